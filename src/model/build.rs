@@ -1,0 +1,101 @@
+//! All that Surveil does for one commit; it carries the verdict.
+
+use super::{BranchName, BuildId, CommitId, Ending, RepoName, WallTime};
+
+/// What a build amounts to: a pure function of how its jobs ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Passed,
+    Failed,
+    /// Some job could not be judged, or the commit's task file could not be read.
+    Errored,
+    Cancelled,
+}
+
+impl Verdict {
+    /// The verdict's name on the wire, in the store and for people.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Errored => "errored",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// The verdict over jobs, each with its ending and whether it is allowed to fail; `None` while any is unfinished.
+    /// A failure outweighs an error, an error a cancel. A build without jobs is errored: it checked nothing.
+    pub fn of<'a>(jobs: impl IntoIterator<Item = (Option<&'a Ending>, bool)>) -> Option<Self> {
+        let (mut failed, mut errored, mut cancelled, mut any) = (false, false, false, false);
+        for (ending, allow_failure) in jobs {
+            any = true;
+            match ending? {
+                Ending::Passed => {}
+                Ending::Failed => failed |= !allow_failure,
+                Ending::Errored(_) => errored |= !allow_failure,
+                Ending::Cancelled => cancelled = true,
+                // What made it skip counts already.
+                Ending::Skipped(_) => {}
+            }
+        }
+        Some(match (any, failed, errored, cancelled) {
+            (false, ..) => Self::Errored,
+            (_, true, ..) => Self::Failed,
+            (_, _, true, _) => Self::Errored,
+            (_, _, _, true) => Self::Cancelled,
+            _ => Self::Passed,
+        })
+    }
+}
+
+/// What a build is for: the commit, where it was seen, and what came before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildSource {
+    pub repo: RepoName,
+    pub branch: BranchName,
+    pub commit: CommitId,
+    /// The branch's head that the dispatcher had accepted before; `None` for a branch seen for the first time.
+    pub before: Option<CommitId>,
+    /// First-parent commits from `before` (exclusive) to `commit` (inclusive), oldest first, bounded by the observer.
+    pub range: Vec<CommitId>,
+    /// The commit's subject line.
+    pub subject: String,
+    /// The commit's author, as `Name <address>`.
+    pub author: String,
+}
+
+/// A build as it is remembered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Build {
+    pub id: BuildId,
+    pub source: BuildSource,
+    pub created_at: WallTime,
+    pub finished_at: Option<WallTime>,
+    pub verdict: Option<Verdict>,
+    /// What kept the build from having jobs: a broken task file, no tasks.
+    pub problem: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verdict_is_the_worst_of_what_counts() {
+        let (passed, failed, errored, cancelled, skipped) = (
+            Ending::Passed,
+            Ending::Failed,
+            Ending::Errored(String::new()),
+            Ending::Cancelled,
+            Ending::Skipped(String::new()),
+        );
+        let verdict = |endings: &[(&Ending, bool)]| Verdict::of(endings.iter().map(|(e, allow)| (Some(*e), *allow)));
+        assert_eq!(verdict(&[]), Some(Verdict::Errored));
+        assert_eq!(verdict(&[(&passed, false), (&failed, true)]), Some(Verdict::Passed));
+        assert_eq!(verdict(&[(&errored, false), (&failed, false), (&skipped, false)]), Some(Verdict::Failed));
+        assert_eq!(verdict(&[(&errored, false), (&cancelled, false)]), Some(Verdict::Errored));
+        assert_eq!(verdict(&[(&passed, false), (&cancelled, false)]), Some(Verdict::Cancelled));
+        assert_eq!(Verdict::of([(Some(&failed), false), (None, false)]), None);
+    }
+}

@@ -1,0 +1,43 @@
+//! Numbers that name things. Each kind has its own type, so that one is never passed for another.
+
+use std::fmt;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub u64);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($prefix, "{}"), self.0)
+            }
+        }
+    };
+}
+
+id!(
+    /// A build's number, counted from 1 over all repositories of one dispatcher. Shown as `b12`.
+    BuildId, "b"
+);
+id!(
+    /// One task for one commit. Shown as `j12`.
+    JobId, "j"
+);
+id!(
+    /// One execution of a job. Never used twice, also across restarts: it is the fencing token of its lease.
+    /// Shown as `a12`.
+    AttemptId, "a"
+);
+id!(
+    /// A runner, by its name, for as long as the dispatcher remembers it. Shown as `r12`.
+    RunnerId, "r"
+);
+id!(
+    /// One connection of one peer, from hello to close; counted from 1 at each start of the dispatcher. Shown as `s12`.
+    SessionId, "s"
+);
+id!(
+    /// One start of a runner process: a random number, so that a restarted runner is told from a slow one.
+    Incarnation, "i"
+);

@@ -1,0 +1,81 @@
+//! What the dispatcher writes down. The scheduler asks for records; the store keeps them; after a restart they are all
+//! that is known.
+
+use std::sync::Arc;
+
+use super::{
+    Attempt, AttemptId, BranchName, Build, BuildId, CommitId, Ending, Job, JobId, LogSummary, Outcome, RepoName,
+    Runner, RunnerId, Verdict, WallTime,
+};
+
+/// One thing to make durable. Records of one batch are committed together, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Record {
+    /// A build with its jobs, in the state they start in.
+    BuildAdded {
+        build: Build,
+        jobs: Vec<Job>,
+    },
+    /// The head last accepted for a branch; `None` once the branch is gone.
+    HeadMoved {
+        repo: RepoName,
+        branch: BranchName,
+        head: Option<CommitId>,
+    },
+    /// A runner seen for the first time, or one whose drain changed.
+    RunnerSaved(Runner),
+    /// A lease, as the attempt it stands for. The job is leased by this.
+    AttemptLeased(Attempt),
+    /// The one outcome of an attempt.
+    AttemptFinished {
+        attempt: AttemptId,
+        outcome: Outcome,
+        log: LogSummary,
+        duration_ms: Option<u64>,
+        at: WallTime,
+    },
+    /// A result for a lease that is no longer held: evidence, which changes nothing.
+    LateResult {
+        attempt: AttemptId,
+        outcome: Outcome,
+        at: WallTime,
+    },
+    /// The job waits for a runner (again), with its counters as they are now.
+    JobQueued {
+        job: JobId,
+        failures: u32,
+        losses: u32,
+    },
+    /// The job waits for others (again), after a rerun.
+    JobWaiting {
+        job: JobId,
+    },
+    JobFinished {
+        job: JobId,
+        ending: Ending,
+    },
+    BuildFinished {
+        build: BuildId,
+        verdict: Verdict,
+        at: WallTime,
+    },
+    /// A finished build has work again, after a rerun.
+    BuildReopened {
+        build: BuildId,
+    },
+    /// A line for `surveil why`.
+    Decided(Decision),
+}
+
+/// One decision worth telling, with its reason, as `surveil why` prints it. Leases and ordinary outcomes are told by
+/// their attempts and need none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    pub at: WallTime,
+    pub build: BuildId,
+    pub job: Option<JobId>,
+    pub attempt: Option<AttemptId>,
+    pub runner: Option<RunnerId>,
+    /// A full sentence without a period: `lost: runner w1 was silent for 20 s; queued again`.
+    pub text: Arc<str>,
+}

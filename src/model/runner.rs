@@ -1,0 +1,36 @@
+//! A worker: something that executes attempts.
+
+use std::sync::Arc;
+
+use super::{RunnerId, WallTime};
+
+/// By what means a runner makes sure that nothing of an attempt is left, strongest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// Each slot has a PID namespace of its own; its end takes everything along (pid_namespaces(7)).
+    PidNamespace,
+    /// A supervising process adopts what the attempt leaves behind and sweeps it (PR_SET_CHILD_SUBREAPER, prctl(2)).
+    Subreaper,
+}
+
+impl Isolation {
+    /// The tier's name on the wire and for people.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::PidNamespace => "pid_namespace",
+            Self::Subreaper => "subreaper",
+        }
+    }
+}
+
+/// A runner as it is remembered, connected or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Runner {
+    pub id: RunnerId,
+    /// Unique at a dispatcher.
+    pub name: Arc<str>,
+    pub first_seen: WallTime,
+    /// Asked to finish what it holds and accept nothing new.
+    pub drained: bool,
+}

@@ -1,0 +1,92 @@
+//! Facts the scheduler is told, in the past tense.
+
+use std::sync::Arc;
+
+use crate::model::{
+    AttemptId, BranchName, BuildId, BuildSource, CommitId, Incarnation, Isolation, JobId, LogSummary, Outcome,
+    RepoName, RunnerId, SessionId, TaskSpec,
+};
+
+/// Names the request a reply belongs to; the dispatcher makes them up and the scheduler hands them back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Request(pub u64);
+
+/// Something that happened. Each comes with the [`crate::model::Moment`] at which the scheduler is told, and with a
+/// wall-clock time that is written into records and decides nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// An observer announced a commit whose source is in the mirror. `plan` is what the commit's task file says, or
+    /// what is wrong with it.
+    CommitObserved { request: Request, source: BuildSource, plan: Result<Vec<TaskSpec>, String> },
+    /// An observer announced that a branch is gone.
+    BranchGone { request: Request, repo: RepoName, branch: BranchName, before: CommitId },
+    /// A runner registered on a session.
+    RunnerJoined(RunnerJoined),
+    /// A runner sent `ping`, which renews what it holds.
+    RunnerPinged { session: SessionId, holding: Vec<AttemptId> },
+    /// Anything else arrived from the session's peer: it is alive.
+    RunnerHeard { session: SessionId },
+    /// A runner began to drain of its own accord.
+    RunnerDraining { session: SessionId },
+    /// The task's process has started.
+    AttemptStarted { session: SessionId, attempt: AttemptId },
+    /// A result arrived, and its log is complete and durable.
+    AttemptFinished {
+        session: SessionId,
+        attempt: AttemptId,
+        outcome: Outcome,
+        log: LogSummary,
+        duration_ms: Option<u64>,
+    },
+    /// A session ended, for whatever reason.
+    SessionClosed { session: SessionId },
+    /// An operator asked to cancel a build, or one job of it.
+    CancelAsked { request: Request, build: BuildId, job: Option<JobId> },
+    /// An operator asked to run a finished build again; the jobs are as the store has them.
+    RerunAsked { request: Request, build: RestoredBuild, failed_only: bool },
+    /// An operator asked a runner to drain.
+    DrainAsked { request: Request, runner: RunnerId },
+    /// The heartbeat thread's tick: time to see who has fallen silent.
+    HeartbeatCheck,
+    /// The redistribute thread's tick: time to see which leases have run out.
+    LeaseCheck,
+}
+
+/// What a runner says of itself when it registers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunnerJoined {
+    pub session: SessionId,
+    pub name: Arc<str>,
+    pub incarnation: Incarnation,
+    pub slots: u32,
+    /// Sorted, without doubles.
+    pub labels: Vec<Arc<str>>,
+    pub isolation: Isolation,
+    pub holding: Vec<AttemptId>,
+    pub warm: Vec<(RepoName, CommitId)>,
+    /// This dispatcher started it.
+    pub spawned: bool,
+}
+
+/// A build with its jobs, as the store has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoredBuild {
+    pub build: crate::model::Build,
+    pub jobs: Vec<crate::model::Job>,
+    /// The unfinished attempts among them.
+    pub leases: Vec<crate::model::Attempt>,
+}
+
+/// All that the scheduler needs to go on after a restart.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Restored {
+    /// Unfinished builds, oldest first.
+    pub builds: Vec<RestoredBuild>,
+    pub heads: Vec<(RepoName, BranchName, CommitId)>,
+    pub runners: Vec<crate::model::Runner>,
+    /// The highest numbers ever given out, 0 for none.
+    pub last_build: u64,
+    pub last_job: u64,
+    pub last_attempt: u64,
+    pub last_runner: u64,
+}
