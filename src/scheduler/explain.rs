@@ -52,6 +52,12 @@ impl Scheduler {
         Some((attempt, lease.build, job.task.name.clone()))
     }
 
+    /// The build of a job that is not finished, or whose build is not.
+    #[must_use]
+    pub fn build_of(&self, job: JobId) -> Option<BuildId> {
+        self.jobs.get(&job).map(|job| job.build)
+    }
+
     /// The runner of that name, if it is connected or away with leases.
     #[must_use]
     pub fn runner_named(&self, name: &str) -> Option<crate::model::RunnerId> {
