@@ -259,7 +259,7 @@ impl Core {
             Effect::CloseSession { session, why } => {
                 if let Some(peer) = self.peers.get(&session) {
                     log::info!("session {session} closed: {why}");
-                    peer.close();
+                    peer.outbox.close();
                 }
             }
             Effect::SpawnRunner => {
@@ -284,7 +284,7 @@ impl Core {
             ToRunner::Cancel { .. } | ToRunner::NameTaken(_) | ToRunner::Drain => {}
         }
         let frame = Frame::new(&translate::to_runner(message, &self.data));
-        peer.send(frame);
+        peer.outbox.send(frame);
     }
 
     fn end_log(&self, attempt: AttemptId) {

@@ -15,6 +15,7 @@ use crossbeam_channel::{Receiver, Sender};
 use super::core::ToCore;
 use super::data::{DataDir, LogPlace};
 use super::limits;
+use super::session::Outbox;
 use crate::model::{AttemptId, LogSummary, Outcome, SessionId};
 use crate::protocol::runner::ToRunner;
 use crate::scheduler::Event;
@@ -24,7 +25,7 @@ use file::LogFile;
 /// What the logs thread is told.
 pub(crate) enum ToLogs {
     /// Output, which stands at `offset`.
-    Chunk { attempt: AttemptId, place: LogPlace, offset: u64, bytes: Vec<u8>, answer: Sender<Frame> },
+    Chunk { attempt: AttemptId, place: LogPlace, offset: u64, bytes: Vec<u8>, answer: Outbox },
     /// A result whose log should be whole by now.
     Seal(Seal),
     /// The attempt has an outcome: followers look for the end, the file is closed.
@@ -41,7 +42,7 @@ pub(crate) struct Seal {
     pub(crate) outcome: Outcome,
     pub(crate) log: LogSummary,
     pub(crate) duration_ms: Option<u64>,
-    pub(crate) answer: Sender<Frame>,
+    pub(crate) answer: Outbox,
 }
 
 /// The state of the logs thread.
@@ -106,7 +107,7 @@ impl Logs {
         place: &LogPlace,
         offset: u64,
         bytes: &[u8],
-        answer: &Sender<Frame>,
+        answer: &Outbox,
     ) -> io::Result<()> {
         let open = self.open(attempt, place)?;
         let have = open.file.len();
@@ -179,7 +180,7 @@ impl Logs {
     }
 }
 
-fn acknowledge(answer: &Sender<Frame>, attempt: AttemptId, offset: u64) {
+fn acknowledge(answer: &Outbox, attempt: AttemptId, offset: u64) {
     // A session that has ended asks for the offset when it comes back.
-    drop(answer.try_send(Frame::new(&ToRunner::LogAck { attempt: attempt.0, offset })));
+    answer.send(Frame::new(&ToRunner::LogAck { attempt: attempt.0, offset }));
 }

@@ -10,6 +10,9 @@ use crate::config::{self, TASK_DIRECTORY, TASK_FILE};
 use crate::git::{GitError, Store};
 use crate::model::{CommitId, RepoName, TaskSpec};
 
+/// What a commit's task file says, or what is wrong with it.
+pub(crate) type Plan = Result<Vec<TaskSpec>, String>;
+
 /// All mirrors of a dispatcher. Each use opens its own handle; only tidying takes turns.
 #[derive(Debug, Clone)]
 pub(crate) struct Mirrors {
@@ -28,7 +31,7 @@ impl Mirrors {
     }
 
     /// What the commit says is to be done, or what is wrong with what it says.
-    pub(crate) fn plan(store: &Store, commit: CommitId) -> Result<Result<Vec<TaskSpec>, String>, GitError> {
+    pub(crate) fn plan(store: &Store, commit: CommitId) -> Result<Plan, GitError> {
         let plan = match store.read_file(commit, TASK_FILE, TASK_FILE_BYTES)? {
             Some(text) => config::parse_tasks(TASK_FILE, &text),
             None => match store.executables(commit, TASK_DIRECTORY)? {

@@ -6,41 +6,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crossbeam_channel::{Sender, TrySendError};
 
 use crate::dispatcher::data::LogPlace;
-use crate::model::{AttemptId, BuildId, CommitId, RepoName, SessionId};
+use crate::dispatcher::session::Outbox;
+use crate::model::{AttemptId, BuildId, CommitId, RepoName};
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::runner::ToRunner;
-use crate::transport::{Frame, Stream};
+use crate::transport::Frame;
 
 /// A runner's session, as the core reaches it.
 pub(crate) struct Peer {
-    pub(crate) session: SessionId,
-    pub(crate) outbox: Sender<Frame>,
-    pub(crate) stream: Stream,
+    pub(crate) outbox: Outbox,
     pub(crate) grants: Arc<Grants>,
 }
 
 impl Peer {
-    /// Puts a frame in the outbox. A peer that does not read is closed, not waited for.
-    pub(crate) fn send(&self, frame: Frame) {
-        match self.outbox.try_send(frame) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => {
-                log::warn!("session {} closed: its peer does not read what it is sent", self.session);
-                self.stream.close();
-            }
-            // The session is ending already; the runner hears of it all when it comes back.
-            Err(TrySendError::Disconnected(_)) => {}
-        }
-    }
-
-    pub(crate) fn close(&self) {
-        self.stream.close();
-    }
-
     /// Tells the peer that the dispatcher ends, so that it need not find out.
     pub(crate) fn say_goodbye(&self) {
         let text = "the dispatcher is shutting down".to_owned();
-        self.send(Frame::new(&ToRunner::Error(Refusal { code: ErrorCode::ShuttingDown, text })));
+        self.outbox.send(Frame::new(&ToRunner::Error(Refusal { code: ErrorCode::ShuttingDown, text })));
     }
 }
 
