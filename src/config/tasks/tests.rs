@@ -452,7 +452,7 @@ fn what_is_quoted_from_a_file_is_short_and_harmless() {
     assert!(text.starts_with("odd\u{fffd}name:1:1: "), "{text}");
 }
 
-/// Files of the allowed size, each made to be as bad as it can for some part of a reader, read on a stack as small as the
+/// Files of the allowed size, each as bad as it can be for some part of a reader, read on a stack as small as the
 /// dispatcher's threads have.
 #[test]
 fn no_hostile_file_exhausts_a_threads_stack() {
