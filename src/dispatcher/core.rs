@@ -25,13 +25,22 @@ use crate::transport::Frame;
 pub(crate) enum ToCore {
     Event(Event),
     /// A runner registered; from now on it is spoken to through `peer`.
-    Join { peer: Peer, joined: RunnerJoined },
+    Join {
+        peer: Peer,
+        joined: RunnerJoined,
+    },
     /// Something that wants an answer.
-    Ask { question: Question, answer: Sender<Reply> },
+    Ask {
+        question: Question,
+        answer: Sender<Reply>,
+    },
     /// A look at the scheduler, for reports.
     Look(Box<dyn FnOnce(&Scheduler, Moment) + Send>),
     /// An observer said where the repository of that name is.
-    SaveSource { repo: RepoName, source: String },
+    SaveSource {
+        repo: RepoName,
+        source: String,
+    },
     /// Wants to hear of builds that change.
     Watch(Watcher),
     /// Finish the batch, then end.
@@ -155,7 +164,7 @@ impl Core {
         let request = Request(self.last_request);
         let event = match question {
             Question::Commit { source, plan } => {
-                let known = self.store.announced(&source)?;
+                let known = self.store.build_of(&source)?;
                 Event::CommitObserved { request, source, plan, known }
             }
             Question::Gone { repo, branch, before } => Event::BranchGone { request, repo, branch, before },
@@ -225,12 +234,9 @@ impl Core {
         let mut said = false;
         loop {
             match self.store.commit(&self.records) {
-                Err(StoreError::Full { .. }) => {
+                Err(error) if error.is_passing() => {
                     if !said {
-                        log::error!(
-                            "no room on the disk of {}: nothing is accepted until there is",
-                            self.data.root().display()
-                        );
+                        log::error!("{error}: nothing is accepted until this passes");
                         said = true;
                     }
                     // A wait that nothing can cut short: until the disk has room there is nothing the core may do.
@@ -240,7 +246,7 @@ impl Core {
                 Err(error) => return Err(error),
                 Ok(()) => {
                     if said {
-                        log::info!("there is room again on the disk of {}", self.data.root().display());
+                        log::info!("{} takes records again", self.data.store().display());
                     }
                     return Ok(());
                 }

@@ -127,7 +127,11 @@ impl<'a> Reports<'a> {
         }
         for job in jobs.iter().filter(|job| wanted(Some(job.id))) {
             if let JobState::Finished(Ending::Skipped(why)) = &job.state {
-                lines.push(WhyLine { at_ms: None, task: Some(job.task.name.to_string()), text: format!("skipped: {why}") });
+                lines.push(WhyLine {
+                    at_ms: None,
+                    task: Some(job.task.name.to_string()),
+                    text: format!("skipped: {why}"),
+                });
             }
         }
         if let (Some(at), Some(verdict)) = (build.finished_at, build.verdict) {
@@ -175,4 +179,3 @@ pub(crate) fn runner(view: RunnerView) -> RunnerReport {
         running: view.running.iter().map(|(_, build, task)| format!("{build}/{task}")).collect(),
     }
 }
-

@@ -118,7 +118,8 @@ fn restore(settings: &DispatcherSettings, store: &Store) -> Result<Scheduler, Di
         spawn: settings.spawn,
         spawn_labels: crate::config::own_facts(),
     };
-    let Unfinished { builds, heads, runners, last_build, last_job, last_attempt, last_runner, .. } = store.unfinished()?;
+    let Unfinished { builds, heads, runners, last_build, last_job, last_attempt, last_runner, .. } =
+        store.unfinished()?;
     let builds: Vec<RestoredBuild> =
         builds.into_iter().map(|(build, jobs, leases)| RestoredBuild { build, jobs, leases }).collect();
     let leases: usize = builds.iter().map(|build| build.leases.len()).sum();

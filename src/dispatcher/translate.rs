@@ -53,7 +53,10 @@ pub(crate) struct Announcement {
 pub(crate) fn build_source(said: Announcement) -> Result<BuildSource, Refusal> {
     let Announcement { repo: name, branch: branch_name, before, commit: id, range, subject, author } = said;
     if range.len() > MAX_RANGE_COMMITS {
-        return Err(malformed(format!("the range has {} commits: at most {MAX_RANGE_COMMITS} are allowed", range.len())));
+        return Err(malformed(format!(
+            "the range has {} commits: at most {MAX_RANGE_COMMITS} are allowed",
+            range.len()
+        )));
     }
     Ok(BuildSource {
         repo: repo(&name)?,

@@ -111,7 +111,10 @@ impl Kind {
         // A value that is none of ours was not written by us.
         if matches!(
             error,
-            E::FromSqlConversionFailure(..) | E::InvalidColumnType(..) | E::IntegralValueOutOfRange(..) | E::Utf8Error(..)
+            E::FromSqlConversionFailure(..)
+                | E::InvalidColumnType(..)
+                | E::IntegralValueOutOfRange(..)
+                | E::Utf8Error(..)
         ) {
             return Self::Corrupt;
         }

@@ -13,6 +13,7 @@ mod apply;
 mod backup;
 mod check;
 mod error;
+mod lately;
 mod lock;
 mod queries;
 mod reader;

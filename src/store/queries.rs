@@ -160,11 +160,9 @@ fn attempt_from(row: &Row<'_>) -> rusqlite::Result<Attempt> {
         None => None,
     };
     let log = match &outcome {
-        Some(_) => LogSummary {
-            bytes: row.get::<_, i64>(12)?.cast_unsigned(),
-            crc32: row.get(13)?,
-            missing: row.get(14)?,
-        },
+        Some(_) => {
+            LogSummary { bytes: row.get::<_, i64>(12)?.cast_unsigned(), crc32: row.get(13)?, missing: row.get(14)? }
+        }
         None => LogSummary::default(),
     };
     Ok(Attempt {
@@ -182,10 +180,7 @@ fn attempt_from(row: &Row<'_>) -> rusqlite::Result<Attempt> {
     })
 }
 
-pub(super) fn late_results(
-    conn: &Connection,
-    build: BuildId,
-) -> rusqlite::Result<Vec<(AttemptId, Outcome, WallTime)>> {
+pub(super) fn late_results(conn: &Connection, build: BuildId) -> rusqlite::Result<Vec<(AttemptId, Outcome, WallTime)>> {
     let mut statement = conn.prepare_cached(LATE_RESULTS)?;
     let found = statement.query_map([signed(build.0)], |row| {
         let outcome = rows::outcome(row.get(1)?, row.get(2)?, row.get(3)?)?;

@@ -36,11 +36,7 @@ impl Store {
     }
 }
 
-fn forget(
-    conn: &Connection,
-    rule: Retention,
-    at_most: u32,
-) -> rusqlite::Result<Vec<(Build, Vec<Job>, Vec<Attempt>)>> {
+fn forget(conn: &Connection, rule: Retention, at_most: u32) -> rusqlite::Result<Vec<(Build, Vec<Job>, Vec<Attempt>)>> {
     let tx = Store::begin(conn)?;
     let ids = match rule {
         Retention::Before(time) => finished_before(&tx, time, at_most)?,

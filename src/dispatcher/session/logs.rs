@@ -48,7 +48,8 @@ impl Worker<'_> {
         let mut offset = wanted.offset;
         let last = loop {
             // The outcome is looked at before the file: what is written before the outcome is recorded is then read.
-            let now = self.reader.attempt(attempt.id).map_err(|error| broken(&error))?.unwrap_or_else(|| attempt.clone());
+            let now =
+                self.reader.attempt(attempt.id).map_err(|error| broken(&error))?.unwrap_or_else(|| attempt.clone());
             if !self.send_from(&place, &mut offset)? {
                 return Ok(());
             }
@@ -115,7 +116,10 @@ impl Worker<'_> {
             if !wanted.follow || current.is_none_or(|build| build.verdict.is_some()) {
                 let text = match wanted.number {
                     Some(number) => format!("task {} of build {} has no attempt {number}", job.task.name, build.id),
-                    None => format!("task {} of build {} has not been attempted: see `surveil why {}`", job.task.name, build.id, build.id),
+                    None => format!(
+                        "task {} of build {} has not been attempted: see `surveil why {}`",
+                        job.task.name, build.id, build.id
+                    ),
                 };
                 return Err(Refusal { code: ErrorCode::NotFound, text });
             }

@@ -133,7 +133,8 @@ impl Hub {
             return Err(Refusal { code: ErrorCode::Token, text: text.into() });
         }
         if hello.role == Role::Runner && !is_fine_name(&hello.name) {
-            let text = format!("`{}` cannot name a runner: use 1 to 100 of A-Z a-z 0-9 . _ -", hello.name.escape_debug());
+            let text =
+                format!("`{}` cannot name a runner: use 1 to 100 of A-Z a-z 0-9 . _ -", hello.name.escape_debug());
             return Err(Refusal { code: ErrorCode::Malformed, text });
         }
         Ok(())
@@ -196,7 +197,9 @@ fn explain(error: TransportError) -> SessionError {
             let reason = std::error::Error::source(cause).map(ToString::to_string).unwrap_or_default();
             format!("{error}: {cause}: {reason}: see docs/protocol.md for what may be said here")
         }
-        TransportError::UnknownType { .. } | TransportError::LineTooLong { .. } | TransportError::PayloadTooLong { .. } => {
+        TransportError::UnknownType { .. }
+        | TransportError::LineTooLong { .. }
+        | TransportError::PayloadTooLong { .. } => {
             format!("{error}: see docs/protocol.md for what may be said here")
         }
         TransportError::TimedOut(_) => format!("{error}: the peer is taken for gone"),
@@ -225,11 +228,7 @@ fn is_fine_name(name: &str) -> bool {
 }
 
 /// Starts a session's writer.
-fn start_writer(
-    id: SessionId,
-    stream: &Stream,
-    outgoing: Outgoing,
-) -> Result<threads::Thread<()>, Refusal> {
+fn start_writer(id: SessionId, stream: &Stream, outgoing: Outgoing) -> Result<threads::Thread<()>, Refusal> {
     let stream = stream.clone();
     threads::spawn(&format!("s{}-write", id.0 % 1_000_000), move || {
         if let Err(error) = write_frames_and_bulk(&stream, &outgoing.frames, &outgoing.bulk) {
@@ -244,4 +243,3 @@ fn start_writer(
         Refusal { code: ErrorCode::Busy, text }
     })
 }
-

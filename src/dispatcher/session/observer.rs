@@ -23,9 +23,12 @@ pub(super) fn serve(session: Session) -> Result<(), SessionError> {
         FromObserver::Pack { bytes, .. } => Kind::Payload(*bytes),
         FromObserver::Status { .. } | FromObserver::Dispatch { .. } | FromObserver::Gone { .. } => Kind::Plain,
     };
-    worker::serve(session, kind, || Frame::new(&ToObserver::Ack), |hub, id, outbox, inbox| {
-        Worker { hub, id, outbox, pack: None }.run(inbox)
-    })
+    worker::serve(
+        session,
+        kind,
+        || Frame::new(&ToObserver::Ack),
+        |hub, id, outbox, inbox| Worker { hub, id, outbox, pack: None }.run(inbox),
+    )
 }
 
 struct Worker<'a> {
@@ -92,9 +95,11 @@ impl Worker<'_> {
         let repo = translate::repo(repo)?;
         let incoming = match self.pack.take() {
             Some(incoming) if incoming.repo == repo && !incoming.whole => incoming,
-            _ => {
-                Incoming { repo, pieces: tempfile::spooled_tempfile_in(SPOOL_BYTES, self.hub.data.root()), whole: false }
-            }
+            _ => Incoming {
+                repo,
+                pieces: tempfile::spooled_tempfile_in(SPOOL_BYTES, self.hub.data.root()),
+                whole: false,
+            },
         };
         let incoming = self.pack.insert(incoming);
         incoming.whole = last;

@@ -30,10 +30,15 @@ pub(super) fn serve(session: Session) -> Result<(), SessionError> {
         | FromOperator::Drain { .. }
         | FromOperator::Watch => Kind::Plain,
     };
-    worker::serve(session, kind, || Frame::new(&ToOperator::Ack), |hub, _, outbox, inbox| {
-        let reader = Reader::open(&hub.data.store()).map_err(|error| broken(&error))?;
-        Worker { hub, outbox, reader }.run(inbox)
-    })
+    worker::serve(
+        session,
+        kind,
+        || Frame::new(&ToOperator::Ack),
+        |hub, _, outbox, inbox| {
+            let reader = Reader::open(&hub.data.store()).map_err(|error| broken(&error))?;
+            Worker { hub, outbox, reader }.run(inbox)
+        },
+    )
 }
 
 /// One operator's worker.
@@ -162,7 +167,10 @@ impl Worker<'_> {
     pub(super) fn find(&self, name: &str) -> Result<Build, Refusal> {
         let not_found = || Refusal {
             code: ErrorCode::NotFound,
-            text: format!("no build `{}`: name one by number, by at least 4 digits of its commit, or `latest`", name.escape_debug()),
+            text: format!(
+                "no build `{}`: name one by number, by at least 4 digits of its commit, or `latest`",
+                name.escape_debug()
+            ),
         };
         let id = match build_name(name) {
             Some(BuildName::Number(number)) => Some(BuildId(number)),

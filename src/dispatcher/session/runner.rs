@@ -92,7 +92,8 @@ impl RunnerSession {
     /// A result goes to the core at once if it has no log, else through the logs thread, which sees to it that the log
     /// is whole.
     fn results(&mut self, message: FromRunner) -> Result<bool, SessionError> {
-        let FromRunner::Results { attempt, outcome, code, reason, duration_ms, log_bytes, log_crc32, log_missing } = message
+        let FromRunner::Results { attempt, outcome, code, reason, duration_ms, log_bytes, log_crc32, log_missing } =
+            message
         else {
             return Ok(true);
         };
@@ -115,9 +116,8 @@ impl RunnerSession {
 
     /// Starts to send the source of a lease that this runner holds.
     fn source(&mut self, attempt: AttemptId, haves: &[String]) -> Result<(), SessionError> {
-        let missing = |reason: &str| {
-            Frame::new(&ToRunner::SourceMissing { attempt: attempt.0, reason: reason.to_owned() })
-        };
+        let missing =
+            |reason: &str| Frame::new(&ToRunner::SourceMissing { attempt: attempt.0, reason: reason.to_owned() });
         let Some(grant) = self.grants.of(attempt) else {
             self.outbox.send(missing("the lease is not held any more"));
             return Ok(());
@@ -132,7 +132,9 @@ impl RunnerSession {
         sources.fetch_add(1, Ordering::Relaxed);
         let id = self.session.id;
         let started = threads::spawn_large(&format!("s{}-source", id.0 % 100_000), move || {
-            let sent = mirrors.open(&grant.repo, grant.commit).and_then(|store| send_pack(&store, &grant, attempt, &haves, &outbox));
+            let sent = mirrors
+                .open(&grant.repo, grant.commit)
+                .and_then(|store| send_pack(&store, &grant, attempt, &haves, &outbox));
             if let Err(error) = sent {
                 log::error!("session {id}: no source of {} for attempt {attempt}: {error}", grant.commit.short());
                 let reason = error.to_string();
@@ -169,7 +171,10 @@ fn send_pack(
     store.pack(grant.commit, haves, &mut |bytes| {
         for part in bytes.chunks(limits::PACK_PIECE_BYTES) {
             // One piece is always held back, because only the end tells which is the last.
-            if !piece.is_empty() && piece.len() + part.len() > limits::PACK_PIECE_BYTES && !send(std::mem::take(&mut piece), false) {
+            if !piece.is_empty()
+                && piece.len() + part.len() > limits::PACK_PIECE_BYTES
+                && !send(std::mem::take(&mut piece), false)
+            {
                 return false;
             }
             piece.extend_from_slice(part);
@@ -179,4 +184,3 @@ fn send_pack(
     send(piece, true);
     Ok(())
 }
-

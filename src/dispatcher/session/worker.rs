@@ -29,7 +29,9 @@ pub(super) fn serve<M>(
     mut session: Session,
     kind: fn(&M) -> Kind,
     ack: impl Fn() -> Frame,
-    work: impl FnOnce(&super::Hub, crate::model::SessionId, &Outbox, &Receiver<Request<M>>) -> Result<(), Refusal> + Send + 'static,
+    work: impl FnOnce(&super::Hub, crate::model::SessionId, &Outbox, &Receiver<Request<M>>) -> Result<(), Refusal>
+    + Send
+    + 'static,
 ) -> Result<(), SessionError>
 where
     M: serde::de::DeserializeOwned + Send + 'static,

@@ -33,10 +33,7 @@ fn any_commit() -> impl Strategy<Value = CommitId> {
 }
 
 fn task() -> impl Strategy<Value = TaskSpec> {
-    let script = prop_oneof![
-        text().prop_map(Script::Shell),
-        vec(text(), 1..4).prop_map(Script::Program)
-    ];
+    let script = prop_oneof![text().prop_map(Script::Shell), vec(text(), 1..4).prop_map(Script::Program)];
     let texts = || vec(text(), 0..3);
     let shared = || vec(text().prop_map(Arc::<str>::from), 0..3);
     let flags = (any::<u64>(), any::<u32>(), any::<bool>(), any::<bool>());

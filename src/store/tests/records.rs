@@ -35,7 +35,12 @@ fn unfinished_work_is_there_after_a_restart() {
     };
     store.commit(&passed_build(1)).unwrap();
     store
-        .commit(&[added(2, [5, 6, 9]), head, Record::RunnerSaved(runner.clone()), Record::AttemptLeased(attempt(8, 6, 2, 1))])
+        .commit(&[
+            added(2, [5, 6, 9]),
+            head,
+            Record::RunnerSaved(runner.clone()),
+            Record::AttemptLeased(attempt(8, 6, 2, 1)),
+        ])
         .unwrap();
     drop(store);
 
@@ -94,10 +99,7 @@ fn an_attempt_has_one_outcome_and_a_number_of_its_own() {
     refused(&mut store, &[finished(2, Outcome::Passed)]);
     store.commit(&[finished(1, Outcome::Failed(3))]).unwrap();
     let said = refused(&mut store, &[finished(1, Outcome::Passed)]);
-    assert_eq!(
-        said,
-        "the outcome passed of a1 contradicts the store, which has one of that number or name already"
-    );
+    assert_eq!(said, "the outcome passed of a1 contradicts the store, which has one of that number or name already");
     assert_eq!(place.reader().attempt(AttemptId(1)).unwrap().unwrap().outcome, Some(Outcome::Failed(3)));
 }
 
@@ -232,7 +234,10 @@ fn a_backup_is_a_store_with_what_was_committed() {
     for copy in [other, third] {
         let restored = copy.store();
         assert_eq!(restored.unfinished().unwrap().last_build, 1);
-        assert_eq!(copy.reader().finished_builds(None, 9).unwrap(), place.reader().finished_builds(None, 9).unwrap()[1..]);
+        assert_eq!(
+            copy.reader().finished_builds(None, 9).unwrap(),
+            place.reader().finished_builds(None, 9).unwrap()[1..]
+        );
         let names: Vec<_> = copy.directory.path().read_dir().unwrap().map(|e| e.unwrap().file_name()).collect();
         assert!(!names.iter().any(|name| name.to_string_lossy().contains("part")), "{names:?}");
     }
