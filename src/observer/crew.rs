@@ -140,9 +140,11 @@ impl Member {
             wakes,
             wake,
         };
-        let mut farewell = Farewell { repo: repo.name.clone(), why: Why::Panicked, tell_end };
+        let farewell = Farewell { repo: repo.name.clone(), why: Why::Panicked, tell_end };
         let observing = threads::spawn_large(&format!("repo{number}"), move || {
+            let mut farewell = farewell;
             farewell.why = Repo::new(orders).run().map_or(Why::Stopped, Why::Name);
+            drop(farewell);
         })?;
         let mut member = Self { sessions, observing, fetching: None };
         if let Some(fetcher) = fetcher {

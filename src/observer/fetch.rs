@@ -51,7 +51,7 @@ impl Fetcher {
                         log::info!("{} can be fetched again", self.repo);
                     }
                     // One message waiting is enough, and without a receiver the observer is ending.
-                    drop(self.wake.try_send(()));
+                    self.wake.try_send(()).unwrap_or_default();
                     interval
                 }
                 Err(error) => {

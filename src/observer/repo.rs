@@ -222,7 +222,7 @@ impl Repo {
                 submit::announce_head(session, &self.orders.name, what, commit, Delivery { watched, haves })
             }
             Change::Gone => match self.is_gone(&what.branch) {
-                Ok(true) => submit::announce_gone(session, &self.orders.name, what).map_err(NoAnswer::Over),
+                Ok(true) => submit::announce_gone(session, &self.orders.name, what).map_err(NoAnswer::from),
                 Ok(false) => {
                     log::debug!("{} {} is not gone after all", self.orders.name, what.branch);
                     self.watch.refused(what, clock::now());
@@ -270,7 +270,10 @@ impl Repo {
                 let show = head.map_or_else(|| "unknown".to_owned(), |head| format!("at {}", head.short()));
                 log::debug!("{} is stale: the dispatcher's branch is {show}", self.show(what));
                 if !self.watch.stale(what, head, now) {
-                    log::warn!("{} stays stale: the dispatcher's branch is {show}; trying again later", self.show(what));
+                    log::warn!(
+                        "{} stays stale: the dispatcher's branch is {show}; trying again later",
+                        self.show(what)
+                    );
                 }
             }
             Answer::NeedSource => {

@@ -11,13 +11,15 @@
 //! nothing here dials a second time: [`super::run`] does.
 
 use std::fmt;
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
 
-use crate::config::TokenSource;
+use crate::config::{ConfigError, TokenSource};
 use crate::model::{Address, CommitIdError, SessionId};
 use crate::threads::{self, Thread};
 use crate::transport::{Frame, FrameReader, Stream, TransportError, write_frame, write_frames};
@@ -39,31 +41,37 @@ const MIN_PING_INTERVAL_MS: u64 = 10;
 
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum DialError {
-    #[error("could not read the token at {path}", path = .token.0.display())]
-    ReadToken { token: TokenSource, source: std::io::Error },
-    #[error("the token file {path} is empty", path = .0.0.display())]
-    EmptyToken(TokenSource),
+pub enum DialError {
+    #[error("there is no token for the dispatcher")]
+    Token(#[source] ConfigError),
     #[error("dispatcher at {address} cannot be reached")]
     Unreachable { address: Address, source: TransportError },
     #[error("dispatcher at {address} closed the connection without an answer")]
     NoAnswer { address: Address },
-    #[error("dispatcher at {address} refuses this observer: {text}", text = .refused.text)]
-    Refused { address: Address, refused: Refused },
+    #[error(
+        "dispatcher at {address} refuses the token read from {}: {text}; put the content of tokens/observer in the \
+         dispatcher's data directory there, or name another file with --token-file",
+        path.display()
+    )]
+    WrongToken { address: Address, path: PathBuf, text: String },
+    #[error("dispatcher at {address} does not understand this observer: {text}")]
+    Protocol { address: Address, text: String },
+    #[error("dispatcher at {address} cannot serve this observer now: {text}")]
+    Later { address: Address, text: String },
     #[error("could not start a thread for the session")]
-    Thread(#[source] std::io::Error),
+    Thread(#[source] io::Error),
 }
 
 impl DialError {
-    /// What the refusal was, if there was one.
-    pub(crate) fn refusal(&self) -> Option<RefusalKind> {
+    /// Whether trying again is of no use until a person does something.
+    pub(crate) fn is_final(&self) -> bool {
         match self {
-            Self::Refused { refused, .. } => Some(refused.kind),
-            Self::ReadToken { .. }
-            | Self::EmptyToken(_)
+            Self::WrongToken { .. } | Self::Protocol { .. } => true,
+            Self::Token(_)
             | Self::Unreachable { .. }
             | Self::NoAnswer { .. }
-            | Self::Thread(_) => None,
+            | Self::Later { .. }
+            | Self::Thread(_) => false,
         }
     }
 }
@@ -100,29 +108,20 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// Tries the addresses in order. A refusal is worth more than an address that nobody listens at: of several
-    /// failures it is the one that is returned.
+    /// Tries the addresses in order. Of several failures one that a person must see to is worth more than an address
+    /// that nobody listens at.
     pub(crate) fn dial(&self, addresses: &[Address]) -> Result<(Address, Live), DialError> {
-        let token = self.read_token()?;
-        let mut worst = None;
+        let token = self.token.read().map_err(DialError::Token)?;
+        let mut worst: Option<DialError> = None;
         for address in addresses {
             match self.dial_one(address, &token) {
                 Ok(live) => return Ok((address.clone(), live)),
-                Err(error) if error.refusal().is_some() => return Err(error),
-                Err(error) => worst = worst.or(Some(error)),
+                Err(error) => {
+                    worst = Some(worst.filter(|worst| worst.is_final() || !error.is_final()).unwrap_or(error))
+                }
             }
         }
         Err(worst.expect("settings name at least one address"))
-    }
-
-    fn read_token(&self) -> Result<String, DialError> {
-        let text = std::fs::read_to_string(&self.token.0)
-            .map_err(|source| DialError::ReadToken { token: self.token.clone(), source })?;
-        let token = text.trim();
-        if token.is_empty() {
-            return Err(DialError::EmptyToken(self.token.clone()));
-        }
-        Ok(token.to_owned())
     }
 
     fn dial_one(&self, address: &Address, token: &str) -> Result<Live, DialError> {
@@ -134,7 +133,8 @@ impl Caller {
     /// The opening exchange over a connection, then the threads.
     fn open(&self, stream: Stream, token: &str, address: &Address) -> Result<Live, DialError> {
         let unreachable = |source| DialError::Unreachable { address: address.clone(), source };
-        write_frame(&stream, &translate::hello(&self.name, self.incarnation, token.to_owned())).map_err(unreachable)?;
+        let hello = translate::hello(&self.name, self.incarnation, token.to_owned());
+        write_frame(&stream, &hello).map_err(unreachable)?;
         let mut reader = FrameReader::new(stream.clone());
         reader.set_timeout(Some(DIAL_TIMEOUT)).map_err(unreachable)?;
         match translate::read_greeting(&mut reader).map_err(unreachable)? {
@@ -144,8 +144,16 @@ impl Caller {
                 reader.set_timeout(None).map_err(unreachable)?;
                 Live::start(stream, reader, agreed).map_err(DialError::Thread)
             }
-            Some(Err(refused)) => Err(DialError::Refused { address: address.clone(), refused }),
+            Some(Err(refused)) => Err(self.refused(address.clone(), refused)),
             None => Err(DialError::NoAnswer { address: address.clone() }),
+        }
+    }
+
+    fn refused(&self, address: Address, Refused { kind, text }: Refused) -> DialError {
+        match kind {
+            RefusalKind::Token => DialError::WrongToken { address, path: self.token.0.clone(), text },
+            RefusalKind::Protocol => DialError::Protocol { address, text },
+            RefusalKind::Name | RefusalKind::Later | RefusalKind::Request => DialError::Later { address, text },
         }
     }
 }
@@ -228,7 +236,7 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.session.vitals.is_asked.store(false, Ordering::Relaxed);
         // There is one token, and this turn had it, so there is room.
-        drop(self.session.turn.0.try_send(()));
+        self.session.turn.0.try_send(()).unwrap_or_default();
     }
 }
 
@@ -244,7 +252,7 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    fn start(stream: Stream, reader: FrameReader, agreed: Agreed) -> std::io::Result<Self> {
+    fn start(stream: Stream, reader: FrameReader, agreed: Agreed) -> io::Result<Self> {
         let (outbox, frames) = bounded(OUTBOX_FRAMES);
         let (inbox, replies) = bounded(INBOX_REPLIES);
         let (tell_end, ended) = bounded(1);
@@ -291,6 +299,10 @@ impl Reading {
             let reply = match translate::read_reply(&mut self.reader) {
                 Ok(Some(Ok(reply))) => reply,
                 Ok(Some(Err(error))) => return SessionError::Nonsense(error),
+                Err(TransportError::UnknownType { name }) => {
+                    log::debug!("dispatcher says `{name}`, which this program does not know");
+                    continue;
+                }
                 Ok(None) | Err(_) if self.vitals.is_silent.load(Ordering::Relaxed) => return SessionError::Silent,
                 Ok(None) => return SessionError::Closed,
                 Err(error) => return SessionError::Broken(error),

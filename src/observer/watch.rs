@@ -89,14 +89,7 @@ struct Trouble {
 
 impl Watch {
     pub(crate) fn new(selection: BranchSelection) -> Self {
-        Self {
-            selection,
-            accepted: None,
-            seen: None,
-            delivered: Vec::new(),
-            trouble: BTreeMap::new(),
-            cursor: None,
-        }
+        Self { selection, accepted: None, seen: None, delivered: Vec::new(), trouble: BTreeMap::new(), cursor: None }
     }
 
     /// The session ended. What the dispatcher accepted must be asked anew: it may have been restored from a backup.
@@ -273,8 +266,7 @@ impl Watch {
             Change::Gone => None,
         };
         self.cursor = Some(announcement.branch.clone());
-        let fresh =
-            || Trouble { target, everything: false, disputes: 0, hold_until: None, delay_ms: HOLD_FIRST_MS };
+        let fresh = || Trouble { target, everything: false, disputes: 0, hold_until: None, delay_ms: HOLD_FIRST_MS };
         let trouble = self.trouble.entry(announcement.branch.clone()).or_insert_with(fresh);
         if trouble.target != target {
             *trouble = fresh();

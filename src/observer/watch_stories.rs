@@ -72,7 +72,8 @@ fn check(selection: BranchSelection, story: &str) {
         }
         told.push_str(&format!("{line}\n> {}\n", show(&watch.next(now))));
     }
-    let written: String = story.lines().map(str::trim).filter(|line| !line.is_empty()).map(|l| format!("{l}\n")).collect();
+    let written: String =
+        story.lines().map(str::trim).filter(|line| !line.is_empty()).map(|l| format!("{l}\n")).collect();
     assert_eq!(told, written);
 }
 
