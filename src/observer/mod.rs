@@ -12,6 +12,8 @@ mod crew;
 mod fetch;
 mod notify;
 mod repo;
+#[cfg(test)]
+mod scripted;
 mod session;
 mod submit;
 #[cfg(test)]

@@ -130,3 +130,64 @@ impl Reading {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Duration;
+
+    use crossbeam_channel::{Receiver, bounded};
+
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(20);
+    /// Long enough for an event to arrive that must not.
+    const A_MOMENT: Duration = Duration::from_millis(50);
+
+    fn watching(directories: &[PathBuf]) -> (Notifier, Receiver<()>) {
+        let (wake, wakes) = bounded(1);
+        let notifier = Notifier::start("notify-test", wake).unwrap();
+        notifier.watch(directories).unwrap();
+        (notifier, wakes)
+    }
+
+    #[test]
+    fn a_ref_that_is_renamed_into_place_wakes_and_its_lock_file_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_notifier, wakes) = watching(&[dir.path().to_owned()]);
+        fs::write(dir.path().join("main.lock"), "a").unwrap();
+        assert!(wakes.recv_timeout(A_MOMENT).is_err());
+        fs::rename(dir.path().join("main.lock"), dir.path().join("main")).unwrap();
+        wakes.recv_timeout(DEADLINE).unwrap();
+    }
+
+    #[test]
+    fn a_ref_that_is_removed_wakes() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("main"), "a").unwrap();
+        let (_notifier, wakes) = watching(&[dir.path().to_owned()]);
+        fs::remove_file(dir.path().join("main")).unwrap();
+        wakes.recv_timeout(DEADLINE).unwrap();
+    }
+
+    #[test]
+    fn a_new_directory_asks_for_a_new_list_of_directories() {
+        let dir = tempfile::tempdir().unwrap();
+        let (notifier, wakes) = watching(&[dir.path().to_owned()]);
+        assert!(notifier.take_outdated(), "nothing was watched at first");
+        assert!(!notifier.take_outdated());
+        let inner = dir.path().join("topic");
+        fs::create_dir(&inner).unwrap();
+        wakes.recv_timeout(DEADLINE).unwrap();
+        assert!(notifier.take_outdated());
+        notifier.watch(&[dir.path().to_owned(), inner.clone()]).unwrap();
+        fs::write(inner.join("x"), "a").unwrap();
+        wakes.recv_timeout(DEADLINE).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_has_gone_is_no_error() {
+        let dir = tempfile::tempdir().unwrap();
+        watching(&[dir.path().join("gone"), dir.path().to_owned()]);
+    }
+}

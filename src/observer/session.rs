@@ -364,4 +364,4 @@ impl Pinging {
 
 #[cfg(test)]
 #[path = "session_tests.rs"]
-mod tests;
+pub(super) mod tests;

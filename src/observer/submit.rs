@@ -187,3 +187,78 @@ impl<'a> Pieces<'a, '_> {
         Ok(turn)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread::scope;
+
+    use super::super::scripted::Scripted;
+    use super::super::session::tests::opened;
+    use super::*;
+    use crate::protocol::observer::FromObserver;
+
+    /// Sends a pack that comes in parts of these lengths, and returns the pieces as they arrived.
+    fn pieces_of(parts: &[usize]) -> Vec<(bool, usize)> {
+        let (live, mut dispatcher) = opened();
+        let name = RepoName::new("app").unwrap();
+        let whole: Vec<u8> = (0..parts.iter().sum()).map(|at: usize| (at % 251) as u8).collect();
+        scope(|scope| {
+            let receiving = scope.spawn(|| receive(&mut dispatcher));
+            let mut pieces =
+                Pieces { session: &live.session, repo: &name, turn: None, buffer: Vec::new(), is_over: false };
+            let mut rest = &whole[..];
+            for part in parts {
+                let (now, later) = rest.split_at(*part);
+                assert!(pieces.add(now));
+                rest = later;
+            }
+            let turn = pieces.finish().unwrap();
+            turn.send(translate::status(&name, "the end")).unwrap();
+            let (arrived, content) = receiving.join().unwrap();
+            assert!(content == whole, "the pack arrived changed");
+            arrived
+        })
+    }
+
+    fn receive(dispatcher: &mut Scripted) -> (Vec<(bool, usize)>, Vec<u8>) {
+        let (mut pieces, mut content) = (Vec::new(), Vec::new());
+        while let FromObserver::Pack { last, bytes, .. } = dispatcher.hear() {
+            content.extend(dispatcher.payload(bytes));
+            pieces.push((last, bytes as usize));
+        }
+        (pieces, content)
+    }
+
+    #[test]
+    fn a_small_pack_is_one_piece() {
+        assert_eq!(pieces_of(&[12, 0, 300]), [(true, 312)]);
+    }
+
+    #[test]
+    fn a_pack_is_cut_into_full_pieces_and_the_last_one_says_so() {
+        assert_eq!(pieces_of(&[PIECE_BYTES]), [(true, PIECE_BYTES)]);
+        assert_eq!(pieces_of(&[PIECE_BYTES, 1]), [(false, PIECE_BYTES), (true, 1)]);
+        assert_eq!(
+            pieces_of(&[7, 3 * PIECE_BYTES]),
+            [(false, PIECE_BYTES), (false, PIECE_BYTES), (false, PIECE_BYTES), (true, 7)]
+        );
+    }
+
+    #[test]
+    fn a_pack_far_larger_than_the_queue_arrives_whole() {
+        assert_eq!(pieces_of(&[100_000; 200]).len(), 200 * 100_000 / PIECE_BYTES + 1);
+    }
+
+    #[test]
+    fn a_pack_stops_when_the_session_ends() {
+        let (live, dispatcher) = opened();
+        let name = RepoName::new("app").unwrap();
+        let mut pieces = Pieces { session: &live.session, repo: &name, turn: None, buffer: Vec::new(), is_over: false };
+        dispatcher.stream.close();
+        live.session.close();
+        // The queue takes some before the end shows.
+        let part = vec![0; PIECE_BYTES];
+        assert!((0..100).any(|_| !pieces.add(&part)));
+        assert!(pieces.is_over);
+    }
+}
