@@ -1,1 +1,111 @@
 //! The command line: flags exactly as typed, then settings, then a role or a question to the dispatcher.
+//!
+//! Called by `main` alone. It never ends the process, reads no clock of its own, and decides nothing about builds: what
+//! it prints is what the dispatcher says. Everything for standard output goes through [`output`], so that a closed pipe
+//! ends a command quietly; log lines and errors go to standard error.
+//!
+//! In reading order: [`arguments`] and [`bare`] (what may be typed), one file for each command, [`session`] (how a
+//! command talks to the dispatcher), and what all of them share: output, tables, words for times and sizes.
+
+mod arguments;
+mod bare;
+
+mod dispatcher;
+mod observer;
+mod runner;
+mod up;
+
+mod control;
+mod logs;
+mod runners;
+mod show;
+mod status;
+mod why;
+
+mod check;
+mod completions;
+mod execute;
+mod plan;
+
+mod error;
+mod exit_code;
+mod human;
+mod interrupt;
+mod logging;
+mod output;
+mod quantity;
+mod session;
+mod table;
+
+use std::ffi::OsString;
+
+use clap::Parser;
+
+use arguments::{Arguments, Command};
+use output::Output;
+
+pub use error::{CliError, chain};
+pub use exit_code::ExitCode;
+
+/// Whether these arguments ask for the hidden subcommand that supervises a slot. Asked before anything is set up.
+#[must_use]
+pub fn is_supervise(arguments: &[OsString]) -> bool {
+    arguments.get(1).is_some_and(|word| word == "supervise")
+}
+
+/// Does what the arguments say. `arguments[0]` is the program.
+pub fn run(arguments: Vec<OsString>) -> Result<ExitCode, CliError> {
+    match Arguments::try_parse_from(bare::with_command(arguments)) {
+        Ok(arguments) => perform(arguments),
+        Err(error) => {
+            // Help and version are "errors", too, but go to standard output and end with 0. Where nobody reads them,
+            // nothing is lost.
+            drop(error.print());
+            Ok(if error.exit_code() == 0 { ExitCode::Ok } else { ExitCode::Usage })
+        }
+    }
+}
+
+fn perform(arguments: Arguments) -> Result<ExitCode, CliError> {
+    let verbosity = arguments.verbosity;
+    match &arguments.command {
+        Command::Dispatcher(_) | Command::Observer(_) | Command::Runner(_) => logging::of_role(verbosity),
+        // It draws on the terminal and starts the log itself.
+        Command::Up(_) => {}
+        Command::Status(_)
+        | Command::Show(_)
+        | Command::Logs(_)
+        | Command::Why(_)
+        | Command::Cancel(_)
+        | Command::Rerun(_)
+        | Command::Runners(_)
+        | Command::Drain(_)
+        | Command::Run(_)
+        | Command::Check(_)
+        | Command::Completions(_)
+        | Command::Supervise => logging::of_command(verbosity),
+    }
+    let mut out = Output::stdout();
+    match arguments.command {
+        Command::Up(flags) => up::run(flags, verbosity, out),
+        Command::Dispatcher(flags) => dispatcher::run(flags),
+        Command::Observer(flags) => observer::run(flags),
+        Command::Runner(flags) => runner::run(flags),
+        Command::Status(flags) => status::run(flags, &mut out),
+        Command::Show(flags) => show::run(flags, &mut out),
+        Command::Logs(flags) => logs::run(flags, &mut out),
+        Command::Why(flags) => why::run(flags, &mut out),
+        Command::Cancel(flags) => control::cancel(&flags, &mut out),
+        Command::Rerun(flags) => control::rerun(&flags, &mut out),
+        Command::Runners(flags) => runners::run(&flags, &mut out),
+        Command::Drain(flags) => control::drain(flags, &mut out),
+        Command::Run(flags) => execute::run(&flags, &mut out),
+        Command::Check(flags) => check::run(&flags, &mut out),
+        Command::Completions(flags) => completions::run(&flags, &mut out),
+        // Only by way of global flags before it, which no runner types.
+        Command::Supervise => crate::process::supervise().map(|()| ExitCode::Ok).map_err(CliError::Process),
+    }
+}
+
+#[cfg(test)]
+mod tests;

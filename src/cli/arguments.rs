@@ -1,0 +1,91 @@
+//! The whole command line as it is typed: the global flags and the list of commands. What each command takes stands
+//! in the command's own file. Nothing here has an effect.
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+use super::check::CheckFlags;
+use super::completions::CompletionsFlags;
+use super::control::{CancelFlags, DrainFlags, RerunFlags};
+use super::dispatcher::DispatcherFlags;
+use super::execute::ExecuteFlags;
+use super::logs::LogsFlags;
+use super::observer::ObserverFlags;
+use super::runner::RunnerFlags;
+use super::runners::RunnersFlags;
+use super::show::ShowFlags;
+use super::status::StatusFlags;
+use super::up::UpFlags;
+use super::why::WhyFlags;
+
+const EXAMPLES: &str = "\
+Try it on one machine, in a git repository with a .surveil.toml:
+  surveil up
+
+The three roles, each in its own shell or on its own machine:
+  surveil dispatcher
+  surveil --dispatch=localhost:9000 /path/to/repo     (an observer; `observer` may be left out)
+  surveil runner
+
+Ask and tell:
+  surveil status
+  surveil logs -f latest
+  surveil why b12/test
+
+Exit codes: 0 done, or the build passed; 1 the build failed; 2 wrong usage or a broken task file; 3 the build errored;
+4 the build was cancelled; 5 no dispatcher answers; 6 no such build, task or runner; 7 refused, wrong token or already in
+use; 70 internal; 130 interrupted.";
+
+/// Self-hosted continuous integration for git repositories and machines of your own.
+///
+/// An observer notices commits, a dispatcher decides and remembers, runners execute the tasks that each commit names in
+/// its .surveil.toml. They talk over TCP; none of them needs a forge, a container or a cloud.
+#[derive(Debug, Parser)]
+#[command(
+    name = "surveil",
+    version,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    max_term_width = 110,
+    after_help = EXAMPLES
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) verbosity: Verbosity,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How much is logged to standard error.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct Verbosity {
+    /// Log more; twice for everything. RUST_LOG, where set, decides instead
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Logging")]
+    pub(crate) verbose: u8,
+    /// Log less: warnings and errors only; twice for errors only
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Logging")]
+    pub(crate) quiet: u8,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Up(UpFlags),
+    Dispatcher(DispatcherFlags),
+    Observer(ObserverFlags),
+    Runner(RunnerFlags),
+    Status(StatusFlags),
+    Show(ShowFlags),
+    Logs(LogsFlags),
+    Why(WhyFlags),
+    Cancel(CancelFlags),
+    Rerun(RerunFlags),
+    Runners(RunnersFlags),
+    Drain(DrainFlags),
+    Run(ExecuteFlags),
+    Check(CheckFlags),
+    Completions(CompletionsFlags),
+    /// Serves one slot of a runner; started by the runner itself
+    #[command(hide = true)]
+    Supervise,
+}

@@ -1,0 +1,98 @@
+//! The form without a command, `surveil --dispatch=HOST:PORT REPO`, which is an observer. Before clap sees the
+//! arguments, the word `observer` is put where it was left out. Pure but for one question to the file system.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
+use clap::CommandFactory;
+
+use super::arguments::Arguments;
+
+/// Options of the program itself, after which the command may still follow.
+const GLOBAL_FLAGS: [&str; 2] = ["--verbose", "--quiet"];
+/// Options that the program answers itself, whatever else is there.
+const ANSWERED_AT_ONCE: [&str; 4] = ["-h", "--help", "-V", "--version"];
+
+/// The arguments with the command in its place. `arguments[0]` is the program.
+pub(crate) fn with_command(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let first = arguments.iter().skip(1).position(|word| !is_global_flag(word)).map(|at| at + 1);
+    if let Some(at) = first
+        && means_observer(&arguments[at])
+    {
+        arguments.insert(at, "observer".into());
+    }
+    arguments
+}
+
+/// Whether this first word, which is no global flag, starts an observer's command line.
+fn means_observer(word: &OsStr) -> bool {
+    let Some(text) = word.to_str() else {
+        // No command is spelled like this; a path may be.
+        return true;
+    };
+    if text.starts_with('-') {
+        return !ANSWERED_AT_ONCE.contains(&text);
+    }
+    !is_command(text) && (looks_like_a_repository(text) || Path::new(text).is_dir())
+}
+
+/// `-v`, `-vv`, `-qq`, `--verbose`, `--quiet`.
+fn is_global_flag(word: &OsStr) -> bool {
+    let Some(text) = word.to_str() else { return false };
+    let is_short = |letters: &str| !letters.is_empty() && letters.bytes().all(|b| matches!(b, b'v' | b'q'));
+    GLOBAL_FLAGS.contains(&text) || text.strip_prefix('-').is_some_and(is_short)
+}
+
+/// A path or a URL by its looks; `statsu` is neither and gets the suggestion of a command.
+fn looks_like_a_repository(text: &str) -> bool {
+    text.starts_with('.') || text.starts_with('~') || text.contains('/')
+}
+
+/// Whether this is the name of a command.
+pub(crate) fn is_command(text: &str) -> bool {
+    Arguments::command().find_subcommand(text).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(typed: &str, means: &str) {
+        let words =
+            |text: &str| std::iter::once("surveil").chain(text.split_whitespace()).map(OsString::from).collect();
+        let expected: Vec<OsString> = words(means);
+        assert_eq!(with_command(words(typed)), expected, "{typed}");
+    }
+
+    #[test]
+    fn an_option_or_a_path_first_is_an_observer() {
+        check("--dispatch=localhost:9000 /repo", "observer --dispatch=localhost:9000 /repo");
+        check("/repo", "observer /repo");
+        check(".", "observer .");
+        check("./app --fetch", "observer ./app --fetch");
+        check("https://example.org/a.git", "observer https://example.org/a.git");
+        check("-v /repo", "-v observer /repo");
+        check("--quiet -vv --dispatch h:1 /repo", "--quiet -vv observer --dispatch h:1 /repo");
+    }
+
+    #[test]
+    fn a_directory_that_exists_is_an_observer() {
+        // Tests run in the package's directory.
+        check("src", "observer src");
+    }
+
+    #[test]
+    fn a_command_stays_a_command() {
+        for typed in ["", "observer /r", "-v observer /r", "runner --port 1", "status", "-h", "--help", "--version"] {
+            check(typed, typed);
+        }
+    }
+
+    #[test]
+    fn a_mistyped_command_is_no_repository() {
+        check("staus", "staus");
+        check("runer --host h", "runer --host h");
+        check("-v dispatch", "-v dispatch");
+    }
+}

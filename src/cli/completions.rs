@@ -1,0 +1,30 @@
+//! `surveil completions`: what a shell sources to complete our command line.
+
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+
+use super::arguments::Arguments;
+use super::output::Output;
+use super::{CliError, ExitCode};
+
+const EXAMPLES: &str = "\
+Examples:
+  surveil completions bash > ~/.local/share/bash-completion/completions/surveil
+  surveil completions fish > ~/.config/fish/completions/surveil.fish";
+
+/// Print what a shell needs to complete this program's command line
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct CompletionsFlags {
+    /// The shell to write for
+    shell: Shell,
+}
+
+/// Prints the script.
+pub(crate) fn run(flags: &CompletionsFlags, out: &mut Output) -> Result<ExitCode, CliError> {
+    // Into memory first: the generator panics where its writer fails.
+    let mut script = Vec::new();
+    clap_complete::generate(flags.shell, &mut Arguments::command(), "surveil", &mut script);
+    out.bytes(&script)?;
+    Ok(ExitCode::Ok)
+}

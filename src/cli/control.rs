@@ -1,0 +1,90 @@
+//! `surveil cancel`, `rerun` and `drain`: orders to the dispatcher, whose answer means that they are durable.
+
+use clap::Args;
+
+use super::output::Output;
+use super::session::{OperatorFlags, build_and_task, unexpected};
+use super::table::one_line;
+use super::{CliError, ExitCode};
+use crate::protocol::operator::{FromOperator, ToOperator};
+
+const CANCEL_EXAMPLES: &str = "\
+Examples:
+  surveil cancel b12
+  surveil cancel b12 deploy";
+
+const RERUN_EXAMPLES: &str = "\
+Examples:
+  surveil rerun latest --failed && surveil show latest --wait
+
+Earlier attempts and their logs are kept; the new ones stand beside them.";
+
+const DRAIN_EXAMPLES: &str = "\
+Examples:
+  surveil drain w1
+
+The same as a first SIGTERM to the runner, from anywhere.";
+
+/// Cancel what is unfinished of a build, or one task of it
+#[derive(Debug, Args)]
+#[command(after_help = CANCEL_EXAMPLES)]
+pub(crate) struct CancelFlags {
+    /// The build, or BUILD/TASK: number (12, b12, #12), beginning of a commit, or `latest`
+    build: String,
+    /// One task of it
+    task: Option<String>,
+    #[command(flatten)]
+    operator: OperatorFlags,
+}
+
+/// Run a finished build's jobs again
+#[derive(Debug, Args)]
+#[command(after_help = RERUN_EXAMPLES)]
+pub(crate) struct RerunFlags {
+    /// The build: its number (12, b12, #12), the beginning of its commit, or `latest`
+    build: String,
+    /// Only the jobs that did not pass
+    #[arg(long)]
+    failed: bool,
+    #[command(flatten)]
+    operator: OperatorFlags,
+}
+
+/// Let a runner finish what it executes, and then end
+#[derive(Debug, Args)]
+#[command(after_help = DRAIN_EXAMPLES)]
+pub(crate) struct DrainFlags {
+    /// The runner's name, as in `surveil runners`
+    runner: String,
+    #[command(flatten)]
+    operator: OperatorFlags,
+}
+
+/// Cancels, and prints what the dispatcher says to it.
+pub(crate) fn cancel(flags: &CancelFlags, out: &mut Output) -> Result<ExitCode, CliError> {
+    let (build, task) = build_and_task(&flags.build, flags.task.as_deref())?;
+    let mut session = flags.operator.connect()?;
+    let answer = session.ask_about(&build, |build| FromOperator::Cancel { build, task: task.clone() })?;
+    print(answer, out)
+}
+
+/// Runs again, and prints what the dispatcher says to it.
+pub(crate) fn rerun(flags: &RerunFlags, out: &mut Output) -> Result<ExitCode, CliError> {
+    let mut session = flags.operator.connect()?;
+    let answer = session.ask_about(&flags.build, |build| FromOperator::Rerun { build, failed: flags.failed })?;
+    print(answer, out)
+}
+
+/// Drains, and prints what the dispatcher says to it.
+pub(crate) fn drain(flags: DrainFlags, out: &mut Output) -> Result<ExitCode, CliError> {
+    let answer = flags.operator.connect()?.ask(&FromOperator::Drain { runner: flags.runner })?;
+    print(answer, out)
+}
+
+fn print(answer: ToOperator, out: &mut Output) -> Result<ExitCode, CliError> {
+    match answer {
+        ToOperator::Ok { text } => out.line(one_line(&text))?,
+        other => return Err(unexpected(&other)),
+    }
+    Ok(ExitCode::Ok)
+}

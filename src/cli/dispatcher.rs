@@ -1,0 +1,110 @@
+//! `surveil dispatcher`: flags to settings, then the role.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::quantity::Millis;
+use super::{CliError, ExitCode, interrupt};
+use crate::config::{DispatcherSettings, data_dir, defaults};
+use crate::dispatcher::Dispatcher;
+use crate::model::Address;
+
+const EXAMPLES: &str = "\
+Examples:
+  surveil dispatcher
+  surveil dispatcher --host 10.0.0.5 --port 9000 --data /var/lib/surveil --spawn 0
+
+The data directory holds one token for each role, in tokens/. Commands of the same user on this machine find them there; to
+let another machine take part, copy tokens/runner (or tokens/observer) to it and name the copy with --token-file.";
+
+/// Decide and remember: accept commits from observers, hand their tasks to runners
+///
+/// One dispatcher serves any number of observers, runners and operators, over one TCP port. What it acknowledged is on
+/// disk before anyone hears of it; it may be killed at any time and goes on where it stopped.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct DispatcherFlags {
+    /// The address to listen at; 0.0.0.0 for every network of this machine
+    #[arg(long, default_value = defaults::HOST, help_heading = "Listening")]
+    pub(crate) host: String,
+    /// The TCP port to listen at; 0 takes any free one
+    #[arg(long, default_value_t = defaults::PORT, help_heading = "Listening")]
+    pub(crate) port: u16,
+    /// Peers connected at once; more are turned away
+    #[arg(long, value_name = "N", default_value_t = defaults::MAX_CONNECTIONS, help_heading = "Listening")]
+    pub(crate) max_connections: usize,
+
+    /// Where builds, logs, sources and tokens are kept [default: ~/.local/state/surveil]
+    #[arg(long, value_name = "DIR", env = "SURVEIL_DATA", help_heading = "State")]
+    pub(crate) data: Option<PathBuf>,
+
+    /// Runners to start on this machine when work waits and no connected runner fits; 0 for none
+    #[arg(long, value_name = "N", default_value_t = defaults::SPAWN, help_heading = "Runners")]
+    pub(crate) spawn: u32,
+    /// How often runners are asked for a sign of life
+    #[arg(long, value_name = "TIME", default_value_t = Millis(defaults::HEARTBEAT_INTERVAL_MS), help_heading = "Runners")]
+    pub(crate) heartbeat_interval: Millis,
+    /// Silence after which a runner is lost and its jobs go to others
+    #[arg(long, value_name = "TIME", default_value_t = Millis(defaults::HEARTBEAT_TIMEOUT_MS), help_heading = "Runners")]
+    pub(crate) heartbeat_timeout: Millis,
+    /// How long a runner whose connection closed may take to come back before its jobs go to others
+    #[arg(long, value_name = "TIME", default_value_t = Millis(defaults::RECONNECT_MS), help_heading = "Runners")]
+    pub(crate) reconnect_window: Millis,
+
+    /// Runners that a job may lose before it is given up as errored
+    #[arg(long, value_name = "N", default_value_t = defaults::MAX_LOSSES, help_heading = "Jobs")]
+    pub(crate) max_losses: u32,
+    /// How long a job waits for a runner that fits before it is errored
+    #[arg(long, value_name = "TIME", default_value_t = Millis(defaults::QUEUE_TIMEOUT_MS), help_heading = "Jobs")]
+    pub(crate) queue_timeout: Millis,
+}
+
+impl DispatcherFlags {
+    /// What was typed, checked.
+    pub(crate) fn settings(self) -> Result<DispatcherSettings, CliError> {
+        if self.heartbeat_timeout.0 < self.heartbeat_interval.0.saturating_mul(2) {
+            return Err(CliError::Usage(
+                "--heartbeat-timeout must be at least twice --heartbeat-interval, or one lost message loses a runner"
+                    .into(),
+            ));
+        }
+        Ok(DispatcherSettings {
+            listen: Address { host: self.host, port: self.port },
+            data: data_dir(self.data),
+            heartbeat_interval_ms: self.heartbeat_interval.0,
+            heartbeat_timeout_ms: self.heartbeat_timeout.0,
+            reconnect_ms: self.reconnect_window.0,
+            max_losses: self.max_losses,
+            spawn: self.spawn,
+            queue_timeout_ms: self.queue_timeout.0,
+            max_connections: self.max_connections,
+        })
+    }
+}
+
+/// Runs the role until a signal.
+pub(crate) fn run(flags: DispatcherFlags) -> Result<ExitCode, CliError> {
+    let settings = flags.settings()?;
+    let stop = interrupt::stop_now()?;
+    let dispatcher = Dispatcher::start(settings)?;
+    if is_exposed(dispatcher.address().ip()) {
+        log::warn!("{}", exposure_text(dispatcher.address().ip()));
+    }
+    dispatcher.run(&stop)?;
+    Ok(ExitCode::Ok)
+}
+
+/// Whether others than this machine's own processes reach this address.
+pub(crate) fn is_exposed(ip: IpAddr) -> bool {
+    !ip.is_loopback()
+}
+
+/// What listening there means, for the person who asked for it.
+pub(crate) fn exposure_text(ip: IpAddr) -> String {
+    format!(
+        "listening at {ip}, not only for this machine: anyone on that network who has a token can run code on the \
+         runners, and traffic, tokens included, is not encrypted"
+    )
+}

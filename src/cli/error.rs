@@ -1,0 +1,144 @@
+//! Whatever ends a command early, in words for the person who typed it. The exit code is chosen here, by variant.
+
+use std::error::Error;
+use std::io;
+
+use super::ExitCode;
+use crate::config::ConfigError;
+use crate::dispatcher::DispatcherError;
+use crate::git::GitError;
+use crate::observer::ObserverError;
+use crate::process::ProcessError;
+use crate::protocol::hello::{ErrorCode, Refusal};
+use crate::runner::RunnerError;
+use crate::transport::TransportError;
+
+/// Why a command could not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// What was typed makes no sense together. The text says what to write instead.
+    #[error("{0}")]
+    Usage(String),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("could not write the output")]
+    Output(#[source] io::Error),
+    #[error("cannot reach a dispatcher at {addresses}: is it running there? (`surveil dispatcher`, or --dispatch)")]
+    Unreachable {
+        addresses: String,
+        #[source]
+        source: TransportError,
+    },
+    #[error("lost the connection to the dispatcher")]
+    Disconnected(#[source] Option<TransportError>),
+    /// The dispatcher's own words; it knows best what to do.
+    #[error("{}", .0.text)]
+    Refused(Refusal),
+    /// The dispatcher answered with something that does not belong to what was asked.
+    #[error("the dispatcher's answer was unexpected: {0}")]
+    Unexpected(String),
+    #[error(transparent)]
+    Dispatcher(#[from] DispatcherError),
+    #[error(transparent)]
+    Observer(#[from] ObserverError),
+    #[error(transparent)]
+    Runner(#[from] RunnerError),
+    #[error(transparent)]
+    Git(#[from] GitError),
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// This machine would not do something that it nearly always does.
+    #[error("could not {doing}")]
+    Machine {
+        doing: String,
+        #[source]
+        source: io::Error,
+    },
+    /// A thread of `surveil up` ended by a panic, which has been printed.
+    #[error("the {0} ended unexpectedly")]
+    Panicked(&'static str),
+}
+
+impl CliError {
+    /// For an operation of the operating system; `doing` goes on from "could not".
+    pub(crate) fn machine(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let doing = doing.into();
+        move |source| Self::Machine { doing, source }
+    }
+
+    /// Whether the reader of our output went away, which is not an error of ours.
+    #[must_use]
+    pub fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    /// What the shell sees.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Config(ConfigError::TokenMissing { .. } | ConfigError::TokenMalformed { .. }) => ExitCode::Refused,
+            Self::Usage(_) | Self::Config(_) | Self::Git(_) => ExitCode::Usage,
+            Self::Unreachable { .. } | Self::Disconnected(_) => ExitCode::Unreachable,
+            Self::Refused(refusal) => of_refusal(refusal.code),
+            Self::Dispatcher(_) | Self::Observer(_) | Self::Runner(_) => ExitCode::Internal,
+            Self::Output(_) | Self::Unexpected(_) | Self::Process(_) | Self::Machine { .. } | Self::Panicked(_) => {
+                ExitCode::Internal
+            }
+        }
+    }
+}
+
+/// What the shell sees of a refusal.
+fn of_refusal(code: ErrorCode) -> ExitCode {
+    match code {
+        ErrorCode::NotFound => ExitCode::NotFound,
+        ErrorCode::Busy | ErrorCode::ShuttingDown => ExitCode::Unreachable,
+        ErrorCode::Token | ErrorCode::NotAllowed | ErrorCode::NameTaken | ErrorCode::Refused | ErrorCode::Version => {
+            ExitCode::Refused
+        }
+        ErrorCode::Malformed | ErrorCode::BrokenSource | ErrorCode::Internal => ExitCode::Internal,
+    }
+}
+
+/// The error and all its causes on one line, joined by colons. A cause that its effect already quotes is left out.
+#[must_use]
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let said = next.to_string();
+        if !text.ends_with(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        cause = next.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chain_names_each_cause_once() {
+        let error = CliError::machine("read /x")(io::Error::new(io::ErrorKind::NotFound, "no such file"));
+        assert_eq!(chain(&error), "could not read /x: no such file");
+    }
+
+    #[test]
+    fn a_closed_pipe_is_told_from_other_trouble_with_the_output() {
+        assert!(CliError::Output(io::ErrorKind::BrokenPipe.into()).is_broken_pipe());
+        assert!(!CliError::Output(io::ErrorKind::StorageFull.into()).is_broken_pipe());
+    }
+
+    #[test]
+    fn a_refusal_keeps_what_a_script_may_branch_on() {
+        let code = |code| CliError::Refused(Refusal { code, text: String::new() }).exit_code().number();
+        assert_eq!(code(ErrorCode::NotFound), 6);
+        assert_eq!(code(ErrorCode::Token), 7);
+        assert_eq!(code(ErrorCode::Refused), 7);
+        assert_eq!(code(ErrorCode::ShuttingDown), 5);
+        assert_eq!(code(ErrorCode::Internal), 70);
+    }
+}

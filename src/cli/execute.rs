@@ -1,0 +1,194 @@
+//! `surveil run`: the tasks of the current work tree, here and now, with the processes and the environment of an attempt
+//! but without a server, a clean tree or a log file. Their output goes to standard output as they write it.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use crossbeam_channel::Receiver;
+
+use super::output::{Output, bold, painted};
+use super::plan::plan;
+use super::{CliError, ExitCode, human, interrupt};
+use crate::clock;
+use crate::config::{check_directory, defaults};
+use crate::model::{Ending, TaskSpec, Verdict};
+use crate::process::{Command, Exit, Supervisor, detect_isolation};
+use crate::threads::{self, Thread};
+
+/// How much of a task's output is passed on at a time.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+const EXAMPLES: &str = "\
+Examples:
+  surveil run
+  surveil run test lint
+  surveil run --dir ../app build
+
+Tasks run one after the other in the work tree as it is, each after those it needs. Labels are not looked at. The exit code
+is that of a build: 0 passed, 1 failed, 3 errored; 130 after Ctrl-C, which ends the task with all its processes.";
+
+/// Run tasks here and now, in the current work tree and without a server
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ExecuteFlags {
+    /// Tasks to run, with all that they need [default: every task]
+    #[arg(value_name = "TASK")]
+    tasks: Vec<String>,
+    /// The work tree
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    dir: PathBuf,
+    /// How long processes that are asked to end may take before they are killed
+    #[arg(long, value_name = "TIME", default_value_t = super::quantity::Millis(defaults::GRACE_MS))]
+    grace: super::quantity::Millis,
+}
+
+/// Runs the tasks that were asked for.
+pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, CliError> {
+    let directory = flags.dir.canonicalize().map_err(CliError::machine(format!("open {}", flags.dir.display())))?;
+    let tasks = check_directory(&directory)?;
+    let planned = plan(&tasks, &flags.tasks)?;
+    let program = std::env::current_exe().map_err(CliError::machine("find this program's own file"))?;
+    let mut room = Room {
+        supervisor: Supervisor::new(program, detect_isolation()),
+        cancel: interrupt::answered_by(vec![()])?,
+        directory,
+        grace_ms: flags.grace.0,
+    };
+    let begun = clock::now();
+    let mut done: Vec<(&TaskSpec, Ending)> = Vec::with_capacity(planned.len());
+    for task in planned {
+        let missing = task.needs.iter().find(|need| !is_satisfied(need, &done));
+        let ending = match (missing, is_cancelled(&done)) {
+            (_, true) => Ending::Cancelled,
+            (Some(need), false) => Ending::Skipped(format!("{need} did not pass")),
+            (None, false) => room.run(task, out)?,
+        };
+        done.push((task, ending));
+    }
+    summarize(&done, clock::now().0.saturating_sub(begun.0), out)
+}
+
+/// Whether a task that is needed passed, or may have failed.
+fn is_satisfied(need: &str, done: &[(&TaskSpec, Ending)]) -> bool {
+    let fine = |task: &TaskSpec, ending: &Ending| match ending {
+        Ending::Passed => true,
+        Ending::Failed | Ending::Errored(_) => task.allow_failure,
+        Ending::Cancelled | Ending::Skipped(_) => false,
+    };
+    done.iter().any(|(task, ending)| &*task.name == need && fine(task, ending))
+}
+
+fn is_cancelled(done: &[(&TaskSpec, Ending)]) -> bool {
+    done.iter().any(|(_, ending)| *ending == Ending::Cancelled)
+}
+
+/// Where tasks are executed.
+struct Room {
+    supervisor: Supervisor,
+    /// Gets a message on Ctrl-C.
+    cancel: Receiver<()>,
+    directory: PathBuf,
+    grace_ms: u64,
+}
+
+impl Room {
+    /// Runs one task, as often as it asks to be tried.
+    fn run(&mut self, task: &TaskSpec, out: &mut Output) -> Result<Ending, CliError> {
+        let mut number = 1;
+        loop {
+            out.line(bold(format_args!("==> {}", task.name)))?;
+            let begun = clock::now();
+            let exit = self.attempt(task, number)?;
+            let took = human::duration(clock::now().0.saturating_sub(begun.0));
+            let (ending, how) = judged(&exit);
+            out.line(format_args!("{}: {} in {took}{how}", bold(&task.name), painted(ending.word())))?;
+            if ending != Ending::Failed || number > task.retries {
+                return Ok(ending);
+            }
+            number += 1;
+        }
+    }
+
+    /// One attempt, its output passed on while it runs.
+    fn attempt(&mut self, task: &TaskSpec, number: u32) -> Result<Exit, CliError> {
+        let (reader, writer) = io::pipe().map_err(CliError::machine("make a pipe"))?;
+        let copy = pass_on(reader)?;
+        let command = Command {
+            script: task.script.clone(),
+            directory: self.directory.clone(),
+            env: environment(task, number, &self.directory),
+            timeout_ms: task.timeout_ms,
+            grace_ms: self.grace_ms,
+        };
+        let output = File::from(OwnedFd::from(writer));
+        let ended = self.supervisor.run(&command, output, &self.cancel, &mut || {})?;
+        // Nothing of the attempt is left, so the pipe has no writer any more and the copy has its end.
+        copy.join().map_err(|_| CliError::Panicked("copying of output"))??;
+        if ended.leftovers > 0 {
+            log::warn!("{}: {} left running were ended", task.name, human::count(ended.leftovers.into(), "process"));
+        }
+        Ok(ended.exit)
+    }
+}
+
+/// A thread that passes a pipe on to standard output until all its writers are gone.
+fn pass_on(mut reader: io::PipeReader) -> Result<Thread<Result<(), CliError>>, CliError> {
+    threads::spawn("output", move || {
+        let mut out = Output::stdout();
+        let mut chunk = vec![0; CHUNK_BYTES];
+        let mut is_line_open = false;
+        loop {
+            match reader.read(&mut chunk) {
+                Ok(0) => break,
+                Ok(len) => {
+                    is_line_open = chunk.get(len - 1) != Some(&b'\n');
+                    // Where nobody reads us any more, the pipe closes with this thread and the task is told in turn.
+                    out.bytes(&chunk[..len])?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(CliError::machine("read a task's output")(error)),
+            }
+        }
+        if is_line_open { out.bytes(b"\n") } else { Ok(()) }
+    })
+    .map_err(CliError::machine("start a thread"))
+}
+
+/// What an exit amounts to, and what there is to say about it.
+fn judged(exit: &Exit) -> (Ending, String) {
+    match exit {
+        Exit::Code(0) => (Ending::Passed, String::new()),
+        Exit::Code(code) => (Ending::Failed, format!(" (exit code {code})")),
+        Exit::Signal(signal) => (Ending::Failed, format!(" (signal {signal})")),
+        Exit::TimedOut => (Ending::Failed, " (timed out)".into()),
+        Exit::Cancelled => (Ending::Cancelled, String::new()),
+        Exit::CouldNotStart(why) => (Ending::Errored(why.clone()), format!(" ({why})")),
+    }
+}
+
+/// What an attempt of this task would find in its environment.
+fn environment(task: &TaskSpec, number: u32, directory: &Path) -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
+    let _ = (task, number, directory);
+    std::env::vars_os().collect()
+}
+
+/// Says how it all went and picks the exit code.
+fn summarize(done: &[(&TaskSpec, Ending)], took_ms: u64, out: &mut Output) -> Result<ExitCode, CliError> {
+    let verdict =
+        Verdict::of(done.iter().map(|(task, ending)| (Some(ending), task.allow_failure))).unwrap_or(Verdict::Errored);
+    if done.len() > 1 {
+        out.line("")?;
+        for (task, ending) in done {
+            let detail = ending.detail().map(|why| format!(" ({why})")).unwrap_or_default();
+            out.line(format_args!("  {}: {}{detail}", task.name, painted(ending.word())))?;
+        }
+        out.line(format_args!("{} in {}", painted(verdict.word()), human::duration(took_ms)))?;
+    }
+    if is_cancelled(done) {
+        return Ok(ExitCode::Interrupted);
+    }
+    Ok(ExitCode::of_state(verdict.word()).unwrap_or(ExitCode::Internal))
+}

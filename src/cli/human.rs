@@ -1,0 +1,137 @@
+//! Times, durations and sizes for people to read. Pure but for the time zone.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+const SECOND: u64 = 1000;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+/// A duration to read: `412 ms`, `3.2 s`, `48 s`, `4 min 5 s`, `1 h 12 min`, `3 d 4 h`.
+pub(crate) fn duration(ms: u64) -> String {
+    match ms {
+        0..SECOND => format!("{ms} ms"),
+        SECOND..10_000 => format!("{}.{} s", ms / SECOND, ms % SECOND / 100),
+        10_000..MINUTE => format!("{} s", ms / SECOND),
+        MINUTE..HOUR => pair(ms / MINUTE, "min", ms % MINUTE / SECOND, "s"),
+        HOUR..DAY => pair(ms / HOUR, "h", ms % HOUR / MINUTE, "min"),
+        _ => pair(ms / DAY, "d", ms % DAY / HOUR, "h"),
+    }
+}
+
+fn pair(large: u64, large_unit: &str, small: u64, small_unit: &str) -> String {
+    if small == 0 { format!("{large} {large_unit}") } else { format!("{large} {large_unit} {small} {small_unit}") }
+}
+
+/// How long ago `then_ms` was at `now_ms`, both since the Unix epoch. A week and more is told as the date.
+pub(crate) fn ago(then_ms: i64, now_ms: i64) -> String {
+    let Ok(since) = u64::try_from(now_ms.saturating_sub(then_ms)) else {
+        return "just now".into();
+    };
+    match since {
+        0..5_000 => "just now".into(),
+        5_000..MINUTE => format!("{} s ago", since / SECOND),
+        MINUTE..HOUR => format!("{} min ago", since / MINUTE),
+        HOUR..DAY => format!("{} h ago", since / HOUR),
+        _ if since < 7 * DAY => format!("{} d ago", since / DAY),
+        _ => in_zone(then_ms, &TimeZone::system(), "%Y-%m-%d"),
+    }
+}
+
+/// A moment on this machine's clock: `2026-11-23 14:05:10`.
+pub(crate) fn moment(at_ms: i64) -> String {
+    in_zone(at_ms, &TimeZone::system(), "%Y-%m-%d %H:%M:%S")
+}
+
+fn in_zone(at_ms: i64, zone: &TimeZone, format: &str) -> String {
+    match Timestamp::from_millisecond(at_ms) {
+        Ok(timestamp) => timestamp.to_zoned(zone.clone()).strftime(format).to_string(),
+        // Beyond the year 9999; nobody will read this as a date.
+        Err(_) => format!("{at_ms} ms"),
+    }
+}
+
+/// A size to read: `12 B`, `3.4 KiB`, `120 MiB`.
+pub(crate) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if count < 1024 {
+        return format!("{count} B");
+    }
+    let mut unit = 0;
+    let mut scaled = count;
+    while scaled >= 1024 * 1024 && unit + 1 < UNITS.len() {
+        scaled /= 1024;
+        unit += 1;
+    }
+    let (whole, tenth) = (scaled / 1024, scaled % 1024 * 10 / 1024);
+    if whole < 10 { format!("{whole}.{tenth} {}", UNITS[unit]) } else { format!("{whole} {}", UNITS[unit]) }
+}
+
+/// One thing, or several: `1 job`, `3 jobs`.
+pub(crate) fn count(number: u64, one: &str) -> String {
+    if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
+}
+
+/// A name on the wire as words: `timed_out` is "timed out".
+pub(crate) fn words(name: &str) -> String {
+    name.replace('_', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_at_most_two_units() {
+        for (ms, text) in [
+            (0, "0 ms"),
+            (412, "412 ms"),
+            (3_249, "3.2 s"),
+            (9_999, "9.9 s"),
+            (12_000, "12 s"),
+            (60_000, "1 min"),
+            (245_999, "4 min 5 s"),
+            (72 * MINUTE, "1 h 12 min"),
+            (76 * HOUR, "3 d 4 h"),
+        ] {
+            assert_eq!(duration(ms), text);
+        }
+    }
+
+    #[test]
+    fn ages_are_told_roughly_and_old_ones_as_dates() {
+        let now = 1_795_000_000_000;
+        for (before, text) in [
+            (-1_000, "just now"),
+            (0, "just now"),
+            (12_000, "12 s ago"),
+            (5 * 60_000, "5 min ago"),
+            (3 * 3_600_000, "3 h ago"),
+            (2 * 86_400_000, "2 d ago"),
+        ] {
+            assert_eq!(ago(now - before, now), text);
+        }
+        assert_eq!(ago(now - 30 * 86_400_000, now).len(), "2026-10-20".len());
+    }
+
+    #[test]
+    fn moments_are_read_in_a_time_zone() {
+        assert_eq!(in_zone(0, &TimeZone::UTC, "%Y-%m-%d %H:%M:%S"), "1970-01-01 00:00:00");
+        assert_eq!(in_zone(i64::MAX, &TimeZone::UTC, "%Y"), "9223372036854775807 ms");
+    }
+
+    #[test]
+    fn sizes_are_in_powers_of_1024() {
+        for (count, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (3_500, "3.4 KiB"),
+            (120 << 20, "120 MiB"),
+            (3 << 29, "1.5 GiB"),
+        ] {
+            assert_eq!(bytes(count), text);
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! `surveil logs`: the bytes that a task wrote, live or long finished, exactly as it wrote them.
+
+use std::io::Write;
+use std::time::Duration;
+
+use clap::Args;
+use crossbeam_channel::{after, select};
+
+use super::output::Output;
+use super::session::{OperatorFlags, Session, build_and_task, unexpected};
+use super::{CliError, ExitCode};
+use crate::protocol::operator::{FromOperator, ToOperator};
+use crate::transport::Backoff;
+
+const EXAMPLES: &str = "\
+Examples:
+  surveil logs latest
+  surveil logs -f b12 test
+  surveil logs b12/test --attempt 1 | less -R
+  surveil logs b12 test --offset 1000000 > rest.log
+
+Bytes are passed on as the task wrote them and are never interpreted; stdout and stderr are in the order of writing.";
+
+/// How long a follower tries to come back to a dispatcher that went away: a restart takes seconds.
+const COME_BACK_FOR: Duration = Duration::from_secs(60);
+
+/// Print the output of a task, also while it is running
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct LogsFlags {
+    /// The build, or BUILD/TASK: number (12, b12, #12), beginning of a commit, or `latest`
+    build: String,
+    /// The task; may be left out where the build has a single one
+    task: Option<String>,
+    /// Go on until the attempt has ended
+    #[arg(short, long)]
+    follow: bool,
+    /// An earlier attempt [default: the newest]
+    #[arg(long, value_name = "N")]
+    attempt: Option<u32>,
+    /// Leave out this many bytes at the start
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    offset: u64,
+    #[command(flatten)]
+    operator: OperatorFlags,
+}
+
+/// What is asked for, and how much of it has arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Wanted {
+    build: String,
+    task: Option<String>,
+    number: Option<u32>,
+    offset: u64,
+    follow: bool,
+}
+
+impl Wanted {
+    fn question(&self, build: String) -> FromOperator {
+        FromOperator::Logs {
+            build,
+            task: self.task.clone(),
+            number: self.number,
+            offset: self.offset,
+            follow: self.follow,
+        }
+    }
+}
+
+/// Passes the log on to standard output.
+pub(crate) fn run(flags: LogsFlags, out: &mut Output) -> Result<ExitCode, CliError> {
+    let (build, task) = build_and_task(&flags.build, flags.task.as_deref())?;
+    let mut wanted = Wanted { build, task, number: flags.attempt, offset: flags.offset, follow: flags.follow };
+    let mut session = flags.operator.connect()?;
+    loop {
+        match pass_on(&mut session, &mut wanted, out) {
+            // The log goes on where it stopped, so a follower need not notice that the dispatcher was restarted.
+            Err(CliError::Disconnected(_)) if wanted.follow => session = come_back(&flags.operator)?,
+            result => return result.map(|()| ExitCode::Ok),
+        }
+    }
+}
+
+/// Asks for the log and writes what arrives, to its end. Keeps in `wanted` what is still to come.
+fn pass_on(session: &mut Session, wanted: &mut Wanted, out: &mut Output) -> Result<(), CliError> {
+    let mut message = session.ask_about(&wanted.build, |build| wanted.question(build))?;
+    let _alive = session.keep_alive()?;
+    let mut payload = Vec::new();
+    loop {
+        match message {
+            ToOperator::Log { build, task, number, offset, bytes } => {
+                session.payload(bytes, &mut payload)?;
+                out.bytes(&payload)?;
+                // From here on this very attempt, also if another begins meanwhile.
+                wanted.build = build.to_string();
+                wanted.task = Some(task);
+                wanted.number = Some(number);
+                wanted.offset = offset + payload.len() as u64;
+            }
+            ToOperator::LogEnd { missing, .. } => {
+                if let Some(why) = missing {
+                    note(&format!("output is missing from this log: {why}"));
+                }
+                return Ok(());
+            }
+            other => return Err(unexpected(&other)),
+        }
+        message = session.next()?;
+    }
+}
+
+/// A new session with a dispatcher that went away.
+fn come_back(operator: &OperatorFlags) -> Result<Session, CliError> {
+    note("lost the connection, trying to come back");
+    let mut backoff = Backoff::new(100, 2_000, u64::from(std::process::id()));
+    let deadline = after(COME_BACK_FOR);
+    loop {
+        let pause = after(backoff.next_delay());
+        select! {
+            recv(pause) -> _ => {}
+            recv(deadline) -> _ => return operator.connect(),
+        }
+        match operator.connect() {
+            Err(CliError::Unreachable { .. } | CliError::Disconnected(_)) => {}
+            result => return result,
+        }
+    }
+}
+
+/// Says something beside the log, which alone goes to standard output.
+fn note(text: &str) {
+    // Without a stderr there is nobody to tell.
+    drop(writeln!(std::io::stderr(), "surveil: {text}"));
+}
+
+/// The end of a task's log: about the last `bytes` of its `total`.
+pub(crate) fn tail(
+    session: &mut Session,
+    build: u64,
+    task: &str,
+    number: u32,
+    total: u64,
+    bytes: u64,
+) -> Result<Vec<u8>, CliError> {
+    let question = FromOperator::Logs {
+        build: build.to_string(),
+        task: Some(task.to_owned()),
+        number: Some(number),
+        offset: total.saturating_sub(bytes),
+        follow: false,
+    };
+    let (mut text, mut payload) = (Vec::new(), Vec::new());
+    let mut message = session.ask(&question)?;
+    loop {
+        match message {
+            ToOperator::Log { bytes, .. } => {
+                session.payload(bytes, &mut payload)?;
+                text.extend_from_slice(&payload);
+            }
+            ToOperator::LogEnd { .. } => return Ok(text),
+            other => return Err(unexpected(&other)),
+        }
+        message = session.next()?;
+    }
+}

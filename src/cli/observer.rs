@@ -1,0 +1,128 @@
+//! `surveil observer`, whose name may be left out: flags to settings, then the role.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::quantity::Millis;
+use super::{CliError, ExitCode, bare, interrupt};
+use crate::config::{ObservedRepo, ObserverSettings, RepoLocation, TokenSource, data_dir, defaults, work_dir};
+use crate::model::Address;
+use crate::observer;
+
+const EXAMPLES: &str = "\
+Examples:
+  surveil --dispatch=localhost:9000 /srv/git/app.git
+  surveil observer . --branch 'release/*' --branch main
+  surveil observer https://example.org/team/app.git --name app --interval 1m
+
+The repository is only ever read. A URL is fetched with the git program, into a mirror of the observer's own, so that your
+ssh keys and credential helpers work as usual.";
+
+/// Watch repositories and announce their commits to the dispatcher
+///
+/// The observer keeps no state: the dispatcher remembers the last head it accepted for each branch, so an observer that
+/// is stopped, moved or started late misses nothing. The word `observer` may be left out.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ObserverFlags {
+    /// Repositories to watch: paths (bare, work tree or linked worktree) or URLs
+    #[arg(value_name = "REPO", required = true)]
+    pub(crate) repos: Vec<String>,
+    /// What the dispatcher calls the repository, where there is only one [default: its last path component]
+    #[arg(long, value_name = "NAME", help_heading = "What to watch")]
+    pub(crate) name: Option<String>,
+    /// Branches to watch, as a glob; may be repeated [default: the branch that HEAD names]
+    #[arg(long = "branch", value_name = "GLOB", help_heading = "What to watch")]
+    pub(crate) branches: Vec<String>,
+    /// Update a local repository from its own remote before each look
+    #[arg(long, help_heading = "What to watch")]
+    pub(crate) fetch: bool,
+    /// How often to look [default: 1s; 30s where a look goes over the network]
+    ///
+    /// A change in a local repository is noticed at once, without waiting for the next look.
+    #[arg(long, value_name = "TIME", help_heading = "What to watch")]
+    pub(crate) interval: Option<Millis>,
+    /// Where remote repositories are mirrored [default: ~/.cache/surveil]
+    #[arg(long, value_name = "DIR", env = "SURVEIL_WORK", help_heading = "What to watch")]
+    pub(crate) work: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) dispatch: DispatchFlags,
+}
+
+/// Where the dispatcher is, and the secret to show it.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Connection")]
+pub(crate) struct DispatchFlags {
+    /// The dispatcher's address; several, separated by commas, are tried in order
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "SURVEIL_DISPATCH",
+        value_delimiter = ',',
+        default_value = defaults::DISPATCH
+    )]
+    pub(crate) dispatch: Vec<Address>,
+    /// A copy of this role's token [default: the one in the dispatcher's data directory, if that is on this machine]
+    #[arg(long, value_name = "FILE", env = "SURVEIL_TOKEN_FILE", hide_env_values = true)]
+    pub(crate) token_file: Option<PathBuf>,
+    /// The data directory of a dispatcher on this machine, to find its token [default: ~/.local/state/surveil]
+    #[arg(long, value_name = "DIR", env = "SURVEIL_DATA")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+impl DispatchFlags {
+    /// Where the token of `role` is read from.
+    pub(crate) fn token(&self, role: &str) -> TokenSource {
+        match &self.token_file {
+            Some(path) => TokenSource(path.clone()),
+            None => TokenSource::of_role(&data_dir(self.data.clone()), role),
+        }
+    }
+}
+
+impl ObserverFlags {
+    /// What was typed, checked.
+    pub(crate) fn settings(self) -> Result<ObserverSettings, CliError> {
+        if self.name.is_some() && self.repos.len() > 1 {
+            return Err(CliError::Usage("--name goes with one repository: start an observer for each of them".into()));
+        }
+        let work = work_dir(self.work);
+        let mut repos = Vec::with_capacity(self.repos.len());
+        for location in &self.repos {
+            repos.push(observed(location, self.name.as_deref(), &work)?);
+        }
+        let is_remote = self.fetch || repos.iter().any(|repo| matches!(repo.location, RepoLocation::Url { .. }));
+        let usual = if is_remote { defaults::REMOTE_INTERVAL_MS } else { defaults::OBSERVER_INTERVAL_MS };
+        Ok(ObserverSettings {
+            token: self.dispatch.token("observer"),
+            dispatch: self.dispatch.dispatch,
+            repos,
+            branches: self.branches,
+            fetch: self.fetch,
+            interval_ms: self.interval.map_or(usual, |interval| interval.0),
+        })
+    }
+}
+
+/// One repository as typed. A command that ended up here is pointed to its place.
+pub(crate) fn observed(location: &str, name: Option<&str>, work: &std::path::Path) -> Result<ObservedRepo, CliError> {
+    let repo = ObservedRepo::new(location, name, work)?;
+    match &repo.location {
+        RepoLocation::Path(path) if !path.exists() && bare::is_command(location) => Err(CliError::Usage(format!(
+            "there is no repository `{location}`; if you mean the command, write it first: surveil {location} …"
+        ))),
+        RepoLocation::Path(path) if !path.exists() => {
+            Err(CliError::Usage(format!("there is no repository at {}", path.display())))
+        }
+        RepoLocation::Path(_) | RepoLocation::Url { .. } => Ok(repo),
+    }
+}
+
+/// Runs the role until a signal.
+pub(crate) fn run(flags: ObserverFlags) -> Result<ExitCode, CliError> {
+    let settings = flags.settings()?;
+    observer::run(settings, &interrupt::stop_now()?)?;
+    Ok(ExitCode::Ok)
+}

@@ -1,0 +1,78 @@
+//! Which tasks `surveil run` runs, and in what order. Pure.
+
+use std::collections::HashSet;
+
+use super::CliError;
+use crate::model::TaskSpec;
+
+/// The tasks that were asked for, or all, with those they need, each after those. Otherwise in the order they stand in.
+pub(crate) fn plan<'a>(tasks: &'a [TaskSpec], wanted: &[String]) -> Result<Vec<&'a TaskSpec>, CliError> {
+    let mut roots = Vec::new();
+    for name in wanted {
+        roots.push(tasks.iter().find(|task| *task.name == **name).ok_or_else(|| no_such_task(name, tasks))?);
+    }
+    if wanted.is_empty() {
+        roots.extend(tasks);
+    }
+    let (mut planned, mut seen) = (Vec::new(), HashSet::new());
+    // Each entry is a task and whether its needs are planned already; the last one is next. Depth is no concern: a chain
+    // of a thousand tasks takes a thousand entries.
+    let mut open: Vec<(&TaskSpec, bool)> = roots.into_iter().rev().map(|task| (task, false)).collect();
+    while let Some((task, needs_are_planned)) = open.pop() {
+        if needs_are_planned {
+            planned.push(task);
+        } else if seen.insert(&*task.name) {
+            open.push((task, true));
+            let needed = |need: &std::sync::Arc<str>| tasks.iter().find(|task| task.name == *need);
+            open.extend(task.needs.iter().rev().filter_map(needed).map(|task| (task, false)));
+        }
+    }
+    Ok(planned)
+}
+
+/// Names the task that was probably meant, and all there are.
+fn no_such_task(name: &str, tasks: &[TaskSpec]) -> CliError {
+    let nearest =
+        tasks.iter().max_by(|a, b| strsim::jaro_winkler(name, &a.name).total_cmp(&strsim::jaro_winkler(name, &b.name)));
+    let hint = match nearest {
+        Some(task) if strsim::jaro_winkler(name, &task.name) > 0.8 => format!("; did you mean `{}`?", task.name),
+        _ => String::new(),
+    };
+    let names: Vec<&str> = tasks.iter().map(|task| &*task.name).collect();
+    CliError::Usage(format!("there is no task `{name}`{hint} (tasks: {})", names.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Script;
+
+    fn tasks() -> Vec<TaskSpec> {
+        [("deploy", &["test", "lint"][..]), ("test", &["build"]), ("build", &[]), ("lint", &["build"]), ("docs", &[])]
+            .into_iter()
+            .map(|(name, needs)| {
+                let mut task = TaskSpec::new(name, Script::Shell("true".into()));
+                task.needs = needs.iter().map(|need| (*need).into()).collect();
+                task
+            })
+            .collect()
+    }
+
+    fn names(wanted: &[&str]) -> Vec<String> {
+        let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
+        plan(&tasks(), &wanted).unwrap().iter().map(|task| task.name.to_string()).collect()
+    }
+
+    #[test]
+    fn a_task_comes_after_what_it_needs_and_only_once() {
+        assert_eq!(names(&[]), ["build", "test", "lint", "deploy", "docs"]);
+        assert_eq!(names(&["test"]), ["build", "test"]);
+        assert_eq!(names(&["docs", "lint", "docs"]), ["docs", "build", "lint"]);
+    }
+
+    #[test]
+    fn a_mistyped_task_is_told_its_nearest_name() {
+        let error = plan(&tasks(), &["tets".to_owned()]).unwrap_err().to_string();
+        assert_eq!(error, "there is no task `tets`; did you mean `test`? (tasks: deploy, test, build, lint, docs)");
+    }
+}

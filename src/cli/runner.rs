@@ -1,0 +1,122 @@
+//! `surveil runner`: flags to settings, then the role.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::observer::DispatchFlags;
+use super::quantity::{Bytes, Millis};
+use super::{CliError, ExitCode, interrupt};
+use crate::config::{RunnerSettings, default_runner_name, defaults, parse_label, work_dir};
+use crate::model::{Address, RepoName};
+use crate::protocol::limits::{MAX_LABELS, MAX_SLOTS};
+use crate::runner;
+
+const EXAMPLES: &str = "\
+Examples:
+  surveil runner
+  surveil runner --dispatch build.example.org:9000 --token-file runner.token --slots 4 --label gpu --label os=debian
+  surveil runner --host 10.0.0.7 --port 9001 --dispatch 10.0.0.5:9000      (the dispatcher dials this runner)
+
+The first SIGTERM or Ctrl-C lets it finish what it executes, without taking more; the second ends that, in order.";
+
+/// Execute the tasks of commits, each in a clean tree of its own
+///
+/// A runner needs no git, no credentials and no route to the repository: the source comes over its connection. It dials
+/// the dispatcher, so it works behind NAT; with --host or --port it listens and is dialled instead.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct RunnerFlags {
+    /// A repository on this machine to take objects from, before the dispatcher is asked for them
+    #[arg(value_name = "REPO")]
+    pub(crate) repo: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) dispatch: DispatchFlags,
+    /// Listen at this address for the dispatcher instead of dialling it
+    #[arg(long, help_heading = "Connection")]
+    pub(crate) host: Option<String>,
+    /// Listen at this port for the dispatcher instead of dialling it; 0 takes any free one
+    #[arg(long, help_heading = "Connection")]
+    pub(crate) port: Option<u16>,
+
+    /// The runner's name, unique at its dispatcher [default: this machine's name]
+    #[arg(long, help_heading = "What it offers")]
+    pub(crate) name: Option<String>,
+    /// Attempts to execute at once [default: one for each core]
+    #[arg(long, value_name = "N", help_heading = "What it offers", value_parser = clap::value_parser!(u32).range(1..=MAX_SLOTS as i64))]
+    pub(crate) slots: Option<u32>,
+    /// WORD or KEY=VALUE that tasks may ask for; may be repeated. os, arch and hostname are offered anyway
+    #[arg(long = "label", value_name = "LABEL", value_parser = parse_label, help_heading = "What it offers")]
+    pub(crate) labels: Vec<Arc<str>>,
+
+    /// Where stores and work trees are kept [default: ~/.cache/surveil]
+    #[arg(long, value_name = "DIR", env = "SURVEIL_WORK", help_heading = "Limits")]
+    pub(crate) work: Option<PathBuf>,
+    /// The most that is kept of one attempt's output: its head and its tail
+    #[arg(long, value_name = "SIZE", default_value_t = Bytes(defaults::LOG_LIMIT_BYTES), help_heading = "Limits")]
+    pub(crate) log_limit: Bytes,
+    /// Take no work with less free space than this in the work directory
+    #[arg(long, value_name = "SIZE", default_value_t = Bytes(defaults::MIN_FREE_BYTES), help_heading = "Limits")]
+    pub(crate) min_free: Bytes,
+    /// How long processes that are asked to end may take before they are killed
+    #[arg(long, value_name = "TIME", default_value_t = Millis(defaults::GRACE_MS), help_heading = "Limits")]
+    pub(crate) grace: Millis,
+    /// End after this long without work [default: never]
+    #[arg(long, value_name = "TIME", help_heading = "Limits")]
+    pub(crate) idle_exit: Option<Millis>,
+
+    /// Says that a dispatcher started this runner for its own waiting work
+    #[arg(long, hide = true)]
+    pub(crate) spawned: bool,
+}
+
+impl RunnerFlags {
+    /// What was typed, checked.
+    pub(crate) fn settings(self) -> Result<RunnerSettings, CliError> {
+        let name = match self.name {
+            // The same letters are safe in a repository's name and in a runner's: both end up in file names.
+            Some(name) if RepoName::new(&name).is_err() => {
+                return Err(CliError::Usage(format!(
+                    "`{name}` cannot name a runner: use 1 to 100 of A-Z a-z 0-9 . _ - and start with a letter or digit"
+                )));
+            }
+            Some(name) => name.into(),
+            None => default_runner_name(),
+        };
+        if self.labels.len() > MAX_LABELS {
+            return Err(CliError::Usage(format!("at most {MAX_LABELS} labels are allowed")));
+        }
+        Ok(RunnerSettings {
+            name,
+            token: self.dispatch.token("runner"),
+            dispatch: self.dispatch.dispatch,
+            work: work_dir(self.work),
+            slots: self.slots.unwrap_or_else(defaults::slots),
+            labels: self.labels,
+            listen: listen(self.host, self.port),
+            local_source: self.repo,
+            log_limit: self.log_limit.0,
+            min_free: self.min_free.0,
+            grace_ms: self.grace.0,
+            idle_exit_ms: self.idle_exit.map(|idle| idle.0),
+            spawned: self.spawned,
+        })
+    }
+}
+
+/// Where to listen, if either half of an address was given.
+fn listen(host: Option<String>, port: Option<u16>) -> Option<Address> {
+    if host.is_none() && port.is_none() {
+        return None;
+    }
+    Some(Address { host: host.unwrap_or_else(|| defaults::HOST.into()), port: port.unwrap_or(0) })
+}
+
+/// Runs the role until it is asked to end.
+pub(crate) fn run(flags: RunnerFlags) -> Result<ExitCode, CliError> {
+    let settings = flags.settings()?;
+    runner::run(settings, &interrupt::drain_then_stop()?)?;
+    Ok(ExitCode::Ok)
+}

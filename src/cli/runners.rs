@@ -1,0 +1,89 @@
+//! `surveil runners`: who is there, what they offer and what they do.
+
+use clap::Args;
+
+use super::output::Output;
+use super::session::{OperatorFlags, unexpected};
+use super::status::{Format, json};
+use super::table::Table;
+use super::{CliError, ExitCode, human};
+use crate::protocol::codec;
+use crate::protocol::operator::{FromOperator, RunnerReport, RunnersReport, ToOperator};
+
+const EXAMPLES: &str = "\
+Examples:
+  surveil runners
+  surveil runners --format json";
+
+/// List the runners: what they offer, and what they execute
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct RunnersFlags {
+    /// For people, or one line of JSON for programs
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    #[command(flatten)]
+    operator: OperatorFlags,
+}
+
+/// Prints the answer.
+pub(crate) fn run(flags: &RunnersFlags, out: &mut Output) -> Result<ExitCode, CliError> {
+    match flags.operator.connect()?.ask(&FromOperator::Runners)? {
+        ToOperator::Runners(report) if flags.format == Format::Json => json(|line| codec::encode(&report, line), out)?,
+        ToOperator::Runners(report) => print(&report, out)?,
+        other => return Err(unexpected(&other)),
+    }
+    Ok(ExitCode::Ok)
+}
+
+fn print(report: &RunnersReport, out: &mut Output) -> Result<(), CliError> {
+    if report.runners.is_empty() {
+        return out.line("no runner is connected: start one, `surveil runner`");
+    }
+    let mut table = Table::new(&["STATE", "RUNNER", "BUSY", "HEARD", "RUNNING", "LABELS"], 5);
+    for runner in &report.runners {
+        table.row(row(runner));
+    }
+    table.print(out)
+}
+
+fn row(runner: &RunnerReport) -> Vec<String> {
+    let running = if runner.running.is_empty() { "-".to_owned() } else { runner.running.join(" ") };
+    vec![
+        runner.state.clone(),
+        runner.name.clone(),
+        format!("{}/{}", runner.busy, runner.slots),
+        format!("{} ago", human::duration(runner.silent_ms)),
+        running,
+        runner.labels.join(" "),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::output::tests::Collected;
+    use super::*;
+
+    #[test]
+    fn a_runner_is_one_line() {
+        let report = RunnersReport {
+            runners: vec![RunnerReport {
+                name: "w1".into(),
+                state: "connected".into(),
+                slots: 4,
+                busy: 1,
+                labels: vec!["arch=x86_64".into(), "gpu".into()],
+                isolation: "pid_namespace".into(),
+                silent_ms: 1_200,
+                running: vec!["b12/test".into()],
+            }],
+        };
+        let collected = Collected::default();
+        print(&report, &mut collected.output()).unwrap();
+        assert_eq!(
+            collected.text(),
+            "STATE      RUNNER  BUSY  HEARD      RUNNING   LABELS\n\
+             connected  w1      1/4   1.2 s ago  b12/test  arch=x86_64 gpu\n"
+        );
+    }
+}

@@ -1,0 +1,253 @@
+//! A command's session with the dispatcher: dial, `hello`, then questions and answers. Blocking, one thread; a command
+//! that waits for long keeps the session alive with [`Session::keep_alive`]. Sees wire types only, because what a
+//! command prints is what the protocol says.
+
+use std::time::Duration;
+
+use clap::Args;
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+
+use super::CliError;
+use super::observer::DispatchFlags;
+use crate::config::TokenSource;
+use crate::model::Address;
+use crate::protocol::hello::{ErrorCode, Greeting, Hello, Opening, Refusal, Role};
+use crate::protocol::limits::MAX_LINE_BYTES;
+use crate::protocol::operator::{FromOperator, ToOperator};
+use crate::protocol::{MIN_VERSION, VERSION};
+use crate::threads::{self, Thread};
+use crate::transport::{Frame, FrameReader, Stream, TransportError, write_frame};
+
+/// How long a dispatcher may take to accept a connection: a person is waiting.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long it may take to answer `hello`, after which it is no dispatcher.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where a command finds its dispatcher.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct OperatorFlags {
+    #[command(flatten)]
+    pub(crate) dispatch: DispatchFlags,
+}
+
+impl OperatorFlags {
+    /// A session with the dispatcher that was named.
+    pub(crate) fn connect(&self) -> Result<Session, CliError> {
+        Session::open(&self.dispatch.dispatch, &self.dispatch.token("operator"))
+    }
+}
+
+/// A session as operator.
+pub(crate) struct Session {
+    stream: Stream,
+    reader: FrameReader,
+    ping_interval: Duration,
+}
+
+impl Session {
+    /// Dials the addresses in order and introduces itself to the first that answers.
+    pub(crate) fn open(addresses: &[Address], token: &TokenSource) -> Result<Self, CliError> {
+        let stream = dial(addresses)?;
+        let mut reader = FrameReader::new(stream.clone());
+        reader.set_timeout(Some(HELLO_TIMEOUT)).map_err(disconnected)?;
+        write_frame(&stream, &Frame::new(&Opening::Hello(hello(token.read()?)))).map_err(disconnected)?;
+        match reader.read::<Greeting>(MAX_LINE_BYTES).map_err(disconnected)? {
+            Some(Greeting::Welcome(welcome)) => {
+                reader.set_timeout(Some(Duration::from_millis(welcome.timeout_ms))).map_err(disconnected)?;
+                let ping_interval = Duration::from_millis(welcome.ping_interval_ms.max(1));
+                Ok(Self { stream, reader, ping_interval })
+            }
+            Some(Greeting::Error(refusal)) => Err(refused_hello(refusal, token)),
+            None => Err(CliError::Disconnected(None)),
+        }
+    }
+
+    /// Asks one question and takes the answer. A refusal is an error.
+    pub(crate) fn ask(&mut self, question: &FromOperator) -> Result<ToOperator, CliError> {
+        self.send(question)?;
+        self.next()
+    }
+
+    /// Asks for something to be done and takes the dispatcher's word that it is.
+    pub(crate) fn order(&mut self, order: &FromOperator) -> Result<String, CliError> {
+        match self.ask(order)? {
+            ToOperator::Ok { text } => Ok(text),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Asks about a build, under each of the names that what was typed may mean.
+    pub(crate) fn ask_about(
+        &mut self,
+        typed: &str,
+        question: impl Fn(String) -> FromOperator,
+    ) -> Result<ToOperator, CliError> {
+        let mut readings = readings(typed);
+        let last = readings.pop().unwrap_or_default();
+        for reading in readings {
+            match self.ask(&question(reading)) {
+                Err(CliError::Refused(refusal)) if refusal.code == ErrorCode::NotFound => {}
+                answer => return answer,
+            }
+        }
+        self.ask(&question(last))
+    }
+
+    /// Sends a message without waiting for what it brings.
+    pub(crate) fn send(&self, message: &FromOperator) -> Result<(), CliError> {
+        write_frame(&self.stream, &Frame::new(message)).map_err(disconnected)
+    }
+
+    /// The next message that is no answer to a ping. A refusal is an error.
+    pub(crate) fn next(&mut self) -> Result<ToOperator, CliError> {
+        loop {
+            match self.reader.read::<ToOperator>(MAX_LINE_BYTES).map_err(disconnected)? {
+                Some(ToOperator::Ack) => {}
+                Some(ToOperator::Error(refusal)) => return Err(CliError::Refused(refusal)),
+                Some(message) => return Ok(message),
+                None => return Err(CliError::Disconnected(None)),
+            }
+        }
+    }
+
+    /// The payload of the message just read.
+    pub(crate) fn payload(&mut self, len: u64, into: &mut Vec<u8>) -> Result<(), CliError> {
+        into.clear();
+        self.reader.read_payload(len, into).map_err(disconnected)
+    }
+
+    /// Pings until the guard is dropped, so that a session may wait for as long as it takes. From here on only the guard
+    /// writes: finish asking first.
+    pub(crate) fn keep_alive(&self) -> Result<KeepAlive, CliError> {
+        let (stop, stopped) = bounded::<()>(0);
+        let (stream, interval) = (self.stream.clone(), self.ping_interval);
+        let thread = threads::spawn("ping", move || {
+            while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+                if write_frame(&stream, &Frame::new(&FromOperator::Ping)).is_err() {
+                    // Whoever reads the session finds out by itself.
+                    return;
+                }
+            }
+        })
+        .map_err(CliError::machine("start a thread"))?;
+        Ok(KeepAlive { _stop: stop, _thread: thread })
+    }
+
+    /// Something to end a blocked read with, from another thread.
+    pub(crate) fn stream(&self) -> Stream {
+        self.stream.clone()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.stream.close();
+    }
+}
+
+/// Keeps a session alive while it is held. Fields drop in order: first the sender, which ends the thread.
+pub(crate) struct KeepAlive {
+    _stop: Sender<()>,
+    _thread: Thread<()>,
+}
+
+/// The first address that takes a connection.
+fn dial(addresses: &[Address]) -> Result<Stream, CliError> {
+    let mut failure = None;
+    for address in addresses {
+        match Stream::dial(address, DIAL_TIMEOUT) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failure = Some(error),
+        }
+    }
+    match failure {
+        Some(source) => {
+            let names: Vec<String> = addresses.iter().map(Address::to_string).collect();
+            Err(CliError::Unreachable { addresses: names.join(" or "), source })
+        }
+        None => Err(CliError::Usage("--dispatch names no address".into())),
+    }
+}
+
+fn hello(token: String) -> Hello {
+    Hello {
+        version: VERSION,
+        min_version: MIN_VERSION,
+        role: Role::Operator,
+        name: format!("pid {}", std::process::id()),
+        // An operator keeps nothing from one session to the next, so any number serves.
+        incarnation: u64::from(std::process::id()),
+        token,
+        program: concat!("surveil ", env!("CARGO_PKG_VERSION")).into(),
+        listens_at: None,
+        callback_key: None,
+    }
+}
+
+/// A wrong token is nearly always the token of another dispatcher, so the file is named.
+fn refused_hello(mut refusal: Refusal, token: &TokenSource) -> CliError {
+    if refusal.code == ErrorCode::Token {
+        refusal.text = format!("{} (the token was read from {})", refusal.text, token.0.display());
+    }
+    CliError::Refused(refusal)
+}
+
+fn disconnected(error: TransportError) -> CliError {
+    CliError::Disconnected(Some(error))
+}
+
+/// For an answer that does not belong to the question.
+pub(crate) fn unexpected(message: &ToOperator) -> CliError {
+    let mut text = format!("{message:?}");
+    if let Some((at, _)) = text.char_indices().nth(80) {
+        text.truncate(at);
+    }
+    CliError::Unexpected(text)
+}
+
+/// What a typed build may mean, in the order to be asked: `b12` and `#12` are the build 12, but `b12345` may also be
+/// the beginning of a commit.
+fn readings(typed: &str) -> Vec<String> {
+    let number =
+        typed.strip_prefix(['b', '#']).filter(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()));
+    match number {
+        Some(number) if typed.starts_with('b') && typed.len() >= 4 => vec![number.to_owned(), typed.to_owned()],
+        Some(number) => vec![number.to_owned()],
+        None => vec![typed.to_owned()],
+    }
+}
+
+/// A build and perhaps one of its tasks, as in `b12/test`.
+pub(crate) fn build_and_task(build: &str, task: Option<&str>) -> Result<(String, Option<String>), CliError> {
+    match (build.split_once('/'), task) {
+        (Some(_), Some(_)) => Err(CliError::Usage(format!("`{build}` names a task already: leave out the second one"))),
+        (Some((build, task)), None) => Ok((build.to_owned(), Some(task.to_owned()))),
+        (None, task) => Ok((build.to_owned(), task.map(str::to_owned))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_is_named_by_number_commit_or_latest() {
+        assert_eq!(readings("12"), ["12"]);
+        assert_eq!(readings("b12"), ["12"]);
+        assert_eq!(readings("#12"), ["12"]);
+        assert_eq!(readings("latest"), ["latest"]);
+        assert_eq!(readings("4f2a91c"), ["4f2a91c"]);
+        assert_eq!(readings("b123"), ["123", "b123"]);
+        assert_eq!(readings("b12f"), ["b12f"]);
+        assert_eq!(readings("b"), ["b"]);
+    }
+
+    #[test]
+    fn a_task_follows_its_build_as_a_word_or_behind_a_slash() {
+        let both = |build: &str, task: Option<&str>| build_and_task(build, task).unwrap();
+        assert_eq!(both("b12", None), ("b12".into(), None));
+        assert_eq!(both("b12/test", None), ("b12".into(), Some("test".into())));
+        assert_eq!(both("12", Some("test")), ("12".into(), Some("test".into())));
+        assert!(build_and_task("12/a", Some("b")).is_err());
+    }
+}

@@ -1,0 +1,295 @@
+//! `surveil show`: one build with its jobs and attempts; and the waiting for a build's end, which others use too.
+
+use clap::Args;
+
+use super::output::{Output, bold, dim, painted};
+use super::session::{OperatorFlags, Session, unexpected};
+use super::status::{Format, json, short, took};
+use super::table::one_line;
+use super::{CliError, ExitCode, human};
+use crate::clock;
+use crate::protocol::codec;
+use crate::protocol::operator::{AttemptReport, BuildReport, FromOperator, JobReport, ToOperator};
+
+const EXAMPLES: &str = "\
+Examples:
+  surveil show latest
+  surveil show b12
+  surveil show 4f2a91c --wait && ./deploy.sh
+
+With --wait the exit code tells the verdict: 0 passed, 1 failed, 3 errored, 4 cancelled.";
+
+/// Show one build: its jobs, their attempts, and how to run a failed one by hand
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ShowFlags {
+    /// The build: its number (12, b12, #12), the beginning of its commit, or `latest`
+    build: String,
+    /// Wait until it is finished, and exit with its verdict
+    #[arg(long)]
+    wait: bool,
+    /// For people, or one line of JSON for programs
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    #[command(flatten)]
+    operator: OperatorFlags,
+}
+
+/// Prints the answer.
+pub(crate) fn run(flags: ShowFlags, out: &mut Output) -> Result<ExitCode, CliError> {
+    let mut session = flags.operator.connect()?;
+    let mut report = build_named(&mut session, &flags.build)?;
+    if flags.wait {
+        report = finished(&mut session, report)?;
+    }
+    match flags.format {
+        Format::Json => json(|line| codec::encode(&report, line), out)?,
+        Format::Table => print(&report, clock::wall().0, out)?,
+    }
+    let verdict = if flags.wait { ExitCode::of_state(&report.state) } else { None };
+    Ok(verdict.unwrap_or(ExitCode::Ok))
+}
+
+/// The build that was typed, as it stands.
+pub(crate) fn build_named(session: &mut Session, typed: &str) -> Result<BuildReport, CliError> {
+    match session.ask_about(typed, |build| FromOperator::Show { build })? {
+        ToOperator::Build(report) => Ok(report),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// Waits until the build has its verdict.
+fn finished(session: &mut Session, report: BuildReport) -> Result<BuildReport, CliError> {
+    if report.finished_ms.is_some() {
+        return Ok(report);
+    }
+    session.send(&FromOperator::Watch)?;
+    // What happened before the watch began is not told by it, so the question comes once more.
+    session.send(&FromOperator::Show { build: report.build.to_string() })?;
+    let _alive = session.keep_alive()?;
+    loop {
+        match session.next()? {
+            ToOperator::Build(now) if now.build == report.build && now.finished_ms.is_some() => return Ok(now),
+            ToOperator::Build(_) => {}
+            other => return Err(unexpected(&other)),
+        }
+    }
+}
+
+/// Prints one build for people.
+pub(crate) fn print(build: &BuildReport, now_ms: i64, out: &mut Output) -> Result<(), CliError> {
+    out.line(headline(build, now_ms))?;
+    out.line(format_args!("  {}", one_line(&build.subject)))?;
+    out.line(dim(format_args!(
+        "  {} by {}, {} {}",
+        build.commit,
+        one_line(&build.author),
+        one_line(&build.repo),
+        one_line(&build.branch),
+    )))?;
+    if let Some(problem) = &build.problem {
+        out.line("")?;
+        for line in problem.lines() {
+            out.line(format_args!("  {}", one_line(line)))?;
+        }
+    }
+    if !build.jobs.is_empty() {
+        out.line("")?;
+    }
+    let widest = build.jobs.iter().map(|job| job.task.chars().count()).max().unwrap_or(0);
+    for job in &build.jobs {
+        print_job(build, job, widest, out)?;
+    }
+    Ok(())
+}
+
+/// `b12 passed in 12 s, 3 min ago`.
+fn headline(build: &BuildReport, now_ms: i64) -> String {
+    let name = bold(format_args!("b{}", build.build));
+    let state = painted(&build.state);
+    let flaky = if build.flaky { format!(" ({})", painted("flaky")) } else { String::new() };
+    match build.finished_ms {
+        Some(end) => {
+            format!("{name} {state}{flaky} in {}, {}", took(build.created_ms, end), human::ago(end, now_ms))
+        }
+        None => format!("{name} {state}{flaky}, seen {}", human::ago(build.created_ms, now_ms)),
+    }
+}
+
+fn print_job(build: &BuildReport, job: &JobReport, widest: usize, out: &mut Output) -> Result<(), CliError> {
+    let state = format!("{}{:pad$}", painted(&job.state), "", pad = "cancelled".len().saturating_sub(job.state.len()));
+    let mut facts = Vec::new();
+    if let Some(last) = job.attempts.last() {
+        facts.extend(last.duration_ms.map(human::duration));
+        facts.push(format!("on {}", one_line(&last.runner)));
+    }
+    if job.state == "waiting" && !job.needs.is_empty() {
+        facts.push(format!("needs {}", job.needs.join(", ")));
+    }
+    facts.extend(job.detail.as_deref().map(one_line));
+    if job.flaky {
+        facts.push(painted("flaky"));
+    }
+    if job.allow_failure && job.state != "passed" {
+        facts.push("allowed to fail".into());
+    }
+    out.line(format!("  {state}  {:widest$}  {}", job.task, facts.join(", ")).trim_end())?;
+    // The only attempt of a job that passed has nothing more to say.
+    if job.attempts.len() > 1 || job.state != "passed" {
+        for attempt in &job.attempts {
+            out.line(format_args!("    {}", attempt_line(attempt)))?;
+        }
+    }
+    if matches!(&*job.state, "failed" | "errored") {
+        for hint in hints(build, job, "") {
+            out.line(format_args!("    {hint}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// `attempt 2: failed (exit code 1) after 3.2 s on w1, 12 KiB in /…/b12/test.2.log`.
+fn attempt_line(attempt: &AttemptReport) -> String {
+    let outcome = attempt.outcome.as_deref().unwrap_or("running");
+    let mut line = format!("attempt {}: {}", attempt.number, painted(&human::words(outcome)));
+    if let Some(detail) = &attempt.detail {
+        line.push_str(&format!(" ({})", one_line(detail)));
+    }
+    if let Some(ms) = attempt.duration_ms {
+        line.push_str(&format!(" after {}", human::duration(ms)));
+    }
+    let (log, size) = (one_line(&attempt.log_path), human::bytes(attempt.log_bytes));
+    line.push_str(&format!(" on {}, {}", one_line(&attempt.runner), dim(format_args!("{size} in {log}"))));
+    line
+}
+
+/// How to see more of a job that went wrong, and how to have it go wrong by hand. `connection` are the flags that name the
+/// dispatcher, where it is not the usual one.
+pub(crate) fn hints(build: &BuildReport, job: &JobReport, connection: &str) -> Vec<String> {
+    let mut hints = Vec::new();
+    if !job.attempts.is_empty() {
+        hints.push(format!("the whole log: surveil logs{connection} b{} {}", build.build, job.task));
+        hints.push(format!("reproduce: git switch --detach {} && surveil run {}", short(&build.commit), job.task));
+    }
+    hints
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::super::output::tests::Collected;
+    use super::*;
+
+    pub(crate) fn attempt(number: u32) -> AttemptReport {
+        AttemptReport {
+            attempt: 100 + u64::from(number),
+            number,
+            runner: "w1".into(),
+            leased_ms: 1_000_100,
+            finished_ms: Some(1_003_400),
+            duration_ms: Some(3_200),
+            outcome: Some("passed".into()),
+            detail: None,
+            log_bytes: 10,
+            log_path: format!("/d/logs/b12/test.{number}.log"),
+        }
+    }
+
+    pub(crate) fn job(task: &str, state: &str, attempts: Vec<AttemptReport>) -> JobReport {
+        JobReport {
+            job: 1,
+            task: task.into(),
+            state: state.into(),
+            detail: None,
+            needs: Vec::new(),
+            allow_failure: false,
+            flaky: false,
+            attempts,
+        }
+    }
+
+    pub(crate) fn build(number: u64, state: &str, jobs: Vec<JobReport>) -> BuildReport {
+        BuildReport {
+            build: number,
+            repo: "app".into(),
+            branch: "main".into(),
+            commit: "4f2a91c0".repeat(5),
+            before: None,
+            subject: "Fix the thing".into(),
+            author: "Ann <ann@example.org>".into(),
+            state: state.into(),
+            flaky: false,
+            created_ms: 1_000_000,
+            finished_ms: Some(1_012_000),
+            problem: None,
+            jobs,
+        }
+    }
+
+    fn shown(build: &BuildReport) -> String {
+        let collected = Collected::default();
+        print(build, 1_192_000, &mut collected.output()).unwrap();
+        collected.text()
+    }
+
+    #[test]
+    fn a_green_build_is_short() {
+        let build =
+            build(12, "passed", vec![job("build", "passed", vec![attempt(1)]), job("t", "passed", vec![attempt(1)])]);
+        assert_eq!(
+            shown(&build),
+            "\
+b12 passed in 12 s, 3 min ago
+  Fix the thing
+  4f2a91c04f2a91c04f2a91c04f2a91c04f2a91c0 by Ann <ann@example.org>, app main
+
+  passed     build  3.2 s, on w1
+  passed     t      3.2 s, on w1
+"
+        );
+    }
+
+    #[test]
+    fn a_failed_job_says_how_to_see_it_fail_again() {
+        let failed = AttemptReport { outcome: Some("failed".into()), detail: Some("exit code 1".into()), ..attempt(1) };
+        let build = build(12, "failed", vec![job("test", "failed", vec![failed])]);
+        let text = shown(&build);
+        let jobs = text.split("\n\n").nth(1).unwrap();
+        assert_eq!(
+            jobs,
+            "  failed     test  3.2 s, on w1
+    attempt 1: failed (exit code 1) after 3.2 s on w1, 10 B in /d/logs/b12/test.1.log
+    the whole log: surveil logs b12 test
+    reproduce: git switch --detach 4f2a91c && surveil run test
+"
+        );
+    }
+
+    #[test]
+    fn a_flaky_job_shows_all_its_attempts() {
+        let first = AttemptReport { outcome: Some("timed_out".into()), ..attempt(1) };
+        let mut flaky = job("test", "passed", vec![first, attempt(2)]);
+        flaky.flaky = true;
+        let text = shown(&build(12, "passed", vec![flaky]));
+        assert!(text.contains("passed     test  3.2 s, on w1, flaky\n"), "{text}");
+        assert!(text.contains("attempt 1: timed out after 3.2 s on w1"), "{text}");
+        assert!(text.contains("attempt 2: passed"), "{text}");
+    }
+
+    #[test]
+    fn a_build_without_jobs_says_why() {
+        let mut build = build(12, "errored", vec![]);
+        build.problem = Some(".surveil.toml:1:1: unknown key `rum`\n = help: did you mean `run`?".into());
+        let text = shown(&build);
+        assert!(
+            text.ends_with("\n\n  .surveil.toml:1:1: unknown key `rum`\n   = help: did you mean `run`?\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn text_from_outside_cannot_move_the_cursor() {
+        let mut build = build(12, "passed", vec![]);
+        build.subject = "a\x1b[2Jb\rc".into();
+        assert!(shown(&build).contains("  a [2Jb c\n"));
+    }
+}

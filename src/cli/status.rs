@@ -1,0 +1,203 @@
+//! `surveil status`: builds, queue and runners at a glance.
+
+use clap::{Args, ValueEnum};
+
+use super::output::{Output, bold, painted};
+use super::session::{OperatorFlags, unexpected};
+use super::table::Table;
+use super::{CliError, ExitCode, human};
+use crate::clock;
+use crate::protocol::codec;
+use crate::protocol::operator::{BuildReport, FromOperator, StatusReport, ToOperator};
+
+const EXAMPLES: &str = "\
+Examples:
+  surveil status
+  surveil status --repo app --limit 50
+  surveil status --format json | jq '.builds[] | select(.state == \"failed\") | .commit'
+
+The fields of the JSON form are those of `status` in docs/protocol.md; fields are added to it, never taken away.";
+
+/// Show builds, the queue and the runners
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct StatusFlags {
+    /// Only builds of this repository
+    #[arg(long, value_name = "NAME")]
+    repo: Option<String>,
+    /// How many finished builds to list
+    #[arg(long, value_name = "N", default_value_t = 15)]
+    limit: u32,
+    /// For people, or one line of JSON for programs
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    #[command(flatten)]
+    operator: OperatorFlags,
+}
+
+/// Who reads the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Table,
+    Json,
+}
+
+/// Prints the answer.
+pub(crate) fn run(flags: StatusFlags, out: &mut Output) -> Result<ExitCode, CliError> {
+    let question = FromOperator::Status { repo: flags.repo, limit: flags.limit };
+    match flags.operator.connect()?.ask(&question)? {
+        ToOperator::Status(report) if flags.format == Format::Json => json(|line| codec::encode(&report, line), out)?,
+        ToOperator::Status(report) => print(&report, clock::wall().0, out)?,
+        other => return Err(unexpected(&other)),
+    }
+    Ok(ExitCode::Ok)
+}
+
+/// Prints a report as the protocol has it, on one line; `encode` writes that.
+pub(crate) fn json(encode: impl FnOnce(&mut Vec<u8>), out: &mut Output) -> Result<(), CliError> {
+    let mut line = Vec::new();
+    encode(&mut line);
+    out.bytes(&line)
+}
+
+fn print(report: &StatusReport, now_ms: i64, out: &mut Output) -> Result<(), CliError> {
+    if report.builds.is_empty() {
+        out.line("no builds yet: start an observer, `surveil observer REPO`, and commit something")?;
+    } else {
+        table(&report.builds, now_ms).print(out)?;
+    }
+    out.line("")?;
+    out.line(summary(report))?;
+    for warning in &report.warnings {
+        out.line(format_args!("{}: {warning}", painted("warning")))?;
+    }
+    Ok(())
+}
+
+fn table(builds: &[BuildReport], now_ms: i64) -> Table {
+    let mut table = Table::new(&["STATE", "BUILD", "COMMIT", "REPO", "BRANCH", "SUBJECT", "JOBS", "TOOK", "WHEN"], 5);
+    for build in builds {
+        let took = build.finished_ms.map(|end| took(build.created_ms, end)).unwrap_or_default();
+        table.row(vec![
+            build.state.clone(),
+            format!("b{}", build.build),
+            short(&build.commit).to_owned(),
+            build.repo.clone(),
+            build.branch.clone(),
+            build.subject.clone(),
+            jobs(build),
+            took,
+            human::ago(build.finished_ms.unwrap_or(build.created_ms), now_ms),
+        ]);
+    }
+    table
+}
+
+/// Finished of all jobs while a build runs, then only what deserves a look.
+fn jobs(build: &BuildReport) -> String {
+    let total = build.jobs.len();
+    if build.finished_ms.is_none() {
+        let open = |state: &str| matches!(state, "waiting" | "queued" | "running");
+        let done = build.jobs.iter().filter(|job| !open(&job.state)).count();
+        return format!("{done}/{total}");
+    }
+    let bad: Vec<&str> =
+        build.jobs.iter().filter(|job| matches!(&*job.state, "failed" | "errored")).map(|job| &*job.task).collect();
+    match bad.as_slice() {
+        [] if build.flaky => format!("{total}, flaky"),
+        [] => total.to_string(),
+        [one] => (*one).to_owned(),
+        [one, rest @ ..] => format!("{one} +{}", rest.len()),
+    }
+}
+
+/// What the whole dispatcher does, in a sentence or two.
+fn summary(report: &StatusReport) -> String {
+    let connected = report.runners.iter().filter(|runner| runner.state != "away").count() as u64;
+    let slots: u32 = report.runners.iter().filter(|runner| runner.state != "away").map(|runner| runner.slots).sum();
+    let busy: u32 = report.runners.iter().map(|runner| runner.busy).sum();
+    let runners = match connected {
+        0 => "no runner connected".to_owned(),
+        _ => format!("{}, {busy} of {} busy", human::count(connected, "runner"), human::count(slots.into(), "slot")),
+    };
+    format!("{} running, {} queued; {runners}", bold(report.running_jobs), bold(report.queued_jobs))
+}
+
+/// A commit as people write it.
+pub(crate) fn short(commit: &str) -> &str {
+    commit.get(..7).unwrap_or(commit)
+}
+
+/// The time between two moments.
+pub(crate) fn took(start_ms: i64, end_ms: i64) -> String {
+    human::duration(u64::try_from(end_ms.saturating_sub(start_ms)).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::output::tests::Collected;
+    use super::super::show::tests::{attempt, build, job};
+    use super::*;
+    use crate::protocol::operator::RunnerReport;
+
+    fn runner(name: &str, state: &str, busy: u32) -> RunnerReport {
+        RunnerReport {
+            name: name.into(),
+            state: state.into(),
+            slots: 2,
+            busy,
+            labels: Vec::new(),
+            isolation: "subreaper".into(),
+            silent_ms: 100,
+            running: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_table_says_what_is_going_on() {
+        let mut running =
+            build(12, "running", vec![job("build", "passed", vec![attempt(1)]), job("test", "running", vec![])]);
+        running.finished_ms = None;
+        let failed = build(11, "failed", vec![job("lint", "failed", vec![attempt(1)]), job("b", "errored", vec![])]);
+        let report = StatusReport {
+            builds: vec![running, failed],
+            runners: vec![runner("w1", "connected", 1), runner("w2", "away", 0)],
+            queued_jobs: 3,
+            running_jobs: 1,
+            warnings: vec!["the disk is full".into()],
+        };
+        let collected = Collected::default();
+        print(&report, 1_012_000, &mut collected.output()).unwrap();
+        assert_eq!(
+            collected.text(),
+            "\
+STATE    BUILD  COMMIT   REPO  BRANCH  SUBJECT        JOBS     TOOK  WHEN
+running  b12    4f2a91c  app   main    Fix the thing  1/2            12 s ago
+failed   b11    4f2a91c  app   main    Fix the thing  lint +1  12 s  just now
+
+1 running, 3 queued; 1 runner, 1 of 2 slots busy
+warning: the disk is full
+"
+        );
+    }
+
+    #[test]
+    fn an_empty_dispatcher_says_what_to_do() {
+        let report =
+            StatusReport { builds: vec![], runners: vec![], queued_jobs: 0, running_jobs: 0, warnings: vec![] };
+        let collected = Collected::default();
+        print(&report, 0, &mut collected.output()).unwrap();
+        assert!(collected.text().contains("surveil observer REPO"));
+        assert!(collected.text().ends_with("0 running, 0 queued; no runner connected\n"));
+    }
+
+    #[test]
+    fn json_is_the_report_itself_on_one_line() {
+        let report = build(1, "passed", vec![]);
+        let collected = Collected::default();
+        json(|line| codec::encode(&report, line), &mut collected.output()).unwrap();
+        let text = collected.text();
+        assert_eq!(text.lines().count(), 1);
+        assert_eq!(codec::decode::<BuildReport>(text.trim_end().as_bytes()).unwrap(), report);
+    }
+}

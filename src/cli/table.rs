@@ -1,0 +1,106 @@
+//! Tables for people: a state in its colour, then columns. Without borders, so that they are easy to cut and paste; on a
+//! terminal a row never takes more than one line.
+
+use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table as Layout};
+
+use super::CliError;
+use super::output::{Output, bold, painted};
+
+/// Rows whose first column is a state.
+pub(crate) struct Table {
+    heads: Vec<&'static str>,
+    rows: Vec<Vec<String>>,
+    /// The column that gives way where the terminal is narrow.
+    flexible: usize,
+}
+
+impl Table {
+    /// An empty table. `heads[0]` stands over the states.
+    pub(crate) fn new(heads: &[&'static str], flexible: usize) -> Self {
+        Self { heads: heads.to_vec(), rows: Vec::new(), flexible }
+    }
+
+    /// Adds a row; `cells[0]` is its state.
+    pub(crate) fn row(&mut self, cells: Vec<String>) {
+        self.rows.push(cells);
+    }
+
+    /// Prints it.
+    pub(crate) fn print(&self, out: &mut Output) -> Result<(), CliError> {
+        for (index, line) in self.lines(out.width()).iter().enumerate() {
+            let state = index.checked_sub(1).and_then(|row| self.rows.get(row)).and_then(|row| row.first());
+            match state {
+                None => out.line(bold(line))?,
+                // Colour codes have no width, so they come after the layout.
+                Some(state) => match line.strip_prefix(state.as_str()) {
+                    Some(rest) => out.line(format_args!("{}{rest}", painted(state)))?,
+                    None => out.line(line)?,
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// The head and the rows, one line each, fitted into `width` columns where there is such a limit.
+    fn lines(&self, width: Option<usize>) -> Vec<String> {
+        let mut layout = Layout::new();
+        layout.load_style(comfy_table::presets::NOTHING);
+        if let Some(width) = width {
+            layout.set_content_arrangement(ContentArrangement::Dynamic);
+            layout.set_width(u16::try_from(width).unwrap_or(u16::MAX));
+        }
+        layout.set_header(self.heads.clone());
+        for cells in &self.rows {
+            let mut row = Row::from(cells.iter().map(|cell| one_line(cell)).collect::<Vec<_>>());
+            row.max_height(1);
+            layout.add_row(row);
+        }
+        for (index, column) in layout.column_iter_mut().enumerate() {
+            column.set_padding((0, 2));
+            if index != self.flexible {
+                column.set_constraint(ColumnConstraint::ContentWidth);
+            }
+        }
+        layout.lines().map(|line| line.trim_end().to_owned()).collect()
+    }
+}
+
+/// Text from commits and runners, with what would move the cursor or break the row taken out.
+pub(crate) fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::output::tests::Collected;
+    use super::*;
+
+    fn table() -> Table {
+        let mut table = Table::new(&["STATE", "BUILD", "SUBJECT"], 2);
+        table.row(vec!["passed".into(), "b1".into(), "A subject that is rather long, as subjects go".into()]);
+        table.row(vec!["running".into(), "b12".into(), "Short\x1b[2J".into()]);
+        table
+    }
+
+    #[test]
+    fn columns_are_aligned_and_nothing_moves_the_cursor() {
+        let collected = Collected::default();
+        table().print(&mut collected.output()).unwrap();
+        assert_eq!(
+            collected.text(),
+            "STATE    BUILD  SUBJECT\n\
+             passed   b1     A subject that is rather long, as subjects go\n\
+             running  b12    Short [2J\n"
+        );
+    }
+
+    #[test]
+    fn a_narrow_terminal_shortens_what_may_be_short() {
+        let lines = table().lines(Some(40));
+        assert_eq!(lines.len(), 3);
+        assert!(lines.iter().all(|line| line.chars().count() <= 40), "{lines:?}");
+        assert!(lines[1].starts_with("passed   b1     A subject"), "{lines:?}");
+        // Absurdly narrow: still no panic.
+        assert!(table().lines(Some(3)).len() >= 3);
+    }
+}

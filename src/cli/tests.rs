@@ -1,0 +1,165 @@
+//! Command lines as people type them, from the words to what the commands get.
+
+use clap::{CommandFactory, Parser};
+
+use super::arguments::{Arguments, Command};
+use super::*;
+use crate::config::RepoLocation;
+use crate::model::Address;
+
+fn parse(typed: &str) -> Result<Arguments, clap::Error> {
+    let words = std::iter::once("surveil").chain(typed.split_whitespace()).map(OsString::from).collect();
+    Arguments::try_parse_from(bare::with_command(words))
+}
+
+#[track_caller]
+fn parsed(typed: &str) -> Command {
+    parse(typed).unwrap_or_else(|error| panic!("{typed}: {error}")).command
+}
+
+#[track_caller]
+fn refused(typed: &str) -> String {
+    parse(typed).expect_err(typed).to_string()
+}
+
+fn address(text: &str) -> Address {
+    text.parse().unwrap()
+}
+
+#[test]
+fn the_definition_of_the_command_line_is_sound() {
+    Arguments::command().debug_assert();
+}
+
+#[test]
+fn the_original_programs_command_lines_are_valid() {
+    // Tests run in the package's directory, which is there.
+    let Command::Observer(flags) = parsed("--dispatch=localhost:9000 .") else { panic!("not an observer") };
+    let settings = flags.settings().unwrap();
+    assert_eq!(settings.dispatch, [address("localhost:9000")]);
+    assert!(matches!(settings.repos[0].location, RepoLocation::Path(_)));
+
+    let Command::Dispatcher(flags) = parsed("dispatcher --host=10.0.0.5 --port=9001") else {
+        panic!("not a dispatcher")
+    };
+    assert_eq!(flags.settings().unwrap().listen, address("10.0.0.5:9001"));
+
+    let Command::Runner(flags) = parsed("runner --host=h --port=1 --dispatch=h:2 /repo") else {
+        panic!("not a runner")
+    };
+    let settings = flags.settings().unwrap();
+    assert_eq!(settings.listen, Some(address("h:1")));
+    assert_eq!(settings.dispatch, [address("h:2")]);
+    assert_eq!(settings.local_source, Some("/repo".into()));
+}
+
+#[test]
+fn the_roles_have_their_defaults() {
+    let Command::Dispatcher(flags) = parsed("dispatcher") else { panic!("not a dispatcher") };
+    let settings = flags.settings().unwrap();
+    assert_eq!(settings.listen, address("127.0.0.1:9000"));
+    assert_eq!(settings.spawn, 1);
+
+    let Command::Runner(flags) = parsed("runner") else { panic!("not a runner") };
+    let settings = flags.settings().unwrap();
+    assert_eq!(settings.dispatch, [address("localhost:9000")]);
+    assert_eq!(settings.listen, None);
+    assert!(settings.slots >= 1 && !settings.name.is_empty() && !settings.spawned);
+}
+
+#[test]
+fn several_dispatchers_are_tried_in_the_order_typed() {
+    let Command::Runner(flags) = parsed("runner --dispatch a:1,b:2") else { panic!("not a runner") };
+    assert_eq!(flags.settings().unwrap().dispatch, [address("a:1"), address("b:2")]);
+}
+
+#[test]
+fn a_token_is_looked_for_where_it_was_said_to_be() {
+    let token = |typed: &str| match parsed(typed) {
+        Command::Runner(flags) => flags.settings().unwrap().token.0,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(token("runner --token-file t --data /d"), std::path::Path::new("t"));
+    assert_eq!(token("runner --data /d"), std::path::Path::new("/d/tokens/runner"));
+}
+
+#[test]
+fn global_flags_go_before_and_behind_the_command() {
+    for typed in ["-v observer .", "-v .", "observer . -v", "--verbose --dispatch h:1 ."] {
+        let arguments = parse(typed).unwrap();
+        assert_eq!(arguments.verbosity.verbose, 1, "{typed}");
+        assert!(matches!(arguments.command, Command::Observer(_)), "{typed}");
+    }
+    assert_eq!(parse("-vv status").unwrap().verbosity.verbose, 2);
+    assert_eq!(parse("status -q").unwrap().verbosity.quiet, 1);
+}
+
+#[test]
+fn a_mistyped_command_gets_a_suggestion() {
+    assert!(refused("staus").contains("'status'"), "{}", refused("staus"));
+    assert!(refused("dispacher --port 1").contains("'dispatcher'"));
+}
+
+#[test]
+fn wrong_values_are_refused_with_what_to_write() {
+    for (typed, hint) in [
+        ("runner --dispatch nowhere", "HOST:PORT"),
+        ("runner --slots 0", "1..="),
+        ("runner --label two=words=", "is not a label"),
+        ("runner --grace soon", "is not a duration"),
+        ("runner --log-limit much", "is not a size"),
+        ("dispatcher --port 70000", "70000"),
+        ("observer", "REPO"),
+        ("status --format xml", "json"),
+        ("completions tcsh", "bash"),
+    ] {
+        let text = refused(typed);
+        assert!(text.contains(hint), "{typed}: {text}");
+    }
+}
+
+#[test]
+fn settings_that_make_no_sense_together_are_refused() {
+    let usage = |result: Result<(), CliError>| {
+        let error = result.unwrap_err();
+        assert_eq!(error.exit_code(), ExitCode::Usage, "{error}");
+        error.to_string()
+    };
+    let Command::Observer(flags) = parsed("observer . src --name x") else { panic!("not an observer") };
+    assert!(usage(flags.settings().map(drop)).contains("--name"));
+    let Command::Observer(flags) = parsed("--dispatch h:1 status") else { panic!("not an observer") };
+    assert!(usage(flags.settings().map(drop)).contains("surveil status"));
+    let Command::Dispatcher(flags) = parsed("dispatcher --heartbeat-interval 5s --heartbeat-timeout 6s") else {
+        panic!("not a dispatcher")
+    };
+    assert!(usage(flags.settings().map(drop)).contains("twice"));
+    let Command::Runner(flags) = parsed("runner --name a/b") else { panic!("not a runner") };
+    assert!(usage(flags.settings().map(drop)).contains("cannot name a runner"));
+}
+
+#[test]
+fn every_command_has_a_help_page_with_examples() {
+    for command in Arguments::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+        let name = command.get_name();
+        assert!(command.get_about().is_some(), "{name}");
+        let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        assert!(after.contains("Examples:") && after.contains("surveil"), "{name}: {after}");
+    }
+}
+
+#[test]
+fn help_lines_fit_a_terminal() {
+    for command in Arguments::command().get_subcommands_mut() {
+        let help = command.render_long_help().to_string();
+        let widest = help.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+        assert!(widest <= 125, "{}: {widest}", command.get_name());
+    }
+}
+
+#[test]
+fn the_supervisor_is_recognised_before_anything_else() {
+    let words = |text: &str| text.split_whitespace().map(OsString::from).collect::<Vec<_>>();
+    assert!(is_supervise(&words("surveil supervise")));
+    assert!(!is_supervise(&words("surveil -v supervise")));
+    assert!(!is_supervise(&words("surveil")));
+}

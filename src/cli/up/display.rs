@@ -1,0 +1,303 @@
+//! What `surveil up` shows: on a terminal a line with a spinner for each running job, below lines of what has happened;
+//! anywhere else those lines alone.
+
+use std::collections::HashMap;
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::progress::Happening;
+use crate::cli::output::{Output, bold, dim, painted};
+use crate::cli::session::Session;
+use crate::cli::status::{short, took};
+use crate::cli::table::one_line;
+use crate::cli::{CliError, human, logs, show};
+use crate::clock;
+use crate::protocol::operator::{AttemptReport, BuildReport, JobReport};
+
+/// How often spinners move.
+const TICK: Duration = Duration::from_millis(120);
+/// How much of a failed job's log is fetched for its last lines.
+const TAIL_BYTES: u64 = 16 * 1024;
+/// How many of those are shown: about half a screen.
+const TAIL_LINES: usize = 20;
+
+/// Where things are shown.
+pub(crate) struct Display {
+    out: Output,
+    bars: MultiProgress,
+    /// A line for each running job, by the job's number.
+    running: HashMap<u64, ProgressBar>,
+    /// What another command has to be told to find the dispatcher, such as ` --dispatch localhost:9001`.
+    connection: String,
+}
+
+impl Display {
+    /// Shows on standard output; spinners only where that and stderr are terminals.
+    pub(crate) fn new(out: Output) -> Self {
+        let is_terminal = io::stdout().is_terminal() && io::stderr().is_terminal();
+        let target = if is_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        Self { out, bars: MultiProgress::with_draw_target(target), running: HashMap::new(), connection: String::new() }
+    }
+
+    /// From now on commands that are shown say where the dispatcher is.
+    pub(crate) fn connection(&mut self, typed: String) {
+        self.connection = typed;
+    }
+
+    /// Where log lines go, so that they do not tear the spinners.
+    pub(crate) fn log_writer(&self) -> Box<dyn Write + Send> {
+        Box::new(BetweenBars(self.bars.clone()))
+    }
+
+    /// Shows lines.
+    pub(crate) fn lines(&mut self, lines: &[String]) -> Result<(), CliError> {
+        let out = &mut self.out;
+        self.bars.suspend(|| lines.iter().try_for_each(|line| out.line(line)))
+    }
+
+    /// Shows a build in full.
+    pub(crate) fn report(&mut self, build: &BuildReport) -> Result<(), CliError> {
+        let out = &mut self.out;
+        self.bars.suspend(|| show::print(build, clock::wall().0, out))
+    }
+
+    /// Shows what has happened. `connect` gets a session to fetch a failed job's log by.
+    pub(crate) fn show(
+        &mut self,
+        build: &BuildReport,
+        happening: &Happening,
+        connect: impl FnOnce() -> Result<Session, CliError>,
+    ) -> Result<(), CliError> {
+        match happening {
+            Happening::Seen | Happening::Again { .. } | Happening::Finished => {}
+            Happening::Started { job, attempt } => self.spin(build, job, attempt),
+            Happening::Ended { job } => self.stop_spinning(job.job),
+        }
+        self.lines(&told(build, happening))?;
+        if let Happening::Ended { job } = happening
+            && matches!(&*job.state, "failed" | "errored")
+        {
+            let lines = self.autopsy(build, job, connect);
+            self.lines(&lines)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the spinners away.
+    pub(crate) fn clear(&mut self) {
+        self.running.clear();
+        // Only drawing can fail here, and there is nothing left to draw.
+        drop(self.bars.clear());
+    }
+
+    fn spin(&mut self, build: &BuildReport, job: &JobReport, attempt: &AttemptReport) {
+        if attempt.outcome.is_some() {
+            return;
+        }
+        let bar = self.bars.add(ProgressBar::new_spinner());
+        // The template is ours and a test reads it; without it the spinner is merely plainer.
+        if let Ok(style) = ProgressStyle::with_template(SPINNER) {
+            bar.set_style(style);
+        }
+        bar.set_prefix(format!("b{} {}", build.build, job.task));
+        bar.set_message(format!("on {}", one_line(&attempt.runner)));
+        bar.enable_steady_tick(TICK);
+        if let Some(before) = self.running.insert(job.job, bar) {
+            before.finish_and_clear();
+        }
+    }
+
+    fn stop_spinning(&mut self, job: u64) {
+        if let Some(bar) = self.running.remove(&job) {
+            bar.finish_and_clear();
+            self.bars.remove(&bar);
+        }
+    }
+
+    /// The last lines of a failed job's log, and what to do next.
+    fn autopsy(
+        &self,
+        build: &BuildReport,
+        job: &JobReport,
+        connect: impl FnOnce() -> Result<Session, CliError>,
+    ) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let Some(last) = job.attempts.last().filter(|last| last.log_bytes > 0) {
+            let text = connect().and_then(|mut session| {
+                logs::tail(&mut session, build.build, &job.task, last.number, last.log_bytes, TAIL_BYTES)
+            });
+            match text {
+                Ok(text) => lines.extend(last_lines(&text).into_iter().map(|line| format!("  {} {line}", dim("|")))),
+                // The verdict matters more than its illustration, and the command below says the same.
+                Err(error) => log::warn!("could not read the log: {}", crate::cli::chain(&error)),
+            }
+        }
+        lines.extend(show::hints(build, job, &self.connection).into_iter().map(|hint| format!("  {hint}")));
+        lines
+    }
+}
+
+/// A running job's line: spinner, name, where, for how long.
+const SPINNER: &str = "{spinner} {prefix:.bold} {wide_msg} {elapsed:>5}";
+
+/// A happening as lines.
+fn told(build: &BuildReport, happening: &Happening) -> Vec<String> {
+    let number = build.build;
+    match happening {
+        Happening::Seen => vec![format!(
+            "{} {} {}: {}",
+            bold(format_args!("b{number}")),
+            short(&build.commit),
+            one_line(&build.branch),
+            one_line(&build.subject)
+        )],
+        Happening::Started { job, attempt } => {
+            vec![format!("b{number} {}: {} on {}", job.task, painted("running"), one_line(&attempt.runner))]
+        }
+        Happening::Again { job, attempt } => {
+            let outcome = attempt.outcome.as_deref().unwrap_or_default();
+            let goes_on = if job.state == "waiting" || job.state == "queued" { ", queued again" } else { "" };
+            vec![format!("b{number} {}: attempt {} {}{goes_on}", job.task, attempt.number, ending(outcome, attempt))]
+        }
+        Happening::Ended { job } => vec![format!("b{number} {}: {}", job.task, job_ending(job))],
+        Happening::Finished => {
+            let problem = build.problem.iter().flat_map(|problem| problem.lines()).map(|line| format!("  {line}"));
+            let end = build.finished_ms.unwrap_or(build.created_ms);
+            let verdict = format!(
+                "{} {} in {}{}",
+                bold(format_args!("b{number}")),
+                painted(&build.state),
+                took(build.created_ms, end),
+                if build.flaky { format!(" ({})", painted("flaky")) } else { String::new() }
+            );
+            problem.map(|line| one_line(&line)).chain([verdict]).collect()
+        }
+    }
+}
+
+/// `passed in 3.2 s`, `failed (exit code 1) in 3.2 s`, `skipped (build did not pass)`.
+fn job_ending(job: &JobReport) -> String {
+    let mut text = match job.attempts.last() {
+        // An errored or skipped job is told by the job's own reason.
+        Some(last) if job.detail.is_none() => ending(&job.state, last),
+        _ => {
+            let detail = job.detail.as_deref().map(|why| format!(" ({})", one_line(why)));
+            format!("{}{}", painted(&job.state), detail.unwrap_or_default())
+        }
+    };
+    if job.flaky {
+        text.push_str(&format!(" ({}, attempt {})", painted("flaky"), job.attempts.len()));
+    }
+    if job.allow_failure && job.state == "failed" {
+        text.push_str(" (allowed to fail)");
+    }
+    text
+}
+
+/// A word for the end, why, and how long it took.
+fn ending(word: &str, attempt: &AttemptReport) -> String {
+    let mut text = painted(&human::words(word));
+    if let Some(detail) = &attempt.detail {
+        text.push_str(&format!(" ({})", one_line(detail)));
+    }
+    if let Some(ms) = attempt.duration_ms {
+        text.push_str(&format!(" in {}", human::duration(ms)));
+    }
+    text
+}
+
+/// The last lines of a log as text that is safe to show: without escape sequences and control characters.
+fn last_lines(log: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(log).into_owned();
+    let text = anstream::adapter::strip_str(&text).to_string();
+    let lines: Vec<&str> = text.trim_end().lines().collect();
+    let first = lines.len().saturating_sub(TAIL_LINES);
+    // Of a progress bar, which writes over its own line, the last state is what one would see.
+    lines[first..]
+        .iter()
+        .map(|line| one_line(line.trim_end_matches('\r').rsplit('\r').next().unwrap_or(line)))
+        .collect()
+}
+
+/// Writes to stderr while the spinners are away.
+struct BetweenBars(MultiProgress);
+
+impl Write for BetweenBars {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.suspend(|| io::stderr().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::show::tests::{attempt, build, job};
+
+    fn plain(build: &BuildReport, happening: &Happening) -> Vec<String> {
+        told(build, happening).iter().map(|line| anstream::adapter::strip_str(line).to_string()).collect()
+    }
+
+    #[test]
+    fn the_spinners_template_is_valid() {
+        assert!(ProgressStyle::with_template(SPINNER).is_ok());
+    }
+
+    #[test]
+    fn a_green_build_is_told_in_four_lines() {
+        let job = job("test", "passed", vec![attempt(1)]);
+        let build = build(1, "passed", vec![job.clone()]);
+        let lines: Vec<String> = [
+            Happening::Seen,
+            Happening::Started { job: job.clone(), attempt: attempt(1) },
+            Happening::Ended { job },
+            Happening::Finished,
+        ]
+        .iter()
+        .flat_map(|happening| plain(&build, happening))
+        .collect();
+        assert_eq!(
+            lines,
+            [
+                "b1 4f2a91c main: Fix the thing",
+                "b1 test: running on w1",
+                "b1 test: passed in 3.2 s",
+                "b1 passed in 12 s"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_went_wrong_is_told_with_its_reason() {
+        let bad = AttemptReport { outcome: Some("failed".into()), detail: Some("exit code 1".into()), ..attempt(1) };
+        let failed = job("test", "failed", vec![bad]);
+        let mut skipped = job("deploy", "skipped", vec![]);
+        skipped.detail = Some("test did not pass".into());
+        let lost = AttemptReport { outcome: Some("lost".into()), detail: Some("w1 vanished".into()), ..attempt(1) };
+        let queued = job("lint", "queued", vec![lost.clone()]);
+        let build = build(1, "failed", vec![]);
+        assert_eq!(plain(&build, &Happening::Ended { job: failed }), ["b1 test: failed (exit code 1) in 3.2 s"]);
+        assert_eq!(plain(&build, &Happening::Ended { job: skipped }), ["b1 deploy: skipped (test did not pass)"]);
+        assert_eq!(
+            plain(&build, &Happening::Again { job: queued, attempt: lost }),
+            ["b1 lint: attempt 1 lost (w1 vanished) in 3.2 s, queued again"]
+        );
+    }
+
+    #[test]
+    fn the_end_of_a_log_is_shown_safely() {
+        assert_eq!(
+            last_lines(b"one\r\n\x1b[31mtwo\x1b[0m\n10%\r50%\r100%\na\x07\xffb\n\n"),
+            ["one", "two", "100%", "a \u{fffd}b"]
+        );
+        let long: String = (0..100).map(|n| format!("{n}\n")).collect();
+        let lines = last_lines(long.as_bytes());
+        assert_eq!((lines.len(), lines[0].as_str(), lines[19].as_str()), (20, "80", "99"));
+        assert_eq!(last_lines(b""), [""; 0]);
+    }
+}

@@ -1,0 +1,76 @@
+//! The build that `surveil up --once` waits for: that of the head as it was at the start.
+
+use std::path::Path;
+
+use super::roles::Plan;
+use crate::cli::CliError;
+use crate::cli::session::{Session, unexpected};
+use crate::config::RepoLocation;
+use crate::git::{BranchSelection, Head, Watched};
+use crate::protocol::hello::ErrorCode;
+use crate::protocol::operator::{BuildReport, FromOperator, ToOperator};
+
+/// What is waited for.
+#[derive(Debug)]
+pub(crate) struct Goal {
+    repo: String,
+    head: Head,
+    /// The build's number, as soon as it is known.
+    build: Option<u64>,
+}
+
+impl Goal {
+    /// The build of the current head.
+    pub(crate) fn of(plan: &Plan) -> Result<Self, CliError> {
+        let path = match &plan.repo.location {
+            RepoLocation::Path(path) => path,
+            RepoLocation::Url { .. } => {
+                return Err(CliError::Usage("--once and --rerun need a repository on this machine, not a URL".into()));
+            }
+        };
+        Ok(Self { repo: plan.repo.name.to_string(), head: current_head(path, &plan.branches)?, build: None })
+    }
+
+    /// That build, if there is one already.
+    pub(crate) fn find(&mut self, session: &mut Session) -> Result<Option<BuildReport>, CliError> {
+        match session.ask(&FromOperator::Show { build: self.head.commit.to_string() }) {
+            Ok(ToOperator::Build(build)) if self.is(&build) => {
+                self.build = Some(build.build);
+                Ok(Some(build))
+            }
+            // The same commit of another branch or repository has a build of its own.
+            Ok(ToOperator::Build(_)) => Ok(None),
+            Ok(other) => Err(unexpected(&other)),
+            Err(CliError::Refused(refusal)) if refusal.code == ErrorCode::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether this is the build.
+    pub(crate) fn is(&self, build: &BuildReport) -> bool {
+        match self.build {
+            Some(number) => build.build == number,
+            None => {
+                build.repo == self.repo
+                    && build.branch == self.head.branch.as_str()
+                    && build.commit == self.head.commit.to_string()
+            }
+        }
+    }
+}
+
+/// The head of the branch that HEAD names, or else of the first that is watched.
+fn current_head(path: &Path, branches: &[String]) -> Result<Head, CliError> {
+    let watched = Watched::open(path)?;
+    let selection = |globs: &[String]| match globs {
+        [] => BranchSelection::Main,
+        globs => BranchSelection::Matching(globs.to_vec()),
+    };
+    let heads = watched.heads(&selection(branches))?;
+    let main = watched.heads(&BranchSelection::Main)?;
+    let chosen = main.into_iter().find(|main| heads.contains(main)).or_else(|| heads.into_iter().next());
+    chosen.ok_or_else(|| {
+        let what = if branches.is_empty() { "no commit yet: make one" } else { "no branch that matches --branch" };
+        CliError::Usage(format!("{} has {what}", path.display()))
+    })
+}

@@ -1,0 +1,162 @@
+//! What is new in a build's report, compared with the one before it. Pure.
+
+use std::collections::HashMap;
+
+use crate::protocol::operator::{AttemptReport, BuildReport, JobReport};
+
+/// Something worth a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Happening {
+    /// The build is seen for the first time.
+    Seen,
+    /// A job is executing: its number and the attempt.
+    Started { job: JobReport, attempt: AttemptReport },
+    /// An attempt ended without ending its job: it is tried again.
+    Again { job: JobReport, attempt: AttemptReport },
+    /// A job has ended.
+    Ended { job: JobReport },
+    /// The build has its verdict.
+    Finished,
+}
+
+/// What was told so far.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    builds: HashMap<u64, Told>,
+}
+
+/// What was told of one build.
+#[derive(Debug, Default)]
+struct Told {
+    is_finished: bool,
+    jobs: HashMap<u64, ToldJob>,
+}
+
+/// What was told of one job.
+#[derive(Debug, Default)]
+struct ToldJob {
+    is_ended: bool,
+    /// Attempts of which the start was told.
+    started: usize,
+    /// Attempts of which the end was told.
+    ended: usize,
+}
+
+impl Progress {
+    /// Takes a build as told in full.
+    pub(crate) fn know(&mut self, build: &BuildReport) {
+        // What `update` returns is exactly what is not to be told.
+        drop(self.update(build));
+    }
+
+    /// What is new, in the order it happened.
+    pub(crate) fn update(&mut self, build: &BuildReport) -> Vec<Happening> {
+        let mut happenings = Vec::new();
+        let told = self.builds.entry(build.build).or_insert_with(|| {
+            happenings.push(Happening::Seen);
+            Told::default()
+        });
+        for job in &build.jobs {
+            told.jobs.entry(job.job).or_default().update(job, &mut happenings);
+        }
+        let is_finished = build.finished_ms.is_some();
+        if is_finished && !told.is_finished {
+            happenings.push(Happening::Finished);
+        }
+        told.is_finished = is_finished;
+        happenings
+    }
+}
+
+impl ToldJob {
+    fn update(&mut self, job: &JobReport, happenings: &mut Vec<Happening>) {
+        let is_ended = !matches!(&*job.state, "waiting" | "queued" | "running");
+        let last = job.attempts.len().saturating_sub(1);
+        for (index, attempt) in job.attempts.iter().enumerate() {
+            if index >= self.started {
+                self.started = index + 1;
+                happenings.push(Happening::Started { job: job.clone(), attempt: attempt.clone() });
+            }
+            if attempt.outcome.is_some() && index >= self.ended {
+                self.ended = index + 1;
+                // The last attempt of a job that has ended is told as the job's end.
+                if !(is_ended && index == last) {
+                    happenings.push(Happening::Again { job: job.clone(), attempt: attempt.clone() });
+                }
+            }
+        }
+        if is_ended && !self.is_ended {
+            happenings.push(Happening::Ended { job: job.clone() });
+        }
+        self.is_ended = is_ended;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::show::tests::{attempt, build, job};
+
+    fn executing(number: u32) -> AttemptReport {
+        AttemptReport { outcome: None, finished_ms: None, duration_ms: None, ..attempt(number) }
+    }
+
+    fn unfinished(jobs: Vec<JobReport>) -> BuildReport {
+        BuildReport { finished_ms: None, ..build(1, "running", jobs) }
+    }
+
+    /// What is told, one word each.
+    fn words(happenings: &[Happening]) -> Vec<String> {
+        happenings
+            .iter()
+            .map(|happening| match happening {
+                Happening::Seen => "seen".into(),
+                Happening::Started { attempt, .. } => format!("started {}", attempt.number),
+                Happening::Again { attempt, .. } => format!("again after {}", attempt.number),
+                Happening::Ended { job } => format!("{} {}", job.task, job.state),
+                Happening::Finished => "finished".into(),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn each_thing_is_told_once() {
+        let mut progress = Progress::default();
+        let mut update = |build: &BuildReport| words(&progress.update(build));
+        assert_eq!(update(&unfinished(vec![job("test", "queued", vec![])])), ["seen"]);
+        let running = unfinished(vec![job("test", "running", vec![executing(1)])]);
+        assert_eq!(update(&running), ["started 1"]);
+        assert_eq!(update(&running), [""; 0]);
+        let finished = build(1, "passed", vec![job("test", "passed", vec![attempt(1)])]);
+        assert_eq!(update(&finished), ["test passed", "finished"]);
+        assert_eq!(update(&finished), [""; 0]);
+    }
+
+    #[test]
+    fn a_report_that_skips_steps_is_told_with_all_of_them() {
+        let lost = AttemptReport { outcome: Some("lost".into()), ..attempt(1) };
+        let finished = build(1, "passed", vec![job("test", "passed", vec![lost, attempt(2)])]);
+        assert_eq!(
+            words(&Progress::default().update(&finished)),
+            ["seen", "started 1", "again after 1", "started 2", "test passed", "finished"]
+        );
+    }
+
+    #[test]
+    fn a_build_from_before_is_no_news_until_it_runs_again() {
+        let mut progress = Progress::default();
+        let finished = build(1, "failed", vec![job("test", "failed", vec![attempt(1)])]);
+        progress.know(&finished);
+        assert_eq!(progress.update(&finished), []);
+        let again = unfinished(vec![job("test", "running", vec![attempt(1), executing(2)])]);
+        assert_eq!(words(&progress.update(&again)), ["started 2"]);
+        let finished = build(1, "passed", vec![job("test", "passed", vec![attempt(1), attempt(2)])]);
+        assert_eq!(words(&progress.update(&finished)), ["test passed", "finished"]);
+    }
+
+    #[test]
+    fn a_job_that_never_started_is_told_too() {
+        let finished = build(1, "errored", vec![job("gpu", "errored", vec![])]);
+        assert_eq!(words(&Progress::default().update(&finished)), ["seen", "gpu errored", "finished"]);
+    }
+}

@@ -1,0 +1,271 @@
+//! The three roles of `surveil up` in threads of this process: settings, start, and an end in the right order.
+
+use std::path::PathBuf;
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+
+use super::UpFlags;
+use crate::cli::CliError;
+use crate::cli::dispatcher::{exposure_text, is_exposed};
+use crate::cli::observer::observed;
+use crate::cli::session::Session;
+use crate::config::{
+    DispatcherSettings, ObservedRepo, ObserverSettings, RunnerSettings, TokenSource, data_dir, default_runner_name,
+    defaults, work_dir,
+};
+use crate::dispatcher::Dispatcher;
+use crate::model::Address;
+use crate::shutdown::Stop;
+use crate::threads::{self, Thread};
+use crate::transport::Listener;
+use crate::{observer, runner};
+
+/// What was typed, checked.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) repo: ObservedRepo,
+    pub(crate) branches: Vec<String>,
+    slots: u32,
+    host: String,
+    port: Option<u16>,
+    data: PathBuf,
+    /// Whether the data directory is where other commands look for it anyway.
+    is_usual_data: bool,
+    work: PathBuf,
+}
+
+impl Plan {
+    pub(crate) fn new(flags: UpFlags) -> Result<Self, CliError> {
+        let work = work_dir(flags.work);
+        let is_usual_data = flags.data.is_none() || std::env::var_os("SURVEIL_DATA").is_some();
+        Ok(Self {
+            repo: observed(&flags.repo, None, &work)?,
+            branches: flags.branches,
+            slots: flags.slots.unwrap_or_else(defaults::slots),
+            host: flags.host,
+            port: flags.port,
+            data: data_dir(flags.data),
+            is_usual_data,
+            work,
+        })
+    }
+
+    fn dispatcher(&self) -> DispatcherSettings {
+        DispatcherSettings {
+            listen: Address { host: self.host.clone(), port: self.port.unwrap_or_else(|| free_port(&self.host)) },
+            data: self.data.clone(),
+            heartbeat_interval_ms: defaults::HEARTBEAT_INTERVAL_MS,
+            heartbeat_timeout_ms: defaults::HEARTBEAT_TIMEOUT_MS,
+            reconnect_ms: defaults::RECONNECT_MS,
+            max_losses: defaults::MAX_LOSSES,
+            // The runner in this process is the one.
+            spawn: 0,
+            queue_timeout_ms: defaults::QUEUE_TIMEOUT_MS,
+            max_connections: defaults::MAX_CONNECTIONS,
+        }
+    }
+
+    fn observer(&self, dispatch: Address) -> ObserverSettings {
+        ObserverSettings {
+            dispatch: vec![dispatch],
+            token: TokenSource::of_role(&self.data, "observer"),
+            repos: vec![self.repo.clone()],
+            branches: self.branches.clone(),
+            fetch: false,
+            interval_ms: defaults::OBSERVER_INTERVAL_MS,
+        }
+    }
+
+    fn runner(&self, dispatch: Address) -> RunnerSettings {
+        RunnerSettings {
+            name: default_runner_name(),
+            dispatch: vec![dispatch],
+            token: TokenSource::of_role(&self.data, "runner"),
+            work: self.work.clone(),
+            slots: self.slots,
+            labels: Vec::new(),
+            listen: None,
+            local_source: None,
+            log_limit: defaults::LOG_LIMIT_BYTES,
+            min_free: defaults::MIN_FREE_BYTES,
+            grace_ms: defaults::GRACE_MS,
+            idle_exit_ms: None,
+            spawned: false,
+        }
+    }
+}
+
+/// The usual port, or 0 (any) where something else listens there.
+fn free_port(host: &str) -> u16 {
+    let usual = Address { host: host.to_owned(), port: defaults::PORT };
+    match Listener::bind(&usual) {
+        Ok(listener) => {
+            listener.close();
+            defaults::PORT
+        }
+        Err(_) => 0,
+    }
+}
+
+/// How a role's thread ended.
+pub(crate) type Ended = (&'static str, Result<(), CliError>);
+
+/// The roles that were started.
+pub(crate) struct Roles {
+    plan: Plan,
+    /// Where commands and the other two roles of this process find the dispatcher.
+    address: Address,
+    is_exposed: bool,
+    ended: Receiver<Ended>,
+    end: Sender<Ended>,
+    /// In the order they started; they end the other way round.
+    running: Vec<Role>,
+}
+
+/// One role. Dropping it ends it and waits for that.
+struct Role {
+    // Fields drop in this order: a closed channel ends the role, then its thread is joined.
+    stop: Sender<Stop>,
+    _thread: Thread<()>,
+}
+
+impl Roles {
+    /// Starts the dispatcher.
+    pub(crate) fn start(plan: Plan) -> Result<Self, CliError> {
+        let dispatcher = Dispatcher::start(plan.dispatcher())?;
+        let bound = dispatcher.address();
+        let host = if bound.ip().is_unspecified() { "localhost".into() } else { bound.ip().to_string() };
+        let (end, ended) = unbounded();
+        let mut roles = Self {
+            plan,
+            address: Address { host, port: bound.port() },
+            is_exposed: is_exposed(bound.ip()),
+            ended,
+            end,
+            running: Vec::new(),
+        };
+        roles.spawn("dispatcher", move |stop| Ok(dispatcher.run(stop)?))?;
+        if roles.is_exposed {
+            log::warn!("{}", exposure_text(bound.ip()));
+        }
+        Ok(roles)
+    }
+
+    /// Starts the observer and the runner.
+    pub(crate) fn start_work(&mut self) -> Result<(), CliError> {
+        let runner = self.plan.runner(self.address.clone());
+        self.spawn("runner", move |stop| Ok(runner::run(runner, stop)?))?;
+        let observer = self.plan.observer(self.address.clone());
+        self.spawn("observer", move |stop| Ok(observer::run(observer, stop)?))
+    }
+
+    fn spawn(
+        &mut self,
+        name: &'static str,
+        body: impl FnOnce(&Receiver<Stop>) -> Result<(), CliError> + Send + 'static,
+    ) -> Result<(), CliError> {
+        let (stop, stopped) = bounded(1);
+        let report = Report { name, end: self.end.clone(), result: Err(CliError::Panicked(name)) };
+        let thread = threads::spawn_large(name, move || report.of(body(&stopped)))
+            .map_err(CliError::machine("start a thread"))?;
+        self.running.push(Role { stop, _thread: thread });
+        Ok(())
+    }
+
+    /// Ends what runs, the dispatcher last, so that the others can say goodbye to it. Tells the first thing that went
+    /// wrong.
+    pub(crate) fn end(mut self) -> Result<(), CliError> {
+        while let Some(role) = self.running.pop() {
+            // A role that ended by itself listens no more.
+            let _ = role.stop.send(Stop::Now);
+            drop(role);
+        }
+        let mut results: Vec<Ended> = self.ended.try_iter().collect();
+        let failed = results.iter().position(|(_, result)| result.is_err());
+        failed.map_or(Ok(()), |at| results.swap_remove(at).1)
+    }
+
+    /// Gets a message when a role ends.
+    pub(crate) fn ended(&self) -> &Receiver<Ended> {
+        &self.ended
+    }
+
+    /// A new session with the dispatcher.
+    pub(crate) fn session(&self) -> Result<Session, CliError> {
+        Session::open(std::slice::from_ref(&self.address), &TokenSource::of_role(&self.plan.data, "operator"))
+    }
+
+    /// The repository's name at the dispatcher.
+    pub(crate) fn repo(&self) -> &str {
+        self.plan.repo.name.as_str()
+    }
+
+    /// What another command has to be told to find this dispatcher; nothing where it is where they look anyway.
+    pub(crate) fn typed_connection(&self) -> String {
+        let mut typed = String::new();
+        if self.address.port != defaults::PORT {
+            typed.push_str(&format!(" --dispatch {}", self.address));
+        }
+        if !self.plan.is_usual_data {
+            typed.push_str(&format!(" --data {}", self.plan.data.display()));
+        }
+        typed
+    }
+
+    /// What is told at the start.
+    pub(crate) fn introduction(&self) -> Vec<String> {
+        let (data, port, typed) = (&self.plan.data, self.address.port, self.typed_connection());
+        let mut lines = vec![
+            format!("Watching {}, as `{}`. Ctrl-C ends it.", self.plan.repo.source, self.repo()),
+            format!("  address  {}", self.address),
+            format!("  data     {}", data.display()),
+            format!("  logs     {}", data.join("logs").display()),
+            format!("  ask      surveil status{typed}"),
+            "  help it from another machine, with a copy of this file, tokens/runner of the data directory:".to_owned(),
+        ];
+        if self.is_exposed {
+            lines.push(format!(
+                "           surveil runner --dispatch {}:{port} --token-file runner",
+                default_runner_name()
+            ));
+        } else {
+            lines.push(format!("           surveil runner --dispatch localhost:{port} --token-file runner"));
+            lines.push(format!(
+                "           behind `ssh -R {port}:localhost:{port} OTHER`; or without ssh, after `surveil up --host 0.0.0.0`"
+            ));
+        }
+        lines.push(String::new());
+        lines
+    }
+}
+
+/// What to say when a role ends while nobody asked it to.
+pub(crate) fn too_early(ended: Option<Ended>) -> CliError {
+    match ended {
+        Some((_, Err(error))) => error,
+        Some((name, Ok(()))) => CliError::Panicked(name),
+        None => CliError::Panicked("last role"),
+    }
+}
+
+/// Tells how a role ended, also if that was by a panic.
+struct Report {
+    name: &'static str,
+    end: Sender<Ended>,
+    result: Result<(), CliError>,
+}
+
+impl Report {
+    /// The role ended by itself.
+    fn of(mut self, result: Result<(), CliError>) {
+        self.result = result;
+    }
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        let result = std::mem::replace(&mut self.result, Ok(()));
+        // Where nobody waits any more, nobody wants to know.
+        drop(self.end.send((self.name, result)));
+    }
+}

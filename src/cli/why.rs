@@ -1,0 +1,89 @@
+//! `surveil why`: what a build waits for, and what was decided about it and for what reason.
+
+use clap::Args;
+
+use super::output::{Output, bold, dim};
+use super::session::{OperatorFlags, build_and_task, unexpected};
+use super::status::{Format, json};
+use super::table::one_line;
+use super::{CliError, ExitCode, human};
+use crate::protocol::codec;
+use crate::protocol::operator::{FromOperator, ToOperator, WhyLine, WhyReport};
+
+const EXAMPLES: &str = "\
+Examples:
+  surveil why latest
+  surveil why b12/test
+  surveil why 4f2a91c lint";
+
+/// Say why a build or a job is where it is: what it waits for, where it ran, why it was tried again
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct WhyFlags {
+    /// The build, or BUILD/TASK: number (12, b12, #12), beginning of a commit, or `latest`
+    build: String,
+    /// One task of it
+    task: Option<String>,
+    /// For people, or one line of JSON for programs
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    #[command(flatten)]
+    operator: OperatorFlags,
+}
+
+/// Prints the answer.
+pub(crate) fn run(flags: WhyFlags, out: &mut Output) -> Result<ExitCode, CliError> {
+    let (build, task) = build_and_task(&flags.build, flags.task.as_deref())?;
+    let mut session = flags.operator.connect()?;
+    match session.ask_about(&build, |build| FromOperator::Why { build, task: task.clone() })? {
+        ToOperator::Why(report) if flags.format == Format::Json => json(|line| codec::encode(&report, line), out)?,
+        ToOperator::Why(report) => print(&report, out)?,
+        other => return Err(unexpected(&other)),
+    }
+    Ok(ExitCode::Ok)
+}
+
+fn print(report: &WhyReport, out: &mut Output) -> Result<(), CliError> {
+    for line in &report.now {
+        out.line(format_args!("{} {}", bold("now"), sentence(report.build, line)))?;
+    }
+    for line in &report.history {
+        let at = line.at_ms.map(human::moment).unwrap_or_default();
+        out.line(format_args!("{}  {}", dim(at), sentence(report.build, line)))?;
+    }
+    if report.now.is_empty() && report.history.is_empty() {
+        out.line(format_args!("b{}: nothing is recorded about it", report.build))?;
+    }
+    Ok(())
+}
+
+/// `b12/test: waits for build`.
+fn sentence(build: u64, line: &WhyLine) -> String {
+    match &line.task {
+        Some(task) => format!("b{build}/{task}: {}", one_line(&line.text)),
+        None => format!("b{build}: {}", one_line(&line.text)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::output::tests::Collected;
+    use super::*;
+
+    #[test]
+    fn what_it_waits_for_comes_before_its_history() {
+        let line =
+            |at_ms, task: Option<&str>, text: &str| WhyLine { at_ms, task: task.map(str::to_owned), text: text.into() };
+        let report = WhyReport {
+            build: 12,
+            now: vec![line(None, Some("test"), "waits for a runner with label gpu")],
+            history: vec![line(Some(0), None, "queued")],
+        };
+        let collected = Collected::default();
+        print(&report, &mut collected.output()).unwrap();
+        let text = collected.text();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "now b12/test: waits for a runner with label gpu");
+        assert!(lines[1].ends_with("  b12: queued"), "{text}");
+    }
+}
