@@ -4,5 +4,8 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|word| word == "supervise") && surveil::process::supervise().is_err() {
+        return ExitCode::FAILURE;
+    }
     ExitCode::SUCCESS
 }

@@ -1,0 +1,469 @@
+//! Tests of a whole connection, each over TCP and in memory alike: what one end writes the other reads, and what goes
+//! wrong has the same name on both.
+
+use std::io::Write;
+use std::time::Duration;
+
+use crossbeam_channel::bounded;
+use proptest::prelude::*;
+use rustix::net::sockopt;
+use serde::{Deserialize, Serialize};
+
+use super::buffer::{BUSY_BYTES, IDLE_BYTES};
+use super::{Frame, FrameReader, Listener, Stream, TransportError, write_frame, write_frames};
+use crate::clock;
+use crate::model::Address;
+use crate::protocol::limits::{MAX_LINE_BYTES, MAX_PAYLOAD_BYTES};
+use crate::threads::{self, Thread};
+
+/// Longer than anything here takes; a test that waits so long has failed.
+const LONG: Duration = Duration::from_secs(20);
+const SHORT: Duration = Duration::from_millis(30);
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Note {
+    Text { text: String },
+    Blob { bytes: u64 },
+}
+
+fn text(text: &str) -> Note {
+    Note::Text { text: text.to_owned() }
+}
+
+fn listener() -> Listener {
+    Listener::bind(&"127.0.0.1:0".parse().unwrap()).unwrap()
+}
+
+fn address_of(listener: &Listener) -> Address {
+    listener.local_addr().to_string().parse().unwrap()
+}
+
+fn tcp_pair() -> (Stream, Stream) {
+    let listener = listener();
+    let dialled = Stream::dial(&address_of(&listener), LONG).unwrap();
+    (dialled, listener.accept().unwrap().unwrap())
+}
+
+fn spawn<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> Thread<T> {
+    threads::spawn("peer", body).unwrap()
+}
+
+/// Runs a story over both kinds of connection.
+fn over_both(story: impl Fn(Stream, Stream)) {
+    let (here, there) = Stream::pair();
+    story(here, there);
+    let (here, there) = tcp_pair();
+    story(here, there);
+}
+
+fn reader(stream: &Stream) -> FrameReader {
+    let mut reader = FrameReader::new(stream.clone());
+    reader.set_timeout(Some(LONG)).unwrap();
+    reader
+}
+
+fn read(reader: &mut FrameReader) -> Result<Option<Note>, TransportError> {
+    reader.read(MAX_LINE_BYTES)
+}
+
+fn write(stream: &Stream, bytes: &[u8]) {
+    stream.write_both(bytes, &[]).unwrap();
+}
+
+#[test]
+fn messages_and_payloads_arrive_in_order() {
+    over_both(|here, there| {
+        let blob: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
+        let (queue, frames) = bounded(100);
+        for n in 0..40 {
+            queue.send(Frame::new(&text(&n.to_string()))).unwrap();
+        }
+        queue.send(Frame::with_payload(&Note::Blob { bytes: 300_000 }, blob.clone())).unwrap();
+        queue.send(Frame::with_payload(&Note::Blob { bytes: 3 }, b"abc".to_vec())).unwrap();
+        queue.send(Frame::new(&text("last"))).unwrap();
+        drop(queue);
+        let writer = spawn(move || write_frames(&here, &frames));
+
+        let mut reader = reader(&there);
+        for n in 0..40 {
+            assert_eq!(read(&mut reader).unwrap().unwrap(), text(&n.to_string()));
+        }
+        for expected in [blob.as_slice(), b"abc"] {
+            let Some(Note::Blob { bytes }) = read(&mut reader).unwrap() else { panic!("a blob was sent") };
+            let mut payload = b"before".to_vec();
+            reader.read_payload(bytes, &mut payload).unwrap();
+            assert_eq!(&payload[6..], expected);
+        }
+        assert_eq!(read(&mut reader).unwrap(), Some(text("last")));
+        assert_eq!(read(&mut reader).unwrap(), None);
+        writer.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn closing_wakes_a_blocked_reader_on_either_side() {
+    over_both(|here, there| {
+        let blocked = [here.clone(), there].map(|stream| spawn(move || read(&mut FrameReader::new(stream))));
+        here.close();
+        for thread in blocked {
+            assert!(matches!(thread.join().unwrap(), Ok(None)));
+        }
+    });
+}
+
+#[test]
+fn closing_wakes_a_blocked_writer_on_either_side() {
+    for closes_own_side in [true, false] {
+        over_both(|here, there| {
+            let stream = here.clone();
+            let writer = spawn(move || {
+                loop {
+                    if let Err(error) = stream.write_both(&[b'x'; 65536], &[]) {
+                        return error;
+                    }
+                }
+            });
+            // Once a byte is here the writer is at it; it fills what the connection holds and blocks.
+            assert_eq!(there.read(&mut [0], Some(LONG)).unwrap(), 1);
+            if closes_own_side {
+                here.close()
+            } else {
+                there.close()
+            }
+            let error = writer.join().unwrap();
+            assert!(matches!(error, TransportError::Closed(_)), "{error:?}");
+        });
+    }
+}
+
+#[test]
+fn a_peer_that_is_dropped_is_gone() {
+    over_both(|here, there| {
+        drop(there);
+        assert!(matches!(read(&mut reader(&here)), Ok(None)));
+    });
+}
+
+#[test]
+fn an_end_inside_a_line_or_a_payload_is_told_from_an_orderly_one() {
+    over_both(|here, there| {
+        write(&here, b"{\"type\":\"te");
+        here.close();
+        assert!(matches!(read(&mut reader(&there)), Err(TransportError::EndOfStream)));
+    });
+    over_both(|here, there| {
+        write(&here, b"{\"type\":\"blob\",\"bytes\":10}\nabc");
+        here.close();
+        let mut reader = reader(&there);
+        assert_eq!(read(&mut reader).unwrap(), Some(Note::Blob { bytes: 10 }));
+        let error = reader.read_payload(10, &mut Vec::new()).unwrap_err();
+        assert!(matches!(error, TransportError::ShortPayload { len: 10, missing: 7 }), "{error:?}");
+        assert_eq!(error.to_string(), "the peer closed the connection 7 bytes before the end of a payload of 10");
+    });
+}
+
+#[test]
+fn a_reader_that_timed_out_goes_on_where_it_was() {
+    over_both(|here, there| {
+        let mut reader = reader(&there);
+        reader.set_timeout(Some(SHORT)).unwrap();
+        assert!(matches!(read(&mut reader), Err(TransportError::TimedOut(SHORT))));
+        write(&here, b"{\"type\":\"text\",\"text\"");
+        assert!(matches!(read(&mut reader), Err(TransportError::TimedOut(_))));
+        write(&here, b":\"whole\"}\n");
+        reader.set_timeout(None).unwrap();
+        assert_eq!(read(&mut reader).unwrap(), Some(text("whole")));
+    });
+}
+
+#[test]
+fn a_byte_now_and_then_does_not_extend_the_time_for_a_message() {
+    over_both(|here, there| {
+        let mut reader = reader(&there);
+        reader.set_timeout(Some(Duration::from_millis(100))).unwrap();
+        let started = clock::instant();
+        let dripping = spawn(move || {
+            // A reply that never comes paces it: a byte every 10 ms until the other side has had enough.
+            while !matches!(here.read(&mut [0], Some(Duration::from_millis(10))), Ok(0))
+                && here.write_both(b"[", &[]).is_ok()
+            {}
+        });
+        assert!(matches!(read(&mut reader), Err(TransportError::TimedOut(_))));
+        let took = started.elapsed();
+        there.close();
+        dripping.join().unwrap();
+        assert!(took >= Duration::from_millis(95) && took < LONG, "{took:?}");
+    });
+}
+
+#[test]
+fn a_silent_peer_ends_a_payload_and_a_slow_one_does_not() {
+    over_both(|here, there| {
+        let mut reader = reader(&there);
+        reader.set_timeout(Some(Duration::from_millis(100))).unwrap();
+        let dripping = spawn(move || {
+            for _ in 0..25 {
+                // Nothing ever comes; that is what makes it slow.
+                assert!(here.read(&mut [0], Some(Duration::from_millis(10))).is_err());
+                write(&here, &[7; 8]);
+            }
+            here
+        });
+        reader.read_payload(200, &mut Vec::new()).unwrap();
+        let here = dripping.join().unwrap();
+        let error = reader.read_payload(1, &mut Vec::new()).unwrap_err();
+        assert!(matches!(error, TransportError::TimedOut(_)), "{error:?}");
+        drop(here);
+    });
+}
+
+#[test]
+fn a_line_that_is_too_long_is_refused_before_its_end() {
+    over_both(|here, there| {
+        let writer = spawn(move || while here.write_both(&[b'x'; 65536], &[]).is_ok() {});
+        let mut reader = reader(&there);
+        for _ in 0..2 {
+            assert!(matches!(read(&mut reader), Err(TransportError::LineTooLong { max: MAX_LINE_BYTES })));
+        }
+        assert!(reader.buffer_size() <= 2 * MAX_LINE_BYTES);
+        there.close();
+        writer.join().unwrap();
+    });
+    over_both(|here, there| {
+        let line = format!("{{\"type\":\"text\",\"text\":\"{}\"}}\n", "y".repeat(100));
+        write(&here, line.as_bytes());
+        write(&here, line.as_bytes());
+        let mut reader = reader(&there);
+        assert!(reader.read::<Note>(line.len()).unwrap().is_some());
+        assert!(matches!(reader.read::<Note>(line.len() - 1), Err(TransportError::LineTooLong { .. })));
+    });
+}
+
+#[test]
+fn the_buffer_of_a_session_is_small_again_after_a_large_line() {
+    over_both(|here, there| {
+        let large = text(&"z".repeat(MAX_LINE_BYTES - 100));
+        let expected = large.clone();
+        let writer = spawn(move || {
+            write_frame(&here, &Frame::new(&large)).unwrap();
+            write_frame(&here, &Frame::new(&text("small"))).unwrap();
+        });
+        let mut reader = reader(&there);
+        assert_eq!(reader.buffer_size(), IDLE_BYTES);
+        assert_eq!(read(&mut reader).unwrap(), Some(expected));
+        assert_eq!(read(&mut reader).unwrap(), Some(text("small")));
+        assert_eq!(read(&mut reader).unwrap(), None);
+        assert!(reader.buffer_size() <= BUSY_BYTES, "{}", reader.buffer_size());
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn a_broken_line_is_malformed_and_the_next_one_is_read() {
+    over_both(|here, there| {
+        write(&here, b"GET / HTTP/1.1\r\n\n{\"type\":\"text\"}\n\0\xff\n{\"type\":\"text\",\"text\":\"fine\"}\r\n");
+        let mut reader = reader(&there);
+        for _ in 0..4 {
+            assert!(matches!(read(&mut reader), Err(TransportError::Malformed(_))));
+        }
+        assert_eq!(read(&mut reader).unwrap(), Some(text("fine")));
+    });
+}
+
+#[test]
+fn a_message_of_unknown_type_is_skipped_with_its_payload() {
+    over_both(|here, there| {
+        let mut bytes = b"{\"type\":\"dance\",\"bytes\":200000}\n".to_vec();
+        bytes.resize(bytes.len() + 200_000, b'\n');
+        bytes.extend(b"{\"type\":\"text\",\"text\":\"after\"}\n{\"type\":\"huge\",\"bytes\":1048577}\n");
+        let writer = spawn(move || here.write_both(&bytes, &[]));
+        let mut reader = reader(&there);
+        assert!(matches!(read(&mut reader), Err(TransportError::UnknownType { name }) if name == "dance"));
+        assert_eq!(read(&mut reader).unwrap(), Some(text("after")));
+        assert!(matches!(read(&mut reader), Err(TransportError::PayloadTooLong { len: 1_048_577 })));
+        writer.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn more_payload_than_allowed_is_refused_unread() {
+    let (_here, there) = Stream::pair();
+    let mut payload = Vec::new();
+    let error = reader(&there).read_payload(MAX_PAYLOAD_BYTES as u64 + 1, &mut payload).unwrap_err();
+    assert!(matches!(error, TransportError::PayloadTooLong { .. }));
+    assert_eq!(payload.capacity(), 0);
+}
+
+#[test]
+fn a_peer_that_reads_nothing_stalls_the_writer_for_a_bounded_time() {
+    let (tcp, tcp_peer) = tcp_pair();
+    tcp.socket().set_write_timeout(Some(SHORT)).unwrap();
+    for (here, _there) in [Stream::pair_with(None, SHORT), (tcp, tcp_peer)] {
+        let (queue, frames) = bounded(400);
+        for _ in 0..400 {
+            queue.send(Frame::with_payload(&Note::Blob { bytes: 100_000 }, vec![0; 100_000])).unwrap();
+        }
+        let error = write_frames(&here, &frames).unwrap_err();
+        assert!(matches!(error, TransportError::Stalled(_)), "{error:?}");
+    }
+}
+
+#[test]
+fn a_refusal_is_read_although_the_peer_went_on_talking() {
+    over_both(|here, there| {
+        let talker = spawn(move || {
+            while there.write_both(b"garbage", &[]).is_ok() {
+                if let Ok(note) = read(&mut reader(&there)) {
+                    return note;
+                }
+            }
+            None
+        });
+        assert!(here.read(&mut [0; 3], Some(LONG)).unwrap() > 0);
+        write_frame(&here, &Frame::new(&text("no"))).unwrap();
+        here.hang_up(LONG);
+        assert_eq!(talker.join().unwrap(), Some(text("no")));
+    });
+}
+
+#[test]
+fn sockets_on_both_sides_notice_a_dead_peer() {
+    let (dialled, accepted) = tcp_pair();
+    for stream in [dialled, accepted] {
+        let socket = stream.socket();
+        assert!(socket.nodelay().unwrap());
+        assert!(sockopt::socket_keepalive(socket).unwrap());
+        assert_eq!(sockopt::tcp_keepidle(socket).unwrap(), Duration::from_secs(15));
+        assert_eq!(sockopt::tcp_keepintvl(socket).unwrap(), Duration::from_secs(5));
+        assert_eq!(sockopt::tcp_keepcnt(socket).unwrap(), 3);
+        assert_eq!(sockopt::tcp_user_timeout(socket).unwrap(), 20_000);
+        assert_eq!(socket.write_timeout().unwrap(), Some(super::stream::WRITE_PATIENCE));
+        assert!(stream.peer().starts_with("127.0.0.1:"));
+    }
+}
+
+#[test]
+fn dialling_where_nobody_listens_says_so() {
+    let address = address_of(&listener());
+    let error = Stream::dial(&address, LONG).unwrap_err();
+    assert!(matches!(error, TransportError::Dial { .. }));
+    assert_eq!(error.to_string(), format!("could not connect to {address}: no dispatcher listens there"));
+    let error = Stream::dial(&"no.such.host.invalid:9000".parse().unwrap(), LONG).unwrap_err();
+    assert_eq!(error.to_string(), "could not connect to no.such.host.invalid:9000");
+}
+
+#[test]
+fn a_name_is_dialled_at_each_of_its_addresses() {
+    let listener = listener();
+    let address = Address { host: "localhost".to_owned(), port: listener.local_addr().port() };
+    assert!(Stream::dial(&address, LONG).is_ok());
+}
+
+#[test]
+fn a_port_in_use_is_named_with_what_to_do() {
+    let listener = listener();
+    let address = address_of(&listener);
+    let error = Listener::bind(&address).unwrap_err();
+    let expected =
+        format!("could not listen at {address}: the port is in use by another program, choose another with `--port`");
+    assert_eq!(error.to_string(), expected);
+    let error = Listener::bind(&"192.0.2.1:0".parse().unwrap()).unwrap_err();
+    assert!(error.to_string().contains("no such address"), "{error}");
+}
+
+#[test]
+fn a_port_can_be_taken_again_at_once() {
+    let first = listener();
+    let address = address_of(&first);
+    let (dialled, accepted) = (Stream::dial(&address, LONG).unwrap(), first.accept().unwrap().unwrap());
+    // The side that closes first is left in TIME_WAIT.
+    accepted.close();
+    drop((accepted, first, dialled));
+    Listener::bind(&address).unwrap();
+}
+
+#[test]
+fn closing_a_listener_ends_accept_before_and_during_it() {
+    let listener = std::sync::Arc::new(listener());
+    let address = address_of(&listener);
+    let (begun, has_begun) = bounded(1);
+    let accepting = std::sync::Arc::clone(&listener);
+    let accept = spawn(move || {
+        let first = accepting.accept();
+        begun.send(()).unwrap();
+        (first, accepting.accept())
+    });
+    let _dialled = Stream::dial(&address, LONG).unwrap();
+    has_begun.recv_timeout(LONG).unwrap();
+    listener.close();
+    let (first, second) = accept.join().unwrap();
+    assert!(matches!((first, second), (Ok(Some(_)), Ok(None))));
+    assert!(matches!(listener.accept(), Ok(None)));
+    assert!(Stream::dial(&address, LONG).is_err());
+}
+
+/// What a peer may send, as bytes and as what is read from them.
+fn arbitrary_notes() -> impl Strategy<Value = Vec<(Note, Vec<u8>)>> {
+    let note = prop_oneof![
+        3 => any::<String>().prop_map(|text| (Note::Text { text }, Vec::new())),
+        1 => "a{0,9000}".prop_map(|text| (Note::Text { text }, Vec::new())),
+        2 => prop::collection::vec(any::<u8>(), 0..3000).prop_map(|blob| (Note::Blob { bytes: blob.len() as u64 }, blob)),
+    ];
+    prop::collection::vec(note, 0..12)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// A pipe that holds `cut` bytes cuts the stream into pieces of at most that size.
+    #[test]
+    fn any_stream_cut_into_any_pieces_gives_the_same_messages(notes in arbitrary_notes(), cut in 1_usize..5000) {
+        let (here, there) = Stream::pair_with(Some(cut), LONG);
+        let (queue, frames) = bounded(notes.len().max(1));
+        for (note, blob) in &notes {
+            queue.send(Frame::with_payload(note, blob.clone())).unwrap();
+        }
+        drop(queue);
+        let writer = spawn(move || write_frames(&here, &frames));
+        let mut reader = reader(&there);
+        for (note, blob) in &notes {
+            prop_assert_eq!(&read(&mut reader).unwrap().unwrap(), note);
+            let mut payload = Vec::new();
+            if let Note::Blob { bytes } = note {
+                reader.read_payload(*bytes, &mut payload).unwrap();
+            }
+            prop_assert_eq!(&payload, blob);
+        }
+        prop_assert_eq!(read(&mut reader).unwrap(), None);
+        writer.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic_and_never_grow_the_buffer(
+        bytes in prop::collection::vec(prop_oneof![4 => any::<u8>(), 1 => Just(b'\n')], 0..60_000),
+        max_line in 1_usize..10_000,
+    ) {
+        let (here, there) = Stream::pair();
+        write(&here, &bytes);
+        here.close();
+        let mut reader = reader(&there);
+        loop {
+            match reader.read::<Note>(max_line) {
+                Ok(Some(Note::Blob { bytes })) => drop(reader.read_payload(bytes, &mut Vec::new())),
+                Ok(Some(Note::Text { .. })) | Err(TransportError::Malformed(_) | TransportError::UnknownType { .. }) => {}
+                Ok(None) | Err(_) => break,
+            }
+            prop_assert!(reader.buffer_size() <= BUSY_BYTES);
+        }
+    }
+}
+
+#[test]
+fn the_first_line_may_be_shorter_than_the_buffer() {
+    let (here, there) = Stream::pair();
+    let mut bytes = vec![b' '; 5];
+    bytes.write_all(b"{\"type\":\"text\",\"text\":\"\"}\n").unwrap();
+    write(&here, &bytes);
+    assert!(matches!(reader(&there).read::<Note>(8), Err(TransportError::LineTooLong { max: 8 })));
+}

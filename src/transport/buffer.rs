@@ -1,0 +1,107 @@
+//! The bytes that were read and not yet used, cut into lines. Pure: no socket, no clock.
+//!
+//! It starts small, because a dispatcher has one for each of thousands of idle peers, grows while much arrives at once,
+//! and shrinks again. A line that is too long is noticed as soon as so many bytes are there, not at its end. Only
+//! [`super::FrameReader`] uses it.
+
+use std::io::BufRead;
+use std::ops::Range;
+
+/// The size of an idle peer's buffer.
+pub(super) const IDLE_BYTES: usize = 4 * 1024;
+/// The size to which a busy peer's buffer grows. Beyond it grows only for a single line that needs it.
+pub(super) const BUSY_BYTES: usize = 64 * 1024;
+/// After so many reads in a row that would have fitted into an idle buffer, it becomes one again.
+const CALM_READS: u32 = 16;
+
+/// A line has more bytes than allowed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TooLong;
+
+/// Bytes read and not yet used: `bytes[start..end]`.
+#[derive(Debug)]
+pub(super) struct LineBuffer {
+    bytes: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// There is no newline in `bytes[start..scanned]`.
+    scanned: usize,
+    /// The last read filled all the space there was: more is probably waiting.
+    was_filled: bool,
+    calm_reads: u32,
+}
+
+impl LineBuffer {
+    pub(super) fn new() -> Self {
+        Self { bytes: vec![0; IDLE_BYTES], start: 0, end: 0, scanned: 0, was_filled: false, calm_reads: 0 }
+    }
+
+    /// Uses up the next line if all of it is there; its newline is not part of the range, but counts towards `max_line`.
+    pub(super) fn take_line(&mut self, max_line: usize) -> Result<Option<Range<usize>>, TooLong> {
+        let mut unseen = &self.bytes[self.scanned..self.end];
+        let seen = unseen.skip_until(b'\n').expect("a slice can always be read");
+        self.scanned += seen;
+        let is_complete = seen > 0 && self.bytes[self.scanned - 1] == b'\n';
+        let len = self.scanned - self.start;
+        if len > max_line || (len == max_line && !is_complete) {
+            self.scanned -= seen;
+            return Err(TooLong);
+        }
+        if !is_complete {
+            return Ok(None);
+        }
+        let line = self.start..self.scanned - 1;
+        self.start = self.scanned;
+        Ok(Some(line))
+    }
+
+    /// The bytes of a line just taken; they are there until [`LineBuffer::space`] is called.
+    pub(super) fn line(&self, line: Range<usize>) -> &[u8] {
+        &self.bytes[line]
+    }
+
+    /// Uses up to `max` bytes as they are.
+    pub(super) fn take_bytes(&mut self, max: usize) -> &[u8] {
+        let from = self.start;
+        self.start = self.end.min(from.saturating_add(max));
+        self.scanned = self.scanned.max(self.start);
+        // A payload is about to be read past this buffer; that it filled says nothing about waiting lines.
+        self.was_filled = false;
+        &self.bytes[from..self.start]
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Where the next read may put bytes; never empty as long as [`LineBuffer::take_line`] was asked first.
+    pub(super) fn space(&mut self) -> &mut [u8] {
+        let held = self.end - self.start;
+        if self.start > 0 {
+            // Only the beginning of one line is left, since whole ones are used before more is read.
+            self.bytes.copy_within(self.start..self.end, 0);
+            self.scanned -= self.start;
+            (self.start, self.end) = (0, held);
+        }
+        let size = self.bytes.len();
+        if held == size || (self.was_filled && size < BUSY_BYTES) {
+            self.bytes.resize(size * 2, 0);
+        } else if held < IDLE_BYTES && (size > BUSY_BYTES || (size > IDLE_BYTES && self.calm_reads >= CALM_READS)) {
+            self.bytes.truncate(IDLE_BYTES);
+            self.bytes.shrink_to_fit();
+        }
+        &mut self.bytes[self.end..]
+    }
+
+    /// So many bytes were put into the space.
+    pub(super) fn filled(&mut self, count: usize) {
+        self.end += count;
+        self.was_filled = self.end == self.bytes.len();
+        self.calm_reads = if count < IDLE_BYTES { self.calm_reads.saturating_add(1) } else { 0 };
+    }
+
+    #[cfg(test)]
+    pub(super) fn size(&self) -> usize {
+        self.bytes.capacity()
+    }
+}

@@ -1,0 +1,182 @@
+//! The reading half of a session: lines and payloads, each bounded in length and in time. A session's reading thread
+//! owns one. It never writes, and what a message means is the caller's business.
+
+use std::io::ErrorKind;
+use std::time::{Duration, Instant};
+
+use serde::de::DeserializeOwned;
+
+use super::buffer::LineBuffer;
+use super::{Stream, TransportError};
+use crate::clock;
+use crate::protocol::codec::{self, CodecError};
+use crate::protocol::limits::MAX_PAYLOAD_BYTES;
+
+/// Payload is read in steps of this size, so that memory follows what arrives, not what was announced.
+const PAYLOAD_STEP: usize = 64 * 1024;
+/// The slowest a payload may arrive, in bytes a second: below what the slowest useful link does.
+const PAYLOAD_MIN_RATE: u64 = 512;
+
+/// The reading half: lines and payloads, each bounded.
+#[derive(Debug)]
+pub struct FrameReader {
+    stream: Stream,
+    buffer: LineBuffer,
+    timeout: Option<Duration>,
+    /// Payload bytes behind a message of unknown type, to be passed over before the next line.
+    skip: u64,
+}
+
+impl FrameReader {
+    pub fn new(stream: Stream) -> Self {
+        Self { stream, buffer: LineBuffer::new(), timeout: None, skip: 0 }
+    }
+
+    /// How long the peer may take to complete what is being read. `None` waits for ever.
+    ///
+    /// It applies to every later call of [`FrameReader::read`] on its own: from the call until the whole line is there,
+    /// however many bytes arrive in between, so a peer that sends a byte now and then gains nothing. It is thus also
+    /// the longest silence that is accepted: whoever expects a ping every 5 s and gives up after 30 s sets 30 s. Lines
+    /// that are in the buffer already are handed out without looking at the time.
+    ///
+    /// [`FrameReader::read_payload`] may be silent for this long at any point, and may take this long plus 2 ms a byte
+    /// in all, so that a slow link is not taken for a dead one.
+    pub fn set_timeout(&mut self, timeout: Option<Duration>) -> Result<(), TransportError> {
+        self.timeout = timeout;
+        Ok(())
+    }
+
+    /// The next message, its line at most `max_line` bytes, newline included. `None` when the peer closed between
+    /// messages.
+    ///
+    /// After [`TransportError::TimedOut`] what has arrived is kept and the next call goes on with it. After
+    /// [`TransportError::Malformed`] and [`TransportError::UnknownType`] the next call reads the message behind. After
+    /// any other error the session cannot go on.
+    pub fn read<M: DeserializeOwned>(&mut self, max_line: usize) -> Result<Option<M>, TransportError> {
+        let mut deadline = Deadline::new(self.timeout);
+        self.pass_over_skipped(&mut deadline)?;
+        let line = loop {
+            match self.buffer.take_line(max_line) {
+                Ok(Some(line)) => break line,
+                Ok(None) => {}
+                Err(_) => return Err(TransportError::LineTooLong { max: max_line }),
+            }
+            if self.fill(&mut deadline)? == 0 {
+                return if self.buffer.is_empty() { Ok(None) } else { Err(TransportError::EndOfStream) };
+            }
+        };
+        match codec::decode(self.buffer.line(line)) {
+            Ok(message) => Ok(Some(message)),
+            Err(CodecError::UnknownType { bytes, .. }) if bytes > MAX_PAYLOAD_BYTES as u64 => {
+                Err(TransportError::PayloadTooLong { len: bytes })
+            }
+            Err(CodecError::UnknownType { name, bytes }) => {
+                self.skip = bytes;
+                Err(TransportError::UnknownType { name })
+            }
+            Err(error) => Err(TransportError::Malformed(error)),
+        }
+    }
+
+    /// Reads exactly `len` raw bytes that follow the last message, appending them to `into`. Refuses more than
+    /// [`crate::protocol::limits::MAX_PAYLOAD_BYTES`].
+    pub fn read_payload(&mut self, len: u64, into: &mut Vec<u8>) -> Result<(), TransportError> {
+        if len > MAX_PAYLOAD_BYTES as u64 {
+            return Err(TransportError::PayloadTooLong { len });
+        }
+        let mut missing = usize::try_from(len).expect("the limit fits");
+        // Exactly, because the caller may keep it; and no memory is touched before bytes arrive.
+        into.reserve_exact(missing);
+        let buffered = self.buffer.take_bytes(missing);
+        into.extend_from_slice(buffered);
+        missing -= buffered.len();
+
+        let allowed = self.timeout.map(|timeout| timeout + Duration::from_millis(len * 1000 / PAYLOAD_MIN_RATE));
+        let mut whole = Deadline::new(allowed);
+        while missing > 0 {
+            let at = into.len();
+            into.resize(at + missing.min(PAYLOAD_STEP), 0);
+            let read = self.read_directly(&mut into[at..], &mut whole);
+            into.truncate(at + *read.as_ref().unwrap_or(&0));
+            let count = read?;
+            if count == 0 {
+                return Err(TransportError::ShortPayload { len, missing: missing as u64 });
+            }
+            missing -= count;
+        }
+        Ok(())
+    }
+
+    /// One read past the buffer, which is empty.
+    fn read_directly(&self, into: &mut [u8], whole: &mut Deadline) -> Result<usize, TransportError> {
+        debug_assert!(self.buffer.is_empty());
+        let mut silence = Deadline::new(self.timeout);
+        loop {
+            let wait = silence.left()?.min(whole.left()?);
+            if let Some(count) = settle(self.stream.read(into, (wait != Duration::MAX).then_some(wait)))? {
+                return Ok(count);
+            }
+        }
+    }
+
+    /// One read into the buffer; 0 at the end of the stream.
+    fn fill(&mut self, deadline: &mut Deadline) -> Result<usize, TransportError> {
+        loop {
+            let wait = deadline.left()?;
+            let space = self.buffer.space();
+            if let Some(count) = settle(self.stream.read(space, (wait != Duration::MAX).then_some(wait)))? {
+                self.buffer.filled(count);
+                return Ok(count);
+            }
+        }
+    }
+
+    fn pass_over_skipped(&mut self, deadline: &mut Deadline) -> Result<(), TransportError> {
+        while self.skip > 0 {
+            let passed = self.buffer.take_bytes(usize::try_from(self.skip).unwrap_or(usize::MAX)).len();
+            self.skip -= passed as u64;
+            if self.skip > 0 && self.fill(deadline)? == 0 {
+                return Err(TransportError::ShortPayload { len: self.skip, missing: self.skip });
+            }
+        }
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(super) fn buffer_size(&self) -> usize {
+        self.buffer.size()
+    }
+}
+
+/// What a read came to; `None` where it is to be tried again, or the deadline to be looked at.
+fn settle(read: std::io::Result<usize>) -> Result<Option<usize>, TransportError> {
+    match read {
+        Ok(count) => Ok(Some(count)),
+        Err(error) if error.kind() == ErrorKind::WouldBlock || error.kind() == ErrorKind::Interrupted => Ok(None),
+        Err(error) => Err(TransportError::io("read from the peer", error)),
+    }
+}
+
+/// A moment by which something must be done. Looks at the clock only once something has to be waited for.
+struct Deadline {
+    timeout: Option<Duration>,
+    at: Option<Instant>,
+}
+
+impl Deadline {
+    fn new(timeout: Option<Duration>) -> Self {
+        Self { timeout, at: None }
+    }
+
+    /// How long is left; the whole timeout at the first call, [`Duration::MAX`] where there is none.
+    fn left(&mut self) -> Result<Duration, TransportError> {
+        let Some(timeout) = self.timeout else { return Ok(Duration::MAX) };
+        let now = clock::instant();
+        let Some(at) = self.at else {
+            self.at = now.checked_add(timeout);
+            return Ok(timeout);
+        };
+        let left = at.saturating_duration_since(now);
+        if left.is_zero() { Err(TransportError::TimedOut(timeout)) } else { Ok(left) }
+    }
+}
