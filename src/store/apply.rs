@@ -99,9 +99,7 @@ impl<'a> Batch<'a> {
         let leased_at = attempt.leased_at.0;
         let (number, runner) = (attempt.number, signed(attempt.runner.0));
         match self.reason_id(&attempt.reason)? {
-            Some(reason) => {
-                self.add_attempt.execute(params![id, job, number, runner, reason, leased_at, previous])?
-            }
+            Some(reason) => self.add_attempt.execute(params![id, job, number, runner, reason, leased_at, previous])?,
             None => self.add_attempt.execute(params![id, job, number, runner, attempt.reason, leased_at, previous])?,
         };
         Ok(())
@@ -359,7 +357,9 @@ pub(super) fn describe(record: &Record) -> String {
 /// A key that is there already is a contradiction; anything else SQLite says is its own.
 pub(super) fn judge(fault: Fault) -> Fault {
     match fault {
-        Fault::Sqlite(e) if Kind::of(&e) == Kind::Constraint => Fault::Contradiction("which has one of that number or name already".into()),
-        other => other,
+        Fault::Sqlite(e) if Kind::of(&e) == Kind::Constraint => {
+            Fault::Contradiction("which has one of that number or name already".into())
+        }
+        kept @ (Fault::Sqlite(_) | Fault::Contradiction(_)) => kept,
     }
 }

@@ -41,9 +41,7 @@ fn filled(directory: PathBuf) -> Option<PathBuf> {
 /// The first bytes, before SQLite is let near the file.
 pub(super) fn check_header(path: &Path) -> Result<(), StoreError> {
     let mut header = Vec::with_capacity(100);
-    File::open(path)
-        .and_then(|file| file.take(100).read_to_end(&mut header))
-        .map_err(StoreError::io("read", path))?;
+    File::open(path).and_then(|file| file.take(100).read_to_end(&mut header)).map_err(StoreError::io("read", path))?;
     let foreign = |why| Err(StoreError::Foreign { path: path.to_owned(), why });
     if header.is_empty() {
         return foreign("it is empty");
@@ -94,9 +92,8 @@ pub(super) fn check_pages(conn: &Connection, path: &Path, table: Option<&str>) -
         Some(table) => format!("PRAGMA quick_check('{table}')"),
         None => "PRAGMA quick_check(1)".to_owned(),
     };
-    let said: String = conn
-        .query_row(&pragma, [], |row| row.get(0))
-        .map_err(|e| StoreError::from_sqlite("check", path, e))?;
+    let said: String =
+        conn.query_row(&pragma, [], |row| row.get(0)).map_err(|e| StoreError::from_sqlite("check", path, e))?;
     // SQLite says where on further lines; a sentence has room for one.
     if said == "ok" { Ok(()) } else { Err(StoreError::corrupt(path, said.replace('\n', " "))) }
 }

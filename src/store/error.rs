@@ -95,6 +95,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "SQLite's list is long, and only these are told apart")]
     pub(super) fn of(error: &rusqlite::Error) -> Self {
         use rusqlite::Error as E;
         if let E::SqliteFailure(failure, _) = error {
@@ -111,7 +112,10 @@ impl Kind {
         // A value that is none of ours was not written by us.
         if matches!(
             error,
-            E::FromSqlConversionFailure(..) | E::InvalidColumnType(..) | E::IntegralValueOutOfRange(..) | E::Utf8Error(..)
+            E::FromSqlConversionFailure(..)
+                | E::InvalidColumnType(..)
+                | E::IntegralValueOutOfRange(..)
+                | E::Utf8Error(..)
         ) {
             return Self::Corrupt;
         }

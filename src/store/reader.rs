@@ -55,10 +55,9 @@ impl Reader {
             BuildName::Number(id) => newest("SELECT max(id) FROM builds WHERE id = ?1", &[&rows::signed(*id)]),
             BuildName::Latest => newest("SELECT max(id) FROM builds", &[]),
             BuildName::Commit(digits) => match rows::prefix_bounds(digits) {
-                Some((low, high)) => newest(
-                    "SELECT max(id) FROM builds WHERE commit_id >= ?1 AND commit_id < ?2",
-                    &[&low, &high],
-                ),
+                Some((low, high)) => {
+                    newest("SELECT max(id) FROM builds WHERE commit_id >= ?1 AND commit_id < ?2", &[&low, &high])
+                }
                 None => Ok(None),
             },
         };

@@ -147,7 +147,8 @@ pub(super) fn prefix_bounds(digits: &str) -> Option<(Vec<u8>, Vec<u8>)> {
     if !(4..=64).contains(&digits.len()) {
         return None;
     }
-    let low: Vec<u8> = digits.chars().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect::<Option<_>>()?;
+    let low: Vec<u8> =
+        digits.chars().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect::<Option<_>>()?;
     let mut high = low.clone();
     // The next beginning of that length, as if counting; after the last one there is nothing but the end.
     while high.last() == Some(&15) {

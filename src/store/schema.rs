@@ -94,8 +94,19 @@ CREATE INDEX decisions_by_build ON decisions (build);
 
 /// Every table; a store that lacks one is damaged.
 pub(super) const TABLES: &[&str] = &[
-    "meta", "repos", "heads", "runners", "builds", "ranges", "specs", "jobs", "reasons", "attempts", "outcomes",
-    "late_results", "decisions",
+    "meta",
+    "repos",
+    "heads",
+    "runners",
+    "builds",
+    "ranges",
+    "specs",
+    "jobs",
+    "reasons",
+    "attempts",
+    "outcomes",
+    "late_results",
+    "decisions",
 ];
 
 /// Brings the tables to [`VERSION`], in one transaction; refuses a later version.

@@ -42,11 +42,9 @@ pub(super) fn find_loss(path: &Path) -> io::Result<Option<String>> {
     let log = beside(path, "-wal");
     Ok(Some(match readable {
         None => format!("{} is missing or another one although acknowledged commits are in it", log.display()),
-        Some(frames) => format!(
-            "{} is readable for {frames} of the {} frames of acknowledged commits",
-            log.display(),
-            index.frames
-        ),
+        Some(frames) => {
+            format!("{} is readable for {frames} of the {} frames of acknowledged commits", log.display(), index.frames)
+        }
     }))
 }
 

@@ -33,10 +33,7 @@ fn any_commit() -> impl Strategy<Value = CommitId> {
 }
 
 fn task() -> impl Strategy<Value = TaskSpec> {
-    let script = prop_oneof![
-        text().prop_map(Script::Shell),
-        vec(text(), 1..4).prop_map(Script::Program)
-    ];
+    let script = prop_oneof![text().prop_map(Script::Shell), vec(text(), 1..4).prop_map(Script::Program)];
     let texts = || vec(text(), 0..3);
     let shared = || vec(text().prop_map(Arc::<str>::from), 0..3);
     let flags = (any::<u64>(), any::<u32>(), any::<bool>(), any::<bool>());
@@ -201,11 +198,11 @@ impl World {
         let attempt = pick(self.attempts.values_mut().filter(|a| a.outcome.is_none()), wish.pick)?;
         attempt.outcome = Some(wish.outcome.clone());
         attempt.finished_at = Some(WallTime(wish.number.cast_signed()));
-        attempt.duration_ms = (wish.pick % 2 == 0).then_some(wish.number);
+        attempt.duration_ms = wish.pick.is_multiple_of(2).then_some(wish.number);
         attempt.log = LogSummary {
             bytes: wish.number,
             crc32: wish.number as u32,
-            missing: (wish.pick % 3 == 0).then_some(wish.text),
+            missing: wish.pick.is_multiple_of(3).then_some(wish.text),
         };
         Some(Record::AttemptFinished {
             attempt: attempt.id,

@@ -1,6 +1,6 @@
 //! What is written reads back, and what contradicts is refused whole.
 
-use super::super::{BuildName, Retention, StoreError, Unfinished};
+use super::super::{BuildName, Retention, StoreError, Unfinished, WholeBuild};
 use super::*;
 use crate::model::{Decision, Runner};
 
@@ -35,7 +35,12 @@ fn unfinished_work_is_there_after_a_restart() {
     };
     store.commit(&passed_build(1)).unwrap();
     store
-        .commit(&[added(2, [5, 6, 9]), head, Record::RunnerSaved(runner.clone()), Record::AttemptLeased(attempt(8, 6, 2, 1))])
+        .commit(&[
+            added(2, [5, 6, 9]),
+            head,
+            Record::RunnerSaved(runner.clone()),
+            Record::AttemptLeased(attempt(8, 6, 2, 1)),
+        ])
         .unwrap();
     drop(store);
 
@@ -94,10 +99,7 @@ fn an_attempt_has_one_outcome_and_a_number_of_its_own() {
     refused(&mut store, &[finished(2, Outcome::Passed)]);
     store.commit(&[finished(1, Outcome::Failed(3))]).unwrap();
     let said = refused(&mut store, &[finished(1, Outcome::Passed)]);
-    assert_eq!(
-        said,
-        "the outcome passed of a1 contradicts the store, which has one of that number or name already"
-    );
+    assert_eq!(said, "the outcome passed of a1 contradicts the store, which has one of that number or name already");
     assert_eq!(place.reader().attempt(AttemptId(1)).unwrap().unwrap().outcome, Some(Outcome::Failed(3)));
 }
 
@@ -232,7 +234,10 @@ fn a_backup_is_a_store_with_what_was_committed() {
     for copy in [other, third] {
         let restored = copy.store();
         assert_eq!(restored.unfinished().unwrap().last_build, 1);
-        assert_eq!(copy.reader().finished_builds(None, 9).unwrap(), place.reader().finished_builds(None, 9).unwrap()[1..]);
+        assert_eq!(
+            copy.reader().finished_builds(None, 9).unwrap(),
+            place.reader().finished_builds(None, 9).unwrap()[1..]
+        );
         let names: Vec<_> = copy.directory.path().read_dir().unwrap().map(|e| e.unwrap().file_name()).collect();
         assert!(!names.iter().any(|name| name.to_string_lossy().contains("part")), "{names:?}");
     }
@@ -251,7 +256,7 @@ fn forgotten_builds_leave_nothing_but_their_numbers() {
         head: Some(commit_id(id)),
     };
     store.commit(&[head(2)]).unwrap();
-    let ids = |gone: Vec<(Build, Vec<Job>, Vec<Attempt>)>| gone.iter().map(|(b, ..)| b.id.0).collect::<Vec<_>>();
+    let ids = |gone: Vec<WholeBuild>| gone.iter().map(|(b, ..)| b.id.0).collect::<Vec<_>>();
     // All but the present head's build are old enough; the rest is for the next call.
     let before = Retention::Before(WallTime(1_700_000_003_000 + 5));
     let gone = store.forget_builds(before, 2).unwrap();
