@@ -360,6 +360,6 @@ pub(super) fn judge(fault: Fault) -> Fault {
         Fault::Sqlite(e) if Kind::of(&e) == Kind::Constraint => {
             Fault::Contradiction("which has one of that number or name already".into())
         }
-        other => other,
+        kept @ (Fault::Sqlite(_) | Fault::Contradiction(_)) => kept,
     }
 }

@@ -13,11 +13,13 @@ use crate::model::{
 };
 
 macro_rules! build_columns {
-    ($rest:literal) => {
+    ($hint:literal, $rest:literal) => {
         concat!(
             "SELECT b.id, r.name, b.branch, b.commit_id, b.before, b.created_at, b.finished_at, b.verdict, b.problem, ",
             "b.subject, b.author, g.commits ",
-            "FROM builds b LEFT JOIN repos r ON r.id = b.repo LEFT JOIN ranges g ON g.build = b.id ",
+            "FROM builds b ",
+            $hint,
+            " LEFT JOIN repos r ON r.id = b.repo LEFT JOIN ranges g ON g.build = b.id ",
             $rest
         )
     };
@@ -36,12 +38,17 @@ macro_rules! attempt_columns {
     };
 }
 
-pub(super) const BUILD_BY_ID: &str = build_columns!("WHERE b.id = ?1");
-pub(super) const BUILDS_UNFINISHED: &str = build_columns!("WHERE b.verdict IS NULL ORDER BY b.id");
-pub(super) const BUILDS_UNFINISHED_OF: &str =
-    build_columns!("WHERE b.verdict IS NULL AND b.repo = (SELECT id FROM repos WHERE name = ?1) ORDER BY b.id");
-pub(super) const BUILDS_FINISHED: &str = build_columns!("WHERE b.verdict IS NOT NULL ORDER BY b.id DESC LIMIT ?1");
+pub(super) const BUILD_BY_ID: &str = build_columns!("", "WHERE b.id = ?1");
+/// Named, because SQLite would rather walk all builds, which are in the order that is asked for.
+pub(super) const BUILDS_UNFINISHED: &str =
+    build_columns!("INDEXED BY builds_unfinished", "WHERE b.verdict IS NULL ORDER BY b.id");
+pub(super) const BUILDS_UNFINISHED_OF: &str = build_columns!(
+    "INDEXED BY builds_unfinished",
+    "WHERE b.verdict IS NULL AND b.repo = (SELECT id FROM repos WHERE name = ?1) ORDER BY b.id"
+);
+pub(super) const BUILDS_FINISHED: &str = build_columns!("", "WHERE b.verdict IS NOT NULL ORDER BY b.id DESC LIMIT ?1");
 pub(super) const BUILDS_FINISHED_OF: &str = build_columns!(
+    "INDEXED BY builds_by_repo",
     "WHERE b.verdict IS NOT NULL AND b.repo = (SELECT id FROM repos WHERE name = ?2) ORDER BY b.id DESC LIMIT ?1"
 );
 

@@ -1,6 +1,6 @@
 //! What is written reads back, and what contradicts is refused whole.
 
-use super::super::{BuildName, Retention, StoreError, Unfinished};
+use super::super::{BuildName, Retention, StoreError, Unfinished, WholeBuild};
 use super::*;
 use crate::model::{Decision, Runner};
 
@@ -256,7 +256,7 @@ fn forgotten_builds_leave_nothing_but_their_numbers() {
         head: Some(commit_id(id)),
     };
     store.commit(&[head(2)]).unwrap();
-    let ids = |gone: Vec<(Build, Vec<Job>, Vec<Attempt>)>| gone.iter().map(|(b, ..)| b.id.0).collect::<Vec<_>>();
+    let ids = |gone: Vec<WholeBuild>| gone.iter().map(|(b, ..)| b.id.0).collect::<Vec<_>>();
     // All but the present head's build are old enough; the rest is for the next call.
     let before = Retention::Before(WallTime(1_700_000_003_000 + 5));
     let gone = store.forget_builds(before, 2).unwrap();
