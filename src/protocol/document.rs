@@ -1,6 +1,7 @@
 //! Keeps `docs/protocol.md` and the types in step: every example line there is a message as its direction says, reads
 //! back as it was written, and no message or error code lacks its example. Tests only.
 
+use proptest::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -150,6 +151,7 @@ fn section(text: &str) -> Section {
         .map(|rest| rest.split("\n```").next().expect("split gives at least one piece").to_owned())
         .collect();
     assert!(!examples.is_empty(), "`{word}` has no example");
+    assert!(!examples.iter().any(|example| example.contains('\n')), "an example of `{word}` is more than a line");
     Section { word, directions, examples, text: text.to_owned() }
 }
 
@@ -269,5 +271,33 @@ fn the_limits_in_the_document_are_those_of_the_program() {
     ];
     for row in rows {
         assert!(DOCUMENT.contains(row), "{row}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn an_example_with_any_bytes_changed_is_a_message_or_an_error(
+        example in 0_usize..1000,
+        changes in prop::collection::vec((0_usize..1000, any::<u8>(), 0..3), 1..6),
+    ) {
+        let examples: Vec<_> = sections().into_iter().flat_map(|section| section.examples).collect();
+        let mut line = examples[example % examples.len()].clone().into_bytes();
+        for (at, byte, change) in changes {
+            let at = at % line.len();
+            match change {
+                0 => line[at] = byte,
+                1 => line.insert(at, byte),
+                // A message is longer than there are changes.
+                _ => drop(line.remove(at)),
+            }
+        }
+        drop(codec::decode::<Opening>(&line));
+        drop(codec::decode::<Greeting>(&line));
+        drop(codec::decode::<FromObserver>(&line));
+        drop(codec::decode::<ToObserver>(&line));
+        drop(codec::decode::<FromRunner>(&line));
+        drop(codec::decode::<ToRunner>(&line));
+        drop(codec::decode::<FromOperator>(&line));
+        drop(codec::decode::<ToOperator>(&line));
     }
 }
