@@ -192,16 +192,16 @@ fn a_byte_now_and_then_does_not_extend_the_time_for_a_message() {
 fn a_silent_peer_ends_a_payload_and_a_slow_one_does_not() {
     over_both(|here, there| {
         let mut reader = reader(&there);
-        reader.set_timeout(Some(Duration::from_millis(100))).unwrap();
+        reader.set_timeout(Some(Duration::from_millis(400))).unwrap();
         let dripping = spawn(move || {
-            for _ in 0..25 {
+            for _ in 0..50 {
                 // Nothing ever comes; that is what makes it slow.
                 assert!(here.read(&mut [0], Some(Duration::from_millis(10))).is_err());
-                write(&here, &[7; 8]);
+                write(&here, &[7; 40]);
             }
             here
         });
-        reader.read_payload(200, &mut Vec::new()).unwrap();
+        reader.read_payload(2000, &mut Vec::new()).unwrap();
         let here = dripping.join().unwrap();
         let error = reader.read_payload(1, &mut Vec::new()).unwrap_err();
         assert!(matches!(error, TransportError::TimedOut(_)), "{error:?}");
