@@ -92,8 +92,7 @@ impl Machine {
         idle_exit_ms: Option<u64>,
         undelivered: Vec<(AttemptId, Report)>,
     ) -> Self {
-        let ended =
-            |report| Held { phase: Phase::Ended { report, said: None }, exclusive_ms: None, ending: None };
+        let ended = |report| Held { phase: Phase::Ended { report, said: None }, exclusive_ms: None, ending: None };
         Self {
             slots: vec![None; slots],
             held: undelivered.into_iter().map(|(attempt, report)| (attempt, ended(report))).collect(),
@@ -387,9 +386,8 @@ impl Machine {
         let is_over = match &mut self.leaving {
             Leaving::No => false,
             Leaving::Draining { told, heard } => {
-                let is_heard = *heard
-                    || self.link == Link::Away
-                    || told.is_some_and(|told| now.since(told) >= DRAIN_HEARD_MS);
+                let is_heard =
+                    *heard || self.link == Link::Away || told.is_some_and(|told| now.since(told) >= DRAIN_HEARD_MS);
                 self.held.is_empty() && is_heard
             }
             Leaving::Stopping { since } => {

@@ -1,0 +1,1 @@
+//! What the machine decides, as stories.
