@@ -46,17 +46,6 @@ pub(super) struct Family {
     killed: u32,
 }
 
-/// Why [`Family::wait`] returned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wake {
-    /// A child may have ended.
-    Child,
-    /// There is something to read.
-    Socket,
-    /// The deadline has come.
-    Deadline,
-}
-
 impl Family {
     /// `child_news` must become readable whenever a child ends.
     pub(super) fn new(isolation: Isolation, child_news: UnixStream) -> Self {
@@ -96,23 +85,16 @@ impl Family {
         self.leader_end
     }
 
-    /// Waits for a child's end, for something to read, or for the deadline.
-    pub(super) fn wait(&mut self, socket: &UnixStream, deadline: Option<Instant>) -> io::Result<Wake> {
+    /// Waits for a child's end, for something to read, or for the deadline. True if there is something to read.
+    pub(super) fn wait(&mut self, socket: &UnixStream, deadline: Option<Instant>) -> io::Result<bool> {
         let mut polled =
             [PollFd::new(&self.child_news, PollFlags::IN), PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN)];
-        let ready = poll(&mut polled, deadline)?;
+        poll(&mut polled, deadline)?;
         let (child, socket) = (!polled[0].revents().is_empty(), !polled[1].revents().is_empty());
-        // A child's end goes first: a command that ended by itself was not cancelled.
         if child {
             self.drain_news()?;
         }
-        Ok(if socket && !child {
-            Wake::Socket
-        } else if child || ready {
-            Wake::Child
-        } else {
-            Wake::Deadline
-        })
+        Ok(socket)
     }
 
     /// Asks everything to end; whoever is stopped goes on so that it hears it.
@@ -151,13 +133,15 @@ impl Family {
             };
             let now = clock::instant();
             let look_again = if found_more { now } else { deadline.min(now + LOOK_AGAIN) };
+            // Children may end faster than this loop turns: the clock ends it, not their silence.
             loop {
                 if self.reap() {
                     return Ok(self.killed);
                 }
-                if !self.await_child(look_again) {
+                if clock::instant() >= look_again {
                     break;
                 }
+                self.await_child(look_again);
             }
             if clock::instant() >= deadline {
                 return Err(Remaining(count_of(&own_descendants())));
@@ -165,10 +149,12 @@ impl Family {
         }
     }
 
-    /// False once the deadline has come.
-    fn await_child(&mut self, deadline: Instant) -> bool {
+    /// Waits for a child's end until the deadline. An error is as good as a wait that was short.
+    fn await_child(&mut self, deadline: Instant) {
         let mut polled = [PollFd::new(&self.child_news, PollFlags::IN)];
-        poll(&mut polled, Some(deadline)).is_ok_and(|ready| ready) && self.drain_news().is_ok()
+        if poll(&mut polled, Some(deadline)).is_ok() {
+            drop(self.drain_news());
+        }
     }
 
     fn drain_news(&mut self) -> io::Result<()> {
@@ -184,14 +170,13 @@ impl Family {
     }
 }
 
-/// True once something is ready, or a signal came; false at the deadline.
-fn poll(polled: &mut [PollFd<'_>], deadline: Option<Instant>) -> io::Result<bool> {
+/// Returns once something is ready, a signal came, or the deadline.
+fn poll(polled: &mut [PollFd<'_>], deadline: Option<Instant>) -> io::Result<()> {
     let left = deadline.map(|deadline| deadline.saturating_duration_since(clock::instant()));
     // Longer than the kernel can count is as good as never.
     let left = left.and_then(|left| Timespec::try_from(left).ok());
     match rustix::event::poll(polled, left.as_ref()) {
-        Ok(count) => Ok(count > 0),
-        Err(Errno::INTR) => Ok(true),
+        Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(errno) => Err(errno.into()),
     }
 }
