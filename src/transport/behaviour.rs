@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 use super::buffer::{BUSY_BYTES, IDLE_BYTES};
 use super::{Frame, FrameReader, Listener, Stream, TransportError, write_frame, write_frames};
 use crate::clock;
-use crate::model::Address;
 use crate::protocol::limits::{MAX_LINE_BYTES, MAX_PAYLOAD_BYTES};
 use crate::threads::{self, Thread};
 
@@ -31,17 +30,9 @@ fn text(text: &str) -> Note {
     Note::Text { text: text.to_owned() }
 }
 
-fn listener() -> Listener {
-    Listener::bind(&"127.0.0.1:0".parse().unwrap()).unwrap()
-}
-
-fn address_of(listener: &Listener) -> Address {
-    listener.local_addr().to_string().parse().unwrap()
-}
-
 fn tcp_pair() -> (Stream, Stream) {
-    let listener = listener();
-    let dialled = Stream::dial(&address_of(&listener), LONG).unwrap();
+    let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
+    let dialled = Stream::dial(&listener.local_addr().to_string().parse().unwrap(), LONG).unwrap();
     (dialled, listener.accept().unwrap().unwrap())
 }
 
@@ -341,66 +332,6 @@ fn sockets_on_both_sides_notice_a_dead_peer() {
         assert_eq!(socket.write_timeout().unwrap(), Some(super::stream::WRITE_PATIENCE));
         assert!(stream.peer().starts_with("127.0.0.1:"));
     }
-}
-
-#[test]
-fn dialling_where_nobody_listens_says_so() {
-    let address = address_of(&listener());
-    let error = Stream::dial(&address, LONG).unwrap_err();
-    assert!(matches!(error, TransportError::Dial { .. }));
-    assert_eq!(error.to_string(), format!("could not connect to {address}: no dispatcher listens there"));
-    let error = Stream::dial(&"no.such.host.invalid:9000".parse().unwrap(), LONG).unwrap_err();
-    assert_eq!(error.to_string(), "could not connect to no.such.host.invalid:9000");
-}
-
-#[test]
-fn a_name_is_dialled_at_each_of_its_addresses() {
-    let listener = listener();
-    let address = Address { host: "localhost".to_owned(), port: listener.local_addr().port() };
-    assert!(Stream::dial(&address, LONG).is_ok());
-}
-
-#[test]
-fn a_port_in_use_is_named_with_what_to_do() {
-    let listener = listener();
-    let address = address_of(&listener);
-    let error = Listener::bind(&address).unwrap_err();
-    let expected =
-        format!("could not listen at {address}: the port is in use by another program, choose another with `--port`");
-    assert_eq!(error.to_string(), expected);
-    let error = Listener::bind(&"192.0.2.1:0".parse().unwrap()).unwrap_err();
-    assert!(error.to_string().contains("no such address"), "{error}");
-}
-
-#[test]
-fn a_port_can_be_taken_again_at_once() {
-    let first = listener();
-    let address = address_of(&first);
-    let (dialled, accepted) = (Stream::dial(&address, LONG).unwrap(), first.accept().unwrap().unwrap());
-    // The side that closes first is left in TIME_WAIT.
-    accepted.close();
-    drop((accepted, first, dialled));
-    Listener::bind(&address).unwrap();
-}
-
-#[test]
-fn closing_a_listener_ends_accept_before_and_during_it() {
-    let listener = std::sync::Arc::new(listener());
-    let address = address_of(&listener);
-    let (begun, has_begun) = bounded(1);
-    let accepting = std::sync::Arc::clone(&listener);
-    let accept = spawn(move || {
-        let first = accepting.accept();
-        begun.send(()).unwrap();
-        (first, accepting.accept())
-    });
-    let _dialled = Stream::dial(&address, LONG).unwrap();
-    has_begun.recv_timeout(LONG).unwrap();
-    listener.close();
-    let (first, second) = accept.join().unwrap();
-    assert!(matches!((first, second), (Ok(Some(_)), Ok(None))));
-    assert!(matches!(listener.accept(), Ok(None)));
-    assert!(Stream::dial(&address, LONG).is_err());
 }
 
 /// What a peer may send, as bytes and as what is read from them.

@@ -35,13 +35,8 @@ fn commands_per_second() {
                 let pid = all[0].supervisor.pid().unwrap();
                 let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
                 let memory: Vec<&str> = status.lines().filter(|line| line.starts_with("Rss")).collect();
-                writeln!(
-                    std::io::stdout(),
-                    "{} slots {slots} {name}: {:.0}/s; {memory:?}",
-                    tier.word(),
-                    1.0 / each
-                )
-                .unwrap();
+                writeln!(std::io::stdout(), "{} slots {slots} {name}: {:.0}/s; {memory:?}", tier.word(), 1.0 / each)
+                    .unwrap();
             }
         }
     }
