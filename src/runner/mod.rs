@@ -9,6 +9,8 @@
 
 mod assignment;
 mod boottime;
+#[cfg(test)]
+mod conversations;
 mod core;
 mod delivery;
 mod environment;
