@@ -19,6 +19,7 @@ mod reader;
 mod retention;
 mod rows;
 mod schema;
+mod seal;
 mod spec;
 mod wal;
 mod writer;

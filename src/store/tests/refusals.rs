@@ -9,6 +9,9 @@ use rusqlite::Connection;
 use super::super::{StoreError, Unfinished, schema, wal};
 use super::*;
 
+/// Single bits that one test flips, each in a store of its own.
+const FLIPS: usize = 4000;
+
 fn refusal(place: &Place) -> StoreError {
     match Store::open(&place.path()) {
         Err(error) => error,
@@ -110,6 +113,44 @@ fn flipped_bytes_in_any_page_are_damage() {
         fs::write(place.path(), &whole).unwrap();
     }
     assert_eq!(place.store().unfinished().unwrap().last_build, 300);
+}
+
+/// Everything that a start and the status of all builds read; or the damage that was seen.
+fn all_of(place: &Place) -> Result<String, StoreError> {
+    let unfinished = Store::open(&place.path())?.unfinished()?;
+    let reader = place.reader();
+    let finished = reader.finished_builds(None, u32::MAX)?;
+    let mut text = format!("{unfinished:?}{finished:?}");
+    for build in finished.iter().chain(unfinished.builds.iter().map(|(build, ..)| build)) {
+        text += &format!("{:?}{:?}", reader.jobs(build.id)?, reader.attempts(build.id)?);
+    }
+    Ok(text)
+}
+
+#[test]
+fn a_flipped_bit_is_damage_or_changes_nothing_that_is_read() {
+    let place = Place::new();
+    let mut store = place.store();
+    store.commit(&(1..=100).flat_map(passed_build).collect::<Vec<_>>()).unwrap();
+    store.commit(&[added(101, 101..=105), Record::AttemptLeased(attempt(101, 103, 101, 1))]).unwrap();
+    drop(store);
+    let good = all_of(&place).unwrap();
+    let whole = fs::read(place.path()).unwrap();
+    // Bits spread evenly over what is not empty.
+    let used: Vec<usize> = (100..whole.len()).filter(|at| whole[*at] != 0).collect();
+    for round in 0..FLIPS {
+        let (at, bit) = (used[round * used.len() / FLIPS], round % 8);
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1 << bit;
+        fs::write(place.path(), &flipped).unwrap();
+        match all_of(&place) {
+            Ok(text) => assert_eq!(text, good, "bit {bit} of byte {at}"),
+            Err(error) => assert!(matches!(error, StoreError::Corrupt { .. }), "bit {bit} of byte {at}: {error:?}"),
+        }
+        for suffix in ["-wal", "-shm"] {
+            drop(fs::remove_file(wal::beside(&place.path(), suffix)));
+        }
+    }
 }
 
 #[test]
