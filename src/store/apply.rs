@@ -4,31 +4,17 @@
 //! an attempt has one outcome (S6) and a number used once, a job's attempts are counted without a gap and one at a
 //! time (S8), what is finished stays so until it is queued or reopened (S10). Never reads the clock, never waits.
 
-use std::collections::HashMap;
-
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use super::error::{Fault, Kind};
+use super::names::Names;
+use super::queries;
 use super::rows::{self, signed};
 use super::seal::{self, JobColumns, detail_seal};
-use super::{queries, spec};
 use crate::model::{
     Attempt, AttemptId, BranchName, Build, BuildId, BuildSource, CommitId, Decision, Ending, Job, JobId, LogSummary,
     Outcome, Record, RepoName, Runner, Verdict, WallTime,
 };
-
-/// Tasks remembered by their text; with more the memory starts anew, for the sake of its size.
-const SPECS_REMEMBERED_MAX: usize = 4096;
-/// Reasons kept once each. Later ones are written out in their attempts, because so many cannot be repeating.
-const REASONS_MAX: usize = 1024;
-
-/// Row numbers of texts that are stored once. Right as long as no transaction fails; then it is emptied.
-#[derive(Debug, Default)]
-pub(super) struct Names {
-    repos: HashMap<RepoName, i64>,
-    specs: HashMap<String, i64>,
-    reasons: Option<HashMap<String, i64>>,
-}
 
 /// The statements of the records that come in masses, prepared once for a batch, and the connection for the rest.
 pub(super) struct Batch<'a> {
@@ -105,7 +91,7 @@ impl<'a> Batch<'a> {
         let leased_at = attempt.leased_at.0;
         let (number, runner) = (attempt.number, signed(attempt.runner.0));
         let seal = seal::attempt_seal(attempt, previous).end();
-        match self.reason_id(&attempt.reason)? {
+        match self.names.reason_id(self.conn, &attempt.reason)? {
             Some(reason) => {
                 self.add_attempt.execute(params![id, job, number, runner, reason, leased_at, previous, seal])?
             }
@@ -175,7 +161,7 @@ impl<'a> Batch<'a> {
         // Without jobs the range is empty: its last comes before its first.
         let first_job = jobs.first().map_or(1, |job| signed(job.id.0));
         let last_job = jobs.last().map_or(0, |job| signed(job.id.0));
-        let repo = self.repo_id(repo)?;
+        let repo = self.names.repo_id(self.conn, repo)?;
         self.conn
             .prepare_cached(
                 "INSERT INTO builds (id, repo, branch, commit_id, before, first_job, last_job, created_at, finished_at,
@@ -208,7 +194,7 @@ impl<'a> Batch<'a> {
     }
 
     fn add_job(&mut self, job: &Job) -> Result<(), Fault> {
-        let spec = self.spec_id(job)?;
+        let spec = self.names.spec_id(self.conn, &job.task)?;
         let (state, attempt, detail) = rows::state_columns(&job.state);
         let Job { attempts, failures, losses, .. } = *job;
         let (id, build) = (signed(job.id.0), signed(job.build.0));
@@ -256,7 +242,7 @@ impl<'a> Batch<'a> {
 
     fn move_head(&mut self, repo: &RepoName, branch: &BranchName, head: Option<&CommitId>) -> Result<(), Fault> {
         let name = repo;
-        let repo = self.repo_id(name)?;
+        let repo = self.names.repo_id(self.conn, name)?;
         match head {
             Some(head) => self
                 .conn
@@ -313,70 +299,6 @@ impl<'a> Batch<'a> {
             ])?;
         Ok(())
     }
-
-    fn repo_id(&mut self, repo: &RepoName) -> rusqlite::Result<i64> {
-        if let Some(id) = self.names.repos.get(repo) {
-            return Ok(*id);
-        }
-        let id = intern(self.conn, "repos", "name", repo.as_str())?;
-        self.names.repos.insert(repo.clone(), id);
-        Ok(id)
-    }
-
-    fn spec_id(&mut self, job: &Job) -> rusqlite::Result<i64> {
-        let body = spec::to_json(&job.task);
-        if let Some(id) = self.names.specs.get(&body) {
-            return Ok(*id);
-        }
-        let id = match row_of(self.conn, "specs", "body", &body)? {
-            Some(id) => id,
-            None => self
-                .conn
-                .prepare_cached("INSERT INTO specs (body, seal) VALUES (?1, ?2)")?
-                .insert(params![body, seal::spec_seal(&body).end()])?,
-        };
-        if self.names.specs.len() >= SPECS_REMEMBERED_MAX {
-            self.names.specs.clear();
-        }
-        self.names.specs.insert(body, id);
-        Ok(id)
-    }
-
-    /// The row of a reason that is stored once; `None` if it is to be written out.
-    fn reason_id(&mut self, reason: &str) -> rusqlite::Result<Option<i64>> {
-        let reasons = match &mut self.names.reasons {
-            Some(reasons) => reasons,
-            none => none.insert(known_reasons(self.conn)?),
-        };
-        if let Some(id) = reasons.get(reason) {
-            return Ok(Some(*id));
-        }
-        if reasons.len() >= REASONS_MAX {
-            return Ok(None);
-        }
-        let id = intern(self.conn, "reasons", "body", reason)?;
-        reasons.insert(reason.to_owned(), id);
-        Ok(Some(id))
-    }
-}
-
-fn known_reasons(conn: &Connection) -> rusqlite::Result<HashMap<String, i64>> {
-    let mut statement = conn.prepare_cached("SELECT body, id FROM reasons")?;
-    statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
-}
-
-/// The row of a text that its table holds once, added if it is new.
-fn intern(conn: &Connection, table: &str, column: &str, text: &str) -> rusqlite::Result<i64> {
-    match row_of(conn, table, column, text)? {
-        Some(id) => Ok(id),
-        None => conn.prepare_cached(&format!("INSERT INTO {table} ({column}) VALUES (?1)"))?.insert([text]),
-    }
-}
-
-fn row_of(conn: &Connection, table: &str, column: &str, text: &str) -> rusqlite::Result<Option<i64>> {
-    conn.prepare_cached(&format!("SELECT id FROM {table} WHERE {column} = ?1"))?
-        .query_row([text], |row| row.get(0))
-        .optional()
 }
 
 fn one_row(changed: usize, why: impl FnOnce() -> String) -> Result<(), Fault> {

@@ -14,6 +14,7 @@ mod backup;
 mod check;
 mod error;
 mod lock;
+mod names;
 mod queries;
 mod reader;
 mod retention;

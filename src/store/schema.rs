@@ -10,6 +10,7 @@
 //!
 //! A migration is never edited once released; a new one is added, and [`VERSION`] counts them.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::Path;
 
@@ -97,23 +98,6 @@ CREATE TABLE decisions (
 CREATE INDEX decisions_by_build ON decisions (build);
 ";
 
-/// Every table; a store that lacks one is damaged.
-pub(super) const TABLES: &[&str] = &[
-    "meta",
-    "repos",
-    "heads",
-    "runners",
-    "builds",
-    "ranges",
-    "specs",
-    "jobs",
-    "reasons",
-    "attempts",
-    "outcomes",
-    "late_results",
-    "decisions",
-];
-
 /// Brings the tables to [`VERSION`], in one transaction; refuses a later version.
 pub(super) fn migrate(conn: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let failed = |e| StoreError::from_sqlite("bring up to date", path, e);
@@ -158,6 +142,20 @@ pub(super) fn put_in_place(fresh: &Path, path: &Path) -> Result<(), StoreError> 
         .and_then(|()| fs::rename(fresh, path))
         .and_then(|()| File::open(directory)?.sync_all())
         .map_err(StoreError::io("put in place", path))
+}
+
+/// The first table or index that is not what the migrations made of it; `None` if all are.
+pub(super) fn find_difference(conn: &Connection) -> rusqlite::Result<Option<String>> {
+    let expected = Connection::open_in_memory()?;
+    MIGRATIONS.iter().try_for_each(|migration| expected.execute_batch(migration))?;
+    let (expected, found) = (definitions(&expected)?, definitions(conn)?);
+    let differing = expected.iter().find(|(name, sql)| found.get(*name) != Some(*sql)).map(|(name, _)| name.clone());
+    Ok(differing.or_else(|| found.into_keys().find(|name| !expected.contains_key(name))))
+}
+
+fn definitions(conn: &Connection) -> rusqlite::Result<BTreeMap<String, Option<String>>> {
+    let mut statement = conn.prepare("SELECT name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_stat%'")?;
+    statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 
 /// The version of the tables, 0 for none.
