@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::protocol::hello::{ErrorCode, Greeting, Hello, Opening, Refusal, Welcome};
 use crate::protocol::limits::MAX_LINE_BYTES;
 use crate::protocol::observer::{FromObserver, Head, ToObserver};
-use crate::transport::{Frame, FrameReader, Stream, write_frame};
+use crate::transport::{Frame, FrameReader, Stream, TransportError, write_frame};
 
 /// How long a test waits for something that must happen.
 pub(super) const DEADLINE: Duration = Duration::from_secs(20);
@@ -67,6 +67,19 @@ impl Scripted {
                 other => return other,
             }
         }
+    }
+
+    /// Whether the observer says nothing (but pings) for that long.
+    pub(super) fn hears_nothing_for(&mut self, time: Duration) -> bool {
+        self.reader.set_timeout(Some(time)).unwrap();
+        let heard = loop {
+            match self.reader.read(MAX_LINE_BYTES) {
+                Ok(Some(FromObserver::Ping)) => self.say(&ToObserver::Ack),
+                other => break other,
+            }
+        };
+        self.reader.set_timeout(Some(DEADLINE)).unwrap();
+        matches!(heard, Err(TransportError::TimedOut(_)))
     }
 
     pub(super) fn payload(&mut self, bytes: u64) -> Vec<u8> {
