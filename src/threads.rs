@@ -18,6 +18,11 @@ impl<T> Thread<T> {
         self.handle.take().expect("the handle is there until join or drop").join()
     }
 
+    /// Lets the thread go: it is about to end, and its owner is the thread itself.
+    pub fn detach(mut self) {
+        drop(self.handle.take());
+    }
+
     /// Whether joining would not block.
     pub fn is_finished(&self) -> bool {
         self.handle.as_ref().is_some_and(JoinHandle::is_finished)

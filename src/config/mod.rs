@@ -1,9 +1,23 @@
 //! Files and flags become checked values; defaults live here. The only reader of either.
+//!
+//! The command line calls it to turn what was typed into the settings of a role; the dispatcher calls it to read the
+//! tasks of a commit. It starts nothing, and the only files it reads are tokens and, for `surveil check` and
+//! `surveil run`, the tasks of a directory.
 
+pub mod defaults;
+mod error;
+mod identity;
+mod location;
+mod quantity;
 mod settings;
 mod tasks;
 
-pub use settings::{
-    DispatcherSettings, ObservedRepo, ObserverSettings, RepoLocation, RunnerSettings, TokenSource, data_dir, work_dir,
+pub use error::ConfigError;
+pub use identity::{default_runner_name, own_facts, parse_label};
+pub use location::{data_dir, is_url, repo_name_from, without_credentials, work_dir};
+pub use quantity::{parse_duration_ms, parse_size};
+pub use settings::{DispatcherSettings, ObservedRepo, ObserverSettings, RepoLocation, RunnerSettings, TokenSource};
+pub use tasks::{
+    MAX_TASK_FILE_BYTES, TASK_DIRECTORY, TASK_FILE, TaskFileError, check_directory, fallback_plan, no_tasks_text,
+    parse_tasks,
 };
-pub use tasks::{TASK_DIRECTORY, TASK_FILE, TaskFileError, fallback_plan, no_tasks_text, parse_tasks};

@@ -1,9 +1,19 @@
-//! What each role is told at its start: checked values, defaults in one place.
+//! What each role is told at its start: checked values. Made by the command line from flags, with what
+//! [`super::defaults`] says where there are none; roles read them and nothing else.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::location::{MAX_MIRROR_NAME_BYTES, mirror_name};
+use super::{ConfigError, default_runner_name, is_url, repo_name_from, without_credentials};
 use crate::model::{Address, RepoName};
+
+/// The longest token file that is read. A token has a few dozen letters, and it has to fit into the first line of a
+/// session, which is limited to as much.
+const MAX_TOKEN_FILE_BYTES: u64 = 4096;
 
 /// Where a role's secret is read from, at every connection, so that it may be there later than the role.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,12 +104,136 @@ pub enum RepoLocation {
     },
 }
 
-/// The dispatcher's data directory: `given`, else `$XDG_STATE_HOME/surveil`, else `~/.local/state/surveil`.
-pub fn data_dir(given: Option<PathBuf>) -> PathBuf {
-    todo!()
+impl TokenSource {
+    /// Where a dispatcher with this data directory writes the token of `role` (`observer`, `runner`, `operator`).
+    #[must_use]
+    pub fn of_role(data: &Path, role: &str) -> Self {
+        Self(data.join("tokens").join(role))
+    }
+
+    /// Reads the token. A file that others may read is used, with a warning.
+    pub fn read(&self) -> Result<String, ConfigError> {
+        let path = &self.0;
+        let failed = |source: std::io::Error| {
+            if source.kind() == ErrorKind::NotFound {
+                ConfigError::TokenMissing { path: path.clone() }
+            } else {
+                ConfigError::Read { path: path.clone(), source }
+            }
+        };
+        let file = File::open(path).map_err(failed)?;
+        let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            log::warn!("token {} is open to others (mode {mode:03o}): make it 0600", path.display());
+        }
+        let mut text = Vec::new();
+        file.take(MAX_TOKEN_FILE_BYTES).read_to_end(&mut text).map_err(failed)?;
+        let token = text.trim_ascii();
+        if token.is_empty() || !token.iter().all(u8::is_ascii_graphic) {
+            return Err(ConfigError::TokenMalformed { path: path.clone() });
+        }
+        Ok(String::from_utf8_lossy(token).into_owned())
+    }
 }
 
-/// A runner's work directory: `given`, else `$XDG_CACHE_HOME/surveil`, else `~/.cache/surveil`.
-pub fn work_dir(given: Option<PathBuf>) -> PathBuf {
-    todo!()
+impl ObservedRepo {
+    /// The repository at `location`, a path or a URL. It is called `name`, or after its last component; the mirror of a
+    /// URL lies below `work`. Whether there is a repository is for the observer to find out.
+    pub fn new(location: &str, name: Option<&str>, work: &Path) -> Result<Self, ConfigError> {
+        let name = match name {
+            Some(name) => RepoName::new(name)?,
+            None => repo_name_from(location),
+        };
+        if is_url(location) {
+            let source = without_credentials(location);
+            let directory = mirror_name(&source);
+            if directory.len() > MAX_MIRROR_NAME_BYTES {
+                return Err(ConfigError::MirrorName(name.to_string()));
+            }
+            let mirror = work.join("observed").join(directory);
+            return Ok(Self { name, location: RepoLocation::Url { url: location.to_owned(), mirror }, source });
+        }
+        // What is not there yet is told as it would be called; the observer says that it is missing.
+        let path = std::fs::canonicalize(location)
+            .or_else(|_| std::path::absolute(location))
+            .unwrap_or_else(|_| location.into());
+        let source = format!("{}:{}", default_runner_name(), path.display());
+        Ok(Self { name, location: RepoLocation::Path(path), source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn token_file(content: &[u8]) -> (tempfile::TempDir, TokenSource) {
+        let data = tempfile::tempdir().unwrap();
+        let token = TokenSource::of_role(data.path(), "runner");
+        fs::create_dir(data.path().join("tokens")).unwrap();
+        fs::write(&token.0, content).unwrap();
+        fs::set_permissions(&token.0, fs::Permissions::from_mode(0o600)).unwrap();
+        (data, token)
+    }
+
+    #[test]
+    fn a_token_is_read_without_the_space_around_it() {
+        let (_data, token) = token_file(b"  abc123\n");
+        assert_eq!(token.read().unwrap(), "abc123");
+    }
+
+    #[test]
+    fn a_token_that_others_may_read_is_still_used() {
+        let (_data, token) = token_file(b"abc123");
+        fs::set_permissions(&token.0, fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(token.read().unwrap(), "abc123");
+    }
+
+    #[test]
+    fn a_missing_token_says_what_to_do() {
+        let error = TokenSource("/nowhere/tokens/runner".into()).read().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "there is no token at /nowhere/tokens/runner: start the dispatcher first, which writes it, or name a copy \
+             of it with --token-file"
+        );
+    }
+
+    #[test]
+    fn a_file_that_holds_no_token_is_refused() {
+        for content in [&b""[..], b"\n", b"two words", b"two\nlines", b"\xff\xfe", b"a\0b"] {
+            let (_data, token) = token_file(content);
+            assert!(matches!(token.read(), Err(ConfigError::TokenMalformed { .. })), "{content:?}");
+        }
+        let (data, _token) = token_file(b"x");
+        assert!(matches!(TokenSource(data.path().into()).read(), Err(ConfigError::Read { .. })));
+    }
+
+    #[test]
+    fn a_path_is_observed_in_place_and_a_url_by_its_mirror() {
+        let work = Path::new("/w");
+        let local = ObservedRepo::new("/nowhere/app", None, work).unwrap();
+        assert_eq!(local.name.as_str(), "app");
+        assert_eq!(local.location, RepoLocation::Path("/nowhere/app".into()));
+        assert_eq!(local.source, format!("{}:/nowhere/app", default_runner_name()));
+
+        let url = "https://me:secret@h/team/app.git";
+        let remote = ObservedRepo::new(url, Some("other"), work).unwrap();
+        assert_eq!(remote.name.as_str(), "other");
+        assert_eq!(remote.source, "https://h/team/app.git");
+        let mirror = PathBuf::from("/w/observed/https%3a%2f%2fh%2fteam%2fapp.git");
+        assert_eq!(remote.location, RepoLocation::Url { url: url.to_owned(), mirror });
+
+        assert!(matches!(ObservedRepo::new("/x", Some("a b"), work), Err(ConfigError::RepoName(_))));
+        let long = format!("https://h/{}", "a".repeat(300));
+        assert!(matches!(ObservedRepo::new(&long, None, work), Err(ConfigError::MirrorName(_))));
+    }
+
+    #[test]
+    fn a_relative_path_is_told_in_full() {
+        let here = ObservedRepo::new(".", None, Path::new("/w")).unwrap();
+        let RepoLocation::Path(path) = here.location else { panic!("a dot is a path") };
+        assert!(path.is_absolute() && !path.ends_with("."), "{}", path.display());
+    }
 }

@@ -1,30 +1,44 @@
 //! The role that decides and remembers.
+//!
+//! Threads: `accept` turns connections into sessions; each session has a reader and a writer; `core` owns the scheduler
+//! and the store; `logs` writes output to disk; `heartbeat` and `redistribute` turn time into events; `spawner` starts
+//! runners on this machine when work waits and none fits.
 
-use std::net::SocketAddr;
+mod core;
+mod data;
+mod fatal;
+mod heartbeat;
+mod limits;
+mod logs;
+mod mirrors;
+mod report;
+mod session;
+mod spawner;
+mod start;
+mod translate;
 
-use crate::config::DispatcherSettings;
-use crate::shutdown::Stop;
+use std::io;
+use std::path::PathBuf;
+
+pub use start::Dispatcher;
+
+use crate::git::GitError;
+use crate::store::StoreError;
+use crate::transport::TransportError;
 
 /// Why a dispatcher could not start or had to end.
 #[derive(Debug, thiserror::Error)]
-pub enum DispatcherError {}
-
-/// A dispatcher that runs in threads of this process. Dropping it stops it.
-pub struct Dispatcher {}
-
-impl Dispatcher {
-    /// Opens the data directory, restores what was unfinished, writes the tokens, and listens.
-    pub fn start(settings: DispatcherSettings) -> Result<Self, DispatcherError> {
-        todo!()
-    }
-
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        todo!()
-    }
-
-    /// Runs until a message on `stop`, then ends in order.
-    pub fn run(self, stop: &crossbeam_channel::Receiver<Stop>) -> Result<(), DispatcherError> {
-        todo!()
-    }
+pub enum DispatcherError {
+    #[error("could not set up the data directory at {}", path.display())]
+    DataDir { path: PathBuf, source: io::Error },
+    #[error("could not read or write the token {}", path.display())]
+    Token { path: PathBuf, source: io::Error },
+    #[error("could not start thread {name}")]
+    Thread { name: &'static str, source: io::Error },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Listen(TransportError),
+    #[error("could not use a mirror")]
+    Mirror(#[from] GitError),
 }

@@ -31,9 +31,11 @@ pub enum Effect {
 pub enum ToRunner {
     /// The answer to its registration.
     Registered {
-        held: Vec<AttemptId>,
+        held: Vec<Lease>,
         gone: Vec<AttemptId>,
     },
+    /// Another process holds its name. The session is closed after this.
+    NameTaken(String),
     Lease(Box<Lease>),
     Cancel {
         attempt: AttemptId,

@@ -17,7 +17,13 @@ pub struct Request(pub u64);
 pub enum Event {
     /// An observer announced a commit whose source is in the mirror. `plan` is what the commit's task file says, or
     /// what is wrong with it.
-    CommitObserved { request: Request, source: BuildSource, plan: Result<Vec<TaskSpec>, String> },
+    /// `known` is the build that was made for the same announcement before, if it ever was.
+    CommitObserved {
+        request: Request,
+        source: BuildSource,
+        plan: Result<Vec<TaskSpec>, String>,
+        known: Option<BuildId>,
+    },
     /// An observer announced that a branch is gone.
     BranchGone { request: Request, repo: RepoName, branch: BranchName, before: CommitId },
     /// A runner registered on a session.
@@ -89,4 +95,6 @@ pub struct Restored {
     pub last_job: u64,
     pub last_attempt: u64,
     pub last_runner: u64,
+    /// Attempts whose results were recorded lately, so that a result that is delivered again gets the same answer.
+    pub recorded: Vec<AttemptId>,
 }

@@ -48,6 +48,30 @@ pub fn write_frames(stream: &Stream, frames: &Receiver<Frame>) -> Result<(), Tra
     Ok(())
 }
 
+/// As [`write_frames`], with a second queue for what may wait (packs): its frames go out one at a time, and only while the
+/// first queue is empty. Ends when the first one closes.
+pub fn write_frames_and_bulk(
+    stream: &Stream,
+    frames: &Receiver<Frame>,
+    bulk: &Receiver<Frame>,
+) -> Result<(), TransportError> {
+    let never = crossbeam_channel::never();
+    let mut bulk = bulk;
+    loop {
+        crossbeam_channel::select_biased! {
+            recv(frames) -> frame => match frame {
+                Ok(frame) if frames.is_empty() => write_frame(stream, &frame)?,
+                Ok(frame) => write_batch(stream, frame, frames)?,
+                Err(_) => return Ok(()),
+            },
+            recv(bulk) -> frame => match frame {
+                Ok(frame) => write_frame(stream, &frame)?,
+                Err(_) => bulk = &never,
+            },
+        }
+    }
+}
+
 /// Writes one frame now, for exchanges without a queue (hello, refusals).
 pub fn write_frame(stream: &Stream, frame: &Frame) -> Result<(), TransportError> {
     stream.write_both(&frame.line, &frame.payload)

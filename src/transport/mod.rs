@@ -18,7 +18,7 @@ mod stream;
 
 pub use backoff::Backoff;
 pub use error::TransportError;
-pub use frame::{Frame, write_frame, write_frames};
+pub use frame::{Frame, write_frame, write_frames, write_frames_and_bulk};
 pub use listener::Listener;
 pub use reader::FrameReader;
 pub use stream::Stream;

@@ -1,0 +1,72 @@
+//! What holds where nothing was said, each with its reason. The command line shows these in its help.
+
+use crate::model::Address;
+
+/// Where a dispatcher listens: this machine only, because traffic is not encrypted and a token is all it takes.
+pub const HOST: &str = "127.0.0.1";
+/// The port that Surveil has always had.
+pub const PORT: u16 = 9000;
+/// Where a dispatcher is looked for: a name and not an address, so that `localhost` may be IPv6 too.
+pub const DISPATCH: &str = "localhost:9000";
+
+/// How often peers are asked to ping: five chances or more before silence counts, and 10,000 runners are 5,000 messages
+/// a second, which is little.
+pub const HEARTBEAT_INTERVAL_MS: u64 = 2_000;
+/// Silence after which a connected runner is lost: a machine that swaps or a network that reroutes comes back within
+/// this; people who wait for a build notice more.
+pub const HEARTBEAT_TIMEOUT_MS: u64 = 15_000;
+/// How long a runner whose connection closed may take to come back: a redial takes milliseconds, and until then nothing
+/// of what it executes runs twice.
+pub const RECONNECT_MS: u64 = 500;
+/// Losses after which a job is given up: one may be chance, two may be, three on three runners is the job.
+pub const MAX_LOSSES: u32 = 3;
+/// Runners to start here when work waits and none fits: one, with as many slots as this machine has cores.
+pub const SPAWN: u32 = 1;
+/// A spawned runner without work ends after this; starting another costs milliseconds, and its trees stay on disk.
+pub const SPAWNED_IDLE_EXIT_MS: u64 = 60_000;
+/// How long a job waits for a runner that fits: a laptop that is off overnight is back within it.
+pub const QUEUE_TIMEOUT_MS: u64 = 24 * 60 * 60 * 1000;
+/// Peers connected at once: twice what was measured to be ordinary.
+pub const MAX_CONNECTIONS: usize = 20_000;
+
+/// How often a local repository is looked at: a look costs about 50 µs, so this is nothing; a notification makes it
+/// instant, and where notifications are lost (network file systems) a second is what people wait.
+pub const OBSERVER_INTERVAL_MS: u64 = 1_000;
+/// The same where a look goes over the network (a URL, or `--fetch`): each starts git and bothers a server of others.
+pub const REMOTE_INTERVAL_MS: u64 = 30_000;
+
+/// The most that is kept of one attempt's output: nobody reads more, and a task that prints forever fills no disk.
+pub const LOG_LIMIT_BYTES: u64 = 64 << 20;
+/// Free space below which a runner takes no work: a checkout and a small build fit, so work rarely dies of a full disk.
+pub const MIN_FREE_BYTES: u64 = 1 << 30;
+/// Between TERM and KILL: what container runtimes give, so programs are written to end within it.
+pub const GRACE_MS: u64 = 10_000;
+
+/// Where a dispatcher listens unless told otherwise.
+#[must_use]
+pub fn listen() -> Address {
+    Address { host: HOST.to_owned(), port: PORT }
+}
+
+/// How many attempts a runner executes at once: one for each core it may use, because most tasks keep a core busy.
+#[must_use]
+pub fn slots() -> u32 {
+    std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_dispatcher_is_where_a_default_dispatcher_listens() {
+        let dispatch: Address = DISPATCH.parse().unwrap();
+        assert_eq!(dispatch.port, listen().port);
+        assert!(slots() >= 1);
+    }
+
+    #[test]
+    fn several_pings_fit_into_the_silence_that_loses_a_runner() {
+        const { assert!(HEARTBEAT_INTERVAL_MS * 5 <= HEARTBEAT_TIMEOUT_MS) }
+    }
+}

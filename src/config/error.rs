@@ -1,0 +1,36 @@
+//! Why something that was typed, or a file that was named, cannot be used.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::tasks::TaskFileError;
+use crate::model::RepoNameError;
+
+/// What is wrong with a value or a file, and what to write instead.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("could not read {}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error(
+        "there is no token at {}: start the dispatcher first, which writes it, or name a copy of it with --token-file",
+        path.display()
+    )]
+    TokenMissing { path: PathBuf },
+    #[error("{} holds no token: a single line without spaces was expected", path.display())]
+    TokenMalformed { path: PathBuf },
+    #[error("`{0}` is not a size: write a whole number of bytes, or one with a unit, such as 64MiB, 500kB or 1GiB")]
+    Size(String),
+    #[error("`{0}` is not a duration: write numbers with units (d, h, m, s, ms), such as 90s, 20m or 1h30m")]
+    Duration(String),
+    #[error(
+        "`{0}` is not a label: write WORD or KEY=VALUE, with letters, digits and . _ - + : @ / only, \
+         such as gpu or os=linux"
+    )]
+    Label(String),
+    #[error(transparent)]
+    RepoName(#[from] RepoNameError),
+    #[error("the URL of repository {0} is too long to name the directory of its mirror")]
+    MirrorName(String),
+    #[error(transparent)]
+    TaskFile(#[from] TaskFileError),
+}

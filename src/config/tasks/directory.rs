@@ -1,0 +1,158 @@
+//! Tasks of a directory: what stands in for a task file, and the same for a work tree on this disk.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use super::mistake::{quote, visible};
+use super::{
+    MAX_TASK_FILE_BYTES, MAX_TASKS, NAME_RULE, TASK_DIRECTORY, TASK_FILE, TaskFileError, is_task_name, no_tasks_text,
+    parse_tasks,
+};
+use crate::config::ConfigError;
+use crate::model::{Script, TaskSpec};
+
+/// The tasks that executable files in [`TASK_DIRECTORY`] make, by their names. To have no files is an error.
+pub fn fallback_plan(executables: &[String]) -> Result<Vec<TaskSpec>, TaskFileError> {
+    if executables.is_empty() {
+        return Err(TaskFileError { text: no_tasks_text() });
+    }
+    if executables.len() > MAX_TASKS {
+        let text = format!(
+            "{TASK_DIRECTORY}: {} executable files, and a commit has at most {MAX_TASKS} tasks\n \
+             = help: write a {TASK_FILE}, and let one task run several of these",
+            executables.len()
+        );
+        return Err(TaskFileError { text });
+    }
+    executables.iter().map(|name| file_task(name)).collect()
+}
+
+/// The tasks of a work tree on this disk, found as the dispatcher finds those of a commit: the task file, else the
+/// executable files of [`TASK_DIRECTORY`]. `path` may also be a task file itself.
+pub fn check_directory(path: &Path) -> Result<Vec<TaskSpec>, ConfigError> {
+    let failed = |source| ConfigError::Read { path: path.to_owned(), source };
+    if !fs::metadata(path).map_err(failed)?.is_dir() {
+        return parse_file(path);
+    }
+    let file = if path == Path::new(".") { TASK_FILE.into() } else { path.join(TASK_FILE) };
+    match fs::symlink_metadata(&file) {
+        Ok(metadata) if metadata.is_file() => return parse_file(&file),
+        Ok(_) => {
+            let text = format!("{}: this is not a regular file\n = help: write the tasks into it", shown(&file));
+            return Err(TaskFileError { text }.into());
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(source) => return Err(ConfigError::Read { path: file, source }),
+    }
+    let directory = path.join(TASK_DIRECTORY);
+    let names = executables(&directory).map_err(|source| ConfigError::Read { path: directory, source })?;
+    Ok(fallback_plan(&names)?)
+}
+
+fn file_task(name: &str) -> Result<TaskSpec, TaskFileError> {
+    if !is_task_name(name) {
+        let file = visible(name);
+        let text = format!(
+            "{TASK_DIRECTORY}/{file}: {} cannot name a task\n = help: rename the file ({NAME_RULE}), \
+             or make it not executable",
+            quote(name)
+        );
+        return Err(TaskFileError { text });
+    }
+    // With a slash in it, a program is looked for below the work tree and never along PATH.
+    Ok(TaskSpec::new(name, Script::Program(vec![format!("./{TASK_DIRECTORY}/{name}")])))
+}
+
+fn parse_file(path: &Path) -> Result<Vec<TaskSpec>, ConfigError> {
+    let failed = |source| ConfigError::Read { path: path.to_owned(), source };
+    let mut text = Vec::new();
+    // One byte more than is allowed, so that the reader of tasks sees that there is too much.
+    let limit = u64::try_from(MAX_TASK_FILE_BYTES).unwrap_or(u64::MAX).saturating_add(1);
+    File::open(path).map_err(failed)?.take(limit).read_to_end(&mut text).map_err(failed)?;
+    Ok(parse_tasks(&shown(path), &text)?)
+}
+
+/// Names of the regular files that their owner may execute, sorted; none where there is no such directory. What git
+/// would not store as an executable file or a directory, a symbolic link above all, does not count.
+fn executables(directory: &Path) -> io::Result<Vec<String>> {
+    if !fs::symlink_metadata(directory).is_ok_and(|metadata| metadata.is_dir()) {
+        return Ok(Vec::new());
+    }
+    let mut names = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        if metadata.is_file() && metadata.permissions().mode() & 0o100 != 0 {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn shown(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(path: &Path) -> String {
+        check_directory(path).expect_err("the directory has a mistake").to_string()
+    }
+
+    fn write(path: &Path, mode: u32) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "#!/bin/sh\n").unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn a_task_file_wins_over_a_directory_of_tasks() {
+        let tree = tempfile::tempdir().unwrap();
+        write(&tree.path().join("tasks/build"), 0o755);
+        assert_eq!(&*check_directory(tree.path()).unwrap()[0].name, "build");
+        fs::write(tree.path().join(TASK_FILE), "[task.test]\nrun = 'x'").unwrap();
+        assert_eq!(&*check_directory(tree.path()).unwrap()[0].name, "test");
+        assert_eq!(&*check_directory(&tree.path().join(TASK_FILE)).unwrap()[0].name, "test");
+    }
+
+    #[test]
+    fn only_what_git_stores_as_executable_is_a_task() {
+        let tree = tempfile::tempdir().unwrap();
+        let tasks = tree.path().join("tasks");
+        for (name, mode) in [("b", 0o755), ("a", 0o700), ("plain", 0o644), ("group", 0o654), ("sub/deep", 0o755)] {
+            write(&tasks.join(name), mode);
+        }
+        std::os::unix::fs::symlink("a", tasks.join("link")).unwrap();
+        let names: Vec<_> = check_directory(tree.path()).unwrap().into_iter().map(|task| task.name).collect();
+        assert_eq!(names, ["a".into(), "b".into()]);
+        write(&tasks.join("un fit"), 0o755);
+        assert!(error(tree.path()).starts_with("tasks/un fit: `un fit` cannot name a task\n"));
+    }
+
+    #[test]
+    fn a_directory_without_tasks_says_what_to_write() {
+        let tree = tempfile::tempdir().unwrap();
+        assert_eq!(error(tree.path()), no_tasks_text());
+        write(&tree.path().join("tasks/plain"), 0o644);
+        assert_eq!(error(tree.path()), no_tasks_text());
+    }
+
+    #[test]
+    fn errors_name_the_file_as_it_was_given() {
+        let tree = tempfile::tempdir().unwrap();
+        let file = tree.path().join(TASK_FILE);
+        fs::write(&file, "[task.test]\nrum = 'x'").unwrap();
+        assert!(error(tree.path()).starts_with(&format!("{}:2:1: unknown key `rum`", file.display())));
+        fs::write(&file, vec![b'#'; MAX_TASK_FILE_BYTES + 5]).unwrap();
+        assert!(error(tree.path()).contains(": the file is larger than 1 MiB\n"));
+        fs::remove_file(&file).unwrap();
+        std::os::unix::fs::symlink("elsewhere", &file).unwrap();
+        assert!(error(tree.path()).contains(": this is not a regular file\n"));
+        assert!(error(Path::new("/nowhere/at/all")).starts_with("could not read /nowhere/at/all"));
+    }
+}

@@ -1,0 +1,104 @@
+//! How tasks hang together: every need names another task of the file, and no task waits for itself.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::mistake::{Mistake, quote};
+use super::parse::PlacedTask;
+use super::suggest::nearest;
+
+/// The most tasks of a cycle that are named in an error.
+const MAX_SHOWN_CYCLE: usize = 12;
+
+/// Checks the needs of all tasks.
+pub(super) fn check_needs(tasks: &[PlacedTask]) -> Result<(), Mistake> {
+    let index: HashMap<&str, usize> = tasks.iter().enumerate().map(|(at, task)| (&*task.spec.name, at)).collect();
+    for task in tasks {
+        check_names(task, tasks, &index)?;
+    }
+    match find_cycle(tasks, &index) {
+        Some(cycle) => Err(cycle_mistake(tasks, &cycle)),
+        None => Ok(()),
+    }
+}
+
+fn check_names(task: &PlacedTask, tasks: &[PlacedTask], index: &HashMap<&str, usize>) -> Result<(), Mistake> {
+    let name = &task.spec.name;
+    let mut seen = HashSet::new();
+    for need in &task.needs {
+        let needed = &*need.value;
+        let wrong = |message: String, help: String| Mistake::new(need.place.clone(), message, help);
+        if needed == &**name {
+            return Err(wrong(format!("task `{name}` needs itself"), "name other tasks only".to_owned()));
+        }
+        if !seen.insert(needed) {
+            let message = format!("task `{name}` needs {} twice", quote(needed));
+            return Err(wrong(message, "name each task once".to_owned()));
+        }
+        if !index.contains_key(needed) {
+            let others = tasks.iter().map(|other| &*other.spec.name).filter(|other| *other != &**name);
+            let help = match nearest(needed, others) {
+                Some(near) => format!("write `{near}`, or add a task of that name"),
+                None => "name a task of this file, or add one of that name".to_owned(),
+            };
+            return Err(wrong(format!("task `{name}` needs {}, which is not a task", quote(needed)), help));
+        }
+    }
+    Ok(())
+}
+
+/// Tasks of which each needs the next and the last the first. Searches without recursion, so that a long chain of needs
+/// cannot exhaust a thread's stack.
+fn find_cycle(tasks: &[PlacedTask], index: &HashMap<&str, usize>) -> Option<Vec<usize>> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Seen {
+        Never,
+        OnPath,
+        Done,
+    }
+    let mut seen = vec![Seen::Never; tasks.len()];
+    for start in 0..tasks.len() {
+        // The path from `start` to where the search stands, each with the need to look at next.
+        let mut path = if seen[start] == Seen::Never { vec![(start, 0)] } else { continue };
+        seen[start] = Seen::OnPath;
+        while let Some((at, next)) = path.last_mut() {
+            let Some(need) = tasks[*at].spec.needs.get(*next) else {
+                seen[*at] = Seen::Done;
+                path.pop();
+                continue;
+            };
+            *next += 1;
+            let needed = index[&**need];
+            match seen[needed] {
+                Seen::Done => {}
+                Seen::Never => {
+                    seen[needed] = Seen::OnPath;
+                    path.push((needed, 0));
+                }
+                Seen::OnPath => {
+                    let tasks = path.iter().map(|(at, _)| *at);
+                    return Some(tasks.skip_while(|at| *at != needed).collect());
+                }
+            }
+        }
+    }
+    None
+}
+
+/// Shown where the first task of the cycle in the file needs the next one.
+fn cycle_mistake(tasks: &[PlacedTask], cycle: &[usize]) -> Mistake {
+    let first = (0..cycle.len()).min_by_key(|at| tasks[cycle[*at]].name_place.start).unwrap_or(0);
+    let in_order: Vec<usize> = cycle[first..].iter().chain(&cycle[..first]).copied().collect();
+    let name = |task: usize| -> &Arc<str> { &tasks[task].spec.name };
+    let mut shown: Vec<&str> = in_order.iter().take(MAX_SHOWN_CYCLE).map(|task| &**name(*task)).collect();
+    if in_order.len() > MAX_SHOWN_CYCLE {
+        shown.push("…");
+    }
+    shown.push(name(in_order[0]));
+    let second = name(in_order[1 % in_order.len()]);
+    let task = &tasks[in_order[0]];
+    let place =
+        task.needs.iter().find(|need| need.value == *second).map_or(task.name_place.clone(), |n| n.place.clone());
+    let message = format!("tasks need one another in a circle: {}", shown.join(" -> "));
+    Mistake::new(place, message, "remove one of these needs; `a -> b` says that a needs b")
+}

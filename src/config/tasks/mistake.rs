@@ -1,0 +1,166 @@
+//! A mistake in a task file, and how it is shown: the place, the line with a caret below it, what to write instead.
+//!
+//! The file comes from whoever may commit, and its errors are printed on terminals and web pages: whatever is quoted is
+//! shortened, and characters that would move a cursor or turn a line around are replaced.
+
+use std::fmt::Write;
+use std::ops::Range;
+
+use super::TaskFileError;
+
+/// The most of a line that is shown; one that is longer is cut around the place.
+const MAX_LINE_CHARS: usize = 100;
+/// How much of it is shown before the place, where it is cut.
+const CHARS_BEFORE: usize = 40;
+/// The most of a name or value that is quoted within a sentence.
+const MAX_QUOTE_CHARS: usize = 60;
+
+/// What is wrong, where, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Mistake {
+    /// Bytes of the file.
+    pub(super) place: Range<usize>,
+    pub(super) message: String,
+    pub(super) help: String,
+}
+
+impl Mistake {
+    pub(super) fn new(place: Range<usize>, message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { place, message: message.into(), help: help.into() }
+    }
+
+    /// The mistake in words, as `NAME:LINE:COLUMN: …`, for a file `name` with this text. Lines and columns count from
+    /// 1, columns in characters.
+    pub(super) fn explain(&self, name: &str, text: &str) -> TaskFileError {
+        let start = floor(text, self.place.start);
+        let end = floor(text, self.place.end).max(start);
+        let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
+        let line_end = text[start..].find('\n').map_or(text.len(), |newline| start + newline);
+        let line = text[line_start..line_end].trim_end_matches('\r');
+        let number = text[..start].matches('\n').count() + 1;
+        let column = text[line_start..start].chars().count();
+        let marked = text[start..end.min(line_end)].trim_end_matches('\r').chars().count().max(1);
+
+        let (excerpt, marks) = excerpt(line, column, marked);
+        let gutter = " ".repeat(number.to_string().len());
+        let mut shown = format!("{}:{number}:{}: {}\n", visible(name), column + 1, self.message);
+        writeln!(shown, "{gutter} |").expect(NEVER_FAILS);
+        writeln!(shown, "{}", format!("{number} | {excerpt}").trim_end()).expect(NEVER_FAILS);
+        writeln!(shown, "{gutter} | {marks}").expect(NEVER_FAILS);
+        let margin = format!("\n{gutter}         ");
+        write!(shown, "{gutter} = help: {}", self.help.replace('\n', &margin)).expect(NEVER_FAILS);
+        let text = shown.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
+        TaskFileError { text }
+    }
+}
+
+const NEVER_FAILS: &str = "writing to a string cannot fail";
+
+/// A name or value in backquotes, short and on one line.
+pub(super) fn quote(text: &str) -> String {
+    let mut quoted: String = text.chars().take(MAX_QUOTE_CHARS).map(visible_char).collect();
+    if text.chars().nth(MAX_QUOTE_CHARS).is_some() {
+        quoted.push('…');
+    }
+    format!("`{quoted}`")
+}
+
+/// The text on one line, without characters that a terminal would obey.
+pub(super) fn visible(text: &str) -> String {
+    text.chars().map(visible_char).collect()
+}
+
+/// The line, cut where it is long, and carets below `marked` of its characters from `column` on.
+fn excerpt(line: &str, column: usize, marked: usize) -> (String, String) {
+    let length = line.chars().count();
+    let first = if length > MAX_LINE_CHARS { column.saturating_sub(CHARS_BEFORE) } else { 0 };
+    let last = length.min(first + MAX_LINE_CHARS);
+    let cut: String = line.chars().skip(first).take(last - first).collect();
+    let (left, right) = (if first > 0 { "…" } else { "" }, if last < length { "…" } else { "" });
+
+    // A tab below a tab keeps the caret in place, however wide it is shown.
+    let mut marks: String = left.chars().map(|_| ' ').collect();
+    marks.extend(cut.chars().take(column - first).map(|c| if c == '\t' { '\t' } else { ' ' }));
+    let room = last.saturating_sub(column).max(1);
+    marks.extend(std::iter::repeat_n('^', marked.min(room)));
+    let shown: String = cut.chars().map(|c| if c == '\t' { c } else { visible_char(c) }).collect();
+    (format!("{left}{shown}{right}"), marks)
+}
+
+/// Control characters, and those that reorder text (U+202A to U+202E, U+2066 to U+2069 and the like), made harmless.
+fn visible_char(c: char) -> char {
+    let reorders = matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}');
+    if c.is_control() || reorders || c == '\u{feff}' { '\u{fffd}' } else { c }
+}
+
+/// The nearest place at or before `at` where a character starts.
+fn floor(text: &str, at: usize) -> usize {
+    text.floor_char_boundary(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn explained(text: &str, place: Range<usize>) -> String {
+        Mistake::new(place, "wrong", "do this\nor that").explain("f", text).text
+    }
+
+    #[test]
+    fn the_place_is_shown_with_a_caret_below_it() {
+        let text = "one\n  two three\n";
+        assert_eq!(
+            explained(text, 10..15),
+            "f:2:7: wrong\n  |\n2 |   two three\n  |       ^^^^^\n  = help: do this\n          or that"
+        );
+    }
+
+    #[test]
+    fn columns_count_characters() {
+        assert_eq!(
+            explained("ä = ö x", 7..8),
+            "f:1:6: wrong\n  |\n1 | ä = ö x\n  |      ^\n  = help: do this\n          or that"
+        );
+    }
+
+    #[test]
+    fn tabs_carriage_returns_and_line_ends_keep_the_caret_in_place() {
+        assert!(explained("\ta\r\nb", 1..9).contains("1 | \ta\n  | \t^\n"));
+        assert!(explained("ab", 2..2).contains("f:1:3: wrong\n  |\n1 | ab\n  |   ^\n"));
+        assert!(explained("", 0..0).contains("f:1:1: wrong\n  |\n1 |\n  | ^\n"));
+        assert!(explained("a\n", 2..2).contains("f:2:1: wrong\n  |\n2 |\n  | ^\n"));
+    }
+
+    #[test]
+    fn the_gutter_is_as_wide_as_the_line_number() {
+        let text = "x\n".repeat(99) + "bad";
+        assert!(
+            explained(&text, 198..201).contains("f:100:1: wrong\n    |\n100 | bad\n    | ^^^\n    = help: do this\n")
+        );
+    }
+
+    #[test]
+    fn a_long_line_is_cut_around_the_place() {
+        let text = format!("{}here{}", "a".repeat(200), "b".repeat(200));
+        let shown = explained(&text, 200..204);
+        let excerpt = format!("1 | …{}here{}…\n", "a".repeat(40), "b".repeat(56));
+        assert!(shown.contains(&excerpt), "{shown}");
+        assert!(shown.contains(&format!("  | {}^^^^\n", " ".repeat(41))), "{shown}");
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_replaced() {
+        assert!(!explained("a \u{1b}[31m\u{202e} b", 0..1).contains(['\u{1b}', '\u{202e}']));
+        assert_eq!(quote("a\nb"), "`a\u{fffd}b`");
+        assert_eq!(quote(&"a".repeat(61)), format!("`{}…`", "a".repeat(60)));
+    }
+
+    proptest! {
+        #[test]
+        fn any_place_of_any_text_can_be_explained(text in any::<String>(), start in 0..200usize, length in 0..50usize) {
+            explained(&text, start..start + length);
+        }
+    }
+}

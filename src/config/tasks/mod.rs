@@ -1,0 +1,97 @@
+//! What a commit says is to be done: its task file, and what stands in for it.
+//!
+//! The dispatcher reads both from the commit itself; `surveil check` and `surveil run` from a directory. What comes out
+//! is checked as a whole, so that nobody after this has to doubt a [`TaskSpec`]. The file is written by whoever may
+//! commit: whatever stands in it, reading it ends soon, and neither panics nor exhausts a thread's stack.
+
+mod directory;
+mod graph;
+mod mistake;
+mod parse;
+mod suggest;
+mod value;
+
+use crate::model::TaskSpec;
+use mistake::Mistake;
+
+pub use directory::{check_directory, fallback_plan};
+
+/// Where a commit says what to do, at its root.
+pub const TASK_FILE: &str = ".surveil.toml";
+/// Without that file, each executable file directly in here is a task.
+pub const TASK_DIRECTORY: &str = "tasks";
+
+/// The largest task file that is read. A thousand tasks take a tenth of it; more is a mistake or an attack.
+pub const MAX_TASK_FILE_BYTES: usize = 1 << 20;
+/// Tasks of one commit. Each is a job that is stored, shown in tables and sent in reports; with a few attempts each, a
+/// thousand still fit into one message of the protocol.
+const MAX_TASKS: usize = 1000;
+/// The longest timeout: an attempt that takes longer is a service, and it would hold its slot for good.
+const MAX_TIMEOUT_MS: u64 = 30 * 24 * 60 * 60 * 1000;
+/// How often a failing attempt may be tried again; beyond that, retries hide what is broken.
+const MAX_RETRIES: u32 = 10;
+/// Labels of one task, as many as the protocol lets a runner offer.
+const MAX_LABELS: usize = 64;
+/// Paths that one task keeps. Each is looked at again whenever a tree is cleaned.
+const MAX_KEEP: usize = 64;
+/// What a task runs, its environment and its paths, in bytes. Linux starts no program with a longer argument
+/// (`MAX_ARG_STRLEN`, execve(2)), and fully escaped it still fits into one message of the protocol.
+const MAX_TASK_BYTES: usize = 128 * 1024 - 1;
+
+/// What is said of names that cannot be a task's.
+const NAME_RULE: &str = "use 1 to 100 of A-Z a-z 0-9 . _ - and start with a letter or digit";
+/// What a task file looks like, for whoever has none.
+const EXAMPLE: &str = "[task.test]\nrun = \"make test\"";
+
+/// What is wrong with a task file, ready for people: line, column, the line itself and what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct TaskFileError {
+    pub text: String,
+}
+
+/// Reads a task file. `name` is what the file is called in errors. Tasks come in the order of the file.
+pub fn parse_tasks(name: &str, text: &[u8]) -> Result<Vec<TaskSpec>, TaskFileError> {
+    if text.len() > MAX_TASK_FILE_BYTES {
+        let name = mistake::visible(name);
+        let text = format!(
+            "{name}:1:1: the file is larger than {} MiB\n = help: keep recipes in scripts and call those",
+            MAX_TASK_FILE_BYTES >> 20
+        );
+        return Err(TaskFileError { text });
+    }
+    let text = std::str::from_utf8(text).map_err(|error| {
+        let at = error.valid_up_to();
+        let help = "save the file as UTF-8; in strings, write other bytes as escapes of the shell";
+        // What is valid before the place keeps its length, so the place is the same in the replaced text.
+        Mistake::new(at..at + 1, "the file is not UTF-8", help).explain(name, &String::from_utf8_lossy(text))
+    })?;
+    let read = || {
+        let tasks = parse::read_tasks(text)?;
+        graph::check_needs(&tasks)?;
+        Ok(tasks.into_iter().map(|task| task.spec).collect())
+    };
+    read().map_err(|mistake: Mistake| mistake.explain(name, text))
+}
+
+/// What to tell someone whose commit says nothing of tasks.
+#[must_use]
+pub fn no_tasks_text() -> String {
+    format!(
+        "there are no tasks: write a file named {TASK_FILE} at the root of the repository, such as\n\n{}\n\n\
+         or put executable files into {TASK_DIRECTORY}/; each is then a task of its own",
+        EXAMPLE.lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
+    )
+}
+
+/// Whether a text may name a task; see [`NAME_RULE`].
+fn is_task_name(name: &str) -> bool {
+    name.len() <= 100
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+}
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;

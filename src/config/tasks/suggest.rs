@@ -1,0 +1,85 @@
+//! What a person may have meant by a name that is not known.
+
+/// Words that other programs use for a key of ours, for people who come from there.
+const OTHER_WORDS: [(&str, &str); 20] = [
+    ("command", "run"),
+    ("commands", "run"),
+    ("cmd", "run"),
+    ("script", "run"),
+    ("exec", "run"),
+    ("steps", "run"),
+    ("depends", "needs"),
+    ("depends_on", "needs"),
+    ("dependencies", "needs"),
+    ("requires", "needs"),
+    ("after", "needs"),
+    ("environment", "env"),
+    ("variables", "env"),
+    ("timeout_minutes", "timeout"),
+    ("retry", "retries"),
+    ("continue_on_error", "allow_failure"),
+    ("tags", "labels"),
+    ("runs_on", "labels"),
+    ("cache", "keep"),
+    ("concurrency", "exclusive"),
+];
+
+/// The longest text that is compared; no known name is longer, and comparing takes time by the square.
+const MAX_COMPARED_CHARS: usize = 100;
+
+/// The known name nearest to `typed`, if one is near enough to be meant.
+pub(super) fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if typed.chars().nth(MAX_COMPARED_CHARS).is_some() {
+        return None;
+    }
+    let typed = plain(typed);
+    let allowed = (typed.chars().count() / 3).max(1);
+    known
+        .into_iter()
+        .map(|name| (strsim::osa_distance(&typed, &plain(name)), name))
+        .filter(|(distance, name)| *distance <= allowed && *distance < name.chars().count())
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}
+
+/// The key that other programs call `typed`, else the one nearest to it.
+pub(super) fn nearest_key(typed: &str, known: &[&'static str]) -> Option<&'static str> {
+    let other = OTHER_WORDS.iter().find(|(word, key)| *word == plain(typed) && known.contains(key));
+    other.map(|(_, key)| *key).or_else(|| nearest(typed, known.iter().copied()))
+}
+
+/// Without the differences that people overlook.
+fn plain(name: &str) -> String {
+    name.to_lowercase().replace('-', "_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_is_recognised_and_a_stranger_is_not() {
+        let known = ["build", "test", "unit-test", "b"];
+        for (typed, meant) in [
+            ("biuld", Some("build")),
+            ("Build", Some("build")),
+            ("tset", Some("test")),
+            ("unit_tests", Some("unit-test")),
+            ("deploy", None),
+            ("x", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(typed, known), meant, "{typed}");
+        }
+        assert_eq!(nearest(&"b".repeat(1 << 20), known), None);
+    }
+
+    #[test]
+    fn words_of_other_programs_are_understood() {
+        let keys = ["run", "needs", "env", "allow_failure"];
+        assert_eq!(nearest_key("script", &keys), Some("run"));
+        assert_eq!(nearest_key("depends-on", &keys), Some("needs"));
+        assert_eq!(nearest_key("allow-failures", &keys), Some("allow_failure"));
+        assert_eq!(nearest_key("cache", &keys), None);
+    }
+}

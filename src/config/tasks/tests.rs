@@ -1,0 +1,560 @@
+use super::*;
+use crate::model::Script;
+
+fn parse(text: &str) -> Vec<TaskSpec> {
+    parse_tasks(TASK_FILE, text.as_bytes()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The error of a file, in full.
+fn error(text: &str) -> String {
+    parse_tasks("f", text.as_bytes()).expect_err("the file has a mistake").text
+}
+
+/// The error of `[task.a]`, a line, and nothing else, by its first line, marks and help, behind the place.
+fn line_error(line: &str) -> String {
+    let text = error(&format!("[task.a]\n{line}"));
+    let mut lines = text.lines();
+    let first = lines.next().unwrap().strip_prefix("f:2:").expect("the mistake is in line 2");
+    let rest: Vec<&str> = lines.skip(1).collect();
+    format!("{first}\n{}", rest.join("\n"))
+}
+
+#[test]
+fn a_file_becomes_tasks_in_its_order() {
+    let tasks = parse(
+        r#"
+        [task.zebra]
+        run = "cargo build --locked"
+        timeout = "20m"
+        keep = ["target/", "./a//b", "target"]
+
+        [task.apple]
+        needs = ["zebra"]
+        run = ["cargo", "test", ""]
+        env = { Z = "1", A = "two" }
+        retries = 2
+        allow_failure = true
+        labels = ["os=linux", "gpu", "gpu"]
+        exclusive = true
+        "#,
+    );
+    assert_eq!(tasks.len(), 2);
+    let zebra = TaskSpec {
+        timeout_ms: 20 * 60 * 1000,
+        keep: vec!["target".into(), "a/b".into()],
+        ..TaskSpec::new("zebra", Script::Shell("cargo build --locked".into()))
+    };
+    assert_eq!(tasks[0], zebra);
+    let apple = TaskSpec {
+        needs: vec!["zebra".into()],
+        env: vec![("Z".into(), "1".into()), ("A".into(), "two".into())],
+        retries: 2,
+        allow_failure: true,
+        labels: vec!["gpu".into(), "os=linux".into()],
+        exclusive: true,
+        ..TaskSpec::new("apple", Script::Program(vec!["cargo".into(), "test".into(), String::new()]))
+    };
+    assert_eq!(tasks[1], apple);
+}
+
+#[test]
+fn tasks_may_be_written_in_any_way_that_toml_has() {
+    for text in [
+        "task.a.run = 'x'",
+        "task = { a = { run = 'x' } }",
+        "[task]\na.run = 'x'",
+        "[task]\na = { run = 'x' }",
+        "\u{feff}[task.a]\r\nrun = 'x'\r\n",
+        "[task.a.env]\n[task.a]\nrun = 'x'",
+    ] {
+        assert_eq!(parse(text), [TaskSpec::new("a", Script::Shell("x".into()))], "{text}");
+    }
+}
+
+#[test]
+fn an_unknown_key_names_the_nearest_and_all() {
+    assert_eq!(
+        error("[task.build]\nrun = \"make\"\n  tiemout = \"20m\"\n"),
+        "f:3:3: unknown key `tiemout` in task `build`
+  |
+3 |   tiemout = \"20m\"
+  |   ^^^^^^^
+  = help: write `timeout`; the keys of a task are run, needs, env, timeout, retries, allow_failure, labels, keep, \
+         exclusive"
+    );
+    assert_eq!(
+        line_error("colour = 1"),
+        "1: unknown key `colour` in task `a`
+2 | colour = 1
+  | ^^^^^^
+  = help: the keys of a task are run, needs, env, timeout, retries, allow_failure, labels, keep, exclusive"
+    );
+    for (typed, meant) in
+        [("script", "run"), ("rum", "run"), ("depends_on", "needs"), ("allow-failure", "allow_failure")]
+    {
+        let text = line_error(&format!("{typed} = 'x'"));
+        assert!(text.contains(&format!("= help: write `{meant}`;")), "{text}");
+    }
+}
+
+#[test]
+fn an_unknown_table_says_how_a_task_is_written() {
+    assert_eq!(
+        error("[tasks.build]\nrun = \"make\"\n"),
+        "f:1:2: unknown key `tasks`
+  |
+1 | [tasks.build]
+  |  ^^^^^
+  = help: the only key here is `task`; write each task as a table with its name, such as
+          [task.test]
+          run = \"make test\""
+    );
+    assert_eq!(
+        error("[build]\nrun = \"make\"\n"),
+        "f:1:2: unknown key `build`
+  |
+1 | [build]
+  |  ^^^^^
+  = help: write it as a table, `[task.build]`, with its keys below"
+    );
+    assert!(error("version = 1").ends_with("\n  = help: the only key here is `task`"));
+    assert!(error("run = 'x'").contains("such as\n          [task.test]\n"));
+}
+
+#[test]
+fn what_is_no_table_of_tasks_is_refused() {
+    assert_eq!(
+        error("[[task]]\nname = \"build\"\n"),
+        "f:1:1: `task` must be a table, this is a list
+  |
+1 | [[task]]
+  | ^^^^^^^^
+  = help: write each task as a table with its name, such as
+          [task.test]
+          run = \"make test\""
+    );
+    assert_eq!(
+        error("[task]\nrun = \"make\"\n"),
+        "f:2:1: task `run` must be a table, this is a string
+  |
+2 | run = \"make\"
+  | ^^^
+  = help: write it as a table, `[task.run]`, with its keys below"
+    );
+}
+
+#[test]
+fn a_file_without_tasks_shows_what_to_write() {
+    let help = "\n  = help: write one, such as\n          [task.test]\n          run = \"make test\"";
+    assert_eq!(error(""), format!("f:1:1: the file has no tasks\n  |\n1 |\n  | ^{help}"));
+    assert_eq!(error("# later\n[task]\n"), format!("f:1:1: the file has no tasks\n  |\n1 | # later\n  | ^{help}"));
+}
+
+#[test]
+fn a_task_name_is_safe_as_a_file_name() {
+    assert_eq!(
+        error("[task.\"unit tests\"]\nrun = 'x'"),
+        "f:1:7: `unit tests` cannot name a task
+  |
+1 | [task.\"unit tests\"]
+  |       ^^^^^^^^^^^^
+  = help: use 1 to 100 of A-Z a-z 0-9 . _ - and start with a letter or digit"
+    );
+    for name in ["", ".hidden", "-x", "a/b", "ä", "a\\u0000", &"a".repeat(101)] {
+        let text = error(&format!("[task.\"{name}\"]\nrun = 'x'"));
+        assert!(text.starts_with("f:1:7: ") && text.contains("cannot name a task"), "{text}");
+    }
+    assert_eq!(parse("[task.\"7.b_c-d\"]\nrun = 'x'")[0].name, "7.b_c-d".into());
+}
+
+#[test]
+fn a_task_has_something_to_run() {
+    assert_eq!(
+        error("[task.a]\nneeds = []"),
+        "f:1:7: task `a` has no `run`
+  |
+1 | [task.a]
+  |       ^
+  = help: add a line that says what to do, such as `run = \"make test\"`"
+    );
+    assert_eq!(
+        line_error("run = \" \""),
+        "7: `run` is empty
+2 | run = \" \"
+  |       ^^^
+  = help: write a line for the shell, such as `run = \"make test\"`,
+          or a program with its arguments, such as `run = [\"make\", \"test\"]`"
+    );
+    assert!(line_error("run = []").starts_with("7: `run` is empty\n2 | run = []\n  |       ^^\n"));
+    assert!(line_error("run = ['', 'x']").starts_with("8: `run` names no program\n"));
+    assert!(
+        line_error("run = 1").starts_with("7: `run` must be a string or a list of strings, this is a whole number\n")
+    );
+    assert!(
+        line_error("run = ['a', 1.5]")
+            .starts_with("13: `run` must be a list of strings, this is a number with a fraction\n")
+    );
+    assert!(line_error(r#"run = "a\u0000""#).starts_with("7: the text has a NUL character\n"));
+    assert!(line_error(r#"run = ["a", "\u0000"]"#).starts_with("13: the text has a NUL character\n"));
+}
+
+#[test]
+fn a_task_too_long_to_be_started_is_refused() {
+    let limit = |bytes: usize| format!("[task.a]\nrun = '{}'", "x".repeat(bytes));
+    assert_eq!(parse(&limit(MAX_TASK_BYTES)).len(), 1);
+    assert!(error(&limit(MAX_TASK_BYTES + 1)).starts_with("f:1:7: task `a` is longer than 128 KiB\n"));
+}
+
+#[test]
+fn a_variable_is_text_with_a_name() {
+    assert_eq!(
+        line_error("env = { PORT = 8080 }"),
+        "16: `PORT` must be a string, this is a whole number
+2 | env = { PORT = 8080 }
+  |                ^^^^
+  = help: put the value in quotes: a variable of the environment is text"
+    );
+    assert!(line_error("env = { ON = true }").contains("must be a string, this is true or false\n"));
+    assert!(line_error("env = { A.B = 'x' }").contains("help: write a string: a variable"));
+    assert!(line_error("env = 'A=1'").starts_with("7: `env` must be a table, this is a string\n"));
+    assert!(line_error("env = { 'A=B' = '1' }").starts_with("9: `A=B` cannot name a variable of the environment\n"));
+    assert!(line_error("env = { '' = '1' }").starts_with("9: `` cannot name a variable of the environment\n"));
+    assert!(line_error(r#"env = { A = "\u0000" }"#).starts_with("13: the text has a NUL character\n"));
+    assert_eq!(
+        line_error("env = { SURVEIL_COMMIT = 'x' }"),
+        "9: `SURVEIL_COMMIT` is reserved: the runner sets variables of that prefix
+2 | env = { SURVEIL_COMMIT = 'x' }
+  |         ^^^^^^^^^^^^^^
+  = help: use another name"
+    );
+    let many = "[task.a]\nrun = 'x'\n[task.a.env]\nLANG = 'C'\nCI = 'no'\n'npm_config_//r/:_auth' = 'x'";
+    let names: Vec<String> = parse(many)[0].env.iter().map(|(name, _)| name.clone()).collect();
+    assert_eq!(names, ["LANG", "CI", "npm_config_//r/:_auth"]);
+}
+
+#[test]
+fn a_timeout_is_a_duration_within_limits() {
+    assert_eq!(
+        line_error("timeout = \"20 minutes\""),
+        "11: `20 minutes` is not a duration
+2 | timeout = \"20 minutes\"
+  |           ^^^^^^^^^^^^
+  = help: write numbers with units (d, h, m, s, ms), such as `timeout = \"1h30m\"`"
+    );
+    assert!(line_error("timeout = 20").starts_with("11: `timeout` must be a string, this is a whole number\n"));
+    assert!(line_error("timeout = '0s'").starts_with("11: `timeout` must be more than 0\n"));
+    assert!(line_error("timeout = '30d1s'").starts_with("11: `timeout` must be at most 30 days\n"));
+    assert!(line_error("timeout = '99999999999999999999d'").starts_with("11: `timeout` must be at most 30 days\n"));
+    let timeout = |text: &str| parse(&format!("[task.a]\nrun = 'x'\ntimeout = '{text}'"))[0].timeout_ms;
+    assert_eq!((timeout("90s"), timeout("1h30m"), timeout("30d")), (90_000, 5_400_000, MAX_TIMEOUT_MS));
+    assert_eq!(parse("[task.a]\nrun = 'x'")[0].timeout_ms, TaskSpec::DEFAULT_TIMEOUT_MS);
+}
+
+#[test]
+fn retries_are_few() {
+    assert_eq!(
+        line_error("retries = 11"),
+        "11: `retries` must be from 0 to 10
+2 | retries = 11
+  |           ^^
+  = help: write a number from 0 to 10, such as `retries = 2`"
+    );
+    for (typed, message) in [
+        ("-1", "must be from 0 to 10"),
+        ("99999999999999999999", "must be from 0 to 10"),
+        ("'2'", "must be a whole number, this is a string"),
+        ("1.0", "must be a whole number, this is a number with a fraction"),
+    ] {
+        let text = line_error(&format!("retries = {typed}"));
+        assert!(text.starts_with(&format!("11: `retries` {message}\n")), "{text}");
+    }
+    assert_eq!(parse("[task.a]\nrun = 'x'\nretries = 0x0A")[0].retries, 10);
+}
+
+#[test]
+fn flags_are_true_or_false() {
+    assert_eq!(
+        line_error("exclusive = \"yes\""),
+        "13: `exclusive` must be true or false, this is a string
+2 | exclusive = \"yes\"
+  |             ^^^^^
+  = help: write `exclusive = true` or leave it out"
+    );
+    assert!(line_error("allow_failure = 1").contains("help: write `allow_failure = true` or leave it out"));
+}
+
+#[test]
+fn labels_are_words_or_keys_with_values() {
+    assert_eq!(
+        line_error("labels = [\"gpu\", \"os = linux\"]"),
+        "18: `os = linux` is not a label
+2 | labels = [\"gpu\", \"os = linux\"]
+  |                  ^^^^^^^^^^^^
+  = help: a label is WORD or KEY=VALUE, with letters, digits and . _ - + : @ / only,
+          such as `labels = [\"gpu\", \"os=linux\"]`"
+    );
+    assert!(line_error("labels = 'gpu'").starts_with("10: `labels` must be a list of strings, this is a string\n"));
+    let many = (0..65).map(|n| format!("'l{n}'")).collect::<Vec<_>>().join(", ");
+    assert!(line_error(&format!("labels = [{many}]")).starts_with("10: a task has at most 64 labels\n"));
+}
+
+#[test]
+fn kept_paths_stay_inside_the_work_tree() {
+    assert_eq!(
+        line_error("keep = [\"../cache\"]"),
+        "9: `../cache` leads out of the work tree
+2 | keep = [\"../cache\"]
+  |         ^^^^^^^^^^
+  = help: name a file or directory below the root of the repository, such as `keep = [\"target\"]`"
+    );
+    for (path, why) in [
+        ("", "names nothing inside the work tree"),
+        (".", "names nothing inside the work tree"),
+        ("./", "names nothing inside the work tree"),
+        ("/tmp", "is not a path inside the work tree"),
+        ("~/.cache", "is not a path inside the work tree"),
+        ("a/../../b", "leads out of the work tree"),
+        ("a/..", "leads out of the work tree"),
+        ("*.o", "is a pattern, and `keep` takes plain paths"),
+        (".git", "belongs to git and cannot be kept"),
+        ("sub/.Git/x", "belongs to git and cannot be kept"),
+    ] {
+        assert!(line_error(&format!("keep = ['{path}']")).starts_with(&format!("9: `{path}` {why}\n")), "{path}");
+    }
+    assert!(line_error(r#"keep = ["a\u0000"]"#).starts_with("9: the text has a NUL character\n"));
+    let many = (0..65).map(|n| format!("'p{n}'")).collect::<Vec<_>>().join(", ");
+    assert!(line_error(&format!("keep = [{many}]")).contains(": a task keeps at most 64 paths\n"));
+}
+
+#[test]
+fn a_need_names_another_task() {
+    assert_eq!(
+        error("[task.build]\nrun = 'x'\n[task.test]\nrun = 'x'\nneeds = [\"biuld\"]"),
+        "f:5:10: task `test` needs `biuld`, which is not a task
+  |
+5 | needs = [\"biuld\"]
+  |          ^^^^^^^
+  = help: write `build`, or add a task of that name"
+    );
+    assert!(
+        error("[task.a]\nrun = 'x'\nneeds = ['deploy']")
+            .ends_with("= help: name a task of this file, or add one of that name")
+    );
+    assert_eq!(
+        error("[task.a]\nrun = 'x'\nneeds = ['a']"),
+        "f:3:10: task `a` needs itself
+  |
+3 | needs = ['a']
+  |          ^^^
+  = help: name other tasks only"
+    );
+    assert!(
+        error("[task.a]\nrun = 'x'\nneeds = ['b', 'b']\n[task.b]\nrun = 'x'")
+            .starts_with("f:3:15: task `a` needs `b` twice\n")
+    );
+    assert_eq!(
+        line_error("needs = 'b'"),
+        "9: `needs` must be a list of strings, this is a string
+2 | needs = 'b'
+  |         ^^^
+  = help: list the names of tasks, such as `needs = [\"build\"]`"
+    );
+}
+
+#[test]
+fn a_circle_of_needs_is_shown() {
+    assert_eq!(
+        error("[task.a]\nrun = 'x'\nneeds = ['b']\n[task.b]\nrun = 'x'\nneeds = ['a']"),
+        "f:3:10: tasks need one another in a circle: a -> b -> a
+  |
+3 | needs = ['b']
+  |          ^^^
+  = help: remove one of these needs; `a -> b` says that a needs b"
+    );
+    // The way into the circle is no part of it, and the circle starts with its first task in the file.
+    let text = "[task.start]\nrun = 'x'\nneeds = ['c']\n[task.b]\nrun = 'x'\nneeds = ['d', 'c']\n\
+                [task.c]\nrun = 'x'\nneeds = ['b']\n[task.d]\nrun = 'x'";
+    assert!(error(text).starts_with("f:6:15: tasks need one another in a circle: b -> c -> b\n"));
+}
+
+#[test]
+fn a_long_chain_of_needs_is_no_circle_and_a_long_circle_is_shortened() {
+    let chain = |last: &str| -> String {
+        (0..MAX_TASKS)
+            .map(|n| match n {
+                0 => format!("[task.t0]\nrun = 'x'\nneeds = [{last}]\n"),
+                n => format!("[task.t{n}]\nrun = 'x'\nneeds = ['t{}']\n", n - 1),
+            })
+            .collect()
+    };
+    assert_eq!(parse(&chain("")).len(), MAX_TASKS);
+    let text = error(&chain("'t999'"));
+    assert!(text.starts_with("f:3:10: tasks need one another in a circle: t0 -> t999 -> t998"), "{text}");
+    assert!(text.lines().next().unwrap().ends_with("-> t989 -> … -> t0"), "{text}");
+}
+
+#[test]
+fn a_commit_has_a_limited_number_of_tasks() {
+    let text: String = (0..=MAX_TASKS).map(|n| format!("[task.t{n}]\nrun = 'x'\n")).collect();
+    assert_eq!(
+        error(&text),
+        "f:2001:7: a commit has at most 1000 tasks
+     |
+2001 | [task.t1000]
+     |       ^^^^^
+     = help: let one task run several of these"
+    );
+}
+
+#[test]
+fn what_is_no_toml_is_shown_in_the_parsers_words() {
+    assert_eq!(
+        error("[task.a]\nrun = cargo test\n"),
+        "f:2:7: string values must be quoted, expected literal string
+  |
+2 | run = cargo test
+  |       ^^^^^^^^^^
+  = help: the file is TOML, see https://toml.io: a key, `=`, and a value; text stands in quotes"
+    );
+    assert_eq!(
+        error("[task.a]\nrun = 'x'\n\n[task.a]\nrun = 'y'\n"),
+        "f:4:7: duplicate key
+  |
+4 | [task.a]
+  |       ^
+  = help: give each task, and each key of a task, only once"
+    );
+    assert!(error("[task.a]\nrun = 'x'\nrun = 'y'").starts_with("f:3:1: duplicate key\n"));
+    assert!(error("[task.a\n").starts_with("f:1:8: "));
+}
+
+#[test]
+fn what_is_no_text_or_too_much_of_it_is_refused() {
+    let text = parse_tasks("f", b"[task.a]\nrun = '\xff\xfe'\n").unwrap_err().text;
+    assert_eq!(
+        text,
+        "f:2:8: the file is not UTF-8
+  |
+2 | run = '\u{fffd}\u{fffd}'
+  |        ^
+  = help: save the file as UTF-8; in strings, write other bytes as escapes of the shell"
+    );
+    let text = parse_tasks("f", &vec![b'#'; MAX_TASK_FILE_BYTES + 1]).unwrap_err().text;
+    assert_eq!(text, "f:1:1: the file is larger than 1 MiB\n = help: keep recipes in scripts and call those");
+    assert!(parse_tasks("f", &vec![b'#'; MAX_TASK_FILE_BYTES]).unwrap_err().text.contains("has no tasks"));
+}
+
+#[test]
+fn what_is_quoted_from_a_file_is_short_and_harmless() {
+    let text = error(&format!("[task.a]\n\"{}\\u001b[2J\" = 1", "k".repeat(5000)));
+    assert!(text.len() < 1000 && !text.contains('\u{1b}'), "{text}");
+    let text = parse_tasks("odd\nname", b"").unwrap_err().text;
+    assert!(text.starts_with("odd\u{fffd}name:1:1: "), "{text}");
+}
+
+/// Files of the allowed size, each as bad as it can be for some part of a reader, read on a stack as small as the
+/// dispatcher's threads have.
+#[test]
+fn no_hostile_file_exhausts_a_threads_stack() {
+    let size = MAX_TASK_FILE_BYTES;
+    let dotted = "a.".repeat(size / 2 - 10) + "a";
+    for text in [
+        format!("{dotted}=1"),
+        format!("[{dotted}]"),
+        format!("[task.{dotted}]"),
+        format!("a={}", "[".repeat(size - 2)),
+        format!("a={}", "{a=".repeat(size / 3 - 2)),
+        format!("[[{}a]]\n", "a.".repeat(500)).repeat(size / 1010),
+        "[[a]]\n".repeat(size / 6),
+        "=\n".repeat(size / 2),
+        "\"".repeat(size),
+        "\0".repeat(size),
+        format!("[task.a]\nrun='x'\nkeep=[{}]", "'a',".repeat(size / 4 - 20)),
+        format!("[task.a]\nrun='x'\nneeds=[{}]", "'b',".repeat(size / 4 - 20)),
+    ] {
+        assert!(text.len() <= size);
+        let reader =
+            crate::threads::spawn("reader", move || parse_tasks("f", text.as_bytes()).map(|tasks| tasks.len()));
+        drop(reader.unwrap().join().unwrap());
+    }
+}
+
+#[test]
+fn executable_files_stand_in_for_a_task_file() {
+    let tasks = fallback_plan(&["build".into(), "test.sh".into()]).unwrap();
+    let task = |name: &str| TaskSpec::new(name, Script::Program(vec![format!("./tasks/{name}")]));
+    assert_eq!(tasks, [task("build"), task("test.sh")]);
+    assert_eq!(
+        fallback_plan(&["run me".into()]).unwrap_err().text,
+        "tasks/run me: `run me` cannot name a task\n = help: rename the file (use 1 to 100 of A-Z a-z 0-9 . _ - and \
+         start with a letter or digit), or make it not executable"
+    );
+    let many: Vec<String> = (0..=MAX_TASKS).map(|n| format!("t{n}")).collect();
+    assert!(fallback_plan(&many).unwrap_err().text.starts_with("tasks: 1001 executable files, "));
+    assert_eq!(fallback_plan(&[]).unwrap_err().text, no_tasks_text());
+}
+
+#[test]
+fn without_tasks_one_is_told_what_to_write() {
+    assert_eq!(
+        no_tasks_text(),
+        "there are no tasks: write a file named .surveil.toml at the root of the repository, such as
+
+    [task.test]
+    run = \"make test\"
+
+or put executable files into tasks/; each is then a task of its own"
+    );
+    assert_eq!(parse(EXAMPLE), [TaskSpec::new("test", Script::Shell("make test".into()))]);
+}
+
+#[test]
+fn the_examples_and_our_own_tasks_are_right() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = vec![root.join(TASK_FILE)];
+    for entry in std::fs::read_dir(root.join("examples")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.to_string_lossy().ends_with(TASK_FILE) {
+            files.push(path);
+        }
+    }
+    assert!(files.len() >= 4, "{files:?}");
+    for file in files {
+        let tasks = parse_tasks(&file.to_string_lossy(), &std::fs::read(&file).unwrap());
+        assert!(tasks.unwrap_or_else(|error| panic!("{error}")).len() > 1, "{}", file.display());
+    }
+}
+
+/// A document of this repository.
+fn document(name: &str) -> String {
+    std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+#[test]
+fn what_the_documents_show_as_a_task_file_is_one() {
+    for (name, least) in [("docs/tasks.md", 10), ("README.md", 1)] {
+        let text = document(name);
+        let blocks: Vec<&str> = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert!(blocks.len() >= least, "{name} has {} examples", blocks.len());
+        for block in blocks {
+            drop(parse_tasks(name, block.as_bytes()).unwrap_or_else(|error| panic!("{error}")));
+        }
+    }
+}
+
+#[test]
+fn the_document_of_tasks_has_every_key_and_true_errors() {
+    let text = document("docs/tasks.md");
+    for key in parse::KEYS {
+        assert!(text.contains(&format!("\n### `{key}`\n")), "{key} has no section");
+        assert!(text.contains(&format!("\n| [`{key}`](#{key}) |")), "{key} is not in the table");
+    }
+    for file in [
+        "[task.build]\nrun = \"make\"\ntiemout = \"20m\"",
+        "[task.build]\nrun = \"make\"\n\n[task.test]\nrun = \"make test\"\nneeds = [\"biuld\"]",
+        "[task.a]\nrun = \"x\"\nneeds = [\"b\"]\n[task.b]\nrun = \"x\"\nneeds = [\"a\"]",
+    ] {
+        let error = parse_tasks(TASK_FILE, file.as_bytes()).unwrap_err().text;
+        assert!(text.contains(&format!("```\n{error}\n```")), "not in the document:\n{error}");
+    }
+}

@@ -1,0 +1,97 @@
+//! Single values of a task file, read into what they have to be or into the mistake they are.
+
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::mistake::{Mistake, quote};
+
+/// A key of a table with its value, and where both stand.
+pub(super) struct Entry<'t, 'i> {
+    pub(super) key: &'t str,
+    pub(super) key_place: Range<usize>,
+    pub(super) value: &'t Spanned<DeValue<'i>>,
+}
+
+/// A value with its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Placed<T> {
+    pub(super) place: Range<usize>,
+    pub(super) value: T,
+}
+
+/// The entries of a table in the order of the file; the parser keeps them by name.
+pub(super) fn entries<'t, 'i>(table: &'t DeTable<'i>) -> Vec<Entry<'t, 'i>> {
+    let mut entries: Vec<_> =
+        table.iter().map(|(key, value)| Entry { key: key.get_ref(), key_place: key.span(), value }).collect();
+    entries.sort_by_key(|entry| entry.key_place.start);
+    entries
+}
+
+impl<'t, 'i> Entry<'t, 'i> {
+    /// The value as text.
+    pub(super) fn text(&self, example: &str) -> Result<&'t str, Mistake> {
+        self.value.get_ref().as_str().ok_or_else(|| self.wrong_type("a string", example))
+    }
+
+    /// The value as true or false.
+    pub(super) fn flag(&self) -> Result<bool, Mistake> {
+        let example = format!("write `{} = true` or leave it out", self.key);
+        self.value.get_ref().as_bool().ok_or_else(|| self.wrong_type("true or false", &example))
+    }
+
+    /// The value as a whole number of at most `max`.
+    pub(super) fn count(&self, max: u32) -> Result<u32, Mistake> {
+        let help = format!("write a number from 0 to {max}, such as `{} = 2`", self.key);
+        let Some(integer) = self.value.get_ref().as_integer() else {
+            return Err(self.wrong_type("a whole number", &help));
+        };
+        match i64::from_str_radix(integer.as_str(), integer.radix()).map(u32::try_from) {
+            Ok(Ok(count)) if count <= max => Ok(count),
+            _ => Err(self.wrong(format!("`{}` must be from 0 to {max}", self.key), help)),
+        }
+    }
+
+    /// The value as a list of texts.
+    pub(super) fn texts(&self, example: &str) -> Result<Vec<Placed<&'t str>>, Mistake> {
+        let Some(list) = self.value.get_ref().as_array() else {
+            return Err(self.wrong_type("a list of strings", example));
+        };
+        let text = |item: &'t Spanned<DeValue<'i>>| match item.get_ref().as_str() {
+            Some(text) => Ok(Placed { place: item.span(), value: text }),
+            None => {
+                let message = format!("`{}` must be a list of strings, this is {}", self.key, kind(item.get_ref()));
+                Err(Mistake::new(item.span(), message, example))
+            }
+        };
+        list.iter().map(text).collect()
+    }
+
+    /// The value as a table.
+    pub(super) fn table(&self, help: &str) -> Result<&'t DeTable<'i>, Mistake> {
+        self.value.get_ref().as_table().ok_or_else(|| self.wrong_type("a table", help))
+    }
+
+    /// A mistake in the value.
+    pub(super) fn wrong(&self, message: impl Into<String>, help: impl Into<String>) -> Mistake {
+        Mistake::new(self.value.span(), message, help)
+    }
+
+    fn wrong_type(&self, wanted: &str, help: &str) -> Mistake {
+        self.wrong(format!("{} must be {wanted}, this is {}", quote(self.key), kind(self.value.get_ref())), help)
+    }
+}
+
+/// What a value is, with its article.
+pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a number with a fraction",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date or time",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}

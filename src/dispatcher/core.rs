@@ -1,0 +1,333 @@
+//! The core: the one thread that owns the Scheduler and the Store. It drains what has arrived, lets the scheduler decide,
+//! commits every record of the batch in one transaction, and only then lets the effects leave.
+//!
+//! It must never wait for a peer or for a disk other than the store's.
+
+mod peers;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender};
+
+pub(crate) use peers::{Grant, Grants, Peer, Watcher};
+
+use super::data::DataDir;
+use super::logs::ToLogs;
+use super::{limits, translate};
+use crate::clock;
+use crate::model::{AttemptId, BuildId, JobId, Moment, Record, RepoName, SessionId};
+use crate::scheduler::{Effect, Event, Reply, Request, RestoredBuild, RunnerJoined, Scheduler, ToRunner};
+use crate::store::{Reader, Store, StoreError};
+use crate::transport::Frame;
+
+/// What the core is told.
+pub(crate) enum ToCore {
+    Event(Event),
+    /// A runner registered; from now on it is spoken to through `peer`.
+    Join {
+        peer: Peer,
+        joined: RunnerJoined,
+    },
+    /// Something that wants an answer.
+    Ask {
+        question: Question,
+        answer: Sender<Reply>,
+    },
+    /// A look at the scheduler, for reports.
+    Look(Box<dyn FnOnce(&Scheduler, Moment) + Send>),
+    /// An observer said where the repository of that name is.
+    SaveSource {
+        repo: RepoName,
+        source: String,
+    },
+    /// Wants to hear of builds that change.
+    Watch(Watcher),
+    /// Finish the batch, then end.
+    Stop,
+}
+
+/// Requests that become events once the core has numbered them.
+pub(crate) enum Question {
+    Commit { source: crate::model::BuildSource, plan: Result<Vec<crate::model::TaskSpec>, String> },
+    Gone { repo: RepoName, branch: crate::model::BranchName, before: crate::model::CommitId },
+    Cancel { build: BuildId, job: Option<JobId> },
+    Rerun { build: BuildId, failed_only: bool },
+    Drain { runner: String },
+}
+
+/// The core's state between batches.
+pub(crate) struct Core {
+    pub(crate) scheduler: Scheduler,
+    pub(crate) store: Store,
+    pub(crate) reader: Reader,
+    pub(crate) data: DataDir,
+    pub(crate) logs: Sender<ToLogs>,
+    pub(crate) spawner: Sender<()>,
+    peers: HashMap<SessionId, Peer>,
+    watchers: Vec<Watcher>,
+    answers: HashMap<Request, Sender<Reply>>,
+    last_request: u64,
+    /// Records of the batch, not durable yet.
+    records: Vec<Record>,
+    /// Effects of the batch, held back until the records are durable.
+    held: Vec<Effect>,
+}
+
+/// Why the core ends.
+enum Ending {
+    Asked,
+    Failed(StoreError),
+}
+
+impl Core {
+    pub(crate) fn new(
+        scheduler: Scheduler,
+        store: Store,
+        reader: Reader,
+        data: DataDir,
+        logs: Sender<ToLogs>,
+        spawner: Sender<()>,
+    ) -> Self {
+        Self {
+            scheduler,
+            store,
+            reader,
+            data,
+            logs,
+            spawner,
+            peers: HashMap::new(),
+            watchers: Vec::new(),
+            answers: HashMap::new(),
+            last_request: 0,
+            records: Vec::new(),
+            held: Vec::new(),
+        }
+    }
+
+    /// The body of the core's thread. Ends when asked, when all senders are gone, or with the error that the store can
+    /// no longer be vouched for.
+    pub(crate) fn run(mut self, inbox: &Receiver<ToCore>) -> Result<(), StoreError> {
+        let mut ending = None;
+        while ending.is_none() {
+            let Ok(first) = inbox.recv() else { break };
+            let more = inbox.try_iter().take(limits::BATCH_MESSAGES);
+            for message in std::iter::once(first).chain(more) {
+                if let Err(why) = self.take(message) {
+                    ending = Some(why);
+                    break;
+                }
+            }
+            if let Err(error) = self.flush() {
+                ending = Some(Ending::Failed(error));
+            }
+        }
+        for peer in self.peers.values() {
+            peer.say_goodbye();
+        }
+        match ending {
+            Some(Ending::Failed(error)) => Err(error),
+            Some(Ending::Asked) | None => Ok(()),
+        }
+    }
+
+    fn take(&mut self, message: ToCore) -> Result<(), Ending> {
+        match message {
+            ToCore::Event(event) => {
+                let closed = if let Event::SessionClosed { session } = event { Some(session) } else { None };
+                self.handle(event);
+                if let Some(session) = closed {
+                    self.peers.remove(&session);
+                }
+            }
+            ToCore::Join { peer, joined } => {
+                self.peers.insert(joined.session, peer);
+                self.handle(Event::RunnerJoined(joined));
+            }
+            ToCore::Ask { question, answer } => self.ask(question, answer).map_err(Ending::Failed)?,
+            ToCore::Look(look) => {
+                // Nothing may be seen that is not durable yet.
+                self.flush().map_err(Ending::Failed)?;
+                look(&self.scheduler, clock::now());
+            }
+            ToCore::SaveSource { repo, source } => {
+                self.store.set_repo_source(&repo, &source).map_err(Ending::Failed)?;
+            }
+            ToCore::Watch(watcher) => self.watchers.push(watcher),
+            ToCore::Stop => return Err(Ending::Asked),
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, question: Question, answer: Sender<Reply>) -> Result<(), StoreError> {
+        self.last_request += 1;
+        let request = Request(self.last_request);
+        let event = match question {
+            Question::Commit { source, plan } => {
+                let known = self.store.build_of(&source)?;
+                Event::CommitObserved { request, source, plan, known }
+            }
+            Question::Gone { repo, branch, before } => Event::BranchGone { request, repo, branch, before },
+            Question::Cancel { build, job } => Event::CancelAsked { request, build, job },
+            Question::Rerun { build, failed_only } => {
+                // The store must know all of the build before it is read from there.
+                self.flush()?;
+                match self.restored(build)? {
+                    Some(build) => Event::RerunAsked { request, build, failed_only },
+                    None => {
+                        let text = format!("build {build} is no longer there");
+                        return Ok(reply_to(&answer, Reply::Refused(text)));
+                    }
+                }
+            }
+            Question::Drain { runner } => match self.scheduler.runner_named(&runner) {
+                Some(runner) => Event::DrainAsked { request, runner },
+                None => {
+                    let text = format!("no runner named {runner} is connected: `surveil runners` lists them");
+                    return Ok(reply_to(&answer, Reply::Refused(text)));
+                }
+            },
+        };
+        self.answers.insert(request, answer);
+        self.handle(event);
+        Ok(())
+    }
+
+    fn restored(&self, id: BuildId) -> Result<Option<RestoredBuild>, StoreError> {
+        let Some(build) = self.reader.build(id)? else { return Ok(None) };
+        Ok(Some(RestoredBuild { build, jobs: self.reader.jobs(id)?, leases: Vec::new() }))
+    }
+
+    fn handle(&mut self, event: Event) {
+        for effect in self.scheduler.handle(clock::now(), clock::wall(), event) {
+            match effect {
+                Effect::Persist(record) => self.records.push(record),
+                Effect::Note(text) => log::info!("{text}"),
+                effect @ (Effect::Send { .. }
+                | Effect::Reply { .. }
+                | Effect::CloseSession { .. }
+                | Effect::SpawnRunner) => self.held.push(effect),
+            }
+        }
+    }
+
+    /// Makes the batch durable, then lets its effects leave, in order.
+    fn flush(&mut self) -> Result<(), StoreError> {
+        if !self.records.is_empty() {
+            self.commit()?;
+        }
+        for effect in std::mem::take(&mut self.held) {
+            self.release(effect);
+        }
+        let records = std::mem::take(&mut self.records);
+        self.tell_watchers(&records);
+        for record in records {
+            if let Record::AttemptFinished { attempt, .. } = record {
+                self.end_log(attempt);
+            }
+        }
+        Ok(())
+    }
+
+    /// Commits the batch. A full disk is waited for: nothing is acknowledged meanwhile, and it heals by itself.
+    fn commit(&mut self) -> Result<(), StoreError> {
+        let mut said = false;
+        loop {
+            match self.store.commit(&self.records) {
+                Err(error) if error.is_passing() => {
+                    if !said {
+                        log::error!("{error}: nothing is accepted until this passes");
+                        said = true;
+                    }
+                    // A wait that nothing can cut short: until the disk has room there is nothing the core may do.
+                    let (_never, wait) = crossbeam_channel::bounded::<()>(0);
+                    drop(wait.recv_timeout(Duration::from_millis(limits::FULL_RETRY_MS)));
+                }
+                Err(error) => return Err(error),
+                Ok(()) => {
+                    if said {
+                        log::info!("{} takes records again", self.data.store().display());
+                    }
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn release(&mut self, effect: Effect) {
+        match effect {
+            Effect::Send { session, message } => self.send(session, message),
+            Effect::Reply { request, reply } => {
+                if let Some(answer) = self.answers.remove(&request) {
+                    reply_to(&answer, reply);
+                }
+            }
+            Effect::CloseSession { session, why } => {
+                if let Some(peer) = self.peers.get(&session) {
+                    log::info!("session {session} closed: {why}");
+                    peer.outbox.close();
+                }
+            }
+            Effect::SpawnRunner => {
+                // A full queue means that one is being started already.
+                drop(self.spawner.try_send(()));
+            }
+            Effect::Persist(_) | Effect::Note(_) => unreachable!("these are not held back"),
+        }
+    }
+
+    fn send(&mut self, session: SessionId, message: ToRunner) {
+        let Some(peer) = self.peers.get(&session) else { return };
+        match &message {
+            ToRunner::Lease(lease) => peer.grants.insert(lease.attempt, translate::grant(lease)),
+            ToRunner::Registered { held, .. } => {
+                for lease in held {
+                    peer.grants.insert(lease.attempt, translate::grant(lease));
+                }
+            }
+            ToRunner::Recorded { attempt } | ToRunner::Stale { attempt } => peer.grants.remove(*attempt),
+            ToRunner::Ack { gone } => gone.iter().for_each(|attempt| peer.grants.remove(*attempt)),
+            ToRunner::Cancel { .. } | ToRunner::NameTaken(_) | ToRunner::Drain => {}
+        }
+        let frame = Frame::new(&translate::to_runner(message, &self.data));
+        peer.outbox.send(frame);
+    }
+
+    fn end_log(&self, attempt: AttemptId) {
+        // The logs thread may be busy writing; a follower that is not woken now looks again by itself.
+        drop(self.logs.try_send(ToLogs::Ended { attempt }));
+    }
+
+    fn tell_watchers(&mut self, records: &[Record]) {
+        if self.watchers.is_empty() {
+            return;
+        }
+        let scheduler = &self.scheduler;
+        let changed: Vec<BuildId> = records.iter().filter_map(|record| changed_build(scheduler, record)).collect();
+        if !changed.is_empty() {
+            self.watchers.retain(|watcher| watcher.tell(&changed));
+        }
+    }
+}
+
+fn reply_to(answer: &Sender<Reply>, reply: Reply) {
+    // Whoever asked may have gone away meanwhile; what was done stays done.
+    drop(answer.try_send(reply));
+}
+
+/// The build that a record concerns, if people can see a change by it.
+fn changed_build(scheduler: &Scheduler, record: &Record) -> Option<BuildId> {
+    match record {
+        Record::BuildAdded { build, .. } => Some(build.id),
+        Record::BuildFinished { build, .. } | Record::BuildReopened { build } => Some(*build),
+        Record::AttemptLeased(attempt) => Some(attempt.build),
+        Record::JobQueued { job, .. } | Record::JobWaiting { job } | Record::JobFinished { job, .. } => {
+            scheduler.build_of(*job)
+        }
+        Record::HeadMoved { .. }
+        | Record::RunnerSaved(_)
+        | Record::AttemptFinished { .. }
+        | Record::LateResult { .. }
+        | Record::Decided(_) => None,
+    }
+}

@@ -1,0 +1,85 @@
+//! What the core knows of those it speaks to: how to reach a runner, what it may ask for, and who watches builds.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crossbeam_channel::{Sender, TrySendError};
+
+use crate::dispatcher::data::LogPlace;
+use crate::dispatcher::session::Outbox;
+use crate::model::{AttemptId, BuildId, CommitId, RepoName};
+use crate::protocol::hello::{ErrorCode, Refusal};
+use crate::protocol::runner::ToRunner;
+use crate::transport::Frame;
+
+/// A runner's session, as the core reaches it.
+pub(crate) struct Peer {
+    pub(crate) outbox: Outbox,
+    pub(crate) grants: Arc<Grants>,
+}
+
+impl Peer {
+    /// Tells the peer that the dispatcher ends, so that it need not find out.
+    pub(crate) fn say_goodbye(&self) {
+        let text = "the dispatcher is shutting down".to_owned();
+        self.outbox.send(Frame::new(&ToRunner::Error(Refusal { code: ErrorCode::ShuttingDown, text })));
+    }
+}
+
+/// What a lease entitles its runner to: the commit's source, and a place for the log.
+#[derive(Debug, Clone)]
+pub(crate) struct Grant {
+    pub(crate) repo: RepoName,
+    pub(crate) commit: CommitId,
+    pub(crate) log: LogPlace,
+}
+
+/// The grants of one session. Written by the core before the lease leaves, read by the session's thread; the lock is
+/// held for a look-up only.
+#[derive(Debug, Default)]
+pub(crate) struct Grants(Mutex<HashMap<AttemptId, Grant>>);
+
+impl Grants {
+    pub(crate) fn insert(&self, attempt: AttemptId, grant: Grant) {
+        self.lock().insert(attempt, grant);
+    }
+
+    pub(crate) fn remove(&self, attempt: AttemptId) {
+        self.lock().remove(&attempt);
+    }
+
+    pub(crate) fn of(&self, attempt: AttemptId) -> Option<Grant> {
+        self.lock().get(&attempt).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<AttemptId, Grant>> {
+        // A panic while a map is looked up leaves the map as it was.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Someone who wants to hear of builds that change. Changes pile up as a set, so that a slow watcher misses none and
+/// costs nothing.
+#[derive(Debug, Clone)]
+pub(crate) struct Watcher {
+    changed: Arc<Mutex<BTreeSet<BuildId>>>,
+    wake: Sender<()>,
+}
+
+impl Watcher {
+    /// A watcher that is woken through `wake`, a channel of capacity 1.
+    pub(crate) fn new(wake: Sender<()>) -> Self {
+        Self { changed: Arc::default(), wake }
+    }
+
+    /// Notes changes; false once nobody listens.
+    pub(crate) fn tell(&self, builds: &[BuildId]) -> bool {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner).extend(builds);
+        !matches!(self.wake.try_send(()), Err(TrySendError::Disconnected(())))
+    }
+
+    /// What changed since the last time.
+    pub(crate) fn take(&self) -> BTreeSet<BuildId> {
+        std::mem::take(&mut *self.changed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

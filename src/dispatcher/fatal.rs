@@ -1,0 +1,12 @@
+//! Threads that everything rests on: a panic in one ends the process at once, and the next start restores from the store.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Runs the body of a thread that must not fail quietly.
+pub(crate) fn guard(name: &str, body: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(body)).is_err() {
+        // The panic's own message is on stderr already.
+        log::error!("thread {name} panicked: the process ends here, a new start goes on from what is stored");
+        std::process::abort();
+    }
+}

@@ -1,0 +1,32 @@
+//! The dispatcher's limits, each with its reason.
+
+/// Messages that wait for the core. A session that meets a full queue waits, which slows its peer and nobody else.
+pub(crate) const CORE_CAPACITY: usize = 4096;
+/// Messages that the core takes into one transaction. More would make the first of them wait for too long.
+pub(crate) const BATCH_MESSAGES: usize = 2048;
+/// Frames that wait to be written to one peer. A peer that lets more pile up is closed, not waited for.
+pub(crate) const OUTBOX_CAPACITY: usize = 4096;
+/// Pack pieces that wait to be written to one peer; the thread that builds the pack waits meanwhile.
+pub(crate) const BULK_CAPACITY: usize = 4;
+/// How large a pack piece is: large enough to be cheap, small enough that an `ack` behind it is prompt.
+pub(crate) const PACK_PIECE_BYTES: usize = 256 * 1024;
+/// Log pieces that wait to be written to disk, over all runners.
+pub(crate) const LOGS_CAPACITY: usize = 64;
+/// Log files kept open; the one used longest ago is closed first.
+pub(crate) const OPEN_LOGS: usize = 512;
+/// Requests of one observer or operator that wait for its worker.
+pub(crate) const WORK_CAPACITY: usize = 16;
+/// Sources that are built for one runner at a time.
+pub(crate) const SOURCES_AT_ONCE: usize = 4;
+/// How long a peer may take for its first message, in milliseconds.
+pub(crate) const HELLO_MS: u64 = 10_000;
+/// Connections that have not said hello yet.
+pub(crate) const STRANGERS: usize = 512;
+/// The largest task file that is read.
+pub(crate) const TASK_FILE_BYTES: usize = 1 << 20;
+/// How often the redistribute thread looks: half of the shortest window that it guards.
+pub(crate) const LEASE_CHECK_MS: u64 = 100;
+/// How often a store without room is tried again.
+pub(crate) const FULL_RETRY_MS: u64 = 500;
+/// How long a spawned runner stays without work, in seconds.
+pub(crate) const SPAWNED_IDLE_S: u64 = 300;

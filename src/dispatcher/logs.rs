@@ -1,0 +1,186 @@
+//! The `logs` thread: output arrives here and becomes bytes on disk. Output never queues behind decisions, and decisions
+//! never behind output.
+//!
+//! A chunk names its offset: what is there already is skipped, what leaves a gap is refused with the offset that is
+//! wanted. An attempt's result passes through here if it has a log: it goes on to the core only when the log is whole, its
+//! checksum agrees and it is synced. Until then the runner keeps the bytes, so nothing here needs a sync of its own.
+
+mod file;
+
+use std::collections::HashMap;
+use std::io;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::core::ToCore;
+use super::data::{DataDir, LogPlace};
+use super::limits;
+use super::session::Outbox;
+use crate::model::{AttemptId, LogSummary, Outcome, SessionId};
+use crate::protocol::runner::ToRunner;
+use crate::scheduler::Event;
+use crate::transport::Frame;
+use file::LogFile;
+
+/// What the logs thread is told.
+pub(crate) enum ToLogs {
+    /// Output, which stands at `offset`.
+    Chunk { attempt: AttemptId, place: LogPlace, offset: u64, bytes: Vec<u8>, answer: Outbox },
+    /// A result whose log should be whole by now.
+    Seal(Seal),
+    /// The attempt has an outcome: followers look for the end, the file is closed.
+    Ended { attempt: AttemptId },
+    /// Wake this channel when the attempt's log grows or ends.
+    Follow { attempt: AttemptId, wake: Sender<()> },
+}
+
+/// A result that waits for its log.
+pub(crate) struct Seal {
+    pub(crate) session: SessionId,
+    pub(crate) attempt: AttemptId,
+    pub(crate) place: LogPlace,
+    pub(crate) outcome: Outcome,
+    pub(crate) log: LogSummary,
+    pub(crate) duration_ms: Option<u64>,
+    pub(crate) answer: Outbox,
+}
+
+/// The state of the logs thread.
+pub(crate) struct Logs {
+    data: DataDir,
+    core: Sender<ToCore>,
+    open: HashMap<AttemptId, OpenLog>,
+    followers: HashMap<AttemptId, Vec<Sender<()>>>,
+    /// Counts uses, to find the file used longest ago.
+    clock: u64,
+}
+
+struct OpenLog {
+    file: LogFile,
+    used: u64,
+    /// The last offset that was acknowledged.
+    acknowledged: u64,
+}
+
+/// How many bytes may arrive before they are acknowledged in between: the runner's window is a multiple of it.
+const ACK_EVERY_BYTES: u64 = 1 << 20;
+
+impl Logs {
+    pub(crate) fn new(data: DataDir, core: Sender<ToCore>) -> Self {
+        Self { data, core, open: HashMap::new(), followers: HashMap::new(), clock: 0 }
+    }
+
+    /// The body of the thread; ends when every sender is gone.
+    pub(crate) fn run(mut self, inbox: &Receiver<ToLogs>) {
+        while let Ok(message) = inbox.recv() {
+            self.handle(message);
+        }
+    }
+
+    fn handle(&mut self, message: ToLogs) {
+        match message {
+            ToLogs::Chunk { attempt, place, offset, bytes, answer } => {
+                if let Err(error) = self.write(attempt, &place, offset, &bytes, &answer) {
+                    log::error!("could not write the log of attempt {attempt}: {error}");
+                    // Written again from there when there is room: the runner still has it all.
+                    self.forget(attempt);
+                }
+            }
+            ToLogs::Seal(seal) => self.seal(seal),
+            ToLogs::Ended { attempt } => {
+                self.forget(attempt);
+                for follower in self.followers.remove(&attempt).unwrap_or_default() {
+                    drop(follower.try_send(()));
+                }
+            }
+            ToLogs::Follow { attempt, wake } => {
+                let followers = self.followers.entry(attempt).or_default();
+                followers.retain(|follower| follower.try_send(()).is_ok() || follower.is_full());
+                followers.push(wake);
+            }
+        }
+    }
+
+    fn write(
+        &mut self,
+        attempt: AttemptId,
+        place: &LogPlace,
+        offset: u64,
+        bytes: &[u8],
+        answer: &Outbox,
+    ) -> io::Result<()> {
+        let open = self.open(attempt, place)?;
+        let have = open.file.len();
+        if offset <= have {
+            let known = usize::try_from(have - offset).unwrap_or(usize::MAX).min(bytes.len());
+            open.file.append(&bytes[known..])?;
+        }
+        let have = open.file.len();
+        if offset > have || have - open.acknowledged >= ACK_EVERY_BYTES {
+            open.acknowledged = have;
+            acknowledge(answer, attempt, have);
+        }
+        for follower in self.followers.get(&attempt).into_iter().flatten() {
+            drop(follower.try_send(()));
+        }
+        Ok(())
+    }
+
+    /// Passes a result on if its log is whole; else asks for what is missing.
+    fn seal(&mut self, seal: Seal) {
+        let Seal { session, attempt, place, outcome, log, duration_ms, answer } = seal;
+        let checked = self.open(attempt, &place).and_then(|open| {
+            let (have, crc32) = (open.file.len(), open.file.crc32());
+            if have == log.bytes && crc32 == log.crc32 {
+                open.file.sync()?;
+                return Ok(None);
+            }
+            if have >= log.bytes {
+                log::warn!("the log of attempt {attempt} does not match its checksum: it is fetched again");
+                open.file.clear()?;
+                return Ok(Some(0));
+            }
+            Ok(Some(have))
+        });
+        match checked {
+            Ok(None) => {
+                let event = Event::AttemptFinished { session, attempt, outcome, log, duration_ms };
+                // A core that is gone has ended the dispatcher; the runner delivers again to the next one.
+                drop(self.core.send(ToCore::Event(event)));
+            }
+            Ok(Some(have)) => acknowledge(&answer, attempt, have),
+            Err(error) => {
+                log::error!("could not complete the log of attempt {attempt}: {error}");
+                self.forget(attempt);
+                let have = LogFile::open(&self.data.log(&place)).map_or(0, |file| file.len());
+                acknowledge(&answer, attempt, have.min(log.bytes.saturating_sub(1)));
+            }
+        }
+    }
+
+    fn open(&mut self, attempt: AttemptId, place: &LogPlace) -> io::Result<&mut OpenLog> {
+        self.clock += 1;
+        if !self.open.contains_key(&attempt) {
+            if self.open.len() >= limits::OPEN_LOGS
+                && let Some(oldest) = self.open.iter().min_by_key(|(_, open)| open.used).map(|(attempt, _)| *attempt)
+            {
+                self.forget(oldest);
+            }
+            let file = LogFile::open(&self.data.log(place))?;
+            let acknowledged = file.len();
+            self.open.insert(attempt, OpenLog { file, used: 0, acknowledged });
+        }
+        let open = self.open.get_mut(&attempt).expect("it was put there just now if it was missing");
+        open.used = self.clock;
+        Ok(open)
+    }
+
+    fn forget(&mut self, attempt: AttemptId) {
+        self.open.remove(&attempt);
+    }
+}
+
+fn acknowledge(answer: &Outbox, attempt: AttemptId, offset: u64) {
+    // A session that has ended asks for the offset when it comes back.
+    answer.send(Frame::new(&ToRunner::LogAck { attempt: attempt.0, offset }));
+}

@@ -1,0 +1,111 @@
+//! One attempt's log on disk: appended to, counted and summed.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use crc32fast::Hasher;
+
+/// A log file that is written to.
+pub(super) struct LogFile {
+    file: File,
+    len: u64,
+    hasher: Hasher,
+    /// The directory that got a new entry by this file and has not been synced since.
+    unsynced_directory: Option<PathBuf>,
+}
+
+impl LogFile {
+    /// Opens the file, or makes it with its directories. One that has bytes already is read through, for the checksum.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let directory = path.parent().map(Path::to_owned).unwrap_or_default();
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).create(true);
+        let file = match options.open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(&directory)?;
+                options.open(path)
+            }
+            other => other,
+        }?;
+        let mut log = Self { file, len: 0, hasher: Hasher::new(), unsynced_directory: None };
+        if log.file.metadata()?.len() == 0 {
+            log.unsynced_directory = Some(directory);
+        } else {
+            log.read_through()?;
+        }
+        Ok(log)
+    }
+
+    fn read_through(&mut self) -> io::Result<()> {
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            match self.file.read(&mut buffer)? {
+                0 => return Ok(()),
+                n => {
+                    self.hasher.update(&buffer[..n]);
+                    self.len += n as u64;
+                }
+            }
+        }
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    pub(super) fn crc32(&self) -> u32 {
+        self.hasher.clone().finalize()
+    }
+
+    pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)?;
+        self.hasher.update(bytes);
+        self.len += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Empties the file: what is in it is not what was sent.
+    pub(super) fn clear(&mut self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.len = 0;
+        self.hasher = Hasher::new();
+        Ok(())
+    }
+
+    /// Makes all of it durable, its directory entry included.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_data()?;
+        if let Some(directory) = &self.unsynced_directory {
+            // The build's directory may be new too, and its parent's entry for it.
+            File::open(directory)?.sync_all()?;
+            if let Some(parent) = directory.parent() {
+                File::open(parent)?.sync_all()?;
+            }
+            self.unsynced_directory = None;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_is_opened_again_goes_on_where_it_stopped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("app").join("b1").join("test.1.log");
+        let mut log = LogFile::open(&path).unwrap();
+        log.append(b"hello ").unwrap();
+        log.sync().unwrap();
+        drop(log);
+        let mut log = LogFile::open(&path).unwrap();
+        assert_eq!(log.len(), 6);
+        log.append(b"world\0\xff").unwrap();
+        assert_eq!(log.crc32(), crc32fast::hash(b"hello world\0\xff"));
+        assert_eq!(fs::read(&path).unwrap(), b"hello world\0\xff");
+        log.clear().unwrap();
+        assert_eq!((log.len(), log.crc32()), (0, 0));
+    }
+}

@@ -1,0 +1,245 @@
+//! Sessions: one connection of one peer, from hello to close. Each role has its own file; here is what they share: who
+//! is let in, and how.
+//!
+//! A session never decides. It turns messages into events and questions for the core, and writes what comes back.
+
+mod hub;
+mod logs;
+mod observer;
+mod operator;
+mod outbox;
+mod runner;
+mod worker;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(crate) use hub::{Hub, Tokens};
+pub(crate) use outbox::{Outbox, Outgoing};
+use subtle::ConstantTimeEq;
+
+use super::limits;
+use crate::model::{Address, SessionId};
+use crate::protocol::hello::{Call, ErrorCode, Greeting, Hello, Opening, Refusal, Role, Welcome};
+use crate::protocol::limits::MAX_HELLO_BYTES;
+use crate::protocol::{MIN_VERSION, VERSION};
+use crate::threads;
+use crate::transport::{Frame, FrameReader, Stream, TransportError, write_frame, write_frames_and_bulk};
+
+/// How long a refused peer may take to read why.
+const REFUSAL_WAIT: Duration = Duration::from_millis(500);
+/// How long dialling a listening runner may take.
+const DIAL_WAIT: Duration = Duration::from_secs(5);
+
+/// A session that has said hello.
+struct Session {
+    id: SessionId,
+    hub: Arc<Hub>,
+    hello: Hello,
+    stream: Stream,
+    reader: FrameReader,
+}
+
+impl Hub {
+    /// Gives a new connection a thread of its own; refuses it where there are too many.
+    pub(crate) fn take_in(self: Arc<Self>, stream: Stream) {
+        let id = self.next_session();
+        if let Err(text) = self.admit(id, &stream) {
+            refuse(&stream, &Refusal { code: ErrorCode::Busy, text });
+            return;
+        }
+        let hub = self.clone();
+        let peer = stream.clone();
+        let started = threads::spawn(&format!("s{}-read", id.0 % 1_000_000), move || hub.serve(id, &peer));
+        match started {
+            Ok(thread) => self.keep(id, thread),
+            Err(error) => {
+                log::warn!("session {id} refused: no thread for it: {error}");
+                let text = "the dispatcher has no thread left for this connection: try again later".into();
+                refuse(&stream, &Refusal { code: ErrorCode::Busy, text });
+                self.forget(id);
+            }
+        }
+    }
+
+    /// The body of a session's thread.
+    fn serve(self: Arc<Self>, id: SessionId, stream: &Stream) {
+        match self.clone().open(id, stream) {
+            Ok(Some(session)) => {
+                self.no_longer_a_stranger(id);
+                let (role, name) = (session.hello.role, session.hello.name.clone());
+                log::debug!("session {id} open: {role:?} {name} at {}", stream.peer());
+                let end = match role {
+                    Role::Runner => runner::serve(session),
+                    Role::Observer => observer::serve(session),
+                    Role::Operator => operator::serve(session),
+                };
+                match end {
+                    Ok(()) => log::debug!("session {id} closed by its peer"),
+                    Err(SessionError::Refused(refusal)) => {
+                        log::warn!("session {id} of {name} ended: {}", refusal.text);
+                        refuse(stream, &refusal);
+                    }
+                    Err(SessionError::Transport(error)) => log::debug!("session {id} of {name} ended: {error}"),
+                }
+            }
+            Ok(None) => {}
+            Err(SessionError::Refused(refusal)) => {
+                log::warn!("connection from {} refused: {}", stream.peer(), refusal.text);
+                refuse(stream, &refusal);
+            }
+            Err(SessionError::Transport(error)) => {
+                log::debug!("connection from {} ended before hello: {error}", stream.peer());
+            }
+        }
+        stream.close();
+        self.forget(id);
+    }
+
+    /// Reads hello and answers it. `None` for a peer that left, or that asked to be dialled.
+    fn open(self: Arc<Self>, id: SessionId, stream: &Stream) -> Result<Option<Session>, SessionError> {
+        let mut reader = FrameReader::new(stream.clone());
+        reader.set_timeout(Some(Duration::from_millis(limits::HELLO_MS)))?;
+        let Some(Opening::Hello(hello)) = reader.read(MAX_HELLO_BYTES).map_err(explain)? else { return Ok(None) };
+        self.check_hello(&hello)?;
+        let welcome = Welcome {
+            version: VERSION.min(hello.version),
+            session: id.0,
+            incarnation: self.incarnation,
+            ping_interval_ms: self.ping_interval_ms,
+            timeout_ms: self.timeout_ms,
+        };
+        write_frame(stream, &Frame::new(&Greeting::Welcome(welcome)))?;
+        if let Some(address) = &hello.listens_at {
+            self.clone().call_back(address, &hello)?;
+            stream.hang_up(REFUSAL_WAIT);
+            return Ok(None);
+        }
+        reader.set_timeout(Some(Duration::from_millis(2 * self.timeout_ms)))?;
+        Ok(Some(Session { id, hub: self, hello, stream: stream.clone(), reader }))
+    }
+
+    fn check_hello(&self, hello: &Hello) -> Result<(), Refusal> {
+        if hello.min_version > VERSION || hello.version < MIN_VERSION {
+            let text = format!(
+                "no common protocol version: this dispatcher speaks {MIN_VERSION} to {VERSION}, the peer {} to {}",
+                hello.min_version, hello.version
+            );
+            return Err(Refusal { code: ErrorCode::Version, text });
+        }
+        let expected = self.tokens.of(hello.role);
+        if !bool::from(expected.as_bytes().ct_eq(hello.token.as_bytes())) {
+            let text = "the token is not the one of this dispatcher: use the file of that role in its tokens directory";
+            return Err(Refusal { code: ErrorCode::Token, text: text.into() });
+        }
+        if hello.role == Role::Runner && !is_fine_name(&hello.name) {
+            let text =
+                format!("`{}` cannot name a runner: use 1 to 100 of A-Z a-z 0-9 . _ -", hello.name.escape_debug());
+            return Err(Refusal { code: ErrorCode::Malformed, text });
+        }
+        Ok(())
+    }
+
+    /// Dials a runner that listens; from there on it is a session like any other.
+    fn call_back(self: Arc<Self>, listens_at: &str, hello: &Hello) -> Result<(), Refusal> {
+        let address: Address = listens_at.parse().map_err(super::translate::malformed)?;
+        let (role, key) = (hello.role, hello.callback_key.clone());
+        let (Role::Runner, Some(callback_key)) = (role, key) else {
+            let text = "`listens_at` is for runners, and comes with a `callback_key`".to_owned();
+            return Err(Refusal { code: ErrorCode::NotAllowed, text });
+        };
+        let id = self.next_session();
+        let hub = self.clone();
+        let thread = threads::spawn(&format!("s{}-dial", id.0 % 1_000_000), move || {
+            let dialled = Stream::dial(&address, DIAL_WAIT).and_then(|stream| {
+                write_frame(&stream, &Frame::new(&Call::Dialled { callback_key }))?;
+                Ok(stream)
+            });
+            match dialled {
+                Ok(stream) if hub.admit(id, &stream).is_ok() => hub.serve(id, &stream),
+                Ok(stream) => stream.close(),
+                Err(error) => {
+                    log::warn!("the runner that listens at {address} cannot be reached: {error}");
+                    hub.forget(id);
+                }
+            }
+        });
+        match thread {
+            Ok(thread) => self.keep(id, thread),
+            Err(error) => log::warn!("session {id} not dialled: no thread for it: {error}"),
+        }
+        Ok(())
+    }
+}
+
+/// Why a session ended other than by its peer's leaving.
+enum SessionError {
+    Refused(Refusal),
+    Transport(TransportError),
+}
+
+impl From<Refusal> for SessionError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<TransportError> for SessionError {
+    fn from(error: TransportError) -> Self {
+        Self::Transport(error)
+    }
+}
+
+/// What a failed read means: the peer's mistake, which it is told, or the connection's end.
+fn explain(error: TransportError) -> SessionError {
+    let text = match &error {
+        TransportError::Malformed(cause) => {
+            let reason = std::error::Error::source(cause).map(ToString::to_string).unwrap_or_default();
+            format!("{error}: {cause}: {reason}: see docs/protocol.md for what may be said here")
+        }
+        TransportError::UnknownType { .. }
+        | TransportError::LineTooLong { .. }
+        | TransportError::PayloadTooLong { .. } => {
+            format!("{error}: see docs/protocol.md for what may be said here")
+        }
+        TransportError::TimedOut(_) => format!("{error}: the peer is taken for gone"),
+        TransportError::Dial { .. }
+        | TransportError::Bind { .. }
+        | TransportError::Closed(_)
+        | TransportError::EndOfStream
+        | TransportError::ShortPayload { .. }
+        | TransportError::Stalled(_)
+        | TransportError::Io { .. } => return SessionError::Transport(error),
+    };
+    SessionError::Refused(Refusal { code: ErrorCode::Malformed, text })
+}
+
+fn refuse(stream: &Stream, refusal: &Refusal) {
+    // Whether it is read is the peer's business.
+    if write_frame(stream, &Frame::new(&Greeting::Error(refusal.clone()))).is_ok() {
+        stream.hang_up(REFUSAL_WAIT);
+    }
+    stream.close();
+}
+
+fn is_fine_name(name: &str) -> bool {
+    (1..=100).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+/// Starts a session's writer.
+fn start_writer(id: SessionId, stream: &Stream, outgoing: Outgoing) -> Result<threads::Thread<()>, Refusal> {
+    let stream = stream.clone();
+    threads::spawn(&format!("s{}-write", id.0 % 1_000_000), move || {
+        if let Err(error) = write_frames_and_bulk(&stream, &outgoing.frames, &outgoing.bulk) {
+            log::debug!("session {id}: {error}");
+        }
+        // Nothing more can be said: what reads from this peer may end as well.
+        stream.close();
+    })
+    .map_err(|error| {
+        log::warn!("session {id} refused: no thread for it: {error}");
+        let text = "the dispatcher has no thread left for this connection: try again later".into();
+        Refusal { code: ErrorCode::Busy, text }
+    })
+}

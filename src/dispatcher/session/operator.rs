@@ -1,0 +1,239 @@
+//! An operator's session: questions answered from the store and the scheduler, wishes passed to the core.
+
+use crossbeam_channel::{Receiver, bounded};
+
+use super::worker::{self, Kind, Request};
+use super::{Hub, Outbox, Session, SessionError, logs};
+use crate::dispatcher::core::{Question, ToCore, Watcher};
+use crate::dispatcher::report::{self, Reports};
+use crate::model::{Build, BuildId, Job, Moment};
+use crate::protocol::hello::{ErrorCode, Refusal};
+use crate::protocol::operator::{FromOperator, RunnersReport, StatusReport, ToOperator, WhyLine, WhyReport};
+use crate::scheduler::{Reply, Scheduler};
+use crate::store::{BuildName, Reader, StoreError};
+use crate::transport::Frame;
+
+/// Finished builds in one status at most: more make no sense on a screen and cost a line each.
+const MAX_STATUS_BUILDS: u32 = 1000;
+
+/// Serves an operator until it leaves.
+pub(super) fn serve(session: Session) -> Result<(), SessionError> {
+    let kind = |message: &FromOperator| match message {
+        FromOperator::Ping => Kind::Ping,
+        FromOperator::Status { .. }
+        | FromOperator::Show { .. }
+        | FromOperator::Why { .. }
+        | FromOperator::Runners
+        | FromOperator::Logs { .. }
+        | FromOperator::Cancel { .. }
+        | FromOperator::Rerun { .. }
+        | FromOperator::Drain { .. }
+        | FromOperator::Watch => Kind::Plain,
+    };
+    worker::serve(
+        session,
+        kind,
+        || Frame::new(&ToOperator::Ack),
+        |hub, _, outbox, inbox| {
+            let reader = Reader::open(&hub.data.store()).map_err(|error| broken(&error))?;
+            Worker { hub, outbox, reader }.run(inbox)
+        },
+    )
+}
+
+/// One operator's worker.
+pub(super) struct Worker<'a> {
+    pub(super) hub: &'a Hub,
+    pub(super) outbox: &'a Outbox,
+    pub(super) reader: Reader,
+}
+
+impl Worker<'_> {
+    fn run(self, inbox: &Receiver<Request<FromOperator>>) -> Result<(), Refusal> {
+        while let Ok(Request { message, .. }) = inbox.recv() {
+            let answer = match message {
+                FromOperator::Watch => return self.watch(inbox),
+                FromOperator::Logs { build, task, number, offset, follow } => {
+                    let wanted = logs::Wanted { build, task, number, offset, follow };
+                    match self.logs(wanted, inbox) {
+                        Ok(()) => continue,
+                        Err(refusal) => Err(refusal),
+                    }
+                }
+                other => self.answer(other),
+            };
+            let answer = answer.unwrap_or_else(ToOperator::Error);
+            self.outbox.send(Frame::new(&answer));
+        }
+        Ok(())
+    }
+
+    fn answer(&self, message: FromOperator) -> Result<ToOperator, Refusal> {
+        match message {
+            FromOperator::Status { repo, limit } => self.status(repo.as_deref(), limit.min(MAX_STATUS_BUILDS)),
+            FromOperator::Show { build } => {
+                let build = self.find(&build)?;
+                let report = self.reports()?.build(build).map_err(|error| broken(&error))?;
+                Ok(ToOperator::Build(report))
+            }
+            FromOperator::Why { build, task } => self.why(&build, task.as_deref()),
+            FromOperator::Runners => Ok(ToOperator::Runners(RunnersReport { runners: self.runners()? })),
+            FromOperator::Cancel { build, task } => {
+                let build = self.find(&build)?;
+                let job = task.map(|task| self.job_of(&build, &task)).transpose()?.map(|job| job.id);
+                self.ask(Question::Cancel { build: build.id, job })
+            }
+            FromOperator::Rerun { build, failed } => {
+                let build = self.find(&build)?;
+                self.ask(Question::Rerun { build: build.id, failed_only: failed })
+            }
+            FromOperator::Drain { runner } => self.ask(Question::Drain { runner }),
+            FromOperator::Watch | FromOperator::Logs { .. } | FromOperator::Ping => Ok(ToOperator::Ack),
+        }
+    }
+
+    fn reports(&self) -> Result<Reports<'_>, Refusal> {
+        Reports::new(&self.reader, &self.hub.data).map_err(|error| broken(&error))
+    }
+
+    fn status(&self, repo: Option<&str>, limit: u32) -> Result<ToOperator, Refusal> {
+        let reports = self.reports()?;
+        let list = || {
+            let mut builds = self.reader.unfinished_builds(repo)?;
+            builds.extend(self.reader.finished_builds(repo, limit)?);
+            builds.into_iter().map(|build| reports.build(build)).collect::<Result<Vec<_>, StoreError>>()
+        };
+        let builds = list().map_err(|error| broken(&error))?;
+        let (runners, (queued, running)) = self.look(|scheduler, now| (scheduler.runners(now), scheduler.counts()))?;
+        Ok(ToOperator::Status(StatusReport {
+            builds,
+            runners: runners.into_iter().map(report::runner).collect(),
+            queued_jobs: queued as u64,
+            running_jobs: running as u64,
+            warnings: Vec::new(),
+        }))
+    }
+
+    fn runners(&self) -> Result<Vec<crate::protocol::operator::RunnerReport>, Refusal> {
+        let views = self.look(Scheduler::runners)?;
+        Ok(views.into_iter().map(report::runner).collect())
+    }
+
+    fn why(&self, build: &str, task: Option<&str>) -> Result<ToOperator, Refusal> {
+        let build = self.find(build)?;
+        let only = task.map(|task| self.job_of(&build, task)).transpose()?;
+        let id = build.id;
+        let now = self.look(move |scheduler, now| scheduler.explain(now, id))?;
+        let now = now
+            .into_iter()
+            .filter(|(name, _)| only.as_ref().is_none_or(|job| job.task.name == *name))
+            .map(|(name, text)| WhyLine { at_ms: None, task: Some(name.to_string()), text })
+            .collect();
+        let history = self.reports()?.history(&build, only.map(|job| job.id)).map_err(|error| broken(&error))?;
+        Ok(ToOperator::Why(WhyReport { build: build.id.0, now, history }))
+    }
+
+    /// Tells of builds that change, until the operator leaves.
+    fn watch(self, inbox: &Receiver<Request<FromOperator>>) -> Result<(), Refusal> {
+        let (wake, woken) = bounded(1);
+        let watcher = Watcher::new(wake);
+        if self.hub.core.send(ToCore::Watch(watcher.clone())).is_err() {
+            return Ok(());
+        }
+        self.outbox.send(Frame::new(&ToOperator::Ok { text: "watching".into() }));
+        loop {
+            crossbeam_channel::select! {
+                recv(woken) -> _ => {}
+                recv(inbox) -> request => match request {
+                    Ok(_) => {
+                        let text = "a session that watches takes no other requests".to_owned();
+                        return Err(Refusal { code: ErrorCode::NotAllowed, text });
+                    }
+                    Err(_) => return Ok(()),
+                },
+            }
+            let reports = self.reports()?;
+            for id in watcher.take() {
+                let build = self.reader.build(id).map_err(|error| broken(&error))?;
+                if let Some(build) = build {
+                    let report = reports.build(build).map_err(|error| broken(&error))?;
+                    self.outbox.send(Frame::new(&ToOperator::Build(report)));
+                }
+            }
+        }
+    }
+
+    /// The build that a person named.
+    pub(super) fn find(&self, name: &str) -> Result<Build, Refusal> {
+        let not_found = || Refusal {
+            code: ErrorCode::NotFound,
+            text: format!(
+                "no build `{}`: name one by number, by at least 4 digits of its commit, or `latest`",
+                name.escape_debug()
+            ),
+        };
+        let id = match build_name(name) {
+            Some(BuildName::Number(number)) => Some(BuildId(number)),
+            Some(other) => self.reader.find(&other).map_err(|error| broken(&error))?,
+            None => None,
+        };
+        let build = id.map(|id| self.reader.build(id)).transpose().map_err(|error| broken(&error))?;
+        // A commit of digits alone may look like a number.
+        let build = match build.flatten() {
+            None if name.len() >= 4 && name.bytes().all(|b| b.is_ascii_digit()) => {
+                let id = self.reader.find(&BuildName::Commit(name.to_owned())).map_err(|error| broken(&error))?;
+                id.map(|id| self.reader.build(id)).transpose().map_err(|error| broken(&error))?.flatten()
+            }
+            found => found,
+        };
+        build.ok_or_else(not_found)
+    }
+
+    pub(super) fn job_of(&self, build: &Build, task: &str) -> Result<Job, Refusal> {
+        let jobs = self.reader.jobs(build.id).map_err(|error| broken(&error))?;
+        let names: Vec<String> = jobs.iter().map(|job| job.task.name.to_string()).collect();
+        jobs.into_iter().find(|job| &*job.task.name == task).ok_or_else(|| Refusal {
+            code: ErrorCode::NotFound,
+            text: format!("build {} has no task `{}`; it has {}", build.id, task.escape_debug(), names.join(", ")),
+        })
+    }
+
+    fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Scheduler, Moment) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let (sender, receiver) = bounded(1);
+        let ending = |_| Refusal { code: ErrorCode::ShuttingDown, text: "the dispatcher is shutting down".into() };
+        let look = ToCore::Look(Box::new(move |scheduler, now| drop(sender.send(look(scheduler, now)))));
+        self.hub.core.send(look).map_err(|_| ending(()))?;
+        receiver.recv().map_err(|_| ending(()))
+    }
+
+    fn ask(&self, question: Question) -> Result<ToOperator, Refusal> {
+        let (answer, reply) = bounded(1);
+        let ending = |()| Refusal { code: ErrorCode::ShuttingDown, text: "the dispatcher is shutting down".into() };
+        self.hub.core.send(ToCore::Ask { question, answer }).map_err(|_| ending(()))?;
+        match reply.recv().map_err(|_| ending(()))? {
+            Reply::Done(text) => Ok(ToOperator::Ok { text }),
+            Reply::Refused(text) => Err(Refusal { code: ErrorCode::Refused, text }),
+            Reply::Accepted { .. } | Reply::Stale { .. } => Ok(ToOperator::Ok { text: "done".into() }),
+        }
+    }
+}
+
+pub(super) fn broken(error: &StoreError) -> Refusal {
+    log::error!("the store could not be read: {error}");
+    Refusal { code: ErrorCode::Internal, text: format!("the dispatcher's store could not be read: {error}") }
+}
+
+fn build_name(text: &str) -> Option<BuildName> {
+    let number = text.strip_prefix(['b', '#']).unwrap_or(text);
+    if text == "latest" {
+        return Some(BuildName::Latest);
+    }
+    if let Ok(number) = number.parse() {
+        return Some(BuildName::Number(number));
+    }
+    let is_hex = text.len() >= 4 && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    is_hex.then(|| BuildName::Commit(text.to_ascii_lowercase()))
+}

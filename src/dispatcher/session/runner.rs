@@ -1,0 +1,186 @@
+//! A runner's session: its messages become events; sources are built beside, so that a large one delays no heartbeat.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::{Outbox, Session, SessionError, explain, start_writer};
+use crate::dispatcher::core::{Grant, Grants, Peer, ToCore};
+use crate::dispatcher::logs::{Seal, ToLogs};
+use crate::dispatcher::{limits, translate};
+use crate::git::GitError;
+use crate::model::{AttemptId, CommitId};
+use crate::protocol::hello::{ErrorCode, Refusal};
+use crate::protocol::limits::MAX_LINE_BYTES;
+use crate::protocol::runner::{FromRunner, ToRunner};
+use crate::scheduler::Event;
+use crate::threads;
+use crate::transport::Frame;
+
+/// Serves a runner until it leaves.
+pub(super) fn serve(mut session: Session) -> Result<(), SessionError> {
+    let Some(first) = session.reader.read(MAX_LINE_BYTES).map_err(explain)? else { return Ok(()) };
+    let joined = translate::joined(session.id, &session.hello, first)?;
+    let (outbox, outgoing) = Outbox::new(session.id, session.stream.clone());
+    let writer = start_writer(session.id, &session.stream, outgoing)?;
+    let grants = Arc::new(Grants::default());
+    let peer = Peer { outbox: outbox.clone(), grants: grants.clone() };
+    let id = session.id;
+    let core = session.hub.core.clone();
+    if core.send(ToCore::Join { peer, joined }).is_err() {
+        return Ok(());
+    }
+    let mut runner = RunnerSession { session, outbox, grants, sources: Arc::default() };
+    let end = runner.read_all();
+    drop(runner);
+    // The core lets go of its outbox with this, which ends the writer.
+    drop(core.send(ToCore::Event(Event::SessionClosed { session: id })));
+    drop(writer);
+    end
+}
+
+struct RunnerSession {
+    session: Session,
+    outbox: Outbox,
+    grants: Arc<Grants>,
+    /// Sources that are being built.
+    sources: Arc<AtomicUsize>,
+}
+
+impl RunnerSession {
+    fn read_all(&mut self) -> Result<(), SessionError> {
+        while let Some(message) = self.session.reader.read(MAX_LINE_BYTES).map_err(explain)? {
+            if !self.take(message)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Handles one message; false when the dispatcher is ending.
+    fn take(&mut self, message: FromRunner) -> Result<bool, SessionError> {
+        let session = self.session.id;
+        let event = match message {
+            FromRunner::Ping { holding } => Event::RunnerPinged { session, holding: translate::attempts(&holding) },
+            FromRunner::Started { attempt } => Event::AttemptStarted { session, attempt: AttemptId(attempt) },
+            FromRunner::Draining => Event::RunnerDraining { session },
+            FromRunner::Source { attempt, haves } => {
+                self.source(AttemptId(attempt), &haves)?;
+                Event::RunnerHeard { session }
+            }
+            FromRunner::Log { attempt, offset, bytes } => return self.log(AttemptId(attempt), offset, bytes),
+            result @ FromRunner::Results { .. } => return self.results(result),
+            FromRunner::Register { .. } => {
+                let text = "`register` is said once in a session".to_owned();
+                return Err(Refusal { code: ErrorCode::NotAllowed, text }.into());
+            }
+        };
+        Ok(self.session.hub.core.send(ToCore::Event(event)).is_ok())
+    }
+
+    /// Passes output on, if it is for a lease that this runner holds.
+    fn log(&mut self, attempt: AttemptId, offset: u64, len: u64) -> Result<bool, SessionError> {
+        let mut bytes = Vec::new();
+        self.session.reader.read_payload(len, &mut bytes)?;
+        let Some(grant) = self.grants.of(attempt) else {
+            self.outbox.send(Frame::new(&ToRunner::Stale { attempt: attempt.0 }));
+            return Ok(true);
+        };
+        let chunk = ToLogs::Chunk { attempt, place: grant.log, offset, bytes, answer: self.outbox.clone() };
+        Ok(self.session.hub.logs.send(chunk).is_ok())
+    }
+
+    /// A result goes to the core at once if it has no log, else through the logs thread, which sees to it that the log
+    /// is whole.
+    fn results(&mut self, message: FromRunner) -> Result<bool, SessionError> {
+        let FromRunner::Results { attempt, outcome, code, reason, duration_ms, log_bytes, log_crc32, log_missing } =
+            message
+        else {
+            return Ok(true);
+        };
+        let attempt = AttemptId(attempt);
+        let outcome = translate::outcome(&outcome, code, reason)?;
+        let log = translate::log_summary(log_bytes, log_crc32, log_missing);
+        let session = self.session.id;
+        match self.grants.of(attempt) {
+            Some(grant) if log_bytes > 0 => {
+                let answer = self.outbox.clone();
+                let seal = Seal { session, attempt, place: grant.log, outcome, log, duration_ms, answer };
+                Ok(self.session.hub.logs.send(ToLogs::Seal(seal)).is_ok())
+            }
+            _ => {
+                let event = Event::AttemptFinished { session, attempt, outcome, log, duration_ms };
+                Ok(self.session.hub.core.send(ToCore::Event(event)).is_ok())
+            }
+        }
+    }
+
+    /// Starts to send the source of a lease that this runner holds.
+    fn source(&mut self, attempt: AttemptId, haves: &[String]) -> Result<(), SessionError> {
+        let missing =
+            |reason: &str| Frame::new(&ToRunner::SourceMissing { attempt: attempt.0, reason: reason.to_owned() });
+        let Some(grant) = self.grants.of(attempt) else {
+            self.outbox.send(missing("the lease is not held any more"));
+            return Ok(());
+        };
+        if self.sources.load(Ordering::Relaxed) >= limits::SOURCES_AT_ONCE {
+            self.outbox.send(missing("too many sources were asked for at once"));
+            return Ok(());
+        }
+        let haves = haves.iter().map(|id| translate::commit(id)).collect::<Result<Vec<_>, _>>()?;
+        let (mirrors, outbox) = (self.session.hub.mirrors.clone(), self.outbox.clone());
+        let sources = self.sources.clone();
+        sources.fetch_add(1, Ordering::Relaxed);
+        let id = self.session.id;
+        let started = threads::spawn_large(&format!("s{}-source", id.0 % 100_000), move || {
+            let sent = mirrors
+                .open(&grant.repo, grant.commit)
+                .and_then(|store| send_pack(&store, &grant, attempt, &haves, &outbox));
+            if let Err(error) = sent {
+                log::error!("session {id}: no source of {} for attempt {attempt}: {error}", grant.commit.short());
+                let reason = error.to_string();
+                outbox.send(Frame::new(&ToRunner::SourceMissing { attempt: attempt.0, reason }));
+            }
+            sources.fetch_sub(1, Ordering::Relaxed);
+        });
+        match started {
+            // It ends with the session at the latest, whose outbox it feeds.
+            Ok(thread) => thread.detach(),
+            Err(error) => {
+                log::warn!("session {id}: no thread for a source: {error}");
+                self.sources.fetch_sub(1, Ordering::Relaxed);
+                self.outbox.send(missing("the dispatcher has no thread left for it"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Sends the pack in pieces as it is built; the last one says so.
+fn send_pack(
+    store: &crate::git::Store,
+    grant: &Grant,
+    attempt: AttemptId,
+    haves: &[CommitId],
+    outbox: &Outbox,
+) -> Result<(), GitError> {
+    let mut piece: Vec<u8> = Vec::new();
+    let send = |piece: Vec<u8>, last: bool| {
+        let message = ToRunner::Pack { attempt: attempt.0, last, bytes: piece.len() as u64 };
+        outbox.send_bulk(Frame::with_payload(&message, piece))
+    };
+    store.pack(grant.commit, haves, &mut |bytes| {
+        for part in bytes.chunks(limits::PACK_PIECE_BYTES) {
+            // One piece is always held back, because only the end tells which is the last.
+            if !piece.is_empty()
+                && piece.len() + part.len() > limits::PACK_PIECE_BYTES
+                && !send(std::mem::take(&mut piece), false)
+            {
+                return false;
+            }
+            piece.extend_from_slice(part);
+        }
+        true
+    })?;
+    send(piece, true);
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! What observer and operator sessions share: one thread reads and answers pings, another does the work, so that work
+//! that takes long looks alive.
+
+use crossbeam_channel::{Receiver, bounded};
+
+use super::{Outbox, Session, SessionError, explain, start_writer};
+use crate::dispatcher::limits;
+use crate::protocol::hello::{ErrorCode, Refusal};
+use crate::protocol::limits::MAX_LINE_BYTES;
+use crate::threads;
+use crate::transport::Frame;
+
+/// A message with the payload that followed it.
+pub(super) struct Request<M> {
+    pub(super) message: M,
+    pub(super) payload: Vec<u8>,
+}
+
+/// What tells a reader about a message before it is passed on.
+pub(super) enum Kind {
+    Ping,
+    Plain,
+    /// Followed by that many raw bytes.
+    Payload(u64),
+}
+
+/// Reads messages and hands them to `work` on another thread, until the peer leaves or `work` ends.
+pub(super) fn serve<M>(
+    mut session: Session,
+    kind: fn(&M) -> Kind,
+    ack: impl Fn() -> Frame,
+    work: impl FnOnce(&super::Hub, crate::model::SessionId, &Outbox, &Receiver<Request<M>>) -> Result<(), Refusal>
+    + Send
+    + 'static,
+) -> Result<(), SessionError>
+where
+    M: serde::de::DeserializeOwned + Send + 'static,
+{
+    let id = session.id;
+    let (outbox, outgoing) = Outbox::new(id, session.stream.clone());
+    let writer = start_writer(id, &session.stream, outgoing)?;
+    let (requests, inbox) = bounded(limits::WORK_CAPACITY);
+    let (hub, to_worker, stream) = (session.hub.clone(), outbox.clone(), session.stream.clone());
+    let worker = threads::spawn_large(&format!("s{}-work", id.0 % 1_000_000), move || {
+        let end = work(&hub, id, &to_worker, &inbox);
+        if let Err(refusal) = &end {
+            log::warn!("session {id} ended: {}", refusal.text);
+            to_worker.send(Frame::new(&crate::protocol::hello::Greeting::Error(refusal.clone())));
+        }
+        drop(to_worker);
+        if end.is_err() {
+            // Lets the refusal be read; the reader notices the end.
+            stream.finish();
+        }
+    })
+    .map_err(|error| {
+        log::warn!("session {id} refused: no thread for it: {error}");
+        let text = "the dispatcher has no thread left for this connection: try again later".into();
+        Refusal { code: ErrorCode::Busy, text }
+    })?;
+    let end = loop {
+        let message: M = match session.reader.read(MAX_LINE_BYTES) {
+            Ok(Some(message)) => message,
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(explain(error)),
+        };
+        let mut payload = Vec::new();
+        match kind(&message) {
+            Kind::Ping => {
+                outbox.send(ack());
+                continue;
+            }
+            Kind::Plain => {}
+            Kind::Payload(len) => {
+                if let Err(error) = session.reader.read_payload(len, &mut payload) {
+                    break Err(explain(error));
+                }
+            }
+        }
+        if requests.send(Request { message, payload }).is_err() {
+            break Ok(());
+        }
+    };
+    drop(requests);
+    drop(worker);
+    drop(outbox);
+    drop(writer);
+    end
+}

@@ -1,0 +1,115 @@
+//! The `spawner` thread: starts runners on the dispatcher's own machine when the core asks for one, and ends them with
+//! the dispatcher.
+
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::data::DataDir;
+use super::{DispatcherError, limits};
+use crate::protocol::hello::Role;
+use crate::threads::{self, Thread};
+
+/// How often ended runners are looked for.
+const REAP_EVERY: Duration = Duration::from_secs(1);
+/// How long a runner may take to end after each signal.
+const END_WAIT: Duration = Duration::from_secs(3);
+
+/// The thread that starts runners. Dropping it ends them.
+pub(crate) struct Spawner {
+    stop: Option<Sender<()>>,
+    thread: Option<Thread<()>>,
+}
+
+impl Spawner {
+    pub(crate) fn start(address: SocketAddr, data: &DataDir, asked: Receiver<()>) -> Result<Self, DispatcherError> {
+        let (stop, stopped) = bounded(0);
+        let data = data.clone();
+        let thread = threads::spawn("spawner", move || run(address, &data, &asked, &stopped))
+            .map_err(|source| DispatcherError::Thread { name: "spawner", source })?;
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for Spawner {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        drop(self.thread.take());
+    }
+}
+
+fn run(address: SocketAddr, data: &DataDir, asked: &Receiver<()>, stopped: &Receiver<()>) {
+    let mut runners: Vec<Child> = Vec::new();
+    let mut count = 0u32;
+    loop {
+        crossbeam_channel::select! {
+            recv(asked) -> ask => {
+                if ask.is_err() {
+                    break;
+                }
+                count += 1;
+                match spawn(address, data, count) {
+                    Ok(child) => {
+                        log::info!("runner started on this machine, process {}", child.id());
+                        runners.push(child);
+                    }
+                    Err(error) => log::error!("could not start a runner on this machine: {error}"),
+                }
+            }
+            recv(stopped) -> _ => break,
+            default(REAP_EVERY) => {}
+        }
+        runners.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+    }
+    end_all(runners);
+}
+
+fn spawn(address: SocketAddr, data: &DataDir, count: u32) -> std::io::Result<Child> {
+    // Bound to every address, it is reached over loopback.
+    let host = if address.ip().is_unspecified() { "127.0.0.1".to_owned() } else { address.ip().to_string() };
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    Command::new(std::env::current_exe()?)
+        .arg("runner")
+        .arg("--spawned")
+        .arg(format!("--dispatch={host}:{}", address.port()))
+        .arg(format!("--name={}-spawned-{count}", crate::config::default_runner_name()))
+        .arg(format!("--idle-exit={}s", limits::SPAWNED_IDLE_S))
+        .arg("--token-file")
+        .arg(data.token_file(Role::Runner))
+        .arg("--work")
+        .arg(data.root().join("spawned").join(count.to_string()))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        // A Ctrl-C at the dispatcher's terminal is the dispatcher's to pass on.
+        .process_group(0)
+        .spawn()
+}
+
+/// Asks all to end, twice (finish; then now), then makes them.
+fn end_all(mut runners: Vec<Child>) {
+    for signal in [Signal::TERM, Signal::TERM, Signal::KILL] {
+        for child in &runners {
+            if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+                // One that ended just now needs no signal.
+                kill_process(pid, signal).ok();
+            }
+        }
+        let tries = if signal == Signal::TERM { END_WAIT.as_millis() / 20 } else { 250 };
+        for _ in 0..tries {
+            runners.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+            if runners.is_empty() {
+                return;
+            }
+            pause(Duration::from_millis(20));
+        }
+    }
+}
+
+fn pause(length: Duration) {
+    // Nothing ever arrives: the timeout is the point.
+    drop(crossbeam_channel::never::<()>().recv_timeout(length));
+}

@@ -1,0 +1,174 @@
+//! Starting and ending a dispatcher: the data directory, the restored state, the threads, and their order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::core::{Core, ToCore};
+use super::data::DataDir;
+use super::logs::{Logs, ToLogs};
+use super::session::{Hub, Tokens};
+use super::spawner::Spawner;
+use super::{DispatcherError, fatal, heartbeat, limits};
+use crate::clock;
+use crate::config::DispatcherSettings;
+use crate::model::Moment;
+use crate::protocol::hello::Role;
+use crate::scheduler::{Event, Policy, Restored, RestoredBuild, Scheduler};
+use crate::shutdown::Stop;
+use crate::store::{Reader, Store, StoreError, Unfinished};
+use crate::threads::{self, Thread};
+use crate::transport::Listener;
+
+/// A dispatcher that runs in threads of this process. Dropping it stops it.
+pub struct Dispatcher {
+    hub: Arc<Hub>,
+    listener: Arc<Listener>,
+    core: Sender<ToCore>,
+    /// Gets the core's last word when it ends.
+    ended: Receiver<Result<(), StoreError>>,
+    /// Closing it ends the ticking threads.
+    ticking: Option<Sender<()>>,
+    spawner: Option<Spawner>,
+    threads: Vec<Thread<()>>,
+}
+
+impl Dispatcher {
+    /// Opens the data directory, restores what was unfinished, writes the tokens, and listens.
+    pub fn start(settings: DispatcherSettings) -> Result<Self, DispatcherError> {
+        let data = DataDir::open(&settings.data)?;
+        let store = Store::open(&data.store())?;
+        let reader = Reader::open(&data.store())?;
+        let listener = Arc::new(Listener::bind(&settings.listen).map_err(DispatcherError::Listen)?);
+        let address = listener.local_addr();
+        let tokens = Tokens {
+            observer: data.token(Role::Observer)?,
+            runner: data.token(Role::Runner)?,
+            operator: data.token(Role::Operator)?,
+        };
+        let scheduler = restore(&settings, &store)?;
+
+        let (core, core_inbox) = bounded(limits::CORE_CAPACITY);
+        let (logs, logs_inbox) = bounded(limits::LOGS_CAPACITY);
+        let (spawn, spawn_inbox) = bounded(1);
+        let spawner = Spawner::start(address, &data, spawn_inbox)?;
+        let (said, ended) = bounded(1);
+        let hub = Arc::new(Hub::new(&settings, data.clone(), tokens, core.clone(), logs.clone())?);
+        let (ticking, tick_stop) = bounded(0);
+
+        let the_core = Core::new(scheduler, store, reader, data.clone(), logs, spawn);
+        let mut threads = vec![
+            start_core(the_core, core_inbox, said)?,
+            start_logs(Logs::new(data, core.clone()), logs_inbox)?,
+            heartbeat::start(
+                "heartbeat",
+                settings.heartbeat_interval_ms,
+                Event::HeartbeatCheck,
+                core.clone(),
+                tick_stop.clone(),
+            )?,
+            heartbeat::start("redistribute", limits::LEASE_CHECK_MS, Event::LeaseCheck, core.clone(), tick_stop)?,
+        ];
+        threads.push(start_accept(hub.clone(), listener.clone())?);
+        Ok(Self { hub, listener, core, ended, ticking: Some(ticking), spawner: Some(spawner), threads })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.listener.local_addr()
+    }
+
+    /// Runs until a message on `stop`, then ends in order.
+    pub fn run(self, stop: &Receiver<Stop>) -> Result<(), DispatcherError> {
+        crossbeam_channel::select! {
+            // Whatever was said, or nobody is left to say it.
+            recv(stop) -> _ => Ok(()),
+            recv(self.ended) -> result => Ok(result.unwrap_or(Ok(()))?),
+        }
+    }
+
+    /// New connections first, so that nothing more is promised; runners of ours while they can still report; then the
+    /// core, which says goodbye; sessions and logs last.
+    fn end(&mut self) {
+        self.listener.close();
+        drop(self.spawner.take());
+        drop(self.ticking.take());
+        // A core that has ended already is not there to hear it.
+        drop(self.core.send(ToCore::Stop));
+        drop(self.ended.recv());
+        self.hub.close_all();
+        self.threads.clear();
+    }
+}
+
+impl Drop for Dispatcher {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn restore(settings: &DispatcherSettings, store: &Store) -> Result<Scheduler, DispatcherError> {
+    let policy = Policy {
+        heartbeat_interval_ms: settings.heartbeat_interval_ms,
+        heartbeat_timeout_ms: settings.heartbeat_timeout_ms,
+        reconnect_ms: settings.reconnect_ms,
+        max_losses: settings.max_losses,
+        queue_timeout_ms: settings.queue_timeout_ms,
+        spawn: settings.spawn,
+        spawn_labels: crate::config::own_facts(),
+    };
+    let Unfinished { builds, heads, runners, last_build, last_job, last_attempt, last_runner, .. } =
+        store.unfinished()?;
+    let builds: Vec<RestoredBuild> =
+        builds.into_iter().map(|(build, jobs, leases)| RestoredBuild { build, jobs, leases }).collect();
+    let leases: usize = builds.iter().map(|build| build.leases.len()).sum();
+    if !builds.is_empty() {
+        log::info!("going on with {} unfinished builds, {leases} attempts on runners", builds.len());
+    }
+    let recorded = store.recorded_lately()?;
+    let restored = Restored { builds, heads, runners, last_build, last_job, last_attempt, last_runner, recorded };
+    let now: Moment = clock::now();
+    Ok(Scheduler::restore(policy, now, restored))
+}
+
+fn start_core(
+    core: Core,
+    inbox: Receiver<ToCore>,
+    said: Sender<Result<(), StoreError>>,
+) -> Result<Thread<()>, DispatcherError> {
+    threads::spawn_large("core", move || {
+        fatal::guard("core", || {
+            let result = core.run(&inbox);
+            if let Err(error) = &result {
+                log::error!("the store can no longer be vouched for, the dispatcher ends: {error}");
+            }
+            // The channel has room for this one word.
+            drop(said.send(result));
+        });
+    })
+    .map_err(|source| DispatcherError::Thread { name: "core", source })
+}
+
+fn start_logs(logs: Logs, inbox: Receiver<ToLogs>) -> Result<Thread<()>, DispatcherError> {
+    threads::spawn("logs", move || fatal::guard("logs", || logs.run(&inbox)))
+        .map_err(|source| DispatcherError::Thread { name: "logs", source })
+}
+
+fn start_accept(hub: Arc<Hub>, listener: Arc<Listener>) -> Result<Thread<()>, DispatcherError> {
+    threads::spawn("accept", move || {
+        fatal::guard("accept", || {
+            loop {
+                match listener.accept() {
+                    Ok(Some(stream)) => hub.clone().take_in(stream),
+                    Ok(None) => return,
+                    Err(error) => {
+                        log::error!("could not accept connections any more: {error}");
+                        return;
+                    }
+                }
+            }
+        });
+    })
+    .map_err(|source| DispatcherError::Thread { name: "accept", source })
+}

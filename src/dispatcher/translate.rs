@@ -1,0 +1,202 @@
+//! Between the wire and the model: the only file of the dispatcher that sees both. A message is turned into words of the
+//! model once, with every field checked; what comes after may trust them.
+
+use std::sync::Arc;
+
+use super::core::Grant;
+use super::data::{DataDir, LogPlace};
+use crate::model::{
+    AttemptId, BranchName, BuildSource, CommitId, Incarnation, Isolation, LogSummary, Outcome, RepoName, Script,
+    SessionId, TaskSpec,
+};
+use crate::protocol::hello::{ErrorCode, Hello, Refusal};
+use crate::protocol::limits::{MAX_LABELS, MAX_RANGE_COMMITS, MAX_SLOTS};
+use crate::protocol::runner::{self as wire, FromRunner, LogOffset, Runtask, WireTask};
+use crate::scheduler::{Lease, RunnerJoined, ToRunner};
+
+/// Longer texts of people (subjects, authors, reasons) are cut here, in bytes.
+const MAX_TEXT_BYTES: usize = 1024;
+/// The longest branch name, as git hosts allow it.
+const MAX_BRANCH_BYTES: usize = 4096;
+
+/// A field that is not what it must be; ends the session.
+pub(crate) fn malformed(text: impl ToString) -> Refusal {
+    Refusal { code: ErrorCode::Malformed, text: text.to_string() }
+}
+
+pub(crate) fn repo(text: &str) -> Result<RepoName, Refusal> {
+    RepoName::new(text).map_err(malformed)
+}
+
+pub(crate) fn commit(text: &str) -> Result<CommitId, Refusal> {
+    text.parse().map_err(malformed)
+}
+
+pub(crate) fn branch(text: &str) -> Result<BranchName, Refusal> {
+    if text.is_empty() || text.len() > MAX_BRANCH_BYTES {
+        return Err(malformed(format!("a branch name has {} bytes: 1 to {MAX_BRANCH_BYTES} are allowed", text.len())));
+    }
+    Ok(BranchName::new(text))
+}
+
+/// What a `dispatch` announces, as its fields say it.
+pub(crate) struct Announcement {
+    pub(crate) repo: String,
+    pub(crate) branch: String,
+    pub(crate) before: Option<String>,
+    pub(crate) commit: String,
+    pub(crate) range: Vec<String>,
+    pub(crate) subject: String,
+    pub(crate) author: String,
+}
+
+pub(crate) fn build_source(said: Announcement) -> Result<BuildSource, Refusal> {
+    let Announcement { repo: name, branch: branch_name, before, commit: id, range, subject, author } = said;
+    if range.len() > MAX_RANGE_COMMITS {
+        return Err(malformed(format!(
+            "the range has {} commits: at most {MAX_RANGE_COMMITS} are allowed",
+            range.len()
+        )));
+    }
+    Ok(BuildSource {
+        repo: repo(&name)?,
+        branch: branch(&branch_name)?,
+        commit: commit(&id)?,
+        before: before.as_deref().map(commit).transpose()?,
+        range: range.iter().map(|id| commit(id)).collect::<Result<_, _>>()?,
+        subject: cut(subject),
+        author: cut(author),
+    })
+}
+
+fn cut(mut text: String) -> String {
+    if text.len() > MAX_TEXT_BYTES {
+        let end = (0..=MAX_TEXT_BYTES).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(end);
+    }
+    text
+}
+
+/// A `register`, with what `hello` said before.
+pub(crate) fn joined(session: SessionId, hello: &Hello, message: FromRunner) -> Result<RunnerJoined, Refusal> {
+    let FromRunner::Register { slots, labels, isolation, holding, warm, spawned } = message else {
+        let text = "the first message of a runner is `register`".to_owned();
+        return Err(Refusal { code: ErrorCode::NotAllowed, text });
+    };
+    if slots == 0 || slots as usize > MAX_SLOTS {
+        return Err(malformed(format!("a runner has 1 to {MAX_SLOTS} slots, not {slots}")));
+    }
+    if labels.len() > MAX_LABELS {
+        return Err(malformed(format!("a runner has at most {MAX_LABELS} labels, not {}", labels.len())));
+    }
+    let mut labels: Vec<Arc<str>> = labels.into_iter().map(Arc::from).collect();
+    labels.sort_unstable();
+    labels.dedup();
+    let isolation = match isolation.as_str() {
+        "pid_namespace" => Isolation::PidNamespace,
+        _ => Isolation::Subreaper,
+    };
+    let warm = warm.into_iter().take(MAX_SLOTS).map(|tree| Ok((repo(&tree.repo)?, commit(&tree.commit)?)));
+    Ok(RunnerJoined {
+        session,
+        name: hello.name.as_str().into(),
+        incarnation: Incarnation(hello.incarnation),
+        slots,
+        labels,
+        isolation,
+        holding: attempts(&holding),
+        warm: warm.collect::<Result<_, Refusal>>()?,
+        spawned,
+    })
+}
+
+pub(crate) fn attempts(ids: &[u64]) -> Vec<AttemptId> {
+    ids.iter().copied().map(AttemptId).collect()
+}
+
+/// An outcome as `results` names it.
+pub(crate) fn outcome(word: &str, code: Option<i32>, reason: Option<String>) -> Result<Outcome, Refusal> {
+    let reason = || cut(reason.unwrap_or_else(|| "no reason was given".into()));
+    let code = || code.ok_or_else(|| malformed(format!("a result of `{word}` needs a `code`")));
+    Ok(match word {
+        "passed" => Outcome::Passed,
+        "failed" => Outcome::Failed(code()?),
+        "killed" => Outcome::Killed(code()?),
+        "timed_out" => Outcome::TimedOut,
+        "cancelled" => Outcome::Cancelled,
+        "could_not_start" => Outcome::CouldNotStart(reason()),
+        "lost" => Outcome::Lost(reason()),
+        other => return Err(malformed(format!("`{other}` is not an outcome"))),
+    })
+}
+
+pub(crate) fn log_summary(bytes: u64, crc32: u32, missing: Option<String>) -> LogSummary {
+    LogSummary { bytes, crc32, missing: missing.map(cut) }
+}
+
+/// What a lease entitles to.
+pub(crate) fn grant(lease: &Lease) -> Grant {
+    Grant { repo: lease.source.repo.clone(), commit: lease.source.commit, log: log_place(lease) }
+}
+
+fn log_place(lease: &Lease) -> LogPlace {
+    LogPlace {
+        repo: lease.source.repo.clone(),
+        build: lease.build,
+        task: lease.task.name.clone(),
+        number: lease.number,
+    }
+}
+
+/// What the scheduler says to a runner, as it goes over the wire.
+pub(crate) fn to_runner(message: ToRunner, data: &DataDir) -> wire::ToRunner {
+    match message {
+        ToRunner::Registered { held, gone } => wire::ToRunner::Registered {
+            gone: gone.into_iter().map(|attempt| attempt.0).collect(),
+            logs: held
+                .iter()
+                .map(|lease| LogOffset {
+                    attempt: lease.attempt.0,
+                    // A log that is not there has not begun.
+                    offset: std::fs::metadata(data.log(&log_place(lease))).map_or(0, |meta| meta.len()),
+                })
+                .collect(),
+        },
+        ToRunner::NameTaken(text) => wire::ToRunner::Error(Refusal { code: ErrorCode::NameTaken, text }),
+        ToRunner::Lease(lease) => wire::ToRunner::Runtask(Box::new(runtask(&lease))),
+        ToRunner::Cancel { attempt } => wire::ToRunner::Cancel { attempt: attempt.0 },
+        ToRunner::Recorded { attempt } => wire::ToRunner::Ok { attempt: attempt.0 },
+        ToRunner::Stale { attempt } => wire::ToRunner::Stale { attempt: attempt.0 },
+        ToRunner::Ack { gone } => wire::ToRunner::Ack { gone: gone.into_iter().map(|attempt| attempt.0).collect() },
+        ToRunner::Drain => wire::ToRunner::Drain,
+    }
+}
+
+fn runtask(lease: &Lease) -> Runtask {
+    Runtask {
+        attempt: lease.attempt.0,
+        lease_ms: lease.lease_ms,
+        build: lease.build.0,
+        number: lease.number,
+        repo: lease.source.repo.to_string(),
+        branch: lease.source.branch.to_string(),
+        commit: lease.source.commit.to_string(),
+        task: wire_task(&lease.task),
+    }
+}
+
+fn wire_task(task: &TaskSpec) -> WireTask {
+    let (shell, program) = match &task.script {
+        Script::Shell(text) => (Some(text.clone()), None),
+        Script::Program(words) => (None, Some(words.clone())),
+    };
+    WireTask {
+        name: task.name.to_string(),
+        shell,
+        program,
+        env: task.env.clone(),
+        timeout_ms: task.timeout_ms,
+        keep: task.keep.clone(),
+        exclusive: task.exclusive,
+    }
+}

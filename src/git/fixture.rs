@@ -1,0 +1,141 @@
+//! Real repositories for tests, made by the `git` program in a sealed environment.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use super::{Store, Watched};
+use crate::model::CommitId;
+
+/// A repository in a temporary directory of its own, with a work tree.
+pub(super) struct Repo {
+    root: TempDir,
+    path: PathBuf,
+}
+
+impl Repo {
+    pub(super) fn new() -> Self {
+        Self::with(&[])
+    }
+
+    /// Made by `git init` with these arguments.
+    pub(super) fn with(arguments: &[&str]) -> Self {
+        let root = TempDir::new().unwrap();
+        let path = root.path().join("repo");
+        fs::create_dir(&path).unwrap();
+        let repo = Self { root, path };
+        let mut words = vec!["init", "--quiet", "--initial-branch=main"];
+        words.extend(arguments);
+        repo.git(&words);
+        repo
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A path beside the repository, removed with it.
+    pub(super) fn beside(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    pub(super) fn git(&self, arguments: &[&str]) -> String {
+        git_in(&self.path, arguments)
+    }
+
+    pub(super) fn write(&self, file: &str, content: impl AsRef<[u8]>) -> &Self {
+        let path = self.path.join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+        self
+    }
+
+    /// Commits all that is in the work tree.
+    pub(super) fn commit(&self, subject: &str) -> CommitId {
+        self.git(&["add", "--all"]);
+        self.git(&["commit", "--quiet", "--allow-empty", "--message", subject]);
+        self.head()
+    }
+
+    pub(super) fn head(&self) -> CommitId {
+        self.git(&["rev-parse", "HEAD"]).parse().unwrap()
+    }
+
+    pub(super) fn watched(&self) -> Watched {
+        Watched::open(&self.path).unwrap()
+    }
+
+    /// An empty store for commits of this repository.
+    pub(super) fn store(&self, like: CommitId) -> Store {
+        Store::open(&self.beside("store"), like).unwrap()
+    }
+
+    /// Stores an object as it is, however wrong, and returns its id.
+    pub(super) fn raw_object(&self, kind: &str, content: &[u8]) -> String {
+        let file = self.beside("raw-object");
+        fs::write(&file, content).unwrap();
+        self.git(&["hash-object", "--literally", "-w", "-t", kind, file.to_str().unwrap()])
+    }
+
+    /// A commit of a tree that is made of these entries as they are: mode, name, id.
+    pub(super) fn raw_commit(&self, entries: &[(&str, &[u8], &str)]) -> CommitId {
+        let tree = self.raw_tree(entries);
+        self.git(&["commit-tree", "-m", "made by hand", &tree]).parse().unwrap()
+    }
+
+    pub(super) fn raw_tree(&self, entries: &[(&str, &[u8], &str)]) -> String {
+        let mut content = Vec::new();
+        for (mode, name, id) in entries {
+            content.extend_from_slice(mode.as_bytes());
+            content.push(b' ');
+            content.extend_from_slice(name);
+            content.push(0);
+            content.extend_from_slice(id.parse::<CommitId>().unwrap().as_bytes());
+        }
+        self.raw_object("tree", &content)
+    }
+}
+
+/// Runs git with nothing of the machine's or the user's configuration, and a fixed identity.
+pub(super) fn git_in(directory: &Path, arguments: &[&str]) -> String {
+    let output = sealed(Command::new("git").current_dir(directory)).args(arguments).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "git {arguments:?}: {errors}");
+    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+}
+
+fn sealed(command: &mut Command) -> &mut Command {
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", "/nonexistent");
+    command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
+    for (role, date) in [("AUTHOR", "2026-01-02T03:04:05Z"), ("COMMITTER", "2026-01-02T03:04:05Z")] {
+        command.env(format!("GIT_{role}_NAME"), "A U Thor").env(format!("GIT_{role}_EMAIL"), "author@example.com");
+        command.env(format!("GIT_{role}_DATE"), date);
+    }
+    command
+}
+
+/// The whole pack as one piece of bytes.
+pub(super) fn pack_of(watched: &Watched, commits: &[CommitId], haves: &[CommitId]) -> Vec<u8> {
+    let mut pack = Vec::new();
+    watched
+        .pack(commits, haves, &mut |piece| {
+            pack.extend_from_slice(piece);
+            true
+        })
+        .unwrap();
+    pack
+}
+
+/// Number of objects that a pack says it holds.
+pub(super) fn objects_in(pack: &[u8]) -> u32 {
+    u32::from_be_bytes(pack[8..12].try_into().unwrap())
+}
+
+/// Takes a commit over into a store.
+pub(super) fn deliver(watched: &Watched, store: &Store, commit: CommitId, haves: &[CommitId]) {
+    let mut receiver = store.receive().unwrap();
+    receiver.write(&pack_of(watched, &[commit], haves)).unwrap();
+    receiver.finish(commit, false).unwrap();
+}

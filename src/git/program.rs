@@ -1,0 +1,220 @@
+//! The `git` program, where present: fetches from remote URLs and lists refs that libgit2 cannot read. Started so that
+//! nothing a watched repository configures is executed: no hooks, no file-system monitor, no programs as transports. Never
+//! asks anyone anything, and never runs without a limit.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+
+use super::GitError;
+use crate::clock;
+
+/// A first mirror of a large repository over a slow line takes minutes; what takes longer than this hangs.
+const FETCH_LIMIT: Duration = Duration::from_secs(10 * 60);
+
+/// Reading refs is local.
+const READ_LIMIT: Duration = Duration::from_secs(30);
+
+/// Refs of a repository with a million of them fit; a program that prints more than this has gone wrong.
+const OUTPUT_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Makes or updates a local bare mirror of a remote URL with the `git` program, hardened. Returns nothing; open the
+/// mirror with [`Watched::open`](super::Watched::open).
+pub fn fetch_mirror(url: &str, mirror: &Path) -> Result<(), GitError> {
+    if mirror.join("HEAD").exists() {
+        return fetch(mirror, &format!("fetch {url} into {}", mirror.display()));
+    }
+    let action = format!("clone {url} into {}", mirror.display());
+    if let Some(parent) = mirror.parent() {
+        std::fs::create_dir_all(parent).map_err(GitError::io("make directory", parent))?;
+    }
+    // Cloned beside its place, so that a mirror that is there is whole.
+    let mut partial = OsString::from(mirror);
+    partial.push(".partial");
+    let partial = PathBuf::from(partial);
+    if partial.exists() {
+        std::fs::remove_dir_all(&partial).map_err(GitError::io("remove", &partial))?;
+    }
+    let words = [OsStr::new("clone"), OsStr::new("--quiet"), OsStr::new("--mirror"), OsStr::new("--end-of-options")];
+    let mut command = git();
+    command.args(words).arg(url).arg(&partial);
+    run(command, &action, FETCH_LIMIT)?;
+    std::fs::rename(&partial, mirror).map_err(GitError::io("move into place", mirror))
+}
+
+/// Updates a repository from the remote it names itself, with none of the programs that it names.
+pub(super) fn fetch(git_dir: &Path, action: &str) -> Result<(), GitError> {
+    let mut command = git();
+    for setting in users_own_settings() {
+        command.arg("-c").arg(setting);
+    }
+    command.arg("--git-dir").arg(git_dir);
+    command.args(["fetch", "--quiet", "--prune", "--no-auto-maintenance", "--no-recurse-submodules"]);
+    command.args(["--no-write-fetch-head", "--upload-pack=git-upload-pack"]);
+    run(command, action, FETCH_LIMIT).map(drop)
+}
+
+/// Settings that name programs, as the user has them, to take precedence over what a repository's own configuration
+/// says. An empty helper clears those named before it.
+fn users_own_settings() -> Vec<String> {
+    let users = git2::Config::open_default().ok();
+    let own = |key: &str| users.as_ref().and_then(|config| config.get_string(key).ok());
+    let mut settings = vec![
+        format!("core.sshCommand={}", own("core.sshcommand").unwrap_or_else(|| "ssh".to_owned())),
+        format!("core.gitProxy={}", own("core.gitproxy").unwrap_or_default()),
+        "credential.helper=".to_owned(),
+    ];
+    if let Some(entries) = users.as_ref().and_then(|config| config.entries(Some("^credential\\..*helper$")).ok()) {
+        // What cannot be read is left out: a fetch without it says what it lacks.
+        drop(entries.for_each(|entry| {
+            if let (Ok(name), Ok(value)) = (entry.name(), entry.value()) {
+                settings.push(format!("{name}={value}"));
+            }
+        }));
+    }
+    settings
+}
+
+/// The object format of the repository at `path`, as `sha1` or `sha256`. Found as a user's git would find it, and so
+/// refused if it belongs to someone who is not trusted.
+pub(super) fn object_format(path: &Path) -> Result<String, GitError> {
+    let mut command = git();
+    // Only the repository at this very path, not one further up.
+    if let Some(parent) = path.parent() {
+        command.env("GIT_CEILING_DIRECTORIES", parent);
+    }
+    command.arg("-C").arg(path).args(["rev-parse", "--show-object-format"]);
+    let output = run(command, &format!("open {} as a git repository", path.display()), READ_LIMIT)?;
+    Ok(String::from_utf8_lossy(&output).trim_end().to_owned())
+}
+
+/// What `git --git-dir=… <arguments>` prints. `None` where it ended with exit code 1, which the commands used here mean as
+/// "there is none".
+pub(super) fn read(git_dir: &Path, arguments: &[&str]) -> Result<Option<Vec<u8>>, GitError> {
+    let action = format!("read refs of {}", git_dir.display());
+    let mut command = git();
+    command.arg("--git-dir").arg(git_dir).args(arguments);
+    let (status, output, errors) = finish(command, &action, READ_LIMIT)?;
+    match status.code() {
+        Some(0) => Ok(Some(output)),
+        Some(1) if errors.is_empty() => Ok(None),
+        _ => Err(refused(action, status, &errors)),
+    }
+}
+
+/// The program with everything off that a repository could use to have something executed.
+fn git() -> Command {
+    let mut command = Command::new("git");
+    for setting in [
+        "core.hooksPath=/dev/null",
+        "core.fsmonitor=false",
+        "core.alternateRefsCommand=",
+        "protocol.ext.allow=never",
+        "maintenance.auto=false",
+        "gc.auto=0",
+    ] {
+        command.args(["-c", setting]);
+    }
+    for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR"] {
+        command.env_remove(variable);
+    }
+    command.env("GIT_TERMINAL_PROMPT", "0").env("GIT_OPTIONAL_LOCKS", "0").env("GIT_ASKPASS", "").env("LC_ALL", "C");
+    command.env("SSH_ASKPASS_REQUIRE", "never");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn run(command: Command, action: &str, limit: Duration) -> Result<Vec<u8>, GitError> {
+    let (status, output, errors) = finish(command, action, limit)?;
+    if status.success() { Ok(output) } else { Err(refused(action.to_owned(), status, &errors)) }
+}
+
+/// The error of a program that ended badly. What it said last is the reason; what came before is mostly context.
+fn refused(action: String, status: ExitStatus, errors: &[u8]) -> GitError {
+    let text = String::from_utf8_lossy(errors);
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let fatal = lines.clone().find(|line| line.starts_with("fatal: ") || line.starts_with("error: "));
+    let last = lines.next_back();
+    // Hints follow the message proper.
+    let detail = match (fatal, last) {
+        (Some(fatal), Some(last)) if fatal != last => format!("{fatal} ({last})"),
+        (_, Some(last)) => last.to_owned(),
+        (_, None) => format!("git ended with {status} and said nothing"),
+    };
+    GitError::Program { action, detail }
+}
+
+/// Runs the program to its end, or ends it at the limit with everything it started.
+fn finish(mut command: Command, action: &str, limit: Duration) -> Result<(ExitStatus, Vec<u8>, Vec<u8>), GitError> {
+    let failed = |source| GitError::NoProgram { action: action.to_owned(), source };
+    let deadline = clock::instant() + limit;
+    // A group of its own, so that its transports end with it.
+    let mut child = command.process_group(0).spawn().map_err(failed)?;
+    let mut streams = [Vec::new(), Vec::new()];
+    let finished = drain(&mut child, &mut streams, deadline);
+    if !matches!(finished, Ok(true)) {
+        // The group may be gone by now, which is as well.
+        let _gone = kill_process_group(Pid::from_child(&child), Signal::KILL);
+    }
+    let status = child.wait().map_err(failed)?;
+    if !finished.map_err(failed)? {
+        return Err(GitError::TooLong { action: action.to_owned(), seconds: limit.as_secs() });
+    }
+    let [output, errors] = streams;
+    Ok((status, output, errors))
+}
+
+/// Reads stdout and stderr to their ends and waits for the process; false once the deadline has passed.
+fn drain(child: &mut Child, streams: &mut [Vec<u8>; 2], deadline: Instant) -> io::Result<bool> {
+    let ended = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+    let mut stdout = child.stdout.take();
+    let mut stderr = child.stderr.take();
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let mut waits = Vec::with_capacity(2);
+        waits.extend(stdout.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
+        waits.extend(stderr.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
+        let is_draining = !waits.is_empty();
+        if !is_draining {
+            waits.push(PollFd::from_borrowed_fd(ended.as_fd(), PollFlags::IN));
+        }
+        let Some(left) = deadline.checked_duration_since(clock::instant()) else { return Ok(false) };
+        let left = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
+        match poll(&mut waits, Some(&left)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => continue,
+            Ok(_) if !is_draining => return Ok(true),
+            Ok(_) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let mut ready = waits.iter().map(|wait| !wait.revents().is_empty());
+        let of_stdout = stdout.is_some() && ready.next() == Some(true);
+        let of_stderr = stderr.is_some() && ready.next() == Some(true);
+        if of_stdout {
+            take_some(&mut stdout, &mut streams[0], &mut buffer)?;
+        }
+        if of_stderr {
+            take_some(&mut stderr, &mut streams[1], &mut buffer)?;
+        }
+    }
+}
+
+/// Reads what is there; at the end of the stream closes it.
+fn take_some(pipe: &mut Option<impl Read>, into: &mut Vec<u8>, buffer: &mut [u8]) -> io::Result<()> {
+    let Some(open) = pipe else { return Ok(()) };
+    let count = open.read(buffer)?;
+    if count == 0 {
+        *pipe = None;
+    }
+    if into.len() + count > OUTPUT_BYTES_MAX {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "git printed too much"));
+    }
+    into.extend_from_slice(&buffer[..count]);
+    Ok(())
+}

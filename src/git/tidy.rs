@@ -1,0 +1,103 @@
+//! Keeps the number of packs in a store small: every lookup asks each of them. Safe beside readers and receivers, and
+//! against being killed at any point: the new pack is part of the store before the first old one goes.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use git2::ObjectFormat;
+
+use super::objects::Objects;
+use super::receiver::{INCOMING_LOCK, INCOMING_PREFIX, Receiver};
+use super::{GitError, pack};
+
+/// Up to here lookups are quick enough; merging costs reading everything once.
+const PACKS_MAX: usize = 50;
+
+/// Replaced after packs were removed, so that those who have them open let go.
+pub(super) const TIDIED: &str = "tidied";
+
+/// Merges packs if there are too many, and removes what receivers left that were killed.
+pub(super) fn tidy(store: &Path, format: ObjectFormat) -> Result<(), GitError> {
+    let objects = store.join("objects");
+    remove_stale_incoming(&objects)?;
+    let old = packs_in(&objects.join("pack"))?;
+    if old.len() <= PACKS_MAX {
+        return Ok(());
+    }
+    // One at a time; whoever comes second finds little to do the next time.
+    let lock_path = store.join("tidy.lock");
+    let lock = File::create(&lock_path).map_err(GitError::io("make", &lock_path))?;
+    if lock.try_lock().is_err() {
+        return Ok(());
+    }
+    let merged = merge(store, &objects, &old, format)?;
+    for pack in old.iter().filter(|pack| **pack != merged) {
+        remove_pack(pack)?;
+    }
+    // Replaced rather than touched: a new inode is a sure sign.
+    let sign = store.join(TIDIED);
+    fs::remove_file(&sign).ok();
+    File::create(&sign).map_err(GitError::io("make", &sign)).map(drop)
+}
+
+/// The packs that are whole, by the path of their index without its ending.
+fn packs_in(directory: &Path) -> Result<Vec<PathBuf>, GitError> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).map_err(GitError::io("read", directory))? {
+        let path = entry.map_err(GitError::io("read", directory))?.path();
+        if path.extension().is_some_and(|ending| ending == "idx") && path.with_extension("pack").exists() {
+            found.push(path.with_extension(""));
+        }
+    }
+    Ok(found)
+}
+
+/// Writes all that these packs hold into one, and returns its path without ending.
+fn merge(store: &Path, objects: &Path, old: &[PathBuf], format: ObjectFormat) -> Result<PathBuf, GitError> {
+    let database = Objects::open(objects, format)?;
+    let mut selected = Vec::new();
+    let listed = database.odb()?.foreach(|id| {
+        selected.push((*id, None));
+        true
+    });
+    listed.map_err(|source| GitError::Build { path: store.to_owned(), source })?;
+    log::debug!("{} packs with {} objects of {} become one", old.len(), selected.len(), store.display());
+    let mut receiver = Receiver::new(store, format)?;
+    let mut failed = None;
+    let built = pack::stream(&database, selected, &mut |piece| {
+        failed = receiver.write(piece).err();
+        failed.is_none()
+    });
+    match failed {
+        Some(error) => return Err(error),
+        None => built?,
+    }
+    let name = receiver.publish_unchecked()?;
+    Ok(objects.join("pack").join(format!("pack-{name}")))
+}
+
+/// Removes the index first: what it does not name is no longer looked for, and a pack without index is no pack.
+fn remove_pack(pack: &Path) -> Result<(), GitError> {
+    for ending in ["idx", "pack"] {
+        let file = pack.with_extension(ending);
+        fs::remove_file(&file).map_err(GitError::io("remove", &file))?;
+    }
+    Ok(())
+}
+
+/// Removes what receivers left behind that were killed. Those that live hold a lock.
+fn remove_stale_incoming(objects: &Path) -> Result<(), GitError> {
+    for entry in fs::read_dir(objects).map_err(GitError::io("read", objects))? {
+        let entry = entry.map_err(GitError::io("read", objects))?;
+        if !entry.file_name().to_string_lossy().starts_with(INCOMING_PREFIX) {
+            continue;
+        }
+        // Without a lock file it is being made, or being removed.
+        let Ok(lock) = File::open(entry.path().join(INCOMING_LOCK)) else { continue };
+        if lock.try_lock().is_ok() {
+            let path = entry.path();
+            fs::remove_dir_all(&path).map_err(GitError::io("remove", &path))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,261 @@
+//! A repository that is watched. Only ever read: no ref, index, work tree or configuration of it is changed, and nothing
+//! that its configuration names is executed. Called by the observer.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use git2::{ErrorClass, ErrorCode, ObjectFormat, Repository};
+use wildmatch::WildMatch;
+
+use super::objects::{Database, commit_id};
+use super::refs::{self, HeadPointer, RefFiles, RefProgram, Refs};
+use super::{GitError, pack, program};
+use crate::model::{BranchName, CommitId};
+
+/// How far back a first-parent walk looks for the commit before. A head further on than this is built alone.
+const FIRST_PARENTS_MAX: usize = 20_000;
+
+/// Which branches to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BranchSelection {
+    /// The one that HEAD names.
+    Main,
+    /// Those whose names match one of these globs (`*` also matches `/`).
+    Matching(Vec<String>),
+}
+
+/// A branch and the commit it is at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    pub branch: BranchName,
+    pub commit: CommitId,
+}
+
+/// What people read of a commit.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CommitText {
+    pub subject: String,
+    pub author: String,
+}
+
+/// A repository that is watched. Never changed.
+pub struct Watched {
+    path: PathBuf,
+    /// Of this work tree: HEAD is in it.
+    git_dir: PathBuf,
+    /// Of all work trees of the repository: branches and objects are in it.
+    common_dir: PathBuf,
+    refs: Refs,
+    database: Database,
+}
+
+/// What opening found out.
+struct Place {
+    git_dir: PathBuf,
+    common_dir: PathBuf,
+    format: ObjectFormat,
+    refs: Refs,
+}
+
+impl Watched {
+    /// Opens a bare repository, a work tree or a linked worktree, of any object format and ref storage.
+    pub fn open(path: &Path) -> Result<Self, GitError> {
+        let Place { git_dir, common_dir, format, refs } = locate(path)?;
+        let objects = common_dir.join("objects");
+        let database = Database::open(&objects, format, objects.join("pack"))?;
+        Ok(Self { path: path.to_owned(), git_dir, common_dir, refs, database })
+    }
+
+    /// The selected branches. Empty for an unborn HEAD. An unreadable repository is an error, never an empty list.
+    pub fn heads(&self, selection: &BranchSelection) -> Result<Vec<Head>, GitError> {
+        match selection {
+            BranchSelection::Main => self.main_head(),
+            BranchSelection::Matching(globs) => self.matching_heads(globs),
+        }
+    }
+
+    /// First-parent commits after `before` up to and including `head`, oldest first, the newest `limit` of them; `head`
+    /// alone where `before` is absent, unknown here, or not a first-parent ancestor.
+    pub fn range(&self, before: Option<CommitId>, head: CommitId, limit: usize) -> Result<Vec<CommitId>, GitError> {
+        self.database.with(|objects| {
+            let mut commit = objects.commit(head)?;
+            let Some(before) = before.filter(|before| objects.has_commit(*before)) else { return Ok(vec![head]) };
+            let before = objects.id(before)?;
+            let mut newest_first = Vec::new();
+            for walked in 0..FIRST_PARENTS_MAX {
+                if commit.id() == before {
+                    newest_first.reverse();
+                    // Nothing new: the head itself is what was asked about.
+                    return Ok(if newest_first.is_empty() { vec![head] } else { newest_first });
+                }
+                if walked < limit.max(1) {
+                    newest_first.push(commit_id(commit.id()));
+                }
+                // A root, or where a shallow clone ends.
+                let Ok(parent) = commit.parent(0) else { break };
+                commit = parent;
+            }
+            Ok(vec![head])
+        })
+    }
+
+    /// Whether the repository has this commit.
+    pub fn has(&self, commit: CommitId) -> bool {
+        self.database.with(|objects| Ok(objects.has_commit(commit))).unwrap_or(false)
+    }
+
+    pub fn describe(&self, commit: CommitId) -> Result<CommitText, GitError> {
+        self.database.with(|objects| {
+            let commit = objects.commit(commit)?;
+            let subject = commit.summary_bytes().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+            let author = commit.author();
+            let name = String::from_utf8_lossy(author.name_bytes());
+            let author = format!("{name} <{}>", String::from_utf8_lossy(author.email_bytes()));
+            Ok(CommitText { subject: subject.unwrap_or_default(), author })
+        })
+    }
+
+    /// Builds a pack: the commit objects of `commits` and everything of their trees that is not in the trees of `haves`
+    /// (those of `haves` that this repository has). `sink` gets it in pieces and stops it by returning false.
+    pub fn pack(
+        &self,
+        commits: &[CommitId],
+        haves: &[CommitId],
+        sink: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Result<(), GitError> {
+        pack::build(&self.database, commits, haves, sink)
+    }
+
+    /// Directories in which a change of refs shows, for file-system notification.
+    pub fn notify_paths(&self) -> Vec<PathBuf> {
+        refs::notify_paths(&self.git_dir, &self.common_dir)
+    }
+
+    /// Updates from the repository's own remote, with the `git` program. Moves branches only in a mirror: in an ordinary
+    /// clone a fetch moves what it remembers of the remote, and the user's branches stay as they are.
+    pub fn fetch(&self) -> Result<(), GitError> {
+        program::fetch(&self.git_dir, &format!("update {} from its remote", self.path.display()))
+    }
+
+    /// The URL of the remote `origin`, if there is one, for [`fetch_mirror`](super::fetch_mirror).
+    pub fn remote_url(&self) -> Option<String> {
+        let config = git2::Config::open(&self.common_dir.join("config")).ok()?;
+        config.get_string("remote.origin.url").ok()
+    }
+
+    fn main_head(&self) -> Result<Vec<Head>, GitError> {
+        let name = match self.refs.head()? {
+            HeadPointer::Names(name) => name,
+            HeadPointer::Detached => return self.detached_head(),
+        };
+        let commit = self.refs.find(&name)?;
+        Ok(commit.map(|commit| head_of(&name, commit)).into_iter().collect())
+    }
+
+    /// With HEAD on a commit, the branch that everyone calls the main one will do, if there is one.
+    fn detached_head(&self) -> Result<Vec<Head>, GitError> {
+        for name in ["refs/heads/main", "refs/heads/master"] {
+            if let Some(commit) = self.refs.find(name)? {
+                return Ok(vec![head_of(name, commit)]);
+            }
+        }
+        let first = self.refs.branches()?.into_iter().next();
+        let suggestion = first.map_or("*".to_owned(), |(name, _)| short_name(&name).to_owned());
+        Err(GitError::Detached { path: self.path.clone(), suggestion: format!("--branch '{suggestion}'") })
+    }
+
+    fn matching_heads(&self, globs: &[String]) -> Result<Vec<Head>, GitError> {
+        let mut found = Vec::new();
+        // Plain names need no listing, which takes long where there are thousands of branches.
+        if globs.iter().all(|glob| is_plain(glob)) {
+            for name in globs {
+                let full = format!("refs/heads/{name}");
+                if let Some(commit) = self.refs.find(&full)? {
+                    found.push(head_of(&full, commit));
+                }
+            }
+            found.sort_by(|a, b| a.branch.cmp(&b.branch));
+            found.dedup();
+            return Ok(found);
+        }
+        let globs: Vec<_> = globs.iter().map(|glob| WildMatch::new(glob)).collect();
+        for (name, commit) in self.refs.branches()? {
+            if globs.iter().any(|glob| glob.matches(short_name(&name))) {
+                found.push(head_of(&name, commit));
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn head_of(name: &str, commit: CommitId) -> Head {
+    Head { branch: BranchName::new(short_name(name)), commit }
+}
+
+fn short_name(name: &str) -> &str {
+    name.strip_prefix("refs/heads/").unwrap_or(name)
+}
+
+/// Whether a glob can only match itself. What could not be a branch's name is left to the comparison.
+fn is_plain(glob: &str) -> bool {
+    !glob.is_empty()
+        && !glob.contains(['*', '?', '\0'])
+        && !glob.split('/').any(|part| part.is_empty() || part.starts_with('.'))
+}
+
+/// Finds the parts of the repository at `path`, by libgit2, which also judges whether its owner may be trusted.
+fn locate(path: &Path) -> Result<Place, GitError> {
+    let error = match Repository::open(path) {
+        Ok(repository) => {
+            let (git_dir, common_dir) = (repository.path().to_owned(), repository.commondir().to_owned());
+            let refs = Refs::Files(RefFiles::new(&git_dir, &common_dir));
+            return Ok(Place { git_dir, common_dir, format: repository.object_format(), refs });
+        }
+        Err(error) => error,
+    };
+    if error.code() == ErrorCode::Owner {
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        return Err(GitError::Owner { path });
+    }
+    if error.class() == ErrorClass::Repository && error.message().contains("unsupported extension") {
+        return locate_by_program(path);
+    }
+    Err(GitError::Open { path: path.to_owned(), source: error })
+}
+
+/// For repositories with an extension that libgit2 does not know, as reftable: objects are read as ever, refs by the `git`
+/// program, which also judges the owner.
+fn locate_by_program(path: &Path) -> Result<Place, GitError> {
+    let git_dir = git_dir_of(path)?;
+    let common_dir = match fs::read_to_string(git_dir.join("commondir")) {
+        Ok(text) => git_dir.join(text.trim_end()),
+        Err(_) => git_dir.clone(),
+    };
+    let real = fs::canonicalize(path).map_err(GitError::io("open", path))?;
+    let format = program::object_format(&real).map_err(|error| match error {
+        GitError::Program { detail, .. } if detail.contains("dubious ownership") => GitError::Owner { path: real },
+        other => other,
+    })?;
+    let format = if format == "sha256" { ObjectFormat::Sha256 } else { ObjectFormat::Sha1 };
+    log::info!("refs of {} are read by the git program: libgit2 does not know their storage", path.display());
+    let refs = Refs::Program(RefProgram::new(&git_dir, &common_dir));
+    Ok(Place { git_dir, common_dir, format, refs })
+}
+
+/// The git directory of a bare repository, a work tree, or a linked worktree, whose `.git` is a file that names it.
+fn git_dir_of(path: &Path) -> Result<PathBuf, GitError> {
+    let inner = path.join(".git");
+    let meta = match fs::metadata(&inner) {
+        Ok(meta) => meta,
+        Err(_) => return fs::canonicalize(path).map_err(GitError::io("open", path)),
+    };
+    let git_dir = if meta.is_dir() {
+        inner
+    } else {
+        let text = fs::read_to_string(&inner).map_err(GitError::io("read", &inner))?;
+        let named = text.strip_prefix("gitdir: ").map(str::trim_end);
+        let why = "it does not name a git directory";
+        path.join(named.ok_or_else(|| GitError::Broken { path: inner.clone(), why })?)
+    };
+    fs::canonicalize(&git_dir).map_err(GitError::io("open", &git_dir))
+}

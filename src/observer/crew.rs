@@ -1,0 +1,179 @@
+//! The threads of the observed repositories: started together, given each new session, ended together.
+//!
+//! Owns no repository and no connection. Used by [`super::run`].
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::clock;
+use crate::config::{ObservedRepo, ObserverSettings, RepoLocation};
+use crate::git::BranchSelection;
+use crate::model::RepoName;
+use crate::threads::{self, Thread};
+
+use super::fetch::{Fetcher, Target};
+use super::repo::{NameTaken, Orders, Repo};
+use super::session::Session;
+
+/// The shortest interval between looks; a look at a small repository takes microseconds.
+const MIN_INTERVAL: Duration = Duration::from_millis(10);
+/// How long the threads may take to end. One that is inside a long reading of a repository, or waits for a remote, is
+/// left behind then: it only reads, and the process is ending.
+const END_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The end of a repository's thread.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    pub repo: RepoName,
+    pub why: Why,
+}
+
+/// Why it ended.
+#[derive(Debug)]
+pub(crate) enum Why {
+    /// It was asked to.
+    Stopped,
+    /// The repository is refused for good.
+    Name(NameTaken),
+    /// It panicked.
+    Panicked,
+}
+
+/// All repositories' threads.
+#[derive(Debug)]
+pub(crate) struct Crew {
+    members: Vec<Member>,
+    /// Gets one message from each thread that ends.
+    pub endings: Receiver<Ending>,
+}
+
+#[derive(Debug)]
+struct Member {
+    /// Holds the newest session that the thread has not taken yet.
+    sessions: (Sender<Arc<Session>>, Receiver<Arc<Session>>),
+    observing: Thread<()>,
+    /// With the channel that ends it.
+    fetching: Option<(Sender<()>, Thread<()>)>,
+}
+
+impl Crew {
+    pub(crate) fn start(settings: &ObserverSettings) -> io::Result<Self> {
+        let (tell_end, endings) = bounded(settings.repos.len());
+        let mut crew = Self { members: Vec::with_capacity(settings.repos.len()), endings };
+        for (number, repo) in settings.repos.iter().enumerate() {
+            match Member::start(settings, number, repo, tell_end.clone()) {
+                Ok(member) => crew.members.push(member),
+                Err(error) => {
+                    crew.end();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(crew)
+    }
+
+    /// Gives every thread the session, in place of one that it has not taken yet.
+    pub(crate) fn offer(&self, session: &Arc<Session>) {
+        for Member { sessions: (offer, taken), .. } in &self.members {
+            while taken.try_recv().is_ok() {}
+            // There is room now, and nobody else sends.
+            drop(offer.try_send(Arc::clone(session)));
+        }
+    }
+
+    /// Ends the threads. The session must be closed before, so that none waits for an answer.
+    pub(crate) fn end(self) {
+        let mut threads = Vec::new();
+        for member in self.members {
+            // Both channels end here: that is how the threads are told.
+            threads.push(member.observing);
+            threads.extend(member.fetching.map(|(_, thread)| thread));
+        }
+        let deadline = clock::instant() + END_TIMEOUT;
+        // Each thread that observes says when it ends; after the last one the channel closes.
+        while self.endings.recv_deadline(deadline).is_ok() {}
+        for thread in threads {
+            if thread.is_finished() {
+                drop(thread);
+            } else {
+                std::mem::forget(thread);
+            }
+        }
+    }
+}
+
+impl Member {
+    fn start(
+        settings: &ObserverSettings,
+        number: usize,
+        repo: &ObservedRepo,
+        tell_end: Sender<Ending>,
+    ) -> io::Result<Self> {
+        let interval = Duration::from_millis(settings.interval_ms).max(MIN_INTERVAL);
+        let (wake, wakes) = bounded(1);
+        let (path, remote) = match &repo.location {
+            RepoLocation::Path(path) => (path, settings.fetch.then(|| Target::Local(path.clone()))),
+            RepoLocation::Url { url, mirror } => {
+                (mirror, Some(Target::Mirror { url: url.clone(), mirror: mirror.clone() }))
+            }
+        };
+        let fetcher = remote.map(|target| Fetcher {
+            repo: repo.name.clone(),
+            target,
+            source: repo.source.clone(),
+            interval,
+            wake: wake.clone(),
+        });
+        let sessions = bounded(1);
+        let orders = Orders {
+            number,
+            name: repo.name.clone(),
+            path: path.clone(),
+            source: repo.source.clone(),
+            selection: selection(settings),
+            interval,
+            is_mirror: matches!(repo.location, RepoLocation::Url { .. }),
+            sessions: sessions.1.clone(),
+            wakes,
+            wake,
+        };
+        let farewell = Farewell { repo: repo.name.clone(), why: Why::Panicked, tell_end };
+        let observing = threads::spawn_large(&format!("repo{number}"), move || {
+            let mut farewell = farewell;
+            farewell.why = Repo::new(orders).run().map_or(Why::Stopped, Why::Name);
+            drop(farewell);
+        })?;
+        let mut member = Self { sessions, observing, fetching: None };
+        if let Some(fetcher) = fetcher {
+            let (stop, stopped) = bounded(0);
+            member.fetching = Some((stop, threads::spawn(&format!("fetch{number}"), move || fetcher.run(&stopped))?));
+        }
+        Ok(member)
+    }
+}
+
+/// Tells that a thread ended, also when it panicked.
+struct Farewell {
+    repo: RepoName,
+    why: Why,
+    tell_end: Sender<Ending>,
+}
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        let why = std::mem::replace(&mut self.why, Why::Stopped);
+        // The channel has room for every thread's; without a receiver nobody cares.
+        drop(self.tell_end.try_send(Ending { repo: self.repo.clone(), why }));
+    }
+}
+
+/// Which branches to look at.
+fn selection(settings: &ObserverSettings) -> BranchSelection {
+    match settings.branches.is_empty() {
+        true => BranchSelection::Main,
+        false => BranchSelection::Matching(settings.branches.clone()),
+    }
+}

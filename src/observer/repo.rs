@@ -1,0 +1,351 @@
+//! One observed repository: a thread that owns its handle and its [`Watch`], carries out what the watch asks for, and
+//! tells it how that went.
+//!
+//! It looks every interval (the truth), at each notification (the hint), and in each new session. No error of the
+//! repository ends it; only a refusal that is final for the repository does. It never dials and never chooses what to
+//! announce. Started and told about sessions by [`super::crew`].
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError, at, never, select_biased};
+
+use crate::clock;
+use crate::git::{BranchSelection, GitError, Head, Watched};
+use crate::model::{BranchName, RepoName};
+
+use super::notify::Notifier;
+use super::session::{Over, Session};
+use super::submit::{self, Answer, Delivery, NoAnswer};
+use super::translate::{RefusalKind, Refused};
+use super::trouble::{Trouble, chain};
+use super::watch::{Announcement, Change, Step, Watch};
+
+/// The first and the longest pause before a repository that cannot be read is tried again.
+const RETRY_FIRST: Duration = Duration::from_millis(500);
+const RETRY_MAX: Duration = Duration::from_secs(10);
+
+/// Why a repository's thread ended by itself: its name belongs to another source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NameTaken {
+    pub text: String,
+}
+
+/// Why the work of a moment is not gone on with.
+enum Leave {
+    /// Something failed; the next look is due a little later.
+    Pause,
+    /// The session is over; the next one starts afresh.
+    Session,
+    /// The repository is refused for good.
+    Name(NameTaken),
+    /// The observer ends.
+    Stopped,
+}
+
+impl From<Over> for Leave {
+    fn from(_: Over) -> Self {
+        Self::Session
+    }
+}
+
+/// What a repository's thread is given.
+pub(crate) struct Orders {
+    pub number: usize,
+    pub name: RepoName,
+    pub path: PathBuf,
+    /// What the dispatcher is told of where it is.
+    pub source: String,
+    pub selection: BranchSelection,
+    pub interval: Duration,
+    /// The first fetch makes the repository; until then there is nothing to look at.
+    pub is_mirror: bool,
+    /// Each new session; its end is the observer's.
+    pub sessions: Receiver<Arc<Session>>,
+    pub wakes: Receiver<()>,
+    pub wake: Sender<()>,
+}
+
+/// The body of the thread.
+pub(crate) struct Repo {
+    orders: Orders,
+    watch: Watch,
+    /// Opened at the first look, and again after an error.
+    watched: Option<Watched>,
+    notifier: Option<Notifier>,
+    is_notifier_refused: bool,
+    trouble: Trouble,
+    is_mirror_awaited: bool,
+    is_emptiness_said: bool,
+    /// When to look even if nothing was notified.
+    due: Instant,
+    session: Option<Arc<Session>>,
+}
+
+impl Repo {
+    pub(crate) fn new(orders: Orders) -> Self {
+        let mut repo = Self {
+            watch: Watch::new(orders.selection.clone()),
+            watched: None,
+            notifier: None,
+            is_notifier_refused: false,
+            trouble: Trouble::new(RETRY_FIRST.min(orders.interval), RETRY_MAX.max(orders.interval)),
+            is_mirror_awaited: orders.is_mirror,
+            is_emptiness_said: false,
+            due: clock::instant(),
+            session: None,
+            orders,
+        };
+        match Notifier::start(&format!("notify{}", repo.orders.number), repo.orders.wake.clone()) {
+            Ok(notifier) => repo.notifier = Some(notifier),
+            Err(error) => repo.say_notifier_refused(&error),
+        }
+        repo
+    }
+
+    /// Observes until the channel of sessions closes, or the repository is refused for good.
+    pub(crate) fn run(mut self) -> Option<NameTaken> {
+        while self.wait() {
+            match self.work() {
+                Ok(()) | Err(Leave::Pause) => {}
+                Err(Leave::Session) => {
+                    self.session = None;
+                    self.watch.session_closed();
+                }
+                Err(Leave::Name(taken)) => return Some(taken),
+                Err(Leave::Stopped) => return None,
+            }
+        }
+        None
+    }
+
+    /// Waits for a reason to look. False if the observer ends.
+    fn wait(&mut self) -> bool {
+        // Without a session a notification changes nothing: the first thing in the next one is to look.
+        let (wakes, due) = match &self.session {
+            Some(_) => (self.orders.wakes.clone(), at(self.due)),
+            None => (never(), never()),
+        };
+        select_biased! {
+            recv(self.orders.sessions) -> session => {
+                let Ok(session) = session else { return false };
+                self.enter(session);
+            }
+            recv(wakes) -> _ => {}
+            recv(due) -> _ => {
+                // Directories that were replaced by way of their parents tell nothing.
+                self.arm();
+            }
+        }
+        self.watch.look_again();
+        self.due = clock::instant() + self.orders.interval;
+        true
+    }
+
+    fn enter(&mut self, session: Arc<Session>) {
+        self.watch.session_closed();
+        self.session = Some(session);
+    }
+
+    /// Does what the watch asks for until it rests.
+    fn work(&mut self) -> Result<(), Leave> {
+        loop {
+            match self.orders.sessions.try_recv() {
+                Ok(session) => self.enter(session),
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Disconnected) => return Err(Leave::Stopped),
+            }
+            let Some(session) = self.session.clone() else { return Ok(()) };
+            match self.watch.next(clock::now()) {
+                Step::Ask => self.ask(&session)?,
+                Step::Look => self.look()?,
+                Step::Announce(what) => self.announce(&session, &what)?,
+                Step::Rest => return Ok(()),
+            }
+        }
+    }
+
+    fn ask(&mut self, session: &Session) -> Result<(), Leave> {
+        match submit::ask_heads(session, &self.orders.name, &self.orders.source)? {
+            Ok(heads) => self.watch.told(heads),
+            Err(refused) => {
+                self.leave_if_final(&refused)?;
+                return Err(self.pause(&format!("the dispatcher refuses its heads: {}", refused.text)));
+            }
+        }
+        Ok(())
+    }
+
+    fn look(&mut self) -> Result<(), Leave> {
+        match self.read_heads() {
+            Ok(heads) => {
+                if self.trouble.is_over() {
+                    log::info!("{} can be observed again", self.orders.name);
+                }
+                self.say_emptiness(heads.is_empty());
+                self.watch.seen(heads);
+                Ok(())
+            }
+            Err(error) => {
+                // Whatever it was, a handle that was opened afresh is the better one to try again with.
+                self.watched = None;
+                Err(self.pause(&format!("could not be read: {}", chain(&error))))
+            }
+        }
+    }
+
+    fn read_heads(&mut self) -> Result<Vec<Head>, GitError> {
+        if self.watched.is_none() {
+            self.watched = Some(Watched::open(&self.orders.path)?);
+            self.is_mirror_awaited = false;
+            self.arm();
+        } else if self.notifier.as_ref().is_some_and(Notifier::take_outdated) {
+            self.arm();
+        }
+        let watched = self.watched.as_ref().expect("opened above");
+        watched.heads(&self.orders.selection)
+    }
+
+    fn announce(&mut self, session: &Session, what: &Announcement) -> Result<(), Leave> {
+        let answer = match what.change {
+            Change::Head { commit, everything } => {
+                let haves = match everything {
+                    true => Some(Vec::new()),
+                    false if self.watch.is_delivered(commit) => None,
+                    false => Some(self.watch.haves(what)),
+                };
+                let Some(watched) = &self.watched else {
+                    self.watch.look_again();
+                    return Ok(());
+                };
+                submit::announce_head(session, &self.orders.name, what, commit, Delivery { watched, haves })
+            }
+            Change::Gone => match self.is_gone(&what.branch) {
+                Ok(true) => submit::announce_gone(session, &self.orders.name, what).map_err(NoAnswer::from),
+                Ok(false) => {
+                    log::debug!("{} {} is not gone after all", self.orders.name, what.branch);
+                    self.watch.refused(what, clock::now());
+                    self.watch.look_again();
+                    return Ok(());
+                }
+                Err(error) => Err(NoAnswer::Git(error)),
+            },
+        };
+        match answer {
+            Ok(answer) => self.answered(what, answer),
+            Err(NoAnswer::Over) => Err(Leave::Session),
+            Err(NoAnswer::Git(error)) => {
+                // A force push and a garbage collection may have taken the commit away meanwhile: look again.
+                log::warn!("{} could not be sent: {}; trying again", self.show(what), chain(&error));
+                self.watched = None;
+                self.watch.refused(what, clock::now());
+                self.watch.look_again();
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether a branch that was missing is missing to a fresh handle too. Announcing a branch gone that is not would
+    /// be worse than announcing it a moment later.
+    fn is_gone(&mut self, branch: &BranchName) -> Result<bool, GitError> {
+        let fresh = Watched::open(&self.orders.path)?;
+        let heads = fresh.heads(&BranchSelection::Matching(vec![branch.as_str().to_owned()]))?;
+        self.watched = Some(fresh);
+        Ok(!heads.iter().any(|head| head.branch == *branch))
+    }
+
+    fn answered(&mut self, what: &Announcement, answer: Answer) -> Result<(), Leave> {
+        let now = clock::now();
+        match answer {
+            Answer::Accepted(build) => {
+                match (what.change, build) {
+                    (Change::Gone, _) => log::info!("{}", self.show(what)),
+                    (Change::Head { .. }, Some(build)) => log::info!("{build} {} accepted", self.show(what)),
+                    (Change::Head { .. }, None) => log::info!("{} accepted", self.show(what)),
+                }
+                self.watch.accepted(what);
+            }
+            Answer::Stale(head) => {
+                let show = head.map_or_else(|| "unknown".to_owned(), |head| format!("at {}", head.short()));
+                log::debug!("{} is stale: the dispatcher's branch is {show}", self.show(what));
+                if !self.watch.stale(what, head, now) {
+                    log::warn!(
+                        "{} stays stale: the dispatcher's branch is {show}; trying again later",
+                        self.show(what)
+                    );
+                }
+            }
+            Answer::NeedSource => {
+                log::debug!("{} needs all of its source", self.show(what));
+                if !self.watch.need_source(what, now) {
+                    log::warn!("{} was sent whole and is still not complete; trying again later", self.show(what));
+                }
+            }
+            Answer::Refused(refused) => {
+                self.leave_if_final(&refused)?;
+                log::warn!("{} was refused: {}; trying again later", self.show(what), refused.text);
+                self.watch.refused(what, now);
+            }
+        }
+        Ok(())
+    }
+
+    fn leave_if_final(&self, refused: &Refused) -> Result<(), Leave> {
+        match refused.kind {
+            RefusalKind::Name => Err(Leave::Name(NameTaken { text: refused.text.clone() })),
+            RefusalKind::Token | RefusalKind::Protocol | RefusalKind::Later => Err(Leave::Session),
+            RefusalKind::Request => Ok(()),
+        }
+    }
+
+    /// Says what is wrong, once for each cause, and lets the next look wait, longer each time.
+    fn pause(&mut self, what: &str) -> Leave {
+        let (text, pause) = self.trouble.note(what.to_owned());
+        // A mirror is not there before its first fetch, and a failed fetch is told by whoever fetches.
+        if let Some(text) = text.filter(|_| !self.is_mirror_awaited) {
+            log::warn!("{} {text}; trying again", self.orders.name);
+        }
+        self.due = clock::instant() + pause;
+        Leave::Pause
+    }
+
+    /// Watches the directories in which a change shows. Comes before a look, so that nothing falls between.
+    fn arm(&mut self) {
+        let (Some(notifier), Some(watched)) = (&self.notifier, &self.watched) else { return };
+        if let Err(error) = notifier.watch(&watched.notify_paths()) {
+            self.say_notifier_refused(&error);
+        }
+    }
+
+    fn say_notifier_refused(&mut self, error: &std::io::Error) {
+        if !std::mem::replace(&mut self.is_notifier_refused, true) {
+            let interval = self.orders.interval.as_millis();
+            log::warn!(
+                "{} has no file-system notification and is looked at every {interval} ms: {error}",
+                self.orders.name
+            );
+        }
+    }
+
+    fn say_emptiness(&mut self, is_empty: bool) {
+        let was_said = std::mem::replace(&mut self.is_emptiness_said, is_empty);
+        if is_empty && !was_said {
+            let (name, source) = (&self.orders.name, &self.orders.source);
+            match &self.orders.selection {
+                BranchSelection::Main => log::info!("{name}: nothing to observe yet: HEAD of {source} has no commit"),
+                BranchSelection::Matching(globs) => {
+                    log::info!("{name}: nothing to observe yet: no branch of {source} matches {}", globs.join(", "));
+                }
+            }
+        }
+    }
+
+    /// `app main 4f2a91c`, or `app topic gone`.
+    fn show(&self, what: &Announcement) -> String {
+        match what.change {
+            Change::Head { commit, .. } => format!("{} {} {}", self.orders.name, what.branch, commit.short()),
+            Change::Gone => format!("{} {} gone", self.orders.name, what.branch),
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! One session with the dispatcher: dialling, the opening exchange, and the three threads that live as long as it does.
+//!
+//! | Thread | does |
+//! |---|---|
+//! | `obs-read` | turns lines into replies, and says why the session ended |
+//! | `obs-write` | writes frames from a bounded queue |
+//! | `obs-ping` | sends `ping`, and closes a session whose other side is silent |
+//!
+//! The threads of the repositories share the session. An `error` does not say what it answers, and packs must not mix,
+//! so whoever asks something holds the [`Turn`] until the answer is there. Nothing here decides what to announce, and
+//! nothing here dials a second time: [`super::run`] does.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
+
+use crate::config::{ConfigError, TokenSource};
+use crate::model::{Address, CommitIdError, SessionId};
+use crate::threads::{self, Thread};
+use crate::transport::{Frame, FrameReader, Stream, TransportError, write_frame, write_frames};
+
+use super::translate::{self, Agreed, RefusalKind, Refused, Reply};
+
+/// How long a connection and the opening exchange may take, each.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Frames that wait for the network. Pieces of a pack are 256 KiB, so that this bounds memory at 2 MiB and a `ping`
+/// waits behind no more than that.
+const OUTBOX_FRAMES: usize = 8;
+/// Replies that nobody took yet. One at a time is asked for; a dispatcher that says more than this unasked is broken.
+const INBOX_REPLIES: usize = 16;
+/// While an answer to an announcement is due, the other side may be silent for so many times longer: indexing a large
+/// pack, or its way over a slow line, takes a while, and giving up would only send all of it again.
+const PATIENCE_WHEN_BUSY: u64 = 10;
+/// The shortest interval of pings that is taken seriously.
+const MIN_PING_INTERVAL_MS: u64 = 10;
+
+/// Why there is no session.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    #[error("there is no token for the dispatcher")]
+    Token(#[source] ConfigError),
+    #[error("dispatcher at {address} cannot be reached")]
+    Unreachable { address: Address, source: TransportError },
+    #[error("dispatcher at {address} closed the connection without an answer")]
+    NoAnswer { address: Address },
+    #[error(
+        "dispatcher at {address} refuses the token read from {}: {text}; put the content of tokens/observer in the \
+         dispatcher's data directory there, or name another file with --token-file",
+        path.display()
+    )]
+    WrongToken { address: Address, path: PathBuf, text: String },
+    #[error("dispatcher at {address} does not understand this observer: {text}")]
+    Protocol { address: Address, text: String },
+    #[error("dispatcher at {address} cannot serve this observer now: {text}")]
+    Later { address: Address, text: String },
+    #[error("could not start a thread for the session")]
+    Thread(#[source] io::Error),
+}
+
+impl DialError {
+    /// Whether trying again is of no use until a person does something.
+    pub(crate) fn is_final(&self) -> bool {
+        match self {
+            Self::WrongToken { .. } | Self::Protocol { .. } => true,
+            Self::Token(_)
+            | Self::Unreachable { .. }
+            | Self::NoAnswer { .. }
+            | Self::Later { .. }
+            | Self::Thread(_) => false,
+        }
+    }
+}
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SessionError {
+    #[error("the dispatcher closed the connection")]
+    Closed,
+    #[error("the connection broke")]
+    Broken(#[source] TransportError),
+    #[error("the dispatcher sent nonsense")]
+    Nonsense(#[source] CommitIdError),
+    #[error("the dispatcher ended the session: {}", .0.text)]
+    Refused(Refused),
+    #[error("the dispatcher is silent")]
+    Silent,
+    #[error("the dispatcher says more than it was asked")]
+    Flooded,
+}
+
+/// The session is over, so what was asked has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Over;
+
+/// Who dials, and with what.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    /// A text for the dispatcher's logs.
+    pub name: String,
+    pub incarnation: u64,
+    /// Read at every dial, so that it may be there later than the observer.
+    pub token: TokenSource,
+}
+
+impl Caller {
+    /// Tries the addresses in order. Of several failures one that a person must see to is worth more than an address
+    /// that nobody listens at.
+    pub(crate) fn dial(&self, addresses: &[Address]) -> Result<(Address, Live), DialError> {
+        let token = self.token.read().map_err(DialError::Token)?;
+        let mut worst: Option<DialError> = None;
+        for address in addresses {
+            match self.dial_one(address, &token) {
+                Ok(live) => return Ok((address.clone(), live)),
+                Err(error) => {
+                    worst = Some(worst.filter(|worst| worst.is_final() || !error.is_final()).unwrap_or(error))
+                }
+            }
+        }
+        Err(worst.expect("settings name at least one address"))
+    }
+
+    fn dial_one(&self, address: &Address, token: &str) -> Result<Live, DialError> {
+        let unreachable = |source| DialError::Unreachable { address: address.clone(), source };
+        let stream = Stream::dial(address, DIAL_TIMEOUT).map_err(unreachable)?;
+        self.open(stream, token, address)
+    }
+
+    /// The opening exchange over a connection, then the threads.
+    fn open(&self, stream: Stream, token: &str, address: &Address) -> Result<Live, DialError> {
+        let unreachable = |source| DialError::Unreachable { address: address.clone(), source };
+        let hello = translate::hello(&self.name, self.incarnation, token.to_owned());
+        write_frame(&stream, &hello).map_err(unreachable)?;
+        let mut reader = FrameReader::new(stream.clone());
+        reader.set_timeout(Some(DIAL_TIMEOUT)).map_err(unreachable)?;
+        match translate::read_greeting(&mut reader).map_err(unreachable)? {
+            Some(Ok(agreed)) => {
+                // From here on `obs-ping` judges silence: it counts pings, so that neither a suspended machine nor a
+                // long pack looks like a silent dispatcher.
+                reader.set_timeout(None).map_err(unreachable)?;
+                Live::start(stream, reader, agreed).map_err(DialError::Thread)
+            }
+            Some(Err(refused)) => Err(self.refused(address.clone(), refused)),
+            None => Err(DialError::NoAnswer { address: address.clone() }),
+        }
+    }
+
+    fn refused(&self, address: Address, Refused { kind, text }: Refused) -> DialError {
+        match kind {
+            RefusalKind::Token => DialError::WrongToken { address, path: self.token.0.clone(), text },
+            RefusalKind::Protocol => DialError::Protocol { address, text },
+            RefusalKind::Name | RefusalKind::Later | RefusalKind::Request => DialError::Later { address, text },
+        }
+    }
+}
+
+/// What repositories share of a session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    number: SessionId,
+    stream: Stream,
+    outbox: Sender<Frame>,
+    replies: Receiver<Reply>,
+    /// Holds one token while nobody has the turn.
+    turn: (Sender<()>, Receiver<()>),
+    vitals: Arc<Vitals>,
+}
+
+/// What the reading and the pinging thread know of one another.
+#[derive(Debug, Default)]
+struct Vitals {
+    /// Pings sent since the other side last said something.
+    unanswered: AtomicU64,
+    /// An answer is due, so the other side may be busy.
+    is_asked: AtomicBool,
+    is_silent: AtomicBool,
+}
+
+impl Session {
+    /// Waits until nobody else is asking.
+    pub(crate) fn turn(&self) -> Turn<'_> {
+        // The session holds both ends, so this waits for as long as another repository's exchange takes; that one ends
+        // at once when the session does.
+        self.turn.1.recv().expect("the session itself keeps the channel open");
+        self.vitals.is_asked.store(true, Ordering::Relaxed);
+        while let Ok(unasked) = self.replies.try_recv() {
+            log::warn!("dispatcher answers what was not asked: {unasked:?}");
+        }
+        Turn { session: self }
+    }
+
+    /// Ends it; blocked exchanges return.
+    pub(crate) fn close(&self) {
+        self.stream.close();
+        // The writer may be waiting for a frame; this one makes it find the connection closed. A full queue means that
+        // it is writing, which fails by itself.
+        drop(self.outbox.try_send(translate::ping()));
+    }
+}
+
+impl fmt::Display for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.number.fmt(f)
+    }
+}
+
+/// The right to ask: from the first line of a request to its answer.
+#[derive(Debug)]
+pub(crate) struct Turn<'a> {
+    session: &'a Session,
+}
+
+impl Turn<'_> {
+    /// Queues a frame; blocks while the queue is full.
+    pub(crate) fn send(&self, frame: Frame) -> Result<(), Over> {
+        self.session.outbox.send(frame).map_err(|_| Over)
+    }
+
+    /// Waits for the reply that `fits`; a refusal always does. Others are a dispatcher's mistake and are passed over.
+    pub(crate) fn answer(&self, fits: impl Fn(&Reply) -> bool) -> Result<Reply, Over> {
+        loop {
+            let reply = self.session.replies.recv().map_err(|_| Over)?;
+            if matches!(reply, Reply::Refused(_)) || fits(&reply) {
+                return Ok(reply);
+            }
+            log::warn!("dispatcher answers something else: {reply:?}");
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.session.vitals.is_asked.store(false, Ordering::Relaxed);
+        // There is one token, and this turn had it, so there is room.
+        self.session.turn.0.try_send(()).unwrap_or_default();
+    }
+}
+
+/// A session with its threads. Dropping it closes the session and waits for them.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub session: Arc<Session>,
+    /// Gets one message when the session has ended.
+    pub ended: Receiver<SessionError>,
+    /// Its end is what stops `obs-ping`, so it goes before the threads.
+    _pinging: Sender<()>,
+    threads: Vec<Thread<()>>,
+}
+
+impl Live {
+    fn start(stream: Stream, reader: FrameReader, agreed: Agreed) -> io::Result<Self> {
+        let (outbox, frames) = bounded(OUTBOX_FRAMES);
+        let (inbox, replies) = bounded(INBOX_REPLIES);
+        let (tell_end, ended) = bounded(1);
+        let (pinging, stop_pinging) = bounded(0);
+        let turn = bounded(1);
+        turn.0.try_send(()).expect("the channel has room for one");
+        let vitals = Arc::new(Vitals::default());
+
+        let read = Reading { reader, inbox, vitals: Arc::clone(&vitals) };
+        let ping = Pinging { stream: stream.clone(), outbox: outbox.clone(), vitals: Arc::clone(&vitals), agreed };
+        let write_stream = stream.clone();
+        let session = Arc::new(Session { number: agreed.session, stream, outbox, replies, turn, vitals });
+        // Made before its threads: if one of them cannot start, dropping it ends the others.
+        let mut live = Self { session, ended, _pinging: pinging, threads: Vec::with_capacity(3) };
+        live.threads.push(threads::spawn("obs-read", move || drop(tell_end.send(read.run())))?);
+        live.threads.push(threads::spawn("obs-write", move || {
+            if let Err(error) = write_frames(&write_stream, &frames) {
+                log::debug!("writing to the dispatcher ended: {error}");
+            }
+            write_stream.close();
+        })?);
+        live.threads.push(threads::spawn("obs-ping", move || ping.run(&stop_pinging))?);
+        Ok(live)
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        // The fields go after this, and with them the threads are waited for.
+        self.session.close();
+    }
+}
+
+/// The body of `obs-read`.
+struct Reading {
+    reader: FrameReader,
+    inbox: Sender<Reply>,
+    vitals: Arc<Vitals>,
+}
+
+impl Reading {
+    fn run(mut self) -> SessionError {
+        loop {
+            let reply = match translate::read_reply(&mut self.reader) {
+                Ok(Some(Ok(reply))) => reply,
+                Ok(Some(Err(error))) => return SessionError::Nonsense(error),
+                Err(TransportError::UnknownType { name }) => {
+                    log::debug!("dispatcher says `{name}`, which this program does not know");
+                    continue;
+                }
+                Ok(None) | Err(_) if self.vitals.is_silent.load(Ordering::Relaxed) => return SessionError::Silent,
+                Ok(None) => return SessionError::Closed,
+                Err(error) => return SessionError::Broken(error),
+            };
+            self.vitals.unanswered.store(0, Ordering::Relaxed);
+            if reply == Reply::Alive {
+                continue;
+            }
+            let last = match &reply {
+                Reply::Refused(refused) if refused.kind.ends_session() => Some(refused.clone()),
+                Reply::Refused(_)
+                | Reply::Heads { .. }
+                | Reply::Accepted { .. }
+                | Reply::Stale { .. }
+                | Reply::NeedSource { .. }
+                | Reply::Alive => None,
+            };
+            // Whoever asked gets it also when it is the last word: a name that is taken is the asker's affair.
+            if self.inbox.try_send(reply).is_err() {
+                return SessionError::Flooded;
+            }
+            if let Some(refused) = last {
+                return SessionError::Refused(refused);
+            }
+        }
+    }
+}
+
+/// The body of `obs-ping`.
+struct Pinging {
+    stream: Stream,
+    outbox: Sender<Frame>,
+    vitals: Arc<Vitals>,
+    agreed: Agreed,
+}
+
+impl Pinging {
+    fn run(&self, stop: &Receiver<()>) {
+        let interval_ms = self.agreed.ping_interval_ms.max(MIN_PING_INTERVAL_MS);
+        let interval = Duration::from_millis(interval_ms);
+        // Silence is counted in pings: a machine that slept through an hour has sent none.
+        let allowed = (self.agreed.timeout_ms / interval_ms).max(2);
+        while stop.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+            match self.outbox.send_timeout(translate::ping(), interval) {
+                // A full queue is full of pieces of a pack, and bytes show life as well as a ping does.
+                Ok(()) | Err(SendTimeoutError::Timeout(_)) => {}
+                Err(SendTimeoutError::Disconnected(_)) => return,
+            }
+            let unanswered = self.vitals.unanswered.fetch_add(1, Ordering::Relaxed) + 1;
+            let patience = if self.vitals.is_asked.load(Ordering::Relaxed) { PATIENCE_WHEN_BUSY } else { 1 };
+            if unanswered > allowed.saturating_mul(patience) {
+                self.vitals.is_silent.store(true, Ordering::Relaxed);
+                self.stream.close();
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+pub(super) mod tests;

@@ -1,0 +1,264 @@
+//! Exchanges with the dispatcher about one repository: asking for its heads, and announcing a difference together with
+//! the source that the dispatcher lacks.
+//!
+//! A pack is sent while it is built, in pieces, so that memory stays bounded whatever its size. Reads the repository
+//! and never changes it; decides nothing: [`super::watch`] does. Called by [`super::repo`].
+
+use crate::git::{CommitText, GitError, Watched};
+use crate::model::{BranchName, BuildId, CommitId, RepoName};
+
+use super::session::{Over, Session, Turn};
+use super::translate::{self, MAX_RANGE_COMMITS, Refused, Reply};
+use super::watch::{Announcement, Change};
+
+/// The size of a piece of a pack: large enough that its line is nothing beside it, small enough that a `ping` between
+/// two pieces does not wait for long on a slow line.
+const PIECE_BYTES: usize = 256 * 1024;
+
+/// What the dispatcher says to an announcement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Accepted(Option<BuildId>),
+    Stale(Option<CommitId>),
+    NeedSource,
+    Refused(Refused),
+}
+
+/// Why an announcement has no answer.
+#[derive(Debug)]
+pub(crate) enum NoAnswer {
+    /// The session ended before.
+    Over,
+    /// The repository could not be read.
+    Git(GitError),
+}
+
+impl From<Over> for NoAnswer {
+    fn from(_: Over) -> Self {
+        Self::Over
+    }
+}
+
+impl From<GitError> for NoAnswer {
+    fn from(error: GitError) -> Self {
+        Self::Git(error)
+    }
+}
+
+/// The heads that a dispatcher accepted.
+pub(crate) type AcceptedHeads = Vec<(BranchName, CommitId)>;
+
+/// Asks which heads of the repository the dispatcher accepted.
+pub(crate) fn ask_heads(
+    session: &Session,
+    repo: &RepoName,
+    source: &str,
+) -> Result<Result<AcceptedHeads, Refused>, Over> {
+    let turn = session.turn();
+    turn.send(translate::status(repo, source))?;
+    match turn.answer(|reply| matches!(reply, Reply::Heads { repo: of, .. } if of == repo.as_str()))? {
+        Reply::Heads { heads, .. } => Ok(Ok(heads)),
+        Reply::Refused(refused) => Ok(Err(refused)),
+        other @ (Reply::Accepted { .. } | Reply::Stale { .. } | Reply::NeedSource { .. } | Reply::Alive) => {
+            unreachable!("filtered above: {other:?}")
+        }
+    }
+}
+
+/// What goes with the announcement of a new head.
+pub(crate) struct Delivery<'a> {
+    pub watched: &'a Watched,
+    /// What a pack may leave out; `None` if no pack is needed.
+    pub haves: Option<Vec<CommitId>>,
+}
+
+/// Announces a new head of a branch, its source first.
+pub(crate) fn announce_head(
+    session: &Session,
+    repo: &RepoName,
+    what: &Announcement,
+    commit: CommitId,
+    delivery: Delivery<'_>,
+) -> Result<Answer, NoAnswer> {
+    let watched = delivery.watched;
+    let before = what.before.filter(|before| watched.has(*before));
+    let range = watched.range(before, commit, MAX_RANGE_COMMITS)?;
+    let text = watched.describe(commit)?;
+    let turn = match delivery.haves {
+        Some(haves) => {
+            let haves: Vec<CommitId> = haves.into_iter().filter(|have| watched.has(*have)).collect();
+            send_pack(session, repo, watched, &range, &haves)?
+        }
+        None => session.turn(),
+    };
+    turn.send(translate::announcement(repo, what, &range, text))?;
+    Ok(answer(&turn, repo, what)?)
+}
+
+/// Announces that a branch no longer exists.
+pub(crate) fn announce_gone(session: &Session, repo: &RepoName, what: &Announcement) -> Result<Answer, Over> {
+    let turn = session.turn();
+    turn.send(translate::announcement(repo, what, &[], CommitText::default()))?;
+    answer(&turn, repo, what)
+}
+
+fn answer(turn: &Turn<'_>, repo: &RepoName, what: &Announcement) -> Result<Answer, Over> {
+    let announced = match what.change {
+        Change::Head { commit, .. } => Some(commit),
+        Change::Gone => None,
+    };
+    let is_ours = |of: &str, branch: &BranchName| of == repo.as_str() && *branch == what.branch;
+    let fits = |reply: &Reply| match reply {
+        // A commit in the answer must be the one announced; a dispatcher may leave it out.
+        Reply::Accepted { repo, branch, commit, .. } => {
+            is_ours(repo, branch) && (commit.is_none() || *commit == announced)
+        }
+        Reply::Stale { repo, branch, .. } => is_ours(repo, branch),
+        Reply::NeedSource { repo, branch, commit } => is_ours(repo, branch) && Some(*commit) == announced,
+        Reply::Heads { .. } | Reply::Alive | Reply::Refused(_) => false,
+    };
+    Ok(match turn.answer(fits)? {
+        Reply::Accepted { build, .. } => Answer::Accepted(build),
+        Reply::Stale { head, .. } => Answer::Stale(head),
+        Reply::NeedSource { .. } => Answer::NeedSource,
+        Reply::Refused(refused) => Answer::Refused(refused),
+        other @ (Reply::Heads { .. } | Reply::Alive) => unreachable!("filtered above: {other:?}"),
+    })
+}
+
+/// Sends a pack of the commits. Returns the turn, which goes on to the announcement that the pack belongs to.
+fn send_pack<'a>(
+    session: &'a Session,
+    repo: &RepoName,
+    watched: &Watched,
+    commits: &[CommitId],
+    haves: &[CommitId],
+) -> Result<Turn<'a>, NoAnswer> {
+    let mut pieces = Pieces { session, repo, turn: None, buffer: Vec::new(), is_over: false };
+    let built = watched.pack(commits, haves, &mut |bytes| pieces.add(bytes));
+    if pieces.is_over {
+        return Err(NoAnswer::Over);
+    }
+    if let Err(error) = built {
+        if pieces.turn.is_some() {
+            // There is no message that takes a piece back, so half a pack ends with its session.
+            session.close();
+        }
+        return Err(NoAnswer::Git(error));
+    }
+    Ok(pieces.finish()?)
+}
+
+/// A pack on its way out. It takes the turn with the first full piece, so that others may ask while a large pack is
+/// being worked out.
+struct Pieces<'a, 'b> {
+    session: &'a Session,
+    repo: &'b RepoName,
+    turn: Option<Turn<'a>>,
+    /// What is not sent yet; never more than a piece.
+    buffer: Vec<u8>,
+    is_over: bool,
+}
+
+impl<'a> Pieces<'a, '_> {
+    /// Takes a part of the pack, of any length. False once the session is over.
+    fn add(&mut self, mut bytes: &[u8]) -> bool {
+        while self.buffer.len() + bytes.len() > PIECE_BYTES {
+            let (now, later) = bytes.split_at(PIECE_BYTES - self.buffer.len());
+            self.buffer.extend_from_slice(now);
+            bytes = later;
+            let full = std::mem::replace(&mut self.buffer, Vec::with_capacity(PIECE_BYTES));
+            let turn = self.turn.get_or_insert_with(|| self.session.turn());
+            if turn.send(translate::piece(self.repo, false, full)).is_err() {
+                self.is_over = true;
+                return false;
+            }
+        }
+        self.buffer.extend_from_slice(bytes);
+        true
+    }
+
+    fn finish(self) -> Result<Turn<'a>, Over> {
+        let turn = self.turn.unwrap_or_else(|| self.session.turn());
+        // It is empty only if the whole pack is.
+        if !self.buffer.is_empty() {
+            turn.send(translate::piece(self.repo, true, self.buffer))?;
+        }
+        Ok(turn)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread::scope;
+
+    use super::super::scripted::Scripted;
+    use super::super::session::tests::opened;
+    use super::*;
+    use crate::protocol::observer::FromObserver;
+
+    /// Sends a pack that comes in parts of these lengths, and returns the pieces as they arrived.
+    fn pieces_of(parts: &[usize]) -> Vec<(bool, usize)> {
+        let (live, mut dispatcher) = opened();
+        let name = RepoName::new("app").unwrap();
+        let whole: Vec<u8> = (0..parts.iter().sum()).map(|at: usize| (at % 251) as u8).collect();
+        scope(|scope| {
+            let receiving = scope.spawn(|| receive(&mut dispatcher));
+            let mut pieces =
+                Pieces { session: &live.session, repo: &name, turn: None, buffer: Vec::new(), is_over: false };
+            let mut rest = &whole[..];
+            for part in parts {
+                let (now, later) = rest.split_at(*part);
+                assert!(pieces.add(now));
+                rest = later;
+            }
+            let turn = pieces.finish().unwrap();
+            turn.send(translate::status(&name, "the end")).unwrap();
+            let (arrived, content) = receiving.join().unwrap();
+            assert!(content == whole, "the pack arrived changed");
+            arrived
+        })
+    }
+
+    fn receive(dispatcher: &mut Scripted) -> (Vec<(bool, usize)>, Vec<u8>) {
+        let (mut pieces, mut content) = (Vec::new(), Vec::new());
+        while let FromObserver::Pack { last, bytes, .. } = dispatcher.hear() {
+            content.extend(dispatcher.payload(bytes));
+            pieces.push((last, bytes as usize));
+        }
+        (pieces, content)
+    }
+
+    #[test]
+    fn a_small_pack_is_one_piece() {
+        assert_eq!(pieces_of(&[12, 0, 300]), [(true, 312)]);
+    }
+
+    #[test]
+    fn a_pack_is_cut_into_full_pieces_and_the_last_one_says_so() {
+        assert_eq!(pieces_of(&[PIECE_BYTES]), [(true, PIECE_BYTES)]);
+        assert_eq!(pieces_of(&[PIECE_BYTES, 1]), [(false, PIECE_BYTES), (true, 1)]);
+        assert_eq!(
+            pieces_of(&[7, 3 * PIECE_BYTES]),
+            [(false, PIECE_BYTES), (false, PIECE_BYTES), (false, PIECE_BYTES), (true, 7)]
+        );
+    }
+
+    #[test]
+    fn a_pack_far_larger_than_the_queue_arrives_whole() {
+        assert_eq!(pieces_of(&[100_000; 200]).len(), 200 * 100_000 / PIECE_BYTES + 1);
+    }
+
+    #[test]
+    fn a_pack_stops_when_the_session_ends() {
+        let (live, dispatcher) = opened();
+        let name = RepoName::new("app").unwrap();
+        let mut pieces = Pieces { session: &live.session, repo: &name, turn: None, buffer: Vec::new(), is_over: false };
+        dispatcher.stream.close();
+        live.session.close();
+        // The queue takes some before the end shows.
+        let part = vec![0; PIECE_BYTES];
+        assert!((0..100).any(|_| !pieces.add(&part)));
+        assert!(pieces.is_over);
+    }
+}

@@ -1,0 +1,168 @@
+//! Words of the model to wire messages and back, for the observer. The only file of this room that sees both: what the
+//! dispatcher says is checked here once, and what comes after may trust it.
+//!
+//! Does no I/O of its own beyond reading the next message from a reader that it is given. Called by [`super::session`]
+//! and [`super::submit`].
+
+use crate::git::CommitText;
+use crate::model::{BranchName, BuildId, CommitId, CommitIdError, RepoName, SessionId};
+use crate::protocol::hello::{ErrorCode, Greeting, Hello, Opening, Refusal, Role};
+use crate::protocol::limits::MAX_LINE_BYTES;
+use crate::protocol::observer::{FromObserver, ToObserver};
+use crate::protocol::{MIN_VERSION, VERSION};
+use crate::transport::{Frame, FrameReader, TransportError};
+
+use super::watch::{Announcement, Change};
+
+pub(crate) use crate::protocol::limits::MAX_RANGE_COMMITS;
+
+/// What the dispatcher agreed to at the start of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Agreed {
+    pub session: SessionId,
+    pub ping_interval_ms: u64,
+    pub timeout_ms: u64,
+}
+
+/// What the dispatcher said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reply {
+    Heads { repo: String, heads: Vec<(BranchName, CommitId)> },
+    Accepted { repo: String, branch: BranchName, commit: Option<CommitId>, build: Option<BuildId> },
+    Stale { repo: String, branch: BranchName, head: Option<CommitId> },
+    NeedSource { repo: String, branch: BranchName, commit: CommitId },
+    Alive,
+    Refused(Refused),
+}
+
+/// A refusal: what it amounts to for an observer, and the sentence for a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub kind: RefusalKind,
+    pub text: String,
+}
+
+/// What an observer does about a refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RefusalKind {
+    /// The secret is wrong. The session is over.
+    Token,
+    /// The two programs do not understand one another. The session is over.
+    Protocol,
+    /// The repository's name belongs to another source. Final for that repository; the session is over.
+    Name,
+    /// The dispatcher cannot serve anyone now. The session is over; later it may.
+    Later,
+    /// This one request did not succeed; it may later. The session goes on.
+    Request,
+}
+
+impl RefusalKind {
+    /// Whether the dispatcher closes the connection after it.
+    pub(crate) fn ends_session(self) -> bool {
+        self != Self::Request
+    }
+}
+
+/// The first message of a session.
+pub(crate) fn hello(name: &str, incarnation: u64, token: String) -> Frame {
+    Frame::new(&Opening::Hello(Hello {
+        version: VERSION,
+        min_version: MIN_VERSION,
+        role: Role::Observer,
+        name: name.to_owned(),
+        incarnation,
+        token,
+        program: concat!("surveil ", env!("CARGO_PKG_VERSION")).to_owned(),
+        listens_at: None,
+        callback_key: None,
+    }))
+}
+
+pub(crate) fn status(repo: &RepoName, source: &str) -> Frame {
+    Frame::new(&FromObserver::Status { repo: repo.to_string(), source: source.to_owned() })
+}
+
+pub(crate) fn piece(repo: &RepoName, last: bool, bytes: Vec<u8>) -> Frame {
+    let message = FromObserver::Pack { repo: repo.to_string(), last, bytes: bytes.len() as u64 };
+    Frame::with_payload(&message, bytes)
+}
+
+/// The message of an announcement. `range` and `text` describe a new head, and are empty where the branch is gone.
+pub(crate) fn announcement(repo: &RepoName, what: &Announcement, range: &[CommitId], text: CommitText) -> Frame {
+    let (repo, branch) = (repo.to_string(), what.branch.to_string());
+    let before = what.before.map(|commit| commit.to_string());
+    Frame::new(&match what.change {
+        Change::Head { commit, .. } => FromObserver::Dispatch {
+            repo,
+            branch,
+            before,
+            commit: commit.to_string(),
+            range: range.iter().map(CommitId::to_string).collect(),
+            subject: text.subject,
+            author: text.author,
+        },
+        Change::Gone => FromObserver::Gone { repo, branch, before: before.unwrap_or_default() },
+    })
+}
+
+pub(crate) fn ping() -> Frame {
+    Frame::new(&FromObserver::Ping)
+}
+
+/// Reads the answer to `hello`. The outer error is the connection's; `None` is a peer that closed without a word.
+pub(crate) fn read_greeting(reader: &mut FrameReader) -> Result<Option<Result<Agreed, Refused>>, TransportError> {
+    Ok(reader.read::<Greeting>(MAX_LINE_BYTES)?.map(|greeting| match greeting {
+        Greeting::Welcome(welcome) => Ok(Agreed {
+            session: SessionId(welcome.session),
+            ping_interval_ms: welcome.ping_interval_ms,
+            timeout_ms: welcome.timeout_ms,
+        }),
+        Greeting::Error(refusal) => Err(refused(refusal)),
+    }))
+}
+
+/// Reads what the dispatcher says next; `None` when it closed. The inner error is a message with an impossible id.
+pub(crate) fn read_reply(reader: &mut FrameReader) -> Result<Option<Result<Reply, CommitIdError>>, TransportError> {
+    Ok(reader.read::<ToObserver>(MAX_LINE_BYTES)?.map(reply))
+}
+
+fn reply(message: ToObserver) -> Result<Reply, CommitIdError> {
+    let optional = |commit: Option<String>| commit.map(|text| text.parse()).transpose();
+    Ok(match message {
+        ToObserver::Heads { repo, heads } => Reply::Heads {
+            repo,
+            heads: heads
+                .into_iter()
+                .map(|head| Ok((BranchName::new(&head.branch), head.commit.parse()?)))
+                .collect::<Result<_, CommitIdError>>()?,
+        },
+        ToObserver::Ok { repo, branch, commit, build } => Reply::Accepted {
+            repo,
+            branch: BranchName::new(&branch),
+            commit: optional(commit)?,
+            build: build.map(BuildId),
+        },
+        ToObserver::Stale { repo, branch, head } => {
+            Reply::Stale { repo, branch: BranchName::new(&branch), head: optional(head)? }
+        }
+        ToObserver::NeedSource { repo, branch, commit } => {
+            Reply::NeedSource { repo, branch: BranchName::new(&branch), commit: commit.parse()? }
+        }
+        ToObserver::Ack => Reply::Alive,
+        ToObserver::Error(refusal) => Reply::Refused(refused(refusal)),
+    })
+}
+
+fn refused(refusal: Refusal) -> Refused {
+    let kind = match refusal.code {
+        ErrorCode::Token => RefusalKind::Token,
+        ErrorCode::Malformed | ErrorCode::Version | ErrorCode::NotAllowed => RefusalKind::Protocol,
+        ErrorCode::NameTaken => RefusalKind::Name,
+        ErrorCode::Busy | ErrorCode::ShuttingDown => RefusalKind::Later,
+        ErrorCode::NotFound | ErrorCode::Refused | ErrorCode::BrokenSource | ErrorCode::Internal => {
+            RefusalKind::Request
+        }
+    };
+    Refused { kind, text: refusal.text }
+}

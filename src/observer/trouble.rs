@@ -1,0 +1,67 @@
+//! What fails again and again: said once for each cause, and tried again after a growing pause.
+//!
+//! Holds no clock and logs nothing itself. Used for repositories that cannot be read and remotes that cannot be fetched.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// A row of failures, or none.
+#[derive(Debug)]
+pub(crate) struct Trouble {
+    first: Duration,
+    longest: Duration,
+    /// What was said last, and the pause that comes after the next failure.
+    now: Option<(String, Duration)>,
+}
+
+impl Trouble {
+    pub(crate) fn new(first: Duration, longest: Duration) -> Self {
+        Self { first, longest: longest.max(first), now: None }
+    }
+
+    /// Notes a failure. Returns its text if it differs from the last one, and the pause before the next try.
+    pub(crate) fn note(&mut self, text: String) -> (Option<String>, Duration) {
+        let (is_new, pause) = match &self.now {
+            Some((said, pause)) => (*said != text, *pause),
+            None => (true, self.first),
+        };
+        self.now = Some((text.clone(), pause.saturating_mul(2).min(self.longest)));
+        (is_new.then_some(text), pause)
+    }
+
+    /// Notes a success. True if it ends a row of failures.
+    pub(crate) fn is_over(&mut self) -> bool {
+        self.now.take().is_some()
+    }
+}
+
+/// An error and its causes on one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        write!(text, ": {error}").expect("a String takes every text");
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once_and_the_pauses_grow_to_a_limit() {
+        let second = Duration::from_secs(1);
+        let mut trouble = Trouble::new(second, 3 * second);
+        let (locked, broken) = ("locked".to_owned(), "broken".to_owned());
+        assert_eq!(trouble.note(locked.clone()), (Some("locked".into()), second));
+        assert_eq!(trouble.note(locked.clone()), (None, 2 * second));
+        assert_eq!(trouble.note(broken.clone()), (Some("broken".into()), 3 * second));
+        assert_eq!(trouble.note(broken.clone()), (None, 3 * second));
+        assert!(trouble.is_over());
+        assert!(!trouble.is_over());
+        assert_eq!(trouble.note(locked.clone()), (Some("locked".into()), second));
+    }
+}

@@ -1,0 +1,449 @@
+//! Stories of one repository and a dispatcher: each line is a fact, each `>` line what the observer does next.
+
+use super::*;
+
+/// The commit that a story calls by one letter.
+fn commit(letter: &str) -> CommitId {
+    CommitId::from_bytes(&[letter.as_bytes()[0]; 20]).unwrap()
+}
+
+fn letter(commit: CommitId) -> char {
+    char::from(commit.as_bytes()[0])
+}
+
+fn heads(words: &str) -> Vec<(BranchName, CommitId)> {
+    words
+        .split_whitespace()
+        .map(|word| {
+            let (branch, at) = word.split_once('=').unwrap();
+            (BranchName::new(branch), commit(at))
+        })
+        .collect()
+}
+
+fn show(step: &Step) -> String {
+    match step {
+        Step::Ask => "ask".into(),
+        Step::Look => "look".into(),
+        Step::Rest => "rest".into(),
+        Step::Announce(Announcement { branch, before, change }) => {
+            let before = before.map_or('-', letter);
+            match change {
+                Change::Head { commit, everything } => {
+                    let all = if *everything { " with everything" } else { "" };
+                    format!("{branch} {before}..{}{all}", letter(*commit))
+                }
+                Change::Gone => format!("{branch} {before} gone"),
+            }
+        }
+    }
+}
+
+/// Plays the facts of a story and checks that it comes out as written.
+#[track_caller]
+fn check(selection: BranchSelection, story: &str) {
+    let mut watch = Watch::new(selection);
+    let mut now = Moment(0);
+    let mut told = String::new();
+    for line in story.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('>')) {
+        let announced = || match watch.next(now) {
+            Step::Announce(announcement) => announcement,
+            other @ (Step::Ask | Step::Look | Step::Rest) => panic!("`{line}` answers nothing: {other:?}"),
+        };
+        let (verb, rest) = line.split_once(": ").unwrap_or((line, ""));
+        match verb {
+            "session closes" => watch.session_closed(),
+            "dispatcher has" => watch.told(heads(rest)),
+            "repository has" => {
+                watch.seen(heads(rest).into_iter().map(|(branch, commit)| Head { branch, commit }));
+            }
+            "something changed" => watch.look_again(),
+            "ok" => watch.accepted(&announced()),
+            "stale" => {
+                let head = (rest != "-").then(|| commit(rest));
+                watch.stale(&announced(), head, now);
+            }
+            "need source" => {
+                watch.need_source(&announced(), now);
+            }
+            "error" => watch.refused(&announced(), now),
+            "seconds pass" => now = now.after(1000 * rest.parse::<u64>().unwrap()),
+            other => panic!("no such fact: {other}"),
+        }
+        told.push_str(&format!("{line}\n> {}\n", show(&watch.next(now))));
+    }
+    let written: String =
+        story.lines().map(str::trim).filter(|line| !line.is_empty()).map(|l| format!("{l}\n")).collect();
+    assert_eq!(told, written);
+}
+
+fn main_only() -> BranchSelection {
+    BranchSelection::Main
+}
+
+fn globs(globs: &[&str]) -> BranchSelection {
+    BranchSelection::Matching(globs.iter().map(|glob| (*glob).to_owned()).collect())
+}
+
+#[test]
+fn the_dispatcher_is_asked_before_the_repository_is_read_and_a_new_commit_is_announced() {
+    check(
+        main_only(),
+        "session closes
+         > ask
+         dispatcher has: main=a
+         > look
+         repository has: main=a
+         > rest
+         something changed
+         > look
+         repository has: main=b
+         > main a..b
+         ok
+         > rest",
+    );
+}
+
+#[test]
+fn a_branch_the_dispatcher_does_not_know_is_announced_without_a_before() {
+    check(
+        main_only(),
+        "dispatcher has
+         > look
+         repository has: main=a
+         > main -..a
+         ok
+         > rest",
+    );
+}
+
+#[test]
+fn an_unborn_head_announces_nothing() {
+    check(
+        main_only(),
+        "dispatcher has
+         > look
+         repository has
+         > rest
+         something changed
+         > look
+         repository has: main=a
+         > main -..a",
+    );
+}
+
+#[test]
+fn a_force_push_is_a_move_like_any_other_also_back_to_an_older_commit() {
+    check(
+        main_only(),
+        "dispatcher has: main=c
+         > look
+         repository has: main=a
+         > main c..a
+         ok
+         > rest
+         something changed
+         > look
+         repository has: main=c
+         > main a..c",
+    );
+}
+
+#[test]
+fn what_happened_while_nobody_was_connected_is_announced_after_the_dispatcher_was_asked_again() {
+    check(
+        main_only(),
+        "dispatcher has: main=b
+         > look
+         repository has: main=b
+         > rest
+         session closes
+         > ask
+         dispatcher has: main=a
+         > look
+         repository has: main=e
+         > main a..e",
+    );
+}
+
+#[test]
+fn an_announcement_whose_answer_was_lost_with_the_session_is_not_made_twice() {
+    check(
+        main_only(),
+        "dispatcher has: main=a
+         > look
+         repository has: main=b
+         > main a..b
+         session closes
+         > ask
+         dispatcher has: main=b
+         > look
+         repository has: main=b
+         > rest",
+    );
+}
+
+#[test]
+fn a_stale_announcement_is_compared_anew_with_a_fresh_look() {
+    check(
+        main_only(),
+        "dispatcher has: main=a
+         > look
+         repository has: main=b
+         > main a..b
+         stale: c
+         > look
+         repository has: main=c
+         > rest",
+    );
+}
+
+#[test]
+fn a_branch_that_the_dispatcher_forgot_is_announced_as_new() {
+    check(
+        main_only(),
+        "dispatcher has: main=a
+         > look
+         repository has: main=b
+         > main a..b
+         stale: -
+         > look
+         repository has: main=b
+         > main -..b",
+    );
+}
+
+#[test]
+fn a_dispatcher_that_always_says_stale_is_not_asked_in_a_circle() {
+    check(
+        main_only(),
+        "dispatcher has: main=a
+         > look
+         repository has: main=b
+         > main a..b
+         stale: a
+         > look
+         repository has: main=b
+         > main a..b
+         stale: a
+         > look
+         repository has: main=b
+         > main a..b
+         stale: a
+         > look
+         repository has: main=b
+         > main a..b
+         stale: a
+         > look
+         repository has: main=b
+         > rest
+         seconds pass: 1
+         > main a..b",
+    );
+}
+
+#[test]
+fn missing_source_is_sent_whole_once_and_then_waits() {
+    check(
+        main_only(),
+        "dispatcher has: main=a
+         > look
+         repository has: main=b
+         > main a..b
+         need source
+         > main a..b with everything
+         need source
+         > rest
+         seconds pass: 1
+         > main a..b with everything
+         ok
+         > rest",
+    );
+}
+
+#[test]
+fn a_refused_commit_waits_longer_each_time_and_the_next_commit_does_not_wait_for_it() {
+    check(
+        main_only(),
+        "dispatcher has: main=a
+         > look
+         repository has: main=b
+         > main a..b
+         error
+         > rest
+         seconds pass: 1
+         > main a..b
+         error
+         > rest
+         seconds pass: 1
+         > rest
+         seconds pass: 1
+         > main a..b
+         error
+         > rest
+         something changed
+         > look
+         repository has: main=c
+         > main a..c
+         ok
+         > rest",
+    );
+}
+
+#[test]
+fn a_refused_commit_goes_on_waiting_in_the_next_session() {
+    check(
+        main_only(),
+        "dispatcher has: main=a
+         > look
+         repository has: main=b
+         > main a..b
+         error
+         > rest
+         session closes
+         > ask
+         dispatcher has: main=a
+         > look
+         repository has: main=b
+         > rest
+         seconds pass: 1
+         > main a..b",
+    );
+}
+
+#[test]
+fn branches_are_announced_in_turn_so_that_a_busy_one_holds_up_no_other() {
+    check(
+        globs(&["*"]),
+        "dispatcher has
+         > look
+         repository has: busy=a main=b topic/x=c
+         > busy -..a
+         ok
+         > main -..b
+         something changed
+         > look
+         repository has: busy=d main=b topic/x=c
+         > main -..b
+         ok
+         > topic/x -..c
+         ok
+         > busy a..d
+         ok
+         > rest",
+    );
+}
+
+#[test]
+fn a_broken_branch_holds_up_no_other() {
+    check(
+        globs(&["*"]),
+        "dispatcher has
+         > look
+         repository has: bad=a good=b
+         > bad -..a
+         error
+         > good -..b
+         ok
+         > rest",
+    );
+}
+
+#[test]
+fn a_deleted_branch_is_reported_once_and_announced_as_new_when_it_comes_back() {
+    check(
+        globs(&["*"]),
+        "dispatcher has: main=a topic=b
+         > look
+         repository has: main=a
+         > topic b gone
+         ok
+         > rest
+         something changed
+         > look
+         repository has: main=a topic=b
+         > topic -..b
+         ok
+         > rest",
+    );
+}
+
+#[test]
+fn only_branches_of_the_selection_can_be_gone() {
+    check(
+        globs(&["release/*"]),
+        "dispatcher has: main=a release/1=b release/2=c
+         > look
+         repository has: release/1=b
+         > release/2 c gone
+         ok
+         > rest",
+    );
+}
+
+#[test]
+fn when_head_names_another_branch_the_former_one_is_not_called_gone() {
+    check(
+        main_only(),
+        "dispatcher has: main=a
+         > look
+         repository has: trunk=b
+         > trunk -..b
+         ok
+         > rest
+         something changed
+         > look
+         repository has
+         > rest",
+    );
+}
+
+#[test]
+fn a_repository_that_cannot_be_read_announces_nothing_gone() {
+    // A failed look is not told: the watch goes on asking for one.
+    check(
+        globs(&["*"]),
+        "dispatcher has: main=a topic=b
+         > look
+         something changed
+         > look
+         something changed
+         > look
+         repository has: main=a topic=b
+         > rest",
+    );
+}
+
+#[test]
+fn a_deletion_that_was_not_believed_is_looked_at_again_later() {
+    check(
+        globs(&["*"]),
+        "dispatcher has: main=a
+         > look
+         repository has
+         > main a gone
+         error
+         > rest
+         something changed
+         > look
+         repository has: main=a
+         > rest",
+    );
+}
+
+#[test]
+fn what_a_pack_may_leave_out_is_bounded_and_starts_with_the_nearest() {
+    let mut watch = Watch::new(globs(&["*"]));
+    watch.told((0..100u8).map(|n| (BranchName::new(&format!("b{n}")), CommitId::from_bytes(&[n; 20]).unwrap())));
+    let announcement = Announcement {
+        branch: BranchName::new("b1"),
+        before: Some(commit("z")),
+        change: Change::Head { commit: commit("y"), everything: false },
+    };
+    let haves = watch.haves(&announcement);
+    assert_eq!(haves.len(), MAX_HAVES);
+    assert_eq!(haves[0], commit("z"));
+    watch.accepted(&announcement);
+    let next = Announcement { branch: BranchName::new("new"), before: None, ..announcement };
+    assert_eq!(watch.haves(&next)[0], commit("y"));
+}

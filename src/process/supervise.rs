@@ -1,0 +1,230 @@
+//! The supervising process: the body of the hidden subcommand.
+//!
+//! Serves one command after the other over its stdin, a socket, and reports an end only when nothing of the command is
+//! left. If the socket closes, the runner is gone: everything ends at once. One thread, nothing kept between commands;
+//! it must stay small, because each command is forked from it. Never prints: what goes wrong is reported.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, Timespec};
+use rustix::io::Errno;
+use rustix::process::{Pid, WaitStatus};
+use signal_hook::consts::signal;
+
+use super::sweep::{Family, Remaining, Wake};
+use super::wire::{self, Order, Report};
+use super::{Command, Ended, Exit, ProcessError, isolation, launch, spawn};
+use crate::clock;
+use crate::model::Isolation;
+
+/// Signals that a terminal, a service manager or a task may send and that must not end this process, and those that
+/// whoever started the runner may have left ignored. They are handled, not ignored, because a handler does not survive
+/// exec: so commands start with the default for each. (PIPE is reset by the standard library.)
+const HANDLED_SIGNALS: [i32; 13] = [
+    signal::SIGHUP,
+    signal::SIGINT,
+    signal::SIGQUIT,
+    signal::SIGTERM,
+    signal::SIGUSR1,
+    signal::SIGUSR2,
+    signal::SIGALRM,
+    signal::SIGTSTP,
+    signal::SIGTTIN,
+    signal::SIGTTOU,
+    signal::SIGXCPU,
+    signal::SIGXFSZ,
+    signal::SIGWINCH,
+];
+
+/// A program that is still open for writing cannot be executed. Where a fork elsewhere holds the descriptor for a
+/// moment, that passes: so often, and so far apart, it is tried again.
+const BUSY_TRIES: u32 = 20;
+const BUSY_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+
+/// The body of the hidden subcommand: serves commands over its stdin (a socket) until that closes.
+pub fn supervise() -> Result<(), ProcessError> {
+    let socket = take_socket().map_err(ProcessError::Prepare)?;
+    let child_news = handle_signals().map_err(ProcessError::Prepare)?;
+    let isolation = match wire::receive_order(&socket).map_err(ProcessError::Talk)? {
+        None => return Ok(()),
+        Some((Order::Serve(isolation), _)) => isolation,
+        Some((Order::Run(_) | Order::Cancel, _)) => return Err(out_of_turn()),
+    };
+    if let Err(source) = prepare(isolation) {
+        report(&socket, &Report::Refused(source.raw_os_error().unwrap_or(0)))?;
+        return Err(ProcessError::Isolate { isolation, source });
+    }
+    report(&socket, &Report::Ready)?;
+    serve(&socket, Family::new(isolation, child_news))
+}
+
+fn serve(socket: &UnixStream, mut family: Family) -> Result<(), ProcessError> {
+    loop {
+        match wire::receive_order(socket).map_err(ProcessError::Talk)? {
+            None => return Ok(()),
+            // The command had ended before this arrived.
+            Some((Order::Cancel, _)) => {}
+            Some((Order::Run(command), Some(output))) => {
+                if !run(socket, &mut family, &command, output)? {
+                    return Ok(());
+                }
+            }
+            Some((Order::Run(_) | Order::Serve(_), _)) => return Err(out_of_turn()),
+        }
+    }
+}
+
+/// Moves the socket away from stdin, which becomes empty.
+fn take_socket() -> io::Result<UnixStream> {
+    let socket = OwnedFd::from(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?);
+    rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
+    Ok(socket.into())
+}
+
+/// Survives what is sent to it, and hears of its children's ends.
+fn handle_signals() -> io::Result<UnixStream> {
+    let (news, notify) = UnixStream::pair()?;
+    news.set_nonblocking(true)?;
+    signal_hook::low_level::pipe::register(signal::SIGCHLD, notify)?;
+    let ignored = Arc::new(AtomicBool::new(false));
+    for signal in HANDLED_SIGNALS {
+        signal_hook::flag::register(signal, Arc::clone(&ignored))?;
+    }
+    Ok(news)
+}
+
+fn prepare(isolation: Isolation) -> io::Result<()> {
+    // No directory is held busy by this process.
+    std::env::set_current_dir("/")?;
+    isolation::enter(isolation)
+}
+
+/// Executes one command. False if the runner vanished meanwhile.
+fn run(socket: &UnixStream, family: &mut Family, command: &Command, output: OwnedFd) -> Result<bool, ProcessError> {
+    let leader = match start(command, &output) {
+        Ok(leader) => leader,
+        Err(answer) => return report(socket, &answer).map(|()| true),
+    };
+    // The command alone holds its output now.
+    drop(output);
+    family.adopt(leader);
+    let attempt = Attempt::new(command);
+    let exit = match report(socket, &Report::Started) {
+        Ok(()) => attempt.watch(socket, family),
+        Err(error) => Err(error),
+    };
+    let leftovers = match family.sweep() {
+        Ok(leftovers) => leftovers,
+        Err(Remaining(count)) => {
+            report(socket, &Report::Remaining(count))?;
+            return Err(ProcessError::Remaining { count });
+        }
+    };
+    let Some(ending) = exit? else { return Ok(false) };
+    // Swept, so the leader has ended.
+    let (status, ended_at) = family.leader_end().ok_or_else(out_of_turn)?;
+    let duration_ms = millis(ended_at.saturating_duration_since(attempt.started));
+    let exit = ending.unwrap_or_else(|| exit_of(status));
+    report(socket, &Report::Ended(Ended { exit, duration_ms, leftovers }))?;
+    Ok(true)
+}
+
+/// Starts the command's process, or says what to answer.
+fn start(command: &Command, output: &OwnedFd) -> Result<Pid, Report> {
+    let could_not = |why| Report::Ended(Ended::before_start(Exit::CouldNotStart(why)));
+    let image = Arc::new(launch::prepare(command).map_err(could_not)?);
+    let mut tries = BUSY_TRIES;
+    loop {
+        let error = match spawn::start(&image, &command.directory, output) {
+            Ok(child) => return Ok(Pid::from_child(&child)),
+            Err(error) => error,
+        };
+        let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+        if errno == Errno::TXTBSY && tries > 0 {
+            tries -= 1;
+            // Waits for nothing but the time to pass; a signal may cut it short.
+            let _ = rustix::event::poll(&mut [] as &mut [PollFd<'_>; 0], Some(&BUSY_PAUSE));
+            continue;
+        }
+        return Err(launch::explain(command, errno).map_or(Report::NotStarted(errno.raw_os_error()), could_not));
+    }
+}
+
+/// A command that runs.
+struct Attempt {
+    started: Instant,
+    /// None is never.
+    times_out: Option<Instant>,
+    grace: Duration,
+}
+
+impl Attempt {
+    fn new(command: &Command) -> Self {
+        let started = clock::instant();
+        let times_out = started.checked_add(Duration::from_millis(command.timeout_ms));
+        Self { started, times_out, grace: Duration::from_millis(command.grace_ms) }
+    }
+
+    /// Waits until the leader has ended or its grace is over. The outer nothing means that the runner vanished, the
+    /// inner that the command ended by itself.
+    fn watch(&self, socket: &UnixStream, family: &mut Family) -> Result<Option<Option<Exit>>, ProcessError> {
+        let mut ending = None;
+        let mut deadline = self.times_out;
+        loop {
+            family.reap();
+            if family.leader_end().is_some() {
+                return Ok(Some(ending));
+            }
+            match family.wait(socket, deadline).map_err(ProcessError::Talk)? {
+                Wake::Child => {}
+                Wake::Deadline if ending.is_some() => return Ok(Some(ending)),
+                Wake::Deadline => {
+                    ending = Some(Exit::TimedOut);
+                    deadline = self.terminate(family);
+                }
+                Wake::Socket => match wire::receive_order(socket).map_err(ProcessError::Talk)? {
+                    None => return Ok(None),
+                    Some((Order::Cancel, _)) if ending.is_some() => {}
+                    Some((Order::Cancel, _)) => {
+                        ending = Some(Exit::Cancelled);
+                        deadline = self.terminate(family);
+                    }
+                    Some((Order::Run(_) | Order::Serve(_), _)) => return Err(out_of_turn()),
+                },
+            }
+        }
+    }
+
+    /// Says until when the command may end by itself.
+    fn terminate(&self, family: &Family) -> Option<Instant> {
+        let until = clock::instant().checked_add(self.grace);
+        family.terminate();
+        until
+    }
+}
+
+fn exit_of(status: WaitStatus) -> Exit {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => Exit::Code(code),
+        (None, Some(signal)) => Exit::Signal(signal),
+        // A child is waited for only until it has ended, which is one of the two.
+        (None, None) => Exit::Code(status.as_raw()),
+    }
+}
+
+fn report(socket: &UnixStream, report: &Report) -> Result<(), ProcessError> {
+    wire::send(socket, &report.encode()).map_err(ProcessError::Talk)
+}
+
+fn out_of_turn() -> ProcessError {
+    ProcessError::Talk(io::Error::new(io::ErrorKind::InvalidData, "an order out of turn"))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,322 @@
+//! The runner's side of a slot's supervising process: starts it, hands it commands, and notices when it fails.
+//!
+//! It never waits for a command's process itself, and trusts the supervising process only so far: one that dies or
+//! falls silent is killed, and what it leaves is swept from here. A small thread turns what it reports into messages;
+//! the same thread starts it, because a parent's death is noticed by the thread that was the parent.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{self, Child, Stdio};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Pid, PidfdFlags};
+
+use super::wire::{self, Order, Report};
+use super::{Command, Ended, Exit, ProcessError, isolation, spawn, sweep, table};
+use crate::clock;
+use crate::model::Isolation;
+use crate::threads::{self, Thread};
+
+/// The hidden subcommand.
+const SUBCOMMAND: &str = "supervise";
+
+/// How long a supervisor may take to be ready, or to take a message.
+const START_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long after the end of a command's grace the supervisor may take to report. More than it takes to give up a
+/// sweep, and short enough for everything to be over five seconds after the grace.
+const REPORT_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long an idle supervisor may take to notice that it is not needed, and a killed one to be gone.
+const END_PATIENCE: Duration = Duration::from_millis(500);
+
+/// A supervisor sends two reports for each command, and nothing unasked.
+const REPORTS_CAPACITY: usize = 4;
+
+/// A slot's supervising process, started on first use and kept for the next command.
+pub struct Supervisor {
+    program: PathBuf,
+    isolation: Isolation,
+    /// None until first used, and after a failure.
+    process: Option<Process>,
+}
+
+impl Supervisor {
+    /// A supervisor that will be started by executing `program` with the hidden subcommand `supervise`.
+    ///
+    /// With [`Isolation::Subreaper`] this process becomes a subreaper as well, so that it can end what a supervisor that
+    /// died has left: its own children of another session. Whatever else this process starts must stay in its session.
+    pub fn new(program: PathBuf, isolation: Isolation) -> Self {
+        if isolation == Isolation::Subreaper
+            && let Err(error) = isolation::become_subreaper()
+        {
+            log::warn!("what a killed supervisor leaves cannot be ended: {error}");
+        }
+        Self { program, isolation, process: None }
+    }
+
+    /// The process id of the supervising process, if one is running.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(|process| process.child.id())
+    }
+
+    /// Starts the command with `output` as its stdout and stderr, calls `started` once its process runs, and waits until
+    /// it and all its descendants are gone. A message on `cancel` (or its disconnection) ends it. A supervisor that dies
+    /// is an error; the next call starts a new one.
+    pub fn run(
+        &mut self,
+        command: &Command,
+        output: File,
+        cancel: &Receiver<()>,
+        started: &mut dyn FnMut(),
+    ) -> Result<Ended, ProcessError> {
+        if !matches!(cancel.try_recv(), Err(TryRecvError::Empty)) {
+            return Ok(Ended::before_start(Exit::Cancelled));
+        }
+        let message = wire::encode_run(command);
+        if message.len() > wire::MAX_MESSAGE_BYTES {
+            let why = "the command and its environment are too long".into();
+            return Ok(Ended::before_start(Exit::CouldNotStart(why)));
+        }
+        let process = self.ready_process()?;
+        let result = process.run(command, &message, output, cancel, started);
+        match result {
+            Ok(ended) => Ok(ended),
+            Err(error) => Err(self.give_up(error)),
+        }
+    }
+
+    /// The process that runs, or a new one.
+    fn ready_process(&mut self) -> Result<&mut Process, ProcessError> {
+        if self.process.as_ref().is_some_and(Process::is_gone)
+            && let Some(process) = self.process.take()
+        {
+            log::warn!("the supervisor ended while idle ({}); another one starts", process.end(End::AtOnce)?);
+        }
+        let process = match self.process.take() {
+            Some(process) => process,
+            None => Process::start(&self.program, self.isolation)?,
+        };
+        Ok(self.process.insert(process))
+    }
+
+    /// Ends the process and everything below it. The error to report is the one that led here, unless something could
+    /// not be ended.
+    fn give_up(&mut self, error: ProcessError) -> ProcessError {
+        let Some(process) = self.process.take() else { return error };
+        match (process.end(End::AtOnce), error) {
+            (Err(worse), _) => worse,
+            (Ok(how), ProcessError::SupervisorEnded { .. }) => ProcessError::SupervisorEnded { how },
+            (Ok(_), error) => error,
+        }
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        if let Some(process) = self.process.take()
+            && let Err(error) = process.end(End::WhenIdle)
+        {
+            log::warn!("could not end a supervisor: {error}");
+        }
+    }
+}
+
+/// How a supervising process is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It is told that it is not needed.
+    WhenIdle,
+    /// It has failed: it is killed, and what it left as well.
+    AtOnce,
+}
+
+/// A supervising process that has said that it is ready.
+struct Process {
+    isolation: Isolation,
+    socket: UnixStream,
+    child: Child,
+    /// The same process, to wait for with a deadline.
+    handle: OwnedFd,
+    /// When it was born, in the kernel's ticks.
+    born: u64,
+    /// Disconnected once the process has closed its end.
+    reports: Receiver<Report>,
+    reader: Thread<()>,
+}
+
+impl Process {
+    fn start(program: &Path, isolation: Isolation) -> Result<Self, ProcessError> {
+        let failed = |source| ProcessError::StartSupervisor { program: program.into(), source };
+        let (socket, theirs) = UnixStream::pair().map_err(failed)?;
+        socket.set_write_timeout(Some(START_PATIENCE)).map_err(failed)?;
+        let (to_us, reports) = bounded(REPORTS_CAPACITY);
+        let (born, birth) = bounded(1);
+        let reading = socket.try_clone().map_err(failed)?;
+        let executable = program.to_owned();
+        let reader = threads::spawn("supervisor", move || {
+            let child = start_child(&executable, isolation, theirs);
+            let is_there = child.is_ok();
+            // Whoever asked waits for this.
+            drop(born.send(child));
+            if is_there {
+                read_reports(&reading, &to_us);
+            }
+        })
+        .map_err(failed)?;
+        let mut child = birth.recv().map_err(|_| failed(io::ErrorKind::BrokenPipe.into()))??;
+        let handle = match rustix::process::pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
+            Ok(handle) => handle,
+            Err(errno) => {
+                // Before it was told to serve, it has no children.
+                drop(child.kill().and_then(|()| child.wait()));
+                return Err(failed(errno.into()));
+            }
+        };
+        let born = i32::try_from(child.id()).ok().and_then(table::read).map_or(0, |entry| entry.born);
+        let process = Self { isolation, socket, child, handle, born, reports, reader };
+        match process.greet() {
+            Ok(()) => Ok(process),
+            Err(error) => process.end(End::AtOnce).and(Err(error)),
+        }
+    }
+
+    fn greet(&self) -> Result<(), ProcessError> {
+        wire::send(&self.socket, &Order::Serve(self.isolation).encode()).map_err(ProcessError::Talk)?;
+        match self.reports.recv_timeout(START_PATIENCE) {
+            Ok(Report::Ready) => Ok(()),
+            Ok(Report::Refused(errno)) => {
+                let source = io::Error::from_raw_os_error(errno);
+                Err(ProcessError::Isolate { isolation: self.isolation, source })
+            }
+            Ok(other) => Err(ProcessError::Unexpected { report: format!("{other:?}") }),
+            Err(RecvTimeoutError::Timeout) => Err(ProcessError::SupervisorSilent),
+            Err(RecvTimeoutError::Disconnected) => Err(ProcessError::SupervisorEnded { how: String::new() }),
+        }
+    }
+
+    /// Whether it has ended, or said something that nobody asked for.
+    fn is_gone(&self) -> bool {
+        !matches!(self.reports.try_recv(), Err(TryRecvError::Empty))
+    }
+
+    fn run(
+        &self,
+        command: &Command,
+        message: &[u8],
+        output: File,
+        cancel: &Receiver<()>,
+        started: &mut dyn FnMut(),
+    ) -> Result<Ended, ProcessError> {
+        wire::send_with(&self.socket, message, output.as_fd()).map_err(ProcessError::Talk)?;
+        // Whoever reads it sees its end when the command's processes are gone.
+        drop(output);
+        let grace = Duration::from_millis(command.grace_ms).saturating_add(REPORT_PATIENCE);
+        let whole = Duration::from_millis(command.timeout_ms).saturating_add(grace);
+        let mut deadline = clock::instant().checked_add(whole);
+        let never = crossbeam_channel::never();
+        let mut cancel = cancel;
+        loop {
+            let too_late = deadline.map_or_else(crossbeam_channel::never, crossbeam_channel::at);
+            crossbeam_channel::select! {
+                recv(self.reports) -> report => match report {
+                    Ok(Report::Started) => started(),
+                    Ok(other) => return answer(other),
+                    Err(_) => return Err(ProcessError::SupervisorEnded { how: String::new() }),
+                },
+                // A message or its disconnection.
+                recv(cancel) -> _ => {
+                    wire::send(&self.socket, &Order::Cancel.encode()).map_err(ProcessError::Talk)?;
+                    cancel = &never;
+                    let sooner = clock::instant().checked_add(grace);
+                    deadline = match (deadline, sooner) {
+                        (Some(one), Some(other)) => Some(one.min(other)),
+                        (one, other) => one.or(other),
+                    };
+                },
+                recv(too_late) -> _ => return Err(ProcessError::SupervisorSilent),
+            }
+        }
+    }
+
+    /// Makes sure that it and everything below it are gone. Says how it ended.
+    fn end(mut self, how: End) -> Result<String, ProcessError> {
+        // Wakes the reader, and the supervisor sees that it is not needed.
+        drop(self.socket.shutdown(std::net::Shutdown::Both));
+        if how == End::AtOnce || !self.ends_within(END_PATIENCE) {
+            // That it has ended already is as good.
+            drop(self.child.kill());
+        }
+        let ended = self.ends_within(END_PATIENCE).then(|| self.child.wait());
+        let status = match ended {
+            Some(Ok(status)) => Ok(status.to_string()),
+            Some(Err(error)) => Err(ProcessError::Talk(error)),
+            // In a PID namespace it is not gone before everything in it is.
+            None => Err(ProcessError::Remaining { count: 1 }),
+        };
+        drop(self.reports);
+        drop(self.reader);
+        if self.isolation == Isolation::Subreaper && how == End::AtOnce {
+            sweep::end_orphans(self.born).map_err(|sweep::Remaining(count)| ProcessError::Remaining { count })?;
+        }
+        status
+    }
+
+    fn ends_within(&self, patience: Duration) -> bool {
+        let deadline = clock::instant() + patience;
+        loop {
+            let left = deadline.saturating_duration_since(clock::instant());
+            let timeout = Timespec::try_from(left).ok();
+            match rustix::event::poll(&mut [PollFd::new(&self.handle, PollFlags::IN)], timeout.as_ref()) {
+                Ok(count) => return count > 0,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return false,
+            }
+        }
+    }
+}
+
+fn answer(report: Report) -> Result<Ended, ProcessError> {
+    match report {
+        Report::Ended(ended) => Ok(ended),
+        Report::NotStarted(errno) => Err(ProcessError::StartCommand(io::Error::from_raw_os_error(errno))),
+        Report::Remaining(count) => Err(ProcessError::Remaining { count }),
+        Report::Ready | Report::Refused(_) | Report::Started => {
+            Err(ProcessError::Unexpected { report: format!("{report:?}") })
+        }
+    }
+}
+
+/// Starts the supervising process from this thread, which must go on for as long as that lives. It has a process group
+/// of its own, so that what a terminal sends to the runner passes it by.
+fn start_child(program: &Path, isolation: Isolation, socket: UnixStream) -> Result<Child, ProcessError> {
+    if isolation == Isolation::PidNamespace {
+        spawn::unshare_pids().map_err(|source| ProcessError::Isolate { isolation, source })?;
+    }
+    let mut command = process::Command::new(program);
+    command.arg(SUBCOMMAND).stdin(OwnedFd::from(socket)).stdout(Stdio::null()).process_group(0);
+    command.spawn().map_err(|source| ProcessError::StartSupervisor { program: program.into(), source })
+}
+
+fn read_reports(socket: &UnixStream, to: &Sender<Report>) {
+    loop {
+        match wire::receive_report(socket) {
+            Ok(Some(report)) => {
+                if to.send(report).is_err() {
+                    return;
+                }
+            }
+            Ok(None) => return,
+            Err(error) => {
+                log::debug!("the supervisor's socket failed: {error}");
+                return;
+            }
+        }
+    }
+}

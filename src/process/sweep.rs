@@ -1,0 +1,288 @@
+//! Ends processes and proves that none is left.
+//!
+//! [`Family`] is everything below a supervising process. Its proof of emptiness is the kernel's word that there is no
+//! child to wait for: orphans become children of PID 1 of their namespace or of the nearest subreaper, so whoever is
+//! left is a child or a child's descendant. Only the supervising process may use it: it waits for any child, which in
+//! another process would steal a `Child`'s status. [`end_orphans`] is for the runner, after its supervisor has died.
+
+use std::collections::HashSet;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
+
+use super::table::{self, Entry};
+use crate::clock;
+use crate::model::Isolation;
+
+/// After this long, processes that do not end are reported rather than waited for. With the runner's own patience it
+/// stays below the five seconds after the grace within which a cancel ends.
+const SWEEP_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The same for the runner's orphans.
+const ORPHAN_PATIENCE: Duration = Duration::from_millis(1500);
+
+/// How long to wait for an end before looking again who is there.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// How often those found are stopped before they are all killed, at most: who is stopped forks no more.
+const MAX_STOP_WAVES: u32 = 50;
+
+/// So many processes could not be ended.
+#[derive(Debug)]
+pub(super) struct Remaining(pub u32);
+
+/// Everything below this process. At most one command at a time.
+pub(super) struct Family {
+    isolation: Isolation,
+    /// Readable after a child has changed.
+    child_news: UnixStream,
+    /// The process that was started last.
+    leader: Option<Pid>,
+    /// How the leader ended, and when.
+    leader_end: Option<(WaitStatus, Instant)>,
+    /// Others that ended by KILL since the leader was started.
+    killed: u32,
+}
+
+/// Why [`Family::wait`] returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wake {
+    /// A child may have ended.
+    Child,
+    /// There is something to read.
+    Socket,
+    /// The deadline has come.
+    Deadline,
+}
+
+impl Family {
+    /// `child_news` must become readable whenever a child ends.
+    pub(super) fn new(isolation: Isolation, child_news: UnixStream) -> Self {
+        Self { isolation, child_news, leader: None, leader_end: None, killed: 0 }
+    }
+
+    /// A command was started, with this process.
+    pub(super) fn adopt(&mut self, leader: Pid) {
+        self.leader = Some(leader);
+        self.leader_end = None;
+        self.killed = 0;
+    }
+
+    /// Takes note of every child that has ended. True if there is no child left.
+    pub(super) fn reap(&mut self) -> bool {
+        loop {
+            match rustix::process::wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) => self.note(pid, status),
+                Err(Errno::INTR) => {}
+                Ok(None) => return false,
+                Err(_) => return true,
+            }
+        }
+    }
+
+    fn note(&mut self, pid: Pid, status: WaitStatus) {
+        if self.leader == Some(pid) {
+            self.leader = None;
+            self.leader_end = Some((status, clock::instant()));
+        } else if status.terminating_signal() == Some(Signal::KILL.as_raw()) {
+            self.killed += 1;
+        }
+    }
+
+    /// How and when the leader ended, if it has.
+    pub(super) fn leader_end(&self) -> Option<(WaitStatus, Instant)> {
+        self.leader_end
+    }
+
+    /// Waits for a child's end, for something to read, or for the deadline.
+    pub(super) fn wait(&mut self, socket: &UnixStream, deadline: Option<Instant>) -> io::Result<Wake> {
+        let mut polled =
+            [PollFd::new(&self.child_news, PollFlags::IN), PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN)];
+        let ready = poll(&mut polled, deadline)?;
+        let (child, socket) = (!polled[0].revents().is_empty(), !polled[1].revents().is_empty());
+        // A child's end goes first: a command that ended by itself was not cancelled.
+        if child {
+            self.drain_news()?;
+        }
+        Ok(if socket && !child {
+            Wake::Socket
+        } else if child || ready {
+            Wake::Child
+        } else {
+            Wake::Deadline
+        })
+    }
+
+    /// Asks everything to end; whoever is stopped goes on so that it hears it.
+    pub(super) fn terminate(&self) {
+        match self.isolation {
+            Isolation::PidNamespace => {
+                signal_namespace(Signal::TERM);
+                signal_namespace(Signal::CONT);
+            }
+            Isolation::Subreaper => {
+                for entry in own_descendants() {
+                    table::signal(&entry, Signal::TERM);
+                    table::signal(&entry, Signal::CONT);
+                }
+            }
+        }
+    }
+
+    /// Kills everything that is left and waits until it is gone. Says how many it had to kill, the leader not counted.
+    pub(super) fn sweep(&mut self) -> Result<u32, Remaining> {
+        let deadline = clock::instant() + SWEEP_PATIENCE;
+        let mut again = false;
+        // What was killed so far ended by somebody else's doing.
+        if self.reap() {
+            return Ok(0);
+        }
+        self.killed = 0;
+        loop {
+            match self.isolation {
+                // The kernel does this in one step; nobody can fork away from it.
+                Isolation::PidNamespace => signal_namespace(Signal::KILL),
+                Isolation::Subreaper => kill_all(own_descendants, again),
+            }
+            let round = (clock::instant() + LOOK_AGAIN).min(deadline);
+            while !self.reap() {
+                if !self.await_child(round) {
+                    break;
+                }
+            }
+            if self.reap() {
+                return Ok(self.killed);
+            }
+            if clock::instant() >= deadline {
+                return Err(Remaining(count_of(&own_descendants())));
+            }
+            again = true;
+        }
+    }
+
+    /// False once the deadline has come.
+    fn await_child(&mut self, deadline: Instant) -> bool {
+        let mut polled = [PollFd::new(&self.child_news, PollFlags::IN)];
+        poll(&mut polled, Some(deadline)).is_ok_and(|ready| ready) && self.drain_news().is_ok()
+    }
+
+    fn drain_news(&mut self) -> io::Result<()> {
+        let mut sink = [0; 64];
+        loop {
+            match self.child_news.read(&mut sink) {
+                Ok(count) if count == sink.len() => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+                Ok(_) | Err(_) => return Ok(()),
+            }
+        }
+    }
+}
+
+/// True once something is ready, or a signal came; false at the deadline.
+fn poll(polled: &mut [PollFd<'_>], deadline: Option<Instant>) -> io::Result<bool> {
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(clock::instant()));
+    // Longer than the kernel can count is as good as never.
+    let left = left.and_then(|left| Timespec::try_from(left).ok());
+    match rustix::event::poll(polled, left.as_ref()) {
+        Ok(count) => Ok(count > 0),
+        Err(Errno::INTR) => Ok(true),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// To everything in the PID namespace of which this process is PID 1, but for itself.
+fn signal_namespace(signal: Signal) {
+    // The group of PID 1 is how kill(2) spells everyone. That there is nobody shows in the next wait.
+    let _ = rustix::process::kill_process_group(Pid::INIT, signal);
+}
+
+/// Without a readable /proc nobody is found, nobody is killed, and the sweep says so by not ending.
+fn own_descendants() -> Vec<Entry> {
+    let own = rustix::process::getpid().as_raw_nonzero().get();
+    let table = table::read_all().unwrap_or_default();
+    table::descendants(&table, [own])
+}
+
+fn count_of(entries: &[Entry]) -> u32 {
+    u32::try_from(entries.len()).unwrap_or(u32::MAX).max(1)
+}
+
+/// Kills all that `look` finds. Where that has not been enough, somebody forks as fast as others are killed: then
+/// everyone is stopped first, until no new one appears.
+fn kill_all(look: impl Fn() -> Vec<Entry>, stop_first: bool) {
+    let mut seen = HashSet::new();
+    for _ in 0..if stop_first { MAX_STOP_WAVES } else { 1 } {
+        let fresh: Vec<Entry> = look().into_iter().filter(|entry| seen.insert(key(entry))).collect();
+        if fresh.is_empty() {
+            break;
+        }
+        if stop_first {
+            fresh.iter().for_each(|entry| table::signal(entry, Signal::STOP));
+        } else {
+            fresh.iter().for_each(|entry| table::signal(entry, Signal::KILL));
+        }
+    }
+    if stop_first {
+        look().iter().for_each(|entry| table::signal(entry, Signal::KILL));
+    }
+}
+
+/// The parent changes when the old one dies; this does not.
+fn key(entry: &Entry) -> (i32, u64) {
+    (entry.pid, entry.born)
+}
+
+/// Ends what a dead supervisor left to this process, which is a subreaper: each child born since then that leads or
+/// belongs to another session, with its descendants. Commands always have a session of their own, while whatever this
+/// process starts by other means, other supervisors included, stays in this one.
+pub(super) fn end_orphans(born_since: u64) -> Result<(), Remaining> {
+    let deadline = clock::instant() + ORPHAN_PATIENCE;
+    let mut again = false;
+    loop {
+        let orphans = orphans(&table::read_all().unwrap_or_default(), born_since);
+        if orphans.is_empty() {
+            return Ok(());
+        }
+        if clock::instant() >= deadline {
+            return Err(Remaining(count_of(&orphans)));
+        }
+        kill_all(
+            || {
+                let table = table::read_all().unwrap_or_default();
+                let orphans = self::orphans(&table, born_since);
+                let mut below = table::descendants(&table, orphans.iter().map(|orphan| orphan.pid));
+                below.extend(orphans);
+                below
+            },
+            again,
+        );
+        for orphan in &orphans {
+            await_orphan(orphan, (clock::instant() + LOOK_AGAIN).min(deadline));
+        }
+        again = true;
+    }
+}
+
+fn orphans(table: &[Entry], born_since: u64) -> Vec<Entry> {
+    let own = rustix::process::getpid().as_raw_nonzero().get();
+    let Some(session) = table.iter().find(|entry| entry.pid == own).map(|entry| entry.session) else {
+        return Vec::new();
+    };
+    let is_orphan = |entry: &&Entry| entry.parent == own && entry.session != session && entry.born >= born_since;
+    table.iter().filter(is_orphan).copied().collect()
+}
+
+/// Takes note of an orphan's end, if it comes in time.
+fn await_orphan(orphan: &Entry, deadline: Instant) {
+    let Some(pid) = Pid::from_raw(orphan.pid) else { return };
+    if let Ok(descriptor) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
+        drop(poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(deadline)));
+    }
+    let _ = rustix::process::waitpid(Some(pid), WaitOptions::NOHANG);
+}

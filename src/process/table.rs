@@ -1,0 +1,125 @@
+//! The system's process table, read from /proc: who is whose descendant.
+//!
+//! What was read may be over by the time it is used, so a process is named by its id and the time it was born, and
+//! [`signal`] checks both. Never waits for anything. Used by `sweep` only.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::io;
+
+use rustix::process::{Pid, PidfdFlags, Signal};
+
+/// One process, as the table had it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Entry {
+    pub pid: i32,
+    pub parent: i32,
+    pub session: i32,
+    /// In clock ticks since the machine started. Ids come back, pairs of id and birth do not.
+    pub born: u64,
+}
+
+/// Every process that can be seen.
+pub(super) fn read_all() -> io::Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
+        // One that ended since it was listed.
+        entries.extend(read(pid));
+    }
+    Ok(entries)
+}
+
+/// One process, if it is still there.
+pub(super) fn read(pid: i32) -> Option<Entry> {
+    parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// A line of /proc/PID/stat (proc_pid_stat(5)). The second field is the program's name in parentheses, which itself may
+/// hold anything, so the rest is counted from the last parenthesis.
+fn parse(stat: &[u8]) -> Option<Entry> {
+    let stat = String::from_utf8_lossy(stat);
+    let (head, rest) = stat.rsplit_once(") ")?;
+    let pid = head.split_once(' ')?.0.parse().ok()?;
+    let mut fields = rest.split_ascii_whitespace().skip(1);
+    let parent = fields.next()?.parse().ok()?;
+    let session = fields.nth(1)?.parse().ok()?;
+    let born = fields.nth(15)?.parse().ok()?;
+    Some(Entry { pid, parent, session, born })
+}
+
+/// The children of these processes, their children, and so on; not the processes themselves.
+pub(super) fn descendants(table: &[Entry], of: impl IntoIterator<Item = i32>) -> Vec<Entry> {
+    let mut children: HashMap<i32, Vec<Entry>> = HashMap::new();
+    for entry in table {
+        children.entry(entry.parent).or_default().push(*entry);
+    }
+    let mut open: Vec<i32> = of.into_iter().collect();
+    let mut found = HashSet::new();
+    while let Some(pid) = open.pop() {
+        for child in children.remove(&pid).unwrap_or_default() {
+            open.push(child.pid);
+            found.insert(child);
+        }
+    }
+    found.into_iter().collect()
+}
+
+/// Sends a signal to that very process. That it is gone, or belongs to somebody else, shows in the next look.
+pub(super) fn signal(entry: &Entry, signal: Signal) {
+    let Some(pid) = Pid::from_raw(entry.pid) else { return };
+    let Ok(descriptor) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { return };
+    // The descriptor stands for whoever has the id now; it stays with that one.
+    if read(entry.pid).is_some_and(|now| now.born == entry.born) {
+        let _ = rustix::process::pidfd_send_signal(&descriptor, signal);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(pid: i32, parent: i32) -> Entry {
+        Entry { pid, parent, session: 1, born: 0 }
+    }
+
+    fn pids(found: Vec<Entry>) -> Vec<i32> {
+        let mut pids: Vec<i32> = found.into_iter().map(|entry| entry.pid).collect();
+        pids.sort_unstable();
+        pids
+    }
+
+    #[test]
+    fn a_line_is_read_whatever_the_program_is_called() {
+        let rest = "S 7 9 11 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 0 0";
+        for name in ["sleep", "a b", ") S 1 1 1", "((", ""] {
+            let stat = format!("42 ({name}) {rest}\n");
+            assert_eq!(parse(stat.as_bytes()), Some(Entry { pid: 42, parent: 7, session: 11, born: 98_765 }), "{name}");
+        }
+        assert_eq!(parse(b"42 (sleep) S 7"), None);
+        assert_eq!(parse(b""), None);
+        assert!(parse(b"42 (\xff\xfe) S 7 9 11 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 0 0").is_some());
+    }
+
+    #[test]
+    fn descendants_are_found_through_any_depth_and_nobody_else() {
+        let table = [entry(1, 0), entry(2, 1), entry(3, 2), entry(4, 3), entry(5, 1), entry(6, 5)];
+        assert_eq!(pids(descendants(&table, [2])), [3, 4]);
+        assert_eq!(pids(descendants(&table, [2, 5])), [3, 4, 6]);
+        assert_eq!(pids(descendants(&table, [4])), [] as [i32; 0]);
+    }
+
+    #[test]
+    fn a_table_that_changed_while_it_was_read_ends_the_search_all_the_same() {
+        let table = [entry(2, 3), entry(3, 2), entry(4, 4)];
+        assert_eq!(pids(descendants(&table, [2, 4])), [2, 3, 4]);
+    }
+
+    #[test]
+    fn this_process_is_in_the_table() {
+        let own = std::process::id().try_into().unwrap();
+        assert!(read_all().unwrap().iter().any(|entry| entry.pid == own));
+        assert!(read(own).unwrap().born > 0);
+    }
+}

@@ -1,0 +1,427 @@
+//! The messages between a runner and its supervising process, and how they cross the socket between them.
+//!
+//! Both ends are the same build of the same program, so there are no versions. A message is a length in four bytes and
+//! that many bytes: a tag, then fields, integers in little-endian order. The command's output travels with it as a
+//! descriptor. Nothing here decides anything.
+
+use std::ffi::OsString;
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+};
+
+use super::{Command, Ended, Exit};
+use crate::model::{Isolation, Script};
+
+/// The longest message. The kernel takes at most about 6 MiB of arguments and environment.
+pub(super) const MAX_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
+
+/// What the runner asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Order {
+    /// The first message: be this tier's supervisor.
+    Serve(Isolation),
+    /// Execute this; the output comes along as a descriptor.
+    Run(Command),
+    /// End what runs. Means nothing when nothing does: the end had been on its way.
+    Cancel,
+}
+
+/// What the supervisor answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Report {
+    /// To `Serve`.
+    Ready,
+    /// To `Serve`: the kernel refused, with this error number.
+    Refused(i32),
+    /// The command's process executes its program.
+    Started,
+    /// The command and everything it started are gone, or it never started.
+    Ended(Ended),
+    /// It could not be started, with this error number, which is not the command's fault.
+    NotStarted(i32),
+    /// So many processes could not be ended. The supervisor ends after this.
+    Remaining(u32),
+}
+
+impl Order {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Serve(isolation) => Message::new(0).byte(tier_byte(*isolation)).finish(),
+            Self::Run(command) => encode_run(command),
+            Self::Cancel => Message::new(2).finish(),
+        }
+    }
+
+    fn decode(body: &[u8]) -> Option<Self> {
+        let mut fields = Fields(body);
+        let order = match fields.byte()? {
+            0 => Self::Serve(tier_of(fields.byte()?)?),
+            1 => Self::Run(decode_run(&mut fields)?),
+            2 => Self::Cancel,
+            _ => return None,
+        };
+        fields.0.is_empty().then_some(order)
+    }
+}
+
+/// [`Order::Run`], without owning the command.
+pub(super) fn encode_run(command: &Command) -> Vec<u8> {
+    let mut message = Message::new(1).u64(command.timeout_ms).u64(command.grace_ms);
+    message = message.bytes(command.directory.as_os_str().as_bytes());
+    message = match &command.script {
+        Script::Shell(text) => message.byte(0).bytes(text.as_bytes()),
+        Script::Program(words) => {
+            words.iter().fold(message.byte(1).count(words.len()), |message, word| message.bytes(word.as_bytes()))
+        }
+    };
+    message = message.count(command.env.len());
+    let env = command.env.iter();
+    env.fold(message, |message, (name, value)| message.bytes(name.as_bytes()).bytes(value.as_bytes())).finish()
+}
+
+fn decode_run(fields: &mut Fields<'_>) -> Option<Command> {
+    let timeout_ms = fields.u64()?;
+    let grace_ms = fields.u64()?;
+    let directory = PathBuf::from(fields.os_string()?);
+    let script = match fields.byte()? {
+        0 => Script::Shell(fields.string()?),
+        1 => Script::Program((0..fields.u32()?).map(|_| fields.string()).collect::<Option<_>>()?),
+        _ => return None,
+    };
+    let env = (0..fields.u32()?)
+        .map(|_| Some((fields.os_string()?, fields.os_string()?)))
+        .collect::<Option<Vec<(OsString, OsString)>>>()?;
+    Some(Command { script, directory, env, timeout_ms, grace_ms })
+}
+
+impl Report {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Ready => Message::new(0).finish(),
+            Self::Refused(errno) => Message::new(1).i32(*errno).finish(),
+            Self::Started => Message::new(2).finish(),
+            Self::Ended(ended) => {
+                let message = Message::new(3).u64(ended.duration_ms).u32(ended.leftovers);
+                match &ended.exit {
+                    Exit::Code(code) => message.byte(0).i32(*code),
+                    Exit::Signal(signal) => message.byte(1).i32(*signal),
+                    Exit::TimedOut => message.byte(2),
+                    Exit::Cancelled => message.byte(3),
+                    Exit::CouldNotStart(why) => message.byte(4).bytes(why.as_bytes()),
+                }
+                .finish()
+            }
+            Self::NotStarted(errno) => Message::new(4).i32(*errno).finish(),
+            Self::Remaining(count) => Message::new(5).u32(*count).finish(),
+        }
+    }
+
+    fn decode(body: &[u8]) -> Option<Self> {
+        let mut fields = Fields(body);
+        let report = match fields.byte()? {
+            0 => Self::Ready,
+            1 => Self::Refused(fields.i32()?),
+            2 => Self::Started,
+            3 => Self::Ended(decode_ended(&mut fields)?),
+            4 => Self::NotStarted(fields.i32()?),
+            5 => Self::Remaining(fields.u32()?),
+            _ => return None,
+        };
+        fields.0.is_empty().then_some(report)
+    }
+}
+
+fn decode_ended(fields: &mut Fields<'_>) -> Option<Ended> {
+    let duration_ms = fields.u64()?;
+    let leftovers = fields.u32()?;
+    let exit = match fields.byte()? {
+        0 => Exit::Code(fields.i32()?),
+        1 => Exit::Signal(fields.i32()?),
+        2 => Exit::TimedOut,
+        3 => Exit::Cancelled,
+        4 => Exit::CouldNotStart(fields.string()?),
+        _ => return None,
+    };
+    Some(Ended { exit, duration_ms, leftovers })
+}
+
+fn tier_byte(isolation: Isolation) -> u8 {
+    match isolation {
+        Isolation::PidNamespace => 0,
+        Isolation::Subreaper => 1,
+    }
+}
+
+fn tier_of(byte: u8) -> Option<Isolation> {
+    match byte {
+        0 => Some(Isolation::PidNamespace),
+        1 => Some(Isolation::Subreaper),
+        _ => None,
+    }
+}
+
+/// Sends one encoded message.
+pub(super) fn send(mut socket: &UnixStream, message: &[u8]) -> io::Result<()> {
+    socket.write_all(message)
+}
+
+/// Sends one encoded message with a descriptor.
+pub(super) fn send_with(socket: &UnixStream, message: &[u8], descriptor: BorrowedFd<'_>) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    let descriptors = [descriptor];
+    let fits = ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
+    debug_assert!(fits, "the space is made for one descriptor");
+    let sent = loop {
+        match rustix::net::sendmsg(socket, &[IoSlice::new(message)], &mut ancillary, SendFlags::NOSIGNAL) {
+            Err(rustix::io::Errno::INTR) => {}
+            sent => break sent?,
+        }
+    };
+    // A long message is cut; the descriptor went with its first part.
+    send(socket, &message[sent..])
+}
+
+/// Waits for the next order and its descriptor. Nothing means that the runner is gone.
+pub(super) fn receive_order(socket: &UnixStream) -> io::Result<Option<(Order, Option<OwnedFd>)>> {
+    let Some((body, descriptor)) = receive(socket)? else { return Ok(None) };
+    let order = Order::decode(&body).ok_or_else(malformed)?;
+    Ok(Some((order, descriptor)))
+}
+
+/// Waits for the next report. Nothing means that the supervisor is gone.
+pub(super) fn receive_report(socket: &UnixStream) -> io::Result<Option<Report>> {
+    let Some((body, _)) = receive(socket)? else { return Ok(None) };
+    Report::decode(&body).ok_or_else(malformed).map(Some)
+}
+
+fn receive(mut socket: &UnixStream) -> io::Result<Option<(Vec<u8>, Option<OwnedFd>)>> {
+    let mut head = [0; 4];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let received = loop {
+        let mut into = [IoSliceMut::new(&mut head)];
+        match rustix::net::recvmsg(socket.as_fd(), &mut into, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
+            Err(rustix::io::Errno::INTR) => {}
+            received => break received?.bytes,
+        }
+    };
+    if received == 0 {
+        return Ok(None);
+    }
+    let mut descriptor = None;
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(mut descriptors) = message {
+            descriptor = descriptors.next();
+        }
+    }
+    socket.read_exact(&mut head[received..])?;
+    let length = u32::from_le_bytes(head) as usize;
+    if length > MAX_MESSAGE_BYTES {
+        return Err(malformed());
+    }
+    let mut body = vec![0; length];
+    socket.read_exact(&mut body)?;
+    Ok(Some((body, descriptor)))
+}
+
+fn malformed() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "malformed message")
+}
+
+/// A message being written: room for its length, its tag, then its fields.
+struct Message(Vec<u8>);
+
+impl Message {
+    fn new(tag: u8) -> Self {
+        Self(vec![0, 0, 0, 0, tag])
+    }
+
+    fn byte(mut self, value: u8) -> Self {
+        self.0.push(value);
+        self
+    }
+
+    fn u32(mut self, value: u32) -> Self {
+        self.0.extend(value.to_le_bytes());
+        self
+    }
+
+    fn i32(mut self, value: i32) -> Self {
+        self.0.extend(value.to_le_bytes());
+        self
+    }
+
+    fn u64(mut self, value: u64) -> Self {
+        self.0.extend(value.to_le_bytes());
+        self
+    }
+
+    /// Saturates: such a message is longer than any that is sent.
+    fn count(self, value: usize) -> Self {
+        self.u32(u32::try_from(value).unwrap_or(u32::MAX))
+    }
+
+    fn bytes(self, value: &[u8]) -> Self {
+        let mut message = self.count(value.len());
+        message.0.extend(value);
+        message
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        let length = u32::try_from(self.0.len() - 4).unwrap_or(u32::MAX);
+        self.0[..4].copy_from_slice(&length.to_le_bytes());
+        self.0
+    }
+}
+
+/// The fields of a message that are not yet read.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (head, tail) = self.0.split_at_checked(count)?;
+        self.0 = tail;
+        Some(head)
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        self.take(1).map(|bytes| bytes[0])
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.take(4)?.try_into().ok().map(u32::from_le_bytes)
+    }
+
+    fn i32(&mut self) -> Option<i32> {
+        self.take(4)?.try_into().ok().map(i32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.take(8)?.try_into().ok().map(u64::from_le_bytes)
+    }
+
+    fn bytes(&mut self) -> Option<&'a [u8]> {
+        let length = self.u32()?;
+        self.take(usize::try_from(length).ok()?)
+    }
+
+    fn string(&mut self) -> Option<String> {
+        String::from_utf8(self.bytes()?.to_vec()).ok()
+    }
+
+    fn os_string(&mut self) -> Option<OsString> {
+        self.bytes().map(|bytes| OsString::from_vec(bytes.to_vec()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::fs::File;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn commands() -> impl Strategy<Value = Command> {
+        let script = prop_oneof![
+            any::<String>().prop_map(Script::Shell),
+            proptest::collection::vec(any::<String>(), 0..4).prop_map(Script::Program),
+        ];
+        let word = || any::<Vec<u8>>().prop_map(OsString::from_vec);
+        let env = proptest::collection::vec((word(), word()), 0..4);
+        (script, word(), env, any::<u64>(), any::<u64>()).prop_map(|(script, directory, env, timeout_ms, grace_ms)| {
+            Command { script, directory: directory.into(), env, timeout_ms, grace_ms }
+        })
+    }
+
+    fn sample(script: Script) -> Command {
+        let env = vec![(OsString::from("A"), OsString::from("1"))];
+        Command { script, directory: "/tmp".into(), env, timeout_ms: 1, grace_ms: 2 }
+    }
+
+    fn check_order(order: &Order) {
+        let encoded = order.encode();
+        assert_eq!(Order::decode(&encoded[4..]).as_ref(), Some(order));
+        assert_eq!(Order::decode(&encoded[4..encoded.len() - 1]), None, "a cut message is refused");
+    }
+
+    fn check_report(report: &Report) {
+        assert_eq!(Report::decode(&report.encode()[4..]).as_ref(), Some(report));
+    }
+
+    #[test]
+    fn every_message_survives_the_way() {
+        check_order(&Order::Serve(Isolation::PidNamespace));
+        check_order(&Order::Serve(Isolation::Subreaper));
+        check_order(&Order::Cancel);
+        for report in [Report::Ready, Report::Refused(1), Report::Started, Report::NotStarted(12), Report::Remaining(3)]
+        {
+            check_report(&report);
+        }
+        let why = || "no such program".to_owned();
+        for exit in [Exit::Code(-1), Exit::Signal(9), Exit::TimedOut, Exit::Cancelled, Exit::CouldNotStart(why())] {
+            check_report(&Report::Ended(Ended { exit, duration_ms: u64::MAX, leftovers: 7 }));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_command_survives_the_way(command in commands()) {
+            check_order(&Order::Run(command));
+        }
+
+        #[test]
+        fn no_bytes_are_a_panic(body: Vec<u8>) {
+            let _ = Order::decode(&body);
+            let _ = Report::decode(&body);
+        }
+    }
+
+    #[test]
+    fn a_descriptor_travels_with_a_message_longer_than_the_socket_holds() {
+        let (here, there) = UnixStream::pair().unwrap();
+        let order = Order::Run(sample(Script::Shell("x".repeat(3_000_000))));
+        let sent = order.clone();
+        let sender = crate::threads::spawn("sender", move || {
+            let (_, writer) = std::io::pipe().unwrap();
+            send_with(&here, &sent.encode(), writer.as_fd()).unwrap();
+        })
+        .unwrap();
+        let (received, descriptor) = receive_order(&there).unwrap().unwrap();
+        assert!(received == order);
+        assert!(File::from(descriptor.unwrap()).metadata().is_ok());
+        sender.join().unwrap();
+        assert!(receive_order(&there).unwrap().is_none());
+    }
+
+    #[test]
+    fn an_announced_length_beyond_the_limit_is_refused() {
+        let (here, there) = UnixStream::pair().unwrap();
+        send(&here, &u32::MAX.to_le_bytes()).unwrap();
+        assert_eq!(receive_order(&there).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn a_message_cut_off_is_an_error() {
+        let (here, there) = UnixStream::pair().unwrap();
+        send(&here, &Order::Cancel.encode()[..3]).unwrap();
+        drop(here);
+        assert_eq!(receive_order(&there).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn names_that_are_no_text_arrive_as_they_were() {
+        let mut command = sample(Script::Program(vec!["true".into()]));
+        command.env.push((OsStr::from_bytes(b"\xff\x00").into(), OsStr::from_bytes(b"\xfe").into()));
+        check_order(&Order::Run(command));
+    }
+}

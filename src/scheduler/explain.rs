@@ -1,0 +1,142 @@
+//! Answers for people: why a job is where it is, and who is there. Reads the state, changes nothing.
+
+use std::sync::Arc;
+
+use super::roster::Presence;
+use super::{LiveJob, Scheduler};
+use crate::model::{AttemptId, BuildId, Isolation, JobId, JobState, Moment};
+
+/// A runner as an operator sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunnerView {
+    pub name: Arc<str>,
+    /// `connected`, `away`, `draining` or `resting`.
+    pub state: &'static str,
+    pub slots: u32,
+    pub labels: Vec<Arc<str>>,
+    pub isolation: Isolation,
+    pub silent_ms: u64,
+    /// What occupies its slots, as attempt, build and task.
+    pub running: Vec<(AttemptId, BuildId, Arc<str>)>,
+}
+
+impl Scheduler {
+    /// The runners that are connected, or away with leases, by name.
+    #[must_use]
+    pub fn runners(&self, now: Moment) -> Vec<RunnerView> {
+        let mut views: Vec<RunnerView> = self
+            .roster
+            .members()
+            .map(|member| RunnerView {
+                name: member.name.clone(),
+                state: match member.presence {
+                    Presence::Away { .. } => "away",
+                    Presence::Connected(_) if member.draining => "draining",
+                    Presence::Connected(_) if member.rests_until > now => "resting",
+                    Presence::Connected(_) => "connected",
+                },
+                slots: member.slots,
+                labels: member.labels.clone(),
+                isolation: member.isolation,
+                silent_ms: now.since(member.last_heard),
+                running: member.holds.iter().filter_map(|attempt| self.running(*attempt)).collect(),
+            })
+            .collect();
+        views.sort_by(|a, b| a.name.cmp(&b.name));
+        views
+    }
+
+    fn running(&self, attempt: AttemptId) -> Option<(AttemptId, BuildId, Arc<str>)> {
+        let lease = self.leases.get(&attempt)?;
+        let job = self.jobs.get(&lease.job)?;
+        Some((attempt, lease.build, job.task.name.clone()))
+    }
+
+    /// The build of a job that is not finished, or whose build is not.
+    #[must_use]
+    pub fn build_of(&self, job: JobId) -> Option<BuildId> {
+        self.jobs.get(&job).map(|job| job.build)
+    }
+
+    /// The runner of that name, if it is connected or away with leases.
+    #[must_use]
+    pub fn runner_named(&self, name: &str) -> Option<crate::model::RunnerId> {
+        self.roster.members().find(|member| &*member.name == name).map(|member| member.id)
+    }
+
+    /// What each unfinished job of a build waits for or does, a sentence a job, in the order of the task file. Empty for
+    /// a build that is finished.
+    #[must_use]
+    pub fn explain(&self, now: Moment, build: BuildId) -> Vec<(Arc<str>, String)> {
+        let jobs = self.builds.get(&build).map(|build| build.jobs.as_slice()).unwrap_or_default();
+        jobs.iter()
+            .filter_map(|id| {
+                let job = &self.jobs[id];
+                let text = match &job.state {
+                    JobState::Waiting => self.explain_waiting(job),
+                    JobState::Queued => self.explain_queued(now, *id, job),
+                    JobState::Leased(attempt) => self.explain_leased(now, *attempt),
+                    JobState::Finished(_) => return None,
+                };
+                Some((job.task.name.clone(), text))
+            })
+            .collect()
+    }
+
+    fn explain_waiting(&self, job: &LiveJob) -> String {
+        let open =
+            job.needs.iter().map(|need| &self.jobs[need]).filter(|need| !matches!(need.state, JobState::Finished(_)));
+        let names: Vec<String> = open.map(|need| format!("{} ({})", need.task.name, need.state.word())).collect();
+        format!("waits for what it needs: {}", names.join(", "))
+    }
+
+    fn explain_queued(&self, now: Moment, id: JobId, job: &LiveJob) -> String {
+        let waited = now.since(job.queued_since) / 1000;
+        if !self.roster.any_fits(&job.task.labels) {
+            return format!("queued for {waited} s: {}", self.missing_fit(id));
+        }
+        let resting = self.roster.members().filter(|member| member.rests_until > now && member.fits(&job.task.labels));
+        let resting: Vec<&str> = resting.map(|member| &*member.name).collect();
+        if !resting.is_empty() && !self.roster.has_free() {
+            return format!("queued for {waited} s: {} rests after infrastructure failures", resting.join(", "));
+        }
+        match self.queue.position(id) {
+            0 => format!("queued for {waited} s: next in the queue, no fitting runner has a free slot"),
+            n => format!("queued for {waited} s: {n} jobs before it, no fitting runner has a free slot"),
+        }
+    }
+
+    fn explain_leased(&self, now: Moment, attempt: AttemptId) -> String {
+        let lease = &self.leases[&attempt];
+        let name = self.known_name(lease.runner);
+        let member = self.roster.member(lease.runner);
+        let state = match member.map(|member| member.presence) {
+            Some(Presence::Away { until }) => {
+                format!(", which is away; if it is not back within {} s, another gets the job", until.since(now) / 1000)
+            }
+            _ if lease.started => String::new(),
+            _ => ", which fetches the source".to_owned(),
+        };
+        format!("attempt {} runs on {name}{state}", lease.number)
+    }
+
+    /// Why no connected runner fits a job.
+    pub(super) fn missing_fit(&self, id: JobId) -> String {
+        let labels = &self.jobs[&id].task.labels;
+        let connected: Vec<_> =
+            self.roster.members().filter(|member| member.session().is_some() && !member.draining).collect();
+        if connected.is_empty() {
+            return "no runner is connected".into();
+        }
+        let missing: Vec<&str> = labels
+            .iter()
+            .filter(|label| !connected.iter().any(|member| member.fits(std::slice::from_ref(label))))
+            .map(|label| &**label)
+            .collect();
+        match missing.as_slice() {
+            [] => format!("no single connected runner offers all of its labels ({})", labels.join(", ")),
+            [one] => format!("no connected runner offers the label {one}"),
+            many => format!("no connected runner offers the labels {}", many.join(", ")),
+        }
+    }
+}

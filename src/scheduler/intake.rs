@@ -1,0 +1,224 @@
+//! What observers and operators ask for: commits accepted, branches dropped, builds cancelled and run again.
+
+use std::sync::Arc;
+
+use super::event::{Request, RestoredBuild};
+use super::jobs::NewJob;
+use super::{AcceptedHead, Because, LiveBuild, Reply, Scheduler, Turn};
+use crate::model::{
+    BranchName, Build, BuildId, BuildSource, CommitId, Ending, Job, JobId, JobState, Record, RepoName, RunnerId,
+    TaskSpec, Verdict,
+};
+use crate::scheduler::ToRunner;
+
+impl Scheduler {
+    /// Accepts a commit if it follows the accepted head. The same announcement, repeated, makes one build.
+    pub(super) fn observe_commit(
+        &mut self,
+        turn: &mut Turn,
+        request: Request,
+        source: BuildSource,
+        plan: Result<Vec<TaskSpec>, String>,
+        known: Option<BuildId>,
+    ) {
+        let key = (source.repo.clone(), source.branch.clone());
+        let head = self.heads.get(&key).copied();
+        if let Some(head) = head
+            && head.commit == source.commit
+            && (head.before == source.before || known.is_some())
+            && let Some(build) = known.or(head.build)
+        {
+            turn.reply(request, Reply::Accepted { build: Some(build) });
+            return;
+        }
+        if head.map(|head| head.commit) != source.before {
+            let head = head.map(|head| head.commit);
+            turn.reply(request, Reply::Stale { repo: source.repo, branch: source.branch, head });
+            return;
+        }
+        turn.persist(Record::HeadMoved {
+            repo: source.repo.clone(),
+            branch: source.branch.clone(),
+            head: Some(source.commit),
+        });
+        let (commit, before) = (source.commit, source.before);
+        let build = known.unwrap_or_else(|| self.add_build(turn, source, plan));
+        self.heads.insert(key, AcceptedHead { commit, before, build: Some(build) });
+        turn.reply(request, Reply::Accepted { build: Some(build) });
+    }
+
+    fn add_build(&mut self, turn: &mut Turn, source: BuildSource, plan: Result<Vec<TaskSpec>, String>) -> BuildId {
+        self.last_build += 1;
+        let id = BuildId(self.last_build);
+        let (tasks, problem) = match plan {
+            Ok(tasks) => (tasks, None),
+            Err(problem) => (Vec::new(), Some(problem)),
+        };
+        turn.note(format!(
+            "build {id} of {} {} {}: {} tasks",
+            source.repo,
+            source.branch,
+            source.commit.short(),
+            tasks.len()
+        ));
+        let first = self.last_job + 1;
+        self.last_job += tasks.len() as u64;
+        let jobs: Vec<NewJob> = (first..).map(JobId).zip(tasks).map(|(id, task)| NewJob::fresh(id, task)).collect();
+        let build = Build { id, source, created_at: turn.at, finished_at: None, verdict: None, problem };
+        turn.persist(Record::BuildAdded {
+            build: build.clone(),
+            jobs: jobs
+                .iter()
+                .map(|job| Job {
+                    id: job.id,
+                    build: id,
+                    task: job.task.clone(),
+                    state: if job.task.needs.is_empty() { JobState::Queued } else { JobState::Waiting },
+                    attempts: 0,
+                    failures: 0,
+                    losses: 0,
+                })
+                .collect(),
+        });
+        if jobs.is_empty() {
+            turn.persist(Record::BuildFinished { build: id, verdict: Verdict::Errored, at: turn.at });
+        } else {
+            self.admit(turn.now, &build, jobs);
+        }
+        id
+    }
+
+    /// Takes a build's jobs into the live state. Those that need nothing unfinished are queued.
+    pub(super) fn admit(&mut self, now: crate::model::Moment, build: &Build, jobs: Vec<NewJob>) {
+        let source: Arc<BuildSource> = Arc::new(build.source.clone());
+        let ids: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
+        let unfinished = jobs.iter().filter(|job| !matches!(job.state, Some(JobState::Finished(_)))).count();
+        let by_name: Vec<(Arc<str>, JobId)> = jobs.iter().map(|job| (job.task.name.clone(), job.id)).collect();
+        let find = |name: &str| by_name.iter().find(|(known, _)| &**known == name).map(|(_, id)| *id);
+        let links: Vec<(JobId, Vec<JobId>)> =
+            jobs.iter().map(|job| (job.id, job.task.needs.iter().filter_map(|name| find(name)).collect())).collect();
+        let live = LiveBuild { source: source.clone(), created_at: build.created_at, jobs: ids, unfinished };
+        self.builds.insert(build.id, live);
+        for (job, (_, needs)) in jobs.into_iter().zip(&links) {
+            let state = job.state.clone();
+            let id = job.id;
+            self.jobs.insert(id, job.into_live(build.id, source.clone(), needs.clone(), now));
+            match state {
+                Some(JobState::Queued) => self.enqueue(id),
+                None if needs.is_empty() => self.enqueue(id),
+                None | Some(JobState::Waiting | JobState::Leased(_) | JobState::Finished(_)) => {}
+            }
+        }
+        for (id, needs) in links {
+            for need in needs {
+                self.jobs.get_mut(&need).expect("a need is a job of the same build").needed_by.push(id);
+            }
+        }
+    }
+
+    /// Forgets a branch's head, so that the branch can come back as a new one. Its builds go on.
+    pub(super) fn drop_branch(
+        &mut self,
+        turn: &mut Turn,
+        request: Request,
+        repo: RepoName,
+        branch: BranchName,
+        before: CommitId,
+    ) {
+        let key = (repo.clone(), branch.clone());
+        match self.heads.get(&key).map(|head| head.commit) {
+            // A repetition of an announcement that was accepted, as far as anyone can tell.
+            None => turn.reply(request, Reply::Accepted { build: None }),
+            Some(head) if head == before => {
+                self.heads.remove(&key);
+                turn.note(format!("branch {branch} of {repo} is gone"));
+                turn.persist(Record::HeadMoved { repo, branch, head: None });
+                turn.reply(request, Reply::Accepted { build: None });
+            }
+            Some(head) => turn.reply(request, Reply::Stale { repo, branch, head: Some(head) }),
+        }
+    }
+
+    /// Cancels what is unfinished. In force at once: outcomes are recorded now, the runners hear of it when they can.
+    pub(super) fn cancel(&mut self, turn: &mut Turn, request: Request, build: BuildId, job: Option<JobId>) {
+        let Some(live) = self.builds.get(&build) else {
+            turn.reply(request, Reply::Refused(format!("build {build} is finished: there is nothing to cancel")));
+            return;
+        };
+        let chosen: Vec<JobId> = live.jobs.iter().copied().filter(|id| job.is_none_or(|only| only == *id)).collect();
+        let mut cancelled = 0;
+        for id in chosen {
+            let Some(live) = self.jobs.get(&id) else { continue };
+            match live.state {
+                JobState::Finished(_) => continue,
+                JobState::Waiting | JobState::Queued => {}
+                JobState::Leased(attempt) => self.cancel_lease(turn, attempt),
+            }
+            cancelled += 1;
+            turn.decide(build, Some(id), Because::default(), "cancelled by an operator".into());
+            self.finish_job(turn, id, Ending::Cancelled);
+        }
+        let reply = match cancelled {
+            0 => Reply::Refused("that job is finished: there is nothing to cancel".into()),
+            1 => Reply::Done(format!("build {build}: 1 job cancelled")),
+            n => Reply::Done(format!("build {build}: {n} jobs cancelled")),
+        };
+        turn.reply(request, reply);
+    }
+
+    /// Runs a finished build's jobs again: new attempts beside the old ones.
+    pub(super) fn rerun(&mut self, turn: &mut Turn, request: Request, restored: RestoredBuild, failed_only: bool) {
+        let id = restored.build.id;
+        if self.builds.contains_key(&id) {
+            let text = format!("build {id} is not finished: cancel it first, or wait for it");
+            turn.reply(request, Reply::Refused(text));
+            return;
+        }
+        let again = |job: &Job| !failed_only || !matches!(job.state, JobState::Finished(Ending::Passed));
+        let count = restored.jobs.iter().filter(|job| again(job)).count();
+        if count == 0 {
+            let text = match (&restored.build.problem, failed_only) {
+                (Some(_), _) => format!("build {id} has no jobs: mend its task file in a new commit"),
+                (None, true) => format!("all jobs of build {id} passed: nothing to run again"),
+                (None, false) => format!("build {id} has no jobs"),
+            };
+            turn.reply(request, Reply::Refused(text));
+            return;
+        }
+        turn.persist(Record::BuildReopened { build: id });
+        let mut chosen = Vec::new();
+        let mut jobs = Vec::new();
+        for job in restored.jobs {
+            let mut reopened = NewJob::restored(&job);
+            if again(&job) {
+                chosen.push(job.id);
+                // Whether it can start at once is known when all jobs of the build are in place.
+                reopened.state = Some(JobState::Waiting);
+                (reopened.failures, reopened.losses) = (0, 0);
+                turn.decide(id, Some(job.id), Because::default(), "run again by an operator".into());
+            }
+            jobs.push(reopened);
+        }
+        self.admit(turn.now, &restored.build, jobs);
+        for job in chosen {
+            self.queue_or_wait(turn, job);
+        }
+        turn.reply(request, Reply::Done(format!("build {id}: {count} jobs will run again")));
+    }
+
+    /// Lets a runner finish what it holds and then end.
+    pub(super) fn drain_runner(&mut self, turn: &mut Turn, request: Request, runner: RunnerId) {
+        let Some(member) = self.roster.member_mut(runner) else {
+            turn.reply(request, Reply::Refused("that runner is not connected".into()));
+            return;
+        };
+        member.draining = true;
+        let text = format!("runner {} finishes {} attempts, then ends", member.name, member.holds.len());
+        if let Some(session) = member.session() {
+            turn.send(session, ToRunner::Drain);
+        }
+        self.roster.refresh(runner, turn.now);
+        turn.note(text.clone());
+        turn.reply(request, Reply::Done(text));
+    }
+}

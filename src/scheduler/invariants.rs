@@ -1,0 +1,84 @@
+//! What must be true of the whole state after every event. Checked by tests and the simulation.
+
+use std::collections::BTreeMap;
+
+use super::Scheduler;
+use crate::model::{JobId, JobState};
+
+impl Scheduler {
+    /// The first thing that is not as it must be, in a sentence.
+    pub fn check_invariants(&self) -> Result<(), String> {
+        self.check_jobs()?;
+        self.check_slots()?;
+        self.check_builds()
+    }
+
+    /// A job is queued if and only if it is in the queue; leased if and only if it has exactly one live lease.
+    fn check_jobs(&self) -> Result<(), String> {
+        let mut leased: BTreeMap<JobId, u32> = BTreeMap::new();
+        for lease in self.leases.values().filter(|lease| !lease.cancelled) {
+            *leased.entry(lease.job).or_default() += 1;
+        }
+        for (id, job) in &self.jobs {
+            let leases = leased.remove(id).unwrap_or(0);
+            let queued = self.queue.contains(*id);
+            let fine = match &job.state {
+                JobState::Leased(attempt) => {
+                    leases == 1 && !queued && self.leases.get(attempt).is_some_and(|lease| lease.job == *id)
+                }
+                JobState::Queued => leases == 0 && queued,
+                JobState::Waiting | JobState::Finished(_) => leases == 0 && !queued,
+            };
+            if !fine {
+                return Err(format!("job {id} is {:?}, has {leases} leases, in the queue: {queued}", job.state));
+            }
+        }
+        match leased.into_iter().next() {
+            Some((job, _)) => Err(format!("job {job} has a lease and is not live")),
+            None => Ok(()),
+        }
+    }
+
+    /// Leases and what runners hold are the same; no connected runner holds more than its slots; no fitting job waits
+    /// beside a free slot.
+    fn check_slots(&self) -> Result<(), String> {
+        let mut held = 0;
+        for member in self.roster.members() {
+            held += member.holds.len();
+            for attempt in &member.holds {
+                if self.leases.get(attempt).is_none_or(|lease| lease.runner != member.id) {
+                    return Err(format!("runner {} holds {attempt}, which is not leased to it", member.id));
+                }
+            }
+            if member.session().is_some() && member.holds.len() > member.slots as usize {
+                return Err(format!("runner {} holds {} with {} slots", member.id, member.holds.len(), member.slots));
+            }
+        }
+        if held != self.leases.len() {
+            return Err(format!("{held} attempts are held, {} leased", self.leases.len()));
+        }
+        for (job, labels) in self.queue.candidates() {
+            let live = &self.jobs[&job];
+            if let Some((runner, _)) = self.roster.best_for(labels, &live.source.repo, live.source.commit) {
+                return Err(format!("job {job} waits beside a free slot of {runner}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A live build has an unfinished job, and counts them right.
+    fn check_builds(&self) -> Result<(), String> {
+        let mut jobs = 0;
+        for (id, build) in &self.builds {
+            let open = build.jobs.iter().filter(|job| !matches!(self.jobs[job].state, JobState::Finished(_))).count();
+            if open == 0 || open != build.unfinished {
+                return Err(format!("build {id} has {open} unfinished jobs and counts {}", build.unfinished));
+            }
+            jobs += build.jobs.len();
+        }
+        if jobs != self.jobs.len() {
+            return Err(format!("{} jobs live, {jobs} of live builds", self.jobs.len()));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,152 @@
+//! A job's life: waiting, queued, finished; and what its end means for the jobs that need it and for its build.
+
+use std::sync::Arc;
+
+use super::{LiveJob, Scheduler, Turn};
+use crate::model::{BuildId, BuildSource, Ending, Job, JobId, JobState, Moment, Record, TaskSpec, Verdict};
+
+/// A job on its way into the live state.
+pub(super) struct NewJob {
+    pub(super) id: JobId,
+    pub(super) task: Arc<TaskSpec>,
+    /// `None` for a fresh one: queued if it needs nothing, else waiting.
+    pub(super) state: Option<JobState>,
+    pub(super) attempts: u32,
+    pub(super) failures: u32,
+    pub(super) losses: u32,
+}
+
+impl NewJob {
+    pub(super) fn fresh(id: JobId, task: TaskSpec) -> Self {
+        Self { id, task: Arc::new(task), state: None, attempts: 0, failures: 0, losses: 0 }
+    }
+
+    pub(super) fn restored(job: &Job) -> Self {
+        let Job { id, build: _, task, state, attempts, failures, losses } = job.clone();
+        Self { id, task, state: Some(state), attempts, failures, losses }
+    }
+
+    pub(super) fn into_live(self, build: BuildId, source: Arc<BuildSource>, needs: Vec<JobId>, now: Moment) -> LiveJob {
+        LiveJob {
+            build,
+            source,
+            state: self.state.unwrap_or(JobState::Waiting),
+            task: self.task,
+            attempts: self.attempts,
+            failures: self.failures,
+            losses: self.losses,
+            lost_with: Vec::new(),
+            queued_since: now,
+            needs,
+            needed_by: Vec::new(),
+        }
+    }
+}
+
+/// What the tasks that a job needs allow it.
+enum Readiness {
+    Ready,
+    NotYet,
+    /// This task did not pass.
+    Never(Arc<str>),
+}
+
+impl Scheduler {
+    /// Puts a job in the queue. Its record, where one is needed, is the caller's.
+    pub(super) fn enqueue(&mut self, id: JobId) {
+        let job = self.jobs.get_mut(&id).expect("only live jobs are queued");
+        job.state = JobState::Queued;
+        self.queue.push(&job.source.repo, &job.task.labels, id);
+    }
+
+    /// Puts a job back in the queue and writes it down, with its counters.
+    pub(super) fn requeue(&mut self, turn: &mut Turn, id: JobId) {
+        let job = self.jobs.get_mut(&id).expect("only live jobs are queued");
+        job.queued_since = turn.now;
+        turn.persist(Record::JobQueued { job: id, failures: job.failures, losses: job.losses });
+        self.enqueue(id);
+    }
+
+    /// After a rerun: queues the job, lets it wait, or skips it, as the jobs it needs stand.
+    pub(super) fn queue_or_wait(&mut self, turn: &mut Turn, id: JobId) {
+        match self.readiness(id) {
+            Readiness::Ready => self.requeue(turn, id),
+            Readiness::NotYet => turn.persist(Record::JobWaiting { job: id }),
+            Readiness::Never(need) => self.finish_job(turn, id, Ending::Skipped(format!("{need} did not pass"))),
+        }
+    }
+
+    fn readiness(&self, id: JobId) -> Readiness {
+        let mut verdict = Readiness::Ready;
+        for need in &self.jobs[&id].needs {
+            let need = &self.jobs[need];
+            match &need.state {
+                JobState::Finished(Ending::Passed) => {}
+                JobState::Finished(Ending::Failed | Ending::Errored(_)) if need.task.allow_failure => {}
+                JobState::Finished(_) => return Readiness::Never(need.task.name.clone()),
+                JobState::Waiting | JobState::Queued | JobState::Leased(_) => verdict = Readiness::NotYet,
+            }
+        }
+        verdict
+    }
+
+    /// Ends a job: records it, moves on those that need it, and finishes the build with its last job. A job that is
+    /// leased must have had its lease ended before.
+    pub(super) fn finish_job(&mut self, turn: &mut Turn, id: JobId, ending: Ending) {
+        // Skipping spreads along `needs`; a list instead of recursion, because a chain may be a thousand tasks long.
+        let build = self.jobs[&id].build;
+        let mut ended = vec![(id, ending)];
+        while let Some((id, ending)) = ended.pop() {
+            let Some(job) = self.jobs.get_mut(&id) else { continue };
+            match std::mem::replace(&mut job.state, JobState::Finished(ending.clone())) {
+                JobState::Finished(earlier) => {
+                    // Two needs may both skip it; the first reason stands.
+                    job.state = JobState::Finished(earlier);
+                    continue;
+                }
+                JobState::Queued => self.queue.remove(&job.source.repo, &job.task.labels, id),
+                JobState::Waiting | JobState::Leased(_) => {}
+            }
+            let needed_by = job.needed_by.clone();
+            turn.persist(Record::JobFinished { job: id, ending });
+            self.builds.get_mut(&build).expect("a live job has a live build").unfinished -= 1;
+            for next in needed_by {
+                if self.jobs[&next].state != JobState::Waiting {
+                    continue;
+                }
+                match self.readiness(next) {
+                    Readiness::Ready => self.requeue(turn, next),
+                    Readiness::NotYet => {}
+                    Readiness::Never(need) => ended.push((next, Ending::Skipped(format!("{need} did not pass")))),
+                }
+            }
+        }
+        self.finish_build_if_done(turn, build);
+    }
+
+    fn finish_build_if_done(&mut self, turn: &mut Turn, id: BuildId) {
+        if self.builds[&id].unfinished > 0 {
+            return;
+        }
+        let build = self.builds.remove(&id).expect("looked at just now");
+        let endings = build.jobs.iter().map(|job| {
+            let job = &self.jobs[job];
+            match &job.state {
+                JobState::Finished(ending) => (Some(ending), job.task.allow_failure),
+                JobState::Waiting | JobState::Queued | JobState::Leased(_) => (None, false),
+            }
+        });
+        let verdict = Verdict::of(endings).expect("all of its jobs are finished");
+        turn.persist(Record::BuildFinished { build: id, verdict, at: turn.at });
+        let seconds = (turn.at.0 - build.created_at.0).max(0) / 1000;
+        turn.note(format!(
+            "build {id} of {} {}: {} after {seconds} s",
+            build.source.repo,
+            build.source.branch,
+            verdict.word()
+        ));
+        for job in &build.jobs {
+            self.jobs.remove(job);
+        }
+    }
+}

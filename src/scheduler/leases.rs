@@ -1,0 +1,304 @@
+//! Attempts: promised, started, finished, cancelled, lost. The only file that makes or ends a lease.
+
+use super::{Because, Effect, Lease, LiveLease, Scheduler, ToRunner, Turn, policy, roster};
+use crate::model::{
+    Attempt, AttemptId, Ending, JobId, JobState, LogSummary, Moment, Outcome, Record, RunnerId, SessionId,
+};
+
+/// What a runner reports of an attempt that has ended.
+pub(super) struct Result {
+    pub(super) session: SessionId,
+    pub(super) attempt: AttemptId,
+    pub(super) outcome: Outcome,
+    pub(super) log: LogSummary,
+    pub(super) duration_ms: Option<u64>,
+}
+
+/// Why an attempt is lost, and whether the job is suspected of it.
+pub(super) struct Loss {
+    pub(super) why: String,
+    /// It counts towards the limit at which a job is given up.
+    pub(super) counts: bool,
+}
+
+impl Scheduler {
+    /// Leases queued jobs until no free runner fits any of them.
+    pub(super) fn assign(&mut self, turn: &mut Turn) {
+        'again: while self.roster.has_free() && !self.queue.is_empty() {
+            for (job, labels) in self.queue.candidates() {
+                let live = &self.jobs[&job];
+                if let Some((runner, warmth)) = self.roster.best_for(labels, &live.source.repo, live.source.commit) {
+                    self.lease(turn, job, runner, warmth);
+                    continue 'again;
+                }
+            }
+            return;
+        }
+    }
+
+    fn lease(&mut self, turn: &mut Turn, id: JobId, runner: RunnerId, warmth: roster::Warmth) {
+        self.last_attempt += 1;
+        let attempt = AttemptId(self.last_attempt);
+        let job = self.jobs.get_mut(&id).expect("the queue holds live jobs only");
+        self.queue.remove(&job.source.repo, &job.task.labels, id);
+        self.queue.count_lease(&job.source.repo, true);
+        job.state = JobState::Leased(attempt);
+        job.attempts += 1;
+        let lease = LiveLease {
+            job: id,
+            build: job.build,
+            number: job.attempts,
+            runner,
+            exclusive: job.task.exclusive,
+            deadline: turn.now.after(self.policy.lease_ms(job.task.exclusive)),
+            started: false,
+            cancelled: false,
+        };
+        let reason = match warmth {
+            roster::Warmth::Commit => "its tree is at this commit already",
+            roster::Warmth::Repo => "it has this repository already",
+            roster::Warmth::Cold => "it had a free slot",
+        };
+        turn.persist(Record::AttemptLeased(Attempt {
+            id: attempt,
+            job: id,
+            build: job.build,
+            number: job.attempts,
+            runner,
+            reason: reason.into(),
+            leased_at: turn.at,
+            finished_at: None,
+            duration_ms: None,
+            outcome: None,
+            log: LogSummary::default(),
+        }));
+        let (repo, commit) = (job.source.repo.clone(), job.source.commit);
+        self.leases.insert(attempt, lease);
+        let member = self.roster.member_mut(runner).expect("a free runner is a member");
+        member.holds.insert(attempt);
+        member.warm.insert(repo, commit);
+        let session = member.session().expect("a free runner is connected");
+        self.roster.refresh(runner, turn.now);
+        let message = ToRunner::Lease(Box::new(self.lease_message(attempt)));
+        turn.send(session, message);
+    }
+
+    /// A lease as its runner is told.
+    pub(super) fn lease_message(&self, attempt: AttemptId) -> Lease {
+        let lease = &self.leases[&attempt];
+        let job = &self.jobs[&lease.job];
+        Lease {
+            attempt,
+            build: lease.build,
+            job: lease.job,
+            number: lease.number,
+            lease_ms: self.policy.lease_ms(lease.exclusive),
+            source: job.source.clone(),
+            task: job.task.clone(),
+        }
+    }
+
+    pub(super) fn start_attempt(&mut self, now: Moment, session: SessionId, attempt: AttemptId) {
+        self.hear(now, session);
+        let runner = self.roster.by_session(session);
+        if let Some(lease) = self.leases.get_mut(&attempt)
+            && Some(lease.runner) == runner
+        {
+            lease.started = true;
+        }
+    }
+
+    /// Records a result, if the lease is still held by that runner; else keeps it as evidence.
+    pub(super) fn finish_attempt(&mut self, turn: &mut Turn, result: Result) {
+        let Result { session, attempt, outcome, log, duration_ms } = result;
+        let runner = self.roster.by_session(session);
+        let held = self.leases.get(&attempt).filter(|lease| Some(lease.runner) == runner);
+        let Some(lease) = held else {
+            if self.recorded.set.contains(&attempt) {
+                turn.send(session, ToRunner::Recorded { attempt });
+            } else {
+                turn.note(format!(
+                    "attempt {attempt}: a late result ({}) is kept and counts for nothing",
+                    outcome.word()
+                ));
+                turn.persist(Record::LateResult { attempt, outcome, at: turn.at });
+                turn.send(session, ToRunner::Stale { attempt });
+            }
+            return;
+        };
+        let (runner, cancelled) = (lease.runner, lease.cancelled);
+        if cancelled {
+            // Its outcome was recorded when it was cancelled; this only frees the slot.
+            self.release(turn.now, attempt);
+            self.recorded.insert(attempt);
+            turn.send(session, ToRunner::Recorded { attempt });
+            return;
+        }
+        match outcome {
+            Outcome::Lost(why) => {
+                self.rest_runner(turn, runner, &why);
+                self.lose(turn, attempt, Loss { why, counts: true });
+            }
+            // Nobody here asked for that: the runner itself was stopped.
+            Outcome::Cancelled => {
+                self.lose(turn, attempt, Loss { why: "its runner was stopped".into(), counts: false });
+            }
+            outcome @ (Outcome::Passed
+            | Outcome::Failed(_)
+            | Outcome::Killed(_)
+            | Outcome::TimedOut
+            | Outcome::CouldNotStart(_)) => {
+                if let Some(member) = self.roster.member_mut(runner) {
+                    member.troubles = 0;
+                }
+                let at = turn.at;
+                turn.persist(Record::AttemptFinished { attempt, outcome: outcome.clone(), log, duration_ms, at });
+                self.judge(turn, attempt, &outcome);
+            }
+        }
+        self.recorded.insert(attempt);
+        turn.send(session, ToRunner::Recorded { attempt });
+    }
+
+    /// What an outcome that was recorded means for the job.
+    fn judge(&mut self, turn: &mut Turn, attempt: AttemptId, outcome: &Outcome) {
+        let lease = self.release(turn.now, attempt);
+        let id = lease.job;
+        let text = match outcome {
+            Outcome::Passed => return self.finish_job(turn, id, Ending::Passed),
+            Outcome::CouldNotStart(why) => {
+                return self.finish_job(turn, id, Ending::Errored(format!("could not start: {why}")));
+            }
+            Outcome::Failed(code) => format!("failed with exit code {code}"),
+            Outcome::Killed(signal) => format!("killed by signal {signal}"),
+            Outcome::TimedOut => "timed out".to_owned(),
+            Outcome::Cancelled | Outcome::Lost(_) => unreachable!("these are not the task's doing and go elsewhere"),
+        };
+        let job = self.jobs.get_mut(&id).expect("a lease that is not cancelled has a live job");
+        job.failures += 1;
+        if job.failures > job.task.retries {
+            return self.finish_job(turn, id, Ending::Failed);
+        }
+        let tries = job.task.retries + 1;
+        let text = format!("{text}: will be tried again (try {} of {tries})", job.failures + 1);
+        turn.decide(lease.build, Some(id), Because { attempt: Some(attempt), runner: Some(lease.runner) }, text);
+        self.requeue(turn, id);
+    }
+
+    /// Gives up an attempt whose runner is gone or could not do it, and queues its job again, or gives the job up.
+    pub(super) fn lose(&mut self, turn: &mut Turn, attempt: AttemptId, loss: Loss) {
+        let lease = self.release(turn.now, attempt);
+        if lease.cancelled {
+            return;
+        }
+        let Loss { why, counts } = loss;
+        let outcome = Outcome::Lost(why.clone());
+        let log = LogSummary { missing: Some(why.clone()), ..LogSummary::default() };
+        turn.persist(Record::AttemptFinished { attempt, outcome, log, duration_ms: None, at: turn.at });
+        let name = self.known_name(lease.runner);
+        let limit = self.policy.max_losses;
+        let job = self.jobs.get_mut(&lease.job).expect("a lease that is not cancelled has a live job");
+        let because = Because { attempt: Some(attempt), runner: Some(lease.runner) };
+        if counts {
+            job.losses += 1;
+            job.lost_with.push(format!("{name} ({why})"));
+        }
+        if counts && job.losses >= limit {
+            let text = format!("given up after {} lost attempts: {}", job.losses, job.lost_with.join(", "));
+            turn.decide(lease.build, Some(lease.job), because, text.clone());
+            return self.finish_job(turn, lease.job, Ending::Errored(text));
+        }
+        let tally = if counts { format!(" (loss {} of {limit})", job.losses) } else { String::new() };
+        turn.note(format!("attempt {attempt} lost on runner {name}: {why}; job {} queued again", lease.job));
+        turn.decide(lease.build, Some(lease.job), because, format!("lost on {name}: {why}; queued again{tally}"));
+        self.requeue(turn, lease.job);
+    }
+
+    /// Records a leased attempt as cancelled. Its slot stays occupied until the runner has ended it.
+    pub(super) fn cancel_lease(&mut self, turn: &mut Turn, attempt: AttemptId) {
+        let lease = self.leases.get_mut(&attempt).expect("a leased job has a live lease");
+        lease.cancelled = true;
+        let runner = lease.runner;
+        let repo = self.jobs[&lease.job].source.repo.clone();
+        self.queue.count_lease(&repo, false);
+        let log = LogSummary { missing: Some("cancelled".into()), ..LogSummary::default() };
+        let outcome = Outcome::Cancelled;
+        turn.persist(Record::AttemptFinished { attempt, outcome, log, duration_ms: None, at: turn.at });
+        if let Some(session) = self.roster.member(runner).and_then(roster::Member::session) {
+            turn.send(session, ToRunner::Cancel { attempt });
+        }
+    }
+
+    /// Takes a lease out and frees its slot.
+    fn release(&mut self, now: Moment, attempt: AttemptId) -> LiveLease {
+        let lease = self.leases.remove(&attempt).expect("the caller has seen it");
+        if !lease.cancelled {
+            let repo = self.jobs[&lease.job].source.repo.clone();
+            self.queue.count_lease(&repo, false);
+        }
+        if let Some(member) = self.roster.member_mut(lease.runner) {
+            member.holds.remove(&attempt);
+        }
+        self.roster.refresh(lease.runner, now);
+        lease
+    }
+
+    /// A runner on which infrastructure failed gets nothing for a while, longer each time in a row: a full disk would
+    /// otherwise eat the queue.
+    fn rest_runner(&mut self, turn: &mut Turn, runner: RunnerId, why: &str) {
+        let Some(member) = self.roster.member_mut(runner) else { return };
+        let rest = (policy::REST_FIRST_MS << member.troubles.min(20)).min(policy::REST_MAX_MS);
+        member.troubles += 1;
+        member.rests_until = turn.now.after(rest);
+        turn.note(format!(
+            "runner {} rests for {rest} ms after {} failures in a row: {why}",
+            member.name, member.troubles
+        ));
+        self.roster.refresh(runner, turn.now);
+    }
+
+    /// Ends the leases that were not renewed in time.
+    pub(super) fn check_leases(&mut self, turn: &mut Turn) {
+        self.roster.wake_rested(turn.now);
+        self.lose_the_away(turn);
+        let expired: Vec<AttemptId> =
+            self.leases.iter().filter(|(_, lease)| lease.deadline < turn.now).map(|(attempt, _)| *attempt).collect();
+        for attempt in expired {
+            let counts = self.leases[&attempt].started;
+            self.lose(turn, attempt, Loss { why: "its lease ran out".into(), counts });
+        }
+        self.forget_empty_away();
+    }
+
+    /// Errors jobs that no runner fits for too long, and asks for a local runner where one would help.
+    pub(super) fn check_queue(&mut self, turn: &mut Turn) {
+        self.spawns.pending.retain(|asked| turn.now.since(*asked) < policy::SPAWN_PATIENCE_MS);
+        let mut unfit = Vec::new();
+        for (job, labels) in self.queue.candidates() {
+            if !self.roster.any_fits(labels) {
+                unfit.push((job, turn.now.since(self.jobs[&job].queued_since)));
+            }
+        }
+        for (job, waited) in unfit {
+            if waited >= self.policy.queue_timeout_ms {
+                let text = format!("no runner for it within {} s: {}", waited / 1000, self.missing_fit(job));
+                let build = self.jobs[&job].build;
+                turn.decide(build, Some(job), Because::default(), text.clone());
+                self.finish_job(turn, job, Ending::Errored(text));
+            } else if waited >= policy::SPAWN_AFTER_MS {
+                self.spawn_for(turn, job);
+            }
+        }
+    }
+
+    fn spawn_for(&mut self, turn: &mut Turn, job: JobId) {
+        let labels = &self.jobs[&job].task.labels;
+        let would_fit = labels.iter().all(|label| self.policy.spawn_labels.contains(label));
+        let there = self.roster.members().filter(|member| member.spawned && member.session().is_some()).count();
+        if would_fit && self.spawns.pending.is_empty() && there < self.policy.spawn as usize {
+            self.spawns.pending.push(turn.now);
+            turn.note("work waits and no runner that fits is connected: starting one here".into());
+            turn.effects.push(Effect::SpawnRunner);
+        }
+    }
+}

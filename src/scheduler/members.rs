@@ -1,0 +1,208 @@
+//! Runners coming, going, and staying alive.
+
+use std::sync::Arc;
+
+use super::leases::Loss;
+use super::roster::{Member, Presence};
+use super::{Effect, RunnerJoined, Scheduler, ToRunner, Turn};
+use crate::model::{AttemptId, Moment, Record, Runner, RunnerId, SessionId};
+
+impl Scheduler {
+    /// Takes a runner in, new or come back, and settles what it holds.
+    pub(super) fn join_runner(&mut self, turn: &mut Turn, joined: RunnerJoined) {
+        let id = self.known_id(turn, &joined.name);
+        if let Some(member) = self.roster.member(id)
+            && let Presence::Connected(old) = member.presence
+        {
+            if member.incarnation != Some(joined.incarnation) {
+                let text = format!("a runner named {} is connected already: give this one another --name", joined.name);
+                turn.send(joined.session, ToRunner::NameTaken(text.clone()));
+                turn.effects.push(Effect::CloseSession { session: joined.session, why: text.into() });
+                return;
+            }
+            // The same process has noticed before us that the old connection is dead.
+            turn.effects.push(Effect::CloseSession { session: old, why: "its runner came back on a new one".into() });
+        }
+        let RunnerJoined { session, name, incarnation, slots, labels, isolation, holding, warm, spawned } = joined;
+        if spawned {
+            self.spawns.pending.pop();
+        }
+        let before = self.roster.remove(id);
+        let (holds, troubles, rests_until, was) = match before {
+            Some(member) => (member.holds, member.troubles, member.rests_until, member.incarnation),
+            None => Default::default(),
+        };
+        let restarted = was.is_some_and(|was| was != incarnation);
+        turn.note(format!("runner {name} joined as {id} with {slots} slots, holding {} attempts", holding.len()));
+        let member = Member {
+            id,
+            name,
+            incarnation: Some(incarnation),
+            presence: Presence::Connected(session),
+            slots,
+            labels,
+            isolation,
+            last_heard: turn.now,
+            holds,
+            draining: false,
+            warm: warm.into_iter().collect(),
+            spawned,
+            troubles,
+            rests_until,
+        };
+        self.roster.insert(member, turn.now);
+        self.settle(turn, id, session, &holding, restarted);
+    }
+
+    /// Compares what a runner that (re)joined holds with what it was promised.
+    fn settle(&mut self, turn: &mut Turn, id: RunnerId, session: SessionId, holding: &[AttemptId], restarted: bool) {
+        let promised = self.roster.member(id).map(|member| member.holds.clone()).unwrap_or_default();
+        let (mut held, mut gone, mut cancelled) = (Vec::new(), Vec::new(), Vec::new());
+        for attempt in holding {
+            match self.leases.get_mut(attempt).filter(|lease| lease.runner == id) {
+                Some(lease) if lease.cancelled => cancelled.push(*attempt),
+                Some(lease) => {
+                    lease.deadline = turn.now.after(self.policy.lease_ms(lease.exclusive));
+                    held.push(self.lease_message(*attempt));
+                }
+                None => gone.push(*attempt),
+            }
+        }
+        turn.send(session, ToRunner::Registered { held, gone });
+        for attempt in cancelled {
+            turn.send(session, ToRunner::Cancel { attempt });
+        }
+        for attempt in promised {
+            let Some(lease) = self.leases.get(&attempt) else { continue };
+            if !holding.contains(&attempt) {
+                let why = if restarted { "its runner restarted" } else { "its runner came back without it" };
+                let counts = lease.started;
+                self.lose(turn, attempt, Loss { why: why.into(), counts });
+            }
+        }
+    }
+
+    /// Renews what a ping names, and says what of it is no longer held.
+    pub(super) fn renew(&mut self, turn: &mut Turn, session: SessionId, holding: &[AttemptId]) {
+        self.hear(turn.now, session);
+        let Some(runner) = self.roster.by_session(session) else { return };
+        let mut gone = Vec::new();
+        for attempt in holding {
+            match self.leases.get_mut(attempt).filter(|lease| lease.runner == runner) {
+                Some(lease) => lease.deadline = turn.now.after(self.policy.lease_ms(lease.exclusive)),
+                // Its result is recorded and the answer to that is on its way: nothing to say about it here.
+                None if self.recorded.set.contains(attempt) => {}
+                None => gone.push(*attempt),
+            }
+        }
+        turn.send(session, ToRunner::Ack { gone });
+    }
+
+    /// Notes that a session's runner is alive.
+    pub(super) fn hear(&mut self, now: Moment, session: SessionId) {
+        if let Some(member) = self.roster.by_session(session).and_then(|id| self.roster.member_mut(id)) {
+            member.last_heard = now;
+        }
+    }
+
+    pub(super) fn begin_drain(&mut self, turn: &mut Turn, session: SessionId) {
+        self.hear(turn.now, session);
+        let Some(id) = self.roster.by_session(session) else { return };
+        if let Some(member) = self.roster.member_mut(id) {
+            member.draining = true;
+            turn.note(format!("runner {} drains: {} attempts to finish", member.name, member.holds.len()));
+        }
+        self.roster.refresh(id, turn.now);
+    }
+
+    /// A closed connection changes no attempt yet: its runner may come back within the reconnect window.
+    pub(super) fn close_session(&mut self, turn: &mut Turn, session: SessionId) {
+        let Some(id) = self.roster.by_session(session) else { return };
+        let until = turn.now.after(self.policy.reconnect_ms);
+        self.roster.set_presence(id, Presence::Away { until }, turn.now);
+        if let Some(member) = self.roster.member(id) {
+            turn.note(format!("runner {} is away, holding {} attempts", member.name, member.holds.len()));
+        }
+        self.forget_empty_away();
+    }
+
+    /// Loses connected runners that have been silent for too long.
+    pub(super) fn check_heartbeats(&mut self, turn: &mut Turn) {
+        let limit = self.policy.heartbeat_timeout_ms;
+        let silent: Vec<(RunnerId, SessionId, u64)> = self
+            .roster
+            .members()
+            .filter_map(|member| Some((member.id, member.session()?, turn.now.since(member.last_heard))))
+            .filter(|(_, _, silence)| *silence > limit)
+            .collect();
+        for (id, session, silence) in silent {
+            let why = format!("its runner was silent for {} s", silence / 1000);
+            turn.effects.push(Effect::CloseSession { session, why: why.clone().into() });
+            self.roster.set_presence(id, Presence::Away { until: turn.now }, turn.now);
+            self.lose_all(turn, id, &why);
+        }
+        self.forget_empty_away();
+    }
+
+    /// Loses runners that did not come back within their window.
+    pub(super) fn lose_the_away(&mut self, turn: &mut Turn) {
+        let overdue: Vec<RunnerId> = self
+            .roster
+            .members()
+            .filter(|member| matches!(member.presence, Presence::Away { until } if until < turn.now))
+            .map(|member| member.id)
+            .collect();
+        for id in overdue {
+            self.lose_all(turn, id, "its runner's connection closed and it did not come back");
+        }
+    }
+
+    /// Loses all a runner holds, but for exclusive attempts: those wait for their own deadline, by which the runner has
+    /// ended them.
+    fn lose_all(&mut self, turn: &mut Turn, id: RunnerId, why: &str) {
+        let holds = self.roster.member(id).map(|member| member.holds.clone()).unwrap_or_default();
+        for attempt in holds {
+            let Some(lease) = self.leases.get(&attempt) else { continue };
+            if lease.exclusive && !lease.cancelled && lease.deadline >= turn.now {
+                continue;
+            }
+            let counts = lease.started;
+            self.lose(turn, attempt, Loss { why: why.into(), counts });
+        }
+    }
+
+    /// Forgets runners that are away and hold nothing.
+    pub(super) fn forget_empty_away(&mut self) {
+        let empty: Vec<RunnerId> = self
+            .roster
+            .members()
+            .filter(|member| member.session().is_none() && member.holds.is_empty())
+            .map(|member| member.id)
+            .collect();
+        for id in empty {
+            self.roster.remove(id);
+        }
+    }
+
+    fn known_id(&mut self, turn: &mut Turn, name: &Arc<str>) -> RunnerId {
+        if let Some(known) = self.known_runners.get(name) {
+            return *known;
+        }
+        self.last_runner += 1;
+        let id = RunnerId(self.last_runner);
+        turn.persist(Record::RunnerSaved(Runner { id, name: name.clone(), first_seen: turn.at, drained: false }));
+        self.known_runners.insert(name.clone(), id);
+        id
+    }
+
+    /// A runner's name, for people.
+    pub(super) fn known_name(&self, id: RunnerId) -> Arc<str> {
+        match self.roster.member(id) {
+            Some(member) => member.name.clone(),
+            None => {
+                let found = self.known_runners.iter().find(|(_, known)| **known == id);
+                found.map_or_else(|| id.to_string().into(), |(name, _)| name.clone())
+            }
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The numbers that decisions depend on. Durations are in milliseconds.
+
+use std::sync::Arc;
+
+/// What the operator of a dispatcher may choose about its decisions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// How often peers ping, and how often their silence is looked for.
+    pub heartbeat_interval_ms: u64,
+    /// Silence after which a connected runner is lost. Also how long a lease lasts without renewal, and how long
+    /// restored leases wait for their runners after a restart.
+    pub heartbeat_timeout_ms: u64,
+    /// How long a runner whose connection closed may take to come back before its jobs go to others.
+    pub reconnect_ms: u64,
+    /// Losses after which a job is given up: it may be what kills its runners.
+    pub max_losses: u32,
+    /// How long a job waits while no runner fits it, before it is errored.
+    pub queue_timeout_ms: u64,
+    /// Runners to start on the dispatcher's own machine at most.
+    pub spawn: u32,
+    /// What such a runner would offer.
+    pub spawn_labels: Vec<Arc<str>>,
+}
+
+impl Policy {
+    /// How long a lease lasts after each renewal. An exclusive one lasts longer: its runner ends it by itself after half
+    /// of this without word from the dispatcher, and the ending takes its time too.
+    pub(super) fn lease_ms(&self, exclusive: bool) -> u64 {
+        if exclusive { 2 * self.heartbeat_timeout_ms + 30_000 } else { self.heartbeat_timeout_ms }
+    }
+}
+
+/// How long work waits for a runner to turn up by itself before one is started here.
+pub(super) const SPAWN_AFTER_MS: u64 = 500;
+/// How long a started runner may take to register before another is started.
+pub(super) const SPAWN_PATIENCE_MS: u64 = 10_000;
+/// The first rest of a runner on which infrastructure failed; it doubles with each failure in a row.
+pub(super) const REST_FIRST_MS: u64 = 1_000;
+/// The longest such rest.
+pub(super) const REST_MAX_MS: u64 = 300_000;
+/// How many delivered results are remembered, so that one that is delivered again gets the same answer.
+pub(super) const RECORDED_CAPACITY: usize = 8_192;

@@ -1,0 +1,137 @@
+//! What waits for a runner: in order of jobs within a repository, with fair shares between repositories.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::model::{JobId, RepoName};
+
+/// Queued jobs. Those of one repository that ask for the same labels form a lane; only a lane's head is ever a candidate,
+/// so that choosing costs a look at each lane, however many jobs wait.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    repos: BTreeMap<RepoName, Share>,
+}
+
+/// One repository's part of the queue.
+#[derive(Debug, Default)]
+struct Share {
+    /// Its jobs that are leased now.
+    leased: usize,
+    lanes: Vec<Lane>,
+}
+
+/// Jobs that any runner with these labels can take.
+#[derive(Debug)]
+struct Lane {
+    labels: Vec<Arc<str>>,
+    jobs: BTreeSet<JobId>,
+}
+
+impl Queue {
+    pub(super) fn push(&mut self, repo: &RepoName, labels: &[Arc<str>], job: JobId) {
+        let share = self.share(repo);
+        match share.lanes.iter_mut().find(|lane| lane.labels == labels) {
+            Some(lane) => {
+                lane.jobs.insert(job);
+            }
+            None => share.lanes.push(Lane { labels: labels.to_vec(), jobs: BTreeSet::from([job]) }),
+        }
+    }
+
+    /// Takes a job out, whether it is leased now or cancelled.
+    pub(super) fn remove(&mut self, repo: &RepoName, labels: &[Arc<str>], job: JobId) {
+        let share = self.share(repo);
+        if let Some(at) = share.lanes.iter().position(|lane| lane.labels == labels) {
+            share.lanes[at].jobs.remove(&job);
+            if share.lanes[at].jobs.is_empty() {
+                share.lanes.swap_remove(at);
+            }
+        }
+        self.forget_if_idle(repo);
+    }
+
+    /// One more, or one fewer, job of the repository is leased.
+    pub(super) fn count_lease(&mut self, repo: &RepoName, leased: bool) {
+        let share = self.share(repo);
+        share.leased = if leased { share.leased + 1 } else { share.leased.saturating_sub(1) };
+        self.forget_if_idle(repo);
+    }
+
+    /// The heads of all lanes, each with its labels, the repository with the fewest leased jobs first and older jobs
+    /// before younger ones.
+    pub(super) fn candidates(&self) -> Vec<(JobId, &[Arc<str>])> {
+        let mut heads: Vec<(usize, JobId, &[Arc<str>])> = Vec::new();
+        for share in self.repos.values() {
+            for lane in &share.lanes {
+                if let Some(head) = lane.jobs.first() {
+                    heads.push((share.leased, *head, &lane.labels));
+                }
+            }
+        }
+        heads.sort_unstable_by_key(|(leased, job, _)| (*leased, *job));
+        heads.into_iter().map(|(_, job, labels)| (job, labels)).collect()
+    }
+
+    /// How many queued jobs a runner would be offered before this one if only job order counted.
+    pub(super) fn position(&self, job: JobId) -> usize {
+        let lanes = self.repos.values().flat_map(|share| &share.lanes);
+        lanes.map(|lane| lane.jobs.range(..job).count()).sum()
+    }
+
+    pub(super) fn contains(&self, job: JobId) -> bool {
+        self.repos.values().flat_map(|share| &share.lanes).any(|lane| lane.jobs.contains(&job))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.repos.values().flat_map(|share| &share.lanes).map(|lane| lane.jobs.len()).sum()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.repos.values().all(|share| share.lanes.is_empty())
+    }
+
+    fn share(&mut self, repo: &RepoName) -> &mut Share {
+        if !self.repos.contains_key(repo) {
+            self.repos.insert(repo.clone(), Share::default());
+        }
+        self.repos.get_mut(repo).expect("it was put there just now if it was missing")
+    }
+
+    fn forget_if_idle(&mut self, repo: &RepoName) {
+        if self.repos.get(repo).is_some_and(|share| share.leased == 0 && share.lanes.is_empty()) {
+            self.repos.remove(repo);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(queue: &Queue) -> Vec<u64> {
+        queue.candidates().into_iter().map(|(job, _)| job.0).collect()
+    }
+
+    #[test]
+    fn the_repository_with_fewer_leases_comes_first_then_the_older_job() {
+        let (a, b) = (RepoName::new("a").unwrap(), RepoName::new("b").unwrap());
+        let mut queue = Queue::default();
+        queue.push(&a, &[], JobId(1));
+        queue.push(&a, &[], JobId(2));
+        queue.push(&b, &[], JobId(3));
+        assert_eq!(order(&queue), [1, 3]);
+        queue.remove(&a, &[], JobId(1));
+        queue.count_lease(&a, true);
+        assert_eq!(order(&queue), [3, 2]);
+        assert_eq!(queue.position(JobId(3)), 1);
+    }
+
+    #[test]
+    fn jobs_with_other_labels_do_not_hide_behind_each_other() {
+        let a = RepoName::new("a").unwrap();
+        let mut queue = Queue::default();
+        queue.push(&a, &["gpu".into()], JobId(1));
+        queue.push(&a, &[], JobId(2));
+        assert_eq!(order(&queue), [1, 2]);
+    }
+}

@@ -1,0 +1,84 @@
+//! Going on after a restart: from what the store knows to a live scheduler.
+
+use super::event::Restored;
+use super::jobs::NewJob;
+use super::roster::{Member, Presence};
+use super::{AcceptedHead, LiveLease, Policy, Scheduler};
+use crate::model::{Attempt, Isolation, JobState, Moment, RunnerId};
+
+impl Scheduler {
+    /// A scheduler that goes on with what was unfinished. Restored leases get a full grace period: nobody is declared
+    /// lost before having had the time to come back.
+    #[must_use]
+    pub fn restore(policy: Policy, now: Moment, restored: Restored) -> Self {
+        let mut scheduler = Self::new(policy);
+        scheduler.last_build = restored.last_build;
+        scheduler.last_job = restored.last_job;
+        scheduler.last_attempt = restored.last_attempt;
+        scheduler.last_runner = restored.last_runner;
+        for (repo, branch, commit) in restored.heads {
+            scheduler.heads.insert((repo, branch), AcceptedHead { commit, before: None, build: None });
+        }
+        for runner in &restored.runners {
+            scheduler.known_runners.insert(runner.name.clone(), runner.id);
+        }
+        for attempt in restored.recorded {
+            scheduler.recorded.insert(attempt);
+        }
+        for build in restored.builds {
+            let jobs = build.jobs.iter().map(NewJob::restored).collect();
+            scheduler.admit(now, &build.build, jobs);
+            for attempt in &build.leases {
+                scheduler.restore_lease(now, attempt);
+            }
+        }
+        scheduler
+    }
+
+    fn restore_lease(&mut self, now: Moment, attempt: &Attempt) {
+        let job = self.jobs.get_mut(&attempt.job).expect("an unfinished attempt is of an unfinished build");
+        job.state = JobState::Leased(attempt.id);
+        let exclusive = job.task.exclusive;
+        let repo = job.source.repo.clone();
+        self.queue.count_lease(&repo, true);
+        let lease = LiveLease {
+            job: attempt.job,
+            build: attempt.build,
+            number: attempt.number,
+            runner: attempt.runner,
+            exclusive,
+            deadline: now.after(self.policy.lease_ms(exclusive)),
+            // Not known any more. If its runner does not come back, the job may have been why.
+            started: true,
+            cancelled: false,
+        };
+        self.leases.insert(attempt.id, lease);
+        self.restore_member(now, attempt.runner);
+        if let Some(member) = self.roster.member_mut(attempt.runner) {
+            member.holds.insert(attempt.id);
+        }
+    }
+
+    fn restore_member(&mut self, now: Moment, id: RunnerId) {
+        if self.roster.member(id).is_some() {
+            return;
+        }
+        let member = Member {
+            id,
+            name: self.known_name(id),
+            incarnation: None,
+            presence: Presence::Away { until: now.after(self.policy.heartbeat_timeout_ms) },
+            slots: 0,
+            labels: Vec::new(),
+            isolation: Isolation::Subreaper,
+            last_heard: now,
+            holds: std::collections::BTreeSet::new(),
+            draining: false,
+            warm: std::collections::HashMap::new(),
+            spawned: false,
+            troubles: 0,
+            rests_until: Moment::default(),
+        };
+        self.roster.insert(member, now);
+    }
+}

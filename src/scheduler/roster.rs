@@ -1,0 +1,187 @@
+//! Who is there: the runners, what they offer, what they hold, and when they were last heard.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::model::{AttemptId, CommitId, Incarnation, Isolation, Moment, RepoName, RunnerId, SessionId};
+
+/// A runner that is connected, or is away and still holds leases.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) id: RunnerId,
+    pub(super) name: Arc<str>,
+    pub(super) incarnation: Option<Incarnation>,
+    pub(super) presence: Presence,
+    pub(super) slots: u32,
+    pub(super) labels: Vec<Arc<str>>,
+    pub(super) isolation: Isolation,
+    pub(super) last_heard: Moment,
+    /// What occupies its slots, cancelled attempts that it has not ended yet included.
+    pub(super) holds: BTreeSet<AttemptId>,
+    /// An operator asked it to drain, or it drains of its own accord: it gets nothing new.
+    pub(super) draining: bool,
+    /// The commit each repository's tree is at.
+    pub(super) warm: HashMap<RepoName, CommitId>,
+    pub(super) spawned: bool,
+    /// Infrastructure failures in a row, as it reported them.
+    pub(super) troubles: u32,
+    /// It gets nothing new before this.
+    pub(super) rests_until: Moment,
+}
+
+/// Whether a runner can be spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Presence {
+    Connected(SessionId),
+    /// Its connection closed, or the dispatcher restarted; it may come back until then.
+    Away {
+        until: Moment,
+    },
+}
+
+impl Member {
+    pub(super) fn session(&self) -> Option<SessionId> {
+        match self.presence {
+            Presence::Connected(session) => Some(session),
+            Presence::Away { .. } => None,
+        }
+    }
+
+    pub(super) fn fits(&self, labels: &[Arc<str>]) -> bool {
+        labels.iter().all(|label| self.labels.binary_search(label).is_ok())
+    }
+
+    pub(super) fn free_slots(&self) -> usize {
+        (self.slots as usize).saturating_sub(self.holds.len())
+    }
+
+    fn is_free(&self, now: Moment) -> bool {
+        self.session().is_some() && !self.draining && self.free_slots() > 0 && self.rests_until <= now
+    }
+}
+
+/// All members, and those of them that can take work.
+#[derive(Debug, Default)]
+pub(super) struct Roster {
+    members: BTreeMap<RunnerId, Member>,
+    by_session: HashMap<SessionId, RunnerId>,
+    /// Members with a free slot. Kept in step by [`Roster::refresh`].
+    free: BTreeSet<RunnerId>,
+    /// Members that rest; looked at again at each lease check.
+    resting: BTreeSet<RunnerId>,
+}
+
+impl Roster {
+    pub(super) fn insert(&mut self, member: Member, now: Moment) {
+        let id = member.id;
+        if let Some(session) = member.session() {
+            self.by_session.insert(session, id);
+        }
+        self.members.insert(id, member);
+        self.refresh(id, now);
+    }
+
+    pub(super) fn remove(&mut self, id: RunnerId) -> Option<Member> {
+        let member = self.members.remove(&id)?;
+        if let Some(session) = member.session() {
+            self.by_session.remove(&session);
+        }
+        self.free.remove(&id);
+        self.resting.remove(&id);
+        Some(member)
+    }
+
+    pub(super) fn by_session(&self, session: SessionId) -> Option<RunnerId> {
+        self.by_session.get(&session).copied()
+    }
+
+    pub(super) fn member(&self, id: RunnerId) -> Option<&Member> {
+        self.members.get(&id)
+    }
+
+    /// For a change that may concern whether it is free; [`Roster::refresh`] it afterwards.
+    pub(super) fn member_mut(&mut self, id: RunnerId) -> Option<&mut Member> {
+        self.members.get_mut(&id)
+    }
+
+    pub(super) fn set_presence(&mut self, id: RunnerId, presence: Presence, now: Moment) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        if let Some(session) = member.session() {
+            self.by_session.remove(&session);
+        }
+        member.presence = presence;
+        if let Presence::Connected(session) = presence {
+            self.by_session.insert(session, id);
+        }
+        self.refresh(id, now);
+    }
+
+    /// Puts a member in or out of the free ones, as it is now.
+    pub(super) fn refresh(&mut self, id: RunnerId, now: Moment) {
+        let Some(member) = self.members.get(&id) else { return };
+        if member.is_free(now) {
+            self.free.insert(id);
+        } else {
+            self.free.remove(&id);
+        }
+        if member.rests_until > now {
+            self.resting.insert(id);
+        } else {
+            self.resting.remove(&id);
+        }
+    }
+
+    /// Lets those take work again whose rest is over.
+    pub(super) fn wake_rested(&mut self, now: Moment) {
+        for id in self.resting.clone() {
+            self.refresh(id, now);
+        }
+    }
+
+    pub(super) fn members(&self) -> impl Iterator<Item = &Member> {
+        self.members.values()
+    }
+
+    pub(super) fn members_mut(&mut self) -> impl Iterator<Item = &mut Member> {
+        self.members.values_mut()
+    }
+
+    pub(super) fn has_free(&self) -> bool {
+        !self.free.is_empty()
+    }
+
+    /// The best free runner for a job: one whose tree is at the very commit, else one that has the repository, else the
+    /// one with the most free slots.
+    pub(super) fn best_for(
+        &self,
+        labels: &[Arc<str>],
+        repo: &RepoName,
+        commit: CommitId,
+    ) -> Option<(RunnerId, Warmth)> {
+        let fitting = self.free.iter().filter_map(|id| self.members.get(id)).filter(|member| member.fits(labels));
+        fitting
+            .map(|member| {
+                let warmth = match member.warm.get(repo) {
+                    Some(at) if *at == commit => Warmth::Commit,
+                    Some(_) => Warmth::Repo,
+                    None => Warmth::Cold,
+                };
+                (warmth, member.free_slots(), member.id)
+            })
+            .max_by_key(|(warmth, free, id)| (*warmth, *free, std::cmp::Reverse(*id)))
+            .map(|(warmth, _, id)| (id, warmth))
+    }
+
+    /// Whether any connected runner could ever take a job with these labels.
+    pub(super) fn any_fits(&self, labels: &[Arc<str>]) -> bool {
+        self.members.values().any(|member| member.session().is_some() && !member.draining && member.fits(labels))
+    }
+}
+
+/// How much of a job's source a runner has already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Warmth {
+    Cold,
+    Repo,
+    Commit,
+}

@@ -1,0 +1,99 @@
+//! What is looked at before a file is trusted (S4), each time a Store opens. Never mends, never begins an empty store
+//! where another was.
+//!
+//! Always: the file is there if other parts of its data directory are; it is not empty; its header is SQLite's and
+//! ours; the log holds what was acknowledged (`wal.rs`); the version is known; every table is there. A structural
+//! check of all pages (`quick_check`) is linear in the file's size, so at start it is made up to
+//! [`WHOLE_CHECK_BYTES_MAX`]; above, of the small tables only, and the rest is checked by those who read it: SQLite
+//! refuses a malformed page, `rows.rs` a value that means nothing. `Reader::check` checks all of it at any size,
+//! beside the work.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+
+use super::{StoreError, schema, wal};
+
+/// Up to this size all pages are checked at start: some 0.2 s when they are in memory.
+const WHOLE_CHECK_BYTES_MAX: u64 = 64 << 20;
+
+/// Tables that stay small, however many builds there were.
+const SMALL_TABLES: &[&str] = &["meta", "repos", "heads", "runners", "specs", "reasons"];
+
+/// Before a new store is made: nothing may be left of an older one.
+pub(super) fn refuse_remains(path: &Path) -> Result<(), StoreError> {
+    let directory = path.parent().unwrap_or(Path::new(""));
+    let log = wal::beside(path, "-wal");
+    let remains = [log.exists().then_some(log), filled(directory.join("mirrors")), filled(directory.join("logs"))];
+    match remains.into_iter().flatten().next() {
+        Some(remains) => Err(StoreError::Missing { path: path.to_owned(), remains }),
+        None => Ok(()),
+    }
+}
+
+fn filled(directory: PathBuf) -> Option<PathBuf> {
+    let mut entries = directory.read_dir().ok()?;
+    entries.next().map(|_| directory)
+}
+
+/// The first bytes, before SQLite is let near the file.
+pub(super) fn check_header(path: &Path) -> Result<(), StoreError> {
+    let mut header = Vec::with_capacity(100);
+    File::open(path).and_then(|file| file.take(100).read_to_end(&mut header)).map_err(StoreError::io("read", path))?;
+    let foreign = |why| Err(StoreError::Foreign { path: path.to_owned(), why });
+    if header.is_empty() {
+        return foreign("it is empty");
+    }
+    if header.len() < 100 || !header.starts_with(b"SQLite format 3\0") {
+        return foreign("it does not begin as one");
+    }
+    if header[68..72] != schema::APPLICATION_ID.to_be_bytes() {
+        return foreign("another program made it");
+    }
+    Ok(())
+}
+
+/// The commits that the log must still hold.
+pub(super) fn check_log(path: &Path) -> Result<(), StoreError> {
+    match wal::find_loss(path).map_err(StoreError::io("read the write-ahead log of", path))? {
+        Some(what) => Err(StoreError::corrupt(path, what)),
+        None => Ok(()),
+    }
+}
+
+/// The tables, as far as the time at a start allows.
+pub(super) fn check_tables(conn: &Connection, path: &Path) -> Result<(), StoreError> {
+    check_presence(conn, path)?;
+    let bytes = path.metadata().map_err(StoreError::io("read the size of", path))?.len();
+    if bytes <= WHOLE_CHECK_BYTES_MAX {
+        return check_pages(conn, path, None);
+    }
+    SMALL_TABLES.iter().try_for_each(|table| check_pages(conn, path, Some(table)))
+}
+
+fn check_presence(conn: &Connection, path: &Path) -> Result<(), StoreError> {
+    for table in schema::TABLES {
+        let is_there = conn
+            .prepare_cached("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1")
+            .and_then(|mut statement| statement.exists([table]))
+            .map_err(|e| StoreError::from_sqlite("read the tables of", path, e))?;
+        if !is_there {
+            return Err(StoreError::corrupt(path, format!("the table {table} is missing")));
+        }
+    }
+    Ok(())
+}
+
+/// The structure of one table's pages, or of all.
+pub(super) fn check_pages(conn: &Connection, path: &Path, table: Option<&str>) -> Result<(), StoreError> {
+    let pragma = match table {
+        Some(table) => format!("PRAGMA quick_check('{table}')"),
+        None => "PRAGMA quick_check(1)".to_owned(),
+    };
+    let said: String =
+        conn.query_row(&pragma, [], |row| row.get(0)).map_err(|e| StoreError::from_sqlite("check", path, e))?;
+    // SQLite says where on further lines; a sentence has room for one.
+    if said == "ok" { Ok(()) } else { Err(StoreError::corrupt(path, said.replace('\n', " "))) }
+}

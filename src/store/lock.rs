@@ -1,0 +1,58 @@
+//! One writer for a data directory, held by a lock on a file beside the store that ends with the process, however it
+//! ends (S4). The file says who holds it and since which start of the machine, which tells whether what the kernel
+//! keeps in memory (see `wal.rs`) is still from the previous holder's days. Called when a Store opens; never waits.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+
+use super::StoreError;
+
+/// What Linux calls the current start of the machine.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// The lock, until dropped.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _file: File,
+    /// The previous holder ran since the machine last started. Unknown counts as no.
+    pub same_boot: bool,
+}
+
+impl Lock {
+    /// Takes the lock of the store at `path`, or says who has it.
+    pub(super) fn take(path: &Path) -> Result<Self, StoreError> {
+        let lock_path = path.with_extension("lock");
+        let failed = |doing| StoreError::io(doing, &lock_path);
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&lock_path)
+            .map_err(failed("open"))?;
+        let locked = file.try_lock();
+        let mut text = String::new();
+        // Only words for people and a hint depend on the text; a lock without it is as good.
+        drop(file.read_to_string(&mut text));
+        let (pid, boot) = text.trim_end().split_once(' ').unwrap_or_default();
+        match locked {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let directory = path.parent().unwrap_or(path).to_owned();
+                return Err(StoreError::InUse { directory, holder: pid.parse().ok() });
+            }
+            Err(TryLockError::Error(e)) => return Err(failed("lock")(e)),
+        }
+        let boot_now = std::fs::read_to_string(BOOT_ID).unwrap_or_default();
+        let boot_now = boot_now.trim_end();
+        let same_boot = !boot_now.is_empty() && boot == boot_now;
+        // On a full disk the text may be lost, which costs the hint and no more.
+        drop(
+            file.rewind()
+                .and_then(|()| file.set_len(0))
+                .and_then(|()| writeln!(file, "{} {boot_now}", std::process::id())),
+        );
+        Ok(Self { _file: file, same_boot })
+    }
+}

@@ -1,0 +1,161 @@
+//! The tables, their version, and how a store of an older version becomes one of this.
+//!
+//! A table that the cycle of lease, outcome and ending touches has an INTEGER PRIMARY KEY and no index beside it:
+//! - a build's jobs have ascending numbers, so `builds.first_job` to `last_job` finds them;
+//! - a job names its newest attempt, an attempt the job's `previous` one, so a chain finds them all;
+//! - an outcome is a row of its own under the attempt's number: written once, and the key refuses a second one (S6);
+//! - what is wide or repeats is kept apart: `specs`, `ranges`, `reasons`.
+//!
+//! A migration is never edited once released; a new one is added, and [`VERSION`] counts them.
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::{StoreError, wal};
+
+/// In the file's header, so that it is told from other SQLite files: "SRVL".
+pub(super) const APPLICATION_ID: i32 = 0x5352_564c;
+
+/// The schema's version, which is the number of migrations.
+pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
+
+const MIGRATIONS: &[&str] = &[FIRST];
+
+const FIRST: &str = "
+-- Numbers that must outlive the rows they come from: the highest id ever given out, per kind.
+CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE repos (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, source TEXT) STRICT;
+
+CREATE TABLE heads (
+    repo INTEGER NOT NULL, branch TEXT NOT NULL, head BLOB NOT NULL,
+    PRIMARY KEY (repo, branch)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE runners (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, first_seen INTEGER NOT NULL, drained INTEGER NOT NULL
+) STRICT;
+
+-- before: empty for a branch that was new, because NULLs would never be equal. verdict: 0 passed, 1 failed, 2 errored,
+-- 3 cancelled, NULL unfinished.
+CREATE TABLE builds (
+    id INTEGER PRIMARY KEY, repo INTEGER NOT NULL, branch TEXT NOT NULL, commit_id BLOB NOT NULL, before BLOB NOT NULL,
+    first_job INTEGER NOT NULL, last_job INTEGER NOT NULL, created_at INTEGER NOT NULL, finished_at INTEGER,
+    verdict INTEGER, problem TEXT, subject TEXT NOT NULL, author TEXT NOT NULL
+) STRICT;
+-- The same submission makes one build (S2); the commit comes first, so that people find builds by its first digits.
+CREATE UNIQUE INDEX builds_by_commit ON builds (commit_id, repo, branch, before);
+CREATE INDEX builds_by_repo ON builds (repo);
+CREATE INDEX builds_unfinished ON builds (repo) WHERE verdict IS NULL;
+
+-- The commits of a build's range, each as one byte of length and its bytes. No row for an empty range.
+CREATE TABLE ranges (build INTEGER PRIMARY KEY, commits BLOB NOT NULL) STRICT;
+
+-- Tasks as JSON, each content once.
+CREATE TABLE specs (id INTEGER PRIMARY KEY, body TEXT NOT NULL UNIQUE) STRICT;
+
+-- state: 0 waiting, 1 queued, 2 leased, 3 passed, 4 failed, 5 errored, 6 cancelled, 7 skipped. attempt: the newest, or
+-- 0. detail: why it errored or was skipped.
+CREATE TABLE jobs (
+    id INTEGER PRIMARY KEY, build INTEGER NOT NULL, spec INTEGER NOT NULL, state INTEGER NOT NULL,
+    attempt INTEGER NOT NULL, attempts INTEGER NOT NULL, failures INTEGER NOT NULL, losses INTEGER NOT NULL,
+    detail TEXT
+) STRICT;
+
+CREATE TABLE reasons (id INTEGER PRIMARY KEY, body TEXT NOT NULL UNIQUE) STRICT;
+
+-- reason: the number of a row in reasons, or the text itself. previous: the job's attempt before this one.
+CREATE TABLE attempts (
+    id INTEGER PRIMARY KEY, job INTEGER NOT NULL, number INTEGER NOT NULL, runner INTEGER NOT NULL,
+    reason ANY NOT NULL, leased_at INTEGER NOT NULL, previous INTEGER
+) STRICT;
+
+-- outcome: 0 passed, 1 failed, 2 killed, 3 timed out, 4 cancelled, 5 could not start, 6 lost. code: an exit code or
+-- a signal. detail: why it was lost or could not start.
+CREATE TABLE outcomes (
+    attempt INTEGER PRIMARY KEY, outcome INTEGER NOT NULL, code INTEGER, detail TEXT, finished_at INTEGER NOT NULL,
+    duration_ms INTEGER, log_bytes INTEGER NOT NULL, log_crc32 INTEGER NOT NULL, log_missing TEXT
+) STRICT;
+
+CREATE TABLE late_results (
+    id INTEGER PRIMARY KEY, attempt INTEGER NOT NULL, outcome INTEGER NOT NULL, code INTEGER, detail TEXT,
+    at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX late_results_by_attempt ON late_results (attempt);
+
+CREATE TABLE decisions (
+    id INTEGER PRIMARY KEY, at INTEGER NOT NULL, build INTEGER NOT NULL, job INTEGER, attempt INTEGER, runner INTEGER,
+    text TEXT NOT NULL
+) STRICT;
+CREATE INDEX decisions_by_build ON decisions (build);
+";
+
+/// Every table; a store that lacks one is damaged.
+pub(super) const TABLES: &[&str] = &[
+    "meta",
+    "repos",
+    "heads",
+    "runners",
+    "builds",
+    "ranges",
+    "specs",
+    "jobs",
+    "reasons",
+    "attempts",
+    "outcomes",
+    "late_results",
+    "decisions",
+];
+
+/// Brings the tables to [`VERSION`], in one transaction; refuses a later version.
+pub(super) fn migrate(conn: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let failed = |e| StoreError::from_sqlite("bring up to date", path, e);
+    let found = version(conn).map_err(|e| StoreError::from_sqlite("read the version of", path, e))?;
+    if found > VERSION {
+        return Err(StoreError::Newer { path: path.to_owned(), found, known: VERSION });
+    }
+    if found == VERSION {
+        return Ok(());
+    }
+    let from = usize::try_from(found).map_err(|_| StoreError::corrupt(path, "its version is negative"))?;
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    for migration in &MIGRATIONS[from..] {
+        tx.execute_batch(migration).map_err(failed)?;
+    }
+    tx.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
+    tx.pragma_update(None, "user_version", VERSION).map_err(failed)?;
+    tx.commit().map_err(failed)
+}
+
+/// Makes a new store at `path`. It comes into being whole, by a rename, so that an empty or half-made file is never one
+/// of ours.
+pub(super) fn create(path: &Path) -> Result<(), StoreError> {
+    let fresh = wal::beside(path, ".new");
+    for suffix in ["", "-journal", "-wal", "-shm"] {
+        // Left by a start that was cut short, if at all; what cannot be removed shows when it is opened.
+        drop(fs::remove_file(wal::beside(&fresh, suffix)));
+    }
+    let failed = |e| StoreError::from_sqlite("create", path, e);
+    let mut conn = Connection::open(&fresh).map_err(failed)?;
+    migrate(&mut conn, path)?;
+    conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())).map_err(failed)?;
+    conn.close().map_err(|(_, e)| failed(e))?;
+    put_in_place(&fresh, path)
+}
+
+/// Gives a complete file its name, durably.
+pub(super) fn put_in_place(fresh: &Path, path: &Path) -> Result<(), StoreError> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(fresh)
+        .and_then(|file| file.sync_all())
+        .and_then(|()| fs::rename(fresh, path))
+        .and_then(|()| File::open(directory)?.sync_all())
+        .map_err(StoreError::io("put in place", path))
+}
+
+/// The version of the tables, 0 for none.
+pub(super) fn version(conn: &Connection) -> rusqlite::Result<i64> {
+    conn.pragma_query_value(None, "user_version", |row| row.get(0))
+}

@@ -1,0 +1,352 @@
+//! Any valid history of records reads back as a plain model of it says, however it was cut into batches.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::{Decision, Runner};
+
+/// One wish for a record; where it does not fit the history so far, another is made of it or none.
+#[derive(Debug, Clone)]
+struct Wish {
+    kind: u8,
+    pick: usize,
+    number: u64,
+    text: String,
+    jobs: Vec<TaskSpec>,
+    outcome: Outcome,
+    ending: Ending,
+    commits: Vec<CommitId>,
+}
+
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![Just(String::new()), "[a-z ]{1,12}", any::<String>(), Just("the first free runner".to_owned())]
+}
+
+fn any_commit() -> impl Strategy<Value = CommitId> {
+    let raw = prop_oneof![vec(any::<u8>(), 20), vec(any::<u8>(), 32)];
+    raw.prop_map(|raw| CommitId::from_bytes(&raw).unwrap())
+}
+
+fn task() -> impl Strategy<Value = TaskSpec> {
+    let script = prop_oneof![text().prop_map(Script::Shell), vec(text(), 1..4).prop_map(Script::Program)];
+    let texts = || vec(text(), 0..3);
+    let shared = || vec(text().prop_map(Arc::<str>::from), 0..3);
+    let flags = (any::<u64>(), any::<u32>(), any::<bool>(), any::<bool>());
+    ("[a-z]{1,3}", script, shared(), vec((text(), text()), 0..3), shared(), texts(), flags).prop_map(
+        |(name, script, needs, env, labels, keep, (timeout_ms, retries, allow_failure, exclusive))| TaskSpec {
+            name: name.into(),
+            script,
+            needs,
+            env,
+            timeout_ms,
+            retries,
+            allow_failure,
+            labels,
+            keep,
+            exclusive,
+        },
+    )
+}
+
+fn outcome() -> impl Strategy<Value = Outcome> {
+    prop_oneof![
+        Just(Outcome::Passed),
+        any::<i32>().prop_map(Outcome::Failed),
+        any::<i32>().prop_map(Outcome::Killed),
+        Just(Outcome::TimedOut),
+        Just(Outcome::Cancelled),
+        text().prop_map(Outcome::CouldNotStart),
+        text().prop_map(Outcome::Lost),
+    ]
+}
+
+fn ending() -> impl Strategy<Value = Ending> {
+    prop_oneof![
+        Just(Ending::Passed),
+        Just(Ending::Failed),
+        text().prop_map(Ending::Errored),
+        Just(Ending::Cancelled),
+        text().prop_map(Ending::Skipped),
+    ]
+}
+
+fn wish() -> impl Strategy<Value = Wish> {
+    let numbers = (any::<u8>(), any::<usize>(), any::<u64>());
+    (numbers, text(), vec(task(), 0..4), outcome(), ending(), vec(any_commit(), 1..4)).prop_map(
+        |((kind, pick, number), text, jobs, outcome, ending, commits)| Wish {
+            kind,
+            pick,
+            number,
+            text,
+            jobs,
+            outcome,
+            ending,
+            commits,
+        },
+    )
+}
+
+type Late = (AttemptId, Outcome, WallTime);
+
+/// What should be stored.
+#[derive(Debug, Default)]
+struct World {
+    builds: BTreeMap<BuildId, Build>,
+    jobs: BTreeMap<JobId, Job>,
+    attempts: BTreeMap<AttemptId, Attempt>,
+    runners: BTreeMap<RunnerId, Runner>,
+    heads: BTreeMap<(RepoName, BranchName), CommitId>,
+    late: Vec<Late>,
+    decisions: Vec<Decision>,
+}
+
+impl World {
+    fn apply(&mut self, wish: Wish) -> Option<Record> {
+        match wish.kind % 12 {
+            0 | 1 => Some(self.add_build(wish)),
+            2 => Some(self.move_head(wish)),
+            3 => Some(self.save_runner(&wish)),
+            4 | 5 => self.lease(wish),
+            6 | 7 => self.finish_attempt(wish),
+            8 => self.change_job(wish),
+            9 => self.change_build(&wish),
+            10 => self.add_late_result(wish),
+            _ => self.decide(wish),
+        }
+    }
+
+    fn add_build(&mut self, wish: Wish) -> Record {
+        let id = BuildId(self.builds.len() as u64 + 1);
+        let build = Build {
+            id,
+            source: BuildSource {
+                repo: repo(wish.number),
+                branch: BranchName::new(&wish.text),
+                // Its own, so that no two builds are of one submission.
+                commit: commit_id(id.0),
+                before: wish.commits.get(1).copied(),
+                range: wish.commits[1..].to_vec(),
+                subject: wish.text.clone(),
+                author: wish.text.clone(),
+            },
+            created_at: WallTime(wish.number.cast_signed()),
+            finished_at: wish.jobs.is_empty().then_some(WallTime(-1)),
+            verdict: wish.jobs.is_empty().then_some(Verdict::Errored),
+            problem: wish.jobs.is_empty().then_some(wish.text),
+        };
+        let first = self.jobs.len() as u64 + 1;
+        let jobs: Vec<Job> = (first..)
+            .zip(wish.jobs)
+            .map(|(job, task)| Job {
+                id: JobId(job),
+                build: id,
+                task: task.into(),
+                state: [JobState::Waiting, JobState::Queued][wish.pick % 2].clone(),
+                attempts: 0,
+                failures: 0,
+                losses: 0,
+            })
+            .collect();
+        self.builds.insert(id, build.clone());
+        self.jobs.extend(jobs.iter().map(|job| (job.id, job.clone())));
+        Record::BuildAdded { build, jobs }
+    }
+
+    fn move_head(&mut self, wish: Wish) -> Record {
+        let (repo, branch) = (repo(wish.number), BranchName::new(&wish.text));
+        let head = wish.commits.get(1).copied();
+        match head {
+            Some(head) => drop(self.heads.insert((repo.clone(), branch.clone()), head)),
+            None => drop(self.heads.remove(&(repo.clone(), branch.clone()))),
+        }
+        Record::HeadMoved { repo, branch, head }
+    }
+
+    fn save_runner(&mut self, wish: &Wish) -> Record {
+        let id = wish.pick % 3 + 1;
+        let runner = Runner {
+            id: RunnerId(id as u64),
+            name: format!("w{id}").into(),
+            first_seen: WallTime(wish.number.cast_signed()),
+            drained: wish.kind > 100,
+        };
+        self.runners.insert(runner.id, runner.clone());
+        Record::RunnerSaved(runner)
+    }
+
+    fn lease(&mut self, wish: Wish) -> Option<Record> {
+        let open = self.jobs.values_mut().filter(|job| matches!(job.state, JobState::Waiting | JobState::Queued));
+        let job = pick(open, wish.pick)?;
+        let lease = Attempt {
+            runner: RunnerId(wish.number),
+            reason: wish.text,
+            ..attempt(self.attempts.len() as u64 + 1, job.id.0, job.build.0, job.attempts + 1)
+        };
+        job.attempts += 1;
+        job.state = JobState::Leased(lease.id);
+        self.attempts.insert(lease.id, lease.clone());
+        Some(Record::AttemptLeased(lease))
+    }
+
+    /// Ends an attempt; its job waits for what comes next, and is queued at once so that there is something next.
+    fn finish_attempt(&mut self, wish: Wish) -> Option<Record> {
+        let attempt = pick(self.attempts.values_mut().filter(|a| a.outcome.is_none()), wish.pick)?;
+        attempt.outcome = Some(wish.outcome.clone());
+        attempt.finished_at = Some(WallTime(wish.number.cast_signed()));
+        attempt.duration_ms = (wish.pick % 2 == 0).then_some(wish.number);
+        attempt.log = LogSummary {
+            bytes: wish.number,
+            crc32: wish.number as u32,
+            missing: (wish.pick % 3 == 0).then_some(wish.text),
+        };
+        Some(Record::AttemptFinished {
+            attempt: attempt.id,
+            outcome: wish.outcome,
+            log: attempt.log.clone(),
+            duration_ms: attempt.duration_ms,
+            at: WallTime(wish.number.cast_signed()),
+        })
+    }
+
+    fn change_job(&mut self, wish: Wish) -> Option<Record> {
+        let attempts = &self.attempts;
+        let idle = |job: &Job| !matches!(&job.state, JobState::Leased(id) if attempts[id].outcome.is_none());
+        let job = pick(self.jobs.values_mut().filter(|job| idle(job)), wish.pick)?;
+        let id = job.id;
+        match (&job.state, wish.number % 3) {
+            (_, 0) => {
+                (job.failures, job.losses) = (wish.pick as u32, wish.number as u32);
+                job.state = JobState::Queued;
+                Some(Record::JobQueued { job: id, failures: job.failures, losses: job.losses })
+            }
+            (JobState::Finished(_), _) => {
+                (job.failures, job.losses, job.state) = (0, 0, JobState::Waiting);
+                Some(Record::JobWaiting { job: id })
+            }
+            _ => {
+                job.state = JobState::Finished(wish.ending.clone());
+                Some(Record::JobFinished { job: id, ending: wish.ending })
+            }
+        }
+    }
+
+    fn change_build(&mut self, wish: &Wish) -> Option<Record> {
+        let build = pick(self.builds.values_mut(), wish.pick)?;
+        let id = build.id;
+        if build.verdict.take().is_some() {
+            build.finished_at = None;
+            return Some(Record::BuildReopened { build: id });
+        }
+        let verdict =
+            [Verdict::Passed, Verdict::Failed, Verdict::Errored, Verdict::Cancelled][(wish.number % 4) as usize];
+        let at = WallTime(wish.number.cast_signed());
+        (build.verdict, build.finished_at) = (Some(verdict), Some(at));
+        Some(Record::BuildFinished { build: id, verdict, at })
+    }
+
+    fn add_late_result(&mut self, wish: Wish) -> Option<Record> {
+        let attempt = pick(self.attempts.keys(), wish.pick).copied()?;
+        let at = WallTime(wish.number.cast_signed());
+        self.late.push((attempt, wish.outcome.clone(), at));
+        Some(Record::LateResult { attempt, outcome: wish.outcome, at })
+    }
+
+    fn decide(&mut self, wish: Wish) -> Option<Record> {
+        let build = pick(self.builds.keys(), wish.pick).copied()?;
+        let decision = Decision {
+            at: WallTime(wish.number.cast_signed()),
+            build,
+            job: (wish.kind > 60).then_some(JobId(wish.number)),
+            attempt: (wish.kind > 120).then_some(AttemptId(wish.number)),
+            runner: (wish.kind > 180).then_some(RunnerId(wish.number)),
+            text: wish.text.into(),
+        };
+        self.decisions.push(decision.clone());
+        Some(Record::Decided(decision))
+    }
+
+    fn check(&self, place: &Place, store: &Store) {
+        let reader = place.reader();
+        for (id, build) in &self.builds {
+            assert_eq!(reader.build(*id).unwrap().as_ref(), Some(build));
+            assert_eq!(reader.jobs(*id).unwrap(), self.jobs_of(*id));
+            assert_eq!(reader.attempts(*id).unwrap(), self.attempts_of(*id));
+            let decisions: Vec<_> = self.decisions.iter().filter(|d| d.build == *id).cloned().collect();
+            assert_eq!(reader.decisions(*id).unwrap(), decisions);
+            let late: Vec<_> = self.late.iter().filter(|(a, ..)| self.attempts[a].build == *id).cloned().collect();
+            assert_eq!(reader.late_results(*id).unwrap(), late);
+        }
+        let finished: Vec<_> = self.builds.values().rev().filter(|b| b.verdict.is_some()).cloned().collect();
+        assert_eq!(reader.finished_builds(None, u32::MAX).unwrap(), finished);
+        assert_eq!(reader.runners().unwrap(), self.runners.values().cloned().collect::<Vec<_>>());
+
+        let unfinished = store.unfinished().unwrap();
+        let open = self.builds.values().filter(|b| b.verdict.is_none()).map(|build| {
+            let attempts = self.attempts_of(build.id).into_iter().filter(|a| a.outcome.is_none()).collect();
+            (build.clone(), self.jobs_of(build.id), attempts)
+        });
+        assert_eq!(unfinished.builds, open.collect::<Vec<_>>());
+        let heads = self.heads.iter().map(|((repo, branch), head)| (repo.clone(), branch.clone(), *head));
+        assert_eq!(unfinished.heads, heads.collect::<Vec<_>>());
+        assert_eq!(unfinished.last_job, self.jobs.len() as u64);
+        reader.check().unwrap();
+    }
+
+    fn jobs_of(&self, build: BuildId) -> Vec<Job> {
+        self.jobs.values().filter(|job| job.build == build).cloned().collect()
+    }
+
+    fn attempts_of(&self, build: BuildId) -> Vec<Attempt> {
+        self.attempts.values().filter(|attempt| attempt.build == build).cloned().collect()
+    }
+}
+
+fn repo(number: u64) -> RepoName {
+    RepoName::new(["app", "lib", "site"][(number % 3) as usize]).unwrap()
+}
+
+fn pick<T>(all: impl Iterator<Item = T>, at: usize) -> Option<T> {
+    let mut all: Vec<T> = all.collect();
+    if all.is_empty() { None } else { Some(all.swap_remove(at % all.len())) }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_history_reads_back_however_it_was_cut_into_batches(
+        wishes in vec(wish(), 1..80),
+        cuts in vec(1usize..30, 80),
+        reopen in option::of(0usize..80),
+    ) {
+        let mut world = World::default();
+        let records: Vec<Record> = wishes.into_iter().filter_map(|wish| world.apply(wish)).collect();
+
+        let singly = Place::new();
+        let mut store = singly.store();
+        for (at, record) in records.iter().enumerate() {
+            if reopen == Some(at) {
+                drop(store);
+                store = singly.store();
+            }
+            store.commit(std::slice::from_ref(record)).unwrap();
+        }
+        world.check(&singly, &store);
+
+        let batched = Place::new();
+        let mut store = batched.store();
+        let mut rest = records.as_slice();
+        for cut in cuts {
+            let (batch, later) = rest.split_at(cut.min(rest.len()));
+            store.commit(batch).unwrap();
+            rest = later;
+        }
+        store.commit(rest).unwrap();
+        world.check(&batched, &store);
+    }
+}

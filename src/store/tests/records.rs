@@ -1,0 +1,275 @@
+//! What is written reads back, and what contradicts is refused whole.
+
+use super::super::{BuildName, Retention, StoreError, Unfinished};
+use super::*;
+use crate::model::{Decision, Runner};
+
+fn refused(store: &mut Store, records: &[Record]) -> String {
+    match store.commit(records) {
+        Err(error @ StoreError::Contradiction { .. }) => error.to_string(),
+        other => panic!("expected a contradiction, got {other:?}"),
+    }
+}
+
+#[test]
+fn a_new_store_knows_of_nothing() {
+    let place = Place::new();
+    assert_eq!(place.store().unfinished().unwrap(), Unfinished::default());
+    let (store, reader) = (place.store(), place.reader());
+    assert_eq!(reader.find(&BuildName::Latest).unwrap(), None);
+    assert_eq!(reader.finished_builds(None, 20).unwrap(), []);
+    assert_eq!(reader.attempts(BuildId(1)).unwrap(), []);
+    reader.check().unwrap();
+    drop(store);
+}
+
+#[test]
+fn unfinished_work_is_there_after_a_restart() {
+    let place = Place::new();
+    let mut store = place.store();
+    let runner = Runner { id: RunnerId(4), name: "w1".into(), first_seen: WallTime(7), drained: true };
+    let head = Record::HeadMoved {
+        repo: RepoName::new("app").unwrap(),
+        branch: BranchName::new("main"),
+        head: Some(commit_id(2)),
+    };
+    store.commit(&passed_build(1)).unwrap();
+    store
+        .commit(&[
+            added(2, [5, 6, 9]),
+            head,
+            Record::RunnerSaved(runner.clone()),
+            Record::AttemptLeased(attempt(8, 6, 2, 1)),
+        ])
+        .unwrap();
+    drop(store);
+
+    let unfinished = place.store().unfinished().unwrap();
+    let leased = Job { state: JobState::Leased(AttemptId(8)), attempts: 1, ..job(6, 2) };
+    assert_eq!(unfinished.builds, [(build(2), vec![job(5, 2), leased, job(9, 2)], vec![attempt(8, 6, 2, 1)])]);
+    assert_eq!(unfinished.heads, [(RepoName::new("app").unwrap(), BranchName::new("main"), commit_id(2))]);
+    assert_eq!(unfinished.runners, [runner]);
+    let last = (unfinished.last_build, unfinished.last_job, unfinished.last_attempt, unfinished.last_runner);
+    assert_eq!(last, (2, 9, 8, 4));
+}
+
+#[test]
+fn a_reopened_build_is_unfinished_again_and_keeps_its_attempts() {
+    let place = Place::new();
+    let mut store = place.store();
+    store.commit(&passed_build(1)).unwrap();
+    assert_eq!(store.unfinished().unwrap().builds, []);
+    store
+        .commit(&[
+            Record::BuildReopened { build: BuildId(1) },
+            Record::JobQueued { job: JobId(1), failures: 0, losses: 0 },
+            Record::AttemptLeased(attempt(2, 1, 1, 2)),
+        ])
+        .unwrap();
+    let unfinished = store.unfinished().unwrap();
+    assert_eq!(unfinished.builds[0].0, build(1));
+    assert_eq!(unfinished.builds[0].2, [attempt(2, 1, 1, 2)]);
+    let numbers: Vec<_> = place.reader().attempts(BuildId(1)).unwrap().iter().map(|a| (a.id.0, a.number)).collect();
+    assert_eq!(numbers, [(1, 1), (2, 2)]);
+}
+
+#[test]
+fn the_same_submission_makes_one_build() {
+    let place = Place::new();
+    let mut store = place.store();
+    store.commit(&[added(1, [1])]).unwrap();
+    assert_eq!(store.build_of(&build(1).source).unwrap(), Some(BuildId(1)));
+    let again = Build { id: BuildId(2), ..build(1) };
+    refused(&mut store, &[Record::BuildAdded { build: again.clone(), jobs: vec![] }]);
+    let mut elsewhere = again;
+    elsewhere.source.branch = BranchName::new("other");
+    assert_eq!(store.build_of(&elsewhere.source).unwrap(), None);
+    store.commit(&[Record::BuildAdded { build: elsewhere, jobs: vec![] }]).unwrap();
+}
+
+#[test]
+fn an_attempt_has_one_outcome_and_a_number_of_its_own() {
+    let place = Place::new();
+    let mut store = place.store();
+    store.commit(&[added(1, [1, 2]), Record::AttemptLeased(attempt(1, 1, 1, 1))]).unwrap();
+    // The job's first attempt is not finished, and attempt 1 is taken.
+    refused(&mut store, &[Record::AttemptLeased(attempt(2, 1, 1, 2))]);
+    refused(&mut store, &[Record::AttemptLeased(attempt(1, 2, 1, 1))]);
+    refused(&mut store, &[Record::AttemptLeased(attempt(2, 2, 1, 2))]);
+    refused(&mut store, &[finished(2, Outcome::Passed)]);
+    store.commit(&[finished(1, Outcome::Failed(3))]).unwrap();
+    let said = refused(&mut store, &[finished(1, Outcome::Passed)]);
+    assert_eq!(said, "the outcome passed of a1 contradicts the store, which has one of that number or name already");
+    assert_eq!(place.reader().attempt(AttemptId(1)).unwrap().unwrap().outcome, Some(Outcome::Failed(3)));
+}
+
+#[test]
+fn a_batch_with_a_contradiction_leaves_nothing_behind() {
+    let place = Place::new();
+    let mut store = place.store();
+    let unknown = Record::JobFinished { job: JobId(99), ending: Ending::Passed };
+    refused(&mut store, &[added(1, [1, 2]), Record::AttemptLeased(attempt(1, 1, 1, 1)), unknown]);
+    assert_eq!(store.unfinished().unwrap(), Unfinished::default());
+    // What was remembered of the refused batch is forgotten: its repository, tasks and reasons are written again.
+    store.commit(&[added(1, [1, 2]), Record::AttemptLeased(attempt(1, 1, 1, 1))]).unwrap();
+    assert_eq!(store.unfinished().unwrap().builds[0].2, [attempt(1, 1, 1, 1)]);
+}
+
+#[test]
+fn what_is_finished_stays_so_until_it_is_queued_or_reopened() {
+    let place = Place::new();
+    let mut store = place.store();
+    store.commit(&passed_build(1)).unwrap();
+    refused(&mut store, &[Record::JobFinished { job: JobId(1), ending: Ending::Failed }]);
+    refused(&mut store, &[Record::AttemptLeased(attempt(2, 1, 1, 2))]);
+    refused(&mut store, &[Record::BuildFinished { build: BuildId(1), verdict: Verdict::Failed, at: WallTime(0) }]);
+    store.commit(&[Record::BuildReopened { build: BuildId(1) }]).unwrap();
+    refused(&mut store, &[Record::BuildReopened { build: BuildId(1) }]);
+}
+
+#[test]
+fn a_build_is_found_by_number_and_by_the_beginning_of_its_commit() {
+    let place = Place::new();
+    let mut store = place.store();
+    for id in 1..=50 {
+        store.commit(&[added(id, [id])]).unwrap();
+    }
+    // The same commit again, on another branch.
+    let mut twin = Build { id: BuildId(51), ..build(7) };
+    twin.source.branch = BranchName::new("other");
+    store.commit(&[Record::BuildAdded { build: twin, jobs: vec![] }]).unwrap();
+    let reader = place.reader();
+    let find = |name| reader.find(&name).unwrap();
+    assert_eq!(find(BuildName::Latest), Some(BuildId(51)));
+    assert_eq!(find(BuildName::Number(3)), Some(BuildId(3)));
+    assert_eq!(find(BuildName::Number(52)), None);
+    let hex = commit_id(7).to_string();
+    for len in [7, 8, 39, 40] {
+        assert_eq!(find(BuildName::Commit(hex[..len].to_uppercase())), Some(BuildId(51)), "{len}");
+    }
+    assert_eq!(find(BuildName::Commit(commit_id(8).to_string())), Some(BuildId(8)));
+    assert_eq!(find(BuildName::Commit(hex[..3].into())), None);
+    assert_eq!(find(BuildName::Commit("main".into())), None);
+}
+
+#[test]
+fn finished_builds_come_newest_first_and_by_repository() {
+    let place = Place::new();
+    let mut store = place.store();
+    for id in 1..=6 {
+        store.commit(&passed_build(id)).unwrap();
+    }
+    store.commit(&[added(7, [7])]).unwrap();
+    let reader = place.reader();
+    let ids = |builds: Vec<Build>| builds.iter().map(|b| b.id.0).collect::<Vec<_>>();
+    assert_eq!(ids(reader.finished_builds(None, 2).unwrap()), [6, 5]);
+    assert_eq!(ids(reader.finished_builds(Some("app"), 3).unwrap()), [6, 5, 4]);
+    assert_eq!(ids(reader.finished_builds(Some("nobody"), 3).unwrap()), [0u64; 0]);
+    assert_eq!(ids(reader.unfinished_builds(None).unwrap()), [7]);
+    assert_eq!(ids(reader.unfinished_builds(Some("app")).unwrap()), [7]);
+    assert_eq!(ids(reader.unfinished_builds(Some("nobody")).unwrap()), [0u64; 0]);
+}
+
+#[test]
+fn late_results_and_decisions_are_kept_beside_the_record() {
+    let place = Place::new();
+    let mut store = place.store();
+    store.commit(&passed_build(1)).unwrap();
+    let decision = Decision {
+        at: WallTime(5),
+        build: BuildId(1),
+        job: Some(JobId(1)),
+        attempt: None,
+        runner: Some(RunnerId(1)),
+        text: "held back: no runner offers gpu".into(),
+    };
+    let late = Record::LateResult { attempt: AttemptId(1), outcome: Outcome::Killed(9), at: WallTime(6) };
+    store.commit(&[late, Record::Decided(decision.clone())]).unwrap();
+    let reader = place.reader();
+    assert_eq!(reader.late_results(BuildId(1)).unwrap(), [(AttemptId(1), Outcome::Killed(9), WallTime(6))]);
+    assert_eq!(reader.decisions(BuildId(1)).unwrap(), [decision]);
+    assert_eq!(reader.attempt(AttemptId(1)).unwrap().unwrap().outcome, Some(Outcome::Passed));
+}
+
+#[test]
+fn a_repository_remembers_where_it_was_observed() {
+    let place = Place::new();
+    let mut store = place.store();
+    let (app, other) = (RepoName::new("app").unwrap(), RepoName::new("other").unwrap());
+    store.commit(&[added(1, [1])]).unwrap();
+    assert_eq!(store.repo_source(&app).unwrap(), None);
+    store.set_repo_source(&app, "/srv/app").unwrap();
+    store.set_repo_source(&other, "/srv/other").unwrap();
+    store.set_repo_source(&app, "/srv/app2").unwrap();
+    assert_eq!(store.repo_source(&app).unwrap().as_deref(), Some("/srv/app2"));
+    assert_eq!(place.reader().build(BuildId(1)).unwrap().unwrap().source.repo, app);
+}
+
+#[test]
+fn reasons_beyond_those_kept_once_read_back_too() {
+    let place = Place::new();
+    let mut store = place.store();
+    store.commit(&[added(1, 1..=1100)]).unwrap();
+    let leases: Vec<_> = (1..=1100)
+        .map(|id| Attempt { reason: format!("waited {id} ms"), ..attempt(id, id, 1, 1) })
+        .map(Record::AttemptLeased)
+        .collect();
+    store.commit(&leases).unwrap();
+    let attempts = place.reader().attempts(BuildId(1)).unwrap();
+    assert!(attempts.iter().all(|a| a.reason == format!("waited {} ms", a.id.0)));
+    assert_eq!(attempts.len(), 1100);
+}
+
+#[test]
+fn a_backup_is_a_store_with_what_was_committed() {
+    let place = Place::new();
+    let mut store = place.store();
+    store.commit(&passed_build(1)).unwrap();
+    let other = Place::new();
+    store.backup_to(&other.path()).unwrap();
+    assert!(matches!(store.backup_to(&other.path()), Err(StoreError::Io { .. })));
+    let third = Place::new();
+    place.reader().backup_to(&third.path()).unwrap();
+    store.commit(&passed_build(2)).unwrap();
+    for copy in [other, third] {
+        let restored = copy.store();
+        assert_eq!(restored.unfinished().unwrap().last_build, 1);
+        assert_eq!(
+            copy.reader().finished_builds(None, 9).unwrap(),
+            place.reader().finished_builds(None, 9).unwrap()[1..]
+        );
+        let names: Vec<_> = copy.directory.path().read_dir().unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert!(!names.iter().any(|name| name.to_string_lossy().contains("part")), "{names:?}");
+    }
+}
+
+#[test]
+fn forgotten_builds_leave_nothing_but_their_numbers() {
+    let place = Place::new();
+    let mut store = place.store();
+    for id in 1..=6 {
+        store.commit(&passed_build(id)).unwrap();
+    }
+    let head = |id| Record::HeadMoved {
+        repo: RepoName::new("app").unwrap(),
+        branch: BranchName::new("main"),
+        head: Some(commit_id(id)),
+    };
+    store.commit(&[head(2)]).unwrap();
+    let ids = |gone: Vec<(Build, Vec<Job>, Vec<Attempt>)>| gone.iter().map(|(b, ..)| b.id.0).collect::<Vec<_>>();
+    // All but the present head's build are old enough; the rest is for the next call.
+    let before = Retention::Before(WallTime(1_700_000_003_000 + 5));
+    let gone = store.forget_builds(before, 2).unwrap();
+    assert_eq!(gone[0].1[0].id, JobId(1));
+    assert_eq!(gone[0].2[0].id, AttemptId(1));
+    assert_eq!(ids(gone), [1, 3]);
+    assert_eq!(ids(store.forget_builds(before, 2).unwrap()), [4]);
+    assert_eq!(ids(store.forget_builds(before, 2).unwrap()), [0u64; 0]);
+    assert_eq!(ids(store.forget_builds(Retention::Newest(1), 9).unwrap()), [5]);
+    store.commit(&[head(7)]).unwrap();
+    assert_eq!(ids(store.forget_builds(Retention::Newest(0), 9).unwrap()), [2, 6]);
+    assert_eq!(place.reader().attempts(BuildId(1)).unwrap(), []);
+    drop(store);
+    let unfinished = place.store().unfinished().unwrap();
+    assert_eq!((unfinished.last_build, unfinished.last_job, unfinished.last_attempt), (6, 6, 6));
+}

@@ -1,0 +1,105 @@
+//! How a command that nobody disturbs ends, and in what surroundings it runs.
+
+use surveil::process::Exit;
+
+use crate::harness::in_both_tiers;
+
+in_both_tiers! {
+    fn an_exit_code_is_told_as_it_was(slot) {
+        for code in [0, 1, 42, 255] {
+            let (ended, _) = slot.run_shell(&format!("exit {code}"));
+            assert_eq!((ended.exit, ended.leftovers), (Exit::Code(code), 0));
+        }
+    }
+
+    fn an_end_by_a_signal_is_told_with_its_number(slot) {
+        for signal in [1, 2, 6, 9, 11, 15] {
+            let (ended, _) = slot.run_shell(&format!("kill -{signal} $$; sleep 60"));
+            assert_eq!(ended.exit, Exit::Signal(signal));
+            slot.check_next();
+        }
+    }
+
+    fn the_duration_is_that_of_the_leader(slot) {
+        let (ended, _) = slot.run_shell("sleep 0.3");
+        assert!((290..5_000).contains(&ended.duration_ms), "{ended:?}");
+    }
+
+    fn stdout_and_stderr_are_one_stream_in_order(slot) {
+        let (_, output) = slot.run_shell("echo one; echo two >&2; echo three");
+        assert_eq!(output, "one\ntwo\nthree\n");
+    }
+
+    fn stdin_is_empty(slot) {
+        let (ended, output) = slot.run_shell("cat; echo done");
+        assert_eq!((ended.exit, output.as_str()), (Exit::Code(0), "done\n"));
+    }
+
+    fn the_environment_is_exactly_what_was_given(slot) {
+        let mut command = slot.program(&["env"]);
+        command.env.push(("LAST".into(), "a b\nc".into()));
+        let expected: String = command.env.iter()
+            .map(|(name, value)| format!("{}={}\n", name.display(), value.display())).collect();
+        assert_eq!(slot.run(&command).1, expected);
+    }
+
+    fn it_runs_in_its_directory(slot) {
+        let here = slot.place.path().canonicalize().unwrap();
+        assert_eq!(slot.run_shell("pwd -P").1.trim_end(), here.to_str().unwrap());
+    }
+
+    fn it_leads_its_own_session_and_has_no_terminal(slot) {
+        let (_, output) = slot.run_shell("set -- $(cat /proc/$$/stat); echo $1 $5 $6 $7");
+        let fields: Vec<&str> = output.split_whitespace().collect();
+        assert_eq!((fields[1], fields[2], fields[3]), (fields[0], fields[0], "0"));
+    }
+
+    fn it_ignores_and_blocks_no_signal(slot) {
+        let (_, output) = slot.run(&slot.program(&["grep", "-E", "^Sig(Blk|Ign|Cgt)", "/proc/self/status"]));
+        let values: Vec<&str> = output.split_whitespace().skip(1).step_by(2).collect();
+        assert_eq!(values, ["0000000000000000"; 3], "{output}");
+    }
+
+    fn it_inherits_no_descriptor(slot) {
+        let (_, output) = slot.run(&slot.program(&["ls", "/proc/self/fd"]));
+        // The fourth is the directory that is being listed.
+        assert_eq!(output.split_whitespace().collect::<Vec<_>>(), ["0", "1", "2", "3"]);
+    }
+
+    fn a_supervisor_keeps_no_descriptor_of_a_command(slot) {
+        let count = |slot: &crate::harness::Slot| {
+            std::fs::read_dir(format!("/proc/{}/fd", slot.supervisor.pid().unwrap())).unwrap().count()
+        };
+        slot.check_next();
+        let before = count(slot);
+        for _ in 0..20 {
+            slot.run_shell("true");
+            slot.run(&slot.program(&["no-such-program"]));
+        }
+        assert_eq!(count(slot), before);
+    }
+
+    fn a_supervisor_serves_one_command_after_the_other(slot) {
+        slot.check_next();
+        let first = slot.supervisor.pid();
+        slot.run_shell("kill -9 $$");
+        slot.run_shell("sleep 60 &");
+        slot.check_next();
+        assert_eq!(slot.supervisor.pid(), first);
+    }
+
+    fn it_sees_a_process_table_that_it_is_in(slot) {
+        let (ended, _) = slot.run_shell("test -e /proc/$$/stat && kill -0 $$ && [ \"$(cat /proc/$$/comm)\" = sh ]");
+        assert_eq!(ended.exit, Exit::Code(0));
+    }
+
+    fn started_is_called_once_and_not_for_a_command_that_never_starts(slot) {
+        for (command, expected) in [(slot.shell("true"), 1), (slot.program(&["no-such-program"]), 0)] {
+            let mut calls = 0;
+            let output = std::fs::File::options().write(true).open("/dev/null").unwrap();
+            let never = crossbeam_channel::never();
+            slot.supervisor.run(&command, output, &never, &mut || calls += 1).unwrap();
+            assert_eq!(calls, expected);
+        }
+    }
+}

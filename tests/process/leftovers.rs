@@ -1,0 +1,87 @@
+//! What a command leaves behind when it ends by itself. The harness looks at the very moment of the reported end.
+
+use surveil::process::Exit;
+
+use crate::harness::{in_both_tiers, now};
+
+in_both_tiers! {
+    fn a_background_process_is_ended_and_counted(slot) {
+        let (ended, _) = slot.run_shell("sleep 1000 & sleep 1000 &");
+        assert_eq!((ended.exit, ended.leftovers), (Exit::Code(0), 2));
+        slot.check_next();
+    }
+
+    fn a_double_fork_is_ended(slot) {
+        let (ended, _) = slot.run_shell("( ( sleep 1000 & ) & ); exit 3");
+        assert_eq!((ended.exit, ended.leftovers), (Exit::Code(3), 1));
+        slot.check_next();
+    }
+
+    fn a_process_in_a_session_of_its_own_is_ended(slot) {
+        let (ended, _) = slot.run_shell("setsid sh -c 'setsid sleep 1000 & sleep 1000' & wait_for() { :; }; sleep 0.1");
+        assert_eq!((ended.exit, ended.leftovers), (Exit::Code(0), 3));
+        slot.check_next();
+    }
+
+    fn a_process_that_ignores_every_signal_it_can_is_ended(slot) {
+        let (ended, _) = slot.run_shell("trap '' HUP INT QUIT TERM; nohup sleep 1000 >/dev/null 2>&1 &");
+        assert_eq!((ended.exit, ended.leftovers), (Exit::Code(0), 1));
+        slot.check_next();
+    }
+
+    fn a_stopped_process_is_ended(slot) {
+        let (ended, _) = slot.run_shell("sleep 1000 & kill -STOP $!");
+        assert_eq!((ended.exit, ended.leftovers), (Exit::Code(0), 1));
+        slot.check_next();
+    }
+
+    fn an_orphan_that_holds_the_output_does_not_delay_the_end(slot) {
+        let begin = now();
+        let (ended, output) = slot.run_shell("echo said; (trap '' HUP TERM; exec sleep 1000) &");
+        assert_eq!((ended.exit, output.as_str()), (Exit::Code(0), "said\n"));
+        assert!(begin.elapsed().as_secs() < 5);
+    }
+
+    fn a_command_that_closed_its_output_is_awaited(slot) {
+        let (ended, output) = slot.run_shell("exec >/dev/null 2>&1; sleep 0.2; exit 5");
+        assert_eq!((ended.exit, output.as_str()), (Exit::Code(5), ""));
+        assert!(ended.duration_ms >= 190);
+    }
+
+    fn orphans_that_ended_by_themselves_are_not_counted(slot) {
+        let (ended, _) = slot.run_shell("i=0; while [ $i -lt 50 ]; do (true &); i=$((i+1)); done; sleep 0.3");
+        assert_eq!((ended.exit, ended.leftovers), (Exit::Code(0), 0));
+    }
+
+    fn orphans_of_a_running_command_do_not_stay_as_zombies(slot) {
+        let text = "i=0; while [ $i -lt 20 ]; do (sleep 0.01 &); i=$((i+1)); done; sleep 0.3; \
+            grep -l '^State:.Z' /proc/[0-9]*/status | while read -r file; do \
+            grep -q \"^PPid:.$PPID\\$\" $file && echo zombie; done; true";
+        assert_eq!(slot.run_shell(text).1, "");
+    }
+
+    fn a_crowd_is_ended(slot) {
+        // 4 × 60 sleepers, half of them with a session of their own.
+        let text = "crowd() { i=0; while [ $i -lt 30 ]; do i=$((i+1)); sleep 1000 & setsid sleep 1000 & done; wait; }; \
+            crowd & crowd & crowd & crowd & sleep 1";
+        let (ended, _) = slot.run_shell(text);
+        assert_eq!(ended.exit, Exit::Code(0));
+        assert!(ended.leftovers >= 200, "{ended:?}");
+        slot.check_next();
+    }
+
+    fn a_fork_bomb_is_ended(slot) {
+        // Every process replaces itself by two, up to a generation, and goes on replacing itself after that: the number
+        // is bounded, the movement is not (until a minute has passed, should nobody end it).
+        let bomb = "#!/bin/sh\n\
+            [ $(date +%s) -lt $2 ] || exit\n\
+            if [ $1 -gt 0 ]; then setsid $0 $(($1-1)) $2 & $0 $(($1-1)) $2 & else $0 0 $2 & fi\n";
+        let path = slot.place.path().join("bomb");
+        std::fs::write(&path, bomb).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let (ended, _) = slot.run_shell("./bomb 5 $(($(date +%s)+60)) & sleep 1");
+        assert_eq!(ended.exit, Exit::Code(0));
+        assert!(ended.leftovers > 0, "{ended:?}");
+        slot.check_next();
+    }
+}
