@@ -7,7 +7,7 @@
 
 use std::ffi::{CString, c_char, c_int};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -82,6 +82,20 @@ fn execute(image: &Image) -> io::Error {
         }
     }
     reason.into()
+}
+
+/// Descriptors that whoever started the runner left open are not inherited by commands.
+pub(super) fn close_all_on_exec() -> io::Result<()> {
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        let name = entry?.file_name();
+        let Some(number) = name.to_str().and_then(|name| name.parse().ok()).filter(|number: &i32| *number > 2) else {
+            continue;
+        };
+        // SAFETY: it is used for this one call only. It may be closed by now, which is then an error to ignore.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+        let _ = rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::CLOEXEC);
+    }
+    Ok(())
 }
 
 /// Children that this thread starts from now on are in a new PID namespace, the first one as its PID 1. The thread can

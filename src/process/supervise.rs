@@ -81,7 +81,7 @@ fn serve(socket: &UnixStream, mut family: Family) -> Result<(), ProcessError> {
 
 /// Moves the socket away from stdin, which becomes empty.
 fn take_socket() -> io::Result<UnixStream> {
-    let socket = OwnedFd::from(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?);
+    let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
     rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
     Ok(socket.into())
 }
@@ -101,6 +101,7 @@ fn handle_signals() -> io::Result<UnixStream> {
 fn prepare(isolation: Isolation) -> io::Result<()> {
     // No directory is held busy by this process.
     std::env::set_current_dir("/")?;
+    spawn::close_all_on_exec()?;
     isolation::enter(isolation)
 }
 

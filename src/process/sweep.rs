@@ -29,9 +29,6 @@ const ORPHAN_PATIENCE: Duration = Duration::from_millis(1500);
 /// How long to wait for an end before looking again who is there.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
-/// How often those found are stopped before they are all killed, at most: who is stopped forks no more.
-const MAX_STOP_WAVES: u32 = 50;
-
 /// So many processes could not be ended.
 #[derive(Debug)]
 pub(super) struct Remaining(pub u32);
@@ -136,32 +133,35 @@ impl Family {
 
     /// Kills everything that is left and waits until it is gone. Says how many it had to kill, the leader not counted.
     pub(super) fn sweep(&mut self) -> Result<u32, Remaining> {
-        let deadline = clock::instant() + SWEEP_PATIENCE;
-        let mut again = false;
-        // What was killed so far ended by somebody else's doing.
         if self.reap() {
             return Ok(0);
         }
+        // What was killed so far was so by somebody else's doing.
         self.killed = 0;
+        let deadline = clock::instant() + SWEEP_PATIENCE;
+        let mut hunt = Hunt::default();
         loop {
-            match self.isolation {
+            let found_more = match self.isolation {
                 // The kernel does this in one step; nobody can fork away from it.
-                Isolation::PidNamespace => signal_namespace(Signal::KILL),
-                Isolation::Subreaper => kill_all(own_descendants, again),
-            }
-            let round = (clock::instant() + LOOK_AGAIN).min(deadline);
-            while !self.reap() {
-                if !self.await_child(round) {
+                Isolation::PidNamespace => {
+                    signal_namespace(Signal::KILL);
+                    false
+                }
+                Isolation::Subreaper => hunt.kill(&own_descendants()),
+            };
+            let now = clock::instant();
+            let look_again = if found_more { now } else { deadline.min(now + LOOK_AGAIN) };
+            loop {
+                if self.reap() {
+                    return Ok(self.killed);
+                }
+                if !self.await_child(look_again) {
                     break;
                 }
-            }
-            if self.reap() {
-                return Ok(self.killed);
             }
             if clock::instant() >= deadline {
                 return Err(Remaining(count_of(&own_descendants())));
             }
-            again = true;
         }
     }
 
@@ -202,7 +202,8 @@ fn signal_namespace(signal: Signal) {
     let _ = rustix::process::kill_process_group(Pid::INIT, signal);
 }
 
-/// Without a readable /proc nobody is found, nobody is killed, and the sweep says so by not ending.
+/// Without a readable /proc nobody is found, nobody is killed, and the sweep says so by not ending. Every one of them
+/// is in a session that a command began, and so is everybody in its process group.
 fn own_descendants() -> Vec<Entry> {
     let own = rustix::process::getpid().as_raw_nonzero().get();
     let table = table::read_all().unwrap_or_default();
@@ -213,29 +214,27 @@ fn count_of(entries: &[Entry]) -> u32 {
     u32::try_from(entries.len()).unwrap_or(u32::MAX).max(1)
 }
 
-/// Kills all that `look` finds. Where that has not been enough, somebody forks as fast as others are killed: then
-/// everyone is stopped first, until no new one appears.
-fn kill_all(look: impl Fn() -> Vec<Entry>, stop_first: bool) {
-    let mut seen = HashSet::new();
-    for _ in 0..if stop_first { MAX_STOP_WAVES } else { 1 } {
-        let fresh: Vec<Entry> = look().into_iter().filter(|entry| seen.insert(key(entry))).collect();
-        if fresh.is_empty() {
-            break;
-        }
-        if stop_first {
-            fresh.iter().for_each(|entry| table::signal(entry, Signal::STOP));
-        } else {
-            fresh.iter().for_each(|entry| table::signal(entry, Signal::KILL));
-        }
-    }
-    if stop_first {
-        look().iter().for_each(|entry| table::signal(entry, Signal::KILL));
-    }
+/// Kills by process groups: the kernel signals a group in one step, so that nobody in it can fork away. Only a process
+/// that makes a new group for each child can, until a look finds it before it has ended.
+#[derive(Default)]
+struct Hunt {
+    seen: HashSet<i32>,
 }
 
-/// The parent changes when the old one dies; this does not.
-fn key(entry: &Entry) -> (i32, u64) {
-    (entry.pid, entry.born)
+impl Hunt {
+    /// Kills the groups of these processes. True if some were not there the last time, so that there may be more.
+    fn kill(&mut self, found: &[Entry]) -> bool {
+        let first = self.seen.is_empty();
+        let groups: HashSet<i32> = found.iter().map(|entry| entry.group).collect();
+        for group in groups.iter().filter_map(|group| Pid::from_raw(*group)) {
+            // That it is gone already shows in the next look. Its number cannot have come round again within the moment
+            // since this one: the kernel hands out all the others before.
+            let _ = rustix::process::kill_process_group(group, Signal::KILL);
+        }
+        let fresh = groups.difference(&self.seen).count() > 0;
+        self.seen.extend(groups);
+        fresh && !first
+    }
 }
 
 /// Ends what a dead supervisor left to this process, which is a subreaper: each child born since then that leads or
@@ -243,29 +242,21 @@ fn key(entry: &Entry) -> (i32, u64) {
 /// process starts by other means, other supervisors included, stays in this one.
 pub(super) fn end_orphans(born_since: u64) -> Result<(), Remaining> {
     let deadline = clock::instant() + ORPHAN_PATIENCE;
-    let mut again = false;
+    let mut hunt = Hunt::default();
     loop {
-        let orphans = orphans(&table::read_all().unwrap_or_default(), born_since);
+        let table = table::read_all().unwrap_or_default();
+        let orphans = orphans(&table, born_since);
         if orphans.is_empty() {
             return Ok(());
         }
         if clock::instant() >= deadline {
             return Err(Remaining(count_of(&orphans)));
         }
-        kill_all(
-            || {
-                let table = table::read_all().unwrap_or_default();
-                let orphans = self::orphans(&table, born_since);
-                let mut below = table::descendants(&table, orphans.iter().map(|orphan| orphan.pid));
-                below.extend(orphans);
-                below
-            },
-            again,
-        );
-        for orphan in &orphans {
-            await_orphan(orphan, (clock::instant() + LOOK_AGAIN).min(deadline));
-        }
-        again = true;
+        let mut found = table::descendants(&table, orphans.iter().map(|orphan| orphan.pid));
+        found.extend(&orphans);
+        let found_more = hunt.kill(&found);
+        let look_again = clock::instant() + if found_more { Duration::ZERO } else { LOOK_AGAIN };
+        orphans.iter().for_each(|orphan| await_orphan(orphan, look_again.min(deadline)));
     }
 }
 

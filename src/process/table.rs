@@ -4,8 +4,8 @@
 //! [`signal`] checks both. Never waits for anything. Used by `sweep` only.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 
 use rustix::process::{Pid, PidfdFlags, Signal};
 
@@ -14,6 +14,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 pub(super) struct Entry {
     pub pid: i32,
     pub parent: i32,
+    pub group: i32,
     pub session: i32,
     /// In clock ticks since the machine started. Ids come back, pairs of id and birth do not.
     pub born: u64,
@@ -33,7 +34,10 @@ pub(super) fn read_all() -> io::Result<Vec<Entry>> {
 
 /// One process, if it is still there.
 pub(super) fn read(pid: i32) -> Option<Entry> {
-    parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+    // What is wanted stands within; the kernel gives all of it to one read.
+    let mut stat = [0; 512];
+    let length = File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut stat).ok()?;
+    parse(&stat[..length])
 }
 
 /// A line of /proc/PID/stat (proc_pid_stat(5)). The second field is the program's name in parentheses, which itself may
@@ -44,9 +48,10 @@ fn parse(stat: &[u8]) -> Option<Entry> {
     let pid = head.split_once(' ')?.0.parse().ok()?;
     let mut fields = rest.split_ascii_whitespace().skip(1);
     let parent = fields.next()?.parse().ok()?;
-    let session = fields.nth(1)?.parse().ok()?;
+    let group = fields.next()?.parse().ok()?;
+    let session = fields.next()?.parse().ok()?;
     let born = fields.nth(15)?.parse().ok()?;
-    Some(Entry { pid, parent, session, born })
+    Some(Entry { pid, parent, group, session, born })
 }
 
 /// The children of these processes, their children, and so on; not the processes themselves.
@@ -81,7 +86,7 @@ mod tests {
     use super::*;
 
     fn entry(pid: i32, parent: i32) -> Entry {
-        Entry { pid, parent, session: 1, born: 0 }
+        Entry { pid, parent, group: 1, session: 1, born: 0 }
     }
 
     fn pids(found: Vec<Entry>) -> Vec<i32> {
@@ -95,7 +100,8 @@ mod tests {
         let rest = "S 7 9 11 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 0 0";
         for name in ["sleep", "a b", ") S 1 1 1", "((", ""] {
             let stat = format!("42 ({name}) {rest}\n");
-            assert_eq!(parse(stat.as_bytes()), Some(Entry { pid: 42, parent: 7, session: 11, born: 98_765 }), "{name}");
+            let expected = Entry { pid: 42, parent: 7, group: 9, session: 11, born: 98_765 };
+            assert_eq!(parse(stat.as_bytes()), Some(expected), "{name}");
         }
         assert_eq!(parse(b"42 (sleep) S 7"), None);
         assert_eq!(parse(b""), None);

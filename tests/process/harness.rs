@@ -14,14 +14,14 @@ use surveil::model::{Isolation, Script};
 use surveil::process::{Command, Ended, ProcessError, Supervisor, detect_isolation};
 
 /// No wait in these tests takes longer.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Makes a test for each tier out of each function. A tier that this machine refuses is left out.
 macro_rules! in_both_tiers {
     ($($(#[$meta:meta])* fn $name:ident($slot:ident) $body:block)*) => {
         mod cases {
             use super::*;
-            $($(#[$meta])* pub fn $name(mut slot: $crate::harness::Slot) { let $slot = &mut slot; $body })*
+            $($(#[$meta])* pub(crate) fn $name(mut slot: $crate::harness::Slot) { let $slot = &mut slot; $body })*
         }
         mod pid_namespace {
             $(#[test] fn $name() {
@@ -37,33 +37,33 @@ macro_rules! in_both_tiers {
 }
 pub(crate) use in_both_tiers;
 
-pub struct Slot {
-    pub supervisor: Supervisor,
-    pub tier: Isolation,
-    pub mark: String,
-    pub place: tempfile::TempDir,
+pub(crate) struct Slot {
+    pub(crate) supervisor: Supervisor,
+    pub(crate) tier: Isolation,
+    pub(crate) mark: String,
+    pub(crate) place: tempfile::TempDir,
 }
 
 impl Slot {
-    pub fn new(tier: Isolation) -> Self {
+    pub(crate) fn new(tier: Isolation) -> Self {
         let place = tempfile::tempdir().unwrap();
         let mark = format!("SURVEIL_TEST_MARK={}", place.path().display());
         Self { supervisor: Supervisor::new(program(), tier), tier, mark, place }
     }
 
-    pub fn in_pid_namespace() -> Option<Self> {
+    pub(crate) fn in_pid_namespace() -> Option<Self> {
         (detect_isolation() == Isolation::PidNamespace).then(|| Self::new(Isolation::PidNamespace))
     }
 
-    pub fn shell(&self, text: &str) -> Command {
+    pub(crate) fn shell(&self, text: &str) -> Command {
         self.command(Script::Shell(text.into()))
     }
 
-    pub fn program(&self, words: &[&str]) -> Command {
+    pub(crate) fn program(&self, words: &[&str]) -> Command {
         self.command(Script::Program(words.iter().map(|word| (*word).into()).collect()))
     }
 
-    pub fn command(&self, script: Script) -> Command {
+    pub(crate) fn command(&self, script: Script) -> Command {
         let (name, value) = self.mark.split_once('=').unwrap();
         let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
         let env: Vec<(OsString, OsString)> = vec![(name.into(), value.into()), ("PATH".into(), path)];
@@ -71,21 +71,21 @@ impl Slot {
     }
 
     /// Runs the command to its end. Whatever happens, nothing may be left at that moment.
-    pub fn try_run(&mut self, command: &Command) -> (Result<Ended, ProcessError>, String) {
+    pub(crate) fn try_run(&mut self, command: &Command) -> (Result<Ended, ProcessError>, String) {
         self.run_with(command, &never(), |_| ())
     }
 
-    pub fn run(&mut self, command: &Command) -> (Ended, String) {
+    pub(crate) fn run(&mut self, command: &Command) -> (Ended, String) {
         let (result, output) = self.try_run(command);
         (result.unwrap(), output)
     }
 
-    pub fn run_shell(&mut self, text: &str) -> (Ended, String) {
+    pub(crate) fn run_shell(&mut self, text: &str) -> (Ended, String) {
         self.run(&self.shell(text))
     }
 
     /// Runs the command; when it has printed `ready`, does something to it.
-    pub fn run_until_ready(
+    pub(crate) fn run_until_ready(
         &mut self,
         command: &Command,
         act: impl FnOnce(Sender<()>),
@@ -118,18 +118,18 @@ impl Slot {
     }
 
     /// The slot is as good as new.
-    pub fn check_next(&mut self) {
+    pub(crate) fn check_next(&mut self) {
         let (ended, output) = self.run_shell("echo next");
         assert_eq!((ended.exit, ended.leftovers, output.as_str()), (surveil::process::Exit::Code(0), 0, "next\n"));
     }
 }
 
-pub fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     env!("CARGO_BIN_EXE_surveil").into()
 }
 
 /// Reads until a line ends with this word.
-pub fn wait_for_line(output: &mut PipeReader, word: &str) {
+pub(crate) fn wait_for_line(output: &mut PipeReader, word: &str) {
     let deadline = now() + PATIENCE;
     let mut line = String::new();
     loop {
@@ -145,13 +145,13 @@ pub fn wait_for_line(output: &mut PipeReader, word: &str) {
 }
 
 /// False once the deadline has come.
-pub fn poll_until(descriptor: impl AsFd, deadline: Instant) -> bool {
+pub(crate) fn poll_until(descriptor: impl AsFd, deadline: Instant) -> bool {
     let left = Timespec::try_from(deadline.saturating_duration_since(now())).unwrap();
     rustix::event::poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&left)).unwrap() > 0
 }
 
 /// Command lines of all processes that carry the mark.
-pub fn survivors(mark: &str) -> Vec<String> {
+pub(crate) fn survivors(mark: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap() {
         let path = entry.unwrap().path();
@@ -165,7 +165,7 @@ pub fn survivors(mark: &str) -> Vec<String> {
 }
 
 /// For when there is nobody left who would tell.
-pub fn wait_until_gone(mark: &str) {
+pub(crate) fn wait_until_gone(mark: &str) {
     let deadline = now() + PATIENCE;
     let mut left = survivors(mark);
     while !left.is_empty() {
@@ -176,6 +176,6 @@ pub fn wait_until_gone(mark: &str) {
     }
 }
 
-pub fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     surveil::clock::instant()
 }

@@ -18,7 +18,9 @@ in_both_tiers! {
     }
 
     fn a_process_in_a_session_of_its_own_is_ended(slot) {
-        let (ended, _) = slot.run_shell("setsid sh -c 'setsid sleep 1000 & sleep 1000' & wait_for() { :; }; sleep 0.1");
+        let text = "setsid sh -c 'setsid sleep 1000 & sleep 1000 & echo >there; wait' & \
+            until [ -e there ]; do sleep 0.01; done";
+        let (ended, _) = slot.run_shell(text);
         assert_eq!((ended.exit, ended.leftovers), (Exit::Code(0), 3));
         slot.check_next();
     }
@@ -49,7 +51,9 @@ in_both_tiers! {
     }
 
     fn orphans_that_ended_by_themselves_are_not_counted(slot) {
-        let (ended, _) = slot.run_shell("i=0; while [ $i -lt 50 ]; do (true &); i=$((i+1)); done; sleep 0.3");
+        let text = "i=0; while [ $i -lt 50 ]; do (>over.$i &); i=$((i+1)); done; \
+            until [ $(ls | grep -c over) = 50 ]; do sleep 0.01; done; sleep 0.3";
+        let (ended, _) = slot.run_shell(text);
         assert_eq!((ended.exit, ended.leftovers), (Exit::Code(0), 0));
     }
 
@@ -62,11 +66,12 @@ in_both_tiers! {
 
     fn a_crowd_is_ended(slot) {
         // 4 × 60 sleepers, half of them with a session of their own.
-        let text = "crowd() { i=0; while [ $i -lt 30 ]; do i=$((i+1)); sleep 1000 & setsid sleep 1000 & done; wait; }; \
-            crowd & crowd & crowd & crowd & sleep 1";
+        let text = "crowd() { i=0; while [ $i -lt 30 ]; do i=$((i+1)); sleep 1000 & setsid sleep 1000 & done; \
+            >there.$1; wait; }; crowd 1 & crowd 2 & crowd 3 & crowd 4 & \
+            until [ $(ls | grep -c there) = 4 ]; do sleep 0.01; done";
         let (ended, _) = slot.run_shell(text);
         assert_eq!(ended.exit, Exit::Code(0));
-        assert!(ended.leftovers >= 200, "{ended:?}");
+        assert!(ended.leftovers >= 240, "{ended:?}");
         slot.check_next();
     }
 

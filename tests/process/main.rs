@@ -1,4 +1,5 @@
 //! The process room against real and hostile processes, in both tiers.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod harness;
 

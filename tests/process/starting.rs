@@ -113,10 +113,9 @@ in_both_tiers! {
         let open = fs::read_dir(format!("/proc/{}/fd", slot.supervisor.pid().unwrap())).unwrap().count() as u64;
         // Room for the output, but for no more.
         let limit = rustix::process::Rlimit { current: Some(open + 1), maximum: Some(1024) };
-        let before = rustix::process::prlimit(pid, rustix::process::Resource::Nofile, limit).unwrap();
+        rustix::process::prlimit(pid, rustix::process::Resource::Nofile, limit).unwrap();
         let (result, _) = slot.try_run(&slot.shell("true"));
         assert!(matches!(result, Err(ProcessError::StartCommand(_))), "{result:?}");
-        drop(before);
         // Another supervisor starts, with limits of its own.
         slot.check_next();
     }
