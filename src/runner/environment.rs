@@ -1,0 +1,116 @@
+//! The environment of an attempt, the same under a dispatcher and under `surveil run`.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// What an attempt is told of itself, each in `SURVEIL_` and the name in capitals.
+#[derive(Debug, Clone, Copy)]
+pub struct AttemptFacts<'a> {
+    pub build: u64,
+    pub task: &'a str,
+    pub attempt: u64,
+    /// The attempt's number within its job, from 1: `SURVEIL_TRY`.
+    pub number: u32,
+    pub repo: &'a str,
+    pub branch: &'a str,
+    /// In full.
+    pub commit: &'a str,
+    pub runner: &'a str,
+    /// Counted from 0.
+    pub slot: usize,
+}
+
+/// Git's own settings for one repository, as a hook has them: they would point an attempt at the wrong one.
+const GIT_LOCAL: [&str; 6] =
+    ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR"];
+
+/// What of this process's own environment an attempt inherits: all but `SURVEIL_…`, which may hold what is not for it.
+pub fn inherited(own: impl IntoIterator<Item = (OsString, OsString)>) -> Vec<(OsString, OsString)> {
+    let is_foreign = |name: &OsStr| name.as_bytes().starts_with(b"SURVEIL_") || GIT_LOCAL.iter().any(|git| name == *git);
+    own.into_iter().filter(|(name, _)| !is_foreign(name)).collect()
+}
+
+/// The attempt's environment, without doubles: what is inherited, then Surveil's own, then the task's, the later one
+/// winning. `ceiling` is above the work tree, so that git looks for no repository there.
+pub fn attempt_environment(
+    inherited: &[(OsString, OsString)],
+    facts: &AttemptFacts<'_>,
+    directory: &Path,
+    ceiling: &Path,
+    task: &[(String, String)],
+) -> Vec<(OsString, OsString)> {
+    let mut environment = inherited.to_vec();
+    let mut set = |name: &str, value: &OsStr| match environment.iter_mut().find(|(n, _)| n == name) {
+        Some((_, old)) => value.clone_into(old),
+        None => environment.push((name.into(), value.to_owned())),
+    };
+    let (build, attempt, number, slot) = (
+        facts.build.to_string(),
+        facts.attempt.to_string(),
+        facts.number.to_string(),
+        facts.slot.to_string(),
+    );
+    let own = [
+        ("CI", "true"),
+        ("SURVEIL", "true"),
+        ("SURVEIL_BUILD", &build),
+        ("SURVEIL_TASK", facts.task),
+        ("SURVEIL_ATTEMPT", &attempt),
+        ("SURVEIL_TRY", &number),
+        ("SURVEIL_REPO", facts.repo),
+        ("SURVEIL_BRANCH", facts.branch),
+        ("SURVEIL_COMMIT", facts.commit),
+        ("SURVEIL_RUNNER", facts.runner),
+        ("SURVEIL_SLOT", &slot),
+    ];
+    for (name, value) in own {
+        set(name, OsStr::new(value));
+    }
+    set("GIT_CEILING_DIRECTORIES", ceiling.as_os_str());
+    set("PWD", directory.as_os_str());
+    for (name, value) in task {
+        set(name, OsStr::new(value));
+    }
+    environment
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_inherits_what_is_not_surveils_and_its_task_has_the_last_word() {
+        let own = [("PATH", "/bin"), ("SURVEIL_DISPATCH", "h:1"), ("GIT_DIR", "/x"), ("CI", "old"), ("GIT_AUTHOR", "a")];
+        let inherited = inherited(own.map(|(name, value)| (name.into(), value.into())));
+        let facts = AttemptFacts {
+            build: 3,
+            task: "test",
+            attempt: 12,
+            number: 2,
+            repo: "app",
+            branch: "main",
+            commit: "abcd",
+            runner: "w1",
+            slot: 0,
+        };
+        let task = [("PATH".into(), "/usr/bin".into()), ("MODE".into(), "fast".into())];
+        let environment = attempt_environment(&inherited, &facts, Path::new("/w/t"), Path::new("/w"), &task);
+        let of = |name: &str| environment.iter().filter(|(n, _)| n == name).map(|(_, v)| v.to_str().unwrap()).collect();
+        let wanted: [(&str, &[&str]); 9] = [
+            ("PATH", &["/usr/bin"]),
+            ("CI", &["true"]),
+            ("MODE", &["fast"]),
+            ("SURVEIL_DISPATCH", &[]),
+            ("GIT_DIR", &[]),
+            ("SURVEIL_TRY", &["2"]),
+            ("GIT_AUTHOR", &["a"]),
+            ("GIT_CEILING_DIRECTORIES", &["/w"]),
+            ("PWD", &["/w/t"]),
+        ];
+        for (name, values) in wanted {
+            let found: Vec<&str> = of(name);
+            assert_eq!(found, values, "{name}");
+        }
+    }
+}

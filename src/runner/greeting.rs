@@ -1,0 +1,94 @@
+//! The opening exchange as a runner has it: `hello`, then `welcome` or a refusal. Knows what each refusal asks for. Never
+//! decides when to try again; the session's thread does.
+
+use std::sync::Arc;
+
+use super::limits::GREETING;
+use crate::config::TokenSource;
+use crate::protocol::hello::{ErrorCode, Greeting, Hello, Opening, Refusal, Role, Welcome};
+use crate::protocol::limits::MAX_LINE_BYTES;
+use crate::protocol::{MIN_VERSION, VERSION};
+use crate::transport::{self, Frame, FrameReader, Stream, TransportError};
+
+/// Who the runner is, the same for each session.
+#[derive(Debug)]
+pub(super) struct Identity {
+    pub(super) name: Arc<str>,
+    /// Drawn at the start of this process.
+    pub(super) incarnation: u64,
+    pub(super) token: TokenSource,
+    /// For a runner that listens: its address and the secret by which it knows the dispatcher's call.
+    pub(super) callback: Option<(String, String)>,
+}
+
+/// Why there is no session.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Setback {
+    #[error("could not read the token file {path}")]
+    Token { path: String, source: std::io::Error },
+    #[error("the connection failed")]
+    Connection(#[from] TransportError),
+    #[error("the dispatcher closed the connection without a word")]
+    Silent,
+    /// Passes by itself: a taken name, a busy dispatcher, one that shuts down.
+    #[error("the dispatcher refused for now: {0}")]
+    ForNow(String),
+    /// Lasts until a person changes the token or a program.
+    #[error("the dispatcher refused: {0}")]
+    ForGood(String),
+    #[error("the dispatcher answered with protocol version {0}; this runner speaks {MIN_VERSION} to {VERSION}")]
+    Version(u32),
+}
+
+impl Setback {
+    /// Whether trying again is useless until a person acts.
+    pub(super) fn is_for_good(&self) -> bool {
+        matches!(self, Self::ForGood(_) | Self::Version(_))
+    }
+}
+
+/// Says hello and hears the answer. `announce` names the listening address and its key, after which the session ends.
+pub(super) fn greet(
+    stream: &Stream,
+    reader: &mut FrameReader,
+    who: &Identity,
+    announce: bool,
+) -> Result<Welcome, Setback> {
+    let path = &who.token.0;
+    let token = std::fs::read_to_string(path)
+        .map_err(|source| Setback::Token { path: path.display().to_string(), source })?;
+    let (listens_at, callback_key) = who.callback.clone().filter(|_| announce).unzip();
+    let hello = Hello {
+        version: VERSION,
+        min_version: MIN_VERSION,
+        role: Role::Runner,
+        name: who.name.to_string(),
+        incarnation: who.incarnation,
+        token: token.trim().to_owned(),
+        program: concat!("surveil ", env!("CARGO_PKG_VERSION")).to_owned(),
+        listens_at,
+        callback_key,
+    };
+    reader.set_timeout(Some(GREETING))?;
+    transport::write_frame(stream, &Frame::new(&Opening::Hello(hello)))?;
+    match reader.read::<Greeting>(MAX_LINE_BYTES)? {
+        Some(Greeting::Welcome(welcome)) if (MIN_VERSION..=VERSION).contains(&welcome.version) => Ok(welcome),
+        Some(Greeting::Welcome(welcome)) => Err(Setback::Version(welcome.version)),
+        Some(Greeting::Error(refusal)) => Err(setback(refusal)),
+        None => Err(Setback::Silent),
+    }
+}
+
+fn setback(Refusal { code, text }: Refusal) -> Setback {
+    match code {
+        ErrorCode::Token | ErrorCode::Version | ErrorCode::NotAllowed => Setback::ForGood(text),
+        ErrorCode::Malformed
+        | ErrorCode::NameTaken
+        | ErrorCode::Busy
+        | ErrorCode::ShuttingDown
+        | ErrorCode::NotFound
+        | ErrorCode::Refused
+        | ErrorCode::BrokenSource
+        | ErrorCode::Internal => Setback::ForNow(text),
+    }
+}

@@ -1,0 +1,211 @@
+//! What the next start of the runner has to know: which attempts are held and how they ended. An append-only file, a line
+//! for each event, written anew without what is over when it has grown. It survives the runner, not the machine: nothing
+//! is synced, because an attempt whose machine lost power is lost anyway.
+//!
+//! Lines: `held a12 b3/test app 4f2a91c…`, then `ended {…}` (the `results` message), then `done a12`.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use super::assignment::{Assignment, Report};
+use super::limits::JOURNAL_BYTES;
+use super::translate;
+use crate::model::AttemptId;
+
+/// The journal of one work directory.
+#[derive(Debug)]
+pub(super) struct Journal {
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+    /// The lines of attempts that are not done, as they are in the file.
+    live: BTreeMap<AttemptId, Lines>,
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    held: Vec<u8>,
+    ended: Vec<u8>,
+}
+
+/// What an earlier run left undone.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Undone {
+    /// Ended, and not taken by the dispatcher as far as is known.
+    pub(super) ended: Vec<(AttemptId, Report)>,
+    /// Executing when the runner died.
+    pub(super) executing: Vec<AttemptId>,
+}
+
+impl Journal {
+    /// Opens the journal, or makes it, and reads what is undone. A torn line at the end is passed over.
+    pub(super) fn open(path: PathBuf) -> io::Result<(Self, Undone)> {
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let mut undone = Undone::default();
+        let mut live = read_lines(&text);
+        for (attempt, lines) in &mut live {
+            match lines.ended.strip_prefix(ENDED).and_then(translate::read_results) {
+                Some((_, report)) => undone.ended.push((*attempt, report)),
+                None => {
+                    lines.ended.clear();
+                    undone.executing.push(*attempt);
+                }
+            }
+        }
+        let (file, bytes) = rewrite(&path, &live)?;
+        Ok((Self { path, file, bytes, live }, undone))
+    }
+
+    /// The attempt is held from now on.
+    pub(super) fn hold(&mut self, assignment: &Assignment) -> io::Result<()> {
+        let Assignment { attempt, build, repo, commit, task, .. } = assignment;
+        let line = format!("held {attempt} {build}/{} {repo} {commit}\n", task.name).into_bytes();
+        self.append(&line)?;
+        self.live.insert(*attempt, Lines { held: line, ended: Vec::new() });
+        Ok(())
+    }
+
+    /// The attempt ended so.
+    pub(super) fn end(&mut self, attempt: AttemptId, report: &Report) -> io::Result<()> {
+        let mut line = ENDED.to_vec();
+        translate::results_line(attempt, report, &mut line);
+        self.append(&line)?;
+        self.live.entry(attempt).or_default().ended = line;
+        Ok(())
+    }
+
+    /// Nobody wants to know of the attempt any more. Costs nothing for one that was never held.
+    pub(super) fn forget(&mut self, attempt: AttemptId) -> io::Result<()> {
+        if self.live.remove(&attempt).is_none() {
+            return Ok(());
+        }
+        if self.bytes > JOURNAL_BYTES {
+            (self.file, self.bytes) = rewrite(&self.path, &self.live)?;
+            return Ok(());
+        }
+        self.append(format!("done {attempt}\n").as_bytes())
+    }
+
+    fn append(&mut self, line: &[u8]) -> io::Result<()> {
+        if let Err(error) = self.file.write_all(line) {
+            // Half a line would swallow the next one.
+            drop(self.file.set_len(self.bytes));
+            return Err(error);
+        }
+        self.bytes += line.len() as u64;
+        Ok(())
+    }
+}
+
+const HELD: &[u8] = b"held ";
+const ENDED: &[u8] = b"ended ";
+const DONE: &[u8] = b"done ";
+
+fn read_lines(text: &[u8]) -> BTreeMap<AttemptId, Lines> {
+    let mut live = BTreeMap::<_, Lines>::new();
+    for line in text.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n")) {
+        if let Some(attempt) = line.strip_prefix(HELD).and_then(first_id) {
+            live.insert(attempt, Lines { held: line.to_vec(), ended: Vec::new() });
+        } else if let Some(attempt) = line.strip_prefix(DONE).and_then(first_id) {
+            live.remove(&attempt);
+        } else if let Some((attempt, _)) = line.strip_prefix(ENDED).and_then(translate::read_results) {
+            live.entry(attempt).or_default().ended = line.to_vec();
+        } else {
+            log::warn!("the journal has a line that makes no sense: {}", String::from_utf8_lossy(line).trim_end());
+        }
+    }
+    live
+}
+
+fn first_id(rest: &[u8]) -> Option<AttemptId> {
+    let word = rest.split(|byte| byte.is_ascii_whitespace()).next()?;
+    let number = std::str::from_utf8(word).ok()?.strip_prefix('a')?;
+    Some(AttemptId(number.parse().ok()?))
+}
+
+/// Writes what is live to a new file, which then takes the old one's place.
+fn rewrite(path: &PathBuf, live: &BTreeMap<AttemptId, Lines>) -> io::Result<(File, u64)> {
+    let fresh = path.with_extension("new");
+    let text: Vec<u8> = live.values().flat_map(|lines| [&lines.held[..], &lines.ended[..]]).flatten().copied().collect();
+    fs::write(&fresh, &text)?;
+    fs::rename(&fresh, path)?;
+    Ok((File::options().append(true).open(path)?, text.len() as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{BranchName, BuildId, LogSummary, Outcome, RepoName, Script, TaskSpec};
+
+    fn assignment(attempt: u64) -> Assignment {
+        Assignment {
+            attempt: AttemptId(attempt),
+            lease_ms: 1000,
+            build: BuildId(1),
+            number: 1,
+            repo: RepoName::new("app").unwrap(),
+            branch: BranchName::new("main"),
+            commit: "ab".repeat(20).parse().unwrap(),
+            task: TaskSpec::new("test", Script::Shell("true".into())),
+        }
+    }
+
+    fn report() -> Report {
+        let log = LogSummary { bytes: 3, crc32: 4, missing: None };
+        Report { outcome: Outcome::Failed(1), duration_ms: Some(2), log }
+    }
+
+    #[test]
+    fn the_next_start_finds_what_was_held_and_how_it_ended() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("journal");
+        let (mut journal, undone) = Journal::open(path.clone()).unwrap();
+        assert_eq!(undone, Undone::default());
+        for attempt in 1..=3 {
+            journal.hold(&assignment(attempt)).unwrap();
+        }
+        journal.end(AttemptId(1), &report()).unwrap();
+        journal.end(AttemptId(2), &report()).unwrap();
+        journal.forget(AttemptId(1)).unwrap();
+        drop(journal);
+        let wanted = Undone { ended: vec![(AttemptId(2), report())], executing: vec![AttemptId(3)] };
+        let (journal, undone) = Journal::open(path.clone()).unwrap();
+        assert_eq!(undone, wanted);
+        drop(journal);
+        assert_eq!(Journal::open(path).unwrap().1, wanted, "and so does the one after that");
+    }
+
+    #[test]
+    fn a_line_torn_by_the_runners_death_is_passed_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("journal");
+        let (mut journal, _) = Journal::open(path.clone()).unwrap();
+        journal.hold(&assignment(7)).unwrap();
+        journal.file.write_all(b"ended {\"type\":\"resu").unwrap();
+        let (mut journal, undone) = Journal::open(path.clone()).unwrap();
+        assert_eq!(undone.executing, [AttemptId(7)]);
+        journal.end(AttemptId(7), &report()).unwrap();
+        assert_eq!(Journal::open(path).unwrap().1.ended, [(AttemptId(7), report())]);
+    }
+
+    #[test]
+    fn a_long_journal_is_written_anew_without_what_is_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("journal");
+        let (mut journal, _) = Journal::open(path.clone()).unwrap();
+        journal.hold(&assignment(1)).unwrap();
+        for attempt in 2..8000 {
+            journal.hold(&assignment(attempt)).unwrap();
+            journal.end(AttemptId(attempt), &report()).unwrap();
+            journal.forget(AttemptId(attempt)).unwrap();
+        }
+        assert!(fs::metadata(&path).unwrap().len() <= JOURNAL_BYTES + 1000);
+        assert_eq!(Journal::open(path).unwrap().1.executing, [AttemptId(1)]);
+    }
+}

@@ -1,0 +1,115 @@
+//! A runner that listens instead of dialling: who may call, and the call that is taken. A caller has to show the key from
+//! the runner's announcement first; until then it costs one of a few threads for a bounded time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crossbeam_channel::{Receiver, Sender, after, bounded, select};
+use subtle::ConstantTimeEq;
+
+use super::assignment::chain;
+use super::limits::{ACCEPT_PAUSE, CALL, CALLERS, GREETING};
+use crate::protocol::hello::Call;
+use crate::protocol::limits::MAX_HELLO_BYTES;
+use crate::threads::{self, Thread};
+use crate::transport::{FrameReader, Listener, Stream};
+
+type Caller = (Stream, FrameReader);
+
+/// Calls from the dispatcher. Dropped, it stops listening.
+pub(super) struct Callers {
+    listener: Arc<Listener>,
+    calls: Receiver<Caller>,
+    _accept: Thread<()>,
+}
+
+impl Callers {
+    /// Accepts calls that show `key`.
+    pub(super) fn start(listener: Listener, key: String) -> std::io::Result<Self> {
+        let listener = Arc::new(listener);
+        let (taken, calls) = bounded(1);
+        let accepting = listener.clone();
+        let accept = threads::spawn("accept", move || accept(&accepting, &key.into(), &taken))?;
+        Ok(Self { listener, calls, _accept: accept })
+    }
+
+    /// The next call, waited for as long as it takes the dispatcher to dial. `None` when none came or the runner ends.
+    pub(super) fn next_call(&self, closing: &Receiver<()>) -> Option<Caller> {
+        select! {
+            recv(self.calls) -> call => call.ok(),
+            recv(closing) -> _ => None,
+            default(CALL) => {
+                log::warn!("the dispatcher did not call back within {} s", CALL.as_secs());
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Callers {
+    fn drop(&mut self) {
+        self.listener.close();
+    }
+}
+
+fn accept(listener: &Listener, key: &Arc<str>, taken: &Sender<Caller>) {
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let mut greeters: Vec<(Stream, Thread<()>)> = Vec::new();
+    loop {
+        let stream = match listener.accept() {
+            Ok(Some(stream)) => stream,
+            Ok(None) => break,
+            Err(error) => {
+                // Such as too many open files: passes, or comes again a second later.
+                log::error!("could not accept a call: {}", chain(&error));
+                drop(after(ACCEPT_PAUSE).recv());
+                continue;
+            }
+        };
+        greeters.retain(|(_, greeter)| !greeter.is_finished());
+        if waiting.load(Ordering::Relaxed) >= CALLERS {
+            log::warn!("too many callers: {} is turned away", stream.peer());
+            stream.close();
+            continue;
+        }
+        waiting.fetch_add(1, Ordering::Relaxed);
+        let (key, taken, count, caller) = (key.clone(), taken.clone(), waiting.clone(), stream.clone());
+        let greeter = threads::spawn("call", move || {
+            hear_caller(caller, &key, &taken);
+            count.fetch_sub(1, Ordering::Relaxed);
+        });
+        match greeter {
+            Ok(greeter) => greeters.push((stream, greeter)),
+            Err(error) => {
+                waiting.fetch_sub(1, Ordering::Relaxed);
+                log::error!("could not take a call: {error}");
+                stream.close();
+            }
+        }
+    }
+    // Those that have not shown the key are not waited for; the one that was taken is closed by the hang-up.
+    for (stream, _) in &greeters {
+        stream.close();
+    }
+}
+
+fn hear_caller(stream: Stream, key: &str, taken: &Sender<Caller>) {
+    let mut reader = FrameReader::new(stream.clone());
+    let call = reader.set_timeout(Some(GREETING)).and_then(|()| reader.read::<Call>(MAX_HELLO_BYTES));
+    match call {
+        Ok(Some(Call::Dialled { callback_key })) if bool::from(callback_key.as_bytes().ct_eq(key.as_bytes())) => {
+            if let Err(unwanted) = taken.try_send((stream, reader)) {
+                // Another call is waiting to be taken already.
+                unwanted.into_inner().0.close();
+            }
+        }
+        Ok(Some(Call::Dialled { .. })) => {
+            log::warn!("{} called with a wrong key", stream.peer());
+            stream.close();
+        }
+        Ok(None) | Err(_) => {
+            log::warn!("{} called without saying who it is", stream.peer());
+            stream.close();
+        }
+    }
+}

@@ -1,0 +1,449 @@
+//! The runner's decisions, pure: what happened goes in with the time, what to do comes out. Owns which attempts are held,
+//! which slot executes which, what has been reported and not yet answered, and whether the runner drains or stops. Never
+//! does I/O, never asks the time. The core calls it and carries out its commands in order.
+//!
+//! Moments are of `CLOCK_BOOTTIME`, which goes on while the machine sleeps, because the dispatcher's clock does too.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::mem;
+
+use super::assignment::{Assignment, Report};
+use super::event::{Command, Event};
+use super::limits::{DRAIN_HEARD_MS, EXCLUSIVE_CHECK_MS, LAST_WORDS_MS, RESULTS_REPEAT_MS};
+use crate::model::{AttemptId, CommitId, LogSummary, Moment, Outcome};
+
+/// The runner's state.
+#[derive(Debug)]
+pub(super) struct Machine {
+    /// What each slot executes.
+    slots: Vec<Option<AttemptId>>,
+    held: BTreeMap<AttemptId, Held>,
+    /// Leases given while every slot was still busy with an attempt that is no longer wanted.
+    waiting: VecDeque<Box<Assignment>>,
+    /// Sources asked for while the dispatcher was away.
+    wanted: BTreeMap<AttemptId, Vec<CommitId>>,
+    link: Link,
+    /// Since when leases are surely renewed: when the last ping was sent that was answered.
+    renewed: Moment,
+    leaving: Leaving,
+    idle_exit_ms: Option<u64>,
+    idle_since: Moment,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Link {
+    Away,
+    /// The registration is under way.
+    Registering,
+    Here,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leaving {
+    No,
+    /// Draining; the dispatcher was told at `told`, and has `heard` of it.
+    Draining {
+        told: Option<Moment>,
+        heard: bool,
+    },
+    /// Stopping; every slot was empty at `since`.
+    Stopping {
+        since: Option<Moment>,
+    },
+    Over,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Held {
+    phase: Phase,
+    /// For an exclusive attempt: how long after a renewal it has to be over.
+    exclusive_ms: Option<u64>,
+    /// Why it is being ended early, where it is.
+    ending: Option<Early>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Phase {
+    Waiting,
+    Executing {
+        started: bool,
+    },
+    /// It ended so; said without a log at `said`.
+    Ended {
+        report: Report,
+        said: Option<Moment>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Early {
+    Cancelled,
+    /// The lease is not held any more: whatever comes of it is of no interest.
+    Gone,
+    CutOff,
+    Stopped,
+}
+
+impl Machine {
+    /// A runner with so many slots, and with what earlier runs ended and did not deliver.
+    pub(super) fn new(
+        now: Moment,
+        slots: usize,
+        idle_exit_ms: Option<u64>,
+        undelivered: Vec<(AttemptId, Report)>,
+    ) -> Self {
+        let ended =
+            |report| Held { phase: Phase::Ended { report, said: None }, exclusive_ms: None, ending: None };
+        Self {
+            slots: vec![None; slots],
+            held: undelivered.into_iter().map(|(attempt, report)| (attempt, ended(report))).collect(),
+            waiting: VecDeque::new(),
+            wanted: BTreeMap::new(),
+            link: Link::Away,
+            renewed: now,
+            leaving: Leaving::No,
+            idle_exit_ms,
+            idle_since: now,
+        }
+    }
+
+    /// Takes an event and says what to do.
+    pub(super) fn handle(&mut self, now: Moment, event: Event) -> Vec<Command> {
+        let mut out = Vec::new();
+        match event {
+            Event::Connected => {
+                self.link = Link::Registering;
+                out.push(Command::Register { holding: self.holding() });
+            }
+            Event::Registered { since, gone, logs } => self.registered(now, since, &gone, logs, &mut out),
+            Event::Disconnected => self.disconnected(&mut out),
+            Event::Leased(assignment) => self.leased(now, assignment, &mut out),
+            Event::LeaseUnreadable { attempt, why } => self.refuse(now, attempt, why, &mut out),
+            Event::SourceWanted { attempt, haves } => match self.link {
+                Link::Here => out.push(Command::AskSource { attempt, haves }),
+                Link::Away | Link::Registering => drop(self.wanted.insert(attempt, haves)),
+            },
+            Event::Started(attempt) => self.started(attempt, &mut out),
+            Event::CancelAsked(attempt) => self.cancel(now, attempt, &mut out),
+            Event::Renewed { since, gone } => self.renewed(since, &gone, &mut out),
+            Event::Ended { attempt, report } => self.ended(now, attempt, report, &mut out),
+            Event::Recorded(attempt) | Event::Fenced(attempt) => self.gone(attempt, &mut out),
+            Event::DrainAsked => self.drain(now, &mut out),
+            Event::StopAsked => self.stop(&mut out),
+            Event::Tick => {}
+        }
+        self.look_at_time(now, &mut out);
+        out
+    }
+
+    /// Attempts that are executing, or whose results the dispatcher has not taken yet.
+    pub(super) fn holding(&self) -> Vec<AttemptId> {
+        self.held.keys().copied().collect()
+    }
+
+    /// When to look again if nothing happens before.
+    pub(super) fn next_deadline(&self, now: Moment) -> Option<Moment> {
+        let exclusive = self.running_exclusive().next().map(|_| now.after(EXCLUSIVE_CHECK_MS));
+        let repeat = self.held.values().filter_map(|held| match &held.phase {
+            Phase::Ended { said: Some(said), .. } if self.link == Link::Here => Some(said.after(RESULTS_REPEAT_MS)),
+            Phase::Ended { .. } | Phase::Waiting | Phase::Executing { .. } => None,
+        });
+        let leaving = match self.leaving {
+            Leaving::Draining { told: Some(told), heard: false } if self.held.is_empty() => {
+                Some(told.after(DRAIN_HEARD_MS))
+            }
+            Leaving::Stopping { since: Some(since) } => Some(since.after(LAST_WORDS_MS)),
+            Leaving::No => match self.idle_exit_ms {
+                Some(ms) if self.held.is_empty() => Some(self.idle_since.after(ms)),
+                Some(_) | None => None,
+            },
+            Leaving::Draining { .. } | Leaving::Stopping { since: None } | Leaving::Over => None,
+        };
+        repeat.chain(exclusive).chain(leaving).min()
+    }
+
+    fn registered(
+        &mut self,
+        now: Moment,
+        since: Moment,
+        gone: &[AttemptId],
+        logs: Vec<(AttemptId, u64)>,
+        out: &mut Vec<Command>,
+    ) {
+        self.link = Link::Here;
+        self.renewed = since;
+        for attempt in gone {
+            self.gone(*attempt, out);
+        }
+        out.push(Command::ResumeLogs(logs));
+        for (attempt, held) in &mut self.held {
+            match &mut held.phase {
+                Phase::Executing { started: true } => out.push(Command::SayStarted(*attempt)),
+                // Those with a log follow it, once it has travelled.
+                Phase::Ended { report, said } if !report.has_log() => {
+                    *said = Some(now);
+                    out.push(Command::Deliver { attempt: *attempt, report: report.clone() });
+                }
+                Phase::Waiting | Phase::Executing { .. } | Phase::Ended { .. } => {}
+            }
+        }
+        for (attempt, haves) in mem::take(&mut self.wanted) {
+            out.push(Command::AskSource { attempt, haves });
+        }
+        if let Leaving::Draining { told, heard } = &mut self.leaving {
+            (*told, *heard) = (Some(now), false);
+            out.push(Command::SayDraining);
+        }
+    }
+
+    fn disconnected(&mut self, out: &mut Vec<Command>) {
+        self.link = Link::Away;
+        for held in self.held.values_mut() {
+            if let Phase::Ended { said, .. } = &mut held.phase {
+                *said = None;
+            }
+        }
+        out.push(Command::PauseLogs);
+    }
+
+    fn leased(&mut self, now: Moment, assignment: Box<Assignment>, out: &mut Vec<Command>) {
+        let attempt = assignment.attempt;
+        if self.held.contains_key(&attempt) {
+            // A lease heard twice is one lease; its result comes, or is on its way.
+            return;
+        }
+        if matches!(self.leaving, Leaving::Stopping { .. } | Leaving::Over) {
+            return self.refuse(now, attempt, "the runner is stopping".into(), out);
+        }
+        let exclusive_ms = assignment.task.exclusive.then_some(assignment.lease_ms / 2);
+        let hold = |phase| Held { phase, exclusive_ms, ending: None };
+        if let Some(slot) = self.slots.iter().position(Option::is_none) {
+            self.held.insert(attempt, hold(Phase::Executing { started: false }));
+            self.slots[slot] = Some(attempt);
+            out.push(Command::Start { slot, assignment });
+            return;
+        }
+        // The dispatcher counts a slot as free from the moment it lets an attempt go; here its processes end first.
+        let soon_free = self.held.values().filter(|h| h.ending.is_some() && h.phase.is_executing()).count();
+        if self.waiting.len() < soon_free {
+            self.held.insert(attempt, hold(Phase::Waiting));
+            self.waiting.push_back(assignment);
+        } else {
+            self.refuse(now, attempt, "the runner has no free slot".into(), out);
+        }
+    }
+
+    fn refuse(&mut self, now: Moment, attempt: AttemptId, why: String, out: &mut Vec<Command>) {
+        let phase = Phase::Ended { report: Report::lost(why), said: None };
+        self.held.insert(attempt, Held { phase, exclusive_ms: None, ending: None });
+        self.deliver(now, attempt, out);
+    }
+
+    fn started(&mut self, attempt: AttemptId, out: &mut Vec<Command>) {
+        let Some(held) = self.held.get_mut(&attempt) else { return };
+        if let Phase::Executing { started } = &mut held.phase {
+            *started = true;
+            if self.link == Link::Here {
+                out.push(Command::SayStarted(attempt));
+            }
+        }
+    }
+
+    fn cancel(&mut self, now: Moment, attempt: AttemptId, out: &mut Vec<Command>) {
+        let Some(held) = self.held.get_mut(&attempt) else { return };
+        match held.phase {
+            Phase::Executing { .. } => self.end_early(attempt, Early::Cancelled, out),
+            Phase::Waiting => {
+                let report = Report { outcome: Outcome::Cancelled, duration_ms: None, log: LogSummary::default() };
+                held.phase = Phase::Ended { report, said: None };
+                self.waiting.retain(|a| a.attempt != attempt);
+                self.deliver(now, attempt, out);
+            }
+            // It ended before; its result says how.
+            Phase::Ended { .. } => {}
+        }
+    }
+
+    fn renewed(&mut self, since: Moment, gone: &[AttemptId], out: &mut Vec<Command>) {
+        self.renewed = self.renewed.max(since);
+        if let Leaving::Draining { told: Some(told), heard } = &mut self.leaving {
+            *heard |= since >= *told;
+        }
+        for attempt in gone {
+            self.gone(*attempt, out);
+        }
+    }
+
+    fn ended(&mut self, now: Moment, attempt: AttemptId, mut report: Report, out: &mut Vec<Command>) {
+        for slot in &mut self.slots {
+            if *slot == Some(attempt) {
+                *slot = None;
+            }
+        }
+        self.wanted.remove(&attempt);
+        if let Some(held) = self.held.get_mut(&attempt) {
+            if held.ending == Some(Early::Gone) {
+                self.held.remove(&attempt);
+                self.idle_since = now;
+                out.push(Command::Forget(attempt));
+            } else {
+                if let (Outcome::Cancelled, Some(why)) = (&report.outcome, held.ending.and_then(Early::loss)) {
+                    report.outcome = Outcome::Lost(why.into());
+                }
+                out.push(Command::Keep { attempt, report: report.clone() });
+                held.phase = Phase::Ended { report, said: None };
+                self.deliver(now, attempt, out);
+            }
+        }
+        if let Some(assignment) = self.waiting.pop_front() {
+            self.held.remove(&assignment.attempt);
+            self.leased(now, assignment, out);
+        }
+    }
+
+    /// Says how an attempt ended, if that can be said now. One with a log goes to the uploader at once, which holds it
+    /// for as long as the dispatcher is away.
+    fn deliver(&mut self, now: Moment, attempt: AttemptId, out: &mut Vec<Command>) {
+        let Some(Held { phase: Phase::Ended { report, said }, .. }) = self.held.get_mut(&attempt) else { return };
+        if !report.has_log() {
+            if self.link != Link::Here {
+                return;
+            }
+            *said = Some(now);
+        }
+        out.push(Command::Deliver { attempt, report: report.clone() });
+    }
+
+    /// The dispatcher holds no such lease (any more), or has its result: end what runs, forget what ended.
+    fn gone(&mut self, attempt: AttemptId, out: &mut Vec<Command>) {
+        match self.held.get(&attempt).map(|held| &held.phase) {
+            Some(Phase::Executing { .. }) => {
+                out.push(Command::Mute(attempt));
+                self.end_early(attempt, Early::Gone, out);
+            }
+            Some(Phase::Waiting) => {
+                self.waiting.retain(|a| a.attempt != attempt);
+                self.held.remove(&attempt);
+            }
+            Some(Phase::Ended { .. }) => {
+                self.held.remove(&attempt);
+                out.push(Command::Forget(attempt));
+            }
+            None => out.push(Command::Forget(attempt)),
+        }
+    }
+
+    fn end_early(&mut self, attempt: AttemptId, early: Early, out: &mut Vec<Command>) {
+        let Some(held) = self.held.get_mut(&attempt) else { return };
+        if held.ending.is_none() {
+            out.push(Command::Cancel(attempt));
+        }
+        // What the dispatcher has let go stays so; otherwise the first reason is the one to report.
+        if held.ending.is_none() || early == Early::Gone {
+            held.ending = Some(early);
+        }
+    }
+
+    fn drain(&mut self, now: Moment, out: &mut Vec<Command>) {
+        if self.leaving != Leaving::No {
+            return;
+        }
+        let is_here = self.link == Link::Here;
+        self.leaving = Leaving::Draining { told: is_here.then_some(now), heard: false };
+        if is_here {
+            out.push(Command::SayDraining);
+        }
+    }
+
+    fn stop(&mut self, out: &mut Vec<Command>) {
+        if matches!(self.leaving, Leaving::Stopping { .. } | Leaving::Over) {
+            return;
+        }
+        self.leaving = Leaving::Stopping { since: None };
+        for assignment in mem::take(&mut self.waiting) {
+            self.held.remove(&assignment.attempt);
+        }
+        for attempt in self.executing() {
+            self.end_early(attempt, Early::Stopped, out);
+        }
+    }
+
+    /// Everything that follows from the time alone, or from there being nothing left to do.
+    fn look_at_time(&mut self, now: Moment, out: &mut Vec<Command>) {
+        let limit = now.since(self.renewed);
+        let cut_off: Vec<_> = self.running_exclusive().filter(|(_, ms)| limit >= *ms).map(|(a, _)| a).collect();
+        for attempt in cut_off {
+            self.end_early(attempt, Early::CutOff, out);
+        }
+        self.repeat_results(now, out);
+        if !self.held.is_empty() {
+            self.idle_since = now;
+        }
+        if self.leaving == Leaving::No
+            && self.idle_exit_ms.is_some_and(|ms| self.held.is_empty() && now.since(self.idle_since) >= ms)
+        {
+            self.drain(now, out);
+        }
+        let is_over = match &mut self.leaving {
+            Leaving::No => false,
+            Leaving::Draining { told, heard } => {
+                let is_heard = *heard
+                    || self.link == Link::Away
+                    || told.is_some_and(|told| now.since(told) >= DRAIN_HEARD_MS);
+                self.held.is_empty() && is_heard
+            }
+            Leaving::Stopping { since } => {
+                self.slots.iter().all(Option::is_none) && {
+                    let since = *since.get_or_insert(now);
+                    self.held.is_empty() || self.link != Link::Here || now.since(since) >= LAST_WORDS_MS
+                }
+            }
+            Leaving::Over => false,
+        };
+        if is_over {
+            self.leaving = Leaving::Over;
+            out.push(Command::End);
+        }
+    }
+
+    fn repeat_results(&mut self, now: Moment, out: &mut Vec<Command>) {
+        if self.link != Link::Here {
+            return;
+        }
+        for (attempt, held) in &mut self.held {
+            if let Phase::Ended { report, said: Some(said) } = &mut held.phase
+                && now.since(*said) >= RESULTS_REPEAT_MS
+            {
+                *said = now;
+                out.push(Command::Deliver { attempt: *attempt, report: report.clone() });
+            }
+        }
+    }
+
+    fn executing(&self) -> BTreeSet<AttemptId> {
+        self.slots.iter().flatten().copied().collect()
+    }
+
+    /// Exclusive attempts that nothing ends yet, each with its limit.
+    fn running_exclusive(&self) -> impl Iterator<Item = (AttemptId, u64)> {
+        let running = self.held.iter().filter(|(_, h)| h.phase.is_executing() && h.ending.is_none());
+        running.filter_map(|(attempt, held)| Some((*attempt, held.exclusive_ms?)))
+    }
+}
+
+impl Phase {
+    fn is_executing(&self) -> bool {
+        matches!(self, Self::Executing { .. })
+    }
+}
+
+impl Early {
+    /// What an attempt ended for this reason is lost to; `None` where it is not lost.
+    fn loss(self) -> Option<&'static str> {
+        match self {
+            Self::CutOff => Some("the runner was cut off from the dispatcher"),
+            Self::Stopped => Some("the runner was stopped"),
+            Self::Cancelled | Self::Gone => None,
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! The connection to the dispatcher: dials (or is called), greets, then reads until it ends, and does so again for as long
+//! as the runner lives. Hands what it hears to the core, log acknowledgements to the uploader and pack pieces to the slot
+//! that waits for them. Decides nothing about attempts. Its thread is started by the core.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded, never, select_biased};
+
+use super::RunnerError;
+use super::assignment::chain;
+use super::greeting::{Identity, Setback, greet};
+use super::limits::{
+    BULK_CAPACITY, DIAL, OUTBOX_CAPACITY, REAL_SESSION_MS, REDIAL_FIRST_MS, REDIAL_MAX_MS, REFUSED,
+};
+use super::listening::Callers;
+use super::routes::{Piece, Routes};
+use super::translate::{self, Heard};
+use super::upload::Upload;
+use crate::model::{Address, AttemptId, Moment};
+use crate::transport::{self, Backoff, Frame, FrameReader, Stream};
+use crate::{clock, threads};
+
+/// One session, as the threads that take part in it share it.
+#[derive(Debug)]
+pub(super) struct Session {
+    stream: Stream,
+    control: Sender<Frame>,
+    /// For log pieces, and for results that must come after them. What is in here waits for everything in the outbox.
+    pub(super) bulk: Sender<Frame>,
+    pub(super) routes: Routes,
+    /// When each ping was sent that has no answer yet.
+    pings: Mutex<VecDeque<Moment>>,
+    /// Something was heard since the heartbeat thread last looked.
+    heard: AtomicBool,
+    /// The reader waits for a slot to take a piece of a pack, so that it cannot hear anything.
+    occupied: AtomicBool,
+    pub(super) ping_interval_ms: u64,
+    pub(super) timeout_ms: u64,
+}
+
+/// What the core is told.
+#[derive(Debug)]
+pub(super) enum News {
+    Connected(Arc<Session>),
+    Said(Heard),
+    /// The answer to the ping that was sent at `since`.
+    Renewed {
+        since: Moment,
+        gone: Vec<AttemptId>,
+    },
+    Disconnected,
+    /// There will never be a session.
+    Hopeless(RunnerError),
+}
+
+impl Session {
+    /// Queues a message. A dispatcher that has let the whole outbox fill up is given up, not waited for.
+    pub(super) fn say(&self, frame: Frame) {
+        if self.control.try_send(frame).is_err() {
+            log::warn!("the dispatcher does not read: closing the session");
+            self.close();
+        }
+    }
+
+    /// Queues a ping and remembers when.
+    pub(super) fn ping(&self, now: Moment, holding: &[AttemptId]) {
+        self.pings.lock().unwrap_or_else(PoisonError::into_inner).push_back(now);
+        self.say(translate::ping(holding));
+    }
+
+    /// Whether anything was heard since the last time this was asked, or could not be for lack of room.
+    pub(super) fn was_heard(&self) -> bool {
+        self.heard.swap(false, Ordering::Relaxed) | self.occupied.load(Ordering::Relaxed)
+    }
+
+    /// Ends it; the reader notices and says so.
+    pub(super) fn close(&self) {
+        self.stream.close();
+    }
+}
+
+/// Lets the core end a session's thread, whatever it is doing.
+#[derive(Debug, Default)]
+pub(super) struct Hangup {
+    state: Mutex<(bool, Option<Stream>)>,
+}
+
+impl Hangup {
+    /// No session from now on; one that is there ends.
+    pub(super) fn hang_up(&self) {
+        let stream = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.0 = true;
+            state.1.take()
+        };
+        if let Some(stream) = stream {
+            stream.close();
+        }
+    }
+
+    /// From now on this is what a hang-up closes. False if it has happened.
+    fn watch(&self, stream: &Stream) -> bool {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.1 = Some(stream.clone());
+        !state.0
+    }
+}
+
+/// Makes sessions, one after the other.
+pub(super) struct Dialler {
+    pub(super) who: Identity,
+    pub(super) dispatch: Vec<Address>,
+    /// For a runner that listens: where calls come in.
+    pub(super) callers: Option<Callers>,
+    pub(super) news: Sender<News>,
+    pub(super) uploads: Sender<Upload>,
+    pub(super) hangup: Arc<Hangup>,
+    /// Closes when the runner ends, which cuts short every pause.
+    pub(super) closing: Receiver<()>,
+}
+
+impl Dialler {
+    /// The body of the session's thread.
+    pub(super) fn run(mut self) {
+        let mut backoff = Backoff::new(REDIAL_FIRST_MS, REDIAL_MAX_MS, self.who.incarnation);
+        let mut had_session = false;
+        loop {
+            let delay = backoff.next_delay();
+            if self.closing_within(delay) {
+                return;
+            }
+            let begun = clock::now();
+            match self.one_round(&mut had_session) {
+                Ok(()) => {}
+                Err(setback) if setback.is_for_good() => {
+                    let text = chain(&setback);
+                    if !had_session {
+                        drop(self.news.send(News::Hopeless(RunnerError::Refused(text))));
+                        return;
+                    }
+                    log::error!("{text}; trying again every {} s", REFUSED.as_secs());
+                    if self.closing_within(REFUSED) {
+                        return;
+                    }
+                }
+                Err(setback) => log::warn!("no session with the dispatcher: {}", chain(&setback)),
+            }
+            if clock::now().since(begun) >= REAL_SESSION_MS && had_session {
+                backoff.reset();
+            }
+        }
+    }
+
+    fn closing_within(&self, delay: Duration) -> bool {
+        self.closing.recv_timeout(delay) != Err(crossbeam_channel::RecvTimeoutError::Timeout)
+    }
+
+    /// Tries every address until one gives a session, and stays in that until it ends.
+    fn one_round(&mut self, had_session: &mut bool) -> Result<(), Setback> {
+        let mut result = Ok(());
+        for at in 0..self.dispatch.len() {
+            if self.closing_within(Duration::ZERO) {
+                return Ok(());
+            }
+            result = self.one_session(&self.dispatch[at].clone(), had_session);
+            if result.is_ok() {
+                return result;
+            }
+            if let (Err(setback), true) = (&result, at + 1 < self.dispatch.len()) {
+                log::warn!("no session with {}: {}", self.dispatch[at], chain(setback));
+            }
+        }
+        result
+    }
+
+    fn one_session(&mut self, address: &Address, had_session: &mut bool) -> Result<(), Setback> {
+        let stream = Stream::dial(address, DIAL)?;
+        let mut reader = FrameReader::new(stream.clone());
+        if !self.hangup.watch(&stream) {
+            return Ok(());
+        }
+        let Some(callers) = &self.callers else { return self.stay(stream, reader, had_session) };
+        let welcome = greet(&stream, &mut reader, &self.who, true);
+        stream.close();
+        welcome?;
+        *had_session = true;
+        log::debug!("announced to the dispatcher at {address}; waiting for its call");
+        let Some((stream, reader)) = callers.next_call(&self.closing) else { return Ok(()) };
+        if !self.hangup.watch(&stream) {
+            return Ok(());
+        }
+        self.stay(stream, reader, had_session)
+    }
+
+    /// Greets, then reads until the session ends.
+    fn stay(&self, stream: Stream, mut reader: FrameReader, had_session: &mut bool) -> Result<(), Setback> {
+        let welcome = greet(&stream, &mut reader, &self.who, false);
+        if welcome.is_err() {
+            stream.close();
+        }
+        let welcome = welcome?;
+        *had_session = true;
+        // From here on the heartbeat thread judges silence: it knows what a starved runner missed by its own fault.
+        reader.set_timeout(None)?;
+        let (control, outbox) = bounded(OUTBOX_CAPACITY);
+        let (bulk, bulk_outbox) = bounded(BULK_CAPACITY);
+        let session = Arc::new(Session {
+            stream: stream.clone(),
+            control,
+            bulk,
+            routes: Routes::new(),
+            pings: Mutex::default(),
+            heard: AtomicBool::new(true),
+            occupied: AtomicBool::new(false),
+            ping_interval_ms: welcome.ping_interval_ms.max(1),
+            timeout_ms: welcome.timeout_ms.max(1),
+        });
+        let (ending, ended) = bounded::<()>(0);
+        let out = stream.clone();
+        let writer = match threads::spawn("s-write", move || write_out(&out, &outbox, &bulk_outbox, &ended)) {
+            Ok(writer) => writer,
+            Err(error) => {
+                log::error!("could not start the session's writer: {error}");
+                stream.close();
+                return Ok(());
+            }
+        };
+        log::info!("session s{} with the dispatcher at {}", welcome.session, stream.peer());
+        if self.news.send(News::Connected(session.clone())).is_ok() {
+            match self.read(&session, &mut reader) {
+                Ok(()) => log::warn!("session s{} ended: the dispatcher closed it", welcome.session),
+                Err(error) => log::warn!("session s{} ended: {}", welcome.session, chain(&error)),
+            }
+        }
+        stream.close();
+        session.routes.close();
+        drop(ending);
+        drop(writer);
+        drop(self.news.send(News::Disconnected));
+        Ok(())
+    }
+
+    fn read(&self, session: &Session, reader: &mut FrameReader) -> Result<(), transport::TransportError> {
+        while let Some(heard) = translate::hear(reader)? {
+            session.heard.store(true, Ordering::Relaxed);
+            let is_taken = match heard {
+                Heard::LogAck { attempt, offset } => {
+                    self.uploads.send(Upload::Acknowledged { attempt, offset }).is_ok()
+                }
+                Heard::Pack { attempt, last, bytes } => {
+                    self.deliver(session, attempt, Piece::Bytes { bytes, last });
+                    true
+                }
+                Heard::SourceMissing { attempt, reason } => {
+                    self.deliver(session, attempt, Piece::Missing(reason));
+                    true
+                }
+                Heard::Ack { gone } => {
+                    let since = session.pings.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                    since.is_none_or(|since| self.news.send(News::Renewed { since, gone }).is_ok())
+                }
+                other => self.news.send(News::Said(other)).is_ok(),
+            };
+            if !is_taken {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn deliver(&self, session: &Session, attempt: AttemptId, piece: Piece) {
+        session.occupied.store(true, Ordering::Relaxed);
+        session.routes.deliver(attempt, piece);
+        session.occupied.store(false, Ordering::Relaxed);
+    }
+}
+
+/// The body of the writer's thread. Whatever waits in the outbox goes first; behind it at most one log piece at a time.
+fn write_out(stream: &Stream, outbox: &Receiver<Frame>, bulk: &Receiver<Frame>, ended: &Receiver<()>) {
+    /// As many short messages as go into one write.
+    const BATCH_BYTES: usize = 64 * 1024;
+    let never = never();
+    let mut bulk = bulk;
+    loop {
+        let first = select_biased! {
+            recv(ended) -> _ => return,
+            recv(outbox) -> frame => frame,
+            recv(bulk) -> frame => match frame {
+                Ok(frame) => Ok(frame),
+                Err(_) => {
+                    bulk = &never;
+                    continue;
+                }
+            },
+        };
+        let Ok(mut frame) = first else { return };
+        while frame.payload.is_empty() && frame.line.len() < BATCH_BYTES {
+            let Ok(next) = outbox.try_recv().or_else(|_| bulk.try_recv()) else { break };
+            frame.line.extend_from_slice(&next.line);
+            frame.payload = next.payload;
+        }
+        if transport::write_frame(stream, &frame).is_err() {
+            // The reader sees the closed stream and says why the session ended.
+            stream.close();
+            return;
+        }
+    }
+}

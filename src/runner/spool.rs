@@ -1,0 +1,298 @@
+//! What an attempt printed, on disk until the dispatcher has it. The file is made at the first byte, so that a silent
+//! attempt costs none. One thread writes, another reads what is complete. Past the limit only the newest output is kept,
+//! and takes its place behind the head, with a marker, when the attempt has ended. Output is bytes and never interpreted.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use crc32fast::Hasher;
+
+use crate::model::LogSummary;
+
+const COPY_BYTES: usize = 256 * 1024;
+
+/// The side that reads.
+#[derive(Debug)]
+pub(super) struct Spool {
+    path: PathBuf,
+    file: OnceLock<File>,
+    /// Bytes that are complete in the file.
+    len: AtomicU64,
+    /// The uploader has been told of bytes that it has not looked at yet.
+    pub(super) is_announced: AtomicBool,
+}
+
+impl Spool {
+    /// For an attempt that begins.
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, file: OnceLock::new(), len: AtomicU64::new(0), is_announced: AtomicBool::new(false) }
+    }
+
+    /// What an earlier run of the runner left; `None` where the attempt had printed nothing.
+    pub(super) fn recover(path: PathBuf) -> io::Result<Option<(Self, LogSummary)>> {
+        let file = match File::options().read(true).append(true).open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let (bytes, crc32) = checksum(&file)?;
+        if bytes == 0 {
+            return Ok(None);
+        }
+        let spool = Self::new(path);
+        spool.len.store(bytes, Ordering::Release);
+        spool.file.get_or_init(|| file);
+        Ok(Some((spool, LogSummary { bytes, crc32, missing: None })))
+    }
+
+    /// Bytes that can be read.
+    pub(super) fn len(&self) -> u64 {
+        self.len.load(Ordering::Acquire)
+    }
+
+    /// Up to `limit` bytes from `offset` on, as many as there are.
+    pub(super) fn read(&self, offset: u64, limit: u64) -> io::Result<Vec<u8>> {
+        let wanted = self.len().saturating_sub(offset).min(limit);
+        let mut bytes = Vec::with_capacity(usize::try_from(wanted).unwrap_or(0));
+        let Some(file) = self.file.get() else { return Ok(bytes) };
+        while bytes.len() < bytes.capacity() && (bytes.len() as u64) < wanted {
+            let at = offset + bytes.len() as u64;
+            if rustix::io::pread(file, rustix::buffer::spare_capacity(&mut bytes), at)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        bytes.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
+        Ok(bytes)
+    }
+
+    /// Deletes the file, if there is one. Whoever reads it still may go on.
+    pub(super) fn remove(&self) {
+        if self.file.get().is_some() {
+            remove(&self.path);
+        }
+    }
+
+    fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut file = match self.file.get() {
+            Some(file) => file,
+            None => {
+                let file = File::options().read(true).write(true).create(true).truncate(true).open(&self.path)?;
+                self.file.get_or_init(|| file)
+            }
+        };
+        file.write_all(bytes)?;
+        self.len.fetch_add(bytes.len() as u64, Ordering::Release);
+        Ok(())
+    }
+}
+
+/// Deletes a spool's file by its path.
+pub(super) fn remove(path: &Path) {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            log::warn!("could not delete {}: {error}", path.display());
+        }
+        Ok(()) | Err(_) => {}
+    }
+}
+
+/// The side that writes.
+#[derive(Debug)]
+pub(super) struct SpoolWriter {
+    spool: Arc<Spool>,
+    crc: Hasher,
+    limit: u64,
+    /// What may still go to the head.
+    head_left: u64,
+    tail: Option<Tail>,
+}
+
+impl SpoolWriter {
+    /// Keeps at most `limit` bytes: the first three quarters and the last one.
+    pub(super) fn new(spool: Arc<Spool>, limit: u64) -> Self {
+        Self { spool, crc: Hasher::new(), limit, head_left: limit - limit / 4, tail: None }
+    }
+
+    /// Takes output. An error means that the file cannot take it: a full disk, mostly.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let to_head = bytes.len().min(usize::try_from(self.head_left).unwrap_or(usize::MAX));
+        let (head, rest) = bytes.split_at(to_head);
+        if !head.is_empty() {
+            self.append(head)?;
+            self.head_left -= head.len() as u64;
+        }
+        if rest.is_empty() {
+            return Ok(());
+        }
+        let tail = match &mut self.tail {
+            Some(tail) => tail,
+            none => none.insert(Tail::new(self.spool.path.with_extension("tail"), self.limit / 4)?),
+        };
+        tail.write(rest)
+    }
+
+    /// Puts the tail in its place and sums up what was kept. With an error comes the summary of what the file has.
+    pub(super) fn finish(mut self) -> (LogSummary, io::Result<()>) {
+        let mut missing = None;
+        let mut result = Ok(());
+        if let Some(tail) = self.tail.take() {
+            let left_out = tail.left_out();
+            if left_out > 0 {
+                let limit = self.limit;
+                missing = Some(format!("{left_out} bytes left out: the log limit is {limit} bytes"));
+                let marker = format!("\n[surveil: {left_out} bytes left out here: the log limit is {limit} bytes]\n");
+                result = self.append(marker.as_bytes());
+            }
+            result = result.and_then(|()| tail.read(&mut |piece| self.append(piece)));
+        }
+        let summary = LogSummary { bytes: self.spool.len(), crc32: self.crc.finalize(), missing };
+        (summary, result)
+    }
+
+    pub(super) fn spool(&self) -> &Arc<Spool> {
+        &self.spool
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.spool.append(bytes)?;
+        self.crc.update(bytes);
+        Ok(())
+    }
+}
+
+/// The newest output, in a file that is written round and round. Nobody else sees it, so it has no name.
+#[derive(Debug)]
+struct Tail {
+    file: File,
+    capacity: u64,
+    /// Bytes that ever came.
+    total: u64,
+}
+
+impl Tail {
+    fn new(path: PathBuf, capacity: u64) -> io::Result<Self> {
+        let file = File::options().read(true).write(true).create(true).truncate(true).open(&path)?;
+        fs::remove_file(&path)?;
+        Ok(Self { file, capacity, total: 0 })
+    }
+
+    fn left_out(&self) -> u64 {
+        self.total.saturating_sub(self.capacity)
+    }
+
+    fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() && self.capacity > 0 {
+            let at = self.total % self.capacity;
+            let room = usize::try_from(self.capacity - at).unwrap_or(usize::MAX);
+            let (now, later) = bytes.split_at(bytes.len().min(room));
+            self.file.write_all_at(now, at)?;
+            self.total += now.len() as u64;
+            bytes = later;
+        }
+        self.total += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Hands over what is kept, oldest first.
+    fn read(&self, into: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        let mut buffer = vec![0; COPY_BYTES];
+        let mut position = self.left_out();
+        while position < self.total {
+            let at = position % self.capacity;
+            let length = (self.capacity - at).min(self.total - position).min(COPY_BYTES as u64);
+            let piece = &mut buffer[..usize::try_from(length).unwrap_or(COPY_BYTES)];
+            self.file.read_exact_at(piece, at)?;
+            into(piece)?;
+            position += length;
+        }
+        Ok(())
+    }
+}
+
+fn checksum(file: &File) -> io::Result<(u64, u32)> {
+    let mut buffer = vec![0; COPY_BYTES];
+    let (mut crc, mut bytes) = (Hasher::new(), 0);
+    loop {
+        let length = file.read_at(&mut buffer, bytes)?;
+        if length == 0 {
+            return Ok((bytes, crc.finalize()));
+        }
+        crc.update(&buffer[..length]);
+        bytes += length as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Writes `output` in pieces under a limit; what is kept, and its summary.
+    fn kept(output: &[u8], piece: usize, limit: u64) -> (Vec<u8>, LogSummary) {
+        let directory = tempfile::tempdir().unwrap();
+        let spool = Arc::new(Spool::new(directory.path().join("a1.log")));
+        let mut writer = SpoolWriter::new(spool.clone(), limit);
+        for bytes in output.chunks(piece) {
+            writer.write(bytes).unwrap();
+        }
+        let (summary, result) = writer.finish();
+        result.unwrap();
+        let bytes = spool.read(0, u64::MAX).unwrap();
+        assert_eq!(summary.bytes, bytes.len() as u64);
+        assert_eq!(summary.crc32, crc32fast::hash(&bytes));
+        (bytes, summary)
+    }
+
+    #[test]
+    fn output_within_the_limit_is_kept_byte_for_byte() {
+        let output: Vec<u8> = (0..1000u32).map(|n| (n % 251) as u8).collect();
+        for (piece, limit) in [(1, 1000), (7, 1000), (1000, 1000), (333, 5000)] {
+            assert_eq!(kept(&output, piece, limit), (output.clone(), kept(&output, 1000, 5000).1));
+        }
+    }
+
+    #[test]
+    fn output_past_the_limit_keeps_its_head_and_its_newest_tail() {
+        let output: Vec<u8> = (0..5000u32).map(|n| (n % 251) as u8).collect();
+        for piece in [1, 13, 299, 1000, 5000] {
+            let (bytes, summary) = kept(&output, piece, 400);
+            let marker = b"\n[surveil: 4600 bytes left out here: the log limit is 400 bytes]\n";
+            let wanted = [&output[..300], marker, &output[4900..]].concat();
+            assert!(bytes == wanted, "in pieces of {piece}");
+            assert_eq!(summary.missing.as_deref(), Some("4600 bytes left out: the log limit is 400 bytes"));
+        }
+    }
+
+    #[test]
+    fn a_silent_attempt_makes_no_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a1.log");
+        let writer = SpoolWriter::new(Arc::new(Spool::new(path.clone())), 100);
+        assert_eq!(writer.finish().0, LogSummary::default());
+        assert!(!path.exists());
+        assert!(Spool::recover(path).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_an_earlier_run_spooled_is_found_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a1.log");
+        Spool::new(path.clone()).append(b"half a li").unwrap();
+        let (spool, summary) = Spool::recover(path.clone()).unwrap().unwrap();
+        assert_eq!(summary, LogSummary { bytes: 9, crc32: crc32fast::hash(b"half a li"), missing: None });
+        assert_eq!(spool.read(5, 100).unwrap(), b"a li");
+        spool.remove();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_disk_that_takes_nothing_is_an_error_and_what_was_written_stays_consistent() {
+        let spool = Arc::new(Spool::new(PathBuf::from("/dev/full")));
+        let mut writer = SpoolWriter::new(spool, 100);
+        assert!(writer.write(b"x").is_err());
+        assert_eq!(writer.finish().0, LogSummary::default());
+    }
+}

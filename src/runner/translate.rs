@@ -1,0 +1,267 @@
+//! Between the wire and the runner's own words. The only file here that sees both; what it lets through is valid.
+
+use super::assignment::{Assignment, Report};
+use crate::model::{AttemptId, BranchName, BuildId, CommitId, LogSummary, Outcome, RepoName, Script, TaskSpec};
+use crate::protocol::codec;
+use crate::protocol::hello::Refusal;
+use crate::protocol::limits::MAX_LINE_BYTES;
+use crate::protocol::runner::{FromRunner, LogOffset, Runtask, ToRunner, WarmTree, WireTask};
+use crate::transport::{Frame, FrameReader, TransportError};
+
+/// What the dispatcher said.
+#[derive(Debug)]
+pub(super) enum Heard {
+    Registered {
+        gone: Vec<AttemptId>,
+        logs: Vec<(AttemptId, u64)>,
+    },
+    Lease(Box<Assignment>),
+    /// A lease that cannot be executed, and why.
+    BadLease {
+        attempt: AttemptId,
+        why: String,
+    },
+    Pack {
+        attempt: AttemptId,
+        last: bool,
+        bytes: Vec<u8>,
+    },
+    SourceMissing {
+        attempt: AttemptId,
+        reason: String,
+    },
+    Cancel(AttemptId),
+    LogAck {
+        attempt: AttemptId,
+        offset: u64,
+    },
+    Recorded(AttemptId),
+    Fenced(AttemptId),
+    Ack {
+        gone: Vec<AttemptId>,
+    },
+    Drain,
+    /// Something the runner said was refused.
+    Error(String),
+}
+
+/// Reads the next message, with its payload. `None` when the dispatcher closed.
+pub(super) fn hear(reader: &mut FrameReader) -> Result<Option<Heard>, TransportError> {
+    let Some(message) = reader.read::<ToRunner>(MAX_LINE_BYTES)? else { return Ok(None) };
+    let ids = |raw: Vec<u64>| raw.into_iter().map(AttemptId).collect();
+    Ok(Some(match message {
+        ToRunner::Registered { gone, logs } => {
+            let logs = logs.into_iter().map(|LogOffset { attempt, offset }| (AttemptId(attempt), offset)).collect();
+            Heard::Registered { gone: ids(gone), logs }
+        }
+        ToRunner::Runtask(lease) => {
+            let attempt = AttemptId(lease.attempt);
+            match assignment(*lease) {
+                Ok(assignment) => Heard::Lease(Box::new(assignment)),
+                Err(why) => Heard::BadLease { attempt, why },
+            }
+        }
+        ToRunner::Pack { attempt, last, bytes: length } => {
+            let mut bytes = Vec::new();
+            reader.read_payload(length, &mut bytes)?;
+            Heard::Pack { attempt: AttemptId(attempt), last, bytes }
+        }
+        ToRunner::SourceMissing { attempt, reason } => Heard::SourceMissing { attempt: AttemptId(attempt), reason },
+        ToRunner::Cancel { attempt } => Heard::Cancel(AttemptId(attempt)),
+        ToRunner::LogAck { attempt, offset } => Heard::LogAck { attempt: AttemptId(attempt), offset },
+        ToRunner::Ok { attempt } => Heard::Recorded(AttemptId(attempt)),
+        ToRunner::Stale { attempt } => Heard::Fenced(AttemptId(attempt)),
+        ToRunner::Ack { gone } => Heard::Ack { gone: ids(gone) },
+        ToRunner::Drain => Heard::Drain,
+        ToRunner::Error(Refusal { text, .. }) => Heard::Error(text),
+    }))
+}
+
+/// A lease as the runner understands it, or what is wrong with it.
+fn assignment(lease: Runtask) -> Result<Assignment, String> {
+    let WireTask { name, shell, program, env, timeout_ms, keep, exclusive } = lease.task;
+    let script = match (shell, program) {
+        (Some(text), None) => Script::Shell(text),
+        (None, Some(words)) if !words.is_empty() => Script::Program(words),
+        (None, Some(_)) => return Err("the lease names an empty program".into()),
+        _ => return Err("the lease must have either a shell text or a program".into()),
+    };
+    let mut task = TaskSpec::new(&name, script);
+    (task.env, task.timeout_ms, task.keep, task.exclusive) = (env, timeout_ms, keep, exclusive);
+    Ok(Assignment {
+        attempt: AttemptId(lease.attempt),
+        lease_ms: lease.lease_ms,
+        build: BuildId(lease.build),
+        number: lease.number,
+        repo: RepoName::new(&lease.repo).map_err(|error| error.to_string())?,
+        branch: BranchName::new(&lease.branch),
+        commit: lease.commit.parse::<CommitId>().map_err(|error| error.to_string())?,
+        task,
+    })
+}
+
+/// What a runner offers, besides what it holds.
+#[derive(Debug)]
+pub(super) struct Offer<'a> {
+    pub(super) slots: u32,
+    pub(super) labels: &'a [std::sync::Arc<str>],
+    /// [`crate::model::Isolation::word`].
+    pub(super) isolation: &'a str,
+    pub(super) warm: &'a [(RepoName, CommitId)],
+    pub(super) spawned: bool,
+}
+
+pub(super) fn register(offer: &Offer<'_>, holding: &[AttemptId]) -> Frame {
+    let warm = |(repo, commit): &(RepoName, CommitId)| WarmTree {
+        repo: repo.as_str().to_owned(),
+        commit: commit.to_string(),
+    };
+    Frame::new(&FromRunner::Register {
+        slots: offer.slots,
+        labels: offer.labels.iter().map(|label| label.to_string()).collect(),
+        isolation: offer.isolation.to_owned(),
+        holding: raw(holding),
+        warm: offer.warm.iter().map(warm).collect(),
+        spawned: offer.spawned,
+    })
+}
+
+pub(super) fn ping(holding: &[AttemptId]) -> Frame {
+    Frame::new(&FromRunner::Ping { holding: raw(holding) })
+}
+
+pub(super) fn source(attempt: AttemptId, haves: &[CommitId]) -> Frame {
+    let haves = haves.iter().map(CommitId::to_string).collect();
+    Frame::new(&FromRunner::Source { attempt: attempt.0, haves })
+}
+
+pub(super) fn started(attempt: AttemptId) -> Frame {
+    Frame::new(&FromRunner::Started { attempt: attempt.0 })
+}
+
+pub(super) fn draining() -> Frame {
+    Frame::new(&FromRunner::Draining)
+}
+
+pub(super) fn log_piece(attempt: AttemptId, offset: u64, bytes: Vec<u8>) -> Frame {
+    let message = FromRunner::Log { attempt: attempt.0, offset, bytes: bytes.len() as u64 };
+    Frame::with_payload(&message, bytes)
+}
+
+pub(super) fn results(attempt: AttemptId, report: &Report) -> Frame {
+    Frame::new(&wire_results(attempt, report))
+}
+
+/// The same message as a line for the journal, newline included.
+pub(super) fn results_line(attempt: AttemptId, report: &Report, line: &mut Vec<u8>) {
+    codec::encode(&wire_results(attempt, report), line);
+}
+
+/// Reads such a line; `None` where it is none.
+pub(super) fn read_results(line: &[u8]) -> Option<(AttemptId, Report)> {
+    let message = codec::decode::<FromRunner>(line).ok()?;
+    let FromRunner::Results {
+        attempt,
+        outcome,
+        code,
+        reason,
+        duration_ms,
+        log_bytes: bytes,
+        log_crc32: crc32,
+        log_missing: missing,
+    } = message
+    else {
+        return None;
+    };
+    let outcome = match (outcome.as_str(), code, reason) {
+        ("passed", ..) => Outcome::Passed,
+        ("failed", Some(code), _) => Outcome::Failed(code),
+        ("killed", Some(signal), _) => Outcome::Killed(signal),
+        ("timed_out", ..) => Outcome::TimedOut,
+        ("cancelled", ..) => Outcome::Cancelled,
+        ("could_not_start", _, Some(why)) => Outcome::CouldNotStart(why),
+        ("lost", _, Some(why)) => Outcome::Lost(why),
+        _ => return None,
+    };
+    Some((AttemptId(attempt), Report { outcome, duration_ms, log: LogSummary { bytes, crc32, missing } }))
+}
+
+fn wire_results(attempt: AttemptId, report: &Report) -> FromRunner {
+    let (code, reason) = match &report.outcome {
+        Outcome::Failed(code) | Outcome::Killed(code) => (Some(*code), None),
+        Outcome::CouldNotStart(why) | Outcome::Lost(why) => (None, Some(why.clone())),
+        Outcome::Passed | Outcome::TimedOut | Outcome::Cancelled => (None, None),
+    };
+    FromRunner::Results {
+        attempt: attempt.0,
+        outcome: report.outcome.word().to_owned(),
+        code,
+        reason,
+        duration_ms: report.duration_ms,
+        log_bytes: report.log.bytes,
+        log_crc32: report.log.crc32,
+        log_missing: report.log.missing.clone(),
+    }
+}
+
+fn raw(attempts: &[AttemptId]) -> Vec<u64> {
+    attempts.iter().map(|attempt| attempt.0).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease(shell: Option<&str>, program: Option<Vec<String>>) -> Runtask {
+        Runtask {
+            attempt: 7,
+            lease_ms: 1000,
+            build: 3,
+            number: 1,
+            repo: "app".into(),
+            branch: "main".into(),
+            commit: "ab".repeat(20),
+            task: WireTask {
+                name: "test".into(),
+                shell: shell.map(str::to_owned),
+                program,
+                env: vec![("A".into(), "1".into())],
+                timeout_ms: 5,
+                keep: vec!["target".into()],
+                exclusive: true,
+            },
+        }
+    }
+
+    #[test]
+    fn a_lease_that_makes_no_sense_is_refused_with_its_reason() {
+        assert_eq!(assignment(lease(Some("true"), None)).unwrap().task.keep, ["target"]);
+        assert!(assignment(lease(None, None)).is_err());
+        assert!(assignment(lease(None, Some(vec![]))).is_err());
+        assert!(assignment(lease(Some("a"), Some(vec!["b".into()]))).is_err());
+        let outside = Runtask { repo: "../x".into(), ..lease(Some("true"), None) };
+        assert!(assignment(outside).unwrap_err().contains("cannot name a repository"));
+    }
+
+    #[test]
+    fn every_outcome_reads_back_as_it_was_written() {
+        let outcomes = [
+            Outcome::Passed,
+            Outcome::Failed(2),
+            Outcome::Killed(9),
+            Outcome::TimedOut,
+            Outcome::Cancelled,
+            Outcome::CouldNotStart("no such program".into()),
+            Outcome::Lost("disk full".into()),
+        ];
+        for outcome in outcomes {
+            let log = LogSummary { bytes: 5, crc32: 6, missing: Some("cut".into()) };
+            let report = Report { outcome, duration_ms: Some(3), log };
+            let mut line = Vec::new();
+            results_line(AttemptId(7), &report, &mut line);
+            assert_eq!(read_results(line.trim_ascii_end()), Some((AttemptId(7), report)));
+        }
+        assert_eq!(read_results(b"{\"type\":\"draining\"}"), None);
+        assert_eq!(read_results(b"{\"type\":\"resu"), None);
+    }
+}
