@@ -18,27 +18,31 @@ use super::up::UpFlags;
 use super::why::WhyFlags;
 
 const EXAMPLES: &str = "\
+An observer notices commits, a dispatcher decides and remembers, runners execute the tasks that each commit names \
+in its .surveil.toml. They talk over TCP; none of them needs a forge, a container or a cloud.
+
 Try it on one machine, in a git repository with a .surveil.toml:
   surveil up
 
 The three roles, each in its own shell or on its own machine:
   surveil dispatcher
-  surveil --dispatch=localhost:9000 /path/to/repo     (an observer; `observer` may be left out)
+  surveil --dispatch=localhost:9000 /path/to/repo
   surveil runner
+(The second is an observer; the word `observer` may be left out.)
 
 Ask and tell:
   surveil status
   surveil logs -f latest
   surveil why b12/test
 
-Exit codes: 0 done, or the build passed; 1 the build failed; 2 wrong usage or a broken task file; 3 the build errored;
-4 the build was cancelled; 5 no dispatcher answers; 6 no such build, task or runner; 7 refused, wrong token or already in
-use; 70 internal; 130 interrupted.";
+Exit codes:
+  0  done; a build that was waited for passed    5  no dispatcher answers
+  1  the build failed                            6  no such build, task, runner
+  2  wrong usage, or a broken task file          7  refused, or already in use
+  3  the build errored: it could not be judged  70  internal error
+  4  the build was cancelled                   130  interrupted";
 
-/// Self-hosted continuous integration for git repositories and machines of your own.
-///
-/// An observer notices commits, a dispatcher decides and remembers, runners execute the tasks that each commit names in
-/// its .surveil.toml. They talk over TCP; none of them needs a forge, a container or a cloud.
+/// Self-hosted continuous integration for git repositories and machines of your own
 #[derive(Debug, Parser)]
 #[command(
     name = "surveil",
@@ -46,7 +50,7 @@ use; 70 internal; 130 interrupted.";
     subcommand_required = true,
     arg_required_else_help = true,
     disable_help_subcommand = true,
-    max_term_width = 110,
+    max_term_width = 100,
     after_help = EXAMPLES
 )]
 pub(crate) struct Arguments {

@@ -10,11 +10,11 @@ use crate::config::check_directory;
 use crate::model::TaskSpec;
 
 const EXAMPLES: &str = "\
+Exit code 0 if all is well, 2 if something is wrong; the error names line and column.
+
 Examples:
   surveil check
-  surveil check ../app && git push
-
-Exit code 0 if all is well, 2 if something is wrong; the error names line and column.";
+  surveil check ../app && git push";
 
 /// Check a directory's tasks without running them
 #[derive(Debug, Args)]

@@ -9,7 +9,7 @@ use super::{CliError, ExitCode};
 
 const EXAMPLES: &str = "\
 Examples:
-  surveil completions bash > ~/.local/share/bash-completion/completions/surveil
+  source <(surveil completions bash)
   surveil completions fish > ~/.config/fish/completions/surveil.fish";
 
 /// Print what a shell needs to complete this program's command line

@@ -14,16 +14,16 @@ Examples:
   surveil cancel b12 deploy";
 
 const RERUN_EXAMPLES: &str = "\
-Examples:
-  surveil rerun latest --failed && surveil show latest --wait
+Earlier attempts and their logs are kept; the new ones stand beside them.
 
-Earlier attempts and their logs are kept; the new ones stand beside them.";
+Examples:
+  surveil rerun latest --failed && surveil show latest --wait";
 
 const DRAIN_EXAMPLES: &str = "\
-Examples:
-  surveil drain w1
+The same as a first SIGTERM to the runner, from anywhere.
 
-The same as a first SIGTERM to the runner, from anywhere.";
+Examples:
+  surveil drain w1";
 
 /// Cancel what is unfinished of a build, or one task of it
 #[derive(Debug, Args)]

@@ -12,17 +12,18 @@ use crate::dispatcher::Dispatcher;
 use crate::model::Address;
 
 const EXAMPLES: &str = "\
+One dispatcher serves any number of observers, runners and operators, over one TCP port. What it acknowledges is \
+on disk before anyone hears of it; it may be killed at any time and goes on where it stopped.
+
+The data directory holds one token for each role, in tokens/. Commands of the same user on this machine find them \
+there; to let another machine take part, copy tokens/runner (or tokens/observer) to it and name the copy with \
+--token-file. Traffic is not encrypted, tokens included.
+
 Examples:
   surveil dispatcher
-  surveil dispatcher --host 10.0.0.5 --port 9000 --data /var/lib/surveil --spawn 0
-
-The data directory holds one token for each role, in tokens/. Commands of the same user on this machine find them there; to
-let another machine take part, copy tokens/runner (or tokens/observer) to it and name the copy with --token-file.";
+  surveil dispatcher --host 10.0.0.5 --data /var/lib/surveil --spawn 0";
 
 /// Decide and remember: accept commits from observers, hand their tasks to runners
-///
-/// One dispatcher serves any number of observers, runners and operators, over one TCP port. What it acknowledged is on
-/// disk before anyone hears of it; it may be killed at any time and goes on where it stopped.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct DispatcherFlags {

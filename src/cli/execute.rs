@@ -22,13 +22,14 @@ use crate::threads::{self, Thread};
 const CHUNK_BYTES: usize = 64 * 1024;
 
 const EXAMPLES: &str = "\
+Tasks run one after the other in the work tree as it is, each after those it needs. Labels are not looked at. The \
+exit code is that of a build: 0 passed, 1 failed, 3 errored; 130 after Ctrl-C, which ends the task with all its \
+processes.
+
 Examples:
   surveil run
   surveil run test lint
-  surveil run --dir ../app build
-
-Tasks run one after the other in the work tree as it is, each after those it needs. Labels are not looked at. The exit code
-is that of a build: 0 passed, 1 failed, 3 errored; 130 after Ctrl-C, which ends the task with all its processes.";
+  surveil run --dir ../app build";
 
 /// Run tasks here and now, in the current work tree and without a server
 #[derive(Debug, Args)]

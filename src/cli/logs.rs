@@ -13,13 +13,13 @@ use crate::protocol::operator::{FromOperator, ToOperator};
 use crate::transport::Backoff;
 
 const EXAMPLES: &str = "\
+Bytes are passed on as the task wrote them and are never interpreted; stdout and stderr are in the order of writing.
+
 Examples:
   surveil logs latest
   surveil logs -f b12 test
   surveil logs b12/test --attempt 1 | less -R
-  surveil logs b12 test --offset 1000000 > rest.log
-
-Bytes are passed on as the task wrote them and are never interpreted; stdout and stderr are in the order of writing.";
+  surveil logs b12 test --offset 1000000 > rest.log";
 
 /// How long a follower tries to come back to a dispatcher that went away: a restart takes seconds.
 const COME_BACK_FOR: Duration = Duration::from_secs(60);

@@ -11,18 +11,19 @@ use crate::model::Address;
 use crate::observer;
 
 const EXAMPLES: &str = "\
+The observer keeps no state: the dispatcher remembers the last head it accepted for each branch, so an observer that \
+is stopped, moved or started late misses nothing. The word `observer` may be left out.
+
+A repository is only ever read. A change in a local one is noticed at once, without waiting for the next look. A URL \
+is fetched with the git program, into a mirror of the observer's own, so that your ssh keys and credential helpers \
+work as usual.
+
 Examples:
   surveil --dispatch=localhost:9000 /srv/git/app.git
   surveil observer . --branch 'release/*' --branch main
-  surveil observer https://example.org/team/app.git --name app --interval 1m
-
-The repository is only ever read. A URL is fetched with the git program, into a mirror of the observer's own, so that your
-ssh keys and credential helpers work as usual.";
+  surveil observer https://example.org/team/app.git --interval 1m";
 
 /// Watch repositories and announce their commits to the dispatcher
-///
-/// The observer keeps no state: the dispatcher remembers the last head it accepted for each branch, so an observer that
-/// is stopped, moved or started late misses nothing. The word `observer` may be left out.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ObserverFlags {
@@ -39,8 +40,6 @@ pub(crate) struct ObserverFlags {
     #[arg(long, help_heading = "What to watch")]
     pub(crate) fetch: bool,
     /// How often to look [default: 1s; 30s where a look goes over the network]
-    ///
-    /// A change in a local repository is noticed at once, without waiting for the next look.
     #[arg(long, value_name = "TIME", help_heading = "What to watch")]
     pub(crate) interval: Option<Millis>,
     /// Where remote repositories are mirrored [default: ~/.cache/surveil]

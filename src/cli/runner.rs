@@ -14,17 +14,19 @@ use crate::protocol::limits::{MAX_LABELS, MAX_SLOTS};
 use crate::runner;
 
 const EXAMPLES: &str = "\
+A runner needs no git, no credentials and no route to the repository: the source comes over its connection. It dials \
+the dispatcher, so it works behind NAT; with --host or --port it listens and is dialled instead.
+
+The first SIGTERM or Ctrl-C lets it finish what it executes, without taking more; the second ends that, in order; the \
+third ends it at once.
+
 Examples:
   surveil runner
-  surveil runner --dispatch build.example.org:9000 --token-file runner.token --slots 4 --label gpu --label os=debian
-  surveil runner --host 10.0.0.7 --port 9001 --dispatch 10.0.0.5:9000      (the dispatcher dials this runner)
-
-The first SIGTERM or Ctrl-C lets it finish what it executes, without taking more; the second ends that, in order.";
+  surveil runner --dispatch ci.example.org:9000 --token-file runner.token
+  surveil runner --slots 4 --label gpu --label distribution=debian
+  surveil runner --host 10.0.0.7 --port 9001 --dispatch 10.0.0.5:9000";
 
 /// Execute the tasks of commits, each in a clean tree of its own
-///
-/// A runner needs no git, no credentials and no route to the repository: the source comes over its connection. It dials
-/// the dispatcher, so it works behind NAT; with --host or --port it listens and is dialled instead.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RunnerFlags {

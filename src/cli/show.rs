@@ -12,12 +12,12 @@ use crate::protocol::codec;
 use crate::protocol::operator::{AttemptReport, BuildReport, FromOperator, JobReport, ToOperator};
 
 const EXAMPLES: &str = "\
+With --wait the exit code tells the verdict: 0 passed, 1 failed, 3 errored, 4 cancelled.
+
 Examples:
   surveil show latest
   surveil show b12
-  surveil show 4f2a91c --wait && ./deploy.sh
-
-With --wait the exit code tells the verdict: 0 passed, 1 failed, 3 errored, 4 cancelled.";
+  surveil show 4f2a91c --wait && ./deploy.sh";
 
 /// Show one build: its jobs, their attempts, and how to run a failed one by hand
 #[derive(Debug, Args)]

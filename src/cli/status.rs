@@ -11,12 +11,12 @@ use crate::protocol::codec;
 use crate::protocol::operator::{BuildReport, FromOperator, StatusReport, ToOperator};
 
 const EXAMPLES: &str = "\
+The fields of the JSON form are those of `status` in docs/protocol.md; fields are added to it, never taken away.
+
 Examples:
   surveil status
   surveil status --repo app --limit 50
-  surveil status --format json | jq '.builds[] | select(.state == \"failed\") | .commit'
-
-The fields of the JSON form are those of `status` in docs/protocol.md; fields are added to it, never taken away.";
+  surveil status --format json | jq '.builds[] | [.commit, .state]'";
 
 /// Show builds, the queue and the runners
 #[derive(Debug, Args)]

@@ -16,7 +16,7 @@ Examples:
   surveil why b12/test
   surveil why 4f2a91c lint";
 
-/// Say why a build or a job is where it is: what it waits for, where it ran, why it was tried again
+/// Say why a build or a job is where it is: what it waits for, why it ran where it ran
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct WhyFlags {

@@ -293,7 +293,7 @@ mod tests {
     fn the_end_of_a_log_is_shown_safely() {
         assert_eq!(
             last_lines(b"one\r\n\x1b[31mtwo\x1b[0m\n10%\r50%\r100%\na\x07\xffb\n\n"),
-            ["one", "two", "100%", "a \u{fffd}b"]
+            ["one", "two", "100%", "a\u{fffd}b"]
         );
         let long: String = (0..100).map(|n| format!("{n}\n")).collect();
         let lines = last_lines(long.as_bytes());

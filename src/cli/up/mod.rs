@@ -29,18 +29,18 @@ use roles::{Plan, Roles};
 use watch::{News, Watch};
 
 const EXAMPLES: &str = "\
+Dispatcher, observer and one runner, for a single machine or to try Surveil. What it builds is remembered in the data \
+directory, and other machines may join while it runs.
+
+With --once the exit code tells the verdict: 0 passed, 1 failed, 3 errored, 4 cancelled. A commit that was built \
+before is not built again unless --rerun says so.
+
 Examples:
   surveil up
   surveil up ~/src/app --slots 2
-  surveil up . --once
+  surveil up . --once";
 
-With --once the exit code tells the verdict: 0 passed, 1 failed, 3 errored, 4 cancelled. A commit that was built before is
-not built again unless --rerun says so.";
-
-/// Everything in one process: watch a repository, build its commits here, and show what happens
-///
-/// Dispatcher, observer and one runner, for a single machine or to try Surveil. What it builds and remembers is kept, and
-/// other machines may join while it runs.
+/// Everything in one process: watch a repository, build its commits, show what happens
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct UpFlags {
