@@ -62,8 +62,9 @@ pub struct Supervisor {
 impl Supervisor {
     /// A supervisor that will be started by executing `program` with the hidden subcommand `supervise`.
     ///
-    /// With [`Isolation::Subreaper`] this process becomes a subreaper as well, so that it can end what a supervisor that
-    /// died has left: its own children of another session. Whatever else this process starts must stay in its session.
+    /// With [`Isolation::Subreaper`] this process becomes a subreaper as well, so that it can end what a supervisor
+    /// that died has left: its own children of another session. Whatever else this process starts must stay in its
+    /// session.
     pub fn new(program: PathBuf, isolation: Isolation) -> Self {
         if isolation == Isolation::Subreaper
             && let Err(error) = isolation::become_subreaper()
@@ -78,9 +79,9 @@ impl Supervisor {
         self.process.as_ref().map(|process| process.child.id())
     }
 
-    /// Starts the command with `output` as its stdout and stderr, calls `started` once its process runs, and waits until
-    /// it and all its descendants are gone. A message on `cancel` (or its disconnection) ends it. A supervisor that dies
-    /// is an error; the next call starts a new one.
+    /// Starts the command with `output` as its stdout and stderr, calls `started` once its process runs, and waits
+    /// until it and all its descendants are gone. A message on `cancel` (or its disconnection) ends it. A supervisor
+    /// that dies is an error; the next call starts a new one.
     pub fn run(
         &mut self,
         command: &Command,

@@ -69,6 +69,7 @@ impl Family {
                 Ok(Some((pid, status))) => self.note(pid, status),
                 Err(Errno::INTR) => {}
                 Ok(None) => return false,
+                // ECHILD; with these arguments there is no other error.
                 Err(_) => return true,
             }
         }

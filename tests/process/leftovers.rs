@@ -92,7 +92,8 @@ in_both_tiers! {
     }
 
     fn a_cancel_is_heard_while_children_end_all_the_time(slot) {
-        let mut command = slot.shell(&fork_bomb(slot, 4, "setsid", "trap '' TERM; echo ready; while :; do sleep 1; done"));
+        let then = "trap '' TERM; echo ready; while :; do sleep 1; done";
+        let mut command = slot.shell(&fork_bomb(slot, 4, "setsid", then));
         command.grace_ms = 500;
         let (result, _) = slot.run_until_ready(&command, |cancel| cancel.send(()).unwrap());
         assert_eq!(result.unwrap().exit, Exit::Cancelled);
