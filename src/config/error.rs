@@ -23,7 +23,8 @@ pub enum ConfigError {
     #[error("`{0}` is not a duration: write numbers with units (d, h, m, s, ms), such as 90s, 20m or 1h30m")]
     Duration(String),
     #[error(
-        "`{0}` is not a label: write WORD or KEY=VALUE, with letters, digits and . _ - + : @ / only, such as gpu or os=linux"
+        "`{0}` is not a label: write WORD or KEY=VALUE, with letters, digits and . _ - + : @ / only, \
+         such as gpu or os=linux"
     )]
     Label(String),
     #[error(transparent)]

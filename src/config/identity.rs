@@ -7,7 +7,8 @@ use super::ConfigError;
 /// The longest label, and the longest name made from a host's: what a table still shows in one line.
 const MAX_LABEL_BYTES: usize = 100;
 
-/// Checks a label as typed: `WORD` or `KEY=VALUE`. Letters, digits and `. _ - + : @ /`, starting with a letter or digit.
+/// Checks a label as typed: `WORD` or `KEY=VALUE`, of letters, digits and `. _ - + : @ /`, each part starting with a
+/// letter or digit.
 pub fn parse_label(text: &str) -> Result<Arc<str>, ConfigError> {
     if is_label(text) { Ok(text.into()) } else { Err(ConfigError::Label(text.chars().take(80).collect())) }
 }

@@ -13,7 +13,7 @@ use super::{
 use crate::config::ConfigError;
 use crate::model::{Script, TaskSpec};
 
-/// The tasks that executable files in [`TASK_DIRECTORY`] make, by their names. No files are no tasks, which is an error.
+/// The tasks that executable files in [`TASK_DIRECTORY`] make, by their names. To have no files is an error.
 pub fn fallback_plan(executables: &[String]) -> Result<Vec<TaskSpec>, TaskFileError> {
     if executables.is_empty() {
         return Err(TaskFileError { text: no_tasks_text() });
@@ -74,8 +74,8 @@ fn parse_file(path: &Path) -> Result<Vec<TaskSpec>, ConfigError> {
     Ok(parse_tasks(&shown(path), &text)?)
 }
 
-/// Names of the regular files that their owner may execute, sorted; none where there is no such directory. What git would
-/// not store as an executable file or a directory, a symbolic link above all, does not count.
+/// Names of the regular files that their owner may execute, sorted; none where there is no such directory. What git
+/// would not store as an executable file or a directory, a symbolic link above all, does not count.
 fn executables(directory: &Path) -> io::Result<Vec<String>> {
     if !fs::symlink_metadata(directory).is_ok_and(|metadata| metadata.is_dir()) {
         return Ok(Vec::new());

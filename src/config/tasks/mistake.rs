@@ -29,8 +29,8 @@ impl Mistake {
         Self { place, message: message.into(), help: help.into() }
     }
 
-    /// The mistake in words, as `NAME:LINE:COLUMN: …`, for a file `name` with this text. Lines and columns count from 1,
-    /// columns in characters.
+    /// The mistake in words, as `NAME:LINE:COLUMN: …`, for a file `name` with this text. Lines and columns count from
+    /// 1, columns in characters.
     pub(super) fn explain(&self, name: &str, text: &str) -> TaskFileError {
         let start = floor(text, self.place.start);
         let end = floor(text, self.place.end).max(start);

@@ -23,8 +23,8 @@ pub const TASK_DIRECTORY: &str = "tasks";
 
 /// The largest task file that is read. A thousand tasks take a tenth of it; more is a mistake or an attack.
 pub const MAX_TASK_FILE_BYTES: usize = 1 << 20;
-/// Tasks of one commit. Each is a job that is stored, shown in tables and sent in reports; a thousand still fit into one
-/// message of the protocol.
+/// Tasks of one commit. Each is a job that is stored, shown in tables and sent in reports; with a few attempts each, a
+/// thousand still fit into one message of the protocol.
 const MAX_TASKS: usize = 1000;
 /// The longest timeout: an attempt that takes longer is a service, and it would hold its slot for good.
 const MAX_TIMEOUT_MS: u64 = 30 * 24 * 60 * 60 * 1000;

@@ -15,7 +15,8 @@ use crate::config::{parse_label, quantity};
 use crate::model::{Script, TaskSpec};
 
 /// The keys of a task, in the order of the documentation.
-const KEYS: [&str; 9] = ["run", "needs", "env", "timeout", "retries", "allow_failure", "labels", "keep", "exclusive"];
+pub(super) const KEYS: [&str; 9] =
+    ["run", "needs", "env", "timeout", "retries", "allow_failure", "labels", "keep", "exclusive"];
 /// What the runner sets for itself. Reserved as a whole, so that a later variable breaks nobody's file.
 const RESERVED_ENV: &str = "SURVEIL_";
 

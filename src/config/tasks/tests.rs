@@ -452,7 +452,7 @@ fn what_is_quoted_from_a_file_is_short_and_harmless() {
     assert!(text.starts_with("odd\u{fffd}name:1:1: "), "{text}");
 }
 
-/// Files of the allowed size, each made to be as bad as it can for some part of a reader, read on a stack as small as the
+/// Files of the allowed size, each as bad as it can be for some part of a reader, read on a stack as small as the
 /// dispatcher's threads have.
 #[test]
 fn no_hostile_file_exhausts_a_threads_stack() {
@@ -522,5 +522,39 @@ fn the_examples_and_our_own_tasks_are_right() {
     for file in files {
         let tasks = parse_tasks(&file.to_string_lossy(), &std::fs::read(&file).unwrap());
         assert!(tasks.unwrap_or_else(|error| panic!("{error}")).len() > 1, "{}", file.display());
+    }
+}
+
+/// A document of this repository.
+fn document(name: &str) -> String {
+    std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+#[test]
+fn what_the_documents_show_as_a_task_file_is_one() {
+    for (name, least) in [("docs/tasks.md", 10), ("README.md", 1)] {
+        let text = document(name);
+        let blocks: Vec<&str> = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert!(blocks.len() >= least, "{name} has {} examples", blocks.len());
+        for block in blocks {
+            drop(parse_tasks(name, block.as_bytes()).unwrap_or_else(|error| panic!("{error}")));
+        }
+    }
+}
+
+#[test]
+fn the_document_of_tasks_has_every_key_and_true_errors() {
+    let text = document("docs/tasks.md");
+    for key in parse::KEYS {
+        assert!(text.contains(&format!("\n### `{key}`\n")), "{key} has no section");
+        assert!(text.contains(&format!("\n| [`{key}`](#{key}) |")), "{key} is not in the table");
+    }
+    for file in [
+        "[task.build]\nrun = \"make\"\ntiemout = \"20m\"",
+        "[task.build]\nrun = \"make\"\n\n[task.test]\nrun = \"make test\"\nneeds = [\"biuld\"]",
+        "[task.a]\nrun = \"x\"\nneeds = [\"b\"]\n[task.b]\nrun = \"x\"\nneeds = [\"a\"]",
+    ] {
+        let error = parse_tasks(TASK_FILE, file.as_bytes()).unwrap_err().text;
+        assert!(text.contains(&format!("```\n{error}\n```")), "not in the document:\n{error}");
     }
 }
