@@ -62,10 +62,11 @@ impl Scripted {
     /// What the observer says next, but for pings.
     pub(super) fn hear(&mut self) -> FromObserver {
         loop {
-            match self.hear_any().expect("a message") {
-                FromObserver::Ping => self.say(&ToObserver::Ack),
-                other => return other,
+            let message = self.hear_any().expect("a message");
+            if message != FromObserver::Ping {
+                return message;
             }
+            self.say(&ToObserver::Ack);
         }
     }
 
@@ -109,18 +110,15 @@ impl Scripted {
         let mut pack = Vec::new();
         let mut is_complete = true;
         loop {
-            match self.hear() {
-                FromObserver::Pack { last, bytes, .. } => {
-                    assert!(bytes <= 256 * 1024, "a piece of {bytes} bytes");
-                    assert!(is_complete == pack.is_empty(), "a piece after the last one");
-                    pack.extend(self.payload(bytes));
-                    is_complete = last;
-                }
-                message => {
-                    assert!(is_complete, "an announcement inside a pack");
-                    return Announced { message, pack };
-                }
-            }
+            let message = self.hear();
+            let FromObserver::Pack { last, bytes, .. } = message else {
+                assert!(is_complete, "an announcement inside a pack");
+                return Announced { message, pack };
+            };
+            assert!(bytes <= 256 * 1024, "a piece of {bytes} bytes");
+            assert!(is_complete == pack.is_empty(), "a piece after the last one");
+            pack.extend(self.payload(bytes));
+            is_complete = last;
         }
     }
 
