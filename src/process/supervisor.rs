@@ -39,11 +39,14 @@ const TIMEOUT_PATIENCE: Duration = Duration::from_secs(30);
 /// A report that came while this process was itself stopped gets so long to be read.
 const LAST_LOOK: Duration = Duration::from_millis(500);
 
-/// How long a supervisor may take to notice that it is not needed. At once, unless it has to sweep.
-const GOODBYE_PATIENCE: Duration = Duration::from_secs(3);
+/// An end is waited for in rounds of so long, so that a machine that stood still for a while counts as one of them.
+const ROUND: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
-/// How long a killed supervisor, and in a PID namespace everything in it, may take to be gone.
-const KILL_PATIENCE: Duration = Duration::from_millis(1_500);
+/// How many rounds a supervisor may take to notice that it is not needed. None, unless it has to sweep.
+const GOODBYE_ROUNDS: u32 = 60;
+
+/// How many rounds a killed supervisor, and in a PID namespace everything in it, may take to be gone.
+const KILL_ROUNDS: u32 = 30;
 
 /// A supervisor sends two reports for each command, and nothing unasked.
 const REPORTS_CAPACITY: usize = 4;
@@ -59,8 +62,9 @@ pub struct Supervisor {
 impl Supervisor {
     /// A supervisor that will be started by executing `program` with the hidden subcommand `supervise`.
     ///
-    /// With [`Isolation::Subreaper`] this process becomes a subreaper as well, so that it can end what a supervisor that
-    /// died has left: its own children of another session. Whatever else this process starts must stay in its session.
+    /// With [`Isolation::Subreaper`] this process becomes a subreaper as well, so that it can end what a supervisor
+    /// that died has left: its own children of another session. Whatever else this process starts must stay in its
+    /// session.
     pub fn new(program: PathBuf, isolation: Isolation) -> Self {
         if isolation == Isolation::Subreaper
             && let Err(error) = isolation::become_subreaper()
@@ -75,9 +79,9 @@ impl Supervisor {
         self.process.as_ref().map(|process| process.child.id())
     }
 
-    /// Starts the command with `output` as its stdout and stderr, calls `started` once its process runs, and waits until
-    /// it and all its descendants are gone. A message on `cancel` (or its disconnection) ends it. A supervisor that dies
-    /// is an error; the next call starts a new one.
+    /// Starts the command with `output` as its stdout and stderr, calls `started` once its process runs, and waits
+    /// until it and all its descendants are gone. A message on `cancel` (or its disconnection) ends it. A supervisor
+    /// that dies is an error; the next call starts a new one.
     pub fn run(
         &mut self,
         command: &Command,
@@ -264,12 +268,12 @@ impl Process {
     fn end(mut self, how: End) -> Result<String, ProcessError> {
         // Wakes the reader, and the supervisor sees that it is not needed.
         drop(self.socket.shutdown(std::net::Shutdown::Both));
-        let is_killed = how == End::AtOnce || !self.ends_within(GOODBYE_PATIENCE);
+        let is_killed = how == End::AtOnce || !self.ends_within(GOODBYE_ROUNDS);
         if is_killed {
             // That it has ended already is as good.
             drop(self.child.kill());
         }
-        let status = match self.ends_within(KILL_PATIENCE).then(|| self.child.wait()) {
+        let status = match self.ends_within(KILL_ROUNDS).then(|| self.child.wait()) {
             Some(Ok(status)) => Ok(status.to_string()),
             Some(Err(error)) => Err(ProcessError::Talk(error)),
             // In a PID namespace it is not gone before everything in it is.
@@ -283,17 +287,12 @@ impl Process {
         status
     }
 
-    fn ends_within(&self, patience: Duration) -> bool {
-        let deadline = clock::instant() + patience;
-        loop {
-            let left = deadline.saturating_duration_since(clock::instant());
-            let timeout = Timespec::try_from(left).ok();
-            match rustix::event::poll(&mut [PollFd::new(&self.handle, PollFlags::IN)], timeout.as_ref()) {
-                Ok(count) => return count > 0,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(_) => return false,
-            }
-        }
+    fn ends_within(&self, rounds: u32) -> bool {
+        (0..rounds).any(|_| {
+            let mut polled = [PollFd::new(&self.handle, PollFlags::IN)];
+            // A signal cuts the round short.
+            rustix::event::poll(&mut polled, Some(&ROUND)).is_ok_and(|count| count > 0)
+        })
     }
 }
 

@@ -1,7 +1,6 @@
 //! Tests of a whole connection, each over TCP and in memory alike: what one end writes the other reads, and what goes
 //! wrong has the same name on both.
 
-use std::io::Write;
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
@@ -192,16 +191,16 @@ fn a_byte_now_and_then_does_not_extend_the_time_for_a_message() {
 fn a_silent_peer_ends_a_payload_and_a_slow_one_does_not() {
     over_both(|here, there| {
         let mut reader = reader(&there);
-        reader.set_timeout(Some(Duration::from_millis(100))).unwrap();
+        reader.set_timeout(Some(Duration::from_millis(400))).unwrap();
         let dripping = spawn(move || {
-            for _ in 0..25 {
+            for _ in 0..50 {
                 // Nothing ever comes; that is what makes it slow.
                 assert!(here.read(&mut [0], Some(Duration::from_millis(10))).is_err());
-                write(&here, &[7; 8]);
+                write(&here, &[7; 40]);
             }
             here
         });
-        reader.read_payload(200, &mut Vec::new()).unwrap();
+        reader.read_payload(2000, &mut Vec::new()).unwrap();
         let here = dripping.join().unwrap();
         let error = reader.read_payload(1, &mut Vec::new()).unwrap_err();
         assert!(matches!(error, TransportError::TimedOut(_)), "{error:?}");
@@ -345,11 +344,12 @@ fn arbitrary_notes() -> impl Strategy<Value = Vec<(Note, Vec<u8>)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
-    /// A pipe that holds `cut` bytes cuts the stream into pieces of at most that size.
+    /// A pipe that holds `cut` bytes cuts the stream into pieces of at most that size. Smaller pieces are tried on the
+    /// buffer alone, without a change of threads for each.
     #[test]
-    fn any_stream_cut_into_any_pieces_gives_the_same_messages(notes in arbitrary_notes(), cut in 1_usize..5000) {
+    fn any_stream_cut_into_any_pieces_gives_the_same_messages(notes in arbitrary_notes(), cut in 50_usize..5000) {
         let (here, there) = Stream::pair_with(Some(cut), LONG);
         let (queue, frames) = bounded(notes.len().max(1));
         for (note, blob) in &notes {
@@ -372,8 +372,8 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_never_panic_and_never_grow_the_buffer(
-        bytes in prop::collection::vec(prop_oneof![4 => any::<u8>(), 1 => Just(b'\n')], 0..60_000),
-        max_line in 1_usize..10_000,
+        bytes in prop::collection::vec(prop_oneof![4 => any::<u8>(), 1 => Just(b'\n')], 0..8_000),
+        max_line in 1_usize..2_000,
     ) {
         let (here, there) = Stream::pair();
         write(&here, &bytes);
@@ -393,8 +393,6 @@ proptest! {
 #[test]
 fn the_first_line_may_be_shorter_than_the_buffer() {
     let (here, there) = Stream::pair();
-    let mut bytes = vec![b' '; 5];
-    bytes.write_all(b"{\"type\":\"text\",\"text\":\"\"}\n").unwrap();
-    write(&here, &bytes);
+    write(&here, b"{\"type\":\"text\",\"text\":\"\"}\n");
     assert!(matches!(reader(&there).read::<Note>(8), Err(TransportError::LineTooLong { max: 8 })));
 }

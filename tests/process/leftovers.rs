@@ -73,7 +73,7 @@ in_both_tiers! {
             until [ $(ls | grep -c there) = 4 ]; do sleep 0.01; done";
         let (ended, _) = slot.run_shell(text);
         assert_eq!(ended.exit, Exit::Code(0));
-        assert!(ended.leftovers >= 240, "{ended:?}");
+        assert!(ended.leftovers >= 200, "{ended:?}");
         slot.check_next();
     }
 
@@ -92,7 +92,8 @@ in_both_tiers! {
     }
 
     fn a_cancel_is_heard_while_children_end_all_the_time(slot) {
-        let mut command = slot.shell(&fork_bomb(slot, 4, "setsid", "trap '' TERM; echo ready; while :; do sleep 1; done"));
+        let then = "trap '' TERM; echo ready; while :; do sleep 1; done";
+        let mut command = slot.shell(&fork_bomb(slot, 4, "setsid", then));
         command.grace_ms = 500;
         let (result, _) = slot.run_until_ready(&command, |cancel| cancel.send(()).unwrap());
         assert_eq!(result.unwrap().exit, Exit::Cancelled);

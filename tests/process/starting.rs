@@ -110,7 +110,8 @@ in_both_tiers! {
         let pid = rustix::process::Pid::from_raw(slot.supervisor.pid().unwrap().cast_signed());
         let open = fs::read_dir(format!("/proc/{}/fd", slot.supervisor.pid().unwrap())).unwrap().count() as u64;
         // Room for the output, but for no more.
-        let limit = rustix::process::Rlimit { current: Some(open + 1), ..rustix::process::getrlimit(rustix::process::Resource::Nofile) };
+        let own = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        let limit = rustix::process::Rlimit { current: Some(open + 1), ..own };
         let before = rustix::process::prlimit(pid, rustix::process::Resource::Nofile, limit).unwrap();
         let (result, _) = slot.try_run(&slot.shell("true"));
         assert!(matches!(result, Err(ProcessError::StartCommand(_))), "{result:?}");

@@ -32,7 +32,8 @@ in_both_tiers! {
     }
 
     fn a_command_may_use_its_grace(slot) {
-        let mut command = slot.shell("trap 'sleep 0.2; echo tidied; exit 0' TERM; echo ready; while :; do sleep 0.05; done");
+        let text = "trap 'sleep 0.2; echo tidied; exit 0' TERM; echo ready; while :; do sleep 0.05; done";
+        let mut command = slot.shell(text);
         command.grace_ms = 60_000;
         let (result, output) = slot.run_until_ready(&command, |cancel| cancel.send(()).unwrap());
         assert_eq!(result.unwrap().exit, Exit::Cancelled);
