@@ -1,14 +1,13 @@
 //! Whole runners against a scripted dispatcher over TCP: real git, real output, a stand-in for the supervisor.
 
 use std::fs::{self, File};
-use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded, never, select};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use super::RunnerError;
 use super::core;
@@ -126,7 +125,7 @@ impl Scene {
 
     /// The same, with nothing gone and no logs.
     fn accept_and_register(&self) -> Peer {
-        let (mut peer, _) = self.accept();
+        let (peer, _) = self.accept();
         peer.say(&ToRunner::Registered { gone: vec![], logs: vec![] });
         peer
     }
@@ -194,28 +193,49 @@ impl Peer {
     /// The next message that is no ping; those are answered.
     fn hear(&mut self) -> FromRunner {
         loop {
-            match self.reader.read(MAX_LINE_BYTES).unwrap().expect("the session goes on") {
-                FromRunner::Ping { .. } => self.say(&ToRunner::Ack { gone: vec![] }),
-                message => return message,
+            let message = self.reader.read(MAX_LINE_BYTES).unwrap().expect("the session goes on");
+            if !matches!(message, FromRunner::Ping { .. }) {
+                return message;
+            }
+            self.say(&ToRunner::Ack { gone: vec![] });
+        }
+    }
+
+    /// The next message that is neither of the log nor `started`, which may come before or after the first of it.
+    fn hear_log(&mut self, acknowledge: bool) -> FromRunner {
+        loop {
+            let message = self.hear();
+            if let FromRunner::Log { attempt, offset, bytes } = message {
+                self.take_log(offset, bytes);
+                if acknowledge {
+                    self.say(&ToRunner::LogAck { attempt, offset: self.log.len() as u64 });
+                }
+            } else if !matches!(message, FromRunner::Started { .. }) {
+                return message;
             }
         }
     }
 
-    /// Collects the log up to the results, acknowledging each piece where asked to.
-    fn hear_log(&mut self, acknowledge: bool) -> FromRunner {
-        loop {
-            match self.hear() {
-                FromRunner::Log { attempt, offset, bytes } => {
-                    assert_eq!(offset, self.log.len() as u64, "no gap and no double");
-                    self.reader.read_payload(bytes, &mut self.log).unwrap();
-                    if acknowledge {
-                        self.say(&ToRunner::LogAck { attempt, offset: self.log.len() as u64 });
-                    }
-                }
-                FromRunner::Started { .. } => {}
-                other => return other,
+    /// Waits for so many bytes of log.
+    fn hear_bytes(&mut self, count: usize) {
+        while self.log.len() < count {
+            let message = self.hear();
+            if let FromRunner::Log { offset, bytes, .. } = message {
+                self.take_log(offset, bytes);
+            } else {
+                assert!(matches!(message, FromRunner::Started { .. }), "{message:?}");
             }
         }
+    }
+
+    fn take_log(&mut self, offset: u64, bytes: u64) {
+        assert_eq!(offset, self.log.len() as u64, "no gap and no double");
+        self.reader.read_payload(bytes, &mut self.log).unwrap();
+    }
+
+    /// Says that a result is durable.
+    fn record(&self, attempt: u64) {
+        self.say(&ToRunner::Ok { attempt });
     }
 
     /// Answers the request for source with the whole pack.
@@ -280,15 +300,14 @@ fn a_commits_task_is_executed_from_the_pack_and_its_log_and_result_arrive() {
     peer.say(&ToRunner::Registered { gone: vec![], logs: vec![] });
     peer.say(&runtask(7, commit, "cat hello.txt; echo $SURVEIL_TASK $EXTRA; exit 3"));
     peer.give_source(&repository, commit);
-    assert_eq!(peer.hear(), FromRunner::Started { attempt: 7 });
     let results = peer.hear_log(true);
     assert_eq!(peer.log, b"hello from the commit\ntest 1\n");
     assert_results(&results, "failed", &peer.log);
-    peer.say(&ToRunner::Ok { attempt: 7 });
+    peer.record(7);
     peer.say(&runtask(8, commit, "test -f hello.txt"));
     assert_eq!(peer.hear(), FromRunner::Started { attempt: 8 });
     assert_results(&peer.hear(), "passed", b"");
-    peer.say(&ToRunner::Ok { attempt: 8 });
+    peer.record(8);
     runner.stop.send(Stop::Drain).unwrap();
     assert_eq!(peer.hear(), FromRunner::Draining);
     // It waits until its ping after that is answered.
@@ -308,8 +327,7 @@ fn a_session_that_breaks_is_taken_up_again_at_the_byte_where_the_dispatcher_stan
     let mut peer = scene.accept_and_register();
     peer.say(&runtask(7, commit, &format!("printf 0123456789; cat {}; printf end", gate.display())));
     peer.give_source(&repository, commit);
-    assert_eq!(peer.hear(), FromRunner::Started { attempt: 7 });
-    let FromRunner::Log { offset: 0, bytes: 10, .. } = peer.hear() else { panic!("the first bytes") };
+    peer.hear_bytes(10);
     peer.stream.close();
 
     let (mut peer, register) = scene.accept();
@@ -330,7 +348,7 @@ fn a_session_that_breaks_is_taken_up_again_at_the_byte_where_the_dispatcher_stan
     peer.log = b"0123456789".to_vec();
     peer.say(&ToRunner::LogAck { attempt: 7, offset: 10 });
     assert_results(&peer.hear_log(true), "passed", b"0123456789moreend");
-    peer.say(&ToRunner::Ok { attempt: 7 });
+    peer.record(7);
     peer.say(&ToRunner::Drain);
     assert_eq!(peer.hear(), FromRunner::Draining);
     peer.stream.close();
@@ -351,6 +369,7 @@ fn a_pack_cut_off_by_the_end_of_the_session_is_asked_for_again() {
     let mut peer = scene.accept_and_register();
     peer.give_source(&repository, commit);
     assert_results(&peer.hear_log(true), "passed", b"hello from the commit\n");
+    peer.record(7);
     runner.end(Stop::Now).unwrap();
 }
 
@@ -364,14 +383,17 @@ fn a_source_that_is_missing_or_broken_is_a_loss_and_not_a_failure() {
     assert!(matches!(peer.hear(), FromRunner::Source { attempt: 7, .. }));
     peer.say(&ToRunner::SourceMissing { attempt: 7, reason: "pruned".into() });
     assert_results(&peer.hear(), "lost", b"");
+    peer.record(7);
     peer.say(&runtask(8, commit, "true"));
     assert!(matches!(peer.hear(), FromRunner::Source { attempt: 8, .. }));
     let message = ToRunner::Pack { attempt: 8, last: true, bytes: 5 };
     write_frame(&peer.stream, &Frame::with_payload(&message, b"trash".to_vec())).unwrap();
     assert_results(&peer.hear(), "lost", b"");
+    peer.record(8);
     peer.say(&runtask(9, commit, "true"));
     peer.give_source(&repository, commit);
     assert_results(&peer.hear_log(true), "passed", b"");
+    peer.record(9);
     runner.end(Stop::Now).unwrap();
 }
 
@@ -387,6 +409,7 @@ fn a_cancelled_attempt_ends_and_says_so() {
     assert_eq!(peer.hear(), FromRunner::Started { attempt: 7 });
     peer.say(&ToRunner::Cancel { attempt: 7 });
     assert_results(&peer.hear(), "cancelled", b"");
+    peer.record(7);
     runner.end(Stop::Now).unwrap();
 }
 
@@ -403,8 +426,7 @@ fn what_could_not_be_delivered_is_delivered_by_the_next_start() {
     assert_results(&peer.hear_log(true), "passed", b"seven\n");
     peer.say(&runtask(8, commit, &format!("echo eight; cat {}", gate.display())));
     peer.log.clear();
-    assert_eq!(peer.hear(), FromRunner::Started { attempt: 8 });
-    let FromRunner::Log { attempt: 8, bytes: 6, .. } = peer.hear() else { panic!("the first line") };
+    peer.hear_bytes(6);
     peer.stream.close();
     scene.listener.close();
     runner.end(Stop::Now).unwrap();
@@ -418,11 +440,13 @@ fn what_could_not_be_delivered_is_delivered_by_the_next_start() {
     assert_eq!(holding, [7, 8]);
     assert_eq!(warm[0].commit, commit.to_string());
     peer.say(&ToRunner::Registered { gone: vec![], logs: vec![LogOffset { attempt: 7, offset: 6 }] });
-    let mut found = vec![peer.hear_log(true), peer.hear_log(true)];
+    let mut found = [peer.hear_log(true), peer.hear_log(true)];
     found.sort_by_key(|message| matches!(message, FromRunner::Results { attempt: 8, .. }));
     assert_results(&found[0], "passed", b"seven\n");
     assert_results(&found[1], "lost", b"eight\n");
     assert_eq!(peer.log, b"eight\n");
+    peer.record(7);
+    peer.record(8);
     runner.end(Stop::Now).unwrap();
 }
 
@@ -492,6 +516,7 @@ fn a_task_that_fills_the_disk_for_logs_is_a_loss() {
     peer.say(&runtask(7, commit, &format!("echo lost; cat {}", gate.display())));
     peer.give_source(&repository, commit);
     assert_results(&peer.hear_log(true), "lost", b"");
+    peer.record(7);
     runner.end(Stop::Now).unwrap();
 }
 
@@ -505,6 +530,7 @@ fn too_little_free_disk_is_said_before_anything_is_done() {
     let FromRunner::Results { outcome, reason, .. } = peer.hear() else { panic!("results") };
     assert_eq!(outcome, "lost");
     assert!(reason.unwrap().starts_with("free disk space of"));
+    peer.record(7);
     runner.end(Stop::Now).unwrap();
 }
 
@@ -516,8 +542,8 @@ fn the_runners_own_repository_is_asked_before_the_dispatcher() {
     let runner = scene.start();
     let mut peer = scene.accept_and_register();
     peer.say(&runtask(7, commit, "cat hello.txt"));
-    assert_eq!(peer.hear(), FromRunner::Started { attempt: 7 });
     assert_results(&peer.hear_log(true), "passed", b"hello from the commit\n");
+    peer.record(7);
     runner.end(Stop::Now).unwrap();
 }
 
@@ -532,5 +558,6 @@ fn much_output_arrives_whole_with_little_memory() {
     let results = peer.hear_log(true);
     assert_results(&results, "passed", &vec![0; 50_000_000]);
     assert_eq!(peer.log.len(), 50_000_000);
+    peer.record(7);
     runner.end(Stop::Now).unwrap();
 }

@@ -43,9 +43,8 @@ fn ids(raw: &[u64]) -> Vec<AttemptId> {
 
 /// A command on one line.
 fn line(command: &Command) -> String {
-    let outcome = |report: &Report| match &report.outcome {
-        Outcome::Lost(why) => format!("lost: {why}"),
-        other => other.word().to_owned(),
+    let outcome = |Report { outcome, .. }: &Report| {
+        if let Outcome::Lost(why) = outcome { format!("lost: {why}") } else { outcome.word().to_owned() }
     };
     match command {
         Command::Register { holding } => format!("register holding {holding:?}").replace("AttemptId", "a"),
