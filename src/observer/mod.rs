@@ -15,6 +15,8 @@ mod repo;
 #[cfg(test)]
 mod scripted;
 mod session;
+#[cfg(test)]
+mod stories;
 mod submit;
 #[cfg(test)]
 mod tests;
