@@ -131,10 +131,11 @@ impl Caller {
     }
 
     fn dial_one(&self, address: &Address, token: &str) -> Result<Live, DialError> {
-        let stream = Stream::dial(address, DIAL_TIMEOUT).map_err(|error| match error {
-            TransportError::Dial { address, source } => DialError::Unreachable { address, source },
-            source => DialError::Broken { address: address.clone(), source },
-        })?;
+        let stream = match Stream::dial(address, DIAL_TIMEOUT) {
+            Ok(stream) => stream,
+            Err(TransportError::Dial { address, source }) => return Err(DialError::Unreachable { address, source }),
+            Err(source) => return Err(DialError::Broken { address: address.clone(), source }),
+        };
         self.open(stream, token, address)
     }
 
