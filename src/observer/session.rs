@@ -36,8 +36,8 @@ const INBOX_REPLIES: usize = 16;
 /// While an answer to an announcement is due, the other side may be silent for so many times longer: indexing a large
 /// pack, or its way over a slow line, takes a while, and giving up would only send all of it again.
 const PATIENCE_WHEN_BUSY: u64 = 10;
-/// How long a dispatcher that is alive may take over one answer. Longer than any indexing of a pack; after it the answer
-/// must have been lost, and a new session asks again.
+/// How long a dispatcher that is alive may take over one answer. Longer than any indexing of a pack; after it the
+/// answer must have been lost, and a new session asks again.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10 * 60);
 /// The shortest interval of pings that is taken seriously.
 const MIN_PING_INTERVAL_MS: u64 = 10;

@@ -1,6 +1,7 @@
 //! What fails again and again: said once for each cause, and tried again after a growing pause.
 //!
-//! Holds no clock and logs nothing itself. Used for repositories that cannot be read and remotes that cannot be fetched.
+//! Holds no clock and logs nothing itself. Used for repositories that cannot be read and remotes that cannot be
+//! fetched.
 
 use std::error::Error;
 use std::fmt::Write as _;
