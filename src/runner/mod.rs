@@ -17,6 +17,7 @@ mod environment;
 mod event;
 mod greeting;
 mod heartbeat;
+mod held;
 mod journal;
 mod layout;
 mod limits;
