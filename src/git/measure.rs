@@ -23,7 +23,10 @@ fn timed<T>(name: &str, rounds: u32, mut body: impl FnMut() -> T) -> T {
 
 /// Files whose content compresses about as source code does.
 fn content(seed: u64, bytes: usize) -> Vec<u8> {
-    let words = ["fn ", "let ", "return ", "if ", "self.", "value", "index", "(", ")", ";\n", " = ", "{\n", "}\n", "result", "&mut "];
+    let words = [
+        "fn ", "let ", "return ", "if ", "self.", "value", "index", "(", ")", ";\n", " = ", "{\n", "}\n", "result",
+        "&mut ",
+    ];
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut text = Vec::with_capacity(bytes + 16);
     while text.len() < bytes {

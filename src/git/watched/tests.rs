@@ -59,7 +59,10 @@ fn branches_are_selected_by_globs_in_which_a_star_matches_slashes_too() {
     repo.git(&["pack-refs", "--all"]);
     repo.git(&["update-ref", "refs/heads/loose", "HEAD"]);
     assert_eq!(names(&watched.heads(&matching(&["release/*"])).unwrap()), both);
-    assert_eq!(names(&watched.heads(&matching(&["topic", "main", "absent", "../x", "main"])).unwrap()), ["main", "topic"]);
+    assert_eq!(
+        names(&watched.heads(&matching(&["topic", "main", "absent", "../x", "main"])).unwrap()),
+        ["main", "topic"]
+    );
     let all = ["$(x)", "-x", "a;b", "emoji-🦀", "loose", "main", "release/1.0", "release/2.0/fix", "topic"];
     assert_eq!(names(&watched.heads(&matching(&["*"])).unwrap()), all);
     repo.git(&["update-ref", "-d", "refs/heads/topic"]);
@@ -194,7 +197,9 @@ fn a_repository_that_cannot_be_read_is_an_error_and_not_without_branches() {
         break_it(&repo.path().join(".git"));
         assert!(watched.heads(&BranchSelection::Main).is_err(), "{what}");
     }
-    for (what, packed) in [("garbage", "no ref at all\n"), ("cut off", "0123456789abcdef0123456789abcdef01234567 refs/he")] {
+    for (what, packed) in
+        [("garbage", "no ref at all\n"), ("cut off", "0123456789abcdef0123456789abcdef01234567 refs/he")]
+    {
         let repo = Repo::new();
         repo.write("file", "1").commit("first");
         repo.git(&["pack-refs", "--all"]);
@@ -320,11 +325,9 @@ fn a_commit_is_described_whatever_its_bytes() {
     let text = repo.watched().describe(commit).unwrap();
     assert_eq!(text, CommitText { subject: "a subject".into(), author: "A U Thor <author@example.com>".into() });
     let tree = repo.git(&["rev-parse", "HEAD^{tree}"]);
-    let raw = [
-        format!("tree {tree}\nauthor ").as_bytes(),
-        b"\xff <x\xfe> 1 +0000\ncommitter c <c> 1 +0000\n\nsub\xffject\n",
-    ]
-    .concat();
+    let raw =
+        [format!("tree {tree}\nauthor ").as_bytes(), b"\xff <x\xfe> 1 +0000\ncommitter c <c> 1 +0000\n\nsub\xffject\n"]
+            .concat();
     let odd = repo.raw_object("commit", &raw).parse().unwrap();
     let text = repo.watched().describe(odd).unwrap();
     assert_eq!(text.subject, "sub\u{fffd}ject");
@@ -351,10 +354,12 @@ fn nothing_that_the_repository_configures_is_executed_and_nothing_is_changed() {
         let repo = Repo::with(&[&format!("--ref-format={reference}")]);
         let commit = repo.write("file", "1").write(".gitattributes", "* filter=evil diff=evil\n").commit("first");
         let trap = repo.beside("trap");
-        let (mark, line) = (repo.beside("executed"), format!("#!/bin/sh\ntouch {}\n", repo.beside("executed").display()));
+        let (mark, line) =
+            (repo.beside("executed"), format!("#!/bin/sh\ntouch {}\n", repo.beside("executed").display()));
         fs::write(&trap, line).unwrap();
         fs::set_permissions(&trap, fs::Permissions::from_mode(0o755)).unwrap();
-        for hook in ["post-checkout", "reference-transaction", "pre-auto-gc", "fsmonitor-watchman", "post-index-change"] {
+        for hook in ["post-checkout", "reference-transaction", "pre-auto-gc", "fsmonitor-watchman", "post-index-change"]
+        {
             fs::copy(&trap, repo.path().join(".git/hooks").join(hook)).ok();
         }
         let trap = trap.to_str().unwrap();
