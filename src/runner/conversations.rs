@@ -548,7 +548,7 @@ fn the_runners_own_repository_is_asked_before_the_dispatcher() {
 }
 
 #[test]
-fn much_output_arrives_whole_with_little_memory() {
+fn much_output_arrives_whole() {
     let scene = Scene::new();
     let (repository, commit) = scene.repository();
     let runner = scene.start();

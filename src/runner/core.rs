@@ -347,19 +347,23 @@ impl Core<'_> {
             let report = Report::lost(format!("the runner could not write its journal: {error}"));
             return Ok(Some(Event::Ended { attempt, report }));
         }
-        let slot = match &mut self.slots[number] {
-            Some(slot) => slot,
-            none => {
-                let slot = Slot::start(number, self.common.clone());
-                none.insert(slot.map_err(|source| RunnerError::Thread { name: "slot", source })?)
+        if self.slots[number].is_none() {
+            match Slot::start(number, self.common.clone()) {
+                Ok(slot) => self.slots[number] = Some(slot),
+                Err(error) => {
+                    let report = Report::lost(format!("the runner could not start a thread: {error}"));
+                    return Ok(Some(Event::Ended { attempt, report }));
+                }
             }
-        };
+        }
         let (cancel, cancelled) = bounded(1);
         self.cancels.insert(attempt, cancel.clone());
-        if !slot.execute(Work { assignment, cancelled, cancel }) {
-            return Err(RunnerError::ThreadEnded("slot"));
+        let work = Work { assignment, cancelled, cancel };
+        if self.slots[number].as_ref().is_some_and(|slot| slot.execute(work)) {
+            Ok(None)
+        } else {
+            Err(RunnerError::ThreadEnded("slot"))
         }
-        Ok(None)
     }
 
     fn keep(&mut self, attempt: AttemptId, report: &Report) {

@@ -26,7 +26,7 @@ pub(super) struct Identity {
 pub(super) enum Setback {
     #[error(transparent)]
     Token(#[from] ConfigError),
-    #[error("the connection failed")]
+    #[error(transparent)]
     Connection(#[from] TransportError),
     #[error("the dispatcher closed the connection without a word")]
     Silent,

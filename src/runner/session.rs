@@ -88,6 +88,10 @@ impl Hangup {
         }
     }
 
+    fn is_over(&self) -> bool {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).0
+    }
+
     /// From now on this is what a hang-up closes. False if it has happened.
     fn watch(&self, stream: &Stream) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -216,6 +220,7 @@ impl Dialler {
         log::info!("session s{} with the dispatcher at {}", welcome.session, stream.peer());
         if self.news.send(News::Connected(session.clone())).is_ok() {
             match self.read(&session, &mut reader) {
+                _ if self.hangup.is_over() => log::info!("session s{} ended by this runner", welcome.session),
                 Ok(()) => log::warn!("session s{} ended: the dispatcher closed it", welcome.session),
                 Err(error) => log::warn!("session s{} ended: {}", welcome.session, chain(&error)),
             }

@@ -263,11 +263,18 @@ impl Slotted {
 /// What Surveil itself has to say at the end of a log.
 fn notes(ended: &Result<Ended, ProcessError>, is_cut: bool) -> Vec<String> {
     let mut notes = Vec::new();
-    if let Ok(Ended { leftovers, .. }) = ended
-        && *leftovers > 0
-    {
-        let what = if *leftovers == 1 { "1 process".to_owned() } else { format!("{leftovers} processes") };
-        notes.push(format!("surveil: ended {what} that the task left behind"));
+    match ended {
+        // What a task has running when it is ended for another reason, it has not left behind.
+        Ok(Ended { exit: Exit::Code(_) | Exit::Signal(_), leftovers: 1, .. }) => {
+            notes.push("surveil: ended 1 process that the task left behind".into());
+        }
+        Ok(Ended { exit: Exit::Code(_) | Exit::Signal(_), leftovers, .. }) if *leftovers > 0 => {
+            notes.push(format!("surveil: ended {leftovers} processes that the task left behind"));
+        }
+        Ok(Ended { exit: Exit::TimedOut, duration_ms, .. }) => {
+            notes.push(format!("surveil: the task reached its timeout and was ended after {duration_ms} ms"));
+        }
+        Ok(_) | Err(_) => {}
     }
     if is_cut {
         notes.push("surveil: something outside the task holds its output open; what comes of that is left out".into());

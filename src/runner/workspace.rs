@@ -245,3 +245,126 @@ fn receive(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::process;
+
+    use super::*;
+    use crate::model::{AttemptId, BranchName, BuildId, Script, TaskSpec};
+    use crate::threads;
+
+    /// A repository with one commit, and a work directory.
+    struct Scene {
+        directory: tempfile::TempDir,
+        repository: Watched,
+        commit: CommitId,
+        layout: Arc<Layout>,
+        shelf: Arc<Shelf>,
+    }
+
+    fn scene() -> Scene {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("repo");
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("file"), "content").unwrap();
+        git(&path, &["init", "-q"]);
+        git(&path, &["add", "."]);
+        git(&path, &["-c", "user.name=n", "-c", "user.email=e", "commit", "-qm", "first"]);
+        let commit = git(&path, &["rev-parse", "HEAD"]).trim().parse().unwrap();
+        let layout = Arc::new(Layout::open(&directory.path().join("work")).unwrap());
+        let shelf = Arc::new(Shelf::new(layout.clone()));
+        Scene { repository: Watched::open(&path).unwrap(), directory, commit, layout, shelf }
+    }
+
+    fn git(at: &Path, arguments: &[&str]) -> String {
+        let output = process::Command::new("git").arg("-C").arg(at).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    impl Scene {
+        fn workspace(&self, slot: usize) -> Workspace {
+            Workspace::new(self.layout.clone(), self.shelf.clone(), slot, None)
+        }
+
+        fn assignment(&self) -> Assignment {
+            Assignment {
+                attempt: AttemptId(1),
+                lease_ms: 1000,
+                build: BuildId(1),
+                number: 1,
+                repo: RepoName::new("app").unwrap(),
+                branch: BranchName::new("main"),
+                commit: self.commit,
+                task: TaskSpec::new("test", Script::Shell("true".into())),
+            }
+        }
+
+        /// Everything the commit needs, as a dispatcher gives it.
+        fn answer(&self, pieces: &Sender<Piece>) {
+            let mut bytes = Vec::new();
+            let sink = &mut |piece: &[u8]| {
+                bytes.extend_from_slice(piece);
+                true
+            };
+            self.repository.pack(&[self.commit], &[], sink).unwrap();
+            pieces.send(Piece::Bytes { bytes, last: true }).unwrap();
+        }
+    }
+
+    #[test]
+    fn two_slots_that_want_the_same_commit_ask_for_it_once() {
+        let scene = scene();
+        let (asked, asks) = bounded(2);
+        let slots: Vec<_> = [0, 1]
+            .map(|slot| {
+                let (mut workspace, assignment, asked) = (scene.workspace(slot), scene.assignment(), asked.clone());
+                let body = move || {
+                    let ask = |_, pieces| asked.send(pieces).unwrap();
+                    workspace.prepare(&assignment, &ask, &crossbeam_channel::never())
+                };
+                threads::spawn_large("slot", body).unwrap()
+            })
+            .into();
+        scene.answer(&asks.recv().unwrap());
+        for slot in slots {
+            let directory = slot.join().unwrap().unwrap();
+            assert_eq!(fs::read_to_string(directory.join("file")).unwrap(), "content");
+        }
+        assert!(asks.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_store_that_lost_its_objects_goes_to_quarantine_and_is_filled_anew() {
+        let scene = scene();
+        let give = |_, pieces: Sender<Piece>| scene.answer(&pieces);
+        let never = crossbeam_channel::never();
+        scene.workspace(0).prepare(&scene.assignment(), &give, &never).unwrap();
+        for entry in fs::read_dir(scene.directory.path().join("work/stores/app.git/objects/pack")).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "pack") {
+                fs::remove_file(path).unwrap();
+            }
+        }
+        // A slot that has no tree yet, and needs the objects.
+        let first = scene.workspace(1).prepare(&scene.assignment(), &give, &never);
+        if let Err(outcome) = &first {
+            assert!(matches!(outcome, Outcome::Lost(_)), "{outcome:?}");
+        }
+        let directory = scene.workspace(1).prepare(&scene.assignment(), &give, &never).unwrap();
+        assert_eq!(fs::read_to_string(directory.join("file")).unwrap(), "content");
+    }
+
+    #[test]
+    fn a_cancel_is_heard_while_the_source_is_awaited() {
+        let scene = scene();
+        let (cancel, cancelled) = bounded(1);
+        cancel.send(()).unwrap();
+        let (kept, _pieces) = bounded(1);
+        let ask = |_, pieces: Sender<Piece>| kept.send(pieces).unwrap();
+        let outcome = scene.workspace(0).prepare(&scene.assignment(), &ask, &cancelled);
+        assert_eq!(outcome, Err(Outcome::Cancelled));
+    }
+}
