@@ -1,6 +1,6 @@
-//! The runner's decisions, pure: what happened goes in with the time, what to do comes out. Owns which attempts are held,
-//! which slot executes which, what has been reported and not yet answered, and whether the runner drains or stops. Never
-//! does I/O, never asks the time. The core calls it and carries out its commands in order.
+//! The runner's decisions, pure: what happened goes in with the time, what to do comes out. Owns which attempts are
+//! held, which slot executes which, what has been reported and not yet answered, and whether the runner drains or
+//! stops. Never does I/O, never asks the time. The core calls it and carries out its commands in order.
 //!
 //! Moments are of `CLOCK_BOOTTIME`, which goes on while the machine sleeps, because the dispatcher's clock does too.
 

@@ -1,6 +1,6 @@
-//! The thread that reads what a slot's attempts print, `slot<N>-out`, and writes it to the spool. It never waits for the
-//! network, so an attempt is slowed down by its own disk at most. One for each slot, because starting one for each attempt
-//! would cost as much as all else that the runner does for a silent one.
+//! The thread that reads what a slot's attempts print, `slot<N>-out`, and writes it to the spool. It never waits for
+//! the network, so an attempt is slowed down by its own disk at most. One for each slot, because starting one for each
+//! attempt would cost as much as all else that the runner does for a silent one.
 
 use std::io::{self, PipeReader, PipeWriter, Read};
 use std::os::fd::OwnedFd;
@@ -53,8 +53,8 @@ impl Output {
         Ok(Self { attempts, taken, wake, uploads, _thread: thread })
     }
 
-    /// Starts to read what an attempt prints into the pipe that this returns. `full` is told when the spool takes nothing
-    /// more, after which output is read and dropped.
+    /// Starts to read what an attempt prints into the pipe that this returns. `full` is told when the spool takes
+    /// nothing more, after which output is read and dropped.
     pub(super) fn start(&self, attempt: AttemptId, writer: SpoolWriter, full: Sender<()>) -> io::Result<PipeWriter> {
         let (reader, pipe) = io::pipe()?;
         rustix::io::ioctl_fionbio(&reader, true)?;
@@ -64,8 +64,8 @@ impl Output {
         Ok(pipe)
     }
 
-    /// Waits for the output's end, which is there as soon as nothing holds the pipe any more, but not for ever. `None` if
-    /// the thread has panicked.
+    /// Waits for the output's end, which is there as soon as nothing holds the pipe any more, but not for ever. `None`
+    /// if the thread has panicked.
     pub(super) fn finish(&self) -> Option<Taken> {
         match self.taken.recv_timeout(OUTPUT_END) {
             Ok(taken) => Some(taken),

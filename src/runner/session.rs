@@ -1,6 +1,6 @@
-//! The connection to the dispatcher: dials (or is called), greets, then reads until it ends, and does so again for as long
-//! as the runner lives. Hands what it hears to the core, log acknowledgements to the uploader and pack pieces to the slot
-//! that waits for them. Decides nothing about attempts. Its thread is started by the core.
+//! The connection to the dispatcher: dials (or is called), greets, then reads until it ends, and does so again for as
+//! long as the runner lives. Hands what it hears to the core, log acknowledgements to the uploader and pack pieces to
+//! the slot that waits for them. Decides nothing about attempts. Its thread is started by the core.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -194,8 +194,8 @@ impl Dialler {
         }
         let welcome = welcome?;
         *had_session = true;
-        // A dispatcher that answers no ping for so long is given up. Time that the reader spends elsewhere, as when a slot
-        // is slow to take a pack, does not count.
+        // A dispatcher that answers no ping for so long is given up. Time that the reader spends elsewhere, as when a
+        // slot is slow to take a pack, does not count.
         reader.set_timeout(Some(Duration::from_millis(welcome.timeout_ms.max(1))))?;
         let (control, outbox) = bounded(OUTBOX_CAPACITY);
         let (bulk, bulk_outbox) = bounded(BULK_CAPACITY);

@@ -1,6 +1,6 @@
 //! A slot: one attempt after the other, each in the slot's work tree under the slot's supervisor. A thread `slot<N>` of
-//! its own, which may wait for git, for the dispatcher's pack and for processes; it hears of a cancel wherever it waits.
-//! The core gives it attempts and gets reports.
+//! its own, which may wait for git, for the dispatcher's pack and for processes; it hears of a cancel wherever it
+//! waits. The core gives it attempts and gets reports.
 
 use std::ffi::OsString;
 use std::fs::File;

@@ -1,6 +1,7 @@
 //! What an attempt printed, on disk until the dispatcher has it. The file is made at the first byte, so that a silent
-//! attempt costs none. One thread writes, another reads what is complete. Past the limit only the newest output is kept,
-//! and takes its place behind the head, with a marker, when the attempt has ended. Output is bytes and never interpreted.
+//! attempt costs none. One thread writes, another reads what is complete. Past the limit only the newest output is
+//! kept, and takes its place behind the head, with a marker, when the attempt has ended. Output is bytes and never
+//! interpreted.
 
 use std::fs::{self, File};
 use std::io::{self, Write};

@@ -1,6 +1,6 @@
-//! The thread that sends logs, and after each log its results. Reads spools, keeps within each attempt's window, and waits
-//! for nothing but its own channel and room in the session, so that neither the core nor an attempt ever waits for it.
-//! Started by the core; told by the core, the session's reader and the threads that read output.
+//! The thread that sends logs, and after each log its results. Reads spools, keeps within each attempt's window, and
+//! waits for nothing but its own channel and room in the session, so that neither the core nor an attempt ever waits
+//! for it. Started by the core; told by the core, the session's reader and the threads that read output.
 
 use std::collections::HashMap;
 use std::io;

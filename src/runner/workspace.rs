@@ -1,6 +1,6 @@
-//! One slot's work trees: gets a commit's source into the repository's store and the slot's tree to exactly that commit. A
-//! tree that cannot be cleaned goes to quarantine and a fresh one takes its place; a store that cannot give a commit it
-//! claims to have goes there too. Says of every failure whose fault it is. Called by the slot.
+//! One slot's work trees: gets a commit's source into the repository's store and the slot's tree to exactly that
+//! commit. A tree that cannot be cleaned goes to quarantine and a fresh one takes its place; a store that cannot give a
+//! commit it claims to have goes there too. Says of every failure whose fault it is. Called by the slot.
 
 use std::fs;
 use std::path::PathBuf;
@@ -16,8 +16,8 @@ use super::shelf::{Changing, Shared, Shelf};
 use crate::git::{GitError, Store, Watched, WorkTree};
 use crate::model::{CommitId, Outcome, RepoName};
 
-/// Asks the dispatcher for the attempt's source, given commits whose trees are here. Pieces come back by the channel, which
-/// closes if the session ends.
+/// Asks the dispatcher for the attempt's source, given commits whose trees are here. Pieces come back by the channel,
+/// which closes if the session ends.
 pub(super) type Ask<'a> = &'a dyn Fn(Vec<CommitId>, Sender<Piece>);
 
 /// The work trees of one slot.
@@ -54,8 +54,8 @@ impl Workspace {
         Self { layout, shelf, slot, local_source, open: Vec::new(), has_fetched: false }
     }
 
-    /// Brings the slot's tree to the commit, and says where it is. The outcome is [`Outcome::Cancelled`] where a message on
-    /// `cancel` came first; it is taken.
+    /// Brings the slot's tree to the commit, and says where it is. The outcome is [`Outcome::Cancelled`] where a
+    /// message on `cancel` came first; it is taken.
     pub(super) fn prepare(
         &mut self,
         assignment: &Assignment,
@@ -257,7 +257,7 @@ mod tests {
 
     /// A repository with one commit, and a work directory.
     struct Scene {
-        directory: tempfile::TempDir,
+        _directory: tempfile::TempDir,
         repository: Watched,
         commit: CommitId,
         layout: Arc<Layout>,
@@ -269,13 +269,16 @@ mod tests {
         let path = directory.path().join("repo");
         fs::create_dir(&path).unwrap();
         fs::write(path.join("file"), "content").unwrap();
+        // Does not compress, so that most of a pack is this.
+        let noise: Vec<u8> = (0..10_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        fs::write(path.join("noise"), noise).unwrap();
         git(&path, &["init", "-q"]);
         git(&path, &["add", "."]);
         git(&path, &["-c", "user.name=n", "-c", "user.email=e", "commit", "-qm", "first"]);
         let commit = git(&path, &["rev-parse", "HEAD"]).trim().parse().unwrap();
         let layout = Arc::new(Layout::open(&directory.path().join("work")).unwrap());
         let shelf = Arc::new(Shelf::new(layout.clone()));
-        Scene { repository: Watched::open(&path).unwrap(), directory, commit, layout, shelf }
+        Scene { repository: Watched::open(&path).unwrap(), _directory: directory, commit, layout, shelf }
     }
 
     fn git(at: &Path, arguments: &[&str]) -> String {
@@ -300,6 +303,13 @@ mod tests {
                 commit: self.commit,
                 task: TaskSpec::new("test", Script::Shell("true".into())),
             }
+        }
+
+        /// The one pack of the store.
+        fn pack(&self) -> PathBuf {
+            let packs = fs::read_dir(self.layout.stores().join("app.git/objects/pack")).unwrap();
+            let mut paths = packs.map(|entry| entry.unwrap().path());
+            paths.find(|path| path.extension().is_some_and(|extension| extension == "pack")).unwrap()
         }
 
         /// Everything the commit needs, as a dispatcher gives it.
@@ -337,22 +347,31 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_lost_its_objects_goes_to_quarantine_and_is_filled_anew() {
+    fn a_store_that_lost_its_objects_is_filled_anew() {
         let scene = scene();
         let give = |_, pieces: Sender<Piece>| scene.answer(&pieces);
         let never = crossbeam_channel::never();
         scene.workspace(0).prepare(&scene.assignment(), &give, &never).unwrap();
-        for entry in fs::read_dir(scene.directory.path().join("work/stores/app.git/objects/pack")).unwrap() {
-            let path = entry.unwrap().path();
-            if path.extension().is_some_and(|extension| extension == "pack") {
-                fs::remove_file(path).unwrap();
-            }
-        }
+        fs::remove_file(scene.pack()).unwrap();
+        let directory = scene.workspace(1).prepare(&scene.assignment(), &give, &never).unwrap();
+        assert_eq!(fs::read_to_string(directory.join("file")).unwrap(), "content");
+    }
+
+    #[test]
+    fn a_damaged_store_goes_to_quarantine_and_costs_one_attempt() {
+        let scene = scene();
+        let give = |_, pieces: Sender<Piece>| scene.answer(&pieces);
+        let never = crossbeam_channel::never();
+        scene.workspace(0).prepare(&scene.assignment(), &give, &never).unwrap();
+        let pack = scene.pack();
+        let mut bytes = fs::read(&pack).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 255;
+        fs::remove_file(&pack).unwrap();
+        fs::write(&pack, bytes).unwrap();
         // A slot that has no tree yet, and needs the objects.
-        let first = scene.workspace(1).prepare(&scene.assignment(), &give, &never);
-        if let Err(outcome) = &first {
-            assert!(matches!(outcome, Outcome::Lost(_)), "{outcome:?}");
-        }
+        let outcome = scene.workspace(1).prepare(&scene.assignment(), &give, &never);
+        assert!(matches!(outcome, Err(Outcome::Lost(_))), "{outcome:?}");
         let directory = scene.workspace(1).prepare(&scene.assignment(), &give, &never).unwrap();
         assert_eq!(fs::read_to_string(directory.join("file")).unwrap(), "content");
     }
