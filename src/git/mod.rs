@@ -8,6 +8,8 @@
 mod error;
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod measure;
 mod objects;
 mod pack;
 mod program;

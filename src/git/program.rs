@@ -51,9 +51,15 @@ pub fn fetch_mirror(url: &str, mirror: &Path) -> Result<(), GitError> {
 
 /// Updates a repository from the remote it names itself, with none of the programs that it names.
 pub(super) fn fetch(git_dir: &Path, action: &str) -> Result<(), GitError> {
+    let users = git2::Config::open_default().ok();
     let mut command = git();
-    for setting in users_own_settings() {
+    for setting in users_own_settings(users.as_ref()) {
         command.arg("-c").arg(setting);
+    }
+    // Of this one the first that is named counts, and the environment comes before any file.
+    if std::env::var_os("GIT_PROXY_COMMAND").is_none() {
+        let own = users.as_ref().and_then(|config| config.get_string("core.gitproxy").ok());
+        command.env("GIT_PROXY_COMMAND", own.unwrap_or_default());
     }
     command.arg("--git-dir").arg(git_dir);
     command.args(["fetch", "--quiet", "--prune", "--no-auto-maintenance", "--no-recurse-submodules"]);
@@ -63,15 +69,11 @@ pub(super) fn fetch(git_dir: &Path, action: &str) -> Result<(), GitError> {
 
 /// Settings that name programs, as the user has them, to take precedence over what a repository's own configuration
 /// says. An empty helper clears those named before it.
-fn users_own_settings() -> Vec<String> {
-    let users = git2::Config::open_default().ok();
-    let own = |key: &str| users.as_ref().and_then(|config| config.get_string(key).ok());
-    let mut settings = vec![
-        format!("core.sshCommand={}", own("core.sshcommand").unwrap_or_else(|| "ssh".to_owned())),
-        format!("core.gitProxy={}", own("core.gitproxy").unwrap_or_default()),
-        "credential.helper=".to_owned(),
-    ];
-    if let Some(entries) = users.as_ref().and_then(|config| config.entries(Some("^credential\\..*helper$")).ok()) {
+fn users_own_settings(users: Option<&git2::Config>) -> Vec<String> {
+    let ssh = users.and_then(|config| config.get_string("core.sshcommand").ok());
+    let ssh = ssh.unwrap_or_else(|| "ssh".to_owned());
+    let mut settings = vec![format!("core.sshCommand={ssh}"), "credential.helper=".to_owned()];
+    if let Some(entries) = users.and_then(|config| config.entries(Some("^credential\\..*helper$")).ok()) {
         // What cannot be read is left out: a fetch without it says what it lacks.
         drop(entries.for_each(|entry| {
             if let (Ok(name), Ok(value)) = (entry.name(), entry.value()) {
@@ -218,3 +220,6 @@ fn take_some(pipe: &mut Option<impl Read>, into: &mut Vec<u8>, buffer: &mut [u8]
     into.extend_from_slice(&buffer[..count]);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

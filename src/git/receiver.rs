@@ -11,7 +11,7 @@ use git2::{Indexer, ObjectFormat, ObjectType, OdbLookupFlags, Oid};
 use tempfile::TempDir;
 
 use super::GitError;
-use super::objects::{EntryKind, Objects, entries, incomplete};
+use super::objects::{EntryKind, Objects, entries, ids_of_index, incomplete};
 use crate::model::CommitId;
 
 /// Directories of packs that are not proven yet start with this.
@@ -74,7 +74,8 @@ impl Receiver {
         let missing = incomplete(commit, &store);
         let objects = Objects::open(&store.join("objects"), format)?;
         if !is_empty {
-            let arrived = Arrived::open(incoming.path(), format).map_err(&missing)?;
+            let index = incoming.path().join("pack").join(format!("pack-{name}.idx"));
+            let arrived = Arrived::open(incoming.path(), &index, format).map_err(&missing)?;
             arrived.check_is_whole(&objects, commit).map_err(&missing)?;
             publish(incoming.path(), &store, &name, durable)?;
         }
@@ -98,12 +99,9 @@ struct Arrived {
 }
 
 impl Arrived {
-    fn open(directory: &Path, format: ObjectFormat) -> Result<Self, GitError> {
-        let objects = Objects::open(directory, format)?;
-        let mut ids = HashSet::new();
-        let listed = objects.odb()?.foreach(|id| ids.insert(*id) || true);
-        listed.map_err(|source| GitError::BrokenPack { path: directory.to_owned(), source })?;
-        Ok(Self { objects, ids })
+    fn open(directory: &Path, index: &Path, format: ObjectFormat) -> Result<Self, GitError> {
+        let ids = ids_of_index(index, format)?.into_iter().collect();
+        Ok(Self { objects: Objects::open(directory, format)?, ids })
     }
 
     /// Checks that all that the arrived commits and trees name has arrived with them or was in the store.

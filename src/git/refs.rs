@@ -269,6 +269,9 @@ fn parse_packed(path: &Path, text: &[u8]) -> Result<Vec<(String, CommitId)>, Git
         }
         let space = line.iter().position(|b| *b == b' ').ok_or_else(broken)?;
         let (id, name) = (&line[..space], &line[space + 1..]);
+        if !name.starts_with(b"refs/") {
+            return Err(broken());
+        }
         if !name.starts_with(BRANCHES.as_bytes()) {
             continue;
         }

@@ -51,6 +51,11 @@ impl Store {
         Ok(Self { path: path.to_owned(), database })
     }
 
+    /// The object database alone.
+    pub(super) fn into_database(self) -> Database {
+        self.database
+    }
+
     /// Starts to receive a pack.
     pub fn receive(&self) -> Result<Receiver, GitError> {
         Receiver::new(&self.path, self.database.format())

@@ -1,12 +1,13 @@
 //! Keeps the number of packs in a store small: every lookup asks each of them. Safe beside readers and receivers, and
 //! against being killed at any point: the new pack is part of the store before the first old one goes.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use git2::ObjectFormat;
 
-use super::objects::Objects;
+use super::objects::{Objects, ids_of_index};
 use super::receiver::{INCOMING_LOCK, INCOMING_PREFIX, Receiver};
 use super::{GitError, pack};
 
@@ -20,8 +21,8 @@ pub(super) const TIDIED: &str = "tidied";
 pub(super) fn tidy(store: &Path, format: ObjectFormat) -> Result<(), GitError> {
     let objects = store.join("objects");
     remove_stale_incoming(&objects)?;
-    let old = packs_in(&objects.join("pack"))?;
-    if old.len() <= PACKS_MAX {
+    let packs = objects.join("pack");
+    if packs_in(&packs)?.len() <= PACKS_MAX {
         return Ok(());
     }
     // One at a time; whoever comes second finds little to do the next time.
@@ -30,6 +31,7 @@ pub(super) fn tidy(store: &Path, format: ObjectFormat) -> Result<(), GitError> {
     if lock.try_lock().is_err() {
         return Ok(());
     }
+    let old = packs_in(&packs)?;
     let merged = merge(store, &objects, &old, format)?;
     for pack in old.iter().filter(|pack| **pack != merged) {
         remove_pack(pack)?;
@@ -55,12 +57,11 @@ fn packs_in(directory: &Path) -> Result<Vec<PathBuf>, GitError> {
 /// Writes all that these packs hold into one, and returns its path without ending.
 fn merge(store: &Path, objects: &Path, old: &[PathBuf], format: ObjectFormat) -> Result<PathBuf, GitError> {
     let database = Objects::open(objects, format)?;
-    let mut selected = Vec::new();
-    let listed = database.odb()?.foreach(|id| {
-        selected.push((*id, None));
-        true
-    });
-    listed.map_err(|source| GitError::Build { path: store.to_owned(), source })?;
+    let mut ids = HashSet::new();
+    for pack in old {
+        ids.extend(ids_of_index(&pack.with_extension("idx"), format)?);
+    }
+    let selected: Vec<_> = ids.into_iter().map(|id| (id, None)).collect();
     log::debug!("{} packs with {} objects of {} become one", old.len(), selected.len(), store.display());
     let mut receiver = Receiver::new(store, format)?;
     let mut failed = None;

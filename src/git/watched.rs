@@ -259,3 +259,6 @@ fn git_dir_of(path: &Path) -> Result<PathBuf, GitError> {
     };
     fs::canonicalize(&git_dir).map_err(GitError::io("open", &git_dir))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,18 +1,184 @@
-use super::GitError;
+//! A directory that is brought to exactly one commit at a time, for attempts to run in. It has no `.git`. Called by the
+//! runner, while nothing else is at work in the directory.
+//!
+//! What the directory should hold and how each file looked when its content was last right is remembered in memory only:
+//! a file beside the directory could be changed by the attempts. After a restart contents are compared once. Files are
+//! written as they are in the commit; no filter program of anyone's is run.
+
+mod keep;
+mod pass;
+mod plan;
+mod removal;
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, open};
+
+use self::keep::Keep;
+use self::pass::{Pass, make_room};
+use self::plan::{Directory, Planner, Time};
+use super::objects::{Database, incomplete};
+use super::{GitError, Store};
 use crate::model::CommitId;
-use std::path::Path;
-pub struct WorkTree {}
+
+/// Quarantined trees that have the same name are told apart by a number; so many are looked at by no one.
+const QUARANTINE_MAX: u32 = 10_000;
+
+/// A directory that is brought to exactly one commit at a time. It has no `.git`; a note of the commit lies beside it.
+pub struct WorkTree {
+    path: PathBuf,
+    /// The directory above, through which the tree is reached: attempts may replace the tree itself by something else.
+    above: OwnedFd,
+    store: PathBuf,
+    database: Database,
+    note_path: PathBuf,
+    note: File,
+    /// The commit last brought here, and still the state of `plan`.
+    commit: Option<CommitId>,
+    plan: Directory,
+    /// Whether `plan` is of `commit`: not after a restart.
+    is_planned: bool,
+    /// By the file system's own clock.
+    handed_over: Time,
+}
+
 impl WorkTree {
+    /// Opens `directory`, or makes it, for commits of the store at `store`. `<directory>.index` notes the commit.
     pub fn open(store: &Path, directory: &Path) -> Result<Self, GitError> {
-        todo!()
+        let database = Store::open_existing(store)?.into_database();
+        fs::create_dir_all(directory).map_err(GitError::io("make directory", directory))?;
+        let path = fs::canonicalize(directory).map_err(GitError::io("open", directory))?;
+        let parent = path.parent().unwrap_or(Path::new("/"));
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let above = open(parent, flags, Mode::empty()).map_err(io::Error::from);
+        let above = above.map_err(GitError::io("open", parent))?;
+        let mut note_path = OsString::from(&path);
+        note_path.push(".index");
+        let note_path = PathBuf::from(note_path);
+        let note = File::options().read(true).write(true).create(true).truncate(false).open(&note_path);
+        let mut note = note.map_err(GitError::io("open", &note_path))?;
+        let mut text = String::new();
+        // Only a hint, so what cannot be read is as good as absent.
+        let commit = note.read_to_string(&mut text).ok().and_then(|_| text.trim_end().parse().ok());
+        Ok(Self {
+            path,
+            above,
+            store: store.to_owned(),
+            database,
+            note_path,
+            note,
+            commit,
+            plan: Directory::default(),
+            is_planned: false,
+            handed_over: Time::default(),
+        })
     }
+
+    /// Makes the directory exactly the commit's tree: changed files restored, untracked and ignored ones gone, but for
+    /// `keep` (paths relative to the directory, never outside it). Afterwards verifies what is there.
+    /// Goes from commit to commit by the difference.
     pub fn check_out(&mut self, commit: CommitId, keep: &[String]) -> Result<(), GitError> {
-        todo!()
+        let keep = Keep::parse(keep)?;
+        if self.commit != Some(commit) {
+            self.forget()?;
+        }
+        match self.bring(commit, &keep) {
+            Ok(has_touched) => {
+                if has_touched || self.commit != Some(commit) {
+                    self.hand_over(commit)?;
+                }
+                Ok(())
+            }
+            Err(error) => {
+                // Half of what was there and half of what should be.
+                self.plan = Directory::default();
+                self.forget()?;
+                Err(incomplete(commit, &self.store)(error))
+            }
+        }
     }
+
+    /// The commit the tree was last brought to.
     pub fn commit(&self) -> Option<CommitId> {
-        todo!()
+        self.commit
     }
+
+    /// Moves a tree that cannot be cleaned out of the way (to `quarantine`), so that a fresh one can take its place. A
+    /// number is added where that name is taken.
     pub fn quarantine(self, quarantine: &Path) -> Result<(), GitError> {
-        todo!()
+        if let Some(parent) = quarantine.parent() {
+            fs::create_dir_all(parent).map_err(GitError::io("make directory", parent))?;
+        }
+        // A directory that may not be written cannot be moved. If it cannot be allowed, the move says so.
+        removal::open_directory(self.above.as_fd(), self.name()).ok();
+        fs::remove_file(&self.note_path).ok();
+        for number in 0..QUARANTINE_MAX {
+            let mut target = OsString::from(quarantine);
+            if number > 0 {
+                target.push(format!(".{number}"));
+            }
+            if fs::symlink_metadata(&target).is_ok() {
+                continue;
+            }
+            return fs::rename(&self.path, &target).map_err(GitError::io("move out of the way", &self.path));
+        }
+        let taken = io::Error::from(io::ErrorKind::AlreadyExists);
+        Err(GitError::io("move out of the way", &self.path)(taken))
+    }
+
+    /// The directory's name in the one above.
+    fn name(&self) -> &[u8] {
+        self.path.file_name().unwrap_or_default().as_bytes()
+    }
+
+    /// Plans and makes it so. Returns whether anything had to be touched.
+    fn bring(&mut self, commit: CommitId, keep: &Keep) -> Result<bool, GitError> {
+        make_room(self.above.as_fd(), self.name(), &self.path)?;
+        let mut before = Some(std::mem::take(&mut self.plan));
+        let mut plan = if self.is_planned && self.commit == Some(commit) { before.take() } else { None };
+        self.is_planned = false;
+        let mut has_touched = false;
+        self.database.with(|objects| {
+            let odb = objects.odb()?;
+            if plan.is_none() {
+                let tree = objects.commit(commit)?.tree_id();
+                let planner = Planner { objects, odb: &odb, commit };
+                plan = Some(planner.directory(tree, before.take().unwrap_or_default(), 0)?);
+            }
+            let plan = plan.as_mut().expect("it was made just now");
+            let (handed_over, path) = (self.handed_over, self.path.clone());
+            let mut pass = Pass { objects, odb: &odb, handed_over, path, has_touched: false };
+            let passed = pass.directory(self.above.as_fd(), self.name(), plan, keep);
+            has_touched |= pass.has_touched;
+            passed
+        })?;
+        self.plan = plan.unwrap_or_default();
+        self.is_planned = true;
+        Ok(has_touched)
+    }
+
+    /// Notes the commit, and the file system's time as the tree goes into other hands.
+    fn hand_over(&mut self, commit: CommitId) -> Result<(), GitError> {
+        let failed = |error| GitError::io("write", &self.note_path)(error);
+        self.note.write_all_at(format!("{commit}\n").as_bytes(), 0).map_err(failed)?;
+        let meta = self.note.metadata().map_err(failed)?;
+        self.handed_over = (meta.ctime(), meta.ctime_nsec().unsigned_abs());
+        self.commit = Some(commit);
+        Ok(())
+    }
+
+    /// From here on the tree is of no commit.
+    fn forget(&mut self) -> Result<(), GitError> {
+        self.commit = None;
+        self.note.set_len(0).map_err(GitError::io("write", &self.note_path))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -58,7 +58,7 @@ const MAX_NAME_CHARS: usize = 200;
 #[derive(Debug, thiserror::Error)]
 pub enum ObserverError {
     #[error("could not observe {}: give the path of a git repository", path.display())]
-    Open { path: PathBuf, source: GitError },
+    Open { path: PathBuf, source: Box<GitError> },
     #[error(transparent)]
     Dial(DialError),
     #[error(
@@ -89,7 +89,7 @@ fn check_repositories(settings: &ObserverSettings) -> Result<(), ObserverError> 
         if let RepoLocation::Path(path) = &repo.location
             && let Err(source) = Watched::open(path)
         {
-            return Err(ObserverError::Open { path: path.clone(), source });
+            return Err(ObserverError::Open { path: path.clone(), source: Box::new(source) });
         }
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::protocol::hello::{ErrorCode, Greeting, Hello, Opening, Refusal, Welcome};
 use crate::protocol::limits::MAX_LINE_BYTES;
 use crate::protocol::observer::{FromObserver, Head, ToObserver};
-use crate::transport::{Frame, FrameReader, Stream, write_frame};
+use crate::transport::{Frame, FrameReader, Stream, TransportError, write_frame};
 
 /// How long a test waits for something that must happen.
 pub(super) const DEADLINE: Duration = Duration::from_secs(20);
@@ -62,11 +62,25 @@ impl Scripted {
     /// What the observer says next, but for pings.
     pub(super) fn hear(&mut self) -> FromObserver {
         loop {
-            match self.hear_any().expect("a message") {
-                FromObserver::Ping => self.say(&ToObserver::Ack),
-                other => return other,
+            let message = self.hear_any().expect("a message");
+            if message != FromObserver::Ping {
+                return message;
             }
+            self.say(&ToObserver::Ack);
         }
+    }
+
+    /// Whether the observer says nothing (but pings) for that long.
+    pub(super) fn hears_nothing_for(&mut self, time: Duration) -> bool {
+        self.reader.set_timeout(Some(time)).unwrap();
+        let heard = loop {
+            match self.reader.read(MAX_LINE_BYTES) {
+                Ok(Some(FromObserver::Ping)) => self.say(&ToObserver::Ack),
+                other => break other,
+            }
+        };
+        self.reader.set_timeout(Some(DEADLINE)).unwrap();
+        matches!(heard, Err(TransportError::TimedOut(_)))
     }
 
     pub(super) fn payload(&mut self, bytes: u64) -> Vec<u8> {
@@ -96,18 +110,15 @@ impl Scripted {
         let mut pack = Vec::new();
         let mut is_complete = true;
         loop {
-            match self.hear() {
-                FromObserver::Pack { last, bytes, .. } => {
-                    assert!(bytes <= 256 * 1024, "a piece of {bytes} bytes");
-                    assert!(is_complete == pack.is_empty(), "a piece after the last one");
-                    pack.extend(self.payload(bytes));
-                    is_complete = last;
-                }
-                message => {
-                    assert!(is_complete, "an announcement inside a pack");
-                    return Announced { message, pack };
-                }
-            }
+            let message = self.hear();
+            let FromObserver::Pack { last, bytes, .. } = message else {
+                assert!(is_complete, "an announcement inside a pack");
+                return Announced { message, pack };
+            };
+            assert!(bytes <= 256 * 1024, "a piece of {bytes} bytes");
+            assert!(is_complete == pack.is_empty(), "a piece after the last one");
+            pack.extend(self.payload(bytes));
+            is_complete = last;
         }
     }
 

@@ -6,10 +6,10 @@
 //! left ([`Isolation`](crate::model::Isolation)): a PID namespace for each slot, where this process may make one, else
 //! a subreaper. In both the proof of emptiness is the same: the supervisor has no child any more.
 //!
-//! The files: what is run and how it ends ([`command`]); the runner's side ([`supervisor`]); the supervising process
-//! ([`supervise`]) and what it is made of: what to execute and why that failed ([`launch`]), the one unsafe leaf
-//! ([`spawn`]), tiers ([`isolation`]), ending everything ([`sweep`]) by the process table ([`table`]); and the messages
-//! between the two ([`wire`]). This room reads no output and never waits for a pipe to close: an orphan may hold it.
+//! The files: what is run and how it ends (`command`); the runner's side (`supervisor`); the supervising process
+//! (`supervise`) and what it is made of: what to execute and why that failed (`launch`), the one unsafe leaf
+//! (`spawn`), tiers (`isolation`), ending everything (`sweep`) by the process table (`table`); and the messages
+//! between the two (`wire`). This room reads no output and never waits for a pipe to close: an orphan may hold it.
 //!
 //! Only the runner calls this room, and the command line for the hidden subcommand.
 

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, WaitStatus};
 use signal_hook::consts::signal;
 
-use super::sweep::{Family, Remaining, Wake};
+use super::sweep::{Family, Remaining};
 use super::wire::{self, Order, Report};
 use super::{Command, Ended, Exit, ProcessError, isolation, launch, spawn};
 use crate::clock;
@@ -177,18 +177,15 @@ impl Attempt {
         let mut ending = None;
         let mut deadline = self.times_out;
         loop {
+            let to_read = family.wait(socket, deadline).map_err(ProcessError::Talk)?;
+            // An end goes first: a command that has ended by itself was not cancelled. But the others get their turn in
+            // each round, because a task may keep its children ending without a pause.
             family.reap();
             if family.leader_end().is_some() {
                 return Ok(Some(ending));
             }
-            match family.wait(socket, deadline).map_err(ProcessError::Talk)? {
-                Wake::Child => {}
-                Wake::Deadline if ending.is_some() => return Ok(Some(ending)),
-                Wake::Deadline => {
-                    ending = Some(Exit::TimedOut);
-                    deadline = self.terminate(family);
-                }
-                Wake::Socket => match wire::receive_order(socket).map_err(ProcessError::Talk)? {
+            if to_read {
+                match wire::receive_order(socket).map_err(ProcessError::Talk)? {
                     None => return Ok(None),
                     Some((Order::Cancel, _)) if ending.is_some() => {}
                     Some((Order::Cancel, _)) => {
@@ -196,7 +193,14 @@ impl Attempt {
                         deadline = self.terminate(family);
                     }
                     Some((Order::Run(_) | Order::Serve(_), _)) => return Err(out_of_turn()),
-                },
+                }
+            }
+            if deadline.is_some_and(|deadline| clock::instant() >= deadline) {
+                if ending.is_some() {
+                    return Ok(Some(ending));
+                }
+                ending = Some(Exit::TimedOut);
+                deadline = self.terminate(family);
             }
         }
     }

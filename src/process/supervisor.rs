@@ -29,12 +29,24 @@ const SUBCOMMAND: &str = "supervise";
 /// How long a supervisor may take to be ready, or to take a message.
 const START_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long after the end of a command's grace the supervisor may take to report. More than it takes to give up a
+/// How long after the grace of a cancelled command the supervisor may take to report. More than it takes to give up a
 /// sweep, and short enough for everything to be over five seconds after the grace.
-const REPORT_PATIENCE: Duration = Duration::from_secs(3);
+const CANCEL_PATIENCE: Duration = Duration::from_millis(2_500);
 
-/// How long an idle supervisor may take to notice that it is not needed, and a killed one to be gone.
-const END_PATIENCE: Duration = Duration::from_millis(500);
+/// The same for a timeout, which nobody waits for.
+const TIMEOUT_PATIENCE: Duration = Duration::from_secs(30);
+
+/// A report that came while this process was itself stopped gets so long to be read.
+const LAST_LOOK: Duration = Duration::from_millis(500);
+
+/// An end is waited for in rounds of so long, so that a machine that stood still for a while counts as one of them.
+const ROUND: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+
+/// How many rounds a supervisor may take to notice that it is not needed. None, unless it has to sweep.
+const GOODBYE_ROUNDS: u32 = 60;
+
+/// How many rounds a killed supervisor, and in a PID namespace everything in it, may take to be gone.
+const KILL_ROUNDS: u32 = 30;
 
 /// A supervisor sends two reports for each command, and nothing unasked.
 const REPORTS_CAPACITY: usize = 4;
@@ -50,8 +62,9 @@ pub struct Supervisor {
 impl Supervisor {
     /// A supervisor that will be started by executing `program` with the hidden subcommand `supervise`.
     ///
-    /// With [`Isolation::Subreaper`] this process becomes a subreaper as well, so that it can end what a supervisor that
-    /// died has left: its own children of another session. Whatever else this process starts must stay in its session.
+    /// With [`Isolation::Subreaper`] this process becomes a subreaper as well, so that it can end what a supervisor
+    /// that died has left: its own children of another session. Whatever else this process starts must stay in its
+    /// session.
     pub fn new(program: PathBuf, isolation: Isolation) -> Self {
         if isolation == Isolation::Subreaper
             && let Err(error) = isolation::become_subreaper()
@@ -66,9 +79,9 @@ impl Supervisor {
         self.process.as_ref().map(|process| process.child.id())
     }
 
-    /// Starts the command with `output` as its stdout and stderr, calls `started` once its process runs, and waits until
-    /// it and all its descendants are gone. A message on `cancel` (or its disconnection) ends it. A supervisor that dies
-    /// is an error; the next call starts a new one.
+    /// Starts the command with `output` as its stdout and stderr, calls `started` once its process runs, and waits
+    /// until it and all its descendants are gone. A message on `cancel` (or its disconnection) ends it. A supervisor
+    /// that dies is an error; the next call starts a new one.
     pub fn run(
         &mut self,
         command: &Command,
@@ -85,10 +98,14 @@ impl Supervisor {
             return Ok(Ended::before_start(Exit::CouldNotStart(why)));
         }
         let process = self.ready_process()?;
-        let result = process.run(command, &message, output, cancel, started);
-        match result {
+        match process.run(command, &message, output, cancel, started) {
             Ok(ended) => Ok(ended),
-            Err(error) => Err(self.give_up(error)),
+            // Nothing runs, and the supervisor is sound.
+            Err(error @ ProcessError::StartCommand(_)) => Err(error),
+            Err(error) => Err(match self.process.take() {
+                Some(process) => process.give_up(error),
+                None => error,
+            }),
         }
     }
 
@@ -104,17 +121,6 @@ impl Supervisor {
             None => Process::start(&self.program, self.isolation)?,
         };
         Ok(self.process.insert(process))
-    }
-
-    /// Ends the process and everything below it. The error to report is the one that led here, unless something could
-    /// not be ended.
-    fn give_up(&mut self, error: ProcessError) -> ProcessError {
-        let Some(process) = self.process.take() else { return error };
-        match (process.end(End::AtOnce), error) {
-            (Err(worse), _) => worse,
-            (Ok(how), ProcessError::SupervisorEnded { .. }) => ProcessError::SupervisorEnded { how },
-            (Ok(_), error) => error,
-        }
     }
 }
 
@@ -183,7 +189,7 @@ impl Process {
         let process = Self { isolation, socket, child, handle, born, reports, reader };
         match process.greet() {
             Ok(()) => Ok(process),
-            Err(error) => process.end(End::AtOnce).and(Err(error)),
+            Err(error) => Err(process.give_up(error)),
         }
     }
 
@@ -217,9 +223,10 @@ impl Process {
         wire::send_with(&self.socket, message, output.as_fd()).map_err(ProcessError::Talk)?;
         // Whoever reads it sees its end when the command's processes are gone.
         drop(output);
-        let grace = Duration::from_millis(command.grace_ms).saturating_add(REPORT_PATIENCE);
-        let whole = Duration::from_millis(command.timeout_ms).saturating_add(grace);
+        let grace = Duration::from_millis(command.grace_ms);
+        let whole = Duration::from_millis(command.timeout_ms).saturating_add(grace).saturating_add(TIMEOUT_PATIENCE);
         let mut deadline = clock::instant().checked_add(whole);
+        let mut is_last_look = false;
         let never = crossbeam_channel::never();
         let mut cancel = cancel;
         loop {
@@ -234,14 +241,26 @@ impl Process {
                 recv(cancel) -> _ => {
                     wire::send(&self.socket, &Order::Cancel.encode()).map_err(ProcessError::Talk)?;
                     cancel = &never;
-                    let sooner = clock::instant().checked_add(grace);
-                    deadline = match (deadline, sooner) {
-                        (Some(one), Some(other)) => Some(one.min(other)),
-                        (one, other) => one.or(other),
-                    };
+                    let sooner = clock::instant().checked_add(grace.saturating_add(CANCEL_PATIENCE));
+                    deadline = deadline.into_iter().chain(sooner).min();
                 },
-                recv(too_late) -> _ => return Err(ProcessError::SupervisorSilent),
+                recv(too_late) -> _ => {
+                    if is_last_look {
+                        return Err(ProcessError::SupervisorSilent);
+                    }
+                    is_last_look = true;
+                    deadline = clock::instant().checked_add(LAST_LOOK);
+                },
             }
+        }
+    }
+
+    /// Ends it after a failure. The error to report is the one that led here, unless something could not be ended.
+    fn give_up(self, error: ProcessError) -> ProcessError {
+        match (self.end(End::AtOnce), error) {
+            (Err(worse), _) => worse,
+            (Ok(how), ProcessError::SupervisorEnded { .. }) => ProcessError::SupervisorEnded { how },
+            (Ok(_), error) => error,
         }
     }
 
@@ -249,12 +268,12 @@ impl Process {
     fn end(mut self, how: End) -> Result<String, ProcessError> {
         // Wakes the reader, and the supervisor sees that it is not needed.
         drop(self.socket.shutdown(std::net::Shutdown::Both));
-        if how == End::AtOnce || !self.ends_within(END_PATIENCE) {
+        let is_killed = how == End::AtOnce || !self.ends_within(GOODBYE_ROUNDS);
+        if is_killed {
             // That it has ended already is as good.
             drop(self.child.kill());
         }
-        let ended = self.ends_within(END_PATIENCE).then(|| self.child.wait());
-        let status = match ended {
+        let status = match self.ends_within(KILL_ROUNDS).then(|| self.child.wait()) {
             Some(Ok(status)) => Ok(status.to_string()),
             Some(Err(error)) => Err(ProcessError::Talk(error)),
             // In a PID namespace it is not gone before everything in it is.
@@ -262,23 +281,18 @@ impl Process {
         };
         drop(self.reports);
         drop(self.reader);
-        if self.isolation == Isolation::Subreaper && how == End::AtOnce {
+        if self.isolation == Isolation::Subreaper && is_killed {
             sweep::end_orphans(self.born).map_err(|sweep::Remaining(count)| ProcessError::Remaining { count })?;
         }
         status
     }
 
-    fn ends_within(&self, patience: Duration) -> bool {
-        let deadline = clock::instant() + patience;
-        loop {
-            let left = deadline.saturating_duration_since(clock::instant());
-            let timeout = Timespec::try_from(left).ok();
-            match rustix::event::poll(&mut [PollFd::new(&self.handle, PollFlags::IN)], timeout.as_ref()) {
-                Ok(count) => return count > 0,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(_) => return false,
-            }
-        }
+    fn ends_within(&self, rounds: u32) -> bool {
+        (0..rounds).any(|_| {
+            let mut polled = [PollFd::new(&self.handle, PollFlags::IN)];
+            // A signal cuts the round short.
+            rustix::event::poll(&mut polled, Some(&ROUND)).is_ok_and(|count| count > 0)
+        })
     }
 }
 

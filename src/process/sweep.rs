@@ -29,6 +29,9 @@ const ORPHAN_PATIENCE: Duration = Duration::from_millis(1500);
 /// How long to wait for an end before looking again who is there.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
+/// Nobody is given up before so many looks, however late it is: the whole machine may have stood still.
+const MIN_LOOKS: u32 = 30;
+
 /// So many processes could not be ended.
 #[derive(Debug)]
 pub(super) struct Remaining(pub u32);
@@ -42,19 +45,8 @@ pub(super) struct Family {
     leader: Option<Pid>,
     /// How the leader ended, and when.
     leader_end: Option<(WaitStatus, Instant)>,
-    /// Others that ended by KILL since the leader was started.
+    /// Others that ended by KILL since this was last set to zero.
     killed: u32,
-}
-
-/// Why [`Family::wait`] returned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wake {
-    /// A child may have ended.
-    Child,
-    /// There is something to read.
-    Socket,
-    /// The deadline has come.
-    Deadline,
 }
 
 impl Family {
@@ -77,6 +69,7 @@ impl Family {
                 Ok(Some((pid, status))) => self.note(pid, status),
                 Err(Errno::INTR) => {}
                 Ok(None) => return false,
+                // ECHILD; with these arguments there is no other error.
                 Err(_) => return true,
             }
         }
@@ -96,23 +89,16 @@ impl Family {
         self.leader_end
     }
 
-    /// Waits for a child's end, for something to read, or for the deadline.
-    pub(super) fn wait(&mut self, socket: &UnixStream, deadline: Option<Instant>) -> io::Result<Wake> {
+    /// Waits for a child's end, for something to read, or for the deadline. True if there is something to read.
+    pub(super) fn wait(&mut self, socket: &UnixStream, deadline: Option<Instant>) -> io::Result<bool> {
         let mut polled =
             [PollFd::new(&self.child_news, PollFlags::IN), PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN)];
-        let ready = poll(&mut polled, deadline)?;
+        poll(&mut polled, deadline)?;
         let (child, socket) = (!polled[0].revents().is_empty(), !polled[1].revents().is_empty());
-        // A child's end goes first: a command that ended by itself was not cancelled.
         if child {
             self.drain_news()?;
         }
-        Ok(if socket && !child {
-            Wake::Socket
-        } else if child || ready {
-            Wake::Child
-        } else {
-            Wake::Deadline
-        })
+        Ok(socket)
     }
 
     /// Asks everything to end; whoever is stopped goes on so that it hears it.
@@ -139,36 +125,43 @@ impl Family {
         // What was killed so far was so by somebody else's doing.
         self.killed = 0;
         let deadline = clock::instant() + SWEEP_PATIENCE;
+        let leader = self.leader.map(|pid| pid.as_raw_nonzero().get());
         let mut hunt = Hunt::default();
+        let mut looks = 0;
         loop {
+            looks += 1;
             let found_more = match self.isolation {
                 // The kernel does this in one step; nobody can fork away from it.
                 Isolation::PidNamespace => {
                     signal_namespace(Signal::KILL);
                     false
                 }
-                Isolation::Subreaper => hunt.kill(&own_descendants()),
+                Isolation::Subreaper => hunt.kill(&own_descendants(), leader),
             };
             let now = clock::instant();
-            let look_again = if found_more { now } else { deadline.min(now + LOOK_AGAIN) };
+            let look_again = if found_more { now } else { now + LOOK_AGAIN };
+            // Children may end faster than this loop turns: the clock ends it, not their silence.
             loop {
                 if self.reap() {
-                    return Ok(self.killed);
+                    return Ok(self.killed.max(hunt.killed()));
                 }
-                if !self.await_child(look_again) {
+                if clock::instant() >= look_again {
                     break;
                 }
+                self.await_child(look_again);
             }
-            if clock::instant() >= deadline {
+            if looks >= MIN_LOOKS && clock::instant() >= deadline {
                 return Err(Remaining(count_of(&own_descendants())));
             }
         }
     }
 
-    /// False once the deadline has come.
-    fn await_child(&mut self, deadline: Instant) -> bool {
+    /// Waits for a child's end until the deadline. An error is as good as a wait that was short.
+    fn await_child(&mut self, deadline: Instant) {
         let mut polled = [PollFd::new(&self.child_news, PollFlags::IN)];
-        poll(&mut polled, Some(deadline)).is_ok_and(|ready| ready) && self.drain_news().is_ok()
+        if poll(&mut polled, Some(deadline)).is_ok() {
+            drop(self.drain_news());
+        }
     }
 
     fn drain_news(&mut self) -> io::Result<()> {
@@ -184,14 +177,13 @@ impl Family {
     }
 }
 
-/// True once something is ready, or a signal came; false at the deadline.
-fn poll(polled: &mut [PollFd<'_>], deadline: Option<Instant>) -> io::Result<bool> {
+/// Returns once something is ready, a signal came, or the deadline.
+fn poll(polled: &mut [PollFd<'_>], deadline: Option<Instant>) -> io::Result<()> {
     let left = deadline.map(|deadline| deadline.saturating_duration_since(clock::instant()));
     // Longer than the kernel can count is as good as never.
     let left = left.and_then(|left| Timespec::try_from(left).ok());
     match rustix::event::poll(polled, left.as_ref()) {
-        Ok(count) => Ok(count > 0),
-        Err(Errno::INTR) => Ok(true),
+        Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(errno) => Err(errno.into()),
     }
 }
@@ -218,22 +210,33 @@ fn count_of(entries: &[Entry]) -> u32 {
 /// that makes a new group for each child can, until a look finds it before it has ended.
 #[derive(Default)]
 struct Hunt {
-    seen: HashSet<i32>,
+    groups: HashSet<i32>,
+    /// By id and birth: the parent changes when the old one dies.
+    processes: HashSet<(i32, u64)>,
 }
 
 impl Hunt {
     /// Kills the groups of these processes. True if some were not there the last time, so that there may be more.
-    fn kill(&mut self, found: &[Entry]) -> bool {
-        let first = self.seen.is_empty();
+    /// The leader is not counted.
+    fn kill(&mut self, found: &[Entry], leader: Option<i32>) -> bool {
+        let first = self.groups.is_empty();
         let groups: HashSet<i32> = found.iter().map(|entry| entry.group).collect();
         for group in groups.iter().filter_map(|group| Pid::from_raw(*group)) {
             // That it is gone already shows in the next look. Its number cannot have come round again within the moment
             // since this one: the kernel hands out all the others before.
             let _ = rustix::process::kill_process_group(group, Signal::KILL);
         }
-        let fresh = groups.difference(&self.seen).count() > 0;
-        self.seen.extend(groups);
+        let fresh = groups.difference(&self.groups).count() > 0;
+        self.groups.extend(groups);
+        let counted = found.iter().filter(|entry| !entry.is_zombie && Some(entry.pid) != leader);
+        self.processes.extend(counted.map(|entry| (entry.pid, entry.born)));
         fresh && !first
+    }
+
+    /// How many. Those that were killed through a group before they were seen are missing; and of those that the
+    /// supervising process took note of, the ones that their own parents did.
+    fn killed(&self) -> u32 {
+        u32::try_from(self.processes.len()).unwrap_or(u32::MAX)
     }
 }
 
@@ -243,20 +246,22 @@ impl Hunt {
 pub(super) fn end_orphans(born_since: u64) -> Result<(), Remaining> {
     let deadline = clock::instant() + ORPHAN_PATIENCE;
     let mut hunt = Hunt::default();
+    let mut looks = 0;
     loop {
+        looks += 1;
         let table = table::read_all().unwrap_or_default();
         let orphans = orphans(&table, born_since);
         if orphans.is_empty() {
             return Ok(());
         }
-        if clock::instant() >= deadline {
+        if looks > MIN_LOOKS && clock::instant() >= deadline {
             return Err(Remaining(count_of(&orphans)));
         }
         let mut found = table::descendants(&table, orphans.iter().map(|orphan| orphan.pid));
         found.extend(&orphans);
-        let found_more = hunt.kill(&found);
+        let found_more = hunt.kill(&found, None);
         let look_again = clock::instant() + if found_more { Duration::ZERO } else { LOOK_AGAIN };
-        orphans.iter().for_each(|orphan| await_orphan(orphan, look_again.min(deadline)));
+        orphans.iter().for_each(|orphan| await_orphan(orphan, look_again));
     }
 }
 

@@ -16,6 +16,8 @@ pub(super) struct Entry {
     pub parent: i32,
     pub group: i32,
     pub session: i32,
+    /// It has ended; somebody has yet to take note. (Or its first thread has, and others go on.)
+    pub is_zombie: bool,
     /// In clock ticks since the machine started. Ids come back, pairs of id and birth do not.
     pub born: u64,
 }
@@ -46,12 +48,13 @@ fn parse(stat: &[u8]) -> Option<Entry> {
     let stat = String::from_utf8_lossy(stat);
     let (head, rest) = stat.rsplit_once(") ")?;
     let pid = head.split_once(' ')?.0.parse().ok()?;
-    let mut fields = rest.split_ascii_whitespace().skip(1);
+    let mut fields = rest.split_ascii_whitespace();
+    let is_zombie = matches!(fields.next()?, "Z" | "X");
     let parent = fields.next()?.parse().ok()?;
     let group = fields.next()?.parse().ok()?;
     let session = fields.next()?.parse().ok()?;
     let born = fields.nth(15)?.parse().ok()?;
-    Some(Entry { pid, parent, group, session, born })
+    Some(Entry { pid, parent, group, session, is_zombie, born })
 }
 
 /// The children of these processes, their children, and so on; not the processes themselves.
@@ -86,7 +89,7 @@ mod tests {
     use super::*;
 
     fn entry(pid: i32, parent: i32) -> Entry {
-        Entry { pid, parent, group: 1, session: 1, born: 0 }
+        Entry { pid, parent, group: 1, session: 1, is_zombie: false, born: 0 }
     }
 
     fn pids(found: Vec<Entry>) -> Vec<i32> {
@@ -100,9 +103,10 @@ mod tests {
         let rest = "S 7 9 11 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 0 0";
         for name in ["sleep", "a b", ") S 1 1 1", "((", ""] {
             let stat = format!("42 ({name}) {rest}\n");
-            let expected = Entry { pid: 42, parent: 7, group: 9, session: 11, born: 98_765 };
+            let expected = Entry { pid: 42, parent: 7, group: 9, session: 11, is_zombie: false, born: 98_765 };
             assert_eq!(parse(stat.as_bytes()), Some(expected), "{name}");
         }
+        assert!(parse(format!("42 (sleep) {}", rest.replace('S', "Z")).as_bytes()).unwrap().is_zombie);
         assert_eq!(parse(b"42 (sleep) S 7"), None);
         assert_eq!(parse(b""), None);
         assert!(parse(b"42 (\xff\xfe) S 7 9 11 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 0 0").is_some());

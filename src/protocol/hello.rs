@@ -80,13 +80,14 @@ pub struct Refusal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
-    /// The line is not a message: not JSON, unknown type, wrong field, too long. The session ends.
+    /// The line is not a message: not JSON, wrong or missing field, too long, nested too deep; or the first line is no
+    /// `hello`. The session ends.
     Malformed,
     /// No common protocol version. The session ends.
     Version,
     /// The token is wrong. The session ends.
     Token,
-    /// The message is not one this role may send, or not now. The session ends.
+    /// The message is not one this role may send now. The session ends.
     NotAllowed,
     /// A runner of that name is connected already, or the repository name belongs to another source. The session ends.
     NameTaken,
@@ -96,7 +97,8 @@ pub enum ErrorCode {
     ShuttingDown,
     /// Nothing by that name. The session goes on.
     NotFound,
-    /// The request makes no sense as things stand: cancelling a finished build, say. The session goes on.
+    /// The request makes no sense as things stand: cancelling a finished build, say. Or the message is of a type that is
+    /// not known for this role; it was passed over. The session goes on.
     Refused,
     /// The pack or an object in it is broken. The session goes on.
     BrokenSource,

@@ -5,6 +5,8 @@
 //! comes after may trust those.
 
 pub mod codec;
+#[cfg(test)]
+mod document;
 pub mod hello;
 pub mod limits;
 pub mod observer;

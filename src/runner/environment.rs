@@ -27,7 +27,8 @@ const GIT_LOCAL: [&str; 6] =
 
 /// What of this process's own environment an attempt inherits: all but `SURVEIL_…`, which may hold what is not for it.
 pub fn inherited(own: impl IntoIterator<Item = (OsString, OsString)>) -> Vec<(OsString, OsString)> {
-    let is_foreign = |name: &OsStr| name.as_bytes().starts_with(b"SURVEIL_") || GIT_LOCAL.iter().any(|git| name == *git);
+    let is_foreign =
+        |name: &OsStr| name.as_bytes().starts_with(b"SURVEIL_") || GIT_LOCAL.iter().any(|git| name == *git);
     own.into_iter().filter(|(name, _)| !is_foreign(name)).collect()
 }
 
@@ -45,12 +46,8 @@ pub fn attempt_environment(
         Some((_, old)) => value.clone_into(old),
         None => environment.push((name.into(), value.to_owned())),
     };
-    let (build, attempt, number, slot) = (
-        facts.build.to_string(),
-        facts.attempt.to_string(),
-        facts.number.to_string(),
-        facts.slot.to_string(),
-    );
+    let (build, attempt, number, slot) =
+        (facts.build.to_string(), facts.attempt.to_string(), facts.number.to_string(), facts.slot.to_string());
     let own = [
         ("CI", "true"),
         ("SURVEIL", "true"),
@@ -81,7 +78,8 @@ mod tests {
 
     #[test]
     fn an_attempt_inherits_what_is_not_surveils_and_its_task_has_the_last_word() {
-        let own = [("PATH", "/bin"), ("SURVEIL_DISPATCH", "h:1"), ("GIT_DIR", "/x"), ("CI", "old"), ("GIT_AUTHOR", "a")];
+        let own =
+            [("PATH", "/bin"), ("SURVEIL_DISPATCH", "h:1"), ("GIT_DIR", "/x"), ("CI", "old"), ("GIT_AUTHOR", "a")];
         let inherited = inherited(own.map(|(name, value)| (name.into(), value.into())));
         let facts = AttemptFacts {
             build: 3,

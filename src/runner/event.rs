@@ -9,22 +9,38 @@ pub(super) enum Event {
     /// The dispatcher said welcome.
     Connected,
     /// It took the registration, which was sent at `since`. `gone` is not held any more.
-    Registered { since: Moment, gone: Vec<AttemptId>, logs: Vec<(AttemptId, u64)> },
+    Registered {
+        since: Moment,
+        gone: Vec<AttemptId>,
+        logs: Vec<(AttemptId, u64)>,
+    },
     Disconnected,
     /// A lease was given.
     Leased(Box<Assignment>),
     /// A lease was given that makes no sense.
-    LeaseUnreadable { attempt: AttemptId, why: String },
+    LeaseUnreadable {
+        attempt: AttemptId,
+        why: String,
+    },
     /// A slot needs the source of its attempt's commit and has these commits.
-    SourceWanted { attempt: AttemptId, haves: Vec<CommitId> },
+    SourceWanted {
+        attempt: AttemptId,
+        haves: Vec<CommitId>,
+    },
     /// The attempt's process runs.
     Started(AttemptId),
     /// The dispatcher wants the attempt cancelled.
     CancelAsked(AttemptId),
     /// The dispatcher answered the ping that was sent at `since`, and so renewed what is held and not in `gone`.
-    Renewed { since: Moment, gone: Vec<AttemptId> },
+    Renewed {
+        since: Moment,
+        gone: Vec<AttemptId>,
+    },
     /// A slot is free again; nothing of the attempt is left but its log.
-    Ended { attempt: AttemptId, report: Report },
+    Ended {
+        attempt: AttemptId,
+        report: Report,
+    },
     /// The dispatcher has the result.
     Recorded(AttemptId),
     /// The dispatcher says that the lease is not held any more.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::limits::GREETING;
-use crate::config::TokenSource;
+use crate::config::{ConfigError, TokenSource};
 use crate::protocol::hello::{ErrorCode, Greeting, Hello, Opening, Refusal, Role, Welcome};
 use crate::protocol::limits::MAX_LINE_BYTES;
 use crate::protocol::{MIN_VERSION, VERSION};
@@ -24,8 +24,8 @@ pub(super) struct Identity {
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Setback {
-    #[error("could not read the token file {path}")]
-    Token { path: String, source: std::io::Error },
+    #[error(transparent)]
+    Token(#[from] ConfigError),
     #[error("the connection failed")]
     Connection(#[from] TransportError),
     #[error("the dispatcher closed the connection without a word")]
@@ -54,9 +54,7 @@ pub(super) fn greet(
     who: &Identity,
     announce: bool,
 ) -> Result<Welcome, Setback> {
-    let path = &who.token.0;
-    let token = std::fs::read_to_string(path)
-        .map_err(|source| Setback::Token { path: path.display().to_string(), source })?;
+    let token = who.token.read()?;
     let (listens_at, callback_key) = who.callback.clone().filter(|_| announce).unzip();
     let hello = Hello {
         version: VERSION,
@@ -64,7 +62,7 @@ pub(super) fn greet(
         role: Role::Runner,
         name: who.name.to_string(),
         incarnation: who.incarnation,
-        token: token.trim().to_owned(),
+        token,
         program: concat!("surveil ", env!("CARGO_PKG_VERSION")).to_owned(),
         listens_at,
         callback_key,

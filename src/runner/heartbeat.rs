@@ -1,5 +1,5 @@
 //! The thread that says "still alive". It does nothing else and waits for nobody, so a runner that is busy or starved keeps
-//! its work. It also notices a dispatcher that has fallen silent.
+//! its work. The core starts it and tells it of sessions; a session's reader notices when the dispatcher falls silent.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -52,66 +52,22 @@ impl Heartbeat {
     }
 }
 
-/// Counts silence in beats, not by the clock: a runner that was frozen has not listened either.
-#[derive(Debug, Default)]
-struct Silence {
-    ms: u64,
-}
-
-impl Silence {
-    /// One beat has passed. Whether the dispatcher has been silent for too long.
-    fn beat(&mut self, was_heard: bool, interval_ms: u64, timeout_ms: u64) -> bool {
-        self.ms = if was_heard { 0 } else { self.ms + interval_ms };
-        self.ms >= timeout_ms
-    }
-}
-
 fn beat(hears: &Receiver<Told>, holding: &Holding) {
-    let mut current: Option<(Arc<Session>, Silence)> = None;
+    let mut current: Option<Arc<Session>> = None;
     loop {
         let told = match &current {
-            Some((session, _)) => hears.recv_timeout(Duration::from_millis(session.ping_interval_ms)),
+            Some(session) => hears.recv_timeout(Duration::from_millis(session.ping_interval_ms)),
             None => hears.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         match told {
-            Ok(Told::Session(session)) => current = session.map(|session| (session, Silence::default())),
-            Ok(Told::PingNow) => {
-                if let Some((session, _)) = &current {
-                    ping(session, holding);
-                }
-            }
-            Err(RecvTimeoutError::Timeout) => {
-                let Some((session, silence)) = &mut current else { continue };
-                if silence.beat(session.was_heard(), session.ping_interval_ms, session.timeout_ms) {
-                    log::warn!("the dispatcher was silent for {} ms: closing the session", silence.ms);
-                    session.close();
-                    current = None;
-                } else {
-                    ping(session, holding);
+            Ok(Told::Session(session)) => current = session,
+            Ok(Told::PingNow) | Err(RecvTimeoutError::Timeout) => {
+                if let Some(session) = &current {
+                    let holding = holding.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                    session.ping(boottime::now(), &holding);
                 }
             }
             Err(RecvTimeoutError::Disconnected) => return,
         }
-    }
-}
-
-fn ping(session: &Session, holding: &Holding) {
-    let holding = holding.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    session.ping(boottime::now(), &holding);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_beats_without_a_word_add_up_to_silence() {
-        let mut silence = Silence::default();
-        assert!(!silence.beat(false, 4, 10));
-        assert!(!silence.beat(false, 4, 10));
-        assert!(!silence.beat(true, 4, 10));
-        assert!(!silence.beat(false, 4, 10));
-        assert!(!silence.beat(false, 4, 10));
-        assert!(silence.beat(false, 4, 10));
     }
 }

@@ -132,7 +132,8 @@ fn first_id(rest: &[u8]) -> Option<AttemptId> {
 /// Writes what is live to a new file, which then takes the old one's place.
 fn rewrite(path: &PathBuf, live: &BTreeMap<AttemptId, Lines>) -> io::Result<(File, u64)> {
     let fresh = path.with_extension("new");
-    let text: Vec<u8> = live.values().flat_map(|lines| [&lines.held[..], &lines.ended[..]]).flatten().copied().collect();
+    let text: Vec<u8> =
+        live.values().flat_map(|lines| [&lines.held[..], &lines.ended[..]]).flatten().copied().collect();
     fs::write(&fresh, &text)?;
     fs::rename(&fresh, path)?;
     Ok((File::options().append(true).open(path)?, text.len() as u64))

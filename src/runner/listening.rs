@@ -62,7 +62,7 @@ fn accept(listener: &Listener, key: &Arc<str>, taken: &Sender<Caller>) {
             Err(error) => {
                 // Such as too many open files: passes, or comes again a second later.
                 log::error!("could not accept a call: {}", chain(&error));
-                drop(after(ACCEPT_PAUSE).recv());
+                let _ = after(ACCEPT_PAUSE).recv();
                 continue;
             }
         };

@@ -92,8 +92,7 @@ impl Machine {
         idle_exit_ms: Option<u64>,
         undelivered: Vec<(AttemptId, Report)>,
     ) -> Self {
-        let ended =
-            |report| Held { phase: Phase::Ended { report, said: None }, exclusive_ms: None, ending: None };
+        let ended = |report| Held { phase: Phase::Ended { report, said: None }, exclusive_ms: None, ending: None };
         Self {
             slots: vec![None; slots],
             held: undelivered.into_iter().map(|(attempt, report)| (attempt, ended(report))).collect(),
@@ -110,6 +109,9 @@ impl Machine {
     /// Takes an event and says what to do.
     pub(super) fn handle(&mut self, now: Moment, event: Event) -> Vec<Command> {
         let mut out = Vec::new();
+        if !self.held.is_empty() {
+            self.idle_since = now;
+        }
         match event {
             Event::Connected => {
                 self.link = Link::Registering;
@@ -284,7 +286,6 @@ impl Machine {
         if let Some(held) = self.held.get_mut(&attempt) {
             if held.ending == Some(Early::Gone) {
                 self.held.remove(&attempt);
-                self.idle_since = now;
                 out.push(Command::Forget(attempt));
             } else {
                 if let (Outcome::Cancelled, Some(why)) = (&report.outcome, held.ending.and_then(Early::loss)) {
@@ -376,9 +377,6 @@ impl Machine {
             self.end_early(attempt, Early::CutOff, out);
         }
         self.repeat_results(now, out);
-        if !self.held.is_empty() {
-            self.idle_since = now;
-        }
         if self.leaving == Leaving::No
             && self.idle_exit_ms.is_some_and(|ms| self.held.is_empty() && now.since(self.idle_since) >= ms)
         {
@@ -387,9 +385,8 @@ impl Machine {
         let is_over = match &mut self.leaving {
             Leaving::No => false,
             Leaving::Draining { told, heard } => {
-                let is_heard = *heard
-                    || self.link == Link::Away
-                    || told.is_some_and(|told| now.since(told) >= DRAIN_HEARD_MS);
+                let is_heard =
+                    *heard || self.link == Link::Away || told.is_some_and(|told| now.since(told) >= DRAIN_HEARD_MS);
                 self.held.is_empty() && is_heard
             }
             Leaving::Stopping { since } => {

@@ -62,7 +62,7 @@ impl Output {
     pub(super) fn finish(self) -> std::thread::Result<Taken> {
         if self.done.recv_timeout(OUTPUT_END) == Err(RecvTimeoutError::Timeout) {
             // An eventfd that is full wakes as well as one that takes the number.
-            drop(rustix::io::write(&self.wake, &1u64.to_ne_bytes()));
+            let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
         }
         self.thread.join()
     }
@@ -91,7 +91,7 @@ impl Taking {
                     if length == buffer.len() && length < READ_BYTES {
                         buffer = vec![0; READ_BYTES];
                         // Refused where the user's pipes take too much already; the default does, too.
-                        drop(rustix::pipe::fcntl_setpipe_size(&self.reader, PIPE_BYTES));
+                        let _ = rustix::pipe::fcntl_setpipe_size(&self.reader, PIPE_BYTES);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -134,7 +134,7 @@ impl Taking {
         log::error!("attempt {}: could not keep its output: {error}", self.attempt);
         self.failure = Some(error);
         // The slot may have been told to end the attempt already.
-        drop(self.full.try_send(()));
+        let _ = self.full.try_send(());
     }
 }
 

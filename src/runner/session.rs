@@ -3,7 +3,6 @@
 //! that waits for them. Decides nothing about attempts. Its thread is started by the core.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,15 +11,13 @@ use crossbeam_channel::{Receiver, Sender, bounded, never, select_biased};
 use super::RunnerError;
 use super::assignment::chain;
 use super::greeting::{Identity, Setback, greet};
-use super::limits::{
-    BULK_CAPACITY, DIAL, OUTBOX_CAPACITY, REAL_SESSION_MS, REDIAL_FIRST_MS, REDIAL_MAX_MS, REFUSED,
-};
+use super::limits::{BULK_CAPACITY, DIAL, OUTBOX_CAPACITY, REAL_SESSION_MS, REDIAL_FIRST_MS, REDIAL_MAX_MS, REFUSED};
 use super::listening::Callers;
-use super::routes::{Piece, Routes};
-use super::translate::{self, Heard};
+use super::routes::Routes;
+use super::translate::{self, Heard, Said};
 use super::upload::Upload;
 use crate::model::{Address, AttemptId, Moment};
-use crate::transport::{self, Backoff, Frame, FrameReader, Stream};
+use crate::transport::{self, Backoff, Frame, FrameReader, Stream, TransportError};
 use crate::{clock, threads};
 
 /// One session, as the threads that take part in it share it.
@@ -33,19 +30,14 @@ pub(super) struct Session {
     pub(super) routes: Routes,
     /// When each ping was sent that has no answer yet.
     pings: Mutex<VecDeque<Moment>>,
-    /// Something was heard since the heartbeat thread last looked.
-    heard: AtomicBool,
-    /// The reader waits for a slot to take a piece of a pack, so that it cannot hear anything.
-    occupied: AtomicBool,
     pub(super) ping_interval_ms: u64,
-    pub(super) timeout_ms: u64,
 }
 
 /// What the core is told.
 #[derive(Debug)]
 pub(super) enum News {
     Connected(Arc<Session>),
-    Said(Heard),
+    Said(Said),
     /// The answer to the ping that was sent at `since`.
     Renewed {
         since: Moment,
@@ -69,11 +61,6 @@ impl Session {
     pub(super) fn ping(&self, now: Moment, holding: &[AttemptId]) {
         self.pings.lock().unwrap_or_else(PoisonError::into_inner).push_back(now);
         self.say(translate::ping(holding));
-    }
-
-    /// Whether anything was heard since the last time this was asked, or could not be for lack of room.
-    pub(super) fn was_heard(&self) -> bool {
-        self.heard.swap(false, Ordering::Relaxed) | self.occupied.load(Ordering::Relaxed)
     }
 
     /// Ends it; the reader notices and says so.
@@ -203,8 +190,9 @@ impl Dialler {
         }
         let welcome = welcome?;
         *had_session = true;
-        // From here on the heartbeat thread judges silence: it knows what a starved runner missed by its own fault.
-        reader.set_timeout(None)?;
+        // A dispatcher that answers no ping for so long is given up. Time that the reader spends elsewhere, as when a slot
+        // is slow to take a pack, does not count.
+        reader.set_timeout(Some(Duration::from_millis(welcome.timeout_ms.max(1))))?;
         let (control, outbox) = bounded(OUTBOX_CAPACITY);
         let (bulk, bulk_outbox) = bounded(BULK_CAPACITY);
         let session = Arc::new(Session {
@@ -213,10 +201,7 @@ impl Dialler {
             bulk,
             routes: Routes::new(),
             pings: Mutex::default(),
-            heard: AtomicBool::new(true),
-            occupied: AtomicBool::new(false),
             ping_interval_ms: welcome.ping_interval_ms.max(1),
-            timeout_ms: welcome.timeout_ms.max(1),
         });
         let (ending, ended) = bounded::<()>(0);
         let out = stream.clone();
@@ -243,38 +228,36 @@ impl Dialler {
         Ok(())
     }
 
-    fn read(&self, session: &Session, reader: &mut FrameReader) -> Result<(), transport::TransportError> {
-        while let Some(heard) = translate::hear(reader)? {
-            session.heard.store(true, Ordering::Relaxed);
+    fn read(&self, session: &Session, reader: &mut FrameReader) -> Result<(), TransportError> {
+        loop {
+            let heard = match translate::hear(reader) {
+                Ok(Some(heard)) => heard,
+                Ok(None) => return Ok(()),
+                Err(TransportError::UnknownType { name }) => {
+                    log::warn!("the dispatcher said `{name}`, which this runner does not know: passed over");
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             let is_taken = match heard {
                 Heard::LogAck { attempt, offset } => {
                     self.uploads.send(Upload::Acknowledged { attempt, offset }).is_ok()
                 }
-                Heard::Pack { attempt, last, bytes } => {
-                    self.deliver(session, attempt, Piece::Bytes { bytes, last });
-                    true
-                }
-                Heard::SourceMissing { attempt, reason } => {
-                    self.deliver(session, attempt, Piece::Missing(reason));
+                Heard::Source { attempt, piece } => {
+                    session.routes.deliver(attempt, piece);
                     true
                 }
                 Heard::Ack { gone } => {
                     let since = session.pings.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                     since.is_none_or(|since| self.news.send(News::Renewed { since, gone }).is_ok())
                 }
-                other => self.news.send(News::Said(other)).is_ok(),
+                Heard::Said(said) => self.news.send(News::Said(said)).is_ok(),
             };
             if !is_taken {
-                break;
+                // The runner is ending.
+                return Ok(());
             }
         }
-        Ok(())
-    }
-
-    fn deliver(&self, session: &Session, attempt: AttemptId, piece: Piece) {
-        session.occupied.store(true, Ordering::Relaxed);
-        session.routes.deliver(attempt, piece);
-        session.occupied.store(false, Ordering::Relaxed);
     }
 }
 

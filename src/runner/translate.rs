@@ -1,6 +1,7 @@
 //! Between the wire and the runner's own words. The only file here that sees both; what it lets through is valid.
 
 use super::assignment::{Assignment, Report};
+use super::routes::Piece;
 use crate::model::{AttemptId, BranchName, BuildId, CommitId, LogSummary, Outcome, RepoName, Script, TaskSpec};
 use crate::protocol::codec;
 use crate::protocol::hello::Refusal;
@@ -8,9 +9,22 @@ use crate::protocol::limits::MAX_LINE_BYTES;
 use crate::protocol::runner::{FromRunner, LogOffset, Runtask, ToRunner, WarmTree, WireTask};
 use crate::transport::{Frame, FrameReader, TransportError};
 
-/// What the dispatcher said.
+/// What the dispatcher said, by who has to know.
 #[derive(Debug)]
 pub(super) enum Heard {
+    /// For the slot that waits for it.
+    Source { attempt: AttemptId, piece: Piece },
+    /// For the uploader.
+    LogAck { attempt: AttemptId, offset: u64 },
+    /// The answer to the oldest ping that has none.
+    Ack { gone: Vec<AttemptId> },
+    /// For the core.
+    Said(Said),
+}
+
+/// What the core is told of.
+#[derive(Debug)]
+pub(super) enum Said {
     Registered {
         gone: Vec<AttemptId>,
         logs: Vec<(AttemptId, u64)>,
@@ -21,25 +35,9 @@ pub(super) enum Heard {
         attempt: AttemptId,
         why: String,
     },
-    Pack {
-        attempt: AttemptId,
-        last: bool,
-        bytes: Vec<u8>,
-    },
-    SourceMissing {
-        attempt: AttemptId,
-        reason: String,
-    },
     Cancel(AttemptId),
-    LogAck {
-        attempt: AttemptId,
-        offset: u64,
-    },
     Recorded(AttemptId),
     Fenced(AttemptId),
-    Ack {
-        gone: Vec<AttemptId>,
-    },
     Drain,
     /// Something the runner said was refused.
     Error(String),
@@ -49,32 +47,36 @@ pub(super) enum Heard {
 pub(super) fn hear(reader: &mut FrameReader) -> Result<Option<Heard>, TransportError> {
     let Some(message) = reader.read::<ToRunner>(MAX_LINE_BYTES)? else { return Ok(None) };
     let ids = |raw: Vec<u64>| raw.into_iter().map(AttemptId).collect();
-    Ok(Some(match message {
+    Ok(Some(Heard::Said(match message {
+        ToRunner::Pack { attempt, last, bytes: length } => {
+            let mut bytes = Vec::new();
+            reader.read_payload(length, &mut bytes)?;
+            return Ok(Some(Heard::Source { attempt: AttemptId(attempt), piece: Piece::Bytes { bytes, last } }));
+        }
+        ToRunner::SourceMissing { attempt, reason } => {
+            return Ok(Some(Heard::Source { attempt: AttemptId(attempt), piece: Piece::Missing(reason) }));
+        }
+        ToRunner::LogAck { attempt, offset } => {
+            return Ok(Some(Heard::LogAck { attempt: AttemptId(attempt), offset }));
+        }
+        ToRunner::Ack { gone } => return Ok(Some(Heard::Ack { gone: ids(gone) })),
         ToRunner::Registered { gone, logs } => {
             let logs = logs.into_iter().map(|LogOffset { attempt, offset }| (AttemptId(attempt), offset)).collect();
-            Heard::Registered { gone: ids(gone), logs }
+            Said::Registered { gone: ids(gone), logs }
         }
         ToRunner::Runtask(lease) => {
             let attempt = AttemptId(lease.attempt);
             match assignment(*lease) {
-                Ok(assignment) => Heard::Lease(Box::new(assignment)),
-                Err(why) => Heard::BadLease { attempt, why },
+                Ok(assignment) => Said::Lease(Box::new(assignment)),
+                Err(why) => Said::BadLease { attempt, why },
             }
         }
-        ToRunner::Pack { attempt, last, bytes: length } => {
-            let mut bytes = Vec::new();
-            reader.read_payload(length, &mut bytes)?;
-            Heard::Pack { attempt: AttemptId(attempt), last, bytes }
-        }
-        ToRunner::SourceMissing { attempt, reason } => Heard::SourceMissing { attempt: AttemptId(attempt), reason },
-        ToRunner::Cancel { attempt } => Heard::Cancel(AttemptId(attempt)),
-        ToRunner::LogAck { attempt, offset } => Heard::LogAck { attempt: AttemptId(attempt), offset },
-        ToRunner::Ok { attempt } => Heard::Recorded(AttemptId(attempt)),
-        ToRunner::Stale { attempt } => Heard::Fenced(AttemptId(attempt)),
-        ToRunner::Ack { gone } => Heard::Ack { gone: ids(gone) },
-        ToRunner::Drain => Heard::Drain,
-        ToRunner::Error(Refusal { text, .. }) => Heard::Error(text),
-    }))
+        ToRunner::Cancel { attempt } => Said::Cancel(AttemptId(attempt)),
+        ToRunner::Ok { attempt } => Said::Recorded(AttemptId(attempt)),
+        ToRunner::Stale { attempt } => Said::Fenced(AttemptId(attempt)),
+        ToRunner::Drain => Said::Drain,
+        ToRunner::Error(Refusal { text, .. }) => Said::Error(text),
+    })))
 }
 
 /// A lease as the runner understands it, or what is wrong with it.
@@ -112,10 +114,8 @@ pub(super) struct Offer<'a> {
 }
 
 pub(super) fn register(offer: &Offer<'_>, holding: &[AttemptId]) -> Frame {
-    let warm = |(repo, commit): &(RepoName, CommitId)| WarmTree {
-        repo: repo.as_str().to_owned(),
-        commit: commit.to_string(),
-    };
+    let warm =
+        |(repo, commit): &(RepoName, CommitId)| WarmTree { repo: repo.as_str().to_owned(), commit: commit.to_string() };
     Frame::new(&FromRunner::Register {
         slots: offer.slots,
         labels: offer.labels.iter().map(|label| label.to_string()).collect(),

@@ -190,7 +190,7 @@ impl Scheduler {
         }
         self.last_runner += 1;
         let id = RunnerId(self.last_runner);
-        turn.persist(Record::RunnerSaved(Runner { id, name: name.clone(), first_seen: turn.at, drained: false }));
+        turn.persist(Record::RunnerSaved(Runner { id, name: name.clone(), first_seen: turn.at }));
         self.known_runners.insert(name.clone(), id);
         id
     }

@@ -540,12 +540,7 @@ fn a_restored_scheduler_gives_runners_the_time_to_come_back() {
             ],
             leases: vec![lease],
         }],
-        runners: vec![crate::model::Runner {
-            id: RunnerId(1),
-            name: "w1".into(),
-            first_seen: WallTime(0),
-            drained: false,
-        }],
+        runners: vec![crate::model::Runner { id: RunnerId(1), name: "w1".into(), first_seen: WallTime(0) }],
         last_build: 1,
         last_job: 2,
         last_attempt: 1,

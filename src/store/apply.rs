@@ -4,30 +4,17 @@
 //! an attempt has one outcome (S6) and a number used once, a job's attempts are counted without a gap and one at a
 //! time (S8), what is finished stays so until it is queued or reopened (S10). Never reads the clock, never waits.
 
-use std::collections::HashMap;
-
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use super::error::{Fault, Kind};
+use super::names::Names;
+use super::queries;
 use super::rows::{self, signed};
-use super::spec;
+use super::seal::{self, JobColumns, detail_seal};
 use crate::model::{
     Attempt, AttemptId, BranchName, Build, BuildId, BuildSource, CommitId, Decision, Ending, Job, JobId, LogSummary,
     Outcome, Record, RepoName, Runner, Verdict, WallTime,
 };
-
-/// Tasks remembered by their text; with more the memory starts anew, for the sake of its size.
-const SPECS_REMEMBERED_MAX: usize = 4096;
-/// Reasons kept once each. Later ones are written out in their attempts, because so many cannot be repeating.
-const REASONS_MAX: usize = 1024;
-
-/// Row numbers of texts that are stored once. Right as long as no transaction fails; then it is emptied.
-#[derive(Debug, Default)]
-pub(super) struct Names {
-    repos: HashMap<RepoName, i64>,
-    specs: HashMap<String, i64>,
-    reasons: Option<HashMap<String, i64>>,
-}
 
 /// The statements of the records that come in masses, prepared once for a batch, and the connection for the rest.
 pub(super) struct Batch<'a> {
@@ -45,25 +32,30 @@ impl<'a> Batch<'a> {
     pub(super) fn new(conn: &'a Connection, names: &'a mut Names) -> rusqlite::Result<Self> {
         Ok(Self {
             lease_job: conn.prepare_cached(
-                "UPDATE jobs SET state = 2, attempt = ?2, attempts = ?3
+                "UPDATE jobs SET state = 2, attempt = ?2, attempts = ?3, seal = (seal + (2 - state) * 102030407
+                   + (?2 - attempt) * 210987653 + (?3 - attempts) * 150094637) & 4294967295
                  WHERE id = ?1 AND state < 3 AND attempts = ?3 - 1",
             )?,
             add_attempt: conn.prepare_cached(
-                "INSERT INTO attempts (id, job, number, runner, reason, leased_at, previous)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                "INSERT INTO attempts (id, job, number, runner, reason, leased_at, previous, seal)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             )?,
             add_outcome: conn.prepare_cached(
                 "INSERT INTO outcomes
-                   (attempt, outcome, code, detail, finished_at, duration_ms, log_bytes, log_crc32, log_missing)
-                 SELECT id, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 FROM attempts WHERE id = ?1",
+                   (attempt, outcome, code, detail, finished_at, duration_ms, log_bytes, log_crc32, log_missing,
+                    seal)
+                 SELECT id, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10 FROM attempts WHERE id = ?1",
             )?,
-            finish_job: conn.prepare_cached("UPDATE jobs SET state = ?2, detail = ?3 WHERE id = ?1 AND state < 3")?,
+            finish_job: conn.prepare_cached(
+                "UPDATE jobs SET state = ?2, detail = ?3, seal = (seal + (?2 - state) * 102030407 + ?4) & 4294967295
+                 WHERE id = ?1 AND state < 3",
+            )?,
             queue_job: conn.prepare_cached(
-                "UPDATE jobs SET state = ?2, failures = ?3, losses = ?4, detail = NULL WHERE id = ?1",
+                "UPDATE jobs SET state = ?2, failures = ?3, losses = ?4, detail = NULL, seal = ?5 WHERE id = ?1",
             )?,
             add_job: conn.prepare_cached(
-                "INSERT INTO jobs (id, build, spec, state, attempt, attempts, failures, losses, detail)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                "INSERT INTO jobs (id, build, spec, state, attempt, attempts, failures, losses, detail, seal)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             )?,
             conn,
             names,
@@ -98,9 +90,15 @@ impl<'a> Batch<'a> {
         })?;
         let leased_at = attempt.leased_at.0;
         let (number, runner) = (attempt.number, signed(attempt.runner.0));
-        match self.reason_id(&attempt.reason)? {
-            Some(reason) => self.add_attempt.execute(params![id, job, number, runner, reason, leased_at, previous])?,
-            None => self.add_attempt.execute(params![id, job, number, runner, attempt.reason, leased_at, previous])?,
+        let seal = seal::attempt_seal(attempt, previous).end();
+        match self.names.reason_id(self.conn, &attempt.reason)? {
+            Some(reason) => {
+                self.add_attempt.execute(params![id, job, number, runner, reason, leased_at, previous, seal])?
+            }
+            None => {
+                let reason = &attempt.reason;
+                self.add_attempt.execute(params![id, job, number, runner, reason, leased_at, previous, seal])?
+            }
         };
         Ok(())
     }
@@ -132,18 +130,25 @@ impl<'a> Batch<'a> {
             duration_ms.map(signed),
             signed(log.bytes),
             log.crc32,
-            log.missing
+            log.missing,
+            seal::outcome_seal(attempt, outcome, log, duration_ms, at).end()
         ])?;
         one_row(added, || format!("{attempt} was never leased"))
     }
 
     fn finish_job(&mut self, job: JobId, ending: &Ending) -> Result<(), Fault> {
-        let changed = self.finish_job.execute(params![signed(job.0), rows::ending_number(ending), ending.detail()])?;
+        let (number, detail) = (rows::ending_number(ending), ending.detail());
+        let changed = self.finish_job.execute(params![signed(job.0), number, detail, detail_seal(detail)])?;
         one_row(changed, || format!("{job} is unknown or finished"))
     }
 
     fn queue(&mut self, job: JobId, state: i64, failures: u32, losses: u32) -> Result<(), Fault> {
-        let changed = self.queue_job.execute(params![signed(job.0), state, failures, losses])?;
+        let id = signed(job.0);
+        let sealed = queries::with_job_columns(self.conn, id, |columns| {
+            JobColumns { state, failures, losses, detail: None, ..columns }.seal()
+        });
+        let seal = sealed?.ok_or_else(|| Fault::Contradiction(format!("{job} is unknown")))?;
+        let changed = self.queue_job.execute(params![id, state, failures, losses, seal])?;
         one_row(changed, || format!("{job} is unknown"))
     }
 
@@ -156,11 +161,12 @@ impl<'a> Batch<'a> {
         // Without jobs the range is empty: its last comes before its first.
         let first_job = jobs.first().map_or(1, |job| signed(job.id.0));
         let last_job = jobs.last().map_or(0, |job| signed(job.id.0));
-        let repo = self.repo_id(repo)?;
+        let repo = self.names.repo_id(self.conn, repo)?;
         self.conn
             .prepare_cached(
                 "INSERT INTO builds (id, repo, branch, commit_id, before, first_job, last_job, created_at, finished_at,
-                   verdict, problem, subject, author) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+                   verdict, problem, subject, author, seal, end_seal)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
             )?
             .execute(params![
                 id,
@@ -175,7 +181,9 @@ impl<'a> Batch<'a> {
                 build.verdict.map(rows::verdict_number),
                 build.problem,
                 subject,
-                author
+                author,
+                seal::build_seal(build, first_job, last_job).end(),
+                seal::end_seal(build.id, build.verdict, build.finished_at).end()
             ])?;
         if !range.is_empty() {
             self.conn
@@ -186,18 +194,22 @@ impl<'a> Batch<'a> {
     }
 
     fn add_job(&mut self, job: &Job) -> Result<(), Fault> {
-        let spec = self.spec_id(job)?;
+        let spec = self.names.spec_id(self.conn, &job.task)?;
         let (state, attempt, detail) = rows::state_columns(&job.state);
+        let Job { attempts, failures, losses, .. } = *job;
+        let (id, build) = (signed(job.id.0), signed(job.build.0));
+        let columns = JobColumns { id, build, spec, state, attempt, attempts, failures, losses, detail };
         self.add_job.execute(params![
-            signed(job.id.0),
-            signed(job.build.0),
+            id,
+            build,
             spec,
             state,
             attempt,
-            job.attempts,
-            job.failures,
-            job.losses,
-            detail
+            attempts,
+            failures,
+            losses,
+            detail,
+            columns.seal()
         ])?;
         Ok(())
     }
@@ -205,8 +217,15 @@ impl<'a> Batch<'a> {
     fn finish_build(&self, build: BuildId, verdict: Verdict, at: WallTime) -> Result<(), Fault> {
         let changed = self
             .conn
-            .prepare_cached("UPDATE builds SET verdict = ?2, finished_at = ?3 WHERE id = ?1 AND verdict IS NULL")?
-            .execute(params![signed(build.0), rows::verdict_number(verdict), at.0])?;
+            .prepare_cached(
+                "UPDATE builds SET verdict = ?2, finished_at = ?3, end_seal = ?4 WHERE id = ?1 AND verdict IS NULL",
+            )?
+            .execute(params![
+                signed(build.0),
+                rows::verdict_number(verdict),
+                at.0,
+                seal::end_seal(build, Some(verdict), Some(at)).end()
+            ])?;
         one_row(changed, || format!("{build} is unknown or finished"))
     }
 
@@ -214,19 +233,21 @@ impl<'a> Batch<'a> {
         let changed = self
             .conn
             .prepare_cached(
-                "UPDATE builds SET verdict = NULL, finished_at = NULL WHERE id = ?1 AND verdict IS NOT NULL",
+                "UPDATE builds SET verdict = NULL, finished_at = NULL, end_seal = ?2
+                 WHERE id = ?1 AND verdict IS NOT NULL",
             )?
-            .execute([signed(build.0)])?;
+            .execute([signed(build.0), seal::end_seal(build, None, None).end()])?;
         one_row(changed, || format!("{build} is unknown or unfinished"))
     }
 
     fn move_head(&mut self, repo: &RepoName, branch: &BranchName, head: Option<&CommitId>) -> Result<(), Fault> {
-        let repo = self.repo_id(repo)?;
+        let name = repo;
+        let repo = self.names.repo_id(self.conn, name)?;
         match head {
             Some(head) => self
                 .conn
-                .prepare_cached("INSERT OR REPLACE INTO heads (repo, branch, head) VALUES (?1, ?2, ?3)")?
-                .execute(params![repo, branch.as_str(), head.as_bytes()])?,
+                .prepare_cached("INSERT OR REPLACE INTO heads (repo, branch, head, seal) VALUES (?1, ?2, ?3, ?4)")?
+                .execute(params![repo, branch.as_str(), head.as_bytes(), seal::head_seal(name, branch, head).end()])?,
             None => self
                 .conn
                 .prepare_cached("DELETE FROM heads WHERE repo = ?1 AND branch = ?2")?
@@ -238,10 +259,11 @@ impl<'a> Batch<'a> {
     fn save_runner(&self, runner: &Runner) -> Result<(), Fault> {
         self.conn
             .prepare_cached(
-                "INSERT INTO runners (id, name, first_seen, drained) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (id)
-                 DO UPDATE SET name = excluded.name, first_seen = excluded.first_seen, drained = excluded.drained",
+                "INSERT INTO runners (id, name, first_seen, seal) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (id) DO UPDATE SET name = excluded.name, first_seen = excluded.first_seen,
+                   seal = excluded.seal",
             )?
-            .execute(params![signed(runner.id.0), runner.name, runner.first_seen.0, runner.drained])?;
+            .execute(params![signed(runner.id.0), runner.name, runner.first_seen.0, seal::runner_seal(runner).end()])?;
         Ok(())
     }
 
@@ -270,62 +292,6 @@ impl<'a> Batch<'a> {
                 decision.text
             ])?;
         Ok(())
-    }
-
-    fn repo_id(&mut self, repo: &RepoName) -> rusqlite::Result<i64> {
-        if let Some(id) = self.names.repos.get(repo) {
-            return Ok(*id);
-        }
-        let id = intern(self.conn, "repos", "name", repo.as_str())?;
-        self.names.repos.insert(repo.clone(), id);
-        Ok(id)
-    }
-
-    fn spec_id(&mut self, job: &Job) -> rusqlite::Result<i64> {
-        let body = spec::to_json(&job.task);
-        if let Some(id) = self.names.specs.get(&body) {
-            return Ok(*id);
-        }
-        let id = intern(self.conn, "specs", "body", &body)?;
-        if self.names.specs.len() >= SPECS_REMEMBERED_MAX {
-            self.names.specs.clear();
-        }
-        self.names.specs.insert(body, id);
-        Ok(id)
-    }
-
-    /// The row of a reason that is stored once; `None` if it is to be written out.
-    fn reason_id(&mut self, reason: &str) -> rusqlite::Result<Option<i64>> {
-        let reasons = match &mut self.names.reasons {
-            Some(reasons) => reasons,
-            none => none.insert(known_reasons(self.conn)?),
-        };
-        if let Some(id) = reasons.get(reason) {
-            return Ok(Some(*id));
-        }
-        if reasons.len() >= REASONS_MAX {
-            return Ok(None);
-        }
-        let id = intern(self.conn, "reasons", "body", reason)?;
-        reasons.insert(reason.to_owned(), id);
-        Ok(Some(id))
-    }
-}
-
-fn known_reasons(conn: &Connection) -> rusqlite::Result<HashMap<String, i64>> {
-    let mut statement = conn.prepare_cached("SELECT body, id FROM reasons")?;
-    statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
-}
-
-/// The row of a text that its table holds once, added if it is new.
-pub(super) fn intern(conn: &Connection, table: &str, column: &str, text: &str) -> rusqlite::Result<i64> {
-    let known = conn
-        .prepare_cached(&format!("SELECT id FROM {table} WHERE {column} = ?1"))?
-        .query_row([text], |row| row.get(0))
-        .optional()?;
-    match known {
-        Some(id) => Ok(id),
-        None => conn.prepare_cached(&format!("INSERT INTO {table} ({column}) VALUES (?1)"))?.insert([text]),
     }
 }
 
@@ -360,6 +326,6 @@ pub(super) fn judge(fault: Fault) -> Fault {
         Fault::Sqlite(e) if Kind::of(&e) == Kind::Constraint => {
             Fault::Contradiction("which has one of that number or name already".into())
         }
-        other => other,
+        kept @ (Fault::Sqlite(_) | Fault::Contradiction(_)) => kept,
     }
 }

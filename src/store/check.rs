@@ -2,10 +2,10 @@
 //! where another was.
 //!
 //! Always: the file is there if other parts of its data directory are; it is not empty; its header is SQLite's and
-//! ours; the log holds what was acknowledged (`wal.rs`); the version is known; every table is there. A structural
+//! ours; the log holds what was acknowledged (`wal.rs`); the version is known; every table is as it was made. A structural
 //! check of all pages (`quick_check`) is linear in the file's size, so at start it is made up to
 //! [`WHOLE_CHECK_BYTES_MAX`]; above, of the small tables only, and the rest is checked by those who read it: SQLite
-//! refuses a malformed page, `rows.rs` a value that means nothing. `Reader::check` checks all of it at any size,
+//! refuses a malformed page, `seal.rs` a row that was changed, `rows.rs` a value that means nothing. `Reader::check` checks all of it at any size,
 //! beside the work.
 
 use std::fs::File;
@@ -65,25 +65,16 @@ pub(super) fn check_log(path: &Path) -> Result<(), StoreError> {
 
 /// The tables, as far as the time at a start allows.
 pub(super) fn check_tables(conn: &Connection, path: &Path) -> Result<(), StoreError> {
-    check_presence(conn, path)?;
+    let differing =
+        schema::find_difference(conn).map_err(|e| StoreError::from_sqlite("read the tables of", path, e))?;
+    if let Some(name) = differing {
+        return Err(StoreError::corrupt(path, format!("its {name} is not as it was made")));
+    }
     let bytes = path.metadata().map_err(StoreError::io("read the size of", path))?.len();
     if bytes <= WHOLE_CHECK_BYTES_MAX {
         return check_pages(conn, path, None);
     }
     SMALL_TABLES.iter().try_for_each(|table| check_pages(conn, path, Some(table)))
-}
-
-fn check_presence(conn: &Connection, path: &Path) -> Result<(), StoreError> {
-    for table in schema::TABLES {
-        let is_there = conn
-            .prepare_cached("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1")
-            .and_then(|mut statement| statement.exists([table]))
-            .map_err(|e| StoreError::from_sqlite("read the tables of", path, e))?;
-        if !is_there {
-            return Err(StoreError::corrupt(path, format!("the table {table} is missing")));
-        }
-    }
-    Ok(())
 }
 
 /// The structure of one table's pages, or of all.

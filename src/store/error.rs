@@ -95,6 +95,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "SQLite's list is long, and only these are told apart")]
     pub(super) fn of(error: &rusqlite::Error) -> Self {
         use rusqlite::Error as E;
         if let E::SqliteFailure(failure, _) = error {

@@ -15,11 +15,13 @@ mod check;
 mod error;
 mod lately;
 mod lock;
+mod names;
 mod queries;
 mod reader;
 mod retention;
 mod rows;
 mod schema;
+mod seal;
 mod spec;
 mod wal;
 mod writer;
@@ -34,11 +36,14 @@ pub use reader::{BuildName, Reader};
 pub use retention::Retention;
 pub use writer::Store;
 
+/// A build with its jobs, and the attempts that are asked for.
+pub type WholeBuild = (Build, Vec<Job>, Vec<Attempt>);
+
 /// What the store knows of unfinished work, for a dispatcher that starts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Unfinished {
     /// Unfinished builds with their jobs and their unfinished attempts, oldest first.
-    pub builds: Vec<(Build, Vec<Job>, Vec<Attempt>)>,
+    pub builds: Vec<WholeBuild>,
     pub heads: Vec<(RepoName, BranchName, CommitId)>,
     pub runners: Vec<Runner>,
     /// The highest numbers ever given out, 0 for none.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 
 use super::rows::{self, damaged, signed};
+use super::seal::{self, JobColumns};
 use super::spec;
 use crate::model::{
     Attempt, AttemptId, BranchName, Build, BuildId, BuildSource, CommitId, Decision, Job, JobId, LogSummary, Outcome,
@@ -13,11 +14,13 @@ use crate::model::{
 };
 
 macro_rules! build_columns {
-    ($rest:literal) => {
+    ($hint:literal, $rest:literal) => {
         concat!(
             "SELECT b.id, r.name, b.branch, b.commit_id, b.before, b.created_at, b.finished_at, b.verdict, b.problem, ",
-            "b.subject, b.author, g.commits ",
-            "FROM builds b LEFT JOIN repos r ON r.id = b.repo LEFT JOIN ranges g ON g.build = b.id ",
+            "b.subject, b.author, g.commits, b.first_job, b.last_job, b.seal, b.end_seal ",
+            "FROM builds b ",
+            $hint,
+            " LEFT JOIN repos r ON r.id = b.repo LEFT JOIN ranges g ON g.build = b.id ",
             $rest
         )
     };
@@ -29,26 +32,35 @@ macro_rules! attempt_columns {
             "SELECT a.id, a.job, j.build, a.number, a.runner, ",
             "CASE typeof(a.reason) WHEN 'integer' THEN (SELECT body FROM reasons WHERE id = a.reason) ELSE a.reason END, ",
             "a.leased_at, o.finished_at, o.duration_ms, o.outcome, o.code, o.detail, o.log_bytes, o.log_crc32, ",
-            "o.log_missing ",
+            "o.log_missing, a.previous, a.seal, o.seal ",
             $from,
-            " JOIN jobs j ON j.id = a.job LEFT JOIN outcomes o ON o.attempt = a.id "
+            " LEFT JOIN jobs j ON j.id = a.job LEFT JOIN outcomes o ON o.attempt = a.id "
         )
     };
 }
 
-pub(super) const BUILD_BY_ID: &str = build_columns!("WHERE b.id = ?1");
-pub(super) const BUILDS_UNFINISHED: &str = build_columns!("WHERE b.verdict IS NULL ORDER BY b.id");
-pub(super) const BUILDS_UNFINISHED_OF: &str =
-    build_columns!("WHERE b.verdict IS NULL AND b.repo = (SELECT id FROM repos WHERE name = ?1) ORDER BY b.id");
-pub(super) const BUILDS_FINISHED: &str = build_columns!("WHERE b.verdict IS NOT NULL ORDER BY b.id DESC LIMIT ?1");
+pub(super) const BUILD_BY_ID: &str = build_columns!("", "WHERE b.id = ?1");
+/// Named, because SQLite would rather walk all builds, which are in the order that is asked for.
+pub(super) const BUILDS_UNFINISHED: &str =
+    build_columns!("INDEXED BY builds_unfinished", "WHERE b.verdict IS NULL ORDER BY b.id");
+pub(super) const BUILDS_UNFINISHED_OF: &str = build_columns!(
+    "INDEXED BY builds_unfinished",
+    "WHERE b.verdict IS NULL AND b.repo = (SELECT id FROM repos WHERE name = ?1) ORDER BY b.id"
+);
+pub(super) const BUILDS_FINISHED: &str = build_columns!("", "WHERE b.verdict IS NOT NULL ORDER BY b.id DESC LIMIT ?1");
 pub(super) const BUILDS_FINISHED_OF: &str = build_columns!(
+    "INDEXED BY builds_by_repo",
     "WHERE b.verdict IS NOT NULL AND b.repo = (SELECT id FROM repos WHERE name = ?2) ORDER BY b.id DESC LIMIT ?1"
 );
 
+/// Also those between a build's first and last that are not its own, so that each is checked before it is passed over.
 const JOBS: &str = "
-    SELECT j.id, j.spec, j.state, j.attempt, j.attempts, j.failures, j.losses, j.detail
-    FROM builds b JOIN jobs j ON j.id BETWEEN b.first_job AND b.last_job AND j.build = b.id
+    SELECT j.id, j.build, j.spec, j.state, j.attempt, j.attempts, j.failures, j.losses, j.detail, j.seal
+    FROM builds b JOIN jobs j ON j.id BETWEEN b.first_job AND b.last_job
     WHERE b.id = ?1 ORDER BY j.id";
+
+const JOB_BY_ID: &str =
+    "SELECT id, build, spec, state, attempt, attempts, failures, losses, detail, seal FROM jobs WHERE id = ?1";
 
 /// The numbers of a build's attempts: from each job's newest along `previous` to its first.
 macro_rules! with_chain {
@@ -61,7 +73,7 @@ macro_rules! with_chain {
 }
 
 const ATTEMPTS: &str =
-    concat!(with_chain!(), attempt_columns!("FROM chain c JOIN attempts a ON a.id = c.id"), "ORDER BY a.id");
+    concat!(with_chain!(), attempt_columns!("FROM chain c LEFT JOIN attempts a ON a.id = c.id"), "ORDER BY a.id");
 
 const LATE_RESULTS: &str = concat!(
     with_chain!(),
@@ -73,7 +85,7 @@ const LATE_RESULTS: &str = concat!(
 const ATTEMPTS_UNFINISHED: &str = concat!(
     attempt_columns!(
         "FROM builds b JOIN jobs k ON k.id BETWEEN b.first_job AND b.last_job AND k.build = b.id AND k.attempt <> 0 \
-         JOIN attempts a ON a.id = k.attempt"
+         LEFT JOIN attempts a ON a.id = k.attempt"
     ),
     "WHERE b.id = ?1 AND o.attempt IS NULL ORDER BY a.id"
 );
@@ -91,7 +103,7 @@ pub(super) fn build(conn: &Connection, id: BuildId) -> rusqlite::Result<Option<B
 fn build_from(row: &Row<'_>) -> rusqlite::Result<Build> {
     let text = |at: usize| row.get_ref(at).and_then(|value| Ok(value.as_str()?));
     let repo: Option<RepoName> = row.get_ref(1)?.as_str_or_null()?.map(rows::repo_name).transpose()?;
-    Ok(Build {
+    let build = Build {
         id: BuildId(row.get::<_, i64>(0)?.cast_unsigned()),
         source: BuildSource {
             repo: repo.ok_or_else(|| damaged("a build's repository is unknown"))?,
@@ -106,7 +118,11 @@ fn build_from(row: &Row<'_>) -> rusqlite::Result<Build> {
         finished_at: row.get::<_, Option<i64>>(6)?.map(WallTime),
         verdict: row.get::<_, Option<i64>>(7)?.map(rows::verdict).transpose()?,
         problem: row.get(8)?,
-    })
+    };
+    let name = || format!("build {}", build.id.0);
+    seal::build_seal(&build, row.get(12)?, row.get(13)?).check(row.get(14)?, name)?;
+    seal::end_seal(build.id, build.verdict, build.finished_at).check(row.get(15)?, name)?;
+    Ok(build)
 }
 
 /// Tasks read so far, so that jobs of one content share it.
@@ -117,26 +133,60 @@ pub(super) fn jobs(conn: &Connection, build: BuildId, specs: &mut Specs) -> rusq
     let mut found = statement.query([signed(build.0)])?;
     let mut jobs = Vec::new();
     while let Some(row) = found.next()? {
+        let columns = job_columns(row)?;
+        if columns.build != signed(build.0) {
+            continue;
+        }
         jobs.push(Job {
-            id: JobId(row.get::<_, i64>(0)?.cast_unsigned()),
+            id: JobId(columns.id.cast_unsigned()),
             build,
-            task: task(conn, row.get(1)?, specs)?,
-            state: rows::job_state(row.get(2)?, row.get(3)?, row.get(7)?)?,
-            attempts: row.get(4)?,
-            failures: row.get(5)?,
-            losses: row.get(6)?,
+            task: task(conn, columns.spec, specs)?,
+            state: rows::job_state(columns.state, columns.attempt, columns.detail)?,
+            attempts: columns.attempts,
+            failures: columns.failures,
+            losses: columns.losses,
         });
     }
     Ok(jobs)
+}
+
+/// What `ask` makes of a job's columns; `None` if there is no such job.
+pub(super) fn with_job_columns<T>(
+    conn: &Connection,
+    id: i64,
+    ask: impl FnOnce(JobColumns<'_>) -> T,
+) -> rusqlite::Result<Option<T>> {
+    let mut statement = conn.prepare_cached(JOB_BY_ID)?;
+    let mut found = statement.query([id])?;
+    found.next()?.map(|row| job_columns(row).map(ask)).transpose()
+}
+
+fn job_columns<'a>(row: &'a Row<'_>) -> rusqlite::Result<JobColumns<'a>> {
+    let columns = JobColumns {
+        id: row.get(0)?,
+        build: row.get(1)?,
+        spec: row.get(2)?,
+        state: row.get(3)?,
+        attempt: row.get(4)?,
+        attempts: row.get(5)?,
+        failures: row.get(6)?,
+        losses: row.get(7)?,
+        detail: row.get_ref(8)?.as_str_or_null()?,
+    };
+    columns.check(row.get(9)?)?;
+    Ok(columns)
 }
 
 fn task(conn: &Connection, id: i64, specs: &mut Specs) -> rusqlite::Result<Arc<TaskSpec>> {
     if let Some(task) = specs.get(&id) {
         return Ok(Arc::clone(task));
     }
-    let body: Option<String> =
-        conn.prepare_cached("SELECT body FROM specs WHERE id = ?1")?.query_row([id], |row| row.get(0)).optional()?;
-    let body = body.ok_or_else(|| damaged("a job's task is missing"))?;
+    let found: Option<(String, i64)> = conn
+        .prepare_cached("SELECT body, seal FROM specs WHERE id = ?1")?
+        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let (body, sealed) = found.ok_or_else(|| damaged("a job's task is missing"))?;
+    seal::spec_seal(&body).check(sealed, || format!("task {id}"))?;
     let task = Arc::new(spec::from_json(&body).map_err(|e| damaged(format!("a job's task is unreadable: {e}")))?);
     specs.insert(id, Arc::clone(&task));
     Ok(task)
@@ -165,7 +215,7 @@ fn attempt_from(row: &Row<'_>) -> rusqlite::Result<Attempt> {
         }
         None => LogSummary::default(),
     };
-    Ok(Attempt {
+    let attempt = Attempt {
         id: AttemptId(row.get::<_, i64>(0)?.cast_unsigned()),
         job: JobId(row.get::<_, i64>(1)?.cast_unsigned()),
         build: BuildId(row.get::<_, i64>(2)?.cast_unsigned()),
@@ -177,7 +227,13 @@ fn attempt_from(row: &Row<'_>) -> rusqlite::Result<Attempt> {
         duration_ms: row.get::<_, Option<i64>>(8)?.map(i64::cast_unsigned),
         outcome,
         log,
-    })
+    };
+    let name = || format!("attempt {}", attempt.id.0);
+    seal::attempt_seal(&attempt, row.get(15)?).check(row.get(16)?, name)?;
+    if let (Some(outcome), Some(at)) = (&attempt.outcome, attempt.finished_at) {
+        seal::outcome_seal(attempt.id, outcome, &attempt.log, attempt.duration_ms, at).check(row.get(17)?, name)?;
+    }
+    Ok(attempt)
 }
 
 pub(super) fn late_results(conn: &Connection, build: BuildId) -> rusqlite::Result<Vec<(AttemptId, Outcome, WallTime)>> {
@@ -208,25 +264,29 @@ pub(super) fn decisions(conn: &Connection, build: BuildId) -> rusqlite::Result<V
 }
 
 pub(super) fn runners(conn: &Connection) -> rusqlite::Result<Vec<Runner>> {
-    let mut statement = conn.prepare_cached("SELECT id, name, first_seen, drained FROM runners ORDER BY id")?;
+    let mut statement = conn.prepare_cached("SELECT id, name, first_seen, seal FROM runners ORDER BY id")?;
     let found = statement.query_map([], |row| {
-        Ok(Runner {
+        let runner = Runner {
             id: RunnerId(row.get::<_, i64>(0)?.cast_unsigned()),
             name: row.get(1)?,
             first_seen: WallTime(row.get(2)?),
-            drained: row.get(3)?,
-        })
+        };
+        seal::runner_seal(&runner).check(row.get(3)?, || format!("runner {}", runner.name))?;
+        Ok(runner)
     })?;
     found.collect()
 }
 
 pub(super) fn heads(conn: &Connection) -> rusqlite::Result<Vec<(RepoName, BranchName, CommitId)>> {
     let mut statement = conn.prepare_cached(
-        "SELECT r.name, h.branch, h.head FROM heads h JOIN repos r ON r.id = h.repo ORDER BY r.name, h.branch",
+        "SELECT r.name, h.branch, h.head, h.seal FROM heads h LEFT JOIN repos r ON r.id = h.repo ORDER BY r.name, h.branch",
     )?;
     let found = statement.query_map([], |row| {
         let repo = rows::repo_name(row.get_ref(0)?.as_str()?)?;
-        Ok((repo, BranchName::new(row.get_ref(1)?.as_str()?), rows::commit_id(row.get_ref(2)?.as_blob()?)?))
+        let branch = BranchName::new(row.get_ref(1)?.as_str()?);
+        let head = rows::commit_id(row.get_ref(2)?.as_blob()?)?;
+        seal::head_seal(&repo, &branch, &head).check(row.get(3)?, || format!("the head of {branch} in {repo}"))?;
+        Ok((repo, branch, head))
     })?;
     found.collect()
 }

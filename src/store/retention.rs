@@ -5,7 +5,7 @@
 use rusqlite::{Connection, params};
 
 use super::rows::signed;
-use super::{Store, StoreError, queries};
+use super::{Store, StoreError, WholeBuild, queries};
 use crate::model::{Attempt, Build, BuildId, Job, WallTime};
 
 /// Which builds may be forgotten.
@@ -27,16 +27,12 @@ const NUMBERED: &[&str] = &["builds", "jobs", "attempts", "runners"];
 impl Store {
     /// Forgets builds, oldest first, at most so many, and returns them with all that belonged to them, so that their
     /// logs can be deleted. An empty answer means that nothing is left to forget. Durable on return.
-    pub fn forget_builds(
-        &mut self,
-        rule: Retention,
-        at_most: u32,
-    ) -> Result<Vec<(Build, Vec<Job>, Vec<Attempt>)>, StoreError> {
+    pub fn forget_builds(&mut self, rule: Retention, at_most: u32) -> Result<Vec<WholeBuild>, StoreError> {
         forget(&self.conn, rule, at_most).map_err(self.failed("forget builds of"))
     }
 }
 
-fn forget(conn: &Connection, rule: Retention, at_most: u32) -> rusqlite::Result<Vec<(Build, Vec<Job>, Vec<Attempt>)>> {
+fn forget(conn: &Connection, rule: Retention, at_most: u32) -> rusqlite::Result<Vec<WholeBuild>> {
     let tx = Store::begin(conn)?;
     let ids = match rule {
         Retention::Before(time) => finished_before(&tx, time, at_most)?,

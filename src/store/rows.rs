@@ -59,8 +59,9 @@ pub(super) fn ending_number(ending: &Ending) -> i64 {
     }
 }
 
-pub(super) fn job_state(number: i64, attempt: i64, detail: Option<String>) -> rusqlite::Result<JobState> {
-    let why = |detail: Option<String>| detail.ok_or_else(|| damaged("a job's ending lacks its reason"));
+pub(super) fn job_state(number: i64, attempt: i64, detail: Option<&str>) -> rusqlite::Result<JobState> {
+    let why =
+        |detail: Option<&str>| detail.map(str::to_owned).ok_or_else(|| damaged("a job's ending lacks its reason"));
     Ok(match number {
         0 => JobState::Waiting,
         1 => JobState::Queued,

@@ -6,8 +6,11 @@
 //! - an outcome is a row of its own under the attempt's number: written once, and the key refuses a second one (S6);
 //! - what is wide or repeats is kept apart: `specs`, `ranges`, `reasons`.
 //!
+//! The rows that decisions rest on carry a checksum, `seal` (see `seal.rs`).
+//!
 //! A migration is never edited once released; a new one is added, and [`VERSION`] counts them.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::Path;
 
@@ -30,20 +33,22 @@ CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOU
 CREATE TABLE repos (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, source TEXT) STRICT;
 
 CREATE TABLE heads (
-    repo INTEGER NOT NULL, branch TEXT NOT NULL, head BLOB NOT NULL,
+    repo INTEGER NOT NULL, branch TEXT NOT NULL, head BLOB NOT NULL, seal INTEGER NOT NULL,
     PRIMARY KEY (repo, branch)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE runners (
-    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, first_seen INTEGER NOT NULL, drained INTEGER NOT NULL
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, first_seen INTEGER NOT NULL,
+    seal INTEGER NOT NULL
 ) STRICT;
 
--- before: empty for a branch that was new, because NULLs would never be equal. verdict: 0 passed, 1 failed, 2 errored,
+-- seal: of what never changes; end_seal: of verdict and finished_at. before: empty for a branch that was new, because NULLs would never be equal. verdict: 0 passed, 1 failed, 2 errored,
 -- 3 cancelled, NULL unfinished.
 CREATE TABLE builds (
     id INTEGER PRIMARY KEY, repo INTEGER NOT NULL, branch TEXT NOT NULL, commit_id BLOB NOT NULL, before BLOB NOT NULL,
     first_job INTEGER NOT NULL, last_job INTEGER NOT NULL, created_at INTEGER NOT NULL, finished_at INTEGER,
-    verdict INTEGER, problem TEXT, subject TEXT NOT NULL, author TEXT NOT NULL
+    verdict INTEGER, problem TEXT, subject TEXT NOT NULL, author TEXT NOT NULL, seal INTEGER NOT NULL,
+    end_seal INTEGER NOT NULL
 ) STRICT;
 -- The same submission makes one build (S2); the commit comes first, so that people find builds by its first digits.
 CREATE UNIQUE INDEX builds_by_commit ON builds (commit_id, repo, branch, before);
@@ -54,14 +59,14 @@ CREATE INDEX builds_unfinished ON builds (repo) WHERE verdict IS NULL;
 CREATE TABLE ranges (build INTEGER PRIMARY KEY, commits BLOB NOT NULL) STRICT;
 
 -- Tasks as JSON, each content once.
-CREATE TABLE specs (id INTEGER PRIMARY KEY, body TEXT NOT NULL UNIQUE) STRICT;
+CREATE TABLE specs (id INTEGER PRIMARY KEY, body TEXT NOT NULL UNIQUE, seal INTEGER NOT NULL) STRICT;
 
 -- state: 0 waiting, 1 queued, 2 leased, 3 passed, 4 failed, 5 errored, 6 cancelled, 7 skipped. attempt: the newest, or
 -- 0. detail: why it errored or was skipped.
 CREATE TABLE jobs (
     id INTEGER PRIMARY KEY, build INTEGER NOT NULL, spec INTEGER NOT NULL, state INTEGER NOT NULL,
     attempt INTEGER NOT NULL, attempts INTEGER NOT NULL, failures INTEGER NOT NULL, losses INTEGER NOT NULL,
-    detail TEXT
+    detail TEXT, seal INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE reasons (id INTEGER PRIMARY KEY, body TEXT NOT NULL UNIQUE) STRICT;
@@ -69,14 +74,15 @@ CREATE TABLE reasons (id INTEGER PRIMARY KEY, body TEXT NOT NULL UNIQUE) STRICT;
 -- reason: the number of a row in reasons, or the text itself. previous: the job's attempt before this one.
 CREATE TABLE attempts (
     id INTEGER PRIMARY KEY, job INTEGER NOT NULL, number INTEGER NOT NULL, runner INTEGER NOT NULL,
-    reason ANY NOT NULL, leased_at INTEGER NOT NULL, previous INTEGER
+    reason ANY NOT NULL, leased_at INTEGER NOT NULL, previous INTEGER, seal INTEGER NOT NULL
 ) STRICT;
 
 -- outcome: 0 passed, 1 failed, 2 killed, 3 timed out, 4 cancelled, 5 could not start, 6 lost. code: an exit code or
 -- a signal. detail: why it was lost or could not start.
 CREATE TABLE outcomes (
     attempt INTEGER PRIMARY KEY, outcome INTEGER NOT NULL, code INTEGER, detail TEXT, finished_at INTEGER NOT NULL,
-    duration_ms INTEGER, log_bytes INTEGER NOT NULL, log_crc32 INTEGER NOT NULL, log_missing TEXT
+    duration_ms INTEGER, log_bytes INTEGER NOT NULL, log_crc32 INTEGER NOT NULL, log_missing TEXT,
+    seal INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE late_results (
@@ -91,23 +97,6 @@ CREATE TABLE decisions (
 ) STRICT;
 CREATE INDEX decisions_by_build ON decisions (build);
 ";
-
-/// Every table; a store that lacks one is damaged.
-pub(super) const TABLES: &[&str] = &[
-    "meta",
-    "repos",
-    "heads",
-    "runners",
-    "builds",
-    "ranges",
-    "specs",
-    "jobs",
-    "reasons",
-    "attempts",
-    "outcomes",
-    "late_results",
-    "decisions",
-];
 
 /// Brings the tables to [`VERSION`], in one transaction; refuses a later version.
 pub(super) fn migrate(conn: &mut Connection, path: &Path) -> Result<(), StoreError> {
@@ -153,6 +142,20 @@ pub(super) fn put_in_place(fresh: &Path, path: &Path) -> Result<(), StoreError> 
         .and_then(|()| fs::rename(fresh, path))
         .and_then(|()| File::open(directory)?.sync_all())
         .map_err(StoreError::io("put in place", path))
+}
+
+/// The first table or index that is not what the migrations made of it; `None` if all are.
+pub(super) fn find_difference(conn: &Connection) -> rusqlite::Result<Option<String>> {
+    let expected = Connection::open_in_memory()?;
+    MIGRATIONS.iter().try_for_each(|migration| expected.execute_batch(migration))?;
+    let (expected, found) = (definitions(&expected)?, definitions(conn)?);
+    let differing = expected.iter().find(|(name, sql)| found.get(*name) != Some(*sql)).map(|(name, _)| name.clone());
+    Ok(differing.or_else(|| found.into_keys().find(|name| !expected.contains_key(name))))
+}
+
+fn definitions(conn: &Connection) -> rusqlite::Result<BTreeMap<String, Option<String>>> {
+    let mut statement = conn.prepare("SELECT name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_stat%'")?;
+    statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 
 /// The version of the tables, 0 for none.

@@ -7,9 +7,10 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
 
-use super::apply::{self, Batch, Names};
+use super::apply::{self, Batch};
 use super::error::Fault;
 use super::lock::Lock;
+use super::names::Names;
 use super::rows::before_bytes;
 use super::{StoreError, Unfinished, backup, check, queries, schema};
 use crate::model::{BuildId, BuildSource, Record, RepoName};

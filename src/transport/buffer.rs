@@ -105,3 +105,74 @@ impl LineBuffer {
         self.bytes.capacity()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Puts bytes in as a socket would, at most `piece` at a time, taking out lines as they come.
+    fn lines_of(bytes: &[u8], piece: usize, max_line: usize) -> Result<Vec<Vec<u8>>, TooLong> {
+        let mut buffer = LineBuffer::new();
+        let mut lines = Vec::new();
+        let mut rest = bytes;
+        loop {
+            while let Some(line) = buffer.take_line(max_line)? {
+                lines.push(buffer.line(line).to_vec());
+            }
+            if rest.is_empty() {
+                return Ok(lines);
+            }
+            let space = buffer.space();
+            let count = piece.min(rest.len()).min(space.len());
+            assert!(count > 0, "there is always space");
+            space[..count].copy_from_slice(&rest[..count]);
+            buffer.filled(count);
+            rest = &rest[count..];
+            assert!(buffer.size() <= BUSY_BYTES.max(2 * max_line), "{}", buffer.size());
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+        #[test]
+        fn lines_come_out_as_they_went_in_however_they_are_cut(
+            lines in prop::collection::vec(prop::collection::vec(any::<u8>().prop_map(|b| if b == b'\n' { 0 } else { b }), 0..9000), 0..20),
+            piece in 1_usize..100_000,
+        ) {
+            let bytes: Vec<u8> = lines.iter().flat_map(|line| line.iter().copied().chain([b'\n'])).collect();
+            prop_assert_eq!(lines_of(&bytes, piece, 10_000), Ok(lines));
+        }
+
+        #[test]
+        fn a_line_is_too_long_exactly_when_it_is_however_it_is_cut(len in 0_usize..300, piece in 1_usize..400) {
+            let mut bytes = vec![b'x'; len];
+            prop_assert_eq!(lines_of(&bytes, piece, 100).is_err(), len >= 100);
+            bytes.push(b'\n');
+            prop_assert_eq!(lines_of(&bytes, piece, 100).is_err(), len >= 100);
+        }
+    }
+
+    #[test]
+    fn a_busy_buffer_grows_and_a_calm_one_shrinks() {
+        let mut buffer = LineBuffer::new();
+        let mut arrive = |count: usize| {
+            let space = buffer.space();
+            let count = count.min(space.len());
+            space[..count].fill(b'\n');
+            buffer.filled(count);
+            while buffer.take_line(10).unwrap().is_some() {}
+            buffer.size()
+        };
+        for _ in 0..10 {
+            arrive(usize::MAX);
+        }
+        assert_eq!(arrive(100), BUSY_BYTES);
+        for _ in 0..CALM_READS {
+            arrive(100);
+        }
+        assert_eq!(arrive(100), IDLE_BYTES);
+    }
+}

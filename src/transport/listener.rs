@@ -162,3 +162,107 @@ fn is_shortage(error: &io::Error) -> bool {
     let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     Errno::from_io_error(error).is_some_and(|errno| shortages.contains(&errno))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crossbeam_channel::bounded;
+
+    use super::*;
+    use crate::threads;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    fn listener() -> Listener {
+        Listener::bind(&"127.0.0.1:0".parse().unwrap()).unwrap()
+    }
+
+    fn address_of(listener: &Listener) -> Address {
+        listener.local_addr().to_string().parse().unwrap()
+    }
+
+    #[test]
+    fn a_port_in_use_is_named_with_what_to_do() {
+        let listener = listener();
+        let address = address_of(&listener);
+        let error = Listener::bind(&address).unwrap_err();
+        let expected = format!(
+            "could not listen at {address}: the port is in use by another program, choose another with `--port`"
+        );
+        assert_eq!(error.to_string(), expected);
+        let error = Listener::bind(&"192.0.2.1:0".parse().unwrap()).unwrap_err();
+        assert!(error.to_string().contains("no such address"), "{error}");
+    }
+
+    #[test]
+    fn a_port_can_be_taken_again_at_once() {
+        let first = listener();
+        let address = address_of(&first);
+        let (dialled, accepted) = (Stream::dial(&address, LONG).unwrap(), first.accept().unwrap().unwrap());
+        // The side that closes first is left in TIME_WAIT.
+        accepted.close();
+        drop((accepted, first, dialled));
+        Listener::bind(&address).unwrap();
+    }
+
+    #[test]
+    fn closing_a_listener_ends_accept_before_and_during_it() {
+        let listener = std::sync::Arc::new(listener());
+        let address = address_of(&listener);
+        let (begun, has_begun) = bounded(1);
+        let accepting = std::sync::Arc::clone(&listener);
+        let accept = threads::spawn("accept", move || {
+            let first = accepting.accept();
+            begun.send(()).unwrap();
+            (first, accepting.accept())
+        });
+        let _dialled = Stream::dial(&address, LONG).unwrap();
+        has_begun.recv_timeout(LONG).unwrap();
+        listener.close();
+        let (first, second) = accept.unwrap().join().unwrap();
+        assert!(matches!((first, second), (Ok(Some(_)), Ok(None))));
+        assert!(matches!(listener.accept(), Ok(None)));
+        assert!(Stream::dial(&address, LONG).is_err());
+    }
+
+    #[test]
+    fn a_name_is_dialled_at_each_of_its_addresses() {
+        let listener = listener();
+        let address = Address { host: "localhost".to_owned(), port: listener.local_addr().port() };
+        assert!(Stream::dial(&address, LONG).is_ok());
+    }
+
+    #[test]
+    fn dialling_where_nobody_listens_says_so() {
+        let address = address_of(&listener());
+        let error = Stream::dial(&address, LONG).unwrap_err();
+        assert!(matches!(error, TransportError::Dial { .. }));
+        assert_eq!(error.to_string(), format!("could not connect to {address}: no dispatcher listens there"));
+        let error = Stream::dial(&"no.such.host.invalid:9000".parse().unwrap(), LONG).unwrap_err();
+        assert_eq!(error.to_string(), "could not connect to no.such.host.invalid:9000");
+    }
+
+    #[test]
+    fn a_name_with_several_addresses_is_listened_at_on_one_port() {
+        let listener = Listener::bind(&"localhost:0".parse().unwrap()).unwrap();
+        let port = listener.local_addr().port();
+        for socket in &listener.sockets {
+            let place = socket.local_addr().unwrap();
+            assert_eq!(place.port(), port);
+            let _dialled = Stream::dial(&place.to_string().parse().unwrap(), LONG).unwrap();
+            assert!(listener.accept().unwrap().is_some());
+        }
+    }
+
+    #[test]
+    fn a_shortage_is_told_from_one_bad_connection() {
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS] {
+            assert!(is_shortage(&errno.into()) && !is_of_one_connection(&errno.into()));
+        }
+        for errno in [Errno::CONNABORTED, Errno::PROTO, Errno::INTR] {
+            assert!(is_of_one_connection(&errno.into()) && !is_shortage(&errno.into()));
+        }
+        assert!(!is_of_one_connection(&Errno::BADF.into()) && !is_shortage(&Errno::BADF.into()));
+    }
+}

@@ -1,7 +1,6 @@
 //! The runner or a supervisor dies, or stops, with a command running.
 
 use std::fs::File;
-use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -23,12 +22,13 @@ const CLINGING: [&str; 4] = [
 ];
 
 /// This very test, as a process that runs one command in a slot and waits for its end.
-fn runner(tier: Isolation, text: &str, mark: &str) -> (std::process::Child, std::io::PipeReader) {
-    let (name, value) = mark.split_once('=').unwrap();
+fn runner(slot: &Slot, text: &str) -> (std::process::Child, std::io::PipeReader) {
+    let (name, value) = slot.mark.split_once('=').unwrap();
     let (reader, writer) = std::io::pipe().unwrap();
     let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "deaths::a_runner_for_other_tests_to_kill", "--ignored", "--nocapture"])
-        .env(TIER, tier.word())
+        .args(["--exact", "deaths::a_runner_for_other_tests_to_kill", "--nocapture"])
+        .env(TIER, slot.tier.word())
+        .env("TMPDIR", slot.place.path())
         .env(TEXT, text)
         .env(name, value)
         .stdin(Stdio::null())
@@ -39,7 +39,6 @@ fn runner(tier: Isolation, text: &str, mark: &str) -> (std::process::Child, std:
 }
 
 #[test]
-#[ignore = "the body of a process that other tests start"]
 fn a_runner_for_other_tests_to_kill() {
     let Ok(tier) = std::env::var(TIER) else { return };
     let tier = if tier == Isolation::Subreaper.word() { Isolation::Subreaper } else { Isolation::PidNamespace };
@@ -47,7 +46,7 @@ fn a_runner_for_other_tests_to_kill() {
     let mut command = slot.shell(&std::env::var(TEXT).unwrap());
     command.env.push(("SURVEIL_TEST_MARK".into(), std::env::var_os("SURVEIL_TEST_MARK").unwrap()));
     command.env.remove(0);
-    let output = File::from(OwnedFd::from(rustix::io::dup(rustix::stdio::stdout()).unwrap()));
+    let output = File::from(rustix::io::dup(rustix::stdio::stdout()).unwrap());
     drop(slot.supervisor.run(&command, output, &crossbeam_channel::never(), &mut || ()));
 }
 
@@ -58,7 +57,7 @@ fn kill(pid: u32, signal: Signal) {
 in_both_tiers! {
     fn a_runner_killed_with_9_leaves_nothing_running(slot) {
         for text in CLINGING {
-            let (mut runner, mut output) = runner(slot.tier, text, &slot.mark);
+            let (mut runner, mut output) = runner(slot, text);
             wait_for_line(&mut output, "ready");
             runner.kill().unwrap();
             runner.wait().unwrap();
@@ -67,8 +66,8 @@ in_both_tiers! {
     }
 
     fn a_runner_killed_with_9_while_its_supervisor_is_stopped_leaves_nothing_running(slot) {
-        let text = "echo ready; kill -STOP $PPID; sleep 1000";
-        let (mut runner, mut output) = runner(slot.tier, text, &slot.mark);
+        let text = "kill -STOP $PPID; echo ready; sleep 1000";
+        let (mut runner, mut output) = runner(slot, text);
         wait_for_line(&mut output, "ready");
         runner.kill().unwrap();
         runner.wait().unwrap();

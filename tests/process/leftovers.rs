@@ -1,8 +1,10 @@
 //! What a command leaves behind when it ends by itself. The harness looks at the very moment of the reported end.
 
+use std::os::unix::fs::PermissionsExt;
+
 use surveil::process::Exit;
 
-use crate::harness::{in_both_tiers, now};
+use crate::harness::{Slot, in_both_tiers, now};
 
 in_both_tiers! {
     fn a_background_process_is_ended_and_counted(slot) {
@@ -59,8 +61,8 @@ in_both_tiers! {
 
     fn orphans_of_a_running_command_do_not_stay_as_zombies(slot) {
         let text = "i=0; while [ $i -lt 20 ]; do (sleep 0.01 &); i=$((i+1)); done; sleep 0.3; \
-            grep -l '^State:.Z' /proc/[0-9]*/status | while read -r file; do \
-            grep -q \"^PPid:.$PPID\\$\" $file && echo zombie; done; true";
+            grep -sl '^State:.Z' /proc/[0-9]*/status | while read -r file; do \
+            grep -sq \"^PPid:.$PPID\\$\" $file && echo zombie; done; true";
         assert_eq!(slot.run_shell(text).1, "");
     }
 
@@ -71,22 +73,56 @@ in_both_tiers! {
             until [ $(ls | grep -c there) = 4 ]; do sleep 0.01; done";
         let (ended, _) = slot.run_shell(text);
         assert_eq!(ended.exit, Exit::Code(0));
-        assert!(ended.leftovers >= 240, "{ended:?}");
+        assert!(ended.leftovers >= 200, "{ended:?}");
         slot.check_next();
     }
 
     fn a_fork_bomb_is_ended(slot) {
-        // Every process replaces itself by two, up to a generation, and goes on replacing itself after that: the number
-        // is bounded, the movement is not (until a minute has passed, should nobody end it).
-        let bomb = "#!/bin/sh\n\
-            [ $(date +%s) -lt $2 ] || exit\n\
-            if [ $1 -gt 0 ]; then setsid $0 $(($1-1)) $2 & $0 $(($1-1)) $2 & else $0 0 $2 & fi\n";
-        let path = slot.place.path().join("bomb");
-        std::fs::write(&path, bomb).unwrap();
-        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        let (ended, _) = slot.run_shell("./bomb 5 $(($(date +%s)+60)) & sleep 1");
+        let (ended, _) = slot.run_shell(&fork_bomb(slot, 5, "", "sleep 1"));
         assert_eq!(ended.exit, Exit::Code(0));
         assert!(ended.leftovers > 0, "{ended:?}");
         slot.check_next();
     }
+
+    fn a_fork_bomb_that_changes_sessions_all_the_time_is_ended(slot) {
+        let (ended, _) = slot.run_shell(&fork_bomb(slot, 3, "setsid", "sleep 1"));
+        assert_eq!(ended.exit, Exit::Code(0));
+        assert!(ended.leftovers > 0, "{ended:?}");
+        slot.check_next();
+    }
+
+    fn a_cancel_is_heard_while_children_end_all_the_time(slot) {
+        let then = "trap '' TERM; echo ready; while :; do sleep 1; done";
+        let mut command = slot.shell(&fork_bomb(slot, 4, "setsid", then));
+        command.grace_ms = 500;
+        let (result, _) = slot.run_until_ready(&command, |cancel| cancel.send(()).unwrap());
+        assert_eq!(result.unwrap().exit, Exit::Cancelled);
+        slot.check_next();
+    }
+
+    fn a_timeout_is_kept_while_children_end_all_the_time(slot) {
+        let mut command = slot.shell(&fork_bomb(slot, 4, "", "trap '' TERM; while :; do sleep 1; done"));
+        (command.timeout_ms, command.grace_ms) = (500, 500);
+        let begin = now();
+        let (result, _) = slot.run(&command);
+        assert_eq!(result.exit, Exit::TimedOut);
+        assert!(begin.elapsed().as_secs() < 6);
+        slot.check_next();
+    }
+}
+
+/// A command that sets off a bomb and goes on with `then`. Every process of the bomb replaces itself by two, up to a
+/// generation, and after that by one, for ever, each started by `by`: the number is bounded, the movement is not (until
+/// a minute has passed, should nobody end it). None of them heeds TERM.
+fn fork_bomb(slot: &Slot, generations: u32, by: &str, then: &str) -> String {
+    let bomb = format!(
+        "#!/bin/sh\n\
+        trap '' TERM\n\
+        [ $(date +%s) -lt $2 ] || exit\n\
+        if [ $1 -gt 0 ]; then {by} $0 $(($1-1)) $2 & {by} $0 $(($1-1)) $2 & else {by} $0 0 $2 & fi\n"
+    );
+    let path = slot.place.path().join("bomb");
+    std::fs::write(&path, bomb).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    format!("./bomb {generations} $(($(date +%s)+60)) & {then}")
 }

@@ -17,10 +17,8 @@ fn write(slot: &Slot, name: &str, bytes: &[u8], mode: u32) {
 fn why(slot: &mut Slot, words: &[&str]) -> String {
     let (ended, output) = slot.run(&slot.program(words));
     assert_eq!((ended.duration_ms, ended.leftovers, output.as_str()), (0, 0, ""));
-    match ended.exit {
-        Exit::CouldNotStart(why) => why,
-        other => panic!("{words:?} ended with {other:?}"),
-    }
+    let Exit::CouldNotStart(why) = ended.exit else { panic!("{words:?} ended with {:?}", ended.exit) };
+    why
 }
 
 in_both_tiers! {
@@ -112,12 +110,14 @@ in_both_tiers! {
         let pid = rustix::process::Pid::from_raw(slot.supervisor.pid().unwrap().cast_signed());
         let open = fs::read_dir(format!("/proc/{}/fd", slot.supervisor.pid().unwrap())).unwrap().count() as u64;
         // Room for the output, but for no more.
-        let limit = rustix::process::Rlimit { current: Some(open + 1), maximum: Some(1024) };
-        rustix::process::prlimit(pid, rustix::process::Resource::Nofile, limit).unwrap();
+        let own = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        let limit = rustix::process::Rlimit { current: Some(open + 1), ..own };
+        let before = rustix::process::prlimit(pid, rustix::process::Resource::Nofile, limit).unwrap();
         let (result, _) = slot.try_run(&slot.shell("true"));
         assert!(matches!(result, Err(ProcessError::StartCommand(_))), "{result:?}");
-        // Another supervisor starts, with limits of its own.
+        rustix::process::prlimit(pid, rustix::process::Resource::Nofile, before).unwrap();
         slot.check_next();
+        assert_eq!(slot.supervisor.pid(), pid.map(|pid| pid.as_raw_nonzero().get().cast_unsigned()));
     }
 }
 

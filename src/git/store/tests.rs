@@ -51,3 +51,323 @@ fn a_pack_of_nothing_new_is_accepted() {
     receiver.finish(commit, true).unwrap();
     assert_eq!(entries_of(&repo.beside("store/objects/pack")), 4);
 }
+
+#[test]
+fn what_a_receiver_lacks_makes_the_commit_incomplete_and_all_of_it_is_the_remedy() {
+    let repo = Repo::new();
+    let first = repo.write("kept/file", "one").write("other", "one").commit("first");
+    let second = repo.write("other", "two").commit("second");
+    let (watched, store) = (repo.watched(), repo.store(second));
+    let mut receiver = store.receive().unwrap();
+    receiver.write(&pack_of(&watched, &[second], &[first])).unwrap();
+    let error = receiver.finish(second, true).unwrap_err();
+    assert!(matches!(error, GitError::Incomplete { .. }), "{error:?}");
+    assert!(!store.has(second));
+    assert_eq!(entries_of(&repo.beside("store/objects/pack")), 0);
+    deliver(&watched, &store, second, &[]);
+    store.check(second).unwrap();
+}
+
+#[test]
+fn a_pack_without_the_commit_it_is_for_is_incomplete() {
+    let repo = Repo::new();
+    let first = repo.write("file", "one").commit("first");
+    let second = repo.write("file", "two").commit("second");
+    let (watched, store) = (repo.watched(), repo.store(second));
+    for commits in [&[first][..], &[]] {
+        let mut receiver = store.receive().unwrap();
+        receiver.write(&pack_of(&watched, commits, &[])).unwrap();
+        let error = receiver.finish(second, false).unwrap_err();
+        assert!(matches!(error, GitError::Incomplete { .. }), "{error:?}");
+    }
+    // What came whole is kept nevertheless.
+    assert!(store.has(first));
+}
+
+#[test]
+fn several_commits_travel_in_one_pack() {
+    let repo = Repo::new();
+    let commits: Vec<_> = (0..5).map(|n| repo.write("a/file", format!("{n}")).commit(&format!("{n}"))).collect();
+    let (watched, store) = (repo.watched(), repo.store(commits[0]));
+    let pack = pack_of(&watched, &commits, &[]);
+    assert_eq!(objects_in(&pack), 5 * 4);
+    let mut receiver = store.receive().unwrap();
+    receiver.write(&pack).unwrap();
+    receiver.finish(commits[4], true).unwrap();
+    for commit in commits {
+        store.check(commit).unwrap();
+    }
+}
+
+#[test]
+fn broken_packs_are_refused_and_leave_nothing_behind() {
+    let repo = Repo::new();
+    let commit = repo.write("file", "some content of this file\n".repeat(50)).write("b", "two").commit("first");
+    let (watched, store) = (repo.watched(), repo.store(commit));
+    let pack = pack_of(&watched, &[commit], &[]);
+    let mut zeroed = pack.clone();
+    zeroed[20..60].fill(0);
+    let mut flipped = pack.clone();
+    flipped[pack.len() / 2] ^= 0x10;
+    let broken: [(&str, &[u8]); 9] = [
+        ("nothing", b""),
+        ("half a header", &pack[..6]),
+        ("only a header", &pack[..12]),
+        ("cut off", &pack[..pack.len() / 2]),
+        ("without its end", &pack[..pack.len() - 1]),
+        ("zeroed", &zeroed),
+        ("one bit flipped", &flipped),
+        ("garbage", &[0x5a; 5000]),
+        ("too long", &[&pack[..], b"more"].concat()),
+    ];
+    for (what, bytes) in broken {
+        let mut receiver = store.receive().unwrap();
+        let written = bytes.chunks(100).try_for_each(|piece| receiver.write(piece));
+        let error = written.and_then(|()| receiver.finish(commit, true)).unwrap_err();
+        assert!(matches!(error, GitError::BrokenPack { .. }), "{what}: {error:?}");
+        assert!(!store.has(commit), "{what}");
+        assert_eq!(entries_of(&repo.beside("store/objects/pack")), 0, "{what}");
+        assert_eq!(incoming(&repo), 0, "{what}");
+    }
+    deliver(&watched, &store, commit, &[]);
+    store.check(commit).unwrap();
+}
+
+fn incoming(repo: &Repo) -> usize {
+    let entries = fs::read_dir(repo.beside("store/objects")).unwrap();
+    entries.filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("incoming")).count()
+}
+
+#[test]
+fn a_receiver_that_is_dropped_leaves_nothing_behind() {
+    let repo = Repo::new();
+    let commit = repo.write("file", "one").commit("first");
+    let (watched, store) = (repo.watched(), repo.store(commit));
+    let pack = pack_of(&watched, &[commit], &[]);
+    let mut receiver = store.receive().unwrap();
+    receiver.write(&pack[..pack.len() - 3]).unwrap();
+    assert_eq!(incoming(&repo), 1);
+    // A tidy beside it takes nothing away.
+    store.tidy().unwrap();
+    assert_eq!(incoming(&repo), 1);
+    drop(receiver);
+    assert_eq!(incoming(&repo), 0);
+}
+
+#[test]
+fn tidy_removes_what_a_killed_receiver_left() {
+    let repo = Repo::new();
+    let commit = repo.write("file", "one").commit("first");
+    let store = repo.store(commit);
+    let left = repo.beside("store/objects/incoming-left");
+    fs::create_dir_all(left.join("pack")).unwrap();
+    fs::write(left.join("lock"), "").unwrap();
+    fs::write(left.join("pack/pack_1234"), "half").unwrap();
+    store.tidy().unwrap();
+    assert_eq!(incoming(&repo), 0);
+}
+
+#[test]
+fn a_sink_that_has_enough_stops_the_pack() {
+    let repo = Repo::new();
+    let random: Vec<u8> =
+        (0..2_000_000u32).flat_map(|n| n.wrapping_mul(0x9E37_79B9).rotate_left(n % 31).to_le_bytes()).collect();
+    let commit = repo.write("file", random).commit("first");
+    let mut sizes = Vec::new();
+    repo.watched()
+        .pack(&[commit], &[], &mut |piece| {
+            sizes.push(piece.len());
+            true
+        })
+        .unwrap();
+    assert!(sizes.len() > 3, "{sizes:?}");
+    assert!(sizes.iter().all(|size| *size <= 1024 * 1024), "{sizes:?}");
+    let mut calls = 0;
+    let stopped = repo.watched().pack(&[commit], &[], &mut |_| {
+        calls += 1;
+        calls < 2
+    });
+    assert!(matches!(stopped, Err(GitError::Stopped)));
+    assert_eq!(calls, 2);
+}
+
+#[test]
+fn a_store_passes_on_what_it_received() {
+    let repo = Repo::new();
+    let first = repo.write("a", "one").write("b", "one").commit("first");
+    let second = repo.write("a", "two").commit("second");
+    let (watched, mirror) = (repo.watched(), repo.store(second));
+    deliver(&watched, &mirror, first, &[]);
+    deliver(&watched, &mirror, second, &[first]);
+    let runner = Store::open(&repo.beside("runner"), second).unwrap();
+    for (commit, haves, objects) in [(first, &[][..], 3), (second, &[first, "ab".repeat(20).parse().unwrap()], 3)] {
+        let mut pack = Vec::new();
+        let took = mirror.pack(commit, haves, &mut |piece| {
+            pack.extend_from_slice(piece);
+            true
+        });
+        took.unwrap();
+        assert_eq!(objects_in(&pack), if haves.is_empty() { objects + 1 - 1 } else { objects });
+        let mut receiver = runner.receive().unwrap();
+        receiver.write(&pack).unwrap();
+        receiver.finish(commit, false).unwrap();
+        runner.check(commit).unwrap();
+    }
+    let unknown: CommitId = "cd".repeat(20).parse().unwrap();
+    assert!(matches!(mirror.pack(unknown, &[], &mut |_| true), Err(GitError::Incomplete { .. })));
+}
+
+#[test]
+fn files_and_executables_are_read_from_a_commit() {
+    let repo = Repo::new();
+    repo.write("a/file", "content").write("tasks/z-run", "#!/bin/sh\n").write("tasks/build", "#!/bin/sh\n");
+    repo.write("tasks/notes.txt", "no task").write("tasks/nested/run", "#!/bin/sh\n");
+    std::os::unix::fs::symlink("build", repo.path().join("tasks/link")).unwrap();
+    repo.git(&["add", "--all"]);
+    repo.git(&["update-index", "--chmod=+x", "tasks/z-run", "tasks/build", "tasks/nested/run"]);
+    repo.git(&["commit", "--quiet", "--message", "first"]);
+    let commit = repo.head();
+    let (watched, store) = (repo.watched(), repo.store(commit));
+    deliver(&watched, &store, commit, &[]);
+    assert_eq!(store.executables(commit, "tasks").unwrap(), ["build", "z-run"]);
+    assert_eq!(store.executables(commit, "tasks/").unwrap(), ["build", "z-run"]);
+    for none in ["absent", "a/file", "tasks/absent", "../tasks"] {
+        assert_eq!(store.executables(commit, none).unwrap(), Vec::<String>::new());
+    }
+    assert_eq!(store.read_file(commit, "a/file", 7).unwrap().unwrap(), b"content");
+    for none in ["absent", "a", "a/file/x", "tasks/link", "", "../a/file"] {
+        assert_eq!(store.read_file(commit, none, 100).unwrap(), None, "{none}");
+    }
+    assert!(matches!(store.read_file(commit, "a/file", 6), Err(GitError::TooLarge { size: 7, limit: 6, .. })));
+    let unknown: CommitId = "cd".repeat(20).parse().unwrap();
+    assert!(matches!(store.read_file(unknown, "a", 6), Err(GitError::Incomplete { .. })));
+}
+
+#[test]
+fn a_sha256_commit_gets_a_sha256_store() {
+    let repo = Repo::with(&["--object-format=sha256"]);
+    let first = repo.write("a/file", "one").commit("first");
+    let second = repo.write("a/file", "two").commit("second");
+    let (watched, store) = (repo.watched(), repo.store(first));
+    deliver(&watched, &store, first, &[]);
+    deliver(&watched, &store, second, &[first]);
+    store.check(second).unwrap();
+    assert_eq!(store.read_file(second, "a/file", 10).unwrap().unwrap(), b"two");
+    let other: CommitId = "ab".repeat(20).parse().unwrap();
+    assert!(matches!(Store::open(&repo.beside("store"), other), Err(GitError::Format { .. })));
+    assert!(!store.has(other));
+}
+
+#[test]
+fn submodules_are_not_part_of_a_commits_tree() {
+    let repo = Repo::new();
+    let elsewhere = "12".repeat(20);
+    repo.write("file", "one");
+    repo.git(&["add", "--all"]);
+    repo.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{elsewhere},sub")]);
+    repo.git(&["commit", "--quiet", "--message", "with a submodule"]);
+    let commit = repo.head();
+    let (watched, store) = (repo.watched(), repo.store(commit));
+    deliver(&watched, &store, commit, &[]);
+    store.check(commit).unwrap();
+}
+
+#[test]
+fn tidy_makes_one_pack_of_many_beside_readers_and_receivers() {
+    let repo = Repo::new();
+    let commits: Vec<_> =
+        (0..70).map(|n| repo.write(&format!("d{}/f", n % 5), format!("{n}")).commit(&format!("{n}"))).collect();
+    let watched = repo.watched();
+    let reader = repo.store(commits[0]);
+    deliver(&watched, &reader, commits[0], &[]);
+    let old = Store::open(&repo.beside("store"), commits[0]).unwrap();
+    for pair in commits[..60].windows(2) {
+        deliver(&watched, &reader, pair[1], &[pair[0]]);
+    }
+    // Has listed the packs, and opened none but the first.
+    assert!(old.has(commits[0]));
+    let waiting = {
+        let mut receiver = old.receive().unwrap();
+        receiver.write(&pack_of(&watched, &[commits[60]], &[commits[59]])).unwrap();
+        receiver
+    };
+    reader.tidy().unwrap();
+    assert_eq!(entries_of(&repo.beside("store/objects/pack")), 2);
+    waiting.finish(commits[60], false).unwrap();
+    let fresh = Store::open(&repo.beside("store"), commits[0]).unwrap();
+    for store in [&old, &reader, &fresh] {
+        for commit in &commits[..=60] {
+            store.check(*commit).unwrap();
+        }
+    }
+    // Nothing to do, nothing done.
+    reader.tidy().unwrap();
+    assert_eq!(entries_of(&repo.beside("store/objects/pack")), 4);
+}
+
+#[test]
+fn handles_in_several_threads_receive_read_and_tidy_at_once() {
+    let repo = Repo::new();
+    let commits: Vec<_> =
+        (0..80).map(|n| repo.write(&format!("f{}", n % 3), format!("{n}")).commit(&format!("{n}"))).collect();
+    let path = repo.beside("store");
+    let packs: Vec<_> = commits.iter().map(|commit| pack_of(&repo.watched(), &[*commit], &[])).collect();
+    std::thread::scope(|scope| {
+        for part in 0..4 {
+            let (commits, packs, path) = (&commits, &packs, &path);
+            scope.spawn(move || {
+                // All of them make it, too.
+                let store = Store::open(path, commits[0]).unwrap();
+                for at in (part..commits.len()).step_by(4) {
+                    let mut receiver = store.receive().unwrap();
+                    receiver.write(&packs[at]).unwrap();
+                    receiver.finish(commits[at], false).unwrap();
+                    store.check(commits[at]).unwrap();
+                    if at % 16 == 3 {
+                        store.tidy().unwrap();
+                    }
+                }
+            });
+        }
+    });
+    let store = Store::open(&path, commits[0]).unwrap();
+    store.tidy().unwrap();
+    for commit in commits {
+        store.check(commit).unwrap();
+    }
+}
+
+#[test]
+fn git_itself_finds_a_store_in_order_and_prunes_nothing_of_it() {
+    let repo = Repo::new();
+    let commit = repo.write("a/file", "one").commit("first");
+    let (watched, store) = (repo.watched(), repo.store(commit));
+    deliver(&watched, &store, commit, &[]);
+    let path = repo.beside("store");
+    crate::git::fixture::git_in(&path, &["fsck", "--no-dangling", "--no-progress"]);
+    let gc = std::process::Command::new("git").arg("-C").arg(&path).args(["gc", "--quiet", "--prune=now"]).output();
+    drop(gc.unwrap());
+    Store::open(&path, commit).unwrap().check(commit).unwrap();
+}
+
+#[test]
+fn a_damaged_store_says_what_is_wrong() {
+    let repo = Repo::new();
+    let commit = repo.write("a/file", "content that is long enough to be found\n".repeat(20)).commit("first");
+    let (watched, store) = (repo.watched(), repo.store(commit));
+    deliver(&watched, &store, commit, &[]);
+    for entry in fs::read_dir(repo.beside("store/objects/pack")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().unwrap() == "pack" {
+            let mut bytes = fs::read(&path).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle - 20..middle + 20].fill(0);
+            fs::remove_file(&path).unwrap();
+            fs::write(&path, bytes).unwrap();
+        }
+    }
+    drop(store);
+    let store = repo.store(commit);
+    let error = store.check(commit).unwrap_err();
+    assert!(matches!(error, GitError::Object { .. } | GitError::Incomplete { .. }), "{error:?}");
+}

@@ -173,7 +173,6 @@ impl World {
             id: RunnerId(id as u64),
             name: format!("w{id}").into(),
             first_seen: WallTime(wish.number.cast_signed()),
-            drained: wish.kind > 100,
         };
         self.runners.insert(runner.id, runner.clone());
         Record::RunnerSaved(runner)
@@ -198,11 +197,11 @@ impl World {
         let attempt = pick(self.attempts.values_mut().filter(|a| a.outcome.is_none()), wish.pick)?;
         attempt.outcome = Some(wish.outcome.clone());
         attempt.finished_at = Some(WallTime(wish.number.cast_signed()));
-        attempt.duration_ms = (wish.pick % 2 == 0).then_some(wish.number);
+        attempt.duration_ms = wish.pick.is_multiple_of(2).then_some(wish.number);
         attempt.log = LogSummary {
             bytes: wish.number,
             crc32: wish.number as u32,
-            missing: (wish.pick % 3 == 0).then_some(wish.text),
+            missing: wish.pick.is_multiple_of(3).then_some(wish.text),
         };
         Some(Record::AttemptFinished {
             attempt: attempt.id,

@@ -1,6 +1,6 @@
 //! What is written reads back, and what contradicts is refused whole.
 
-use super::super::{BuildName, Retention, StoreError, Unfinished};
+use super::super::{BuildName, Retention, StoreError, Unfinished, WholeBuild};
 use super::*;
 use crate::model::{Decision, Runner};
 
@@ -27,7 +27,7 @@ fn a_new_store_knows_of_nothing() {
 fn unfinished_work_is_there_after_a_restart() {
     let place = Place::new();
     let mut store = place.store();
-    let runner = Runner { id: RunnerId(4), name: "w1".into(), first_seen: WallTime(7), drained: true };
+    let runner = Runner { id: RunnerId(4), name: "w1".into(), first_seen: WallTime(7) };
     let head = Record::HeadMoved {
         repo: RepoName::new("app").unwrap(),
         branch: BranchName::new("main"),
@@ -256,7 +256,7 @@ fn forgotten_builds_leave_nothing_but_their_numbers() {
         head: Some(commit_id(id)),
     };
     store.commit(&[head(2)]).unwrap();
-    let ids = |gone: Vec<(Build, Vec<Job>, Vec<Attempt>)>| gone.iter().map(|(b, ..)| b.id.0).collect::<Vec<_>>();
+    let ids = |gone: Vec<WholeBuild>| gone.iter().map(|(b, ..)| b.id.0).collect::<Vec<_>>();
     // All but the present head's build are old enough; the rest is for the next call.
     let before = Retention::Before(WallTime(1_700_000_003_000 + 5));
     let gone = store.forget_builds(before, 2).unwrap();

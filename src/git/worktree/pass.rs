@@ -1,0 +1,254 @@
+//! One pass over a work tree on disk: finds what is not as planned, removes what should not be there, writes what is
+//! missing. Works from descriptor to descriptor and never follows a symbolic link, so that nothing outside is ever read
+//! or written.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use git2::Odb;
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, fchmod, fstat, mkdirat, openat, readlinkat, statat, symlinkat, unlinkat,
+};
+use rustix::io::{Errno, Result as SysResult};
+
+use super::keep::Keep;
+use super::plan::{Directory, FileRecord, Node, Stamp, Time};
+use super::removal::{list, open_directory, remove};
+use crate::git::GitError;
+use crate::git::objects::Objects;
+
+static NOTHING: Keep = Keep::NOTHING;
+
+pub(super) struct Pass<'a> {
+    pub(super) objects: &'a Objects,
+    pub(super) odb: &'a Odb<'a>,
+    /// When the tree was last handed over: what was changed at that time or later may have changed without a trace,
+    /// because a file system's clock moves in steps of some milliseconds.
+    pub(super) handed_over: Time,
+    /// Where the pass is, for errors.
+    pub(super) path: PathBuf,
+    /// Whether anything was written, or its content compared.
+    pub(super) has_touched: bool,
+}
+
+/// How a file is to be made.
+#[derive(Clone, Copy)]
+enum Sort {
+    File,
+    Link,
+}
+
+impl Pass<'_> {
+    /// Brings the directory `name` of `at` to the plan. What stands in its place and is no directory goes.
+    pub(super) fn directory(
+        &mut self,
+        at: BorrowedFd<'_>,
+        name: &[u8],
+        plan: &mut Directory,
+        keep: &Keep,
+    ) -> Result<(), GitError> {
+        let open = match open_directory(at, name) {
+            Err(Errno::NOENT) => {
+                mkdirat(at, name, Mode::from_raw_mode(0o777)).map_err(|errno| self.failed("make directory", errno))?;
+                self.has_touched = true;
+                plan.mode = None;
+                open_directory(at, name)
+            }
+            other => other,
+        };
+        let open = open.map_err(|errno| self.failed("open directory", errno))?;
+        self.restore_mode(&open, plan).map_err(|errno| self.failed("set the permissions of", errno))?;
+        self.clear(&open, plan, keep)?;
+        self.fill(&open, plan, keep)
+    }
+
+    /// Permissions as when the directory was made; at the least its owner can work in it.
+    fn restore_mode(&self, open: &OwnedFd, plan: &mut Directory) -> SysResult<()> {
+        let mode = fstat(open)?.st_mode & 0o7777;
+        let wanted = plan.mode.unwrap_or(if mode & 0o700 == 0o700 { mode } else { 0o755 });
+        if mode != wanted {
+            fchmod(open, Mode::from_raw_mode(wanted))?;
+        }
+        plan.mode = Some(wanted);
+        Ok(())
+    }
+
+    /// Goes through what is there: marks what is as planned, removes what is not, leaves what is kept.
+    fn clear(&mut self, open: &OwnedFd, plan: &mut Directory, keep: &Keep) -> Result<(), GitError> {
+        for (name, kind) in list(open.as_fd()).map_err(|errno| self.failed("list", errno))? {
+            if let Some(planned) = plan.entries.get_mut(&name) {
+                planned.is_found = match &mut planned.node {
+                    Node::Directory(_) => kind == FileType::Directory,
+                    Node::File(record) => {
+                        kind == FileType::RegularFile && self.is_right(open, &name, record, Sort::File)?
+                    }
+                    Node::Link(record) => {
+                        kind == FileType::Symlink && self.is_right(open, &name, record, Sort::Link)?
+                    }
+                };
+                if planned.is_found {
+                    continue;
+                }
+            } else {
+                match keep.of(&name) {
+                    Some(kept) if kept.is_whole() => continue,
+                    Some(kept) if kind == FileType::Directory => {
+                        self.clear_around(open, &name, kept)?;
+                        continue;
+                    }
+                    _ => {}
+                }
+            }
+            remove(open.as_fd(), &name, kind).map_err(|errno| self.failed_at(&name, "remove", errno))?;
+        }
+        Ok(())
+    }
+
+    /// Removes all of an unplanned directory but what is kept in it, and it too if that is nothing.
+    fn clear_around(&mut self, open: &OwnedFd, name: &[u8], keep: &Keep) -> Result<(), GitError> {
+        self.down(name, |pass| pass.directory(open.as_fd(), name, &mut Directory::default(), keep))?;
+        match unlinkat(open, name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
+            Err(error) => Err(self.failed_at(name, "remove", error)),
+        }
+    }
+
+    /// Makes what was not found, and goes on into the directories.
+    fn fill(&mut self, open: &OwnedFd, plan: &mut Directory, keep: &Keep) -> Result<(), GitError> {
+        for (name, planned) in &mut plan.entries {
+            let is_found = std::mem::take(&mut planned.is_found);
+            match &mut planned.node {
+                Node::Directory(inner) => {
+                    let kept = keep.of(name).unwrap_or(&NOTHING);
+                    self.down(name, |pass| pass.directory(open.as_fd(), name, inner, kept))?;
+                }
+                Node::File(record) if !is_found => self.write_file(open, name, record)?,
+                Node::Link(record) if !is_found => self.write_link(open, name, record)?,
+                Node::File(_) | Node::Link(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a file or link is as planned. By its stamp, where that can be relied on, else by its content.
+    fn is_right(&mut self, at: &OwnedFd, name: &[u8], record: &mut FileRecord, sort: Sort) -> Result<bool, GitError> {
+        let stat =
+            statat(at, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|errno| self.failed_at(name, "look at", errno))?;
+        let stamp = Stamp::of(&stat);
+        if record.seen == Some(stamp) && stamp.changed < self.handed_over {
+            return Ok(true);
+        }
+        self.has_touched = true;
+        let is_right = match sort {
+            Sort::File => has_right_mode(&stamp, record) && self.has_right_content(at, name, record, &stamp)?,
+            Sort::Link => {
+                let target =
+                    readlinkat(at, name, Vec::new()).map_err(|errno| self.failed_at(name, "read link", errno))?;
+                self.objects.blob(self.odb, record.blob)?.data() == target.as_bytes()
+            }
+        };
+        record.seen = is_right.then_some(stamp);
+        Ok(is_right)
+    }
+
+    fn has_right_content(
+        &self,
+        at: &OwnedFd,
+        name: &[u8],
+        record: &FileRecord,
+        stamp: &Stamp,
+    ) -> Result<bool, GitError> {
+        let header = self.odb.read_header(record.blob);
+        let (size, _) = header.map_err(|source| self.objects.unreadable("blob", record.blob, source))?;
+        if i64::try_from(size).ok() != Some(stamp.size) {
+            return Ok(false);
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let Ok(file) = openat(at, name, flags, Mode::empty()) else { return Ok(false) };
+        let blob = self.objects.blob(self.odb, record.blob)?;
+        let is_same = has_content(File::from(file), blob.data());
+        is_same.map_err(|source| self.failed_io(name, "read", source))
+    }
+
+    fn write_file(&mut self, at: &OwnedFd, name: &[u8], record: &mut FileRecord) -> Result<(), GitError> {
+        self.has_touched = true;
+        let blob = self.objects.blob(self.odb, record.blob)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(if record.is_executable { 0o777 } else { 0o666 });
+        let mut file = File::from(openat(at, name, flags, mode).map_err(|errno| self.failed_at(name, "make", errno))?);
+        let written = file.write_all(blob.data());
+        written.map_err(|source| self.failed_io(name, "write", source))?;
+        record.seen = Some(Stamp::of(&fstat(&file).map_err(|errno| self.failed_at(name, "look at", errno))?));
+        Ok(())
+    }
+
+    fn write_link(&mut self, at: &OwnedFd, name: &[u8], record: &mut FileRecord) -> Result<(), GitError> {
+        self.has_touched = true;
+        let blob = self.objects.blob(self.odb, record.blob)?;
+        symlinkat(blob.data(), at, name).map_err(|errno| self.failed_at(name, "make link", errno))?;
+        let stat =
+            statat(at, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|errno| self.failed_at(name, "look at", errno))?;
+        record.seen = Some(Stamp::of(&stat));
+        Ok(())
+    }
+
+    fn down<T>(&mut self, name: &[u8], go: impl FnOnce(&mut Self) -> T) -> T {
+        self.path.push(OsStr::from_bytes(name));
+        let result = go(self);
+        self.path.pop();
+        result
+    }
+
+    fn failed(&self, action: &'static str, errno: Errno) -> GitError {
+        GitError::Io { action, path: self.path.clone(), source: errno.into() }
+    }
+
+    fn failed_io(&self, name: &[u8], action: &'static str, source: io::Error) -> GitError {
+        GitError::Io { action, path: self.path.join(OsStr::from_bytes(name)), source }
+    }
+
+    fn failed_at(&self, name: &[u8], action: &'static str, errno: Errno) -> GitError {
+        self.failed_io(name, action, errno.into())
+    }
+}
+
+/// Another name for the same file would let its content change from elsewhere, so it is made anew. Permissions are those
+/// it was made with; where that is not known, at least as git distinguishes them.
+fn has_right_mode(stamp: &Stamp, record: &FileRecord) -> bool {
+    let is_as_made = match &record.seen {
+        Some(seen) => seen.mode == stamp.mode,
+        None => stamp.mode & 0o7600 == 0o600 && (stamp.mode & 0o100 != 0) == record.is_executable,
+    };
+    is_as_made && (record.is_executable || stamp.mode & 0o111 == 0) && stamp.links == 1
+}
+
+fn has_content(mut file: File, content: &[u8]) -> io::Result<bool> {
+    let mut buffer = vec![0; content.len().clamp(1, 64 * 1024)];
+    let mut rest = content;
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(rest.is_empty()),
+            Ok(count) => match rest.strip_prefix(&buffer[..count]) {
+                Some(after) => rest = after,
+                None => return Ok(false),
+            },
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Removes whatever is at a path and is no directory, without following it.
+pub(super) fn make_room(at: BorrowedFd<'_>, name: &[u8], path: &Path) -> Result<(), GitError> {
+    let failed = |errno: Errno| GitError::Io { action: "remove", path: path.to_owned(), source: errno.into() };
+    match statat(at, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => Ok(()),
+        Ok(_) => unlinkat(at, name, AtFlags::empty()).map_err(failed),
+        Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(failed(error)),
+    }
+}

@@ -1,0 +1,160 @@
+//! What a work tree should hold, with what is known of what it holds. Made from a commit's tree by going over the
+//! difference to the tree before; touches no disk. Whatever a tree may not hold is refused here, before anything is
+//! written.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Slot;
+
+use git2::{Odb, Oid};
+use rustix::fs::Stat;
+
+use crate::git::GitError;
+use crate::git::objects::{EntryKind, Objects, entries};
+use crate::model::CommitId;
+
+/// Trees nested deeper are refused: each level takes a descriptor and some stack.
+const DEPTH_MAX: usize = 100;
+
+/// A directory that should be there.
+#[derive(Debug, Default)]
+pub(super) struct Directory {
+    /// The tree that the entries were made from. None for a submodule's place, which is empty, and for an unknown state.
+    tree: Option<Oid>,
+    pub(super) entries: BTreeMap<Vec<u8>, Planned>,
+    /// The permissions it was made with.
+    pub(super) mode: Option<u32>,
+}
+
+/// An entry that should be there.
+#[derive(Debug)]
+pub(super) struct Planned {
+    pub(super) node: Node,
+    /// Used within a pass: whether it was found.
+    pub(super) is_found: bool,
+}
+
+#[derive(Debug)]
+pub(super) enum Node {
+    Directory(Directory),
+    File(FileRecord),
+    Link(FileRecord),
+}
+
+/// A file or symbolic link that should be there.
+#[derive(Debug)]
+pub(super) struct FileRecord {
+    pub(super) blob: Oid,
+    pub(super) is_executable: bool,
+    /// How it looked when its content was last known to be right.
+    pub(super) seen: Option<Stamp>,
+}
+
+/// What shows that a file was touched. The time of change (ctime) cannot be set back by whoever changes the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    pub(super) device: u64,
+    pub(super) inode: u64,
+    pub(super) mode: u32,
+    pub(super) links: u64,
+    pub(super) size: i64,
+    pub(super) modified: Time,
+    pub(super) changed: Time,
+}
+
+/// Seconds and nanoseconds, as a file system's clock has them.
+pub(super) type Time = (i64, u64);
+
+impl Stamp {
+    pub(super) fn of(stat: &Stat) -> Self {
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            mode: stat.st_mode,
+            links: stat.st_nlink,
+            size: stat.st_size,
+            modified: (stat.st_mtime, stat.st_mtime_nsec),
+            changed: (stat.st_ctime, stat.st_ctime_nsec),
+        }
+    }
+}
+
+/// Where the plan takes trees from, and for which commit.
+pub(super) struct Planner<'a> {
+    pub(super) objects: &'a Objects,
+    pub(super) odb: &'a Odb<'a>,
+    pub(super) commit: CommitId,
+}
+
+impl Planner<'_> {
+    /// The directory for `tree`, keeping of `before` what is the same.
+    pub(super) fn directory(&self, tree: Oid, before: Directory, depth: usize) -> Result<Directory, GitError> {
+        if before.tree == Some(tree) {
+            return Ok(before);
+        }
+        let Directory { entries: mut known, mode, .. } = before;
+        let data = self.objects.tree(self.odb, tree)?;
+        let mut planned = BTreeMap::new();
+        for entry in entries(tree, data.data())? {
+            let refuse = |why| GitError::Hostile {
+                commit: self.commit,
+                tree: tree.to_string(),
+                name: String::from_utf8_lossy(entry.name).into_owned(),
+                why,
+            };
+            if let Some(why) = fault_of_name(entry.name) {
+                return Err(refuse(why));
+            }
+            if depth >= DEPTH_MAX {
+                return Err(refuse("is nested too deep"));
+            }
+            let before = known.remove(entry.name).map(|known| known.node);
+            let node = match (entry.kind, before) {
+                (EntryKind::Tree, Some(Node::Directory(before))) => {
+                    Node::Directory(self.directory(entry.id, before, depth + 1)?)
+                }
+                (EntryKind::Tree, _) => Node::Directory(self.directory(entry.id, Directory::default(), depth + 1)?),
+                // As git leaves one that is not initialised.
+                (EntryKind::Submodule, _) => Node::Directory(Directory::default()),
+                (EntryKind::File | EntryKind::Executable, Some(Node::File(before))) => {
+                    Node::File(before.or_new(entry.id, entry.kind == EntryKind::Executable))
+                }
+                (EntryKind::File | EntryKind::Executable, _) => {
+                    Node::File(FileRecord::new(entry.id, entry.kind == EntryKind::Executable))
+                }
+                (EntryKind::Link, Some(Node::Link(before))) => Node::Link(before.or_new(entry.id, false)),
+                (EntryKind::Link, _) => Node::Link(FileRecord::new(entry.id, false)),
+            };
+            match planned.entry(entry.name.to_vec()) {
+                Slot::Vacant(slot) => slot.insert(Planned { node, is_found: false }),
+                Slot::Occupied(_) => return Err(refuse("is there twice")),
+            };
+        }
+        Ok(Directory { tree: Some(tree), entries: planned, mode })
+    }
+}
+
+impl FileRecord {
+    fn new(blob: Oid, is_executable: bool) -> Self {
+        Self { blob, is_executable, seen: None }
+    }
+
+    /// Itself if it is for the same content, else a fresh one.
+    fn or_new(self, blob: Oid, is_executable: bool) -> Self {
+        if self.blob == blob && self.is_executable == is_executable { self } else { Self::new(blob, is_executable) }
+    }
+}
+
+/// Why an entry of this name cannot be in a work tree, as git judges it.
+fn fault_of_name(name: &[u8]) -> Option<&'static str> {
+    match name {
+        b"" => Some("has no name"),
+        b"." | b".." => Some("leads out of its directory"),
+        _ if name.contains(&b'/') => Some("leads out of its directory"),
+        // Programs that look for a repository would find one that the commit brought, with its hooks.
+        _ if name.eq_ignore_ascii_case(b".git") || name.eq_ignore_ascii_case(b"git~1") => {
+            Some("would be taken for a repository")
+        }
+        _ if name.len() > 255 => Some("has a name that is too long"),
+        _ => None,
+    }
+}

@@ -1,0 +1,118 @@
+//! Removes whatever an attempt left behind, and nothing else: symbolic links are removed, never followed; directories
+//! without permissions are given them; nesting of any depth takes bounded descriptors and stack.
+
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, chmodat, fchmod, openat, renameat, statat, unlinkat};
+use rustix::io::{Errno, Result};
+
+/// Directories open at once. What is nested deeper is first moved up.
+const OPEN_MAX: usize = 32;
+
+/// Opens a directory that must be one, not a link to one, whatever its permissions.
+pub(super) fn open_directory(at: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match openat(at, name, flags, Mode::empty()) {
+        Err(Errno::ACCESS) => {
+            // A link would be followed here, so it must be known to be none. No one else is at work in this tree.
+            if FileType::from_raw_mode(statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode) == FileType::Directory {
+                chmodat(at, name, Mode::RWXU, AtFlags::empty())?;
+            }
+            openat(at, name, flags, Mode::empty())
+        }
+        other => other,
+    }
+}
+
+/// The names in a directory and what they are.
+pub(super) fn list(directory: BorrowedFd<'_>) -> Result<Vec<(Vec<u8>, FileType)>> {
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let mut listed = Vec::new();
+    let mut entries = RawDir::new(directory, &mut buffer);
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name == b"." || name == b".." {
+            continue;
+        }
+        let kind = match entry.file_type() {
+            // Some file systems do not say.
+            FileType::Unknown => FileType::from_raw_mode(statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode),
+            known => known,
+        };
+        listed.push((name.to_vec(), kind));
+    }
+    Ok(listed)
+}
+
+/// Removes an entry of a directory, with everything in it.
+pub(super) fn remove(at: BorrowedFd<'_>, name: &[u8], kind: FileType) -> Result<()> {
+    if kind != FileType::Directory {
+        return unlinkat(at, name, AtFlags::empty());
+    }
+    let mut moved_up = 0u32;
+    let mut pending = vec![name.to_vec()];
+    while let Some(name) = pending.pop() {
+        remove_nested(at, name, &mut moved_up, &mut pending)?;
+    }
+    Ok(())
+}
+
+/// A directory that is being emptied.
+struct Level {
+    name: Vec<u8>,
+    directory: OwnedFd,
+    rest: Vec<(Vec<u8>, FileType)>,
+}
+
+impl Level {
+    fn open(at: BorrowedFd<'_>, name: Vec<u8>) -> Result<Self> {
+        let directory = open_directory(at, &name)?;
+        // To remove what is in it one must be allowed to write.
+        fchmod(&directory, Mode::RWXU)?;
+        let rest = list(directory.as_fd())?;
+        Ok(Self { name, directory, rest })
+    }
+}
+
+fn remove_nested(at: BorrowedFd<'_>, name: Vec<u8>, moved_up: &mut u32, pending: &mut Vec<Vec<u8>>) -> Result<()> {
+    let mut levels = vec![Level::open(at, name)?];
+    while let Some(mut level) = levels.pop() {
+        match level.rest.pop() {
+            Some((name, FileType::Directory)) if levels.len() + 1 >= OPEN_MAX => {
+                pending.push(move_up(level.directory.as_fd(), &name, at, moved_up)?);
+                levels.push(level);
+            }
+            Some((name, FileType::Directory)) => {
+                let inner = Level::open(level.directory.as_fd(), name)?;
+                levels.push(level);
+                levels.push(inner);
+            }
+            Some((name, _)) => {
+                unlinkat(&level.directory, name.as_slice(), AtFlags::empty())?;
+                levels.push(level);
+            }
+            None => {
+                let above = levels.last().map_or(at, |above| above.directory.as_fd());
+                unlinkat(above, level.name.as_slice(), AtFlags::REMOVEDIR)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Moves a directory to the top, under a name that is free there.
+fn move_up(from: BorrowedFd<'_>, name: &[u8], top: BorrowedFd<'_>, moved_up: &mut u32) -> Result<Vec<u8>> {
+    // A directory that moves must be writable, because its entry for the one above changes.
+    fchmod(open_directory(from, name)?, Mode::RWXU)?;
+    loop {
+        let free = format!(".being-removed-{moved_up}").into_bytes();
+        *moved_up += 1;
+        match renameat(from, name, top, free.as_slice()) {
+            Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR) => {}
+            Err(error) => return Err(error),
+            Ok(()) => return Ok(free),
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! Keeps `docs/protocol.md` and the types in step: every example line there is a message as its direction says, reads
+//! back as it was written, and no message or error code lacks its example. Tests only.
+
+use proptest::prelude::*;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::codec;
+use super::hello::{Call, ErrorCode, Greeting, Opening, Role};
+use super::observer::{FromObserver, ToObserver};
+use super::operator::{FromOperator, ToOperator};
+use super::runner::{FromRunner, ToRunner};
+
+const DOCUMENT: &str = include_str!("../../docs/protocol.md");
+
+/// A wire enum whose every variant is known by its word.
+trait Vocabulary: DeserializeOwned + Serialize {
+    const WORDS: &'static [&'static str];
+
+    fn word(&self) -> &'static str;
+}
+
+/// One list makes both the words and a match, which does not compile once a variant is missing here.
+macro_rules! vocabulary {
+    ($type:ty, $($pattern:pat => $word:literal),+ $(,)?) => {
+        impl Vocabulary for $type {
+            const WORDS: &'static [&'static str] = &[$($word),+];
+
+            fn word(&self) -> &'static str {
+                match self {
+                    $($pattern => $word),+
+                }
+            }
+        }
+    };
+}
+
+vocabulary!(Opening, Self::Hello(_) => "hello");
+vocabulary!(Greeting, Self::Welcome(_) => "welcome", Self::Error(_) => "error");
+vocabulary!(Call, Self::Dialled { .. } => "dialled");
+vocabulary!(
+    FromObserver,
+    Self::Status { .. } => "status",
+    Self::Pack { .. } => "pack",
+    Self::Dispatch { .. } => "dispatch",
+    Self::Gone { .. } => "gone",
+    Self::Ping => "ping",
+);
+vocabulary!(
+    ToObserver,
+    Self::Heads { .. } => "heads",
+    Self::Ok { .. } => "ok",
+    Self::Stale { .. } => "stale",
+    Self::NeedSource { .. } => "need_source",
+    Self::Ack => "ack",
+    Self::Error(_) => "error",
+);
+vocabulary!(
+    FromRunner,
+    Self::Register { .. } => "register",
+    Self::Ping { .. } => "ping",
+    Self::Source { .. } => "source",
+    Self::Started { .. } => "started",
+    Self::Log { .. } => "log",
+    Self::Results { .. } => "results",
+    Self::Draining => "draining",
+);
+vocabulary!(
+    ToRunner,
+    Self::Registered { .. } => "registered",
+    Self::Runtask(_) => "runtask",
+    Self::Pack { .. } => "pack",
+    Self::SourceMissing { .. } => "source_missing",
+    Self::Cancel { .. } => "cancel",
+    Self::LogAck { .. } => "log_ack",
+    Self::Ok { .. } => "ok",
+    Self::Stale { .. } => "stale",
+    Self::Ack { .. } => "ack",
+    Self::Drain => "drain",
+    Self::Error(_) => "error",
+);
+vocabulary!(
+    FromOperator,
+    Self::Status { .. } => "status",
+    Self::Show { .. } => "show",
+    Self::Why { .. } => "why",
+    Self::Runners => "runners",
+    Self::Logs { .. } => "logs",
+    Self::Cancel { .. } => "cancel",
+    Self::Rerun { .. } => "rerun",
+    Self::Drain { .. } => "drain",
+    Self::Watch => "watch",
+    Self::Ping => "ping",
+);
+vocabulary!(
+    ToOperator,
+    Self::Status(_) => "status",
+    Self::Build(_) => "build",
+    Self::Why(_) => "why",
+    Self::Runners(_) => "runners",
+    Self::Log { .. } => "log",
+    Self::LogEnd { .. } => "log_end",
+    Self::Ok { .. } => "ok",
+    Self::Ack => "ack",
+    Self::Error(_) => "error",
+);
+vocabulary!(
+    ErrorCode,
+    Self::Malformed => "malformed",
+    Self::Version => "version",
+    Self::Token => "token",
+    Self::NotAllowed => "not_allowed",
+    Self::NameTaken => "name_taken",
+    Self::Busy => "busy",
+    Self::ShuttingDown => "shutting_down",
+    Self::NotFound => "not_found",
+    Self::Refused => "refused",
+    Self::BrokenSource => "broken_source",
+    Self::Internal => "internal",
+);
+vocabulary!(Role, Self::Observer => "observer", Self::Runner => "runner", Self::Operator => "operator");
+
+/// One section about one message.
+#[derive(Debug)]
+struct Section {
+    /// The word its heading starts with.
+    word: String,
+    /// `observer to dispatcher` and the like; several where the message is the same.
+    directions: Vec<String>,
+    examples: Vec<String>,
+    text: String,
+}
+
+/// Cuts the document at its headings of the fourth level; each must say its direction and give an example.
+fn sections() -> Vec<Section> {
+    let messages = DOCUMENT.split("\n## 11. Messages\n").nth(1).expect("the section about messages");
+    let messages = messages.split("\n## ").next().expect("split gives at least one piece");
+    messages.split("\n#### ").skip(1).map(section).collect()
+}
+
+fn section(text: &str) -> Section {
+    let text = text.split("\n### ").next().expect("split gives at least one piece");
+    let word = text.split_whitespace().next().expect("a heading has a word").to_owned();
+    let direction = text.split("\nDirection: ").nth(1).unwrap_or_else(|| panic!("`{word}` has no direction"));
+    let direction = direction.split('.').next().expect("split gives at least one piece").replace('\n', " ");
+    let directions = direction.split(", ").map(str::to_owned).collect();
+    let examples: Vec<_> = text
+        .split("\n```json\n")
+        .skip(1)
+        .map(|rest| rest.split("\n```").next().expect("split gives at least one piece").to_owned())
+        .collect();
+    assert!(!examples.is_empty(), "`{word}` has no example");
+    assert!(!examples.iter().any(|example| example.contains('\n')), "an example of `{word}` is more than a line");
+    Section { word, directions, examples, text: text.to_owned() }
+}
+
+/// Every example of the direction, read as `M` and written back; and all words of `M` are among them.
+fn check<M: Vocabulary>(direction: &str) {
+    let mut missing = M::WORDS.to_vec();
+    for section in sections().iter().filter(|section| section.directions.iter().any(|found| found == direction)) {
+        for example in &section.examples {
+            let message: M =
+                codec::decode(example.as_bytes()).unwrap_or_else(|error| panic!("{direction}: {error:?}\n{example}"));
+            assert_eq!(message.word(), section.word, "{direction}: under the wrong heading\n{example}");
+            assert_same(&message, example);
+            check_fields(section, example);
+            missing.retain(|word| *word != section.word);
+        }
+    }
+    assert!(missing.is_empty(), "{direction}: no example of {missing:?}");
+}
+
+fn assert_same<M: Serialize>(message: &M, example: &str) {
+    let mut line = Vec::new();
+    codec::encode(message, &mut line);
+    let written: Value = serde_json::from_slice(&line).expect("it was just written");
+    let read: Value = serde_json::from_str(example).expect("it was just read");
+    assert_eq!(written, read, "the example lacks a field, or has one too many");
+}
+
+/// The table names every field of the example.
+fn check_fields(section: &Section, example: &str) {
+    let fields: Value = serde_json::from_str(example).expect("it was just read");
+    for field in fields.as_object().expect("a message is an object").keys().filter(|field| *field != "type") {
+        assert!(section.text.contains(&format!("`{field}`")), "`{}` does not explain `{field}`", section.word);
+    }
+}
+
+#[test]
+fn every_message_has_an_example_that_reads_back_as_it_is_written() {
+    check::<Opening>("peer to dispatcher");
+    check::<Greeting>("dispatcher to peer");
+    check::<Call>("dispatcher to listening runner");
+    check::<FromObserver>("observer to dispatcher");
+    check::<ToObserver>("dispatcher to observer");
+    check::<FromRunner>("runner to dispatcher");
+    check::<ToRunner>("dispatcher to runner");
+    check::<FromOperator>("operator to dispatcher");
+    check::<ToOperator>("dispatcher to operator");
+}
+
+#[test]
+fn every_direction_in_the_document_is_one_that_is_checked() {
+    let known = [
+        "peer to dispatcher",
+        "dispatcher to peer",
+        "dispatcher to listening runner",
+        "observer to dispatcher",
+        "dispatcher to observer",
+        "runner to dispatcher",
+        "dispatcher to runner",
+        "operator to dispatcher",
+        "dispatcher to operator",
+    ];
+    for section in sections() {
+        for direction in &section.directions {
+            assert!(known.contains(&direction.as_str()), "`{}`: {direction}", section.word);
+        }
+    }
+}
+
+#[test]
+fn every_error_code_and_role_is_explained() {
+    for word in ErrorCode::WORDS {
+        let code: ErrorCode = serde_json::from_value(Value::from(*word)).unwrap();
+        assert_eq!(code.word(), *word);
+        assert!(DOCUMENT.contains(&format!("\n| `{word}` | ")), "no row for the error code {word}");
+    }
+    for word in Role::WORDS {
+        let role: Role = serde_json::from_value(Value::from(*word)).unwrap();
+        assert_eq!(role.word(), *word);
+        assert!(DOCUMENT.contains(&format!("`{word}`")), "{word}");
+    }
+}
+
+#[test]
+fn the_transcripts_are_made_of_messages() {
+    let transcripts: Vec<_> = DOCUMENT.split("\n```transcript\n").skip(1).collect();
+    assert_eq!(transcripts.len(), 3);
+    for line in transcripts.iter().flat_map(|rest| rest.split("\n```").next().unwrap_or_default().lines()) {
+        let is_fine = match line.split_once(": ") {
+            Some(("R", message)) if message.contains("\"hello\"") => {
+                codec::decode::<Opening>(message.as_bytes()).is_ok()
+            }
+            Some(("R", message)) => codec::decode::<FromRunner>(message.as_bytes()).is_ok(),
+            Some(("D", message)) if message.contains("\"welcome\"") => {
+                codec::decode::<Greeting>(message.as_bytes()).is_ok()
+            }
+            Some(("D", message)) => codec::decode::<ToRunner>(message.as_bytes()).is_ok(),
+            _ => line.starts_with("   ("),
+        };
+        assert!(is_fine, "{line}");
+    }
+}
+
+#[test]
+fn the_limits_in_the_document_are_those_of_the_program() {
+    use super::limits::{MAX_HELLO_BYTES, MAX_LINE_BYTES, MAX_PAYLOAD_BYTES, MAX_SLOTS};
+    assert_eq!((MAX_LINE_BYTES, MAX_PAYLOAD_BYTES), (1_048_576, 1_048_576));
+    assert_eq!((MAX_HELLO_BYTES, MAX_SLOTS), (4_096, 1_024));
+    assert_eq!((super::limits::MAX_LABELS, super::limits::MAX_RANGE_COMMITS), (64, 1_000));
+    let rows = [
+        "| a line, with its line feed | 1,048,576 bytes |",
+        "| the first line of a session | 4,096 bytes |",
+        "| nesting of arrays and objects | 32 |",
+        "| a payload | 1,048,576 bytes |",
+        "| a runner's slots, attempts named in one message | 1,024 |",
+        "| labels of a runner | 64 |",
+        "| commits in the `range` of a `dispatch` | 1,000 |",
+    ];
+    for row in rows {
+        assert!(DOCUMENT.contains(row), "{row}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn an_example_with_any_bytes_changed_is_a_message_or_an_error(
+        example in 0_usize..1000,
+        changes in prop::collection::vec((0_usize..1000, any::<u8>(), 0..3), 1..6),
+    ) {
+        let examples: Vec<_> = sections().into_iter().flat_map(|section| section.examples).collect();
+        let mut line = examples[example % examples.len()].clone().into_bytes();
+        for (at, byte, change) in changes {
+            let at = at % line.len();
+            match change {
+                0 => line[at] = byte,
+                1 => line.insert(at, byte),
+                // A message is longer than there are changes.
+                _ => drop(line.remove(at)),
+            }
+        }
+        drop(codec::decode::<Opening>(&line));
+        drop(codec::decode::<Greeting>(&line));
+        drop(codec::decode::<FromObserver>(&line));
+        drop(codec::decode::<ToObserver>(&line));
+        drop(codec::decode::<FromRunner>(&line));
+        drop(codec::decode::<ToRunner>(&line));
+        drop(codec::decode::<FromOperator>(&line));
+        drop(codec::decode::<ToOperator>(&line));
+    }
+}

@@ -1,0 +1,388 @@
+//! The thread that decides. Owns the machine, the journal and the handles of every other thread; turns what they report
+//! into events, and the machine's commands into what they are told. Never waits for the network, git or a process.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvError, Sender, after, bounded, never, select};
+
+use super::RunnerError;
+use super::assignment::{Assignment, Report};
+use super::boottime;
+use super::environment::inherited;
+use super::event::{Command, Event};
+use super::greeting::Identity;
+use super::heartbeat::Heartbeat;
+use super::journal::Journal;
+use super::layout::Layout;
+use super::limits::{NEWS_CAPACITY, REPORT_CAPACITY, WARM_TREES};
+use super::listening::Callers;
+use super::machine::Machine;
+use super::recovery::{Sweep, recover};
+use super::routes::Piece;
+use super::session::{Dialler, Hangup, News, Session};
+use super::shelf::Shelf;
+use super::slot::{Common, MakeExecutor, Slot, SlotReport, Work};
+use super::translate::{self, Offer, Said};
+use super::upload::{Upload, Uploader};
+use crate::config::RunnerSettings;
+use crate::model::{AttemptId, CommitId, Isolation, Moment, Outcome, RepoName};
+use crate::shutdown::Stop;
+use crate::threads::{self, Thread};
+use crate::transport::{Frame, Listener};
+
+/// The body of a runner: returns when it is drained, stopped or cannot go on.
+pub(super) fn run(
+    settings: &RunnerSettings,
+    isolation: Isolation,
+    executor: MakeExecutor,
+    stop: &Receiver<Stop>,
+) -> Result<(), RunnerError> {
+    let layout = Arc::new(Layout::open(&settings.work)?);
+    let shelf = Arc::new(Shelf::new(layout.clone()));
+    let thread = |name| move |source| RunnerError::Thread { name, source };
+    let (uploader, uploads) = Uploader::start().map_err(thread("upload"))?;
+    let (journal, undelivered) = recover(&layout, &uploads)?;
+    let _sweep = Sweep::start(&layout);
+    let (news, from_session) = bounded(NEWS_CAPACITY);
+    let (reports, from_slots) = bounded(REPORT_CAPACITY);
+    let heartbeat = Heartbeat::start().map_err(thread("heartbeat"))?;
+    let warm = shelf.warm().into_iter().collect();
+    let common = Arc::new(Common {
+        runner: settings.name.clone(),
+        layout: layout.clone(),
+        shelf,
+        local_source: settings.local_source.clone(),
+        inherited: inherited(std::env::vars_os()),
+        log_limit: settings.log_limit,
+        min_free: settings.min_free,
+        grace_ms: settings.grace_ms,
+        executor,
+        reports,
+        uploads: uploads.clone(),
+    });
+    let session_thread = SessionThread::start(settings, news, uploads.clone())?;
+    let slots = usize::try_from(settings.slots).unwrap_or(usize::MAX);
+    let mut core = Core {
+        settings,
+        isolation,
+        machine: Machine::new(boottime::now(), slots, settings.idle_exit_ms, undelivered),
+        journal,
+        session: None,
+        slots: (0..slots).map(|_| None).collect(),
+        cancels: HashMap::new(),
+        packs: HashMap::new(),
+        warm,
+        registered_at: boottime::now(),
+        heartbeat,
+        uploads,
+        common,
+        is_over: false,
+    };
+    log::info!("runner {} with {slots} slots works in {}", settings.name, layout.root().display());
+    let result = core.turn(&from_session, &from_slots, stop);
+    // Nobody speaks for the runner any more, so that what its slots still do comes to nothing for the dispatcher.
+    drop(from_session);
+    drop(session_thread);
+    for cancel in core.cancels.values() {
+        let _ = cancel.try_send(());
+    }
+    drop(from_slots);
+    drop(core);
+    drop(uploader.thread);
+    result
+}
+
+/// The session's thread; dropped, it hangs up and is joined.
+struct SessionThread {
+    hangup: Arc<Hangup>,
+    /// Dropped before the thread is joined, which ends its pauses.
+    _closing: Sender<()>,
+    _thread: Thread<()>,
+}
+
+impl SessionThread {
+    fn start(settings: &RunnerSettings, news: Sender<News>, uploads: Sender<Upload>) -> Result<Self, RunnerError> {
+        let mut callers = None;
+        let mut callback = None;
+        if let Some(listen) = &settings.listen {
+            let mut key = [0; 32];
+            getrandom::fill(&mut key).map_err(RunnerError::Random)?;
+            let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+            let listener = Listener::bind(listen)?;
+            let mut address = listen.clone();
+            address.port = listener.local_addr().port();
+            if listener.local_addr().ip().is_unspecified() {
+                // Everything is listened on; what to dial is for the host's name to say.
+                address.host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+            }
+            log::info!("runner {} listens at {address}", settings.name);
+            callback = Some((address.to_string(), key.clone()));
+            let source = |source| RunnerError::Thread { name: "accept", source };
+            callers = Some(Callers::start(listener, key).map_err(source)?);
+        }
+        let hangup = Arc::new(Hangup::default());
+        let (closing, closed) = bounded(0);
+        let incarnation = getrandom::u64().map_err(RunnerError::Random)?;
+        let dialler = Dialler {
+            who: Identity { name: settings.name.clone(), incarnation, token: settings.token.clone(), callback },
+            dispatch: settings.dispatch.clone(),
+            callers,
+            news,
+            uploads,
+            hangup: hangup.clone(),
+            closing: closed,
+        };
+        let thread = threads::spawn("session", move || dialler.run());
+        let thread = thread.map_err(|source| RunnerError::Thread { name: "session", source })?;
+        Ok(Self { hangup, _closing: closing, _thread: thread })
+    }
+}
+
+impl Drop for SessionThread {
+    fn drop(&mut self) {
+        self.hangup.hang_up();
+    }
+}
+
+struct Core<'a> {
+    settings: &'a RunnerSettings,
+    isolation: Isolation,
+    machine: Machine,
+    journal: Journal,
+    session: Option<Arc<Session>>,
+    /// Each started at its first attempt.
+    slots: Vec<Option<Slot>>,
+    /// For each attempt in a slot.
+    cancels: HashMap<AttemptId, Sender<()>>,
+    /// Where the source goes, for each attempt that waits to ask for it.
+    packs: HashMap<AttemptId, Sender<Piece>>,
+    /// The commit that each repository's tree is at.
+    warm: BTreeMap<RepoName, CommitId>,
+    /// When the registration was last sent.
+    registered_at: Moment,
+    heartbeat: Heartbeat,
+    uploads: Sender<Upload>,
+    common: Arc<Common>,
+    is_over: bool,
+}
+
+impl Core<'_> {
+    fn turn(
+        &mut self,
+        news: &Receiver<News>,
+        reports: &Receiver<SlotReport>,
+        stop: &Receiver<Stop>,
+    ) -> Result<(), RunnerError> {
+        let silent = never();
+        let mut stop = stop;
+        while !self.is_over {
+            let now = boottime::now();
+            let tick = match self.machine.next_deadline(now) {
+                Some(deadline) => after(Duration::from_millis(deadline.since(now))),
+                None => never(),
+            };
+            let event = select! {
+                recv(news) -> heard => match heard {
+                    Ok(heard) => self.hear(heard)?,
+                    Err(RecvError) => return Err(RunnerError::ThreadEnded("session")),
+                },
+                // The core holds a sender itself.
+                recv(reports) -> report => report.ok().map(|report| self.take(report)),
+                recv(stop) -> asked => Some(match asked {
+                    Ok(Stop::Drain) => Event::DrainAsked,
+                    Ok(Stop::Now) => Event::StopAsked,
+                    Err(RecvError) => {
+                        stop = &silent;
+                        Event::StopAsked
+                    }
+                }),
+                recv(tick) -> _ => Some(Event::Tick),
+            };
+            if let Some(event) = event {
+                self.handle(event)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands an event to the machine and carries out what it says, and what follows from that.
+    fn handle(&mut self, event: Event) -> Result<(), RunnerError> {
+        let mut next = Some(event);
+        while let Some(event) = next.take() {
+            for command in self.machine.handle(boottime::now(), event) {
+                let follows = self.perform(command)?;
+                debug_assert!(next.is_none() || follows.is_none(), "one event starts one attempt at most");
+                next = next.or(follows);
+            }
+        }
+        self.heartbeat.set_holding(self.machine.holding());
+        Ok(())
+    }
+
+    fn hear(&mut self, news: News) -> Result<Option<Event>, RunnerError> {
+        Ok(Some(match news {
+            News::Connected(session) => {
+                self.session = Some(session);
+                Event::Connected
+            }
+            News::Disconnected => {
+                self.session = None;
+                self.beat(None)?;
+                Event::Disconnected
+            }
+            News::Renewed { since, gone } => Event::Renewed { since, gone },
+            News::Hopeless(error) => return Err(error),
+            News::Said(said) => match said {
+                Said::Registered { gone, logs } => Event::Registered { since: self.registered_at, gone, logs },
+                Said::Lease(assignment) => Event::Leased(assignment),
+                Said::BadLease { attempt, why } => Event::LeaseUnreadable { attempt, why },
+                Said::Cancel(attempt) => Event::CancelAsked(attempt),
+                Said::Recorded(attempt) => Event::Recorded(attempt),
+                Said::Fenced(attempt) => {
+                    log::warn!("attempt {attempt} is not held here any more, says the dispatcher: forgotten");
+                    Event::Fenced(attempt)
+                }
+                Said::Drain => {
+                    log::info!("the dispatcher asked this runner to drain");
+                    Event::DrainAsked
+                }
+                Said::Error(text) => {
+                    log::error!("the dispatcher refused a message: {text}");
+                    return Ok(None);
+                }
+            },
+        }))
+    }
+
+    fn take(&mut self, report: SlotReport) -> Event {
+        match report {
+            SlotReport::SourceWanted { attempt, haves, pieces } => {
+                self.packs.insert(attempt, pieces);
+                Event::SourceWanted { attempt, haves }
+            }
+            SlotReport::Started(attempt) => Event::Started(attempt),
+            SlotReport::Ended { attempt, report, warm } => {
+                self.cancels.remove(&attempt);
+                self.packs.remove(&attempt);
+                self.warm.extend(warm);
+                Event::Ended { attempt, report }
+            }
+        }
+    }
+
+    /// Carries out a command. What it comes to at once is the next event.
+    fn perform(&mut self, command: Command) -> Result<Option<Event>, RunnerError> {
+        match command {
+            Command::Register { holding } => self.register(&holding)?,
+            Command::ResumeLogs(offsets) => {
+                if let Some(session) = self.session.clone() {
+                    self.upload(Upload::Resumed { session, offsets })?;
+                }
+            }
+            Command::PauseLogs => self.upload(Upload::Paused)?,
+            Command::Start { slot, assignment } => return self.start(slot, assignment),
+            Command::AskSource { attempt, haves } => {
+                if let (Some(session), Some(pieces)) = (&self.session, self.packs.remove(&attempt)) {
+                    session.routes.add(attempt, pieces);
+                    session.say(translate::source(attempt, &haves));
+                }
+            }
+            Command::SayStarted(attempt) => self.say(|| translate::started(attempt)),
+            Command::Cancel(attempt) => {
+                if let Some(cancel) = self.cancels.get(&attempt) {
+                    log::info!("attempt {attempt} is being ended");
+                    // If there is a message already, that one does it.
+                    let _ = cancel.try_send(());
+                }
+            }
+            Command::Keep { attempt, report } => self.keep(attempt, &report),
+            Command::Deliver { attempt, report } if report.has_log() => {
+                let results = translate::results(attempt, &report);
+                self.upload(Upload::Ended { attempt, results })?;
+            }
+            Command::Deliver { attempt, report } => self.say(|| translate::results(attempt, &report)),
+            Command::Mute(attempt) => self.upload(Upload::Muted(attempt))?,
+            Command::Forget(attempt) => {
+                if let Err(error) = self.journal.forget(attempt) {
+                    log::warn!("could not write the journal: {error}");
+                }
+                self.upload(Upload::Forgotten(attempt))?;
+            }
+            Command::SayDraining => {
+                log::info!("draining: finishing what is held, accepting nothing new");
+                self.say(translate::draining);
+                if !self.heartbeat.ping_now() {
+                    return Err(RunnerError::ThreadEnded("heartbeat"));
+                }
+            }
+            Command::End => self.is_over = true,
+        }
+        Ok(None)
+    }
+
+    fn register(&mut self, holding: &[AttemptId]) -> Result<(), RunnerError> {
+        self.registered_at = boottime::now();
+        let warm: Vec<_> = self.warm.iter().take(WARM_TREES).map(|(repo, at)| (repo.clone(), *at)).collect();
+        let offer = Offer {
+            slots: self.settings.slots,
+            labels: &self.settings.labels,
+            isolation: self.isolation.word(),
+            warm: &warm,
+            spawned: self.settings.spawned,
+        };
+        self.say(|| translate::register(&offer, holding));
+        self.heartbeat.set_holding(holding.to_vec());
+        self.beat(self.session.clone())
+    }
+
+    fn start(&mut self, number: usize, assignment: Box<Assignment>) -> Result<Option<Event>, RunnerError> {
+        let attempt = assignment.attempt;
+        if let Err(error) = self.journal.hold(&assignment) {
+            log::error!("attempt {attempt} is not accepted: could not write the journal: {error}");
+            let report = Report::lost(format!("the runner could not write its journal: {error}"));
+            return Ok(Some(Event::Ended { attempt, report }));
+        }
+        let slot = match &mut self.slots[number] {
+            Some(slot) => slot,
+            none => {
+                let slot = Slot::start(number, self.common.clone());
+                none.insert(slot.map_err(|source| RunnerError::Thread { name: "slot", source })?)
+            }
+        };
+        let (cancel, cancelled) = bounded(1);
+        self.cancels.insert(attempt, cancel.clone());
+        if !slot.execute(Work { assignment, cancelled, cancel }) {
+            return Err(RunnerError::ThreadEnded("slot"));
+        }
+        Ok(None)
+    }
+
+    fn keep(&mut self, attempt: AttemptId, report: &Report) {
+        let word = report.outcome.word();
+        match (&report.outcome, report.duration_ms) {
+            (Outcome::Lost(why), _) => log::warn!("attempt {attempt} {word}: {why}"),
+            (_, Some(ms)) => log::info!("attempt {attempt} {word} after {ms} ms, log {} bytes", report.log.bytes),
+            (_, None) => log::info!("attempt {attempt} {word}"),
+        }
+        if let Err(error) = self.journal.end(attempt, report) {
+            // It still counts, unless this runner is killed before it is delivered.
+            log::warn!("could not write the journal: {error}");
+        }
+    }
+
+    fn say(&self, frame: impl FnOnce() -> Frame) {
+        if let Some(session) = &self.session {
+            session.say(frame());
+        }
+    }
+
+    fn beat(&self, session: Option<Arc<Session>>) -> Result<(), RunnerError> {
+        if self.heartbeat.set_session(session) { Ok(()) } else { Err(RunnerError::ThreadEnded("heartbeat")) }
+    }
+
+    fn upload(&self, note: Upload) -> Result<(), RunnerError> {
+        self.uploads.send(note).map_err(|_| RunnerError::ThreadEnded("upload"))
+    }
+}

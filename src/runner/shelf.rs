@@ -1,0 +1,154 @@
+//! What the slots share of each repository: who fetches just now, and which commits the store has. A commit is fetched
+//! once, however many slots want it. The list of commits is kept in a file, so that a runner that starts again need not
+//! ask for everything.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+
+use super::layout::Layout;
+use super::limits::RECENT_COMMITS;
+use crate::model::{CommitId, RepoName};
+
+/// All repositories of a work directory.
+#[derive(Debug)]
+pub(super) struct Shelf {
+    layout: Arc<Layout>,
+    repos: Mutex<BTreeMap<RepoName, Arc<Shared>>>,
+}
+
+/// One repository.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// Holds one token; whoever has it may change the store. A channel, because a slot that waits can be cancelled.
+    token: (Sender<()>, Receiver<()>),
+    /// Commits that are in the store with their whole trees, newest last.
+    recent: Mutex<Vec<CommitId>>,
+    file: PathBuf,
+}
+
+/// The right to change a store, until dropped.
+#[derive(Debug)]
+pub(super) struct Changing<'a> {
+    token: &'a Sender<()>,
+}
+
+impl Shelf {
+    pub(super) fn new(layout: Arc<Layout>) -> Self {
+        Self { layout, repos: Mutex::default() }
+    }
+
+    /// A repository, known before or not.
+    pub(super) fn repo(&self, name: &RepoName) -> Arc<Shared> {
+        let mut repos = self.repos.lock().unwrap_or_else(PoisonError::into_inner);
+        repos.entry(name.clone()).or_insert_with(|| Arc::new(Shared::new(self.layout.recent(name)))).clone()
+    }
+
+    /// For each repository that earlier runs had, the commit that came last.
+    pub(super) fn warm(&self) -> Vec<(RepoName, CommitId)> {
+        let Ok(entries) = fs::read_dir(self.layout.stores()) else { return Vec::new() };
+        let names = entries.flatten().filter_map(|entry| {
+            let name = entry.file_name();
+            RepoName::new(name.to_str()?.strip_suffix(".recent")?).ok()
+        });
+        names.filter_map(|name| Some((name.clone(), *self.repo(&name).recent().last()?))).collect()
+    }
+}
+
+impl Shared {
+    fn new(file: PathBuf) -> Self {
+        let token = bounded(1);
+        // There is room for it.
+        let _ = token.0.send(());
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        Self { token, recent: Mutex::new(text.lines().filter_map(|line| line.parse().ok()).collect()), file }
+    }
+
+    /// Waits for the right to change the store. `None` if cancelled first.
+    pub(super) fn change(&self, cancel: &Receiver<()>) -> Option<Changing<'_>> {
+        select! {
+            recv(self.token.1) -> _ => Some(Changing { token: &self.token.0 }),
+            recv(cancel) -> _ => None,
+        }
+    }
+
+    /// The right to change the store, if nobody has it.
+    pub(super) fn try_change(&self) -> Option<Changing<'_>> {
+        self.token.1.try_recv().ok().map(|()| Changing { token: &self.token.0 })
+    }
+
+    pub(super) fn recent(&self) -> Vec<CommitId> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The store has this commit now.
+    pub(super) fn add(&self, commit: CommitId) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.retain(|known| *known != commit);
+        recent.push(commit);
+        let surplus = recent.len().saturating_sub(RECENT_COMMITS);
+        recent.drain(..surplus);
+        let text: String = recent.iter().map(|commit| format!("{commit}\n")).collect();
+        self.write(&text);
+    }
+
+    /// The store is gone.
+    pub(super) fn clear(&self) {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.write("");
+    }
+
+    fn write(&self, text: &str) {
+        // Without it, a later start of the runner asks for more than it needs.
+        if let Err(error) = fs::write(&self.file, text) {
+            log::debug!("could not write {}: {error}", self.file.display());
+        }
+    }
+}
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        let _ = self.token.send(());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn commit(n: usize) -> CommitId {
+        format!("{n:040x}").parse().unwrap()
+    }
+
+    #[test]
+    fn the_newest_commits_are_remembered_across_runs() {
+        let directory = tempfile::tempdir().unwrap();
+        let name = RepoName::new("app").unwrap();
+        let layout = Arc::new(Layout::open(directory.path()).unwrap());
+        let shared = Shelf::new(layout.clone()).repo(&name);
+        for n in [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 3] {
+            shared.add(commit(n));
+        }
+        let wanted: Vec<_> = [2, 4, 5, 6, 7, 8, 9, 3].map(commit).to_vec();
+        assert_eq!(shared.recent(), wanted);
+        let shelf = Shelf::new(layout);
+        assert_eq!(shelf.repo(&name).recent(), wanted);
+        assert_eq!(shelf.warm(), [(name, commit(3))]);
+    }
+
+    #[test]
+    fn one_slot_at_a_time_changes_a_store_and_a_cancelled_one_waits_no_longer() {
+        let directory = tempfile::tempdir().unwrap();
+        let shelf = Shelf::new(Arc::new(Layout::open(directory.path()).unwrap()));
+        let shared = shelf.repo(&RepoName::new("app").unwrap());
+        let (cancel, cancelled) = bounded(1);
+        let first = shared.change(&cancelled).unwrap();
+        cancel.send(()).unwrap();
+        assert!(shared.change(&cancelled).is_none());
+        drop(first);
+        assert!(shared.change(&cancelled).is_some());
+    }
+}

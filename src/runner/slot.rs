@@ -1,0 +1,270 @@
+//! A slot: one attempt after the other, each in the slot's work tree under the slot's supervisor. A thread `slot<N>` of
+//! its own, which may wait for git, for the dispatcher's pack and for processes; it hears of a cancel wherever it waits.
+//! The core gives it attempts and gets reports.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::assignment::{Assignment, Report, chain};
+use super::environment::{AttemptFacts, attempt_environment};
+use super::layout::Layout;
+use super::output::{Output, announce};
+use super::routes::Piece;
+use super::shelf::Shelf;
+use super::spool::{Spool, SpoolWriter};
+use super::upload::Upload;
+use super::workspace::Workspace;
+use crate::model::{AttemptId, CommitId, LogSummary, Outcome, RepoName};
+use crate::process::{Command, Ended, Exit, ProcessError, Supervisor};
+use crate::threads::{self, Thread};
+
+/// What executes commands: a supervisor, or a test's stand-in.
+pub(super) trait Execute {
+    fn run(
+        &mut self,
+        command: &Command,
+        output: File,
+        cancel: &Receiver<()>,
+        started: &mut dyn FnMut(),
+    ) -> Result<Ended, ProcessError>;
+}
+
+impl Execute for Supervisor {
+    fn run(
+        &mut self,
+        command: &Command,
+        output: File,
+        cancel: &Receiver<()>,
+        started: &mut dyn FnMut(),
+    ) -> Result<Ended, ProcessError> {
+        Supervisor::run(self, command, output, cancel, started)
+    }
+}
+
+/// Makes each slot its own executor.
+pub(super) type MakeExecutor = Arc<dyn Fn() -> Box<dyn Execute> + Send + Sync>;
+
+/// What all slots share.
+pub(super) struct Common {
+    pub(super) runner: Arc<str>,
+    pub(super) layout: Arc<Layout>,
+    pub(super) shelf: Arc<Shelf>,
+    pub(super) local_source: Option<PathBuf>,
+    /// What attempts inherit of the runner's environment.
+    pub(super) inherited: Vec<(OsString, OsString)>,
+    pub(super) log_limit: u64,
+    pub(super) min_free: u64,
+    pub(super) grace_ms: u64,
+    pub(super) executor: MakeExecutor,
+    pub(super) reports: Sender<SlotReport>,
+    pub(super) uploads: Sender<Upload>,
+}
+
+/// An attempt for a slot.
+pub(super) struct Work {
+    pub(super) assignment: Box<Assignment>,
+    /// A message ends the attempt.
+    pub(super) cancelled: Receiver<()>,
+    /// For the slot itself to end it.
+    pub(super) cancel: Sender<()>,
+}
+
+/// What a slot tells the core.
+pub(super) enum SlotReport {
+    SourceWanted {
+        attempt: AttemptId,
+        haves: Vec<CommitId>,
+        pieces: Sender<Piece>,
+    },
+    Started(AttemptId),
+    /// The slot is free.
+    Ended {
+        attempt: AttemptId,
+        report: Report,
+        /// The commit that the slot's tree is at now.
+        warm: Option<(RepoName, CommitId)>,
+    },
+}
+
+/// The core's handle. Dropped, the slot's thread ends after what it executes.
+pub(super) struct Slot {
+    /// Declared first, so that it is dropped before the thread is joined.
+    work: Sender<Work>,
+    _thread: Thread<()>,
+}
+
+impl Slot {
+    pub(super) fn start(number: usize, common: Arc<Common>) -> io::Result<Self> {
+        let (work, waiting) = bounded(1);
+        let thread =
+            threads::spawn_large(&format!("slot{number}"), move || Slotted::new(number, common).run(&waiting))?;
+        Ok(Self { work, _thread: thread })
+    }
+
+    /// False if the slot's thread is gone.
+    pub(super) fn execute(&self, work: Work) -> bool {
+        self.work.try_send(work).is_ok()
+    }
+}
+
+struct Slotted {
+    number: usize,
+    common: Arc<Common>,
+    workspace: Workspace,
+    executor: Box<dyn Execute>,
+}
+
+impl Slotted {
+    fn new(number: usize, common: Arc<Common>) -> Self {
+        let (layout, shelf) = (common.layout.clone(), common.shelf.clone());
+        let workspace = Workspace::new(layout, shelf, number, common.local_source.clone());
+        let executor = (common.executor)();
+        Self { number, common, workspace, executor }
+    }
+
+    fn run(mut self, waiting: &Receiver<Work>) {
+        for work in waiting {
+            let attempt = work.assignment.attempt;
+            let place = (work.assignment.repo.clone(), work.assignment.commit);
+            let (report, warm) = match catch_unwind(AssertUnwindSafe(|| self.attempt(&work))) {
+                Ok(Ok(report)) => (report, Some(place)),
+                Ok(Err(outcome)) => (Report { outcome, duration_ms: None, log: LogSummary::default() }, None),
+                // The panic itself was printed; the slot begins anew.
+                Err(_) => {
+                    self = Self::new(self.number, self.common.clone());
+                    (Report::lost("the runner's slot panicked"), None)
+                }
+            };
+            if self.common.reports.send(SlotReport::Ended { attempt, report, warm }).is_err() {
+                return;
+            }
+            self.workspace.tidy();
+        }
+    }
+
+    /// Executes an attempt. `Err` with the outcome where it did not come to a process.
+    fn attempt(&mut self, work: &Work) -> Result<Report, Outcome> {
+        self.check_disk()?;
+        let assignment = &*work.assignment;
+        let attempt = assignment.attempt;
+        let reports = &self.common.reports;
+        let ask = |haves, pieces| {
+            // Without a core the pieces' sender is dropped, and the cancel that follows ends the attempt.
+            drop(reports.send(SlotReport::SourceWanted { attempt, haves, pieces }));
+        };
+        let directory = self.workspace.prepare(assignment, &ask, &work.cancelled)?;
+        let command = self.command(assignment, directory);
+        let spool = Arc::new(Spool::new(self.common.layout.spool(attempt)));
+        let writer = SpoolWriter::new(spool.clone(), self.common.log_limit);
+        let (output, pipe) = Output::start(attempt, writer, self.common.uploads.clone(), work.cancel.clone())
+            .map_err(|error| Outcome::Lost(format!("could not take the output: {error}")))?;
+        let ended = self.executor.run(&command, File::from(OwnedFd::from(pipe)), &work.cancelled, &mut || {
+            log::info!(
+                "attempt {attempt} of {}/{} started in slot {}",
+                assignment.build,
+                assignment.task.name,
+                self.number
+            );
+            drop(self.common.reports.send(SlotReport::Started(attempt)));
+        });
+        Ok(self.report(attempt, ended, output))
+    }
+
+    /// Sums up: closes the log, and decides what the end amounts to.
+    fn report(&self, attempt: AttemptId, ended: Result<Ended, ProcessError>, output: Output) -> Report {
+        let Ok(taken) = output.finish() else { return Report::lost("the runner's log thread panicked") };
+        let mut writer = taken.writer;
+        let spool = writer.spool().clone();
+        let was_silent = spool.len() == 0;
+        let mut failure = taken.failure;
+        if failure.is_none() {
+            failure = notes(&ended, taken.is_cut).iter().find_map(|note| writer.write(note.as_bytes()).err());
+        }
+        let (mut log, finished) = writer.finish();
+        announce(attempt, &spool, &self.common.uploads, was_silent);
+        failure = failure.or(finished.err());
+        if let Some(error) = &failure {
+            log.missing = Some(format!("the runner could not keep it: {error}"));
+        }
+        let duration_ms = ended.as_ref().ok().map(|ended| ended.duration_ms);
+        let outcome = match (failure, ended) {
+            (Some(error), _) if error.kind() == io::ErrorKind::StorageFull => Outcome::Lost("disk full".into()),
+            (Some(error), _) => Outcome::Lost(format!("could not keep the output: {error}")),
+            (None, Err(error)) => Outcome::Lost(chain(&error)),
+            (None, Ok(ended)) => self.outcome(ended.exit),
+        };
+        Report { outcome, duration_ms, log }
+    }
+
+    fn outcome(&self, exit: Exit) -> Outcome {
+        match exit {
+            Exit::Code(0) => Outcome::Passed,
+            Exit::Code(_) | Exit::Signal(_) if self.common.layout.is_full() => Outcome::Lost("disk full".into()),
+            Exit::Code(code) => Outcome::Failed(code),
+            Exit::Signal(signal) => Outcome::Killed(signal),
+            Exit::TimedOut => Outcome::TimedOut,
+            Exit::Cancelled => Outcome::Cancelled,
+            Exit::CouldNotStart(why) => Outcome::CouldNotStart(why),
+        }
+    }
+
+    fn check_disk(&self) -> Result<(), Outcome> {
+        let min_free = self.common.min_free;
+        match self.common.layout.free() {
+            Ok(free) if free >= min_free => Ok(()),
+            Ok(free) => {
+                let (free, wanted) = (free >> 20, min_free >> 20);
+                Err(Outcome::Lost(format!(
+                    "free disk space of {free} MiB is below the {wanted} MiB that are kept free"
+                )))
+            }
+            Err(error) => Err(Outcome::Lost(format!("could not find out the free disk space: {error}"))),
+        }
+    }
+
+    fn command(&self, assignment: &Assignment, directory: PathBuf) -> Command {
+        let facts = AttemptFacts {
+            build: assignment.build.0,
+            task: &assignment.task.name,
+            attempt: assignment.attempt.0,
+            number: assignment.number,
+            repo: assignment.repo.as_str(),
+            branch: assignment.branch.as_str(),
+            commit: &assignment.commit.to_string(),
+            runner: &self.common.runner,
+            slot: self.number,
+        };
+        let (inherited, ceiling) = (&self.common.inherited, self.common.layout.root());
+        let env = attempt_environment(inherited, &facts, &directory, ceiling, &assignment.task.env);
+        Command {
+            script: assignment.task.script.clone(),
+            directory,
+            env,
+            timeout_ms: assignment.task.timeout_ms,
+            grace_ms: self.common.grace_ms,
+        }
+    }
+}
+
+/// What Surveil itself has to say at the end of a log.
+fn notes(ended: &Result<Ended, ProcessError>, is_cut: bool) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Ok(Ended { leftovers, .. }) = ended
+        && *leftovers > 0
+    {
+        let what = if *leftovers == 1 { "1 process".to_owned() } else { format!("{leftovers} processes") };
+        notes.push(format!("surveil: ended {what} that the task left behind\n"));
+    }
+    if is_cut {
+        notes
+            .push("surveil: something outside the task holds its output open; what comes of that is left out\n".into());
+    }
+    notes
+}

@@ -1,0 +1,296 @@
+//! What the machine decides, as stories: what happens, and behind `>` what it wants done.
+
+use super::assignment::{Assignment, Report};
+use super::event::{Command, Event};
+use super::machine::Machine;
+use crate::model::{AttemptId, BranchName, BuildId, LogSummary, Moment, Outcome, RepoName, Script, TaskSpec};
+
+fn lease(attempt: u64) -> Event {
+    leased(attempt, false)
+}
+
+fn leased(attempt: u64, exclusive: bool) -> Event {
+    let mut task = TaskSpec::new("test", Script::Shell("true".into()));
+    task.exclusive = exclusive;
+    Event::Leased(Box::new(Assignment {
+        attempt: AttemptId(attempt),
+        lease_ms: 10_000,
+        build: BuildId(1),
+        number: 1,
+        repo: RepoName::new("app").unwrap(),
+        branch: BranchName::new("main"),
+        commit: "ab".repeat(20).parse().unwrap(),
+        task,
+    }))
+}
+
+fn ended(attempt: u64, outcome: Outcome, log_bytes: u64) -> Event {
+    let log = LogSummary { bytes: log_bytes, crc32: 0, missing: None };
+    Event::Ended { attempt: AttemptId(attempt), report: Report { outcome, duration_ms: None, log } }
+}
+
+fn registered(since: u64, gone: &[u64]) -> Event {
+    Event::Registered { since: Moment(since), gone: ids(gone), logs: Vec::new() }
+}
+
+fn renewed(since: u64, gone: &[u64]) -> Event {
+    Event::Renewed { since: Moment(since), gone: ids(gone) }
+}
+
+fn ids(raw: &[u64]) -> Vec<AttemptId> {
+    raw.iter().copied().map(AttemptId).collect()
+}
+
+/// A command on one line.
+fn line(command: &Command) -> String {
+    let outcome = |Report { outcome, .. }: &Report| {
+        if let Outcome::Lost(why) = outcome { format!("lost: {why}") } else { outcome.word().to_owned() }
+    };
+    match command {
+        Command::Register { holding } => format!("register holding {holding:?}").replace("AttemptId", "a"),
+        Command::ResumeLogs(_) => "resume logs".into(),
+        Command::PauseLogs => "pause logs".into(),
+        Command::Start { slot, assignment } => format!("start {} in slot {slot}", assignment.attempt),
+        Command::AskSource { attempt, .. } => format!("ask source of {attempt}"),
+        Command::SayStarted(attempt) => format!("say {attempt} started"),
+        Command::Cancel(attempt) => format!("cancel {attempt}"),
+        Command::Keep { attempt, report } => format!("keep {attempt} {}", outcome(report)),
+        Command::Deliver { attempt, report } => format!("deliver {attempt} {}", outcome(report)),
+        Command::Mute(attempt) => format!("mute {attempt}"),
+        Command::Forget(attempt) => format!("forget {attempt}"),
+        Command::SayDraining => "say draining".into(),
+        Command::End => "end".into(),
+    }
+}
+
+struct Story {
+    machine: Machine,
+}
+
+impl Story {
+    fn new(slots: usize) -> Self {
+        Self { machine: Machine::new(Moment(0), slots, None, Vec::new()) }
+    }
+
+    /// A runner that has registered at 0.
+    fn here(slots: usize) -> Self {
+        let mut story = Self::new(slots);
+        story.at(0, Event::Connected, &["register holding []"]);
+        story.at(0, registered(0, &[]), &["resume logs"]);
+        story
+    }
+
+    #[track_caller]
+    fn at(&mut self, now: u64, event: Event, wanted: &[&str]) {
+        let told = format!("at {now} {event:?}");
+        let found: Vec<_> = self.machine.handle(Moment(now), event).iter().map(line).collect();
+        assert_eq!(found, wanted, "{told}");
+    }
+}
+
+#[test]
+fn an_attempt_is_started_reported_and_forgotten_once_recorded() {
+    let mut story = Story::here(1);
+    story.at(1, lease(7), &["start a7 in slot 0"]);
+    story.at(2, Event::Started(AttemptId(7)), &["say a7 started"]);
+    story.at(3, ended(7, Outcome::Passed, 0), &["keep a7 passed", "deliver a7 passed"]);
+    assert_eq!(story.machine.holding(), [AttemptId(7)], "held until the dispatcher has it");
+    story.at(4, lease(8), &["start a8 in slot 0"]);
+    story.at(5, Event::Recorded(AttemptId(7)), &["forget a7"]);
+    assert_eq!(story.machine.holding(), [AttemptId(8)]);
+}
+
+#[test]
+fn a_lease_without_a_free_slot_is_lost_and_does_not_fail() {
+    let mut story = Story::here(1);
+    story.at(1, lease(7), &["start a7 in slot 0"]);
+    story.at(2, lease(8), &["deliver a8 lost: the runner has no free slot"]);
+}
+
+#[test]
+fn a_lease_heard_twice_is_executed_once() {
+    let mut story = Story::here(2);
+    story.at(1, lease(7), &["start a7 in slot 0"]);
+    story.at(2, lease(7), &[]);
+}
+
+#[test]
+fn a_lease_for_a_slot_whose_attempt_is_being_ended_waits_for_it() {
+    let mut story = Story::here(1);
+    story.at(1, lease(7), &["start a7 in slot 0"]);
+    story.at(2, renewed(1, &[7]), &["mute a7", "cancel a7"]);
+    story.at(3, lease(8), &[]);
+    story.at(4, lease(9), &["deliver a9 lost: the runner has no free slot"]);
+    story.at(5, ended(7, Outcome::Cancelled, 5), &["forget a7", "start a8 in slot 0"]);
+}
+
+#[test]
+fn work_goes_on_while_the_dispatcher_is_away_and_is_reported_when_it_is_back() {
+    let mut story = Story::here(2);
+    story.at(1, lease(7), &["start a7 in slot 0"]);
+    story.at(1, lease(8), &["start a8 in slot 1"]);
+    story.at(2, Event::Disconnected, &["pause logs"]);
+    story.at(3, Event::Started(AttemptId(8)), &[]);
+    story.at(4, ended(7, Outcome::Failed(1), 0), &["keep a7 failed"]);
+    story.at(5, Event::Connected, &["register holding [a(7), a(8)]"]);
+    story.at(6, registered(5, &[]), &["resume logs", "deliver a7 failed", "say a8 started"]);
+    story.at(7, ended(8, Outcome::Passed, 0), &["keep a8 passed", "deliver a8 passed"]);
+}
+
+#[test]
+fn an_attempt_with_a_log_is_handed_to_the_uploader_once_wherever_the_dispatcher_is() {
+    let mut story = Story::here(1);
+    story.at(1, lease(7), &["start a7 in slot 0"]);
+    story.at(2, Event::Disconnected, &["pause logs"]);
+    story.at(3, ended(7, Outcome::Passed, 100), &["keep a7 passed", "deliver a7 passed"]);
+    story.at(4, Event::Connected, &["register holding [a(7)]"]);
+    story.at(5, registered(4, &[]), &["resume logs"]);
+}
+
+#[test]
+fn what_the_dispatcher_no_longer_holds_is_ended_and_forgotten() {
+    let mut story = Story::here(2);
+    story.at(1, lease(7), &["start a7 in slot 0"]);
+    story.at(1, lease(8), &["start a8 in slot 1"]);
+    story.at(2, Event::Disconnected, &["pause logs"]);
+    story.at(3, ended(8, Outcome::Passed, 0), &["keep a8 passed"]);
+    story.at(4, Event::Connected, &["register holding [a(7), a(8)]"]);
+    story.at(5, registered(4, &[7, 8]), &["mute a7", "cancel a7", "forget a8", "resume logs"]);
+    story.at(6, ended(7, Outcome::Cancelled, 0), &["forget a7"]);
+    assert!(story.machine.holding().is_empty());
+}
+
+#[test]
+fn the_source_is_asked_for_when_the_dispatcher_can_hear_it() {
+    let mut story = Story::here(1);
+    let wanted = || Event::SourceWanted { attempt: AttemptId(7), haves: Vec::new() };
+    story.at(1, lease(7), &["start a7 in slot 0"]);
+    story.at(2, wanted(), &["ask source of a7"]);
+    story.at(3, Event::Disconnected, &["pause logs"]);
+    story.at(4, wanted(), &[]);
+    story.at(5, Event::Connected, &["register holding [a(7)]"]);
+    story.at(6, registered(5, &[]), &["resume logs", "ask source of a7"]);
+}
+
+#[test]
+fn a_cancel_ends_the_attempt_and_one_that_comes_late_changes_nothing() {
+    let mut story = Story::here(1);
+    story.at(1, lease(7), &["start a7 in slot 0"]);
+    story.at(2, Event::CancelAsked(AttemptId(7)), &["cancel a7"]);
+    story.at(3, ended(7, Outcome::Cancelled, 0), &["keep a7 cancelled", "deliver a7 cancelled"]);
+    story.at(4, Event::CancelAsked(AttemptId(7)), &[]);
+    story.at(5, Event::CancelAsked(AttemptId(99)), &[]);
+}
+
+#[test]
+fn results_without_an_answer_are_said_again() {
+    let mut story = Story::here(1);
+    story.at(1, lease(7), &["start a7 in slot 0"]);
+    story.at(2, ended(7, Outcome::Passed, 0), &["keep a7 passed", "deliver a7 passed"]);
+    assert_eq!(story.machine.next_deadline(Moment(2)), Some(Moment(30_002)));
+    story.at(30_001, Event::Tick, &[]);
+    story.at(30_002, Event::Tick, &["deliver a7 passed"]);
+}
+
+#[test]
+fn an_exclusive_attempt_is_ended_before_its_lease_can_be_given_to_another() {
+    let mut story = Story::here(2);
+    story.at(1000, leased(7, true), &["start a7 in slot 0"]);
+    story.at(1000, leased(8, false), &["start a8 in slot 1"]);
+    // The ping was sent at 2 s; that its answer was read late does not count.
+    story.at(5000, renewed(2000, &[]), &[]);
+    story.at(6999, Event::Tick, &[]);
+    story.at(7000, Event::Tick, &["cancel a7"]);
+    let lost = "the runner was cut off from the dispatcher";
+    let wanted = [format!("keep a7 lost: {lost}"), format!("deliver a7 lost: {lost}")];
+    story.at(8000, ended(7, Outcome::Cancelled, 0), &wanted.each_ref().map(String::as_str));
+}
+
+#[test]
+fn a_cut_off_exclusive_attempt_that_had_just_passed_has_passed() {
+    let mut story = Story::here(1);
+    story.at(0, leased(7, true), &["start a7 in slot 0"]);
+    story.at(5000, Event::Tick, &["cancel a7"]);
+    story.at(5001, ended(7, Outcome::Passed, 0), &["keep a7 passed", "deliver a7 passed"]);
+}
+
+#[test]
+fn a_drained_runner_delivers_what_it_holds_and_ends_when_it_was_heard() {
+    let mut story = Story::here(1);
+    story.at(1, lease(7), &["start a7 in slot 0"]);
+    story.at(10, Event::DrainAsked, &["say draining"]);
+    story.at(11, ended(7, Outcome::Passed, 0), &["keep a7 passed", "deliver a7 passed"]);
+    story.at(12, Event::Recorded(AttemptId(7)), &["forget a7"]);
+    story.at(13, renewed(9, &[]), &[]);
+    story.at(14, renewed(10, &[]), &["end"]);
+}
+
+#[test]
+fn a_lease_that_crossed_the_drain_on_its_way_is_still_executed() {
+    let mut story = Story::here(1);
+    story.at(10, Event::DrainAsked, &["say draining"]);
+    story.at(11, lease(7), &["start a7 in slot 0"]);
+    story.at(12, renewed(10, &[]), &[]);
+    story.at(13, ended(7, Outcome::Passed, 0), &["keep a7 passed", "deliver a7 passed"]);
+    story.at(14, Event::Recorded(AttemptId(7)), &["forget a7", "end"]);
+}
+
+#[test]
+fn a_runner_without_a_dispatcher_drains_at_once() {
+    Story::new(1).at(1, Event::DrainAsked, &["end"]);
+}
+
+#[test]
+fn a_drained_runner_tells_every_new_session() {
+    let mut story = Story::here(1);
+    story.at(1, lease(7), &["start a7 in slot 0"]);
+    story.at(2, Event::DrainAsked, &["say draining"]);
+    story.at(3, Event::Disconnected, &["pause logs"]);
+    story.at(4, Event::Connected, &["register holding [a(7)]"]);
+    story.at(5, registered(4, &[]), &["resume logs", "say draining"]);
+}
+
+#[test]
+fn a_stopped_runner_ends_everything_and_says_that_it_is_lost() {
+    let mut story = Story::here(1);
+    story.at(1, lease(7), &["start a7 in slot 0"]);
+    story.at(2, Event::StopAsked, &["cancel a7"]);
+    let (keep, deliver) = ("keep a7 lost: the runner was stopped", "deliver a7 lost: the runner was stopped");
+    story.at(3, ended(7, Outcome::Cancelled, 0), &[keep, deliver]);
+    assert_eq!(story.machine.next_deadline(Moment(3)), Some(Moment(1003)));
+    story.at(4, Event::Recorded(AttemptId(7)), &["forget a7", "end"]);
+}
+
+#[test]
+fn a_stopped_runner_does_not_wait_long_for_an_answer() {
+    let mut story = Story::here(1);
+    story.at(1, lease(7), &["start a7 in slot 0"]);
+    story.at(2, ended(7, Outcome::Passed, 0), &["keep a7 passed", "deliver a7 passed"]);
+    story.at(3, Event::StopAsked, &[]);
+    story.at(1002, Event::Tick, &[]);
+    story.at(1003, Event::Tick, &["end"]);
+}
+
+#[test]
+fn a_runner_ends_after_being_idle_for_as_long_as_it_was_told() {
+    let mut story = Story { machine: Machine::new(Moment(0), 1, Some(100), Vec::new()) };
+    story.at(0, Event::Connected, &["register holding []"]);
+    story.at(0, registered(0, &[]), &["resume logs"]);
+    story.at(99, lease(7), &["start a7 in slot 0"]);
+    story.at(500, ended(7, Outcome::Passed, 0), &["keep a7 passed", "deliver a7 passed"]);
+    story.at(510, Event::Recorded(AttemptId(7)), &["forget a7"]);
+    assert_eq!(story.machine.next_deadline(Moment(510)), Some(Moment(610)));
+    story.at(609, Event::Tick, &[]);
+    story.at(610, Event::Tick, &["say draining"]);
+    story.at(611, renewed(610, &[]), &["end"]);
+}
+
+#[test]
+fn what_an_earlier_run_ended_is_registered_and_delivered() {
+    let log = LogSummary { bytes: 5, crc32: 0, missing: None };
+    let report = |log| Report { outcome: Outcome::Passed, duration_ms: None, log };
+    let undelivered = vec![(AttemptId(7), report(LogSummary::default())), (AttemptId(8), report(log))];
+    let mut story = Story { machine: Machine::new(Moment(0), 1, None, undelivered) };
+    story.at(0, Event::Connected, &["register holding [a(7), a(8)]"]);
+    story.at(0, registered(0, &[]), &["resume logs", "deliver a7 passed"]);
+}

@@ -1,0 +1,247 @@
+//! One slot's work trees: gets a commit's source into the repository's store and the slot's tree to exactly that commit. A
+//! tree that cannot be cleaned goes to quarantine and a fresh one takes its place; a store that cannot give a commit it
+//! claims to have goes there too. Says of every failure whose fault it is. Called by the slot.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+
+use super::assignment::{Assignment, chain};
+use super::layout::Layout;
+use super::limits::{OPEN_REPOS, PACK_CAPACITY};
+use super::routes::Piece;
+use super::shelf::{Changing, Shared, Shelf};
+use crate::git::{GitError, Store, Watched, WorkTree};
+use crate::model::{CommitId, Outcome, RepoName};
+
+/// Asks the dispatcher for the attempt's source, given commits whose trees are here. Pieces come back by the channel, which
+/// closes if the session ends.
+pub(super) type Ask<'a> = &'a dyn Fn(Vec<CommitId>, Sender<Piece>);
+
+/// The work trees of one slot.
+pub(super) struct Workspace {
+    layout: Arc<Layout>,
+    shelf: Arc<Shelf>,
+    slot: usize,
+    local_source: Option<PathBuf>,
+    /// The most recently used last.
+    open: Vec<Open>,
+    /// Something was fetched since the last tidying.
+    has_fetched: bool,
+}
+
+struct Open {
+    repo: RepoName,
+    shared: Arc<Shared>,
+    store: Store,
+    tree: WorkTree,
+}
+
+/// Why a tree is not ready, as the outcome that follows.
+type Refused = Outcome;
+
+fn lost(what: &str, error: &GitError) -> Refused {
+    if error.is_disk_full() {
+        return Outcome::Lost("disk full".into());
+    }
+    Outcome::Lost(format!("{what}: {}", chain(error)))
+}
+
+impl Workspace {
+    pub(super) fn new(layout: Arc<Layout>, shelf: Arc<Shelf>, slot: usize, local_source: Option<PathBuf>) -> Self {
+        Self { layout, shelf, slot, local_source, open: Vec::new(), has_fetched: false }
+    }
+
+    /// Brings the slot's tree to the commit, and says where it is. The outcome is [`Outcome::Cancelled`] where a message on
+    /// `cancel` came first; it is taken.
+    pub(super) fn prepare(
+        &mut self,
+        assignment: &Assignment,
+        ask: Ask<'_>,
+        cancel: &Receiver<()>,
+    ) -> Result<PathBuf, Refused> {
+        let directory = self.layout.tree(&assignment.repo, self.slot);
+        let mut open = self.take(assignment)?;
+        if !open.store.has(assignment.commit) {
+            self.has_fetched = true;
+            self.fetch(&open, assignment.commit, ask, cancel)?;
+        }
+        // After a failure the next attempt opens everything anew.
+        self.bring(&mut open, assignment, cancel)?;
+        self.open.push(open);
+        Ok(directory)
+    }
+
+    /// For afterwards, when nobody waits: keeps the store quick.
+    pub(super) fn tidy(&mut self) {
+        if !std::mem::take(&mut self.has_fetched) {
+            return;
+        }
+        let Some(open) = self.open.last() else { return };
+        let Some(_changing) = open.shared.try_change() else { return };
+        if let Err(error) = open.store.tidy() {
+            log::warn!("could not tidy the store of {}: {}", open.repo, chain(&error));
+        }
+    }
+
+    /// The repository, opened; removed from the list until it has served.
+    fn take(&mut self, assignment: &Assignment) -> Result<Open, Refused> {
+        let repo = &assignment.repo;
+        if let Some(at) = self.open.iter().position(|open| open.repo == *repo) {
+            return Ok(self.open.remove(at));
+        }
+        if self.open.len() >= OPEN_REPOS {
+            self.open.remove(0);
+        }
+        let path = self.layout.store(repo);
+        let store = Store::open(&path, assignment.commit).map_err(|e| lost("could not open the store", &e))?;
+        let tree = self.open_tree(repo)?;
+        Ok(Open { repo: repo.clone(), shared: self.shelf.repo(repo), store, tree })
+    }
+
+    fn open_tree(&self, repo: &RepoName) -> Result<WorkTree, Refused> {
+        let directory = self.layout.tree(repo, self.slot);
+        if let Some(parent) = directory.parent() {
+            fs::create_dir_all(parent)
+                .map_err(|e| Outcome::Lost(format!("could not make {}: {e}", parent.display())))?;
+        }
+        WorkTree::open(&self.layout.store(repo), &directory).map_err(|e| lost("could not open the work tree", &e))
+    }
+
+    fn bring(&self, open: &mut Open, assignment: &Assignment, cancel: &Receiver<()>) -> Result<(), Refused> {
+        let (commit, keep) = (assignment.commit, &assignment.task.keep);
+        let Err(first) = open.tree.check_out(commit, keep) else { return Ok(()) };
+        if matches!(first, GitError::Hostile { .. } | GitError::Keep { .. }) {
+            // The commit, or the task, asks for what is never done, here or elsewhere.
+            return Err(Outcome::CouldNotStart(chain(&first)));
+        }
+        if first.is_disk_full() {
+            return Err(lost("could not check out the commit", &first));
+        }
+        log::warn!("attempt {}: {}: the tree goes to quarantine", assignment.attempt, chain(&first));
+        let place = self.layout.quarantine(&format!("{}.slot{}", open.repo, self.slot));
+        let spoiled = std::mem::replace(&mut open.tree, self.open_tree(&open.repo)?);
+        spoiled.quarantine(&place).map_err(|e| lost("could not move the work tree to quarantine", &e))?;
+        open.tree = self.open_tree(&open.repo)?;
+        let Err(second) = open.tree.check_out(commit, keep) else { return Ok(()) };
+        if !second.is_disk_full() {
+            self.distrust(open, commit, cancel);
+        }
+        Err(lost("could not check out the commit, also into a fresh tree", &second))
+    }
+
+    /// A store that has the commit and cannot give it is broken: the next attempt begins with an empty one.
+    fn distrust(&self, open: &Open, commit: CommitId, cancel: &Receiver<()>) {
+        let Err(damage) = open.store.check(commit) else { return };
+        let Some(_changing) = open.shared.change(cancel) else { return };
+        log::error!("the store of {} is broken ({}): it goes to quarantine", open.repo, chain(&damage));
+        let place = self.layout.quarantine(&format!("{}.git", open.repo));
+        match fs::rename(self.layout.store(&open.repo), &place) {
+            Ok(()) => open.shared.clear(),
+            Err(error) => log::error!("could not move the store of {}: {error}", open.repo),
+        }
+    }
+
+    /// Gets the commit into the store, unless another slot does meanwhile.
+    fn fetch(&self, open: &Open, commit: CommitId, ask: Ask<'_>, cancel: &Receiver<()>) -> Result<(), Refused> {
+        let Some(changing) = open.shared.change(cancel) else { return Err(Outcome::Cancelled) };
+        if open.store.has(commit) {
+            return Ok(());
+        }
+        if !self.fetch_locally(open, commit) {
+            fetch_from_dispatcher(open, commit, ask, cancel, &changing)?;
+        }
+        open.shared.add(commit);
+        Ok(())
+    }
+
+    /// Takes the objects from the repository that the runner was given, if it has the commit.
+    fn fetch_locally(&self, open: &Open, commit: CommitId) -> bool {
+        let Some(path) = &self.local_source else { return false };
+        let copy = || -> Result<bool, GitError> {
+            let local = Watched::open(path)?;
+            if !local.has(commit) {
+                return Ok(false);
+            }
+            let mut receiver = open.store.receive()?;
+            let mut failure = None;
+            let packed = local.pack(&[commit], &open.shared.recent(), &mut |piece| {
+                failure = receiver.write(piece).err();
+                failure.is_none()
+            });
+            failure.map_or(packed, Err)?;
+            receiver.finish(commit, false)?;
+            Ok(true)
+        };
+        copy().unwrap_or_else(|error| {
+            log::warn!("could not take commit {} from {}: {}", commit.short(), path.display(), chain(&error));
+            false
+        })
+    }
+}
+
+/// Asks for the difference to what is here, and for all of it if that does not fit.
+fn fetch_from_dispatcher(
+    open: &Open,
+    commit: CommitId,
+    ask: Ask<'_>,
+    cancel: &Receiver<()>,
+    _changing: &Changing<'_>,
+) -> Result<(), Refused> {
+    let mut haves: Vec<_> = open.shared.recent().into_iter().filter(|have| open.store.has(*have)).collect();
+    loop {
+        let (pieces, arriving) = bounded(PACK_CAPACITY);
+        ask(haves.clone(), pieces);
+        match receive(&open.store, commit, &arriving, cancel)? {
+            Received::Complete => return Ok(()),
+            Received::Interrupted => {}
+            Received::Broken(error) if haves.is_empty() || error.is_disk_full() => {
+                return Err(lost("the source did not arrive whole", &error));
+            }
+            Received::Broken(error) => {
+                log::warn!(
+                    "the difference to commit {} does not fit: {}; asking for all",
+                    commit.short(),
+                    chain(&error)
+                );
+                haves.clear();
+            }
+        }
+    }
+}
+
+enum Received {
+    Complete,
+    /// The session ended in between.
+    Interrupted,
+    /// All pieces came, and are no good.
+    Broken(GitError),
+}
+
+fn receive(
+    store: &Store,
+    commit: CommitId,
+    arriving: &Receiver<Piece>,
+    cancel: &Receiver<()>,
+) -> Result<Received, Refused> {
+    let mut receiver = store.receive();
+    loop {
+        let piece = select! {
+            recv(arriving) -> piece => piece,
+            recv(cancel) -> _ => return Err(Outcome::Cancelled),
+        };
+        let (bytes, last) = match piece {
+            Ok(Piece::Bytes { bytes, last }) => (bytes, last),
+            Ok(Piece::Missing(why)) => return Err(Outcome::Lost(format!("the source is missing: {why}"))),
+            Err(_) => return Ok(Received::Interrupted),
+        };
+        // After a failure the rest is still taken, so that it is not mistaken for the answer to the next request.
+        receiver = receiver.and_then(|mut receiver| receiver.write(&bytes).map(|()| receiver));
+        if last {
+            let finished = receiver.and_then(|receiver| receiver.finish(commit, false));
+            return Ok(finished.map_or_else(Received::Broken, |()| Received::Complete));
+        }
+    }
+}
