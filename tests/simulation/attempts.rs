@@ -163,9 +163,8 @@ impl World {
         for lease in std::mem::take(&mut process.waiting) {
             process.held.remove(&lease.attempt);
         }
-        let executing = |(attempt, held): (&AttemptId, &Held)| {
-            matches!(held.phase, Phase::Executing { .. }).then_some(*attempt)
-        };
+        let executing =
+            |(attempt, held): (&AttemptId, &Held)| matches!(held.phase, Phase::Executing { .. }).then_some(*attempt);
         let executing: Vec<AttemptId> = process.held.iter().filter_map(executing).collect();
         for attempt in executing {
             self.end_early(id, attempt, Early::Stopped);

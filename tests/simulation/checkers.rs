@@ -9,10 +9,10 @@ use surveil::model::{
 };
 use surveil::scheduler::{Effect, Event, Reply, ToRunner};
 
-use crate::history::{Announcement, Broken, Fact, History, Promise, broken};
+use crate::history::{Announcement, Broken, Entry, Fact, History, Promise};
 use crate::losses;
 
-type Checker = fn(&History) -> Result<(), String>;
+type Checker = fn(&[Entry]) -> Result<(), String>;
 
 const CHECKERS: &[(Promise, Checker)] = &[
     (Promise::S1, s1),
@@ -28,10 +28,29 @@ const CHECKERS: &[(Promise, Checker)] = &[
     (Promise::L1, l1),
 ];
 
-/// Every promise that this history breaks.
+/// Every promise that this history breaks, each with where that shows first.
 pub(crate) fn check(history: &History) -> Vec<Broken> {
-    let told = CHECKERS.iter().filter_map(|(promise, checker)| Some(broken(*promise, checker(history).err()?)));
-    told.chain(losses::check(history)).collect()
+    let mut found = losses::check(&history.entries);
+    for (promise, checker) in CHECKERS {
+        if let Err(text) = checker(&history.entries) {
+            found.push(Broken { promise: *promise, text, after: first_bad(&history.entries, *checker) });
+        }
+    }
+    found
+}
+
+/// A checker stops at the first thing that is wrong, so the shortest story that it rejects ends there.
+fn first_bad(story: &[Entry], checker: Checker) -> usize {
+    let (mut good, mut bad) = (0, story.len());
+    while good + 1 < bad {
+        let middle = (good + bad) / 2;
+        *(if checker(&story[..middle]).is_ok() { &mut good } else { &mut bad }) = middle;
+    }
+    good
+}
+
+fn facts(story: &[Entry]) -> impl Iterator<Item = &Fact> {
+    story.iter().map(|entry| &entry.fact)
 }
 
 fn demand(kept: bool, text: impl FnOnce() -> String) -> Result<(), String> {
@@ -39,9 +58,9 @@ fn demand(kept: bool, text: impl FnOnce() -> String) -> Result<(), String> {
 }
 
 /// A commit that was acknowledged is durable, before the acknowledgement leaves.
-fn s1(history: &History) -> Result<(), String> {
+fn s1(story: &[Entry]) -> Result<(), String> {
     let mut builds: BTreeMap<BuildId, Announcement> = BTreeMap::new();
-    for fact in history.facts() {
+    for fact in facts(story) {
         match fact {
             Fact::Committed(Record::BuildAdded { build, .. }) => {
                 builds.insert(build.id, Announcement::of(&build.source));
@@ -60,9 +79,9 @@ fn s1(history: &History) -> Result<(), String> {
 }
 
 /// One announcement makes one build, however often it is made.
-fn s2(history: &History) -> Result<(), String> {
+fn s2(story: &[Entry]) -> Result<(), String> {
     let mut builds: BTreeMap<Announcement, BuildId> = BTreeMap::new();
-    for fact in history.facts() {
+    for fact in facts(story) {
         if let Fact::Committed(Record::BuildAdded { build, .. }) = fact {
             let earlier = builds.insert(Announcement::of(&build.source), build.id);
             demand(earlier.is_none(), || format!("{} and {earlier:?} are of one announcement", build.id))?;
@@ -72,10 +91,10 @@ fn s2(history: &History) -> Result<(), String> {
 }
 
 /// In the end the accepted heads are the repositories' heads, and each has a build.
-fn s3(history: &History) -> Result<(), String> {
+fn s3(story: &[Entry]) -> Result<(), String> {
     let mut accepted = BTreeMap::new();
     let mut built = BTreeSet::new();
-    for fact in history.facts() {
+    for fact in facts(story) {
         match fact {
             Fact::Committed(Record::HeadMoved { repo, branch, head }) => {
                 let key = (repo.clone(), branch.clone());
@@ -102,10 +121,10 @@ fn s3(history: &History) -> Result<(), String> {
 }
 
 /// Nothing is promised that is not durable; least of all after a write has failed.
-fn s5(history: &History) -> Result<(), String> {
+fn s5(story: &[Entry]) -> Result<(), String> {
     let (mut leased, mut finished) = (BTreeSet::new(), BTreeSet::new());
     let mut failing = false;
-    for fact in history.facts() {
+    for fact in facts(story) {
         match fact {
             Fact::CommitFailed => failing = true,
             Fact::Crashed(_) => failing = false,
@@ -136,10 +155,10 @@ fn s5(history: &History) -> Result<(), String> {
 
 /// An attempt has one recorded outcome, and a result that is delivered again gets the answer it had. That of a lost
 /// attempt is the exception: what is kept of it does not tell who said so, and both answers make a runner forget it.
-fn s6(history: &History) -> Result<(), String> {
+fn s6(story: &[Entry]) -> Result<(), String> {
     let mut outcomes: BTreeMap<AttemptId, &Outcome> = BTreeMap::new();
     let mut answers: BTreeMap<AttemptId, bool> = BTreeMap::new();
-    for fact in history.facts() {
+    for fact in facts(story) {
         let (attempt, is_recorded) = match fact {
             Fact::Committed(Record::AttemptFinished { attempt, outcome, .. }) => {
                 let earlier = outcomes.insert(*attempt, outcome);
@@ -161,13 +180,13 @@ fn s6(history: &History) -> Result<(), String> {
 }
 
 /// An outcome is what the runner that holds the lease said, and what really happened there.
-fn s7(history: &History) -> Result<(), String> {
+fn s7(story: &[Entry]) -> Result<(), String> {
     let mut sessions: BTreeMap<SessionId, Arc<str>> = BTreeMap::new();
     let mut names: BTreeMap<RunnerId, Arc<str>> = BTreeMap::new();
     let mut runners: BTreeMap<AttemptId, RunnerId> = BTreeMap::new();
     let mut real: BTreeMap<AttemptId, &Outcome> = BTreeMap::new();
     let mut cause = None;
-    for fact in history.facts() {
+    for fact in facts(story) {
         match fact {
             Fact::Arrived(event) => {
                 if let Event::RunnerJoined(joined) = event {
@@ -202,10 +221,10 @@ fn s7(history: &History) -> Result<(), String> {
 }
 
 /// Of a job one attempt at most is not finished, and no attempt's number is given out twice.
-fn s8(history: &History) -> Result<(), String> {
+fn s8(story: &[Entry]) -> Result<(), String> {
     let mut open: BTreeMap<JobId, AttemptId> = BTreeMap::new();
     let mut last = AttemptId(0);
-    for fact in history.facts() {
+    for fact in facts(story) {
         match fact {
             Fact::Committed(Record::AttemptLeased(attempt)) => {
                 demand(attempt.id > last, || format!("{} comes after {last}", attempt.id))?;
@@ -222,11 +241,11 @@ fn s8(history: &History) -> Result<(), String> {
 
 /// What is exclusive is not leased again before what ran of it has really ended. A machine that stood still meanwhile
 /// is excused: nothing can end what is frozen.
-fn s9(history: &History) -> Result<(), String> {
+fn s9(story: &[Entry]) -> Result<(), String> {
     let mut exclusive: BTreeSet<(RepoName, CommitId, Arc<str>)> = BTreeSet::new();
     let mut jobs: BTreeMap<JobId, bool> = BTreeMap::new();
     let mut running: BTreeMap<AttemptId, (JobId, Arc<str>)> = BTreeMap::new();
-    for fact in history.facts() {
+    for fact in facts(story) {
         match fact {
             Fact::Arrived(Event::CommitObserved { source, plan: Ok(tasks), .. }) => {
                 for task in tasks.iter().filter(|task| task.exclusive) {
@@ -252,9 +271,9 @@ fn s9(history: &History) -> Result<(), String> {
 }
 
 /// A verdict follows from how the jobs ended, a job's ending from its attempts; and both stay, until a rerun.
-fn s10(history: &History) -> Result<(), String> {
+fn s10(story: &[Entry]) -> Result<(), String> {
     let mut book = Book::default();
-    for fact in history.facts() {
+    for fact in facts(story) {
         if let Fact::Committed(record) = fact {
             book.take(record)?;
         }
@@ -351,9 +370,9 @@ impl Page {
 }
 
 /// No attempt is begun twice, whoever was restarted. The rest of S11 is in `losses.rs`.
-fn s11(history: &History) -> Result<(), String> {
+fn s11(story: &[Entry]) -> Result<(), String> {
     let mut begun = BTreeSet::new();
-    for fact in history.facts() {
+    for fact in facts(story) {
         if let Fact::Began { attempt, .. } = fact {
             demand(begun.insert(*attempt), || format!("{attempt} was begun twice"))?;
         }
@@ -362,9 +381,9 @@ fn s11(history: &History) -> Result<(), String> {
 }
 
 /// After faults have stopped, every build reaches a verdict.
-fn l1(history: &History) -> Result<(), String> {
+fn l1(story: &[Entry]) -> Result<(), String> {
     let mut open = BTreeSet::new();
-    for fact in history.facts() {
+    for fact in facts(story) {
         match fact {
             Fact::Committed(Record::BuildAdded { build, .. }) => drop(open.insert(build.id)),
             Fact::Committed(Record::BuildReopened { build }) => drop(open.insert(*build)),

@@ -4,11 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use surveil::model::{BranchName, BuildId, BuildSource, CommitId, JobId, Moment, Record, RepoName, SessionId, TaskSpec};
+use surveil::model::{
+    BranchName, BuildId, BuildSource, CommitId, JobId, Moment, Record, RepoName, SessionId, TaskSpec,
+};
 use surveil::scheduler::{Effect, Event, Policy, Reply, Request, RunnerJoined, Scheduler};
 
 use crate::fold::Fold;
-use crate::history::{Announcement, Fact, Promise, broken};
+use crate::history::{Announcement, Fact, Promise};
 use crate::network::{Cut, Down, Up};
 use crate::realstore::RealStore;
 use crate::world::{Happening, World};
@@ -91,7 +93,7 @@ impl World {
         if let Some(real) = &mut self.dispatcher.real
             && let Err(text) = real.reopen().and_then(|()| real.compare(&self.dispatcher.store))
         {
-            self.broken.push(broken(Promise::Store, text));
+            self.fail(Promise::Store, text);
         }
         // Monotonic time survives no restart: it starts anew at some number.
         let base = self.dice.ms(0, 1_000_000);
@@ -107,8 +109,7 @@ impl World {
     fn crash(&mut self, at: &'static str) {
         self.history.note(self.now, Fact::Crashed(at));
         // The process is gone; its files and the machine's disk are not.
-        let Dispatcher { start, store, real, last_request, disk_full_until, .. } =
-            std::mem::take(&mut self.dispatcher);
+        let Dispatcher { start, store, real, last_request, disk_full_until, .. } = std::mem::take(&mut self.dispatcher);
         self.dispatcher = Dispatcher { start, store, real, last_request, disk_full_until, ..Dispatcher::default() };
         self.drop_all();
         let down = if self.dice.percent(20) { self.dice.ms(2_000, 12_000) } else { self.dice.ms(20, 1_500) };
@@ -251,7 +252,7 @@ impl World {
             let Some(scheduler) = &mut self.dispatcher.scheduler else { return };
             let effects = scheduler.handle(now, at, event.clone());
             if let Err(text) = scheduler.check_invariants() {
-                self.broken.push(broken(Promise::Invariant, format!("after {event:?}: {text}")));
+                self.fail(Promise::Invariant, format!("after {event:?}: {text}"));
             }
             for effect in self.twist_effects(&event, effects) {
                 if matches!(effect, Effect::Note(_)) {
@@ -285,12 +286,12 @@ impl World {
         if let Some(real) = &mut self.dispatcher.real
             && let Err(text) = real.commit(&records)
         {
-            self.broken.push(broken(Promise::Store, text));
+            self.fail(Promise::Store, text);
         }
         for record in records {
             let applied = self.dispatcher.store.apply(&record);
             if let Err(text) = applied {
-                self.broken.push(broken(Promise::Store, format!("refuses {record:?}: {text}")));
+                self.fail(Promise::Store, format!("refuses {record:?}: {text}"));
             }
             self.history.note(self.now, Fact::Committed(record));
         }

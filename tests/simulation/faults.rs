@@ -37,7 +37,8 @@ pub(crate) enum Fault {
 }
 
 /// What people do all the time, and what goes wrong only in some worlds.
-const PEOPLE: &[Fault] = &[Fault::Push, Fault::Push, Fault::Push, Fault::ForcePush, Fault::DeleteBranch, Fault::NewBranch];
+const PEOPLE: &[Fault] =
+    &[Fault::Push, Fault::Push, Fault::Push, Fault::ForcePush, Fault::DeleteBranch, Fault::NewBranch];
 const TROUBLES: &[Fault] = &[
     Fault::Cancel,
     Fault::CancelJob,
@@ -109,7 +110,7 @@ impl World {
             }
             Fault::SecondProcess => {
                 let host = self.dice.below(self.hosts.len());
-                drop(self.boot(host, true));
+                self.boot(host, true);
             }
             Fault::KillObserver => {
                 let at = self.dice.below(self.observers.len());

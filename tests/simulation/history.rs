@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use surveil::model::{AttemptId, BranchName, BuildId, CommitId, Incarnation, JobId, Outcome, Record, RepoName};
-use surveil::scheduler::{Effect, Event};
+use surveil::scheduler::{Effect, Event, ToRunner};
 
 /// The promises that the simulation tries, by their numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,10 +36,8 @@ pub(crate) enum Promise {
 pub(crate) struct Broken {
     pub(crate) promise: Promise,
     pub(crate) text: String,
-}
-
-pub(crate) fn broken(promise: Promise, text: String) -> Broken {
-    Broken { promise, text }
+    /// The entry of the history at which it shows.
+    pub(crate) after: usize,
 }
 
 /// One thing that happened.
@@ -50,7 +48,9 @@ pub(crate) enum Fact {
     /// The dispatcher died, at this point of its batch.
     Crashed(&'static str),
     /// The dispatcher does nothing until then: stopped, or waiting for its disk.
-    HeldUp { until: u64 },
+    HeldUp {
+        until: u64,
+    },
     /// The batch could not be made durable; it is tried again later.
     CommitFailed,
     /// The core took this up.
@@ -63,24 +63,50 @@ pub(crate) enum Fact {
     Released(Effect),
 
     /// Somebody pushed, or deleted a branch.
-    Pushed { repo: RepoName, branch: BranchName, head: Option<CommitId> },
+    Pushed {
+        repo: RepoName,
+        branch: BranchName,
+        head: Option<CommitId>,
+    },
     /// An observer heard that its announcement is accepted.
-    Acknowledged { announcement: Announcement, build: BuildId },
+    Acknowledged {
+        announcement: Announcement,
+        build: BuildId,
+    },
 
-    Booted { name: Arc<str>, incarnation: Incarnation },
+    Booted {
+        name: Arc<str>,
+        incarnation: Incarnation,
+    },
     /// A runner's process ended, whether killed or of its own accord.
-    Died { name: Arc<str>, incarnation: Incarnation },
+    Died {
+        name: Arc<str>,
+        incarnation: Incarnation,
+    },
     /// A runner's whole machine stands still until then.
-    Froze { name: Arc<str>, until: u64 },
+    Froze {
+        name: Arc<str>,
+        until: u64,
+    },
     /// The task's process of an attempt started.
-    Began { attempt: AttemptId, job: JobId, name: Arc<str>, incarnation: Incarnation },
+    Began {
+        attempt: AttemptId,
+        job: JobId,
+        name: Arc<str>,
+        incarnation: Incarnation,
+    },
     /// It ended, by itself with an outcome or with its runner.
-    Over { attempt: AttemptId, outcome: Option<Outcome> },
+    Over {
+        attempt: AttemptId,
+        outcome: Option<Outcome>,
+    },
 
     /// Faults have stopped.
     Calm,
     /// The world ends, with these heads in its repositories.
-    Ended { heads: Vec<(RepoName, BranchName, CommitId)> },
+    Ended {
+        heads: Vec<(RepoName, BranchName, CommitId)>,
+    },
 }
 
 impl Fact {
@@ -123,22 +149,20 @@ impl History {
         self.entries.push(Entry { at, fact });
     }
 
-    pub(crate) fn facts(&self) -> impl Iterator<Item = &Fact> {
-        self.entries.iter().map(|entry| &entry.fact)
-    }
-
-    /// The last lines of the story, for whoever has to find out why.
-    pub(crate) fn tail(&self, lines: usize) -> String {
-        let told: Vec<String> = self.entries.iter().filter_map(line).collect();
+    /// The last lines of the story up to an entry, for whoever has to find out why.
+    pub(crate) fn tail(&self, until: usize, lines: usize) -> String {
+        let told: Vec<String> = self.entries.iter().take(until.saturating_add(1)).filter_map(line).collect();
         told[told.len().saturating_sub(lines)..].join("\n")
     }
 }
 
-/// An entry on one line; `None` for ticks, which would bury the rest.
+/// An entry on one line; `None` for what comes all the time and would bury the rest.
 fn line(entry: &Entry) -> Option<String> {
     let text = match &entry.fact {
         Fact::Arrived(Event::HeartbeatCheck | Event::LeaseCheck) => return None,
         Fact::Decided(Effect::Send { .. } | Effect::Reply { .. }) => return None,
+        Fact::Released(Effect::Send { message: ToRunner::Ack { gone }, .. }) if gone.is_empty() => return None,
+        Fact::Decided(Effect::Persist(Record::Decided(_))) | Fact::Committed(Record::Decided(_)) => return None,
         Fact::Decided(effect) => format!("    decides {}", clip(effect)),
         Fact::Committed(record) => format!("    commits {}", clip(record)),
         Fact::Released(effect) => format!("    says {}", clip(effect)),

@@ -4,22 +4,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use surveil::model::{
-    AttemptId, Ending, Incarnation, JobId, Outcome, Record, RunnerId, SessionId, TaskSpec,
-};
+use surveil::model::{AttemptId, Ending, Incarnation, JobId, Outcome, Record, RunnerId, SessionId, TaskSpec};
 use surveil::scheduler::{Effect, Event, RunnerJoined, ToRunner};
 
 use crate::dispatcher::{HEARTBEAT_MS, QUEUE_TIMEOUT_MS, RECONNECT_MS, TIMEOUT_MS, lease_ms};
-use crate::history::{Broken, Fact, History, Promise, broken};
+use crate::history::{Broken, Entry, Fact, Promise};
 
 /// How late a loss may be noticed, besides the ticks: gaps that are too short to be forgiven.
 const SLACK_MS: u64 = 3 * HEARTBEAT_MS;
 
 /// Everything about coming back that this history breaks.
-pub(crate) fn check(history: &History) -> Vec<Broken> {
+pub(crate) fn check(entries: &[Entry]) -> Vec<Broken> {
     let mut watch = Watch::default();
-    for entry in &history.entries {
-        watch.now = entry.at;
+    for (index, entry) in entries.iter().enumerate() {
+        (watch.now, watch.index) = (entry.at, index);
         watch.take(&entry.fact);
     }
     watch.broken
@@ -29,6 +27,7 @@ pub(crate) fn check(history: &History) -> Vec<Broken> {
 #[derive(Default)]
 struct Watch<'a> {
     now: u64,
+    index: usize,
     started: u64,
     /// When the dispatcher could not act, in order.
     held_up: Vec<(u64, u64)>,
@@ -39,6 +38,7 @@ struct Watch<'a> {
     cause: Option<&'a Event>,
     /// The join that is being handled, and whether it has to be refused.
     joining: Option<(&'a RunnerJoined, bool)>,
+    joined_at: u64,
     broken: Vec<Broken>,
 }
 
@@ -123,7 +123,7 @@ impl<'a> Watch<'a> {
     }
 
     fn fail(&mut self, promise: Promise, text: String) {
-        self.broken.push(broken(promise, format!("at {} ms: {text}", self.now)));
+        self.broken.push(Broken { promise, text, after: self.index });
     }
 
     fn hold_up(&mut self, until: u64) {
@@ -198,7 +198,7 @@ impl<'a> Watch<'a> {
         let now = self.now;
         let seen = self.runners.entry(joined.name.clone()).or_default();
         let is_refused = seen.session.is_some() && seen.incarnation != Some(joined.incarnation);
-        self.joining = Some((joined, is_refused));
+        (self.joining, self.joined_at) = (Some((joined, is_refused)), now);
         if is_refused {
             return;
         }
@@ -218,7 +218,7 @@ impl<'a> Watch<'a> {
         let forgotten = self.live.open.iter().find(|(attempt, open)| {
             self.live.names.get(&open.runner) == Some(&joined.name)
                 && !joined.holding.contains(attempt)
-                && open.renewed < self.now
+                && open.renewed < self.joined_at
                 && !open.is_exclusive
         });
         if let Some((attempt, _)) = forgotten {

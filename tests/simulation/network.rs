@@ -118,11 +118,6 @@ impl Network {
     pub(crate) fn peer(&self, id: SessionId) -> Option<Peer> {
         self.sessions.get(&id).map(|session| session.peer)
     }
-
-    /// Whether a connection of this peer to the dispatcher is open, as the dispatcher sees it.
-    pub(crate) fn is_open(&self, id: SessionId) -> bool {
-        self.sessions.get(&id).is_some_and(|session| !session.up.is_ended)
-    }
 }
 
 impl World {

@@ -108,9 +108,9 @@ pub(crate) enum Alarm {
 
 impl World {
     /// Starts a runner's process; beside the one there is, if that was asked for.
-    pub(crate) fn boot(&mut self, host: usize, beside: bool) -> Option<ProcessId> {
+    pub(crate) fn boot(&mut self, host: usize, beside: bool) {
         if self.hosts[host].main.is_some() && !beside {
-            return None;
+            return;
         }
         self.last_process += 1;
         let id = ProcessId(self.last_process);
@@ -141,7 +141,6 @@ impl World {
         self.history.note(self.now, Fact::Booted { name: self.hosts[host].name.clone(), incarnation });
         self.plan(self.now + 1, Happening::Runner(id, Alarm::Dial));
         self.plan(self.now + HEARTBEAT_MS, Happening::Runner(id, Alarm::Beat));
-        Some(id)
     }
 
     /// The process is no more, and with it everything that it executed.

@@ -10,7 +10,7 @@ use crate::checkers;
 use crate::dice::Dice;
 use crate::dispatcher::Dispatcher;
 use crate::faults::Fault;
-use crate::history::{Broken, Fact, History, Promise, broken};
+use crate::history::{Broken, Fact, History, Promise};
 use crate::network::{Network, Peer};
 use crate::observer::{Observer, ObserverId, Repo};
 use crate::realstore::RealStore;
@@ -122,7 +122,7 @@ impl World {
         if setting.real_store {
             match RealStore::new() {
                 Ok(real) => world.dispatcher.real = Some(real),
-                Err(text) => world.broken.push(broken(Promise::Store, text)),
+                Err(text) => world.fail(Promise::Store, text),
             }
         }
         world.plan(0, Happening::StartDispatcher);
@@ -172,7 +172,13 @@ impl World {
             self.history.note(self.now, Fact::Ended { heads });
         }
         let agreed = self.dispatcher.real.as_ref().map_or(Ok(()), |real| real.compare(&self.dispatcher.store));
-        self.broken.extend(agreed.err().map(|text| broken(Promise::Store, text)));
+        if let Err(text) = agreed {
+            self.fail(Promise::Store, text);
+        }
+    }
+
+    pub(crate) fn fail(&mut self, promise: Promise, text: String) {
+        self.broken.push(Broken { promise, text, after: self.history.entries.len() });
     }
 
     pub(crate) fn plan(&mut self, at: u64, happening: Happening) {
@@ -191,7 +197,7 @@ impl World {
             Happening::Room(start) => self.room_again(start),
             Happening::Heartbeat(start) => self.tick(start, Event::HeartbeatCheck),
             Happening::LeaseCheck(start) => self.tick(start, Event::LeaseCheck),
-            Happening::Boot(host) => drop(self.boot(host, false)),
+            Happening::Boot(host) => self.boot(host, false),
             Happening::Runner(process, alarm) => self.runner_alarm(process, alarm),
             Happening::Look(observer) => self.look(observer),
             Happening::Fault(fault) => self.strike(fault),
