@@ -473,6 +473,18 @@ fn a_dispatcher_that_was_held_up_declares_nobody_dead() {
 }
 
 #[test]
+fn a_dispatcher_that_is_held_up_before_its_first_tick_declares_nobody_dead() {
+    let mut story = Story::new();
+    story.scheduler = Scheduler::restore(policy(), Moment(0), Restored::default());
+    story.join(1, "w1", 1);
+    story.observe("app", None, 1, vec![task("a")]);
+    story.now = Moment(600_000);
+    assert!(story.tell(Event::LeaseCheck).is_empty());
+    assert!(story.tell(Event::HeartbeatCheck).is_empty());
+    assert!(story.ping(1, &[1]).is_empty());
+}
+
+#[test]
 fn an_exclusive_attempt_is_leased_again_only_after_its_own_deadline() {
     let mut story = Story::new();
     story.join(1, "w1", 1);
