@@ -369,6 +369,18 @@ fn a_cancel_is_in_force_at_once_and_the_slot_stays_taken_until_the_runner_has_en
 }
 
 #[test]
+fn the_result_of_a_cancelled_attempt_gets_the_same_answer_also_when_its_runner_was_given_up() {
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    story.observe("app", None, 1, vec![task("a")]);
+    story.cancel(1);
+    story.close(1);
+    assert!(story.tick_until(1_000).is_empty());
+    assert_eq!(story.join_as(2, "w1", 1, 1, &[], &[1]), ["> s2 registered, holds [], gone [AttemptId1]"]);
+    assert_eq!(story.finish(2, 1, Outcome::Cancelled), ["> s2 recorded a1"]);
+}
+
+#[test]
 fn two_processes_of_one_name_are_told_apart() {
     let mut story = Story::new();
     story.join(1, "w1", 1);
