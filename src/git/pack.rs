@@ -39,7 +39,7 @@ const BATCH_BYTES: usize = 16 * 1024 * 1024;
 const OBJECTS_TO_REUSE: usize = 200;
 
 /// Packs travel over networks that are faster than stronger compression.
-const LEVEL: u32 = 1;
+const LEVEL: u32 = 3;
 
 /// Builds a pack of `commits` (oldest first) for someone who has `haves`, into `sink`, which stops it by returning false.
 /// With `packs`, a directory of packs that were received here, takes what it can from those.

@@ -8,6 +8,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use git2::{ObjectFormat, Odb, Oid, Repository, RepositoryInitOptions};
 
@@ -29,7 +30,7 @@ const SETTINGS: [(&str, &str); 4] = [
 /// A bare repository that receives packs and keeps only what was sent: whole trees, no history.
 pub struct Store {
     path: PathBuf,
-    database: Database,
+    database: Arc<Database>,
 }
 
 impl Store {
@@ -48,17 +49,17 @@ impl Store {
         let refuse = |source| GitError::Open { path: path.to_owned(), source };
         let repository = Repository::open_bare(path).map_err(refuse)?;
         let database = Database::open(&path.join("objects"), repository.object_format(), path.join(tidy::TIDIED))?;
-        Ok(Self { path: path.to_owned(), database })
+        Ok(Self { path: path.to_owned(), database: Arc::new(database) })
     }
 
     /// The object database alone.
-    pub(super) fn into_database(self) -> Database {
+    pub(super) fn into_database(self) -> Arc<Database> {
         self.database
     }
 
     /// Starts to receive a pack.
     pub fn receive(&self) -> Result<Receiver, GitError> {
-        Receiver::new(&self.path, self.database.format())
+        Receiver::new(&self.path, Arc::clone(&self.database))
     }
 
     /// Whether the commit and its whole tree were received.
@@ -135,7 +136,7 @@ impl Store {
 
     /// Merges many small packs into one, when there are more than is good for lookups. Cheap when there is nothing to do.
     pub fn tidy(&self) -> Result<(), GitError> {
-        tidy::tidy(&self.path, self.database.format())
+        tidy::tidy(&self.path, &self.database)
     }
 
     /// Runs `ask`; what it does not find makes the commit incomplete.

@@ -17,6 +17,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags, open};
 
@@ -36,7 +37,7 @@ pub struct WorkTree {
     /// The directory above, through which the tree is reached: attempts may replace the tree itself by something else.
     above: OwnedFd,
     store: PathBuf,
-    database: Database,
+    database: Arc<Database>,
     note_path: PathBuf,
     note: File,
     /// The commit last brought here, and still the state of `plan`.
