@@ -1,5 +1,5 @@
-//! An object database on disk, opened without its repository: no configuration, refs or hooks take part, so that whoever
-//! wrote those has no say. Knows how to read a commit and a tree. Never writes.
+//! An object database on disk, opened without its repository: no configuration, refs or hooks take part, so that
+//! whoever wrote those has no say. Knows how to read a commit and a tree. Never writes.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -112,8 +112,8 @@ impl Objects {
 }
 
 /// An object database, opened as often as it is in use at once, and kept open for the next use. Opened anew when packs
-/// were removed: libgit2 finds new packs by itself, but holds on to removed ones, and with them to their disk space, and
-/// stumbles over one that it had listed and not opened yet.
+/// were removed: libgit2 finds new packs by itself, but holds on to removed ones, and with them to their disk space,
+/// and stumbles over one that it had listed and not opened yet.
 pub(super) struct Database {
     directory: PathBuf,
     format: ObjectFormat,
@@ -183,11 +183,13 @@ fn look(sign: &Path) -> Sign {
 
 /// Turns an object that is not there into the commit being incomplete, which has a remedy.
 pub(super) fn incomplete(commit: CommitId, path: &Path) -> impl Fn(GitError) -> GitError {
-    move |error| match error {
-        GitError::Object { kind, id, source, .. } if source.code() == ErrorCode::NotFound => {
-            GitError::Incomplete { commit, path: path.to_owned(), missing: format!("{kind} {id}") }
+    move |error| {
+        if let GitError::Object { kind, id, source, .. } = &error
+            && source.code() == ErrorCode::NotFound
+        {
+            return GitError::Incomplete { commit, path: path.to_owned(), missing: format!("{kind} {id}") };
         }
-        other => other,
+        error
     }
 }
 

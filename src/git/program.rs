@@ -1,6 +1,6 @@
 //! The `git` program, where present: fetches from remote URLs and lists refs that libgit2 cannot read. Started so that
-//! nothing a watched repository configures is executed: no hooks, no file-system monitor, no programs as transports. Never
-//! asks anyone anything, and never runs without a limit.
+//! nothing a watched repository configures is executed: no hooks, no file-system monitor, no programs as transports.
+//! Never asks anyone anything, and never runs without a limit.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
@@ -97,8 +97,8 @@ pub(super) fn object_format(path: &Path) -> Result<String, GitError> {
     Ok(String::from_utf8_lossy(&output).trim_end().to_owned())
 }
 
-/// What `git --git-dir=… <arguments>` prints. `None` where it ended with exit code 1, which the commands used here mean as
-/// "there is none".
+/// What `git --git-dir=… <arguments>` prints. `None` where it ended with exit code 1, which the commands used here mean
+/// as "there is none".
 pub(super) fn read(git_dir: &Path, arguments: &[&str]) -> Result<Option<Vec<u8>>, GitError> {
     let action = format!("read refs of {}", git_dir.display());
     let mut command = git();

@@ -1,6 +1,7 @@
 //! A pack on its way into a store. It is indexed in a directory of its own below the store's objects, where no reader
-//! looks, and moved among the packs only when it is proven: hashes right, and nothing missing that it names. Whatever ends
-//! a receiver before that leaves no trace but such a directory, which the next [`tidy`](super::Store::tidy) removes.
+//! looks, and moved among the packs only when it is proven: hashes right, and nothing missing that it names. Whatever
+//! ends a receiver before that leaves no trace but such a directory, which the next [`tidy`](super::Store::tidy)
+//! removes.
 
 use std::collections::HashSet;
 use std::fs::{self, File};

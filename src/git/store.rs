@@ -1,8 +1,8 @@
-//! A bare repository that receives packs: the dispatcher's mirror and a runner's store. It keeps only what was sent, whole
-//! trees without history, and executes nothing.
+//! A bare repository that receives packs: the dispatcher's mirror and a runner's store. It keeps only what was sent,
+//! whole trees without history, and executes nothing.
 //!
-//! What it rests on: a pack becomes part of the store only once everything that its commits and trees name is in it or in
-//! the store already. So whatever is in the store is there with all that is below it, and a commit that is there is
+//! What it rests on: a pack becomes part of the store only once everything that its commits and trees name is in it or
+//! in the store already. So whatever is in the store is there with all that is below it, and a commit that is there is
 //! complete. [`Receiver`] sees to it, [`Store::tidy`] keeps it.
 
 use std::collections::HashSet;
@@ -67,8 +67,8 @@ impl Store {
         self.database.with(|objects| Ok(objects.has_commit(commit))).unwrap_or(false)
     }
 
-    /// Reads the commit's whole tree, to find damage: for a store that cannot be trusted just now. An error says what is
-    /// missing or broken.
+    /// Reads the commit's whole tree, to find damage: for a store that cannot be trusted just now. An error says what
+    /// is missing or broken.
     pub fn check(&self, commit: CommitId) -> Result<(), GitError> {
         self.read(commit, |objects, odb| {
             let root = objects.commit(commit)?.tree_id();
@@ -134,7 +134,8 @@ impl Store {
             .map_err(incomplete(commit, &self.path))
     }
 
-    /// Merges many small packs into one, when there are more than is good for lookups. Cheap when there is nothing to do.
+    /// Merges many small packs into one, when there are more than is good for lookups. Cheap when there is nothing to
+    /// do.
     pub fn tidy(&self) -> Result<(), GitError> {
         tidy::tidy(&self.path, &self.database)
     }
@@ -167,8 +168,8 @@ fn find_entry(objects: &Objects, odb: &Odb<'_>, tree: Oid, name: &str) -> Result
     Ok(found.map(|entry| (entry.kind, entry.id)))
 }
 
-/// Makes an empty store beside its place and moves it there, so that a store that is there is whole, and two who make it
-/// at once end up with one.
+/// Makes an empty store beside its place and moves it there, so that a store that is there is whole, and two who make
+/// it at once end up with one.
 fn make(path: &Path, format: ObjectFormat) -> Result<(), GitError> {
     let refuse = |source| GitError::Open { path: path.to_owned(), source };
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));

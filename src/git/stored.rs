@@ -1,5 +1,5 @@
-//! Packs that were received here, as files of entries that are compressed already. Entries that stand for themselves are
-//! passed on byte by byte; those that are deltas against others are left to libgit2.
+//! Packs that were received here, as files of entries that are compressed already. Entries that stand for themselves
+//! are passed on byte by byte; those that are deltas against others are left to libgit2.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -15,14 +15,15 @@ pub(super) struct Stored {
     packs: Vec<StoredPack>,
 }
 
-/// A pack and its index, version 2 of gitformat-pack(5): a header, 256 counts, the sorted ids, then for each a CRC-32 of
-/// its entry, then for each the offset of its entry.
+/// A pack and its index, version 2 of gitformat-pack(5): a header, 256 counts, the sorted ids, then for each a CRC-32
+/// of its entry, then for each the offset of its entry.
 pub(super) struct StoredPack {
     index: Vec<u8>,
     count: usize,
     id_bytes: usize,
     pack: File,
-    /// Where entries begin, sorted, and where the last one ends: an entry's length is known only by the next one's start.
+    /// Where entries begin, sorted, and where the last one ends: an entry's length is known only by the next one's
+    /// start.
     starts: Vec<u32>,
 }
 

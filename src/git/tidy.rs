@@ -68,8 +68,8 @@ fn packs_in(directory: &Path) -> Result<Vec<(u64, PathBuf)>, GitError> {
     Ok(found)
 }
 
-/// The smallest packs, so many that few are left, and on to where the next one is larger than all before it together: so
-/// an object is rewritten only as often as the store's size doubles.
+/// The smallest packs, so many that few are left, and on to where the next one is larger than all before it together:
+/// so an object is rewritten only as often as the store's size doubles.
 fn to_merge(mut packs: Vec<(u64, PathBuf)>) -> Vec<PathBuf> {
     packs.sort();
     let total = packs.len();

@@ -1,9 +1,9 @@
 //! A directory that is brought to exactly one commit at a time, for attempts to run in. It has no `.git`. Called by the
 //! runner, while nothing else is at work in the directory.
 //!
-//! What the directory should hold and how each file looked when its content was last right is remembered in memory only:
-//! a file beside the directory could be changed by the attempts. After a restart contents are compared once. Files are
-//! written as they are in the commit; no filter program of anyone's is run.
+//! What the directory should hold and how each file looked when its content was last right is remembered in memory
+//! only: a file beside the directory could be changed by the attempts. After a restart contents are compared once.
+//! Files are written as they are in the commit; no filter program of anyone's is run.
 
 mod keep;
 mod pass;

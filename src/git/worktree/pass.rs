@@ -216,8 +216,8 @@ impl Pass<'_> {
     }
 }
 
-/// Another name for the same file would let its content change from elsewhere, so it is made anew. Permissions are those
-/// it was made with; where that is not known, at least as git distinguishes them.
+/// Another name for the same file would let its content change from elsewhere, so it is made anew. Permissions are
+/// those it was made with; where that is not known, at least as git distinguishes them.
 fn has_right_mode(stamp: &Stamp, record: &FileRecord) -> bool {
     let is_as_made = match &record.seen {
         Some(seen) => seen.mode == stamp.mode,

@@ -18,7 +18,8 @@ const DEPTH_MAX: usize = 100;
 /// A directory that should be there.
 #[derive(Debug, Default)]
 pub(super) struct Directory {
-    /// The tree that the entries were made from. None for a submodule's place, which is empty, and for an unknown state.
+    /// The tree that the entries were made from. None for a submodule's place, which is empty, and for an unknown
+    /// state.
     tree: Option<Oid>,
     pub(super) entries: BTreeMap<Vec<u8>, Planned>,
     /// The permissions it was made with.
