@@ -13,8 +13,8 @@ use std::sync::Arc;
 use git2::{ObjectFormat, Odb, Oid, Repository, RepositoryInitOptions};
 
 use super::objects::{Database, EntryKind, Objects, entries, format_of, incomplete};
-use super::receiver::Receiver;
-use super::{GitError, pack, tidy};
+use super::receiver::{Receiver, sync};
+use super::{GitError, pack, stored, tidy};
 use crate::model::CommitId;
 
 /// Written when a store is made. Nothing of a user's or the system's configuration matters to a store, and these keep a
@@ -39,6 +39,7 @@ impl Store {
         if !path.join("HEAD").exists() {
             make(path, format_of(like))?;
         }
+        stored::remove_broken(&path.join("objects").join("pack"), format_of(like))?;
         let store = Self::open_existing(path)?;
         store.database.with(|objects| objects.id(like))?;
         Ok(store)
@@ -189,8 +190,12 @@ fn make(path: &Path, format: ObjectFormat) -> Result<(), GitError> {
         config.set_str(key, value).map_err(refuse)?;
     }
     drop(repository);
+    for part in ["HEAD", "config", "refs", "objects/pack", "objects", ""] {
+        sync(&fresh.path().join(part))?;
+    }
     match fs::rename(fresh.path(), path) {
         Ok(()) => {
+            sync(parent)?;
             // It is no longer there to be removed.
             let _moved = fresh.keep();
             Ok(())

@@ -150,13 +150,16 @@ impl WorkTree {
             if plan.is_none() {
                 let tree = objects.commit(commit)?.tree_id();
                 let planner = Planner { objects, odb: &odb, commit };
-                plan = Some(planner.directory(tree, before.take().unwrap_or_default(), 0)?);
+                plan = Some(planner.plan(tree, before.take().unwrap_or_default())?);
             }
-            let plan = plan.as_mut().expect("it was made just now");
+            let planned = plan.as_mut().expect("it was made just now");
             let (handed_over, path) = (self.handed_over, self.path.clone());
             let mut pass = Pass { objects, odb: &odb, handed_over, path, has_touched: false };
-            let passed = pass.directory(self.above.as_fd(), self.name(), plan, keep);
+            let passed = pass.run(self.above.as_fd(), self.name(), planned, keep);
             has_touched |= pass.has_touched;
+            if passed.is_err() {
+                plan = None;
+            }
             passed
         })?;
         self.plan = plan.unwrap_or_default();

@@ -61,12 +61,24 @@ fn a_link_to_the_root_is_just_a_link() {
 }
 
 #[test]
-fn a_tree_that_is_nested_too_deep_is_refused() {
+fn a_deep_tree_needs_no_large_stack_and_one_too_deep_is_refused() {
     let repo = Repo::new();
     let blob = repo.raw_object("blob", b"content");
     let mut tree = repo.raw_tree(&[("100644", b"f", &blob)]);
-    for _ in 0..150 {
+    for depth in 0..120 {
         tree = repo.raw_tree(&[("40000", b"d", &tree)]);
+        if depth == 95 {
+            let deep = repo.raw_commit(&[("40000", b"d", &tree)]);
+            deliver(&repo.watched(), &repo.store(deep), deep, &[]);
+            let (store, place) = (repo.beside("store"), repo.beside("slots/deep"));
+            // As small as any thread here is.
+            let thread = crate::threads::spawn("small", move || {
+                let mut tree = WorkTree::open(&store, &place).unwrap();
+                tree.check_out(deep, &[]).unwrap();
+                tree.check_out(deep, &[]).unwrap();
+            });
+            thread.unwrap().join().unwrap();
+        }
     }
     let error = hostile(&repo, &[("40000", b"d", &tree)]).err();
     assert!(matches!(error, Some(GitError::Hostile { .. })), "{error:?}");
