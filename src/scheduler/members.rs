@@ -175,7 +175,7 @@ impl Scheduler {
         let holds = self.roster.member(id).map(|member| member.holds.clone()).unwrap_or_default();
         for attempt in holds {
             let Some(lease) = self.leases.get(&attempt) else { continue };
-            if lease.exclusive && !lease.cancelled && lease.deadline >= turn.now {
+            if lease.exclusive && lease.deadline >= turn.now {
                 continue;
             }
             let counts = lease.started;

@@ -56,6 +56,8 @@ pub struct Scheduler {
     last_attempt: u64,
     last_runner: u64,
     last_tick: Option<Moment>,
+    /// When it was made from what the store knew, if it was.
+    restored_at: Option<Moment>,
 }
 
 /// The head last accepted for a branch, and the announcement that moved it there.
@@ -194,6 +196,7 @@ impl Scheduler {
             last_attempt: 0,
             last_runner: 0,
             last_tick: None,
+            restored_at: None,
         }
     }
 

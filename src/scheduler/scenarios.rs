@@ -650,3 +650,53 @@ fn a_rerun_makes_new_attempts_beside_the_old_ones() {
     story.finish(1, 3, Outcome::Passed);
     assert_eq!(story.finish(1, 4, Outcome::Passed), ["a4 passed", "j3 passed", "b1 passed", "> s1 recorded a4"]);
 }
+
+#[test]
+fn an_exclusive_job_that_was_cancelled_runs_again_only_after_its_attempt_has_ended() {
+    let mut story = Story::new();
+    let deploy = TaskSpec { exclusive: true, ..task("deploy") };
+    story.join(1, "w1", 1);
+    story.join(2, "w2", 1);
+    story.observe("app", None, 1, vec![deploy.clone()]);
+    story.cancel(1);
+    let rerun = Event::RerunAsked { request: Request(1), build: cancelled_build(deploy), failed_only: true };
+    assert_eq!(story.tell(rerun.clone()), ["> refused"]);
+    // Cut off, it may still be ending what it did not even hear is cancelled.
+    story.close(1);
+    for second in (2..60).step_by(2) {
+        assert!(story.tick_until(second * 1_000).is_empty(), "{second}");
+        story.ping(2, &[]);
+        assert_eq!(story.tell(rerun.clone()), ["> refused"]);
+    }
+    story.tick_until(61_000);
+    let again = ["b1 reopened", "j1 queued", "> done", "j1 leased to r2 as a2 (number 2)", "> s2 lease a2"];
+    assert_eq!(story.tell(rerun.clone()), again);
+
+    let restored = Restored { last_build: 1, last_job: 1, last_attempt: 1, last_runner: 2, ..Restored::default() };
+    story.scheduler = Scheduler::restore(policy(), story.now, restored);
+    assert_eq!(story.tell(rerun.clone()), ["> refused"], "nobody knows any more whether it has ended");
+    story.now = story.now.after(60_000);
+    assert_eq!(story.tell(rerun), ["b1 reopened", "j1 queued", "> done"]);
+}
+
+/// Build b1 as the store has it after its one job was cancelled.
+fn cancelled_build(task: TaskSpec) -> RestoredBuild {
+    let build = crate::model::Build {
+        id: BuildId(1),
+        source: source("app", None, 1),
+        created_at: WallTime(0),
+        finished_at: Some(WallTime(0)),
+        verdict: Some(crate::model::Verdict::Cancelled),
+        problem: None,
+    };
+    let job = crate::model::Job {
+        id: JobId(1),
+        build: BuildId(1),
+        task: Arc::new(task),
+        state: JobState::Finished(crate::model::Ending::Cancelled),
+        attempts: 1,
+        failures: 0,
+        losses: 0,
+    };
+    RestoredBuild { build, jobs: vec![job], leases: vec![] }
+}
