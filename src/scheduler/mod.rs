@@ -44,6 +44,8 @@ pub struct Scheduler {
     /// All jobs of unfinished builds.
     jobs: HashMap<JobId, LiveJob>,
     queue: Queue,
+    /// When a runner that fits was last there, for the labels of each job at the head of a lane.
+    fitted: BTreeMap<Vec<Arc<str>>, Moment>,
     /// What occupies slots: leases, and cancelled attempts that their runners have not ended yet.
     leases: BTreeMap<AttemptId, LiveLease>,
     roster: Roster,
@@ -186,6 +188,7 @@ impl Scheduler {
             builds: BTreeMap::new(),
             jobs: HashMap::new(),
             queue: Queue::default(),
+            fitted: BTreeMap::new(),
             leases: BTreeMap::new(),
             roster: Roster::default(),
             known_runners: HashMap::new(),
@@ -277,6 +280,9 @@ impl Scheduler {
             if let roster::Presence::Away { until } = &mut member.presence {
                 *until = until.after(gap);
             }
+        }
+        for since in self.fitted.values_mut().chain(self.jobs.values_mut().map(|job| &mut job.queued_since)) {
+            *since = since.after(gap).min(turn.now);
         }
         turn.note(format!("the dispatcher was held up for {gap} ms: every lease is extended by as much"));
     }

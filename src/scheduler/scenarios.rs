@@ -431,6 +431,22 @@ fn a_job_that_no_runner_ever_fits_is_errored_and_says_why() {
 }
 
 #[test]
+fn only_the_time_without_a_runner_that_fits_counts_towards_the_queue_timeout() {
+    let mut story = Story::new();
+    story.scheduler = Scheduler::new(Policy { queue_timeout_ms: 10_000, ..policy() });
+    story.join(1, "w1", 1);
+    story.observe("app", None, 1, vec![task("a"), task("b")]);
+    for second in 1..60 {
+        story.ping(1, &[1]);
+        assert!(story.tick_until(second * 1_000).is_empty(), "b waits for a slot, which is no reason to give it up");
+    }
+    story.close(1);
+    assert_eq!(story.tick_until(60_000), ["a1 lost", "j1 queued"]);
+    assert!(story.tick_until(68_750).is_empty());
+    assert_eq!(story.tick_until(70_000), ["j1 errored", "j2 errored", "b1 errored"]);
+}
+
+#[test]
 fn repositories_share_fairly() {
     let mut story = Story::new();
     story.join(1, "w1", 2);
