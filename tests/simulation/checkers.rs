@@ -165,8 +165,7 @@ fn s6(story: &[Entry]) -> Result<(), String> {
                 demand(earlier.is_none(), || format!("{attempt} ended as {earlier:?} and as {outcome:?}"))?;
                 continue;
             }
-            Fact::Released(Effect::Send { message: ToRunner::Recorded { attempt }, .. }) => (*attempt, true),
-            Fact::Released(Effect::Send { message: ToRunner::Stale { attempt }, .. }) => (*attempt, false),
+            Fact::Answered { attempt, is_recorded } => (*attempt, *is_recorded),
             _ => continue,
         };
         if let Some(outcome) = outcomes.get(&attempt)
