@@ -51,6 +51,7 @@ impl Scheduler {
             build: job.build,
             number: job.attempts,
             runner,
+            given_to: self.roster.member(runner).and_then(|member| member.incarnation),
             exclusive: job.task.exclusive,
             deadline: turn.now.after(self.policy.lease_ms(job.task.exclusive)),
             started: false,

@@ -28,8 +28,8 @@ pub use explain::RunnerView;
 pub use policy::Policy;
 
 use crate::model::{
-    AttemptId, BranchName, BuildId, BuildSource, CommitId, Decision, JobId, JobState, Moment, Record, RepoName,
-    RunnerId, SessionId, TaskSpec, WallTime,
+    AttemptId, BranchName, BuildId, BuildSource, CommitId, Decision, Incarnation, JobId, JobState, Moment, Record,
+    RepoName, RunnerId, SessionId, TaskSpec, WallTime,
 };
 use queue::Queue;
 use roster::Roster;
@@ -104,6 +104,8 @@ struct LiveLease {
     build: BuildId,
     number: u32,
     runner: RunnerId,
+    /// The process that was told of it. Not known after a restart, until one says that it holds it.
+    given_to: Option<Incarnation>,
     exclusive: bool,
     /// It runs out then, unless renewed.
     deadline: Moment,

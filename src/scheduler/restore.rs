@@ -49,6 +49,7 @@ impl Scheduler {
             build: attempt.build,
             number: attempt.number,
             runner: attempt.runner,
+            given_to: None,
             exclusive,
             deadline: now.after(self.policy.lease_ms(exclusive)),
             // Not known any more. If its runner does not come back, the job may have been why.

@@ -534,13 +534,15 @@ fn an_exclusive_attempt_waits_for_its_deadline_when_another_process_takes_its_ru
     story.observe("app", None, 1, vec![TaskSpec { exclusive: true, ..task("deploy") }]);
     story.close(1);
     assert_eq!(story.join_as(2, "w1", 2, 1, &[], &[]), ["> s2 registered, holds [], gone []"]);
+    story.close(2);
+    assert_eq!(story.join_as(3, "w1", 2, 1, &[], &[]), ["> s3 registered, holds [], gone []"]);
     for second in (2..60).step_by(2) {
         assert!(story.tick_until(second * 1_000).is_empty(), "{second}");
-        story.ping(2, &[]);
+        story.ping(3, &[]);
     }
-    assert_eq!(story.tick_until(61_000), ["a1 lost", "j1 queued", "j1 leased to r1 as a2 (number 2)", "> s2 lease a2"]);
-    story.close(2);
-    let lines = story.join_as(3, "w1", 2, 1, &[], &[]);
+    assert_eq!(story.tick_until(61_000), ["a1 lost", "j1 queued", "j1 leased to r1 as a2 (number 2)", "> s3 lease a2"]);
+    story.close(3);
+    let lines = story.join_as(4, "w1", 2, 1, &[], &[]);
     assert_eq!(lines[1..3], ["a2 lost", "j1 queued"], "the same process never got it");
 }
 
