@@ -128,7 +128,8 @@ impl<'a> Watch<'a> {
 
     fn hold_up(&mut self, until: u64) {
         match self.held_up.last_mut() {
-            Some((_, end)) if *end >= self.now => *end = (*end).max(until),
+            // Between two that only touch, the core was awake for a moment and has seen the first.
+            Some((_, end)) if *end > self.now => *end = (*end).max(until),
             _ => self.held_up.push((self.now, until)),
         }
     }
