@@ -274,13 +274,18 @@ impl Scheduler {
         if gap <= 2 * self.policy.heartbeat_interval_ms {
             return;
         }
+        // What was set since the dispatcher woke up has all of its time already, so nothing gets more than that.
+        let policy = &self.policy;
         for lease in self.leases.values_mut() {
-            lease.deadline = lease.deadline.after(gap);
+            let whole = turn.now.after(policy.lease_ms(lease.exclusive));
+            lease.deadline = lease.deadline.after(gap).min(whole);
         }
         for member in self.roster.members_mut() {
-            member.last_heard = member.last_heard.after(gap);
+            member.last_heard = member.last_heard.after(gap).min(turn.now);
+            let is_restored = member.incarnation.is_none();
             if let roster::Presence::Away { until } = &mut member.presence {
-                *until = until.after(gap);
+                let window = if is_restored { policy.heartbeat_timeout_ms } else { policy.reconnect_ms };
+                *until = until.after(gap).min(turn.now.after(window));
             }
         }
         for since in self.fitted.values_mut().chain(self.jobs.values_mut().map(|job| &mut job.queued_since)) {

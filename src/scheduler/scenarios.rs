@@ -501,6 +501,21 @@ fn a_dispatcher_that_was_held_up_declares_nobody_dead() {
 }
 
 #[test]
+fn what_a_dispatcher_hears_after_it_was_held_up_is_not_forgiven_that_time() {
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    story.join(2, "w2", 1);
+    story.observe("app", None, 1, vec![task("a"), task("b")]);
+    story.tick_until(1_000);
+    // What waited in the sockets comes before the first tick.
+    story.now = Moment(600_000);
+    story.ping(1, &[1]);
+    story.close(2);
+    assert_eq!(story.tick_until(601_000), ["a2 lost", "j2 queued"]);
+    assert_eq!(story.tick_until(616_000), ["> close s1", "a1 lost", "j1 queued"]);
+}
+
+#[test]
 fn a_dispatcher_that_is_held_up_before_its_first_tick_declares_nobody_dead() {
     let mut story = Story::new();
     story.scheduler = Scheduler::restore(policy(), Moment(0), Restored::default());
