@@ -204,8 +204,10 @@ impl<'a> Watch<'a> {
             return;
         }
         self.sessions.insert(joined.session, joined.name.clone());
+        // One that drains says so again, a moment later.
+        seen.is_draining &= seen.incarnation == Some(joined.incarnation);
         (seen.session, seen.incarnation, seen.heard) = (Some(joined.session), Some(joined.incarnation), now);
-        (seen.labels, seen.is_draining) = (joined.labels.clone(), false);
+        seen.labels = joined.labels.clone();
         for attempt in &joined.holding {
             if let Some(open) = self.live.open_of(*attempt, &joined.name) {
                 open.renewed = now;
