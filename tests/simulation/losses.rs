@@ -70,6 +70,14 @@ struct Open {
     renewed: u64,
 }
 
+impl Seen {
+    fn drain(&mut self, now: u64) {
+        if !self.is_draining {
+            (self.is_draining, self.useful_until) = (true, now);
+        }
+    }
+}
+
 impl Book {
     fn take(&mut self, record: &Record, now: u64) {
         match record {
@@ -159,13 +167,13 @@ impl<'a> Watch<'a> {
             Event::RunnerDraining { session } => {
                 self.heard(*session);
                 if let Some(seen) = self.current(*session).and_then(|name| self.runners.get_mut(&name)) {
-                    (seen.is_draining, seen.useful_until) = (true, self.now);
+                    seen.drain(self.now);
                 }
             }
             Event::DrainAsked { runner, .. } => {
                 let name = self.live.names.get(runner);
                 if let Some(seen) = name.and_then(|name| self.runners.get_mut(name)) {
-                    (seen.is_draining, seen.useful_until) = (true, self.now);
+                    seen.drain(self.now);
                 }
             }
             Event::SessionClosed { session } => self.close(*session),
