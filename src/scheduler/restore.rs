@@ -14,6 +14,7 @@ impl Scheduler {
         let mut scheduler = Self::new(policy);
         // The first tick may come late too.
         scheduler.last_tick = Some(now);
+        scheduler.restored_at = Some(now);
         scheduler.last_build = restored.last_build;
         scheduler.last_job = restored.last_job;
         scheduler.last_attempt = restored.last_attempt;
@@ -48,6 +49,7 @@ impl Scheduler {
             build: attempt.build,
             number: attempt.number,
             runner: attempt.runner,
+            given_to: None,
             exclusive,
             deadline: now.after(self.policy.lease_ms(exclusive)),
             // Not known any more. If its runner does not come back, the job may have been why.

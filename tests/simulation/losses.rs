@@ -70,6 +70,14 @@ struct Open {
     renewed: u64,
 }
 
+impl Seen {
+    fn drain(&mut self, now: u64) {
+        if !self.is_draining {
+            (self.is_draining, self.useful_until) = (true, now);
+        }
+    }
+}
+
 impl Book {
     fn take(&mut self, record: &Record, now: u64) {
         match record {
@@ -128,7 +136,8 @@ impl<'a> Watch<'a> {
 
     fn hold_up(&mut self, until: u64) {
         match self.held_up.last_mut() {
-            Some((_, end)) if *end >= self.now => *end = (*end).max(until),
+            // Between two that only touch, the core was awake for a moment and has seen the first.
+            Some((_, end)) if *end > self.now => *end = (*end).max(until),
             _ => self.held_up.push((self.now, until)),
         }
     }
@@ -158,13 +167,13 @@ impl<'a> Watch<'a> {
             Event::RunnerDraining { session } => {
                 self.heard(*session);
                 if let Some(seen) = self.current(*session).and_then(|name| self.runners.get_mut(&name)) {
-                    (seen.is_draining, seen.useful_until) = (true, self.now);
+                    seen.drain(self.now);
                 }
             }
             Event::DrainAsked { runner, .. } => {
                 let name = self.live.names.get(runner);
                 if let Some(seen) = name.and_then(|name| self.runners.get_mut(name)) {
-                    (seen.is_draining, seen.useful_until) = (true, self.now);
+                    seen.drain(self.now);
                 }
             }
             Event::SessionClosed { session } => self.close(*session),
@@ -203,8 +212,10 @@ impl<'a> Watch<'a> {
             return;
         }
         self.sessions.insert(joined.session, joined.name.clone());
+        // One that drains says so again, a moment later.
+        seen.is_draining &= seen.incarnation == Some(joined.incarnation);
         (seen.session, seen.incarnation, seen.heard) = (Some(joined.session), Some(joined.incarnation), now);
-        (seen.labels, seen.is_draining) = (joined.labels.clone(), false);
+        seen.labels = joined.labels.clone();
         for attempt in &joined.holding {
             if let Some(open) = self.live.open_of(*attempt, &joined.name) {
                 open.renewed = now;
