@@ -241,7 +241,7 @@ impl Core {
                     }
                     // A wait that nothing can cut short: until the disk has room there is nothing the core may do.
                     let (_never, wait) = crossbeam_channel::bounded::<()>(0);
-                    drop(wait.recv_timeout(Duration::from_millis(limits::FULL_RETRY_MS)));
+                    wait.recv_timeout(Duration::from_millis(limits::FULL_RETRY_MS)).ok();
                 }
                 Err(error) => return Err(error),
                 Ok(()) => {
@@ -270,7 +270,7 @@ impl Core {
             }
             Effect::SpawnRunner => {
                 // A full queue means that one is being started already.
-                drop(self.spawner.try_send(()));
+                self.spawner.try_send(()).ok();
             }
             Effect::Persist(_) | Effect::Note(_) => unreachable!("these are not held back"),
         }

@@ -51,6 +51,8 @@ pub(crate) struct Logs {
     core: Sender<ToCore>,
     open: HashMap<AttemptId, OpenLog>,
     followers: HashMap<AttemptId, Vec<Sender<()>>>,
+    /// Logs with bytes that are not acknowledged yet.
+    unacknowledged: HashMap<AttemptId, Outbox>,
     /// Counts uses, to find the file used longest ago.
     clock: u64,
 }
@@ -62,18 +64,21 @@ struct OpenLog {
     acknowledged: u64,
 }
 
-/// How many bytes may arrive before they are acknowledged in between: the runner's window is a multiple of it.
-const ACK_EVERY_BYTES: u64 = 1 << 20;
+/// How many bytes may arrive before they are acknowledged in between; all is acknowledged when nothing more waits.
+const ACK_EVERY_BYTES: u64 = 128 * 1024;
 
 impl Logs {
     pub(crate) fn new(data: DataDir, core: Sender<ToCore>) -> Self {
-        Self { data, core, open: HashMap::new(), followers: HashMap::new(), clock: 0 }
+        Self { data, core, open: HashMap::new(), followers: HashMap::new(), unacknowledged: HashMap::new(), clock: 0 }
     }
 
     /// The body of the thread; ends when every sender is gone.
     pub(crate) fn run(mut self, inbox: &Receiver<ToLogs>) {
         while let Ok(message) = inbox.recv() {
             self.handle(message);
+            if inbox.is_empty() {
+                self.acknowledge_all();
+            }
         }
     }
 
@@ -90,7 +95,7 @@ impl Logs {
             ToLogs::Ended { attempt } => {
                 self.forget(attempt);
                 for follower in self.followers.remove(&attempt).unwrap_or_default() {
-                    drop(follower.try_send(()));
+                    follower.try_send(()).ok();
                 }
             }
             ToLogs::Follow { attempt, wake } => {
@@ -119,9 +124,12 @@ impl Logs {
         if offset > have || have - open.acknowledged >= ACK_EVERY_BYTES {
             open.acknowledged = have;
             acknowledge(answer, attempt, have);
+            self.unacknowledged.remove(&attempt);
+        } else {
+            self.unacknowledged.insert(attempt, answer.clone());
         }
         for follower in self.followers.get(&attempt).into_iter().flatten() {
-            drop(follower.try_send(()));
+            follower.try_send(()).ok();
         }
         Ok(())
     }
@@ -148,7 +156,14 @@ impl Logs {
                 // A core that is gone has ended the dispatcher; the runner delivers again to the next one.
                 drop(self.core.send(ToCore::Event(event)));
             }
-            Ok(Some(have)) => acknowledge(&answer, attempt, have),
+            Ok(Some(have)) => {
+                let news = self.open.get(&attempt).is_none_or(|open| open.acknowledged != have);
+                acknowledge(&answer, attempt, have);
+                if news {
+                    // The first one may pass for progress; an offset that stands still asks for what follows.
+                    acknowledge(&answer, attempt, have);
+                }
+            }
             Err(error) => {
                 log::error!("could not complete the log of attempt {attempt}: {error}");
                 self.forget(attempt);
@@ -175,7 +190,17 @@ impl Logs {
         Ok(open)
     }
 
+    fn acknowledge_all(&mut self) {
+        for (attempt, answer) in std::mem::take(&mut self.unacknowledged) {
+            if let Some(open) = self.open.get_mut(&attempt) {
+                open.acknowledged = open.file.len();
+                acknowledge(&answer, attempt, open.acknowledged);
+            }
+        }
+    }
+
     fn forget(&mut self, attempt: AttemptId) {
+        self.unacknowledged.remove(&attempt);
         self.open.remove(&attempt);
     }
 }

@@ -71,6 +71,7 @@ impl Dispatcher {
             heartbeat::start("redistribute", limits::LEASE_CHECK_MS, Event::LeaseCheck, core.clone(), tick_stop)?,
         ];
         threads.push(start_accept(hub.clone(), listener.clone())?);
+        log::info!("listening at {address}");
         Ok(Self { hub, listener, core, ended, ticking: Some(ticking), spawner: Some(spawner), threads })
     }
 

@@ -22,7 +22,7 @@ pub enum Record {
         branch: BranchName,
         head: Option<CommitId>,
     },
-    /// A runner seen for the first time, or one whose drain changed.
+    /// A runner seen for the first time.
     RunnerSaved(Runner),
     /// A lease, as the attempt it stands for. The job is leased by this.
     AttemptLeased(Attempt),

@@ -31,6 +31,4 @@ pub struct Runner {
     /// Unique at a dispatcher.
     pub name: Arc<str>,
     pub first_seen: WallTime,
-    /// Asked to finish what it holds and accept nothing new.
-    pub drained: bool,
 }

@@ -97,7 +97,8 @@ pub enum ToRunner {
     Cancel {
         attempt: u64,
     },
-    /// Log bytes before `offset` are durable and need not be kept. Send from `offset` if that is not what follows.
+    /// The dispatcher has the log bytes before `offset`. Send from `offset` if that is not what follows. Keep them all until
+    /// `ok` or `stale`: a dispatcher that lost power may ask for some again.
     LogAck {
         attempt: u64,
         offset: u64,

@@ -98,13 +98,12 @@ impl Scheduler {
         }
     }
 
-    pub(super) fn start_attempt(&mut self, now: Moment, session: SessionId, attempt: AttemptId) {
-        self.hear(now, session);
+    pub(super) fn start_attempt(&mut self, turn: &mut Turn, session: SessionId, attempt: AttemptId) {
+        self.hear(turn.now, session);
         let runner = self.roster.by_session(session);
-        if let Some(lease) = self.leases.get_mut(&attempt)
-            && Some(lease.runner) == runner
-        {
-            lease.started = true;
+        match self.leases.get_mut(&attempt).filter(|lease| Some(lease.runner) == runner) {
+            Some(lease) => lease.started = true,
+            None => turn.send(session, ToRunner::Stale { attempt }),
         }
     }
 
@@ -189,6 +188,8 @@ impl Scheduler {
     pub(super) fn lose(&mut self, turn: &mut Turn, attempt: AttemptId, loss: Loss) {
         let lease = self.release(turn.now, attempt);
         if lease.cancelled {
+            // It has its outcome; a result that still comes gets the answer that it would get after a restart.
+            self.recorded.insert(attempt);
             return;
         }
         let Loss { why, counts } = loss;

@@ -212,7 +212,7 @@ impl Scheduler {
             Event::RunnerPinged { session, holding } => self.renew(&mut turn, session, &holding),
             Event::RunnerHeard { session } => self.hear(now, session),
             Event::RunnerDraining { session } => self.begin_drain(&mut turn, session),
-            Event::AttemptStarted { session, attempt } => self.start_attempt(now, session, attempt),
+            Event::AttemptStarted { session, attempt } => self.start_attempt(&mut turn, session, attempt),
             Event::AttemptFinished { session, attempt, outcome, log, duration_ms } => {
                 self.hear(now, session);
                 self.finish_attempt(&mut turn, leases::Result { session, attempt, outcome, log, duration_ms });

@@ -259,17 +259,11 @@ impl<'a> Batch<'a> {
     fn save_runner(&self, runner: &Runner) -> Result<(), Fault> {
         self.conn
             .prepare_cached(
-                "INSERT INTO runners (id, name, first_seen, drained, seal) VALUES (?1, ?2, ?3, ?4, ?5)
+                "INSERT INTO runners (id, name, first_seen, seal) VALUES (?1, ?2, ?3, ?4)
                  ON CONFLICT (id) DO UPDATE SET name = excluded.name, first_seen = excluded.first_seen,
-                   drained = excluded.drained, seal = excluded.seal",
+                   seal = excluded.seal",
             )?
-            .execute(params![
-                signed(runner.id.0),
-                runner.name,
-                runner.first_seen.0,
-                runner.drained,
-                seal::runner_seal(runner).end()
-            ])?;
+            .execute(params![signed(runner.id.0), runner.name, runner.first_seen.0, seal::runner_seal(runner).end()])?;
         Ok(())
     }
 

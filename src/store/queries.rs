@@ -264,15 +264,14 @@ pub(super) fn decisions(conn: &Connection, build: BuildId) -> rusqlite::Result<V
 }
 
 pub(super) fn runners(conn: &Connection) -> rusqlite::Result<Vec<Runner>> {
-    let mut statement = conn.prepare_cached("SELECT id, name, first_seen, drained, seal FROM runners ORDER BY id")?;
+    let mut statement = conn.prepare_cached("SELECT id, name, first_seen, seal FROM runners ORDER BY id")?;
     let found = statement.query_map([], |row| {
         let runner = Runner {
             id: RunnerId(row.get::<_, i64>(0)?.cast_unsigned()),
             name: row.get(1)?,
             first_seen: WallTime(row.get(2)?),
-            drained: row.get(3)?,
         };
-        seal::runner_seal(&runner).check(row.get(4)?, || format!("runner {}", runner.name))?;
+        seal::runner_seal(&runner).check(row.get(3)?, || format!("runner {}", runner.name))?;
         Ok(runner)
     })?;
     found.collect()

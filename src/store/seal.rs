@@ -118,11 +118,7 @@ pub(super) fn head_seal(repo: &RepoName, branch: &BranchName, head: &CommitId) -
 }
 
 pub(super) fn runner_seal(runner: &Runner) -> Seal {
-    Seal::of("runners")
-        .number(signed(runner.id.0))
-        .bytes(runner.name.as_bytes())
-        .number(runner.first_seen.0)
-        .number(runner.drained)
+    Seal::of("runners").number(signed(runner.id.0)).bytes(runner.name.as_bytes()).number(runner.first_seen.0)
 }
 
 pub(super) fn spec_seal(body: &str) -> Seal {

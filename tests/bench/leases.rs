@@ -33,7 +33,7 @@ fn main() {
 }
 
 fn run(slots: u32, builds: usize) {
-    let dir = tempfile::tempdir_in(".").expect("a directory beside the target");
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory beside the target");
     let settings = DispatcherSettings {
         listen: Address { host: "127.0.0.1".into(), port: 0 },
         data: dir.path().join("data"),
@@ -64,9 +64,12 @@ fn run(slots: u32, builds: usize) {
         count += finished.recv_timeout(Duration::from_secs(60)).expect("progress");
     }
     let seconds = start.elapsed().as_secs_f64();
-    println!("{RUNNERS} runners of {slots} slots: {total} cycles in {seconds:.2} s, {:.0} a second", total as f64 / seconds);
+    println!(
+        "{RUNNERS} runners of {slots} slots: {total} cycles in {seconds:.2} s, {:.0} a second",
+        total as f64 / seconds
+    );
     let (stop, stopped) = bounded(1);
-    drop(stop.send(Stop::Now));
+    stop.send(Stop::Now).expect("room for one message");
     dispatcher.run(&stopped).expect("an orderly end");
     drop(runners);
 }

@@ -26,7 +26,7 @@ fn runner(slot: &Slot, text: &str) -> (std::process::Child, std::io::PipeReader)
     let (name, value) = slot.mark.split_once('=').unwrap();
     let (reader, writer) = std::io::pipe().unwrap();
     let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "deaths::a_runner_for_other_tests_to_kill", "--ignored", "--nocapture"])
+        .args(["--exact", "deaths::a_runner_for_other_tests_to_kill", "--nocapture"])
         .env(TIER, slot.tier.word())
         .env("TMPDIR", slot.place.path())
         .env(TEXT, text)
@@ -39,7 +39,6 @@ fn runner(slot: &Slot, text: &str) -> (std::process::Child, std::io::PipeReader)
 }
 
 #[test]
-#[ignore = "the body of a process that other tests start"]
 fn a_runner_for_other_tests_to_kill() {
     let Ok(tier) = std::env::var(TIER) else { return };
     let tier = if tier == Isolation::Subreaper.word() { Isolation::Subreaper } else { Isolation::PidNamespace };

@@ -6,6 +6,5 @@ mod harness;
 mod deaths;
 mod endings;
 mod leftovers;
-mod speed;
 mod starting;
 mod stopping;

@@ -21,7 +21,7 @@ use subtle::ConstantTimeEq;
 use super::limits;
 use crate::model::{Address, SessionId};
 use crate::protocol::hello::{Call, ErrorCode, Greeting, Hello, Opening, Refusal, Role, Welcome};
-use crate::protocol::limits::MAX_HELLO_BYTES;
+use crate::protocol::limits::{MAX_HELLO_BYTES, MAX_LINE_BYTES};
 use crate::protocol::{MIN_VERSION, VERSION};
 use crate::threads;
 use crate::transport::{Frame, FrameReader, Stream, TransportError, write_frame, write_frames_and_bulk};
@@ -169,6 +169,21 @@ impl Hub {
             Err(error) => log::warn!("session {id} not dialled: no thread for it: {error}"),
         }
         Ok(())
+    }
+}
+
+impl Session {
+    /// The peer's next message, `None` when it has left. Types that are not known are answered and passed over.
+    fn next<M: serde::de::DeserializeOwned>(&mut self, outbox: &Outbox) -> Result<Option<M>, SessionError> {
+        loop {
+            match self.reader.read(MAX_LINE_BYTES) {
+                Err(error @ TransportError::UnknownType { .. }) => {
+                    let refusal = Refusal { code: ErrorCode::Refused, text: error.to_string() };
+                    outbox.send(Frame::new(&Greeting::Error(refusal)));
+                }
+                other => return other.map_err(explain),
+            }
+        }
     }
 }
 

@@ -48,7 +48,7 @@ struct RunnerSession {
 
 impl RunnerSession {
     fn read_all(&mut self) -> Result<(), SessionError> {
-        while let Some(message) = self.session.reader.read(MAX_LINE_BYTES).map_err(explain)? {
+        while let Some(message) = self.session.next(&self.outbox)? {
             if !self.take(message)? {
                 break;
             }
@@ -119,7 +119,7 @@ impl RunnerSession {
         let missing =
             |reason: &str| Frame::new(&ToRunner::SourceMissing { attempt: attempt.0, reason: reason.to_owned() });
         let Some(grant) = self.grants.of(attempt) else {
-            self.outbox.send(missing("the lease is not held any more"));
+            self.outbox.send(Frame::new(&ToRunner::Stale { attempt: attempt.0 }));
             return Ok(());
         };
         if self.sources.load(Ordering::Relaxed) >= limits::SOURCES_AT_ONCE {

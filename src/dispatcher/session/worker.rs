@@ -6,7 +6,6 @@ use crossbeam_channel::{Receiver, bounded};
 use super::{Outbox, Session, SessionError, explain, start_writer};
 use crate::dispatcher::limits;
 use crate::protocol::hello::{ErrorCode, Refusal};
-use crate::protocol::limits::MAX_LINE_BYTES;
 use crate::threads;
 use crate::transport::Frame;
 
@@ -59,10 +58,10 @@ where
         Refusal { code: ErrorCode::Busy, text }
     })?;
     let end = loop {
-        let message: M = match session.reader.read(MAX_LINE_BYTES) {
+        let message: M = match session.next(&outbox) {
             Ok(Some(message)) => message,
             Ok(None) => break Ok(()),
-            Err(error) => break Err(explain(error)),
+            Err(error) => break Err(error),
         };
         let mut payload = Vec::new();
         match kind(&message) {

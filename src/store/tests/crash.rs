@@ -11,7 +11,6 @@ const ROUNDS: u64 = 6;
 
 /// Not a test by itself: commits and acknowledges without end in the process that another test starts and kills.
 #[test]
-#[ignore = "a part of another test, which starts it"]
 fn a_child_that_commits_and_acknowledges() {
     let Ok(path) = std::env::var(CHILD_STORE) else { return };
     let mut store = Store::open(path.as_ref()).unwrap();
@@ -31,7 +30,7 @@ fn a_killed_writer_loses_nothing_that_it_acknowledged() {
     let mut acknowledged = 0;
     for round in 0..ROUNDS {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "store::tests::crash::a_child_that_commits_and_acknowledges", "--ignored", "--nocapture"])
+            .args(["--exact", "store::tests::crash::a_child_that_commits_and_acknowledges", "--nocapture"])
             .env(CHILD_STORE, place.path())
             .stdout(Stdio::piped())
             .spawn()

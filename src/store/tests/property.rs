@@ -173,7 +173,6 @@ impl World {
             id: RunnerId(id as u64),
             name: format!("w{id}").into(),
             first_seen: WallTime(wish.number.cast_signed()),
-            drained: wish.kind > 100,
         };
         self.runners.insert(runner.id, runner.clone());
         Record::RunnerSaved(runner)

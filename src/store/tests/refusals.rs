@@ -260,33 +260,6 @@ fn a_full_disk_stores_nothing_and_heals() {
     assert_eq!(place.store().unfinished().unwrap().last_build, next);
 }
 
-/// Like the one before on a real disk, which `SURVEIL_TEST_SMALL_DISK` names: such as a tmpfs of 2 MiB.
-#[test]
-#[ignore = "needs a small file system of its own"]
-fn a_disk_that_is_really_full_stores_nothing_and_heals() {
-    let disk = std::env::var("SURVEIL_TEST_SMALL_DISK").expect("a directory on a small disk");
-    let place = Place { directory: TempDir::new_in(disk).unwrap() };
-    let mut store = place.store();
-    let ballast = place.directory.path().join("ballast");
-    fs::write(&ballast, vec![0; 1 << 20]).unwrap();
-    let mut next = 1;
-    let error = loop {
-        match store.commit(&passed_build(next)) {
-            Ok(()) => next += 1,
-            Err(error) => break error,
-        }
-    };
-    assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
-    assert_eq!(place.reader().finished_builds(None, u32::MAX).unwrap().len() as u64, next - 1);
-    for _ in 0..3 {
-        assert!(matches!(store.commit(&passed_build(next)), Err(StoreError::Full { .. })));
-    }
-    fs::remove_file(ballast).unwrap();
-    store.commit(&passed_build(next)).unwrap();
-    drop(store);
-    assert_eq!(place.store().unfinished().unwrap().last_build, next);
-}
-
 #[test]
 fn a_program_that_holds_the_file_locked_is_waited_for_and_then_named_as_the_cause() {
     let place = Place::new();
