@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::output::Output;
-use super::session::{OperatorFlags, build_and_task, unexpected};
+use super::session::{OperatorFlags, build_and_task, done};
 use super::table::one_line;
 use super::{CliError, ExitCode};
 use crate::protocol::operator::{FromOperator, ToOperator};
@@ -82,9 +82,6 @@ pub(crate) fn drain(flags: DrainFlags, out: &mut Output) -> Result<ExitCode, Cli
 }
 
 fn print(answer: ToOperator, out: &mut Output) -> Result<ExitCode, CliError> {
-    match answer {
-        ToOperator::Ok { text } => out.line(one_line(&text))?,
-        other => return Err(unexpected(&other)),
-    }
+    out.line(one_line(&done(answer)?))?;
     Ok(ExitCode::Ok)
 }

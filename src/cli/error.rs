@@ -7,10 +7,11 @@ use super::ExitCode;
 use crate::config::ConfigError;
 use crate::dispatcher::DispatcherError;
 use crate::git::GitError;
-use crate::observer::ObserverError;
+use crate::observer::{DialError, ObserverError};
 use crate::process::ProcessError;
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::runner::RunnerError;
+use crate::store::StoreError;
 use crate::transport::TransportError;
 
 /// Why a command could not do what it was asked for.
@@ -23,28 +24,24 @@ pub enum CliError {
     Config(#[from] ConfigError),
     #[error("could not write the output")]
     Output(#[source] io::Error),
-    #[error("cannot reach a dispatcher at {addresses}: is it running there? (`surveil dispatcher`, or --dispatch)")]
-    Unreachable {
-        addresses: String,
-        #[source]
-        source: TransportError,
-    },
+    #[error("no dispatcher answers (start one with `surveil dispatcher`, or say where it is with --dispatch)")]
+    Unreachable(#[source] TransportError),
     #[error("lost the connection to the dispatcher")]
     Disconnected(#[source] Option<TransportError>),
     /// The dispatcher's own words; it knows best what to do.
     #[error("{}", .0.text)]
     Refused(Refusal),
     /// The dispatcher answered with something that does not belong to what was asked.
-    #[error("the dispatcher's answer was unexpected: {0}")]
-    Unexpected(String),
+    #[error("the dispatcher's answer to {0} makes no sense here: is it a newer one?")]
+    Unexpected(&'static str),
     #[error(transparent)]
-    Dispatcher(#[from] DispatcherError),
+    Dispatcher(Box<DispatcherError>),
     #[error(transparent)]
-    Observer(#[from] ObserverError),
+    Observer(Box<ObserverError>),
     #[error(transparent)]
-    Runner(#[from] RunnerError),
+    Runner(Box<RunnerError>),
     #[error(transparent)]
-    Git(#[from] GitError),
+    Git(Box<GitError>),
     #[error(transparent)]
     Process(#[from] ProcessError),
     /// This machine would not do something that it nearly always does.
@@ -78,13 +75,46 @@ impl CliError {
         match self {
             Self::Config(ConfigError::TokenMissing { .. } | ConfigError::TokenMalformed { .. }) => ExitCode::Refused,
             Self::Usage(_) | Self::Config(_) | Self::Git(_) => ExitCode::Usage,
-            Self::Unreachable { .. } | Self::Disconnected(_) => ExitCode::Unreachable,
+            Self::Unreachable(_) | Self::Disconnected(_) => ExitCode::Unreachable,
             Self::Refused(refusal) => of_refusal(refusal.code),
-            Self::Dispatcher(_) | Self::Observer(_) | Self::Runner(_) => ExitCode::Internal,
+            Self::Dispatcher(error) => of_dispatcher(error),
+            Self::Observer(error) => of_observer(error),
+            Self::Runner(_) => ExitCode::Internal,
             Self::Output(_) | Self::Unexpected(_) | Self::Process(_) | Self::Machine { .. } | Self::Panicked(_) => {
                 ExitCode::Internal
             }
         }
+    }
+}
+
+/// The larger errors are boxed, so that passing them on costs little.
+macro_rules! boxed {
+    ($($variant:ident: $error:ty),*) => {
+        $(impl From<$error> for CliError {
+            fn from(error: $error) -> Self {
+                Self::$variant(Box::new(error))
+            }
+        })*
+    };
+}
+
+boxed!(Dispatcher: DispatcherError, Observer: ObserverError, Runner: RunnerError, Git: GitError);
+
+/// What the shell sees of a dispatcher that could not start or had to end.
+fn of_dispatcher(error: &DispatcherError) -> ExitCode {
+    let is_in_use = matches!(
+        error,
+        DispatcherError::Listen(TransportError::Bind { .. }) | DispatcherError::Store(StoreError::InUse { .. })
+    );
+    if is_in_use { ExitCode::Refused } else { ExitCode::Internal }
+}
+
+/// What the shell sees of an observer that could not start or had to end.
+fn of_observer(error: &ObserverError) -> ExitCode {
+    match error {
+        ObserverError::Open { .. } | ObserverError::NoRepository => ExitCode::Usage,
+        ObserverError::NameTaken { .. } | ObserverError::Dial(DialError::WrongToken { .. }) => ExitCode::Refused,
+        ObserverError::Dial(_) | ObserverError::Panicked { .. } | ObserverError::Thread(_) => ExitCode::Internal,
     }
 }
 

@@ -1,6 +1,7 @@
 //! `surveil run`: the tasks of the current work tree, here and now, with the processes and the environment of an attempt
 //! but without a server, a clean tree or a log file. Their output goes to standard output as they write it.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -13,9 +14,11 @@ use super::output::{Output, bold, painted};
 use super::plan::plan;
 use super::{CliError, ExitCode, human, interrupt};
 use crate::clock;
-use crate::config::{check_directory, defaults};
+use crate::config::{check_directory, default_runner_name, defaults, repo_name_from};
+use crate::git::{BranchSelection, Watched};
 use crate::model::{Ending, TaskSpec, Verdict};
 use crate::process::{Command, Exit, Supervisor, detect_isolation};
+use crate::runner::{AttemptFacts, attempt_environment, inherited};
 use crate::threads::{self, Thread};
 
 /// How much of a task's output is passed on at a time.
@@ -55,6 +58,7 @@ pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, Cl
     let mut room = Room {
         supervisor: Supervisor::new(program, detect_isolation()),
         cancel: interrupt::answered_by(vec![()])?,
+        origin: Origin::of(&directory),
         directory,
         grace_ms: flags.grace.0,
     };
@@ -92,6 +96,7 @@ struct Room {
     /// Gets a message on Ctrl-C.
     cancel: Receiver<()>,
     directory: PathBuf,
+    origin: Origin,
     grace_ms: u64,
 }
 
@@ -120,7 +125,7 @@ impl Room {
         let command = Command {
             script: task.script.clone(),
             directory: self.directory.clone(),
-            env: environment(task, number, &self.directory),
+            env: self.origin.environment(task, number, &self.directory),
             timeout_ms: task.timeout_ms,
             grace_ms: self.grace_ms,
         };
@@ -129,7 +134,7 @@ impl Room {
         // Nothing of the attempt is left, so the pipe has no writer any more and the copy has its end.
         copy.join().map_err(|_| CliError::Panicked("copying of output"))??;
         if ended.leftovers > 0 {
-            log::warn!("{}: {} left running were ended", task.name, human::count(ended.leftovers.into(), "process"));
+            log::warn!("{}: processes that it left running were ended: {}", task.name, ended.leftovers);
         }
         Ok(ended.exit)
     }
@@ -170,10 +175,41 @@ fn judged(exit: &Exit) -> (Ending, String) {
     }
 }
 
-/// What an attempt of this task would find in its environment.
-fn environment(task: &TaskSpec, number: u32, directory: &Path) -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
-    let _ = (task, number, directory);
-    std::env::vars_os().collect()
+/// What an attempt is told of where it comes from. Outside a repository, only a name.
+#[derive(Debug, Default)]
+struct Origin {
+    repo: String,
+    branch: String,
+    commit: String,
+}
+
+impl Origin {
+    fn of(directory: &Path) -> Self {
+        let repo = repo_name_from(&directory.to_string_lossy()).to_string();
+        let heads = Watched::open(directory).and_then(|watched| watched.heads(&BranchSelection::Main));
+        match heads.ok().and_then(|heads| heads.into_iter().next()) {
+            Some(head) => Self { repo, branch: head.branch.to_string(), commit: head.commit.to_string() },
+            None => Self { repo, ..Self::default() },
+        }
+    }
+
+    /// The environment of an attempt at `task`, as a runner would make it.
+    fn environment(&self, task: &TaskSpec, number: u32, directory: &Path) -> Vec<(OsString, OsString)> {
+        let facts = AttemptFacts {
+            // Neither belongs to a dispatcher.
+            build: 0,
+            attempt: 0,
+            task: &task.name,
+            number,
+            repo: &self.repo,
+            branch: &self.branch,
+            commit: &self.commit,
+            runner: &default_runner_name(),
+            slot: 0,
+        };
+        // The work tree is the user's own, so git may look for its repository anywhere above.
+        attempt_environment(&inherited(std::env::vars_os()), &facts, directory, Path::new("/"), &task.env)
+    }
 }
 
 /// Says how it all went and picks the exit code.
@@ -184,7 +220,8 @@ fn summarize(done: &[(&TaskSpec, Ending)], took_ms: u64, out: &mut Output) -> Re
         out.line("")?;
         for (task, ending) in done {
             let detail = ending.detail().map(|why| format!(" ({why})")).unwrap_or_default();
-            out.line(format_args!("  {}: {}{detail}", task.name, painted(ending.word())))?;
+            let excuse = if task.allow_failure && *ending == Ending::Failed { " (allowed to fail)" } else { "" };
+            out.line(format_args!("  {}: {}{detail}{excuse}", task.name, painted(ending.word())))?;
         }
         out.line(format_args!("{} in {}", painted(verdict.word()), human::duration(took_ms)))?;
     }

@@ -4,7 +4,7 @@
 use std::io::Write;
 
 use env_logger::{Builder, Env, Target};
-use log::LevelFilter;
+use log::{Level, LevelFilter};
 
 use super::arguments::Verbosity;
 
@@ -14,26 +14,44 @@ const LEVELS: [LevelFilter; 5] =
 
 /// Starts the log of a process that mainly works: a role.
 pub(crate) fn of_role(verbosity: Verbosity) {
-    start(builder(LevelFilter::Info, verbosity));
+    let mut builder = builder(LevelFilter::Info, verbosity);
+    builder.format(|line, record| {
+        let (time, style) = (line.timestamp_millis(), line.default_level_style(record.level()));
+        writeln!(line, "{time} {style}{:5}{style:#} {}", record.level(), record.args())
+    });
+    start(builder);
 }
 
 /// Starts the log of a command that mainly answers a person.
 pub(crate) fn of_command(verbosity: Verbosity) {
-    start(builder(LevelFilter::Warn, verbosity));
+    start(for_people(verbosity));
 }
 
 /// As [`of_command`], for a command that draws on the terminal and must write log lines in between itself.
 pub(crate) fn through(writer: Box<dyn Write + Send>, verbosity: Verbosity) {
-    let mut builder = builder(LevelFilter::Warn, verbosity);
+    let mut builder = for_people(verbosity);
     builder.target(Target::Pipe(writer));
     start(builder);
+}
+
+/// Lines among other lines for people, who see for themselves what time it is.
+fn for_people(verbosity: Verbosity) -> Builder {
+    let mut builder = builder(LevelFilter::Warn, verbosity);
+    builder.format(|line, record| {
+        let word = match record.level() {
+            Level::Error => "error: ",
+            Level::Warn => "warning: ",
+            Level::Info | Level::Debug | Level::Trace => "",
+        };
+        writeln!(line, "surveil: {word}{}", record.args())
+    });
+    builder
 }
 
 fn builder(usual: LevelFilter, verbosity: Verbosity) -> Builder {
     let level = level(usual, verbosity);
     let mut builder = Builder::new();
     builder.filter_level(level).parse_env(Env::new().filter("RUST_LOG"));
-    builder.format_target(level >= LevelFilter::Debug).format_timestamp_millis();
     builder
 }
 

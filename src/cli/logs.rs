@@ -7,7 +7,7 @@ use clap::Args;
 use crossbeam_channel::{after, select};
 
 use super::output::Output;
-use super::session::{OperatorFlags, Session, build_and_task, unexpected};
+use super::session::{OperatorFlags, Session, build_and_task};
 use super::{CliError, ExitCode};
 use crate::protocol::operator::{FromOperator, ToOperator};
 use crate::transport::Backoff;
@@ -87,25 +87,22 @@ fn pass_on(session: &mut Session, wanted: &mut Wanted, out: &mut Output) -> Resu
     let _alive = session.keep_alive()?;
     let mut payload = Vec::new();
     loop {
-        match message {
-            ToOperator::Log { build, task, number, offset, bytes } => {
-                session.payload(bytes, &mut payload)?;
-                out.bytes(&payload)?;
-                // From here on this very attempt, also if another begins meanwhile.
-                wanted.build = build.to_string();
-                wanted.task = Some(task);
-                wanted.number = Some(number);
-                wanted.offset = offset + payload.len() as u64;
-            }
-            ToOperator::LogEnd { missing, .. } => {
-                if let Some(why) = missing {
-                    note(&format!("output is missing from this log: {why}"));
-                }
-                return Ok(());
-            }
-            other => return Err(unexpected(&other)),
+        if let ToOperator::Log { build, task, number, offset, bytes } = message {
+            session.payload(bytes, &mut payload)?;
+            out.bytes(&payload)?;
+            // From here on this very attempt, also if another begins meanwhile.
+            wanted.build = build.to_string();
+            wanted.task = Some(task);
+            wanted.number = Some(number);
+            wanted.offset = offset.saturating_add(bytes);
+            message = session.next()?;
+            continue;
         }
-        message = session.next()?;
+        let ToOperator::LogEnd { missing, .. } = message else { return Err(CliError::Unexpected("`logs`")) };
+        if let Some(why) = missing {
+            note(&format!("output is missing from this log: {why}"));
+        }
+        return Ok(());
     }
 }
 
@@ -121,7 +118,7 @@ fn come_back(operator: &OperatorFlags) -> Result<Session, CliError> {
             recv(deadline) -> _ => return operator.connect(),
         }
         match operator.connect() {
-            Err(CliError::Unreachable { .. } | CliError::Disconnected(_)) => {}
+            Err(CliError::Unreachable(_) | CliError::Disconnected(_)) => {}
             result => return result,
         }
     }
@@ -152,14 +149,13 @@ pub(crate) fn tail(
     let (mut text, mut payload) = (Vec::new(), Vec::new());
     let mut message = session.ask(&question)?;
     loop {
-        match message {
-            ToOperator::Log { bytes, .. } => {
-                session.payload(bytes, &mut payload)?;
-                text.extend_from_slice(&payload);
-            }
-            ToOperator::LogEnd { .. } => return Ok(text),
-            other => return Err(unexpected(&other)),
+        if let ToOperator::Log { bytes, .. } = message {
+            session.payload(bytes, &mut payload)?;
+            text.extend_from_slice(&payload);
+            message = session.next()?;
+            continue;
         }
-        message = session.next()?;
+        let ToOperator::LogEnd { .. } = message else { return Err(CliError::Unexpected("`logs`")) };
+        return Ok(text);
     }
 }

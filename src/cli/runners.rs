@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::output::Output;
-use super::session::{OperatorFlags, unexpected};
+use super::session::OperatorFlags;
 use super::status::{Format, json};
 use super::table::Table;
 use super::{CliError, ExitCode, human};
@@ -28,10 +28,12 @@ pub(crate) struct RunnersFlags {
 
 /// Prints the answer.
 pub(crate) fn run(flags: &RunnersFlags, out: &mut Output) -> Result<ExitCode, CliError> {
-    match flags.operator.connect()?.ask(&FromOperator::Runners)? {
-        ToOperator::Runners(report) if flags.format == Format::Json => json(|line| codec::encode(&report, line), out)?,
-        ToOperator::Runners(report) => print(&report, out)?,
-        other => return Err(unexpected(&other)),
+    let ToOperator::Runners(report) = flags.operator.connect()?.ask(&FromOperator::Runners)? else {
+        return Err(CliError::Unexpected("`runners`"));
+    };
+    match flags.format {
+        Format::Json => json(|line| codec::encode(&report, line), out)?,
+        Format::Table => print(&report, out)?,
     }
     Ok(ExitCode::Ok)
 }

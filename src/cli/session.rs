@@ -70,10 +70,13 @@ impl Session {
 
     /// Asks for something to be done and takes the dispatcher's word that it is.
     pub(crate) fn order(&mut self, order: &FromOperator) -> Result<String, CliError> {
-        match self.ask(order)? {
-            ToOperator::Ok { text } => Ok(text),
-            other => Err(unexpected(&other)),
-        }
+        done(self.ask(order)?)
+    }
+
+    /// Makes this a session that only tells of builds that change, from now on.
+    pub(crate) fn watch(mut self) -> Result<Self, CliError> {
+        self.order(&FromOperator::Watch)?;
+        Ok(self)
     }
 
     /// Asks about a build, under each of the names that what was typed may mean.
@@ -161,10 +164,7 @@ fn dial(addresses: &[Address]) -> Result<Stream, CliError> {
         }
     }
     match failure {
-        Some(source) => {
-            let names: Vec<String> = addresses.iter().map(Address::to_string).collect();
-            Err(CliError::Unreachable { addresses: names.join(" or "), source })
-        }
+        Some(error) => Err(CliError::Unreachable(error)),
         None => Err(CliError::Usage("--dispatch names no address".into())),
     }
 }
@@ -196,13 +196,9 @@ fn disconnected(error: TransportError) -> CliError {
     CliError::Disconnected(Some(error))
 }
 
-/// For an answer that does not belong to the question.
-pub(crate) fn unexpected(message: &ToOperator) -> CliError {
-    let mut text = format!("{message:?}");
-    if let Some((at, _)) = text.char_indices().nth(80) {
-        text.truncate(at);
-    }
-    CliError::Unexpected(text)
+/// The dispatcher's word that an order is durable.
+pub(crate) fn done(answer: ToOperator) -> Result<String, CliError> {
+    if let ToOperator::Ok { text } = answer { Ok(text) } else { Err(CliError::Unexpected("an order")) }
 }
 
 /// What a typed build may mean, in the order to be asked: `b12` and `#12` are the build 12, but `b12345` may also be

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::output::{Output, bold, dim, painted};
-use super::session::{OperatorFlags, Session, unexpected};
+use super::session::{OperatorFlags, Session};
 use super::status::{Format, json, short, took};
 use super::table::one_line;
 use super::{CliError, ExitCode, human};
@@ -40,7 +40,7 @@ pub(crate) fn run(flags: ShowFlags, out: &mut Output) -> Result<ExitCode, CliErr
     let mut session = flags.operator.connect()?;
     let mut report = build_named(&mut session, &flags.build)?;
     if flags.wait {
-        report = finished(&mut session, report)?;
+        report = finished(&flags.operator, &mut session, report)?;
     }
     match flags.format {
         Format::Json => json(|line| codec::encode(&report, line), out)?,
@@ -52,26 +52,23 @@ pub(crate) fn run(flags: ShowFlags, out: &mut Output) -> Result<ExitCode, CliErr
 
 /// The build that was typed, as it stands.
 pub(crate) fn build_named(session: &mut Session, typed: &str) -> Result<BuildReport, CliError> {
-    match session.ask_about(typed, |build| FromOperator::Show { build })? {
-        ToOperator::Build(report) => Ok(report),
-        other => Err(unexpected(&other)),
-    }
+    let answer = session.ask_about(typed, |build| FromOperator::Show { build })?;
+    if let ToOperator::Build(report) = answer { Ok(report) } else { Err(CliError::Unexpected("`show`")) }
 }
 
 /// Waits until the build has its verdict.
-fn finished(session: &mut Session, report: BuildReport) -> Result<BuildReport, CliError> {
+fn finished(operator: &OperatorFlags, session: &mut Session, report: BuildReport) -> Result<BuildReport, CliError> {
+    let mut watching = operator.connect()?.watch()?;
+    // What happened before the watch began is not told by it, so the question comes once more.
+    let report = build_named(session, &report.build.to_string())?;
     if report.finished_ms.is_some() {
         return Ok(report);
     }
-    session.send(&FromOperator::Watch)?;
-    // What happened before the watch began is not told by it, so the question comes once more.
-    session.send(&FromOperator::Show { build: report.build.to_string() })?;
-    let _alive = session.keep_alive()?;
+    let _alive = watching.keep_alive()?;
     loop {
-        match session.next()? {
-            ToOperator::Build(now) if now.build == report.build && now.finished_ms.is_some() => return Ok(now),
-            ToOperator::Build(_) => {}
-            other => return Err(unexpected(&other)),
+        let ToOperator::Build(now) = watching.next()? else { return Err(CliError::Unexpected("`watch`")) };
+        if now.build == report.build && now.finished_ms.is_some() {
+            return Ok(now);
         }
     }
 }

@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use super::output::{Output, bold, painted};
-use super::session::{OperatorFlags, unexpected};
+use super::session::OperatorFlags;
 use super::table::Table;
 use super::{CliError, ExitCode, human};
 use crate::clock;
@@ -45,10 +45,12 @@ pub(crate) enum Format {
 /// Prints the answer.
 pub(crate) fn run(flags: StatusFlags, out: &mut Output) -> Result<ExitCode, CliError> {
     let question = FromOperator::Status { repo: flags.repo, limit: flags.limit };
-    match flags.operator.connect()?.ask(&question)? {
-        ToOperator::Status(report) if flags.format == Format::Json => json(|line| codec::encode(&report, line), out)?,
-        ToOperator::Status(report) => print(&report, clock::wall().0, out)?,
-        other => return Err(unexpected(&other)),
+    let ToOperator::Status(report) = flags.operator.connect()?.ask(&question)? else {
+        return Err(CliError::Unexpected("`status`"));
+    };
+    match flags.format {
+        Format::Json => json(|line| codec::encode(&report, line), out)?,
+        Format::Table => print(&report, clock::wall().0, out)?,
     }
     Ok(ExitCode::Ok)
 }

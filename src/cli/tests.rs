@@ -75,9 +75,9 @@ fn several_dispatchers_are_tried_in_the_order_typed() {
 
 #[test]
 fn a_token_is_looked_for_where_it_was_said_to_be() {
-    let token = |typed: &str| match parsed(typed) {
-        Command::Runner(flags) => flags.settings().unwrap().token.0,
-        other => panic!("{other:?}"),
+    let token = |typed: &str| {
+        let Command::Runner(flags) = parsed(typed) else { panic!("not a runner") };
+        flags.settings().unwrap().token.0
     };
     assert_eq!(token("runner --token-file t --data /d"), std::path::Path::new("t"));
     assert_eq!(token("runner --data /d"), std::path::Path::new("/d/tokens/runner"));

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::output::{Output, bold, dim};
-use super::session::{OperatorFlags, build_and_task, unexpected};
+use super::session::{OperatorFlags, build_and_task};
 use super::status::{Format, json};
 use super::table::one_line;
 use super::{CliError, ExitCode, human};
@@ -35,10 +35,11 @@ pub(crate) struct WhyFlags {
 pub(crate) fn run(flags: WhyFlags, out: &mut Output) -> Result<ExitCode, CliError> {
     let (build, task) = build_and_task(&flags.build, flags.task.as_deref())?;
     let mut session = flags.operator.connect()?;
-    match session.ask_about(&build, |build| FromOperator::Why { build, task: task.clone() })? {
-        ToOperator::Why(report) if flags.format == Format::Json => json(|line| codec::encode(&report, line), out)?,
-        ToOperator::Why(report) => print(&report, out)?,
-        other => return Err(unexpected(&other)),
+    let answer = session.ask_about(&build, |build| FromOperator::Why { build, task: task.clone() })?;
+    let ToOperator::Why(report) = answer else { return Err(CliError::Unexpected("`why`")) };
+    match flags.format {
+        Format::Json => json(|line| codec::encode(&report, line), out)?,
+        Format::Table => print(&report, out)?,
     }
     Ok(ExitCode::Ok)
 }

@@ -156,7 +156,14 @@ impl Logs {
                 // A core that is gone has ended the dispatcher; the runner delivers again to the next one.
                 drop(self.core.send(ToCore::Event(event)));
             }
-            Ok(Some(have)) => acknowledge(&answer, attempt, have),
+            Ok(Some(have)) => {
+                let news = self.open.get(&attempt).is_none_or(|open| open.acknowledged != have);
+                acknowledge(&answer, attempt, have);
+                if news {
+                    // The first one may pass for progress; an offset that stands still asks for what follows.
+                    acknowledge(&answer, attempt, have);
+                }
+            }
             Err(error) => {
                 log::error!("could not complete the log of attempt {attempt}: {error}");
                 self.forget(attempt);

@@ -121,6 +121,8 @@ fn large_tree() {
         }
         receiver.finish(first, true).unwrap();
     });
+    let sent = |haves: &[_]| store.pack(first, haves, &mut |_| true).unwrap();
+    timed("the store passing it on", 5, || sent(&[]));
     let pack = timed("pack of 50 changed files", 20, || pack_of(&watched, &[second], &[first]));
     eprintln!("  {} bytes", pack.len());
     timed("receive and finish it, durable", 1, || {
@@ -128,6 +130,7 @@ fn large_tree() {
         receiver.write(&pack).unwrap();
         receiver.finish(second, true).unwrap();
     });
+    timed("the store passing the 50 on", 20, || store.pack(second, &[first], &mut |_| true).unwrap());
     let place = repo.beside("tree");
     let mut tree = WorkTree::open(&repo.beside("store"), &place).unwrap();
     timed("fresh check_out of 5,000 files", 1, || tree.check_out(first, &[]).unwrap());

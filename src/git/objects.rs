@@ -178,22 +178,6 @@ pub(super) fn incomplete(commit: CommitId, path: &Path) -> impl Fn(GitError) -> 
     }
 }
 
-/// The ids in the index of a pack, as gitformat-pack(5) has version 2 of it: a header, 256 counts of which the last is
-/// the total, then the ids. Read here because libgit2 lists the ids of SHA-256 packs wrongly.
-pub(super) fn ids_of_index(path: &Path, format: ObjectFormat) -> Result<Vec<Oid>, GitError> {
-    const START: usize = 8 + 256 * 4;
-    let bytes = std::fs::read(path).map_err(GitError::io("read", path))?;
-    let broken = || GitError::Broken { path: path.to_owned(), why: "it is no index of a pack" };
-    if !bytes.starts_with(b"\xfftOc\x00\x00\x00\x02") {
-        return Err(broken());
-    }
-    let total = bytes.get(START - 4..START).and_then(|raw| raw.try_into().ok()).ok_or_else(broken)?;
-    let total = u32::from_be_bytes(total) as usize;
-    let ids = total.checked_mul(id_bytes(format)).and_then(|len| bytes.get(START..START.checked_add(len)?));
-    let ids = ids.ok_or_else(broken)?.chunks_exact(id_bytes(format));
-    ids.map(|raw| Oid::from_bytes(raw).map_err(|_| broken())).collect()
-}
-
 /// libgit2's id as a commit's.
 pub(super) fn commit_id(id: Oid) -> CommitId {
     CommitId::from_bytes(id.as_bytes()).expect("libgit2's ids have 20 or 32 bytes")

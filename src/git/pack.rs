@@ -1,13 +1,22 @@
-//! What goes into a pack, and the pack as a stream. Enumerates trees itself rather than walking history: a pack holds the
-//! asked-for commits and what their trees have that the receiver's trees lack, and never an ancestor.
+//! A pack as a stream: every object on its own, without deltas, because a pack without history has few versions of one
+//! file and looking for them takes longer than sending them. What a store has compressed already is passed on as it is.
+//!
+//! The format is that of gitformat-pack(5): `PACK`, version 2, the number of objects; for each its type and size, then
+//! its content through zlib; at the end the hash of all that.
 
-use std::cmp::Ordering;
-use std::collections::HashSet;
+use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use git2::{Odb, Oid};
+use flate2::{Compress, Compression, FlushCompress, Status};
+use git2::{ObjectFormat, ObjectType, Odb, Oid};
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
 
 use super::GitError;
-use super::objects::{Database, Entry, EntryKind, Objects, entries};
+use super::objects::{Database, Objects};
+use super::select::select;
+use super::stored::Stored;
 use crate::model::CommitId;
 
 /// Smaller pieces cost a call each, larger ones delay the receiver.
@@ -16,182 +25,218 @@ const PIECE_BYTES: usize = 128 * 1024;
 /// No piece is larger: it has to fit a payload of one message.
 const PIECE_BYTES_MAX: usize = 512 * 1024;
 
-/// Below this, starting threads to look for deltas takes longer than looking.
-const OBJECTS_FOR_THREADS: usize = 1_000;
+/// Below this, starting threads takes longer than compressing.
+const OBJECTS_FOR_THREADS: usize = 64;
 
-/// Memory for the delta search grows with each thread, the gain hardly beyond this.
+/// Beyond this the hash over the pack, which is one thread's work, is what takes the time.
 const THREADS_MAX: usize = 8;
 
+/// What is compressed at once and waits in memory to be written, unless a single object is larger.
+const BATCH_OBJECTS: usize = 512;
+const BATCH_BYTES: usize = 16 * 1024 * 1024;
+
+/// Below this, finding what a store has compressed takes longer than compressing.
+const OBJECTS_TO_REUSE: usize = 200;
+
+/// Packs travel over networks that are faster than stronger compression.
+const LEVEL: u32 = 1;
+
 /// Builds a pack of `commits` (oldest first) for someone who has `haves`, into `sink`, which stops it by returning false.
+/// With `packs`, a directory of packs that were received here, takes what it can from those.
 pub(super) fn build(
     database: &Database,
+    packs: Option<&Path>,
     commits: &[CommitId],
     haves: &[CommitId],
     sink: &mut dyn FnMut(&[u8]) -> bool,
 ) -> Result<(), GitError> {
     let mut has_begun = false;
     database.with(|objects| {
-        let selected = select(objects, commits, haves)?;
+        let ids = select(objects, commits, haves)?;
         // A second try is only of use to a receiver that has seen nothing of the first.
         if has_begun {
             return Err(GitError::Stopped);
         }
-        stream(objects, selected, &mut |piece| {
+        let packs = packs.filter(|_| ids.len() >= OBJECTS_TO_REUSE);
+        let stored = packs.map(|packs| Stored::open(packs, objects.format())).transpose()?;
+        write(objects, stored.as_ref(), &ids, &mut |piece| {
             has_begun = true;
             sink(piece)
         })
     })
 }
 
-/// Streams a pack of these objects.
-pub(super) fn stream(
+/// Streams a pack of these objects, in this order.
+pub(super) fn write(
     objects: &Objects,
-    selected: Vec<Selected>,
+    stored: Option<&Stored>,
+    ids: &[Oid],
     sink: &mut dyn FnMut(&[u8]) -> bool,
 ) -> Result<(), GitError> {
-    let refuse = |source| GitError::Build { path: objects.directory().to_owned(), source };
-    let mut builder = objects.repository().packbuilder().map_err(refuse)?;
-    if selected.len() > OBJECTS_FOR_THREADS {
-        let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(THREADS_MAX));
-        builder.set_threads(threads as u32);
-    }
-    for (id, name) in selected {
-        builder.insert_object(id, name.as_deref()).map_err(|source| objects.unreadable("object", id, source))?;
-    }
-    let mut pieces = Pieces { sink, buffer: Vec::new(), stopped: false };
-    let built = builder.foreach(|bytes| pieces.add(bytes));
-    if pieces.stopped {
-        return Err(GitError::Stopped);
-    }
-    built.map_err(refuse)?;
-    if pieces.flush() { Ok(()) } else { Err(GitError::Stopped) }
-}
-
-/// An object to send, with its file name, by which the delta search finds versions of one file.
-pub(super) type Selected = (Oid, Option<String>);
-
-fn select(objects: &Objects, commits: &[CommitId], haves: &[CommitId]) -> Result<Vec<Selected>, GitError> {
     let odb = objects.odb()?;
-    let mut peers = Vec::new();
-    for have in haves {
-        // What the receiver has and this side lacks is no help.
-        if let Ok(commit) = objects.commit(*have) {
-            push_new(&mut peers, commit.tree_id());
+    let encoder = Encoder { objects: objects.directory(), odb: &odb, stored };
+    let mut writer = Writer::new(objects.format(), sink);
+    let count = u32::try_from(ids.len()).map_err(|_| GitError::Stopped)?;
+    writer.put(&[&b"PACK\0\0\0\x02"[..], &count.to_be_bytes()].concat())?;
+    if ids.len() < OBJECTS_FOR_THREADS {
+        let mut entry = Vec::new();
+        let mut compress = new_compress();
+        for id in ids {
+            entry.clear();
+            encoder.encode(*id, &mut compress, &mut entry)?;
+            writer.put(&entry)?;
         }
+        return writer.finish();
     }
-    let mut selection = Selection { objects, odb: &odb, seen: HashSet::new(), list: Vec::new() };
-    for commit in commits {
-        let found = objects.commit(*commit)?;
-        if selection.seen.insert(found.id()) {
-            selection.list.push((found.id(), None));
+    let mut rest = ids;
+    while !rest.is_empty() {
+        let (batch, after) = rest.split_at(encoder.batch(rest)?);
+        for entry in encoder.encode_all(batch)? {
+            writer.put(&entry)?;
         }
-        selection.add_tree(found.tree_id(), &peers)?;
-        push_new(&mut peers, found.tree_id());
+        rest = after;
     }
-    Ok(selection.list)
+    writer.finish()
 }
 
-fn push_new(ids: &mut Vec<Oid>, id: Oid) {
-    if !ids.contains(&id) {
-        ids.push(id);
-    }
-}
-
-struct Selection<'a> {
-    objects: &'a Objects,
+/// Makes the entries of a pack.
+struct Encoder<'a> {
+    objects: &'a Path,
     odb: &'a Odb<'a>,
-    seen: HashSet<Oid>,
-    list: Vec<Selected>,
+    stored: Option<&'a Stored>,
 }
 
-/// A tree still to be looked at, and the receiver's trees at the same path.
-struct Pending {
-    tree: Oid,
-    name: Option<String>,
-    peers: Vec<Oid>,
-}
-
-impl Selection<'_> {
-    /// Selects what is in `root` and not at the same path in one of `peers`. A list of pending trees rather than
-    /// recursion, because trees may be nested deeper than a small stack allows.
-    fn add_tree(&mut self, root: Oid, peers: &[Oid]) -> Result<(), GitError> {
-        let mut pending = vec![Pending { tree: root, name: None, peers: peers.to_vec() }];
-        while let Some(Pending { tree, name, peers }) = pending.pop() {
-            if peers.contains(&tree) || !self.seen.insert(tree) {
-                continue;
-            }
-            self.list.push((tree, name));
-            let data = self.objects.tree(self.odb, tree)?;
-            let mut of_peers = Vec::with_capacity(peers.len());
-            for peer in &peers {
-                of_peers.push((*peer, self.objects.tree(self.odb, *peer)?));
-            }
-            let mut columns = Vec::with_capacity(peers.len());
-            for (peer, data) in &of_peers {
-                columns.push(Column { entries: entries(*peer, data.data())?, at: 0 });
-            }
-            for entry in entries(tree, data.data())? {
-                self.add_entry(&entry, &mut columns, &mut pending);
+impl Encoder<'_> {
+    /// How many of these, at least one, to do at once.
+    fn batch(&self, ids: &[Oid]) -> Result<usize, GitError> {
+        let mut bytes = 0;
+        for (count, id) in ids.iter().take(BATCH_OBJECTS).enumerate() {
+            let (size, _) = self.odb.read_header(*id).map_err(|source| self.unreadable(*id, source))?;
+            bytes += size;
+            if bytes > BATCH_BYTES {
+                return Ok(count.max(1));
             }
         }
+        Ok(ids.len().min(BATCH_OBJECTS))
+    }
+
+    /// The entries of these objects, in their order, made by several threads.
+    fn encode_all(&self, ids: &[Oid]) -> Result<Vec<Vec<u8>>, GitError> {
+        let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(THREADS_MAX)).min(ids.len());
+        let next = AtomicUsize::new(0);
+        let made: Vec<OnceLock<Result<Vec<u8>, GitError>>> = ids.iter().map(|_| OnceLock::new()).collect();
+        let work = || {
+            let mut compress = new_compress();
+            while let Some(at) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|at| *at < ids.len()) {
+                let mut entry = Vec::new();
+                let encoded = self.encode(ids[at], &mut compress, &mut entry).map(|()| entry);
+                made[at].set(encoded).expect("each is taken by one thread");
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..threads {
+                // Without help it takes longer, nothing more.
+                std::thread::Builder::new().name("pack".to_owned()).spawn_scoped(scope, work).ok();
+            }
+            work();
+        });
+        made.into_iter().map(|slot| slot.into_inner().expect("each was taken, and the threads have ended")).collect()
+    }
+
+    fn encode(&self, id: Oid, compress: &mut Compress, entry: &mut Vec<u8>) -> Result<(), GitError> {
+        if self.stored.is_some_and(|stored| stored.copy(id, entry)) {
+            return Ok(());
+        }
+        let object = self.odb.read(id).map_err(|source| self.unreadable(id, source))?;
+        let data = object.data();
+        put_header(entry, object.kind(), data.len());
+        deflate(data, compress, entry);
         Ok(())
     }
 
-    fn add_entry(&mut self, entry: &Entry<'_>, columns: &mut [Column<'_>], pending: &mut Vec<Pending>) {
-        let mut subtrees = Vec::new();
-        for column in columns {
-            match column.at(entry) {
-                Some(peer) if peer.id == entry.id => return,
-                Some(peer) if peer.kind == EntryKind::Tree => push_new(&mut subtrees, peer.id),
-                _ => {}
-            }
-        }
-        let name = || Some(String::from_utf8_lossy(entry.name).into_owned());
-        match entry.kind {
-            EntryKind::Tree => pending.push(Pending { tree: entry.id, name: name(), peers: subtrees }),
-            EntryKind::File | EntryKind::Executable | EntryKind::Link => {
-                if self.seen.insert(entry.id) {
-                    self.list.push((entry.id, name()));
-                }
-            }
-            // Its commit is in another repository.
-            EntryKind::Submodule => {}
+    fn unreadable(&self, id: Oid, source: git2::Error) -> GitError {
+        GitError::Object { kind: "object", id: id.to_string(), path: self.objects.to_owned(), source }
+    }
+}
+
+/// Type and size: four bits of the size and the type in the first byte, then seven bits a byte; the highest bit says that
+/// more follow.
+fn put_header(entry: &mut Vec<u8>, kind: ObjectType, size: usize) {
+    let kind = match kind {
+        ObjectType::Commit => 1,
+        ObjectType::Tree => 2,
+        ObjectType::Tag => 4,
+        ObjectType::Blob | ObjectType::Any => 3,
+    };
+    let mut byte = kind << 4 | (size & 15) as u8;
+    let mut rest = size >> 4;
+    while rest > 0 {
+        entry.push(byte | 0x80);
+        byte = (rest & 0x7f) as u8;
+        rest >>= 7;
+    }
+    entry.push(byte);
+}
+
+fn new_compress() -> Compress {
+    Compress::new(Compression::new(LEVEL), true)
+}
+
+fn deflate(data: &[u8], compress: &mut Compress, into: &mut Vec<u8>) {
+    compress.reset();
+    // Enough for most; more is made where needed.
+    into.reserve(data.len() / 2 + 128);
+    loop {
+        let done = usize::try_from(compress.total_in()).expect("it is at most the length of a slice");
+        let status = compress.compress_vec(&data[done..], into, FlushCompress::Finish);
+        match status.expect("compressing fails only on misuse") {
+            Status::StreamEnd => return,
+            Status::Ok | Status::BufError => into.reserve(data.len() / 2 + 128),
         }
     }
 }
 
-/// One peer's tree, read along with the tree that is being sent.
-struct Column<'a> {
-    entries: Vec<Entry<'a>>,
-    at: usize,
+/// Writes the stream and keeps its hash.
+struct Writer<'a> {
+    hash: Hash,
+    pieces: Pieces<'a>,
 }
 
-impl<'a> Column<'a> {
-    /// The entry of the same name and sort. Trees are sorted, so each is read once; in a tree that is not, an entry may
-    /// be overlooked, and then is sent needlessly.
-    fn at(&mut self, wanted: &Entry<'_>) -> Option<Entry<'a>> {
-        while let Some(entry) = self.entries.get(self.at) {
-            match in_tree_order(entry, wanted) {
-                Ordering::Less => self.at += 1,
-                Ordering::Equal => return Some(*entry),
-                Ordering::Greater => return None,
-            }
+enum Hash {
+    Sha1(Sha1),
+    Sha256(Sha256),
+}
+
+impl<'a> Writer<'a> {
+    fn new(format: ObjectFormat, sink: &'a mut dyn FnMut(&[u8]) -> bool) -> Self {
+        let hash = match format {
+            ObjectFormat::Sha1 => Hash::Sha1(Sha1::new()),
+            ObjectFormat::Sha256 => Hash::Sha256(Sha256::new()),
+        };
+        Self { hash, pieces: Pieces { sink, buffer: Vec::new() } }
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<(), GitError> {
+        match &mut self.hash {
+            Hash::Sha1(hash) => hash.update(bytes),
+            Hash::Sha256(hash) => hash.update(bytes),
         }
-        None
+        if self.pieces.add(bytes) { Ok(()) } else { Err(GitError::Stopped) }
+    }
+
+    fn finish(mut self) -> Result<(), GitError> {
+        let taken = match self.hash {
+            Hash::Sha1(hash) => self.pieces.add(&hash.finalize()),
+            Hash::Sha256(hash) => self.pieces.add(&hash.finalize()),
+        };
+        if taken && self.pieces.flush() { Ok(()) } else { Err(GitError::Stopped) }
     }
 }
 
-/// git sorts a tree's entries as if subtrees' names ended in a slash.
-fn in_tree_order(left: &Entry<'_>, right: &Entry<'_>) -> Ordering {
-    let slash = |entry: &Entry<'_>| (entry.kind == EntryKind::Tree).then_some(&b'/');
-    left.name.iter().chain(slash(left)).cmp(right.name.iter().chain(slash(right)))
-}
-
-/// Gathers the builder's many small writes into pieces worth sending, and cuts its large ones.
+/// Gathers small entries into pieces worth sending, and cuts large ones.
 struct Pieces<'a> {
     sink: &'a mut dyn FnMut(&[u8]) -> bool,
     buffer: Vec<u8>,
-    stopped: bool,
 }
 
 impl Pieces<'_> {
@@ -200,19 +245,14 @@ impl Pieces<'_> {
             self.buffer.extend_from_slice(bytes);
             return true;
         }
-        self.flush() && bytes.chunks(PIECE_BYTES_MAX).all(|piece| self.give(piece))
+        self.flush() && bytes.chunks(PIECE_BYTES_MAX).all(|piece| (self.sink)(piece))
     }
 
     fn flush(&mut self) -> bool {
         let buffer = std::mem::take(&mut self.buffer);
-        let more = buffer.is_empty() || self.give(&buffer);
+        let more = buffer.is_empty() || (self.sink)(&buffer);
         self.buffer = buffer;
         self.buffer.clear();
         more
-    }
-
-    fn give(&mut self, piece: &[u8]) -> bool {
-        self.stopped = !(self.sink)(piece);
-        !self.stopped
     }
 }

@@ -11,7 +11,8 @@ use git2::{Indexer, ObjectFormat, ObjectType, OdbLookupFlags, Oid};
 use tempfile::TempDir;
 
 use super::GitError;
-use super::objects::{EntryKind, Objects, entries, ids_of_index, incomplete};
+use super::objects::{EntryKind, Objects, entries, incomplete};
+use super::stored::StoredPack;
 use crate::model::CommitId;
 
 /// Directories of packs that are not proven yet start with this.
@@ -100,7 +101,9 @@ struct Arrived {
 
 impl Arrived {
     fn open(directory: &Path, index: &Path, format: ObjectFormat) -> Result<Self, GitError> {
-        let ids = ids_of_index(index, format)?.into_iter().collect();
+        // Not by libgit2, which lists the ids of SHA-256 packs wrongly.
+        let pack = StoredPack::open(index, format)?;
+        let ids = pack.ids().filter_map(|raw| Oid::from_bytes(raw).ok()).collect();
         Ok(Self { objects: Objects::open(directory, format)?, ids })
     }
 

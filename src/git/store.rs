@@ -129,7 +129,8 @@ impl Store {
         haves: &[CommitId],
         sink: &mut dyn FnMut(&[u8]) -> bool,
     ) -> Result<(), GitError> {
-        pack::build(&self.database, &[commit], haves, sink).map_err(incomplete(commit, &self.path))
+        pack::build(&self.database, Some(&self.path.join("objects").join("pack")), &[commit], haves, sink)
+            .map_err(incomplete(commit, &self.path))
     }
 
     /// Merges many small packs into one, when there are more than is good for lookups. Cheap when there is nothing to do.

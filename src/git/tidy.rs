@@ -5,14 +5,22 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use git2::ObjectFormat;
+use git2::{ObjectFormat, Oid};
 
-use super::objects::{Objects, ids_of_index};
+use super::objects::Objects;
 use super::receiver::{INCOMING_LOCK, INCOMING_PREFIX, Receiver};
+use super::stored::{Stored, StoredPack};
 use super::{GitError, pack};
 
-/// Up to here lookups are quick enough; merging costs reading everything once.
+/// Up to here lookups are quick enough.
 const PACKS_MAX: usize = 50;
+
+/// How many a merge leaves at most, so that the next one is some time off.
+const PACKS_LEFT: usize = 20;
+
+/// Packs are not merged beyond this size: the largest are rewritten too seldom to be worth it, and entries of packs
+/// beyond 2 GiB are not found as quickly.
+const MERGED_BYTES_MAX: u64 = 1 << 30;
 
 /// Replaced after packs were removed, so that those who have them open let go.
 pub(super) const TIDIED: &str = "tidied";
@@ -31,7 +39,10 @@ pub(super) fn tidy(store: &Path, format: ObjectFormat) -> Result<(), GitError> {
     if lock.try_lock().is_err() {
         return Ok(());
     }
-    let old = packs_in(&packs)?;
+    let old = to_merge(packs_in(&packs)?);
+    if old.len() < 2 {
+        return Ok(());
+    }
     let merged = merge(store, &objects, &old, format)?;
     for pack in old.iter().filter(|pack| **pack != merged) {
         remove_pack(pack)?;
@@ -42,36 +53,58 @@ pub(super) fn tidy(store: &Path, format: ObjectFormat) -> Result<(), GitError> {
     File::create(&sign).map_err(GitError::io("make", &sign)).map(drop)
 }
 
-/// The packs that are whole, by the path of their index without its ending.
-fn packs_in(directory: &Path) -> Result<Vec<PathBuf>, GitError> {
+/// The packs that are whole: size, and path of the index without its ending.
+fn packs_in(directory: &Path) -> Result<Vec<(u64, PathBuf)>, GitError> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).map_err(GitError::io("read", directory))? {
         let path = entry.map_err(GitError::io("read", directory))?.path();
-        if path.extension().is_some_and(|ending| ending == "idx") && path.with_extension("pack").exists() {
-            found.push(path.with_extension(""));
+        if path.extension().is_some_and(|ending| ending == "idx")
+            && let Ok(meta) = fs::metadata(path.with_extension("pack"))
+        {
+            found.push((meta.len(), path.with_extension("")));
         }
     }
     Ok(found)
 }
 
+/// The smallest packs, so many that few are left, and on to where the next one is larger than all before it together: so
+/// an object is rewritten only as often as the store's size doubles.
+fn to_merge(mut packs: Vec<(u64, PathBuf)>) -> Vec<PathBuf> {
+    packs.sort();
+    let total = packs.len();
+    let mut sum = 0;
+    let mut chosen = Vec::new();
+    for (size, path) in packs {
+        let is_needed = total - chosen.len() > PACKS_LEFT;
+        if !is_needed && size > sum || sum + size > MERGED_BYTES_MAX {
+            break;
+        }
+        sum += size;
+        chosen.push(path);
+    }
+    chosen
+}
+
 /// Writes all that these packs hold into one, and returns its path without ending.
 fn merge(store: &Path, objects: &Path, old: &[PathBuf], format: ObjectFormat) -> Result<PathBuf, GitError> {
     let database = Objects::open(objects, format)?;
-    let mut ids = HashSet::new();
+    let mut packs = Vec::with_capacity(old.len());
     for pack in old {
-        ids.extend(ids_of_index(&pack.with_extension("idx"), format)?);
+        packs.push(StoredPack::open(&pack.with_extension("idx"), format)?);
     }
-    let selected: Vec<_> = ids.into_iter().map(|id| (id, None)).collect();
-    log::debug!("{} packs with {} objects of {} become one", old.len(), selected.len(), store.display());
+    let mut seen = HashSet::new();
+    let ids = packs.iter().flat_map(StoredPack::ids).filter_map(|raw| Oid::from_bytes(raw).ok());
+    let ids: Vec<_> = ids.filter(|id| seen.insert(*id)).collect();
+    log::debug!("{} packs with {} objects of {} become one", old.len(), ids.len(), store.display());
     let mut receiver = Receiver::new(store, format)?;
     let mut failed = None;
-    let built = pack::stream(&database, selected, &mut |piece| {
+    let written = pack::write(&database, Some(&Stored::of(packs)), &ids, &mut |piece| {
         failed = receiver.write(piece).err();
         failed.is_none()
     });
     match failed {
         Some(error) => return Err(error),
-        None => built?,
+        None => written?,
     }
     let name = receiver.publish_unchecked()?;
     Ok(objects.join("pack").join(format!("pack-{name}")))

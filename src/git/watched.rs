@@ -123,7 +123,7 @@ impl Watched {
         haves: &[CommitId],
         sink: &mut dyn FnMut(&[u8]) -> bool,
     ) -> Result<(), GitError> {
-        pack::build(&self.database, commits, haves, sink)
+        pack::build(&self.database, None, commits, haves, sink)
     }
 
     /// Directories in which a change of refs shows, for file-system notification.

@@ -20,6 +20,8 @@ use super::session::Session;
 
 /// The shortest interval between looks; a look at a small repository takes microseconds.
 const MIN_INTERVAL: Duration = Duration::from_millis(10);
+/// The longest: times are added to it.
+const MAX_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long the threads may take to end. One that is inside a long reading of a repository, or waits for a remote, is
 /// left behind then: it only reads, and the process is ending.
 const END_TIMEOUT: Duration = Duration::from_millis(500);
@@ -112,7 +114,7 @@ impl Member {
         repo: &ObservedRepo,
         tell_end: Sender<Ending>,
     ) -> io::Result<Self> {
-        let interval = Duration::from_millis(settings.interval_ms).max(MIN_INTERVAL);
+        let interval = Duration::from_millis(settings.interval_ms).clamp(MIN_INTERVAL, MAX_INTERVAL);
         let (wake, wakes) = bounded(1);
         let (path, remote) = match &repo.location {
             RepoLocation::Path(path) => (path, settings.fetch.then(|| Target::Local(path.clone()))),

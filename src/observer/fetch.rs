@@ -47,7 +47,7 @@ impl Fetcher {
         loop {
             let pause = match self.fetch() {
                 Ok(()) => {
-                    if trouble.is_over() {
+                    if trouble.resolve() {
                         log::info!("{} can be fetched again", self.repo);
                     }
                     // One message waiting is enough, and without a receiver the observer is ending.

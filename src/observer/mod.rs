@@ -4,8 +4,8 @@
 //! heads that are there. So it may be killed, moved or started late and misses nothing. It only reads the watched
 //! repositories, and it never decides what a commit amounts to.
 //!
-//! Each repository has a thread ([`repo`], deciding by the pure [`watch`]), woken by [`notify`] and [`fetch`]; all share
-//! one [`session`], over which [`submit`] speaks. This file dials, tells the threads of each new session, and ends them.
+//! Each repository has a thread (`repo`, deciding by the pure `watch`), woken by `notify` and `fetch`; all share
+//! one `session`, over which `submit` speaks. This file dials, tells the threads of each new session, and ends them.
 //! Called by the command line.
 
 mod crew;
@@ -15,6 +15,8 @@ mod repo;
 #[cfg(test)]
 mod scripted;
 mod session;
+#[cfg(test)]
+mod stories;
 mod submit;
 #[cfg(test)]
 mod tests;

@@ -180,7 +180,7 @@ impl Repo {
     fn look(&mut self) -> Result<(), Leave> {
         match self.read_heads() {
             Ok(heads) => {
-                if self.trouble.is_over() {
+                if self.trouble.resolve() {
                     log::info!("{} can be observed again", self.orders.name);
                 }
                 self.say_emptiness(heads.is_empty());
@@ -283,6 +283,10 @@ impl Repo {
                 }
             }
             Answer::Refused(refused) => {
+                if refused.kind == RefusalKind::Protocol {
+                    // It would end the next session just as well, and with it what others have to say.
+                    self.watch.refused(what, now);
+                }
                 self.leave_if_final(&refused)?;
                 log::warn!("{} was refused: {}; trying again later", self.show(what), refused.text);
                 self.watch.refused(what, now);

@@ -36,16 +36,21 @@ const INBOX_REPLIES: usize = 16;
 /// While an answer to an announcement is due, the other side may be silent for so many times longer: indexing a large
 /// pack, or its way over a slow line, takes a while, and giving up would only send all of it again.
 const PATIENCE_WHEN_BUSY: u64 = 10;
+/// How long a dispatcher that is alive may take over one answer. Longer than any indexing of a pack; after it the
+/// answer must have been lost, and a new session asks again.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(10 * 60);
 /// The shortest interval of pings that is taken seriously.
 const MIN_PING_INTERVAL_MS: u64 = 10;
 
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
-    #[error("there is no token for the dispatcher")]
-    Token(#[source] ConfigError),
+    #[error(transparent)]
+    Token(ConfigError),
     #[error("dispatcher at {address} cannot be reached")]
-    Unreachable { address: Address, source: TransportError },
+    Unreachable { address: Address, source: io::Error },
+    #[error("could not open a session with the dispatcher at {address}")]
+    Broken { address: Address, source: TransportError },
     #[error("dispatcher at {address} closed the connection without an answer")]
     NoAnswer { address: Address },
     #[error(
@@ -69,6 +74,7 @@ impl DialError {
             Self::WrongToken { .. } | Self::Protocol { .. } => true,
             Self::Token(_)
             | Self::Unreachable { .. }
+            | Self::Broken { .. }
             | Self::NoAnswer { .. }
             | Self::Later { .. }
             | Self::Thread(_) => false,
@@ -125,23 +131,26 @@ impl Caller {
     }
 
     fn dial_one(&self, address: &Address, token: &str) -> Result<Live, DialError> {
-        let unreachable = |source| DialError::Unreachable { address: address.clone(), source };
-        let stream = Stream::dial(address, DIAL_TIMEOUT).map_err(unreachable)?;
+        let stream = match Stream::dial(address, DIAL_TIMEOUT) {
+            Ok(stream) => stream,
+            Err(TransportError::Dial { address, source }) => return Err(DialError::Unreachable { address, source }),
+            Err(source) => return Err(DialError::Broken { address: address.clone(), source }),
+        };
         self.open(stream, token, address)
     }
 
     /// The opening exchange over a connection, then the threads.
     fn open(&self, stream: Stream, token: &str, address: &Address) -> Result<Live, DialError> {
-        let unreachable = |source| DialError::Unreachable { address: address.clone(), source };
+        let broken = |source| DialError::Broken { address: address.clone(), source };
         let hello = translate::hello(&self.name, self.incarnation, token.to_owned());
-        write_frame(&stream, &hello).map_err(unreachable)?;
+        write_frame(&stream, &hello).map_err(broken)?;
         let mut reader = FrameReader::new(stream.clone());
-        reader.set_timeout(Some(DIAL_TIMEOUT)).map_err(unreachable)?;
-        match translate::read_greeting(&mut reader).map_err(unreachable)? {
+        reader.set_timeout(Some(DIAL_TIMEOUT)).map_err(broken)?;
+        match translate::read_greeting(&mut reader).map_err(broken)? {
             Some(Ok(agreed)) => {
                 // From here on `obs-ping` judges silence: it counts pings, so that neither a suspended machine nor a
                 // long pack looks like a silent dispatcher.
-                reader.set_timeout(None).map_err(unreachable)?;
+                reader.set_timeout(None).map_err(broken)?;
                 Live::start(stream, reader, agreed).map_err(DialError::Thread)
             }
             Some(Err(refused)) => Err(self.refused(address.clone(), refused)),
@@ -223,7 +232,15 @@ impl Turn<'_> {
     /// Waits for the reply that `fits`; a refusal always does. Others are a dispatcher's mistake and are passed over.
     pub(crate) fn answer(&self, fits: impl Fn(&Reply) -> bool) -> Result<Reply, Over> {
         loop {
-            let reply = self.session.replies.recv().map_err(|_| Over)?;
+            let reply = match self.session.replies.recv_timeout(ANSWER_PATIENCE) {
+                Ok(reply) => reply,
+                Err(RecvTimeoutError::Disconnected) => return Err(Over),
+                Err(RecvTimeoutError::Timeout) => {
+                    log::warn!("dispatcher owes an answer for {} s: dialling again", ANSWER_PATIENCE.as_secs());
+                    self.session.close();
+                    return Err(Over);
+                }
+            };
             if matches!(reply, Reply::Refused(_)) || fits(&reply) {
                 return Ok(reply);
             }

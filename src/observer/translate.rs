@@ -16,6 +16,11 @@ use super::watch::{Announcement, Change};
 
 pub(crate) use crate::protocol::limits::MAX_RANGE_COMMITS;
 
+/// The most that is sent of a subject and of an author: enough to recognise a commit by, and short enough that a line
+/// with a full range stays far below its limit.
+const MAX_SUBJECT_CHARS: usize = 500;
+const MAX_AUTHOR_CHARS: usize = 200;
+
 /// What the dispatcher agreed to at the start of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Agreed {
@@ -99,11 +104,18 @@ pub(crate) fn announcement(repo: &RepoName, what: &Announcement, range: &[Commit
             before,
             commit: commit.to_string(),
             range: range.iter().map(CommitId::to_string).collect(),
-            subject: text.subject,
-            author: text.author,
+            subject: shorten(text.subject, MAX_SUBJECT_CHARS),
+            author: shorten(text.author, MAX_AUTHOR_CHARS),
         },
         Change::Gone => FromObserver::Gone { repo, branch, before: before.unwrap_or_default() },
     })
+}
+
+fn shorten(mut text: String, max_chars: usize) -> String {
+    if let Some((end, _)) = text.char_indices().nth(max_chars) {
+        text.truncate(end);
+    }
+    text
 }
 
 pub(crate) fn ping() -> Frame {
@@ -165,4 +177,30 @@ fn refused(refusal: Refusal) -> Refused {
         }
     };
     Refused { kind, text: refusal.text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_announcement_fits_a_line() {
+        let commit = CommitId::from_bytes(&[0xab; 32]).unwrap();
+        let what = Announcement {
+            branch: BranchName::new(&"\u{1}".repeat(4096)),
+            before: Some(commit),
+            change: Change::Head { commit, everything: false },
+        };
+        // Control characters are the longest once written.
+        let text = CommitText { subject: "\u{1}".repeat(1 << 20), author: "\u{1f980}".repeat(1 << 20) };
+        let repo = RepoName::new(&"a".repeat(100)).unwrap();
+        let frame = announcement(&repo, &what, &[commit; MAX_RANGE_COMMITS], text);
+        assert!(frame.line.len() < MAX_LINE_BYTES / 4, "{} bytes", frame.line.len());
+    }
+
+    #[test]
+    fn a_short_text_is_sent_as_it_is() {
+        assert_eq!(shorten("\u{e9}t\u{e9}".into(), 3), "\u{e9}t\u{e9}");
+        assert_eq!(shorten("\u{e9}t\u{e9}".into(), 2), "\u{e9}t");
+    }
 }

@@ -1,6 +1,7 @@
 //! What fails again and again: said once for each cause, and tried again after a growing pause.
 //!
-//! Holds no clock and logs nothing itself. Used for repositories that cannot be read and remotes that cannot be fetched.
+//! Holds no clock and logs nothing itself. Used for repositories that cannot be read and remotes that cannot be
+//! fetched.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -31,7 +32,7 @@ impl Trouble {
     }
 
     /// Notes a success. True if it ends a row of failures.
-    pub(crate) fn is_over(&mut self) -> bool {
+    pub(crate) fn resolve(&mut self) -> bool {
         self.now.take().is_some()
     }
 }
@@ -60,8 +61,8 @@ mod tests {
         assert_eq!(trouble.note(locked.clone()), (None, 2 * second));
         assert_eq!(trouble.note(broken.clone()), (Some("broken".into()), 3 * second));
         assert_eq!(trouble.note(broken.clone()), (None, 3 * second));
-        assert!(trouble.is_over());
-        assert!(!trouble.is_over());
+        assert!(trouble.resolve());
+        assert!(!trouble.resolve());
         assert_eq!(trouble.note(locked.clone()), (Some("locked".into()), second));
     }
 }

@@ -14,7 +14,7 @@ use crate::model::{BranchName, CommitId, Moment};
 
 /// Commits named as already delivered when a pack is built. Each costs a walk of its tree; the nearest few save the
 /// most.
-const MAX_HAVES: usize = 16;
+pub(super) const MAX_HAVES: usize = 16;
 /// Answers other than `ok` after which an announcement is left alone for a while: the first `stale` or `need_source` is
 /// ordinary, a row of them means that two sides disagree in a way that trying at once does not mend.
 const MAX_DISPUTES: u32 = 4;
@@ -68,7 +68,7 @@ pub(crate) struct Watch {
     accepted: Option<Heads>,
     /// As last read; `None` when it is time to look again.
     seen: Option<Heads>,
-    /// Accepted commits, the newest last, without doubles.
+    /// Commits of `accepted`, without doubles and at most a few, the one accepted last at the end.
     delivered: Vec<CommitId>,
     /// Branches whose announcement was answered with something else than `ok`.
     trouble: BTreeMap<BranchName, Trouble>,
@@ -230,11 +230,15 @@ impl Watch {
 
     fn set_accepted(&mut self, branch: &BranchName, head: Option<CommitId>) {
         self.cursor = Some(branch.clone());
-        if let Some(accepted) = &mut self.accepted {
-            match head {
-                Some(commit) => accepted.insert(branch.clone(), commit),
-                None => accepted.remove(branch),
-            };
+        let Some(accepted) = &mut self.accepted else { return };
+        let former = match head {
+            Some(commit) => accepted.insert(branch.clone(), commit),
+            None => accepted.remove(branch),
+        };
+        if let Some(former) = former
+            && !accepted.values().any(|commit| *commit == former)
+        {
+            self.delivered.retain(|known| *known != former);
         }
         if let Some(commit) = head {
             self.note_delivered(commit);
@@ -244,7 +248,7 @@ impl Watch {
     fn note_delivered(&mut self, commit: CommitId) {
         self.delivered.retain(|known| *known != commit);
         self.delivered.push(commit);
-        if self.delivered.len() > 4 * MAX_HAVES {
+        if self.delivered.len() > MAX_HAVES {
             self.delivered.remove(0);
         }
     }
@@ -274,7 +278,3 @@ impl Watch {
         trouble
     }
 }
-
-#[cfg(test)]
-#[path = "watch_stories.rs"]
-mod stories;

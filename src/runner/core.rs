@@ -42,7 +42,7 @@ pub(super) fn run(
     let layout = Arc::new(Layout::open(&settings.work)?);
     let shelf = Arc::new(Shelf::new(layout.clone()));
     let thread = |name| move |source| RunnerError::Thread { name, source };
-    let (uploader, uploads) = Uploader::start().map_err(thread("upload"))?;
+    let (_uploader, uploads) = Uploader::start().map_err(thread("upload"))?;
     let (journal, undelivered) = recover(&layout, &uploads)?;
     let _sweep = Sweep::start(&layout);
     let (news, from_session) = bounded(NEWS_CAPACITY);
@@ -62,7 +62,6 @@ pub(super) fn run(
         reports,
         uploads: uploads.clone(),
     });
-    let session_thread = SessionThread::start(settings, news, uploads.clone())?;
     let slots = usize::try_from(settings.slots).unwrap_or(usize::MAX);
     let mut core = Core {
         settings,
@@ -76,22 +75,15 @@ pub(super) fn run(
         warm,
         registered_at: boottime::now(),
         heartbeat,
-        uploads,
+        uploads: uploads.clone(),
         common,
         is_over: false,
     };
+    let _session_thread = SessionThread::start(settings, news, uploads)?;
+    // Declared last and so dropped first: no thread can be left waiting to be heard while it is being joined.
+    let (news, reports) = (from_session, from_slots);
     log::info!("runner {} with {slots} slots works in {}", settings.name, layout.root().display());
-    let result = core.turn(&from_session, &from_slots, stop);
-    // Nobody speaks for the runner any more, so that what its slots still do comes to nothing for the dispatcher.
-    drop(from_session);
-    drop(session_thread);
-    for cancel in core.cancels.values() {
-        let _ = cancel.try_send(());
-    }
-    drop(from_slots);
-    drop(core);
-    drop(uploader.thread);
-    result
+    core.turn(&news, &reports, stop)
 }
 
 /// The session's thread; dropped, it hangs up and is joined.
@@ -166,6 +158,15 @@ struct Core<'a> {
     uploads: Sender<Upload>,
     common: Arc<Common>,
     is_over: bool,
+}
+
+impl Drop for Core<'_> {
+    /// Ends what is executing, so that slots can be joined.
+    fn drop(&mut self) {
+        for cancel in self.cancels.values() {
+            let _ = cancel.try_send(());
+        }
+    }
 }
 
 impl Core<'_> {
@@ -304,11 +305,13 @@ impl Core<'_> {
             }
             Command::Deliver { attempt, report } => self.say(|| translate::results(attempt, &report)),
             Command::Mute(attempt) => self.upload(Upload::Muted(attempt))?,
-            Command::Forget(attempt) => {
+            Command::Forget { attempt, has_log } => {
                 if let Err(error) = self.journal.forget(attempt) {
                     log::warn!("could not write the journal: {error}");
                 }
-                self.upload(Upload::Forgotten(attempt))?;
+                if has_log {
+                    self.upload(Upload::Forgotten(attempt))?;
+                }
             }
             Command::SayDraining => {
                 log::info!("draining: finishing what is held, accepting nothing new");
@@ -344,19 +347,23 @@ impl Core<'_> {
             let report = Report::lost(format!("the runner could not write its journal: {error}"));
             return Ok(Some(Event::Ended { attempt, report }));
         }
-        let slot = match &mut self.slots[number] {
-            Some(slot) => slot,
-            none => {
-                let slot = Slot::start(number, self.common.clone());
-                none.insert(slot.map_err(|source| RunnerError::Thread { name: "slot", source })?)
+        if self.slots[number].is_none() {
+            match Slot::start(number, self.common.clone()) {
+                Ok(slot) => self.slots[number] = Some(slot),
+                Err(error) => {
+                    let report = Report::lost(format!("the runner could not start a thread: {error}"));
+                    return Ok(Some(Event::Ended { attempt, report }));
+                }
             }
-        };
+        }
         let (cancel, cancelled) = bounded(1);
         self.cancels.insert(attempt, cancel.clone());
-        if !slot.execute(Work { assignment, cancelled, cancel }) {
-            return Err(RunnerError::ThreadEnded("slot"));
+        let work = Work { assignment, cancelled, cancel };
+        if self.slots[number].as_ref().is_some_and(|slot| slot.execute(work)) {
+            Ok(None)
+        } else {
+            Err(RunnerError::ThreadEnded("slot"))
         }
-        Ok(None)
     }
 
     fn keep(&mut self, attempt: AttemptId, report: &Report) {

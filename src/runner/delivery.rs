@@ -1,5 +1,5 @@
-//! What of each attempt's log has travelled, pure: which piece goes next, what an acknowledgement means, when to start over.
-//! Does no I/O and asks no time. The uploader calls it.
+//! What of each attempt's log has travelled, pure: which piece goes next, what an acknowledgement means, when to start
+//! over. Does no I/O and asks no time. The uploader calls it.
 
 use std::collections::{BTreeMap, VecDeque};
 

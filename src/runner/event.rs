@@ -77,7 +77,7 @@ pub(super) enum Command {
     /// Say no more of what the attempt prints.
     Mute(AttemptId),
     /// Delete what is kept of the attempt.
-    Forget(AttemptId),
+    Forget { attempt: AttemptId, has_log: bool },
     /// Tell the dispatcher that the runner wants nothing new, and ping it at once.
     SayDraining,
     /// The runner's end.

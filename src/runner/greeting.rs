@@ -1,5 +1,5 @@
-//! The opening exchange as a runner has it: `hello`, then `welcome` or a refusal. Knows what each refusal asks for. Never
-//! decides when to try again; the session's thread does.
+//! The opening exchange as a runner has it: `hello`, then `welcome` or a refusal. Knows what each refusal asks for.
+//! Never decides when to try again; the session's thread does.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ pub(super) struct Identity {
 pub(super) enum Setback {
     #[error(transparent)]
     Token(#[from] ConfigError),
-    #[error("the connection failed")]
+    #[error(transparent)]
     Connection(#[from] TransportError),
     #[error("the dispatcher closed the connection without a word")]
     Silent,

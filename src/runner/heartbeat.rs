@@ -1,5 +1,6 @@
-//! The thread that says "still alive". It does nothing else and waits for nobody, so a runner that is busy or starved keeps
-//! its work. The core starts it and tells it of sessions; a session's reader notices when the dispatcher falls silent.
+//! The thread that says "still alive". It does nothing else and waits for nobody, so a runner that is busy or starved
+//! keeps its work. The core starts it and tells it of sessions; a session's reader notices when the dispatcher falls
+//! silent.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,6 +1,6 @@
-//! What the next start of the runner has to know: which attempts are held and how they ended. An append-only file, a line
-//! for each event, written anew without what is over when it has grown. It survives the runner, not the machine: nothing
-//! is synced, because an attempt whose machine lost power is lost anyway.
+//! What the next start of the runner has to know: which attempts are held and how they ended. An append-only file, a
+//! line for each event, written anew without what is over when it has grown. It survives the runner, not the machine:
+//! nothing is synced, because an attempt whose machine lost power is lost anyway.
 //!
 //! Lines: `held a12 b3/test app 4f2a91c…`, then `ended {…}` (the `results` message), then `done a12`.
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Messages waiting to be written to the dispatcher, log output aside. A runner with 1,024 slots that comes back says two
-/// for each slot; more than this waiting means that the dispatcher does not read.
+/// Messages waiting to be written to the dispatcher, log output aside. A runner with 1,024 slots that comes back says
+/// two for each slot; more than this waiting means that the dispatcher does not read.
 pub(super) const OUTBOX_CAPACITY: usize = 4096;
 /// Log pieces waiting to be written. Few, so that memory stays small and a message never waits behind many.
 pub(super) const BULK_CAPACITY: usize = 2;
@@ -77,6 +77,6 @@ pub(super) const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 pub(super) const LAST_WORDS_MS: u64 = 1000;
 /// How long a drained runner waits for the dispatcher to have heard of it.
 pub(super) const DRAIN_HEARD_MS: u64 = 2000;
-/// How often exclusive attempts are checked against the time since the last renewal. A timer would stand still while the
-/// machine sleeps; this finds out soon after waking.
+/// How often exclusive attempts are checked against the time since the last renewal. A timer would stand still while
+/// the machine sleeps; this finds out soon after waking.
 pub(super) const EXCLUSIVE_CHECK_MS: u64 = 500;

@@ -1,5 +1,5 @@
-//! A runner that listens instead of dialling: who may call, and the call that is taken. A caller has to show the key from
-//! the runner's announcement first; until then it costs one of a few threads for a bounded time.
+//! A runner that listens instead of dialling: who may call, and the call that is taken. A caller has to show the key
+//! from the runner's announcement first; until then it costs one of a few threads for a bounded time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,6 +1,6 @@
-//! The runner's decisions, pure: what happened goes in with the time, what to do comes out. Owns which attempts are held,
-//! which slot executes which, what has been reported and not yet answered, and whether the runner drains or stops. Never
-//! does I/O, never asks the time. The core calls it and carries out its commands in order.
+//! The runner's decisions, pure: what happened goes in with the time, what to do comes out. Owns which attempts are
+//! held, which slot executes which, what has been reported and not yet answered, and whether the runner drains or
+//! stops. Never does I/O, never asks the time. The core calls it and carries out its commands in order.
 //!
 //! Moments are of `CLOCK_BOOTTIME`, which goes on while the machine sleeps, because the dispatcher's clock does too.
 
@@ -9,6 +9,7 @@ use std::mem;
 
 use super::assignment::{Assignment, Report};
 use super::event::{Command, Event};
+use super::held::{Early, Held, Phase};
 use super::limits::{DRAIN_HEARD_MS, EXCLUSIVE_CHECK_MS, LAST_WORDS_MS, RESULTS_REPEAT_MS};
 use crate::model::{AttemptId, CommitId, LogSummary, Moment, Outcome};
 
@@ -51,37 +52,6 @@ enum Leaving {
         since: Option<Moment>,
     },
     Over,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Held {
-    phase: Phase,
-    /// For an exclusive attempt: how long after a renewal it has to be over.
-    exclusive_ms: Option<u64>,
-    /// Why it is being ended early, where it is.
-    ending: Option<Early>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Phase {
-    Waiting,
-    Executing {
-        started: bool,
-    },
-    /// It ended so; said without a log at `said`.
-    Ended {
-        report: Report,
-        said: Option<Moment>,
-    },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Early {
-    Cancelled,
-    /// The lease is not held any more: whatever comes of it is of no interest.
-    Gone,
-    CutOff,
-    Stopped,
 }
 
 impl Machine {
@@ -286,7 +256,7 @@ impl Machine {
         if let Some(held) = self.held.get_mut(&attempt) {
             if held.ending == Some(Early::Gone) {
                 self.held.remove(&attempt);
-                out.push(Command::Forget(attempt));
+                out.push(Command::Forget { attempt, has_log: report.has_log() });
             } else {
                 if let (Outcome::Cancelled, Some(why)) = (&report.outcome, held.ending.and_then(Early::loss)) {
                     report.outcome = Outcome::Lost(why.into());
@@ -326,11 +296,11 @@ impl Machine {
                 self.waiting.retain(|a| a.attempt != attempt);
                 self.held.remove(&attempt);
             }
-            Some(Phase::Ended { .. }) => {
+            Some(Phase::Ended { report, .. }) => {
+                out.push(Command::Forget { attempt, has_log: report.has_log() });
                 self.held.remove(&attempt);
-                out.push(Command::Forget(attempt));
             }
-            None => out.push(Command::Forget(attempt)),
+            None => {}
         }
     }
 
@@ -425,22 +395,5 @@ impl Machine {
     fn running_exclusive(&self) -> impl Iterator<Item = (AttemptId, u64)> {
         let running = self.held.iter().filter(|(_, h)| h.phase.is_executing() && h.ending.is_none());
         running.filter_map(|(attempt, held)| Some((*attempt, held.exclusive_ms?)))
-    }
-}
-
-impl Phase {
-    fn is_executing(&self) -> bool {
-        matches!(self, Self::Executing { .. })
-    }
-}
-
-impl Early {
-    /// What an attempt ended for this reason is lost to; `None` where it is not lost.
-    fn loss(self) -> Option<&'static str> {
-        match self {
-            Self::CutOff => Some("the runner was cut off from the dispatcher"),
-            Self::Stopped => Some("the runner was stopped"),
-            Self::Cancelled | Self::Gone => None,
-        }
     }
 }

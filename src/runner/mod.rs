@@ -2,8 +2,8 @@
 //! nothing lost when the dispatcher is away or the runner itself starts again.
 //!
 //! One thread decides (`core.rs`, which owns the pure `machine.rs`); the others wait for something on its behalf: the
-//! session's reader and writer (`session.rs`), `heartbeat`, `upload`, a thread for each slot, and one for each attempt's
-//! output. Only `translate.rs` sees both the wire and the model.
+//! session's reader and writer (`session.rs`), `heartbeat`, `upload`, a thread for each slot, and one for each
+//! attempt's output. Only `translate.rs` sees both the wire and the model.
 //!
 //! It must never report a failure of its own as a failure of the task: that is an attempt lost.
 
@@ -17,6 +17,7 @@ mod environment;
 mod event;
 mod greeting;
 mod heartbeat;
+mod held;
 mod journal;
 mod layout;
 mod limits;

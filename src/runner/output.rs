@@ -1,5 +1,6 @@
-//! The thread that reads what an attempt prints, `a<N>-out`, and writes it to the spool. It never waits for the network,
-//! so an attempt is slowed down by its own disk at most. A slot starts one for each attempt and ends it.
+//! The thread that reads what a slot's attempts print, `slot<N>-out`, and writes it to the spool. It never waits for
+//! the network, so an attempt is slowed down by its own disk at most. One for each slot, because starting one for each
+//! attempt would cost as much as all else that the runner does for a silent one.
 
 use std::io::{self, PipeReader, PipeWriter, Read};
 use std::os::fd::OwnedFd;
@@ -15,13 +16,15 @@ use super::upload::Upload;
 use crate::model::AttemptId;
 use crate::threads::{self, Thread};
 
-/// An attempt's output on its way to the spool.
+/// A slot's output thread, which serves one attempt after the other.
 pub(super) struct Output {
-    thread: Thread<Taken>,
-    /// Closes when the thread is about to end.
-    done: Receiver<()>,
+    /// Declared first, so that it is dropped before the thread is joined.
+    attempts: Sender<Taking>,
+    taken: Receiver<Taken>,
     /// Wakes the thread although nothing was printed.
     wake: Arc<OwnedFd>,
+    uploads: Sender<Upload>,
+    _thread: Thread<()>,
 }
 
 /// What came of an attempt's output.
@@ -34,37 +37,54 @@ pub(super) struct Taken {
 }
 
 impl Output {
-    /// Starts to read. The pipe's other end is for the attempt. `full` is told when the spool takes nothing more, after
-    /// which output is read and dropped.
-    pub(super) fn start(
-        attempt: AttemptId,
-        writer: SpoolWriter,
-        uploads: Sender<Upload>,
-        full: Sender<()>,
-    ) -> io::Result<(Self, PipeWriter)> {
-        let (reader, pipe) = io::pipe()?;
-        rustix::io::ioctl_fionbio(&reader, true)?;
+    pub(super) fn new(slot: usize, uploads: Sender<Upload>) -> io::Result<Self> {
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        let (ending, done) = bounded::<()>(0);
-        let woken = wake.clone();
-        let mut name = format!("{attempt}-out");
-        name.truncate(15);
-        let thread = threads::spawn(&name, move || {
-            let mut taking = Taking { attempt, reader, woken, writer, uploads, full, failure: None };
-            let is_cut = taking.read_to_end();
-            drop(ending);
-            Taken { writer: taking.writer, failure: taking.failure, is_cut }
+        let (attempts, next) = bounded::<Taking>(1);
+        let (done, taken) = bounded(1);
+        let thread = threads::spawn(&format!("slot{slot}-out"), move || {
+            for mut taking in next {
+                let is_cut = taking.read_to_end();
+                let Taking { writer, failure, .. } = taking;
+                if done.send(Taken { writer, failure, is_cut }).is_err() {
+                    return;
+                }
+            }
         })?;
-        Ok((Self { thread, done, wake }, pipe))
+        Ok(Self { attempts, taken, wake, uploads, _thread: thread })
     }
 
-    /// Waits for the output's end, which is there as soon as nothing holds the pipe any more, but not for ever.
-    pub(super) fn finish(self) -> std::thread::Result<Taken> {
-        if self.done.recv_timeout(OUTPUT_END) == Err(RecvTimeoutError::Timeout) {
-            // An eventfd that is full wakes as well as one that takes the number.
-            let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+    /// Starts to read what an attempt prints into the pipe that this returns. `full` is told when the spool takes
+    /// nothing more, after which output is read and dropped.
+    pub(super) fn start(&self, attempt: AttemptId, writer: SpoolWriter, full: Sender<()>) -> io::Result<PipeWriter> {
+        let (reader, pipe) = io::pipe()?;
+        rustix::io::ioctl_fionbio(&reader, true)?;
+        let (woken, uploads) = (self.wake.clone(), self.uploads.clone());
+        let taking = Taking { attempt, reader, woken, writer, uploads, full, failure: None };
+        self.attempts.send(taking).map_err(|_| io::Error::other("the output thread has ended"))?;
+        Ok(pipe)
+    }
+
+    /// Waits for the output's end, which is there as soon as nothing holds the pipe any more, but not for ever. `None`
+    /// if the thread has panicked.
+    pub(super) fn finish(&self) -> Option<Taken> {
+        match self.taken.recv_timeout(OUTPUT_END) {
+            Ok(taken) => Some(taken),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => {
+                let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+                let taken = self.taken.recv().ok();
+                // For the next attempt.
+                let _ = rustix::io::read(&self.wake, &mut [0; 8]);
+                taken
+            }
         }
-        self.thread.join()
+    }
+}
+
+impl Drop for Output {
+    /// A thread that still reads, because the slot panicked meanwhile, does not keep it from being joined.
+    fn drop(&mut self) {
+        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
     }
 }
 
@@ -154,18 +174,27 @@ mod tests {
 
     use super::*;
 
-    fn start(directory: &tempfile::TempDir) -> (Output, PipeWriter, Arc<Spool>, Receiver<Upload>) {
+    struct Trial {
+        output: Output,
+        pipe: PipeWriter,
+        spool: Arc<Spool>,
+        notes: Receiver<Upload>,
+        _directory: tempfile::TempDir,
+    }
+
+    fn start() -> Trial {
+        let directory = tempfile::tempdir().unwrap();
         let spool = Arc::new(Spool::new(directory.path().join("a1.log")));
         let (uploads, notes) = bounded(100);
         let writer = SpoolWriter::new(spool.clone(), 1 << 30);
-        let (output, pipe) = Output::start(AttemptId(1), writer, uploads, bounded(1).0).unwrap();
-        (output, pipe, spool, notes)
+        let output = Output::new(0, uploads).unwrap();
+        let pipe = output.start(AttemptId(1), writer, bounded(1).0).unwrap();
+        Trial { output, pipe, spool, notes, _directory: directory }
     }
 
     #[test]
     fn everything_printed_is_in_the_spool_when_the_pipe_closes() {
-        let directory = tempfile::tempdir().unwrap();
-        let (output, mut pipe, spool, notes) = start(&directory);
+        let Trial { output, mut pipe, spool, notes, _directory } = start();
         let printed: Vec<u8> = (0..3_000_000u32).map(|n| (n % 251) as u8).collect();
         pipe.write_all(&printed).unwrap();
         drop(pipe);
@@ -177,13 +206,17 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_that_something_holds_open_is_given_up_with_what_it_had() {
-        let directory = tempfile::tempdir().unwrap();
-        let (output, mut pipe, spool, _notes) = start(&directory);
+    fn a_pipe_that_something_holds_open_is_given_up_with_what_it_had_and_the_next_attempt_is_served() {
+        let Trial { output, mut pipe, spool, _directory, .. } = start();
         pipe.write_all(b"before").unwrap();
         let taken = output.finish().unwrap();
         assert!(taken.is_cut);
         assert_eq!(spool.read(0, 100).unwrap(), b"before");
-        drop(pipe);
+        let next = Arc::new(Spool::new(_directory.path().join("a2.log")));
+        let mut again = output.start(AttemptId(2), SpoolWriter::new(next.clone(), 100), bounded(1).0).unwrap();
+        again.write_all(b"after").unwrap();
+        drop(again);
+        assert!(!output.finish().unwrap().is_cut);
+        assert_eq!(next.read(0, 100).unwrap(), b"after");
     }
 }

@@ -1,5 +1,6 @@
-//! Where the pieces of a pack go: from a session's reader to the slot that asked. Each session has its own routes, which
-//! close with it, so that a slot learns at once that its answer will not come. Never holds its lock while a piece waits.
+//! Where the pieces of a pack go: from a session's reader to the slot that asked. Each session has its own routes,
+//! which close with it, so that a slot learns at once that its answer will not come. Never holds its lock while a piece
+//! waits.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -31,7 +32,8 @@ impl Routes {
         Self { open: Mutex::new(Some(HashMap::new())) }
     }
 
-    /// From now on pieces for this attempt go there. After the session's end the sender is dropped, which tells the slot.
+    /// From now on pieces for this attempt go there. After the session's end the sender is dropped, which tells the
+    /// slot.
     pub(super) fn add(&self, attempt: AttemptId, pieces: Sender<Piece>) {
         if let Some(open) = self.open.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             open.insert(attempt, pieces);

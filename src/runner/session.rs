@@ -1,6 +1,6 @@
-//! The connection to the dispatcher: dials (or is called), greets, then reads until it ends, and does so again for as long
-//! as the runner lives. Hands what it hears to the core, log acknowledgements to the uploader and pack pieces to the slot
-//! that waits for them. Decides nothing about attempts. Its thread is started by the core.
+//! The connection to the dispatcher: dials (or is called), greets, then reads until it ends, and does so again for as
+//! long as the runner lives. Hands what it hears to the core, log acknowledgements to the uploader and pack pieces to
+//! the slot that waits for them. Decides nothing about attempts. Its thread is started by the core.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -86,6 +86,10 @@ impl Hangup {
         if let Some(stream) = stream {
             stream.close();
         }
+    }
+
+    fn is_over(&self) -> bool {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).0
     }
 
     /// From now on this is what a hang-up closes. False if it has happened.
@@ -190,8 +194,8 @@ impl Dialler {
         }
         let welcome = welcome?;
         *had_session = true;
-        // A dispatcher that answers no ping for so long is given up. Time that the reader spends elsewhere, as when a slot
-        // is slow to take a pack, does not count.
+        // A dispatcher that answers no ping for so long is given up. Time that the reader spends elsewhere, as when a
+        // slot is slow to take a pack, does not count.
         reader.set_timeout(Some(Duration::from_millis(welcome.timeout_ms.max(1))))?;
         let (control, outbox) = bounded(OUTBOX_CAPACITY);
         let (bulk, bulk_outbox) = bounded(BULK_CAPACITY);
@@ -216,6 +220,7 @@ impl Dialler {
         log::info!("session s{} with the dispatcher at {}", welcome.session, stream.peer());
         if self.news.send(News::Connected(session.clone())).is_ok() {
             match self.read(&session, &mut reader) {
+                _ if self.hangup.is_over() => log::info!("session s{} ended by this runner", welcome.session),
                 Ok(()) => log::warn!("session s{} ended: the dispatcher closed it", welcome.session),
                 Err(error) => log::warn!("session s{} ended: {}", welcome.session, chain(&error)),
             }

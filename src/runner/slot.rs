@@ -1,6 +1,6 @@
 //! A slot: one attempt after the other, each in the slot's work tree under the slot's supervisor. A thread `slot<N>` of
-//! its own, which may wait for git, for the dispatcher's pack and for processes; it hears of a cancel wherever it waits.
-//! The core gives it attempts and gets reports.
+//! its own, which may wait for git, for the dispatcher's pack and for processes; it hears of a cancel wherever it
+//! waits. The core gives it attempts and gets reports.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::assignment::{Assignment, Report, chain};
 use super::environment::{AttemptFacts, attempt_environment};
 use super::layout::Layout;
-use super::output::{Output, announce};
+use super::output::{Output, Taken, announce};
 use super::routes::Piece;
 use super::shelf::Shelf;
 use super::spool::{Spool, SpoolWriter};
@@ -119,6 +119,8 @@ struct Slotted {
     common: Arc<Common>,
     workspace: Workspace,
     executor: Box<dyn Execute>,
+    /// Started at the first attempt, and anew after a panic.
+    output: Option<Output>,
 }
 
 impl Slotted {
@@ -126,7 +128,7 @@ impl Slotted {
         let (layout, shelf) = (common.layout.clone(), common.shelf.clone());
         let workspace = Workspace::new(layout, shelf, number, common.local_source.clone());
         let executor = (common.executor)();
-        Self { number, common, workspace, executor }
+        Self { number, common, workspace, executor, output: None }
     }
 
     fn run(mut self, waiting: &Receiver<Work>) {
@@ -163,8 +165,12 @@ impl Slotted {
         let command = self.command(assignment, directory);
         let spool = Arc::new(Spool::new(self.common.layout.spool(attempt)));
         let writer = SpoolWriter::new(spool.clone(), self.common.log_limit);
-        let (output, pipe) = Output::start(attempt, writer, self.common.uploads.clone(), work.cancel.clone())
-            .map_err(|error| Outcome::Lost(format!("could not take the output: {error}")))?;
+        let no_output = |error| Outcome::Lost(format!("could not take the output: {error}"));
+        let output = match self.output.take() {
+            Some(output) => output,
+            None => Output::new(self.number, self.common.uploads.clone()).map_err(no_output)?,
+        };
+        let pipe = output.start(attempt, writer, work.cancel.clone()).map_err(no_output)?;
         let ended = self.executor.run(&command, File::from(OwnedFd::from(pipe)), &work.cancelled, &mut || {
             log::info!(
                 "attempt {attempt} of {}/{} started in slot {}",
@@ -174,18 +180,19 @@ impl Slotted {
             );
             drop(self.common.reports.send(SlotReport::Started(attempt)));
         });
-        Ok(self.report(attempt, ended, output))
+        let Some(taken) = output.finish() else { return Err(Outcome::Lost("the runner's log thread panicked".into())) };
+        self.output = Some(output);
+        Ok(self.report(attempt, ended, taken))
     }
 
     /// Sums up: closes the log, and decides what the end amounts to.
-    fn report(&self, attempt: AttemptId, ended: Result<Ended, ProcessError>, output: Output) -> Report {
-        let Ok(taken) = output.finish() else { return Report::lost("the runner's log thread panicked") };
+    fn report(&self, attempt: AttemptId, ended: Result<Ended, ProcessError>, taken: Taken) -> Report {
         let mut writer = taken.writer;
         let spool = writer.spool().clone();
         let was_silent = spool.len() == 0;
         let mut failure = taken.failure;
         if failure.is_none() {
-            failure = notes(&ended, taken.is_cut).iter().find_map(|note| writer.write(note.as_bytes()).err());
+            failure = notes(&ended, taken.is_cut).iter().find_map(|note| writer.write_line(note).err());
         }
         let (mut log, finished) = writer.finish();
         announce(attempt, &spool, &self.common.uploads, was_silent);
@@ -256,15 +263,21 @@ impl Slotted {
 /// What Surveil itself has to say at the end of a log.
 fn notes(ended: &Result<Ended, ProcessError>, is_cut: bool) -> Vec<String> {
     let mut notes = Vec::new();
-    if let Ok(Ended { leftovers, .. }) = ended
-        && *leftovers > 0
-    {
-        let what = if *leftovers == 1 { "1 process".to_owned() } else { format!("{leftovers} processes") };
-        notes.push(format!("surveil: ended {what} that the task left behind\n"));
+    match ended {
+        // What a task has running when it is ended for another reason, it has not left behind.
+        Ok(Ended { exit: Exit::Code(_) | Exit::Signal(_), leftovers: 1, .. }) => {
+            notes.push("surveil: ended 1 process that the task left behind".into());
+        }
+        Ok(Ended { exit: Exit::Code(_) | Exit::Signal(_), leftovers, .. }) if *leftovers > 0 => {
+            notes.push(format!("surveil: ended {leftovers} processes that the task left behind"));
+        }
+        Ok(Ended { exit: Exit::TimedOut, duration_ms, .. }) => {
+            notes.push(format!("surveil: the task reached its timeout and was ended after {duration_ms} ms"));
+        }
+        Ok(_) | Err(_) => {}
     }
     if is_cut {
-        notes
-            .push("surveil: something outside the task holds its output open; what comes of that is left out\n".into());
+        notes.push("surveil: something outside the task holds its output open; what comes of that is left out".into());
     }
     notes
 }

@@ -1,6 +1,7 @@
 //! What an attempt printed, on disk until the dispatcher has it. The file is made at the first byte, so that a silent
-//! attempt costs none. One thread writes, another reads what is complete. Past the limit only the newest output is kept,
-//! and takes its place behind the head, with a marker, when the attempt has ended. Output is bytes and never interpreted.
+//! attempt costs none. One thread writes, another reads what is complete. Past the limit only the newest output is
+//! kept, and takes its place behind the head, with a marker, when the attempt has ended. Output is bytes and never
+//! interpreted.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -109,16 +110,21 @@ pub(super) struct SpoolWriter {
     /// What may still go to the head.
     head_left: u64,
     tail: Option<Tail>,
+    /// The output so far ends with a whole line.
+    is_line_over: bool,
 }
 
 impl SpoolWriter {
     /// Keeps at most `limit` bytes: the first three quarters and the last one.
     pub(super) fn new(spool: Arc<Spool>, limit: u64) -> Self {
-        Self { spool, crc: Hasher::new(), limit, head_left: limit - limit / 4, tail: None }
+        Self { spool, crc: Hasher::new(), limit, head_left: limit - limit / 4, tail: None, is_line_over: true }
     }
 
     /// Takes output. An error means that the file cannot take it: a full disk, mostly.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if let Some(last) = bytes.last() {
+            self.is_line_over = *last == b'\n';
+        }
         let to_head = bytes.len().min(usize::try_from(self.head_left).unwrap_or(usize::MAX));
         let (head, rest) = bytes.split_at(to_head);
         if !head.is_empty() {
@@ -133,6 +139,12 @@ impl SpoolWriter {
             none => none.insert(Tail::new(self.spool.path.with_extension("tail"), self.limit / 4)?),
         };
         tail.write(rest)
+    }
+
+    /// Adds a line of Surveil's own.
+    pub(super) fn write_line(&mut self, text: &str) -> io::Result<()> {
+        let line = format!("{}{text}\n", if self.is_line_over { "" } else { "\n" });
+        self.write(line.as_bytes())
     }
 
     /// Puts the tail in its place and sums up what was kept. With an error comes the summary of what the file has.
@@ -264,6 +276,17 @@ mod tests {
             assert!(bytes == wanted, "in pieces of {piece}");
             assert_eq!(summary.missing.as_deref(), Some("4600 bytes left out: the log limit is 400 bytes"));
         }
+    }
+
+    #[test]
+    fn a_line_of_surveils_own_stands_on_its_own() {
+        let directory = tempfile::tempdir().unwrap();
+        let spool = Arc::new(Spool::new(directory.path().join("a1.log")));
+        let mut writer = SpoolWriter::new(spool.clone(), 100);
+        writer.write_line("one").unwrap();
+        writer.write(b"half").unwrap();
+        writer.write_line("two").unwrap();
+        assert_eq!(spool.read(0, 100).unwrap(), b"one\nhalf\ntwo\n");
     }
 
     #[test]

@@ -57,7 +57,7 @@ fn line(command: &Command) -> String {
         Command::Keep { attempt, report } => format!("keep {attempt} {}", outcome(report)),
         Command::Deliver { attempt, report } => format!("deliver {attempt} {}", outcome(report)),
         Command::Mute(attempt) => format!("mute {attempt}"),
-        Command::Forget(attempt) => format!("forget {attempt}"),
+        Command::Forget { attempt, .. } => format!("forget {attempt}"),
         Command::SayDraining => "say draining".into(),
         Command::End => "end".into(),
     }

@@ -88,6 +88,9 @@ fn assignment(lease: Runtask) -> Result<Assignment, String> {
         (None, Some(_)) => return Err("the lease names an empty program".into()),
         _ => return Err("the lease must have either a shell text or a program".into()),
     };
+    if name.is_empty() || name.len() > 100 || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("the lease gives its task a name that no task has".into());
+    }
     let mut task = TaskSpec::new(&name, script);
     (task.env, task.timeout_ms, task.keep, task.exclusive) = (env, timeout_ms, keep, exclusive);
     Ok(Assignment {
@@ -239,6 +242,9 @@ mod tests {
         assert!(assignment(lease(None, None)).is_err());
         assert!(assignment(lease(None, Some(vec![]))).is_err());
         assert!(assignment(lease(Some("a"), Some(vec!["b".into()]))).is_err());
+        let mut torn = lease(Some("true"), None);
+        torn.task.name = "a\nb".into();
+        assert!(assignment(torn).is_err());
         let outside = Runtask { repo: "../x".into(), ..lease(Some("true"), None) };
         assert!(assignment(outside).unwrap_err().contains("cannot name a repository"));
     }

@@ -1,6 +1,6 @@
-//! The thread that sends logs, and after each log its results. Reads spools, keeps within each attempt's window, and waits
-//! for nothing but its own channel and room in the session, so that neither the core nor an attempt ever waits for it.
-//! Started by the core; told by the core, the session's reader and the threads that read output.
+//! The thread that sends logs, and after each log its results. Reads spools, keeps within each attempt's window, and
+//! waits for nothing but its own channel and room in the session, so that neither the core nor an attempt ever waits
+//! for it. Started by the core; told by the core, the session's reader and the threads that read output.
 
 use std::collections::HashMap;
 use std::io;
@@ -41,16 +41,16 @@ pub(super) enum Upload {
     Paused,
 }
 
-/// The core's handle. Dropped once every sender is gone, it joins the thread.
+/// The core's handle. It joins the thread, which ends once every sender is gone: so it is dropped after all of them.
 pub(super) struct Uploader {
-    pub(super) thread: Thread<()>,
+    _thread: Thread<()>,
 }
 
 impl Uploader {
     pub(super) fn start() -> io::Result<(Self, Sender<Upload>)> {
         let (notes, told) = bounded(UPLOAD_CAPACITY);
         let thread = threads::spawn("upload", move || Uploading::default().run(&told))?;
-        Ok((Self { thread }, notes))
+        Ok((Self { _thread: thread }, notes))
     }
 }
 

@@ -1,6 +1,6 @@
-//! One slot's work trees: gets a commit's source into the repository's store and the slot's tree to exactly that commit. A
-//! tree that cannot be cleaned goes to quarantine and a fresh one takes its place; a store that cannot give a commit it
-//! claims to have goes there too. Says of every failure whose fault it is. Called by the slot.
+//! One slot's work trees: gets a commit's source into the repository's store and the slot's tree to exactly that
+//! commit. A tree that cannot be cleaned goes to quarantine and a fresh one takes its place; a store that cannot give a
+//! commit it claims to have goes there too. Says of every failure whose fault it is. Called by the slot.
 
 use std::fs;
 use std::path::PathBuf;
@@ -16,8 +16,8 @@ use super::shelf::{Changing, Shared, Shelf};
 use crate::git::{GitError, Store, Watched, WorkTree};
 use crate::model::{CommitId, Outcome, RepoName};
 
-/// Asks the dispatcher for the attempt's source, given commits whose trees are here. Pieces come back by the channel, which
-/// closes if the session ends.
+/// Asks the dispatcher for the attempt's source, given commits whose trees are here. Pieces come back by the channel,
+/// which closes if the session ends.
 pub(super) type Ask<'a> = &'a dyn Fn(Vec<CommitId>, Sender<Piece>);
 
 /// The work trees of one slot.
@@ -54,8 +54,8 @@ impl Workspace {
         Self { layout, shelf, slot, local_source, open: Vec::new(), has_fetched: false }
     }
 
-    /// Brings the slot's tree to the commit, and says where it is. The outcome is [`Outcome::Cancelled`] where a message on
-    /// `cancel` came first; it is taken.
+    /// Brings the slot's tree to the commit, and says where it is. The outcome is [`Outcome::Cancelled`] where a
+    /// message on `cancel` came first; it is taken.
     pub(super) fn prepare(
         &mut self,
         assignment: &Assignment,
@@ -243,5 +243,147 @@ fn receive(
             let finished = receiver.and_then(|receiver| receiver.finish(commit, false));
             return Ok(finished.map_or_else(Received::Broken, |()| Received::Complete));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::process;
+
+    use super::*;
+    use crate::model::{AttemptId, BranchName, BuildId, Script, TaskSpec};
+    use crate::threads;
+
+    /// A repository with one commit, and a work directory.
+    struct Scene {
+        _directory: tempfile::TempDir,
+        repository: Watched,
+        commit: CommitId,
+        layout: Arc<Layout>,
+        shelf: Arc<Shelf>,
+    }
+
+    fn scene() -> Scene {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("repo");
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("file"), "content").unwrap();
+        // Does not compress, so that most of a pack is this.
+        let noise: Vec<u8> = (0..10_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        fs::write(path.join("noise"), noise).unwrap();
+        git(&path, &["init", "-q"]);
+        git(&path, &["add", "."]);
+        git(&path, &["-c", "user.name=n", "-c", "user.email=e", "commit", "-qm", "first"]);
+        let commit = git(&path, &["rev-parse", "HEAD"]).trim().parse().unwrap();
+        let layout = Arc::new(Layout::open(&directory.path().join("work")).unwrap());
+        let shelf = Arc::new(Shelf::new(layout.clone()));
+        Scene { repository: Watched::open(&path).unwrap(), _directory: directory, commit, layout, shelf }
+    }
+
+    fn git(at: &Path, arguments: &[&str]) -> String {
+        let output = process::Command::new("git").arg("-C").arg(at).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    impl Scene {
+        fn workspace(&self, slot: usize) -> Workspace {
+            Workspace::new(self.layout.clone(), self.shelf.clone(), slot, None)
+        }
+
+        fn assignment(&self) -> Assignment {
+            Assignment {
+                attempt: AttemptId(1),
+                lease_ms: 1000,
+                build: BuildId(1),
+                number: 1,
+                repo: RepoName::new("app").unwrap(),
+                branch: BranchName::new("main"),
+                commit: self.commit,
+                task: TaskSpec::new("test", Script::Shell("true".into())),
+            }
+        }
+
+        /// The one pack of the store.
+        fn pack(&self) -> PathBuf {
+            let packs = fs::read_dir(self.layout.stores().join("app.git/objects/pack")).unwrap();
+            let mut paths = packs.map(|entry| entry.unwrap().path());
+            paths.find(|path| path.extension().is_some_and(|extension| extension == "pack")).unwrap()
+        }
+
+        /// Everything the commit needs, as a dispatcher gives it.
+        fn answer(&self, pieces: &Sender<Piece>) {
+            let mut bytes = Vec::new();
+            let sink = &mut |piece: &[u8]| {
+                bytes.extend_from_slice(piece);
+                true
+            };
+            self.repository.pack(&[self.commit], &[], sink).unwrap();
+            pieces.send(Piece::Bytes { bytes, last: true }).unwrap();
+        }
+    }
+
+    #[test]
+    fn two_slots_that_want_the_same_commit_ask_for_it_once() {
+        let scene = scene();
+        let (asked, asks) = bounded(2);
+        let slots: Vec<_> = [0, 1]
+            .map(|slot| {
+                let (mut workspace, assignment, asked) = (scene.workspace(slot), scene.assignment(), asked.clone());
+                let body = move || {
+                    let ask = |_, pieces| asked.send(pieces).unwrap();
+                    workspace.prepare(&assignment, &ask, &crossbeam_channel::never())
+                };
+                threads::spawn_large("slot", body).unwrap()
+            })
+            .into();
+        scene.answer(&asks.recv().unwrap());
+        for slot in slots {
+            let directory = slot.join().unwrap().unwrap();
+            assert_eq!(fs::read_to_string(directory.join("file")).unwrap(), "content");
+        }
+        assert!(asks.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_store_that_lost_its_objects_is_filled_anew() {
+        let scene = scene();
+        let give = |_, pieces: Sender<Piece>| scene.answer(&pieces);
+        let never = crossbeam_channel::never();
+        scene.workspace(0).prepare(&scene.assignment(), &give, &never).unwrap();
+        fs::remove_file(scene.pack()).unwrap();
+        let directory = scene.workspace(1).prepare(&scene.assignment(), &give, &never).unwrap();
+        assert_eq!(fs::read_to_string(directory.join("file")).unwrap(), "content");
+    }
+
+    #[test]
+    fn a_damaged_store_goes_to_quarantine_and_costs_one_attempt() {
+        let scene = scene();
+        let give = |_, pieces: Sender<Piece>| scene.answer(&pieces);
+        let never = crossbeam_channel::never();
+        scene.workspace(0).prepare(&scene.assignment(), &give, &never).unwrap();
+        let pack = scene.pack();
+        let mut bytes = fs::read(&pack).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 255;
+        fs::remove_file(&pack).unwrap();
+        fs::write(&pack, bytes).unwrap();
+        // A slot that has no tree yet, and needs the objects.
+        let outcome = scene.workspace(1).prepare(&scene.assignment(), &give, &never);
+        assert!(matches!(outcome, Err(Outcome::Lost(_))), "{outcome:?}");
+        let directory = scene.workspace(1).prepare(&scene.assignment(), &give, &never).unwrap();
+        assert_eq!(fs::read_to_string(directory.join("file")).unwrap(), "content");
+    }
+
+    #[test]
+    fn a_cancel_is_heard_while_the_source_is_awaited() {
+        let scene = scene();
+        let (cancel, cancelled) = bounded(1);
+        cancel.send(()).unwrap();
+        let (kept, _pieces) = bounded(1);
+        let ask = |_, pieces: Sender<Piece>| kept.send(pieces).unwrap();
+        let outcome = scene.workspace(0).prepare(&scene.assignment(), &ask, &cancelled);
+        assert_eq!(outcome, Err(Outcome::Cancelled));
     }
 }

@@ -188,6 +188,8 @@ impl Scheduler {
     pub(super) fn lose(&mut self, turn: &mut Turn, attempt: AttemptId, loss: Loss) {
         let lease = self.release(turn.now, attempt);
         if lease.cancelled {
+            // It has its outcome; a result that still comes gets the answer that it would get after a restart.
+            self.recorded.insert(attempt);
             return;
         }
         let Loss { why, counts } = loss;

@@ -7,6 +7,14 @@ use super::roster::{Member, Presence};
 use super::{Effect, RunnerJoined, Scheduler, ToRunner, Turn};
 use crate::model::{AttemptId, Moment, Record, Runner, RunnerId, SessionId};
 
+/// A runner that joins, compared with what was known of it.
+struct Came {
+    id: RunnerId,
+    /// It is the process that was promised what is leased to it. Not known after a restart of the dispatcher.
+    is_same: bool,
+    restarted: bool,
+}
+
 impl Scheduler {
     /// Takes a runner in, new or come back, and settles what it holds.
     pub(super) fn join_runner(&mut self, turn: &mut Turn, joined: RunnerJoined) {
@@ -33,6 +41,7 @@ impl Scheduler {
             None => Default::default(),
         };
         let restarted = was.is_some_and(|was| was != incarnation);
+        let is_same = was == Some(incarnation);
         turn.note(format!("runner {name} joined as {id} with {slots} slots, holding {} attempts", holding.len()));
         let member = Member {
             id,
@@ -51,11 +60,12 @@ impl Scheduler {
             rests_until,
         };
         self.roster.insert(member, turn.now);
-        self.settle(turn, id, session, &holding, restarted);
+        self.settle(turn, session, &holding, Came { id, is_same, restarted });
     }
 
     /// Compares what a runner that (re)joined holds with what it was promised.
-    fn settle(&mut self, turn: &mut Turn, id: RunnerId, session: SessionId, holding: &[AttemptId], restarted: bool) {
+    fn settle(&mut self, turn: &mut Turn, session: SessionId, holding: &[AttemptId], came: Came) {
+        let Came { id, is_same, restarted } = came;
         let promised = self.roster.member(id).map(|member| member.holds.clone()).unwrap_or_default();
         let (mut held, mut gone, mut cancelled) = (Vec::new(), Vec::new(), Vec::new());
         for attempt in holding {
@@ -74,7 +84,9 @@ impl Scheduler {
         }
         for attempt in promised {
             let Some(lease) = self.leases.get(&attempt) else { continue };
-            if !holding.contains(&attempt) {
+            // Another process may execute it still, out of reach and under the same name: what is exclusive waits for
+            // its own deadline then.
+            if !holding.contains(&attempt) && (is_same || !lease.exclusive) {
                 let why = if restarted { "its runner restarted" } else { "its runner came back without it" };
                 let counts = lease.started;
                 self.lose(turn, attempt, Loss { why: why.into(), counts });

@@ -12,6 +12,8 @@ impl Scheduler {
     #[must_use]
     pub fn restore(policy: Policy, now: Moment, restored: Restored) -> Self {
         let mut scheduler = Self::new(policy);
+        // The first tick may come late too.
+        scheduler.last_tick = Some(now);
         scheduler.last_build = restored.last_build;
         scheduler.last_job = restored.last_job;
         scheduler.last_attempt = restored.last_attempt;

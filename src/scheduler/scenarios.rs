@@ -369,6 +369,18 @@ fn a_cancel_is_in_force_at_once_and_the_slot_stays_taken_until_the_runner_has_en
 }
 
 #[test]
+fn the_result_of_a_cancelled_attempt_gets_the_same_answer_also_when_its_runner_was_given_up() {
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    story.observe("app", None, 1, vec![task("a")]);
+    story.cancel(1);
+    story.close(1);
+    assert!(story.tick_until(1_000).is_empty());
+    assert_eq!(story.join_as(2, "w1", 1, 1, &[], &[1]), ["> s2 registered, holds [], gone [AttemptId1]"]);
+    assert_eq!(story.finish(2, 1, Outcome::Cancelled), ["> s2 recorded a1"]);
+}
+
+#[test]
 fn two_processes_of_one_name_are_told_apart() {
     let mut story = Story::new();
     story.join(1, "w1", 1);
@@ -473,6 +485,18 @@ fn a_dispatcher_that_was_held_up_declares_nobody_dead() {
 }
 
 #[test]
+fn a_dispatcher_that_is_held_up_before_its_first_tick_declares_nobody_dead() {
+    let mut story = Story::new();
+    story.scheduler = Scheduler::restore(policy(), Moment(0), Restored::default());
+    story.join(1, "w1", 1);
+    story.observe("app", None, 1, vec![task("a")]);
+    story.now = Moment(600_000);
+    assert!(story.tell(Event::LeaseCheck).is_empty());
+    assert!(story.tell(Event::HeartbeatCheck).is_empty());
+    assert!(story.ping(1, &[1]).is_empty());
+}
+
+#[test]
 fn an_exclusive_attempt_is_leased_again_only_after_its_own_deadline() {
     let mut story = Story::new();
     story.join(1, "w1", 1);
@@ -485,6 +509,23 @@ fn an_exclusive_attempt_is_leased_again_only_after_its_own_deadline() {
     }
     let lines = story.tick_until(61_000);
     assert_eq!(lines, ["a1 lost", "j1 queued", "j1 leased to r2 as a2 (number 2)", "> s2 lease a2"]);
+}
+
+#[test]
+fn an_exclusive_attempt_waits_for_its_deadline_when_another_process_takes_its_runners_name() {
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    story.observe("app", None, 1, vec![TaskSpec { exclusive: true, ..task("deploy") }]);
+    story.close(1);
+    assert_eq!(story.join_as(2, "w1", 2, 1, &[], &[]), ["> s2 registered, holds [], gone []"]);
+    for second in (2..60).step_by(2) {
+        assert!(story.tick_until(second * 1_000).is_empty(), "{second}");
+        story.ping(2, &[]);
+    }
+    assert_eq!(story.tick_until(61_000), ["a1 lost", "j1 queued", "j1 leased to r1 as a2 (number 2)", "> s2 lease a2"]);
+    story.close(2);
+    let lines = story.join_as(3, "w1", 2, 1, &[], &[]);
+    assert_eq!(lines[1..3], ["a2 lost", "j1 queued"], "the same process never got it");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::roles::Plan;
 use crate::cli::CliError;
-use crate::cli::session::{Session, unexpected};
+use crate::cli::session::Session;
 use crate::config::RepoLocation;
 use crate::git::{BranchSelection, Head, Watched};
 use crate::protocol::hello::ErrorCode;
@@ -40,7 +40,7 @@ impl Goal {
             }
             // The same commit of another branch or repository has a build of its own.
             Ok(ToOperator::Build(_)) => Ok(None),
-            Ok(other) => Err(unexpected(&other)),
+            Ok(_) => Err(CliError::Unexpected("`show`")),
             Err(CliError::Refused(refusal)) if refusal.code == ErrorCode::NotFound => Ok(None),
             Err(error) => Err(error),
         }

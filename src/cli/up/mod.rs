@@ -84,22 +84,20 @@ pub(crate) fn run(flags: UpFlags, verbosity: Verbosity, out: Output) -> Result<E
     let mut roles = Roles::start(plan)?;
     display.connection(roles.typed_connection());
     display.lines(&roles.introduction())?;
-    let mut session = roles.session()?;
     if let Some(goal) = &mut goal
-        && let Some(build) = goal.find(&mut session)?
+        && let Some(build) = goal.find(&mut roles.session()?)?
         && build.finished_ms.is_some()
     {
         if rerun {
-            session.order(&FromOperator::Rerun { build: build.build.to_string(), failed: false })?;
+            roles.session()?.order(&FromOperator::Rerun { build: build.build.to_string(), failed: false })?;
         } else {
             display.report(&build)?;
             display.lines(&["This commit was built before; to build it again: surveil up --once --rerun".into()])?;
-            drop(session);
             roles.end()?;
             return Ok(ExitCode::of_state(&build.state).unwrap_or(ExitCode::Internal));
         }
     }
-    let watch = Watch::start(session, roles.repo())?;
+    let watch = Watch::start(&roles)?;
     roles.start_work()?;
     let code = follow(&roles, watch, goal.filter(|_| once), &mut display, &stop);
     display.clear();
@@ -136,7 +134,7 @@ fn follow(
                     }
                     Err(_) => {
                         // The dispatcher closes a session that is slow to read; its own end comes by `ended`.
-                        watch = Watch::start(roles.session()?, roles.repo())?;
+                        watch = Watch::start(roles)?;
                         continue;
                     }
                 };

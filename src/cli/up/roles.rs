@@ -215,24 +215,20 @@ impl Roles {
     /// What is told at the start.
     pub(crate) fn introduction(&self) -> Vec<String> {
         let (data, port, typed) = (&self.plan.data, self.address.port, self.typed_connection());
+        let (token, here) = (TokenSource::of_role(data, "runner").0, default_runner_name());
         let mut lines = vec![
             format!("Watching {}, as `{}`. Ctrl-C ends it.", self.plan.repo.source, self.repo()),
             format!("  address  {}", self.address),
             format!("  data     {}", data.display()),
             format!("  logs     {}", data.join("logs").display()),
             format!("  ask      surveil status{typed}"),
-            "  help it from another machine, with a copy of this file, tokens/runner of the data directory:".to_owned(),
+            format!("  to run tasks on another machine, too, give it a copy of {}, and there:", token.display()),
         ];
         if self.is_exposed {
-            lines.push(format!(
-                "           surveil runner --dispatch {}:{port} --token-file runner",
-                default_runner_name()
-            ));
+            lines.push(format!("           surveil runner --dispatch {here}:{port} --token-file runner"));
         } else {
+            lines.push(format!("           ssh -N -L {port}:localhost:{port} {here} &"));
             lines.push(format!("           surveil runner --dispatch localhost:{port} --token-file runner"));
-            lines.push(format!(
-                "           behind `ssh -R {port}:localhost:{port} OTHER`; or without ssh, after `surveil up --host 0.0.0.0`"
-            ));
         }
         lines.push(String::new());
         lines

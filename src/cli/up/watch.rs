@@ -1,7 +1,8 @@
 //! The session that tells `surveil up` what happens, read in a thread of its own.
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, never};
 
+use super::roles::Roles;
 use crate::cli::CliError;
 use crate::cli::session::{KeepAlive, Session};
 use crate::protocol::operator::{BuildReport, FromOperator, ToOperator};
@@ -26,22 +27,21 @@ pub(crate) enum News {
 pub(crate) struct Watch {
     news: Receiver<News>,
     stream: Stream,
-    /// Dropped before the thread that it keeps the session alive for; the thread ends because the stream is closed.
     _alive: KeepAlive,
     _thread: Thread<()>,
 }
 
 impl Watch {
-    /// Watches from now on; what is known of `repo` already comes first.
-    pub(crate) fn start(mut session: Session, repo: &str) -> Result<Self, CliError> {
-        // In this order nothing falls between what was before and what changes.
-        session.send(&FromOperator::Watch)?;
-        session.send(&FromOperator::Status { repo: Some(repo.to_owned()), limit: KNOWN_BUILDS })?;
+    /// Watches from now on; what is known already comes first.
+    pub(crate) fn start(roles: &Roles) -> Result<Self, CliError> {
+        let mut session = roles.session()?.watch()?;
+        // Asked only now, so that nothing falls between what was before and what changes.
+        let known = known(&mut roles.session()?, roles.repo())?;
         let stream = session.stream();
         let alive = session.keep_alive()?;
         let (sender, news) = bounded(NEWS_CAPACITY);
         let thread = threads::spawn_large("watch", move || {
-            if let Err(error) = pass_on(&mut session, &sender) {
+            if let Err(error) = pass_on(&mut session, known, &sender) {
                 log::debug!("the watching session ended: {}", crate::cli::chain(&error));
             }
         })
@@ -57,31 +57,31 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        // A reader that waits for room finds the channel closed only when the field goes, which is after this; so make
-        // room first.
+        // Either is what the reader may be waiting for: bytes, or room. After this it ends, and is joined.
         self.stream.close();
-        self.news = crossbeam_channel::never();
+        self.news = never();
     }
 }
 
-/// Reads until the session ends or nobody listens.
-fn pass_on(session: &mut Session, sender: &Sender<News>) -> Result<(), CliError> {
-    loop {
-        let mut news = Vec::new();
-        match session.next()? {
-            ToOperator::Build(build) => news.push(News::Change(build)),
-            ToOperator::Status(report) => news.extend(
-                report
-                    .builds
-                    .into_iter()
-                    .map(|build| if build.finished_ms.is_some() { News::Before(build) } else { News::Change(build) }),
-            ),
-            other => log::debug!("nobody asked for {other:?}"),
+/// The builds there are already.
+fn known(session: &mut Session, repo: &str) -> Result<Vec<BuildReport>, CliError> {
+    let question = FromOperator::Status { repo: Some(repo.to_owned()), limit: KNOWN_BUILDS };
+    let ToOperator::Status(report) = session.ask(&question)? else { return Err(CliError::Unexpected("`status`")) };
+    Ok(report.builds)
+}
+
+/// Passes on what is known, then what is read, until the session ends or nobody listens.
+fn pass_on(session: &mut Session, known: Vec<BuildReport>, sender: &Sender<News>) -> Result<(), CliError> {
+    for build in known {
+        let news = if build.finished_ms.is_some() { News::Before(build) } else { News::Change(build) };
+        if sender.send(news).is_err() {
+            return Ok(());
         }
-        for news in news {
-            if sender.send(news).is_err() {
-                return Ok(());
-            }
+    }
+    loop {
+        let ToOperator::Build(build) = session.next()? else { return Err(CliError::Unexpected("`watch`")) };
+        if sender.send(News::Change(build)).is_err() {
+            return Ok(());
         }
     }
 }

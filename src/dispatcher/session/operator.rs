@@ -51,21 +51,27 @@ pub(super) struct Worker<'a> {
 impl Worker<'_> {
     fn run(self, inbox: &Receiver<Request<FromOperator>>) -> Result<(), Refusal> {
         while let Ok(Request { message, .. }) = inbox.recv() {
-            let answer = match message {
-                FromOperator::Watch => return self.watch(inbox),
-                FromOperator::Logs { build, task, number, offset, follow } => {
-                    let wanted = logs::Wanted { build, task, number, offset, follow };
-                    match self.logs(wanted, inbox) {
-                        Ok(()) => continue,
-                        Err(refusal) => Err(refusal),
-                    }
-                }
-                other => self.answer(other),
-            };
-            let answer = answer.unwrap_or_else(ToOperator::Error);
-            self.outbox.send(Frame::new(&answer));
+            if message == FromOperator::Watch {
+                return self.watch(inbox);
+            }
+            self.serve_one(message, inbox);
         }
         Ok(())
+    }
+
+    fn serve_one(&self, message: FromOperator, inbox: &Receiver<Request<FromOperator>>) {
+        let answer = match message {
+            FromOperator::Logs { build, task, number, offset, follow } => {
+                let wanted = logs::Wanted { build, task, number, offset, follow };
+                match self.logs(wanted, inbox) {
+                    Ok(()) => return,
+                    Err(refusal) => Err(refusal),
+                }
+            }
+            other => self.answer(other),
+        };
+        let answer = answer.unwrap_or_else(ToOperator::Error);
+        self.outbox.send(Frame::new(&answer));
     }
 
     fn answer(&self, message: FromOperator) -> Result<ToOperator, Refusal> {
@@ -133,7 +139,7 @@ impl Worker<'_> {
         Ok(ToOperator::Why(WhyReport { build: build.id.0, now, history }))
     }
 
-    /// Tells of builds that change, until the operator leaves.
+    /// Tells of builds that change, until the operator leaves; answers questions in between.
     fn watch(self, inbox: &Receiver<Request<FromOperator>>) -> Result<(), Refusal> {
         let (wake, woken) = bounded(1);
         let watcher = Watcher::new(wake);
@@ -145,10 +151,7 @@ impl Worker<'_> {
             crossbeam_channel::select! {
                 recv(woken) -> _ => {}
                 recv(inbox) -> request => match request {
-                    Ok(_) => {
-                        let text = "a session that watches takes no other requests".to_owned();
-                        return Err(Refusal { code: ErrorCode::NotAllowed, text });
-                    }
+                    Ok(Request { message, .. }) => self.serve_one(message, inbox),
                     Err(_) => return Ok(()),
                 },
             }

@@ -1,0 +1,126 @@
+//! Packs that were received here, as files of entries that are compressed already. Entries that stand for themselves are
+//! passed on byte by byte; those that are deltas against others are left to libgit2.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use git2::{ObjectFormat, Oid};
+
+use super::GitError;
+use super::objects::id_bytes;
+
+/// The packs of a directory.
+pub(super) struct Stored {
+    packs: Vec<StoredPack>,
+}
+
+/// A pack and its index, version 2 of gitformat-pack(5): a header, 256 counts, the sorted ids, then for each a CRC-32 of
+/// its entry, then for each the offset of its entry.
+pub(super) struct StoredPack {
+    index: Vec<u8>,
+    count: usize,
+    id_bytes: usize,
+    pack: File,
+    /// Where entries begin, sorted, and where the last one ends: an entry's length is known only by the next one's start.
+    starts: Vec<u32>,
+}
+
+const COUNTS: usize = 8;
+const IDS: usize = COUNTS + 256 * 4;
+
+impl Stored {
+    pub(super) fn open(directory: &Path, format: ObjectFormat) -> Result<Self, GitError> {
+        let mut packs = Vec::new();
+        for entry in fs::read_dir(directory).map_err(GitError::io("read", directory))? {
+            let path = entry.map_err(GitError::io("read", directory))?.path();
+            if path.extension().is_some_and(|ending| ending == "idx") {
+                // One that is being removed, or that is not as expected, is none to copy from.
+                packs.extend(StoredPack::open(&path, format).ok());
+            }
+        }
+        Ok(Self { packs })
+    }
+
+    /// Of just these packs.
+    pub(super) fn of(packs: Vec<StoredPack>) -> Self {
+        Self { packs }
+    }
+
+    /// Appends the entry of an object; false where there is none that could be copied.
+    pub(super) fn copy(&self, id: Oid, into: &mut Vec<u8>) -> bool {
+        self.packs.iter().any(|pack| pack.copy(id.as_bytes(), into))
+    }
+}
+
+impl StoredPack {
+    pub(super) fn open(index_path: &Path, format: ObjectFormat) -> Result<Self, GitError> {
+        let broken = || GitError::Broken { path: index_path.to_owned(), why: "it is no index of a pack" };
+        let index = fs::read(index_path).map_err(GitError::io("read", index_path))?;
+        if !index.starts_with(b"\xfftOc\x00\x00\x00\x02") || index.len() < IDS {
+            return Err(broken());
+        }
+        let id_bytes = id_bytes(format);
+        let count = number(&index, COUNTS + 255 * 4) as usize;
+        // The hashes of the pack and of the index end it; before them are long offsets, if any.
+        if index.len() < IDS + count * (id_bytes + 8) + 2 * id_bytes {
+            return Err(broken());
+        }
+        let pack_path = index_path.with_extension("pack");
+        let pack = File::open(&pack_path).map_err(GitError::io("open", &pack_path))?;
+        let size = pack.metadata().map_err(GitError::io("open", &pack_path))?.len();
+        let offsets = IDS + count * (id_bytes + 4);
+        let mut starts: Vec<_> = (0..count).map(|at| number(&index, offsets + at * 4)).collect();
+        match u32::try_from(size).ok().and_then(|size| size.checked_sub(id_bytes as u32)) {
+            Some(end) if end < 1 << 31 => starts.push(end),
+            // Beyond 2 GiB offsets are of another kind; from such a pack nothing is copied.
+            _ => starts.clear(),
+        }
+        starts.sort_unstable();
+        Ok(Self { index, count, id_bytes, pack, starts })
+    }
+
+    /// The ids of all its objects, sorted.
+    pub(super) fn ids(&self) -> impl Iterator<Item = &[u8]> {
+        self.index[IDS..IDS + self.count * self.id_bytes].chunks_exact(self.id_bytes)
+    }
+
+    fn copy(&self, id: &[u8], into: &mut Vec<u8>) -> bool {
+        let Some(at) = self.find(id) else { return false };
+        let crc = number(&self.index, IDS + self.count * self.id_bytes + at * 4);
+        let start = number(&self.index, IDS + self.count * (self.id_bytes + 4) + at * 4);
+        let Ok(next) = self.starts.binary_search(&start) else { return false };
+        let Some(end) = self.starts.get(next + 1) else { return false };
+        let before = into.len();
+        into.resize(before + (end - start) as usize, 0);
+        let entry = &mut into[before..];
+        let is_read = self.pack.read_exact_at(entry, start.into()).is_ok();
+        // The type of an object that stands for itself; and no damage is passed on as if it were none.
+        let is_whole = is_read && (1..=4).contains(&(entry[0] >> 4 & 7)) && crc32fast::hash(entry) == crc;
+        if !is_whole {
+            into.truncate(before);
+        }
+        is_whole
+    }
+
+    fn find(&self, id: &[u8]) -> Option<usize> {
+        let first = usize::from(*id.first()?);
+        let below = if first == 0 { 0 } else { number(&self.index, COUNTS + (first - 1) * 4) as usize };
+        let (mut low, mut high) = (below, (number(&self.index, COUNTS + first * 4) as usize).min(self.count));
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let found = &self.index[IDS + middle * self.id_bytes..][..self.id_bytes];
+            match found.cmp(id) {
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+                std::cmp::Ordering::Equal => return Some(middle),
+            }
+        }
+        None
+    }
+}
+
+/// A number of four bytes, as the formats of git have them.
+fn number(bytes: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}

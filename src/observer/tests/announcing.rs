@@ -1,0 +1,189 @@
+//! What an observer announces, of whatever happens to a repository.
+
+use super::*;
+
+#[test]
+fn a_first_commit_and_then_the_next_are_announced_with_their_source() {
+    let (repository, first) = Repository::with_commit();
+    let stage = Stage::of(&repository);
+    let mut dispatcher = stage.session(&[]);
+    let one = dispatcher.announced();
+    assert_eq!(one.show(), format!("main -..{first}"));
+    dispatcher.accept(&one, 1);
+
+    fs::write(repository.path().join("large"), (0..=255u8).cycle().take(100_000).collect::<Vec<_>>()).unwrap();
+    let second = repository.commit("second");
+    let two = dispatcher.announced();
+    assert_eq!(two.show(), format!("main {first}..{second}"));
+    dispatcher.accept(&two, 2);
+    let third = repository.commit("third");
+    let three = dispatcher.announced();
+    assert_eq!(three.show(), format!("main {second}..{third}"));
+    let FromObserver::Dispatch { repo, range, subject, author, .. } = &three.message else { panic!() };
+    assert_eq!((repo.as_str(), range.as_slice()), ("app", &[third][..]));
+    assert_eq!((subject.as_str(), author.as_str()), ("third", "Ada <ada@example.org>"));
+    assert!(three.pack.len() < two.pack.len() && three.pack.len() < 1000, "{} bytes", three.pack.len());
+    check_source(&[&one, &two, &three]);
+    stage.stop();
+}
+
+#[test]
+fn commits_made_while_nobody_observed_are_one_announcement_with_all_of_them() {
+    let (repository, first) = Repository::with_commit();
+    let commits = ["a", "b", "c"].map(|name| repository.commit(name));
+    let stage = Stage::of(&repository);
+    let mut dispatcher = stage.session(&[("main", &first)]);
+    let announced = dispatcher.announced();
+    assert_eq!(announced.show(), format!("main {first}..{}", commits[2]));
+    let FromObserver::Dispatch { range, .. } = &announced.message else { panic!() };
+    assert_eq!(range.as_slice(), &commits);
+}
+
+#[test]
+fn what_the_dispatcher_has_is_not_announced_and_packing_refs_changes_nothing() {
+    let (repository, first) = Repository::with_commit();
+    let stage = Stage::of(&repository);
+    let mut dispatcher = stage.session(&[("main", &first)]);
+    repository.git(&["pack-refs", "--all"]);
+    repository.git(&["gc", "-q"]);
+    let second = repository.commit("second");
+    assert_eq!(dispatcher.announced().show(), format!("main {first}..{second}"));
+}
+
+#[test]
+fn a_force_push_is_announced_from_the_accepted_head_with_the_new_head_alone() {
+    let (repository, first) = Repository::with_commit();
+    let second = repository.commit("second");
+    let stage = Stage::of(&repository);
+    let mut dispatcher = stage.session(&[("main", &second)]);
+    repository.git(&["commit", "-q", "--amend", "-m", "other"]);
+    let other = repository.git(&["rev-parse", "HEAD"]);
+    let announced = dispatcher.announced();
+    assert_eq!(announced.show(), format!("main {second}..{other}"));
+    let FromObserver::Dispatch { range, .. } = &announced.message else { panic!() };
+    assert_eq!(range.as_slice(), std::slice::from_ref(&other));
+    dispatcher.accept(&announced, 2);
+    repository.git(&["reset", "-q", "--hard", &first]);
+    assert_eq!(dispatcher.announced().show(), format!("main {other}..{first}"));
+}
+
+#[test]
+fn a_head_the_repository_never_had_is_announced_over_with_a_whole_pack() {
+    let (repository, first) = Repository::with_commit();
+    let stage = Stage::of(&repository);
+    let unknown = "ab".repeat(20);
+    let mut dispatcher = stage.session(&[("main", &unknown)]);
+    let announced = dispatcher.announced();
+    assert_eq!(announced.show(), format!("main {unknown}..{first}"));
+    check_source(&[&announced]);
+}
+
+#[test]
+fn branches_are_announced_when_they_come_and_when_they_go() {
+    let (repository, first) = Repository::with_commit();
+    let stage = Stage::of_all_branches(&repository, HARDLY_EVER_MS);
+    let mut dispatcher = stage.session(&[("main", &first)]);
+    repository.git(&["switch", "-q", "-c", "topic/deep/x"]);
+    let created = dispatcher.announced();
+    assert_eq!(created.show(), format!("topic/deep/x -..{first}"));
+    assert!(created.pack.is_empty(), "the dispatcher has this commit");
+    dispatcher.accept(&created, 2);
+    let second = repository.commit("second");
+    let moved = dispatcher.announced();
+    assert_eq!(moved.show(), format!("topic/deep/x {first}..{second}"));
+    dispatcher.accept(&moved, 3);
+    repository.git(&["switch", "-q", "main"]);
+    repository.git(&["branch", "-q", "-D", "topic/deep/x"]);
+    let gone = dispatcher.announced();
+    assert_eq!(gone.show(), format!("topic/deep/x {second} gone"));
+    dispatcher.accept(&gone, 0);
+    repository.git(&["branch", "topic/deep/x", &second]);
+    assert_eq!(dispatcher.announced().show(), format!("topic/deep/x -..{second}"));
+}
+
+#[test]
+fn an_unborn_head_is_waited_for() {
+    let repository = Repository::new();
+    let stage = Stage::of(&repository);
+    let mut dispatcher = stage.session(&[]);
+    let first = repository.commit("first");
+    assert_eq!(dispatcher.announced().show(), format!("main -..{first}"));
+}
+
+#[test]
+fn names_that_a_shell_would_trip_over_are_just_names() {
+    let (repository, first) = Repository::with_commit();
+    for name in ["refs/heads/-x", "refs/heads/a;b", "refs/heads/$(x)", "refs/heads/\u{1f980}"] {
+        repository.git(&["update-ref", name, &first]);
+    }
+    let stage = Stage::of_all_branches(&repository, HARDLY_EVER_MS);
+    let mut dispatcher = stage.session(&[("main", &first)]);
+    for name in ["$(x)", "-x", "a;b", "\u{1f980}"] {
+        let announced = dispatcher.announced();
+        assert_eq!(announced.show(), format!("{name} -..{first}"));
+        dispatcher.accept(&announced, 1);
+    }
+}
+
+#[test]
+fn a_thousand_branches_at_once_are_all_announced() {
+    let (repository, first) = Repository::with_commit();
+    let mut packed = String::from("# pack-refs with: peeled fully-peeled sorted\n");
+    for number in 0..1000 {
+        packed.push_str(&format!("{first} refs/heads/b{number:04}\n"));
+    }
+    fs::write(repository.path().join(".git/packed-refs"), packed).unwrap();
+    let stage = Stage::of_all_branches(&repository, HARDLY_EVER_MS);
+    let mut dispatcher = stage.session(&[("main", &first)]);
+    for number in 0..1000 {
+        let announced = dispatcher.announced();
+        assert_eq!(announced.show(), format!("b{number:04} -..{first}"));
+        dispatcher.accept(&announced, number);
+    }
+}
+
+#[test]
+fn the_observer_leaves_the_repository_as_it_was() {
+    let (repository, first) = Repository::with_commit();
+    let listing = || {
+        let output = Command::new("find").arg(repository.path()).args(["-printf", "%p %s %T@ %C@\n"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let before = listing();
+    let stage = Stage::of_all_branches(&repository, OFTEN_MS);
+    let mut dispatcher = stage.session(&[]);
+    let announced = dispatcher.announced();
+    assert_eq!(announced.show(), format!("main -..{first}"));
+    dispatcher.accept(&announced, 1);
+    assert!(dispatcher.hears_nothing_for(Duration::from_millis(100)));
+    stage.stop();
+    assert_eq!(listing(), before);
+}
+
+#[test]
+fn a_url_is_observed_by_way_of_a_mirror() {
+    let (repository, first) = Repository::with_commit();
+    let (stage, mut settings) = Stage::settings(&[("app", &repository.path())]);
+    let url = format!("file://{}", repository.path().display());
+    settings.repos[0].location = RepoLocation::Url { url, mirror: stage.data.path().join("observed/app.git") };
+    let stage = stage.start(settings);
+    let mut dispatcher = stage.session(&[]);
+    let announced = dispatcher.announced();
+    assert_eq!(announced.show(), format!("main -..{first}"));
+    check_source(&[&announced]);
+    stage.stop();
+}
+
+#[test]
+fn a_mirror_is_updated_from_its_remote_where_that_is_asked_for() {
+    let (repository, first) = Repository::with_commit();
+    let mirror = repository.dir.path().join("mirror.git");
+    repository.git(&["clone", "-q", "--mirror", ".", mirror.to_str().unwrap()]);
+    let second = repository.commit("second");
+    let (stage, mut settings) = Stage::settings(&[("app", &mirror)]);
+    settings.fetch = true;
+    let stage = stage.start(settings);
+    let mut dispatcher = stage.session(&[("main", &first)]);
+    assert_eq!(dispatcher.announced().show(), format!("main {first}..{second}"));
+    stage.stop();
+}

@@ -1,0 +1,55 @@
+//! What the machine remembers of each attempt. Plain data.
+
+use super::assignment::Report;
+use crate::model::Moment;
+
+/// An attempt that a runner holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) phase: Phase,
+    /// For an exclusive attempt: how long after a renewal it has to be over.
+    pub(super) exclusive_ms: Option<u64>,
+    /// Why it is being ended early, where it is.
+    pub(super) ending: Option<Early>,
+}
+
+/// Where it stands, in life order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Phase {
+    Waiting,
+    Executing {
+        started: bool,
+    },
+    /// It ended so; said without a log at `said`.
+    Ended {
+        report: Report,
+        said: Option<Moment>,
+    },
+}
+
+/// Why an attempt is ended before its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Early {
+    Cancelled,
+    /// The lease is not held any more: whatever comes of it is of no interest.
+    Gone,
+    CutOff,
+    Stopped,
+}
+
+impl Phase {
+    pub(super) fn is_executing(&self) -> bool {
+        matches!(self, Self::Executing { .. })
+    }
+}
+
+impl Early {
+    /// What an attempt ended for this reason is lost to; `None` where it is not lost.
+    pub(super) fn loss(self) -> Option<&'static str> {
+        match self {
+            Self::CutOff => Some("the runner was cut off from the dispatcher"),
+            Self::Stopped => Some("the runner was stopped"),
+            Self::Cancelled | Self::Gone => None,
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! The dispatcher's core around the production scheduler, modelled as `src/dispatcher/core.rs` is: a batch of what has
+//! arrived is handled, its records are committed, and only then its effects leave. A crash may come between any two
+//! steps of that.
+
+use std::collections::BTreeMap;
+
+use surveil::model::{
+    BranchName, BuildId, BuildSource, CommitId, JobId, Moment, Record, RepoName, SessionId, TaskSpec,
+};
+use surveil::scheduler::{Effect, Event, Policy, Reply, Request, RunnerJoined, Scheduler};
+
+use crate::fold::Fold;
+use crate::history::{Announcement, Fact, Promise};
+use crate::network::{Cut, Down, Up};
+use crate::realstore::RealStore;
+use crate::world::{Happening, World};
+
+pub(crate) const HEARTBEAT_MS: u64 = 2_000;
+pub(crate) const TIMEOUT_MS: u64 = 8_000;
+pub(crate) const RECONNECT_MS: u64 = 1_000;
+pub(crate) const LEASE_CHECK_MS: u64 = 500;
+pub(crate) const QUEUE_TIMEOUT_MS: u64 = 30_000;
+pub(crate) const MAX_LOSSES: u32 = 3;
+
+/// What the promises are measured by.
+pub(crate) fn policy() -> Policy {
+    Policy {
+        heartbeat_interval_ms: HEARTBEAT_MS,
+        heartbeat_timeout_ms: TIMEOUT_MS,
+        reconnect_ms: RECONNECT_MS,
+        max_losses: MAX_LOSSES,
+        queue_timeout_ms: QUEUE_TIMEOUT_MS,
+        spawn: 0,
+        spawn_labels: Vec::new(),
+    }
+}
+
+/// How long a lease lasts after each renewal.
+pub(crate) fn lease_ms(exclusive: bool) -> u64 {
+    if exclusive { 2 * TIMEOUT_MS + 30_000 } else { TIMEOUT_MS }
+}
+
+/// What waits for the core.
+#[derive(Debug, Clone)]
+pub(crate) enum Input {
+    Event(Event),
+    Ask(Question, Option<SessionId>),
+    /// An observer wants to know the accepted heads.
+    Look(RepoName, SessionId),
+}
+
+/// Requests that become events once the core has numbered them.
+#[derive(Debug, Clone)]
+pub(crate) enum Question {
+    Commit(Box<BuildSource>, Result<Vec<TaskSpec>, String>),
+    Gone(RepoName, BranchName, CommitId),
+    Cancel(BuildId, Option<JobId>),
+    Rerun(BuildId, bool),
+    Drain(String),
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Dispatcher {
+    /// `None` while no dispatcher runs.
+    pub(crate) scheduler: Option<Scheduler>,
+    /// Which start this is, so that the last one's timers are told apart.
+    pub(crate) start: u64,
+    /// When its monotonic clock showed 0.
+    epoch: u64,
+    pub(crate) store: Fold,
+    pub(crate) real: Option<RealStore>,
+    inbox: Vec<Input>,
+    asked: BTreeMap<Request, Option<SessionId>>,
+    last_request: u64,
+    records: Vec<Record>,
+    held: Vec<Effect>,
+    /// Nothing of it moves before: stopped, or its machine is suspended.
+    pub(crate) paused_until: u64,
+    pub(crate) disk_full_until: u64,
+    /// It waits in its commit for room on the disk.
+    is_stuck: bool,
+    /// It crashes after so many more steps.
+    pub(crate) doom: Option<u32>,
+}
+
+impl World {
+    pub(crate) fn start_dispatcher(&mut self) {
+        if self.dispatcher.scheduler.is_some() {
+            return;
+        }
+        self.history.note(self.now, Fact::Started);
+        let mut restored = self.dispatcher.store.restored();
+        if let Some(real) = &mut self.dispatcher.real
+            && let Err(text) = real.reopen().and_then(|()| real.compare(&self.dispatcher.store))
+        {
+            self.fail(Promise::Store, text);
+        }
+        // Monotonic time survives no restart: it starts anew at some number.
+        let base = self.dice.ms(0, 1_000_000);
+        self.dispatcher.epoch = self.now.wrapping_sub(base);
+        let (policy, moment) = self.twist_restart(&mut restored, Moment(base));
+        self.dispatcher.scheduler = Some(Scheduler::restore(policy, moment, restored));
+        self.dispatcher.start += 1;
+        let start = self.dispatcher.start;
+        self.plan(self.now + HEARTBEAT_MS, Happening::Heartbeat(start));
+        self.plan(self.now + LEASE_CHECK_MS, Happening::LeaseCheck(start));
+    }
+
+    fn crash(&mut self, at: &'static str) {
+        self.history.note(self.now, Fact::Crashed(at));
+        // The process is gone; its files and the machine's disk are not.
+        let Dispatcher { start, store, real, last_request, disk_full_until, .. } = std::mem::take(&mut self.dispatcher);
+        self.dispatcher = Dispatcher { start, store, real, last_request, disk_full_until, ..Dispatcher::default() };
+        self.drop_all();
+        let down = if self.dice.percent(20) { self.dice.ms(2_000, 12_000) } else { self.dice.ms(20, 1_500) };
+        self.plan(self.now + down, Happening::StartDispatcher);
+    }
+
+    pub(crate) fn tick(&mut self, start: u64, event: Event) {
+        if start != self.dispatcher.start || self.dispatcher.scheduler.is_none() {
+            return;
+        }
+        let (period, next) = match event {
+            Event::HeartbeatCheck => (HEARTBEAT_MS, Happening::Heartbeat(start)),
+            _ => (LEASE_CHECK_MS, Happening::LeaseCheck(start)),
+        };
+        self.plan(self.now + period, next);
+        self.enqueue(Input::Event(event));
+    }
+
+    pub(crate) fn dispatcher_hears(&mut self, session: SessionId, message: Up) {
+        if self.dispatcher.scheduler.is_none() {
+            return;
+        }
+        let input = match message {
+            Up::Register(joined) => Input::Event(Event::RunnerJoined(RunnerJoined { session, ..*joined })),
+            Up::Ping(holding) => Input::Event(Event::RunnerPinged { session, holding }),
+            Up::Started(attempt) => Input::Event(Event::AttemptStarted { session, attempt }),
+            Up::Draining => Input::Event(Event::RunnerDraining { session }),
+            Up::Results(attempt, outcome) => {
+                let (log, duration_ms) = (Default::default(), Some(1));
+                Input::Event(Event::AttemptFinished { session, attempt, outcome, log, duration_ms })
+            }
+            Up::Status(repo) => Input::Look(repo, session),
+            Up::Dispatch(source, plan) => Input::Ask(Question::Commit(source, plan), Some(session)),
+            Up::Gone(repo, branch, before) => Input::Ask(Question::Gone(repo, branch, before), Some(session)),
+        };
+        self.enqueue(input);
+    }
+
+    pub(crate) fn dispatcher_loses(&mut self, session: SessionId) {
+        if self.dispatcher.scheduler.is_some() {
+            self.enqueue(Input::Event(Event::SessionClosed { session }));
+        }
+    }
+
+    /// Puts something into the core's queue. A batch begins a moment later, so that more may come along.
+    pub(crate) fn enqueue(&mut self, input: Input) {
+        if self.dispatcher.inbox.is_empty() {
+            let wait = self.dice.ms(0, 8);
+            self.plan(self.now + wait, Happening::Batch(self.dispatcher.start));
+        }
+        self.dispatcher.inbox.push(input);
+    }
+
+    pub(crate) fn run_batch(&mut self, start: u64) {
+        if start != self.dispatcher.start || self.dispatcher.is_stuck {
+            return;
+        }
+        for input in std::mem::take(&mut self.dispatcher.inbox) {
+            if self.is_doomed("between two events") || !self.take(input) {
+                return;
+            }
+        }
+        if self.now < self.dispatcher.disk_full_until && !self.dispatcher.records.is_empty() {
+            return self.wait_for_room();
+        }
+        self.flush();
+    }
+
+    /// A full disk is waited for: nothing leaves meanwhile.
+    fn wait_for_room(&mut self) {
+        self.history.note(self.now, Fact::CommitFailed);
+        self.twist_failed_commit();
+        let until = self.dispatcher.disk_full_until;
+        self.history.note(self.now, Fact::HeldUp { until });
+        self.dispatcher.is_stuck = true;
+        self.plan(until, Happening::Room(self.dispatcher.start));
+    }
+
+    pub(crate) fn room_again(&mut self, start: u64) {
+        if start != self.dispatcher.start || !self.dispatcher.is_stuck {
+            return;
+        }
+        self.dispatcher.is_stuck = false;
+        if self.flush() {
+            self.run_batch(start);
+        }
+    }
+
+    /// Handles one input; false if the dispatcher died of it.
+    fn take(&mut self, input: Input) -> bool {
+        match input {
+            Input::Event(event) => self.handle(event),
+            Input::Look(repo, session) => {
+                // Nothing may be seen that is not durable yet.
+                if !self.flush() {
+                    return false;
+                }
+                let heads = self.dispatcher.scheduler.as_ref().map(|s| s.heads(&repo)).unwrap_or_default();
+                self.send_down(session, Down::Heads(heads));
+            }
+            Input::Ask(question, asker) => return self.ask(question, asker),
+        }
+        true
+    }
+
+    fn ask(&mut self, question: Question, asker: Option<SessionId>) -> bool {
+        self.dispatcher.last_request += 1;
+        let request = Request(self.dispatcher.last_request);
+        let event = match question {
+            Question::Commit(source, plan) => {
+                let known = self.dispatcher.store.build_of(&Announcement::of(&source));
+                Event::CommitObserved { request, source: *source, plan, known }
+            }
+            Question::Gone(repo, branch, before) => Event::BranchGone { request, repo, branch, before },
+            Question::Cancel(build, job) => Event::CancelAsked { request, build, job },
+            Question::Rerun(id, failed_only) => {
+                // The store must know all of the build before it is read from there.
+                if !self.flush() {
+                    return false;
+                }
+                let Some(build) = self.dispatcher.store.build(id) else { return true };
+                Event::RerunAsked { request, build, failed_only }
+            }
+            Question::Drain(name) => {
+                let runner = self.dispatcher.scheduler.as_ref().and_then(|s| s.runner_named(&name));
+                let Some(runner) = runner else { return true };
+                Event::DrainAsked { request, runner }
+            }
+        };
+        self.dispatcher.asked.insert(request, asker);
+        self.handle(event);
+        true
+    }
+
+    fn handle(&mut self, event: Event) {
+        self.history.note(self.now, Fact::Arrived(event.clone()));
+        let now = Moment(self.now.wrapping_sub(self.dispatcher.epoch));
+        for (now, event) in self.twist_event(now, event) {
+            let at = self.wall();
+            let Some(scheduler) = &mut self.dispatcher.scheduler else { return };
+            let effects = scheduler.handle(now, at, event.clone());
+            if let Err(text) = scheduler.check_invariants() {
+                self.fail(Promise::Invariant, format!("after {event:?}: {text}"));
+            }
+            for effect in self.twist_effects(&event, effects) {
+                if matches!(effect, Effect::Note(_)) {
+                    continue;
+                }
+                self.history.note(self.now, Fact::Decided(effect.clone()));
+                match effect {
+                    Effect::Persist(record) => self.dispatcher.records.push(record),
+                    effect => self.dispatcher.held.push(effect),
+                }
+            }
+        }
+    }
+
+    /// Makes the batch durable, then lets its effects leave, in order. False if the dispatcher died of it.
+    pub(crate) fn flush(&mut self) -> bool {
+        if self.twist_release_first() && !self.release_all() {
+            return false;
+        }
+        if !self.dispatcher.records.is_empty() {
+            if self.is_doomed("before its commit") {
+                return false;
+            }
+            self.commit();
+        }
+        self.release_all()
+    }
+
+    fn commit(&mut self) {
+        let records = std::mem::take(&mut self.dispatcher.records);
+        if let Some(real) = &mut self.dispatcher.real
+            && let Err(text) = real.commit(&records)
+        {
+            self.fail(Promise::Store, text);
+        }
+        for record in records {
+            let applied = self.dispatcher.store.apply(&record);
+            if let Err(text) = applied {
+                self.fail(Promise::Store, format!("refuses {record:?}: {text}"));
+            }
+            self.history.note(self.now, Fact::Committed(record));
+        }
+    }
+
+    pub(crate) fn release_all(&mut self) -> bool {
+        for effect in std::mem::take(&mut self.dispatcher.held) {
+            if self.is_doomed("between its commit and an effect") {
+                return false;
+            }
+            self.release(effect);
+        }
+        true
+    }
+
+    fn release(&mut self, effect: Effect) {
+        self.history.note(self.now, Fact::Released(effect.clone()));
+        match effect {
+            Effect::Send { session, message } => self.send_down(session, Down::Runner(message)),
+            Effect::Reply { request, reply } => self.reply(request, reply),
+            Effect::CloseSession { session, .. } => {
+                let cut = Cut { up_ms: 2, down_ms: 2, loses_up: true, loses_down: false };
+                self.cut(session, cut);
+            }
+            Effect::SpawnRunner | Effect::Persist(_) | Effect::Note(_) => {}
+        }
+    }
+
+    fn reply(&mut self, request: Request, reply: Reply) {
+        // An operator asks at the dispatcher itself; nobody waits for the answer here.
+        if let Some(Some(session)) = self.dispatcher.asked.remove(&request) {
+            self.send_down(session, Down::Reply(reply));
+        }
+    }
+
+    /// Counts the steps to the crash, if there is to be one.
+    fn is_doomed(&mut self, at: &'static str) -> bool {
+        match &mut self.dispatcher.doom {
+            None => false,
+            Some(0) => {
+                self.crash(at);
+                true
+            }
+            Some(steps) => {
+                *steps -= 1;
+                false
+            }
+        }
+    }
+}

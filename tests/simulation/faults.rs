@@ -1,0 +1,235 @@
+//! What goes wrong, and what people do meanwhile. Each world picks its own few kinds, so that some see one kind often
+//! and some see many together.
+
+use surveil::model::{BranchName, BuildId, CommitId, JobId, Outcome};
+
+use crate::dispatcher::{Input, Question};
+use crate::history::Fact;
+use crate::network::Cut;
+use crate::runner::ProcessId;
+use crate::world::{Happening, World, new_commit};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    Push,
+    /// Back to a commit from before.
+    ForcePush,
+    DeleteBranch,
+    NewBranch,
+    Cancel,
+    CancelJob,
+    Rerun,
+    DrainByOperator,
+    BreakSession,
+    /// One end learns of it much later.
+    HalfOpen,
+    SlowNetwork,
+    CutOff,
+    Crash,
+    Pause,
+    DiskFull,
+    KillRunner,
+    FreezeRunner,
+    DrainRunner,
+    StopRunner,
+    SecondProcess,
+    KillObserver,
+}
+
+/// What people do all the time, and what goes wrong only in some worlds.
+const PEOPLE: &[Fault] =
+    &[Fault::Push, Fault::Push, Fault::Push, Fault::ForcePush, Fault::DeleteBranch, Fault::NewBranch];
+const TROUBLES: &[Fault] = &[
+    Fault::Cancel,
+    Fault::CancelJob,
+    Fault::Rerun,
+    Fault::DrainByOperator,
+    Fault::BreakSession,
+    Fault::BreakSession,
+    Fault::HalfOpen,
+    Fault::SlowNetwork,
+    Fault::CutOff,
+    Fault::Crash,
+    Fault::Crash,
+    Fault::Crash,
+    Fault::Pause,
+    Fault::DiskFull,
+    Fault::KillRunner,
+    Fault::FreezeRunner,
+    Fault::DrainRunner,
+    Fault::StopRunner,
+    Fault::SecondProcess,
+    Fault::KillObserver,
+];
+
+impl World {
+    /// Plans all faults; says when they are over.
+    pub(crate) fn plan_faults(&mut self) -> u64 {
+        let calm_at = self.dice.ms(5_000, 60_000);
+        let kinds: Vec<Fault> = (0..1 + self.dice.below(6)).filter_map(|_| self.dice.pick(TROUBLES)).collect();
+        for _ in 0..self.dice.below(6) {
+            self.plan_fault(PEOPLE, calm_at);
+        }
+        for _ in 0..1 + self.dice.below(10) {
+            self.plan_fault(&kinds, calm_at);
+        }
+        calm_at
+    }
+
+    fn plan_fault(&mut self, kinds: &[Fault], calm_at: u64) {
+        let at = self.dice.ms(200, calm_at);
+        if let Some(fault) = self.dice.pick(kinds) {
+            self.plan(at, Happening::Fault(fault));
+        }
+    }
+
+    pub(crate) fn strike(&mut self, fault: Fault) {
+        match fault {
+            Fault::Push | Fault::ForcePush | Fault::DeleteBranch | Fault::NewBranch => self.push(fault),
+            Fault::Cancel | Fault::CancelJob | Fault::Rerun | Fault::DrainByOperator => self.operate(fault),
+            Fault::BreakSession | Fault::HalfOpen => self.break_session(fault == Fault::HalfOpen),
+            Fault::SlowNetwork => self.slow_until = self.now + self.dice.ms(1_000, 8_000),
+            Fault::CutOff => self.cut_off(),
+            Fault::Crash => {
+                if self.dispatcher.scheduler.is_some() {
+                    self.dispatcher.doom = Some(self.dice.below(14) as u32);
+                }
+            }
+            Fault::Pause => {
+                let until = self.now + self.dice.ms(500, 30_000);
+                self.dispatcher.paused_until = until;
+                self.history.note(self.now, Fact::HeldUp { until });
+            }
+            Fault::DiskFull => self.dispatcher.disk_full_until = self.now + self.dice.ms(500, 20_000),
+            Fault::KillRunner | Fault::DrainRunner | Fault::StopRunner => self.end_runner(fault),
+            Fault::FreezeRunner => {
+                let host = self.dice.below(self.hosts.len());
+                let until = self.now + self.dice.ms(500, 60_000);
+                self.hosts[host].frozen_until = until;
+                self.history.note(self.now, Fact::Froze { name: self.hosts[host].name.clone(), until });
+            }
+            Fault::SecondProcess => {
+                let host = self.dice.below(self.hosts.len());
+                self.boot(host, true);
+            }
+            Fault::KillObserver => {
+                let at = self.dice.below(self.observers.len());
+                let repo = self.observers[at].repo;
+                self.stop_observer(at);
+                self.start_observer(repo);
+            }
+        }
+    }
+
+    fn push(&mut self, kind: Fault) {
+        let at = self.dice.below(self.repos.len());
+        let (dice, repo) = (&mut self.dice, &mut self.repos[at]);
+        let branches: Vec<BranchName> = repo.heads.keys().cloned().collect();
+        let existing = dice.pick(&branches);
+        let branch = match kind {
+            Fault::NewBranch => BranchName::new(["topic", "fix"][dice.below(2)]),
+            _ => existing.unwrap_or_else(|| BranchName::new("main")),
+        };
+        let head: Option<CommitId> = match kind {
+            Fault::DeleteBranch => None,
+            Fault::ForcePush => dice.pick(&repo.commits),
+            Fault::NewBranch if dice.percent(60) => dice.pick(&repo.commits),
+            _ => Some(new_commit(dice, repo)),
+        };
+        match head {
+            Some(head) => repo.heads.insert(branch.clone(), head),
+            None => repo.heads.remove(&branch),
+        };
+        let repo = repo.name.clone();
+        self.history.note(self.now, Fact::Pushed { repo, branch, head });
+    }
+
+    fn operate(&mut self, kind: Fault) {
+        if self.dispatcher.scheduler.is_none() {
+            return;
+        }
+        let store = &self.dispatcher.store;
+        let builds: Vec<BuildId> = store.builds.keys().copied().collect();
+        let open: Vec<BuildId> = store.builds.values().filter(|b| b.verdict.is_none()).map(|b| b.id).collect();
+        let Some(build) = self.dice.pick(if kind == Fault::Rerun { &builds } else { &open }) else { return };
+        let jobs: Vec<JobId> = store.jobs.values().filter(|job| job.build == build).map(|job| job.id).collect();
+        let question = match kind {
+            Fault::CancelJob => Question::Cancel(build, self.dice.pick(&jobs)),
+            Fault::Rerun => Question::Rerun(build, self.dice.percent(60)),
+            Fault::DrainByOperator => {
+                let host = self.dice.below(self.hosts.len());
+                Question::Drain(self.hosts[host].name.to_string())
+            }
+            _ => Question::Cancel(build, None),
+        };
+        self.enqueue(Input::Ask(question, None));
+        // People who cancel often want the same thing again, at once.
+        if kind == Fault::Cancel && self.dice.percent(50) {
+            self.enqueue(Input::Ask(Question::Rerun(build, true), None));
+        }
+    }
+
+    fn break_session(&mut self, is_half_open: bool) {
+        let whole = self.network.whole();
+        let Some(session) = self.dice.pick(&whole) else { return };
+        let (mut up_ms, mut down_ms) = (self.dice.ms(1, 60), self.dice.ms(1, 60));
+        if is_half_open {
+            let late = self.dice.ms(1_000, 20_000);
+            *(if self.dice.percent(50) { &mut up_ms } else { &mut down_ms }) = late;
+        }
+        self.cut(session, Cut { up_ms, down_ms, loses_up: true, loses_down: true });
+    }
+
+    /// A machine loses its network without a word to anyone.
+    fn cut_off(&mut self) {
+        let host = self.dice.below(self.hosts.len());
+        let ms = self.dice.ms(300, 70_000);
+        self.hosts[host].cut_until = self.now + ms;
+        let of_host: Vec<ProcessId> =
+            self.processes.iter().filter(|(_, process)| process.host == host).map(|(id, _)| *id).collect();
+        for process in of_host {
+            if let Some(session) = self.processes[&process].session {
+                let cut = Cut { up_ms: 90_000, down_ms: 90_000, loses_up: true, loses_down: true };
+                self.cut(session, cut);
+            }
+        }
+    }
+
+    fn end_runner(&mut self, kind: Fault) {
+        let all: Vec<ProcessId> = self.processes.keys().copied().collect();
+        let Some(process) = self.dice.pick(&all) else { return };
+        match kind {
+            Fault::DrainRunner => self.drain(process),
+            Fault::StopRunner => self.stop(process),
+            _ => {
+                if self.dice.percent(30) {
+                    let host = self.processes[&process].host;
+                    self.hosts[host].wipe();
+                }
+                self.kill(process);
+            }
+        }
+    }
+
+    /// How long a task takes.
+    pub(crate) fn execution_ms(&mut self) -> u64 {
+        match self.dice.below(10) {
+            0 => self.dice.ms(0, 20),
+            1..8 => self.dice.ms(50, 4_000),
+            _ => self.dice.ms(4_000, 25_000),
+        }
+    }
+
+    /// How a task ends that nobody ends.
+    pub(crate) fn natural_outcome(&mut self) -> Outcome {
+        match self.dice.below(20) {
+            0..12 => Outcome::Passed,
+            12..15 => Outcome::Failed(1),
+            15 => Outcome::Killed(9),
+            16 => Outcome::TimedOut,
+            17 => Outcome::CouldNotStart("no such program".into()),
+            _ if self.is_calm => Outcome::Passed,
+            _ => Outcome::Lost("the disk was full".into()),
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! The store, as plain as it can be: records fold into the state that they describe. What is in here is durable; a
+//! dispatcher that crashes finds this and nothing else.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use surveil::model::{
+    Attempt, AttemptId, BranchName, Build, BuildId, CommitId, Ending, Job, JobId, JobState, Outcome, Record, RepoName,
+    Runner, RunnerId,
+};
+use surveil::scheduler::{Restored, RestoredBuild};
+use surveil::store::Unfinished;
+
+use crate::history::Announcement;
+
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Fold {
+    pub(crate) builds: BTreeMap<BuildId, Build>,
+    pub(crate) jobs: BTreeMap<JobId, Job>,
+    pub(crate) attempts: BTreeMap<AttemptId, Attempt>,
+    pub(crate) heads: BTreeMap<(RepoName, BranchName), CommitId>,
+    runners: BTreeMap<RunnerId, Runner>,
+    announced: BTreeMap<Announcement, BuildId>,
+}
+
+impl Fold {
+    /// Takes a record in, or says what it contradicts.
+    pub(crate) fn apply(&mut self, record: &Record) -> Result<(), String> {
+        match record {
+            Record::BuildAdded { build, jobs } => return self.add_build(build, jobs),
+            Record::HeadMoved { repo, branch, head } => {
+                let key = (repo.clone(), branch.clone());
+                match head {
+                    Some(head) => self.heads.insert(key, *head),
+                    None => self.heads.remove(&key),
+                };
+            }
+            Record::RunnerSaved(runner) => drop(self.runners.insert(runner.id, runner.clone())),
+            Record::AttemptLeased(attempt) => return self.lease(attempt),
+            Record::AttemptFinished { attempt, outcome, log, duration_ms, at } => {
+                let attempt = self.attempts.get_mut(attempt).ok_or("an attempt ends that was never leased")?;
+                if attempt.outcome.is_some() {
+                    return Err(format!("{} has an outcome already", attempt.id));
+                }
+                attempt.outcome = Some(outcome.clone());
+                (attempt.log, attempt.duration_ms, attempt.finished_at) = (log.clone(), *duration_ms, Some(*at));
+            }
+            Record::JobQueued { job, failures, losses } => {
+                let job = self.jobs.get_mut(job).ok_or("an unknown job is queued")?;
+                (job.state, job.failures, job.losses) = (JobState::Queued, *failures, *losses);
+            }
+            Record::JobWaiting { job } => {
+                let job = self.jobs.get_mut(job).ok_or("an unknown job waits")?;
+                (job.state, job.failures, job.losses) = (JobState::Waiting, 0, 0);
+            }
+            Record::JobFinished { job, ending } => return self.finish_job(*job, ending),
+            Record::BuildFinished { build, verdict, at } => {
+                let build = self.builds.get_mut(build).ok_or("an unknown build is finished")?;
+                if build.verdict.is_some() {
+                    return Err(format!("{} has a verdict already", build.id));
+                }
+                (build.verdict, build.finished_at) = (Some(*verdict), Some(*at));
+            }
+            Record::BuildReopened { build } => {
+                let build = self.builds.get_mut(build).ok_or("an unknown build is reopened")?;
+                if build.verdict.is_none() {
+                    return Err(format!("{} is not finished", build.id));
+                }
+                (build.verdict, build.finished_at) = (None, None);
+            }
+            // Evidence and reasons: nothing starts from them.
+            Record::LateResult { .. } | Record::Decided(_) => {}
+        }
+        Ok(())
+    }
+
+    fn add_build(&mut self, build: &Build, jobs: &[Job]) -> Result<(), String> {
+        let announcement = Announcement::of(&build.source);
+        if self.builds.contains_key(&build.id) || jobs.iter().any(|job| self.jobs.contains_key(&job.id)) {
+            return Err(format!("{} or one of its jobs has a number that was used before", build.id));
+        }
+        if let Some(other) = self.announced.insert(announcement, build.id) {
+            return Err(format!("{} and {other} are of one submission", build.id));
+        }
+        self.builds.insert(build.id, build.clone());
+        self.jobs.extend(jobs.iter().map(|job| (job.id, job.clone())));
+        Ok(())
+    }
+
+    fn lease(&mut self, attempt: &Attempt) -> Result<(), String> {
+        let job = self.jobs.get_mut(&attempt.job).ok_or("an unknown job is leased")?;
+        if attempt.number != job.attempts + 1 || matches!(job.state, JobState::Finished(_)) {
+            return Err(format!("{} is {:?} and cannot be leased as number {}", job.id, job.state, attempt.number));
+        }
+        let open = |other: &Attempt| other.job == attempt.job && other.outcome.is_none();
+        if self.attempts.values().any(open) || self.attempts.contains_key(&attempt.id) {
+            return Err(format!("{} is leased while another attempt is not finished", job.id));
+        }
+        (job.state, job.attempts) = (JobState::Leased(attempt.id), attempt.number);
+        self.attempts.insert(attempt.id, attempt.clone());
+        Ok(())
+    }
+
+    fn finish_job(&mut self, job: JobId, ending: &Ending) -> Result<(), String> {
+        let job = self.jobs.get_mut(&job).ok_or("an unknown job is finished")?;
+        if matches!(job.state, JobState::Finished(_)) {
+            return Err(format!("{} is finished already", job.id));
+        }
+        job.state = JobState::Finished(ending.clone());
+        Ok(())
+    }
+
+    /// The build that was made for this submission.
+    pub(crate) fn build_of(&self, announcement: &Announcement) -> Option<BuildId> {
+        self.announced.get(announcement).copied()
+    }
+
+    pub(crate) fn runner_name(&self, id: RunnerId) -> Option<Arc<str>> {
+        self.runners.get(&id).map(|runner| runner.name.clone())
+    }
+
+    /// A build with its jobs, for a rerun.
+    pub(crate) fn build(&self, id: BuildId) -> Option<RestoredBuild> {
+        let build = self.builds.get(&id)?.clone();
+        let jobs: Vec<Job> = self.jobs.values().filter(|job| job.build == id).cloned().collect();
+        Some(RestoredBuild { build, jobs, leases: Vec::new() })
+    }
+
+    /// In the store's words, to be compared with it.
+    pub(crate) fn unfinished(&self) -> Unfinished {
+        let of = |build: &Build| {
+            let jobs: Vec<Job> = self.jobs.values().filter(|job| job.build == build.id).cloned().collect();
+            let open = |attempt: &&Attempt| attempt.build == build.id && attempt.outcome.is_none();
+            (build.clone(), jobs, self.attempts.values().filter(open).cloned().collect())
+        };
+        Unfinished {
+            builds: self.builds.values().filter(|build| build.verdict.is_none()).map(of).collect(),
+            heads: self.heads.iter().map(|((repo, branch), head)| (repo.clone(), branch.clone(), *head)).collect(),
+            runners: self.runners.values().cloned().collect(),
+            last_build: self.builds.keys().last().map_or(0, |id| id.0),
+            last_job: self.jobs.keys().last().map_or(0, |id| id.0),
+            last_attempt: self.attempts.keys().last().map_or(0, |id| id.0),
+            last_runner: self.runners.keys().last().map_or(0, |id| id.0),
+        }
+    }
+
+    /// Attempts with a recorded outcome other than lost.
+    pub(crate) fn recorded(&self) -> Vec<AttemptId> {
+        let told = |attempt: &&Attempt| attempt.outcome.as_ref().is_some_and(|o| !matches!(o, Outcome::Lost(_)));
+        self.attempts.values().filter(told).map(|attempt| attempt.id).collect()
+    }
+
+    /// What a dispatcher starts from.
+    pub(crate) fn restored(&self) -> Restored {
+        let Unfinished { builds, heads, runners, last_build, last_job, last_attempt, last_runner } = self.unfinished();
+        let builds = builds.into_iter().map(|(build, jobs, leases)| RestoredBuild { build, jobs, leases }).collect();
+        let recorded = self.recorded();
+        Restored { builds, heads, runners, last_build, last_job, last_attempt, last_runner, recorded }
+    }
+}

@@ -1,0 +1,178 @@
+//! What happened in a world, in order. The checkers read this and nothing else.
+
+use std::fmt;
+use std::sync::Arc;
+
+use surveil::model::{AttemptId, BranchName, BuildId, CommitId, Incarnation, JobId, Outcome, Record, RepoName};
+use surveil::scheduler::{Effect, Event, ToRunner};
+
+/// The promises that the simulation tries, by their numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Promise {
+    S1,
+    S2,
+    S3,
+    S5,
+    S6,
+    S7,
+    S8,
+    S9,
+    S10,
+    S11,
+    S12,
+    S13,
+    S14,
+    S32,
+    S33,
+    L1,
+    /// The scheduler's own invariants.
+    Invariant,
+    /// The store refused a batch, or remembers something else than the fold.
+    Store,
+}
+
+/// A promise that was not kept, and how that showed.
+#[derive(Debug, Clone)]
+pub(crate) struct Broken {
+    pub(crate) promise: Promise,
+    pub(crate) text: String,
+    /// The entry of the history at which it shows.
+    pub(crate) after: usize,
+}
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fact {
+    /// The dispatcher started, with what its store knew.
+    Started,
+    /// The dispatcher died, at this point of its batch.
+    Crashed(&'static str),
+    /// The dispatcher does nothing until then: stopped, or waiting for its disk.
+    HeldUp {
+        until: u64,
+    },
+    /// The batch could not be made durable; it is tried again later.
+    CommitFailed,
+    /// The core took this up.
+    Arrived(Event),
+    /// The scheduler wants this.
+    Decided(Effect),
+    /// This is durable.
+    Committed(Record),
+    /// This left the dispatcher.
+    Released(Effect),
+
+    /// Somebody pushed, or deleted a branch.
+    Pushed {
+        repo: RepoName,
+        branch: BranchName,
+        head: Option<CommitId>,
+    },
+    /// An observer heard that its announcement is accepted.
+    Acknowledged {
+        announcement: Announcement,
+        build: BuildId,
+    },
+
+    Booted {
+        name: Arc<str>,
+        incarnation: Incarnation,
+    },
+    /// A runner's process ended, whether killed or of its own accord.
+    Died {
+        name: Arc<str>,
+        incarnation: Incarnation,
+    },
+    /// A runner's whole machine stands still until then.
+    Froze {
+        name: Arc<str>,
+        until: u64,
+    },
+    /// The task's process of an attempt started.
+    Began {
+        attempt: AttemptId,
+        job: JobId,
+        name: Arc<str>,
+        incarnation: Incarnation,
+    },
+    /// It ended, by itself with an outcome or with its runner.
+    Over {
+        attempt: AttemptId,
+        outcome: Option<Outcome>,
+    },
+
+    /// Faults have stopped.
+    Calm,
+    /// The world ends, with these heads in its repositories.
+    Ended {
+        heads: Vec<(RepoName, BranchName, CommitId)>,
+    },
+}
+
+impl Fact {
+    /// Whether somebody outside of the dispatcher can have noticed it.
+    pub(crate) fn is_released(&self) -> bool {
+        matches!(self, Self::Released(_))
+    }
+}
+
+/// A submission: what S2 counts as the same.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Announcement {
+    pub(crate) repo: RepoName,
+    pub(crate) branch: BranchName,
+    pub(crate) before: Option<CommitId>,
+    pub(crate) after: CommitId,
+}
+
+impl Announcement {
+    pub(crate) fn of(source: &surveil::model::BuildSource) -> Self {
+        let surveil::model::BuildSource { repo, branch, before, commit, .. } = source.clone();
+        Self { repo, branch, before, after: commit }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// Milliseconds of real, virtual time.
+    pub(crate) at: u64,
+    pub(crate) fact: Fact,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct History {
+    pub(crate) entries: Vec<Entry>,
+}
+
+impl History {
+    pub(crate) fn note(&mut self, at: u64, fact: Fact) {
+        self.entries.push(Entry { at, fact });
+    }
+
+    /// The last lines of the story up to an entry, for whoever has to find out why.
+    pub(crate) fn tail(&self, until: usize, lines: usize) -> String {
+        let told: Vec<String> = self.entries.iter().take(until.saturating_add(1)).filter_map(line).collect();
+        told[told.len().saturating_sub(lines)..].join("\n")
+    }
+}
+
+/// An entry on one line; `None` for what comes all the time and would bury the rest.
+fn line(entry: &Entry) -> Option<String> {
+    let text = match &entry.fact {
+        Fact::Arrived(Event::HeartbeatCheck | Event::LeaseCheck) => return None,
+        Fact::Decided(Effect::Send { .. } | Effect::Reply { .. }) => return None,
+        Fact::Released(Effect::Send { message: ToRunner::Ack { gone }, .. }) if gone.is_empty() => return None,
+        Fact::Decided(Effect::Persist(Record::Decided(_))) | Fact::Committed(Record::Decided(_)) => return None,
+        Fact::Decided(effect) => format!("    decides {}", clip(effect)),
+        Fact::Committed(record) => format!("    commits {}", clip(record)),
+        Fact::Released(effect) => format!("    says {}", clip(effect)),
+        Fact::Arrived(event) => format!("  hears {}", clip(event)),
+        other => clip(other),
+    };
+    Some(format!("{:>4}.{:03} {text}", entry.at / 1000, entry.at % 1000))
+}
+
+fn clip(value: &impl fmt::Debug) -> String {
+    let text = format!("{value:?}");
+    if text.chars().count() <= 220 { text } else { text.chars().take(220).chain("…".chars()).collect() }
+}

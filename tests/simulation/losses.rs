@@ -1,0 +1,324 @@
+//! The promises about coming back: who was heard when, and whether each attempt that was given up was given up for a
+//! reason that the promises allow, neither too early nor too late.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use surveil::model::{AttemptId, Ending, Incarnation, JobId, Outcome, Record, RunnerId, SessionId, TaskSpec};
+use surveil::scheduler::{Effect, Event, RunnerJoined, ToRunner};
+
+use crate::dispatcher::{HEARTBEAT_MS, QUEUE_TIMEOUT_MS, RECONNECT_MS, TIMEOUT_MS, lease_ms};
+use crate::history::{Broken, Entry, Fact, Promise};
+
+/// How late a loss may be noticed, besides the ticks: gaps that are too short to be forgiven.
+const SLACK_MS: u64 = 3 * HEARTBEAT_MS;
+
+/// Everything about coming back that this history breaks.
+pub(crate) fn check(entries: &[Entry]) -> Vec<Broken> {
+    let mut watch = Watch::default();
+    for (index, entry) in entries.iter().enumerate() {
+        (watch.now, watch.index) = (entry.at, index);
+        watch.take(&entry.fact);
+    }
+    watch.broken
+}
+
+/// What the dispatcher was told and what it decided, as an outsider sees it.
+#[derive(Default)]
+struct Watch<'a> {
+    now: u64,
+    index: usize,
+    started: u64,
+    /// When the dispatcher could not act, in order.
+    held_up: Vec<(u64, u64)>,
+    runners: BTreeMap<Arc<str>, Seen>,
+    sessions: BTreeMap<SessionId, Arc<str>>,
+    durable: Book,
+    live: Book,
+    cause: Option<&'a Event>,
+    /// The join that is being handled, and whether it has to be refused.
+    joining: Option<(&'a RunnerJoined, bool)>,
+    joined_at: u64,
+    broken: Vec<Broken>,
+}
+
+/// A runner, since the dispatcher's start.
+#[derive(Default)]
+struct Seen {
+    session: Option<SessionId>,
+    incarnation: Option<Incarnation>,
+    labels: Vec<Arc<str>>,
+    heard: u64,
+    gone_at: u64,
+    /// Until when it could have taken work.
+    useful_until: u64,
+    is_draining: bool,
+}
+
+#[derive(Default, Clone)]
+struct Book {
+    names: BTreeMap<RunnerId, Arc<str>>,
+    tasks: BTreeMap<JobId, Arc<TaskSpec>>,
+    /// Attempts without an outcome.
+    open: BTreeMap<AttemptId, Open>,
+}
+
+#[derive(Clone)]
+struct Open {
+    runner: RunnerId,
+    is_exclusive: bool,
+    renewed: u64,
+}
+
+impl Book {
+    fn take(&mut self, record: &Record, now: u64) {
+        match record {
+            Record::RunnerSaved(runner) => drop(self.names.insert(runner.id, runner.name.clone())),
+            Record::BuildAdded { jobs, .. } => {
+                self.tasks.extend(jobs.iter().map(|job| (job.id, job.task.clone())));
+            }
+            Record::AttemptLeased(attempt) => {
+                let is_exclusive = self.tasks.get(&attempt.job).is_some_and(|task| task.exclusive);
+                self.open.insert(attempt.id, Open { runner: attempt.runner, is_exclusive, renewed: now });
+            }
+            Record::AttemptFinished { attempt, .. } => drop(self.open.remove(attempt)),
+            _ => {}
+        }
+    }
+
+    /// The open attempt, if it is of that runner.
+    fn open_of(&mut self, attempt: AttemptId, name: &Arc<str>) -> Option<&mut Open> {
+        let open = self.open.get_mut(&attempt)?;
+        (self.names.get(&open.runner) == Some(name)).then_some(open)
+    }
+}
+
+impl<'a> Watch<'a> {
+    fn take(&mut self, fact: &'a Fact) {
+        match fact {
+            Fact::Started => {
+                self.started = self.now;
+                self.runners.clear();
+                self.live.open.values_mut().for_each(|open| open.renewed = self.now);
+            }
+            Fact::Crashed(_) => {
+                self.live = self.durable.clone();
+                self.joining = None;
+            }
+            Fact::HeldUp { until } => self.hold_up(*until),
+            Fact::Arrived(event) => {
+                self.settle_join();
+                self.cause = Some(event);
+                self.hear(event);
+            }
+            Fact::Decided(Effect::Persist(record)) => {
+                self.judge(record);
+                self.live.take(record, self.now);
+            }
+            Fact::Decided(Effect::Send { session, message }) => self.judge_message(*session, message),
+            Fact::Decided(Effect::CloseSession { session, .. }) => self.close(*session),
+            Fact::Committed(record) => self.durable.take(record, self.now),
+            _ => {}
+        }
+    }
+
+    fn fail(&mut self, promise: Promise, text: String) {
+        self.broken.push(Broken { promise, text, after: self.index });
+    }
+
+    fn hold_up(&mut self, until: u64) {
+        match self.held_up.last_mut() {
+            Some((_, end)) if *end >= self.now => *end = (*end).max(until),
+            _ => self.held_up.push((self.now, until)),
+        }
+    }
+
+    /// How long the dispatcher was able to notice something, of the time since `from`.
+    fn awake_since(&self, from: u64) -> u64 {
+        let long = self.held_up.iter().filter(|(begin, end)| end - begin > 2 * HEARTBEAT_MS);
+        let slept: u64 = long.map(|(begin, end)| end.min(&self.now).saturating_sub(*begin.max(&from))).sum();
+        (self.now - from).saturating_sub(slept)
+    }
+
+    fn hear(&mut self, event: &'a Event) {
+        match event {
+            Event::RunnerJoined(joined) => self.join(joined),
+            Event::RunnerPinged { session, holding } => {
+                self.heard(*session);
+                let Some(name) = self.current(*session) else { return };
+                for attempt in holding {
+                    if let Some(open) = self.live.open_of(*attempt, &name) {
+                        open.renewed = self.now;
+                    }
+                }
+            }
+            Event::RunnerHeard { session }
+            | Event::AttemptStarted { session, .. }
+            | Event::AttemptFinished { session, .. } => self.heard(*session),
+            Event::RunnerDraining { session } => {
+                self.heard(*session);
+                if let Some(seen) = self.current(*session).and_then(|name| self.runners.get_mut(&name)) {
+                    (seen.is_draining, seen.useful_until) = (true, self.now);
+                }
+            }
+            Event::DrainAsked { runner, .. } => {
+                let name = self.live.names.get(runner);
+                if let Some(seen) = name.and_then(|name| self.runners.get_mut(name)) {
+                    (seen.is_draining, seen.useful_until) = (true, self.now);
+                }
+            }
+            Event::SessionClosed { session } => self.close(*session),
+            _ => {}
+        }
+    }
+
+    /// The runner whose session this is now.
+    fn current(&self, session: SessionId) -> Option<Arc<str>> {
+        let name = self.sessions.get(&session)?;
+        (self.runners.get(name)?.session == Some(session)).then(|| name.clone())
+    }
+
+    fn heard(&mut self, session: SessionId) {
+        if let Some(seen) = self.current(session).and_then(|name| self.runners.get_mut(&name)) {
+            seen.heard = self.now;
+        }
+    }
+
+    fn close(&mut self, session: SessionId) {
+        let now = self.now;
+        if let Some(seen) = self.current(session).and_then(|name| self.runners.get_mut(&name)) {
+            (seen.session, seen.gone_at) = (None, now);
+            if !seen.is_draining {
+                seen.useful_until = now;
+            }
+        }
+    }
+
+    fn join(&mut self, joined: &'a RunnerJoined) {
+        let now = self.now;
+        let seen = self.runners.entry(joined.name.clone()).or_default();
+        let is_refused = seen.session.is_some() && seen.incarnation != Some(joined.incarnation);
+        (self.joining, self.joined_at) = (Some((joined, is_refused)), now);
+        if is_refused {
+            return;
+        }
+        self.sessions.insert(joined.session, joined.name.clone());
+        (seen.session, seen.incarnation, seen.heard) = (Some(joined.session), Some(joined.incarnation), now);
+        (seen.labels, seen.is_draining) = (joined.labels.clone(), false);
+        for attempt in &joined.holding {
+            if let Some(open) = self.live.open_of(*attempt, &joined.name) {
+                open.renewed = now;
+            }
+        }
+    }
+
+    /// S13: what a runner does not hold any more when it comes back is given up at once.
+    fn settle_join(&mut self) {
+        let Some((joined, false)) = self.joining.take() else { return };
+        let forgotten = self.live.open.iter().find(|(attempt, open)| {
+            self.live.names.get(&open.runner) == Some(&joined.name)
+                && !joined.holding.contains(attempt)
+                && open.renewed < self.joined_at
+                && !open.is_exclusive
+        });
+        if let Some((attempt, _)) = forgotten {
+            let text = format!("{} came back without {attempt}, which is still leased to it", joined.name);
+            self.fail(Promise::S13, text);
+        }
+    }
+
+    /// S14, and that nothing which is held is called gone.
+    fn judge_message(&mut self, session: SessionId, message: &ToRunner) {
+        match (message, self.joining) {
+            (ToRunner::Registered { .. }, Some((joined, true))) => {
+                let text = format!("a second process of {} was let in beside the first", joined.name);
+                self.fail(Promise::S14, text);
+            }
+            (ToRunner::NameTaken(_), Some((joined, false))) => {
+                self.fail(Promise::S14, format!("{} was refused although it is not connected", joined.name));
+            }
+            _ => {}
+        }
+        if let ToRunner::Registered { gone, .. } | ToRunner::Ack { gone } = message
+            && let Some(name) = self.current(session)
+            && let Some(attempt) = gone.iter().find(|attempt| self.live.open_of(**attempt, &name).is_some())
+        {
+            let text = format!("{attempt} is leased to {name} and called gone");
+            self.fail(Promise::S11, text);
+        }
+    }
+
+    fn judge(&mut self, record: &Record) {
+        match record {
+            Record::AttemptFinished { attempt, outcome: Outcome::Lost(why), .. } => self.judge_loss(*attempt, why),
+            Record::JobFinished { job, ending: Ending::Errored(why) } if why.starts_with("no runner for it") => {
+                self.judge_expiry(*job);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether this attempt may be given up now.
+    fn judge_loss(&mut self, attempt: AttemptId, why: &str) {
+        let Some(open) = self.live.open.get(&attempt).cloned() else { return };
+        let Some(name) = self.live.names.get(&open.runner).cloned() else { return };
+        match self.cause {
+            Some(Event::AttemptFinished { session, attempt: said, .. }) => {
+                if *said != attempt || self.current(*session) != Some(name) {
+                    self.fail(Promise::S7, format!("{attempt} is lost because of a result that is not its own"));
+                }
+            }
+            Some(Event::RunnerJoined(joined)) => {
+                if joined.name != name || joined.holding.contains(&attempt) {
+                    self.fail(Promise::S11, format!("{attempt} is lost although {name} came back with it"));
+                }
+            }
+            Some(Event::HeartbeatCheck | Event::LeaseCheck) => self.judge_silence(attempt, &open, &name, why),
+            cause => {
+                let text = format!("{attempt} is lost at once, because of {cause:?}");
+                self.fail(Promise::S12, text);
+            }
+        }
+    }
+
+    /// A loss that a tick found: somebody was silent, or away, for long enough, and not for much longer.
+    fn judge_silence(&mut self, attempt: AttemptId, open: &Open, name: &Arc<str>, why: &str) {
+        let lease = (Promise::S32, open.renewed, lease_ms(open.is_exclusive));
+        let presence = match self.runners.get(name) {
+            None => (Promise::S11, self.started, TIMEOUT_MS),
+            Some(Seen { session: Some(_), heard, .. }) => (Promise::S32, *heard, TIMEOUT_MS),
+            Some(Seen { session: None, gone_at, .. }) => (Promise::S12, *gone_at, RECONNECT_MS),
+        };
+        let causes = if open.is_exclusive { vec![lease] } else { vec![lease, presence] };
+        // A runner that was silent for too long is disconnected and loses everything in one go.
+        let silence = self.runners.get(name).filter(|seen| seen.gone_at == self.now).map(|seen| seen.heard);
+        let was_silent = silence.is_some_and(|heard| self.awake_since(heard) > TIMEOUT_MS) && !open.is_exclusive;
+        let over = |since: u64, limit: u64| self.awake_since(since).checked_sub(limit);
+        let late = causes.iter().filter_map(|(_, since, limit)| over(*since, *limit)).max();
+        match late {
+            Some(late) if late > SLACK_MS => {
+                let text = format!("{attempt} of {name} was given up {late} ms late ({why})");
+                self.fail(Promise::L1, text);
+            }
+            None if !was_silent => {
+                let plainly = causes.iter().any(|(_, since, limit)| self.now - since > *limit);
+                let promise = if plainly { Promise::S33 } else { causes[causes.len() - 1].0 };
+                self.fail(promise, format!("{attempt} of {name} was given up too early ({why})"));
+            }
+            _ => {}
+        }
+    }
+
+    /// A job that no runner fits has waited for all of its time, and all the while there was none.
+    fn judge_expiry(&mut self, job: JobId) {
+        let Some(task) = self.live.tasks.get(&job) else { return };
+        let fits = |seen: &&Seen| task.labels.iter().all(|label| seen.labels.contains(label));
+        let useful_until = |seen: &Seen| {
+            if seen.session.is_some() && !seen.is_draining { self.now } else { seen.useful_until }
+        };
+        let last = self.runners.values().filter(fits).map(useful_until).max();
+        if let Some(last) = last.filter(|last| self.now - last + HEARTBEAT_MS < QUEUE_TIMEOUT_MS) {
+            self.fail(Promise::L1, format!("{job} is given up, and at {last} ms there was a runner that fits"));
+        }
+    }
+}

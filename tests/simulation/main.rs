@@ -1,0 +1,136 @@
+//! The production scheduler in a simulated world: one thread, a seed, virtual time. Messages are late and get lost with
+//! their connections, everyone is killed and started again, the disk is full; then faults stop, and every promise that
+//! can be told from the outside is looked up in the history, by its number.
+//!
+//! - `SURVEIL_SEED=n cargo test --test simulation` lives through one world and prints its story.
+//! - `SURVEIL_SEEDS=n cargo test --test simulation` tries that many, instead of 10,000.
+
+mod attempts;
+mod checkers;
+mod dice;
+mod dispatcher;
+mod faults;
+mod fold;
+mod history;
+mod losses;
+mod network;
+mod observer;
+mod realstore;
+mod runner;
+mod sabotage;
+mod world;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use history::{Broken, Promise};
+use sabotage::Sabotage;
+use surveil::threads;
+use world::{Setting, Story, live};
+
+const SEEDS: u64 = 10_000;
+/// Lines of a story that are printed when it ends badly.
+const TAIL_LINES: usize = 60;
+/// Of so many worlds, one has the real store beside the fold.
+const REAL_STORE_EVERY: u64 = 100;
+/// How many worlds a sabotage may go unnoticed in.
+const SABOTAGE_SEEDS: u64 = 300;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+fn setting(seed: u64) -> Setting {
+    Setting { seed, real_store: seed.is_multiple_of(REAL_STORE_EVERY), wall: seed, ..Setting::default() }
+}
+
+/// What a bad end looks like, with all that is needed to see why.
+fn report(seed: u64, story: &Story) -> String {
+    let said: Vec<String> =
+        story.broken.iter().map(|Broken { promise, text, .. }| format!("{promise:?}: {text}")).collect();
+    let first = story.broken.iter().map(|broken| broken.after).min().unwrap_or(usize::MAX);
+    format!("seed {seed} breaks {}\n{}", said.join("\n  and "), story.history.tail(first, TAIL_LINES))
+}
+
+/// Lives through the worlds 0 to `seeds` on every core; hands over the first bad ends.
+fn live_all(seeds: u64) -> Vec<String> {
+    let next = Arc::new(AtomicU64::new(0));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers: Vec<_> = (0..cores)
+        .map(|at| {
+            let next = next.clone();
+            let work = move || {
+                let mut bad = Vec::new();
+                while bad.len() < 3 {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds {
+                        break;
+                    }
+                    let story = live(setting(seed));
+                    if !story.broken.is_empty() {
+                        bad.push(report(seed, &story));
+                    }
+                }
+                bad
+            };
+            threads::spawn_large(&format!("seeds-{at}"), work).unwrap()
+        })
+        .collect();
+    workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "a story that was asked for is printed")]
+fn every_promise_is_kept_in_every_world() {
+    if let Some(seed) = number("SURVEIL_SEED") {
+        let story = live(setting(seed));
+        println!("{}", story.history.tail(usize::MAX, usize::MAX));
+        assert!(story.broken.is_empty(), "{}", report(seed, &story));
+        return;
+    }
+    let bad = live_all(number("SURVEIL_SEEDS").unwrap_or(SEEDS));
+    assert!(bad.is_empty(), "{}", bad.join("\n\n"));
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "in how many worlds each sabotage shows is worth reading")]
+fn every_sabotage_is_caught_by_the_promise_that_it_breaks() {
+    let mut missed = Vec::new();
+    for (sabotage, promise) in Sabotage::ALL {
+        let mut caught = 0;
+        let mut others = BTreeSet::new();
+        for seed in 0..SABOTAGE_SEEDS {
+            let story = live(Setting { seed, sabotage: Some(*sabotage), ..Setting::default() });
+            let found: BTreeSet<Promise> = story.broken.iter().map(|broken| broken.promise).collect();
+            caught += u64::from(found.contains(promise));
+            others.extend(found);
+        }
+        println!("{sabotage:?}: {promise:?} caught it in {caught} of {SABOTAGE_SEEDS} worlds; of all, {others:?}");
+        if caught == 0 {
+            missed.push(format!("{sabotage:?} is not caught by {promise:?}"));
+        }
+    }
+    assert!(missed.is_empty(), "{}", missed.join("\n"));
+}
+
+#[test]
+fn a_seed_tells_the_same_story_twice() {
+    for seed in 0..20 {
+        let setting = Setting { real_store: false, ..setting(seed) };
+        assert_eq!(live(setting).history.entries, live(setting).history.entries, "seed {seed}");
+    }
+}
+
+#[test]
+fn wall_clocks_that_jump_change_no_decision() {
+    for seed in 0..50 {
+        let told = |wall| {
+            let story = live(Setting { seed, wall, ..Setting::default() });
+            assert!(story.broken.is_empty(), "{}", report(seed, &story));
+            let released = story.history.entries.into_iter().filter(|entry| entry.fact.is_released());
+            released.map(|entry| (entry.at, entry.fact)).collect::<Vec<_>>()
+        };
+        assert_eq!(told(1), told(2), "seed {seed}");
+    }
+}

@@ -1,0 +1,181 @@
+//! Observers: each looks at a repository, compares its heads with those that the dispatcher accepted, and announces one
+//! difference at a time, as `src/observer/watch.rs` decides. Nothing is kept over a restart.
+
+use std::collections::BTreeMap;
+
+use surveil::model::{BranchName, BuildSource, CommitId, RepoName, SessionId, TaskSpec};
+use surveil::scheduler::Reply;
+
+use crate::history::{Announcement, Fact};
+use crate::network::{Down, Peer, Up};
+use crate::world::{Happening, World};
+
+/// How often the repository is looked at.
+const LOOK_MS: u64 = 1_000;
+/// How long an answer is waited for.
+const PATIENCE_MS: u64 = 12_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ObserverId(pub(crate) u64);
+
+/// A repository: what its branches are at, and what each commit's task file says.
+#[derive(Debug)]
+pub(crate) struct Repo {
+    pub(crate) name: RepoName,
+    pub(crate) heads: BTreeMap<BranchName, CommitId>,
+    pub(crate) commits: Vec<CommitId>,
+    pub(crate) plans: BTreeMap<CommitId, Result<Vec<TaskSpec>, String>>,
+}
+
+/// An observer's process.
+#[derive(Debug)]
+pub(crate) struct Observer {
+    pub(crate) id: ObserverId,
+    pub(crate) repo: usize,
+    session: Option<SessionId>,
+    /// The dispatcher's heads, as far as this observer knows.
+    accepted: Option<BTreeMap<BranchName, CommitId>>,
+    /// What it waits for an answer to, and since when.
+    asked: Option<(Question, u64)>,
+}
+
+#[derive(Debug, Clone)]
+enum Question {
+    Heads,
+    Head(BranchName, Option<CommitId>, CommitId),
+    Gone(BranchName),
+}
+
+impl World {
+    pub(crate) fn start_observer(&mut self, repo: usize) {
+        self.last_observer += 1;
+        let id = ObserverId(self.last_observer);
+        let accepted = self.trusted_heads(repo);
+        self.observers.push(Observer { id, repo, session: None, accepted, asked: None });
+        self.plan(self.now + 1, Happening::Look(id));
+    }
+
+    pub(crate) fn stop_observer(&mut self, at: usize) {
+        let observer = self.observers.remove(at);
+        if let Some(session) = observer.session {
+            self.hang_up(session);
+        }
+    }
+
+    fn observer(&mut self, id: ObserverId) -> Option<&mut Observer> {
+        self.observers.iter_mut().find(|observer| observer.id == id)
+    }
+
+    /// The poll: connects if need be, then looks for a difference.
+    pub(crate) fn look(&mut self, id: ObserverId) {
+        let (now, is_up) = (self.now, self.dispatcher.scheduler.is_some());
+        let wait = self.dice.ms(LOOK_MS / 2, LOOK_MS);
+        let Some(observer) = self.observer(id) else { return };
+        let overdue = observer.asked.as_ref().is_some_and(|(_, since)| now > since + PATIENCE_MS);
+        match observer.session {
+            None if is_up => {
+                let session = self.network.dial(Peer::Observer(id));
+                if let Some(observer) = self.observer(id) {
+                    observer.session = Some(session);
+                }
+                self.ask_next(id);
+            }
+            None => {}
+            Some(session) if overdue => {
+                self.hang_up(session);
+                self.observer_loses(id, session);
+            }
+            Some(_) => self.ask_next(id),
+        }
+        self.plan(now + wait, Happening::Look(id));
+    }
+
+    /// Asks or announces the next thing, if there is one and nothing is being waited for.
+    fn ask_next(&mut self, id: ObserverId) {
+        let now = self.now;
+        let Some(at) = self.observers.iter().position(|observer| observer.id == id) else { return };
+        let observer = &mut self.observers[at];
+        let (Some(session), None) = (observer.session, &observer.asked) else { return };
+        let repo = &self.repos[observer.repo];
+        let Some(accepted) = &observer.accepted else {
+            observer.asked = Some((Question::Heads, now));
+            let name = repo.name.clone();
+            return self.send_up(session, Up::Status(name));
+        };
+        let moved = repo.heads.iter().find(|(branch, head)| accepted.get(*branch) != Some(*head));
+        if let Some((branch, head)) = moved {
+            let before = accepted.get(branch).copied();
+            observer.asked = Some((Question::Head(branch.clone(), before, *head), now));
+            let source = source_of(repo, branch, before, *head);
+            let plan = repo.plans[head].clone();
+            return self.send_up(session, Up::Dispatch(Box::new(source), plan));
+        }
+        let gone = accepted.iter().find(|(branch, _)| !repo.heads.contains_key(*branch));
+        if let Some((branch, before)) = gone {
+            observer.asked = Some((Question::Gone(branch.clone()), now));
+            let message = Up::Gone(repo.name.clone(), branch.clone(), *before);
+            self.send_up(session, message);
+        }
+    }
+
+    pub(crate) fn observer_hears(&mut self, id: ObserverId, session: SessionId, message: Down) {
+        let Some(at) = self.observers.iter().position(|observer| observer.id == id) else { return };
+        let observer = &mut self.observers[at];
+        if observer.session != Some(session) {
+            return;
+        }
+        let (Some((question, _)), accepted) = (observer.asked.take(), &mut observer.accepted) else { return };
+        match (message, question) {
+            (Down::Heads(heads), _) => *accepted = Some(heads.into_iter().collect()),
+            (Down::Reply(Reply::Accepted { build }), Question::Head(branch, before, after)) => {
+                if let Some(accepted) = accepted {
+                    accepted.insert(branch.clone(), after);
+                }
+                let repo = self.repos[observer.repo].name.clone();
+                if let Some(build) = build {
+                    let announcement = Announcement { repo, branch, before, after };
+                    self.history.note(self.now, Fact::Acknowledged { announcement, build });
+                }
+            }
+            (Down::Reply(Reply::Accepted { .. }), Question::Gone(branch)) => {
+                if let Some(accepted) = accepted {
+                    accepted.remove(&branch);
+                }
+            }
+            (Down::Reply(Reply::Stale { branch, head, .. }), _) => {
+                if let Some(accepted) = accepted {
+                    match head {
+                        Some(head) => accepted.insert(branch, head),
+                        None => accepted.remove(&branch),
+                    };
+                }
+            }
+            (Down::Reply(_) | Down::Runner(_), _) => {}
+        }
+        self.ask_next(id);
+    }
+
+    pub(crate) fn observer_loses(&mut self, id: ObserverId, session: SessionId) {
+        let trusts = self.trusts_itself();
+        let Some(observer) = self.observer(id) else { return };
+        if observer.session == Some(session) {
+            (observer.session, observer.asked) = (None, None);
+            // Heads are compared anew after every reconnect.
+            if !trusts {
+                observer.accepted = None;
+            }
+        }
+    }
+}
+
+fn source_of(repo: &Repo, branch: &BranchName, before: Option<CommitId>, commit: CommitId) -> BuildSource {
+    BuildSource {
+        repo: repo.name.clone(),
+        branch: branch.clone(),
+        commit,
+        before,
+        range: vec![commit],
+        subject: String::new(),
+        author: String::new(),
+    }
+}

@@ -1,0 +1,53 @@
+//! The real store beside the fold, in a directory of its own: fed the same batches, it must know the same.
+
+use surveil::model::Record;
+use surveil::store::Store;
+use tempfile::TempDir;
+
+use crate::fold::Fold;
+
+#[derive(Debug)]
+pub(crate) struct RealStore {
+    store: Option<Store>,
+    directory: TempDir,
+}
+
+impl RealStore {
+    pub(crate) fn new() -> Result<Self, String> {
+        // Memory is enough: what a power cut leaves of a file is not tried here.
+        let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        let mut real = Self { store: None, directory: directory.map_err(|error| error.to_string())? };
+        real.reopen()?;
+        Ok(real)
+    }
+
+    /// Opens it as a dispatcher does that starts after a crash.
+    pub(crate) fn reopen(&mut self) -> Result<(), String> {
+        self.store = None;
+        let opened = Store::open(&self.directory.path().join("surveil.db"));
+        self.store = Some(opened.map_err(|error| error.to_string())?);
+        Ok(())
+    }
+
+    pub(crate) fn commit(&mut self, records: &[Record]) -> Result<(), String> {
+        let Some(store) = &mut self.store else { return Ok(()) };
+        store.commit(records).map_err(|error| format!("{error:?}"))
+    }
+
+    /// Whether both remember the same.
+    pub(crate) fn compare(&self, fold: &Fold) -> Result<(), String> {
+        let Some(store) = &self.store else { return Ok(()) };
+        let mut real = store.unfinished().map_err(|error| error.to_string())?;
+        let expected = fold.unfinished();
+        real.heads.sort();
+        real.runners.sort_by_key(|runner| runner.id);
+        if real != expected {
+            return Err(format!("the store remembers {real:?}\nbut the fold {expected:?}"));
+        }
+        let recorded = store.recorded_lately().map_err(|error| error.to_string())?;
+        if recorded != fold.recorded() {
+            return Err(format!("the store has recorded {recorded:?}, the fold {:?}", fold.recorded()));
+        }
+        Ok(())
+    }
+}

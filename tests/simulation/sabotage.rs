@@ -1,0 +1,222 @@
+//! Deliberate defects, each of which must break the promise it is named for. They sit around the scheduler, where the
+//! dispatcher's core, the network and the peers are, and change what goes in or comes out of it.
+
+use surveil::model::{Incarnation, JobState, LogSummary, Moment, Record, TaskSpec, Verdict, WallTime};
+use surveil::scheduler::{Effect, Event, Policy, Restored, ToRunner};
+
+use crate::dispatcher::{HEARTBEAT_MS, TIMEOUT_MS, policy};
+use crate::history::Promise;
+use crate::world::World;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sabotage {
+    /// Effects leave before their records are durable.
+    EffectsBeforeCommit,
+    /// A repeated announcement is taken for a new one.
+    ForgetsAnnouncements,
+    /// An observer takes for accepted what it finds at its start.
+    ObserverTrustsItself,
+    /// A full disk is ignored: what could not be written is answered all the same.
+    AnswersWithoutRoom,
+    /// A result that is delivered again is recorded again.
+    RecordsReplays,
+    /// A result counts for whoever holds the job now.
+    AcceptsLateResults,
+    /// A restart forgets what is leased.
+    RestoresWithoutLeases,
+    /// Exclusive tasks are taken for ordinary ones.
+    ForgetsExclusive,
+    /// A runner that is cut off goes on with what is exclusive.
+    IgnoresOwnDeadline,
+    /// A build is passed whatever came of its jobs.
+    AlwaysPasses,
+    /// After a restart nobody has the time to come back.
+    NoGrace,
+    /// A closed connection loses everything.
+    ClosingIsLosing,
+    /// What a restarted runner does not hold any more is believed to be held.
+    BelievesOldHoldings,
+    /// A second process of a name is taken for the first.
+    IgnoresIncarnation,
+    /// Pings of runners that are busy are not heard.
+    DeafToTheBusy,
+    /// Time that the dispatcher slept through counts as silence.
+    NeverForgives,
+    /// Nobody looks who has fallen silent.
+    NeverLooks,
+}
+
+impl Sabotage {
+    pub(crate) const ALL: &[(Self, Promise)] = &[
+        (Self::EffectsBeforeCommit, Promise::S1),
+        (Self::ForgetsAnnouncements, Promise::S2),
+        (Self::ObserverTrustsItself, Promise::S3),
+        (Self::AnswersWithoutRoom, Promise::S5),
+        (Self::RecordsReplays, Promise::S6),
+        (Self::AcceptsLateResults, Promise::S7),
+        (Self::RestoresWithoutLeases, Promise::S8),
+        (Self::ForgetsExclusive, Promise::S9),
+        (Self::IgnoresOwnDeadline, Promise::S9),
+        (Self::AlwaysPasses, Promise::S10),
+        (Self::NoGrace, Promise::S11),
+        (Self::ClosingIsLosing, Promise::S12),
+        (Self::BelievesOldHoldings, Promise::S13),
+        (Self::IgnoresIncarnation, Promise::S14),
+        (Self::DeafToTheBusy, Promise::S32),
+        (Self::NeverForgives, Promise::S33),
+        (Self::NeverLooks, Promise::L1),
+    ];
+}
+
+impl World {
+    fn is(&self, sabotage: Sabotage) -> bool {
+        self.sabotage == Some(sabotage)
+    }
+
+    pub(crate) fn twist_restart(&mut self, restored: &mut Restored, now: Moment) -> (Policy, Moment) {
+        let mut policy = policy();
+        self.last_tick = None;
+        if self.is(Sabotage::ClosingIsLosing) {
+            policy.reconnect_ms = 0;
+        }
+        if self.is(Sabotage::RestoresWithoutLeases) {
+            for build in &mut restored.builds {
+                build.leases.clear();
+                for job in &mut build.jobs {
+                    if matches!(job.state, JobState::Leased(_)) {
+                        job.state = JobState::Queued;
+                    }
+                }
+            }
+        }
+        let slept = if self.is(Sabotage::NoGrace) { TIMEOUT_MS } else { 0 };
+        (policy, Moment(now.0.saturating_sub(slept)))
+    }
+
+    /// What the scheduler is told instead, and when.
+    pub(crate) fn twist_event(&mut self, now: Moment, mut event: Event) -> Vec<(Moment, Event)> {
+        match self.sabotage {
+            Some(Sabotage::ForgetsAnnouncements) => {
+                if let Event::CommitObserved { known, .. } = &mut event {
+                    *known = None;
+                }
+            }
+            Some(Sabotage::AcceptsLateResults) => self.redirect_result(&mut event),
+            Some(Sabotage::ForgetsExclusive) => {
+                if let Event::CommitObserved { plan: Ok(tasks), .. } = &mut event {
+                    let ordinary = |task: TaskSpec| TaskSpec { exclusive: false, ..task };
+                    *tasks = std::mem::take(tasks).into_iter().map(ordinary).collect();
+                }
+            }
+            Some(Sabotage::BelievesOldHoldings) => self.add_old_holdings(&mut event),
+            Some(Sabotage::IgnoresIncarnation) => {
+                if let Event::RunnerJoined(joined) = &mut event {
+                    joined.incarnation = Incarnation(1);
+                }
+            }
+            Some(Sabotage::DeafToTheBusy) => {
+                if matches!(&event, Event::RunnerPinged { holding, .. } if !holding.is_empty()) {
+                    return Vec::new();
+                }
+            }
+            Some(Sabotage::NeverForgives) => return self.tick_all_along(now, event),
+            Some(Sabotage::NeverLooks) => {
+                if matches!(event, Event::HeartbeatCheck | Event::LeaseCheck) {
+                    return Vec::new();
+                }
+            }
+            _ => {}
+        }
+        vec![(now, event)]
+    }
+
+    fn redirect_result(&self, event: &mut Event) {
+        let Event::AttemptFinished { session, attempt, .. } = event else { return };
+        let Some(job) = self.dispatcher.store.attempts.get(attempt).map(|attempt| attempt.job) else { return };
+        let open = |a: &&surveil::model::Attempt| a.job == job && a.outcome.is_none();
+        let Some(now_held) = self.dispatcher.store.attempts.values().find(open) else { return };
+        let holder = self.holders.get(&now_held.id);
+        if let Some(holder) = holder {
+            (*session, *attempt) = (*holder, now_held.id);
+        }
+    }
+
+    fn add_old_holdings(&self, event: &mut Event) {
+        let Event::RunnerJoined(joined) = event else { return };
+        let name = |attempt: &surveil::model::Attempt| self.dispatcher.store.runner_name(attempt.runner);
+        let open = self.dispatcher.store.attempts.values().filter(|attempt| attempt.outcome.is_none());
+        for attempt in open {
+            if name(attempt) == Some(joined.name.clone()) && !joined.holding.contains(&attempt.id) {
+                joined.holding.push(attempt.id);
+            }
+        }
+    }
+
+    /// As if the ticks had come all along while the dispatcher stood still.
+    fn tick_all_along(&mut self, now: Moment, event: Event) -> Vec<(Moment, Event)> {
+        if !matches!(event, Event::HeartbeatCheck | Event::LeaseCheck) {
+            return vec![(now, event)];
+        }
+        let last = self.last_tick.replace(now).unwrap_or(now);
+        let mut ticks: Vec<(Moment, Event)> = Vec::new();
+        let mut at = last.after(HEARTBEAT_MS);
+        while at < now {
+            ticks.push((at, event.clone()));
+            at = at.after(HEARTBEAT_MS);
+        }
+        ticks.push((now, event));
+        ticks
+    }
+
+    pub(crate) fn twist_effects(&mut self, event: &Event, mut effects: Vec<Effect>) -> Vec<Effect> {
+        if self.is(Sabotage::AcceptsLateResults) {
+            for effect in &effects {
+                if let Effect::Send { session, message: ToRunner::Lease(lease) } = effect {
+                    self.holders.insert(lease.attempt, *session);
+                }
+            }
+        }
+        if self.is(Sabotage::AlwaysPasses) {
+            for effect in &mut effects {
+                if let Effect::Persist(Record::BuildFinished { verdict, .. }) = effect {
+                    *verdict = Verdict::Passed;
+                }
+            }
+        }
+        if self.is(Sabotage::RecordsReplays)
+            && let Event::AttemptFinished { attempt, outcome, .. } = event
+            && matches!(effects.as_slice(), [Effect::Send { message: ToRunner::Recorded { .. }, .. }])
+        {
+            let (attempt, outcome) = (*attempt, outcome.clone());
+            let (log, duration_ms, at) = (LogSummary::default(), None, WallTime(0));
+            effects.insert(0, Effect::Persist(Record::AttemptFinished { attempt, outcome, log, duration_ms, at }));
+        }
+        effects
+    }
+
+    pub(crate) fn twist_release_first(&self) -> bool {
+        self.is(Sabotage::EffectsBeforeCommit)
+    }
+
+    pub(crate) fn twist_failed_commit(&mut self) {
+        if self.is(Sabotage::AnswersWithoutRoom) {
+            self.release_all();
+        }
+    }
+
+    pub(crate) fn heeds_limit(&self) -> bool {
+        !self.is(Sabotage::IgnoresOwnDeadline)
+    }
+
+    pub(crate) fn trusts_itself(&self) -> bool {
+        self.is(Sabotage::ObserverTrustsItself)
+    }
+
+    /// What an observer takes for accepted at its start: nothing, unless it is sabotaged.
+    pub(crate) fn trusted_heads(
+        &self,
+        repo: usize,
+    ) -> Option<std::collections::BTreeMap<surveil::model::BranchName, surveil::model::CommitId>> {
+        self.trusts_itself().then(|| self.repos[repo].heads.clone())
+    }
+}

@@ -1,0 +1,335 @@
+//! A world in one thread: virtual time, a queue of what will happen, and everyone in it. The same seed makes the same
+//! world, to the last message.
+
+use std::collections::BTreeMap;
+
+use surveil::model::{AttemptId, BranchName, CommitId, Moment, RepoName, Script, SessionId, TaskSpec, WallTime};
+use surveil::scheduler::Event;
+
+use crate::checkers;
+use crate::dice::Dice;
+use crate::dispatcher::Dispatcher;
+use crate::faults::Fault;
+use crate::history::{Broken, Fact, History, Promise};
+use crate::network::{Network, Peer};
+use crate::observer::{Observer, ObserverId, Repo};
+use crate::realstore::RealStore;
+use crate::runner::{Alarm, Host, Process, ProcessId};
+use crate::sabotage::Sabotage;
+
+/// After faults have stopped, everything has to be over within this.
+const CALM_MS: u64 = 400_000;
+
+/// Something that will happen at its time.
+#[derive(Debug, Clone)]
+pub(crate) enum Happening {
+    ArriveUp(SessionId),
+    EndUp(SessionId),
+    ArriveDown(SessionId),
+    EndDown(SessionId),
+    StartDispatcher,
+    Batch(u64),
+    Room(u64),
+    Heartbeat(u64),
+    LeaseCheck(u64),
+    Boot(usize),
+    Runner(ProcessId, Alarm),
+    Look(ObserverId),
+    Fault(Fault),
+    Calm,
+}
+
+/// How a world is made.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Setting {
+    pub(crate) seed: u64,
+    pub(crate) sabotage: Option<Sabotage>,
+    /// The real store runs beside the fold.
+    pub(crate) real_store: bool,
+    /// What the wall clocks show: any number makes other jumps.
+    pub(crate) wall: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) now: u64,
+    pub(crate) dice: Dice,
+    wall: Dice,
+    queue: BTreeMap<(u64, u64), Happening>,
+    sequence: u64,
+    pub(crate) history: History,
+    pub(crate) broken: Vec<Broken>,
+    pub(crate) network: Network,
+    pub(crate) dispatcher: Dispatcher,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) processes: BTreeMap<ProcessId, Process>,
+    pub(crate) last_process: u64,
+    pub(crate) observers: Vec<Observer>,
+    pub(crate) last_observer: u64,
+    pub(crate) repos: Vec<Repo>,
+    pub(crate) slow_until: u64,
+    pub(crate) is_calm: bool,
+    pub(crate) sabotage: Option<Sabotage>,
+    /// What sabotages need to remember: where attempts were leased to, and when the last tick came.
+    pub(crate) holders: BTreeMap<AttemptId, SessionId>,
+    pub(crate) last_tick: Option<Moment>,
+}
+
+/// What came of a world.
+#[derive(Debug)]
+pub(crate) struct Story {
+    pub(crate) history: History,
+    pub(crate) broken: Vec<Broken>,
+}
+
+/// Lives through a world and looks whether every promise was kept.
+pub(crate) fn live(setting: Setting) -> Story {
+    let mut world = World::new(setting);
+    world.run();
+    let World { history, mut broken, .. } = world;
+    broken.extend(checkers::check(&history));
+    Story { history, broken }
+}
+
+impl World {
+    fn new(setting: Setting) -> Self {
+        let mut dice = Dice::new(setting.seed);
+        let hosts = hosts(&mut dice);
+        let count = 1 + dice.below(2);
+        let repos = ["app", "lib"].iter().take(count).map(|name| repo(&mut dice, name)).collect();
+        let mut world = Self {
+            now: 0,
+            dice,
+            wall: Dice::new(setting.wall ^ 0x57),
+            queue: BTreeMap::new(),
+            sequence: 0,
+            history: History::default(),
+            broken: Vec::new(),
+            network: Network::default(),
+            dispatcher: Dispatcher::default(),
+            hosts,
+            processes: BTreeMap::new(),
+            last_process: 0,
+            observers: Vec::new(),
+            last_observer: 0,
+            repos,
+            slow_until: 0,
+            is_calm: false,
+            sabotage: setting.sabotage,
+            holders: BTreeMap::new(),
+            last_tick: None,
+        };
+        if setting.real_store {
+            match RealStore::new() {
+                Ok(real) => world.dispatcher.real = Some(real),
+                Err(text) => world.fail(Promise::Store, text),
+            }
+        }
+        world.plan(0, Happening::StartDispatcher);
+        for host in 0..world.hosts.len() {
+            let at = world.dice.ms(0, 3_000);
+            world.plan(at, Happening::Boot(host));
+        }
+        for repo in 0..world.repos.len() {
+            for _ in 0..1 + world.dice.below(2) {
+                world.start_observer(repo);
+            }
+        }
+        let calm_at = world.plan_faults();
+        world.plan(calm_at, Happening::Calm);
+        world
+    }
+
+    fn run(&mut self) {
+        let mut until = u64::MAX;
+        let mut looked = 0;
+        while let Some(((at, _), happening)) = self.queue.pop_first() {
+            self.now = at;
+            if matches!(happening, Happening::Calm) {
+                until = at + CALM_MS;
+            }
+            match self.standstill(&happening) {
+                Some(end) if end > at => self.plan(end, happening),
+                _ => self.happen(happening),
+            }
+            // A broken invariant or a refusing store makes all that follows meaningless.
+            if !self.broken.is_empty() || at > until {
+                break;
+            }
+            if self.is_calm && at > looked + 1_000 {
+                looked = at;
+                if self.is_over() {
+                    break;
+                }
+            }
+        }
+        let heads = |repo: &Repo| {
+            let name = repo.name.clone();
+            repo.heads.iter().map(|(branch, head)| (name.clone(), branch.clone(), *head)).collect::<Vec<_>>()
+        };
+        if self.broken.is_empty() {
+            let heads = self.repos.iter().flat_map(heads).collect();
+            self.history.note(self.now, Fact::Ended { heads });
+        }
+        let agreed = self.dispatcher.real.as_ref().map_or(Ok(()), |real| real.compare(&self.dispatcher.store));
+        if let Err(text) = agreed {
+            self.fail(Promise::Store, text);
+        }
+    }
+
+    pub(crate) fn fail(&mut self, promise: Promise, text: String) {
+        self.broken.push(Broken { promise, text, after: self.history.entries.len() });
+    }
+
+    pub(crate) fn plan(&mut self, at: u64, happening: Happening) {
+        self.sequence += 1;
+        self.queue.insert((at.max(self.now), self.sequence), happening);
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::ArriveUp(session) => self.arrive_up(session),
+            Happening::EndUp(session) => self.end_up(session),
+            Happening::ArriveDown(session) => self.arrive_down(session),
+            Happening::EndDown(session) => self.end_down(session),
+            Happening::StartDispatcher => self.start_dispatcher(),
+            Happening::Batch(start) => self.run_batch(start),
+            Happening::Room(start) => self.room_again(start),
+            Happening::Heartbeat(start) => self.tick(start, Event::HeartbeatCheck),
+            Happening::LeaseCheck(start) => self.tick(start, Event::LeaseCheck),
+            Happening::Boot(host) => self.boot(host, false),
+            Happening::Runner(process, alarm) => self.runner_alarm(process, alarm),
+            Happening::Look(observer) => self.look(observer),
+            Happening::Fault(fault) => self.strike(fault),
+            Happening::Calm => self.calm_down(),
+        }
+    }
+
+    /// Until when whoever this happens to stands still, if it does.
+    fn standstill(&self, happening: &Happening) -> Option<u64> {
+        let frozen = |id: &ProcessId| self.processes.get(id).map(|process| self.hosts[process.host].frozen_until);
+        match happening {
+            Happening::ArriveUp(_)
+            | Happening::EndUp(_)
+            | Happening::Batch(_)
+            | Happening::Room(_)
+            | Happening::Heartbeat(_)
+            | Happening::LeaseCheck(_) => Some(self.dispatcher.paused_until),
+            Happening::ArriveDown(session) | Happening::EndDown(session) => match self.network.peer(*session)? {
+                Peer::Runner(process) => frozen(&process),
+                Peer::Observer(_) => None,
+            },
+            Happening::Runner(process, _) => frozen(process),
+            Happening::Boot(host) => Some(self.hosts[*host].frozen_until),
+            Happening::StartDispatcher | Happening::Look(_) | Happening::Fault(_) | Happening::Calm => None,
+        }
+    }
+
+    /// Faults stop; what they left behind is mended as an operator would, and observers start anew.
+    fn calm_down(&mut self) {
+        self.is_calm = true;
+        self.history.note(self.now, Fact::Calm);
+        self.slow_until = self.now;
+        (self.dispatcher.doom, self.dispatcher.disk_full_until) = (None, self.now);
+        for host in &mut self.hosts {
+            host.cut_until = self.now;
+        }
+        let beside: Vec<ProcessId> = self
+            .processes
+            .iter()
+            .filter(|(id, process)| self.hosts[process.host].main != Some(**id))
+            .map(|(id, _)| *id)
+            .collect();
+        for process in beside {
+            self.kill(process);
+        }
+        for at in (0..self.observers.len()).rev() {
+            let repo = self.observers[at].repo;
+            self.stop_observer(at);
+            if !self.observers.iter().any(|observer| observer.repo == repo) {
+                self.start_observer(repo);
+            }
+        }
+        // An observer that was killed before has nobody left to follow it.
+        for repo in 0..self.repos.len() {
+            if !self.observers.iter().any(|observer| observer.repo == repo) {
+                self.start_observer(repo);
+            }
+        }
+    }
+
+    /// Nothing is left to do: every build has its verdict and every head its build.
+    fn is_over(&self) -> bool {
+        let store = &self.dispatcher.store;
+        let accepted = |repo: &Repo| {
+            let of_repo = store.heads.iter().filter(|((name, _), _)| *name == repo.name);
+            of_repo.map(|((_, branch), head)| (branch, head)).eq(repo.heads.iter())
+        };
+        store.builds.values().all(|build| build.verdict.is_some()) && self.repos.iter().all(accepted)
+    }
+
+    /// Wall clocks jump as they like: they are for people.
+    pub(crate) fn wall(&mut self) -> WallTime {
+        WallTime(1_700_000_000_000 + (self.wall.roll() >> 28) as i64)
+    }
+}
+
+fn hosts(dice: &mut Dice) -> Vec<Host> {
+    let mut hosts = vec![Host::new("w1", if dice.percent(50) { &["gpu", "linux"] } else { &["linux"] }, 2)];
+    if dice.percent(75) {
+        hosts.push(Host::new("w2", &["linux"], 1));
+    }
+    if dice.percent(40) {
+        hosts.push(Host::new("w3", if dice.percent(50) { &["gpu"] } else { &[] }, 1));
+    }
+    hosts
+}
+
+fn repo(dice: &mut Dice, name: &str) -> Repo {
+    let name = RepoName::new(name).expect("a plain word");
+    let mut repo = Repo { name, heads: BTreeMap::new(), commits: Vec::new(), plans: BTreeMap::new() };
+    let first = new_commit(dice, &mut repo);
+    repo.heads.insert(BranchName::new("main"), first);
+    repo
+}
+
+/// Makes a commit with a task file of its own.
+pub(crate) fn new_commit(dice: &mut Dice, repo: &mut Repo) -> CommitId {
+    let mut raw = [0; 20];
+    raw[0] = repo.commits.len() as u8 + 1;
+    raw[1] = repo.name.as_str().len() as u8;
+    raw[2..10].copy_from_slice(&dice.roll().to_be_bytes());
+    let commit = CommitId::from_bytes(&raw).expect("20 bytes");
+    let plan = plan(dice);
+    repo.commits.push(commit);
+    repo.plans.insert(commit, plan);
+    commit
+}
+
+fn plan(dice: &mut Dice) -> Result<Vec<TaskSpec>, String> {
+    if dice.percent(4) {
+        return Err("the task file has a mistake".into());
+    }
+    let names = ["a", "b", "c", "d"];
+    let count = dice.below(5);
+    let task = |at: usize, dice: &mut Dice| {
+        let mut task = TaskSpec::new(names[at], Script::Shell("true".into()));
+        for need in &names[..at] {
+            if dice.percent(25) {
+                task.needs.push((*need).into());
+            }
+        }
+        let labels: &[&str] = match dice.below(20) {
+            0 => &["moon"],
+            1..4 => &["gpu"],
+            4..8 => &["linux"],
+            _ => &[],
+        };
+        task.labels = labels.iter().map(|label| (*label).into()).collect();
+        task.retries = if dice.percent(25) { 1 } else { 0 };
+        task.allow_failure = dice.percent(12);
+        task.exclusive = dice.percent(20);
+        task
+    };
+    Ok((0..count).map(|at| task(at, dice)).collect())
+}
