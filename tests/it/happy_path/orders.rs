@@ -76,9 +76,8 @@ fn a_build_is_run_again_beside_its_old_attempts() {
     world.expect(&commit, "passed");
 
     world.surveil(&["rerun", "latest"]).ok();
-    let build = world.build_that("has run twice", |build| {
-        build.finished_ms.is_some() && job(build, "test").attempts.len() == 2
-    });
+    let build = world
+        .build_that("has run twice", |build| build.finished_ms.is_some() && job(build, "test").attempts.len() == 2);
     assert_eq!((build.state.as_str(), build.commit), ("passed", commit));
     assert_eq!(tally.lines().len(), 2);
     assert_eq!(world.builds().len(), 1);

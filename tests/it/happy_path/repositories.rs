@@ -8,7 +8,8 @@ const TASK: &str = "[task.test]\nrun = 'cat file'\n";
 fn one_observer_watches_several_repositories() {
     let world = World::new();
     let repositories = ["one", "two", "three"].map(|name| world.repository(name));
-    let commits = repositories.each_ref().map(|repository| repository.commit_script("pwd >/dev/null; echo $SURVEIL_REPO"));
+    let commits =
+        repositories.each_ref().map(|repository| repository.commit_script("pwd >/dev/null; echo $SURVEIL_REPO"));
     let _roles = world.roles(&repositories.each_ref());
 
     for (commit, repository) in commits.iter().zip(["one", "two", "three"]) {

@@ -8,7 +8,8 @@ fn tasks_run_in_the_order_of_their_needs() {
     let tally = world.tally("order");
     let repository = world.repository("app");
     let task = |name: &str, needs: &str| format!("[task.{name}]\nneeds = {needs}\nrun = '''{}'''\n", tally.add(name));
-    let tasks = [task("package", "['test', 'lint']"), task("test", "['build']"), task("lint", "[]"), task("build", "[]")];
+    let tasks =
+        [task("package", "['test', 'lint']"), task("test", "['build']"), task("lint", "[]"), task("build", "[]")];
     let commit = repository.commit_tasks(&tasks.concat());
     let _roles = world.roles(&[&repository]);
 
