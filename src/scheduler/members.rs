@@ -12,6 +12,15 @@ impl Scheduler {
     pub(super) fn join_runner(&mut self, turn: &mut Turn, joined: RunnerJoined) {
         let id = self.known_id(turn, &joined.name);
         if let Some(member) = self.roster.member(id)
+            && member.incarnation == Some(joined.incarnation)
+            && joined.session < member.newest
+        {
+            // It was given up by its own runner before it could be read; what it says there is outdated.
+            let why = "its runner has dialled again since".into();
+            turn.effects.push(Effect::CloseSession { session: joined.session, why });
+            return;
+        }
+        if let Some(member) = self.roster.member(id)
             && let Presence::Connected(old) = member.presence
         {
             if member.incarnation != Some(joined.incarnation) {
@@ -39,6 +48,7 @@ impl Scheduler {
             name,
             incarnation: Some(incarnation),
             presence: Presence::Connected(session),
+            newest: session,
             slots,
             labels,
             isolation,

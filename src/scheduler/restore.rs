@@ -4,7 +4,7 @@ use super::event::Restored;
 use super::jobs::NewJob;
 use super::roster::{Member, Presence};
 use super::{AcceptedHead, LiveLease, Policy, Scheduler};
-use crate::model::{Attempt, Isolation, JobState, Moment, RunnerId};
+use crate::model::{Attempt, Isolation, JobState, Moment, RunnerId, SessionId};
 
 impl Scheduler {
     /// A scheduler that goes on with what was unfinished. Restored leases get a full grace period: nobody is declared
@@ -72,6 +72,7 @@ impl Scheduler {
             name: self.known_name(id),
             incarnation: None,
             presence: Presence::Away { until: now.after(self.policy.heartbeat_timeout_ms) },
+            newest: SessionId(0),
             slots: 0,
             labels: Vec::new(),
             isolation: Isolation::Subreaper,

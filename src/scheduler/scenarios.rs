@@ -390,6 +390,17 @@ fn two_processes_of_one_name_are_told_apart() {
 }
 
 #[test]
+fn a_registration_that_was_overtaken_by_a_newer_one_says_nothing() {
+    let mut story = Story::new();
+    story.join(2, "w1", 1);
+    story.observe("app", None, 1, vec![task("a")]);
+    assert_eq!(story.join(1, "w1", 1), ["> close s1"]);
+    story.close(2);
+    assert_eq!(story.join(1, "w1", 1), ["> close s1"], "also when the newer one is closed again");
+    assert_eq!(story.join_as(3, "w1", 1, 1, &[], &[1]), ["> s3 registered, holds [a1], gone []"]);
+}
+
+#[test]
 fn a_restarted_runner_loses_what_it_does_not_hold_any_more() {
     let mut story = Story::new();
     story.join(1, "w1", 1);

@@ -49,6 +49,7 @@ const TROUBLES: &[Fault] = &[
     Fault::HalfOpen,
     Fault::SlowNetwork,
     Fault::CutOff,
+    Fault::CutOff,
     Fault::Crash,
     Fault::Crash,
     Fault::Crash,
@@ -213,10 +214,11 @@ impl World {
 
     /// How long a task takes.
     pub(crate) fn execution_ms(&mut self) -> u64 {
-        match self.dice.below(10) {
-            0 => self.dice.ms(0, 20),
-            1..8 => self.dice.ms(50, 4_000),
-            _ => self.dice.ms(4_000, 25_000),
+        match self.dice.below(20) {
+            0..2 => self.dice.ms(0, 20),
+            2..15 => self.dice.ms(50, 4_000),
+            15..18 => self.dice.ms(4_000, 25_000),
+            _ => self.dice.ms(25_000, 90_000),
         }
     }
 
