@@ -384,8 +384,10 @@ fn what_is_compressed_already_is_passed_on_and_deltas_are_resolved() {
         let commit = repo.write("large", vec![7; 3_000_000]).commit("first");
         let other = Store::open(&repo.beside("other"), commit).unwrap();
         // As another implementation may send it, full of deltas.
-        let script = format!("git ls-tree -rt {commit} | cut -d' ' -f3 | cut -f1 | sort -u > ../ids
-            git rev-parse {commit} {commit}^{{tree}} >> ../ids; git pack-objects -q --stdout < ../ids > ../pack");
+        let script = format!(
+            "git ls-tree -rt {commit} | cut -d' ' -f3 | cut -f1 | sort -u > ../ids
+            git rev-parse {commit} {commit}^{{tree}} >> ../ids; git pack-objects -q --stdout < ../ids > ../pack"
+        );
         let made = std::process::Command::new("sh").args(["-ec", &script]).current_dir(repo.path()).status().unwrap();
         assert!(made.success());
         let mut receiver = other.receive().unwrap();

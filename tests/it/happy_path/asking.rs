@@ -5,7 +5,10 @@ use serde_json::Value;
 use crate::harness::{World, job};
 
 /// A build that has passed, of a task that printed this script's output.
-fn passed<'a>(world: &'a World, script: &str) -> (crate::harness::Repository<'a>, String, [crate::harness::Process; 3]) {
+fn passed<'a>(
+    world: &'a World,
+    script: &str,
+) -> (crate::harness::Repository<'a>, String, [crate::harness::Process; 3]) {
     let repository = world.repository("app");
     let commit = repository.commit_script(script);
     let roles = world.roles(&[&repository]);
@@ -199,7 +202,8 @@ fn why_tells_what_is_waited_for_and_what_was_decided() {
 fn attempts_keep_their_numbers_and_their_order() {
     let world = World::new();
     let repository = world.repository("app");
-    let commit = repository.commit_tasks("[task.test]\nretries = 2\nrun = 'echo $SURVEIL_TRY; test $SURVEIL_TRY = 3'\n");
+    let commit =
+        repository.commit_tasks("[task.test]\nretries = 2\nrun = 'echo $SURVEIL_TRY; test $SURVEIL_TRY = 3'\n");
     let _roles = world.roles(&[&repository]);
     let build = world.expect(&commit, "passed");
     let numbers: Vec<u32> = job(&build, "test").attempts.iter().map(|attempt| attempt.number).collect();

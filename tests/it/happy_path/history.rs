@@ -8,7 +8,10 @@ fn every_commit_of_a_history_gets_its_own_verdict() {
     const RED: usize = 6;
     let world = World::new();
     let repository = world.repository("sum");
-    repository.write_executable("check", "#!/bin/sh\nfor n in numbers/*; do read -r v < $n; test \"$v\" -ge 0 || exit 1; done\n");
+    repository.write_executable(
+        "check",
+        "#!/bin/sh\nfor n in numbers/*; do read -r v < $n; test \"$v\" -ge 0 || exit 1; done\n",
+    );
     repository.write(
         ".surveil.toml",
         "[task.build]\nrun = 'cat numbers/* > all; wc -l < all'\nkeep = ['all']\n\

@@ -8,7 +8,8 @@ const TASK: &str = "[task.test]\nrun = 'cat file'\n";
 fn one_observer_watches_several_repositories() {
     let world = World::new();
     let repositories = ["one", "two", "three"].map(|name| world.repository(name));
-    let commits = repositories.each_ref().map(|repository| repository.commit_script("pwd >/dev/null; echo $SURVEIL_REPO"));
+    let commits =
+        repositories.each_ref().map(|repository| repository.commit_script("pwd >/dev/null; echo $SURVEIL_REPO"));
     let _roles = world.roles(&repositories.each_ref());
 
     for (commit, repository) in commits.iter().zip(["one", "two", "three"]) {
@@ -167,9 +168,10 @@ fn a_branch_that_is_deleted_and_made_again_is_built_again() {
     repository.git(&["switch", "--quiet", "main"]);
     repository.git(&["branch", "--quiet", "-D", "topic"]);
     observer.says("app topic gone");
-    repository.git(&["switch", "--quiet", "--create", "topic"]);
+    repository.git(&["switch", "--quiet", "--detach"]);
     repository.write("file", "new topic\n");
     let again = repository.commit("Another topic");
+    repository.git(&["branch", "topic"]);
     let build = world.expect(&again, "passed");
     assert_eq!((build.branch.as_str(), build.before), ("topic", None));
 }

@@ -53,7 +53,8 @@ fn a_commit_goes_back_and_forth_between_two_trees() {
     let world = World::new();
     let repository = world.repository("app");
     repository.write("file", "a file\n");
-    let file = repository.commit_script("test -f file || ls file; cat link 2>/dev/null; stat -c '%A %n' run 2>/dev/null; true");
+    let file = repository
+        .commit_script("test -f file || ls file; cat link 2>/dev/null; stat -c '%A %n' run 2>/dev/null; true");
     let _roles = world.roles(&[&repository]);
     world.expect(&file, "passed");
 
