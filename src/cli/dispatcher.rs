@@ -90,7 +90,6 @@ pub(crate) fn run(flags: DispatcherFlags) -> Result<ExitCode, CliError> {
     let settings = flags.settings()?;
     let stop = interrupt::stop_now()?;
     let dispatcher = Dispatcher::start(settings)?;
-    log::info!("listening at {}", dispatcher.address());
     if is_exposed(dispatcher.address().ip()) {
         log::warn!("{}", exposure_text(dispatcher.address().ip()));
     }

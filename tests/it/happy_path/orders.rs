@@ -1,6 +1,6 @@
 //! What an operator can have done: cancel and rerun.
 
-use crate::harness::{World, job};
+use crate::harness::{World, job, until};
 
 #[test]
 fn a_cancelled_task_ends_with_all_its_processes_even_if_it_ignores_the_asking() {
@@ -20,13 +20,13 @@ fn a_cancelled_task_ends_with_all_its_processes_even_if_it_ignores_the_asking() 
     world.surveil(&["cancel", "latest"]).ok();
     let build = world.expect(&commit, "cancelled");
     assert_eq!(job(&build, "test").state, "cancelled");
-    assert_eq!(job(&build, "after").state, "cancelled");
+    assert_eq!(job(&build, "after").state, "skipped");
     // A cancel is in force at once, the runner ends the processes when it hears of it.
     let build = world.build_that("whose attempt has ended", |build| {
         build.jobs[0].attempts.iter().all(|attempt| attempt.outcome.is_some())
     });
     assert_eq!(job(&build, "test").attempts[0].outcome.as_deref(), Some("cancelled"));
-    crate::harness::until("its processes are gone", || world.processes(&["SURVEIL=true"]).is_empty());
+    until("its processes are gone", || world.processes(&["SURVEIL=true"]).is_empty());
     assert_eq!(world.surveil(&["show", "--wait", "latest"]).code, 4);
 }
 
@@ -63,7 +63,7 @@ fn a_queued_build_is_cancelled_without_ever_running() {
     let build = world.expect(&commit, "cancelled");
     assert!(job(&build, "test").attempts.is_empty());
     let refused = world.surveil(&["cancel", "latest"]).error(7);
-    assert!(refused.contains("cancelled"), "{refused}");
+    assert!(refused.contains("is finished"), "{refused}");
 }
 
 #[test]
