@@ -3,6 +3,7 @@
 //!
 //! A session never decides. It turns messages into events and questions for the core, and writes what comes back.
 
+mod fit;
 mod hub;
 mod logs;
 mod observer;

@@ -3,7 +3,7 @@
 use crossbeam_channel::{Receiver, bounded};
 
 use super::worker::{self, Kind, Request};
-use super::{Hub, Outbox, Session, SessionError, logs};
+use super::{Hub, Outbox, Session, SessionError, fit, logs};
 use crate::dispatcher::core::{Question, ToCore, Watcher};
 use crate::dispatcher::report::{self, Reports};
 use crate::model::{Build, BuildId, Job, Moment};
@@ -67,7 +67,7 @@ impl Worker<'_> {
             self.answer(message).map(Some)
         };
         match answer {
-            Ok(Some(answer)) => self.outbox.send(Frame::new(&answer)),
+            Ok(Some(answer)) => self.outbox.send(fit::frame(answer)),
             // The log's end was its answer.
             Ok(None) => {}
             Err(refusal) => self.outbox.send(Frame::new(&ToOperator::Error(refusal))),
@@ -160,7 +160,7 @@ impl Worker<'_> {
                 let build = self.reader.build(id).map_err(|error| broken(&error))?;
                 if let Some(build) = build {
                     let report = reports.build(build).map_err(|error| broken(&error))?;
-                    self.outbox.send(Frame::new(&ToOperator::Build(report)));
+                    self.outbox.send(fit::frame(ToOperator::Build(report)));
                 }
             }
         }
