@@ -52,6 +52,7 @@ fn a_pack_of_nothing_new_is_accepted() {
     assert_eq!(entries_of(&repo.beside("store/objects/pack")), 4);
 }
 
+// Promise S28. Fails without `check_is_whole`.
 #[test]
 fn what_a_receiver_lacks_makes_the_commit_incomplete_and_all_of_it_is_the_remedy() {
     let repo = Repo::new();

@@ -213,6 +213,7 @@ fn whatever_an_attempt_did_is_undone() {
     }
 }
 
+// Promise S28. Fails if `is_right` relies on a stamp that is as young as the hand-over, or leaves out `changed`.
 #[test]
 fn a_change_that_restores_size_and_time_is_undone() {
     let mut fixture = Fixture::varied();
