@@ -454,3 +454,12 @@ fn deliver_unless_incomplete(watched: &crate::git::Watched, store: &Store, commi
     receiver.write(&pack_of(watched, &[commit], &[have])).unwrap();
     receiver.finish(commit, false).ok();
 }
+
+#[test]
+fn handles_move_between_threads() {
+    fn moves<T: Send>() {}
+    fn is_shared<T: Send + Sync>() {}
+    moves::<crate::git::Watched>();
+    moves::<crate::git::WorkTree>();
+    is_shared::<Store>();
+}
