@@ -67,6 +67,14 @@ fn small() {
     timed("heads, one loose branch", 1000, || watched.heads(&BranchSelection::Main).unwrap());
     repo.git(&["pack-refs", "--all"]);
     timed("heads, one packed branch", 1000, || watched.heads(&BranchSelection::Main).unwrap());
+    let many: String = (0..2000).map(|n| format!("create refs/heads/topic/{n} {head}\n")).collect();
+    fs::write(repo.beside("many"), many).unwrap();
+    let script = "git update-ref --stdin < ../many";
+    std::process::Command::new("sh").args(["-ec", script]).current_dir(repo.path()).status().unwrap();
+    let all = BranchSelection::Matching(vec!["*".to_owned()]);
+    timed("heads, 2,000 loose branches", 20, || watched.heads(&all).unwrap());
+    repo.git(&["pack-refs", "--all"]);
+    timed("heads, 2,000 packed branches", 20, || watched.heads(&all).unwrap());
     timed("range of 50", 200, || watched.range(Some(commits[9]), head, 50).unwrap());
     timed("describe", 200, || watched.describe(head).unwrap());
     timed("pack build, small difference", 500, || pack_of(&watched, &[head], &[commits[58]]));

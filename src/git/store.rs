@@ -7,13 +7,13 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use git2::{ObjectFormat, Odb, Oid, Repository, RepositoryInitOptions};
 
 use super::objects::{Database, EntryKind, Objects, entries, format_of, incomplete};
-use super::receiver::{Receiver, sync};
+use super::receiver::{Landing, Receiver, sync};
 use super::{GitError, pack, stored, tidy};
 use crate::model::CommitId;
 
@@ -29,8 +29,7 @@ const SETTINGS: [(&str, &str); 4] = [
 
 /// A bare repository that receives packs and keeps only what was sent: whole trees, no history.
 pub struct Store {
-    path: PathBuf,
-    database: Arc<Database>,
+    landing: Arc<Landing>,
 }
 
 impl Store {
@@ -41,7 +40,7 @@ impl Store {
         }
         stored::remove_broken(&path.join("objects").join("pack"), format_of(like))?;
         let store = Self::open_existing(path)?;
-        store.database.with(|objects| objects.id(like))?;
+        store.database().with(|objects| objects.id(like))?;
         Ok(store)
     }
 
@@ -50,22 +49,21 @@ impl Store {
         let refuse = |source| GitError::Open { path: path.to_owned(), source };
         let repository = Repository::open_bare(path).map_err(refuse)?;
         let database = Database::open(&path.join("objects"), repository.object_format(), path.join(tidy::TIDIED))?;
-        Ok(Self { path: path.to_owned(), database: Arc::new(database) })
+        Ok(Self { landing: Arc::new(Landing::new(path, database)) })
     }
 
-    /// The object database alone.
-    pub(super) fn into_database(self) -> Arc<Database> {
-        self.database
+    pub(super) fn database(&self) -> &Database {
+        &self.landing.database
     }
 
     /// Starts to receive a pack.
     pub fn receive(&self) -> Result<Receiver, GitError> {
-        Receiver::new(&self.path, Arc::clone(&self.database))
+        Receiver::new(Arc::clone(&self.landing))
     }
 
     /// Whether the commit and its whole tree were received.
     pub fn has(&self, commit: CommitId) -> bool {
-        self.database.with(|objects| Ok(objects.has_commit(commit))).unwrap_or(false)
+        self.landing.database.with(|objects| Ok(objects.has_commit(commit))).unwrap_or(false)
     }
 
     /// Reads the commit's whole tree, to find damage: for a store that cannot be trusted just now. An error says what
@@ -131,14 +129,20 @@ impl Store {
         haves: &[CommitId],
         sink: &mut dyn FnMut(&[u8]) -> bool,
     ) -> Result<(), GitError> {
-        pack::build(&self.database, Some(&self.path.join("objects").join("pack")), &[commit], haves, sink)
-            .map_err(incomplete(commit, &self.path))
+        pack::build(
+            &self.landing.database,
+            Some(&self.landing.store.join("objects").join("pack")),
+            &[commit],
+            haves,
+            sink,
+        )
+        .map_err(incomplete(commit, &self.landing.store))
     }
 
     /// Merges many small packs into one, when there are more than is good for lookups. Cheap when there is nothing to
     /// do.
     pub fn tidy(&self) -> Result<(), GitError> {
-        tidy::tidy(&self.path, &self.database)
+        tidy::tidy(&self.landing)
     }
 
     /// Runs `ask`; what it does not find makes the commit incomplete.
@@ -147,7 +151,10 @@ impl Store {
         commit: CommitId,
         mut ask: impl FnMut(&Objects, &Odb<'_>) -> Result<T, GitError>,
     ) -> Result<T, GitError> {
-        self.database.with(|objects| ask(objects, &objects.odb()?)).map_err(incomplete(commit, &self.path))
+        self.landing
+            .database
+            .with(|objects| ask(objects, &objects.odb()?))
+            .map_err(incomplete(commit, &self.landing.store))
     }
 }
 

@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use git2::Oid;
 
-use super::objects::Database;
-use super::receiver::{INCOMING_PREFIX, Receiver};
+use super::receiver::{INCOMING_PREFIX, Landing, Receiver};
 use super::stored::{Stored, StoredPack};
 use super::{GitError, pack};
 
@@ -27,7 +26,8 @@ const MERGED_BYTES_MAX: u64 = 1 << 30;
 pub(super) const TIDIED: &str = "tidied";
 
 /// Merges packs if there are too many, and removes what receivers left that were killed.
-pub(super) fn tidy(store: &Path, database: &Arc<Database>) -> Result<(), GitError> {
+pub(super) fn tidy(landing: &Arc<Landing>) -> Result<(), GitError> {
+    let store = &landing.store;
     let objects = store.join("objects");
     remove_stale_incoming(&objects)?;
     let packs = objects.join("pack");
@@ -44,7 +44,7 @@ pub(super) fn tidy(store: &Path, database: &Arc<Database>) -> Result<(), GitErro
     if old.len() < 2 {
         return Ok(());
     }
-    let merged = merge(store, database, &old)?;
+    let merged = merge(landing, &old)?;
     for pack in old.iter().filter(|pack| **pack != merged) {
         remove_pack(pack)?;
     }
@@ -87,7 +87,8 @@ fn to_merge(mut packs: Vec<(u64, PathBuf)>) -> Vec<PathBuf> {
 }
 
 /// Writes all that these packs hold into one, and returns its path without ending.
-fn merge(store: &Path, database: &Arc<Database>, old: &[PathBuf]) -> Result<PathBuf, GitError> {
+fn merge(landing: &Arc<Landing>, old: &[PathBuf]) -> Result<PathBuf, GitError> {
+    let Landing { store, database, .. } = &**landing;
     let mut packs = Vec::with_capacity(old.len());
     for pack in old {
         packs.push(StoredPack::open(&pack.with_extension("idx"), database.format())?);
@@ -98,7 +99,7 @@ fn merge(store: &Path, database: &Arc<Database>, old: &[PathBuf]) -> Result<Path
     log::debug!("{} packs with {} objects of {} become one", old.len(), ids.len(), store.display());
     let stored = Stored::of(packs);
     let receiver = database.with(|objects| {
-        let mut receiver = Receiver::new(store, Arc::clone(database))?;
+        let mut receiver = Receiver::new(Arc::clone(landing))?;
         let mut failed = None;
         let written = pack::write(objects, Some(&stored), &ids, &mut |piece| {
             failed = receiver.write(piece).err();

@@ -17,14 +17,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags, open};
 
 use self::keep::Keep;
 use self::pass::{Pass, make_room};
 use self::plan::{Directory, Planner, Time};
-use super::objects::{Database, incomplete};
+use super::objects::incomplete;
 use super::{GitError, Store};
 use crate::model::CommitId;
 
@@ -36,8 +35,8 @@ pub struct WorkTree {
     path: PathBuf,
     /// The directory above, through which the tree is reached: attempts may replace the tree itself by something else.
     above: OwnedFd,
-    store: PathBuf,
-    database: Arc<Database>,
+    store_path: PathBuf,
+    store: Store,
     note_path: PathBuf,
     note: File,
     /// The commit last brought here, and still the state of `plan`.
@@ -52,7 +51,7 @@ pub struct WorkTree {
 impl WorkTree {
     /// Opens `directory`, or makes it, for commits of the store at `store`. `<directory>.index` notes the commit.
     pub fn open(store: &Path, directory: &Path) -> Result<Self, GitError> {
-        let database = Store::open_existing(store)?.into_database();
+        let opened = Store::open_existing(store)?;
         fs::create_dir_all(directory).map_err(GitError::io("make directory", directory))?;
         let path = fs::canonicalize(directory).map_err(GitError::io("open", directory))?;
         let parent = path.parent().unwrap_or(Path::new("/"));
@@ -70,8 +69,8 @@ impl WorkTree {
         Ok(Self {
             path,
             above,
-            store: store.to_owned(),
-            database,
+            store_path: store.to_owned(),
+            store: opened,
             note_path,
             note,
             commit,
@@ -100,7 +99,7 @@ impl WorkTree {
                 // Half of what was there and half of what should be.
                 self.plan = Directory::default();
                 self.forget()?;
-                Err(incomplete(commit, &self.store)(error))
+                Err(incomplete(commit, &self.store_path)(error))
             }
         }
     }
@@ -145,7 +144,7 @@ impl WorkTree {
         let mut plan = if self.is_planned && self.commit == Some(commit) { before.take() } else { None };
         self.is_planned = false;
         let mut has_touched = false;
-        self.database.with(|objects| {
+        self.store.database().with(|objects| {
             let odb = objects.odb()?;
             if plan.is_none() {
                 let tree = objects.commit(commit)?.tree_id();

@@ -68,6 +68,7 @@ fn a_url_is_never_an_option_nor_a_program() {
     assert!(!mark.exists());
 }
 
+// Promise S29. Fails without `core.hooksPath`, `users_own_settings`, `--upload-pack` or `GIT_PROXY_COMMAND`.
 #[test]
 fn a_fetch_executes_nothing_that_the_repository_configures() {
     let origin = Repo::new();

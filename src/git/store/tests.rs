@@ -52,6 +52,7 @@ fn a_pack_of_nothing_new_is_accepted() {
     assert_eq!(entries_of(&repo.beside("store/objects/pack")), 4);
 }
 
+// Promise S28. Fails without `check_is_whole`.
 #[test]
 fn what_a_receiver_lacks_makes_the_commit_incomplete_and_all_of_it_is_the_remedy() {
     let repo = Repo::new();
@@ -452,4 +453,13 @@ fn deliver_unless_incomplete(watched: &crate::git::Watched, store: &Store, commi
     let mut receiver = store.receive().unwrap();
     receiver.write(&pack_of(watched, &[commit], &[have])).unwrap();
     receiver.finish(commit, false).ok();
+}
+
+#[test]
+fn handles_move_between_threads() {
+    fn moves<T: Send>() {}
+    fn is_shared<T: Send + Sync>() {}
+    moves::<crate::git::Watched>();
+    moves::<crate::git::WorkTree>();
+    is_shared::<Store>();
 }

@@ -180,6 +180,7 @@ fn a_reftable_repository_is_read_with_the_help_of_the_git_program() {
     assert!(watched.heads(&BranchSelection::Main).is_err());
 }
 
+// Promise S30. Fails without `check_is_there`, or with a ref that does not parse taken for one that is absent.
 #[test]
 fn a_repository_that_cannot_be_read_is_an_error_and_not_without_branches() {
     let break_it: [(&str, Act); 9] = [
@@ -351,6 +352,7 @@ fn objects_are_found_after_a_repack_that_removed_what_was_known() {
     assert_eq!(watched.range(Some(first), second, 5).unwrap(), [second]);
 }
 
+// Promise S29. Fails without `core.fsmonitor=false` once a command that reads the index is added.
 #[test]
 fn nothing_that_the_repository_configures_is_executed_and_nothing_is_changed() {
     for reference in ["files", "reftable"] {
