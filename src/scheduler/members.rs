@@ -37,6 +37,8 @@ impl Scheduler {
             self.spawns.pending.pop();
         }
         let before = self.roster.remove(id);
+        // Who asked it to drain was told that it will.
+        let draining = before.as_ref().is_some_and(|it| it.draining && it.incarnation == Some(incarnation));
         let (holds, troubles, rests_until, was) = match before {
             Some(member) => (member.holds, member.troubles, member.rests_until, member.incarnation),
             None => Default::default(),
@@ -54,7 +56,7 @@ impl Scheduler {
             isolation,
             last_heard: turn.now,
             holds,
-            draining: false,
+            draining,
             warm: warm.into_iter().collect(),
             spawned,
             troubles,
@@ -62,6 +64,9 @@ impl Scheduler {
         };
         self.roster.insert(member, turn.now);
         self.settle(turn, id, session, &holding, restarted);
+        if draining {
+            turn.send(session, ToRunner::Drain);
+        }
     }
 
     /// Compares what a runner that (re)joined holds with what it was promised.

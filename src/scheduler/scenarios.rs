@@ -488,6 +488,19 @@ fn a_draining_runner_gets_nothing_new() {
 }
 
 #[test]
+fn a_runner_that_was_asked_to_drain_is_told_again_when_it_comes_back() {
+    let mut story = Story::new();
+    story.join(1, "w1", 2);
+    story.observe("app", None, 1, vec![task("a")]);
+    story.close(1);
+    let asked = Event::DrainAsked { request: Request(2), runner: RunnerId(1) };
+    assert_eq!(story.tell(asked), ["> done"]);
+    assert_eq!(story.join_as(2, "w1", 1, 2, &[], &[1]), ["> s2 registered, holds [a1], gone []", "> s2 drain"]);
+    assert_eq!(story.observe("app", Some(1), 2, vec![task("a")]), ["build b2 added with 1 jobs", "> accepted as b2"]);
+    assert_eq!(story.join_as(3, "w2", 1, 1, &[], &[])[1..], ["j2 leased to r2 as a2 (number 1)", "> s3 lease a2"]);
+}
+
+#[test]
 fn a_runner_whose_infrastructure_fails_rests_longer_each_time() {
     let mut story = Story::new();
     story.join(1, "w1", 1);

@@ -96,6 +96,7 @@ impl World {
                     self.dispatcher.doom = Some(self.dice.below(14) as u32);
                 }
             }
+            Fault::Pause if self.dispatcher.scheduler.is_none() => {}
             Fault::Pause => {
                 let until = self.dispatcher.paused_until.max(self.now + self.dice.ms(500, 30_000));
                 self.dispatcher.paused_until = until;

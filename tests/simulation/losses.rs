@@ -95,7 +95,7 @@ impl Seen {
 
     /// It can take no work from now on. Where it could for a moment only, no tick can have noticed.
     fn be_useless(&mut self, now: u64) {
-        if !self.is_draining && now - self.useful_since > 2 * LEASE_CHECK_MS {
+        if self.session.is_some() && !self.is_draining && now - self.useful_since > 2 * LEASE_CHECK_MS {
             self.useful_until = now;
         }
     }
@@ -219,8 +219,8 @@ impl<'a> Watch<'a> {
     fn close(&mut self, session: SessionId) {
         let now = self.now;
         if let Some(seen) = self.current(session).and_then(|name| self.runners.get_mut(&name)) {
-            (seen.session, seen.gone_at) = (None, now);
             seen.be_useless(now);
+            (seen.session, seen.gone_at) = (None, now);
         }
     }
 
