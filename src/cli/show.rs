@@ -127,7 +127,7 @@ fn print_job(build: &BuildReport, job: &JobReport, widest: usize, out: &mut Outp
     if job.flaky {
         facts.push(painted("flaky"));
     }
-    if job.allow_failure && job.state != "passed" {
+    if job.allow_failure && matches!(&*job.state, "failed" | "errored") {
         facts.push("allowed to fail".into());
     }
     out.line(format!("  {state}  {:widest$}  {}", job.task, facts.join(", ")).trim_end())?;

@@ -1,5 +1,7 @@
 //! Figures, on request: `cargo test --release --lib git::measure -- --ignored --nocapture --test-threads=1`.
 
+#![expect(clippy::print_stderr, reason = "figures are for whoever asks for them")]
+
 use std::fs;
 use std::time::Duration;
 

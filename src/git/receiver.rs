@@ -1,25 +1,24 @@
 //! A pack on its way into a store. It is indexed in a directory of its own below the store's objects, where no reader
-//! looks, and moved among the packs only when it is proven: hashes right, and nothing missing that it names. Whatever ends
-//! a receiver before that leaves no trace but such a directory, which the next [`tidy`](super::Store::tidy) removes.
+//! looks, and moved among the packs only when it is proven: hashes right, and nothing missing that it names. Whatever
+//! ends a receiver before that leaves no trace but such a directory, which the next [`tidy`](super::Store::tidy)
+//! removes.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use git2::{Indexer, ObjectFormat, ObjectType, OdbLookupFlags, Oid};
 use tempfile::TempDir;
 
 use super::GitError;
-use super::objects::{EntryKind, Objects, entries, incomplete};
+use super::objects::{Database, EntryKind, Objects, entries, incomplete};
 use super::stored::StoredPack;
 use crate::model::CommitId;
 
-/// Directories of packs that are not proven yet start with this.
+/// Directories of packs that are not proven yet start with this. Each is locked for as long as its receiver lives.
 pub(super) const INCOMING_PREFIX: &str = "incoming-";
-
-/// Held locked for as long as its receiver lives.
-pub(super) const INCOMING_LOCK: &str = "lock";
 
 /// `PACK`, a version, and the number of objects.
 const HEADER_BYTES: usize = 12;
@@ -27,28 +26,27 @@ const HEADER_BYTES: usize = 12;
 /// A pack on its way into a store. Dropped before [`Receiver::finish`], it leaves nothing behind.
 pub struct Receiver {
     store: PathBuf,
-    format: ObjectFormat,
+    database: Arc<Database>,
     /// Declared before the directory that its file is in, to be dropped first.
     indexer: Indexer<'static>,
     incoming: TempDir,
     /// Of the pack's start, until it has said how many objects there are.
     header: Vec<u8>,
-    _lock: File,
+    lock: File,
 }
 
 impl Receiver {
-    pub(super) fn new(store: &Path, format: ObjectFormat) -> Result<Self, GitError> {
+    pub(super) fn new(store: &Path, database: Arc<Database>) -> Result<Self, GitError> {
         let objects = store.join("objects");
         let incoming = tempfile::Builder::new().prefix(INCOMING_PREFIX).tempdir_in(&objects);
         let incoming = incoming.map_err(GitError::io("make a directory in", &objects))?;
-        let lock_path = incoming.path().join(INCOMING_LOCK);
-        let lock = File::create(&lock_path).map_err(GitError::io("make", &lock_path))?;
-        lock.lock().map_err(GitError::io("lock", &lock_path))?;
+        let lock = File::open(incoming.path()).and_then(|directory| directory.lock().map(|()| directory));
+        let lock = lock.map_err(GitError::io("lock", incoming.path()))?;
         let packs = incoming.path().join("pack");
         fs::create_dir(&packs).map_err(GitError::io("make directory", &packs))?;
-        let indexer = Indexer::new_ext(None, &packs, 0o444, false, format)
+        let indexer = Indexer::new_ext(None, &packs, 0o444, false, database.format())
             .map_err(|source| GitError::BrokenPack { path: store.to_owned(), source })?;
-        Ok(Self { store: store.to_owned(), format, indexer, incoming, header: Vec::new(), _lock: lock })
+        Ok(Self { store: store.to_owned(), database, indexer, incoming, header: Vec::new(), lock })
     }
 
     pub fn write(&mut self, piece: &[u8]) -> Result<(), GitError> {
@@ -69,26 +67,26 @@ impl Receiver {
     /// there with its whole tree. A commit that is not complete afterwards is an error of its own variant, so that the
     /// caller can ask for all of it.
     pub fn finish(self, commit: CommitId, durable: bool) -> Result<(), GitError> {
-        let Self { store, format, indexer, incoming, header, _lock } = self;
+        let Self { store, database, indexer, incoming, header, lock } = self;
         let is_empty = header.len() == HEADER_BYTES && header[8..] == [0; 4];
         let name = indexer.commit().map_err(|source| GitError::BrokenPack { path: store.clone(), source })?;
         let missing = incomplete(commit, &store);
-        let objects = Objects::open(&store.join("objects"), format)?;
         if !is_empty {
             let index = incoming.path().join("pack").join(format!("pack-{name}.idx"));
-            let arrived = Arrived::open(incoming.path(), &index, format).map_err(&missing)?;
-            arrived.check_is_whole(&objects, commit).map_err(&missing)?;
-            publish(incoming.path(), &store, &name, durable)?;
+            let arrived = Arrived::open(incoming.path(), &index, database.format()).map_err(&missing)?;
+            database.with(|objects| arrived.check_is_whole(objects, commit)).map_err(&missing)?;
+            publish(incoming, &store, &name, durable)?;
         }
+        drop(lock);
         // Complete by what every pack was checked for.
-        objects.commit(commit).map_err(missing).map(drop)
+        database.with(|objects| objects.commit(commit).map(drop)).map_err(missing)
     }
 
     /// Makes the pack part of the store, durably, without asking what it names: for objects that the store has already.
     pub(super) fn publish_unchecked(self) -> Result<String, GitError> {
-        let Self { store, indexer, incoming, _lock, .. } = self;
+        let Self { store, indexer, incoming, .. } = self;
         let name = indexer.commit().map_err(|source| GitError::BrokenPack { path: store.clone(), source })?;
-        publish(incoming.path(), &store, &name, true)?;
+        publish(incoming, &store, &name, true)?;
         Ok(name)
     }
 }
@@ -139,8 +137,8 @@ impl Arrived {
 }
 
 /// Moves a proven pack among the store's packs: first the pack, then the index by which readers find it.
-fn publish(incoming: &Path, store: &Path, name: &str, durable: bool) -> Result<(), GitError> {
-    let (from, to) = (incoming.join("pack"), store.join("objects").join("pack"));
+fn publish(incoming: TempDir, store: &Path, name: &str, durable: bool) -> Result<(), GitError> {
+    let (from, to) = (incoming.path().join("pack"), store.join("objects").join("pack"));
     fs::create_dir_all(&to).map_err(GitError::io("make directory", &to))?;
     let files = [format!("pack-{name}.pack"), format!("pack-{name}.idx")];
     if durable {
@@ -154,6 +152,10 @@ fn publish(incoming: &Path, store: &Path, name: &str, durable: bool) -> Result<(
     }
     if durable {
         sync(&to)?;
+    }
+    // It is empty now. What cannot be removed this way is removed as a directory with something in it.
+    if fs::remove_dir(&from).and_then(|()| fs::remove_dir(incoming.path())).is_ok() {
+        let _removed = incoming.keep();
     }
     Ok(())
 }

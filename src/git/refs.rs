@@ -119,7 +119,8 @@ impl RefFiles {
     }
 
     fn find(&self, name: &str, depth: usize) -> Result<Option<CommitId>, GitError> {
-        // A loose ref counts more than a packed one, and git packs a ref before it removes the loose one: so in this order.
+        // A loose ref counts more than a packed one, and git packs a ref before it removes the loose one: so in this
+        // order.
         let path = self.common_dir.join(name);
         match read_loose(&path)? {
             Some(RefText::Commit(id)) => return Ok(Some(id)),

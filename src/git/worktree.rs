@@ -1,9 +1,9 @@
 //! A directory that is brought to exactly one commit at a time, for attempts to run in. It has no `.git`. Called by the
 //! runner, while nothing else is at work in the directory.
 //!
-//! What the directory should hold and how each file looked when its content was last right is remembered in memory only:
-//! a file beside the directory could be changed by the attempts. After a restart contents are compared once. Files are
-//! written as they are in the commit; no filter program of anyone's is run.
+//! What the directory should hold and how each file looked when its content was last right is remembered in memory
+//! only: a file beside the directory could be changed by the attempts. After a restart contents are compared once.
+//! Files are written as they are in the commit; no filter program of anyone's is run.
 
 mod keep;
 mod pass;
@@ -17,6 +17,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags, open};
 
@@ -36,7 +37,7 @@ pub struct WorkTree {
     /// The directory above, through which the tree is reached: attempts may replace the tree itself by something else.
     above: OwnedFd,
     store: PathBuf,
-    database: Database,
+    database: Arc<Database>,
     note_path: PathBuf,
     note: File,
     /// The commit last brought here, and still the state of `plan`.
@@ -149,13 +150,16 @@ impl WorkTree {
             if plan.is_none() {
                 let tree = objects.commit(commit)?.tree_id();
                 let planner = Planner { objects, odb: &odb, commit };
-                plan = Some(planner.directory(tree, before.take().unwrap_or_default(), 0)?);
+                plan = Some(planner.plan(tree, before.take().unwrap_or_default())?);
             }
-            let plan = plan.as_mut().expect("it was made just now");
+            let planned = plan.as_mut().expect("it was made just now");
             let (handed_over, path) = (self.handed_over, self.path.clone());
             let mut pass = Pass { objects, odb: &odb, handed_over, path, has_touched: false };
-            let passed = pass.directory(self.above.as_fd(), self.name(), plan, keep);
+            let passed = pass.run(self.above.as_fd(), self.name(), planned, keep);
             has_touched |= pass.has_touched;
+            if passed.is_err() {
+                plan = None;
+            }
             passed
         })?;
         self.plan = plan.unwrap_or_default();

@@ -20,6 +20,9 @@ use crate::threads::{self, Thread};
 use crate::transport::Listener;
 use crate::{observer, runner};
 
+/// The runner's name among the roles.
+pub(crate) const RUNNER: &str = "runner";
+
 /// What was typed, checked.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -154,7 +157,7 @@ impl Roles {
     /// Starts the observer and the runner.
     pub(crate) fn start_work(&mut self) -> Result<(), CliError> {
         let runner = self.plan.runner(self.address.clone());
-        self.spawn("runner", move |stop| Ok(runner::run(runner, stop)?))?;
+        self.spawn(RUNNER, move |stop| Ok(runner::run(runner, stop)?))?;
         let observer = self.plan.observer(self.address.clone());
         self.spawn("observer", move |stop| Ok(observer::run(observer, stop)?))
     }
@@ -239,7 +242,7 @@ impl Roles {
 pub(crate) fn too_early(ended: Option<Ended>) -> CliError {
     match ended {
         Some((_, Err(error))) => error,
-        Some((name, Ok(()))) => CliError::Panicked(name),
+        Some((name, Ok(()))) => CliError::Ended(name),
         None => CliError::Panicked("last role"),
     }
 }

@@ -155,7 +155,7 @@ impl Hub {
         Ok(())
     }
 
-    /// Closes every session and waits for its thread.
+    /// Closes every session and waits for its thread; then nothing more can come for the logs, which may end.
     pub(crate) fn close_all(&self) {
         let threads = {
             let mut open = self.lock();
@@ -164,6 +164,8 @@ impl Hub {
             std::mem::take(&mut open.threads)
         };
         drop(threads);
+        // They would wait for ever, because the hub itself still holds a way to them.
+        drop(self.logs.send(ToLogs::Stop));
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {

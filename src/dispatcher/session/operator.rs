@@ -60,18 +60,18 @@ impl Worker<'_> {
     }
 
     fn serve_one(&self, message: FromOperator, inbox: &Receiver<Request<FromOperator>>) {
-        let answer = match message {
-            FromOperator::Logs { build, task, number, offset, follow } => {
-                let wanted = logs::Wanted { build, task, number, offset, follow };
-                match self.logs(wanted, inbox) {
-                    Ok(()) => return,
-                    Err(refusal) => Err(refusal),
-                }
-            }
-            other => self.answer(other),
+        let answer = if let FromOperator::Logs { build, task, number, offset, follow } = message {
+            let wanted = logs::Wanted { build, task, number, offset, follow };
+            self.logs(wanted, inbox).map(|()| None)
+        } else {
+            self.answer(message).map(Some)
         };
-        let answer = answer.unwrap_or_else(ToOperator::Error);
-        self.outbox.send(Frame::new(&answer));
+        match answer {
+            Ok(Some(answer)) => self.outbox.send(Frame::new(&answer)),
+            // The log's end was its answer.
+            Ok(None) => {}
+            Err(refusal) => self.outbox.send(Frame::new(&ToOperator::Error(refusal))),
+        }
     }
 
     fn answer(&self, message: FromOperator) -> Result<ToOperator, Refusal> {
