@@ -52,13 +52,16 @@ ask() {
     "$program" "$@" || echo "(exit code $?)"
 }
 
-# Waits until a file has a line with these words: ten seconds, then something is wrong.
+# Waits until a file has a line with these words: ten seconds, or until one of the roles has ended.
 await() {
     tries=0
     until grep -q "$2" "$1" 2>/dev/null; do
         tries=$((tries + 1))
+        for pid in $observer $runner $dispatcher; do
+            kill -0 "$pid" 2>/dev/null || tries=101
+        done
         if [ "$tries" -gt 100 ]; then
-            echo "nothing about \`$2\` after 10 s" >&2
+            echo "nothing came about \`$2\`" >&2
             exit 1
         fi
         sleep 0.1
@@ -97,7 +100,7 @@ unset SURVEIL_DISPATCH SURVEIL_TOKEN_FILE
 "$program" dispatcher --port 0 --spawn 0 >"$dir/dispatcher.log" 2>&1 &
 dispatcher=$!
 await "$dir/dispatcher.log" 'listening at'
-port=$(sed -n 's/.*listening at .*:\([0-9]*\)$/\1/p' "$dir/dispatcher.log")
+port=$(sed -n '/listening at/{s/.*://p;q;}' "$dir/dispatcher.log")
 export SURVEIL_DISPATCH="localhost:$port"
 "$program" observer "$repo" >"$dir/observer.log" 2>&1 &
 observer=$!
