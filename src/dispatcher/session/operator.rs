@@ -146,6 +146,9 @@ impl Worker<'_> {
         if self.hub.core.send(ToCore::Watch(watcher.clone())).is_err() {
             return Ok(());
         }
+        // Only once the core has it is nothing missed; until then the answer has to wait, because whoever gets it looks at
+        // what there is and relies on hearing of the rest.
+        self.look(|_, _| ())?;
         self.outbox.send(Frame::new(&ToOperator::Ok { text: "watching".into() }));
         loop {
             crossbeam_channel::select! {
