@@ -149,7 +149,8 @@ impl<'a> Reports<'a> {
             None => format!("{} was the first commit seen of branch {}", source.commit.short(), source.branch),
             Some(before) => {
                 let (commit, branch) = (source.commit.short(), &source.branch);
-                format!("branch {branch} moved from {} to {commit}, {} commits", before.short(), source.range.len())
+                let commits = if source.range.len() == 1 { "commit" } else { "commits" };
+                format!("branch {branch} moved from {} to {commit}, {} {commits}", before.short(), source.range.len())
             }
         };
         WhyLine { at_ms: Some(build.created_at.0), task: None, text }

@@ -12,7 +12,6 @@ mod error;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
-mod measure;
 mod objects;
 mod pack;
 mod program;

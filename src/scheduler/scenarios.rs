@@ -352,6 +352,21 @@ fn a_loss_before_the_task_started_is_not_held_against_the_job() {
 }
 
 #[test]
+fn a_job_that_never_gets_to_start_is_given_up_in_the_end() {
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    story.observe("app", None, 1, vec![task("a")]);
+    let mut lines = Vec::new();
+    for attempt in 1..=20 {
+        lines = story.finish(1, attempt, Outcome::Lost("no source".into()));
+        story.now = story.now.after(300_000);
+        story.ping(1, &[]);
+        story.tell(Event::LeaseCheck);
+    }
+    assert_eq!(lines, ["a20 lost", "j1 errored", "b1 errored", "> s1 recorded a20"]);
+}
+
+#[test]
 fn a_cancel_is_in_force_at_once_and_the_slot_stays_taken_until_the_runner_has_ended_it() {
     let mut story = Story::new();
     story.join(1, "w1", 1);

@@ -93,7 +93,14 @@ impl Worker<'_> {
                 let build = self.find(&build)?;
                 self.ask(Question::Rerun { build: build.id, failed_only: failed })
             }
-            FromOperator::Drain { runner } => self.ask(Question::Drain { runner }),
+            FromOperator::Drain { runner } => {
+                let name = runner.clone();
+                if self.look(move |scheduler, _| scheduler.runner_named(&name))?.is_none() {
+                    let text = format!("no runner named {runner} is connected: `surveil runners` lists them");
+                    return Err(Refusal { code: ErrorCode::NotFound, text });
+                }
+                self.ask(Question::Drain { runner })
+            }
             FromOperator::Watch | FromOperator::Logs { .. } | FromOperator::Ping => Ok(ToOperator::Ack),
         }
     }
