@@ -11,7 +11,6 @@
 mod error;
 #[cfg(test)]
 mod fixture;
-#[cfg(test)]
 mod objects;
 mod pack;
 mod program;
