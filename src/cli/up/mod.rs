@@ -2,12 +2,13 @@
 //! shown comes over an ordinary operator session, so it is what any other machine would see.
 //!
 //! [`roles`] starts and ends the three, [`watch`] turns the session into messages, [`goal`] knows what `--once` waits for,
-//! [`progress`] decides what is news, [`display`] shows it.
+//! [`progress`] decides what is news, [`display`] and [`tail`] show it.
 
 mod display;
 mod goal;
 mod progress;
 mod roles;
+mod tail;
 mod watch;
 
 use std::path::PathBuf;
@@ -119,7 +120,11 @@ fn follow(
     let mut progress = progress::Progress::default();
     loop {
         select! {
-            recv(stop) -> _ => return Ok(if goal.is_some() { ExitCode::Interrupted } else { ExitCode::Ok }),
+            recv(stop) -> _ => {
+                display.clear();
+                display.lines(&["Ending. What was running starts again next time.".into()])?;
+                return Ok(if goal.is_some() { ExitCode::Interrupted } else { ExitCode::Ok });
+            }
             recv(roles.ended()) -> ended => match ended {
                 // By `surveil drain`. Others may go on executing what this dispatcher has to give.
                 Ok((RUNNER, Ok(()))) if goal.is_none() => {
