@@ -8,7 +8,7 @@ use clap::Args;
 use super::observer::DispatchFlags;
 use super::quantity::{Bytes, Millis};
 use super::{CliError, ExitCode, interrupt};
-use crate::config::{RunnerSettings, default_runner_name, defaults, parse_label, work_dir};
+use crate::config::{RunnerSettings, default_runner_name, defaults, own_facts, parse_label, work_dir};
 use crate::model::{Address, RepoName};
 use crate::protocol::limits::{MAX_LABELS, MAX_SLOTS};
 use crate::runner;
@@ -87,8 +87,9 @@ impl RunnerFlags {
             Some(name) => name.into(),
             None => default_runner_name(),
         };
-        if self.labels.len() > MAX_LABELS {
-            return Err(CliError::Usage(format!("at most {MAX_LABELS} labels are allowed")));
+        let most = MAX_LABELS - own_facts().len();
+        if self.labels.len() > most {
+            return Err(CliError::Usage(format!("at most {most} labels are allowed")));
         }
         Ok(RunnerSettings {
             name,

@@ -21,6 +21,9 @@ use crate::scheduler::{Effect, Event, Reply, Request, RestoredBuild, RunnerJoine
 use crate::store::{Reader, Store, StoreError};
 use crate::transport::Frame;
 
+/// Something that reads the scheduler on the core's thread; quick, because everything else waits.
+pub(crate) type Look = Box<dyn FnOnce(&Scheduler, Moment) + Send>;
+
 /// What the core is told.
 pub(crate) enum ToCore {
     Event(Event),
@@ -35,7 +38,7 @@ pub(crate) enum ToCore {
         answer: Sender<Reply>,
     },
     /// A look at the scheduler, for reports.
-    Look(Box<dyn FnOnce(&Scheduler, Moment) + Send>),
+    Look(Look),
     /// An observer said where the repository of that name is.
     SaveSource {
         repo: RepoName,
@@ -176,7 +179,8 @@ impl Core {
                     Some(build) => Event::RerunAsked { request, build, failed_only },
                     None => {
                         let text = format!("build {build} is no longer there");
-                        return Ok(reply_to(&answer, Reply::Refused(text)));
+                        reply_to(&answer, Reply::Refused(text));
+                        return Ok(());
                     }
                 }
             }
@@ -184,7 +188,8 @@ impl Core {
                 Some(runner) => Event::DrainAsked { request, runner },
                 None => {
                     let text = format!("no runner named {runner} is connected: `surveil runners` lists them");
-                    return Ok(reply_to(&answer, Reply::Refused(text)));
+                    reply_to(&answer, Reply::Refused(text));
+                    return Ok(());
                 }
             },
         };

@@ -28,5 +28,3 @@ pub(crate) const TASK_FILE_BYTES: usize = 1 << 20;
 pub(crate) const LEASE_CHECK_MS: u64 = 100;
 /// How often a store without room is tried again.
 pub(crate) const FULL_RETRY_MS: u64 = 500;
-/// How long a spawned runner stays without work, in seconds.
-pub(crate) const SPAWNED_IDLE_S: u64 = 300;

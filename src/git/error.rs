@@ -37,7 +37,7 @@ pub enum GitError {
     Build { path: PathBuf, source: git2::Error },
     #[error("whoever receives the pack stopped it")]
     Stopped,
-    /// What arrived is no pack, or not all of one.
+    /// What arrived is no pack, or not all of one; or there was no room for it, which [`GitError::is_disk_full`] tells.
     #[error("could not index the pack received into {}", path.display())]
     BrokenPack { path: PathBuf, source: git2::Error },
     /// The commit or part of its tree is not in the store. The remedy is to send all of it.
@@ -77,5 +77,22 @@ impl GitError {
             cause = error.source();
         }
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_from_other_errors_whoever_noticed() {
+        let path = PathBuf::from("/x");
+        let io = |kind: io::ErrorKind| GitError::io("write", Path::new("/x"))(kind.into());
+        let pack = |text| GitError::BrokenPack { path: path.clone(), source: git2::Error::from_str(text) };
+        assert!(io(io::ErrorKind::StorageFull).is_disk_full());
+        assert!(pack("cannot extend packfile 'x': No space left on device").is_disk_full());
+        assert!(!io(io::ErrorKind::PermissionDenied).is_disk_full());
+        assert!(!pack("wrong pack signature").is_disk_full());
+        assert!(!GitError::Stopped.is_disk_full());
     }
 }

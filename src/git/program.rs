@@ -1,6 +1,6 @@
 //! The `git` program, where present: fetches from remote URLs and lists refs that libgit2 cannot read. Started so that
-//! nothing a watched repository configures is executed: no hooks, no file-system monitor, no programs as transports. Never
-//! asks anyone anything, and never runs without a limit.
+//! nothing a watched repository configures is executed: no hooks, no file-system monitor, no programs as transports.
+//! Never asks anyone anything, and never runs without a limit.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
@@ -29,7 +29,8 @@ const OUTPUT_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// mirror with [`Watched::open`](super::Watched::open).
 pub fn fetch_mirror(url: &str, mirror: &Path) -> Result<(), GitError> {
     if mirror.join("HEAD").exists() {
-        return fetch(mirror, &format!("fetch {url} into {}", mirror.display()));
+        fetch(mirror, &format!("fetch {url} into {}", mirror.display()))?;
+        return follow_head(url, mirror);
     }
     let action = format!("clone {url} into {}", mirror.display());
     if let Some(parent) = mirror.parent() {
@@ -47,6 +48,23 @@ pub fn fetch_mirror(url: &str, mirror: &Path) -> Result<(), GitError> {
     command.args(words).arg(url).arg(&partial);
     run(command, &action, FETCH_LIMIT)?;
     std::fs::rename(&partial, mirror).map_err(GitError::io("move into place", mirror))
+}
+
+/// Points HEAD of a mirror at what the remote's HEAD names by now, where the branch that it named is gone: a fetch leaves
+/// HEAD as it was.
+fn follow_head(url: &str, mirror: &Path) -> Result<(), GitError> {
+    if read(mirror, &["rev-parse", "--verify", "--quiet", "HEAD"])?.is_some() {
+        return Ok(());
+    }
+    let mut command = git();
+    command.args(["ls-remote", "--quiet", "--symref", "--end-of-options"]).arg(url).arg("HEAD");
+    let answer = run(command, &format!("ask {url} for its main branch"), FETCH_LIMIT)?;
+    let answer = String::from_utf8_lossy(&answer);
+    let named = answer.lines().find_map(|line| line.strip_prefix("ref: ")?.strip_suffix("\tHEAD"));
+    if let Some(named) = named.filter(|name| name.starts_with("refs/heads/")) {
+        read(mirror, &["symbolic-ref", "HEAD", named])?;
+    }
+    Ok(())
 }
 
 /// Updates a repository from the remote it names itself, with none of the programs that it names.
@@ -97,8 +115,8 @@ pub(super) fn object_format(path: &Path) -> Result<String, GitError> {
     Ok(String::from_utf8_lossy(&output).trim_end().to_owned())
 }
 
-/// What `git --git-dir=… <arguments>` prints. `None` where it ended with exit code 1, which the commands used here mean as
-/// "there is none".
+/// What `git --git-dir=… <arguments>` prints. `None` where it ended with exit code 1, which the commands used here mean
+/// as "there is none".
 pub(super) fn read(git_dir: &Path, arguments: &[&str]) -> Result<Option<Vec<u8>>, GitError> {
     let action = format!("read refs of {}", git_dir.display());
     let mut command = git();

@@ -1,5 +1,5 @@
-//! A repository that is watched. Only ever read: no ref, index, work tree or configuration of it is changed, and nothing
-//! that its configuration names is executed. Called by the observer.
+//! A repository that is watched. Only ever read: no ref, index, work tree or configuration of it is changed, and
+//! nothing that its configuration names is executed. Called by the observer.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -131,8 +131,8 @@ impl Watched {
         refs::notify_paths(&self.git_dir, &self.common_dir)
     }
 
-    /// Updates from the repository's own remote, with the `git` program. Moves branches only in a mirror: in an ordinary
-    /// clone a fetch moves what it remembers of the remote, and the user's branches stay as they are.
+    /// Updates from the repository's own remote, with the `git` program. Moves branches only in a mirror: in an
+    /// ordinary clone a fetch moves what it remembers of the remote, and the user's branches stay as they are.
     pub fn fetch(&self) -> Result<(), GitError> {
         program::fetch(&self.git_dir, &format!("update {} from its remote", self.path.display()))
     }
@@ -223,8 +223,8 @@ fn locate(path: &Path) -> Result<Place, GitError> {
     Err(GitError::Open { path: path.to_owned(), source: error })
 }
 
-/// For repositories with an extension that libgit2 does not know, as reftable: objects are read as ever, refs by the `git`
-/// program, which also judges the owner.
+/// For repositories with an extension that libgit2 does not know, as reftable: objects are read as ever, refs by the
+/// `git` program, which also judges the owner.
 fn locate_by_program(path: &Path) -> Result<Place, GitError> {
     let git_dir = git_dir_of(path)?;
     let common_dir = match fs::read_to_string(git_dir.join("commondir")) {
@@ -232,10 +232,12 @@ fn locate_by_program(path: &Path) -> Result<Place, GitError> {
         Err(_) => git_dir.clone(),
     };
     let real = fs::canonicalize(path).map_err(GitError::io("open", path))?;
-    let format = program::object_format(&real).map_err(|error| match error {
-        GitError::Program { detail, .. } if detail.contains("dubious ownership") => GitError::Owner { path: real },
-        other => other,
-    })?;
+    let format = match program::object_format(&real) {
+        Err(GitError::Program { detail, .. }) if detail.contains("dubious ownership") => {
+            return Err(GitError::Owner { path: real });
+        }
+        answer => answer?,
+    };
     let format = if format == "sha256" { ObjectFormat::Sha256 } else { ObjectFormat::Sha1 };
     log::info!("refs of {} are read by the git program: libgit2 does not know their storage", path.display());
     let refs = Refs::Program(RefProgram::new(&git_dir, &common_dir));
@@ -245,9 +247,8 @@ fn locate_by_program(path: &Path) -> Result<Place, GitError> {
 /// The git directory of a bare repository, a work tree, or a linked worktree, whose `.git` is a file that names it.
 fn git_dir_of(path: &Path) -> Result<PathBuf, GitError> {
     let inner = path.join(".git");
-    let meta = match fs::metadata(&inner) {
-        Ok(meta) => meta,
-        Err(_) => return fs::canonicalize(path).map_err(GitError::io("open", path)),
+    let Ok(meta) = fs::metadata(&inner) else {
+        return fs::canonicalize(path).map_err(GitError::io("open", path));
     };
     let git_dir = if meta.is_dir() {
         inner

@@ -165,8 +165,7 @@ fn s6(story: &[Entry]) -> Result<(), String> {
                 demand(earlier.is_none(), || format!("{attempt} ended as {earlier:?} and as {outcome:?}"))?;
                 continue;
             }
-            Fact::Released(Effect::Send { message: ToRunner::Recorded { attempt }, .. }) => (*attempt, true),
-            Fact::Released(Effect::Send { message: ToRunner::Stale { attempt }, .. }) => (*attempt, false),
+            Fact::Answered { attempt, is_recorded } => (*attempt, *is_recorded),
             _ => continue,
         };
         if let Some(outcome) = outcomes.get(&attempt)
@@ -245,7 +244,8 @@ fn s9(story: &[Entry]) -> Result<(), String> {
     let mut exclusive: BTreeSet<(RepoName, CommitId, Arc<str>)> = BTreeSet::new();
     let mut jobs: BTreeMap<JobId, bool> = BTreeMap::new();
     let mut running: BTreeMap<AttemptId, (JobId, Arc<str>)> = BTreeMap::new();
-    for fact in facts(story) {
+    let mut thawed: BTreeMap<Arc<str>, u64> = BTreeMap::new();
+    for Entry { at, fact } in story {
         match fact {
             Fact::Arrived(Event::CommitObserved { source, plan: Ok(tasks), .. }) => {
                 for task in tasks.iter().filter(|task| task.exclusive) {
@@ -257,9 +257,17 @@ fn s9(story: &[Entry]) -> Result<(), String> {
                 let is = |task: &TaskSpec| exclusive.contains(&(repo.clone(), commit, task.name.clone()));
                 jobs.extend(added.iter().map(|job| (job.id, is(&job.task))));
             }
-            Fact::Began { attempt, job, name, .. } => drop(running.insert(*attempt, (*job, name.clone()))),
+            Fact::Began { attempt, job, name, .. } => {
+                // What was about to begin when the machine froze begins before it finds out how late it is.
+                if thawed.get(name).is_none_or(|thawed| *at > thawed + 1_000) {
+                    running.insert(*attempt, (*job, name.clone()));
+                }
+            }
             Fact::Over { attempt, .. } => drop(running.remove(attempt)),
-            Fact::Froze { name, .. } => running.retain(|_, (_, on)| on != name),
+            Fact::Froze { name, until } => {
+                running.retain(|_, (_, on)| on != name);
+                thawed.insert(name.clone(), *until);
+            }
             Fact::Decided(Effect::Persist(Record::AttemptLeased(attempt))) if jobs.get(&attempt.job) == Some(&true) => {
                 let other = running.iter().find(|(_, (job, _))| *job == attempt.job);
                 demand(other.is_none(), || format!("{} is leased again while {other:?} still runs", attempt.job))?;

@@ -101,6 +101,12 @@ pub(crate) enum Fact {
         outcome: Option<Outcome>,
     },
 
+    /// A runner heard what became of its result.
+    Answered {
+        attempt: AttemptId,
+        is_recorded: bool,
+    },
+
     /// Faults have stopped.
     Calm,
     /// The world ends, with these heads in its repositories.

@@ -19,6 +19,8 @@ use crate::sabotage::Sabotage;
 
 /// After faults have stopped, everything has to be over within this.
 const CALM_MS: u64 = 400_000;
+/// When observers connect once more after that.
+const RECONNECT_MS: u64 = 100_000;
 
 /// Something that will happen at its time.
 #[derive(Debug, Clone)]
@@ -37,6 +39,7 @@ pub(crate) enum Happening {
     Look(ObserverId),
     Fault(Fault),
     Calm,
+    RestartObservers,
 }
 
 /// How a world is made.
@@ -202,6 +205,7 @@ impl World {
             Happening::Look(observer) => self.look(observer),
             Happening::Fault(fault) => self.strike(fault),
             Happening::Calm => self.calm_down(),
+            Happening::RestartObservers => self.restart_observers(),
         }
     }
 
@@ -221,7 +225,11 @@ impl World {
             },
             Happening::Runner(process, _) => frozen(process),
             Happening::Boot(host) => Some(self.hosts[*host].frozen_until),
-            Happening::StartDispatcher | Happening::Look(_) | Happening::Fault(_) | Happening::Calm => None,
+            Happening::StartDispatcher
+            | Happening::Look(_)
+            | Happening::Fault(_)
+            | Happening::Calm
+            | Happening::RestartObservers => None,
         }
     }
 
@@ -231,9 +239,6 @@ impl World {
         self.history.note(self.now, Fact::Calm);
         self.slow_until = self.now;
         (self.dispatcher.doom, self.dispatcher.disk_full_until) = (None, self.now);
-        for host in &mut self.hosts {
-            host.cut_until = self.now;
-        }
         let beside: Vec<ProcessId> = self
             .processes
             .iter()
@@ -243,18 +248,17 @@ impl World {
         for process in beside {
             self.kill(process);
         }
+        self.restart_observers();
+        // What those had sent may still arrive, and is put right by the next comparison of heads.
+        self.plan(self.now + RECONNECT_MS, Happening::RestartObservers);
+    }
+
+    fn restart_observers(&mut self) {
         for at in (0..self.observers.len()).rev() {
-            let repo = self.observers[at].repo;
             self.stop_observer(at);
-            if !self.observers.iter().any(|observer| observer.repo == repo) {
-                self.start_observer(repo);
-            }
         }
-        // An observer that was killed before has nobody left to follow it.
         for repo in 0..self.repos.len() {
-            if !self.observers.iter().any(|observer| observer.repo == repo) {
-                self.start_observer(repo);
-            }
+            self.start_observer(repo);
         }
     }
 

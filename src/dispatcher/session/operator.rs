@@ -3,7 +3,7 @@
 use crossbeam_channel::{Receiver, bounded};
 
 use super::worker::{self, Kind, Request};
-use super::{Hub, Outbox, Session, SessionError, logs};
+use super::{Hub, Outbox, Session, SessionError, fit, logs};
 use crate::dispatcher::core::{Question, ToCore, Watcher};
 use crate::dispatcher::report::{self, Reports};
 use crate::model::{Build, BuildId, Job, Moment};
@@ -60,18 +60,18 @@ impl Worker<'_> {
     }
 
     fn serve_one(&self, message: FromOperator, inbox: &Receiver<Request<FromOperator>>) {
-        let answer = match message {
-            FromOperator::Logs { build, task, number, offset, follow } => {
-                let wanted = logs::Wanted { build, task, number, offset, follow };
-                match self.logs(wanted, inbox) {
-                    Ok(()) => return,
-                    Err(refusal) => Err(refusal),
-                }
-            }
-            other => self.answer(other),
+        let answer = if let FromOperator::Logs { build, task, number, offset, follow } = message {
+            let wanted = logs::Wanted { build, task, number, offset, follow };
+            self.logs(wanted, inbox).map(|()| None)
+        } else {
+            self.answer(message).map(Some)
         };
-        let answer = answer.unwrap_or_else(ToOperator::Error);
-        self.outbox.send(Frame::new(&answer));
+        match answer {
+            Ok(Some(answer)) => self.outbox.send(fit::frame(answer)),
+            // The log's end was its answer.
+            Ok(None) => {}
+            Err(refusal) => self.outbox.send(Frame::new(&ToOperator::Error(refusal))),
+        }
     }
 
     fn answer(&self, message: FromOperator) -> Result<ToOperator, Refusal> {
@@ -93,7 +93,14 @@ impl Worker<'_> {
                 let build = self.find(&build)?;
                 self.ask(Question::Rerun { build: build.id, failed_only: failed })
             }
-            FromOperator::Drain { runner } => self.ask(Question::Drain { runner }),
+            FromOperator::Drain { runner } => {
+                let name = runner.clone();
+                if self.look(move |scheduler, _| scheduler.runner_named(&name))?.is_none() {
+                    let text = format!("no runner named {runner} is connected: `surveil runners` lists them");
+                    return Err(Refusal { code: ErrorCode::NotFound, text });
+                }
+                self.ask(Question::Drain { runner })
+            }
             FromOperator::Watch | FromOperator::Logs { .. } | FromOperator::Ping => Ok(ToOperator::Ack),
         }
     }
@@ -160,7 +167,7 @@ impl Worker<'_> {
                 let build = self.reader.build(id).map_err(|error| broken(&error))?;
                 if let Some(build) = build {
                     let report = reports.build(build).map_err(|error| broken(&error))?;
-                    self.outbox.send(Frame::new(&ToOperator::Build(report)));
+                    self.outbox.send(fit::frame(ToOperator::Build(report)));
                 }
             }
         }

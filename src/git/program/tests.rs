@@ -31,6 +31,19 @@ fn a_mirror_is_made_and_then_follows() {
 }
 
 #[test]
+fn a_mirror_follows_when_the_main_branch_gets_another_name() {
+    let repo = Repo::new();
+    repo.write("file", "1").commit("first");
+    let mirror = repo.beside("mirror.git");
+    fetch_mirror(&url_of(&repo), &mirror).unwrap();
+    repo.git(&["branch", "--move", "main", "trunk"]);
+    let second = repo.write("file", "2").commit("second");
+    fetch_mirror(&url_of(&repo), &mirror).unwrap();
+    let heads = Watched::open(&mirror).unwrap().heads(&BranchSelection::Main).unwrap();
+    assert_eq!((heads[0].branch.as_str(), heads[0].commit), ("trunk", second));
+}
+
+#[test]
 fn a_remote_that_refuses_is_an_error_with_its_words() {
     let repo = Repo::new();
     let mirror = repo.beside("mirror.git");
@@ -55,6 +68,7 @@ fn a_url_is_never_an_option_nor_a_program() {
     assert!(!mark.exists());
 }
 
+// Promise S29. Fails without `core.hooksPath`, `users_own_settings`, `--upload-pack` or `GIT_PROXY_COMMAND`.
 #[test]
 fn a_fetch_executes_nothing_that_the_repository_configures() {
     let origin = Repo::new();

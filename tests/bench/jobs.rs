@@ -1,0 +1,53 @@
+//! Jobs that do nothing, through everything: lease, clean tree, process, log, durable outcome. One runner with two slots,
+//! 500 jobs queued at once; the clock runs from the update of the ref to the durable verdict.
+//!
+//! `cargo bench --bench jobs`; `SURVEIL_BENCH_JOBS` changes how many, `SURVEIL_BENCH_SLOTS` the slots.
+
+mod stage;
+
+use stage::figures::{Sample, cpu_seconds, say};
+use stage::repo::Repo;
+use stage::{Stage, finished, is_measuring, setting};
+use surveil::clock;
+
+fn main() {
+    let rounds = if is_measuring() { setting("SURVEIL_BENCH_ROUNDS", 8) } else { 1 };
+    let jobs = if is_measuring() { setting("SURVEIL_BENCH_JOBS", 500) } else { 4 };
+    for (what, run) in [("run = \"true\"", "\"true\""), ("run = [\"true\"]", "[\"true\"]")] {
+        measure(what, run, jobs, rounds);
+    }
+}
+
+fn measure(what: &str, run: &str, jobs: usize, rounds: usize) {
+    let mut stage = Stage::with_dispatcher(&[]);
+    let repo = Repo::new(&stage.path("app"));
+    let tasks: String = (0..jobs).map(|n| format!("[task.t{n}]\nrun = {run}\n")).collect();
+    let commits = repo.chain(rounds + 1, &tasks);
+    let slots = setting("SURVEIL_BENCH_SLOTS", 2).to_string();
+    let runner = stage.start_runner("r1", &["--slots", &slots]);
+    stage.start_observer(&repo.path);
+    let reader = stage.reader();
+    let (mut rates, mut cpu) = (Sample::default(), [Sample::default(), Sample::default()]);
+    for (n, commit) in commits.iter().enumerate() {
+        let before = [cpu_seconds(stage.pid(0)), cpu_seconds(stage.pid(runner))];
+        let begun = clock::instant();
+        repo.move_main(*commit);
+        let build = finished(&reader, commit);
+        let seconds = begun.elapsed().as_secs_f64();
+        assert_eq!(build.verdict, Some(surveil::model::Verdict::Passed));
+        // The first one makes store and trees.
+        if n > 0 {
+            rates.add(jobs as f64 / seconds);
+            let after = [cpu_seconds(stage.pid(0)), cpu_seconds(stage.pid(runner))];
+            for ((sample, after), before) in cpu.iter_mut().zip(after).zip(before) {
+                sample.add((after - before) * 1e6 / jobs as f64);
+            }
+        }
+    }
+    rates.print(&format!("{jobs} jobs, {what}, {slots} slots"), "jobs/s");
+    say(&format!(
+        "    CPU for a job: dispatcher {:.0} us, runner {:.0} us (supervisors and tasks not counted)",
+        cpu[0].median(),
+        cpu[1].median()
+    ));
+}

@@ -1,0 +1,51 @@
+//! From the update of a ref to a process: how long after a commit its task executes, with an idle connected runner. Real
+//! observer, dispatcher and runner; the clock starts before the ref is written and stops when the task's first line has
+//! been executed, which is a byte in a FIFO that this process reads.
+//!
+//! `cargo bench --bench latency`; `SURVEIL_BENCH_ROUNDS` changes the number of rounds.
+
+mod stage;
+
+use std::fs::File;
+use std::io::Read;
+use std::time::Duration;
+
+use stage::figures::Sample;
+use stage::repo::Repo;
+use stage::{Stage, finished, is_measuring, ms_since, pause, setting};
+use surveil::clock;
+
+fn main() {
+    let rounds = if is_measuring() { setting("SURVEIL_BENCH_ROUNDS", 300) } else { 2 };
+    let mut stage = Stage::with_dispatcher(&[]);
+    let fifo = stage.path("fifo");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a fifo");
+    // Opened for both, so that neither end waits for the other to open.
+    let mut signals = File::options().read(true).write(true).open(&fifo).expect("the fifo");
+    let repo = Repo::new(&stage.path("app"));
+    let tasks = format!("[task.test]\nrun = \"echo > {}\"\n", fifo.display());
+    let commits = repo.chain(rounds + WARM_UP, &tasks);
+    stage.start_runner("r1", &["--slots", "2"]);
+    stage.start_observer(&repo.path);
+    let reader = stage.reader();
+
+    let (mut started, mut done) = (Sample::default(), Sample::default());
+    for (n, commit) in commits.iter().enumerate() {
+        // Everything is idle: what the last round left to do afterwards is done.
+        pause(Duration::from_millis(if is_measuring() { 40 } else { 1 }));
+        let begun = clock::instant();
+        repo.move_main(*commit);
+        signals.read_exact(&mut [0]).expect("a signal");
+        let to_start = ms_since(begun);
+        finished(&reader, commit);
+        if n >= WARM_UP {
+            started.add(to_start);
+            done.add(ms_since(begun));
+        }
+    }
+    started.print("ref update -> the task's process executes", "ms");
+    done.print("ref update -> verdict durable", "ms");
+}
+
+/// Rounds in which stores and trees are made.
+const WARM_UP: usize = 5;

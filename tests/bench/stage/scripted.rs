@@ -1,0 +1,213 @@
+//! Peers that speak the protocol and do nothing else: what is measured then is the dispatcher alone.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use git2::Oid;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use surveil::protocol::hello::{Greeting, Hello, Opening, Role};
+use surveil::protocol::observer::{FromObserver, ToObserver};
+use surveil::protocol::runner::FromRunner;
+use surveil::protocol::{MIN_VERSION, VERSION};
+use surveil::transport::{Frame, FrameReader, Stream, write_frame};
+
+use super::Stage;
+use super::repo::Repo;
+
+/// Dials and says hello.
+pub(crate) fn open(stage: &Stage, role: Role, name: &str) -> (Stream, FrameReader) {
+    let stream = Stream::dial(&stage.address(), Duration::from_secs(5)).expect("a connection");
+    let mut reader = FrameReader::new(stream.clone());
+    write_frame(&stream, &hello(role, name, stage.token(role))).expect("hello");
+    let Some(Greeting::Welcome(_)) = reader.read(4096).expect("an answer") else { panic!("refused") };
+    (stream, reader)
+}
+
+pub(crate) fn hello(role: Role, name: &str, token: String) -> Frame {
+    Frame::new(&Opening::Hello(Hello {
+        version: VERSION,
+        min_version: MIN_VERSION,
+        role,
+        name: name.into(),
+        incarnation: 1,
+        token,
+        program: String::new(),
+        listens_at: None,
+        callback_key: None,
+    }))
+}
+
+pub(crate) fn register(slots: u32) -> Frame {
+    Frame::new(&FromRunner::Register {
+        slots,
+        labels: vec![],
+        isolation: "subreaper".into(),
+        holding: vec![],
+        warm: vec![],
+        spawned: false,
+    })
+}
+
+/// A task file with so many tasks that do nothing.
+pub(crate) fn idle_tasks(count: usize) -> String {
+    (0..count).map(|n| format!("[task.t{n}]\nrun = \"true\"\n")).collect()
+}
+
+/// Announces so many commits, each with that task file, and has each accepted before the next.
+pub(crate) fn submit(stage: &Stage, builds: usize, tasks: &str) {
+    let repo = Repo::new(&stage.path("submitted"));
+    let (stream, mut reader) = open(stage, Role::Observer, "bench");
+    let mut before: Option<Oid> = None;
+    for n in 0..builds {
+        let id = repo.commit(None, &n.to_string(), tasks, &[]);
+        let mut pack = repo.git.packbuilder().expect("a pack");
+        pack.insert_commit(id).expect("an object");
+        let mut bytes = git2::Buf::new();
+        pack.write_buf(&mut bytes).expect("a pack");
+        let message = FromObserver::Pack { repo: "app".into(), last: true, bytes: bytes.len() as u64 };
+        write_frame(&stream, &Frame::with_payload(&message, bytes.to_vec())).expect("a pack");
+        let message = FromObserver::Dispatch {
+            repo: "app".into(),
+            branch: "main".into(),
+            before: before.map(|id| id.to_string()),
+            commit: id.to_string(),
+            range: vec![],
+            subject: String::new(),
+            author: String::new(),
+        };
+        write_frame(&stream, &Frame::new(&message)).expect("a dispatch");
+        match reader.read::<ToObserver>(1 << 20).expect("an answer") {
+            Some(ToObserver::Ok { .. }) => {}
+            other => panic!("{other:?}"),
+        }
+        before = Some(id);
+    }
+    stream.close();
+}
+
+/// Many runners in one thread, which answer every lease with a result at once. Messages are told apart by how they
+/// begin, because reading them properly would take longer than what is measured.
+pub(crate) struct Crowd {
+    runners: Vec<Scripted>,
+    scratch: Vec<u8>,
+}
+
+struct Scripted {
+    socket: TcpStream,
+    /// Read and not used yet: at most part of a line.
+    rest: Vec<u8>,
+    /// To be written.
+    out: Vec<u8>,
+    ends: bool,
+}
+
+/// What a crowd heard in one turn.
+#[derive(Default)]
+pub(crate) struct Heard {
+    pub(crate) leases: usize,
+    /// Results that the dispatcher has recorded.
+    pub(crate) recorded: usize,
+}
+
+impl Crowd {
+    /// Connects and registers so many runners.
+    pub(crate) fn connect(stage: &Stage, prefix: &str, count: usize, slots: u32) -> Self {
+        let address = stage.address();
+        let token = stage.token(Role::Runner);
+        let runners = (0..count).map(|n| {
+            let mut socket = TcpStream::connect((address.host.as_str(), address.port)).expect("a connection");
+            socket.set_nodelay(true).expect("a socket");
+            let hello = hello(Role::Runner, &format!("{prefix}{n}"), token.clone());
+            let opening = [hello.line, register(slots).line].concat();
+            socket.write_all(&opening).expect("hello");
+            socket.set_nonblocking(true).expect("a socket");
+            Scripted { socket, rest: Vec::new(), out: Vec::new(), ends: true }
+        });
+        Self { runners: runners.collect(), scratch: vec![0; 256 * 1024] }
+    }
+
+    /// From now on leases are counted and kept.
+    pub(crate) fn keep_leases(&mut self) {
+        self.runners.iter_mut().for_each(|runner| runner.ends = false);
+    }
+
+    /// Waits until something arrives, answers it, and says what it was.
+    pub(crate) fn turn(&mut self, wait: Duration) -> Heard {
+        let mut heard = Heard::default();
+        let ready: Vec<bool> = {
+            let mut fds: Vec<_> = self.runners.iter().map(|r| PollFd::new(&r.socket, PollFlags::IN)).collect();
+            let wait = Timespec::try_from(wait).expect("a wait that can be counted");
+            rustix::event::poll(&mut fds, Some(&wait)).expect("sockets can be waited for");
+            fds.iter().map(|fd| !fd.revents().is_empty()).collect()
+        };
+        for (runner, _) in self.runners.iter_mut().zip(ready).filter(|(_, ready)| *ready) {
+            runner.read(&mut self.scratch, &mut heard);
+            runner.write();
+        }
+        heard
+    }
+
+    /// Sends the same line to all.
+    pub(crate) fn say(&mut self, line: &[u8]) {
+        for runner in &mut self.runners {
+            runner.out.extend_from_slice(line);
+            runner.write();
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.runners.len()
+    }
+}
+
+impl Scripted {
+    fn read(&mut self, scratch: &mut [u8], heard: &mut Heard) {
+        let count = match self.socket.read(scratch) {
+            Ok(0) => panic!("the dispatcher closed the connection"),
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+            Err(error) => panic!("{error}"),
+        };
+        let mut bytes = std::mem::take(&mut self.rest);
+        bytes.extend_from_slice(&scratch[..count]);
+        let mut rest = &bytes[..];
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            self.take(&rest[..end], heard);
+            rest = &rest[end + 1..];
+        }
+        self.rest = rest.to_vec();
+    }
+
+    fn take(&mut self, line: &[u8], heard: &mut Heard) {
+        if let Some(lease) = line.strip_prefix(br#"{"type":"runtask","attempt":"#) {
+            heard.leases += 1;
+            if self.ends {
+                let digits = lease.iter().take_while(|byte| byte.is_ascii_digit());
+                let attempt = digits.fold(0, |number, digit| number * 10 + u64::from(digit - b'0'));
+                let result = format!(
+                    "{{\"type\":\"results\",\"attempt\":{attempt},\"outcome\":\"passed\",\"duration_ms\":1,\"log_bytes\":0,\
+                     \"log_crc32\":0}}\n"
+                );
+                self.out.extend_from_slice(result.as_bytes());
+            }
+        } else if line.starts_with(br#"{"type":"ok""#) {
+            heard.recorded += 1;
+        } else {
+            let known = [&br#"{"type":"welcome""#[..], br#"{"type":"registered""#, br#"{"type":"ack""#];
+            let text = String::from_utf8_lossy(line);
+            assert!(known.iter().any(|start| line.starts_with(start)), "{text}");
+        }
+    }
+
+    fn write(&mut self) {
+        while !self.out.is_empty() {
+            match self.socket.write(&self.out) {
+                Ok(count) => drop(self.out.drain(..count)),
+                // The dispatcher reads too slowly; what is left goes with the next turn.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+}
