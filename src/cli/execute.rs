@@ -1,5 +1,5 @@
-//! `surveil run`: the tasks of the current work tree, here and now, with the processes and the environment of an attempt
-//! but without a server, a clean tree or a log file. Their output goes to standard output as they write it.
+//! `surveil run`: the tasks of the current work tree, here and now, with the processes and the environment of an
+//! attempt but without a server, a clean tree or a log file. Their output goes to standard output as they write it.
 
 use std::ffi::OsString;
 use std::fs::File;

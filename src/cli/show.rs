@@ -162,8 +162,8 @@ fn attempt_line(attempt: &AttemptReport) -> String {
     line
 }
 
-/// How to see more of a job that went wrong, and how to have it go wrong by hand. `connection` are the flags that name the
-/// dispatcher, where it is not the usual one.
+/// How to see more of a job that went wrong, and how to have it go wrong by hand. `connection` are the flags that name
+/// the dispatcher, where it is not the usual one.
 pub(crate) fn hints(build: &BuildReport, job: &JobReport, connection: &str) -> Vec<String> {
     let mut hints = Vec::new();
     if !job.attempts.is_empty() {

@@ -1,5 +1,5 @@
-//! Tables for people: a state in its colour, then columns. Without borders, so that they are easy to cut and paste; on a
-//! terminal a row never takes more than one line.
+//! Tables for people: a state in its colour, then columns. Without borders, so that they are easy to cut and paste; on
+//! a terminal a row never takes more than one line.
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table as Layout};
 

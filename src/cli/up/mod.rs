@@ -1,8 +1,8 @@
 //! `surveil up`: dispatcher, observer and one runner in threads of this process, and what they do shown live. What is
 //! shown comes over an ordinary operator session, so it is what any other machine would see.
 //!
-//! [`roles`] starts and ends the three, [`watch`] turns the session into messages, [`goal`] knows what `--once` waits for,
-//! [`progress`] decides what is news, [`display`] and [`tail`] show it.
+//! [`roles`] starts and ends the three, [`watch`] turns the session into messages, [`goal`] knows what `--once` waits
+//! for, [`progress`] decides what is news, [`display`] and [`tail`] show it.
 
 mod display;
 mod goal;
@@ -108,8 +108,8 @@ pub(crate) fn run(flags: UpFlags, verbosity: Verbosity, out: Output) -> Result<E
     ended.map(|()| code)
 }
 
-/// Shows what happens until a signal, the end of a role, or the end of the build that is waited for. From then on nobody
-/// listens to `stop` any more, so that a signal ends the process at once.
+/// Shows what happens until a signal, the end of a role, or the end of the build that is waited for. From then on
+/// nobody listens to `stop` any more, so that a signal ends the process at once.
 fn follow(
     roles: &Roles,
     mut watch: Watch,
