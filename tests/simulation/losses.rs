@@ -10,7 +10,7 @@ use surveil::scheduler::{Effect, Event, RunnerJoined, ToRunner};
 use crate::dispatcher::{HEARTBEAT_MS, LEASE_CHECK_MS, QUEUE_TIMEOUT_MS, RECONNECT_MS, TIMEOUT_MS, lease_ms};
 use crate::history::{Broken, Entry, Fact, Promise};
 
-/// How late a loss may be noticed, besides the ticks: gaps that are too short to be forgiven.
+/// How late something may be noticed: between ticks, and in gaps that are too short to be forgiven.
 const SLACK_MS: u64 = 3 * HEARTBEAT_MS;
 
 /// Everything about coming back that this history breaks.
@@ -360,7 +360,7 @@ impl<'a> Watch<'a> {
             }
         };
         let last = self.runners.values().filter(fits).map(useful_until).max();
-        if let Some(last) = last.filter(|last| self.now - last + HEARTBEAT_MS < QUEUE_TIMEOUT_MS) {
+        if let Some(last) = last.filter(|last| self.now - last + SLACK_MS < QUEUE_TIMEOUT_MS) {
             self.fail(Promise::L1, format!("{job} is given up, and at {last} ms there was a runner that fits"));
         }
     }
