@@ -300,7 +300,7 @@ impl Core {
             Effect::CloseSession { session, why } => {
                 if let Some(peer) = self.peers.get(&session) {
                     log::info!("session {session} closed: {why}");
-                    peer.outbox.close();
+                    peer.outbox.finish();
                 }
             }
             Effect::SpawnRunner => {

@@ -155,12 +155,28 @@ impl Scheduler {
             .filter(|(_, _, silence)| *silence > limit)
             .collect();
         for (id, session, silence) in silent {
-            let why = format!("its runner was silent for {} s", silence / 1000);
-            turn.effects.push(Effect::CloseSession { session, why: why.clone().into() });
-            self.roster.set_presence(id, Presence::Away { until: turn.now }, turn.now);
-            self.lose_all(turn, id, &why);
+            self.lose_silent(turn, id, session, silence);
         }
         self.forget_empty_away();
+    }
+
+    fn lose_silent(&mut self, turn: &mut Turn, id: RunnerId, session: SessionId, silence: u64) {
+        let why = format!("its runner was silent for {} s", silence / 1000);
+        turn.effects.push(Effect::CloseSession { session, why: why.clone().into() });
+        self.roster.set_presence(id, Presence::Away { until: turn.now }, turn.now);
+        self.lose_all(turn, id, &why);
+    }
+
+    /// Loses a connected runner one of whose leases ran out, if it was not heard lately: it is about to be lost as silent,
+    /// and until then it must not be given the same job once more.
+    pub(super) fn lose_if_doubtful(&mut self, turn: &mut Turn, id: RunnerId) {
+        let Some(member) = self.roster.member(id) else { return };
+        let silence = turn.now.since(member.last_heard);
+        if let Some(session) = member.session()
+            && silence > 2 * self.policy.heartbeat_interval_ms
+        {
+            self.lose_silent(turn, id, session, silence);
+        }
     }
 
     /// Loses runners that did not come back within their window.

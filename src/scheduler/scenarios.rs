@@ -323,6 +323,17 @@ fn a_lease_that_pings_do_not_name_runs_out() {
 }
 
 #[test]
+fn a_job_is_not_leased_once_more_to_a_runner_that_is_about_to_be_lost() {
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    story.observe("app", None, 1, vec![task("a")]);
+    // Heard a little later than the lease was given, so that the lease runs out before the silence is long enough.
+    story.tick_until(400);
+    story.tell(Event::AttemptStarted { session: SessionId(1), attempt: AttemptId(1) });
+    assert_eq!(story.tick_until(15_300), ["> close s1", "a1 lost", "j1 queued"]);
+}
+
+#[test]
 fn a_job_that_kills_its_runners_is_given_up() {
     let mut story = Story::new();
     story.observe("app", None, 1, vec![task("bomb")]);

@@ -252,9 +252,9 @@ fn start_writer(id: SessionId, stream: &Stream, outgoing: Outgoing) -> Result<th
     threads::spawn(&format!("s{}-write", id.0 % 1_000_000), move || {
         if let Err(error) = write_frames_and_bulk(&stream, &outgoing.frames, &outgoing.bulk) {
             log::debug!("session {id}: {error}");
+            // Nothing more can be said: what reads from this peer may end as well.
+            stream.close();
         }
-        // Nothing more can be said: what reads from this peer may end as well.
-        stream.close();
     })
     .map_err(|error| {
         log::warn!("session {id} refused: no thread for it: {error}");
