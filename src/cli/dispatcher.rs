@@ -102,6 +102,8 @@ pub(crate) fn run(flags: DispatcherFlags) -> Result<ExitCode, CliError> {
     let dispatcher = Dispatcher::start(settings)?;
     if is_exposed(dispatcher.address().ip()) {
         log::warn!("{}", exposure_text(dispatcher.address().ip()));
+    } else {
+        log::info!("only this machine can reach it: --host lets others in");
     }
     dispatcher.run(&stop)?;
     Ok(ExitCode::Ok)
