@@ -4,4 +4,5 @@
 
 mod harness;
 
+mod failures;
 mod happy_path;

@@ -33,7 +33,12 @@ impl World {
     #[track_caller]
     pub(crate) fn run(&self, command: Command) -> Done {
         let name: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
-        let (code, said) = Process::start(&format!("{name:?}"), command).finish();
+        let process = Process::start(&format!("{name:?}"), command);
+        // For the report, should it not end in time.
+        let place = self.records.borrow().len();
+        self.records.borrow_mut().push(process.record());
+        let (code, said) = process.finish();
+        self.records.borrow_mut().remove(place);
         Done { code, stdout: said.stdout, stderr: String::from_utf8(said.stderr).unwrap() }
     }
 }

@@ -1,8 +1,8 @@
 //! An operator who speaks the protocol over a plain socket, so that what tests wait for comes as an event.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::TcpStream;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -10,6 +10,9 @@ use surveil::protocol::hello::{Greeting, Hello, Opening, Role};
 use surveil::protocol::operator::{BuildReport, FromOperator, JobReport, RunnerReport, StatusReport, ToOperator};
 
 use super::{PATIENCE, World, now, until};
+
+/// Well within what any test's dispatcher takes for silence.
+const PING_EVERY: Duration = Duration::from_secs(1);
 
 pub(crate) struct Operator {
     stream: BufReader<TcpStream>,
@@ -47,14 +50,23 @@ impl Operator {
         self.stream.get_mut().write_all(line.as_bytes()).unwrap();
     }
 
+    /// The next message that is no answer to a ping; pings as often as it must to stay welcome.
     #[track_caller]
     fn receive<M: DeserializeOwned>(&mut self) -> M {
-        let left = self.deadline.saturating_duration_since(now());
-        assert!(!left.is_zero(), "no such news in time");
-        self.stream.get_mut().set_read_timeout(Some(left)).unwrap();
-        let mut line = String::new();
-        self.stream.read_line(&mut line).unwrap_or_else(|error| panic!("no news in time: {error}"));
-        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line:?}"))
+        let mut line = Vec::new();
+        loop {
+            self.stream.get_mut().set_read_timeout(Some(PING_EVERY)).unwrap();
+            match self.stream.read_until(b'\n', &mut line) {
+                Ok(_) if line == b"{\"type\":\"ack\"}\n" => line.clear(),
+                Ok(_) => break,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    assert!(now() < self.deadline, "no such news in time");
+                    self.send(&FromOperator::Ping);
+                }
+                Err(error) => panic!("no news: {error}"),
+            }
+        }
+        serde_json::from_slice(&line).unwrap_or_else(|error| panic!("{error} in {:?}", String::from_utf8_lossy(&line)))
     }
 }
 
@@ -137,12 +149,4 @@ impl World {
 #[track_caller]
 pub(crate) fn job<'a>(build: &'a BuildReport, task: &str) -> &'a JobReport {
     build.jobs.iter().find(|job| job.task == task).unwrap_or_else(|| panic!("no {task} in {build:#?}"))
-}
-
-/// Reads what a peer says until it closes.
-pub(crate) fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).unwrap();
-    bytes
 }
