@@ -156,22 +156,31 @@ fn s5(story: &[Entry]) -> Result<(), String> {
 /// attempt is the exception: what is kept of it does not tell who said so, and both answers make a runner forget it.
 fn s6(story: &[Entry]) -> Result<(), String> {
     let mut outcomes: BTreeMap<AttemptId, &Outcome> = BTreeMap::new();
+    // What was said to results, because other messages are answered with the same words.
+    let mut said: BTreeSet<(SessionId, AttemptId, bool)> = BTreeSet::new();
     let mut answers: BTreeMap<AttemptId, bool> = BTreeMap::new();
+    let mut cause = None;
     for fact in facts(story) {
-        let (attempt, is_recorded) = match fact {
+        match fact {
             Fact::Committed(Record::AttemptFinished { attempt, outcome, .. }) => {
                 let earlier = outcomes.insert(*attempt, outcome);
                 demand(earlier.is_none(), || format!("{attempt} ended as {earlier:?} and as {outcome:?}"))?;
-                continue;
             }
-            Fact::Answered { attempt, is_recorded } => (*attempt, *is_recorded),
-            _ => continue,
-        };
-        if let Some(outcome) = outcomes.get(&attempt)
-            && !matches!(outcome, Outcome::Lost(_))
-        {
-            let first = *answers.entry(attempt).or_insert(is_recorded);
-            demand(first == is_recorded, || format!("the result of {attempt} was answered in two ways"))?;
+            Fact::Arrived(event) => cause = Some(event),
+            Fact::Decided(Effect::Send {
+                session,
+                message: message @ (ToRunner::Recorded { attempt } | ToRunner::Stale { attempt }),
+            }) if matches!(cause, Some(Event::AttemptFinished { .. })) => {
+                said.insert((*session, *attempt, matches!(message, ToRunner::Recorded { .. })));
+            }
+            Fact::Answered { session, attempt, is_recorded } => {
+                let is_final = outcomes.get(attempt).is_some_and(|outcome| !matches!(outcome, Outcome::Lost(_)));
+                if is_final && said.contains(&(*session, *attempt, *is_recorded)) {
+                    let first = *answers.entry(*attempt).or_insert(*is_recorded);
+                    demand(first == *is_recorded, || format!("the result of {attempt} was answered in two ways"))?;
+                }
+            }
+            _ => {}
         }
     }
     Ok(())

@@ -71,7 +71,8 @@ impl World {
         for _ in 0..self.dice.below(6) {
             self.plan_fault(PEOPLE, calm_at);
         }
-        for _ in 0..1 + self.dice.below(10) {
+        let many = if self.dice.percent(20) { 40 } else { 10 };
+        for _ in 0..1 + self.dice.below(many) {
             self.plan_fault(&kinds, calm_at);
         }
         calm_at

@@ -39,6 +39,7 @@ struct Watch<'a> {
     /// The join that is being handled, and whether it has to be refused.
     joining: Option<(&'a RunnerJoined, bool)>,
     joined_at: u64,
+    overtaken: Option<&'a RunnerJoined>,
     broken: Vec<Broken>,
 }
 
@@ -139,7 +140,7 @@ impl<'a> Watch<'a> {
             Fact::HeldUp { until } => self.hold_up(*until),
             Fact::Arrived(event) => {
                 self.settle_join();
-                self.cause = Some(event);
+                (self.cause, self.overtaken) = (Some(event), None);
                 self.hear(event);
             }
             Fact::Decided(Effect::Persist(record)) => {
@@ -225,12 +226,18 @@ impl<'a> Watch<'a> {
     }
 
     fn join(&mut self, joined: &'a RunnerJoined) {
-        let now = self.now;
         let seen = self.runners.entry(joined.name.clone()).or_default();
         if seen.incarnation == Some(joined.incarnation) && joined.session < seen.newest {
-            // Overtaken by a newer session of the same process.
+            // Overtaken by a newer session of the same process. It counts if nothing is known of that one any more.
+            self.overtaken = Some(joined);
             return;
         }
+        self.accept(joined);
+    }
+
+    fn accept(&mut self, joined: &'a RunnerJoined) {
+        let now = self.now;
+        let seen = self.runners.entry(joined.name.clone()).or_default();
         let is_refused = seen.session.is_some() && seen.incarnation != Some(joined.incarnation);
         (self.joining, self.joined_at) = (Some((joined, is_refused)), now);
         if is_refused {
@@ -268,6 +275,9 @@ impl<'a> Watch<'a> {
 
     /// S14, and that nothing which is held is called gone.
     fn judge_message(&mut self, session: SessionId, message: &ToRunner) {
+        if let (ToRunner::Registered { .. } | ToRunner::NameTaken(_), Some(joined)) = (message, self.overtaken.take()) {
+            self.accept(joined);
+        }
         match (message, self.joining) {
             (ToRunner::Registered { .. }, Some((joined, true))) => {
                 let text = format!("a second process of {} was let in beside the first", joined.name);
