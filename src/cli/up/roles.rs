@@ -74,7 +74,6 @@ impl Plan {
             token: TokenSource::of_role(&self.data, "observer"),
             repos: vec![self.repo.clone()],
             branches: self.branches.clone(),
-            fetch: false,
             interval_ms: defaults::OBSERVER_INTERVAL_MS,
         }
     }
