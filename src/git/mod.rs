@@ -24,7 +24,7 @@ mod worktree;
 
 pub use error::GitError;
 pub use program::fetch_mirror;
-pub use receiver::Receiver;
+pub use receiver::{Leftovers, Receiver};
 pub use store::Store;
 pub use watched::{BranchSelection, CommitText, Head, Watched};
 pub use worktree::WorkTree;

@@ -11,7 +11,7 @@ use git2::{Indexer, ObjectFormat, ObjectType, OdbLookupFlags, Oid};
 use tempfile::TempDir;
 
 use super::GitError;
-use super::objects::{EntryKind, Objects, entries, incomplete};
+use super::objects::{Database, EntryKind, Objects, entries, incomplete};
 use super::stored::StoredPack;
 use crate::model::CommitId;
 
@@ -25,33 +25,77 @@ pub(super) const INCOMING_LOCK: &str = "lock";
 const HEADER_BYTES: usize = 12;
 
 /// A pack on its way into a store. Dropped before [`Receiver::finish`], it leaves nothing behind.
-pub struct Receiver {
+pub struct Receiver<'a> {
+    incoming: Incoming,
+    database: &'a Database,
+}
+
+/// A pack that is being written and indexed, to be proven or not.
+pub(super) struct Incoming {
     store: PathBuf,
     format: ObjectFormat,
     /// Declared before the directory that its file is in, to be dropped first.
     indexer: Indexer<'static>,
-    incoming: TempDir,
+    directory: Leftovers,
     /// Of the pack's start, until it has said how many objects there are.
     header: Vec<u8>,
+}
+
+/// The directory in which a pack was received, emptied. Dropping it removes it, which on some disks takes as long as
+/// indexing a small pack: best done when nobody waits.
+#[derive(Debug)]
+pub struct Leftovers {
+    place: TempDir,
     _lock: File,
 }
 
-impl Receiver {
-    pub(super) fn new(store: &Path, format: ObjectFormat) -> Result<Self, GitError> {
-        let objects = store.join("objects");
-        let incoming = tempfile::Builder::new().prefix(INCOMING_PREFIX).tempdir_in(&objects);
-        let incoming = incoming.map_err(GitError::io("make a directory in", &objects))?;
-        let lock_path = incoming.path().join(INCOMING_LOCK);
-        let lock = File::create(&lock_path).map_err(GitError::io("make", &lock_path))?;
-        lock.lock().map_err(GitError::io("lock", &lock_path))?;
-        let packs = incoming.path().join("pack");
-        fs::create_dir(&packs).map_err(GitError::io("make directory", &packs))?;
-        let indexer = Indexer::new_ext(None, &packs, 0o444, false, format)
-            .map_err(|source| GitError::BrokenPack { path: store.to_owned(), source })?;
-        Ok(Self { store: store.to_owned(), format, indexer, incoming, header: Vec::new(), _lock: lock })
+impl<'a> Receiver<'a> {
+    pub(super) fn new(store: &Path, database: &'a Database) -> Result<Self, GitError> {
+        Ok(Self { incoming: Incoming::new(store, database.format())?, database })
     }
 
     pub fn write(&mut self, piece: &[u8]) -> Result<(), GitError> {
+        self.incoming.write(piece)
+    }
+
+    /// Verifies the pack, makes it durable (file and directory synced if `durable`), and then checks that `commit` is
+    /// there with its whole tree. A commit that is not complete afterwards is an error of its own variant, so that the
+    /// caller can ask for all of it.
+    pub fn finish(self, commit: CommitId, durable: bool) -> Result<Leftovers, GitError> {
+        let Incoming { store, format, indexer, directory, header } = self.incoming;
+        let is_empty = header.len() == HEADER_BYTES && header[8..] == [0; 4];
+        let name = indexer.commit().map_err(|source| GitError::BrokenPack { path: store.clone(), source })?;
+        let missing = incomplete(commit, &store);
+        if !is_empty {
+            let place = directory.place.path();
+            let index = place.join("pack").join(format!("pack-{name}.idx"));
+            let arrived = Arrived::open(place, &index, format).map_err(&missing)?;
+            self.database.with(|objects| arrived.check_is_whole(objects, commit)).map_err(&missing)?;
+            publish(place, &store, &name, durable)?;
+        }
+        // Complete by what every pack was checked for.
+        self.database.with(|objects| objects.commit(commit).map(drop)).map_err(missing)?;
+        Ok(directory)
+    }
+}
+
+impl Incoming {
+    pub(super) fn new(store: &Path, format: ObjectFormat) -> Result<Self, GitError> {
+        let objects = store.join("objects");
+        let place = tempfile::Builder::new().prefix(INCOMING_PREFIX).tempdir_in(&objects);
+        let place = place.map_err(GitError::io("make a directory in", &objects))?;
+        let lock_path = place.path().join(INCOMING_LOCK);
+        let lock = File::create(&lock_path).map_err(GitError::io("make", &lock_path))?;
+        lock.lock().map_err(GitError::io("lock", &lock_path))?;
+        let packs = place.path().join("pack");
+        fs::create_dir(&packs).map_err(GitError::io("make directory", &packs))?;
+        let indexer = Indexer::new_ext(None, &packs, 0o444, false, format)
+            .map_err(|source| GitError::BrokenPack { path: store.to_owned(), source })?;
+        let directory = Leftovers { place, _lock: lock };
+        Ok(Self { store: store.to_owned(), format, indexer, directory, header: Vec::new() })
+    }
+
+    pub(super) fn write(&mut self, piece: &[u8]) -> Result<(), GitError> {
         let wanted = HEADER_BYTES - self.header.len();
         self.header.extend_from_slice(&piece[..wanted.min(piece.len())]);
         if piece.is_empty() {
@@ -65,30 +109,11 @@ impl Receiver {
         })
     }
 
-    /// Verifies the pack, makes it durable (file and directory synced if `durable`), and then checks that `commit` is
-    /// there with its whole tree. A commit that is not complete afterwards is an error of its own variant, so that the
-    /// caller can ask for all of it.
-    pub fn finish(self, commit: CommitId, durable: bool) -> Result<(), GitError> {
-        let Self { store, format, indexer, incoming, header, _lock } = self;
-        let is_empty = header.len() == HEADER_BYTES && header[8..] == [0; 4];
-        let name = indexer.commit().map_err(|source| GitError::BrokenPack { path: store.clone(), source })?;
-        let missing = incomplete(commit, &store);
-        let objects = Objects::open(&store.join("objects"), format)?;
-        if !is_empty {
-            let index = incoming.path().join("pack").join(format!("pack-{name}.idx"));
-            let arrived = Arrived::open(incoming.path(), &index, format).map_err(&missing)?;
-            arrived.check_is_whole(&objects, commit).map_err(&missing)?;
-            publish(incoming.path(), &store, &name, durable)?;
-        }
-        // Complete by what every pack was checked for.
-        objects.commit(commit).map_err(missing).map(drop)
-    }
-
     /// Makes the pack part of the store, durably, without asking what it names: for objects that the store has already.
     pub(super) fn publish_unchecked(self) -> Result<String, GitError> {
-        let Self { store, indexer, incoming, _lock, .. } = self;
+        let Self { store, indexer, directory, .. } = self;
         let name = indexer.commit().map_err(|source| GitError::BrokenPack { path: store.clone(), source })?;
-        publish(incoming.path(), &store, &name, true)?;
+        publish(directory.place.path(), &store, &name, true)?;
         Ok(name)
     }
 }

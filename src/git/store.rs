@@ -43,6 +43,11 @@ impl Store {
         Ok(store)
     }
 
+    /// Whether it has the object format of `like`.
+    pub fn takes(&self, like: CommitId) -> bool {
+        self.database.format() == format_of(like)
+    }
+
     /// Opens a store that is there.
     pub(super) fn open_existing(path: &Path) -> Result<Self, GitError> {
         let refuse = |source| GitError::Open { path: path.to_owned(), source };
@@ -57,8 +62,8 @@ impl Store {
     }
 
     /// Starts to receive a pack.
-    pub fn receive(&self) -> Result<Receiver, GitError> {
-        Receiver::new(&self.path, self.database.format())
+    pub fn receive(&self) -> Result<Receiver<'_>, GitError> {
+        Receiver::new(&self.path, &self.database)
     }
 
     /// Whether the commit and its whole tree were received.

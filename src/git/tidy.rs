@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use git2::{ObjectFormat, Oid};
 
 use super::objects::Objects;
-use super::receiver::{INCOMING_LOCK, INCOMING_PREFIX, Receiver};
+use super::receiver::{INCOMING_LOCK, INCOMING_PREFIX, Incoming};
 use super::stored::{Stored, StoredPack};
 use super::{GitError, pack};
 
@@ -96,7 +96,7 @@ fn merge(store: &Path, objects: &Path, old: &[PathBuf], format: ObjectFormat) ->
     let ids = packs.iter().flat_map(StoredPack::ids).filter_map(|raw| Oid::from_bytes(raw).ok());
     let ids: Vec<_> = ids.filter(|id| seen.insert(*id)).collect();
     log::debug!("{} packs with {} objects of {} become one", old.len(), ids.len(), store.display());
-    let mut receiver = Receiver::new(store, format)?;
+    let mut receiver = Incoming::new(store, format)?;
     let mut failed = None;
     let written = pack::write(&database, Some(&Stored::of(packs)), &ids, &mut |piece| {
         failed = receiver.write(piece).err();

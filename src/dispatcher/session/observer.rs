@@ -7,9 +7,9 @@ use crossbeam_channel::{Receiver, bounded};
 use super::worker::{self, Kind, Request};
 use super::{Hub, Outbox, Session, SessionError};
 use crate::dispatcher::core::{Question, ToCore};
-use crate::dispatcher::mirrors::{Mirrors, Plan};
+use crate::dispatcher::mirrors::{Mirror, Plan};
 use crate::dispatcher::translate::{self, Announcement};
-use crate::git::{self, GitError};
+use crate::git::{self, GitError, Leftovers};
 use crate::model::{CommitId, RepoName, SessionId};
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::observer::{FromObserver, Head, ToObserver};
@@ -44,6 +44,14 @@ struct Incoming {
     repo: RepoName,
     pieces: tempfile::SpooledTempFile,
     whole: bool,
+}
+
+/// A commit whose source is durable.
+struct Taken {
+    plan: Plan,
+    mirror: Mirror,
+    /// Of the pack, if one was received.
+    leftovers: Option<Leftovers>,
 }
 
 /// Packs up to this size stay in memory until the commit they belong to is announced.
@@ -114,8 +122,8 @@ impl Worker<'_> {
         let source = translate::build_source(said)?;
         let (repo, branch, commit) = (source.repo.clone(), source.branch.clone(), source.commit);
         let pack = self.pack.take().filter(|incoming| incoming.repo == repo && incoming.whole);
-        let plan = match self.receive(&repo, commit, pack) {
-            Ok(Some(plan)) => plan,
+        let Taken { plan, mirror, leftovers } = match self.receive(&repo, commit, pack) {
+            Ok(Some(taken)) => taken,
             Err(GitError::Incomplete { .. }) | Ok(None) => {
                 log::info!("the mirror of {repo} lacks some of {}: asking for all of it", commit.short());
                 self.outbox.send(Frame::new(&ToObserver::NeedSource {
@@ -137,20 +145,26 @@ impl Worker<'_> {
         if let Some(reply) = self.ask(Question::Commit { source, plan }) {
             self.outbox.send(Frame::new(&answer(&repo, branch.as_str(), Some(commit.to_string()), reply)));
         }
+        // Runners are at work by now, and nobody waits for this.
+        if let Some(leftovers) = leftovers {
+            drop(leftovers);
+            self.hub.mirrors.tidy(&mirror);
+        }
+        mirror.keep();
         Ok(())
     }
 
     /// Takes the pack in and reads the plan from the commit; `None` where there is no pack and the commit is not there.
-    fn receive(&self, repo: &RepoName, commit: CommitId, pack: Option<Incoming>) -> Result<Option<Plan>, GitError> {
-        let store: git::Store = self.hub.mirrors.open(repo, commit)?;
-        if !store.has(commit) {
+    fn receive(&self, repo: &RepoName, commit: CommitId, pack: Option<Incoming>) -> Result<Option<Taken>, GitError> {
+        let mirror = self.hub.mirrors.open(repo, commit)?;
+        let mut leftovers = None;
+        if !mirror.has(commit) {
             let Some(mut incoming) = pack else { return Ok(None) };
-            let mut receiver = store.receive()?;
+            let mut receiver = mirror.receive()?;
             incoming.copy_to(&mut receiver, self.hub.data.root())?;
-            receiver.finish(commit, true)?;
-            self.hub.mirrors.tidy(repo, &store);
+            leftovers = Some(receiver.finish(commit, true)?);
         }
-        Mirrors::plan(&store, commit).map(Some)
+        Ok(Some(Taken { plan: mirror.plan(commit)?, mirror, leftovers }))
     }
 
     fn ask(&self, question: Question) -> Option<Reply> {
@@ -162,7 +176,7 @@ impl Worker<'_> {
 }
 
 impl Incoming {
-    fn copy_to(&mut self, receiver: &mut git::Receiver, spool: &Path) -> Result<(), GitError> {
+    fn copy_to(&mut self, receiver: &mut git::Receiver<'_>, spool: &Path) -> Result<(), GitError> {
         use std::io::{Read, Seek, SeekFrom};
         let mut piece = vec![0; 256 * 1024];
         let read = |source| GitError::Io { action: "read back a pack spooled in", path: spool.to_owned(), source };
