@@ -14,6 +14,8 @@ pub(crate) const PACK_PIECE_BYTES: usize = 256 * 1024;
 pub(crate) const LOGS_CAPACITY: usize = 64;
 /// Log files kept open; the one used longest ago is closed first.
 pub(crate) const OPEN_LOGS: usize = 512;
+/// Handles on mirrors kept open while nobody uses them, each some hundred KiB.
+pub(crate) const OPEN_MIRRORS: usize = 8;
 /// Requests of one observer or operator that wait for its worker.
 pub(crate) const WORK_CAPACITY: usize = 16;
 /// Sources that are built for one runner at a time.

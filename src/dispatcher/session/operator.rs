@@ -164,6 +164,8 @@ impl Worker<'_> {
         if self.hub.core.send(ToCore::Watch(watcher.clone())).is_err() {
             return Ok(());
         }
+        // The core takes messages in order: once this returns, no later change is missed.
+        self.look(|_, _| ())?;
         self.outbox.send(Frame::new(&ToOperator::Ok { text: "watching".into() }));
         loop {
             crossbeam_channel::select! {
