@@ -54,6 +54,9 @@ pub enum CliError {
     /// A thread of `surveil up` ended by a panic, which has been printed.
     #[error("the {0} ended unexpectedly")]
     Panicked(&'static str),
+    /// A role of `surveil up` ended in order, but nobody had asked it to here.
+    #[error("the {0} has ended, so there is nothing more to wait for")]
+    Ended(&'static str),
 }
 
 impl CliError {
@@ -79,10 +82,13 @@ impl CliError {
             Self::Refused(refusal) => of_refusal(refusal.code),
             Self::Dispatcher(error) => of_dispatcher(error),
             Self::Observer(error) => of_observer(error),
-            Self::Runner(_) => ExitCode::Internal,
-            Self::Output(_) | Self::Unexpected(_) | Self::Process(_) | Self::Machine { .. } | Self::Panicked(_) => {
-                ExitCode::Internal
-            }
+            Self::Runner(error) => of_runner(error),
+            Self::Output(_)
+            | Self::Unexpected(_)
+            | Self::Process(_)
+            | Self::Machine { .. }
+            | Self::Panicked(_)
+            | Self::Ended(_) => ExitCode::Internal,
         }
     }
 }
@@ -116,6 +122,15 @@ fn of_observer(error: &ObserverError) -> ExitCode {
         ObserverError::NameTaken { .. } | ObserverError::Dial(DialError::WrongToken { .. }) => ExitCode::Refused,
         ObserverError::Dial(_) | ObserverError::Panicked { .. } | ObserverError::Thread(_) => ExitCode::Internal,
     }
+}
+
+/// What the shell sees of a runner that could not start or had to end.
+fn of_runner(error: &RunnerError) -> ExitCode {
+    let is_refused = matches!(
+        error,
+        RunnerError::InUse { .. } | RunnerError::Refused(_) | RunnerError::Listen(TransportError::Bind { .. })
+    );
+    if is_refused { ExitCode::Refused } else { ExitCode::Internal }
 }
 
 /// What the shell sees of a refusal.

@@ -1,5 +1,5 @@
-//! Ctrl-C and its relatives, as each command wants them. The first signal ends in order, a later one harder, and one more
-//! than the command has an answer for ends the process at once, as if it had never asked for signals.
+//! Ctrl-C and its relatives, as each command wants them. The first signal ends in order, a later one harder, and one
+//! more than the command has an answer for ends the process at once, as if it had never asked for signals.
 
 use crossbeam_channel::{Receiver, bounded};
 
@@ -15,18 +15,25 @@ pub(crate) fn answered_by<T: Send + 'static>(answers: Vec<T>) -> Result<Receiver
         for answer in answers {
             let Ok(signal) = signals.recv() else { return };
             log::debug!("signal {signal}");
-            // A role that has ended already listens no more, and then the process is about to end anyway.
-            drop(sender.try_send(answer));
+            if sender.send(answer).is_err() {
+                // Whoever had an answer is done and only tidies up; who sends a signal now wants no more of that.
+                return end(signal);
+            }
         }
         if let Ok(signal) = signals.recv() {
-            // Ends the process here and now. Where even that is refused, nothing better is left.
-            drop(signal_hook::low_level::emulate_default_handler(signal));
+            end(signal);
         }
     })
     .map_err(CliError::machine("start a thread"))?;
     // It waits for signals for as long as the process lives; there is nothing to join.
     std::mem::forget(thread);
     Ok(receiver)
+}
+
+/// Ends the process here and now, as the signal would have done by itself.
+fn end(signal: i32) {
+    // Where even that is refused, nothing better is left.
+    drop(signal_hook::low_level::emulate_default_handler(signal));
 }
 
 /// For a role without anything to drain: the first signal ends it in order.

@@ -8,7 +8,7 @@ use clap::Args;
 use super::observer::DispatchFlags;
 use super::quantity::{Bytes, Millis};
 use super::{CliError, ExitCode, interrupt};
-use crate::config::{RunnerSettings, default_runner_name, defaults, parse_label, work_dir};
+use crate::config::{RunnerSettings, default_runner_name, defaults, own_facts, parse_label, work_dir};
 use crate::model::{Address, RepoName};
 use crate::protocol::limits::{MAX_LABELS, MAX_SLOTS};
 use crate::runner;
@@ -47,7 +47,12 @@ pub(crate) struct RunnerFlags {
     #[arg(long, help_heading = "What it offers")]
     pub(crate) name: Option<String>,
     /// Attempts to execute at once [default: one for each core]
-    #[arg(long, value_name = "N", help_heading = "What it offers", value_parser = clap::value_parser!(u32).range(1..=MAX_SLOTS as i64))]
+    #[arg(
+        long,
+        value_name = "N",
+        help_heading = "What it offers",
+        value_parser = clap::value_parser!(u32).range(1..=MAX_SLOTS as i64)
+    )]
     pub(crate) slots: Option<u32>,
     /// WORD or KEY=VALUE that tasks may ask for; may be repeated. os, arch and hostname are offered anyway
     #[arg(long = "label", value_name = "LABEL", value_parser = parse_label, help_heading = "What it offers")]
@@ -87,8 +92,9 @@ impl RunnerFlags {
             Some(name) => name.into(),
             None => default_runner_name(),
         };
-        if self.labels.len() > MAX_LABELS {
-            return Err(CliError::Usage(format!("at most {MAX_LABELS} labels are allowed")));
+        let most = MAX_LABELS - own_facts().len();
+        if self.labels.len() > most {
+            return Err(CliError::Usage(format!("at most {most} labels are allowed")));
         }
         Ok(RunnerSettings {
             name,

@@ -28,7 +28,8 @@ pub(crate) const STRANGERS: usize = 512;
 pub(crate) const TASK_FILE_BYTES: usize = 1 << 20;
 /// How often the redistribute thread looks: half of the shortest window that it guards.
 pub(crate) const LEASE_CHECK_MS: u64 = 100;
+/// How long an operator's question waits for the core before it is answered without it, in milliseconds. A core that
+/// takes longer cannot write to its disk.
+pub(crate) const LOOK_MS: u64 = 3_000;
 /// How often a store without room is tried again.
 pub(crate) const FULL_RETRY_MS: u64 = 500;
-/// How long a spawned runner stays without work, in seconds.
-pub(crate) const SPAWNED_IDLE_S: u64 = 300;

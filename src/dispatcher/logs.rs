@@ -32,6 +32,8 @@ pub(crate) enum ToLogs {
     Ended { attempt: AttemptId },
     /// Wake this channel when the attempt's log grows or ends.
     Follow { attempt: AttemptId, wake: Sender<()> },
+    /// Every session has ended, so nothing more comes.
+    Stop,
 }
 
 /// A result that waits for its log.
@@ -72,9 +74,12 @@ impl Logs {
         Self { data, core, open: HashMap::new(), followers: HashMap::new(), unacknowledged: HashMap::new(), clock: 0 }
     }
 
-    /// The body of the thread; ends when every sender is gone.
+    /// The body of the thread; ends when it is told to, or when every sender is gone.
     pub(crate) fn run(mut self, inbox: &Receiver<ToLogs>) {
         while let Ok(message) = inbox.recv() {
+            if matches!(message, ToLogs::Stop) {
+                return;
+            }
             self.handle(message);
             if inbox.is_empty() {
                 self.acknowledge_all();
@@ -103,6 +108,8 @@ impl Logs {
                 followers.retain(|follower| follower.try_send(()).is_ok() || follower.is_full());
                 followers.push(wake);
             }
+            // Taken by the loop already.
+            ToLogs::Stop => {}
         }
     }
 

@@ -23,7 +23,7 @@ use crate::transport::Listener;
 
 /// A dispatcher that runs in threads of this process. Dropping it stops it.
 pub struct Dispatcher {
-    hub: Arc<Hub>,
+    hub: Option<Arc<Hub>>,
     listener: Arc<Listener>,
     core: Sender<ToCore>,
     /// Gets the core's last word when it ends.
@@ -31,6 +31,8 @@ pub struct Dispatcher {
     /// Closing it ends the ticking threads.
     ticking: Option<Sender<()>>,
     spawner: Option<Spawner>,
+    accept: Option<Thread<()>>,
+    /// Core, logs and the ticking ones; each ends when its senders are gone.
     threads: Vec<Thread<()>>,
 }
 
@@ -57,9 +59,9 @@ impl Dispatcher {
         let hub = Arc::new(Hub::new(&settings, data.clone(), tokens, core.clone(), logs.clone())?);
         let (ticking, tick_stop) = bounded(0);
 
-        let the_core = Core::new(scheduler, store, reader, data.clone(), logs, spawn);
-        let mut threads = vec![
-            start_core(the_core, core_inbox, said)?,
+        let the_core = Core::new(scheduler, store, reader, data.clone(), logs, spawn, core_inbox);
+        let threads = vec![
+            start_core(the_core, said)?,
             start_logs(Logs::new(data, core.clone()), logs_inbox)?,
             heartbeat::start(
                 "heartbeat",
@@ -70,9 +72,10 @@ impl Dispatcher {
             )?,
             heartbeat::start("redistribute", limits::LEASE_CHECK_MS, Event::LeaseCheck, core.clone(), tick_stop)?,
         ];
-        threads.push(start_accept(hub.clone(), listener.clone())?);
+        let accept = Some(start_accept(hub.clone(), listener.clone())?);
         log::info!("listening at {address}");
-        Ok(Self { hub, listener, core, ended, ticking: Some(ticking), spawner: Some(spawner), threads })
+        let (hub, ticking, spawner) = (Some(hub), Some(ticking), Some(spawner));
+        Ok(Self { hub, listener, core, ended, ticking, spawner, accept, threads })
     }
 
     /// Where it listens.
@@ -98,7 +101,11 @@ impl Dispatcher {
         // A core that has ended already is not there to hear it.
         drop(self.core.send(ToCore::Stop));
         drop(self.ended.recv());
-        self.hub.close_all();
+        drop(self.accept.take());
+        if let Some(hub) = self.hub.take() {
+            hub.close_all();
+            // The last sender to the logs thread goes with it.
+        }
         self.threads.clear();
     }
 }
@@ -133,14 +140,10 @@ fn restore(settings: &DispatcherSettings, store: &Store) -> Result<Scheduler, Di
     Ok(Scheduler::restore(policy, now, restored))
 }
 
-fn start_core(
-    core: Core,
-    inbox: Receiver<ToCore>,
-    said: Sender<Result<(), StoreError>>,
-) -> Result<Thread<()>, DispatcherError> {
+fn start_core(core: Core, said: Sender<Result<(), StoreError>>) -> Result<Thread<()>, DispatcherError> {
     threads::spawn_large("core", move || {
         fatal::guard("core", || {
-            let result = core.run(&inbox);
+            let result = core.run();
             if let Err(error) = &result {
                 log::error!("the store can no longer be vouched for, the dispatcher ends: {error}");
             }

@@ -23,6 +23,18 @@ pub enum GitError {
     Broken { path: PathBuf, why: &'static str },
     #[error("HEAD of {} is detached and names no branch: say which to watch, for example {suggestion}", path.display())]
     Detached { path: PathBuf, suggestion: String },
+    #[error(
+        "repository {} has no remote to fetch from: add one with `git remote add origin URL`, or leave out --fetch to \
+         watch the repository itself",
+        path.display()
+    )]
+    NoRemote { path: PathBuf },
+    #[error(
+        "repository {} has several remotes and none is called origin ({names}): give the URL of the one to watch \
+         instead of the path",
+        path.display()
+    )]
+    SeveralRemotes { path: PathBuf, names: String },
     /// The commit has an id of the other object format, SHA-1 or SHA-256.
     #[error("commit {} cannot be in {}, which has another object format", commit.short(), path.display())]
     Format { commit: CommitId, path: PathBuf },
@@ -37,7 +49,7 @@ pub enum GitError {
     Build { path: PathBuf, source: git2::Error },
     #[error("whoever receives the pack stopped it")]
     Stopped,
-    /// What arrived is no pack, or not all of one.
+    /// What arrived is no pack, or not all of one; or there was no room for it, which [`GitError::is_disk_full`] tells.
     #[error("could not index the pack received into {}", path.display())]
     BrokenPack { path: PathBuf, source: git2::Error },
     /// The commit or part of its tree is not in the store. The remedy is to send all of it.
@@ -49,7 +61,7 @@ pub enum GitError {
     Keep { keep: String, why: &'static str },
     #[error("could not {action}: the git program could not be started")]
     NoProgram { action: String, source: io::Error },
-    /// The git program ended with an error; `detail` is the last thing it said.
+    /// The git program ended with an error; `detail` is the last thing it said, without the secrets of URLs.
     #[error("could not {action}: {detail}")]
     Program { action: String, detail: String },
     #[error("could not {action}: the git program was ended after {seconds} s")]
@@ -77,5 +89,22 @@ impl GitError {
             cause = error.source();
         }
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_from_other_errors_whoever_noticed() {
+        let path = PathBuf::from("/x");
+        let io = |kind: io::ErrorKind| GitError::io("write", Path::new("/x"))(kind.into());
+        let pack = |text| GitError::BrokenPack { path: path.clone(), source: git2::Error::from_str(text) };
+        assert!(io(io::ErrorKind::StorageFull).is_disk_full());
+        assert!(pack("cannot extend packfile 'x': No space left on device").is_disk_full());
+        assert!(!io(io::ErrorKind::PermissionDenied).is_disk_full());
+        assert!(!pack("wrong pack signature").is_disk_full());
+        assert!(!GitError::Stopped.is_disk_full());
     }
 }

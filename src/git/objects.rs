@@ -1,9 +1,9 @@
-//! An object database on disk, opened without its repository: no configuration, refs or hooks take part, so that whoever
-//! wrote those has no say. Knows how to read a commit and a tree. Never writes.
+//! An object database on disk, opened without its repository: no configuration, refs or hooks take part, so that
+//! whoever wrote those has no say. Knows how to read a commit and a tree. Never writes.
 
-use std::cell::RefCell;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use git2::{Config, ErrorCode, ObjectFormat, ObjectType, Odb, OdbObject, Oid, Repository};
 
@@ -111,28 +111,34 @@ impl Objects {
     }
 }
 
-/// An object database that is opened anew when that is needed. libgit2 finds new packs by itself, but holds on to removed
-/// ones, and with them to their disk space, and stumbles over one that it had listed and not opened yet.
+/// An object database, opened as often as it is in use at once, and kept open for the next use. Opened anew when packs
+/// were removed: libgit2 finds new packs by itself, but holds on to removed ones, and with them to their disk space,
+/// and stumbles over one that it had listed and not opened yet.
 pub(super) struct Database {
     directory: PathBuf,
     format: ObjectFormat,
     /// What changes when packs are removed.
     sign: PathBuf,
-    loaded: RefCell<Loaded>,
+    /// Not in use at the moment. Locked for as long as it takes to take one or put one back.
+    spare: Mutex<Vec<Loaded>>,
 }
 
 struct Loaded {
     objects: Objects,
-    /// The sign's inode and time of modification when the database was opened.
-    seen: Option<(u64, i64, i64)>,
+    /// The sign as it was when the database was opened.
+    seen: Sign,
 }
+
+/// Inode and time of modification of the sign, if it is there.
+type Sign = Option<(u64, i64, i64)>;
 
 impl Database {
     pub(super) fn open(directory: &Path, format: ObjectFormat, sign: PathBuf) -> Result<Self, GitError> {
-        // Looked at first: a removal in between is then noticed the next time.
-        let seen = look(&sign);
-        let loaded = RefCell::new(Loaded { objects: Objects::open(directory, format)?, seen });
-        Ok(Self { directory: directory.to_owned(), format, sign, loaded })
+        let spare = Mutex::default();
+        let database = Self { directory: directory.to_owned(), format, sign, spare };
+        let first = database.load(look(&database.sign))?;
+        database.put_back(first);
+        Ok(database)
     }
 
     pub(super) fn format(&self) -> ObjectFormat {
@@ -142,39 +148,48 @@ impl Database {
     /// Runs `ask` on the database; once more on a fresh one after an error. So `ask` may run twice.
     pub(super) fn with<T>(&self, mut ask: impl FnMut(&Objects) -> Result<T, GitError>) -> Result<T, GitError> {
         let seen = look(&self.sign);
-        if self.loaded.borrow().seen != seen {
-            self.reopen()?;
+        let mut loaded = match self.take(seen) {
+            Some(loaded) => loaded,
+            None => self.load(seen)?,
+        };
+        let mut answer = ask(&loaded.objects);
+        if let Err(GitError::Object { .. } | GitError::Incomplete { .. }) = answer {
+            loaded = self.load(look(&self.sign))?;
+            answer = ask(&loaded.objects);
         }
-        match ask(&self.loaded.borrow().objects) {
-            Err(GitError::Object { .. } | GitError::Build { .. } | GitError::Incomplete { .. }) => {}
-            answer => return answer,
-        }
-        self.reopen()?;
-        ask(&self.loaded.borrow().objects)
+        self.put_back(loaded);
+        answer
     }
 
-    fn reopen(&self) -> Result<(), GitError> {
-        let seen = look(&self.sign);
-        let objects = Objects::open(&self.directory, self.format)?;
-        // In use further up the stack, by whoever asks from within an answer: the old one will do there.
-        if let Ok(mut loaded) = self.loaded.try_borrow_mut() {
-            *loaded = Loaded { objects, seen };
-        }
-        Ok(())
+    /// The sign is looked at before, so that what is removed in between is noticed the next time.
+    fn load(&self, seen: Sign) -> Result<Loaded, GitError> {
+        Ok(Loaded { objects: Objects::open(&self.directory, self.format)?, seen })
+    }
+
+    fn take(&self, seen: Sign) -> Option<Loaded> {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        spare.retain(|loaded| loaded.seen == seen);
+        spare.pop()
+    }
+
+    fn put_back(&self, loaded: Loaded) {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(loaded);
     }
 }
 
-fn look(sign: &Path) -> Option<(u64, i64, i64)> {
+fn look(sign: &Path) -> Sign {
     std::fs::metadata(sign).ok().map(|meta| (meta.ino(), meta.mtime(), meta.mtime_nsec()))
 }
 
 /// Turns an object that is not there into the commit being incomplete, which has a remedy.
 pub(super) fn incomplete(commit: CommitId, path: &Path) -> impl Fn(GitError) -> GitError {
-    move |error| match error {
-        GitError::Object { kind, id, source, .. } if source.code() == ErrorCode::NotFound => {
-            GitError::Incomplete { commit, path: path.to_owned(), missing: format!("{kind} {id}") }
+    move |error| {
+        if let GitError::Object { kind, id, source, .. } = &error
+            && source.code() == ErrorCode::NotFound
+        {
+            return GitError::Incomplete { commit, path: path.to_owned(), missing: format!("{kind} {id}") };
         }
-        other => other,
+        error
     }
 }
 

@@ -39,10 +39,10 @@ const BATCH_BYTES: usize = 16 * 1024 * 1024;
 const OBJECTS_TO_REUSE: usize = 200;
 
 /// Packs travel over networks that are faster than stronger compression.
-const LEVEL: u32 = 1;
+const LEVEL: u32 = 3;
 
-/// Builds a pack of `commits` (oldest first) for someone who has `haves`, into `sink`, which stops it by returning false.
-/// With `packs`, a directory of packs that were received here, takes what it can from those.
+/// Builds a pack of `commits` (oldest first) for someone who has `haves`, into `sink`, which stops it by returning
+/// false. With `packs`, a directory of packs that were received here, takes what it can from those.
 pub(super) fn build(
     database: &Database,
     packs: Option<&Path>,
@@ -76,7 +76,10 @@ pub(super) fn write(
     let odb = objects.odb()?;
     let encoder = Encoder { objects: objects.directory(), odb: &odb, stored };
     let mut writer = Writer::new(objects.format(), sink);
-    let count = u32::try_from(ids.len()).map_err(|_| GitError::Stopped)?;
+    let count = u32::try_from(ids.len()).map_err(|_| GitError::Build {
+        path: objects.directory().to_owned(),
+        source: git2::Error::from_str("there are more objects than a pack can hold"),
+    })?;
     writer.put(&[&b"PACK\0\0\0\x02"[..], &count.to_be_bytes()].concat())?;
     if ids.len() < OBJECTS_FOR_THREADS {
         let mut entry = Vec::new();
@@ -159,8 +162,8 @@ impl Encoder<'_> {
     }
 }
 
-/// Type and size: four bits of the size and the type in the first byte, then seven bits a byte; the highest bit says that
-/// more follow.
+/// Type and size: four bits of the size and the type in the first byte, then seven bits a byte; the highest bit says
+/// that more follow.
 fn put_header(entry: &mut Vec<u8>, kind: ObjectType, size: usize) {
     let kind = match kind {
         ObjectType::Commit => 1,

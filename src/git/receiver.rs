@@ -1,11 +1,13 @@
 //! A pack on its way into a store. It is indexed in a directory of its own below the store's objects, where no reader
-//! looks, and moved among the packs only when it is proven: hashes right, and nothing missing that it names. Whatever ends
-//! a receiver before that leaves no trace but such a directory, which the next [`tidy`](super::Store::tidy) removes.
+//! looks, and moved among the packs only when it is proven: hashes right, and nothing missing that it names. Whatever
+//! ends a receiver before that leaves no trace but such a directory, which the next [`tidy`](super::Store::tidy)
+//! removes.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use git2::{Indexer, ObjectFormat, ObjectType, OdbLookupFlags, Oid};
 use tempfile::TempDir;
@@ -15,87 +17,87 @@ use super::objects::{Database, EntryKind, Objects, entries, incomplete};
 use super::stored::StoredPack;
 use crate::model::CommitId;
 
-/// Directories of packs that are not proven yet start with this.
+/// Directories of packs that are not proven yet start with this. Each is locked for as long as its receiver lives.
 pub(super) const INCOMING_PREFIX: &str = "incoming-";
 
-/// Held locked for as long as its receiver lives.
-pub(super) const INCOMING_LOCK: &str = "lock";
+/// Directories kept for the next receiver; more are only in use when as many packs arrive at once.
+const SPARE_MAX: usize = 4;
 
 /// `PACK`, a version, and the number of objects.
 const HEADER_BYTES: usize = 12;
 
 /// A pack on its way into a store. Dropped before [`Receiver::finish`], it leaves nothing behind.
-pub struct Receiver<'a> {
-    incoming: Incoming,
-    database: &'a Database,
-}
-
-/// A pack that is being written and indexed, to be proven or not.
-pub(super) struct Incoming {
-    store: PathBuf,
-    format: ObjectFormat,
+pub struct Receiver {
+    landing: Arc<Landing>,
     /// Declared before the directory that its file is in, to be dropped first.
     indexer: Indexer<'static>,
-    directory: Leftovers,
+    incoming: Incoming,
     /// Of the pack's start, until it has said how many objects there are.
     header: Vec<u8>,
 }
 
-/// The directory in which a pack was received, emptied. Dropping it removes it, which on some disks takes as long as
-/// indexing a small pack: best done when nobody waits.
-#[derive(Debug)]
-pub struct Leftovers {
-    place: TempDir,
+/// Where packs of a store arrive.
+pub(super) struct Landing {
+    pub(super) store: PathBuf,
+    pub(super) database: Database,
+    /// Making a directory and removing it takes longer than all else with a small pack, so the last few are kept.
+    spare: Mutex<Vec<Incoming>>,
+}
+
+/// A directory for one pack at a time, removed on drop with all that is in it.
+struct Incoming {
+    directory: TempDir,
     _lock: File,
 }
 
-impl<'a> Receiver<'a> {
-    pub(super) fn new(store: &Path, database: &'a Database) -> Result<Self, GitError> {
-        Ok(Self { incoming: Incoming::new(store, database.format())?, database })
+impl Landing {
+    pub(super) fn new(store: &Path, database: Database) -> Self {
+        Self { store: store.to_owned(), database, spare: Mutex::default() }
     }
 
-    pub fn write(&mut self, piece: &[u8]) -> Result<(), GitError> {
-        self.incoming.write(piece)
-    }
-
-    /// Verifies the pack, makes it durable (file and directory synced if `durable`), and then checks that `commit` is
-    /// there with its whole tree. A commit that is not complete afterwards is an error of its own variant, so that the
-    /// caller can ask for all of it.
-    pub fn finish(self, commit: CommitId, durable: bool) -> Result<Leftovers, GitError> {
-        let Incoming { store, format, indexer, directory, header } = self.incoming;
-        let is_empty = header.len() == HEADER_BYTES && header[8..] == [0; 4];
-        let name = indexer.commit().map_err(|source| GitError::BrokenPack { path: store.clone(), source })?;
-        let missing = incomplete(commit, &store);
-        if !is_empty {
-            let place = directory.place.path();
-            let index = place.join("pack").join(format!("pack-{name}.idx"));
-            let arrived = Arrived::open(place, &index, format).map_err(&missing)?;
-            self.database.with(|objects| arrived.check_is_whole(objects, commit)).map_err(&missing)?;
-            publish(place, &store, &name, durable)?;
+    fn take(&self) -> Result<Incoming, GitError> {
+        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        // It may have been removed from under this process.
+        match spare.filter(|spare| spare.packs().is_dir()) {
+            Some(spare) => Ok(spare),
+            None => Incoming::new(&self.store.join("objects")),
         }
-        // Complete by what every pack was checked for.
-        self.database.with(|objects| objects.commit(commit).map(drop)).map_err(missing)?;
-        Ok(directory)
+    }
+
+    /// Only for a directory that is empty again.
+    fn put_back(&self, incoming: Incoming) {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() < SPARE_MAX {
+            spare.push(incoming);
+        }
     }
 }
 
 impl Incoming {
-    pub(super) fn new(store: &Path, format: ObjectFormat) -> Result<Self, GitError> {
-        let objects = store.join("objects");
-        let place = tempfile::Builder::new().prefix(INCOMING_PREFIX).tempdir_in(&objects);
-        let place = place.map_err(GitError::io("make a directory in", &objects))?;
-        let lock_path = place.path().join(INCOMING_LOCK);
-        let lock = File::create(&lock_path).map_err(GitError::io("make", &lock_path))?;
-        lock.lock().map_err(GitError::io("lock", &lock_path))?;
-        let packs = place.path().join("pack");
-        fs::create_dir(&packs).map_err(GitError::io("make directory", &packs))?;
-        let indexer = Indexer::new_ext(None, &packs, 0o444, false, format)
-            .map_err(|source| GitError::BrokenPack { path: store.to_owned(), source })?;
-        let directory = Leftovers { place, _lock: lock };
-        Ok(Self { store: store.to_owned(), format, indexer, directory, header: Vec::new() })
+    fn new(objects: &Path) -> Result<Self, GitError> {
+        let directory = tempfile::Builder::new().prefix(INCOMING_PREFIX).tempdir_in(objects);
+        let directory = directory.map_err(GitError::io("make a directory in", objects))?;
+        let lock = File::open(directory.path()).and_then(|opened| opened.lock().map(|()| opened));
+        let lock = lock.map_err(GitError::io("lock", directory.path()))?;
+        let incoming = Self { directory, _lock: lock };
+        fs::create_dir(incoming.packs()).map_err(GitError::io("make directory", &incoming.packs()))?;
+        Ok(incoming)
     }
 
-    pub(super) fn write(&mut self, piece: &[u8]) -> Result<(), GitError> {
+    fn packs(&self) -> PathBuf {
+        self.directory.path().join("pack")
+    }
+}
+
+impl Receiver {
+    pub(super) fn new(landing: Arc<Landing>) -> Result<Self, GitError> {
+        let incoming = landing.take()?;
+        let indexer = Indexer::new_ext(None, &incoming.packs(), 0o444, false, landing.database.format())
+            .map_err(|source| GitError::BrokenPack { path: landing.store.clone(), source })?;
+        Ok(Self { landing, indexer, incoming, header: Vec::new() })
+    }
+
+    pub fn write(&mut self, piece: &[u8]) -> Result<(), GitError> {
         let wanted = HEADER_BYTES - self.header.len();
         self.header.extend_from_slice(&piece[..wanted.min(piece.len())]);
         if piece.is_empty() {
@@ -105,16 +107,43 @@ impl Incoming {
         self.indexer.write_all(piece).map_err(|error| {
             let shown = git2::Error::from_str(&error.to_string());
             let source = error.into_inner().and_then(|inner| inner.downcast().ok()).map_or(shown, |boxed| *boxed);
-            GitError::BrokenPack { path: self.store.clone(), source }
+            GitError::BrokenPack { path: self.landing.store.clone(), source }
         })
+    }
+
+    /// Verifies the pack, makes it durable (file and directory synced if `durable`), and then checks that `commit` is
+    /// there with its whole tree. A commit that is not complete afterwards is an error of its own variant, so that the
+    /// caller can ask for all of it.
+    pub fn finish(self, commit: CommitId, durable: bool) -> Result<(), GitError> {
+        let is_empty = self.header.len() == HEADER_BYTES && self.header[8..] == [0; 4];
+        let landing = Arc::clone(&self.landing);
+        let missing = incomplete(commit, &landing.store);
+        let (incoming, name) = self.index()?;
+        if !is_empty {
+            let index = incoming.packs().join(format!("pack-{name}.idx"));
+            let arrived = Arrived::open(incoming.directory.path(), &index, landing.database.format());
+            let arrived = arrived.map_err(&missing)?;
+            landing.database.with(|objects| arrived.check_is_whole(objects, commit)).map_err(&missing)?;
+            publish(&incoming.packs(), &landing.store, &name, durable)?;
+            landing.put_back(incoming);
+        }
+        // Complete by what every pack was checked for.
+        landing.database.with(|objects| objects.commit(commit).map(drop)).map_err(missing)
     }
 
     /// Makes the pack part of the store, durably, without asking what it names: for objects that the store has already.
     pub(super) fn publish_unchecked(self) -> Result<String, GitError> {
-        let Self { store, indexer, directory, .. } = self;
-        let name = indexer.commit().map_err(|source| GitError::BrokenPack { path: store.clone(), source })?;
-        publish(directory.place.path(), &store, &name, true)?;
+        let landing = Arc::clone(&self.landing);
+        let (incoming, name) = self.index()?;
+        publish(&incoming.packs(), &landing.store, &name, true)?;
         Ok(name)
+    }
+
+    /// Has the pack verified and indexed, and returns where it is and its name.
+    fn index(self) -> Result<(Incoming, String), GitError> {
+        let Self { landing, indexer, incoming, .. } = self;
+        let refuse = |source| GitError::BrokenPack { path: landing.store.clone(), source };
+        indexer.commit().map_err(refuse).map(|name| (incoming, name))
     }
 }
 
@@ -164,9 +193,8 @@ impl Arrived {
 }
 
 /// Moves a proven pack among the store's packs: first the pack, then the index by which readers find it.
-fn publish(incoming: &Path, store: &Path, name: &str, durable: bool) -> Result<(), GitError> {
-    let (from, to) = (incoming.join("pack"), store.join("objects").join("pack"));
-    fs::create_dir_all(&to).map_err(GitError::io("make directory", &to))?;
+fn publish(from: &Path, store: &Path, name: &str, durable: bool) -> Result<(), GitError> {
+    let to = store.join("objects").join("pack");
     let files = [format!("pack-{name}.pack"), format!("pack-{name}.idx")];
     if durable {
         for file in &files {

@@ -119,7 +119,8 @@ impl RefFiles {
     }
 
     fn find(&self, name: &str, depth: usize) -> Result<Option<CommitId>, GitError> {
-        // A loose ref counts more than a packed one, and git packs a ref before it removes the loose one: so in this order.
+        // A loose ref counts more than a packed one, and git packs a ref before it removes the loose one: so in this
+        // order.
         let path = self.common_dir.join(name);
         match read_loose(&path)? {
             Some(RefText::Commit(id)) => return Ok(Some(id)),
@@ -142,13 +143,11 @@ impl RefFiles {
         let mut loose = Vec::new();
         self.list_loose(BRANCHES.trim_end_matches('/').to_owned(), 0, &mut loose)?;
         self.refresh_packed()?;
-        let mut found = self.packed.borrow().branches.clone();
-        for (name, id) in loose {
-            match found.binary_search_by(|(known, _)| known.cmp(&name)) {
-                Ok(at) => found[at].1 = id,
-                Err(at) => found.insert(at, (name, id)),
-            }
-        }
+        let mut found = loose;
+        found.extend_from_slice(&self.packed.borrow().branches);
+        // The sort is stable, so of two with one name the loose one comes first, and stays.
+        found.sort_by(|(left, _), (right, _)| left.cmp(right));
+        found.dedup_by(|(later, _), (earlier, _)| later == earlier);
         if found.is_empty() {
             self.check_is_there()?;
         }
@@ -185,7 +184,10 @@ impl RefFiles {
                 continue;
             }
             let full = format!("{name}/{last}");
-            let is_directory = fs::metadata(entry.path()).is_ok_and(|meta| meta.is_dir());
+            let is_directory = match entry.file_type() {
+                Ok(kind) if !kind.is_symlink() => kind.is_dir(),
+                _ => fs::metadata(entry.path()).is_ok_and(|meta| meta.is_dir()),
+            };
             if is_directory && depth < NESTING_MAX {
                 self.list_loose(full, depth + 1, found)?;
             } else if let Some(id) = self.find_listed(&full)? {

@@ -1,5 +1,6 @@
 //! What goes into a pack: the asked-for commits, and what their trees have that the receiver's trees lack. Enumerates
-//! trees itself rather than walking history, so that a pack never holds an ancestor, and costs what the difference costs.
+//! trees itself rather than walking history, so that a pack never holds an ancestor, and costs what the difference
+//! costs.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;

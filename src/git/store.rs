@@ -1,19 +1,20 @@
-//! A bare repository that receives packs: the dispatcher's mirror and a runner's store. It keeps only what was sent, whole
-//! trees without history, and executes nothing.
+//! A bare repository that receives packs: the dispatcher's mirror and a runner's store. It keeps only what was sent,
+//! whole trees without history, and executes nothing.
 //!
-//! What it rests on: a pack becomes part of the store only once everything that its commits and trees name is in it or in
-//! the store already. So whatever is in the store is there with all that is below it, and a commit that is there is
+//! What it rests on: a pack becomes part of the store only once everything that its commits and trees name is in it or
+//! in the store already. So whatever is in the store is there with all that is below it, and a commit that is there is
 //! complete. [`Receiver`] sees to it, [`Store::tidy`] keeps it.
 
 use std::collections::HashSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use git2::{ObjectFormat, Odb, Oid, Repository, RepositoryInitOptions};
 
 use super::objects::{Database, EntryKind, Objects, entries, format_of, incomplete};
-use super::receiver::Receiver;
-use super::{GitError, pack, tidy};
+use super::receiver::{Landing, Receiver, sync};
+use super::{GitError, pack, stored, tidy};
 use crate::model::CommitId;
 
 /// Written when a store is made. Nothing of a user's or the system's configuration matters to a store, and these keep a
@@ -28,8 +29,7 @@ const SETTINGS: [(&str, &str); 4] = [
 
 /// A bare repository that receives packs and keeps only what was sent: whole trees, no history.
 pub struct Store {
-    path: PathBuf,
-    database: Database,
+    landing: Arc<Landing>,
 }
 
 impl Store {
@@ -38,14 +38,10 @@ impl Store {
         if !path.join("HEAD").exists() {
             make(path, format_of(like))?;
         }
+        stored::remove_broken(&path.join("objects").join("pack"), format_of(like))?;
         let store = Self::open_existing(path)?;
-        store.database.with(|objects| objects.id(like))?;
+        store.database().with(|objects| objects.id(like))?;
         Ok(store)
-    }
-
-    /// Whether it has the object format of `like`.
-    pub fn takes(&self, like: CommitId) -> bool {
-        self.database.format() == format_of(like)
     }
 
     /// Opens a store that is there.
@@ -53,26 +49,30 @@ impl Store {
         let refuse = |source| GitError::Open { path: path.to_owned(), source };
         let repository = Repository::open_bare(path).map_err(refuse)?;
         let database = Database::open(&path.join("objects"), repository.object_format(), path.join(tidy::TIDIED))?;
-        Ok(Self { path: path.to_owned(), database })
+        Ok(Self { landing: Arc::new(Landing::new(path, database)) })
     }
 
-    /// The object database alone.
-    pub(super) fn into_database(self) -> Database {
-        self.database
+    pub(super) fn database(&self) -> &Database {
+        &self.landing.database
+    }
+
+    /// Whether a commit with such an id may be in it: stores are of one object format.
+    pub fn takes(&self, like: CommitId) -> bool {
+        self.landing.database.format() == format_of(like)
     }
 
     /// Starts to receive a pack.
-    pub fn receive(&self) -> Result<Receiver<'_>, GitError> {
-        Receiver::new(&self.path, &self.database)
+    pub fn receive(&self) -> Result<Receiver, GitError> {
+        Receiver::new(Arc::clone(&self.landing))
     }
 
     /// Whether the commit and its whole tree were received.
     pub fn has(&self, commit: CommitId) -> bool {
-        self.database.with(|objects| Ok(objects.has_commit(commit))).unwrap_or(false)
+        self.landing.database.with(|objects| Ok(objects.has_commit(commit))).unwrap_or(false)
     }
 
-    /// Reads the commit's whole tree, to find damage: for a store that cannot be trusted just now. An error says what is
-    /// missing or broken.
+    /// Reads the commit's whole tree, to find damage: for a store that cannot be trusted just now. An error says what
+    /// is missing or broken.
     pub fn check(&self, commit: CommitId) -> Result<(), GitError> {
         self.read(commit, |objects, odb| {
             let root = objects.commit(commit)?.tree_id();
@@ -134,13 +134,20 @@ impl Store {
         haves: &[CommitId],
         sink: &mut dyn FnMut(&[u8]) -> bool,
     ) -> Result<(), GitError> {
-        pack::build(&self.database, Some(&self.path.join("objects").join("pack")), &[commit], haves, sink)
-            .map_err(incomplete(commit, &self.path))
+        pack::build(
+            &self.landing.database,
+            Some(&self.landing.store.join("objects").join("pack")),
+            &[commit],
+            haves,
+            sink,
+        )
+        .map_err(incomplete(commit, &self.landing.store))
     }
 
-    /// Merges many small packs into one, when there are more than is good for lookups. Cheap when there is nothing to do.
+    /// Merges many small packs into one, when there are more than is good for lookups. Cheap when there is nothing to
+    /// do.
     pub fn tidy(&self) -> Result<(), GitError> {
-        tidy::tidy(&self.path, self.database.format())
+        tidy::tidy(&self.landing)
     }
 
     /// Runs `ask`; what it does not find makes the commit incomplete.
@@ -149,7 +156,10 @@ impl Store {
         commit: CommitId,
         mut ask: impl FnMut(&Objects, &Odb<'_>) -> Result<T, GitError>,
     ) -> Result<T, GitError> {
-        self.database.with(|objects| ask(objects, &objects.odb()?)).map_err(incomplete(commit, &self.path))
+        self.landing
+            .database
+            .with(|objects| ask(objects, &objects.odb()?))
+            .map_err(incomplete(commit, &self.landing.store))
     }
 }
 
@@ -171,8 +181,8 @@ fn find_entry(objects: &Objects, odb: &Odb<'_>, tree: Oid, name: &str) -> Result
     Ok(found.map(|entry| (entry.kind, entry.id)))
 }
 
-/// Makes an empty store beside its place and moves it there, so that a store that is there is whole, and two who make it
-/// at once end up with one.
+/// Makes an empty store beside its place and moves it there, so that a store that is there is whole, and two who make
+/// it at once end up with one.
 fn make(path: &Path, format: ObjectFormat) -> Result<(), GitError> {
     let refuse = |source| GitError::Open { path: path.to_owned(), source };
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -192,8 +202,12 @@ fn make(path: &Path, format: ObjectFormat) -> Result<(), GitError> {
         config.set_str(key, value).map_err(refuse)?;
     }
     drop(repository);
+    for part in ["HEAD", "config", "refs", "objects/pack", "objects", ""] {
+        sync(&fresh.path().join(part))?;
+    }
     match fs::rename(fresh.path(), path) {
         Ok(()) => {
+            sync(parent)?;
             // It is no longer there to be removed.
             let _moved = fresh.keep();
             Ok(())

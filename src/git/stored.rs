@@ -1,7 +1,8 @@
-//! Packs that were received here, as files of entries that are compressed already. Entries that stand for themselves are
-//! passed on byte by byte; those that are deltas against others are left to libgit2.
+//! Packs that were received here, as files of entries that are compressed already. Entries that stand for themselves
+//! are passed on byte by byte; those that are deltas against others are left to libgit2.
 
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -15,14 +16,15 @@ pub(super) struct Stored {
     packs: Vec<StoredPack>,
 }
 
-/// A pack and its index, version 2 of gitformat-pack(5): a header, 256 counts, the sorted ids, then for each a CRC-32 of
-/// its entry, then for each the offset of its entry.
+/// A pack and its index, version 2 of gitformat-pack(5): a header, 256 counts, the sorted ids, then for each a CRC-32
+/// of its entry, then for each the offset of its entry.
 pub(super) struct StoredPack {
     index: Vec<u8>,
     count: usize,
     id_bytes: usize,
     pack: File,
-    /// Where entries begin, sorted, and where the last one ends: an entry's length is known only by the next one's start.
+    /// Where entries begin, sorted, and where the last one ends: an entry's length is known only by the next one's
+    /// start.
     starts: Vec<u32>,
 }
 
@@ -118,6 +120,38 @@ impl StoredPack {
         }
         None
     }
+}
+
+/// Removes packs that are not whole, as a machine that lost power leaves those that were not synced. What they held is
+/// then missing, which has a remedy; a pack that cannot be read has none. An index ends in the hashes of the pack and of
+/// itself, a pack in its hash.
+pub(super) fn remove_broken(directory: &Path, format: ObjectFormat) -> Result<(), GitError> {
+    for entry in fs::read_dir(directory).map_err(GitError::io("read", directory))? {
+        let index = entry.map_err(GitError::io("read", directory))?.path();
+        if index.extension().is_none_or(|ending| ending != "idx") {
+            continue;
+        }
+        let pack = index.with_extension("pack");
+        let len = id_bytes(format);
+        // One that is not there is being removed, or of no use anyway.
+        let (Ok(of_pack), Ok(of_index)) = (tail(&pack, len), tail(&index, 2 * len)) else { continue };
+        if of_pack.is_empty() || of_index.get(..len) != Some(&of_pack) {
+            log::warn!("{} is broken and removed: what it held has to be sent again", pack.display());
+            for file in [&index, &pack] {
+                fs::remove_file(file).map_err(GitError::io("remove", file))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The last bytes of a file, or nothing if it has fewer.
+fn tail(path: &Path, len: usize) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let Some(start) = file.metadata()?.len().checked_sub(len as u64) else { return Ok(Vec::new()) };
+    let mut bytes = vec![0; len];
+    file.read_exact_at(&mut bytes, start)?;
+    Ok(bytes)
 }
 
 /// A number of four bytes, as the formats of git have them.

@@ -4,11 +4,11 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use git2::{ObjectFormat, Oid};
+use git2::Oid;
 
-use super::objects::Objects;
-use super::receiver::{INCOMING_LOCK, INCOMING_PREFIX, Incoming};
+use super::receiver::{INCOMING_PREFIX, Landing, Receiver};
 use super::stored::{Stored, StoredPack};
 use super::{GitError, pack};
 
@@ -26,7 +26,8 @@ const MERGED_BYTES_MAX: u64 = 1 << 30;
 pub(super) const TIDIED: &str = "tidied";
 
 /// Merges packs if there are too many, and removes what receivers left that were killed.
-pub(super) fn tidy(store: &Path, format: ObjectFormat) -> Result<(), GitError> {
+pub(super) fn tidy(landing: &Arc<Landing>) -> Result<(), GitError> {
+    let store = &landing.store;
     let objects = store.join("objects");
     remove_stale_incoming(&objects)?;
     let packs = objects.join("pack");
@@ -43,7 +44,7 @@ pub(super) fn tidy(store: &Path, format: ObjectFormat) -> Result<(), GitError> {
     if old.len() < 2 {
         return Ok(());
     }
-    let merged = merge(store, &objects, &old, format)?;
+    let merged = merge(landing, &old)?;
     for pack in old.iter().filter(|pack| **pack != merged) {
         remove_pack(pack)?;
     }
@@ -67,8 +68,8 @@ fn packs_in(directory: &Path) -> Result<Vec<(u64, PathBuf)>, GitError> {
     Ok(found)
 }
 
-/// The smallest packs, so many that few are left, and on to where the next one is larger than all before it together: so
-/// an object is rewritten only as often as the store's size doubles.
+/// The smallest packs, so many that few are left, and on to where the next one is larger than all before it together:
+/// so an object is rewritten only as often as the store's size doubles.
 fn to_merge(mut packs: Vec<(u64, PathBuf)>) -> Vec<PathBuf> {
     packs.sort();
     let total = packs.len();
@@ -86,28 +87,31 @@ fn to_merge(mut packs: Vec<(u64, PathBuf)>) -> Vec<PathBuf> {
 }
 
 /// Writes all that these packs hold into one, and returns its path without ending.
-fn merge(store: &Path, objects: &Path, old: &[PathBuf], format: ObjectFormat) -> Result<PathBuf, GitError> {
-    let database = Objects::open(objects, format)?;
+fn merge(landing: &Arc<Landing>, old: &[PathBuf]) -> Result<PathBuf, GitError> {
+    let Landing { store, database, .. } = &**landing;
     let mut packs = Vec::with_capacity(old.len());
     for pack in old {
-        packs.push(StoredPack::open(&pack.with_extension("idx"), format)?);
+        packs.push(StoredPack::open(&pack.with_extension("idx"), database.format())?);
     }
     let mut seen = HashSet::new();
     let ids = packs.iter().flat_map(StoredPack::ids).filter_map(|raw| Oid::from_bytes(raw).ok());
     let ids: Vec<_> = ids.filter(|id| seen.insert(*id)).collect();
     log::debug!("{} packs with {} objects of {} become one", old.len(), ids.len(), store.display());
-    let mut receiver = Incoming::new(store, format)?;
-    let mut failed = None;
-    let written = pack::write(&database, Some(&Stored::of(packs)), &ids, &mut |piece| {
-        failed = receiver.write(piece).err();
-        failed.is_none()
-    });
-    match failed {
-        Some(error) => return Err(error),
-        None => written?,
-    }
+    let stored = Stored::of(packs);
+    let receiver = database.with(|objects| {
+        let mut receiver = Receiver::new(Arc::clone(landing))?;
+        let mut failed = None;
+        let written = pack::write(objects, Some(&stored), &ids, &mut |piece| {
+            failed = receiver.write(piece).err();
+            failed.is_none()
+        });
+        match failed {
+            Some(error) => Err(error),
+            None => written.map(|()| receiver),
+        }
+    })?;
     let name = receiver.publish_unchecked()?;
-    Ok(objects.join("pack").join(format!("pack-{name}")))
+    Ok(store.join("objects").join("pack").join(format!("pack-{name}")))
 }
 
 /// Removes the index first: what it does not name is no longer looked for, and a pack without index is no pack.
@@ -126,10 +130,11 @@ fn remove_stale_incoming(objects: &Path) -> Result<(), GitError> {
         if !entry.file_name().to_string_lossy().starts_with(INCOMING_PREFIX) {
             continue;
         }
-        // Without a lock file it is being made, or being removed.
-        let Ok(lock) = File::open(entry.path().join(INCOMING_LOCK)) else { continue };
-        if lock.try_lock().is_ok() {
-            let path = entry.path();
+        let path = entry.path();
+        // Gone by now, perhaps.
+        let Ok(lock) = File::open(&path) else { continue };
+        // One that is not locked yet has nothing in it yet.
+        if lock.try_lock().is_ok() && path.join("pack").exists() {
             fs::remove_dir_all(&path).map_err(GitError::io("remove", &path))?;
         }
     }

@@ -1,5 +1,5 @@
-//! A repository that is watched. Only ever read: no ref, index, work tree or configuration of it is changed, and nothing
-//! that its configuration names is executed. Called by the observer.
+//! A repository that is watched. Only ever read: no ref, index, work tree or configuration of it is changed, and
+//! nothing that its configuration names is executed. Called by the observer.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use wildmatch::WildMatch;
 
 use super::objects::{Database, commit_id};
 use super::refs::{self, HeadPointer, RefFiles, RefProgram, Refs};
-use super::{GitError, pack, program};
+use super::{GitError, pack, program, remote};
 use crate::model::{BranchName, CommitId};
 
 /// How far back a first-parent walk looks for the commit before. A head further on than this is built alone.
@@ -22,6 +22,17 @@ pub enum BranchSelection {
     Main,
     /// Those whose names match one of these globs (`*` also matches `/`).
     Matching(Vec<String>),
+}
+
+impl BranchSelection {
+    /// Whether a branch is selected by its name. The main branch is not: only HEAD tells which one it is.
+    #[must_use]
+    pub fn matches(&self, branch: &BranchName) -> bool {
+        match self {
+            Self::Main => false,
+            Self::Matching(globs) => globs.iter().any(|glob| WildMatch::new(glob).matches(branch.as_str())),
+        }
+    }
 }
 
 /// A branch and the commit it is at.
@@ -131,16 +142,10 @@ impl Watched {
         refs::notify_paths(&self.git_dir, &self.common_dir)
     }
 
-    /// Updates from the repository's own remote, with the `git` program. Moves branches only in a mirror: in an ordinary
-    /// clone a fetch moves what it remembers of the remote, and the user's branches stay as they are.
-    pub fn fetch(&self) -> Result<(), GitError> {
-        program::fetch(&self.git_dir, &format!("update {} from its remote", self.path.display()))
-    }
-
-    /// The URL of the remote `origin`, if there is one, for [`fetch_mirror`](super::fetch_mirror).
-    pub fn remote_url(&self) -> Option<String> {
-        let config = git2::Config::open(&self.common_dir.join("config")).ok()?;
-        config.get_string("remote.origin.url").ok()
+    /// The URL of the remote `origin`, or else of the only remote, for [`fetch_mirror`](super::fetch_mirror). A path is
+    /// absolute. May hold credentials.
+    pub fn remote_url(&self) -> Result<String, GitError> {
+        remote::url(&self.path, &self.common_dir)
     }
 
     fn main_head(&self) -> Result<Vec<Head>, GitError> {
@@ -223,8 +228,8 @@ fn locate(path: &Path) -> Result<Place, GitError> {
     Err(GitError::Open { path: path.to_owned(), source: error })
 }
 
-/// For repositories with an extension that libgit2 does not know, as reftable: objects are read as ever, refs by the `git`
-/// program, which also judges the owner.
+/// For repositories with an extension that libgit2 does not know, as reftable: objects are read as ever, refs by the
+/// `git` program, which also judges the owner.
 fn locate_by_program(path: &Path) -> Result<Place, GitError> {
     let git_dir = git_dir_of(path)?;
     let common_dir = match fs::read_to_string(git_dir.join("commondir")) {
@@ -232,10 +237,12 @@ fn locate_by_program(path: &Path) -> Result<Place, GitError> {
         Err(_) => git_dir.clone(),
     };
     let real = fs::canonicalize(path).map_err(GitError::io("open", path))?;
-    let format = program::object_format(&real).map_err(|error| match error {
-        GitError::Program { detail, .. } if detail.contains("dubious ownership") => GitError::Owner { path: real },
-        other => other,
-    })?;
+    let format = match program::object_format(&real) {
+        Err(GitError::Program { detail, .. }) if detail.contains("dubious ownership") => {
+            return Err(GitError::Owner { path: real });
+        }
+        answer => answer?,
+    };
     let format = if format == "sha256" { ObjectFormat::Sha256 } else { ObjectFormat::Sha1 };
     log::info!("refs of {} are read by the git program: libgit2 does not know their storage", path.display());
     let refs = Refs::Program(RefProgram::new(&git_dir, &common_dir));
@@ -245,9 +252,8 @@ fn locate_by_program(path: &Path) -> Result<Place, GitError> {
 /// The git directory of a bare repository, a work tree, or a linked worktree, whose `.git` is a file that names it.
 fn git_dir_of(path: &Path) -> Result<PathBuf, GitError> {
     let inner = path.join(".git");
-    let meta = match fs::metadata(&inner) {
-        Ok(meta) => meta,
-        Err(_) => return fs::canonicalize(path).map_err(GitError::io("open", path)),
+    let Ok(meta) = fs::metadata(&inner) else {
+        return fs::canonicalize(path).map_err(GitError::io("open", path));
     };
     let git_dir = if meta.is_dir() {
         inner

@@ -1,9 +1,9 @@
 //! A directory that is brought to exactly one commit at a time, for attempts to run in. It has no `.git`. Called by the
 //! runner, while nothing else is at work in the directory.
 //!
-//! What the directory should hold and how each file looked when its content was last right is remembered in memory only:
-//! a file beside the directory could be changed by the attempts. After a restart contents are compared once. Files are
-//! written as they are in the commit; no filter program of anyone's is run.
+//! What the directory should hold and how each file looked when its content was last right is remembered in memory
+//! only: a file beside the directory could be changed by the attempts. After a restart contents are compared once.
+//! Files are written as they are in the commit; no filter program of anyone's is run.
 
 mod keep;
 mod pass;
@@ -23,7 +23,7 @@ use rustix::fs::{Mode, OFlags, open};
 use self::keep::Keep;
 use self::pass::{Pass, make_room};
 use self::plan::{Directory, Planner, Time};
-use super::objects::{Database, incomplete};
+use super::objects::incomplete;
 use super::{GitError, Store};
 use crate::model::CommitId;
 
@@ -35,8 +35,8 @@ pub struct WorkTree {
     path: PathBuf,
     /// The directory above, through which the tree is reached: attempts may replace the tree itself by something else.
     above: OwnedFd,
-    store: PathBuf,
-    database: Database,
+    store_path: PathBuf,
+    store: Store,
     note_path: PathBuf,
     note: File,
     /// The commit last brought here, and still the state of `plan`.
@@ -51,7 +51,7 @@ pub struct WorkTree {
 impl WorkTree {
     /// Opens `directory`, or makes it, for commits of the store at `store`. `<directory>.index` notes the commit.
     pub fn open(store: &Path, directory: &Path) -> Result<Self, GitError> {
-        let database = Store::open_existing(store)?.into_database();
+        let opened = Store::open_existing(store)?;
         fs::create_dir_all(directory).map_err(GitError::io("make directory", directory))?;
         let path = fs::canonicalize(directory).map_err(GitError::io("open", directory))?;
         let parent = path.parent().unwrap_or(Path::new("/"));
@@ -69,8 +69,8 @@ impl WorkTree {
         Ok(Self {
             path,
             above,
-            store: store.to_owned(),
-            database,
+            store_path: store.to_owned(),
+            store: opened,
             note_path,
             note,
             commit,
@@ -99,7 +99,7 @@ impl WorkTree {
                 // Half of what was there and half of what should be.
                 self.plan = Directory::default();
                 self.forget()?;
-                Err(incomplete(commit, &self.store)(error))
+                Err(incomplete(commit, &self.store_path)(error))
             }
         }
     }
@@ -144,18 +144,21 @@ impl WorkTree {
         let mut plan = if self.is_planned && self.commit == Some(commit) { before.take() } else { None };
         self.is_planned = false;
         let mut has_touched = false;
-        self.database.with(|objects| {
+        self.store.database().with(|objects| {
             let odb = objects.odb()?;
             if plan.is_none() {
                 let tree = objects.commit(commit)?.tree_id();
                 let planner = Planner { objects, odb: &odb, commit };
-                plan = Some(planner.directory(tree, before.take().unwrap_or_default(), 0)?);
+                plan = Some(planner.plan(tree, before.take().unwrap_or_default())?);
             }
-            let plan = plan.as_mut().expect("it was made just now");
+            let planned = plan.as_mut().expect("it was made just now");
             let (handed_over, path) = (self.handed_over, self.path.clone());
             let mut pass = Pass { objects, odb: &odb, handed_over, path, has_touched: false };
-            let passed = pass.directory(self.above.as_fd(), self.name(), plan, keep);
+            let passed = pass.run(self.above.as_fd(), self.name(), planned, keep);
             has_touched |= pass.has_touched;
+            if passed.is_err() {
+                plan = None;
+            }
             passed
         })?;
         self.plan = plan.unwrap_or_default();

@@ -26,7 +26,7 @@ use super::shelf::Shelf;
 use super::slot::{Common, MakeExecutor, Slot, SlotReport, Work};
 use super::translate::{self, Offer, Said};
 use super::upload::{Upload, Uploader};
-use crate::config::RunnerSettings;
+use crate::config::{RunnerSettings, own_facts};
 use crate::model::{AttemptId, CommitId, Isolation, Moment, Outcome, RepoName};
 use crate::shutdown::Stop;
 use crate::threads::{self, Thread};
@@ -65,6 +65,7 @@ pub(super) fn run(
     let slots = usize::try_from(settings.slots).unwrap_or(usize::MAX);
     let mut core = Core {
         settings,
+        labels: own_facts().into_iter().chain(settings.labels.iter().cloned()).collect(),
         isolation,
         machine: Machine::new(boottime::now(), slots, settings.idle_exit_ms, undelivered),
         journal,
@@ -140,6 +141,8 @@ impl Drop for SessionThread {
 
 struct Core<'a> {
     settings: &'a RunnerSettings,
+    /// What it offers: its own facts, and what it was told to offer.
+    labels: Vec<Arc<str>>,
     isolation: Isolation,
     machine: Machine,
     journal: Journal,
@@ -330,7 +333,7 @@ impl Core<'_> {
         let warm: Vec<_> = self.warm.iter().take(WARM_TREES).map(|(repo, at)| (repo.clone(), *at)).collect();
         let offer = Offer {
             slots: self.settings.slots,
-            labels: &self.settings.labels,
+            labels: &self.labels,
             isolation: self.isolation.word(),
             warm: &warm,
             spawned: self.settings.spawned,

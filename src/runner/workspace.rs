@@ -13,7 +13,7 @@ use super::layout::Layout;
 use super::limits::{OPEN_REPOS, PACK_CAPACITY};
 use super::routes::Piece;
 use super::shelf::{Changing, Shared, Shelf};
-use crate::git::{GitError, Leftovers, Store, Watched, WorkTree};
+use crate::git::{GitError, Store, Watched, WorkTree};
 use crate::model::{CommitId, Outcome, RepoName};
 
 /// Asks the dispatcher for the attempt's source, given commits whose trees are here. Pieces come back by the channel,
@@ -30,8 +30,6 @@ pub(super) struct Workspace {
     open: Vec<Open>,
     /// Something was fetched since the last tidying.
     has_fetched: bool,
-    /// What it left.
-    leftovers: Option<Leftovers>,
 }
 
 struct Open {
@@ -53,7 +51,7 @@ fn lost(what: &str, error: &GitError) -> Refused {
 
 impl Workspace {
     pub(super) fn new(layout: Arc<Layout>, shelf: Arc<Shelf>, slot: usize, local_source: Option<PathBuf>) -> Self {
-        Self { layout, shelf, slot, local_source, open: Vec::new(), has_fetched: false, leftovers: None }
+        Self { layout, shelf, slot, local_source, open: Vec::new(), has_fetched: false }
     }
 
     /// Brings the slot's tree to the commit, and says where it is. The outcome is [`Outcome::Cancelled`] where a
@@ -68,7 +66,7 @@ impl Workspace {
         let mut open = self.take(assignment)?;
         if !open.store.has(assignment.commit) {
             self.has_fetched = true;
-            self.leftovers = self.fetch(&open, assignment.commit, ask, cancel)?;
+            self.fetch(&open, assignment.commit, ask, cancel)?;
         }
         // After a failure the next attempt opens everything anew.
         self.bring(&mut open, assignment, cancel)?;
@@ -81,7 +79,6 @@ impl Workspace {
         if !std::mem::take(&mut self.has_fetched) {
             return;
         }
-        drop(self.leftovers.take());
         let Some(open) = self.open.last() else { return };
         open.shared.save();
         let Some(_changing) = open.shared.try_change() else { return };
@@ -149,32 +146,25 @@ impl Workspace {
     }
 
     /// Gets the commit into the store, unless another slot does meanwhile.
-    fn fetch(
-        &self,
-        open: &Open,
-        commit: CommitId,
-        ask: Ask<'_>,
-        cancel: &Receiver<()>,
-    ) -> Result<Option<Leftovers>, Refused> {
+    fn fetch(&self, open: &Open, commit: CommitId, ask: Ask<'_>, cancel: &Receiver<()>) -> Result<(), Refused> {
         let Some(changing) = open.shared.change(cancel) else { return Err(Outcome::Cancelled) };
         if open.store.has(commit) {
-            return Ok(None);
+            return Ok(());
         }
-        let leftovers = match self.fetch_locally(open, commit) {
-            Some(leftovers) => leftovers,
-            None => fetch_from_dispatcher(open, commit, ask, cancel, &changing)?,
-        };
+        if !self.fetch_locally(open, commit) {
+            fetch_from_dispatcher(open, commit, ask, cancel, &changing)?;
+        }
         open.shared.add(commit);
-        Ok(Some(leftovers))
+        Ok(())
     }
 
     /// Takes the objects from the repository that the runner was given, if it has the commit.
-    fn fetch_locally(&self, open: &Open, commit: CommitId) -> Option<Leftovers> {
-        let path = self.local_source.as_ref()?;
-        let copy = || -> Result<Option<Leftovers>, GitError> {
+    fn fetch_locally(&self, open: &Open, commit: CommitId) -> bool {
+        let Some(path) = &self.local_source else { return false };
+        let copy = || -> Result<bool, GitError> {
             let local = Watched::open(path)?;
             if !local.has(commit) {
-                return Ok(None);
+                return Ok(false);
             }
             let mut receiver = open.store.receive()?;
             let mut failure = None;
@@ -183,11 +173,12 @@ impl Workspace {
                 failure.is_none()
             });
             failure.map_or(packed, Err)?;
-            receiver.finish(commit, false).map(Some)
+            receiver.finish(commit, false)?;
+            Ok(true)
         };
         copy().unwrap_or_else(|error| {
             log::warn!("could not take commit {} from {}: {}", commit.short(), path.display(), chain(&error));
-            None
+            false
         })
     }
 }
@@ -199,13 +190,13 @@ fn fetch_from_dispatcher(
     ask: Ask<'_>,
     cancel: &Receiver<()>,
     _changing: &Changing<'_>,
-) -> Result<Leftovers, Refused> {
+) -> Result<(), Refused> {
     let mut haves: Vec<_> = open.shared.recent().into_iter().filter(|have| open.store.has(*have)).collect();
     loop {
         let (pieces, arriving) = bounded(PACK_CAPACITY);
         ask(haves.clone(), pieces);
         match receive(&open.store, commit, &arriving, cancel)? {
-            Received::Complete(leftovers) => return Ok(leftovers),
+            Received::Complete => return Ok(()),
             Received::Interrupted => {}
             Received::Broken(error) if haves.is_empty() || error.is_disk_full() => {
                 return Err(lost("the source did not arrive whole", &error));
@@ -223,7 +214,7 @@ fn fetch_from_dispatcher(
 }
 
 enum Received {
-    Complete(Leftovers),
+    Complete,
     /// The session ended in between.
     Interrupted,
     /// All pieces came, and are no good.
@@ -251,7 +242,7 @@ fn receive(
         receiver = receiver.and_then(|mut receiver| receiver.write(&bytes).map(|()| receiver));
         if last {
             let finished = receiver.and_then(|receiver| receiver.finish(commit, false));
-            return Ok(finished.map_or_else(Received::Broken, Received::Complete));
+            return Ok(finished.map_or_else(Received::Broken, |()| Received::Complete));
         }
     }
 }

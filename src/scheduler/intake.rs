@@ -6,8 +6,8 @@ use super::event::{Request, RestoredBuild};
 use super::jobs::NewJob;
 use super::{AcceptedHead, Because, LiveBuild, Reply, Scheduler, Turn};
 use crate::model::{
-    BranchName, Build, BuildId, BuildSource, CommitId, Ending, Job, JobId, JobState, Record, RepoName, RunnerId,
-    TaskSpec, Verdict,
+    BranchName, Build, BuildId, BuildSource, CommitId, Ending, Job, JobId, JobState, Moment, Record, RepoName,
+    RunnerId, TaskSpec, Verdict,
 };
 use crate::scheduler::ToRunner;
 
@@ -89,7 +89,7 @@ impl Scheduler {
     }
 
     /// Takes a build's jobs into the live state. Those that need nothing unfinished are queued.
-    pub(super) fn admit(&mut self, now: crate::model::Moment, build: &Build, jobs: Vec<NewJob>) {
+    pub(super) fn admit(&mut self, now: Moment, build: &Build, jobs: Vec<NewJob>) {
         let source: Arc<BuildSource> = Arc::new(build.source.clone());
         let ids: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
         let unfinished = jobs.iter().filter(|job| !matches!(job.state, Some(JobState::Finished(_)))).count();
@@ -185,6 +185,10 @@ impl Scheduler {
             turn.reply(request, Reply::Refused(text));
             return;
         }
+        if let Some(text) = restored.jobs.iter().filter(|job| again(job)).find_map(|job| self.not_over(turn.now, job)) {
+            turn.reply(request, Reply::Refused(format!("build {id}: {text}")));
+            return;
+        }
         turn.persist(Record::BuildReopened { build: id });
         let mut chosen = Vec::new();
         let mut jobs = Vec::new();
@@ -203,7 +207,28 @@ impl Scheduler {
         for job in chosen {
             self.queue_or_wait(turn, job);
         }
-        turn.reply(request, Reply::Done(format!("build {id}: {count} jobs will run again")));
+        let jobs = if count == 1 { "job" } else { "jobs" };
+        turn.reply(request, Reply::Done(format!("build {id}: {count} {jobs} will run again")));
+    }
+
+    /// What keeps an exclusive job that was cancelled from running again: its attempt may not have ended yet. After a
+    /// restart nobody knows, so it gets the time after which its runner has ended it in any case.
+    fn not_over(&self, now: Moment, job: &Job) -> Option<String> {
+        if !job.task.exclusive || job.state != JobState::Finished(Ending::Cancelled) || job.attempts == 0 {
+            return None;
+        }
+        let name = &job.task.name;
+        if let Some((attempt, lease)) = self.leases.iter().find(|(_, lease)| lease.job == job.id) {
+            let runner = self.known_name(lease.runner);
+            return Some(format!("attempt {attempt} of {name}, which is exclusive, is still being ended on {runner}"));
+        }
+        let left = self.restored_at?.after(self.policy.lease_ms(true)).since(now);
+        (left > 0).then(|| {
+            let seconds = left.div_ceil(1000);
+            format!(
+                "{name} is exclusive and may not have ended before the dispatcher started: try again in {seconds} s"
+            )
+        })
     }
 
     /// Lets a runner finish what it holds and then end.

@@ -1,5 +1,7 @@
 //! Attempts: promised, started, finished, cancelled, lost. The only file that makes or ends a lease.
 
+use std::collections::BTreeMap;
+
 use super::{Because, Effect, Lease, LiveLease, Scheduler, ToRunner, Turn, policy, roster};
 use crate::model::{
     Attempt, AttemptId, Ending, JobId, JobState, LogSummary, Moment, Outcome, Record, RunnerId, SessionId,
@@ -49,6 +51,7 @@ impl Scheduler {
             build: job.build,
             number: job.attempts,
             runner,
+            given_to: self.roster.member(runner).and_then(|member| member.incarnation),
             exclusive: job.task.exclusive,
             deadline: turn.now.after(self.policy.lease_ms(job.task.exclusive)),
             started: false,
@@ -125,7 +128,7 @@ impl Scheduler {
             }
             return;
         };
-        let (runner, cancelled) = (lease.runner, lease.cancelled);
+        let (runner, cancelled, started) = (lease.runner, lease.cancelled, lease.started);
         if cancelled {
             // Its outcome was recorded when it was cancelled; this only frees the slot.
             self.release(turn.now, attempt);
@@ -136,7 +139,8 @@ impl Scheduler {
         match outcome {
             Outcome::Lost(why) => {
                 self.rest_runner(turn, runner, &why);
-                self.lose(turn, attempt, Loss { why, counts: true });
+                // What failed before the task's process started was not the task's doing.
+                self.lose(turn, attempt, Loss { why, counts: started });
             }
             // Nobody here asked for that: the runner itself was stopped.
             Outcome::Cancelled => {
@@ -203,9 +207,17 @@ impl Scheduler {
         if counts {
             job.losses += 1;
             job.lost_with.push(format!("{name} ({why})"));
+        } else {
+            job.blameless_losses += 1;
         }
-        if counts && job.losses >= limit {
-            let text = format!("given up after {} lost attempts: {}", job.losses, job.lost_with.join(", "));
+        let given_up = if counts && job.losses >= limit {
+            Some(format!("given up after {} lost attempts: {}", job.losses, job.lost_with.join(", ")))
+        } else if job.blameless_losses >= policy::MAX_BLAMELESS_LOSSES {
+            Some(format!("given up after {} attempts that came to nothing, the last on {name}: {why}", job.attempts))
+        } else {
+            None
+        };
+        if let Some(text) = given_up {
             turn.decide(lease.build, Some(lease.job), because, text.clone());
             return self.finish_job(turn, lease.job, Ending::Errored(text));
         }
@@ -265,8 +277,12 @@ impl Scheduler {
         let expired: Vec<AttemptId> =
             self.leases.iter().filter(|(_, lease)| lease.deadline < turn.now).map(|(attempt, _)| *attempt).collect();
         for attempt in expired {
-            let counts = self.leases[&attempt].started;
-            self.lose(turn, attempt, Loss { why: "its lease ran out".into(), counts });
+            // One may be lost together with its runner because of another.
+            let Some(runner) = self.leases.get(&attempt).map(|lease| lease.runner) else { continue };
+            self.lose_if_doubtful(turn, runner);
+            if let Some(counts) = self.leases.get(&attempt).map(|lease| lease.started) {
+                self.lose(turn, attempt, Loss { why: "its lease ran out".into(), counts });
+            }
         }
         self.forget_empty_away();
     }
@@ -275,14 +291,22 @@ impl Scheduler {
     pub(super) fn check_queue(&mut self, turn: &mut Turn) {
         self.spawns.pending.retain(|asked| turn.now.since(*asked) < policy::SPAWN_PATIENCE_MS);
         let mut unfit = Vec::new();
+        let mut fitted = BTreeMap::new();
         for (job, labels) in self.queue.candidates() {
-            if !self.roster.any_fits(labels) {
-                unfit.push((job, turn.now.since(self.jobs[&job].queued_since)));
+            if self.roster.any_fits(labels) {
+                fitted.insert(labels.to_vec(), turn.now);
+                continue;
             }
+            let queued = self.jobs[&job].queued_since;
+            let last = self.fitted.get(labels).copied();
+            fitted.extend(last.map(|last| (labels.to_vec(), last)));
+            // What it waited for a runner that was busy does not count.
+            unfit.push((job, turn.now.since(queued), turn.now.since(last.map_or(queued, |last| last.max(queued)))));
         }
-        for (job, waited) in unfit {
-            if waited >= self.policy.queue_timeout_ms {
-                let text = format!("no runner for it within {} s: {}", waited / 1000, self.missing_fit(job));
+        self.fitted = fitted;
+        for (job, waited, unfit_ms) in unfit {
+            if unfit_ms >= self.policy.queue_timeout_ms {
+                let text = format!("no runner for it within {} s: {}", unfit_ms / 1000, self.missing_fit(job));
                 let build = self.jobs[&job].build;
                 turn.decide(build, Some(job), Because::default(), text.clone());
                 self.finish_job(turn, job, Ending::Errored(text));

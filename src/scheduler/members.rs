@@ -7,18 +7,19 @@ use super::roster::{Member, Presence};
 use super::{Effect, RunnerJoined, Scheduler, ToRunner, Turn};
 use crate::model::{AttemptId, Moment, Record, Runner, RunnerId, SessionId};
 
-/// A runner that joins, compared with what was known of it.
-struct Came {
-    id: RunnerId,
-    /// It is the process that was promised what is leased to it. Not known after a restart of the dispatcher.
-    is_same: bool,
-    restarted: bool,
-}
-
 impl Scheduler {
     /// Takes a runner in, new or come back, and settles what it holds.
     pub(super) fn join_runner(&mut self, turn: &mut Turn, joined: RunnerJoined) {
         let id = self.known_id(turn, &joined.name);
+        if let Some(member) = self.roster.member(id)
+            && member.incarnation == Some(joined.incarnation)
+            && joined.session < member.newest
+        {
+            // It was given up by its own runner before it could be read; what it says there is outdated.
+            let why = "its runner has dialled again since".into();
+            turn.effects.push(Effect::CloseSession { session: joined.session, why });
+            return;
+        }
         if let Some(member) = self.roster.member(id)
             && let Presence::Connected(old) = member.presence
         {
@@ -36,36 +37,41 @@ impl Scheduler {
             self.spawns.pending.pop();
         }
         let before = self.roster.remove(id);
+        // Who asked it to drain was told that it will.
+        let draining = before.as_ref().is_some_and(|it| it.draining && it.incarnation == Some(incarnation));
         let (holds, troubles, rests_until, was) = match before {
             Some(member) => (member.holds, member.troubles, member.rests_until, member.incarnation),
             None => Default::default(),
         };
         let restarted = was.is_some_and(|was| was != incarnation);
-        let is_same = was == Some(incarnation);
         turn.note(format!("runner {name} joined as {id} with {slots} slots, holding {} attempts", holding.len()));
         let member = Member {
             id,
             name,
             incarnation: Some(incarnation),
             presence: Presence::Connected(session),
+            newest: session,
             slots,
             labels,
             isolation,
             last_heard: turn.now,
             holds,
-            draining: false,
+            draining,
             warm: warm.into_iter().collect(),
             spawned,
             troubles,
             rests_until,
         };
         self.roster.insert(member, turn.now);
-        self.settle(turn, session, &holding, Came { id, is_same, restarted });
+        self.settle(turn, id, session, &holding, restarted);
+        if draining {
+            turn.send(session, ToRunner::Drain);
+        }
     }
 
     /// Compares what a runner that (re)joined holds with what it was promised.
-    fn settle(&mut self, turn: &mut Turn, session: SessionId, holding: &[AttemptId], came: Came) {
-        let Came { id, is_same, restarted } = came;
+    fn settle(&mut self, turn: &mut Turn, id: RunnerId, session: SessionId, holding: &[AttemptId], restarted: bool) {
+        let incarnation = self.roster.member(id).and_then(|member| member.incarnation);
         let promised = self.roster.member(id).map(|member| member.holds.clone()).unwrap_or_default();
         let (mut held, mut gone, mut cancelled) = (Vec::new(), Vec::new(), Vec::new());
         for attempt in holding {
@@ -73,6 +79,7 @@ impl Scheduler {
                 Some(lease) if lease.cancelled => cancelled.push(*attempt),
                 Some(lease) => {
                     lease.deadline = turn.now.after(self.policy.lease_ms(lease.exclusive));
+                    lease.given_to = incarnation;
                     held.push(self.lease_message(*attempt));
                 }
                 None => gone.push(*attempt),
@@ -86,7 +93,7 @@ impl Scheduler {
             let Some(lease) = self.leases.get(&attempt) else { continue };
             // Another process may execute it still, out of reach and under the same name: what is exclusive waits for
             // its own deadline then.
-            if !holding.contains(&attempt) && (is_same || !lease.exclusive) {
+            if !holding.contains(&attempt) && (!lease.exclusive || lease.given_to == incarnation) {
                 let why = if restarted { "its runner restarted" } else { "its runner came back without it" };
                 let counts = lease.started;
                 self.lose(turn, attempt, Loss { why: why.into(), counts });
@@ -148,12 +155,28 @@ impl Scheduler {
             .filter(|(_, _, silence)| *silence > limit)
             .collect();
         for (id, session, silence) in silent {
-            let why = format!("its runner was silent for {} s", silence / 1000);
-            turn.effects.push(Effect::CloseSession { session, why: why.clone().into() });
-            self.roster.set_presence(id, Presence::Away { until: turn.now }, turn.now);
-            self.lose_all(turn, id, &why);
+            self.lose_silent(turn, id, session, silence);
         }
         self.forget_empty_away();
+    }
+
+    fn lose_silent(&mut self, turn: &mut Turn, id: RunnerId, session: SessionId, silence: u64) {
+        let why = format!("its runner was silent for {} s", silence / 1000);
+        turn.effects.push(Effect::CloseSession { session, why: why.clone().into() });
+        self.roster.set_presence(id, Presence::Away { until: turn.now }, turn.now);
+        self.lose_all(turn, id, &why);
+    }
+
+    /// Loses a connected runner one of whose leases ran out, if it was not heard lately: it is about to be lost as silent,
+    /// and until then it must not be given the same job once more.
+    pub(super) fn lose_if_doubtful(&mut self, turn: &mut Turn, id: RunnerId) {
+        let Some(member) = self.roster.member(id) else { return };
+        let silence = turn.now.since(member.last_heard);
+        if let Some(session) = member.session()
+            && silence > 2 * self.policy.heartbeat_interval_ms
+        {
+            self.lose_silent(turn, id, session, silence);
+        }
     }
 
     /// Loses runners that did not come back within their window.
@@ -175,7 +198,7 @@ impl Scheduler {
         let holds = self.roster.member(id).map(|member| member.holds.clone()).unwrap_or_default();
         for attempt in holds {
             let Some(lease) = self.leases.get(&attempt) else { continue };
-            if lease.exclusive && !lease.cancelled && lease.deadline >= turn.now {
+            if lease.exclusive && lease.deadline >= turn.now {
                 continue;
             }
             let counts = lease.started;

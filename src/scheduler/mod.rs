@@ -28,8 +28,8 @@ pub use explain::RunnerView;
 pub use policy::Policy;
 
 use crate::model::{
-    AttemptId, BranchName, BuildId, BuildSource, CommitId, Decision, JobId, JobState, Moment, Record, RepoName,
-    RunnerId, SessionId, TaskSpec, WallTime,
+    AttemptId, BranchName, BuildId, BuildSource, CommitId, Decision, Incarnation, JobId, JobState, Moment, Record,
+    RepoName, RunnerId, SessionId, TaskSpec, WallTime,
 };
 use queue::Queue;
 use roster::Roster;
@@ -44,6 +44,8 @@ pub struct Scheduler {
     /// All jobs of unfinished builds.
     jobs: HashMap<JobId, LiveJob>,
     queue: Queue,
+    /// When a runner that fits was last there, for the labels of each job at the head of a lane.
+    fitted: BTreeMap<Vec<Arc<str>>, Moment>,
     /// What occupies slots: leases, and cancelled attempts that their runners have not ended yet.
     leases: BTreeMap<AttemptId, LiveLease>,
     roster: Roster,
@@ -56,6 +58,8 @@ pub struct Scheduler {
     last_attempt: u64,
     last_runner: u64,
     last_tick: Option<Moment>,
+    /// When it was made from what the store knew, if it was.
+    restored_at: Option<Moment>,
 }
 
 /// The head last accepted for a branch, and the announcement that moved it there.
@@ -86,6 +90,8 @@ struct LiveJob {
     attempts: u32,
     failures: u32,
     losses: u32,
+    /// Attempts lost through no doing of the task's since it was queued by hand or restored.
+    blameless_losses: u32,
     /// The runners that were lost with it and why, for whoever reads that it was given up.
     lost_with: Vec<String>,
     /// Since when it waits for a runner.
@@ -100,6 +106,8 @@ struct LiveLease {
     build: BuildId,
     number: u32,
     runner: RunnerId,
+    /// The process that was told of it. Not known after a restart, until one says that it holds it.
+    given_to: Option<Incarnation>,
     exclusive: bool,
     /// It runs out then, unless renewed.
     deadline: Moment,
@@ -184,6 +192,7 @@ impl Scheduler {
             builds: BTreeMap::new(),
             jobs: HashMap::new(),
             queue: Queue::default(),
+            fitted: BTreeMap::new(),
             leases: BTreeMap::new(),
             roster: Roster::default(),
             known_runners: HashMap::new(),
@@ -194,6 +203,7 @@ impl Scheduler {
             last_attempt: 0,
             last_runner: 0,
             last_tick: None,
+            restored_at: None,
         }
     }
 
@@ -266,14 +276,22 @@ impl Scheduler {
         if gap <= 2 * self.policy.heartbeat_interval_ms {
             return;
         }
+        // What was set since the dispatcher woke up has all of its time already, so nothing gets more than that.
+        let policy = &self.policy;
         for lease in self.leases.values_mut() {
-            lease.deadline = lease.deadline.after(gap);
+            let whole = turn.now.after(policy.lease_ms(lease.exclusive));
+            lease.deadline = lease.deadline.after(gap).min(whole);
         }
         for member in self.roster.members_mut() {
-            member.last_heard = member.last_heard.after(gap);
+            member.last_heard = member.last_heard.after(gap).min(turn.now);
+            let is_restored = member.incarnation.is_none();
             if let roster::Presence::Away { until } = &mut member.presence {
-                *until = until.after(gap);
+                let window = if is_restored { policy.heartbeat_timeout_ms } else { policy.reconnect_ms };
+                *until = until.after(gap).min(turn.now.after(window));
             }
+        }
+        for since in self.fitted.values_mut().chain(self.jobs.values_mut().map(|job| &mut job.queued_since)) {
+            *since = since.after(gap).min(turn.now);
         }
         turn.note(format!("the dispatcher was held up for {gap} ms: every lease is extended by as much"));
     }

@@ -4,7 +4,7 @@ use super::event::Restored;
 use super::jobs::NewJob;
 use super::roster::{Member, Presence};
 use super::{AcceptedHead, LiveLease, Policy, Scheduler};
-use crate::model::{Attempt, Isolation, JobState, Moment, RunnerId};
+use crate::model::{Attempt, Isolation, JobState, Moment, RunnerId, SessionId};
 
 impl Scheduler {
     /// A scheduler that goes on with what was unfinished. Restored leases get a full grace period: nobody is declared
@@ -14,6 +14,7 @@ impl Scheduler {
         let mut scheduler = Self::new(policy);
         // The first tick may come late too.
         scheduler.last_tick = Some(now);
+        scheduler.restored_at = Some(now);
         scheduler.last_build = restored.last_build;
         scheduler.last_job = restored.last_job;
         scheduler.last_attempt = restored.last_attempt;
@@ -48,6 +49,7 @@ impl Scheduler {
             build: attempt.build,
             number: attempt.number,
             runner: attempt.runner,
+            given_to: None,
             exclusive,
             deadline: now.after(self.policy.lease_ms(exclusive)),
             // Not known any more. If its runner does not come back, the job may have been why.
@@ -70,6 +72,7 @@ impl Scheduler {
             name: self.known_name(id),
             incarnation: None,
             presence: Presence::Away { until: now.after(self.policy.heartbeat_timeout_ms) },
+            newest: SessionId(0),
             slots: 0,
             labels: Vec::new(),
             isolation: Isolation::Subreaper,

@@ -12,6 +12,8 @@ pub(super) struct Member {
     pub(super) name: Arc<str>,
     pub(super) incarnation: Option<Incarnation>,
     pub(super) presence: Presence,
+    /// The newest of its sessions. They are numbered in the order in which it dialled.
+    pub(super) newest: SessionId,
     pub(super) slots: u32,
     pub(super) labels: Vec<Arc<str>>,
     pub(super) isolation: Isolation,

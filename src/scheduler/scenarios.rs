@@ -323,6 +323,17 @@ fn a_lease_that_pings_do_not_name_runs_out() {
 }
 
 #[test]
+fn a_job_is_not_leased_once_more_to_a_runner_that_is_about_to_be_lost() {
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    story.observe("app", None, 1, vec![task("a")]);
+    // Heard a little later than the lease was given, so that the lease runs out before the silence is long enough.
+    story.tick_until(400);
+    story.tell(Event::AttemptStarted { session: SessionId(1), attempt: AttemptId(1) });
+    assert_eq!(story.tick_until(15_300), ["> close s1", "a1 lost", "j1 queued"]);
+}
+
+#[test]
 fn a_job_that_kills_its_runners_is_given_up() {
     let mut story = Story::new();
     story.observe("app", None, 1, vec![task("bomb")]);
@@ -349,6 +360,21 @@ fn a_loss_before_the_task_started_is_not_held_against_the_job() {
         story.close(n);
         assert_eq!(story.tick_until(n * 1_000), [format!("a{n} lost"), "j1 queued".into()]);
     }
+}
+
+#[test]
+fn a_job_that_never_gets_to_start_is_given_up_in_the_end() {
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    story.observe("app", None, 1, vec![task("a")]);
+    let mut lines = Vec::new();
+    for attempt in 1..=20 {
+        lines = story.finish(1, attempt, Outcome::Lost("no source".into()));
+        story.now = story.now.after(300_000);
+        story.ping(1, &[]);
+        story.tell(Event::LeaseCheck);
+    }
+    assert_eq!(lines, ["a20 lost", "j1 errored", "b1 errored", "> s1 recorded a20"]);
 }
 
 #[test]
@@ -387,6 +413,17 @@ fn two_processes_of_one_name_are_told_apart() {
     assert_eq!(story.join_as(2, "w1", 2, 1, &[], &[]), ["> s2 name taken", "> close s2"]);
     assert_eq!(story.join_as(3, "w1", 1, 1, &[], &[]), ["> close s1", "> s3 registered, holds [], gone []"]);
     assert!(story.close(1).is_empty());
+}
+
+#[test]
+fn a_registration_that_was_overtaken_by_a_newer_one_says_nothing() {
+    let mut story = Story::new();
+    story.join(2, "w1", 1);
+    story.observe("app", None, 1, vec![task("a")]);
+    assert_eq!(story.join(1, "w1", 1), ["> close s1"]);
+    story.close(2);
+    assert_eq!(story.join(1, "w1", 1), ["> close s1"], "also when the newer one is closed again");
+    assert_eq!(story.join_as(3, "w1", 1, 1, &[], &[1]), ["> s3 registered, holds [a1], gone []"]);
 }
 
 #[test]
@@ -431,6 +468,22 @@ fn a_job_that_no_runner_ever_fits_is_errored_and_says_why() {
 }
 
 #[test]
+fn only_the_time_without_a_runner_that_fits_counts_towards_the_queue_timeout() {
+    let mut story = Story::new();
+    story.scheduler = Scheduler::new(Policy { queue_timeout_ms: 10_000, ..policy() });
+    story.join(1, "w1", 1);
+    story.observe("app", None, 1, vec![task("a"), task("b")]);
+    for second in 1..60 {
+        story.ping(1, &[1]);
+        assert!(story.tick_until(second * 1_000).is_empty(), "b waits for a slot, which is no reason to give it up");
+    }
+    story.close(1);
+    assert_eq!(story.tick_until(60_000), ["a1 lost", "j1 queued"]);
+    assert!(story.tick_until(68_750).is_empty());
+    assert_eq!(story.tick_until(70_000), ["j1 errored", "j2 errored", "b1 errored"]);
+}
+
+#[test]
 fn repositories_share_fairly() {
     let mut story = Story::new();
     story.join(1, "w1", 2);
@@ -461,6 +514,19 @@ fn a_draining_runner_gets_nothing_new() {
 }
 
 #[test]
+fn a_runner_that_was_asked_to_drain_is_told_again_when_it_comes_back() {
+    let mut story = Story::new();
+    story.join(1, "w1", 2);
+    story.observe("app", None, 1, vec![task("a")]);
+    story.close(1);
+    let asked = Event::DrainAsked { request: Request(2), runner: RunnerId(1) };
+    assert_eq!(story.tell(asked), ["> done"]);
+    assert_eq!(story.join_as(2, "w1", 1, 2, &[], &[1]), ["> s2 registered, holds [a1], gone []", "> s2 drain"]);
+    assert_eq!(story.observe("app", Some(1), 2, vec![task("a")]), ["build b2 added with 1 jobs", "> accepted as b2"]);
+    assert_eq!(story.join_as(3, "w2", 1, 1, &[], &[])[1..], ["j2 leased to r2 as a2 (number 1)", "> s3 lease a2"]);
+}
+
+#[test]
 fn a_runner_whose_infrastructure_fails_rests_longer_each_time() {
     let mut story = Story::new();
     story.join(1, "w1", 1);
@@ -482,6 +548,21 @@ fn a_dispatcher_that_was_held_up_declares_nobody_dead() {
     assert!(story.tell(Event::HeartbeatCheck).is_empty());
     assert!(story.tell(Event::LeaseCheck).is_empty());
     assert!(story.ping(1, &[1]).is_empty());
+}
+
+#[test]
+fn what_a_dispatcher_hears_after_it_was_held_up_is_not_forgiven_that_time() {
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    story.join(2, "w2", 1);
+    story.observe("app", None, 1, vec![task("a"), task("b")]);
+    story.tick_until(1_000);
+    // What waited in the sockets comes before the first tick.
+    story.now = Moment(600_000);
+    story.ping(1, &[1]);
+    story.close(2);
+    assert_eq!(story.tick_until(601_000), ["a2 lost", "j2 queued"]);
+    assert_eq!(story.tick_until(616_000), ["> close s1", "a1 lost", "j1 queued"]);
 }
 
 #[test]
@@ -518,13 +599,15 @@ fn an_exclusive_attempt_waits_for_its_deadline_when_another_process_takes_its_ru
     story.observe("app", None, 1, vec![TaskSpec { exclusive: true, ..task("deploy") }]);
     story.close(1);
     assert_eq!(story.join_as(2, "w1", 2, 1, &[], &[]), ["> s2 registered, holds [], gone []"]);
+    story.close(2);
+    assert_eq!(story.join_as(3, "w1", 2, 1, &[], &[]), ["> s3 registered, holds [], gone []"]);
     for second in (2..60).step_by(2) {
         assert!(story.tick_until(second * 1_000).is_empty(), "{second}");
-        story.ping(2, &[]);
+        story.ping(3, &[]);
     }
-    assert_eq!(story.tick_until(61_000), ["a1 lost", "j1 queued", "j1 leased to r1 as a2 (number 2)", "> s2 lease a2"]);
-    story.close(2);
-    let lines = story.join_as(3, "w1", 2, 1, &[], &[]);
+    assert_eq!(story.tick_until(61_000), ["a1 lost", "j1 queued", "j1 leased to r1 as a2 (number 2)", "> s3 lease a2"]);
+    story.close(3);
+    let lines = story.join_as(4, "w1", 2, 1, &[], &[]);
     assert_eq!(lines[1..3], ["a2 lost", "j1 queued"], "the same process never got it");
 }
 
@@ -644,4 +727,54 @@ fn a_rerun_makes_new_attempts_beside_the_old_ones() {
     );
     story.finish(1, 3, Outcome::Passed);
     assert_eq!(story.finish(1, 4, Outcome::Passed), ["a4 passed", "j3 passed", "b1 passed", "> s1 recorded a4"]);
+}
+
+#[test]
+fn an_exclusive_job_that_was_cancelled_runs_again_only_after_its_attempt_has_ended() {
+    let mut story = Story::new();
+    let deploy = TaskSpec { exclusive: true, ..task("deploy") };
+    story.join(1, "w1", 1);
+    story.join(2, "w2", 1);
+    story.observe("app", None, 1, vec![deploy.clone()]);
+    story.cancel(1);
+    let rerun = Event::RerunAsked { request: Request(1), build: cancelled_build(deploy), failed_only: true };
+    assert_eq!(story.tell(rerun.clone()), ["> refused"]);
+    // Cut off, it may still be ending what it did not even hear is cancelled.
+    story.close(1);
+    for second in (2..60).step_by(2) {
+        assert!(story.tick_until(second * 1_000).is_empty(), "{second}");
+        story.ping(2, &[]);
+        assert_eq!(story.tell(rerun.clone()), ["> refused"]);
+    }
+    story.tick_until(61_000);
+    let again = ["b1 reopened", "j1 queued", "> done", "j1 leased to r2 as a2 (number 2)", "> s2 lease a2"];
+    assert_eq!(story.tell(rerun.clone()), again);
+
+    let restored = Restored { last_build: 1, last_job: 1, last_attempt: 1, last_runner: 2, ..Restored::default() };
+    story.scheduler = Scheduler::restore(policy(), story.now, restored);
+    assert_eq!(story.tell(rerun.clone()), ["> refused"], "nobody knows any more whether it has ended");
+    story.now = story.now.after(60_000);
+    assert_eq!(story.tell(rerun), ["b1 reopened", "j1 queued", "> done"]);
+}
+
+/// Build b1 as the store has it after its one job was cancelled.
+fn cancelled_build(task: TaskSpec) -> RestoredBuild {
+    let build = crate::model::Build {
+        id: BuildId(1),
+        source: source("app", None, 1),
+        created_at: WallTime(0),
+        finished_at: Some(WallTime(0)),
+        verdict: Some(crate::model::Verdict::Cancelled),
+        problem: None,
+    };
+    let job = crate::model::Job {
+        id: JobId(1),
+        build: BuildId(1),
+        task: Arc::new(task),
+        state: JobState::Finished(crate::model::Ending::Cancelled),
+        attempts: 1,
+        failures: 0,
+        losses: 0,
+    };
+    RestoredBuild { build, jobs: vec![job], leases: vec![] }
 }

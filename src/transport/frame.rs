@@ -30,19 +30,27 @@ impl Frame {
         codec::encode(message, &mut line);
         Self { line, payload }
     }
+
+    /// Not a message, but the end of all messages: what stands before it in a queue is written, and then nothing more.
+    pub fn end() -> Self {
+        Self::default()
+    }
+
+    fn is_end(&self) -> bool {
+        self.line.is_empty()
+    }
 }
 
 /// Writes frames from a bounded queue until it closes, as many at once as are there. The body of a writer thread.
 ///
-/// `Ok` once the queue is closed and all of it is written. An error as soon as the peer is gone
+/// `Ok` once the queue is closed and all of it is written, or at [`Frame::end`], which also tells the peer that nothing more
+/// will come. An error as soon as the peer is gone
 /// ([`TransportError::Closed`]) or takes nothing for half a minute ([`TransportError::Stalled`]). While the queue is
 /// empty nothing is noticed: the thread that reads notices the end, and drops the queue.
 pub fn write_frames(stream: &Stream, frames: &Receiver<Frame>) -> Result<(), TransportError> {
     while let Ok(frame) = frames.recv() {
-        if frames.is_empty() {
-            write_frame(stream, &frame)?;
-        } else {
-            write_batch(stream, frame, frames)?;
+        if !write_some(stream, frame, frames)? {
+            return Ok(());
         }
     }
     Ok(())
@@ -60,8 +68,7 @@ pub fn write_frames_and_bulk(
     loop {
         crossbeam_channel::select_biased! {
             recv(frames) -> frame => match frame {
-                Ok(frame) if frames.is_empty() => write_frame(stream, &frame)?,
-                Ok(frame) => write_batch(stream, frame, frames)?,
+                Ok(frame) => if !write_some(stream, frame, frames)? { return Ok(()) },
                 Err(_) => return Ok(()),
             },
             recv(bulk) -> frame => match frame {
@@ -77,12 +84,33 @@ pub fn write_frame(stream: &Stream, frame: &Frame) -> Result<(), TransportError>
     stream.write_both(&frame.line, &frame.payload)
 }
 
-/// Writes `first` and what is queued behind it, until the queue is empty for a moment.
-fn write_batch(stream: &Stream, first: Frame, frames: &Receiver<Frame>) -> Result<(), TransportError> {
+/// Writes `first`, and what is queued behind it. False at the end of all messages.
+fn write_some(stream: &Stream, first: Frame, frames: &Receiver<Frame>) -> Result<bool, TransportError> {
+    let goes_on = match first {
+        frame if frame.is_end() => false,
+        frame if frames.is_empty() => {
+            write_frame(stream, &frame)?;
+            true
+        }
+        frame => write_batch(stream, frame, frames)?,
+    };
+    if !goes_on {
+        stream.finish();
+    }
+    Ok(goes_on)
+}
+
+/// Writes `first` and what is queued behind it, until the queue is empty for a moment. False at the end of all messages.
+fn write_batch(stream: &Stream, first: Frame, frames: &Receiver<Frame>) -> Result<bool, TransportError> {
     // It lives as long as the burst, so that thousands of idle sessions hold no buffer.
     let mut batch = Vec::with_capacity(BATCH_BYTES);
     let mut next = Some(first);
+    let mut goes_on = true;
     while let Some(frame) = next {
+        if frame.is_end() {
+            goes_on = false;
+            break;
+        }
         for piece in [&frame.line, &frame.payload] {
             if piece.len() > COPY_BYTES {
                 stream.write_both(&batch, piece)?;
@@ -97,5 +125,6 @@ fn write_batch(stream: &Stream, first: Frame, frames: &Receiver<Frame>) -> Resul
         }
         next = frames.try_recv().ok();
     }
-    stream.write_both(&batch, &[])
+    stream.write_both(&batch, &[])?;
+    Ok(goes_on)
 }

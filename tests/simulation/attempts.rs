@@ -34,11 +34,13 @@ impl World {
         let limit = lease.task.exclusive.then_some(lease.lease_ms / 2);
         let held = Held { phase: Phase::Executing { began: false }, lease: Some(lease), ending: None };
         process.held.insert(attempt, held);
-        let begins = self.now + self.dice.ms(0, 300);
-        self.plan(begins, Happening::Runner(id, Alarm::Begin(attempt)));
+        // Read late, from a connection that may be dead by now, a lease may be over already.
         if let Some(limit) = limit {
-            self.plan(self.now + limit, Happening::Runner(id, Alarm::CutOff(attempt)));
+            let ends = process.renewed + limit;
+            self.plan(ends, Happening::Runner(id, Alarm::CutOff(attempt)));
         }
+        let begins = self.now + self.dice.ms(1, 300);
+        self.plan(begins, Happening::Runner(id, Alarm::Begin(attempt)));
     }
 
     pub(crate) fn begin(&mut self, id: ProcessId, attempt: AttemptId) {

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use surveil::model::{AttemptId, Ending, Incarnation, JobId, Outcome, Record, RunnerId, SessionId, TaskSpec};
 use surveil::scheduler::{Effect, Event, RunnerJoined, ToRunner};
 
-use crate::dispatcher::{HEARTBEAT_MS, QUEUE_TIMEOUT_MS, RECONNECT_MS, TIMEOUT_MS, lease_ms};
+use crate::dispatcher::{HEARTBEAT_MS, LEASE_CHECK_MS, QUEUE_TIMEOUT_MS, RECONNECT_MS, TIMEOUT_MS, lease_ms};
 use crate::history::{Broken, Entry, Fact, Promise};
 
-/// How late a loss may be noticed, besides the ticks: gaps that are too short to be forgiven.
+/// How late something may be noticed: between ticks, and in gaps that are too short to be forgiven.
 const SLACK_MS: u64 = 3 * HEARTBEAT_MS;
 
 /// Everything about coming back that this history breaks.
@@ -39,18 +39,20 @@ struct Watch<'a> {
     /// The join that is being handled, and whether it has to be refused.
     joining: Option<(&'a RunnerJoined, bool)>,
     joined_at: u64,
+    overtaken: Option<&'a RunnerJoined>,
     broken: Vec<Broken>,
 }
 
 /// A runner, since the dispatcher's start.
-#[derive(Default)]
 struct Seen {
     session: Option<SessionId>,
+    newest: SessionId,
     incarnation: Option<Incarnation>,
     labels: Vec<Arc<str>>,
     heard: u64,
     gone_at: u64,
-    /// Until when it could have taken work.
+    /// Since and until when it could have taken work.
+    useful_since: u64,
     useful_until: u64,
     is_draining: bool,
 }
@@ -68,6 +70,36 @@ struct Open {
     runner: RunnerId,
     is_exclusive: bool,
     renewed: u64,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self {
+            session: None,
+            newest: SessionId(0),
+            incarnation: None,
+            labels: Vec::new(),
+            heard: 0,
+            gone_at: 0,
+            useful_since: 0,
+            useful_until: 0,
+            is_draining: false,
+        }
+    }
+}
+
+impl Seen {
+    fn drain(&mut self, now: u64) {
+        self.be_useless(now);
+        self.is_draining = true;
+    }
+
+    /// It can take no work from now on. Where it could for a moment only, no tick can have noticed.
+    fn be_useless(&mut self, now: u64) {
+        if self.session.is_some() && !self.is_draining && now - self.useful_since > 2 * LEASE_CHECK_MS {
+            self.useful_until = now;
+        }
+    }
 }
 
 impl Book {
@@ -108,7 +140,7 @@ impl<'a> Watch<'a> {
             Fact::HeldUp { until } => self.hold_up(*until),
             Fact::Arrived(event) => {
                 self.settle_join();
-                self.cause = Some(event);
+                (self.cause, self.overtaken) = (Some(event), None);
                 self.hear(event);
             }
             Fact::Decided(Effect::Persist(record)) => {
@@ -128,7 +160,8 @@ impl<'a> Watch<'a> {
 
     fn hold_up(&mut self, until: u64) {
         match self.held_up.last_mut() {
-            Some((_, end)) if *end >= self.now => *end = (*end).max(until),
+            // Between two that only touch, the core was awake for a moment and has seen the first.
+            Some((_, end)) if *end > self.now => *end = (*end).max(until),
             _ => self.held_up.push((self.now, until)),
         }
     }
@@ -158,13 +191,13 @@ impl<'a> Watch<'a> {
             Event::RunnerDraining { session } => {
                 self.heard(*session);
                 if let Some(seen) = self.current(*session).and_then(|name| self.runners.get_mut(&name)) {
-                    (seen.is_draining, seen.useful_until) = (true, self.now);
+                    seen.drain(self.now);
                 }
             }
             Event::DrainAsked { runner, .. } => {
                 let name = self.live.names.get(runner);
                 if let Some(seen) = name.and_then(|name| self.runners.get_mut(name)) {
-                    (seen.is_draining, seen.useful_until) = (true, self.now);
+                    seen.drain(self.now);
                 }
             }
             Event::SessionClosed { session } => self.close(*session),
@@ -187,14 +220,22 @@ impl<'a> Watch<'a> {
     fn close(&mut self, session: SessionId) {
         let now = self.now;
         if let Some(seen) = self.current(session).and_then(|name| self.runners.get_mut(&name)) {
+            seen.be_useless(now);
             (seen.session, seen.gone_at) = (None, now);
-            if !seen.is_draining {
-                seen.useful_until = now;
-            }
         }
     }
 
     fn join(&mut self, joined: &'a RunnerJoined) {
+        let seen = self.runners.entry(joined.name.clone()).or_default();
+        if seen.incarnation == Some(joined.incarnation) && joined.session < seen.newest {
+            // Overtaken by a newer session of the same process. It counts if nothing is known of that one any more.
+            self.overtaken = Some(joined);
+            return;
+        }
+        self.accept(joined);
+    }
+
+    fn accept(&mut self, joined: &'a RunnerJoined) {
         let now = self.now;
         let seen = self.runners.entry(joined.name.clone()).or_default();
         let is_refused = seen.session.is_some() && seen.incarnation != Some(joined.incarnation);
@@ -203,8 +244,13 @@ impl<'a> Watch<'a> {
             return;
         }
         self.sessions.insert(joined.session, joined.name.clone());
+        // One that drains says so again, a moment later.
+        seen.is_draining &= seen.incarnation == Some(joined.incarnation);
+        if seen.session.is_none() {
+            seen.useful_since = now;
+        }
         (seen.session, seen.incarnation, seen.heard) = (Some(joined.session), Some(joined.incarnation), now);
-        (seen.labels, seen.is_draining) = (joined.labels.clone(), false);
+        (seen.labels, seen.newest) = (joined.labels.clone(), joined.session);
         for attempt in &joined.holding {
             if let Some(open) = self.live.open_of(*attempt, &joined.name) {
                 open.renewed = now;
@@ -229,6 +275,9 @@ impl<'a> Watch<'a> {
 
     /// S14, and that nothing which is held is called gone.
     fn judge_message(&mut self, session: SessionId, message: &ToRunner) {
+        if let (ToRunner::Registered { .. } | ToRunner::NameTaken(_), Some(joined)) = (message, self.overtaken.take()) {
+            self.accept(joined);
+        }
         match (message, self.joining) {
             (ToRunner::Registered { .. }, Some((joined, true))) => {
                 let text = format!("a second process of {} was let in beside the first", joined.name);
@@ -314,10 +363,14 @@ impl<'a> Watch<'a> {
         let Some(task) = self.live.tasks.get(&job) else { return };
         let fits = |seen: &&Seen| task.labels.iter().all(|label| seen.labels.contains(label));
         let useful_until = |seen: &Seen| {
-            if seen.session.is_some() && !seen.is_draining { self.now } else { seen.useful_until }
+            if seen.session.is_some() && !seen.is_draining && self.now - seen.useful_since > 2 * LEASE_CHECK_MS {
+                self.now
+            } else {
+                seen.useful_until
+            }
         };
         let last = self.runners.values().filter(fits).map(useful_until).max();
-        if let Some(last) = last.filter(|last| self.now - last + HEARTBEAT_MS < QUEUE_TIMEOUT_MS) {
+        if let Some(last) = last.filter(|last| self.now - last + SLACK_MS < QUEUE_TIMEOUT_MS) {
             self.fail(Promise::L1, format!("{job} is given up, and at {last} ms there was a runner that fits"));
         }
     }

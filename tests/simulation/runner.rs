@@ -66,6 +66,8 @@ pub(crate) struct Process {
     /// Beats without a word from the dispatcher.
     silent_beats: u64,
     backoff: u64,
+    /// Another process holds its name: the next try waits longer.
+    is_refused: bool,
     is_draining: bool,
     pub(crate) is_stopping: bool,
 }
@@ -134,6 +136,7 @@ impl World {
             asked: VecDeque::new(),
             silent_beats: 0,
             backoff: 0,
+            is_refused: false,
             is_draining: false,
             is_stopping: false,
         };
@@ -258,7 +261,7 @@ impl World {
                 *said = None;
             }
         }
-        let wait = self.dice.ms(1, 200);
+        let wait = if std::mem::take(&mut process.is_refused) { 1_500 } else { self.dice.ms(1, 200) };
         self.redial(id, wait);
     }
 
@@ -271,10 +274,14 @@ impl World {
         process.silent_beats = 0;
         match message {
             ToRunner::Registered { gone, .. } => self.registered(id, session, gone),
-            ToRunner::NameTaken(_) => process.backoff = 1_000,
+            ToRunner::NameTaken(_) => process.is_refused = true,
             ToRunner::Lease(lease) => self.leased(id, lease),
             ToRunner::Cancel { attempt } => self.cancelled(id, attempt),
-            ToRunner::Recorded { attempt } | ToRunner::Stale { attempt } => self.gone(id, attempt),
+            message @ (ToRunner::Recorded { attempt } | ToRunner::Stale { attempt }) => {
+                let is_recorded = matches!(message, ToRunner::Recorded { .. });
+                self.history.note(self.now, Fact::Answered { session, attempt, is_recorded });
+                self.gone(id, attempt);
+            }
             ToRunner::Ack { gone } => {
                 if let Some(sent) = process.asked.pop_front() {
                     process.renewed = process.renewed.max(sent);

@@ -89,8 +89,7 @@ impl World {
                 }
             }
         }
-        let slept = if self.is(Sabotage::NoGrace) { TIMEOUT_MS } else { 0 };
-        (policy, Moment(now.0.saturating_sub(slept)))
+        (policy, now)
     }
 
     /// What the scheduler is told instead, and when.
@@ -118,6 +117,11 @@ impl World {
                 if matches!(&event, Event::RunnerPinged { holding, .. } if !holding.is_empty()) {
                     return Vec::new();
                 }
+            }
+            Some(Sabotage::NoGrace) if self.last_tick.is_none() && event == Event::LeaseCheck => {
+                self.last_tick = Some(now);
+                let steps = 1..=TIMEOUT_MS / HEARTBEAT_MS + 1;
+                return steps.map(|step| (now.after(step * HEARTBEAT_MS), Event::LeaseCheck)).collect();
             }
             Some(Sabotage::NeverForgives) => return self.tick_all_along(now, event),
             Some(Sabotage::NeverLooks) => {

@@ -1,13 +1,14 @@
 //! `surveil up`: dispatcher, observer and one runner in threads of this process, and what they do shown live. What is
 //! shown comes over an ordinary operator session, so it is what any other machine would see.
 //!
-//! [`roles`] starts and ends the three, [`watch`] turns the session into messages, [`goal`] knows what `--once` waits for,
-//! [`progress`] decides what is news, [`display`] shows it.
+//! [`roles`] starts and ends the three, [`watch`] turns the session into messages, [`goal`] knows what `--once` waits
+//! for, [`progress`] decides what is news, [`display`] and [`tail`] show it.
 
 mod display;
 mod goal;
 mod progress;
 mod roles;
+mod tail;
 mod watch;
 
 use std::path::PathBuf;
@@ -25,7 +26,7 @@ use crate::shutdown::Stop;
 
 use display::Display;
 use goal::Goal;
-use roles::{Plan, Roles};
+use roles::{Plan, RUNNER, Roles};
 use watch::{News, Watch};
 
 const EXAMPLES: &str = "\
@@ -99,7 +100,7 @@ pub(crate) fn run(flags: UpFlags, verbosity: Verbosity, out: Output) -> Result<E
     }
     let watch = Watch::start(&roles)?;
     roles.start_work()?;
-    let code = follow(&roles, watch, goal.filter(|_| once), &mut display, &stop);
+    let code = follow(&roles, watch, goal.filter(|_| once), &mut display, stop);
     display.clear();
     // An error that ended the following is told in any case; that of ending matters only without one.
     let ended = roles.end();
@@ -107,37 +108,49 @@ pub(crate) fn run(flags: UpFlags, verbosity: Verbosity, out: Output) -> Result<E
     ended.map(|()| code)
 }
 
-/// Shows what happens until a signal, the end of a role, or the end of the build that is waited for.
+/// Shows what happens until a signal, the end of a role, or the end of the build that is waited for. From then on
+/// nobody listens to `stop` any more, so that a signal ends the process at once.
 fn follow(
     roles: &Roles,
     mut watch: Watch,
     goal: Option<Goal>,
     display: &mut Display,
-    stop: &Receiver<Stop>,
+    stop: Receiver<Stop>,
 ) -> Result<ExitCode, CliError> {
     let mut progress = progress::Progress::default();
     loop {
         select! {
-            recv(stop) -> _ => return Ok(if goal.is_some() { ExitCode::Interrupted } else { ExitCode::Ok }),
-            recv(roles.ended()) -> ended => return Err(roles::too_early(ended.ok())),
+            recv(stop) -> _ => {
+                display.clear();
+                display.lines(&["Ending. What was running starts again next time.".into()])?;
+                return Ok(if goal.is_some() { ExitCode::Interrupted } else { ExitCode::Ok });
+            }
+            recv(roles.ended()) -> ended => match ended {
+                // By `surveil drain`. Others may go on executing what this dispatcher has to give.
+                Ok((RUNNER, Ok(()))) if goal.is_none() => {
+                    display.lines(&["The runner of this process was drained and has ended.".into()])?;
+                }
+                ended => return Err(roles::too_early(ended.ok())),
+            },
             recv(watch.news()) -> news => {
-                let build = match news {
+                let (build, happenings) = match news {
                     Ok(News::Before(build)) => {
-                        progress.know(&build);
-                        build
+                        let happenings = progress.know(&build);
+                        (build, happenings)
                     }
                     Ok(News::Change(build)) => {
-                        for happening in progress.update(&build) {
-                            display.show(&build, &happening, || roles.session())?;
-                        }
-                        build
+                        let happenings = progress.update(&build);
+                        (build, happenings)
                     }
                     Err(_) => {
                         // The dispatcher closes a session that is slow to read; its own end comes by `ended`.
-                        watch = Watch::start(roles)?;
+                        watch = Watch::again(roles)?;
                         continue;
                     }
                 };
+                for happening in happenings {
+                    display.show(&build, &happening, || roles.session())?;
+                }
                 if let Some(code) = reached(goal.as_ref(), &build) {
                     return Ok(code);
                 }

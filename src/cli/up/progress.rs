@@ -43,10 +43,15 @@ struct ToldJob {
 }
 
 impl Progress {
-    /// Takes a build as told in full.
-    pub(crate) fn know(&mut self, build: &BuildReport) {
-        // What `update` returns is exactly what is not to be told.
-        drop(self.update(build));
+    /// Takes a build from before as told, but for what it is doing just now.
+    pub(crate) fn know(&mut self, build: &BuildReport) -> Vec<Happening> {
+        let mut happenings = self.update(build);
+        happenings.retain(|happening| match happening {
+            Happening::Seen => build.finished_ms.is_none(),
+            Happening::Started { attempt, .. } => attempt.outcome.is_none(),
+            Happening::Again { .. } | Happening::Ended { .. } | Happening::Finished => false,
+        });
+        happenings
     }
 
     /// What is new, in the order it happened.
@@ -77,9 +82,10 @@ impl ToldJob {
                 self.started = index + 1;
                 happenings.push(Happening::Started { job: job.clone(), attempt: attempt.clone() });
             }
-            if attempt.outcome.is_some() && index >= self.ended {
+            // An attempt may be reported as ended a moment before its job is: the job tells what the last one means.
+            let is_decided = index < last || job.state != "running";
+            if attempt.outcome.is_some() && index >= self.ended && is_decided {
                 self.ended = index + 1;
-                // The last attempt of a job that has ended is told as the job's end.
                 if !(is_ended && index == last) {
                     happenings.push(Happening::Again { job: job.clone(), attempt: attempt.clone() });
                 }
@@ -146,12 +152,32 @@ mod tests {
     fn a_build_from_before_is_no_news_until_it_runs_again() {
         let mut progress = Progress::default();
         let finished = build(1, "failed", vec![job("test", "failed", vec![attempt(1)])]);
-        progress.know(&finished);
+        assert_eq!(progress.know(&finished), []);
         assert_eq!(progress.update(&finished), []);
         let again = unfinished(vec![job("test", "running", vec![attempt(1), executing(2)])]);
         assert_eq!(words(&progress.update(&again)), ["started 2"]);
         let finished = build(1, "passed", vec![job("test", "passed", vec![attempt(1), attempt(2)])]);
         assert_eq!(words(&progress.update(&finished)), ["test passed", "finished"]);
+    }
+
+    #[test]
+    fn an_attempt_that_ends_before_its_job_is_told_with_the_job() {
+        let mut progress = Progress::default();
+        drop(progress.update(&unfinished(vec![job("test", "running", vec![executing(1)])])));
+        assert_eq!(progress.update(&unfinished(vec![job("test", "running", vec![attempt(1)])])), []);
+        let passed = unfinished(vec![job("test", "passed", vec![attempt(1)])]);
+        assert_eq!(words(&progress.update(&passed)), ["test passed"]);
+    }
+
+    #[test]
+    fn a_build_from_before_that_goes_on_is_told_as_far_as_it_is_news() {
+        let passed = job("build", "passed", vec![attempt(1)]);
+        let mut running = job("test", "running", vec![attempt(1), executing(2)]);
+        running.job = 2;
+        let report = unfinished(vec![passed, running]);
+        let mut progress = Progress::default();
+        assert_eq!(words(&progress.know(&report)), ["seen", "started 2"]);
+        assert_eq!(progress.update(&report), []);
     }
 
     #[test]

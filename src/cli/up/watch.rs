@@ -9,7 +9,8 @@ use crate::protocol::operator::{BuildReport, FromOperator, ToOperator};
 use crate::threads::{self, Thread};
 use crate::transport::Stream;
 
-/// News that may wait while lines are being written. Where more come, the session waits, and the dispatcher may close it.
+/// News that may wait while lines are being written. Where more come, the session waits, and the dispatcher may close
+/// it.
 const NEWS_CAPACITY: usize = 1024;
 /// Finished builds to know from before, so that they are not told as news.
 const KNOWN_BUILDS: u32 = 100;
@@ -17,9 +18,9 @@ const KNOWN_BUILDS: u32 = 100;
 /// What the dispatcher says of a build.
 #[derive(Debug)]
 pub(crate) enum News {
-    /// It was finished before the watch began.
+    /// So it was when the watch began.
     Before(BuildReport),
-    /// It is unfinished, or something about it changed.
+    /// Something about it changed.
     Change(BuildReport),
 }
 
@@ -32,11 +33,20 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Watches from now on; what is known already comes first.
+    /// Watches from now on; what there is already comes first.
     pub(crate) fn start(roles: &Roles) -> Result<Self, CliError> {
+        Self::open(roles, News::Before)
+    }
+
+    /// Watches on after a session was lost. What has changed meanwhile is news.
+    pub(crate) fn again(roles: &Roles) -> Result<Self, CliError> {
+        Self::open(roles, News::Change)
+    }
+
+    fn open(roles: &Roles, first: fn(BuildReport) -> News) -> Result<Self, CliError> {
         let mut session = roles.session()?.watch()?;
         // Asked only now, so that nothing falls between what was before and what changes.
-        let known = known(&mut roles.session()?, roles.repo())?;
+        let known = known(&mut roles.session()?, roles.repo())?.into_iter().map(first).collect();
         let stream = session.stream();
         let alive = session.keep_alive()?;
         let (sender, news) = bounded(NEWS_CAPACITY);
@@ -71,9 +81,8 @@ fn known(session: &mut Session, repo: &str) -> Result<Vec<BuildReport>, CliError
 }
 
 /// Passes on what is known, then what is read, until the session ends or nobody listens.
-fn pass_on(session: &mut Session, known: Vec<BuildReport>, sender: &Sender<News>) -> Result<(), CliError> {
-    for build in known {
-        let news = if build.finished_ms.is_some() { News::Before(build) } else { News::Change(build) };
+fn pass_on(session: &mut Session, known: Vec<News>, sender: &Sender<News>) -> Result<(), CliError> {
+    for news in known {
         if sender.send(news).is_err() {
             return Ok(());
         }

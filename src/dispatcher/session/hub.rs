@@ -124,6 +124,13 @@ impl Hub {
         }
     }
 
+    /// Counts a connection out that never got a thread.
+    pub(super) fn withdraw(&self, id: SessionId) {
+        let mut open = self.lock();
+        open.strangers.remove(&id);
+        open.streams.remove(&id);
+    }
+
     /// The last act of a session's thread.
     pub(super) fn forget(&self, id: SessionId) {
         let mut open = self.lock();
@@ -155,7 +162,7 @@ impl Hub {
         Ok(())
     }
 
-    /// Closes every session and waits for its thread.
+    /// Closes every session and waits for its thread; then nothing more can come for the logs, which may end.
     pub(crate) fn close_all(&self) {
         let threads = {
             let mut open = self.lock();
@@ -164,6 +171,8 @@ impl Hub {
             std::mem::take(&mut open.threads)
         };
         drop(threads);
+        // They would wait for ever, because the hub itself still holds a way to them.
+        drop(self.logs.send(ToLogs::Stop));
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {

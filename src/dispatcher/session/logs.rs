@@ -104,10 +104,10 @@ impl Worker<'_> {
     ) -> Result<Option<Attempt>, Refusal> {
         loop {
             let attempts = self.reader.attempts(build.id).map_err(|error| broken(&error))?;
-            let of_job = attempts.into_iter().filter(|attempt| attempt.job == job.id);
+            let mut of_job = attempts.into_iter().filter(|attempt| attempt.job == job.id);
             let found = match wanted.number {
-                Some(number) => of_job.into_iter().find(|attempt| attempt.number == number),
-                None => of_job.last(),
+                Some(number) => of_job.find(|attempt| attempt.number == number),
+                None => of_job.next_back(),
             };
             if found.is_some() {
                 return Ok(found);

@@ -3,6 +3,7 @@
 //!
 //! A session never decides. It turns messages into events and questions for the core, and writes what comes back.
 
+mod fit;
 mod hub;
 mod logs;
 mod observer;
@@ -57,7 +58,7 @@ impl Hub {
                 log::warn!("session {id} refused: no thread for it: {error}");
                 let text = "the dispatcher has no thread left for this connection: try again later".into();
                 refuse(&stream, &Refusal { code: ErrorCode::Busy, text });
-                self.forget(id);
+                self.withdraw(id);
             }
         }
     }
@@ -157,7 +158,10 @@ impl Hub {
             });
             match dialled {
                 Ok(stream) if hub.admit(id, &stream).is_ok() => hub.serve(id, &stream),
-                Ok(stream) => stream.close(),
+                Ok(stream) => {
+                    stream.close();
+                    hub.forget(id);
+                }
                 Err(error) => {
                     log::warn!("the runner that listens at {address} cannot be reached: {error}");
                     hub.forget(id);
@@ -248,9 +252,9 @@ fn start_writer(id: SessionId, stream: &Stream, outgoing: Outgoing) -> Result<th
     threads::spawn(&format!("s{}-write", id.0 % 1_000_000), move || {
         if let Err(error) = write_frames_and_bulk(&stream, &outgoing.frames, &outgoing.bulk) {
             log::debug!("session {id}: {error}");
+            // Nothing more can be said: what reads from this peer may end as well.
+            stream.close();
         }
-        // Nothing more can be said: what reads from this peer may end as well.
-        stream.close();
     })
     .map_err(|error| {
         log::warn!("session {id} refused: no thread for it: {error}");

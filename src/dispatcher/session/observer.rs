@@ -9,7 +9,7 @@ use super::{Hub, Outbox, Session, SessionError};
 use crate::dispatcher::core::{Question, ToCore};
 use crate::dispatcher::mirrors::{Mirror, Plan};
 use crate::dispatcher::translate::{self, Announcement};
-use crate::git::{self, GitError, Leftovers};
+use crate::git::{self, GitError};
 use crate::model::{CommitId, RepoName, SessionId};
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::observer::{FromObserver, Head, ToObserver};
@@ -50,8 +50,8 @@ struct Incoming {
 struct Taken {
     plan: Plan,
     mirror: Mirror,
-    /// Of the pack, if one was received.
-    leftovers: Option<Leftovers>,
+    /// A pack was received for it.
+    is_new: bool,
 }
 
 /// Packs up to this size stay in memory until the commit they belong to is announced.
@@ -122,7 +122,7 @@ impl Worker<'_> {
         let source = translate::build_source(said)?;
         let (repo, branch, commit) = (source.repo.clone(), source.branch.clone(), source.commit);
         let pack = self.pack.take().filter(|incoming| incoming.repo == repo && incoming.whole);
-        let Taken { plan, mirror, leftovers } = match self.receive(&repo, commit, pack) {
+        let Taken { plan, mirror, is_new } = match self.receive(&repo, commit, pack) {
             Ok(Some(taken)) => taken,
             Err(GitError::Incomplete { .. }) | Ok(None) => {
                 log::info!("the mirror of {repo} lacks some of {}: asking for all of it", commit.short());
@@ -146,8 +146,7 @@ impl Worker<'_> {
             self.outbox.send(Frame::new(&answer(&repo, branch.as_str(), Some(commit.to_string()), reply)));
         }
         // Runners are at work by now, and nobody waits for this.
-        if let Some(leftovers) = leftovers {
-            drop(leftovers);
+        if is_new {
             self.hub.mirrors.tidy(&mirror);
         }
         mirror.keep();
@@ -157,14 +156,14 @@ impl Worker<'_> {
     /// Takes the pack in and reads the plan from the commit; `None` where there is no pack and the commit is not there.
     fn receive(&self, repo: &RepoName, commit: CommitId, pack: Option<Incoming>) -> Result<Option<Taken>, GitError> {
         let mirror = self.hub.mirrors.open(repo, commit)?;
-        let mut leftovers = None;
-        if !mirror.has(commit) {
+        let is_new = !mirror.has(commit);
+        if is_new {
             let Some(mut incoming) = pack else { return Ok(None) };
             let mut receiver = mirror.receive()?;
             incoming.copy_to(&mut receiver, self.hub.data.root())?;
-            leftovers = Some(receiver.finish(commit, true)?);
+            receiver.finish(commit, true)?;
         }
-        Ok(Some(Taken { plan: mirror.plan(commit)?, mirror, leftovers }))
+        Ok(Some(Taken { plan: mirror.plan(commit)?, mirror, is_new }))
     }
 
     fn ask(&self, question: Question) -> Option<Reply> {
@@ -176,7 +175,7 @@ impl Worker<'_> {
 }
 
 impl Incoming {
-    fn copy_to(&mut self, receiver: &mut git::Receiver<'_>, spool: &Path) -> Result<(), GitError> {
+    fn copy_to(&mut self, receiver: &mut git::Receiver, spool: &Path) -> Result<(), GitError> {
         use std::io::{Read, Seek, SeekFrom};
         let mut piece = vec![0; 256 * 1024];
         let read = |source| GitError::Io { action: "read back a pack spooled in", path: spool.to_owned(), source };

@@ -45,7 +45,9 @@ impl Outbox {
         self.bulk.send(frame).is_ok()
     }
 
-    pub(crate) fn close(&self) {
-        self.stream.close();
+    /// Lets what was put in be written, then tells the peer that nothing more will come. The session ends when the peer
+    /// closes too, or when it has been silent for too long.
+    pub(crate) fn finish(&self) {
+        drop(self.frames.send(Frame::end()));
     }
 }

@@ -3,7 +3,7 @@
 
 use crossbeam_channel::{Receiver, bounded};
 
-use super::{Outbox, Session, SessionError, explain, start_writer};
+use super::{Outbox, REFUSAL_WAIT, Session, SessionError, explain, start_writer};
 use crate::dispatcher::limits;
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::threads;
@@ -39,18 +39,18 @@ where
     let (outbox, outgoing) = Outbox::new(id, session.stream.clone());
     let writer = start_writer(id, &session.stream, outgoing)?;
     let (requests, inbox) = bounded(limits::WORK_CAPACITY);
-    let (hub, to_worker, stream) = (session.hub.clone(), outbox.clone(), session.stream.clone());
+    let (hub, to_worker) = (session.hub.clone(), outbox.clone());
     let worker = threads::spawn_large(&format!("s{}-work", id.0 % 1_000_000), move || {
         let end = work(&hub, id, &to_worker, &inbox);
         if let Err(refusal) = &end {
             log::warn!("session {id} ended: {}", refusal.text);
             to_worker.send(Frame::new(&crate::protocol::hello::Greeting::Error(refusal.clone())));
         }
-        drop(to_worker);
         if end.is_err() {
-            // Lets the refusal be read; the reader notices the end.
-            stream.finish();
+            // The reader notices when the peer has read it and left.
+            to_worker.finish();
         }
+        end.is_err()
     })
     .map_err(|error| {
         log::warn!("session {id} refused: no thread for it: {error}");
@@ -81,8 +81,12 @@ where
         }
     };
     drop(requests);
-    drop(worker);
+    let was_refused = worker.join().unwrap_or(true);
     drop(outbox);
     drop(writer);
+    if was_refused {
+        // A peer that went on talking reads why all the same.
+        session.stream.hang_up(REFUSAL_WAIT);
+    }
     end
 }

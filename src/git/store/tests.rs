@@ -52,6 +52,7 @@ fn a_pack_of_nothing_new_is_accepted() {
     assert_eq!(entries_of(&repo.beside("store/objects/pack")), 4);
 }
 
+// Promise S28. Fails without `check_is_whole`.
 #[test]
 fn what_a_receiver_lacks_makes_the_commit_incomplete_and_all_of_it_is_the_remedy() {
     let repo = Repo::new();
@@ -384,8 +385,10 @@ fn what_is_compressed_already_is_passed_on_and_deltas_are_resolved() {
         let commit = repo.write("large", vec![7; 3_000_000]).commit("first");
         let other = Store::open(&repo.beside("other"), commit).unwrap();
         // As another implementation may send it, full of deltas.
-        let script = format!("git ls-tree -rt {commit} | cut -d' ' -f3 | cut -f1 | sort -u > ../ids
-            git rev-parse {commit} {commit}^{{tree}} >> ../ids; git pack-objects -q --stdout < ../ids > ../pack");
+        let script = format!(
+            "git ls-tree -rt {commit} | cut -d' ' -f3 | cut -f1 | sort -u > ../ids
+            git rev-parse {commit} {commit}^{{tree}} >> ../ids; git pack-objects -q --stdout < ../ids > ../pack"
+        );
         let made = std::process::Command::new("sh").args(["-ec", &script]).current_dir(repo.path()).status().unwrap();
         assert!(made.success());
         let mut receiver = other.receive().unwrap();
@@ -401,4 +404,62 @@ fn what_is_compressed_already_is_passed_on_and_deltas_are_resolved() {
             last.check(commit).unwrap();
         }
     }
+}
+
+#[test]
+fn packs_that_a_power_loss_left_broken_are_removed_and_all_of_a_commit_is_the_remedy() {
+    let repo = Repo::new();
+    let first = repo.write("a/file", "one").write("b", "one").commit("first");
+    let second = repo.write("b", "two").commit("second");
+    let watched = repo.watched();
+    type Damage<'a> = &'a dyn Fn(&Path);
+    let damages: [(&str, Damage, &str); 5] = [
+        ("empty pack", &|file| fs::write(file, "").unwrap(), "pack"),
+        ("empty index", &|file| fs::write(file, "").unwrap(), "idx"),
+        ("short pack", &|file| fs::write(file, &fs::read(file).unwrap()[..90]).unwrap(), "pack"),
+        ("zeroed pack", &|file| fs::write(file, vec![0; fs::read(file).unwrap().len()]).unwrap(), "pack"),
+        ("zeroed index", &|file| fs::write(file, vec![0; fs::read(file).unwrap().len()]).unwrap(), "idx"),
+    ];
+    for (what, damage, ending) in damages {
+        let path = repo.beside(what);
+        let store = Store::open(&path, first).unwrap();
+        deliver(&watched, &store, first, &[]);
+        for entry in fs::read_dir(path.join("objects/pack")).unwrap() {
+            let file = entry.unwrap().path();
+            if file.extension().unwrap() == ending {
+                fs::rename(&file, repo.beside("spare")).unwrap();
+                fs::copy(repo.beside("spare"), &file).unwrap();
+                std::os::unix::fs::chown(&file, None, None).unwrap();
+                let mut permissions = fs::metadata(&file).unwrap().permissions();
+                std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o644);
+                fs::set_permissions(&file, permissions).unwrap();
+                damage(&file);
+            }
+        }
+        deliver_unless_incomplete(&watched, &store, second, first);
+        drop(store);
+        let store = Store::open(&path, first).unwrap();
+        assert!(!store.has(first), "{what}");
+        if store.has(second) {
+            assert!(matches!(store.check(second), Err(GitError::Incomplete { .. })), "{what}");
+        }
+        deliver(&watched, &store, second, &[]);
+        store.check(second).unwrap();
+    }
+}
+
+/// As another handle may have done before the damage.
+fn deliver_unless_incomplete(watched: &crate::git::Watched, store: &Store, commit: CommitId, have: CommitId) {
+    let mut receiver = store.receive().unwrap();
+    receiver.write(&pack_of(watched, &[commit], &[have])).unwrap();
+    receiver.finish(commit, false).ok();
+}
+
+#[test]
+fn handles_move_between_threads() {
+    fn moves<T: Send>() {}
+    fn is_shared<T: Send + Sync>() {}
+    moves::<crate::git::Watched>();
+    moves::<crate::git::WorkTree>();
+    is_shared::<Store>();
 }

@@ -4,6 +4,9 @@ use std::os::unix::fs::PermissionsExt;
 use super::*;
 use crate::git::fixture::{Repo, git_in, objects_in, pack_of};
 
+/// Something done to a path.
+type Act<'a> = &'a dyn Fn(&Path);
+
 fn names(heads: &[Head]) -> Vec<&str> {
     heads.iter().map(|head| head.branch.as_str()).collect()
 }
@@ -67,6 +70,15 @@ fn branches_are_selected_by_globs_in_which_a_star_matches_slashes_too() {
     assert_eq!(names(&watched.heads(&matching(&["*"])).unwrap()), all);
     repo.git(&["update-ref", "-d", "refs/heads/topic"]);
     assert_eq!(watched.heads(&matching(&["topic"])).unwrap(), []);
+}
+
+#[test]
+fn a_name_is_selected_by_a_glob_and_never_as_the_main_branch() {
+    let (deep, topic) = (BranchName::new("release/2.0/fix"), BranchName::new("topic"));
+    let some = matching(&["main", "release/*"]);
+    assert!(some.matches(&deep) && !some.matches(&topic));
+    assert!(matching(&["*"]).matches(&topic) && !matching(&["top"]).matches(&topic));
+    assert!(!BranchSelection::Main.matches(&BranchName::new("main")));
 }
 
 #[test]
@@ -177,9 +189,10 @@ fn a_reftable_repository_is_read_with_the_help_of_the_git_program() {
     assert!(watched.heads(&BranchSelection::Main).is_err());
 }
 
+// Promise S30. Fails without `check_is_there`, or with a ref that does not parse taken for one that is absent.
 #[test]
 fn a_repository_that_cannot_be_read_is_an_error_and_not_without_branches() {
-    let break_it: [(&str, &dyn Fn(&Path)); 9] = [
+    let break_it: [(&str, Act); 9] = [
         ("vanished", &|git| fs::remove_dir_all(git).unwrap()),
         ("moved", &|git| fs::rename(git, git.with_extension("away")).unwrap()),
         ("no HEAD", &|git| fs::remove_file(git.join("HEAD")).unwrap()),
@@ -233,7 +246,7 @@ fn what_may_not_be_read_is_an_error() {
     repo.write("file", "1").commit("first");
     let watched = repo.watched();
     let heads = repo.path().join(".git/refs/heads");
-    fs::set_permissions(&heads, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&heads, fs::Permissions::from_mode(0o0)).unwrap();
     assert!(watched.heads(&BranchSelection::Main).is_err());
     fs::set_permissions(&heads, fs::Permissions::from_mode(0o755)).unwrap();
 }
@@ -348,6 +361,7 @@ fn objects_are_found_after_a_repack_that_removed_what_was_known() {
     assert_eq!(watched.range(Some(first), second, 5).unwrap(), [second]);
 }
 
+// Promise S29. Fails without `core.fsmonitor=false` once a command that reads the index is added.
 #[test]
 fn nothing_that_the_repository_configures_is_executed_and_nothing_is_changed() {
     for reference in ["files", "reftable"] {

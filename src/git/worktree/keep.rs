@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::git::GitError;
 
+/// Each part of a path takes a descriptor while it is looked at.
+const PARTS_MAX: usize = 100;
+
 /// What is kept below some directory: by name what is kept of it, or all of it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Keep {
@@ -34,6 +37,9 @@ impl Keep {
                 }
                 at = at.below.entry(part.as_bytes().to_vec()).or_default();
                 depth += 1;
+            }
+            if depth > PARTS_MAX {
+                return Err(refuse("it has too many parts"));
             }
             if depth == 0 {
                 return Err(refuse("it is the whole work tree"));
@@ -74,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_path_that_leads_outside_is_refused() {
-        for path in ["/etc", "..", "a/../../b", "a/..", "", ".", "./", "a\0b"] {
+        for path in ["/etc", "..", "a/../../b", "a/..", "", ".", "./", "a\0b", &"a/".repeat(101)] {
             assert!(parse(path).is_err(), "{path:?}");
         }
     }

@@ -42,28 +42,90 @@ enum Sort {
     Link,
 }
 
+/// A directory that the pass is in. A list of these rather than recursion, because stacks are small.
+struct Level<'k> {
+    open: OwnedFd,
+    name: Vec<u8>,
+    plan: Directory,
+    keep: &'k Keep,
+    /// Whether it is planned, or there only for what is kept in it.
+    is_planned: bool,
+    /// The directories in it that are still to be entered.
+    left: Vec<(Vec<u8>, bool)>,
+}
+
 impl Pass<'_> {
-    /// Brings the directory `name` of `at` to the plan. What stands in its place and is no directory goes.
-    pub(super) fn directory(
+    /// Brings the directory `name` of `at` to the plan. What stands in its place and is no directory goes. After an error
+    /// the plan is no longer whole.
+    pub(super) fn run(
         &mut self,
         at: BorrowedFd<'_>,
         name: &[u8],
         plan: &mut Directory,
         keep: &Keep,
     ) -> Result<(), GitError> {
-        let open = match open_directory(at, name) {
+        let mut levels = vec![self.enter(at, name.to_vec(), std::mem::take(plan), keep, true)?];
+        while let Some(level) = levels.last_mut() {
+            if let Some((name, is_planned)) = level.left.pop() {
+                let keep = level.keep.of(&name).unwrap_or(&NOTHING);
+                let inner = match level.plan.entries.get_mut(&name).map(|planned| &mut planned.node) {
+                    Some(Node::Directory(inner)) => std::mem::take(inner),
+                    _ => Directory::default(),
+                };
+                self.path.push(OsStr::from_bytes(&name));
+                let inner = self.enter(level.open.as_fd(), name, inner, keep, is_planned)?;
+                levels.push(inner);
+            } else if let Some(done) = levels.pop() {
+                match levels.last_mut() {
+                    Some(above) => self.leave(done, above)?,
+                    None => *plan = done.plan,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens or makes a directory, and does all that is to be done in it but for the directories there.
+    fn enter<'k>(
+        &mut self,
+        at: BorrowedFd<'_>,
+        name: Vec<u8>,
+        mut plan: Directory,
+        keep: &'k Keep,
+        is_planned: bool,
+    ) -> Result<Level<'k>, GitError> {
+        let opened = match open_directory(at, &name) {
             Err(Errno::NOENT) => {
-                mkdirat(at, name, Mode::from_raw_mode(0o777)).map_err(|errno| self.failed("make directory", errno))?;
+                let made = mkdirat(at, name.as_slice(), Mode::from_raw_mode(0o777));
+                made.map_err(|errno| self.failed("make directory", errno))?;
                 self.has_touched = true;
                 plan.mode = None;
-                open_directory(at, name)
+                open_directory(at, &name)
             }
             other => other,
         };
-        let open = open.map_err(|errno| self.failed("open directory", errno))?;
-        self.restore_mode(&open, plan).map_err(|errno| self.failed("set the permissions of", errno))?;
-        self.clear(&open, plan, keep)?;
-        self.fill(&open, plan, keep)
+        let open = opened.map_err(|errno| self.failed("open directory", errno))?;
+        self.restore_mode(&open, &mut plan).map_err(|errno| self.failed("set the permissions of", errno))?;
+        let mut left = Vec::new();
+        self.clear(&open, &mut plan, keep, &mut left)?;
+        self.fill(&open, &mut plan, &mut left)?;
+        Ok(Level { open, name, plan, keep, is_planned, left })
+    }
+
+    /// Puts a directory's plan back where it was taken from.
+    fn leave(&mut self, done: Level<'_>, above: &mut Level<'_>) -> Result<(), GitError> {
+        self.path.pop();
+        if done.is_planned {
+            if let Some(planned) = above.plan.entries.get_mut(&done.name) {
+                planned.node = Node::Directory(done.plan);
+            }
+            return Ok(());
+        }
+        // Only there for what is kept in it: if that is nothing, it goes.
+        match unlinkat(&above.open, done.name.as_slice(), AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
+            Err(errno) => Err(self.failed_at(&done.name, "remove", errno)),
+        }
     }
 
     /// Permissions as when the directory was made; at the least its owner can work in it.
@@ -78,7 +140,13 @@ impl Pass<'_> {
     }
 
     /// Goes through what is there: marks what is as planned, removes what is not, leaves what is kept.
-    fn clear(&mut self, open: &OwnedFd, plan: &mut Directory, keep: &Keep) -> Result<(), GitError> {
+    fn clear(
+        &mut self,
+        open: &OwnedFd,
+        plan: &mut Directory,
+        keep: &Keep,
+        left: &mut Vec<(Vec<u8>, bool)>,
+    ) -> Result<(), GitError> {
         for (name, kind) in list(open.as_fd()).map_err(|errno| self.failed("list", errno))? {
             if let Some(planned) = plan.entries.get_mut(&name) {
                 planned.is_found = match &mut planned.node {
@@ -96,8 +164,8 @@ impl Pass<'_> {
             } else {
                 match keep.of(&name) {
                     Some(kept) if kept.is_whole() => continue,
-                    Some(kept) if kind == FileType::Directory => {
-                        self.clear_around(open, &name, kept)?;
+                    Some(_) if kind == FileType::Directory => {
+                        left.push((name, false));
                         continue;
                     }
                     _ => {}
@@ -108,24 +176,12 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Removes all of an unplanned directory but what is kept in it, and it too if that is nothing.
-    fn clear_around(&mut self, open: &OwnedFd, name: &[u8], keep: &Keep) -> Result<(), GitError> {
-        self.down(name, |pass| pass.directory(open.as_fd(), name, &mut Directory::default(), keep))?;
-        match unlinkat(open, name, AtFlags::REMOVEDIR) {
-            Ok(()) | Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
-            Err(error) => Err(self.failed_at(name, "remove", error)),
-        }
-    }
-
-    /// Makes what was not found, and goes on into the directories.
-    fn fill(&mut self, open: &OwnedFd, plan: &mut Directory, keep: &Keep) -> Result<(), GitError> {
+    /// Makes the files and links that were not found, and lists the directories.
+    fn fill(&mut self, open: &OwnedFd, plan: &mut Directory, left: &mut Vec<(Vec<u8>, bool)>) -> Result<(), GitError> {
         for (name, planned) in &mut plan.entries {
             let is_found = std::mem::take(&mut planned.is_found);
             match &mut planned.node {
-                Node::Directory(inner) => {
-                    let kept = keep.of(name).unwrap_or(&NOTHING);
-                    self.down(name, |pass| pass.directory(open.as_fd(), name, inner, kept))?;
-                }
+                Node::Directory(_) => left.push((name.clone(), true)),
                 Node::File(record) if !is_found => self.write_file(open, name, record)?,
                 Node::Link(record) if !is_found => self.write_link(open, name, record)?,
                 Node::File(_) | Node::Link(_) => {}
@@ -196,13 +252,6 @@ impl Pass<'_> {
         Ok(())
     }
 
-    fn down<T>(&mut self, name: &[u8], go: impl FnOnce(&mut Self) -> T) -> T {
-        self.path.push(OsStr::from_bytes(name));
-        let result = go(self);
-        self.path.pop();
-        result
-    }
-
     fn failed(&self, action: &'static str, errno: Errno) -> GitError {
         GitError::Io { action, path: self.path.clone(), source: errno.into() }
     }
@@ -216,8 +265,8 @@ impl Pass<'_> {
     }
 }
 
-/// Another name for the same file would let its content change from elsewhere, so it is made anew. Permissions are those
-/// it was made with; where that is not known, at least as git distinguishes them.
+/// Another name for the same file would let its content change from elsewhere, so it is made anew. Permissions are
+/// those it was made with; where that is not known, at least as git distinguishes them.
 fn has_right_mode(stamp: &Stamp, record: &FileRecord) -> bool {
     let is_as_made = match &record.seen {
         Some(seen) => seen.mode == stamp.mode,

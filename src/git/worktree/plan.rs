@@ -18,7 +18,8 @@ const DEPTH_MAX: usize = 100;
 /// A directory that should be there.
 #[derive(Debug, Default)]
 pub(super) struct Directory {
-    /// The tree that the entries were made from. None for a submodule's place, which is empty, and for an unknown state.
+    /// The tree that the entries were made from. None for a submodule's place, which is empty, and for an unknown
+    /// state.
     tree: Option<Oid>,
     pub(super) entries: BTreeMap<Vec<u8>, Planned>,
     /// The permissions it was made with.
@@ -85,51 +86,78 @@ pub(super) struct Planner<'a> {
     pub(super) commit: CommitId,
 }
 
+/// A directory that is being planned.
+struct Level {
+    name: Vec<u8>,
+    directory: Directory,
+    /// Its subdirectories that are still to be planned: name, tree, and what was there before.
+    left: Vec<(Vec<u8>, Oid, Directory)>,
+}
+
 impl Planner<'_> {
-    /// The directory for `tree`, keeping of `before` what is the same.
-    pub(super) fn directory(&self, tree: Oid, before: Directory, depth: usize) -> Result<Directory, GitError> {
+    /// The directory for `tree`, keeping of `before` what is the same. A list of levels rather than recursion, because
+    /// stacks are small.
+    pub(super) fn plan(&self, tree: Oid, before: Directory) -> Result<Directory, GitError> {
+        let mut levels = vec![self.level(Vec::new(), tree, before)?];
+        loop {
+            let depth = levels.len();
+            let level = levels.last_mut().expect("the last one returns");
+            if let Some((name, tree, before)) = level.left.pop() {
+                if depth >= DEPTH_MAX {
+                    return Err(self.refuse(tree, &name, "is nested too deep"));
+                }
+                levels.push(self.level(name, tree, before)?);
+                continue;
+            }
+            let done = levels.pop().expect("it was looked at just now");
+            let Some(above) = levels.last_mut() else { return Ok(done.directory) };
+            if let Some(planned) = above.directory.entries.get_mut(&done.name) {
+                planned.node = Node::Directory(done.directory);
+            }
+        }
+    }
+
+    /// Plans one directory but for its subdirectories.
+    fn level(&self, name: Vec<u8>, tree: Oid, before: Directory) -> Result<Level, GitError> {
         if before.tree == Some(tree) {
-            return Ok(before);
+            return Ok(Level { name, directory: before, left: Vec::new() });
         }
         let Directory { entries: mut known, mode, .. } = before;
         let data = self.objects.tree(self.odb, tree)?;
         let mut planned = BTreeMap::new();
+        let mut left = Vec::new();
         for entry in entries(tree, data.data())? {
-            let refuse = |why| GitError::Hostile {
-                commit: self.commit,
-                tree: tree.to_string(),
-                name: String::from_utf8_lossy(entry.name).into_owned(),
-                why,
-            };
             if let Some(why) = fault_of_name(entry.name) {
-                return Err(refuse(why));
-            }
-            if depth >= DEPTH_MAX {
-                return Err(refuse("is nested too deep"));
+                return Err(self.refuse(tree, entry.name, why));
             }
             let before = known.remove(entry.name).map(|known| known.node);
+            let is_executable = entry.kind == EntryKind::Executable;
             let node = match (entry.kind, before) {
-                (EntryKind::Tree, Some(Node::Directory(before))) => {
-                    Node::Directory(self.directory(entry.id, before, depth + 1)?)
+                (EntryKind::Tree, before) => {
+                    let before = if let Some(Node::Directory(before)) = before { before } else { Directory::default() };
+                    left.push((entry.name.to_vec(), entry.id, before));
+                    Node::Directory(Directory::default())
                 }
-                (EntryKind::Tree, _) => Node::Directory(self.directory(entry.id, Directory::default(), depth + 1)?),
                 // As git leaves one that is not initialised.
                 (EntryKind::Submodule, _) => Node::Directory(Directory::default()),
                 (EntryKind::File | EntryKind::Executable, Some(Node::File(before))) => {
-                    Node::File(before.or_new(entry.id, entry.kind == EntryKind::Executable))
+                    Node::File(before.or_new(entry.id, is_executable))
                 }
-                (EntryKind::File | EntryKind::Executable, _) => {
-                    Node::File(FileRecord::new(entry.id, entry.kind == EntryKind::Executable))
-                }
+                (EntryKind::File | EntryKind::Executable, _) => Node::File(FileRecord::new(entry.id, is_executable)),
                 (EntryKind::Link, Some(Node::Link(before))) => Node::Link(before.or_new(entry.id, false)),
                 (EntryKind::Link, _) => Node::Link(FileRecord::new(entry.id, false)),
             };
             match planned.entry(entry.name.to_vec()) {
                 Slot::Vacant(slot) => slot.insert(Planned { node, is_found: false }),
-                Slot::Occupied(_) => return Err(refuse("is there twice")),
+                Slot::Occupied(_) => return Err(self.refuse(tree, entry.name, "is there twice")),
             };
         }
-        Ok(Directory { tree: Some(tree), entries: planned, mode })
+        Ok(Level { name, directory: Directory { tree: Some(tree), entries: planned, mode }, left })
+    }
+
+    fn refuse(&self, tree: Oid, name: &[u8], why: &'static str) -> GitError {
+        let name = String::from_utf8_lossy(name).into_owned();
+        GitError::Hostile { commit: self.commit, tree: tree.to_string(), name, why }
     }
 }
 

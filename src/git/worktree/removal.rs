@@ -36,11 +36,11 @@ pub(super) fn list(directory: BorrowedFd<'_>) -> Result<Vec<(Vec<u8>, FileType)>
         if name == b"." || name == b".." {
             continue;
         }
-        let kind = match entry.file_type() {
-            // Some file systems do not say.
-            FileType::Unknown => FileType::from_raw_mode(statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode),
-            known => known,
-        };
+        let mut kind = entry.file_type();
+        // Some file systems do not say.
+        if kind == FileType::Unknown {
+            kind = FileType::from_raw_mode(statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode);
+        }
         listed.push((name.to_vec(), kind));
     }
     Ok(listed)

@@ -220,9 +220,7 @@ pub(crate) fn finished(reader: &Reader, commit: &git2::Oid) -> Build {
 
 /// Waits until the build of that number has a verdict.
 pub(crate) fn finished_build(reader: &Reader, id: BuildId) -> Build {
-    wait_for("a verdict", || {
-        reader.build(id).expect("the store can be read").filter(|build| build.verdict.is_some())
-    })
+    wait_for("a verdict", || reader.build(id).expect("the store can be read").filter(|build| build.verdict.is_some()))
 }
 
 /// The time since then, in milliseconds.

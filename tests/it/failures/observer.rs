@@ -1,0 +1,114 @@
+//! Observers come late, die, come twice; repositories vanish.
+
+use rustix::process::Signal;
+
+use crate::harness::World;
+
+/// S3: it keeps no state, so it can lose none.
+#[test]
+fn an_observer_that_is_killed_and_started_again_misses_nothing() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let first = repository.commit_script("true");
+    let _dispatcher = world.dispatcher(&[]);
+    let _runner = world.runner("w1", &[]);
+    let observer = world.observer(&[&repository], &["--branch=*"]);
+    world.expect(&first, "passed");
+    observer.kill();
+
+    let topic = {
+        repository.git(&["switch", "--quiet", "--create", "topic"]);
+        repository.commit("On a new branch")
+    };
+    repository.git(&["switch", "--quiet", "main"]);
+    let missed: Vec<String> = (0..3).map(|n| repository.commit(&format!("Number {n}"))).collect();
+    let _observer = world.observer(&[&repository], &["--branch=*"]);
+    world.expect(&topic, "passed");
+    let build = world.expect(&missed[2], "passed");
+    assert_eq!(build.before, Some(first));
+    let why = world.surveil(&["why", &missed[2][..10]]).ok();
+    assert!(why.contains("3 commits"), "the range since the last accepted head: {why}");
+}
+
+#[test]
+fn an_observer_that_is_started_before_the_dispatcher_waits_for_it() {
+    let world = World::with_port(9000);
+    let repository = world.repository("app");
+    let commit = repository.commit_script("true");
+    let observer = world.observer(&[&repository], &["--interval=1h"]);
+    observer.says("trying again");
+    let _dispatcher = world.dispatcher(&[]);
+    let _runner = world.runner("w1", &[]);
+    world.expect(&commit, "passed");
+}
+
+/// S3: heads are compared anew in each session.
+#[test]
+fn a_commit_made_while_the_dispatcher_is_away_is_built_when_it_is_back() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let first = repository.commit_script("true");
+    let dispatcher = world.dispatcher(&[]);
+    let observer = world.observer(&[&repository], &["--interval=1h"]);
+    let _runner = world.runner("w1", &[]);
+    world.expect(&first, "passed");
+    dispatcher.kill();
+    observer.says("dialling again");
+    let second = repository.commit("Second");
+    let _dispatcher = world.dispatcher(&[]);
+    assert_eq!(world.expect(&second, "passed").before, Some(first));
+}
+
+/// S2: the same announcement from two sides makes one build.
+#[test]
+fn two_observers_of_one_repository_make_one_build_of_each_commit() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let mut commits = vec![repository.commit_script("true")];
+    let _dispatcher = world.dispatcher(&[]);
+    let observers = [world.observer(&[&repository], &[]), world.observer(&[&repository], &[])];
+    let _runner = world.runner("w1", &[]);
+    for n in 0..5 {
+        world.expect(&commits[n], "passed");
+        commits.push(repository.commit(&format!("Number {n}")));
+    }
+    world.expect(&commits[5], "passed");
+    for observer in observers {
+        observer.says(&format!("{} accepted", &commits[5][..7]));
+    }
+    assert_eq!(world.builds().len(), commits.len());
+}
+
+/// S30: a repository that is away is no repository without branches.
+#[test]
+fn a_repository_that_vanishes_and_comes_back_is_followed_on() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let first = repository.commit_script("true");
+    let _dispatcher = world.dispatcher(&[]);
+    let observer = world.observer(&[&repository], &["--interval=50ms"]);
+    let _runner = world.runner("w1", &[]);
+    world.expect(&first, "passed");
+
+    let away = world.path("away");
+    std::fs::rename(&repository.path, &away).unwrap();
+    observer.says("trying again");
+    std::fs::rename(&away, &repository.path).unwrap();
+    let second = repository.commit("Second");
+    assert_eq!(world.expect(&second, "passed").before, Some(first));
+    assert!(!observer.log().contains("gone"), "{}", observer.log());
+}
+
+#[test]
+fn an_observer_that_is_terminated_ends_in_order() {
+    let world = World::new();
+    let repository = world.repository("app");
+    repository.commit_script("true");
+    let _dispatcher = world.dispatcher(&[]);
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut observer = world.observer(&[&repository], &[]);
+        observer.says("reached");
+        observer.signal(signal);
+        assert_eq!(observer.exit_code(), 0);
+    }
+}

@@ -1,0 +1,182 @@
+//! Runners are killed, frozen, started again.
+
+use rustix::process::Signal;
+
+use crate::harness::{Process, Repository, Tally, World, job, until};
+
+/// A task that notes on which runner it began, starts a process that escapes from it, and then waits at the gate of its
+/// try; the first try fails if it ever gets so far.
+fn waiting_commit(world: &World, repository: &Repository) -> (String, Tally) {
+    let begun = world.tally("begun");
+    let gate = world.path("gate").display().to_string();
+    let script = format!(
+        "setsid sleep 1000 &\n{}\nread -r opened < {gate}.$SURVEIL_TRY\necho opened\ntest $SURVEIL_TRY != 1",
+        begun.add("$SURVEIL_RUNNER")
+    );
+    (repository.commit_script(&script), begun)
+}
+
+fn outcomes(world: &World, commit: &str) -> Vec<(String, String)> {
+    let build = world.expect(commit, "passed");
+    let attempts = job(&build, "test").attempts.iter();
+    attempts.map(|attempt| (attempt.runner.clone(), attempt.outcome.clone().unwrap())).collect()
+}
+
+fn pair(runner: &str, outcome: &str) -> (String, String) {
+    (runner.into(), outcome.into())
+}
+
+/// S12, S22, and that a lost runner never makes a job fail.
+#[test]
+fn the_job_of_a_killed_runner_runs_elsewhere_and_nothing_of_it_is_left() {
+    let world = World::new();
+    let (_first, second) = (world.gate("gate.1"), world.gate("gate.2"));
+    let repository = world.repository("app");
+    let (commit, begun) = waiting_commit(&world, &repository);
+    let _dispatcher = world.dispatcher(&[]);
+    let _observer = world.observer(&[&repository], &[]);
+    let killed = world.runner("w1", &[]);
+    begun.reaches(1);
+    let _other = world.runner("w2", &[]);
+    world.connected("w2");
+
+    killed.kill();
+    assert_eq!(begun.reaches(2), ["w1", "w2"]);
+    until("nothing of the killed runner's attempt is left", || world.processes(&["SURVEIL_RUNNER=w1"]).is_empty());
+    second.open();
+    assert_eq!(outcomes(&world, &commit), [pair("w1", "lost"), pair("w2", "passed")]);
+    let why = world.surveil(&["why", "latest"]).ok();
+    assert!(why.contains("lost"), "{why}");
+}
+
+/// S13, S14: a new start of the same runner says what became of the attempts of the old one.
+#[test]
+fn a_killed_runner_that_is_started_again_gives_its_job_back_and_gets_it() {
+    let world = World::new();
+    let (_first, second) = (world.gate("gate.1"), world.gate("gate.2"));
+    let repository = world.repository("app");
+    let (commit, begun) = waiting_commit(&world, &repository);
+    let _dispatcher = world.dispatcher(&["--reconnect-window=1h", "--heartbeat-timeout=1h"]);
+    let _observer = world.observer(&[&repository], &[]);
+    let killed = world.runner("w1", &[]);
+    begun.reaches(1);
+    killed.kill();
+    let again = world.runner("w1", &[]);
+    again.says("lost");
+    begun.reaches(2);
+    second.open();
+    assert_eq!(outcomes(&world, &commit), [pair("w1", "lost"), pair("w1", "passed")]);
+}
+
+/// S13: what was finished and not delivered when the runner was killed is delivered by its next start.
+#[test]
+fn a_result_that_was_not_delivered_survives_the_runner() {
+    let world = World::new();
+    let gate = world.gate("gate");
+    let (begun, copy) = (world.tally("begun"), world.path("copy"));
+    let repository = world.repository("app");
+    let script = format!("{}\n{}\nseq 1 50000 | tee {}", begun.add("begun"), gate.wait(), copy.display());
+    let commit = repository.commit_script(&script);
+    let settings = ["--reconnect-window=1h", "--heartbeat-timeout=1h"];
+    let dispatcher = world.dispatcher(&settings);
+    let _observer = world.observer(&[&repository], &[]);
+    let killed = world.runner("w1", &[]);
+    begun.reaches(1);
+    dispatcher.kill();
+    gate.open();
+    killed.says("passed after");
+    killed.kill();
+    let _dispatcher = world.dispatcher(&settings);
+    let _again = world.runner("w1", &[]);
+
+    let build = world.expect(&commit, "passed");
+    assert_eq!(job(&build, "test").attempts.len(), 1);
+    assert_eq!(begun.lines().len(), 1, "it did not run again");
+    assert!(world.log_of(&build, "test") == std::fs::read_to_string(copy).unwrap(), "the log is whole");
+}
+
+/// S7, S12: silence counts, and what comes after it does not.
+#[test]
+fn a_frozen_runner_loses_its_job_and_its_late_result_counts_for_nothing() {
+    let world = World::new();
+    let (first, second) = (world.gate("gate.1"), world.gate("gate.2"));
+    let repository = world.repository("app");
+    let (commit, begun) = waiting_commit(&world, &repository);
+    let dispatcher = world.dispatcher(&["--heartbeat-interval=500ms", "--heartbeat-timeout=4s"]);
+    let _observer = world.observer(&[&repository], &[]);
+    let frozen = world.runner("w1", &[]);
+    begun.reaches(1);
+    let _other = world.runner("w2", &[]);
+    world.connected("w2");
+
+    frozen.signal(Signal::STOP);
+    assert_eq!(begun.reaches(2), ["w1", "w2"]);
+    // Its processes were not frozen: the first try fails now, but nobody is there to report it.
+    first.open();
+    second.open();
+    let expected = [pair("w1", "lost"), pair("w2", "passed")];
+    assert_eq!(outcomes(&world, &commit), expected);
+    frozen.signal(Signal::CONT);
+    frozen.says("attempt a1 failed");
+    until("the frozen runner is back", || dispatcher.log().matches("runner w1 joined").count() == 2);
+    assert_eq!(outcomes(&world, &commit), expected, "the verdict is final");
+    until("nothing of the lost attempt is left", || world.processes(&["SURVEIL_RUNNER=w1"]).is_empty());
+    world.connected("w1");
+}
+
+/// L1: a job that takes its runners down is stopped, and tells which they were.
+#[test]
+fn a_job_that_loses_every_runner_is_given_up() {
+    let world = World::new();
+    let gates = ["gate.1", "gate.2"].map(|name| world.gate(name));
+    let repository = world.repository("app");
+    let (commit, begun) = waiting_commit(&world, &repository);
+    let _dispatcher = world.dispatcher(&["--max-losses=2"]);
+    let _observer = world.observer(&[&repository], &[]);
+    let one = world.runner("one", &[]);
+    begun.reaches(1);
+    one.kill();
+    let two = world.runner("two", &[]);
+    begun.reaches(2);
+    two.kill();
+    let build = world.expect(&commit, "errored");
+    let detail = job(&build, "test").detail.as_deref().unwrap();
+    assert!(detail.contains("one") && detail.contains("two"), "{detail}");
+    drop(gates);
+}
+
+/// S19, S22 for the impatient: the second Ctrl-C ends what runs, in order, and the job goes to another runner.
+#[test]
+fn a_runner_that_is_interrupted_twice_leaves_nothing_behind() {
+    let world = World::new();
+    let (_first, second) = (world.gate("gate.1"), world.gate("gate.2"));
+    let repository = world.repository("app");
+    let (commit, begun) = waiting_commit(&world, &repository);
+    let _dispatcher = world.dispatcher(&[]);
+    let _observer = world.observer(&[&repository], &[]);
+    let mut runner = world.runner("w1", &["--grace=500ms"]);
+    begun.reaches(1);
+    runner.signal_group(Signal::INT);
+    runner.says("draining");
+    runner.signal_group(Signal::INT);
+    runner.exit_code();
+    assert_eq!(world.processes(&["SURVEIL_RUNNER=w1"]), Vec::<String>::new());
+
+    let _other = world.runner("w2", &[]);
+    assert_eq!(begun.reaches(2), ["w1", "w2"]);
+    second.open();
+    assert_eq!(outcomes(&world, &commit), [pair("w1", "lost"), pair("w2", "passed")]);
+}
+
+/// Jobs are only waiting for a runner, wherever they are when it comes.
+#[test]
+fn a_runner_that_comes_late_finds_its_work() {
+    let world = World::with_port(9000);
+    let repository = world.repository("app");
+    let commit = repository.commit_script("true");
+    let early: Process = world.runner("early", &[]);
+    early.says("no session");
+    let _dispatcher = world.dispatcher(&[]);
+    let _observer = world.observer(&[&repository], &[]);
+    world.expect(&commit, "passed");
+}

@@ -1,0 +1,11 @@
+//! What works when nothing goes wrong.
+
+mod asking;
+mod history;
+mod local;
+mod orders;
+mod repositories;
+mod runners;
+mod tasks;
+mod three_shells;
+mod trees;

@@ -1,0 +1,134 @@
+//! Where jobs run, and how runners come and go in order.
+
+use rustix::process::Signal;
+
+use crate::harness::{World, job, text, until};
+
+#[test]
+fn a_runner_that_listens_is_dialled_by_the_dispatcher() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let commit = repository.commit_script("echo $SURVEIL_RUNNER");
+    let _dispatcher = world.dispatcher(&[]);
+    let _observer = world.observer(&[&repository], &[]);
+    let dispatch = format!("--dispatch={}", world.address());
+    // The original's form: the repository is a source of objects near by.
+    let runner = world.runner("w1", &["--host=127.0.0.1", "--port=0", &dispatch, text(&repository.path)]);
+    runner.says("listens at 127.0.0.1:");
+
+    let build = world.expect(&commit, "passed");
+    assert_eq!(world.log_of(&build, "test"), "w1\n");
+    let second = repository.commit("Second");
+    world.expect(&second, "passed");
+}
+
+#[test]
+fn without_a_runner_the_dispatcher_starts_one_and_takes_it_along_when_it_ends() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let commit = repository.commit_script("echo $SURVEIL_RUNNER");
+    let mut dispatcher = world.dispatcher(&["--spawn=1"]);
+    let _observer = world.observer(&[&repository], &[]);
+
+    let build = world.expect(&commit, "passed");
+    let runner = &job(&build, "test").attempts[0].runner;
+    assert!(runner.contains("spawned"), "{runner}");
+    assert_eq!(world.log_of(&build, "test"), format!("{runner}\n"));
+    dispatcher.signal(Signal::TERM);
+    assert_eq!(dispatcher.exit_code(), 0);
+    until("the runner is gone, too", || world.processes(&[]).iter().all(|line| !line.contains(" runner ")));
+}
+
+#[test]
+fn work_is_shared_between_runners() {
+    let world = World::new();
+    let (left, right) = (world.gate("left"), world.gate("right"));
+    let begun = world.tally("begun");
+    let repository = world.repository("app");
+    let task = |name: &str, wait: String| {
+        let begin = begun.add("$SURVEIL_RUNNER");
+        format!("[task.{name}]\nrun = '''\n{begin}\n{wait}\n'''\n")
+    };
+    let commit = repository.commit_tasks(&[task("left", left.wait()), task("right", right.wait())].concat());
+    let _dispatcher = world.dispatcher(&[]);
+    let _one = world.runner("one", &["--slots=1"]);
+    let _two = world.runner("two", &["--slots=1"]);
+    world.connected("one");
+    world.connected("two");
+    let _observer = world.observer(&[&repository], &[]);
+
+    let mut runners = begun.reaches(2);
+    runners.sort();
+    assert_eq!(runners, ["one", "two"]);
+    left.open();
+    right.open();
+    world.expect(&commit, "passed");
+}
+
+#[test]
+fn a_drained_runner_finishes_what_it_holds_and_ends() {
+    let world = World::new();
+    let (gate, begun) = (world.gate("gate"), world.tally("begun"));
+    let repository = world.repository("app");
+    let commit = repository.commit_script(&format!("{}\n{}", begun.add("begun"), gate.wait()));
+    let _dispatcher = world.dispatcher(&[]);
+    let _observer = world.observer(&[&repository], &[]);
+    let mut runner = world.runner("w1", &["--slots=2"]);
+    begun.reaches(1);
+
+    world.surveil(&["drain", "w1"]).ok();
+    world.runner_that("w1", |runner| runner.state == "draining");
+    let next = repository.commit("Next");
+    let queued = world.build_that("is queued", |build| build.commit == next && !build.jobs.is_empty());
+    assert_eq!(job(&queued, "test").state, "queued", "a slot is free, but nothing new is taken");
+    gate.open();
+    world.expect(&commit, "passed");
+    assert_eq!(runner.exit_code(), 0);
+
+    let _fresh = world.runner("w2", &[]);
+    gate.open();
+    let build = world.expect(&next, "passed");
+    assert_eq!(job(&build, "test").attempts[0].runner, "w2");
+}
+
+#[test]
+fn a_runner_that_is_terminated_finishes_what_it_holds() {
+    let world = World::new();
+    let (gate, begun) = (world.gate("gate"), world.tally("begun"));
+    let repository = world.repository("app");
+    let commit = repository.commit_script(&format!("{}\n{}\necho done", begun.add("begun"), gate.wait()));
+    let [_dispatcher, _observer, mut runner] = world.roles(&[&repository]);
+    begun.reaches(1);
+    runner.signal(Signal::TERM);
+    runner.says("draining");
+    gate.open();
+    let build = world.expect(&commit, "passed");
+    assert_eq!(world.log_of(&build, "test"), "done\n");
+    assert_eq!(runner.exit_code(), 0);
+    assert_eq!(job(&build, "test").attempts.len(), 1);
+}
+
+#[test]
+fn the_runners_are_listed_with_what_they_offer_and_do() {
+    let world = World::new();
+    let (gate, begun) = (world.gate("gate"), world.tally("begun"));
+    let repository = world.repository("app");
+    let commit = repository.commit_script(&format!("{}\n{}", begun.add("begun"), gate.wait()));
+    let _dispatcher = world.dispatcher(&[]);
+    let _observer = world.observer(&[&repository], &[]);
+    let _runner = world.runner("w1", &["--slots=3", "--label=gpu"]);
+    begun.reaches(1);
+
+    let table = world.surveil(&["runners"]).ok();
+    assert!(table.contains("w1") && table.contains("1/3") && table.contains("gpu"), "{table}");
+    assert!(table.contains("b1/test"), "{table}");
+    let report: serde_json::Value = serde_json::from_str(&world.surveil(&["runners", "--format=json"]).ok()).unwrap();
+    let runner = &report["runners"][0];
+    assert_eq!(runner["name"], "w1");
+    assert_eq!(runner["state"], "connected");
+    assert_eq!((runner["slots"].as_u64(), runner["busy"].as_u64()), (Some(3), Some(1)));
+    assert!(runner["labels"].as_array().unwrap().contains(&"os=linux".into()), "{runner}");
+    assert!(["pid_namespace", "subreaper"].contains(&runner["isolation"].as_str().unwrap()), "{runner}");
+    gate.open();
+    world.expect(&commit, "passed");
+}

@@ -1,0 +1,195 @@
+//! What a task file can say, and what comes of it.
+
+use crate::harness::{World, job};
+
+#[test]
+fn tasks_run_in_the_order_of_their_needs() {
+    let world = World::new();
+    let tally = world.tally("order");
+    let repository = world.repository("app");
+    let task = |name: &str, needs: &str| format!("[task.{name}]\nneeds = {needs}\nrun = '''{}'''\n", tally.add(name));
+    let tasks =
+        [task("package", "['test', 'lint']"), task("test", "['build']"), task("lint", "[]"), task("build", "[]")];
+    let commit = repository.commit_tasks(&tasks.concat());
+    let _roles = world.roles(&[&repository]);
+
+    let build = world.expect(&commit, "passed");
+    let names: Vec<&str> = build.jobs.iter().map(|job| job.task.as_str()).collect();
+    assert_eq!(names, ["package", "test", "lint", "build"], "shown as they stand in the file");
+    let order = tally.lines();
+    let place = |name: &str| order.iter().position(|line| line == name).unwrap();
+    assert_eq!(order.len(), 4, "{order:?}");
+    assert!(place("build") < place("test") && place("test") < place("package"), "{order:?}");
+    assert!(place("lint") < place("package"), "{order:?}");
+}
+
+#[test]
+fn a_task_is_skipped_if_one_that_it_needs_does_not_pass() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let commit = repository.commit_tasks(
+        "[task.build]\nrun = 'exit 1'\n\
+         [task.test]\nneeds = ['build']\nrun = 'true'\n\
+         [task.deploy]\nneeds = ['test']\nrun = 'true'\n\
+         [task.lint]\nrun = 'true'\n",
+    );
+    let _roles = world.roles(&[&repository]);
+
+    let build = world.expect(&commit, "failed");
+    let states: Vec<(&str, &str)> = build.jobs.iter().map(|job| (job.task.as_str(), job.state.as_str())).collect();
+    assert_eq!(states, [("build", "failed"), ("test", "skipped"), ("deploy", "skipped"), ("lint", "passed")]);
+    let detail = job(&build, "test").detail.as_deref().unwrap();
+    assert!(detail.contains("build"), "{detail}");
+    assert!(job(&build, "test").attempts.is_empty());
+}
+
+#[test]
+fn a_task_that_passes_on_its_second_try_has_passed_and_is_flaky() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let commit = repository.commit_tasks(
+        "[task.test]\nretries = 3\nrun = 'echo try $SURVEIL_TRY; test $SURVEIL_TRY = 2'\n\
+         [task.lint]\nretries = 3\nrun = 'true'\n",
+    );
+    let _roles = world.roles(&[&repository]);
+
+    let build = world.expect(&commit, "passed");
+    assert!(build.flaky && job(&build, "test").flaky && !job(&build, "lint").flaky);
+    let outcomes: Vec<_> = job(&build, "test").attempts.iter().map(|attempt| attempt.outcome.as_deref()).collect();
+    assert_eq!(outcomes, [Some("failed"), Some("passed")]);
+    assert_eq!(world.log_of(&build, "test"), "try 2\n");
+    assert_eq!(world.surveil(&["logs", "latest", "test", "--attempt", "1"]).ok(), "try 1\n");
+    let shown = world.surveil(&["show", "latest"]).ok();
+    assert!(shown.contains("flaky"), "{shown}");
+}
+
+#[test]
+fn a_task_fails_when_its_retries_are_used_up() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let commit = repository.commit_tasks("[task.test]\nretries = 2\nrun = 'exit 9'\n");
+    let _roles = world.roles(&[&repository]);
+
+    let build = world.expect(&commit, "failed");
+    assert_eq!(job(&build, "test").attempts.len(), 3);
+    assert!(!build.flaky);
+}
+
+#[test]
+fn an_allowed_failure_fails_neither_the_build_nor_what_needs_it() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let commit = repository.commit_tasks(
+        "[task.nightly]\nallow_failure = true\nrun = 'exit 1'\n\
+         [task.after]\nneeds = ['nightly']\nrun = 'true'\n",
+    );
+    let _roles = world.roles(&[&repository]);
+
+    let build = world.expect(&commit, "passed");
+    assert_eq!(job(&build, "nightly").state, "failed");
+    assert_eq!(job(&build, "after").state, "passed");
+}
+
+#[test]
+fn a_task_runs_where_all_of_its_labels_are_offered() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let task = |name: &str, labels: &str| format!("[task.{name}]\nlabels = [{labels}]\nrun = 'true'\n");
+    let tasks = [task("flash", "'board=rpi4', 'usb'"), task("render", "'gpu'"), task("own", "'os=linux', 'gpu'")];
+    let commit = repository.commit_tasks(&tasks.concat());
+    let _dispatcher = world.dispatcher(&[]);
+    let _observer = world.observer(&[&repository], &[]);
+    let _plain = world.runner("plain", &["--label=usb"]);
+    let _board = world.runner("board", &["--label=usb", "--label=board=rpi4"]);
+    let _render = world.runner("render", &["--label=gpu"]);
+
+    let build = world.expect(&commit, "passed");
+    let ran_on = |task: &str| job(&build, task).attempts[0].runner.clone();
+    assert_eq!([ran_on("flash"), ran_on("render"), ran_on("own")], ["board", "render", "render"]);
+}
+
+#[test]
+fn a_task_is_told_what_it_is_and_gets_the_variables_it_asks_for() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let commit = repository.commit_tasks(
+        "[task.test]\nenv = { PORT = '8080', HOME = '$HOME/x', CI = 'indeed' }\nrun = 'env'\nlabels = ['os=linux']\n",
+    );
+    let _roles = world.roles(&[&repository]);
+
+    let build = world.expect(&commit, "passed");
+    let log = world.log_of(&build, "test");
+    let variable = |name: &str| log.lines().find_map(|line| line.strip_prefix(&format!("{name}=")));
+    assert_eq!(variable("PORT"), Some("8080"));
+    assert_eq!(variable("HOME"), Some("$HOME/x"), "a value is not expanded");
+    assert_eq!(variable("CI"), Some("indeed"));
+    assert_eq!(variable("SURVEIL"), Some("true"));
+    assert_eq!(variable("SURVEIL_TASK"), Some("test"));
+    assert_eq!(variable("SURVEIL_TRY"), Some("1"));
+    assert_eq!(variable("SURVEIL_REPO"), Some("app"));
+    assert_eq!(variable("SURVEIL_BRANCH"), Some("main"));
+    assert_eq!(variable("SURVEIL_COMMIT"), Some(&*commit));
+    assert_eq!(variable("SURVEIL_RUNNER"), Some("w1"));
+    assert_eq!(variable("SURVEIL_BUILD"), Some(&*build.build.to_string()));
+    let attempt = build.jobs[0].attempts[0].attempt.to_string();
+    assert_eq!(variable("SURVEIL_ATTEMPT"), Some(&*attempt));
+    assert_eq!(variable("SURVEIL_DATA"), None, "the runner's own settings are not for tasks: {log}");
+}
+
+#[test]
+fn a_list_of_words_is_a_program_that_is_started_without_a_shell() {
+    let world = World::new();
+    let repository = world.repository("app");
+    repository.write_executable("tools/say", "#!/bin/sh\nprintf '%s|' \"$@\"\n");
+    let commit = repository.commit_tasks(
+        "[task.found]\nrun = ['printf', '%s', \"it's $HOME\"]\n\
+         [task.own]\nrun = ['./tools/say', 'a b', '*']\n\
+         [task.missing]\nallow_failure = true\nrun = ['./tools/nothing']\n",
+    );
+    let _roles = world.roles(&[&repository]);
+
+    let build = world.finished(&commit);
+    assert_eq!(world.log_of(&build, "found"), "it's $HOME");
+    assert_eq!(world.log_of(&build, "own"), "a b|*|");
+    let missing = job(&build, "missing");
+    assert_eq!((missing.state.as_str(), missing.attempts.len()), ("errored", 1));
+    assert_eq!(missing.attempts[0].outcome.as_deref(), Some("could_not_start"));
+}
+
+#[test]
+fn a_task_that_takes_too_long_is_ended_with_all_it_started() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let commit = repository.commit_tasks(
+        "[task.test]\ntimeout = '300ms'\nrun = 'echo begun; setsid sleep 1000 & trap \"\" TERM; while :; do sleep 1000; done'\n",
+    );
+    let _dispatcher = world.dispatcher(&[]);
+    let _observer = world.observer(&[&repository], &[]);
+    let _runner = world.runner("w1", &["--grace=200ms"]);
+
+    let build = world.expect(&commit, "failed");
+    let attempt = &job(&build, "test").attempts[0];
+    assert_eq!(attempt.outcome.as_deref(), Some("timed_out"));
+    let log = world.log_of(&build, "test");
+    assert!(log.starts_with("begun\n") && log.contains("reached its timeout"), "{log}");
+    assert_eq!(world.processes(&["SURVEIL=true"]), Vec::<String>::new());
+}
+
+#[test]
+fn without_a_task_file_each_executable_file_in_tasks_is_a_task() {
+    let world = World::new();
+    let repository = world.repository("app");
+    repository.write("data", "42\n");
+    repository.write_executable("tasks/lint", "#!/bin/sh\necho lint; cat data\n");
+    repository.write_executable("tasks/test.sh", "#!/bin/sh\nexit 4\n");
+    repository.write("tasks/lib.sh", "not a task\n");
+    let commit = repository.commit("Two tasks");
+    let _roles = world.roles(&[&repository]);
+
+    let build = world.expect(&commit, "failed");
+    let names: Vec<&str> = build.jobs.iter().map(|job| job.task.as_str()).collect();
+    assert_eq!(names, ["lint", "test.sh"]);
+    assert_eq!(job(&build, "lint").state, "passed");
+    assert_eq!(job(&build, "test.sh").attempts[0].detail.as_deref(), Some("exit code 4"));
+    assert_eq!(world.log_of(&build, "lint"), "lint\n42\n");
+}

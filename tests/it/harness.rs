@@ -1,0 +1,228 @@
+//! A world for one test: a directory, a home, an address, and the processes of Surveil in it. Nothing is shared between
+//! two worlds, and nothing of a world is left when it is dropped. A test that fails prints what all its processes said.
+
+mod commands;
+mod operator;
+mod process;
+mod repository;
+mod signs;
+
+use std::cell::{Cell, RefCell};
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::never;
+use tempfile::TempDir;
+
+pub(crate) use commands::Done;
+pub(crate) use operator::{Operator, job};
+pub(crate) use process::Process;
+pub(crate) use repository::{Git, Repository};
+pub(crate) use signs::{Gate, Tally};
+
+use process::Record;
+
+/// No wait in these tests takes longer, and none is expected to take a hundredth of it on an idle machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// How often a condition is looked at that nothing tells of.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+pub(crate) struct World {
+    place: TempDir,
+    /// A loopback address of this world's own, so that a port that was free once stays so.
+    host: Cell<Ipv4Addr>,
+    /// Where the dispatcher listens; 0 until there was one.
+    port: Cell<u16>,
+    records: RefCell<Vec<Arc<Record>>>,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let place = tempfile::tempdir().unwrap();
+        fs::create_dir(place.path().join("home")).unwrap();
+        Self { place, host: Cell::new(own_address()), port: Cell::new(0), records: RefCell::default() }
+    }
+
+    /// For a test in which roles are started before the dispatcher, which will listen here.
+    pub(crate) fn with_port(port: u16) -> Self {
+        let world = Self::new();
+        world.port.set(port);
+        world
+    }
+
+    /// A path in this world's directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.place.path().join(name)
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.path("data")
+    }
+
+    /// Where the dispatcher listens, or is going to.
+    pub(crate) fn address(&self) -> SocketAddrV4 {
+        assert_ne!(self.port.get(), 0, "no dispatcher was started");
+        SocketAddrV4::new(self.host.get(), self.port.get())
+    }
+
+    /// For a dispatcher that was started without [`World::dispatcher`].
+    pub(crate) fn listens_at(&self, address: SocketAddrV4) {
+        self.host.set(*address.ip());
+        self.port.set(address.port());
+    }
+
+    /// A dispatcher that starts no runners of its own; it listens where the one before it did.
+    pub(crate) fn dispatcher(&self, more: &[&str]) -> Process {
+        let (host, port) = (format!("--host={}", self.host.get()), format!("--port={}", self.port.get()));
+        let mut arguments = vec!["dispatcher", &host, &port];
+        if !more.iter().any(|flag| flag.starts_with("--spawn")) {
+            arguments.push("--spawn=0");
+        }
+        arguments.extend(more);
+        let dispatcher = self.start("dispatcher", &arguments);
+        self.port.set(dispatcher.listening_at().port());
+        dispatcher
+    }
+
+    pub(crate) fn observer(&self, repositories: &[&Repository], more: &[&str]) -> Process {
+        let paths = repositories.iter().map(|repository| repository.path.to_str().unwrap());
+        let arguments: Vec<&str> = ["observer"].into_iter().chain(paths).chain(more.iter().copied()).collect();
+        self.start("observer", &arguments)
+    }
+
+    /// A runner of that name, with a work directory of its own: the same one when it is started again.
+    pub(crate) fn runner(&self, name: &str, more: &[&str]) -> Process {
+        let work = format!("--work={}", self.path(&format!("work-{name}")).display());
+        let name_flag = format!("--name={name}");
+        let mut arguments = vec!["runner", &name_flag, &work, "--min-free=1MiB"];
+        arguments.extend(more);
+        self.start(name, &arguments)
+    }
+
+    /// A dispatcher, an observer of these repositories and the runner `w1`.
+    pub(crate) fn roles(&self, repositories: &[&Repository]) -> [Process; 3] {
+        [self.dispatcher(&[]), self.observer(repositories, &[]), self.runner("w1", &[])]
+    }
+
+    /// A `surveil` with these arguments that goes on until it is stopped.
+    pub(crate) fn start(&self, name: &str, arguments: &[&str]) -> Process {
+        let process = Process::start(name, self.command(arguments));
+        self.records.borrow_mut().push(process.record());
+        process
+    }
+
+    /// A `surveil` that has yet to be started. It finds this world's dispatcher by itself.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.sealed(env!("CARGO_BIN_EXE_surveil"));
+        command.args(arguments).env("SURVEIL_DATA", self.data()).env("SURVEIL_WORK", self.path("work"));
+        if self.port.get() != 0 {
+            command.env("SURVEIL_DISPATCH", self.address().to_string());
+        }
+        command
+    }
+
+    /// A program that sees nothing of the machine's configuration.
+    pub(crate) fn sealed(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(self.place.path()).env_clear().envs(
+            [("PATH", std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into()))].into_iter().chain([
+                ("HOME", self.path("home").into()),
+                ("LC_ALL", "C.UTF-8".into()),
+                ("RUST_BACKTRACE", "1".into()),
+                (MARK, self.place.path().into()),
+            ]),
+        );
+        command
+    }
+
+    /// Processes of this world, whoever started them, as `PID: command line`; only those that carry all `variables`.
+    pub(crate) fn processes(&self, variables: &[&str]) -> Vec<String> {
+        self.marked(variables).into_iter().map(|(pid, line)| format!("{pid}: {line}")).collect()
+    }
+
+    fn marked(&self, variables: &[&str]) -> Vec<(i32, String)> {
+        let mark = format!("{MARK}={}", self.place.path().display());
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc").unwrap() {
+            let path = entry.unwrap().path();
+            let Some(pid) = path.file_name().and_then(|name| name.to_str()?.parse().ok()) else { continue };
+            // A process that ended just now has nothing to read.
+            let Ok(environ) = fs::read(path.join("environ")) else { continue };
+            let environ: Vec<&[u8]> = environ.split(|byte| *byte == 0).collect();
+            let has = |variable: &str| environ.contains(&variable.as_bytes());
+            if has(&mark) && variables.iter().all(|variable| has(variable)) {
+                let line = fs::read(path.join("cmdline")).unwrap_or_default();
+                found.push((pid, String::from_utf8_lossy(&line).replace('\0', " ")));
+            }
+        }
+        found
+    }
+
+    /// Ends every process that any process of this world started and left.
+    fn sweep(&self) {
+        let deadline = now() + PATIENCE;
+        loop {
+            let left = self.marked(&[]);
+            if left.is_empty() || now() > deadline {
+                return;
+            }
+            for (pid, _) in left {
+                if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+                    // It may be gone meanwhile.
+                    rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();
+                }
+            }
+            pause();
+        }
+    }
+}
+
+/// Every process of a world has it in its environment. Not of Surveil's own variables, because attempts inherit none.
+const MARK: &str = "IT_WORLD";
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.sweep();
+        if std::thread::panicking() {
+            for record in self.records.borrow().iter() {
+                record.print();
+            }
+        }
+    }
+}
+
+/// Waits for something that nothing tells of.
+#[track_caller]
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = now() + PATIENCE;
+    while !is_so() {
+        assert!(now() < deadline, "in vain: {what}");
+        pause();
+    }
+}
+
+fn pause() {
+    // Nothing ever arrives: the timeout is the point.
+    let _ = never::<()>().recv_timeout(LOOK_EVERY);
+}
+
+pub(crate) fn now() -> Instant {
+    surveil::clock::instant()
+}
+
+/// The text of a path.
+pub(crate) fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// 127.X.Y.Z, different for each world of each process.
+fn own_address() -> Ipv4Addr {
+    static COUNT: AtomicU8 = AtomicU8::new(1);
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, 64 | (high & 0x3f), low, COUNT.fetch_add(1, Ordering::Relaxed).max(1))
+}
