@@ -37,7 +37,7 @@ Ask and tell:
 
 Exit codes:
   0  done; a build that was waited for passed    5  no dispatcher answers
-  1  the build failed                            6  no such build, task, runner
+  1  the build failed                            6  no such build or task
   2  wrong usage, or a broken task file          7  refused, or already in use
   3  the build errored: it could not be judged  70  internal error
   4  the build was cancelled                   130  interrupted";

@@ -45,10 +45,20 @@ pub(crate) struct DispatcherFlags {
     #[arg(long, value_name = "N", default_value_t = defaults::SPAWN, help_heading = "Runners")]
     pub(crate) spawn: u32,
     /// How often runners are asked for a sign of life
-    #[arg(long, value_name = "TIME", default_value_t = Millis(defaults::HEARTBEAT_INTERVAL_MS), help_heading = "Runners")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value_t = Millis(defaults::HEARTBEAT_INTERVAL_MS),
+        help_heading = "Runners"
+    )]
     pub(crate) heartbeat_interval: Millis,
     /// Silence after which a runner is lost and its jobs go to others
-    #[arg(long, value_name = "TIME", default_value_t = Millis(defaults::HEARTBEAT_TIMEOUT_MS), help_heading = "Runners")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value_t = Millis(defaults::HEARTBEAT_TIMEOUT_MS),
+        help_heading = "Runners"
+    )]
     pub(crate) heartbeat_timeout: Millis,
     /// How long a runner whose connection closed may take to come back before its jobs go to others
     #[arg(long, value_name = "TIME", default_value_t = Millis(defaults::RECONNECT_MS), help_heading = "Runners")]
@@ -92,6 +102,8 @@ pub(crate) fn run(flags: DispatcherFlags) -> Result<ExitCode, CliError> {
     let dispatcher = Dispatcher::start(settings)?;
     if is_exposed(dispatcher.address().ip()) {
         log::warn!("{}", exposure_text(dispatcher.address().ip()));
+    } else {
+        log::info!("only this machine can reach it: --host lets others in");
     }
     dispatcher.run(&stop)?;
     Ok(ExitCode::Ok)

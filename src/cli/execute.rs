@@ -1,5 +1,5 @@
-//! `surveil run`: the tasks of the current work tree, here and now, with the processes and the environment of an attempt
-//! but without a server, a clean tree or a log file. Their output goes to standard output as they write it.
+//! `surveil run`: the tasks of the current work tree, here and now, with the processes and the environment of an
+//! attempt but without a server, a clean tree or a log file. Their output goes to standard output as they write it.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -51,8 +51,9 @@ pub(crate) struct ExecuteFlags {
 
 /// Runs the tasks that were asked for.
 pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, CliError> {
+    // As typed, so that errors name files as the person would.
+    let tasks = check_directory(&flags.dir)?;
     let directory = flags.dir.canonicalize().map_err(CliError::machine(format!("open {}", flags.dir.display())))?;
-    let tasks = check_directory(&directory)?;
     let planned = plan(&tasks, &flags.tasks)?;
     let program = std::env::current_exe().map_err(CliError::machine("find this program's own file"))?;
     let mut room = Room {
@@ -105,11 +106,15 @@ impl Room {
     fn run(&mut self, task: &TaskSpec, out: &mut Output) -> Result<Ending, CliError> {
         let mut number = 1;
         loop {
-            out.line(bold(format_args!("==> {}", task.name)))?;
+            let again = if number > 1 { format!(", attempt {number}") } else { String::new() };
+            out.line(bold(format_args!("==> {}{again}", task.name)))?;
             let begun = clock::now();
             let exit = self.attempt(task, number)?;
             let took = human::duration(clock::now().0.saturating_sub(begun.0));
-            let (ending, how) = judged(&exit);
+            let (ending, mut how) = judged(&exit);
+            if number > 1 && ending == Ending::Passed {
+                how.push_str(&format!(" ({})", painted("flaky")));
+            }
             out.line(format_args!("{}: {} in {took}{how}", bold(&task.name), painted(ending.word())))?;
             if ending != Ending::Failed || number > task.retries {
                 return Ok(ending);

@@ -16,7 +16,7 @@ pub enum ExitCode {
     Cancelled,
     /// No dispatcher answers there.
     Unreachable,
-    /// The dispatcher knows no such build, task or runner.
+    /// The dispatcher knows no such build or task.
     NotFound,
     /// Wrong token, refused by the dispatcher, or a port or directory that is in use.
     Refused,

@@ -1,5 +1,5 @@
-//! Ctrl-C and its relatives, as each command wants them. The first signal ends in order, a later one harder, and one more
-//! than the command has an answer for ends the process at once, as if it had never asked for signals.
+//! Ctrl-C and its relatives, as each command wants them. The first signal ends in order, a later one harder, and one
+//! more than the command has an answer for ends the process at once, as if it had never asked for signals.
 
 use crossbeam_channel::{Receiver, bounded};
 

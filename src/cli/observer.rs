@@ -1,12 +1,13 @@
 //! `surveil observer`, whose name may be left out: flags to settings, then the role.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::quantity::Millis;
 use super::{CliError, ExitCode, bare, interrupt};
 use crate::config::{ObservedRepo, ObserverSettings, RepoLocation, TokenSource, data_dir, defaults, work_dir};
+use crate::git::Watched;
 use crate::model::Address;
 use crate::observer;
 
@@ -16,12 +17,14 @@ is stopped, moved or started late misses nothing. The word `observer` may be lef
 
 A repository is only ever read. A change in a local one is noticed at once, without waiting for the next look. A URL \
 is fetched with the git program, into a mirror of the observer's own, so that your ssh keys and credential helpers \
-work as usual.
+work as usual. With --fetch the same is done for the remote of a local repository (origin, or else the only one): the \
+remote's branches are watched, and the local repository stays as it is.
 
 Examples:
   surveil --dispatch=localhost:9000 /srv/git/app.git
   surveil observer . --branch 'release/*' --branch main
-  surveil observer https://example.org/team/app.git --interval 1m";
+  surveil observer https://example.org/team/app.git --interval 1m
+  surveil observer ~/src/app --fetch";
 
 /// Watch repositories and announce their commits to the dispatcher
 #[derive(Debug, Args)]
@@ -36,13 +39,13 @@ pub(crate) struct ObserverFlags {
     /// Branches to watch, as a glob; may be repeated [default: the branch that HEAD names]
     #[arg(long = "branch", value_name = "GLOB", help_heading = "What to watch")]
     pub(crate) branches: Vec<String>,
-    /// Update a local repository from its own remote before each look
+    /// Watch the remote of a local repository instead of the repository itself
     #[arg(long, help_heading = "What to watch")]
     pub(crate) fetch: bool,
     /// How often to look [default: 1s; 30s where a look goes over the network]
     #[arg(long, value_name = "TIME", help_heading = "What to watch")]
     pub(crate) interval: Option<Millis>,
-    /// Where remote repositories are mirrored [default: ~/.cache/surveil]
+    /// Where remotes are mirrored [default: ~/.cache/surveil]
     #[arg(long, value_name = "DIR", env = "SURVEIL_WORK", help_heading = "What to watch")]
     pub(crate) work: Option<PathBuf>,
 
@@ -90,23 +93,23 @@ impl ObserverFlags {
         let work = work_dir(self.work);
         let mut repos = Vec::with_capacity(self.repos.len());
         for location in &self.repos {
-            repos.push(observed(location, self.name.as_deref(), &work)?);
+            let repo = observed(location, self.name.as_deref(), &work)?;
+            repos.push(if self.fetch { followed(repo, &work)? } else { repo });
         }
-        let is_remote = self.fetch || repos.iter().any(|repo| matches!(repo.location, RepoLocation::Url { .. }));
+        let is_remote = repos.iter().any(|repo| matches!(repo.location, RepoLocation::Url { .. }));
         let usual = if is_remote { defaults::REMOTE_INTERVAL_MS } else { defaults::OBSERVER_INTERVAL_MS };
         Ok(ObserverSettings {
             token: self.dispatch.token("observer"),
             dispatch: self.dispatch.dispatch,
             repos,
             branches: self.branches,
-            fetch: self.fetch,
             interval_ms: self.interval.map_or(usual, |interval| interval.0),
         })
     }
 }
 
 /// One repository as typed. A command that ended up here is pointed to its place.
-pub(crate) fn observed(location: &str, name: Option<&str>, work: &std::path::Path) -> Result<ObservedRepo, CliError> {
+pub(crate) fn observed(location: &str, name: Option<&str>, work: &Path) -> Result<ObservedRepo, CliError> {
     let repo = ObservedRepo::new(location, name, work)?;
     match &repo.location {
         RepoLocation::Path(path) if !path.exists() && bare::is_command(location) => Err(CliError::Usage(format!(
@@ -117,6 +120,15 @@ pub(crate) fn observed(location: &str, name: Option<&str>, work: &std::path::Pat
         }
         RepoLocation::Path(_) | RepoLocation::Url { .. } => Ok(repo),
     }
+}
+
+/// The remote of a local repository in its place. A URL is followed anyway.
+fn followed(repo: ObservedRepo, work: &Path) -> Result<ObservedRepo, CliError> {
+    let remote = match &repo.location {
+        RepoLocation::Path(path) => Watched::open(path)?.remote_url()?,
+        RepoLocation::Url { .. } => return Ok(repo),
+    };
+    Ok(repo.following(&remote, work)?)
 }
 
 /// Runs the role until a signal.

@@ -15,8 +15,8 @@ pub(crate) fn plan<'a>(tasks: &'a [TaskSpec], wanted: &[String]) -> Result<Vec<&
         roots.extend(tasks);
     }
     let (mut planned, mut seen) = (Vec::new(), HashSet::new());
-    // Each entry is a task and whether its needs are planned already; the last one is next. Depth is no concern: a chain
-    // of a thousand tasks takes a thousand entries.
+    // Each entry is a task and whether its needs are planned already; the last one is next. Depth is no concern: a
+    // chain of a thousand tasks takes a thousand entries.
     let mut open: Vec<(&TaskSpec, bool)> = roots.into_iter().rev().map(|task| (task, false)).collect();
     while let Some((task, needs_are_planned)) = open.pop() {
         if needs_are_planned {

@@ -47,7 +47,12 @@ pub(crate) struct RunnerFlags {
     #[arg(long, help_heading = "What it offers")]
     pub(crate) name: Option<String>,
     /// Attempts to execute at once [default: one for each core]
-    #[arg(long, value_name = "N", help_heading = "What it offers", value_parser = clap::value_parser!(u32).range(1..=MAX_SLOTS as i64))]
+    #[arg(
+        long,
+        value_name = "N",
+        help_heading = "What it offers",
+        value_parser = clap::value_parser!(u32).range(1..=MAX_SLOTS as i64)
+    )]
     pub(crate) slots: Option<u32>,
     /// WORD or KEY=VALUE that tasks may ask for; may be repeated. os, arch and hostname are offered anyway
     #[arg(long = "label", value_name = "LABEL", value_parser = parse_label, help_heading = "What it offers")]

@@ -42,7 +42,7 @@ fn print(report: &RunnersReport, out: &mut Output) -> Result<(), CliError> {
     if report.runners.is_empty() {
         return out.line("no runner is connected: start one, `surveil runner`");
     }
-    let mut table = Table::new(&["STATE", "RUNNER", "BUSY", "HEARD", "RUNNING", "LABELS"], 5);
+    let mut table = Table::new(&["STATE", "RUNNER", "BUSY", "HEARD", "RUNNING", "LABELS"], &[4, 5]);
     for runner in &report.runners {
         table.row(row(runner));
     }

@@ -119,8 +119,8 @@ impl Session {
         self.reader.read_payload(len, into).map_err(disconnected)
     }
 
-    /// Pings until the guard is dropped, so that a session may wait for as long as it takes. From here on only the guard
-    /// writes: finish asking first.
+    /// Pings until the guard is dropped, so that a session may wait for as long as it takes. From here on only the
+    /// guard writes: finish asking first.
     pub(crate) fn keep_alive(&self) -> Result<KeepAlive, CliError> {
         let (stop, stopped) = bounded::<()>(0);
         let (stream, interval) = (self.stream.clone(), self.ping_interval);

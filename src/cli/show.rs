@@ -116,7 +116,9 @@ fn headline(build: &BuildReport, now_ms: i64) -> String {
 fn print_job(build: &BuildReport, job: &JobReport, widest: usize, out: &mut Output) -> Result<(), CliError> {
     let state = format!("{}{:pad$}", painted(&job.state), "", pad = "cancelled".len().saturating_sub(job.state.len()));
     let mut facts = Vec::new();
-    if let Some(last) = job.attempts.last() {
+    // A job that waits is on no runner, whatever became of earlier attempts.
+    let is_waiting = matches!(&*job.state, "waiting" | "queued");
+    if let Some(last) = job.attempts.last().filter(|_| !is_waiting) {
         facts.extend(last.duration_ms.map(human::duration));
         facts.push(format!("on {}", one_line(&last.runner)));
     }
@@ -160,8 +162,8 @@ fn attempt_line(attempt: &AttemptReport) -> String {
     line
 }
 
-/// How to see more of a job that went wrong, and how to have it go wrong by hand. `connection` are the flags that name the
-/// dispatcher, where it is not the usual one.
+/// How to see more of a job that went wrong, and how to have it go wrong by hand. `connection` are the flags that name
+/// the dispatcher, where it is not the usual one.
 pub(crate) fn hints(build: &BuildReport, job: &JobReport, connection: &str) -> Vec<String> {
     let mut hints = Vec::new();
     if !job.attempts.is_empty() {

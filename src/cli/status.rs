@@ -77,7 +77,8 @@ fn print(report: &StatusReport, now_ms: i64, out: &mut Output) -> Result<(), Cli
 }
 
 fn table(builds: &[BuildReport], now_ms: i64) -> Table {
-    let mut table = Table::new(&["STATE", "BUILD", "COMMIT", "REPO", "BRANCH", "SUBJECT", "JOBS", "TOOK", "WHEN"], 5);
+    let mut table =
+        Table::new(&["STATE", "BUILD", "COMMIT", "REPO", "BRANCH", "SUBJECT", "JOBS", "TOOK", "WHEN"], &[3, 4, 5]);
     for build in builds {
         let took = build.finished_ms.map(|end| took(build.created_ms, end)).unwrap_or_default();
         table.row(vec![

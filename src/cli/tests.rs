@@ -138,6 +138,42 @@ fn settings_that_make_no_sense_together_are_refused() {
 }
 
 #[test]
+fn with_fetch_the_remote_of_a_local_repository_is_observed_under_the_local_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app");
+    let git = |args: &[&str]| {
+        let status = std::process::Command::new("git").arg("-C").arg(dir.path()).args(args).status().unwrap();
+        assert!(status.success(), "git {args:?}");
+    };
+    let settings = |typed: &str| {
+        let typed = format!("observer {} --work /w {typed}", path.display());
+        let Command::Observer(flags) = parsed(&typed) else { panic!("not an observer") };
+        flags.settings()
+    };
+    std::fs::create_dir(&path).unwrap();
+    let error = settings("--fetch").unwrap_err();
+    assert_eq!(error.exit_code(), ExitCode::Usage, "{error}");
+    git(&["init", "-q", "app"]);
+    let error = settings("--fetch").unwrap_err();
+    assert_eq!(error.exit_code(), ExitCode::Usage, "{error}");
+    let text = error.to_string();
+    assert!(text.contains(path.to_str().unwrap()) && text.contains("git remote add origin"), "{text}");
+
+    git(&["-C", "app", "remote", "add", "upstream", "https://me:secret@h/team/other.git"]);
+    let followed = settings("--fetch").unwrap();
+    assert_eq!(followed.interval_ms, crate::config::defaults::REMOTE_INTERVAL_MS);
+    let repo = &followed.repos[0];
+    assert_eq!((repo.name.as_str(), repo.source.as_str()), ("app", "https://h/team/other.git"));
+    let RepoLocation::Url { url, mirror } = &repo.location else { panic!("not a mirror") };
+    assert_eq!(url, "https://me:secret@h/team/other.git");
+    assert!(mirror.starts_with("/w"), "{}", mirror.display());
+    let in_place = settings("").unwrap();
+    assert!(matches!(in_place.repos[0].location, RepoLocation::Path(_)));
+    let Command::Observer(flags) = parsed("observer --fetch https://h/x.git") else { panic!("not an observer") };
+    assert_eq!(flags.settings().unwrap().repos[0].name.as_str(), "x");
+}
+
+#[test]
 fn every_command_has_a_help_page_with_examples() {
     for command in Arguments::command().get_subcommands().filter(|command| !command.is_hide_set()) {
         let name = command.get_name();

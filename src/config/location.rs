@@ -38,9 +38,8 @@ pub fn is_url(location: &str) -> bool {
 #[must_use]
 pub fn repo_name_from(location: &str) -> RepoName {
     let place = if is_url(location) {
-        let end =
-            if has_scheme(location) { location.find(['?', '#']).unwrap_or(location.len()) } else { location.len() };
-        location[..end].to_owned()
+        // A URL without a path is named after its host, which is not all that it may hold.
+        without_credentials(location)
     } else {
         // `.` and `..` have names only once they are resolved; what is not there is named as it was typed.
         let resolved = std::fs::canonicalize(location).unwrap_or_else(|_| location.into());
@@ -174,6 +173,7 @@ mod tests {
             ("https://h/team/app.git/", "app"),
             ("https://h/app?token=x/y", "app"),
             ("https://example.com/", "example.com"),
+            ("https://user:secret@example.com/", "example.com"),
             ("git@h:app.git", "app"),
             ("git@h:team/app", "app"),
             ("/nowhere/.dot files", "dot-files"),

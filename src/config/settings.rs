@@ -78,8 +78,6 @@ pub struct ObserverSettings {
     pub repos: Vec<ObservedRepo>,
     /// Globs; empty for the main branch only.
     pub branches: Vec<String>,
-    /// Update from the repository's remote before each look.
-    pub fetch: bool,
     /// The poll that is the truth; notification only wakes it.
     pub interval_ms: u64,
 }
@@ -97,7 +95,8 @@ pub struct ObservedRepo {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RepoLocation {
     Path(PathBuf),
-    /// A remote, kept in the local mirror at `mirror`.
+    /// A remote, kept in the local mirror at `mirror`. The URL may hold credentials, so it is never shown; it is an
+    /// absolute path where that is what a repository names as its remote.
     Url {
         url: String,
         mirror: PathBuf,
@@ -146,12 +145,8 @@ impl ObservedRepo {
         };
         if is_url(location) {
             let source = without_credentials(location);
-            let directory = mirror_name(&source);
-            if directory.len() > MAX_MIRROR_NAME_BYTES {
-                return Err(ConfigError::MirrorName(name.to_string()));
-            }
-            let mirror = work.join("observed").join(directory);
-            return Ok(Self { name, location: RepoLocation::Url { url: location.to_owned(), mirror }, source });
+            let location = mirrored(location, mirror_name(&source), work, &name)?;
+            return Ok(Self { name, location, source });
         }
         // What is not there yet is told as it would be called; the observer says that it is missing.
         let path = std::fs::canonicalize(location)
@@ -160,6 +155,26 @@ impl ObservedRepo {
         let source = format!("{}:{}", default_runner_name(), path.display());
         Ok(Self { name, location: RepoLocation::Path(path), source })
     }
+
+    /// Its remote in its place, a URL or an absolute path: observed by way of a mirror below `work`, under the name that
+    /// the repository has here.
+    pub fn following(self, remote: &str, work: &Path) -> Result<Self, ConfigError> {
+        let shown = without_credentials(remote);
+        // Two clones of one remote have two names, and two mirrors: neither fetch is in the way of the other.
+        let directory = format!("{}+{}", self.name, mirror_name(&shown));
+        let location = mirrored(remote, directory, work, &self.name)?;
+        let is_here = Path::new(remote).is_absolute();
+        let source = if is_here { format!("{}:{shown}", default_runner_name()) } else { shown };
+        Ok(Self { name: self.name, location, source })
+    }
+}
+
+/// A remote with its mirror in this directory below `work`.
+fn mirrored(url: &str, directory: String, work: &Path, name: &RepoName) -> Result<RepoLocation, ConfigError> {
+    if directory.len() > MAX_MIRROR_NAME_BYTES {
+        return Err(ConfigError::MirrorName(name.to_string()));
+    }
+    Ok(RepoLocation::Url { url: url.to_owned(), mirror: work.join("observed").join(directory) })
 }
 
 #[cfg(test)]
@@ -228,6 +243,28 @@ mod tests {
         assert!(matches!(ObservedRepo::new("/x", Some("a b"), work), Err(ConfigError::RepoName(_))));
         let long = format!("https://h/{}", "a".repeat(300));
         assert!(matches!(ObservedRepo::new(&long, None, work), Err(ConfigError::MirrorName(_))));
+    }
+
+    #[test]
+    fn a_repository_that_follows_its_remote_keeps_its_name_and_has_a_mirror_of_its_own() {
+        let work = Path::new("/w");
+        let follow = |name, remote| {
+            let local = ObservedRepo::new("/nowhere/app", Some(name), work).unwrap();
+            let repo = local.following(remote, work).unwrap();
+            let RepoLocation::Url { url, mirror } = repo.location else { panic!("not a mirror") };
+            assert_eq!((repo.name.as_str(), url.as_str()), (name, remote));
+            (repo.source, mirror)
+        };
+        let (source, mirror) = follow("a", "https://me:secret@h/x.git");
+        assert_eq!(source, "https://h/x.git");
+        assert_eq!(mirror, Path::new("/w/observed/a+https%3a%2f%2fh%2fx.git"));
+        assert_ne!(mirror, follow("b", "https://me:secret@h/x.git").1);
+        let (source, mirror) = follow("a", "/srv/x.git");
+        assert_eq!(source, format!("{}:/srv/x.git", default_runner_name()));
+        assert_eq!(mirror, Path::new("/w/observed/a+%2fsrv%2fx.git"));
+        let local = ObservedRepo::new("/nowhere/app", None, work).unwrap();
+        let error = local.following(&"a".repeat(300), work).unwrap_err();
+        assert!(matches!(error, ConfigError::MirrorName(_)), "{error}");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 mod peers;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
@@ -71,6 +71,9 @@ pub(crate) struct Core {
     watchers: Vec<Watcher>,
     answers: HashMap<Request, Sender<Reply>>,
     last_request: u64,
+    /// Messages that came while nothing could be made durable.
+    backlog: VecDeque<ToCore>,
+    inbox: Receiver<ToCore>,
     /// Records of the batch, not durable yet.
     records: Vec<Record>,
     /// Effects of the batch, held back until the records are durable.
@@ -91,6 +94,7 @@ impl Core {
         data: DataDir,
         logs: Sender<ToLogs>,
         spawner: Sender<()>,
+        inbox: Receiver<ToCore>,
     ) -> Self {
         Self {
             scheduler,
@@ -103,6 +107,8 @@ impl Core {
             watchers: Vec::new(),
             answers: HashMap::new(),
             last_request: 0,
+            backlog: VecDeque::new(),
+            inbox,
             records: Vec::new(),
             held: Vec::new(),
         }
@@ -110,15 +116,18 @@ impl Core {
 
     /// The body of the core's thread. Ends when asked, when all senders are gone, or with the error that the store can
     /// no longer be vouched for.
-    pub(crate) fn run(mut self, inbox: &Receiver<ToCore>) -> Result<(), StoreError> {
+    pub(crate) fn run(mut self) -> Result<(), StoreError> {
         let mut ending = None;
         while ending.is_none() {
-            let Ok(first) = inbox.recv() else { break };
-            let more = inbox.try_iter().take(limits::BATCH_MESSAGES);
-            for message in std::iter::once(first).chain(more) {
+            let Some(mut message) = self.wait_for_message() else { break };
+            for _ in 0..limits::BATCH_MESSAGES {
                 if let Err(why) = self.take(message) {
                     ending = Some(why);
                     break;
+                }
+                match self.backlog.pop_front().or_else(|| self.inbox.try_recv().ok()) {
+                    Some(next) => message = next,
+                    None => break,
                 }
             }
             if let Err(error) = self.flush() {
@@ -132,6 +141,10 @@ impl Core {
             Some(Ending::Failed(error)) => Err(error),
             Some(Ending::Asked) | None => Ok(()),
         }
+    }
+
+    fn wait_for_message(&mut self) -> Option<ToCore> {
+        self.backlog.pop_front().or_else(|| self.inbox.recv().ok())
     }
 
     fn take(&mut self, message: ToCore) -> Result<(), Ending> {
@@ -244,9 +257,7 @@ impl Core {
                         log::error!("{error}: nothing is accepted until this passes");
                         said = true;
                     }
-                    // A wait that nothing can cut short: until the disk has room there is nothing the core may do.
-                    let (_never, wait) = crossbeam_channel::bounded::<()>(0);
-                    wait.recv_timeout(Duration::from_millis(limits::FULL_RETRY_MS)).ok();
+                    self.sit_out(clock::now().after(limits::FULL_RETRY_MS));
                 }
                 Err(error) => return Err(error),
                 Ok(()) => {
@@ -256,6 +267,25 @@ impl Core {
                     return Ok(());
                 }
             }
+        }
+    }
+
+    /// Waits, and does the one thing that promises nothing: it tells runners that ping that the dispatcher is alive.
+    /// Everything is handled later, in order.
+    fn sit_out(&mut self, until: Moment) {
+        while clock::now() < until {
+            let left = Duration::from_millis(until.since(clock::now()).max(1));
+            if self.backlog.len() >= limits::CORE_CAPACITY {
+                crossbeam_channel::never::<()>().recv_timeout(left).ok();
+                continue;
+            }
+            let Ok(message) = self.inbox.recv_timeout(left) else { continue };
+            if let ToCore::Event(Event::RunnerPinged { session, .. }) = &message
+                && let Some(peer) = self.peers.get(session)
+            {
+                peer.outbox.send(Frame::new(&crate::protocol::runner::ToRunner::Ack { gone: Vec::new() }));
+            }
+            self.backlog.push_back(message);
         }
     }
 

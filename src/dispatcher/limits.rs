@@ -14,6 +14,8 @@ pub(crate) const PACK_PIECE_BYTES: usize = 256 * 1024;
 pub(crate) const LOGS_CAPACITY: usize = 64;
 /// Log files kept open; the one used longest ago is closed first.
 pub(crate) const OPEN_LOGS: usize = 512;
+/// Handles on mirrors kept open while nobody uses them, each some hundred KiB.
+pub(crate) const OPEN_MIRRORS: usize = 8;
 /// Requests of one observer or operator that wait for its worker.
 pub(crate) const WORK_CAPACITY: usize = 16;
 /// Sources that are built for one runner at a time.
@@ -26,7 +28,8 @@ pub(crate) const STRANGERS: usize = 512;
 pub(crate) const TASK_FILE_BYTES: usize = 1 << 20;
 /// How often the redistribute thread looks: half of the shortest window that it guards.
 pub(crate) const LEASE_CHECK_MS: u64 = 100;
+/// How long an operator's question waits for the core before it is answered without it, in milliseconds. A core that
+/// takes longer cannot write to its disk.
+pub(crate) const LOOK_MS: u64 = 3_000;
 /// How often a store without room is tried again.
 pub(crate) const FULL_RETRY_MS: u64 = 500;
-/// How long a spawned runner stays without work, in seconds.
-pub(crate) const SPAWNED_IDLE_S: u64 = 300;

@@ -106,41 +106,45 @@ impl<'a> Reports<'a> {
         let jobs = self.reader.jobs(build.id)?;
         let task = |id: JobId| jobs.iter().find(|job| job.id == id).map(|job| job.task.name.to_string());
         let wanted = |id: Option<JobId>| only.is_none() || id == only || id.is_none();
-        let mut lines = vec![self.announced(build)];
+        // What happens in one millisecond is told in this order: outcomes, what was decided about them, new leases.
+        let mut lines = vec![(0, self.announced(build))];
         for attempt in self.reader.attempts(build.id)?.iter().filter(|attempt| wanted(Some(attempt.job))) {
             let (number, runner) = (attempt.number, self.runner(attempt.runner));
             let line = |at: i64, text: String| WhyLine { at_ms: Some(at), task: task(attempt.job), text };
             let text = format!("attempt {number} went to {runner}: {}", attempt.reason);
-            lines.push(line(attempt.leased_at.0, text));
-            if let (Some(at), Some(outcome)) = (attempt.finished_at, &attempt.outcome) {
-                let detail = outcome_detail(outcome).map(|detail| format!(" ({detail})")).unwrap_or_default();
-                lines.push(line(at.0, format!("attempt {number} on {runner}: {}{detail}", outcome.word())));
+            lines.push((3, line(attempt.leased_at.0, text)));
+            match (attempt.finished_at, &attempt.outcome) {
+                // A loss is told by the decision about it.
+                (_, None | Some(Outcome::Lost(_))) | (None, _) => {}
+                (Some(at), Some(outcome)) => {
+                    let detail = outcome_detail(outcome).map(|detail| format!(" ({detail})")).unwrap_or_default();
+                    let text = format!("attempt {number} on {runner}: {}{detail}", outcome.word());
+                    lines.push((1, line(at.0, text)));
+                }
             }
         }
         for (attempt, outcome, at) in self.reader.late_results(build.id)? {
             let text = format!("a late result of {attempt} ({}) was kept and counts for nothing", outcome.word());
-            lines.push(WhyLine { at_ms: Some(at.0), task: None, text });
+            lines.push((2, WhyLine { at_ms: Some(at.0), task: None, text }));
         }
         for decision in self.reader.decisions(build.id)?.into_iter().filter(|decision| wanted(decision.job)) {
             let text = decision.text.to_string();
-            lines.push(WhyLine { at_ms: Some(decision.at.0), task: decision.job.and_then(task), text });
+            lines.push((2, WhyLine { at_ms: Some(decision.at.0), task: decision.job.and_then(task), text }));
         }
         for job in jobs.iter().filter(|job| wanted(Some(job.id))) {
             if let JobState::Finished(Ending::Skipped(why)) = &job.state {
-                lines.push(WhyLine {
-                    at_ms: None,
-                    task: Some(job.task.name.to_string()),
-                    text: format!("skipped: {why}"),
-                });
+                let text = format!("skipped: {why}");
+                let at_ms = build.finished_at.map(|at| at.0);
+                lines.push((4, WhyLine { at_ms, task: Some(job.task.name.to_string()), text }));
             }
         }
         if let (Some(at), Some(verdict)) = (build.finished_at, build.verdict) {
             let problem = build.problem.as_ref().map(|problem| format!(": {problem}")).unwrap_or_default();
             let text = format!("the build {}{problem}", verdict.word());
-            lines.push(WhyLine { at_ms: Some(at.0), task: None, text });
+            lines.push((5, WhyLine { at_ms: Some(at.0), task: None, text }));
         }
-        lines.sort_by_key(|line| line.at_ms.unwrap_or(i64::MAX));
-        Ok(lines)
+        lines.sort_by_key(|(rank, line)| (line.at_ms.unwrap_or(i64::MAX), *rank));
+        Ok(lines.into_iter().map(|(_, line)| line).collect())
     }
 
     fn announced(&self, build: &Build) -> WhyLine {
@@ -149,7 +153,8 @@ impl<'a> Reports<'a> {
             None => format!("{} was the first commit seen of branch {}", source.commit.short(), source.branch),
             Some(before) => {
                 let (commit, branch) = (source.commit.short(), &source.branch);
-                format!("branch {branch} moved from {} to {commit}, {} commits", before.short(), source.range.len())
+                let commits = if source.range.len() == 1 { "commit" } else { "commits" };
+                format!("branch {branch} moved from {} to {commit}, {} {commits}", before.short(), source.range.len())
             }
         };
         WhyLine { at_ms: Some(build.created_at.0), task: None, text }

@@ -9,8 +9,9 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::DispatcherError;
 use super::data::DataDir;
-use super::{DispatcherError, limits};
+use crate::config::defaults;
 use crate::protocol::hello::Role;
 use crate::threads::{self, Thread};
 
@@ -72,12 +73,13 @@ fn spawn(address: SocketAddr, data: &DataDir, count: u32) -> std::io::Result<Chi
     // Bound to every address, it is reached over loopback.
     let host = if address.ip().is_unspecified() { "127.0.0.1".to_owned() } else { address.ip().to_string() };
     let host = if host.contains(':') { format!("[{host}]") } else { host };
-    Command::new(std::env::current_exe()?)
+    // The file itself may have been replaced by a newer one meanwhile; this is the program that runs.
+    Command::new("/proc/self/exe")
         .arg("runner")
         .arg("--spawned")
         .arg(format!("--dispatch={host}:{}", address.port()))
         .arg(format!("--name={}-spawned-{count}", crate::config::default_runner_name()))
-        .arg(format!("--idle-exit={}s", limits::SPAWNED_IDLE_S))
+        .arg(format!("--idle-exit={}s", defaults::SPAWNED_IDLE_EXIT_MS / 1000))
         .arg("--token-file")
         .arg(data.token_file(Role::Runner))
         .arg("--work")

@@ -59,9 +59,9 @@ impl Dispatcher {
         let hub = Arc::new(Hub::new(&settings, data.clone(), tokens, core.clone(), logs.clone())?);
         let (ticking, tick_stop) = bounded(0);
 
-        let the_core = Core::new(scheduler, store, reader, data.clone(), logs, spawn);
+        let the_core = Core::new(scheduler, store, reader, data.clone(), logs, spawn, core_inbox);
         let threads = vec![
-            start_core(the_core, core_inbox, said)?,
+            start_core(the_core, said)?,
             start_logs(Logs::new(data, core.clone()), logs_inbox)?,
             heartbeat::start(
                 "heartbeat",
@@ -140,14 +140,10 @@ fn restore(settings: &DispatcherSettings, store: &Store) -> Result<Scheduler, Di
     Ok(Scheduler::restore(policy, now, restored))
 }
 
-fn start_core(
-    core: Core,
-    inbox: Receiver<ToCore>,
-    said: Sender<Result<(), StoreError>>,
-) -> Result<Thread<()>, DispatcherError> {
+fn start_core(core: Core, said: Sender<Result<(), StoreError>>) -> Result<Thread<()>, DispatcherError> {
     threads::spawn_large("core", move || {
         fatal::guard("core", || {
-            let result = core.run(&inbox);
+            let result = core.run();
             if let Err(error) = &result {
                 log::error!("the store can no longer be vouched for, the dispatcher ends: {error}");
             }

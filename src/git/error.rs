@@ -23,6 +23,18 @@ pub enum GitError {
     Broken { path: PathBuf, why: &'static str },
     #[error("HEAD of {} is detached and names no branch: say which to watch, for example {suggestion}", path.display())]
     Detached { path: PathBuf, suggestion: String },
+    #[error(
+        "repository {} has no remote to fetch from: add one with `git remote add origin URL`, or leave out --fetch to \
+         watch the repository itself",
+        path.display()
+    )]
+    NoRemote { path: PathBuf },
+    #[error(
+        "repository {} has several remotes and none is called origin ({names}): give the URL of the one to watch \
+         instead of the path",
+        path.display()
+    )]
+    SeveralRemotes { path: PathBuf, names: String },
     /// The commit has an id of the other object format, SHA-1 or SHA-256.
     #[error("commit {} cannot be in {}, which has another object format", commit.short(), path.display())]
     Format { commit: CommitId, path: PathBuf },
@@ -49,7 +61,7 @@ pub enum GitError {
     Keep { keep: String, why: &'static str },
     #[error("could not {action}: the git program could not be started")]
     NoProgram { action: String, source: io::Error },
-    /// The git program ended with an error; `detail` is the last thing it said.
+    /// The git program ended with an error; `detail` is the last thing it said, without the secrets of URLs.
     #[error("could not {action}: {detail}")]
     Program { action: String, detail: String },
     #[error("could not {action}: the git program was ended after {seconds} s")]

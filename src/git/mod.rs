@@ -5,19 +5,19 @@
 //! dispatcher's mirror and a runner's store are the same thing), and a [`WorkTree`] that is brought to exactly one
 //! commit of a store. Called by the observer, the dispatcher and the runner, each for its kinds.
 //!
-//! Never here: a write to a watched repository, but for the fetch that was asked for; a program that a repository or a
-//! commit names (hooks, filters, transports, monitors); a file written outside the place it is for.
+//! Never here: a write to a watched repository; a program that a repository or a commit names (hooks, filters,
+//! transports, monitors); a file written outside the place it is for; a URL's secret in an error.
 
+mod credentials;
 mod error;
 #[cfg(test)]
 mod fixture;
-#[cfg(test)]
-mod measure;
 mod objects;
 mod pack;
 mod program;
 mod receiver;
 mod refs;
+mod remote;
 mod select;
 mod store;
 mod stored;

@@ -1,8 +1,9 @@
 //! The `git` program, where present: fetches from remote URLs and lists refs that libgit2 cannot read. Started so that
 //! nothing a watched repository configures is executed: no hooks, no file-system monitor, no programs as transports.
-//! Never asks anyone anything, and never runs without a limit.
+//! A fetch goes into a mirror of our own, with the user's configuration and never a watched repository's. Never asks
+//! anyone anything, and never runs without a limit.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
@@ -14,6 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use super::GitError;
+use super::credentials::{masked, masked_word};
 use crate::clock;
 
 /// A first mirror of a large repository over a slow line takes minutes; what takes longer than this hangs.
@@ -25,14 +27,14 @@ const READ_LIMIT: Duration = Duration::from_secs(30);
 /// Refs of a repository with a million of them fit; a program that prints more than this has gone wrong.
 const OUTPUT_BYTES_MAX: usize = 256 * 1024 * 1024;
 
-/// Makes or updates a local bare mirror of a remote URL with the `git` program, hardened. Returns nothing; open the
-/// mirror with [`Watched::open`](super::Watched::open).
+/// Makes or updates a local bare mirror of a remote URL, or of a repository at an absolute path, with the `git` program,
+/// hardened. Returns nothing; open the mirror with [`Watched::open`](super::Watched::open).
 pub fn fetch_mirror(url: &str, mirror: &Path) -> Result<(), GitError> {
     if mirror.join("HEAD").exists() {
-        fetch(mirror, &format!("fetch {url} into {}", mirror.display()))?;
+        update(url, mirror)?;
         return follow_head(url, mirror);
     }
-    let action = format!("clone {url} into {}", mirror.display());
+    let action = format!("clone {} into {}", masked_word(url), mirror.display());
     if let Some(parent) = mirror.parent() {
         std::fs::create_dir_all(parent).map_err(GitError::io("make directory", parent))?;
     }
@@ -43,11 +45,23 @@ pub fn fetch_mirror(url: &str, mirror: &Path) -> Result<(), GitError> {
     if partial.exists() {
         std::fs::remove_dir_all(&partial).map_err(GitError::io("remove", &partial))?;
     }
-    let words = [OsStr::new("clone"), OsStr::new("--quiet"), OsStr::new("--mirror"), OsStr::new("--end-of-options")];
     let mut command = git();
-    command.args(words).arg(url).arg(&partial);
+    // Of a repository on this machine, too, the mirror shares no file.
+    command.args(["-c", "clone.defaultRemoteName=origin"]);
+    command.args(["clone", "--quiet", "--mirror", "--no-local", "--end-of-options", url]).arg(&partial);
     run(command, &action, FETCH_LIMIT)?;
+    // Each fetch is told the URL, whose credentials may be others by then, so none need be kept in a file.
+    read(&partial, &["config", "--remove-section", "remote.origin"])?;
     std::fs::rename(&partial, mirror).map_err(GitError::io("move into place", mirror))
+}
+
+/// Makes the refs of a mirror those of the remote.
+fn update(url: &str, mirror: &Path) -> Result<(), GitError> {
+    let mut command = git();
+    command.arg("--git-dir").arg(mirror);
+    command.args(["fetch", "--quiet", "--prune", "--no-auto-maintenance", "--no-recurse-submodules"]);
+    command.args(["--no-write-fetch-head", "--end-of-options", url, "+refs/*:refs/*"]);
+    run(command, &format!("fetch {} into {}", masked_word(url), mirror.display()), FETCH_LIMIT).map(drop)
 }
 
 /// Points HEAD of a mirror at what the remote's HEAD names by now, where the branch that it named is gone: a fetch leaves
@@ -57,49 +71,16 @@ fn follow_head(url: &str, mirror: &Path) -> Result<(), GitError> {
         return Ok(());
     }
     let mut command = git();
-    command.args(["ls-remote", "--quiet", "--symref", "--end-of-options"]).arg(url).arg("HEAD");
-    let answer = run(command, &format!("ask {url} for its main branch"), FETCH_LIMIT)?;
+    // Without a directory git would read the configuration of whatever repository this process was started in.
+    command.arg("--git-dir").arg(mirror);
+    command.args(["ls-remote", "--quiet", "--symref", "--end-of-options", url, "HEAD"]);
+    let answer = run(command, &format!("ask {} for its main branch", masked_word(url)), FETCH_LIMIT)?;
     let answer = String::from_utf8_lossy(&answer);
     let named = answer.lines().find_map(|line| line.strip_prefix("ref: ")?.strip_suffix("\tHEAD"));
     if let Some(named) = named.filter(|name| name.starts_with("refs/heads/")) {
         read(mirror, &["symbolic-ref", "HEAD", named])?;
     }
     Ok(())
-}
-
-/// Updates a repository from the remote it names itself, with none of the programs that it names.
-pub(super) fn fetch(git_dir: &Path, action: &str) -> Result<(), GitError> {
-    let users = git2::Config::open_default().ok();
-    let mut command = git();
-    for setting in users_own_settings(users.as_ref()) {
-        command.arg("-c").arg(setting);
-    }
-    // Of this one the first that is named counts, and the environment comes before any file.
-    if std::env::var_os("GIT_PROXY_COMMAND").is_none() {
-        let own = users.as_ref().and_then(|config| config.get_string("core.gitproxy").ok());
-        command.env("GIT_PROXY_COMMAND", own.unwrap_or_default());
-    }
-    command.arg("--git-dir").arg(git_dir);
-    command.args(["fetch", "--quiet", "--prune", "--no-auto-maintenance", "--no-recurse-submodules"]);
-    command.args(["--no-write-fetch-head", "--upload-pack=git-upload-pack"]);
-    run(command, action, FETCH_LIMIT).map(drop)
-}
-
-/// Settings that name programs, as the user has them, to take precedence over what a repository's own configuration
-/// says. An empty helper clears those named before it.
-fn users_own_settings(users: Option<&git2::Config>) -> Vec<String> {
-    let ssh = users.and_then(|config| config.get_string("core.sshcommand").ok());
-    let ssh = ssh.unwrap_or_else(|| "ssh".to_owned());
-    let mut settings = vec![format!("core.sshCommand={ssh}"), "credential.helper=".to_owned()];
-    if let Some(entries) = users.and_then(|config| config.entries(Some("^credential\\..*helper$")).ok()) {
-        // What cannot be read is left out: a fetch without it says what it lacks.
-        drop(entries.for_each(|entry| {
-            if let (Ok(name), Ok(value)) = (entry.name(), entry.value()) {
-                settings.push(format!("{name}={value}"));
-            }
-        }));
-    }
-    settings
 }
 
 /// The object format of the repository at `path`, as `sha1` or `sha256`. Found as a user's git would find it, and so
@@ -168,7 +149,7 @@ fn refused(action: String, status: ExitStatus, errors: &[u8]) -> GitError {
         (_, Some(last)) => last.to_owned(),
         (_, None) => format!("git ended with {status} and said nothing"),
     };
-    GitError::Program { action, detail }
+    GitError::Program { action, detail: masked(&detail) }
 }
 
 /// Runs the program to its end, or ends it at the limit with everything it started.

@@ -56,6 +56,11 @@ impl Store {
         &self.landing.database
     }
 
+    /// Whether a commit with such an id may be in it: stores are of one object format.
+    pub fn takes(&self, like: CommitId) -> bool {
+        self.landing.database.format() == format_of(like)
+    }
+
     /// Starts to receive a pack.
     pub fn receive(&self) -> Result<Receiver, GitError> {
         Receiver::new(Arc::clone(&self.landing))

@@ -9,7 +9,7 @@ use wildmatch::WildMatch;
 
 use super::objects::{Database, commit_id};
 use super::refs::{self, HeadPointer, RefFiles, RefProgram, Refs};
-use super::{GitError, pack, program};
+use super::{GitError, pack, program, remote};
 use crate::model::{BranchName, CommitId};
 
 /// How far back a first-parent walk looks for the commit before. A head further on than this is built alone.
@@ -22,6 +22,17 @@ pub enum BranchSelection {
     Main,
     /// Those whose names match one of these globs (`*` also matches `/`).
     Matching(Vec<String>),
+}
+
+impl BranchSelection {
+    /// Whether a branch is selected by its name. The main branch is not: only HEAD tells which one it is.
+    #[must_use]
+    pub fn matches(&self, branch: &BranchName) -> bool {
+        match self {
+            Self::Main => false,
+            Self::Matching(globs) => globs.iter().any(|glob| WildMatch::new(glob).matches(branch.as_str())),
+        }
+    }
 }
 
 /// A branch and the commit it is at.
@@ -131,16 +142,10 @@ impl Watched {
         refs::notify_paths(&self.git_dir, &self.common_dir)
     }
 
-    /// Updates from the repository's own remote, with the `git` program. Moves branches only in a mirror: in an
-    /// ordinary clone a fetch moves what it remembers of the remote, and the user's branches stay as they are.
-    pub fn fetch(&self) -> Result<(), GitError> {
-        program::fetch(&self.git_dir, &format!("update {} from its remote", self.path.display()))
-    }
-
-    /// The URL of the remote `origin`, if there is one, for [`fetch_mirror`](super::fetch_mirror).
-    pub fn remote_url(&self) -> Option<String> {
-        let config = git2::Config::open(&self.common_dir.join("config")).ok()?;
-        config.get_string("remote.origin.url").ok()
+    /// The URL of the remote `origin`, or else of the only remote, for [`fetch_mirror`](super::fetch_mirror). A path is
+    /// absolute. May hold credentials.
+    pub fn remote_url(&self) -> Result<String, GitError> {
+        remote::url(&self.path, &self.common_dir)
     }
 
     fn main_head(&self) -> Result<Vec<Head>, GitError> {

@@ -14,7 +14,7 @@ use crate::git::BranchSelection;
 use crate::model::RepoName;
 use crate::threads::{self, Thread};
 
-use super::fetch::{Fetcher, Target};
+use super::fetch::Fetcher;
 use super::repo::{NameTaken, Orders, Repo};
 use super::session::Session;
 
@@ -116,15 +116,14 @@ impl Member {
     ) -> io::Result<Self> {
         let interval = Duration::from_millis(settings.interval_ms).clamp(MIN_INTERVAL, MAX_INTERVAL);
         let (wake, wakes) = bounded(1);
-        let (path, remote) = match &repo.location {
-            RepoLocation::Path(path) => (path, settings.fetch.then(|| Target::Local(path.clone()))),
-            RepoLocation::Url { url, mirror } => {
-                (mirror, Some(Target::Mirror { url: url.clone(), mirror: mirror.clone() }))
-            }
+        let (path, url) = match &repo.location {
+            RepoLocation::Path(path) => (path, None),
+            RepoLocation::Url { url, mirror } => (mirror, Some(url)),
         };
-        let fetcher = remote.map(|target| Fetcher {
+        let fetcher = url.map(|url| Fetcher {
             repo: repo.name.clone(),
-            target,
+            url: url.clone(),
+            mirror: path.clone(),
             source: repo.source.clone(),
             interval,
             wake: wake.clone(),
@@ -137,7 +136,7 @@ impl Member {
             source: repo.source.clone(),
             selection: selection(settings),
             interval,
-            is_mirror: matches!(repo.location, RepoLocation::Url { .. }),
+            is_mirror: url.is_some(),
             sessions: sessions.1.clone(),
             wakes,
             wake,

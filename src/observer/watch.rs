@@ -7,8 +7,6 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use wildmatch::WildMatch;
-
 use crate::git::{BranchSelection, Head};
 use crate::model::{BranchName, CommitId, Moment};
 
@@ -174,7 +172,8 @@ impl Watch {
             accepted
                 .iter()
                 .find(|(branch, _)| {
-                    !seen.contains_key(*branch) && self.selects(branch) && !self.is_held(branch, None, now)
+                    // That the main branch is missing means nothing: HEAD may simply name another one.
+                    !seen.contains_key(*branch) && self.selection.matches(branch) && !self.is_held(branch, None, now)
                 })
                 .map(|(branch, before)| Announcement {
                     branch: branch.clone(),
@@ -202,15 +201,6 @@ impl Watch {
     /// Whether the dispatcher accepted this commit as a head, so that it needs no pack.
     pub(crate) fn is_delivered(&self, commit: CommitId) -> bool {
         self.delivered.contains(&commit)
-    }
-
-    /// Whether a branch of this name is looked at, so that its absence means something. Of the main branch it does not:
-    /// HEAD may simply name another one.
-    fn selects(&self, branch: &BranchName) -> bool {
-        match &self.selection {
-            BranchSelection::Main => false,
-            BranchSelection::Matching(globs) => globs.iter().any(|glob| WildMatch::new(glob).matches(branch.as_str())),
-        }
     }
 
     /// The heads, from the one after the cursor round to it.

@@ -2,7 +2,8 @@
 //! held, which slot executes which, what has been reported and not yet answered, and whether the runner drains or
 //! stops. Never does I/O, never asks the time. The core calls it and carries out its commands in order.
 //!
-//! Moments are of `CLOCK_BOOTTIME`, which goes on while the machine sleeps, because the dispatcher's clock does too.
+//! Moments are of `CLOCK_BOOTTIME`, which goes on while the machine sleeps: a runner that slept must not think
+//! that its leases did, too.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
@@ -27,6 +28,8 @@ pub(super) struct Shared {
     token: (Sender<()>, Receiver<()>),
     /// Commits that are in the store with their whole trees, newest last.
     recent: Mutex<Vec<CommitId>>,
+    /// The file says something else.
+    is_unsaved: AtomicBool,
     file: PathBuf,
 }
 
@@ -64,7 +67,8 @@ impl Shared {
         // There is room for it.
         let _ = token.0.send(());
         let text = fs::read_to_string(&file).unwrap_or_default();
-        Self { token, recent: Mutex::new(text.lines().filter_map(|line| line.parse().ok()).collect()), file }
+        let recent = Mutex::new(text.lines().filter_map(|line| line.parse().ok()).collect());
+        Self { token, recent, is_unsaved: AtomicBool::new(false), file }
     }
 
     /// Waits for the right to change the store. `None` if cancelled first.
@@ -84,15 +88,23 @@ impl Shared {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The store has this commit now.
+    /// The store has this commit now. [`Shared::save`] writes it down, when nobody waits.
     pub(super) fn add(&self, commit: CommitId) {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.retain(|known| *known != commit);
         recent.push(commit);
         let surplus = recent.len().saturating_sub(RECENT_COMMITS);
         recent.drain(..surplus);
-        let text: String = recent.iter().map(|commit| format!("{commit}\n")).collect();
-        self.write(&text);
+        self.is_unsaved.store(true, Ordering::Relaxed);
+    }
+
+    /// Writes down what was added, if anything was.
+    pub(super) fn save(&self) {
+        if self.is_unsaved.swap(false, Ordering::Relaxed) {
+            let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+            let text: String = recent.iter().map(|commit| format!("{commit}\n")).collect();
+            self.write(&text);
+        }
     }
 
     /// The store is gone.
@@ -132,6 +144,7 @@ mod tests {
         for n in [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 3] {
             shared.add(commit(n));
         }
+        shared.save();
         let wanted: Vec<_> = [2, 4, 5, 6, 7, 8, 9, 3].map(commit).to_vec();
         assert_eq!(shared.recent(), wanted);
         let shelf = Shelf::new(layout);

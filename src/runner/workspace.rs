@@ -80,6 +80,7 @@ impl Workspace {
             return;
         }
         let Some(open) = self.open.last() else { return };
+        open.shared.save();
         let Some(_changing) = open.shared.try_change() else { return };
         if let Err(error) = open.store.tidy() {
             log::warn!("could not tidy the store of {}: {}", open.repo, chain(&error));

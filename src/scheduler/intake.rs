@@ -207,7 +207,8 @@ impl Scheduler {
         for job in chosen {
             self.queue_or_wait(turn, job);
         }
-        turn.reply(request, Reply::Done(format!("build {id}: {count} jobs will run again")));
+        let jobs = if count == 1 { "job" } else { "jobs" };
+        turn.reply(request, Reply::Done(format!("build {id}: {count} {jobs} will run again")));
     }
 
     /// What keeps an exclusive job that was cancelled from running again: its attempt may not have ended yet. After a

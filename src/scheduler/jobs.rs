@@ -35,6 +35,7 @@ impl NewJob {
             attempts: self.attempts,
             failures: self.failures,
             losses: self.losses,
+            blameless_losses: 0,
             lost_with: Vec::new(),
             queued_since: now,
             needs,

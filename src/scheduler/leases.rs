@@ -128,7 +128,7 @@ impl Scheduler {
             }
             return;
         };
-        let (runner, cancelled) = (lease.runner, lease.cancelled);
+        let (runner, cancelled, started) = (lease.runner, lease.cancelled, lease.started);
         if cancelled {
             // Its outcome was recorded when it was cancelled; this only frees the slot.
             self.release(turn.now, attempt);
@@ -139,7 +139,8 @@ impl Scheduler {
         match outcome {
             Outcome::Lost(why) => {
                 self.rest_runner(turn, runner, &why);
-                self.lose(turn, attempt, Loss { why, counts: true });
+                // What failed before the task's process started was not the task's doing.
+                self.lose(turn, attempt, Loss { why, counts: started });
             }
             // Nobody here asked for that: the runner itself was stopped.
             Outcome::Cancelled => {
@@ -206,9 +207,17 @@ impl Scheduler {
         if counts {
             job.losses += 1;
             job.lost_with.push(format!("{name} ({why})"));
+        } else {
+            job.blameless_losses += 1;
         }
-        if counts && job.losses >= limit {
-            let text = format!("given up after {} lost attempts: {}", job.losses, job.lost_with.join(", "));
+        let given_up = if counts && job.losses >= limit {
+            Some(format!("given up after {} lost attempts: {}", job.losses, job.lost_with.join(", ")))
+        } else if job.blameless_losses >= policy::MAX_BLAMELESS_LOSSES {
+            Some(format!("given up after {} attempts that came to nothing, the last on {name}: {why}", job.attempts))
+        } else {
+            None
+        };
+        if let Some(text) = given_up {
             turn.decide(lease.build, Some(lease.job), because, text.clone());
             return self.finish_job(turn, lease.job, Ending::Errored(text));
         }
@@ -268,12 +277,9 @@ impl Scheduler {
         let expired: Vec<AttemptId> =
             self.leases.iter().filter(|(_, lease)| lease.deadline < turn.now).map(|(attempt, _)| *attempt).collect();
         for attempt in expired {
-            // One may be lost together with its runner because of another.
-            let Some(runner) = self.leases.get(&attempt).map(|lease| lease.runner) else { continue };
-            self.lose_if_doubtful(turn, runner);
-            if let Some(counts) = self.leases.get(&attempt).map(|lease| lease.started) {
-                self.lose(turn, attempt, Loss { why: "its lease ran out".into(), counts });
-            }
+            let (runner, counts) = (self.leases[&attempt].runner, self.leases[&attempt].started);
+            self.rest_if_doubtful(turn, runner);
+            self.lose(turn, attempt, Loss { why: "its lease ran out".into(), counts });
         }
         self.forget_empty_away();
     }

@@ -90,6 +90,8 @@ struct LiveJob {
     attempts: u32,
     failures: u32,
     losses: u32,
+    /// Attempts lost through no doing of the task's since it was queued by hand or restored.
+    blameless_losses: u32,
     /// The runners that were lost with it and why, for whoever reads that it was given up.
     lost_with: Vec<String>,
     /// Since when it waits for a runner.

@@ -38,5 +38,8 @@ pub(super) const SPAWN_PATIENCE_MS: u64 = 10_000;
 pub(super) const REST_FIRST_MS: u64 = 1_000;
 /// The longest such rest.
 pub(super) const REST_MAX_MS: u64 = 300_000;
+/// Losses that are not the job's doing (no source, a full disk, a runner that never got to start it) after which it is
+/// given up all the same: every build ends. Runners rest longer after each, so this takes an hour or more.
+pub(super) const MAX_BLAMELESS_LOSSES: u32 = 20;
 /// How many delivered results are remembered, so that one that is delivered again gets the same answer.
 pub(super) const RECORDED_CAPACITY: usize = 8_192;

@@ -330,7 +330,7 @@ fn a_job_is_not_leased_once_more_to_a_runner_that_is_about_to_be_lost() {
     // Heard a little later than the lease was given, so that the lease runs out before the silence is long enough.
     story.tick_until(400);
     story.tell(Event::AttemptStarted { session: SessionId(1), attempt: AttemptId(1) });
-    assert_eq!(story.tick_until(15_300), ["> close s1", "a1 lost", "j1 queued"]);
+    assert_eq!(story.tick_until(16_000), ["a1 lost", "j1 queued", "> close s1"]);
 }
 
 #[test]
@@ -360,6 +360,21 @@ fn a_loss_before_the_task_started_is_not_held_against_the_job() {
         story.close(n);
         assert_eq!(story.tick_until(n * 1_000), [format!("a{n} lost"), "j1 queued".into()]);
     }
+}
+
+#[test]
+fn a_job_that_never_gets_to_start_is_given_up_in_the_end() {
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    story.observe("app", None, 1, vec![task("a")]);
+    let mut lines = Vec::new();
+    for attempt in 1..=20 {
+        lines = story.finish(1, attempt, Outcome::Lost("no source".into()));
+        story.now = story.now.after(300_000);
+        story.ping(1, &[]);
+        story.tell(Event::LeaseCheck);
+    }
+    assert_eq!(lines, ["a20 lost", "j1 errored", "b1 errored", "> s1 recorded a20"]);
 }
 
 #[test]

@@ -1,16 +1,15 @@
 //! The promises, each as a plain function over what happened. None knows how the dispatcher works inside; those about
-//! coming back, which have to keep track of who was heard when, are in `losses.rs`.
+//! coming back, which have to keep track of who was heard when, are in `losses.rs`, the one about verdicts in
+//! `verdicts.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use surveil::model::{
-    AttemptId, BuildId, CommitId, Ending, JobId, Outcome, Record, RepoName, RunnerId, SessionId, TaskSpec, Verdict,
-};
+use surveil::model::{AttemptId, BuildId, CommitId, JobId, Outcome, Record, RepoName, RunnerId, SessionId, TaskSpec};
 use surveil::scheduler::{Effect, Event, Reply, ToRunner};
 
 use crate::history::{Announcement, Broken, Entry, Fact, History, Promise};
-use crate::losses;
+use crate::{losses, verdicts};
 
 type Checker = fn(&[Entry]) -> Result<(), String>;
 
@@ -23,7 +22,7 @@ const CHECKERS: &[(Promise, Checker)] = &[
     (Promise::S7, s7),
     (Promise::S8, s8),
     (Promise::S9, s9),
-    (Promise::S10, s10),
+    (Promise::S10, verdicts::s10),
     (Promise::S11, s11),
     (Promise::L1, l1),
 ];
@@ -49,11 +48,11 @@ fn first_bad(story: &[Entry], checker: Checker) -> usize {
     good
 }
 
-fn facts(story: &[Entry]) -> impl Iterator<Item = &Fact> {
+pub(crate) fn facts(story: &[Entry]) -> impl Iterator<Item = &Fact> {
     story.iter().map(|entry| &entry.fact)
 }
 
-fn demand(kept: bool, text: impl FnOnce() -> String) -> Result<(), String> {
+pub(crate) fn demand(kept: bool, text: impl FnOnce() -> String) -> Result<(), String> {
     if kept { Ok(()) } else { Err(text()) }
 }
 
@@ -157,22 +156,31 @@ fn s5(story: &[Entry]) -> Result<(), String> {
 /// attempt is the exception: what is kept of it does not tell who said so, and both answers make a runner forget it.
 fn s6(story: &[Entry]) -> Result<(), String> {
     let mut outcomes: BTreeMap<AttemptId, &Outcome> = BTreeMap::new();
+    // What was said to results, because other messages are answered with the same words.
+    let mut said: BTreeSet<(SessionId, AttemptId, bool)> = BTreeSet::new();
     let mut answers: BTreeMap<AttemptId, bool> = BTreeMap::new();
+    let mut cause = None;
     for fact in facts(story) {
-        let (attempt, is_recorded) = match fact {
+        match fact {
             Fact::Committed(Record::AttemptFinished { attempt, outcome, .. }) => {
                 let earlier = outcomes.insert(*attempt, outcome);
                 demand(earlier.is_none(), || format!("{attempt} ended as {earlier:?} and as {outcome:?}"))?;
-                continue;
             }
-            Fact::Answered { attempt, is_recorded } => (*attempt, *is_recorded),
-            _ => continue,
-        };
-        if let Some(outcome) = outcomes.get(&attempt)
-            && !matches!(outcome, Outcome::Lost(_))
-        {
-            let first = *answers.entry(attempt).or_insert(is_recorded);
-            demand(first == is_recorded, || format!("the result of {attempt} was answered in two ways"))?;
+            Fact::Arrived(event) => cause = Some(event),
+            Fact::Decided(Effect::Send {
+                session,
+                message: message @ (ToRunner::Recorded { attempt } | ToRunner::Stale { attempt }),
+            }) if matches!(cause, Some(Event::AttemptFinished { .. })) => {
+                said.insert((*session, *attempt, matches!(message, ToRunner::Recorded { .. })));
+            }
+            Fact::Answered { session, attempt, is_recorded } => {
+                let is_final = outcomes.get(attempt).is_some_and(|outcome| !matches!(outcome, Outcome::Lost(_)));
+                if is_final && said.contains(&(*session, *attempt, *is_recorded)) {
+                    let first = *answers.entry(*attempt).or_insert(*is_recorded);
+                    demand(first == *is_recorded, || format!("the result of {attempt} was answered in two ways"))?;
+                }
+            }
+            _ => {}
         }
     }
     Ok(())
@@ -257,12 +265,9 @@ fn s9(story: &[Entry]) -> Result<(), String> {
                 let is = |task: &TaskSpec| exclusive.contains(&(repo.clone(), commit, task.name.clone()));
                 jobs.extend(added.iter().map(|job| (job.id, is(&job.task))));
             }
-            Fact::Began { attempt, job, name, .. } => {
-                // What was about to begin when the machine froze begins before it finds out how late it is.
-                if thawed.get(name).is_none_or(|thawed| *at > thawed + 1_000) {
-                    running.insert(*attempt, (*job, name.clone()));
-                }
-            }
+            // What was about to begin when the machine froze begins before it finds out how late it is.
+            Fact::Began { name, .. } if thawed.get(name).is_some_and(|thawed| *at <= thawed + 1_000) => {}
+            Fact::Began { attempt, job, name, .. } => drop(running.insert(*attempt, (*job, name.clone()))),
             Fact::Over { attempt, .. } => drop(running.remove(attempt)),
             Fact::Froze { name, until } => {
                 running.retain(|_, (_, on)| on != name);
@@ -276,105 +281,6 @@ fn s9(story: &[Entry]) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-/// A verdict follows from how the jobs ended, a job's ending from its attempts; and both stay, until a rerun.
-fn s10(story: &[Entry]) -> Result<(), String> {
-    let mut book = Book::default();
-    for fact in facts(story) {
-        if let Fact::Committed(record) = fact {
-            book.take(record)?;
-        }
-    }
-    Ok(())
-}
-
-#[derive(Default)]
-struct Book {
-    jobs: BTreeMap<JobId, Page>,
-    verdicts: BTreeMap<BuildId, Option<Verdict>>,
-    attempts: BTreeMap<AttemptId, JobId>,
-}
-
-struct Page {
-    build: BuildId,
-    allow_failure: bool,
-    ending: Option<Ending>,
-    /// A rerun may take its ending back.
-    may_begin_anew: bool,
-    last: Option<Outcome>,
-    losses: u32,
-}
-
-impl Book {
-    fn take(&mut self, record: &Record) -> Result<(), String> {
-        match record {
-            Record::BuildAdded { build, jobs } => {
-                self.verdicts.insert(build.id, None);
-                for job in jobs {
-                    let (build, allow_failure) = (job.build, job.task.allow_failure);
-                    let page =
-                        Page { build, allow_failure, ending: None, may_begin_anew: false, last: None, losses: 0 };
-                    self.jobs.insert(job.id, page);
-                }
-            }
-            Record::JobQueued { job, .. } | Record::JobWaiting { job } => {
-                let page = self.page(job)?;
-                demand(page.ending.is_none() || page.may_begin_anew, || format!("{job} was finished and goes on"))?;
-                if std::mem::take(&mut page.may_begin_anew) {
-                    (page.ending, page.losses, page.last) = (None, 0, None);
-                }
-            }
-            Record::AttemptLeased(attempt) => {
-                self.attempts.insert(attempt.id, attempt.job);
-                let page = self.page(&attempt.job)?;
-                demand(page.ending.is_none(), || format!("{} was finished and is leased", attempt.job))?;
-            }
-            Record::AttemptFinished { attempt, outcome, .. } => {
-                let job = self.attempts.get(attempt).copied().ok_or_else(|| format!("{attempt} was never leased"))?;
-                let page = self.page(&job)?;
-                page.losses += u32::from(matches!(outcome, Outcome::Lost(_)));
-                page.last = Some(outcome.clone());
-            }
-            Record::JobFinished { job, ending } => {
-                let page = self.page(job)?;
-                let is_true = page.ending.is_none() && page.bears_out(ending);
-                demand(is_true, || format!("{job} is {ending:?} after {:?}, {:?}", page.ending, page.last))?;
-                (page.ending, page.may_begin_anew) = (Some(ending.clone()), false);
-            }
-            Record::BuildFinished { build, verdict, .. } => {
-                let of = self.jobs.values().filter(|page| page.build == *build);
-                let due = Verdict::of(of.map(|page| (page.ending.as_ref(), page.allow_failure)));
-                demand(due == Some(*verdict), || format!("{build} is {verdict:?} and should be {due:?}"))?;
-                let earlier = self.verdicts.insert(*build, Some(*verdict)).flatten();
-                demand(earlier.is_none(), || format!("{build} was {earlier:?} already"))?;
-            }
-            Record::BuildReopened { build } => {
-                self.verdicts.insert(*build, None);
-                let of = self.jobs.values_mut().filter(|page| page.build == *build);
-                of.for_each(|page| page.may_begin_anew = true);
-            }
-            Record::HeadMoved { .. } | Record::RunnerSaved(_) | Record::LateResult { .. } | Record::Decided(_) => {}
-        }
-        Ok(())
-    }
-
-    fn page(&mut self, job: &JobId) -> Result<&mut Page, String> {
-        self.jobs.get_mut(job).ok_or_else(|| format!("{job} is unknown"))
-    }
-}
-
-impl Page {
-    /// Whether the attempts so far can end the job so.
-    fn bears_out(&self, ending: &Ending) -> bool {
-        match (ending, &self.last) {
-            (Ending::Passed, last) => *last == Some(Outcome::Passed),
-            (Ending::Failed, Some(Outcome::Failed(_) | Outcome::Killed(_) | Outcome::TimedOut)) => true,
-            (Ending::Failed, _) => false,
-            (Ending::Errored(why), _) if why.starts_with("given up") => self.losses >= crate::dispatcher::MAX_LOSSES,
-            (Ending::Errored(_) | Ending::Cancelled | Ending::Skipped(_), _) => true,
-        }
-    }
 }
 
 /// No attempt is begun twice, whoever was restarted. The rest of S11 is in `losses.rs`.

@@ -42,6 +42,7 @@ pub(crate) fn lease_ms(exclusive: bool) -> u64 {
 
 /// What waits for the core.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "few wait at a time")]
 pub(crate) enum Input {
     Event(Event),
     Ask(Question, Option<SessionId>),

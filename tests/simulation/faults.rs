@@ -67,11 +67,15 @@ impl World {
     /// Plans all faults; says when they are over.
     pub(crate) fn plan_faults(&mut self) -> u64 {
         let calm_at = self.dice.ms(5_000, 60_000);
-        let kinds: Vec<Fault> = (0..1 + self.dice.below(6)).filter_map(|_| self.dice.pick(TROUBLES)).collect();
+        let mut kinds: Vec<Fault> = (0..1 + self.dice.below(6)).filter_map(|_| self.dice.pick(TROUBLES)).collect();
+        if self.is_deploying {
+            kinds.push(Fault::CutOff);
+        }
         for _ in 0..self.dice.below(6) {
             self.plan_fault(PEOPLE, calm_at);
         }
-        for _ in 0..1 + self.dice.below(10) {
+        let many = if self.dice.percent(20) { 40 } else { 10 };
+        for _ in 0..1 + self.dice.below(many) {
             self.plan_fault(&kinds, calm_at);
         }
         calm_at
@@ -185,7 +189,7 @@ impl World {
     /// A machine loses its network without a word to anyone.
     fn cut_off(&mut self) {
         let host = self.dice.below(self.hosts.len());
-        let ms = self.dice.ms(300, 70_000);
+        let ms = if self.is_deploying { self.dice.ms(30_000, 90_000) } else { self.dice.ms(300, 70_000) };
         self.hosts[host].cut_until = self.hosts[host].cut_until.max(self.now + ms);
         let of_host: Vec<ProcessId> =
             self.processes.iter().filter(|(_, process)| process.host == host).map(|(id, _)| *id).collect();
@@ -216,6 +220,7 @@ impl World {
     /// How long a task takes.
     pub(crate) fn execution_ms(&mut self) -> u64 {
         match self.dice.below(20) {
+            _ if self.is_deploying => self.dice.ms(1_000, 90_000),
             0..2 => self.dice.ms(0, 20),
             2..15 => self.dice.ms(50, 4_000),
             15..18 => self.dice.ms(4_000, 25_000),

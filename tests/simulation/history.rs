@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use surveil::model::{AttemptId, BranchName, BuildId, CommitId, Incarnation, JobId, Outcome, Record, RepoName};
+use surveil::model::{
+    AttemptId, BranchName, BuildId, CommitId, Incarnation, JobId, Outcome, Record, RepoName, SessionId,
+};
 use surveil::scheduler::{Effect, Event, ToRunner};
 
 /// The promises that the simulation tries, by their numbers.
@@ -103,6 +105,7 @@ pub(crate) enum Fact {
 
     /// A runner heard what became of its result.
     Answered {
+        session: SessionId,
         attempt: AttemptId,
         is_recorded: bool,
     },

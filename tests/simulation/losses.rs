@@ -10,7 +10,7 @@ use surveil::scheduler::{Effect, Event, RunnerJoined, ToRunner};
 use crate::dispatcher::{HEARTBEAT_MS, LEASE_CHECK_MS, QUEUE_TIMEOUT_MS, RECONNECT_MS, TIMEOUT_MS, lease_ms};
 use crate::history::{Broken, Entry, Fact, Promise};
 
-/// How late a loss may be noticed, besides the ticks: gaps that are too short to be forgiven.
+/// How late something may be noticed: between ticks, and in gaps that are too short to be forgiven.
 const SLACK_MS: u64 = 3 * HEARTBEAT_MS;
 
 /// Everything about coming back that this history breaks.
@@ -39,6 +39,7 @@ struct Watch<'a> {
     /// The join that is being handled, and whether it has to be refused.
     joining: Option<(&'a RunnerJoined, bool)>,
     joined_at: u64,
+    overtaken: Option<&'a RunnerJoined>,
     broken: Vec<Broken>,
 }
 
@@ -139,7 +140,7 @@ impl<'a> Watch<'a> {
             Fact::HeldUp { until } => self.hold_up(*until),
             Fact::Arrived(event) => {
                 self.settle_join();
-                self.cause = Some(event);
+                (self.cause, self.overtaken) = (Some(event), None);
                 self.hear(event);
             }
             Fact::Decided(Effect::Persist(record)) => {
@@ -225,12 +226,18 @@ impl<'a> Watch<'a> {
     }
 
     fn join(&mut self, joined: &'a RunnerJoined) {
-        let now = self.now;
         let seen = self.runners.entry(joined.name.clone()).or_default();
         if seen.incarnation == Some(joined.incarnation) && joined.session < seen.newest {
-            // Overtaken by a newer session of the same process.
+            // Overtaken by a newer session of the same process. It counts if nothing is known of that one any more.
+            self.overtaken = Some(joined);
             return;
         }
+        self.accept(joined);
+    }
+
+    fn accept(&mut self, joined: &'a RunnerJoined) {
+        let now = self.now;
+        let seen = self.runners.entry(joined.name.clone()).or_default();
         let is_refused = seen.session.is_some() && seen.incarnation != Some(joined.incarnation);
         (self.joining, self.joined_at) = (Some((joined, is_refused)), now);
         if is_refused {
@@ -268,6 +275,9 @@ impl<'a> Watch<'a> {
 
     /// S14, and that nothing which is held is called gone.
     fn judge_message(&mut self, session: SessionId, message: &ToRunner) {
+        if let (ToRunner::Registered { .. } | ToRunner::NameTaken(_), Some(joined)) = (message, self.overtaken.take()) {
+            self.accept(joined);
+        }
         match (message, self.joining) {
             (ToRunner::Registered { .. }, Some((joined, true))) => {
                 let text = format!("a second process of {} was let in beside the first", joined.name);
@@ -360,7 +370,7 @@ impl<'a> Watch<'a> {
             }
         };
         let last = self.runners.values().filter(fits).map(useful_until).max();
-        if let Some(last) = last.filter(|last| self.now - last + HEARTBEAT_MS < QUEUE_TIMEOUT_MS) {
+        if let Some(last) = last.filter(|last| self.now - last + SLACK_MS < QUEUE_TIMEOUT_MS) {
             self.fail(Promise::L1, format!("{job} is given up, and at {last} ms there was a runner that fits"));
         }
     }

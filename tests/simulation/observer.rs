@@ -22,6 +22,8 @@ pub(crate) struct ObserverId(pub(crate) u64);
 #[derive(Debug)]
 pub(crate) struct Repo {
     pub(crate) name: RepoName,
+    /// All of its tasks are exclusive.
+    pub(crate) is_deploying: bool,
     pub(crate) heads: BTreeMap<BranchName, CommitId>,
     pub(crate) commits: Vec<CommitId>,
     pub(crate) plans: BTreeMap<CommitId, Result<Vec<TaskSpec>, String>>,

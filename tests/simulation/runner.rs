@@ -279,7 +279,7 @@ impl World {
             ToRunner::Cancel { attempt } => self.cancelled(id, attempt),
             message @ (ToRunner::Recorded { attempt } | ToRunner::Stale { attempt }) => {
                 let is_recorded = matches!(message, ToRunner::Recorded { .. });
-                self.history.note(self.now, Fact::Answered { attempt, is_recorded });
+                self.history.note(self.now, Fact::Answered { session, attempt, is_recorded });
                 self.gone(id, attempt);
             }
             ToRunner::Ack { gone } => {

@@ -72,6 +72,8 @@ pub(crate) struct World {
     pub(crate) repos: Vec<Repo>,
     pub(crate) slow_until: u64,
     pub(crate) is_calm: bool,
+    /// A world of long exclusive tasks and runners that are cut off, which are too rare together elsewhere.
+    pub(crate) is_deploying: bool,
     pub(crate) sabotage: Option<Sabotage>,
     /// What sabotages need to remember: where attempts were leased to, and when the last tick came.
     pub(crate) holders: BTreeMap<AttemptId, SessionId>,
@@ -99,7 +101,8 @@ impl World {
         let mut dice = Dice::new(setting.seed);
         let hosts = hosts(&mut dice);
         let count = 1 + dice.below(2);
-        let repos = ["app", "lib"].iter().take(count).map(|name| repo(&mut dice, name)).collect();
+        let is_deploying = dice.percent(8);
+        let repos = ["app", "lib"].iter().take(count).map(|name| repo(&mut dice, name, is_deploying)).collect();
         let mut world = Self {
             now: 0,
             dice,
@@ -118,6 +121,7 @@ impl World {
             repos,
             slow_until: 0,
             is_calm: false,
+            is_deploying,
             sabotage: setting.sabotage,
             holders: BTreeMap::new(),
             last_tick: None,
@@ -289,9 +293,9 @@ fn hosts(dice: &mut Dice) -> Vec<Host> {
     hosts
 }
 
-fn repo(dice: &mut Dice, name: &str) -> Repo {
+fn repo(dice: &mut Dice, name: &str, is_deploying: bool) -> Repo {
     let name = RepoName::new(name).expect("a plain word");
-    let mut repo = Repo { name, heads: BTreeMap::new(), commits: Vec::new(), plans: BTreeMap::new() };
+    let mut repo = Repo { name, is_deploying, heads: BTreeMap::new(), commits: Vec::new(), plans: BTreeMap::new() };
     let first = new_commit(dice, &mut repo);
     repo.heads.insert(BranchName::new("main"), first);
     repo
@@ -304,13 +308,13 @@ pub(crate) fn new_commit(dice: &mut Dice, repo: &mut Repo) -> CommitId {
     raw[1] = repo.name.as_str().len() as u8;
     raw[2..10].copy_from_slice(&dice.roll().to_be_bytes());
     let commit = CommitId::from_bytes(&raw).expect("20 bytes");
-    let plan = plan(dice);
+    let plan = plan(dice, repo.is_deploying);
     repo.commits.push(commit);
     repo.plans.insert(commit, plan);
     commit
 }
 
-fn plan(dice: &mut Dice) -> Result<Vec<TaskSpec>, String> {
+fn plan(dice: &mut Dice, is_deploying: bool) -> Result<Vec<TaskSpec>, String> {
     if dice.percent(4) {
         return Err("the task file has a mistake".into());
     }
@@ -332,7 +336,7 @@ fn plan(dice: &mut Dice) -> Result<Vec<TaskSpec>, String> {
         task.labels = labels.iter().map(|label| (*label).into()).collect();
         task.retries = if dice.percent(25) { 1 } else { 0 };
         task.allow_failure = dice.percent(12);
-        task.exclusive = dice.percent(20);
+        task.exclusive = is_deploying || dice.percent(20);
         task
     };
     Ok((0..count).map(|at| task(at, dice)).collect())

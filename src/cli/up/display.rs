@@ -8,6 +8,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::progress::Happening;
+use super::tail::{Tail, last_lines};
 use crate::cli::output::{Output, bold, dim, painted};
 use crate::cli::session::Session;
 use crate::cli::status::{short, took};
@@ -27,8 +28,9 @@ const TAIL_LINES: usize = 20;
 pub(crate) struct Display {
     out: Output,
     bars: MultiProgress,
-    /// A line for each running job, by the job's number.
-    running: HashMap<u64, ProgressBar>,
+    is_terminal: bool,
+    /// A line for each running job, by the job's number, and what fills it.
+    running: HashMap<u64, (ProgressBar, Option<Tail>)>,
     /// What another command has to be told to find the dispatcher, such as ` --dispatch localhost:9001`.
     connection: String,
 }
@@ -38,7 +40,8 @@ impl Display {
     pub(crate) fn new(out: Output) -> Self {
         let is_terminal = io::stdout().is_terminal() && io::stderr().is_terminal();
         let target = if is_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        Self { out, bars: MultiProgress::with_draw_target(target), running: HashMap::new(), connection: String::new() }
+        let bars = MultiProgress::with_draw_target(target);
+        Self { out, bars, is_terminal, running: HashMap::new(), connection: String::new() }
     }
 
     /// From now on commands that are shown say where the dispatcher is.
@@ -63,16 +66,17 @@ impl Display {
         self.bars.suspend(|| show::print(build, clock::wall().0, out))
     }
 
-    /// Shows what has happened. `connect` gets a session to fetch a failed job's log by.
+    /// Shows what has happened. `connect` gets sessions to read logs by.
     pub(crate) fn show(
         &mut self,
         build: &BuildReport,
         happening: &Happening,
-        connect: impl FnOnce() -> Result<Session, CliError>,
+        connect: impl Fn() -> Result<Session, CliError>,
     ) -> Result<(), CliError> {
         match happening {
-            Happening::Seen | Happening::Again { .. } | Happening::Finished => {}
-            Happening::Started { job, attempt } => self.spin(build, job, attempt),
+            Happening::Seen | Happening::Finished => {}
+            Happening::Started { job, attempt } => self.spin(build, job, attempt, &connect),
+            Happening::Again { job, .. } => self.stop_spinning(job.job),
             Happening::Ended { job } => self.stop_spinning(job.job),
         }
         self.lines(&told(build, happening))?;
@@ -92,8 +96,14 @@ impl Display {
         drop(self.bars.clear());
     }
 
-    fn spin(&mut self, build: &BuildReport, job: &JobReport, attempt: &AttemptReport) {
-        if attempt.outcome.is_some() {
+    fn spin(
+        &mut self,
+        build: &BuildReport,
+        job: &JobReport,
+        attempt: &AttemptReport,
+        connect: impl Fn() -> Result<Session, CliError>,
+    ) {
+        if attempt.outcome.is_some() || !self.is_terminal {
             return;
         }
         let bar = self.bars.add(ProgressBar::new_spinner());
@@ -104,13 +114,16 @@ impl Display {
         bar.set_prefix(format!("b{} {}", build.build, job.task));
         bar.set_message(format!("on {}", one_line(&attempt.runner)));
         bar.enable_steady_tick(TICK);
-        if let Some(before) = self.running.insert(job.job, bar) {
-            before.finish_and_clear();
-        }
+        let tail = connect()
+            .and_then(|session| Tail::start(session, build.build, &job.task, attempt.number, bar.clone()))
+            .map_err(|error| log::debug!("could not follow the log: {}", crate::cli::chain(&error)));
+        self.stop_spinning(job.job);
+        self.running.insert(job.job, (bar, tail.ok()));
     }
 
     fn stop_spinning(&mut self, job: u64) {
-        if let Some(bar) = self.running.remove(&job) {
+        if let Some((bar, tail)) = self.running.remove(&job) {
+            drop(tail);
             bar.finish_and_clear();
             self.bars.remove(&bar);
         }
@@ -121,7 +134,7 @@ impl Display {
         &self,
         build: &BuildReport,
         job: &JobReport,
-        connect: impl FnOnce() -> Result<Session, CliError>,
+        connect: impl Fn() -> Result<Session, CliError>,
     ) -> Vec<String> {
         let mut lines = Vec::new();
         if let Some(last) = job.attempts.last().filter(|last| last.log_bytes > 0) {
@@ -129,7 +142,9 @@ impl Display {
                 logs::tail(&mut session, build.build, &job.task, last.number, last.log_bytes, TAIL_BYTES)
             });
             match text {
-                Ok(text) => lines.extend(last_lines(&text).into_iter().map(|line| format!("  {} {line}", dim("|")))),
+                Ok(text) => {
+                    lines.extend(last_lines(&text, TAIL_LINES).into_iter().map(|line| format!("  {} {line}", dim("|"))))
+                }
                 // The verdict matters more than its illustration, and the command below says the same.
                 Err(error) => log::warn!("could not read the log: {}", crate::cli::chain(&error)),
             }
@@ -208,19 +223,6 @@ fn ending(word: &str, attempt: &AttemptReport) -> String {
     text
 }
 
-/// The last lines of a log as text that is safe to show: without escape sequences and control characters.
-fn last_lines(log: &[u8]) -> Vec<String> {
-    let text = String::from_utf8_lossy(log).into_owned();
-    let text = anstream::adapter::strip_str(&text).to_string();
-    let lines: Vec<&str> = text.trim_end().lines().collect();
-    let first = lines.len().saturating_sub(TAIL_LINES);
-    // Of a progress bar, which writes over its own line, the last state is what one would see.
-    lines[first..]
-        .iter()
-        .map(|line| one_line(line.trim_end_matches('\r').rsplit('\r').next().unwrap_or(line)))
-        .collect()
-}
-
 /// Writes to stderr while the spinners are away.
 struct BetweenBars(MultiProgress);
 
@@ -287,17 +289,5 @@ mod tests {
             plain(&build, &Happening::Again { job: queued, attempt: lost }),
             ["b1 lint: attempt 1 lost (w1 vanished) in 3.2 s, queued again"]
         );
-    }
-
-    #[test]
-    fn the_end_of_a_log_is_shown_safely() {
-        assert_eq!(
-            last_lines(b"one\r\n\x1b[31mtwo\x1b[0m\n10%\r50%\r100%\na\x07\xffb\n\n"),
-            ["one", "two", "100%", "a\u{fffd}b"]
-        );
-        let long: String = (0..100).map(|n| format!("{n}\n")).collect();
-        let lines = last_lines(long.as_bytes());
-        assert_eq!((lines.len(), lines[0].as_str(), lines[19].as_str()), (20, "80", "99"));
-        assert_eq!(last_lines(b""), [""; 0]);
     }
 }

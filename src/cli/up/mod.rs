@@ -1,13 +1,14 @@
 //! `surveil up`: dispatcher, observer and one runner in threads of this process, and what they do shown live. What is
 //! shown comes over an ordinary operator session, so it is what any other machine would see.
 //!
-//! [`roles`] starts and ends the three, [`watch`] turns the session into messages, [`goal`] knows what `--once` waits for,
-//! [`progress`] decides what is news, [`display`] shows it.
+//! [`roles`] starts and ends the three, [`watch`] turns the session into messages, [`goal`] knows what `--once` waits
+//! for, [`progress`] decides what is news, [`display`] and [`tail`] show it.
 
 mod display;
 mod goal;
 mod progress;
 mod roles;
+mod tail;
 mod watch;
 
 use std::path::PathBuf;
@@ -107,8 +108,8 @@ pub(crate) fn run(flags: UpFlags, verbosity: Verbosity, out: Output) -> Result<E
     ended.map(|()| code)
 }
 
-/// Shows what happens until a signal, the end of a role, or the end of the build that is waited for. From then on nobody
-/// listens to `stop` any more, so that a signal ends the process at once.
+/// Shows what happens until a signal, the end of a role, or the end of the build that is waited for. From then on
+/// nobody listens to `stop` any more, so that a signal ends the process at once.
 fn follow(
     roles: &Roles,
     mut watch: Watch,
@@ -119,7 +120,11 @@ fn follow(
     let mut progress = progress::Progress::default();
     loop {
         select! {
-            recv(stop) -> _ => return Ok(if goal.is_some() { ExitCode::Interrupted } else { ExitCode::Ok }),
+            recv(stop) -> _ => {
+                display.clear();
+                display.lines(&["Ending. What was running starts again next time.".into()])?;
+                return Ok(if goal.is_some() { ExitCode::Interrupted } else { ExitCode::Ok });
+            }
             recv(roles.ended()) -> ended => match ended {
                 // By `surveil drain`. Others may go on executing what this dispatcher has to give.
                 Ok((RUNNER, Ok(()))) if goal.is_none() => {

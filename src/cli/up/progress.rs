@@ -82,7 +82,7 @@ impl ToldJob {
                 self.started = index + 1;
                 happenings.push(Happening::Started { job: job.clone(), attempt: attempt.clone() });
             }
-            // An attempt may be reported as ended a moment before its job is: what the last one means is told by the job.
+            // An attempt may be reported as ended a moment before its job is: the job tells what the last one means.
             let is_decided = index < last || job.state != "running";
             if attempt.outcome.is_some() && index >= self.ended && is_decided {
                 self.ended = index + 1;

@@ -10,10 +10,11 @@ use crate::cli::dispatcher::{exposure_text, is_exposed};
 use crate::cli::observer::observed;
 use crate::cli::session::Session;
 use crate::config::{
-    DispatcherSettings, ObservedRepo, ObserverSettings, RunnerSettings, TokenSource, data_dir, default_runner_name,
-    defaults, work_dir,
+    DispatcherSettings, ObservedRepo, ObserverSettings, RepoLocation, RunnerSettings, TokenSource, data_dir,
+    default_runner_name, defaults, work_dir,
 };
 use crate::dispatcher::Dispatcher;
+use crate::git::Watched;
 use crate::model::Address;
 use crate::shutdown::Stop;
 use crate::threads::{self, Thread};
@@ -40,15 +41,20 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn new(flags: UpFlags) -> Result<Self, CliError> {
         let work = work_dir(flags.work);
-        let is_usual_data = flags.data.is_none() || std::env::var_os("SURVEIL_DATA").is_some();
+        let repo = observed(&flags.repo, None, &work)?;
+        if let RepoLocation::Path(path) = &repo.location {
+            // Told before anything is started; the observer would say the same later.
+            drop(Watched::open(path)?);
+        }
         Ok(Self {
-            repo: observed(&flags.repo, None, &work)?,
+            repo,
             branches: flags.branches,
             slots: flags.slots.unwrap_or_else(defaults::slots),
             host: flags.host,
             port: flags.port,
+            // A variable may be missing in the shell where somebody types the next command, so it counts as typed.
+            is_usual_data: flags.data.is_none(),
             data: data_dir(flags.data),
-            is_usual_data,
             work,
         })
     }
@@ -74,7 +80,6 @@ impl Plan {
             token: TokenSource::of_role(&self.data, "observer"),
             repos: vec![self.repo.clone()],
             branches: self.branches.clone(),
-            fetch: false,
             interval_ms: defaults::OBSERVER_INTERVAL_MS,
         }
     }

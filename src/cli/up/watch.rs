@@ -9,7 +9,8 @@ use crate::protocol::operator::{BuildReport, FromOperator, ToOperator};
 use crate::threads::{self, Thread};
 use crate::transport::Stream;
 
-/// News that may wait while lines are being written. Where more come, the session waits, and the dispatcher may close it.
+/// News that may wait while lines are being written. Where more come, the session waits, and the dispatcher may close
+/// it.
 const NEWS_CAPACITY: usize = 1024;
 /// Finished builds to know from before, so that they are not told as news.
 const KNOWN_BUILDS: u32 = 100;

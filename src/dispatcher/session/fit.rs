@@ -37,7 +37,9 @@ fn status(mut report: StatusReport) -> Frame {
         let keep = report.builds.len() / 2;
         report.builds.truncate(keep);
         report.warnings.pop();
-        report.warnings.push(format!("too long for one answer: {keep} of {all} builds are listed, and newest attempts only"));
+        report
+            .warnings
+            .push(format!("too long for one answer: {keep} of {all} builds are listed, and newest attempts only"));
     }
 }
 

@@ -124,6 +124,13 @@ impl Hub {
         }
     }
 
+    /// Counts a connection out that never got a thread.
+    pub(super) fn withdraw(&self, id: SessionId) {
+        let mut open = self.lock();
+        open.strangers.remove(&id);
+        open.streams.remove(&id);
+    }
+
     /// The last act of a session's thread.
     pub(super) fn forget(&self, id: SessionId) {
         let mut open = self.lock();

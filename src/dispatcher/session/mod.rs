@@ -58,7 +58,7 @@ impl Hub {
                 log::warn!("session {id} refused: no thread for it: {error}");
                 let text = "the dispatcher has no thread left for this connection: try again later".into();
                 refuse(&stream, &Refusal { code: ErrorCode::Busy, text });
-                self.forget(id);
+                self.withdraw(id);
             }
         }
     }
@@ -158,7 +158,10 @@ impl Hub {
             });
             match dialled {
                 Ok(stream) if hub.admit(id, &stream).is_ok() => hub.serve(id, &stream),
-                Ok(stream) => stream.close(),
+                Ok(stream) => {
+                    stream.close();
+                    hub.forget(id);
+                }
                 Err(error) => {
                     log::warn!("the runner that listens at {address} cannot be reached: {error}");
                     hub.forget(id);

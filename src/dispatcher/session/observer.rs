@@ -7,7 +7,7 @@ use crossbeam_channel::{Receiver, bounded};
 use super::worker::{self, Kind, Request};
 use super::{Hub, Outbox, Session, SessionError};
 use crate::dispatcher::core::{Question, ToCore};
-use crate::dispatcher::mirrors::{Mirrors, Plan};
+use crate::dispatcher::mirrors::{Mirror, Plan};
 use crate::dispatcher::translate::{self, Announcement};
 use crate::git::{self, GitError};
 use crate::model::{CommitId, RepoName, SessionId};
@@ -44,6 +44,14 @@ struct Incoming {
     repo: RepoName,
     pieces: tempfile::SpooledTempFile,
     whole: bool,
+}
+
+/// A commit whose source is durable.
+struct Taken {
+    plan: Plan,
+    mirror: Mirror,
+    /// A pack was received for it.
+    is_new: bool,
 }
 
 /// Packs up to this size stay in memory until the commit they belong to is announced.
@@ -114,8 +122,8 @@ impl Worker<'_> {
         let source = translate::build_source(said)?;
         let (repo, branch, commit) = (source.repo.clone(), source.branch.clone(), source.commit);
         let pack = self.pack.take().filter(|incoming| incoming.repo == repo && incoming.whole);
-        let plan = match self.receive(&repo, commit, pack) {
-            Ok(Some(plan)) => plan,
+        let Taken { plan, mirror, is_new } = match self.receive(&repo, commit, pack) {
+            Ok(Some(taken)) => taken,
             Err(GitError::Incomplete { .. }) | Ok(None) => {
                 log::info!("the mirror of {repo} lacks some of {}: asking for all of it", commit.short());
                 self.outbox.send(Frame::new(&ToObserver::NeedSource {
@@ -137,20 +145,25 @@ impl Worker<'_> {
         if let Some(reply) = self.ask(Question::Commit { source, plan }) {
             self.outbox.send(Frame::new(&answer(&repo, branch.as_str(), Some(commit.to_string()), reply)));
         }
+        // Runners are at work by now, and nobody waits for this.
+        if is_new {
+            self.hub.mirrors.tidy(&mirror);
+        }
+        mirror.keep();
         Ok(())
     }
 
     /// Takes the pack in and reads the plan from the commit; `None` where there is no pack and the commit is not there.
-    fn receive(&self, repo: &RepoName, commit: CommitId, pack: Option<Incoming>) -> Result<Option<Plan>, GitError> {
-        let store: git::Store = self.hub.mirrors.open(repo, commit)?;
-        if !store.has(commit) {
+    fn receive(&self, repo: &RepoName, commit: CommitId, pack: Option<Incoming>) -> Result<Option<Taken>, GitError> {
+        let mirror = self.hub.mirrors.open(repo, commit)?;
+        let is_new = !mirror.has(commit);
+        if is_new {
             let Some(mut incoming) = pack else { return Ok(None) };
-            let mut receiver = store.receive()?;
+            let mut receiver = mirror.receive()?;
             incoming.copy_to(&mut receiver, self.hub.data.root())?;
             receiver.finish(commit, true)?;
-            self.hub.mirrors.tidy(repo, &store);
         }
-        Mirrors::plan(&store, commit).map(Some)
+        Ok(Some(Taken { plan: mirror.plan(commit)?, mirror, is_new }))
     }
 
     fn ask(&self, question: Question) -> Option<Reply> {

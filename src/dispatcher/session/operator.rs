@@ -1,10 +1,13 @@
 //! An operator's session: questions answered from the store and the scheduler, wishes passed to the core.
 
-use crossbeam_channel::{Receiver, bounded};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, bounded};
 
 use super::worker::{self, Kind, Request};
 use super::{Hub, Outbox, Session, SessionError, fit, logs};
 use crate::dispatcher::core::{Question, ToCore, Watcher};
+use crate::dispatcher::limits;
 use crate::dispatcher::report::{self, Reports};
 use crate::model::{Build, BuildId, Job, Moment};
 use crate::protocol::hello::{ErrorCode, Refusal};
@@ -93,7 +96,14 @@ impl Worker<'_> {
                 let build = self.find(&build)?;
                 self.ask(Question::Rerun { build: build.id, failed_only: failed })
             }
-            FromOperator::Drain { runner } => self.ask(Question::Drain { runner }),
+            FromOperator::Drain { runner } => {
+                let name = runner.clone();
+                if self.look(move |scheduler, _| scheduler.runner_named(&name))?.is_none() {
+                    let text = format!("no runner named {runner} is connected: `surveil runners` lists them");
+                    return Err(Refusal { code: ErrorCode::NotFound, text });
+                }
+                self.ask(Question::Drain { runner })
+            }
             FromOperator::Watch | FromOperator::Logs { .. } | FromOperator::Ping => Ok(ToOperator::Ack),
         }
     }
@@ -110,13 +120,21 @@ impl Worker<'_> {
             builds.into_iter().map(|build| reports.build(build)).collect::<Result<Vec<_>, StoreError>>()
         };
         let builds = list().map_err(|error| broken(&error))?;
-        let (runners, (queued, running)) = self.look(|scheduler, now| (scheduler.runners(now), scheduler.counts()))?;
+        // What is stored can be told even while the core waits for its disk.
+        let (live, warnings) = match self.look(|scheduler, now| (scheduler.runners(now), scheduler.counts())) {
+            Ok(live) => (live, Vec::new()),
+            Err(refusal) if refusal.code == ErrorCode::Busy => {
+                (<(Vec<_>, (usize, usize))>::default(), vec![refusal.text])
+            }
+            Err(refusal) => return Err(refusal),
+        };
+        let (runners, (queued, running)) = live;
         Ok(ToOperator::Status(StatusReport {
             builds,
             runners: runners.into_iter().map(report::runner).collect(),
             queued_jobs: queued as u64,
             running_jobs: running as u64,
-            warnings: Vec::new(),
+            warnings,
         }))
     }
 
@@ -146,8 +164,7 @@ impl Worker<'_> {
         if self.hub.core.send(ToCore::Watch(watcher.clone())).is_err() {
             return Ok(());
         }
-        // Only once the core has it is nothing missed; until then the answer has to wait, because whoever gets it looks at
-        // what there is and relies on hearing of the rest.
+        // The core takes messages in order: once this returns, no later change is missed.
         self.look(|_, _| ())?;
         self.outbox.send(Frame::new(&ToOperator::Ok { text: "watching".into() }));
         loop {
@@ -211,8 +228,17 @@ impl Worker<'_> {
         let (sender, receiver) = bounded(1);
         let ending = |_| Refusal { code: ErrorCode::ShuttingDown, text: "the dispatcher is shutting down".into() };
         let look = ToCore::Look(Box::new(move |scheduler, now| drop(sender.send(look(scheduler, now)))));
-        self.hub.core.send(look).map_err(|_| ending(()))?;
-        receiver.recv().map_err(|_| ending(()))
+        let patience = Duration::from_millis(limits::LOOK_MS);
+        match self.hub.core.send_timeout(look, patience) {
+            Ok(()) => {}
+            Err(SendTimeoutError::Timeout(_)) => return Err(held_up()),
+            Err(SendTimeoutError::Disconnected(_)) => return Err(ending(())),
+        }
+        match receiver.recv_timeout(patience) {
+            Ok(seen) => Ok(seen),
+            Err(RecvTimeoutError::Timeout) => Err(held_up()),
+            Err(RecvTimeoutError::Disconnected) => Err(ending(())),
+        }
     }
 
     fn ask(&self, question: Question) -> Result<ToOperator, Refusal> {
@@ -225,6 +251,13 @@ impl Worker<'_> {
             Reply::Accepted { .. } | Reply::Stale { .. } => Ok(ToOperator::Ok { text: "done".into() }),
         }
     }
+}
+
+/// What the core's silence means.
+fn held_up() -> Refusal {
+    let text =
+        "the dispatcher cannot write to its disk, or is very busy: nothing is accepted until this passes (see its log)";
+    Refusal { code: ErrorCode::Busy, text: text.into() }
 }
 
 pub(super) fn broken(error: &StoreError) -> Refusal {

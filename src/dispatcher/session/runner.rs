@@ -132,9 +132,11 @@ impl RunnerSession {
         sources.fetch_add(1, Ordering::Relaxed);
         let id = self.session.id;
         let started = threads::spawn_large(&format!("s{}-source", id.0 % 100_000), move || {
-            let sent = mirrors
-                .open(&grant.repo, grant.commit)
-                .and_then(|store| send_pack(&store, &grant, attempt, &haves, &outbox));
+            let sent = mirrors.open(&grant.repo, grant.commit).and_then(|mirror| {
+                send_pack(&mirror, &grant, attempt, &haves, &outbox)?;
+                mirror.keep();
+                Ok(())
+            });
             if let Err(error) = sent {
                 log::error!("session {id}: no source of {} for attempt {attempt}: {error}", grant.commit.short());
                 let reason = error.to_string();

@@ -1,8 +1,8 @@
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use super::*;
-use crate::git::fixture::Repo;
+use crate::git::fixture::{Repo, git_in};
 use crate::git::{BranchSelection, Watched};
 
 fn url_of(repo: &Repo) -> String {
@@ -24,10 +24,63 @@ fn a_mirror_is_made_and_then_follows() {
     let all = watched.heads(&BranchSelection::Matching(vec!["*".into()])).unwrap();
     assert_eq!(all.len(), 1);
     assert_eq!(all[0].commit, second);
-    let third = repo.write("file", "3").commit("third");
-    watched.fetch().unwrap();
-    assert_eq!(watched.heads(&BranchSelection::Main).unwrap()[0].commit, third);
-    assert_eq!(watched.remote_url().unwrap(), url_of(&repo));
+}
+
+#[test]
+fn a_mirror_shares_no_file_with_a_repository_on_this_machine() {
+    let repo = Repo::new();
+    repo.write("file", "1").commit("first");
+    let mirror = repo.beside("mirror.git");
+    fetch_mirror(repo.path().to_str().unwrap(), &mirror).unwrap();
+    repo.write("file", "2").commit("second");
+    fetch_mirror(repo.path().to_str().unwrap(), &mirror).unwrap();
+    let mut pending = vec![mirror];
+    while let Some(directory) = pending.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let entry = entry.unwrap();
+            let meta = entry.metadata().unwrap();
+            match meta.is_dir() {
+                true => pending.push(entry.path()),
+                false => assert_eq!(meta.nlink(), 1, "{}", entry.path().display()),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_mirror_keeps_no_url_and_follows_the_one_it_is_given() {
+    let repo = Repo::new();
+    repo.write("file", "1").commit("first");
+    let mirror = repo.beside("mirror.git");
+    fetch_mirror(&url_of(&repo), &mirror).unwrap();
+    assert!(!fs::read_to_string(mirror.join("config")).unwrap().contains("url"));
+    let moved = repo.beside("moved");
+    fs::rename(repo.path(), &moved).unwrap();
+    git_in(&moved, &["commit", "--quiet", "--allow-empty", "--message", "second"]);
+    fetch_mirror(&format!("file://{}", moved.display()), &mirror).unwrap();
+    let heads = Watched::open(&mirror).unwrap().heads(&BranchSelection::Main).unwrap();
+    assert_eq!(heads[0].commit.to_string(), git_in(&moved, &["rev-parse", "HEAD"]));
+}
+
+#[test]
+fn no_error_of_a_fetch_shows_the_credentials_in_its_url() {
+    let repo = Repo::new();
+    repo.write("file", "1").commit("first");
+    let (mirror, absent) = (repo.beside("mirror.git"), repo.beside("absent.git"));
+    fetch_mirror(&url_of(&repo), &mirror).unwrap();
+    for url in [
+        // Nobody listens at port 1; git does not know the last one at all and quotes it.
+        "https://user:secret@127.0.0.1:1/x?token=secret",
+        "http://secret@127.0.0.1:1/x",
+        "ssh://user:secret@127.0.0.1:1/x",
+        "nonsense://user:secret@127.0.0.1:1/x",
+    ] {
+        for mirror in [&mirror, &absent] {
+            let error = fetch_mirror(url, mirror).unwrap_err();
+            let text = format!("{error} {error:?}");
+            assert!(text.contains("127.0.0.1") && !text.contains("secret"), "{text}");
+        }
+    }
 }
 
 #[test]
@@ -68,30 +121,36 @@ fn a_url_is_never_an_option_nor_a_program() {
     assert!(!mark.exists());
 }
 
-// Promise S29. Fails without `core.hooksPath`, `users_own_settings`, `--upload-pack` or `GIT_PROXY_COMMAND`.
+// Promise S29. What is fetched into is never the repository that configures this, and git passes over the same in the
+// one that is fetched from.
 #[test]
-fn a_fetch_executes_nothing_that_the_repository_configures() {
-    let origin = Repo::new();
-    origin.write("file", "1").commit("first");
-    let repo = Repo::new();
+fn following_a_remote_executes_nothing_that_either_repository_configures() {
+    let (origin, repo) = (Repo::new(), Repo::new());
+    let first = origin.write("file", "1").commit("first");
     let mark = repo.beside("executed");
     let trap = repo.beside("trap");
     fs::write(&trap, format!("#!/bin/sh\ntouch {}\n", mark.display())).unwrap();
     fs::set_permissions(&trap, fs::Permissions::from_mode(0o755)).unwrap();
-    for hook in ["reference-transaction", "post-fetch", "pre-auto-gc", "post-merge"] {
-        fs::copy(&trap, repo.path().join(".git/hooks").join(hook)).unwrap();
-    }
-    let trap = trap.to_str().unwrap();
-    repo.git(&["remote", "add", "origin", &url_of(&origin)]);
     let keys = ["core.sshCommand", "core.gitProxy", "core.fsmonitor", "remote.origin.uploadpack", "core.askPass"];
-    for key in keys.iter().chain(&["core.alternateRefsCommand", "gc.recentObjectsHook", "credential.helper"]) {
-        repo.git(&["config", key, trap]);
+    let more = ["core.alternateRefsCommand", "gc.recentObjectsHook", "credential.helper", "uploadpack.packObjectsHook"];
+    repo.git(&["remote", "add", "origin", origin.path().to_str().unwrap()]);
+    for either in [&origin, &repo] {
+        for hook in ["reference-transaction", "post-fetch", "pre-auto-gc", "post-merge", "post-checkout"] {
+            fs::copy(&trap, either.path().join(".git/hooks").join(hook)).unwrap();
+        }
+        for key in keys.iter().chain(&more) {
+            either.git(&["config", key, trap.to_str().unwrap()]);
+        }
     }
-    repo.watched().fetch().unwrap();
-    assert!(!mark.exists());
-    for url in [format!("ext::{trap}"), "ssh://127.0.0.1:1/x".to_owned(), "git://127.0.0.1:1/x".to_owned()] {
+    let mirror = repo.beside("mirror.git");
+    for _ in ["made", "updated"] {
+        fetch_mirror(&repo.watched().remote_url().unwrap(), &mirror).unwrap();
+        assert!(!mark.exists());
+    }
+    assert_eq!(Watched::open(&mirror).unwrap().heads(&BranchSelection::Main).unwrap()[0].commit, first);
+    for url in [format!("ext::{}", trap.display()), "ssh://127.0.0.1:1/x".into(), "git://127.0.0.1:1/x".into()] {
         repo.git(&["config", "remote.origin.url", &url]);
-        assert!(repo.watched().fetch().is_err(), "{url}");
+        assert!(fetch_mirror(&repo.watched().remote_url().unwrap(), &mirror).is_err(), "{url}");
         assert!(!mark.exists(), "{url}");
     }
 }

@@ -73,6 +73,15 @@ fn branches_are_selected_by_globs_in_which_a_star_matches_slashes_too() {
 }
 
 #[test]
+fn a_name_is_selected_by_a_glob_and_never_as_the_main_branch() {
+    let (deep, topic) = (BranchName::new("release/2.0/fix"), BranchName::new("topic"));
+    let some = matching(&["main", "release/*"]);
+    assert!(some.matches(&deep) && !some.matches(&topic));
+    assert!(matching(&["*"]).matches(&topic) && !matching(&["top"]).matches(&topic));
+    assert!(!BranchSelection::Main.matches(&BranchName::new("main")));
+}
+
+#[test]
 fn a_branch_name_may_be_very_long() {
     let repo = Repo::new();
     repo.write("file", "1").commit("first");

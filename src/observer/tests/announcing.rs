@@ -145,11 +145,7 @@ fn a_thousand_branches_at_once_are_all_announced() {
 #[test]
 fn the_observer_leaves_the_repository_as_it_was() {
     let (repository, first) = Repository::with_commit();
-    let listing = || {
-        let output = Command::new("find").arg(repository.path()).args(["-printf", "%p %s %T@ %C@\n"]).output().unwrap();
-        String::from_utf8(output.stdout).unwrap()
-    };
-    let before = listing();
+    let before = listing(&repository.path());
     let stage = Stage::of_all_branches(&repository, OFTEN_MS);
     let mut dispatcher = stage.session(&[]);
     let announced = dispatcher.announced();
@@ -157,7 +153,7 @@ fn the_observer_leaves_the_repository_as_it_was() {
     dispatcher.accept(&announced, 1);
     assert!(dispatcher.hears_nothing_for(Duration::from_millis(100)));
     stage.stop();
-    assert_eq!(listing(), before);
+    assert_eq!(listing(&repository.path()), before);
 }
 
 #[test]
@@ -175,15 +171,39 @@ fn a_url_is_observed_by_way_of_a_mirror() {
 }
 
 #[test]
-fn a_mirror_is_updated_from_its_remote_where_that_is_asked_for() {
-    let (repository, first) = Repository::with_commit();
-    let mirror = repository.dir.path().join("mirror.git");
-    repository.git(&["clone", "-q", "--mirror", ".", mirror.to_str().unwrap()]);
-    let second = repository.commit("second");
-    let (stage, mut settings) = Stage::settings(&[("app", &mirror)]);
-    settings.fetch = true;
+fn the_remote_of_a_repository_is_followed_and_the_repository_stays_as_it_was() {
+    let (origin, first) = Repository::with_commit();
+    let clone = origin.dir.path().join("clone");
+    origin.git(&["clone", "-q", ".", clone.to_str().unwrap()]);
+    let in_clone = |args: &[&str]| origin.git(&[&["-C", clone.to_str().unwrap()], args].concat());
+    in_clone(&["config", "remote.origin.url", "../app"]);
+    in_clone(&["branch", "of-the-clone"]);
+    let second = origin.commit("second");
+    origin.git(&["branch", "topic", &first]);
+    let before = listing(&clone);
+
+    let (stage, mut settings) = Stage::settings(&[("app", &clone)]);
+    let remote = Watched::open(&clone).unwrap().remote_url().unwrap();
+    let followed = settings.repos.remove(0).following(&remote, stage.data.path()).unwrap();
+    settings.repos.push(followed);
+    settings.branches = vec!["*".into()];
     let stage = stage.start(settings);
     let mut dispatcher = stage.session(&[("main", &first)]);
-    assert_eq!(dispatcher.announced().show(), format!("main {first}..{second}"));
+    let main = dispatcher.announced();
+    assert_eq!(main.show(), format!("main {first}..{second}"));
+    let FromObserver::Dispatch { repo, .. } = &main.message else { panic!() };
+    assert_eq!(repo, "app");
+    dispatcher.accept(&main, 2);
+    let topic = dispatcher.announced();
+    assert_eq!(topic.show(), format!("topic -..{first}"));
+    dispatcher.accept(&topic, 3);
+    assert!(dispatcher.hears_nothing_for(Duration::from_millis(100)));
     stage.stop();
+    assert_eq!(listing(&clone), before);
+}
+
+/// Every file and directory below, with its size and times.
+fn listing(directory: &Path) -> String {
+    let output = Command::new("find").arg(directory).args(["-printf", "%p %s %T@ %C@\n"]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
 }

@@ -101,7 +101,6 @@ impl Stage {
             token: TokenSource(token),
             repos,
             branches: Vec::new(),
-            fetch: false,
             interval_ms: HARDLY_EVER_MS,
         };
         (Self { listener, stop: None, observer: None, data }, settings)

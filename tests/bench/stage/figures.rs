@@ -12,6 +12,10 @@ impl Sample {
         self.0.push(value);
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+
     pub(crate) fn median(&self) -> f64 {
         self.at(0.5)
     }

@@ -32,7 +32,7 @@ pub(crate) fn setting(name: &str, usual: usize) -> usize {
 
 /// Lets time pass.
 pub(crate) fn pause(length: Duration) {
-    drop(crossbeam_channel::never::<()>().recv_timeout(length));
+    let _ = crossbeam_channel::never::<()>().recv_timeout(length);
 }
 
 /// Looks again and again, a millisecond apart, until there is something to see.

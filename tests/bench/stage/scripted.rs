@@ -148,12 +148,22 @@ impl Crowd {
         heard
     }
 
-    /// Sends the same line to all.
-    pub(crate) fn say(&mut self, line: &[u8]) {
-        for runner in &mut self.runners {
-            runner.out.extend_from_slice(line);
+    /// Has so many runners ping, from this one on, after reading what has arrived for them. Returns who comes next.
+    pub(crate) fn ping_some(&mut self, from: usize, count: usize) -> usize {
+        let Self { runners, scratch } = self;
+        let total = runners.len();
+        for at in from..from + count {
+            let runner = &mut runners[at % total];
+            runner.read(scratch, &mut Heard::default());
+            runner.out.extend_from_slice(b"{\"type\":\"ping\",\"holding\":[]}\n");
             runner.write();
         }
+        (from + count) % total
+    }
+
+    /// Cuts every connection.
+    pub(crate) fn vanish(self) {
+        drop(self);
     }
 
     pub(crate) fn len(&self) -> usize {

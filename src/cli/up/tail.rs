@@ -1,0 +1,89 @@
+//! The last line that a running job has written, shown behind its spinner; and the last lines of one that failed.
+
+use indicatif::ProgressBar;
+
+use crate::cli::CliError;
+use crate::cli::session::Session;
+use crate::cli::table::one_line;
+use crate::protocol::operator::{FromOperator, ToOperator};
+use crate::threads::{self, Thread};
+use crate::transport::Stream;
+
+/// How much of the newest output is looked at for a line to show: more than a terminal is wide.
+const LOOK_AT_BYTES: usize = 2048;
+
+/// Follows one job's log. Dropping it ends that.
+pub(crate) struct Tail {
+    stream: Stream,
+    _thread: Thread<()>,
+}
+
+impl Tail {
+    /// Shows on `bar` the last line of the attempt's log, as it grows.
+    pub(crate) fn start(
+        mut session: Session,
+        build: u64,
+        task: &str,
+        number: u32,
+        bar: ProgressBar,
+    ) -> Result<Self, CliError> {
+        session.send(&FromOperator::Logs {
+            build: build.to_string(),
+            task: Some(task.to_owned()),
+            number: Some(number),
+            offset: 0,
+            follow: true,
+        })?;
+        let stream = session.stream();
+        let alive = session.keep_alive()?;
+        let thread = threads::spawn_large("tail", move || {
+            let _alive = alive;
+            // What ends it is the log's end or the drop of this tail; and without it the spinner merely says less.
+            drop(follow(&mut session, &bar));
+        })
+        .map_err(CliError::machine("start a thread"))?;
+        Ok(Self { stream, _thread: thread })
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        self.stream.close();
+    }
+}
+
+fn follow(session: &mut Session, bar: &ProgressBar) -> Result<(), CliError> {
+    let mut payload = Vec::new();
+    while let ToOperator::Log { bytes, .. } = session.next()? {
+        session.payload(bytes, &mut payload)?;
+        let newest = payload.len().saturating_sub(LOOK_AT_BYTES);
+        if let Some(line) = last_lines(&payload[newest..], 1).pop() {
+            bar.set_message(line);
+        }
+    }
+    Ok(())
+}
+
+/// The last lines of a log as text that is safe to show: without escape sequences and control characters.
+pub(crate) fn last_lines(log: &[u8], count: usize) -> Vec<String> {
+    let text = String::from_utf8_lossy(log).into_owned();
+    let text = anstream::adapter::strip_str(&text).to_string();
+    let lines: Vec<&str> = text.trim_end().lines().collect();
+    let first = lines.len().saturating_sub(count);
+    // Of a progress bar, which writes over its own line, the last state is what one would see.
+    let seen = |line: &str| one_line(line.trim_end_matches('\r').rsplit('\r').next().unwrap_or(line));
+    lines[first..].iter().map(|line| seen(line)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_log_is_shown_safely() {
+        let log = b"one\r\n\x1b[31mtwo\x1b[0m\n10%\r50%\r100%\na\x07\xffb\n\n";
+        assert_eq!(last_lines(log, 20), ["one", "two", "100%", "a\u{fffd}b"]);
+        assert_eq!(last_lines(log, 2), ["100%", "a\u{fffd}b"]);
+        assert_eq!(last_lines(b"", 20), [""; 0]);
+    }
+}

@@ -1,0 +1,89 @@
+//! Memory. How much is resident in an idle dispatcher and an idle runner, before and after a first job; and what 10,000
+//! idle runners cost one dispatcher, in memory each and in CPU at the default heartbeat interval.
+//!
+//! `cargo bench --bench memory`; `SURVEIL_BENCH_RUNNERS` changes how many, `SURVEIL_BENCH_SECONDS` for how long they
+//! are watched. Both ends need a descriptor for each: `ulimit -n`.
+
+mod stage;
+
+use std::time::Duration;
+
+use stage::figures::{children, cpu_seconds, memory, say};
+use stage::repo::Repo;
+use stage::scripted::Crowd;
+use stage::{Stage, finished, is_measuring, pause, setting};
+use surveil::clock;
+use surveil::config::defaults::HEARTBEAT_INTERVAL_MS;
+
+fn main() {
+    idle();
+    crowd();
+}
+
+/// One runner with two slots.
+fn idle() {
+    let settle = Duration::from_millis(if is_measuring() { 1500 } else { 1 });
+    let mut stage = Stage::with_dispatcher(&[]);
+    let runner = stage.start_runner("r1", &["--slots", "2"]);
+    let repo = Repo::new(&stage.path("app"));
+    let observer = stage.start_observer(&repo.path);
+    let commits = repo.chain(3, "[task.a]\nrun = \"echo a\"\n\n[task.b]\nrun = \"echo b\"\n");
+    let reader = stage.reader();
+    let show = |stage: &Stage, when: &str| {
+        pause(settle);
+        let supervisors = children(stage.pid(runner));
+        memory(stage.pid(0)).print(&format!("dispatcher, {when}"));
+        memory(stage.pid(runner)).print(&format!("runner, {when}, {} supervisors not counted", supervisors.len()));
+        for supervisor in supervisors {
+            memory(supervisor).print("    a supervisor of it");
+        }
+        memory(stage.pid(observer)).print(&format!("observer, {when}"));
+    };
+    show(&stage, "idle since its start");
+    for (commit, when) in commits.iter().zip(["first", "second", "third"]) {
+        repo.move_main(*commit);
+        finished(&reader, commit);
+        show(&stage, &format!("after a {when} commit"));
+    }
+}
+
+/// Runners that do nothing but ping.
+fn crowd() {
+    let count = if is_measuring() { setting("SURVEIL_BENCH_RUNNERS", 10_000) } else { 50 };
+    let seconds = if is_measuring() { setting("SURVEIL_BENCH_SECONDS", 20) } else { 0 };
+    let stage = Stage::with_dispatcher(&[]);
+    let dispatcher = stage.pid(0);
+    pause(Duration::from_millis(200));
+    let before = memory(dispatcher);
+    let begun = clock::instant();
+    let mut crowd = Crowd::connect(&stage, "idle", count, 1);
+    say(&format!("{count} runners connected and registered in {:.2} s", begun.elapsed().as_secs_f64()));
+    ping_for(&mut crowd, Duration::from_millis(2 * HEARTBEAT_INTERVAL_MS).min(Duration::from_secs(seconds as u64)));
+    let (from, cpu) = (clock::instant(), cpu_seconds(dispatcher));
+    ping_for(&mut crowd, Duration::from_secs(seconds as u64));
+    let (elapsed, cpu) = (from.elapsed().as_secs_f64(), cpu_seconds(dispatcher) - cpu);
+    let after = memory(dispatcher);
+    let each = |of: fn(&stage::figures::Memory) -> u64| (of(&after) - of(&before)) as f64 / count as f64;
+    say(&format!(
+        "a runner costs the dispatcher {:.1} KiB resident ({:.1} private); {:.1} MiB in all",
+        each(|memory| memory.resident),
+        each(|memory| memory.private),
+        after.resident as f64 / 1024.0
+    ));
+    say(&format!(
+        "pings every {HEARTBEAT_INTERVAL_MS} ms from {count} runners: {:.1} % of one core over {elapsed:.0} s",
+        cpu * 100.0 / elapsed.max(0.001)
+    ));
+}
+
+/// Has every runner ping once in each interval, spread over it as they would be.
+fn ping_for(crowd: &mut Crowd, length: Duration) {
+    let until = clock::instant() + length;
+    let share = crowd.len().div_ceil(100);
+    let mut at = 0;
+    while clock::instant() < until {
+        let next = clock::instant() + Duration::from_millis(HEARTBEAT_INTERVAL_MS) / 100;
+        at = crowd.ping_some(at, share);
+        pause(next.saturating_duration_since(clock::instant()));
+    }
+}

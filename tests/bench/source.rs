@@ -1,0 +1,200 @@
+//! Source: from a commit of 5,000 files and 60 MB to one in which 50 of them changed, on a warm runner; against `git
+//! fetch` and `git checkout` of the same between two local repositories, measured in turn in the same run.
+//!
+//! Through everything, from the lease to the start of the task's process, as the runner's and the dispatcher's records
+//! have it is not fine enough: so it is taken from the update of the ref to the task's first line, which includes the
+//! observer, both packs and every sync. And the git room's own part: pack, receive, check out.
+//!
+//! `cargo bench --bench source`; `SURVEIL_BENCH_FILES` changes the number of files.
+
+mod stage;
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use git2::Oid;
+use stage::figures::{Sample, say};
+use stage::repo::Repo;
+use stage::{Stage, finished, is_measuring, ms_since, pause, setting};
+use surveil::clock;
+use surveil::git::{Store, Watched, WorkTree};
+use surveil::model::CommitId;
+
+const BYTES: usize = 12_000;
+const CHANGED: usize = 50;
+
+fn main() {
+    let files = if is_measuring() { setting("SURVEIL_BENCH_FILES", 5000) } else { 100 };
+    let rounds = if is_measuring() { setting("SURVEIL_BENCH_ROUNDS", 20) } else { 1 };
+    let mut stage = Stage::with_dispatcher(&[]);
+    let fifo = stage.path("fifo");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a fifo");
+    let mut signals = File::options().read(true).write(true).open(&fifo).expect("the fifo");
+    let repo = Repo::new(&stage.path("app"));
+    let commits = history(&repo, files, rounds + 2, &format!("[task.test]\nrun = \"echo > {}\"\n", fifo.display()));
+    git(&repo.path, &["repack", "-adq"]);
+    stage.start_runner("r1", &["--slots", "1"]);
+    stage.start_observer(&repo.path);
+    let reader = stage.reader();
+    let clone = stage.path("clone");
+    let (mut ours, mut theirs, mut parts) = (Sample::default(), Sample::default(), Parts::default());
+    let mut by_hand = ByHand::new(&stage, &repo, commits[0]);
+    for (n, commit) in commits.iter().enumerate() {
+        pause(Duration::from_millis(if is_measuring() { 100 } else { 1 }));
+        let begun = clock::instant();
+        repo.move_main(*commit);
+        signals.read_exact(&mut [0]).expect("a signal");
+        let took = ms_since(begun);
+        finished(&reader, commit);
+        if n == 0 {
+            say(&format!("{files} files, {} MB, for the first time: {took:.0} ms", files * BYTES / 1_000_000));
+            git(&stage.path("."), &["clone", "-q", path(&repo.path), path(&clone)]);
+            continue;
+        }
+        let begun = clock::instant();
+        git(&clone, &["fetch", "-q"]);
+        git(&clone, &["checkout", "-q", &commit.to_string()]);
+        let git_took = ms_since(begun);
+        by_hand.go_to(&repo, *commit, &mut parts);
+        // The second commit is the first that finds everything warm.
+        if n > 1 {
+            ours.add(took);
+            theirs.add(git_took);
+        }
+    }
+    say(&format!("{CHANGED} of {files} files changed:"));
+    ours.print("  ref update -> task, through everything", "ms");
+    theirs.print("  git fetch, git checkout", "ms");
+    say(&format!("  ratio of the medians: {:.2}", ours.median() / theirs.median()));
+    parts.print();
+}
+
+/// Commits in each of which some files are new.
+fn history(repo: &Repo, files: usize, count: usize, tasks: &str) -> Vec<Oid> {
+    let directories = 50;
+    let mut blobs: Vec<Oid> = (0..files).map(|n| repo.git.blob(&content(n as u64, BYTES)).expect("a blob")).collect();
+    let mut commits: Vec<Oid> = Vec::new();
+    for n in 0..count {
+        for changed in 0..if n == 0 { 0 } else { CHANGED.min(files) } {
+            let at = (changed * 97 + n) % files;
+            blobs[at] = repo.git.blob(&content((n * 1_000_000 + at) as u64, BYTES)).expect("a blob");
+        }
+        let trees: Vec<(String, Oid)> =
+            (0..directories).map(|directory| tree(repo, &blobs, directory, directories)).collect();
+        let entries: Vec<(&str, Oid, i32)> = trees.iter().map(|(name, id)| (name.as_str(), *id, 0o040_000)).collect();
+        commits.push(repo.commit(commits.last().copied(), &format!("commit {n}"), tasks, &entries));
+    }
+    commits
+}
+
+/// One directory, with its share of the files.
+fn tree(repo: &Repo, blobs: &[Oid], directory: usize, directories: usize) -> (String, Oid) {
+    let mut tree = repo.git.treebuilder(None).expect("a tree");
+    for at in (directory..blobs.len()).step_by(directories) {
+        tree.insert(format!("file{at}.c"), blobs[at], 0o100_644).expect("an entry");
+    }
+    (format!("d{directory}"), tree.write().expect("a tree"))
+}
+
+/// Text that compresses about as source code does.
+fn content(seed: u64, bytes: usize) -> Vec<u8> {
+    let words =
+        ["fn ", "let ", "return ", "if ", "self.", "value", "index", "(", ")", ";\n", " = ", "{\n", "}\n", "&mut "];
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut text = Vec::with_capacity(bytes + 16);
+    while text.len() < bytes {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        text.extend_from_slice(words[(state % words.len() as u64) as usize].as_bytes());
+        if state >> 60 == 0 {
+            text.extend_from_slice(format!("{:x}", state as u32).as_bytes());
+        }
+    }
+    text
+}
+
+/// The git room's functions, called one after the other.
+struct ByHand {
+    store: Store,
+    tree: WorkTree,
+    at: CommitId,
+}
+
+#[derive(Default)]
+struct Parts {
+    pack: Sample,
+    receive: Sample,
+    durable: Sample,
+    check_out: Sample,
+    bytes: Sample,
+}
+
+impl ByHand {
+    fn new(stage: &Stage, repo: &Repo, first: Oid) -> Self {
+        let at = id(first);
+        let path = stage.path("store.git");
+        let store = Store::open(&path, at).expect("a store");
+        let watched = Watched::open(&repo.path).expect("the repository");
+        let mut receiver = store.receive().expect("a receiver");
+        watched.pack(&[at], &[], &mut |piece| receiver.write(piece).is_ok()).expect("a pack");
+        receiver.finish(at, true).expect("it is whole");
+        let mut tree = WorkTree::open(&path, &stage.path("tree")).expect("a work tree");
+        tree.check_out(at, &[]).expect("a checkout");
+        Self { store, tree, at }
+    }
+
+    fn go_to(&mut self, repo: &Repo, commit: Oid, parts: &mut Parts) {
+        let next = id(commit);
+        let watched = Watched::open(&repo.path).expect("the repository");
+        let mut pack = Vec::new();
+        let begun = clock::instant();
+        watched
+            .pack(&[next], &[self.at], &mut |piece| {
+                pack.extend_from_slice(piece);
+                true
+            })
+            .expect("a pack");
+        parts.pack.add(ms_since(begun));
+        parts.bytes.add(pack.len() as f64);
+        let begun = clock::instant();
+        let mut receiver = self.store.receive().expect("a receiver");
+        receiver.write(&pack).expect("it is taken");
+        let indexed = ms_since(begun);
+        receiver.finish(next, true).expect("it is whole");
+        parts.receive.add(indexed);
+        parts.durable.add(ms_since(begun) - indexed);
+        let begun = clock::instant();
+        self.tree.check_out(next, &[]).expect("a checkout");
+        parts.check_out.add(ms_since(begun));
+        self.at = next;
+    }
+}
+
+impl Parts {
+    fn print(&self) {
+        self.pack.print("  of that, by hand: pack", "ms");
+        self.receive.print("  receive", "ms");
+        self.durable.print("  check that it is whole, and sync", "ms");
+        self.check_out.print("  check out", "ms");
+        self.bytes.print("  bytes of the pack", "bytes");
+    }
+}
+
+fn id(oid: Oid) -> CommitId {
+    oid.to_string().parse().expect("an id of a commit")
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("a path of plain letters")
+}
+
+fn git(directory: &Path, arguments: &[&str]) {
+    let mut command = Command::new("git");
+    command.arg("-C").arg(directory).args(["-c", "safe.directory=*", "-c", "gc.auto=0"]).args(arguments);
+    command.env_remove("GIT_DIR").stdin(Stdio::null());
+    assert!(command.status().expect("git is there").success(), "git {arguments:?}");
+}

@@ -1,0 +1,109 @@
+//! The promise about verdicts, S10: a book is kept of how jobs and their attempts ended, and every record is held
+//! against it.
+
+use std::collections::BTreeMap;
+
+use surveil::model::{AttemptId, BuildId, Ending, JobId, Outcome, Record, Verdict};
+
+use crate::checkers::{demand, facts};
+use crate::dispatcher::MAX_LOSSES;
+use crate::history::{Entry, Fact};
+
+/// A verdict follows from how the jobs ended, a job's ending from its attempts; and both stay, until a rerun.
+pub(crate) fn s10(story: &[Entry]) -> Result<(), String> {
+    let mut book = Book::default();
+    for fact in facts(story) {
+        if let Fact::Committed(record) = fact {
+            book.take(record)?;
+        }
+    }
+    Ok(())
+}
+
+#[derive(Default)]
+struct Book {
+    jobs: BTreeMap<JobId, Page>,
+    verdicts: BTreeMap<BuildId, Option<Verdict>>,
+    attempts: BTreeMap<AttemptId, JobId>,
+}
+
+struct Page {
+    build: BuildId,
+    allow_failure: bool,
+    ending: Option<Ending>,
+    /// A rerun may take its ending back.
+    may_begin_anew: bool,
+    last: Option<Outcome>,
+    losses: u32,
+}
+
+impl Book {
+    fn take(&mut self, record: &Record) -> Result<(), String> {
+        match record {
+            Record::BuildAdded { build, jobs } => {
+                self.verdicts.insert(build.id, None);
+                for job in jobs {
+                    let (build, allow_failure) = (job.build, job.task.allow_failure);
+                    let page =
+                        Page { build, allow_failure, ending: None, may_begin_anew: false, last: None, losses: 0 };
+                    self.jobs.insert(job.id, page);
+                }
+            }
+            Record::JobQueued { job, .. } | Record::JobWaiting { job } => {
+                let page = self.page(job)?;
+                demand(page.ending.is_none() || page.may_begin_anew, || format!("{job} was finished and goes on"))?;
+                if std::mem::take(&mut page.may_begin_anew) {
+                    (page.ending, page.losses, page.last) = (None, 0, None);
+                }
+            }
+            Record::AttemptLeased(attempt) => {
+                self.attempts.insert(attempt.id, attempt.job);
+                let page = self.page(&attempt.job)?;
+                demand(page.ending.is_none(), || format!("{} was finished and is leased", attempt.job))?;
+            }
+            Record::AttemptFinished { attempt, outcome, .. } => {
+                let job = self.attempts.get(attempt).copied().ok_or_else(|| format!("{attempt} was never leased"))?;
+                let page = self.page(&job)?;
+                page.losses += u32::from(matches!(outcome, Outcome::Lost(_)));
+                page.last = Some(outcome.clone());
+            }
+            Record::JobFinished { job, ending } => {
+                let page = self.page(job)?;
+                let is_true = page.ending.is_none() && page.bears_out(ending);
+                demand(is_true, || format!("{job} is {ending:?} after {:?}, {:?}", page.ending, page.last))?;
+                (page.ending, page.may_begin_anew) = (Some(ending.clone()), false);
+            }
+            Record::BuildFinished { build, verdict, .. } => {
+                let of = self.jobs.values().filter(|page| page.build == *build);
+                let due = Verdict::of(of.map(|page| (page.ending.as_ref(), page.allow_failure)));
+                demand(due == Some(*verdict), || format!("{build} is {verdict:?} and should be {due:?}"))?;
+                let earlier = self.verdicts.insert(*build, Some(*verdict)).flatten();
+                demand(earlier.is_none(), || format!("{build} was {earlier:?} already"))?;
+            }
+            Record::BuildReopened { build } => {
+                self.verdicts.insert(*build, None);
+                let of = self.jobs.values_mut().filter(|page| page.build == *build);
+                of.for_each(|page| page.may_begin_anew = true);
+            }
+            Record::HeadMoved { .. } | Record::RunnerSaved(_) | Record::LateResult { .. } | Record::Decided(_) => {}
+        }
+        Ok(())
+    }
+
+    fn page(&mut self, job: &JobId) -> Result<&mut Page, String> {
+        self.jobs.get_mut(job).ok_or_else(|| format!("{job} is unknown"))
+    }
+}
+
+impl Page {
+    /// Whether the attempts so far can end the job so.
+    fn bears_out(&self, ending: &Ending) -> bool {
+        match (ending, &self.last) {
+            (Ending::Passed, last) => *last == Some(Outcome::Passed),
+            (Ending::Failed, Some(Outcome::Failed(_) | Outcome::Killed(_) | Outcome::TimedOut)) => true,
+            (Ending::Failed, _) => false,
+            (Ending::Errored(why), _) if why.starts_with("given up") => self.losses >= MAX_LOSSES,
+            (Ending::Errored(_) | Ending::Cancelled | Ending::Skipped(_), _) => true,
+        }
+    }
+}
