@@ -6,3 +6,4 @@ mod harness;
 
 mod failures;
 mod happy_path;
+mod wire;
