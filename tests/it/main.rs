@@ -6,3 +6,5 @@ mod harness;
 
 mod failures;
 mod happy_path;
+mod tidy;
+mod wire;

@@ -1,5 +1,5 @@
-//! How tests and the tasks they start tell each other something, outside the work tree: a gate that a task waits at until
-//! the test opens it, and a tally that tasks add lines to.
+//! How tests and the tasks they start tell each other something, outside the work tree: a gate that a task waits at
+//! until the test opens it, and a tally that tasks add lines to.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
