@@ -277,12 +277,9 @@ impl Scheduler {
         let expired: Vec<AttemptId> =
             self.leases.iter().filter(|(_, lease)| lease.deadline < turn.now).map(|(attempt, _)| *attempt).collect();
         for attempt in expired {
-            // One may be lost together with its runner because of another.
-            let Some(runner) = self.leases.get(&attempt).map(|lease| lease.runner) else { continue };
-            self.lose_if_doubtful(turn, runner);
-            if let Some(counts) = self.leases.get(&attempt).map(|lease| lease.started) {
-                self.lose(turn, attempt, Loss { why: "its lease ran out".into(), counts });
-            }
+            let (runner, counts) = (self.leases[&attempt].runner, self.leases[&attempt].started);
+            self.rest_if_doubtful(turn, runner);
+            self.lose(turn, attempt, Loss { why: "its lease ran out".into(), counts });
         }
         self.forget_empty_away();
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::leases::Loss;
 use super::roster::{Member, Presence};
-use super::{Effect, RunnerJoined, Scheduler, ToRunner, Turn};
+use super::{Effect, Policy, RunnerJoined, Scheduler, ToRunner, Turn};
 use crate::model::{AttemptId, Moment, Record, Runner, RunnerId, SessionId};
 
 impl Scheduler {
@@ -155,28 +155,24 @@ impl Scheduler {
             .filter(|(_, _, silence)| *silence > limit)
             .collect();
         for (id, session, silence) in silent {
-            self.lose_silent(turn, id, session, silence);
+            let why = format!("its runner was silent for {} s", silence / 1000);
+            turn.effects.push(Effect::CloseSession { session, why: why.clone().into() });
+            self.roster.set_presence(id, Presence::Away { until: turn.now }, turn.now);
+            self.lose_all(turn, id, &why);
         }
         self.forget_empty_away();
     }
 
-    fn lose_silent(&mut self, turn: &mut Turn, id: RunnerId, session: SessionId, silence: u64) {
-        let why = format!("its runner was silent for {} s", silence / 1000);
-        turn.effects.push(Effect::CloseSession { session, why: why.clone().into() });
-        self.roster.set_presence(id, Presence::Away { until: turn.now }, turn.now);
-        self.lose_all(turn, id, &why);
-    }
-
-    /// Loses a connected runner one of whose leases ran out, if it was not heard lately: it is about to be lost as silent,
-    /// and until then it must not be given the same job once more.
-    pub(super) fn lose_if_doubtful(&mut self, turn: &mut Turn, id: RunnerId) {
-        let Some(member) = self.roster.member(id) else { return };
-        let silence = turn.now.since(member.last_heard);
-        if let Some(session) = member.session()
-            && silence > 2 * self.policy.heartbeat_interval_ms
-        {
-            self.lose_silent(turn, id, session, silence);
+    /// Gives nothing to a connected runner that was not heard lately until it is either heard or lost: one of its leases
+    /// ran out, and it must not be given the same job once more.
+    pub(super) fn rest_if_doubtful(&mut self, turn: &Turn, id: RunnerId) {
+        let Policy { heartbeat_interval_ms, heartbeat_timeout_ms, .. } = self.policy;
+        let Some(member) = self.roster.member_mut(id) else { return };
+        if turn.now.since(member.last_heard) > 2 * heartbeat_interval_ms {
+            let judged = member.last_heard.after(heartbeat_timeout_ms + heartbeat_interval_ms);
+            member.rests_until = member.rests_until.max(judged);
         }
+        self.roster.refresh(id, turn.now);
     }
 
     /// Loses runners that did not come back within their window.

@@ -51,7 +51,7 @@ fn idle() {
 fn crowd() {
     let count = if is_measuring() { setting("SURVEIL_BENCH_RUNNERS", 10_000) } else { 50 };
     let seconds = if is_measuring() { setting("SURVEIL_BENCH_SECONDS", 20) } else { 0 };
-    let stage = Stage::with_dispatcher(&["-q"]);
+    let stage = Stage::with_dispatcher(&[]);
     let dispatcher = stage.pid(0);
     pause(Duration::from_millis(200));
     let before = memory(dispatcher);

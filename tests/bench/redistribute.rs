@@ -78,7 +78,11 @@ fn start(jobs: u64) {
         }
         resident.add(memory(stage.pid(at)).resident as f64 / 1024.0);
         // As a crash leaves it, every second time.
-        if starts.count() % 2 == 0 { stage.kill(at) } else { stage.stop(at) }
+        if starts.count() % 2 == 0 {
+            stage.kill(at)
+        } else {
+            stage.stop(at)
+        }
         pause(Duration::from_millis(10));
     }
     say(&format!("a store with {jobs} finished jobs:"));

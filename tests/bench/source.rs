@@ -82,7 +82,8 @@ fn history(repo: &Repo, files: usize, count: usize, tasks: &str) -> Vec<Oid> {
             let at = (changed * 97 + n) % files;
             blobs[at] = repo.git.blob(&content((n * 1_000_000 + at) as u64, BYTES)).expect("a blob");
         }
-        let trees: Vec<(String, Oid)> = (0..directories).map(|directory| tree(repo, &blobs, directory, directories)).collect();
+        let trees: Vec<(String, Oid)> =
+            (0..directories).map(|directory| tree(repo, &blobs, directory, directories)).collect();
         let entries: Vec<(&str, Oid, i32)> = trees.iter().map(|(name, id)| (name.as_str(), *id, 0o040_000)).collect();
         commits.push(repo.commit(commits.last().copied(), &format!("commit {n}"), tasks, &entries));
     }
