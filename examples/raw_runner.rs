@@ -1,7 +1,8 @@
-//! A complete small runner, written from docs/protocol.md alone: nothing but the standard library, nothing of Surveil's.
+//! A complete small runner, written from docs/protocol.md alone: nothing but the standard library, nothing of
+//! Surveil's.
 //!
-//! It shows what a runner in any language has to do, and a test runs it against a real dispatcher. It has one slot, keeps
-//! output in memory, and does NOT fetch the commit's source: tasks run in an empty directory.
+//! It shows what a runner in any language has to do, and a test runs it against a real dispatcher. It has one slot,
+//! keeps output in memory, and does NOT fetch the commit's source: tasks run in an empty directory.
 //!
 //! ```sh
 //! cargo run --example raw_runner -- --dispatch 127.0.0.1:9000 --token-file ~/.local/state/surveil/tokens/runner
@@ -99,7 +100,8 @@ fn main() -> Result<()> {
             Ok(false) => pause_ms = 100,
             Err(error) => eprintln!("session: {error}"),
         }
-        // Section 6: processes go on meanwhile; dial again with growing pauses, each varied so that not all come at once.
+        // Section 6: processes go on meanwhile; dial again with growing pauses, each varied so that not all come at
+        // once.
         runner.state().connection = None;
         let jitter = RandomState::new().build_hasher().finish() % pause_ms;
         thread::sleep(Duration::from_millis(pause_ms / 2 + jitter / 2));

@@ -1,4 +1,5 @@
-//! As much JSON as a runner needs: reads any text, writes strings. Numbers are whole and not negative, as the protocol's.
+//! As much JSON as a runner needs: reads any text, writes strings. Numbers are whole and not negative, as the
+//! protocol's.
 
 /// A JSON value. What is missing reads as empty, so that defaults need no words.
 #[derive(Clone, Debug, PartialEq)]

@@ -32,7 +32,8 @@ pub const MAX_CONNECTIONS: usize = 20_000;
 /// How often a local repository is looked at: a look costs about 50 µs, so this is nothing; a notification makes it
 /// instant, and where notifications are lost (network file systems) a second is what people wait.
 pub const OBSERVER_INTERVAL_MS: u64 = 1_000;
-/// The same where a look goes over the network (a URL, or the remote that `--fetch` follows): each starts git and bothers a server of others.
+/// The same where a look goes over the network (a URL, or the remote that `--fetch` follows): each starts git and
+/// bothers a server of others.
 pub const REMOTE_INTERVAL_MS: u64 = 30_000;
 
 /// The most that is kept of one attempt's output: nobody reads more, and a task that prints forever fills no disk.

@@ -156,8 +156,8 @@ impl ObservedRepo {
         Ok(Self { name, location: RepoLocation::Path(path), source })
     }
 
-    /// Its remote in its place, a URL or an absolute path: observed by way of a mirror below `work`, under the name that
-    /// the repository has here.
+    /// Its remote in its place, a URL or an absolute path: observed by way of a mirror below `work`, under the name
+    /// that the repository has here.
     pub fn following(self, remote: &str, work: &Path) -> Result<Self, ConfigError> {
         let shown = without_credentials(remote);
         // Two clones of one remote have two names, and two mirrors: neither fetch is in the way of the other.

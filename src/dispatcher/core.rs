@@ -1,5 +1,5 @@
-//! The core: the one thread that owns the Scheduler and the Store. It drains what has arrived, lets the scheduler decide,
-//! commits every record of the batch in one transaction, and only then lets the effects leave.
+//! The core: the one thread that owns the Scheduler and the Store. It drains what has arrived, lets the scheduler
+//! decide, commits every record of the batch in one transaction, and only then lets the effects leave.
 //!
 //! It must never wait for a peer or for a disk other than the store's.
 

@@ -1,4 +1,5 @@
-//! Threads that everything rests on: a panic in one ends the process at once, and the next start restores from the store.
+//! Threads that everything rests on: a panic in one ends the process at once, and the next start restores from the
+//! store.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -1,9 +1,10 @@
-//! The `logs` thread: output arrives here and becomes bytes on disk. Output never queues behind decisions, and decisions
-//! never behind output.
+//! The `logs` thread: output arrives here and becomes bytes on disk. Output never queues behind decisions, and
+//! decisions never behind output.
 //!
 //! A chunk names its offset: what is there already is skipped, what leaves a gap is refused with the offset that is
-//! wanted. An attempt's result passes through here if it has a log: it goes on to the core only when the log is whole, its
-//! checksum agrees and it is synced. Until then the runner keeps the bytes, so nothing here needs a sync of its own.
+//! wanted. An attempt's result passes through here if it has a log: it goes on to the core only when the log is whole,
+//! its checksum agrees and it is synced. Until then the runner keeps the bytes, so nothing here needs a sync of its
+//! own.
 
 mod file;
 

@@ -1,5 +1,5 @@
-//! Between the wire and the model: the only file of the dispatcher that sees both. A message is turned into words of the
-//! model once, with every field checked; what comes after may trust them.
+//! Between the wire and the model: the only file of the dispatcher that sees both. A message is turned into words of
+//! the model once, with every field checked; what comes after may trust them.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! git behind a small API. libgit2 reads objects and indexes packs; packs are written and work trees are filled here; the
-//! `git` program, where present, only fetches from remote URLs and lists refs that libgit2 cannot read.
+//! git behind a small API. libgit2 reads objects and indexes packs; packs are written and work trees are filled here;
+//! the `git` program, where present, only fetches from remote URLs and lists refs that libgit2 cannot read.
 //!
 //! Three kinds of repository: one that is [`Watched`] (only ever read), a bare [`Store`] that receives packs (the
 //! dispatcher's mirror and a runner's store are the same thing), and a [`WorkTree`] that is brought to exactly one

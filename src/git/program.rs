@@ -27,8 +27,8 @@ const READ_LIMIT: Duration = Duration::from_secs(30);
 /// Refs of a repository with a million of them fit; a program that prints more than this has gone wrong.
 const OUTPUT_BYTES_MAX: usize = 256 * 1024 * 1024;
 
-/// Makes or updates a local bare mirror of a remote URL, or of a repository at an absolute path, with the `git` program,
-/// hardened. Returns nothing; open the mirror with [`Watched::open`](super::Watched::open).
+/// Makes or updates a local bare mirror of a remote URL, or of a repository at an absolute path, with the `git`
+/// program, hardened. Returns nothing; open the mirror with [`Watched::open`](super::Watched::open).
 pub fn fetch_mirror(url: &str, mirror: &Path) -> Result<(), GitError> {
     if mirror.join("HEAD").exists() {
         update(url, mirror)?;
@@ -64,8 +64,8 @@ fn update(url: &str, mirror: &Path) -> Result<(), GitError> {
     run(command, &format!("fetch {} into {}", masked_word(url), mirror.display()), FETCH_LIMIT).map(drop)
 }
 
-/// Points HEAD of a mirror at what the remote's HEAD names by now, where the branch that it named is gone: a fetch leaves
-/// HEAD as it was.
+/// Points HEAD of a mirror at what the remote's HEAD names by now, where the branch that it named is gone: a fetch
+/// leaves HEAD as it was.
 fn follow_head(url: &str, mirror: &Path) -> Result<(), GitError> {
     if read(mirror, &["rev-parse", "--verify", "--quiet", "HEAD"])?.is_some() {
         return Ok(());

@@ -123,8 +123,8 @@ impl StoredPack {
 }
 
 /// Removes packs that are not whole, as a machine that lost power leaves those that were not synced. What they held is
-/// then missing, which has a remedy; a pack that cannot be read has none. An index ends in the hashes of the pack and of
-/// itself, a pack in its hash.
+/// then missing, which has a remedy; a pack that cannot be read has none. An index ends in the hashes of the pack and
+/// of itself, a pack in its hash.
 pub(super) fn remove_broken(directory: &Path, format: ObjectFormat) -> Result<(), GitError> {
     for entry in fs::read_dir(directory).map_err(GitError::io("read", directory))? {
         let index = entry.map_err(GitError::io("read", directory))?.path();

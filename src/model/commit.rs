@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// A git object id, SHA-1 (20 bytes) or SHA-256 (32 bytes). Written as full lower-case hex; shown to people as 7 letters.
+/// A git object id, SHA-1 (20 bytes) or SHA-256 (32 bytes). Written as full lower-case hex; shown to people as 7
+/// letters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CommitId {
     bytes: [u8; 32],

@@ -97,8 +97,8 @@ pub enum ErrorCode {
     ShuttingDown,
     /// Nothing by that name. The session goes on.
     NotFound,
-    /// The request makes no sense as things stand: cancelling a finished build, say. Or the message is of a type that is
-    /// not known for this role; it was passed over. The session goes on.
+    /// The request makes no sense as things stand: cancelling a finished build, say. Or the message is of a type that
+    /// is not known for this role; it was passed over. The session goes on.
     Refused,
     /// The pack or an object in it is broken. The session goes on.
     BrokenSource,

@@ -8,7 +8,8 @@ use super::hello::Refusal;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum FromObserver {
-    /// Asks which heads the dispatcher last accepted. The first message about a repository in a session. Answer: `heads`.
+    /// Asks which heads the dispatcher last accepted. The first message about a repository in a session. Answer:
+    /// `heads`.
     Status {
         repo: String,
         /// Where the repository is, for people and to tell two of one name apart: `host:path` or a URL.

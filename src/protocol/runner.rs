@@ -41,7 +41,8 @@ pub enum FromRunner {
     Started { attempt: u64 },
     /// `bytes` raw bytes of the attempt's output follow, which stand at `offset`. Answer, in time: `log_ack`.
     Log { attempt: u64, offset: u64, bytes: u64 },
-    /// The attempt has ended. Answer: `ok`, `stale`, or `log_ack` where log bytes are missing: send those, then this again.
+    /// The attempt has ended. Answer: `ok`, `stale`, or `log_ack` where log bytes are missing: send those, then this
+    /// again.
     Results {
         attempt: u64,
         outcome: String,
@@ -97,8 +98,8 @@ pub enum ToRunner {
     Cancel {
         attempt: u64,
     },
-    /// The dispatcher has the log bytes before `offset`. Send from `offset` if that is not what follows. Keep them all until
-    /// `ok` or `stale`: a dispatcher that lost power may ask for some again.
+    /// The dispatcher has the log bytes before `offset`. Send from `offset` if that is not what follows. Keep them all
+    /// until `ok` or `stale`: a dispatcher that lost power may ask for some again.
     LogAck {
         attempt: u64,
         offset: u64,
@@ -107,7 +108,8 @@ pub enum ToRunner {
     Ok {
         attempt: u64,
     },
-    /// The lease was not held any more; what came for it is kept as evidence and counts for nothing. Forget the attempt.
+    /// The lease was not held any more; what came for it is kept as evidence and counts for nothing. Forget the
+    /// attempt.
     Stale {
         attempt: u64,
     },

@@ -64,8 +64,8 @@ impl Scheduler {
         self.roster.members().find(|member| &*member.name == name).map(|member| member.id)
     }
 
-    /// What each unfinished job of a build waits for or does, a sentence a job, in the order of the task file. Empty for
-    /// a build that is finished.
+    /// What each unfinished job of a build waits for or does, a sentence a job, in the order of the task file. Empty
+    /// for a build that is finished.
     #[must_use]
     pub fn explain(&self, now: Moment, build: BuildId) -> Vec<(Arc<str>, String)> {
         let jobs = self.builds.get(&build).map(|build| build.jobs.as_slice()).unwrap_or_default();

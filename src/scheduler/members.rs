@@ -163,8 +163,8 @@ impl Scheduler {
         self.forget_empty_away();
     }
 
-    /// Gives nothing to a connected runner that was not heard lately until it is either heard or lost: one of its leases
-    /// ran out, and it must not be given the same job once more.
+    /// Gives nothing to a connected runner that was not heard lately until it is either heard or lost: one of its
+    /// leases ran out, and it must not be given the same job once more.
     pub(super) fn rest_if_doubtful(&mut self, turn: &Turn, id: RunnerId) {
         let Policy { heartbeat_interval_ms, heartbeat_timeout_ms, .. } = self.policy;
         let Some(member) = self.roster.member_mut(id) else { return };

@@ -1,8 +1,8 @@
 //! The decisions. Facts go in, commands come out: [`Scheduler::handle`] is told an event and answers with effects.
 //! No clock, socket, thread, file or dice in here; time is an argument.
 //!
-//! It holds what is unfinished and who is there; finished work leaves it, and lives in the store alone. Whoever calls it
-//! (the dispatcher's core, the simulation, the tests) makes the records durable before any later effect leaves.
+//! It holds what is unfinished and who is there; finished work leaves it, and lives in the store alone. Whoever calls
+//! it (the dispatcher's core, the simulation, the tests) makes the records durable before any later effect leaves.
 
 mod effect;
 mod event;

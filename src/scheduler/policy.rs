@@ -23,8 +23,8 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// How long a lease lasts after each renewal. An exclusive one lasts longer: its runner ends it by itself after half
-    /// of this without word from the dispatcher, and the ending takes its time too.
+    /// How long a lease lasts after each renewal. An exclusive one lasts longer: its runner ends it by itself after
+    /// half of this without word from the dispatcher, and the ending takes its time too.
     pub(super) fn lease_ms(&self, exclusive: bool) -> u64 {
         if exclusive { 2 * self.heartbeat_timeout_ms + 30_000 } else { self.heartbeat_timeout_ms }
     }

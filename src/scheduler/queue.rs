@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::model::{JobId, RepoName};
 
-/// Queued jobs. Those of one repository that ask for the same labels form a lane; only a lane's head is ever a candidate,
-/// so that choosing costs a look at each lane, however many jobs wait.
+/// Queued jobs. Those of one repository that ask for the same labels form a lane; only a lane's head is ever a
+/// candidate, so that choosing costs a look at each lane, however many jobs wait.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     repos: BTreeMap<RepoName, Share>,

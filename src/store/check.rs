@@ -2,11 +2,11 @@
 //! where another was.
 //!
 //! Always: the file is there if other parts of its data directory are; it is not empty; its header is SQLite's and
-//! ours; the log holds what was acknowledged (`wal.rs`); the version is known; every table is as it was made. A structural
-//! check of all pages (`quick_check`) is linear in the file's size, so at start it is made up to
+//! ours; the log holds what was acknowledged (`wal.rs`); the version is known; every table is as it was made. A
+//! structural check of all pages (`quick_check`) is linear in the file's size, so at start it is made up to
 //! [`WHOLE_CHECK_BYTES_MAX`]; above, of the small tables only, and the rest is checked by those who read it: SQLite
-//! refuses a malformed page, `seal.rs` a row that was changed, `rows.rs` a value that means nothing. `Reader::check` checks all of it at any size,
-//! beside the work.
+//! refuses a malformed page, `seal.rs` a row that was changed, `rows.rs` a value that means nothing. `Reader::check`
+//! checks all of it at any size, beside the work.
 
 use std::fs::File;
 use std::io::Read;

@@ -1,5 +1,6 @@
-//! Texts that are stored once and named by a row number elsewhere: repositories, tasks, the reasons of leases. Remembers
-//! the numbers, so that a record that repeats a text costs no query. Called by `apply.rs`, inside its transaction.
+//! Texts that are stored once and named by a row number elsewhere: repositories, tasks, the reasons of leases.
+//! Remembers the numbers, so that a record that repeats a text costs no query. Called by `apply.rs`, inside its
+//! transaction.
 
 use std::collections::HashMap;
 

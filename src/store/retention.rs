@@ -1,6 +1,6 @@
-//! Forgetting old builds, so that a store does not grow for ever. Their numbers stay taken: the highest ones are kept in
-//! `meta`. Never forgets unfinished work, nor the build of a branch's present head. Called by the dispatcher's core, a
-//! bounded number at a time, because each call is one transaction between others.
+//! Forgetting old builds, so that a store does not grow for ever. Their numbers stay taken: the highest ones are kept
+//! in `meta`. Never forgets unfinished work, nor the build of a branch's present head. Called by the dispatcher's core,
+//! a bounded number at a time, because each call is one transaction between others.
 
 use rusqlite::{Connection, params};
 

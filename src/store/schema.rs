@@ -42,8 +42,8 @@ CREATE TABLE runners (
     seal INTEGER NOT NULL
 ) STRICT;
 
--- seal: of what never changes; end_seal: of verdict and finished_at. before: empty for a branch that was new, because NULLs would never be equal. verdict: 0 passed, 1 failed, 2 errored,
--- 3 cancelled, NULL unfinished.
+-- seal: of what never changes; end_seal: of verdict and finished_at. before: empty for a branch that was new, because
+-- NULLs would never be equal. verdict: 0 passed, 1 failed, 2 errored, 3 cancelled, NULL unfinished.
 CREATE TABLE builds (
     id INTEGER PRIMARY KEY, repo INTEGER NOT NULL, branch TEXT NOT NULL, commit_id BLOB NOT NULL, before BLOB NOT NULL,
     first_job INTEGER NOT NULL, last_job INTEGER NOT NULL, created_at INTEGER NOT NULL, finished_at INTEGER,

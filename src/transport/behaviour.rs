@@ -338,7 +338,8 @@ fn arbitrary_notes() -> impl Strategy<Value = Vec<(Note, Vec<u8>)>> {
     let note = prop_oneof![
         3 => any::<String>().prop_map(|text| (Note::Text { text }, Vec::new())),
         1 => "a{0,9000}".prop_map(|text| (Note::Text { text }, Vec::new())),
-        2 => prop::collection::vec(any::<u8>(), 0..3000).prop_map(|blob| (Note::Blob { bytes: blob.len() as u64 }, blob)),
+        2 => prop::collection::vec(any::<u8>(), 0..3000)
+            .prop_map(|blob| (Note::Blob { bytes: blob.len() as u64 }, blob)),
     ];
     prop::collection::vec(note, 0..12)
 }
@@ -382,7 +383,8 @@ proptest! {
         loop {
             match reader.read::<Note>(max_line) {
                 Ok(Some(Note::Blob { bytes })) => drop(reader.read_payload(bytes, &mut Vec::new())),
-                Ok(Some(Note::Text { .. })) | Err(TransportError::Malformed(_) | TransportError::UnknownType { .. }) => {}
+                Ok(Some(Note::Text { .. })) => {}
+                Err(TransportError::Malformed(_) | TransportError::UnknownType { .. }) => {}
                 Ok(None) | Err(_) => break,
             }
             prop_assert!(reader.buffer_size() <= BUSY_BYTES);

@@ -36,7 +36,8 @@ impl LineBuffer {
         Self { bytes: vec![0; IDLE_BYTES], start: 0, end: 0, scanned: 0, was_filled: false, calm_reads: 0 }
     }
 
-    /// Uses up the next line if all of it is there; its newline is not part of the range, but counts towards `max_line`.
+    /// Uses up the next line if all of it is there; its newline is not part of the range, but counts towards
+    /// `max_line`.
     pub(super) fn take_line(&mut self, max_line: usize) -> Result<Option<Range<usize>>, TooLong> {
         let mut unseen = &self.bytes[self.scanned..self.end];
         let seen = unseen.skip_until(b'\n').expect("a slice can always be read");
@@ -139,7 +140,10 @@ mod tests {
 
         #[test]
         fn lines_come_out_as_they_went_in_however_they_are_cut(
-            lines in prop::collection::vec(prop::collection::vec(any::<u8>().prop_map(|b| if b == b'\n' { 0 } else { b }), 0..9000), 0..20),
+            lines in prop::collection::vec(
+                prop::collection::vec(any::<u8>().prop_map(|b| if b == b'\n' { 0 } else { b }), 0..9000),
+                0..20,
+            ),
             piece in 1_usize..100_000,
         ) {
             let bytes: Vec<u8> = lines.iter().flat_map(|line| line.iter().copied().chain([b'\n'])).collect();

@@ -43,8 +43,8 @@ impl Frame {
 
 /// Writes frames from a bounded queue until it closes, as many at once as are there. The body of a writer thread.
 ///
-/// `Ok` once the queue is closed and all of it is written, or at [`Frame::end`], which also tells the peer that nothing more
-/// will come. An error as soon as the peer is gone
+/// `Ok` once the queue is closed and all of it is written, or at [`Frame::end`], which also tells the peer that nothing
+/// more will come. An error as soon as the peer is gone
 /// ([`TransportError::Closed`]) or takes nothing for half a minute ([`TransportError::Stalled`]). While the queue is
 /// empty nothing is noticed: the thread that reads notices the end, and drops the queue.
 pub fn write_frames(stream: &Stream, frames: &Receiver<Frame>) -> Result<(), TransportError> {
@@ -56,8 +56,8 @@ pub fn write_frames(stream: &Stream, frames: &Receiver<Frame>) -> Result<(), Tra
     Ok(())
 }
 
-/// As [`write_frames`], with a second queue for what may wait (packs): its frames go out one at a time, and only while the
-/// first queue is empty. Ends when the first one closes.
+/// As [`write_frames`], with a second queue for what may wait (packs): its frames go out one at a time, and only while
+/// the first queue is empty. Ends when the first one closes.
 pub fn write_frames_and_bulk(
     stream: &Stream,
     frames: &Receiver<Frame>,
@@ -100,7 +100,8 @@ fn write_some(stream: &Stream, first: Frame, frames: &Receiver<Frame>) -> Result
     Ok(goes_on)
 }
 
-/// Writes `first` and what is queued behind it, until the queue is empty for a moment. False at the end of all messages.
+/// Writes `first` and what is queued behind it, until the queue is empty for a moment. False at the end of all
+/// messages.
 fn write_batch(stream: &Stream, first: Frame, frames: &Receiver<Frame>) -> Result<bool, TransportError> {
     // It lives as long as the burst, so that thousands of idle sessions hold no buffer.
     let mut batch = Vec::with_capacity(BATCH_BYTES);

@@ -1,6 +1,6 @@
-//! From the update of a ref to a process: how long after a commit its task executes, with an idle connected runner. Real
-//! observer, dispatcher and runner; the clock starts before the ref is written and stops when the task's first line has
-//! been executed, which is a byte in a FIFO that this process reads.
+//! From the update of a ref to a process: how long after a commit its task executes, with an idle connected runner.
+//! Real observer, dispatcher and runner; the clock starts before the ref is written and stops when the task's first
+//! line has been executed, which is a byte in a FIFO that this process reads.
 //!
 //! `cargo bench --bench latency`; `SURVEIL_BENCH_ROUNDS` changes the number of rounds.
 

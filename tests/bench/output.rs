@@ -1,6 +1,6 @@
-//! Output of one task to the dispatcher's disk: 1 GB, from the pipe through the runner's spool and the connection, until
-//! the outcome, and with it the whole log, is durable. Memory must stay bounded on the way. Beside it what the disk
-//! itself takes: as much, written twice (spool and log) and synced once.
+//! Output of one task to the dispatcher's disk: 1 GB, from the pipe through the runner's spool and the connection,
+//! until the outcome, and with it the whole log, is durable. Memory must stay bounded on the way. Beside it what the
+//! disk itself takes: as much, written twice (spool and log) and synced once.
 //!
 //! `cargo bench --bench output`; `SURVEIL_BENCH_MB` changes how much.
 

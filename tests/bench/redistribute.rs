@@ -1,5 +1,6 @@
 //! What a loss costs, and a start. 1,000 leases are lost at once, because the connections of their runners are cut, and
-//! given to other runners. And a dispatcher starts on a store with 1,000,000 finished jobs, and is asked for its status.
+//! given to other runners. And a dispatcher starts on a store with 1,000,000 finished jobs, and is asked for its
+//! status.
 //!
 //! `cargo bench --bench redistribute`; `SURVEIL_BENCH_JOBS` changes how many finished jobs there are.
 

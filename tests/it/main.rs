@@ -7,4 +7,5 @@ mod harness;
 mod cli;
 mod failures;
 mod happy_path;
+mod tidy;
 mod wire;

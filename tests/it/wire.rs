@@ -29,7 +29,7 @@ fn whatever_is_no_hello_is_answered_and_closed() {
     for line in first_lines {
         let mut wire = Wire::dial(&world);
         wire.send(line).unwrap();
-        let why = wire.is_refused("malformed");
+        let why = wire.expect_refusal("malformed");
         assert!(why.contains("docs/protocol.md"), "{why}");
     }
     // And it goes on.
@@ -50,18 +50,18 @@ fn a_line_that_never_ends_is_refused_early() {
     let _dispatcher = world.dispatcher(&[]);
     let mut stranger = Wire::dial(&world);
     stranger.send(&[b'x'; 5000]).unwrap();
-    stranger.is_refused("malformed");
+    stranger.expect_refusal("malformed");
 
-    let mut flood = Wire::dial(&world);
-    let line = vec![b'x'; 2 << 20];
-    // It may be cut off on the way; what matters is that it ends and that the rest of the world goes on.
-    drop(flood.send(&line));
-    flood.finish();
-    drop(flood.rest());
+    for mut flood in [Wire::dial(&world), Wire::greet(&world, "operator", "flood")] {
+        let piece = [b'x'; 64 << 10];
+        // It is cut off on the way.
+        let sent = (0..1 << 14).take_while(|_| flood.send(&piece).is_ok()).count();
+        assert!(sent < 1 << 14, "a line of a GiB was taken");
+    }
 
     let mut operator = Wire::greet(&world, "operator", "long");
     operator.send(&vec![b' '; (1 << 20) + 1]).unwrap();
-    operator.is_refused("malformed");
+    operator.expect_refusal("malformed");
     assert!(world.status().builds.is_empty());
 }
 
@@ -108,15 +108,21 @@ fn unknown_fields_and_messages_are_passed_over() {
 fn a_hello_with_a_wrong_token_or_version_is_told_so() {
     let world = World::new();
     let _dispatcher = world.dispatcher(&[]);
+    for role in ["observer", "runner", "operator"] {
+        let mut wire = Wire::dial(&world);
+        let mut message = hello(&world, role, "guesser");
+        message["token"] = json!("0".repeat(64));
+        wire.say(&message);
+        let why = wire.expect_refusal("token");
+        assert!(why.contains("tokens"), "{why}");
+    }
     let refused = |change: fn(&mut serde_json::Value), code: &str| {
         let mut wire = Wire::dial(&world);
         let mut message = hello(&world, "runner", "w1");
         change(&mut message);
         wire.say(&message);
-        wire.is_refused(code)
+        wire.expect_refusal(code)
     };
-    let why = refused(|hello| hello["token"] = json!("guessed"), "token");
-    assert!(why.contains("tokens"), "{why}");
     let why = refused(|hello| (hello["version"], hello["min_version"]) = (json!(9), json!(8)), "version");
     assert!(why.contains('1') && why.contains("8 to 9"), "both are named: {why}");
     refused(|hello| hello["name"] = json!("../../etc"), "malformed");
@@ -131,15 +137,15 @@ fn a_message_at_the_wrong_time_ends_the_session() {
     let _dispatcher = world.dispatcher(&[]);
     let mut runner = Wire::greet(&world, "runner", "hasty");
     runner.say(&json!({"type": "ping", "holding": []}));
-    runner.is_refused("not_allowed");
+    runner.expect_refusal("not_allowed");
     let mut runner = Wire::greet(&world, "runner", "double");
     let register = json!({"type": "register", "slots": 1, "isolation": "subreaper"});
     assert_eq!(runner.ask(&register)["type"], "registered");
     runner.say(&register);
-    runner.is_refused("not_allowed");
+    runner.expect_refusal("not_allowed");
     let mut runner = Wire::greet(&world, "runner", "greedy");
     runner.say(&json!({"type": "register", "slots": 1000000, "isolation": "subreaper"}));
-    runner.is_refused("malformed");
+    runner.expect_refusal("malformed");
 }
 
 /// S7, S27: a runner has a say in its own attempts only.

@@ -1,5 +1,5 @@
-//! What a runner's process does with its attempts: begins, ends, reports and gives them up. The sessions and the life of
-//! the process itself are in `runner.rs`.
+//! What a runner's process does with its attempts: begins, ends, reports and gives them up. The sessions and the life
+//! of the process itself are in `runner.rs`.
 
 use surveil::model::{AttemptId, Outcome};
 use surveil::scheduler::Lease;

@@ -220,6 +220,8 @@ impl World {
     /// How long a task takes.
     pub(crate) fn execution_ms(&mut self) -> u64 {
         match self.dice.below(20) {
+            // So that the time in which everything has to be over need not allow for much work.
+            _ if self.is_calm => self.dice.ms(50, 4_000),
             _ if self.is_deploying => self.dice.ms(1_000, 90_000),
             0..2 => self.dice.ms(0, 20),
             2..15 => self.dice.ms(50, 4_000),

@@ -1,3 +1,5 @@
+//! The errors of task files, word for word, and what is accepted.
+
 use super::*;
 use crate::model::Script;
 

@@ -93,8 +93,8 @@ impl Worker<'_> {
         Err(Refusal { code: ErrorCode::NotFound, text })
     }
 
-    /// The attempt whose log is meant; waits for the first one where the log is to be followed. `None` when the operator
-    /// leaves meanwhile.
+    /// The attempt whose log is meant; waits for the first one where the log is to be followed. `None` when the
+    /// operator leaves meanwhile.
     fn attempt_for_log(
         &self,
         build: &Build,

@@ -1,3 +1,5 @@
+//! Trying the git program and what it says, on real repositories.
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 

@@ -1,3 +1,5 @@
+//! Trying stores: packs received, refused, merged, damaged and cut short.
+
 use std::fs;
 use std::path::Path;
 

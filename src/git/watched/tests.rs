@@ -1,3 +1,5 @@
+//! Trying what is read of watched repositories, in every state that they may be in.
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 

@@ -55,8 +55,8 @@ struct Level<'k> {
 }
 
 impl Pass<'_> {
-    /// Brings the directory `name` of `at` to the plan. What stands in its place and is no directory goes. After an error
-    /// the plan is no longer whole.
+    /// Brings the directory `name` of `at` to the plan. What stands in its place and is no directory goes. After an
+    /// error the plan is no longer whole.
     pub(super) fn run(
         &mut self,
         at: BorrowedFd<'_>,

@@ -1,3 +1,5 @@
+//! Trying work trees: exactly the commit, whatever a task left, and nothing outside.
+
 mod hostile;
 
 use std::fs;

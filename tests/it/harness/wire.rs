@@ -1,7 +1,7 @@
 //! A peer that speaks the protocol over a plain socket, or something else.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -45,12 +45,6 @@ impl Wire {
     /// Sends bytes, whatever they are.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.get_mut().write_all(bytes)
-    }
-
-    /// Says that nothing more will come.
-    pub(crate) fn finish(&mut self) {
-        // The other side may have closed already.
-        self.stream.get_mut().shutdown(Shutdown::Write).ok();
     }
 
     /// The next message that is no answer to a ping.
@@ -99,7 +93,7 @@ impl Wire {
 
     /// Hears why it is refused, and then that the connection ends.
     #[track_caller]
-    pub(crate) fn is_refused(mut self, code: &str) -> String {
+    pub(crate) fn expect_refusal(mut self, code: &str) -> String {
         let error = self.hear();
         assert_eq!((&error["type"], &error["code"]), (&"error".into(), &code.into()), "{error}");
         let rest = self.rest().unwrap();

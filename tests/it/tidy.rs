@@ -1,0 +1,247 @@
+//! The house rules that a program can check: which room imports which, what every file begins with, how wide it is.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Rooms, and the rooms of ours that each may import. `cli` and `lib` see everything.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("model", &[]),
+    ("protocol", &[]),
+    ("clock", &["model"]),
+    ("threads", &[]),
+    ("shutdown", &["threads"]),
+    ("scheduler", &["model"]),
+    ("store", &["model"]),
+    ("git", &["model", "clock", "threads"]),
+    ("config", &["model"]),
+    ("transport", &["protocol", "threads", "model", "clock"]),
+    ("process", &["model", "threads", "clock"]),
+    ("dispatcher", ROLE),
+    ("observer", ROLE),
+    ("runner", ROLE),
+];
+
+/// A role may import every room below, and never another role.
+const ROLE: &[&str] = &[
+    "model",
+    "protocol",
+    "clock",
+    "threads",
+    "shutdown",
+    "scheduler",
+    "store",
+    "git",
+    "config",
+    "transport",
+    "process",
+];
+
+/// Outside packages that belong to some rooms alone.
+const PACKAGES: &[(&str, &[&str])] = &[
+    ("git2", &["git"]),
+    ("flate2", &["git"]),
+    ("rusqlite", &["store"]),
+    ("toml", &["config"]),
+    ("clap", &["cli"]),
+    ("clap_complete", &["cli"]),
+    ("comfy_table", &["cli"]),
+    ("indicatif", &["cli"]),
+    ("jiff", &["cli"]),
+    ("signal_hook", &["shutdown", "process"]),
+    ("wildmatch", &["git"]),
+    ("strsim", &["config", "cli"]),
+];
+
+/// Documents that others name already and that are being written.
+const TO_COME: &[&str] = &["performance.md"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every file below a directory that ends so.
+fn files(directory: &str, ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![root().join(directory)];
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(&directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.to_str().unwrap().ends_with(ending) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    assert!(!found.is_empty());
+    found
+}
+
+/// The room that a file of `src` is in.
+fn room(path: &Path) -> String {
+    let inside = path.strip_prefix(root().join("src")).unwrap();
+    inside.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned()
+}
+
+/// The rooms that a text names after `crate::`, outside comments.
+fn imported(text: &str) -> Vec<String> {
+    let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let mut rooms = Vec::new();
+    for line in code {
+        for part in line.split("crate::").skip(1) {
+            let names = part.strip_prefix('{').map_or(part, |list| list.split('}').next().unwrap_or(list));
+            for name in if part.starts_with('{') { names.split(", ").collect() } else { vec![names] } {
+                let room: String = name.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+                rooms.push(room);
+            }
+        }
+    }
+    rooms
+}
+
+#[test]
+fn each_room_imports_only_what_it_may() {
+    let mut broken = Vec::new();
+    for path in files("src", ".rs") {
+        let here = room(&path);
+        let Some((_, allowed)) = ROOMS.iter().find(|(name, _)| *name == here) else { continue };
+        if path.file_name().is_some_and(|name| name == "tests.rs") {
+            continue;
+        }
+        for there in imported(&fs::read_to_string(&path).unwrap()) {
+            let is_room = ROOMS.iter().any(|(name, _)| *name == there) || there == "cli";
+            if is_room && there != here && !allowed.contains(&&*there) {
+                broken.push(format!("{} imports {there}", path.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn every_room_is_in_the_table() {
+    for path in files("src", ".rs") {
+        let here = room(&path);
+        let known = ROOMS.iter().any(|(name, _)| *name == here) || ["cli", "lib", "main"].contains(&&*here);
+        assert!(known, "{} is in no room of the table", path.display());
+    }
+}
+
+#[test]
+fn outside_packages_stay_in_their_rooms() {
+    let mut broken = Vec::new();
+    for path in files("src", ".rs") {
+        let here = room(&path);
+        let text = fs::read_to_string(&path).unwrap();
+        for (package, rooms) in PACKAGES {
+            let uses = text
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("//"))
+                .any(|line| line.contains(&format!("use {package}::")) || line.contains(&format!(" {package}::")));
+            if uses && !rooms.contains(&&*here) {
+                broken.push(format!("{} uses {package}", path.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn unsafe_code_is_in_one_file() {
+    let excused: Vec<String> = files("src", ".rs")
+        .into_iter()
+        .filter(|path| fs::read_to_string(path).unwrap().contains("expect(unsafe_code"))
+        .map(|path| path.strip_prefix(root()).unwrap().display().to_string())
+        .collect();
+    assert_eq!(excused, ["src/process/spawn.rs"]);
+}
+
+#[test]
+fn every_file_says_first_what_it_is() {
+    for directory in ["src", "tests", "examples"] {
+        for path in files(directory, ".rs") {
+            assert!(fs::read_to_string(&path).unwrap().starts_with("//! "), "{} has no header", path.display());
+        }
+    }
+}
+
+#[test]
+fn no_line_is_wider_than_120_columns() {
+    let mut wide = Vec::new();
+    for directory in ["src", "tests", "examples"] {
+        for path in files(directory, ".rs") {
+            for (number, line) in fs::read_to_string(&path).unwrap().lines().enumerate() {
+                // A text cannot always be broken; everything else can.
+                if line.chars().count() > 120 && !line.contains('"') {
+                    wide.push(format!("{}:{}", path.display(), number + 1));
+                }
+            }
+        }
+    }
+    assert!(wide.is_empty(), "{wide:#?}");
+}
+
+#[test]
+fn no_test_is_ignored_and_none_sleeps() {
+    let (ignored, sleeps) = (format!("#[{}", "ignore"), format!("thread::{}", "sleep"));
+    for directory in ["src", "tests"] {
+        for path in files(directory, ".rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            assert!(!text.contains(&ignored) && !text.contains(&sleeps), "{}", path.display());
+        }
+    }
+}
+
+/// A test file that no `mod` names is silently no test.
+#[test]
+fn every_file_of_the_tests_is_a_module() {
+    for path in files("tests", ".rs") {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let directory = path.parent().unwrap();
+        let is_bench = directory.ends_with("bench");
+        if name == "main" || name == "mod" || is_bench {
+            continue;
+        }
+        let folder = directory.file_name().unwrap().to_str().unwrap();
+        let parents = [
+            directory.join("main.rs"),
+            directory.join("mod.rs"),
+            directory.parent().unwrap().join(format!("{folder}.rs")),
+        ];
+        let named = parents.iter().filter_map(|parent| fs::read_to_string(parent).ok()).any(|text| {
+            text.lines().any(|line| line.trim_start_matches("pub(crate) ").trim() == format!("mod {name};"))
+        });
+        assert!(named, "{} is no module", path.display());
+    }
+}
+
+#[test]
+fn every_link_between_documents_leads_somewhere() {
+    let mut dead = Vec::new();
+    let mut documents = files("docs", ".md");
+    documents.push(root().join("README.md"));
+    for path in documents {
+        for part in fs::read_to_string(&path).unwrap().split("](").skip(1) {
+            let target = part.split([')', '#']).next().unwrap_or_default();
+            let is_to_come = TO_COME.iter().any(|name| target.ends_with(name));
+            if !target.is_empty()
+                && !is_to_come
+                && !target.contains("://")
+                && !path.parent().unwrap().join(target).exists()
+            {
+                dead.push(format!("{}: {target}", path.display()));
+            }
+        }
+    }
+    assert!(dead.is_empty(), "{dead:#?}");
+}
+
+#[test]
+fn the_top_level_is_bare() {
+    let expected = ["Cargo.lock", "Cargo.toml", "README.md", "docs", "examples", "src", "target", "tests"];
+    for entry in fs::read_dir(root()).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(name.starts_with('.') || expected.contains(&&*name), "{name} does not belong at the top level");
+    }
+}
