@@ -370,15 +370,16 @@ impl Core<'_> {
     }
 
     fn keep(&mut self, attempt: AttemptId, report: &Report) {
+        // First: what is said to have ended has ended also for the next start of this runner.
+        if let Err(error) = self.journal.end(attempt, report) {
+            // It still counts, unless this runner is killed before it is delivered.
+            log::warn!("could not write the journal: {error}");
+        }
         let word = report.outcome.word();
         match (&report.outcome, report.duration_ms) {
             (Outcome::Lost(why), _) => log::warn!("attempt {attempt} {word}: {why}"),
             (_, Some(ms)) => log::info!("attempt {attempt} {word} after {ms} ms, log {} bytes", report.log.bytes),
             (_, None) => log::info!("attempt {attempt} {word}"),
-        }
-        if let Err(error) = self.journal.end(attempt, report) {
-            // It still counts, unless this runner is killed before it is delivered.
-            log::warn!("could not write the journal: {error}");
         }
     }
 
