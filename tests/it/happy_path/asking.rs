@@ -78,7 +78,7 @@ fn the_status_is_a_table_for_people() {
         assert!(table.contains(part), "no {part} in\n{table}");
     }
     let limited = world.surveil(&["status", "--limit=1", "--repo=app"]).ok();
-    assert!(limited.contains("b2") && !limited.contains("b1"), "{limited}");
+    assert!(limited.contains(" b2 ") && !limited.contains(" b1 "), "{limited}");
 }
 
 #[test]
