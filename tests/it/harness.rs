@@ -6,6 +6,7 @@ mod operator;
 mod process;
 mod repository;
 mod signs;
+mod wire;
 
 use std::cell::{Cell, RefCell};
 use std::fs;
@@ -19,11 +20,11 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::never;
 use tempfile::TempDir;
 
-pub(crate) use commands::Done;
-pub(crate) use operator::{Operator, job};
+pub(crate) use operator::job;
 pub(crate) use process::Process;
-pub(crate) use repository::{Git, Repository};
+pub(crate) use repository::Repository;
 pub(crate) use signs::{Gate, Tally};
+pub(crate) use wire::{Wire, hello};
 
 use process::Record;
 

@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod cli;
 mod failures;
 mod happy_path;
 mod tidy;

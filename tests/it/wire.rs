@@ -1,179 +1,221 @@
-//! Peers that speak the protocol badly, or not at all, and one that was written from its document alone.
+//! Whatever may be said at the dispatcher's port, and that nobody else suffers from it.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::path::PathBuf;
+use std::process::Command;
 
-use crate::harness::{PATIENCE, World, text};
+use serde_json::json;
 
-/// A connection to the dispatcher, for raw bytes.
-fn connect(world: &World) -> TcpStream {
-    let stream = TcpStream::connect(world.address()).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream
-}
+use crate::harness::{Process, Wire, World, hello, job, text};
 
-/// Everything that the dispatcher still says, until it closes. A reset says the same as a close.
-fn rest(mut stream: TcpStream) -> String {
-    let mut said = Vec::new();
-    stream.read_to_end(&mut said).ok();
-    String::from_utf8(said).unwrap()
-}
-
-fn hello(world: &World, role: &str) -> String {
-    let token = world.token(role);
-    format!(
-        r#"{{"type":"hello","version":1,"min_version":1,"role":"{role}","name":"raw","incarnation":7,"token":"{token}"}}"#
-    )
-}
-
-/// A session that has been welcomed.
-fn open(world: &World, role: &str) -> TcpStream {
-    let mut stream = connect(world);
-    writeln!(stream, "{}", hello(world, role)).unwrap();
-    let welcome = line(&mut stream);
-    assert!(welcome.contains("\"welcome\""), "{welcome}");
-    stream
-}
-
-fn line(stream: &mut TcpStream) -> String {
-    let mut line = Vec::new();
-    let mut byte = [0];
-    while stream.read(&mut byte).unwrap() == 1 && byte[0] != b'\n' {
-        line.push(byte[0]);
-    }
-    String::from_utf8(line).unwrap()
-}
-
+/// S23, S24: what is no hello costs its sender a clear answer and the connection, and nobody else anything.
 #[test]
-fn what_is_not_the_protocol_is_told_so_and_closed() {
+fn whatever_is_no_hello_is_answered_and_closed() {
     let world = World::new();
-    let _dispatcher = world.dispatcher(&[]);
-    let strange: [&[u8]; 8] = [
-        b"garbage\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"SSH-2.0-OpenSSH_9.6\r\n",
+    let mut dispatcher = world.dispatcher(&[]);
+    let nested = format!("{{\"type\":\"hello\",\"x\":{}\n", "[".repeat(2000));
+    let first_lines: [&[u8]; 12] = [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\n",
-        b"\xff\xfe\x00\x00\n",
-        b"{\"type\":\"hello\"}\n",
-        b"{\"type\":\"ping\"}\n",
-        b"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.9\r\n",
+        b"\n",
+        b"\0\0\0\0\n",
+        b"\xff\xfe{}\n",
+        b"hello\n",
+        b"{}\n",
+        b"[1,2,3]\n",
+        b"{\"type\":\"status\",\"limit\":1}\n",
+        b"{\"type\":\"hello\",\"version\":18446744073709551616}\n",
+        nested.as_bytes(),
     ];
-    for bytes in strange {
-        let mut stream = connect(&world);
-        stream.write_all(bytes).unwrap();
-        let said = rest(stream);
-        assert!(said.contains("\"malformed\""), "{:?} was answered by {said}", String::from_utf8_lossy(bytes));
+    for line in first_lines {
+        let mut wire = Wire::dial(&world);
+        wire.send(line).unwrap();
+        let why = wire.expect_refusal("malformed");
+        assert!(why.contains("docs/protocol.md"), "{why}");
     }
-}
-
-#[test]
-fn an_endless_line_is_refused_before_it_has_arrived() {
-    let world = World::new();
-    let _dispatcher = world.dispatcher(&[]);
-    let mut stranger = connect(&world);
-    let chunk = [b'a'; 64 * 1024];
-    // It gives up somewhere on the way, because nobody reads any more.
-    let mut sent = 0u64;
-    while sent < 1 << 30 && stranger.write_all(&chunk).is_ok() {
-        sent += chunk.len() as u64;
-    }
-    assert!(sent < 1 << 30, "a GiB was taken from a stranger");
-
-    let mut known = open(&world, "operator");
-    let mut sent = 0u64;
-    while sent < 1 << 30 && known.write_all(&chunk).is_ok() {
-        sent += chunk.len() as u64;
-    }
-    assert!(sent < 1 << 30, "a line of a GiB was taken");
-}
-
-#[test]
-fn a_wrong_token_and_a_wrong_version_are_refused_by_name() {
-    let world = World::new();
-    let _dispatcher = world.dispatcher(&[]);
-    for role in ["observer", "runner", "operator"] {
-        let mut stream = connect(&world);
-        writeln!(stream, "{}", hello(&world, role).replace(&world.token(role), &"0".repeat(64))).unwrap();
-        let said = rest(stream);
-        assert!(said.contains(r#""code":"token""#), "{said}");
-    }
-    let mut stream = connect(&world);
-    writeln!(stream, "{}", hello(&world, "runner").replace("version\":1", "version\":99")).unwrap();
-    let said = rest(stream);
-    assert!(said.contains(r#""code":"version""#) && said.contains("99"), "{said}");
-}
-
-#[test]
-fn an_unknown_message_is_answered_and_the_session_goes_on() {
-    let world = World::new();
-    let _dispatcher = world.dispatcher(&[]);
-    let mut stream = open(&world, "operator");
-    writeln!(stream, r#"{{"type":"make_coffee","sugar":true}}"#).unwrap();
-    let refusal = line(&mut stream);
-    assert!(refusal.contains(r#""code":"refused""#) && refusal.contains("make_coffee"), "{refusal}");
-    writeln!(stream, r#"{{"type":"ping","unknown_field":1}}"#).unwrap();
-    assert_eq!(line(&mut stream), r#"{"type":"ack"}"#);
-}
-
-#[test]
-fn a_role_cannot_do_what_another_may() {
-    let world = World::new();
-    let _dispatcher = world.dispatcher(&[]);
-    let mut observer = open(&world, "observer");
-    writeln!(observer, r#"{{"type":"register","slots":1,"isolation":"subreaper"}}"#).unwrap();
-    assert!(line(&mut observer).contains(r#""code":"refused""#));
-    let mut runner = open(&world, "runner");
-    writeln!(runner, r#"{{"type":"register","slots":1,"isolation":"subreaper"}}"#).unwrap();
-    assert!(line(&mut runner).contains(r#""type":"registered""#));
-    // Somebody else's attempt, as far as this runner can know.
-    writeln!(runner, r#"{{"type":"source","attempt":1}}"#).unwrap();
-    assert_eq!(line(&mut runner), r#"{"type":"stale","attempt":1}"#);
-    writeln!(runner, r#"{{"type":"results","attempt":1,"outcome":"passed"}}"#).unwrap();
-    assert_eq!(line(&mut runner), r#"{"type":"stale","attempt":1}"#);
-}
-
-#[test]
-fn silent_and_half_spoken_peers_keep_nobody_from_working() {
-    let world = World::new();
+    // And it goes on.
     let repository = world.repository("app");
     let commit = repository.commit_script("true");
-    let _dispatcher = world.dispatcher(&[]);
-    let mut held: Vec<TcpStream> = (0..100).map(|_| connect(&world)).collect();
-    for stream in &mut held {
-        stream.write_all(br#"{"type":"hel"#).unwrap();
-    }
-    let _deaf = open(&world, "operator");
     let _observer = world.observer(&[&repository], &[]);
     let _runner = world.runner("w1", &[]);
     world.expect(&commit, "passed");
+    assert!(!dispatcher.log().contains("panicked"), "{}", dispatcher.log());
+    dispatcher.signal(rustix::process::Signal::TERM);
+    assert_eq!(dispatcher.exit_code(), 0);
 }
 
-/// The document is complete: a runner that was written from it, with nothing of ours, executes a build.
+/// S23: a line is refused as soon as it is too long, not once all of it is there.
+#[test]
+fn a_line_that_never_ends_is_refused_early() {
+    let world = World::new();
+    let _dispatcher = world.dispatcher(&[]);
+    let mut stranger = Wire::dial(&world);
+    stranger.send(&[b'x'; 5000]).unwrap();
+    stranger.expect_refusal("malformed");
+
+    for mut flood in [Wire::dial(&world), Wire::greet(&world, "operator", "flood")] {
+        let piece = [b'x'; 64 << 10];
+        // It is cut off on the way.
+        let sent = (0..1 << 14).take_while(|_| flood.send(&piece).is_ok()).count();
+        assert!(sent < 1 << 14, "a line of a GiB was taken");
+    }
+
+    let mut operator = Wire::greet(&world, "operator", "long");
+    operator.send(&vec![b' '; (1 << 20) + 1]).unwrap();
+    operator.expect_refusal("malformed");
+    assert!(world.status().builds.is_empty());
+}
+
+/// S24, S25: those who say half of something keep nobody waiting.
+#[test]
+fn half_a_hello_keeps_nobody_from_working() {
+    let world = World::new();
+    let _dispatcher = world.dispatcher(&[]);
+    let silent: Vec<Wire> = (0..50)
+        .map(|n| {
+            let mut wire = Wire::dial(&world);
+            let hello = hello(&world, "runner", "half").to_string();
+            wire.send(&hello.as_bytes()[..n]).unwrap();
+            wire
+        })
+        .collect();
+    let repository = world.repository("app");
+    let commit = repository.commit_script("true");
+    let _observer = world.observer(&[&repository], &[]);
+    let _runner = world.runner("w1", &[]);
+    world.expect(&commit, "passed");
+    drop(silent);
+}
+
+/// S26: what is new is passed over, so that a newer peer can be served.
+#[test]
+fn unknown_fields_and_messages_are_passed_over() {
+    let world = World::new();
+    let _dispatcher = world.dispatcher(&[]);
+    let mut wire = Wire::dial(&world);
+    let mut message = hello(&world, "operator", "newer");
+    message["version"] = json!(7);
+    message["colour"] = json!("blue");
+    assert_eq!(wire.ask(&message)["type"], "welcome");
+    let answer = wire.ask(&json!({"type": "dance", "bytes": 3}));
+    assert_eq!((&answer["type"], &answer["code"]), (&"error".into(), &"refused".into()), "{answer}");
+    wire.send(b"abc").unwrap();
+    // A message of another role is unknown to this one.
+    assert_eq!(wire.ask(&json!({"type": "register", "slots": 1, "isolation": "subreaper"}))["code"], "refused");
+    assert_eq!(wire.ask(&json!({"type": "status", "limit": 1, "colour": "blue"}))["type"], "status");
+}
+
+#[test]
+fn a_hello_with_a_wrong_token_or_version_is_told_so() {
+    let world = World::new();
+    let _dispatcher = world.dispatcher(&[]);
+    for role in ["observer", "runner", "operator"] {
+        let mut wire = Wire::dial(&world);
+        let mut message = hello(&world, role, "guesser");
+        message["token"] = json!("0".repeat(64));
+        wire.say(&message);
+        let why = wire.expect_refusal("token");
+        assert!(why.contains("tokens"), "{why}");
+    }
+    let refused = |change: fn(&mut serde_json::Value), code: &str| {
+        let mut wire = Wire::dial(&world);
+        let mut message = hello(&world, "runner", "w1");
+        change(&mut message);
+        wire.say(&message);
+        wire.expect_refusal(code)
+    };
+    let why = refused(|hello| (hello["version"], hello["min_version"]) = (json!(9), json!(8)), "version");
+    assert!(why.contains('1') && why.contains("8 to 9"), "both are named: {why}");
+    refused(|hello| hello["name"] = json!("../../etc"), "malformed");
+    let observers = world.token("observer");
+    assert_ne!(observers, world.token("runner"), "each role has a token of its own");
+}
+
+/// S27, for those who are let in.
+#[test]
+fn a_message_at_the_wrong_time_ends_the_session() {
+    let world = World::new();
+    let _dispatcher = world.dispatcher(&[]);
+    let mut runner = Wire::greet(&world, "runner", "hasty");
+    runner.say(&json!({"type": "ping", "holding": []}));
+    runner.expect_refusal("not_allowed");
+    let mut runner = Wire::greet(&world, "runner", "double");
+    let register = json!({"type": "register", "slots": 1, "isolation": "subreaper"});
+    assert_eq!(runner.ask(&register)["type"], "registered");
+    runner.say(&register);
+    runner.expect_refusal("not_allowed");
+    let mut runner = Wire::greet(&world, "runner", "greedy");
+    runner.say(&json!({"type": "register", "slots": 1000000, "isolation": "subreaper"}));
+    runner.expect_refusal("malformed");
+}
+
+/// S7, S27: a runner has a say in its own attempts only.
+#[test]
+fn a_runner_cannot_report_about_the_attempt_of_another() {
+    let world = World::new();
+    let (gate, begun) = (world.gate("gate"), world.tally("begun"));
+    let repository = world.repository("app");
+    let commit = repository.commit_script(&format!("{}\n{}\necho true words", begun.add("begun"), gate.wait()));
+    let _roles = world.roles(&[&repository]);
+    begun.reaches(1);
+    let attempt = world.builds()[0].jobs[0].attempts[0].attempt;
+
+    let mut thief = Wire::greet(&world, "runner", "thief");
+    let registered = thief.ask(&json!({
+        "type": "register", "slots": 1, "isolation": "subreaper", "holding": [attempt],
+    }));
+    assert_eq!(registered["gone"], json!([attempt]), "{registered}");
+    let stale = json!({"type": "stale", "attempt": attempt});
+    assert_eq!(thief.ask(&json!({"type": "source", "attempt": attempt, "haves": []})), stale);
+    thief.say(&json!({"type": "log", "attempt": attempt, "offset": 0, "bytes": 4}));
+    thief.send(b"lies").unwrap();
+    assert_eq!(thief.hear(), stale);
+    let lie = json!({"type": "results", "attempt": attempt, "outcome": "failed", "code": 1});
+    assert_eq!(thief.ask(&lie), stale);
+
+    gate.open();
+    let build = world.expect(&commit, "passed");
+    assert_eq!(world.log_of(&build, "test"), "true words\n");
+    assert_eq!(job(&build, "test").attempts[0].runner, "w1");
+}
+
+/// The protocol document is enough to write a runner from: here is one that was.
 #[test]
 fn a_runner_written_from_the_document_alone_executes_a_build() {
     let world = World::new();
     let repository = world.repository("app");
+    let commit = repository.commit_tasks(
+        "[task.lint]\nrun = 'echo lint $COLOUR; seq 1 30000'\nenv = { COLOUR = 'blue' }\n\
+         [task.test]\nneeds = ['lint']\nretries = 1\nrun = ['false']\n",
+    );
     let _dispatcher = world.dispatcher(&[]);
     let _observer = world.observer(&[&repository], &[]);
-    let commit = repository.commit_script("echo from the document; exit 4");
-
     let mut command = world.sealed(text(&raw_runner()));
-    command.args(["--dispatch", &world.address().to_string(), "--attempts", "1", "--token-file"]);
-    command.arg(world.data().join("tokens").join("runner"));
-    world.run(command).ok();
+    let token = world.data().join("tokens/runner");
+    command.args(["--dispatch", &world.address().to_string(), "--token-file", text(&token)]);
+    command.args(["--name", "attic", "--attempts", "3"]);
+    let mut runner = Process::start("raw_runner", command);
 
     let build = world.expect(&commit, "failed");
-    assert_eq!(build.jobs[0].attempts[0].detail.as_deref(), Some("exit code 4"));
-    assert_eq!(world.log_of(&build, "test"), "from the document\n");
+    assert_eq!(job(&build, "lint").attempts[0].runner, "attic");
+    let log = world.log_of(&build, "lint");
+    assert!(log.starts_with("lint blue\n1\n2\n") && log.ends_with("\n30000\n"), "{} bytes", log.len());
+    assert_eq!(job(&build, "test").attempts.len(), 2);
+    assert_eq!(runner.exit_code(), 0);
 }
 
-/// Built by `cargo test` beside the tests: `target/debug/examples/raw_runner`.
-fn raw_runner() -> PathBuf {
-    let mut path = std::env::current_exe().unwrap();
-    path.pop();
-    if path.ends_with("deps") {
-        path.pop();
+/// The example's program: `cargo test` builds it beside this one; with `--test it` alone it is not there yet.
+fn raw_runner() -> std::path::PathBuf {
+    let own = std::env::current_exe().unwrap();
+    let target = own.parent().and_then(std::path::Path::parent).unwrap();
+    let program = target.join("examples").join("raw_runner");
+    if !program.exists() {
+        let mut build = Command::new(env!("CARGO"));
+        build
+            .args(["build", "--quiet", "--offline", "--example", "raw_runner"])
+            .current_dir(env!("CARGO_MANIFEST_DIR"));
+        build.args(if target.ends_with("release") { &["--release"][..] } else { &[] });
+        build.env("CARGO_TARGET_DIR", target.parent().unwrap());
+        assert!(build.status().unwrap().success(), "the example does not build");
     }
-    path.join("examples").join("raw_runner")
+    program
 }

@@ -10,7 +10,7 @@ fn waiting_commit(world: &World, repository: &Repository) -> (String, Tally) {
     let begun = world.tally("begun");
     let gate = world.path("gate").display().to_string();
     let script = format!(
-        "setsid sleep 1000 &\n{}\nread -r opened < {gate}.$SURVEIL_TRY\necho opened\ntest $SURVEIL_TRY != 1",
+        "setsid sleep 1000 &\n{}\necho waiting\nread -r opened < {gate}.$SURVEIL_TRY\necho opened\ntest $SURVEIL_TRY != 1",
         begun.add("$SURVEIL_RUNNER")
     );
     (repository.commit_script(&script), begun)
@@ -133,11 +133,18 @@ fn a_job_that_loses_every_runner_is_given_up() {
     let (commit, begun) = waiting_commit(&world, &repository);
     let _dispatcher = world.dispatcher(&["--max-losses=2"]);
     let _observer = world.observer(&[&repository], &[]);
+    // A loss counts only if the dispatcher has heard that the task began.
+    let is_known = |number: &str| {
+        let done = world.surveil(&["logs", "latest", "--attempt", number]);
+        done.stdout == b"waiting\n"
+    };
     let one = world.runner("one", &[]);
     begun.reaches(1);
+    until("the first start is known", || is_known("1"));
     one.kill();
     let two = world.runner("two", &[]);
     begun.reaches(2);
+    until("the second start is known", || is_known("2"));
     two.kill();
     let build = world.expect(&commit, "errored");
     let detail = job(&build, "test").detail.as_deref().unwrap();
