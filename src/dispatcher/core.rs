@@ -180,6 +180,10 @@ impl Core {
         let request = Request(self.last_request);
         let event = match question {
             Question::Commit { source, plan } => {
+                // An announcement, the branch's end and the same announcement again may meet in one batch.
+                if self.records.iter().any(|record| matches!(record, Record::HeadMoved { head: None, .. })) {
+                    self.flush()?;
+                }
                 let known = self.store.build_of(&source)?;
                 Event::CommitObserved { request, source, plan, known }
             }

@@ -1,0 +1,172 @@
+//! Stories of builds: announced, executed in the order of their needs, tried again, cancelled, run again.
+
+use super::*;
+
+#[test]
+fn a_commit_goes_from_observed_to_passed() {
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    assert_eq!(
+        story.observe("app", None, 1, vec![task("lint")]),
+        ["build b1 added with 1 jobs", "> accepted as b1", "j1 leased to r1 as a1 (number 1)", "> s1 lease a1"]
+    );
+    assert_eq!(story.finish(1, 1, Outcome::Passed), ["a1 passed", "j1 passed", "b1 passed", "> s1 recorded a1"]);
+    assert_eq!(story.finish(1, 1, Outcome::Passed), ["> s1 recorded a1"]);
+}
+
+#[test]
+fn every_promise_comes_after_its_record() {
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    let lines = story.observe("app", None, 1, vec![task("lint")]);
+    let at = |text: &str| lines.iter().position(|line| line.contains(text)).unwrap();
+    assert!(at("added") < at("accepted"));
+    assert!(at("leased") < at("> s1 lease"));
+}
+
+#[test]
+fn an_announcement_that_is_repeated_makes_one_build() {
+    let mut story = Story::new();
+    story.observe("app", None, 1, vec![task("lint")]);
+    assert_eq!(story.observe("app", None, 1, vec![task("lint")]), ["> accepted as b1"]);
+    story.observe("app", Some(1), 2, vec![task("lint")]);
+    assert_eq!(story.observe("app", None, 1, vec![task("lint")]), [format!("> stale, head is Some({:?})", commit(2))]);
+}
+
+#[test]
+fn a_known_announcement_moves_the_head_and_makes_no_second_build() {
+    let mut story = Story::new();
+    story.observe("app", None, 1, vec![]);
+    story.observe("app", Some(1), 2, vec![]);
+    story.observe("app", Some(2), 1, vec![]);
+    let (request, known) = (Request(9), Some(BuildId(2)));
+    let again = Event::CommitObserved { request, source: source("app", Some(1), 2), plan: Ok(vec![]), known };
+    assert_eq!(story.tell(again), ["> accepted as b2"]);
+    assert_eq!(story.scheduler.heads(&RepoName::new("app").unwrap()), [(BranchName::new("main"), commit(2))]);
+}
+
+#[test]
+fn a_commit_without_tasks_is_errored() {
+    let mut story = Story::new();
+    let plan = Err("no tasks".into());
+    let event = Event::CommitObserved { request: Request(1), source: source("app", None, 1), plan, known: None };
+    assert_eq!(story.tell(event), ["build b1 added with 0 jobs", "b1 errored", "> accepted as b1"]);
+}
+
+#[test]
+fn needs_are_a_graph_and_a_failure_skips_what_hangs_on_it() {
+    let mut story = Story::new();
+    story.join(1, "w1", 4);
+    story.observe(
+        "app",
+        None,
+        1,
+        vec![task("a"), needing("b", &["a"]), needing("c", &["b"]), needing("d", &["b", "c"]), task("e")],
+    );
+    assert_eq!(
+        story.finish(1, 1, Outcome::Passed),
+        [
+            "a1 passed",
+            "j1 passed",
+            "j2 queued",
+            "> s1 recorded a1",
+            "j2 leased to r1 as a3 (number 1)",
+            "> s1 lease a3"
+        ]
+    );
+    assert_eq!(
+        story.finish(1, 3, Outcome::Failed(1)),
+        ["a3 failed", "j2 failed", "j4 skipped", "j3 skipped", "> s1 recorded a3"]
+    );
+    assert_eq!(story.finish(1, 2, Outcome::Passed), ["a2 passed", "j5 passed", "b1 failed", "> s1 recorded a2"]);
+}
+
+#[test]
+fn an_allowed_failure_stops_nothing() {
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    let lint = TaskSpec { allow_failure: true, ..task("lint") };
+    story.observe("app", None, 1, vec![lint, needing("test", &["lint"])]);
+    story.finish(1, 1, Outcome::Failed(1));
+    assert_eq!(story.finish(1, 2, Outcome::Passed), ["a2 passed", "j2 passed", "b1 passed", "> s1 recorded a2"]);
+}
+
+#[test]
+fn a_failed_attempt_is_tried_again_as_often_as_the_task_says() {
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    story.observe("app", None, 1, vec![TaskSpec { retries: 1, ..task("test") }]);
+    assert_eq!(
+        story.finish(1, 1, Outcome::TimedOut),
+        ["a1 timed_out", "j1 queued", "> s1 recorded a1", "j1 leased to r1 as a2 (number 2)", "> s1 lease a2"]
+    );
+    assert_eq!(story.finish(1, 2, Outcome::Failed(1)), ["a2 failed", "j1 failed", "b1 failed", "> s1 recorded a2"]);
+}
+
+#[test]
+fn a_cancel_is_in_force_at_once_and_the_slot_stays_taken_until_the_runner_has_ended_it() {
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    story.observe("app", None, 1, vec![task("a"), needing("b", &["a"])]);
+    assert_eq!(
+        story.cancel(1),
+        ["a1 cancelled", "> s1 cancel a1", "j1 cancelled", "j2 skipped", "b1 cancelled", "> done"]
+    );
+    story.observe("app", Some(1), 2, vec![task("a")]);
+    assert_eq!(
+        story.finish(1, 1, Outcome::Cancelled),
+        ["> s1 recorded a1", "j3 leased to r1 as a2 (number 1)", "> s1 lease a2"]
+    );
+    assert_eq!(story.cancel(1), ["> refused"]);
+}
+
+#[test]
+fn the_result_of_a_cancelled_attempt_gets_the_same_answer_also_when_its_runner_was_given_up() {
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    story.observe("app", None, 1, vec![task("a")]);
+    story.cancel(1);
+    story.close(1);
+    assert!(story.tick_until(1_000).is_empty());
+    assert_eq!(story.join_as(2, "w1", 1, 1, &[], &[1]), ["> s2 registered, holds [], gone [AttemptId1]"]);
+    assert_eq!(story.finish(2, 1, Outcome::Cancelled), ["> s2 recorded a1"]);
+}
+
+#[test]
+fn a_rerun_makes_new_attempts_beside_the_old_ones() {
+    let mut story = Story::new();
+    story.join(1, "w1", 2);
+    story.observe("app", None, 1, vec![task("a"), task("b"), needing("c", &["b"])]);
+    story.finish(1, 1, Outcome::Passed);
+    story.finish(1, 2, Outcome::Failed(1));
+    let build = crate::model::Build {
+        id: BuildId(1),
+        source: source("app", None, 1),
+        created_at: WallTime(0),
+        finished_at: Some(WallTime(0)),
+        verdict: Some(crate::model::Verdict::Failed),
+        problem: None,
+    };
+    let job = |id: u64, task: TaskSpec, ending: crate::model::Ending| crate::model::Job {
+        id: JobId(id),
+        build: BuildId(1),
+        task: Arc::new(task),
+        state: JobState::Finished(ending),
+        attempts: 1,
+        failures: 1,
+        losses: 0,
+    };
+    use crate::model::Ending;
+    let jobs = vec![
+        job(1, task("a"), Ending::Passed),
+        job(2, task("b"), Ending::Failed),
+        job(3, needing("c", &["b"]), Ending::Skipped("b did not pass".into())),
+    ];
+    let restored = RestoredBuild { build, jobs, leases: vec![] };
+    assert_eq!(
+        story.tell(Event::RerunAsked { request: Request(1), build: restored, failed_only: true }),
+        ["b1 reopened", "j2 queued", "j3 waiting", "> done", "j2 leased to r1 as a3 (number 2)", "> s1 lease a3"]
+    );
+    story.finish(1, 3, Outcome::Passed);
+    assert_eq!(story.finish(1, 4, Outcome::Passed), ["a4 passed", "j3 passed", "b1 passed", "> s1 recorded a4"]);
+}

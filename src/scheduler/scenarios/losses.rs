@@ -1,0 +1,306 @@
+//! Stories of losses: silence, closed connections, leases that run out, restarts, and what must not be lost by them.
+
+use super::*;
+
+#[test]
+fn a_closed_connection_changes_nothing_within_the_window_and_loses_the_attempt_after_it() {
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    story.observe("app", None, 1, vec![task("test")]);
+    story.at(1_000).close(1);
+    assert!(story.tick_until(1_400).is_empty());
+    assert_eq!(story.join_as(2, "w1", 1, 1, &[], &[1]), ["> s2 registered, holds [a1], gone []"]);
+    story.close(2);
+    story.join(3, "w2", 1);
+    assert_eq!(story.tick_until(2_250), ["a1 lost", "j1 queued", "j1 leased to r2 as a2 (number 2)", "> s3 lease a2"]);
+    assert_eq!(story.join_as(4, "w1", 1, 1, &[], &[1]), ["> s4 registered, holds [], gone [AttemptId1]"]);
+    assert_eq!(story.finish(4, 1, Outcome::Passed), ["a1 late", "> s4 stale a1"]);
+    assert_eq!(story.finish(3, 2, Outcome::Passed), ["a2 passed", "j1 passed", "b1 passed", "> s3 recorded a2"]);
+}
+
+#[test]
+fn a_silent_runner_is_lost_after_the_timeout_and_a_pinging_one_is_not() {
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    story.join(2, "w2", 1);
+    story.observe("app", None, 1, vec![task("a"), task("b")]);
+    for second in 1..15 {
+        story.tick_until(second * 1_000);
+        story.ping(2, &[2]);
+    }
+    let lines = story.tick_until(16_000);
+    assert_eq!(lines, ["> close s1", "a1 lost", "j1 queued"]);
+}
+
+#[test]
+fn a_lease_that_pings_do_not_name_runs_out() {
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    story.observe("app", None, 1, vec![task("a")]);
+    for second in 1..15 {
+        story.tick_until(second * 1_000);
+        story.ping(1, &[]);
+    }
+    story.ping(1, &[]);
+    assert_eq!(story.tick_until(15_500), ["a1 lost", "j1 queued", "j1 leased to r1 as a2 (number 2)", "> s1 lease a2"]);
+}
+
+#[test]
+fn a_job_is_not_leased_once_more_to_a_runner_that_is_about_to_be_lost() {
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    story.observe("app", None, 1, vec![task("a")]);
+    // Heard a little later than the lease was given, so that the lease runs out before the silence is long enough.
+    story.tick_until(400);
+    story.tell(Event::AttemptStarted { session: SessionId(1), attempt: AttemptId(1) });
+    assert_eq!(story.tick_until(16_000), ["a1 lost", "j1 queued", "> close s1"]);
+}
+
+#[test]
+fn a_job_that_kills_its_runners_is_given_up() {
+    let mut story = Story::new();
+    story.observe("app", None, 1, vec![task("bomb")]);
+    for n in 1..=3 {
+        story.join(n, &format!("w{n}"), 1);
+        story.tell(Event::AttemptStarted { session: SessionId(n), attempt: AttemptId(n) });
+        story.close(n);
+        let lines = story.tick_until(n * 1_000);
+        let last = if n < 3 {
+            vec![format!("a{n} lost"), "j1 queued".into()]
+        } else {
+            vec!["a3 lost".into(), "j1 errored".into(), "b1 errored".into()]
+        };
+        assert_eq!(lines, last, "runner {n}");
+    }
+}
+
+#[test]
+fn a_loss_before_the_task_started_is_not_held_against_the_job() {
+    let mut story = Story::new();
+    story.observe("app", None, 1, vec![task("a")]);
+    for n in 1..=5 {
+        story.join(n, &format!("w{n}"), 1);
+        story.close(n);
+        assert_eq!(story.tick_until(n * 1_000), [format!("a{n} lost"), "j1 queued".into()]);
+    }
+}
+
+#[test]
+fn a_job_that_never_gets_to_start_is_given_up_in_the_end() {
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    story.observe("app", None, 1, vec![task("a")]);
+    let mut lines = Vec::new();
+    for attempt in 1..=20 {
+        lines = story.finish(1, attempt, Outcome::Lost("no source".into()));
+        story.now = story.now.after(300_000);
+        story.ping(1, &[]);
+        story.tell(Event::LeaseCheck);
+    }
+    assert_eq!(lines, ["a20 lost", "j1 errored", "b1 errored", "> s1 recorded a20"]);
+}
+
+#[test]
+fn a_runner_whose_infrastructure_fails_rests_longer_each_time() {
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    story.observe("app", None, 1, vec![task("a")]);
+    assert_eq!(story.finish(1, 1, Outcome::Lost("disk full".into())), ["a1 lost", "j1 queued", "> s1 recorded a1"]);
+    assert_eq!(story.tick_until(1_000), ["j1 leased to r1 as a2 (number 2)", "> s1 lease a2"]);
+    story.finish(1, 2, Outcome::Lost("disk full".into()));
+    assert!(story.tick_until(2_750).is_empty());
+    assert_eq!(story.tick_until(3_000), ["j1 leased to r1 as a3 (number 3)", "> s1 lease a3"]);
+}
+
+#[test]
+fn a_dispatcher_that_was_held_up_declares_nobody_dead() {
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    story.observe("app", None, 1, vec![task("a")]);
+    story.tick_until(1_000);
+    story.now = Moment(600_000);
+    assert!(story.tell(Event::HeartbeatCheck).is_empty());
+    assert!(story.tell(Event::LeaseCheck).is_empty());
+    assert!(story.ping(1, &[1]).is_empty());
+}
+
+#[test]
+fn what_a_dispatcher_hears_after_it_was_held_up_is_not_forgiven_that_time() {
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    story.join(2, "w2", 1);
+    story.observe("app", None, 1, vec![task("a"), task("b")]);
+    story.tick_until(1_000);
+    // What waited in the sockets comes before the first tick.
+    story.now = Moment(600_000);
+    story.ping(1, &[1]);
+    story.close(2);
+    assert_eq!(story.tick_until(601_000), ["a2 lost", "j2 queued"]);
+    assert_eq!(story.tick_until(616_000), ["> close s1", "a1 lost", "j1 queued"]);
+}
+
+#[test]
+fn a_dispatcher_that_is_held_up_before_its_first_tick_declares_nobody_dead() {
+    let mut story = Story::new();
+    story.scheduler = Scheduler::restore(policy(), Moment(0), Restored::default());
+    story.join(1, "w1", 1);
+    story.observe("app", None, 1, vec![task("a")]);
+    story.now = Moment(600_000);
+    assert!(story.tell(Event::LeaseCheck).is_empty());
+    assert!(story.tell(Event::HeartbeatCheck).is_empty());
+    assert!(story.ping(1, &[1]).is_empty());
+}
+
+#[test]
+fn an_exclusive_attempt_is_leased_again_only_after_its_own_deadline() {
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    story.observe("app", None, 1, vec![TaskSpec { exclusive: true, ..task("deploy") }]);
+    story.join(2, "w2", 1);
+    story.close(1);
+    for second in (2..60).step_by(2) {
+        assert!(story.tick_until(second * 1_000).is_empty(), "{second}");
+        story.ping(2, &[]);
+    }
+    let lines = story.tick_until(61_000);
+    assert_eq!(lines, ["a1 lost", "j1 queued", "j1 leased to r2 as a2 (number 2)", "> s2 lease a2"]);
+}
+
+#[test]
+fn an_exclusive_attempt_waits_for_its_deadline_when_another_process_takes_its_runners_name() {
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    story.observe("app", None, 1, vec![TaskSpec { exclusive: true, ..task("deploy") }]);
+    story.close(1);
+    assert_eq!(story.join_as(2, "w1", 2, 1, &[], &[]), ["> s2 registered, holds [], gone []"]);
+    story.close(2);
+    assert_eq!(story.join_as(3, "w1", 2, 1, &[], &[]), ["> s3 registered, holds [], gone []"]);
+    for second in (2..60).step_by(2) {
+        assert!(story.tick_until(second * 1_000).is_empty(), "{second}");
+        story.ping(3, &[]);
+    }
+    assert_eq!(story.tick_until(61_000), ["a1 lost", "j1 queued", "j1 leased to r1 as a2 (number 2)", "> s3 lease a2"]);
+    story.close(3);
+    let lines = story.join_as(4, "w1", 2, 1, &[], &[]);
+    assert_eq!(lines[1..3], ["a2 lost", "j1 queued"], "the same process never got it");
+}
+
+#[test]
+fn a_restored_scheduler_gives_runners_the_time_to_come_back() {
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    story.observe("app", None, 1, vec![task("a"), needing("b", &["a"])]);
+    let build = crate::model::Build {
+        id: BuildId(1),
+        source: source("app", None, 1),
+        created_at: WallTime(0),
+        finished_at: None,
+        verdict: None,
+        problem: None,
+    };
+    let job = |id: u64, task: TaskSpec, state: JobState| crate::model::Job {
+        id: JobId(id),
+        build: BuildId(1),
+        task: Arc::new(task),
+        state,
+        attempts: u32::from(id == 1),
+        failures: 0,
+        losses: 0,
+    };
+    let lease = crate::model::Attempt {
+        id: AttemptId(1),
+        job: JobId(1),
+        build: BuildId(1),
+        number: 1,
+        runner: RunnerId(1),
+        reason: String::new(),
+        leased_at: WallTime(0),
+        finished_at: None,
+        duration_ms: None,
+        outcome: None,
+        log: LogSummary::default(),
+    };
+    let restored = Restored {
+        builds: vec![RestoredBuild {
+            build,
+            jobs: vec![
+                job(1, task("a"), JobState::Leased(AttemptId(1))),
+                job(2, needing("b", &["a"]), JobState::Waiting),
+            ],
+            leases: vec![lease],
+        }],
+        runners: vec![crate::model::Runner { id: RunnerId(1), name: "w1".into(), first_seen: WallTime(0) }],
+        last_build: 1,
+        last_job: 2,
+        last_attempt: 1,
+        last_runner: 1,
+        ..Restored::default()
+    };
+    let mut story =
+        Story { scheduler: Scheduler::restore(policy(), Moment(0), restored.clone()), now: Moment(0), request: 0 };
+    assert!(story.tick_until(14_000).is_empty());
+    assert_eq!(story.join_as(1, "w1", 1, 1, &[], &[1]), ["> s1 registered, holds [a1], gone []"]);
+    assert_eq!(
+        story.finish(1, 1, Outcome::Passed),
+        [
+            "a1 passed",
+            "j1 passed",
+            "j2 queued",
+            "> s1 recorded a1",
+            "j2 leased to r1 as a2 (number 1)",
+            "> s1 lease a2"
+        ]
+    );
+    let mut story = Story { scheduler: Scheduler::restore(policy(), Moment(0), restored), now: Moment(0), request: 0 };
+    assert_eq!(story.tick_until(15_500), ["a1 lost", "j1 queued"]);
+}
+
+#[test]
+fn an_exclusive_job_that_was_cancelled_runs_again_only_after_its_attempt_has_ended() {
+    let mut story = Story::new();
+    let deploy = TaskSpec { exclusive: true, ..task("deploy") };
+    story.join(1, "w1", 1);
+    story.join(2, "w2", 1);
+    story.observe("app", None, 1, vec![deploy.clone()]);
+    story.cancel(1);
+    let rerun = Event::RerunAsked { request: Request(1), build: cancelled_build(deploy), failed_only: true };
+    assert_eq!(story.tell(rerun.clone()), ["> refused"]);
+    // Cut off, it may still be ending what it did not even hear is cancelled.
+    story.close(1);
+    for second in (2..60).step_by(2) {
+        assert!(story.tick_until(second * 1_000).is_empty(), "{second}");
+        story.ping(2, &[]);
+        assert_eq!(story.tell(rerun.clone()), ["> refused"]);
+    }
+    story.tick_until(61_000);
+    let again = ["b1 reopened", "j1 queued", "> done", "j1 leased to r2 as a2 (number 2)", "> s2 lease a2"];
+    assert_eq!(story.tell(rerun.clone()), again);
+
+    let restored = Restored { last_build: 1, last_job: 1, last_attempt: 1, last_runner: 2, ..Restored::default() };
+    story.scheduler = Scheduler::restore(policy(), story.now, restored);
+    assert_eq!(story.tell(rerun.clone()), ["> refused"], "nobody knows any more whether it has ended");
+    story.now = story.now.after(60_000);
+    assert_eq!(story.tell(rerun), ["b1 reopened", "j1 queued", "> done"]);
+}
+
+/// Build b1 as the store has it after its one job was cancelled.
+fn cancelled_build(task: TaskSpec) -> RestoredBuild {
+    let build = crate::model::Build {
+        id: BuildId(1),
+        source: source("app", None, 1),
+        created_at: WallTime(0),
+        finished_at: Some(WallTime(0)),
+        verdict: Some(crate::model::Verdict::Cancelled),
+        problem: None,
+    };
+    let job = crate::model::Job {
+        id: JobId(1),
+        build: BuildId(1),
+        task: Arc::new(task),
+        state: JobState::Finished(crate::model::Ending::Cancelled),
+        attempts: 1,
+        failures: 0,
+        losses: 0,
+    };
+    RestoredBuild { build, jobs: vec![job], leases: vec![] }
+}

@@ -1,0 +1,183 @@
+//! Stories the scheduler must tell right: a script of events in, the effects that matter out. After every event all
+//! invariants are checked.
+
+mod builds;
+mod losses;
+mod runners;
+
+use std::sync::Arc;
+
+use super::*;
+use crate::model::{BranchName, Incarnation, Isolation, LogSummary, Outcome, RepoName, Script};
+
+/// A scheduler with a virtual clock, and shorthand for what happens to it.
+struct Story {
+    scheduler: Scheduler,
+    now: Moment,
+    request: u64,
+}
+
+fn policy() -> Policy {
+    Policy {
+        heartbeat_interval_ms: 2_000,
+        heartbeat_timeout_ms: 15_000,
+        reconnect_ms: 500,
+        max_losses: 3,
+        queue_timeout_ms: 3_600_000,
+        spawn: 0,
+        spawn_labels: Vec::new(),
+    }
+}
+
+fn commit(n: u8) -> CommitId {
+    CommitId::from_bytes(&[n; 20]).unwrap()
+}
+
+fn task(name: &str) -> TaskSpec {
+    TaskSpec::new(name, Script::Shell("true".into()))
+}
+
+fn needing(name: &str, needs: &[&str]) -> TaskSpec {
+    TaskSpec { needs: needs.iter().map(|need| Arc::from(*need)).collect(), ..task(name) }
+}
+
+fn labelled(name: &str, labels: &[&str]) -> TaskSpec {
+    TaskSpec { labels: labels.iter().map(|label| Arc::from(*label)).collect(), ..task(name) }
+}
+
+fn source(repo: &str, before: Option<u8>, at: u8) -> BuildSource {
+    BuildSource {
+        repo: RepoName::new(repo).unwrap(),
+        branch: BranchName::new("main"),
+        commit: commit(at),
+        before: before.map(commit),
+        range: vec![commit(at)],
+        subject: String::new(),
+        author: String::new(),
+    }
+}
+
+impl Story {
+    fn new() -> Self {
+        Self { scheduler: Scheduler::new(policy()), now: Moment(0), request: 0 }
+    }
+
+    fn tell(&mut self, event: Event) -> Vec<String> {
+        let effects = self.scheduler.handle(self.now, WallTime(0), event);
+        if let Err(broken) = self.scheduler.check_invariants() {
+            panic!("{broken}\nafter effects {effects:#?}");
+        }
+        effects.iter().filter_map(line).collect()
+    }
+
+    fn at(&mut self, ms: u64) -> &mut Self {
+        self.now = Moment(ms);
+        self
+    }
+
+    fn observe(&mut self, repo: &str, before: Option<u8>, at: u8, tasks: Vec<TaskSpec>) -> Vec<String> {
+        self.request += 1;
+        let request = Request(self.request);
+        self.tell(Event::CommitObserved { request, source: source(repo, before, at), plan: Ok(tasks), known: None })
+    }
+
+    fn join_as(
+        &mut self,
+        session: u64,
+        name: &str,
+        incarnation: u64,
+        slots: u32,
+        labels: &[&str],
+        holding: &[u64],
+    ) -> Vec<String> {
+        self.tell(Event::RunnerJoined(RunnerJoined {
+            session: SessionId(session),
+            name: name.into(),
+            incarnation: Incarnation(incarnation),
+            slots,
+            labels: labels.iter().map(|label| Arc::from(*label)).collect(),
+            isolation: Isolation::Subreaper,
+            holding: holding.iter().copied().map(AttemptId).collect(),
+            warm: Vec::new(),
+            spawned: false,
+        }))
+    }
+
+    fn join(&mut self, session: u64, name: &str, slots: u32) -> Vec<String> {
+        self.join_as(session, name, 1, slots, &[], &[])
+    }
+
+    fn finish(&mut self, session: u64, attempt: u64, outcome: Outcome) -> Vec<String> {
+        let (session, attempt) = (SessionId(session), AttemptId(attempt));
+        self.tell(Event::AttemptFinished { session, attempt, outcome, log: LogSummary::default(), duration_ms: None })
+    }
+
+    fn ping(&mut self, session: u64, holding: &[u64]) -> Vec<String> {
+        let holding = holding.iter().copied().map(AttemptId).collect();
+        self.tell(Event::RunnerPinged { session: SessionId(session), holding })
+    }
+
+    fn close(&mut self, session: u64) -> Vec<String> {
+        self.tell(Event::SessionClosed { session: SessionId(session) })
+    }
+
+    fn cancel(&mut self, build: u64) -> Vec<String> {
+        self.tell(Event::CancelAsked { request: Request(0), build: BuildId(build), job: None })
+    }
+
+    /// Ticks of both threads every 250 ms until then.
+    fn tick_until(&mut self, ms: u64) -> Vec<String> {
+        let mut lines = Vec::new();
+        while self.now.0 < ms {
+            self.now = Moment((self.now.0 + 250).min(ms));
+            lines.extend(self.tell(Event::HeartbeatCheck));
+            lines.extend(self.tell(Event::LeaseCheck));
+        }
+        lines
+    }
+}
+
+/// An effect on one line; `None` for those that no story is about.
+fn line(effect: &Effect) -> Option<String> {
+    Some(match effect {
+        Effect::Persist(record) => match record {
+            Record::BuildAdded { build, jobs } => format!("build {} added with {} jobs", build.id, jobs.len()),
+            Record::HeadMoved { head: None, .. } => "head dropped".into(),
+            Record::AttemptLeased(attempt) => {
+                format!("{} leased to {} as {} (number {})", attempt.job, attempt.runner, attempt.id, attempt.number)
+            }
+            Record::AttemptFinished { attempt, outcome, .. } => format!("{attempt} {}", outcome.word()),
+            Record::LateResult { attempt, .. } => format!("{attempt} late"),
+            Record::JobQueued { job, .. } => format!("{job} queued"),
+            Record::JobWaiting { job } => format!("{job} waiting"),
+            Record::JobFinished { job, ending } => format!("{job} {}", ending.word()),
+            Record::BuildFinished { build, verdict, .. } => format!("{build} {}", verdict.word()),
+            Record::BuildReopened { build } => format!("{build} reopened"),
+            Record::HeadMoved { .. } | Record::RunnerSaved(_) | Record::Decided(_) => return None,
+        },
+        Effect::Send { session, message } => match message {
+            ToRunner::Registered { held, gone } => {
+                let held: Vec<String> = held.iter().map(|lease| lease.attempt.to_string()).collect();
+                format!("> {session} registered, holds {held:?}, gone {gone:?}").replace(['"', '(', ')'], "")
+            }
+            ToRunner::NameTaken(_) => format!("> {session} name taken"),
+            ToRunner::Lease(lease) => format!("> {session} lease {}", lease.attempt),
+            ToRunner::Cancel { attempt } => format!("> {session} cancel {attempt}"),
+            ToRunner::Recorded { attempt } => format!("> {session} recorded {attempt}"),
+            ToRunner::Stale { attempt } => format!("> {session} stale {attempt}"),
+            ToRunner::Ack { gone } if gone.is_empty() => return None,
+            ToRunner::Ack { gone } => format!("> {session} gone {gone:?}"),
+            ToRunner::Drain => format!("> {session} drain"),
+        },
+        Effect::Reply { reply, .. } => match reply {
+            Reply::Accepted { build: Some(build) } => format!("> accepted as {build}"),
+            Reply::Accepted { build: None } => "> accepted".into(),
+            Reply::Stale { head, .. } => format!("> stale, head is {head:?}"),
+            Reply::Done(_) => "> done".into(),
+            Reply::Refused(_) => "> refused".into(),
+        },
+        Effect::CloseSession { session, .. } => format!("> close {session}"),
+        Effect::SpawnRunner => "spawn a runner".into(),
+        Effect::Note(_) => return None,
+    })
+}
