@@ -78,6 +78,8 @@ pub(crate) struct Core {
     records: Vec<Record>,
     /// Effects of the batch, held back until the records are durable.
     held: Vec<Effect>,
+    /// Sessions for which messages of the batch are gathered, to leave together.
+    addressed: Vec<SessionId>,
 }
 
 /// Why the core ends.
@@ -111,6 +113,7 @@ impl Core {
             inbox,
             records: Vec::new(),
             held: Vec::new(),
+            addressed: Vec::new(),
         }
     }
 
@@ -241,6 +244,11 @@ impl Core {
         for effect in std::mem::take(&mut self.held) {
             self.release(effect);
         }
+        for session in self.addressed.drain(..) {
+            if let Some(peer) = self.peers.get(&session) {
+                peer.outbox.flush();
+            }
+        }
         let records = std::mem::take(&mut self.records);
         self.tell_watchers(&records);
         for record in records {
@@ -287,7 +295,7 @@ impl Core {
             if let ToCore::Event(Event::RunnerPinged { session, .. }) = &message
                 && let Some(peer) = self.peers.get(session)
             {
-                peer.outbox.send(Frame::new(&crate::protocol::runner::ToRunner::Ack { gone: Vec::new() }));
+                peer.outbox.send(&Frame::new(&crate::protocol::runner::ToRunner::Ack { gone: Vec::new() }));
             }
             self.backlog.push_back(message);
         }
@@ -329,7 +337,9 @@ impl Core {
             ToRunner::Cancel { .. } | ToRunner::NameTaken(_) | ToRunner::Drain => {}
         }
         let frame = Frame::new(&translate::to_runner(message, &self.data));
-        peer.outbox.send(frame);
+        if peer.outbox.gather(&frame) {
+            self.addressed.push(session);
+        }
     }
 
     fn end_log(&self, attempt: AttemptId) {

@@ -4,8 +4,11 @@
 pub(crate) const CORE_CAPACITY: usize = 4096;
 /// Messages that the core takes into one transaction. More would make the first of them wait for too long.
 pub(crate) const BATCH_MESSAGES: usize = 2048;
-/// Frames that wait to be written to one peer. A peer that lets more pile up is closed, not waited for.
-pub(crate) const OUTBOX_CAPACITY: usize = 4096;
+/// What waits to be written to one peer: leases and answers for as many slots as a runner may have, several times over.
+/// A peer that lets more pile up is closed, not waited for.
+pub(crate) const OUTBOX_BYTES: usize = 4 << 20;
+/// What an idle session keeps of the memory in which its messages were gathered.
+pub(crate) const GATHERED_KEPT_BYTES: usize = 512;
 /// Pack pieces that wait to be written to one peer; the thread that builds the pack waits meanwhile.
 pub(crate) const BULK_CAPACITY: usize = 4;
 /// How large a pack piece is: large enough to be cheap, small enough that an `ack` behind it is prompt.

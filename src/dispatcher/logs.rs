@@ -215,5 +215,5 @@ impl Logs {
 
 fn acknowledge(answer: &Outbox, attempt: AttemptId, offset: u64) {
     // A session that has ended asks for the offset when it comes back.
-    answer.send(Frame::new(&ToRunner::LogAck { attempt: attempt.0, offset }));
+    answer.send(&Frame::new(&ToRunner::LogAck { attempt: attempt.0, offset }));
 }

@@ -57,22 +57,30 @@ pub fn write_frames(stream: &Stream, frames: &Receiver<Frame>) -> Result<(), Tra
 }
 
 /// As [`write_frames`], with a second queue for what may wait (packs): its frames go out one at a time, and only while
-/// the first queue is empty. Ends when the first one closes.
+/// the first queue is empty. Ends when the first one closes. `written` hears of each frame that has been written.
 pub fn write_frames_and_bulk(
     stream: &Stream,
     frames: &Receiver<Frame>,
     bulk: &Receiver<Frame>,
+    written: impl Fn(&Frame),
 ) -> Result<(), TransportError> {
     let never = crossbeam_channel::never();
     let mut bulk = bulk;
     loop {
         crossbeam_channel::select_biased! {
             recv(frames) -> frame => match frame {
-                Ok(frame) => if !write_some(stream, frame, frames)? { return Ok(()) },
+                Ok(frame) if frame.is_end() => return Ok(stream.finish()),
+                Ok(frame) => {
+                    write_frame(stream, &frame)?;
+                    written(&frame);
+                }
                 Err(_) => return Ok(()),
             },
             recv(bulk) -> frame => match frame {
-                Ok(frame) => write_frame(stream, &frame)?,
+                Ok(frame) => {
+                    write_frame(stream, &frame)?;
+                    written(&frame);
+                }
                 Err(_) => bulk = &never,
             },
         }

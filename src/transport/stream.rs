@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rustix::net::sockopt;
+use rustix::io::Errno;
+use rustix::net::{SendFlags, sockopt};
 
 use super::TransportError;
 use super::memory::End;
@@ -143,6 +144,16 @@ impl Stream {
                 }
                 (&mut &*socket).read(into)
             }
+        }
+    }
+
+    /// Writes as much as goes without waiting, and says how much that was. Nothing where the connection cannot do that.
+    pub fn write_at_once(&self, bytes: &[u8]) -> io::Result<usize> {
+        let Link::Tcp { socket, .. } = &*self.link else { return Ok(0) };
+        match rustix::net::send(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Ok(count) => Ok(count),
+            Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+            Err(errno) => Err(errno.into()),
         }
     }
 

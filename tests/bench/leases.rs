@@ -2,7 +2,8 @@
 //! TCP. A cycle is a lease received, a result sent and its `ok` received, which means that the outcome is synced.
 //!
 //! `cargo bench --bench leases`; without `--bench` (as `cargo test --all-targets` runs it) it does a few cycles only.
-//! `SURVEIL_BENCH_BUILDS` changes how much is queued, in thousands of jobs.
+//! `SURVEIL_BENCH_BUILDS` changes how much is queued, in thousands of jobs; `SURVEIL_BENCH_SLOTS` picks one of the
+//! rows.
 
 mod stage;
 
@@ -22,7 +23,8 @@ fn main() {
         true => (setting("SURVEIL_BENCH_BUILDS", 50), &[1, 8, 64][..], ROUNDS),
         false => (1, &[8][..], 1),
     };
-    for slots in slots {
+    let only = setting("SURVEIL_BENCH_SLOTS", 0) as u32;
+    for slots in slots.iter().filter(|slots| only == 0 || **slots == only) {
         let (mut rates, mut cpu) = (Sample::default(), Sample::default());
         for _ in 0..rounds {
             run(*slots, builds, &mut rates, &mut cpu);

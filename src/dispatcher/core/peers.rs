@@ -22,7 +22,7 @@ impl Peer {
     /// Tells the peer that the dispatcher ends, so that it need not find out.
     pub(crate) fn say_goodbye(&self) {
         let text = "the dispatcher is shutting down".to_owned();
-        self.outbox.send(Frame::new(&ToRunner::Error(Refusal { code: ErrorCode::ShuttingDown, text })));
+        self.outbox.send(&Frame::new(&ToRunner::Error(Refusal { code: ErrorCode::ShuttingDown, text })));
     }
 }
 

@@ -25,7 +25,7 @@ use crate::protocol::hello::{Call, ErrorCode, Greeting, Hello, Opening, Refusal,
 use crate::protocol::limits::{MAX_HELLO_BYTES, MAX_LINE_BYTES};
 use crate::protocol::{MIN_VERSION, VERSION};
 use crate::threads;
-use crate::transport::{Frame, FrameReader, Stream, TransportError, write_frame, write_frames_and_bulk};
+use crate::transport::{Frame, FrameReader, Stream, TransportError, write_frame};
 
 /// How long a refused peer may take to read why.
 const REFUSAL_WAIT: Duration = Duration::from_millis(500);
@@ -183,7 +183,7 @@ impl Session {
             match self.reader.read(MAX_LINE_BYTES) {
                 Err(error @ TransportError::UnknownType { .. }) => {
                     let refusal = Refusal { code: ErrorCode::Refused, text: error.to_string() };
-                    outbox.send(Frame::new(&Greeting::Error(refusal)));
+                    outbox.send(&Frame::new(&Greeting::Error(refusal)));
                 }
                 other => return other.map_err(explain),
             }
@@ -250,7 +250,7 @@ fn is_fine_name(name: &str) -> bool {
 fn start_writer(id: SessionId, stream: &Stream, outgoing: Outgoing) -> Result<threads::Thread<()>, Refusal> {
     let stream = stream.clone();
     threads::spawn(&format!("s{}-write", id.0 % 1_000_000), move || {
-        if let Err(error) = write_frames_and_bulk(&stream, &outgoing.frames, &outgoing.bulk) {
+        if let Err(error) = outgoing.write_to(&stream) {
             log::debug!("session {id}: {error}");
             // Nothing more can be said: what reads from this peer may end as well.
             stream.close();

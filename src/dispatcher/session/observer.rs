@@ -71,7 +71,7 @@ impl Worker<'_> {
                     let before = translate::commit(&before)?;
                     let question = Question::Gone { repo: repo.clone(), branch: branch.clone(), before };
                     if let Some(reply) = self.ask(question) {
-                        self.outbox.send(Frame::new(&answer(&repo, branch.as_str(), None, reply)));
+                        self.outbox.send(&Frame::new(&answer(&repo, branch.as_str(), None, reply)));
                     }
                 }
                 FromObserver::Ping => {}
@@ -95,7 +95,7 @@ impl Worker<'_> {
         let heads = receiver.recv().unwrap_or_default();
         let heads =
             heads.into_iter().map(|(branch, commit)| Head { branch: branch.to_string(), commit: commit.to_string() });
-        self.outbox.send(Frame::new(&ToObserver::Heads { repo: repo.to_string(), heads: heads.collect() }));
+        self.outbox.send(&Frame::new(&ToObserver::Heads { repo: repo.to_string(), heads: heads.collect() }));
         Ok(())
     }
 
@@ -126,7 +126,7 @@ impl Worker<'_> {
             Ok(Some(taken)) => taken,
             Err(GitError::Incomplete { .. }) | Ok(None) => {
                 log::info!("the mirror of {repo} lacks some of {}: asking for all of it", commit.short());
-                self.outbox.send(Frame::new(&ToObserver::NeedSource {
+                self.outbox.send(&Frame::new(&ToObserver::NeedSource {
                     repo: repo.to_string(),
                     branch: branch.to_string(),
                     commit: commit.to_string(),
@@ -138,12 +138,12 @@ impl Worker<'_> {
                 log::error!("could not take in {} of {repo}: {error}{cause}", commit.short());
                 let text = format!("the dispatcher could not take in {}: {error}{cause}", commit.short());
                 let code = ErrorCode::BrokenSource;
-                self.outbox.send(Frame::new(&ToObserver::Error(Refusal { code, text })));
+                self.outbox.send(&Frame::new(&ToObserver::Error(Refusal { code, text })));
                 return Ok(());
             }
         };
         if let Some(reply) = self.ask(Question::Commit { source, plan }) {
-            self.outbox.send(Frame::new(&answer(&repo, branch.as_str(), Some(commit.to_string()), reply)));
+            self.outbox.send(&Frame::new(&answer(&repo, branch.as_str(), Some(commit.to_string()), reply)));
         }
         // Runners are at work by now, and nobody waits for this.
         if is_new {

@@ -70,10 +70,10 @@ impl Worker<'_> {
             self.answer(message).map(Some)
         };
         match answer {
-            Ok(Some(answer)) => self.outbox.send(fit::frame(answer)),
+            Ok(Some(answer)) => self.outbox.send(&fit::frame(answer)),
             // The log's end was its answer.
             Ok(None) => {}
-            Err(refusal) => self.outbox.send(Frame::new(&ToOperator::Error(refusal))),
+            Err(refusal) => self.outbox.send(&Frame::new(&ToOperator::Error(refusal))),
         }
     }
 
@@ -166,7 +166,7 @@ impl Worker<'_> {
         }
         // The core takes messages in order: once this returns, no later change is missed.
         self.look(|_, _| ())?;
-        self.outbox.send(Frame::new(&ToOperator::Ok { text: "watching".into() }));
+        self.outbox.send(&Frame::new(&ToOperator::Ok { text: "watching".into() }));
         loop {
             crossbeam_channel::select! {
                 recv(woken) -> _ => {}
@@ -180,7 +180,7 @@ impl Worker<'_> {
                 let build = self.reader.build(id).map_err(|error| broken(&error))?;
                 if let Some(build) = build {
                     let report = reports.build(build).map_err(|error| broken(&error))?;
-                    self.outbox.send(fit::frame(ToOperator::Build(report)));
+                    self.outbox.send(&fit::frame(ToOperator::Build(report)));
                 }
             }
         }

@@ -82,7 +82,7 @@ impl RunnerSession {
         let mut bytes = Vec::new();
         self.session.reader.read_payload(len, &mut bytes)?;
         let Some(grant) = self.grants.of(attempt) else {
-            self.outbox.send(Frame::new(&ToRunner::Stale { attempt: attempt.0 }));
+            self.outbox.send(&Frame::new(&ToRunner::Stale { attempt: attempt.0 }));
             return Ok(true);
         };
         let chunk = ToLogs::Chunk { attempt, place: grant.log, offset, bytes, answer: self.outbox.clone() };
@@ -119,11 +119,11 @@ impl RunnerSession {
         let missing =
             |reason: &str| Frame::new(&ToRunner::SourceMissing { attempt: attempt.0, reason: reason.to_owned() });
         let Some(grant) = self.grants.of(attempt) else {
-            self.outbox.send(Frame::new(&ToRunner::Stale { attempt: attempt.0 }));
+            self.outbox.send(&Frame::new(&ToRunner::Stale { attempt: attempt.0 }));
             return Ok(());
         };
         if self.sources.load(Ordering::Relaxed) >= limits::SOURCES_AT_ONCE {
-            self.outbox.send(missing("too many sources were asked for at once"));
+            self.outbox.send(&missing("too many sources were asked for at once"));
             return Ok(());
         }
         let haves = haves.iter().map(|id| translate::commit(id)).collect::<Result<Vec<_>, _>>()?;
@@ -140,7 +140,7 @@ impl RunnerSession {
             if let Err(error) = sent {
                 log::error!("session {id}: no source of {} for attempt {attempt}: {error}", grant.commit.short());
                 let reason = error.to_string();
-                outbox.send(Frame::new(&ToRunner::SourceMissing { attempt: attempt.0, reason }));
+                outbox.send(&Frame::new(&ToRunner::SourceMissing { attempt: attempt.0, reason }));
             }
             sources.fetch_sub(1, Ordering::Relaxed);
         });
@@ -150,7 +150,7 @@ impl RunnerSession {
             Err(error) => {
                 log::warn!("session {id}: no thread for a source: {error}");
                 self.sources.fetch_sub(1, Ordering::Relaxed);
-                self.outbox.send(missing("the dispatcher has no thread left for it"));
+                self.outbox.send(&missing("the dispatcher has no thread left for it"));
             }
         }
         Ok(())

@@ -44,7 +44,7 @@ where
         let end = work(&hub, id, &to_worker, &inbox);
         if let Err(refusal) = &end {
             log::warn!("session {id} ended: {}", refusal.text);
-            to_worker.send(Frame::new(&crate::protocol::hello::Greeting::Error(refusal.clone())));
+            to_worker.send(&Frame::new(&crate::protocol::hello::Greeting::Error(refusal.clone())));
         }
         if end.is_err() {
             // The reader notices when the peer has read it and left.
@@ -66,7 +66,7 @@ where
         let mut payload = Vec::new();
         match kind(&message) {
             Kind::Ping => {
-                outbox.send(ack());
+                outbox.send(&ack());
                 continue;
             }
             Kind::Plain => {}

@@ -136,7 +136,7 @@ impl Crowd {
     pub(crate) fn turn(&mut self, wait: Duration) -> Heard {
         let mut heard = Heard::default();
         let ready: Vec<bool> = {
-            let mut fds: Vec<_> = self.runners.iter().map(|r| PollFd::new(&r.socket, PollFlags::IN)).collect();
+            let mut fds: Vec<_> = self.runners.iter().map(Scripted::wanted).collect();
             let wait = Timespec::try_from(wait).expect("a wait that can be counted");
             rustix::event::poll(&mut fds, Some(&wait)).expect("sockets can be waited for");
             fds.iter().map(|fd| !fd.revents().is_empty()).collect()
@@ -172,6 +172,12 @@ impl Crowd {
 }
 
 impl Scripted {
+    /// What it waits for.
+    fn wanted(&self) -> PollFd<'_> {
+        let room = if self.out.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
+        PollFd::new(&self.socket, PollFlags::IN | room)
+    }
+
     fn read(&mut self, scratch: &mut [u8], heard: &mut Heard) {
         let count = match self.socket.read(scratch) {
             Ok(0) => panic!("the dispatcher closed the connection"),
