@@ -123,15 +123,15 @@ impl Core {
         let mut ending = None;
         while ending.is_none() {
             let Some(mut message) = self.wait_for_message() else { break };
-            for _ in 0..limits::BATCH_MESSAGES {
+            for taken in 1.. {
                 if let Err(why) = self.take(message) {
                     ending = Some(why);
                     break;
                 }
-                match self.backlog.pop_front().or_else(|| self.inbox.try_recv().ok()) {
-                    Some(next) => message = next,
-                    None => break,
-                }
+                // Only asked for one more that will be taken.
+                let next = (taken < limits::BATCH_MESSAGES).then(|| self.next_message()).flatten();
+                let Some(next) = next else { break };
+                message = next;
             }
             if let Err(error) = self.flush() {
                 ending = Some(Ending::Failed(error));
@@ -144,6 +144,10 @@ impl Core {
             Some(Ending::Failed(error)) => Err(error),
             Some(Ending::Asked) | None => Ok(()),
         }
+    }
+
+    fn next_message(&mut self) -> Option<ToCore> {
+        self.backlog.pop_front().or_else(|| self.inbox.try_recv().ok())
     }
 
     fn wait_for_message(&mut self) -> Option<ToCore> {
