@@ -69,7 +69,10 @@ pub fn write_frames_and_bulk(
     loop {
         crossbeam_channel::select_biased! {
             recv(frames) -> frame => match frame {
-                Ok(frame) if frame.is_end() => return Ok(stream.finish()),
+                Ok(frame) if frame.is_end() => {
+                    stream.finish();
+                    return Ok(());
+                }
                 Ok(frame) => {
                     write_frame(stream, &frame)?;
                     written(&frame);
