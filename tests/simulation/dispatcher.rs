@@ -12,17 +12,28 @@ use surveil::scheduler::{Effect, Event, Policy, Reply, Request, RunnerJoined, Sc
 use crate::fold::Fold;
 use crate::history::{Announcement, Fact, Promise};
 use crate::network::{Cut, Down, Up};
+use crate::promises::terms::Terms;
 use crate::realstore::RealStore;
 use crate::world::{Happening, World};
 
 pub(crate) const HEARTBEAT_MS: u64 = 2_000;
 pub(crate) const TIMEOUT_MS: u64 = 8_000;
-pub(crate) const RECONNECT_MS: u64 = 1_000;
-pub(crate) const LEASE_CHECK_MS: u64 = 500;
-pub(crate) const QUEUE_TIMEOUT_MS: u64 = 30_000;
-pub(crate) const MAX_LOSSES: u32 = 3;
+const RECONNECT_MS: u64 = 1_000;
+const LEASE_CHECK_MS: u64 = 500;
+const QUEUE_TIMEOUT_MS: u64 = 30_000;
+const MAX_LOSSES: u32 = 3;
 
 /// What the promises are measured by.
+pub(crate) const TERMS: Terms = Terms {
+    heartbeat_ms: HEARTBEAT_MS,
+    timeout_ms: TIMEOUT_MS,
+    reconnect_ms: RECONNECT_MS,
+    lease_check_ms: LEASE_CHECK_MS,
+    queue_timeout_ms: QUEUE_TIMEOUT_MS,
+    max_losses: MAX_LOSSES,
+};
+
+/// The same, as the scheduler takes it.
 pub(crate) fn policy() -> Policy {
     Policy {
         heartbeat_interval_ms: HEARTBEAT_MS,
@@ -33,11 +44,6 @@ pub(crate) fn policy() -> Policy {
         spawn: 0,
         spawn_labels: Vec::new(),
     }
-}
-
-/// How long a lease lasts after each renewal.
-pub(crate) fn lease_ms(exclusive: bool) -> u64 {
-    if exclusive { 2 * TIMEOUT_MS + 30_000 } else { TIMEOUT_MS }
 }
 
 /// What waits for the core.

@@ -11,19 +11,17 @@
 )]
 
 mod attempts;
-mod checkers;
 mod dice;
 mod dispatcher;
 mod faults;
 mod fold;
-mod history;
-mod losses;
 mod network;
 mod observer;
+#[path = "../promises/mod.rs"]
+mod promises;
 mod realstore;
 mod runner;
 mod sabotage;
-mod verdicts;
 mod world;
 
 use std::collections::BTreeSet;
@@ -32,7 +30,8 @@ use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use history::{Broken, Promise};
+use promises::history::{Broken, Promise};
+use promises::{checkers, history};
 use sabotage::Sabotage;
 use surveil::threads;
 use world::{Setting, Story, live};

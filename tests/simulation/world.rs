@@ -8,7 +8,7 @@ use surveil::scheduler::Event;
 
 use crate::checkers;
 use crate::dice::Dice;
-use crate::dispatcher::Dispatcher;
+use crate::dispatcher::{Dispatcher, TERMS};
 use crate::faults::Fault;
 use crate::history::{Broken, Fact, History, Promise};
 use crate::network::{Network, Peer};
@@ -92,7 +92,7 @@ pub(crate) fn live(setting: Setting) -> Story {
     let mut world = World::new(setting);
     world.run();
     let World { history, mut broken, .. } = world;
-    broken.extend(checkers::check(&history));
+    broken.extend(checkers::check(&history, &TERMS));
     Story { history, broken }
 }
 

@@ -7,15 +7,12 @@ use std::sync::Arc;
 use surveil::model::{AttemptId, Ending, Incarnation, JobId, Outcome, Record, RunnerId, SessionId, TaskSpec};
 use surveil::scheduler::{Effect, Event, RunnerJoined, ToRunner};
 
-use crate::dispatcher::{HEARTBEAT_MS, LEASE_CHECK_MS, QUEUE_TIMEOUT_MS, RECONNECT_MS, TIMEOUT_MS, lease_ms};
-use crate::history::{Broken, Entry, Fact, Promise};
-
-/// How late something may be noticed: between ticks, and in gaps that are too short to be forgiven.
-const SLACK_MS: u64 = 3 * HEARTBEAT_MS;
+use super::history::{Broken, Entry, Fact, Promise};
+use super::terms::Terms;
 
 /// Everything about coming back that this history breaks.
-pub(crate) fn check(entries: &[Entry]) -> Vec<Broken> {
-    let mut watch = Watch::default();
+pub(crate) fn check(entries: &[Entry], terms: &Terms) -> Vec<Broken> {
+    let mut watch = Watch::new(*terms);
     for (index, entry) in entries.iter().enumerate() {
         (watch.now, watch.index) = (entry.at, index);
         watch.take(&entry.fact);
@@ -24,8 +21,8 @@ pub(crate) fn check(entries: &[Entry]) -> Vec<Broken> {
 }
 
 /// What the dispatcher was told and what it decided, as an outsider sees it.
-#[derive(Default)]
 struct Watch<'a> {
+    terms: Terms,
     now: u64,
     index: usize,
     started: u64,
@@ -89,14 +86,14 @@ impl Default for Seen {
 }
 
 impl Seen {
-    fn drain(&mut self, now: u64) {
-        self.be_useless(now);
+    fn drain(&mut self, now: u64, terms: &Terms) {
+        self.be_useless(now, terms);
         self.is_draining = true;
     }
 
     /// It can take no work from now on. Where it could for a moment only, no tick can have noticed.
-    fn be_useless(&mut self, now: u64) {
-        if self.session.is_some() && !self.is_draining && now - self.useful_since > 2 * LEASE_CHECK_MS {
+    fn be_useless(&mut self, now: u64, terms: &Terms) {
+        if self.session.is_some() && !self.is_draining && now - self.useful_since > 2 * terms.lease_check_ms {
             self.useful_until = now;
         }
     }
@@ -126,6 +123,25 @@ impl Book {
 }
 
 impl<'a> Watch<'a> {
+    fn new(terms: Terms) -> Self {
+        Self {
+            terms,
+            now: 0,
+            index: 0,
+            started: 0,
+            held_up: Vec::new(),
+            runners: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            durable: Book::default(),
+            live: Book::default(),
+            cause: None,
+            joining: None,
+            joined_at: 0,
+            overtaken: None,
+            broken: Vec::new(),
+        }
+    }
+
     fn take(&mut self, fact: &'a Fact) {
         match fact {
             Fact::Started => {
@@ -168,7 +184,7 @@ impl<'a> Watch<'a> {
 
     /// How long the dispatcher was able to notice something, of the time since `from`.
     fn awake_since(&self, from: u64) -> u64 {
-        let long = self.held_up.iter().filter(|(begin, end)| end - begin > 2 * HEARTBEAT_MS);
+        let long = self.held_up.iter().filter(|(begin, end)| end - begin > 2 * self.terms.heartbeat_ms);
         let slept: u64 = long.map(|(begin, end)| end.min(&self.now).saturating_sub(*begin.max(&from))).sum();
         (self.now - from).saturating_sub(slept)
     }
@@ -191,13 +207,13 @@ impl<'a> Watch<'a> {
             Event::RunnerDraining { session } => {
                 self.heard(*session);
                 if let Some(seen) = self.current(*session).and_then(|name| self.runners.get_mut(&name)) {
-                    seen.drain(self.now);
+                    seen.drain(self.now, &self.terms);
                 }
             }
             Event::DrainAsked { runner, .. } => {
                 let name = self.live.names.get(runner);
                 if let Some(seen) = name.and_then(|name| self.runners.get_mut(name)) {
-                    seen.drain(self.now);
+                    seen.drain(self.now, &self.terms);
                 }
             }
             Event::SessionClosed { session } => self.close(*session),
@@ -220,7 +236,7 @@ impl<'a> Watch<'a> {
     fn close(&mut self, session: SessionId) {
         let now = self.now;
         if let Some(seen) = self.current(session).and_then(|name| self.runners.get_mut(&name)) {
-            seen.be_useless(now);
+            seen.be_useless(now, &self.terms);
             (seen.session, seen.gone_at) = (None, now);
         }
     }
@@ -332,20 +348,21 @@ impl<'a> Watch<'a> {
 
     /// A loss that a tick found: somebody was silent, or away, for long enough, and not for much longer.
     fn judge_silence(&mut self, attempt: AttemptId, open: &Open, name: &Arc<str>, why: &str) {
-        let lease = (Promise::S32, open.renewed, lease_ms(open.is_exclusive));
+        let terms = &self.terms;
+        let lease = (Promise::S32, open.renewed, terms.lease_ms(open.is_exclusive));
         let presence = match self.runners.get(name) {
-            None => (Promise::S11, self.started, TIMEOUT_MS),
-            Some(Seen { session: Some(_), heard, .. }) => (Promise::S32, *heard, TIMEOUT_MS),
-            Some(Seen { session: None, gone_at, .. }) => (Promise::S12, *gone_at, RECONNECT_MS),
+            None => (Promise::S11, self.started, terms.timeout_ms),
+            Some(Seen { session: Some(_), heard, .. }) => (Promise::S32, *heard, terms.timeout_ms),
+            Some(Seen { session: None, gone_at, .. }) => (Promise::S12, *gone_at, terms.reconnect_ms),
         };
         let causes = if open.is_exclusive { vec![lease] } else { vec![lease, presence] };
         // A runner that was silent for too long is disconnected and loses everything in one go.
         let silence = self.runners.get(name).filter(|seen| seen.gone_at == self.now).map(|seen| seen.heard);
-        let was_silent = silence.is_some_and(|heard| self.awake_since(heard) > TIMEOUT_MS) && !open.is_exclusive;
+        let was_silent = silence.is_some_and(|heard| self.awake_since(heard) > terms.timeout_ms) && !open.is_exclusive;
         let over = |since: u64, limit: u64| self.awake_since(since).checked_sub(limit);
         let late = causes.iter().filter_map(|(_, since, limit)| over(*since, *limit)).max();
         match late {
-            Some(late) if late > SLACK_MS => {
+            Some(late) if late > terms.slack_ms() => {
                 let text = format!("{attempt} of {name} was given up {late} ms late ({why})");
                 self.fail(Promise::L1, text);
             }
@@ -360,17 +377,20 @@ impl<'a> Watch<'a> {
 
     /// A job that no runner fits has waited for all of its time, and all the while there was none.
     fn judge_expiry(&mut self, job: JobId) {
-        let Some(task) = self.live.tasks.get(&job) else { return };
+        let (Some(task), terms) = (self.live.tasks.get(&job), &self.terms) else { return };
         let fits = |seen: &&Seen| task.labels.iter().all(|label| seen.labels.contains(label));
         let useful_until = |seen: &Seen| {
-            if seen.session.is_some() && !seen.is_draining && self.now - seen.useful_since > 2 * LEASE_CHECK_MS {
+            if seen.session.is_some()
+                && !seen.is_draining
+                && self.now - seen.useful_since > 2 * self.terms.lease_check_ms
+            {
                 self.now
             } else {
                 seen.useful_until
             }
         };
         let last = self.runners.values().filter(fits).map(useful_until).max();
-        if let Some(last) = last.filter(|last| self.now - last + SLACK_MS < QUEUE_TIMEOUT_MS) {
+        if let Some(last) = last.filter(|last| self.now - last + terms.slack_ms() < terms.queue_timeout_ms) {
             self.fail(Promise::L1, format!("{job} is given up, and at {last} ms there was a runner that fits"));
         }
     }

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use surveil::model::{AttemptId, BuildId, CommitId, JobId, Outcome, Record, RepoName, RunnerId, SessionId, TaskSpec};
 use surveil::scheduler::{Effect, Event, Reply, ToRunner};
 
-use crate::history::{Announcement, Broken, Entry, Fact, History, Promise};
-use crate::{losses, verdicts};
+use super::history::{Announcement, Broken, Entry, Fact, History, Promise};
+use super::terms::Terms;
+use super::{losses, verdicts};
 
-type Checker = fn(&[Entry]) -> Result<(), String>;
+type Checker = fn(&[Entry], &Terms) -> Result<(), String>;
 
 const CHECKERS: &[(Promise, Checker)] = &[
     (Promise::S1, s1),
@@ -28,22 +29,23 @@ const CHECKERS: &[(Promise, Checker)] = &[
 ];
 
 /// Every promise that this history breaks, each with where that shows first.
-pub(crate) fn check(history: &History) -> Vec<Broken> {
-    let mut found = losses::check(&history.entries);
+pub(crate) fn check(history: &History, terms: &Terms) -> Vec<Broken> {
+    let mut found = losses::check(&history.entries, terms);
     for (promise, checker) in CHECKERS {
-        if let Err(text) = checker(&history.entries) {
-            found.push(Broken { promise: *promise, text, after: first_bad(&history.entries, *checker) });
+        if let Err(text) = checker(&history.entries, terms) {
+            let after = first_bad(&history.entries, *checker, terms);
+            found.push(Broken { promise: *promise, text, after });
         }
     }
     found
 }
 
 /// A checker stops at the first thing that is wrong, so the shortest story that it rejects ends there.
-fn first_bad(story: &[Entry], checker: Checker) -> usize {
+fn first_bad(story: &[Entry], checker: Checker, terms: &Terms) -> usize {
     let (mut good, mut bad) = (0, story.len());
     while good + 1 < bad {
         let middle = (good + bad) / 2;
-        *(if checker(&story[..middle]).is_ok() { &mut good } else { &mut bad }) = middle;
+        *(if checker(&story[..middle], terms).is_ok() { &mut good } else { &mut bad }) = middle;
     }
     good
 }
@@ -57,7 +59,7 @@ pub(crate) fn demand(kept: bool, text: impl FnOnce() -> String) -> Result<(), St
 }
 
 /// A commit that was acknowledged is durable, before the acknowledgement leaves.
-fn s1(story: &[Entry]) -> Result<(), String> {
+fn s1(story: &[Entry], _: &Terms) -> Result<(), String> {
     let mut builds: BTreeMap<BuildId, Announcement> = BTreeMap::new();
     for fact in facts(story) {
         match fact {
@@ -78,7 +80,7 @@ fn s1(story: &[Entry]) -> Result<(), String> {
 }
 
 /// One announcement makes one build, however often it is made.
-fn s2(story: &[Entry]) -> Result<(), String> {
+fn s2(story: &[Entry], _: &Terms) -> Result<(), String> {
     let mut builds: BTreeMap<Announcement, BuildId> = BTreeMap::new();
     for fact in facts(story) {
         if let Fact::Committed(Record::BuildAdded { build, .. }) = fact {
@@ -90,7 +92,7 @@ fn s2(story: &[Entry]) -> Result<(), String> {
 }
 
 /// In the end the accepted heads are the repositories' heads, and each has a build.
-fn s3(story: &[Entry]) -> Result<(), String> {
+fn s3(story: &[Entry], _: &Terms) -> Result<(), String> {
     let mut accepted = BTreeMap::new();
     let mut built = BTreeSet::new();
     for fact in facts(story) {
@@ -120,7 +122,7 @@ fn s3(story: &[Entry]) -> Result<(), String> {
 }
 
 /// Nothing is promised that is not durable; least of all after a write has failed.
-fn s5(story: &[Entry]) -> Result<(), String> {
+fn s5(story: &[Entry], _: &Terms) -> Result<(), String> {
     let (mut leased, mut finished) = (BTreeSet::new(), BTreeSet::new());
     let mut failing = false;
     for fact in facts(story) {
@@ -154,7 +156,7 @@ fn s5(story: &[Entry]) -> Result<(), String> {
 
 /// An attempt has one recorded outcome, and a result that is delivered again gets the answer it had. That of a lost
 /// attempt is the exception: what is kept of it does not tell who said so, and both answers make a runner forget it.
-fn s6(story: &[Entry]) -> Result<(), String> {
+fn s6(story: &[Entry], _: &Terms) -> Result<(), String> {
     let mut outcomes: BTreeMap<AttemptId, &Outcome> = BTreeMap::new();
     // What was said to results, because other messages are answered with the same words.
     let mut said: BTreeSet<(SessionId, AttemptId, bool)> = BTreeSet::new();
@@ -187,7 +189,7 @@ fn s6(story: &[Entry]) -> Result<(), String> {
 }
 
 /// An outcome is what the runner that holds the lease said, and what really happened there.
-fn s7(story: &[Entry]) -> Result<(), String> {
+fn s7(story: &[Entry], _: &Terms) -> Result<(), String> {
     let mut sessions: BTreeMap<SessionId, Arc<str>> = BTreeMap::new();
     let mut names: BTreeMap<RunnerId, Arc<str>> = BTreeMap::new();
     let mut runners: BTreeMap<AttemptId, RunnerId> = BTreeMap::new();
@@ -228,7 +230,7 @@ fn s7(story: &[Entry]) -> Result<(), String> {
 }
 
 /// Of a job one attempt at most is not finished, and no attempt's number is given out twice.
-fn s8(story: &[Entry]) -> Result<(), String> {
+fn s8(story: &[Entry], _: &Terms) -> Result<(), String> {
     let mut open: BTreeMap<JobId, AttemptId> = BTreeMap::new();
     let mut last = AttemptId(0);
     for fact in facts(story) {
@@ -248,7 +250,7 @@ fn s8(story: &[Entry]) -> Result<(), String> {
 
 /// What is exclusive is not leased again before what ran of it has really ended. A machine that stood still meanwhile
 /// is excused: nothing can end what is frozen.
-fn s9(story: &[Entry]) -> Result<(), String> {
+fn s9(story: &[Entry], _: &Terms) -> Result<(), String> {
     let mut exclusive: BTreeSet<(RepoName, CommitId, Arc<str>)> = BTreeSet::new();
     let mut jobs: BTreeMap<JobId, bool> = BTreeMap::new();
     let mut running: BTreeMap<AttemptId, (JobId, Arc<str>)> = BTreeMap::new();
@@ -284,7 +286,7 @@ fn s9(story: &[Entry]) -> Result<(), String> {
 }
 
 /// No attempt is begun twice, whoever was restarted. The rest of S11 is in `losses.rs`.
-fn s11(story: &[Entry]) -> Result<(), String> {
+fn s11(story: &[Entry], _: &Terms) -> Result<(), String> {
     let mut begun = BTreeSet::new();
     for fact in facts(story) {
         if let Fact::Began { attempt, .. } = fact {
@@ -295,7 +297,7 @@ fn s11(story: &[Entry]) -> Result<(), String> {
 }
 
 /// After faults have stopped, every build reaches a verdict.
-fn l1(story: &[Entry]) -> Result<(), String> {
+fn l1(story: &[Entry], _: &Terms) -> Result<(), String> {
     let mut open = BTreeSet::new();
     for fact in facts(story) {
         match fact {

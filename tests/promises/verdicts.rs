@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 
 use surveil::model::{AttemptId, BuildId, Ending, JobId, Outcome, Record, Verdict};
 
-use crate::checkers::{demand, facts};
-use crate::dispatcher::MAX_LOSSES;
-use crate::history::{Entry, Fact};
+use super::checkers::{demand, facts};
+use super::history::{Entry, Fact};
+use super::terms::Terms;
 
 /// A verdict follows from how the jobs ended, a job's ending from its attempts; and both stay, until a rerun.
-pub(crate) fn s10(story: &[Entry]) -> Result<(), String> {
+pub(crate) fn s10(story: &[Entry], terms: &Terms) -> Result<(), String> {
     let mut book = Book::default();
     for fact in facts(story) {
         if let Fact::Committed(record) = fact {
-            book.take(record)?;
+            book.take(record, terms)?;
         }
     }
     Ok(())
@@ -38,7 +38,7 @@ struct Page {
 }
 
 impl Book {
-    fn take(&mut self, record: &Record) -> Result<(), String> {
+    fn take(&mut self, record: &Record, terms: &Terms) -> Result<(), String> {
         match record {
             Record::BuildAdded { build, jobs } => {
                 self.verdicts.insert(build.id, None);
@@ -69,7 +69,7 @@ impl Book {
             }
             Record::JobFinished { job, ending } => {
                 let page = self.page(job)?;
-                let is_true = page.ending.is_none() && page.bears_out(ending);
+                let is_true = page.ending.is_none() && page.bears_out(ending, terms);
                 demand(is_true, || format!("{job} is {ending:?} after {:?}, {:?}", page.ending, page.last))?;
                 (page.ending, page.may_begin_anew) = (Some(ending.clone()), false);
             }
@@ -97,12 +97,12 @@ impl Book {
 
 impl Page {
     /// Whether the attempts so far can end the job so.
-    fn bears_out(&self, ending: &Ending) -> bool {
+    fn bears_out(&self, ending: &Ending, terms: &Terms) -> bool {
         match (ending, &self.last) {
             (Ending::Passed, last) => *last == Some(Outcome::Passed),
             (Ending::Failed, Some(Outcome::Failed(_) | Outcome::Killed(_) | Outcome::TimedOut)) => true,
             (Ending::Failed, _) => false,
-            (Ending::Errored(why), _) if why.starts_with("given up") => self.losses >= MAX_LOSSES,
+            (Ending::Errored(why), _) if why.starts_with("given up") => self.losses >= terms.max_losses,
             (Ending::Errored(_) | Ending::Cancelled | Ending::Skipped(_), _) => true,
         }
     }

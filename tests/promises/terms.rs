@@ -1,0 +1,24 @@
+//! What the promises are measured by: the limits that the dispatcher of a history was given.
+
+/// Durations are in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Terms {
+    pub(crate) heartbeat_ms: u64,
+    pub(crate) timeout_ms: u64,
+    pub(crate) reconnect_ms: u64,
+    pub(crate) lease_check_ms: u64,
+    pub(crate) queue_timeout_ms: u64,
+    pub(crate) max_losses: u32,
+}
+
+impl Terms {
+    /// How long a lease lasts after each renewal.
+    pub(crate) fn lease_ms(&self, exclusive: bool) -> u64 {
+        if exclusive { 2 * self.timeout_ms + 30_000 } else { self.timeout_ms }
+    }
+
+    /// How late something may be noticed: between ticks, and in gaps that are too short to be forgiven.
+    pub(crate) fn slack_ms(&self) -> u64 {
+        3 * self.heartbeat_ms
+    }
+}
