@@ -112,7 +112,12 @@ impl World {
 
     /// A `surveil` with these arguments that goes on until it is stopped.
     pub(crate) fn start(&self, name: &str, arguments: &[&str]) -> Process {
-        let process = Process::start(name, self.command(arguments));
+        self.start_command(name, self.command(arguments))
+    }
+
+    /// The same, of a command that was prepared.
+    pub(crate) fn start_command(&self, name: &str, command: Command) -> Process {
+        let process = Process::start(name, command);
         self.records.borrow_mut().push(process.record());
         process
     }
