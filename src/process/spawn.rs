@@ -1,26 +1,23 @@
 //! The one file with unsafe code: starts a command's process in a session of its own, and leaves namespaces.
 //!
 //! The kernel executes exactly what `launch` prepared. The C library's execvp is not used, because it hands a file that
-//! the kernel refuses to the shell: a program for another machine would "run" and fail with a syntax error.
+//! the kernel refuses to the shell: a program for another machine would "run" and fail with a syntax error. Nor is the
+//! standard library's `pre_exec`, which forks: posix_spawn(3) borrows this process's memory until the program executes.
 //! Decides nothing.
-#![expect(unsafe_code, reason = "between fork and exec, and around namespaces, there is no safe interface")]
+#![expect(unsafe_code, reason = "there is no safe interface to posix_spawn, nor around namespaces")]
 
-use std::ffi::{CString, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int};
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::os::unix::process::CommandExt;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::ptr;
-use std::sync::Arc;
 
+use rustix::fs::Access;
 use rustix::io::Errno;
+use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
-
-unsafe extern "C" {
-    /// execve(2).
-    fn execve(path: *const c_char, arguments: *const *const c_char, environment: *const *const c_char) -> c_int;
-}
 
 /// What to execute, in the shape that the kernel takes it.
 pub(super) struct Image {
@@ -32,56 +29,107 @@ pub(super) struct Image {
 
 /// Strings, and the array of pointers to them that ends in a null pointer.
 pub(super) struct Strings {
-    pointers: Vec<*const c_char>,
+    pointers: Vec<*mut c_char>,
     /// What the pointers point into. Never changed.
     _strings: Vec<CString>,
 }
 
-// SAFETY: the pointers lead to memory on the heap that the same value owns and that nobody writes to.
-unsafe impl Send for Strings {}
-// SAFETY: as above.
-unsafe impl Sync for Strings {}
-
 impl Strings {
     pub(super) fn new(strings: Vec<CString>) -> Self {
-        let pointers = strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect();
+        let pointers = strings.iter().map(|string| string.as_ptr().cast_mut()).chain([ptr::null_mut()]).collect();
         Self { pointers, _strings: strings }
     }
 }
 
-/// Starts a process that leads a session of its own in `directory`, with `output` as its stdout and stderr and nothing
-/// to read. Returns once it executes its program, or with the kernel's reason. It has no signal blocked, and none
-/// ignored that this process handles.
-pub(super) fn start(image: &Arc<Image>, directory: &Path, output: &OwnedFd) -> io::Result<Child> {
-    let image = Arc::clone(image);
-    // The name is never executed: the closure below does not return without an error.
-    let mut command = Command::new("/proc/self/exe");
-    command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?).current_dir(directory);
-    let body = move || {
-        rustix::process::setsid()?;
-        Err(execute(&image))
-    };
-    // SAFETY: the forking process has one thread, so no lock is held by a thread that is missing in the child; and the
-    // closure only makes system calls, on memory that was prepared before.
-    unsafe { command.pre_exec(body) };
-    command.spawn()
-}
-
-/// Becomes the first candidate that can be executed. Goes on to the next as execvp(3) does.
-fn execute(image: &Image) -> io::Error {
+/// Starts a process that leads a session of its own in `directory`, with `output` as its stdout and stderr and this
+/// process's (empty) stdin. Returns once it executes its program, or with the kernel's reason. It has no signal
+/// blocked, and none ignored that this process handles. Goes on to the next candidate as execvp(3) does.
+pub(super) fn start(image: &Image, directory: &Path, output: &OwnedFd) -> Result<Pid, Errno> {
+    let recipe = Recipe::new(directory, output)?;
     let mut reason = Errno::NOENT;
     for candidate in &image.candidates {
-        // SAFETY: the path and every string end in a NUL, both arrays in a null pointer, and all of it is alive.
-        unsafe {
-            execve(candidate.as_ptr(), image.arguments.pointers.as_ptr(), image.environment.pointers.as_ptr());
-        }
-        match Errno::from_io_error(&io::Error::last_os_error()) {
-            Some(Errno::ACCESS) => reason = Errno::ACCESS,
-            Some(Errno::NOENT | Errno::NOTDIR) => {}
-            other => return other.unwrap_or(Errno::NOEXEC).into(),
+        // Looking is quicker than starting a process that finds nothing.
+        let path = directory.join(std::ffi::OsStr::from_bytes(candidate.to_bytes()));
+        let found = rustix::fs::access(&path, Access::EXISTS);
+        match found.and_then(|()| recipe.spawn(candidate, image)) {
+            Err(Errno::ACCESS) => reason = Errno::ACCESS,
+            Err(Errno::NOENT | Errno::NOTDIR) => {}
+            other => return other,
         }
     }
-    reason.into()
+    Err(reason)
+}
+
+/// What posix_spawn(3) is to do between the new process's start and its program's.
+struct Recipe {
+    actions: libc::posix_spawn_file_actions_t,
+    attributes: libc::posix_spawnattr_t,
+}
+
+impl Recipe {
+    fn new(directory: &Path, output: &OwnedFd) -> Result<Self, Errno> {
+        let directory = CString::new(directory.as_os_str().as_bytes()).map_err(|_| Errno::INVAL)?;
+        let (mut actions, mut attributes) = (MaybeUninit::uninit(), MaybeUninit::uninit());
+        // SAFETY: both are initialised by the calls that are for that, and neither is read if its call fails.
+        let mut recipe = unsafe {
+            check(libc::posix_spawn_file_actions_init(actions.as_mut_ptr()))?;
+            if let Err(errno) = check(libc::posix_spawnattr_init(attributes.as_mut_ptr())) {
+                libc::posix_spawn_file_actions_destroy(actions.as_mut_ptr());
+                return Err(errno);
+            }
+            Self { actions: actions.assume_init(), attributes: attributes.assume_init() }
+        };
+        let (actions, attributes) = (&raw mut recipe.actions, &raw mut recipe.attributes);
+        let flags = c_int::from(libc::POSIX_SPAWN_SETSID) | libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSIGDEF;
+        let mut signals = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: `actions` and `attributes` are initialised and nobody else's; sets of signals are made empty before
+        // they are used, and copied by whoever is given them, as the path is.
+        unsafe {
+            check(libc::posix_spawn_file_actions_adddup2(actions, output.as_raw_fd(), 1))?;
+            check(libc::posix_spawn_file_actions_adddup2(actions, output.as_raw_fd(), 2))?;
+            check(libc::posix_spawn_file_actions_addchdir_np(actions, directory.as_ptr()))?;
+            check(libc::posix_spawnattr_setflags(attributes, flags as libc::c_short))?;
+            libc::sigemptyset(signals.as_mut_ptr());
+            check(libc::posix_spawnattr_setsigmask(attributes, signals.as_ptr()))?;
+            // What the standard library's start-up has set to be ignored; what is handled is reset by the kernel.
+            libc::sigaddset(signals.as_mut_ptr(), libc::SIGPIPE);
+            check(libc::posix_spawnattr_setsigdefault(attributes, signals.as_ptr()))?;
+        }
+        Ok(recipe)
+    }
+
+    fn spawn(&self, program: &CStr, image: &Image) -> Result<Pid, Errno> {
+        let mut pid = 0;
+        // SAFETY: the path and every string end in a NUL, both arrays in a null pointer, and all of it is alive until
+        // this returns, which is when the new process has left this memory.
+        let error = unsafe {
+            libc::posix_spawn(
+                &raw mut pid,
+                program.as_ptr(),
+                &raw const self.actions,
+                &raw const self.attributes,
+                image.arguments.pointers.as_ptr(),
+                image.environment.pointers.as_ptr(),
+            )
+        };
+        check(error)?;
+        Pid::from_raw(pid).ok_or(Errno::SRCH)
+    }
+}
+
+impl Drop for Recipe {
+    fn drop(&mut self) {
+        // SAFETY: both were initialised, and are not used again. These calls free memory and cannot fail.
+        unsafe {
+            libc::posix_spawn_file_actions_destroy(&raw mut self.actions);
+            libc::posix_spawnattr_destroy(&raw mut self.attributes);
+        }
+    }
+}
+
+/// These functions answer with an error number, or 0.
+fn check(error: c_int) -> Result<(), Errno> {
+    if error == 0 { Ok(()) } else { Err(Errno::from_raw_os_error(error)) }
 }
 
 /// Descriptors that whoever started the runner left open are not inherited by commands.

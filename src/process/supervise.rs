@@ -2,7 +2,7 @@
 //!
 //! Serves one command after the other over its stdin, a socket, and reports an end only when nothing of the command is
 //! left. If the socket closes, the runner is gone: everything ends at once. One thread, nothing kept between commands;
-//! it must stay small, because each command is forked from it. Never prints: what goes wrong is reported.
+//! it must stay small, because there is one for each slot. Never prints: what goes wrong is reported.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -138,14 +138,13 @@ fn run(socket: &UnixStream, family: &mut Family, command: &Command, output: Owne
 /// Starts the command's process, or says what to answer.
 fn start(command: &Command, output: &OwnedFd) -> Result<Pid, Report> {
     let could_not = |why| Report::Ended(Ended::before_start(Exit::CouldNotStart(why)));
-    let image = Arc::new(launch::prepare(command).map_err(could_not)?);
+    let image = launch::prepare(command).map_err(could_not)?;
     let mut tries = BUSY_TRIES;
     loop {
-        let error = match spawn::start(&image, &command.directory, output) {
-            Ok(child) => return Ok(Pid::from_child(&child)),
-            Err(error) => error,
+        let errno = match spawn::start(&image, &command.directory, output) {
+            Ok(leader) => return Ok(leader),
+            Err(errno) => errno,
         };
-        let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
         if errno == Errno::TXTBSY && tries > 0 {
             tries -= 1;
             // Waits for nothing but the time to pass; a signal may cut it short.

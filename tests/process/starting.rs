@@ -105,19 +105,37 @@ in_both_tiers! {
         assert_eq!(slot.run(&slot.program(&["./busy"])).0.exit, Exit::Code(0));
     }
 
-    fn want_of_descriptors_is_not_the_commands_fault(slot) {
+    fn want_of_memory_is_not_the_commands_fault(slot) {
         slot.check_next();
         let pid = rustix::process::Pid::from_raw(slot.supervisor.pid().unwrap().cast_signed());
-        let open = fs::read_dir(format!("/proc/{}/fd", slot.supervisor.pid().unwrap())).unwrap().count() as u64;
-        // Room for the output, but for no more.
-        let own = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-        let limit = rustix::process::Rlimit { current: Some(open + 1), ..own };
-        let before = rustix::process::prlimit(pid, rustix::process::Resource::Nofile, limit).unwrap();
+        // Room for what the supervisor has, but not for the start of a process.
+        let statm = fs::read_to_string(format!("/proc/{}/statm", slot.supervisor.pid().unwrap())).unwrap();
+        let pages: u64 = statm.split(' ').next().unwrap().parse().unwrap();
+        let own = rustix::process::getrlimit(rustix::process::Resource::As);
+        let size = pages * rustix::param::page_size() as u64;
+        let limit = rustix::process::Rlimit { current: Some(size), ..own };
+        let before = rustix::process::prlimit(pid, rustix::process::Resource::As, limit).unwrap();
         let (result, _) = slot.try_run(&slot.shell("true"));
         assert!(matches!(result, Err(ProcessError::StartCommand(_))), "{result:?}");
-        rustix::process::prlimit(pid, rustix::process::Resource::Nofile, before).unwrap();
+        rustix::process::prlimit(pid, rustix::process::Resource::As, before).unwrap();
         slot.check_next();
         assert_eq!(slot.supervisor.pid(), pid.map(|pid| pid.as_raw_nonzero().get().cast_unsigned()));
+    }
+
+    fn a_command_starts_with_the_last_descriptor_and_want_of_that_is_not_its_fault(slot) {
+        slot.check_next();
+        let pid = rustix::process::Pid::from_raw(slot.supervisor.pid().unwrap().cast_signed());
+        let open = format!("/proc/{}/fd", slot.supervisor.pid().unwrap());
+        let free = (0..).find(|number| fs::symlink_metadata(format!("{open}/{number}")).is_err()).unwrap();
+        let own = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        let limit = |current| rustix::process::Rlimit { current: Some(current), ..own };
+        rustix::process::prlimit(pid, rustix::process::Resource::Nofile, limit(free + 1)).unwrap();
+        assert_eq!(slot.run(&slot.shell("true")).0.exit, Exit::Code(0));
+        rustix::process::prlimit(pid, rustix::process::Resource::Nofile, limit(free)).unwrap();
+        let (result, _) = slot.try_run(&slot.shell("true"));
+        assert!(result.is_err(), "{result:?}");
+        // A supervisor that got a command without its output has nobody to trust; the next one starts afresh.
+        slot.check_next();
     }
 }
 
