@@ -73,6 +73,8 @@ pub(super) fn visible(text: &str) -> String {
 /// The line, cut where it is long, and carets below `marked` of its characters from `column` on.
 fn excerpt(line: &str, column: usize, marked: usize) -> (String, String) {
     let length = line.chars().count();
+    // A place among the carriage returns at the end, which are not shown, is just behind it.
+    let column = column.min(length);
     let first = if length > MAX_LINE_CHARS { column.saturating_sub(CHARS_BEFORE) } else { 0 };
     let last = length.min(first + MAX_LINE_CHARS);
     let cut: String = line.chars().skip(first).take(last - first).collect();
@@ -148,6 +150,15 @@ mod tests {
         let excerpt = format!("1 | …{}here{}…\n", "a".repeat(40), "b".repeat(56));
         assert!(shown.contains(&excerpt), "{shown}");
         assert!(shown.contains(&format!("  | {}^^^^\n", " ".repeat(41))), "{shown}");
+    }
+
+    /// Found by fuzzing: such a file made the reader panic.
+    #[test]
+    fn a_place_among_the_carriage_returns_behind_a_long_line_is_at_its_end() {
+        let text = format!("{}{}", "k".repeat(101), "\r".repeat(60));
+        let shown = explained(&text, 160..161);
+        assert!(shown.starts_with("f:1:161: wrong\n"), "{shown}");
+        assert!(shown.contains(&format!("\n  | {}^\n", " ".repeat(41))), "{shown}");
     }
 
     #[test]
