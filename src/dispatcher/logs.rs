@@ -7,6 +7,8 @@
 //! own.
 
 mod file;
+#[cfg(any(test, fuzzing))]
+pub(super) mod offsets;
 
 use std::collections::HashMap;
 use std::io;
@@ -165,7 +167,8 @@ impl Logs {
                 drop(self.core.send(ToCore::Event(event)));
             }
             Ok(Some(have)) => {
-                let news = self.open.get(&attempt).is_none_or(|open| open.acknowledged != have);
+                let said = self.open.get_mut(&attempt).map(|open| std::mem::replace(&mut open.acknowledged, have));
+                let news = said != Some(have);
                 acknowledge(&answer, attempt, have);
                 if news {
                     // The first one may pass for progress; an offset that stands still asks for what follows.

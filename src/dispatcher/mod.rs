@@ -7,6 +7,8 @@
 mod core;
 mod data;
 mod fatal;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod heartbeat;
 mod limits;
 mod logs;

@@ -12,6 +12,8 @@ mod credentials;
 mod error;
 #[cfg(test)]
 mod fixture;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod objects;
 mod pack;
 mod program;

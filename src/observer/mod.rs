@@ -10,6 +10,8 @@
 
 mod crew;
 mod fetch;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod notify;
 mod repo;
 #[cfg(test)]

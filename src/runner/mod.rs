@@ -15,6 +15,8 @@ mod core;
 mod delivery;
 mod environment;
 mod event;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod greeting;
 mod heartbeat;
 mod held;

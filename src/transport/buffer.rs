@@ -101,7 +101,7 @@ impl LineBuffer {
         self.calm_reads = if count < IDLE_BYTES { self.calm_reads.saturating_add(1) } else { 0 };
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn size(&self) -> usize {
         self.bytes.capacity()
     }

@@ -13,6 +13,8 @@ mod error;
 mod frame;
 mod listener;
 mod memory;
+#[cfg(any(test, fuzzing))]
+mod pieces;
 mod reader;
 mod stream;
 
@@ -20,5 +22,7 @@ pub use backoff::Backoff;
 pub use error::TransportError;
 pub use frame::{Frame, write_frame, write_frames, write_frames_and_bulk};
 pub use listener::Listener;
+#[cfg(any(test, fuzzing))]
+pub use pieces::read_in_pieces;
 pub use reader::FrameReader;
 pub use stream::Stream;

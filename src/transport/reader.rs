@@ -22,7 +22,7 @@ const PAYLOAD_MIN_RATE: u64 = 512;
 pub struct FrameReader {
     stream: Stream,
     buffer: LineBuffer,
-    timeout: Option<Duration>,
+    pub(super) timeout: Option<Duration>,
     /// Payload bytes behind a message of unknown type, to be passed over before the next line.
     skip: u64,
 }
@@ -142,7 +142,7 @@ impl FrameReader {
         Ok(())
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn buffer_size(&self) -> usize {
         self.buffer.size()
     }

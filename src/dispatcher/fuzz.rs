@@ -1,0 +1,85 @@
+//! What peers may say to a dispatcher, for the fuzzer.
+
+use super::translate::{self, Announcement};
+use crate::model::{Outcome, SessionId};
+use crate::protocol::codec;
+use crate::protocol::hello::{Hello, Opening, Role};
+use crate::protocol::limits::{MAX_LABELS, MAX_LINE_BYTES, MAX_RANGE_COMMITS, MAX_SLOTS};
+use crate::protocol::observer::FromObserver;
+use crate::protocol::operator::{FromOperator, ToOperator};
+use crate::protocol::runner::FromRunner;
+
+pub use super::logs::offsets::log_in_pieces;
+
+/// A line from any peer: what is let through keeps its limits, and reads back as it was.
+///
+/// # Panics
+///
+/// If something that must hold does not.
+pub fn heard_by_dispatcher(line: &[u8]) {
+    reads_back::<Opening>(line);
+    reads_back::<FromOperator>(line);
+    reads_back::<ToOperator>(line);
+    if let Some(message) = reads_back::<FromObserver>(line) {
+        observer_said(message);
+    }
+    if let Some(message) = reads_back::<FromRunner>(line) {
+        runner_said(message);
+    }
+}
+
+fn reads_back<M>(line: &[u8]) -> Option<M>
+where
+    M: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Debug,
+{
+    let message = codec::decode::<M>(line).ok()?;
+    let mut again = Vec::new();
+    codec::encode(&message, &mut again);
+    assert_eq!(again.pop(), Some(b'\n'));
+    assert!(!again.contains(&b'\n'), "one message is one line");
+    if again.len() < MAX_LINE_BYTES {
+        assert_eq!(codec::decode::<M>(&again).expect("it was written just now"), message);
+    }
+    Some(message)
+}
+
+fn observer_said(message: FromObserver) {
+    if let FromObserver::Dispatch { repo, branch, before, commit, range, subject, author } = message {
+        let said = Announcement { repo, branch, before, commit, range, subject, author };
+        if let Ok(source) = translate::build_source(said) {
+            assert!(source.range.len() <= MAX_RANGE_COMMITS && !source.branch.as_str().is_empty());
+            assert!(source.subject.len() <= 1024 && source.author.len() <= 1024);
+            assert!(!source.repo.as_str().contains('/') && !source.repo.as_str().starts_with('.'));
+        }
+    } else if let FromObserver::Gone { repo, branch, before } = message {
+        drop((translate::repo(&repo), translate::branch(&branch), translate::commit(&before)));
+    }
+}
+
+fn runner_said(message: FromRunner) {
+    if let FromRunner::Results { outcome, code, reason, log_bytes, log_crc32, log_missing, .. } = message {
+        if let Ok(Outcome::Lost(why) | Outcome::CouldNotStart(why)) = translate::outcome(&outcome, code, reason) {
+            assert!(why.len() <= 1024);
+        }
+        let summary = translate::log_summary(log_bytes, log_crc32, log_missing);
+        assert!(summary.missing.is_none_or(|text| text.len() <= 1024));
+    } else if let FromRunner::Source { haves, .. } = message {
+        haves.iter().for_each(|id| drop(translate::commit(id)));
+    } else if let Ok(joined) = translate::joined(SessionId(1), &hello(), message) {
+        assert!((1..=MAX_SLOTS).contains(&(joined.slots as usize)) && joined.labels.len() <= MAX_LABELS);
+    }
+}
+
+fn hello() -> Hello {
+    Hello {
+        version: 1,
+        min_version: 1,
+        role: Role::Runner,
+        name: "w1".into(),
+        incarnation: 1,
+        token: String::new(),
+        program: String::new(),
+        listens_at: None,
+        callback_key: None,
+    }
+}

@@ -1,0 +1,91 @@
+//! What a fuzzer may throw bytes at: one function for each place where bytes come in from outside. Each takes whatever
+//! comes and panics only if something that must hold does not. The property tests beside the code use the same
+//! functions, with bytes that make sense more often.
+//!
+//! Compiled for tests and for `cargo fuzz` alone (`tests/fuzz`).
+
+use crate::dispatcher::fuzz::heard_by_dispatcher;
+use crate::observer::fuzz::heard_by_observer;
+use crate::runner::fuzz::{heard_by_runner, left_by_an_earlier_run};
+use crate::{config, transport};
+
+pub use crate::dispatcher::fuzz::log_in_pieces;
+pub use crate::git::fuzz::{objects, pack};
+
+/// A task file, from any commit.
+///
+/// # Panics
+///
+/// If something that must hold does not.
+pub fn task_file(bytes: &[u8]) {
+    match config::parse_tasks("f", bytes) {
+        Ok(tasks) => {
+            assert!(!tasks.is_empty(), "a file without tasks is a mistake");
+            for task in &tasks {
+                let has = |name: &str| tasks.iter().any(|other| &*other.name == name);
+                assert!(task.needs.iter().all(|need| has(need) && *need != task.name), "{task:?}");
+            }
+        }
+        Err(error) => assert!(error.text.starts_with("f:") && error.text.contains("= help: "), "{error}"),
+    }
+}
+
+/// A stream of messages and payloads, and in front the pieces in which it arrives, as many as the first byte says.
+pub fn frames(bytes: &[u8]) {
+    let (pieces, bytes) = split_by_first(bytes);
+    transport::read_in_pieces(bytes, pieces);
+}
+
+/// Lines, each as a message of every kind to everyone who might hear it.
+pub fn messages(lines: &[u8]) {
+    for line in lines.split_inclusive(|byte| *byte == b'\n') {
+        heard_by_dispatcher(line.strip_suffix(b"\n").unwrap_or(line));
+        heard_by_observer(line);
+    }
+    // With what follows as a payload.
+    heard_by_runner(lines);
+}
+
+/// What an earlier run left: a journal, and in front of it a spool of as many bytes as the first says.
+pub fn recovery(bytes: &[u8]) {
+    let (spool, journal) = split_by_first(bytes);
+    left_by_an_earlier_run(journal, spool);
+}
+
+/// As many bytes as the first one says, and the rest.
+fn split_by_first(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let Some((first, rest)) = bytes.split_first() else { return (&[], &[]) };
+    rest.split_at(rest.len().min(usize::from(*first)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    /// Each file below the seeds of one target.
+    fn each_seed(target: &str, check: fn(&[u8])) {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/seeds").join(target);
+        let seeds: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(!seeds.is_empty());
+        for seed in seeds {
+            let bytes = fs::read(&seed).unwrap();
+            let caught = std::panic::catch_unwind(|| check(&bytes));
+            assert!(caught.is_ok(), "{} fails", seed.display());
+        }
+    }
+
+    /// What fuzzers start from, and what they have found.
+    #[test]
+    fn every_seed_of_the_fuzz_targets_holds() {
+        each_seed("tasks", task_file);
+        each_seed("frames", frames);
+        each_seed("messages", messages);
+        each_seed("pack", pack);
+        each_seed("objects", objects);
+        each_seed("recovery", recovery);
+        each_seed("logs", log_in_pieces);
+    }
+}

@@ -1,0 +1,239 @@
+//! What may arrive as a pack, and what may be in it, for the fuzzer: bytes as they are, or objects that the bytes
+//! describe, so that trees and commits are met which no git would write.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
+use git2::{ObjectFormat, Odb, Oid};
+use sha1::{Digest, Sha1};
+
+use super::objects::{EntryKind, Objects, entries};
+use super::{Store, WorkTree};
+use crate::model::CommitId;
+
+/// Names that a tree must not bring anywhere, and some that it may.
+const NAMES: [&[u8]; 16] = [
+    b"a", b"b", b"A", b"..", b".", b".git", b".GIT", b"git~1", b"a/b", b"../x", b"/x", b"", b"\xff", b"\n", b"-x",
+    b"keep",
+];
+/// Modes as git writes them, and others.
+const MODES: [&[u8]; 12] = [
+    b"100644", b"100755", b"120000", b"40000", b"160000", b"040000", b"100600", b"100664", b"0", b"", b"777777", b"44",
+];
+/// What a link may lead to.
+const TARGETS: [&[u8]; 4] = [b"/", b"..", b"../../outside", b"a"];
+
+/// Bytes as a pack. Whatever they are, nothing half-taken is left, and no commit is there that did not arrive whole.
+///
+/// # Panics
+///
+/// If something that must hold does not.
+pub fn pack(bytes: &[u8]) {
+    let place = Place::new();
+    let commit = CommitId::from_bytes(&[0xab; 20]).expect("it is as long as one");
+    let store = Store::open(&place.store(), commit).expect("there is room for a store");
+    // With a checksum that is right more is read of it.
+    let (is_signed, bytes) = bytes.split_first().map_or((false, bytes), |(first, rest)| (first % 2 == 0, rest));
+    let sum = if is_signed { Sha1::digest(bytes).to_vec() } else { Vec::new() };
+    let mut receiver = store.receive().expect("a receiver can be made");
+    let written = bytes.chunks(97).chain([&sum[..]]).try_for_each(|piece| receiver.write(piece));
+    let taken = written.and_then(|()| receiver.finish(commit, false));
+    assert!(taken.is_err() && !store.has(commit), "there is no such commit");
+    drop(store);
+    let left = names(&place.store().join("objects"));
+    assert!(!left.iter().any(|name| name.starts_with("incoming-")), "{left:?}");
+}
+
+/// Objects as the bytes describe them, in a sound pack: two of the commits are checked out one after the other, and
+/// nothing appears anywhere but in the tree, nor anything in it that the commit does not have.
+///
+/// # Panics
+///
+/// If something that must hold does not.
+pub fn objects(bytes: &[u8]) {
+    let made = Made::from(bytes);
+    let (Some(first), Some(last)) = (made.commits.first(), made.commits.last()) else { return };
+    let place = Place::new();
+    let store = Store::open(&place.store(), *last).expect("there is room for a store");
+    let mut receiver = store.receive().expect("a receiver can be made");
+    receiver.write(&made.pack()).expect("the pack is sound");
+    if receiver.finish(*last, false).is_err() {
+        return;
+    }
+    fs::create_dir(place.path("outside")).expect("it is empty");
+    let mut tree = WorkTree::open(&place.store(), &place.path("slots/tree")).expect("an empty directory can be had");
+    for commit in [first, last, last] {
+        if tree.check_out(*commit, &["keep".into()]).is_ok() {
+            let format = ObjectFormat::Sha1;
+            let objects = Objects::open(&place.store().join("objects"), format).expect("it was open just now");
+            let odb = objects.odb().expect("it was open just now");
+            let root = objects.commit(*commit).expect("it was checked out").tree_id();
+            // What is kept may be of the commit before.
+            compare(&objects, &odb, root, &place.path("slots/tree"), true);
+            assert!(store.check(*commit).is_ok(), "{commit} is checked out and not whole");
+        }
+        assert_eq!(names(&place.path("outside")), [""; 0]);
+        assert_eq!(names(&place.path("slots")), ["tree", "tree.index"]);
+        assert_eq!(names(&place.path("")), ["outside", "slots", "store"]);
+    }
+}
+
+/// The directory has what the tree names, and nothing else.
+fn compare(objects: &Objects, odb: &Odb<'_>, tree: Oid, directory: &Path, is_root: bool) {
+    let data = objects.tree(odb, tree).expect("it was checked out");
+    let mut expected = BTreeMap::new();
+    for entry in entries(tree, data.data()).expect("it was checked out") {
+        expected.insert(entry.name, entry);
+    }
+    let mut found: Vec<_> = fs::read_dir(directory).expect("it was checked out").flatten().collect();
+    found.retain(|entry| !(is_root && entry.file_name() == "keep"));
+    for entry in &found {
+        let name = entry.file_name();
+        let wanted = expected.remove(name.as_bytes()).unwrap_or_else(|| panic!("{name:?} is not in the tree"));
+        let kind = entry.file_type().expect("it is there");
+        let blob = || objects.blob(odb, wanted.id).expect("it was checked out").data().to_vec();
+        match wanted.kind {
+            EntryKind::Tree => compare(objects, odb, wanted.id, &entry.path(), false),
+            EntryKind::Submodule => assert!(kind.is_dir()),
+            EntryKind::Link => {
+                let target = fs::read_link(entry.path()).expect("it is a link");
+                assert_eq!(target.as_os_str().as_bytes(), blob());
+            }
+            EntryKind::File | EntryKind::Executable => {
+                assert!(kind.is_file());
+                assert_eq!(fs::read(entry.path()).expect("it is a file"), blob());
+                let mode = entry.metadata().expect("it is there").permissions().mode();
+                assert_eq!(mode & 0o100 != 0, wanted.kind == EntryKind::Executable);
+            }
+        }
+    }
+    expected.retain(|name, _| !(is_root && *name == b"keep"));
+    assert!(expected.is_empty(), "{:?} are missing", expected.keys());
+}
+
+/// A directory of its own, in which only `store` and `slots` are used.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("there is room for a directory"))
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn store(&self) -> std::path::PathBuf {
+        self.path("store")
+    }
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let found = fs::read_dir(directory).expect("it is there").flatten();
+    let mut names: Vec<_> = found.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort_unstable();
+    names
+}
+
+/// Objects, each by its type in packs, its content and its id.
+#[derive(Default)]
+struct Made {
+    objects: Vec<(u8, Vec<u8>, [u8; 20])>,
+    commits: Vec<CommitId>,
+}
+
+impl Made {
+    /// Reads objects off the bytes until they are used up, 64 at most.
+    fn from(bytes: &[u8]) -> Self {
+        let mut made = Self::default();
+        let mut source = Source(bytes);
+        while !source.0.is_empty() && made.objects.len() < 64 {
+            match source.byte() % 4 {
+                0 => {
+                    let content = source.text(&TARGETS);
+                    made.add(3, content);
+                }
+                1 | 2 => {
+                    let mut content = Vec::new();
+                    for _ in 0..source.byte() % 6 {
+                        content.extend(source.text(&MODES));
+                        content.push(b' ');
+                        content.extend(source.text(&NAMES));
+                        content.push(0);
+                        content.extend(made.some_id(source.byte()));
+                    }
+                    made.add(2, content);
+                }
+                _ => {
+                    let tree = made.some_id(source.byte());
+                    let hex: String = tree.iter().map(|byte| format!("{byte:02x}")).collect();
+                    let mut content = format!("tree {hex}\n").into_bytes();
+                    content.extend(source.text(&[b"author a <a> 1 +0000\ncommitter a <a> 1 +0000\n\nx", b"", b"\n\n"]));
+                    let id = made.add(1, content);
+                    made.commits.extend(CommitId::from_bytes(&id));
+                }
+            }
+        }
+        made
+    }
+
+    fn add(&mut self, kind: u8, content: Vec<u8>) -> [u8; 20] {
+        let name = [&b"commit"[..], b"tree", b"blob"][usize::from(kind) - 1];
+        let head = [name, b" ", content.len().to_string().as_bytes(), b"\0"].concat();
+        let id = Sha1::new().chain_update(head).chain_update(&content).finalize().into();
+        if !self.objects.iter().any(|(_, _, other)| *other == id) {
+            self.objects.push((kind, content, id));
+        }
+        id
+    }
+
+    /// The id of an object before, or of one that is nowhere.
+    fn some_id(&self, choice: u8) -> [u8; 20] {
+        let back = usize::from(choice);
+        self.objects.iter().rev().nth(back).map_or([choice; 20], |(_, _, id)| *id)
+    }
+
+    fn pack(&self) -> Vec<u8> {
+        let count = u32::try_from(self.objects.len()).expect("they are few");
+        let mut pack = [&b"PACK\0\0\0\x02"[..], &count.to_be_bytes()].concat();
+        for (kind, content, _) in &self.objects {
+            let mut rest = content.len() >> 4;
+            let mut byte = kind << 4 | (content.len() & 15) as u8;
+            while rest > 0 {
+                pack.push(byte | 0x80);
+                byte = (rest & 0x7f) as u8;
+                rest >>= 7;
+            }
+            pack.push(byte);
+            let mut encoder = ZlibEncoder::new(&mut pack, Compression::fast());
+            encoder.write_all(content).and_then(|()| encoder.finish().map(drop)).expect("a Vec takes every byte");
+        }
+        pack.extend_from_slice(&Sha1::digest(&pack));
+        pack
+    }
+}
+
+/// Bytes that decide; zeros once they are used up.
+struct Source<'a>(&'a [u8]);
+
+impl Source<'_> {
+    fn byte(&mut self) -> u8 {
+        self.0.split_off_first().copied().unwrap_or(0)
+    }
+
+    /// One of these texts, or one of its own.
+    fn text(&mut self, texts: &[&[u8]]) -> Vec<u8> {
+        let choice = usize::from(self.byte());
+        if let Some(text) = texts.get(choice) {
+            return text.to_vec();
+        }
+        let len = self.0.len().min(choice % 16);
+        self.0.split_off(..len).unwrap_or_default().to_vec()
+    }
+}

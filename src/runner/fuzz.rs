@@ -1,0 +1,66 @@
+//! What a dispatcher may say to a runner, and what an earlier run may have left in the work directory, for the fuzzer
+//! and for property tests.
+
+use std::fs;
+
+use crossbeam_channel::unbounded;
+
+use super::journal::Journal;
+use super::layout::Layout;
+use super::{recovery, translate};
+use crate::model::AttemptId;
+use crate::transport::{FrameReader, Stream};
+
+/// A stream from whoever answers at the dispatcher's address: each message is understood or refused.
+///
+/// # Panics
+///
+/// If something that must hold does not.
+pub fn heard_by_runner(stream: &[u8]) {
+    let (here, there) = Stream::pair();
+    here.say_and_end(stream);
+    let mut reader = FrameReader::new(there);
+    while let Ok(Some(heard)) = translate::hear(&mut reader) {
+        if let translate::Heard::Said(translate::Said::Lease(lease)) = heard {
+            assert!(!lease.repo.as_str().contains('/') && !lease.task.name.contains('/'), "{lease:?}");
+        }
+    }
+}
+
+/// A journal and a spool with any content. A runner starts all the same; whatever it finds undone it finds again
+/// when it starts once more; and what it writes from then on is read back.
+///
+/// # Panics
+///
+/// If something that must hold does not.
+pub fn left_by_an_earlier_run(journal: &[u8], spool: &[u8]) {
+    let place = tempfile::tempdir().expect("there is room for a directory");
+    let layout = Layout::open(place.path()).expect("an empty directory can be had");
+    fs::write(layout.journal(), journal).expect("there is room for a file");
+    for attempt in 1..=3 {
+        let len = spool.len().min(attempt as usize * 7);
+        fs::write(layout.spool(AttemptId(attempt)), &spool[..len]).expect("there is room for a file");
+    }
+    let recover = || {
+        let (uploads, heard) = unbounded();
+        let (journal, mut undelivered) = recovery::recover(&layout, &uploads).expect("the disk is fine");
+        drop(heard);
+        undelivered.sort_by_key(|(attempt, _)| *attempt);
+        (journal, undelivered)
+    };
+    let (_, first) = recover();
+    for (attempt, report) in &first {
+        let spooled = fs::read(layout.spool(*attempt)).unwrap_or_default();
+        assert_eq!(report.log.bytes, spooled.len() as u64, "{attempt}");
+        // Of nothing, nobody looks at the sum.
+        assert!(spooled.is_empty() || report.log.crc32 == crc32fast::hash(&spooled), "{attempt}");
+    }
+    let (mut journal, second) = recover();
+    assert_eq!(first, second);
+    for (attempt, _) in &second {
+        journal.forget(*attempt).expect("there is room for a line");
+    }
+    drop(journal);
+    let (_, undone) = Journal::open(layout.journal()).expect("the disk is fine");
+    assert_eq!(undone, super::journal::Undone::default());
+}

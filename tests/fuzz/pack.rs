@@ -1,0 +1,4 @@
+//! Bytes as a pack, into a mirror.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| surveil::fuzz::pack(bytes));
