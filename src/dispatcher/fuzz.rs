@@ -16,7 +16,7 @@ pub use super::logs::offsets::log_in_pieces;
 /// # Panics
 ///
 /// If something that must hold does not.
-pub fn heard_by_dispatcher(line: &[u8]) {
+pub(crate) fn heard_by_dispatcher(line: &[u8]) {
     reads_back::<Opening>(line);
     reads_back::<FromOperator>(line);
     reads_back::<ToOperator>(line);

@@ -8,7 +8,7 @@ use crate::transport::{FrameReader, Stream};
 /// # Panics
 ///
 /// If something that must hold does not.
-pub fn heard_by_observer(line: &[u8]) {
+pub(crate) fn heard_by_observer(line: &[u8]) {
     for is_first in [true, false] {
         let (here, there) = Stream::pair();
         here.say_and_end(line);

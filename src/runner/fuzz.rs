@@ -16,7 +16,7 @@ use crate::transport::{FrameReader, Stream};
 /// # Panics
 ///
 /// If something that must hold does not.
-pub fn heard_by_runner(stream: &[u8]) {
+pub(crate) fn heard_by_runner(stream: &[u8]) {
     let (here, there) = Stream::pair();
     here.say_and_end(stream);
     let mut reader = FrameReader::new(there);
@@ -33,7 +33,7 @@ pub fn heard_by_runner(stream: &[u8]) {
 /// # Panics
 ///
 /// If something that must hold does not.
-pub fn left_by_an_earlier_run(journal: &[u8], spool: &[u8]) {
+pub(crate) fn left_by_an_earlier_run(journal: &[u8], spool: &[u8]) {
     let place = tempfile::tempdir().expect("there is room for a directory");
     let layout = Layout::open(place.path()).expect("an empty directory can be had");
     fs::write(layout.journal(), journal).expect("there is room for a file");

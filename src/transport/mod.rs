@@ -23,6 +23,6 @@ pub use error::TransportError;
 pub use frame::{Frame, write_frame, write_frames, write_frames_and_bulk};
 pub use listener::Listener;
 #[cfg(any(test, fuzzing))]
-pub use pieces::read_in_pieces;
+pub(crate) use pieces::read_in_pieces;
 pub use reader::FrameReader;
 pub use stream::Stream;

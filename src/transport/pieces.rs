@@ -38,7 +38,7 @@ impl Said {
 /// # Panics
 ///
 /// If the reader reads something else than what is there.
-pub fn read_in_pieces(bytes: &[u8], cuts: &[u8]) {
+pub(crate) fn read_in_pieces(bytes: &[u8], cuts: &[u8]) {
     let bytes = &bytes[..bytes.len().min(MAX_STREAM)];
     let (here, there) = Stream::pair();
     let mut reader = FrameReader::new(there);
