@@ -75,9 +75,9 @@ pub(crate) struct DispatcherFlags {
 impl DispatcherFlags {
     /// What was typed, checked.
     pub(crate) fn settings(self) -> Result<DispatcherSettings, CliError> {
-        if self.heartbeat_timeout.0 < self.heartbeat_interval.0.saturating_mul(2) {
+        if self.heartbeat_timeout.0 < self.heartbeat_interval.0.saturating_mul(4) {
             return Err(CliError::Usage(
-                "--heartbeat-timeout must be at least twice --heartbeat-interval, or one lost message loses a runner"
+                "--heartbeat-timeout must be at least four times --heartbeat-interval, or a short pause loses a runner"
                     .into(),
             ));
         }

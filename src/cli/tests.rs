@@ -132,7 +132,7 @@ fn settings_that_make_no_sense_together_are_refused() {
     let Command::Dispatcher(flags) = parsed("dispatcher --heartbeat-interval 5s --heartbeat-timeout 6s") else {
         panic!("not a dispatcher")
     };
-    assert!(usage(flags.settings().map(drop)).contains("twice"));
+    assert!(usage(flags.settings().map(drop)).contains("four times"));
     let Command::Runner(flags) = parsed("runner --name a/b") else { panic!("not a runner") };
     assert!(usage(flags.settings().map(drop)).contains("cannot name a runner"));
 }

@@ -119,6 +119,7 @@ impl Drop for Dispatcher {
 fn restore(settings: &DispatcherSettings, store: &Store) -> Result<Scheduler, DispatcherError> {
     let policy = Policy {
         heartbeat_interval_ms: settings.heartbeat_interval_ms,
+        tick_ms: limits::LEASE_CHECK_MS,
         heartbeat_timeout_ms: settings.heartbeat_timeout_ms,
         reconnect_ms: settings.reconnect_ms,
         max_losses: settings.max_losses,

@@ -111,7 +111,7 @@ impl Scheduler {
         let name = self.known_name(lease.runner);
         let member = self.roster.member(lease.runner);
         let state = match member.map(|member| member.presence) {
-            Some(Presence::Away { until }) => {
+            Some(Presence::Away { until, .. }) => {
                 format!(", which is away; if it is not back within {} s, another gets the job", until.since(now) / 1000)
             }
             _ if lease.started => String::new(),

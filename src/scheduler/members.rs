@@ -138,7 +138,7 @@ impl Scheduler {
     pub(super) fn close_session(&mut self, turn: &mut Turn, session: SessionId) {
         let Some(id) = self.roster.by_session(session) else { return };
         let until = turn.now.after(self.policy.reconnect_ms);
-        self.roster.set_presence(id, Presence::Away { until }, turn.now);
+        self.roster.set_presence(id, Presence::Away { since: turn.now, until }, turn.now);
         if let Some(member) = self.roster.member(id) {
             turn.note(format!("runner {} is away, holding {} attempts", member.name, member.holds.len()));
         }
@@ -157,7 +157,7 @@ impl Scheduler {
         for (id, session, silence) in silent {
             let why = format!("its runner was silent for {} s", silence / 1000);
             turn.effects.push(Effect::CloseSession { session, why: why.clone().into() });
-            self.roster.set_presence(id, Presence::Away { until: turn.now }, turn.now);
+            self.roster.set_presence(id, Presence::Away { since: turn.now, until: turn.now }, turn.now);
             self.lose_all(turn, id, &why);
         }
         self.forget_empty_away();
@@ -180,7 +180,7 @@ impl Scheduler {
         let overdue: Vec<RunnerId> = self
             .roster
             .members()
-            .filter(|member| matches!(member.presence, Presence::Away { until } if until < turn.now))
+            .filter(|member| matches!(member.presence, Presence::Away { until, .. } if until < turn.now))
             .map(|member| member.id)
             .collect();
         for id in overdue {

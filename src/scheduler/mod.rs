@@ -12,6 +12,7 @@ mod invariants;
 mod jobs;
 mod leases;
 mod members;
+mod pause;
 mod policy;
 mod queue;
 mod restore;
@@ -266,33 +267,5 @@ impl Scheduler {
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
         (self.queue.len(), self.leases.values().filter(|lease| !lease.cancelled).count())
-    }
-
-    /// A tick that comes late by more than two intervals means that the dispatcher itself was paused; what it did not
-    /// hear in that time says nothing about others, so everything that runs against a deadline gets the gap added.
-    fn forgive_gap(&mut self, turn: &mut Turn) {
-        let last = self.last_tick.replace(turn.now).unwrap_or(turn.now);
-        let gap = turn.now.since(last);
-        if gap <= 2 * self.policy.heartbeat_interval_ms {
-            return;
-        }
-        // What was set since the dispatcher woke up has all of its time already, so nothing gets more than that.
-        let policy = &self.policy;
-        for lease in self.leases.values_mut() {
-            let whole = turn.now.after(policy.lease_ms(lease.exclusive));
-            lease.deadline = lease.deadline.after(gap).min(whole);
-        }
-        for member in self.roster.members_mut() {
-            member.last_heard = member.last_heard.after(gap).min(turn.now);
-            let is_restored = member.incarnation.is_none();
-            if let roster::Presence::Away { until } = &mut member.presence {
-                let window = if is_restored { policy.heartbeat_timeout_ms } else { policy.reconnect_ms };
-                *until = until.after(gap).min(turn.now.after(window));
-            }
-        }
-        for since in self.fitted.values_mut().chain(self.jobs.values_mut().map(|job| &mut job.queued_since)) {
-            *since = since.after(gap).min(turn.now);
-        }
-        turn.note(format!("the dispatcher was held up for {gap} ms: every lease is extended by as much"));
     }
 }

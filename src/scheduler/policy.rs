@@ -7,6 +7,8 @@ use std::sync::Arc;
 pub struct Policy {
     /// How often peers ping, and how often their silence is looked for.
     pub heartbeat_interval_ms: u64,
+    /// How often leases are looked at: the shorter of the two ticks.
+    pub tick_ms: u64,
     /// Silence after which a connected runner is lost. Also how long a lease lasts without renewal, and how long
     /// restored leases wait for their runners after a restart.
     pub heartbeat_timeout_ms: u64,

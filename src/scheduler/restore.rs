@@ -71,7 +71,7 @@ impl Scheduler {
             id,
             name: self.known_name(id),
             incarnation: None,
-            presence: Presence::Away { until: now.after(self.policy.heartbeat_timeout_ms) },
+            presence: Presence::Away { since: now, until: now.after(self.policy.heartbeat_timeout_ms) },
             newest: SessionId(0),
             slots: 0,
             labels: Vec::new(),

@@ -37,6 +37,7 @@ pub(super) enum Presence {
     Connected(SessionId),
     /// Its connection closed, or the dispatcher restarted; it may come back until then.
     Away {
+        since: Moment,
         until: Moment,
     },
 }

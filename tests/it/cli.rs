@@ -43,7 +43,7 @@ fn wrong_flags_are_told_with_what_may_be_meant() {
         (&["staus"], "status"),
         (&["dispatcher", "--prot=1"], "--port"),
         (&["dispatcher", "--port=70000"], "70000"),
-        (&["dispatcher", "--heartbeat-timeout=1s", "--heartbeat-interval=1s"], "at least twice"),
+        (&["dispatcher", "--heartbeat-timeout=1s", "--heartbeat-interval=1s"], "at least four times"),
         (&["runner", "--slots=0"], "0"),
         (&["runner", "--label=two words"], "is not a label"),
         (&["runner", "--name=a/b"], "cannot name a runner"),

@@ -182,9 +182,14 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// How long the dispatcher was able to notice something, of the time since `from`.
+    /// How long the dispatcher was able to notice something, of the time since `from`: all of it but for its pauses.
     fn awake_since(&self, from: u64) -> u64 {
-        let long = self.held_up.iter().filter(|(begin, end)| end - begin > 2 * self.terms.heartbeat_ms);
+        self.awake(from, 2 * self.terms.heartbeat_ms)
+    }
+
+    /// The same, where only what is longer than so much is a pause.
+    fn awake(&self, from: u64, pause: u64) -> u64 {
+        let long = self.held_up.iter().filter(|(begin, end)| end - begin > pause);
         let slept: u64 = long.map(|(begin, end)| end.min(&self.now).saturating_sub(*begin.max(&from))).sum();
         (self.now - from).saturating_sub(slept)
     }
@@ -359,8 +364,15 @@ impl<'a> Watch<'a> {
         // A runner that was silent for too long is disconnected and loses everything in one go.
         let silence = self.runners.get(name).filter(|seen| seen.gone_at == self.now).map(|seen| seen.heard);
         let was_silent = silence.is_some_and(|heard| self.awake_since(heard) > terms.timeout_ms) && !open.is_exclusive;
-        let over = |since: u64, limit: u64| self.awake_since(since).checked_sub(limit);
-        let late = causes.iter().filter_map(|(_, since, limit)| over(*since, *limit)).max();
+        // The reconnect window is short, and so are the pauses that count for it; but those end with the timeout.
+        let over = |promise: Promise, since: u64, limit: u64| match promise {
+            Promise::S12 => {
+                let within = self.awake(since, 2 * terms.lease_check_ms).checked_sub(limit);
+                within.or(self.awake_since(since).checked_sub(terms.timeout_ms))
+            }
+            _ => self.awake_since(since).checked_sub(limit),
+        };
+        let late = causes.iter().filter_map(|(promise, since, limit)| over(*promise, *since, *limit)).max();
         match late {
             Some(late) if late > terms.slack_ms() => {
                 let text = format!("{attempt} of {name} was given up {late} ms late ({why})");

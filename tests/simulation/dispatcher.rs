@@ -37,6 +37,7 @@ pub(crate) const TERMS: Terms = Terms {
 pub(crate) fn policy() -> Policy {
     Policy {
         heartbeat_interval_ms: HEARTBEAT_MS,
+        tick_ms: LEASE_CHECK_MS,
         heartbeat_timeout_ms: TIMEOUT_MS,
         reconnect_ms: RECONNECT_MS,
         max_losses: MAX_LOSSES,

@@ -124,6 +124,28 @@ fn a_dispatcher_that_was_held_up_declares_nobody_dead() {
     assert!(story.ping(1, &[1]).is_empty());
 }
 
+/// S33. Without the extension for short gaps the first tick loses a1 and a2; without its bound nothing is ever lost.
+#[test]
+fn a_short_pause_of_the_dispatcher_costs_nobody_the_reconnect_window() {
+    let mut story = Story::new();
+    story.join(1, "w1", 2);
+    story.observe("app", None, 1, vec![task("a"), task("b")]);
+    story.tick_until(1_000);
+    story.close(1);
+    // Stopped for two seconds; what the runner said meanwhile waits behind the tick.
+    story.now = Moment(3_000);
+    assert!(story.tell(Event::LeaseCheck).is_empty());
+    assert_eq!(story.join_as(2, "w1", 1, 2, &[], &[1, 2]), ["> s2 registered, holds [a1, a2], gone []"]);
+    story.close(2);
+    let mut lines = Vec::new();
+    while lines.is_empty() && story.now < Moment(30_000) {
+        // A dispatcher that is never any quicker.
+        story.now = story.now.after(600);
+        lines = story.tell(Event::LeaseCheck);
+    }
+    assert_eq!((story.now, lines.len()), (Moment(18_600), 4), "lost when silence would have lost it: {lines:?}");
+}
+
 #[test]
 fn what_a_dispatcher_hears_after_it_was_held_up_is_not_forgiven_that_time() {
     let mut story = Story::new();

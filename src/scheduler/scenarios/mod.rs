@@ -20,6 +20,7 @@ struct Story {
 fn policy() -> Policy {
     Policy {
         heartbeat_interval_ms: 2_000,
+        tick_ms: 250,
         heartbeat_timeout_ms: 15_000,
         reconnect_ms: 500,
         max_losses: 3,
