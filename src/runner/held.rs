@@ -48,8 +48,8 @@ impl Early {
     pub(super) fn loss(self) -> Option<&'static str> {
         match self {
             Self::CutOff => Some("the runner was cut off from the dispatcher"),
-            Self::Stopped => Some("the runner was stopped"),
-            Self::Cancelled | Self::Gone => None,
+            // The dispatcher knows that it asked for no such thing, and that a stopped runner is nobody's failure.
+            Self::Stopped | Self::Cancelled | Self::Gone => None,
         }
     }
 }

@@ -251,11 +251,11 @@ fn a_drained_runner_tells_every_new_session() {
 }
 
 #[test]
-fn a_stopped_runner_ends_everything_and_says_that_it_is_lost() {
+fn a_stopped_runner_ends_everything_and_says_so() {
     let mut story = Story::here(1);
     story.at(1, lease(7), &["start a7 in slot 0"]);
     story.at(2, Event::StopAsked, &["cancel a7"]);
-    let (keep, deliver) = ("keep a7 lost: the runner was stopped", "deliver a7 lost: the runner was stopped");
+    let (keep, deliver) = ("keep a7 cancelled", "deliver a7 cancelled");
     story.at(3, ended(7, Outcome::Cancelled, 0), &[keep, deliver]);
     assert_eq!(story.machine.next_deadline(Moment(3)), Some(Moment(1003)));
     story.at(4, Event::Recorded(AttemptId(7)), &["forget a7", "end"]);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::roster::Presence;
-use super::{LiveJob, Scheduler};
+use super::{LiveJob, Scheduler, Started};
 use crate::model::{AttemptId, BuildId, Isolation, JobId, JobState, Moment};
 
 /// A runner as an operator sees it.
@@ -114,8 +114,10 @@ impl Scheduler {
             Some(Presence::Away { until, .. }) => {
                 format!(", which is away; if it is not back within {} s, another gets the job", until.since(now) / 1000)
             }
-            _ if lease.started => String::new(),
-            _ => ", which fetches the source".to_owned(),
+            _ => match lease.started {
+                Started::No => ", which fetches the source".to_owned(),
+                Started::Unknown | Started::Yes => String::new(),
+            },
         };
         format!("attempt {} runs on {name}{state}", lease.number)
     }

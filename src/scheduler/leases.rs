@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Because, Effect, Lease, LiveLease, Scheduler, ToRunner, Turn, policy, roster};
+use super::{Because, Effect, Lease, LiveLease, Scheduler, Started, ToRunner, Turn, policy, roster};
 use crate::model::{
     Attempt, AttemptId, Ending, JobId, JobState, LogSummary, Moment, Outcome, Record, RunnerId, SessionId,
 };
@@ -54,7 +54,7 @@ impl Scheduler {
             given_to: self.roster.member(runner).and_then(|member| member.incarnation),
             exclusive: job.task.exclusive,
             deadline: turn.now.after(self.policy.lease_ms(job.task.exclusive)),
-            started: false,
+            started: Started::No,
             cancelled: false,
         };
         let reason = match warmth {
@@ -105,7 +105,7 @@ impl Scheduler {
         self.hear(turn.now, session);
         let runner = self.roster.by_session(session);
         match self.leases.get_mut(&attempt).filter(|lease| Some(lease.runner) == runner) {
-            Some(lease) => lease.started = true,
+            Some(lease) => lease.started = Started::Yes,
             None => turn.send(session, ToRunner::Stale { attempt }),
         }
     }
@@ -139,8 +139,9 @@ impl Scheduler {
         match outcome {
             Outcome::Lost(why) => {
                 self.rest_runner(turn, runner, &why);
-                // What failed before the task's process started was not the task's doing.
-                self.lose(turn, attempt, Loss { why, counts: started });
+                // What failed before the task's process started was not the task's doing. Where that is not known any
+                // more, it reached its runner at least, which says itself that it was lost with it.
+                self.lose(turn, attempt, Loss { why, counts: started != Started::No });
             }
             // Nobody here asked for that: the runner itself was stopped.
             Outcome::Cancelled => {
@@ -277,7 +278,7 @@ impl Scheduler {
         let expired: Vec<AttemptId> =
             self.leases.iter().filter(|(_, lease)| lease.deadline < turn.now).map(|(attempt, _)| *attempt).collect();
         for attempt in expired {
-            let (runner, counts) = (self.leases[&attempt].runner, self.leases[&attempt].started);
+            let (runner, counts) = (self.leases[&attempt].runner, self.leases[&attempt].started == Started::Yes);
             self.rest_if_doubtful(turn, runner);
             self.lose(turn, attempt, Loss { why: "its lease ran out".into(), counts });
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::leases::Loss;
 use super::roster::{Member, Presence};
-use super::{Effect, Policy, RunnerJoined, Scheduler, ToRunner, Turn};
+use super::{Effect, Policy, RunnerJoined, Scheduler, Started, ToRunner, Turn};
 use crate::model::{AttemptId, Moment, Record, Runner, RunnerId, SessionId};
 
 impl Scheduler {
@@ -95,7 +95,7 @@ impl Scheduler {
             // its own deadline then.
             if !holding.contains(&attempt) && (!lease.exclusive || lease.given_to == incarnation) {
                 let why = if restarted { "its runner restarted" } else { "its runner came back without it" };
-                let counts = lease.started;
+                let counts = lease.started == Started::Yes;
                 self.lose(turn, attempt, Loss { why: why.into(), counts });
             }
         }
@@ -197,7 +197,7 @@ impl Scheduler {
             if lease.exclusive && lease.deadline >= turn.now {
                 continue;
             }
-            let counts = lease.started;
+            let counts = lease.started == Started::Yes;
             self.lose(turn, attempt, Loss { why: why.into(), counts });
         }
     }

@@ -112,10 +112,19 @@ struct LiveLease {
     exclusive: bool,
     /// It runs out then, unless renewed.
     deadline: Moment,
-    /// The runner said that the task's process started; before that, a loss is not the job's doing.
-    started: bool,
+    /// Whether the task's process runs; before that, a loss is not the job's doing.
+    started: Started,
     /// Its outcome is recorded as cancelled; it only occupies the slot until the runner says that it has ended.
     cancelled: bool,
+}
+
+/// What is known of the process of a leased attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Started {
+    No,
+    /// The dispatcher restarted, and nobody has said anything about it since. The lease may never have left.
+    Unknown,
+    Yes,
 }
 
 /// Attempts whose results were recorded lately.

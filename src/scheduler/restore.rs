@@ -3,7 +3,7 @@
 use super::event::Restored;
 use super::jobs::NewJob;
 use super::roster::{Member, Presence};
-use super::{AcceptedHead, LiveLease, Policy, Scheduler};
+use super::{AcceptedHead, LiveLease, Policy, Scheduler, Started};
 use crate::model::{Attempt, Isolation, JobState, Moment, RunnerId, SessionId};
 
 impl Scheduler {
@@ -52,8 +52,7 @@ impl Scheduler {
             given_to: None,
             exclusive,
             deadline: now.after(self.policy.lease_ms(exclusive)),
-            // Not known any more. If its runner does not come back, the job may have been why.
-            started: true,
+            started: Started::Unknown,
             cancelled: false,
         };
         self.leases.insert(attempt.id, lease);

@@ -68,8 +68,7 @@ impl World {
         let outcome = match held.ending {
             _ if by_itself => natural,
             Some(Early::CutOff) => Outcome::Lost("the runner was cut off from the dispatcher".into()),
-            Some(Early::Stopped) => Outcome::Lost("the runner was stopped".into()),
-            Some(Early::Cancelled | Early::Gone) | None => Outcome::Cancelled,
+            Some(Early::Stopped | Early::Cancelled | Early::Gone) | None => Outcome::Cancelled,
         };
         let is_wanted = held.ending != Some(Early::Gone);
         let is_main = self.hosts[process.host].main == Some(id);

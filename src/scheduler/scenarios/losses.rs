@@ -209,57 +209,7 @@ fn an_exclusive_attempt_waits_for_its_deadline_when_another_process_takes_its_ru
 
 #[test]
 fn a_restored_scheduler_gives_runners_the_time_to_come_back() {
-    let mut story = Story::new();
-    story.join(1, "w1", 1);
-    story.observe("app", None, 1, vec![task("a"), needing("b", &["a"])]);
-    let build = crate::model::Build {
-        id: BuildId(1),
-        source: source("app", None, 1),
-        created_at: WallTime(0),
-        finished_at: None,
-        verdict: None,
-        problem: None,
-    };
-    let job = |id: u64, task: TaskSpec, state: JobState| crate::model::Job {
-        id: JobId(id),
-        build: BuildId(1),
-        task: Arc::new(task),
-        state,
-        attempts: u32::from(id == 1),
-        failures: 0,
-        losses: 0,
-    };
-    let lease = crate::model::Attempt {
-        id: AttemptId(1),
-        job: JobId(1),
-        build: BuildId(1),
-        number: 1,
-        runner: RunnerId(1),
-        reason: String::new(),
-        leased_at: WallTime(0),
-        finished_at: None,
-        duration_ms: None,
-        outcome: None,
-        log: LogSummary::default(),
-    };
-    let restored = Restored {
-        builds: vec![RestoredBuild {
-            build,
-            jobs: vec![
-                job(1, task("a"), JobState::Leased(AttemptId(1))),
-                job(2, needing("b", &["a"]), JobState::Waiting),
-            ],
-            leases: vec![lease],
-        }],
-        runners: vec![crate::model::Runner { id: RunnerId(1), name: "w1".into(), first_seen: WallTime(0) }],
-        last_build: 1,
-        last_job: 2,
-        last_attempt: 1,
-        last_runner: 1,
-        ..Restored::default()
-    };
-    let mut story =
-        Story { scheduler: Scheduler::restore(policy(), Moment(0), restored.clone()), now: Moment(0), request: 0 };
+    let mut story = Story::restored();
     assert!(story.tick_until(14_000).is_empty());
     assert_eq!(story.join_as(1, "w1", 1, 1, &[], &[1]), ["> s1 registered, holds [a1], gone []"]);
     assert_eq!(
@@ -273,8 +223,33 @@ fn a_restored_scheduler_gives_runners_the_time_to_come_back() {
             "> s1 lease a2"
         ]
     );
-    let mut story = Story { scheduler: Scheduler::restore(policy(), Moment(0), restored), now: Moment(0), request: 0 };
+    let mut story = Story::restored();
     assert_eq!(story.tick_until(15_500), ["a1 lost", "j1 queued"]);
+}
+
+/// One more loss and the job is given up. Where restored leases count as started, it is errored in each case.
+#[test]
+fn a_restored_lease_that_may_never_have_left_is_not_held_against_its_job() {
+    let mut story = Story::restored_with(2);
+    assert_eq!(story.tick_until(15_500), ["a1 lost", "j1 queued"], "nobody came back");
+    let mut story = Story::restored_with(2);
+    let lines = story.join_as(1, "w1", 1, 1, &[], &[]);
+    assert_eq!(lines[1..3], ["a1 lost", "j1 queued"], "it came back without it");
+}
+
+/// S13: its runner says that it had the attempt, and that it ended with it. Where that does not count, a job that takes
+/// a machine down with its dispatcher is tried for ever.
+#[test]
+fn a_restored_lease_that_its_runner_was_lost_with_is_held_against_its_job() {
+    let mut story = Story::restored_with(2);
+    story.join_as(1, "w1", 2, 1, &[], &[1]);
+    let lines = story.finish(1, 1, Outcome::Lost("the runner restarted".into()));
+    assert_eq!(lines[..2], ["a1 lost", "j1 errored"]);
+    let mut story = Story::restored_with(2);
+    story.join_as(1, "w1", 1, 1, &[], &[1]);
+    story.tell(Event::AttemptStarted { session: SessionId(1), attempt: AttemptId(1) });
+    story.close(1);
+    assert_eq!(story.tick_until(1_000)[..2], ["a1 lost", "j1 errored"], "it said once more that the process runs");
 }
 
 #[test]

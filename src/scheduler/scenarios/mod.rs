@@ -63,6 +63,57 @@ impl Story {
         Self { scheduler: Scheduler::new(policy()), now: Moment(0), request: 0 }
     }
 
+    /// As after a restart: build b1 has task `a`, leased to w1 as a1, and `b`, which needs it.
+    fn restored() -> Self {
+        Self::restored_with(0)
+    }
+
+    /// The same, where `a` has been lost so often before.
+    fn restored_with(losses: u32) -> Self {
+        let build = crate::model::Build {
+            id: BuildId(1),
+            source: source("app", None, 1),
+            created_at: WallTime(0),
+            finished_at: None,
+            verdict: None,
+            problem: None,
+        };
+        let job = |id: u64, task: TaskSpec, state: JobState| crate::model::Job {
+            id: JobId(id),
+            build: BuildId(1),
+            task: Arc::new(task),
+            state,
+            attempts: u32::from(id == 1),
+            failures: 0,
+            losses,
+        };
+        let lease = crate::model::Attempt {
+            id: AttemptId(1),
+            job: JobId(1),
+            build: BuildId(1),
+            number: 1,
+            runner: RunnerId(1),
+            reason: String::new(),
+            leased_at: WallTime(0),
+            finished_at: None,
+            duration_ms: None,
+            outcome: None,
+            log: LogSummary::default(),
+        };
+        let (a, b) = (task("a"), needing("b", &["a"]));
+        let jobs = vec![job(1, a, JobState::Leased(AttemptId(1))), job(2, b, JobState::Waiting)];
+        let restored = Restored {
+            builds: vec![RestoredBuild { build, jobs, leases: vec![lease] }],
+            runners: vec![crate::model::Runner { id: RunnerId(1), name: "w1".into(), first_seen: WallTime(0) }],
+            last_build: 1,
+            last_job: 2,
+            last_attempt: 1,
+            last_runner: 1,
+            ..Restored::default()
+        };
+        Self { scheduler: Scheduler::restore(policy(), Moment(0), restored), now: Moment(0), request: 0 }
+    }
+
     fn tell(&mut self, event: Event) -> Vec<String> {
         let effects = self.scheduler.handle(self.now, WallTime(0), event);
         if let Err(broken) = self.scheduler.check_invariants() {
