@@ -79,7 +79,7 @@ fn cut(mut text: String) -> String {
 
 /// A `register`, with what `hello` said before.
 pub(crate) fn joined(session: SessionId, hello: &Hello, message: FromRunner) -> Result<RunnerJoined, Refusal> {
-    let FromRunner::Register { slots, labels, isolation, holding, warm, spawned } = message else {
+    let FromRunner::Register { slots, labels, isolation, holding, warm, spawned, draining } = message else {
         let text = "the first message of a runner is `register`".to_owned();
         return Err(Refusal { code: ErrorCode::NotAllowed, text });
     };
@@ -107,6 +107,7 @@ pub(crate) fn joined(session: SessionId, hello: &Hello, message: FromRunner) -> 
         holding: attempts(&holding),
         warm: warm.collect::<Result<_, Refusal>>()?,
         spawned,
+        draining,
     })
 }
 

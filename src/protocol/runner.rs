@@ -26,6 +26,9 @@ pub enum FromRunner {
         /// The dispatcher started this runner itself.
         #[serde(default)]
         spawned: bool,
+        /// It drains: it finishes what it holds and wants nothing new.
+        #[serde(default)]
+        draining: bool,
     },
     /// Still alive. `holding` renews those leases; one the dispatcher counts as held but that is missing here for a
     /// whole lease is lost. Answer: `ack`.

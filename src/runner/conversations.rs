@@ -444,7 +444,7 @@ fn what_could_not_be_delivered_is_delivered_by_the_next_start() {
     let mut found = [peer.hear_log(true), peer.hear_log(true)];
     found.sort_by_key(|message| matches!(message, FromRunner::Results { attempt: 8, .. }));
     assert_results(&found[0], "passed", b"seven\n");
-    assert_results(&found[1], "lost", b"eight\n");
+    assert_results(&found[1], "cancelled", b"eight\n");
     assert_eq!(peer.log, b"eight\n");
     peer.record(7);
     peer.record(8);

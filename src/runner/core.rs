@@ -279,7 +279,7 @@ impl Core<'_> {
     /// Carries out a command. What it comes to at once is the next event.
     fn perform(&mut self, command: Command) -> Result<Option<Event>, RunnerError> {
         match command {
-            Command::Register { holding } => self.register(&holding)?,
+            Command::Register { holding, draining } => self.register(&holding, draining)?,
             Command::ResumeLogs(offsets) => {
                 if let Some(session) = self.session.clone() {
                     self.upload(Upload::Resumed { session, offsets })?;
@@ -328,7 +328,7 @@ impl Core<'_> {
         Ok(None)
     }
 
-    fn register(&mut self, holding: &[AttemptId]) -> Result<(), RunnerError> {
+    fn register(&mut self, holding: &[AttemptId], draining: bool) -> Result<(), RunnerError> {
         self.registered_at = boottime::now();
         let warm: Vec<_> = self.warm.iter().take(WARM_TREES).map(|(repo, at)| (repo.clone(), *at)).collect();
         let offer = Offer {
@@ -337,6 +337,7 @@ impl Core<'_> {
             isolation: self.isolation.word(),
             warm: &warm,
             spawned: self.settings.spawned,
+            draining,
         };
         self.say(|| translate::register(&offer, holding));
         self.heartbeat.set_holding(holding.to_vec());

@@ -57,7 +57,7 @@ pub(super) enum Event {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Command {
     /// Say what the runner offers and holds.
-    Register { holding: Vec<AttemptId> },
+    Register { holding: Vec<AttemptId>, draining: bool },
     /// Let logs travel, from these offsets; those not named from 0.
     ResumeLogs(Vec<(AttemptId, u64)>),
     /// Logs cannot travel.

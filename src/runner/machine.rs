@@ -86,7 +86,8 @@ impl Machine {
         match event {
             Event::Connected => {
                 self.link = Link::Registering;
-                out.push(Command::Register { holding: self.holding() });
+                let draining = matches!(self.leaving, Leaving::Draining { .. });
+                out.push(Command::Register { holding: self.holding(), draining });
             }
             Event::Registered { since, gone, logs } => self.registered(now, since, &gone, logs, &mut out),
             Event::Disconnected => self.disconnected(&mut out),

@@ -47,7 +47,10 @@ fn line(command: &Command) -> String {
         if let Outcome::Lost(why) = outcome { format!("lost: {why}") } else { outcome.word().to_owned() }
     };
     match command {
-        Command::Register { holding } => format!("register holding {holding:?}").replace("AttemptId", "a"),
+        Command::Register { holding, draining } => {
+            let drains = if *draining { ", draining" } else { "" };
+            format!("register holding {holding:?}{drains}").replace("AttemptId", "a")
+        }
         Command::ResumeLogs(_) => "resume logs".into(),
         Command::PauseLogs => "pause logs".into(),
         Command::Start { slot, assignment } => format!("start {} in slot {slot}", assignment.attempt),
@@ -246,7 +249,7 @@ fn a_drained_runner_tells_every_new_session() {
     story.at(1, lease(7), &["start a7 in slot 0"]);
     story.at(2, Event::DrainAsked, &["say draining"]);
     story.at(3, Event::Disconnected, &["pause logs"]);
-    story.at(4, Event::Connected, &["register holding [a(7)]"]);
+    story.at(4, Event::Connected, &["register holding [a(7)], draining"]);
     story.at(5, registered(4, &[]), &["resume logs", "say draining"]);
 }
 

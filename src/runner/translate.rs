@@ -114,6 +114,7 @@ pub(super) struct Offer<'a> {
     pub(super) isolation: &'a str,
     pub(super) warm: &'a [(RepoName, CommitId)],
     pub(super) spawned: bool,
+    pub(super) draining: bool,
 }
 
 pub(super) fn register(offer: &Offer<'_>, holding: &[AttemptId]) -> Frame {
@@ -126,6 +127,7 @@ pub(super) fn register(offer: &Offer<'_>, holding: &[AttemptId]) -> Frame {
         holding: raw(holding),
         warm: offer.warm.iter().map(warm).collect(),
         spawned: offer.spawned,
+        draining: offer.draining,
     })
 }
 

@@ -72,6 +72,8 @@ pub struct RunnerJoined {
     pub warm: Vec<(RepoName, CommitId)>,
     /// This dispatcher started it.
     pub spawned: bool,
+    /// It drains already.
+    pub draining: bool,
 }
 
 /// A build with its jobs, as the store has it.

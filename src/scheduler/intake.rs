@@ -7,9 +7,8 @@ use super::jobs::NewJob;
 use super::{AcceptedHead, Because, LiveBuild, Reply, Scheduler, Turn};
 use crate::model::{
     BranchName, Build, BuildId, BuildSource, CommitId, Ending, Job, JobId, JobState, Moment, Record, RepoName,
-    RunnerId, TaskSpec, Verdict,
+    TaskSpec, Verdict,
 };
-use crate::scheduler::ToRunner;
 
 impl Scheduler {
     /// Accepts a commit if it follows the accepted head. The same announcement, repeated, makes one build.
@@ -229,21 +228,5 @@ impl Scheduler {
                 "{name} is exclusive and may not have ended before the dispatcher started: try again in {seconds} s"
             )
         })
-    }
-
-    /// Lets a runner finish what it holds and then end.
-    pub(super) fn drain_runner(&mut self, turn: &mut Turn, request: Request, runner: RunnerId) {
-        let Some(member) = self.roster.member_mut(runner) else {
-            turn.reply(request, Reply::Refused("that runner is not connected".into()));
-            return;
-        };
-        member.draining = true;
-        let text = format!("runner {} finishes {} attempts, then ends", member.name, member.holds.len());
-        if let Some(session) = member.session() {
-            turn.send(session, ToRunner::Drain);
-        }
-        self.roster.refresh(runner, turn.now);
-        turn.note(text.clone());
-        turn.reply(request, Reply::Done(text));
     }
 }

@@ -282,7 +282,7 @@ impl Scheduler {
             self.rest_if_doubtful(turn, runner);
             self.lose(turn, attempt, Loss { why: "its lease ran out".into(), counts });
         }
-        self.forget_empty_away();
+        self.forget_empty_away(turn);
     }
 
     /// Errors jobs that no runner fits for too long, and asks for a local runner where one would help.

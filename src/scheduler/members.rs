@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::leases::Loss;
 use super::roster::{Member, Presence};
-use super::{Effect, Policy, RunnerJoined, Scheduler, Started, ToRunner, Turn};
+use super::{Effect, Policy, Reply, Request, RunnerJoined, Scheduler, Started, ToRunner, Turn};
 use crate::model::{AttemptId, Moment, Record, Runner, RunnerId, SessionId};
 
 impl Scheduler {
@@ -32,18 +32,33 @@ impl Scheduler {
             // The same process has noticed before us that the old connection is dead.
             turn.effects.push(Effect::CloseSession { session: old, why: "its runner came back on a new one".into() });
         }
-        let RunnerJoined { session, name, incarnation, slots, labels, isolation, holding, warm, spawned } = joined;
+        let RunnerJoined {
+            session,
+            name,
+            incarnation,
+            slots,
+            labels,
+            isolation,
+            holding,
+            warm,
+            spawned,
+            draining: drains,
+        } = joined;
         if spawned {
             self.spawns.pending.pop();
         }
         let before = self.roster.remove(id);
-        // Who asked it to drain was told that it will.
-        let draining = before.as_ref().is_some_and(|it| it.draining && it.incarnation == Some(incarnation));
-        let (holds, troubles, rests_until, was) = match before {
-            Some(member) => (member.holds, member.troubles, member.rests_until, member.incarnation),
+        let (holds, troubles, rests_until, was, drained, asked) = match before {
+            Some(it) => (it.holds, it.troubles, it.rests_until, it.incarnation, it.draining, it.drain_asked),
             None => Default::default(),
         };
         let restarted = was.is_some_and(|was| was != incarnation);
+        // It is the process that drains, and it may have missed that it was asked to.
+        let (was_asked, drain_asked) = if restarted { (false, Vec::new()) } else { (drained, asked.clone()) };
+        if restarted {
+            let text = format!("runner {name} was started again before it heard of it: ask again");
+            asked.into_iter().for_each(|request| turn.reply(request, Reply::Refused(text.clone())));
+        }
         turn.note(format!("runner {name} joined as {id} with {slots} slots, holding {} attempts", holding.len()));
         let member = Member {
             id,
@@ -56,7 +71,8 @@ impl Scheduler {
             isolation,
             last_heard: turn.now,
             holds,
-            draining,
+            draining: drains || was_asked,
+            drain_asked,
             warm: warm.into_iter().collect(),
             spawned,
             troubles,
@@ -64,7 +80,9 @@ impl Scheduler {
         };
         self.roster.insert(member, turn.now);
         self.settle(turn, id, session, &holding, restarted);
-        if draining {
+        if drains {
+            self.confirm_drain(turn, id);
+        } else if was_asked {
             turn.send(session, ToRunner::Drain);
         }
     }
@@ -127,11 +145,43 @@ impl Scheduler {
     pub(super) fn begin_drain(&mut self, turn: &mut Turn, session: SessionId) {
         self.hear(turn.now, session);
         let Some(id) = self.roster.by_session(session) else { return };
+        self.confirm_drain(turn, id);
+    }
+
+    /// The runner says that it drains: from now on that is true whatever becomes of the dispatcher.
+    fn confirm_drain(&mut self, turn: &mut Turn, id: RunnerId) {
         if let Some(member) = self.roster.member_mut(id) {
             member.draining = true;
             turn.note(format!("runner {} drains: {} attempts to finish", member.name, member.holds.len()));
+            let text = format!("runner {} finishes {} attempts, then ends", member.name, member.holds.len());
+            for request in std::mem::take(&mut member.drain_asked) {
+                turn.reply(request, Reply::Done(text.clone()));
+            }
         }
         self.roster.refresh(id, turn.now);
+    }
+
+    /// An operator wants a runner to drain. The answer waits for the runner's own word.
+    pub(super) fn drain_runner(&mut self, turn: &mut Turn, request: Request, runner: RunnerId) {
+        let Some(member) = self.roster.member_mut(runner) else {
+            turn.reply(request, Reply::Refused("that runner is not connected".into()));
+            return;
+        };
+        member.draining = true;
+        member.drain_asked.push(request);
+        if let Some(session) = member.session() {
+            turn.send(session, ToRunner::Drain);
+        }
+        self.roster.refresh(runner, turn.now);
+    }
+
+    /// The runner is not expected back, so nobody can say that it drains.
+    fn refuse_drain(&mut self, turn: &mut Turn, id: RunnerId) {
+        let Some(member) = self.roster.member_mut(id) else { return };
+        let text = format!("runner {} went away before it heard of it: ask again when it is back", member.name);
+        for request in std::mem::take(&mut member.drain_asked) {
+            turn.reply(request, Reply::Refused(text.clone()));
+        }
     }
 
     /// A closed connection changes no attempt yet: its runner may come back within the reconnect window.
@@ -142,7 +192,7 @@ impl Scheduler {
         if let Some(member) = self.roster.member(id) {
             turn.note(format!("runner {} is away, holding {} attempts", member.name, member.holds.len()));
         }
-        self.forget_empty_away();
+        self.forget_empty_away(turn);
     }
 
     /// Loses connected runners that have been silent for too long.
@@ -160,7 +210,7 @@ impl Scheduler {
             self.roster.set_presence(id, Presence::Away { since: turn.now, until: turn.now }, turn.now);
             self.lose_all(turn, id, &why);
         }
-        self.forget_empty_away();
+        self.forget_empty_away(turn);
     }
 
     /// Gives nothing to a connected runner that was not heard lately until it is either heard or lost: one of its
@@ -191,6 +241,7 @@ impl Scheduler {
     /// Loses all a runner holds, but for exclusive attempts: those wait for their own deadline, by which the runner has
     /// ended them.
     fn lose_all(&mut self, turn: &mut Turn, id: RunnerId, why: &str) {
+        self.refuse_drain(turn, id);
         let holds = self.roster.member(id).map(|member| member.holds.clone()).unwrap_or_default();
         for attempt in holds {
             let Some(lease) = self.leases.get(&attempt) else { continue };
@@ -203,7 +254,7 @@ impl Scheduler {
     }
 
     /// Forgets runners that are away and hold nothing.
-    pub(super) fn forget_empty_away(&mut self) {
+    pub(super) fn forget_empty_away(&mut self, turn: &mut Turn) {
         let empty: Vec<RunnerId> = self
             .roster
             .members()
@@ -211,6 +262,7 @@ impl Scheduler {
             .map(|member| member.id)
             .collect();
         for id in empty {
+            self.refuse_drain(turn, id);
             self.roster.remove(id);
         }
     }

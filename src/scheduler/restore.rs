@@ -78,6 +78,7 @@ impl Scheduler {
             last_heard: now,
             holds: std::collections::BTreeSet::new(),
             draining: false,
+            drain_asked: Vec::new(),
             warm: std::collections::HashMap::new(),
             spawned: false,
             troubles: 0,

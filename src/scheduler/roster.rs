@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::Request;
 use crate::model::{AttemptId, CommitId, Incarnation, Isolation, Moment, RepoName, RunnerId, SessionId};
 
 /// A runner that is connected, or is away and still holds leases.
@@ -22,6 +23,9 @@ pub(super) struct Member {
     pub(super) holds: BTreeSet<AttemptId>,
     /// An operator asked it to drain, or it drains of its own accord: it gets nothing new.
     pub(super) draining: bool,
+    /// Operators who asked for that and are answered once the runner has said that it drains: it keeps that in mind
+    /// over restarts of the dispatcher, which forgets it.
+    pub(super) drain_asked: Vec<Request>,
     /// The commit each repository's tree is at.
     pub(super) warm: HashMap<RepoName, CommitId>,
     pub(super) spawned: bool,

@@ -208,6 +208,7 @@ impl World {
             holding: process.held.keys().copied().collect(),
             warm: Vec::new(),
             spawned: false,
+            draining: process.is_draining,
         };
         self.send_up(session, Up::Register(Box::new(joined)));
     }

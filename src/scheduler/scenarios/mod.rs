@@ -58,6 +58,22 @@ fn source(repo: &str, before: Option<u8>, at: u8) -> BuildSource {
     }
 }
 
+/// A runner with one slot that holds nothing.
+fn joined(session: u64, name: &str, incarnation: u64) -> RunnerJoined {
+    RunnerJoined {
+        session: SessionId(session),
+        name: name.into(),
+        incarnation: Incarnation(incarnation),
+        slots: 1,
+        labels: Vec::new(),
+        isolation: Isolation::Subreaper,
+        holding: Vec::new(),
+        warm: Vec::new(),
+        spawned: false,
+        draining: false,
+    }
+}
+
 impl Story {
     fn new() -> Self {
         Self { scheduler: Scheduler::new(policy()), now: Moment(0), request: 0 }
@@ -133,6 +149,10 @@ impl Story {
         self.tell(Event::CommitObserved { request, source: source(repo, before, at), plan: Ok(tasks), known: None })
     }
 
+    fn join_draining(&mut self, session: u64, name: &str, incarnation: u64) -> Vec<String> {
+        self.tell(Event::RunnerJoined(RunnerJoined { draining: true, ..joined(session, name, incarnation) }))
+    }
+
     fn join_as(
         &mut self,
         session: u64,
@@ -143,15 +163,10 @@ impl Story {
         holding: &[u64],
     ) -> Vec<String> {
         self.tell(Event::RunnerJoined(RunnerJoined {
-            session: SessionId(session),
-            name: name.into(),
-            incarnation: Incarnation(incarnation),
             slots,
             labels: labels.iter().map(|label| Arc::from(*label)).collect(),
-            isolation: Isolation::Subreaper,
             holding: holding.iter().copied().map(AttemptId).collect(),
-            warm: Vec::new(),
-            spawned: false,
+            ..joined(session, name, incarnation)
         }))
     }
 

@@ -102,7 +102,7 @@ fn a_frozen_runner_loses_its_job_and_its_late_result_counts_for_nothing() {
     let (first, second) = (world.gate("gate.1"), world.gate("gate.2"));
     let repository = world.repository("app");
     let (commit, begun) = waiting_commit(&world, &repository);
-    let dispatcher = world.dispatcher(&["--heartbeat-interval=500ms", "--heartbeat-timeout=4s"]);
+    let _dispatcher = world.dispatcher(&["--heartbeat-interval=500ms", "--heartbeat-timeout=4s"]);
     let _observer = world.observer(&[&repository], &[]);
     let frozen = world.runner("w1", &[]);
     begun.reaches(1);
@@ -117,11 +117,10 @@ fn a_frozen_runner_loses_its_job_and_its_late_result_counts_for_nothing() {
     let expected = [pair("w1", "lost"), pair("w2", "passed")];
     assert_eq!(outcomes(&world, &commit), expected);
     frozen.signal(Signal::CONT);
-    // Either it says how its try ended, in the session that it still has or in a new one, or it hears first that this is
-    // of no interest any more. Which of them comes first is chance, and so is whether its lease ran out before its
-    // silence was long enough to close that session.
-    until("the frozen runner is heard of again", || {
-        dispatcher.log().contains("a late result (failed) is kept") || frozen.log().contains("a1 is being ended")
+    // Either it learns first how its try ended, or that this is of no interest any more; in a new session, or in the one
+    // that it has if its lease ran out a little before its silence was long enough to close that. Which is chance.
+    until("the frozen runner knows of it", || {
+        ["attempt a1 failed", "attempt a1 is being ended"].iter().any(|words| frozen.log().contains(words))
     });
     assert_eq!(outcomes(&world, &commit), expected, "the verdict is final");
     until("nothing of the lost attempt is left", || world.processes(&["SURVEIL_RUNNER=w1"]).is_empty());
@@ -177,6 +176,34 @@ fn a_runner_that_is_interrupted_twice_leaves_nothing_behind() {
     assert_eq!(begun.reaches(2), ["w1", "w2"]);
     second.open();
     assert_eq!(outcomes(&world, &commit), [pair("w1", "lost"), pair("w2", "passed")]);
+}
+
+/// An operator who heard that a runner drains can rely on it, also when the dispatcher dies at that moment. Tried with an
+/// answer that does not wait for the runner, and a registration that does not say so: the second job goes to `w1`.
+#[test]
+fn a_drain_that_was_confirmed_outlives_the_dispatcher() {
+    let world = World::new();
+    let gate = world.gate("gate");
+    let repository = world.repository("app");
+    let begun = world.tally("begun");
+    let script = format!("{}\ntest $SURVEIL_RUNNER = w2 || {}", begun.add("$SURVEIL_RUNNER"), gate.wait());
+    let first = repository.commit_script(&script);
+    let dispatcher = world.dispatcher(&[]);
+    let _observer = world.observer(&[&repository], &[]);
+    let mut runner = world.runner("w1", &["--slots=2"]);
+    begun.reaches(1);
+    world.surveil(&["drain", "w1"]).ok();
+    dispatcher.kill();
+    let _dispatcher = world.dispatcher(&[]);
+    world.runner_that("w1", |runner| runner.state == "draining");
+    let second = repository.commit("Second");
+    world.build_that("is queued", |build| build.commit == second);
+    let _other = world.runner("w2", &[]);
+    world.expect(&second, "passed");
+    gate.open();
+    world.expect(&first, "passed");
+    assert_eq!(begun.lines(), ["w1", "w2"]);
+    assert_eq!(runner.exit_code(), 0);
 }
 
 /// Jobs are only waiting for a runner, wherever they are when it comes.
