@@ -1,15 +1,15 @@
-//! The dispatcher's own pauses: it was stopped, its machine slept, its disk kept it waiting. What it did not hear in that
-//! time says nothing about others.
+//! The dispatcher's own pauses: it was stopped, its machine slept, its disk kept it waiting. What it did not hear in
+//! that time says nothing about others.
 
 use super::roster::Presence;
 use super::{Scheduler, Turn};
 
 impl Scheduler {
-    /// A tick that comes late by more than two intervals means a pause, and everything that runs against a deadline gets
-    /// the gap added.
+    /// A tick that comes late by more than two intervals means a pause, and everything that runs against a deadline
+    /// gets the gap added.
     ///
-    /// The two ticks have two intervals. A gap of a few of the shorter one matters for nothing but the reconnect window,
-    /// which is about as short; heartbeats and leases have room for gaps up to two of the longer one.
+    /// The two ticks have two intervals. A gap of a few of the shorter one matters for nothing but the reconnect
+    /// window, which is about as short; heartbeats and leases have room for gaps up to two of the longer one.
     pub(super) fn forgive_gap(&mut self, turn: &mut Turn) {
         let last = self.last_tick.replace(turn.now).unwrap_or(turn.now);
         let gap = turn.now.since(last);

@@ -123,8 +123,8 @@ fn a_runner_that_was_asked_to_drain_is_told_again_when_it_comes_back() {
     assert_eq!(story.join_as(3, "w2", 1, 1, &[], &[])[1..], ["j2 leased to r2 as a2 (number 1)", "> s3 lease a2"]);
 }
 
-/// Who hears `done` may rely on it: the process has it in mind from then on. Where the answer does not wait for it, each
-/// of these is a promise that nobody keeps.
+/// Who hears `done` may rely on it: the process has it in mind from then on. Where the answer does not wait for it,
+/// each of these is a promise that nobody keeps.
 #[test]
 fn a_drain_that_its_runner_did_not_hear_of_is_refused() {
     let drain = |request| Event::DrainAsked { request: Request(request), runner: RunnerId(1) };

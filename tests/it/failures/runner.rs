@@ -117,8 +117,8 @@ fn a_frozen_runner_loses_its_job_and_its_late_result_counts_for_nothing() {
     let expected = [pair("w1", "lost"), pair("w2", "passed")];
     assert_eq!(outcomes(&world, &commit), expected);
     frozen.signal(Signal::CONT);
-    // Either it learns first how its try ended, or that this is of no interest any more; in a new session, or in the one
-    // that it has if its lease ran out a little before its silence was long enough to close that. Which is chance.
+    // Either it learns first how its try ended, or that this is of no interest any more; in a new session, or in the
+    // one that it has if its lease ran out a little before its silence was long enough to close that. Which is chance.
     until("the frozen runner knows of it", || {
         ["attempt a1 failed", "attempt a1 is being ended"].iter().any(|words| frozen.log().contains(words))
     });
@@ -178,8 +178,8 @@ fn a_runner_that_is_interrupted_twice_leaves_nothing_behind() {
     assert_eq!(outcomes(&world, &commit), [pair("w1", "lost"), pair("w2", "passed")]);
 }
 
-/// An operator who heard that a runner drains can rely on it, also when the dispatcher dies at that moment. Tried with an
-/// answer that does not wait for the runner, and a registration that does not say so: the second job goes to `w1`.
+/// An operator who heard that a runner drains can rely on it, also when the dispatcher dies at that moment. Tried with
+/// a registration that does not say so: the second job goes to `w1`.
 #[test]
 fn a_drain_that_was_confirmed_outlives_the_dispatcher() {
     let world = World::new();
