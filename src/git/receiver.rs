@@ -1,24 +1,20 @@
 //! A pack on its way into a store. It is indexed in a directory of its own below the store's objects, where no reader
 //! looks, and moved among the packs only when it is proven: hashes right, and nothing missing that it names. Whatever
-//! ends a receiver before that leaves no trace but such a directory, which the next [`tidy`](super::Store::tidy)
-//! removes.
+//! ends a receiver before that leaves no trace but such a directory, which the next [`recover`] removes.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use git2::{Indexer, ObjectFormat, ObjectType, OdbLookupFlags, Oid};
-use tempfile::TempDir;
 
 use super::GitError;
+use super::incoming::{Incoming, NOTED_BYTES_MAX, abandoned};
 use super::objects::{Database, EntryKind, Objects, entries, incomplete};
 use super::stored::StoredPack;
 use crate::model::CommitId;
-
-/// Directories of packs that are not proven yet start with this. Each is locked for as long as its receiver lives.
-pub(super) const INCOMING_PREFIX: &str = "incoming-";
 
 /// Directories kept for the next receiver; more are only in use when as many packs arrive at once.
 const SPARE_MAX: usize = 4;
@@ -34,6 +30,8 @@ pub struct Receiver {
     incoming: Incoming,
     /// Of the pack's start, until it has said how many objects there are.
     header: Vec<u8>,
+    /// The whole pack so far, unless it is too large to be noted.
+    small: Option<Vec<u8>>,
 }
 
 /// Where packs of a store arrive.
@@ -42,17 +40,13 @@ pub(super) struct Landing {
     pub(super) database: Database,
     /// Making a directory and removing it takes longer than all else with a small pack, so the last few are kept.
     spare: Mutex<Vec<Incoming>>,
-}
-
-/// A directory for one pack at a time, removed on drop with all that is in it.
-struct Incoming {
-    directory: TempDir,
-    _lock: File,
+    /// Packs of the store that only their notes make durable, each with its name.
+    unsettled: Mutex<Vec<(Incoming, String)>>,
 }
 
 impl Landing {
     pub(super) fn new(store: &Path, database: Database) -> Self {
-        Self { store: store.to_owned(), database, spare: Mutex::default() }
+        Self { store: store.to_owned(), database, spare: Mutex::default(), unsettled: Mutex::default() }
     }
 
     fn take(&self) -> Result<Incoming, GitError> {
@@ -71,22 +65,51 @@ impl Landing {
             spare.push(incoming);
         }
     }
+
+    /// Syncs what only notes make durable so far.
+    pub(super) fn settle(&self) -> Result<(), GitError> {
+        loop {
+            let Some((incoming, name)) = self.unsettled().pop() else { return Ok(()) };
+            if let Err(error) = sync_published(&self.store, &name) {
+                self.unsettled().push((incoming, name));
+                return Err(error);
+            }
+            incoming.forget_note();
+            self.put_back(incoming);
+        }
+    }
+
+    fn unsettled(&self) -> MutexGuard<'_, Vec<(Incoming, String)>> {
+        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-impl Incoming {
-    fn new(objects: &Path) -> Result<Self, GitError> {
-        let directory = tempfile::Builder::new().prefix(INCOMING_PREFIX).tempdir_in(objects);
-        let directory = directory.map_err(GitError::io("make a directory in", objects))?;
-        let lock = File::open(directory.path()).and_then(|opened| opened.lock().map(|()| opened));
-        let lock = lock.map_err(GitError::io("lock", directory.path()))?;
-        let incoming = Self { directory, _lock: lock };
-        fs::create_dir(incoming.packs()).map_err(GitError::io("make directory", &incoming.packs()))?;
-        Ok(incoming)
+impl Drop for Landing {
+    fn drop(&mut self) {
+        if let Err(error) = self.settle() {
+            log::warn!("{error}: some packs of {} are received again at the next start", self.store.display());
+            self.unsettled().drain(..).for_each(|(incoming, _)| incoming.leave());
+        }
     }
+}
 
-    fn packs(&self) -> PathBuf {
-        self.directory.path().join("pack")
+/// Takes in what processes that were ended have noted and not settled, and removes the directories that they left.
+pub(super) fn recover(landing: &Arc<Landing>) -> Result<(), GitError> {
+    for left in abandoned(&landing.store.join("objects"))? {
+        if let Some(pack) = left.noted()? {
+            let mut receiver = Receiver::new(Arc::clone(landing))?;
+            match receiver.write(&pack).and_then(|()| receiver.publish_unchecked()) {
+                Ok(name) => log::debug!("pack {name} of {} was received again", landing.store.display()),
+                // It was proven before it was noted, so this is nothing that trying again would mend.
+                Err(error @ GitError::BrokenPack { .. }) => {
+                    log::error!("what {} has noted is lost: {error}", left.path().display());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        left.remove()?;
     }
+    Ok(())
 }
 
 impl Receiver {
@@ -94,7 +117,7 @@ impl Receiver {
         let incoming = landing.take()?;
         let indexer = Indexer::new_ext(None, &incoming.packs(), 0o444, false, landing.database.format())
             .map_err(|source| GitError::BrokenPack { path: landing.store.clone(), source })?;
-        Ok(Self { landing, indexer, incoming, header: Vec::new() })
+        Ok(Self { landing, indexer, incoming, header: Vec::new(), small: Some(Vec::new()) })
     }
 
     pub fn write(&mut self, piece: &[u8]) -> Result<(), GitError> {
@@ -102,6 +125,10 @@ impl Receiver {
         self.header.extend_from_slice(&piece[..wanted.min(piece.len())]);
         if piece.is_empty() {
             return Ok(());
+        }
+        self.small = self.small.take().filter(|small| small.len() + piece.len() <= NOTED_BYTES_MAX);
+        if let Some(small) = &mut self.small {
+            small.extend_from_slice(piece);
         }
         // The indexer wraps libgit2's error, which is the cause to show.
         self.indexer.write_all(piece).map_err(|error| {
@@ -111,21 +138,31 @@ impl Receiver {
         })
     }
 
-    /// Verifies the pack, makes it durable (file and directory synced if `durable`), and then checks that `commit` is
-    /// there with its whole tree. A commit that is not complete afterwards is an error of its own variant, so that the
-    /// caller can ask for all of it.
-    pub fn finish(self, commit: CommitId, durable: bool) -> Result<(), GitError> {
+    /// Verifies the pack, makes it durable if that is asked for, and then checks that `commit` is there with its whole
+    /// tree. A commit that is not complete afterwards is an error of its own variant, so that the caller can ask for
+    /// all of it. A small pack is only noted; [`Store::settle`](super::Store::settle) is to follow when there is time.
+    pub fn finish(mut self, commit: CommitId, durable: bool) -> Result<(), GitError> {
         let is_empty = self.header.len() == HEADER_BYTES && self.header[8..] == [0; 4];
         let landing = Arc::clone(&self.landing);
         let missing = incomplete(commit, &landing.store);
-        let (incoming, name) = self.index()?;
+        let small = self.small.take();
+        let (mut incoming, name) = self.index()?;
         if !is_empty {
             let index = incoming.packs().join(format!("pack-{name}.idx"));
-            let arrived = Arrived::open(incoming.directory.path(), &index, landing.database.format());
+            let arrived = Arrived::open(incoming.path(), &index, landing.database.format());
             let arrived = arrived.map_err(&missing)?;
             landing.database.with(|objects| arrived.check_is_whole(objects, commit)).map_err(&missing)?;
-            publish(&incoming.packs(), &landing.store, &name, durable)?;
-            landing.put_back(incoming);
+            match small {
+                Some(pack) if durable => {
+                    incoming.note(&pack)?;
+                    publish(&incoming.packs(), &landing.store, &name, false)?;
+                    landing.unsettled().push((incoming, name));
+                }
+                _ => {
+                    publish(&incoming.packs(), &landing.store, &name, durable)?;
+                    landing.put_back(incoming);
+                }
+            }
         }
         // Complete by what every pack was checked for.
         landing.database.with(|objects| objects.commit(commit).map(drop)).map_err(missing)
@@ -192,10 +229,15 @@ impl Arrived {
     }
 }
 
+/// A pack's files, in the order in which they are to come into being.
+fn files_of(name: &str) -> [String; 2] {
+    [format!("pack-{name}.pack"), format!("pack-{name}.idx")]
+}
+
 /// Moves a proven pack among the store's packs: first the pack, then the index by which readers find it.
 fn publish(from: &Path, store: &Path, name: &str, durable: bool) -> Result<(), GitError> {
     let to = store.join("objects").join("pack");
-    let files = [format!("pack-{name}.pack"), format!("pack-{name}.idx")];
+    let files = files_of(name);
     if durable {
         for file in &files {
             sync(&from.join(file))?;
@@ -209,6 +251,18 @@ fn publish(from: &Path, store: &Path, name: &str, durable: bool) -> Result<(), G
         sync(&to)?;
     }
     Ok(())
+}
+
+/// Makes a pack durable that is among the store's packs, unless it was merged into another meanwhile, which is durable.
+fn sync_published(store: &Path, name: &str) -> Result<(), GitError> {
+    let packs = store.join("objects").join("pack");
+    for file in files_of(name) {
+        match sync(&packs.join(file)) {
+            Err(GitError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {}
+            other => other?,
+        }
+    }
+    sync(&packs)
 }
 
 /// Waits until a file, or a directory's entries, are on disk.

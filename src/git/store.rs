@@ -13,7 +13,7 @@ use std::sync::Arc;
 use git2::{ObjectFormat, Odb, Oid, Repository, RepositoryInitOptions};
 
 use super::objects::{Database, EntryKind, Objects, entries, format_of, incomplete};
-use super::receiver::{Landing, Receiver, sync};
+use super::receiver::{Landing, Receiver, recover, sync};
 use super::{GitError, pack, stored, tidy};
 use crate::model::CommitId;
 
@@ -41,6 +41,7 @@ impl Store {
         stored::remove_broken(&path.join("objects").join("pack"), format_of(like))?;
         let store = Self::open_existing(path)?;
         store.database().with(|objects| objects.id(like))?;
+        recover(&store.landing)?;
         Ok(store)
     }
 
@@ -142,6 +143,12 @@ impl Store {
             sink,
         )
         .map_err(incomplete(commit, &self.landing.store))
+    }
+
+    /// Finishes what receivers of this handle have put off: syncs the files of packs that only notes make durable. Done
+    /// on drop as well.
+    pub fn settle(&self) -> Result<(), GitError> {
+        self.landing.settle()
     }
 
     /// Merges many small packs into one, when there are more than is good for lookups. Cheap when there is nothing to

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use git2::Oid;
 
-use super::receiver::{INCOMING_PREFIX, Landing, Receiver};
+use super::receiver::{Landing, Receiver, recover};
 use super::stored::{Stored, StoredPack};
 use super::{GitError, pack};
 
@@ -25,11 +25,11 @@ const MERGED_BYTES_MAX: u64 = 1 << 30;
 /// Replaced after packs were removed, so that those who have them open let go.
 pub(super) const TIDIED: &str = "tidied";
 
-/// Merges packs if there are too many, and removes what receivers left that were killed.
+/// Merges packs if there are too many, and takes care of what receivers left that were killed.
 pub(super) fn tidy(landing: &Arc<Landing>) -> Result<(), GitError> {
     let store = &landing.store;
     let objects = store.join("objects");
-    remove_stale_incoming(&objects)?;
+    recover(landing)?;
     let packs = objects.join("pack");
     if packs_in(&packs)?.len() <= PACKS_MAX {
         return Ok(());
@@ -119,24 +119,6 @@ fn remove_pack(pack: &Path) -> Result<(), GitError> {
     for ending in ["idx", "pack"] {
         let file = pack.with_extension(ending);
         fs::remove_file(&file).map_err(GitError::io("remove", &file))?;
-    }
-    Ok(())
-}
-
-/// Removes what receivers left behind that were killed. Those that live hold a lock.
-fn remove_stale_incoming(objects: &Path) -> Result<(), GitError> {
-    for entry in fs::read_dir(objects).map_err(GitError::io("read", objects))? {
-        let entry = entry.map_err(GitError::io("read", objects))?;
-        if !entry.file_name().to_string_lossy().starts_with(INCOMING_PREFIX) {
-            continue;
-        }
-        let path = entry.path();
-        // Gone by now, perhaps.
-        let Ok(lock) = File::open(&path) else { continue };
-        // One that is not locked yet has nothing in it yet.
-        if lock.try_lock().is_ok() && path.join("pack").exists() {
-            fs::remove_dir_all(&path).map_err(GitError::io("remove", &path))?;
-        }
     }
     Ok(())
 }

@@ -147,6 +147,9 @@ impl Worker<'_> {
         }
         // Runners are at work by now, and nobody waits for this.
         if is_new {
+            if let Err(error) = mirror.settle() {
+                log::warn!("could not settle what arrived of {repo}: {error}; trying again with the next commit");
+            }
             self.hub.mirrors.tidy(&mirror);
         }
         mirror.keep();

@@ -6,6 +6,8 @@ use std::path::Path;
 use super::*;
 use crate::git::fixture::{Repo, deliver, objects_in, pack_of};
 
+mod notes;
+
 fn entries_of(directory: &Path) -> usize {
     fs::read_dir(directory).unwrap().count()
 }
