@@ -3,6 +3,7 @@
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
+use super::backup::{BackupFlags, RestoreFlags};
 use super::check::CheckFlags;
 use super::completions::CompletionsFlags;
 use super::control::{CancelFlags, DrainFlags, RerunFlags};
@@ -88,6 +89,8 @@ pub(crate) enum Command {
     Drain(DrainFlags),
     Run(ExecuteFlags),
     Check(CheckFlags),
+    Backup(BackupFlags),
+    Restore(RestoreFlags),
     Completions(CompletionsFlags),
     /// Serves one slot of a runner; started by the runner itself
     #[command(hide = true)]

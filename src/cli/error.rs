@@ -5,7 +5,7 @@ use std::io;
 
 use super::ExitCode;
 use crate::config::ConfigError;
-use crate::dispatcher::DispatcherError;
+use crate::dispatcher::{BackupError, DispatcherError};
 use crate::git::GitError;
 use crate::observer::{DialError, ObserverError};
 use crate::process::ProcessError;
@@ -36,6 +36,8 @@ pub enum CliError {
     Unexpected(&'static str),
     #[error(transparent)]
     Dispatcher(Box<DispatcherError>),
+    #[error(transparent)]
+    Backup(Box<BackupError>),
     #[error(transparent)]
     Observer(Box<ObserverError>),
     #[error(transparent)]
@@ -81,6 +83,7 @@ impl CliError {
             Self::Unreachable(_) | Self::Disconnected(_) => ExitCode::Unreachable,
             Self::Refused(refusal) => of_refusal(refusal.code),
             Self::Dispatcher(error) => of_dispatcher(error),
+            Self::Backup(error) => of_backup(error),
             Self::Observer(error) => of_observer(error),
             Self::Runner(error) => of_runner(error),
             Self::Output(_)
@@ -104,7 +107,7 @@ macro_rules! boxed {
     };
 }
 
-boxed!(Dispatcher: DispatcherError, Observer: ObserverError, Runner: RunnerError, Git: GitError);
+boxed!(Dispatcher: DispatcherError, Backup: BackupError, Observer: ObserverError, Runner: RunnerError, Git: GitError);
 
 /// What the shell sees of a dispatcher that could not start or had to end.
 fn of_dispatcher(error: &DispatcherError) -> ExitCode {
@@ -113,6 +116,15 @@ fn of_dispatcher(error: &DispatcherError) -> ExitCode {
         DispatcherError::Listen(TransportError::Bind { .. }) | DispatcherError::Store(StoreError::InUse { .. })
     );
     if is_in_use { ExitCode::Refused } else { ExitCode::Internal }
+}
+
+/// What the shell sees of a backup that was not made, or not restored.
+fn of_backup(error: &BackupError) -> ExitCode {
+    match error {
+        BackupError::NotEmpty { .. } | BackupError::Store(StoreError::InUse { .. }) => ExitCode::Refused,
+        BackupError::NoStore { .. } => ExitCode::Usage,
+        BackupError::Io { .. } | BackupError::Store(_) => ExitCode::Internal,
+    }
 }
 
 /// What the shell sees of an observer that could not start or had to end.

@@ -22,6 +22,7 @@ mod show;
 mod status;
 mod why;
 
+mod backup;
 mod check;
 mod completions;
 mod execute;
@@ -82,6 +83,8 @@ fn perform(arguments: Arguments) -> Result<ExitCode, CliError> {
         | Command::Drain(_)
         | Command::Run(_)
         | Command::Check(_)
+        | Command::Backup(_)
+        | Command::Restore(_)
         | Command::Completions(_)
         | Command::Supervise => logging::of_command(verbosity),
     }
@@ -101,6 +104,8 @@ fn perform(arguments: Arguments) -> Result<ExitCode, CliError> {
         Command::Drain(flags) => control::drain(flags, &mut out),
         Command::Run(flags) => execute::run(&flags, &mut out),
         Command::Check(flags) => check::run(&flags, &mut out),
+        Command::Backup(flags) => backup::backup(flags, &mut out),
+        Command::Restore(flags) => backup::restore(flags, &mut out),
         Command::Completions(flags) => completions::run(&flags, &mut out),
         // Only by way of global flags before it, which no runner types.
         Command::Supervise => crate::process::supervise().map(|()| ExitCode::Ok).map_err(CliError::Process),

@@ -62,8 +62,9 @@ pub(crate) enum Question {
 /// The core's state between batches.
 pub(crate) struct Core {
     pub(crate) scheduler: Scheduler,
-    pub(crate) store: Store,
     pub(crate) reader: Reader,
+    /// Closed after the reader: whoever closes the store's file last leaves it in one piece, and a reader cannot.
+    pub(crate) store: Store,
     pub(crate) data: DataDir,
     pub(crate) logs: Sender<ToLogs>,
     pub(crate) spawner: Sender<()>,

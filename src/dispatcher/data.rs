@@ -40,6 +40,11 @@ impl DataDir {
         Ok(Self { root })
     }
 
+    /// The layout of a directory as it is.
+    pub(crate) fn at(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }

@@ -4,6 +4,7 @@
 //! and the store; `logs` writes output to disk; `heartbeat` and `redistribute` turn time into events; `spawner` starts
 //! runners on this machine when work waits and none fits.
 
+mod backup;
 mod core;
 mod data;
 mod fatal;
@@ -22,6 +23,7 @@ mod translate;
 use std::io;
 use std::path::PathBuf;
 
+pub use backup::{BackupError, Copied, Restored, back_up, check, restore};
 pub use start::Dispatcher;
 
 use crate::git::GitError;

@@ -33,7 +33,7 @@ impl<'a> Batch<'a> {
         Ok(Self {
             lease_job: conn.prepare_cached(
                 "UPDATE jobs SET state = 2, attempt = ?2, attempts = ?3, seal = (seal + (2 - state) * 102030407
-                   + (?2 - attempt) * 210987653 + (?3 - attempts) * 150094637) & 4294967295
+                   + ((?2 - attempt) & 4294967295) * 210987653 + (?3 - attempts) * 150094637) & 4294967295
                  WHERE id = ?1 AND state < 3 AND attempts = ?3 - 1",
             )?,
             add_attempt: conn.prepare_cached(

@@ -1,23 +1,156 @@
-//! A copy of the store in one file, by SQLite's online backup: a state that was committed, whatever is written
-//! meanwhile. Comes into being whole, by a rename, and never replaces a file. Called by the writer and by readers.
+//! Copies of the store in one file, by SQLite's online backup: a state that was committed, whatever is written
+//! meanwhile. A copy comes into being whole, by a rename, and never replaces a file.
+//!
+//! A backup is marked as one, and [`super::Store`] refuses it: whoever went on from it would hand out numbers a second
+//! time that were given out after it was made, and runners tell attempts by their numbers (S6, S7). [`restore`] takes
+//! the mark away and lets the numbers go on far beyond. Called for operators' commands; never by a dispatcher.
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
+use rusqlite::{Connection, OpenFlags, params};
 
-use super::{StoreError, schema, wal};
+use super::lock::Lock;
+use super::{StoreError, check, reader, schema, wal};
+use crate::model::{BuildId, WallTime};
 
-/// Copies what `conn` sees now to a new file at `path`.
-pub(super) fn copy(conn: &Connection, path: &Path) -> Result<(), StoreError> {
+/// The name in `meta` that says that this is a backup.
+const MARK: &str = "backup";
+/// Builds are numbered on from the second of their restoration: no dispatcher makes one a second for long, so neither
+/// what came after the backup nor what an earlier restoration of it made has such a number.
+const BUILDS_PER_SECOND: u64 = 1;
+/// Jobs and attempts, of which there may be many in a second. They fit into what JSON's readers take for integers.
+const OTHERS_PER_SECOND: u64 = 1 << 20;
+
+/// Makes a backup of the store at `from`: a new file at `to`, checked to the last page, and marked. A dispatcher may
+/// be at work on it or not. A store that is not sound is refused, as a dispatcher would refuse it.
+pub fn back_up(from: &Path, to: &Path) -> Result<(), StoreError> {
+    check::check_header(from)?;
+    // While nobody writes, what a killed dispatcher left has to be looked at before SQLite tidies it away. Held no
+    // longer than the copy takes.
+    let idle = match Lock::hold(from) {
+        Ok(lock) => Some(lock),
+        Err(StoreError::InUse { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    if idle.as_ref().is_some_and(|lock| lock.same_boot) {
+        check::check_log(from)?;
+    }
+    let conn = reader::connect(from).map_err(|e| StoreError::from_sqlite("open", from, e))?;
+    refuse_newer(&conn, from)?;
+    copy_and(&conn, to, |part| {
+        let conn = Connection::open(part).map_err(failed_on(part))?;
+        conn.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?1, 1)", [MARK]).map_err(failed_on(part))?;
+        // One file, which reads from a disk that cannot be written.
+        conn.pragma_update_and_check(None, "journal_mode", "DELETE", |_| Ok(())).map_err(failed_on(part))?;
+        check::check_pages(&conn, part, None)?;
+        conn.close().map_err(|(_, e)| failed_on(part)(e))
+    })
+}
+
+/// A store that was restored and is not in its place yet.
+#[derive(Debug)]
+pub struct Restoring {
+    part: PathBuf,
+    path: PathBuf,
+    /// New builds get numbers above this.
+    pub last_build: BuildId,
+    _lock: Lock,
+}
+
+/// Makes a store for `to` of a copy at `from`: of a backup, or of a store with the files that lie beside it. It is
+/// checked to the last page, and its numbers go on from `at`, beyond all that was given out since the copy was made.
+pub fn restore(from: &Path, to: &Path, at: WallTime) -> Result<Restoring, StoreError> {
+    let lock = Lock::hold(to)?;
+    check::check_header(from)?;
+    if to.try_exists().map_err(StoreError::io("look for", to))? {
+        return Err(StoreError::io("restore over", to)(io::ErrorKind::AlreadyExists.into()));
+    }
+    check::refuse_remains(to)?;
+    let part = wal::beside(to, ".part");
+    for suffix in ["", "-wal"] {
+        let source = wal::beside(from, suffix);
+        if suffix.is_empty() || source.exists() {
+            fs::copy(&source, wal::beside(&part, suffix)).map_err(StoreError::io("copy", &source))?;
+        }
+    }
+    let last_build = renumber(&part, at)?;
+    Ok(Restoring { part, path: to.to_owned(), last_build, _lock: lock })
+}
+
+impl Restoring {
+    /// Gives the store its name, durably: from now on a dispatcher can start on it.
+    pub fn put_in_place(self) -> Result<(), StoreError> {
+        schema::put_in_place(&self.part, &self.path)
+    }
+}
+
+/// Refuses a backup where a store is wanted. What cannot be read is judged by those who look closer.
+pub(super) fn refuse_backup(path: &Path) -> Result<(), StoreError> {
+    let marked = reader::connect(path).and_then(|conn| {
+        conn.query_row("SELECT count(*) FROM meta WHERE name = ?1", [MARK], |row| row.get::<_, i64>(0))
+    });
+    if marked.is_ok_and(|count| count > 0) { Err(StoreError::IsBackup { path: path.to_owned() }) } else { Ok(()) }
+}
+
+fn refuse_newer(conn: &Connection, path: &Path) -> Result<(), StoreError> {
+    let found = schema::version(conn).map_err(|e| StoreError::from_sqlite("read the version of", path, e))?;
+    if found <= schema::VERSION {
+        return Ok(());
+    }
+    Err(StoreError::Newer { path: path.to_owned(), found, known: schema::VERSION })
+}
+
+fn renumber(part: &Path, at: WallTime) -> Result<BuildId, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut conn = Connection::open_with_flags(part, flags).map_err(failed_on(part))?;
+    refuse_newer(&conn, part)?;
+    check::check_pages(&conn, part, None)?;
+    let seconds = u64::try_from(at.0).unwrap_or(0) / 1000;
+    let change = |conn: &mut Connection| {
+        let tx = conn.transaction()?;
+        tx.execute("DELETE FROM meta WHERE name = ?1", [MARK])?;
+        let mut last_build = 0;
+        for (table, factor) in
+            [("builds", BUILDS_PER_SECOND), ("jobs", OTHERS_PER_SECOND), ("attempts", OTHERS_PER_SECOND)]
+        {
+            // A clock that is behind the one of an earlier restoration gets a second of distance all the same.
+            let last = super::writer::last_id(&tx, table)?.saturating_add(factor).max(seconds.saturating_mul(factor));
+            tx.execute(
+                "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)",
+                params![table, last.cast_signed()],
+            )?;
+            if table == "builds" {
+                last_build = last;
+            }
+        }
+        tx.commit()?;
+        // What stood in a log of its own goes into the one file that is put in place.
+        conn.pragma_update_and_check(None, "journal_mode", "DELETE", |_| Ok(()))?;
+        Ok(last_build)
+    };
+    let last_build = change(&mut conn).map_err(failed_on(part))?;
+    conn.close().map_err(|(_, e)| failed_on(part)(e))?;
+    Ok(BuildId(last_build))
+}
+
+fn failed_on(path: &Path) -> impl Fn(rusqlite::Error) -> StoreError + use<'_> {
+    |e| StoreError::from_sqlite("write", path, e)
+}
+
+fn copy_and(
+    conn: &Connection,
+    path: &Path,
+    complete: impl FnOnce(&Path) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
     if path.try_exists().map_err(StoreError::io("look for", path))? {
         return Err(StoreError::io("write a backup to", path)(io::ErrorKind::AlreadyExists.into()));
     }
     let part = wal::beside(path, ".part");
     let copied = copy_pages(conn, &part).map_err(|e| StoreError::from_sqlite("write a backup to", path, e));
-    copied.and_then(|()| schema::put_in_place(&part, path)).inspect_err(|_| {
+    copied.and_then(|()| complete(&part)).and_then(|()| schema::put_in_place(&part, path)).inspect_err(|_| {
         // The error that is returned says why there is no backup; a part of one is of no use.
         drop(fs::remove_file(&part));
     })

@@ -34,6 +34,9 @@ pub enum StoreError {
     /// There is a file of that name that never was a store.
     #[error("{} is not a store of surveil, {why}: name another data directory, or restore it from a backup", path.display())]
     Foreign { path: PathBuf, why: &'static str },
+    /// It is a backup, and numbers given out since it was made would be given out again.
+    #[error("{} is a backup, not a store to go on with: bring it into use with `surveil restore`", path.display())]
+    IsBackup { path: PathBuf },
     /// The file is gone while other parts of its data directory are there.
     #[error(
         "{} is missing although {} remains: restore it from a backup, or move what remains away to begin anew",

@@ -14,7 +14,7 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// The lock, until dropped.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    file: File,
     /// The previous holder ran since the machine last started. Unknown counts as no.
     pub same_boot: bool,
 }
@@ -22,6 +22,23 @@ pub(super) struct Lock {
 impl Lock {
     /// Takes the lock of the store at `path`, or says who has it.
     pub(super) fn take(path: &Path) -> Result<Self, StoreError> {
+        let (mut lock, boot_now) = Self::hold_at(path)?;
+        let file = &mut lock.file;
+        // On a full disk the text may be lost, which costs the hint and no more.
+        drop(
+            file.rewind()
+                .and_then(|()| file.set_len(0))
+                .and_then(|()| writeln!(file, "{} {boot_now}", std::process::id())),
+        );
+        Ok(lock)
+    }
+
+    /// The same for one who does not write, and so leaves no word of having been there.
+    pub(super) fn hold(path: &Path) -> Result<Self, StoreError> {
+        Self::hold_at(path).map(|(lock, _)| lock)
+    }
+
+    fn hold_at(path: &Path) -> Result<(Self, String), StoreError> {
         let lock_path = path.with_extension("lock");
         let failed = |doing| StoreError::io(doing, &lock_path);
         let mut file = OpenOptions::new()
@@ -47,12 +64,6 @@ impl Lock {
         let boot_now = std::fs::read_to_string(BOOT_ID).unwrap_or_default();
         let boot_now = boot_now.trim_end();
         let same_boot = !boot_now.is_empty() && boot == boot_now;
-        // On a full disk the text may be lost, which costs the hint and no more.
-        drop(
-            file.rewind()
-                .and_then(|()| file.set_len(0))
-                .and_then(|()| writeln!(file, "{} {boot_now}", std::process::id())),
-        );
-        Ok(Self { _file: file, same_boot })
+        Ok((Self { file, same_boot }, boot_now.to_owned()))
     }
 }

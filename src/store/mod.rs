@@ -31,9 +31,10 @@ mod tests;
 
 use crate::model::{Attempt, BranchName, Build, CommitId, Job, RepoName, Runner};
 
+pub use backup::{Restoring, back_up, restore};
 pub use error::StoreError;
 pub use reader::{BuildName, Reader};
-pub use retention::Retention;
+pub use retention::{Rule, Surveyed};
 pub use writer::Store;
 
 /// A build with its jobs, and the attempts that are asked for.

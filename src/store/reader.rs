@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{StoreError, backup, check, queries, rows, schema};
+use super::{StoreError, WholeBuild, check, queries, rows, schema};
 use crate::model::{Attempt, AttemptId, Build, BuildId, Decision, Job, Outcome, Runner, WallTime};
 
 /// Only a writer that recovers the log after a crash is ever waited for.
@@ -17,7 +17,7 @@ const STATEMENTS_MAX: usize = 32;
 /// Reads beside the writer, on a connection of its own.
 #[derive(Debug)]
 pub struct Reader {
-    conn: Connection,
+    pub(super) conn: Connection,
     path: PathBuf,
 }
 
@@ -117,22 +117,37 @@ impl Reader {
         queries::attempt(&self.conn, id).map_err(self.failed("read an attempt from"))
     }
 
-    /// Checks the structure of the whole store, however large; takes its time, and keeps nobody waiting.
-    pub fn check(&self) -> Result<(), StoreError> {
-        check::check_pages(&self.conn, &self.path, None)
+    /// Checks all of the store, however large: the structure of its pages, and each row against its checksum. Tells of
+    /// each build meanwhile. Takes its time, and keeps nobody waiting.
+    pub fn check(&self, mut each: impl FnMut(WholeBuild)) -> Result<(), StoreError> {
+        check::check_pages(&self.conn, &self.path, None)?;
+        let mut specs = queries::Specs::new();
+        let mut last = BuildId(0);
+        while let Some(whole) = self.build_after(last, &mut specs).map_err(self.failed("check"))? {
+            last = whole.0.id;
+            each(whole);
+        }
+        queries::heads(&self.conn).and_then(|_| queries::runners(&self.conn)).map_err(self.failed("check"))?;
+        Ok(())
     }
 
-    /// Copies the store as it is now into a new file, complete and synced on return, while the writer goes on.
-    pub fn backup_to(&self, path: &Path) -> Result<(), StoreError> {
-        backup::copy(&self.conn, path)
+    fn build_after(&self, last: BuildId, specs: &mut queries::Specs) -> rusqlite::Result<Option<WholeBuild>> {
+        let next: Option<i64> = self
+            .conn
+            .prepare_cached("SELECT min(id) FROM builds WHERE id > ?1")?
+            .query_row([rows::signed(last.0)], |row| row.get(0))?;
+        let Some(id) = next.map(|id| BuildId(id.cast_unsigned())) else { return Ok(None) };
+        let Some(build) = queries::build(&self.conn, id)? else { return Ok(None) };
+        queries::decisions(&self.conn, id)?;
+        Ok(Some((build, queries::jobs(&self.conn, id, specs)?, queries::attempts(&self.conn, id)?)))
     }
 
-    fn failed(&self, doing: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreError + use<'_> {
+    pub(super) fn failed(&self, doing: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreError + use<'_> {
         move |e| StoreError::from_sqlite(doing, &self.path, e)
     }
 }
 
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
+pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags)?;
     conn.busy_timeout(BUSY_TIMEOUT)?;

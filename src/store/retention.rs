@@ -1,20 +1,37 @@
 //! Forgetting old builds, so that a store does not grow for ever. Their numbers stay taken: the highest ones are kept
-//! in `meta`. Never forgets unfinished work, nor the build of a branch's present head. Called by the dispatcher's core,
+//! in `meta`, and which rule the newest of them fell to. Never forgets unfinished work, nor the build of a branch's
+//! present head. Which builds are to go is decided by who calls, from what [`Reader::survey`] tells; the writer forgets
 //! a bounded number at a time, because each call is one transaction between others.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
-use super::rows::signed;
-use super::{Store, StoreError, WholeBuild, queries};
-use crate::model::{Attempt, Build, BuildId, Job, WallTime};
+use super::rows::{damaged, repo_name, signed};
+use super::{Reader, Store, StoreError, queries};
+use crate::model::{BranchName, BuildId, RepoName, WallTime};
 
-/// Which builds may be forgotten.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Retention {
-    /// Those that finished before then.
-    Before(WallTime),
-    /// All but so many of the newest finished ones of each repository.
-    Newest(u32),
+/// Why a build was removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Rule {
+    /// It was too old.
+    Age,
+    /// There were too many newer ones.
+    Count,
+    /// All logs together were too large.
+    Size,
+}
+
+/// What deciding about a build's removal takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Surveyed {
+    pub id: BuildId,
+    pub repo: RepoName,
+    pub branch: BranchName,
+    /// The branch is there still.
+    pub lives: bool,
+    /// Its commit is the branch's present head.
+    pub is_head: bool,
+    /// `None` for one that is unfinished.
+    pub finished_at: Option<WallTime>,
 }
 
 /// A finished build that is nobody's present head.
@@ -24,65 +41,87 @@ const FORGETTABLE: &str = "b.verdict IS NOT NULL AND NOT EXISTS (SELECT 1 FROM h
 /// Tables whose numbers are given out.
 const NUMBERED: &[&str] = &["builds", "jobs", "attempts", "runners"];
 
+/// Of so many builds it is remembered why they were removed.
+const REMEMBERED: u32 = 20_000;
+
 impl Store {
-    /// Forgets builds, oldest first, at most so many, and returns them with all that belonged to them, so that their
-    /// logs can be deleted. An empty answer means that nothing is left to forget. Durable on return.
-    pub fn forget_builds(&mut self, rule: Retention, at_most: u32) -> Result<Vec<WholeBuild>, StoreError> {
-        forget(&self.conn, rule, at_most).map_err(self.failed("forget builds of"))
+    /// Forgets those of these builds that may be forgotten, with all that belongs to them, and returns them. Durable on
+    /// return; the files that go with them are the caller's.
+    pub fn forget(&mut self, builds: &[BuildId], rule: Rule, at: WallTime) -> Result<Vec<BuildId>, StoreError> {
+        forget(&self.conn, builds, rule, at).map_err(self.failed("forget builds of"))
     }
 }
 
-fn forget(conn: &Connection, rule: Retention, at_most: u32) -> rusqlite::Result<Vec<WholeBuild>> {
+impl Reader {
+    /// Tells of every build, newest first.
+    pub fn survey(&self, mut each: impl FnMut(Surveyed)) -> Result<(), StoreError> {
+        let mut read = || {
+            let mut statement = self.conn.prepare_cached(
+                "SELECT b.id, r.name, b.branch, h.head IS NOT NULL, h.head IS b.commit_id, b.verdict IS NULL,
+                   b.finished_at
+                 FROM builds b JOIN repos r ON r.id = b.repo
+                 LEFT JOIN heads h ON h.repo = b.repo AND h.branch = b.branch ORDER BY b.id DESC",
+            )?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let unfinished: bool = row.get(5)?;
+                each(Surveyed {
+                    id: BuildId(row.get::<_, i64>(0)?.cast_unsigned()),
+                    repo: repo_name(row.get_ref(1)?.as_str()?)?,
+                    branch: BranchName::new(row.get_ref(2)?.as_str()?),
+                    lives: row.get(3)?,
+                    is_head: row.get(4)?,
+                    finished_at: row.get::<_, Option<i64>>(6)?.filter(|_| !unfinished).map(WallTime),
+                });
+            }
+            Ok(())
+        };
+        read().map_err(self.failed("read builds from"))
+    }
+
+    /// When and by which rule a build was removed, if that is remembered.
+    pub fn forgotten(&self, build: BuildId) -> Result<Option<(Rule, WallTime)>, StoreError> {
+        let read = || {
+            self.conn
+                .prepare_cached("SELECT rule, at FROM forgotten WHERE build = ?1")?
+                .query_row([signed(build.0)], |row| Ok((rule(row.get(0)?)?, WallTime(row.get(1)?))))
+                .optional()
+        };
+        read().map_err(self.failed("read removed builds from"))
+    }
+
+    /// The highest number that a build ever had.
+    pub fn last_build(&self) -> Result<BuildId, StoreError> {
+        let last = super::writer::last_id(&self.conn, "builds").map_err(self.failed("read builds from"))?;
+        Ok(BuildId(last))
+    }
+}
+
+fn forget(conn: &Connection, builds: &[BuildId], rule: Rule, at: WallTime) -> rusqlite::Result<Vec<BuildId>> {
     let tx = Store::begin(conn)?;
-    let ids = match rule {
-        Retention::Before(time) => finished_before(&tx, time, at_most)?,
-        Retention::Newest(kept) => beyond_newest(&tx, kept, at_most)?,
-    };
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
     keep_numbers(&tx)?;
-    let mut specs = queries::Specs::new();
-    let mut forgotten = Vec::with_capacity(ids.len());
-    for id in ids {
-        let id = BuildId(id.cast_unsigned());
-        let Some(build) = queries::build(&tx, id)? else { continue };
-        let jobs = queries::jobs(&tx, id, &mut specs)?;
-        let attempts = queries::attempts(&tx, id)?;
-        delete(&tx, &build, &jobs, &attempts)?;
-        forgotten.push((build, jobs, attempts));
+    let mut forgotten = Vec::with_capacity(builds.len());
+    for id in builds {
+        let may = tx
+            .prepare_cached(&format!("SELECT 1 FROM builds b WHERE b.id = ?1 AND {FORGETTABLE}"))?
+            .exists([signed(id.0)])?;
+        if may {
+            delete(&tx, *id)?;
+            tx.prepare_cached("INSERT OR REPLACE INTO forgotten (build, rule, at) VALUES (?1, ?2, ?3)")?
+                .execute(params![signed(id.0), rule_number(rule), at.0])?;
+            forgotten.push(*id);
+        }
     }
+    if forgotten.is_empty() {
+        return Ok(forgotten);
+    }
+    tx.prepare_cached(
+        "DELETE FROM forgotten WHERE build IN
+           (SELECT build FROM forgotten ORDER BY build DESC LIMIT -1 OFFSET ?1)",
+    )?
+    .execute([REMEMBERED])?;
     tx.commit()?;
     Ok(forgotten)
-}
-
-/// Builds are created in the order of their numbers, so the search ends at the first that was created too late.
-fn finished_before(conn: &Connection, time: WallTime, at_most: u32) -> rusqlite::Result<Vec<i64>> {
-    let mut statement = conn.prepare_cached(&format!(
-        "SELECT b.id, b.created_at, b.finished_at < ?1 AND {FORGETTABLE} FROM builds b ORDER BY b.id"
-    ))?;
-    let mut found = statement.query([time.0])?;
-    let mut ids = Vec::new();
-    while let Some(row) = found.next()? {
-        if row.get::<_, i64>(1)? >= time.0 || ids.len() >= at_most as usize {
-            break;
-        }
-        if row.get::<_, Option<bool>>(2)? == Some(true) {
-            ids.push(row.get(0)?);
-        }
-    }
-    Ok(ids)
-}
-
-fn beyond_newest(conn: &Connection, kept: u32, at_most: u32) -> rusqlite::Result<Vec<i64>> {
-    let mut statement = conn.prepare_cached(&format!(
-        "SELECT b.id FROM repos r JOIN builds b ON b.repo = r.id
-         WHERE {FORGETTABLE} AND b.id <= (
-           SELECT n.id FROM builds n WHERE n.repo = r.id AND n.verdict IS NOT NULL
-           ORDER BY n.id DESC LIMIT 1 OFFSET ?1)
-         ORDER BY b.id LIMIT ?2"
-    ))?;
-    statement.query_map([kept, at_most], |row| row.get(0))?.collect()
 }
 
 /// The highest numbers, before the rows that show them go.
@@ -97,19 +136,37 @@ fn keep_numbers(conn: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn delete(conn: &Connection, build: &Build, jobs: &[Job], attempts: &[Attempt]) -> rusqlite::Result<()> {
-    for attempt in attempts {
+fn delete(conn: &Connection, build: BuildId) -> rusqlite::Result<()> {
+    for attempt in queries::attempts(conn, build)? {
         let id = signed(attempt.id.0);
         conn.prepare_cached("DELETE FROM late_results WHERE attempt = ?1")?.execute([id])?;
         conn.prepare_cached("DELETE FROM outcomes WHERE attempt = ?1")?.execute([id])?;
         conn.prepare_cached("DELETE FROM attempts WHERE id = ?1")?.execute([id])?;
     }
-    for job in jobs {
+    for job in queries::jobs(conn, build, &mut queries::Specs::new())? {
         conn.prepare_cached("DELETE FROM jobs WHERE id = ?1")?.execute([signed(job.id.0)])?;
     }
-    let id = signed(build.id.0);
-    conn.prepare_cached("DELETE FROM decisions WHERE build = ?1")?.execute(params![id])?;
-    conn.prepare_cached("DELETE FROM ranges WHERE build = ?1")?.execute(params![id])?;
-    conn.prepare_cached("DELETE FROM builds WHERE id = ?1")?.execute(params![id])?;
+    let id = signed(build.0);
+    for table in ["DELETE FROM decisions WHERE build = ?1", "DELETE FROM ranges WHERE build = ?1"] {
+        conn.prepare_cached(table)?.execute([id])?;
+    }
+    conn.prepare_cached("DELETE FROM builds WHERE id = ?1")?.execute([id])?;
     Ok(())
+}
+
+fn rule_number(rule: Rule) -> i64 {
+    match rule {
+        Rule::Age => 0,
+        Rule::Count => 1,
+        Rule::Size => 2,
+    }
+}
+
+fn rule(number: i64) -> rusqlite::Result<Rule> {
+    Ok(match number {
+        0 => Rule::Age,
+        1 => Rule::Count,
+        2 => Rule::Size,
+        other => return Err(damaged(format!("there is no rule {other} of removal"))),
+    })
 }

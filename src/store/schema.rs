@@ -24,7 +24,7 @@ pub(super) const APPLICATION_ID: i32 = 0x5352_564c;
 /// The schema's version, which is the number of migrations.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
-const MIGRATIONS: &[&str] = &[FIRST];
+const MIGRATIONS: &[&str] = &[FIRST, SECOND];
 
 const FIRST: &str = "
 -- Numbers that must outlive the rows they come from: the highest id ever given out, per kind.
@@ -96,6 +96,11 @@ CREATE TABLE decisions (
     text TEXT NOT NULL
 ) STRICT;
 CREATE INDEX decisions_by_build ON decisions (build);
+";
+
+const SECOND: &str = "
+-- Builds that retention removed, and by which rule, for whoever asks for one. Only the newest are remembered.
+CREATE TABLE forgotten (build INTEGER PRIMARY KEY, rule INTEGER NOT NULL, at INTEGER NOT NULL) STRICT;
 ";
 
 /// Brings the tables to [`VERSION`], in one transaction; refuses a later version.

@@ -141,7 +141,8 @@ pub(super) struct JobColumns<'a> {
 
 impl JobColumns<'_> {
     /// Each column times a factor of its own. The factors are odd, so that no change of one column is lost modulo 2^32,
-    /// and below 2^28, so that SQLite's sums of differences stay integers. Those of `state`, `attempt` and `attempts`
+    /// and below 2^28, so that SQLite's sums of differences stay integers; a difference of attempts, which may be
+    /// larger than that allows, is taken modulo 2^32 first. Those of `state`, `attempt` and `attempts`
     /// are written out in the statements of `apply.rs` too.
     pub(super) fn seal(&self) -> i64 {
         let terms = [

@@ -51,6 +51,7 @@ impl Store {
         if lock.same_boot {
             check::check_log(path)?;
         }
+        backup::refuse_backup(path)?;
         let mut conn = connect(path).map_err(|e| StoreError::from_sqlite("open", path, e))?;
         schema::migrate(&mut conn, path)?;
         check::check_tables(&conn, path)?;
@@ -119,12 +120,6 @@ impl Store {
             .map_err(self.failed("write a repository's source to"))
     }
 
-    /// Copies the store as it is now into a new file, complete and synced on return. See [`super::Reader::backup_to`]
-    /// for a copy that does not keep the writer waiting.
-    pub fn backup_to(&self, path: &Path) -> Result<(), StoreError> {
-        backup::copy(&self.conn, path)
-    }
-
     pub(super) fn failed(&self, doing: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreError + use<'_> {
         move |e| StoreError::from_sqlite(doing, &self.path, e)
     }
@@ -179,7 +174,7 @@ impl Store {
 }
 
 /// The highest number ever given out in that table, also if its row was forgotten since.
-fn last_id(conn: &Connection, table: &str) -> rusqlite::Result<u64> {
+pub(super) fn last_id(conn: &Connection, table: &str) -> rusqlite::Result<u64> {
     let query = format!(
         "SELECT max(coalesce((SELECT max(id) FROM {table}), 0),
            coalesce((SELECT value FROM meta WHERE name = ?1), 0))"

@@ -48,7 +48,7 @@ fn a_killed_writer_loses_nothing_that_it_acknowledged() {
 
         let store = place.store();
         let reader = place.reader();
-        reader.check().unwrap();
+        reader.check(drop).unwrap();
         let recorded = store.unfinished().unwrap().last_build;
         assert!(recorded >= acknowledged, "{recorded} recorded, {acknowledged} acknowledged");
         assert!(recorded.is_multiple_of(3), "half a batch is recorded");

@@ -1,15 +1,18 @@
 //! Tests of the store as its callers use it: values that read back, batches, refusals, crashes.
 
+mod copies;
 mod crash;
+mod migration;
 mod property;
 mod records;
 mod refusals;
+mod retention;
 
 use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use super::{Reader, Store};
+use super::{Reader, Store, StoreError};
 use crate::model::{
     Attempt, AttemptId, BranchName, Build, BuildId, BuildSource, CommitId, Ending, Job, JobId, JobState, LogSummary,
     Outcome, Record, RepoName, RunnerId, Script, TaskSpec, Verdict, WallTime,

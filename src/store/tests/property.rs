@@ -293,7 +293,7 @@ impl World {
         let heads = self.heads.iter().map(|((repo, branch), head)| (repo.clone(), branch.clone(), *head));
         assert_eq!(unfinished.heads, heads.collect::<Vec<_>>());
         assert_eq!(unfinished.last_job, self.jobs.len() as u64);
-        reader.check().unwrap();
+        reader.check(drop).unwrap();
     }
 
     fn jobs_of(&self, build: BuildId) -> Vec<Job> {

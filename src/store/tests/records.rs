@@ -1,6 +1,6 @@
 //! What is written reads back, and what contradicts is refused whole.
 
-use super::super::{BuildName, Retention, StoreError, Unfinished, WholeBuild};
+use super::super::{BuildName, StoreError, Unfinished};
 use super::*;
 use crate::model::{Decision, Runner};
 
@@ -19,7 +19,7 @@ fn a_new_store_knows_of_nothing() {
     assert_eq!(reader.find(&BuildName::Latest).unwrap(), None);
     assert_eq!(reader.finished_builds(None, 20).unwrap(), []);
     assert_eq!(reader.attempts(BuildId(1)).unwrap(), []);
-    reader.check().unwrap();
+    reader.check(drop).unwrap();
     drop(store);
 }
 
@@ -218,58 +218,4 @@ fn reasons_beyond_those_kept_once_read_back_too() {
     let attempts = place.reader().attempts(BuildId(1)).unwrap();
     assert!(attempts.iter().all(|a| a.reason == format!("waited {} ms", a.id.0)));
     assert_eq!(attempts.len(), 1100);
-}
-
-#[test]
-fn a_backup_is_a_store_with_what_was_committed() {
-    let place = Place::new();
-    let mut store = place.store();
-    store.commit(&passed_build(1)).unwrap();
-    let other = Place::new();
-    store.backup_to(&other.path()).unwrap();
-    assert!(matches!(store.backup_to(&other.path()), Err(StoreError::Io { .. })));
-    let third = Place::new();
-    place.reader().backup_to(&third.path()).unwrap();
-    store.commit(&passed_build(2)).unwrap();
-    for copy in [other, third] {
-        let restored = copy.store();
-        assert_eq!(restored.unfinished().unwrap().last_build, 1);
-        assert_eq!(
-            copy.reader().finished_builds(None, 9).unwrap(),
-            place.reader().finished_builds(None, 9).unwrap()[1..]
-        );
-        let names: Vec<_> = copy.directory.path().read_dir().unwrap().map(|e| e.unwrap().file_name()).collect();
-        assert!(!names.iter().any(|name| name.to_string_lossy().contains("part")), "{names:?}");
-    }
-}
-
-#[test]
-fn forgotten_builds_leave_nothing_but_their_numbers() {
-    let place = Place::new();
-    let mut store = place.store();
-    for id in 1..=6 {
-        store.commit(&passed_build(id)).unwrap();
-    }
-    let head = |id| Record::HeadMoved {
-        repo: RepoName::new("app").unwrap(),
-        branch: BranchName::new("main"),
-        head: Some(commit_id(id)),
-    };
-    store.commit(&[head(2)]).unwrap();
-    let ids = |gone: Vec<WholeBuild>| gone.iter().map(|(b, ..)| b.id.0).collect::<Vec<_>>();
-    // All but the present head's build are old enough; the rest is for the next call.
-    let before = Retention::Before(WallTime(1_700_000_003_000 + 5));
-    let gone = store.forget_builds(before, 2).unwrap();
-    assert_eq!(gone[0].1[0].id, JobId(1));
-    assert_eq!(gone[0].2[0].id, AttemptId(1));
-    assert_eq!(ids(gone), [1, 3]);
-    assert_eq!(ids(store.forget_builds(before, 2).unwrap()), [4]);
-    assert_eq!(ids(store.forget_builds(before, 2).unwrap()), [0u64; 0]);
-    assert_eq!(ids(store.forget_builds(Retention::Newest(1), 9).unwrap()), [5]);
-    store.commit(&[head(7)]).unwrap();
-    assert_eq!(ids(store.forget_builds(Retention::Newest(0), 9).unwrap()), [2, 6]);
-    assert_eq!(place.reader().attempts(BuildId(1)).unwrap(), []);
-    drop(store);
-    let unfinished = place.store().unfinished().unwrap();
-    assert_eq!((unfinished.last_build, unfinished.last_job, unfinished.last_attempt), (6, 6, 6));
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::super::{StoreError, Unfinished, schema, wal};
+use super::super::{Unfinished, schema, wal};
 use super::*;
 
 /// Single bits that one test flips, each in a store of its own.

@@ -1,0 +1,123 @@
+//! `surveil backup` and `surveil restore`: a data directory copied and brought back, and what to do next.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::output::Output;
+use super::{CliError, ExitCode, human};
+use crate::config::data_dir;
+use crate::dispatcher::{self, Copied};
+
+const BACKUP_EXAMPLES: &str = "\
+The dispatcher may be running; builds go on meanwhile. The copy holds the store, the logs, the sources and the tokens: \
+keep it as secret as the data directory itself. It is checked before it is called a backup.
+
+Examples:
+  surveil backup /backup/surveil-$(date +%F)
+  surveil backup --check /backup/surveil-2026-11-25
+  surveil backup --check";
+
+const RESTORE_EXAMPLES: &str = "\
+Nothing is ever written over: stop the dispatcher and move its directory away first. Numbers of builds go on far \
+beyond those of the backup, so that nothing of the time since is mistaken for something new; runners and observers \
+need not be stopped.
+
+Examples:
+  surveil restore /backup/surveil-2026-11-25
+  surveil restore /backup/surveil-2026-11-25 --data /var/lib/surveil";
+
+/// How many missing logs are named.
+const NAMED_MAX: usize = 5;
+
+/// Copy a dispatcher's data directory, also while it runs
+#[derive(Debug, Args)]
+#[command(after_help = BACKUP_EXAMPLES)]
+pub(crate) struct BackupFlags {
+    /// Where to: a directory that is empty or not there yet
+    #[arg(required_unless_present = "check")]
+    directory: Option<PathBuf>,
+    /// Copy nothing: look at all of the backup DIRECTORY, or of the data directory where none is named
+    #[arg(long, conflicts_with = "without_tokens")]
+    check: bool,
+    /// Leave the tokens out; after a restoration runners and observers then need the new ones
+    #[arg(long)]
+    without_tokens: bool,
+    /// The dispatcher's data directory [default: ~/.local/state/surveil]
+    #[arg(long, value_name = "DIR", env = "SURVEIL_DATA")]
+    data: Option<PathBuf>,
+}
+
+/// Bring a backup into use
+#[derive(Debug, Args)]
+#[command(after_help = RESTORE_EXAMPLES)]
+pub(crate) struct RestoreFlags {
+    /// The backup
+    directory: PathBuf,
+    /// The data directory, empty or not there yet [default: ~/.local/state/surveil]
+    #[arg(long, value_name = "DIR", env = "SURVEIL_DATA")]
+    data: Option<PathBuf>,
+}
+
+pub(crate) fn backup(flags: BackupFlags, out: &mut Output) -> Result<ExitCode, CliError> {
+    let data = data_dir(flags.data);
+    if flags.check {
+        let directory = flags.directory.unwrap_or(data);
+        let found = dispatcher::check(&directory)?;
+        out.line(format_args!("{}: {} are sound", directory.display(), contents(&found)))?;
+        name_missing(&found, out)?;
+        return Ok(ExitCode::Ok);
+    }
+    let target = flags.directory.ok_or_else(|| CliError::Usage("say where to: surveil backup DIRECTORY".into()))?;
+    let copied = dispatcher::back_up(&data, &target, !flags.without_tokens)?;
+    out.line(format_args!("copied {} to {}, and checked them there", contents(&copied), target.display()))?;
+    name_missing(&copied, out)?;
+    out.line(format_args!("to bring it back: surveil restore {} --data EMPTY-DIRECTORY", target.display()))?;
+    Ok(ExitCode::Ok)
+}
+
+pub(crate) fn restore(flags: RestoreFlags, out: &mut Output) -> Result<ExitCode, CliError> {
+    let data = data_dir(flags.data);
+    let restored = dispatcher::restore(&flags.directory, &data)?;
+    out.line(format_args!("restored {} to {}", contents(&restored.copied), data.display()))?;
+    name_missing(&restored.copied, out)?;
+    out.line(format_args!("new builds are numbered from {} on", crate::model::BuildId(restored.last_build.0 + 1)))?;
+    let next = if restored.copied.tokens {
+        "runners and observers come back by themselves, and present heads are built"
+    } else {
+        "it draws new tokens, which runners and observers on other machines need"
+    };
+    out.line(format_args!("next: start the dispatcher with --data {}; {next}", data.display()))?;
+    Ok(ExitCode::Ok)
+}
+
+/// `40 builds (1.2 MiB), 12 logs (3.4 MiB), 1 mirror (5.6 MiB) and the tokens`.
+fn contents(copied: &Copied) -> String {
+    let Copied { builds, store_bytes, logs, log_bytes, mirrors, mirror_bytes, tokens, missing: _ } = copied;
+    let part = |count: u64, word: &str, bytes: u64| format!("{} ({})", human::count(count, word), human::bytes(bytes));
+    format!(
+        "{}, {}, {} and {} tokens",
+        part(*builds, "build", *store_bytes),
+        part(*logs, "log", *log_bytes),
+        part(*mirrors, "mirror", *mirror_bytes),
+        if *tokens { "the" } else { "no" }
+    )
+}
+
+fn name_missing(copied: &Copied, out: &mut Output) -> Result<(), CliError> {
+    let missing = &copied.missing;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    out.line(format_args!(
+        "{} missing or shorter than recorded (were they deleted by hand?):",
+        human::count(missing.len() as u64, "log")
+    ))?;
+    for path in missing.iter().take(NAMED_MAX) {
+        out.line(format_args!("  {}", path.display()))?;
+    }
+    if missing.len() > NAMED_MAX {
+        out.line("  …")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,249 @@
+//! `surveil backup` and `surveil restore`: a data directory copied while its dispatcher works on it or not, and brought
+//! back. Both work on the directories themselves, as the user whose they are; a dispatcher need not answer.
+//!
+//! The order makes a backup consistent. The store is copied first and gets its name last: logs are synced before the
+//! outcome that names them is recorded, and sources before their commit, so what is copied after the store has all that
+//! the store speaks of; and a backup that was cut short has no store, so it is not taken for one. Meanwhile [`hold`]
+//! keeps retention from deleting. A restoration goes the other way: files first, the store last.
+
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use super::data::{DataDir, LogPlace};
+use crate::clock;
+use crate::model::BuildId;
+use crate::store::{self, Reader, StoreError};
+
+/// Why there is no backup, or nothing was restored.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    #[error("{} is not empty, and nothing is written over: {advice}", path.display())]
+    NotEmpty { path: PathBuf, advice: &'static str },
+    #[error("{} holds no surveil.db: it is no data directory, or a backup of one that was cut short", path.display())]
+    NoStore { path: PathBuf },
+    #[error("could not {doing} {}", path.display())]
+    Io { doing: &'static str, path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What was copied, or looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Copied {
+    pub builds: u64,
+    pub store_bytes: u64,
+    pub logs: u64,
+    pub log_bytes: u64,
+    pub mirrors: u64,
+    pub mirror_bytes: u64,
+    pub tokens: bool,
+    /// Logs of recorded outcomes that are not there, or not whole, by their paths.
+    pub missing: Vec<PathBuf>,
+}
+
+/// A restoration that is done.
+#[derive(Debug)]
+pub struct Restored {
+    pub copied: Copied,
+    /// New builds get numbers above this.
+    pub last_build: BuildId,
+}
+
+/// The name of the file that is locked while files may not be deleted.
+const HOLD: &str = "surveil.backup";
+
+impl DataDir {
+    /// Keeps files from being deleted, for as long as the lock lives: shared by those who copy, alone for who deletes.
+    /// `None` while it is held otherwise.
+    pub(super) fn hold(&self, to_delete: bool) -> io::Result<Option<File>> {
+        let file = File::options().create(true).append(true).open(self.root().join(HOLD))?;
+        let held = if to_delete { file.try_lock() } else { file.lock_shared().map_err(fs::TryLockError::Error) };
+        match held {
+            Ok(()) => Ok(Some(file)),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+/// Copies the data directory at `data` into the empty directory `target`, and checks the copy.
+pub fn back_up(data: &Path, target: &Path, with_tokens: bool) -> Result<Copied, BackupError> {
+    let from = existing(data)?;
+    prepare(target, "name an empty directory, or one that is not there yet")?;
+    let to = DataDir::at(target);
+    let made = copy_all(&from, &to, with_tokens);
+    if made.is_err() {
+        // Why there is no backup is said; what there is of one is of no use. It was empty, so all of it is ours.
+        for entry in fs::read_dir(target).into_iter().flatten().flatten() {
+            drop(fs::remove_dir_all(entry.path()).or_else(|_| fs::remove_file(entry.path())));
+        }
+    }
+    made
+}
+
+fn copy_all(from: &DataDir, to: &DataDir, with_tokens: bool) -> Result<Copied, BackupError> {
+    let _hold = from.hold(false).map_err(failed("lock", &from.root().join(HOLD)))?;
+    let unnamed = to.root().join("surveil.db.copied");
+    store::back_up(&from.store(), &unnamed)?;
+    let mut copied = copy_files(from, to, with_tokens)?;
+    sync(to.root())?;
+    look(&unnamed, to, &mut copied)?;
+    fs::rename(&unnamed, to.store()).map_err(failed("put in place", &to.store()))?;
+    sync(to.root())?;
+    Ok(copied)
+}
+
+/// Brings the backup at `backup` to the empty data directory `data`.
+pub fn restore(backup: &Path, data: &Path) -> Result<Restored, BackupError> {
+    let from = existing(backup)?;
+    prepare(data, "stop its dispatcher and move it away first")?;
+    let to = DataDir::at(data);
+    let restoring = store::restore(&from.store(), &to.store(), clock::wall())?;
+    let mut copied = copy_files(&from, &to, true)?;
+    let last_build = restoring.last_build;
+    sync(data)?;
+    restoring.put_in_place()?;
+    look(&from.store(), &to, &mut copied)?;
+    Ok(Restored { copied, last_build })
+}
+
+/// Looks at all of a data directory, or of a backup: every page and row of the store, and every log that it names.
+pub fn check(directory: &Path) -> Result<Copied, BackupError> {
+    let data = existing(directory)?;
+    let mut found = Copied { tokens: data.root().join("tokens").exists(), ..Copied::default() };
+    look(&data.store(), &data, &mut found)?;
+    (found.logs, found.log_bytes) = measure(&data.logs()).map_err(failed("read", &data.logs()))?;
+    let mirrors = data.root().join("mirrors");
+    found.mirrors = fs::read_dir(&mirrors).map_or(0, |entries| entries.count() as u64);
+    (_, found.mirror_bytes) = measure(&mirrors).map_err(failed("read", &mirrors))?;
+    Ok(found)
+}
+
+fn existing(path: &Path) -> Result<DataDir, BackupError> {
+    let data = DataDir::at(path);
+    if data.store().is_file() { Ok(data) } else { Err(BackupError::NoStore { path: path.to_owned() }) }
+}
+
+/// Makes a directory for its owner alone, or takes one that is there and empty.
+fn prepare(path: &Path, advice: &'static str) -> Result<(), BackupError> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(path).map_err(failed("make directory", path))?;
+    let mut entries = fs::read_dir(path).map_err(failed("read", path))?;
+    if entries.next().is_some() {
+        return Err(BackupError::NotEmpty { path: path.to_owned(), advice });
+    }
+    Ok(())
+}
+
+/// All but the store.
+fn copy_files(from: &DataDir, to: &DataDir, with_tokens: bool) -> Result<Copied, BackupError> {
+    let mut copied = Copied::default();
+    let (logs, log_bytes) = copy_tree(&from.logs(), &to.logs())?;
+    (copied.logs, copied.log_bytes) = (logs, log_bytes);
+    let mirrors = from.root().join("mirrors");
+    make(&to.root().join("mirrors"))?;
+    for name in names(&mirrors)? {
+        if !name.ends_with(".git") {
+            continue;
+        }
+        // Packs are merged under this lock, and removed only then.
+        let mirror = mirrors.join(&name);
+        let lock = File::options().create(true).append(true).open(mirror.join("tidy.lock"));
+        let lock = lock.and_then(|lock| lock.lock().map(|()| lock)).map_err(failed("lock", &mirror))?;
+        let (_, bytes) = copy_tree(&mirror, &to.root().join("mirrors").join(&name))?;
+        drop(lock);
+        copied.mirrors += 1;
+        copied.mirror_bytes += bytes;
+    }
+    let tokens = from.root().join("tokens");
+    if with_tokens && tokens.is_dir() {
+        copied.tokens = copy_tree(&tokens, &to.root().join("tokens"))?.0 > 0;
+    }
+    Ok(copied)
+}
+
+/// Copies what is in a directory, and says how many files and bytes. What vanishes meanwhile was on its way out.
+fn copy_tree(from: &Path, to: &Path) -> Result<(u64, u64), BackupError> {
+    make(to)?;
+    let (mut files, mut bytes) = (0, 0);
+    for name in names(from)? {
+        // Packs that are arriving, and locks.
+        if name.starts_with("incoming-") || name.ends_with(".lock") {
+            continue;
+        }
+        let (source, target) = (from.join(&name), to.join(&name));
+        if source.is_dir() {
+            let (more, size) = copy_tree(&source, &target)?;
+            (files, bytes) = (files + more, bytes + size);
+            continue;
+        }
+        match fs::copy(&source, &target) {
+            Ok(size) => (files, bytes) = (files + 1, bytes + size),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed("copy", &source)(error)),
+        }
+    }
+    Ok((files, bytes))
+}
+
+fn names(directory: &Path) -> Result<Vec<String>, BackupError> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(failed("read", directory))?,
+    };
+    let name = |entry: io::Result<fs::DirEntry>| entry.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    entries.map(name).collect::<io::Result<_>>().map_err(failed("read", directory))
+}
+
+/// Files and bytes below a directory.
+pub(super) fn measure(directory: &Path) -> io::Result<(u64, u64)> {
+    let (mut files, mut bytes) = (0, 0);
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((0, 0)),
+        other => other?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        // What vanishes between the two looks counts for nothing.
+        let Ok(meta) = entry.metadata() else { continue };
+        let (more, size) = if meta.is_dir() { measure(&entry.path())? } else { (1, meta.len()) };
+        (files, bytes) = (files + more, bytes + size);
+    }
+    Ok((files, bytes))
+}
+
+/// Reads all of a store, and looks for the logs that it names.
+fn look(store: &Path, data: &DataDir, found: &mut Copied) -> Result<(), BackupError> {
+    let reader = Reader::open(store)?;
+    reader.check(|(build, jobs, attempts)| {
+        found.builds += 1;
+        for attempt in attempts.iter().filter(|attempt| attempt.log.bytes > 0) {
+            let Some(job) = jobs.iter().find(|job| job.id == attempt.job) else { continue };
+            let (repo, task) = (build.source.repo.clone(), job.task.name.clone());
+            let log = data.log(&LogPlace { repo, build: build.id, task, number: attempt.number });
+            if fs::metadata(&log).map_or(0, |meta| meta.len()) < attempt.log.bytes {
+                found.missing.push(log);
+            }
+        }
+    })?;
+    found.store_bytes = fs::metadata(store).map_err(failed("read", store))?.len();
+    Ok(())
+}
+
+fn make(directory: &Path) -> Result<(), BackupError> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(directory).map_err(failed("make directory", directory))
+}
+
+/// Waits until all that was written to the directory's file system is on disk.
+fn sync(directory: &Path) -> Result<(), BackupError> {
+    let synced = File::open(directory).and_then(|opened| Ok(rustix::fs::syncfs(opened)?));
+    synced.map_err(failed("sync", directory))
+}
+
+fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BackupError {
+    let path = path.to_owned();
+    move |source| BackupError::Io { doing, path, source }
+}

@@ -1,0 +1,89 @@
+//! From an older version of the tables to this one: nothing is lost, and a kill in the midst changes nothing (S1, S4).
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+
+use rusqlite::Connection;
+
+use super::super::schema;
+use super::*;
+
+const CHILD_STORES: &str = "SURVEIL_TEST_STORES";
+/// Stores that one child brings up to date, one after the other, until it is killed.
+const STORES: usize = 16;
+const ROUNDS: usize = 3;
+
+/// A store as the first version of the program left it, with two builds in it.
+fn old_store(place: &Place) {
+    let mut store = place.store();
+    store.commit(&passed_build(1)).unwrap();
+    store.commit(&[added(2, [2])]).unwrap();
+    drop(store);
+    let conn = Connection::open(place.path()).unwrap();
+    // The steps since, undone.
+    conn.execute_batch("DROP TABLE forgotten; PRAGMA user_version = 1").unwrap();
+}
+
+fn is_whole(place: &Place) {
+    let store = place.store();
+    let unfinished = store.unfinished().unwrap();
+    assert_eq!((unfinished.last_build, unfinished.builds.len()), (2, 1));
+    let reader = place.reader();
+    assert!(reader.attempt(AttemptId(1)).unwrap().unwrap().outcome.is_some());
+    assert_eq!(reader.forgotten(BuildId(1)).unwrap(), None);
+    reader.check(drop).unwrap();
+}
+
+#[test]
+fn a_store_of_the_first_version_goes_on_as_one_of_this() {
+    const { assert!(schema::VERSION == 2) };
+    let place = Place::new();
+    old_store(&place);
+    assert!(
+        matches!(Reader::open(&place.path()), Err(StoreError::Foreign { .. })),
+        "nobody reads it before its writer"
+    );
+    is_whole(&place);
+    is_whole(&place);
+}
+
+/// Not a test by itself: brings stores up to date in the process that another test starts and kills.
+#[test]
+fn a_child_that_migrates() {
+    let Ok(directory) = std::env::var(CHILD_STORES) else { return };
+    for number in 0..STORES {
+        writeln!(std::io::stdout(), "begins {number}").unwrap();
+        drop(Store::open(&std::path::Path::new(&directory).join(number.to_string()).join("surveil.db")).unwrap());
+    }
+}
+
+/// Sabotage: with one transaction for the tables and another for the version, the second start finds the table there
+/// already and is refused.
+#[test]
+fn a_migration_that_is_killed_at_any_moment_leaves_a_store_that_the_next_start_takes() {
+    let old = Place::new();
+    old_store(&old);
+    for round in 0..ROUNDS {
+        let stores: Vec<Place> = (0..STORES).map(|_| Place::new()).collect();
+        let names = tempfile::tempdir().unwrap();
+        for (number, place) in stores.iter().enumerate() {
+            fs::copy(old.path(), place.path()).unwrap();
+            std::os::unix::fs::symlink(place.directory.path(), names.path().join(number.to_string())).unwrap();
+        }
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "store::tests::migration::a_child_that_migrates", "--nocapture"])
+            .env(CHILD_STORES, names.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let enough = format!("begins {}", 3 + round * 4);
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        while !lines.next().unwrap().unwrap().ends_with(&enough) {}
+        // Somewhere in this store's migration; where exactly differs from round to round.
+        (0..round * 20_000).for_each(|n| _ = std::hint::black_box(n));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        stores.iter().for_each(is_whole);
+    }
+}
