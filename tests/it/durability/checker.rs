@@ -1,0 +1,243 @@
+//! S1, over the trace of a dispatcher: between reading a request and writing its acknowledgement, the write-ahead log
+//! was written to and then synced with success; and before that what came along was synced: a pack by the session that
+//! took it in, as a note or with its index and their directory, and a log by the thread that keeps them. A plain
+//! function over text.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::Value;
+
+use super::trace::{self, Call, Moment};
+
+/// What a trace showed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shown {
+    pub(crate) submissions: usize,
+    pub(crate) results: usize,
+    pub(crate) packs: usize,
+    pub(crate) logs: usize,
+    /// Of the write-ahead log, with success.
+    pub(crate) syncs: usize,
+    /// Acknowledgements that came too early, and what else is wrong.
+    pub(crate) broken: Vec<String>,
+}
+
+/// What a request asks to be made durable: a commit of a repository, or an attempt's result.
+type Key = (String, String);
+
+/// A request that was read and is not acknowledged yet, by how far it has come.
+#[derive(Debug)]
+struct Request {
+    read: usize,
+    session: String,
+    waits_for: Companion,
+    /// The first write of a frame after all that.
+    written: Option<usize>,
+    /// The end of the first sync that began after that.
+    durable: Option<usize>,
+}
+
+/// What came along with a request and must be synced before the store is written to.
+#[derive(Debug, PartialEq, Eq)]
+enum Companion {
+    None,
+    /// Any log, by whichever thread.
+    Log,
+    /// By the session's own thread: a note of the pack, or these files, the last one first.
+    Pack(Vec<&'static str>),
+}
+
+/// One connection: what was read of it and is not a whole message yet.
+#[derive(Debug, Default)]
+struct Connection {
+    unread: Vec<u8>,
+    /// Payload that is yet to come.
+    skip: usize,
+    has_pack: bool,
+    logged: Vec<u64>,
+}
+
+/// The pack and its index before the directory in which they are found from then on; the last is the first.
+const PACK: [&str; 3] = ["objects/pack", ".idx", ".pack"];
+
+#[derive(Default)]
+struct Checker {
+    shown: Shown,
+    connections: HashMap<String, Connection>,
+    requests: BTreeMap<Key, Request>,
+}
+
+/// Looks through a trace of `recvfrom`, `sendto`, `writev`, `pwrite64`, `fsync` and `fdatasync`.
+pub(crate) fn check(text: &str) -> Shown {
+    let calls = trace::read(text);
+    let mut checker = Checker::default();
+    for moment in trace::moments(&calls) {
+        match moment {
+            Moment::Begins(call) if matches!(&*call.name, "sendto" | "writev") => checker.sends(call),
+            Moment::Ends(call) if call.name == "recvfrom" => checker.received(call),
+            Moment::Ends(call) if call.name == "pwrite64" && is_log(call) => checker.written(call),
+            Moment::Ends(call) if matches!(&*call.name, "fsync" | "fdatasync") && call.result == Some(0) => {
+                checker.synced(call);
+            }
+            Moment::Begins(_) | Moment::Ends(_) => {}
+        }
+    }
+    let never: Vec<_> = checker.requests.keys().map(|key| format!("{key:?} was never acknowledged")).collect();
+    checker.shown.broken.extend(never);
+    checker.shown
+}
+
+fn is_log(call: &Call) -> bool {
+    call.on.ends_with(".db-wal")
+}
+
+impl Checker {
+    fn received(&mut self, call: &Call) {
+        let mut connection = self.connections.remove(&call.on).unwrap_or_default();
+        let length = usize::try_from(call.result.unwrap_or(0)).unwrap();
+        let mut bytes = call.data.clone();
+        // What the trace leaves out may only be payload.
+        bytes.resize(length, 0);
+        connection.unread.extend(bytes);
+        loop {
+            let payload = connection.skip.min(connection.unread.len());
+            connection.unread.drain(..payload);
+            connection.skip -= payload;
+            let Some(end) = connection.unread.iter().position(|byte| *byte == b'\n') else { break };
+            let line: Vec<u8> = connection.unread.drain(..=end).collect();
+            match serde_json::from_slice::<Value>(&line) {
+                Ok(message) => self.heard(&mut connection, &message, call),
+                Err(error) => {
+                    let line = String::from_utf8_lossy(&line).into_owned();
+                    self.shown.broken.push(format!("the trace is cut, or no message was sent: {error} in {line}"));
+                }
+            }
+        }
+        self.connections.insert(call.on.clone(), connection);
+    }
+
+    fn heard(&mut self, connection: &mut Connection, message: &Value, call: &Call) {
+        match message["type"].as_str() {
+            Some("pack") => {
+                connection.skip = number(&message["bytes"]);
+                connection.has_pack = true;
+            }
+            Some("log") => {
+                connection.skip = number(&message["bytes"]);
+                connection.logged.push(message["attempt"].as_u64().unwrap());
+            }
+            Some("dispatch") => {
+                let has_pack = std::mem::take(&mut connection.has_pack);
+                self.shown.packs += usize::from(has_pack);
+                let waits_for = if has_pack { Companion::Pack(PACK.to_vec()) } else { Companion::None };
+                self.ask(commit_key(message), call, waits_for);
+            }
+            Some("results") => {
+                let has_log = connection.logged.iter().any(|attempt| Some(*attempt) == message["attempt"].as_u64());
+                self.shown.logs += usize::from(has_log);
+                self.ask(attempt_key(message), call, if has_log { Companion::Log } else { Companion::None });
+            }
+            _ => {}
+        }
+    }
+
+    fn ask(&mut self, key: Key, call: &Call, waits_for: Companion) {
+        let session = call.thread.split('-').next().unwrap_or_default().to_owned();
+        let request = Request { read: call.ended, session, waits_for, written: None, durable: None };
+        self.requests.insert(key, request);
+    }
+
+    fn synced(&mut self, call: &Call) {
+        if is_log(call) {
+            self.shown.syncs += 1;
+            for request in self.requests.values_mut() {
+                if request.durable.is_none() && request.written.is_some_and(|written| written < call.begun) {
+                    request.durable = Some(call.ended);
+                }
+            }
+            return;
+        }
+        for request in self.requests.values_mut().filter(|request| request.read < call.begun) {
+            match &mut request.waits_for {
+                Companion::None => {}
+                Companion::Log => {
+                    if call.on.ends_with(".log") {
+                        request.waits_for = Companion::None;
+                    }
+                }
+                Companion::Pack(files) => {
+                    // Files that are in their place already belong to an earlier pack.
+                    let is_new = call.on.contains("/incoming-") || files.len() == 1;
+                    let is_note = call.name == "fdatasync" && call.on.ends_with("/note");
+                    if call.thread != format!("{}-work", request.session) {
+                        continue;
+                    }
+                    if is_new && files.last().is_some_and(|file| call.on.ends_with(file)) {
+                        files.pop();
+                    }
+                    if is_note || files.is_empty() {
+                        request.waits_for = Companion::None;
+                    }
+                }
+            }
+        }
+    }
+
+    fn written(&mut self, call: &Call) {
+        // The log's own header says nothing of anybody's request.
+        if call.numbers.last() == Some(&0) {
+            return;
+        }
+        for request in self.requests.values_mut().filter(|request| request.waits_for == Companion::None) {
+            request.written.get_or_insert(call.ended);
+        }
+    }
+
+    fn sends(&mut self, call: &Call) {
+        if !self.connections.contains_key(&call.on) {
+            return;
+        }
+        for line in call.data.split_inclusive(|byte| *byte == b'\n') {
+            let Ok(message) = serde_json::from_slice::<Value>(line) else {
+                let line = String::from_utf8_lossy(line).into_owned();
+                self.shown.broken.push(format!("line {}: the trace is cut in what was sent: {line}", call.begun + 1));
+                continue;
+            };
+            let key = if message["attempt"].is_u64() { attempt_key(&message) } else { commit_key(&message) };
+            if message["type"] == "ok" {
+                self.acknowledged(key, call);
+            }
+        }
+    }
+
+    fn acknowledged(&mut self, key: Key, call: &Call) {
+        let line = call.begun + 1;
+        let Some(request) = self.requests.remove(&key) else {
+            return self.shown.broken.push(format!("line {line}: {key:?} is acknowledged and was not asked for"));
+        };
+        if key.0 == "attempt" {
+            self.shown.results += 1
+        } else {
+            self.shown.submissions += 1
+        }
+        if request.waits_for != Companion::None {
+            let what = request.waits_for;
+            self.shown.broken.push(format!("line {line}: {key:?} is acknowledged and {what:?} is not synced"));
+        } else if request.durable.is_none_or(|durable| durable >= call.begun) {
+            self.shown.broken.push(format!("line {line}: {key:?} is acknowledged and the store is not synced"));
+        }
+    }
+}
+
+fn number(value: &Value) -> usize {
+    usize::try_from(value.as_u64().unwrap()).unwrap()
+}
+
+fn commit_key(message: &Value) -> Key {
+    let text = |name: &str| message[name].as_str().unwrap_or_default().to_owned();
+    (text("repo"), text("commit"))
+}
+
+fn attempt_key(message: &Value) -> Key {
+    ("attempt".into(), message["attempt"].to_string())
+}
