@@ -1,10 +1,27 @@
 //! Named threads that are joined on drop, so that nothing outlives its owner.
 
-use std::io;
+use std::io::{self, ErrorKind};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{Builder, JoinHandle};
 
-/// Enough for every thread here, and small, because a dispatcher has one or two for each connection.
+use rustix::process::Resource;
+
+/// Enough for every thread here, and small, because a dispatcher has one for each connection.
 const STACK_BYTES: usize = 256 * 1024;
+const LARGE_STACK_BYTES: usize = 8 * 1024 * 1024;
+/// Memory maps of a thread: its stack, its signal stack, a guard page for each, and one for what it may allocate.
+const MAPS_EACH: usize = 5;
+/// Memory maps for everything else: the program, its heaps, large allocations, SQLite and libgit2.
+const OTHER_MAPS: usize = 4_096;
+/// What Linux allows a process unless told otherwise.
+const USUAL_MAPS: usize = 65_530;
+/// Without so many nothing works at all.
+const FEWEST: usize = 64;
+/// Address space that is left to allocations where it is limited: an allocation that fails ends the process.
+const SPARE_BYTES: u64 = 64 << 20;
+
+static ALIVE: AtomicUsize = AtomicUsize::new(0);
 
 /// A running thread. Dropping it waits for its end.
 #[derive(Debug)]
@@ -38,16 +55,104 @@ impl<T> Drop for Thread<T> {
     }
 }
 
-/// Starts a thread. `name` has at most 15 bytes, so that Linux shows it whole.
+/// Starts a thread. `name` has at most 15 bytes, so that Linux shows it whole. Fails where there is no room for one
+/// more, see [`most`].
 pub fn spawn<T: Send + 'static>(name: &str, body: impl FnOnce() -> T + Send + 'static) -> io::Result<Thread<T>> {
-    debug_assert!(name.len() <= 15, "{name}");
-    let handle = Builder::new().name(name.into()).stack_size(STACK_BYTES).spawn(body)?;
-    Ok(Thread { handle: Some(handle) })
+    start(name, STACK_BYTES, body)
 }
 
 /// Starts a thread with room for deep recursion or large buffers on its stack.
 pub fn spawn_large<T: Send + 'static>(name: &str, body: impl FnOnce() -> T + Send + 'static) -> io::Result<Thread<T>> {
+    start(name, LARGE_STACK_BYTES, body)
+}
+
+fn start<T: Send + 'static>(
+    name: &str,
+    stack: usize,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<Thread<T>> {
     debug_assert!(name.len() <= 15, "{name}");
-    let handle = Builder::new().name(name.into()).stack_size(8 * 1024 * 1024).spawn(body)?;
+    let place = Place::take(stack as u64)?;
+    let counted = move || {
+        let result = body();
+        drop(place);
+        result
+    };
+    let handle = Builder::new().name(name.into()).stack_size(stack).spawn(counted)?;
     Ok(Thread { handle: Some(handle) })
+}
+
+/// How many threads there may be in this process.
+///
+/// The standard library ends the process when a thread that it has started finds no memory map for its signal stack, so
+/// they are counted instead, and the last ones are never used.
+pub fn most() -> usize {
+    static MOST: OnceLock<usize> = OnceLock::new();
+    *MOST.get_or_init(|| {
+        let maps = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok();
+        most_of(maps.and_then(|text| text.trim().parse().ok()).unwrap_or(USUAL_MAPS))
+    })
+}
+
+fn most_of(maps: usize) -> usize {
+    (maps.saturating_sub(OTHER_MAPS) / MAPS_EACH).max(FEWEST)
+}
+
+/// A thread that is counted.
+struct Place;
+
+impl Place {
+    fn take(stack: u64) -> io::Result<Self> {
+        let place = Self;
+        if ALIVE.fetch_add(1, Ordering::Relaxed) >= most() {
+            let text = format!("this process has {} threads, as many as vm.max_map_count leaves room for", most());
+            return Err(io::Error::new(ErrorKind::OutOfMemory, text));
+        }
+        if let Some(limit) = rustix::process::getrlimit(Resource::As).current
+            && address_space().is_some_and(|used| used + stack + SPARE_BYTES > limit)
+        {
+            let text = format!("the limit of {} MiB address space leaves no room for it (ulimit -v)", limit >> 20);
+            return Err(io::Error::new(ErrorKind::OutOfMemory, text));
+        }
+        Ok(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        ALIVE.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How much this process uses, in bytes.
+fn address_space() -> Option<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = statm.split(' ').next()?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_thousand_sessions_fit_into_what_linux_allows_a_process() {
+        assert!(most_of(USUAL_MAPS) > 11_500, "{}", most_of(USUAL_MAPS));
+        // Neither a machine that allows very few nor one that allows all is a reason to do nothing.
+        assert_eq!(most_of(0), FEWEST);
+        assert!(most_of(usize::MAX) > most_of(USUAL_MAPS));
+    }
+
+    #[test]
+    fn a_thread_that_has_ended_or_could_not_start_is_not_counted() {
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let thread = spawn("counted", move || ended.recv().is_ok()).unwrap();
+        assert!(ALIVE.load(Ordering::Relaxed) >= 1);
+        drop(end);
+        thread.join().unwrap();
+        // Others that run meanwhile are counted as well, so only a bound can be told.
+        for _ in 0..most() {
+            drop(Place::take(STACK_BYTES as u64).unwrap());
+        }
+    }
 }

@@ -26,9 +26,12 @@ pub const SPAWN: u32 = 1;
 pub const SPAWNED_IDLE_EXIT_MS: u64 = 60_000;
 /// How long a job waits for a runner that fits: a laptop that is off overnight is back within it.
 pub const QUEUE_TIMEOUT_MS: u64 = 24 * 60 * 60 * 1000;
-/// Connections at once. Each costs two threads, and each thread four of the 65,530 memory maps that Linux allows a
-/// process by default (`vm.max_map_count`); a thread that finds none left ends the process.
-pub const MAX_CONNECTIONS: usize = 6_000;
+/// Connections at once. Each costs a thread, and a thread costs memory maps, of which Linux allows a process 65,530 by
+/// default (`vm.max_map_count`): that is enough for 12,000 threads, and a few are needed for other things.
+pub const MAX_CONNECTIONS: usize = 11_000;
+/// The same where all roles are in one process, for a single repository; below what any system allows, so that no limit
+/// has to be raised, which tasks would inherit.
+pub const MAX_LOCAL_CONNECTIONS: usize = 200;
 
 /// How often a local repository is looked at: a look costs about 50 µs, so this is nothing; a notification makes it
 /// instant, and where notifications are lost (network file systems) a second is what people wait.

@@ -9,8 +9,11 @@ pub(crate) const BATCH_MESSAGES: usize = 2048;
 pub(crate) const OUTBOX_BYTES: usize = 4 << 20;
 /// What an idle session keeps of the memory in which its messages were gathered.
 pub(crate) const GATHERED_KEPT_BYTES: usize = 512;
-/// Pack pieces that wait to be written to one peer; the thread that builds the pack waits meanwhile.
-pub(crate) const BULK_CAPACITY: usize = 4;
+/// How long a thread that writes to a peer stays when all is written, in milliseconds: a peer that was slow once is slow
+/// again soon, and to start a thread costs as much as several messages.
+pub(crate) const WRITER_LINGER_MS: u64 = 1_000;
+/// How long what was said may take to be written once a session has ended, in milliseconds.
+pub(crate) const LAST_WORD_MS: u64 = 30_000;
 /// How large a pack piece is: large enough to be cheap, small enough that an `ack` behind it is prompt.
 pub(crate) const PACK_PIECE_BYTES: usize = 256 * 1024;
 /// Log pieces that wait to be written to disk, over all runners.
@@ -25,8 +28,15 @@ pub(crate) const WORK_CAPACITY: usize = 16;
 pub(crate) const SOURCES_AT_ONCE: usize = 4;
 /// How long a peer may take for its first message, in milliseconds.
 pub(crate) const HELLO_MS: u64 = 10_000;
-/// Connections that have not said hello yet.
+/// Connections that have not said hello yet; one more takes the place of the oldest.
 pub(crate) const STRANGERS: usize = 512;
+/// How long a stranger has its place at least, in milliseconds: a hello that has arrived is read within it even while
+/// thousands of runners come back at once. Whoever connects waits meanwhile, in the kernel's queue.
+pub(crate) const STRANGER_MS: u64 = 250;
+/// Descriptors for everything but connections: log files that are kept open, the store, mirrors, started processes.
+pub(crate) const OTHER_DESCRIPTORS: usize = OPEN_LOGS + 128;
+/// Threads for everything but reading from peers: writers for slow ones, workers of observers and operators, sources.
+pub(crate) const OTHER_THREADS: usize = 640;
 /// The largest task file that is read.
 pub(crate) const TASK_FILE_BYTES: usize = 1 << 20;
 /// How often the redistribute thread looks: half of the shortest window that it guards.

@@ -1,10 +1,11 @@
 //! The role that decides and remembers.
 //!
-//! Threads: `accept` turns connections into sessions; each session has a reader and a writer; `core` owns the scheduler
-//! and the store; `logs` writes output to disk; `heartbeat` and `redistribute` turn time into events; `spawner` starts
-//! runners on this machine when work waits and none fits.
+//! Threads: `accept` turns connections into sessions; each session has one that reads; `core` owns the scheduler and the
+//! store; `logs` writes output to disk; `heartbeat` and `redistribute` turn time into events; `spawner` starts runners
+//! on this machine when work waits and none fits.
 
 mod backup;
+mod capacity;
 mod core;
 mod data;
 mod fatal;
@@ -15,6 +16,7 @@ mod limits;
 mod logs;
 mod mirrors;
 mod report;
+mod seldom;
 mod session;
 mod spawner;
 mod start;

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 use super::DispatcherError;
 use super::data::DataDir;
@@ -27,10 +27,17 @@ pub(crate) struct Spawner {
 }
 
 impl Spawner {
-    pub(crate) fn start(address: SocketAddr, data: &DataDir, asked: Receiver<()>) -> Result<Self, DispatcherError> {
+    /// `descriptors` is the limit of open files that runners get: not the one that was raised for connections, because
+    /// tasks inherit it, and some programs close every descriptor that they might have.
+    pub(crate) fn start(
+        address: SocketAddr,
+        data: &DataDir,
+        descriptors: Rlimit,
+        asked: Receiver<()>,
+    ) -> Result<Self, DispatcherError> {
         let (stop, stopped) = bounded(0);
         let data = data.clone();
-        let thread = threads::spawn("spawner", move || run(address, &data, &asked, &stopped))
+        let thread = threads::spawn("spawner", move || run(address, &data, &descriptors, &asked, &stopped))
             .map_err(|source| DispatcherError::Thread { name: "spawner", source })?;
         Ok(Self { stop: Some(stop), thread: Some(thread) })
     }
@@ -43,7 +50,7 @@ impl Drop for Spawner {
     }
 }
 
-fn run(address: SocketAddr, data: &DataDir, asked: &Receiver<()>, stopped: &Receiver<()>) {
+fn run(address: SocketAddr, data: &DataDir, descriptors: &Rlimit, asked: &Receiver<()>, stopped: &Receiver<()>) {
     let mut runners: Vec<Child> = Vec::new();
     let mut count = 0u32;
     loop {
@@ -55,6 +62,8 @@ fn run(address: SocketAddr, data: &DataDir, asked: &Receiver<()>, stopped: &Rece
                 count += 1;
                 match spawn(address, data, count) {
                     Ok(child) => {
+                        // It starts its first process long after this; where it is not allowed, the limit is higher.
+                        prlimit(pid_of(&child), Resource::Nofile, descriptors.clone()).ok();
                         log::info!("runner started on this machine, process {}", child.id());
                         runners.push(child);
                     }
@@ -95,8 +104,8 @@ fn spawn(address: SocketAddr, data: &DataDir, count: u32) -> std::io::Result<Chi
 fn end_all(mut runners: Vec<Child>) {
     for signal in [Signal::TERM, Signal::TERM, Signal::KILL] {
         for child in &runners {
-            if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-                // One that ended just now needs no signal.
+            // One that ended just now needs no signal.
+            if let Some(pid) = pid_of(child) {
                 kill_process(pid, signal).ok();
             }
         }
@@ -109,6 +118,10 @@ fn end_all(mut runners: Vec<Child>) {
             pause(Duration::from_millis(20));
         }
     }
+}
+
+fn pid_of(child: &Child) -> Option<Pid> {
+    i32::try_from(child.id()).ok().and_then(Pid::from_raw)
 }
 
 fn pause(length: Duration) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::capacity::Capacity;
 use super::core::{Core, ToCore};
 use super::data::DataDir;
 use super::logs::{Logs, ToLogs};
@@ -39,6 +40,7 @@ pub struct Dispatcher {
 impl Dispatcher {
     /// Opens the data directory, restores what was unfinished, writes the tokens, and listens.
     pub fn start(settings: DispatcherSettings) -> Result<Self, DispatcherError> {
+        let (capacity, descriptors) = Capacity::prepare(settings.max_connections);
         let data = DataDir::open(&settings.data)?;
         let store = Store::open(&data.store())?;
         let reader = Reader::open(&data.store())?;
@@ -54,9 +56,9 @@ impl Dispatcher {
         let (core, core_inbox) = bounded(limits::CORE_CAPACITY);
         let (logs, logs_inbox) = bounded(limits::LOGS_CAPACITY);
         let (spawn, spawn_inbox) = bounded(1);
-        let spawner = Spawner::start(address, &data, spawn_inbox)?;
+        let spawner = Spawner::start(address, &data, descriptors, spawn_inbox)?;
         let (said, ended) = bounded(1);
-        let hub = Arc::new(Hub::new(&settings, data.clone(), tokens, core.clone(), logs.clone())?);
+        let hub = Arc::new(Hub::new(&settings, capacity, data.clone(), tokens, core.clone(), logs.clone())?);
         let (ticking, tick_stop) = bounded(0);
 
         let the_core = Core::new(scheduler, store, reader, data.clone(), logs, spawn, core_inbox);

@@ -104,15 +104,18 @@ pub(crate) fn joined(session: SessionId, hello: &Hello, message: FromRunner) -> 
         slots,
         labels,
         isolation,
-        holding: attempts(&holding),
+        holding: attempts(&holding)?,
         warm: warm.collect::<Result<_, Refusal>>()?,
         spawned,
         draining,
     })
 }
 
-pub(crate) fn attempts(ids: &[u64]) -> Vec<AttemptId> {
-    ids.iter().copied().map(AttemptId).collect()
+pub(crate) fn attempts(ids: &[u64]) -> Result<Vec<AttemptId>, Refusal> {
+    if ids.len() > MAX_SLOTS {
+        return Err(malformed(format!("a runner holds at most {MAX_SLOTS} attempts, not {}", ids.len())));
+    }
+    Ok(ids.iter().copied().map(AttemptId).collect())
 }
 
 /// An outcome as `results` names it.

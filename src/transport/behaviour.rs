@@ -299,6 +299,22 @@ fn a_peer_that_reads_nothing_stalls_the_writer_for_a_bounded_time() {
     }
 }
 
+/// S24, S25: to take a byte now and then gains nothing. Sabotage tried: no deadline for the whole; it fails.
+#[test]
+fn a_peer_that_reads_a_byte_now_and_then_is_given_up_as_well() {
+    let (here, there) = Stream::pair_with(Some(1), LONG);
+    let sipping = spawn(move || {
+        while matches!(there.read(&mut [0], Some(LONG)), Ok(1)) {
+            // Nothing ever comes: that is what makes it slow.
+            crossbeam_channel::never::<()>().recv_timeout(Duration::from_millis(5)).unwrap_err();
+        }
+    });
+    let error = here.write_within(&[b'x'; 200], &[], SHORT).unwrap_err();
+    assert!(matches!(error, TransportError::Stalled(SHORT)), "{error:?}");
+    here.close();
+    sipping.join().unwrap();
+}
+
 #[test]
 fn a_refusal_is_read_although_the_peer_went_on_talking() {
     over_both(|here, there| {

@@ -29,8 +29,8 @@ pub enum TransportError {
     /// was; inside a payload there is no going on.
     #[error("no complete message within {} ms", .0.as_millis())]
     TimedOut(Duration),
-    /// The peer took nothing for as long as a write may wait.
-    #[error("the peer has not taken a byte for {} s", .0.as_secs())]
+    /// The peer took nothing, or very little, for longer than a write may take.
+    #[error("the peer does not take what it is sent: {} s passed with next to none of it", .0.as_secs())]
     Stalled(Duration),
     /// The line was read and is not a message of the kind that was expected.
     #[error("what the peer sent is not a message")]

@@ -30,64 +30,22 @@ impl Frame {
         codec::encode(message, &mut line);
         Self { line, payload }
     }
-
-    /// Not a message, but the end of all messages: what stands before it in a queue is written, and then nothing more.
-    pub fn end() -> Self {
-        Self::default()
-    }
-
-    fn is_end(&self) -> bool {
-        self.line.is_empty()
-    }
 }
 
 /// Writes frames from a bounded queue until it closes, as many at once as are there. The body of a writer thread.
 ///
-/// `Ok` once the queue is closed and all of it is written, or at [`Frame::end`], which also tells the peer that nothing
-/// more will come. An error as soon as the peer is gone
-/// ([`TransportError::Closed`]) or takes nothing for half a minute ([`TransportError::Stalled`]). While the queue is
+/// `Ok` once the queue is closed and all of it is written. An error as soon as the peer is gone
+/// ([`TransportError::Closed`]) or takes too little for too long ([`TransportError::Stalled`]). While the queue is
 /// empty nothing is noticed: the thread that reads notices the end, and drops the queue.
 pub fn write_frames(stream: &Stream, frames: &Receiver<Frame>) -> Result<(), TransportError> {
     while let Ok(frame) = frames.recv() {
-        if !write_some(stream, frame, frames)? {
-            return Ok(());
+        if frames.is_empty() {
+            write_frame(stream, &frame)?;
+        } else {
+            write_batch(stream, frame, frames)?;
         }
     }
     Ok(())
-}
-
-/// As [`write_frames`], with a second queue for what may wait (packs): its frames go out one at a time, and only while
-/// the first queue is empty. Ends when the first one closes. `written` hears of each frame that has been written.
-pub fn write_frames_and_bulk(
-    stream: &Stream,
-    frames: &Receiver<Frame>,
-    bulk: &Receiver<Frame>,
-    written: impl Fn(&Frame),
-) -> Result<(), TransportError> {
-    let never = crossbeam_channel::never();
-    let mut bulk = bulk;
-    loop {
-        crossbeam_channel::select_biased! {
-            recv(frames) -> frame => match frame {
-                Ok(frame) if frame.is_end() => {
-                    stream.finish();
-                    return Ok(());
-                }
-                Ok(frame) => {
-                    write_frame(stream, &frame)?;
-                    written(&frame);
-                }
-                Err(_) => return Ok(()),
-            },
-            recv(bulk) -> frame => match frame {
-                Ok(frame) => {
-                    write_frame(stream, &frame)?;
-                    written(&frame);
-                }
-                Err(_) => bulk = &never,
-            },
-        }
-    }
 }
 
 /// Writes one frame now, for exchanges without a queue (hello, refusals).
@@ -95,34 +53,12 @@ pub fn write_frame(stream: &Stream, frame: &Frame) -> Result<(), TransportError>
     stream.write_both(&frame.line, &frame.payload)
 }
 
-/// Writes `first`, and what is queued behind it. False at the end of all messages.
-fn write_some(stream: &Stream, first: Frame, frames: &Receiver<Frame>) -> Result<bool, TransportError> {
-    let goes_on = match first {
-        frame if frame.is_end() => false,
-        frame if frames.is_empty() => {
-            write_frame(stream, &frame)?;
-            true
-        }
-        frame => write_batch(stream, frame, frames)?,
-    };
-    if !goes_on {
-        stream.finish();
-    }
-    Ok(goes_on)
-}
-
-/// Writes `first` and what is queued behind it, until the queue is empty for a moment. False at the end of all
-/// messages.
-fn write_batch(stream: &Stream, first: Frame, frames: &Receiver<Frame>) -> Result<bool, TransportError> {
-    // It lives as long as the burst, so that thousands of idle sessions hold no buffer.
+/// Writes `first` and what is queued behind it, until the queue is empty for a moment.
+fn write_batch(stream: &Stream, first: Frame, frames: &Receiver<Frame>) -> Result<(), TransportError> {
+    // It lives as long as the burst, so that idle sessions hold no buffer.
     let mut batch = Vec::with_capacity(BATCH_BYTES);
     let mut next = Some(first);
-    let mut goes_on = true;
     while let Some(frame) = next {
-        if frame.is_end() {
-            goes_on = false;
-            break;
-        }
         for piece in [&frame.line, &frame.payload] {
             if piece.len() > COPY_BYTES {
                 stream.write_both(&batch, piece)?;
@@ -137,6 +73,5 @@ fn write_batch(stream: &Stream, first: Frame, frames: &Receiver<Frame>) -> Resul
         }
         next = frames.try_recv().ok();
     }
-    stream.write_both(&batch, &[])?;
-    Ok(goes_on)
+    stream.write_both(&batch, &[])
 }

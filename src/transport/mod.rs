@@ -2,8 +2,8 @@
 //!
 //! Owns sockets, their options and every limit on what a peer may make this process read, buffer or wait for. It never
 //! looks inside a message, never retries by itself and never decides what a broken connection means. The session code
-//! of each role calls it: one thread reads with a [`FrameReader`], another runs [`write_frames`], and
-//! [`Stream::close`] from anywhere ends both.
+//! of each role calls it: one thread reads with a [`FrameReader`], others write, by [`write_frames`] or as they like,
+//! and [`Stream::close`] from anywhere ends it all.
 
 mod backoff;
 #[cfg(test)]
@@ -20,7 +20,7 @@ mod stream;
 
 pub use backoff::Backoff;
 pub use error::TransportError;
-pub use frame::{Frame, write_frame, write_frames, write_frames_and_bulk};
+pub use frame::{Frame, write_frame, write_frames};
 pub use listener::Listener;
 #[cfg(any(test, fuzzing))]
 pub(crate) use pieces::read_in_pieces;

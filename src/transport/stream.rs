@@ -27,6 +27,8 @@ const KEEPALIVE_PROBES: u32 = 3;
 const USER_TIMEOUT_MS: u32 = 20_000;
 /// A write that gets rid of nothing for this long is given up.
 pub(super) const WRITE_PATIENCE: Duration = Duration::from_secs(30);
+/// What a write may take longer for each byte: a peer that reads more slowly than the slowest useful link is given up.
+const WRITE_PER_BYTE: Duration = Duration::from_millis(2);
 /// What is read and thrown away, at most, while hanging up.
 const HANG_UP_BYTES: usize = 1 << 20;
 
@@ -157,11 +159,18 @@ impl Stream {
         }
     }
 
-    /// Writes one buffer after the other, whole.
+    /// Writes one buffer after the other, whole. A peer that takes nothing for half a minute is given up, and so is one
+    /// that takes a little now and then.
     pub(super) fn write_both(&self, first: &[u8], second: &[u8]) -> Result<(), TransportError> {
+        self.write_within(first, second, WRITE_PATIENCE)
+    }
+
+    pub(super) fn write_within(&self, first: &[u8], second: &[u8], patience: Duration) -> Result<(), TransportError> {
         let mut slices = [IoSlice::new(first), IoSlice::new(second)];
         let mut rest = &mut slices[..];
         IoSlice::advance_slices(&mut rest, 0);
+        // Most writes are whole at once, and look at no clock.
+        let mut deadline = None;
         while !rest.is_empty() {
             let written = match &*self.link {
                 Link::Tcp { socket, .. } => (&mut &*socket).write_vectored(rest),
@@ -169,10 +178,21 @@ impl Stream {
             };
             match written {
                 Ok(0) => return Err(TransportError::Closed(ErrorKind::WriteZero.into())),
-                Ok(count) => IoSlice::advance_slices(&mut rest, count),
+                Ok(count) => {
+                    IoSlice::advance_slices(&mut rest, count);
+                    if rest.is_empty() {
+                        break;
+                    }
+                    let left = rest.iter().map(|slice| slice.len()).sum::<usize>();
+                    let slowest = patience + WRITE_PER_BYTE * u32::try_from(left).unwrap_or(u32::MAX);
+                    let now = clock::instant();
+                    if now >= *deadline.get_or_insert(now + slowest) {
+                        return Err(TransportError::Stalled(patience));
+                    }
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    return Err(TransportError::Stalled(WRITE_PATIENCE));
+                    return Err(TransportError::Stalled(patience));
                 }
                 Err(error) => return Err(TransportError::io("write to the peer", error)),
             }

@@ -70,7 +70,7 @@ impl Plan {
             // The runner in this process is the one.
             spawn: 0,
             queue_timeout_ms: defaults::QUEUE_TIMEOUT_MS,
-            max_connections: defaults::MAX_CONNECTIONS,
+            max_connections: defaults::MAX_LOCAL_CONNECTIONS,
         }
     }
 

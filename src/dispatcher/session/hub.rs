@@ -1,20 +1,24 @@
 //! What all sessions share, and the register of those that are open.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
+use crate::clock;
 use crate::config::DispatcherSettings;
+use crate::dispatcher::capacity::Capacity;
 use crate::dispatcher::core::ToCore;
 use crate::dispatcher::data::DataDir;
 use crate::dispatcher::logs::ToLogs;
 use crate::dispatcher::mirrors::Mirrors;
+use crate::dispatcher::seldom::Seldom;
 use crate::dispatcher::{DispatcherError, limits};
-use crate::model::{RepoName, SessionId};
-use crate::protocol::hello::Role;
+use crate::model::{Moment, RepoName, SessionId};
+use crate::protocol::hello::{ErrorCode, Refusal, Role};
 use crate::threads::Thread;
 use crate::transport::Stream;
 
@@ -45,9 +49,15 @@ pub(crate) struct Hub {
     pub(super) incarnation: u64,
     pub(super) ping_interval_ms: u64,
     pub(super) timeout_ms: u64,
-    max_connections: usize,
+    capacity: Capacity,
     last_session: AtomicU64,
     open: Mutex<Open>,
+    /// Told when a stranger has said hello or left.
+    fewer_strangers: Condvar,
+    /// Lines about connections that are turned away.
+    full: Seldom,
+    crowded: Seldom,
+    pub(super) short: Seldom,
 }
 
 /// The sessions that are open.
@@ -57,8 +67,10 @@ struct Open {
     threads: HashMap<SessionId, Thread<()>>,
     /// Ended before their thread was put into `threads`.
     ended: HashSet<SessionId>,
-    /// Those that have not said hello yet.
-    strangers: HashSet<SessionId>,
+    /// Those that have not said hello yet, oldest first, and since when.
+    strangers: BTreeMap<SessionId, Moment>,
+    /// Those that have.
+    members: HashSet<SessionId>,
     /// Which session observes each repository, and where that is.
     observed: HashMap<RepoName, (SessionId, String)>,
     closing: bool,
@@ -67,6 +79,7 @@ struct Open {
 impl Hub {
     pub(crate) fn new(
         settings: &DispatcherSettings,
+        capacity: Capacity,
         data: DataDir,
         tokens: Tokens,
         core: Sender<ToCore>,
@@ -85,9 +98,13 @@ impl Hub {
             incarnation,
             ping_interval_ms: settings.heartbeat_interval_ms,
             timeout_ms: settings.heartbeat_timeout_ms,
-            max_connections: settings.max_connections,
+            capacity,
             last_session: AtomicU64::new(0),
             open: Mutex::default(),
+            fewer_strangers: Condvar::new(),
+            full: Seldom::default(),
+            crowded: Seldom::default(),
+            short: Seldom::default(),
         })
     }
 
@@ -95,25 +112,55 @@ impl Hub {
         SessionId(self.last_session.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
-    /// Counts a connection in, or says why not.
-    pub(super) fn admit(&self, id: SessionId, stream: &Stream) -> Result<(), String> {
+    /// Counts a connection in; false while the dispatcher is ending. Where there are too many that have not said hello,
+    /// the oldest of them goes, once it has had a moment for that: so they keep nobody out, however many they are.
+    pub(super) fn admit(&self, id: SessionId, stream: &Stream) -> bool {
         let mut open = self.lock();
+        while !open.closing && open.strangers.len() >= self.capacity.strangers {
+            let Some((oldest, since)) = open.strangers.first_key_value().map(|(id, since)| (*id, *since)) else {
+                break;
+            };
+            let now = clock::now();
+            let left = limits::STRANGER_MS.saturating_sub(now.since(since));
+            if left > 0 {
+                let wait = self.fewer_strangers.wait_timeout(open, Duration::from_millis(left));
+                open = wait.unwrap_or_else(PoisonError::into_inner).0;
+                continue;
+            }
+            if self.crowded.is_due(now) {
+                let count = open.strangers.len();
+                log::warn!("{count} connections that have not said hello: the oldest is closed for each new one");
+            }
+            open.strangers.remove(&oldest);
+            if let Some(stream) = open.streams.get(&oldest) {
+                stream.close();
+            }
+        }
         if open.closing {
-            return Err("the dispatcher is shutting down".into());
+            return false;
         }
-        if open.streams.len() >= self.max_connections {
-            return Err(format!("the dispatcher has {} connections, its limit: try again later", open.streams.len()));
-        }
-        if open.strangers.len() >= limits::STRANGERS {
-            return Err("too many connections that have not said hello: try again later".into());
-        }
-        open.strangers.insert(id);
+        open.strangers.insert(id, clock::now());
         open.streams.insert(id, stream.clone());
-        Ok(())
+        true
     }
 
-    pub(super) fn no_longer_a_stranger(&self, id: SessionId) {
-        self.lock().strangers.remove(&id);
+    /// Counts a connection among those that have said hello, as long as there is room for one.
+    pub(super) fn enter(&self, id: SessionId) -> Result<(), Refusal> {
+        let mut open = self.lock();
+        let count = open.members.len();
+        if count >= self.capacity.sessions {
+            drop(open);
+            if self.full.is_due(clock::now()) {
+                log::warn!("{count} connections, as many as there may be: more are turned away");
+            }
+            let text = format!("the dispatcher has {count} connections, its limit: try again later");
+            return Err(Refusal { code: ErrorCode::Busy, text });
+        }
+        open.strangers.remove(&id);
+        open.members.insert(id);
+        drop(open);
+        self.fewer_strangers.notify_one();
+        Ok(())
     }
 
     /// Takes a session's thread in, so that it is joined; one that has ended already is let go.
@@ -135,6 +182,7 @@ impl Hub {
     pub(super) fn forget(&self, id: SessionId) {
         let mut open = self.lock();
         open.strangers.remove(&id);
+        open.members.remove(&id);
         open.streams.remove(&id);
         open.observed.retain(|_, (session, _)| *session != id);
         match open.threads.remove(&id) {
@@ -144,6 +192,8 @@ impl Hub {
                 open.ended.insert(id);
             }
         }
+        drop(open);
+        self.fewer_strangers.notify_one();
     }
 
     /// Notes that a session observes a repository. Refused while another session observes one of the same name from
@@ -170,6 +220,7 @@ impl Hub {
             open.streams.values().for_each(Stream::close);
             std::mem::take(&mut open.threads)
         };
+        self.fewer_strangers.notify_all();
         drop(threads);
         // They would wait for ever, because the hub itself still holds a way to them.
         drop(self.logs.send(ToLogs::Stop));

@@ -66,7 +66,7 @@ impl Worker<'_> {
                 default(LOOK_AGAIN) => {}
             }
         };
-        self.outbox.send_bulk(Frame::new(&ToOperator::LogEnd {
+        self.outbox.send_bulk(&Frame::new(&ToOperator::LogEnd {
             build: build.id.0,
             task: job.task.name.to_string(),
             number: attempt.number,
@@ -159,7 +159,7 @@ impl Worker<'_> {
                 bytes: count as u64,
             };
             *offset += count as u64;
-            if !self.outbox.send_bulk(Frame::with_payload(&message, piece)) {
+            if !self.outbox.send_bulk(&Frame::with_payload(&message, piece)) {
                 return Ok(false);
             }
         }

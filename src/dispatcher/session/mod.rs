@@ -16,10 +16,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use hub::{Hub, Tokens};
-pub(crate) use outbox::{Outbox, Outgoing};
+pub(crate) use outbox::Outbox;
 use subtle::ConstantTimeEq;
 
 use super::limits;
+use crate::clock;
 use crate::model::{Address, SessionId};
 use crate::protocol::hello::{Call, ErrorCode, Greeting, Hello, Opening, Refusal, Role, Welcome};
 use crate::protocol::limits::{MAX_HELLO_BYTES, MAX_LINE_BYTES};
@@ -29,6 +30,8 @@ use crate::transport::{Frame, FrameReader, Stream, TransportError, write_frame};
 
 /// How long a refused peer may take to read why.
 const REFUSAL_WAIT: Duration = Duration::from_millis(500);
+/// What a peer is told for whom there is no thread.
+const NO_THREAD: &str = "the dispatcher has no thread left for this connection: try again later";
 /// How long dialling a listening runner may take.
 const DIAL_WAIT: Duration = Duration::from_secs(5);
 
@@ -42,12 +45,11 @@ struct Session {
 }
 
 impl Hub {
-    /// Gives a new connection a thread of its own; refuses it where there are too many.
+    /// Gives a new connection a thread of its own. Waits for no peer: others are waiting to be taken in.
     pub(crate) fn take_in(self: Arc<Self>, stream: Stream) {
         let id = self.next_session();
-        if let Err(text) = self.admit(id, &stream) {
-            refuse(&stream, &Refusal { code: ErrorCode::Busy, text });
-            return;
+        if !self.admit(id, &stream) {
+            return stream.close();
         }
         let hub = self.clone();
         let peer = stream.clone();
@@ -55,9 +57,13 @@ impl Hub {
         match started {
             Ok(thread) => self.keep(id, thread),
             Err(error) => {
-                log::warn!("session {id} refused: no thread for it: {error}");
-                let text = "the dispatcher has no thread left for this connection: try again later".into();
-                refuse(&stream, &Refusal { code: ErrorCode::Busy, text });
+                if self.short.is_due(clock::now()) {
+                    log::warn!("session {id} refused, and others like it: no thread for it: {error}");
+                }
+                let refusal = Refusal { code: ErrorCode::Busy, text: NO_THREAD.into() };
+                // It fits into a fresh socket; if it is lost, the peer tries again all the same.
+                stream.write_at_once(&Frame::new(&Greeting::Error(refusal)).line).ok();
+                stream.close();
                 self.withdraw(id);
             }
         }
@@ -65,9 +71,9 @@ impl Hub {
 
     /// The body of a session's thread.
     fn serve(self: Arc<Self>, id: SessionId, stream: &Stream) {
+        let _leaving = Leaving { hub: self.clone(), id, stream: stream.clone() };
         match self.clone().open(id, stream) {
             Ok(Some(session)) => {
-                self.no_longer_a_stranger(id);
                 let (role, name) = (session.hello.role, session.hello.name.clone());
                 log::debug!("session {id} open: {role:?} {name} at {}", stream.peer());
                 let end = match role {
@@ -93,8 +99,6 @@ impl Hub {
                 log::debug!("connection from {} ended before hello: {error}", stream.peer());
             }
         }
-        stream.close();
-        self.forget(id);
     }
 
     /// Reads hello and answers it. `None` for a peer that left, or that asked to be dialled.
@@ -103,6 +107,7 @@ impl Hub {
         reader.set_timeout(Some(Duration::from_millis(limits::HELLO_MS)))?;
         let Some(Opening::Hello(hello)) = reader.read(MAX_HELLO_BYTES).map_err(explain)? else { return Ok(None) };
         self.check_hello(&hello)?;
+        self.enter(id)?;
         let welcome = Welcome {
             version: VERSION.min(hello.version),
             session: id.0,
@@ -157,7 +162,7 @@ impl Hub {
                 Ok(stream)
             });
             match dialled {
-                Ok(stream) if hub.admit(id, &stream).is_ok() => hub.serve(id, &stream),
+                Ok(stream) if hub.admit(id, &stream) => hub.serve(id, &stream),
                 Ok(stream) => {
                     stream.close();
                     hub.forget(id);
@@ -188,6 +193,20 @@ impl Session {
                 other => return other.map_err(explain),
             }
         }
+    }
+}
+
+/// What is to be done when a session's thread ends, also by a panic: it must not keep its place.
+struct Leaving {
+    hub: Arc<Hub>,
+    id: SessionId,
+    stream: Stream,
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.stream.close();
+        self.hub.forget(self.id);
     }
 }
 
@@ -244,21 +263,4 @@ fn refuse(stream: &Stream, refusal: &Refusal) {
 fn is_fine_name(name: &str) -> bool {
     (1..=100).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
-}
-
-/// Starts a session's writer.
-fn start_writer(id: SessionId, stream: &Stream, outgoing: Outgoing) -> Result<threads::Thread<()>, Refusal> {
-    let stream = stream.clone();
-    threads::spawn(&format!("s{}-write", id.0 % 1_000_000), move || {
-        if let Err(error) = outgoing.write_to(&stream) {
-            log::debug!("session {id}: {error}");
-            // Nothing more can be said: what reads from this peer may end as well.
-            stream.close();
-        }
-    })
-    .map_err(|error| {
-        log::warn!("session {id} refused: no thread for it: {error}");
-        let text = "the dispatcher has no thread left for this connection: try again later".into();
-        Refusal { code: ErrorCode::Busy, text }
-    })
 }

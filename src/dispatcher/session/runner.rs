@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{Outbox, Session, SessionError, explain, start_writer};
+use super::{Outbox, Session, SessionError, explain};
 use crate::dispatcher::core::{Grant, Grants, Peer, ToCore};
 use crate::dispatcher::logs::{Seal, ToLogs};
 use crate::dispatcher::{limits, translate};
@@ -20,8 +20,7 @@ use crate::transport::Frame;
 pub(super) fn serve(mut session: Session) -> Result<(), SessionError> {
     let Some(first) = session.reader.read(MAX_LINE_BYTES).map_err(explain)? else { return Ok(()) };
     let joined = translate::joined(session.id, &session.hello, first)?;
-    let (outbox, outgoing) = Outbox::new(session.id, session.stream.clone());
-    let writer = start_writer(session.id, &session.stream, outgoing)?;
+    let (outbox, last_word) = Outbox::new(session.id, session.stream.clone());
     let grants = Arc::new(Grants::default());
     let peer = Peer { outbox: outbox.clone(), grants: grants.clone() };
     let id = session.id;
@@ -32,9 +31,8 @@ pub(super) fn serve(mut session: Session) -> Result<(), SessionError> {
     let mut runner = RunnerSession { session, outbox, grants, sources: Arc::default() };
     let end = runner.read_all();
     drop(runner);
-    // The core lets go of its outbox with this, which ends the writer.
     drop(core.send(ToCore::Event(Event::SessionClosed { session: id })));
-    drop(writer);
+    drop(last_word);
     end
 }
 
@@ -60,7 +58,7 @@ impl RunnerSession {
     fn take(&mut self, message: FromRunner) -> Result<bool, SessionError> {
         let session = self.session.id;
         let event = match message {
-            FromRunner::Ping { holding } => Event::RunnerPinged { session, holding: translate::attempts(&holding) },
+            FromRunner::Ping { holding } => Event::RunnerPinged { session, holding: translate::attempts(&holding)? },
             FromRunner::Started { attempt } => Event::AttemptStarted { session, attempt: AttemptId(attempt) },
             FromRunner::Draining => Event::RunnerDraining { session },
             FromRunner::Source { attempt, haves } => {
@@ -168,7 +166,7 @@ fn send_pack(
     let mut piece: Vec<u8> = Vec::new();
     let send = |piece: Vec<u8>, last: bool| {
         let message = ToRunner::Pack { attempt: attempt.0, last, bytes: piece.len() as u64 };
-        outbox.send_bulk(Frame::with_payload(&message, piece))
+        outbox.send_bulk(&Frame::with_payload(&message, piece))
     };
     store.pack(grant.commit, haves, &mut |bytes| {
         for part in bytes.chunks(limits::PACK_PIECE_BYTES) {

@@ -3,7 +3,7 @@
 
 use crossbeam_channel::{Receiver, bounded};
 
-use super::{Outbox, REFUSAL_WAIT, Session, SessionError, explain, start_writer};
+use super::{NO_THREAD, Outbox, REFUSAL_WAIT, Session, SessionError, explain};
 use crate::dispatcher::limits;
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::threads;
@@ -36,8 +36,7 @@ where
     M: serde::de::DeserializeOwned + Send + 'static,
 {
     let id = session.id;
-    let (outbox, outgoing) = Outbox::new(id, session.stream.clone());
-    let writer = start_writer(id, &session.stream, outgoing)?;
+    let (outbox, last_word) = Outbox::new(id, session.stream.clone());
     let (requests, inbox) = bounded(limits::WORK_CAPACITY);
     let (hub, to_worker) = (session.hub.clone(), outbox.clone());
     let worker = threads::spawn_large(&format!("s{}-work", id.0 % 1_000_000), move || {
@@ -54,8 +53,7 @@ where
     })
     .map_err(|error| {
         log::warn!("session {id} refused: no thread for it: {error}");
-        let text = "the dispatcher has no thread left for this connection: try again later".into();
-        Refusal { code: ErrorCode::Busy, text }
+        Refusal { code: ErrorCode::Busy, text: NO_THREAD.into() }
     })?;
     let end = loop {
         let message: M = match session.next(&outbox) {
@@ -82,8 +80,7 @@ where
     };
     drop(requests);
     let was_refused = worker.join().unwrap_or(true);
-    drop(outbox);
-    drop(writer);
+    drop(last_word);
     if was_refused {
         // A peer that went on talking reads why all the same.
         session.stream.hang_up(REFUSAL_WAIT);
