@@ -18,8 +18,9 @@ const OTHER_MAPS: usize = 4_096;
 const USUAL_MAPS: usize = 65_530;
 /// Without so many nothing works at all.
 const FEWEST: usize = 64;
-/// Address space that is left to allocations where it is limited: an allocation that fails ends the process.
-const SPARE_BYTES: u64 = 64 << 20;
+/// Address space that is left to allocations where it is limited: an allocation that fails ends the process, and the
+/// allocator may take 64 MiB at a time.
+const SPARE_BYTES: u64 = 128 << 20;
 
 static ALIVE: AtomicUsize = AtomicUsize::new(0);
 

@@ -22,10 +22,11 @@ pub(super) const LOG_PIECE_MAX: u64 = 512 * 1024;
 pub(super) const LOG_PIECE_MIN: u64 = 4 * 1024;
 /// Log bytes of an attempt that may be sent and not acknowledged, once the connection has proven fast.
 pub(super) const LOG_WINDOW_MAX: u64 = 16 * 1024 * 1024;
-/// The same at the start of a session.
-pub(super) const LOG_WINDOW_FIRST: u64 = 64 * 1024;
+/// The same at the start of a session: what a line of 8 kbit/s takes eight seconds for, behind which a ping comes in
+/// time.
+pub(super) const LOG_WINDOW_FIRST: u64 = 8 * 1024;
 /// The same on a connection that takes seconds for an acknowledgement.
-pub(super) const LOG_WINDOW_MIN: u64 = 8 * 1024;
+pub(super) const LOG_WINDOW_MIN: u64 = 4 * 1024;
 /// An acknowledgement within this time widens the window.
 pub(super) const FAST_ACK_MS: u64 = 250;
 /// An acknowledgement that took longer than this narrows the window.

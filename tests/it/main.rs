@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod bounds;
 mod cli;
 mod durability;
 mod failures;

@@ -2,6 +2,8 @@
 //! two worlds, and nothing of a world is left when it is dropped. A test that fails prints what all its processes said.
 
 mod commands;
+mod link;
+mod meter;
 mod operator;
 mod process;
 mod repository;
@@ -20,6 +22,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::never;
 use tempfile::TempDir;
 
+pub(crate) use link::Link;
 pub(crate) use operator::job;
 pub(crate) use process::Process;
 pub(crate) use repository::Repository;
@@ -75,6 +78,11 @@ impl World {
     pub(crate) fn listens_at(&self, address: SocketAddrV4) {
         self.host.set(*address.ip());
         self.port.set(address.port());
+    }
+
+    /// Where a dispatcher that is started now is to listen.
+    fn listening(&self) -> (Ipv4Addr, u16) {
+        (self.host.get(), self.port.get())
     }
 
     /// A dispatcher that starts no runners of its own; it listens where the one before it did.

@@ -67,6 +67,10 @@ impl Process {
         });
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it has written to standard error by now.
     pub(crate) fn log(&self) -> String {
         String::from_utf8_lossy(&self.record.lock().stderr).into_owned()

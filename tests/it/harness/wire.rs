@@ -77,6 +77,20 @@ impl Wire {
         serde_json::from_slice(&line).unwrap_or_else(|error| panic!("{error} in {text:?}"))
     }
 
+    /// The next message; `None` if the connection ends or breaks instead.
+    pub(crate) fn try_hear(&mut self) -> Option<Value> {
+        self.stream.get_mut().set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut line = Vec::new();
+        match self.stream.read_until(b'\n', &mut line) {
+            Ok(1..) => Some(serde_json::from_slice(&line).unwrap()),
+            Ok(0) => None,
+            Err(error) => {
+                assert_ne!(error.kind(), ErrorKind::WouldBlock, "neither an answer nor an end");
+                None
+            }
+        }
+    }
+
     /// The answer to a question.
     #[track_caller]
     pub(crate) fn ask(&mut self, question: &Value) -> Value {

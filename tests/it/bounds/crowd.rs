@@ -1,0 +1,71 @@
+//! C3: all runners come back at once.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Wire, World, hello};
+
+/// The open files of this test and of the dispatcher are to fit into what a machine gives without being asked.
+const RUNNERS: usize = 500;
+
+/// Dials and says hello and what it holds, all in one, without waiting for anything.
+fn comes(world: &World, number: usize, holding: &[u64]) -> Wire {
+    let mut wire = Wire::dial(world);
+    let hello = hello(world, "runner", &format!("c{number}"));
+    let register = json!({"type": "register", "slots": 1, "isolation": "subreaper", "holding": holding});
+    wire.send(format!("{hello}\n{register}\n").as_bytes()).unwrap();
+    wire
+}
+
+/// Hears that it is welcome, and what it is told about what it holds.
+fn registered(wire: &mut Wire) -> Value {
+    let welcome = wire.hear();
+    assert_eq!(welcome["type"], "welcome", "{welcome}");
+    let registered = wire.hear();
+    assert_eq!(registered["type"], "registered", "{registered}");
+    registered
+}
+
+/// Each executes something when the dispatcher is killed. That those of a program come at different moments is tried
+/// where their pauses are drawn; here they come in the same one. Sabotage tried: the oldest stranger goes although its
+/// hello has arrived; some are not welcome.
+#[test]
+fn five_hundred_runners_that_come_back_at_once_are_all_taken_up() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let tasks: String = (0..RUNNERS).map(|n| format!("[task.t{n}]\nrun = 'true'\n")).collect();
+    let commit = repository.commit_tasks(&tasks);
+    let dispatcher = world.dispatcher(&["--heartbeat-timeout=60s"]);
+    let mut runners: Vec<Wire> = (0..RUNNERS).map(|n| comes(&world, n, &[])).collect();
+    runners.iter_mut().for_each(|runner| drop(registered(runner)));
+    let _observer = world.observer(&[&repository], &[]);
+    let attempts: Vec<u64> = runners
+        .iter_mut()
+        .map(|runner| {
+            let lease = runner.hear();
+            assert_eq!(lease["type"], "runtask", "{lease}");
+            lease["attempt"].as_u64().unwrap()
+        })
+        .collect();
+
+    dispatcher.kill();
+    drop(runners);
+    let _dispatcher = world.dispatcher(&["--heartbeat-timeout=60s"]);
+    let mut runners: Vec<Wire> = (0..RUNNERS).map(|n| comes(&world, n, &[attempts[n]])).collect();
+    for runner in &mut runners {
+        let registered = registered(runner);
+        assert_eq!(registered["gone"], json!([]), "{registered}");
+    }
+    for (runner, attempt) in runners.iter_mut().zip(&attempts) {
+        runner.say(&json!({"type": "results", "attempt": attempt, "outcome": "passed", "duration_ms": 1}));
+    }
+    for (runner, attempt) in runners.iter_mut().zip(&attempts) {
+        assert_eq!(runner.hear(), json!({"type": "ok", "attempt": attempt}));
+    }
+    let build = world.expect(&commit, "passed");
+    let numbers: BTreeMap<u64, u32> =
+        build.jobs.iter().flat_map(|job| &job.attempts).map(|attempt| (attempt.attempt, attempt.number)).collect();
+    assert_eq!(numbers.len(), RUNNERS);
+    assert!(numbers.values().all(|number| *number == 1), "none was lost");
+}

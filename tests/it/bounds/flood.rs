@@ -1,0 +1,24 @@
+//! B3, S18: a task that prints as fast as it can.
+
+use crate::harness::{World, job};
+
+/// Sabotage tried: a runner whose pings wait behind its log; it is lost. And one that keeps what it reads; its memory
+/// grows beyond the bound.
+#[test]
+fn a_flooding_task_costs_little_memory_and_delays_no_heartbeat() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let commit = repository.commit_script("yes 'all work and no play' | head -c 400000000; echo the end");
+    let dispatcher = world.dispatcher(&["--heartbeat-interval=500ms", "--heartbeat-timeout=5s"]);
+    let _observer = world.observer(&[&repository], &[]);
+    let runner = world.runner("w1", &["--log-limit=4MiB"]);
+    let build = world.expect(&commit, "passed");
+    let attempts = &job(&build, "test").attempts;
+    assert_eq!(attempts.len(), 1, "{attempts:#?}");
+    assert!(attempts[0].log_bytes < 5 << 20, "{attempts:#?}");
+    let log = world.log_of(&build, "test");
+    assert!(log.starts_with("all work") && log.ends_with("the end\n"));
+    for process in [&dispatcher, &runner] {
+        assert!(process.peak_mib() < 100, "{} MiB", process.peak_mib());
+    }
+}

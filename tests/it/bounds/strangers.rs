@@ -1,0 +1,103 @@
+//! C1, S23 to S25: those who connect and do not take part.
+
+use serde_json::json;
+
+use crate::harness::{Wire, World, hello, until};
+
+/// What something else than a Surveil says, and then nothing more.
+const FIRST_WORDS: [&[u8]; 6] = [
+    b"",
+    b"{\"type\":\"hello\",\"version\":1,\"min_ver",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\x42",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"SSH-2.0-OpenSSH_9.9\r\n",
+    b"\0\xff\x80\x1b[2J\r\x07",
+];
+
+/// Far more than there are places for, and each goes on sending a byte now and then. Sabotage tried: a newcomer refused
+/// where all places are taken; the runner does not join. And a deadline that each byte extends; they never leave.
+#[test]
+fn a_crowd_of_strangers_keeps_nobody_out_and_leaves_nothing_behind() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let commit = repository.commit_script("true");
+    // An eighth of it, 50, may be strangers.
+    let dispatcher = world.dispatcher(&["--max-connections=400"]);
+    let _observer = world.observer(&[&repository], &[]);
+    world.build_that("is announced", |build| build.commit == commit);
+    until("the questions are over", || dispatcher.usage().threads < 20);
+    let before = dispatcher.usage();
+
+    let mut strangers: Vec<Wire> = (0..300).map(|_| Wire::dial(&world)).collect();
+    for (stranger, words) in strangers.iter_mut().zip(FIRST_WORDS.iter().cycle()) {
+        // Who came early has had to go already.
+        stranger.send(words).ok();
+    }
+    let runner = world.runner("w1", &[]);
+    world.expect(&commit, "passed");
+    let crowded = dispatcher.usage();
+    assert!(crowded.threads < before.threads + 50 + 20, "{before:?}, {crowded:?}");
+
+    runner.kill();
+    until("every stranger has been shown the door", || {
+        strangers.retain_mut(|stranger| stranger.send(b" ").is_ok());
+        strangers.is_empty()
+    });
+    dispatcher.is_back_to(before);
+    dispatcher.says("connections that have not said hello: the oldest is closed for each new one");
+}
+
+/// Those who are let in, begin to say something, and never end it. Sabotage tried: no timeout for a session's lines; all
+/// of them stay.
+#[test]
+fn whoever_begins_a_message_and_does_not_finish_it_is_let_go() {
+    let world = World::new();
+    let dispatcher = world.dispatcher(&["--heartbeat-interval=300ms", "--heartbeat-timeout=600ms"]);
+    drop(Wire::greet(&world, "operator", "first"));
+    until("it has left", || dispatcher.usage().threads < 10);
+    let before = dispatcher.usage();
+    let mut peers: Vec<Wire> = ["operator", "observer", "runner"].map(|role| Wire::greet(&world, role, "half")).into();
+    for peer in &mut peers {
+        peer.send(b"{\"type\":\"pi").unwrap();
+    }
+    // And one in the middle of what is to follow its message.
+    let mut observer = Wire::greet(&world, "observer", "pack");
+    observer.say(&json!({"type": "pack", "repo": "app", "last": true, "bytes": 1000}));
+    observer.send(b"PACK").unwrap();
+    peers.push(observer);
+    let [operator, ..] = &mut peers[..] else { unreachable!() };
+    // To go on one byte at a time is not to finish.
+    until("the one who drips has to go", || operator.send(b"n").is_err());
+    dispatcher.is_back_to(before);
+}
+
+/// S25: whoever asks and never reads is closed, and nobody waits for it. Sabotage tried: no limit for what waits for a
+/// peer; it stays.
+#[test]
+fn whoever_asks_and_never_reads_is_closed() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let commit = repository.commit_script("true");
+    let dispatcher = world.dispatcher(&[]);
+    let _observer = world.observer(&[&repository], &[]);
+    world.build_that("is announced", |build| build.commit == commit);
+    let mut deaf = Wire::greet(&world, "operator", "deaf");
+    let question = format!("{}\n", json!({"type": "why", "build": "latest"})).repeat(1000);
+    until("it is closed", || deaf.send(question.as_bytes()).is_err());
+    dispatcher.says("its peer does not read what it is sent");
+    let _runner = world.runner("w1", &[]);
+    world.expect(&commit, "passed");
+    assert!(dispatcher.peak_mib() < 100, "{} MiB", dispatcher.peak_mib());
+}
+
+/// Half a session is let go as well: a runner that says hello and nothing more.
+#[test]
+fn a_runner_that_never_registers_is_let_go() {
+    let world = World::new();
+    let _dispatcher = world.dispatcher(&["--heartbeat-interval=300ms", "--heartbeat-timeout=600ms"]);
+    let mut silent = Wire::dial(&world);
+    silent.say(&hello(&world, "runner", "silent"));
+    assert_eq!(silent.hear()["type"], "welcome");
+    let why = silent.expect_refusal("malformed");
+    assert!(why.contains("no complete message within"), "{why}");
+}
