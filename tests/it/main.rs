@@ -10,4 +10,6 @@ mod durability;
 mod failures;
 mod happy_path;
 mod tidy;
+mod validity;
+mod versions;
 mod wire;

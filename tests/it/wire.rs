@@ -219,3 +219,36 @@ fn raw_runner() -> std::path::PathBuf {
     }
     program
 }
+
+/// F1, S15, S7: pieces of a log that leave a gap, overlap, go back, or lie about what is there already. Sabotage tried:
+/// a piece is appended wherever it is said to stand; the checksum does not agree, and the whole log is wanted again.
+#[test]
+fn a_log_whose_pieces_do_not_fit_is_what_was_sent_first() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let commit = repository.commit_script("true");
+    let _dispatcher = world.dispatcher(&[]);
+    let _observer = world.observer(&[&repository], &[]);
+    let mut runner = Wire::greet(&world, "runner", "careless");
+    runner.ask(&json!({"type": "register", "slots": 1, "isolation": "subreaper"}));
+    let attempt = runner.hear()["attempt"].as_u64().unwrap();
+    let pieces: [(u64, &[u8], u64); 7] = [
+        (0, b"abc", 3),
+        (10, b"gap", 3),
+        (1, b"bcdef", 6),
+        (0, b"XYZ", 6),
+        (4, b"??g", 7),
+        (u64::MAX - 1, b"far", 7),
+        (7, b"", 7),
+    ];
+    for (offset, bytes, reached) in pieces {
+        runner.say(&json!({"type": "log", "attempt": attempt, "offset": offset, "bytes": bytes.len()}));
+        runner.send(bytes).unwrap();
+        assert_eq!(runner.hear(), json!({"type": "log_ack", "attempt": attempt, "offset": reached}), "{offset}");
+    }
+    let results = json!({
+        "type": "results", "attempt": attempt, "outcome": "passed", "log_bytes": 7, "log_crc32": 0x312A_6AA6_u32,
+    });
+    assert_eq!(runner.ask(&results), json!({"type": "ok", "attempt": attempt}));
+    assert_eq!(world.log_of(&world.expect(&commit, "passed"), "test"), "abcdefg");
+}

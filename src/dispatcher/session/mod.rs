@@ -186,6 +186,10 @@ impl Session {
     fn next<M: serde::de::DeserializeOwned>(&mut self, outbox: &Outbox) -> Result<Option<M>, SessionError> {
         loop {
             match self.reader.read(MAX_LINE_BYTES) {
+                Err(TransportError::UnknownType { name }) if name == "hello" => {
+                    let text = "`hello` is said once, at the beginning".to_owned();
+                    return Err(Refusal { code: ErrorCode::NotAllowed, text }.into());
+                }
                 Err(error @ TransportError::UnknownType { .. }) => {
                     let refusal = Refusal { code: ErrorCode::Refused, text: error.to_string() };
                     outbox.send(&Frame::new(&Greeting::Error(refusal)));

@@ -1,5 +1,6 @@
 //! An observer's session: source comes in, is made durable in the mirror, and then the commit is announced to the core.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crossbeam_channel::{Receiver, bounded};
@@ -27,7 +28,7 @@ pub(super) fn serve(session: Session) -> Result<(), SessionError> {
         session,
         kind,
         || Frame::new(&ToObserver::Ack),
-        |hub, id, outbox, inbox| Worker { hub, id, outbox, pack: None }.run(inbox),
+        |hub, id, outbox, inbox| Worker { hub, id, outbox, known: BTreeSet::new(), pack: None }.run(inbox),
     )
 }
 
@@ -35,6 +36,8 @@ struct Worker<'a> {
     hub: &'a Hub,
     id: SessionId,
     outbox: &'a Outbox,
+    /// Repositories whose heads this observer has asked for.
+    known: BTreeSet<RepoName>,
     /// The pack that is arriving: in memory until it is known whose it is to be.
     pack: Option<Incoming>,
 }
@@ -67,7 +70,7 @@ impl Worker<'_> {
                     self.dispatch(Announcement { repo, branch, before, commit, range, subject, author })?;
                 }
                 FromObserver::Gone { repo, branch, before } => {
-                    let (repo, branch) = (translate::repo(&repo)?, translate::branch(&branch)?);
+                    let (repo, branch) = (self.known(&repo)?, translate::branch(&branch)?);
                     let before = translate::commit(&before)?;
                     let question = Question::Gone { repo: repo.clone(), branch: branch.clone(), before };
                     if let Some(reply) = self.ask(question) {
@@ -80,11 +83,12 @@ impl Worker<'_> {
         Ok(())
     }
 
-    fn status(&self, repo: &str, source: &str) -> Result<(), Refusal> {
+    fn status(&mut self, repo: &str, source: &str) -> Result<(), Refusal> {
         let repo = translate::repo(repo)?;
         if let Err(text) = self.hub.observe(self.id, &repo, source) {
             return Err(Refusal { code: ErrorCode::NameTaken, text });
         }
+        self.known.insert(repo.clone());
         drop(self.hub.core.send(ToCore::SaveSource { repo: repo.clone(), source: source.to_owned() }));
         let (sender, receiver) = bounded(1);
         let asked = repo.clone();
@@ -99,8 +103,19 @@ impl Worker<'_> {
         Ok(())
     }
 
-    fn pack(&mut self, repo: &str, last: bool, piece: &[u8]) -> Result<(), Refusal> {
+    /// A repository about which this observer may speak: it has asked for the heads, so what it announces follows from
+    /// them, and the name is its own.
+    fn known(&self, repo: &str) -> Result<RepoName, Refusal> {
         let repo = translate::repo(repo)?;
+        if self.known.contains(&repo) {
+            return Ok(repo);
+        }
+        let text = format!("`status` comes before anything else about the repository {repo}");
+        Err(Refusal { code: ErrorCode::NotAllowed, text })
+    }
+
+    fn pack(&mut self, repo: &str, last: bool, piece: &[u8]) -> Result<(), Refusal> {
+        let repo = self.known(repo)?;
         let incoming = match self.pack.take() {
             Some(incoming) if incoming.repo == repo && !incoming.whole => incoming,
             _ => Incoming {
@@ -120,6 +135,7 @@ impl Worker<'_> {
     /// Takes a commit in: source durable in the mirror, then the announcement durable in the store, then the answer.
     fn dispatch(&mut self, said: Announcement) -> Result<(), Refusal> {
         let source = translate::build_source(said)?;
+        self.known(source.repo.as_str())?;
         let (repo, branch, commit) = (source.repo.clone(), source.branch.clone(), source.commit);
         let pack = self.pack.take().filter(|incoming| incoming.repo == repo && incoming.whole);
         let Taken { plan, mirror, is_new } = match self.receive(&repo, commit, pack) {

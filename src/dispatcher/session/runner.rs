@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{Outbox, Session, SessionError, explain};
+use super::{Outbox, Session, SessionError};
 use crate::dispatcher::core::{Grant, Grants, Peer, ToCore};
 use crate::dispatcher::logs::{Seal, ToLogs};
 use crate::dispatcher::{limits, translate};
 use crate::git::GitError;
 use crate::model::{AttemptId, CommitId};
 use crate::protocol::hello::{ErrorCode, Refusal};
-use crate::protocol::limits::MAX_LINE_BYTES;
 use crate::protocol::runner::{FromRunner, ToRunner};
 use crate::scheduler::Event;
 use crate::threads;
@@ -18,9 +17,9 @@ use crate::transport::Frame;
 
 /// Serves a runner until it leaves.
 pub(super) fn serve(mut session: Session) -> Result<(), SessionError> {
-    let Some(first) = session.reader.read(MAX_LINE_BYTES).map_err(explain)? else { return Ok(()) };
-    let joined = translate::joined(session.id, &session.hello, first)?;
     let (outbox, last_word) = Outbox::new(session.id, session.stream.clone());
+    let Some(first) = session.next(&outbox)? else { return Ok(()) };
+    let joined = translate::joined(session.id, &session.hello, first)?;
     let grants = Arc::new(Grants::default());
     let peer = Peer { outbox: outbox.clone(), grants: grants.clone() };
     let id = session.id;

@@ -59,6 +59,9 @@ pub(crate) fn idle_tasks(count: usize) -> String {
 pub(crate) fn submit(stage: &Stage, builds: usize, tasks: &str) {
     let repo = Repo::new(&stage.path("submitted"));
     let (stream, mut reader) = open(stage, Role::Observer, "bench");
+    let status = FromObserver::Status { repo: "app".into(), source: "here:/app".into() };
+    write_frame(&stream, &Frame::new(&status)).expect("a status");
+    assert!(matches!(reader.read::<ToObserver>(1 << 20), Ok(Some(ToObserver::Heads { .. }))));
     let mut before: Option<Oid> = None;
     for n in 0..builds {
         let id = repo.commit(None, &n.to_string(), tasks, &[]);

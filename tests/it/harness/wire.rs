@@ -24,13 +24,20 @@ impl Wire {
         Self { stream: BufReader::new(stream), deadline: now() + PATIENCE, ping: None }
     }
 
-    /// A session in that role.
+    /// A session in that role, which says nothing by itself.
     #[track_caller]
-    pub(crate) fn greet(world: &World, role: &str, name: &str) -> Self {
+    pub(crate) fn quiet(world: &World, role: &str, name: &str) -> Self {
         let mut wire = Self::dial(world);
         wire.say(&hello(world, role, name));
         let welcome = wire.hear();
         assert_eq!(welcome["type"], "welcome", "{welcome}");
+        wire
+    }
+
+    /// A session in that role, which pings as long as something is waited for.
+    #[track_caller]
+    pub(crate) fn greet(world: &World, role: &str, name: &str) -> Self {
+        let mut wire = Self::quiet(world, role, name);
         if role != "runner" {
             wire.ping = Some(json!({"type": "ping"}));
         }
@@ -89,6 +96,12 @@ impl Wire {
                 None
             }
         }
+    }
+
+    /// Passes over a payload.
+    pub(crate) fn skip(&mut self, bytes: u64) {
+        let skipped = io::copy(&mut self.stream.by_ref().take(bytes), &mut io::sink()).unwrap();
+        assert_eq!(skipped, bytes, "the payload is shorter than announced");
     }
 
     /// The answer to a question.
