@@ -9,8 +9,8 @@ pub(crate) const BATCH_MESSAGES: usize = 2048;
 pub(crate) const OUTBOX_BYTES: usize = 4 << 20;
 /// What an idle session keeps of the memory in which its messages were gathered.
 pub(crate) const GATHERED_KEPT_BYTES: usize = 512;
-/// How long a thread that writes to a peer stays when all is written, in milliseconds: a peer that was slow once is slow
-/// again soon, and to start a thread costs as much as several messages.
+/// How long a thread that writes to a peer stays when all is written, in milliseconds: a peer that was slow once is
+/// slow again soon, and to start a thread costs as much as several messages.
 pub(crate) const WRITER_LINGER_MS: u64 = 1_000;
 /// How long what was said may take to be written once a session has ended, in milliseconds.
 pub(crate) const LAST_WORD_MS: u64 = 30_000;

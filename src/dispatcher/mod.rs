@@ -1,8 +1,8 @@
 //! The role that decides and remembers.
 //!
-//! Threads: `accept` turns connections into sessions; each session has one that reads; `core` owns the scheduler and the
-//! store; `logs` writes output to disk; `heartbeat` and `redistribute` turn time into events; `spawner` starts runners
-//! on this machine when work waits and none fits.
+//! Threads: `accept` turns connections into sessions; each session has one that reads; `core` owns the scheduler and
+//! the store; `logs` writes output to disk; `heartbeat` and `redistribute` turn time into events; `spawner` starts
+//! runners on this machine when work waits and none fits.
 
 mod backup;
 mod capacity;

@@ -63,7 +63,7 @@ fn run(address: SocketAddr, data: &DataDir, descriptors: &Rlimit, asked: &Receiv
                 match spawn(address, data, count) {
                     Ok(child) => {
                         // It starts its first process long after this; where it is not allowed, the limit is higher.
-                        prlimit(pid_of(&child), Resource::Nofile, descriptors.clone()).ok();
+                        prlimit(pid_of(&child), Resource::Nofile, *descriptors).ok();
                         log::info!("runner started on this machine, process {}", child.id());
                         runners.push(child);
                     }

@@ -40,9 +40,18 @@ impl End {
 
     /// As `write(2)`: waits for room for at least one byte. `WouldBlock` when there was none for too long.
     pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_within(bytes, self.write_patience)
+    }
+
+    /// As a `write(2)` that does not wait.
+    pub(super) fn write_at_once(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_within(bytes, Duration::ZERO)
+    }
+
+    fn write_within(&self, bytes: &[u8], patience: Duration) -> io::Result<usize> {
         let capacity = self.outgoing.capacity;
         let has_room = |state: &State| state.bytes.len() < capacity || state.is_closed;
-        let mut state = self.outgoing.wait_until(Some(self.write_patience), has_room)?;
+        let mut state = self.outgoing.wait_until(Some(patience), has_room)?;
         if state.is_closed {
             return Err(ErrorKind::BrokenPipe.into());
         }

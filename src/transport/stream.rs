@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rustix::io::Errno;
 use rustix::net::{SendFlags, sockopt};
 
 use super::TransportError;
@@ -149,13 +148,17 @@ impl Stream {
         }
     }
 
-    /// Writes as much as goes without waiting, and says how much that was. Nothing where the connection cannot do that.
+    /// Writes as much as goes without waiting, and says how much that was.
     pub fn write_at_once(&self, bytes: &[u8]) -> io::Result<usize> {
-        let Link::Tcp { socket, .. } = &*self.link else { return Ok(0) };
-        match rustix::net::send(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-            Ok(count) => Ok(count),
-            Err(Errno::AGAIN | Errno::INTR) => Ok(0),
-            Err(errno) => Err(errno.into()),
+        let written = match &*self.link {
+            Link::Tcp { socket, .. } => {
+                rustix::net::send(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).map_err(io::Error::from)
+            }
+            Link::Memory(end) => end.write_at_once(bytes),
+        };
+        match written {
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(0),
+            other => other,
         }
     }
 

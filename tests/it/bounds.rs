@@ -1,4 +1,5 @@
-//! What anybody may cost anybody else: strangers, slow and stalled peers, crowds, floods, and a machine with little room.
+//! What anybody may cost anybody else: strangers, slow and stalled peers, crowds, floods, and a machine with little
+//! room.
 
 mod crowd;
 mod flood;

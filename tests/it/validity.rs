@@ -211,7 +211,7 @@ impl Trial<'_> {
         // Who is refused at once does not read it.
         wire.send(&payload).ok();
         let what = format!("{message} when {state:?}, {outcome:?} expected");
-        let mut hear = |wire: &mut Wire| {
+        let hear = |wire: &mut Wire| {
             let answer = wire.try_hear();
             answer.unwrap_or_else(|| panic!("the end came instead of an answer: {what}\n{}", self.dispatcher.log()))
         };

@@ -2,7 +2,6 @@
 //! recorded, and must go as it went.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};

@@ -36,7 +36,9 @@ fn five_hundred_runners_that_come_back_at_once_are_all_taken_up() {
     let repository = world.repository("app");
     let tasks: String = (0..RUNNERS).map(|n| format!("[task.t{n}]\nrun = 'true'\n")).collect();
     let commit = repository.commit_tasks(&tasks);
-    let dispatcher = world.dispatcher(&["--heartbeat-timeout=60s"]);
+    // They are far more than may be strangers at a time, which is an eighth of it.
+    let flags = ["--heartbeat-timeout=60s", "--max-connections=600"];
+    let dispatcher = world.dispatcher(&flags);
     let mut runners: Vec<Wire> = (0..RUNNERS).map(|n| comes(&world, n, &[])).collect();
     runners.iter_mut().for_each(|runner| drop(registered(runner)));
     let _observer = world.observer(&[&repository], &[]);
@@ -51,7 +53,7 @@ fn five_hundred_runners_that_come_back_at_once_are_all_taken_up() {
 
     dispatcher.kill();
     drop(runners);
-    let _dispatcher = world.dispatcher(&["--heartbeat-timeout=60s"]);
+    let _dispatcher = world.dispatcher(&flags);
     let mut runners: Vec<Wire> = (0..RUNNERS).map(|n| comes(&world, n, &[attempts[n]])).collect();
     for runner in &mut runners {
         let registered = registered(runner);

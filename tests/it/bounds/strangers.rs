@@ -47,8 +47,8 @@ fn a_crowd_of_strangers_keeps_nobody_out_and_leaves_nothing_behind() {
     dispatcher.says("connections that have not said hello: the oldest is closed for each new one");
 }
 
-/// Those who are let in, begin to say something, and never end it. Sabotage tried: no timeout for a session's lines; all
-/// of them stay.
+/// Those who are let in, begin to say something, and never end it. Sabotage tried: no timeout for a session's lines;
+/// all of them stay.
 #[test]
 fn whoever_begins_a_message_and_does_not_finish_it_is_let_go() {
     let world = World::new();
