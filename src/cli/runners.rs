@@ -5,7 +5,7 @@ use clap::Args;
 use super::output::Output;
 use super::session::OperatorFlags;
 use super::status::{Format, json};
-use super::table::Table;
+use super::table::{Table, one_line};
 use super::{CliError, ExitCode, human};
 use crate::protocol::codec;
 use crate::protocol::operator::{FromOperator, RunnerReport, RunnersReport, ToOperator};
@@ -46,7 +46,13 @@ fn print(report: &RunnersReport, out: &mut Output) -> Result<(), CliError> {
     for runner in &report.runners {
         table.row(row(runner));
     }
-    table.print(out)
+    table.print(out)?;
+    for runner in &report.runners {
+        if let Some(detail) = &runner.detail {
+            out.line(one_line(&format!("{} is {detail}", runner.name)))?;
+        }
+    }
+    Ok(())
 }
 
 fn row(runner: &RunnerReport) -> Vec<String> {
@@ -72,6 +78,7 @@ mod tests {
             runners: vec![RunnerReport {
                 name: "w1".into(),
                 state: "connected".into(),
+                detail: Some("in quarantine for 4 s more".into()),
                 slots: 4,
                 busy: 1,
                 labels: vec!["arch=x86_64".into(), "gpu".into()],
@@ -85,7 +92,8 @@ mod tests {
         assert_eq!(
             collected.text(),
             "STATE      RUNNER  BUSY  HEARD      RUNNING   LABELS\n\
-             connected  w1      1/4   1.2 s ago  b12/test  arch=x86_64 gpu\n"
+             connected  w1      1/4   1.2 s ago  b12/test  arch=x86_64 gpu\n\
+             w1 is in quarantine for 4 s more\n"
         );
     }
 }

@@ -150,6 +150,7 @@ mod tests {
             slots: 2,
             busy,
             labels: Vec::new(),
+            detail: None,
             isolation: "subreaper".into(),
             silent_ms: 100,
             running: Vec::new(),

@@ -176,6 +176,7 @@ pub(crate) fn runner(view: RunnerView) -> RunnerReport {
     RunnerReport {
         name: view.name.to_string(),
         state: view.state.to_owned(),
+        detail: view.detail,
         slots: view.slots,
         busy: u32::try_from(view.running.len()).unwrap_or(u32::MAX),
         labels: view.labels.iter().map(ToString::to_string).collect(),

@@ -187,8 +187,11 @@ pub struct RunnersReport {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunnerReport {
     pub name: String,
-    /// `connected`, `away` (its leases are kept for a while), `draining`.
+    /// `connected`, `away` (its leases are kept for a while), `draining`, `resting`, `quarantined`.
     pub state: String,
+    /// Why it is in quarantine, where it is.
+    #[serde(default)]
+    pub detail: Option<String>,
     pub slots: u32,
     pub busy: u32,
     pub labels: Vec<String>,

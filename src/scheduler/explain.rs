@@ -10,8 +10,10 @@ use crate::model::{AttemptId, BuildId, Isolation, JobId, JobState, Moment};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunnerView {
     pub name: Arc<str>,
-    /// `connected`, `away`, `draining` or `resting`.
+    /// `connected`, `away`, `draining`, `quarantined` or `resting`.
     pub state: &'static str,
+    /// Why it is in quarantine, where it is.
+    pub detail: Option<String>,
     pub slots: u32,
     pub labels: Vec<Arc<str>>,
     pub isolation: Isolation,
@@ -32,9 +34,11 @@ impl Scheduler {
                 state: match member.presence {
                     Presence::Away { .. } => "away",
                     Presence::Connected(_) if member.draining => "draining",
-                    Presence::Connected(_) if member.rests_until > now => "resting",
+                    Presence::Connected(_) if member.health.quarantine(now).is_some() => "quarantined",
+                    Presence::Connected(_) if member.health.rests_until() > now => "resting",
                     Presence::Connected(_) => "connected",
                 },
+                detail: member.health.quarantine(now),
                 slots: member.slots,
                 labels: member.labels.clone(),
                 isolation: member.isolation,
@@ -95,10 +99,20 @@ impl Scheduler {
         if !self.roster.any_fits(&job.task.labels) {
             return format!("queued for {waited} s: {}", self.missing_fit(id));
         }
-        let resting = self.roster.members().filter(|member| member.rests_until > now && member.fits(&job.task.labels));
-        let resting: Vec<&str> = resting.map(|member| &*member.name).collect();
-        if !resting.is_empty() && !self.roster.has_free() {
-            return format!("queued for {waited} s: {} rests after infrastructure failures", resting.join(", "));
+        if let Some(until) = self.queue.paused_until(id) {
+            let pause = until.since(now).div_ceil(1000);
+            return format!("queued for {waited} s: it came to nothing repeatedly and is tried again in {pause} s");
+        }
+        if !self.roster.has_free() {
+            let resting = self.roster.members().filter(|it| it.health.rests_until() > now && it.fits(&job.task.labels));
+            let why = resting.map(|it| match it.health.quarantine(now) {
+                Some(why) => format!("{} is {why}", it.name),
+                None => format!("{} rests for a moment after a failure of infrastructure", it.name),
+            });
+            let why: Vec<String> = why.collect();
+            if !why.is_empty() {
+                return format!("queued for {waited} s: {}", why.join("; "));
+            }
         }
         match self.queue.position(id) {
             0 => format!("queued for {waited} s: next in the queue, no fitting runner has a free slot"),

@@ -59,7 +59,7 @@ impl Scheduler {
         }
         for (job, labels) in self.queue.candidates() {
             let live = &self.jobs[&job];
-            if let Some((runner, _)) = self.roster.best_for(labels, &live.source.repo, live.source.commit) {
+            if let Some((runner, _)) = self.roster.best_for(labels, &live.source.repo, live.source.commit, &[]) {
                 return Err(format!("job {job} waits beside a free slot of {runner}"));
             }
         }

@@ -37,6 +37,7 @@ impl NewJob {
             losses: self.losses,
             blameless_losses: 0,
             lost_with: Vec::new(),
+            lost_on: Vec::new(),
             queued_since: now,
             needs,
             needed_by: Vec::new(),
@@ -62,10 +63,19 @@ impl Scheduler {
 
     /// Puts a job back in the queue and writes it down, with its counters.
     pub(super) fn requeue(&mut self, turn: &mut Turn, id: JobId) {
+        self.requeue_later(turn, id, 0);
+    }
+
+    /// The same, where nobody gets it before so much time has passed.
+    pub(super) fn requeue_later(&mut self, turn: &mut Turn, id: JobId, pause_ms: u64) {
         let job = self.jobs.get_mut(&id).expect("only live jobs are queued");
         job.queued_since = turn.now;
         turn.persist(Record::JobQueued { job: id, failures: job.failures, losses: job.losses });
-        self.enqueue(id);
+        if pause_ms == 0 {
+            return self.enqueue(id);
+        }
+        job.state = JobState::Queued;
+        self.queue.push_later(&job.source.repo, &job.task.labels, id, turn.now.after(pause_ms));
     }
 
     /// After a rerun: queues the job, lets it wait, or skips it, as the jobs it needs stand.

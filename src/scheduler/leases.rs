@@ -21,6 +21,8 @@ pub(super) struct Loss {
     pub(super) why: String,
     /// It counts towards the limit at which a job is given up.
     pub(super) counts: bool,
+    /// The runner is there, and says that it could not do it.
+    pub(super) reported: bool,
 }
 
 impl Scheduler {
@@ -29,7 +31,9 @@ impl Scheduler {
         'again: while self.roster.has_free() && !self.queue.is_empty() {
             for (job, labels) in self.queue.candidates() {
                 let live = &self.jobs[&job];
-                if let Some((runner, warmth)) = self.roster.best_for(labels, &live.source.repo, live.source.commit) {
+                let source = &live.source;
+                let best = self.roster.best_for(labels, &source.repo, source.commit, &live.lost_on);
+                if let Some((runner, warmth)) = best {
                     self.lease(turn, job, runner, warmth);
                     continue 'again;
                 }
@@ -138,14 +142,17 @@ impl Scheduler {
         }
         match outcome {
             Outcome::Lost(why) => {
-                self.rest_runner(turn, runner, &why);
+                self.blame(turn, runner, attempt, &why);
+                if let Some(member) = self.roster.member_mut(runner) {
+                    member.health.pause_until(turn.now.after(policy::REST_FIRST_MS));
+                }
                 // What failed before the task's process started was not the task's doing. Where that is not known any
                 // more, it reached its runner at least, which says itself that it was lost with it.
-                self.lose(turn, attempt, Loss { why, counts: started != Started::No });
+                self.lose(turn, attempt, Loss { why, counts: started != Started::No, reported: true });
             }
             // Nobody here asked for that: the runner itself was stopped.
             Outcome::Cancelled => {
-                self.lose(turn, attempt, Loss { why: "its runner was stopped".into(), counts: false });
+                self.lose(turn, attempt, Loss { why: "its runner was stopped".into(), counts: false, reported: false });
             }
             outcome @ (Outcome::Passed
             | Outcome::Failed(_)
@@ -153,7 +160,7 @@ impl Scheduler {
             | Outcome::TimedOut
             | Outcome::CouldNotStart(_)) => {
                 if let Some(member) = self.roster.member_mut(runner) {
-                    member.troubles = 0;
+                    member.health.succeed();
                 }
                 let at = turn.at;
                 turn.persist(Record::AttemptFinished { attempt, outcome: outcome.clone(), log, duration_ms, at });
@@ -197,7 +204,7 @@ impl Scheduler {
             self.recorded.insert(attempt);
             return;
         }
-        let Loss { why, counts } = loss;
+        let Loss { why, counts, reported } = loss;
         let outcome = Outcome::Lost(why.clone());
         let log = LogSummary { missing: Some(why.clone()), ..LogSummary::default() };
         turn.persist(Record::AttemptFinished { attempt, outcome, log, duration_ms: None, at: turn.at });
@@ -211,8 +218,14 @@ impl Scheduler {
         } else {
             job.blameless_losses += 1;
         }
+        if !job.lost_on.contains(&lease.runner) {
+            job.lost_on.push(lease.runner);
+        }
         let given_up = if counts && job.losses >= limit {
-            Some(format!("given up after {} lost attempts: {}", job.losses, job.lost_with.join(", ")))
+            // Which they were is not known any more after a restart.
+            let earlier = job.losses as usize - job.lost_with.len().min(job.losses as usize);
+            let before = if earlier > 0 { format!(", and {earlier} before the last restart") } else { String::new() };
+            Some(format!("given up after {} lost attempts: {}{before}", job.losses, job.lost_with.join(", ")))
         } else if job.blameless_losses >= policy::MAX_BLAMELESS_LOSSES {
             Some(format!("given up after {} attempts that came to nothing, the last on {name}: {why}", job.attempts))
         } else {
@@ -224,8 +237,14 @@ impl Scheduler {
         }
         let tally = if counts { format!(" (loss {} of {limit})", job.losses) } else { String::new() };
         turn.note(format!("attempt {attempt} lost on runner {name}: {why}; job {} queued again", lease.job));
-        turn.decide(lease.build, Some(lease.job), because, format!("lost on {name}: {why}; queued again{tally}"));
-        self.requeue(turn, lease.job);
+        let quarantine = self.roster.member(lease.runner).and_then(|member| member.health.quarantine(turn.now));
+        let quarantine = quarantine.map(|why| format!("; {name} is {why}")).unwrap_or_default();
+        let text = format!("lost on {name}: {why}; queued again{tally}{quarantine}");
+        turn.decide(lease.build, Some(lease.job), because, text);
+        // Others may do at once what this runner could not; what nobody can do must not be tried without end.
+        let again = if counts || !reported { 0 } else { self.jobs[&lease.job].blameless_losses - 1 };
+        let pause = if again == 0 { 0 } else { policy::REST_FIRST_MS << (again - 1).min(20) };
+        self.requeue_later(turn, lease.job, pause.min(policy::REST_MAX_MS));
     }
 
     /// Records a leased attempt as cancelled. Its slot stays occupied until the runner has ended it.
@@ -257,30 +276,36 @@ impl Scheduler {
         lease
     }
 
-    /// A runner on which infrastructure failed gets nothing for a while, longer each time in a row: a full disk would
-    /// otherwise eat the queue.
-    fn rest_runner(&mut self, turn: &mut Turn, runner: RunnerId, why: &str) {
+    /// Holds the loss of an attempt against the runner, which gets nothing for a while if it fails with whatever it is
+    /// given: a full disk would otherwise eat the queue.
+    pub(super) fn blame(&mut self, turn: &mut Turn, runner: RunnerId, attempt: AttemptId, why: &str) {
+        let Some(job) = self.leases.get(&attempt).filter(|lease| !lease.cancelled).map(|lease| lease.job) else {
+            return;
+        };
         let Some(member) = self.roster.member_mut(runner) else { return };
-        let rest = (policy::REST_FIRST_MS << member.troubles.min(20)).min(policy::REST_MAX_MS);
-        member.troubles += 1;
-        member.rests_until = turn.now.after(rest);
-        turn.note(format!(
-            "runner {} rests for {rest} ms after {} failures in a row: {why}",
-            member.name, member.troubles
-        ));
+        let before = member.health.rests_until();
+        if member.health.fail(turn.now, job, why)
+            && member.health.rests_until() > before
+            && let Some(text) = member.health.quarantine(turn.now)
+        {
+            turn.note(format!("runner {} is {text}", member.name));
+        }
         self.roster.refresh(runner, turn.now);
     }
 
     /// Ends the leases that were not renewed in time.
     pub(super) fn check_leases(&mut self, turn: &mut Turn) {
         self.roster.wake_rested(turn.now);
+        self.queue.wake(turn.now);
         self.lose_the_away(turn);
         let expired: Vec<AttemptId> =
             self.leases.iter().filter(|(_, lease)| lease.deadline < turn.now).map(|(attempt, _)| *attempt).collect();
         for attempt in expired {
             let (runner, counts) = (self.leases[&attempt].runner, self.leases[&attempt].started == Started::Yes);
             self.rest_if_doubtful(turn, runner);
-            self.lose(turn, attempt, Loss { why: "its lease ran out".into(), counts });
+            let why = "its lease ran out";
+            self.blame(turn, runner, attempt, why);
+            self.lose(turn, attempt, Loss { why: why.into(), counts, reported: false });
         }
         self.forget_empty_away(turn);
     }

@@ -1,5 +1,6 @@
 //! Runners coming, going, and staying alive.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::leases::Loss;
@@ -48,9 +49,9 @@ impl Scheduler {
             self.spawns.pending.pop();
         }
         let before = self.roster.remove(id);
-        let (holds, troubles, rests_until, was, drained, asked) = match before {
-            Some(it) => (it.holds, it.troubles, it.rests_until, it.incarnation, it.draining, it.drain_asked),
-            None => Default::default(),
+        let (holds, health, was, drained, asked) = match before {
+            Some(it) => (it.holds, it.health, it.incarnation, it.draining, it.drain_asked),
+            None => (BTreeSet::new(), self.past.remove(&id).unwrap_or_default(), None, false, Vec::new()),
         };
         let restarted = was.is_some_and(|was| was != incarnation);
         // It is the process that drains, and it may have missed that it was asked to.
@@ -75,8 +76,7 @@ impl Scheduler {
             drain_asked,
             warm: warm.into_iter().collect(),
             spawned,
-            troubles,
-            rests_until,
+            health,
         };
         self.roster.insert(member, turn.now);
         self.settle(turn, id, session, &holding, restarted);
@@ -114,7 +114,10 @@ impl Scheduler {
             if !holding.contains(&attempt) && (!lease.exclusive || lease.given_to == incarnation) {
                 let why = if restarted { "its runner restarted" } else { "its runner came back without it" };
                 let counts = lease.started == Started::Yes;
-                self.lose(turn, attempt, Loss { why: why.into(), counts });
+                if restarted {
+                    self.blame(turn, id, attempt, why);
+                }
+                self.lose(turn, attempt, Loss { why: why.into(), counts, reported: false });
             }
         }
     }
@@ -220,7 +223,7 @@ impl Scheduler {
         let Some(member) = self.roster.member_mut(id) else { return };
         if turn.now.since(member.last_heard) > 2 * heartbeat_interval_ms {
             let judged = member.last_heard.after(heartbeat_timeout_ms + heartbeat_interval_ms);
-            member.rests_until = member.rests_until.max(judged);
+            member.health.pause_until(judged);
         }
         self.roster.refresh(id, turn.now);
     }
@@ -249,7 +252,8 @@ impl Scheduler {
                 continue;
             }
             let counts = lease.started == Started::Yes;
-            self.lose(turn, attempt, Loss { why: why.into(), counts });
+            self.blame(turn, id, attempt, why);
+            self.lose(turn, attempt, Loss { why: why.into(), counts, reported: false });
         }
     }
 
@@ -263,7 +267,10 @@ impl Scheduler {
             .collect();
         for id in empty {
             self.refuse_drain(turn, id);
-            self.roster.remove(id);
+            let removed = self.roster.remove(id);
+            if let Some(member) = removed.filter(|member| !member.health.is_clean()) {
+                self.past.insert(id, member.health);
+            }
         }
     }
 

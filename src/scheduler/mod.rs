@@ -7,6 +7,7 @@
 mod effect;
 mod event;
 mod explain;
+mod health;
 mod intake;
 mod invariants;
 mod jobs;
@@ -32,6 +33,7 @@ use crate::model::{
     AttemptId, BranchName, BuildId, BuildSource, CommitId, Decision, Incarnation, JobId, JobState, Moment, Record,
     RepoName, RunnerId, SessionId, TaskSpec, WallTime,
 };
+use health::Health;
 use queue::Queue;
 use roster::Roster;
 
@@ -52,6 +54,8 @@ pub struct Scheduler {
     roster: Roster,
     /// Every runner ever seen, by name.
     known_runners: HashMap<Arc<str>, RunnerId>,
+    /// What is held against runners that are not there.
+    past: HashMap<RunnerId, Health>,
     recorded: Recorded,
     spawns: Spawns,
     last_build: u64,
@@ -95,6 +99,8 @@ struct LiveJob {
     blameless_losses: u32,
     /// The runners that were lost with it and why, for whoever reads that it was given up.
     lost_with: Vec<String>,
+    /// Runners on which it was lost; others are preferred.
+    lost_on: Vec<RunnerId>,
     /// Since when it waits for a runner.
     queued_since: Moment,
     needs: Vec<JobId>,
@@ -206,6 +212,7 @@ impl Scheduler {
             leases: BTreeMap::new(),
             roster: Roster::default(),
             known_runners: HashMap::new(),
+            past: HashMap::new(),
             recorded: Recorded::default(),
             spawns: Spawns::default(),
             last_build: 0,

@@ -3,13 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::model::{JobId, RepoName};
+use crate::model::{JobId, Moment, RepoName};
 
 /// Queued jobs. Those of one repository that ask for the same labels form a lane; only a lane's head is ever a
 /// candidate, so that choosing costs a look at each lane, however many jobs wait.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     repos: BTreeMap<RepoName, Share>,
+    /// Jobs that come to nothing wherever they go, and when each may be tried again.
+    paused: BTreeMap<JobId, Paused>,
+}
+
+/// A job that pauses, with what it needs to be queued.
+#[derive(Debug)]
+struct Paused {
+    until: Moment,
+    repo: RepoName,
+    labels: Vec<Arc<str>>,
 }
 
 /// One repository's part of the queue.
@@ -38,8 +48,30 @@ impl Queue {
         }
     }
 
+    /// The same, where it is no candidate before its time has come.
+    pub(super) fn push_later(&mut self, repo: &RepoName, labels: &[Arc<str>], job: JobId, until: Moment) {
+        self.paused.insert(job, Paused { until, repo: repo.clone(), labels: labels.to_vec() });
+    }
+
+    /// Lets those be candidates whose time has come.
+    pub(super) fn wake(&mut self, now: Moment) {
+        for (job, Paused { repo, labels, .. }) in
+            self.paused.extract_if(.., |_, paused| paused.until <= now).collect::<Vec<_>>()
+        {
+            self.push(&repo, &labels, job);
+        }
+    }
+
+    /// When a job that pauses may be tried again.
+    pub(super) fn paused_until(&self, job: JobId) -> Option<Moment> {
+        self.paused.get(&job).map(|paused| paused.until)
+    }
+
     /// Takes a job out, whether it is leased now or cancelled.
     pub(super) fn remove(&mut self, repo: &RepoName, labels: &[Arc<str>], job: JobId) {
+        if self.paused.remove(&job).is_some() {
+            return;
+        }
         let share = self.share(repo);
         if let Some(at) = share.lanes.iter().position(|lane| lane.labels == labels) {
             share.lanes[at].jobs.remove(&job);
@@ -79,13 +111,16 @@ impl Queue {
     }
 
     pub(super) fn contains(&self, job: JobId) -> bool {
-        self.repos.values().flat_map(|share| &share.lanes).any(|lane| lane.jobs.contains(&job))
+        self.paused.contains_key(&job)
+            || self.repos.values().flat_map(|share| &share.lanes).any(|lane| lane.jobs.contains(&job))
     }
 
     pub(super) fn len(&self) -> usize {
-        self.repos.values().flat_map(|share| &share.lanes).map(|lane| lane.jobs.len()).sum()
+        self.paused.len()
+            + self.repos.values().flat_map(|share| &share.lanes).map(|lane| lane.jobs.len()).sum::<usize>()
     }
 
+    /// Nothing waits that could be given out now.
     pub(super) fn is_empty(&self) -> bool {
         self.repos.values().all(|share| share.lanes.is_empty())
     }

@@ -1,6 +1,7 @@
 //! Going on after a restart: from what the store knows to a live scheduler.
 
 use super::event::Restored;
+use super::health::Health;
 use super::jobs::NewJob;
 use super::roster::{Member, Presence};
 use super::{AcceptedHead, LiveLease, Policy, Scheduler, Started};
@@ -81,8 +82,7 @@ impl Scheduler {
             drain_asked: Vec::new(),
             warm: std::collections::HashMap::new(),
             spawned: false,
-            troubles: 0,
-            rests_until: Moment::default(),
+            health: Health::default(),
         };
         self.roster.insert(member, now);
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::Request;
+use super::health::Health;
 use crate::model::{AttemptId, CommitId, Incarnation, Isolation, Moment, RepoName, RunnerId, SessionId};
 
 /// A runner that is connected, or is away and still holds leases.
@@ -29,10 +30,8 @@ pub(super) struct Member {
     /// The commit each repository's tree is at.
     pub(super) warm: HashMap<RepoName, CommitId>,
     pub(super) spawned: bool,
-    /// Infrastructure failures in a row, as it reported them.
-    pub(super) troubles: u32,
-    /// It gets nothing new before this.
-    pub(super) rests_until: Moment,
+    /// What is held against it, and until when it gets nothing new.
+    pub(super) health: Health,
 }
 
 /// Whether a runner can be spoken to.
@@ -63,7 +62,7 @@ impl Member {
     }
 
     fn is_free(&self, now: Moment) -> bool {
-        self.session().is_some() && !self.draining && self.free_slots() > 0 && self.rests_until <= now
+        self.session().is_some() && !self.draining && self.free_slots() > 0 && self.health.rests_until() <= now
     }
 }
 
@@ -131,7 +130,7 @@ impl Roster {
         } else {
             self.free.remove(&id);
         }
-        if member.rests_until > now {
+        if member.health.rests_until() > now {
             self.resting.insert(id);
         } else {
             self.resting.remove(&id);
@@ -157,13 +156,14 @@ impl Roster {
         !self.free.is_empty()
     }
 
-    /// The best free runner for a job: one whose tree is at the very commit, else one that has the repository, else the
-    /// one with the most free slots.
+    /// The best free runner for a job: one on which it was not lost before, of those one whose tree is at the very
+    /// commit, else one that has the repository, else the one with the most free slots.
     pub(super) fn best_for(
         &self,
         labels: &[Arc<str>],
         repo: &RepoName,
         commit: CommitId,
+        lost_on: &[RunnerId],
     ) -> Option<(RunnerId, Warmth)> {
         let fitting = self.free.iter().filter_map(|id| self.members.get(id)).filter(|member| member.fits(labels));
         fitting
@@ -173,10 +173,10 @@ impl Roster {
                     Some(_) => Warmth::Repo,
                     None => Warmth::Cold,
                 };
-                (warmth, member.free_slots(), member.id)
+                (!lost_on.contains(&member.id), warmth, member.free_slots(), member.id)
             })
-            .max_by_key(|(warmth, free, id)| (*warmth, *free, std::cmp::Reverse(*id)))
-            .map(|(warmth, _, id)| (id, warmth))
+            .max_by_key(|(fresh, warmth, free, id)| (*fresh, *warmth, *free, std::cmp::Reverse(*id)))
+            .map(|(_, warmth, _, id)| (id, warmth))
     }
 
     /// Whether any connected runner could ever take a job with these labels.

@@ -100,16 +100,97 @@ fn a_job_that_never_gets_to_start_is_given_up_in_the_end() {
     assert_eq!(lines, ["a20 lost", "j1 errored", "b1 errored", "> s1 recorded a20"]);
 }
 
+/// Tried with a quarantine for any two failures: the runner rests for two seconds after the second, and longer after
+/// each that follows.
 #[test]
-fn a_runner_whose_infrastructure_fails_rests_longer_each_time() {
+fn a_job_that_fails_on_a_runner_again_and_again_does_not_keep_others_from_it() {
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    story.observe("app", None, 1, vec![task("bad")]);
+    let mut attempt = 1;
+    for pause in [0, 1_000, 2_000, 4_000, 8_000] {
+        let (failed, wait) = (story.now.0, u64::max(pause, 1_000));
+        story.finish(1, attempt, Outcome::Lost("no source".into()));
+        attempt += 1;
+        assert_eq!(story.state_of("w1"), "resting");
+        assert!(story.tick_until(failed + wait - 250).is_empty(), "after {pause}");
+        assert_eq!(story.state_of("w1") == "connected", wait > 1_250, "after {pause}");
+        story.tick_until(failed + wait);
+        story.ping(1, &[attempt]);
+    }
+    story.finish(1, attempt, Outcome::Lost("no source".into()));
+    story.tick_until(story.now.0 + 1_000);
+    let lines = story.observe("app", Some(1), 2, vec![task("good")]);
+    assert!(lines.contains(&format!("> s1 lease a{}", attempt + 1)), "while the bad one pauses: {lines:?}");
+    let reasons = story.scheduler.explain(story.now, BuildId(1));
+    assert_eq!(reasons[0].1, "queued for 1 s: it came to nothing repeatedly and is tried again in 15 s");
+}
+
+/// Tried without a quarantine: the runner eats the queue, a job a second.
+#[test]
+fn a_runner_on_which_different_jobs_fail_is_in_quarantine_for_longer_each_time() {
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    for n in 1..=5 {
+        story.observe("app", Some(n - 1).filter(|n| *n > 0), n, vec![task("a")]);
+    }
+    let full = || Outcome::Lost("disk full".into());
+    story.finish(1, 1, full());
+    story.cancel(1);
+    story.tick_until(1_000);
+    for (attempt, rest) in [(2, 2_000), (3, 4_000), (4, 8_000)] {
+        // A moment later, or it would count as one failure with that before.
+        story.now = story.now.after(250);
+        let failed = story.now.0;
+        story.finish(1, attempt, full());
+        story.cancel(attempt);
+        assert_eq!(story.state_of("w1"), "quarantined");
+        assert!(story.tick_until(failed + rest - 250).is_empty(), "failure {attempt}");
+        let reasons = story.scheduler.explain(story.now, BuildId(5));
+        assert_eq!(
+            reasons[0].1.split(": ").nth(1).unwrap_or_default(),
+            "w1 is in quarantine for 1 s more",
+            "{reasons:?}"
+        );
+        assert_eq!(story.tick_until(failed + rest).len(), 2, "leased again after failure {attempt}");
+    }
+    story.finish(1, 5, Outcome::Failed(1));
+    assert_eq!(story.state_of("w1"), "connected", "it can do something after all");
+}
+
+/// The connection and the process make no difference: what is held against a name stays until something comes to an end.
+#[test]
+fn a_runner_that_crashes_with_whatever_it_is_given_is_in_quarantine_when_it_comes_back() {
+    let mut story = Story::new();
+    for n in 1..=3 {
+        story.observe("app", Some(n - 1).filter(|n| *n > 0), n, vec![task("a")]);
+    }
+    for n in 1..=2 {
+        story.join_as(n, "w1", n, 1, &[], &[]);
+        story.close(n);
+        assert_eq!(story.tick_until(n * 1_500), [format!("a{n} lost"), format!("j{n} queued")]);
+        story.cancel(n);
+    }
+    let lines = story.join_as(3, "w1", 3, 1, &[], &[]);
+    assert_eq!(lines, ["> s3 registered, holds [], gone []"]);
+    assert_eq!(story.state_of("w1"), "quarantined");
+}
+
+#[test]
+fn a_job_goes_to_a_runner_on_which_it_was_not_lost_yet() {
     let mut story = Story::new();
     story.join(1, "w1", 1);
     story.observe("app", None, 1, vec![task("a")]);
-    assert_eq!(story.finish(1, 1, Outcome::Lost("disk full".into())), ["a1 lost", "j1 queued", "> s1 recorded a1"]);
-    assert_eq!(story.tick_until(1_000), ["j1 leased to r1 as a2 (number 2)", "> s1 lease a2"]);
-    story.finish(1, 2, Outcome::Lost("disk full".into()));
-    assert!(story.tick_until(2_750).is_empty());
-    assert_eq!(story.tick_until(3_000), ["j1 leased to r1 as a3 (number 3)", "> s1 lease a3"]);
+    story.join(2, "w2", 1);
+    let lines = story.finish(1, 1, Outcome::Lost("no source".into()));
+    assert!(lines.contains(&"> s2 lease a2".to_owned()), "{lines:?}");
+    story.at(5_000).tell(Event::LeaseCheck);
+    story.join(3, "w3", 1);
+    let lines = story.finish(2, 2, Outcome::Lost("no source".into()));
+    assert!(!lines.iter().any(|line| line.contains("lease")), "it pauses: {lines:?}");
+    story.at(6_000);
+    let lines = story.tell(Event::LeaseCheck);
+    assert!(lines.contains(&"> s3 lease a3".to_owned()), "w1 has its tree, and w3 is new to it: {lines:?}");
 }
 
 #[test]

@@ -192,6 +192,11 @@ impl Story {
         self.tell(Event::CancelAsked { request: Request(0), build: BuildId(build), job: None })
     }
 
+    fn state_of(&self, runner: &str) -> &'static str {
+        let views = self.scheduler.runners(self.now);
+        views.iter().find(|view| &*view.name == runner).map_or("gone", |view| view.state)
+    }
+
     /// Ticks of both threads every 250 ms until then.
     fn tick_until(&mut self, ms: u64) -> Vec<String> {
         let mut lines = Vec::new();
