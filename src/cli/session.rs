@@ -47,7 +47,22 @@ pub(crate) struct Session {
 impl Session {
     /// Dials the addresses in order and introduces itself to the first that answers.
     pub(crate) fn open(addresses: &[Address], token: &TokenSource) -> Result<Self, CliError> {
-        let stream = dial(addresses)?;
+        let mut failure = None;
+        for address in addresses {
+            match Self::open_one(address, token) {
+                Ok(session) => return Ok(session),
+                // Of several, one that a person must see to is worth more than an address that nobody listens at.
+                Err(error) if matches!(error, CliError::Unreachable(_)) => {
+                    failure.get_or_insert(error);
+                }
+                Err(error) => failure = Some(error),
+            }
+        }
+        Err(failure.unwrap_or_else(|| CliError::Usage("--dispatch names no address".into())))
+    }
+
+    fn open_one(address: &Address, token: &TokenSource) -> Result<Self, CliError> {
+        let stream = Stream::dial(address, DIAL_TIMEOUT).map_err(CliError::Unreachable)?;
         let mut reader = FrameReader::new(stream.clone());
         reader.set_timeout(Some(HELLO_TIMEOUT)).map_err(disconnected)?;
         write_frame(&stream, &Frame::new(&Opening::Hello(hello(token.read()?)))).map_err(disconnected)?;
@@ -152,21 +167,6 @@ impl Drop for Session {
 pub(crate) struct KeepAlive {
     _stop: Sender<()>,
     _thread: Thread<()>,
-}
-
-/// The first address that takes a connection.
-fn dial(addresses: &[Address]) -> Result<Stream, CliError> {
-    let mut failure = None;
-    for address in addresses {
-        match Stream::dial(address, DIAL_TIMEOUT) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => failure = Some(error),
-        }
-    }
-    match failure {
-        Some(error) => Err(CliError::Unreachable(error)),
-        None => Err(CliError::Usage("--dispatch names no address".into())),
-    }
 }
 
 fn hello(token: String) -> Hello {

@@ -14,6 +14,7 @@ pub(crate) use peers::{Grant, Grants, Peer, Watcher};
 
 use super::data::DataDir;
 use super::logs::ToLogs;
+use super::watchdog::Pulse;
 use super::{limits, translate};
 use crate::clock;
 use crate::model::{AttemptId, BuildId, JobId, Moment, Record, RepoName, SessionId};
@@ -81,6 +82,8 @@ pub(crate) struct Core {
     held: Vec<Effect>,
     /// Sessions for which messages of the batch are gathered, to leave together.
     addressed: Vec<SessionId>,
+    /// Shows the watchdog that this goes on.
+    pulse: Pulse,
 }
 
 /// Why the core ends.
@@ -98,6 +101,7 @@ impl Core {
         logs: Sender<ToLogs>,
         spawner: Sender<()>,
         inbox: Receiver<ToCore>,
+        pulse: Pulse,
     ) -> Self {
         Self {
             scheduler,
@@ -115,6 +119,7 @@ impl Core {
             records: Vec::new(),
             held: Vec::new(),
             addressed: Vec::new(),
+            pulse,
         }
     }
 
@@ -156,6 +161,7 @@ impl Core {
     }
 
     fn take(&mut self, message: ToCore) -> Result<(), Ending> {
+        self.pulse.beat();
         match message {
             ToCore::Event(event) => {
                 let closed = if let Event::SessionClosed { session } = event { Some(session) } else { None };
@@ -175,7 +181,8 @@ impl Core {
                 look(&self.scheduler, clock::now());
             }
             ToCore::SaveSource { repo, source } => {
-                self.store.set_repo_source(&repo, &source).map_err(Ending::Failed)?;
+                let (pulse, store) = (&self.pulse, &mut self.store);
+                pulse.excused(|| store.set_repo_source(&repo, &source)).map_err(Ending::Failed)?;
             }
             ToCore::Watch(watcher) => self.watchers.push(watcher),
             ToCore::Stop => return Err(Ending::Asked),
@@ -192,7 +199,7 @@ impl Core {
                 if self.records.iter().any(|record| matches!(record, Record::HeadMoved { head: None, .. })) {
                     self.flush()?;
                 }
-                let known = self.store.build_of(&source)?;
+                let known = self.pulse.excused(|| self.store.build_of(&source))?;
                 Event::CommitObserved { request, source, plan, known }
             }
             Question::Gone { repo, branch, before } => Event::BranchGone { request, repo, branch, before },
@@ -200,7 +207,7 @@ impl Core {
             Question::Rerun { build, failed_only } => {
                 // The store must know all of the build before it is read from there.
                 self.flush()?;
-                match self.restored(build)? {
+                match self.pulse.excused(|| self.restored(build))? {
                     Some(build) => Event::RerunAsked { request, build, failed_only },
                     None => {
                         let text = format!("build {build} is no longer there");
@@ -244,7 +251,8 @@ impl Core {
     /// Makes the batch durable, then lets its effects leave, in order.
     fn flush(&mut self) -> Result<(), StoreError> {
         if !self.records.is_empty() {
-            self.commit()?;
+            let pulse = self.pulse.clone();
+            pulse.excused(|| self.commit())?;
         }
         for effect in std::mem::take(&mut self.held) {
             self.release(effect);

@@ -1,5 +1,5 @@
-//! Threads that everything rests on: a panic in one ends the process at once, and the next start restores from the
-//! store.
+//! Threads that everything rests on: where one panics or stalls, the process ends at once, and the next start restores
+//! from the store.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -10,4 +10,12 @@ pub(crate) fn guard(name: &str, body: impl FnOnce()) {
         log::error!("thread {name} panicked: the process ends here, a new start goes on from what is stored");
         std::process::abort();
     }
+}
+
+/// Ends the process because a thread has made no progress at so many looks of the watchdog.
+pub(crate) fn stalled(name: &str, looks: u64) {
+    log::error!(
+        "thread {name} has made no progress for {looks} s: the process ends here, a new start goes on from what is stored"
+    );
+    std::process::abort();
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::core::ToCore;
+use super::watchdog::Pulse;
 use super::{DispatcherError, fatal};
 use crate::scheduler::Event;
 use crate::threads::{self, Thread};
@@ -17,11 +18,13 @@ pub(crate) fn start(
     event: Event,
     core: Sender<ToCore>,
     stop: Receiver<()>,
+    pulse: Pulse,
 ) -> Result<Thread<()>, DispatcherError> {
     let interval = Duration::from_millis(interval_ms.max(1));
     threads::spawn(name, move || {
         fatal::guard(name, || {
             while stop.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+                pulse.beat();
                 // A core that is busy has ticks waiting already; one more would tell it nothing.
                 if core.try_send(ToCore::Event(event.clone())).is_err_and(|error| error.is_disconnected()) {
                     return;

@@ -9,6 +9,7 @@ mod capacity;
 mod core;
 mod data;
 mod fatal;
+mod faults;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod heartbeat;
@@ -21,6 +22,7 @@ mod session;
 mod spawner;
 mod start;
 mod translate;
+mod watchdog;
 
 use std::io;
 use std::path::PathBuf;

@@ -11,6 +11,7 @@ use super::data::DataDir;
 use super::logs::{Logs, ToLogs};
 use super::session::{Hub, Tokens};
 use super::spawner::Spawner;
+use super::watchdog::{self, Pulse};
 use super::{DispatcherError, fatal, heartbeat, limits};
 use crate::clock;
 use crate::config::DispatcherSettings;
@@ -61,7 +62,11 @@ impl Dispatcher {
         let hub = Arc::new(Hub::new(&settings, capacity, data.clone(), tokens, core.clone(), logs.clone())?);
         let (ticking, tick_stop) = bounded(0);
 
-        let the_core = Core::new(scheduler, store, reader, data.clone(), logs, spawn, core_inbox);
+        // The core hears a tick every so often, so it goes on at least as often.
+        let [of_core, of_redistribute] = ["core", "redistribute"].map(|name| Pulse::new(name, limits::LEASE_CHECK_MS));
+        let of_heartbeat = Pulse::new("heartbeat", settings.heartbeat_interval_ms);
+        let pulses = vec![of_core.clone(), of_heartbeat.clone(), of_redistribute.clone()];
+        let the_core = Core::new(scheduler, store, reader, data.clone(), logs, spawn, core_inbox, of_core);
         let threads = vec![
             start_core(the_core, said)?,
             start_logs(Logs::new(data, core.clone()), logs_inbox)?,
@@ -71,8 +76,17 @@ impl Dispatcher {
                 Event::HeartbeatCheck,
                 core.clone(),
                 tick_stop.clone(),
+                of_heartbeat,
             )?,
-            heartbeat::start("redistribute", limits::LEASE_CHECK_MS, Event::LeaseCheck, core.clone(), tick_stop)?,
+            heartbeat::start(
+                "redistribute",
+                limits::LEASE_CHECK_MS,
+                Event::LeaseCheck,
+                core.clone(),
+                tick_stop.clone(),
+                of_redistribute,
+            )?,
+            watchdog::start(pulses, tick_stop)?,
         ];
         let accept = Some(start_accept(hub.clone(), listener.clone())?);
         log::info!("listening at {address}");

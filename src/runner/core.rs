@@ -126,6 +126,7 @@ impl SessionThread {
             uploads,
             hangup: hangup.clone(),
             closing: closed,
+            stayed_ms: 0,
         };
         let thread = threads::spawn("session", move || dialler.run());
         let thread = thread.map_err(|source| RunnerError::Thread { name: "session", source })?;

@@ -111,6 +111,8 @@ pub(super) struct Dialler {
     pub(super) hangup: Arc<Hangup>,
     /// Closes when the runner ends, which cuts short every pause.
     pub(super) closing: Receiver<()>,
+    /// How long the last session lasted.
+    pub(super) stayed_ms: u64,
 }
 
 impl Dialler {
@@ -123,7 +125,7 @@ impl Dialler {
             if self.closing_within(delay) {
                 return;
             }
-            let begun = clock::now();
+            self.stayed_ms = 0;
             match self.one_round(&mut had_session) {
                 Ok(()) => {}
                 Err(setback) if setback.is_for_good() => {
@@ -139,7 +141,7 @@ impl Dialler {
                 }
                 Err(setback) => log::warn!("no session with the dispatcher: {}", chain(&setback)),
             }
-            if clock::now().since(begun) >= REAL_SESSION_MS && had_session {
+            if self.stayed_ms >= REAL_SESSION_MS {
                 backoff.reset();
             }
         }
@@ -187,7 +189,7 @@ impl Dialler {
     }
 
     /// Greets, then reads until the session ends.
-    fn stay(&self, stream: Stream, mut reader: FrameReader, had_session: &mut bool) -> Result<(), Setback> {
+    fn stay(&mut self, stream: Stream, mut reader: FrameReader, had_session: &mut bool) -> Result<(), Setback> {
         let welcome = greet(&stream, &mut reader, &self.who, false);
         if welcome.is_err() {
             stream.close();
@@ -218,6 +220,7 @@ impl Dialler {
             }
         };
         log::info!("session s{} with the dispatcher at {}", welcome.session, stream.peer());
+        let begun = clock::now();
         if self.news.send(News::Connected(session.clone())).is_ok() {
             match self.read(&session, &mut reader) {
                 _ if self.hangup.is_over() => log::info!("session s{} ended by this runner", welcome.session),
@@ -225,6 +228,7 @@ impl Dialler {
                 Err(error) => log::warn!("session s{} ended: {}", welcome.session, chain(&error)),
             }
         }
+        self.stayed_ms = clock::now().since(begun);
         stream.close();
         session.routes.close();
         drop(ending);

@@ -1,7 +1,11 @@
 //! What happens when something dies, freezes, comes late or comes twice. The numbers are those of the promises.
 
+mod addresses;
 mod backups;
 mod dispatcher;
+mod losses;
 mod observer;
 mod refusals;
 mod runner;
+mod stalls;
+mod time;

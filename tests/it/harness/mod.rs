@@ -87,13 +87,20 @@ impl World {
 
     /// A dispatcher that starts no runners of its own; it listens where the one before it did.
     pub(crate) fn dispatcher(&self, more: &[&str]) -> Process {
+        self.dispatcher_with(more, &[])
+    }
+
+    /// The same, with variables in its environment.
+    pub(crate) fn dispatcher_with(&self, more: &[&str], variables: &[(&str, &str)]) -> Process {
         let (host, port) = (format!("--host={}", self.host.get()), format!("--port={}", self.port.get()));
         let mut arguments = vec!["dispatcher", &host, &port];
         if !more.iter().any(|flag| flag.starts_with("--spawn")) {
             arguments.push("--spawn=0");
         }
         arguments.extend(more);
-        let dispatcher = self.start("dispatcher", &arguments);
+        let mut command = self.command(&arguments);
+        command.envs(variables.iter().copied());
+        let dispatcher = self.start_command("dispatcher", command);
         self.port.set(dispatcher.listening_at().port());
         dispatcher
     }

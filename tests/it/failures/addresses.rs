@@ -1,0 +1,65 @@
+//! Several addresses: tried in order by everyone who dials, at the start and after each loss.
+
+use std::net::TcpListener;
+
+use crate::harness::{World, text};
+
+/// Nobody listens at the first address, and who listens at the second is no dispatcher: it takes each connection and
+/// ends it. Tried with an operator's command that stays with whoever takes its connection: it exits with 5.
+#[test]
+fn whoever_finds_no_dispatcher_at_an_address_goes_to_the_next() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let commit = repository.commit_script("true");
+    let _dispatcher = world.dispatcher(&[]);
+    let stranger = TcpListener::bind((*world.address().ip(), 0)).unwrap();
+    let port = stranger.local_addr().unwrap().port();
+    let hangs_up = surveil::threads::spawn("stranger", move || stranger.incoming().for_each(drop)).unwrap();
+    let host = world.address().ip().to_string();
+    let dispatch = format!("--dispatch={host}:1,{host}:{port},{}", world.address());
+
+    let observer = world.observer(&[&repository], &[&dispatch]);
+    let runner = world.runner("w1", &[&dispatch]);
+    world.expect(&commit, "passed");
+    observer.says(&format!("dispatcher at {} reached", world.address()));
+    runner.says(&format!("with the dispatcher at {}", world.address()));
+    let shown = world.surveil(&["show", "latest", &dispatch]).ok();
+    assert!(shown.contains("passed"), "{shown}");
+    hangs_up.detach();
+}
+
+/// Tried with a list of which only the first is ever dialled: nothing is built after the first dispatcher's end.
+#[test]
+fn everyone_goes_to_the_second_dispatcher_when_the_first_has_died_and_back_when_that_dies() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let commit = repository.commit_script("true");
+    let first = world.dispatcher(&[]);
+    let one = world.address();
+    // The one beside it has the same tokens, and its own past.
+    let data = world.path("beside");
+    std::fs::create_dir_all(data.join("tokens")).unwrap();
+    for role in ["observer", "runner", "operator"] {
+        std::fs::copy(world.data().join("tokens").join(role), data.join("tokens").join(role)).unwrap();
+    }
+    let host = format!("--host={}", one.ip());
+    let second = world.start("beside", &["dispatcher", &host, "--port=0", "--spawn=0", "--data", text(&data)]);
+    let two = second.listening_at();
+    let dispatch = format!("--dispatch={one},{two}");
+    let observer = world.observer(&[&repository], &[&dispatch]);
+    let runner = world.runner("w1", &[&dispatch]);
+    world.expect(&commit, "passed");
+    observer.says(&format!("dispatcher at {one} reached"));
+
+    first.kill();
+    world.listens_at(two);
+    let commit = repository.commit("Beside");
+    world.expect(&commit, "passed");
+    runner.says(&format!("with the dispatcher at {two}"));
+    assert!(world.surveil(&["status", &dispatch]).ok().contains(&commit[..7]));
+
+    world.listens_at(one);
+    let _first = world.dispatcher(&[]);
+    second.kill();
+    world.expect(&repository.commit("Back"), "passed");
+}

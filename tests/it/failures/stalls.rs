@@ -1,0 +1,66 @@
+//! L2: a thread that everything rests on panics, or stops going on. The process ends at once, and the next start takes
+//! up what there was. Provoked in the binary itself, by a hook that only debug builds have.
+
+use crate::harness::{World, job, text};
+
+/// What a process that was aborted ends with.
+const ABORTED: i32 = 128 + 6;
+
+/// A dispatcher in the middle of work, in which a thread meets its fate; then another one on the same data.
+fn survives(thread: &str, kind: &str) {
+    let world = World::new();
+    let trigger = world.path("trigger");
+    let gate = world.gate("gate");
+    let repository = world.repository("app");
+    let begun = world.tally("begun");
+    let first = repository.commit_script(&format!("{}\n{}", begun.add("begun"), gate.wait()));
+    let fault = format!("{thread}:{kind}:{}", text(&trigger));
+    let mut dispatcher = world.dispatcher_with(&[], &[("SURVEIL_FAULT", &fault)]);
+    let _observer = world.observer(&[&repository], &[]);
+    let _runner = world.runner("w1", &[]);
+    begun.reaches(1);
+
+    std::fs::write(&trigger, "").unwrap();
+    assert_eq!(dispatcher.exit_code(), ABORTED, "{}", dispatcher.log());
+    let word = if kind == "panic" { "panicked" } else { "has made no progress" };
+    assert!(dispatcher.log().contains(&format!("thread {thread} {word}")), "{}", dispatcher.log());
+
+    let _dispatcher = world.dispatcher(&[]);
+    gate.open();
+    let build = world.expect(&first, "passed");
+    assert_eq!(job(&build, "test").attempts.len(), 1, "{build:#?}");
+    assert_eq!(begun.lines().len(), 1, "nothing ran twice");
+    world.expect(&repository.commit_tasks("[task.test]\nrun = 'true'\n"), "passed");
+}
+
+/// Tried without the guard of each thread: the dispatcher goes on without it, and does not end.
+#[test]
+fn a_panic_in_the_core_ends_the_process_and_the_next_start_goes_on() {
+    survives("core", "panic");
+}
+
+#[test]
+fn a_panic_in_the_heartbeat_thread_ends_the_process_and_the_next_start_goes_on() {
+    survives("heartbeat", "panic");
+}
+
+#[test]
+fn a_panic_in_the_redistribute_thread_ends_the_process_and_the_next_start_goes_on() {
+    survives("redistribute", "panic");
+}
+
+/// Tried without the watchdog's thread, and without each of its pulses: the dispatcher does not end.
+#[test]
+fn an_endless_loop_in_the_core_ends_the_process_and_the_next_start_goes_on() {
+    survives("core", "loop");
+}
+
+#[test]
+fn an_endless_loop_in_the_heartbeat_thread_ends_the_process_and_the_next_start_goes_on() {
+    survives("heartbeat", "loop");
+}
+
+#[test]
+fn an_endless_loop_in_the_redistribute_thread_ends_the_process_and_the_next_start_goes_on() {
+    survives("redistribute", "loop");
+}

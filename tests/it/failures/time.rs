@@ -1,0 +1,129 @@
+//! S31 to S33, D1: slow is not dead, who stood still cannot judge others, and clocks for people decide nothing.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::harness::{Gate, Process, Repository, Tally, World, job, now, until};
+
+/// A task that notes that it began, and waits at the gate.
+fn waiting_commit(world: &World, repository: &Repository) -> (String, Tally, Gate) {
+    let (begun, gate) = (world.tally("begun"), world.gate("gate"));
+    (repository.commit_script(&format!("{}\n{}", begun.add("$SURVEIL_RUNNER"), gate.wait())), begun, gate)
+}
+
+/// The one attempt is enough, and it was not given up in between.
+fn passes_at_once(world: &World, commit: &str) {
+    let build = world.expect(commit, "passed");
+    assert_eq!(job(&build, "test").attempts.len(), 1, "{build:#?}");
+}
+
+fn pass_the_time(time: Duration) {
+    let end = now() + time;
+    until("time passes", || now() >= end);
+}
+
+/// S12. Tried with a timeout of one second: the attempt is lost and runs again.
+#[test]
+fn a_runner_that_is_frozen_for_less_than_the_timeout_keeps_its_work() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let (commit, begun, gate) = waiting_commit(&world, &repository);
+    let _dispatcher = world.dispatcher(&["--heartbeat-interval=250ms", "--heartbeat-timeout=30s"]);
+    let _observer = world.observer(&[&repository], &[]);
+    let frozen = world.runner("w1", &[]);
+    begun.reaches(1);
+    let _other = world.runner("w2", &[]);
+    world.connected("w2");
+    frozen.signal(Signal::STOP);
+    world.runner_that("w1", |runner| runner.silent_ms > 2_000);
+    frozen.signal(Signal::CONT);
+    world.runner_that("w1", |runner| runner.silent_ms < 1_000);
+    gate.open();
+    passes_at_once(&world, &commit);
+}
+
+/// S33: its runners gave it up meanwhile and dial again, and what they say waits in its socket. Tried without forgiving
+/// gaps: the first tick finds the runner silent for too long, and the job goes to `w2`.
+#[test]
+fn a_dispatcher_that_was_stopped_for_longer_than_the_timeout_declares_nobody_dead() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let (commit, begun, gate) = waiting_commit(&world, &repository);
+    let dispatcher = world.dispatcher(&["--heartbeat-interval=250ms", "--heartbeat-timeout=2s"]);
+    let _observer = world.observer(&[&repository], &[]);
+    let runner = world.runner("w1", &[]);
+    begun.reaches(1);
+    let other = world.runner("w2", &[]);
+    world.connected("w2");
+    dispatcher.signal(Signal::STOP);
+    runner.says(" ended: ");
+    other.says(" ended: ");
+    pass_the_time(Duration::from_millis(500));
+    dispatcher.signal(Signal::CONT);
+    dispatcher.says("the dispatcher was held up for");
+    until("both are back", || dispatcher.log().matches(" joined as ").count() >= 4);
+    gate.open();
+    passes_at_once(&world, &commit);
+}
+
+/// S32: the heartbeat is a thread of its own that needs next to nothing. Everything that this is about shares one core.
+/// Tried with a heartbeat that burns 20 ms for each ping: it is silent for longer than the timeout.
+#[test]
+fn a_runner_that_gets_hardly_any_processor_keeps_its_work() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let (commit, begun, gate) = waiting_commit(&world, &repository);
+    let dispatcher = world.dispatcher(&["--heartbeat-interval=250ms", "--heartbeat-timeout=6s"]);
+    let _observer = world.observer(&[&repository], &[]);
+    let on_one_core = |words: &[&str]| {
+        let mut command = world.sealed("taskset");
+        command.args(["-c", "0"]).args(words);
+        command
+    };
+    let surveil = env!("CARGO_BIN_EXE_surveil");
+    let mut starved = on_one_core(&["nice", "-n", "19", surveil, "runner", "--name=w1", "--min-free=1MiB"]);
+    starved.env("SURVEIL_DATA", world.data()).env("SURVEIL_WORK", world.path("work-w1"));
+    starved.env("SURVEIL_DISPATCH", world.address().to_string());
+    let _starved = world.start_command("w1", starved);
+    begun.reaches(1);
+    let _other = world.runner("w2", &[]);
+    world.connected("w2");
+    let busy = |n| world.start_command(&format!("busy{n}"), on_one_core(&["sh", "-c", "while :; do :; done"]));
+    let busy: Vec<Process> = (0..3).map(busy).collect();
+    pass_the_time(Duration::from_secs(8));
+    drop(busy);
+    gate.open();
+    passes_at_once(&world, &commit);
+    assert!(!dispatcher.log().contains("is away"), "{}", dispatcher.log());
+}
+
+/// S31. The wall clock has one reader, and these are the places that ask it: times in records, the age of what is shown,
+/// and a number for want of a random one. The simulation makes it jump.
+#[test]
+fn the_wall_clock_is_asked_for_people_only() {
+    let allowed = ["cli/show.rs", "cli/status.rs", "cli/up/display.rs", "dispatcher/core.rs", "observer/mod.rs"];
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let (mut open, mut found) = (vec![source.clone()], Vec::new());
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(&directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+                continue;
+            }
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            let name = path.strip_prefix(&source).unwrap().display().to_string();
+            let asks = ["clock::wall()", "SystemTime::now", "ClockId::Realtime"].iter().any(|call| text.contains(call));
+            if asks && !name.contains("tests") && name != "clock.rs" && !allowed.contains(&&*name) {
+                found.push(name);
+            }
+        }
+    }
+    assert!(found.is_empty(), "{found:?} ask the wall clock");
+    // Where the dispatcher does, it hands the time on to be written down, and the scheduler compares it with nothing.
+    let core = fs::read_to_string(source.join("dispatcher/core.rs")).unwrap();
+    assert_eq!(core.matches("clock::wall()").count(), 1, "one place, for the scheduler's records");
+}
