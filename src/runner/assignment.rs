@@ -2,7 +2,8 @@
 
 use std::error::Error;
 
-use crate::model::{AttemptId, BranchName, BuildId, CommitId, LogSummary, Outcome, RepoName, TaskSpec};
+use super::limits::{EXCLUSIVE_END_MS, EXCLUSIVE_START_MS};
+use crate::model::{AttemptId, BranchName, BuildId, CommitId, LogSummary, Moment, Outcome, RepoName, TaskSpec};
 
 /// An attempt to execute. Of the task only what an execution needs is filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,20 @@ pub(super) struct Assignment {
     pub(super) branch: BranchName,
     pub(super) commit: CommitId,
     pub(super) task: TaskSpec,
+}
+
+impl Assignment {
+    /// For an exclusive attempt: how long after a renewal everything of it has to be on its way out. The second half of
+    /// the lease is for ending it, and at least as much as a task that ignores signals takes.
+    pub(super) fn exclusive_ms(&self, grace_ms: u64) -> Option<u64> {
+        let half = self.lease_ms / 2;
+        self.task.exclusive.then(|| half.min(self.lease_ms.saturating_sub(grace_ms + EXCLUSIVE_END_MS)))
+    }
+
+    /// Whether its process may be started now, when leases are surely renewed since then.
+    pub(super) fn may_start(&self, now: Moment, renewed: Moment, grace_ms: u64) -> bool {
+        self.exclusive_ms(grace_ms).is_none_or(|limit| now.since(renewed) + EXCLUSIVE_START_MS < limit)
+    }
 }
 
 /// How an attempt ended. Its log is whole, in the spool.
@@ -50,4 +65,42 @@ pub(super) fn chain(error: &dyn Error) -> String {
         next = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Script;
+
+    fn assignment(lease_ms: u64, exclusive: bool) -> Assignment {
+        let task = TaskSpec { exclusive, ..TaskSpec::new("deploy", Script::Shell("true".into())) };
+        Assignment {
+            attempt: AttemptId(1),
+            lease_ms,
+            build: BuildId(1),
+            number: 1,
+            repo: RepoName::new("app").unwrap(),
+            branch: BranchName::new("main"),
+            commit: CommitId::from_bytes(&[1; 20]).unwrap(),
+            task,
+        }
+    }
+
+    #[test]
+    fn half_of_an_exclusive_lease_is_for_ending_it_and_more_where_the_grace_is_long() {
+        for (lease, grace, limit) in [(60_000, 10_000, 30_000), (60_000, 40_000, 14_000), (60_000, 90_000, 0)] {
+            assert_eq!(assignment(lease, true).exclusive_ms(grace), Some(limit), "{lease} and {grace}");
+            assert_eq!(assignment(lease, false).exclusive_ms(grace), None);
+        }
+    }
+
+    /// S9. Where the slot does not look, a process may start after its runner slept through its lease.
+    #[test]
+    fn an_exclusive_process_is_not_started_when_it_would_have_to_be_ended_at_once() {
+        let may_start = |exclusive, now| assignment(60_000, exclusive).may_start(Moment(now), Moment(1_000), 10_000);
+        assert!(may_start(true, 29_999));
+        assert!(!may_start(true, 30_000));
+        assert!(!may_start(true, 9_000_000));
+        assert!(may_start(false, 9_000_000));
+    }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvError, Sender, after, bounded, never, select};
@@ -58,6 +59,7 @@ pub(super) fn run(
         log_limit: settings.log_limit,
         min_free: settings.min_free,
         grace_ms: settings.grace_ms,
+        renewed: AtomicU64::new(boottime::now().0),
         executor,
         reports,
         uploads: uploads.clone(),
@@ -67,7 +69,7 @@ pub(super) fn run(
         settings,
         labels: own_facts().into_iter().chain(settings.labels.iter().cloned()).collect(),
         isolation,
-        machine: Machine::new(boottime::now(), slots, settings.idle_exit_ms, undelivered),
+        machine: Machine::new(boottime::now(), slots, settings.idle_exit_ms, settings.grace_ms, undelivered),
         journal,
         session: None,
         slots: (0..slots).map(|_| None).collect(),
@@ -223,6 +225,7 @@ impl Core<'_> {
             }
         }
         self.heartbeat.set_holding(self.machine.holding());
+        self.common.renewed.store(self.machine.surely_renewed().0, Ordering::Relaxed);
         Ok(())
     }
 

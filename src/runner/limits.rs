@@ -78,6 +78,10 @@ pub(super) const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 pub(super) const LAST_WORDS_MS: u64 = 1000;
 /// How long a drained runner waits for the dispatcher to have heard of it.
 pub(super) const DRAIN_HEARD_MS: u64 = 2000;
+/// What ending an exclusive attempt may take beyond the grace period: what a cancel may, and what a check may be late.
+pub(super) const EXCLUSIVE_END_MS: u64 = 6_000;
+/// An exclusive process is not started any more when it would have to be ended within this.
+pub(super) const EXCLUSIVE_START_MS: u64 = 1_000;
 /// How often exclusive attempts are checked against the time since the last renewal. A timer would stand still while
 /// the machine sleeps; this finds out soon after waking.
 pub(super) const EXCLUSIVE_CHECK_MS: u64 = 500;

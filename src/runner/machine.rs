@@ -30,6 +30,8 @@ pub(super) struct Machine {
     leaving: Leaving,
     idle_exit_ms: Option<u64>,
     idle_since: Moment,
+    /// Between TERM and KILL.
+    grace_ms: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +63,7 @@ impl Machine {
         now: Moment,
         slots: usize,
         idle_exit_ms: Option<u64>,
+        grace_ms: u64,
         undelivered: Vec<(AttemptId, Report)>,
     ) -> Self {
         let ended = |report| Held { phase: Phase::Ended { report, said: None }, exclusive_ms: None, ending: None };
@@ -74,6 +77,7 @@ impl Machine {
             leaving: Leaving::No,
             idle_exit_ms,
             idle_since: now,
+            grace_ms,
         }
     }
 
@@ -113,6 +117,11 @@ impl Machine {
     /// Attempts that are executing, or whose results the dispatcher has not taken yet.
     pub(super) fn holding(&self) -> Vec<AttemptId> {
         self.held.keys().copied().collect()
+    }
+
+    /// Since when leases are surely renewed.
+    pub(super) fn surely_renewed(&self) -> Moment {
+        self.renewed
     }
 
     /// When to look again if nothing happens before.
@@ -189,7 +198,11 @@ impl Machine {
         if matches!(self.leaving, Leaving::Stopping { .. } | Leaving::Over) {
             return self.refuse(now, attempt, "the runner is stopping".into(), out);
         }
-        let exclusive_ms = assignment.task.exclusive.then_some(assignment.lease_ms / 2);
+        let exclusive_ms = assignment.exclusive_ms(self.grace_ms);
+        if exclusive_ms == Some(0) {
+            let why = "its grace period is too long for an exclusive task: start it with a shorter --grace";
+            return self.refuse(now, attempt, why.into(), out);
+        }
         let hold = |phase| Held { phase, exclusive_ms, ending: None };
         if let Some(slot) = self.slots.iter().position(Option::is_none) {
             self.held.insert(attempt, hold(Phase::Executing { started: false }));

@@ -9,10 +9,12 @@ use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::assignment::{Assignment, Report, chain};
+use super::boottime;
 use super::environment::{AttemptFacts, attempt_environment};
 use super::layout::Layout;
 use super::output::{Output, Taken, announce};
@@ -21,7 +23,7 @@ use super::shelf::Shelf;
 use super::spool::{Spool, SpoolWriter};
 use super::upload::Upload;
 use super::workspace::Workspace;
-use crate::model::{AttemptId, CommitId, LogSummary, Outcome, RepoName};
+use crate::model::{AttemptId, CommitId, LogSummary, Moment, Outcome, RepoName};
 use crate::process::{Command, Ended, Exit, ProcessError, Supervisor};
 use crate::threads::{self, Thread};
 
@@ -62,6 +64,8 @@ pub(super) struct Common {
     pub(super) log_limit: u64,
     pub(super) min_free: u64,
     pub(super) grace_ms: u64,
+    /// Since when leases are surely renewed, as the core last knew.
+    pub(super) renewed: AtomicU64,
     pub(super) executor: MakeExecutor,
     pub(super) reports: Sender<SlotReport>,
     pub(super) uploads: Sender<Upload>,
@@ -171,6 +175,11 @@ impl Slotted {
             None => Output::new(self.number, self.common.uploads.clone()).map_err(no_output)?,
         };
         let pipe = output.start(attempt, writer, work.cancel.clone()).map_err(no_output)?;
+        if let Err(outcome) = self.check_exclusive(assignment, boottime::now()) {
+            // Everything was taken in order; there is only nothing to execute.
+            self.output = output.finish().map(|_| output);
+            return Err(outcome);
+        }
         let ended = self.executor.run(&command, File::from(OwnedFd::from(pipe)), &work.cancelled, &mut || {
             log::info!(
                 "attempt {attempt} of {}/{} started in slot {}",
@@ -234,6 +243,16 @@ impl Slotted {
             }
             Err(error) => Err(Outcome::Lost(format!("could not find out the free disk space: {error}"))),
         }
+    }
+
+    /// S9: the source may have taken long to get here, or the machine may have slept meanwhile, and the core may not have
+    /// noticed yet that an exclusive attempt is over. So the slot looks itself, as late as it can.
+    fn check_exclusive(&self, assignment: &Assignment, now: Moment) -> Result<(), Outcome> {
+        let renewed = Moment(self.common.renewed.load(Ordering::Relaxed));
+        if assignment.may_start(now, renewed, self.common.grace_ms) {
+            return Ok(());
+        }
+        Err(Outcome::Lost("the runner was cut off from the dispatcher before the process could start".into()))
     }
 
     fn command(&self, assignment: &Assignment, directory: PathBuf) -> Command {

@@ -14,7 +14,7 @@ fn leased(attempt: u64, exclusive: bool) -> Event {
     task.exclusive = exclusive;
     Event::Leased(Box::new(Assignment {
         attempt: AttemptId(attempt),
-        lease_ms: 10_000,
+        lease_ms: 12_000,
         build: BuildId(1),
         number: 1,
         repo: RepoName::new("app").unwrap(),
@@ -72,7 +72,7 @@ struct Story {
 
 impl Story {
     fn new(slots: usize) -> Self {
-        Self { machine: Machine::new(Moment(0), slots, None, Vec::new()) }
+        Self { machine: Machine::new(Moment(0), slots, None, 0, Vec::new()) }
     }
 
     /// A runner that has registered at 0.
@@ -202,19 +202,19 @@ fn an_exclusive_attempt_is_ended_before_its_lease_can_be_given_to_another() {
     story.at(1000, leased(8, false), &["start a8 in slot 1"]);
     // The ping was sent at 2 s; that its answer was read late does not count.
     story.at(5000, renewed(2000, &[]), &[]);
-    story.at(6999, Event::Tick, &[]);
-    story.at(7000, Event::Tick, &["cancel a7"]);
+    story.at(7999, Event::Tick, &[]);
+    story.at(8000, Event::Tick, &["cancel a7"]);
     let lost = "the runner was cut off from the dispatcher";
     let wanted = [format!("keep a7 lost: {lost}"), format!("deliver a7 lost: {lost}")];
-    story.at(8000, ended(7, Outcome::Cancelled, 0), &wanted.each_ref().map(String::as_str));
+    story.at(8500, ended(7, Outcome::Cancelled, 0), &wanted.each_ref().map(String::as_str));
 }
 
 #[test]
 fn a_cut_off_exclusive_attempt_that_had_just_passed_has_passed() {
     let mut story = Story::here(1);
     story.at(0, leased(7, true), &["start a7 in slot 0"]);
-    story.at(5000, Event::Tick, &["cancel a7"]);
-    story.at(5001, ended(7, Outcome::Passed, 0), &["keep a7 passed", "deliver a7 passed"]);
+    story.at(6000, Event::Tick, &["cancel a7"]);
+    story.at(6001, ended(7, Outcome::Passed, 0), &["keep a7 passed", "deliver a7 passed"]);
 }
 
 #[test]
@@ -276,7 +276,7 @@ fn a_stopped_runner_does_not_wait_long_for_an_answer() {
 
 #[test]
 fn a_runner_ends_after_being_idle_for_as_long_as_it_was_told() {
-    let mut story = Story { machine: Machine::new(Moment(0), 1, Some(100), Vec::new()) };
+    let mut story = Story { machine: Machine::new(Moment(0), 1, Some(100), 0, Vec::new()) };
     story.at(0, Event::Connected, &["register holding []"]);
     story.at(0, registered(0, &[]), &["resume logs"]);
     story.at(99, lease(7), &["start a7 in slot 0"]);
@@ -293,7 +293,7 @@ fn what_an_earlier_run_ended_is_registered_and_delivered() {
     let log = LogSummary { bytes: 5, crc32: 0, missing: None };
     let report = |log| Report { outcome: Outcome::Passed, duration_ms: None, log };
     let undelivered = vec![(AttemptId(7), report(LogSummary::default())), (AttemptId(8), report(log))];
-    let mut story = Story { machine: Machine::new(Moment(0), 1, None, undelivered) };
+    let mut story = Story { machine: Machine::new(Moment(0), 1, None, 0, undelivered) };
     story.at(0, Event::Connected, &["register holding [a(7), a(8)]"]);
     story.at(0, registered(0, &[]), &["resume logs", "deliver a7 passed"]);
 }
