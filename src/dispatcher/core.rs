@@ -83,7 +83,7 @@ pub(crate) struct Core {
     /// Sessions for which messages of the batch are gathered, to leave together.
     addressed: Vec<SessionId>,
     /// Shows the watchdog that this goes on.
-    pulse: Pulse,
+    pub(crate) pulse: Pulse,
 }
 
 /// Why the core ends.
@@ -101,7 +101,6 @@ impl Core {
         logs: Sender<ToLogs>,
         spawner: Sender<()>,
         inbox: Receiver<ToCore>,
-        pulse: Pulse,
     ) -> Self {
         Self {
             scheduler,
@@ -119,7 +118,8 @@ impl Core {
             records: Vec::new(),
             held: Vec::new(),
             addressed: Vec::new(),
-            pulse,
+            // It hears a tick every so often, so it goes on at least as often.
+            pulse: Pulse::new("core", limits::LEASE_CHECK_MS),
         }
     }
 

@@ -1,7 +1,8 @@
-//! Faults in threads, for tests of what becomes of a dispatcher then. Debug builds only: in a release none of this exists.
+//! Faults in threads, for tests of what becomes of a dispatcher then. Debug builds only: in a release none of this
+//! exists.
 //!
 //! `SURVEIL_FAULT=THREAD:panic:FILE` lets the named thread panic as soon as the file exists, and deletes the file, so
-//! that the next start goes on; `…:loop:…` lets it turn in an endless loop instead. The watchdog is less patient then.
+//! that the next start goes on; `…:loop:…` lets it turn in an endless loop. The watchdog is less patient then.
 
 #[cfg(debug_assertions)]
 pub(crate) use provoked::{patience, strike};

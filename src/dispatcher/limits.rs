@@ -43,8 +43,8 @@ pub(crate) const TASK_FILE_BYTES: usize = 1 << 20;
 pub(crate) const LEASE_CHECK_MS: u64 = 100;
 /// How often the watchdog looks whether the threads that it watches go on.
 pub(crate) const LOOK_EVERY_MS: u64 = 1_000;
-/// At how many looks in a row one of them may stand still: about 30 s, which no batch and no starved processor takes, and
-/// after which runners count the dispatcher as gone anyway. Waiting for the disk is not standing still.
+/// At how many looks in a row one of them may stand still: about 30 s, which no batch and no starved processor takes,
+/// and after which runners count the dispatcher as gone anyway. Waiting for the disk is not standing still.
 pub(crate) const STALL_LOOKS: u64 = 30;
 /// How long an operator's question waits for the core before it is answered without it, in milliseconds. A core that
 /// takes longer cannot write to its disk.

@@ -62,11 +62,10 @@ impl Dispatcher {
         let hub = Arc::new(Hub::new(&settings, capacity, data.clone(), tokens, core.clone(), logs.clone())?);
         let (ticking, tick_stop) = bounded(0);
 
-        // The core hears a tick every so often, so it goes on at least as often.
-        let [of_core, of_redistribute] = ["core", "redistribute"].map(|name| Pulse::new(name, limits::LEASE_CHECK_MS));
+        let the_core = Core::new(scheduler, store, reader, data.clone(), logs, spawn, core_inbox);
         let of_heartbeat = Pulse::new("heartbeat", settings.heartbeat_interval_ms);
-        let pulses = vec![of_core.clone(), of_heartbeat.clone(), of_redistribute.clone()];
-        let the_core = Core::new(scheduler, store, reader, data.clone(), logs, spawn, core_inbox, of_core);
+        let of_redistribute = Pulse::new("redistribute", limits::LEASE_CHECK_MS);
+        let pulses = vec![the_core.pulse.clone(), of_heartbeat.clone(), of_redistribute.clone()];
         let threads = vec![
             start_core(the_core, said)?,
             start_logs(Logs::new(data, core.clone()), logs_inbox)?,

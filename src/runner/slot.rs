@@ -245,8 +245,8 @@ impl Slotted {
         }
     }
 
-    /// S9: the source may have taken long to get here, or the machine may have slept meanwhile, and the core may not have
-    /// noticed yet that an exclusive attempt is over. So the slot looks itself, as late as it can.
+    /// S9: the source may have taken long to get here, or the machine may have slept meanwhile, and the core may not
+    /// have noticed yet that an exclusive attempt is over. So the slot looks itself, as late as it can.
     fn check_exclusive(&self, assignment: &Assignment, now: Moment) -> Result<(), Outcome> {
         let renewed = Moment(self.common.renewed.load(Ordering::Relaxed));
         if assignment.may_start(now, renewed, self.common.grace_ms) {

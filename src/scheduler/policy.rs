@@ -37,12 +37,13 @@ pub(super) const SPAWN_AFTER_MS: u64 = 500;
 /// How long a started runner may take to register before another is started.
 pub(super) const SPAWN_PATIENCE_MS: u64 = 10_000;
 /// How long a runner that reported a failure of infrastructure gets nothing, so that others may take the job. Also the
-/// first quarantine, which doubles with each failure in a row, and the first pause of a job that keeps coming to nothing.
+/// first quarantine, which doubles with each failure in a row, and the first pause of a job that keeps coming to
+/// nothing.
 pub(super) const REST_FIRST_MS: u64 = 1_000;
 /// The longest quarantine or pause.
 pub(super) const REST_MAX_MS: u64 = 300_000;
-/// Failures on one runner within this are one failure: a disk that is full, a connection that is lost and a process that
-/// restarts take everything along that is executing.
+/// Failures on one runner within this are one failure: a disk that is full, a connection that is lost and a process
+/// that restarts take everything along that is executing.
 pub(super) const TOGETHER_MS: u64 = 1_000;
 /// Losses that are not the job's doing (no source, a full disk, a runner that never got to start it) after which it is
 /// given up all the same: every build ends. The job pauses longer after each, so this takes most of an hour.

@@ -158,7 +158,7 @@ fn a_runner_on_which_different_jobs_fail_is_in_quarantine_for_longer_each_time()
     assert_eq!(story.state_of("w1"), "connected", "it can do something after all");
 }
 
-/// The connection and the process make no difference: what is held against a name stays until something comes to an end.
+/// The connection and the process make no difference: what is held against a name stays until something ends there.
 #[test]
 fn a_runner_that_crashes_with_whatever_it_is_given_is_in_quarantine_when_it_comes_back() {
     let mut story = Story::new();

@@ -100,8 +100,8 @@ fn a_runner_that_gets_hardly_any_processor_keeps_its_work() {
     assert!(!dispatcher.log().contains("is away"), "{}", dispatcher.log());
 }
 
-/// S31. The wall clock has one reader, and these are the places that ask it: times in records, the age of what is shown,
-/// and a number for want of a random one. The simulation makes it jump.
+/// S31. The wall clock has one reader, and these are the places that ask it: times in records, the age of what is
+/// shown, and a number for want of a random one. The simulation makes it jump.
 #[test]
 fn the_wall_clock_is_asked_for_people_only() {
     let allowed = ["cli/show.rs", "cli/status.rs", "cli/up/display.rs", "dispatcher/core.rs", "observer/mod.rs"];
