@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::quantity::Millis;
+use super::quantity::{Bytes, Limit, Millis};
 use super::{CliError, ExitCode, interrupt};
-use crate::config::{DispatcherSettings, data_dir, defaults};
+use crate::config::{DispatcherSettings, Retention, data_dir, defaults};
 use crate::dispatcher::Dispatcher;
 use crate::model::Address;
 
@@ -64,6 +64,31 @@ pub(crate) struct DispatcherFlags {
     #[arg(long, value_name = "TIME", default_value_t = Millis(defaults::RECONNECT_MS), help_heading = "Runners")]
     pub(crate) reconnect_window: Millis,
 
+    /// How long finished builds are kept, or `never` for no limit; the newest of each branch are kept in any case
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value_t = Limit(Some(Millis(defaults::KEEP_MS))),
+        help_heading = "Removing old builds"
+    )]
+    pub(crate) keep_for: Limit<Millis>,
+    /// How many finished builds of each repository are kept, or `never`
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = Limit(Some(defaults::KEEP_BUILDS)),
+        help_heading = "Removing old builds"
+    )]
+    pub(crate) keep_builds: Limit<u32>,
+    /// How much all logs may take before the oldest builds are removed, or `never`
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value_t = Limit(Some(Bytes(defaults::KEEP_LOGS_BYTES))),
+        help_heading = "Removing old builds"
+    )]
+    pub(crate) keep_logs: Limit<Bytes>,
+
     /// Runners that a job may lose before it is given up as errored
     #[arg(long, value_name = "N", default_value_t = defaults::MAX_LOSSES, help_heading = "Jobs")]
     pub(crate) max_losses: u32,
@@ -91,6 +116,11 @@ impl DispatcherFlags {
             spawn: self.spawn,
             queue_timeout_ms: self.queue_timeout.0,
             max_connections: self.max_connections,
+            retention: Retention {
+                keep_ms: self.keep_for.0.map(|time| time.0),
+                keep_builds: self.keep_builds.0,
+                keep_logs: self.keep_logs.0.map(|size| size.0),
+            },
         })
     }
 }

@@ -20,8 +20,10 @@ impl FromStr for Millis {
 
 impl fmt::Display for Millis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
-        in_largest_unit(self.0, &UNITS, f)
+        const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+        // A single day reads better in hours.
+        let units = if self.0 > 86_400_000 { &UNITS[..] } else { &UNITS[1..] };
+        in_largest_unit(self.0, units, f)
     }
 }
 
@@ -44,6 +46,27 @@ impl fmt::Display for Bytes {
     }
 }
 
+/// A limit, or `never` (or 0) for none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limit<T>(pub(crate) Option<T>);
+
+impl<T: FromStr> FromStr for Limit<T> {
+    type Err = T::Err;
+
+    fn from_str(text: &str) -> Result<Self, T::Err> {
+        if matches!(text, "never" | "0") { Ok(Self(None)) } else { text.parse().map(|limit| Self(Some(limit))) }
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for Limit<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(limit) => limit.fmt(f),
+            None => f.write_str("never"),
+        }
+    }
+}
+
 /// Writes `value` in the largest unit that divides it; `units` ends with one that always does.
 fn in_largest_unit(value: u64, units: &[(&str, u64)], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let divides = |(_, size): &&(&str, u64)| value > 0 && value.is_multiple_of(*size);
@@ -61,6 +84,12 @@ mod tests {
             assert_eq!(Millis(ms).to_string(), text);
             assert_eq!(text.parse::<Millis>().unwrap(), Millis(ms));
         }
+        assert_eq!(Millis(180 * 86_400_000).to_string(), "180d");
+        for (limit, text) in [(Limit(Some(Millis(2_000))), "2s"), (Limit(None), "never")] {
+            assert_eq!(limit.to_string(), text);
+            assert_eq!(text.parse::<Limit<Millis>>().unwrap(), limit);
+        }
+        assert_eq!("0".parse::<Limit<u32>>().unwrap(), Limit(None));
         for (bytes, text) in [(64 << 20, "64MiB"), (1 << 30, "1GiB"), (1000, "1000B"), (0, "0B")] {
             assert_eq!(Bytes(bytes).to_string(), text);
             assert_eq!(text.parse::<Bytes>().unwrap(), Bytes(bytes));

@@ -1,5 +1,6 @@
 //! What holds where nothing was said, each with its reason. The command line shows these in its help.
 
+use super::Retention;
 use crate::model::Address;
 
 /// Where a dispatcher listens: this machine only, because traffic is not encrypted and a token is all it takes.
@@ -33,6 +34,13 @@ pub const MAX_CONNECTIONS: usize = 11_000;
 /// has to be raised, which tasks would inherit.
 pub const MAX_LOCAL_CONNECTIONS: usize = 200;
 
+/// How long builds are kept: half a year, so that a release can be compared with the one before it.
+pub const KEEP_MS: u64 = 180 * 24 * 60 * 60 * 1000;
+/// How many of each repository: more than anybody scrolls through, and some 10 MiB in the store.
+pub const KEEP_BUILDS: u32 = 2_000;
+/// How much their logs may take: half of a small server's disk.
+pub const KEEP_LOGS_BYTES: u64 = 10 << 30;
+
 /// How often a local repository is looked at: a look costs about 50 µs, so this is nothing; a notification makes it
 /// instant, and where notifications are lost (network file systems) a second is what people wait.
 pub const OBSERVER_INTERVAL_MS: u64 = 1_000;
@@ -46,6 +54,10 @@ pub const LOG_LIMIT_BYTES: u64 = 64 << 20;
 pub const MIN_FREE_BYTES: u64 = 1 << 30;
 /// Between TERM and KILL: what container runtimes give, so programs are written to end within it.
 pub const GRACE_MS: u64 = 10_000;
+
+/// Which builds are kept unless told otherwise.
+pub const RETENTION: Retention =
+    Retention { keep_ms: Some(KEEP_MS), keep_builds: Some(KEEP_BUILDS), keep_logs: Some(KEEP_LOGS_BYTES) };
 
 /// Where a dispatcher listens unless told otherwise.
 #[must_use]

@@ -16,7 +16,9 @@ pub use error::ConfigError;
 pub use identity::{default_runner_name, own_facts, parse_label};
 pub use location::{data_dir, is_url, repo_name_from, without_credentials, work_dir};
 pub use quantity::{parse_duration_ms, parse_size};
-pub use settings::{DispatcherSettings, ObservedRepo, ObserverSettings, RepoLocation, RunnerSettings, TokenSource};
+pub use settings::{
+    DispatcherSettings, ObservedRepo, ObserverSettings, RepoLocation, Retention, RunnerSettings, TokenSource,
+};
 pub use tasks::{
     MAX_TASK_FILE_BYTES, TASK_DIRECTORY, TASK_FILE, TaskFileError, check_directory, fallback_plan, no_tasks_text,
     parse_tasks,

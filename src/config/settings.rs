@@ -39,6 +39,18 @@ pub struct DispatcherSettings {
     pub queue_timeout_ms: u64,
     /// Peers connected at once.
     pub max_connections: usize,
+    pub retention: Retention,
+}
+
+/// Which finished builds are kept; `None` is no limit. A build goes that is beyond any of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Those that finished within this time.
+    pub keep_ms: Option<u64>,
+    /// So many of each repository, the newest.
+    pub keep_builds: Option<u32>,
+    /// As many as have so many bytes of logs, over all repositories.
+    pub keep_logs: Option<u64>,
 }
 
 /// A runner's settings.

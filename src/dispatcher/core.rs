@@ -19,7 +19,7 @@ use super::{limits, translate};
 use crate::clock;
 use crate::model::{AttemptId, BuildId, JobId, Moment, Record, RepoName, SessionId};
 use crate::scheduler::{Effect, Event, Reply, Request, RestoredBuild, RunnerJoined, Scheduler, ToRunner};
-use crate::store::{Reader, Store, StoreError};
+use crate::store::{Reader, Rule, Store, StoreError};
 use crate::transport::Frame;
 
 /// Something that reads the scheduler on the core's thread; quick, because everything else waits.
@@ -44,6 +44,12 @@ pub(crate) enum ToCore {
     SaveSource {
         repo: RepoName,
         source: String,
+    },
+    /// Builds that are to be removed; the answer names those that were, or says why none can be now.
+    Forget {
+        builds: Vec<BuildId>,
+        rule: Rule,
+        answer: Sender<Result<Vec<BuildId>, String>>,
     },
     /// Wants to hear of builds that change.
     Watch(Watcher),
@@ -183,6 +189,18 @@ impl Core {
             ToCore::SaveSource { repo, source } => {
                 let (pulse, store) = (&self.pulse, &mut self.store);
                 pulse.excused(|| store.set_repo_source(&repo, &source)).map_err(Ending::Failed)?;
+            }
+            ToCore::Forget { builds, rule, answer } => {
+                self.flush().map_err(Ending::Failed)?;
+                let forgotten = match self.store.forget(&builds, rule, clock::wall()) {
+                    Ok(forgotten) => Ok(forgotten),
+                    // Nothing was changed, and what is damaged is none the worse for it.
+                    Err(error) if error.is_passing() || matches!(error, StoreError::Corrupt { .. }) => {
+                        Err(error.to_string())
+                    }
+                    Err(error) => return Err(Ending::Failed(error)),
+                };
+                drop(answer.try_send(forgotten));
             }
             ToCore::Watch(watcher) => self.watchers.push(watcher),
             ToCore::Stop => return Err(Ending::Asked),

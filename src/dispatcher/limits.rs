@@ -1,5 +1,7 @@
 //! The dispatcher's limits, each with its reason.
 
+use std::time::Duration;
+
 /// Messages that wait for the core. A session that meets a full queue waits, which slows its peer and nobody else.
 pub(crate) const CORE_CAPACITY: usize = 4096;
 /// Messages that the core takes into one transaction. More would make the first of them wait for too long.
@@ -18,6 +20,11 @@ pub(crate) const LAST_WORD_MS: u64 = 30_000;
 pub(crate) const PACK_PIECE_BYTES: usize = 256 * 1024;
 /// Log pieces that wait to be written to disk, over all runners.
 pub(crate) const LOGS_CAPACITY: usize = 64;
+/// How long a log waits for room on its disk, in milliseconds. After that it is cut, so that its attempt comes to an
+/// end: the runner has the output no longer than its own disk allows, and nothing else waits for it.
+pub(crate) const LOG_PATIENCE_MS: u64 = 10_000;
+/// How often output that found no room is asked for again.
+pub(crate) const LOG_RETRY: Duration = Duration::from_secs(1);
 /// Log files kept open; the one used longest ago is closed first.
 pub(crate) const OPEN_LOGS: usize = 512;
 /// Handles on mirrors kept open while nobody uses them, each some hundred KiB.
@@ -49,5 +56,19 @@ pub(crate) const STALL_LOOKS: u64 = 30;
 /// How long an operator's question waits for the core before it is answered without it, in milliseconds. A core that
 /// takes longer cannot write to its disk.
 pub(crate) const LOOK_MS: u64 = 3_000;
+/// How often it is looked for builds that are to be removed: a limit is a matter of days and GiB.
+pub(crate) const RETENTION_EVERY: Duration = Duration::from_secs(10 * 60);
+/// Builds that are forgotten in one transaction: a few milliseconds between the core's other work.
+pub(crate) const RETENTION_BATCH: usize = 50;
+/// The pause before each such transaction.
+pub(crate) const RETENTION_PAUSE: Duration = Duration::from_millis(50);
+/// Rounds of retention after which the mirrors are read through once more: a day's.
+pub(crate) const MIRROR_CHECK_ROUNDS: u64 = 144;
+/// What a mirror may grow beyond twice its size before what no build needs is taken out of it.
+pub(crate) const MIRROR_SLACK_BYTES: u64 = 4 << 20;
+/// How long a runner that asks for a source that is lost waits for an observer to send it again, in milliseconds.
+pub(crate) const SOURCE_PATIENCE_MS: u64 = 30_000;
+/// Free space below which an operator is warned, whatever the disk's size.
+pub(crate) const DISK_LOW_BYTES: u64 = 256 << 20;
 /// How often a store without room is tried again.
 pub(crate) const FULL_RETRY_MS: u64 = 500;

@@ -1,18 +1,34 @@
 //! The mirrors: what of the watched repositories has been received. Packs come in here, task files are read from here,
 //! and runners get their packs from here.
+//!
+//! A mirror that turns out to be damaged is set aside whole, and begun anew; what is needed of it is asked of the
+//! observer again (see [`Lost`]). One that is gone is begun anew too. Other repositories do not notice.
+
+mod lost;
 
 use std::collections::HashMap;
+use std::fs;
+use std::io;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
+
+pub(crate) use lost::Lost;
 
 use super::data::DataDir;
-use super::limits::{OPEN_MIRRORS, TASK_FILE_BYTES};
+use super::limits::{MIRROR_SLACK_BYTES, OPEN_MIRRORS, TASK_FILE_BYTES};
+use crate::clock;
 use crate::config::{self, TASK_DIRECTORY, TASK_FILE};
 use crate::git::{GitError, Store};
-use crate::model::{CommitId, RepoName, TaskSpec};
+use crate::model::{CommitId, Moment, RepoName, TaskSpec};
+use crate::store::StoreError;
 
 /// What a commit's task file says, or what is wrong with it.
 pub(crate) type Plan = Result<Vec<TaskSpec>, String>;
+
+/// A mirror that was just begun anew is not set aside again so soon: it is not what is wrong then.
+const CONDEMN_AGAIN_MS: u64 = 60_000;
 
 /// All mirrors of a dispatcher. Each use has a handle of its own; only tidying takes turns.
 #[derive(Clone)]
@@ -20,64 +36,187 @@ pub(crate) struct Mirrors {
     data: DataDir,
     /// Handles that are not in use, the one used last at the end. To open one takes longer than most of what it is
     /// opened for.
-    idle: Arc<Mutex<Vec<(RepoName, Store)>>>,
-    /// One lock a repository, so that two observers do not tidy one mirror at once.
-    tidying: Arc<Mutex<HashMap<RepoName, Arc<Mutex<()>>>>>,
+    idle: Arc<Mutex<Vec<(RepoName, u64, Store)>>>,
+    places: Arc<Mutex<HashMap<RepoName, Arc<Place>>>>,
+    pub(crate) lost: Lost,
+}
+
+/// What is shared by all who use one mirror.
+#[derive(Default)]
+struct Place {
+    /// Two observers do not tidy one mirror at once.
+    tidying: Mutex<()>,
+    /// Read by those who bring a commit in, until its build is recorded; written while what no build needs is removed.
+    arrivals: RwLock<()>,
+    /// How often it was begun anew, and when the last time was.
+    made: Mutex<(u64, Option<Moment>)>,
 }
 
 /// A mirror, opened for one use.
 pub(crate) struct Mirror {
     store: Store,
     repo: RepoName,
+    made: u64,
     mirrors: Mirrors,
+}
+
+/// Why old sources were not removed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PruneError {
+    #[error(transparent)]
+    Git(#[from] GitError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the mirror's size cannot be read")]
+    Size(#[from] io::Error),
 }
 
 impl Mirrors {
     pub(crate) fn new(data: DataDir) -> Self {
-        Self { data, idle: Arc::default(), tidying: Arc::default() }
+        Self { data, idle: Arc::default(), places: Arc::default(), lost: Lost::default() }
     }
 
     /// A handle on the mirror, which is made if it is not there.
     pub(crate) fn open(&self, repo: &RepoName, like: CommitId) -> Result<Mirror, GitError> {
         let path = self.data.mirror(repo);
+        let made = self.place(repo).made().0;
         let idle = {
             let mut idle = self.idle();
-            let at = idle.iter().rposition(|(of, _)| of == repo);
-            at.map(|at| idle.remove(at).1)
+            let at = idle.iter().rposition(|(of, ..)| of == repo);
+            at.map(|at| idle.remove(at)).filter(|(_, of, _)| *of == made)
         };
-        let store = match idle.filter(|store| path.join("HEAD").exists() && store.takes(like)) {
-            Some(store) => store,
+        let store = match idle.filter(|(.., store)| path.join("objects/pack").is_dir() && store.takes(like)) {
+            Some((.., store)) => store,
             None => Store::open(&path, like)?,
         };
-        Ok(Mirror { store, repo: repo.clone(), mirrors: self.clone() })
+        Ok(Mirror { store, repo: repo.clone(), made, mirrors: self.clone() })
+    }
+
+    /// Which of the mirrors that a repository had is the present one, for [`Mirrors::condemn`].
+    pub(crate) fn made(&self, repo: &RepoName) -> u64 {
+        self.place(repo).made().0
     }
 
     /// Keeps a mirror quick to look things up in.
     pub(crate) fn tidy(&self, mirror: &Mirror) {
-        let lock = {
-            let mut locks = self.tidying.lock().unwrap_or_else(PoisonError::into_inner);
-            locks.entry(mirror.repo.clone()).or_default().clone()
-        };
-        if let Ok(_turn) = lock.try_lock()
+        let place = self.place(&mirror.repo);
+        if let Ok(_turn) = place.tidying.try_lock()
             && let Err(error) = mirror.store.tidy()
         {
             log::warn!("could not tidy the mirror of {}: {error}", mirror.repo);
         };
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<(RepoName, Store)>> {
+    /// While this is held nothing is removed from the mirror of that repository.
+    pub(crate) fn arriving<T>(&self, repo: &RepoName, body: impl FnOnce() -> T) -> T {
+        let place = self.place(repo);
+        let _arriving: RwLockReadGuard<'_, ()> = place.arrivals.read().unwrap_or_else(PoisonError::into_inner);
+        body()
+    }
+
+    /// Removes what none of these commits has, if the mirror has grown to more than twice of what it was after the last
+    /// time. How many bytes that freed; `None` if there was nothing to do.
+    pub(crate) fn prune(
+        &self,
+        repo: &RepoName,
+        needed: impl FnOnce() -> Result<Vec<CommitId>, StoreError>,
+    ) -> Result<Option<u64>, PruneError> {
+        let path = self.data.mirror(repo);
+        let packs = path.join("objects").join("pack");
+        let noted = path.join("pruned");
+        let (_, before) = super::backup::measure(&packs)?;
+        let last: u64 = fs::read_to_string(&noted).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+        if before < last.saturating_mul(2).saturating_add(MIRROR_SLACK_BYTES) {
+            return Ok(None);
+        }
+        let place = self.place(repo);
+        let _nobody_arrives = place.arrivals.write().unwrap_or_else(PoisonError::into_inner);
+        let _turn = place.tidying.lock().unwrap_or_else(PoisonError::into_inner);
+        // Asked only now: what has arrived until here is recorded.
+        let needed = needed()?;
+        let Some(like) = needed.first() else { return Ok(None) };
+        let mirror = self.open(repo, *like)?;
+        mirror.store.prune(&needed)?;
+        mirror.keep();
+        let (_, after) = super::backup::measure(&packs)?;
+        // Without the note the next round only comes sooner.
+        drop(fs::write(&noted, format!("{after}\n")));
+        Ok(Some(before.saturating_sub(after)))
+    }
+
+    /// Sets a mirror aside that is not what it should be, and begins it anew. False if that was done just now.
+    pub(crate) fn condemn(&self, repo: &RepoName, made: u64, why: &GitError) -> bool {
+        let place = self.place(repo);
+        let mut state = place.made();
+        if state.0 != made {
+            // Another one who met the same damage has done it meanwhile.
+            return true;
+        }
+        let now = clock::now();
+        if state.1.is_some_and(|last| now.since(last) < CONDEMN_AGAIN_MS) {
+            return false;
+        }
+        *state = (state.0 + 1, Some(now));
+        self.idle().retain(|(of, ..)| of != repo);
+        let (path, aside) = (self.data.mirror(repo), self.aside(repo));
+        drop(fs::remove_dir_all(&aside));
+        let cause = std::error::Error::source(why).map(|cause| format!(": {cause}")).unwrap_or_default();
+        match fs::rename(&path, &aside) {
+            Ok(()) => log::error!(
+                "the mirror of {repo} is damaged ({why}{cause}): it is set aside as {} and begun anew from the observer",
+                aside.display()
+            ),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                log::error!("the mirror of {repo} is gone: it is begun anew from the observer");
+            }
+            Err(error) => {
+                log::error!("the mirror of {repo} is damaged ({why}{cause}) and cannot be set aside: {error}");
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Deletes what was set aside and is not needed as evidence any longer.
+    pub(crate) fn delete_aside(&self, repo: &RepoName) {
+        drop(fs::remove_dir_all(self.aside(repo)));
+    }
+
+    /// Waits until a commit that is lost was sent again, for a while at most.
+    pub(crate) fn wait_for(&self, repo: &RepoName, commit: CommitId, patience: Duration) -> bool {
+        self.lost.wait(repo, commit, patience)
+    }
+
+    fn aside(&self, repo: &RepoName) -> PathBuf {
+        let mut path = self.data.mirror(repo).into_os_string();
+        path.push(".broken");
+        path.into()
+    }
+
+    fn place(&self, repo: &RepoName) -> Arc<Place> {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.entry(repo.clone()).or_default().clone()
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<(RepoName, u64, Store)>> {
         // A list is whole whatever panicked while it was looked through.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    fn made(&self) -> MutexGuard<'_, (u64, Option<Moment>)> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Mirror {
     /// Keeps the handle for the next use. One that failed is dropped instead: it may be what is wrong.
     pub(crate) fn keep(self) {
-        let Self { store, repo, mirrors } = self;
+        let Self { store, repo, made, mirrors } = self;
         let surplus = {
             let mut idle = mirrors.idle();
-            idle.push((repo, store));
+            idle.push((repo, made, store));
             (idle.len() > OPEN_MIRRORS).then(|| idle.remove(0))
         };
         // Closed here, where nobody waits for the list.

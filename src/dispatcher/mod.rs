@@ -2,7 +2,7 @@
 //!
 //! Threads: `accept` turns connections into sessions; each session has one that reads; `core` owns the scheduler and
 //! the store; `logs` writes output to disk; `heartbeat` and `redistribute` turn time into events; `spawner` starts
-//! runners on this machine when work waits and none fits.
+//! runners on this machine when work waits and none fits; `retention` removes what is old, and looks after the mirrors.
 
 mod backup;
 mod capacity;
@@ -17,11 +17,13 @@ mod limits;
 mod logs;
 mod mirrors;
 mod report;
+mod retention;
 mod seldom;
 mod session;
 mod spawner;
 mod start;
 mod translate;
+mod warnings;
 mod watchdog;
 
 use std::io;

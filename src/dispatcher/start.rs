@@ -9,6 +9,8 @@ use super::capacity::Capacity;
 use super::core::{Core, ToCore};
 use super::data::DataDir;
 use super::logs::{Logs, ToLogs};
+use super::mirrors::Mirrors;
+use super::retention::{self, Keeper};
 use super::session::{Hub, Tokens};
 use super::spawner::Spawner;
 use super::watchdog::{self, Pulse};
@@ -59,9 +61,13 @@ impl Dispatcher {
         let (spawn, spawn_inbox) = bounded(1);
         let spawner = Spawner::start(address, &data, descriptors, spawn_inbox)?;
         let (said, ended) = bounded(1);
-        let hub = Arc::new(Hub::new(&settings, capacity, data.clone(), tokens, core.clone(), logs.clone())?);
+        let mirrors = Mirrors::new(data.clone());
+        let hub = Hub::new(&settings, capacity, data.clone(), mirrors.clone(), tokens, core.clone(), logs.clone())?;
+        let hub = Arc::new(hub);
         let (ticking, tick_stop) = bounded(0);
 
+        let keeper =
+            Keeper { limits: settings.retention, data: data.clone(), core: core.clone(), mirrors, hub: hub.clone() };
         let the_core = Core::new(scheduler, store, reader, data.clone(), logs, spawn, core_inbox);
         let of_heartbeat = Pulse::new("heartbeat", settings.heartbeat_interval_ms);
         let of_redistribute = Pulse::new("redistribute", limits::LEASE_CHECK_MS);
@@ -85,7 +91,8 @@ impl Dispatcher {
                 tick_stop.clone(),
                 of_redistribute,
             )?,
-            watchdog::start(pulses, tick_stop)?,
+            watchdog::start(pulses, tick_stop.clone())?,
+            retention::start(keeper, tick_stop)?,
         ];
         let accept = Some(start_accept(hub.clone(), listener.clone())?);
         log::info!("listening at {address}");

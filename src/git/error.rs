@@ -75,6 +75,35 @@ impl GitError {
         move |source| Self::Io { action, path, source }
     }
 
+    /// Whether it says that a store is not what it was: something in it is missing or unreadable that was there. What a
+    /// commit itself is to blame for is not, nor is a disk that is full or does not answer.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Open { .. } | Self::Object { .. } | Self::Broken { .. } | Self::Incomplete { .. } => {
+                !self.is_disk_full()
+            }
+            Self::Io { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+            }
+            Self::Owner { .. }
+            | Self::Detached { .. }
+            | Self::NoRemote { .. }
+            | Self::SeveralRemotes { .. }
+            | Self::Format { .. }
+            | Self::BrokenTree { .. }
+            | Self::Hostile { .. }
+            | Self::Build { .. }
+            | Self::Stopped
+            | Self::BrokenPack { .. }
+            | Self::TooLarge { .. }
+            | Self::Keep { .. }
+            | Self::NoProgram { .. }
+            | Self::Program { .. }
+            | Self::TooLong { .. } => false,
+        }
+    }
+
     /// Whether it says that there is no room left on a disk, which is nobody's fault and may heal.
     #[must_use]
     pub fn is_disk_full(&self) -> bool {

@@ -51,19 +51,25 @@ pub(super) fn build(
     sink: &mut dyn FnMut(&[u8]) -> bool,
 ) -> Result<(), GitError> {
     let mut has_begun = false;
-    database.with(|objects| {
+    let mut failed = None;
+    let built = database.with(|objects| {
         let ids = select(objects, commits, haves)?;
-        // A second try is only of use to a receiver that has seen nothing of the first.
-        if has_begun {
-            return Err(GitError::Stopped);
-        }
         let packs = packs.filter(|_| ids.len() >= OBJECTS_TO_REUSE);
         let stored = packs.map(|packs| Stored::open(packs, objects.format())).transpose()?;
-        write(objects, stored.as_ref(), &ids, &mut |piece| {
+        let written = write(objects, stored.as_ref(), &ids, &mut |piece| {
             has_begun = true;
             sink(piece)
-        })
-    })
+        });
+        match written {
+            // A second try is only of use to a receiver that has seen nothing of the first.
+            Err(error) if has_begun => {
+                failed = Some(error);
+                Err(GitError::Stopped)
+            }
+            other => other,
+        }
+    });
+    built.map_err(|error| failed.unwrap_or(error))
 }
 
 /// Streams a pack of these objects, in this order.

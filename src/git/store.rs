@@ -75,25 +75,39 @@ impl Store {
     /// Reads the commit's whole tree, to find damage: for a store that cannot be trusted just now. An error says what
     /// is missing or broken.
     pub fn check(&self, commit: CommitId) -> Result<(), GitError> {
+        self.check_beside(commit, &mut HashSet::new())
+    }
+
+    /// The same for each of several commits, reading what they share once.
+    pub fn check_all(&self, commits: &[CommitId]) -> Result<(), GitError> {
+        let mut whole = HashSet::new();
+        commits.iter().try_for_each(|commit| self.check_beside(*commit, &mut whole))
+    }
+
+    fn check_beside(&self, commit: CommitId, whole: &mut HashSet<Oid>) -> Result<(), GitError> {
         self.read(commit, |objects, odb| {
             let root = objects.commit(commit)?.tree_id();
-            let mut seen = HashSet::from([root]);
+            let mut fresh = HashSet::new();
             let mut pending = vec![root];
             while let Some(tree) = pending.pop() {
+                if whole.contains(&tree) || fresh.contains(&tree) {
+                    continue;
+                }
                 let data = objects.tree(odb, tree)?;
-                for entry in entries(tree, data.data())? {
-                    if !seen.insert(entry.id) {
-                        continue;
-                    }
+                for entry in entries(tree, data.data())?.iter().filter(|entry| !whole.contains(&entry.id)) {
                     match entry.kind {
                         EntryKind::Tree => pending.push(entry.id),
                         EntryKind::Submodule => {}
                         EntryKind::File | EntryKind::Executable | EntryKind::Link => {
                             objects.blob(odb, entry.id)?;
+                            fresh.insert(entry.id);
                         }
                     }
                 }
+                fresh.insert(tree);
             }
+            // Only now: a tree that was read says nothing of those below it, nor does a try that failed.
+            whole.extend(fresh);
             Ok(())
         })
     }
@@ -155,6 +169,12 @@ impl Store {
     /// do.
     pub fn tidy(&self) -> Result<(), GitError> {
         tidy::tidy(&self.landing)
+    }
+
+    /// Removes what none of these commits has. Nobody may be receiving meanwhile. A commit that is not there is passed
+    /// over; one that is damaged is an error, and then nothing is removed.
+    pub fn prune(&self, needed: &[CommitId]) -> Result<(), GitError> {
+        tidy::prune(&self.landing, needed)
     }
 
     /// Runs `ask`; what it does not find makes the commit incomplete.

@@ -9,8 +9,10 @@ use std::sync::Arc;
 use git2::Oid;
 
 use super::receiver::{Landing, Receiver, recover};
+use super::select::select;
 use super::stored::{Stored, StoredPack};
 use super::{GitError, pack};
+use crate::model::CommitId;
 
 /// Up to here lookups are quick enough.
 const PACKS_MAX: usize = 50;
@@ -45,7 +47,27 @@ pub(super) fn tidy(landing: &Arc<Landing>) -> Result<(), GitError> {
         return Ok(());
     }
     let merged = merge(landing, &old)?;
-    for pack in old.iter().filter(|pack| **pack != merged) {
+    remove_packs(store, old.iter().filter(|pack| **pack != merged))
+}
+
+/// Writes what these commits have into one pack, and removes all others.
+pub(super) fn prune(landing: &Arc<Landing>, needed: &[CommitId]) -> Result<(), GitError> {
+    let Landing { store, database, .. } = &**landing;
+    let lock_path = store.join("tidy.lock");
+    let lock = File::create(&lock_path).map_err(GitError::io("make", &lock_path))?;
+    lock.lock().map_err(GitError::io("lock", &lock_path))?;
+    let old: Vec<PathBuf> = packs_in(&store.join("objects").join("pack"))?.into_iter().map(|(_, path)| path).collect();
+    let ids = database.with(|objects| {
+        let there: Vec<CommitId> = needed.iter().copied().filter(|commit| objects.has_commit(*commit)).collect();
+        select(objects, &there, &[])
+    })?;
+    let kept = rewrite(landing, &old, &ids)?;
+    remove_packs(store, old.iter().filter(|pack| **pack != kept))
+}
+
+/// Removes packs whose objects are elsewhere or not needed, and lets those who have them open know.
+fn remove_packs<'a>(store: &Path, packs: impl Iterator<Item = &'a PathBuf>) -> Result<(), GitError> {
+    for pack in packs {
         remove_pack(pack)?;
     }
     // Replaced rather than touched: a new inode is a sure sign.
@@ -88,20 +110,26 @@ fn to_merge(mut packs: Vec<(u64, PathBuf)>) -> Vec<PathBuf> {
 
 /// Writes all that these packs hold into one, and returns its path without ending.
 fn merge(landing: &Arc<Landing>, old: &[PathBuf]) -> Result<PathBuf, GitError> {
-    let Landing { store, database, .. } = &**landing;
-    let mut packs = Vec::with_capacity(old.len());
-    for pack in old {
-        packs.push(StoredPack::open(&pack.with_extension("idx"), database.format())?);
-    }
+    let packs = open_all(landing, old)?;
     let mut seen = HashSet::new();
     let ids = packs.iter().flat_map(StoredPack::ids).filter_map(|raw| Oid::from_bytes(raw).ok());
     let ids: Vec<_> = ids.filter(|id| seen.insert(*id)).collect();
-    log::debug!("{} packs with {} objects of {} become one", old.len(), ids.len(), store.display());
-    let stored = Stored::of(packs);
+    rewrite(landing, old, &ids)
+}
+
+fn open_all(landing: &Landing, packs: &[PathBuf]) -> Result<Vec<StoredPack>, GitError> {
+    packs.iter().map(|pack| StoredPack::open(&pack.with_extension("idx"), landing.database.format())).collect()
+}
+
+/// Writes these objects, which those packs hold, into one, and returns its path without ending.
+fn rewrite(landing: &Arc<Landing>, old: &[PathBuf], ids: &[Oid]) -> Result<PathBuf, GitError> {
+    let Landing { store, database, .. } = &**landing;
+    log::debug!("{} packs of {} become one with {} objects", old.len(), store.display(), ids.len());
+    let stored = Stored::of(open_all(landing, old)?);
     let receiver = database.with(|objects| {
         let mut receiver = Receiver::new(Arc::clone(landing))?;
         let mut failed = None;
-        let written = pack::write(objects, Some(&stored), &ids, &mut |piece| {
+        let written = pack::write(objects, Some(&stored), ids, &mut |piece| {
             failed = receiver.write(piece).err();
             failed.is_none()
         });

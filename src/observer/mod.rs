@@ -12,6 +12,7 @@ mod crew;
 mod fetch;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod lost;
 mod notify;
 mod repo;
 #[cfg(test)]

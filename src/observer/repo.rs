@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, at, never, select_biased
 
 use crate::clock;
 use crate::git::{BranchSelection, GitError, Head, Watched};
-use crate::model::{BranchName, RepoName};
+use crate::model::{BranchName, CommitId, RepoName};
 
 use super::notify::Notifier;
 use super::session::{Over, Session};
@@ -144,6 +144,7 @@ impl Repo {
     }
 
     fn enter(&mut self, session: Arc<Session>) {
+        session.lost.attend(self.orders.name.as_str(), self.orders.wake.clone());
         self.watch.session_closed();
         self.session = Some(session);
     }
@@ -157,6 +158,9 @@ impl Repo {
                 Err(TryRecvError::Disconnected) => return Err(Leave::Stopped),
             }
             let Some(session) = self.session.clone() else { return Ok(()) };
+            for commit in session.lost.take(self.orders.name.as_str()) {
+                self.supply(&session, commit)?;
+            }
             match self.watch.next(clock::now()) {
                 Step::Ask => self.ask(&session)?,
                 Step::Look => self.look()?,
@@ -244,6 +248,35 @@ impl Repo {
                 Ok(())
             }
         }
+    }
+
+    /// Sends all of a commit whose source the dispatcher has lost, if it is still there.
+    fn supply(&mut self, session: &Session, commit: CommitId) -> Result<(), Leave> {
+        let (name, short) = (self.orders.name.clone(), commit.short());
+        let watched = match self.watched.take() {
+            Some(watched) => Ok(watched),
+            None => Watched::open(&self.orders.path),
+        };
+        let sent = watched.map_err(NoAnswer::from).and_then(|watched| {
+            let sent = submit::supply(session, &name, &watched, commit);
+            self.watched = Some(watched);
+            sent
+        });
+        match sent {
+            Ok(Answer::Accepted(_)) => log::info!("{name} {short} was lost at the dispatcher and is sent again"),
+            Ok(Answer::Refused(refused)) => {
+                self.leave_if_final(&refused)?;
+                log::warn!("{name} {short} was lost at the dispatcher and cannot be sent again: {}", refused.text);
+            }
+            Ok(Answer::NeedSource | Answer::Stale(_)) => {
+                log::warn!("{name} {short} was lost at the dispatcher, sent whole, and is still not complete");
+            }
+            Err(NoAnswer::Over) => return Err(Leave::Session),
+            Err(NoAnswer::Git(error)) => {
+                log::warn!("{name} {short} was lost at the dispatcher and cannot be sent again: {}", chain(&error));
+            }
+        }
+        Ok(())
     }
 
     /// Whether a branch that was missing is missing to a fresh handle too. Announcing a branch gone that is not would

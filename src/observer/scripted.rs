@@ -127,7 +127,10 @@ impl Scripted {
         let (repo, branch, commit, build) = match &announced.message {
             FromObserver::Dispatch { repo, branch, commit, .. } => (repo, branch, Some(commit.clone()), Some(build)),
             FromObserver::Gone { repo, branch, .. } => (repo, branch, None, None),
-            other @ (FromObserver::Status { .. } | FromObserver::Pack { .. } | FromObserver::Ping) => {
+            other @ (FromObserver::Status { .. }
+            | FromObserver::Pack { .. }
+            | FromObserver::Supply { .. }
+            | FromObserver::Ping) => {
                 panic!("not an announcement: {other:?}")
             }
         };
@@ -142,7 +145,10 @@ impl Announced {
         match &self.message {
             FromObserver::Dispatch { branch, before: b, commit, .. } => format!("{branch} {}..{commit}", before(b)),
             FromObserver::Gone { branch, before, .. } => format!("{branch} {before} gone"),
-            other @ (FromObserver::Status { .. } | FromObserver::Pack { .. } | FromObserver::Ping) => {
+            other @ (FromObserver::Status { .. }
+            | FromObserver::Pack { .. }
+            | FromObserver::Supply { .. }
+            | FromObserver::Ping) => {
                 format!("{other:?}")
             }
         }

@@ -24,6 +24,7 @@ use crate::model::{Address, CommitIdError, SessionId};
 use crate::threads::{self, Thread};
 use crate::transport::{Frame, FrameReader, Stream, TransportError, write_frame, write_frames};
 
+use super::lost::Lost;
 use super::translate::{self, Agreed, RefusalKind, Refused, Reply};
 
 /// How long a connection and the opening exchange may take, each.
@@ -177,6 +178,8 @@ pub(crate) struct Session {
     /// Holds one token while nobody has the turn.
     turn: (Sender<()>, Receiver<()>),
     vitals: Arc<Vitals>,
+    /// What the dispatcher asked for unasked.
+    pub(crate) lost: Arc<Lost>,
 }
 
 /// What the reading and the pinging thread know of one another.
@@ -278,10 +281,11 @@ impl Live {
         turn.0.try_send(()).expect("the channel has room for one");
         let vitals = Arc::new(Vitals::default());
 
-        let read = Reading { reader, inbox, vitals: Arc::clone(&vitals) };
+        let lost = Arc::<Lost>::default();
+        let read = Reading { reader, inbox, vitals: Arc::clone(&vitals), lost: Arc::clone(&lost) };
         let ping = Pinging { stream: stream.clone(), outbox: outbox.clone(), vitals: Arc::clone(&vitals), agreed };
         let write_stream = stream.clone();
-        let session = Arc::new(Session { number: agreed.session, stream, outbox, replies, turn, vitals });
+        let session = Arc::new(Session { number: agreed.session, stream, outbox, replies, turn, vitals, lost });
         // Made before its threads: if one of them cannot start, dropping it ends the others.
         let mut live = Self { session, ended, _pinging: pinging, threads: Vec::with_capacity(3) };
         live.threads.push(threads::spawn("obs-read", move || drop(tell_end.send(read.run())))?);
@@ -308,6 +312,7 @@ struct Reading {
     reader: FrameReader,
     inbox: Sender<Reply>,
     vitals: Arc<Vitals>,
+    lost: Arc<Lost>,
 }
 
 impl Reading {
@@ -328,6 +333,10 @@ impl Reading {
             if reply == Reply::Alive {
                 continue;
             }
+            if let Reply::LostSource { repo, commit } = reply {
+                self.lost.note(&repo, commit);
+                continue;
+            }
             let last = match &reply {
                 Reply::Refused(refused) if refused.kind.ends_session() => Some(refused.clone()),
                 Reply::Refused(_)
@@ -335,6 +344,7 @@ impl Reading {
                 | Reply::Accepted { .. }
                 | Reply::Stale { .. }
                 | Reply::NeedSource { .. }
+                | Reply::LostSource { .. }
                 | Reply::Alive => None,
             };
             // Whoever asked gets it also when it is the last word: a name that is taken is the asker's affair.

@@ -82,7 +82,10 @@ fn pings_go_out_while_somebody_waits_for_an_answer() {
             match dispatcher.hear_any().unwrap() {
                 FromObserver::Ping => pings += 1,
                 FromObserver::Status { repo, source } => assert_eq!((repo.as_str(), &*source), ("app", "here:/app")),
-                other @ (FromObserver::Pack { .. } | FromObserver::Dispatch { .. } | FromObserver::Gone { .. }) => {
+                other @ (FromObserver::Pack { .. }
+                | FromObserver::Dispatch { .. }
+                | FromObserver::Supply { .. }
+                | FromObserver::Gone { .. }) => {
                     panic!("{other:?}")
                 }
             }

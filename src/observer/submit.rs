@@ -59,7 +59,11 @@ pub(crate) fn ask_heads(
     match turn.answer(|reply| matches!(reply, Reply::Heads { repo: of, .. } if of == repo.as_str()))? {
         Reply::Heads { heads, .. } => Ok(Ok(heads)),
         Reply::Refused(refused) => Ok(Err(refused)),
-        other @ (Reply::Accepted { .. } | Reply::Stale { .. } | Reply::NeedSource { .. } | Reply::Alive) => {
+        other @ (Reply::Accepted { .. }
+        | Reply::Stale { .. }
+        | Reply::NeedSource { .. }
+        | Reply::LostSource { .. }
+        | Reply::Alive) => {
             unreachable!("filtered above: {other:?}")
         }
     }
@@ -102,6 +106,33 @@ pub(crate) fn announce_gone(session: &Session, repo: &RepoName, what: &Announcem
     answer(&turn, repo, what)
 }
 
+/// Sends all of a commit that the dispatcher has lost. It changes no head.
+pub(crate) fn supply(
+    session: &Session,
+    repo: &RepoName,
+    watched: &Watched,
+    commit: CommitId,
+) -> Result<Answer, NoAnswer> {
+    let turn = send_pack(session, repo, watched, &[commit], &[])?;
+    turn.send(translate::supply(repo, commit))?;
+    let fits = |reply: &Reply| match reply {
+        Reply::Accepted { repo: of, commit: named, .. } => of == repo.as_str() && *named == Some(commit),
+        Reply::NeedSource { repo: of, commit: named, .. } => of == repo.as_str() && *named == commit,
+        Reply::Heads { .. } | Reply::Stale { .. } | Reply::LostSource { .. } | Reply::Alive | Reply::Refused(_) => {
+            false
+        }
+    };
+    Ok(match turn.answer(fits)? {
+        Reply::Refused(refused) => Answer::Refused(refused),
+        Reply::NeedSource { .. } => Answer::NeedSource,
+        Reply::Accepted { .. }
+        | Reply::Heads { .. }
+        | Reply::Stale { .. }
+        | Reply::LostSource { .. }
+        | Reply::Alive => Answer::Accepted(None),
+    })
+}
+
 fn answer(turn: &Turn<'_>, repo: &RepoName, what: &Announcement) -> Result<Answer, Over> {
     let announced = match what.change {
         Change::Head { commit, .. } => Some(commit),
@@ -115,14 +146,16 @@ fn answer(turn: &Turn<'_>, repo: &RepoName, what: &Announcement) -> Result<Answe
         }
         Reply::Stale { repo, branch, .. } => is_ours(repo, branch),
         Reply::NeedSource { repo, branch, commit } => is_ours(repo, branch) && Some(*commit) == announced,
-        Reply::Heads { .. } | Reply::Alive | Reply::Refused(_) => false,
+        Reply::Heads { .. } | Reply::LostSource { .. } | Reply::Alive | Reply::Refused(_) => false,
     };
     Ok(match turn.answer(fits)? {
         Reply::Accepted { build, .. } => Answer::Accepted(build),
         Reply::Stale { head, .. } => Answer::Stale(head),
         Reply::NeedSource { .. } => Answer::NeedSource,
         Reply::Refused(refused) => Answer::Refused(refused),
-        other @ (Reply::Heads { .. } | Reply::Alive) => unreachable!("filtered above: {other:?}"),
+        other @ (Reply::Heads { .. } | Reply::LostSource { .. } | Reply::Alive) => {
+            unreachable!("filtered above: {other:?}")
+        }
     })
 }
 

@@ -32,10 +32,31 @@ pub(crate) struct Agreed {
 /// What the dispatcher said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reply {
-    Heads { repo: String, heads: Vec<(BranchName, CommitId)> },
-    Accepted { repo: String, branch: BranchName, commit: Option<CommitId>, build: Option<BuildId> },
-    Stale { repo: String, branch: BranchName, head: Option<CommitId> },
-    NeedSource { repo: String, branch: BranchName, commit: CommitId },
+    Heads {
+        repo: String,
+        heads: Vec<(BranchName, CommitId)>,
+    },
+    Accepted {
+        repo: String,
+        branch: BranchName,
+        commit: Option<CommitId>,
+        build: Option<BuildId>,
+    },
+    Stale {
+        repo: String,
+        branch: BranchName,
+        head: Option<CommitId>,
+    },
+    NeedSource {
+        repo: String,
+        branch: BranchName,
+        commit: CommitId,
+    },
+    /// No answer: the source of a commit that was accepted is lost.
+    LostSource {
+        repo: String,
+        commit: CommitId,
+    },
     Alive,
     Refused(Refused),
 }
@@ -111,6 +132,11 @@ pub(crate) fn announcement(repo: &RepoName, what: &Announcement, range: &[Commit
     })
 }
 
+/// Says that the pack before is all of a commit whose source was lost.
+pub(crate) fn supply(repo: &RepoName, commit: CommitId) -> Frame {
+    Frame::new(&FromObserver::Supply { repo: repo.to_string(), commit: commit.to_string() })
+}
+
 fn shorten(mut text: String, max_chars: usize) -> String {
     if let Some((end, _)) = text.char_indices().nth(max_chars) {
         text.truncate(end);
@@ -161,6 +187,7 @@ fn reply(message: ToObserver) -> Result<Reply, CommitIdError> {
         ToObserver::NeedSource { repo, branch, commit } => {
             Reply::NeedSource { repo, branch: BranchName::new(&branch), commit: commit.parse()? }
         }
+        ToObserver::LostSource { repo, commit } => Reply::LostSource { repo, commit: commit.parse()? },
         ToObserver::Ack => Reply::Alive,
         ToObserver::Error(refusal) => Reply::Refused(refused(refusal)),
     })

@@ -44,6 +44,7 @@ vocabulary!(
     Self::Status { .. } => "status",
     Self::Pack { .. } => "pack",
     Self::Dispatch { .. } => "dispatch",
+    Self::Supply { .. } => "supply",
     Self::Gone { .. } => "gone",
     Self::Ping => "ping",
 );
@@ -53,6 +54,7 @@ vocabulary!(
     Self::Ok { .. } => "ok",
     Self::Stale { .. } => "stale",
     Self::NeedSource { .. } => "need_source",
+    Self::LostSource { .. } => "lost_source",
     Self::Ack => "ack",
     Self::Error(_) => "error",
 );

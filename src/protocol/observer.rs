@@ -35,6 +35,9 @@ pub enum FromObserver {
         #[serde(default)]
         author: String,
     },
+    /// The pack before is all of this commit, as `lost_source` asked for. Changes no head. Answer: `ok` without a
+    /// build, `need_source` or `error`.
+    Supply { repo: String, commit: String },
     /// The branch no longer exists. Answer: `ok` without a build, or `stale`.
     Gone { repo: String, branch: String, before: String },
     /// Sent every `ping_interval_ms`. Answer: `ack`.
@@ -71,6 +74,12 @@ pub enum ToObserver {
     NeedSource {
         repo: String,
         branch: String,
+        commit: String,
+    },
+    /// Unasked: the source of a commit that was accepted is lost. Send a pack of all of it, then `supply`, if it is
+    /// still there.
+    LostSource {
+        repo: String,
         commit: String,
     },
     /// Answer to `ping`.

@@ -1,9 +1,10 @@
 //! Answers for people: why a job is where it is, and who is there. Reads the state, changes nothing.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::roster::Presence;
-use super::{LiveJob, Scheduler, Started};
+use super::{LiveJob, Scheduler, Started, policy};
 use crate::model::{AttemptId, BuildId, Isolation, JobId, JobState, Moment};
 
 /// A runner as an operator sees it.
@@ -134,6 +135,27 @@ impl Scheduler {
             },
         };
         format!("attempt {} runs on {name}{state}", lease.number)
+    }
+
+    /// What an operator should know, a sentence each: jobs that no runner fits, and runners that get nothing.
+    #[must_use]
+    pub fn concerns(&self, now: Moment) -> Vec<String> {
+        let mut unfit = BTreeSet::new();
+        for (job, labels) in self.queue.candidates() {
+            // One that was queued just now may be what a runner is being started for.
+            let waits = now.since(self.jobs[&job].queued_since) >= policy::SPAWN_PATIENCE_MS;
+            if waits && !self.roster.any_fits(labels) {
+                unfit.insert(self.missing_fit(job));
+            }
+        }
+        let mut concerns: Vec<String> = unfit.into_iter().map(|why| format!("jobs are queued and {why}")).collect();
+        let mut resting: Vec<_> = self.roster.members().filter(|member| member.rests_until > now).collect();
+        resting.sort_by(|a, b| a.name.cmp(&b.name));
+        concerns.extend(resting.into_iter().map(|member| {
+            let seconds = member.rests_until.since(now).div_ceil(1000);
+            format!("runner {} gets no jobs for {seconds} s, because infrastructure failed there", member.name)
+        }));
+        concerns
     }
 
     /// Why no connected runner fits a job.

@@ -5,9 +5,9 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::rows::{damaged, repo_name, signed};
+use super::rows::{commit_id, damaged, repo_name, signed};
 use super::{Reader, Store, StoreError, queries};
-use crate::model::{BranchName, BuildId, RepoName, WallTime};
+use crate::model::{BranchName, BuildId, CommitId, RepoName, WallTime};
 
 /// Why a build was removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -88,6 +88,34 @@ impl Reader {
                 .optional()
         };
         read().map_err(self.failed("read removed builds from"))
+    }
+
+    /// The commits of a repository that builds or heads name, without doubles.
+    pub fn commits(&self, repo: &RepoName) -> Result<Vec<CommitId>, StoreError> {
+        let read = || {
+            let mut statement = self.conn.prepare_cached(
+                "SELECT b.commit_id FROM repos r JOIN builds b ON b.repo = r.id WHERE r.name = ?1
+                 UNION SELECT h.head FROM repos r JOIN heads h ON h.repo = r.id WHERE r.name = ?1",
+            )?;
+            let rows = statement.query_map([repo.as_str()], |row| commit_id(row.get_ref(0)?.as_blob()?))?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        read().map_err(self.failed("read commits from"))
+    }
+
+    /// The commits whose source may be needed at any moment: of unfinished builds and of present heads.
+    pub fn needed(&self) -> Result<Vec<(RepoName, CommitId)>, StoreError> {
+        let read = || {
+            let mut statement = self.conn.prepare_cached(
+                "SELECT r.name, b.commit_id FROM builds b JOIN repos r ON r.id = b.repo WHERE b.verdict IS NULL
+                 UNION SELECT r.name, h.head FROM heads h JOIN repos r ON r.id = h.repo",
+            )?;
+            let rows = statement.query_map([], |row| {
+                Ok((repo_name(row.get_ref(0)?.as_str()?)?, commit_id(row.get_ref(1)?.as_blob()?)?))
+            })?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        read().map_err(self.failed("read commits from"))
     }
 
     /// The highest number that a build ever had.

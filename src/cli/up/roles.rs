@@ -71,6 +71,7 @@ impl Plan {
             spawn: 0,
             queue_timeout_ms: defaults::QUEUE_TIMEOUT_MS,
             max_connections: defaults::MAX_LOCAL_CONNECTIONS,
+            retention: defaults::RETENTION,
         }
     }
 

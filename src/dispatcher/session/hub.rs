@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
+use super::{Distant, Outbox};
 use crate::clock;
 use crate::config::DispatcherSettings;
 use crate::dispatcher::capacity::Capacity;
@@ -16,11 +17,13 @@ use crate::dispatcher::data::DataDir;
 use crate::dispatcher::logs::ToLogs;
 use crate::dispatcher::mirrors::Mirrors;
 use crate::dispatcher::seldom::Seldom;
+use crate::dispatcher::warnings::Warnings;
 use crate::dispatcher::{DispatcherError, limits};
-use crate::model::{Moment, RepoName, SessionId};
+use crate::model::{CommitId, Moment, RepoName, SessionId};
 use crate::protocol::hello::{ErrorCode, Refusal, Role};
+use crate::protocol::observer::ToObserver;
 use crate::threads::Thread;
-use crate::transport::Stream;
+use crate::transport::{Frame, Stream};
 
 /// The secrets of the roles.
 pub(crate) struct Tokens {
@@ -46,6 +49,7 @@ pub(crate) struct Hub {
     pub(super) core: Sender<ToCore>,
     pub(super) logs: Sender<ToLogs>,
     pub(super) mirrors: Mirrors,
+    pub(crate) warnings: Warnings,
     pub(super) incarnation: u64,
     pub(super) ping_interval_ms: u64,
     pub(super) timeout_ms: u64,
@@ -72,8 +76,16 @@ struct Open {
     /// Those that have.
     members: HashSet<SessionId>,
     /// Which session observes each repository, and where that is.
-    observed: HashMap<RepoName, (SessionId, String)>,
+    observed: HashMap<RepoName, Observed>,
     closing: bool,
+}
+
+/// A repository that a session observes.
+struct Observed {
+    session: SessionId,
+    /// Where it is.
+    source: String,
+    outbox: Distant,
 }
 
 impl Hub {
@@ -81,6 +93,7 @@ impl Hub {
         settings: &DispatcherSettings,
         capacity: Capacity,
         data: DataDir,
+        mirrors: Mirrors,
         tokens: Tokens,
         core: Sender<ToCore>,
         logs: Sender<ToLogs>,
@@ -90,7 +103,8 @@ impl Hub {
             source: io::Error::other(error),
         })?;
         Ok(Self {
-            mirrors: Mirrors::new(data.clone()),
+            mirrors,
+            warnings: Warnings::default(),
             data,
             tokens,
             core,
@@ -184,7 +198,7 @@ impl Hub {
         open.strangers.remove(&id);
         open.members.remove(&id);
         open.streams.remove(&id);
-        open.observed.retain(|_, (session, _)| *session != id);
+        open.observed.retain(|_, observed| observed.session != id);
         match open.threads.remove(&id) {
             // A thread cannot join itself, and it ends with this call.
             Some(thread) => thread.detach(),
@@ -198,18 +212,36 @@ impl Hub {
 
     /// Notes that a session observes a repository. Refused while another session observes one of the same name from
     /// somewhere else: the two would take turns in moving its heads.
-    pub(super) fn observe(&self, id: SessionId, repo: &RepoName, source: &str) -> Result<(), String> {
+    pub(super) fn observe(
+        &self,
+        session: SessionId,
+        repo: &RepoName,
+        source: &str,
+        outbox: &Outbox,
+    ) -> Result<(), String> {
         let mut open = self.lock();
-        if let Some((other, known)) = open.observed.get(repo)
-            && *other != id
+        if let Some(Observed { session: other, source: known, .. }) = open.observed.get(repo)
+            && *other != session
             && known != source
         {
             return Err(format!(
                 "the repository name {repo} is used for {known} already: start this observer with another --name"
             ));
         }
-        open.observed.insert(repo.clone(), (id, source.to_owned()));
+        let (source, outbox) = (source.to_owned(), outbox.distant());
+        open.observed.insert(repo.clone(), Observed { session, source, outbox });
         Ok(())
+    }
+
+    /// Asks whoever observes the repository for the whole source of a commit that its mirror has lost.
+    pub(crate) fn ask_for_source(&self, repo: &RepoName, commit: CommitId) {
+        self.mirrors.lost.note(repo, commit);
+        let outbox = self.lock().observed.get(repo).and_then(|observed| observed.outbox.near());
+        // Without one it is asked when there is one.
+        if let Some(outbox) = outbox {
+            let (repo, commit) = (repo.to_string(), commit.to_string());
+            outbox.send(&Frame::new(&ToObserver::LostSource { repo, commit }));
+        }
     }
 
     /// Closes every session and waits for its thread; then nothing more can come for the logs, which may end.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use hub::{Hub, Tokens};
-pub(crate) use outbox::Outbox;
+pub(crate) use outbox::{Distant, Outbox};
 use subtle::ConstantTimeEq;
 
 use super::limits;

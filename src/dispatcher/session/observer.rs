@@ -22,7 +22,10 @@ pub(super) fn serve(session: Session) -> Result<(), SessionError> {
     let kind = |message: &FromObserver| match message {
         FromObserver::Ping => Kind::Ping,
         FromObserver::Pack { bytes, .. } => Kind::Payload(*bytes),
-        FromObserver::Status { .. } | FromObserver::Dispatch { .. } | FromObserver::Gone { .. } => Kind::Plain,
+        FromObserver::Status { .. }
+        | FromObserver::Dispatch { .. }
+        | FromObserver::Supply { .. }
+        | FromObserver::Gone { .. } => Kind::Plain,
     };
     worker::serve(
         session,
@@ -69,6 +72,13 @@ impl Worker<'_> {
                 FromObserver::Dispatch { repo, branch, before, commit, range, subject, author } => {
                     self.dispatch(Announcement { repo, branch, before, commit, range, subject, author })?;
                 }
+                FromObserver::Supply { repo, commit } => {
+                    let (repo, commit) = (translate::repo(&repo)?, translate::commit(&commit)?);
+                    if self.take_in(&repo, "", commit).is_some() {
+                        log::info!("the source of {} of {repo} is there again", commit.short());
+                        self.send_ok(&repo, commit);
+                    }
+                }
                 FromObserver::Gone { repo, branch, before } => {
                     let (repo, branch) = (self.known(&repo)?, translate::branch(&branch)?);
                     let before = translate::commit(&before)?;
@@ -85,7 +95,7 @@ impl Worker<'_> {
 
     fn status(&mut self, repo: &str, source: &str) -> Result<(), Refusal> {
         let repo = translate::repo(repo)?;
-        if let Err(text) = self.hub.observe(self.id, &repo, source) {
+        if let Err(text) = self.hub.observe(self.id, &repo, source, self.outbox) {
             return Err(Refusal { code: ErrorCode::NameTaken, text });
         }
         self.known.insert(repo.clone());
@@ -100,6 +110,9 @@ impl Worker<'_> {
         let heads =
             heads.into_iter().map(|(branch, commit)| Head { branch: branch.to_string(), commit: commit.to_string() });
         self.outbox.send(&Frame::new(&ToObserver::Heads { repo: repo.to_string(), heads: heads.collect() }));
+        for commit in self.hub.mirrors.lost.of(&repo) {
+            self.hub.ask_for_source(&repo, commit);
+        }
         Ok(())
     }
 
@@ -137,30 +150,15 @@ impl Worker<'_> {
         let source = translate::build_source(said)?;
         self.known(source.repo.as_str())?;
         let (repo, branch, commit) = (source.repo.clone(), source.branch.clone(), source.commit);
-        let pack = self.pack.take().filter(|incoming| incoming.repo == repo && incoming.whole);
-        let Taken { plan, mirror, is_new } = match self.receive(&repo, commit, pack) {
-            Ok(Some(taken)) => taken,
-            Err(GitError::Incomplete { .. }) | Ok(None) => {
-                log::info!("the mirror of {repo} lacks some of {}: asking for all of it", commit.short());
-                self.outbox.send(&Frame::new(&ToObserver::NeedSource {
-                    repo: repo.to_string(),
-                    branch: branch.to_string(),
-                    commit: commit.to_string(),
-                }));
-                return Ok(());
+        let hub = self.hub;
+        let taken = hub.mirrors.arriving(&repo, || {
+            let taken = self.take_in(&repo, branch.as_str(), commit)?;
+            if let Some(reply) = self.ask(Question::Commit { source, plan: taken.plan.clone() }) {
+                self.outbox.send(&Frame::new(&answer(&repo, branch.as_str(), Some(commit.to_string()), reply)));
             }
-            Err(error) => {
-                let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-                log::error!("could not take in {} of {repo}: {error}{cause}", commit.short());
-                let text = format!("the dispatcher could not take in {}: {error}{cause}", commit.short());
-                let code = ErrorCode::BrokenSource;
-                self.outbox.send(&Frame::new(&ToObserver::Error(Refusal { code, text })));
-                return Ok(());
-            }
-        };
-        if let Some(reply) = self.ask(Question::Commit { source, plan }) {
-            self.outbox.send(&Frame::new(&answer(&repo, branch.as_str(), Some(commit.to_string()), reply)));
-        }
+            Some(taken)
+        });
+        let Some(Taken { mirror, is_new, .. }) = taken else { return Ok(()) };
         // Runners are at work by now, and nobody waits for this.
         if is_new {
             if let Err(error) = mirror.settle() {
@@ -172,17 +170,65 @@ impl Worker<'_> {
         Ok(())
     }
 
+    /// Makes the source of a commit durable, from the pack before if need be. `None` once the observer was told why
+    /// not.
+    fn take_in(&mut self, repo: &RepoName, branch: &str, commit: CommitId) -> Option<Taken> {
+        let pack = self.pack.take().filter(|incoming| incoming.repo == *repo && incoming.whole);
+        let made = self.hub.mirrors.made(repo);
+        let error = match self.receive(repo, commit, pack) {
+            Ok(Some(taken)) => {
+                self.hub.mirrors.lost.found(repo, commit);
+                return Some(taken);
+            }
+            Ok(None) => None,
+            // What the mirror had before is not what it was.
+            Err((true, error)) if error.is_damage() && self.hub.mirrors.condemn(repo, made, &error) => None,
+            // The pack leaves out what the mirror has not.
+            Err((false, GitError::Incomplete { .. })) => None,
+            Err((_, error)) => Some(error),
+        };
+        let Some(error) = error else {
+            log::info!("the mirror of {repo} lacks some of {}: asking for all of it", commit.short());
+            let (repo, branch, commit) = (repo.to_string(), branch.to_owned(), commit.to_string());
+            self.outbox.send(&Frame::new(&ToObserver::NeedSource { repo, branch, commit }));
+            return None;
+        };
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        log::error!("could not take in {} of {repo}: {error}{cause}", commit.short());
+        let text = format!("the dispatcher could not take in {}: {error}{cause}", commit.short());
+        let code = ErrorCode::BrokenSource;
+        self.outbox.send(&Frame::new(&ToObserver::Error(Refusal { code, text })));
+        None
+    }
+
+    fn send_ok(&self, repo: &RepoName, commit: CommitId) {
+        let (repo, commit) = (repo.to_string(), Some(commit.to_string()));
+        self.outbox.send(&Frame::new(&ToObserver::Ok { repo, branch: String::new(), commit, build: None }));
+    }
+
     /// Takes the pack in and reads the plan from the commit; `None` where there is no pack and the commit is not there.
-    fn receive(&self, repo: &RepoName, commit: CommitId, pack: Option<Incoming>) -> Result<Option<Taken>, GitError> {
-        let mirror = self.hub.mirrors.open(repo, commit)?;
+    /// An error says whether it is of what the mirror had: everything but the pack itself.
+    fn receive(
+        &self,
+        repo: &RepoName,
+        commit: CommitId,
+        pack: Option<Incoming>,
+    ) -> Result<Option<Taken>, (bool, GitError)> {
+        let of_mirror = |error| (true, error);
+        let mirror = self.hub.mirrors.open(repo, commit).map_err(of_mirror)?;
         let is_new = !mirror.has(commit);
         if is_new {
             let Some(mut incoming) = pack else { return Ok(None) };
-            let mut receiver = mirror.receive()?;
-            incoming.copy_to(&mut receiver, self.hub.data.root())?;
-            receiver.finish(commit, true)?;
+            let take = || {
+                let mut receiver = mirror.receive()?;
+                incoming.copy_to(&mut receiver, self.hub.data.root())?;
+                receiver.finish(commit, true)
+            };
+            let mut take = take;
+            take().map_err(|error| (false, error))?;
         }
-        Ok(Some(Taken { plan: mirror.plan(commit)?, mirror, is_new }))
+        let plan = mirror.plan(commit).map_err(of_mirror)?;
+        Ok(Some(Taken { plan, mirror, is_new }))
     }
 
     fn ask(&self, question: Question) -> Option<Reply> {

@@ -6,9 +6,11 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, bounded};
 
 use super::worker::{self, Kind, Request};
 use super::{Hub, Outbox, Session, SessionError, fit, logs};
+use crate::clock;
 use crate::dispatcher::core::{Question, ToCore, Watcher};
 use crate::dispatcher::limits;
 use crate::dispatcher::report::{self, Reports};
+use crate::dispatcher::{retention, warnings};
 use crate::model::{Build, BuildId, Job, Moment};
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::operator::{FromOperator, RunnersReport, StatusReport, ToOperator, WhyLine, WhyReport};
@@ -121,14 +123,15 @@ impl Worker<'_> {
         };
         let builds = list().map_err(|error| broken(&error))?;
         // What is stored can be told even while the core waits for its disk.
-        let (live, warnings) = match self.look(|scheduler, now| (scheduler.runners(now), scheduler.counts())) {
-            Ok(live) => (live, Vec::new()),
-            Err(refusal) if refusal.code == ErrorCode::Busy => {
-                (<(Vec<_>, (usize, usize))>::default(), vec![refusal.text])
-            }
+        let look = |scheduler: &Scheduler, now| (scheduler.runners(now), scheduler.counts(), scheduler.concerns(now));
+        let (runners, (queued, running), mut warnings) = match self.look(look) {
+            Ok(live) => live,
+            Err(refusal) if refusal.code == ErrorCode::Busy => (Vec::new(), (0, 0), vec![refusal.text]),
             Err(refusal) => return Err(refusal),
         };
-        let (runners, (queued, running)) = live;
+        warnings.extend(self.hub.warnings.list());
+        warnings.extend(warnings::of_mirrors(&self.hub.mirrors.lost));
+        warnings.extend(warnings::of_disks(&self.hub.data));
         Ok(ToOperator::Status(StatusReport {
             builds,
             runners: runners.into_iter().map(report::runner).collect(),
@@ -209,7 +212,32 @@ impl Worker<'_> {
             }
             found => found,
         };
-        build.ok_or_else(not_found)
+        match (build, id) {
+            (Some(build), _) => Ok(build),
+            (None, Some(id)) => Err(self.gone(id)?.unwrap_or_else(not_found)),
+            (None, None) => Err(not_found()),
+        }
+    }
+
+    /// What became of a build that there was once.
+    fn gone(&self, id: BuildId) -> Result<Option<Refusal>, Refusal> {
+        let refusal = |text| Some(Refusal { code: ErrorCode::NotFound, text });
+        if let Some((rule, at)) = self.reader.forgotten(id).map_err(|error| broken(&error))? {
+            let days = clock::wall().0.saturating_sub(at.0) / (24 * 60 * 60 * 1000);
+            let when = match days {
+                ..1 => "today".to_owned(),
+                1 => "a day ago".to_owned(),
+                days => format!("{days} days ago"),
+            };
+            let why = retention::words(rule);
+            return Ok(refusal(format!("build {id} was removed {when}, with its logs: it was {why}")));
+        }
+        let last = self.reader.last_build().map_err(|error| broken(&error))?;
+        let text = format!(
+            "build {id} is not there any more: it was removed long ago, or made after the backup that this dispatcher \
+             was restored from"
+        );
+        Ok(if id <= last && id.0 > 0 { refusal(text) } else { None })
     }
 
     pub(super) fn job_of(&self, build: &Build, task: &str) -> Result<Job, Refusal> {

@@ -5,7 +5,7 @@
 //! left to a thread, which is there for as long as that lasts and a moment longer: so a session that is read by its
 //! peer costs no thread for writing.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use crate::clock;
@@ -23,6 +23,17 @@ pub(crate) struct Outbox {
 /// The end of a session for its outbox: dropped, it lets what was said be written, for a bounded time, and joins the
 /// writer. The session's own thread has it.
 pub(crate) struct LastWord(Outbox);
+
+/// The way to a peer for one who keeps it for later: the session may end meanwhile.
+#[derive(Clone)]
+pub(crate) struct Distant(Weak<Inner>);
+
+impl Distant {
+    /// The way itself, while anybody of the session has it.
+    pub(crate) fn near(&self) -> Option<Outbox> {
+        self.0.upgrade().map(|inner| Outbox { inner })
+    }
+}
 
 struct Inner {
     session: SessionId,
@@ -68,6 +79,11 @@ impl Outbox {
         let inner = Inner { session, stream, queue: Mutex::default(), changed: Condvar::new() };
         let outbox = Self { inner: Arc::new(inner) };
         (outbox.clone(), LastWord(outbox))
+    }
+
+    /// For one who keeps it for later.
+    pub(crate) fn distant(&self) -> Distant {
+        Distant(Arc::downgrade(&self.inner))
     }
 
     /// Says something. A peer that has let too much pile up is closed, not waited for.

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use super::{Outbox, Session, SessionError};
+use super::{Distant, Hub, Outbox, Session, SessionError};
+use crate::clock;
 use crate::dispatcher::core::{Grant, Grants, Peer, ToCore};
 use crate::dispatcher::logs::{Seal, ToLogs};
 use crate::dispatcher::{limits, translate};
 use crate::git::GitError;
-use crate::model::{AttemptId, CommitId};
+use crate::model::{AttemptId, CommitId, RepoName};
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::runner::{FromRunner, ToRunner};
 use crate::scheduler::Event;
@@ -124,20 +126,17 @@ impl RunnerSession {
             return Ok(());
         }
         let haves = haves.iter().map(|id| translate::commit(id)).collect::<Result<Vec<_>, _>>()?;
-        let (mirrors, outbox) = (self.session.hub.mirrors.clone(), self.outbox.clone());
-        let sources = self.sources.clone();
+        let outbox = self.outbox.distant();
+        let (hub, sources) = (self.session.hub.clone(), self.sources.clone());
         sources.fetch_add(1, Ordering::Relaxed);
         let id = self.session.id;
         let started = threads::spawn_large(&format!("s{}-source", id.0 % 100_000), move || {
-            let sent = mirrors.open(&grant.repo, grant.commit).and_then(|mirror| {
-                send_pack(&mirror, &grant, attempt, &haves, &outbox)?;
-                mirror.keep();
-                Ok(())
-            });
-            if let Err(error) = sent {
+            if let Err(error) = serve_source(&hub, &grant, attempt, &haves, &outbox) {
                 log::error!("session {id}: no source of {} for attempt {attempt}: {error}", grant.commit.short());
-                let reason = error.to_string();
-                outbox.send(&Frame::new(&ToRunner::SourceMissing { attempt: attempt.0, reason }));
+                if let Some(outbox) = outbox.near() {
+                    let reason = error.to_string();
+                    outbox.send(&Frame::new(&ToRunner::SourceMissing { attempt: attempt.0, reason }));
+                }
             }
             sources.fetch_sub(1, Ordering::Relaxed);
         });
@@ -154,6 +153,61 @@ impl RunnerSession {
     }
 }
 
+/// Sends a commit's source. One that the mirror has lost is asked of the observer and waited for, for a while.
+fn serve_source(
+    hub: &Hub,
+    grant: &Grant,
+    attempt: AttemptId,
+    haves: &[CommitId],
+    distant: &Distant,
+) -> Result<(), GitError> {
+    let Grant { repo, commit, .. } = grant;
+    let mirrors = &hub.mirrors;
+    let mut has_waited = false;
+    loop {
+        let Some(outbox) = distant.near() else { return Ok(()) };
+        let made = mirrors.made(repo);
+        let mut has_begun = false;
+        let sent = mirrors.open(repo, *commit).and_then(|mirror| {
+            let is_there = mirror.has(*commit);
+            match send_pack(&mirror, grant, attempt, haves, &outbox, &mut has_begun) {
+                Ok(()) => mirror.keep(),
+                Err(error) => {
+                    // A commit that is not there says nothing against the rest of the mirror.
+                    if is_there && error.is_damage() {
+                        mirrors.condemn(repo, made, &error);
+                    }
+                    return Err(error);
+                }
+            }
+            Ok(())
+        });
+        match sent {
+            Err(error) if error.is_damage() => {
+                hub.ask_for_source(repo, *commit);
+                drop(outbox);
+                // What the runner has of a pack cannot be taken back: it asks again with another attempt.
+                if has_begun || has_waited || !wait_for_source(hub, repo, *commit, distant) {
+                    return Err(error);
+                }
+                has_waited = true;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Waits until an observer has sent the commit again; false if none does in time, or nobody is left to tell.
+fn wait_for_source(hub: &Hub, repo: &RepoName, commit: CommitId, distant: &Distant) -> bool {
+    let until = clock::now().after(limits::SOURCE_PATIENCE_MS);
+    while clock::now() < until && distant.near().is_some() {
+        if hub.mirrors.wait_for(repo, commit, Duration::from_secs(1)) {
+            return true;
+        }
+    }
+    false
+}
+
 /// Sends the pack in pieces as it is built; the last one says so.
 fn send_pack(
     store: &crate::git::Store,
@@ -161,9 +215,11 @@ fn send_pack(
     attempt: AttemptId,
     haves: &[CommitId],
     outbox: &Outbox,
+    has_begun: &mut bool,
 ) -> Result<(), GitError> {
     let mut piece: Vec<u8> = Vec::new();
-    let send = |piece: Vec<u8>, last: bool| {
+    let mut send = |piece: Vec<u8>, last: bool| {
+        *has_begun = true;
         let message = ToRunner::Pack { attempt: attempt.0, last, bytes: piece.len() as u64 };
         outbox.send_bulk(&Frame::with_payload(&message, piece))
     };

@@ -312,6 +312,30 @@ fn tidy_makes_one_pack_of_many_beside_readers_and_receivers() {
 }
 
 #[test]
+fn what_no_commit_needs_is_pruned_and_what_is_left_is_whole_also_for_those_who_have_it_open() {
+    let repo = Repo::new();
+    let first = repo.write("shared", "one").write("old", &"x".repeat(5000)).commit("first");
+    let second = repo.write("old", "gone").commit("second");
+    let third = repo.write("new", "three").commit("third");
+    let (watched, store) = (repo.watched(), repo.store(first));
+    deliver(&watched, &store, first, &[]);
+    deliver(&watched, &store, second, &[first]);
+    deliver(&watched, &store, third, &[second]);
+    let reader = repo.store(third);
+    reader.check_all(&[first, second, third]).unwrap();
+    store.prune(&[second, third]).unwrap();
+    for store in [&store, &reader, &repo.store(third)] {
+        store.check_all(&[second, third]).unwrap();
+        assert!(!store.has(first));
+    }
+    assert_eq!(entries_of(&repo.beside("store/objects/pack")), 2, "one pack and its index");
+    // Again there is nothing to do, and what was taken away can come again.
+    store.prune(&[second, third]).unwrap();
+    deliver(&watched, &store, first, &[]);
+    store.check_all(&[first, third]).unwrap();
+}
+
+#[test]
 fn handles_in_several_threads_receive_read_and_tidy_at_once() {
     let repo = Repo::new();
     let commits: Vec<_> =

@@ -163,3 +163,17 @@ fn work_without_a_runner_starts_one_here() {
     assert_eq!(story.tick_until(5_000), ["spawn a runner"]);
     assert_eq!(story.tick_until(10_500), ["spawn a runner"]);
 }
+
+/// Sabotage: without the wait, each job that a runner is being started for is a warning.
+#[test]
+fn an_operator_is_warned_of_jobs_that_no_runner_fits_and_of_runners_that_get_none() {
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    story.observe("app", None, 1, vec![labelled("a", &["gpu"]), labelled("b", &["gpu"]), task("c")]);
+    let concerns = |story: &Story, ms: u64| story.scheduler.concerns(Moment(ms));
+    assert_eq!(concerns(&story, 5_000), [""; 0]);
+    assert_eq!(concerns(&story, 10_000), ["jobs are queued and no connected runner offers the label gpu"]);
+    story.finish(1, 1, Outcome::Lost("no room".into()));
+    let resting = concerns(&story, 500);
+    assert_eq!(resting, ["runner w1 gets no jobs for 1 s, because infrastructure failed there"]);
+}

@@ -1,0 +1,62 @@
+//! Commits whose source is gone from a mirror, until an observer has sent them again. Who needs one waits here; who
+//! asks observers is told what is missing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::model::{CommitId, RepoName};
+
+/// Commits of one repository that are waited for at most; what is beyond is asked for when it is needed again.
+const LOST_MAX: usize = 256;
+
+/// What is missing, by repository. The lock is held for a look-up only.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Lost(Arc<(Mutex<Commits>, Condvar)>);
+
+type Commits = BTreeMap<RepoName, BTreeSet<CommitId>>;
+
+impl Lost {
+    /// Notes that a commit's source is gone; false if that was known.
+    pub(crate) fn note(&self, repo: &RepoName, commit: CommitId) -> bool {
+        let mut all = self.lock();
+        let commits = all.entry(repo.clone()).or_default();
+        commits.len() < LOST_MAX && commits.insert(commit)
+    }
+
+    /// A commit's source is there again, as far as anyone can tell.
+    pub(crate) fn found(&self, repo: &RepoName, commit: CommitId) {
+        let mut all = self.lock();
+        if let Some(commits) = all.get_mut(repo)
+            && commits.remove(&commit)
+        {
+            if commits.is_empty() {
+                all.remove(repo);
+            }
+            drop(all);
+            self.0.1.notify_all();
+        }
+    }
+
+    /// Waits until the commit is no longer missing, for a while at most; false if it still is.
+    pub(super) fn wait(&self, repo: &RepoName, commit: CommitId, patience: Duration) -> bool {
+        let is_missing = |all: &mut Commits| all.get(repo).is_some_and(|commits| commits.contains(&commit));
+        let waited = self.0.1.wait_timeout_while(self.lock(), patience, is_missing);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+
+    /// The commits of a repository that are missing.
+    pub(crate) fn of(&self, repo: &RepoName) -> Vec<CommitId> {
+        self.lock().get(repo).map(|commits| commits.iter().copied().collect()).unwrap_or_default()
+    }
+
+    /// How many are missing, by repository.
+    pub(crate) fn counts(&self) -> Vec<(RepoName, usize)> {
+        self.lock().iter().map(|(repo, commits)| (repo.clone(), commits.len())).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Commits> {
+        // A map is whole whatever panicked while it was looked at.
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

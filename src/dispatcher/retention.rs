@@ -1,0 +1,276 @@
+//! The `retention` thread: removes builds that the limits no longer keep, with their logs and sources, at a low rate.
+//!
+//! The core forgets the records, a few builds at a time between its other work; then the files go. A crash between the
+//! two leaves files that no record names, which the next round finds and deletes. It never touches what is unfinished
+//! or a branch's present head (the store sees to that once more), never writes to the store itself, and does nothing
+//! while a backup is made. At its start and once a day it also reads the mirrors through.
+
+mod plan;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use super::backup::measure;
+use super::core::ToCore;
+use super::data::DataDir;
+use super::mirrors::Mirrors;
+use super::session::Hub;
+use super::{DispatcherError, limits};
+use crate::clock;
+use crate::config::Retention;
+use crate::model::{BuildId, CommitId, RepoName};
+use crate::store::{Reader, Rule, StoreError};
+use crate::threads::{self, Thread};
+use plan::{Plan, Removal, Sizes};
+
+/// What the thread works with.
+pub(crate) struct Keeper {
+    pub(crate) limits: Retention,
+    pub(crate) data: DataDir,
+    pub(crate) core: Sender<ToCore>,
+    pub(crate) mirrors: Mirrors,
+    pub(crate) hub: Arc<Hub>,
+}
+
+/// A directory of logs of one build.
+struct BuildLogs {
+    path: PathBuf,
+    bytes: u64,
+}
+
+/// What went by one rule, or for want of a record.
+#[derive(Default)]
+struct Tally {
+    builds: u64,
+    first: Option<BuildId>,
+    last: Option<BuildId>,
+    bytes: u64,
+}
+
+/// Why a round is not gone on with.
+enum Leave {
+    /// The dispatcher ends.
+    Stopped,
+    /// It cannot be done now; the next round tries again.
+    Later(String),
+}
+
+impl From<StoreError> for Leave {
+    fn from(error: StoreError) -> Self {
+        Self::Later(error.to_string())
+    }
+}
+
+/// Starts the thread, which ends when `stop` closes.
+pub(crate) fn start(keeper: Keeper, stop: Receiver<()>) -> Result<Thread<()>, DispatcherError> {
+    threads::spawn("retention", move || {
+        for round in 0.. {
+            if round % limits::MIRROR_CHECK_ROUNDS == 0
+                && let Err(why) = keeper.check_mirrors()
+            {
+                log::warn!("the mirrors could not be checked: {why}");
+            }
+            match keeper.round(&stop) {
+                Ok(()) => {}
+                Err(Leave::Stopped) => return,
+                Err(Leave::Later(why)) => log::warn!("old builds are not removed for now: {why}"),
+            }
+            if stop.recv_timeout(limits::RETENTION_EVERY) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+        }
+    })
+    .map_err(|source| DispatcherError::Thread { name: "retention", source })
+}
+
+impl Keeper {
+    fn round(&self, stop: &Receiver<()>) -> Result<(), Leave> {
+        // Listed before the store is asked: a build is in the store before it has a log, so what has no record then
+        // lost it.
+        let mut logs = self.list_logs().map_err(|error| Leave::Later(format!("logs cannot be listed: {error}")))?;
+        let sizes: Sizes = logs.iter().map(|(id, logs)| (*id, logs.bytes)).collect();
+        let mut leftover: HashSet<BuildId> = logs.keys().copied().collect();
+        let reader = Reader::open(&self.data.store())?;
+        let mut plan = Plan::new(self.limits, clock::wall());
+        reader.survey(|build| {
+            leftover.remove(&build.id);
+            plan.add(build);
+        })?;
+        let Removal { builds, excess } = plan.removal(&sizes);
+        self.warn_of(excess);
+        let mut tallies: BTreeMap<(RepoName, &'static str), Tally> = BTreeMap::new();
+        let mut shrunk = HashSet::new();
+        let mut left = Ok(());
+        'rules: for rule in [Rule::Age, Rule::Count, Rule::Size] {
+            let of_rule: Vec<_> = builds.iter().filter(|(.., why)| *why == rule).collect();
+            for batch in of_rule.chunks(limits::RETENTION_BATCH) {
+                let ids: Vec<BuildId> = batch.iter().map(|(id, ..)| *id).collect();
+                let gone: HashSet<BuildId> = match self.forget(ids, rule, stop) {
+                    Ok(gone) => gone.into_iter().collect(),
+                    Err(why) => {
+                        left = Err(why);
+                        break 'rules;
+                    }
+                };
+                for (id, repo, _) in batch.iter().filter(|(id, ..)| gone.contains(id)) {
+                    let bytes = logs.remove(id).map_or(0, |logs| delete(&logs));
+                    tallies.entry((repo.clone(), words(rule))).or_default().add(*id, bytes);
+                    shrunk.insert(repo.clone());
+                }
+            }
+        }
+        self.delete_leftover(leftover, &logs);
+        for ((repo, why), tally) in &tallies {
+            log::info!("{}", tally.sentence(repo, why));
+        }
+        for repo in shrunk {
+            self.prune(&reader, &repo);
+        }
+        left
+    }
+
+    fn forget(&self, builds: Vec<BuildId>, rule: Rule, stop: &Receiver<()>) -> Result<Vec<BuildId>, Leave> {
+        if stop.recv_timeout(limits::RETENTION_PAUSE) != Err(RecvTimeoutError::Timeout) {
+            return Err(Leave::Stopped);
+        }
+        let _hold = self.hold()?;
+        let (answer, forgotten) = bounded(1);
+        self.core.send(ToCore::Forget { builds, rule, answer }).map_err(|_| Leave::Stopped)?;
+        forgotten.recv().map_err(|_| Leave::Stopped)?.map_err(Leave::Later)
+    }
+
+    fn hold(&self) -> Result<fs::File, Leave> {
+        match self.data.hold(true) {
+            Ok(Some(hold)) => Ok(hold),
+            Ok(None) => Err(Leave::Later("a backup is being made".into())),
+            Err(error) => Err(Leave::Later(format!("the data directory cannot be held: {error}"))),
+        }
+    }
+
+    /// Reads all that may be needed at any moment, and asks observers for what is no longer there.
+    fn check_mirrors(&self) -> Result<(), StoreError> {
+        let mut needed: BTreeMap<RepoName, Vec<CommitId>> = BTreeMap::new();
+        for (repo, commit) in Reader::open(&self.data.store())?.needed()? {
+            needed.entry(repo).or_default().push(commit);
+        }
+        for (repo, commits) in needed {
+            let made = self.mirrors.made(&repo);
+            let checked = self.mirrors.open(&repo, commits[0]).and_then(|mirror| {
+                mirror.check_all(&commits)?;
+                mirror.keep();
+                Ok(())
+            });
+            match checked {
+                Ok(()) => self.mirrors.delete_aside(&repo),
+                Err(error) if error.is_damage() => {
+                    self.mirrors.condemn(&repo, made, &error);
+                    commits.iter().for_each(|commit| self.hub.ask_for_source(&repo, *commit));
+                }
+                Err(error) => log::warn!("the mirror of {repo} could not be checked: {error}"),
+            }
+        }
+        Ok(())
+    }
+
+    /// The logs of each build, by the names of their directories.
+    fn list_logs(&self) -> io::Result<HashMap<BuildId, BuildLogs>> {
+        let mut found = HashMap::new();
+        for repo in fs::read_dir(self.data.logs())? {
+            let repo = repo?.path();
+            let Ok(builds) = fs::read_dir(&repo) else { continue };
+            for build in builds {
+                let path = build?.path();
+                let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+                // Whatever else lies there is somebody else's.
+                let Some(id) = name.strip_prefix('b').and_then(|number| number.parse().ok()) else { continue };
+                let (_, bytes) = measure(&path)?;
+                found.insert(BuildId(id), BuildLogs { path, bytes });
+            }
+        }
+        Ok(found)
+    }
+
+    fn delete_leftover(&self, leftover: HashSet<BuildId>, logs: &HashMap<BuildId, BuildLogs>) {
+        if leftover.is_empty() {
+            return;
+        }
+        let Ok(_hold) = self.hold() else { return };
+        let bytes: u64 = leftover.iter().filter_map(|id| logs.get(id)).map(delete).sum();
+        log::info!("deleted the logs of {} builds that no longer have a record: {bytes} bytes", leftover.len());
+    }
+
+    fn warn_of(&self, excess: u64) {
+        let limit = self.limits.keep_logs.unwrap_or_default();
+        self.hub.warnings.set(
+            "retention",
+            (excess > 0).then(|| {
+                format!(
+                    "logs take {} MiB more than --keep-logs allows ({} MiB), and all of them belong to builds that are \
+                     always kept: raise it, or lower --log-limit of the runners",
+                    excess.div_ceil(1 << 20),
+                    limit >> 20
+                )
+            }),
+        );
+    }
+
+    /// Takes out of a mirror what belongs to no build any more, if that may be much.
+    fn prune(&self, reader: &Reader, repo: &RepoName) {
+        let Ok(_hold) = self.hold() else { return };
+        match self.mirrors.prune(repo, || reader.commits(repo)) {
+            Ok(Some(freed)) => log::info!("sources of {repo} that no build needs any more removed: {freed} bytes"),
+            Ok(None) => {}
+            Err(why) => log::warn!("could not remove old sources of {repo}: {why}"),
+        }
+    }
+}
+
+impl Tally {
+    fn add(&mut self, id: BuildId, bytes: u64) {
+        self.builds += 1;
+        self.first = self.first.or(Some(id));
+        self.last = Some(id);
+        self.bytes += bytes;
+    }
+
+    /// `removed 3 builds of app, b1 to b7, too old for --keep-for: 12345 bytes of logs freed`.
+    fn sentence(&self, repo: &RepoName, why: &str) -> String {
+        let named = match (self.first, self.last) {
+            (Some(first), Some(last)) if first != last => format!("{first} to {last}"),
+            (Some(only), _) => only.to_string(),
+            (None, _) => "none".to_owned(),
+        };
+        let builds = if self.builds == 1 { "1 build".to_owned() } else { format!("{} builds", self.builds) };
+        format!("removed {builds} of {repo}, {named}, {why}: {} bytes of logs freed", self.bytes)
+    }
+}
+
+/// Why a build went, to go on after its number.
+pub(crate) fn words(rule: Rule) -> &'static str {
+    match rule {
+        Rule::Age => "too old for --keep-for",
+        Rule::Count => "beyond the newest of --keep-builds",
+        Rule::Size => "too much for --keep-logs",
+    }
+}
+
+/// Deletes a build's logs, and its repository's directory with the last; how many bytes they had.
+fn delete(logs: &BuildLogs) -> u64 {
+    match fs::remove_dir_all(&logs.path) {
+        Ok(()) => {
+            // Refused while others are in it.
+            logs.path.parent().map(fs::remove_dir).transpose().ok();
+            logs.bytes
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        Err(error) => {
+            log::warn!("could not delete {}: {error}", logs.path.display());
+            0
+        }
+    }
+}

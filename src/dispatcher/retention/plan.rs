@@ -1,0 +1,172 @@
+//! Which builds are to be removed: pure, from what the store tells of each and what its log takes on disk.
+
+use std::collections::HashMap;
+
+use crate::config::Retention;
+use crate::model::{BranchName, BuildId, RepoName, WallTime};
+use crate::store::{Rule, Surveyed};
+
+/// The newest finished builds of each repository, and of each branch that is there, are kept whatever the limits say.
+pub(super) const ALWAYS_KEPT: u32 = 10;
+
+/// Bytes of logs, by build.
+pub(super) type Sizes = HashMap<BuildId, u64>;
+
+/// What may go, gathered from the newest build to the oldest.
+pub(super) struct Plan {
+    limits: Retention,
+    now: WallTime,
+    of_repo: HashMap<RepoName, u32>,
+    of_branch: HashMap<(RepoName, BranchName), u32>,
+    /// Newest first; `None` for those that only their logs' size may take.
+    candidates: Vec<(BuildId, RepoName, Option<Rule>)>,
+}
+
+/// What is to go.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Removal {
+    /// Oldest first.
+    pub(super) builds: Vec<(BuildId, RepoName, Rule)>,
+    /// Bytes of logs that stay above the limit, because all that is left is always kept.
+    pub(super) excess: u64,
+}
+
+impl Plan {
+    pub(super) fn new(limits: Retention, now: WallTime) -> Self {
+        Self { limits, now, of_repo: HashMap::new(), of_branch: HashMap::new(), candidates: Vec::new() }
+    }
+
+    /// Takes the next older build into account.
+    pub(super) fn add(&mut self, build: Surveyed) {
+        let Surveyed { id, repo, branch, lives, is_head, finished_at } = build;
+        let Some(finished_at) = finished_at else { return };
+        let newer = count(&mut self.of_repo, repo.clone());
+        let newer_of_branch = if lives { count(&mut self.of_branch, (repo.clone(), branch)) } else { u32::MAX };
+        if is_head || newer < ALWAYS_KEPT || newer_of_branch < ALWAYS_KEPT {
+            return;
+        }
+        let age = u64::try_from(self.now.0.saturating_sub(finished_at.0)).unwrap_or(0);
+        let rule = if self.limits.keep_ms.is_some_and(|limit| age > limit) {
+            Some(Rule::Age)
+        } else if self.limits.keep_builds.is_some_and(|limit| newer >= limit) {
+            Some(Rule::Count)
+        } else {
+            None
+        };
+        self.candidates.push((id, repo, rule));
+    }
+
+    /// What is to go, of logs that take so much.
+    pub(super) fn removal(self, sizes: &Sizes) -> Removal {
+        let mut total: u64 = sizes.values().sum();
+        let limit = self.limits.keep_logs.unwrap_or(u64::MAX);
+        let size = |id: &BuildId| sizes.get(id).copied().unwrap_or(0);
+        let gone: u64 = self.candidates.iter().filter(|(.., rule)| rule.is_some()).map(|(id, ..)| size(id)).sum();
+        total -= gone;
+        let mut builds = Vec::new();
+        for (id, repo, rule) in self.candidates.into_iter().rev() {
+            let bytes = size(&id);
+            let rule = match rule {
+                Some(rule) => rule,
+                // A build without logs frees nothing.
+                None if total > limit && bytes > 0 => {
+                    total -= bytes;
+                    Rule::Size
+                }
+                None => continue,
+            };
+            builds.push((id, repo, rule));
+        }
+        Removal { builds, excess: total.saturating_sub(limit) }
+    }
+}
+
+/// How many there were before this one.
+fn count<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, u32>, key: K) -> u32 {
+    let count = counts.entry(key).or_default();
+    *count += 1;
+    *count - 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 24 * 60 * 60 * 1000;
+
+    fn build(id: u64) -> Surveyed {
+        Surveyed {
+            id: BuildId(id),
+            repo: RepoName::new("app").unwrap(),
+            branch: BranchName::new("main"),
+            lives: true,
+            is_head: false,
+            finished_at: Some(WallTime(id as i64 * DAY)),
+        }
+    }
+
+    /// The numbers that go, each with its rule, of builds that took a day each. The newest comes first.
+    fn going(limits: Retention, builds: impl Iterator<Item = Surveyed>, sizes: &Sizes) -> (Vec<(u64, Rule)>, u64) {
+        let mut plan = Plan::new(limits, WallTime(100 * DAY));
+        builds.for_each(|build| plan.add(build));
+        let removal = plan.removal(sizes);
+        (removal.builds.into_iter().map(|(id, _, rule)| (id.0, rule)).collect(), removal.excess)
+    }
+
+    const NEVER: Retention = Retention { keep_ms: None, keep_builds: None, keep_logs: None };
+
+    #[test]
+    fn nothing_goes_without_a_limit() {
+        assert_eq!(going(NEVER, (1..=90).rev().map(build), &Sizes::new()), (vec![], 0));
+    }
+
+    #[test]
+    fn what_is_too_old_goes_and_the_newest_stay_however_old() {
+        let limits = Retention { keep_ms: Some(98 * DAY as u64), ..NEVER };
+        assert_eq!(going(limits, (1..=20).rev().map(build), &Sizes::new()), (vec![(1, Rule::Age)], 0));
+        assert_eq!(going(limits, (1..=10).rev().map(build), &Sizes::new()), (vec![], 0));
+    }
+
+    #[test]
+    fn what_is_beyond_the_count_goes_oldest_first() {
+        let limits = Retention { keep_builds: Some(15), ..NEVER };
+        let expected = (1..=5).map(|id| (id, Rule::Count)).collect();
+        assert_eq!(going(limits, (1..=20).rev().map(build), &Sizes::new()), (expected, 0));
+    }
+
+    #[test]
+    fn what_is_unfinished_or_a_branchs_head_stays_and_so_do_the_newest_of_each_branch_that_is_there() {
+        let limits = Retention { keep_builds: Some(0), ..NEVER };
+        let builds = (1..=40).rev().map(|id| {
+            let mut build = build(id);
+            build.is_head = id == 3;
+            build.finished_at = build.finished_at.filter(|_| id != 2);
+            // Of these there are too few to lose one, of those the branch is gone.
+            build.branch = BranchName::new(if (4..=8).contains(&id) { "topic" } else { "main" });
+            build.lives = id != 1;
+            build
+        });
+        let gone = going(limits, builds, &Sizes::new()).0;
+        assert_eq!(gone, [1].into_iter().chain(9..=30).map(|id| (id, Rule::Count)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn logs_beyond_the_size_take_the_oldest_builds_that_have_any() {
+        let limits = Retention { keep_logs: Some(100), ..NEVER };
+        // Twenty builds of 10 bytes each, but for one that printed nothing.
+        let sizes: Sizes = (1..=20).filter(|id| *id != 2).map(|id| (BuildId(id), 10)).collect();
+        let expected = [1, 3, 4, 5, 6, 7, 8, 9, 10].map(|id| (id, Rule::Size)).to_vec();
+        assert_eq!(going(limits, (1..=20).rev().map(build), &sizes), (expected, 0));
+        let large: Sizes = (1..=20).map(|id| (BuildId(id), 50)).collect();
+        let (gone, excess) = going(limits, (1..=20).rev().map(build), &large);
+        assert_eq!((gone.len(), excess), (10, 400), "what is always kept is kept");
+    }
+
+    #[test]
+    fn what_goes_by_another_rule_counts_for_the_size() {
+        let limits = Retention { keep_logs: Some(150), keep_builds: Some(15), keep_ms: None };
+        let sizes: Sizes = (1..=20).map(|id| (BuildId(id), 10)).collect();
+        let expected = (1..=5).map(|id| (id, Rule::Count)).collect();
+        assert_eq!(going(limits, (1..=20).rev().map(build), &sizes), (expected, 0));
+    }
+}

@@ -1,0 +1,58 @@
+//! What an operator must know now, for `surveil status`: set by whoever notices, under a name, until it is over.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::data::DataDir;
+use super::limits::DISK_LOW_BYTES;
+use super::mirrors::Lost;
+
+/// The problems there are, by name. The lock is held for a look-up only.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Warnings(Arc<Mutex<BTreeMap<String, String>>>);
+
+impl Warnings {
+    /// Notes a problem, or that there is none of that name any more.
+    pub(crate) fn set(&self, name: &str, text: Option<String>) {
+        let mut all = self.lock();
+        match text {
+            Some(text) => drop(all.insert(name.to_owned(), text)),
+            None => drop(all.remove(name)),
+        }
+    }
+
+    /// All of them, a sentence each.
+    pub(crate) fn list(&self) -> Vec<String> {
+        self.lock().values().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        // A map is whole whatever panicked while it was looked at.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is asked of observers and has not come yet.
+pub(crate) fn of_mirrors(lost: &Lost) -> Vec<String> {
+    let sentence = |(repo, count)| {
+        let commits = if count == 1 { "1 commit".to_owned() } else { format!("{count} commits") };
+        format!("the mirror of {repo} is being rebuilt: {commits} asked of its observer")
+    };
+    lost.counts().into_iter().map(sentence).collect()
+}
+
+/// The disks with little room, each once.
+pub(crate) fn of_disks(data: &DataDir) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let mut found = Vec::new();
+    for path in [data.root().to_owned(), data.logs(), data.root().join("mirrors")] {
+        let (Ok(meta), Ok(disk)) = (std::fs::metadata(&path), rustix::fs::statvfs(&path)) else { continue };
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if seen.insert(meta.dev()) && free < DISK_LOW_BYTES {
+            let word = if free < 1 << 20 { "full" } else { "nearly full" };
+            found.push(format!("the disk of {} is {word}: {} MiB are free", path.display(), free >> 20));
+        }
+    }
+    found
+}

@@ -1,0 +1,48 @@
+//! What the dispatcher asks for unasked: commits whose source it has lost. Noted by the thread that reads a session,
+//! taken by the thread of the repository, which is woken for it. Does no I/O.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crossbeam_channel::Sender;
+
+use crate::model::CommitId;
+
+/// Lost commits of one repository that wait to be sent again; a dispatcher asks again for those beyond.
+const LOST_MAX: usize = 256;
+
+/// Commits whose source the dispatcher has lost, by repository, and whom to wake for each. The lock is held for a
+/// look-up only.
+#[derive(Debug, Default)]
+pub(crate) struct Lost(Mutex<Wanted>);
+
+type Wanted = HashMap<String, (Vec<CommitId>, Option<Sender<()>>)>;
+
+impl Lost {
+    /// Whoever attends to the repository wants to be woken.
+    pub(crate) fn attend(&self, repo: &str, wake: Sender<()>) {
+        self.lock().entry(repo.to_owned()).or_default().1 = Some(wake);
+    }
+
+    /// What is to be sent again; asked for once.
+    pub(crate) fn take(&self, repo: &str) -> Vec<CommitId> {
+        self.lock().get_mut(repo).map(|(commits, _)| std::mem::take(commits)).unwrap_or_default()
+    }
+
+    /// A name that nobody attends to, or more than can be, is the dispatcher's mistake.
+    pub(super) fn note(&self, repo: &str, commit: CommitId) {
+        if let Some((commits, wake)) = self.lock().get_mut(repo)
+            && commits.len() < LOST_MAX
+            && !commits.contains(&commit)
+        {
+            commits.push(commit);
+            // Where one is waiting already, another would tell nothing.
+            wake.as_ref().map(|wake| wake.try_send(())).transpose().ok();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Wanted> {
+        // A map is whole whatever panicked while it was looked at.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,102 @@
+//! Mirrors that are damaged or gone, at a start and at work: they are rebuilt from the observer (S16, S30).
+
+use std::fs::{self, OpenOptions};
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use crate::harness::{Repository, World, job, until};
+
+fn mirror(world: &World) -> PathBuf {
+    world.data().join("mirrors/app.git")
+}
+
+/// The largest pack of the mirror.
+fn pack(world: &World) -> PathBuf {
+    let packs = fs::read_dir(mirror(world).join("objects/pack")).unwrap().map(|entry| entry.unwrap().path());
+    let packs = packs.filter(|path| path.extension().is_some_and(|ending| ending == "pack"));
+    packs.max_by_key(|path| path.metadata().unwrap().len()).unwrap()
+}
+
+/// Writes zeros over the middle of a pack, where its objects are.
+fn zero(path: &Path) {
+    let len = path.metadata().unwrap().len();
+    let mut permissions = path.metadata().unwrap().permissions();
+    #[expect(clippy::permissions_set_readonly_false, reason = "packs are read-only, and this is to write to one")]
+    permissions.set_readonly(false);
+    fs::set_permissions(path, permissions).unwrap();
+    let mut file = OpenOptions::new().write(true).open(path).unwrap();
+    file.seek(SeekFrom::Start(len / 4)).unwrap();
+    file.write_all(&vec![0; usize::try_from(len / 2).unwrap()]).unwrap();
+}
+
+fn cut(path: &Path) {
+    let len = path.metadata().unwrap().len();
+    OpenOptions::new().write(true).truncate(false).open(path).unwrap().set_len(len / 2).unwrap();
+}
+
+/// A commit of one task that reads a file of some size; nobody has executed it yet.
+fn commit(repository: &Repository) -> String {
+    repository.write("large", &"some words that are there once only\n".repeat(2000));
+    for number in 0..40 {
+        repository.write(&format!("file{number}"), &format!("{number} {}", "x".repeat(number * 7)));
+    }
+    repository.commit_script("wc -l < large")
+}
+
+/// Sabotage: with a runner's request answered at once, the job is errored after its attempts have come to nothing.
+#[test]
+fn a_job_whose_source_is_damaged_or_gone_gets_it_from_the_observer_and_passes() {
+    type Harm = fn(&World);
+    let harms: [(&str, Harm); 3] = [
+        ("zeroed", |world| zero(&pack(world))),
+        ("removed", |world| fs::remove_dir_all(mirror(world)).unwrap()),
+        ("truncated", |world| cut(&pack(world))),
+    ];
+    for (name, harm) in harms {
+        let world = World::new();
+        let (repository, other) = (world.repository("app"), world.repository("other"));
+        let (wanted, elsewhere) = (commit(&repository), other.commit_script("true"));
+        let dispatcher = world.dispatcher(&[]);
+        let observer = world.observer(&[&repository, &other], &[]);
+        observer.says(&format!("{} accepted", &wanted[..7]));
+        observer.says(&format!("{} accepted", &elsewhere[..7]));
+        harm(&world);
+        let _runner = world.runner("w1", &[]);
+        world.expect(&elsewhere, "passed");
+        let build = world.expect(&wanted, "passed");
+        assert_eq!(world.log_of(&build, "test").trim(), "2000", "{name}");
+        for attempt in &job(&build, "test").attempts {
+            assert!(matches!(attempt.outcome.as_deref(), Some("passed" | "lost")), "{name}: never red: {build:#?}");
+        }
+        observer.says("was lost at the dispatcher and is sent again");
+        assert!(dispatcher.log().contains("is there again"), "{name}: {}", dispatcher.log());
+        // The next commit is one like any other.
+        world.expect(&repository.commit("Next"), "passed");
+        until("no warning is left", || !world.status().warnings.iter().any(|text| text.contains("mirror")));
+    }
+}
+
+/// A job that waits while the dispatcher is away, and its mirror is damaged meanwhile.
+#[test]
+fn a_mirror_that_is_damaged_at_a_start_is_noticed_set_aside_and_rebuilt() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let dispatcher = world.dispatcher(&[]);
+    let observer = world.observer(&[&repository], &[]);
+    let wanted = commit(&repository);
+    observer.says(&format!("{} accepted", &wanted[..7]));
+    observer.kill();
+    dispatcher.kill();
+    zero(&pack(&world));
+
+    let dispatcher = world.dispatcher(&[]);
+    dispatcher.says("is set aside as");
+    assert!(world.data().join("mirrors/app.git.broken").is_dir());
+    until("status tells of it", || world.status().warnings.iter().any(|text| text.contains("mirror of app")));
+    let _observer = world.observer(&[&repository], &[]);
+    dispatcher.says("is there again");
+    let _runner = world.runner("w1", &[]);
+    let build = world.expect(&wanted, "passed");
+    assert_eq!(job(&build, "test").attempts.len(), 1, "{build:#?}");
+    assert!(!world.status().warnings.iter().any(|text| text.contains("mirror")));
+}
