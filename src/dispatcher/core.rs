@@ -192,7 +192,8 @@ impl Core {
             }
             ToCore::Forget { builds, rule, answer } => {
                 self.flush().map_err(Ending::Failed)?;
-                let forgotten = match self.store.forget(&builds, rule, clock::wall()) {
+                let (pulse, store) = (&self.pulse, &mut self.store);
+                let forgotten = match pulse.excused(|| store.forget(&builds, rule, clock::wall())) {
                     Ok(forgotten) => Ok(forgotten),
                     // Nothing was changed, and what is damaged is none the worse for it.
                     Err(error) if error.is_passing() || matches!(error, StoreError::Corrupt { .. }) => {

@@ -5,25 +5,32 @@
 //! wanted. An attempt's result passes through here if it has a log: it goes on to the core only when the log is whole,
 //! its checksum agrees and it is synced. Until then the runner keeps the bytes, so nothing here needs a sync of its
 //! own.
+//!
+//! Where the disk has no room, output is asked for again for a while. Then the log is cut: what is there stays, the
+//! rest is acknowledged and dropped, and the result is recorded with the reason why its log is not complete (S16).
 
 mod file;
 #[cfg(any(test, fuzzing))]
 pub(super) mod offsets;
+mod room;
 
 use std::collections::HashMap;
 use std::io;
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::core::ToCore;
 use super::data::{DataDir, LogPlace};
 use super::limits;
 use super::session::Outbox;
+use crate::clock;
 use crate::model::{AttemptId, LogSummary, Outcome, SessionId};
 use crate::protocol::runner::ToRunner;
 use crate::scheduler::Event;
 use crate::transport::Frame;
 use file::LogFile;
+use room::{Missed, Room};
 
 /// What the logs thread is told.
 pub(crate) enum ToLogs {
@@ -58,6 +65,7 @@ pub(crate) struct Logs {
     followers: HashMap<AttemptId, Vec<Sender<()>>>,
     /// Logs with bytes that are not acknowledged yet.
     unacknowledged: HashMap<AttemptId, Outbox>,
+    room: Room,
     /// Counts uses, to find the file used longest ago.
     clock: u64,
 }
@@ -74,16 +82,29 @@ const ACK_EVERY_BYTES: u64 = 128 * 1024;
 
 impl Logs {
     pub(crate) fn new(data: DataDir, core: Sender<ToCore>) -> Self {
-        Self { data, core, open: HashMap::new(), followers: HashMap::new(), unacknowledged: HashMap::new(), clock: 0 }
+        Self {
+            data,
+            core,
+            open: HashMap::new(),
+            followers: HashMap::new(),
+            unacknowledged: HashMap::new(),
+            room: Room::default(),
+            clock: 0,
+        }
     }
 
     /// The body of the thread; ends when it is told to, or when every sender is gone.
     pub(crate) fn run(mut self, inbox: &Receiver<ToLogs>) {
-        while let Ok(message) = inbox.recv() {
-            if matches!(message, ToLogs::Stop) {
-                return;
+        loop {
+            let wait = if self.room.is_short() { limits::LOG_RETRY } else { Duration::MAX };
+            match inbox.recv_timeout(wait) {
+                Ok(ToLogs::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(message) => self.handle(message),
+                Err(RecvTimeoutError::Timeout) => {}
             }
-            self.handle(message);
+            for (attempt, have, answer) in self.room.due(clock::now()) {
+                ask_again(&answer, attempt, have);
+            }
             if inbox.is_empty() {
                 self.acknowledge_all();
             }
@@ -93,14 +114,19 @@ impl Logs {
     fn handle(&mut self, message: ToLogs) {
         match message {
             ToLogs::Chunk { attempt, place, offset, bytes, answer } => {
-                if let Err(error) = self.write(attempt, &place, offset, &bytes, &answer) {
-                    log::error!("could not write the log of attempt {attempt}: {error}");
-                    // Written again from there when there is room: the runner still has it all.
-                    self.forget(attempt);
+                if self.room.is_cut(attempt) {
+                    acknowledge(&answer, attempt, offset + bytes.len() as u64);
+                    return;
+                }
+                match self.write(attempt, &place, offset, &bytes, &answer) {
+                    Ok(0) => {}
+                    Ok(_) => self.room.found(attempt),
+                    Err(error) => self.not_written(attempt, &place, &answer, &error),
                 }
             }
             ToLogs::Seal(seal) => self.seal(seal),
             ToLogs::Ended { attempt } => {
+                self.room.ended(attempt);
                 self.forget(attempt);
                 for follower in self.followers.remove(&attempt).unwrap_or_default() {
                     follower.try_send(()).ok();
@@ -116,6 +142,7 @@ impl Logs {
         }
     }
 
+    /// How many bytes were new and are written.
     fn write(
         &mut self,
         attempt: AttemptId,
@@ -123,12 +150,14 @@ impl Logs {
         offset: u64,
         bytes: &[u8],
         answer: &Outbox,
-    ) -> io::Result<()> {
+    ) -> io::Result<usize> {
         let open = self.open(attempt, place)?;
         let have = open.file.len();
+        let mut written = 0;
         if offset <= have {
             let known = usize::try_from(have - offset).unwrap_or(usize::MAX).min(bytes.len());
             open.file.append(&bytes[known..])?;
+            written = bytes.len() - known;
         }
         let have = open.file.len();
         if offset > have || have - open.acknowledged >= ACK_EVERY_BYTES {
@@ -141,11 +170,52 @@ impl Logs {
         for follower in self.followers.get(&attempt).into_iter().flatten() {
             follower.try_send(()).ok();
         }
-        Ok(())
+        Ok(written)
+    }
+
+    /// Output could not be written. It is written again later, from there on: the runner still has it all.
+    fn not_written(&mut self, attempt: AttemptId, place: &LogPlace, answer: &Outbox, error: &io::Error) {
+        self.forget(attempt);
+        if !room::is_lacking(error) {
+            log::error!("could not write the log of attempt {attempt}: {error}");
+            return;
+        }
+        let path = self.data.log(place);
+        // What of it was written shows only in the file.
+        let have = std::fs::metadata(&path).map_or(0, |meta| meta.len());
+        match self.room.missed(clock::now(), attempt, have, answer) {
+            Missed::First => log::error!("no room for the log of attempt {attempt} at {}: it waits", path.display()),
+            Missed::Again => {}
+            Missed::Cut => {
+                log::error!("still no room for the log of attempt {attempt}: it ends after {have} bytes");
+                // Whoever waits for an answer gets it with the next piece.
+                ask_again(answer, attempt, have);
+            }
+        }
+    }
+
+    /// Passes on the result of a log that was cut, with as much as there is.
+    fn seal_cut(&mut self, mut seal: Seal) {
+        let sent = seal.log.bytes;
+        let kept = self.open(seal.attempt, &seal.place).and_then(|open| {
+            open.file.sync()?;
+            Ok((open.file.len(), open.file.crc32()))
+        });
+        // A file that was never made has nothing to lose.
+        (seal.log.bytes, seal.log.crc32) = kept.unwrap_or((0, 0));
+        let why = format!("the dispatcher's disk was full: {} of {sent} bytes are kept", seal.log.bytes);
+        let before = seal.log.missing.take().map(|before| format!("{before}; ")).unwrap_or_default();
+        seal.log.missing = Some(format!("{before}{why}"));
+        let Seal { session, attempt, outcome, log, duration_ms, .. } = seal;
+        let event = Event::AttemptFinished { session, attempt, outcome, log, duration_ms };
+        drop(self.core.send(ToCore::Event(event)));
     }
 
     /// Passes a result on if its log is whole; else asks for what is missing.
     fn seal(&mut self, seal: Seal) {
+        if self.room.is_cut(seal.attempt) {
+            return self.seal_cut(seal);
+        }
         let Seal { session, attempt, place, outcome, log, duration_ms, answer } = seal;
         let checked = self.open(attempt, &place).and_then(|open| {
             let (have, crc32) = (open.file.len(), open.file.crc32());
@@ -214,6 +284,12 @@ impl Logs {
         self.unacknowledged.remove(&attempt);
         self.open.remove(&attempt);
     }
+}
+
+/// The first one may pass for progress; an offset that stands still asks for what follows.
+fn ask_again(answer: &Outbox, attempt: AttemptId, have: u64) {
+    acknowledge(answer, attempt, have);
+    acknowledge(answer, attempt, have);
 }
 
 fn acknowledge(answer: &Outbox, attempt: AttemptId, offset: u64) {

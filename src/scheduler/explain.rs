@@ -149,11 +149,12 @@ impl Scheduler {
             }
         }
         let mut concerns: Vec<String> = unfit.into_iter().map(|why| format!("jobs are queued and {why}")).collect();
-        let mut resting: Vec<_> = self.roster.members().filter(|member| member.rests_until > now).collect();
+        let mut resting: Vec<_> = self.roster.members().filter(|it| it.health.rests_until() > now).collect();
         resting.sort_by(|a, b| a.name.cmp(&b.name));
         concerns.extend(resting.into_iter().map(|member| {
-            let seconds = member.rests_until.since(now).div_ceil(1000);
-            format!("runner {} gets no jobs for {seconds} s, because infrastructure failed there", member.name)
+            let seconds = member.health.rests_until().since(now).div_ceil(1000);
+            let why = member.health.quarantine(now).unwrap_or_else(|| "infrastructure failed there".into());
+            format!("runner {} gets no jobs for {seconds} s: {why}", member.name)
         }));
         concerns
     }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
-use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
+use rusqlite::ffi::{SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_WRITE};
 
 /// What went wrong with the store.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +59,12 @@ impl StoreError {
     #[must_use]
     pub fn is_passing(&self) -> bool {
         matches!(self, Self::Full { .. } | Self::Busy { .. })
+    }
+
+    /// Whether SQLite could not write for a reason that it does not tell from others.
+    pub(super) fn is_unexplained_write(&self) -> bool {
+        let Self::Failed { source: rusqlite::Error::SqliteFailure(failure, _), .. } = self else { return false };
+        failure.extended_code == SQLITE_IOERR_WRITE
     }
 
     /// Names what SQLite reported.

@@ -1,6 +1,7 @@
 //! The one writer: opens the store after it has been checked, and makes batches of records durable. Owned by the
 //! dispatcher's core; nothing else writes to the file while it lives.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -135,7 +136,15 @@ impl Store {
             // Rows that the names stand for may have been undone.
             self.names = Names::default();
         }
-        written
+        written.map_err(|error| self.explained(error))
+    }
+
+    /// SQLite tells a full disk from other failures to write, but not a quota that is used up, which heals as well.
+    fn explained(&self, error: StoreError) -> StoreError {
+        if !error.is_unexplained_write() || !is_out_of_quota(&self.path) {
+            return error;
+        }
+        if let StoreError::Failed { path, source, .. } = error { StoreError::Full { path, source } } else { error }
     }
 
     fn write(&mut self, records: &[Record]) -> Result<(), StoreError> {
@@ -171,6 +180,14 @@ impl Store {
             last_runner: last_id(conn, "runners")?,
         })
     }
+}
+
+/// Whether as much as a page more would be refused beside this file.
+fn is_out_of_quota(path: &Path) -> bool {
+    let probe = super::wal::beside(path, ".probe");
+    let written = std::fs::write(&probe, [0; 64 * 1024]);
+    drop(std::fs::remove_file(&probe));
+    written.is_err_and(|error| matches!(error.kind(), ErrorKind::QuotaExceeded | ErrorKind::StorageFull))
 }
 
 /// The highest number ever given out in that table, also if its row was forgotten since.

@@ -3,6 +3,7 @@
 mod addresses;
 mod backups;
 mod dispatcher;
+mod full;
 mod losses;
 mod mirrors;
 mod observer;

@@ -141,7 +141,7 @@ impl RunnerSession {
             sources.fetch_sub(1, Ordering::Relaxed);
         });
         match started {
-            // It ends with the session at the latest, whose outbox it feeds.
+            // It ends with what it feeds, soon after the session at the latest.
             Ok(thread) => thread.detach(),
             Err(error) => {
                 log::warn!("session {id}: no thread for a source: {error}");

@@ -314,7 +314,7 @@ fn tidy_makes_one_pack_of_many_beside_readers_and_receivers() {
 #[test]
 fn what_no_commit_needs_is_pruned_and_what_is_left_is_whole_also_for_those_who_have_it_open() {
     let repo = Repo::new();
-    let first = repo.write("shared", "one").write("old", &"x".repeat(5000)).commit("first");
+    let first = repo.write("shared", "one").write("old", "x".repeat(5000)).commit("first");
     let second = repo.write("old", "gone").commit("second");
     let third = repo.write("new", "three").commit("third");
     let (watched, store) = (repo.watched(), repo.store(first));

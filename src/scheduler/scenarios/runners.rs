@@ -175,5 +175,5 @@ fn an_operator_is_warned_of_jobs_that_no_runner_fits_and_of_runners_that_get_non
     assert_eq!(concerns(&story, 10_000), ["jobs are queued and no connected runner offers the label gpu"]);
     story.finish(1, 1, Outcome::Lost("no room".into()));
     let resting = concerns(&story, 500);
-    assert_eq!(resting, ["runner w1 gets no jobs for 1 s, because infrastructure failed there"]);
+    assert_eq!(resting, ["runner w1 gets no jobs for 1 s: infrastructure failed there"]);
 }

@@ -8,6 +8,7 @@ mod operator;
 mod process;
 mod repository;
 mod signs;
+mod volume;
 mod wire;
 
 use std::cell::{Cell, RefCell};
@@ -27,6 +28,7 @@ pub(crate) use operator::job;
 pub(crate) use process::Process;
 pub(crate) use repository::Repository;
 pub(crate) use signs::{Gate, Tally};
+pub(crate) use volume::Volume;
 pub(crate) use wire::{Wire, hello};
 
 use process::Record;

@@ -1,0 +1,93 @@
+//! Logs whose disk has no room: which of them wait for some, and which have waited long enough and are cut. Does no
+//! I/O; time is an argument.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+
+use crate::dispatcher::limits::{LOG_PATIENCE_MS, LOG_RETRY};
+use crate::dispatcher::session::{Distant, Outbox};
+use crate::model::{AttemptId, Moment};
+
+/// The logs that found no room.
+#[derive(Default)]
+pub(super) struct Room {
+    short: HashMap<AttemptId, Short>,
+    cut: HashSet<AttemptId>,
+}
+
+/// A log that waits.
+struct Short {
+    since: Moment,
+    /// When its output was last asked for again.
+    asked: Moment,
+    /// Bytes that are written.
+    have: u64,
+    answer: Distant,
+}
+
+/// What a piece without room means.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Missed {
+    First,
+    Again,
+    /// It is the end of this log.
+    Cut,
+}
+
+/// Whether an error says that a disk, or somebody's share of it, is full.
+pub(super) fn is_lacking(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+impl Room {
+    pub(super) fn is_short(&self) -> bool {
+        !self.short.is_empty()
+    }
+
+    pub(super) fn is_cut(&self, attempt: AttemptId) -> bool {
+        self.cut.contains(&attempt)
+    }
+
+    /// A piece of a log found no room, `have` bytes of it are there.
+    pub(super) fn missed(&mut self, now: Moment, attempt: AttemptId, have: u64, answer: &Outbox) -> Missed {
+        let Some(short) = self.short.get_mut(&attempt) else {
+            self.short.insert(attempt, Short { since: now, asked: now, have, answer: answer.distant() });
+            return Missed::First;
+        };
+        (short.have, short.answer) = (have, answer.distant());
+        if now.since(short.since) < LOG_PATIENCE_MS {
+            return Missed::Again;
+        }
+        self.short.remove(&attempt);
+        self.cut.insert(attempt);
+        Missed::Cut
+    }
+
+    /// A piece was written.
+    pub(super) fn found(&mut self, attempt: AttemptId) {
+        self.short.remove(&attempt);
+    }
+
+    /// The attempt has its outcome.
+    pub(super) fn ended(&mut self, attempt: AttemptId) {
+        self.short.remove(&attempt);
+        self.cut.remove(&attempt);
+    }
+
+    /// Whose output is to be asked for again, from which offset.
+    pub(super) fn due(&mut self, now: Moment) -> Vec<(AttemptId, u64, Outbox)> {
+        let pause = u64::try_from(LOG_RETRY.as_millis()).unwrap_or(u64::MAX);
+        let mut due = Vec::new();
+        self.short.retain(|attempt, short| {
+            if now.since(short.asked) < pause {
+                return true;
+            }
+            short.asked = now;
+            // Whose session has ended comes back with another, and asks where to go on.
+            let answer = short.answer.near();
+            due.extend(answer.map(|answer| (*attempt, short.have, answer)));
+            short.answer.near().is_some()
+        });
+        due
+    }
+}
