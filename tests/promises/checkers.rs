@@ -5,8 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use surveil::model::{AttemptId, BuildId, CommitId, JobId, Outcome, Record, RepoName, RunnerId, SessionId, TaskSpec};
-use surveil::scheduler::{Effect, Event, Reply, ToRunner};
+use surveil::model::{
+    AttemptId, BuildId, CommitId, Incarnation, JobId, Outcome, Record, RepoName, RunnerId, SessionId, TaskSpec,
+};
+use surveil::scheduler::{Effect, Event, Reply, Request, ToRunner};
 
 use super::history::{Announcement, Broken, Entry, Fact, History, Promise};
 use super::terms::Terms;
@@ -25,7 +27,9 @@ const CHECKERS: &[(Promise, Checker)] = &[
     (Promise::S9, s9),
     (Promise::S10, verdicts::s10),
     (Promise::S11, s11),
+    (Promise::S27, s27),
     (Promise::L1, l1),
+    (Promise::Drain, drain),
 ];
 
 /// Every promise that this history breaks, each with where that shows first.
@@ -291,6 +295,73 @@ fn s11(story: &[Entry], _: &Terms) -> Result<(), String> {
     for fact in facts(story) {
         if let Fact::Began { attempt, .. } = fact {
             demand(begun.insert(*attempt), || format!("{attempt} was begun twice"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Nobody but the runner that an attempt is leased to ends it by what it says, whatever others say of it.
+fn s27(story: &[Entry], _: &Terms) -> Result<(), String> {
+    let mut sessions: BTreeMap<SessionId, Arc<str>> = BTreeMap::new();
+    let mut names: BTreeMap<RunnerId, Arc<str>> = BTreeMap::new();
+    let mut runners: BTreeMap<AttemptId, RunnerId> = BTreeMap::new();
+    let mut cause = None;
+    for fact in facts(story) {
+        match fact {
+            Fact::Arrived(event) => {
+                if let Event::RunnerJoined(joined) = event {
+                    sessions.insert(joined.session, joined.name.clone());
+                }
+                cause = Some(event);
+            }
+            Fact::Decided(Effect::Persist(Record::RunnerSaved(runner))) => {
+                names.insert(runner.id, runner.name.clone());
+            }
+            Fact::Decided(Effect::Persist(Record::AttemptLeased(attempt))) => {
+                runners.insert(attempt.id, attempt.runner);
+            }
+            Fact::Decided(Effect::Persist(Record::AttemptFinished { attempt, .. })) => {
+                let Some(Event::AttemptFinished { session, .. }) = cause else { continue };
+                let (said_by, holder) = (sessions.get(session), runners.get(attempt).and_then(|id| names.get(id)));
+                demand(said_by == holder, || format!("{attempt} of {holder:?} is ended by {said_by:?}"))?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// A runner of which an operator has heard that it drains gets nothing new, whatever becomes of the dispatcher, until
+/// its process has ended and another one comes.
+fn drain(story: &[Entry], _: &Terms) -> Result<(), String> {
+    let mut joining: BTreeMap<SessionId, (Arc<str>, Incarnation)> = BTreeMap::new();
+    let mut ids: BTreeMap<Arc<str>, RunnerId> = BTreeMap::new();
+    let mut there: BTreeMap<RunnerId, Incarnation> = BTreeMap::new();
+    let mut asked: BTreeMap<Request, RunnerId> = BTreeMap::new();
+    let mut drained: BTreeMap<RunnerId, Incarnation> = BTreeMap::new();
+    for fact in facts(story) {
+        match fact {
+            Fact::Decided(Effect::Persist(Record::RunnerSaved(runner))) => {
+                ids.insert(runner.name.clone(), runner.id);
+            }
+            Fact::Arrived(Event::RunnerJoined(joined)) => {
+                joining.insert(joined.session, (joined.name.clone(), joined.incarnation));
+            }
+            Fact::Decided(Effect::Send { session, message: ToRunner::Registered { .. } }) => {
+                let Some((name, incarnation)) = joining.get(session) else { continue };
+                there.extend(ids.get(name).map(|id| (*id, *incarnation)));
+            }
+            Fact::Arrived(Event::DrainAsked { request, runner }) => drop(asked.insert(*request, *runner)),
+            Fact::Decided(Effect::Reply { request, reply: Reply::Done(_) }) => {
+                let runner = asked.remove(request);
+                drained.extend(runner.and_then(|id| Some((id, *there.get(&id)?))));
+            }
+            Fact::Decided(Effect::Persist(Record::AttemptLeased(attempt))) => {
+                let runner = attempt.runner;
+                let drains = drained.get(&runner).is_some_and(|drained| there.get(&runner) == Some(drained));
+                demand(!drains, || format!("{} is leased to {runner}, which drains", attempt.id))?;
+            }
+            _ => {}
         }
     }
     Ok(())

@@ -24,9 +24,12 @@ pub(crate) enum Promise {
     S12,
     S13,
     S14,
+    S27,
     S32,
     S33,
     L1,
+    /// An operator who heard that a runner drains can rely on it.
+    Drain,
     /// The scheduler's own invariants.
     Invariant,
     /// The store refused a batch, or remembers something else than the fold.

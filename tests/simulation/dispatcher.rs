@@ -19,7 +19,7 @@ use crate::world::{Happening, World};
 pub(crate) const HEARTBEAT_MS: u64 = 2_000;
 pub(crate) const TIMEOUT_MS: u64 = 8_000;
 const RECONNECT_MS: u64 = 1_000;
-const LEASE_CHECK_MS: u64 = 500;
+pub(crate) const LEASE_CHECK_MS: u64 = 500;
 const QUEUE_TIMEOUT_MS: u64 = 30_000;
 const MAX_LOSSES: u32 = 3;
 

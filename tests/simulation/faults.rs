@@ -1,11 +1,11 @@
 //! What goes wrong, and what people do meanwhile. Each world picks its own few kinds, so that some see one kind often
 //! and some see many together.
 
-use surveil::model::{BranchName, BuildId, CommitId, JobId, Outcome};
+use surveil::model::{AttemptId, BranchName, BuildId, CommitId, JobId, Outcome};
 
 use crate::dispatcher::{Input, Question};
 use crate::history::Fact;
-use crate::network::Cut;
+use crate::network::{Cut, Up};
 use crate::runner::ProcessId;
 use crate::world::{Happening, World, new_commit};
 
@@ -33,6 +33,8 @@ pub(crate) enum Fault {
     DrainRunner,
     StopRunner,
     SecondProcess,
+    /// A runner says that somebody else's attempt has passed.
+    Liar,
     KillObserver,
 }
 
@@ -60,6 +62,7 @@ const TROUBLES: &[Fault] = &[
     Fault::DrainRunner,
     Fault::StopRunner,
     Fault::SecondProcess,
+    Fault::Liar,
     Fault::KillObserver,
 ];
 
@@ -102,7 +105,8 @@ impl World {
             }
             Fault::Pause if self.dispatcher.scheduler.is_none() => {}
             Fault::Pause => {
-                let until = self.dispatcher.paused_until.max(self.now + self.dice.ms(500, 30_000));
+                let most = if self.dice.percent(40) { 4_000 } else { 30_000 };
+                let until = self.dispatcher.paused_until.max(self.now + self.dice.ms(500, most));
                 self.dispatcher.paused_until = until;
                 self.history.note(self.now, Fact::HeldUp { until });
             }
@@ -118,12 +122,30 @@ impl World {
                 let host = self.dice.below(self.hosts.len());
                 self.boot(host, true);
             }
+            Fault::Liar => self.lie(),
             Fault::KillObserver => {
                 let at = self.dice.below(self.observers.len());
                 let repo = self.observers[at].repo;
                 self.stop_observer(at);
                 self.start_observer(repo);
             }
+        }
+    }
+
+    /// Somebody says that what others execute has passed.
+    fn lie(&mut self) {
+        let all: Vec<ProcessId> = self.processes.keys().copied().collect();
+        let Some(id) = self.dice.pick(&all) else { return };
+        let (process, store) = (&self.processes[&id], &self.dispatcher.store);
+        let name = Some(self.hosts[process.host].name.clone());
+        let of_others =
+            store.attempts.values().filter(|it| it.outcome.is_none() && store.runner_name(it.runner) != name);
+        let of_others: Vec<AttemptId> = of_others.map(|attempt| attempt.id).collect();
+        let Some(session) = process.session.filter(|_| process.is_here) else { return };
+        for attempt in of_others {
+            self.lies.insert((session, attempt));
+            self.send_up(session, Up::Started(attempt));
+            self.send_up(session, Up::Results(attempt, Outcome::Passed));
         }
     }
 
@@ -164,6 +186,10 @@ impl World {
             Fault::Rerun => Question::Rerun(build, self.dice.percent(60)),
             Fault::DrainByOperator => {
                 let host = self.dice.below(self.hosts.len());
+                // Whoever hears of it may have to rely on it at once.
+                if self.dice.percent(50) {
+                    self.dispatcher.doom = Some(self.dice.below(40) as u32);
+                }
                 Question::Drain(self.hosts[host].name.to_string())
             }
             _ => Question::Cancel(build, None),

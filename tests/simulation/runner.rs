@@ -280,6 +280,9 @@ impl World {
             ToRunner::Cancel { attempt } => self.cancelled(id, attempt),
             message @ (ToRunner::Recorded { attempt } | ToRunner::Stale { attempt }) => {
                 let is_recorded = matches!(message, ToRunner::Recorded { .. });
+                if self.lies.contains(&(session, attempt)) {
+                    return;
+                }
                 self.history.note(self.now, Fact::Answered { session, attempt, is_recorded });
                 self.gone(id, attempt);
             }

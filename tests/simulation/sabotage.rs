@@ -4,7 +4,7 @@
 use surveil::model::{Incarnation, JobState, LogSummary, Moment, Record, TaskSpec, Verdict, WallTime};
 use surveil::scheduler::{Effect, Event, Policy, Restored, ToRunner};
 
-use crate::dispatcher::{HEARTBEAT_MS, TIMEOUT_MS, policy};
+use crate::dispatcher::{HEARTBEAT_MS, LEASE_CHECK_MS, TIMEOUT_MS, policy};
 use crate::history::Promise;
 use crate::world::World;
 
@@ -40,8 +40,16 @@ pub(crate) enum Sabotage {
     IgnoresIncarnation,
     /// Pings of runners that are busy are not heard.
     DeafToTheBusy,
+    /// Whoever reports an attempt is taken for the runner that holds it.
+    BelievesAnyone,
+    /// What a runner says when it joins of draining is not heard.
+    ForgetsDrains,
+    /// Time is taken from the wall clock.
+    ReadsTheWallClock,
     /// Time that the dispatcher slept through counts as silence.
     NeverForgives,
+    /// The same for a few seconds of it.
+    NeverForgivesALittle,
     /// Nobody looks who has fallen silent.
     NeverLooks,
 }
@@ -62,9 +70,12 @@ impl Sabotage {
         (Self::ClosingIsLosing, Promise::S12),
         (Self::BelievesOldHoldings, Promise::S13),
         (Self::IgnoresIncarnation, Promise::S14),
+        (Self::BelievesAnyone, Promise::S27),
         (Self::DeafToTheBusy, Promise::S32),
         (Self::NeverForgives, Promise::S33),
+        (Self::NeverForgivesALittle, Promise::S33),
         (Self::NeverLooks, Promise::L1),
+        (Self::ForgetsDrains, Promise::Drain),
     ];
 }
 
@@ -123,7 +134,23 @@ impl World {
                 let steps = 1..=TIMEOUT_MS / HEARTBEAT_MS + 1;
                 return steps.map(|step| (now.after(step * HEARTBEAT_MS), Event::LeaseCheck)).collect();
             }
-            Some(Sabotage::NeverForgives) => return self.tick_all_along(now, event),
+            Some(Sabotage::NeverForgives) => return self.tick_all_along(now, event, HEARTBEAT_MS),
+            Some(Sabotage::NeverForgivesALittle) => return self.tick_all_along(now, event, LEASE_CHECK_MS),
+            Some(Sabotage::BelievesAnyone) => {
+                if let Event::AttemptFinished { session, attempt, .. } = &mut event
+                    && let Some(holder) = self.holders.get(attempt)
+                {
+                    *session = *holder;
+                }
+            }
+            Some(Sabotage::ForgetsDrains) => {
+                if let Event::RunnerJoined(joined) = &mut event {
+                    joined.draining = false;
+                }
+            }
+            Some(Sabotage::ReadsTheWallClock) => {
+                return vec![(Moment(u64::try_from(self.wall().0).unwrap_or(0)), event)];
+            }
             Some(Sabotage::NeverLooks) => {
                 if matches!(event, Event::HeartbeatCheck | Event::LeaseCheck) {
                     return Vec::new();
@@ -157,23 +184,26 @@ impl World {
     }
 
     /// As if the ticks had come all along while the dispatcher stood still.
-    fn tick_all_along(&mut self, now: Moment, event: Event) -> Vec<(Moment, Event)> {
+    fn tick_all_along(&mut self, now: Moment, event: Event, step: u64) -> Vec<(Moment, Event)> {
         if !matches!(event, Event::HeartbeatCheck | Event::LeaseCheck) {
             return vec![(now, event)];
         }
         let last = self.last_tick.replace(now).unwrap_or(now);
+        if step == LEASE_CHECK_MS && now.since(last) > 2 * HEARTBEAT_MS {
+            return vec![(now, event)];
+        }
         let mut ticks: Vec<(Moment, Event)> = Vec::new();
-        let mut at = last.after(HEARTBEAT_MS);
+        let mut at = last.after(step);
         while at < now {
             ticks.push((at, event.clone()));
-            at = at.after(HEARTBEAT_MS);
+            at = at.after(step);
         }
         ticks.push((now, event));
         ticks
     }
 
     pub(crate) fn twist_effects(&mut self, event: &Event, mut effects: Vec<Effect>) -> Vec<Effect> {
-        if self.is(Sabotage::AcceptsLateResults) {
+        if self.is(Sabotage::AcceptsLateResults) || self.is(Sabotage::BelievesAnyone) {
             for effect in &effects {
                 if let Effect::Send { session, message: ToRunner::Lease(lease) } = effect {
                     self.holders.insert(lease.attempt, *session);

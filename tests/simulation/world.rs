@@ -1,7 +1,7 @@
 //! A world in one thread: virtual time, a queue of what will happen, and everyone in it. The same seed makes the same
 //! world, to the last message.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use surveil::model::{AttemptId, BranchName, CommitId, Moment, RepoName, Script, SessionId, TaskSpec, WallTime};
 use surveil::scheduler::Event;
@@ -77,6 +77,8 @@ pub(crate) struct World {
     pub(crate) sabotage: Option<Sabotage>,
     /// What sabotages need to remember: where attempts were leased to, and when the last tick came.
     pub(crate) holders: BTreeMap<AttemptId, SessionId>,
+    /// What runners said of attempts that are not theirs; the answers are nobody's business.
+    pub(crate) lies: BTreeSet<(SessionId, AttemptId)>,
     pub(crate) last_tick: Option<Moment>,
 }
 
@@ -124,6 +126,7 @@ impl World {
             is_deploying,
             sabotage: setting.sabotage,
             holders: BTreeMap::new(),
+            lies: BTreeSet::new(),
             last_tick: None,
         };
         if setting.real_store {
