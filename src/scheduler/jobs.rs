@@ -69,13 +69,14 @@ impl Scheduler {
     /// The same, where nobody gets it before so much time has passed.
     pub(super) fn requeue_later(&mut self, turn: &mut Turn, id: JobId, pause_ms: u64) {
         let job = self.jobs.get_mut(&id).expect("only live jobs are queued");
-        job.queued_since = turn.now;
+        // Nobody looks for a runner for it before its pause is over, so that is no time without one that fits.
+        job.queued_since = turn.now.after(pause_ms);
         turn.persist(Record::JobQueued { job: id, failures: job.failures, losses: job.losses });
         if pause_ms == 0 {
             return self.enqueue(id);
         }
         job.state = JobState::Queued;
-        self.queue.push_later(&job.source.repo, &job.task.labels, id, turn.now.after(pause_ms));
+        self.queue.push_later(&job.source.repo, &job.task.labels, id, job.queued_since);
     }
 
     /// After a rerun: queues the job, lets it wait, or skips it, as the jobs it needs stand.

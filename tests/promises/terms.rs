@@ -17,8 +17,9 @@ impl Terms {
         if exclusive { 2 * self.timeout_ms + 30_000 } else { self.timeout_ms }
     }
 
-    /// How late something may be noticed: between ticks, and in gaps that are too short to be forgiven.
+    /// How late something may be noticed: between ticks, and in two gaps that are too short to be forgiven, or are not
+    /// and look so from outside.
     pub(crate) fn slack_ms(&self) -> u64 {
-        3 * self.heartbeat_ms
+        5 * self.heartbeat_ms
     }
 }

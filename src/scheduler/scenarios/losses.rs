@@ -123,7 +123,7 @@ fn a_job_that_fails_on_a_runner_again_and_again_does_not_keep_others_from_it() {
     let lines = story.observe("app", Some(1), 2, vec![task("good")]);
     assert!(lines.contains(&format!("> s1 lease a{}", attempt + 1)), "while the bad one pauses: {lines:?}");
     let reasons = story.scheduler.explain(story.now, BuildId(1));
-    assert_eq!(reasons[0].1, "queued for 1 s: it came to nothing repeatedly and is tried again in 15 s");
+    assert_eq!(reasons[0].1, "queued for 0 s: it came to nothing repeatedly and is tried again in 15 s");
 }
 
 /// Tried without a quarantine: the runner eats the queue, a job a second.
