@@ -17,7 +17,7 @@ use super::logs::ToLogs;
 use super::watchdog::Pulse;
 use super::{limits, translate};
 use crate::clock;
-use crate::model::{AttemptId, BuildId, JobId, Moment, Record, RepoName, SessionId};
+use crate::model::{AttemptId, BuildId, JobId, Moment, Record, RepoName, SessionId, WallTime};
 use crate::scheduler::{Effect, Event, Reply, Request, RestoredBuild, RunnerJoined, Scheduler, ToRunner};
 use crate::store::{Reader, Rule, Store, StoreError};
 use crate::transport::Frame;
@@ -49,6 +49,7 @@ pub(crate) enum ToCore {
     Forget {
         builds: Vec<BuildId>,
         rule: Rule,
+        at: WallTime,
         answer: Sender<Result<Vec<BuildId>, String>>,
     },
     /// Wants to hear of builds that change.
@@ -190,10 +191,10 @@ impl Core {
                 let (pulse, store) = (&self.pulse, &mut self.store);
                 pulse.excused(|| store.set_repo_source(&repo, &source)).map_err(Ending::Failed)?;
             }
-            ToCore::Forget { builds, rule, answer } => {
+            ToCore::Forget { builds, rule, at, answer } => {
                 self.flush().map_err(Ending::Failed)?;
                 let (pulse, store) = (&self.pulse, &mut self.store);
-                let forgotten = match pulse.excused(|| store.forget(&builds, rule, clock::wall())) {
+                let forgotten = match pulse.excused(|| store.forget(&builds, rule, at)) {
                     Ok(forgotten) => Ok(forgotten),
                     // Nothing was changed, and what is damaged is none the worse for it.
                     Err(error) if error.is_passing() || matches!(error, StoreError::Corrupt { .. }) => {

@@ -23,7 +23,7 @@ use super::session::Hub;
 use super::{DispatcherError, limits};
 use crate::clock;
 use crate::config::Retention;
-use crate::model::{BuildId, CommitId, RepoName};
+use crate::model::{BuildId, CommitId, Moment, RepoName, WallTime};
 use crate::store::{Reader, Rule, StoreError};
 use crate::threads::{self, Thread};
 use plan::{Plan, Removal, Sizes};
@@ -52,6 +52,20 @@ struct Tally {
     bytes: u64,
 }
 
+/// When the thread began. Ages are counted on from there by the monotonic clock: a wall clock that jumps while the
+/// dispatcher runs makes no build old (S31).
+struct Began {
+    at: WallTime,
+    moment: Moment,
+}
+
+impl Began {
+    fn now(&self) -> WallTime {
+        let passed = clock::now().since(self.moment);
+        WallTime(self.at.0.saturating_add(i64::try_from(passed).unwrap_or(i64::MAX)))
+    }
+}
+
 /// Why a round is not gone on with.
 enum Leave {
     /// The dispatcher ends.
@@ -69,13 +83,14 @@ impl From<StoreError> for Leave {
 /// Starts the thread, which ends when `stop` closes.
 pub(crate) fn start(keeper: Keeper, stop: Receiver<()>) -> Result<Thread<()>, DispatcherError> {
     threads::spawn("retention", move || {
+        let began = Began { at: clock::wall(), moment: clock::now() };
         for round in 0.. {
             if round % limits::MIRROR_CHECK_ROUNDS == 0
                 && let Err(why) = keeper.check_mirrors()
             {
                 log::warn!("the mirrors could not be checked: {why}");
             }
-            match keeper.round(&stop) {
+            match keeper.round(&stop, began.now()) {
                 Ok(()) => {}
                 Err(Leave::Stopped) => return,
                 Err(Leave::Later(why)) => log::warn!("old builds are not removed for now: {why}"),
@@ -89,14 +104,14 @@ pub(crate) fn start(keeper: Keeper, stop: Receiver<()>) -> Result<Thread<()>, Di
 }
 
 impl Keeper {
-    fn round(&self, stop: &Receiver<()>) -> Result<(), Leave> {
+    fn round(&self, stop: &Receiver<()>, now: WallTime) -> Result<(), Leave> {
         // Listed before the store is asked: a build is in the store before it has a log, so what has no record then
         // lost it.
         let mut logs = self.list_logs().map_err(|error| Leave::Later(format!("logs cannot be listed: {error}")))?;
         let sizes: Sizes = logs.iter().map(|(id, logs)| (*id, logs.bytes)).collect();
         let mut leftover: HashSet<BuildId> = logs.keys().copied().collect();
         let reader = Reader::open(&self.data.store())?;
-        let mut plan = Plan::new(self.limits, clock::wall());
+        let mut plan = Plan::new(self.limits, now);
         reader.survey(|build| {
             leftover.remove(&build.id);
             plan.add(build);
@@ -110,7 +125,7 @@ impl Keeper {
             let of_rule: Vec<_> = builds.iter().filter(|(.., why)| *why == rule).collect();
             for batch in of_rule.chunks(limits::RETENTION_BATCH) {
                 let ids: Vec<BuildId> = batch.iter().map(|(id, ..)| *id).collect();
-                let gone: HashSet<BuildId> = match self.forget(ids, rule, stop) {
+                let gone: HashSet<BuildId> = match self.forget(ids, (rule, now), stop) {
                     Ok(gone) => gone.into_iter().collect(),
                     Err(why) => {
                         left = Err(why);
@@ -134,13 +149,18 @@ impl Keeper {
         left
     }
 
-    fn forget(&self, builds: Vec<BuildId>, rule: Rule, stop: &Receiver<()>) -> Result<Vec<BuildId>, Leave> {
+    fn forget(
+        &self,
+        builds: Vec<BuildId>,
+        (rule, at): (Rule, WallTime),
+        stop: &Receiver<()>,
+    ) -> Result<Vec<BuildId>, Leave> {
         if stop.recv_timeout(limits::RETENTION_PAUSE) != Err(RecvTimeoutError::Timeout) {
             return Err(Leave::Stopped);
         }
         let _hold = self.hold()?;
         let (answer, forgotten) = bounded(1);
-        self.core.send(ToCore::Forget { builds, rule, answer }).map_err(|_| Leave::Stopped)?;
+        self.core.send(ToCore::Forget { builds, rule, at, answer }).map_err(|_| Leave::Stopped)?;
         forgotten.recv().map_err(|_| Leave::Stopped)?.map_err(Leave::Later)
     }
 

@@ -22,7 +22,7 @@ fn a_dispatcher_whose_disk_is_full_acknowledges_nothing_stays_up_and_heals() {
     // The same directory for those who do not see the disk.
     symlink(volume.path("data"), world.data()).unwrap();
     let (repository, gate, runs) = (world.repository("app"), world.gate("gate"), world.tally("runs"));
-    let quick = ["--data", text(&data), "--heartbeat-interval=200ms", "--heartbeat-timeout=1s"];
+    let quick = ["--data", text(&data), "--heartbeat-interval=500ms", "--heartbeat-timeout=3s"];
     let dispatcher = dispatcher(&world, &volume, &quick);
     let observer = world.observer(&[&repository], &[]);
     let _runner = world.runner("w1", &["--slots=2"]);
@@ -44,7 +44,7 @@ fn a_dispatcher_whose_disk_is_full_acknowledges_nothing_stays_up_and_heals() {
     assert!(status.contains("warning: ") && status.contains("is full"), "{status}");
     assert!(status.contains("running") && !status.contains(&refused[..7]), "{status}");
     // Longer than a runner may be silent.
-    until("some time has passed", || now() - full > Duration::from_secs(3));
+    until("some time has passed", || now() - full > Duration::from_secs(5));
     assert!(!dispatcher.log().contains("is away"), "{}", dispatcher.log());
 
     volume.enlarge(&world, "64m");
