@@ -34,8 +34,11 @@ fn cut(path: &Path) {
     OpenOptions::new().write(true).truncate(false).open(path).unwrap().set_len(len / 2).unwrap();
 }
 
-/// A commit of one task that reads a file of some size; nobody has executed it yet.
+/// A commit of one task that reads a file of some size; nobody has executed it yet. Its pack is larger than those that
+/// the mirror makes durable by a note, which would mend it.
 fn commit(repository: &Repository) -> String {
+    let noise: String = (0..80_000u64).map(|n| format!("{:016x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
+    repository.write("noise", &noise);
     repository.write("large", &"some words that are there once only\n".repeat(2000));
     for number in 0..40 {
         repository.write(&format!("file{number}"), &format!("{number} {}", "x".repeat(number * 7)));
