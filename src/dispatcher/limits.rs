@@ -37,8 +37,8 @@ pub(crate) const SOURCES_AT_ONCE: usize = 4;
 pub(crate) const HELLO_MS: u64 = 10_000;
 /// Connections that have not said hello yet; one more takes the place of the oldest.
 pub(crate) const STRANGERS: usize = 512;
-/// How long a stranger has its place at least, in milliseconds: a hello that has arrived is read within it even while
-/// thousands of runners come back at once. Whoever connects waits meanwhile, in the kernel's queue.
+/// How long a stranger has its place at least, in milliseconds: a hello follows a connection at once. Whoever connects
+/// waits meanwhile, in the kernel's queue.
 pub(crate) const STRANGER_MS: u64 = 250;
 /// Descriptors for everything but connections: log files that are kept open, the store, mirrors, started processes.
 pub(crate) const OTHER_DESCRIPTORS: usize = OPEN_LOGS + 128;

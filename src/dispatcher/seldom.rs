@@ -1,26 +1,35 @@
-//! Log lines about what may happen a thousand times a second: one of them tells as much as all.
+//! Log lines about what may happen a thousand times a second: a few of them tell as much as all, and a stranger fills no
+//! disk with them.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::model::Moment;
 
-/// Between two lines about the same.
+/// What a few lines are counted over.
 const EVERY_MS: u64 = 10_000;
 
-/// Says when it is time for another line.
-#[derive(Debug, Default)]
+/// Says when another line may be written.
+#[derive(Debug)]
 pub(crate) struct Seldom {
-    /// In milliseconds; 0 for at once.
-    next: AtomicU64,
+    most: u32,
+    /// Since when they are counted, in milliseconds.
+    since: AtomicU64,
+    count: AtomicU32,
 }
 
 impl Seldom {
-    /// Whether a line is due; true once in ten seconds at most.
+    /// So many lines in ten seconds at most.
+    pub(crate) fn new(most: u32) -> Self {
+        Self { most, since: AtomicU64::new(0), count: AtomicU32::new(0) }
+    }
+
+    /// Whether a line may be written; it counts as written. Two threads that ask at the same moment may write one more.
     pub(crate) fn is_due(&self, now: Moment) -> bool {
-        let next = self.next.load(Ordering::Relaxed);
-        let after = now.after(EVERY_MS).0;
-        // Of several that ask at the same moment one writes.
-        now.0 >= next && self.next.compare_exchange(next, after, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        if now.0.saturating_sub(self.since.load(Ordering::Relaxed)) >= EVERY_MS {
+            self.since.store(now.0, Ordering::Relaxed);
+            self.count.store(0, Ordering::Relaxed);
+        }
+        self.count.fetch_add(1, Ordering::Relaxed) < self.most
     }
 }
 
@@ -28,10 +37,14 @@ impl Seldom {
 mod tests {
     use super::*;
 
+    fn due(most: u32) -> Vec<u64> {
+        let seldom = Seldom::new(most);
+        (0..30_000).step_by(100).filter(|ms| seldom.is_due(Moment(*ms))).collect()
+    }
+
     #[test]
-    fn the_first_line_is_due_at_once_and_the_next_after_a_while() {
-        let seldom = Seldom::default();
-        let due: Vec<u64> = (0..40_000).step_by(100).filter(|ms| seldom.is_due(Moment(*ms))).collect();
-        assert_eq!(due, [0, 10_000, 20_000, 30_000]);
+    fn the_first_lines_are_due_at_once_and_more_after_a_while() {
+        assert_eq!(due(1), [0, 10_000, 20_000]);
+        assert_eq!(due(2), [0, 100, 10_000, 10_100, 20_000, 20_100]);
     }
 }

@@ -91,6 +91,15 @@ impl Stream {
         }
     }
 
+    /// Whether bytes have arrived that nobody has read yet.
+    pub fn has_unread(&self) -> bool {
+        match &*self.link {
+            // A broken socket has nothing to read.
+            Link::Tcp { socket, .. } => rustix::io::ioctl_fionread(socket).is_ok_and(|count| count > 0),
+            Link::Memory(_) => false,
+        }
+    }
+
     /// Says that nothing more will be written. What was written arrives, then the peer sees the end; reading goes on.
     pub fn finish(&self) {
         match &*self.link {

@@ -8,7 +8,7 @@ mod stage;
 
 use std::time::Duration;
 
-use stage::figures::{children, cpu_seconds, memory, say};
+use stage::figures::{children, cpu_seconds, memory, say, threads};
 use stage::repo::Repo;
 use stage::scripted::Crowd;
 use stage::{Stage, finished, is_measuring, pause, setting};
@@ -63,6 +63,8 @@ fn crowd() {
     ping_for(&mut crowd, Duration::from_secs(seconds as u64));
     let (elapsed, cpu) = (from.elapsed().as_secs_f64(), cpu_seconds(dispatcher) - cpu);
     let after = memory(dispatcher);
+    let threads = threads(dispatcher);
+    assert!(threads > count, "each has a thread that reads, or it is not connected: {threads}");
     let each = |of: fn(&stage::figures::Memory) -> u64| (of(&after) - of(&before)) as f64 / count as f64;
     say(&format!(
         "a runner costs the dispatcher {:.1} KiB resident ({:.1} private); {:.1} MiB in all",

@@ -62,6 +62,7 @@ pub(crate) struct Hub {
     full: Seldom,
     crowded: Seldom,
     pub(super) short: Seldom,
+    pub(super) refused: Seldom,
 }
 
 /// The sessions that are open.
@@ -86,6 +87,16 @@ struct Observed {
     /// Where it is.
     source: String,
     outbox: Distant,
+}
+
+impl Open {
+    /// The oldest stranger that has had its moment and has said nothing that was not looked at. Where the machine is too
+    /// busy to look at what has arrived, that is nobody's fault who sent it.
+    fn who_says_nothing(&self, now: Moment) -> Option<SessionId> {
+        let old = self.strangers.iter().take_while(|(_, since)| now.since(**since) >= limits::STRANGER_MS);
+        let mut silent = old.filter(|(id, _)| self.streams.get(id).is_none_or(|stream| !stream.has_unread()));
+        silent.next().map(|(id, _)| *id)
+    }
 }
 
 impl Hub {
@@ -116,9 +127,10 @@ impl Hub {
             last_session: AtomicU64::new(0),
             open: Mutex::default(),
             fewer_strangers: Condvar::new(),
-            full: Seldom::default(),
-            crowded: Seldom::default(),
-            short: Seldom::default(),
+            full: Seldom::new(1),
+            crowded: Seldom::new(1),
+            short: Seldom::new(1),
+            refused: Seldom::new(20),
         })
     }
 
@@ -131,23 +143,19 @@ impl Hub {
     pub(super) fn admit(&self, id: SessionId, stream: &Stream) -> bool {
         let mut open = self.lock();
         while !open.closing && open.strangers.len() >= self.capacity.strangers {
-            let Some((oldest, since)) = open.strangers.first_key_value().map(|(id, since)| (*id, *since)) else {
-                break;
-            };
             let now = clock::now();
-            let left = limits::STRANGER_MS.saturating_sub(now.since(since));
-            if left > 0 {
-                let wait = self.fewer_strangers.wait_timeout(open, Duration::from_millis(left));
+            if let Some(oldest) = open.who_says_nothing(now) {
+                if self.crowded.is_due(now) {
+                    let count = open.strangers.len();
+                    log::warn!("{count} connections that have not said hello: the oldest is closed for each new one");
+                }
+                open.strangers.remove(&oldest);
+                if let Some(stream) = open.streams.get(&oldest) {
+                    stream.close();
+                }
+            } else {
+                let wait = self.fewer_strangers.wait_timeout(open, Duration::from_millis(limits::STRANGER_MS / 10));
                 open = wait.unwrap_or_else(PoisonError::into_inner).0;
-                continue;
-            }
-            if self.crowded.is_due(now) {
-                let count = open.strangers.len();
-                log::warn!("{count} connections that have not said hello: the oldest is closed for each new one");
-            }
-            open.strangers.remove(&oldest);
-            if let Some(stream) = open.streams.get(&oldest) {
-                stream.close();
             }
         }
         if open.closing {

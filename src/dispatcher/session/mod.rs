@@ -92,7 +92,9 @@ impl Hub {
             }
             Ok(None) => {}
             Err(SessionError::Refused(refusal)) => {
-                log::warn!("connection from {} refused: {}", stream.peer(), refusal.text);
+                if self.refused.is_due(clock::now()) {
+                    log::warn!("connection from {} refused: {}", stream.peer(), refusal.text);
+                }
                 refuse(stream, &refusal);
             }
             Err(SessionError::Transport(error)) => {

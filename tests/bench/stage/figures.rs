@@ -104,3 +104,8 @@ fn stat(pid: u32) -> Vec<i64> {
     let rest = text.rsplit_once(") ").map_or("", |(_, rest)| rest);
     rest.split_ascii_whitespace().map(|word| word.parse().unwrap_or(0)).collect()
 }
+
+/// How many threads a process has.
+pub(crate) fn threads(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count)
+}

@@ -2,8 +2,7 @@
 
 use crate::harness::{World, job};
 
-/// Sabotage tried: a runner whose pings wait behind its log; it is lost. And one that keeps what it reads; its memory
-/// grows beyond the bound.
+/// Sabotage tried: a log limit that is not kept; the log is as long as the output.
 #[test]
 fn a_flooding_task_costs_little_memory_and_delays_no_heartbeat() {
     let world = World::new();

@@ -52,7 +52,7 @@ fn a_crowd_of_strangers_keeps_nobody_out_and_leaves_nothing_behind() {
 #[test]
 fn whoever_begins_a_message_and_does_not_finish_it_is_let_go() {
     let world = World::new();
-    let dispatcher = world.dispatcher(&["--heartbeat-interval=300ms", "--heartbeat-timeout=600ms"]);
+    let dispatcher = world.dispatcher(&["--heartbeat-interval=150ms", "--heartbeat-timeout=600ms"]);
     drop(Wire::greet(&world, "operator", "first"));
     until("it has left", || dispatcher.usage().threads < 10);
     let before = dispatcher.usage();
@@ -82,7 +82,8 @@ fn whoever_asks_and_never_reads_is_closed() {
     let _observer = world.observer(&[&repository], &[]);
     world.build_that("is announced", |build| build.commit == commit);
     let mut deaf = Wire::greet(&world, "operator", "deaf");
-    let question = format!("{}\n", json!({"type": "why", "build": "latest"})).repeat(1000);
+    // The answer names what was asked for.
+    let question = format!("{}\n", json!({"type": "show", "build": "x".repeat(100_000)}));
     until("it is closed", || deaf.send(question.as_bytes()).is_err());
     dispatcher.says("its peer does not read what it is sent");
     let _runner = world.runner("w1", &[]);
@@ -94,7 +95,7 @@ fn whoever_asks_and_never_reads_is_closed() {
 #[test]
 fn a_runner_that_never_registers_is_let_go() {
     let world = World::new();
-    let _dispatcher = world.dispatcher(&["--heartbeat-interval=300ms", "--heartbeat-timeout=600ms"]);
+    let _dispatcher = world.dispatcher(&["--heartbeat-interval=150ms", "--heartbeat-timeout=600ms"]);
     let mut silent = Wire::dial(&world);
     silent.say(&hello(&world, "runner", "silent"));
     assert_eq!(silent.hear()["type"], "welcome");
