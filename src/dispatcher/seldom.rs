@@ -1,5 +1,5 @@
-//! Log lines about what may happen a thousand times a second: a few of them tell as much as all, and a stranger fills no
-//! disk with them.
+//! Log lines about what may happen a thousand times a second: a few of them tell as much as all, and a stranger fills
+//! no disk with them.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 

@@ -90,8 +90,8 @@ struct Observed {
 }
 
 impl Open {
-    /// The oldest stranger that has had its moment and has said nothing that was not looked at. Where the machine is too
-    /// busy to look at what has arrived, that is nobody's fault who sent it.
+    /// The oldest stranger that has had its moment and has said nothing that was not looked at. Where the machine is
+    /// too busy to look at what has arrived, that is nobody's fault who sent it.
     fn who_says_nothing(&self, now: Moment) -> Option<SessionId> {
         let old = self.strangers.iter().take_while(|(_, since)| now.since(**since) >= limits::STRANGER_MS);
         let mut silent = old.filter(|(id, _)| self.streams.get(id).is_none_or(|stream| !stream.has_unread()));

@@ -73,7 +73,7 @@ impl Worker<'_> {
                     self.dispatch(Announcement { repo, branch, before, commit, range, subject, author })?;
                 }
                 FromObserver::Supply { repo, commit } => {
-                    let (repo, commit) = (translate::repo(&repo)?, translate::commit(&commit)?);
+                    let (repo, commit) = (self.known(&repo)?, translate::commit(&commit)?);
                     if self.take_in(&repo, "", commit).is_some() {
                         log::info!("the source of {} of {repo} is there again", commit.short());
                         self.send_ok(&repo, commit);

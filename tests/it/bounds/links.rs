@@ -35,7 +35,7 @@ fn a_line_that_goes_dead_is_noticed_by_both_sides() {
         let _observer = world.observer(&[&repository], &[]);
         world.build_that("is announced", |build| build.commit == commit);
     }
-    until("all have left", || dispatcher.usage().threads < 10);
+    until("all have left", || dispatcher.usage().threads < 20);
     let before = dispatcher.usage();
     let link = Link::new(&world, None);
     let far = ["--dispatch", &link.address()];

@@ -54,7 +54,7 @@ fn whoever_begins_a_message_and_does_not_finish_it_is_let_go() {
     let world = World::new();
     let dispatcher = world.dispatcher(&["--heartbeat-interval=150ms", "--heartbeat-timeout=600ms"]);
     drop(Wire::greet(&world, "operator", "first"));
-    until("it has left", || dispatcher.usage().threads < 10);
+    until("it has left", || dispatcher.usage().threads < 20);
     let before = dispatcher.usage();
     let mut peers: Vec<Wire> = ["operator", "observer", "runner"].map(|role| Wire::greet(&world, role, "half")).into();
     for peer in &mut peers {
