@@ -1,6 +1,6 @@
 //! Mirrors that are damaged or gone, at a start and at work: they are rebuilt from the observer (S16, S30).
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -17,21 +17,25 @@ fn pack(world: &World) -> PathBuf {
     packs.max_by_key(|path| path.metadata().unwrap().len()).unwrap()
 }
 
-/// Writes zeros over the middle of a pack, where its objects are.
-fn zero(path: &Path) {
-    let len = path.metadata().unwrap().len();
+/// Opens a pack for writing, which they are not made for.
+fn writable(path: &Path) -> File {
     let mut permissions = path.metadata().unwrap().permissions();
     #[expect(clippy::permissions_set_readonly_false, reason = "packs are read-only, and this is to write to one")]
     permissions.set_readonly(false);
     fs::set_permissions(path, permissions).unwrap();
-    let mut file = OpenOptions::new().write(true).open(path).unwrap();
+    OpenOptions::new().write(true).open(path).unwrap()
+}
+
+/// Writes zeros over the middle of a pack, where its objects are.
+fn zero(path: &Path) {
+    let (mut file, len) = (writable(path), path.metadata().unwrap().len());
     file.seek(SeekFrom::Start(len / 4)).unwrap();
     file.write_all(&vec![0; usize::try_from(len / 2).unwrap()]).unwrap();
 }
 
 fn cut(path: &Path) {
     let len = path.metadata().unwrap().len();
-    OpenOptions::new().write(true).truncate(false).open(path).unwrap().set_len(len / 2).unwrap();
+    writable(path).set_len(len / 2).unwrap();
 }
 
 /// A commit of one task that reads a file of some size; nobody has executed it yet. Its pack is larger than those that
@@ -50,11 +54,8 @@ fn commit(repository: &Repository) -> String {
 #[test]
 fn a_job_whose_source_is_damaged_or_gone_gets_it_from_the_observer_and_passes() {
     type Harm = fn(&World);
-    let harms: [(&str, Harm); 3] = [
-        ("zeroed", |world| zero(&pack(world))),
-        ("removed", |world| fs::remove_dir_all(mirror(world)).unwrap()),
-        ("truncated", |world| cut(&pack(world))),
-    ];
+    let harms: [(&str, Harm); 2] =
+        [("zeroed", |world| zero(&pack(world))), ("removed", |world| fs::remove_dir_all(mirror(world)).unwrap())];
     for (name, harm) in harms {
         let world = World::new();
         let (repository, other) = (world.repository("app"), world.repository("other"));
@@ -82,6 +83,13 @@ fn a_job_whose_source_is_damaged_or_gone_gets_it_from_the_observer_and_passes() 
 /// A job that waits while the dispatcher is away, and its mirror is damaged meanwhile.
 #[test]
 fn a_mirror_that_is_damaged_at_a_start_is_noticed_set_aside_and_rebuilt() {
+    // A file that is cut short under a process that has it mapped ends that process; here nobody has.
+    for harm in [zero, cut] {
+        noticed_at_a_start(harm);
+    }
+}
+
+fn noticed_at_a_start(harm: fn(&Path)) {
     let world = World::new();
     let repository = world.repository("app");
     let dispatcher = world.dispatcher(&[]);
@@ -90,7 +98,7 @@ fn a_mirror_that_is_damaged_at_a_start_is_noticed_set_aside_and_rebuilt() {
     observer.says(&format!("{} accepted", &wanted[..7]));
     observer.kill();
     dispatcher.kill();
-    zero(&pack(&world));
+    harm(&pack(&world));
 
     let dispatcher = world.dispatcher(&[]);
     dispatcher.says("is set aside as");
