@@ -58,8 +58,7 @@ fn a_child_that_migrates() {
     }
 }
 
-/// Sabotage: with one transaction for the tables and another for the version, the second start finds the table there
-/// already and is refused.
+/// The kill falls where chance has it; two transactions instead of one, tried as a sabotage, were not caught by it.
 #[test]
 fn a_migration_that_is_killed_at_any_moment_leaves_a_store_that_the_next_start_takes() {
     let old = Place::new();
