@@ -22,6 +22,10 @@ const SPARE_MAX: usize = 4;
 /// `PACK`, a version, and the number of objects.
 const HEADER_BYTES: usize = 12;
 
+/// The most objects that a pack may announce: libgit2 makes room for all of them when it has read the number. A pack
+/// brings trees without their history, and the largest that are known have some hundred thousand files.
+const OBJECTS_MAX: u32 = 1 << 24;
+
 /// A pack on its way into a store. Dropped before [`Receiver::finish`], it leaves nothing behind.
 pub struct Receiver {
     landing: Arc<Landing>,
@@ -123,6 +127,10 @@ impl Receiver {
     pub fn write(&mut self, piece: &[u8]) -> Result<(), GitError> {
         let wanted = HEADER_BYTES - self.header.len();
         self.header.extend_from_slice(&piece[..wanted.min(piece.len())]);
+        if self.announced().is_some_and(|count| count > OBJECTS_MAX) {
+            let source = git2::Error::from_str("it announces more objects than any pack has");
+            return Err(GitError::BrokenPack { path: self.landing.store.clone(), source });
+        }
         if piece.is_empty() {
             return Ok(());
         }
@@ -138,11 +146,16 @@ impl Receiver {
         })
     }
 
+    /// The number of objects, once it is there.
+    fn announced(&self) -> Option<u32> {
+        self.header.get(8..HEADER_BYTES).and_then(|raw| raw.try_into().ok()).map(u32::from_be_bytes)
+    }
+
     /// Verifies the pack, makes it durable if that is asked for, and then checks that `commit` is there with its whole
     /// tree. A commit that is not complete afterwards is an error of its own variant, so that the caller can ask for
     /// all of it. A small pack is only noted; [`Store::settle`](super::Store::settle) is to follow when there is time.
     pub fn finish(mut self, commit: CommitId, durable: bool) -> Result<(), GitError> {
-        let is_empty = self.header.len() == HEADER_BYTES && self.header[8..] == [0; 4];
+        let is_empty = self.announced() == Some(0);
         let landing = Arc::clone(&self.landing);
         let missing = incomplete(commit, &landing.store);
         let small = self.small.take();

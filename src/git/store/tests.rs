@@ -138,6 +138,20 @@ fn broken_packs_are_refused_and_leave_nothing_behind() {
     store.check(commit).unwrap();
 }
 
+/// Found by fuzzing: libgit2 makes room for as many objects as a pack announces, 34 GiB in a header of twelve bytes.
+#[test]
+fn a_pack_that_announces_more_objects_than_any_has_is_refused_at_once() {
+    let repo = Repo::new();
+    let commit = repo.write("a", "one").commit("first");
+    let store = repo.store(commit);
+    for count in [u32::MAX, 1 << 25] {
+        let mut receiver = store.receive().unwrap();
+        receiver.write(b"PACK\0\0").unwrap();
+        let error = receiver.write(&[&[0, 2][..], &count.to_be_bytes()].concat()).unwrap_err();
+        assert!(matches!(&error, GitError::BrokenPack { source, .. } if source.message().contains("more objects")));
+    }
+}
+
 fn incoming(repo: &Repo) -> usize {
     let entries = fs::read_dir(repo.beside("store/objects")).unwrap();
     entries.filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("incoming")).count()
