@@ -42,7 +42,7 @@ fn print(report: &RunnersReport, out: &mut Output) -> Result<(), CliError> {
     if report.runners.is_empty() {
         return out.line("no runner is connected: start one, `surveil runner`");
     }
-    let mut table = Table::new(&["STATE", "RUNNER", "BUSY", "HEARD", "RUNNING", "LABELS"], &[4, 5]);
+    let mut table = Table::new(&["STATE", "RUNNER", "BUSY", "HEARD", "ISOLATION", "RUNNING", "LABELS"], &[5, 6]);
     for runner in &report.runners {
         table.row(row(runner));
     }
@@ -62,6 +62,8 @@ fn row(runner: &RunnerReport) -> Vec<String> {
         runner.name.clone(),
         format!("{}/{}", runner.busy, runner.slots),
         format!("{} ago", human::duration(runner.silent_ms)),
+        // Of a runner that is newer than this program, whatever it says.
+        runner.isolation.replace('_', " "),
         running,
         runner.labels.join(" "),
     ]
@@ -91,8 +93,8 @@ mod tests {
         print(&report, &mut collected.output()).unwrap();
         assert_eq!(
             collected.text(),
-            "STATE      RUNNER  BUSY  HEARD      RUNNING   LABELS\n\
-             connected  w1      1/4   1.2 s ago  b12/test  arch=x86_64 gpu\n\
+            "STATE      RUNNER  BUSY  HEARD      ISOLATION      RUNNING   LABELS\n\
+             connected  w1      1/4   1.2 s ago  pid namespace  b12/test  arch=x86_64 gpu\n\
              w1 is in quarantine for 4 s more\n"
         );
     }

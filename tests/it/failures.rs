@@ -1,9 +1,11 @@
 //! What happens when something dies, freezes, comes late or comes twice. The numbers are those of the promises.
 
 mod addresses;
+mod attempts;
 mod backups;
 mod dispatcher;
 mod full;
+mod hostile;
 mod losses;
 mod mirrors;
 mod observer;

@@ -128,7 +128,10 @@ fn the_runners_are_listed_with_what_they_offer_and_do() {
     assert_eq!(runner["state"], "connected");
     assert_eq!((runner["slots"].as_u64(), runner["busy"].as_u64()), (Some(3), Some(1)));
     assert!(runner["labels"].as_array().unwrap().contains(&"os=linux".into()), "{runner}");
-    assert!(["pid_namespace", "subreaper"].contains(&runner["isolation"].as_str().unwrap()), "{runner}");
+    // The tier in force, for people as well.
+    let isolation = runner["isolation"].as_str().unwrap();
+    assert!(["pid_namespace", "subreaper"].contains(&isolation), "{runner}");
+    assert!(table.contains("ISOLATION") && table.contains(&isolation.replace('_', " ")), "{table}");
     gate.open();
     world.expect(&commit, "passed");
 }
