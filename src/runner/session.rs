@@ -100,6 +100,12 @@ impl Hangup {
     }
 }
 
+/// A dispatcher that starts again waits as long as its timeout for those whose attempts it finds in its store; within
+/// that time a runner tries several times to reach it.
+fn longest_pause_ms(patience_ms: Option<u64>) -> u64 {
+    patience_ms.map_or(REDIAL_MAX_MS, |patience_ms| REDIAL_MAX_MS.min(patience_ms / 4)).max(REDIAL_FIRST_MS)
+}
+
 /// Makes sessions, one after the other.
 pub(super) struct Dialler {
     pub(super) who: Identity,
@@ -119,18 +125,19 @@ impl Dialler {
     /// The body of the session's thread.
     pub(super) fn run(mut self) {
         let mut backoff = Backoff::new(REDIAL_FIRST_MS, REDIAL_MAX_MS, self.who.incarnation);
-        let mut had_session = false;
+        let mut patience_ms = None;
         loop {
+            backoff.limit(longest_pause_ms(patience_ms));
             let delay = backoff.next_delay();
             if self.closing_within(delay) {
                 return;
             }
             self.stayed_ms = 0;
-            match self.one_round(&mut had_session) {
+            match self.one_round(&mut patience_ms) {
                 Ok(()) => {}
                 Err(setback) if setback.is_for_good() => {
                     let text = chain(&setback);
-                    if !had_session {
+                    if patience_ms.is_none() {
                         drop(self.news.send(News::Hopeless(RunnerError::Refused(text))));
                         return;
                     }
@@ -151,14 +158,15 @@ impl Dialler {
         self.closing.recv_timeout(delay) != Err(crossbeam_channel::RecvTimeoutError::Timeout)
     }
 
-    /// Tries every address until one gives a session, and stays in that until it ends.
-    fn one_round(&mut self, had_session: &mut bool) -> Result<(), Setback> {
+    /// Tries every address until one gives a session, and stays in that until it ends. A dispatcher that answers says
+    /// how long it waits for a runner.
+    fn one_round(&mut self, patience_ms: &mut Option<u64>) -> Result<(), Setback> {
         let mut result = Ok(());
         for at in 0..self.dispatch.len() {
             if self.closing_within(Duration::ZERO) {
                 return Ok(());
             }
-            result = self.one_session(&self.dispatch[at].clone(), had_session);
+            result = self.one_session(&self.dispatch[at].clone(), patience_ms);
             if result.is_ok() {
                 return result;
             }
@@ -169,33 +177,32 @@ impl Dialler {
         result
     }
 
-    fn one_session(&mut self, address: &Address, had_session: &mut bool) -> Result<(), Setback> {
+    fn one_session(&mut self, address: &Address, patience_ms: &mut Option<u64>) -> Result<(), Setback> {
         let stream = Stream::dial(address, DIAL)?;
         let mut reader = FrameReader::new(stream.clone());
         if !self.hangup.watch(&stream) {
             return Ok(());
         }
-        let Some(callers) = &self.callers else { return self.stay(stream, reader, had_session) };
+        let Some(callers) = &self.callers else { return self.stay(stream, reader, patience_ms) };
         let welcome = greet(&stream, &mut reader, &self.who, true);
         stream.close();
-        welcome?;
-        *had_session = true;
+        *patience_ms = Some(welcome?.timeout_ms);
         log::debug!("announced to the dispatcher at {address}; waiting for its call");
         let Some((stream, reader)) = callers.next_call(&self.closing) else { return Ok(()) };
         if !self.hangup.watch(&stream) {
             return Ok(());
         }
-        self.stay(stream, reader, had_session)
+        self.stay(stream, reader, patience_ms)
     }
 
     /// Greets, then reads until the session ends.
-    fn stay(&mut self, stream: Stream, mut reader: FrameReader, had_session: &mut bool) -> Result<(), Setback> {
+    fn stay(&mut self, stream: Stream, mut reader: FrameReader, patience_ms: &mut Option<u64>) -> Result<(), Setback> {
         let welcome = greet(&stream, &mut reader, &self.who, false);
         if welcome.is_err() {
             stream.close();
         }
         let welcome = welcome?;
-        *had_session = true;
+        *patience_ms = Some(welcome.timeout_ms);
         // A dispatcher that answers no ping for so long is given up. Time that the reader spends elsewhere, as when a
         // slot is slow to take a pack, does not count.
         reader.set_timeout(Some(Duration::from_millis(welcome.timeout_ms.max(1))))?;
@@ -299,5 +306,21 @@ fn write_out(stream: &Stream, outbox: &Receiver<Frame>, bulk: &Receiver<Frame>, 
             stream.close();
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With the pauses of a long timeout, a dispatcher with a short one that was away for a while gave up runners that
+    /// were just about to dial again.
+    #[test]
+    fn a_runner_tries_several_times_within_its_dispatchers_timeout() {
+        for timeout_ms in [1_000, 2_500, 12_000, 60_000] {
+            assert!(4 * longest_pause_ms(Some(timeout_ms)) <= timeout_ms);
+        }
+        assert_eq!([None, Some(60_000)].map(longest_pause_ms), [REDIAL_MAX_MS; 2]);
+        assert_eq!(longest_pause_ms(Some(0)), REDIAL_FIRST_MS);
     }
 }

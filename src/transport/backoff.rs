@@ -34,6 +34,13 @@ impl Backoff {
         Duration::from_millis(base_ms - half + self.roll() % (half + 1))
     }
 
+    /// From now on no wait is longer than this.
+    pub fn limit(&mut self, max_ms: u64) {
+        self.max_ms = max_ms.max(1);
+        self.first_ms = self.first_ms.min(self.max_ms);
+        self.base_ms = self.base_ms.map(|base_ms| base_ms.min(self.max_ms));
+    }
+
     /// After a success: start over.
     pub fn reset(&mut self) {
         self.base_ms = None;
@@ -62,6 +69,21 @@ mod tests {
                 assert!((base / 2..=base).contains(&delay), "seed {seed}: {delay} around {base}");
             }
         }
+    }
+
+    #[test]
+    fn a_limit_bounds_the_waits_that_follow() {
+        let mut backoff = Backoff::new(100, 3_000, 7);
+        for _ in 0..8 {
+            backoff.next_delay();
+        }
+        backoff.limit(50);
+        assert!((0..20).all(|_| backoff.next_delay().as_millis() <= 50));
+        backoff.reset();
+        backoff.next_delay();
+        assert!(backoff.next_delay().as_millis() <= 50);
+        backoff.limit(3_000);
+        assert!((0..20).any(|_| backoff.next_delay().as_millis() > 1_000));
     }
 
     #[test]
