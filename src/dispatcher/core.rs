@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
+use peers::Peers;
 pub(crate) use peers::{Grant, Grants, Peer, Watcher};
 
 use super::data::DataDir;
@@ -76,7 +77,7 @@ pub(crate) struct Core {
     pub(crate) data: DataDir,
     pub(crate) logs: Sender<ToLogs>,
     pub(crate) spawner: Sender<()>,
-    peers: HashMap<SessionId, Peer>,
+    peers: Peers,
     watchers: Vec<Watcher>,
     answers: HashMap<Request, Sender<Reply>>,
     last_request: u64,
@@ -116,7 +117,7 @@ impl Core {
             data,
             logs,
             spawner,
-            peers: HashMap::new(),
+            peers: Peers::default(),
             watchers: Vec::new(),
             answers: HashMap::new(),
             last_request: 0,
@@ -150,7 +151,7 @@ impl Core {
                 ending = Some(Ending::Failed(error));
             }
         }
-        for peer in self.peers.values() {
+        for peer in self.peers.all() {
             peer.say_goodbye();
         }
         match ending {
@@ -174,7 +175,7 @@ impl Core {
                 let closed = if let Event::SessionClosed { session } = event { Some(session) } else { None };
                 self.handle(event);
                 if let Some(session) = closed {
-                    self.peers.remove(&session);
+                    self.peers.remove(session);
                 }
             }
             ToCore::Join { peer, joined } => {
@@ -278,14 +279,15 @@ impl Core {
             self.release(effect);
         }
         for session in self.addressed.drain(..) {
-            if let Some(peer) = self.peers.get(&session) {
+            if let Some(peer) = self.peers.get(session) {
                 peer.outbox.flush();
             }
         }
         let records = std::mem::take(&mut self.records);
         self.tell_watchers(&records);
         for record in records {
-            if let Record::AttemptFinished { attempt, .. } = record {
+            if let Record::AttemptFinished { attempt, outcome, .. } = record {
+                self.peers.settle(attempt, &outcome);
                 self.end_log(attempt);
             }
         }
@@ -326,7 +328,7 @@ impl Core {
             }
             let Ok(message) = self.inbox.recv_timeout(left) else { continue };
             if let ToCore::Event(Event::RunnerPinged { session, .. }) = &message
-                && let Some(peer) = self.peers.get(session)
+                && let Some(peer) = self.peers.get(*session)
             {
                 peer.outbox.send(&Frame::new(&crate::protocol::runner::ToRunner::Ack { gone: Vec::new() }));
             }
@@ -343,7 +345,7 @@ impl Core {
                 }
             }
             Effect::CloseSession { session, why } => {
-                if let Some(peer) = self.peers.get(&session) {
+                if let Some(peer) = self.peers.get(session) {
                     log::info!("session {session} closed: {why}");
                     peer.outbox.finish();
                 }
@@ -357,18 +359,8 @@ impl Core {
     }
 
     fn send(&mut self, session: SessionId, message: ToRunner) {
-        let Some(peer) = self.peers.get(&session) else { return };
-        match &message {
-            ToRunner::Lease(lease) => peer.grants.insert(lease.attempt, translate::grant(lease)),
-            ToRunner::Registered { held, .. } => {
-                for lease in held {
-                    peer.grants.insert(lease.attempt, translate::grant(lease));
-                }
-            }
-            ToRunner::Recorded { attempt } | ToRunner::Stale { attempt } => peer.grants.remove(*attempt),
-            ToRunner::Ack { gone } => gone.iter().for_each(|attempt| peer.grants.remove(*attempt)),
-            ToRunner::Cancel { .. } | ToRunner::NameTaken(_) | ToRunner::Drain => {}
-        }
+        self.peers.entitle(session, &message);
+        let Some(peer) = self.peers.get(session) else { return };
         let frame = Frame::new(&translate::to_runner(message, &self.data));
         if peer.outbox.gather(&frame) {
             self.addressed.push(session);

@@ -4,6 +4,7 @@ mod addresses;
 mod attempts;
 mod backups;
 mod dispatcher;
+mod fencing;
 mod full;
 mod hostile;
 mod losses;

@@ -7,9 +7,11 @@ use crossbeam_channel::{Sender, TrySendError};
 
 use crate::dispatcher::data::LogPlace;
 use crate::dispatcher::session::Outbox;
-use crate::model::{AttemptId, BuildId, CommitId, RepoName};
+use crate::dispatcher::translate;
+use crate::model::{AttemptId, BuildId, CommitId, Outcome, RepoName, SessionId};
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::runner::ToRunner;
+use crate::scheduler::{Lease, ToRunner as Message};
 use crate::transport::Frame;
 
 /// A runner's session, as the core reaches it.
@@ -23,6 +25,71 @@ impl Peer {
     pub(crate) fn say_goodbye(&self) {
         let text = "the dispatcher is shutting down".to_owned();
         self.outbox.send(&Frame::new(&ToRunner::Error(Refusal { code: ErrorCode::ShuttingDown, text })));
+    }
+}
+
+/// The runners that are connected, and which session each lease was granted to.
+#[derive(Default)]
+pub(super) struct Peers {
+    by_session: HashMap<SessionId, Peer>,
+    granted: HashMap<AttemptId, SessionId>,
+}
+
+impl Peers {
+    pub(super) fn insert(&mut self, session: SessionId, peer: Peer) {
+        self.by_session.insert(session, peer);
+    }
+
+    pub(super) fn remove(&mut self, session: SessionId) {
+        self.by_session.remove(&session);
+    }
+
+    pub(super) fn get(&self, session: SessionId) -> Option<&Peer> {
+        self.by_session.get(&session)
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Peer> {
+        self.by_session.values()
+    }
+
+    /// What a runner may ask for changes with what it is told.
+    pub(super) fn entitle(&mut self, session: SessionId, message: &Message) {
+        let (told, ended): (&[Lease], &[AttemptId]) = match message {
+            Message::Lease(lease) => (std::slice::from_ref(lease), &[]),
+            Message::Registered { held, .. } => (held, &[]),
+            Message::Recorded { attempt } | Message::Stale { attempt } => (&[], std::slice::from_ref(attempt)),
+            Message::Ack { gone } => (&[], gone),
+            Message::Cancel { .. } | Message::NameTaken(_) | Message::Drain => return,
+        };
+        told.iter().for_each(|lease| self.grant(session, lease));
+        if let Some(peer) = self.get(session) {
+            ended.iter().for_each(|attempt| peer.grants.remove(*attempt));
+        }
+    }
+
+    /// A lease counts for this session, and for no other any more: what its runner said before is outdated, and is
+    /// perhaps read only now.
+    fn grant(&mut self, session: SessionId, lease: &Lease) {
+        let attempt = lease.attempt;
+        let Some(peer) = self.get(session) else { return };
+        peer.grants.insert(attempt, translate::grant(lease));
+        if let Some(before) = self.granted.insert(attempt, session).filter(|before| *before != session)
+            && let Some(peer) = self.get(before)
+        {
+            peer.grants.remove(attempt);
+        }
+    }
+
+    /// An attempt has its outcome. If it was given up, its session is entitled to nothing any more: output that comes
+    /// late, on a connection that was silent, is answered as such and is not added to what is final. The output of one
+    /// that was cancelled is still wanted, and whoever reports one is answered.
+    pub(super) fn settle(&mut self, attempt: AttemptId, outcome: &Outcome) {
+        let session = self.granted.remove(&attempt);
+        if let (Some(session), Outcome::Lost(_)) = (session, outcome)
+            && let Some(peer) = self.get(session)
+        {
+            peer.grants.remove(attempt);
+        }
     }
 }
 
