@@ -12,7 +12,7 @@ use surveil::scheduler::{Effect, Event, Reply, Request, ToRunner};
 
 use super::history::{Announcement, Broken, Entry, Fact, History, Promise};
 use super::terms::Terms;
-use super::{losses, verdicts};
+use super::{losses, outside, verdicts};
 
 type Checker = fn(&[Entry], &Terms) -> Result<(), String>;
 
@@ -27,14 +27,29 @@ const CHECKERS: &[(Promise, Checker)] = &[
     (Promise::S9, s9),
     (Promise::S10, verdicts::s10),
     (Promise::S11, s11),
+    (Promise::S12, outside::s12),
+    (Promise::S13, outside::s13),
+    (Promise::S14, outside::s14),
+    (Promise::S15, outside::s15),
+    (Promise::S16, outside::s16),
+    (Promise::S19, outside::s19),
+    (Promise::S22, outside::s22),
     (Promise::S27, s27),
     (Promise::L1, l1),
     (Promise::Drain, drain),
 ];
 
-/// Every promise that this history breaks, each with where that shows first.
+/// Every promise that this history breaks, each with where that shows first. It must tell all that the dispatcher heard
+/// and decided, in the order in which it did.
 pub(crate) fn check(history: &History, terms: &Terms) -> Vec<Broken> {
     let mut found = losses::check(&history.entries, terms);
+    found.extend(check_from_outside(history, terms));
+    found
+}
+
+/// The same, of a history in which the dispatcher's own moments are not known.
+pub(crate) fn check_from_outside(history: &History, terms: &Terms) -> Vec<Broken> {
+    let mut found = Vec::new();
     for (promise, checker) in CHECKERS {
         if let Err(text) = checker(&history.entries, terms) {
             let after = first_bad(&history.entries, *checker, terms);
@@ -65,6 +80,7 @@ pub(crate) fn demand(kept: bool, text: impl FnOnce() -> String) -> Result<(), St
 /// A commit that was acknowledged is durable, before the acknowledgement leaves.
 fn s1(story: &[Entry], _: &Terms) -> Result<(), String> {
     let mut builds: BTreeMap<BuildId, Announcement> = BTreeMap::new();
+    let mut acknowledged = BTreeSet::new();
     for fact in facts(story) {
         match fact {
             Fact::Committed(Record::BuildAdded { build, .. }) => {
@@ -76,6 +92,11 @@ fn s1(story: &[Entry], _: &Terms) -> Result<(), String> {
             Fact::Acknowledged { announcement, build } => {
                 let same = builds.get(build) == Some(announcement);
                 demand(same, || format!("{announcement:?} was acknowledged as {build}, which is another or lost"))?;
+                acknowledged.insert(*build);
+            }
+            Fact::Kept { builds } => {
+                let lost: Vec<_> = acknowledged.difference(builds).collect();
+                demand(lost.is_empty(), || format!("{lost:?} were acknowledged and are not there any more"))?;
             }
             _ => {}
         }
@@ -259,6 +280,7 @@ fn s9(story: &[Entry], _: &Terms) -> Result<(), String> {
     let mut jobs: BTreeMap<JobId, bool> = BTreeMap::new();
     let mut running: BTreeMap<AttemptId, (JobId, Arc<str>)> = BTreeMap::new();
     let mut thawed: BTreeMap<Arc<str>, u64> = BTreeMap::new();
+    let mut excused: BTreeSet<JobId> = BTreeSet::new();
     for Entry { at, fact } in story {
         match fact {
             Fact::Arrived(Event::CommitObserved { source, plan: Ok(tasks), .. }) => {
@@ -276,8 +298,14 @@ fn s9(story: &[Entry], _: &Terms) -> Result<(), String> {
             Fact::Began { attempt, job, name, .. } => drop(running.insert(*attempt, (*job, name.clone()))),
             Fact::Over { attempt, .. } => drop(running.remove(attempt)),
             Fact::Froze { name, until } => {
+                let is_frozen = |(job, on): &(JobId, Arc<str>)| (on == name).then_some(*job);
+                excused.extend(running.values().filter_map(is_frozen));
                 running.retain(|_, (_, on)| on != name);
                 thawed.insert(name.clone(), *until);
+            }
+            Fact::Overlapped { attempt } => {
+                let is_excused = running.get(attempt).is_some_and(|(job, _)| excused.contains(job));
+                demand(is_excused, || format!("{attempt} began beside another of its job"))?;
             }
             Fact::Decided(Effect::Persist(Record::AttemptLeased(attempt))) if jobs.get(&attempt.job) == Some(&true) => {
                 let other = running.iter().find(|(_, (job, _))| *job == attempt.job);

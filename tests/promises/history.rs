@@ -1,5 +1,6 @@
 //! What happened in a world, in order. The checkers read this and nothing else.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -24,6 +25,10 @@ pub(crate) enum Promise {
     S12,
     S13,
     S14,
+    S15,
+    S16,
+    S19,
+    S22,
     S27,
     S32,
     S33,
@@ -106,11 +111,40 @@ pub(crate) enum Fact {
         outcome: Option<Outcome>,
     },
 
+    /// An exclusive attempt began and found another of its job that had not ended.
+    Overlapped {
+        attempt: AttemptId,
+    },
+
     /// A runner heard what became of its result.
     Answered {
         session: SessionId,
         attempt: AttemptId,
         is_recorded: bool,
+    },
+
+    /// A log was read where the dispatcher keeps it, and held against what the task writes.
+    LogRead {
+        attempt: AttemptId,
+        bytes: u64,
+        crc32: u32,
+        /// The task writes this, and perhaps more behind it.
+        is_true: bool,
+        /// The task writes no more than this.
+        is_whole: bool,
+    },
+    /// Some process of an attempt is still there although its runner says that the attempt has ended.
+    Left {
+        attempt: AttemptId,
+    },
+    /// Processes of a runner that was killed are still there, long after.
+    Remained {
+        name: Arc<str>,
+        processes: Vec<String>,
+    },
+    /// What the store knows when all is over.
+    Kept {
+        builds: BTreeSet<BuildId>,
     },
 
     /// Faults have stopped.
@@ -171,7 +205,7 @@ impl History {
 /// An entry on one line; `None` for what comes all the time and would bury the rest.
 fn line(entry: &Entry) -> Option<String> {
     let text = match &entry.fact {
-        Fact::Arrived(Event::HeartbeatCheck | Event::LeaseCheck) => return None,
+        Fact::Arrived(Event::HeartbeatCheck | Event::LeaseCheck | Event::RunnerHeard { .. }) => return None,
         Fact::Decided(Effect::Send { .. } | Effect::Reply { .. }) => return None,
         Fact::Released(Effect::Send { message: ToRunner::Ack { gone }, .. }) if gone.is_empty() => return None,
         Fact::Decided(Effect::Persist(Record::Decided(_))) | Fact::Committed(Record::Decided(_)) => return None,

@@ -4,5 +4,6 @@
 pub(crate) mod checkers;
 pub(crate) mod history;
 mod losses;
+mod outside;
 pub(crate) mod terms;
 mod verdicts;

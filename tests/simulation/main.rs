@@ -18,6 +18,7 @@ mod fold;
 mod network;
 mod observer;
 #[path = "../promises/mod.rs"]
+#[expect(dead_code, reason = "some facts can be seen of real processes only")]
 mod promises;
 mod realstore;
 mod runner;

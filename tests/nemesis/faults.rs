@@ -1,0 +1,409 @@
+//! The nemesis: what it does to whom and when is all decided by dice, so that a seed repeats it. (How the processes
+//! answer is theirs: the same seed makes the same faults, not the same story.)
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use surveil::model::{BranchName, CommitId, RepoName};
+
+use crate::cast::{Cast, TERMS};
+use crate::dice::Dice;
+use crate::echo;
+use crate::harness::{Repository, World, now};
+use crate::promises::history::Fact;
+use crate::proxy::{Cut, Frame, Link, Spoil, Tap, Way};
+use crate::tasks::{Place, Recipe};
+use crate::wait;
+use crate::witness::Witness;
+
+/// Something that goes wrong, or that people do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Fault {
+    Push,
+    ForcePush,
+    NewBranch,
+    DeleteBranch,
+    KillDispatcher,
+    StopDispatcher,
+    KillRunner,
+    EndRunner,
+    FreezeRunner,
+    KillObserver,
+    Cut,
+    Silence,
+    OneWay,
+    TearLine,
+    Slow,
+    Double,
+    Replay,
+    Echo,
+    SecondProcess,
+}
+
+const FAULTS: &[(Fault, u32)] = &[
+    (Fault::Push, 30),
+    (Fault::ForcePush, 3),
+    (Fault::NewBranch, 3),
+    (Fault::DeleteBranch, 2),
+    (Fault::KillDispatcher, 7),
+    (Fault::StopDispatcher, 2),
+    (Fault::KillRunner, 6),
+    (Fault::EndRunner, 1),
+    (Fault::FreezeRunner, 3),
+    (Fault::KillObserver, 3),
+    (Fault::Cut, 8),
+    (Fault::Silence, 3),
+    (Fault::OneWay, 4),
+    (Fault::TearLine, 6),
+    (Fault::Slow, 4),
+    (Fault::Double, 6),
+    (Fault::Replay, 8),
+    (Fault::Echo, 4),
+    (Fault::SecondProcess, 2),
+];
+
+/// What is undone or done later.
+#[derive(Debug, Clone, Copy)]
+enum Later {
+    StartDispatcher,
+    ResumeDispatcher,
+    StartRunner(usize),
+    ThawRunner(usize),
+    StartObserver(usize),
+    KillTwin,
+}
+
+pub(crate) struct Nemesis<'a> {
+    world: &'a World,
+    witness: Arc<Witness>,
+    place: Place,
+    pub(crate) cast: Cast<'a>,
+    repositories: Vec<Repository<'a>>,
+    heads: Vec<BTreeMap<String, CommitId>>,
+    commits: Vec<Vec<CommitId>>,
+    dice: Dice,
+    later: BTreeMap<(u64, u64), Later>,
+    sequence: u64,
+    echo: Link,
+    twin: Option<crate::harness::Process>,
+    pub(crate) struck: BTreeMap<Fault, usize>,
+}
+
+impl<'a> Nemesis<'a> {
+    pub(crate) fn new(world: &'a World, seed: u64) -> Self {
+        let place = Place::new(&world.path(""));
+        let witness = Witness::new(&world.data(), place.clone());
+        let cast = Cast::new(world, witness.clone());
+        let echo = Link::open("echo", world.address(), witness.clone() as Arc<dyn Tap>);
+        let mut nemesis = Self {
+            world,
+            witness,
+            place,
+            cast,
+            repositories: ["app", "lib"].map(|name| world.repository(name)).into(),
+            heads: vec![BTreeMap::new(); 2],
+            commits: vec![Vec::new(); 2],
+            dice: Dice::new(seed),
+            later: BTreeMap::new(),
+            sequence: 0,
+            echo,
+            twin: None,
+            struck: BTreeMap::new(),
+        };
+        for repository in 0..2 {
+            nemesis.push_to(repository, "main", None);
+        }
+        for (name, repository) in [("o1", "app"), ("o2", "app"), ("o3", "lib")] {
+            nemesis.cast.add_observer(name, repository);
+        }
+        for (name, slots) in [("w1", 3), ("w2", 2), ("w3", 1)] {
+            nemesis.cast.add_runner(name, slots);
+        }
+        nemesis
+    }
+
+    /// Lets things go wrong for so long.
+    pub(crate) fn rage(&mut self, how_long: Duration) {
+        let end = self.witness.now() + u64::try_from(how_long.as_millis()).unwrap();
+        let mut buried = 0;
+        while self.witness.now() < end {
+            let gap = self.dice.ms(10, 250);
+            let next = self.witness.now() + gap;
+            self.live_until(next);
+            if next > buried + 500 {
+                buried = next;
+                self.cast.bury();
+            }
+            let fault = self.roll();
+            if self.strike(fault) {
+                *self.struck.entry(fault).or_default() += 1;
+            }
+        }
+    }
+
+    /// Undoes everything and waits until all is settled; whether it was in time.
+    pub(crate) fn calm(&mut self, patience: Duration) -> bool {
+        self.later.clear();
+        drop(self.twin.take());
+        self.cast.calm();
+        self.witness.note(Fact::Calm);
+        let deadline = now() + patience;
+        while now() < deadline {
+            wait(50);
+            self.cast.bury();
+            let is_over = self.witness.unfinished().is_empty() && self.cast.is_buried();
+            if is_over && self.accepted() == Some(self.heads()) && self.witness.unfinished().is_empty() {
+                return true;
+            }
+        }
+        false
+    }
+
+    pub(crate) fn witness(&self) -> &Arc<Witness> {
+        &self.witness
+    }
+
+    /// The repositories' heads.
+    pub(crate) fn heads(&self) -> Vec<(RepoName, BranchName, CommitId)> {
+        let of = |(at, heads): (usize, &BTreeMap<String, CommitId>)| {
+            heads.iter().map(|(branch, head)| (repo(at), BranchName::new(branch), *head)).collect::<Vec<_>>()
+        };
+        self.heads.iter().enumerate().flat_map(of).collect()
+    }
+
+    /// The heads that the dispatcher has accepted, as it tells an observer.
+    pub(crate) fn accepted(&self) -> Option<Vec<(RepoName, BranchName, CommitId)>> {
+        let mut accepted = Vec::new();
+        for at in 0..2 {
+            let heads = echo::heads(self.world, &repo(at), &self.witness.source(&repo(at))?);
+            accepted.extend(heads.into_iter().map(|(branch, head)| (repo(at), branch, head)));
+        }
+        accepted.sort();
+        Some(accepted)
+    }
+
+    fn roll(&mut self) -> Fault {
+        let all: u32 = FAULTS.iter().map(|(_, weight)| weight).sum();
+        let mut number = u32::try_from(self.dice.below(all as usize)).unwrap();
+        for (fault, weight) in FAULTS {
+            if number < *weight {
+                return *fault;
+            }
+            number -= weight;
+        }
+        Fault::Push
+    }
+
+    fn live_until(&mut self, at: u64) {
+        loop {
+            let now = self.witness.now();
+            let due = self.later.first_key_value().map(|((at, _), _)| *at).filter(|due| *due <= now.max(at));
+            match due {
+                Some(due) if due <= now => {
+                    let Some((_, later)) = self.later.pop_first() else { continue };
+                    self.undo(later);
+                }
+                Some(due) => wait(due - now),
+                None if now >= at => return,
+                None => wait(at - now),
+            }
+        }
+    }
+
+    fn undo(&mut self, later: Later) {
+        match later {
+            Later::StartDispatcher => self.cast.start_dispatcher(),
+            Later::ResumeDispatcher => self.cast.resume_dispatcher(),
+            Later::StartRunner(at) => self.cast.start_runner(at),
+            Later::ThawRunner(at) => self.cast.thaw_runner(at),
+            Later::StartObserver(at) => self.cast.start_observer(at),
+            Later::KillTwin => drop(self.twin.take()),
+        }
+    }
+
+    fn plan(&mut self, ms: u64, later: Later) {
+        self.sequence += 1;
+        self.later.insert((self.witness.now() + ms, self.sequence), later);
+    }
+
+    /// Whether anything could be done.
+    fn strike(&mut self, fault: Fault) -> bool {
+        let runner = self.dice.below(self.cast.runners.len());
+        let observer = self.dice.below(self.cast.observers.len());
+        match fault {
+            Fault::Push | Fault::ForcePush | Fault::NewBranch | Fault::DeleteBranch => self.push(fault),
+            Fault::KillDispatcher => {
+                let down = if self.dice.percent(15) { self.dice.ms(2_600, 5_000) } else { self.dice.ms(0, 700) };
+                self.plan(down, Later::StartDispatcher);
+                self.cast.kill_dispatcher()
+            }
+            Fault::StopDispatcher => {
+                let ms = self.dice.ms(100, 4_000);
+                self.plan(ms, Later::ResumeDispatcher);
+                self.cast.stop_dispatcher(ms)
+            }
+            Fault::KillRunner | Fault::EndRunner => {
+                let down = self.dice.ms(0, 2_000);
+                self.plan(down, Later::StartRunner(runner));
+                if fault == Fault::KillRunner { self.cast.kill_runner(runner) } else { self.cast.end_runner(runner) }
+            }
+            Fault::FreezeRunner => {
+                let (ms, alone) = (self.dice.ms(200, 5_000), self.dice.percent(30));
+                self.plan(ms, Later::ThawRunner(runner));
+                self.cast.freeze_runner(runner, ms, alone)
+            }
+            Fault::KillObserver => {
+                let down = self.dice.ms(0, 800);
+                self.plan(down, Later::StartObserver(observer));
+                self.cast.kill_observer(observer)
+            }
+            Fault::Cut | Fault::Silence | Fault::OneWay | Fault::TearLine => self.cut(fault),
+            Fault::Slow | Fault::Double => self.spoil(fault),
+            Fault::Replay => self.replay(runner),
+            Fault::Echo => self.say_old_announcement(),
+            Fault::SecondProcess => self.start_twin(runner),
+        }
+    }
+
+    /// One of all links.
+    fn link(&mut self) -> &Link {
+        let (observers, runners) = (self.cast.observers.len(), self.cast.runners.len());
+        // Runners have more to lose.
+        let at = self.dice.below(observers + 2 * runners);
+        if at < observers { &self.cast.observers[at].link } else { &self.cast.runners[(at - observers) / 2].link }
+    }
+
+    fn cut(&mut self, fault: Fault) -> bool {
+        let way = if self.dice.percent(50) { Way::Up } else { Way::Down };
+        let (is_polite, bytes) = (self.dice.percent(50), self.dice.below(60));
+        let long = if self.dice.percent(60) { TERMS.timeout_ms * 4 / 5 } else { TERMS.timeout_ms * 2 };
+        let until = now() + Duration::from_millis(self.dice.ms(50, long));
+        let cut = match fault {
+            Fault::Silence if is_polite => Cut::Silent,
+            Fault::Silence => Cut::Hole(until),
+            Fault::OneWay => Cut::OneWay(way, until),
+            Fault::TearLine => Cut::MidLine(way, bytes),
+            _ if is_polite => Cut::Close,
+            _ => Cut::Reset,
+        };
+        if let Cut::Hole(until) = cut { self.link().block(until) > 0 } else { self.link().cut(cut) > 0 }
+    }
+
+    fn spoil(&mut self, fault: Fault) -> bool {
+        let until = now() + Duration::from_millis(self.dice.ms(500, 4_000));
+        let doubles = if fault == Fault::Double { 70 } else { 0 };
+        let (is_slow, trickles) = (fault == Fault::Slow, self.dice.percent(50));
+        let (delay, dice) = (self.dice.ms(2, 60), self.dice.roll());
+        let delay_ms = if is_slow { delay } else { 0 };
+        self.link().spoil(Spoil { until, delay_ms, trickles: is_slow && trickles, doubles, dice });
+        true
+    }
+
+    /// A runner's results, pieces of logs or starts of before arrive once more.
+    fn replay(&mut self, runner: usize) -> bool {
+        let roll = usize::try_from(self.dice.roll() % 1_000).unwrap();
+        self.cast.runners[runner].link.say_again(|said| {
+            let is_of_attempt = |frame: &&Frame| matches!(frame.kind(), "started" | "log" | "results");
+            let of_attempts: Vec<&Frame> = said.iter().filter(is_of_attempt).collect();
+            (!of_attempts.is_empty()).then(|| of_attempts[roll % of_attempts.len()].clone())
+        })
+    }
+
+    /// An announcement of before comes once more, from somebody else.
+    fn say_old_announcement(&mut self) -> bool {
+        let old = self.witness.announcements();
+        let Some(old) = self.dice.pick(&old) else { return false };
+        let Some(source) = self.witness.source(&RepoName::new(old.text("repo").unwrap()).unwrap()) else {
+            return false;
+        };
+        echo::say(self.world, self.echo.address.into(), &source, &old).is_some()
+    }
+
+    /// A second process by the name of a runner.
+    fn start_twin(&mut self, runner: usize) -> bool {
+        if self.twin.is_some() {
+            return false;
+        }
+        let name = self.cast.runners[runner].name.clone();
+        let work = format!("--work={}", self.world.path("work-twin").display());
+        let flags = ["runner", &format!("--name={name}"), &work, "--min-free=1MiB", "--slots=1", &self.echo.flag()];
+        self.twin = Some(self.world.start("twin", &flags));
+        let ms = self.dice.ms(300, 2_000);
+        self.plan(ms, Later::KillTwin);
+        true
+    }
+
+    fn push(&mut self, kind: Fault) -> bool {
+        let at = self.dice.below(2);
+        let branches: Vec<String> = self.heads[at].keys().cloned().collect();
+        let branch = self.dice.pick(&branches).unwrap_or_else(|| "main".into());
+        match kind {
+            Fault::ForcePush => {
+                let old = self.dice.pick(&self.commits[at]);
+                self.push_to(at, &branch, old);
+            }
+            Fault::NewBranch => {
+                let name = ["topic", "fix", "try"][self.dice.below(3)];
+                let old = if self.dice.percent(50) { self.dice.pick(&self.commits[at]) } else { None };
+                self.push_to(at, name, old);
+            }
+            Fault::DeleteBranch if branch != "main" => {
+                self.repositories[at].git(&["update-ref", "-d", &format!("refs/heads/{branch}")]);
+                self.heads[at].remove(&branch);
+                self.witness.note(Fact::Pushed { repo: repo(at), branch: BranchName::new(&branch), head: None });
+            }
+            _ => self.push_to(at, &branch, None),
+        }
+        true
+    }
+
+    /// Lets a branch name an old commit, or a new one.
+    fn push_to(&mut self, at: usize, branch: &str, old: Option<CommitId>) {
+        let head = old.unwrap_or_else(|| self.new_commit(at, branch));
+        self.heads[at].insert(branch.to_owned(), head);
+        self.witness.note(Fact::Pushed { repo: repo(at), branch: BranchName::new(branch), head: Some(head) });
+        self.repositories[at].git(&["update-ref", &format!("refs/heads/{branch}"), &head.to_string()]);
+    }
+
+    /// A commit that no branch names yet, and of which is known what it does.
+    fn new_commit(&mut self, at: usize, branch: &str) -> CommitId {
+        let recipes = recipes(&mut self.dice);
+        let sections: String = recipes.iter().map(|recipe| recipe.section(&self.place)).collect();
+        let repository = &self.repositories[at];
+        let number = self.commits[at].len();
+        repository.write(".surveil.toml", &sections);
+        repository.write("number", &number.to_string());
+        repository.git(&["add", "--all"]);
+        let tree = repository.git(&["write-tree"]);
+        let message = format!("Number {number}");
+        let mut commit = vec!["commit-tree", &tree, "-m", &message];
+        let parent = self.heads[at].get(branch).map(CommitId::to_string);
+        if let Some(parent) = &parent {
+            commit.extend(["-p", parent]);
+        }
+        let commit: CommitId = repository.git(&commit).parse().unwrap();
+        self.witness.plan(commit, recipes);
+        self.commits[at].push(commit);
+        commit
+    }
+}
+
+/// The tasks of one commit.
+fn recipes(dice: &mut Dice) -> Vec<Recipe> {
+    let quick = Recipe { name: "quick", rounds: 1, lines: 40, rest_ms: 20, leaves: false, exclusive: false, code: 0 };
+    let slow = Recipe { name: "slow", rounds: 4, lines: 400, rest_ms: dice.ms(50, 500), leaves: true, ..quick };
+    let deploy = Recipe { name: "deploy", rounds: 3, rest_ms: dice.ms(50, 400), exclusive: true, ..quick };
+    let red = Recipe { name: "red", code: 3, ..quick };
+    let mut recipes = vec![slow];
+    for (recipe, chance) in [(quick, 50), (deploy, 40), (red, 25)] {
+        if dice.percent(chance) {
+            recipes.push(recipe);
+        }
+    }
+    recipes
+}
+
+fn repo(at: usize) -> RepoName {
+    RepoName::new(["app", "lib"][at]).unwrap()
+}

@@ -1,0 +1,200 @@
+//! A network that can be spoiled: each observer and runner reaches the dispatcher through a link of its own, which
+//! reads the messages that pass and does to them what it is told.
+//!
+//! A link shows everything to a [`Tap`] before it passes it on. It never makes up a message; it holds back, tears, says
+//! twice, says again.
+
+mod connection;
+mod frames;
+mod pump;
+
+use std::collections::VecDeque;
+use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use surveil::threads::{self, Thread};
+
+use crate::harness::now;
+
+pub(crate) use connection::{Connection, Cut};
+pub(crate) use frames::Frame;
+
+/// Messages of a link that are remembered, to be said again.
+const REMEMBERED: usize = 60;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// To the dispatcher.
+    Up,
+    /// From it.
+    Down,
+}
+
+/// What is to happen to a message, in the eyes of who watches a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Pass,
+    /// It is passed on two times.
+    Twice,
+    /// It does not arrive, and the connection is reset.
+    Lose,
+    /// So many of its bytes arrive, and the connection is reset.
+    Tear(usize),
+}
+
+/// Who sees what passes.
+pub(crate) trait Tap: Send + Sync {
+    /// A message is about to be passed on, or lost.
+    fn passes(&self, _connection: u64, _link: &str, _way: Way, _frame: &Frame) -> Verdict {
+        Verdict::Pass
+    }
+
+    /// The dispatcher's side of a connection is about to end, or has ended.
+    fn ends(&self, _connection: u64) {}
+}
+
+/// The way of one process to the dispatcher.
+pub(crate) struct Link {
+    pub(crate) address: SocketAddrV4,
+    shared: Arc<Shared>,
+    accepting: Option<Thread<()>>,
+}
+
+/// What the threads of a link share.
+pub(crate) struct Shared {
+    name: String,
+    dispatcher: SocketAddrV4,
+    tap: Arc<dyn Tap>,
+    spoil: Mutex<Spoil>,
+    /// Until when nothing passes, on whichever connection.
+    blocked: Mutex<Option<Instant>>,
+    connections: Mutex<Vec<Arc<Connection>>>,
+    /// Messages that went up lately and may be said again.
+    said: Mutex<VecDeque<Frame>>,
+    is_over: AtomicBool,
+}
+
+/// How bad a link is, until when.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Spoil {
+    pub(crate) until: Instant,
+    /// Each message is held back for so long.
+    pub(crate) delay_ms: u64,
+    /// Bytes come in small pieces.
+    pub(crate) trickles: bool,
+    /// Of a hundred messages that may be doubled, so many are.
+    pub(crate) doubles: u64,
+    /// What decides which.
+    pub(crate) dice: u64,
+}
+
+impl Link {
+    /// Opens a way to the dispatcher at its address.
+    pub(crate) fn open(name: &str, dispatcher: SocketAddrV4, tap: Arc<dyn Tap>) -> Self {
+        let listener = TcpListener::bind((*dispatcher.ip(), 0)).unwrap();
+        let SocketAddr::V4(address) = listener.local_addr().unwrap() else { unreachable!("it was bound to one") };
+        let spoil = Spoil { until: now(), delay_ms: 0, trickles: false, doubles: 0, dice: 0 };
+        let shared = Arc::new(Shared {
+            name: name.to_owned(),
+            dispatcher,
+            tap,
+            spoil: Mutex::new(spoil),
+            blocked: Mutex::default(),
+            connections: Mutex::default(),
+            said: Mutex::default(),
+            is_over: AtomicBool::new(false),
+        });
+        let accepting = {
+            let shared = shared.clone();
+            threads::spawn("link-accept", move || accept(&listener, &shared)).unwrap()
+        };
+        Self { address, shared, accepting: Some(accepting) }
+    }
+
+    /// For a command line.
+    pub(crate) fn flag(&self) -> String {
+        format!("--dispatch={}", self.address)
+    }
+
+    pub(crate) fn spoil(&self, spoil: Spoil) {
+        *lock(&self.shared.spoil) = spoil;
+    }
+
+    /// Does this to every connection there is now; how many there were.
+    pub(crate) fn cut(&self, cut: Cut) -> usize {
+        let connections = lock(&self.shared.connections);
+        let whole = connections.iter().filter(|connection| connection.is_whole());
+        whole.map(|connection| connection.cut(cut)).count()
+    }
+
+    /// Nothing passes until then, on connections that are made meanwhile neither.
+    pub(crate) fn block(&self, until: Instant) -> usize {
+        *lock(&self.shared.blocked) = Some(until);
+        self.cut(Cut::Hole(until))
+    }
+
+    /// Says again what was said on this link before, on the newest connection; whether there was one.
+    pub(crate) fn say_again(&self, pick: impl FnOnce(&[Frame]) -> Option<Frame>) -> bool {
+        let frame = pick(lock(&self.shared.said).make_contiguous());
+        let newest = lock(&self.shared.connections).iter().rfind(|connection| connection.is_whole()).cloned();
+        let (Some(frame), Some(newest)) = (frame, newest) else { return false };
+        newest.inject(frame);
+        true
+    }
+
+    /// All is as if nothing had ever been wrong with it, but for what is cut already.
+    pub(crate) fn heal(&self) {
+        lock(&self.shared.spoil).until = now();
+        *lock(&self.shared.blocked) = None;
+        for connection in lock(&self.shared.connections).iter() {
+            connection.heal();
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.shared.is_over.store(true, Ordering::Release);
+        // Wakes the thread that accepts.
+        drop(TcpStream::connect(self.address));
+        drop(self.accepting.take());
+        for connection in lock(&self.shared.connections).drain(..) {
+            connection.cut(Cut::Reset);
+        }
+    }
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    static NUMBER: AtomicU64 = AtomicU64::new(1);
+    for client in listener.incoming() {
+        if shared.is_over.load(Ordering::Acquire) {
+            return;
+        }
+        let Ok(client) = client else { continue };
+        // No dispatcher: the client hears of it by the end of its connection.
+        let Ok(server) = TcpStream::connect(shared.dispatcher) else { continue };
+        let connection = Connection::begin(NUMBER.fetch_add(1, Ordering::Relaxed), client, server, shared);
+        if let Some(until) = *lock(&shared.blocked) {
+            connection.cut(Cut::Hole(until));
+        }
+        let mut connections = lock(&shared.connections);
+        connections.retain(|connection| !connection.is_over());
+        connections.push(connection);
+    }
+}
+
+impl Shared {
+    fn remember(&self, frame: &Frame) {
+        let mut said = lock(&self.said);
+        if said.len() == REMEMBERED {
+            said.pop_front();
+        }
+        said.push_back(frame.clone());
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

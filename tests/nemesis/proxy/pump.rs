@@ -1,0 +1,178 @@
+//! Passes the messages of one direction on, spoiled as its link is told.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::frames::Splitter;
+use super::{Connection, Frame, Shared, Spoil, Verdict, Way, lock};
+use crate::harness::now;
+use crate::wait;
+
+/// How often a pump that has nothing to do looks whether its connection is over.
+pub(super) const READ_EVERY: Duration = Duration::from_millis(15);
+
+/// What may be said twice in a row. A second `ping` would earn an `ack` too many, which is no fault that a network can
+/// have; and so on with what is answered only once.
+const DOUBLED_UP: &[&str] = &["started", "log", "results", "dispatch"];
+const DOUBLED_DOWN: &[&str] = &["runtask", "cancel", "ok", "stale", "log_ack"];
+/// What an observer hears when it announces something.
+const ANSWERS: &[&str] = &["ok", "stale", "need_source", "error"];
+
+/// The body of a pump.
+pub(super) fn pump(connection: &Arc<Connection>, way: Way, shared: &Arc<Shared>) {
+    let (from, to) = match way {
+        Way::Up => (&connection.client, &connection.server),
+        Way::Down => (&connection.server, &connection.client),
+    };
+    let mut pump = Pump { connection, way, shared, to, splitter: Splitter::default(), swallow: 0, is_open: false };
+    let in_order = pump.run(from);
+    shared.tap.ends(connection.number);
+    if in_order {
+        // What the other direction still has to say is let through by its own pump.
+        to.shutdown(Shutdown::Write).ok();
+        if connection.is_second_end() {
+            connection.end(false);
+        }
+    } else {
+        connection.end(true);
+    }
+    // The last handle closes the sockets.
+    lock(&shared.connections).retain(|connection| !connection.is_over());
+}
+
+struct Pump<'a> {
+    connection: &'a Connection,
+    way: Way,
+    shared: &'a Shared,
+    to: &'a TcpStream,
+    splitter: Splitter,
+    /// Answers to doubled announcements, which their observer did not ask for: the second of two.
+    swallow: usize,
+    /// A runner has registered, so that more may be said.
+    is_open: bool,
+}
+
+impl Pump<'_> {
+    /// Whether it ended in order, by the end of its stream.
+    fn run(&mut self, mut from: &TcpStream) -> bool {
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            while self.connection.is_held(self.way) && !self.connection.is_over() {
+                wait(5);
+            }
+            if self.connection.is_over() {
+                return false;
+            }
+            if self.is_open && !self.say_again() {
+                return false;
+            }
+            match from.read(&mut buffer) {
+                Ok(0) => {
+                    let rest = self.splitter.rest();
+                    return self.write(&rest);
+                }
+                Ok(length) => self.splitter.push(&buffer[..length]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
+                Err(_) => return false,
+            }
+            while let Some(frame) = self.splitter.next() {
+                if !self.pass(&frame) {
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// Says what is to be said once more; false if the connection is over.
+    fn say_again(&self) -> bool {
+        self.connection.injected().iter().all(|frame| {
+            self.shared.tap.passes(self.connection.number, &self.shared.name, self.way, frame);
+            self.write(&frame.bytes)
+        })
+    }
+
+    /// Passes one message on; false if the connection is over.
+    fn pass(&mut self, frame: &Frame) -> bool {
+        let spoil = *lock(&self.shared.spoil);
+        let is_spoiled = now() < spoil.until;
+        if is_spoiled && spoil.delay_ms > 0 {
+            wait(spoil.delay_ms);
+        }
+        while self.connection.is_held(self.way) && !self.connection.is_over() {
+            wait(5);
+        }
+        if self.connection.is_over() {
+            return false;
+        }
+        let verdict = self.shared.tap.passes(self.connection.number, &self.shared.name, self.way, frame);
+        let verdict = match (self.connection.torn(self.way), verdict) {
+            (Some(bytes), Verdict::Pass) => Verdict::Tear(bytes),
+            (_, verdict) => verdict,
+        };
+        match verdict {
+            Verdict::Lose => return false,
+            Verdict::Tear(bytes) => {
+                self.write(&frame.bytes[..bytes.min(frame.bytes.len() - 1)]);
+                return false;
+            }
+            Verdict::Pass | Verdict::Twice => {}
+        }
+        if self.way == Way::Up {
+            self.shared.remember(frame);
+            self.is_open |= frame.kind() == "register";
+        }
+        if self.is_swallowed(frame) {
+            return true;
+        }
+        let doubles = verdict == Verdict::Twice || is_spoiled && self.is_doubled(frame, &spoil);
+        if doubles && frame.kind() == "dispatch" {
+            self.connection.expect_two();
+        }
+        if doubles && self.way == Way::Up {
+            self.shared.tap.passes(self.connection.number, &self.shared.name, self.way, frame);
+        }
+        let passed = self.write_as(&frame.bytes, is_spoiled && spoil.trickles);
+        passed && (!doubles || self.write(&frame.bytes))
+    }
+
+    /// Whether this is the second answer to what was asked once and passed on twice.
+    fn is_swallowed(&mut self, frame: &Frame) -> bool {
+        if self.way == Way::Up || !ANSWERS.contains(&frame.kind()) {
+            return false;
+        }
+        if self.swallow > 0 {
+            self.swallow -= 1;
+            return true;
+        }
+        self.swallow = self.connection.take_expected();
+        false
+    }
+
+    fn is_doubled(&self, frame: &Frame, spoil: &Spoil) -> bool {
+        let doubled = if self.way == Way::Up { DOUBLED_UP } else { DOUBLED_DOWN };
+        // An observer hears each answer once.
+        let is_for_observer = self.way == Way::Down && frame.text("repo").is_some() && frame.kind() != "runtask";
+        let number =
+            frame.bytes.iter().fold(spoil.dice, |sum, byte| sum.wrapping_mul(0x0100_0000_01b3) ^ u64::from(*byte));
+        doubled.contains(&frame.kind()) && !is_for_observer && number % 100 < spoil.doubles
+    }
+
+    fn write_as(&self, bytes: &[u8], trickles: bool) -> bool {
+        if !trickles {
+            return self.write(bytes);
+        }
+        // A handful of pieces each, or long messages would take for ever.
+        let piece = bytes.len().div_ceil(6).max(1);
+        bytes.chunks(piece).all(|piece| {
+            wait(4);
+            !self.connection.is_over() && self.write(piece)
+        })
+    }
+
+    fn write(&self, bytes: &[u8]) -> bool {
+        let mut to = self.to;
+        to.write_all(bytes).is_ok()
+    }
+}

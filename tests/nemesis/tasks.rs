@@ -1,0 +1,118 @@
+//! What the tasks of these tests do, and the evidence that they leave of it, outside of everything that Surveil keeps: a
+//! line when they begin and one when they end, a lock that is held as long as any process of the attempt lives, and a
+//! log of which every byte is known beforehand.
+
+use std::fmt::Write;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use surveil::model::{AttemptId, Outcome, Script, TaskSpec};
+
+use crate::harness::text;
+
+/// A task whose behaviour is known in advance.
+#[derive(Debug, Clone)]
+pub(crate) struct Recipe {
+    pub(crate) name: &'static str,
+    /// How often it writes its lines, and rests.
+    pub(crate) rounds: u32,
+    pub(crate) lines: u32,
+    pub(crate) rest_ms: u64,
+    /// It starts a process that leaves its session and goes on without it.
+    pub(crate) leaves: bool,
+    pub(crate) exclusive: bool,
+    pub(crate) code: i32,
+}
+
+/// Where the evidence is.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    evidence: PathBuf,
+    locks: PathBuf,
+}
+
+/// One line of evidence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sign {
+    Begin,
+    End(i32),
+    /// Another execution of the same exclusive job was there.
+    Overlap,
+}
+
+impl Recipe {
+    pub(crate) fn outcome(&self) -> Outcome {
+        if self.code == 0 { Outcome::Passed } else { Outcome::Failed(self.code) }
+    }
+
+    /// For the model; what counts of it is its name and whether it is exclusive.
+    pub(crate) fn spec(&self) -> TaskSpec {
+        TaskSpec { exclusive: self.exclusive, ..TaskSpec::new(self.name, Script::Shell(String::new())) }
+    }
+
+    /// All that an attempt of it writes, and what its runner adds.
+    pub(crate) fn log(&self, attempt: AttemptId) -> Vec<u8> {
+        let mut log = String::new();
+        for round in 0..self.rounds {
+            for line in 0..self.lines {
+                writeln!(log, "{} {round} {line} the quick brown fox jumps over the lazy dog", attempt.0).unwrap();
+            }
+        }
+        if self.leaves {
+            log.push_str("surveil: ended 1 process that the task left behind\n");
+        }
+        log.into_bytes()
+    }
+
+    /// Its section of a task file.
+    pub(crate) fn section(&self, place: &Place) -> String {
+        let Self { name, rounds, lines, rest_ms, leaves, exclusive, code } = self;
+        let (evidence, locks) = (text(&place.evidence), text(&place.locks));
+        let once = "exec 8>>\"$L/$SURVEIL_BUILD.$SURVEIL_TASK\"; flock -n 8 || echo \"overlap $SURVEIL_ATTEMPT\" >>$E";
+        let once = if *exclusive { once } else { "" };
+        let leaves = if *leaves { "setsid sleep 300 &" } else { "" };
+        let rest = format!("sleep {}.{:03}", rest_ms / 1000, rest_ms % 1000);
+        format!(
+            "[task.{name}]\nexclusive = {exclusive}\nrun = '''\nE={evidence}\nL={locks}\n\
+             exec 9>>\"$L/a$SURVEIL_ATTEMPT\"; flock 9\n\
+             echo \"begin $SURVEIL_ATTEMPT\" >>$E\n{once}\n{leaves}\nround=0\n\
+             while [ $round -lt {rounds} ]; do\n  line=0\n  while [ $line -lt {lines} ]; do\n\
+             \x20   echo \"$SURVEIL_ATTEMPT $round $line the quick brown fox jumps over the lazy dog\"\n\
+             \x20   line=$((line + 1))\n  done\n  {rest}\n  round=$((round + 1))\ndone\n\
+             echo \"end $SURVEIL_ATTEMPT {code}\" >>$E\nexit {code}\n'''\n"
+        )
+    }
+}
+
+impl Place {
+    pub(crate) fn new(directory: &Path) -> Self {
+        let place = Self { evidence: directory.join("evidence"), locks: directory.join("locks") };
+        fs::create_dir(&place.locks).unwrap();
+        fs::write(&place.evidence, "").unwrap();
+        place
+    }
+
+    /// The lines, in the order in which they were written.
+    pub(crate) fn lines(&self) -> Vec<(AttemptId, Sign)> {
+        fs::read_to_string(&self.evidence).unwrap().lines().filter_map(sign).collect()
+    }
+
+    /// Whether any process of this attempt is alive.
+    pub(crate) fn is_alive(&self, attempt: AttemptId) -> bool {
+        // Where there is no lock it has never begun.
+        File::open(self.locks.join(attempt.to_string())).is_ok_and(|lock| lock.try_lock_shared().is_err())
+    }
+}
+
+fn sign(line: &str) -> Option<(AttemptId, Sign)> {
+    let mut words = line.split(' ');
+    let word = words.next()?;
+    let attempt = AttemptId(words.next()?.parse().ok()?);
+    let sign = match word {
+        "begin" => Sign::Begin,
+        "end" => Sign::End(words.next()?.parse().ok()?),
+        "overlap" => Sign::Overlap,
+        _ => return None,
+    };
+    Some((attempt, sign))
+}

@@ -1,0 +1,278 @@
+//! C2: connections that break in every way, for shorter and longer than the timeout; messages that come torn, twice,
+//! and again when all is over.
+
+use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use surveil::protocol::operator::{AttemptReport, BuildReport};
+use surveil::store::Reader;
+
+use crate::harness::{Process, Repository, Tally, World, job, now, text, until};
+use crate::proxy::{Cut, Frame, Link, Tap, Verdict, Way};
+use crate::wait;
+
+const TIMEOUT_MS: u64 = 3_000;
+
+/// A cut with its name, given when it is to be over.
+type Named = (&'static str, fn(Instant) -> Cut);
+
+/// Who passes everything.
+struct Nobody;
+
+impl Tap for Nobody {}
+
+/// A dispatcher, an observer, and a runner behind a link.
+struct Line<'a> {
+    world: &'a World,
+    repository: Repository<'a>,
+    begun: Tally,
+    link: Link,
+    dispatcher: Process,
+    runner: Process,
+    _observer: Process,
+}
+
+impl<'a> Line<'a> {
+    fn new(world: &'a World, window: &str, tap: Arc<dyn Tap>) -> Self {
+        let timeout = format!("--heartbeat-timeout={TIMEOUT_MS}ms");
+        let dispatcher = world.dispatcher(&["--heartbeat-interval=250ms", &timeout, window]);
+        let repository = world.repository("app");
+        repository.commit_script("true");
+        let observer = world.observer(&[&repository], &[]);
+        let link = Link::open("w1", world.address(), tap);
+        let runner = world.runner("w1", &["--slots=1", &link.flag()]);
+        let line =
+            Self { begun: world.tally("begun"), world, repository, link, dispatcher, runner, _observer: observer };
+        line.world.finished(&line.repository.head());
+        line
+    }
+
+    /// A commit whose task writes until a file is there, with the number that each of its attempts had.
+    fn commit(&self, go: &str) -> String {
+        let (begin, go) = (self.begun.add("$SURVEIL_COMMIT $SURVEIL_ATTEMPT"), self.world.path(go));
+        self.repository.commit_script(&format!(
+            "{begin}\nline=0\n{{\n  until [ -e {} ]; do\n    echo \"line $line\"\n    line=$((line + 1))\n    \
+             sleep 0.02\n  done\n  seq 1 3000\n}} | tee {}.$SURVEIL_ATTEMPT",
+            text(&go),
+            text(&self.world.path("copy")),
+        ))
+    }
+
+    fn executions(&self, commit: &str) -> usize {
+        self.begun.lines().iter().filter(|line| line.starts_with(commit)).count()
+    }
+
+    /// The attempts of a commit that has passed; the last one's log is what it wrote, the others' a beginning of that.
+    fn passed(&self, commit: &str) -> (BuildReport, Vec<AttemptReport>) {
+        let build = self.world.expect(commit, "passed");
+        let attempts = job(&build, "test").attempts.clone();
+        for (at, attempt) in attempts.iter().enumerate() {
+            let wrote = fs::read(self.world.path(&format!("copy.{}", attempt.attempt))).unwrap_or_default();
+            let kept = fs::read(&attempt.log_path).unwrap_or_default();
+            assert!(wrote.starts_with(&kept), "the log of {attempt:#?}");
+            assert!(at + 1 < attempts.len() || wrote == kept, "the log of {attempt:#?}");
+        }
+        (build, attempts)
+    }
+}
+
+/// S12, S15: what is shorter than the timeout changes nothing, whatever it is.
+#[test]
+fn a_cut_that_is_shorter_than_the_timeout_changes_no_attempt() {
+    let world = World::new();
+    let line = Line::new(&world, "--reconnect-window=3s", Arc::new(Nobody));
+    let until_then = || now() + Duration::from_millis(TIMEOUT_MS * 2 / 5);
+    let cuts: [Named; 6] = [
+        ("nothing passes", Cut::Hole),
+        ("nothing goes up", |until| Cut::OneWay(Way::Up, until)),
+        ("nothing comes down", |until| Cut::OneWay(Way::Down, until)),
+        ("an end", |_| Cut::Close),
+        ("a reset", |_| Cut::Reset),
+        ("a torn line", |_| Cut::MidLine(Way::Up, 20)),
+    ];
+    let commit = line.commit("go");
+    line.begun.reaches(1);
+    for (what, cut) in cuts {
+        let until_then = until_then();
+        assert_eq!(line.link.cut(cut(until_then)), 1, "{what}");
+        let log = world.data().join("logs/app/b2/test.1.log");
+        let len = || fs::metadata(&log).map_or(0, |log| log.len());
+        let before = len();
+        until("the hole is over and the log goes on", || len() > before + 10 && now() > until_then);
+    }
+    fs::write(world.path("go"), "").unwrap();
+    let (_, attempts) = line.passed(&commit);
+    assert_eq!((attempts.len(), line.executions(&commit)), (1, 1), "{attempts:#?}");
+}
+
+/// S7, S12: what is longer loses the attempt. Its late result is kept and changes nothing. Sabotage tried: a result
+/// that counts whoever holds the lease; this test fails.
+#[test]
+fn a_cut_that_is_longer_than_the_timeout_loses_the_attempt_and_fences_its_result() {
+    let world = World::new();
+    let line = Line::new(&world, "--reconnect-window=500ms", Arc::new(Nobody));
+    let commit = line.commit("go.1");
+    line.begun.reaches(1);
+    let other = world.runner("w2", &["--slots=1"]);
+    world.connected("w2");
+    // No end, no reset, and whatever is dialled anew is as silent.
+    line.link.block(now() + Duration::from_secs(3_600));
+    line.begun.reaches(2);
+    fs::write(world.path("go.1"), "").unwrap();
+    let (build, attempts) = line.passed(&commit);
+    let outcomes: Vec<_> = attempts.iter().map(|it| (it.runner.as_str(), it.outcome.as_deref())).collect();
+    assert_eq!(outcomes, [("w1", Some("lost")), ("w2", Some("passed"))]);
+
+    line.link.heal();
+    world.runner_that("w1", |runner| runner.state == "connected" && runner.silent_ms < 1_000);
+    let after = world.builds().into_iter().find(|it| it.build == build.build).unwrap();
+    assert_eq!(after, build, "what is final stays so");
+    drop(other);
+}
+
+/// S11, S12: a runner that hears nothing dials again, and the dispatcher, which has heard it all the while, lets it go on.
+#[test]
+fn a_runner_that_hears_nothing_for_longer_than_the_timeout_keeps_its_attempt() {
+    let world = World::new();
+    let line = Line::new(&world, "--reconnect-window=500ms", Arc::new(Nobody));
+    let commit = line.commit("go");
+    line.begun.reaches(1);
+    line.link.cut(Cut::OneWay(Way::Down, now() + Duration::from_secs(3_600)));
+    until("the runner is back", || line.dispatcher.log().matches("runner w1 joined").count() >= 2);
+    fs::write(world.path("go"), "").unwrap();
+    let (_, attempts) = line.passed(&commit);
+    assert_eq!((attempts.len(), line.executions(&commit)), (1, 1), "{attempts:#?}");
+    assert!(!line.runner.log().contains("lost:"), "{}", line.runner.log());
+}
+
+/// Tears the next message of one kind, once.
+#[derive(Default)]
+struct Tear {
+    next: Mutex<Option<(Way, &'static str, usize)>>,
+    torn: AtomicUsize,
+}
+
+impl Tap for Tear {
+    fn passes(&self, _: u64, _: &str, way: Way, frame: &Frame) -> Verdict {
+        let mut next = self.next.lock().unwrap();
+        match *next {
+            Some((its, kind, part)) if its == way && kind == frame.kind() => {
+                *next = None;
+                self.torn.fetch_add(1, Ordering::Release);
+                // At its first byte, in the middle, before its last.
+                Verdict::Tear([0, frame.bytes.len() / 2, frame.bytes.len() - 1][part])
+            }
+            _ => Verdict::Pass,
+        }
+    }
+}
+
+/// Messages that are torn, each by a runner of that name.
+const TORN: &[(Way, &str)] = &[
+    (Way::Up, "register"),
+    (Way::Up, "source"),
+    (Way::Up, "started"),
+    (Way::Up, "log"),
+    (Way::Up, "results"),
+    (Way::Up, "ping"),
+    (Way::Down, "registered"),
+    (Way::Down, "runtask"),
+    (Way::Down, "pack"),
+    (Way::Down, "log_ack"),
+    (Way::Down, "ok"),
+    (Way::Down, "ack"),
+];
+
+/// S7, S11, S12, S15: whichever message it is that does not arrive whole, in either direction.
+#[test]
+fn a_reset_in_the_middle_of_any_message_neither_loses_nor_repeats_anything() {
+    let world = World::new();
+    let _dispatcher = world.dispatcher(&["--heartbeat-interval=250ms", "--reconnect-window=1h"]);
+    let repository = world.repository("app");
+    let _observer = world.observer(&[&repository], &[]);
+    let begun = world.tally("begun");
+    let lines = TORN.iter().map(|(_, kind)| {
+        let tear = Arc::new(Tear::default());
+        let link = Link::open(kind, world.address(), tear.clone());
+        let runner = world.runner(kind, &["--slots=1", &format!("--label={kind}"), &link.flag()]);
+        (tear, link, runner)
+    });
+    let lines: Vec<_> = lines.collect();
+    let task = |(_, kind): &(Way, &str)| {
+        let (begin, copy) = (begun.add("$SURVEIL_BUILD $SURVEIL_TASK"), world.path("copy"));
+        let write = format!("{{ seq 1 1000; sleep 0.3; seq 1001 2000; }} | tee {}.$SURVEIL_ATTEMPT", text(&copy));
+        format!("[task.{kind}]\nlabels = ['{kind}']\nrun = '''\n{begin}\n{write}\n'''\n")
+    };
+    let tasks: String = TORN.iter().map(task).collect();
+    for part in 0..3 {
+        for ((way, kind), (tear, link, _)) in TORN.iter().zip(&lines) {
+            *tear.next.lock().unwrap() = Some((*way, *kind, part));
+            if kind.starts_with("register") {
+                link.cut(Cut::Close);
+            }
+        }
+        repository.write("part", &part.to_string());
+        let commit = repository.commit_tasks(&tasks);
+        for ((_, kind), (tear, ..)) in TORN.iter().zip(&lines) {
+            until(kind, || tear.torn.load(Ordering::Acquire) == part + 1);
+        }
+        let build = world.expect(&commit, "passed");
+        for (_, kind) in TORN {
+            // An attempt whose lease or source did not arrive was not begun, and the job is tried again as another.
+            let attempts = &job(&build, kind).attempts;
+            let mark = format!("{} {kind}", build.build);
+            let executions = begun.lines().iter().filter(|line| **line == mark).count();
+            let passed: Vec<_> = attempts.iter().filter(|it| it.outcome.as_deref() == Some("passed")).collect();
+            assert_eq!((executions, passed.len()), (1, 1), "{kind} {part}: {attempts:#?}");
+            let wrote = fs::read(world.path(&format!("copy.{}", passed[0].attempt))).unwrap();
+            assert!(fs::read(&passed[0].log_path).unwrap() == wrote, "the log of {kind} {part}");
+        }
+    }
+}
+
+/// Everything that may come twice comes twice.
+struct Twice;
+
+impl Tap for Twice {
+    fn passes(&self, _: u64, _: &str, _: Way, frame: &Frame) -> Verdict {
+        match frame.kind() {
+            "started" | "log" | "results" | "runtask" | "ok" | "stale" | "log_ack" | "cancel" => Verdict::Twice,
+            _ => Verdict::Pass,
+        }
+    }
+}
+
+/// S6, S7, S15: a message that comes twice, or again when all is over, is applied once. Sabotage tried: a log that is
+/// appended to wherever a piece says it stands; this test fails.
+#[test]
+fn messages_that_are_doubled_and_replayed_are_applied_once() {
+    let world = World::new();
+    let line = Line::new(&world, "--reconnect-window=3s", Arc::new(Twice));
+    let mut commits = Vec::new();
+    for round in 0..4 {
+        let go = format!("go.{round}");
+        commits.push(line.commit(&go));
+        line.begun.reaches(round + 1);
+        fs::write(world.path(&go), "").unwrap();
+        world.finished(&commits[round]);
+        // Everything that was said of attempts that are over is said again, while the next one runs.
+        for back in 0..30 {
+            line.link.say_again(|said| said.len().checked_sub(back + 1).map(|at| said[at].clone()).filter(is_old));
+        }
+        wait(50);
+    }
+    for commit in &commits {
+        let (_, attempts) = line.passed(commit);
+        assert_eq!((attempts.len(), line.executions(commit)), (1, 1), "{attempts:#?}");
+    }
+    let reader = Reader::open(&world.data().join("surveil.db")).unwrap();
+    let late = |build: &BuildReport| reader.late_results(surveil::model::BuildId(build.build)).unwrap().len();
+    assert_eq!(world.builds().iter().map(late).sum::<usize>(), 0, "a replay is no late result");
+    assert_eq!(line.runner.log().matches("session s").count(), 1, "nobody was offended: {}", line.runner.log());
+}
+
+fn is_old(frame: &Frame) -> bool {
+    matches!(frame.kind(), "started" | "log" | "results")
+}

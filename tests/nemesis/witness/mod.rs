@@ -1,0 +1,365 @@
+//! Writes the history of real processes, from what can be seen of them without asking them: the messages that pass, the
+//! store as its readers see it, what tasks left of themselves, and what was done to the processes.
+//!
+//! The order of the history is one that explains what was seen. Before a message of the dispatcher is noted, the store
+//! is looked at: what the message promises must be there already. A record is noted together with the message that must
+//! have been its cause, which has to have passed before; where no such message passed, the record stands without a
+//! cause, and the checkers see that.
+
+mod records;
+mod sessions;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use surveil::model::{
+    Attempt, AttemptId, BranchName, BuildId, CommitId, Incarnation, JobId, LogSummary, Outcome, Record, RepoName,
+    RunnerId, SessionId, WallTime,
+};
+use surveil::scheduler::{Effect, Event, Request};
+
+use crate::promises::history::{Fact, History};
+use crate::proxy::{Frame, Tap, Verdict, Way};
+use crate::tasks::{Place, Recipe, Sign};
+use records::{Eyes, News};
+use sessions::Session;
+
+pub(crate) struct Witness {
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    began: WallTime,
+    history: History,
+    eyes: Eyes,
+    data: PathBuf,
+    place: Place,
+    /// What each commit's tasks do.
+    plans: BTreeMap<CommitId, Vec<Recipe>>,
+    sessions: BTreeMap<u64, Session>,
+    /// Results that were sent up, whether they arrived or not.
+    said: Vec<Said>,
+    /// Which attempts were leased, and all that a log's place is made of.
+    leased: BTreeMap<AttemptId, Leased>,
+    jobs: BTreeMap<JobId, (RepoName, Recipe)>,
+    runners: BTreeMap<RunnerId, Arc<str>>,
+    incarnations: BTreeMap<Arc<str>, Incarnation>,
+    signs_noted: usize,
+    /// Signs of attempts whose lease was not seen yet.
+    signs_early: Vec<(AttemptId, Sign)>,
+    running: BTreeSet<AttemptId>,
+    /// Announcements that were made, and where each repository is.
+    announced: Vec<Frame>,
+    sources: BTreeMap<RepoName, String>,
+    tally: Tally,
+}
+
+struct Leased {
+    attempt: Attempt,
+    recipe: Recipe,
+    repo: RepoName,
+    runner: Arc<str>,
+}
+
+/// A result as its runner sent it.
+struct Said {
+    session: SessionId,
+    name: Arc<str>,
+    attempt: AttemptId,
+    outcome: Outcome,
+    log: LogSummary,
+    duration_ms: Option<u64>,
+}
+
+/// What has been seen, in numbers.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Tally {
+    pub(crate) sessions: usize,
+    pub(crate) messages: usize,
+    pub(crate) acknowledged: usize,
+    pub(crate) looks: usize,
+    pub(crate) blind: usize,
+}
+
+impl Witness {
+    pub(crate) fn new(data: &Path, place: Place) -> Arc<Self> {
+        let inner = Inner {
+            began: surveil::clock::wall(),
+            history: History::default(),
+            eyes: Eyes::new(&data.join("surveil.db")),
+            data: data.to_owned(),
+            place,
+            plans: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            said: Vec::new(),
+            leased: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            runners: BTreeMap::new(),
+            incarnations: BTreeMap::new(),
+            signs_noted: 0,
+            signs_early: Vec::new(),
+            running: BTreeSet::new(),
+            announced: Vec::new(),
+            sources: BTreeMap::new(),
+            tally: Tally::default(),
+        };
+        Arc::new(Self { inner: Mutex::new(inner) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Milliseconds since this witness began to look; a record's time can be told in the same way.
+    pub(crate) fn now(&self) -> u64 {
+        self.lock().now()
+    }
+
+    pub(crate) fn note(&self, fact: Fact) {
+        self.lock().note(fact);
+    }
+
+    /// The dispatcher is dead: what is durable now stays so, and readers begin anew.
+    pub(crate) fn crashed(&self, how: &'static str) {
+        let mut inner = self.lock();
+        inner.look(false);
+        inner.eyes.blink();
+        inner.note(Fact::Crashed(how));
+    }
+
+    /// Somebody commits this, with these tasks.
+    pub(crate) fn plan(&self, commit: CommitId, recipes: Vec<Recipe>) {
+        self.lock().plans.insert(commit, recipes);
+    }
+
+    /// Looks at the store; the builds that have no verdict.
+    pub(crate) fn unfinished(&self) -> Vec<BuildId> {
+        let mut inner = self.lock();
+        inner.look(false);
+        inner.eyes.unfinished()
+    }
+
+    /// Every announcement that was made so far, as it was made.
+    pub(crate) fn announcements(&self) -> Vec<Frame> {
+        self.lock().announced.clone()
+    }
+
+    /// Where an observer says that a repository is.
+    pub(crate) fn source(&self, repo: &RepoName) -> Option<String> {
+        self.lock().sources.get(repo).cloned()
+    }
+
+    pub(crate) fn tally(&self) -> Tally {
+        self.lock().tally
+    }
+
+    pub(crate) fn builds(&self) -> usize {
+        self.lock().eyes.builds().len()
+    }
+
+    /// How often each kind of outcome was recorded.
+    pub(crate) fn outcomes(&self) -> BTreeMap<&'static str, usize> {
+        let inner = self.lock();
+        let mut count = BTreeMap::new();
+        for outcome in inner.eyes.attempts().values() {
+            *count.entry(outcome.as_ref().map_or("none", Outcome::word)).or_default() += 1;
+        }
+        count
+    }
+
+    pub(crate) fn late(&self) -> usize {
+        self.lock().eyes.late().unwrap()
+    }
+
+    /// All is over: looks at everything once more, also at what should not have changed, and hands over the history.
+    pub(crate) fn close(&self, heads: Vec<(RepoName, BranchName, CommitId)>, accepted: &[Record]) -> History {
+        let mut inner = self.lock();
+        assert!(inner.look(true), "the store can be read in the end");
+        for record in accepted {
+            inner.note(Fact::Committed(record.clone()));
+        }
+        inner.read_logs();
+        let builds = inner.eyes.kept().unwrap();
+        inner.note(Fact::Kept { builds });
+        inner.note(Fact::Ended { heads });
+        inner.history.clone()
+    }
+}
+
+impl Tap for Witness {
+    fn passes(&self, connection: u64, link: &str, way: Way, frame: &Frame) -> Verdict {
+        let mut inner = self.lock();
+        inner.tally.messages += 1;
+        match way {
+            Way::Up => inner.hears(connection, link, frame),
+            Way::Down => inner.says(connection, frame),
+        }
+        Verdict::Pass
+    }
+
+    fn ends(&self, connection: u64) {
+        let mut inner = self.lock();
+        if inner.sessions.remove(&connection).is_some_and(|session| session.is_joined) {
+            inner.note(Fact::Arrived(Event::SessionClosed { session: SessionId(connection) }));
+        }
+    }
+}
+
+impl Inner {
+    fn now(&self) -> u64 {
+        self.since(surveil::clock::wall())
+    }
+
+    fn since(&self, at: WallTime) -> u64 {
+        u64::try_from(at.0 - self.began.0).unwrap_or(0)
+    }
+
+    fn note(&mut self, fact: Fact) {
+        let now = self.now();
+        self.history.note(now, fact);
+    }
+
+    /// Notes what has become durable and what tasks have signed; whether the store could be read.
+    fn look(&mut self, all: bool) -> bool {
+        self.tally.looks += 1;
+        let Ok(news) = self.eyes.look(all) else {
+            self.tally.blind += 1;
+            return false;
+        };
+        // Signs are read after the store: whoever ended and was recorded had signed before.
+        let mut signs = self.signs();
+        let News { runners, builds, mut leases, mut outcomes, endings } = news;
+        for runner in runners {
+            self.runners.insert(runner.id, runner.name.clone());
+            self.persist(Record::RunnerSaved(runner));
+        }
+        for (build, jobs) in builds {
+            let recipes = self.plans.get(&build.source.commit).cloned().unwrap_or_default();
+            let plan = Ok(recipes.iter().map(Recipe::spec).collect());
+            let source = build.source.clone();
+            self.note(Fact::Arrived(Event::CommitObserved { request: Request(0), source, plan, known: None }));
+            self.persist(Record::BuildAdded { build: build.clone(), jobs: jobs.clone() });
+            self.builds_seen(&build, &jobs);
+        }
+        let everyone: BTreeSet<AttemptId> = leases.keys().chain(outcomes.keys()).chain(signs.keys()).copied().collect();
+        for attempt in everyone {
+            if let Some(lease) = leases.remove(&attempt) {
+                self.lease(lease);
+            }
+            for sign in signs.remove(&attempt).unwrap_or_default() {
+                self.sign(attempt, sign);
+            }
+            if let Some(ended) = outcomes.remove(&attempt) {
+                self.finish(ended);
+            }
+        }
+        endings.into_iter().for_each(|record| self.persist(record));
+        true
+    }
+
+    /// A record, at the time that it bears.
+    fn persist(&mut self, record: Record) {
+        let at = match &record {
+            Record::AttemptLeased(attempt) => self.since(attempt.leased_at),
+            Record::AttemptFinished { at, .. } => self.since(*at),
+            Record::BuildAdded { build, .. } => self.since(build.created_at),
+            _ => self.now(),
+        };
+        self.history.note(at, Fact::Decided(Effect::Persist(record.clone())));
+        self.history.note(at, Fact::Committed(record));
+    }
+
+    fn lease(&mut self, attempt: Attempt) {
+        let Some((repo, recipe)) = self.recipe_of(&attempt) else { return };
+        let runner = self.runners.get(&attempt.runner).cloned().unwrap_or_else(|| "?".into());
+        self.leased.insert(attempt.id, Leased { attempt: attempt.clone(), recipe, repo, runner });
+        self.persist(Record::AttemptLeased(attempt));
+    }
+
+    /// Notes an outcome, behind the result that it must be of.
+    fn finish(&mut self, attempt: Attempt) {
+        let Attempt { id, outcome: Some(outcome), log, duration_ms, finished_at: Some(at), runner, .. } = attempt
+        else {
+            return;
+        };
+        let holder = self.runners.get(&runner);
+        // A runner that is stopped says that it cancelled what it held, and that is no more than a loss.
+        let is_same =
+            |said: &Outcome| *said == outcome || matches!((said, &outcome), (Outcome::Cancelled, Outcome::Lost(_)));
+        let is_cause = |said: &&Said| said.attempt == id && is_same(&said.outcome) && Some(&said.name) == holder;
+        if let Some(Said { session, outcome, log, duration_ms, .. }) = self.said.iter().rev().find(is_cause) {
+            let (session, outcome, log, duration_ms) = (*session, outcome.clone(), log.clone(), *duration_ms);
+            self.note(Fact::Arrived(Event::AttemptFinished { session, attempt: id, outcome, log, duration_ms }));
+        } else {
+            // Nobody said so. It can only have been a tick that found it.
+            self.note(Fact::Arrived(Event::LeaseCheck));
+        }
+        self.persist(Record::AttemptFinished { attempt: id, outcome, log, duration_ms, at });
+    }
+
+    /// New signs by attempt; with them that of those which have ended without one.
+    fn signs(&mut self) -> BTreeMap<AttemptId, Vec<Option<Sign>>> {
+        let dead: Vec<AttemptId> = self.running.iter().copied().filter(|id| !self.place.is_alive(*id)).collect();
+        let lines = self.place.lines();
+        let mut signs: BTreeMap<AttemptId, Vec<Option<Sign>>> = BTreeMap::new();
+        let new = lines[self.signs_noted..].iter().copied();
+        let early = std::mem::take(&mut self.signs_early);
+        for (attempt, sign) in early.into_iter().chain(new) {
+            if self.eyes.attempts().contains_key(&attempt) {
+                signs.entry(attempt).or_default().push(Some(sign));
+            } else {
+                self.signs_early.push((attempt, sign));
+            }
+        }
+        self.signs_noted = lines.len();
+        for attempt in dead {
+            signs.entry(attempt).or_default().push(None);
+        }
+        signs
+    }
+
+    fn sign(&mut self, attempt: AttemptId, sign: Option<Sign>) {
+        let Some(Leased { attempt: Attempt { job, .. }, runner, recipe, .. }) = self.leased.get(&attempt) else {
+            return;
+        };
+        let (job, name, outcome) = (*job, runner.clone(), recipe.outcome());
+        match sign {
+            Some(Sign::Begin) => {
+                let incarnation = self.incarnations.get(&name).copied().unwrap_or(Incarnation(0));
+                self.running.insert(attempt);
+                self.note(Fact::Began { attempt, job, name, incarnation });
+            }
+            // Another execution of the same job was there: this one has begun beside it.
+            Some(Sign::Overlap) => self.note(Fact::Overlapped { attempt }),
+            Some(Sign::End(code)) => {
+                let real = if code == 0 { Outcome::Passed } else { Outcome::Failed(code) };
+                assert_eq!(real, outcome, "a task does what it was told to");
+                // What it started is perhaps still there, so this is not yet its end.
+                self.note(Fact::Over { attempt, outcome: Some(real) });
+            }
+            None => {
+                self.running.remove(&attempt);
+                self.note(Fact::Over { attempt, outcome: None });
+            }
+        }
+    }
+
+    /// Holds every log that the dispatcher keeps against what its task writes.
+    fn read_logs(&mut self) {
+        let mut found = Vec::new();
+        for (attempt, Leased { attempt: Attempt { build, number, .. }, recipe, repo, .. }) in &self.leased {
+            let file = format!("logs/{repo}/{build}/{}.{number}.log", recipe.name);
+            let kept = std::fs::read(self.data.join(file)).unwrap_or_default();
+            let due = recipe.log(*attempt);
+            found.push(Fact::LogRead {
+                attempt: *attempt,
+                bytes: kept.len() as u64,
+                crc32: crc32fast::hash(&kept),
+                is_true: due.starts_with(&kept),
+                is_whole: due == kept,
+            });
+        }
+        found.into_iter().for_each(|fact| self.note(fact));
+    }
+}

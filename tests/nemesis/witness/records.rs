@@ -1,0 +1,138 @@
+//! What has become durable since the last look, read through the store's own readers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use surveil::model::{
+    Attempt, AttemptId, Build, BuildId, Ending, Job, JobId, JobState, Outcome, Record, Runner, RunnerId, Verdict,
+};
+use surveil::store::{BuildName, Reader, StoreError};
+
+/// Watches a store.
+pub(crate) struct Eyes {
+    path: PathBuf,
+    reader: Option<Reader>,
+    runners: BTreeSet<RunnerId>,
+    builds: BTreeMap<BuildId, Option<Verdict>>,
+    jobs: BTreeMap<JobId, Option<Ending>>,
+    attempts: BTreeMap<AttemptId, Option<Outcome>>,
+}
+
+/// What is new, as the records that must have been written for it.
+#[derive(Default)]
+pub(crate) struct News {
+    pub(crate) runners: Vec<Runner>,
+    pub(crate) builds: Vec<(Build, Vec<Job>)>,
+    pub(crate) leases: BTreeMap<AttemptId, Attempt>,
+    pub(crate) outcomes: BTreeMap<AttemptId, Attempt>,
+    /// Jobs, then builds, that are over.
+    pub(crate) endings: Vec<Record>,
+}
+
+impl Eyes {
+    pub(crate) fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            reader: None,
+            runners: BTreeSet::new(),
+            builds: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+        }
+    }
+
+    /// The writer is gone; whatever was opened beside it is opened anew.
+    pub(crate) fn blink(&mut self) {
+        self.reader = None;
+    }
+
+    /// What is new among what may still change; with `all`, whether anything else has changed.
+    pub(crate) fn look(&mut self, all: bool) -> Result<News, StoreError> {
+        let reader = match self.reader.take() {
+            Some(reader) => reader,
+            None => Reader::open(&self.path)?,
+        };
+        let news = self.read(&reader, all);
+        self.reader = Some(reader);
+        news
+    }
+
+    fn read(&mut self, reader: &Reader, all: bool) -> Result<News, StoreError> {
+        let mut news = News::default();
+        // What depends on something is read before it: whatever is seen of a build is borne out by its attempts.
+        let latest = reader.find(&BuildName::Latest)?.unwrap_or(BuildId(0));
+        let first = if all { 1 } else { self.builds.last_key_value().map_or(1, |(id, _)| id.0 + 1) };
+        let open = self.builds.iter().filter(|(_, verdict)| verdict.is_none()).map(|(id, _)| *id);
+        let wanted: BTreeSet<BuildId> = open.chain((first..=latest.0).map(BuildId)).collect();
+        let mut found = Vec::new();
+        for id in wanted {
+            let Some(build) = reader.build(id)? else { continue };
+            found.push((build, reader.jobs(id)?, reader.attempts(id)?));
+        }
+        let runners = reader.runners()?;
+        for (build, jobs, attempts) in found {
+            self.take(build, jobs, attempts, &mut news);
+        }
+        news.runners = runners.into_iter().filter(|runner| self.runners.insert(runner.id)).collect();
+        Ok(news)
+    }
+
+    fn take(&mut self, build: Build, jobs: Vec<Job>, attempts: Vec<Attempt>, news: &mut News) {
+        let known = self.builds.insert(build.id, build.verdict);
+        for attempt in attempts {
+            let known = self.attempts.insert(attempt.id, attempt.outcome.clone());
+            if known.is_none() {
+                news.leases.insert(attempt.id, Attempt { outcome: None, finished_at: None, ..attempt.clone() });
+            }
+            if attempt.outcome.is_some() && known.flatten() != attempt.outcome {
+                news.outcomes.insert(attempt.id, attempt);
+            }
+        }
+        for job in &jobs {
+            let ending = if let JobState::Finished(ending) = &job.state { Some(ending.clone()) } else { None };
+            let known = self.jobs.insert(job.id, ending.clone()).flatten();
+            if let Some(ending) = ending.filter(|ending| known.as_ref() != Some(ending)) {
+                news.endings.insert(0, Record::JobFinished { job: job.id, ending });
+            }
+        }
+        if let (Some(verdict), Some(at)) = (build.verdict, build.finished_at)
+            && known.flatten() != Some(verdict)
+        {
+            news.endings.push(Record::BuildFinished { build: build.id, verdict, at });
+        }
+        if known.is_none() {
+            news.builds.push((Build { verdict: None, finished_at: None, ..build }, jobs));
+        }
+    }
+
+    /// Builds without a verdict.
+    pub(crate) fn unfinished(&self) -> Vec<BuildId> {
+        self.builds.iter().filter(|(_, verdict)| verdict.is_none()).map(|(id, _)| *id).collect()
+    }
+
+    pub(crate) fn builds(&self) -> BTreeSet<BuildId> {
+        self.builds.keys().copied().collect()
+    }
+
+    /// Attempts that were leased, and how they ended.
+    pub(crate) fn attempts(&self) -> &BTreeMap<AttemptId, Option<Outcome>> {
+        &self.attempts
+    }
+
+    /// All builds that are there now.
+    pub(crate) fn kept(&self) -> Result<BTreeSet<BuildId>, StoreError> {
+        let reader = Reader::open(&self.path)?;
+        reader.check(|_| ())?;
+        let mut kept = BTreeSet::new();
+        for id in &self.builds() {
+            kept.extend(reader.build(*id)?.map(|build| build.id));
+        }
+        Ok(kept)
+    }
+
+    /// Results that came too late and were kept.
+    pub(crate) fn late(&self) -> Result<usize, StoreError> {
+        let reader = Reader::open(&self.path)?;
+        self.builds().iter().map(|id| Ok(reader.late_results(*id)?.len())).sum()
+    }
+}

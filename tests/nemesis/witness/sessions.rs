@@ -1,0 +1,243 @@
+//! What the messages that pass mean: each is put into the words in which the dispatcher thinks of it.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use serde_json::Value;
+use surveil::model::{
+    AttemptId, BranchName, Build, BuildId, BuildSource, Incarnation, Isolation, Job, JobId, LogSummary, Outcome,
+    RepoName, SessionId,
+};
+use surveil::scheduler::{Effect, Event, Lease, Reply, Request, RunnerJoined, ToRunner};
+
+use super::{Attempt, Inner, Recipe, Said};
+use crate::promises::history::{Announcement, Fact};
+use crate::proxy::Frame;
+
+/// A session, as far as it was overheard.
+#[derive(Debug, Default)]
+pub(super) struct Session {
+    is_runner: bool,
+    name: Option<Arc<str>>,
+    incarnation: u64,
+    pub(super) is_joined: bool,
+    /// What was announced and is not answered; nothing where a branch was said to be gone.
+    announced: VecDeque<Option<Announcement>>,
+    /// Attempts of which the result was said here.
+    reported: BTreeSet<AttemptId>,
+    /// Attempts of which more was said here when they were over already, so that `stale` may be an answer to that.
+    ambiguous: BTreeSet<AttemptId>,
+}
+
+impl Inner {
+    /// A message goes up.
+    pub(super) fn hears(&mut self, connection: u64, link: &str, frame: &Frame) {
+        let session = SessionId(connection);
+        let attempt = frame.number("attempt").map(AttemptId);
+        if frame.kind() == "results" {
+            // Whoever reports has begun before.
+            self.look(false);
+        }
+        let seen = self.sessions.entry(connection).or_default();
+        if let Some(attempt) = attempt {
+            let is_over = self.eyes.attempts().get(&attempt).is_some_and(Option::is_some);
+            if frame.kind() == "results" {
+                seen.reported.insert(attempt);
+            } else if is_over || seen.reported.contains(&attempt) {
+                seen.ambiguous.insert(attempt);
+            }
+        }
+        let event = match frame.kind() {
+            "hello" => {
+                self.tally.sessions += 1;
+                seen.is_runner = frame.text("role") == Some("runner");
+                seen.name = frame.text("name").map(Into::into);
+                seen.incarnation = frame.number("incarnation").unwrap();
+                return;
+            }
+            "register" => {
+                seen.is_joined = true;
+                let name: Arc<str> = seen.name.clone().unwrap_or_else(|| link.into());
+                let incarnation = Incarnation(seen.incarnation);
+                self.incarnations.insert(name.clone(), incarnation);
+                Event::RunnerJoined(joined(session, name, incarnation, &frame.message))
+            }
+            "dispatch" => {
+                seen.announced.push_back(Some(announcement(frame)));
+                self.announced.push(frame.clone());
+                return;
+            }
+            "gone" => return seen.announced.push_back(None),
+            "status" => {
+                let repo = RepoName::new(frame.text("repo").unwrap()).unwrap();
+                self.sources.insert(repo, frame.text("source").unwrap().to_owned());
+                return;
+            }
+            "ping" if seen.is_runner => Event::RunnerPinged { session, holding: attempts(&frame.message["holding"]) },
+            "started" => Event::AttemptStarted { session, attempt: attempt.unwrap() },
+            "draining" => Event::RunnerDraining { session },
+            "results" => {
+                self.reports(session, attempt.unwrap(), frame);
+                Event::RunnerHeard { session }
+            }
+            "log" | "source" => Event::RunnerHeard { session },
+            _ => return,
+        };
+        self.note(Fact::Arrived(event));
+    }
+
+    /// A result goes up; nothing of the attempt may be left.
+    fn reports(&mut self, session: SessionId, attempt: AttemptId, frame: &Frame) {
+        if self.place.is_alive(attempt) {
+            self.note(Fact::Left { attempt });
+        }
+        let log = LogSummary {
+            bytes: frame.number("log_bytes").unwrap_or(0),
+            crc32: u32::try_from(frame.number("log_crc32").unwrap_or(0)).unwrap(),
+            missing: frame.text("log_missing").map(str::to_owned),
+        };
+        let name = self.sessions.get(&session.0).and_then(|seen| seen.name.clone()).unwrap_or_else(|| "?".into());
+        let (outcome, duration_ms) = (outcome(frame), frame.number("duration_ms"));
+        self.said.push(Said { session, name, attempt, outcome, log, duration_ms });
+    }
+
+    /// A message comes down: what it promises must be durable by now.
+    pub(super) fn says(&mut self, connection: u64, frame: &Frame) {
+        let session = SessionId(connection);
+        let attempt = frame.number("attempt").map(AttemptId);
+        let promises = matches!(frame.kind(), "ok" | "stale" | "runtask" | "registered" | "cancel");
+        if promises {
+            self.look(false);
+        }
+        let is_runner = self.sessions.get(&connection).is_some_and(|seen| seen.is_runner);
+        if !is_runner {
+            if matches!(frame.kind(), "ok" | "stale" | "need_source" | "error") {
+                self.answers_observer(connection, frame);
+            }
+            return;
+        }
+        let message = match frame.kind() {
+            "registered" => ToRunner::Registered { held: Vec::new(), gone: attempts(&frame.message["gone"]) },
+            "runtask" => ToRunner::Lease(Box::new(self.lease_of(frame))),
+            "cancel" => ToRunner::Cancel { attempt: attempt.unwrap() },
+            "ack" => ToRunner::Ack { gone: attempts(&frame.message["gone"]) },
+            "drain" => ToRunner::Drain,
+            "ok" => return self.answers(session, attempt.unwrap(), true),
+            "stale" => return self.answers(session, attempt.unwrap(), false),
+            "error" if frame.text("code") == Some("name_taken") => ToRunner::NameTaken(String::new()),
+            _ => return,
+        };
+        self.note(Fact::Released(Effect::Send { session, message }));
+    }
+
+    fn answers_observer(&mut self, connection: u64, frame: &Frame) {
+        let announced = self.sessions.get_mut(&connection).and_then(|seen| seen.announced.pop_front()).flatten();
+        if frame.kind() != "ok" {
+            return;
+        }
+        let build = frame.number("build").map(BuildId);
+        self.note(Fact::Released(Effect::Reply { request: Request(0), reply: Reply::Accepted { build } }));
+        if let (Some(announcement), Some(build)) = (announced, build) {
+            self.tally.acknowledged += 1;
+            self.note(Fact::Acknowledged { announcement, build });
+        }
+    }
+
+    /// The dispatcher says what became of something that was said of an attempt.
+    fn answers(&mut self, session: SessionId, attempt: AttemptId, is_recorded: bool) {
+        let message = if is_recorded { ToRunner::Recorded { attempt } } else { ToRunner::Stale { attempt } };
+        let is_of_result = self.sessions.get(&session.0).is_some_and(|seen| {
+            seen.reported.contains(&attempt) && (is_recorded || !seen.ambiguous.contains(&attempt))
+        });
+        let said = self.said.iter().rev().find(|said| said.session == session && said.attempt == attempt);
+        if let (true, Some(Said { outcome, log, duration_ms, .. })) = (is_of_result, said) {
+            let (outcome, log, duration_ms) = (outcome.clone(), log.clone(), *duration_ms);
+            self.note(Fact::Arrived(Event::AttemptFinished { session, attempt, outcome, log, duration_ms }));
+            self.note(Fact::Decided(Effect::Send { session, message: message.clone() }));
+            self.note(Fact::Answered { session, attempt, is_recorded });
+        }
+        self.note(Fact::Released(Effect::Send { session, message }));
+    }
+
+    fn lease_of(&self, frame: &Frame) -> Lease {
+        let attempt = AttemptId(frame.number("attempt").unwrap());
+        let job = self.leased.get(&attempt).map_or(JobId(0), |leased| leased.attempt.job);
+        let commit = frame.text("commit").unwrap().parse().unwrap();
+        let source = BuildSource {
+            repo: RepoName::new(frame.text("repo").unwrap()).unwrap(),
+            branch: BranchName::new(frame.text("branch").unwrap()),
+            commit,
+            before: None,
+            range: Vec::new(),
+            subject: String::new(),
+            author: String::new(),
+        };
+        let name = frame.message["task"]["name"].as_str().unwrap();
+        let recipe = self.plans.get(&commit).and_then(|plan| plan.iter().find(|recipe| recipe.name == name));
+        Lease {
+            attempt,
+            build: BuildId(frame.number("build").unwrap()),
+            job,
+            number: u32::try_from(frame.number("number").unwrap()).unwrap(),
+            lease_ms: frame.number("lease_ms").unwrap(),
+            source: Arc::new(source),
+            task: Arc::new(recipe.expect("a commit of this test").spec()),
+        }
+    }
+
+    pub(super) fn builds_seen(&mut self, build: &Build, jobs: &[Job]) {
+        let plan = self.plans.get(&build.source.commit).cloned().unwrap_or_default();
+        for job in jobs {
+            if let Some(recipe) = plan.iter().find(|recipe| *job.task.name == *recipe.name) {
+                self.jobs.insert(job.id, (build.source.repo.clone(), recipe.clone()));
+            }
+        }
+    }
+
+    pub(super) fn recipe_of(&self, attempt: &Attempt) -> Option<(RepoName, Recipe)> {
+        self.jobs.get(&attempt.job).cloned()
+    }
+}
+
+fn attempts(list: &Value) -> Vec<AttemptId> {
+    list.as_array().into_iter().flatten().filter_map(Value::as_u64).map(AttemptId).collect()
+}
+
+fn joined(session: SessionId, name: Arc<str>, incarnation: Incarnation, message: &Value) -> RunnerJoined {
+    RunnerJoined {
+        session,
+        name,
+        incarnation,
+        slots: u32::try_from(message["slots"].as_u64().unwrap()).unwrap(),
+        labels: Vec::new(),
+        isolation: Isolation::Subreaper,
+        holding: attempts(&message["holding"]),
+        warm: Vec::new(),
+        spawned: false,
+        draining: message["draining"].as_bool().unwrap_or(false),
+    }
+}
+
+fn announcement(frame: &Frame) -> Announcement {
+    Announcement {
+        repo: RepoName::new(frame.text("repo").unwrap()).unwrap(),
+        branch: BranchName::new(frame.text("branch").unwrap()),
+        before: frame.text("before").map(|before| before.parse().unwrap()),
+        after: frame.text("commit").unwrap().parse().unwrap(),
+    }
+}
+
+fn outcome(frame: &Frame) -> Outcome {
+    let code = || i32::try_from(frame.message["code"].as_i64().unwrap()).unwrap();
+    let reason = || frame.text("reason").unwrap().to_owned();
+    match frame.text("outcome").unwrap() {
+        "passed" => Outcome::Passed,
+        "failed" => Outcome::Failed(code()),
+        "killed" => Outcome::Killed(code()),
+        "timed_out" => Outcome::TimedOut,
+        "cancelled" => Outcome::Cancelled,
+        "could_not_start" => Outcome::CouldNotStart(reason()),
+        "lost" => Outcome::Lost(reason()),
+        other => panic!("the outcome {other} is not of the protocol"),
+    }
+}
