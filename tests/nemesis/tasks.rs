@@ -1,6 +1,6 @@
-//! What the tasks of these tests do, and the evidence that they leave of it, outside of everything that Surveil keeps: a
-//! line when they begin and one when they end, a lock that is held as long as any process of the attempt lives, and a
-//! log of which every byte is known beforehand.
+//! What the tasks of these tests do, and the evidence that they leave of it, outside of everything that Surveil keeps:
+//! a line when they begin and one when they end, a lock that is held as long as any process of the attempt lives, and
+//! a log of which every byte is known beforehand.
 
 use std::fmt::Write;
 use std::fs::{self, File};

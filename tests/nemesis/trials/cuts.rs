@@ -132,7 +132,8 @@ fn a_cut_that_is_longer_than_the_timeout_loses_the_attempt_and_fences_its_result
     drop(other);
 }
 
-/// S11, S12: a runner that hears nothing dials again, and the dispatcher, which has heard it all the while, lets it go on.
+/// S11, S12: a runner that hears nothing dials again, and the dispatcher, which has heard it all the while, lets it go
+/// on.
 #[test]
 fn a_runner_that_hears_nothing_for_longer_than_the_timeout_keeps_its_attempt() {
     let world = World::new();
