@@ -198,6 +198,16 @@ impl Mirrors {
         places.entry(repo.clone()).or_default().clone()
     }
 
+    /// Syncs what arrived and is durable only by the notes that were made of it. Takes a while, and nobody waits for it.
+    pub(crate) fn settle(&self) {
+        let stores: Vec<_> = self.idle().iter().map(|(repo, _, store)| (repo.clone(), store.clone())).collect();
+        for (repo, store) in stores {
+            if let Err(error) = store.settle() {
+                log::warn!("could not sync what arrived of {repo}: {error}; trying again with its next commit");
+            }
+        }
+    }
+
     fn idle(&self) -> MutexGuard<'_, Vec<(RepoName, u64, Store)>> {
         // A list is whole whatever panicked while it was looked through.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,14 +1,15 @@
-//! The directories in which packs arrive, one pack at a time in each, and the note that each may hold of its pack.
+//! The directories in which packs arrive, one pack at a time in each, and the notes that each may hold of its packs.
 //!
 //! A note makes a small pack durable: its bytes, in a file that has its full length already, so that one flush of the
 //! disk is enough. The pack's own files and the directory that they are moved to would take three, each with an entry
-//! in the file system's journal; they are synced afterwards, when nobody waits any more. A process that is ended in
-//! between leaves the directory with its note, and the next one receives the pack from there once more.
+//! in the file system's journal. Those are synced later, when it is quiet or the notes are full: at once it would hold up
+//! the runner that is preparing the commit on the same disk. A process that is ended in between leaves the directory
+//! with its notes, and the next one receives the packs from there once more.
 //!
 //! Knows nothing of what is in a pack. Used by [`super::receiver`] only.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -18,20 +19,31 @@ use super::GitError;
 
 /// What the names of these directories start with. Each is locked for as long as its receiver lives.
 const PREFIX: &str = "incoming-";
-const NOTE: &str = "note";
+const NOTES: &str = "notes";
 
 /// The largest pack that is noted. A push is mostly far smaller; beyond this, syncing files is not what takes time.
 pub(super) const NOTED_BYTES_MAX: usize = 256 << 10;
+
+/// So much is noted before packs have to be synced.
+const NOTES_BYTES: usize = 1 << 20;
 
 /// A note begins with these, then the pack's length and the CRC-32 of its bytes.
 const MAGIC: [u8; 4] = *b"note";
 const HEADER_BYTES: usize = 12;
 
-/// A directory for one pack at a time. Removed on drop with all that is in it.
+/// A directory for one pack at a time. Removed on drop with all that is in it, unless that is needed.
 pub(super) struct Incoming {
     directory: TempDir,
-    note: Option<File>,
+    notes: Option<Notes>,
     _lock: File,
+}
+
+/// Notes of packs whose files are not synced yet.
+struct Notes {
+    file: File,
+    used: usize,
+    /// Names of the packs.
+    packs: Vec<String>,
 }
 
 impl Incoming {
@@ -40,7 +52,7 @@ impl Incoming {
         let directory = directory.map_err(GitError::io("make a directory in", objects))?;
         let lock = File::open(directory.path()).and_then(|opened| opened.lock().map(|()| opened));
         let lock = lock.map_err(GitError::io("lock", directory.path()))?;
-        let incoming = Self { directory, note: None, _lock: lock };
+        let incoming = Self { directory, notes: None, _lock: lock };
         fs::create_dir(incoming.packs()).map_err(GitError::io("make directory", &incoming.packs()))?;
         Ok(incoming)
     }
@@ -49,50 +61,88 @@ impl Incoming {
         self.directory.path()
     }
 
-    /// Where the pack is put together.
+    /// Where a pack is put together.
     pub(super) fn packs(&self) -> PathBuf {
         self.path().join("pack")
     }
 
-    /// Makes the pack durable.
-    pub(super) fn note(&mut self, pack: &[u8]) -> Result<(), GitError> {
-        let path = self.path().join(NOTE);
-        let note = match self.note.take() {
-            Some(note) => note,
-            None => self.make_note(&path).map_err(GitError::io("make", &path))?,
-        };
+    /// The store's objects.
+    fn objects(&self) -> &Path {
+        self.path().parent().unwrap_or(Path::new("."))
+    }
+
+    /// Makes the pack of that name durable, before it is moved among the store's packs.
+    pub(super) fn note(&mut self, name: String, pack: &[u8]) -> Result<(), GitError> {
         let mut bytes = Vec::with_capacity(HEADER_BYTES + pack.len());
         bytes.extend(MAGIC);
         bytes.extend((pack.len() as u32).to_le_bytes());
         bytes.extend(crc32fast::hash(pack).to_le_bytes());
         bytes.extend(pack);
-        note.write_all_at(&bytes, 0).and_then(|()| note.sync_data()).map_err(GitError::io("write", &path))?;
-        self.note = Some(note);
-        Ok(())
+        if self.notes.as_ref().is_some_and(|notes| notes.used + bytes.len() > NOTES_BYTES) {
+            self.settle()?;
+        }
+        let path = self.path().join(NOTES);
+        let mut notes = match self.notes.take() {
+            Some(notes) => notes,
+            None => self.make_notes(&path).map_err(GitError::io("make", &path))?,
+        };
+        let written = notes.file.write_all_at(&bytes, notes.used as u64).and_then(|()| notes.file.sync_data());
+        if written.is_ok() {
+            notes.used += bytes.len();
+            notes.packs.push(name);
+        }
+        self.notes = Some(notes);
+        written.map_err(GitError::io("write", &path))
     }
 
-    /// An empty note of full length, durable and found by its name.
-    fn make_note(&self, path: &Path) -> io::Result<File> {
-        let note = File::create_new(path)?;
-        note.write_all_at(&[0; HEADER_BYTES + NOTED_BYTES_MAX], 0)?;
-        note.sync_all()?;
+    /// A file of full length, durable and found by its name, that holds no note.
+    fn make_notes(&self, path: &Path) -> io::Result<Notes> {
+        let file = File::options().write(true).create(true).truncate(true).open(path)?;
+        file.write_all_at(&vec![0; NOTES_BYTES], 0)?;
+        file.sync_all()?;
         File::open(self.path())?.sync_all()?;
         // The directory itself has to be found as well.
-        self.path().parent().map_or(Ok(()), |objects| File::open(objects)?.sync_all())?;
-        Ok(note)
+        File::open(self.objects())?.sync_all()?;
+        Ok(Notes { file, used: 0, packs: Vec::new() })
     }
 
-    /// The pack needs its note no longer. Not synced: to find it once more would only cost a moment.
-    pub(super) fn forget_note(&self) {
-        if let Some(note) = &self.note {
-            drop(note.write_all_at(&[0; HEADER_BYTES], 0));
+    /// Makes the packs that are noted durable without their notes.
+    pub(super) fn settle(&mut self) -> Result<(), GitError> {
+        let packs = self.objects().join("pack");
+        let Some(notes) = self.notes.as_mut().filter(|notes| !notes.packs.is_empty()) else { return Ok(()) };
+        for file in notes.packs.iter().flat_map(|name| files_of(name)) {
+            match sync(&packs.join(file)) {
+                // Merged into another pack meanwhile, which is durable.
+                Err(GitError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {}
+                other => other?,
+            }
+        }
+        sync(&packs)?;
+        notes.packs.clear();
+        notes.used = 0;
+        // Not synced: to find them once more would only cost a moment.
+        drop(notes.file.write_all_at(&[0; HEADER_BYTES], 0));
+        Ok(())
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        if let Err(error) = self.settle() {
+            log::warn!("{error}: what arrived in {} is received again at the next start", self.objects().display());
+            self.directory.disable_cleanup(true);
         }
     }
+}
 
-    /// Leaves the directory to whoever looks for [`abandoned`] ones.
-    pub(super) fn leave(self) {
-        let _left = self.directory.keep();
-    }
+/// A pack's files, in the order in which they are to come into being.
+pub(super) fn files_of(name: &str) -> [String; 2] {
+    [format!("pack-{name}.pack"), format!("pack-{name}.idx")]
+}
+
+/// Waits until a file, or a directory's entries, are on disk.
+pub(super) fn sync(path: &Path) -> Result<(), GitError> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(GitError::io("sync", path))
 }
 
 /// A directory that a process left behind that was ended.
@@ -125,14 +175,15 @@ impl Abandoned {
         &self.path
     }
 
-    /// The pack that is noted in it. None as well where a note was being written: then nobody was told of its pack.
-    pub(super) fn noted(&self) -> Result<Option<Vec<u8>>, GitError> {
-        let path = self.path.join(NOTE);
+    /// The packs that are noted in it. A note that was being written is not among them: nobody was told of its pack.
+    pub(super) fn noted(&self) -> Result<Vec<Vec<u8>>, GitError> {
+        let path = self.path.join(NOTES);
         let bytes = match fs::read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             other => other.map_err(GitError::io("read", &path))?,
         };
-        Ok(pack_of(&bytes).map(<[u8]>::to_vec))
+        let mut rest = &bytes[..];
+        Ok(std::iter::from_fn(|| take_note(&mut rest).map(<[u8]>::to_vec)).collect())
     }
 
     pub(super) fn remove(self) -> Result<(), GitError> {
@@ -140,9 +191,14 @@ impl Abandoned {
     }
 }
 
-fn pack_of(note: &[u8]) -> Option<&[u8]> {
-    let (header, rest) = note.split_at_checked(HEADER_BYTES)?;
+/// The next note's pack. Behind the last note may be some of an earlier time, whose packs are durable without them.
+fn take_note<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (header, behind) = rest.split_at_checked(HEADER_BYTES)?;
     let number = |at: usize| Some(u32::from_le_bytes(header.get(at..at + 4)?.try_into().ok()?));
-    let pack = rest.get(..number(4)? as usize)?;
-    (header.starts_with(&MAGIC) && crc32fast::hash(pack) == number(8)?).then_some(pack)
+    let (pack, behind) = behind.split_at_checked(number(4)? as usize)?;
+    if !header.starts_with(&MAGIC) || crc32fast::hash(pack) != number(8)? {
+        return None;
+    }
+    *rest = behind;
+    Some(pack)
 }

@@ -3,15 +3,15 @@
 //! ends a receiver before that leaves no trace but such a directory, which the next [`recover`] removes.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use git2::{Indexer, ObjectFormat, ObjectType, OdbLookupFlags, Oid};
 
 use super::GitError;
-use super::incoming::{Incoming, NOTED_BYTES_MAX, abandoned};
+use super::incoming::{Incoming, NOTED_BYTES_MAX, abandoned, files_of, sync};
 use super::objects::{Database, EntryKind, Objects, entries, incomplete};
 use super::stored::StoredPack;
 use crate::model::CommitId;
@@ -42,15 +42,14 @@ pub struct Receiver {
 pub(super) struct Landing {
     pub(super) store: PathBuf,
     pub(super) database: Database,
-    /// Making a directory and removing it takes longer than all else with a small pack, so the last few are kept.
+    /// Making a directory and removing it takes longer than all else with a small pack, so the last few are kept. Some
+    /// packs of the store may be durable only by what is noted there.
     spare: Mutex<Vec<Incoming>>,
-    /// Packs of the store that only their notes make durable, each with its name.
-    unsettled: Mutex<Vec<(Incoming, String)>>,
 }
 
 impl Landing {
     pub(super) fn new(store: &Path, database: Database) -> Self {
-        Self { store: store.to_owned(), database, spare: Mutex::default(), unsettled: Mutex::default() }
+        Self { store: store.to_owned(), database, spare: Mutex::default() }
     }
 
     fn take(&self) -> Result<Incoming, GitError> {
@@ -67,40 +66,26 @@ impl Landing {
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
         if spare.len() < SPARE_MAX {
             spare.push(incoming);
+        } else {
+            // It has syncs to do, perhaps.
+            drop(spare);
+            drop(incoming);
         }
     }
 
     /// Syncs what only notes make durable so far.
     pub(super) fn settle(&self) -> Result<(), GitError> {
-        loop {
-            let Some((incoming, name)) = self.unsettled().pop() else { return Ok(()) };
-            if let Err(error) = sync_published(&self.store, &name) {
-                self.unsettled().push((incoming, name));
-                return Err(error);
-            }
-            incoming.forget_note();
-            self.put_back(incoming);
-        }
-    }
-
-    fn unsettled(&self) -> MutexGuard<'_, Vec<(Incoming, String)>> {
-        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Landing {
-    fn drop(&mut self) {
-        if let Err(error) = self.settle() {
-            log::warn!("{error}: some packs of {} are received again at the next start", self.store.display());
-            self.unsettled().drain(..).for_each(|(incoming, _)| incoming.leave());
-        }
+        let mut spare = std::mem::take(&mut *self.spare.lock().unwrap_or_else(PoisonError::into_inner));
+        let settled = spare.iter_mut().try_for_each(Incoming::settle);
+        spare.into_iter().for_each(|incoming| self.put_back(incoming));
+        settled
     }
 }
 
 /// Takes in what processes that were ended have noted and not settled, and removes the directories that they left.
 pub(super) fn recover(landing: &Arc<Landing>) -> Result<(), GitError> {
     for left in abandoned(&landing.store.join("objects"))? {
-        if let Some(pack) = left.noted()? {
+        for pack in left.noted()? {
             let mut receiver = Receiver::new(Arc::clone(landing))?;
             match receiver.write(&pack).and_then(|()| receiver.publish_unchecked()) {
                 Ok(name) => log::debug!("pack {name} of {} was received again", landing.store.display()),
@@ -165,17 +150,12 @@ impl Receiver {
             let arrived = Arrived::open(incoming.path(), &index, landing.database.format());
             let arrived = arrived.map_err(&missing)?;
             landing.database.with(|objects| arrived.check_is_whole(objects, commit)).map_err(&missing)?;
-            match small {
-                Some(pack) if durable => {
-                    incoming.note(&pack)?;
-                    publish(&incoming.packs(), &landing.store, &name, false)?;
-                    landing.unsettled().push((incoming, name));
-                }
-                _ => {
-                    publish(&incoming.packs(), &landing.store, &name, durable)?;
-                    landing.put_back(incoming);
-                }
+            let is_noted = durable && small.is_some();
+            if let Some(pack) = small.filter(|_| durable) {
+                incoming.note(name.clone(), &pack)?;
             }
+            publish(&incoming.packs(), &landing.store, &name, durable && !is_noted)?;
+            landing.put_back(incoming);
         }
         // Complete by what every pack was checked for.
         landing.database.with(|objects| objects.commit(commit).map(drop)).map_err(missing)
@@ -242,11 +222,6 @@ impl Arrived {
     }
 }
 
-/// A pack's files, in the order in which they are to come into being.
-fn files_of(name: &str) -> [String; 2] {
-    [format!("pack-{name}.pack"), format!("pack-{name}.idx")]
-}
-
 /// Moves a proven pack among the store's packs: first the pack, then the index by which readers find it.
 fn publish(from: &Path, store: &Path, name: &str, durable: bool) -> Result<(), GitError> {
     let to = store.join("objects").join("pack");
@@ -264,21 +239,4 @@ fn publish(from: &Path, store: &Path, name: &str, durable: bool) -> Result<(), G
         sync(&to)?;
     }
     Ok(())
-}
-
-/// Makes a pack durable that is among the store's packs, unless it was merged into another meanwhile, which is durable.
-fn sync_published(store: &Path, name: &str) -> Result<(), GitError> {
-    let packs = store.join("objects").join("pack");
-    for file in files_of(name) {
-        match sync(&packs.join(file)) {
-            Err(GitError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {}
-            other => other?,
-        }
-    }
-    sync(&packs)
-}
-
-/// Waits until a file, or a directory's entries, are on disk.
-pub(super) fn sync(path: &Path) -> Result<(), GitError> {
-    File::open(path).and_then(|file| file.sync_all()).map_err(GitError::io("sync", path))
 }

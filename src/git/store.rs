@@ -12,8 +12,9 @@ use std::sync::Arc;
 
 use git2::{ObjectFormat, Odb, Oid, Repository, RepositoryInitOptions};
 
+use super::incoming::sync;
 use super::objects::{Database, EntryKind, Objects, entries, format_of, incomplete};
-use super::receiver::{Landing, Receiver, recover, sync};
+use super::receiver::{Landing, Receiver, recover};
 use super::{GitError, pack, stored, tidy};
 use crate::model::CommitId;
 
@@ -27,7 +28,9 @@ const SETTINGS: [(&str, &str); 4] = [
     ("extensions.preciousObjects", "true"),
 ];
 
-/// A bare repository that receives packs and keeps only what was sent: whole trees, no history.
+/// A bare repository that receives packs and keeps only what was sent: whole trees, no history. A clone is the same
+/// handle.
+#[derive(Clone)]
 pub struct Store {
     landing: Arc<Landing>,
 }
@@ -160,7 +163,7 @@ impl Store {
     }
 
     /// Finishes what receivers of this handle have put off: syncs the files of packs that only notes make durable. Done
-    /// on drop as well.
+    /// on drop as well, and before notes take too much room.
     pub fn settle(&self) -> Result<(), GitError> {
         self.landing.settle()
     }

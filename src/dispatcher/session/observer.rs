@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 use super::worker::{self, Kind, Request};
 use super::{Hub, Outbox, Session, SessionError};
 use crate::dispatcher::core::{Question, ToCore};
+use crate::dispatcher::limits;
 use crate::dispatcher::mirrors::{Mirror, Plan};
 use crate::dispatcher::translate::{self, Announcement};
 use crate::git::{self, GitError};
@@ -31,7 +33,9 @@ pub(super) fn serve(session: Session) -> Result<(), SessionError> {
         session,
         kind,
         || Frame::new(&ToObserver::Ack),
-        |hub, id, outbox, inbox| Worker { hub, id, outbox, known: BTreeSet::new(), pack: None }.run(inbox),
+        |hub, id, outbox, inbox| {
+            Worker { hub, id, outbox, known: BTreeSet::new(), pack: None, is_settled: true }.run(inbox)
+        },
     )
 }
 
@@ -43,6 +47,8 @@ struct Worker<'a> {
     known: BTreeSet<RepoName>,
     /// The pack that is arriving: in memory until it is known whose it is to be.
     pack: Option<Incoming>,
+    /// Whether no pack was received since mirrors were last settled.
+    is_settled: bool,
 }
 
 /// A pack that is arriving.
@@ -65,32 +71,54 @@ const SPOOL_BYTES: usize = 8 << 20;
 
 impl Worker<'_> {
     fn run(mut self, inbox: &Receiver<Request<FromObserver>>) -> Result<(), Refusal> {
-        for Request { message, payload } in inbox {
-            match message {
-                FromObserver::Status { repo, source } => self.status(&repo, &source)?,
-                FromObserver::Pack { repo, last, .. } => self.pack(&repo, last, &payload)?,
-                FromObserver::Dispatch { repo, branch, before, commit, range, subject, author } => {
-                    self.dispatch(Announcement { repo, branch, before, commit, range, subject, author })?;
-                }
-                FromObserver::Supply { repo, commit } => {
-                    let (repo, commit) = (self.known(&repo)?, translate::commit(&commit)?);
-                    if self.take_in(&repo, "", commit).is_some() {
-                        log::info!("the source of {} of {repo} is there again", commit.short());
-                        self.send_ok(&repo, commit);
+        let end = loop {
+            let wait = if self.is_settled { Duration::MAX } else { Duration::from_millis(limits::QUIET_MS) };
+            match inbox.recv_timeout(wait) {
+                Ok(request) => {
+                    if let Err(refusal) = self.take(request) {
+                        break Err(refusal);
                     }
                 }
-                FromObserver::Gone { repo, branch, before } => {
-                    let (repo, branch) = (self.known(&repo)?, translate::branch(&branch)?);
-                    let before = translate::commit(&before)?;
-                    let question = Question::Gone { repo: repo.clone(), branch: branch.clone(), before };
-                    if let Some(reply) = self.ask(question) {
-                        self.outbox.send(&Frame::new(&answer(&repo, branch.as_str(), None, reply)));
-                    }
-                }
-                FromObserver::Ping => {}
+                Err(RecvTimeoutError::Timeout) => self.settle(),
+                Err(RecvTimeoutError::Disconnected) => break Ok(()),
             }
+        };
+        self.settle();
+        end
+    }
+
+    fn settle(&mut self) {
+        if !std::mem::replace(&mut self.is_settled, true) {
+            self.hub.mirrors.settle();
         }
-        Ok(())
+    }
+
+    fn take(&mut self, Request { message, payload }: Request<FromObserver>) -> Result<(), Refusal> {
+        match message {
+            FromObserver::Status { repo, source } => self.status(&repo, &source),
+            FromObserver::Pack { repo, last, .. } => self.pack(&repo, last, &payload),
+            FromObserver::Dispatch { repo, branch, before, commit, range, subject, author } => {
+                self.dispatch(Announcement { repo, branch, before, commit, range, subject, author })
+            }
+            FromObserver::Supply { repo, commit } => {
+                let (repo, commit) = (self.known(&repo)?, translate::commit(&commit)?);
+                if self.take_in(&repo, "", commit).is_some() {
+                    log::info!("the source of {} of {repo} is there again", commit.short());
+                    self.send_ok(&repo, commit);
+                }
+                Ok(())
+            }
+            FromObserver::Gone { repo, branch, before } => {
+                let (repo, branch) = (self.known(&repo)?, translate::branch(&branch)?);
+                let before = translate::commit(&before)?;
+                let question = Question::Gone { repo: repo.clone(), branch: branch.clone(), before };
+                if let Some(reply) = self.ask(question) {
+                    self.outbox.send(&Frame::new(&answer(&repo, branch.as_str(), None, reply)));
+                }
+                Ok(())
+            }
+            FromObserver::Ping => Ok(()),
+        }
     }
 
     fn status(&mut self, repo: &str, source: &str) -> Result<(), Refusal> {
@@ -161,9 +189,7 @@ impl Worker<'_> {
         let Some(Taken { mirror, is_new, .. }) = taken else { return Ok(()) };
         // Runners are at work by now, and nobody waits for this.
         if is_new {
-            if let Err(error) = mirror.settle() {
-                log::warn!("could not settle what arrived of {repo}: {error}; trying again with the next commit");
-            }
+            self.is_settled = false;
             self.hub.mirrors.tidy(&mirror);
         }
         mirror.keep();
@@ -219,12 +245,11 @@ impl Worker<'_> {
         let is_new = !mirror.has(commit);
         if is_new {
             let Some(mut incoming) = pack else { return Ok(None) };
-            let take = || {
+            let mut take = || {
                 let mut receiver = mirror.receive()?;
                 incoming.copy_to(&mut receiver, self.hub.data.root())?;
                 receiver.finish(commit, true)
             };
-            let mut take = take;
             take().map_err(|error| (false, error))?;
         }
         let plan = mirror.plan(commit).map_err(of_mirror)?;

@@ -47,7 +47,7 @@ fn packs(store: &Path) -> Vec<PathBuf> {
 }
 
 fn notes(store: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(store.join("objects")).unwrap().map(|entry| entry.unwrap().path().join("note"));
+    let entries = fs::read_dir(store.join("objects")).unwrap().map(|entry| entry.unwrap().path().join("notes"));
     entries.filter(|note| note.exists()).collect()
 }
 
@@ -143,4 +143,22 @@ fn what_was_merged_meanwhile_is_settled() {
         fs::remove_file(file).unwrap();
     }
     store.settle().unwrap();
+}
+
+#[test]
+fn notes_take_no_more_room_however_many_packs_arrive() {
+    let repo = Repo::new();
+    let noise = |seed: u32| -> Vec<u8> {
+        (0..50_000_u32).flat_map(|n| (n ^ seed).wrapping_mul(2_654_435_761).rotate_left(7).to_le_bytes()).collect()
+    };
+    let commits: Vec<_> = (0..8).map(|n| repo.write("file", noise(n << 20)).commit("more")).collect();
+    let (watched, store) = (repo.watched(), repo.store(commits[0]));
+    for (at, commit) in commits.iter().enumerate() {
+        receive(&watched, &store, *commit, &commits[..at]);
+        assert_eq!(fs::metadata(notes(&repo.beside("store")).remove(0)).unwrap().len(), 1 << 20);
+    }
+    // What the notes hold now is taken in again, whatever else is behind it.
+    let path = after_power_loss(&repo, "after", &packs(&repo.beside("store")));
+    let after = Store::open(&path, commits[0]).unwrap();
+    commits.iter().for_each(|commit| after.check(*commit).unwrap());
 }
