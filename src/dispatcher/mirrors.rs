@@ -198,7 +198,8 @@ impl Mirrors {
         places.entry(repo.clone()).or_default().clone()
     }
 
-    /// Syncs what arrived and is durable only by the notes that were made of it. Takes a while, and nobody waits for it.
+    /// Syncs what arrived and is durable only by the notes that were made of it. Takes a while, and nobody waits for
+    /// it.
     pub(crate) fn settle(&self) {
         let stores: Vec<_> = self.idle().iter().map(|(repo, _, store)| (repo.clone(), store.clone())).collect();
         for (repo, store) in stores {

@@ -2,8 +2,8 @@
 //!
 //! A note makes a small pack durable: its bytes, in a file that has its full length already, so that one flush of the
 //! disk is enough. The pack's own files and the directory that they are moved to would take three, each with an entry
-//! in the file system's journal. Those are synced later, when it is quiet or the notes are full: at once it would hold up
-//! the runner that is preparing the commit on the same disk. A process that is ended in between leaves the directory
+//! in the file system's journal. Those are synced later, when it is quiet or the notes are full: at once it would hold
+//! up the runner that is preparing the commit on the same disk. A process that is ended in between leaves the directory
 //! with its notes, and the next one receives the packs from there once more.
 //!
 //! Knows nothing of what is in a pack. Used by [`super::receiver`] only.

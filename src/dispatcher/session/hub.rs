@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::{Distant, Outbox};
 use crate::clock;
@@ -24,6 +24,9 @@ use crate::protocol::hello::{ErrorCode, Refusal, Role};
 use crate::protocol::observer::ToObserver;
 use crate::threads::Thread;
 use crate::transport::{Frame, Stream};
+
+/// How often one who waits for the core looks whether the dispatcher ends.
+const ANSWER_LOOK: Duration = Duration::from_secs(1);
 
 /// The secrets of the roles.
 pub(crate) struct Tokens {
@@ -249,6 +252,19 @@ impl Hub {
         if let Some(outbox) = outbox {
             let (repo, commit) = (repo.to_string(), commit.to_string());
             outbox.send(&Frame::new(&ToObserver::LostSource { repo, commit }));
+        }
+    }
+
+    /// The core's answer. One that ends leaves questions in its queue, whose ways back stay open with it; who waits has
+    /// to look whether the dispatcher ends.
+    pub(super) fn wait_for<T>(&self, answer: &Receiver<T>) -> Option<T> {
+        loop {
+            match answer.recv_timeout(ANSWER_LOOK) {
+                Ok(answer) => return Some(answer),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) if self.lock().closing => return None,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
         }
     }
 

@@ -134,7 +134,7 @@ impl Worker<'_> {
         if self.hub.core.send(look).is_err() {
             return Ok(());
         }
-        let heads = receiver.recv().unwrap_or_default();
+        let heads = self.hub.wait_for(&receiver).unwrap_or_default();
         let heads =
             heads.into_iter().map(|(branch, commit)| Head { branch: branch.to_string(), commit: commit.to_string() });
         self.outbox.send(&Frame::new(&ToObserver::Heads { repo: repo.to_string(), heads: heads.collect() }));
@@ -260,7 +260,7 @@ impl Worker<'_> {
         let (answer, reply) = bounded(1);
         self.hub.core.send(ToCore::Ask { question, answer }).ok()?;
         // A core that ends without an answer has accepted nothing; the observer asks the next one.
-        reply.recv().ok()
+        self.hub.wait_for(&reply)
     }
 }
 

@@ -50,7 +50,8 @@ fn commit(repository: &Repository) -> String {
     repository.commit_script("wc -l < large")
 }
 
-/// Sabotage: with a runner's request answered at once, the job is errored after its attempts have come to nothing.
+/// A runner's request that is answered at once, tried as a sabotage, was not caught: that attempt is lost, and the next
+/// one finds the source.
 #[test]
 fn a_job_whose_source_is_damaged_or_gone_gets_it_from_the_observer_and_passes() {
     type Harm = fn(&World);
