@@ -71,8 +71,9 @@ impl Incoming {
         self.path().parent().unwrap_or(Path::new("."))
     }
 
-    /// Makes the pack of that name durable, before it is moved among the store's packs.
-    pub(super) fn note(&mut self, name: String, pack: &[u8]) -> Result<(), GitError> {
+    /// Makes the pack of that name durable, before it is moved among the store's packs. False where there is no room
+    /// for notes: then its files have to be synced.
+    pub(super) fn note(&mut self, name: String, pack: &[u8]) -> Result<bool, GitError> {
         let mut bytes = Vec::with_capacity(HEADER_BYTES + pack.len());
         bytes.extend(MAGIC);
         bytes.extend((pack.len() as u32).to_le_bytes());
@@ -84,7 +85,14 @@ impl Incoming {
         let path = self.path().join(NOTES);
         let mut notes = match self.notes.take() {
             Some(notes) => notes,
-            None => self.make_notes(&path).map_err(GitError::io("make", &path))?,
+            None => match self.make_notes(&path).map_err(GitError::io("make", &path)) {
+                Ok(notes) => notes,
+                Err(error) if error.is_disk_full() => {
+                    drop(fs::remove_file(&path));
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
+            },
         };
         let written = notes.file.write_all_at(&bytes, notes.used as u64).and_then(|()| notes.file.sync_data());
         if written.is_ok() {
@@ -92,7 +100,7 @@ impl Incoming {
             notes.packs.push(name);
         }
         self.notes = Some(notes);
-        written.map_err(GitError::io("write", &path))
+        written.map(|()| true).map_err(GitError::io("write", &path))
     }
 
     /// A file of full length, durable and found by its name, that holds no note.

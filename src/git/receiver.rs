@@ -150,10 +150,10 @@ impl Receiver {
             let arrived = Arrived::open(incoming.path(), &index, landing.database.format());
             let arrived = arrived.map_err(&missing)?;
             landing.database.with(|objects| arrived.check_is_whole(objects, commit)).map_err(&missing)?;
-            let is_noted = durable && small.is_some();
-            if let Some(pack) = small.filter(|_| durable) {
-                incoming.note(name.clone(), &pack)?;
-            }
+            let is_noted = match small.filter(|_| durable) {
+                Some(pack) => incoming.note(name.clone(), &pack)?,
+                None => false,
+            };
             publish(&incoming.packs(), &landing.store, &name, durable && !is_noted)?;
             landing.put_back(incoming);
         }
