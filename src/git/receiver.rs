@@ -187,6 +187,10 @@ impl Arrived {
     fn open(directory: &Path, index: &Path, format: ObjectFormat) -> Result<Self, GitError> {
         // Not by libgit2, which lists the ids of SHA-256 packs wrongly.
         let pack = StoredPack::open(index, format)?;
+        if !pack.has_known_types_only() {
+            let source = git2::Error::from_str("an object in it is of no type that there is");
+            return Err(GitError::BrokenPack { path: directory.to_owned(), source });
+        }
         let ids = pack.ids().filter_map(|raw| Oid::from_bytes(raw).ok()).collect();
         Ok(Self { objects: Objects::open(directory, format)?, ids })
     }

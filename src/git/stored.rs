@@ -87,6 +87,27 @@ impl StoredPack {
         self.index[IDS..IDS + self.count * self.id_bytes].chunks_exact(self.id_bytes)
     }
 
+    /// Whether every entry is of a type that there is. libgit2 indexes others too, and its binding panics when asked
+    /// what they are.
+    pub(super) fn has_known_types_only(&self) -> bool {
+        let mut byte = [0];
+        (0..self.count).all(|at| {
+            let place = IDS + self.count * (self.id_bytes + 4) + at * 4;
+            let Some(start) = self.offset(number(&self.index, place)) else { return false };
+            // Commit, tree, blob, tag; and a delta by offset or by id, which ends in one of those.
+            self.pack.read_exact_at(&mut byte, start).is_ok() && matches!(byte[0] >> 4 & 7, 1..=4 | 6 | 7)
+        })
+    }
+
+    /// An offset as the index has it: one with the highest bit set is a place among the long ones.
+    fn offset(&self, short: u32) -> Option<u64> {
+        if short >> 31 == 0 {
+            return Some(short.into());
+        }
+        let place = IDS + self.count * (self.id_bytes + 8) + (short & !(1 << 31)) as usize * 8;
+        self.index.get(place..place + 8).and_then(|raw| raw.try_into().ok()).map(u64::from_be_bytes)
+    }
+
     fn copy(&self, id: &[u8], into: &mut Vec<u8>) -> bool {
         let Some(at) = self.find(id) else { return false };
         let crc = number(&self.index, IDS + self.count * self.id_bytes + at * 4);

@@ -152,6 +152,24 @@ fn a_pack_that_announces_more_objects_than_any_has_is_refused_at_once() {
     }
 }
 
+/// Found by fuzzing: libgit2 indexes an object of type 0, and its binding panicked when asked what that is.
+#[test]
+fn a_pack_with_an_object_of_no_known_type_is_refused() {
+    let repo = Repo::new();
+    let commit = repo.write("a", "one").commit("first");
+    let store = repo.store(commit);
+    for kind in [0, 5] {
+        // An empty object, compressed.
+        let entry = [&[kind << 4][..], b"\x78\x9c\x03\x00\x00\x00\x00\x01"].concat();
+        let mut pack = [&b"PACK\0\0\0\x02\0\0\0\x01"[..], &entry].concat();
+        pack.extend_from_slice(&<sha1::Sha1 as sha1::Digest>::digest(&pack));
+        let mut receiver = store.receive().unwrap();
+        let error = receiver.write(&pack).and_then(|()| receiver.finish(commit, true)).unwrap_err();
+        assert!(matches!(error, GitError::BrokenPack { .. }), "{kind}: {error:?}");
+    }
+    assert_eq!(incoming(&repo), 0);
+}
+
 fn incoming(repo: &Repo) -> usize {
     let entries = fs::read_dir(repo.beside("store/objects")).unwrap();
     entries.filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("incoming")).count()
