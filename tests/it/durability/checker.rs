@@ -168,7 +168,7 @@ impl Checker {
                 Companion::Pack(files) => {
                     // Files that are in their place already belong to an earlier pack.
                     let is_new = call.on.contains("/incoming-") || files.len() == 1;
-                    let is_note = call.name == "fdatasync" && call.on.ends_with("/note");
+                    let is_note = call.name == "fdatasync" && call.on.ends_with("/notes");
                     if call.thread != format!("{}-work", request.session) {
                         continue;
                     }

@@ -7,7 +7,7 @@ const READ_PACK: &str = r#"11<s1-read> recvfrom(9<TCP:[a->b]>, "{\"type\":\"pack
 const SYNC_PACK: &str = "12<s1-work> fsync(14</d/mirrors/r.git/objects/incoming-1/pack/pack-1.pack>) = 0";
 const SYNC_INDEX: &str = "12<s1-work> fsync(14</d/mirrors/r.git/objects/incoming-1/pack/pack-1.idx>) = 0";
 const SYNC_PLACE: &str = "12<s1-work> fsync(14</d/mirrors/r.git/objects/pack>) = 0";
-const SYNC_NOTE: &str = "12<s1-work> fdatasync(14</d/mirrors/r.git/objects/incoming-1/note>) = 0";
+const SYNC_NOTE: &str = "12<s1-work> fdatasync(14</d/mirrors/r.git/objects/incoming-1/notes>) = 0";
 const HEADER: &str = r#"10<core> pwrite64(7</d/surveil.db-wal>, "7\177"..., 32, 0) = 32"#;
 const WRITE: &str = r#"10<core> pwrite64(7</d/surveil.db-wal>, "\0\0"..., 4096, 56) = 4096"#;
 const SYNC: &str = "10<core> fdatasync(7</d/surveil.db-wal>) = 0";
