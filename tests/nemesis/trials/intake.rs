@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -38,6 +38,8 @@ struct Announcer {
     hello: Value,
     address: SocketAddr,
     is_over: Arc<AtomicBool>,
+    /// How many answers there were, of all announcers.
+    answered: Arc<AtomicUsize>,
     accepted: Vec<Accepted>,
 }
 
@@ -71,6 +73,7 @@ impl Announcer {
                 answer = ask(&mut reader, &message, &self.pack)?;
             }
             assert_eq!(answer["type"], "ok", "{answer} to {message}");
+            self.answered.fetch_add(1, Ordering::AcqRel);
             self.accepted.push((announcement, BuildId(answer["build"].as_u64().unwrap())));
         }
         Some(())
@@ -146,6 +149,7 @@ fn what_eight_observers_were_told_is_there_however_often_the_dispatcher_is_kille
     let mut dispatcher: Process = world.dispatcher(&[]);
     let (chain, pack) = chain(&world);
     let (chain, pack, is_over) = (Arc::new(chain), Arc::new(pack), Arc::new(AtomicBool::new(false)));
+    let answered = Arc::new(AtomicUsize::new(0));
     let announcer = |number: usize| Announcer {
         repo: format!("app{number}"),
         chain: chain.clone(),
@@ -153,16 +157,24 @@ fn what_eight_observers_were_told_is_there_however_often_the_dispatcher_is_kille
         hello: hello(&world, "observer", "announcer"),
         address: world.address().into(),
         is_over: is_over.clone(),
+        answered: answered.clone(),
         accepted: Vec::new(),
     };
     let announcers: Vec<_> = (0..OBSERVERS).map(announcer).collect();
     let announcers: Vec<_> =
         announcers.into_iter().map(|it| threads::spawn("announcer", move || it.run()).unwrap()).collect();
     for _ in 0..rounds {
-        wait(dice.ms(20, 400));
+        // Some die while they still start; but in between there is always one that has got somewhere.
+        if dice.percent(75) {
+            let before = answered.load(Ordering::Acquire);
+            until("something is acknowledged", || answered.load(Ordering::Acquire) > before);
+        }
+        wait(dice.ms(0, 300));
         dispatcher.kill();
         dispatcher = world.dispatcher(&[]);
     }
+    let before = answered.load(Ordering::Acquire);
+    until("something is acknowledged", || answered.load(Ordering::Acquire) > before + OBSERVERS);
     is_over.store(true, Ordering::Release);
     let accepted: Vec<Accepted> = announcers.into_iter().flat_map(|it| it.join().unwrap()).collect();
     drop(dispatcher);
