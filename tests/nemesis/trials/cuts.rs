@@ -107,8 +107,8 @@ fn a_cut_that_is_shorter_than_the_timeout_changes_no_attempt() {
     assert_eq!((attempts.len(), line.executions(&commit)), (1, 1), "{attempts:#?}");
 }
 
-/// S7, S12: what is longer loses the attempt. Its late result is kept and changes nothing. Sabotage tried: a result
-/// that counts whoever holds the lease; this test fails.
+/// S7, S12: what is longer loses the attempt. Its late result is kept and changes nothing. Sabotage tried: a late
+/// result that is recorded as the attempt's outcome; this test fails.
 #[test]
 fn a_cut_that_is_longer_than_the_timeout_loses_the_attempt_and_fences_its_result() {
     let world = World::new();

@@ -93,6 +93,9 @@ impl<'a> Fleet<'a> {
 
 /// A4, S11, S15: nothing runs twice, and no byte is missing or there two times. The grace counts from the start, so a
 /// dispatcher may also be away for longer than it would wait for a runner.
+///
+/// Sabotage tried: a restart that restores no leases; this test fails. One that it cannot see is a log that begins anew
+/// where its file is opened: the runner has all bytes until its result is answered, and sends them again.
 #[test]
 fn twenty_attempts_survive_their_dispatcher_also_where_it_is_away_for_longer_than_the_timeout() {
     let worlds = [World::new(), World::new()];
