@@ -1,11 +1,12 @@
 //! G1 and G2 with real repositories: histories that change under the observer, and repositories that are damaged, or
 //! made by somebody who means harm.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use crate::harness::{Repository, World, job, text};
+use crate::harness::{Gate, Repository, World, job, text};
 
 const TASK: &str = "[task.test]\nrun = 'cat file'\n";
 
@@ -62,13 +63,14 @@ fn fifty_pushes_while_one_side_is_away_are_made_up_for() {
 #[test]
 fn a_commit_that_was_forced_away_or_whose_branch_is_gone_is_built_as_announced() {
     let world = World::new();
-    let gate = world.gate("gate");
+    // One for each: a gate that is opened lets everybody through who waits there.
+    let gates: BTreeMap<_, _> = ["queued", "deleted", "running"].map(|name| (name, world.gate(name))).into();
     let begun = world.tally("begun");
     let repository = world.repository("app");
     let base = repository.commit_tasks("[task.test]\nrun = 'true'\n");
     let _dispatcher = world.dispatcher(&[]);
     let observer = world.observer(&[&repository], &["--branch=*"]);
-    let script = |name: &str| format!("{}\n{}\ncat file # {name}", begun.add(name), gate.wait());
+    let script = |name: &str| format!("{}\n{}\ncat file # {name}", begun.add(name), gates[name].wait());
     let accepted = |name: &str| {
         repository.write("file", name);
         let commit = repository.commit_script(&script(name));
@@ -97,7 +99,7 @@ fn a_commit_that_was_forced_away_or_whose_branch_is_gone_is_built_as_announced()
     let last = repository.commit_script("cat file");
     forget();
     observer.says(&format!("{} accepted", &last[..7]));
-    (0..3).for_each(|_| gate.open());
+    gates.values().for_each(Gate::open);
     for (commit, name) in [(queued, "queued"), (deleted, "deleted"), (running, "running"), (last, "last")] {
         let build = world.expect(&commit, "passed");
         assert_eq!(world.log_of(&build, "test"), name);
