@@ -63,6 +63,9 @@ const FAULTS: &[(Fault, u32)] = &[
     (Fault::SecondProcess, 2),
 ];
 
+/// With so many unfinished builds nobody pushes more, or what is left in the end would take for ever.
+const BACKLOG: usize = 25;
+
 /// What is undone or done later.
 #[derive(Debug, Clone, Copy)]
 enum Later {
@@ -83,6 +86,8 @@ pub(crate) struct Nemesis<'a> {
     heads: Vec<BTreeMap<String, CommitId>>,
     commits: Vec<Vec<CommitId>>,
     dice: Dice,
+    /// People's own dice, because they wait where much is to be done, and that is not to change what else happens.
+    people: Dice,
     later: BTreeMap<(u64, u64), Later>,
     sequence: u64,
     echo: Link,
@@ -105,6 +110,7 @@ impl<'a> Nemesis<'a> {
             heads: vec![BTreeMap::new(); 2],
             commits: vec![Vec::new(); 2],
             dice: Dice::new(seed),
+            people: Dice::new(!seed),
             later: BTreeMap::new(),
             sequence: 0,
             echo,
@@ -335,17 +341,20 @@ impl<'a> Nemesis<'a> {
     }
 
     fn push(&mut self, kind: Fault) -> bool {
-        let at = self.dice.below(2);
+        if self.witness.unfinished().len() > BACKLOG {
+            return false;
+        }
+        let at = self.people.below(2);
         let branches: Vec<String> = self.heads[at].keys().cloned().collect();
-        let branch = self.dice.pick(&branches).unwrap_or_else(|| "main".into());
+        let branch = self.people.pick(&branches).unwrap_or_else(|| "main".into());
         match kind {
             Fault::ForcePush => {
-                let old = self.dice.pick(&self.commits[at]);
+                let old = self.people.pick(&self.commits[at]);
                 self.push_to(at, &branch, old);
             }
             Fault::NewBranch => {
-                let name = ["topic", "fix", "try"][self.dice.below(3)];
-                let old = if self.dice.percent(50) { self.dice.pick(&self.commits[at]) } else { None };
+                let name = ["topic", "fix", "try"][self.people.below(3)];
+                let old = if self.people.percent(50) { self.people.pick(&self.commits[at]) } else { None };
                 self.push_to(at, name, old);
             }
             Fault::DeleteBranch if branch != "main" => {
@@ -368,7 +377,7 @@ impl<'a> Nemesis<'a> {
 
     /// A commit that no branch names yet, and of which is known what it does.
     fn new_commit(&mut self, at: usize, branch: &str) -> CommitId {
-        let recipes = recipes(&mut self.dice);
+        let recipes = recipes(&mut self.people);
         let sections: String = recipes.iter().map(|recipe| recipe.section(&self.place)).collect();
         let repository = &self.repositories[at];
         let number = self.commits[at].len();

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use surveil::model::{
     Attempt, AttemptId, Build, BuildId, Ending, Job, JobId, JobState, Outcome, Record, Runner, RunnerId, Verdict,
 };
-use surveil::store::{BuildName, Reader, StoreError};
+use surveil::store::{BuildName, Reader, StoreError, WholeBuild};
+
+/// How often a reading is repeated into which a commit came. A gap that stays is one of the store.
+const RETRIES: usize = 20;
 
 /// Watches a store.
 pub(crate) struct Eyes {
@@ -59,7 +62,24 @@ impl Eyes {
 
     fn read(&mut self, reader: &Reader, all: bool) -> Result<News, StoreError> {
         let mut news = News::default();
-        // What depends on something is read before it: whatever is seen of a build is borne out by its attempts.
+        let mut found = self.glance(reader, all)?;
+        for _ in 0..RETRIES {
+            if self.is_gapless(&found) {
+                break;
+            }
+            found = self.glance(reader, all)?;
+        }
+        let runners = reader.runners()?;
+        for (build, jobs, attempts) in found {
+            self.take(build, jobs, attempts, &mut news);
+        }
+        news.runners = runners.into_iter().filter(|runner| self.runners.insert(runner.id)).collect();
+        Ok(news)
+    }
+
+    /// What is new since, build by build. What depends on something is read before it: whatever is seen of a build is
+    /// borne out by its attempts.
+    fn glance(&self, reader: &Reader, all: bool) -> Result<Vec<WholeBuild>, StoreError> {
         let latest = reader.find(&BuildName::Latest)?.unwrap_or(BuildId(0));
         let first = if all { 1 } else { self.builds.last_key_value().map_or(1, |(id, _)| id.0 + 1) };
         let open = self.builds.iter().filter(|(_, verdict)| verdict.is_none()).map(|(id, _)| *id);
@@ -69,12 +89,16 @@ impl Eyes {
             let Some(build) = reader.build(id)? else { continue };
             found.push((build, reader.jobs(id)?, reader.attempts(id)?));
         }
-        let runners = reader.runners()?;
-        for (build, jobs, attempts) in found {
-            self.take(build, jobs, attempts, &mut news);
-        }
-        news.runners = runners.into_iter().filter(|runner| self.runners.insert(runner.id)).collect();
-        Ok(news)
+        Ok(found)
+    }
+
+    /// Whether no attempt's number is left out: else a batch was committed between the readings of two builds, and of
+    /// the earlier one something older is still to be seen.
+    fn is_gapless(&self, found: &[WholeBuild]) -> bool {
+        let last = self.attempts.last_key_value().map_or(0, |(id, _)| id.0);
+        let new = found.iter().flat_map(|(_, _, attempts)| attempts).map(|attempt| attempt.id.0);
+        let new: BTreeSet<u64> = new.filter(|id| *id > last).collect();
+        new.last().is_none_or(|newest| newest - last == new.len() as u64)
     }
 
     fn take(&mut self, build: Build, jobs: Vec<Job>, attempts: Vec<Attempt>, news: &mut News) {

@@ -76,11 +76,9 @@ impl Inner {
             "ping" if seen.is_runner => Event::RunnerPinged { session, holding: attempts(&frame.message["holding"]) },
             "started" => Event::AttemptStarted { session, attempt: attempt.unwrap() },
             "draining" => Event::RunnerDraining { session },
-            "results" => {
-                self.reports(session, attempt.unwrap(), frame);
-                Event::RunnerHeard { session }
-            }
-            "log" | "source" => Event::RunnerHeard { session },
+            // Output is no sign of life, and a result is one when its log is complete: both go another way.
+            "results" => return self.reports(session, attempt.unwrap(), frame),
+            "source" => Event::RunnerHeard { session },
             _ => return,
         };
         self.note(Fact::Arrived(event));
