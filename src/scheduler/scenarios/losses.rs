@@ -100,7 +100,7 @@ fn a_job_that_never_gets_to_start_is_given_up_in_the_end() {
     assert_eq!(lines, ["a20 lost", "j1 errored", "b1 errored", "> s1 recorded a20"]);
 }
 
-/// Tried with a quarantine for any two failures: the runner rests for two seconds after the second, and longer after
+/// With a quarantine for any two failures: the runner rests for two seconds after the second, and longer after
 /// each that follows.
 #[test]
 fn a_job_that_fails_on_a_runner_again_and_again_does_not_keep_others_from_it() {
@@ -126,7 +126,7 @@ fn a_job_that_fails_on_a_runner_again_and_again_does_not_keep_others_from_it() {
     assert_eq!(reasons[0].1, "queued for 0 s: it came to nothing repeatedly and is tried again in 15 s");
 }
 
-/// Tried without a quarantine: the runner eats the queue, a job a second.
+/// Without a quarantine: the runner eats the queue, a job a second.
 #[test]
 fn a_runner_on_which_different_jobs_fail_is_in_quarantine_for_longer_each_time() {
     let mut story = Story::new();

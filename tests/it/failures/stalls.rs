@@ -33,7 +33,7 @@ fn survives(thread: &str, kind: &str) {
     world.expect(&repository.commit_tasks("[task.test]\nrun = 'true'\n"), "passed");
 }
 
-/// Tried without the guard of each thread: the dispatcher goes on without it, and does not end.
+/// Without the guard of each thread the dispatcher would go on without it, and not end.
 #[test]
 fn a_panic_in_the_core_ends_the_process_and_the_next_start_goes_on() {
     survives("core", "panic");
@@ -49,7 +49,7 @@ fn a_panic_in_the_redistribute_thread_ends_the_process_and_the_next_start_goes_o
     survives("redistribute", "panic");
 }
 
-/// Tried without the watchdog's thread, and without each of its pulses: the dispatcher does not end.
+/// Tried with a watchdog that never judges: the dispatcher does not end.
 #[test]
 fn an_endless_loop_in_the_core_ends_the_process_and_the_next_start_goes_on() {
     survives("core", "loop");

@@ -25,7 +25,7 @@ fn pass_the_time(time: Duration) {
     until("time passes", || now() >= end);
 }
 
-/// S12. Tried with a timeout of one second: the attempt is lost and runs again.
+/// S12. With a timeout of one second the attempt would be lost and run again.
 #[test]
 fn a_runner_that_is_frozen_for_less_than_the_timeout_keeps_its_work() {
     let world = World::new();
