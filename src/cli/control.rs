@@ -64,14 +64,14 @@ pub(crate) struct DrainFlags {
 pub(crate) fn cancel(flags: &CancelFlags, out: &mut Output) -> Result<ExitCode, CliError> {
     let (build, task) = build_and_task(&flags.build, flags.task.as_deref())?;
     let mut session = flags.operator.connect()?;
-    let answer = session.ask_about(&build, |build| FromOperator::Cancel { build, task: task.clone() })?;
+    let answer = session.ask(&FromOperator::Cancel { build, task })?;
     print(answer, out)
 }
 
 /// Runs again, and prints what the dispatcher says to it.
 pub(crate) fn rerun(flags: &RerunFlags, out: &mut Output) -> Result<ExitCode, CliError> {
     let mut session = flags.operator.connect()?;
-    let answer = session.ask_about(&flags.build, |build| FromOperator::Rerun { build, failed: flags.failed })?;
+    let answer = session.ask(&FromOperator::Rerun { build: flags.build.clone(), failed: flags.failed })?;
     print(answer, out)
 }
 

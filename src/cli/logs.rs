@@ -56,9 +56,9 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn question(&self, build: String) -> FromOperator {
+    fn question(&self) -> FromOperator {
         FromOperator::Logs {
-            build,
+            build: self.build.clone(),
             task: self.task.clone(),
             number: self.number,
             offset: self.offset,
@@ -83,7 +83,7 @@ pub(crate) fn run(flags: LogsFlags, out: &mut Output) -> Result<ExitCode, CliErr
 
 /// Asks for the log and writes what arrives, to its end. Keeps in `wanted` what is still to come.
 fn pass_on(session: &mut Session, wanted: &mut Wanted, out: &mut Output) -> Result<(), CliError> {
-    let mut message = session.ask_about(&wanted.build, |build| wanted.question(build))?;
+    let mut message = session.ask(&wanted.question())?;
     let _alive = session.keep_alive()?;
     let mut payload = Vec::new();
     loop {

@@ -94,23 +94,6 @@ impl Session {
         Ok(self)
     }
 
-    /// Asks about a build, under each of the names that what was typed may mean.
-    pub(crate) fn ask_about(
-        &mut self,
-        typed: &str,
-        question: impl Fn(String) -> FromOperator,
-    ) -> Result<ToOperator, CliError> {
-        let mut readings = readings(typed);
-        let last = readings.pop().unwrap_or_default();
-        for reading in readings {
-            match self.ask(&question(reading)) {
-                Err(CliError::Refused(refusal)) if refusal.code == ErrorCode::NotFound => {}
-                answer => return answer,
-            }
-        }
-        self.ask(&question(last))
-    }
-
     /// Sends a message without waiting for what it brings.
     pub(crate) fn send(&self, message: &FromOperator) -> Result<(), CliError> {
         write_frame(&self.stream, &Frame::new(message)).map_err(disconnected)
@@ -201,18 +184,6 @@ pub(crate) fn done(answer: ToOperator) -> Result<String, CliError> {
     if let ToOperator::Ok { text } = answer { Ok(text) } else { Err(CliError::Unexpected("an order")) }
 }
 
-/// What a typed build may mean, in the order to be asked: `b12` and `#12` are the build 12, but `b12345` may also be
-/// the beginning of a commit.
-fn readings(typed: &str) -> Vec<String> {
-    let number =
-        typed.strip_prefix(['b', '#']).filter(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()));
-    match number {
-        Some(number) if typed.starts_with('b') && typed.len() >= 4 => vec![number.to_owned(), typed.to_owned()],
-        Some(number) => vec![number.to_owned()],
-        None => vec![typed.to_owned()],
-    }
-}
-
 /// A build and perhaps one of its tasks, as in `b12/test`.
 pub(crate) fn build_and_task(build: &str, task: Option<&str>) -> Result<(String, Option<String>), CliError> {
     match (build.split_once('/'), task) {
@@ -225,18 +196,6 @@ pub(crate) fn build_and_task(build: &str, task: Option<&str>) -> Result<(String,
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_build_is_named_by_number_commit_or_latest() {
-        assert_eq!(readings("12"), ["12"]);
-        assert_eq!(readings("b12"), ["12"]);
-        assert_eq!(readings("#12"), ["12"]);
-        assert_eq!(readings("latest"), ["latest"]);
-        assert_eq!(readings("4f2a91c"), ["4f2a91c"]);
-        assert_eq!(readings("b123"), ["123", "b123"]);
-        assert_eq!(readings("b12f"), ["b12f"]);
-        assert_eq!(readings("b"), ["b"]);
-    }
 
     #[test]
     fn a_task_follows_its_build_as_a_word_or_behind_a_slash() {

@@ -52,7 +52,7 @@ pub(crate) fn run(flags: ShowFlags, out: &mut Output) -> Result<ExitCode, CliErr
 
 /// The build that was typed, as it stands.
 pub(crate) fn build_named(session: &mut Session, typed: &str) -> Result<BuildReport, CliError> {
-    let answer = session.ask_about(typed, |build| FromOperator::Show { build })?;
+    let answer = session.ask(&FromOperator::Show { build: typed.to_owned() })?;
     if let ToOperator::Build(report) = answer { Ok(report) } else { Err(CliError::Unexpected("`show`")) }
 }
 

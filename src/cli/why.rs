@@ -35,7 +35,7 @@ pub(crate) struct WhyFlags {
 pub(crate) fn run(flags: WhyFlags, out: &mut Output) -> Result<ExitCode, CliError> {
     let (build, task) = build_and_task(&flags.build, flags.task.as_deref())?;
     let mut session = flags.operator.connect()?;
-    let answer = session.ask_about(&build, |build| FromOperator::Why { build, task: task.clone() })?;
+    let answer = session.ask(&FromOperator::Why { build, task })?;
     let ToOperator::Why(report) = answer else { return Err(CliError::Unexpected("`why`")) };
     match flags.format {
         Format::Json => json(|line| codec::encode(&report, line), out)?,

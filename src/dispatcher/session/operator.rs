@@ -198,25 +198,20 @@ impl Worker<'_> {
                 name.escape_debug()
             ),
         };
-        let id = match build_name(name) {
-            Some(BuildName::Number(number)) => Some(BuildId(number)),
-            Some(other) => self.reader.find(&other).map_err(|error| broken(&error))?,
-            None => None,
-        };
-        let build = id.map(|id| self.reader.build(id)).transpose().map_err(|error| broken(&error))?;
-        // A commit of digits alone may look like a number.
-        let build = match build.flatten() {
-            None if name.len() >= 4 && name.bytes().all(|b| b.is_ascii_digit()) => {
-                let id = self.reader.find(&BuildName::Commit(name.to_owned())).map_err(|error| broken(&error))?;
-                id.map(|id| self.reader.build(id)).transpose().map_err(|error| broken(&error))?.flatten()
+        let mut missing = None;
+        for reading in readings(name) {
+            let id = match reading {
+                BuildName::Number(number) => Some(BuildId(number)),
+                other => self.reader.find(&other).map_err(|error| broken(&error))?,
+            };
+            let build = id.map(|id| self.reader.build(id)).transpose().map_err(|error| broken(&error))?;
+            if let Some(build) = build.flatten() {
+                return Ok(build);
             }
-            found => found,
-        };
-        match (build, id) {
-            (Some(build), _) => Ok(build),
-            (None, Some(id)) => Err(self.gone(id)?.unwrap_or_else(not_found)),
-            (None, None) => Err(not_found()),
+            missing = missing.or(id);
         }
+        let gone = missing.map(|id| self.gone(id)).transpose()?.flatten();
+        Err(gone.unwrap_or_else(not_found))
     }
 
     /// What became of a build that there was once.
@@ -293,14 +288,37 @@ pub(super) fn broken(error: &StoreError) -> Refusal {
     Refusal { code: ErrorCode::Internal, text: format!("the dispatcher's store could not be read: {error}") }
 }
 
-fn build_name(text: &str) -> Option<BuildName> {
-    let number = text.strip_prefix(['b', '#']).unwrap_or(text);
+/// What a named build may be, in the order to be tried: `b12`, `#12` and `12` are the build 12, but `b1234` and `1234`
+/// may also be the beginning of a commit.
+fn readings(text: &str) -> Vec<BuildName> {
     if text == "latest" {
-        return Some(BuildName::Latest);
+        return vec![BuildName::Latest];
     }
-    if let Ok(number) = number.parse() {
-        return Some(BuildName::Number(number));
-    }
+    let number = text.strip_prefix(['b', '#']).unwrap_or(text).parse().ok().map(BuildName::Number);
     let is_hex = text.len() >= 4 && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
-    is_hex.then(|| BuildName::Commit(text.to_ascii_lowercase()))
+    let commit = is_hex.then(|| BuildName::Commit(text.to_ascii_lowercase()));
+    number.into_iter().chain(commit).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_is_named_by_number_by_commit_or_as_the_latest() {
+        let number = BuildName::Number;
+        let commit = |text: &str| BuildName::Commit(text.to_owned());
+        assert_eq!(readings("latest"), [BuildName::Latest]);
+        for text in ["12", "b12", "#12"] {
+            assert_eq!(readings(text), [number(12)], "{text}");
+        }
+        assert_eq!(readings("1234"), [number(1234), commit("1234")]);
+        assert_eq!(readings("b185027123"), [number(185_027_123), commit("b185027123")]);
+        assert_eq!(readings("#1234"), [number(1234)]);
+        assert_eq!(readings("4F2A91C"), [commit("4f2a91c")]);
+        assert_eq!(readings(&"7".repeat(40)), [commit(&"7".repeat(40))], "larger than any number");
+        for text in ["", "b", "#", "b12f/x", "4f2", "nonsense"] {
+            assert_eq!(readings(text), [], "{text}");
+        }
+    }
 }
