@@ -202,7 +202,9 @@ impl Worker<'_> {
         for reading in readings(name) {
             let id = match reading {
                 BuildName::Number(number) => Some(BuildId(number)),
-                other => self.reader.find(&other).map_err(|error| broken(&error))?,
+                BuildName::Commit(_) | BuildName::Latest => {
+                    self.reader.find(&reading).map_err(|error| broken(&error))?
+                }
             };
             let build = id.map(|id| self.reader.build(id)).transpose().map_err(|error| broken(&error))?;
             if let Some(build) = build.flatten() {
