@@ -26,17 +26,17 @@ use crate::transport::Frame;
 /// Something that reads the scheduler on the core's thread; quick, because everything else waits.
 pub(crate) type Look = Box<dyn FnOnce(&Scheduler, Moment) + Send>;
 
-/// What the core is told.
+/// What the core is told. The queue of these has its full length from the start, so what is large and rare is boxed.
 pub(crate) enum ToCore {
     Event(Event),
     /// A runner registered; from now on it is spoken to through `peer`.
     Join {
         peer: Peer,
-        joined: RunnerJoined,
+        joined: Box<RunnerJoined>,
     },
     /// Something that wants an answer.
     Ask {
-        question: Question,
+        question: Box<Question>,
         answer: Sender<Reply>,
     },
     /// A look at the scheduler, for reports.
@@ -180,9 +180,9 @@ impl Core {
             }
             ToCore::Join { peer, joined } => {
                 self.peers.insert(joined.session, peer);
-                self.handle(Event::RunnerJoined(joined));
+                self.handle(Event::RunnerJoined(*joined));
             }
-            ToCore::Ask { question, answer } => self.ask(question, answer).map_err(Ending::Failed)?,
+            ToCore::Ask { question, answer } => self.ask(*question, answer).map_err(Ending::Failed)?,
             ToCore::Look(look) => {
                 // Nothing may be seen that is not durable yet.
                 self.flush().map_err(Ending::Failed)?;
@@ -221,7 +221,7 @@ impl Core {
                     self.flush()?;
                 }
                 let known = self.pulse.excused(|| self.store.build_of(&source))?;
-                Event::CommitObserved { request, source, plan, known }
+                Event::CommitObserved { request, source: Box::new(source), plan, known }
             }
             Question::Gone { repo, branch, before } => Event::BranchGone { request, repo, branch, before },
             Question::Cancel { build, job } => Event::CancelAsked { request, build, job },
@@ -229,7 +229,7 @@ impl Core {
                 // The store must know all of the build before it is read from there.
                 self.flush()?;
                 match self.pulse.excused(|| self.restored(build))? {
-                    Some(build) => Event::RerunAsked { request, build, failed_only },
+                    Some(build) => Event::RerunAsked { request, build: Box::new(build), failed_only },
                     None => {
                         let text = format!("build {build} is no longer there");
                         reply_to(&answer, Reply::Refused(text));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Messages that wait for the core. A session that meets a full queue waits, which slows its peer and nobody else.
-pub(crate) const CORE_CAPACITY: usize = 4096;
+pub(crate) const CORE_CAPACITY: usize = BATCH_MESSAGES;
 /// Messages that the core takes into one transaction. More would make the first of them wait for too long.
 pub(crate) const BATCH_MESSAGES: usize = 2048;
 /// What waits to be written to one peer: leases and answers for as many slots as a runner may have, several times over.

@@ -20,7 +20,7 @@ pub enum Event {
     /// `known` is the build that was made for the same announcement before, if it ever was.
     CommitObserved {
         request: Request,
-        source: BuildSource,
+        source: Box<BuildSource>,
         plan: Result<Vec<TaskSpec>, String>,
         known: Option<BuildId>,
     },
@@ -49,7 +49,7 @@ pub enum Event {
     /// An operator asked to cancel a build, or one job of it.
     CancelAsked { request: Request, build: BuildId, job: Option<JobId> },
     /// An operator asked to run a finished build again; the jobs are as the store has them.
-    RerunAsked { request: Request, build: RestoredBuild, failed_only: bool },
+    RerunAsked { request: Request, build: Box<RestoredBuild>, failed_only: bool },
     /// An operator asked a runner to drain.
     DrainAsked { request: Request, runner: RunnerId },
     /// The heartbeat thread's tick: time to see who has fallen silent.

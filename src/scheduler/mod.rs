@@ -230,7 +230,7 @@ impl Scheduler {
         let mut turn = Turn { now, at, effects: Vec::new() };
         match event {
             Event::CommitObserved { request, source, plan, known } => {
-                self.observe_commit(&mut turn, request, source, plan, known);
+                self.observe_commit(&mut turn, request, *source, plan, known);
             }
             Event::BranchGone { request, repo, branch, before } => {
                 self.drop_branch(&mut turn, request, repo, branch, before);
@@ -246,7 +246,7 @@ impl Scheduler {
             }
             Event::SessionClosed { session } => self.close_session(&mut turn, session),
             Event::CancelAsked { request, build, job } => self.cancel(&mut turn, request, build, job),
-            Event::RerunAsked { request, build, failed_only } => self.rerun(&mut turn, request, build, failed_only),
+            Event::RerunAsked { request, build, failed_only } => self.rerun(&mut turn, request, *build, failed_only),
             Event::DrainAsked { request, runner } => self.drain_runner(&mut turn, request, runner),
             Event::HeartbeatCheck => {
                 self.forgive_gap(&mut turn);

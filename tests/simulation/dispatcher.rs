@@ -49,7 +49,6 @@ pub(crate) fn policy() -> Policy {
 
 /// What waits for the core.
 #[derive(Debug, Clone)]
-#[expect(clippy::large_enum_variant, reason = "few wait at a time")]
 pub(crate) enum Input {
     Event(Event),
     Ask(Question, Option<SessionId>),
@@ -229,7 +228,7 @@ impl World {
         let event = match question {
             Question::Commit(source, plan) => {
                 let known = self.dispatcher.store.build_of(&Announcement::of(&source));
-                Event::CommitObserved { request, source: *source, plan, known }
+                Event::CommitObserved { request, source, plan, known }
             }
             Question::Gone(repo, branch, before) => Event::BranchGone { request, repo, branch, before },
             Question::Cancel(build, job) => Event::CancelAsked { request, build, job },
@@ -239,7 +238,7 @@ impl World {
                     return false;
                 }
                 let Some(build) = self.dispatcher.store.build(id) else { return true };
-                Event::RerunAsked { request, build, failed_only }
+                Event::RerunAsked { request, build: Box::new(build), failed_only }
             }
             Question::Drain(name) => {
                 let runner = self.dispatcher.scheduler.as_ref().and_then(|s| s.runner_named(&name));

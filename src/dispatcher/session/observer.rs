@@ -258,7 +258,7 @@ impl Worker<'_> {
 
     fn ask(&self, question: Question) -> Option<Reply> {
         let (answer, reply) = bounded(1);
-        self.hub.core.send(ToCore::Ask { question, answer }).ok()?;
+        self.hub.core.send(ToCore::Ask { question: Box::new(question), answer }).ok()?;
         // A core that ends without an answer has accepted nothing; the observer asks the next one.
         self.hub.wait_for(&reply)
     }

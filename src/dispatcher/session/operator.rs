@@ -269,7 +269,7 @@ impl Worker<'_> {
     fn ask(&self, question: Question) -> Result<ToOperator, Refusal> {
         let (answer, reply) = bounded(1);
         let ending = |()| Refusal { code: ErrorCode::ShuttingDown, text: "the dispatcher is shutting down".into() };
-        self.hub.core.send(ToCore::Ask { question, answer }).map_err(|_| ending(()))?;
+        self.hub.core.send(ToCore::Ask { question: Box::new(question), answer }).map_err(|_| ending(()))?;
         match self.hub.wait_for(&reply).ok_or_else(|| ending(()))? {
             Reply::Done(text) => Ok(ToOperator::Ok { text }),
             Reply::Refused(text) => Err(Refusal { code: ErrorCode::Refused, text }),

@@ -26,7 +26,7 @@ pub(super) fn serve(mut session: Session) -> Result<(), SessionError> {
     let peer = Peer { outbox: outbox.clone(), grants: grants.clone() };
     let id = session.id;
     let core = session.hub.core.clone();
-    if core.send(ToCore::Join { peer, joined }).is_err() {
+    if core.send(ToCore::Join { peer, joined: Box::new(joined) }).is_err() {
         return Ok(());
     }
     let mut runner = RunnerSession { session, outbox, grants, sources: Arc::default() };

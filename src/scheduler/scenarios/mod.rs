@@ -146,7 +146,12 @@ impl Story {
     fn observe(&mut self, repo: &str, before: Option<u8>, at: u8, tasks: Vec<TaskSpec>) -> Vec<String> {
         self.request += 1;
         let request = Request(self.request);
-        self.tell(Event::CommitObserved { request, source: source(repo, before, at), plan: Ok(tasks), known: None })
+        self.tell(Event::CommitObserved {
+            request,
+            source: Box::new(source(repo, before, at)),
+            plan: Ok(tasks),
+            known: None,
+        })
     }
 
     fn join_draining(&mut self, session: u64, name: &str, incarnation: u64) -> Vec<String> {

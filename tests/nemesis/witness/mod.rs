@@ -237,7 +237,7 @@ impl Inner {
         for (build, jobs) in builds {
             let recipes = self.plans.get(&build.source.commit).cloned().unwrap_or_default();
             let plan = Ok(recipes.iter().map(Recipe::spec).collect());
-            let source = build.source.clone();
+            let source = Box::new(build.source.clone());
             self.note(Fact::Arrived(Event::CommitObserved { request: Request(0), source, plan, known: None }));
             self.persist(Record::BuildAdded { build: build.clone(), jobs: jobs.clone() });
             self.builds_seen(&build, &jobs);
