@@ -161,6 +161,12 @@ impl Stage {
         self.processes[at].end();
     }
 
+    /// Lets a process stand still, until it is killed.
+    pub(crate) fn freeze(&self, at: usize) {
+        let pid = rustix::process::Pid::from_child(&self.processes[at].child);
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP).expect("it lives");
+    }
+
     /// Tells a process to end, and waits for that.
     pub(crate) fn stop(&mut self, at: usize) {
         let process = &mut self.processes[at];
