@@ -25,11 +25,8 @@ enum Loss {
 }
 
 fn main() {
-    let (kills, stops) = if is_measuring() {
-        (setting("SURVEIL_BENCH_ROUNDS", 20), setting("SURVEIL_BENCH_STOPS", 3))
-    } else {
-        (1, 0)
-    };
+    let (kills, stops) =
+        if is_measuring() { (setting("SURVEIL_BENCH_ROUNDS", 20), setting("SURVEIL_BENCH_STOPS", 3)) } else { (1, 0) };
     measure(Loss::Killed, kills, "runner killed -> its job executes elsewhere");
     measure(Loss::Stopped, stops, "runner stopped -> its job executes elsewhere");
 }

@@ -4,7 +4,7 @@
 use std::process::Command;
 use std::sync::Arc;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use surveil::model::Incarnation;
 
 use crate::harness::{Process, World, text};
@@ -73,10 +73,20 @@ impl<'a> Cast<'a> {
 
     /// Whether there was one to be killed.
     pub(crate) fn kill_dispatcher(&mut self) -> bool {
+        self.miss_dispatcher();
         let Some(dispatcher) = self.dispatcher.take() else { return false };
         dispatcher.kill();
         self.witness.crashed("killed");
         true
+    }
+
+    /// A dispatcher ends when it is killed, and for nothing that anybody says to it.
+    fn miss_dispatcher(&self) {
+        let Some(dispatcher) = &self.dispatcher else { return };
+        let id = WaitId::Pid(Pid::from_raw(i32::try_from(dispatcher.pid()).unwrap()).unwrap());
+        // Looks without taking its end away from whoever waits for it.
+        let end = waitid(id, WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT).unwrap();
+        assert!(end.is_none(), "the dispatcher ended by itself");
     }
 
     /// The dispatcher does nothing until then.
@@ -195,8 +205,9 @@ impl<'a> Cast<'a> {
         }
     }
 
-    /// Looks whether anything is left of runners that were killed long enough ago.
+    /// Looks whether anything is left of runners that were killed long enough ago, and whether the dispatcher is there.
     pub(crate) fn bury(&mut self) {
+        self.miss_dispatcher();
         let (now, world, witness) = (self.witness.now(), self.world, &self.witness);
         self.dead.retain(|(name, mark, since)| {
             let left = world.processes(&[mark]);

@@ -1,4 +1,4 @@
-//! An observer of the test's own, which says what another one has said before, and asks.
+//! Peers of the test's own: an observer that says what another one has said before, and asks; and an operator.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -16,25 +16,30 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Says an old announcement again; the answer.
 pub(crate) fn say(world: &World, address: SocketAddr, source: &str, old: &Frame) -> Option<Value> {
     let status = json!({"type": "status", "repo": old.text("repo"), "source": source});
-    converse(world, address, &[status, old.message.clone()])
+    converse(world, address, "observer", &[status, old.message.clone()])
 }
 
 /// The heads that the dispatcher has accepted; none if it does not answer.
 pub(crate) fn heads(world: &World, repo: &RepoName, source: &str) -> Vec<(BranchName, CommitId)> {
     let status = json!({"type": "status", "repo": repo.as_str(), "source": source});
-    let answer = converse(world, world.address().into(), &[status]).unwrap_or_default();
+    let answer = converse(world, world.address().into(), "observer", &[status]).unwrap_or_default();
     let heads = answer["heads"].as_array().into_iter().flatten();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     heads.map(|head| (BranchName::new(&text(&head["branch"])), text(&head["commit"]).parse().unwrap())).collect()
 }
 
+/// Asks as an operator; the answer, if there is one in time.
+pub(crate) fn operate(world: &World, question: Value) -> Option<Value> {
+    converse(world, world.address().into(), "operator", &[question])
+}
+
 /// Says one thing after the other, each after the answer to the one before; the last answer.
-fn converse(world: &World, address: SocketAddr, say: &[Value]) -> Option<Value> {
+fn converse(world: &World, address: SocketAddr, role: &str, say: &[Value]) -> Option<Value> {
     let stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
     let mut reader = BufReader::new(&stream);
     let mut answer = Value::Null;
-    for message in [&hello(world, "observer", "echo")].into_iter().chain(say) {
+    for message in [&hello(world, role, "echo")].into_iter().chain(say) {
         (&stream).write_all(format!("{message}\n").as_bytes()).ok()?;
         let mut line = String::new();
         if reader.read_line(&mut line).ok()? == 0 {

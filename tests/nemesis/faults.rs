@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use surveil::model::{BranchName, CommitId, RepoName};
+use surveil::scheduler::Request;
 
 use crate::cast::{Cast, TERMS};
 use crate::dice::Dice;
@@ -24,6 +26,8 @@ pub(crate) enum Fault {
     ForcePush,
     NewBranch,
     DeleteBranch,
+    Cancel,
+    Rerun,
     KillDispatcher,
     StopDispatcher,
     KillRunner,
@@ -46,6 +50,8 @@ const FAULTS: &[(Fault, u32)] = &[
     (Fault::ForcePush, 3),
     (Fault::NewBranch, 3),
     (Fault::DeleteBranch, 2),
+    (Fault::Cancel, 5),
+    (Fault::Rerun, 5),
     (Fault::KillDispatcher, 7),
     (Fault::StopDispatcher, 2),
     (Fault::KillRunner, 6),
@@ -239,6 +245,8 @@ impl<'a> Nemesis<'a> {
         let observer = self.dice.below(self.cast.observers.len());
         match fault {
             Fault::Push | Fault::ForcePush | Fault::NewBranch | Fault::DeleteBranch => self.push(fault),
+            Fault::Cancel => self.cancel(),
+            Fault::Rerun => self.rerun(),
             Fault::KillDispatcher => {
                 let down = if self.dice.percent(15) { self.dice.ms(2_600, 5_000) } else { self.dice.ms(0, 700) };
                 self.plan(down, Later::StartDispatcher);
@@ -338,6 +346,34 @@ impl<'a> Nemesis<'a> {
         let ms = self.dice.ms(300, 2_000);
         self.plan(ms, Later::KillTwin);
         true
+    }
+
+    /// An operator cancels some build.
+    fn cancel(&mut self) -> bool {
+        let unfinished = self.witness.unfinished();
+        let Some(build) = self.people.pick(&unfinished) else { return false };
+        let request = self.witness.cancel_asked(build);
+        self.ask(request, json!({"type": "cancel", "build": build.0.to_string()}))
+    }
+
+    /// An operator runs a finished build again.
+    fn rerun(&mut self) -> bool {
+        if self.witness.unfinished().len() > BACKLOG {
+            return false;
+        }
+        let Some(build) = self.people.pick(&self.witness.finished()) else { return false };
+        let failed = self.people.percent(40);
+        let Some(request) = self.witness.rerun_asked(build, failed) else { return false };
+        self.ask(request, json!({"type": "rerun", "build": build.0.to_string(), "failed": failed}))
+    }
+
+    /// Whether it was done, as far as anybody heard.
+    fn ask(&self, request: Request, question: Value) -> bool {
+        let is_done = echo::operate(self.world, question).is_some_and(|answer| answer["type"] == "ok");
+        if is_done {
+            self.witness.done(request);
+        }
+        is_done
     }
 
     fn push(&mut self, kind: Fault) -> bool {

@@ -150,12 +150,15 @@ fn s3(story: &[Entry], _: &Terms) -> Result<(), String> {
 fn s5(story: &[Entry], _: &Terms) -> Result<(), String> {
     let (mut leased, mut finished) = (BTreeSet::new(), BTreeSet::new());
     let mut failing = false;
+    let mut orders = Orders::default();
     for fact in facts(story) {
         match fact {
             Fact::CommitFailed => failing = true,
             Fact::Crashed(_) => failing = false,
+            Fact::Arrived(event) => orders.ask(event),
             Fact::Committed(record) => {
                 failing = false;
+                orders.take(record);
                 match record {
                     Record::AttemptLeased(attempt) => drop(leased.insert(attempt.id)),
                     Record::AttemptFinished { attempt, .. } => drop(finished.insert(*attempt)),
@@ -164,6 +167,9 @@ fn s5(story: &[Entry], _: &Terms) -> Result<(), String> {
             }
             Fact::Released(effect) => {
                 demand(!failing, || format!("{effect:?} left although nothing can be written"))?;
+                if let Effect::Reply { request, reply: Reply::Done(_) } = effect {
+                    orders.check(*request)?;
+                }
                 let Effect::Send { message, .. } = effect else { continue };
                 let durable = match message {
                     ToRunner::Lease(lease) => leased.contains(&lease.attempt),
@@ -177,6 +183,50 @@ fn s5(story: &[Entry], _: &Terms) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// What operators asked for, and how often builds have been finished and begun anew.
+#[derive(Default)]
+struct Orders {
+    /// What is to happen to which build, and how often it had happened when that was asked for.
+    asked: BTreeMap<Request, ((BuildId, Order), usize)>,
+    done: BTreeMap<(BuildId, Order), usize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Order {
+    Cancel,
+    Rerun,
+}
+
+impl Orders {
+    fn ask(&mut self, event: &Event) {
+        let (request, order) = match event {
+            Event::CancelAsked { request, build, job: None } => (request, (*build, Order::Cancel)),
+            Event::RerunAsked { request, build, .. } => (request, (build.build.id, Order::Rerun)),
+            _ => return,
+        };
+        self.asked.insert(*request, (order, self.times(order)));
+    }
+
+    fn times(&self, order: (BuildId, Order)) -> usize {
+        self.done.get(&order).copied().unwrap_or(0)
+    }
+
+    fn take(&mut self, record: &Record) {
+        let order = match record {
+            Record::BuildFinished { build, .. } => (*build, Order::Cancel),
+            Record::BuildReopened { build } => (*build, Order::Rerun),
+            _ => return,
+        };
+        *self.done.entry(order).or_default() += 1;
+    }
+
+    /// An operator hears that it is done.
+    fn check(&mut self, request: Request) -> Result<(), String> {
+        let Some((order, before)) = self.asked.remove(&request) else { return Ok(()) };
+        demand(self.times(order) > before, || format!("{order:?} is said to be done and is not durable"))
+    }
 }
 
 /// An attempt has one recorded outcome, and a result that is delivered again gets the answer it had. That of a lost

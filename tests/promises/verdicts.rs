@@ -1,9 +1,10 @@
 //! The promise about verdicts, S10: a book is kept of how jobs and their attempts ended, and every record is held
 //! against it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use surveil::model::{AttemptId, BuildId, Ending, JobId, Outcome, Record, Verdict};
+use surveil::scheduler::Event;
 
 use super::checkers::{demand, facts};
 use super::history::{Entry, Fact};
@@ -13,8 +14,10 @@ use super::terms::Terms;
 pub(crate) fn s10(story: &[Entry], terms: &Terms) -> Result<(), String> {
     let mut book = Book::default();
     for fact in facts(story) {
-        if let Fact::Committed(record) = fact {
-            book.take(record, terms)?;
+        match fact {
+            Fact::Committed(record) => book.take(record, terms)?,
+            Fact::Arrived(Event::CancelAsked { build, .. }) => drop(book.cancels.insert(*build)),
+            _ => {}
         }
     }
     Ok(())
@@ -25,6 +28,8 @@ struct Book {
     jobs: BTreeMap<JobId, Page>,
     verdicts: BTreeMap<BuildId, Option<Verdict>>,
     attempts: BTreeMap<AttemptId, JobId>,
+    /// Builds that an operator wanted to cancel, wholly or in part.
+    cancels: BTreeSet<BuildId>,
 }
 
 struct Page {
@@ -68,6 +73,9 @@ impl Book {
                 page.last = Some(outcome.clone());
             }
             Record::JobFinished { job, ending } => {
+                let build = self.page(job)?.build;
+                let is_asked = *ending != Ending::Cancelled || self.cancels.contains(&build);
+                demand(is_asked, || format!("{job} is cancelled, and nobody wanted that"))?;
                 let page = self.page(job)?;
                 let is_true = page.ending.is_none() && page.bears_out(ending, terms);
                 demand(is_true, || format!("{job} is {ending:?} after {:?}, {:?}", page.ending, page.last))?;

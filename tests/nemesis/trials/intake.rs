@@ -23,6 +23,8 @@ use crate::{echo, judge, number, wait};
 
 const OBSERVERS: usize = 8;
 const ROUNDS: u64 = 4;
+/// Nothing is removed for its age or number: what is missing was lost.
+const KEEP: &[&str] = &["--keep-builds=1000000000"];
 /// Commits that each observer has; when it has announced all it begins again with another branch.
 const COMMITS: usize = 200;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -147,7 +149,7 @@ fn what_eight_observers_were_told_is_there_however_often_the_dispatcher_is_kille
     let rounds = number("SURVEIL_KILL_ROUNDS").unwrap_or(ROUNDS);
     let seed = number("SURVEIL_SEED").unwrap_or_else(|| surveil::clock::wall().0.cast_unsigned() % 1_000_000);
     let (world, mut dice) = (World::new(), Dice::new(seed));
-    let mut dispatcher: Process = world.dispatcher(&[]);
+    let mut dispatcher: Process = world.dispatcher(KEEP);
     let (chain, pack) = chain(&world);
     let (chain, pack, is_over) = (Arc::new(chain), Arc::new(pack), Arc::new(AtomicBool::new(false)));
     let answered = Arc::new(AtomicUsize::new(0));
@@ -172,7 +174,7 @@ fn what_eight_observers_were_told_is_there_however_often_the_dispatcher_is_kille
         }
         wait(dice.ms(0, 300));
         dispatcher.kill();
-        dispatcher = world.dispatcher(&[]);
+        dispatcher = world.dispatcher(KEEP);
     }
     let before = answered.load(Ordering::Acquire);
     until("something is acknowledged", || answered.load(Ordering::Acquire) > before + OBSERVERS);

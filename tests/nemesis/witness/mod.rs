@@ -17,7 +17,7 @@ use surveil::model::{
     Attempt, AttemptId, BranchName, BuildId, CommitId, Incarnation, JobId, LogSummary, Outcome, Record, RepoName,
     RunnerId, SessionId, WallTime,
 };
-use surveil::scheduler::{Effect, Event, Request};
+use surveil::scheduler::{Effect, Event, Reply, Request};
 
 use crate::promises::history::{Fact, History};
 use crate::proxy::{Frame, Tap, Verdict, Way};
@@ -52,6 +52,9 @@ struct Inner {
     /// Announcements that were made, and where each repository is.
     announced: Vec<Frame>,
     sources: BTreeMap<RepoName, String>,
+    /// Builds that an operator wanted to cancel, whether that came to pass or not.
+    cancels: BTreeMap<BuildId, Request>,
+    last_request: Request,
     tally: Tally,
 }
 
@@ -102,6 +105,8 @@ impl Witness {
             running: BTreeSet::new(),
             announced: Vec::new(),
             sources: BTreeMap::new(),
+            cancels: BTreeMap::new(),
+            last_request: Request(0),
             tally: Tally::default(),
         };
         Arc::new(Self { inner: Mutex::new(inner) })
@@ -138,6 +143,37 @@ impl Witness {
         let mut inner = self.lock();
         inner.look(false);
         inner.eyes.unfinished()
+    }
+
+    /// The builds that have a verdict, as of the last look.
+    pub(crate) fn finished(&self) -> Vec<BuildId> {
+        self.lock().eyes.finished()
+    }
+
+    /// An operator is about to cancel a build.
+    pub(crate) fn cancel_asked(&self, build: BuildId) -> Request {
+        let mut inner = self.lock();
+        let request = inner.next_request();
+        inner.cancels.insert(build, request);
+        inner.note(Fact::Arrived(Event::CancelAsked { request, build, job: None }));
+        request
+    }
+
+    /// An operator is about to run a build again.
+    pub(crate) fn rerun_asked(&self, build: BuildId, failed_only: bool) -> Option<Request> {
+        let mut inner = self.lock();
+        let build = inner.eyes.watch_again(build)?;
+        let request = inner.next_request();
+        inner.note(Fact::Arrived(Event::RerunAsked { request, build: Box::new(build), failed_only }));
+        Some(request)
+    }
+
+    /// An operator hears that it is done, so it is durable.
+    pub(crate) fn done(&self, request: Request) {
+        let mut inner = self.lock();
+        if inner.look(false) {
+            inner.note(Fact::Released(Effect::Reply { request, reply: Reply::Done(String::new()) }));
+        }
     }
 
     /// Every announcement that was made so far, as it was made.
@@ -211,6 +247,11 @@ impl Inner {
         self.since(surveil::clock::wall())
     }
 
+    fn next_request(&mut self) -> Request {
+        self.last_request.0 += 1;
+        self.last_request
+    }
+
     fn since(&self, at: WallTime) -> u64 {
         u64::try_from(at.0 - self.began.0).unwrap_or(0)
     }
@@ -229,7 +270,7 @@ impl Inner {
         };
         // Signs are read after the store: whoever ended and was recorded had signed before.
         let mut signs = self.signs();
-        let News { runners, builds, mut leases, mut outcomes, endings } = news;
+        let News { runners, builds, reopened, mut leases, mut outcomes, endings } = news;
         for runner in runners {
             self.runners.insert(runner.id, runner.name.clone());
             self.persist(Record::RunnerSaved(runner));
@@ -242,6 +283,7 @@ impl Inner {
             self.persist(Record::BuildAdded { build: build.clone(), jobs: jobs.clone() });
             self.builds_seen(&build, &jobs);
         }
+        reopened.into_iter().for_each(|record| self.persist(record));
         let everyone: BTreeSet<AttemptId> = leases.keys().chain(outcomes.keys()).chain(signs.keys()).copied().collect();
         for attempt in everyone {
             if let Some(lease) = leases.remove(&attempt) {
@@ -279,7 +321,8 @@ impl Inner {
 
     /// Notes an outcome, behind the result that it must be of.
     fn finish(&mut self, attempt: Attempt) {
-        let Attempt { id, outcome: Some(outcome), log, duration_ms, finished_at: Some(at), runner, .. } = attempt
+        let Attempt { id, build, outcome: Some(outcome), log, duration_ms, finished_at: Some(at), runner, .. } =
+            attempt
         else {
             return;
         };
@@ -288,7 +331,10 @@ impl Inner {
         let is_same =
             |said: &Outcome| *said == outcome || matches!((said, &outcome), (Outcome::Cancelled, Outcome::Lost(_)));
         let is_cause = |said: &&Said| said.attempt == id && is_same(&said.outcome) && Some(&said.name) == holder;
-        if let Some(Said { session, outcome, log, duration_ms, .. }) = self.said.iter().rev().find(is_cause) {
+        let asked = self.cancels.get(&build).filter(|_| outcome == Outcome::Cancelled);
+        if let Some(request) = asked {
+            self.note(Fact::Arrived(Event::CancelAsked { request: *request, build, job: None }));
+        } else if let Some(Said { session, outcome, log, duration_ms, .. }) = self.said.iter().rev().find(is_cause) {
             let (session, outcome, log, duration_ms) = (*session, outcome.clone(), log.clone(), *duration_ms);
             self.note(Fact::Arrived(Event::AttemptFinished { session, attempt: id, outcome, log, duration_ms }));
         } else {

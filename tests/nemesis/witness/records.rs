@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use surveil::model::{
     Attempt, AttemptId, Build, BuildId, Ending, Job, JobId, JobState, Outcome, Record, Runner, RunnerId, Verdict,
+    WallTime,
 };
+use surveil::scheduler::RestoredBuild;
 use surveil::store::{BuildName, Reader, StoreError, WholeBuild};
 
 /// How often a reading is repeated into which a commit came. A gap that stays is one of the store.
@@ -16,7 +18,9 @@ pub(crate) struct Eyes {
     path: PathBuf,
     reader: Option<Reader>,
     runners: BTreeSet<RunnerId>,
-    builds: BTreeMap<BuildId, Option<Verdict>>,
+    builds: BTreeMap<BuildId, Option<(Verdict, Option<WallTime>)>>,
+    /// Finished builds that may begin anew, because somebody asked for that.
+    again: BTreeSet<BuildId>,
     jobs: BTreeMap<JobId, Option<Ending>>,
     attempts: BTreeMap<AttemptId, Option<Outcome>>,
 }
@@ -26,6 +30,8 @@ pub(crate) struct Eyes {
 pub(crate) struct News {
     pub(crate) runners: Vec<Runner>,
     pub(crate) builds: Vec<(Build, Vec<Job>)>,
+    /// Builds that began anew, each with its jobs that did.
+    pub(crate) reopened: Vec<Record>,
     pub(crate) leases: BTreeMap<AttemptId, Attempt>,
     pub(crate) outcomes: BTreeMap<AttemptId, Attempt>,
     /// Jobs, then builds, that are over.
@@ -39,6 +45,7 @@ impl Eyes {
             reader: None,
             runners: BTreeSet::new(),
             builds: BTreeMap::new(),
+            again: BTreeSet::new(),
             jobs: BTreeMap::new(),
             attempts: BTreeMap::new(),
         }
@@ -83,7 +90,8 @@ impl Eyes {
         let latest = reader.find(&BuildName::Latest)?.unwrap_or(BuildId(0));
         let first = if all { 1 } else { self.builds.last_key_value().map_or(1, |(id, _)| id.0 + 1) };
         let open = self.builds.iter().filter(|(_, verdict)| verdict.is_none()).map(|(id, _)| *id);
-        let wanted: BTreeSet<BuildId> = open.chain((first..=latest.0).map(BuildId)).collect();
+        let again = self.again.iter().copied();
+        let wanted: BTreeSet<BuildId> = open.chain(again).chain((first..=latest.0).map(BuildId)).collect();
         let mut found = Vec::new();
         for id in wanted {
             let Some(build) = reader.build(id)? else { continue };
@@ -102,7 +110,11 @@ impl Eyes {
     }
 
     fn take(&mut self, build: Build, jobs: Vec<Job>, attempts: Vec<Attempt>, news: &mut News) {
-        let known = self.builds.insert(build.id, build.verdict);
+        let verdict = build.verdict.map(|verdict| (verdict, build.finished_at));
+        let known = self.builds.insert(build.id, verdict);
+        if self.again.contains(&build.id) && known.flatten().is_some_and(|known| verdict != Some(known)) {
+            self.begin_anew(build.id, &jobs, &attempts, news);
+        }
         for attempt in attempts {
             let known = self.attempts.insert(attempt.id, attempt.outcome.clone());
             if known.is_none() {
@@ -120,13 +132,40 @@ impl Eyes {
             }
         }
         if let (Some(verdict), Some(at)) = (build.verdict, build.finished_at)
-            && known.flatten() != Some(verdict)
+            && known.flatten() != Some((verdict, Some(at)))
         {
             news.endings.push(Record::BuildFinished { build: build.id, verdict, at });
         }
         if known.is_none() {
             news.builds.push((Build { verdict: None, finished_at: None, ..build }, jobs));
         }
+    }
+
+    /// A build was finished, and since then has been run again: so were those of its jobs that are different now.
+    fn begin_anew(&mut self, build: BuildId, jobs: &[Job], attempts: &[Attempt], news: &mut News) {
+        news.reopened.push(Record::BuildReopened { build });
+        for job in jobs {
+            let is_new = |attempt: &Attempt| attempt.job == job.id && !self.attempts.contains_key(&attempt.id);
+            let known = self.jobs.get(&job.id).cloned().flatten();
+            let is_same = matches!(&job.state, JobState::Finished(ending) if Some(ending) == known.as_ref());
+            if !is_same || attempts.iter().any(is_new) {
+                self.jobs.insert(job.id, None);
+                news.reopened.push(Record::JobQueued { job: job.id, failures: 0, losses: 0 });
+            }
+        }
+    }
+
+    /// From now on this one may begin anew; as it is now, if that can be read.
+    pub(crate) fn watch_again(&mut self, id: BuildId) -> Option<RestoredBuild> {
+        let reader = Reader::open(&self.path).ok()?;
+        let (build, jobs) = (reader.build(id).ok()??, reader.jobs(id).ok()?);
+        self.again.insert(id);
+        Some(RestoredBuild { build, jobs, leases: Vec::new() })
+    }
+
+    /// Builds with a verdict.
+    pub(crate) fn finished(&self) -> Vec<BuildId> {
+        self.builds.iter().filter(|(_, verdict)| verdict.is_some()).map(|(id, _)| *id).collect()
     }
 
     /// Builds without a verdict.
