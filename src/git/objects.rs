@@ -2,6 +2,7 @@
 //! whoever wrote those has no say. Knows how to read a commit and a tree. Never writes.
 
 use std::os::unix::fs::MetadataExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -96,6 +97,14 @@ impl Objects {
 
     pub(super) fn blob<'odb>(&self, odb: &'odb Odb<'_>, id: Oid) -> Result<OdbObject<'odb>, GitError> {
         self.read(odb, id, ObjectType::Blob)
+    }
+
+    /// The size of a blob that is perhaps too large to be read.
+    pub(super) fn size(&self, odb: &Odb<'_>, id: Oid) -> Result<usize, GitError> {
+        // git2 panics where a damaged pack gives the object no type, and offers nothing else that does not read it.
+        let header = catch_unwind(AssertUnwindSafe(|| odb.read_header(id)));
+        let header = header.unwrap_or_else(|_| Err(git2::Error::from_str("it is of no type that there is")));
+        header.map(|(size, _)| size).map_err(|source| self.unreadable("blob", id, source))
     }
 
     fn read<'odb>(&self, odb: &'odb Odb<'_>, id: Oid, kind: ObjectType) -> Result<OdbObject<'odb>, GitError> {

@@ -31,7 +31,7 @@ const OBJECTS_FOR_THREADS: usize = 64;
 /// Beyond this the hash over the pack, which is one thread's work, is what takes the time.
 const THREADS_MAX: usize = 8;
 
-/// What is compressed at once and waits in memory to be written, unless a single object is larger.
+/// What is compressed at once and waits in memory to be written, and one object more for each thread.
 const BATCH_OBJECTS: usize = 512;
 const BATCH_BYTES: usize = 16 * 1024 * 1024;
 
@@ -99,11 +99,11 @@ pub(super) fn write(
     }
     let mut rest = ids;
     while !rest.is_empty() {
-        let (batch, after) = rest.split_at(encoder.batch(rest)?);
-        for entry in encoder.encode_all(batch)? {
-            writer.put(&entry)?;
+        let entries = encoder.encode_some(&rest[..rest.len().min(BATCH_OBJECTS)])?;
+        for entry in &entries {
+            writer.put(entry)?;
         }
-        rest = after;
+        rest = &rest[entries.len()..];
     }
     writer.finish()
 }
@@ -116,30 +116,22 @@ struct Encoder<'a> {
 }
 
 impl Encoder<'_> {
-    /// How many of these, at least one, to do at once.
-    fn batch(&self, ids: &[Oid]) -> Result<usize, GitError> {
-        let mut bytes = 0;
-        for (count, id) in ids.iter().take(BATCH_OBJECTS).enumerate() {
-            let (size, _) = self.odb.read_header(*id).map_err(|source| self.unreadable(*id, source))?;
-            bytes += size;
-            if bytes > BATCH_BYTES {
-                return Ok(count.max(1));
-            }
-        }
-        Ok(ids.len().min(BATCH_OBJECTS))
-    }
-
-    /// The entries of these objects, in their order, made by several threads.
-    fn encode_all(&self, ids: &[Oid]) -> Result<Vec<Vec<u8>>, GitError> {
+    /// The entries of the first of these objects, in their order, made by several threads: as many as come to
+    /// [`BATCH_BYTES`], at least one. Sizes are known when the objects are read: to ask for a size alone panics in git2
+    /// where a damaged pack gives an object no type.
+    fn encode_some(&self, ids: &[Oid]) -> Result<Vec<Vec<u8>>, GitError> {
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(THREADS_MAX)).min(ids.len());
-        let next = AtomicUsize::new(0);
+        let (next, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let made: Vec<OnceLock<Result<Vec<u8>, GitError>>> = ids.iter().map(|_| OnceLock::new()).collect();
         let work = || {
             let mut compress = new_compress();
-            while let Some(at) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|at| *at < ids.len()) {
+            while bytes.load(Ordering::Relaxed) < BATCH_BYTES
+                && let Some(at) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|at| *at < ids.len())
+            {
                 let mut entry = Vec::new();
-                let encoded = self.encode(ids[at], &mut compress, &mut entry).map(|()| entry);
-                made[at].set(encoded).expect("each is taken by one thread");
+                let encoded = self.encode(ids[at], &mut compress, &mut entry);
+                bytes.fetch_add(*encoded.as_ref().unwrap_or(&0), Ordering::Relaxed);
+                made[at].set(encoded.map(|_| entry)).expect("each is taken by one thread");
             }
         };
         std::thread::scope(|scope| {
@@ -149,18 +141,20 @@ impl Encoder<'_> {
             }
             work();
         });
-        made.into_iter().map(|slot| slot.into_inner().expect("each was taken, and the threads have ended")).collect()
+        // Taken in order, and each that was taken was made: what is there is there without a gap.
+        made.into_iter().map_while(OnceLock::into_inner).collect()
     }
 
-    fn encode(&self, id: Oid, compress: &mut Compress, entry: &mut Vec<u8>) -> Result<(), GitError> {
+    /// Makes an entry; how many bytes that took to hold.
+    fn encode(&self, id: Oid, compress: &mut Compress, entry: &mut Vec<u8>) -> Result<usize, GitError> {
         if self.stored.is_some_and(|stored| stored.copy(id, entry)) {
-            return Ok(());
+            return Ok(entry.len());
         }
         let object = self.odb.read(id).map_err(|source| self.unreadable(id, source))?;
         let data = object.data();
         put_header(entry, object.kind(), data.len());
         deflate(data, compress, entry);
-        Ok(())
+        Ok(data.len())
     }
 
     fn unreadable(&self, id: Oid, source: git2::Error) -> GitError {

@@ -124,7 +124,7 @@ impl Store {
             if !matches!(kind, EntryKind::File | EntryKind::Executable) {
                 return Ok(None);
             }
-            let (size, _) = odb.read_header(id).map_err(|source| objects.unreadable("blob", id, source))?;
+            let size = objects.size(odb, id)?;
             if size > limit {
                 return Err(GitError::TooLarge { commit, file: path.to_owned(), size, limit });
             }
