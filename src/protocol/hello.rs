@@ -2,6 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::limits::MAX_REFUSAL_BYTES;
+
+/// Enough of any name to know it again; names that exist are no longer.
+const QUOTE_CHARS: usize = 100;
+
 /// Who connects, and as what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -72,8 +77,27 @@ pub struct Welcome {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     pub code: ErrorCode,
-    /// A sentence for a person: what was refused and what to do.
+    /// A sentence for a person: what was refused and what to do. At most [`MAX_REFUSAL_BYTES`] are sent, because it may
+    /// repeat what the peer has said, and that may be as long as a line.
+    #[serde(serialize_with = "serialize_cut")]
     pub text: String,
+}
+
+impl Refusal {
+    /// What a peer has said, as a sentence may repeat it: on one line, readable, and not for ever.
+    pub fn quote(said: &str) -> String {
+        match said.char_indices().nth(QUOTE_CHARS) {
+            Some((end, _)) => format!("{}…", said[..end].escape_debug()),
+            None => said.escape_debug().to_string(),
+        }
+    }
+}
+
+fn serialize_cut<S: serde::Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    if text.len() <= MAX_REFUSAL_BYTES {
+        return serializer.serialize_str(text);
+    }
+    serializer.collect_str(&format_args!("{}…", &text[..text.floor_char_boundary(MAX_REFUSAL_BYTES - "…".len())]))
 }
 
 /// What a program may branch on.
@@ -112,4 +136,23 @@ pub enum ErrorCode {
 pub enum Call {
     /// The key from the runner's `hello`; the runner answers with `hello` as if it had dialled.
     Dialled { callback_key: String },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_short_however_long_that_is_which_it_repeats() {
+        for said in ["\u{1}".repeat(1 << 20), "x".repeat(1 << 20), "🦀".repeat(1 << 18)] {
+            let quoted = Refusal::quote(&said);
+            assert!(quoted.len() <= 10 * QUOTE_CHARS && quoted.ends_with('…'), "{quoted}");
+            let line = serde_json::to_string(&Refusal { code: ErrorCode::NotFound, text: said }).unwrap();
+            // A character that JSON escapes takes six.
+            assert!(line.len() < 6 * MAX_REFUSAL_BYTES + 100, "{} bytes", line.len());
+            let back: Refusal = serde_json::from_str(&line).unwrap();
+            assert!(back.text.ends_with('…') && back.text.len() <= MAX_REFUSAL_BYTES);
+        }
+        assert_eq!(Refusal::quote("a\nb"), "a\\nb");
+    }
 }

@@ -12,3 +12,5 @@ pub const MAX_RANGE_COMMITS: usize = 1000;
 pub const MAX_SLOTS: usize = 1024;
 /// Labels of a runner or of a task.
 pub const MAX_LABELS: usize = 64;
+/// The longest text of an `error`: the names of a thousand tasks of a usual length fit. Longer ones are cut.
+pub const MAX_REFUSAL_BYTES: usize = 32 * 1024;

@@ -65,6 +65,32 @@ fn a_line_that_never_ends_is_refused_early() {
     assert!(world.status().builds.is_empty());
 }
 
+/// S23: what an answer repeats of a question is cut, or it would be longer than a line may be. Sabotage tried: nothing
+/// is cut, and the first answer has 1,050,125 bytes.
+#[test]
+fn names_that_nobody_has_are_answered_on_short_lines_however_long_they_are() {
+    let world = World::new();
+    let _dispatcher = world.dispatcher(&[]);
+    let repository = world.repository("app");
+    repository.commit_script("true");
+    let _observer = world.observer(&[&repository], &[]);
+    world.build_that("is there", |_| true);
+    let mut operator = Wire::greet(&world, "operator", "long");
+    // Each character that is escaped takes four bytes, once more escaped as JSON five.
+    let name = "\u{1b}".repeat(150_000);
+    for question in [
+        json!({"type": "show", "build": name}),
+        json!({"type": "cancel", "build": "1", "task": name}),
+        json!({"type": "logs", "build": "1", "task": name}),
+        json!({"type": "drain", "runner": name}),
+        json!({"type": name}),
+    ] {
+        let answer = operator.ask(&question).to_string();
+        assert!(answer.contains("error") && answer.len() < 200_000, "{} bytes: {}", answer.len(), &answer[..200]);
+    }
+    operator.ask(&json!({"type": "show", "build": "1"}));
+}
+
 /// S24, S25: those who say half of something keep nobody waiting.
 #[test]
 fn half_a_hello_keeps_nobody_from_working() {

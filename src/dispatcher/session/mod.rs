@@ -141,8 +141,8 @@ impl Hub {
             return Err(Refusal { code: ErrorCode::Token, text: text.into() });
         }
         if hello.role == Role::Runner && !is_fine_name(&hello.name) {
-            let text =
-                format!("`{}` cannot name a runner: use 1 to 100 of A-Z a-z 0-9 . _ -", hello.name.escape_debug());
+            let name = Refusal::quote(&hello.name);
+            let text = format!("`{name}` cannot name a runner: use 1 to 100 of A-Z a-z 0-9 . _ -");
             return Err(Refusal { code: ErrorCode::Malformed, text });
         }
         Ok(())

@@ -101,6 +101,7 @@ impl Worker<'_> {
             FromOperator::Drain { runner } => {
                 let name = runner.clone();
                 if self.look(move |scheduler, _| scheduler.runner_named(&name))?.is_none() {
+                    let runner = Refusal::quote(&runner);
                     let text = format!("no runner named {runner} is connected: `surveil runners` lists them");
                     return Err(Refusal { code: ErrorCode::NotFound, text });
                 }
@@ -195,7 +196,7 @@ impl Worker<'_> {
             code: ErrorCode::NotFound,
             text: format!(
                 "no build `{}`: name one by number, by at least 4 digits of its commit, or `latest`",
-                name.escape_debug()
+                Refusal::quote(name)
             ),
         };
         let mut missing = None;
@@ -242,7 +243,7 @@ impl Worker<'_> {
         let names: Vec<String> = jobs.iter().map(|job| job.task.name.to_string()).collect();
         jobs.into_iter().find(|job| &*job.task.name == task).ok_or_else(|| Refusal {
             code: ErrorCode::NotFound,
-            text: format!("build {} has no task `{}`; it has {}", build.id, task.escape_debug(), names.join(", ")),
+            text: format!("build {} has no task `{}`; it has {}", build.id, Refusal::quote(task), names.join(", ")),
         })
     }
 
