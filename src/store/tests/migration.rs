@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use rusqlite::Connection;
 
-use super::super::schema;
+use super::super::{schema, wal};
 use super::*;
 
 const CHILD_STORES: &str = "SURVEIL_TEST_STORES";
@@ -58,7 +58,31 @@ fn a_child_that_migrates() {
     }
 }
 
-/// The kill falls where chance has it; two transactions instead of one, tried as a sabotage, were not caught by it.
+/// S4: a migration is all or nothing, wherever it is cut off: each part of its log that can have reached the disk makes
+/// a store that the next start takes. Sabotage tried: the version set in a transaction of its own; after the first one
+/// nothing opens that store any more.
+#[test]
+fn whichever_part_of_a_migration_reached_the_disk_the_next_start_takes_it() {
+    let old = Place::new();
+    old_store(&old);
+    let main = fs::read(old.path()).unwrap();
+    let mut conn = Connection::open(old.path()).unwrap();
+    schema::migrate(&mut conn, &old.path()).unwrap();
+    let log = fs::read(wal::beside(&old.path(), "-wal")).unwrap();
+    drop(conn);
+    // After the log's header of 32 bytes come frames, each with 24 bytes before its page.
+    let page = u32::from_be_bytes(log[8..12].try_into().unwrap()) as usize;
+    let frames = (log.len() - 32) / (24 + page);
+    assert!(frames > 1, "there is something to cut");
+    for cut in (0..=2 * frames).map(|halves| 32 + halves * (24 + page) / 2) {
+        let place = Place::new();
+        fs::write(place.path(), &main).unwrap();
+        fs::write(wal::beside(&place.path(), "-wal"), &log[..cut]).unwrap();
+        is_whole(&place);
+    }
+}
+
+/// The kill falls where chance has it; the test before this one has every place.
 #[test]
 fn a_migration_that_is_killed_at_any_moment_leaves_a_store_that_the_next_start_takes() {
     let old = Place::new();
