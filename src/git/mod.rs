@@ -15,6 +15,7 @@ mod fixture;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod incoming;
+mod lengths;
 mod objects;
 mod pack;
 mod program;

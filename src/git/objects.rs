@@ -1,14 +1,17 @@
 //! An object database on disk, opened without its repository: no configuration, refs or hooks take part, so that
 //! whoever wrote those has no say. Knows how to read a commit and a tree. Never writes.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::SystemTime;
 
 use git2::{Config, ErrorCode, ObjectFormat, ObjectType, Odb, OdbObject, Oid, Repository};
 
 use super::GitError;
+use super::lengths::Lengths;
 use crate::model::CommitId;
 
 /// Objects below one `objects` directory, and its alternates.
@@ -122,30 +125,55 @@ impl Objects {
 
 /// An object database, opened as often as it is in use at once, and kept open for the next use. Opened anew when packs
 /// were removed: libgit2 finds new packs by itself, but holds on to removed ones, and with them to their disk space,
-/// and stumbles over one that it had listed and not opened yet.
+/// and stumbles over one that it had listed and not opened yet. Opened anew, too, when a pack has another length than
+/// it had.
 pub(super) struct Database {
     directory: PathBuf,
     format: ObjectFormat,
     /// What changes when packs are removed.
     sign: PathBuf,
-    /// Not in use at the moment. Locked for as long as it takes to take one or put one back.
-    spare: Mutex<Vec<Loaded>>,
+    spare: Arc<Mutex<Spare>>,
 }
+
+/// What is not in use at the moment of the databases of one directory. Locked for as long as it takes to take one or
+/// put one back.
+#[derive(Default)]
+struct Spare {
+    loaded: Vec<Loaded>,
+    lengths: Lengths,
+    /// Counts how often everything was closed, because a pack had been cut.
+    round: u64,
+}
+
+/// By directory, for the whole process, because libgit2 has each pack open once for all: to close a pack that was cut,
+/// everybody has to.
+static SPARES: Mutex<BTreeMap<PathBuf, Weak<Mutex<Spare>>>> = Mutex::new(BTreeMap::new());
 
 struct Loaded {
     objects: Objects,
     /// The sign as it was when the database was opened.
     seen: Sign,
+    round: u64,
 }
 
-/// Inode and time of modification of the sign, if it is there.
-type Sign = Option<(u64, i64, i64)>;
+/// Inode and time of modification of the sign, if it is there; and when the directory was made, so that one that was
+/// made in its place is told from it.
+type Sign = (Option<(u64, i64, i64)>, Option<SystemTime>);
 
 impl Database {
     pub(super) fn open(directory: &Path, format: ObjectFormat, sign: PathBuf) -> Result<Self, GitError> {
-        let spare = Mutex::default();
+        let spare = {
+            let mut spares = SPARES.lock().unwrap_or_else(PoisonError::into_inner);
+            spares.retain(|_, spare| spare.strong_count() > 0);
+            let known = spares.get(directory).and_then(Weak::upgrade);
+            known.unwrap_or_else(|| {
+                let fresh = Arc::default();
+                spares.insert(directory.to_owned(), Arc::downgrade(&fresh));
+                fresh
+            })
+        };
         let database = Self { directory: directory.to_owned(), format, sign, spare };
-        let first = database.load(look(&database.sign))?;
+        let first = database.load(database.look())?;
         database.put_back(first);
         Ok(database)
     }
@@ -156,14 +184,14 @@ impl Database {
 
     /// Runs `ask` on the database; once more on a fresh one after an error. So `ask` may run twice.
     pub(super) fn with<T>(&self, mut ask: impl FnMut(&Objects) -> Result<T, GitError>) -> Result<T, GitError> {
-        let seen = look(&self.sign);
+        let seen = self.look();
         let mut loaded = match self.take(seen) {
             Some(loaded) => loaded,
             None => self.load(seen)?,
         };
         let mut answer = ask(&loaded.objects);
         if let Err(GitError::Object { .. } | GitError::Incomplete { .. }) = answer {
-            loaded = self.load(look(&self.sign))?;
+            loaded = self.load(self.look())?;
             answer = ask(&loaded.objects);
         }
         self.put_back(loaded);
@@ -172,22 +200,45 @@ impl Database {
 
     /// The sign is looked at before, so that what is removed in between is noticed the next time.
     fn load(&self, seen: Sign) -> Result<Loaded, GitError> {
-        Ok(Loaded { objects: Objects::open(&self.directory, self.format)?, seen })
+        let round = {
+            let mut spare = self.spare();
+            spare.lengths.learn(&self.packs());
+            spare.round
+        };
+        Ok(Loaded { objects: Objects::open(&self.directory, self.format)?, seen, round })
     }
 
     fn take(&self, seen: Sign) -> Option<Loaded> {
-        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        spare.retain(|loaded| loaded.seen == seen);
-        spare.pop()
+        let mut spare = self.spare();
+        if !spare.lengths.hold(&self.packs()) {
+            let round = spare.round + 1;
+            *spare = Spare { round, ..Spare::default() };
+        }
+        spare.loaded.retain(|loaded| loaded.seen == seen);
+        spare.loaded.pop()
     }
 
     fn put_back(&self, loaded: Loaded) {
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(loaded);
+        let mut spare = self.spare();
+        if loaded.round == spare.round {
+            // It may have found packs that came meanwhile.
+            spare.lengths.learn(&self.packs());
+            spare.loaded.push(loaded);
+        }
     }
-}
 
-fn look(sign: &Path) -> Sign {
-    std::fs::metadata(sign).ok().map(|meta| (meta.ino(), meta.mtime(), meta.mtime_nsec()))
+    fn spare(&self) -> MutexGuard<'_, Spare> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn packs(&self) -> PathBuf {
+        self.directory.join("pack")
+    }
+
+    fn look(&self) -> Sign {
+        let sign = std::fs::metadata(&self.sign).ok().map(|meta| (meta.ino(), meta.mtime(), meta.mtime_nsec()));
+        (sign, std::fs::metadata(&self.directory).ok().and_then(|meta| meta.created().ok()))
+    }
 }
 
 /// Turns an object that is not there into the commit being incomplete, which has a remedy.

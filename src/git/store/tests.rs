@@ -6,6 +6,7 @@ use std::path::Path;
 use super::*;
 use crate::git::fixture::{Repo, deliver, objects_in, pack_of};
 
+mod cut;
 mod notes;
 
 fn entries_of(directory: &Path) -> usize {
