@@ -315,7 +315,7 @@ fn pick<T>(all: impl Iterator<Item = T>, at: usize) -> Option<T> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
     fn any_history_reads_back_however_it_was_cut_into_batches(
