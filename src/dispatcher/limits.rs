@@ -6,16 +6,6 @@ use std::time::Duration;
 pub(crate) const CORE_CAPACITY: usize = BATCH_MESSAGES;
 /// Messages that the core takes into one transaction. More would make the first of them wait for too long.
 pub(crate) const BATCH_MESSAGES: usize = 2048;
-/// What waits to be written to one peer: leases and answers for as many slots as a runner may have, several times over.
-/// A peer that lets more pile up is closed, not waited for.
-pub(crate) const OUTBOX_BYTES: usize = 4 << 20;
-/// What an idle session keeps of the memory in which its messages were gathered.
-pub(crate) const GATHERED_KEPT_BYTES: usize = 512;
-/// How long a thread that writes to a peer stays when all is written, in milliseconds: a peer that was slow once is
-/// slow again soon, and to start a thread costs as much as several messages.
-pub(crate) const WRITER_LINGER_MS: u64 = 1_000;
-/// How long what was said may take to be written once a session has ended, in milliseconds.
-pub(crate) const LAST_WORD_MS: u64 = 30_000;
 /// How large a pack piece is: large enough to be cheap, small enough that an `ack` behind it is prompt.
 pub(crate) const PACK_PIECE_BYTES: usize = 256 * 1024;
 /// Log pieces that wait to be written to disk, over all runners.

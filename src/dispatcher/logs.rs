@@ -23,12 +23,11 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use super::core::ToCore;
 use super::data::{DataDir, LogPlace};
 use super::limits;
-use super::session::Outbox;
 use crate::clock;
 use crate::model::{AttemptId, LogSummary, Outcome, SessionId};
 use crate::protocol::runner::ToRunner;
 use crate::scheduler::Event;
-use crate::transport::Frame;
+use crate::transport::{Frame, Outbox};
 use file::LogFile;
 use room::{Missed, Room};
 

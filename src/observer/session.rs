@@ -1,9 +1,8 @@
-//! One session with the dispatcher: dialling, the opening exchange, and the three threads that live as long as it does.
+//! One session with the dispatcher: dialling, the opening exchange, and the two threads that live as long as it does.
 //!
 //! | Thread | does |
 //! |---|---|
 //! | `obs-read` | turns lines into replies, and says why the session ended |
-//! | `obs-write` | writes frames from a bounded queue |
 //! | `obs-ping` | sends `ping`, and closes a session whose other side is silent |
 //!
 //! The threads of the repositories share the session. An `error` does not say what it answers, and packs must not mix,
@@ -17,21 +16,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::config::{ConfigError, TokenSource};
 use crate::model::{Address, CommitIdError, SessionId};
 use crate::threads::{self, Thread};
-use crate::transport::{Frame, FrameReader, Stream, TransportError, write_frame, write_frames};
+use crate::transport::{Frame, FrameReader, LastWord, Outbox, Stream, TransportError, write_frame};
 
 use super::lost::Lost;
 use super::translate::{self, Agreed, RefusalKind, Refused, Reply};
 
 /// How long a connection and the opening exchange may take, each.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
-/// Frames that wait for the network. Pieces of a pack are 256 KiB, so that this bounds memory at 2 MiB and a `ping`
-/// waits behind no more than that.
-const OUTBOX_FRAMES: usize = 8;
 /// Replies that nobody took yet. One at a time is asked for; a dispatcher that says more than this unasked is broken.
 const INBOX_REPLIES: usize = 16;
 /// While an answer to an announcement is due, the other side may be silent for so many times longer: indexing a large
@@ -173,7 +169,7 @@ impl Caller {
 pub(crate) struct Session {
     number: SessionId,
     stream: Stream,
-    outbox: Sender<Frame>,
+    outbox: Outbox,
     replies: Receiver<Reply>,
     /// Holds one token while nobody has the turn.
     turn: (Sender<()>, Receiver<()>),
@@ -208,9 +204,6 @@ impl Session {
     /// Ends it; blocked exchanges return.
     pub(crate) fn close(&self) {
         self.stream.close();
-        // The writer may be waiting for a frame; this one makes it find the connection closed. A full queue means that
-        // it is writing, which fails by itself.
-        drop(self.outbox.try_send(translate::ping()));
     }
 }
 
@@ -227,9 +220,9 @@ pub(crate) struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    /// Queues a frame; blocks while the queue is full.
-    pub(crate) fn send(&self, frame: Frame) -> Result<(), Over> {
-        self.session.outbox.send(frame).map_err(|_| Over)
+    /// Writes a frame, and waits for the dispatcher meanwhile.
+    pub(crate) fn send(&self, frame: &Frame) -> Result<(), Over> {
+        if self.session.outbox.send_bulk(frame) { Ok(()) } else { Err(Over) }
     }
 
     /// Waits for the reply that `fits`; a refusal always does. Others are a dispatcher's mistake and are passed over.
@@ -268,12 +261,13 @@ pub(crate) struct Live {
     pub ended: Receiver<SessionError>,
     /// Its end is what stops `obs-ping`, so it goes before the threads.
     _pinging: Sender<()>,
+    _last_word: LastWord,
     threads: Vec<Thread<()>>,
 }
 
 impl Live {
     fn start(stream: Stream, reader: FrameReader, agreed: Agreed) -> io::Result<Self> {
-        let (outbox, frames) = bounded(OUTBOX_FRAMES);
+        let (outbox, last_word) = Outbox::new(agreed.session, stream.clone());
         let (inbox, replies) = bounded(INBOX_REPLIES);
         let (tell_end, ended) = bounded(1);
         let (pinging, stop_pinging) = bounded(0);
@@ -284,17 +278,11 @@ impl Live {
         let lost = Arc::<Lost>::default();
         let read = Reading { reader, inbox, vitals: Arc::clone(&vitals), lost: Arc::clone(&lost) };
         let ping = Pinging { stream: stream.clone(), outbox: outbox.clone(), vitals: Arc::clone(&vitals), agreed };
-        let write_stream = stream.clone();
         let session = Arc::new(Session { number: agreed.session, stream, outbox, replies, turn, vitals, lost });
         // Made before its threads: if one of them cannot start, dropping it ends the others.
-        let mut live = Self { session, ended, _pinging: pinging, threads: Vec::with_capacity(3) };
+        let mut live =
+            Self { session, ended, _pinging: pinging, _last_word: last_word, threads: Vec::with_capacity(2) };
         live.threads.push(threads::spawn("obs-read", move || drop(tell_end.send(read.run())))?);
-        live.threads.push(threads::spawn("obs-write", move || {
-            if let Err(error) = write_frames(&write_stream, &frames) {
-                log::debug!("writing to the dispatcher ended: {error}");
-            }
-            write_stream.close();
-        })?);
         live.threads.push(threads::spawn("obs-ping", move || ping.run(&stop_pinging))?);
         Ok(live)
     }
@@ -361,7 +349,7 @@ impl Reading {
 /// The body of `obs-ping`.
 struct Pinging {
     stream: Stream,
-    outbox: Sender<Frame>,
+    outbox: Outbox,
     vitals: Arc<Vitals>,
     agreed: Agreed,
 }
@@ -373,11 +361,7 @@ impl Pinging {
         // Silence is counted in pings: a machine that slept through an hour has sent none.
         let allowed = (self.agreed.timeout_ms / interval_ms).max(2);
         while stop.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-            match self.outbox.send_timeout(translate::ping(), interval) {
-                // A full queue is full of pieces of a pack, and bytes show life as well as a ping does.
-                Ok(()) | Err(SendTimeoutError::Timeout(_)) => {}
-                Err(SendTimeoutError::Disconnected(_)) => return,
-            }
+            self.outbox.send(&translate::ping());
             let unanswered = self.vitals.unanswered.fetch_add(1, Ordering::Relaxed) + 1;
             let patience = if self.vitals.is_asked.load(Ordering::Relaxed) { PATIENCE_WHEN_BUSY } else { 1 };
             if unanswered > allowed.saturating_mul(patience) {

@@ -55,7 +55,7 @@ pub(crate) fn ask_heads(
     source: &str,
 ) -> Result<Result<AcceptedHeads, Refused>, Over> {
     let turn = session.turn();
-    turn.send(translate::status(repo, source))?;
+    turn.send(&translate::status(repo, source))?;
     match turn.answer(|reply| matches!(reply, Reply::Heads { repo: of, .. } if of == repo.as_str()))? {
         Reply::Heads { heads, .. } => Ok(Ok(heads)),
         Reply::Refused(refused) => Ok(Err(refused)),
@@ -95,14 +95,14 @@ pub(crate) fn announce_head(
         }
         None => session.turn(),
     };
-    turn.send(translate::announcement(repo, what, &range, text))?;
+    turn.send(&translate::announcement(repo, what, &range, text))?;
     Ok(answer(&turn, repo, what)?)
 }
 
 /// Announces that a branch no longer exists.
 pub(crate) fn announce_gone(session: &Session, repo: &RepoName, what: &Announcement) -> Result<Answer, Over> {
     let turn = session.turn();
-    turn.send(translate::announcement(repo, what, &[], CommitText::default()))?;
+    turn.send(&translate::announcement(repo, what, &[], CommitText::default()))?;
     answer(&turn, repo, what)
 }
 
@@ -114,7 +114,7 @@ pub(crate) fn supply(
     commit: CommitId,
 ) -> Result<Answer, NoAnswer> {
     let turn = send_pack(session, repo, watched, &[commit], &[])?;
-    turn.send(translate::supply(repo, commit))?;
+    turn.send(&translate::supply(repo, commit))?;
     let fits = |reply: &Reply| match reply {
         Reply::Accepted { repo: of, commit: named, .. } => of == repo.as_str() && *named == Some(commit),
         Reply::NeedSource { repo: of, commit: named, .. } => of == repo.as_str() && *named == commit,
@@ -202,7 +202,7 @@ impl<'a> Pieces<'a, '_> {
             bytes = later;
             let full = std::mem::replace(&mut self.buffer, Vec::with_capacity(PIECE_BYTES));
             let turn = self.turn.get_or_insert_with(|| self.session.turn());
-            if turn.send(translate::piece(self.repo, false, full)).is_err() {
+            if turn.send(&translate::piece(self.repo, false, full)).is_err() {
                 self.is_over = true;
                 return false;
             }
@@ -215,7 +215,7 @@ impl<'a> Pieces<'a, '_> {
         let turn = self.turn.unwrap_or_else(|| self.session.turn());
         // It is empty only if the whole pack is.
         if !self.buffer.is_empty() {
-            turn.send(translate::piece(self.repo, true, self.buffer))?;
+            turn.send(&translate::piece(self.repo, true, self.buffer))?;
         }
         Ok(turn)
     }
@@ -246,7 +246,7 @@ mod tests {
                 rest = later;
             }
             let turn = pieces.finish().unwrap();
-            turn.send(translate::status(&name, "the end")).unwrap();
+            turn.send(&translate::status(&name, "the end")).unwrap();
             let (arrived, content) = receiving.join().unwrap();
             assert!(content == whole, "the pack arrived changed");
             arrived

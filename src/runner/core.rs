@@ -294,7 +294,7 @@ impl Core<'_> {
             Command::AskSource { attempt, haves } => {
                 if let (Some(session), Some(pieces)) = (&self.session, self.packs.remove(&attempt)) {
                     session.routes.add(attempt, pieces);
-                    session.say(translate::source(attempt, &haves));
+                    session.say(&translate::source(attempt, &haves));
                 }
             }
             Command::SayStarted(attempt) => self.say(|| translate::started(attempt)),
@@ -390,7 +390,7 @@ impl Core<'_> {
 
     fn say(&self, frame: impl FnOnce() -> Frame) {
         if let Some(session) = &self.session {
-            session.say(frame());
+            session.say(&frame());
         }
     }
 

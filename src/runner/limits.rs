@@ -2,9 +2,6 @@
 
 use std::time::Duration;
 
-/// Messages waiting to be written to the dispatcher, log output aside. A runner with 1,024 slots that comes back says
-/// two for each slot; more than this waiting means that the dispatcher does not read.
-pub(super) const OUTBOX_CAPACITY: usize = 4096;
 /// Log pieces waiting to be written. Few, so that memory stays small and a message never waits behind many.
 pub(super) const BULK_CAPACITY: usize = 2;
 /// Events waiting for the core. The reader of a session waits when it is full, which slows the dispatcher down.

@@ -6,25 +6,24 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded, never, select_biased};
+use crossbeam_channel::{Receiver, Sender, bounded, select_biased};
 
 use super::RunnerError;
 use super::assignment::chain;
 use super::greeting::{Identity, Setback, greet};
-use super::limits::{BULK_CAPACITY, DIAL, OUTBOX_CAPACITY, REAL_SESSION_MS, REDIAL_FIRST_MS, REDIAL_MAX_MS, REFUSED};
+use super::limits::{BULK_CAPACITY, DIAL, REAL_SESSION_MS, REDIAL_FIRST_MS, REDIAL_MAX_MS, REFUSED};
 use super::listening::Callers;
 use super::routes::Routes;
 use super::translate::{self, Heard, Said};
 use super::upload::Upload;
-use crate::model::{Address, AttemptId, Moment};
-use crate::transport::{self, Backoff, Frame, FrameReader, Stream, TransportError};
+use crate::model::{Address, AttemptId, Moment, SessionId};
+use crate::transport::{Backoff, Frame, FrameReader, Outbox, Stream, TransportError};
 use crate::{clock, threads};
 
 /// One session, as the threads that take part in it share it.
 #[derive(Debug)]
 pub(super) struct Session {
-    stream: Stream,
-    control: Sender<Frame>,
+    outbox: Outbox,
     /// For log pieces, and for results that must come after them. What is in here waits for everything in the outbox.
     pub(super) bulk: Sender<Frame>,
     pub(super) routes: Routes,
@@ -49,23 +48,15 @@ pub(super) enum News {
 }
 
 impl Session {
-    /// Queues a message. A dispatcher that has let the whole outbox fill up is given up, not waited for.
-    pub(super) fn say(&self, frame: Frame) {
-        if self.control.try_send(frame).is_err() {
-            log::warn!("the dispatcher does not read: closing the session");
-            self.close();
-        }
+    /// Says something without waiting. A dispatcher that lets too much pile up is given up.
+    pub(super) fn say(&self, frame: &Frame) {
+        self.outbox.send(frame);
     }
 
-    /// Queues a ping and remembers when.
+    /// Says a ping and remembers when.
     pub(super) fn ping(&self, now: Moment, holding: &[AttemptId]) {
         self.pings.lock().unwrap_or_else(PoisonError::into_inner).push_back(now);
-        self.say(translate::ping(holding));
-    }
-
-    /// Ends it; the reader notices and says so.
-    pub(super) fn close(&self) {
-        self.stream.close();
+        self.say(&translate::ping(holding));
     }
 }
 
@@ -206,19 +197,17 @@ impl Dialler {
         // A dispatcher that answers no ping for so long is given up. Time that the reader spends elsewhere, as when a
         // slot is slow to take a pack, does not count.
         reader.set_timeout(Some(Duration::from_millis(welcome.timeout_ms.max(1))))?;
-        let (control, outbox) = bounded(OUTBOX_CAPACITY);
-        let (bulk, bulk_outbox) = bounded(BULK_CAPACITY);
+        let (outbox, last_word) = Outbox::new(SessionId(welcome.session), stream.clone());
+        let (bulk, pieces) = bounded(BULK_CAPACITY);
         let session = Arc::new(Session {
-            stream: stream.clone(),
-            control,
+            outbox: outbox.clone(),
             bulk,
             routes: Routes::new(),
             pings: Mutex::default(),
             ping_interval_ms: welcome.ping_interval_ms.max(1),
         });
         let (ending, ended) = bounded::<()>(0);
-        let out = stream.clone();
-        let writer = match threads::spawn("s-write", move || write_out(&out, &outbox, &bulk_outbox, &ended)) {
+        let writer = match threads::spawn("s-logs", move || write_logs(&outbox, &pieces, &ended)) {
             Ok(writer) => writer,
             Err(error) => {
                 log::error!("could not start the session's writer: {error}");
@@ -238,6 +227,7 @@ impl Dialler {
         self.stayed_ms = clock::now().since(begun);
         stream.close();
         session.routes.close();
+        drop(last_word);
         drop(ending);
         drop(writer);
         drop(self.news.send(News::Disconnected));
@@ -277,34 +267,16 @@ impl Dialler {
     }
 }
 
-/// The body of the writer's thread. Whatever waits in the outbox goes first; behind it at most one log piece at a time.
-fn write_out(stream: &Stream, outbox: &Receiver<Frame>, bulk: &Receiver<Frame>, ended: &Receiver<()>) {
-    /// As many short messages as go into one write.
-    const BATCH_BYTES: usize = 64 * 1024;
-    let never = never();
-    let mut bulk = bulk;
+/// The body of the thread that waits until the dispatcher has room for a log piece. Messages go first.
+fn write_logs(outbox: &Outbox, pieces: &Receiver<Frame>, ended: &Receiver<()>) {
     loop {
-        let first = select_biased! {
+        select_biased! {
             recv(ended) -> _ => return,
-            recv(outbox) -> frame => frame,
-            recv(bulk) -> frame => match frame {
-                Ok(frame) => Ok(frame),
-                Err(_) => {
-                    bulk = &never;
-                    continue;
-                }
+            recv(pieces) -> piece => match piece {
+                Ok(piece) if outbox.send_bulk(&piece) => {}
+                // The reader sees the closed stream and says why the session ended.
+                Ok(_) | Err(_) => return,
             },
-        };
-        let Ok(mut frame) = first else { return };
-        while frame.payload.is_empty() && frame.line.len() < BATCH_BYTES {
-            let Ok(next) = outbox.try_recv().or_else(|_| bulk.try_recv()) else { break };
-            frame.line.extend_from_slice(&next.line);
-            frame.payload = next.payload;
-        }
-        if transport::write_frame(stream, &frame).is_err() {
-            // The reader sees the closed stream and says why the session ended.
-            stream.close();
-            return;
         }
     }
 }

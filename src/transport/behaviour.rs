@@ -3,13 +3,12 @@
 
 use std::time::Duration;
 
-use crossbeam_channel::bounded;
 use proptest::prelude::*;
 use rustix::net::sockopt;
 use serde::{Deserialize, Serialize};
 
 use super::buffer::{BUSY_BYTES, IDLE_BYTES};
-use super::{Frame, FrameReader, Listener, Stream, TransportError, write_frame, write_frames};
+use super::{Frame, FrameReader, Listener, Stream, TransportError, write_frame};
 use crate::clock;
 use crate::protocol::limits::{MAX_LINE_BYTES, MAX_PAYLOAD_BYTES};
 use crate::threads::{self, Thread};
@@ -61,18 +60,18 @@ fn write(stream: &Stream, bytes: &[u8]) {
     stream.write_both(bytes, &[]).unwrap();
 }
 
+fn write_frames(stream: &Stream, frames: &[Frame]) -> Result<(), TransportError> {
+    frames.iter().try_for_each(|frame| write_frame(stream, frame))
+}
+
 #[test]
 fn messages_and_payloads_arrive_in_order() {
     over_both(|here, there| {
         let blob: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
-        let (queue, frames) = bounded(100);
-        for n in 0..40 {
-            queue.send(Frame::new(&text(&n.to_string()))).unwrap();
-        }
-        queue.send(Frame::with_payload(&Note::Blob { bytes: 300_000 }, blob.clone())).unwrap();
-        queue.send(Frame::with_payload(&Note::Blob { bytes: 3 }, b"abc".to_vec())).unwrap();
-        queue.send(Frame::new(&text("last"))).unwrap();
-        drop(queue);
+        let mut frames: Vec<_> = (0..40).map(|n| Frame::new(&text(&n.to_string()))).collect();
+        frames.push(Frame::with_payload(&Note::Blob { bytes: 300_000 }, blob.clone()));
+        frames.push(Frame::with_payload(&Note::Blob { bytes: 3 }, b"abc".to_vec()));
+        frames.push(Frame::new(&text("last")));
         let writer = spawn(move || write_frames(&here, &frames));
 
         let mut reader = reader(&there);
@@ -290,10 +289,7 @@ fn a_peer_that_reads_nothing_stalls_the_writer_for_a_bounded_time() {
     let (tcp, tcp_peer) = tcp_pair();
     tcp.socket().set_write_timeout(Some(SHORT)).unwrap();
     for (here, _there) in [Stream::pair_with(None, SHORT), (tcp, tcp_peer)] {
-        let (queue, frames) = bounded(400);
-        for _ in 0..400 {
-            queue.send(Frame::with_payload(&Note::Blob { bytes: 100_000 }, vec![0; 100_000])).unwrap();
-        }
+        let frames = vec![Frame::with_payload(&Note::Blob { bytes: 100_000 }, vec![0; 100_000]); 400];
         let error = write_frames(&here, &frames).unwrap_err();
         assert!(matches!(error, TransportError::Stalled(_)), "{error:?}");
     }
@@ -368,11 +364,7 @@ proptest! {
     #[test]
     fn any_stream_cut_into_any_pieces_gives_the_same_messages(notes in arbitrary_notes(), cut in 50_usize..5000) {
         let (here, there) = Stream::pair_with(Some(cut), LONG);
-        let (queue, frames) = bounded(notes.len().max(1));
-        for (note, blob) in &notes {
-            queue.send(Frame::with_payload(note, blob.clone())).unwrap();
-        }
-        drop(queue);
+        let frames: Vec<_> = notes.iter().map(|(note, blob)| Frame::with_payload(note, blob.clone())).collect();
         let writer = spawn(move || write_frames(&here, &frames));
         let mut reader = reader(&there);
         for (note, blob) in &notes {

@@ -2,7 +2,7 @@
 //!
 //! Owns sockets, their options and every limit on what a peer may make this process read, buffer or wait for. It never
 //! looks inside a message, never retries by itself and never decides what a broken connection means. The session code
-//! of each role calls it: one thread reads with a [`FrameReader`], others write, by [`write_frames`] or as they like,
+//! of each role calls it: one thread reads with a [`FrameReader`], others write to an [`Outbox`],
 //! and [`Stream::close`] from anywhere ends it all.
 
 mod backoff;
@@ -13,6 +13,7 @@ mod error;
 mod frame;
 mod listener;
 mod memory;
+mod outbox;
 #[cfg(any(test, fuzzing))]
 mod pieces;
 mod reader;
@@ -20,8 +21,9 @@ mod stream;
 
 pub use backoff::Backoff;
 pub use error::TransportError;
-pub use frame::{Frame, write_frame, write_frames};
+pub use frame::{Frame, write_frame};
 pub use listener::Listener;
+pub use outbox::{Distant, LastWord, Outbox};
 #[cfg(any(test, fuzzing))]
 pub(crate) use pieces::read_in_pieces;
 pub use reader::FrameReader;

@@ -1,7 +1,7 @@
 //! One connection: a TCP socket with the options that make a dead peer noticed, or an end of an in-memory pair.
 //!
 //! Both halves work through one descriptor, because two for each of 10,000 peers would pass the usual limit. Nothing
-//! here frames or interprets bytes. [`super::FrameReader`] reads from it, [`super::write_frames`] writes to it.
+//! here frames or interprets bytes. [`super::FrameReader`] reads from it, [`super::Outbox`] writes to it.
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};

@@ -6,13 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crossbeam_channel::{Sender, TrySendError};
 
 use crate::dispatcher::data::LogPlace;
-use crate::dispatcher::session::Outbox;
 use crate::dispatcher::translate;
 use crate::model::{AttemptId, BuildId, CommitId, Outcome, RepoName, SessionId};
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::runner::ToRunner;
 use crate::scheduler::{Lease, ToRunner as Message};
-use crate::transport::Frame;
+use crate::transport::{Frame, Outbox};
 
 /// A runner's session, as the core reaches it.
 pub(crate) struct Peer {

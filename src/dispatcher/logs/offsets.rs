@@ -7,11 +7,10 @@ use crossbeam_channel::{Receiver, bounded};
 
 use super::super::core::ToCore;
 use super::super::data::{DataDir, LogPlace};
-use super::super::session::Outbox;
 use super::{Logs, Seal, ToLogs};
 use crate::model::{AttemptId, BuildId, LogSummary, Outcome, RepoName, SessionId};
 use crate::protocol::runner::ToRunner;
-use crate::transport::{FrameReader, Stream};
+use crate::transport::{FrameReader, Outbox, Stream};
 
 const ATTEMPT: AttemptId = AttemptId(7);
 /// What the attempt prints, in bytes: as much as a step can name.

@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 
 use crate::dispatcher::limits::{LOG_PATIENCE_MS, LOG_RETRY};
-use crate::dispatcher::session::{Distant, Outbox};
 use crate::model::{AttemptId, Moment};
+use crate::transport::{Distant, Outbox};
 
 /// The logs that found no room.
 #[derive(Default)]

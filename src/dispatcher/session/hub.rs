@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use super::{Distant, Outbox};
 use crate::clock;
 use crate::config::DispatcherSettings;
 use crate::dispatcher::capacity::Capacity;
@@ -23,7 +22,7 @@ use crate::model::{CommitId, Moment, RepoName, SessionId};
 use crate::protocol::hello::{ErrorCode, Refusal, Role};
 use crate::protocol::observer::ToObserver;
 use crate::threads::Thread;
-use crate::transport::{Frame, Stream};
+use crate::transport::{Distant, Frame, Outbox, Stream};
 
 /// How often one who waits for the core looks whether the dispatcher ends.
 const ANSWER_LOOK: Duration = Duration::from_secs(1);

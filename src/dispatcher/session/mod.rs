@@ -8,7 +8,6 @@ mod hub;
 mod logs;
 mod observer;
 mod operator;
-mod outbox;
 mod runner;
 mod worker;
 
@@ -16,7 +15,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use hub::{Hub, Tokens};
-pub(crate) use outbox::{Distant, Outbox};
 use subtle::ConstantTimeEq;
 
 use super::limits;
@@ -26,7 +24,7 @@ use crate::protocol::hello::{Call, ErrorCode, Greeting, Hello, Opening, Refusal,
 use crate::protocol::limits::{MAX_HELLO_BYTES, MAX_LINE_BYTES};
 use crate::protocol::{MIN_VERSION, VERSION};
 use crate::threads;
-use crate::transport::{Frame, FrameReader, Stream, TransportError, write_frame};
+use crate::transport::{Frame, FrameReader, Outbox, Stream, TransportError, write_frame};
 
 /// How long a refused peer may take to read why.
 const REFUSAL_WAIT: Duration = Duration::from_millis(500);

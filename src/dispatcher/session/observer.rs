@@ -7,7 +7,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 use super::worker::{self, Kind, Request};
-use super::{Hub, Outbox, Session, SessionError};
+use super::{Hub, Session, SessionError};
 use crate::dispatcher::core::{Question, ToCore};
 use crate::dispatcher::limits;
 use crate::dispatcher::mirrors::{Mirror, Plan};
@@ -17,7 +17,7 @@ use crate::model::{CommitId, RepoName, SessionId};
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::observer::{FromObserver, Head, ToObserver};
 use crate::scheduler::Reply;
-use crate::transport::Frame;
+use crate::transport::{Frame, Outbox};
 
 /// Serves an observer until it leaves.
 pub(super) fn serve(session: Session) -> Result<(), SessionError> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, bounded};
 
 use super::worker::{self, Kind, Request};
-use super::{Hub, Outbox, Session, SessionError, fit, logs};
+use super::{Hub, Session, SessionError, fit, logs};
 use crate::clock;
 use crate::dispatcher::core::{Question, ToCore, Watcher};
 use crate::dispatcher::limits;
@@ -16,7 +16,7 @@ use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::operator::{FromOperator, RunnersReport, StatusReport, ToOperator, WhyLine, WhyReport};
 use crate::scheduler::{Reply, Scheduler};
 use crate::store::{BuildName, Reader, StoreError};
-use crate::transport::Frame;
+use crate::transport::{Frame, Outbox};
 
 /// Finished builds in one status at most: more make no sense on a screen and cost a line each.
 const MAX_STATUS_BUILDS: u32 = 1000;

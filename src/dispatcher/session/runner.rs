@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::{Distant, Hub, Outbox, Session, SessionError};
+use super::{Hub, Session, SessionError};
 use crate::clock;
 use crate::dispatcher::core::{Grant, Grants, Peer, ToCore};
 use crate::dispatcher::logs::{Seal, ToLogs};
@@ -15,7 +15,7 @@ use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::runner::{FromRunner, ToRunner};
 use crate::scheduler::Event;
 use crate::threads;
-use crate::transport::Frame;
+use crate::transport::{Distant, Frame, Outbox};
 
 /// Serves a runner until it leaves.
 pub(super) fn serve(mut session: Session) -> Result<(), SessionError> {

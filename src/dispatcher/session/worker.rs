@@ -3,11 +3,11 @@
 
 use crossbeam_channel::{Receiver, bounded};
 
-use super::{NO_THREAD, Outbox, REFUSAL_WAIT, Session, SessionError, explain};
+use super::{NO_THREAD, REFUSAL_WAIT, Session, SessionError, explain};
 use crate::dispatcher::limits;
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::threads;
-use crate::transport::Frame;
+use crate::transport::{Frame, Outbox};
 
 /// A message with the payload that followed it.
 pub(super) struct Request<M> {

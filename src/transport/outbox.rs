@@ -5,32 +5,44 @@
 //! left to a thread, which is there for as long as that lasts and a moment longer: so a session that is read by its
 //! peer costs no thread for writing.
 
+use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use super::{Frame, Stream, TransportError, write_frame};
 use crate::clock;
-use crate::dispatcher::limits;
 use crate::model::SessionId;
 use crate::threads::{self, Thread};
-use crate::transport::{Frame, Stream, TransportError, write_frame};
+
+/// What waits to be written to one peer: leases and answers for as many slots as a runner may have, several times over.
+/// A peer that lets more pile up is closed, not waited for.
+const OUTBOX_BYTES: usize = 4 << 20;
+/// What an idle session keeps of the memory in which its messages were gathered.
+const GATHERED_KEPT_BYTES: usize = 512;
+/// How long a thread that writes to a peer stays when all is written: a peer that was slow once is slow again soon, and
+/// to start a thread costs as much as several messages.
+const WRITER_LINGER: Duration = Duration::from_secs(1);
+/// How long what was said may take to be written once a session has ended.
+const LAST_WORD: Duration = Duration::from_secs(30);
 
 /// The way to a peer. Bounded: a peer that does not read is closed, not waited for.
 #[derive(Clone)]
-pub(crate) struct Outbox {
+pub struct Outbox {
     inner: Arc<Inner>,
 }
 
 /// The end of a session for its outbox: dropped, it lets what was said be written, for a bounded time, and joins the
 /// writer. The session's own thread has it.
-pub(crate) struct LastWord(Outbox);
+#[derive(Debug)]
+pub struct LastWord(Outbox);
 
 /// The way to a peer for one who keeps it for later: the session may end meanwhile.
 #[derive(Clone)]
-pub(crate) struct Distant(Weak<Inner>);
+pub struct Distant(Weak<Inner>);
 
 impl Distant {
     /// The way itself, while anybody of the session has it.
-    pub(crate) fn near(&self) -> Option<Outbox> {
+    pub fn near(&self) -> Option<Outbox> {
         self.0.upgrade().map(|inner| Outbox { inner })
     }
 }
@@ -75,19 +87,19 @@ enum Phase {
 
 impl Outbox {
     /// The outbox of a session and what ends it.
-    pub(crate) fn new(session: SessionId, stream: Stream) -> (Self, LastWord) {
+    pub fn new(session: SessionId, stream: Stream) -> (Self, LastWord) {
         let inner = Inner { session, stream, queue: Mutex::default(), changed: Condvar::new() };
         let outbox = Self { inner: Arc::new(inner) };
         (outbox.clone(), LastWord(outbox))
     }
 
     /// For one who keeps it for later.
-    pub(crate) fn distant(&self) -> Distant {
+    pub fn distant(&self) -> Distant {
         Distant(Arc::downgrade(&self.inner))
     }
 
     /// Says something. A peer that has let too much pile up is closed, not waited for.
-    pub(crate) fn send(&self, frame: &Frame) {
+    pub fn send(&self, frame: &Frame) {
         let mut queue = self.inner.lock();
         queue.add(frame);
         self.inner.settle(&mut queue);
@@ -95,21 +107,21 @@ impl Outbox {
 
     /// Has something said at the next [`Outbox::flush`], together with what else there is by then. True if it is the
     /// first.
-    pub(crate) fn gather(&self, frame: &Frame) -> bool {
+    pub fn gather(&self, frame: &Frame) -> bool {
         let mut queue = self.inner.lock();
         queue.add(frame);
         !std::mem::replace(&mut queue.is_gathering, true)
     }
 
     /// Says what was gathered.
-    pub(crate) fn flush(&self) {
+    pub fn flush(&self) {
         let mut queue = self.inner.lock();
         queue.is_gathering = false;
         self.inner.settle(&mut queue);
     }
 
     /// Writes a piece of something large, and waits for the peer meanwhile. False once the session has ended.
-    pub(crate) fn send_bulk(&self, frame: &Frame) -> bool {
+    pub fn send_bulk(&self, frame: &Frame) -> bool {
         let mut queue = self.inner.lock();
         // Messages go first, and the rest of one that is half written must.
         while queue.phase == Phase::Open && (queue.taken.is_some() || !queue.lines.is_empty()) {
@@ -129,7 +141,7 @@ impl Outbox {
 
     /// Lets what was said be written, then tells the peer that nothing more will come. The session ends when the peer
     /// closes too, or when it has been silent for too long.
-    pub(crate) fn finish(&self) {
+    pub fn finish(&self) {
         let mut queue = self.inner.lock();
         if queue.phase == Phase::Open {
             queue.phase = Phase::Finishing;
@@ -162,9 +174,15 @@ impl Outbox {
     }
 }
 
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox").field("session", &self.inner.session).finish_non_exhaustive()
+    }
+}
+
 impl Drop for LastWord {
     fn drop(&mut self) {
-        self.0.end(Duration::from_millis(limits::LAST_WORD_MS));
+        self.0.end(LAST_WORD);
     }
 }
 
@@ -209,7 +227,7 @@ impl Inner {
                 Ok(written) if written == queue.lines.len() => {
                     queue.lines.clear();
                     // Thousands of idle sessions hold little.
-                    queue.lines.shrink_to(limits::GATHERED_KEPT_BYTES);
+                    queue.lines.shrink_to(GATHERED_KEPT_BYTES);
                     self.tell(queue);
                 }
                 Ok(written) => drop(queue.lines.drain(..written)),
@@ -227,7 +245,7 @@ impl Inner {
             }
             return;
         }
-        if queue.lines.len() + queue.taken.unwrap_or(0) > limits::OUTBOX_BYTES {
+        if queue.lines.len() + queue.taken.unwrap_or(0) > OUTBOX_BYTES {
             log::warn!("session {} closed: its peer does not read what it is sent", self.session);
             return self.break_off(queue);
         }
@@ -254,7 +272,6 @@ impl Inner {
     fn write_on(self: &Arc<Self>) {
         let mut queue = self.lock();
         let mut idle_since = clock::instant();
-        let linger = Duration::from_millis(limits::WRITER_LINGER_MS);
         while queue.phase != Phase::Over {
             if queue.taken.is_none() && !queue.lines.is_empty() {
                 let line = std::mem::take(&mut queue.lines);
@@ -266,11 +283,11 @@ impl Inner {
                 idle_since = clock::instant();
                 continue;
             }
-            let left = linger.saturating_sub(idle_since.elapsed());
+            let left = WRITER_LINGER.saturating_sub(idle_since.elapsed());
             if left.is_zero() && queue.taken.is_none() {
                 break;
             }
-            let length = if queue.taken.is_some() { linger } else { left };
+            let length = if queue.taken.is_some() { WRITER_LINGER } else { left };
             queue = self.wait(queue, length);
         }
         // A session that is ending has taken it, to join it; otherwise nobody knows this thread from here on.
@@ -303,156 +320,5 @@ impl Inner {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Instant;
-
-    use super::*;
-    use crate::protocol::limits::MAX_LINE_BYTES;
-    use crate::transport::{FrameReader, Listener};
-
-    const LONG: Duration = Duration::from_secs(30);
-
-    fn line(text: &str) -> Frame {
-        Frame { line: format!("\"{text}\"\n").into_bytes(), payload: Vec::new() }
-    }
-
-    fn sockets() -> (Stream, Stream) {
-        let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = format!("127.0.0.1:{}", listener.local_addr().port()).parse().unwrap();
-        (Stream::dial(&address, LONG).unwrap(), listener.accept().unwrap().unwrap())
-    }
-
-    fn has_writer(outbox: &Outbox) -> bool {
-        outbox.inner.lock().writer.is_some()
-    }
-
-    fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-        let begun: Instant = clock::instant();
-        while !is_so() {
-            assert!(begun.elapsed() < LONG, "in vain: {what}");
-            // Whoever is waited for needs the lock that is asked for here, and must get its turn at it.
-            let _ = crossbeam_channel::never::<()>().recv_timeout(Duration::from_millis(1));
-        }
-    }
-
-    fn read(reader: &mut FrameReader) -> Option<String> {
-        reader.read(MAX_LINE_BYTES).unwrap()
-    }
-
-    /// Says lines until the peer's socket is full. How many.
-    fn fill(outbox: &Outbox) -> usize {
-        let large = "x".repeat(60_000);
-        (1..)
-            .find(|_| {
-                outbox.send(&line(&large));
-                has_writer(outbox)
-            })
-            .unwrap()
-    }
-
-    #[test]
-    fn messages_arrive_in_order_whoever_writes_them() {
-        let (here, there) = sockets();
-        let (outbox, last_word) = Outbox::new(SessionId(1), here);
-        let count = 50_000;
-        let reading = threads::spawn("reader", move || {
-            let mut reader = FrameReader::new(there);
-            for n in 0..count {
-                assert_eq!(read(&mut reader), Some(format!("number {n}")));
-            }
-            assert_eq!(read(&mut reader), None);
-        })
-        .unwrap();
-        for n in 0..count {
-            match n % 7 {
-                0 => {
-                    // What was gathered may be written behind it; here it is to be in its place.
-                    outbox.flush();
-                    assert!(outbox.send_bulk(&line(&format!("number {n}"))));
-                }
-                1..=3 => drop(outbox.gather(&line(&format!("number {n}")))),
-                _ => outbox.send(&line(&format!("number {n}"))),
-            }
-        }
-        outbox.finish();
-        reading.join().unwrap();
-        drop(last_word);
-    }
-
-    /// Sabotage tried: a writer that waits without a limit; it fails.
-    #[test]
-    fn a_thread_writes_only_while_the_peer_has_no_room() {
-        let (here, there) = sockets();
-        let (outbox, last_word) = Outbox::new(SessionId(1), here);
-        let mut reader = FrameReader::new(there);
-        for round in 0..3 {
-            outbox.send(&line("small"));
-            assert_eq!(read(&mut reader).as_deref(), Some("small"));
-            assert!(!has_writer(&outbox), "round {round}");
-            let count = fill(&outbox);
-            for _ in 0..count {
-                assert_eq!(read(&mut reader).unwrap().len(), 60_000);
-            }
-            // It is let go by itself.
-            until("the writer's end", || !has_writer(&outbox));
-        }
-        drop(last_word);
-    }
-
-    #[test]
-    fn a_peer_that_lets_too_much_pile_up_is_closed() {
-        let (here, there) = sockets();
-        let (outbox, last_word) = Outbox::new(SessionId(1), here.clone());
-        fill(&outbox);
-        let piece = line(&"x".repeat(1 << 20));
-        for _ in 0..=limits::OUTBOX_BYTES >> 20 {
-            outbox.send(&piece);
-        }
-        assert!(outbox.inner.lock().phase == Phase::Over);
-        assert!(outbox.inner.lock().lines.is_empty(), "nothing of it is kept");
-        assert!(!outbox.send_bulk(&piece));
-        drop(last_word);
-        drop(there);
-    }
-
-    /// Messages and a source for one peer, which reads nothing: whoever waits for it is let go when the session ends.
-    #[test]
-    fn the_last_word_waits_for_a_bounded_time() {
-        let (here, there) = sockets();
-        let (outbox, last_word) = Outbox::new(SessionId(1), here);
-        let bulk = outbox.clone();
-        let sending = threads::spawn("source", move || {
-            let piece = Frame { line: b"\"piece\"\n".to_vec(), payload: vec![0; 1 << 20] };
-            while bulk.send_bulk(&piece) {}
-        })
-        .unwrap();
-        until("a full socket", || {
-            outbox.inner.lock().taken.is_some() && {
-                outbox.send(&line("waits"));
-                !outbox.inner.lock().lines.is_empty()
-            }
-        });
-        outbox.end(Duration::from_millis(50));
-        sending.join().unwrap();
-        assert!(!has_writer(&outbox));
-        drop(last_word);
-        drop(there);
-    }
-
-    #[test]
-    fn what_was_said_before_the_end_arrives() {
-        let (here, there) = sockets();
-        let (outbox, last_word) = Outbox::new(SessionId(1), here.clone());
-        let count = fill(&outbox);
-        let reading = threads::spawn("reader", move || {
-            let mut reader = FrameReader::new(there);
-            (0..count).for_each(|_| assert_eq!(read(&mut reader).unwrap().len(), 60_000));
-            reader.read::<String>(MAX_LINE_BYTES)
-        })
-        .unwrap();
-        drop(last_word);
-        outbox.send(&line("too late"));
-        here.close();
-        assert_eq!(reading.join().unwrap().unwrap(), None);
-    }
-}
+#[path = "outbox_tests.rs"]
+mod tests;

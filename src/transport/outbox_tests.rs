@@ -1,0 +1,153 @@
+//! The way to a peer that reads, reads too little, or is gone.
+
+use std::time::Instant;
+
+use super::*;
+use crate::protocol::limits::MAX_LINE_BYTES;
+use crate::transport::{FrameReader, Listener};
+
+const LONG: Duration = Duration::from_secs(30);
+
+fn line(text: &str) -> Frame {
+    Frame { line: format!("\"{text}\"\n").into_bytes(), payload: Vec::new() }
+}
+
+fn sockets() -> (Stream, Stream) {
+    let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = format!("127.0.0.1:{}", listener.local_addr().port()).parse().unwrap();
+    (Stream::dial(&address, LONG).unwrap(), listener.accept().unwrap().unwrap())
+}
+
+fn has_writer(outbox: &Outbox) -> bool {
+    outbox.inner.lock().writer.is_some()
+}
+
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun: Instant = clock::instant();
+    while !is_so() {
+        assert!(begun.elapsed() < LONG, "in vain: {what}");
+        // Whoever is waited for needs the lock that is asked for here, and must get its turn at it.
+        let _ = crossbeam_channel::never::<()>().recv_timeout(Duration::from_millis(1));
+    }
+}
+
+fn read(reader: &mut FrameReader) -> Option<String> {
+    reader.read(MAX_LINE_BYTES).unwrap()
+}
+
+/// Says lines until the peer's socket is full. How many.
+fn fill(outbox: &Outbox) -> usize {
+    let large = "x".repeat(60_000);
+    (1..)
+        .find(|_| {
+            outbox.send(&line(&large));
+            has_writer(outbox)
+        })
+        .unwrap()
+}
+
+#[test]
+fn messages_arrive_in_order_whoever_writes_them() {
+    let (here, there) = sockets();
+    let (outbox, last_word) = Outbox::new(SessionId(1), here);
+    let count = 50_000;
+    let reading = threads::spawn("reader", move || {
+        let mut reader = FrameReader::new(there);
+        for n in 0..count {
+            assert_eq!(read(&mut reader), Some(format!("number {n}")));
+        }
+        assert_eq!(read(&mut reader), None);
+    })
+    .unwrap();
+    for n in 0..count {
+        match n % 7 {
+            0 => {
+                // What was gathered may be written behind it; here it is to be in its place.
+                outbox.flush();
+                assert!(outbox.send_bulk(&line(&format!("number {n}"))));
+            }
+            1..=3 => drop(outbox.gather(&line(&format!("number {n}")))),
+            _ => outbox.send(&line(&format!("number {n}"))),
+        }
+    }
+    outbox.finish();
+    reading.join().unwrap();
+    drop(last_word);
+}
+
+/// Sabotage tried: a writer that waits without a limit; it fails.
+#[test]
+fn a_thread_writes_only_while_the_peer_has_no_room() {
+    let (here, there) = sockets();
+    let (outbox, last_word) = Outbox::new(SessionId(1), here);
+    let mut reader = FrameReader::new(there);
+    for round in 0..3 {
+        outbox.send(&line("small"));
+        assert_eq!(read(&mut reader).as_deref(), Some("small"));
+        assert!(!has_writer(&outbox), "round {round}");
+        let count = fill(&outbox);
+        for _ in 0..count {
+            assert_eq!(read(&mut reader).unwrap().len(), 60_000);
+        }
+        // It is let go by itself.
+        until("the writer's end", || !has_writer(&outbox));
+    }
+    drop(last_word);
+}
+
+#[test]
+fn a_peer_that_lets_too_much_pile_up_is_closed() {
+    let (here, there) = sockets();
+    let (outbox, last_word) = Outbox::new(SessionId(1), here.clone());
+    fill(&outbox);
+    let piece = line(&"x".repeat(1 << 20));
+    for _ in 0..=OUTBOX_BYTES >> 20 {
+        outbox.send(&piece);
+    }
+    assert!(outbox.inner.lock().phase == Phase::Over);
+    assert!(outbox.inner.lock().lines.is_empty(), "nothing of it is kept");
+    assert!(!outbox.send_bulk(&piece));
+    drop(last_word);
+    drop(there);
+}
+
+/// Messages and a source for one peer, which reads nothing: whoever waits for it is let go when the session ends.
+#[test]
+fn the_last_word_waits_for_a_bounded_time() {
+    let (here, there) = sockets();
+    let (outbox, last_word) = Outbox::new(SessionId(1), here);
+    let bulk = outbox.clone();
+    let sending = threads::spawn("source", move || {
+        let piece = Frame { line: b"\"piece\"\n".to_vec(), payload: vec![0; 1 << 20] };
+        while bulk.send_bulk(&piece) {}
+    })
+    .unwrap();
+    until("a full socket", || {
+        outbox.inner.lock().taken.is_some() && {
+            outbox.send(&line("waits"));
+            !outbox.inner.lock().lines.is_empty()
+        }
+    });
+    outbox.end(Duration::from_millis(50));
+    sending.join().unwrap();
+    assert!(!has_writer(&outbox));
+    drop(last_word);
+    drop(there);
+}
+
+#[test]
+fn what_was_said_before_the_end_arrives() {
+    let (here, there) = sockets();
+    let (outbox, last_word) = Outbox::new(SessionId(1), here.clone());
+    let count = fill(&outbox);
+    let reading = threads::spawn("reader", move || {
+        let mut reader = FrameReader::new(there);
+        (0..count).for_each(|_| assert_eq!(read(&mut reader).unwrap().len(), 60_000));
+        reader.read::<String>(MAX_LINE_BYTES)
+    })
+    .unwrap();
+    drop(last_word);
+    outbox.send(&line("too late"));
+    here.close();
+    assert_eq!(reading.join().unwrap().unwrap(), None);
+}
