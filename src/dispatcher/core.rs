@@ -72,7 +72,6 @@ pub(crate) enum Question {
 pub(crate) struct Core {
     pub(crate) scheduler: Scheduler,
     pub(crate) reader: Reader,
-    /// Closed after the reader: whoever closes the store's file last leaves it in one piece, and a reader cannot.
     pub(crate) store: Store,
     pub(crate) data: DataDir,
     pub(crate) logs: Sender<ToLogs>,
@@ -132,8 +131,9 @@ impl Core {
     }
 
     /// The body of the core's thread. Ends when asked, when all senders are gone, or with the error that the store can
-    /// no longer be vouched for.
-    pub(crate) fn run(mut self) -> Result<(), StoreError> {
+    /// no longer be vouched for. Hands the store over: it is to be closed after every reader, because whoever closes
+    /// the file last leaves it in one piece, and a reader cannot.
+    pub(crate) fn run(mut self) -> Result<Store, StoreError> {
         let mut ending = None;
         while ending.is_none() {
             let Some(mut message) = self.wait_for_message() else { break };
@@ -156,7 +156,7 @@ impl Core {
         }
         match ending {
             Some(Ending::Failed(error)) => Err(error),
-            Some(Ending::Asked) | None => Ok(()),
+            Some(Ending::Asked) | None => Ok(self.store),
         }
     }
 

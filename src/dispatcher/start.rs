@@ -30,8 +30,8 @@ pub struct Dispatcher {
     hub: Option<Arc<Hub>>,
     listener: Arc<Listener>,
     core: Sender<ToCore>,
-    /// Gets the core's last word when it ends.
-    ended: Receiver<Result<(), StoreError>>,
+    /// Gets the core's last word when it ends, and the store.
+    ended: Receiver<Result<Store, StoreError>>,
     /// Closing it ends the ticking threads.
     ticking: Option<Sender<()>>,
     spawner: Option<Spawner>,
@@ -110,25 +110,26 @@ impl Dispatcher {
         crossbeam_channel::select! {
             // Whatever was said, or nobody is left to say it.
             recv(stop) -> _ => Ok(()),
-            recv(self.ended) -> result => Ok(result.unwrap_or(Ok(()))?),
+            recv(self.ended) -> result => Ok(result.map_or(Ok(()), |result| result.map(drop))?),
         }
     }
 
     /// New connections first, so that nothing more is promised; runners of ours while they can still report; then the
-    /// core, which says goodbye; sessions and logs last.
+    /// core, which says goodbye; sessions and logs; last the store, which sessions and retention read.
     fn end(&mut self) {
         self.listener.close();
         drop(self.spawner.take());
         drop(self.ticking.take());
         // A core that has ended already is not there to hear it.
         drop(self.core.send(ToCore::Stop));
-        drop(self.ended.recv());
+        let store = self.ended.recv();
         drop(self.accept.take());
         if let Some(hub) = self.hub.take() {
             hub.close_all();
             // The last sender to the logs thread goes with it.
         }
         self.threads.clear();
+        drop(store);
     }
 }
 
@@ -163,7 +164,7 @@ fn restore(settings: &DispatcherSettings, store: &Store) -> Result<Scheduler, Di
     Ok(Scheduler::restore(policy, now, restored))
 }
 
-fn start_core(core: Core, said: Sender<Result<(), StoreError>>) -> Result<Thread<()>, DispatcherError> {
+fn start_core(core: Core, said: Sender<Result<Store, StoreError>>) -> Result<Thread<()>, DispatcherError> {
     threads::spawn_large("core", move || {
         fatal::guard("core", || {
             let result = core.run();

@@ -6,8 +6,9 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
 use rustix::process::Signal;
+use serde_json::json;
 
-use crate::harness::{Process, Repository, World, job, text, until};
+use crate::harness::{Process, Repository, Wire, World, job, text, until};
 
 /// A dispatcher, an observer and a runner with two slots.
 fn roles(world: &World, repository: &Repository) -> [Process; 3] {
@@ -128,6 +129,23 @@ fn flip(path: &Path, at: u64) {
 fn end(mut dispatcher: Process) {
     dispatcher.signal(Signal::TERM);
     assert_eq!(dispatcher.exit_code(), 0);
+}
+
+/// S4: whoever closes the store's file last leaves it in one piece, and a reader cannot. Seen before the mend on a
+/// machine under load: the reader was that of retention, and the file was damaged where the log had a newer page, which
+/// was no damage. Sabotage tried: the store is closed by the core, as it was then.
+#[test]
+fn a_dispatcher_that_ends_in_order_leaves_one_file_whoever_reads_it_meanwhile() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let [dispatcher, _observer, _runner] = roles(&world, &repository);
+    world.expect(&repository.commit_script("true"), "passed");
+    let log = world.data().join("surveil.db-wal");
+    assert!(log.metadata().unwrap().len() > 0);
+    let mut operator = Wire::greet(&world, "operator", "reader");
+    operator.ask(&json!({"type": "status", "limit": 1}));
+    end(dispatcher);
+    assert!(!log.exists());
 }
 
 /// S4, A5: a start that cannot vouch for the store says why and what to do, and changes nothing of it. Sabotage: with
