@@ -19,7 +19,7 @@ fn check_outcomes(build: &BuildReport) {
 }
 
 /// S6, S13, S19, S22: whatever the runner is doing for an attempt when it is killed, the job ends with one verdict, and
-/// nothing of the attempt goes on.
+/// nothing of the attempt goes on. Sabotage tried: what was executing has passed, says the runner's next start.
 #[test]
 fn a_runner_killed_at_any_step_of_an_attempt_leaves_one_outcome_and_nothing_running() {
     let world = World::new();
@@ -68,7 +68,8 @@ fn a_runner_killed_at_any_step_of_an_attempt_leaves_one_outcome_and_nothing_runn
 }
 
 /// S6, S10, S20: a task's own end, a cancel and the loss of its runner at the same moment make one outcome, which is
-/// the same when it is asked for again, and after a restart.
+/// the same when it is asked for again, and after a restart. Sabotage tried: the report of an attempt that was
+/// cancelled is taken for its outcome, and the dispatcher ends.
 #[test]
 fn a_cancel_that_races_an_end_and_a_loss_makes_one_outcome() {
     let world = World::new();
@@ -128,6 +129,7 @@ fn outcomes(build: &BuildReport) -> Vec<(u32, Option<String>)> {
 }
 
 /// E2: each way in which a task can end, or not even begin, has words of its own, in the report and for people.
+/// Sabotage tried: a signal is an exit code of 128 and more.
 #[test]
 fn every_way_in_which_a_task_ends_is_told_as_it_was() {
     let world = World::new();
@@ -170,7 +172,8 @@ fn every_way_in_which_a_task_ends_is_told_as_it_was() {
     assert!(problem.contains(".surveil.toml:2:"), "{problem}");
 }
 
-/// S19: a tree that nobody may enter any more is clean again for the next attempt.
+/// S19: a tree that nobody may enter any more is clean again for the next attempt. Sabotage tried: directories that a
+/// task made stay where they are.
 #[test]
 fn a_task_that_closes_its_tree_to_everybody_does_not_spoil_the_next() {
     let world = World::new();

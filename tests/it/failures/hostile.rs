@@ -29,7 +29,7 @@ fn many_commits(world: &World, repository: &Repository, count: usize) -> Vec<Str
 }
 
 /// S3: fifty pushes that nobody saw, with the observer away and then with the dispatcher away, are two builds of what
-/// came last, with all the others in their ranges.
+/// came last, with all the others in their ranges. Sabotage tried: a range of the head alone.
 #[test]
 fn fifty_pushes_while_one_side_is_away_are_made_up_for() {
     let world = World::new();
@@ -59,7 +59,7 @@ fn fifty_pushes_while_one_side_is_away_are_made_up_for() {
 }
 
 /// S3, S28, L1: what was accepted is built from the very commit, although the branch has moved on or is gone, and the
-/// repository has forgotten the commit meanwhile.
+/// repository has forgotten the commit meanwhile. Sabotage tried: a tree that is there is not brought to the commit.
 #[test]
 fn a_commit_that_was_forced_away_or_whose_branch_is_gone_is_built_as_announced() {
     let world = World::new();
@@ -108,7 +108,7 @@ fn a_commit_that_was_forced_away_or_whose_branch_is_gone_is_built_as_announced()
 }
 
 /// S2, S3: a thousand branches at once, while their refs are packed and the repository is collected, are each built
-/// once.
+/// once. Sabotage tried: refs that were packed are not read.
 #[test]
 fn a_thousand_branches_at_once_beside_a_collection_are_each_accepted_once() {
     let world = World::new();
@@ -135,7 +135,8 @@ fn a_thousand_branches_at_once_beside_a_collection_are_each_accepted_once() {
     assert_eq!(branches.len(), count);
 }
 
-/// S29: names are names, wherever they go: to the store, to the log's path, to the task's environment.
+/// S29: names are names, wherever they go: to the store, to the log's path, to the task's environment. Sabotage tried:
+/// a name loses its leading dashes on the way to the task.
 #[test]
 fn a_branch_may_be_called_whatever_git_permits() {
     let world = World::new();
@@ -160,8 +161,7 @@ fn a_branch_may_be_called_whatever_git_permits() {
 }
 
 /// S30: what is broken is named and tried again, a lock that was left is no hindrance, nobody is called deleted, and
-/// all
-/// the other branches go on.
+/// all the other branches go on. Sabotage tried: an object that cannot be read lets the whole repository pause.
 #[test]
 fn a_damaged_repository_is_named_tried_again_and_holds_up_no_other_branch() {
     let world = World::new();
@@ -220,7 +220,8 @@ fn a_damaged_repository_is_named_tried_again_and_holds_up_no_other_branch() {
     assert!(!said.contains(" gone") && !said.contains("panicked"), "{said}");
 }
 
-/// S29: nothing that a repository or a commit configures is executed, by any of the roles.
+/// S29: nothing that a repository or a commit configures is executed, by any of the roles. Sabotage tried: the observer
+/// starts `git status`, and the repository's monitor is executed.
 #[test]
 fn no_program_that_a_repository_names_is_started() {
     let world = World::new();
@@ -266,7 +267,7 @@ fn no_program_that_a_repository_names_is_started() {
 }
 
 /// S28: trees that no work tree may have are refused with what is wrong, and their runner goes on; those that look
-/// dangerous and are not are there as they are. Nothing is written outside.
+/// dangerous and are not are there as they are. Nothing is written outside. Sabotage tried: every name is fine.
 #[test]
 fn a_tree_that_would_write_elsewhere_writes_nowhere() {
     let world = World::new();

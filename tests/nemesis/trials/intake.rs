@@ -233,7 +233,7 @@ impl Tap for Thief {
 }
 
 /// A3: an announcement is recorded, and the dispatcher dies before its observer hears of it: it is announced again, and
-/// is one build.
+/// is one build. Sabotage tried: the accepted head is no answer to its own announcement, and that is `stale` then.
 #[test]
 fn an_announcement_whose_acknowledgement_died_with_the_dispatcher_is_one_build() {
     let world = World::new();
@@ -260,7 +260,9 @@ fn an_announcement_whose_acknowledgement_died_with_the_dispatcher_is_one_build()
     assert_eq!(world.builds().len(), commits.len(), "each once");
 }
 
-/// The same of a result: it is delivered again and counts once.
+/// The same of a result: it counts once. Sabotage tried: a restart does not read what was recorded, and tells runners
+/// of nothing that is over; each result is then kept as a late one. Either alone is not noticed, because either is
+/// enough.
 #[test]
 fn a_result_whose_acknowledgement_died_with_the_dispatcher_counts_once() {
     let world = World::new();
@@ -283,4 +285,8 @@ fn a_result_whose_acknowledgement_died_with_the_dispatcher_counts_once() {
         until("the runner is free again", || world.status().runners.iter().all(|runner| runner.busy == 0));
     }
     assert_eq!(begun.lines().len(), 4, "nothing was executed again");
+    let reader = Reader::open(&world.data().join("surveil.db")).unwrap();
+    for build in world.builds() {
+        assert!(reader.late_results(BuildId(build.build)).unwrap().is_empty(), "what is recorded is no late result");
+    }
 }
