@@ -21,10 +21,10 @@ fn cut(objects: &Path) {
 fn large_commit(repo: &Repo) -> CommitId {
     // Does not shrink, and takes many pages.
     let noise = |from: u64| -> Vec<u8> {
-        (from..from + 40_000).flat_map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes()).collect()
+        (from..from + 10_000).flat_map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes()).collect()
     };
     for number in 0..40 {
-        repo.write(&format!("file{number}"), noise(number * 40_000));
+        repo.write(&format!("file{number}"), noise(number * 10_000));
     }
     repo.commit("large")
 }
