@@ -28,6 +28,8 @@ use super::translate::{self, Agreed, RefusalKind, Refused, Reply};
 
 /// How long a connection and the opening exchange may take, each.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// A frame whose payload is no longer than this is small: the outbox takes it without waiting for the dispatcher.
+const SMALL_BYTES: usize = 64 * 1024;
 /// Replies that nobody took yet. One at a time is asked for; a dispatcher that says more than this unasked is broken.
 const INBOX_REPLIES: usize = 16;
 /// While an answer to an announcement is due, the other side may be silent for so many times longer: indexing a large
@@ -220,9 +222,24 @@ pub(crate) struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    /// Writes a frame, and waits for the dispatcher meanwhile.
+    /// Writes a frame; if it is large, waits for the dispatcher meanwhile.
     pub(crate) fn send(&self, frame: &Frame) -> Result<(), Over> {
-        if self.session.outbox.send_bulk(frame) { Ok(()) } else { Err(Over) }
+        let outbox = &self.session.outbox;
+        if frame.payload.len() <= SMALL_BYTES {
+            outbox.send(frame);
+            return Ok(());
+        }
+        if outbox.send_bulk(frame) { Ok(()) } else { Err(Over) }
+    }
+
+    /// Writes a frame; if it is small, together with what is sent next: a small pack and its announcement wake the
+    /// dispatcher once.
+    pub(crate) fn send_with_next(&self, frame: &Frame) -> Result<(), Over> {
+        if frame.payload.len() > SMALL_BYTES {
+            return self.send(frame);
+        }
+        self.session.outbox.gather(frame);
+        Ok(())
     }
 
     /// Waits for the reply that `fits`; a refusal always does. Others are a dispatcher's mistake and are passed over.

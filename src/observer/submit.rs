@@ -215,7 +215,7 @@ impl<'a> Pieces<'a, '_> {
         let turn = self.turn.unwrap_or_else(|| self.session.turn());
         // It is empty only if the whole pack is.
         if !self.buffer.is_empty() {
-            turn.send(&translate::piece(self.repo, true, self.buffer))?;
+            turn.send_with_next(&translate::piece(self.repo, true, self.buffer))?;
         }
         Ok(turn)
     }
