@@ -1,6 +1,6 @@
 //! How long the packs of a directory were when they were seen first. libgit2 maps them into memory, and touching what a
 //! mapped file has lost ends the process (SIGBUS); so before a database is used again, its packs must be as long as
-//! they were. Between the look and the use remains a moment in which one can be cut.
+//! they were. Between the look and the use remains a moment in which one can be cut, as short as looks are apart.
 
 use std::collections::HashMap;
 use std::ffi::OsString;

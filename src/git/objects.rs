@@ -142,15 +142,15 @@ pub(super) struct Database {
 struct Spare {
     loaded: Vec<Loaded>,
     lengths: Lengths,
-    /// When one was put back last.
-    used_at: Option<Instant>,
+    /// When the lengths were looked at last.
+    looked: Option<Instant>,
     /// Counts how often everything was closed, because a pack had been cut.
     round: u64,
 }
 
-/// A database that was not in use for so long has its packs' lengths looked at: once for each request, which uses it
-/// many times in a row. To look at a hundred packs each time took a tenth of the way from a push to its process.
-const RESTS_AFTER: Duration = if cfg!(test) { Duration::ZERO } else { Duration::from_millis(5) };
+/// So often at most the packs' lengths are looked at: about once for each request, which uses a database many times in
+/// a row. To look at a hundred packs each time took a tenth of the way from a push to its process.
+const LOOK_EVERY: Duration = if cfg!(test) { Duration::ZERO } else { Duration::from_millis(5) };
 
 /// By directory, for the whole process, because libgit2 has each pack open once for all: to close a pack that was cut,
 /// everybody has to.
@@ -217,10 +217,13 @@ impl Database {
 
     fn take(&self, seen: Sign) -> Option<Loaded> {
         let mut spare = self.spare();
-        let rests = spare.used_at.is_none_or(|at| clock::instant() - at >= RESTS_AFTER);
-        if rests && !spare.lengths.hold(&self.packs()) {
-            let round = spare.round + 1;
-            *spare = Spare { round, ..Spare::default() };
+        let now = clock::instant();
+        if spare.looked.is_none_or(|looked| now.saturating_duration_since(looked) >= LOOK_EVERY) {
+            spare.looked = Some(now);
+            if !spare.lengths.hold(&self.packs()) {
+                let round = spare.round + 1;
+                *spare = Spare { round, ..Spare::default() };
+            }
         }
         spare.loaded.retain(|loaded| loaded.seen == seen);
         spare.loaded.pop()
@@ -232,7 +235,6 @@ impl Database {
             // It may have found packs that came meanwhile.
             spare.lengths.learn(&self.packs());
             spare.loaded.push(loaded);
-            spare.used_at = Some(clock::instant());
         }
     }
 
