@@ -11,7 +11,10 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 
 const LOG_HEADER_BYTES: usize = 32;
 const FRAME_HEADER_BYTES: usize = 24;
@@ -53,6 +56,20 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
+}
+
+/// Has the index beside the log overwritten in place, on file systems that would copy each page on its way to the disk
+/// (btrfs). SQLite maps that file into memory, and to write to a mapped page that finds no room for its copy ends the
+/// process (SIGBUS): tried by hand on a full disk, which was then waited for. The file is made for it while it is not
+/// there, because only an empty one can be told; where that fails, SQLite makes its own as ever.
+pub(super) fn make_index_writable_in_place(path: &Path) {
+    let Ok(store) = path.metadata() else { return };
+    let made = File::options().write(true).create_new(true).mode(store.mode() & 0o777).open(beside(path, "-shm"));
+    if let Ok(file) = made {
+        // Other file systems know no such flag and need none.
+        let flags = ioctl_getflags(&file).unwrap_or(IFlags::empty());
+        let _ = ioctl_setflags(&file, flags | IFlags::NOCOW);
+    }
 }
 
 fn open_if_there(path: &Path) -> io::Result<Option<File>> {

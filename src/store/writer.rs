@@ -13,7 +13,7 @@ use super::error::Fault;
 use super::lock::Lock;
 use super::names::Names;
 use super::rows::before_bytes;
-use super::{StoreError, Unfinished, backup, check, queries, schema};
+use super::{StoreError, Unfinished, backup, check, queries, schema, wal};
 use crate::model::{BuildId, BuildSource, Record, RepoName};
 
 /// How long another program's lock on the file is waited for.
@@ -52,6 +52,7 @@ impl Store {
         if lock.same_boot {
             check::check_log(path)?;
         }
+        wal::make_index_writable_in_place(path);
         backup::refuse_backup(path)?;
         let mut conn = connect(path).map_err(|e| StoreError::from_sqlite("open", path, e))?;
         schema::migrate(&mut conn, path)?;
@@ -184,7 +185,7 @@ impl Store {
 
 /// Whether as much as a page more would be refused beside this file.
 fn is_out_of_quota(path: &Path) -> bool {
-    let probe = super::wal::beside(path, ".probe");
+    let probe = wal::beside(path, ".probe");
     let written = std::fs::write(&probe, [0; 64 * 1024]);
     drop(std::fs::remove_file(&probe));
     written.is_err_and(|error| matches!(error.kind(), ErrorKind::QuotaExceeded | ErrorKind::StorageFull))
