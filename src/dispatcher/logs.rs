@@ -231,6 +231,10 @@ impl Logs {
         });
         match checked {
             Ok(None) => {
+                // Answers come in the order of what they answer: once the core has the result, its `ok` may be sooner.
+                if self.unacknowledged.remove(&attempt).is_some() {
+                    acknowledge(&answer, attempt, log.bytes);
+                }
                 let event = Event::AttemptFinished { session, attempt, outcome, log, duration_ms };
                 // A core that is gone has ended the dispatcher; the runner delivers again to the next one.
                 drop(self.core.send(ToCore::Event(event)));

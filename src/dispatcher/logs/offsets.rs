@@ -140,6 +140,27 @@ mod tests {
         log_in_pieces(&[0, 0, 200, 5, 0, 0, 0, 0, 50, 0, 0, 150, 5, 0, 1]);
     }
 
+    /// On a machine under load the `ok` of a result was heard before the acknowledgement of its log's last piece.
+    /// Sabotage tried: what is left is acknowledged when nothing more waits; it fails.
+    #[test]
+    fn the_end_of_a_log_is_acknowledged_before_its_result_is_passed_on() {
+        let place = tempfile::tempdir().unwrap();
+        let mut stage = Stage::new(DataDir::open(place.path()).unwrap());
+        let (here, there) = Stream::pair();
+        let (answer, _last_word) = Outbox::new(SessionId(1), here.clone());
+        let bytes = stage.output[..8].to_vec();
+        let log = LogSummary { bytes: 8, crc32: crc32fast::hash(&bytes), missing: None };
+        let (attempt, place) = (ATTEMPT, Stage::place());
+        let chunk = ToLogs::Chunk { attempt, place: place.clone(), offset: 0, bytes, answer: answer.clone() };
+        let (session, outcome, duration_ms) = (SessionId(1), Outcome::Passed, None);
+        stage.logs.handle(chunk);
+        stage.logs.handle(ToLogs::Seal(Seal { session, attempt, place, outcome, log, duration_ms, answer }));
+        assert!(stage.core.try_recv().is_ok());
+        here.finish();
+        let heard = FrameReader::new(there).read::<ToRunner>(1000).unwrap();
+        assert_eq!(heard, Some(ToRunner::LogAck { attempt: 7, offset: 8 }));
+    }
+
     // Sabotage: appending `bytes` without skipping `known`, or answering a gap with its own offset, fails here within
     // a few cases.
     proptest! {
