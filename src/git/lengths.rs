@@ -8,31 +8,33 @@ use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 
-#[derive(Default)]
+/// Cheap to copy, so that files are looked at while nothing is locked.
+#[derive(Default, Clone)]
 pub(super) struct Lengths {
     /// When the directory last changed, as of the last look at its entries.
     changed: Option<(i64, i64)>,
-    files: HashMap<OsString, u64>,
+    files: Arc<HashMap<OsString, u64>>,
 }
 
 impl Lengths {
-    /// Takes in the packs and indexes that have come since the last time, and leaves out those that are gone.
-    pub(super) fn learn(&mut self, directory: &Path) {
+    /// These, with the packs and indexes that have come since, and without those that are gone; `None` if there are
+    /// none such.
+    pub(super) fn learn(&self, directory: &Path) -> Option<Self> {
         let changed = fs::metadata(directory).ok().map(|meta| (meta.mtime(), meta.mtime_nsec()));
         if changed == self.changed {
-            return;
+            return None;
         }
-        let Ok(entries) = fs::read_dir(directory) else { return };
         let mut files = HashMap::new();
-        for entry in entries.flatten() {
+        for entry in fs::read_dir(directory).ok()?.flatten() {
             let name = entry.file_name();
             let known = self.files.get(&name).copied();
             if let Some(len) = known.or_else(|| entry.metadata().ok().map(|meta| meta.len())) {
                 files.insert(name, len);
             }
         }
-        (self.changed, self.files) = (changed, files);
+        Some(Self { changed, files: Arc::new(files) })
     }
 
     /// Whether none of them has another length now. One that was removed is there for whoever has it open.

@@ -207,34 +207,58 @@ impl Database {
 
     /// The sign is looked at before, so that what is removed in between is noticed the next time.
     fn load(&self, seen: Sign) -> Result<Loaded, GitError> {
-        let round = {
-            let mut spare = self.spare();
-            spare.lengths.learn(&self.packs());
-            spare.round
-        };
+        let round = self.learn();
         Ok(Loaded { objects: Objects::open(&self.directory, self.format)?, seen, round })
     }
 
     fn take(&self, seen: Sign) -> Option<Loaded> {
+        self.look_at_lengths();
         let mut spare = self.spare();
-        let now = clock::instant();
-        if spare.looked.is_none_or(|looked| now.saturating_duration_since(looked) >= LOOK_EVERY) {
-            spare.looked = Some(now);
-            if !spare.lengths.hold(&self.packs()) {
-                let round = spare.round + 1;
-                *spare = Spare { round, ..Spare::default() };
-            }
-        }
         spare.loaded.retain(|loaded| loaded.seen == seen);
         spare.loaded.pop()
     }
 
     fn put_back(&self, loaded: Loaded) {
-        let mut spare = self.spare();
-        if loaded.round == spare.round {
-            // It may have found packs that came meanwhile.
-            spare.lengths.learn(&self.packs());
-            spare.loaded.push(loaded);
+        // It may have found packs that came meanwhile.
+        if self.learn() == loaded.round {
+            let mut spare = self.spare();
+            if loaded.round == spare.round {
+                spare.loaded.push(loaded);
+            }
+        }
+    }
+
+    /// Takes in the lengths of packs that are new. The round for which they hold.
+    fn learn(&self) -> u64 {
+        let (lengths, round) = {
+            let spare = self.spare();
+            (spare.lengths.clone(), spare.round)
+        };
+        if let Some(lengths) = lengths.learn(&self.packs()) {
+            let mut spare = self.spare();
+            if spare.round == round {
+                spare.lengths = lengths;
+            }
+        }
+        round
+    }
+
+    /// Closes everything where a pack has been cut, if it is time to look again.
+    fn look_at_lengths(&self) {
+        let (lengths, round) = {
+            let mut spare = self.spare();
+            let now = clock::instant();
+            if spare.looked.is_some_and(|looked| now.saturating_duration_since(looked) < LOOK_EVERY) {
+                return;
+            }
+            spare.looked = Some(now);
+            (spare.lengths.clone(), spare.round)
+        };
+        if !lengths.hold(&self.packs()) {
+            let mut spare = self.spare();
+            if spare.round == round {
+                *spare = Spare { round: round + 1, ..Spare::default() };
+            }
         }
     }
 
