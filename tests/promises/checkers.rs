@@ -1,6 +1,6 @@
 //! The promises, each as a plain function over what happened. None knows how the dispatcher works inside; those about
 //! coming back, which have to keep track of who was heard when, are in `losses.rs`, the one about verdicts in
-//! `verdicts.rs`.
+//! `verdicts.rs`, what operators were told in `orders.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use surveil::model::{
 use surveil::scheduler::{Effect, Event, Reply, Request, ToRunner};
 
 use super::history::{Announcement, Broken, Entry, Fact, History, Promise};
+use super::orders::Orders;
 use super::terms::Terms;
 use super::{losses, outside, verdicts};
 
@@ -183,50 +184,6 @@ fn s5(story: &[Entry], _: &Terms) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-/// What operators asked for, and how often builds have been finished and begun anew.
-#[derive(Default)]
-struct Orders {
-    /// What is to happen to which build, and how often it had happened when that was asked for.
-    asked: BTreeMap<Request, ((BuildId, Order), usize)>,
-    done: BTreeMap<(BuildId, Order), usize>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Order {
-    Cancel,
-    Rerun,
-}
-
-impl Orders {
-    fn ask(&mut self, event: &Event) {
-        let (request, order) = match event {
-            Event::CancelAsked { request, build, job: None } => (request, (*build, Order::Cancel)),
-            Event::RerunAsked { request, build, .. } => (request, (build.build.id, Order::Rerun)),
-            _ => return,
-        };
-        self.asked.insert(*request, (order, self.times(order)));
-    }
-
-    fn times(&self, order: (BuildId, Order)) -> usize {
-        self.done.get(&order).copied().unwrap_or(0)
-    }
-
-    fn take(&mut self, record: &Record) {
-        let order = match record {
-            Record::BuildFinished { build, .. } => (*build, Order::Cancel),
-            Record::BuildReopened { build } => (*build, Order::Rerun),
-            _ => return,
-        };
-        *self.done.entry(order).or_default() += 1;
-    }
-
-    /// An operator hears that it is done.
-    fn check(&mut self, request: Request) -> Result<(), String> {
-        let Some((order, before)) = self.asked.remove(&request) else { return Ok(()) };
-        demand(self.times(order) > before, || format!("{order:?} is said to be done and is not durable"))
-    }
 }
 
 /// An attempt has one recorded outcome, and a result that is delivered again gets the answer it had. That of a lost

@@ -4,6 +4,7 @@
 pub(crate) mod checkers;
 pub(crate) mod history;
 mod losses;
+mod orders;
 mod outside;
 pub(crate) mod terms;
 mod verdicts;

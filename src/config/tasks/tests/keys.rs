@@ -1,0 +1,162 @@
+//! Each key of a task: what is accepted, and the error of what is not.
+
+use super::*;
+
+#[test]
+fn a_task_has_something_to_run() {
+    assert_eq!(
+        error("[task.a]\nneeds = []"),
+        "f:1:7: task `a` has no `run`
+  |
+1 | [task.a]
+  |       ^
+  = help: add a line that says what to do, such as `run = \"make test\"`"
+    );
+    assert_eq!(
+        line_error("run = \" \""),
+        "7: `run` is empty
+2 | run = \" \"
+  |       ^^^
+  = help: write a line for the shell, such as `run = \"make test\"`,
+          or a program with its arguments, such as `run = [\"make\", \"test\"]`"
+    );
+    assert!(line_error("run = []").starts_with("7: `run` is empty\n2 | run = []\n  |       ^^\n"));
+    assert!(line_error("run = ['', 'x']").starts_with("8: `run` names no program\n"));
+    assert!(
+        line_error("run = 1").starts_with("7: `run` must be a string or a list of strings, this is a whole number\n")
+    );
+    assert!(
+        line_error("run = ['a', 1.5]")
+            .starts_with("13: `run` must be a list of strings, this is a number with a fraction\n")
+    );
+    assert!(line_error(r#"run = "a\u0000""#).starts_with("7: the text has a NUL character\n"));
+    assert!(line_error(r#"run = ["a", "\u0000"]"#).starts_with("13: the text has a NUL character\n"));
+}
+
+#[test]
+fn a_task_too_long_to_be_started_is_refused() {
+    let limit = |bytes: usize| format!("[task.a]\nrun = '{}'", "x".repeat(bytes));
+    assert_eq!(parse(&limit(MAX_TASK_BYTES)).len(), 1);
+    assert!(error(&limit(MAX_TASK_BYTES + 1)).starts_with("f:1:7: task `a` is longer than 128 KiB\n"));
+}
+
+#[test]
+fn a_variable_is_text_with_a_name() {
+    assert_eq!(
+        line_error("env = { PORT = 8080 }"),
+        "16: `PORT` must be a string, this is a whole number
+2 | env = { PORT = 8080 }
+  |                ^^^^
+  = help: put the value in quotes: a variable of the environment is text"
+    );
+    assert!(line_error("env = { ON = true }").contains("must be a string, this is true or false\n"));
+    assert!(line_error("env = { A.B = 'x' }").contains("help: write a string: a variable"));
+    assert!(line_error("env = 'A=1'").starts_with("7: `env` must be a table, this is a string\n"));
+    assert!(line_error("env = { 'A=B' = '1' }").starts_with("9: `A=B` cannot name a variable of the environment\n"));
+    assert!(line_error("env = { '' = '1' }").starts_with("9: `` cannot name a variable of the environment\n"));
+    assert!(line_error(r#"env = { A = "\u0000" }"#).starts_with("13: the text has a NUL character\n"));
+    assert_eq!(
+        line_error("env = { SURVEIL_COMMIT = 'x' }"),
+        "9: `SURVEIL_COMMIT` is reserved: the runner sets variables of that prefix
+2 | env = { SURVEIL_COMMIT = 'x' }
+  |         ^^^^^^^^^^^^^^
+  = help: use another name"
+    );
+    let many = "[task.a]\nrun = 'x'\n[task.a.env]\nLANG = 'C'\nCI = 'no'\n'npm_config_//r/:_auth' = 'x'";
+    let names: Vec<String> = parse(many)[0].env.iter().map(|(name, _)| name.clone()).collect();
+    assert_eq!(names, ["LANG", "CI", "npm_config_//r/:_auth"]);
+}
+
+#[test]
+fn a_timeout_is_a_duration_within_limits() {
+    assert_eq!(
+        line_error("timeout = \"20 minutes\""),
+        "11: `20 minutes` is not a duration
+2 | timeout = \"20 minutes\"
+  |           ^^^^^^^^^^^^
+  = help: write numbers with units (d, h, m, s, ms), such as `timeout = \"1h30m\"`"
+    );
+    assert!(line_error("timeout = 20").starts_with("11: `timeout` must be a string, this is a whole number\n"));
+    assert!(line_error("timeout = '0s'").starts_with("11: `timeout` must be more than 0\n"));
+    assert!(line_error("timeout = '30d1s'").starts_with("11: `timeout` must be at most 30 days\n"));
+    assert!(line_error("timeout = '99999999999999999999d'").starts_with("11: `timeout` must be at most 30 days\n"));
+    let timeout = |text: &str| parse(&format!("[task.a]\nrun = 'x'\ntimeout = '{text}'"))[0].timeout_ms;
+    assert_eq!((timeout("90s"), timeout("1h30m"), timeout("30d")), (90_000, 5_400_000, MAX_TIMEOUT_MS));
+    assert_eq!(parse("[task.a]\nrun = 'x'")[0].timeout_ms, TaskSpec::DEFAULT_TIMEOUT_MS);
+}
+
+#[test]
+fn retries_are_few() {
+    assert_eq!(
+        line_error("retries = 11"),
+        "11: `retries` must be from 0 to 10
+2 | retries = 11
+  |           ^^
+  = help: write a number from 0 to 10, such as `retries = 2`"
+    );
+    for (typed, message) in [
+        ("-1", "must be from 0 to 10"),
+        ("99999999999999999999", "must be from 0 to 10"),
+        ("'2'", "must be a whole number, this is a string"),
+        ("1.0", "must be a whole number, this is a number with a fraction"),
+    ] {
+        let text = line_error(&format!("retries = {typed}"));
+        assert!(text.starts_with(&format!("11: `retries` {message}\n")), "{text}");
+    }
+    assert_eq!(parse("[task.a]\nrun = 'x'\nretries = 0x0A")[0].retries, 10);
+}
+
+#[test]
+fn flags_are_true_or_false() {
+    assert_eq!(
+        line_error("exclusive = \"yes\""),
+        "13: `exclusive` must be true or false, this is a string
+2 | exclusive = \"yes\"
+  |             ^^^^^
+  = help: write `exclusive = true` or leave it out"
+    );
+    assert!(line_error("allow_failure = 1").contains("help: write `allow_failure = true` or leave it out"));
+}
+
+#[test]
+fn labels_are_words_or_keys_with_values() {
+    assert_eq!(
+        line_error("labels = [\"gpu\", \"os = linux\"]"),
+        "18: `os = linux` is not a label
+2 | labels = [\"gpu\", \"os = linux\"]
+  |                  ^^^^^^^^^^^^
+  = help: a label is WORD or KEY=VALUE, with letters, digits and . _ - + : @ / only,
+          such as `labels = [\"gpu\", \"os=linux\"]`"
+    );
+    assert!(line_error("labels = 'gpu'").starts_with("10: `labels` must be a list of strings, this is a string\n"));
+    let many = (0..65).map(|n| format!("'l{n}'")).collect::<Vec<_>>().join(", ");
+    assert!(line_error(&format!("labels = [{many}]")).starts_with("10: a task has at most 64 labels\n"));
+}
+
+#[test]
+fn kept_paths_stay_inside_the_work_tree() {
+    assert_eq!(
+        line_error("keep = [\"../cache\"]"),
+        "9: `../cache` leads out of the work tree
+2 | keep = [\"../cache\"]
+  |         ^^^^^^^^^^
+  = help: name a file or directory below the root of the repository, such as `keep = [\"target\"]`"
+    );
+    for (path, why) in [
+        ("", "names nothing inside the work tree"),
+        (".", "names nothing inside the work tree"),
+        ("./", "names nothing inside the work tree"),
+        ("/tmp", "is not a path inside the work tree"),
+        ("~/.cache", "is not a path inside the work tree"),
+        ("a/../../b", "leads out of the work tree"),
+        ("a/..", "leads out of the work tree"),
+        ("*.o", "is a pattern, and `keep` takes plain paths"),
+        (".git", "belongs to git and cannot be kept"),
+        ("sub/.Git/x", "belongs to git and cannot be kept"),
+    ] {
+        assert!(line_error(&format!("keep = ['{path}']")).starts_with(&format!("9: `{path}` {why}\n")), "{path}");
+    }
+    assert!(line_error(r#"keep = ["a\u0000"]"#).starts_with("9: the text has a NUL character\n"));
+    let many = (0..65).map(|n| format!("'p{n}'")).collect::<Vec<_>>().join(", ");
+    assert!(line_error(&format!("keep = [{many}]")).contains(": a task keeps at most 64 paths\n"));
+}

@@ -1,0 +1,288 @@
+//! A runner in a directory of its own, a dispatcher that says what a test says, and a repository between them.
+
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+
+use crate::config::{RunnerSettings, TokenSource};
+use crate::git::Watched;
+use crate::process::{Command, Ended, Exit, ProcessError, detect_isolation};
+use crate::protocol::hello::{Greeting, Hello, Opening, Welcome};
+use crate::protocol::limits::MAX_LINE_BYTES;
+use crate::protocol::runner::{FromRunner, Runtask, ToRunner, WireTask};
+use crate::runner::slot::Execute;
+use crate::runner::{RunnerError, core};
+use crate::shutdown::Stop;
+use crate::threads::{self, Thread};
+use crate::transport::{Frame, FrameReader, Listener, Stream, write_frame};
+
+/// Longer than anything here takes.
+pub(super) const LONG: Duration = Duration::from_secs(20);
+
+/// A stand-in for the supervisor that ends the process group only.
+pub(super) struct Plain;
+
+impl Execute for Plain {
+    fn run(
+        &mut self,
+        command: &Command,
+        output: File,
+        cancel: &Receiver<()>,
+        started: &mut dyn FnMut(),
+    ) -> Result<Ended, ProcessError> {
+        let crate::model::Script::Shell(text) = &command.script else { panic!("a shell text") };
+        let mut shell = process::Command::new("/bin/sh");
+        shell.arg("-c").arg(text).current_dir(&command.directory).env_clear().envs(command.env.iter().cloned());
+        shell.process_group(0).stdin(process::Stdio::null());
+        shell.stdout(output.try_clone().unwrap()).stderr(output);
+        let mut child = shell.spawn().unwrap();
+        drop(shell);
+        started();
+        let group = rustix::process::Pid::from_child(&child);
+        let (over, is_over) = bounded(1);
+        let waiting = threads::spawn("wait", move || over.send(child.wait().unwrap()).unwrap()).unwrap();
+        let (status, was_cancelled) = select! {
+            recv(is_over) -> status => (status.unwrap(), false),
+            recv(cancel) -> _ => {
+                rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
+                (is_over.recv().unwrap(), true)
+            }
+        };
+        drop(waiting);
+        let exit = match status.code() {
+            _ if was_cancelled => Exit::Cancelled,
+            Some(code) => Exit::Code(code),
+            None => Exit::Signal(9),
+        };
+        Ok(Ended { exit, duration_ms: 1, leftovers: 0 })
+    }
+}
+
+/// A runner in a thread, its directories, and where its dispatcher listens.
+pub(super) struct Scene {
+    pub(super) directory: tempfile::TempDir,
+    pub(super) listener: Arc<Listener>,
+    pub(super) settings: RunnerSettings,
+}
+
+pub(super) struct Running {
+    pub(super) stop: Sender<Stop>,
+    pub(super) ended: Receiver<Result<(), RunnerError>>,
+    pub(super) _thread: Thread<()>,
+}
+
+impl Scene {
+    pub(super) fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let listener = Arc::new(Listener::bind(&"127.0.0.1:0".parse().unwrap()).unwrap());
+        let token = directory.path().join("token");
+        fs::write(&token, "secret\n").unwrap();
+        let settings = RunnerSettings {
+            name: "w1".into(),
+            dispatch: vec![listener.local_addr().to_string().parse().unwrap()],
+            token: TokenSource(token),
+            work: directory.path().join("work"),
+            slots: 1,
+            labels: vec!["gpu".into()],
+            listen: None,
+            local_source: None,
+            log_limit: 1 << 30,
+            min_free: 0,
+            grace_ms: 100,
+            idle_exit_ms: None,
+            spawned: false,
+        };
+        Self { directory, listener, settings }
+    }
+
+    pub(super) fn start(&self) -> Running {
+        let (stop, stopped) = bounded(4);
+        let (end, ended) = bounded(1);
+        let settings = self.settings.clone();
+        let thread = threads::spawn("runner", move || {
+            let executor = Arc::new(|| -> Box<dyn Execute> { Box::new(Plain) });
+            end.send(core::run(&settings, detect_isolation(), executor, &stopped)).unwrap();
+        });
+        Running { stop, ended, _thread: thread.unwrap() }
+    }
+
+    /// The next session, greeted, with what the runner registered.
+    pub(super) fn accept(&self) -> (Peer, FromRunner) {
+        let mut peer = Peer::new(self.listener.accept().unwrap().unwrap());
+        assert_eq!(peer.hello().token, "secret");
+        peer.welcome();
+        let register = peer.hear();
+        assert!(matches!(register, FromRunner::Register { .. }), "{register:?}");
+        (peer, register)
+    }
+
+    /// The same, with nothing gone and no logs.
+    pub(super) fn accept_and_register(&self) -> Peer {
+        let (peer, _) = self.accept();
+        peer.say(&ToRunner::Registered { gone: vec![], logs: vec![] });
+        peer
+    }
+
+    /// A repository with one commit that holds `hello.txt`.
+    pub(super) fn repository(&self) -> (Watched, String) {
+        let path = self.directory.path().join("repo");
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("hello.txt"), "hello from the commit\n").unwrap();
+        git(&path, &["init", "-q"]);
+        git(&path, &["add", "."]);
+        git(&path, &["-c", "user.name=n", "-c", "user.email=e", "commit", "-qm", "first"]);
+        let head = git(&path, &["rev-parse", "HEAD"]);
+        (Watched::open(&path).unwrap(), head.trim().to_owned())
+    }
+
+    pub(super) fn fifo(&self, name: &str) -> std::path::PathBuf {
+        let path = self.directory.path().join(name);
+        assert!(process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        path
+    }
+}
+
+pub(super) fn git(at: &Path, arguments: &[&str]) -> String {
+    let output = process::Command::new("git").arg("-C").arg(at).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+impl Running {
+    pub(super) fn end(self, stop: Stop) -> Result<(), RunnerError> {
+        self.stop.send(stop).unwrap();
+        self.ended.recv_timeout(LONG).unwrap()
+    }
+}
+
+/// The dispatcher's end of a session.
+pub(super) struct Peer {
+    pub(super) stream: Stream,
+    pub(super) reader: FrameReader,
+    pub(super) log: Vec<u8>,
+}
+
+impl Peer {
+    pub(super) fn new(stream: Stream) -> Self {
+        let mut reader = FrameReader::new(stream.clone());
+        reader.set_timeout(Some(LONG)).unwrap();
+        Self { stream, reader, log: Vec::new() }
+    }
+
+    pub(super) fn hello(&mut self) -> Hello {
+        let Opening::Hello(hello) = self.reader.read(MAX_LINE_BYTES).unwrap().unwrap();
+        hello
+    }
+
+    pub(super) fn welcome(&self) {
+        let welcome = Welcome { version: 1, session: 1, incarnation: 5, ping_interval_ms: 20, timeout_ms: 10_000 };
+        write_frame(&self.stream, &Frame::new(&Greeting::Welcome(welcome))).unwrap();
+    }
+
+    pub(super) fn say(&self, message: &ToRunner) {
+        write_frame(&self.stream, &Frame::new(message)).unwrap();
+    }
+
+    /// The next message that is no ping; those are answered.
+    pub(super) fn hear(&mut self) -> FromRunner {
+        loop {
+            let message = self.reader.read(MAX_LINE_BYTES).unwrap().expect("the session goes on");
+            if !matches!(message, FromRunner::Ping { .. }) {
+                return message;
+            }
+            self.say(&ToRunner::Ack { gone: vec![] });
+        }
+    }
+
+    /// The next message that is neither of the log nor `started`, which may come before or after the first of it.
+    pub(super) fn hear_log(&mut self, acknowledge: bool) -> FromRunner {
+        loop {
+            let message = self.hear();
+            if let FromRunner::Log { attempt, offset, bytes } = message {
+                self.take_log(offset, bytes);
+                if acknowledge {
+                    self.say(&ToRunner::LogAck { attempt, offset: self.log.len() as u64 });
+                }
+            } else if !matches!(message, FromRunner::Started { .. }) {
+                return message;
+            }
+        }
+    }
+
+    /// Waits for so many bytes of log.
+    pub(super) fn hear_bytes(&mut self, count: usize) {
+        while self.log.len() < count {
+            let message = self.hear();
+            if let FromRunner::Log { offset, bytes, .. } = message {
+                self.take_log(offset, bytes);
+            } else {
+                assert!(matches!(message, FromRunner::Started { .. }), "{message:?}");
+            }
+        }
+    }
+
+    pub(super) fn take_log(&mut self, offset: u64, bytes: u64) {
+        assert_eq!(offset, self.log.len() as u64, "no gap and no double");
+        self.reader.read_payload(bytes, &mut self.log).unwrap();
+    }
+
+    /// Says that a result is durable.
+    pub(super) fn record(&self, attempt: u64) {
+        self.say(&ToRunner::Ok { attempt });
+    }
+
+    /// Answers the request for source with the whole pack.
+    pub(super) fn give_source(&mut self, repository: &Watched, commit: &str) {
+        let FromRunner::Source { attempt, haves } = self.hear() else { panic!("source is asked for") };
+        assert_eq!(haves, Vec::<String>::new());
+        let mut pack = Vec::new();
+        repository
+            .pack(&[commit.parse().unwrap()], &[], &mut |piece| {
+                pack.extend_from_slice(piece);
+                true
+            })
+            .unwrap();
+        let middle = pack.len() / 2;
+        for (bytes, last) in [(&pack[..middle], false), (&pack[middle..], true)] {
+            let message = ToRunner::Pack { attempt, last, bytes: bytes.len() as u64 };
+            write_frame(&self.stream, &Frame::with_payload(&message, bytes.to_vec())).unwrap();
+        }
+    }
+}
+
+pub(super) fn runtask(attempt: u64, commit: &str, script: &str) -> ToRunner {
+    ToRunner::Runtask(Box::new(Runtask {
+        attempt,
+        lease_ms: 60_000,
+        build: 3,
+        number: 1,
+        repo: "app".into(),
+        branch: "main".into(),
+        commit: commit.to_owned(),
+        task: WireTask {
+            name: "test".into(),
+            shell: Some(script.into()),
+            program: None,
+            env: vec![("EXTRA".into(), "1".into())],
+            timeout_ms: 60_000,
+            keep: vec![],
+            exclusive: false,
+        },
+    }))
+}
+
+#[track_caller]
+pub(super) fn assert_results(message: &FromRunner, wanted: &str, log: &[u8]) {
+    let FromRunner::Results { outcome, log_bytes, log_crc32, reason, .. } = message else { panic!("{message:?}") };
+    assert_eq!((outcome.as_str(), *log_bytes), (wanted, log.len() as u64), "{reason:?}");
+    assert_eq!(*log_crc32, crc32fast::hash(log));
+}
+
+pub(super) fn file_count(directory: &Path) -> usize {
+    fs::read_dir(directory).unwrap().count()
+}

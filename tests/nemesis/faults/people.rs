@@ -1,0 +1,108 @@
+//! What people do meanwhile: they push, cancel and run again.
+
+use super::*;
+
+/// With so many unfinished builds nobody pushes more, or what is left in the end would take for ever.
+const BACKLOG: usize = 25;
+
+impl Nemesis<'_> {
+    /// An operator cancels some build.
+    pub(super) fn cancel(&mut self) -> bool {
+        let unfinished = self.witness.unfinished();
+        let Some(build) = self.people.pick(&unfinished) else { return false };
+        let request = self.witness.cancel_asked(build);
+        self.ask(request, json!({"type": "cancel", "build": build.0.to_string()}))
+    }
+
+    /// An operator runs a finished build again.
+    pub(super) fn rerun(&mut self) -> bool {
+        if self.witness.unfinished().len() > BACKLOG {
+            return false;
+        }
+        let Some(build) = self.people.pick(&self.witness.finished()) else { return false };
+        let failed = self.people.percent(40);
+        let Some(request) = self.witness.rerun_asked(build, failed) else { return false };
+        self.ask(request, json!({"type": "rerun", "build": build.0.to_string(), "failed": failed}))
+    }
+
+    /// Whether it was done, as far as anybody heard.
+    fn ask(&self, request: Request, question: Value) -> bool {
+        let is_done = echo::operate(self.world, question).is_some_and(|answer| answer["type"] == "ok");
+        if is_done {
+            self.witness.done(request);
+        }
+        is_done
+    }
+
+    pub(super) fn push(&mut self, kind: Fault) -> bool {
+        if self.witness.unfinished().len() > BACKLOG {
+            return false;
+        }
+        let at = self.people.below(2);
+        let branches: Vec<String> = self.heads[at].keys().cloned().collect();
+        let branch = self.people.pick(&branches).unwrap_or_else(|| "main".into());
+        match kind {
+            Fault::ForcePush => {
+                let old = self.people.pick(&self.commits[at]);
+                self.push_to(at, &branch, old);
+            }
+            Fault::NewBranch => {
+                let name = ["topic", "fix", "try"][self.people.below(3)];
+                let old = if self.people.percent(50) { self.people.pick(&self.commits[at]) } else { None };
+                self.push_to(at, name, old);
+            }
+            Fault::DeleteBranch if branch != "main" => {
+                self.repositories[at].git(&["update-ref", "-d", &format!("refs/heads/{branch}")]);
+                self.heads[at].remove(&branch);
+                self.witness.note(Fact::Pushed { repo: repo(at), branch: BranchName::new(&branch), head: None });
+            }
+            _ => self.push_to(at, &branch, None),
+        }
+        true
+    }
+
+    /// Lets a branch name an old commit, or a new one.
+    pub(super) fn push_to(&mut self, at: usize, branch: &str, old: Option<CommitId>) {
+        let head = old.unwrap_or_else(|| self.new_commit(at, branch));
+        self.heads[at].insert(branch.to_owned(), head);
+        self.witness.note(Fact::Pushed { repo: repo(at), branch: BranchName::new(branch), head: Some(head) });
+        self.repositories[at].git(&["update-ref", &format!("refs/heads/{branch}"), &head.to_string()]);
+    }
+
+    /// A commit that no branch names yet, and of which is known what it does.
+    fn new_commit(&mut self, at: usize, branch: &str) -> CommitId {
+        let recipes = recipes(&mut self.people);
+        let sections: String = recipes.iter().map(|recipe| recipe.section(&self.place)).collect();
+        let repository = &self.repositories[at];
+        let number = self.commits[at].len();
+        repository.write(".surveil.toml", &sections);
+        repository.write("number", &number.to_string());
+        repository.git(&["add", "--all"]);
+        let tree = repository.git(&["write-tree"]);
+        let message = format!("Number {number}");
+        let mut commit = vec!["commit-tree", &tree, "-m", &message];
+        let parent = self.heads[at].get(branch).map(CommitId::to_string);
+        if let Some(parent) = &parent {
+            commit.extend(["-p", parent]);
+        }
+        let commit: CommitId = repository.git(&commit).parse().unwrap();
+        self.witness.plan(commit, recipes);
+        self.commits[at].push(commit);
+        commit
+    }
+}
+
+/// The tasks of one commit.
+fn recipes(dice: &mut Dice) -> Vec<Recipe> {
+    let quick = Recipe { name: "quick", rounds: 1, lines: 40, rest_ms: 20, leaves: false, exclusive: false, code: 0 };
+    let slow = Recipe { name: "slow", rounds: 4, lines: 400, rest_ms: dice.ms(50, 500), leaves: true, ..quick };
+    let deploy = Recipe { name: "deploy", rounds: 3, rest_ms: dice.ms(50, 400), exclusive: true, ..quick };
+    let red = Recipe { name: "red", code: 3, ..quick };
+    let mut recipes = vec![slow];
+    for (recipe, chance) in [(quick, 50), (deploy, 40), (red, 25)] {
+        if dice.percent(chance) {
+            recipes.push(recipe);
+        }
+    }
+    recipes
+}
