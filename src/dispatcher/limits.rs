@@ -21,8 +21,11 @@ pub(crate) const OPEN_LOGS: usize = 512;
 pub(crate) const OPEN_MIRRORS: usize = 8;
 /// Requests of one observer or operator that wait for its worker.
 pub(crate) const WORK_CAPACITY: usize = 16;
-/// An observer that says nothing for so long leaves time to sync what arrived. By then runners have begun with it.
-pub(crate) const QUIET_MS: u64 = 1_000;
+/// An observer that says nothing for so long leaves time to sync and tidy what arrived. By then runners have begun with
+/// it.
+pub(crate) const QUIET_MS: u64 = 25;
+/// Packs of an observer that is never quiet, after which it is done between two of them: before lookups get slow.
+pub(crate) const UNSETTLED_PACKS: u32 = 50;
 /// Sources that are built for one runner at a time.
 pub(crate) const SOURCES_AT_ONCE: usize = 4;
 /// How long a peer may take for its first message, in milliseconds.

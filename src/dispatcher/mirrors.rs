@@ -97,16 +97,6 @@ impl Mirrors {
         self.place(repo).made().0
     }
 
-    /// Keeps a mirror quick to look things up in.
-    pub(crate) fn tidy(&self, mirror: &Mirror) {
-        let place = self.place(&mirror.repo);
-        if let Ok(_turn) = place.tidying.try_lock()
-            && let Err(error) = mirror.store.tidy()
-        {
-            log::warn!("could not tidy the mirror of {}: {error}", mirror.repo);
-        };
-    }
-
     /// While this is held nothing is removed from the mirror of that repository.
     pub(crate) fn arriving<T>(&self, repo: &RepoName, body: impl FnOnce() -> T) -> T {
         let place = self.place(repo);
@@ -198,14 +188,20 @@ impl Mirrors {
         places.entry(repo.clone()).or_default().clone()
     }
 
-    /// Syncs what arrived and is durable only by the notes that were made of it. Takes a while, and nobody waits for
-    /// it.
+    /// Syncs what arrived and is durable only by the notes that were made of it, and keeps mirrors quick to look things
+    /// up in. Takes a while, and nobody waits for it.
     pub(crate) fn settle(&self) {
         let stores: Vec<_> = self.idle().iter().map(|(repo, _, store)| (repo.clone(), store.clone())).collect();
         for (repo, store) in stores {
             if let Err(error) = store.settle() {
                 log::warn!("could not sync what arrived of {repo}: {error}; trying again with its next commit");
             }
+            let place = self.place(&repo);
+            if let Ok(_turn) = place.tidying.try_lock()
+                && let Err(error) = store.tidy()
+            {
+                log::warn!("could not tidy the mirror of {repo}: {error}");
+            };
         }
     }
 

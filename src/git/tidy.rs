@@ -14,11 +14,11 @@ use super::stored::{Stored, StoredPack};
 use super::{GitError, pack};
 use crate::model::CommitId;
 
-/// Up to here lookups are quick enough.
-const PACKS_MAX: usize = 50;
+/// Up to here lookups are quick enough: each new pack has every one of them looked at again.
+const PACKS_MAX: usize = 20;
 
 /// How many a merge leaves at most, so that the next one is some time off.
-const PACKS_LEFT: usize = 20;
+const PACKS_LEFT: usize = 8;
 
 /// Packs are not merged beyond this size: the largest are rewritten too seldom to be worth it, and entries of packs
 /// beyond 2 GiB are not found as quickly.

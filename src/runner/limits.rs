@@ -48,6 +48,11 @@ pub(super) const RECENT_COMMITS: usize = 8;
 pub(super) const WARM_TREES: usize = 256;
 /// Repositories that a slot keeps open. A closed one costs a few file accesses to open again.
 pub(super) const OPEN_REPOS: usize = 4;
+/// A slot that has had nothing to do for so long tidies the store that it fetched into: it may be a while until it is
+/// wanted.
+pub(super) const QUIET: Duration = Duration::from_millis(25);
+/// Fetches of a slot that is never without work, after which it tidies between two attempts.
+pub(super) const UNTIDIED_FETCHES: u32 = 50;
 /// The journal is written anew, without what is over, when it is longer than this.
 pub(super) const JOURNAL_BYTES: u64 = 1024 * 1024;
 

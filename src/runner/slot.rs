@@ -10,13 +10,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::assignment::{Assignment, Report, chain};
 use super::boottime;
 use super::environment::{AttemptFacts, attempt_environment};
 use super::layout::Layout;
+use super::limits;
 use super::output::{Output, Taken, announce};
 use super::routes::Piece;
 use super::shelf::Shelf;
@@ -136,7 +138,7 @@ impl Slotted {
     }
 
     fn run(mut self, waiting: &Receiver<Work>) {
-        for work in waiting {
+        while let Some(work) = self.wait(waiting) {
             let attempt = work.assignment.attempt;
             let place = (work.assignment.repo.clone(), work.assignment.commit);
             let (report, warm) = match catch_unwind(AssertUnwindSafe(|| self.attempt(&work))) {
@@ -151,8 +153,22 @@ impl Slotted {
             if self.common.reports.send(SlotReport::Ended { attempt, report, warm }).is_err() {
                 return;
             }
-            self.workspace.tidy();
+            self.workspace.save();
         }
+    }
+
+    /// The next attempt. Where none comes for a while, the store is tidied meanwhile.
+    fn wait(&mut self, waiting: &Receiver<Work>) -> Option<Work> {
+        if self.workspace.untidied() < limits::UNTIDIED_FETCHES {
+            let wait = if self.workspace.untidied() == 0 { Duration::MAX } else { limits::QUIET };
+            match waiting.recv_timeout(wait) {
+                Ok(work) => return Some(work),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+        self.workspace.tidy();
+        waiting.recv().ok()
     }
 
     /// Executes an attempt. `Err` with the outcome where it did not come to a process.

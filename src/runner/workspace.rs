@@ -28,8 +28,8 @@ pub(super) struct Workspace {
     local_source: Option<PathBuf>,
     /// The most recently used last.
     open: Vec<Open>,
-    /// Something was fetched since the last tidying.
-    has_fetched: bool,
+    /// Fetches since the last tidying.
+    untidied: u32,
 }
 
 struct Open {
@@ -51,7 +51,7 @@ fn lost(what: &str, error: &GitError) -> Refused {
 
 impl Workspace {
     pub(super) fn new(layout: Arc<Layout>, shelf: Arc<Shelf>, slot: usize, local_source: Option<PathBuf>) -> Self {
-        Self { layout, shelf, slot, local_source, open: Vec::new(), has_fetched: false }
+        Self { layout, shelf, slot, local_source, open: Vec::new(), untidied: 0 }
     }
 
     /// Brings the slot's tree to the commit, and says where it is. The outcome is [`Outcome::Cancelled`] where a
@@ -65,7 +65,7 @@ impl Workspace {
         let directory = self.layout.tree(&assignment.repo, self.slot);
         let mut open = self.take(assignment)?;
         if !open.store.has(assignment.commit) {
-            self.has_fetched = true;
+            self.untidied += 1;
             self.fetch(&open, assignment.commit, ask, cancel)?;
         }
         // After a failure the next attempt opens everything anew.
@@ -74,13 +74,22 @@ impl Workspace {
         Ok(directory)
     }
 
-    /// For afterwards, when nobody waits: keeps the store quick.
-    pub(super) fn tidy(&mut self) {
-        if !std::mem::take(&mut self.has_fetched) {
-            return;
+    /// Fetches since the last tidying: whether there is anything to tidy.
+    pub(super) fn untidied(&self) -> u32 {
+        self.untidied
+    }
+
+    /// For afterwards, when nobody waits: writes down which commits the store has.
+    pub(super) fn save(&self) {
+        if let Some(open) = self.open.last() {
+            open.shared.save();
         }
+    }
+
+    /// For when there is nothing to do: keeps the store quick.
+    pub(super) fn tidy(&mut self) {
+        self.untidied = 0;
         let Some(open) = self.open.last() else { return };
-        open.shared.save();
         let Some(_changing) = open.shared.try_change() else { return };
         if let Err(error) = open.store.tidy() {
             log::warn!("could not tidy the store of {}: {}", open.repo, chain(&error));

@@ -34,7 +34,7 @@ pub(super) fn serve(session: Session) -> Result<(), SessionError> {
         kind,
         || Frame::new(&ToObserver::Ack),
         |hub, id, outbox, inbox| {
-            Worker { hub, id, outbox, known: BTreeSet::new(), pack: None, is_settled: true }.run(inbox)
+            Worker { hub, id, outbox, known: BTreeSet::new(), pack: None, unsettled: 0 }.run(inbox)
         },
     )
 }
@@ -47,8 +47,8 @@ struct Worker<'a> {
     known: BTreeSet<RepoName>,
     /// The pack that is arriving: in memory until it is known whose it is to be.
     pack: Option<Incoming>,
-    /// Whether no pack was received since mirrors were last settled.
-    is_settled: bool,
+    /// Packs received since mirrors were last settled.
+    unsettled: u32,
 }
 
 /// A pack that is arriving.
@@ -72,7 +72,7 @@ const SPOOL_BYTES: usize = 8 << 20;
 impl Worker<'_> {
     fn run(mut self, inbox: &Receiver<Request<FromObserver>>) -> Result<(), Refusal> {
         let end = loop {
-            let wait = if self.is_settled { Duration::MAX } else { Duration::from_millis(limits::QUIET_MS) };
+            let wait = if self.unsettled == 0 { Duration::MAX } else { Duration::from_millis(limits::QUIET_MS) };
             match inbox.recv_timeout(wait) {
                 Ok(request) => {
                     if let Err(refusal) = self.take(request) {
@@ -88,7 +88,7 @@ impl Worker<'_> {
     }
 
     fn settle(&mut self) {
-        if !std::mem::replace(&mut self.is_settled, true) {
+        if std::mem::take(&mut self.unsettled) > 0 {
             self.hub.mirrors.settle();
         }
     }
@@ -187,12 +187,12 @@ impl Worker<'_> {
             Some(taken)
         });
         let Some(Taken { mirror, is_new, .. }) = taken else { return Ok(()) };
-        // Runners are at work by now, and nobody waits for this.
-        if is_new {
-            self.is_settled = false;
-            self.hub.mirrors.tidy(&mirror);
-        }
         mirror.keep();
+        // Now runners ask for it, and tidying would be in their way; unless it would never come to that.
+        self.unsettled += u32::from(is_new);
+        if self.unsettled >= limits::UNSETTLED_PACKS {
+            self.settle();
+        }
         Ok(())
     }
 
