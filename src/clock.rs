@@ -1,7 +1,7 @@
 //! The one place that asks what time it is.
 
 use std::sync::OnceLock;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::model::{Moment, WallTime};
 
@@ -23,4 +23,11 @@ pub fn instant() -> Instant {
 pub fn wall() -> WallTime {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     WallTime(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// What this process has used of processors, all its threads together.
+pub fn processor_time() -> Duration {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    // It begins at zero and only grows.
+    Duration::try_from(used).unwrap_or_default()
 }

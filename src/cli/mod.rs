@@ -45,6 +45,8 @@ use clap::Parser;
 use arguments::{Arguments, Command};
 use output::Output;
 
+use crate::process;
+
 pub use error::{CliError, chain};
 pub use exit_code::ExitCode;
 
@@ -87,6 +89,9 @@ fn perform(arguments: Arguments) -> Result<ExitCode, CliError> {
         | Command::Restore(_)
         | Command::Completions(_)
         | Command::Supervise => logging::of_command(verbosity),
+    }
+    if let Command::Dispatcher(_) | Command::Observer(_) | Command::Runner(_) | Command::Up(_) = arguments.command {
+        process::give_back_when_idle().map_err(CliError::machine("start a thread"))?;
     }
     let mut out = Output::stdout();
     match arguments.command {

@@ -21,11 +21,12 @@ pub(crate) const OPEN_LOGS: usize = 512;
 pub(crate) const OPEN_MIRRORS: usize = 8;
 /// Requests of one observer or operator that wait for its worker.
 pub(crate) const WORK_CAPACITY: usize = 16;
-/// An observer that says nothing for so long leaves time to sync and tidy what arrived. By then runners have begun with
-/// it.
-pub(crate) const QUIET_MS: u64 = 25;
-/// Packs of an observer that is never quiet, after which it is done between two of them: before lookups get slow.
-pub(crate) const UNSETTLED_PACKS: u32 = 50;
+/// An observer that says nothing for so long leaves time to tidy the mirror: runners have asked for what it said last.
+pub(crate) const TIDY_AFTER_MS: u64 = 25;
+/// After so many more, what arrived is synced: runners on the same disk have prepared it by then.
+pub(crate) const SETTLE_AFTER_MS: u64 = 1_000;
+/// Packs of an observer that is never quiet, after which a mirror is tidied all the same: before lookups get slow.
+pub(crate) const UNTIDY_PACKS: u32 = 50;
 /// Sources that are built for one runner at a time.
 pub(crate) const SOURCES_AT_ONCE: usize = 4;
 /// How long a peer may take for its first message, in milliseconds.

@@ -188,14 +188,9 @@ impl Mirrors {
         places.entry(repo.clone()).or_default().clone()
     }
 
-    /// Syncs what arrived and is durable only by the notes that were made of it, and keeps mirrors quick to look things
-    /// up in. Takes a while, and nobody waits for it.
-    pub(crate) fn settle(&self) {
-        let stores: Vec<_> = self.idle().iter().map(|(repo, _, store)| (repo.clone(), store.clone())).collect();
-        for (repo, store) in stores {
-            if let Err(error) = store.settle() {
-                log::warn!("could not sync what arrived of {repo}: {error}; trying again with its next commit");
-            }
+    /// Keeps mirrors quick to look things up in. Takes a while, and nobody waits for it.
+    pub(crate) fn tidy(&self) {
+        for (repo, store) in self.unused() {
             let place = self.place(&repo);
             if let Ok(_turn) = place.tidying.try_lock()
                 && let Err(error) = store.tidy()
@@ -203,6 +198,20 @@ impl Mirrors {
                 log::warn!("could not tidy the mirror of {repo}: {error}");
             };
         }
+    }
+
+    /// Syncs what arrived and is durable only by the notes that were made of it. Takes a while, and nobody waits for
+    /// it.
+    pub(crate) fn settle(&self) {
+        for (repo, store) in self.unused() {
+            if let Err(error) = store.settle() {
+                log::warn!("could not sync what arrived of {repo}: {error}; trying again with its next commit");
+            }
+        }
+    }
+
+    fn unused(&self) -> Vec<(RepoName, Store)> {
+        self.idle().iter().map(|(repo, _, store)| (repo.clone(), store.clone())).collect()
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<(RepoName, u64, Store)>> {

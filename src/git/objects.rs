@@ -205,6 +205,17 @@ impl Database {
         answer
     }
 
+    /// After packs were removed: lets go of them, and opens what there is now. Otherwise whoever comes next would have
+    /// to.
+    pub(super) fn renew(&self) -> Result<(), GitError> {
+        // Of an object that is not there libgit2 believes it only after it has listed the packs.
+        let nothing = Oid::from_bytes(&[0xff; 32][..id_bytes(self.format)]).expect("it has the length of an id");
+        self.with(|objects| {
+            let _ = objects.odb()?.exists(nothing);
+            Ok(())
+        })
+    }
+
     /// The sign is looked at before, so that what is removed in between is noticed the next time.
     fn load(&self, seen: Sign) -> Result<Loaded, GitError> {
         let round = self.learn();

@@ -47,7 +47,7 @@ pub(super) fn tidy(landing: &Arc<Landing>) -> Result<(), GitError> {
         return Ok(());
     }
     let merged = merge(landing, &old)?;
-    remove_packs(store, old.iter().filter(|pack| **pack != merged))
+    remove_packs(landing, old.iter().filter(|pack| **pack != merged))
 }
 
 /// Writes what these commits have into one pack, and removes all others.
@@ -62,18 +62,19 @@ pub(super) fn prune(landing: &Arc<Landing>, needed: &[CommitId]) -> Result<(), G
         select(objects, &there, &[])
     })?;
     let kept = rewrite(landing, &old, &ids)?;
-    remove_packs(store, old.iter().filter(|pack| **pack != kept))
+    remove_packs(landing, old.iter().filter(|pack| **pack != kept))
 }
 
 /// Removes packs whose objects are elsewhere or not needed, and lets those who have them open know.
-fn remove_packs<'a>(store: &Path, packs: impl Iterator<Item = &'a PathBuf>) -> Result<(), GitError> {
+fn remove_packs<'a>(landing: &Landing, packs: impl Iterator<Item = &'a PathBuf>) -> Result<(), GitError> {
     for pack in packs {
         remove_pack(pack)?;
     }
     // Replaced rather than touched: a new inode is a sure sign.
-    let sign = store.join(TIDIED);
+    let sign = landing.store.join(TIDIED);
     fs::remove_file(&sign).ok();
-    File::create(&sign).map_err(GitError::io("make", &sign)).map(drop)
+    File::create(&sign).map_err(GitError::io("make", &sign))?;
+    landing.database.renew()
 }
 
 /// The packs that are whole: size, and path of the index without its ending.

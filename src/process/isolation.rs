@@ -5,7 +5,7 @@ use std::io;
 use rustix::mount::{MountFlags, MountPropagationFlags};
 use rustix::process::Signal;
 
-use super::spawn;
+use super::kernel;
 use crate::model::Isolation;
 use crate::threads;
 
@@ -13,7 +13,7 @@ use crate::threads;
 /// with it: capabilities alone do not tell, because a container, a security module or a limit may refuse all the same.
 pub fn detect() -> Isolation {
     let attempt = threads::spawn("isolation", || {
-        spawn::unshare_pids()?;
+        kernel::unshare_pids()?;
         mount_own_proc()
     });
     match attempt.map(threads::Thread::join) {
@@ -53,7 +53,7 @@ pub(super) fn become_subreaper() -> io::Result<()> {
 
 /// A /proc that shows this PID namespace, which nobody outside sees.
 fn mount_own_proc() -> io::Result<()> {
-    spawn::unshare_mounts()?;
+    kernel::unshare_mounts()?;
     // What the machine mounts or unmounts later is to arrive here, so that no disk is held busy, but nothing leaves.
     rustix::mount::mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;

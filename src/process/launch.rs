@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 use super::Command;
-use super::spawn::{Image, Strings};
+use super::kernel::{Image, Strings};
 use crate::model::Script;
 
 /// The platform's shell.

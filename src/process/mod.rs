@@ -8,16 +8,18 @@
 //!
 //! The files: what is run and how it ends (`command`); the runner's side (`supervisor`); the supervising process
 //! (`supervise`) and what it is made of: what to execute and why that failed (`launch`), the one unsafe leaf
-//! (`spawn`), tiers (`isolation`), ending everything (`sweep`) by the process table (`table`); and the messages
-//! between the two (`wire`). This room reads no output and never waits for a pipe to close: an orphan may hold it.
+//! (`kernel`), tiers (`isolation`), ending everything (`sweep`) by the process table (`table`); and the messages
+//! between the two (`wire`). And what a role's own process gives back while it has nothing to do (`idle`). This room
+//! reads no output and never waits for a pipe to close: an orphan may hold it.
 //!
-//! Only the runner calls this room, and the command line for the hidden subcommand.
+//! Only the runner calls this room, and the command line for the hidden subcommand and for `idle`.
 
 mod command;
 mod error;
+mod idle;
 mod isolation;
+mod kernel;
 mod launch;
-mod spawn;
 mod supervise;
 mod supervisor;
 mod sweep;
@@ -26,6 +28,7 @@ mod wire;
 
 pub use command::{Command, Ended, Exit};
 pub use error::ProcessError;
+pub use idle::give_back_when_idle;
 pub use isolation::detect as detect_isolation;
 pub use supervise::supervise;
 pub use supervisor::Supervisor;

@@ -18,7 +18,7 @@ use signal_hook::consts::signal;
 
 use super::sweep::{Family, Remaining};
 use super::wire::{self, Order, Report};
-use super::{Command, Ended, Exit, ProcessError, isolation, launch, spawn};
+use super::{Command, Ended, Exit, ProcessError, isolation, kernel, launch};
 use crate::clock;
 use crate::model::Isolation;
 
@@ -101,7 +101,7 @@ fn handle_signals() -> io::Result<UnixStream> {
 fn prepare(isolation: Isolation) -> io::Result<()> {
     // No directory is held busy by this process.
     std::env::set_current_dir("/")?;
-    spawn::close_all_on_exec()?;
+    kernel::close_all_on_exec()?;
     isolation::enter(isolation)
 }
 
@@ -141,7 +141,7 @@ fn start(command: &Command, output: &OwnedFd) -> Result<Pid, Report> {
     let image = launch::prepare(command).map_err(could_not)?;
     let mut tries = BUSY_TRIES;
     loop {
-        let errno = match spawn::start(&image, &command.directory, output) {
+        let errno = match kernel::start(&image, &command.directory, output) {
             Ok(leader) => return Ok(leader),
             Err(errno) => errno,
         };

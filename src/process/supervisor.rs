@@ -18,7 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags};
 
 use super::wire::{self, Order, Report};
-use super::{Command, Ended, Exit, ProcessError, isolation, spawn, sweep, table};
+use super::{Command, Ended, Exit, ProcessError, isolation, kernel, sweep, table};
 use crate::clock;
 use crate::model::Isolation;
 use crate::threads::{self, Thread};
@@ -311,7 +311,7 @@ fn answer(report: Report) -> Result<Ended, ProcessError> {
 /// of its own, so that what a terminal sends to the runner passes it by.
 fn start_child(program: &Path, isolation: Isolation, socket: UnixStream) -> Result<Child, ProcessError> {
     if isolation == Isolation::PidNamespace {
-        spawn::unshare_pids().map_err(|source| ProcessError::Isolate { isolation, source })?;
+        kernel::unshare_pids().map_err(|source| ProcessError::Isolate { isolation, source })?;
     }
     let mut command = process::Command::new(program);
     command.arg(SUBCOMMAND).stdin(OwnedFd::from(socket)).stdout(Stdio::null()).process_group(0);

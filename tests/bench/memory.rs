@@ -22,7 +22,8 @@ fn main() {
 
 /// One runner with two slots.
 fn idle() {
-    let settle = Duration::from_millis(if is_measuring() { 1500 } else { 1 });
+    // An idle role gives memory back within two seconds.
+    let settle = Duration::from_millis(if is_measuring() { 3000 } else { 1 });
     let mut stage = Stage::with_dispatcher(&[]);
     let runner = stage.start_runner("r1", &["--slots", "2"]);
     let repo = Repo::new(&stage.path("app"));

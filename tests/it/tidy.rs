@@ -153,7 +153,7 @@ fn unsafe_code_is_in_one_file() {
         .filter(|path| fs::read_to_string(path).unwrap().contains("expect(unsafe_code"))
         .map(|path| path.strip_prefix(root()).unwrap().display().to_string())
         .collect();
-    assert_eq!(excused, ["src/process/spawn.rs"]);
+    assert_eq!(excused, ["src/process/kernel.rs"]);
 }
 
 #[test]

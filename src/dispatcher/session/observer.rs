@@ -34,7 +34,7 @@ pub(super) fn serve(session: Session) -> Result<(), SessionError> {
         kind,
         || Frame::new(&ToObserver::Ack),
         |hub, id, outbox, inbox| {
-            Worker { hub, id, outbox, known: BTreeSet::new(), pack: None, unsettled: 0 }.run(inbox)
+            Worker { hub, id, outbox, known: BTreeSet::new(), pack: None, upkeep: Upkeep::default() }.run(inbox)
         },
     )
 }
@@ -47,8 +47,18 @@ struct Worker<'a> {
     known: BTreeSet<RepoName>,
     /// The pack that is arriving: in memory until it is known whose it is to be.
     pack: Option<Incoming>,
-    /// Packs received since mirrors were last settled.
-    unsettled: u32,
+    upkeep: Upkeep,
+}
+
+/// What is left to do for mirrors, when it is quiet.
+#[derive(Default, Clone, Copy, PartialEq)]
+enum Upkeep {
+    #[default]
+    Done,
+    /// Packs were received, so many, since mirrors were last tidied.
+    Tidy(u32),
+    /// They are to be synced.
+    Settle,
 }
 
 /// A pack that is arriving.
@@ -72,25 +82,40 @@ const SPOOL_BYTES: usize = 8 << 20;
 impl Worker<'_> {
     fn run(mut self, inbox: &Receiver<Request<FromObserver>>) -> Result<(), Refusal> {
         let end = loop {
-            let wait = if self.unsettled == 0 { Duration::MAX } else { Duration::from_millis(limits::QUIET_MS) };
+            let wait = match self.upkeep {
+                Upkeep::Done => Duration::MAX,
+                Upkeep::Tidy(_) => Duration::from_millis(limits::TIDY_AFTER_MS),
+                Upkeep::Settle => Duration::from_millis(limits::SETTLE_AFTER_MS),
+            };
             match inbox.recv_timeout(wait) {
                 Ok(request) => {
                     if let Err(refusal) = self.take(request) {
                         break Err(refusal);
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => self.settle(),
+                Err(RecvTimeoutError::Timeout) => self.keep_up(),
                 Err(RecvTimeoutError::Disconnected) => break Ok(()),
             }
         };
-        self.settle();
+        while self.upkeep != Upkeep::Done {
+            self.keep_up();
+        }
         end
     }
 
-    fn settle(&mut self) {
-        if std::mem::take(&mut self.unsettled) > 0 {
-            self.hub.mirrors.settle();
-        }
+    /// Does what is next of what is left to do.
+    fn keep_up(&mut self) {
+        self.upkeep = match self.upkeep {
+            Upkeep::Done => Upkeep::Done,
+            Upkeep::Tidy(_) => {
+                self.hub.mirrors.tidy();
+                Upkeep::Settle
+            }
+            Upkeep::Settle => {
+                self.hub.mirrors.settle();
+                Upkeep::Done
+            }
+        };
     }
 
     fn take(&mut self, Request { message, payload }: Request<FromObserver>) -> Result<(), Refusal> {
@@ -188,10 +213,13 @@ impl Worker<'_> {
         });
         let Some(Taken { mirror, is_new, .. }) = taken else { return Ok(()) };
         mirror.keep();
-        // Now runners ask for it, and tidying would be in their way; unless it would never come to that.
-        self.unsettled += u32::from(is_new);
-        if self.unsettled >= limits::UNSETTLED_PACKS {
-            self.settle();
+        if is_new {
+            let received = if let Upkeep::Tidy(received) = self.upkeep { received + 1 } else { 1 };
+            self.upkeep = Upkeep::Tidy(received);
+            // Now runners ask for it, and this would be in their way. But it must come to it some time.
+            if received >= limits::UNTIDY_PACKS {
+                self.keep_up();
+            }
         }
         Ok(())
     }

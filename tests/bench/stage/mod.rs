@@ -36,14 +36,18 @@ pub(crate) fn pause(length: Duration) {
 }
 
 /// Looks again and again, a millisecond apart, until there is something to see.
-pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    look_every(Duration::from_millis(1), what, look)
+}
+
+fn look_every<T>(step: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = clock::instant() + PATIENCE;
     loop {
         if let Some(found) = look() {
             return found;
         }
         assert!(clock::instant() < deadline, "waited in vain for {what}");
-        pause(Duration::from_millis(1));
+        pause(step);
     }
 }
 
@@ -219,8 +223,13 @@ fn log_to_stderr(text: &str) {
 
 /// Waits until the commit's build has a verdict.
 pub(crate) fn finished(reader: &Reader, commit: &git2::Oid) -> Build {
+    finished_every(Duration::from_millis(1), reader, commit)
+}
+
+/// The same, looking only so often: where looking would take from what is measured.
+pub(crate) fn finished_every(step: Duration, reader: &Reader, commit: &git2::Oid) -> Build {
     let commit: CommitId = commit.to_string().parse().expect("an id of a commit");
-    wait_for("a verdict", || {
+    look_every(step, "a verdict", || {
         let newest = reader.finished_builds(None, 1).expect("the store can be read").pop()?;
         (newest.source.commit == commit).then_some(newest)
     })

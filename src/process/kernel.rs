@@ -1,14 +1,16 @@
-//! The one file with unsafe code: starts a command's process in a session of its own, and leaves namespaces.
+//! The one file with unsafe code: starts a command's process in a session of its own, leaves namespaces, and gives back
+//! memory.
 //!
 //! The kernel executes exactly what `launch` prepared. The C library's execvp is not used, because it hands a file that
 //! the kernel refuses to the shell: a program for another machine would "run" and fail with a syntax error. Nor is the
 //! standard library's `pre_exec`, which forks: posix_spawn(3) borrows this process's memory until the program executes.
 //! Decides nothing.
-#![expect(unsafe_code, reason = "there is no safe interface to posix_spawn, nor around namespaces")]
+#![expect(unsafe_code, reason = "there is no safe interface to posix_spawn, nor around namespaces and memory")]
 
 use std::ffi::{CStr, CString, c_char, c_int};
-use std::io;
+use std::io::{self, BufRead, BufReader};
 use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -157,4 +159,58 @@ pub(super) fn unshare_pids() -> io::Result<()> {
 pub(super) fn unshare_mounts() -> io::Result<()> {
     // SAFETY: descriptors stay shared.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }.map_err(io::Error::from)
+}
+
+/// Gives back what the allocator holds and nobody uses, and the pages of the program's code: those that are wanted
+/// again are mapped again from the file, which mostly is in memory anyway.
+pub(super) fn give_back_memory() -> io::Result<()> {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim(3) touches only what was freed, and may be called from any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+    let here = give_back_memory as fn() -> io::Result<()> as usize;
+    let maps = BufReader::new(std::fs::File::open("/proc/self/maps")?);
+    let code = maps.lines().map_while(Result::ok).find_map(|line| code_around(here, &line));
+    let code = code.ok_or(io::ErrorKind::NotFound)?;
+    // SAFETY: it is a private mapping of the program's file that is never written to: what is in it is in the file.
+    let error = unsafe { libc::madvise(code.start as *mut libc::c_void, code.len(), libc::MADV_DONTNEED) };
+    if error == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The mapping that a line of `/proc/<pid>/maps` describes (proc_pid_maps(5)), if it is code from a file and the
+/// address lies in it.
+fn code_around(address: usize, line: &str) -> Option<Range<usize>> {
+    let mut fields = line.split_ascii_whitespace();
+    let (from, to) = fields.next()?.split_once('-')?;
+    let number = |text| usize::from_str_radix(text, 16).ok();
+    let mapped = number(from)?..number(to)?;
+    let is_code = fields.next()? == "r-xp" && fields.nth(3).is_some_and(|path| path.starts_with('/'));
+    (is_code && mapped.contains(&address)).then_some(mapped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_code_from_a_file_is_given_back() {
+        let line = |rest: &str| format!("55d0aab4c000-55d0aabce000 {rest}");
+        let code = line("r-xp 00022000 fe:00 1835032                    /usr/bin/a program");
+        assert_eq!(code_around(0x55d0_aab4_c010, &code), Some(0x55d0_aab4_c000..0x55d0_aabc_e000));
+        assert_eq!(code_around(0x55d0_aabc_e000, &code), None, "behind it");
+        for other in
+            ["rw-p 00022000 fe:00 1835032  /usr/bin/program", "rwxp 00000000 00:00 0", "r-xp 00000000 00:00 0  [vdso]"]
+        {
+            assert_eq!(code_around(0x55d0_aab4_c010, &line(other)), None, "{other}");
+        }
+        assert_eq!(code_around(0, ""), None);
+    }
+
+    #[test]
+    fn what_was_given_back_is_there_when_it_is_wanted() {
+        for _ in 0..3 {
+            give_back_memory().unwrap();
+        }
+    }
 }
