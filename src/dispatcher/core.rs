@@ -14,11 +14,11 @@ use peers::Peers;
 pub(crate) use peers::{Grant, Grants, Peer, Watcher};
 
 use super::data::DataDir;
-use super::logs::ToLogs;
+use super::logs::LogSender;
 use super::watchdog::Pulse;
 use super::{limits, translate};
 use crate::clock;
-use crate::model::{AttemptId, BuildId, JobId, Moment, Record, RepoName, SessionId, WallTime};
+use crate::model::{BuildId, JobId, Moment, Record, RepoName, SessionId, WallTime};
 use crate::scheduler::{Effect, Event, Reply, Request, RestoredBuild, RunnerJoined, Scheduler, ToRunner};
 use crate::store::{Reader, Rule, Store, StoreError};
 use crate::transport::Frame;
@@ -74,7 +74,7 @@ pub(crate) struct Core {
     pub(crate) reader: Reader,
     pub(crate) store: Store,
     pub(crate) data: DataDir,
-    pub(crate) logs: Sender<ToLogs>,
+    pub(crate) logs: LogSender,
     pub(crate) spawner: Sender<()>,
     peers: Peers,
     watchers: Vec<Watcher>,
@@ -105,7 +105,7 @@ impl Core {
         store: Store,
         reader: Reader,
         data: DataDir,
-        logs: Sender<ToLogs>,
+        logs: LogSender,
         spawner: Sender<()>,
         inbox: Receiver<ToCore>,
     ) -> Self {
@@ -286,9 +286,9 @@ impl Core {
         let records = std::mem::take(&mut self.records);
         self.tell_watchers(&records);
         for record in records {
-            if let Record::AttemptFinished { attempt, outcome, .. } = record {
+            if let Record::AttemptFinished { attempt, outcome, log, .. } = record {
                 self.peers.settle(attempt, &outcome);
-                self.end_log(attempt);
+                self.logs.ended(attempt, &outcome, &log);
             }
         }
         Ok(())
@@ -365,11 +365,6 @@ impl Core {
         if peer.outbox.gather(&frame) {
             self.addressed.push(session);
         }
-    }
-
-    fn end_log(&self, attempt: AttemptId) {
-        // The logs thread may be busy writing; a follower that is not woken now looks again by itself.
-        drop(self.logs.try_send(ToLogs::Ended { attempt }));
     }
 
     fn tell_watchers(&mut self, records: &[Record]) {

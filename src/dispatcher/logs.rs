@@ -13,6 +13,7 @@ mod file;
 #[cfg(any(test, fuzzing))]
 pub(super) mod offsets;
 mod room;
+mod sender;
 
 use std::collections::HashMap;
 use std::io;
@@ -30,6 +31,7 @@ use crate::scheduler::Event;
 use crate::transport::{Frame, Outbox};
 use file::LogFile;
 use room::{Missed, Room};
+pub(crate) use sender::LogSender;
 
 /// What the logs thread is told.
 pub(crate) enum ToLogs {

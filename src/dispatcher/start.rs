@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::capacity::Capacity;
 use super::core::{Core, ToCore};
 use super::data::DataDir;
-use super::logs::{Logs, ToLogs};
+use super::logs::{LogSender, Logs, ToLogs};
 use super::mirrors::Mirrors;
 use super::retention::{self, Keeper};
 use super::session::{Hub, Tokens};
@@ -58,6 +58,7 @@ impl Dispatcher {
 
         let (core, core_inbox) = bounded(limits::CORE_CAPACITY);
         let (logs, logs_inbox) = bounded(limits::LOGS_CAPACITY);
+        let logs = LogSender::new(logs);
         let (spawn, spawn_inbox) = bounded(1);
         let spawner = Spawner::start(address, &data, descriptors, spawn_inbox)?;
         let (said, ended) = bounded(1);

@@ -13,7 +13,7 @@ use crate::config::DispatcherSettings;
 use crate::dispatcher::capacity::Capacity;
 use crate::dispatcher::core::ToCore;
 use crate::dispatcher::data::DataDir;
-use crate::dispatcher::logs::ToLogs;
+use crate::dispatcher::logs::{LogSender, ToLogs};
 use crate::dispatcher::mirrors::Mirrors;
 use crate::dispatcher::seldom::Seldom;
 use crate::dispatcher::warnings::Warnings;
@@ -49,7 +49,7 @@ pub(crate) struct Hub {
     pub(super) data: DataDir,
     pub(super) tokens: Tokens,
     pub(super) core: Sender<ToCore>,
-    pub(super) logs: Sender<ToLogs>,
+    pub(super) logs: LogSender,
     pub(super) mirrors: Mirrors,
     pub(crate) warnings: Warnings,
     pub(super) incarnation: u64,
@@ -109,7 +109,7 @@ impl Hub {
         mirrors: Mirrors,
         tokens: Tokens,
         core: Sender<ToCore>,
-        logs: Sender<ToLogs>,
+        logs: LogSender,
     ) -> Result<Self, DispatcherError> {
         let incarnation = getrandom::u64().map_err(|error| DispatcherError::Token {
             path: data.root().join("tokens"),
@@ -278,7 +278,7 @@ impl Hub {
         self.fewer_strangers.notify_all();
         drop(threads);
         // They would wait for ever, because the hub itself still holds a way to them.
-        drop(self.logs.send(ToLogs::Stop));
+        self.logs.send(ToLogs::Stop);
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {

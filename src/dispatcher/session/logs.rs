@@ -9,7 +9,6 @@ use crossbeam_channel::{Receiver, bounded};
 use super::operator::{Worker, broken};
 use super::worker::Request;
 use crate::dispatcher::data::LogPlace;
-use crate::dispatcher::logs::ToLogs;
 use crate::model::{Attempt, Build, Job};
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::operator::{FromOperator, ToOperator};
@@ -42,9 +41,7 @@ impl Worker<'_> {
         };
         let (wake, woken) = bounded(1);
         let follow = wanted.follow && attempt.outcome.is_none();
-        if follow {
-            drop(self.hub.logs.send(ToLogs::Follow { attempt: attempt.id, wake }));
-        }
+        let _following = follow.then(|| self.hub.logs.follow(attempt.id, wake));
         let mut offset = wanted.offset;
         let last = loop {
             // The outcome is looked at before the file: what is written before the outcome is recorded is then read.

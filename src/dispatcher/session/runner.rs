@@ -85,7 +85,7 @@ impl RunnerSession {
             return Ok(true);
         };
         let chunk = ToLogs::Chunk { attempt, place: grant.log, offset, bytes, answer: self.outbox.clone() };
-        Ok(self.session.hub.logs.send(chunk).is_ok())
+        Ok(self.session.hub.logs.send(chunk))
     }
 
     /// A result goes to the core at once if it has no log, else through the logs thread, which sees to it that the log
@@ -104,7 +104,7 @@ impl RunnerSession {
             Some(grant) if log_bytes > 0 => {
                 let answer = self.outbox.clone();
                 let seal = Seal { session, attempt, place: grant.log, outcome, log, duration_ms, answer };
-                Ok(self.session.hub.logs.send(ToLogs::Seal(seal)).is_ok())
+                Ok(self.session.hub.logs.send(ToLogs::Seal(seal)))
             }
             _ => {
                 let event = Event::AttemptFinished { session, attempt, outcome, log, duration_ms };

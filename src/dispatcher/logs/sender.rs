@@ -1,0 +1,80 @@
+//! How others speak to the `logs` thread. Most attempts of a busy dispatcher print nothing and are followed by nobody:
+//! waking the thread for each end of one took a twentieth of all jobs that could be done.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crossbeam_channel::Sender;
+
+use super::ToLogs;
+use crate::model::{AttemptId, LogSummary, Outcome};
+
+/// A sender to the `logs` thread, which ends when all of them are gone.
+#[derive(Clone)]
+pub(crate) struct LogSender {
+    sender: Sender<ToLogs>,
+    followers: Arc<AtomicUsize>,
+}
+
+/// Somebody follows a log until this is dropped.
+pub(crate) struct Following(Arc<AtomicUsize>);
+
+impl LogSender {
+    pub(crate) fn new(sender: Sender<ToLogs>) -> Self {
+        Self { sender, followers: Arc::default() }
+    }
+
+    /// Waits for room. False if the thread has ended.
+    pub(crate) fn send(&self, message: ToLogs) -> bool {
+        self.sender.send(message).is_ok()
+    }
+
+    /// Has `wake` told when the attempt's log grows or ends. Whoever follows looks whether it has ended after this.
+    pub(crate) fn follow(&self, attempt: AttemptId, wake: Sender<()>) -> Following {
+        self.followers.fetch_add(1, Ordering::SeqCst);
+        drop(self.sender.send(ToLogs::Follow { attempt, wake }));
+        Following(self.followers.clone())
+    }
+
+    /// An attempt's end has been recorded. Never waits: the thread may be busy writing, and a follower that is not
+    /// woken looks again by itself.
+    pub(crate) fn ended(&self, attempt: AttemptId, outcome: &Outcome, log: &LogSummary) {
+        // What became of the log of a lost attempt only the thread knows.
+        let is_silent = log.bytes == 0 && log.missing.is_none() && !matches!(outcome, Outcome::Lost(_));
+        if !is_silent || self.followers.load(Ordering::SeqCst) > 0 {
+            drop(self.sender.try_send(ToLogs::Ended { attempt }));
+        }
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::bounded;
+
+    use super::*;
+
+    #[test]
+    fn an_end_is_told_where_there_may_be_a_log_or_somebody_follows() {
+        let (sender, told) = bounded(8);
+        let logs = LogSender::new(sender);
+        let ends = |outcome: Outcome, log: &LogSummary| {
+            logs.ended(AttemptId(1), &outcome, log);
+            told.try_iter().any(|message| matches!(message, ToLogs::Ended { attempt: AttemptId(1) }))
+        };
+        let silent = LogSummary::default();
+        assert!(!ends(Outcome::Passed, &silent));
+        assert!(ends(Outcome::Lost("its runner vanished".into()), &silent));
+        assert!(ends(Outcome::Passed, &LogSummary { bytes: 1, ..LogSummary::default() }));
+        assert!(ends(Outcome::Failed(1), &LogSummary { missing: Some("a full disk".into()), ..LogSummary::default() }));
+        let following = logs.follow(AttemptId(2), bounded(1).0);
+        assert!(ends(Outcome::Passed, &silent));
+        drop(following);
+        assert!(!ends(Outcome::Passed, &silent));
+    }
+}
