@@ -31,8 +31,8 @@ fn main() {
 
     let (mut started, mut done) = (Sample::default(), Sample::default());
     for (n, commit) in commits.iter().enumerate() {
-        // Everything is idle: what the last round left to do afterwards is done.
-        pause(Duration::from_millis(if is_measuring() { 40 } else { 1 }));
+        // Everything is idle: what the last round left to do afterwards is done, tidying included.
+        pause(Duration::from_millis(if is_measuring() { 100 } else { 1 }));
         let begun = clock::instant();
         repo.move_main(*commit);
         signals.read_exact(&mut [0]).expect("a signal");

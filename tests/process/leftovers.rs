@@ -14,7 +14,10 @@ in_both_tiers! {
     }
 
     fn a_double_fork_is_ended(slot) {
-        let (ended, _) = slot.run_shell("( ( sleep 1000 & ) & ); exit 3");
+        // The fork in between is gone before the task ends.
+        let text = "( sh -c 'echo $$ >between; sleep 1000 &' & ); \
+            until [ -s between ] && ! kill -0 $(cat between) 2>/dev/null; do sleep 0.01; done; exit 3";
+        let (ended, _) = slot.run_shell(text);
         assert_eq!((ended.exit, ended.leftovers), (Exit::Code(3), 1));
         slot.check_next();
     }
@@ -53,8 +56,9 @@ in_both_tiers! {
     }
 
     fn orphans_that_ended_by_themselves_are_not_counted(slot) {
-        let text = "i=0; while [ $i -lt 50 ]; do (>over.$i &); i=$((i+1)); done; \
-            until [ $(ls | grep -c over) = 50 ]; do sleep 0.01; done; sleep 0.3";
+        let text = "i=0; while [ $i -lt 50 ]; do ( sh -c 'echo $$' >over.$i & ); i=$((i+1)); done; \
+            until [ $(cat over.* | wc -l) = 50 ]; do sleep 0.01; done; \
+            for one in $(cat over.*); do while kill -0 $one 2>/dev/null; do sleep 0.01; done; done";
         let (ended, _) = slot.run_shell(text);
         assert_eq!((ended.exit, ended.leftovers), (Exit::Code(0), 0));
     }
