@@ -140,7 +140,10 @@ fn of_observer(error: &ObserverError) -> ExitCode {
 fn of_runner(error: &RunnerError) -> ExitCode {
     let is_refused = matches!(
         error,
-        RunnerError::InUse { .. } | RunnerError::Refused(_) | RunnerError::Listen(TransportError::Bind { .. })
+        RunnerError::InUse { .. }
+            | RunnerError::Leftovers { .. }
+            | RunnerError::Refused(_)
+            | RunnerError::Listen(TransportError::Bind { .. })
     );
     if is_refused { ExitCode::Refused } else { ExitCode::Internal }
 }

@@ -28,21 +28,17 @@ pub fn detect() -> Isolation {
 
 /// Makes this process the supervisor of its tier. In a PID namespace it is PID 1 already.
 pub(super) fn enter(isolation: Isolation) -> io::Result<()> {
+    // Where something has stopped this process, it must go on to see the runner vanish. It is not to be killed in a
+    // namespace of its own either: the kernel would end everything there, but only after closing what is kept open.
+    rustix::process::set_parent_process_death_signal(Some(Signal::CONT))?;
     match isolation {
         Isolation::PidNamespace => {
             if rustix::process::getpid() != rustix::process::Pid::INIT {
                 return Err(io::Error::other("not the first process of a PID namespace"));
             }
-            // A belt besides the socket's end: works even while this process is stopped, and takes everything along.
-            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
             mount_own_proc()
         }
-        Isolation::Subreaper => {
-            // Here a death would leave everything running. But if a task has stopped this process, it must go on to see
-            // the runner vanish.
-            rustix::process::set_parent_process_death_signal(Some(Signal::CONT))?;
-            become_subreaper()
-        }
+        Isolation::Subreaper => become_subreaper(),
     }
 }
 

@@ -11,6 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
@@ -55,6 +56,7 @@ const REPORTS_CAPACITY: usize = 4;
 pub struct Supervisor {
     program: PathBuf,
     isolation: Isolation,
+    kept_open: Option<Arc<File>>,
     /// None until first used, and after a failure.
     process: Option<Process>,
 }
@@ -71,7 +73,15 @@ impl Supervisor {
         {
             log::warn!("what a killed supervisor leaves cannot be ended: {error}");
         }
-        Self { program, isolation, process: None }
+        Self { program, isolation, kept_open: None, process: None }
+    }
+
+    /// Has the supervising process keep this open as well, to its end: with a lock on it (flock(2)), others can wait
+    /// until nothing of a runner that was killed is left.
+    #[must_use]
+    pub fn keeping_open(mut self, file: Arc<File>) -> Self {
+        self.kept_open = Some(file);
+        self
     }
 
     /// The process id of the supervising process, if one is running.
@@ -118,7 +128,7 @@ impl Supervisor {
         }
         let process = match self.process.take() {
             Some(process) => process,
-            None => Process::start(&self.program, self.isolation)?,
+            None => Process::start(&self.program, self.isolation, self.kept_open.as_deref())?,
         };
         Ok(self.process.insert(process))
     }
@@ -158,8 +168,9 @@ struct Process {
 }
 
 impl Process {
-    fn start(program: &Path, isolation: Isolation) -> Result<Self, ProcessError> {
+    fn start(program: &Path, isolation: Isolation, kept_open: Option<&File>) -> Result<Self, ProcessError> {
         let failed = |source| ProcessError::StartSupervisor { program: program.into(), source };
+        let kept_open = kept_open.map(File::try_clone).transpose().map_err(failed)?;
         let (socket, theirs) = UnixStream::pair().map_err(failed)?;
         socket.set_write_timeout(Some(START_PATIENCE)).map_err(failed)?;
         let (to_us, reports) = bounded(REPORTS_CAPACITY);
@@ -167,7 +178,7 @@ impl Process {
         let reading = socket.try_clone().map_err(failed)?;
         let executable = program.to_owned();
         let reader = threads::spawn("supervisor", move || {
-            let child = start_child(&executable, isolation, theirs);
+            let child = start_child(&executable, isolation, theirs, kept_open);
             let is_there = child.is_ok();
             // Whoever asked waits for this.
             drop(born.send(child));
@@ -308,13 +319,20 @@ fn answer(report: Report) -> Result<Ended, ProcessError> {
 }
 
 /// Starts the supervising process from this thread, which must go on for as long as that lives. It has a process group
-/// of its own, so that what a terminal sends to the runner passes it by.
-fn start_child(program: &Path, isolation: Isolation, socket: UnixStream) -> Result<Child, ProcessError> {
+/// of its own, so that what a terminal sends to the runner passes it by. It never prints, so its stdout is there to
+/// keep a file open.
+fn start_child(
+    program: &Path,
+    isolation: Isolation,
+    socket: UnixStream,
+    kept_open: Option<File>,
+) -> Result<Child, ProcessError> {
     if isolation == Isolation::PidNamespace {
         kernel::unshare_pids().map_err(|source| ProcessError::Isolate { isolation, source })?;
     }
     let mut command = process::Command::new(program);
-    command.arg(SUBCOMMAND).stdin(OwnedFd::from(socket)).stdout(Stdio::null()).process_group(0);
+    command.arg(SUBCOMMAND).stdin(OwnedFd::from(socket)).process_group(0);
+    command.stdout(kept_open.map_or_else(Stdio::null, Stdio::from));
     command.spawn().map_err(|source| ProcessError::StartSupervisor { program: program.into(), source })
 }
 

@@ -4,17 +4,25 @@
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::RunnerError;
 use super::limits::DISK_FULL_BYTES;
+use crate::clock;
 use crate::model::{AttemptId, RepoName};
 
 /// A work directory, locked for as long as this lives.
 #[derive(Debug)]
 pub(super) struct Layout {
     root: PathBuf,
+    /// Locked by this runner, and for as long as something supervises attempts of it.
+    attempts: Arc<File>,
     _lock: File,
 }
+
+/// How long the attempts of an earlier runner may take to end. Whoever supervises them gives up before.
+const ENDING: Duration = Duration::from_secs(30);
 
 impl Layout {
     /// Makes the directory where needed and takes its lock.
@@ -25,13 +33,23 @@ impl Layout {
         for directory in ["stores", "trees", "quarantine", "spool"] {
             fs::create_dir_all(root.join(directory)).map_err(unusable)?;
         }
-        let lock = File::options().create(true).truncate(false).write(true).open(root.join("lock"));
-        let lock = lock.map_err(unusable)?;
+        let open = |name| File::options().create(true).truncate(false).write(true).open(root.join(name));
+        let lock = open("lock").map_err(unusable)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { root, _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(RunnerError::InUse { path: root }),
-            Err(TryLockError::Error(source)) => Err(unusable(source)),
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(RunnerError::InUse { path: root }),
+            Err(TryLockError::Error(source)) => return Err(unusable(source)),
         }
+        let attempts = open("attempts.lock").map_err(unusable)?;
+        if !locked_within(&attempts, ENDING).map_err(unusable)? {
+            return Err(RunnerError::Leftovers { path: root });
+        }
+        Ok(Self { root, attempts: Arc::new(attempts), _lock: lock })
+    }
+
+    /// For whoever supervises attempts to keep open until nothing of them is left.
+    pub(super) fn attempts(&self) -> Arc<File> {
+        self.attempts.clone()
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -91,9 +109,55 @@ impl Layout {
     }
 }
 
+/// A runner that was killed is gone at once, and those who end its attempts a moment later. Until then they are not
+/// over, nothing may be said of them, and their trees are in use.
+fn locked_within(attempts: &File, patience: Duration) -> io::Result<bool> {
+    let deadline = clock::instant() + patience;
+    let mut is_told = false;
+    loop {
+        match attempts.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::WouldBlock) if clock::instant() >= deadline => return Ok(false),
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(source)) => return Err(source),
+        }
+        if !std::mem::replace(&mut is_told, true) {
+            log::info!("waiting until nothing of this runner's earlier attempts is left");
+        }
+        crossbeam_channel::never::<()>().recv_timeout(Duration::from_millis(5)).ok();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::threads;
+
+    #[test]
+    fn a_runner_waits_for_those_who_end_an_earlier_ones_attempts() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = || File::create(directory.path().join("attempts.lock")).unwrap();
+        let supervising = file();
+        supervising.lock().unwrap();
+        assert!(!locked_within(&file(), Duration::ZERO).unwrap());
+        let path = directory.path().to_owned();
+        let opening = threads::spawn("opening", move || Layout::open(&path).map(drop)).unwrap();
+        drop(supervising);
+        opening.join().unwrap().unwrap();
+        assert!(locked_within(&file(), Duration::ZERO).unwrap());
+    }
+
+    #[test]
+    fn who_supervises_attempts_keeps_the_directory_from_the_next_runner() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::open(directory.path()).unwrap();
+        let kept_open = layout.attempts().try_clone().unwrap();
+        drop(layout);
+        let next = File::create(directory.path().join("attempts.lock")).unwrap();
+        assert!(!locked_within(&next, Duration::ZERO).unwrap());
+        drop(kept_open);
+        assert!(locked_within(&next, Duration::ZERO).unwrap());
+    }
 
     #[test]
     fn a_work_directory_serves_one_runner_at_a_time() {

@@ -46,6 +46,8 @@ use crossbeam_channel::Receiver;
 
 pub use environment::{AttemptFacts, attempt_environment, inherited};
 
+use layout::Layout;
+
 use crate::config::RunnerSettings;
 use crate::process::{Supervisor, detect_isolation};
 use crate::shutdown::Stop;
@@ -58,6 +60,12 @@ pub enum RunnerError {
     WorkDirectory { path: PathBuf, source: io::Error },
     #[error("another runner uses the work directory {}: give this one its own with --work", path.display())]
     InUse { path: PathBuf },
+    #[error(
+        "processes of an earlier runner's attempts in {} do not end: end them, or give this runner a directory of its \
+         own with --work",
+        path.display()
+    )]
+    Leftovers { path: PathBuf },
     #[error("could not use the journal {}", path.display())]
     Journal { path: PathBuf, source: io::Error },
     /// The token or the protocol version, which only a person can change.
@@ -80,6 +88,8 @@ pub enum RunnerError {
 pub fn run(settings: RunnerSettings, stop: &Receiver<Stop>) -> Result<(), RunnerError> {
     let isolation = detect_isolation();
     // This very program, also after its file was replaced by a newer one.
-    let executor = move || -> Box<dyn slot::Execute> { Box::new(Supervisor::new("/proc/self/exe".into(), isolation)) };
+    let executor = move |layout: &Layout| -> Box<dyn slot::Execute> {
+        Box::new(Supervisor::new("/proc/self/exe".into(), isolation).keeping_open(layout.attempts()))
+    };
     core::run(&settings, isolation, Arc::new(executor), stop)
 }

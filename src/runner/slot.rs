@@ -53,7 +53,7 @@ impl Execute for Supervisor {
 }
 
 /// Makes each slot its own executor.
-pub(super) type MakeExecutor = Arc<dyn Fn() -> Box<dyn Execute> + Send + Sync>;
+pub(super) type MakeExecutor = Arc<dyn Fn(&Layout) -> Box<dyn Execute> + Send + Sync>;
 
 /// What all slots share.
 pub(super) struct Common {
@@ -133,7 +133,7 @@ impl Slotted {
     fn new(number: usize, common: Arc<Common>) -> Self {
         let (layout, shelf) = (common.layout.clone(), common.shelf.clone());
         let workspace = Workspace::new(layout, shelf, number, common.local_source.clone());
-        let executor = (common.executor)();
+        let executor = (common.executor)(&common.layout);
         Self { number, common, workspace, executor, output: None }
     }
 

@@ -15,6 +15,7 @@ use crate::process::{Command, Ended, Exit, ProcessError, detect_isolation};
 use crate::protocol::hello::{Greeting, Hello, Opening, Welcome};
 use crate::protocol::limits::MAX_LINE_BYTES;
 use crate::protocol::runner::{FromRunner, Runtask, ToRunner, WireTask};
+use crate::runner::layout::Layout;
 use crate::runner::slot::Execute;
 use crate::runner::{RunnerError, core};
 use crate::shutdown::Stop;
@@ -105,7 +106,7 @@ impl Scene {
         let (end, ended) = bounded(1);
         let settings = self.settings.clone();
         let thread = threads::spawn("runner", move || {
-            let executor = Arc::new(|| -> Box<dyn Execute> { Box::new(Plain) });
+            let executor = Arc::new(|_: &Layout| -> Box<dyn Execute> { Box::new(Plain) });
             end.send(core::run(&settings, detect_isolation(), executor, &stopped)).unwrap();
         });
         Running { stop, ended, _thread: thread.unwrap() }

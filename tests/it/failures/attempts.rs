@@ -124,6 +124,33 @@ fn a_cancel_that_races_an_end_and_a_loss_makes_one_outcome() {
     }
 }
 
+/// S19: a runner that was killed and starts again says nothing of its attempts, and takes on nothing new, before
+/// nothing of them is left. Sabotage tried: those who supervise keep no lock (noticed in one run of three).
+#[test]
+fn a_runner_that_starts_again_waits_until_nothing_of_its_attempts_is_left() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let _dispatcher = world.dispatcher(&[]);
+    let _observer = world.observer(&[&repository], &[]);
+    let (begun, go) = (world.path("begun"), world.path("go"));
+    // So many that ending them takes longer than a start.
+    let script = format!(
+        "[ -e {go} ] && exit; i=0; while [ $i -lt 400 ]; do sleep 1000 & i=$((i+1)); done; : >{}; wait",
+        text(&begun),
+        go = text(&go)
+    );
+    let commit = repository.commit_script(&script);
+    let runner = world.runner("w1", &[]);
+    until("the task has begun", || begun.exists());
+    fs::write(&go, "").unwrap();
+    runner.kill();
+    let again = world.runner("w1", &[]);
+    again.says("was executing when this runner last ended: lost");
+    let left = world.processes(&["SURVEIL_RUNNER=w1", "SURVEIL_ATTEMPT=1"]);
+    assert!(left.is_empty(), "{left:?}");
+    check_outcomes(&world.expect(&commit, "passed"));
+}
+
 fn outcomes(build: &BuildReport) -> Vec<(u32, Option<String>)> {
     job(build, "test").attempts.iter().map(|attempt| (attempt.number, attempt.outcome.clone())).collect()
 }
