@@ -1,5 +1,5 @@
-//! A role's process gives memory back when it has had nothing to do for a while: what its start, or a busy time, needed
-//! and being idle does not. Once, until it has been busy again.
+//! A role's process gives memory back when it has nothing to do: what its start, or a busy time, needed and being idle
+//! does not.
 
 use std::io;
 use std::time::Duration;
@@ -11,18 +11,20 @@ use crate::threads;
 /// How often it is looked at.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// A process that used less than this share of a processor in that time was idle: heartbeats take less, and the
-/// smallest commit more.
-const IDLE_SHARE: u32 = 400;
+/// A process that used less than this of a processor in that time is idle.
+const IDLE: Duration = Duration::from_millis(10);
+
+/// What it has to have used since memory was last given back: a commit takes more, heartbeats take seconds for it.
+const WORTH_IT: Duration = Duration::from_millis(5);
 
 /// Starts the thread, which goes on for as long as the process.
 pub fn give_back_when_idle() -> io::Result<()> {
     let thread = threads::spawn("idle", || {
-        let mut idleness = Idleness { used: clock::processor_time(), has_more: true };
+        let mut idleness = Idleness { used: clock::processor_time(), given_back: Duration::ZERO };
         loop {
             // Nothing is to be heard here.
             crossbeam_channel::never::<()>().recv_timeout(EVERY).ok();
-            if idleness.begins(clock::processor_time())
+            if idleness.is_due(clock::processor_time())
                 && let Err(error) = kernel::give_back_memory()
             {
                 log::debug!("could not give memory back: {error}");
@@ -37,17 +39,20 @@ pub fn give_back_when_idle() -> io::Result<()> {
 struct Idleness {
     /// Of the processor, when it was last looked.
     used: Duration,
-    /// It has been busy since memory was last given back.
-    has_more: bool,
+    /// The same, when memory was last given back.
+    given_back: Duration,
 }
 
 impl Idleness {
-    /// Whether the process has become idle in the time since the last look. To be asked once in that time.
-    fn begins(&mut self, used: Duration) -> bool {
-        let is_busy = used.saturating_sub(self.used) >= EVERY / IDLE_SHARE;
+    /// Whether memory is to be given back now. To be asked once in that time.
+    fn is_due(&mut self, used: Duration) -> bool {
+        let is_idle = used.saturating_sub(self.used) < IDLE;
         self.used = used;
-        self.has_more |= is_busy;
-        !is_busy && std::mem::take(&mut self.has_more)
+        let is_due = is_idle && used.saturating_sub(self.given_back) >= WORTH_IT;
+        if is_due {
+            self.given_back = used;
+        }
+        is_due
     }
 }
 
@@ -56,11 +61,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_becomes_idle_once_and_again_after_it_was_busy() {
-        let mut idleness = Idleness { used: Duration::ZERO, has_more: true };
-        let looks = [(300, false), (302, true), (304, false), (320, false), (322, true), (323, false)];
-        for (used, begins) in looks {
-            assert_eq!(idleness.begins(Duration::from_millis(used)), begins, "{used} ms");
+    fn memory_is_given_back_when_it_is_idle_and_something_was_done_since() {
+        let mut idleness = Idleness { used: Duration::ZERO, given_back: Duration::ZERO };
+        let looks = [(300, false), (302, true), (303, false), (306, false), (307, true), (330, false), (331, true)];
+        for (used, is_due) in looks {
+            assert_eq!(idleness.is_due(Duration::from_millis(used)), is_due, "{used} ms");
         }
     }
 }
