@@ -1,5 +1,5 @@
-//! What lies where below a runner's work directory, and the lock that makes it one runner's alone. Every path of the
-//! runner comes from here.
+//! What lies where below a runner's work directory, and the locks that make it one runner's alone, also while attempts
+//! of one that was killed are being ended. Every path of the runner comes from here.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
