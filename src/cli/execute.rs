@@ -17,7 +17,7 @@ use crate::clock;
 use crate::config::{check_directory, default_runner_name, defaults, repo_name_from};
 use crate::git::{BranchSelection, Watched};
 use crate::model::{Ending, TaskSpec, Verdict};
-use crate::process::{Command, Exit, Supervisor, detect_isolation};
+use crate::process::{Command, Exit, Progress, Supervisor, detect_isolation};
 use crate::runner::{AttemptFacts, attempt_environment, inherited};
 use crate::threads::{self, Thread};
 
@@ -135,7 +135,7 @@ impl Room {
             grace_ms: self.grace_ms,
         };
         let output = File::from(OwnedFd::from(writer));
-        let ended = self.supervisor.run(&command, output, &self.cancel, &mut || {})?;
+        let ended = self.supervisor.run(&command, output, &self.cancel, Progress::default())?;
         // Nothing of the attempt is left, so the pipe has no writer any more and the copy has its end.
         copy.join().map_err(|_| CliError::Panicked("copying of output"))??;
         if ended.leftovers > 0 {

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::model::Script;
 
@@ -16,6 +17,18 @@ pub struct Command {
     /// Between TERM and KILL.
     pub grace_ms: u64,
 }
+
+/// Whom to tell how a command gets on.
+#[derive(Default)]
+pub struct Progress<'a> {
+    /// Called once its process runs, by a thread of the supervisor's, and before its end is known.
+    pub started: Option<Box<dyn FnOnce() + Send>>,
+    /// Called if it has not ended after `LASTING`.
+    pub lasting: Option<&'a mut dyn FnMut()>,
+}
+
+/// What takes longer is not over at once. Many checks are, and a person does not notice it.
+pub(super) const LASTING: Duration = Duration::from_millis(10);
 
 /// How a command ended.
 #[derive(Debug, Clone, PartialEq, Eq)]

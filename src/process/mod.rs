@@ -26,7 +26,7 @@ mod sweep;
 mod table;
 mod wire;
 
-pub use command::{Command, Ended, Exit};
+pub use command::{Command, Ended, Exit, Progress};
 pub use error::ProcessError;
 pub use idle::give_back_when_idle;
 pub use isolation::detect as detect_isolation;

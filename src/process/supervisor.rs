@@ -11,15 +11,16 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, after, bounded};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags};
 
+use super::command::LASTING;
 use super::wire::{self, Order, Report};
-use super::{Command, Ended, Exit, ProcessError, isolation, kernel, sweep, table};
+use super::{Command, Ended, Exit, ProcessError, Progress, isolation, kernel, sweep, table};
 use crate::clock;
 use crate::model::Isolation;
 use crate::threads::{self, Thread};
@@ -89,15 +90,15 @@ impl Supervisor {
         self.process.as_ref().map(|process| process.child.id())
     }
 
-    /// Starts the command with `output` as its stdout and stderr, calls `started` once its process runs, and waits
-    /// until it and all its descendants are gone. A message on `cancel` (or its disconnection) ends it. A supervisor
-    /// that dies is an error; the next call starts a new one.
+    /// Starts the command with `output` as its stdout and stderr, and waits until it and all its descendants are gone.
+    /// A message on `cancel` (or its disconnection) ends it. A supervisor that dies is an error; the next call starts a
+    /// new one.
     pub fn run(
         &mut self,
         command: &Command,
         output: File,
         cancel: &Receiver<()>,
-        started: &mut dyn FnMut(),
+        progress: Progress<'_>,
     ) -> Result<Ended, ProcessError> {
         if !matches!(cancel.try_recv(), Err(TryRecvError::Empty)) {
             return Ok(Ended::before_start(Exit::Cancelled));
@@ -108,7 +109,7 @@ impl Supervisor {
             return Ok(Ended::before_start(Exit::CouldNotStart(why)));
         }
         let process = self.ready_process()?;
-        match process.run(command, &message, output, cancel, started) {
+        match process.run(command, &message, output, cancel, progress) {
             Ok(ended) => Ok(ended),
             // Nothing runs, and the supervisor is sound.
             Err(error @ ProcessError::StartCommand(_)) => Err(error),
@@ -164,8 +165,13 @@ struct Process {
     born: u64,
     /// Disconnected once the process has closed its end.
     reports: Receiver<Report>,
+    /// What is to be called when the command's process runs.
+    started: Arc<Started>,
     reader: Thread<()>,
 }
+
+type Tell = Box<dyn FnOnce() + Send>;
+type Started = Mutex<Option<Tell>>;
 
 impl Process {
     fn start(program: &Path, isolation: Isolation, kept_open: Option<&File>) -> Result<Self, ProcessError> {
@@ -177,13 +183,15 @@ impl Process {
         let (born, birth) = bounded(1);
         let reading = socket.try_clone().map_err(failed)?;
         let executable = program.to_owned();
+        let started = Arc::new(Started::default());
+        let to_call = started.clone();
         let reader = threads::spawn("supervisor", move || {
             let child = start_child(&executable, isolation, theirs, kept_open);
             let is_there = child.is_ok();
             // Whoever asked waits for this.
             drop(born.send(child));
             if is_there {
-                read_reports(&reading, &to_us);
+                read_reports(&reading, &to_us, &to_call);
             }
         })
         .map_err(failed)?;
@@ -197,7 +205,7 @@ impl Process {
             }
         };
         let born = i32::try_from(child.id()).ok().and_then(table::read).map_or(0, |entry| entry.born);
-        let process = Self { isolation, socket, child, handle, born, reports, reader };
+        let process = Self { isolation, socket, child, handle, born, reports, started, reader };
         match process.greet() {
             Ok(()) => Ok(process),
             Err(error) => Err(process.give_up(error)),
@@ -229,8 +237,9 @@ impl Process {
         message: &[u8],
         output: File,
         cancel: &Receiver<()>,
-        started: &mut dyn FnMut(),
+        mut progress: Progress<'_>,
     ) -> Result<Ended, ProcessError> {
+        *locked(&self.started) = Some(progress.started.take().unwrap_or_else(|| Box::new(|| ())));
         wire::send_with(&self.socket, message, output.as_fd()).map_err(ProcessError::Talk)?;
         // Whoever reads it sees its end when the command's processes are gone.
         drop(output);
@@ -240,12 +249,12 @@ impl Process {
         let mut is_last_look = false;
         let never = crossbeam_channel::never();
         let mut cancel = cancel;
+        let mut lasts = progress.lasting.as_ref().map_or_else(crossbeam_channel::never, |_| after(LASTING));
         loop {
             let too_late = deadline.map_or_else(crossbeam_channel::never, crossbeam_channel::at);
             crossbeam_channel::select! {
                 recv(self.reports) -> report => match report {
-                    Ok(Report::Started) => started(),
-                    Ok(other) => return answer(other),
+                    Ok(report) => return answer(report),
                     Err(_) => return Err(ProcessError::SupervisorEnded { how: String::new() }),
                 },
                 // A message or its disconnection.
@@ -254,6 +263,12 @@ impl Process {
                     cancel = &never;
                     let sooner = clock::instant().checked_add(grace.saturating_add(CANCEL_PATIENCE));
                     deadline = deadline.into_iter().chain(sooner).min();
+                },
+                recv(lasts) -> _ => {
+                    lasts = crossbeam_channel::never();
+                    if let Some(lasting) = progress.lasting.take() {
+                        lasting();
+                    }
                 },
                 recv(too_late) -> _ => {
                     if is_last_look {
@@ -336,12 +351,23 @@ fn start_child(
     command.spawn().map_err(|source| ProcessError::StartSupervisor { program: program.into(), source })
 }
 
-fn read_reports(socket: &UnixStream, to: &Sender<Report>) {
+fn locked(started: &Started) -> MutexGuard<'_, Option<Tell>> {
+    started.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn read_reports(socket: &UnixStream, to: &Sender<Report>, started: &Started) {
     loop {
         match wire::receive_report(socket) {
             Ok(Some(report)) => {
-                if to.send(report).is_err() {
-                    return;
+                let waits = locked(started).take();
+                match (report, waits) {
+                    // Told from here, so that nobody is woken who could only pass it on.
+                    (Report::Started, Some(tell)) => tell(),
+                    (report, _) => {
+                        if to.send(report).is_err() {
+                            return;
+                        }
+                    }
                 }
             }
             Ok(None) => return,

@@ -1,6 +1,7 @@
-//! The thread that reads what a slot's attempts print, `slot<N>-out`, and writes it to the spool. It never waits for
-//! the network, so an attempt is slowed down by its own disk at most. One for each slot, because starting one for each
-//! attempt would cost as much as all else that the runner does for a silent one.
+//! Who reads what a slot's attempts print and writes it to the spool: of an attempt that lasts, the thread
+//! `slot<N>-out`; of one that is over before, the slot itself, afterwards, since to wake the thread twice would cost
+//! more than to read what fits into a pipe. Neither waits for the network, so an attempt is slowed down by its own disk
+//! at most. One thread for each slot, because starting one for each attempt would cost more still.
 
 use std::io::{self, PipeReader, PipeWriter, Read};
 use std::os::fd::OwnedFd;
@@ -16,8 +17,10 @@ use super::upload::Upload;
 use crate::model::AttemptId;
 use crate::threads::{self, Thread};
 
-/// A slot's output thread, which serves one attempt after the other.
+/// Takes the output of a slot's attempts, one after the other.
 pub(super) struct Output {
+    /// The attempt that nobody reads yet.
+    unread: Option<Taking>,
     /// Declared first, so that it is dropped before the thread is joined.
     attempts: Sender<Taking>,
     taken: Receiver<Taken>,
@@ -44,29 +47,48 @@ impl Output {
         let thread = threads::spawn(&format!("slot{slot}-out"), move || {
             for mut taking in next {
                 let is_cut = taking.read_to_end();
-                let Taking { writer, failure, .. } = taking;
-                if done.send(Taken { writer, failure, is_cut }).is_err() {
+                if done.send(taking.taken(is_cut)).is_err() {
                     return;
                 }
             }
         })?;
-        Ok(Self { attempts, taken, wake, uploads, _thread: thread })
+        Ok(Self { unread: None, attempts, taken, wake, uploads, _thread: thread })
     }
 
-    /// Starts to read what an attempt prints into the pipe that this returns. `full` is told when the spool takes
-    /// nothing more, after which output is read and dropped.
-    pub(super) fn start(&self, attempt: AttemptId, writer: SpoolWriter, full: Sender<()>) -> io::Result<PipeWriter> {
+    /// Takes what an attempt prints into the pipe that this returns, once it is told to follow or to finish. `full` is
+    /// told when the spool takes nothing more, after which output is read and dropped.
+    pub(super) fn start(
+        &mut self,
+        attempt: AttemptId,
+        writer: SpoolWriter,
+        full: Sender<()>,
+    ) -> io::Result<PipeWriter> {
         let (reader, pipe) = io::pipe()?;
         rustix::io::ioctl_fionbio(&reader, true)?;
         let (woken, uploads) = (self.wake.clone(), self.uploads.clone());
-        let taking = Taking { attempt, reader, woken, writer, uploads, full, failure: None };
-        self.attempts.send(taking).map_err(|_| io::Error::other("the output thread has ended"))?;
+        self.unread = Some(Taking { attempt, reader, woken, writer, uploads, full, failure: None });
         Ok(pipe)
+    }
+
+    /// The attempt lasts: has the thread read what it has printed and will print.
+    pub(super) fn follow(&mut self) {
+        if let Some(taking) = self.unread.take() {
+            // If the thread has panicked, the pipe closes here, and `finish` says so.
+            drop(self.attempts.send(taking));
+        }
     }
 
     /// Waits for the output's end, which is there as soon as nothing holds the pipe any more, but not for ever. `None`
     /// if the thread has panicked.
-    pub(super) fn finish(&self) -> Option<Taken> {
+    pub(super) fn finish(&mut self) -> Option<Taken> {
+        if let Some(mut taking) = self.unread.take() {
+            if let Some(is_cut) = taking.read_what_is_there(&mut small_buffer()) {
+                return Some(taking.taken(is_cut));
+            }
+            // Something outside the attempt holds the pipe, or there is very much in it.
+            self.unread = Some(taking);
+            self.follow();
+        }
         match self.taken.recv_timeout(OUTPUT_END) {
             Ok(taken) => Some(taken),
             Err(RecvTimeoutError::Disconnected) => None,
@@ -101,38 +123,55 @@ struct Taking {
 impl Taking {
     /// Reads until the pipe closes. True if it was told to stop before that.
     fn read_to_end(&mut self) -> bool {
-        // Most attempts print little: the large buffer and the large pipe come when a read has filled this one.
-        let mut buffer = vec![0; 4096];
+        let mut buffer = small_buffer();
+        let mut is_told = false;
         loop {
-            match self.reader.read(&mut buffer) {
-                Ok(0) => return false,
+            if let Some(is_cut) = self.read_what_is_there(&mut buffer) {
+                return is_cut;
+            }
+            if is_told {
+                return true;
+            }
+            is_told = self.wait();
+        }
+    }
+
+    /// Reads until the pipe is empty, or as much as it can hold: whoever writes without a pause does not keep this
+    /// thread. Where more may come, nothing; else whether something was lost, which is so only if the pipe failed.
+    fn read_what_is_there(&mut self, buffer: &mut Vec<u8>) -> Option<bool> {
+        let mut total = 0;
+        while total < PIPE_BYTES {
+            match self.reader.read(buffer) {
+                Ok(0) => return Some(false),
                 Ok(length) => {
+                    total += length;
                     self.take(&buffer[..length]);
                     if length == buffer.len() && length < READ_BYTES {
-                        buffer = vec![0; READ_BYTES];
+                        *buffer = vec![0; READ_BYTES];
                         // Refused where the user's pipes take too much already; the default does, too.
                         let _ = rustix::pipe::fcntl_setpipe_size(&self.reader, PIPE_BYTES);
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if self.wait() {
-                        return true;
-                    }
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     self.fail(error);
-                    return true;
+                    return Some(true);
                 }
             }
         }
+        None
     }
 
-    /// Waits for more. True if told to stop.
+    fn taken(self, is_cut: bool) -> Taken {
+        Taken { writer: self.writer, failure: self.failure, is_cut }
+    }
+
+    /// Waits for more. True if told to stop after what is there.
     fn wait(&self) -> bool {
         let mut fds = [PollFd::new(&self.reader, PollFlags::IN), PollFd::new(&*self.woken, PollFlags::IN)];
         match poll(&mut fds, None) {
-            Ok(_) => fds[0].revents().is_empty() && !fds[1].revents().is_empty(),
+            Ok(_) => !fds[1].revents().is_empty(),
             Err(rustix::io::Errno::INTR) => false,
             Err(_) => true,
         }
@@ -156,6 +195,11 @@ impl Taking {
         // The slot may have been told to end the attempt already.
         let _ = self.full.try_send(());
     }
+}
+
+/// Most attempts print little: the large buffer and the large pipe come when a read has filled this one.
+fn small_buffer() -> Vec<u8> {
+    vec![0; 4096]
 }
 
 /// Tells the uploader that the spool has grown, unless it has been told and has not looked yet.
@@ -187,14 +231,15 @@ mod tests {
         let spool = Arc::new(Spool::new(directory.path().join("a1.log")));
         let (uploads, notes) = bounded(100);
         let writer = SpoolWriter::new(spool.clone(), 1 << 30);
-        let output = Output::new(0, uploads).unwrap();
+        let mut output = Output::new(0, uploads).unwrap();
         let pipe = output.start(AttemptId(1), writer, bounded(1).0).unwrap();
         Trial { output, pipe, spool, notes, _directory: directory }
     }
 
     #[test]
     fn everything_printed_is_in_the_spool_when_the_pipe_closes() {
-        let Trial { output, mut pipe, spool, notes, _directory } = start();
+        let Trial { mut output, mut pipe, spool, notes, _directory } = start();
+        output.follow();
         let printed: Vec<u8> = (0..3_000_000u32).map(|n| (n % 251) as u8).collect();
         pipe.write_all(&printed).unwrap();
         drop(pipe);
@@ -206,8 +251,30 @@ mod tests {
     }
 
     #[test]
+    fn what_an_attempt_that_is_soon_over_printed_is_read_afterwards() {
+        let Trial { mut output, mut pipe, spool, notes, _directory } = start();
+        let printed = [b'x'; 10_000];
+        pipe.write_all(&printed).unwrap();
+        assert_eq!(spool.len(), 0, "nobody has read yet");
+        drop(pipe);
+        let taken = output.finish().unwrap();
+        assert!(!taken.is_cut && taken.failure.is_none());
+        assert!(spool.read(0, u64::MAX).unwrap() == printed);
+        assert!(matches!(notes.try_recv(), Ok(Upload::Opened { .. })));
+    }
+
+    #[test]
+    fn something_outside_that_prints_without_a_pause_does_not_hold_the_slot() {
+        let Trial { mut output, mut pipe, spool, _directory, .. } = start();
+        let writing = threads::spawn("writes", move || while pipe.write_all(&[b'x'; 4096]).is_ok() {}).unwrap();
+        assert!(output.finish().unwrap().is_cut);
+        drop(writing);
+        assert!(spool.len() > 0);
+    }
+
+    #[test]
     fn a_pipe_that_something_holds_open_is_given_up_with_what_it_had_and_the_next_attempt_is_served() {
-        let Trial { output, mut pipe, spool, _directory, .. } = start();
+        let Trial { mut output, mut pipe, spool, _directory, .. } = start();
         pipe.write_all(b"before").unwrap();
         let taken = output.finish().unwrap();
         assert!(taken.is_cut);

@@ -26,7 +26,7 @@ use super::spool::{Spool, SpoolWriter};
 use super::upload::Upload;
 use super::workspace::Workspace;
 use crate::model::{AttemptId, CommitId, LogSummary, Moment, Outcome, RepoName};
-use crate::process::{Command, Ended, Exit, ProcessError, Supervisor};
+use crate::process::{Command, Ended, Exit, ProcessError, Progress, Supervisor};
 use crate::threads::{self, Thread};
 
 /// What executes commands: a supervisor, or a test's stand-in.
@@ -36,7 +36,7 @@ pub(super) trait Execute {
         command: &Command,
         output: File,
         cancel: &Receiver<()>,
-        started: &mut dyn FnMut(),
+        progress: Progress<'_>,
     ) -> Result<Ended, ProcessError>;
 }
 
@@ -46,9 +46,9 @@ impl Execute for Supervisor {
         command: &Command,
         output: File,
         cancel: &Receiver<()>,
-        started: &mut dyn FnMut(),
+        progress: Progress<'_>,
     ) -> Result<Ended, ProcessError> {
-        Supervisor::run(self, command, output, cancel, started)
+        Supervisor::run(self, command, output, cancel, progress)
     }
 }
 
@@ -186,28 +186,29 @@ impl Slotted {
         let spool = Arc::new(Spool::new(self.common.layout.spool(attempt)));
         let writer = SpoolWriter::new(spool.clone(), self.common.log_limit);
         let no_output = |error| Outcome::Lost(format!("could not take the output: {error}"));
-        let output = match self.output.take() {
+        self.check_exclusive(assignment, boottime::now())?;
+        let mut output = match self.output.take() {
             Some(output) => output,
             None => Output::new(self.number, self.common.uploads.clone()).map_err(no_output)?,
         };
         let pipe = output.start(attempt, writer, work.cancel.clone()).map_err(no_output)?;
-        if let Err(outcome) = self.check_exclusive(assignment, boottime::now()) {
-            // Everything was taken in order; there is only nothing to execute.
-            self.output = output.finish().map(|_| output);
-            return Err(outcome);
-        }
-        let ended = self.executor.run(&command, File::from(OwnedFd::from(pipe)), &work.cancelled, &mut || {
-            log::info!(
-                "attempt {attempt} of {}/{} started in slot {}",
-                assignment.build,
-                assignment.task.name,
-                self.number
-            );
-            drop(self.common.reports.send(SlotReport::Started(attempt)));
-        });
-        let Some(taken) = output.finish() else { return Err(Outcome::Lost("the runner's log thread panicked".into())) };
+        let progress = Progress { started: Some(self.started(assignment)), lasting: Some(&mut || output.follow()) };
+        let ended = self.executor.run(&command, File::from(OwnedFd::from(pipe)), &work.cancelled, progress);
+        let Some(taken) = output.finish() else {
+            return Err(Outcome::Lost("the runner's output thread panicked".into()));
+        };
         self.output = Some(output);
         Ok(self.report(attempt, ended, taken))
+    }
+
+    /// Tells the core that the attempt's process runs.
+    fn started(&self, assignment: &Assignment) -> Box<dyn FnOnce() + Send> {
+        let (attempt, build, slot) = (assignment.attempt, assignment.build, self.number);
+        let (task, reports) = (assignment.task.name.clone(), self.common.reports.clone());
+        Box::new(move || {
+            log::info!("attempt {attempt} of {build}/{task} started in slot {slot}");
+            drop(reports.send(SlotReport::Started(attempt)));
+        })
     }
 
     /// Sums up: closes the log, and decides what the end amounts to.

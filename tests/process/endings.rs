@@ -1,6 +1,6 @@
 //! How a command that nobody disturbs ends, and in what surroundings it runs.
 
-use surveil::process::Exit;
+use surveil::process::{Exit, Progress};
 
 use crate::harness::in_both_tiers;
 
@@ -96,13 +96,29 @@ in_both_tiers! {
         assert_eq!(ended.exit, Exit::Code(0));
     }
 
+    fn a_command_that_lasts_says_so_once(slot) {
+        let go = slot.place.path().join("go");
+        let mut lasts = 0;
+        let mut lasting = || {
+            lasts += 1;
+            drop(std::fs::File::create(&go).unwrap());
+        };
+        let progress = Progress { started: None, lasting: Some(&mut lasting) };
+        let (output, never) = (std::fs::File::open("/dev/null").unwrap(), crossbeam_channel::never());
+        // Without the call it would reach its timeout.
+        let command = slot.shell("while ! [ -e go ]; do sleep 0.01; done");
+        let ended = slot.supervisor.run(&command, output, &never, progress).unwrap();
+        assert_eq!((ended.exit, lasts), (Exit::Code(0), 1));
+    }
+
     fn started_is_called_once_and_not_for_a_command_that_never_starts(slot) {
         for (command, expected) in [(slot.shell("true"), 1), (slot.program(&["no-such-program"]), 0)] {
-            let mut calls = 0;
+            let (call, calls) = crossbeam_channel::unbounded();
             let output = std::fs::File::options().write(true).open("/dev/null").unwrap();
             let never = crossbeam_channel::never();
-            slot.supervisor.run(&command, output, &never, &mut || calls += 1).unwrap();
-            assert_eq!(calls, expected);
+            let started = Some(Box::new(move || call.send(()).unwrap()) as Box<dyn FnOnce() + Send>);
+            slot.supervisor.run(&command, output, &never, Progress { started, lasting: None }).unwrap();
+            assert_eq!(calls.iter().count(), expected);
         }
     }
 }

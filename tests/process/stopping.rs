@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
-use surveil::process::Exit;
+use surveil::process::{Exit, Progress};
 
 use crate::harness::{in_both_tiers, now};
 
@@ -51,8 +51,9 @@ in_both_tiers! {
         let (cancel, cancelled) = bounded(1);
         cancel.send(()).unwrap();
         let command = slot.shell("touch was-here");
+        let progress = Progress { started: Some(Box::new(|| panic!("started"))), lasting: None };
         let output = std::fs::File::options().write(true).open("/dev/null").unwrap();
-        let ended = slot.supervisor.run(&command, output, &cancelled, &mut || panic!("started")).unwrap();
+        let ended = slot.supervisor.run(&command, output, &cancelled, progress).unwrap();
         assert_eq!((ended.exit, ended.duration_ms), (Exit::Cancelled, 0));
         assert!(!slot.place.path().join("was-here").exists());
     }
@@ -114,11 +115,14 @@ in_both_tiers! {
             let (cancel, cancelled) = bounded(1);
             let output = std::fs::File::options().write(true).open("/dev/null").unwrap();
             let command = slot.program(&["true"]);
-            let ended = slot.supervisor.run(&command, output, &cancelled, &mut || {
+            let teller = cancel.clone();
+            let started = Box::new(move || {
                 if round % 2 == 0 {
-                    cancel.send(()).unwrap();
+                    teller.send(()).unwrap();
                 }
             });
+            let progress = Progress { started: Some(started), lasting: None };
+            let ended = slot.supervisor.run(&command, output, &cancelled, progress);
             assert!(matches!(ended.unwrap().exit, Exit::Code(0) | Exit::Cancelled));
             let (ended, _) = slot.run(&slot.program(&["true"]));
             assert_eq!(ended.exit, Exit::Code(0));

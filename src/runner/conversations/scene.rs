@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use crate::config::{RunnerSettings, TokenSource};
 use crate::git::Watched;
-use crate::process::{Command, Ended, Exit, ProcessError, detect_isolation};
+use crate::process::{Command, Ended, Exit, ProcessError, Progress, detect_isolation};
 use crate::protocol::hello::{Greeting, Hello, Opening, Welcome};
 use crate::protocol::limits::MAX_LINE_BYTES;
 use crate::protocol::runner::{FromRunner, Runtask, ToRunner, WireTask};
@@ -34,7 +34,7 @@ impl Execute for Plain {
         command: &Command,
         output: File,
         cancel: &Receiver<()>,
-        started: &mut dyn FnMut(),
+        progress: Progress<'_>,
     ) -> Result<Ended, ProcessError> {
         let crate::model::Script::Shell(text) = &command.script else { panic!("a shell text") };
         let mut shell = process::Command::new("/bin/sh");
@@ -43,7 +43,12 @@ impl Execute for Plain {
         shell.stdout(output.try_clone().unwrap()).stderr(output);
         let mut child = shell.spawn().unwrap();
         drop(shell);
-        started();
+        if let Some(started) = progress.started {
+            started();
+        }
+        if let Some(lasting) = progress.lasting {
+            lasting();
+        }
         let group = rustix::process::Pid::from_child(&child);
         let (over, is_over) = bounded(1);
         let waiting = threads::spawn("wait", move || over.send(child.wait().unwrap()).unwrap()).unwrap();
