@@ -198,7 +198,10 @@ impl Core<'_> {
                 // The core holds a sender itself.
                 recv(reports) -> report => report.ok().map(|report| self.take(report)),
                 recv(stop) -> asked => Some(match asked {
-                    Ok(Stop::Drain) => Event::DrainAsked,
+                    Ok(Stop::Drain) => {
+                        self.say_what_a_drain_waits_for();
+                        Event::DrainAsked
+                    }
                     Ok(Stop::Now) => Event::StopAsked,
                     Err(RecvError) => {
                         stop = &silent;
@@ -212,6 +215,18 @@ impl Core<'_> {
             }
         }
         Ok(())
+    }
+
+    /// With a dispatcher, that is said when it is told.
+    fn say_what_a_drain_waits_for(&self) {
+        let held: Vec<_> = self.machine.holding().iter().map(AttemptId::to_string).collect();
+        if self.session.is_none() && !held.is_empty() {
+            log::warn!(
+                "draining, but the dispatcher is away: it is waited for until it has the results of {}; a second \
+                 signal ends this runner now, and its next start delivers what has ended",
+                held.join(", ")
+            );
+        }
     }
 
     /// Hands an event to the machine and carries out what it says, and what follows from that.

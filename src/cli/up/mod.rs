@@ -12,13 +12,14 @@ mod tail;
 mod watch;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
-use crossbeam_channel::{Receiver, select};
+use crossbeam_channel::{Receiver, after, never, select};
 
 use super::arguments::Verbosity;
 use super::output::Output;
-use super::{CliError, ExitCode, interrupt, logging};
+use super::{CliError, ExitCode, chain, interrupt, logging};
 use crate::config::defaults;
 use crate::protocol::limits::MAX_SLOTS;
 use crate::protocol::operator::{BuildReport, FromOperator};
@@ -40,6 +41,9 @@ Examples:
   surveil up
   surveil up ~/src/app --slots 2
   surveil up . --once";
+
+/// So far apart it is tried to see again what happens, when that has failed.
+const WATCH_AGAIN: Duration = Duration::from_secs(1);
 
 /// Everything in one process: watch a repository, build its commits, show what happens
 #[derive(Debug, Args)]
@@ -112,13 +116,16 @@ pub(crate) fn run(flags: UpFlags, verbosity: Verbosity, out: Output) -> Result<E
 /// nobody listens to `stop` any more, so that a signal ends the process at once.
 fn follow(
     roles: &Roles,
-    mut watch: Watch,
+    watch: Watch,
     goal: Option<Goal>,
     display: &mut Display,
     stop: Receiver<Stop>,
 ) -> Result<ExitCode, CliError> {
     let mut progress = progress::Progress::default();
+    let mut watch = Some(watch);
+    let mut again = never();
     loop {
+        let news = watch.as_ref().map_or_else(never, |watch| watch.news().clone());
         select! {
             recv(stop) -> _ => {
                 display.clear();
@@ -132,7 +139,14 @@ fn follow(
                 }
                 ended => return Err(roles::too_early(ended.ok())),
             },
-            recv(watch.news()) -> news => {
+            recv(again) -> _ => match Watch::again(roles) {
+                Ok(anew) => (watch, again) = (Some(anew), never()),
+                Err(error) => {
+                    log::warn!("cannot see what happens, trying again: {}", chain(&error));
+                    again = after(WATCH_AGAIN);
+                }
+            },
+            recv(news) -> news => {
                 let (build, happenings) = match news {
                     Ok(News::Before(build)) => {
                         let happenings = progress.know(&build);
@@ -144,7 +158,7 @@ fn follow(
                     }
                     Err(_) => {
                         // The dispatcher closes a session that is slow to read; its own end comes by `ended`.
-                        watch = Watch::again(roles)?;
+                        (watch, again) = (None, after(Duration::ZERO));
                         continue;
                     }
                 };
