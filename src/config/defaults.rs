@@ -10,9 +10,9 @@ pub const PORT: u16 = 9000;
 /// Where a dispatcher is looked for: a name and not an address, so that `localhost` may be IPv6 too.
 pub const DISPATCH: &str = "localhost:9000";
 
-/// How often peers are asked to ping: five chances or more before silence counts, and 10,000 runners are 5,000 messages
-/// a second, which is little.
-pub const HEARTBEAT_INTERVAL_MS: u64 = 2_000;
+/// How often peers are asked to ping, and how often silence is looked for: five chances before it counts, and with the
+/// timeout less than 20 s. More often would only cost more, which 10,000 runners notice.
+pub const HEARTBEAT_INTERVAL_MS: u64 = 3_000;
 /// Silence after which a connected runner is lost: a machine that swaps or a network that reroutes comes back within
 /// this; people who wait for a build notice more.
 pub const HEARTBEAT_TIMEOUT_MS: u64 = 15_000;
