@@ -233,14 +233,16 @@ impl Core<'_> {
     fn handle(&mut self, event: Event) -> Result<(), RunnerError> {
         let mut next = Some(event);
         while let Some(event) = next.take() {
-            for command in self.machine.handle(boottime::now(), event) {
+            let commands = self.machine.handle(boottime::now(), event);
+            // First, because what is held is to be renewed however long it takes to begin with it.
+            self.heartbeat.set_holding(self.machine.holding());
+            self.common.renewed.store(self.machine.surely_renewed().0, Ordering::Relaxed);
+            for command in commands {
                 let follows = self.perform(command)?;
                 debug_assert!(next.is_none() || follows.is_none(), "one event starts one attempt at most");
                 next = next.or(follows);
             }
         }
-        self.heartbeat.set_holding(self.machine.holding());
-        self.common.renewed.store(self.machine.surely_renewed().0, Ordering::Relaxed);
         Ok(())
     }
 

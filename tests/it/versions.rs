@@ -11,6 +11,9 @@ use crate::harness::{Process, Wire, World, hello};
 /// An observer announces a commit, a runner executes it while the dispatcher is replaced, an operator asks.
 const VERSION_1: &str = include_str!("sessions/version-1.txt");
 
+/// What was the default then.
+const AS_RECORDED: &[&str] = &["--heartbeat-interval=2s"];
+
 /// Plays a recorded session against a dispatcher of today.
 ///
 /// A line is a peer's name, what happens, and what is said: `>` is said by the peer, with `#` and a payload in
@@ -29,7 +32,7 @@ impl Replay<'_> {
                 let mut dispatcher = self.dispatcher.take().unwrap();
                 dispatcher.signal(Signal::TERM);
                 assert_eq!(dispatcher.exit_code(), 0);
-                self.dispatcher = Some(self.world.dispatcher(&[]));
+                self.dispatcher = Some(self.world.dispatcher(AS_RECORDED));
                 continue;
             }
             let (name, rest) = line.split_once(' ').unwrap();
@@ -74,7 +77,7 @@ fn bytes(digits: &str) -> Vec<u8> {
 #[test]
 fn a_session_recorded_with_version_1_goes_as_it_went() {
     let world = World::new();
-    let dispatcher = Some(world.dispatcher(&[]));
+    let dispatcher = Some(world.dispatcher(AS_RECORDED));
     let mut replay = Replay { world: &world, dispatcher, peers: BTreeMap::new() };
     replay.play(VERSION_1);
     assert!(world.builds().iter().all(|build| build.state == "failed" && build.jobs[0].attempts.len() == 1));
