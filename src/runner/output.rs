@@ -21,7 +21,7 @@ use crate::threads::{self, Thread};
 pub(super) struct Output {
     /// The attempt that nobody reads yet.
     unread: Option<Taking>,
-    /// Declared first, so that it is dropped before the thread is joined.
+    /// Declared before the thread, so that it is dropped before that is joined.
     attempts: Sender<Taking>,
     taken: Receiver<Taken>,
     /// Wakes the thread although nothing was printed.
