@@ -18,6 +18,7 @@ pub mod dispatcher;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod git;
+mod locked;
 pub mod observer;
 pub mod process;
 pub mod runner;

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use super::data::{DataDir, LogPlace};
 use crate::clock;
+use crate::locked::Locked;
 use crate::model::BuildId;
 use crate::store::{self, Reader, StoreError};
 
@@ -57,11 +58,11 @@ const HOLD: &str = "surveil.backup";
 impl DataDir {
     /// Keeps files from being deleted, for as long as the lock lives: shared by those who copy, alone for who deletes.
     /// `None` while it is held otherwise.
-    pub(super) fn hold(&self, to_delete: bool) -> io::Result<Option<File>> {
+    pub(super) fn hold(&self, to_delete: bool) -> io::Result<Option<Locked>> {
         let file = File::options().create(true).append(true).open(self.root().join(HOLD))?;
         let held = if to_delete { file.try_lock() } else { file.lock_shared().map_err(fs::TryLockError::Error) };
         match held {
-            Ok(()) => Ok(Some(file)),
+            Ok(()) => Ok(Some(Locked::new(file))),
             Err(fs::TryLockError::WouldBlock) => Ok(None),
             Err(fs::TryLockError::Error(error)) => Err(error),
         }
@@ -151,7 +152,7 @@ fn copy_files(from: &DataDir, to: &DataDir, with_tokens: bool) -> Result<Copied,
         // Packs are merged under this lock, and removed only then.
         let mirror = mirrors.join(&name);
         let lock = File::options().create(true).append(true).open(mirror.join("tidy.lock"));
-        let lock = lock.and_then(|lock| lock.lock().map(|()| lock)).map_err(failed("lock", &mirror))?;
+        let lock = lock.and_then(|lock| lock.lock().map(|()| Locked::new(lock))).map_err(failed("lock", &mirror))?;
         let (_, bytes) = copy_tree(&mirror, &to.root().join("mirrors").join(&name))?;
         drop(lock);
         copied.mirrors += 1;

@@ -23,6 +23,7 @@ use super::session::Hub;
 use super::{DispatcherError, limits};
 use crate::clock;
 use crate::config::Retention;
+use crate::locked::Locked;
 use crate::model::{BuildId, CommitId, Moment, RepoName, WallTime};
 use crate::store::{Reader, Rule, StoreError};
 use crate::threads::{self, Thread};
@@ -164,7 +165,7 @@ impl Keeper {
         forgotten.recv().map_err(|_| Leave::Stopped)?.map_err(Leave::Later)
     }
 
-    fn hold(&self) -> Result<fs::File, Leave> {
+    fn hold(&self) -> Result<Locked, Leave> {
         match self.data.hold(true) {
             Ok(Some(hold)) => Ok(hold),
             Ok(None) => Err(Leave::Later("a backup is being made".into())),

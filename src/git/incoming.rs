@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::GitError;
+use crate::locked::Locked;
 
 /// What the names of these directories start with. Each is locked for as long as its receiver lives.
 const PREFIX: &str = "incoming-";
@@ -35,7 +36,7 @@ const HEADER_BYTES: usize = 12;
 pub(super) struct Incoming {
     directory: TempDir,
     notes: Option<Notes>,
-    _lock: File,
+    _lock: Locked,
 }
 
 /// Notes of packs whose files are not synced yet.
@@ -52,7 +53,7 @@ impl Incoming {
         let directory = directory.map_err(GitError::io("make a directory in", objects))?;
         let lock = File::open(directory.path()).and_then(|opened| opened.lock().map(|()| opened));
         let lock = lock.map_err(GitError::io("lock", directory.path()))?;
-        let incoming = Self { directory, notes: None, _lock: lock };
+        let incoming = Self { directory, notes: None, _lock: Locked::new(lock) };
         fs::create_dir(incoming.packs()).map_err(GitError::io("make directory", &incoming.packs()))?;
         Ok(incoming)
     }
@@ -156,7 +157,7 @@ pub(super) fn sync(path: &Path) -> Result<(), GitError> {
 /// A directory that a process left behind that was ended.
 pub(super) struct Abandoned {
     path: PathBuf,
-    _lock: File,
+    _lock: Locked,
 }
 
 /// The directories that nobody has in use, and from now on the caller has.
@@ -172,7 +173,7 @@ pub(super) fn abandoned(objects: &Path) -> Result<Vec<Abandoned>, GitError> {
         let Ok(lock) = File::open(&path) else { continue };
         // One that is not locked yet has nothing in it yet.
         if lock.try_lock().is_ok() && path.join("pack").exists() {
-            found.push(Abandoned { path, _lock: lock });
+            found.push(Abandoned { path, _lock: Locked::new(lock) });
         }
     }
     Ok(found)

@@ -12,6 +12,7 @@ use super::receiver::{Landing, Receiver, recover};
 use super::select::select;
 use super::stored::{Stored, StoredPack};
 use super::{GitError, pack};
+use crate::locked::Locked;
 use crate::model::CommitId;
 
 /// Up to here lookups are quick enough: each new pack has every one of them looked at again.
@@ -42,6 +43,7 @@ pub(super) fn tidy(landing: &Arc<Landing>) -> Result<(), GitError> {
     if lock.try_lock().is_err() {
         return Ok(());
     }
+    let _lock = Locked::new(lock);
     let old = to_merge(packs_in(&packs)?);
     if old.len() < 2 {
         return Ok(());
@@ -56,6 +58,7 @@ pub(super) fn prune(landing: &Arc<Landing>, needed: &[CommitId]) -> Result<(), G
     let lock_path = store.join("tidy.lock");
     let lock = File::create(&lock_path).map_err(GitError::io("make", &lock_path))?;
     lock.lock().map_err(GitError::io("lock", &lock_path))?;
+    let _lock = Locked::new(lock);
     let old: Vec<PathBuf> = packs_in(&store.join("objects").join("pack"))?.into_iter().map(|(_, path)| path).collect();
     let ids = database.with(|objects| {
         let there: Vec<CommitId> = needed.iter().copied().filter(|commit| objects.has_commit(*commit)).collect();

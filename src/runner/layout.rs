@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::RunnerError;
 use super::limits::DISK_FULL_BYTES;
 use crate::clock;
+use crate::locked::Locked;
 use crate::model::{AttemptId, RepoName};
 
 /// A work directory, locked for as long as this lives.
@@ -18,7 +19,7 @@ pub(super) struct Layout {
     root: PathBuf,
     /// Locked by this runner, and for as long as something supervises attempts of it.
     attempts: Arc<File>,
-    _lock: File,
+    _lock: Locked,
 }
 
 /// How long the attempts of an earlier runner may take to end. Whoever supervises them gives up before.
@@ -44,7 +45,7 @@ impl Layout {
         if !locked_within(&attempts, ENDING).map_err(unusable)? {
             return Err(RunnerError::Leftovers { path: root });
         }
-        Ok(Self { root, attempts: Arc::new(attempts), _lock: lock })
+        Ok(Self { root, attempts: Arc::new(attempts), _lock: Locked::new(lock) })
     }
 
     /// For whoever supervises attempts to keep open until nothing of them is left.
@@ -144,7 +145,7 @@ mod tests {
         let opening = threads::spawn("opening", move || Layout::open(&path).map(drop)).unwrap();
         drop(supervising);
         opening.join().unwrap().unwrap();
-        assert!(locked_within(&file(), Duration::ZERO).unwrap());
+        assert!(locked_within(&file(), ENDING).unwrap());
     }
 
     #[test]
@@ -156,7 +157,7 @@ mod tests {
         let next = File::create(directory.path().join("attempts.lock")).unwrap();
         assert!(!locked_within(&next, Duration::ZERO).unwrap());
         drop(kept_open);
-        assert!(locked_within(&next, Duration::ZERO).unwrap());
+        assert!(locked_within(&next, ENDING).unwrap());
     }
 
     #[test]

@@ -2,11 +2,12 @@
 //! ends (S4). The file says who holds it and since which start of the machine, which tells whether what the kernel
 //! keeps in memory (see `wal.rs`) is still from the previous holder's days. Called when a Store opens; never waits.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
 
 use super::StoreError;
+use crate::locked::Locked;
 
 /// What Linux calls the current start of the machine.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -14,7 +15,7 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// The lock, until dropped.
 #[derive(Debug)]
 pub(super) struct Lock {
-    file: File,
+    file: Locked,
     /// The previous holder ran since the machine last started. Unknown counts as no.
     pub same_boot: bool,
 }
@@ -23,7 +24,7 @@ impl Lock {
     /// Takes the lock of the store at `path`, or says who has it.
     pub(super) fn take(path: &Path) -> Result<Self, StoreError> {
         let (mut lock, boot_now) = Self::hold_at(path)?;
-        let file = &mut lock.file;
+        let file = lock.file.file();
         // On a full disk the text may be lost, which costs the hint and no more.
         drop(
             file.rewind()
@@ -64,6 +65,6 @@ impl Lock {
         let boot_now = std::fs::read_to_string(BOOT_ID).unwrap_or_default();
         let boot_now = boot_now.trim_end();
         let same_boot = !boot_now.is_empty() && boot == boot_now;
-        Ok((Self { file, same_boot }, boot_now.to_owned()))
+        Ok((Self { file: Locked::new(file), same_boot }, boot_now.to_owned()))
     }
 }
