@@ -246,7 +246,7 @@ impl Inner {
             return;
         }
         if queue.lines.len() + queue.taken.unwrap_or(0) > OUTBOX_BYTES {
-            log::warn!("session {} closed: its peer does not read what it is sent", self.session);
+            self.warn_of_one_who_does_not_read();
             return self.break_off(queue);
         }
         match queue.writer {
@@ -302,12 +302,21 @@ impl Inner {
         match written {
             Ok(()) => self.settle(queue),
             Err(error) => {
-                log::debug!("session {}: {error}", self.session);
+                if matches!(error, TransportError::Stalled(_)) {
+                    self.warn_of_one_who_does_not_read();
+                } else {
+                    log::debug!("session {}: {error}", self.session);
+                }
                 self.break_off(queue);
             }
         }
         self.tell(queue);
         queue.phase != Phase::Over
+    }
+
+    /// Either too much waits for the peer, or it takes nothing for too long: on a busy machine that may come first.
+    fn warn_of_one_who_does_not_read(&self) {
+        log::warn!("session {} closed: its peer does not read what it is sent", self.session);
     }
 
     /// Nothing more can be said: what reads from this peer may end as well.
