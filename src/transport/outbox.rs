@@ -120,6 +120,11 @@ impl Outbox {
         self.inner.settle(&mut queue);
     }
 
+    /// Whether the session has ended: nobody hears what is said from here on.
+    pub fn is_over(&self) -> bool {
+        self.inner.lock().phase == Phase::Over
+    }
+
     /// Writes a piece of something large, and waits for the peer meanwhile. False once the session has ended.
     pub fn send_bulk(&self, frame: &Frame) -> bool {
         let mut queue = self.inner.lock();
@@ -314,7 +319,7 @@ impl Inner {
         queue.phase != Phase::Over
     }
 
-    /// Either too much waits for the peer, or it takes nothing for too long: on a busy machine that may come first.
+    /// Either too much waits for the peer, or it took next to nothing for too long.
     fn warn_of_one_who_does_not_read(&self) {
         log::warn!("session {} closed: its peer does not read what it is sent", self.session);
     }

@@ -56,6 +56,10 @@ pub(super) struct Worker<'a> {
 impl Worker<'_> {
     fn run(self, inbox: &Receiver<Request<FromOperator>>) -> Result<(), Refusal> {
         while let Ok(Request { message, .. }) = inbox.recv() {
+            // Thousands of questions may have arrived before the peer stopped reading.
+            if self.outbox.is_over() {
+                break;
+            }
             if message == FromOperator::Watch {
                 return self.watch(inbox);
             }
@@ -178,6 +182,9 @@ impl Worker<'_> {
                     Ok(Request { message, .. }) => self.serve_one(message, inbox),
                     Err(_) => return Ok(()),
                 },
+            }
+            if self.outbox.is_over() {
+                return Ok(());
             }
             let reports = self.reports()?;
             for id in watcher.take() {
