@@ -199,14 +199,14 @@ pub(super) fn s13(story: &[Entry], _: &Terms) -> Result<(), String> {
 
 /// No process is let in under the name of another one that is there.
 pub(super) fn s14(story: &[Entry], terms: &Terms) -> Result<(), String> {
-    let mut joins: BTreeMap<SessionId, (Arc<str>, Incarnation)> = BTreeMap::new();
+    let mut joins: BTreeMap<SessionId, (Arc<str>, Incarnation, u64)> = BTreeMap::new();
     // Those who were let in: their incarnation, and when they were heard last.
     let mut there: BTreeMap<SessionId, u64> = BTreeMap::new();
     for Entry { at, fact } in story {
         match fact {
             Fact::Started | Fact::Crashed(_) => there.clear(),
             Fact::Arrived(Event::RunnerJoined(joined)) => {
-                joins.insert(joined.session, (joined.name.clone(), joined.incarnation));
+                joins.insert(joined.session, (joined.name.clone(), joined.incarnation, *at));
             }
             Fact::Arrived(Event::SessionClosed { session }) | Fact::Decided(Effect::CloseSession { session, .. }) => {
                 there.remove(session);
@@ -216,14 +216,15 @@ pub(super) fn s14(story: &[Entry], terms: &Terms) -> Result<(), String> {
                 there.entry(*session).and_modify(|heard| *heard = *at);
             }
             Fact::Released(Effect::Send { session, message: ToRunner::Registered { .. } }) => {
-                let Some((name, incarnation)) = joins.get(session) else { continue };
+                let Some((name, incarnation, joined_at)) = joins.get(session) else { continue };
                 let is_other = |(other, heard): &(&SessionId, &u64)| {
-                    let (of, its) = &joins[*other];
+                    let (of, its, _) = &joins[*other];
                     of == name && its != incarnation && at.saturating_sub(**heard) < terms.timeout_ms
                 };
                 let other = there.iter().find(is_other);
                 demand(other.is_none(), || format!("{name} was let in beside {other:?}"))?;
-                there.insert(*session, *at);
+                // It was heard when it asked to be let in; the answer may have come much later.
+                there.insert(*session, *joined_at);
             }
             _ => {}
         }
