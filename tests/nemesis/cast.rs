@@ -10,7 +10,7 @@ use surveil::model::Incarnation;
 use crate::harness::{Process, World, text};
 use crate::promises::history::Fact;
 use crate::promises::terms::Terms;
-use crate::proxy::{Link, Tap};
+use crate::proxy::{Cut, Link, Tap};
 use crate::wait;
 use crate::witness::Witness;
 
@@ -236,6 +236,13 @@ impl<'a> Cast<'a> {
         for at in 0..self.observers.len() {
             self.observers[at].link.heal();
             self.start_observer(at);
+        }
+    }
+
+    /// Observers that are connected have to dial again, and compare the heads anew.
+    pub(crate) fn interrupt_observers(&self) {
+        for observer in &self.observers {
+            observer.link.cut(Cut::Close);
         }
     }
 }

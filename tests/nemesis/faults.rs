@@ -96,6 +96,8 @@ pub(crate) struct Nemesis<'a> {
     later: BTreeMap<(u64, u64), Later>,
     sequence: u64,
     echo: Link,
+    /// Somebody has said once more that a branch begins.
+    has_echoed_a_beginning: bool,
     twin: Option<crate::harness::Process>,
     pub(crate) struck: BTreeMap<Fault, usize>,
 }
@@ -119,6 +121,7 @@ impl<'a> Nemesis<'a> {
             later: BTreeMap::new(),
             sequence: 0,
             echo,
+            has_echoed_a_beginning: false,
             twin: None,
             struck: BTreeMap::new(),
         };
@@ -158,6 +161,11 @@ impl<'a> Nemesis<'a> {
         self.later.clear();
         drop(self.twin.take());
         self.cast.calm();
+        if self.has_echoed_a_beginning {
+            // Where that branch was gone, it counts as there until an observer compares the heads anew: the one that
+            // said so would, with its next look, but there is none behind an echo.
+            self.cast.interrupt_observers();
+        }
         self.witness.note(Fact::Calm);
         let deadline = now() + patience;
         while now() < deadline {
@@ -330,7 +338,10 @@ impl<'a> Nemesis<'a> {
         let Some(source) = self.witness.source(&RepoName::new(old.text("repo").unwrap()).unwrap()) else {
             return false;
         };
-        echo::say(self.world, self.echo.address.into(), &source, &old).is_some()
+        let is_answered = echo::say(self.world, self.echo.address.into(), &source, &old).is_some();
+        // It may have arrived also where no answer did.
+        self.has_echoed_a_beginning |= old.text("before").is_none();
+        is_answered
     }
 
     /// A second process by the name of a runner.
