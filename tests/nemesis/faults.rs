@@ -96,8 +96,8 @@ pub(crate) struct Nemesis<'a> {
     later: BTreeMap<(u64, u64), Later>,
     sequence: u64,
     echo: Link,
-    /// Somebody has said once more that a branch begins.
-    has_echoed_a_beginning: bool,
+    /// Somebody has said once more that a branch begins which was gone by then.
+    has_echoed_a_gone_branch: bool,
     twin: Option<crate::harness::Process>,
     pub(crate) struck: BTreeMap<Fault, usize>,
 }
@@ -121,7 +121,7 @@ impl<'a> Nemesis<'a> {
             later: BTreeMap::new(),
             sequence: 0,
             echo,
-            has_echoed_a_beginning: false,
+            has_echoed_a_gone_branch: false,
             twin: None,
             struck: BTreeMap::new(),
         };
@@ -161,9 +161,9 @@ impl<'a> Nemesis<'a> {
         self.later.clear();
         drop(self.twin.take());
         self.cast.calm();
-        if self.has_echoed_a_beginning {
-            // Where that branch was gone, it counts as there until an observer compares the heads anew: the one that
-            // said so would, with its next look, but there is none behind an echo.
+        if self.has_echoed_a_gone_branch {
+            // It counts as there until an observer compares the heads anew: the one that said so would, with its next
+            // look, but there is none behind an echo.
             self.cast.interrupt_observers();
         }
         self.witness.note(Fact::Calm);
@@ -335,13 +335,12 @@ impl<'a> Nemesis<'a> {
     fn say_old_announcement(&mut self) -> bool {
         let old = self.witness.announcements();
         let Some(old) = self.dice.pick(&old) else { return false };
-        let Some(source) = self.witness.source(&RepoName::new(old.text("repo").unwrap()).unwrap()) else {
-            return false;
-        };
-        let is_answered = echo::say(self.world, self.echo.address.into(), &source, &old).is_some();
-        // It may have arrived also where no answer did.
-        self.has_echoed_a_beginning |= old.text("before").is_none();
-        is_answered
+        let name = RepoName::new(old.text("repo").unwrap()).unwrap();
+        let Some(source) = self.witness.source(&name) else { return false };
+        let is_gone = (0..2).any(|at| repo(at) == name && !self.heads[at].contains_key(old.text("branch").unwrap()));
+        // Whether it arrives or not: no answer does not tell.
+        self.has_echoed_a_gone_branch |= is_gone && old.text("before").is_none();
+        echo::say(self.world, self.echo.address.into(), &source, &old).is_some()
     }
 
     /// A second process by the name of a runner.

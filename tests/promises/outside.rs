@@ -31,6 +31,8 @@ impl Leases {
         match record {
             Record::RunnerSaved(runner) => drop(self.names.insert(runner.id, runner.name.clone())),
             Record::BuildAdded { jobs, .. } => {
+                // A crash undoes what was decided and not durable, and its numbers are given to others.
+                self.exclusive.retain(|known| jobs.iter().all(|job| job.id != *known));
                 self.exclusive.extend(jobs.iter().filter(|job| job.task.exclusive).map(|job| job.id));
             }
             Record::AttemptLeased(attempt) => {
