@@ -14,6 +14,7 @@ mod error;
 mod fixture;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod hash;
 mod incoming;
 mod lengths;
 mod objects;

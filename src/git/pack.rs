@@ -10,11 +10,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use flate2::{Compress, Compression, FlushCompress, Status};
 use git2::{ObjectFormat, ObjectType, Odb, Oid};
-use sha1::Sha1;
-use sha2::{Digest, Sha256};
 
 use super::GitError;
-use super::objects::{Database, Objects};
+use super::hash::Hash;
+use super::objects::{Database, Objects, read_verified};
 use super::select::select;
 use super::stored::Stored;
 use crate::model::CommitId;
@@ -35,8 +34,8 @@ const THREADS_MAX: usize = 8;
 const BATCH_OBJECTS: usize = 512;
 const BATCH_BYTES: usize = 16 * 1024 * 1024;
 
-/// Below this, finding what a store has compressed takes longer than compressing.
-const OBJECTS_TO_REUSE: usize = 200;
+/// Below this, opening a store's packs takes longer than compressing.
+const OBJECTS_TO_REUSE: usize = 16;
 
 /// Packs travel over networks that are faster than stronger compression.
 const LEVEL: u32 = 3;
@@ -55,7 +54,7 @@ pub(super) fn build(
     let built = database.with(|objects| {
         let ids = select(objects, commits, haves)?;
         let packs = packs.filter(|_| ids.len() >= OBJECTS_TO_REUSE);
-        let stored = packs.map(|packs| Stored::open(packs, objects.format())).transpose()?;
+        let stored = packs.map(|packs| Stored::open(packs, objects.format(), ids.len())).transpose()?;
         let written = write(objects, stored.as_ref(), &ids, &mut |piece| {
             has_begun = true;
             sink(piece)
@@ -150,7 +149,7 @@ impl Encoder<'_> {
         if self.stored.is_some_and(|stored| stored.copy(id, entry)) {
             return Ok(entry.len());
         }
-        let object = self.odb.read(id).map_err(|source| self.unreadable(id, source))?;
+        let object = read_verified(self.odb, id).map_err(|source| self.unreadable(id, source))?;
         let data = object.data();
         put_header(entry, object.kind(), data.len());
         deflate(data, compress, entry);
@@ -205,34 +204,22 @@ struct Writer<'a> {
     pieces: Pieces<'a>,
 }
 
-enum Hash {
-    Sha1(Sha1),
-    Sha256(Sha256),
-}
-
 impl<'a> Writer<'a> {
     fn new(format: ObjectFormat, sink: &'a mut dyn FnMut(&[u8]) -> bool) -> Self {
-        let hash = match format {
-            ObjectFormat::Sha1 => Hash::Sha1(Sha1::new()),
-            ObjectFormat::Sha256 => Hash::Sha256(Sha256::new()),
-        };
-        Self { hash, pieces: Pieces { sink, buffer: Vec::new() } }
+        Self { hash: Hash::new(format), pieces: Pieces { sink, buffer: Vec::new() } }
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), GitError> {
-        match &mut self.hash {
-            Hash::Sha1(hash) => hash.update(bytes),
-            Hash::Sha256(hash) => hash.update(bytes),
-        }
+        self.hash.update(bytes);
         if self.pieces.add(bytes) { Ok(()) } else { Err(GitError::Stopped) }
     }
 
     fn finish(mut self) -> Result<(), GitError> {
-        let taken = match self.hash {
-            Hash::Sha1(hash) => self.pieces.add(&hash.finalize()),
-            Hash::Sha256(hash) => self.pieces.add(&hash.finalize()),
-        };
-        if taken && self.pieces.flush() { Ok(()) } else { Err(GitError::Stopped) }
+        if self.pieces.add(self.hash.finish().as_bytes()) && self.pieces.flush() {
+            Ok(())
+        } else {
+            Err(GitError::Stopped)
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! looks, and moved among the packs only when it is proven: hashes right, and nothing missing that it names. Whatever
 //! ends a receiver before that leaves no trace but such a directory, which the next [`recover`] removes.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ use git2::{Indexer, ObjectFormat, ObjectType, OdbLookupFlags, Oid};
 
 use super::GitError;
 use super::incoming::{Incoming, NOTED_BYTES_MAX, abandoned, files_of, sync};
-use super::objects::{Database, EntryKind, Objects, entries, incomplete};
-use super::stored::StoredPack;
+use super::objects::{Database, EntryKind, Objects, commit_id, entries, incomplete};
+use super::stored::{Stored, StoredPack};
 use crate::model::CommitId;
 
 /// Directories kept for the next receiver; more are only in use when as many packs arrive at once.
@@ -25,6 +25,9 @@ const HEADER_BYTES: usize = 12;
 /// The most objects that a pack may announce: libgit2 makes room for all of them when it has read the number. A pack
 /// brings trees without their history, and the largest that are known have some hundred thousand files.
 const OBJECTS_MAX: u32 = 1 << 24;
+
+/// From here on, asking the indexes of the store's packs takes less time than asking libgit2.
+const NAMED_FOR_INDEXES: usize = 200;
 
 /// A pack on its way into a store. Dropped before [`Receiver::finish`], it leaves nothing behind.
 pub struct Receiver {
@@ -197,32 +200,50 @@ impl Arrived {
 
     /// Checks that all that the arrived commits and trees name has arrived with them or was in the store.
     fn check_is_whole(&self, store: &Objects, commit: CommitId) -> Result<(), GitError> {
-        let (odb, of_store) = (self.objects.odb()?, store.odb()?);
-        let refuse = |kind: &str, id: Oid| GitError::Incomplete {
-            commit,
-            path: store.directory().to_owned(),
-            missing: format!("{kind} {id}"),
+        let named = self.named()?;
+        let packs = store.directory().join("pack");
+        // libgit2 words an error for each pack that it looks for an object in vain.
+        let stored = (named.len() >= NAMED_FOR_INDEXES).then(|| Stored::open(&packs, store.format(), named.len()));
+        let stored = stored.transpose()?;
+        let of_store = store.odb()?;
+        let is_there = |id| {
+            stored.as_ref().is_some_and(|stored| stored.has(id)) || of_store.exists_ext(id, OdbLookupFlags::empty())
         };
-        let is_here = |id: Oid| self.ids.contains(&id) || of_store.exists_ext(id, OdbLookupFlags::empty());
+        match named.into_iter().find(|(id, _)| !is_there(*id)) {
+            None => Ok(()),
+            Some((id, kind)) => {
+                let missing = format!("{kind} {id}");
+                Err(GitError::Incomplete { commit, path: store.directory().to_owned(), missing })
+            }
+        }
+    }
+
+    /// What the arrived commits and trees name that has not arrived with them: ids, and what they are of.
+    fn named(&self) -> Result<BTreeMap<Oid, &'static str>, GitError> {
+        let odb = self.objects.odb()?;
+        let mut named = BTreeMap::new();
+        let mut add = |id: Oid, kind| {
+            if !self.ids.contains(&id) {
+                named.insert(id, kind);
+            }
+        };
         for id in &self.ids {
             let (_, kind) = odb.read_header(*id).map_err(|source| self.objects.unreadable("object", *id, source))?;
             if kind == ObjectType::Commit {
-                let found = self.objects.repository().find_commit(*id);
-                let tree = found.map_err(|source| self.objects.unreadable("commit", *id, source))?.tree_id();
-                if !is_here(tree) {
-                    return Err(refuse("tree", tree));
-                }
+                add(self.objects.commit(commit_id(*id))?.tree_id(), "tree");
             } else if kind == ObjectType::Tree {
                 let data = self.objects.tree(&odb, *id)?;
-                let named = entries(*id, data.data())?;
-                let mut inside = named.iter().filter(|entry| entry.kind != EntryKind::Submodule);
-                if let Some(entry) = inside.find(|entry| !is_here(entry.id)) {
-                    let kind = if entry.kind == EntryKind::Tree { "tree" } else { "blob" };
-                    return Err(refuse(kind, entry.id));
+                for entry in entries(*id, data.data())? {
+                    match entry.kind {
+                        EntryKind::Tree => add(entry.id, "tree"),
+                        EntryKind::File | EntryKind::Executable | EntryKind::Link => add(entry.id, "blob"),
+                        // Its commit is in another repository.
+                        EntryKind::Submodule => {}
+                    }
                 }
             }
         }
-        Ok(())
+        Ok(named)
     }
 }
 

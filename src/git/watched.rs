@@ -103,7 +103,8 @@ impl Watched {
                     newest_first.push(commit_id(commit.id()));
                 }
                 // A root, or where a shallow clone ends.
-                let Ok(parent) = commit.parent(0) else { break };
+                let Ok(parent) = commit.parent_id(0) else { break };
+                let Ok(parent) = objects.commit(commit_id(parent)) else { break };
                 commit = parent;
             }
             Ok(vec![head])

@@ -75,6 +75,56 @@ fn what_a_receiver_lacks_makes_the_commit_incomplete_and_all_of_it_is_the_remedy
     store.check(second).unwrap();
 }
 
+// Promise S28, where so much is named that the indexes of the store's packs are asked. Fails with a `has` that is
+// always true.
+#[test]
+fn of_a_large_tree_too_nothing_may_be_missing() {
+    for format in ["sha1", "sha256"] {
+        let repo = Repo::with(&[&format!("--object-format={format}")]);
+        for n in 0..500 {
+            repo.write(&format!("d{}/file{n}", n % 2), format!("{n}"));
+        }
+        let first = repo.commit("first");
+        let second = repo.write("d0/file0", "new").write("d1/file1", "new").commit("second");
+        let third = repo.write("d0/file0", "newer").commit("third");
+        let (watched, store) = (repo.watched(), repo.store(second));
+        deliver(&watched, &store, first, &[]);
+        let mut receiver = store.receive().unwrap();
+        receiver.write(&pack_of(&watched, &[third], &[second])).unwrap();
+        let error = receiver.finish(third, true).unwrap_err();
+        assert!(matches!(error, GitError::Incomplete { .. }), "{error:?}");
+        deliver(&watched, &store, second, &[first]);
+        deliver(&watched, &store, third, &[second]);
+        store.check(third).unwrap();
+    }
+}
+
+// Promise S28. Fails without the comparison in `read_verified`.
+#[test]
+fn an_object_whose_content_is_of_another_is_never_taken_for_it() {
+    for format in ["sha1", "sha256"] {
+        let repo = Repo::with(&[&format!("--object-format={format}")]);
+        let first = repo.write("a/file", "one").commit("first");
+        let second = repo.write("a/file", "two").commit("second");
+        let path = |name: &str| {
+            let id = repo.git(&["rev-parse", name]);
+            repo.path().join(".git/objects").join(&id[..2]).join(&id[2..])
+        };
+        for object in ["", ":a", ":a/file"] {
+            let (wrong, right) = (path(&format!("{first}{object}")), path(&format!("{second}{object}")));
+            let kept = fs::read(&right).unwrap();
+            fs::remove_file(&right).unwrap();
+            fs::copy(wrong, &right).unwrap();
+            let error = repo.watched().pack(&[second], &[], &mut |_| true).unwrap_err();
+            let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            assert!(format!("{error}: {source}").contains("its content is not"), "{object}: {error:?}");
+            fs::remove_file(&right).unwrap();
+            fs::write(&right, kept).unwrap();
+        }
+        deliver(&repo.watched(), &repo.store(second), second, &[]);
+    }
+}
+
 #[test]
 fn a_pack_without_the_commit_it_is_for_is_incomplete() {
     let repo = Repo::new();

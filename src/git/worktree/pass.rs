@@ -192,6 +192,9 @@ impl Pass<'_> {
 
     /// Whether a file or link is as planned. By its stamp, where that can be relied on, else by its content.
     fn is_right(&mut self, at: &OwnedFd, name: &[u8], record: &mut FileRecord, sort: Sort) -> Result<bool, GitError> {
+        if record.is_changed {
+            return Ok(false);
+        }
         let stat =
             statat(at, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|errno| self.failed_at(name, "look at", errno))?;
         let stamp = Stamp::of(&stat);
@@ -237,6 +240,7 @@ impl Pass<'_> {
         let mut file = File::from(openat(at, name, flags, mode).map_err(|errno| self.failed_at(name, "make", errno))?);
         let written = file.write_all(blob.data());
         written.map_err(|source| self.failed_io(name, "write", source))?;
+        record.is_changed = false;
         record.seen = Some(Stamp::of(&fstat(&file).map_err(|errno| self.failed_at(name, "look at", errno))?));
         Ok(())
     }
@@ -247,6 +251,7 @@ impl Pass<'_> {
         symlinkat(blob.data(), at, name).map_err(|errno| self.failed_at(name, "make link", errno))?;
         let stat =
             statat(at, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|errno| self.failed_at(name, "look at", errno))?;
+        record.is_changed = false;
         record.seen = Some(Stamp::of(&stat));
         Ok(())
     }

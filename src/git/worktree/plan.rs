@@ -3,7 +3,7 @@
 //! written.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry as Slot;
+use std::mem::take;
 
 use git2::{Odb, Oid};
 use rustix::fs::Stat;
@@ -41,6 +41,12 @@ pub(super) enum Node {
     Link(FileRecord),
 }
 
+impl Default for Node {
+    fn default() -> Self {
+        Self::Directory(Directory::default())
+    }
+}
+
 /// A file or symbolic link that should be there.
 #[derive(Debug)]
 pub(super) struct FileRecord {
@@ -48,6 +54,8 @@ pub(super) struct FileRecord {
     pub(super) is_executable: bool,
     /// How it looked when its content was last known to be right.
     pub(super) seen: Option<Stamp>,
+    /// Whether other content was right in its place before, so that comparing what is there is not worth the time.
+    pub(super) is_changed: bool,
 }
 
 /// What shows that a file was touched. The time of change (ctime) cannot be set back by whoever changes the file.
@@ -124,22 +132,24 @@ impl Planner<'_> {
         }
         let Directory { entries: mut known, mode, .. } = before;
         let data = self.objects.tree(self.odb, tree)?;
-        let mut planned = BTreeMap::new();
+        let found = entries(tree, data.data())?;
+        let mut planned = Vec::with_capacity(found.len());
         let mut left = Vec::new();
-        for entry in entries(tree, data.data())? {
+        for entry in found {
             if let Some(why) = fault_of_name(entry.name) {
                 return Err(self.refuse(tree, entry.name, why));
             }
-            let before = known.remove(entry.name).map(|known| known.node);
+            // Taken out of its place, which costs less than to remove that.
+            let before = known.get_mut(entry.name).map(|known| take(&mut known.node));
             let is_executable = entry.kind == EntryKind::Executable;
             let node = match (entry.kind, before) {
                 (EntryKind::Tree, before) => {
                     let before = if let Some(Node::Directory(before)) = before { before } else { Directory::default() };
                     left.push((entry.name.to_vec(), entry.id, before));
-                    Node::Directory(Directory::default())
+                    Node::default()
                 }
                 // As git leaves one that is not initialised.
-                (EntryKind::Submodule, _) => Node::Directory(Directory::default()),
+                (EntryKind::Submodule, _) => Node::default(),
                 (EntryKind::File | EntryKind::Executable, Some(Node::File(before))) => {
                     Node::File(before.or_new(entry.id, is_executable))
                 }
@@ -147,12 +157,15 @@ impl Planner<'_> {
                 (EntryKind::Link, Some(Node::Link(before))) => Node::Link(before.or_new(entry.id, false)),
                 (EntryKind::Link, _) => Node::Link(FileRecord::new(entry.id, false)),
             };
-            match planned.entry(entry.name.to_vec()) {
-                Slot::Vacant(slot) => slot.insert(Planned { node, is_found: false }),
-                Slot::Occupied(_) => return Err(self.refuse(tree, entry.name, "is there twice")),
-            };
+            planned.push((entry.name.to_vec(), Planned { node, is_found: false }));
         }
-        Ok(Level { name, directory: Directory { tree: Some(tree), entries: planned, mode }, left })
+        // As a tree is sorted but for directories, so this costs little, and then making the map does.
+        planned.sort_by(|(left, _), (right, _)| left.cmp(right));
+        if let Some(twice) = planned.windows(2).find(|two| two[0].0 == two[1].0) {
+            return Err(self.refuse(tree, &twice[0].0, "is there twice"));
+        }
+        let entries = planned.into_iter().collect();
+        Ok(Level { name, directory: Directory { tree: Some(tree), entries, mode }, left })
     }
 
     fn refuse(&self, tree: Oid, name: &[u8], why: &'static str) -> GitError {
@@ -163,12 +176,15 @@ impl Planner<'_> {
 
 impl FileRecord {
     fn new(blob: Oid, is_executable: bool) -> Self {
-        Self { blob, is_executable, seen: None }
+        Self { blob, is_executable, seen: None, is_changed: false }
     }
 
     /// Itself if it is for the same content, else a fresh one.
     fn or_new(self, blob: Oid, is_executable: bool) -> Self {
-        if self.blob == blob && self.is_executable == is_executable { self } else { Self::new(blob, is_executable) }
+        if self.blob == blob && self.is_executable == is_executable {
+            return self;
+        }
+        Self { is_changed: self.blob != blob, ..Self::new(blob, is_executable) }
     }
 }
 

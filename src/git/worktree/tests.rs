@@ -152,6 +152,32 @@ fn only_what_differs_is_written() {
 }
 
 #[test]
+fn a_file_that_changes_is_right_whatever_an_attempt_made_of_it() {
+    let mut fixture = Fixture::new(|repo| {
+        let first = repo.write("file", "1").write("link", "1").commit("first");
+        fs::remove_file(repo.path().join("link")).unwrap();
+        symlink("file", repo.path().join("link")).unwrap();
+        let second = repo.write("file", "2").commit("second");
+        fs::remove_file(repo.path().join("link")).unwrap();
+        symlink("elsewhere", repo.path().join("link")).unwrap();
+        vec![first, second, repo.write("file", "3").commit("third")]
+    });
+    for (n, at) in [1, 2, 1, 0, 2, 0, 1].into_iter().enumerate() {
+        let file = fixture.at("file");
+        match n % 3 {
+            // The content that comes next, already.
+            0 => fs::write(&file, (at + 1).to_string()).unwrap(),
+            1 => fs::remove_file(&file).unwrap(),
+            _ => set_mode(&file, 0o400),
+        }
+        fixture.check_out(at);
+        // A second time, of the same commit, everything is as it was known to be.
+        fs::write(&file, "changed").unwrap();
+        fixture.check_out(at);
+    }
+}
+
+#[test]
 fn whatever_an_attempt_did_is_undone() {
     let undone: [(&str, Act); 22] = [
         ("nothing", &|_| {}),
