@@ -107,14 +107,14 @@ fn prepare(isolation: Isolation) -> io::Result<()> {
 
 /// Executes one command. False if the runner vanished meanwhile.
 fn run(socket: &UnixStream, family: &mut Family, command: &Command, output: OwnedFd) -> Result<bool, ProcessError> {
-    let leader = match start(command, &output) {
-        Ok(leader) => leader,
+    let (leader, started) = match start(command, &output) {
+        Ok(started) => started,
         Err(answer) => return report(socket, &answer).map(|()| true),
     };
     // The command alone holds its output now.
     drop(output);
     family.adopt(leader);
-    let attempt = Attempt::new(command);
+    let attempt = Attempt::new(command, started);
     let exit = match report(socket, &Report::Started) {
         Ok(()) => attempt.watch(socket, family),
         Err(error) => Err(error),
@@ -135,14 +135,16 @@ fn run(socket: &UnixStream, family: &mut Family, command: &Command, output: Owne
     Ok(true)
 }
 
-/// Starts the command's process, or says what to answer.
-fn start(command: &Command, output: &OwnedFd) -> Result<Pid, Report> {
+/// Starts the command's process, or says what to answer. With the time just before, so that no command took longer than
+/// its duration says.
+fn start(command: &Command, output: &OwnedFd) -> Result<(Pid, Instant), Report> {
     let could_not = |why| Report::Ended(Ended::before_start(Exit::CouldNotStart(why)));
     let image = launch::prepare(command).map_err(could_not)?;
     let mut tries = BUSY_TRIES;
     loop {
+        let started = clock::instant();
         let errno = match kernel::start(&image, &command.directory, output) {
-            Ok(leader) => return Ok(leader),
+            Ok(leader) => return Ok((leader, started)),
             Err(errno) => errno,
         };
         if errno == Errno::TXTBSY && tries > 0 {
@@ -164,8 +166,7 @@ struct Attempt {
 }
 
 impl Attempt {
-    fn new(command: &Command) -> Self {
-        let started = clock::instant();
+    fn new(command: &Command, started: Instant) -> Self {
         let times_out = started.checked_add(Duration::from_millis(command.timeout_ms));
         Self { started, times_out, grace: Duration::from_millis(command.grace_ms) }
     }

@@ -29,6 +29,9 @@ const ORPHAN_PATIENCE: Duration = Duration::from_millis(1500);
 /// How long to wait for an end before looking again who is there.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
+/// So often the lists of children are gone through before the whole table is read again.
+const CHASES: u32 = 20;
+
 /// Nobody is given up before so many looks, however late it is: the whole machine may have stood still.
 const MIN_LOOKS: u32 = 30;
 
@@ -136,7 +139,17 @@ impl Family {
                     signal_namespace(Signal::KILL);
                     false
                 }
-                Isolation::Subreaper => hunt.kill(&own_descendants(), leader),
+                Isolation::Subreaper => {
+                    for _ in 0..CHASES {
+                        if self.reap() {
+                            return Ok(self.killed.max(hunt.killed()));
+                        }
+                        if !hunt.chase(leader, |_| true) {
+                            break;
+                        }
+                    }
+                    hunt.kill(&own_descendants(), leader)
+                }
             };
             let now = clock::instant();
             let look_again = if found_more { now } else { now + LOOK_AGAIN };
@@ -197,9 +210,12 @@ fn signal_namespace(signal: Signal) {
 /// Without a readable /proc nobody is found, nobody is killed, and the sweep says so by not ending. Every one of them
 /// is in a session that a command began, and so is everybody in its process group.
 fn own_descendants() -> Vec<Entry> {
-    let own = rustix::process::getpid().as_raw_nonzero().get();
     let table = table::read_all().unwrap_or_default();
-    table::descendants(&table, [own])
+    table::descendants(&table, [own_pid()])
+}
+
+fn own_pid() -> i32 {
+    rustix::process::getpid().as_raw_nonzero().get()
 }
 
 fn count_of(entries: &[Entry]) -> u32 {
@@ -207,7 +223,9 @@ fn count_of(entries: &[Entry]) -> u32 {
 }
 
 /// Kills by process groups: the kernel signals a group in one step, so that nobody in it can fork away. Only a process
-/// that makes a new group for each child can, until a look finds it before it has ended.
+/// that makes a new group for each child can, until a look finds it before it has ended. To read the whole table takes
+/// about as long as such a process lives, and far longer where the processors are busy; so those that are found through
+/// the lists of children are killed one by one, each as soon as it is seen.
 #[derive(Default)]
 struct Hunt {
     groups: HashSet<i32>,
@@ -221,16 +239,38 @@ impl Hunt {
     fn kill(&mut self, found: &[Entry], leader: Option<i32>) -> bool {
         let first = self.groups.is_empty();
         let groups: HashSet<i32> = found.iter().map(|entry| entry.group).collect();
-        for group in groups.iter().filter_map(|group| Pid::from_raw(*group)) {
-            // That it is gone already shows in the next look. Its number cannot have come round again within the moment
-            // since this one: the kernel hands out all the others before.
-            let _ = rustix::process::kill_process_group(group, Signal::KILL);
-        }
+        groups.iter().copied().for_each(kill_group);
         let fresh = groups.difference(&self.groups).count() > 0;
         self.groups.extend(groups);
-        let counted = found.iter().filter(|entry| !entry.is_zombie && Some(entry.pid) != leader);
-        self.processes.extend(counted.map(|entry| (entry.pid, entry.born)));
+        found.iter().for_each(|entry| self.count(entry, leader));
         fresh && !first
+    }
+
+    /// Kills this process's children of which `is_meant` is true, and everybody below them, as it goes from list to
+    /// list. True if anyone was alive. The leader is not counted.
+    fn chase(&mut self, leader: Option<i32>, is_meant: impl Fn(&Entry) -> bool) -> bool {
+        let own = own_pid();
+        let mut parents = vec![own];
+        let mut is_alive = false;
+        while let Some(parent) = parents.pop() {
+            for child in table::children(parent) {
+                // Whoever has another parent by now may be a stranger who got the number; orphans are this process's.
+                let entry = table::read(child).filter(|entry| entry.parent == parent || entry.parent == own);
+                let Some(entry) = entry.filter(|entry| entry.parent != own || is_meant(entry)) else { continue };
+                kill_group(entry.group);
+                self.groups.insert(entry.group);
+                self.count(&entry, leader);
+                is_alive |= !entry.is_zombie;
+                parents.push(child);
+            }
+        }
+        is_alive
+    }
+
+    fn count(&mut self, entry: &Entry, leader: Option<i32>) {
+        if !entry.is_zombie && Some(entry.pid) != leader {
+            self.processes.insert((entry.pid, entry.born));
+        }
     }
 
     /// How many. Those that were killed through a group before they were seen are missing; and of those that the
@@ -240,17 +280,33 @@ impl Hunt {
     }
 }
 
+/// That it is gone already shows in the next look. Its number cannot have come round again within the moment since this
+/// one: the kernel hands out all the others before.
+fn kill_group(group: i32) {
+    if let Some(group) = Pid::from_raw(group) {
+        let _ = rustix::process::kill_process_group(group, Signal::KILL);
+    }
+}
+
 /// Ends what a dead supervisor left to this process, which is a subreaper: each child born since then that leads or
 /// belongs to another session, with its descendants. Commands always have a session of their own, while whatever this
 /// process starts by other means, other supervisors included, stays in this one.
 pub(super) fn end_orphans(born_since: u64) -> Result<(), Remaining> {
     let deadline = clock::instant() + ORPHAN_PATIENCE;
+    let Some(session) = table::read(own_pid()).map(|own| own.session) else { return Err(Remaining(1)) };
+    let is_orphan = |entry: &Entry| entry.parent == own_pid() && entry.session != session && entry.born >= born_since;
     let mut hunt = Hunt::default();
     let mut looks = 0;
     loop {
         looks += 1;
+        // Those that have ended stay in the lists, as ended ones, until they are awaited below.
+        for _ in 0..CHASES {
+            if !hunt.chase(None, is_orphan) {
+                break;
+            }
+        }
         let table = table::read_all().unwrap_or_default();
-        let orphans = orphans(&table, born_since);
+        let orphans: Vec<Entry> = table.iter().filter(|entry| is_orphan(entry)).copied().collect();
         if orphans.is_empty() {
             return Ok(());
         }
@@ -263,15 +319,6 @@ pub(super) fn end_orphans(born_since: u64) -> Result<(), Remaining> {
         let look_again = clock::instant() + if found_more { Duration::ZERO } else { LOOK_AGAIN };
         orphans.iter().for_each(|orphan| await_orphan(orphan, look_again));
     }
-}
-
-fn orphans(table: &[Entry], born_since: u64) -> Vec<Entry> {
-    let own = rustix::process::getpid().as_raw_nonzero().get();
-    let Some(session) = table.iter().find(|entry| entry.pid == own).map(|entry| entry.session) else {
-        return Vec::new();
-    };
-    let is_orphan = |entry: &&Entry| entry.parent == own && entry.session != session && entry.born >= born_since;
-    table.iter().filter(is_orphan).copied().collect()
 }
 
 /// Takes note of an orphan's end, if it comes in time.

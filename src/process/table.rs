@@ -42,6 +42,17 @@ pub(super) fn read(pid: i32) -> Option<Entry> {
     parse(&stat[..length])
 }
 
+/// The children of a process, by the kernel's own list of them (proc_pid_task_tid_children(5)). One that comes or goes
+/// meanwhile may be missing; and all of them are where the kernel is built without such lists.
+pub(super) fn children(pid: i32) -> Vec<i32> {
+    let mut children = Vec::new();
+    for thread in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+        let listed = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+        children.extend(listed.split_ascii_whitespace().filter_map(|child| child.parse::<i32>().ok()));
+    }
+    children
+}
+
 /// A line of /proc/PID/stat (proc_pid_stat(5)). The second field is the program's name in parentheses, which itself may
 /// hold anything, so the rest is counted from the last parenthesis.
 fn parse(stat: &[u8]) -> Option<Entry> {
@@ -124,6 +135,16 @@ mod tests {
     fn a_table_that_changed_while_it_was_read_ends_the_search_all_the_same() {
         let table = [entry(2, 3), entry(3, 2), entry(4, 4)];
         assert_eq!(pids(descendants(&table, [2, 4])), [2, 3, 4]);
+    }
+
+    #[test]
+    fn children_are_listed() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let listed = children(std::process::id().try_into().unwrap());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(listed.contains(&i32::try_from(child.id()).unwrap()), "{listed:?}");
+        assert_eq!(children(i32::MAX), [] as [i32; 0]);
     }
 
     #[test]

@@ -110,7 +110,8 @@ in_both_tiers! {
         let begin = now();
         let (result, _) = slot.run(&command);
         assert_eq!(result.exit, Exit::TimedOut);
-        assert!(begin.elapsed().as_secs() < 6);
+        // Half of what the bomb goes on for, however busy the machine is.
+        assert!(begin.elapsed().as_secs() < 30);
         slot.check_next();
     }
 }
