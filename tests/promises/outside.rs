@@ -202,7 +202,8 @@ pub(super) fn s13(story: &[Entry], _: &Terms) -> Result<(), String> {
 /// No process is let in under the name of another one that is there.
 pub(super) fn s14(story: &[Entry], terms: &Terms) -> Result<(), String> {
     let mut joins: BTreeMap<SessionId, (Arc<str>, Incarnation, u64)> = BTreeMap::new();
-    // Those who were let in: their incarnation, and when they were heard last.
+    // Those who were let in, and when they were heard last. After a silence as long as makes a dispatcher let go of them
+    // they do not count: what comes then may find a session that is closed at its other end already.
     let mut there: BTreeMap<SessionId, u64> = BTreeMap::new();
     for Entry { at, fact } in story {
         match fact {
@@ -215,6 +216,10 @@ pub(super) fn s14(story: &[Entry], terms: &Terms) -> Result<(), String> {
                 joins.remove(session);
             }
             Fact::Arrived(Event::RunnerPinged { session, .. } | Event::RunnerHeard { session }) => {
+                let is_let_go = |heard: &u64| at.saturating_sub(*heard) + terms.heartbeat_ms >= terms.timeout_ms;
+                if there.get(session).is_some_and(is_let_go) {
+                    there.remove(session);
+                }
                 there.entry(*session).and_modify(|heard| *heard = *at);
             }
             Fact::Released(Effect::Send { session, message: ToRunner::Registered { .. } }) => {
