@@ -202,8 +202,8 @@ pub(super) fn s13(story: &[Entry], _: &Terms) -> Result<(), String> {
 /// No process is let in under the name of another one that is there.
 pub(super) fn s14(story: &[Entry], terms: &Terms) -> Result<(), String> {
     let mut joins: BTreeMap<SessionId, (Arc<str>, Incarnation, u64)> = BTreeMap::new();
-    // Those who were let in, and when they were heard last. After a silence as long as makes a dispatcher let go of them
-    // they do not count: what comes then may find a session that is closed at its other end already.
+    // Those who were let in, and when they were heard last. After a silence that makes a dispatcher let go of them they
+    // do not count: what comes then may find a session that is closed at its other end already.
     let mut there: BTreeMap<SessionId, u64> = BTreeMap::new();
     for Entry { at, fact } in story {
         match fact {
