@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use peers::Peers;
+use peers::{Arrival, Peers};
 pub(crate) use peers::{Grant, Grants, Peer, Watcher};
 
 use super::data::DataDir;
@@ -61,11 +61,28 @@ pub(crate) enum ToCore {
 
 /// Requests that become events once the core has numbered them.
 pub(crate) enum Question {
-    Commit { source: crate::model::BuildSource, plan: Result<Vec<crate::model::TaskSpec>, String> },
-    Gone { repo: RepoName, branch: crate::model::BranchName, before: crate::model::CommitId },
-    Cancel { build: BuildId, job: Option<JobId> },
-    Rerun { build: BuildId, failed_only: bool },
-    Drain { runner: String },
+    Commit {
+        source: crate::model::BuildSource,
+        plan: Result<Vec<crate::model::TaskSpec>, String>,
+        /// The pack that was received for it, if it is small.
+        pack: Option<Vec<u8>>,
+    },
+    Gone {
+        repo: RepoName,
+        branch: crate::model::BranchName,
+        before: crate::model::CommitId,
+    },
+    Cancel {
+        build: BuildId,
+        job: Option<JobId>,
+    },
+    Rerun {
+        build: BuildId,
+        failed_only: bool,
+    },
+    Drain {
+        runner: String,
+    },
 }
 
 /// The core's state between batches.
@@ -85,6 +102,8 @@ pub(crate) struct Core {
     inbox: Receiver<ToCore>,
     /// Records of the batch, not durable yet.
     records: Vec<Record>,
+    /// The source of the commit that is being handled, for leases that come of it.
+    arrival: Option<Arrival>,
     /// Effects of the batch, held back until the records are durable.
     held: Vec<Effect>,
     /// Sessions for which messages of the batch are gathered, to leave together.
@@ -123,6 +142,7 @@ impl Core {
             backlog: VecDeque::new(),
             inbox,
             records: Vec::new(),
+            arrival: None,
             held: Vec::new(),
             addressed: Vec::new(),
             // It hears a tick every so often, so it goes on at least as often.
@@ -215,12 +235,13 @@ impl Core {
         self.last_request += 1;
         let request = Request(self.last_request);
         let event = match question {
-            Question::Commit { source, plan } => {
+            Question::Commit { source, plan, pack } => {
                 // An announcement, the branch's end and the same announcement again may meet in one batch.
                 if self.records.iter().any(|record| matches!(record, Record::HeadMoved { head: None, .. })) {
                     self.flush()?;
                 }
                 let known = self.pulse.excused(|| self.store.build_of(&source))?;
+                self.arrival = Arrival::of(&source, pack);
                 Event::CommitObserved { request, source: Box::new(source), plan, known }
             }
             Question::Gone { repo, branch, before } => Event::BranchGone { request, repo, branch, before },
@@ -248,6 +269,7 @@ impl Core {
         };
         self.answers.insert(request, answer);
         self.handle(event);
+        self.arrival = None;
         Ok(())
     }
 
@@ -261,6 +283,12 @@ impl Core {
             match effect {
                 Effect::Persist(record) => self.records.push(record),
                 Effect::Note(text) => log::info!("{text}"),
+                Effect::Send { session, message: ToRunner::Lease(lease) } => {
+                    if let Some(arrival) = &self.arrival {
+                        self.peers.send_ahead(session, &lease, arrival);
+                    }
+                    self.held.push(Effect::Send { session, message: ToRunner::Lease(lease) });
+                }
                 effect @ (Effect::Send { .. }
                 | Effect::Reply { .. }
                 | Effect::CloseSession { .. }

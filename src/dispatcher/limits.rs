@@ -27,6 +27,10 @@ pub(crate) const TIDY_AFTER_MS: u64 = 25;
 pub(crate) const SETTLE_AFTER_MS: u64 = 1_000;
 /// Packs of an observer that is never quiet, after which a mirror is tidied all the same: before lookups get slow.
 pub(crate) const UNTIDY_PACKS: u32 = 50;
+/// Packs up to this size go ahead of a lease: for a small commit, a runner's question for its source takes longest.
+pub(crate) const AHEAD_BYTES: usize = 64 << 10;
+/// What may wait for a runner at most with such a pack: one that reads slowly is not sent more than it asks for.
+pub(crate) const AHEAD_WAITING_BYTES: usize = 256 << 10;
 /// Sources that are built for one runner at a time.
 pub(crate) const SOURCES_AT_ONCE: usize = 4;
 /// How long a peer may take for its first message, in milliseconds.

@@ -13,6 +13,7 @@ use crate::protocol::hello::{ErrorCode, Hello, Refusal};
 use crate::protocol::limits::{MAX_LABELS, MAX_RANGE_COMMITS, MAX_SLOTS};
 use crate::protocol::runner::{self as wire, FromRunner, LogOffset, Runtask, WireTask};
 use crate::scheduler::{Lease, RunnerJoined, ToRunner};
+use crate::transport::Frame;
 
 /// Longer texts of people (subjects, authors, reasons) are cut here, in bytes.
 const MAX_TEXT_BYTES: usize = 1024;
@@ -79,7 +80,7 @@ fn cut(mut text: String) -> String {
 
 /// A `register`, with what `hello` said before.
 pub(crate) fn joined(session: SessionId, hello: &Hello, message: FromRunner) -> Result<RunnerJoined, Refusal> {
-    let FromRunner::Register { slots, labels, isolation, holding, warm, spawned, draining } = message else {
+    let FromRunner::Register { slots, labels, isolation, holding, warm, spawned, draining, .. } = message else {
         let text = "the first message of a runner is `register`".to_owned();
         return Err(Refusal { code: ErrorCode::NotAllowed, text });
     };
@@ -150,6 +151,12 @@ fn log_place(lease: &Lease) -> LogPlace {
         task: lease.task.name.clone(),
         number: lease.number,
     }
+}
+
+/// The source of a commit, for a runner that is about to get a lease of it.
+pub(crate) fn source_ahead(repo: &RepoName, commit: CommitId, pack: &[u8]) -> Frame {
+    let (repo, commit, bytes) = (repo.to_string(), commit.to_string(), pack.len() as u64);
+    Frame::with_payload(&wire::ToRunner::SourceAhead { repo, commit, bytes }, pack.to_vec())
 }
 
 /// What the scheduler says to a runner, as it goes over the wire.

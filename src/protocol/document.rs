@@ -72,6 +72,7 @@ vocabulary!(
     ToRunner,
     Self::Registered { .. } => "registered",
     Self::Runtask(_) => "runtask",
+    Self::SourceAhead { .. } => "source_ahead",
     Self::Pack { .. } => "pack",
     Self::SourceMissing { .. } => "source_missing",
     Self::Cancel { .. } => "cancel",

@@ -29,6 +29,9 @@ pub enum FromRunner {
         /// It drains: it finishes what it holds and wants nothing new.
         #[serde(default)]
         draining: bool,
+        /// It wants `source_ahead`.
+        #[serde(default)]
+        takes_source: bool,
     },
     /// Still alive. `holding` renews those leases; one the dispatcher counts as held but that is missing here for a
     /// whole lease is lost. Answer: `ack`.
@@ -86,6 +89,13 @@ pub enum ToRunner {
     },
     /// A lease: execute this. It lasts `lease_ms` after each `ping` that names it.
     Runtask(Box<Runtask>),
+    /// A lease of this commit is being recorded and will follow, as a rule. `bytes` raw bytes follow now: a whole pack,
+    /// of what the commit has and the one before it has not.
+    SourceAhead {
+        repo: String,
+        commit: String,
+        bytes: u64,
+    },
     /// A piece of the pack asked for with `source`; `bytes` raw bytes follow.
     Pack {
         attempt: u64,

@@ -20,6 +20,14 @@ pub(super) struct Assignment {
     pub(super) task: TaskSpec,
 }
 
+/// Source of a commit for which a lease is on its way: a pack of what the one before it has not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Ahead {
+    pub(super) repo: RepoName,
+    pub(super) commit: CommitId,
+    pub(super) pack: Vec<u8>,
+}
+
 impl Assignment {
     /// For an exclusive attempt: how long after a renewal everything of it has to be on its way out. The second half of
     /// the lease is for ending it, and at least as much as a task that ignores signals takes.

@@ -45,6 +45,39 @@ fn a_commits_task_is_executed_from_the_pack_and_its_log_and_result_arrive() {
 }
 
 #[test]
+fn source_that_came_ahead_of_the_lease_is_not_asked_for() {
+    let scene = Scene::new();
+    let (repository, first) = scene.repository();
+    let second = scene.commit("hello from the second\n");
+    let third = scene.commit("hello from the third\n");
+    let runner = scene.start();
+    let (mut peer, register) = scene.accept();
+    assert!(matches!(register, FromRunner::Register { takes_source: true, .. }), "{register:?}");
+    peer.say(&ToRunner::Registered { gone: vec![], logs: vec![] });
+    let sources = [(&first, vec![]), (&second, vec![first.as_str()])];
+    for ((commit, haves), attempt) in sources.into_iter().zip(7..) {
+        peer.give_ahead(commit, pack(&repository, commit, &haves));
+        peer.say(&runtask(attempt, commit, "grep -q hello hello.txt"));
+        assert_eq!(peer.hear(), FromRunner::Started { attempt });
+        assert_results(&peer.hear(), "passed", b"");
+        peer.record(attempt);
+    }
+
+    // What does not do is passed over.
+    peer.give_ahead(&third, b"no pack".to_vec());
+    peer.say(&runtask(9, &third, "cat hello.txt"));
+    let source = peer.hear();
+    let FromRunner::Source { attempt: 9, haves } = source else { panic!("{source:?}") };
+    assert!(haves.contains(&second), "{haves:?}");
+    let bytes = pack(&repository, &third, &[&second]);
+    let message = ToRunner::Pack { attempt: 9, last: true, bytes: bytes.len() as u64 };
+    write_frame(&peer.stream, &Frame::with_payload(&message, bytes)).unwrap();
+    assert_results(&peer.hear_log(true), "passed", b"hello from the third\n");
+    peer.record(9);
+    runner.end(Stop::Now).unwrap();
+}
+
+#[test]
 fn a_session_that_breaks_is_taken_up_again_at_the_byte_where_the_dispatcher_stands() {
     let scene = Scene::new();
     let (repository, commit) = scene.repository();

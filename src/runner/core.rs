@@ -2,6 +2,7 @@
 //! into events, and the machine's commands into what they are told. Never waits for the network, git or a process.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvError, Sender, after, bounded, never, select};
 
 use super::RunnerError;
-use super::assignment::{Assignment, Report};
+use super::assignment::{Ahead, Assignment, Report};
 use super::boottime;
 use super::environment::inherited;
 use super::event::{Command, Event};
@@ -24,7 +25,7 @@ use super::recovery::{Sweep, recover};
 use super::routes::Piece;
 use super::session::{Dialler, Hangup, News, Session};
 use super::shelf::Shelf;
-use super::slot::{Common, MakeExecutor, Slot, SlotReport, Work};
+use super::slot::{Attempt, Common, MakeExecutor, Slot, SlotReport};
 use super::translate::{self, Offer, Said};
 use super::upload::{Upload, Uploader};
 use crate::config::{RunnerSettings, own_facts};
@@ -261,6 +262,10 @@ impl Core<'_> {
             News::Hopeless(error) => return Err(error),
             News::Said(said) => match said {
                 Said::Registered { gone, logs } => Event::Registered { since: self.registered_at, gone, logs },
+                Said::Ahead(ahead) => match ahead {
+                    Some(ahead) => Event::SourceCame(ahead),
+                    None => return Ok(None),
+                },
                 Said::Lease(assignment) => Event::Leased(assignment),
                 Said::BadLease { attempt, why } => Event::LeaseUnreadable { attempt, why },
                 Said::Cancel(attempt) => Event::CancelAsked(attempt),
@@ -307,6 +312,7 @@ impl Core<'_> {
                 }
             }
             Command::PauseLogs => self.upload(Upload::Paused)?,
+            Command::TakeAhead { slot, ahead } => self.take_ahead(slot, ahead),
             Command::Start { slot, assignment } => return self.start(slot, assignment),
             Command::AskSource { attempt, haves } => {
                 if let (Some(session), Some(pieces)) = (&self.session, self.packs.remove(&attempt)) {
@@ -372,23 +378,35 @@ impl Core<'_> {
             let report = Report::lost(format!("the runner could not write its journal: {error}"));
             return Ok(Some(Event::Ended { attempt, report }));
         }
-        if self.slots[number].is_none() {
-            match Slot::start(number, self.common.clone()) {
-                Ok(slot) => self.slots[number] = Some(slot),
-                Err(error) => {
-                    let report = Report::lost(format!("the runner could not start a thread: {error}"));
-                    return Ok(Some(Event::Ended { attempt, report }));
-                }
-            }
+        if let Err(error) = self.ready(number) {
+            let report = Report::lost(format!("the runner could not start a thread: {error}"));
+            return Ok(Some(Event::Ended { attempt, report }));
         }
         let (cancel, cancelled) = bounded(1);
         self.cancels.insert(attempt, cancel.clone());
-        let work = Work { assignment, cancelled, cancel };
+        let work = Attempt { assignment, cancelled, cancel };
         if self.slots[number].as_ref().is_some_and(|slot| slot.execute(work)) {
             Ok(None)
         } else {
             Err(RunnerError::ThreadEnded("slot"))
         }
+    }
+
+    /// Without the source, the lease's slot asks for it.
+    fn take_ahead(&mut self, number: usize, ahead: Box<Ahead>) {
+        if let Err(error) = self.ready(number) {
+            log::debug!("no thread for source that came ahead: {error}");
+        } else if let Some(slot) = &self.slots[number] {
+            slot.take_ahead(ahead);
+        }
+    }
+
+    /// Starts the slot, at its first use.
+    fn ready(&mut self, number: usize) -> io::Result<()> {
+        if self.slots[number].is_none() {
+            self.slots[number] = Some(Slot::start(number, self.common.clone())?);
+        }
+        Ok(())
     }
 
     fn keep(&mut self, attempt: AttemptId, report: &Report) {

@@ -1,6 +1,6 @@
 //! What the machine is told and what it wants done: facts in the past tense, commands in the imperative.
 
-use super::assignment::{Assignment, Report};
+use super::assignment::{Ahead, Assignment, Report};
 use crate::model::{AttemptId, CommitId, Moment};
 
 /// Something that happened, in life order.
@@ -15,6 +15,8 @@ pub(super) enum Event {
         logs: Vec<(AttemptId, u64)>,
     },
     Disconnected,
+    /// The source of a lease to come was given.
+    SourceCame(Box<Ahead>),
     /// A lease was given.
     Leased(Box<Assignment>),
     /// A lease was given that makes no sense.
@@ -62,6 +64,8 @@ pub(super) enum Command {
     ResumeLogs(Vec<(AttemptId, u64)>),
     /// Logs cannot travel.
     PauseLogs,
+    /// Have a free slot take the source in.
+    TakeAhead { slot: usize, ahead: Box<Ahead> },
     /// Write down that the attempt is held, then give it to the slot.
     Start { slot: usize, assignment: Box<Assignment> },
     /// Ask the dispatcher for the source.

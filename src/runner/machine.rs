@@ -95,6 +95,12 @@ impl Machine {
             }
             Event::Registered { since, gone, logs } => self.registered(now, since, &gone, logs, &mut out),
             Event::Disconnected => self.disconnected(&mut out),
+            Event::SourceCame(ahead) => {
+                // The slot that the lease will go to. Without one nobody is in a hurry.
+                if let Some(slot) = self.slots.iter().position(Option::is_none) {
+                    out.push(Command::TakeAhead { slot, ahead });
+                }
+            }
             Event::Leased(assignment) => self.leased(now, assignment, &mut out),
             Event::LeaseUnreadable { attempt, why } => self.refuse(now, attempt, why, &mut out),
             Event::SourceWanted { attempt, haves } => match self.link {

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use super::assignment::{Assignment, Report, chain};
+use super::assignment::{Ahead, Assignment, Report, chain};
 use super::boottime;
 use super::environment::{AttemptFacts, attempt_environment};
 use super::layout::Layout;
@@ -74,12 +74,18 @@ pub(super) struct Common {
 }
 
 /// An attempt for a slot.
-pub(super) struct Work {
+pub(super) struct Attempt {
     pub(super) assignment: Box<Assignment>,
     /// A message ends the attempt.
     pub(super) cancelled: Receiver<()>,
     /// For the slot itself to end it.
     pub(super) cancel: Sender<()>,
+}
+
+/// What a slot is given to do.
+enum Work {
+    Attempt(Attempt),
+    Ahead(Box<Ahead>),
 }
 
 /// What a slot tells the core.
@@ -108,15 +114,23 @@ pub(super) struct Slot {
 
 impl Slot {
     pub(super) fn start(number: usize, common: Arc<Common>) -> io::Result<Self> {
-        let (work, waiting) = bounded(1);
+        // An attempt, and source for it before.
+        let (work, waiting) = bounded(2);
         let thread =
             threads::spawn_large(&format!("slot{number}"), move || Slotted::new(number, common).run(&waiting))?;
         Ok(Self { work, _thread: thread })
     }
 
     /// False if the slot's thread is gone.
-    pub(super) fn execute(&self, work: Work) -> bool {
-        self.work.try_send(work).is_ok()
+    pub(super) fn execute(&self, attempt: Attempt) -> bool {
+        self.work.try_send(Work::Attempt(attempt)).is_ok()
+    }
+
+    /// Has it take in source for an attempt to come, unless it has something to do before that.
+    pub(super) fn take_ahead(&self, ahead: Box<Ahead>) {
+        if self.work.is_empty() {
+            drop(self.work.try_send(Work::Ahead(ahead)));
+        }
     }
 }
 
@@ -139,6 +153,15 @@ impl Slotted {
 
     fn run(mut self, waiting: &Receiver<Work>) {
         while let Some(work) = self.wait(waiting) {
+            let work = match work {
+                Work::Attempt(attempt) => attempt,
+                Work::Ahead(ahead) => {
+                    if catch_unwind(AssertUnwindSafe(|| self.take_ahead(&ahead))).is_err() {
+                        self = Self::new(self.number, self.common.clone());
+                    }
+                    continue;
+                }
+            };
             let attempt = work.assignment.attempt;
             let place = (work.assignment.repo.clone(), work.assignment.commit);
             let (report, warm) = match catch_unwind(AssertUnwindSafe(|| self.attempt(&work))) {
@@ -171,8 +194,14 @@ impl Slotted {
         waiting.recv().ok()
     }
 
+    fn take_ahead(&mut self, ahead: &Ahead) {
+        if self.check_disk().is_ok() {
+            self.workspace.take_ahead(ahead);
+        }
+    }
+
     /// Executes an attempt. `Err` with the outcome where it did not come to a process.
-    fn attempt(&mut self, work: &Work) -> Result<Report, Outcome> {
+    fn attempt(&mut self, work: &Attempt) -> Result<Report, Outcome> {
         self.check_disk()?;
         let assignment = &*work.assignment;
         let attempt = assignment.attempt;

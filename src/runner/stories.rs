@@ -1,6 +1,6 @@
 //! What the machine decides, as stories: what happens, and behind `>` what it wants done.
 
-use super::assignment::{Assignment, Report};
+use super::assignment::{Ahead, Assignment, Report};
 use super::event::{Command, Event};
 use super::machine::Machine;
 use crate::model::{AttemptId, BranchName, BuildId, LogSummary, Moment, Outcome, RepoName, Script, TaskSpec};
@@ -53,6 +53,7 @@ fn line(command: &Command) -> String {
         }
         Command::ResumeLogs(_) => "resume logs".into(),
         Command::PauseLogs => "pause logs".into(),
+        Command::TakeAhead { slot, .. } => format!("take source in slot {slot}"),
         Command::Start { slot, assignment } => format!("start {} in slot {slot}", assignment.attempt),
         Command::AskSource { attempt, .. } => format!("ask source of {attempt}"),
         Command::SayStarted(attempt) => format!("say {attempt} started"),
@@ -161,6 +162,21 @@ fn what_the_dispatcher_no_longer_holds_is_ended_and_forgotten() {
     story.at(5, registered(4, &[7, 8]), &["mute a7", "cancel a7", "forget a8", "resume logs"]);
     story.at(6, ended(7, Outcome::Cancelled, 0), &["forget a7"]);
     assert!(story.machine.holding().is_empty());
+}
+
+#[test]
+fn source_that_comes_ahead_goes_to_the_slot_that_the_lease_will_go_to() {
+    let mut story = Story::here(2);
+    let source = || {
+        let (repo, commit) = (RepoName::new("app").unwrap(), "ab".repeat(20).parse().unwrap());
+        Event::SourceCame(Box::new(Ahead { repo, commit, pack: Vec::new() }))
+    };
+    story.at(1, source(), &["take source in slot 0"]);
+    story.at(2, lease(7), &["start a7 in slot 0"]);
+    story.at(3, source(), &["take source in slot 1"]);
+    story.at(4, lease(8), &["start a8 in slot 1"]);
+    // There is no hurry.
+    story.at(5, source(), &[]);
 }
 
 #[test]

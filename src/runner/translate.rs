@@ -1,6 +1,6 @@
 //! Between the wire and the runner's own words. The only file here that sees both; what it lets through is valid.
 
-use super::assignment::{Assignment, Report};
+use super::assignment::{Ahead, Assignment, Report};
 use super::routes::Piece;
 use crate::model::{AttemptId, BranchName, BuildId, CommitId, LogSummary, Outcome, RepoName, Script, TaskSpec};
 use crate::protocol::codec;
@@ -29,6 +29,8 @@ pub(super) enum Said {
         gone: Vec<AttemptId>,
         logs: Vec<(AttemptId, u64)>,
     },
+    /// Source for a lease to come. What makes no sense is none.
+    Ahead(Option<Box<Ahead>>),
     Lease(Box<Assignment>),
     /// A lease that cannot be executed, and why.
     BadLease {
@@ -71,6 +73,11 @@ pub(super) fn hear(reader: &mut FrameReader) -> Result<Option<Heard>, TransportE
                 Err(why) => Said::BadLease { attempt, why },
             }
         }
+        ToRunner::SourceAhead { repo, commit, bytes: length } => {
+            let mut pack = Vec::new();
+            reader.read_payload(length, &mut pack)?;
+            Said::Ahead(ahead(&repo, &commit, pack).map(Box::new))
+        }
         ToRunner::Cancel { attempt } => Said::Cancel(AttemptId(attempt)),
         ToRunner::Ok { attempt } => Said::Recorded(AttemptId(attempt)),
         ToRunner::Stale { attempt } => Said::Fenced(AttemptId(attempt)),
@@ -105,6 +112,10 @@ fn assignment(lease: Runtask) -> Result<Assignment, String> {
     })
 }
 
+fn ahead(repo: &str, commit: &str, pack: Vec<u8>) -> Option<Ahead> {
+    Some(Ahead { repo: RepoName::new(repo).ok()?, commit: commit.parse().ok()?, pack })
+}
+
 /// What a runner offers, besides what it holds.
 #[derive(Debug)]
 pub(super) struct Offer<'a> {
@@ -128,6 +139,7 @@ pub(super) fn register(offer: &Offer<'_>, holding: &[AttemptId]) -> Frame {
         warm: offer.warm.iter().map(warm).collect(),
         spawned: offer.spawned,
         draining: offer.draining,
+        takes_source: true,
     })
 }
 

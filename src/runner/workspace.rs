@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 
-use super::assignment::{Assignment, chain};
+use super::assignment::{Ahead, Assignment, chain};
 use super::layout::Layout;
 use super::limits::{OPEN_REPOS, PACK_CAPACITY};
 use super::routes::Piece;
@@ -63,7 +63,7 @@ impl Workspace {
         cancel: &Receiver<()>,
     ) -> Result<PathBuf, Refused> {
         let directory = self.layout.tree(&assignment.repo, self.slot);
-        let mut open = self.take(assignment)?;
+        let mut open = self.take(&assignment.repo, assignment.commit)?;
         if !open.store.has(assignment.commit) {
             self.untidied += 1;
             self.fetch(&open, assignment.commit, ask, cancel)?;
@@ -72,6 +72,27 @@ impl Workspace {
         self.bring(&mut open, assignment, cancel)?;
         self.open.push(open);
         Ok(directory)
+    }
+
+    /// Takes in source that came ahead of its lease. Where it is not all that is missing here, the attempt asks.
+    pub(super) fn take_ahead(&mut self, ahead: &Ahead) {
+        let Ahead { repo, commit, pack } = ahead;
+        let taken = self.take(repo, *commit).map_err(|outcome| format!("{outcome:?}")).and_then(|open| {
+            // Somebody who fetches just now fetches this, perhaps.
+            if let Some(_changing) = open.shared.try_change() {
+                let mut receiver = open.store.receive().map_err(|error| chain(&error))?;
+                receiver.write(pack).and_then(|()| receiver.finish(*commit, false)).map_err(|error| chain(&error))?;
+                open.shared.add(*commit);
+            }
+            Ok(open)
+        });
+        match taken {
+            Ok(open) => {
+                self.untidied += 1;
+                self.open.push(open);
+            }
+            Err(why) => log::info!("source of {} of {repo} that came ahead does not do: {why}", commit.short()),
+        }
     }
 
     /// Fetches since the last tidying: whether there is anything to tidy.
@@ -97,8 +118,7 @@ impl Workspace {
     }
 
     /// The repository, opened; removed from the list until it has served.
-    fn take(&mut self, assignment: &Assignment) -> Result<Open, Refused> {
-        let repo = &assignment.repo;
+    fn take(&mut self, repo: &RepoName, like: CommitId) -> Result<Open, Refused> {
         if let Some(at) = self.open.iter().position(|open| open.repo == *repo) {
             return Ok(self.open.remove(at));
         }
@@ -106,7 +126,7 @@ impl Workspace {
             self.open.remove(0);
         }
         let path = self.layout.store(repo);
-        let store = Store::open(&path, assignment.commit).map_err(|e| lost("could not open the store", &e))?;
+        let store = Store::open(&path, like).map_err(|e| lost("could not open the store", &e))?;
         let tree = self.open_tree(repo)?;
         Ok(Open { repo: repo.clone(), shared: self.shelf.repo(repo), store, tree })
     }

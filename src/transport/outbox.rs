@@ -120,6 +120,12 @@ impl Outbox {
         self.inner.settle(&mut queue);
     }
 
+    /// How many bytes the peer has not taken yet.
+    pub fn waiting(&self) -> usize {
+        let queue = self.inner.lock();
+        queue.lines.len() + queue.taken.unwrap_or(0)
+    }
+
     /// Whether the session has ended: nobody hears what is said from here on.
     pub fn is_over(&self) -> bool {
         self.inner.lock().phase == Phase::Over

@@ -6,6 +6,7 @@ mod local;
 mod orders;
 mod repositories;
 mod runners;
+mod sources;
 mod tasks;
 mod three_shells;
 mod trees;

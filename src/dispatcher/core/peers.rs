@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crossbeam_channel::{Sender, TrySendError};
 
 use crate::dispatcher::data::LogPlace;
-use crate::dispatcher::translate;
-use crate::model::{AttemptId, BuildId, CommitId, Outcome, RepoName, SessionId};
+use crate::dispatcher::{limits, translate};
+use crate::model::{AttemptId, BuildId, BuildSource, CommitId, Outcome, RepoName, SessionId};
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::runner::ToRunner;
 use crate::scheduler::{Lease, ToRunner as Message};
@@ -17,6 +17,25 @@ use crate::transport::{Frame, Outbox};
 pub(crate) struct Peer {
     pub(crate) outbox: Outbox,
     pub(crate) grants: Arc<Grants>,
+    /// Of each repository the commit that it had last; `None` for a runner that takes no source ahead.
+    pub(crate) has: Option<HashMap<RepoName, CommitId>>,
+}
+
+/// The source of a commit that has just arrived, small enough to be sent ahead of a lease. It is in the mirror already,
+/// durably.
+pub(super) struct Arrival {
+    repo: RepoName,
+    /// Whoever has this commit needs only the pack, as a rule: it may leave out what other heads have. A runner that
+    /// cannot do with it asks.
+    before: CommitId,
+    commit: CommitId,
+    pack: Vec<u8>,
+}
+
+impl Arrival {
+    pub(super) fn of(source: &BuildSource, pack: Option<Vec<u8>>) -> Option<Self> {
+        Some(Self { repo: source.repo.clone(), before: source.before?, commit: source.commit, pack: pack? })
+    }
 }
 
 impl Peer {
@@ -51,6 +70,19 @@ impl Peers {
         self.by_session.values()
     }
 
+    /// While a lease is being recorded its runner may take in what has just arrived, if that is what it lacks.
+    pub(super) fn send_ahead(&mut self, session: SessionId, lease: &Lease, arrival: &Arrival) {
+        let Arrival { repo, before, commit, pack } = arrival;
+        if (repo, commit) != (&lease.source.repo, &lease.source.commit) {
+            return;
+        }
+        let Some(Peer { outbox, has: Some(has), .. }) = self.by_session.get_mut(&session) else { return };
+        if has.get(repo) == Some(before) && outbox.waiting() + pack.len() <= limits::AHEAD_WAITING_BYTES {
+            outbox.send(&translate::source_ahead(repo, *commit, pack));
+            has.insert(repo.clone(), *commit);
+        }
+    }
+
     /// What a runner may ask for changes with what it is told.
     pub(super) fn entitle(&mut self, session: SessionId, message: &Message) {
         let (told, ended): (&[Lease], &[AttemptId]) = match message {
@@ -70,7 +102,10 @@ impl Peers {
     /// perhaps read only now.
     fn grant(&mut self, session: SessionId, lease: &Lease) {
         let attempt = lease.attempt;
-        let Some(peer) = self.get(session) else { return };
+        let Some(peer) = self.by_session.get_mut(&session) else { return };
+        if let Some(has) = &mut peer.has {
+            has.insert(lease.source.repo.clone(), lease.source.commit);
+        }
         peer.grants.insert(attempt, translate::grant(lease));
         if let Some(before) = self.granted.insert(attempt, session).filter(|before| *before != session)
             && let Some(peer) = self.get(before)

@@ -74,6 +74,8 @@ struct Taken {
     mirror: Mirror,
     /// A pack was received for it.
     is_new: bool,
+    /// That pack, if it is small.
+    pack: Option<Vec<u8>>,
 }
 
 /// Packs up to this size stay in memory until the commit they belong to is announced.
@@ -205,8 +207,9 @@ impl Worker<'_> {
         let (repo, branch, commit) = (source.repo.clone(), source.branch.clone(), source.commit);
         let hub = self.hub;
         let taken = hub.mirrors.arriving(&repo, || {
-            let taken = self.take_in(&repo, branch.as_str(), commit)?;
-            if let Some(reply) = self.ask(Question::Commit { source, plan: taken.plan.clone() }) {
+            let mut taken = self.take_in(&repo, branch.as_str(), commit)?;
+            let question = Question::Commit { source, plan: taken.plan.clone(), pack: taken.pack.take() };
+            if let Some(reply) = self.ask(question) {
                 self.outbox.send(&Frame::new(&answer(&repo, branch.as_str(), Some(commit.to_string()), reply)));
             }
             Some(taken)
@@ -271,6 +274,7 @@ impl Worker<'_> {
         let of_mirror = |error| (true, error);
         let mirror = self.hub.mirrors.open(repo, commit).map_err(of_mirror)?;
         let is_new = !mirror.has(commit);
+        let mut small = None;
         if is_new {
             let Some(mut incoming) = pack else { return Ok(None) };
             let mut take = || {
@@ -279,9 +283,10 @@ impl Worker<'_> {
                 receiver.finish(commit, true)
             };
             take().map_err(|error| (false, error))?;
+            small = incoming.into_small();
         }
         let plan = mirror.plan(commit).map_err(of_mirror)?;
-        Ok(Some(Taken { plan, mirror, is_new }))
+        Ok(Some(Taken { plan, mirror, is_new, pack: small }))
     }
 
     fn ask(&self, question: Question) -> Option<Reply> {
@@ -293,6 +298,16 @@ impl Worker<'_> {
 }
 
 impl Incoming {
+    /// All of it, if it is small enough to go ahead of a lease.
+    fn into_small(self) -> Option<Vec<u8>> {
+        match self.pieces.into_inner() {
+            tempfile::SpooledData::InMemory(pieces) => {
+                Some(pieces.into_inner()).filter(|pack| pack.len() <= limits::AHEAD_BYTES)
+            }
+            tempfile::SpooledData::OnDisk(_) => None,
+        }
+    }
+
     fn copy_to(&mut self, receiver: &mut git::Receiver, spool: &Path) -> Result<(), GitError> {
         use std::io::{Read, Seek, SeekFrom};
         let mut piece = vec![0; 256 * 1024];

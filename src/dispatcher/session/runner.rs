@@ -21,9 +21,11 @@ use crate::transport::{Distant, Frame, Outbox};
 pub(super) fn serve(mut session: Session) -> Result<(), SessionError> {
     let (outbox, last_word) = Outbox::new(session.id, session.stream.clone());
     let Some(first) = session.next(&outbox)? else { return Ok(()) };
+    let takes_source = matches!(first, FromRunner::Register { takes_source: true, .. });
     let joined = translate::joined(session.id, &session.hello, first)?;
+    let has = takes_source.then(|| joined.warm.iter().cloned().collect());
     let grants = Arc::new(Grants::default());
-    let peer = Peer { outbox: outbox.clone(), grants: grants.clone() };
+    let peer = Peer { outbox: outbox.clone(), grants: grants.clone(), has };
     let id = session.id;
     let core = session.hub.core.clone();
     if core.send(ToCore::Join { peer, joined: Box::new(joined) }).is_err() {

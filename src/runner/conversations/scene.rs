@@ -138,12 +138,18 @@ impl Scene {
     pub(super) fn repository(&self) -> (Watched, String) {
         let path = self.directory.path().join("repo");
         fs::create_dir(&path).unwrap();
-        fs::write(path.join("hello.txt"), "hello from the commit\n").unwrap();
         git(&path, &["init", "-q"]);
+        let head = self.commit("hello from the commit\n");
+        (Watched::open(&path).unwrap(), head)
+    }
+
+    /// One more commit there, with another `hello.txt`.
+    pub(super) fn commit(&self, hello: &str) -> String {
+        let path = self.directory.path().join("repo");
+        fs::write(path.join("hello.txt"), hello).unwrap();
         git(&path, &["add", "."]);
-        git(&path, &["-c", "user.name=n", "-c", "user.email=e", "commit", "-qm", "first"]);
-        let head = git(&path, &["rev-parse", "HEAD"]);
-        (Watched::open(&path).unwrap(), head.trim().to_owned())
+        git(&path, &["-c", "user.name=n", "-c", "user.email=e", "commit", "-qm", "a commit"]);
+        git(&path, &["rev-parse", "HEAD"]).trim().to_owned()
     }
 
     pub(super) fn fifo(&self, name: &str) -> std::path::PathBuf {
@@ -242,23 +248,35 @@ impl Peer {
         self.say(&ToRunner::Ok { attempt });
     }
 
+    /// Gives the source of the commit before a lease of it.
+    pub(super) fn give_ahead(&self, commit: &str, pack: Vec<u8>) {
+        let message = ToRunner::SourceAhead { repo: "app".into(), commit: commit.into(), bytes: pack.len() as u64 };
+        write_frame(&self.stream, &Frame::with_payload(&message, pack)).unwrap();
+    }
+
     /// Answers the request for source with the whole pack.
     pub(super) fn give_source(&mut self, repository: &Watched, commit: &str) {
         let FromRunner::Source { attempt, haves } = self.hear() else { panic!("source is asked for") };
         assert_eq!(haves, Vec::<String>::new());
-        let mut pack = Vec::new();
-        repository
-            .pack(&[commit.parse().unwrap()], &[], &mut |piece| {
-                pack.extend_from_slice(piece);
-                true
-            })
-            .unwrap();
+        let pack = pack(repository, commit, &[]);
         let middle = pack.len() / 2;
         for (bytes, last) in [(&pack[..middle], false), (&pack[middle..], true)] {
             let message = ToRunner::Pack { attempt, last, bytes: bytes.len() as u64 };
             write_frame(&self.stream, &Frame::with_payload(&message, bytes.to_vec())).unwrap();
         }
     }
+}
+
+/// What the commit has and the others have not.
+pub(super) fn pack(repository: &Watched, commit: &str, haves: &[&str]) -> Vec<u8> {
+    let mut pack = Vec::new();
+    let haves: Vec<_> = haves.iter().map(|have| have.parse().unwrap()).collect();
+    let mut take = |piece: &[u8]| {
+        pack.extend_from_slice(piece);
+        true
+    };
+    repository.pack(&[commit.parse().unwrap()], &haves, &mut take).unwrap();
+    pack
 }
 
 pub(super) fn runtask(attempt: u64, commit: &str, script: &str) -> ToRunner {

@@ -47,6 +47,7 @@ pub(crate) fn register(slots: u32) -> Frame {
         warm: vec![],
         spawned: false,
         draining: false,
+        takes_source: false,
     })
 }
 

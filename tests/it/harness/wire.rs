@@ -98,6 +98,14 @@ impl Wire {
         }
     }
 
+    /// Takes a payload.
+    pub(crate) fn payload(&mut self, bytes: u64) -> Vec<u8> {
+        let mut payload = Vec::new();
+        self.stream.by_ref().take(bytes).read_to_end(&mut payload).unwrap();
+        assert_eq!(payload.len() as u64, bytes, "the payload is shorter than announced");
+        payload
+    }
+
     /// Passes over a payload.
     pub(crate) fn skip(&mut self, bytes: u64) {
         let skipped = io::copy(&mut self.stream.by_ref().take(bytes), &mut io::sink()).unwrap();

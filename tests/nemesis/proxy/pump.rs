@@ -153,7 +153,9 @@ impl Pump<'_> {
     fn is_doubled(&self, frame: &Frame, spoil: &Spoil) -> bool {
         let doubled = if self.way == Way::Up { DOUBLED_UP } else { DOUBLED_DOWN };
         // An observer hears each answer once.
-        let is_for_observer = self.way == Way::Down && frame.text("repo").is_some() && frame.kind() != "runtask";
+        let is_for_observer = self.way == Way::Down
+            && frame.text("repo").is_some()
+            && !matches!(frame.kind(), "runtask" | "source_ahead");
         let number =
             frame.bytes.iter().fold(spoil.dice, |sum, byte| sum.wrapping_mul(0x0100_0000_01b3) ^ u64::from(*byte));
         doubled.contains(&frame.kind()) && !is_for_observer && number % 100 < spoil.doubles
