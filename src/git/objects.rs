@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
-use git2::{Config, ErrorClass, ErrorCode, ObjectFormat, ObjectType, Odb, OdbObject, Oid, Repository};
+use git2::{Config, ErrorClass, ErrorCode, ObjectFormat, ObjectType, Odb, OdbLookupFlags, OdbObject, Oid, Repository};
 
 use super::GitError;
 use super::hash::id_of;
@@ -86,6 +86,12 @@ impl Objects {
     /// Whether the commit object is there and readable. Says nothing of its tree.
     pub(super) fn has_commit(&self, commit: CommitId) -> bool {
         self.commit(commit).is_ok()
+    }
+
+    /// The same, of what was found so far: packs that came since are not looked for, which takes longer than the rest.
+    pub(super) fn has_found_commit(&self, commit: CommitId) -> bool {
+        let is_found = |id| self.odb().is_ok_and(|odb| odb.exists_ext(id, OdbLookupFlags::NO_REFRESH));
+        self.id(commit).is_ok_and(is_found) && self.has_commit(commit)
     }
 
     /// The commit object.

@@ -34,6 +34,10 @@ const THREADS_MAX: usize = 8;
 const BATCH_OBJECTS: usize = 512;
 const BATCH_BYTES: usize = 16 * 1024 * 1024;
 
+/// Below this, an object is not compressed: to begin with that takes longer, here and where it is read, than to send
+/// it.
+const BYTES_TO_COMPRESS: usize = 512;
+
 /// Below this, opening a store's packs takes longer than compressing.
 const OBJECTS_TO_REUSE: usize = 16;
 
@@ -88,7 +92,7 @@ pub(super) fn write(
     writer.put(&[&b"PACK\0\0\0\x02"[..], &count.to_be_bytes()].concat())?;
     if ids.len() < OBJECTS_FOR_THREADS {
         let mut entry = Vec::new();
-        let mut compress = new_compress();
+        let mut compress = None;
         for id in ids {
             entry.clear();
             encoder.encode(*id, &mut compress, &mut entry)?;
@@ -123,7 +127,7 @@ impl Encoder<'_> {
         let (next, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let made: Vec<OnceLock<Result<Vec<u8>, GitError>>> = ids.iter().map(|_| OnceLock::new()).collect();
         let work = || {
-            let mut compress = new_compress();
+            let mut compress = None;
             while bytes.load(Ordering::Relaxed) < BATCH_BYTES
                 && let Some(at) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|at| *at < ids.len())
             {
@@ -145,14 +149,18 @@ impl Encoder<'_> {
     }
 
     /// Makes an entry; how many bytes that took to hold.
-    fn encode(&self, id: Oid, compress: &mut Compress, entry: &mut Vec<u8>) -> Result<usize, GitError> {
+    fn encode(&self, id: Oid, compress: &mut Option<Compress>, entry: &mut Vec<u8>) -> Result<usize, GitError> {
         if self.stored.is_some_and(|stored| stored.copy(id, entry)) {
             return Ok(entry.len());
         }
         let object = read_verified(self.odb, id).map_err(|source| self.unreadable(id, source))?;
         let data = object.data();
         put_header(entry, object.kind(), data.len());
-        deflate(data, compress, entry);
+        if data.len() < BYTES_TO_COMPRESS {
+            store(data, entry);
+        } else {
+            deflate(data, compress.get_or_insert_with(new_compress), entry);
+        }
         Ok(data.len())
     }
 
@@ -178,6 +186,26 @@ fn put_header(entry: &mut Vec<u8>, kind: ObjectType, size: usize) {
         rest >>= 7;
     }
     entry.push(byte);
+}
+
+/// A stream of zlib (RFC 1950) of one stored block (RFC 1951, section 3.2.4).
+fn store(data: &[u8], into: &mut Vec<u8>) {
+    let len = u16::try_from(data.len()).expect("it is below the limit for compressing");
+    // A window of 32 KiB, and no dictionary; then the last block, as it is.
+    into.extend([0x78, 0x01, 0x01]);
+    into.extend(len.to_le_bytes());
+    into.extend((!len).to_le_bytes());
+    into.extend(data);
+    into.extend(adler32(data).to_be_bytes());
+}
+
+/// The checksum of RFC 1950, section 8.2.
+fn adler32(data: &[u8]) -> u32 {
+    let (a, b) = data.iter().fold((1, 0), |(a, b), byte| {
+        let a = (a + u32::from(*byte)) % 65_521;
+        (a, (b + a) % 65_521)
+    });
+    b << 16 | a
 }
 
 fn new_compress() -> Compress {

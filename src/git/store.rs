@@ -75,6 +75,11 @@ impl Store {
         self.landing.database.with(|objects| Ok(objects.has_commit(commit))).unwrap_or(false)
     }
 
+    /// The same for one who can receive it and thinks that it is not there: false, too, where it came a moment ago.
+    pub fn has_long(&self, commit: CommitId) -> bool {
+        self.landing.database.with(|objects| Ok(objects.has_found_commit(commit))).unwrap_or(false)
+    }
+
     /// Reads the commit's whole tree, to find damage: for a store that cannot be trusted just now. An error says what
     /// is missing or broken.
     pub fn check(&self, commit: CommitId) -> Result<(), GitError> {

@@ -26,6 +26,10 @@ use super::watch::{Announcement, Change, Step, Watch};
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(10);
 
+/// How often the directories are listed until there are no new ones. Where they come and go without end, the next look
+/// does it again.
+const LISTINGS_MAX: usize = 5;
+
 /// Why a repository's thread ended by itself: its name belongs to another source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NameTaken {
@@ -350,8 +354,17 @@ impl Repo {
     /// Watches the directories in which a change shows. Comes before a look, so that nothing falls between.
     fn arm(&mut self) {
         let (Some(notifier), Some(watched)) = (&self.notifier, &self.watched) else { return };
-        if let Err(error) = notifier.watch(&watched.notify_paths()) {
-            self.say_notifier_refused(&error);
+        let mut directories = watched.notify_paths();
+        for _ in 0..LISTINGS_MAX {
+            if let Err(error) = notifier.watch(&directories) {
+                return self.say_notifier_refused(&error);
+            }
+            // One may have been made in another before that was watched.
+            let again = watched.notify_paths();
+            if again == directories {
+                return;
+            }
+            directories = again;
         }
     }
 

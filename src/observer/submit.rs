@@ -85,14 +85,10 @@ pub(crate) fn announce_head(
     delivery: Delivery<'_>,
 ) -> Result<Answer, NoAnswer> {
     let watched = delivery.watched;
-    let before = what.before.filter(|before| watched.has(*before));
-    let range = watched.range(before, commit, MAX_RANGE_COMMITS)?;
+    let range = watched.range(what.before, commit, MAX_RANGE_COMMITS)?;
     let text = watched.describe(commit)?;
     let turn = match delivery.haves {
-        Some(haves) => {
-            let haves: Vec<CommitId> = haves.into_iter().filter(|have| watched.has(*have)).collect();
-            send_pack(session, repo, watched, &range, &haves)?
-        }
+        Some(haves) => send_pack(session, repo, watched, &range, &haves)?,
         None => session.turn(),
     };
     turn.send(&translate::announcement(repo, what, &range, text))?;

@@ -273,7 +273,8 @@ impl Worker<'_> {
     ) -> Result<Option<Taken>, (bool, GitError)> {
         let of_mirror = |error| (true, error);
         let mirror = self.hub.mirrors.open(repo, commit).map_err(of_mirror)?;
-        let is_new = !mirror.has(commit);
+        // With a pack, the observer takes it for new; to receive it twice does no harm.
+        let is_new = if pack.is_some() { !mirror.has_long(commit) } else { !mirror.has(commit) };
         let mut small = None;
         if is_new {
             let Some(mut incoming) = pack else { return Ok(None) };

@@ -157,6 +157,24 @@ fn several_commits_travel_in_one_pack() {
 }
 
 #[test]
+fn small_objects_are_not_compressed_and_every_reader_reads_them() {
+    let repo = Repo::new();
+    for (size, letter) in [(0, "a"), (1, "b"), (511, "c"), (512, "d"), (5_000, "e")] {
+        repo.write(letter, letter.repeat(size));
+    }
+    let commit = repo.commit("files of all sizes");
+    let (watched, store) = (repo.watched(), repo.store(commit));
+    let pack = pack_of(&watched, &[commit], &[]);
+    let has = |text: String| pack.windows(text.len()).any(|part| part == text.as_bytes());
+    assert!(has("c".repeat(511)) && !has("d".repeat(512)));
+    fs::write(repo.beside("by-git.pack"), &pack).unwrap();
+    repo.git(&["index-pack", "--strict", repo.beside("by-git.pack").to_str().unwrap()]);
+    deliver(&watched, &store, commit, &[]);
+    store.check(commit).unwrap();
+    assert_eq!(store.read_file(commit, "c", 1_000).unwrap().unwrap(), "c".repeat(511).as_bytes());
+}
+
+#[test]
 fn broken_packs_are_refused_and_leave_nothing_behind() {
     let repo = Repo::new();
     let commit = repo.write("file", "some content of this file\n".repeat(50)).write("b", "two").commit("first");
