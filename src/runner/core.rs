@@ -271,7 +271,10 @@ impl Core<'_> {
                 Said::Cancel(attempt) => Event::CancelAsked(attempt),
                 Said::Recorded(attempt) => Event::Recorded(attempt),
                 Said::Fenced(attempt) => {
-                    log::warn!("attempt {attempt} is not held here any more, says the dispatcher: forgotten");
+                    // It says so for each piece of output that was on its way.
+                    if self.machine.is_held(attempt) {
+                        log::warn!("attempt {attempt} is not held here any more, says the dispatcher: forgotten");
+                    }
                     Event::Fenced(attempt)
                 }
                 Said::Drain => {

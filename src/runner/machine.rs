@@ -125,6 +125,11 @@ impl Machine {
         self.held.keys().copied().collect()
     }
 
+    /// Whether it is one of those and the dispatcher has not let it go.
+    pub(super) fn is_held(&self, attempt: AttemptId) -> bool {
+        self.held.get(&attempt).is_some_and(|held| held.ending != Some(Early::Gone))
+    }
+
     /// Since when leases are surely renewed.
     pub(super) fn surely_renewed(&self) -> Moment {
         self.renewed

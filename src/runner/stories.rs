@@ -159,7 +159,9 @@ fn what_the_dispatcher_no_longer_holds_is_ended_and_forgotten() {
     story.at(2, Event::Disconnected, &["pause logs"]);
     story.at(3, ended(8, Outcome::Passed, 0), &["keep a8 passed"]);
     story.at(4, Event::Connected, &["register holding [a(7), a(8)]"]);
+    assert!(story.machine.is_held(AttemptId(7)));
     story.at(5, registered(4, &[7, 8]), &["mute a7", "cancel a7", "forget a8", "resume logs"]);
+    assert!(!story.machine.is_held(AttemptId(7)));
     story.at(6, ended(7, Outcome::Cancelled, 0), &["forget a7"]);
     assert!(story.machine.holding().is_empty());
 }

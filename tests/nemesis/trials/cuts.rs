@@ -189,12 +189,23 @@ const TORN: &[(Way, &str)] = &[
 /// S7, S11, S12, S15: whichever message it is that does not arrive whole, in either direction.
 #[test]
 fn a_reset_in_the_middle_of_any_message_neither_loses_nor_repeats_anything() {
+    // More than goes ahead of a lease, so that runners ask for it.
+    resets(TORN, 40_000);
+}
+
+/// The same for source that comes unasked.
+#[test]
+fn a_reset_in_the_middle_of_source_that_comes_ahead_neither_loses_nor_repeats_anything() {
+    resets(&[(Way::Down, "source_ahead")], 1);
+}
+
+fn resets(torn: &'static [(Way, &'static str)], noise: u32) {
     let world = World::new();
     let _dispatcher = world.dispatcher(&["--heartbeat-interval=250ms", "--reconnect-window=1h"]);
     let repository = world.repository("app");
     let _observer = world.observer(&[&repository], &[]);
     let begun = world.tally("begun");
-    let lines = TORN.iter().map(|(_, kind)| {
+    let lines = torn.iter().map(|(_, kind)| {
         let tear = Arc::new(Tear::default());
         let link = Link::open(kind, world.address(), tear.clone());
         let runner = world.runner(kind, &["--slots=1", &format!("--label={kind}"), &link.flag()]);
@@ -206,21 +217,25 @@ fn a_reset_in_the_middle_of_any_message_neither_loses_nor_repeats_anything() {
         let write = format!("{{ seq 1 1000; sleep 0.3; seq 1001 2000; }} | tee {}.$SURVEIL_ATTEMPT", text(&copy));
         format!("[task.{kind}]\nlabels = ['{kind}']\nrun = '''\n{begin}\n{write}\n'''\n")
     };
-    let tasks: String = TORN.iter().map(task).collect();
+    let tasks: String = torn.iter().map(task).collect();
+    // From here on it is known what they have.
+    let first = repository.commit_tasks(&tasks);
+    world.expect(&first, "passed");
     for part in 0..3 {
-        for ((way, kind), (tear, link, _)) in TORN.iter().zip(&lines) {
+        for ((way, kind), (tear, link, _)) in torn.iter().zip(&lines) {
             *tear.next.lock().unwrap() = Some((*way, *kind, part));
             if kind.starts_with("register") {
                 link.cut(Cut::Close);
             }
         }
-        repository.write("part", &part.to_string());
+        let noise = (0..noise).map(|n| format!("{:x}", (n + part as u32).wrapping_mul(2_654_435_761)));
+        repository.write("part", &noise.collect::<String>());
         let commit = repository.commit_tasks(&tasks);
-        for ((_, kind), (tear, ..)) in TORN.iter().zip(&lines) {
+        for ((_, kind), (tear, ..)) in torn.iter().zip(&lines) {
             until(kind, || tear.torn.load(Ordering::Acquire) == part + 1);
         }
         let build = world.expect(&commit, "passed");
-        for (_, kind) in TORN {
+        for (_, kind) in torn {
             // An attempt whose lease or source did not arrive was not begun, and the job is tried again as another.
             let attempts = &job(&build, kind).attempts;
             let mark = format!("{} {kind}", build.build);
