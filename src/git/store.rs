@@ -76,7 +76,7 @@ impl Store {
     }
 
     /// The same for one who can receive it and thinks that it is not there: false, too, where it came a moment ago.
-    pub fn has_long(&self, commit: CommitId) -> bool {
+    pub fn has_found(&self, commit: CommitId) -> bool {
         self.landing.database.with(|objects| Ok(objects.has_found_commit(commit))).unwrap_or(false)
     }
 

@@ -264,7 +264,10 @@ impl Core<'_> {
                 Said::Registered { gone, logs } => Event::Registered { since: self.registered_at, gone, logs },
                 Said::Ahead(ahead) => match ahead {
                     Some(ahead) => Event::SourceCame(ahead),
-                    None => return Ok(None),
+                    None => {
+                        log::warn!("the dispatcher sent source for no repository or commit that can be: passed over");
+                        return Ok(None);
+                    }
                 },
                 Said::Lease(assignment) => Event::Leased(assignment),
                 Said::BadLease { attempt, why } => Event::LeaseUnreadable { attempt, why },

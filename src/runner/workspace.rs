@@ -77,7 +77,8 @@ impl Workspace {
     /// Takes in source that came ahead of its lease. Where it is not all that is missing here, the attempt asks.
     pub(super) fn take_ahead(&mut self, ahead: &Ahead) {
         let Ahead { repo, commit, pack } = ahead;
-        let taken = self.take(repo, *commit).map_err(|outcome| format!("{outcome:?}")).and_then(|open| {
+        let text = |refused| if let Outcome::Lost(why) = refused { why } else { refused.word().to_owned() };
+        let taken = self.take(repo, *commit).map_err(text).and_then(|open| {
             // Somebody who fetches just now fetches this, perhaps.
             if let Some(_changing) = open.shared.try_change() {
                 let mut receiver = open.store.receive().map_err(|error| chain(&error))?;

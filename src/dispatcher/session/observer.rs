@@ -274,7 +274,7 @@ impl Worker<'_> {
         let of_mirror = |error| (true, error);
         let mirror = self.hub.mirrors.open(repo, commit).map_err(of_mirror)?;
         // With a pack, the observer takes it for new; to receive it twice does no harm.
-        let is_new = if pack.is_some() { !mirror.has_long(commit) } else { !mirror.has(commit) };
+        let is_new = if pack.is_some() { !mirror.has_found(commit) } else { !mirror.has(commit) };
         let mut small = None;
         if is_new {
             let Some(mut incoming) = pack else { return Ok(None) };
