@@ -101,7 +101,8 @@ impl Presence {
             _ => return,
         };
         let Some(seen) = self.sessions.get(session).and_then(|name| self.runners.get_mut(name)) else { return };
-        seen.at.push(at);
+        // In order, also where a result is only noted when it has been answered.
+        seen.at.push(seen.at.last().map_or(at, |last| at.max(*last)));
         for attempt in named {
             self.renewed.entry(*attempt).or_default().push(at);
         }

@@ -67,6 +67,8 @@ struct Leased {
 
 /// A result as its runner sent it.
 struct Said {
+    /// When it passed: the dispatcher heard it then or a little later, and nobody sees when.
+    at: u64,
     session: SessionId,
     name: Arc<str>,
     attempt: AttemptId,
@@ -334,9 +336,11 @@ impl Inner {
         let asked = self.cancels.get(&build).filter(|_| outcome == Outcome::Cancelled);
         if let Some(request) = asked {
             self.note(Fact::Arrived(Event::CancelAsked { request: *request, build, job: None }));
-        } else if let Some(Said { session, outcome, log, duration_ms, .. }) = self.said.iter().rev().find(is_cause) {
+        } else if let Some(Said { at, session, outcome, log, duration_ms, .. }) = self.said.iter().rev().find(is_cause)
+        {
             let (session, outcome, log, duration_ms) = (*session, outcome.clone(), log.clone(), *duration_ms);
-            self.note(Fact::Arrived(Event::AttemptFinished { session, attempt: id, outcome, log, duration_ms }));
+            let event = Event::AttemptFinished { session, attempt: id, outcome, log, duration_ms };
+            self.history.note(*at, Fact::Arrived(event));
         } else {
             // Nobody said so. It can only have been a tick that found it.
             self.note(Fact::Arrived(Event::LeaseCheck));

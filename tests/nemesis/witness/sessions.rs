@@ -96,7 +96,7 @@ impl Inner {
         };
         let name = self.sessions.get(&session.0).and_then(|seen| seen.name.clone()).unwrap_or_else(|| "?".into());
         let (outcome, duration_ms) = (outcome(frame), frame.number("duration_ms"));
-        self.said.push(Said { session, name, attempt, outcome, log, duration_ms });
+        self.said.push(Said { at: self.now(), session, name, attempt, outcome, log, duration_ms });
     }
 
     /// A message comes down: what it promises must be durable by now.
@@ -148,9 +148,10 @@ impl Inner {
             seen.reported.contains(&attempt) && (is_recorded || !seen.ambiguous.contains(&attempt))
         });
         let said = self.said.iter().rev().find(|said| said.session == session && said.attempt == attempt);
-        if let (true, Some(Said { outcome, log, duration_ms, .. })) = (is_of_result, said) {
-            let (outcome, log, duration_ms) = (outcome.clone(), log.clone(), *duration_ms);
-            self.note(Fact::Arrived(Event::AttemptFinished { session, attempt, outcome, log, duration_ms }));
+        if let (true, Some(Said { at, outcome, log, duration_ms, .. })) = (is_of_result, said) {
+            let (at, outcome, log, duration_ms) = (*at, outcome.clone(), log.clone(), *duration_ms);
+            let event = Event::AttemptFinished { session, attempt, outcome, log, duration_ms };
+            self.history.note(at, Fact::Arrived(event));
             self.note(Fact::Decided(Effect::Send { session, message: message.clone() }));
             self.note(Fact::Answered { session, attempt, is_recorded });
         }
