@@ -4,9 +4,10 @@ use serde_json::{Value, json};
 
 use crate::harness::{Wire, World};
 
-/// A runner that says what it has, and whether it takes source ahead.
-fn register(world: &World, name: &str, has: Option<&str>, takes_source: bool) -> Wire {
-    let mut runner = Wire::greet(world, "runner", name);
+/// A runner that says what it has, and whether it takes source ahead. Always the same one, which so takes the place of
+/// its session before: no lease goes to one that is about to be noticed as closed.
+fn register(world: &World, has: Option<&str>, takes_source: bool) -> Wire {
+    let mut runner = Wire::greet(world, "runner", "raw");
     let warm: Vec<Value> = has.iter().map(|commit| json!({"repo": "app", "commit": commit})).collect();
     let register = json!({
         "type": "register", "slots": 1, "isolation": "subreaper", "warm": warm, "takes_source": takes_source,
@@ -41,7 +42,7 @@ fn a_runner_that_has_the_commit_before_gets_the_difference_ahead_of_the_lease() 
     repository.write("noise", &noise);
     let first = repository.commit_script("true");
     let _observer = world.observer(&[&repository], &[]);
-    let mut runner = register(&world, "new", None, true);
+    let mut runner = register(&world, None, true);
     assert_eq!(pass(&mut runner), (first.clone(), Vec::new()), "nobody knows what it has");
     world.expect(&first, "passed");
 
@@ -63,7 +64,7 @@ fn a_runner_that_has_the_commit_before_gets_the_difference_ahead_of_the_lease() 
     for (takes_source, has_before) in [(true, true), (true, false), (false, true)] {
         let has = repository.head();
         let has = if has_before { has } else { first.clone() };
-        let mut runner = register(&world, "w", Some(&has), takes_source);
+        let mut runner = register(&world, Some(&has), takes_source);
         let commit = repository.commit_script(&format!("true # {takes_source} {has_before}"));
         let (leased, source) = pass(&mut runner);
         assert_eq!((leased, !source.is_empty()), (commit.clone(), takes_source && has_before));
