@@ -9,13 +9,13 @@
 
 mod assignment;
 mod boottime;
-#[cfg(test)]
-mod conversations;
 mod core;
 mod delivery;
 mod environment;
 mod event;
+// Compiled as a part of this room, so that it sees what is private here.
 #[cfg(any(test, fuzzing))]
+#[path = "../fuzz/runner.rs"]
 pub(crate) mod fuzz;
 mod greeting;
 mod heartbeat;
@@ -33,7 +33,7 @@ mod shelf;
 mod slot;
 mod spool;
 #[cfg(test)]
-mod stories;
+mod tests;
 mod translate;
 mod upload;
 mod workspace;

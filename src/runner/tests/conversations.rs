@@ -9,9 +9,7 @@ use crate::protocol::runner::{FromRunner, LogOffset, ToRunner};
 use crate::shutdown::Stop;
 use crate::transport::{Frame, Listener, Stream, write_frame};
 
-mod scene;
-
-use scene::*;
+use super::scene::*;
 
 #[test]
 fn a_commits_task_is_executed_from_the_pack_and_its_log_and_result_arrive() {

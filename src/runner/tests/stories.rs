@@ -1,9 +1,9 @@
 //! What the machine decides, as stories: what happens, and behind `>` what it wants done.
 
-use super::assignment::{Ahead, Assignment, Report};
-use super::event::{Command, Event};
-use super::machine::Machine;
 use crate::model::{AttemptId, BranchName, BuildId, LogSummary, Moment, Outcome, RepoName, Script, TaskSpec};
+use crate::runner::assignment::{Ahead, Assignment, Report};
+use crate::runner::event::{Command, Event};
+use crate::runner::machine::Machine;
 
 fn lease(attempt: u64) -> Event {
     leased(attempt, false)
