@@ -1,8 +1,8 @@
 //! Named threads that are joined on drop, so that nothing outlives its owner.
 
 use std::io::{self, ErrorKind};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
 use rustix::process::Resource;
@@ -81,6 +81,14 @@ fn start<T: Send + 'static>(
     };
     let handle = Builder::new().name(name.into()).stack_size(stack).spawn(counted)?;
     Ok(Thread { handle: Some(handle) })
+}
+
+/// Locks a mutex, also after a thread has panicked with the lock held.
+///
+/// The data is whole all the same: critical sections here are short, and each of their steps leaves a valid value
+/// behind. Refusing the lock would spread the panic of one session to all the others.
+pub fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How many threads there may be in this process.

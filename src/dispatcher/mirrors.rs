@@ -18,11 +18,11 @@ pub(crate) use lost::Lost;
 
 use super::data::DataDir;
 use super::limits::{MIRROR_SLACK_BYTES, OPEN_MIRRORS, TASK_FILE_BYTES};
-use crate::clock;
 use crate::config::{self, TASK_DIRECTORY, TASK_FILE};
 use crate::git::{GitError, Store};
 use crate::model::{CommitId, Moment, RepoName, TaskSpec};
 use crate::store::StoreError;
+use crate::{clock, threads};
 
 /// What a commit's task file says, or what is wrong with it.
 pub(crate) type Plan = Result<Vec<TaskSpec>, String>;
@@ -121,7 +121,7 @@ impl Mirrors {
         }
         let place = self.place(repo);
         let _nobody_arrives = place.arrivals.write().unwrap_or_else(PoisonError::into_inner);
-        let _turn = place.tidying.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = threads::lock(&place.tidying);
         // Asked only now: what has arrived until here is recorded.
         let needed = needed()?;
         let Some(like) = needed.first() else { return Ok(None) };
@@ -184,7 +184,7 @@ impl Mirrors {
     }
 
     fn place(&self, repo: &RepoName) -> Arc<Place> {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = threads::lock(&self.places);
         places.entry(repo.clone()).or_default().clone()
     }
 
@@ -215,14 +215,13 @@ impl Mirrors {
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<(RepoName, u64, Store)>> {
-        // A list is whole whatever panicked while it was looked through.
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        threads::lock(&self.idle)
     }
 }
 
 impl Place {
     fn made(&self) -> MutexGuard<'_, (u64, Option<Moment>)> {
-        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+        threads::lock(&self.made)
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::data::DataDir;
 use super::limits::DISK_LOW_BYTES;
 use super::mirrors::Lost;
+
+use crate::threads;
 
 /// The problems there are, by name. The lock is held for a look-up only.
 #[derive(Debug, Clone, Default)]
@@ -28,8 +30,7 @@ impl Warnings {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
-        // A map is whole whatever panicked while it was looked at.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        threads::lock(&self.0)
     }
 }
 

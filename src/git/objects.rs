@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Once, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use git2::{Config, ErrorClass, ErrorCode, ObjectFormat, ObjectType, Odb, OdbLookupFlags, OdbObject, Oid, Repository};
@@ -13,8 +13,8 @@ use git2::{Config, ErrorClass, ErrorCode, ObjectFormat, ObjectType, Odb, OdbLook
 use super::GitError;
 use super::hash::id_of;
 use super::lengths::Lengths;
-use crate::clock;
 use crate::model::CommitId;
+use crate::{clock, threads};
 
 /// Objects below one `objects` directory, and its alternates.
 pub(super) struct Objects {
@@ -177,7 +177,7 @@ type Sign = (Option<(u64, i64, i64)>, Option<SystemTime>);
 impl Database {
     pub(super) fn open(directory: &Path, format: ObjectFormat, sign: PathBuf) -> Result<Self, GitError> {
         let spare = {
-            let mut spares = SPARES.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut spares = threads::lock(&SPARES);
             spares.retain(|_, spare| spare.strong_count() > 0);
             let known = spares.get(directory).and_then(Weak::upgrade);
             known.unwrap_or_else(|| {
@@ -281,7 +281,7 @@ impl Database {
     }
 
     fn spare(&self) -> MutexGuard<'_, Spare> {
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+        threads::lock(&self.spare)
     }
 
     fn packs(&self) -> PathBuf {

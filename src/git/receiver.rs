@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use git2::{Indexer, ObjectFormat, ObjectType, OdbLookupFlags, Oid};
 
@@ -15,6 +15,7 @@ use super::incoming::{Incoming, NOTED_BYTES_MAX, abandoned, files_of, sync};
 use super::objects::{Database, EntryKind, Objects, commit_id, entries, incomplete};
 use super::stored::{Stored, StoredPack};
 use crate::model::CommitId;
+use crate::threads;
 
 /// Directories kept for the next receiver; more are only in use when as many packs arrive at once.
 const SPARE_MAX: usize = 4;
@@ -56,7 +57,7 @@ impl Landing {
     }
 
     fn take(&self) -> Result<Incoming, GitError> {
-        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let spare = threads::lock(&self.spare).pop();
         // It may have been removed from under this process.
         match spare.filter(|spare| spare.packs().is_dir()) {
             Some(spare) => Ok(spare),
@@ -66,7 +67,7 @@ impl Landing {
 
     /// Only for a directory that is empty again.
     fn put_back(&self, incoming: Incoming) {
-        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spare = threads::lock(&self.spare);
         if spare.len() < SPARE_MAX {
             spare.push(incoming);
         } else {
@@ -78,7 +79,7 @@ impl Landing {
 
     /// Syncs what only notes make durable so far.
     pub(super) fn settle(&self) -> Result<(), GitError> {
-        let mut spare = std::mem::take(&mut *self.spare.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut spare = std::mem::take(&mut *threads::lock(&self.spare));
         let settled = spare.iter_mut().try_for_each(Incoming::settle);
         spare.into_iter().for_each(|incoming| self.put_back(incoming));
         settled

@@ -2,11 +2,12 @@
 //! taken by the thread of the repository, which is woken for it. Does no I/O.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use crossbeam_channel::Sender;
 
 use crate::model::CommitId;
+use crate::threads;
 
 /// Lost commits of one repository that wait to be sent again; a dispatcher asks again for those beyond.
 const LOST_MAX: usize = 256;
@@ -42,7 +43,6 @@ impl Lost {
     }
 
     fn lock(&self) -> MutexGuard<'_, Wanted> {
-        // A map is whole whatever panicked while it was looked at.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        threads::lock(&self.0)
     }
 }

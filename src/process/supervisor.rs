@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, after, bounded};
@@ -352,7 +352,7 @@ fn start_child(
 }
 
 fn locked(started: &Started) -> MutexGuard<'_, Option<Tell>> {
-    started.lock().unwrap_or_else(PoisonError::into_inner)
+    threads::lock(started)
 }
 
 fn read_reports(socket: &UnixStream, to: &Sender<Report>, started: &Started) {

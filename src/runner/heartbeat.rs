@@ -3,7 +3,7 @@
 //! silent.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -49,7 +49,7 @@ impl Heartbeat {
 
     /// What the next ping names.
     pub(super) fn set_holding(&self, holding: Vec<AttemptId>) {
-        *self.holding.lock().unwrap_or_else(PoisonError::into_inner) = holding;
+        *threads::lock(&self.holding) = holding;
     }
 }
 
@@ -64,7 +64,7 @@ fn beat(hears: &Receiver<Told>, holding: &Holding) {
             Ok(Told::Session(session)) => current = session,
             Ok(Told::PingNow) | Err(RecvTimeoutError::Timeout) => {
                 if let Some(session) = &current {
-                    let holding = holding.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                    let holding = threads::lock(holding).clone();
                     session.ping(boottime::now(), &holding);
                 }
             }

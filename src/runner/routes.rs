@@ -3,11 +3,12 @@
 //! waits.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use crossbeam_channel::Sender;
 
 use crate::model::AttemptId;
+use crate::threads;
 
 /// An answer to a request for source.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ impl Routes {
     /// From now on pieces for this attempt go there. After the session's end the sender is dropped, which tells the
     /// slot.
     pub(super) fn add(&self, attempt: AttemptId, pieces: Sender<Piece>) {
-        if let Some(open) = self.open.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        if let Some(open) = threads::lock(&self.open).as_mut() {
             open.insert(attempt, pieces);
         }
     }
@@ -45,7 +46,7 @@ impl Routes {
     pub(super) fn deliver(&self, attempt: AttemptId, piece: Piece) {
         let is_final = !matches!(piece, Piece::Bytes { last: false, .. });
         let pieces = {
-            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut open = threads::lock(&self.open);
             let Some(open) = open.as_mut() else { return };
             if is_final { open.remove(&attempt) } else { open.get(&attempt).cloned() }
         };
@@ -58,6 +59,6 @@ impl Routes {
 
     /// Drops every route and refuses new ones.
     pub(super) fn close(&self) {
-        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *threads::lock(&self.open) = None;
     }
 }

@@ -3,7 +3,7 @@
 //! the slot that waits for them. Decides nothing about attempts. Its thread is started by the core.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select_biased};
@@ -55,7 +55,7 @@ impl Session {
 
     /// Says a ping and remembers when.
     pub(super) fn ping(&self, now: Moment, holding: &[AttemptId]) {
-        self.pings.lock().unwrap_or_else(PoisonError::into_inner).push_back(now);
+        threads::lock(&self.pings).push_back(now);
         self.say(&translate::ping(holding));
     }
 }
@@ -70,7 +70,7 @@ impl Hangup {
     /// No session from now on; one that is there ends.
     pub(super) fn hang_up(&self) {
         let stream = {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = threads::lock(&self.state);
             state.0 = true;
             state.1.take()
         };
@@ -80,12 +80,12 @@ impl Hangup {
     }
 
     fn is_over(&self) -> bool {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).0
+        threads::lock(&self.state).0
     }
 
     /// From now on this is what a hang-up closes. False if it has happened.
     fn watch(&self, stream: &Stream) -> bool {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = threads::lock(&self.state);
         state.1 = Some(stream.clone());
         !state.0
     }
@@ -254,7 +254,7 @@ impl Dialler {
                     true
                 }
                 Heard::Ack { gone } => {
-                    let since = session.pings.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                    let since = threads::lock(&session.pings).pop_front();
                     since.is_none_or(|since| self.news.send(News::Renewed { since, gone }).is_ok())
                 }
                 Heard::Said(said) => self.news.send(News::Said(said)).is_ok(),

@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use super::layout::Layout;
 use super::limits::RECENT_COMMITS;
 use crate::model::{CommitId, RepoName};
+use crate::threads;
 
 /// All repositories of a work directory.
 #[derive(Debug)]
@@ -46,7 +47,7 @@ impl Shelf {
 
     /// A repository, known before or not.
     pub(super) fn repo(&self, name: &RepoName) -> Arc<Shared> {
-        let mut repos = self.repos.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut repos = threads::lock(&self.repos);
         repos.entry(name.clone()).or_insert_with(|| Arc::new(Shared::new(self.layout.recent(name)))).clone()
     }
 
@@ -85,12 +86,12 @@ impl Shared {
     }
 
     pub(super) fn recent(&self) -> Vec<CommitId> {
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        threads::lock(&self.recent).clone()
     }
 
     /// The store has this commit now. [`Shared::save`] writes it down, when nobody waits.
     pub(super) fn add(&self, commit: CommitId) {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = threads::lock(&self.recent);
         recent.retain(|known| *known != commit);
         recent.push(commit);
         let surplus = recent.len().saturating_sub(RECENT_COMMITS);
@@ -101,7 +102,7 @@ impl Shared {
     /// Writes down what was added, if anything was.
     pub(super) fn save(&self) {
         if self.is_unsaved.swap(false, Ordering::Relaxed) {
-            let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+            let recent = threads::lock(&self.recent);
             let text: String = recent.iter().map(|commit| format!("{commit}\n")).collect();
             self.write(&text);
         }
@@ -109,7 +110,7 @@ impl Shared {
 
     /// The store is gone.
     pub(super) fn clear(&self) {
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        threads::lock(&self.recent).clear();
         self.write("");
     }
 

@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::clock;
+use crate::{clock, threads};
 
 /// Bytes in flight in one direction before a write waits; about what a loopback socket takes.
 const PIPE_BYTES: usize = 64 * 1024;
@@ -100,8 +100,7 @@ impl Pipe {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A queue of bytes is whole whatever its last user was doing.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        threads::lock(&self.state)
     }
 
     fn wait_until(

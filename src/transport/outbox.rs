@@ -208,8 +208,7 @@ impl Queue {
 
 impl Inner {
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        // Bytes are whole messages whatever panicked beside them.
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        threads::lock(&self.queue)
     }
 
     /// Waits for a change, `length` at most.

@@ -1,7 +1,7 @@
 //! What the core knows of those it speaks to: how to reach a runner, what it may ask for, and who watches builds.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crossbeam_channel::{Sender, TrySendError};
 
@@ -11,6 +11,7 @@ use crate::model::{AttemptId, BuildId, BuildSource, CommitId, Outcome, RepoName,
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::runner::ToRunner;
 use crate::scheduler::{Lease, ToRunner as Message};
+use crate::threads;
 use crate::transport::{Frame, Outbox};
 
 /// A runner's session, as the core reaches it.
@@ -154,8 +155,7 @@ impl Grants {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<AttemptId, Grant>> {
-        // A panic while a map is looked up leaves the map as it was.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        threads::lock(&self.0)
     }
 }
 
@@ -175,12 +175,12 @@ impl Watcher {
 
     /// Notes changes; false once nobody listens.
     pub(crate) fn tell(&self, builds: &[BuildId]) -> bool {
-        self.changed.lock().unwrap_or_else(PoisonError::into_inner).extend(builds);
+        threads::lock(&self.changed).extend(builds);
         !matches!(self.wake.try_send(()), Err(TrySendError::Disconnected(())))
     }
 
     /// What changed since the last time.
     pub(crate) fn take(&self) -> BTreeSet<BuildId> {
-        std::mem::take(&mut *self.changed.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *threads::lock(&self.changed))
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::model::{CommitId, RepoName};
+use crate::threads;
 
 /// Commits of one repository that are waited for at most; what is beyond is asked for when it is needed again.
 const LOST_MAX: usize = 256;
@@ -56,7 +57,6 @@ impl Lost {
     }
 
     fn lock(&self) -> MutexGuard<'_, Commits> {
-        // A map is whole whatever panicked while it was looked at.
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+        threads::lock(&self.0.0)
     }
 }

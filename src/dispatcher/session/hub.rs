@@ -21,7 +21,7 @@ use crate::dispatcher::{DispatcherError, limits};
 use crate::model::{CommitId, Moment, RepoName, SessionId};
 use crate::protocol::hello::{ErrorCode, Refusal, Role};
 use crate::protocol::observer::ToObserver;
-use crate::threads::Thread;
+use crate::threads::{self, Thread};
 use crate::transport::{Distant, Frame, Outbox, Stream};
 
 /// How often one who waits for the core looks whether the dispatcher ends.
@@ -282,7 +282,6 @@ impl Hub {
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
-        // Maps are whole whatever panicked while they were looked up.
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        threads::lock(&self.open)
     }
 }
