@@ -30,7 +30,7 @@ fn a_killed_writer_loses_nothing_that_it_acknowledged() {
     let mut acknowledged = 0;
     for round in 0..ROUNDS {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "store::tests::crash::a_child_that_commits_and_acknowledges", "--nocapture"])
+            .args(["--exact", "store::sqlite::tests::crash::a_child_that_commits_and_acknowledges", "--nocapture"])
             .env(CHILD_STORE, place.path())
             .stdout(Stdio::piped())
             .spawn()

@@ -95,7 +95,7 @@ fn a_migration_that_is_killed_at_any_moment_leaves_a_store_that_the_next_start_t
             std::os::unix::fs::symlink(place.directory.path(), names.path().join(number.to_string())).unwrap();
         }
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "store::tests::migration::a_child_that_migrates", "--nocapture"])
+            .args(["--exact", "store::sqlite::tests::migration::a_child_that_migrates", "--nocapture"])
             .env(CHILD_STORES, names.path())
             .stdout(Stdio::piped())
             .spawn()

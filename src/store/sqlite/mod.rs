@@ -1,0 +1,55 @@
+//! What the dispatcher remembers: SQLite behind a small API in words of the model.
+//!
+//! Owns `surveil.db`, `surveil.lock` beside it, and everything SQLite keeps there. One [`Store`] writes, owned by the
+//! dispatcher's core: [`Store::commit`] returns once its records are synced, so a message sent afterwards promises
+//! nothing that a crash takes back. [`Reader`]s read beside it, each on a connection of its own, and are never waited
+//! for.
+//!
+//! It must never begin an empty store where another was, mend a damaged one by guessing, hand out a number twice, or
+//! decide anything: a batch that contradicts what is stored is refused whole. What is checked at a start, and what
+//! only later, is in `check.rs`; how the tables are cut for speed, in `schema.rs`.
+
+mod apply;
+mod backup;
+mod check;
+mod error;
+mod lately;
+mod lock;
+mod names;
+mod queries;
+mod reader;
+mod retention;
+mod rows;
+mod schema;
+mod seal;
+mod spec;
+mod wal;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use crate::model::{Attempt, BranchName, Build, CommitId, Job, RepoName, Runner};
+
+pub use backup::{Restoring, back_up, restore};
+pub use error::StoreError;
+pub use reader::{BuildName, Reader};
+pub use retention::{Rule, Surveyed};
+pub use writer::Store;
+
+/// A build with its jobs, and the attempts that are asked for.
+pub type WholeBuild = (Build, Vec<Job>, Vec<Attempt>);
+
+/// What the store knows of unfinished work, for a dispatcher that starts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Unfinished {
+    /// Unfinished builds with their jobs and their unfinished attempts, oldest first.
+    pub builds: Vec<WholeBuild>,
+    pub heads: Vec<(RepoName, BranchName, CommitId)>,
+    pub runners: Vec<Runner>,
+    /// The highest numbers ever given out, 0 for none.
+    pub last_build: u64,
+    pub last_job: u64,
+    pub last_attempt: u64,
+    pub last_runner: u64,
+}
