@@ -19,7 +19,7 @@ use super::watchdog::Pulse;
 use super::{limits, translate};
 use crate::clock;
 use crate::model::{BuildId, JobId, Moment, Record, RepoName, SessionId, WallTime};
-use crate::scheduler::{Effect, Event, Reply, Request, RestoredBuild, RunnerJoined, Scheduler, ToRunner};
+use crate::scheduler::{Effect, Event, Reply, RequestId, RestoredBuild, RunnerCommand, RunnerJoined, Scheduler};
 use crate::store::{Reader, Rule, Store, StoreError};
 use crate::transport::Frame;
 
@@ -95,7 +95,7 @@ pub(crate) struct Core {
     pub(crate) spawner: Sender<()>,
     peers: Peers,
     watchers: Vec<Watcher>,
-    answers: HashMap<Request, Sender<Reply>>,
+    answers: HashMap<RequestId, Sender<Reply>>,
     last_request: u64,
     /// Messages that came while nothing could be made durable.
     backlog: VecDeque<ToCore>,
@@ -233,7 +233,7 @@ impl Core {
 
     fn ask(&mut self, question: Question, answer: Sender<Reply>) -> Result<(), StoreError> {
         self.last_request += 1;
-        let request = Request(self.last_request);
+        let request = RequestId(self.last_request);
         let event = match question {
             Question::Commit { source, plan, pack } => {
                 // An announcement, the branch's end and the same announcement again may meet in one batch.
@@ -283,11 +283,11 @@ impl Core {
             match effect {
                 Effect::Persist(record) => self.records.push(record),
                 Effect::Note(text) => log::info!("{text}"),
-                Effect::Send { session, message: ToRunner::Lease(lease) } => {
+                Effect::Send { session, message: RunnerCommand::Lease(lease) } => {
                     if let Some(arrival) = &self.arrival {
                         self.peers.send_ahead(session, &lease, arrival);
                     }
-                    self.held.push(Effect::Send { session, message: ToRunner::Lease(lease) });
+                    self.held.push(Effect::Send { session, message: RunnerCommand::Lease(lease) });
                 }
                 effect @ (Effect::Send { .. }
                 | Effect::Reply { .. }
@@ -386,7 +386,7 @@ impl Core {
         }
     }
 
-    fn send(&mut self, session: SessionId, message: ToRunner) {
+    fn send(&mut self, session: SessionId, message: RunnerCommand) {
         self.peers.entitle(session, &message);
         let Some(peer) = self.peers.get(session) else { return };
         let frame = Frame::new(&translate::to_runner(message, &self.data));

@@ -12,7 +12,7 @@ use crate::model::{
 use crate::protocol::hello::{ErrorCode, Hello, Refusal};
 use crate::protocol::limits::{MAX_LABELS, MAX_RANGE_COMMITS, MAX_SLOTS};
 use crate::protocol::runner::{self as wire, FromRunner, LogOffset, Runtask, WireTask};
-use crate::scheduler::{Lease, RunnerJoined, ToRunner};
+use crate::scheduler::{Lease, RunnerCommand, RunnerJoined};
 use crate::transport::Frame;
 
 /// Longer texts of people (subjects, authors, reasons) are cut here, in bytes.
@@ -160,9 +160,9 @@ pub(crate) fn source_ahead(repo: &RepoName, commit: CommitId, pack: &[u8]) -> Fr
 }
 
 /// What the scheduler says to a runner, as it goes over the wire.
-pub(crate) fn to_runner(message: ToRunner, data: &DataDir) -> wire::ToRunner {
+pub(crate) fn to_runner(message: RunnerCommand, data: &DataDir) -> wire::ToRunner {
     match message {
-        ToRunner::Registered { held, gone } => wire::ToRunner::Registered {
+        RunnerCommand::Registered { held, gone } => wire::ToRunner::Registered {
             gone: gone.into_iter().map(|attempt| attempt.0).collect(),
             logs: held
                 .iter()
@@ -173,13 +173,15 @@ pub(crate) fn to_runner(message: ToRunner, data: &DataDir) -> wire::ToRunner {
                 })
                 .collect(),
         },
-        ToRunner::NameTaken(text) => wire::ToRunner::Error(Refusal { code: ErrorCode::NameTaken, text }),
-        ToRunner::Lease(lease) => wire::ToRunner::Runtask(Box::new(runtask(&lease))),
-        ToRunner::Cancel { attempt } => wire::ToRunner::Cancel { attempt: attempt.0 },
-        ToRunner::Recorded { attempt } => wire::ToRunner::Ok { attempt: attempt.0 },
-        ToRunner::Stale { attempt } => wire::ToRunner::Stale { attempt: attempt.0 },
-        ToRunner::Ack { gone } => wire::ToRunner::Ack { gone: gone.into_iter().map(|attempt| attempt.0).collect() },
-        ToRunner::Drain => wire::ToRunner::Drain,
+        RunnerCommand::NameTaken(text) => wire::ToRunner::Error(Refusal { code: ErrorCode::NameTaken, text }),
+        RunnerCommand::Lease(lease) => wire::ToRunner::Runtask(Box::new(runtask(&lease))),
+        RunnerCommand::Cancel { attempt } => wire::ToRunner::Cancel { attempt: attempt.0 },
+        RunnerCommand::Recorded { attempt } => wire::ToRunner::Ok { attempt: attempt.0 },
+        RunnerCommand::Stale { attempt } => wire::ToRunner::Stale { attempt: attempt.0 },
+        RunnerCommand::Ack { gone } => {
+            wire::ToRunner::Ack { gone: gone.into_iter().map(|attempt| attempt.0).collect() }
+        }
+        RunnerCommand::Drain => wire::ToRunner::Drain,
     }
 }
 

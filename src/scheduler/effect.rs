@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::event::Request;
+use super::event::RequestId;
 use crate::model::{
     AttemptId, BranchName, BuildId, BuildSource, CommitId, JobId, Record, RepoName, SessionId, TaskSpec,
 };
@@ -15,9 +15,9 @@ pub enum Effect {
     /// Make this durable before any later effect leaves.
     Persist(Record),
     /// Say this to a runner.
-    Send { session: SessionId, message: ToRunner },
+    Send { session: SessionId, message: RunnerCommand },
     /// Answer a request.
-    Reply { request: Request, reply: Reply },
+    Reply { request: RequestId, reply: Reply },
     /// End a session, and say why in the log.
     CloseSession { session: SessionId, why: Arc<str> },
     /// Start a runner on the dispatcher's own machine.
@@ -28,7 +28,7 @@ pub enum Effect {
 
 /// What a runner is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ToRunner {
+pub enum RunnerCommand {
     /// The answer to its registration.
     Registered {
         held: Vec<Lease>,

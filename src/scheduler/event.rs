@@ -9,7 +9,7 @@ use crate::model::{
 
 /// Names the request a reply belongs to; the dispatcher makes them up and the scheduler hands them back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Request(pub u64);
+pub struct RequestId(pub u64);
 
 /// Something that happened. Each comes with the [`crate::model::Moment`] at which the scheduler is told, and with a
 /// wall-clock time that is written into records and decides nothing.
@@ -19,13 +19,13 @@ pub enum Event {
     /// what is wrong with it.
     /// `known` is the build that was made for the same announcement before, if it ever was.
     CommitObserved {
-        request: Request,
+        request: RequestId,
         source: Box<BuildSource>,
         plan: Result<Vec<TaskSpec>, String>,
         known: Option<BuildId>,
     },
     /// An observer announced that a branch is gone.
-    BranchGone { request: Request, repo: RepoName, branch: BranchName, before: CommitId },
+    BranchGone { request: RequestId, repo: RepoName, branch: BranchName, before: CommitId },
     /// A runner registered on a session.
     RunnerJoined(RunnerJoined),
     /// A runner sent `ping`, which renews what it holds.
@@ -47,11 +47,11 @@ pub enum Event {
     /// A session ended, for whatever reason.
     SessionClosed { session: SessionId },
     /// An operator asked to cancel a build, or one job of it.
-    CancelAsked { request: Request, build: BuildId, job: Option<JobId> },
+    CancelAsked { request: RequestId, build: BuildId, job: Option<JobId> },
     /// An operator asked to run a finished build again; the jobs are as the store has them.
-    RerunAsked { request: Request, build: Box<RestoredBuild>, failed_only: bool },
+    RerunAsked { request: RequestId, build: Box<RestoredBuild>, failed_only: bool },
     /// An operator asked a runner to drain.
-    DrainAsked { request: Request, runner: RunnerId },
+    DrainAsked { request: RequestId, runner: RunnerId },
     /// The heartbeat thread's tick: time to see who has fallen silent.
     HeartbeatCheck,
     /// The redistribute thread's tick: time to see which leases have run out.

@@ -1,74 +1,15 @@
-//! Answers for people: why a job is where it is, and who is there. Reads the state, changes nothing.
+//! Explanations for people: why a job is where it is, and what an operator should know. They read the state and change
+//! nothing.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::roster::Presence;
-use super::{LiveJob, Scheduler, Started, policy};
-use crate::model::{AttemptId, BuildId, Isolation, JobId, JobState, Moment};
-
-/// A runner as an operator sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RunnerView {
-    pub name: Arc<str>,
-    /// `connected`, `away`, `draining`, `quarantined` or `resting`.
-    pub state: &'static str,
-    /// Why it is in quarantine, where it is.
-    pub detail: Option<String>,
-    pub slots: u32,
-    pub labels: Vec<Arc<str>>,
-    pub isolation: Isolation,
-    pub silent_ms: u64,
-    /// What occupies its slots, as attempt, build and task.
-    pub running: Vec<(AttemptId, BuildId, Arc<str>)>,
-}
+use super::state::{LiveJob, Started};
+use super::{Scheduler, policy};
+use crate::model::{AttemptId, BuildId, JobId, JobState, Moment};
 
 impl Scheduler {
-    /// The runners that are connected, or away with leases, by name.
-    #[must_use]
-    pub fn runners(&self, now: Moment) -> Vec<RunnerView> {
-        let mut views: Vec<RunnerView> = self
-            .roster
-            .members()
-            .map(|member| RunnerView {
-                name: member.name.clone(),
-                state: match member.presence {
-                    Presence::Away { .. } => "away",
-                    Presence::Connected(_) if member.draining => "draining",
-                    Presence::Connected(_) if member.health.quarantine(now).is_some() => "quarantined",
-                    Presence::Connected(_) if member.health.rests_until() > now => "resting",
-                    Presence::Connected(_) => "connected",
-                },
-                detail: member.health.quarantine(now),
-                slots: member.slots,
-                labels: member.labels.clone(),
-                isolation: member.isolation,
-                silent_ms: now.since(member.last_heard),
-                running: member.holds.iter().filter_map(|attempt| self.running(*attempt)).collect(),
-            })
-            .collect();
-        views.sort_by(|a, b| a.name.cmp(&b.name));
-        views
-    }
-
-    fn running(&self, attempt: AttemptId) -> Option<(AttemptId, BuildId, Arc<str>)> {
-        let lease = self.leases.get(&attempt)?;
-        let job = self.jobs.get(&lease.job)?;
-        Some((attempt, lease.build, job.task.name.clone()))
-    }
-
-    /// The build of a job that is not finished, or whose build is not.
-    #[must_use]
-    pub fn build_of(&self, job: JobId) -> Option<BuildId> {
-        self.jobs.get(&job).map(|job| job.build)
-    }
-
-    /// The runner of that name, if it is connected or away with leases.
-    #[must_use]
-    pub fn runner_named(&self, name: &str) -> Option<crate::model::RunnerId> {
-        self.roster.members().find(|member| &*member.name == name).map(|member| member.id)
-    }
-
     /// What each unfinished job of a build waits for or does, a sentence a job, in the order of the task file. Empty
     /// for a build that is finished.
     #[must_use]

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use super::event::{Request, RestoredBuild};
+use super::event::{RequestId, RestoredBuild};
 use super::jobs::NewJob;
-use super::{AcceptedHead, Because, LiveBuild, Reply, Scheduler, Turn};
+use super::state::{AcceptedHead, LiveBuild};
+use super::turn::{Because, Turn};
+use super::{Reply, Scheduler};
 use crate::model::{
     BranchName, Build, BuildId, BuildSource, CommitId, Ending, Job, JobId, JobState, Moment, Record, RepoName,
     TaskSpec, Verdict,
@@ -15,7 +17,7 @@ impl Scheduler {
     pub(super) fn observe_commit(
         &mut self,
         turn: &mut Turn,
-        request: Request,
+        request: RequestId,
         source: BuildSource,
         plan: Result<Vec<TaskSpec>, String>,
         known: Option<BuildId>,
@@ -119,7 +121,7 @@ impl Scheduler {
     pub(super) fn drop_branch(
         &mut self,
         turn: &mut Turn,
-        request: Request,
+        request: RequestId,
         repo: RepoName,
         branch: BranchName,
         before: CommitId,
@@ -139,7 +141,7 @@ impl Scheduler {
     }
 
     /// Cancels what is unfinished. In force at once: outcomes are recorded now, the runners hear of it when they can.
-    pub(super) fn cancel(&mut self, turn: &mut Turn, request: Request, build: BuildId, job: Option<JobId>) {
+    pub(super) fn cancel(&mut self, turn: &mut Turn, request: RequestId, build: BuildId, job: Option<JobId>) {
         let Some(live) = self.builds.get(&build) else {
             turn.reply(request, Reply::Refused(format!("build {build} is finished: there is nothing to cancel")));
             return;
@@ -166,7 +168,7 @@ impl Scheduler {
     }
 
     /// Runs a finished build's jobs again: new attempts beside the old ones.
-    pub(super) fn rerun(&mut self, turn: &mut Turn, request: Request, restored: RestoredBuild, failed_only: bool) {
+    pub(super) fn rerun(&mut self, turn: &mut Turn, request: RequestId, restored: RestoredBuild, failed_only: bool) {
         let id = restored.build.id;
         if self.builds.contains_key(&id) {
             let text = format!("build {id} is not finished: cancel it first, or wait for it");

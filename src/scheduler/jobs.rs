@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{LiveJob, Scheduler, Turn};
+use super::Scheduler;
+use super::state::LiveJob;
+use super::turn::Turn;
 use crate::model::{BuildId, BuildSource, Ending, Job, JobId, JobState, Moment, Record, TaskSpec, Verdict};
 
 /// A job on its way into the live state.

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::{Because, Effect, Lease, LiveLease, Scheduler, Started, ToRunner, Turn, policy, roster};
+use super::state::{LiveLease, Started};
+use super::turn::{Because, Turn};
+use super::{Effect, Lease, RunnerCommand, Scheduler, policy, roster};
 use crate::model::{
     Attempt, AttemptId, Ending, JobId, JobState, LogSummary, Moment, Outcome, Record, RunnerId, SessionId,
 };
 
 /// What a runner reports of an attempt that has ended.
-pub(super) struct Result {
+pub(super) struct Finished {
     pub(super) session: SessionId,
     pub(super) attempt: AttemptId,
     pub(super) outcome: Outcome,
@@ -86,7 +88,7 @@ impl Scheduler {
         member.warm.insert(repo, commit);
         let session = member.session().expect("a free runner is connected");
         self.roster.refresh(runner, turn.now);
-        let message = ToRunner::Lease(Box::new(self.lease_message(attempt)));
+        let message = RunnerCommand::Lease(Box::new(self.lease_message(attempt)));
         turn.send(session, message);
     }
 
@@ -110,25 +112,25 @@ impl Scheduler {
         let runner = self.roster.by_session(session);
         match self.leases.get_mut(&attempt).filter(|lease| Some(lease.runner) == runner) {
             Some(lease) => lease.started = Started::Yes,
-            None => turn.send(session, ToRunner::Stale { attempt }),
+            None => turn.send(session, RunnerCommand::Stale { attempt }),
         }
     }
 
     /// Records a result, if the lease is still held by that runner; else keeps it as evidence.
-    pub(super) fn finish_attempt(&mut self, turn: &mut Turn, result: Result) {
-        let Result { session, attempt, outcome, log, duration_ms } = result;
+    pub(super) fn finish_attempt(&mut self, turn: &mut Turn, finished: Finished) {
+        let Finished { session, attempt, outcome, log, duration_ms } = finished;
         let runner = self.roster.by_session(session);
         let held = self.leases.get(&attempt).filter(|lease| Some(lease.runner) == runner);
         let Some(lease) = held else {
-            if self.recorded.set.contains(&attempt) {
-                turn.send(session, ToRunner::Recorded { attempt });
+            if self.recorded.contains(&attempt) {
+                turn.send(session, RunnerCommand::Recorded { attempt });
             } else {
                 turn.note(format!(
                     "attempt {attempt}: a late result ({}) is kept and counts for nothing",
                     outcome.word()
                 ));
                 turn.persist(Record::LateResult { attempt, outcome, at: turn.at });
-                turn.send(session, ToRunner::Stale { attempt });
+                turn.send(session, RunnerCommand::Stale { attempt });
             }
             return;
         };
@@ -137,7 +139,7 @@ impl Scheduler {
             // Its outcome was recorded when it was cancelled; this only frees the slot.
             self.release(turn.now, attempt);
             self.recorded.insert(attempt);
-            turn.send(session, ToRunner::Recorded { attempt });
+            turn.send(session, RunnerCommand::Recorded { attempt });
             return;
         }
         match outcome {
@@ -168,7 +170,7 @@ impl Scheduler {
             }
         }
         self.recorded.insert(attempt);
-        turn.send(session, ToRunner::Recorded { attempt });
+        turn.send(session, RunnerCommand::Recorded { attempt });
     }
 
     /// What an outcome that was recorded means for the job.
@@ -258,7 +260,7 @@ impl Scheduler {
         let outcome = Outcome::Cancelled;
         turn.persist(Record::AttemptFinished { attempt, outcome, log, duration_ms: None, at: turn.at });
         if let Some(session) = self.roster.member(runner).and_then(roster::Member::session) {
-            turn.send(session, ToRunner::Cancel { attempt });
+            turn.send(session, RunnerCommand::Cancel { attempt });
         }
     }
 

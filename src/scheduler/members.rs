@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use super::leases::Loss;
 use super::roster::{Member, Presence};
-use super::{Effect, Policy, Reply, Request, RunnerJoined, Scheduler, Started, ToRunner, Turn};
+use super::state::Started;
+use super::turn::Turn;
+use super::{Effect, Policy, Reply, RequestId, RunnerCommand, RunnerJoined, Scheduler};
 use crate::model::{AttemptId, Moment, Record, Runner, RunnerId, SessionId};
 
 impl Scheduler {
-    /// Takes a runner in, new or come back, and settles what it holds.
+    /// Takes a runner in, new or come back, and reconciles what it holds.
     pub(super) fn join_runner(&mut self, turn: &mut Turn, joined: RunnerJoined) {
         let id = self.known_id(turn, &joined.name);
         if let Some(member) = self.roster.member(id)
@@ -26,7 +28,7 @@ impl Scheduler {
         {
             if member.incarnation != Some(joined.incarnation) {
                 let text = format!("a runner named {} is connected already: give this one another --name", joined.name);
-                turn.send(joined.session, ToRunner::NameTaken(text.clone()));
+                turn.send(joined.session, RunnerCommand::NameTaken(text.clone()));
                 turn.effects.push(Effect::CloseSession { session: joined.session, why: text.into() });
                 return;
             }
@@ -79,16 +81,23 @@ impl Scheduler {
             health,
         };
         self.roster.insert(member, turn.now);
-        self.settle(turn, id, session, &holding, restarted);
+        self.reconcile_holding(turn, id, session, &holding, restarted);
         if drains {
             self.confirm_drain(turn, id);
         } else if was_asked {
-            turn.send(session, ToRunner::Drain);
+            turn.send(session, RunnerCommand::Drain);
         }
     }
 
     /// Compares what a runner that (re)joined holds with what it was promised.
-    fn settle(&mut self, turn: &mut Turn, id: RunnerId, session: SessionId, holding: &[AttemptId], restarted: bool) {
+    fn reconcile_holding(
+        &mut self,
+        turn: &mut Turn,
+        id: RunnerId,
+        session: SessionId,
+        holding: &[AttemptId],
+        restarted: bool,
+    ) {
         let incarnation = self.roster.member(id).and_then(|member| member.incarnation);
         let promised = self.roster.member(id).map(|member| member.holds.clone()).unwrap_or_default();
         let (mut held, mut gone, mut cancelled) = (Vec::new(), Vec::new(), Vec::new());
@@ -103,9 +112,9 @@ impl Scheduler {
                 None => gone.push(*attempt),
             }
         }
-        turn.send(session, ToRunner::Registered { held, gone });
+        turn.send(session, RunnerCommand::Registered { held, gone });
         for attempt in cancelled {
-            turn.send(session, ToRunner::Cancel { attempt });
+            turn.send(session, RunnerCommand::Cancel { attempt });
         }
         for attempt in promised {
             let Some(lease) = self.leases.get(&attempt) else { continue };
@@ -131,11 +140,11 @@ impl Scheduler {
             match self.leases.get_mut(attempt).filter(|lease| lease.runner == runner) {
                 Some(lease) => lease.deadline = turn.now.after(self.policy.lease_ms(lease.exclusive)),
                 // Its result is recorded and the answer to that is on its way: nothing to say about it here.
-                None if self.recorded.set.contains(attempt) => {}
+                None if self.recorded.contains(attempt) => {}
                 None => gone.push(*attempt),
             }
         }
-        turn.send(session, ToRunner::Ack { gone });
+        turn.send(session, RunnerCommand::Ack { gone });
     }
 
     /// Notes that a session's runner is alive.
@@ -165,7 +174,7 @@ impl Scheduler {
     }
 
     /// An operator wants a runner to drain. The answer waits for the runner's own word.
-    pub(super) fn drain_runner(&mut self, turn: &mut Turn, request: Request, runner: RunnerId) {
+    pub(super) fn drain_runner(&mut self, turn: &mut Turn, request: RequestId, runner: RunnerId) {
         let Some(member) = self.roster.member_mut(runner) else {
             turn.reply(request, Reply::Refused("that runner is not connected".into()));
             return;
@@ -173,7 +182,7 @@ impl Scheduler {
         member.draining = true;
         member.drain_asked.push(request);
         if let Some(session) = member.session() {
-            turn.send(session, ToRunner::Drain);
+            turn.send(session, RunnerCommand::Drain);
         }
         self.roster.refresh(runner, turn.now);
     }

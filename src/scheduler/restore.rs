@@ -4,7 +4,8 @@ use super::event::Restored;
 use super::health::Health;
 use super::jobs::NewJob;
 use super::roster::{Member, Presence};
-use super::{AcceptedHead, LiveLease, Policy, Scheduler, Started};
+use super::state::{AcceptedHead, LiveLease, Started};
+use super::{Policy, Scheduler};
 use crate::model::{Attempt, Isolation, JobState, Moment, RunnerId, SessionId};
 
 impl Scheduler {

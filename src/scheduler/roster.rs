@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::Request;
+use super::RequestId;
 use super::health::Health;
 use crate::model::{AttemptId, CommitId, Incarnation, Isolation, Moment, RepoName, RunnerId, SessionId};
 
@@ -26,7 +26,7 @@ pub(super) struct Member {
     pub(super) draining: bool,
     /// Operators who asked for that and are answered once the runner has said that it drains: it keeps that in mind
     /// over restarts of the dispatcher, which forgets it.
-    pub(super) drain_asked: Vec<Request>,
+    pub(super) drain_asked: Vec<RequestId>,
     /// The commit each repository's tree is at.
     pub(super) warm: HashMap<RepoName, CommitId>,
     pub(super) spawned: bool,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use surveil::model::{BranchName, CommitId, RepoName};
-use surveil::scheduler::Request;
+use surveil::scheduler::RequestId;
 
 use crate::cast::{Cast, TERMS};
 use crate::dice::Dice;

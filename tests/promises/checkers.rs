@@ -8,7 +8,7 @@ use std::sync::Arc;
 use surveil::model::{
     AttemptId, BuildId, CommitId, Incarnation, JobId, Outcome, Record, RepoName, RunnerId, SessionId, TaskSpec,
 };
-use surveil::scheduler::{Effect, Event, Reply, Request, ToRunner};
+use surveil::scheduler::{Effect, Event, Reply, RequestId, RunnerCommand};
 
 use super::history::{Announcement, Broken, Entry, Fact, History, Promise};
 use super::orders::Orders;
@@ -173,10 +173,15 @@ fn s5(story: &[Entry], _: &Terms) -> Result<(), String> {
                 }
                 let Effect::Send { message, .. } = effect else { continue };
                 let durable = match message {
-                    ToRunner::Lease(lease) => leased.contains(&lease.attempt),
-                    ToRunner::Registered { held, .. } => held.iter().all(|lease| leased.contains(&lease.attempt)),
-                    ToRunner::Recorded { attempt } | ToRunner::Cancel { attempt } => finished.contains(attempt),
-                    ToRunner::NameTaken(_) | ToRunner::Stale { .. } | ToRunner::Ack { .. } | ToRunner::Drain => true,
+                    RunnerCommand::Lease(lease) => leased.contains(&lease.attempt),
+                    RunnerCommand::Registered { held, .. } => held.iter().all(|lease| leased.contains(&lease.attempt)),
+                    RunnerCommand::Recorded { attempt } | RunnerCommand::Cancel { attempt } => {
+                        finished.contains(attempt)
+                    }
+                    RunnerCommand::NameTaken(_)
+                    | RunnerCommand::Stale { .. }
+                    | RunnerCommand::Ack { .. }
+                    | RunnerCommand::Drain => true,
                 };
                 demand(durable, || format!("{message:?} left before its record"))?;
             }
@@ -203,9 +208,9 @@ fn s6(story: &[Entry], _: &Terms) -> Result<(), String> {
             Fact::Arrived(event) => cause = Some(event),
             Fact::Decided(Effect::Send {
                 session,
-                message: message @ (ToRunner::Recorded { attempt } | ToRunner::Stale { attempt }),
+                message: message @ (RunnerCommand::Recorded { attempt } | RunnerCommand::Stale { attempt }),
             }) if matches!(cause, Some(Event::AttemptFinished { .. })) => {
-                said.insert((*session, *attempt, matches!(message, ToRunner::Recorded { .. })));
+                said.insert((*session, *attempt, matches!(message, RunnerCommand::Recorded { .. })));
             }
             Fact::Answered { session, attempt, is_recorded } => {
                 let is_final = outcomes.get(attempt).is_some_and(|outcome| !matches!(outcome, Outcome::Lost(_)));
@@ -372,7 +377,7 @@ fn drain(story: &[Entry], _: &Terms) -> Result<(), String> {
     let mut joining: BTreeMap<SessionId, (Arc<str>, Incarnation)> = BTreeMap::new();
     let mut ids: BTreeMap<Arc<str>, RunnerId> = BTreeMap::new();
     let mut there: BTreeMap<RunnerId, Incarnation> = BTreeMap::new();
-    let mut asked: BTreeMap<Request, RunnerId> = BTreeMap::new();
+    let mut asked: BTreeMap<RequestId, RunnerId> = BTreeMap::new();
     let mut drained: BTreeMap<RunnerId, Incarnation> = BTreeMap::new();
     for fact in facts(story) {
         match fact {
@@ -382,7 +387,7 @@ fn drain(story: &[Entry], _: &Terms) -> Result<(), String> {
             Fact::Arrived(Event::RunnerJoined(joined)) => {
                 joining.insert(joined.session, (joined.name.clone(), joined.incarnation));
             }
-            Fact::Decided(Effect::Send { session, message: ToRunner::Registered { .. } }) => {
+            Fact::Decided(Effect::Send { session, message: RunnerCommand::Registered { .. } }) => {
                 let Some((name, incarnation)) = joining.get(session) else { continue };
                 there.extend(ids.get(name).map(|id| (*id, *incarnation)));
             }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use surveil::model::{
     AttemptId, BranchName, BuildId, CommitId, Incarnation, JobId, Outcome, Record, RepoName, SessionId,
 };
-use surveil::scheduler::{Effect, Event, ToRunner};
+use surveil::scheduler::{Effect, Event, RunnerCommand};
 
 /// The promises that the simulation tries, by their numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -207,7 +207,7 @@ fn line(entry: &Entry) -> Option<String> {
     let text = match &entry.fact {
         Fact::Arrived(Event::HeartbeatCheck | Event::LeaseCheck | Event::RunnerHeard { .. }) => return None,
         Fact::Decided(Effect::Send { .. } | Effect::Reply { .. }) => return None,
-        Fact::Released(Effect::Send { message: ToRunner::Ack { gone }, .. }) if gone.is_empty() => return None,
+        Fact::Released(Effect::Send { message: RunnerCommand::Ack { gone }, .. }) if gone.is_empty() => return None,
         Fact::Decided(Effect::Persist(Record::Decided(_))) | Fact::Committed(Record::Decided(_)) => return None,
         Fact::Decided(effect) => format!("    decides {}", clip(effect)),
         Fact::Committed(record) => format!("    commits {}", clip(record)),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use surveil::model::{AttemptId, Ending, Incarnation, JobId, Outcome, Record, RunnerId, SessionId, TaskSpec};
-use surveil::scheduler::{Effect, Event, RunnerJoined, ToRunner};
+use surveil::scheduler::{Effect, Event, RunnerCommand, RunnerJoined};
 
 use super::history::{Broken, Entry, Fact, Promise};
 use super::terms::Terms;
@@ -295,21 +295,23 @@ impl<'a> Watch<'a> {
     }
 
     /// S14, and that nothing which is held is called gone.
-    fn judge_message(&mut self, session: SessionId, message: &ToRunner) {
-        if let (ToRunner::Registered { .. } | ToRunner::NameTaken(_), Some(joined)) = (message, self.overtaken.take()) {
+    fn judge_message(&mut self, session: SessionId, message: &RunnerCommand) {
+        if let (RunnerCommand::Registered { .. } | RunnerCommand::NameTaken(_), Some(joined)) =
+            (message, self.overtaken.take())
+        {
             self.accept(joined);
         }
         match (message, self.joining) {
-            (ToRunner::Registered { .. }, Some((joined, true))) => {
+            (RunnerCommand::Registered { .. }, Some((joined, true))) => {
                 let text = format!("a second process of {} was let in beside the first", joined.name);
                 self.fail(Promise::S14, text);
             }
-            (ToRunner::NameTaken(_), Some((joined, false))) => {
+            (RunnerCommand::NameTaken(_), Some((joined, false))) => {
                 self.fail(Promise::S14, format!("{} was refused although it is not connected", joined.name));
             }
             _ => {}
         }
-        if let ToRunner::Registered { gone, .. } | ToRunner::Ack { gone } = message
+        if let RunnerCommand::Registered { gone, .. } | RunnerCommand::Ack { gone } = message
             && let Some(name) = self.current(session)
             && let Some(attempt) = gone.iter().find(|attempt| self.live.open_of(**attempt, &name).is_some())
         {

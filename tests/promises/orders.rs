@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use surveil::model::{BuildId, Record};
-use surveil::scheduler::{Event, Request};
+use surveil::scheduler::{Event, RequestId};
 
 use super::checkers::demand;
 
@@ -11,7 +11,7 @@ use super::checkers::demand;
 #[derive(Default)]
 pub(super) struct Orders {
     /// What is to happen to which build, and how often it had happened when that was asked for.
-    asked: BTreeMap<Request, ((BuildId, Order), usize)>,
+    asked: BTreeMap<RequestId, ((BuildId, Order), usize)>,
     done: BTreeMap<(BuildId, Order), usize>,
 }
 
@@ -45,7 +45,7 @@ impl Orders {
     }
 
     /// An operator hears that it is done.
-    pub(super) fn check(&mut self, request: Request) -> Result<(), String> {
+    pub(super) fn check(&mut self, request: RequestId) -> Result<(), String> {
         let Some((order, before)) = self.asked.remove(&request) else { return Ok(()) };
         demand(self.times(order) > before, || format!("{order:?} is said to be done and is not durable"))
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use surveil::model::{AttemptId, Incarnation, JobId, Outcome, Record, RunnerId, SessionId};
-use surveil::scheduler::{Effect, Event, ToRunner};
+use surveil::scheduler::{Effect, Event, RunnerCommand};
 
 use super::checkers::{demand, facts};
 use super::history::{Entry, Fact};
@@ -152,7 +152,7 @@ impl Presence {
 pub(super) fn s12(story: &[Entry], terms: &Terms) -> Result<(), String> {
     let (mut leases, mut presence) = (Leases::default(), Presence::default());
     presence.refused.extend(facts(story).filter_map(|fact| match fact {
-        Fact::Released(Effect::Send { session, message: ToRunner::NameTaken(_) }) => Some(*session),
+        Fact::Released(Effect::Send { session, message: RunnerCommand::NameTaken(_) }) => Some(*session),
         _ => None,
     }));
     for Entry { at, fact } in story {
@@ -189,7 +189,7 @@ pub(super) fn s13(story: &[Entry], _: &Terms) -> Result<(), String> {
                 let missing = leases.open.iter().filter(is_missing).map(|(attempt, _)| *attempt).collect();
                 forgotten.insert(joined.session, (joined.name.clone(), missing));
             }
-            Fact::Released(Effect::Send { session, message: ToRunner::Registered { .. } }) => {
+            Fact::Released(Effect::Send { session, message: RunnerCommand::Registered { .. } }) => {
                 let Some((name, missing)) = forgotten.remove(session) else { continue };
                 let still = missing.iter().find(|attempt| leases.open.contains_key(attempt));
                 demand(still.is_none(), || format!("{name} came back without {still:?}, which it still holds"))?;
@@ -223,7 +223,7 @@ pub(super) fn s14(story: &[Entry], terms: &Terms) -> Result<(), String> {
                 }
                 there.entry(*session).and_modify(|heard| *heard = *at);
             }
-            Fact::Released(Effect::Send { session, message: ToRunner::Registered { .. } }) => {
+            Fact::Released(Effect::Send { session, message: RunnerCommand::Registered { .. } }) => {
                 let Some((name, incarnation, joined_at)) = joins.get(session) else { continue };
                 let is_other = |(other, heard): &(&SessionId, &u64)| {
                     let (of, its, _) = &joins[*other];

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use surveil::model::{
     BranchName, BuildId, BuildSource, CommitId, JobId, Moment, Record, RepoName, SessionId, TaskSpec,
 };
-use surveil::scheduler::{Effect, Event, Policy, Reply, Request, RunnerJoined, Scheduler};
+use surveil::scheduler::{Effect, Event, Policy, Reply, RequestId, RunnerJoined, Scheduler};
 
 use crate::fold::Fold;
 use crate::history::{Announcement, Fact, Promise};
@@ -77,7 +77,7 @@ pub(crate) struct Dispatcher {
     pub(crate) store: Fold,
     pub(crate) real: Option<RealStore>,
     inbox: Vec<Input>,
-    asked: BTreeMap<Request, Option<SessionId>>,
+    asked: BTreeMap<RequestId, Option<SessionId>>,
     last_request: u64,
     records: Vec<Record>,
     held: Vec<Effect>,
@@ -224,7 +224,7 @@ impl World {
 
     fn ask(&mut self, question: Question, asker: Option<SessionId>) -> bool {
         self.dispatcher.last_request += 1;
-        let request = Request(self.dispatcher.last_request);
+        let request = RequestId(self.dispatcher.last_request);
         let event = match question {
             Question::Commit(source, plan) => {
                 let known = self.dispatcher.store.build_of(&Announcement::of(&source));
@@ -327,7 +327,7 @@ impl World {
         }
     }
 
-    fn reply(&mut self, request: Request, reply: Reply) {
+    fn reply(&mut self, request: RequestId, reply: Reply) {
         // An operator asks at the dispatcher itself; nobody waits for the answer here.
         if let Some(Some(session)) = self.dispatcher.asked.remove(&request) {
             self.send_down(session, Down::Reply(reply));

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use surveil::model::{AttemptId, BranchName, BuildSource, CommitId, Outcome, RepoName, SessionId, TaskSpec};
-use surveil::scheduler::{Reply, RunnerJoined, ToRunner};
+use surveil::scheduler::{Reply, RunnerCommand, RunnerJoined};
 
 use crate::observer::ObserverId;
 use crate::runner::ProcessId;
@@ -26,7 +26,7 @@ pub(crate) enum Up {
 /// What the dispatcher says to a peer.
 #[derive(Debug, Clone)]
 pub(crate) enum Down {
-    Runner(ToRunner),
+    Runner(RunnerCommand),
     Heads(Vec<(BranchName, CommitId)>),
     Reply(Reply),
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use surveil::model::{AttemptId, Incarnation, Isolation, Outcome, SessionId};
-use surveil::scheduler::{Lease, RunnerJoined, ToRunner};
+use surveil::scheduler::{Lease, RunnerCommand, RunnerJoined};
 
 use crate::dispatcher::{HEARTBEAT_MS, TIMEOUT_MS};
 use crate::history::Fact;
@@ -274,19 +274,19 @@ impl World {
         }
         process.silent_beats = 0;
         match message {
-            ToRunner::Registered { gone, .. } => self.registered(id, session, gone),
-            ToRunner::NameTaken(_) => process.is_refused = true,
-            ToRunner::Lease(lease) => self.leased(id, lease),
-            ToRunner::Cancel { attempt } => self.cancelled(id, attempt),
-            message @ (ToRunner::Recorded { attempt } | ToRunner::Stale { attempt }) => {
-                let is_recorded = matches!(message, ToRunner::Recorded { .. });
+            RunnerCommand::Registered { gone, .. } => self.registered(id, session, gone),
+            RunnerCommand::NameTaken(_) => process.is_refused = true,
+            RunnerCommand::Lease(lease) => self.leased(id, lease),
+            RunnerCommand::Cancel { attempt } => self.cancelled(id, attempt),
+            message @ (RunnerCommand::Recorded { attempt } | RunnerCommand::Stale { attempt }) => {
+                let is_recorded = matches!(message, RunnerCommand::Recorded { .. });
                 if self.lies.contains(&(session, attempt)) {
                     return;
                 }
                 self.history.note(self.now, Fact::Answered { session, attempt, is_recorded });
                 self.gone(id, attempt);
             }
-            ToRunner::Ack { gone } => {
+            RunnerCommand::Ack { gone } => {
                 if let Some(sent) = process.asked.pop_front() {
                     process.renewed = process.renewed.max(sent);
                 }
@@ -294,7 +294,7 @@ impl World {
                     self.gone(id, attempt);
                 }
             }
-            ToRunner::Drain => self.drain(id),
+            RunnerCommand::Drain => self.drain(id),
         }
     }
 

@@ -2,7 +2,7 @@
 //! dispatcher's core, the network and the peers are, and change what goes in or comes out of it.
 
 use surveil::model::{Incarnation, JobState, LogSummary, Moment, Record, TaskSpec, Verdict, WallTime};
-use surveil::scheduler::{Effect, Event, Policy, Restored, ToRunner};
+use surveil::scheduler::{Effect, Event, Policy, Restored, RunnerCommand};
 
 use crate::dispatcher::{HEARTBEAT_MS, LEASE_CHECK_MS, TIMEOUT_MS, policy};
 use crate::history::Promise;
@@ -205,7 +205,7 @@ impl World {
     pub(crate) fn twist_effects(&mut self, event: &Event, mut effects: Vec<Effect>) -> Vec<Effect> {
         if self.is(Sabotage::AcceptsLateResults) || self.is(Sabotage::BelievesAnyone) {
             for effect in &effects {
-                if let Effect::Send { session, message: ToRunner::Lease(lease) } = effect {
+                if let Effect::Send { session, message: RunnerCommand::Lease(lease) } = effect {
                     self.holders.insert(lease.attempt, *session);
                 }
             }
@@ -219,7 +219,7 @@ impl World {
         }
         if self.is(Sabotage::RecordsReplays)
             && let Event::AttemptFinished { attempt, outcome, .. } = event
-            && matches!(effects.as_slice(), [Effect::Send { message: ToRunner::Recorded { .. }, .. }])
+            && matches!(effects.as_slice(), [Effect::Send { message: RunnerCommand::Recorded { .. }, .. }])
         {
             let (attempt, outcome) = (*attempt, outcome.clone());
             let (log, duration_ms, at) = (LogSummary::default(), None, WallTime(0));

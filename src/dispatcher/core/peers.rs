@@ -10,7 +10,7 @@ use crate::dispatcher::{limits, translate};
 use crate::model::{AttemptId, BuildId, BuildSource, CommitId, Outcome, RepoName, SessionId};
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::runner::ToRunner;
-use crate::scheduler::{Lease, ToRunner as Message};
+use crate::scheduler::{Lease, RunnerCommand};
 use crate::threads;
 use crate::transport::{Frame, Outbox};
 
@@ -85,13 +85,15 @@ impl Peers {
     }
 
     /// What a runner may ask for changes with what it is told.
-    pub(super) fn entitle(&mut self, session: SessionId, message: &Message) {
+    pub(super) fn entitle(&mut self, session: SessionId, message: &RunnerCommand) {
         let (told, ended): (&[Lease], &[AttemptId]) = match message {
-            Message::Lease(lease) => (std::slice::from_ref(lease), &[]),
-            Message::Registered { held, .. } => (held, &[]),
-            Message::Recorded { attempt } | Message::Stale { attempt } => (&[], std::slice::from_ref(attempt)),
-            Message::Ack { gone } => (&[], gone),
-            Message::Cancel { .. } | Message::NameTaken(_) | Message::Drain => return,
+            RunnerCommand::Lease(lease) => (std::slice::from_ref(lease), &[]),
+            RunnerCommand::Registered { held, .. } => (held, &[]),
+            RunnerCommand::Recorded { attempt } | RunnerCommand::Stale { attempt } => {
+                (&[], std::slice::from_ref(attempt))
+            }
+            RunnerCommand::Ack { gone } => (&[], gone),
+            RunnerCommand::Cancel { .. } | RunnerCommand::NameTaken(_) | RunnerCommand::Drain => return,
         };
         told.iter().for_each(|lease| self.grant(session, lease));
         if let Some(peer) = self.get(session) {

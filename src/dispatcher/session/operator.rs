@@ -14,7 +14,7 @@ use crate::dispatcher::{retention, warnings};
 use crate::model::{Build, BuildId, Job, Moment};
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::operator::{FromOperator, RunnersReport, StatusReport, ToOperator, WhyLine, WhyReport};
-use crate::scheduler::{Reply, Scheduler};
+use crate::scheduler::{JobCounts, Reply, Scheduler};
 use crate::store::{BuildName, Reader, StoreError};
 use crate::transport::{Frame, Outbox};
 
@@ -129,9 +129,9 @@ impl Worker<'_> {
         let builds = list().map_err(|error| broken(&error))?;
         // What is stored can be told even while the core waits for its disk.
         let look = |scheduler: &Scheduler, now| (scheduler.runners(now), scheduler.counts(), scheduler.concerns(now));
-        let (runners, (queued, running), mut warnings) = match self.look(look) {
+        let (runners, counts, mut warnings) = match self.look(look) {
             Ok(live) => live,
-            Err(refusal) if refusal.code == ErrorCode::Busy => (Vec::new(), (0, 0), vec![refusal.text]),
+            Err(refusal) if refusal.code == ErrorCode::Busy => (Vec::new(), JobCounts::default(), vec![refusal.text]),
             Err(refusal) => return Err(refusal),
         };
         warnings.extend(self.hub.warnings.list());
@@ -140,8 +140,8 @@ impl Worker<'_> {
         Ok(ToOperator::Status(StatusReport {
             builds,
             runners: runners.into_iter().map(report::runner).collect(),
-            queued_jobs: queued as u64,
-            running_jobs: running as u64,
+            queued_jobs: counts.queued as u64,
+            running_jobs: counts.leased as u64,
             warnings,
         }))
     }

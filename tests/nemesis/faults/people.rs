@@ -26,7 +26,7 @@ impl Nemesis<'_> {
     }
 
     /// Whether it was done, as far as anybody heard.
-    fn ask(&self, request: Request, question: Value) -> bool {
+    fn ask(&self, request: RequestId, question: Value) -> bool {
         let is_done = echo::operate(self.world, question).is_some_and(|answer| answer["type"] == "ok");
         if is_done {
             self.witness.done(request);

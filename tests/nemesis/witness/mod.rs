@@ -17,7 +17,7 @@ use surveil::model::{
     Attempt, AttemptId, BranchName, BuildId, CommitId, Incarnation, JobId, LogSummary, Outcome, Record, RepoName,
     RunnerId, SessionId, WallTime,
 };
-use surveil::scheduler::{Effect, Event, Reply, Request};
+use surveil::scheduler::{Effect, Event, Reply, RequestId};
 
 use crate::promises::history::{Fact, History};
 use crate::proxy::{Frame, Tap, Verdict, Way};
@@ -53,8 +53,8 @@ struct Inner {
     announced: Vec<Frame>,
     sources: BTreeMap<RepoName, String>,
     /// Builds that an operator wanted to cancel, whether that came to pass or not.
-    cancels: BTreeMap<BuildId, Request>,
-    last_request: Request,
+    cancels: BTreeMap<BuildId, RequestId>,
+    last_request: RequestId,
     tally: Tally,
 }
 
@@ -108,7 +108,7 @@ impl Witness {
             announced: Vec::new(),
             sources: BTreeMap::new(),
             cancels: BTreeMap::new(),
-            last_request: Request(0),
+            last_request: RequestId(0),
             tally: Tally::default(),
         };
         Arc::new(Self { inner: Mutex::new(inner) })
@@ -153,7 +153,7 @@ impl Witness {
     }
 
     /// An operator is about to cancel a build.
-    pub(crate) fn cancel_asked(&self, build: BuildId) -> Request {
+    pub(crate) fn cancel_asked(&self, build: BuildId) -> RequestId {
         let mut inner = self.lock();
         let request = inner.next_request();
         inner.cancels.insert(build, request);
@@ -162,7 +162,7 @@ impl Witness {
     }
 
     /// An operator is about to run a build again.
-    pub(crate) fn rerun_asked(&self, build: BuildId, failed_only: bool) -> Option<Request> {
+    pub(crate) fn rerun_asked(&self, build: BuildId, failed_only: bool) -> Option<RequestId> {
         let mut inner = self.lock();
         let build = inner.eyes.watch_again(build)?;
         let request = inner.next_request();
@@ -171,7 +171,7 @@ impl Witness {
     }
 
     /// An operator hears that it is done, so it is durable.
-    pub(crate) fn done(&self, request: Request) {
+    pub(crate) fn done(&self, request: RequestId) {
         let mut inner = self.lock();
         if inner.look(false) {
             inner.note(Fact::Released(Effect::Reply { request, reply: Reply::Done(String::new()) }));
@@ -249,7 +249,7 @@ impl Inner {
         self.since(surveil::clock::wall())
     }
 
-    fn next_request(&mut self) -> Request {
+    fn next_request(&mut self) -> RequestId {
         self.last_request.0 += 1;
         self.last_request
     }
@@ -281,7 +281,7 @@ impl Inner {
             let recipes = self.plans.get(&build.source.commit).cloned().unwrap_or_default();
             let plan = Ok(recipes.iter().map(Recipe::spec).collect());
             let source = Box::new(build.source.clone());
-            self.note(Fact::Arrived(Event::CommitObserved { request: Request(0), source, plan, known: None }));
+            self.note(Fact::Arrived(Event::CommitObserved { request: RequestId(0), source, plan, known: None }));
             self.persist(Record::BuildAdded { build: build.clone(), jobs: jobs.clone() });
             self.builds_seen(&build, &jobs);
         }

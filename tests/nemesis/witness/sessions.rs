@@ -8,7 +8,7 @@ use surveil::model::{
     AttemptId, BranchName, Build, BuildId, BuildSource, Incarnation, Isolation, Job, JobId, LogSummary, Outcome,
     RepoName, SessionId,
 };
-use surveil::scheduler::{Effect, Event, Lease, Reply, Request, RunnerJoined, ToRunner};
+use surveil::scheduler::{Effect, Event, Lease, Reply, RequestId, RunnerCommand, RunnerJoined};
 
 use super::{Attempt, Inner, Recipe, Said};
 use crate::promises::history::{Announcement, Fact};
@@ -115,14 +115,14 @@ impl Inner {
             return;
         }
         let message = match frame.kind() {
-            "registered" => ToRunner::Registered { held: Vec::new(), gone: attempts(&frame.message["gone"]) },
-            "runtask" => ToRunner::Lease(Box::new(self.lease_of(frame))),
-            "cancel" => ToRunner::Cancel { attempt: attempt.unwrap() },
-            "ack" => ToRunner::Ack { gone: attempts(&frame.message["gone"]) },
-            "drain" => ToRunner::Drain,
+            "registered" => RunnerCommand::Registered { held: Vec::new(), gone: attempts(&frame.message["gone"]) },
+            "runtask" => RunnerCommand::Lease(Box::new(self.lease_of(frame))),
+            "cancel" => RunnerCommand::Cancel { attempt: attempt.unwrap() },
+            "ack" => RunnerCommand::Ack { gone: attempts(&frame.message["gone"]) },
+            "drain" => RunnerCommand::Drain,
             "ok" => return self.answers(session, attempt.unwrap(), true),
             "stale" => return self.answers(session, attempt.unwrap(), false),
-            "error" if frame.text("code") == Some("name_taken") => ToRunner::NameTaken(String::new()),
+            "error" if frame.text("code") == Some("name_taken") => RunnerCommand::NameTaken(String::new()),
             _ => return,
         };
         self.note(Fact::Released(Effect::Send { session, message }));
@@ -134,7 +134,7 @@ impl Inner {
             return;
         }
         let build = frame.number("build").map(BuildId);
-        self.note(Fact::Released(Effect::Reply { request: Request(0), reply: Reply::Accepted { build } }));
+        self.note(Fact::Released(Effect::Reply { request: RequestId(0), reply: Reply::Accepted { build } }));
         if let (Some(announcement), Some(build)) = (announced, build) {
             self.tally.acknowledged += 1;
             self.note(Fact::Acknowledged { announcement, build });
@@ -143,7 +143,7 @@ impl Inner {
 
     /// The dispatcher says what became of something that was said of an attempt.
     fn answers(&mut self, session: SessionId, attempt: AttemptId, is_recorded: bool) {
-        let message = if is_recorded { ToRunner::Recorded { attempt } } else { ToRunner::Stale { attempt } };
+        let message = if is_recorded { RunnerCommand::Recorded { attempt } } else { RunnerCommand::Stale { attempt } };
         let is_of_result = self.sessions.get(&session.0).is_some_and(|seen| {
             seen.reported.contains(&attempt) && (is_recorded || !seen.ambiguous.contains(&attempt))
         });

@@ -39,7 +39,7 @@ fn a_known_announcement_moves_the_head_and_makes_no_second_build() {
     story.observe("app", None, 1, vec![]);
     story.observe("app", Some(1), 2, vec![]);
     story.observe("app", Some(2), 1, vec![]);
-    let (request, known) = (Request(9), Some(BuildId(2)));
+    let (request, known) = (RequestId(9), Some(BuildId(2)));
     let again = Event::CommitObserved { request, source: Box::new(source("app", Some(1), 2)), plan: Ok(vec![]), known };
     assert_eq!(story.tell(again), ["> accepted as b2"]);
     assert_eq!(story.scheduler.heads(&RepoName::new("app").unwrap()), [(BranchName::new("main"), commit(2))]);
@@ -50,7 +50,7 @@ fn a_commit_without_tasks_is_errored() {
     let mut story = Story::new();
     let plan = Err("no tasks".into());
     let event =
-        Event::CommitObserved { request: Request(1), source: Box::new(source("app", None, 1)), plan, known: None };
+        Event::CommitObserved { request: RequestId(1), source: Box::new(source("app", None, 1)), plan, known: None };
     assert_eq!(story.tell(event), ["build b1 added with 0 jobs", "b1 errored", "> accepted as b1"]);
 }
 
@@ -165,7 +165,7 @@ fn a_rerun_makes_new_attempts_beside_the_old_ones() {
     ];
     let restored = RestoredBuild { build, jobs, leases: vec![] };
     assert_eq!(
-        story.tell(Event::RerunAsked { request: Request(1), build: Box::new(restored), failed_only: true }),
+        story.tell(Event::RerunAsked { request: RequestId(1), build: Box::new(restored), failed_only: true }),
         ["b1 reopened", "j2 queued", "j3 waiting", "> done", "j2 leased to r1 as a3 (number 2)", "> s1 lease a3"]
     );
     story.finish(1, 3, Outcome::Passed);

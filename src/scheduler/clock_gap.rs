@@ -1,8 +1,9 @@
 //! The dispatcher's own pauses: it was stopped, its machine slept, its disk kept it waiting. What it did not hear in
 //! that time says nothing about others.
 
+use super::Scheduler;
 use super::roster::Presence;
-use super::{Scheduler, Turn};
+use super::turn::Turn;
 
 impl Scheduler {
     /// A tick that comes late by more than two intervals means a pause, and everything that runs against a deadline

@@ -115,7 +115,7 @@ fn a_runner_that_was_asked_to_drain_is_told_again_when_it_comes_back() {
     story.join(1, "w1", 2);
     story.observe("app", None, 1, vec![task("a")]);
     story.close(1);
-    let asked = Event::DrainAsked { request: Request(2), runner: RunnerId(1) };
+    let asked = Event::DrainAsked { request: RequestId(2), runner: RunnerId(1) };
     assert!(story.tell(asked).is_empty(), "it has not heard of it yet");
     assert_eq!(story.join_as(2, "w1", 1, 2, &[], &[1]), ["> s2 registered, holds [a1], gone []", "> s2 drain"]);
     assert_eq!(story.tell(Event::RunnerDraining { session: SessionId(2) }), ["> done"]);
@@ -127,7 +127,7 @@ fn a_runner_that_was_asked_to_drain_is_told_again_when_it_comes_back() {
 /// each of these is a promise that nobody keeps.
 #[test]
 fn a_drain_that_its_runner_did_not_hear_of_is_refused() {
-    let drain = |request| Event::DrainAsked { request: Request(request), runner: RunnerId(1) };
+    let drain = |request| Event::DrainAsked { request: RequestId(request), runner: RunnerId(1) };
     let mut story = Story::new();
     story.join(1, "w1", 1);
     assert_eq!(story.tell(drain(1)), ["> s1 drain"]);

@@ -1,23 +1,23 @@
-//! Stories the scheduler must tell right: a script of events in, the effects that matter out. After every event all
-//! invariants are checked.
-
-mod builds;
-mod losses;
-mod runners;
+//! A scheduler with a virtual clock, shorthand for what happens to it, and its effects as lines.
 
 use std::sync::Arc;
 
-use super::*;
-use crate::model::{BranchName, Incarnation, Isolation, LogSummary, Outcome, RepoName, Script};
+use crate::model::{
+    AttemptId, BranchName, BuildId, BuildSource, CommitId, Incarnation, Isolation, JobId, JobState, LogSummary, Moment,
+    Outcome, Record, RepoName, RunnerId, Script, SessionId, TaskSpec, WallTime,
+};
+use crate::scheduler::{
+    Effect, Event, Policy, Reply, RequestId, Restored, RestoredBuild, RunnerCommand, RunnerJoined, Scheduler,
+};
 
 /// A scheduler with a virtual clock, and shorthand for what happens to it.
-struct Story {
-    scheduler: Scheduler,
-    now: Moment,
-    request: u64,
+pub(super) struct Story {
+    pub scheduler: Scheduler,
+    pub now: Moment,
+    pub request: u64,
 }
 
-fn policy() -> Policy {
+pub(super) fn policy() -> Policy {
     Policy {
         heartbeat_interval_ms: 2_000,
         tick_ms: 250,
@@ -30,23 +30,23 @@ fn policy() -> Policy {
     }
 }
 
-fn commit(n: u8) -> CommitId {
+pub(super) fn commit(n: u8) -> CommitId {
     CommitId::from_bytes(&[n; 20]).unwrap()
 }
 
-fn task(name: &str) -> TaskSpec {
+pub(super) fn task(name: &str) -> TaskSpec {
     TaskSpec::new(name, Script::Shell("true".into()))
 }
 
-fn needing(name: &str, needs: &[&str]) -> TaskSpec {
+pub(super) fn needing(name: &str, needs: &[&str]) -> TaskSpec {
     TaskSpec { needs: needs.iter().map(|need| Arc::from(*need)).collect(), ..task(name) }
 }
 
-fn labelled(name: &str, labels: &[&str]) -> TaskSpec {
+pub(super) fn labelled(name: &str, labels: &[&str]) -> TaskSpec {
     TaskSpec { labels: labels.iter().map(|label| Arc::from(*label)).collect(), ..task(name) }
 }
 
-fn source(repo: &str, before: Option<u8>, at: u8) -> BuildSource {
+pub(super) fn source(repo: &str, before: Option<u8>, at: u8) -> BuildSource {
     BuildSource {
         repo: RepoName::new(repo).unwrap(),
         branch: BranchName::new("main"),
@@ -59,7 +59,7 @@ fn source(repo: &str, before: Option<u8>, at: u8) -> BuildSource {
 }
 
 /// A runner with one slot that holds nothing.
-fn joined(session: u64, name: &str, incarnation: u64) -> RunnerJoined {
+pub(super) fn joined(session: u64, name: &str, incarnation: u64) -> RunnerJoined {
     RunnerJoined {
         session: SessionId(session),
         name: name.into(),
@@ -75,17 +75,17 @@ fn joined(session: u64, name: &str, incarnation: u64) -> RunnerJoined {
 }
 
 impl Story {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { scheduler: Scheduler::new(policy()), now: Moment(0), request: 0 }
     }
 
     /// As after a restart: build b1 has task `a`, leased to w1 as a1, and `b`, which needs it.
-    fn restored() -> Self {
+    pub(super) fn restored() -> Self {
         Self::restored_with(0)
     }
 
     /// The same, where `a` has been lost so often before.
-    fn restored_with(losses: u32) -> Self {
+    pub(super) fn restored_with(losses: u32) -> Self {
         let build = crate::model::Build {
             id: BuildId(1),
             source: source("app", None, 1),
@@ -130,7 +130,7 @@ impl Story {
         Self { scheduler: Scheduler::restore(policy(), Moment(0), restored), now: Moment(0), request: 0 }
     }
 
-    fn tell(&mut self, event: Event) -> Vec<String> {
+    pub(super) fn tell(&mut self, event: Event) -> Vec<String> {
         let effects = self.scheduler.handle(self.now, WallTime(0), event);
         if let Err(broken) = self.scheduler.check_invariants() {
             panic!("{broken}\nafter effects {effects:#?}");
@@ -138,14 +138,14 @@ impl Story {
         effects.iter().filter_map(line).collect()
     }
 
-    fn at(&mut self, ms: u64) -> &mut Self {
+    pub(super) fn at(&mut self, ms: u64) -> &mut Self {
         self.now = Moment(ms);
         self
     }
 
-    fn observe(&mut self, repo: &str, before: Option<u8>, at: u8, tasks: Vec<TaskSpec>) -> Vec<String> {
+    pub(super) fn observe(&mut self, repo: &str, before: Option<u8>, at: u8, tasks: Vec<TaskSpec>) -> Vec<String> {
         self.request += 1;
-        let request = Request(self.request);
+        let request = RequestId(self.request);
         self.tell(Event::CommitObserved {
             request,
             source: Box::new(source(repo, before, at)),
@@ -154,11 +154,11 @@ impl Story {
         })
     }
 
-    fn join_draining(&mut self, session: u64, name: &str, incarnation: u64) -> Vec<String> {
+    pub(super) fn join_draining(&mut self, session: u64, name: &str, incarnation: u64) -> Vec<String> {
         self.tell(Event::RunnerJoined(RunnerJoined { draining: true, ..joined(session, name, incarnation) }))
     }
 
-    fn join_as(
+    pub(super) fn join_as(
         &mut self,
         session: u64,
         name: &str,
@@ -175,35 +175,35 @@ impl Story {
         }))
     }
 
-    fn join(&mut self, session: u64, name: &str, slots: u32) -> Vec<String> {
+    pub(super) fn join(&mut self, session: u64, name: &str, slots: u32) -> Vec<String> {
         self.join_as(session, name, 1, slots, &[], &[])
     }
 
-    fn finish(&mut self, session: u64, attempt: u64, outcome: Outcome) -> Vec<String> {
+    pub(super) fn finish(&mut self, session: u64, attempt: u64, outcome: Outcome) -> Vec<String> {
         let (session, attempt) = (SessionId(session), AttemptId(attempt));
         self.tell(Event::AttemptFinished { session, attempt, outcome, log: LogSummary::default(), duration_ms: None })
     }
 
-    fn ping(&mut self, session: u64, holding: &[u64]) -> Vec<String> {
+    pub(super) fn ping(&mut self, session: u64, holding: &[u64]) -> Vec<String> {
         let holding = holding.iter().copied().map(AttemptId).collect();
         self.tell(Event::RunnerPinged { session: SessionId(session), holding })
     }
 
-    fn close(&mut self, session: u64) -> Vec<String> {
+    pub(super) fn close(&mut self, session: u64) -> Vec<String> {
         self.tell(Event::SessionClosed { session: SessionId(session) })
     }
 
-    fn cancel(&mut self, build: u64) -> Vec<String> {
-        self.tell(Event::CancelAsked { request: Request(0), build: BuildId(build), job: None })
+    pub(super) fn cancel(&mut self, build: u64) -> Vec<String> {
+        self.tell(Event::CancelAsked { request: RequestId(0), build: BuildId(build), job: None })
     }
 
-    fn state_of(&self, runner: &str) -> &'static str {
+    pub(super) fn state_of(&self, runner: &str) -> &'static str {
         let views = self.scheduler.runners(self.now);
         views.iter().find(|view| &*view.name == runner).map_or("gone", |view| view.state)
     }
 
     /// Ticks of both threads every 250 ms until then.
-    fn tick_until(&mut self, ms: u64) -> Vec<String> {
+    pub(super) fn tick_until(&mut self, ms: u64) -> Vec<String> {
         let mut lines = Vec::new();
         while self.now.0 < ms {
             self.now = Moment((self.now.0 + 250).min(ms));
@@ -233,18 +233,18 @@ fn line(effect: &Effect) -> Option<String> {
             Record::HeadMoved { .. } | Record::RunnerSaved(_) | Record::Decided(_) => return None,
         },
         Effect::Send { session, message } => match message {
-            ToRunner::Registered { held, gone } => {
+            RunnerCommand::Registered { held, gone } => {
                 let held: Vec<String> = held.iter().map(|lease| lease.attempt.to_string()).collect();
                 format!("> {session} registered, holds {held:?}, gone {gone:?}").replace(['"', '(', ')'], "")
             }
-            ToRunner::NameTaken(_) => format!("> {session} name taken"),
-            ToRunner::Lease(lease) => format!("> {session} lease {}", lease.attempt),
-            ToRunner::Cancel { attempt } => format!("> {session} cancel {attempt}"),
-            ToRunner::Recorded { attempt } => format!("> {session} recorded {attempt}"),
-            ToRunner::Stale { attempt } => format!("> {session} stale {attempt}"),
-            ToRunner::Ack { gone } if gone.is_empty() => return None,
-            ToRunner::Ack { gone } => format!("> {session} gone {gone:?}"),
-            ToRunner::Drain => format!("> {session} drain"),
+            RunnerCommand::NameTaken(_) => format!("> {session} name taken"),
+            RunnerCommand::Lease(lease) => format!("> {session} lease {}", lease.attempt),
+            RunnerCommand::Cancel { attempt } => format!("> {session} cancel {attempt}"),
+            RunnerCommand::Recorded { attempt } => format!("> {session} recorded {attempt}"),
+            RunnerCommand::Stale { attempt } => format!("> {session} stale {attempt}"),
+            RunnerCommand::Ack { gone } if gone.is_empty() => return None,
+            RunnerCommand::Ack { gone } => format!("> {session} gone {gone:?}"),
+            RunnerCommand::Drain => format!("> {session} drain"),
         },
         Effect::Reply { reply, .. } => match reply {
             Reply::Accepted { build: Some(build) } => format!("> accepted as {build}"),

@@ -1,0 +1,46 @@
+//! Events, each to the file that handles it.
+
+use super::leases::Finished;
+use super::turn::Turn;
+use super::{Effect, Event, Scheduler};
+use crate::model::{Moment, WallTime};
+
+impl Scheduler {
+    /// Is told that something happened, and says what to do about it. `at` is the wall-clock time for records; it
+    /// decides nothing.
+    pub fn handle(&mut self, now: Moment, at: WallTime, event: Event) -> Vec<Effect> {
+        let mut turn = Turn { now, at, effects: Vec::new() };
+        match event {
+            Event::CommitObserved { request, source, plan, known } => {
+                self.observe_commit(&mut turn, request, *source, plan, known);
+            }
+            Event::BranchGone { request, repo, branch, before } => {
+                self.drop_branch(&mut turn, request, repo, branch, before);
+            }
+            Event::RunnerJoined(joined) => self.join_runner(&mut turn, joined),
+            Event::RunnerPinged { session, holding } => self.renew(&mut turn, session, &holding),
+            Event::RunnerHeard { session } => self.hear(now, session),
+            Event::RunnerDraining { session } => self.begin_drain(&mut turn, session),
+            Event::AttemptStarted { session, attempt } => self.start_attempt(&mut turn, session, attempt),
+            Event::AttemptFinished { session, attempt, outcome, log, duration_ms } => {
+                self.hear(now, session);
+                self.finish_attempt(&mut turn, Finished { session, attempt, outcome, log, duration_ms });
+            }
+            Event::SessionClosed { session } => self.close_session(&mut turn, session),
+            Event::CancelAsked { request, build, job } => self.cancel(&mut turn, request, build, job),
+            Event::RerunAsked { request, build, failed_only } => self.rerun(&mut turn, request, *build, failed_only),
+            Event::DrainAsked { request, runner } => self.drain_runner(&mut turn, request, runner),
+            Event::HeartbeatCheck => {
+                self.forgive_gap(&mut turn);
+                self.check_heartbeats(&mut turn);
+            }
+            Event::LeaseCheck => {
+                self.forgive_gap(&mut turn);
+                self.check_leases(&mut turn);
+                self.check_queue(&mut turn);
+            }
+        }
+        self.assign(&mut turn);
+        turn.effects
+    }
+}

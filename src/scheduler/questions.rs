@@ -1,0 +1,105 @@
+//! Questions about the state, which change nothing: heads, runners, counts, and who holds an attempt.
+
+use std::sync::Arc;
+
+use super::Scheduler;
+use super::roster::Presence;
+use crate::model::{
+    AttemptId, BranchName, BuildId, BuildSource, CommitId, Isolation, JobId, Moment, RepoName, RunnerId, SessionId,
+};
+
+/// A runner as an operator sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunnerView {
+    pub name: Arc<str>,
+    /// `connected`, `away`, `draining`, `quarantined` or `resting`.
+    pub state: &'static str,
+    /// Why it is in quarantine, where it is.
+    pub detail: Option<String>,
+    pub slots: u32,
+    pub labels: Vec<Arc<str>>,
+    pub isolation: Isolation,
+    pub silent_ms: u64,
+    /// What occupies its slots, as attempt, build and task.
+    pub running: Vec<(AttemptId, BuildId, Arc<str>)>,
+}
+
+/// Numbers of jobs that are not finished.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct JobCounts {
+    /// They wait for a runner.
+    pub queued: usize,
+    /// A runner has them.
+    pub leased: usize,
+}
+
+impl Scheduler {
+    /// The heads accepted for a repository.
+    #[must_use]
+    pub fn heads(&self, repo: &RepoName) -> Vec<(BranchName, CommitId)> {
+        let of_repo = self.heads.iter().filter(|((name, _), _)| name == repo);
+        let mut heads: Vec<_> = of_repo.map(|((_, branch), head)| (branch.clone(), head.commit)).collect();
+        heads.sort_unstable();
+        heads
+    }
+
+    /// Whether this session's runner holds this attempt now: only then may it have the attempt's source.
+    #[must_use]
+    pub fn held_by(&self, session: SessionId, attempt: AttemptId) -> Option<&BuildSource> {
+        let lease = self.leases.get(&attempt)?;
+        let runner = self.roster.by_session(session)?;
+        (lease.runner == runner && !lease.cancelled).then(|| &*self.builds[&lease.build].source)
+    }
+
+    /// How many jobs wait for a runner, and how many are leased.
+    #[must_use]
+    pub fn counts(&self) -> JobCounts {
+        let leased = self.leases.values().filter(|lease| !lease.cancelled).count();
+        JobCounts { queued: self.queue.len(), leased }
+    }
+
+    /// The runners that are connected, or away with leases, by name.
+    #[must_use]
+    pub fn runners(&self, now: Moment) -> Vec<RunnerView> {
+        let mut views: Vec<RunnerView> = self
+            .roster
+            .members()
+            .map(|member| RunnerView {
+                name: member.name.clone(),
+                state: match member.presence {
+                    Presence::Away { .. } => "away",
+                    Presence::Connected(_) if member.draining => "draining",
+                    Presence::Connected(_) if member.health.quarantine(now).is_some() => "quarantined",
+                    Presence::Connected(_) if member.health.rests_until() > now => "resting",
+                    Presence::Connected(_) => "connected",
+                },
+                detail: member.health.quarantine(now),
+                slots: member.slots,
+                labels: member.labels.clone(),
+                isolation: member.isolation,
+                silent_ms: now.since(member.last_heard),
+                running: member.holds.iter().filter_map(|attempt| self.running(*attempt)).collect(),
+            })
+            .collect();
+        views.sort_by(|a, b| a.name.cmp(&b.name));
+        views
+    }
+
+    fn running(&self, attempt: AttemptId) -> Option<(AttemptId, BuildId, Arc<str>)> {
+        let lease = self.leases.get(&attempt)?;
+        let job = self.jobs.get(&lease.job)?;
+        Some((attempt, lease.build, job.task.name.clone()))
+    }
+
+    /// The build of a job that is not finished, or whose build is not.
+    #[must_use]
+    pub fn build_of(&self, job: JobId) -> Option<BuildId> {
+        self.jobs.get(&job).map(|job| job.build)
+    }
+
+    /// The runner of that name, if it is connected or away with leases.
+    #[must_use]
+    pub fn runner_named(&self, name: &str) -> Option<RunnerId> {
+        self.roster.members().find(|member| &*member.name == name).map(|member| member.id)
+    }
+}

@@ -1,0 +1,167 @@
+//! The state: unfinished builds and their jobs, leases, runners, and the tables that lead to them.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use super::health::Health;
+use super::policy::{self, Policy};
+use super::queue::Queue;
+use super::roster::Roster;
+use crate::model::{
+    AttemptId, BranchName, BuildId, BuildSource, CommitId, Incarnation, JobId, JobState, Moment, RepoName, RunnerId,
+    TaskSpec, WallTime,
+};
+
+/// Decides about everything a dispatcher does.
+#[derive(Debug)]
+pub struct Scheduler {
+    pub(super) policy: Policy,
+    pub(super) heads: HashMap<(RepoName, BranchName), AcceptedHead>,
+    /// Unfinished builds.
+    pub(super) builds: BTreeMap<BuildId, LiveBuild>,
+    /// All jobs of unfinished builds.
+    pub(super) jobs: HashMap<JobId, LiveJob>,
+    pub(super) queue: Queue,
+    /// When a runner that fits was last there, for the labels of each job at the head of a lane.
+    pub(super) fitted: BTreeMap<Vec<Arc<str>>, Moment>,
+    /// What occupies slots: leases, and cancelled attempts that their runners have not ended yet.
+    pub(super) leases: BTreeMap<AttemptId, LiveLease>,
+    pub(super) roster: Roster,
+    /// Every runner ever seen, by name.
+    pub(super) known_runners: HashMap<Arc<str>, RunnerId>,
+    /// What is held against runners that are not there.
+    pub(super) past: HashMap<RunnerId, Health>,
+    pub(super) recorded: RecentResults,
+    pub(super) spawns: Spawns,
+    pub(super) last_build: u64,
+    pub(super) last_job: u64,
+    pub(super) last_attempt: u64,
+    pub(super) last_runner: u64,
+    pub(super) last_tick: Option<Moment>,
+    /// When it was made from what the store knew, if it was.
+    pub(super) restored_at: Option<Moment>,
+}
+
+impl Scheduler {
+    /// A scheduler that has seen nothing yet. See also [`Scheduler::restore`].
+    #[must_use]
+    pub fn new(policy: Policy) -> Self {
+        Self {
+            policy,
+            heads: HashMap::new(),
+            builds: BTreeMap::new(),
+            jobs: HashMap::new(),
+            queue: Queue::default(),
+            fitted: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            roster: Roster::default(),
+            known_runners: HashMap::new(),
+            past: HashMap::new(),
+            recorded: RecentResults::default(),
+            spawns: Spawns::default(),
+            last_build: 0,
+            last_job: 0,
+            last_attempt: 0,
+            last_runner: 0,
+            last_tick: None,
+            restored_at: None,
+        }
+    }
+}
+
+/// The head last accepted for a branch, and the announcement that moved it there.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AcceptedHead {
+    pub commit: CommitId,
+    pub before: Option<CommitId>,
+    /// Unknown after a restart; the announcement's `known` tells it then.
+    pub build: Option<BuildId>,
+}
+
+#[derive(Debug)]
+pub(super) struct LiveBuild {
+    pub source: Arc<BuildSource>,
+    pub created_at: WallTime,
+    /// In the order of the task file.
+    pub jobs: Vec<JobId>,
+    /// How many of them are not finished.
+    pub unfinished: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct LiveJob {
+    pub build: BuildId,
+    pub source: Arc<BuildSource>,
+    pub task: Arc<TaskSpec>,
+    pub state: JobState,
+    pub attempts: u32,
+    pub failures: u32,
+    pub losses: u32,
+    /// Attempts lost through no doing of the task's since it was queued by hand or restored.
+    pub blameless_losses: u32,
+    /// The runners that were lost with it and why, for whoever reads that it was given up.
+    pub lost_with: Vec<String>,
+    /// Runners on which it was lost; others are preferred.
+    pub lost_on: Vec<RunnerId>,
+    /// Since when it waits for a runner.
+    pub queued_since: Moment,
+    pub needs: Vec<JobId>,
+    pub needed_by: Vec<JobId>,
+}
+
+#[derive(Debug)]
+pub(super) struct LiveLease {
+    pub job: JobId,
+    pub build: BuildId,
+    pub number: u32,
+    pub runner: RunnerId,
+    /// The process that was told of it. Not known after a restart, until one says that it holds it.
+    pub given_to: Option<Incarnation>,
+    pub exclusive: bool,
+    /// It runs out then, unless renewed.
+    pub deadline: Moment,
+    /// Whether the task's process runs; before that, a loss is not the job's doing.
+    pub started: Started,
+    /// Its outcome is recorded as cancelled; it only occupies the slot until the runner says that it has ended.
+    pub cancelled: bool,
+}
+
+/// What is known of the process of a leased attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Started {
+    No,
+    /// The dispatcher restarted, and nobody has said anything about it since. The lease may never have left.
+    Unknown,
+    Yes,
+}
+
+/// Attempts whose results were recorded lately.
+#[derive(Debug, Default)]
+pub(super) struct RecentResults {
+    order: VecDeque<AttemptId>,
+    set: HashSet<AttemptId>,
+}
+
+impl RecentResults {
+    pub(super) fn insert(&mut self, attempt: AttemptId) {
+        if self.set.insert(attempt) {
+            self.order.push_back(attempt);
+        }
+        if self.order.len() > policy::RECORDED_CAPACITY
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.set.remove(&oldest);
+        }
+    }
+
+    pub(super) fn contains(&self, attempt: &AttemptId) -> bool {
+        self.set.contains(attempt)
+    }
+}
+
+/// Runners that the dispatcher was asked to start and that have not registered yet.
+#[derive(Debug, Default)]
+pub(super) struct Spawns {
+    /// When each was asked for.
+    pub pending: Vec<Moment>,
+}

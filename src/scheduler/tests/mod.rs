@@ -1,0 +1,13 @@
+//! Stories that the scheduler must tell right: a script of events in, the effects that matter out. All invariants are
+//! checked after every event.
+
+mod builds;
+mod losses;
+mod runners;
+mod story;
+
+use std::sync::Arc;
+
+use super::*;
+use crate::model::*;
+use story::*;

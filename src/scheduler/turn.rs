@@ -1,0 +1,43 @@
+//! One event being handled, and the effects that it has so far.
+
+use super::effect::{Effect, Reply, RunnerCommand};
+use super::event::RequestId;
+use crate::model::{AttemptId, BuildId, Decision, JobId, Moment, Record, RunnerId, SessionId, WallTime};
+
+/// One event being handled: the time, and the effects so far.
+pub(super) struct Turn {
+    pub now: Moment,
+    pub at: WallTime,
+    pub effects: Vec<Effect>,
+}
+
+impl Turn {
+    pub(super) fn persist(&mut self, record: Record) {
+        self.effects.push(Effect::Persist(record));
+    }
+
+    pub(super) fn send(&mut self, session: SessionId, command: RunnerCommand) {
+        self.effects.push(Effect::Send { session, message: command });
+    }
+
+    pub(super) fn reply(&mut self, request: RequestId, reply: Reply) {
+        self.effects.push(Effect::Reply { request, reply });
+    }
+
+    pub(super) fn note(&mut self, text: String) {
+        self.effects.push(Effect::Note(text));
+    }
+
+    /// Writes down a decision about a job for `surveil why`.
+    pub(super) fn decide(&mut self, build: BuildId, job: Option<JobId>, why: Because, text: String) {
+        let Because { attempt, runner } = why;
+        self.persist(Record::Decided(Decision { at: self.at, build, job, attempt, runner, text: text.into() }));
+    }
+}
+
+/// What a decision was about, besides its job.
+#[derive(Default)]
+pub(super) struct Because {
+    pub attempt: Option<AttemptId>,
+    pub runner: Option<RunnerId>,
+}
