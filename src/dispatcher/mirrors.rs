@@ -19,7 +19,7 @@ pub(crate) use lost::Lost;
 use super::data::DataDir;
 use super::limits::{MIRROR_SLACK_BYTES, OPEN_MIRRORS, TASK_FILE_BYTES};
 use crate::config::{self, TASK_DIRECTORY, TASK_FILE};
-use crate::git::{GitError, Store};
+use crate::git::{GitError, PackStore};
 use crate::model::{CommitId, Moment, RepoName, TaskSpec};
 use crate::store::StoreError;
 use crate::{clock, threads};
@@ -36,7 +36,7 @@ pub(crate) struct Mirrors {
     data: DataDir,
     /// Handles that are not in use, the one used last at the end. To open one takes longer than most of what it is
     /// opened for.
-    idle: Arc<Mutex<Vec<(RepoName, u64, Store)>>>,
+    idle: Arc<Mutex<Vec<(RepoName, u64, PackStore)>>>,
     places: Arc<Mutex<HashMap<RepoName, Arc<Place>>>>,
     pub(crate) lost: Lost,
 }
@@ -54,7 +54,7 @@ struct Place {
 
 /// A mirror, opened for one use.
 pub(crate) struct Mirror {
-    store: Store,
+    store: PackStore,
     repo: RepoName,
     made: u64,
     mirrors: Mirrors,
@@ -87,7 +87,7 @@ impl Mirrors {
         };
         let store = match idle.filter(|(.., store)| path.join("objects/pack").is_dir() && store.takes(like)) {
             Some((.., store)) => store,
-            None => Store::open(&path, like)?,
+            None => PackStore::open(&path, like)?,
         };
         Ok(Mirror { store, repo: repo.clone(), made, mirrors: self.clone() })
     }
@@ -210,11 +210,11 @@ impl Mirrors {
         }
     }
 
-    fn unused(&self) -> Vec<(RepoName, Store)> {
+    fn unused(&self) -> Vec<(RepoName, PackStore)> {
         self.idle().iter().map(|(repo, _, store)| (repo.clone(), store.clone())).collect()
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<(RepoName, u64, Store)>> {
+    fn idle(&self) -> MutexGuard<'_, Vec<(RepoName, u64, PackStore)>> {
         threads::lock(&self.idle)
     }
 }
@@ -252,9 +252,9 @@ impl Mirror {
 }
 
 impl Deref for Mirror {
-    type Target = Store;
+    type Target = PackStore;
 
-    fn deref(&self) -> &Store {
+    fn deref(&self) -> &PackStore {
         &self.store
     }
 }

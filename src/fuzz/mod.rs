@@ -4,13 +4,17 @@
 //!
 //! Compiled for tests and for `cargo fuzz` alone (`tests/fuzz`).
 
+mod git;
+mod observer;
+
 use crate::dispatcher::fuzz::heard_by_dispatcher;
-use crate::observer::fuzz::heard_by_observer;
 use crate::runner::fuzz::{heard_by_runner, left_by_an_earlier_run};
 use crate::{config, transport};
 
+use observer::heard_by_observer;
+
 pub use crate::dispatcher::fuzz::log_in_pieces;
-pub use crate::git::fuzz::{objects, pack};
+pub use git::{objects, pack};
 
 /// A task file, from any commit.
 ///

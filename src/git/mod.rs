@@ -1,7 +1,7 @@
 //! git behind a small API. libgit2 reads objects and indexes packs; packs are written and work trees are filled here;
 //! the `git` program, where present, only fetches from remote URLs and lists refs that libgit2 cannot read.
 //!
-//! Three kinds of repository: one that is [`Watched`] (only ever read), a bare [`Store`] that receives packs (the
+//! Three kinds of repository: one that is [`Watched`] (only ever read), a bare [`PackStore`] that receives packs (the
 //! dispatcher's mirror and a runner's store are the same thing), and a [`WorkTree`] that is brought to exactly one
 //! commit of a store. Called by the observer, the dispatcher and the runner, each for its kinds.
 //!
@@ -10,29 +10,29 @@
 
 mod credentials;
 mod error;
-#[cfg(test)]
-mod fixture;
-#[cfg(any(test, fuzzing))]
-pub(crate) mod fuzz;
 mod hash;
 mod incoming;
 mod lengths;
 mod objects;
 mod pack;
+mod pack_store;
 mod program;
 mod receiver;
 mod refs;
 mod remote;
 mod select;
-mod store;
 mod stored;
+#[cfg(test)]
+mod tests;
 mod tidy;
 mod watched;
 mod worktree;
 
 pub use error::GitError;
+#[cfg(any(test, fuzzing))]
+pub(crate) use objects::{EntryKind, Objects, entries};
+pub use pack_store::PackStore;
 pub use program::fetch_mirror;
 pub use receiver::Receiver;
-pub use store::Store;
 pub use watched::{BranchSelection, CommitText, Head, Watched};
 pub use worktree::WorkTree;

@@ -17,7 +17,7 @@ use crate::model::CommitId;
 use crate::{clock, threads};
 
 /// Objects below one `objects` directory, and its alternates.
-pub(super) struct Objects {
+pub(crate) struct Objects {
     /// Wraps the database for what libgit2 offers on repositories only. Has an empty configuration.
     repository: Repository,
     directory: PathBuf,
@@ -26,7 +26,7 @@ pub(super) struct Objects {
 
 /// What an entry of a tree is, as far as it matters here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum EntryKind {
+pub(crate) enum EntryKind {
     Tree,
     File,
     Executable,
@@ -37,14 +37,14 @@ pub(super) enum EntryKind {
 
 /// One entry of a tree, in the bytes of the tree.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Entry<'a> {
-    pub(super) kind: EntryKind,
-    pub(super) name: &'a [u8],
-    pub(super) id: Oid,
+pub(crate) struct Entry<'a> {
+    pub(crate) kind: EntryKind,
+    pub(crate) name: &'a [u8],
+    pub(crate) id: Oid,
 }
 
 impl Objects {
-    pub(super) fn open(directory: &Path, format: ObjectFormat) -> Result<Self, GitError> {
+    pub(crate) fn open(directory: &Path, format: ObjectFormat) -> Result<Self, GitError> {
         let refuse = |source| GitError::Open { path: directory.to_owned(), source };
         // A missing directory would pass for an empty database.
         std::fs::read_dir(directory).map_err(GitError::io("read", directory))?;
@@ -70,7 +70,7 @@ impl Objects {
         self.format
     }
 
-    pub(super) fn odb(&self) -> Result<Odb<'_>, GitError> {
+    pub(crate) fn odb(&self) -> Result<Odb<'_>, GitError> {
         self.repository.odb().map_err(|source| GitError::Open { path: self.directory.clone(), source })
     }
 
@@ -95,18 +95,18 @@ impl Objects {
     }
 
     /// The commit object.
-    pub(super) fn commit(&self, commit: CommitId) -> Result<git2::Commit<'_>, GitError> {
+    pub(crate) fn commit(&self, commit: CommitId) -> Result<git2::Commit<'_>, GitError> {
         let id = self.id(commit)?;
         self.read(&self.odb()?, id, ObjectType::Commit)?;
         self.repository.find_commit(id).map_err(|source| self.unreadable("commit", id, source))
     }
 
     /// The bytes of a tree, for [`entries`].
-    pub(super) fn tree<'odb>(&self, odb: &'odb Odb<'_>, id: Oid) -> Result<OdbObject<'odb>, GitError> {
+    pub(crate) fn tree<'odb>(&self, odb: &'odb Odb<'_>, id: Oid) -> Result<OdbObject<'odb>, GitError> {
         self.read(odb, id, ObjectType::Tree)
     }
 
-    pub(super) fn blob<'odb>(&self, odb: &'odb Odb<'_>, id: Oid) -> Result<OdbObject<'odb>, GitError> {
+    pub(crate) fn blob<'odb>(&self, odb: &'odb Odb<'_>, id: Oid) -> Result<OdbObject<'odb>, GitError> {
         self.read(odb, id, ObjectType::Blob)
     }
 
@@ -338,7 +338,7 @@ fn format_with(id_bytes: usize) -> ObjectFormat {
 
 /// The entries of a tree, in their order. Each is `<octal mode> <name>\0<id>`. Names are what the tree says, so whoever
 /// uses one as a file name checks it.
-pub(super) fn entries(tree: Oid, data: &[u8]) -> Result<Vec<Entry<'_>>, GitError> {
+pub(crate) fn entries(tree: Oid, data: &[u8]) -> Result<Vec<Entry<'_>>, GitError> {
     let broken = |why| GitError::BrokenTree { id: tree.to_string(), why };
     let id_len = tree.as_bytes().len();
     let mut found = Vec::with_capacity(data.len() / (id_len + 16));

@@ -142,7 +142,7 @@ impl Receiver {
 
     /// Verifies the pack, makes it durable if that is asked for, and then checks that `commit` is there with its whole
     /// tree. A commit that is not complete afterwards is an error of its own variant, so that the caller can ask for
-    /// all of it. A small pack is only noted; [`Store::settle`](super::Store::settle) is to follow when there is time.
+    /// all of it. A small pack is only noted; [`PackStore::settle`](super::PackStore::settle) is to follow when there is time.
     pub fn finish(mut self, commit: CommitId, durable: bool) -> Result<(), GitError> {
         let is_empty = self.announced() == Some(0);
         let landing = Arc::clone(&self.landing);

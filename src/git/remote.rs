@@ -58,7 +58,7 @@ fn absolute(repository: &Path, remote: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::git::fixture::{Repo, git_in};
+    use crate::git::tests::support::{Repo, git_in};
 
     #[track_caller]
     fn check(remotes: &[(&str, &str)], expected: &str) {

@@ -10,8 +10,6 @@
 
 mod crew;
 mod fetch;
-#[cfg(any(test, fuzzing))]
-pub(crate) mod fuzz;
 mod lost;
 mod notify;
 mod repo;
@@ -41,6 +39,8 @@ use crate::threads;
 use crate::transport::Backoff;
 
 pub use session::DialError;
+#[cfg(any(test, fuzzing))]
+pub(crate) use translate::{read_greeting, read_reply};
 
 use crew::{Crew, Ending, Why};
 use session::{Caller, Live, SessionError};

@@ -13,7 +13,7 @@ use super::layout::Layout;
 use super::limits::{OPEN_REPOS, PACK_CAPACITY};
 use super::routes::Piece;
 use super::shelf::{Changing, Shared, Shelf};
-use crate::git::{GitError, Store, Watched, WorkTree};
+use crate::git::{GitError, PackStore, Watched, WorkTree};
 use crate::model::{CommitId, Outcome, RepoName};
 
 /// Asks the dispatcher for the attempt's source, given commits whose trees are here. Pieces come back by the channel,
@@ -35,7 +35,7 @@ pub(super) struct Workspace {
 struct Open {
     repo: RepoName,
     shared: Arc<Shared>,
-    store: Store,
+    store: PackStore,
     tree: WorkTree,
 }
 
@@ -127,7 +127,7 @@ impl Workspace {
             self.open.remove(0);
         }
         let path = self.layout.store(repo);
-        let store = Store::open(&path, like).map_err(|e| lost("could not open the store", &e))?;
+        let store = PackStore::open(&path, like).map_err(|e| lost("could not open the store", &e))?;
         let tree = self.open_tree(repo)?;
         Ok(Open { repo: repo.clone(), shared: self.shelf.repo(repo), store, tree })
     }
@@ -252,7 +252,7 @@ enum Received {
 }
 
 fn receive(
-    store: &Store,
+    store: &PackStore,
     commit: CommitId,
     arriving: &Receiver<Piece>,
     cancel: &Receiver<()>,

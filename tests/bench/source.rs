@@ -20,7 +20,7 @@ use stage::figures::{Sample, say};
 use stage::repo::Repo;
 use stage::{Stage, finished, is_measuring, ms_since, pause, setting};
 use surveil::clock;
-use surveil::git::{Store, Watched, WorkTree};
+use surveil::git::{PackStore, Watched, WorkTree};
 use surveil::model::CommitId;
 
 const BYTES: usize = 12_000;
@@ -123,7 +123,7 @@ fn content(seed: u64, bytes: usize) -> Vec<u8> {
 
 /// The git room's functions, called one after the other.
 struct ByHand {
-    store: Store,
+    store: PackStore,
     tree: WorkTree,
     at: CommitId,
 }
@@ -141,7 +141,7 @@ impl ByHand {
     fn new(stage: &Stage, repo: &Repo, first: Oid) -> Self {
         let at = id(first);
         let path = stage.path("store.git");
-        let store = Store::open(&path, at).expect("a store");
+        let store = PackStore::open(&path, at).expect("a store");
         let watched = Watched::open(&repo.path).expect("the repository");
         let mut receiver = store.receive().expect("a receiver");
         watched.pack(&[at], &[], &mut |piece| receiver.write(piece).is_ok()).expect("a pack");

@@ -212,7 +212,7 @@ fn wait_for_source(hub: &Hub, repo: &RepoName, commit: CommitId, distant: &Dista
 
 /// Sends the pack in pieces as it is built; the last one says so.
 fn send_pack(
-    store: &crate::git::Store,
+    store: &crate::git::PackStore,
     grant: &Grant,
     attempt: AttemptId,
     haves: &[CommitId],

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use super::*;
-use crate::git::fixture::{Repo, git_in};
+use crate::git::tests::support::{Repo, git_in};
 use crate::git::{BranchSelection, Watched};
 
 fn url_of(repo: &Repo) -> String {

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
-use crate::git::fixture::{Repo, git_in, objects_in, pack_of};
+use crate::git::tests::support::{Repo, git_in, objects_in, pack_of};
 
 /// Something done to a path.
 type Act<'a> = &'a dyn Fn(&Path);

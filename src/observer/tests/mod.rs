@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::scripted::{Announced, Scripted};
 use super::*;
 use crate::config::{ObservedRepo, TokenSource};
-use crate::git::Store;
+use crate::git::PackStore;
 use crate::protocol::hello::ErrorCode;
 use crate::protocol::observer::{FromObserver, ToObserver};
 use crate::threads::Thread;
@@ -168,7 +168,7 @@ fn check_source(packs: &[&Announced]) {
     for announced in packs {
         let FromObserver::Dispatch { commit, .. } = &announced.message else { panic!("{announced:?}") };
         let commit = commit.parse().unwrap();
-        let store = Store::open(&dir.path().join("store"), commit).unwrap();
+        let store = PackStore::open(&dir.path().join("store"), commit).unwrap();
         let mut receiver = store.receive().unwrap();
         receiver.write(&announced.pack).unwrap();
         receiver.finish(commit, false).unwrap();

@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 use std::process::Command;
 
 use super::*;
-use crate::git::fixture::{Repo, deliver};
+use crate::git::tests::support::{Repo, deliver};
 
 /// A repository, its store, and a work tree of the store.
 struct Fixture {
@@ -393,7 +393,7 @@ fn a_tree_outlives_a_tidy_of_its_store() {
     let mut fixture =
         Fixture::new(|repo| (0..60).map(|n| repo.write("file", format!("{n}")).commit(&format!("{n}"))).collect());
     fixture.check_out(30);
-    Store::open(&fixture.repo.beside("store"), fixture.commits[0]).unwrap().tidy().unwrap();
+    PackStore::open(&fixture.repo.beside("store"), fixture.commits[0]).unwrap().tidy().unwrap();
     for at in [30, 59, 0] {
         fixture.check_out(at);
     }

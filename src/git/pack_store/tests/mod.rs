@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
-use crate::git::fixture::{Repo, deliver, objects_in, pack_of};
+use crate::git::tests::support::{Repo, deliver, objects_in, pack_of};
 
 mod cut;
 mod notes;
@@ -306,7 +306,7 @@ fn a_store_passes_on_what_it_received() {
     let (watched, mirror) = (repo.watched(), repo.store(second));
     deliver(&watched, &mirror, first, &[]);
     deliver(&watched, &mirror, second, &[first]);
-    let runner = Store::open(&repo.beside("runner"), second).unwrap();
+    let runner = PackStore::open(&repo.beside("runner"), second).unwrap();
     for (commit, haves, objects) in [(first, &[][..], 3), (second, &[first, "ab".repeat(20).parse().unwrap()], 3)] {
         let mut pack = Vec::new();
         let took = mirror.pack(commit, haves, &mut |piece| {
@@ -361,7 +361,7 @@ fn a_sha256_commit_gets_a_sha256_store() {
     store.check(second).unwrap();
     assert_eq!(store.read_file(second, "a/file", 10).unwrap().unwrap(), b"two");
     let other: CommitId = "ab".repeat(20).parse().unwrap();
-    assert!(matches!(Store::open(&repo.beside("store"), other), Err(GitError::Format { .. })));
+    assert!(matches!(PackStore::open(&repo.beside("store"), other), Err(GitError::Format { .. })));
     assert!(!store.has(other));
 }
 
@@ -385,5 +385,5 @@ fn handles_move_between_threads() {
     fn is_shared<T: Send + Sync>() {}
     moves::<crate::git::Watched>();
     moves::<crate::git::WorkTree>();
-    is_shared::<Store>();
+    is_shared::<PackStore>();
 }

@@ -1,6 +1,6 @@
 //! What a dispatcher may say to an observer, for the fuzzer.
 
-use super::translate::{read_greeting, read_reply};
+use crate::observer::{read_greeting, read_reply};
 use crate::transport::{FrameReader, Stream};
 
 /// A line from whoever answers at the dispatcher's address: it is understood or refused.

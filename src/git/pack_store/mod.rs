@@ -3,7 +3,7 @@
 //!
 //! What it rests on: a pack becomes part of the store only once everything that its commits and trees name is in it or
 //! in the store already. So whatever is in the store is there with all that is below it, and a commit that is there is
-//! complete. [`Receiver`] sees to it, [`Store::tidy`] keeps it.
+//! complete. [`Receiver`] sees to it, [`PackStore::tidy`] keeps it.
 
 use std::collections::HashSet;
 use std::fs;
@@ -31,11 +31,11 @@ const SETTINGS: [(&str, &str); 4] = [
 /// A bare repository that receives packs and keeps only what was sent: whole trees, no history. A clone is the same
 /// handle.
 #[derive(Clone)]
-pub struct Store {
+pub struct PackStore {
     landing: Arc<Landing>,
 }
 
-impl Store {
+impl PackStore {
     /// Opens the store, or makes it, for the object format of `like`.
     pub fn open(path: &Path, like: CommitId) -> Result<Self, GitError> {
         if !path.join("HEAD").exists() {

@@ -13,8 +13,7 @@ use flate2::write::ZlibEncoder;
 use git2::{ObjectFormat, Odb, Oid};
 use sha1::{Digest, Sha1};
 
-use super::objects::{EntryKind, Objects, entries};
-use super::{Store, WorkTree};
+use crate::git::{EntryKind, Objects, PackStore, WorkTree, entries};
 use crate::model::CommitId;
 
 /// Names that a tree must not bring anywhere, and some that it may.
@@ -37,7 +36,7 @@ const TARGETS: [&[u8]; 4] = [b"/", b"..", b"../../outside", b"a"];
 pub fn pack(bytes: &[u8]) {
     let place = Place::new();
     let commit = CommitId::from_bytes(&[0xab; 20]).expect("it is as long as one");
-    let store = Store::open(&place.store(), commit).expect("there is room for a store");
+    let store = PackStore::open(&place.store(), commit).expect("there is room for a store");
     // With a checksum that is right more is read of it.
     let (is_signed, bytes) = bytes.split_first().map_or((false, bytes), |(first, rest)| (first % 2 == 0, rest));
     let sum = if is_signed { Sha1::digest(bytes).to_vec() } else { Vec::new() };
@@ -60,7 +59,7 @@ pub fn objects(bytes: &[u8]) {
     let made = Made::from(bytes);
     let (Some(first), Some(last)) = (made.commits.first(), made.commits.last()) else { return };
     let place = Place::new();
-    let store = Store::open(&place.store(), *last).expect("there is room for a store");
+    let store = PackStore::open(&place.store(), *last).expect("there is room for a store");
     let mut receiver = store.receive().expect("a receiver can be made");
     receiver.write(&made.pack()).expect("the pack is sound");
     if receiver.finish(*last, false).is_err() {

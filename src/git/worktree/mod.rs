@@ -24,7 +24,7 @@ use self::keep::Keep;
 use self::pass::{Pass, make_room};
 use self::plan::{Directory, Planner, Time};
 use super::objects::incomplete;
-use super::{GitError, Store};
+use super::{GitError, PackStore};
 use crate::model::CommitId;
 
 /// Quarantined trees that have the same name are told apart by a number; so many are looked at by no one.
@@ -36,7 +36,7 @@ pub struct WorkTree {
     /// The directory above, through which the tree is reached: attempts may replace the tree itself by something else.
     above: OwnedFd,
     store_path: PathBuf,
-    store: Store,
+    store: PackStore,
     note_path: PathBuf,
     note: File,
     /// The commit last brought here, and still the state of `plan`.
@@ -51,7 +51,7 @@ pub struct WorkTree {
 impl WorkTree {
     /// Opens `directory`, or makes it, for commits of the store at `store`. `<directory>.index` notes the commit.
     pub fn open(store: &Path, directory: &Path) -> Result<Self, GitError> {
-        let opened = Store::open_existing(store)?;
+        let opened = PackStore::open_existing(store)?;
         fs::create_dir_all(directory).map_err(GitError::io("make directory", directory))?;
         let path = fs::canonicalize(directory).map_err(GitError::io("open", directory))?;
         let parent = path.parent().unwrap_or(Path::new("/"));

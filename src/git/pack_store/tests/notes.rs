@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::git::fixture::{Repo, deliver, pack_of};
+use crate::git::tests::support::{Repo, deliver, pack_of};
 
-fn receive(watched: &crate::git::Watched, store: &Store, commit: CommitId, have: &[CommitId]) {
+fn receive(watched: &crate::git::Watched, store: &PackStore, commit: CommitId, have: &[CommitId]) {
     let mut receiver = store.receive().unwrap();
     receiver.write(&pack_of(watched, &[commit], have)).unwrap();
     receiver.finish(commit, true).unwrap();
@@ -65,14 +65,14 @@ fn a_pack_that_was_only_noted_survives_a_power_loss() {
     // Two at once, as from two observers.
     receive(&watched, &store, second, &[first]);
     receive(&watched, &store, third, &[first]);
-    let after = Store::open(&after_power_loss(&repo, "after", &synced), first).unwrap();
+    let after = PackStore::open(&after_power_loss(&repo, "after", &synced), first).unwrap();
     for commit in [first, second, third] {
         after.check(commit).unwrap();
     }
     assert_eq!(notes(&repo.beside("after")).len(), 0, "what was taken in is not needed any more");
     // And now it is durable without.
     drop(after);
-    Store::open(&repo.beside("after"), first).unwrap().check(third).unwrap();
+    PackStore::open(&repo.beside("after"), first).unwrap().check(third).unwrap();
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn a_note_that_was_being_written_is_passed_over() {
     let mut bytes = fs::read(&note).unwrap();
     bytes[40] ^= 1;
     fs::write(&note, bytes).unwrap();
-    let after = Store::open(&path, first).unwrap();
+    let after = PackStore::open(&path, first).unwrap();
     after.check(first).unwrap();
     assert!(!after.has(second), "the torn pack is gone");
     deliver(&watched, &after, second, &[first]);
@@ -106,7 +106,7 @@ fn a_pack_that_is_settled_needs_no_note() {
     store.settle().unwrap();
     let path = after_power_loss(&repo, "after", &packs(&repo.beside("store")));
     fs::remove_file(notes(&path).remove(0)).unwrap();
-    Store::open(&path, first).unwrap().check(first).unwrap();
+    PackStore::open(&path, first).unwrap().check(first).unwrap();
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn a_handle_that_is_dropped_settles_what_it_received() {
     assert_eq!(notes(&repo.beside("store")).len(), 1);
     drop(store);
     assert_eq!(notes(&repo.beside("store")).len(), 0);
-    Store::open(&repo.beside("store"), first).unwrap().check(first).unwrap();
+    PackStore::open(&repo.beside("store"), first).unwrap().check(first).unwrap();
 }
 
 #[test]
@@ -159,6 +159,6 @@ fn notes_take_no_more_room_however_many_packs_arrive() {
     }
     // What the notes hold now is taken in again, whatever else is behind it.
     let path = after_power_loss(&repo, "after", &packs(&repo.beside("store")));
-    let after = Store::open(&path, commits[0]).unwrap();
+    let after = PackStore::open(&path, commits[0]).unwrap();
     commits.iter().for_each(|commit| after.check(*commit).unwrap());
 }

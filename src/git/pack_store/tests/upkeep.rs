@@ -10,7 +10,7 @@ fn tidy_makes_one_pack_of_many_beside_readers_and_receivers() {
     let watched = repo.watched();
     let reader = repo.store(commits[0]);
     deliver(&watched, &reader, commits[0], &[]);
-    let old = Store::open(&repo.beside("store"), commits[0]).unwrap();
+    let old = PackStore::open(&repo.beside("store"), commits[0]).unwrap();
     for pair in commits[..60].windows(2) {
         deliver(&watched, &reader, pair[1], &[pair[0]]);
     }
@@ -24,7 +24,7 @@ fn tidy_makes_one_pack_of_many_beside_readers_and_receivers() {
     reader.tidy().unwrap();
     assert!(entries_of(&repo.beside("store/objects/pack")) <= 2 * 20);
     waiting.finish(commits[60], false).unwrap();
-    let fresh = Store::open(&repo.beside("store"), commits[0]).unwrap();
+    let fresh = PackStore::open(&repo.beside("store"), commits[0]).unwrap();
     for store in [&old, &reader, &fresh] {
         for commit in &commits[..=60] {
             store.check(*commit).unwrap();
@@ -72,7 +72,7 @@ fn handles_in_several_threads_receive_read_and_tidy_at_once() {
             let (commits, packs, path) = (&commits, &packs, &path);
             scope.spawn(move || {
                 // All of them make it, too.
-                let store = Store::open(path, commits[0]).unwrap();
+                let store = PackStore::open(path, commits[0]).unwrap();
                 for at in (part..commits.len()).step_by(4) {
                     let mut receiver = store.receive().unwrap();
                     receiver.write(&packs[at]).unwrap();
@@ -85,7 +85,7 @@ fn handles_in_several_threads_receive_read_and_tidy_at_once() {
             });
         }
     });
-    let store = Store::open(&path, commits[0]).unwrap();
+    let store = PackStore::open(&path, commits[0]).unwrap();
     store.tidy().unwrap();
     for commit in commits {
         store.check(commit).unwrap();
@@ -99,10 +99,10 @@ fn git_itself_finds_a_store_in_order_and_prunes_nothing_of_it() {
     let (watched, store) = (repo.watched(), repo.store(commit));
     deliver(&watched, &store, commit, &[]);
     let path = repo.beside("store");
-    crate::git::fixture::git_in(&path, &["fsck", "--no-dangling", "--no-progress"]);
+    crate::git::tests::support::git_in(&path, &["fsck", "--no-dangling", "--no-progress"]);
     let gc = std::process::Command::new("git").arg("-C").arg(&path).args(["gc", "--quiet", "--prune=now"]).output();
     drop(gc.unwrap());
-    Store::open(&path, commit).unwrap().check(commit).unwrap();
+    PackStore::open(&path, commit).unwrap().check(commit).unwrap();
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn what_is_compressed_already_is_passed_on_and_deltas_are_resolved() {
             repo.write(&format!("d{}/file{n}", n % 9), lines.concat());
         }
         let commit = repo.write("large", vec![7; 3_000_000]).commit("first");
-        let other = Store::open(&repo.beside("other"), commit).unwrap();
+        let other = PackStore::open(&repo.beside("other"), commit).unwrap();
         // As another implementation may send it, full of deltas.
         let script = format!(
             "git ls-tree -rt {commit} | cut -d' ' -f3 | cut -f1 | sort -u > ../ids
@@ -150,7 +150,7 @@ fn what_is_compressed_already_is_passed_on_and_deltas_are_resolved() {
         let ours = repo.store(commit);
         deliver(&repo.watched(), &ours, commit, &[]);
         for (number, from) in [other, ours].iter().enumerate() {
-            let last = Store::open(&repo.beside(&format!("last{number}")), commit).unwrap();
+            let last = PackStore::open(&repo.beside(&format!("last{number}")), commit).unwrap();
             let mut receiver = last.receive().unwrap();
             from.pack(commit, &[], &mut |piece| receiver.write(piece).is_ok()).unwrap();
             receiver.finish(commit, false).unwrap();
@@ -175,7 +175,7 @@ fn packs_that_a_power_loss_left_broken_are_removed_and_all_of_a_commit_is_the_re
     ];
     for (what, damage, ending) in damages {
         let path = repo.beside(what);
-        let store = Store::open(&path, first).unwrap();
+        let store = PackStore::open(&path, first).unwrap();
         deliver(&watched, &store, first, &[]);
         for entry in fs::read_dir(path.join("objects/pack")).unwrap() {
             let file = entry.unwrap().path();
@@ -191,7 +191,7 @@ fn packs_that_a_power_loss_left_broken_are_removed_and_all_of_a_commit_is_the_re
         }
         deliver_unless_incomplete(&watched, &store, second, first);
         drop(store);
-        let store = Store::open(&path, first).unwrap();
+        let store = PackStore::open(&path, first).unwrap();
         assert!(!store.has(first), "{what}");
         if store.has(second) {
             assert!(matches!(store.check(second), Err(GitError::Incomplete { .. })), "{what}");
@@ -202,7 +202,7 @@ fn packs_that_a_power_loss_left_broken_are_removed_and_all_of_a_commit_is_the_re
 }
 
 /// As another handle may have done before the damage.
-fn deliver_unless_incomplete(watched: &crate::git::Watched, store: &Store, commit: CommitId, have: CommitId) {
+fn deliver_unless_incomplete(watched: &crate::git::Watched, store: &PackStore, commit: CommitId, have: CommitId) {
     let mut receiver = store.receive().unwrap();
     receiver.write(&pack_of(watched, &[commit], &[have])).unwrap();
     receiver.finish(commit, false).ok();

@@ -6,22 +6,22 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use super::{Store, Watched};
+use crate::git::{PackStore, Watched};
 use crate::model::CommitId;
 
 /// A repository in a temporary directory of its own, with a work tree.
-pub(super) struct Repo {
+pub(crate) struct Repo {
     root: TempDir,
     path: PathBuf,
 }
 
 impl Repo {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(&[])
     }
 
     /// Made by `git init` with these arguments.
-    pub(super) fn with(arguments: &[&str]) -> Self {
+    pub(crate) fn with(arguments: &[&str]) -> Self {
         let root = TempDir::new().unwrap();
         let path = root.path().join("repo");
         fs::create_dir(&path).unwrap();
@@ -32,20 +32,20 @@ impl Repo {
         repo
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// A path beside the repository, removed with it.
-    pub(super) fn beside(&self, name: &str) -> PathBuf {
+    pub(crate) fn beside(&self, name: &str) -> PathBuf {
         self.root.path().join(name)
     }
 
-    pub(super) fn git(&self, arguments: &[&str]) -> String {
+    pub(crate) fn git(&self, arguments: &[&str]) -> String {
         git_in(&self.path, arguments)
     }
 
-    pub(super) fn write(&self, file: &str, content: impl AsRef<[u8]>) -> &Self {
+    pub(crate) fn write(&self, file: &str, content: impl AsRef<[u8]>) -> &Self {
         let path = self.path.join(file);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
@@ -53,39 +53,39 @@ impl Repo {
     }
 
     /// Commits all that is in the work tree.
-    pub(super) fn commit(&self, subject: &str) -> CommitId {
+    pub(crate) fn commit(&self, subject: &str) -> CommitId {
         self.git(&["add", "--all"]);
         self.git(&["commit", "--quiet", "--allow-empty", "--message", subject]);
         self.head()
     }
 
-    pub(super) fn head(&self) -> CommitId {
+    pub(crate) fn head(&self) -> CommitId {
         self.git(&["rev-parse", "HEAD"]).parse().unwrap()
     }
 
-    pub(super) fn watched(&self) -> Watched {
+    pub(crate) fn watched(&self) -> Watched {
         Watched::open(&self.path).unwrap()
     }
 
     /// An empty store for commits of this repository.
-    pub(super) fn store(&self, like: CommitId) -> Store {
-        Store::open(&self.beside("store"), like).unwrap()
+    pub(crate) fn store(&self, like: CommitId) -> PackStore {
+        PackStore::open(&self.beside("store"), like).unwrap()
     }
 
     /// Stores an object as it is, however wrong, and returns its id.
-    pub(super) fn raw_object(&self, kind: &str, content: &[u8]) -> String {
+    pub(crate) fn raw_object(&self, kind: &str, content: &[u8]) -> String {
         let file = self.beside("raw-object");
         fs::write(&file, content).unwrap();
         self.git(&["hash-object", "--literally", "-w", "-t", kind, file.to_str().unwrap()])
     }
 
     /// A commit of a tree that is made of these entries as they are: mode, name, id.
-    pub(super) fn raw_commit(&self, entries: &[(&str, &[u8], &str)]) -> CommitId {
+    pub(crate) fn raw_commit(&self, entries: &[(&str, &[u8], &str)]) -> CommitId {
         let tree = self.raw_tree(entries);
         self.git(&["commit-tree", "-m", "made by hand", &tree]).parse().unwrap()
     }
 
-    pub(super) fn raw_tree(&self, entries: &[(&str, &[u8], &str)]) -> String {
+    pub(crate) fn raw_tree(&self, entries: &[(&str, &[u8], &str)]) -> String {
         let mut content = Vec::new();
         for (mode, name, id) in entries {
             content.extend_from_slice(mode.as_bytes());
@@ -99,7 +99,7 @@ impl Repo {
 }
 
 /// Runs git with nothing of the machine's or the user's configuration, and a fixed identity.
-pub(super) fn git_in(directory: &Path, arguments: &[&str]) -> String {
+pub(crate) fn git_in(directory: &Path, arguments: &[&str]) -> String {
     let output = sealed(Command::new("git").current_dir(directory)).args(arguments).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "git {arguments:?}: {errors}");
@@ -117,7 +117,7 @@ fn sealed(command: &mut Command) -> &mut Command {
 }
 
 /// The whole pack as one piece of bytes.
-pub(super) fn pack_of(watched: &Watched, commits: &[CommitId], haves: &[CommitId]) -> Vec<u8> {
+pub(crate) fn pack_of(watched: &Watched, commits: &[CommitId], haves: &[CommitId]) -> Vec<u8> {
     let mut pack = Vec::new();
     watched
         .pack(commits, haves, &mut |piece| {
@@ -129,12 +129,12 @@ pub(super) fn pack_of(watched: &Watched, commits: &[CommitId], haves: &[CommitId
 }
 
 /// Number of objects that a pack says it holds.
-pub(super) fn objects_in(pack: &[u8]) -> u32 {
+pub(crate) fn objects_in(pack: &[u8]) -> u32 {
     u32::from_be_bytes(pack[8..12].try_into().unwrap())
 }
 
 /// Takes a commit over into a store.
-pub(super) fn deliver(watched: &Watched, store: &Store, commit: CommitId, haves: &[CommitId]) {
+pub(crate) fn deliver(watched: &Watched, store: &PackStore, commit: CommitId, haves: &[CommitId]) {
     let mut receiver = store.receive().unwrap();
     receiver.write(&pack_of(watched, &[commit], haves)).unwrap();
     receiver.finish(commit, false).unwrap();
