@@ -140,9 +140,10 @@ impl Receiver {
         self.header.get(8..HEADER_BYTES).and_then(|raw| raw.try_into().ok()).map(u32::from_be_bytes)
     }
 
-    /// Verifies the pack, makes it durable if that is asked for, and then checks that `commit` is there with its whole
-    /// tree. A commit that is not complete afterwards is an error of its own variant, so that the caller can ask for
-    /// all of it. A small pack is only noted; [`PackStore::settle`](super::PackStore::settle) is to follow when there is time.
+    /// Verifies the pack, makes it durable if `durable` says so, and then checks that `commit` is there with its whole
+    /// tree. A commit that is incomplete afterwards is an error variant of its own, so that the caller can ask for all
+    /// of it. A small pack is only noted, and its files are not synced: call
+    /// [`PackStore::settle`](super::PackStore::settle) when there is time.
     pub fn finish(mut self, commit: CommitId, durable: bool) -> Result<(), GitError> {
         let is_empty = self.announced() == Some(0);
         let landing = Arc::clone(&self.landing);
