@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use super::data::{DataDir, LogPlace};
+use super::data_dir::{DataDir, LogPlace};
 use crate::clock;
 use crate::locked::Locked;
 use crate::model::BuildId;

@@ -12,7 +12,7 @@ pub(crate) struct Capacity {
     /// Those that have said hello.
     pub(crate) sessions: usize,
     /// Those that have not yet.
-    pub(crate) strangers: usize,
+    pub(crate) unauthenticated: usize,
 }
 
 impl Capacity {
@@ -20,7 +20,7 @@ impl Capacity {
     /// returns the limit that was there before, for processes that are started from here.
     pub(crate) fn prepare(wanted: usize) -> (Self, Rlimit) {
         let before = getrlimit(Resource::Nofile);
-        let needed = (wanted + strangers_beside(wanted) + limits::OTHER_DESCRIPTORS) as u64;
+        let needed = (wanted + unauthenticated_beside(wanted) + limits::OTHER_DESCRIPTORS) as u64;
         if before.current.is_some_and(|current| current < needed) {
             let raised = before.maximum.map_or(needed, |maximum| maximum.min(needed));
             // Where it is not allowed, what there is has to do.
@@ -31,7 +31,8 @@ impl Capacity {
             .map_or(usize::MAX, |current| usize::try_from(current).unwrap_or(usize::MAX));
         let by_descriptors = Self::within(wanted, descriptors, limits::OTHER_DESCRIPTORS);
         let capacity = Self::within(by_descriptors.sessions, threads::most(), limits::OTHER_THREADS);
-        let capacity = Self { strangers: capacity.strangers.min(by_descriptors.strangers), ..capacity };
+        let capacity =
+            Self { unauthenticated: capacity.unauthenticated.min(by_descriptors.unauthenticated), ..capacity };
         if capacity.sessions < by_descriptors.sessions {
             log::warn!(
                 "room for {} connections at once, not for the {wanted} of --max-connections: vm.max_map_count allows \
@@ -53,14 +54,14 @@ impl Capacity {
     /// little, at most half of it is.
     fn within(wanted: usize, available: usize, others: usize) -> Self {
         let room = available - others.min(available / 2);
-        let strangers = strangers_beside(wanted.min(room));
-        Self { sessions: wanted.min(room.saturating_sub(strangers)), strangers }
+        let unauthenticated = unauthenticated_beside(wanted.min(room));
+        Self { sessions: wanted.min(room.saturating_sub(unauthenticated)), unauthenticated }
     }
 }
 
-/// How many strangers there may be beside so many sessions.
-fn strangers_beside(sessions: usize) -> usize {
-    (sessions / 8).clamp(4, limits::STRANGERS)
+/// How many unauthenticated there may be beside so many sessions.
+fn unauthenticated_beside(sessions: usize) -> usize {
+    (sessions / 8).clamp(4, limits::MAX_UNAUTHENTICATED)
 }
 
 #[cfg(test)]
@@ -70,20 +71,23 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_is_there_where_there_is_room_for_it() {
-        let all = Capacity { sessions: MAX_CONNECTIONS, strangers: limits::STRANGERS };
+        let all = Capacity { sessions: MAX_CONNECTIONS, unauthenticated: limits::MAX_UNAUTHENTICATED };
         assert_eq!(Capacity::within(MAX_CONNECTIONS, usize::MAX, limits::OTHER_DESCRIPTORS), all);
         assert_eq!(Capacity::within(MAX_CONNECTIONS, threads::most(), limits::OTHER_THREADS), all);
-        assert_eq!(Capacity::within(20, 1024, limits::OTHER_DESCRIPTORS), Capacity { sessions: 20, strangers: 4 });
+        assert_eq!(
+            Capacity::within(20, 1024, limits::OTHER_DESCRIPTORS),
+            Capacity { sessions: 20, unauthenticated: 4 }
+        );
     }
 
     #[test]
     fn where_there_is_little_room_something_is_left_for_everything_else() {
         for available in [64, 100, 256, 1024, 4096, 11_000] {
-            let Capacity { sessions, strangers } =
+            let Capacity { sessions, unauthenticated } =
                 Capacity::within(MAX_CONNECTIONS, available, limits::OTHER_DESCRIPTORS);
-            let others = available - sessions - strangers;
+            let others = available - sessions - unauthenticated;
             assert!(others >= 32 && (others >= available / 2 || others >= limits::OTHER_DESCRIPTORS), "{available}");
-            assert!(sessions >= available / 4 && strangers >= 4, "{available}: {sessions}, {strangers}");
+            assert!(sessions >= available / 4 && unauthenticated >= 4, "{available}: {sessions}, {unauthenticated}");
         }
     }
 }

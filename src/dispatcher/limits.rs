@@ -36,10 +36,10 @@ pub(crate) const SOURCES_AT_ONCE: usize = 4;
 /// How long a peer may take for its first message, in milliseconds.
 pub(crate) const HELLO_MS: u64 = 10_000;
 /// Connections that have not said hello yet; one more takes the place of the oldest.
-pub(crate) const STRANGERS: usize = 512;
-/// How long a stranger has its place at least, in milliseconds: a hello follows a connection at once. Whoever connects
-/// waits meanwhile, in the kernel's queue.
-pub(crate) const STRANGER_MS: u64 = 250;
+pub(crate) const MAX_UNAUTHENTICATED: usize = 512;
+/// Shortest time for which an unauthenticated connection keeps its place, in milliseconds: a hello follows a connection
+/// at once. New connections wait meanwhile in the kernel's queue.
+pub(crate) const UNAUTHENTICATED_GRACE_MS: u64 = 250;
 /// Descriptors for everything but connections: log files that are kept open, the store, mirrors, started processes.
 pub(crate) const OTHER_DESCRIPTORS: usize = OPEN_LOGS + 128;
 /// Threads for everything but reading from peers: writers for slow ones, workers of observers and operators, sources.

@@ -7,18 +7,21 @@
 mod backup;
 mod capacity;
 mod core;
-mod data;
+mod data_dir;
 mod fatal;
 mod faults;
+// Compiled as a part of this room, so that it sees what is private here.
 #[cfg(any(test, fuzzing))]
+#[path = "../fuzz/dispatcher.rs"]
 pub(crate) mod fuzz;
+mod grants;
 mod heartbeat;
 mod limits;
+mod log_limiter;
 mod logs;
 mod mirrors;
 mod report;
 mod retention;
-mod seldom;
 mod session;
 mod spawner;
 mod start;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::data::{DataDir, LogPlace};
+use super::data_dir::{DataDir, LogPlace};
 use crate::model::{Attempt, Build, Ending, Job, JobId, JobState, Outcome, RunnerId};
 use crate::protocol::operator::{AttemptReport, BuildReport, JobReport, RunnerReport, WhyLine};
 use crate::scheduler::RunnerView;

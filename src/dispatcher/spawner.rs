@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 use super::DispatcherError;
-use super::data::DataDir;
+use super::data_dir::DataDir;
 use crate::config::defaults;
 use crate::protocol::hello::Role;
 use crate::threads::{self, Thread};

@@ -7,11 +7,11 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::capacity::Capacity;
 use super::core::{Core, ToCore};
-use super::data::DataDir;
+use super::data_dir::DataDir;
 use super::logs::{LogSender, Logs, ToLogs};
 use super::mirrors::Mirrors;
 use super::retention::{self, Keeper};
-use super::session::{Hub, Tokens};
+use super::session::{Shared, Tokens};
 use super::spawner::Spawner;
 use super::watchdog::{self, Pulse};
 use super::{DispatcherError, fatal, heartbeat, limits};
@@ -27,7 +27,7 @@ use crate::transport::Listener;
 
 /// A dispatcher that runs in threads of this process. Dropping it stops it.
 pub struct Dispatcher {
-    hub: Option<Arc<Hub>>,
+    shared: Option<Arc<Shared>>,
     listener: Arc<Listener>,
     core: Sender<ToCore>,
     /// Gets the core's last word when it ends, and the store.
@@ -63,12 +63,19 @@ impl Dispatcher {
         let spawner = Spawner::start(address, &data, descriptors, spawn_inbox)?;
         let (said, ended) = bounded(1);
         let mirrors = Mirrors::new(data.clone());
-        let hub = Hub::new(&settings, capacity, data.clone(), mirrors.clone(), tokens, core.clone(), logs.clone())?;
-        let hub = Arc::new(hub);
+        let shared =
+            Shared::new(&settings, capacity, data.clone(), mirrors.clone(), tokens, core.clone(), logs.clone())?;
+        let shared = Arc::new(shared);
         let (ticking, tick_stop) = bounded(0);
 
-        let keeper =
-            Keeper { limits: settings.retention, data: data.clone(), core: core.clone(), mirrors, hub: hub.clone() };
+        let keeper = Keeper {
+            limits: settings.retention,
+            data: data.clone(),
+            core: core.clone(),
+            mirrors,
+            observers: shared.observers.clone(),
+            warnings: shared.warnings.clone(),
+        };
         let the_core = Core::new(scheduler, store, reader, data.clone(), logs, spawn, core_inbox);
         let of_heartbeat = Pulse::new("heartbeat", settings.heartbeat_interval_ms);
         let of_redistribute = Pulse::new("redistribute", limits::LEASE_CHECK_MS);
@@ -95,10 +102,10 @@ impl Dispatcher {
             watchdog::start(pulses, tick_stop.clone())?,
             retention::start(keeper, tick_stop)?,
         ];
-        let accept = Some(start_accept(hub.clone(), listener.clone())?);
+        let accept = Some(start_accept(shared.clone(), listener.clone())?);
         log::info!("listening at {address}");
-        let (hub, ticking, spawner) = (Some(hub), Some(ticking), Some(spawner));
-        Ok(Self { hub, listener, core, ended, ticking, spawner, accept, threads })
+        let (shared, ticking, spawner) = (Some(shared), Some(ticking), Some(spawner));
+        Ok(Self { shared, listener, core, ended, ticking, spawner, accept, threads })
     }
 
     /// Where it listens.
@@ -125,8 +132,8 @@ impl Dispatcher {
         drop(self.core.send(ToCore::Stop));
         let store = self.ended.recv();
         drop(self.accept.take());
-        if let Some(hub) = self.hub.take() {
-            hub.close_all();
+        if let Some(shared) = self.shared.take() {
+            shared.close_all();
             // The last sender to the logs thread goes with it.
         }
         self.threads.clear();
@@ -184,12 +191,12 @@ fn start_logs(logs: Logs, inbox: Receiver<ToLogs>) -> Result<Thread<()>, Dispatc
         .map_err(|source| DispatcherError::Thread { name: "logs", source })
 }
 
-fn start_accept(hub: Arc<Hub>, listener: Arc<Listener>) -> Result<Thread<()>, DispatcherError> {
+fn start_accept(shared: Arc<Shared>, listener: Arc<Listener>) -> Result<Thread<()>, DispatcherError> {
     threads::spawn("accept", move || {
         fatal::guard("accept", || {
             loop {
                 match listener.accept() {
-                    Ok(Some(stream)) => hub.clone().take_in(stream),
+                    Ok(Some(stream)) => shared.clone().take_in(stream),
                     Ok(None) => return,
                     Err(error) => {
                         log::error!("could not accept connections any more: {error}");

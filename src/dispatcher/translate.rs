@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use super::core::Grant;
-use super::data::{DataDir, LogPlace};
+use super::data_dir::{DataDir, LogPlace};
+use super::grants::Grant;
 use crate::model::{
     AttemptId, BranchName, BuildSource, CommitId, Incarnation, Isolation, LogSummary, Outcome, RepoName, Script,
     SessionId, TaskSpec,

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::data::DataDir;
+use super::data_dir::DataDir;
 use super::limits::DISK_LOW_BYTES;
-use super::mirrors::Lost;
+use super::mirrors::MissingSources;
 
 use crate::threads;
 
@@ -35,12 +35,12 @@ impl Warnings {
 }
 
 /// What is asked of observers and has not come yet.
-pub(crate) fn of_mirrors(lost: &Lost) -> Vec<String> {
+pub(crate) fn of_mirrors(missing: &MissingSources) -> Vec<String> {
     let sentence = |(repo, count)| {
         let commits = if count == 1 { "1 commit".to_owned() } else { format!("{count} commits") };
         format!("the mirror of {repo} is being rebuilt: {commits} asked of its observer")
     };
-    lost.counts().into_iter().map(sentence).collect()
+    missing.counts().into_iter().map(sentence).collect()
 }
 
 /// The disks with little room, each once.

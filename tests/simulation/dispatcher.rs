@@ -1,6 +1,6 @@
-//! The dispatcher's core around the production scheduler, modelled as `src/dispatcher/core.rs` is: a batch of what has
-//! arrived is handled, its records are committed, and only then its effects leave. A crash may come between any two
-//! steps of that.
+//! The dispatcher's core around the production scheduler, modelled after `src/dispatcher/core/batch.rs`: a batch of
+//! arrived messages is handled, its records are committed, and only then its effects leave. A crash may come between
+//! any two of these steps.
 
 use std::collections::BTreeMap;
 

@@ -1,17 +1,14 @@
-//! What the core knows of those it speaks to: how to reach a runner, what it may ask for, and who watches builds.
+//! The runners as the core knows them: how each is reached, what it may ask for, and what it has of each repository.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::collections::HashMap;
+use std::sync::Arc;
 
-use crossbeam_channel::{Sender, TrySendError};
-
-use crate::dispatcher::data::LogPlace;
+use crate::dispatcher::grants::Grants;
 use crate::dispatcher::{limits, translate};
-use crate::model::{AttemptId, BuildId, BuildSource, CommitId, Outcome, RepoName, SessionId};
+use crate::model::{AttemptId, BuildSource, CommitId, Outcome, RepoName, SessionId};
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::runner::ToRunner;
 use crate::scheduler::{Lease, RunnerCommand};
-use crate::threads;
 use crate::transport::{Frame, Outbox};
 
 /// A runner's session, as the core reaches it.
@@ -127,62 +124,5 @@ impl Peers {
         {
             peer.grants.remove(attempt);
         }
-    }
-}
-
-/// What a lease entitles its runner to: the commit's source, and a place for the log.
-#[derive(Debug, Clone)]
-pub(crate) struct Grant {
-    pub(crate) repo: RepoName,
-    pub(crate) commit: CommitId,
-    pub(crate) log: LogPlace,
-}
-
-/// The grants of one session. Written by the core before the lease leaves, read by the session's thread; the lock is
-/// held for a look-up only.
-#[derive(Debug, Default)]
-pub(crate) struct Grants(Mutex<HashMap<AttemptId, Grant>>);
-
-impl Grants {
-    pub(crate) fn insert(&self, attempt: AttemptId, grant: Grant) {
-        self.lock().insert(attempt, grant);
-    }
-
-    pub(crate) fn remove(&self, attempt: AttemptId) {
-        self.lock().remove(&attempt);
-    }
-
-    pub(crate) fn of(&self, attempt: AttemptId) -> Option<Grant> {
-        self.lock().get(&attempt).cloned()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<AttemptId, Grant>> {
-        threads::lock(&self.0)
-    }
-}
-
-/// Someone who wants to hear of builds that change. Changes pile up as a set, so that a slow watcher misses none and
-/// costs nothing.
-#[derive(Debug, Clone)]
-pub(crate) struct Watcher {
-    changed: Arc<Mutex<BTreeSet<BuildId>>>,
-    wake: Sender<()>,
-}
-
-impl Watcher {
-    /// A watcher that is woken through `wake`, a channel of capacity 1.
-    pub(crate) fn new(wake: Sender<()>) -> Self {
-        Self { changed: Arc::default(), wake }
-    }
-
-    /// Notes changes; false once nobody listens.
-    pub(crate) fn tell(&self, builds: &[BuildId]) -> bool {
-        threads::lock(&self.changed).extend(builds);
-        !matches!(self.wake.try_send(()), Err(TrySendError::Disconnected(())))
-    }
-
-    /// What changed since the last time.
-    pub(crate) fn take(&self) -> BTreeSet<BuildId> {
-        std::mem::take(&mut *threads::lock(&self.changed))
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam_channel::Sender;
 
-use super::ToLogs;
+use super::inbox::ToLogs;
 use crate::model::{AttemptId, LogSummary, Outcome};
 
 /// A sender to the `logs` thread, which ends when all of them are gone.

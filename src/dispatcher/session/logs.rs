@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 
-use super::operator::{Worker, broken};
-use super::worker::Request;
-use crate::dispatcher::data::LogPlace;
+use super::operator::{OperatorWorker, broken};
+use super::worker::Incoming;
+use crate::dispatcher::data_dir::LogPlace;
 use crate::model::{Attempt, Build, Job};
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::operator::{FromOperator, ToOperator};
@@ -28,8 +28,8 @@ pub(super) struct Wanted {
     pub(super) follow: bool,
 }
 
-impl Worker<'_> {
-    pub(super) fn logs(&self, wanted: Wanted, inbox: &Receiver<Request<FromOperator>>) -> Result<(), Refusal> {
+impl OperatorWorker<'_> {
+    pub(super) fn logs(&self, wanted: Wanted, inbox: &Receiver<Incoming<FromOperator>>) -> Result<(), Refusal> {
         let build = self.find(&wanted.build)?;
         let job = self.job_for_log(&build, wanted.task.as_deref())?;
         let Some(attempt) = self.attempt_for_log(&build, &job, &wanted, inbox)? else { return Ok(()) };
@@ -41,7 +41,7 @@ impl Worker<'_> {
         };
         let (wake, woken) = bounded(1);
         let follow = wanted.follow && attempt.outcome.is_none();
-        let _following = follow.then(|| self.hub.logs.follow(attempt.id, wake));
+        let _following = follow.then(|| self.shared.logs.follow(attempt.id, wake));
         let mut offset = wanted.offset;
         let last = loop {
             // The outcome is looked at before the file: what is written before the outcome is recorded is then read.
@@ -97,7 +97,7 @@ impl Worker<'_> {
         build: &Build,
         job: &Job,
         wanted: &Wanted,
-        inbox: &Receiver<Request<FromOperator>>,
+        inbox: &Receiver<Incoming<FromOperator>>,
     ) -> Result<Option<Attempt>, Refusal> {
         loop {
             let attempts = self.reader.attempts(build.id).map_err(|error| broken(&error))?;
@@ -129,7 +129,7 @@ impl Worker<'_> {
 
     /// Sends what is in the file from `offset` on; false when the operator has left.
     fn send_from(&self, place: &LogPlace, offset: &mut u64) -> Result<bool, Refusal> {
-        let path = self.hub.data.log(place);
+        let path = self.shared.data.log(place);
         let fail = |error: std::io::Error| Refusal {
             code: ErrorCode::Internal,
             text: format!("the log {} could not be read: {error}", path.display()),

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
-use super::worker::{self, Kind, Request};
-use super::{Hub, Session, SessionError};
+use super::connection::{Session, SessionError};
+use super::shared::Shared;
+use super::worker::{self, Incoming, Kind};
 use crate::dispatcher::core::{Question, ToCore};
 use crate::dispatcher::limits;
 use crate::dispatcher::mirrors::{Mirror, Plan};
@@ -33,20 +34,21 @@ pub(super) fn serve(session: Session) -> Result<(), SessionError> {
         session,
         kind,
         || Frame::new(&ToObserver::Ack),
-        |hub, id, outbox, inbox| {
-            Worker { hub, id, outbox, known: BTreeSet::new(), pack: None, upkeep: Upkeep::default() }.run(inbox)
+        |shared, id, outbox, inbox| {
+            ObserverWorker { shared, id, outbox, known: BTreeSet::new(), pack: None, upkeep: Upkeep::default() }
+                .run(inbox)
         },
     )
 }
 
-struct Worker<'a> {
-    hub: &'a Hub,
+struct ObserverWorker<'a> {
+    shared: &'a Shared,
     id: SessionId,
     outbox: &'a Outbox,
     /// Repositories whose heads this observer has asked for.
     known: BTreeSet<RepoName>,
     /// The pack that is arriving: in memory until it is known whose it is to be.
-    pack: Option<Incoming>,
+    pack: Option<ArrivingPack>,
     upkeep: Upkeep,
 }
 
@@ -62,7 +64,7 @@ enum Upkeep {
 }
 
 /// A pack that is arriving.
-struct Incoming {
+struct ArrivingPack {
     repo: RepoName,
     pieces: tempfile::SpooledTempFile,
     whole: bool,
@@ -81,8 +83,8 @@ struct Taken {
 /// Packs up to this size stay in memory until the commit they belong to is announced.
 const SPOOL_BYTES: usize = 8 << 20;
 
-impl Worker<'_> {
-    fn run(mut self, inbox: &Receiver<Request<FromObserver>>) -> Result<(), Refusal> {
+impl ObserverWorker<'_> {
+    fn run(mut self, inbox: &Receiver<Incoming<FromObserver>>) -> Result<(), Refusal> {
         let end = loop {
             let wait = match self.upkeep {
                 Upkeep::Done => Duration::MAX,
@@ -110,17 +112,17 @@ impl Worker<'_> {
         self.upkeep = match self.upkeep {
             Upkeep::Done => Upkeep::Done,
             Upkeep::Tidy(_) => {
-                self.hub.mirrors.tidy();
+                self.shared.mirrors.tidy();
                 Upkeep::Settle
             }
             Upkeep::Settle => {
-                self.hub.mirrors.settle();
+                self.shared.mirrors.settle();
                 Upkeep::Done
             }
         };
     }
 
-    fn take(&mut self, Request { message, payload }: Request<FromObserver>) -> Result<(), Refusal> {
+    fn take(&mut self, Incoming { message, payload }: Incoming<FromObserver>) -> Result<(), Refusal> {
         match message {
             FromObserver::Status { repo, source } => self.status(&repo, &source),
             FromObserver::Pack { repo, last, .. } => self.pack(&repo, last, &payload),
@@ -150,23 +152,23 @@ impl Worker<'_> {
 
     fn status(&mut self, repo: &str, source: &str) -> Result<(), Refusal> {
         let repo = translate::repo(repo)?;
-        if let Err(text) = self.hub.observe(self.id, &repo, source, self.outbox) {
+        if let Err(text) = self.shared.observers.add(self.id, &repo, source, self.outbox) {
             return Err(Refusal { code: ErrorCode::NameTaken, text });
         }
         self.known.insert(repo.clone());
-        drop(self.hub.core.send(ToCore::SaveSource { repo: repo.clone(), source: source.to_owned() }));
+        drop(self.shared.core.send(ToCore::SaveSource { repo: repo.clone(), source: source.to_owned() }));
         let (sender, receiver) = bounded(1);
         let asked = repo.clone();
         let look = ToCore::Look(Box::new(move |scheduler, _| drop(sender.send(scheduler.heads(&asked)))));
-        if self.hub.core.send(look).is_err() {
+        if self.shared.core.send(look).is_err() {
             return Ok(());
         }
-        let heads = self.hub.wait_for(&receiver).unwrap_or_default();
+        let heads = self.shared.wait_for(&receiver).unwrap_or_default();
         let heads =
             heads.into_iter().map(|(branch, commit)| Head { branch: branch.to_string(), commit: commit.to_string() });
         self.outbox.send(&Frame::new(&ToObserver::Heads { repo: repo.to_string(), heads: heads.collect() }));
-        for commit in self.hub.mirrors.lost.of(&repo) {
-            self.hub.ask_for_source(&repo, commit);
+        for commit in self.shared.mirrors.missing.of(&repo) {
+            self.shared.observers.ask_for_source(&repo, commit);
         }
         Ok(())
     }
@@ -186,9 +188,9 @@ impl Worker<'_> {
         let repo = self.known(repo)?;
         let incoming = match self.pack.take() {
             Some(incoming) if incoming.repo == repo && !incoming.whole => incoming,
-            _ => Incoming {
+            _ => ArrivingPack {
                 repo,
-                pieces: tempfile::spooled_tempfile_in(SPOOL_BYTES, self.hub.data.root()),
+                pieces: tempfile::spooled_tempfile_in(SPOOL_BYTES, self.shared.data.root()),
                 whole: false,
             },
         };
@@ -205,8 +207,8 @@ impl Worker<'_> {
         let source = translate::build_source(said)?;
         self.known(source.repo.as_str())?;
         let (repo, branch, commit) = (source.repo.clone(), source.branch.clone(), source.commit);
-        let hub = self.hub;
-        let taken = hub.mirrors.arriving(&repo, || {
+        let shared = self.shared;
+        let taken = shared.mirrors.arriving(&repo, || {
             let mut taken = self.take_in(&repo, branch.as_str(), commit)?;
             let question = Question::Commit { source, plan: taken.plan.clone(), pack: taken.pack.take() };
             if let Some(reply) = self.ask(question) {
@@ -215,7 +217,7 @@ impl Worker<'_> {
             Some(taken)
         });
         let Some(Taken { mirror, is_new, .. }) = taken else { return Ok(()) };
-        mirror.keep();
+        mirror.return_to_pool();
         if is_new {
             let received = if let Upkeep::Tidy(received) = self.upkeep { received + 1 } else { 1 };
             self.upkeep = Upkeep::Tidy(received);
@@ -231,15 +233,15 @@ impl Worker<'_> {
     /// not.
     fn take_in(&mut self, repo: &RepoName, branch: &str, commit: CommitId) -> Option<Taken> {
         let pack = self.pack.take().filter(|incoming| incoming.repo == *repo && incoming.whole);
-        let made = self.hub.mirrors.made(repo);
+        let generation = self.shared.mirrors.generation(repo);
         let error = match self.receive(repo, commit, pack) {
             Ok(Some(taken)) => {
-                self.hub.mirrors.lost.found(repo, commit);
+                self.shared.mirrors.missing.found(repo, commit);
                 return Some(taken);
             }
             Ok(None) => None,
             // What the mirror had before is not what it was.
-            Err((true, error)) if error.is_damage() && self.hub.mirrors.condemn(repo, made, &error) => None,
+            Err((true, error)) if error.is_damage() && self.shared.mirrors.condemn(repo, generation, &error) => None,
             // The pack leaves out what the mirror has not.
             Err((false, GitError::Incomplete { .. })) => None,
             Err((_, error)) => Some(error),
@@ -269,10 +271,10 @@ impl Worker<'_> {
         &self,
         repo: &RepoName,
         commit: CommitId,
-        pack: Option<Incoming>,
+        pack: Option<ArrivingPack>,
     ) -> Result<Option<Taken>, (bool, GitError)> {
         let of_mirror = |error| (true, error);
-        let mirror = self.hub.mirrors.open(repo, commit).map_err(of_mirror)?;
+        let mirror = self.shared.mirrors.open(repo, commit).map_err(of_mirror)?;
         // With a pack, the observer takes it for new; to receive it twice does no harm.
         let is_new = if pack.is_some() { !mirror.has_found(commit) } else { !mirror.has(commit) };
         let mut small = None;
@@ -280,7 +282,7 @@ impl Worker<'_> {
             let Some(mut incoming) = pack else { return Ok(None) };
             let mut take = || {
                 let mut receiver = mirror.receive()?;
-                incoming.copy_to(&mut receiver, self.hub.data.root())?;
+                incoming.copy_to(&mut receiver, self.shared.data.root())?;
                 receiver.finish(commit, true)
             };
             take().map_err(|error| (false, error))?;
@@ -292,13 +294,13 @@ impl Worker<'_> {
 
     fn ask(&self, question: Question) -> Option<Reply> {
         let (answer, reply) = bounded(1);
-        self.hub.core.send(ToCore::Ask { question: Box::new(question), answer }).ok()?;
+        self.shared.core.send(ToCore::Ask { question: Box::new(question), answer }).ok()?;
         // A core that ends without an answer has accepted nothing; the observer asks the next one.
-        self.hub.wait_for(&reply)
+        self.shared.wait_for(&reply)
     }
 }
 
-impl Incoming {
+impl ArrivingPack {
     /// All of it, if it is small enough to go ahead of a lease.
     fn into_small(self) -> Option<Vec<u8>> {
         match self.pieces.into_inner() {

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, bounded};
 
-use super::worker::{self, Kind, Request};
-use super::{Hub, Session, SessionError, fit, logs};
+use super::connection::{Session, SessionError};
+use super::shared::Shared;
+use super::worker::{self, Incoming, Kind};
+use super::{logs, truncate};
 use crate::clock;
 use crate::dispatcher::core::{Question, ToCore, Watcher};
 use crate::dispatcher::limits;
@@ -39,23 +41,23 @@ pub(super) fn serve(session: Session) -> Result<(), SessionError> {
         session,
         kind,
         || Frame::new(&ToOperator::Ack),
-        |hub, _, outbox, inbox| {
-            let reader = Reader::open(&hub.data.store()).map_err(|error| broken(&error))?;
-            Worker { hub, outbox, reader }.run(inbox)
+        |shared, _, outbox, inbox| {
+            let reader = Reader::open(&shared.data.store()).map_err(|error| broken(&error))?;
+            OperatorWorker { shared, outbox, reader }.run(inbox)
         },
     )
 }
 
 /// One operator's worker.
-pub(super) struct Worker<'a> {
-    pub(super) hub: &'a Hub,
+pub(super) struct OperatorWorker<'a> {
+    pub(super) shared: &'a Shared,
     pub(super) outbox: &'a Outbox,
     pub(super) reader: Reader,
 }
 
-impl Worker<'_> {
-    fn run(self, inbox: &Receiver<Request<FromOperator>>) -> Result<(), Refusal> {
-        while let Ok(Request { message, .. }) = inbox.recv() {
+impl OperatorWorker<'_> {
+    fn run(self, inbox: &Receiver<Incoming<FromOperator>>) -> Result<(), Refusal> {
+        while let Ok(Incoming { message, .. }) = inbox.recv() {
             // Thousands of questions may have arrived before the peer stopped reading.
             if self.outbox.is_over() {
                 break;
@@ -68,7 +70,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    fn serve_one(&self, message: FromOperator, inbox: &Receiver<Request<FromOperator>>) {
+    fn serve_one(&self, message: FromOperator, inbox: &Receiver<Incoming<FromOperator>>) {
         let answer = if let FromOperator::Logs { build, task, number, offset, follow } = message {
             let wanted = logs::Wanted { build, task, number, offset, follow };
             self.logs(wanted, inbox).map(|()| None)
@@ -76,7 +78,7 @@ impl Worker<'_> {
             self.answer(message).map(Some)
         };
         match answer {
-            Ok(Some(answer)) => self.outbox.send(&fit::frame(answer)),
+            Ok(Some(answer)) => self.outbox.send(&truncate::frame(answer)),
             // The log's end was its answer.
             Ok(None) => {}
             Err(refusal) => self.outbox.send(&Frame::new(&ToOperator::Error(refusal))),
@@ -116,7 +118,7 @@ impl Worker<'_> {
     }
 
     fn reports(&self) -> Result<Reports<'_>, Refusal> {
-        Reports::new(&self.reader, &self.hub.data).map_err(|error| broken(&error))
+        Reports::new(&self.reader, &self.shared.data).map_err(|error| broken(&error))
     }
 
     fn status(&self, repo: Option<&str>, limit: u32) -> Result<ToOperator, Refusal> {
@@ -134,9 +136,9 @@ impl Worker<'_> {
             Err(refusal) if refusal.code == ErrorCode::Busy => (Vec::new(), JobCounts::default(), vec![refusal.text]),
             Err(refusal) => return Err(refusal),
         };
-        warnings.extend(self.hub.warnings.list());
-        warnings.extend(warnings::of_mirrors(&self.hub.mirrors.lost));
-        warnings.extend(warnings::of_disks(&self.hub.data));
+        warnings.extend(self.shared.warnings.list());
+        warnings.extend(warnings::of_mirrors(&self.shared.mirrors.missing));
+        warnings.extend(warnings::of_disks(&self.shared.data));
         Ok(ToOperator::Status(StatusReport {
             builds,
             runners: runners.into_iter().map(report::runner).collect(),
@@ -166,10 +168,10 @@ impl Worker<'_> {
     }
 
     /// Tells of builds that change, until the operator leaves; answers questions in between.
-    fn watch(self, inbox: &Receiver<Request<FromOperator>>) -> Result<(), Refusal> {
+    fn watch(self, inbox: &Receiver<Incoming<FromOperator>>) -> Result<(), Refusal> {
         let (wake, woken) = bounded(1);
         let watcher = Watcher::new(wake);
-        if self.hub.core.send(ToCore::Watch(watcher.clone())).is_err() {
+        if self.shared.core.send(ToCore::Watch(watcher.clone())).is_err() {
             return Ok(());
         }
         // The core takes messages in order: once this returns, no later change is missed.
@@ -179,7 +181,7 @@ impl Worker<'_> {
             crossbeam_channel::select! {
                 recv(woken) -> _ => {}
                 recv(inbox) -> request => match request {
-                    Ok(Request { message, .. }) => self.serve_one(message, inbox),
+                    Ok(Incoming { message, .. }) => self.serve_one(message, inbox),
                     Err(_) => return Ok(()),
                 },
             }
@@ -191,7 +193,7 @@ impl Worker<'_> {
                 let build = self.reader.build(id).map_err(|error| broken(&error))?;
                 if let Some(build) = build {
                     let report = reports.build(build).map_err(|error| broken(&error))?;
-                    self.outbox.send(&fit::frame(ToOperator::Build(report)));
+                    self.outbox.send(&truncate::frame(ToOperator::Build(report)));
                 }
             }
         }
@@ -262,7 +264,7 @@ impl Worker<'_> {
         let ending = |_| Refusal { code: ErrorCode::ShuttingDown, text: "the dispatcher is shutting down".into() };
         let look = ToCore::Look(Box::new(move |scheduler, now| drop(sender.send(look(scheduler, now)))));
         let patience = Duration::from_millis(limits::LOOK_MS);
-        match self.hub.core.send_timeout(look, patience) {
+        match self.shared.core.send_timeout(look, patience) {
             Ok(()) => {}
             Err(SendTimeoutError::Timeout(_)) => return Err(held_up()),
             Err(SendTimeoutError::Disconnected(_)) => return Err(ending(())),
@@ -277,8 +279,8 @@ impl Worker<'_> {
     fn ask(&self, question: Question) -> Result<ToOperator, Refusal> {
         let (answer, reply) = bounded(1);
         let ending = |()| Refusal { code: ErrorCode::ShuttingDown, text: "the dispatcher is shutting down".into() };
-        self.hub.core.send(ToCore::Ask { question: Box::new(question), answer }).map_err(|_| ending(()))?;
-        match self.hub.wait_for(&reply).ok_or_else(|| ending(()))? {
+        self.shared.core.send(ToCore::Ask { question: Box::new(question), answer }).map_err(|_| ending(()))?;
+        match self.shared.wait_for(&reply).ok_or_else(|| ending(()))? {
             Reply::Done(text) => Ok(ToOperator::Ok { text }),
             Reply::Refused(text) => Err(Refusal { code: ErrorCode::Refused, text }),
             Reply::Accepted { .. } | Reply::Stale { .. } => Ok(ToOperator::Ok { text: "done".into() }),

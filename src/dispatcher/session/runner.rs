@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::{Hub, Session, SessionError};
+use super::connection::{Session, SessionError};
+use super::shared::Shared;
 use crate::clock;
-use crate::dispatcher::core::{Grant, Grants, Peer, ToCore};
+use crate::dispatcher::core::{Peer, ToCore};
+use crate::dispatcher::grants::{Grant, Grants};
 use crate::dispatcher::logs::{Seal, ToLogs};
 use crate::dispatcher::{limits, translate};
 use crate::git::GitError;
@@ -27,7 +29,7 @@ pub(super) fn serve(mut session: Session) -> Result<(), SessionError> {
     let grants = Arc::new(Grants::default());
     let peer = Peer { outbox: outbox.clone(), grants: grants.clone(), has };
     let id = session.id;
-    let core = session.hub.core.clone();
+    let core = session.shared.core.clone();
     if core.send(ToCore::Join { peer, joined: Box::new(joined) }).is_err() {
         return Ok(());
     }
@@ -75,7 +77,7 @@ impl RunnerSession {
                 return Err(Refusal { code: ErrorCode::NotAllowed, text }.into());
             }
         };
-        Ok(self.session.hub.core.send(ToCore::Event(event)).is_ok())
+        Ok(self.session.shared.core.send(ToCore::Event(event)).is_ok())
     }
 
     /// Passes output on, if it is for a lease that this runner holds.
@@ -87,7 +89,7 @@ impl RunnerSession {
             return Ok(true);
         };
         let chunk = ToLogs::Chunk { attempt, place: grant.log, offset, bytes, answer: self.outbox.clone() };
-        Ok(self.session.hub.logs.send(chunk))
+        Ok(self.session.shared.logs.send(chunk))
     }
 
     /// A result goes to the core at once if it has no log, else through the logs thread, which sees to it that the log
@@ -106,11 +108,11 @@ impl RunnerSession {
             Some(grant) if log_bytes > 0 => {
                 let answer = self.outbox.clone();
                 let seal = Seal { session, attempt, place: grant.log, outcome, log, duration_ms, answer };
-                Ok(self.session.hub.logs.send(ToLogs::Seal(seal)))
+                Ok(self.session.shared.logs.send(ToLogs::Seal(seal)))
             }
             _ => {
                 let event = Event::AttemptFinished { session, attempt, outcome, log, duration_ms };
-                Ok(self.session.hub.core.send(ToCore::Event(event)).is_ok())
+                Ok(self.session.shared.core.send(ToCore::Event(event)).is_ok())
             }
         }
     }
@@ -129,11 +131,11 @@ impl RunnerSession {
         }
         let haves = haves.iter().map(|id| translate::commit(id)).collect::<Result<Vec<_>, _>>()?;
         let outbox = self.outbox.distant();
-        let (hub, sources) = (self.session.hub.clone(), self.sources.clone());
+        let (shared, sources) = (self.session.shared.clone(), self.sources.clone());
         sources.fetch_add(1, Ordering::Relaxed);
         let id = self.session.id;
         let started = threads::spawn_large(&format!("s{}-source", id.0 % 100_000), move || {
-            if let Err(error) = serve_source(&hub, &grant, attempt, &haves, &outbox) {
+            if let Err(error) = serve_source(&shared, &grant, attempt, &haves, &outbox) {
                 log::error!("session {id}: no source of {} for attempt {attempt}: {error}", grant.commit.short());
                 if let Some(outbox) = outbox.near() {
                     let reason = error.to_string();
@@ -157,27 +159,27 @@ impl RunnerSession {
 
 /// Sends a commit's source. One that the mirror has lost is asked of the observer and waited for, for a while.
 fn serve_source(
-    hub: &Hub,
+    shared: &Shared,
     grant: &Grant,
     attempt: AttemptId,
     haves: &[CommitId],
     distant: &Distant,
 ) -> Result<(), GitError> {
     let Grant { repo, commit, .. } = grant;
-    let mirrors = &hub.mirrors;
+    let mirrors = &shared.mirrors;
     let mut has_waited = false;
     loop {
         let Some(outbox) = distant.near() else { return Ok(()) };
-        let made = mirrors.made(repo);
+        let generation = mirrors.generation(repo);
         let mut has_begun = false;
         let sent = mirrors.open(repo, *commit).and_then(|mirror| {
             let is_there = mirror.has(*commit);
             match send_pack(&mirror, grant, attempt, haves, &outbox, &mut has_begun) {
-                Ok(()) => mirror.keep(),
+                Ok(()) => mirror.return_to_pool(),
                 Err(error) => {
                     // A commit that is not there says nothing against the rest of the mirror.
                     if is_there && error.is_damage() {
-                        mirrors.condemn(repo, made, &error);
+                        mirrors.condemn(repo, generation, &error);
                     }
                     return Err(error);
                 }
@@ -186,10 +188,10 @@ fn serve_source(
         });
         match sent {
             Err(error) if error.is_damage() => {
-                hub.ask_for_source(repo, *commit);
+                shared.observers.ask_for_source(repo, *commit);
                 drop(outbox);
                 // What the runner has of a pack cannot be taken back: it asks again with another attempt.
-                if has_begun || has_waited || !wait_for_source(hub, repo, *commit, distant) {
+                if has_begun || has_waited || !wait_for_source(shared, repo, *commit, distant) {
                     return Err(error);
                 }
                 has_waited = true;
@@ -200,10 +202,10 @@ fn serve_source(
 }
 
 /// Waits until an observer has sent the commit again; false if none does in time, or nobody is left to tell.
-fn wait_for_source(hub: &Hub, repo: &RepoName, commit: CommitId, distant: &Distant) -> bool {
+fn wait_for_source(shared: &Shared, repo: &RepoName, commit: CommitId, distant: &Distant) -> bool {
     let until = clock::now().after(limits::SOURCE_PATIENCE_MS);
     while clock::now() < until && distant.near().is_some() {
-        if hub.mirrors.wait_for(repo, commit, Duration::from_secs(1)) {
+        if shared.mirrors.wait_for(repo, commit, Duration::from_secs(1)) {
             return true;
         }
     }

@@ -3,14 +3,15 @@
 
 use crossbeam_channel::{Receiver, bounded};
 
-use super::{NO_THREAD, REFUSAL_WAIT, Session, SessionError, explain};
+use super::connection::{NO_THREAD, REFUSAL_WAIT, Session, SessionError, explain};
+use super::shared::Shared;
 use crate::dispatcher::limits;
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::threads;
 use crate::transport::{Frame, Outbox};
 
 /// A message with the payload that followed it.
-pub(super) struct Request<M> {
+pub(super) struct Incoming<M> {
     pub(super) message: M,
     pub(super) payload: Vec<u8>,
 }
@@ -28,7 +29,7 @@ pub(super) fn serve<M>(
     mut session: Session,
     kind: fn(&M) -> Kind,
     ack: impl Fn() -> Frame,
-    work: impl FnOnce(&super::Hub, crate::model::SessionId, &Outbox, &Receiver<Request<M>>) -> Result<(), Refusal>
+    work: impl FnOnce(&Shared, crate::model::SessionId, &Outbox, &Receiver<Incoming<M>>) -> Result<(), Refusal>
     + Send
     + 'static,
 ) -> Result<(), SessionError>
@@ -38,9 +39,9 @@ where
     let id = session.id;
     let (outbox, last_word) = Outbox::new(id, session.stream.clone());
     let (requests, inbox) = bounded(limits::WORK_CAPACITY);
-    let (hub, to_worker) = (session.hub.clone(), outbox.clone());
+    let (shared, to_worker) = (session.shared.clone(), outbox.clone());
     let worker = threads::spawn_large(&format!("s{}-work", id.0 % 1_000_000), move || {
-        let end = work(&hub, id, &to_worker, &inbox);
+        let end = work(&shared, id, &to_worker, &inbox);
         if let Err(refusal) = &end {
             log::warn!("session {id} ended: {}", refusal.text);
             to_worker.send(&Frame::new(&crate::protocol::hello::Greeting::Error(refusal.clone())));
@@ -74,7 +75,7 @@ where
                 }
             }
         }
-        if requests.send(Request { message, payload }).is_err() {
+        if requests.send(Incoming { message, payload }).is_err() {
             break Ok(());
         }
     };

@@ -110,8 +110,8 @@ fn the_wall_clock_is_asked_for_people_only() {
         "cli/status.rs",
         "cli/up/display.rs",
         "dispatcher/backup.rs",
-        "dispatcher/core.rs",
-        "dispatcher/retention.rs",
+        "dispatcher/core/batch.rs",
+        "dispatcher/retention/keeper.rs",
         "dispatcher/session/operator.rs",
         "observer/mod.rs",
     ];
@@ -134,6 +134,6 @@ fn the_wall_clock_is_asked_for_people_only() {
     }
     assert!(found.is_empty(), "{found:?} ask the wall clock");
     // Where the dispatcher does, it hands the time on to be written down, and the scheduler compares it with nothing.
-    let core = fs::read_to_string(source.join("dispatcher/core.rs")).unwrap();
+    let core = fs::read_to_string(source.join("dispatcher/core/batch.rs")).unwrap();
     assert_eq!(core.matches("clock::wall()").count(), 1, "one place, for the scheduler's records");
 }

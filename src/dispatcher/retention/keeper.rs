@@ -1,33 +1,27 @@
-//! The `retention` thread: removes builds that the limits no longer keep, with their logs and sources, at a low rate.
-//!
-//! The core forgets the records, a few builds at a time between its other work; then the files go. A crash between the
-//! two leaves files that no record names, which the next round finds and deletes. It never touches what is unfinished
-//! or a branch's present head (the store sees to that once more), never writes to the store itself, and does nothing
-//! while a backup is made. At its start and once a day it also reads the mirrors through.
-
-mod plan;
+//! The body of the `retention` thread.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use super::backup::measure;
-use super::core::ToCore;
-use super::data::DataDir;
-use super::mirrors::Mirrors;
-use super::session::Hub;
-use super::{DispatcherError, limits};
+use super::plan::{Plan, Removal, Sizes};
+use super::words::words;
 use crate::clock;
 use crate::config::Retention;
+use crate::dispatcher::backup::measure;
+use crate::dispatcher::core::ToCore;
+use crate::dispatcher::data_dir::DataDir;
+use crate::dispatcher::mirrors::Mirrors;
+use crate::dispatcher::session::Observers;
+use crate::dispatcher::warnings::Warnings;
+use crate::dispatcher::{DispatcherError, limits};
 use crate::locked::Locked;
 use crate::model::{BuildId, CommitId, Moment, RepoName, WallTime};
 use crate::store::{Reader, Rule, StoreError};
 use crate::threads::{self, Thread};
-use plan::{Plan, Removal, Sizes};
 
 /// What the thread works with.
 pub(crate) struct Keeper {
@@ -35,7 +29,8 @@ pub(crate) struct Keeper {
     pub(crate) data: DataDir,
     pub(crate) core: Sender<ToCore>,
     pub(crate) mirrors: Mirrors,
-    pub(crate) hub: Arc<Hub>,
+    pub(crate) observers: Observers,
+    pub(crate) warnings: Warnings,
 }
 
 /// A directory of logs of one build.
@@ -180,17 +175,17 @@ impl Keeper {
             needed.entry(repo).or_default().push(commit);
         }
         for (repo, commits) in needed {
-            let made = self.mirrors.made(&repo);
+            let generation = self.mirrors.generation(&repo);
             let checked = self.mirrors.open(&repo, commits[0]).and_then(|mirror| {
                 mirror.check_all(&commits)?;
-                mirror.keep();
+                mirror.return_to_pool();
                 Ok(())
             });
             match checked {
                 Ok(()) => self.mirrors.delete_aside(&repo),
                 Err(error) if error.is_damage() => {
-                    self.mirrors.condemn(&repo, made, &error);
-                    commits.iter().for_each(|commit| self.hub.ask_for_source(&repo, *commit));
+                    self.mirrors.condemn(&repo, generation, &error);
+                    commits.iter().for_each(|commit| self.observers.ask_for_source(&repo, *commit));
                 }
                 Err(error) => log::warn!("the mirror of {repo} could not be checked: {error}"),
             }
@@ -227,7 +222,7 @@ impl Keeper {
 
     fn warn_of(&self, excess: u64) {
         let limit = self.limits.keep_logs.unwrap_or_default();
-        self.hub.warnings.set(
+        self.warnings.set(
             "retention",
             (excess > 0).then(|| {
                 format!(
@@ -268,15 +263,6 @@ impl Tally {
         };
         let builds = if self.builds == 1 { "1 build".to_owned() } else { format!("{} builds", self.builds) };
         format!("removed {builds} of {repo}, {named}, {why}: {} bytes of logs freed", self.bytes)
-    }
-}
-
-/// Why a build went, to go on after its number.
-pub(crate) fn words(rule: Rule) -> &'static str {
-    match rule {
-        Rule::Age => "too old for --keep-for",
-        Rule::Count => "beyond the newest of --keep-builds",
-        Rule::Size => "too much for --keep-logs",
     }
 }
 

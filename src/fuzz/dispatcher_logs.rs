@@ -5,9 +5,9 @@ use std::fs::{self, File};
 
 use crossbeam_channel::{Receiver, bounded};
 
-use super::super::core::ToCore;
-use super::super::data::{DataDir, LogPlace};
 use super::{Logs, Seal, ToLogs};
+use crate::dispatcher::core::ToCore;
+use crate::dispatcher::data_dir::{DataDir, LogPlace};
 use crate::model::{AttemptId, BuildId, LogSummary, Outcome, RepoName, SessionId};
 use crate::protocol::runner::ToRunner;
 use crate::transport::{FrameReader, Outbox, Stream};

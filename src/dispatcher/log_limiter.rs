@@ -10,14 +10,14 @@ const EVERY_MS: u64 = 10_000;
 
 /// Says when another line may be written.
 #[derive(Debug)]
-pub(crate) struct Seldom {
+pub(crate) struct LogLimiter {
     most: u32,
     /// Since when they are counted, in milliseconds.
     since: AtomicU64,
     count: AtomicU32,
 }
 
-impl Seldom {
+impl LogLimiter {
     /// So many lines in ten seconds at most.
     pub(crate) fn new(most: u32) -> Self {
         Self { most, since: AtomicU64::new(0), count: AtomicU32::new(0) }
@@ -38,8 +38,8 @@ mod tests {
     use super::*;
 
     fn due(most: u32) -> Vec<u64> {
-        let seldom = Seldom::new(most);
-        (0..30_000).step_by(100).filter(|ms| seldom.is_due(Moment(*ms))).collect()
+        let limiter = LogLimiter::new(most);
+        (0..30_000).step_by(100).filter(|ms| limiter.is_due(Moment(*ms))).collect()
     }
 
     #[test]

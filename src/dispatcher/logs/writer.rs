@@ -1,19 +1,4 @@
-//! The `logs` thread: output arrives here and becomes bytes on disk. Output never queues behind decisions, and
-//! decisions never behind output.
-//!
-//! A chunk names its offset: what is there already is skipped, what leaves a gap is refused with the offset that is
-//! wanted. An attempt's result passes through here if it has a log: it goes on to the core only when the log is whole,
-//! its checksum agrees and it is synced. Until then the runner keeps the bytes, so nothing here needs a sync of its
-//! own.
-//!
-//! Where the disk has no room, output is asked for again for a while. Then the log is cut: what is there stays, the
-//! rest is acknowledged and dropped, and the result is recorded with the reason why its log is not complete (S16).
-
-mod file;
-#[cfg(any(test, fuzzing))]
-pub(super) mod offsets;
-mod room;
-mod sender;
+//! The `logs` thread: appends output to the files, acknowledges it, and passes results on when their logs are whole.
 
 use std::collections::HashMap;
 use std::io;
@@ -21,42 +6,17 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use super::core::ToCore;
-use super::data::{DataDir, LogPlace};
-use super::limits;
+use super::disk_full::{self, Missed, Room};
+use super::file::LogFile;
+use super::inbox::{Seal, ToLogs};
 use crate::clock;
-use crate::model::{AttemptId, LogSummary, Outcome, SessionId};
+use crate::dispatcher::core::ToCore;
+use crate::dispatcher::data_dir::{DataDir, LogPlace};
+use crate::dispatcher::limits;
+use crate::model::AttemptId;
 use crate::protocol::runner::ToRunner;
 use crate::scheduler::Event;
 use crate::transport::{Frame, Outbox};
-use file::LogFile;
-use room::{Missed, Room};
-pub(crate) use sender::LogSender;
-
-/// What the logs thread is told.
-pub(crate) enum ToLogs {
-    /// Output, which stands at `offset`.
-    Chunk { attempt: AttemptId, place: LogPlace, offset: u64, bytes: Vec<u8>, answer: Outbox },
-    /// A result whose log should be whole by now.
-    Seal(Seal),
-    /// The attempt has an outcome: followers look for the end, the file is closed.
-    Ended { attempt: AttemptId },
-    /// Wake this channel when the attempt's log grows or ends.
-    Follow { attempt: AttemptId, wake: Sender<()> },
-    /// Every session has ended, so nothing more comes.
-    Stop,
-}
-
-/// A result that waits for its log.
-pub(crate) struct Seal {
-    pub(crate) session: SessionId,
-    pub(crate) attempt: AttemptId,
-    pub(crate) place: LogPlace,
-    pub(crate) outcome: Outcome,
-    pub(crate) log: LogSummary,
-    pub(crate) duration_ms: Option<u64>,
-    pub(crate) answer: Outbox,
-}
 
 /// The state of the logs thread.
 pub(crate) struct Logs {
@@ -112,7 +72,7 @@ impl Logs {
         }
     }
 
-    fn handle(&mut self, message: ToLogs) {
+    pub(super) fn handle(&mut self, message: ToLogs) {
         match message {
             ToLogs::Chunk { attempt, place, offset, bytes, answer } => {
                 if self.room.is_cut(attempt) {
@@ -177,7 +137,7 @@ impl Logs {
     /// Output could not be written. It is written again later, from there on: the runner still has it all.
     fn not_written(&mut self, attempt: AttemptId, place: &LogPlace, answer: &Outbox, error: &io::Error) {
         self.forget(attempt);
-        if !room::is_lacking(error) {
+        if !disk_full::is_lacking(error) {
             log::error!("could not write the log of attempt {attempt}: {error}");
             return;
         }
@@ -276,7 +236,7 @@ impl Logs {
         Ok(open)
     }
 
-    fn acknowledge_all(&mut self) {
+    pub(super) fn acknowledge_all(&mut self) {
         for (attempt, answer) in std::mem::take(&mut self.unacknowledged) {
             if let Some(open) = self.open.get_mut(&attempt) {
                 open.acknowledged = open.file.len();

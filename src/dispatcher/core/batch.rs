@@ -1,89 +1,22 @@
-//! The core: the one thread that owns the Scheduler and the Store. It drains what has arrived, lets the scheduler
-//! decide, commits every record of the batch in one transaction, and only then lets the effects leave.
-//!
-//! It must never wait for a peer or for a disk other than the store's.
-
-mod peers;
+//! The core's loop: takes what has arrived, commits its records, then releases its effects.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use peers::{Arrival, Peers};
-pub(crate) use peers::{Grant, Grants, Peer, Watcher};
-
-use super::data::DataDir;
-use super::logs::LogSender;
-use super::watchdog::Pulse;
-use super::{limits, translate};
+use super::inbox::{Question, ToCore};
+use super::peers::{Arrival, Peers};
+use super::watcher::Watcher;
 use crate::clock;
-use crate::model::{BuildId, JobId, Moment, Record, RepoName, SessionId, WallTime};
-use crate::scheduler::{Effect, Event, Reply, RequestId, RestoredBuild, RunnerCommand, RunnerJoined, Scheduler};
-use crate::store::{Reader, Rule, Store, StoreError};
+use crate::dispatcher::data_dir::DataDir;
+use crate::dispatcher::logs::LogSender;
+use crate::dispatcher::watchdog::Pulse;
+use crate::dispatcher::{limits, translate};
+use crate::model::{BuildId, Moment, Record, SessionId};
+use crate::scheduler::{Effect, Event, Reply, RequestId, RestoredBuild, RunnerCommand, Scheduler};
+use crate::store::{Reader, Store, StoreError};
 use crate::transport::Frame;
-
-/// Something that reads the scheduler on the core's thread; quick, because everything else waits.
-pub(crate) type Look = Box<dyn FnOnce(&Scheduler, Moment) + Send>;
-
-/// What the core is told. The queue of these has its full length from the start, so what is large and rare is boxed.
-pub(crate) enum ToCore {
-    Event(Event),
-    /// A runner registered; from now on it is spoken to through `peer`.
-    Join {
-        peer: Peer,
-        joined: Box<RunnerJoined>,
-    },
-    /// Something that wants an answer.
-    Ask {
-        question: Box<Question>,
-        answer: Sender<Reply>,
-    },
-    /// A look at the scheduler, for reports.
-    Look(Look),
-    /// An observer said where the repository of that name is.
-    SaveSource {
-        repo: RepoName,
-        source: String,
-    },
-    /// Builds that are to be removed; the answer names those that were, or says why none can be now.
-    Forget {
-        builds: Vec<BuildId>,
-        rule: Rule,
-        at: WallTime,
-        answer: Sender<Result<Vec<BuildId>, String>>,
-    },
-    /// Wants to hear of builds that change.
-    Watch(Watcher),
-    /// Finish the batch, then end.
-    Stop,
-}
-
-/// Requests that become events once the core has numbered them.
-pub(crate) enum Question {
-    Commit {
-        source: crate::model::BuildSource,
-        plan: Result<Vec<crate::model::TaskSpec>, String>,
-        /// The pack that was received for it, if it is small.
-        pack: Option<Vec<u8>>,
-    },
-    Gone {
-        repo: RepoName,
-        branch: crate::model::BranchName,
-        before: crate::model::CommitId,
-    },
-    Cancel {
-        build: BuildId,
-        job: Option<JobId>,
-    },
-    Rerun {
-        build: BuildId,
-        failed_only: bool,
-    },
-    Drain {
-        runner: String,
-    },
-}
 
 /// The core's state between batches.
 pub(crate) struct Core {
@@ -113,7 +46,7 @@ pub(crate) struct Core {
 }
 
 /// Why the core ends.
-enum Ending {
+enum StopReason {
     Asked,
     Failed(StoreError),
 }
@@ -168,15 +101,15 @@ impl Core {
                 message = next;
             }
             if let Err(error) = self.flush() {
-                ending = Some(Ending::Failed(error));
+                ending = Some(StopReason::Failed(error));
             }
         }
         for peer in self.peers.all() {
             peer.say_goodbye();
         }
         match ending {
-            Some(Ending::Failed(error)) => Err(error),
-            Some(Ending::Asked) | None => Ok(self.store),
+            Some(StopReason::Failed(error)) => Err(error),
+            Some(StopReason::Asked) | None => Ok(self.store),
         }
     }
 
@@ -188,7 +121,7 @@ impl Core {
         self.backlog.pop_front().or_else(|| self.inbox.recv().ok())
     }
 
-    fn take(&mut self, message: ToCore) -> Result<(), Ending> {
+    fn take(&mut self, message: ToCore) -> Result<(), StopReason> {
         self.pulse.beat();
         match message {
             ToCore::Event(event) => {
@@ -202,18 +135,18 @@ impl Core {
                 self.peers.insert(joined.session, peer);
                 self.handle(Event::RunnerJoined(*joined));
             }
-            ToCore::Ask { question, answer } => self.ask(*question, answer).map_err(Ending::Failed)?,
+            ToCore::Ask { question, answer } => self.ask(*question, answer).map_err(StopReason::Failed)?,
             ToCore::Look(look) => {
                 // Nothing may be seen that is not durable yet.
-                self.flush().map_err(Ending::Failed)?;
+                self.flush().map_err(StopReason::Failed)?;
                 look(&self.scheduler, clock::now());
             }
             ToCore::SaveSource { repo, source } => {
                 let (pulse, store) = (&self.pulse, &mut self.store);
-                pulse.excused(|| store.set_repo_source(&repo, &source)).map_err(Ending::Failed)?;
+                pulse.excused(|| store.set_repo_source(&repo, &source)).map_err(StopReason::Failed)?;
             }
             ToCore::Forget { builds, rule, at, answer } => {
-                self.flush().map_err(Ending::Failed)?;
+                self.flush().map_err(StopReason::Failed)?;
                 let (pulse, store) = (&self.pulse, &mut self.store);
                 let forgotten = match pulse.excused(|| store.forget(&builds, rule, at)) {
                     Ok(forgotten) => Ok(forgotten),
@@ -221,12 +154,12 @@ impl Core {
                     Err(error) if error.is_passing() || matches!(error, StoreError::Corrupt { .. }) => {
                         Err(error.to_string())
                     }
-                    Err(error) => return Err(Ending::Failed(error)),
+                    Err(error) => return Err(StopReason::Failed(error)),
                 };
                 drop(answer.try_send(forgotten));
             }
             ToCore::Watch(watcher) => self.watchers.push(watcher),
-            ToCore::Stop => return Err(Ending::Asked),
+            ToCore::Stop => return Err(StopReason::Asked),
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use crate::protocol::observer::FromObserver;
 use crate::protocol::operator::{FromOperator, ToOperator};
 use crate::protocol::runner::FromRunner;
 
-pub use super::logs::offsets::log_in_pieces;
+pub use super::logs::fuzz::log_in_pieces;
 
 /// A line from any peer: what is let through keeps its limits, and reads back as it was.
 ///

@@ -9,20 +9,27 @@ use crate::model::{CommitId, RepoName};
 use crate::threads;
 
 /// Commits of one repository that are waited for at most; what is beyond is asked for when it is needed again.
-const LOST_MAX: usize = 256;
+const MAX_MISSING: usize = 256;
 
 /// What is missing, by repository. The lock is held for a look-up only.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Lost(Arc<(Mutex<Commits>, Condvar)>);
+pub(crate) struct MissingSources(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    commits: Mutex<Commits>,
+    /// Told when a commit is there again.
+    found: Condvar,
+}
 
 type Commits = BTreeMap<RepoName, BTreeSet<CommitId>>;
 
-impl Lost {
+impl MissingSources {
     /// Notes that a commit's source is gone; false if that was known.
     pub(crate) fn note(&self, repo: &RepoName, commit: CommitId) -> bool {
         let mut all = self.lock();
         let commits = all.entry(repo.clone()).or_default();
-        commits.len() < LOST_MAX && commits.insert(commit)
+        commits.len() < MAX_MISSING && commits.insert(commit)
     }
 
     /// A commit's source is there again, as far as anyone can tell.
@@ -35,14 +42,14 @@ impl Lost {
                 all.remove(repo);
             }
             drop(all);
-            self.0.1.notify_all();
+            self.0.found.notify_all();
         }
     }
 
     /// Waits until the commit is no longer missing, for a while at most; false if it still is.
     pub(super) fn wait(&self, repo: &RepoName, commit: CommitId, patience: Duration) -> bool {
         let is_missing = |all: &mut Commits| all.get(repo).is_some_and(|commits| commits.contains(&commit));
-        let waited = self.0.1.wait_timeout_while(self.lock(), patience, is_missing);
+        let waited = self.0.found.wait_timeout_while(self.lock(), patience, is_missing);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
@@ -57,6 +64,6 @@ impl Lost {
     }
 
     fn lock(&self) -> MutexGuard<'_, Commits> {
-        threads::lock(&self.0.0)
+        threads::lock(&self.0.commits)
     }
 }

@@ -1,10 +1,4 @@
-//! The mirrors: what of the watched repositories has been received. Packs come in here, task files are read from here,
-//! and runners get their packs from here.
-//!
-//! A mirror that turns out to be damaged is set aside whole, and begun anew; what is needed of it is asked of the
-//! observer again (see [`Lost`]). One that is gone is begun anew too. Other repositories do not notice.
-
-mod lost;
+//! Handles on mirrors: opened, lent, returned; and what is done to a mirror as a whole.
 
 use std::collections::HashMap;
 use std::fs;
@@ -14,11 +8,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-pub(crate) use lost::Lost;
-
-use super::data::DataDir;
-use super::limits::{MIRROR_SLACK_BYTES, OPEN_MIRRORS, TASK_FILE_BYTES};
+use super::missing_sources::MissingSources;
 use crate::config::{self, TASK_DIRECTORY, TASK_FILE};
+use crate::dispatcher::backup::measure;
+use crate::dispatcher::data_dir::DataDir;
+use crate::dispatcher::limits::{MIRROR_SLACK_BYTES, OPEN_MIRRORS, TASK_FILE_BYTES};
 use crate::git::{GitError, PackStore};
 use crate::model::{CommitId, Moment, RepoName, TaskSpec};
 use crate::store::StoreError;
@@ -37,26 +31,33 @@ pub(crate) struct Mirrors {
     /// Handles that are not in use, the one used last at the end. To open one takes longer than most of what it is
     /// opened for.
     idle: Arc<Mutex<Vec<(RepoName, u64, PackStore)>>>,
-    places: Arc<Mutex<HashMap<RepoName, Arc<Place>>>>,
-    pub(crate) lost: Lost,
+    states: Arc<Mutex<HashMap<RepoName, Arc<MirrorState>>>>,
+    pub(crate) missing: MissingSources,
 }
 
 /// What is shared by all who use one mirror.
 #[derive(Default)]
-struct Place {
+struct MirrorState {
     /// Two observers do not tidy one mirror at once.
     tidying: Mutex<()>,
     /// Read by those who bring a commit in, until its build is recorded; written while what no build needs is removed.
     arrivals: RwLock<()>,
-    /// How often it was begun anew, and when the last time was.
-    made: Mutex<(u64, Option<Moment>)>,
+    generation: Mutex<Generation>,
+}
+
+/// Which of the mirrors that a repository has had is the present one.
+#[derive(Default)]
+struct Generation {
+    /// How often the mirror was begun anew.
+    number: u64,
+    begun_at: Option<Moment>,
 }
 
 /// A mirror, opened for one use.
 pub(crate) struct Mirror {
     store: PackStore,
     repo: RepoName,
-    made: u64,
+    generation: u64,
     mirrors: Mirrors,
 }
 
@@ -73,34 +74,34 @@ pub(crate) enum PruneError {
 
 impl Mirrors {
     pub(crate) fn new(data: DataDir) -> Self {
-        Self { data, idle: Arc::default(), places: Arc::default(), lost: Lost::default() }
+        Self { data, idle: Arc::default(), states: Arc::default(), missing: MissingSources::default() }
     }
 
     /// A handle on the mirror, which is made if it is not there.
     pub(crate) fn open(&self, repo: &RepoName, like: CommitId) -> Result<Mirror, GitError> {
         let path = self.data.mirror(repo);
-        let made = self.place(repo).made().0;
+        let generation = self.state(repo).generation().number;
         let idle = {
             let mut idle = self.idle();
             let at = idle.iter().rposition(|(of, ..)| of == repo);
-            at.map(|at| idle.remove(at)).filter(|(_, of, _)| *of == made)
+            at.map(|at| idle.remove(at)).filter(|(_, of, _)| *of == generation)
         };
         let store = match idle.filter(|(.., store)| path.join("objects/pack").is_dir() && store.takes(like)) {
             Some((.., store)) => store,
             None => PackStore::open(&path, like)?,
         };
-        Ok(Mirror { store, repo: repo.clone(), made, mirrors: self.clone() })
+        Ok(Mirror { store, repo: repo.clone(), generation, mirrors: self.clone() })
     }
 
     /// Which of the mirrors that a repository had is the present one, for [`Mirrors::condemn`].
-    pub(crate) fn made(&self, repo: &RepoName) -> u64 {
-        self.place(repo).made().0
+    pub(crate) fn generation(&self, repo: &RepoName) -> u64 {
+        self.state(repo).generation().number
     }
 
     /// While this is held nothing is removed from the mirror of that repository.
     pub(crate) fn arriving<T>(&self, repo: &RepoName, body: impl FnOnce() -> T) -> T {
-        let place = self.place(repo);
-        let _arriving: RwLockReadGuard<'_, ()> = place.arrivals.read().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state(repo);
+        let _arriving: RwLockReadGuard<'_, ()> = state.arrivals.read().unwrap_or_else(PoisonError::into_inner);
         body()
     }
 
@@ -114,39 +115,39 @@ impl Mirrors {
         let path = self.data.mirror(repo);
         let packs = path.join("objects").join("pack");
         let noted = path.join("pruned");
-        let (_, before) = super::backup::measure(&packs)?;
+        let (_, before) = measure(&packs)?;
         let last: u64 = fs::read_to_string(&noted).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
         if before < last.saturating_mul(2).saturating_add(MIRROR_SLACK_BYTES) {
             return Ok(None);
         }
-        let place = self.place(repo);
-        let _nobody_arrives = place.arrivals.write().unwrap_or_else(PoisonError::into_inner);
-        let _turn = threads::lock(&place.tidying);
+        let state = self.state(repo);
+        let _nobody_arrives = state.arrivals.write().unwrap_or_else(PoisonError::into_inner);
+        let _turn = threads::lock(&state.tidying);
         // Asked only now: what has arrived until here is recorded.
         let needed = needed()?;
         let Some(like) = needed.first() else { return Ok(None) };
         let mirror = self.open(repo, *like)?;
         mirror.store.prune(&needed)?;
-        mirror.keep();
-        let (_, after) = super::backup::measure(&packs)?;
+        mirror.return_to_pool();
+        let (_, after) = measure(&packs)?;
         // Without the note the next round only comes sooner.
         drop(fs::write(&noted, format!("{after}\n")));
         Ok(Some(before.saturating_sub(after)))
     }
 
     /// Sets a mirror aside that is not what it should be, and begins it anew. False if that was done just now.
-    pub(crate) fn condemn(&self, repo: &RepoName, made: u64, why: &GitError) -> bool {
-        let place = self.place(repo);
-        let mut state = place.made();
-        if state.0 != made {
+    pub(crate) fn condemn(&self, repo: &RepoName, generation: u64, why: &GitError) -> bool {
+        let state = self.state(repo);
+        let mut present = state.generation();
+        if present.number != generation {
             // Another one who met the same damage has done it meanwhile.
             return true;
         }
         let now = clock::now();
-        if state.1.is_some_and(|last| now.since(last) < CONDEMN_AGAIN_MS) {
+        if present.begun_at.is_some_and(|last| now.since(last) < CONDEMN_AGAIN_MS) {
             return false;
         }
-        *state = (state.0 + 1, Some(now));
+        *present = Generation { number: present.number + 1, begun_at: Some(now) };
         self.idle().retain(|(of, ..)| of != repo);
         let (path, aside) = (self.data.mirror(repo), self.aside(repo));
         drop(fs::remove_dir_all(&aside));
@@ -174,7 +175,7 @@ impl Mirrors {
 
     /// Waits until a commit that is lost was sent again, for a while at most.
     pub(crate) fn wait_for(&self, repo: &RepoName, commit: CommitId, patience: Duration) -> bool {
-        self.lost.wait(repo, commit, patience)
+        self.missing.wait(repo, commit, patience)
     }
 
     fn aside(&self, repo: &RepoName) -> PathBuf {
@@ -183,16 +184,16 @@ impl Mirrors {
         path.into()
     }
 
-    fn place(&self, repo: &RepoName) -> Arc<Place> {
-        let mut places = threads::lock(&self.places);
-        places.entry(repo.clone()).or_default().clone()
+    fn state(&self, repo: &RepoName) -> Arc<MirrorState> {
+        let mut states = threads::lock(&self.states);
+        states.entry(repo.clone()).or_default().clone()
     }
 
     /// Keeps mirrors quick to look things up in. Takes a while, and nobody waits for it.
     pub(crate) fn tidy(&self) {
         for (repo, store) in self.unused() {
-            let place = self.place(&repo);
-            if let Ok(_turn) = place.tidying.try_lock()
+            let state = self.state(&repo);
+            if let Ok(_turn) = state.tidying.try_lock()
                 && let Err(error) = store.tidy()
             {
                 log::warn!("could not tidy the mirror of {repo}: {error}");
@@ -219,19 +220,19 @@ impl Mirrors {
     }
 }
 
-impl Place {
-    fn made(&self) -> MutexGuard<'_, (u64, Option<Moment>)> {
-        threads::lock(&self.made)
+impl MirrorState {
+    fn generation(&self) -> MutexGuard<'_, Generation> {
+        threads::lock(&self.generation)
     }
 }
 
 impl Mirror {
     /// Keeps the handle for the next use. One that failed is dropped instead: it may be what is wrong.
-    pub(crate) fn keep(self) {
-        let Self { store, repo, made, mirrors } = self;
+    pub(crate) fn return_to_pool(self) {
+        let Self { store, repo, generation, mirrors } = self;
         let surplus = {
             let mut idle = mirrors.idle();
-            idle.push((repo, made, store));
+            idle.push((repo, generation, store));
             (idle.len() > OPEN_MIRRORS).then(|| idle.remove(0))
         };
         // Closed here, where nobody waits for the list.

@@ -1,0 +1,39 @@
+//! The grants of a session: which sources its runner may ask for, and which logs it may write.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard};
+
+use super::data_dir::LogPlace;
+use crate::model::{AttemptId, CommitId, RepoName};
+use crate::threads;
+
+/// What a lease entitles its runner to: the commit's source, and a place for the log.
+#[derive(Debug, Clone)]
+pub(crate) struct Grant {
+    pub(crate) repo: RepoName,
+    pub(crate) commit: CommitId,
+    pub(crate) log: LogPlace,
+}
+
+/// The grants of one session. Written by the core before the lease leaves, read by the session's thread; the lock is
+/// held for a look-up only.
+#[derive(Debug, Default)]
+pub(crate) struct Grants(Mutex<HashMap<AttemptId, Grant>>);
+
+impl Grants {
+    pub(crate) fn insert(&self, attempt: AttemptId, grant: Grant) {
+        self.lock().insert(attempt, grant);
+    }
+
+    pub(crate) fn remove(&self, attempt: AttemptId) {
+        self.lock().remove(&attempt);
+    }
+
+    pub(crate) fn of(&self, attempt: AttemptId) -> Option<Grant> {
+        self.lock().get(&attempt).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<AttemptId, Grant>> {
+        threads::lock(&self.0)
+    }
+}

@@ -1,0 +1,32 @@
+//! The messages that the `logs` thread takes.
+
+use crossbeam_channel::Sender;
+
+use crate::dispatcher::data_dir::LogPlace;
+use crate::model::{AttemptId, LogSummary, Outcome, SessionId};
+use crate::transport::Outbox;
+
+/// What the logs thread is told.
+pub(crate) enum ToLogs {
+    /// Output, which stands at `offset`.
+    Chunk { attempt: AttemptId, place: LogPlace, offset: u64, bytes: Vec<u8>, answer: Outbox },
+    /// A result whose log should be whole by now.
+    Seal(Seal),
+    /// The attempt has an outcome: followers look for the end, the file is closed.
+    Ended { attempt: AttemptId },
+    /// Wake this channel when the attempt's log grows or ends.
+    Follow { attempt: AttemptId, wake: Sender<()> },
+    /// Every session has ended, so nothing more comes.
+    Stop,
+}
+
+/// A result that waits for its log.
+pub(crate) struct Seal {
+    pub(crate) session: SessionId,
+    pub(crate) attempt: AttemptId,
+    pub(crate) place: LogPlace,
+    pub(crate) outcome: Outcome,
+    pub(crate) log: LogSummary,
+    pub(crate) duration_ms: Option<u64>,
+    pub(crate) answer: Outbox,
+}

@@ -1,0 +1,11 @@
+//! The mirrors: what of the watched repositories has been received. Packs come in here, task files are read from here,
+//! and runners get their packs from here.
+//!
+//! A mirror that turns out to be damaged is set aside whole, and begun anew; what is needed of it is asked of the
+//! observer again (see [`MissingSources`]). One that is gone is begun anew too. Other repositories do not notice.
+
+mod missing_sources;
+mod pool;
+
+pub(crate) use missing_sources::MissingSources;
+pub(crate) use pool::{Mirror, Mirrors, Plan};

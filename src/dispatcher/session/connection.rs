@@ -1,0 +1,85 @@
+//! A connection that has said hello, and the ways in which it ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::shared::Shared;
+use crate::model::SessionId;
+use crate::protocol::hello::{ErrorCode, Greeting, Hello, Refusal};
+use crate::protocol::limits::MAX_LINE_BYTES;
+use crate::transport::{Frame, FrameReader, Outbox, Stream, TransportError};
+
+/// How long a refused peer may take to read why.
+pub(super) const REFUSAL_WAIT: Duration = Duration::from_millis(500);
+/// What a peer is told for whom there is no thread.
+pub(super) const NO_THREAD: &str = "the dispatcher has no thread left for this connection: try again later";
+
+/// A session that has said hello.
+pub(super) struct Session {
+    pub(super) id: SessionId,
+    pub(super) shared: Arc<Shared>,
+    pub(super) hello: Hello,
+    pub(super) stream: Stream,
+    pub(super) reader: FrameReader,
+}
+
+impl Session {
+    /// The peer's next message, `None` when it has left. Types that are not known are answered and passed over.
+    pub(super) fn next<M: serde::de::DeserializeOwned>(&mut self, outbox: &Outbox) -> Result<Option<M>, SessionError> {
+        loop {
+            match self.reader.read(MAX_LINE_BYTES) {
+                Err(TransportError::UnknownType { name }) if name == "hello" => {
+                    let text = "`hello` is said once, at the beginning".to_owned();
+                    return Err(Refusal { code: ErrorCode::NotAllowed, text }.into());
+                }
+                Err(error @ TransportError::UnknownType { .. }) => {
+                    let refusal = Refusal { code: ErrorCode::Refused, text: error.to_string() };
+                    outbox.send(&Frame::new(&Greeting::Error(refusal)));
+                }
+                other => return other.map_err(explain),
+            }
+        }
+    }
+}
+
+/// Why a session ended other than by its peer's leaving.
+pub(super) enum SessionError {
+    Refused(Refusal),
+    Transport(TransportError),
+}
+
+impl From<Refusal> for SessionError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<TransportError> for SessionError {
+    fn from(error: TransportError) -> Self {
+        Self::Transport(error)
+    }
+}
+
+/// What a failed read means: the peer's mistake, which it is told, or the connection's end.
+pub(super) fn explain(error: TransportError) -> SessionError {
+    let text = match &error {
+        TransportError::Malformed(cause) => {
+            let reason = std::error::Error::source(cause).map(ToString::to_string).unwrap_or_default();
+            format!("{error}: {cause}: {reason}: see docs/protocol.md for what may be said here")
+        }
+        TransportError::UnknownType { .. }
+        | TransportError::LineTooLong { .. }
+        | TransportError::PayloadTooLong { .. } => {
+            format!("{error}: see docs/protocol.md for what may be said here")
+        }
+        TransportError::TimedOut(_) => format!("{error}: the peer is taken for gone"),
+        TransportError::Dial { .. }
+        | TransportError::Bind { .. }
+        | TransportError::Closed(_)
+        | TransportError::EndOfStream
+        | TransportError::ShortPayload { .. }
+        | TransportError::Stalled(_)
+        | TransportError::Io { .. } => return SessionError::Transport(error),
+    };
+    SessionError::Refused(Refusal { code: ErrorCode::Malformed, text })
+}

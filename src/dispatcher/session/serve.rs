@@ -1,0 +1,186 @@
+//! The body of a session's thread: hello is read and answered, then the role's own file serves the peer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use subtle::ConstantTimeEq;
+
+use super::connection::{NO_THREAD, REFUSAL_WAIT, Session, SessionError, explain};
+use super::shared::Shared;
+use super::{observer, operator, runner};
+use crate::dispatcher::{limits, translate};
+use crate::model::{Address, SessionId};
+use crate::protocol::hello::{Call, ErrorCode, Greeting, Hello, Opening, Refusal, Role, Welcome};
+use crate::protocol::limits::MAX_HELLO_BYTES;
+use crate::protocol::{MIN_VERSION, VERSION};
+use crate::transport::{Frame, FrameReader, Stream, write_frame};
+use crate::{clock, threads};
+
+/// How long dialling a listening runner may take.
+const DIAL_WAIT: Duration = Duration::from_secs(5);
+
+impl Shared {
+    /// Gives a new connection a thread of its own. Waits for no peer: others are waiting to be taken in.
+    pub(crate) fn take_in(self: Arc<Self>, stream: Stream) {
+        let id = self.sessions.next_id();
+        if !self.sessions.admit(id, &stream) {
+            return stream.close();
+        }
+        let shared = self.clone();
+        let peer = stream.clone();
+        let started = threads::spawn(&format!("s{}-read", id.0 % 1_000_000), move || shared.serve(id, &peer));
+        match started {
+            Ok(thread) => self.sessions.add_thread(id, thread),
+            Err(error) => {
+                if self.short.is_due(clock::now()) {
+                    log::warn!("session {id} refused, and others like it: no thread for it: {error}");
+                }
+                let refusal = Refusal { code: ErrorCode::Busy, text: NO_THREAD.into() };
+                // It fits into a fresh socket; if it is lost, the peer tries again all the same.
+                stream.write_at_once(&Frame::new(&Greeting::Error(refusal)).line).ok();
+                stream.close();
+                self.sessions.withdraw(id);
+            }
+        }
+    }
+
+    /// The body of a session's thread.
+    fn serve(self: Arc<Self>, id: SessionId, stream: &Stream) {
+        let _leaving = Leaving { shared: self.clone(), id, stream: stream.clone() };
+        match self.clone().open(id, stream) {
+            Ok(Some(session)) => {
+                let (role, name) = (session.hello.role, session.hello.name.clone());
+                log::debug!("session {id} open: {role:?} {name} at {}", stream.peer());
+                let end = match role {
+                    Role::Runner => runner::serve(session),
+                    Role::Observer => observer::serve(session),
+                    Role::Operator => operator::serve(session),
+                };
+                match end {
+                    Ok(()) => log::debug!("session {id} closed by its peer"),
+                    Err(SessionError::Refused(refusal)) => {
+                        log::warn!("session {id} of {name} ended: {}", refusal.text);
+                        refuse(stream, &refusal);
+                    }
+                    Err(SessionError::Transport(error)) => log::debug!("session {id} of {name} ended: {error}"),
+                }
+            }
+            Ok(None) => {}
+            Err(SessionError::Refused(refusal)) => {
+                if self.refused.is_due(clock::now()) {
+                    log::warn!("connection from {} refused: {}", stream.peer(), refusal.text);
+                }
+                refuse(stream, &refusal);
+            }
+            Err(SessionError::Transport(error)) => {
+                log::debug!("connection from {} ended before hello: {error}", stream.peer());
+            }
+        }
+    }
+
+    /// Reads hello and answers it. `None` for a peer that left, or that asked to be dialled.
+    fn open(self: Arc<Self>, id: SessionId, stream: &Stream) -> Result<Option<Session>, SessionError> {
+        let mut reader = FrameReader::new(stream.clone());
+        reader.set_timeout(Some(Duration::from_millis(limits::HELLO_MS)))?;
+        let Some(Opening::Hello(hello)) = reader.read(MAX_HELLO_BYTES).map_err(explain)? else { return Ok(None) };
+        self.check_hello(&hello)?;
+        self.sessions.authenticate(id)?;
+        let welcome = Welcome {
+            version: VERSION.min(hello.version),
+            session: id.0,
+            incarnation: self.incarnation,
+            ping_interval_ms: self.ping_interval_ms,
+            timeout_ms: self.timeout_ms,
+        };
+        write_frame(stream, &Frame::new(&Greeting::Welcome(welcome)))?;
+        if let Some(address) = &hello.listens_at {
+            self.clone().call_back(address, &hello)?;
+            stream.hang_up(REFUSAL_WAIT);
+            return Ok(None);
+        }
+        reader.set_timeout(Some(Duration::from_millis(2 * self.timeout_ms)))?;
+        Ok(Some(Session { id, shared: self, hello, stream: stream.clone(), reader }))
+    }
+
+    fn check_hello(&self, hello: &Hello) -> Result<(), Refusal> {
+        if hello.min_version > VERSION || hello.version < MIN_VERSION {
+            let text = format!(
+                "no common protocol version: this dispatcher speaks {MIN_VERSION} to {VERSION}, the peer {} to {}",
+                hello.min_version, hello.version
+            );
+            return Err(Refusal { code: ErrorCode::Version, text });
+        }
+        let expected = self.tokens.of(hello.role);
+        if !bool::from(expected.as_bytes().ct_eq(hello.token.as_bytes())) {
+            let text = "the token is not the one of this dispatcher: use the file of that role in its tokens directory";
+            return Err(Refusal { code: ErrorCode::Token, text: text.into() });
+        }
+        if hello.role == Role::Runner && !is_fine_name(&hello.name) {
+            let name = Refusal::quote(&hello.name);
+            let text = format!("`{name}` cannot name a runner: use 1 to 100 of A-Z a-z 0-9 . _ -");
+            return Err(Refusal { code: ErrorCode::Malformed, text });
+        }
+        Ok(())
+    }
+
+    /// Dials a runner that listens; from there on it is a session like any other.
+    fn call_back(self: Arc<Self>, listens_at: &str, hello: &Hello) -> Result<(), Refusal> {
+        let address: Address = listens_at.parse().map_err(translate::malformed)?;
+        let (role, key) = (hello.role, hello.callback_key.clone());
+        let (Role::Runner, Some(callback_key)) = (role, key) else {
+            let text = "`listens_at` is for runners, and comes with a `callback_key`".to_owned();
+            return Err(Refusal { code: ErrorCode::NotAllowed, text });
+        };
+        let id = self.sessions.next_id();
+        let shared = self.clone();
+        let thread = threads::spawn(&format!("s{}-dial", id.0 % 1_000_000), move || {
+            let dialled = Stream::dial(&address, DIAL_WAIT).and_then(|stream| {
+                write_frame(&stream, &Frame::new(&Call::Dialled { callback_key }))?;
+                Ok(stream)
+            });
+            match dialled {
+                Ok(stream) if shared.sessions.admit(id, &stream) => shared.serve(id, &stream),
+                Ok(stream) => {
+                    stream.close();
+                    shared.leave(id);
+                }
+                Err(error) => {
+                    log::warn!("the runner that listens at {address} cannot be reached: {error}");
+                    shared.leave(id);
+                }
+            }
+        });
+        match thread {
+            Ok(thread) => self.sessions.add_thread(id, thread),
+            Err(error) => log::warn!("session {id} not dialled: no thread for it: {error}"),
+        }
+        Ok(())
+    }
+}
+
+/// What is to be done when a session's thread ends, also by a panic: it must not keep its place.
+struct Leaving {
+    shared: Arc<Shared>,
+    id: SessionId,
+    stream: Stream,
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.stream.close();
+        self.shared.leave(self.id);
+    }
+}
+
+fn refuse(stream: &Stream, refusal: &Refusal) {
+    // Whether it is read is the peer's business.
+    if write_frame(stream, &Frame::new(&Greeting::Error(refusal.clone()))).is_ok() {
+        stream.hang_up(REFUSAL_WAIT);
+    }
+    stream.close();
+}
+
+fn is_fine_name(name: &str) -> bool {
+    (1..=100).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
