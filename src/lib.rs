@@ -15,6 +15,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dispatcher;
+mod error_chain;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod git;

@@ -1,6 +1,5 @@
 //! Whatever ends a command early, in words for the person who typed it. The exit code is chosen here, by variant.
 
-use std::error::Error;
 use std::io;
 
 use super::ExitCode;
@@ -160,31 +159,9 @@ fn of_refusal(code: ErrorCode) -> ExitCode {
     }
 }
 
-/// The error and all its causes on one line, joined by colons. A cause that its effect already quotes is left out.
-#[must_use]
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let said = next.to_string();
-        if !text.ends_with(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        cause = next.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_chain_names_each_cause_once() {
-        let error = CliError::machine("read /x")(io::Error::new(io::ErrorKind::NotFound, "no such file"));
-        assert_eq!(chain(&error), "could not read /x: no such file");
-    }
 
     #[test]
     fn a_closed_pipe_is_told_from_other_trouble_with_the_output() {

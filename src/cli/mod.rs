@@ -47,7 +47,8 @@ use output::Output;
 
 use crate::process;
 
-pub use error::{CliError, chain};
+pub use crate::error_chain::chain;
+pub use error::CliError;
 pub use exit_code::ExitCode;
 
 /// Whether these arguments ask for the hidden subcommand that supervises a slot. Asked before anything is set up.

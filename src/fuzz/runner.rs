@@ -21,7 +21,7 @@ pub(crate) fn heard_by_runner(stream: &[u8]) {
     here.say_and_end(stream);
     let mut reader = FrameReader::new(there);
     while let Ok(Some(heard)) = translate::hear(&mut reader) {
-        if let translate::Heard::Said(translate::Said::Lease(lease)) = heard {
+        if let translate::Heard::ForCore(translate::ForCore::Lease(lease)) = heard {
             assert!(!lease.repo.as_str().contains('/') && !lease.task.name.contains('/'), "{lease:?}");
         }
     }

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
+use crate::error_chain::chain;
 use crate::git;
 use crate::model::RepoName;
 
-use super::trouble::{Trouble, chain};
+use super::trouble::Trouble;
 
 /// The shortest time between two fetches: someone else's server answers them.
 const MIN_INTERVAL: Duration = Duration::from_secs(5);

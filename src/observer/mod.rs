@@ -32,6 +32,7 @@ use crossbeam_channel::{Receiver, bounded, select};
 
 use crate::clock;
 use crate::config::{ObserverSettings, RepoLocation};
+use crate::error_chain::chain;
 use crate::git::{GitError, Watched};
 use crate::model::{Address, RepoName};
 use crate::shutdown::Stop;
@@ -45,7 +46,6 @@ pub(crate) use translate::{read_greeting, read_reply};
 use crew::{Crew, Ending, Why};
 use session::{Caller, Live, SessionError};
 use translate::RefusalKind;
-use trouble::chain;
 
 /// The first and the longest pause between two tries to reach a dispatcher.
 const DIAL_FIRST_MS: u64 = 100;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, at, never, select_biased};
 
 use crate::clock;
+use crate::error_chain::chain;
 use crate::git::{BranchSelection, GitError, Head, Watched};
 use crate::model::{BranchName, CommitId, RepoName};
 
@@ -19,7 +20,7 @@ use super::notify::Notifier;
 use super::session::{Over, Session};
 use super::submit::{self, Answer, Delivery, NoAnswer};
 use super::translate::{RefusalKind, Refused};
-use super::trouble::{Trouble, chain};
+use super::trouble::Trouble;
 use super::watch::{Announcement, Change, Step, Watch};
 
 /// The first and the longest pause before a repository that cannot be read is tried again.

@@ -3,8 +3,6 @@
 //! Holds no clock and logs nothing itself. Used for repositories that cannot be read and remotes that cannot be
 //! fetched.
 
-use std::error::Error;
-use std::fmt::Write as _;
 use std::time::Duration;
 
 /// A row of failures, or none.
@@ -35,17 +33,6 @@ impl Trouble {
     pub(crate) fn resolve(&mut self) -> bool {
         self.now.take().is_some()
     }
-}
-
-/// An error and its causes on one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        write!(text, ": {error}").expect("a String takes every text");
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

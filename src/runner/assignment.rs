@@ -1,7 +1,5 @@
 //! What a runner is given and what it hands back, in words of the model.
 
-use std::error::Error;
-
 use super::limits::{EXCLUSIVE_END_MS, EXCLUSIVE_START_MS};
 use crate::model::{AttemptId, BranchName, BuildId, CommitId, LogSummary, Moment, Outcome, RepoName, TaskSpec};
 
@@ -22,7 +20,7 @@ pub(super) struct Assignment {
 
 /// Source of a commit for which a lease is on its way: a pack of what the one before it has not.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Ahead {
+pub(super) struct SourceAhead {
     pub(super) repo: RepoName,
     pub(super) commit: CommitId,
     pub(super) pack: Vec<u8>,
@@ -44,14 +42,14 @@ impl Assignment {
 
 /// How an attempt ended. Its log is whole, in the spool.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Report {
+pub(super) struct AttemptResult {
     pub(super) outcome: Outcome,
     /// How long the task's process ran, where it did.
     pub(super) duration_ms: Option<u64>,
     pub(super) log: LogSummary,
 }
 
-impl Report {
+impl AttemptResult {
     /// An attempt that never came as far as a process, and why.
     pub(super) fn lost(why: impl Into<String>) -> Self {
         Self { outcome: Outcome::Lost(why.into()), duration_ms: None, log: LogSummary::default() }
@@ -61,18 +59,6 @@ impl Report {
     pub(super) fn has_log(&self) -> bool {
         self.log.bytes > 0
     }
-}
-
-/// An error with its causes, joined by colons, for a reason that travels.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -10,11 +10,11 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvError, Sender, after, bounded, never, select};
 
 use super::RunnerError;
-use super::assignment::{Ahead, Assignment, Report};
+use super::assignment::{Assignment, AttemptResult, SourceAhead};
 use super::boottime;
 use super::environment::inherited;
-use super::event::{Command, Event};
-use super::greeting::Identity;
+use super::event::{Action, Event};
+use super::greeting::{Callback, Identity};
 use super::heartbeat::Heartbeat;
 use super::journal::Journal;
 use super::layout::Layout;
@@ -23,10 +23,10 @@ use super::listening::Callers;
 use super::machine::Machine;
 use super::recovery::{Sweep, recover};
 use super::routes::Piece;
-use super::session::{Dialler, Hangup, News, Session};
-use super::shelf::Shelf;
-use super::slot::{Attempt, Common, MakeExecutor, Slot, SlotReport};
-use super::translate::{self, Offer, Said};
+use super::session::{Dialler, Hangup, Session, SessionNews};
+use super::shared_repos::SharedRepos;
+use super::slot::{Common, MakeExecutor, Slot, SlotReport, SlotWork};
+use super::translate::{self, ForCore, Offer};
 use super::upload::{Upload, Uploader};
 use crate::config::{RunnerSettings, own_facts};
 use crate::model::{AttemptId, CommitId, Isolation, Moment, Outcome, RepoName};
@@ -42,7 +42,7 @@ pub(super) fn run(
     stop: &Receiver<Stop>,
 ) -> Result<(), RunnerError> {
     let layout = Arc::new(Layout::open(&settings.work)?);
-    let shelf = Arc::new(Shelf::new(layout.clone()));
+    let repos = Arc::new(SharedRepos::new(layout.clone()));
     let thread = |name| move |source| RunnerError::Thread { name, source };
     let (_uploader, uploads) = Uploader::start().map_err(thread("upload"))?;
     let (journal, undelivered) = recover(&layout, &uploads)?;
@@ -50,11 +50,11 @@ pub(super) fn run(
     let (news, from_session) = bounded(NEWS_CAPACITY);
     let (reports, from_slots) = bounded(REPORT_CAPACITY);
     let heartbeat = Heartbeat::start().map_err(thread("heartbeat"))?;
-    let warm = shelf.warm().into_iter().collect();
+    let warm = repos.warm().into_iter().collect();
     let common = Arc::new(Common {
         runner: settings.name.clone(),
         layout: layout.clone(),
-        shelf,
+        repos,
         local_source: settings.local_source.clone(),
         inherited: inherited(std::env::vars_os()),
         log_limit: settings.log_limit,
@@ -99,7 +99,11 @@ struct SessionThread {
 }
 
 impl SessionThread {
-    fn start(settings: &RunnerSettings, news: Sender<News>, uploads: Sender<Upload>) -> Result<Self, RunnerError> {
+    fn start(
+        settings: &RunnerSettings,
+        news: Sender<SessionNews>,
+        uploads: Sender<Upload>,
+    ) -> Result<Self, RunnerError> {
         let mut callers = None;
         let mut callback = None;
         if let Some(listen) = &settings.listen {
@@ -114,7 +118,7 @@ impl SessionThread {
                 address.host = rustix::system::uname().nodename().to_string_lossy().into_owned();
             }
             log::info!("runner {} listens at {address}", settings.name);
-            callback = Some((address.to_string(), key.clone()));
+            callback = Some(Callback { address: address.to_string(), key: key.clone() });
             let source = |source| RunnerError::Thread { name: "accept", source };
             callers = Some(Callers::start(listener, key).map_err(source)?);
         }
@@ -179,7 +183,7 @@ impl Drop for Core<'_> {
 impl Core<'_> {
     fn turn(
         &mut self,
-        news: &Receiver<News>,
+        news: &Receiver<SessionNews>,
         reports: &Receiver<SlotReport>,
         stop: &Receiver<Stop>,
     ) -> Result<(), RunnerError> {
@@ -247,44 +251,44 @@ impl Core<'_> {
         Ok(())
     }
 
-    fn hear(&mut self, news: News) -> Result<Option<Event>, RunnerError> {
+    fn hear(&mut self, news: SessionNews) -> Result<Option<Event>, RunnerError> {
         Ok(Some(match news {
-            News::Connected(session) => {
+            SessionNews::Connected(session) => {
                 self.session = Some(session);
                 Event::Connected
             }
-            News::Disconnected => {
+            SessionNews::Disconnected => {
                 self.session = None;
                 self.beat(None)?;
                 Event::Disconnected
             }
-            News::Renewed { since, gone } => Event::Renewed { since, gone },
-            News::Hopeless(error) => return Err(error),
-            News::Said(said) => match said {
-                Said::Registered { gone, logs } => Event::Registered { since: self.registered_at, gone, logs },
-                Said::Ahead(ahead) => match ahead {
+            SessionNews::Renewed { since, gone } => Event::Renewed { since, gone },
+            SessionNews::Hopeless(error) => return Err(error),
+            SessionNews::ForCore(said) => match said {
+                ForCore::Registered { gone, logs } => Event::Registered { since: self.registered_at, gone, logs },
+                ForCore::Ahead(ahead) => match ahead {
                     Some(ahead) => Event::SourceCame(ahead),
                     None => {
                         log::warn!("the dispatcher sent source for no repository or commit that can be: passed over");
                         return Ok(None);
                     }
                 },
-                Said::Lease(assignment) => Event::Leased(assignment),
-                Said::BadLease { attempt, why } => Event::LeaseUnreadable { attempt, why },
-                Said::Cancel(attempt) => Event::CancelAsked(attempt),
-                Said::Recorded(attempt) => Event::Recorded(attempt),
-                Said::Fenced(attempt) => {
+                ForCore::Lease(assignment) => Event::Leased(assignment),
+                ForCore::BadLease { attempt, why } => Event::LeaseUnreadable { attempt, why },
+                ForCore::Cancel(attempt) => Event::CancelAsked(attempt),
+                ForCore::Recorded(attempt) => Event::Recorded(attempt),
+                ForCore::Fenced(attempt) => {
                     // It says so for each piece of output that was on its way.
                     if self.machine.is_held(attempt) {
                         log::warn!("attempt {attempt} is not held here any more, says the dispatcher: forgotten");
                     }
                     Event::Fenced(attempt)
                 }
-                Said::Drain => {
+                ForCore::Drain => {
                     log::info!("the dispatcher asked this runner to drain");
                     Event::DrainAsked
                 }
-                Said::Error(text) => {
+                ForCore::Error(text) => {
                     log::error!("the dispatcher refused a message: {text}");
                     return Ok(None);
                 }
@@ -309,39 +313,39 @@ impl Core<'_> {
     }
 
     /// Carries out a command. What it comes to at once is the next event.
-    fn perform(&mut self, command: Command) -> Result<Option<Event>, RunnerError> {
+    fn perform(&mut self, command: Action) -> Result<Option<Event>, RunnerError> {
         match command {
-            Command::Register { holding, draining } => self.register(&holding, draining)?,
-            Command::ResumeLogs(offsets) => {
-                if let Some(session) = self.session.clone() {
-                    self.upload(Upload::Resumed { session, offsets })?;
+            Action::Register { holding, draining } => self.register(&holding, draining)?,
+            Action::ResumeLogs(offsets) => {
+                if let Some(session) = &self.session {
+                    self.upload(Upload::Resumed { bulk: session.bulk.clone(), offsets })?;
                 }
             }
-            Command::PauseLogs => self.upload(Upload::Paused)?,
-            Command::TakeAhead { slot, ahead } => self.take_ahead(slot, ahead),
-            Command::Start { slot, assignment } => return self.start(slot, assignment),
-            Command::AskSource { attempt, haves } => {
+            Action::PauseLogs => self.upload(Upload::Paused)?,
+            Action::TakeAhead { slot, ahead } => self.take_ahead(slot, ahead),
+            Action::Start { slot, assignment } => return self.start(slot, assignment),
+            Action::AskSource { attempt, haves } => {
                 if let (Some(session), Some(pieces)) = (&self.session, self.packs.remove(&attempt)) {
                     session.routes.add(attempt, pieces);
                     session.say(&translate::source(attempt, &haves));
                 }
             }
-            Command::SayStarted(attempt) => self.say(|| translate::started(attempt)),
-            Command::Cancel(attempt) => {
+            Action::SayStarted(attempt) => self.say(|| translate::started(attempt)),
+            Action::Cancel(attempt) => {
                 if let Some(cancel) = self.cancels.get(&attempt) {
                     log::info!("attempt {attempt} is being ended");
                     // If there is a message already, that one does it.
                     let _ = cancel.try_send(());
                 }
             }
-            Command::Keep { attempt, report } => self.keep(attempt, &report),
-            Command::Deliver { attempt, report } if report.has_log() => {
+            Action::Keep { attempt, report } => self.keep(attempt, &report),
+            Action::Deliver { attempt, report } if report.has_log() => {
                 let results = translate::results(attempt, &report);
                 self.upload(Upload::Ended { attempt, results })?;
             }
-            Command::Deliver { attempt, report } => self.say(|| translate::results(attempt, &report)),
-            Command::Mute(attempt) => self.upload(Upload::Muted(attempt))?,
-            Command::Forget { attempt, has_log } => {
+            Action::Deliver { attempt, report } => self.say(|| translate::results(attempt, &report)),
+            Action::Mute(attempt) => self.upload(Upload::Muted(attempt))?,
+            Action::Forget { attempt, has_log } => {
                 if let Err(error) = self.journal.forget(attempt) {
                     log::warn!("could not write the journal: {error}");
                 }
@@ -349,14 +353,14 @@ impl Core<'_> {
                     self.upload(Upload::Forgotten(attempt))?;
                 }
             }
-            Command::SayDraining => {
+            Action::SayDraining => {
                 log::info!("draining: finishing what is held, accepting nothing new");
                 self.say(translate::draining);
                 if !self.heartbeat.ping_now() {
                     return Err(RunnerError::ThreadEnded("heartbeat"));
                 }
             }
-            Command::End => self.is_over = true,
+            Action::End => self.is_over = true,
         }
         Ok(None)
     }
@@ -381,16 +385,16 @@ impl Core<'_> {
         let attempt = assignment.attempt;
         if let Err(error) = self.journal.hold(&assignment) {
             log::error!("attempt {attempt} is not accepted: could not write the journal: {error}");
-            let report = Report::lost(format!("the runner could not write its journal: {error}"));
+            let report = AttemptResult::lost(format!("the runner could not write its journal: {error}"));
             return Ok(Some(Event::Ended { attempt, report }));
         }
         if let Err(error) = self.ready(number) {
-            let report = Report::lost(format!("the runner could not start a thread: {error}"));
+            let report = AttemptResult::lost(format!("the runner could not start a thread: {error}"));
             return Ok(Some(Event::Ended { attempt, report }));
         }
         let (cancel, cancelled) = bounded(1);
         self.cancels.insert(attempt, cancel.clone());
-        let work = Attempt { assignment, cancelled, cancel };
+        let work = SlotWork { assignment, cancelled, cancel };
         if self.slots[number].as_ref().is_some_and(|slot| slot.execute(work)) {
             Ok(None)
         } else {
@@ -399,7 +403,7 @@ impl Core<'_> {
     }
 
     /// Without the source, the lease's slot asks for it.
-    fn take_ahead(&mut self, number: usize, ahead: Box<Ahead>) {
+    fn take_ahead(&mut self, number: usize, ahead: Box<SourceAhead>) {
         if let Err(error) = self.ready(number) {
             log::debug!("no thread for source that came ahead: {error}");
         } else if let Some(slot) = &self.slots[number] {
@@ -415,7 +419,7 @@ impl Core<'_> {
         Ok(())
     }
 
-    fn keep(&mut self, attempt: AttemptId, report: &Report) {
+    fn keep(&mut self, attempt: AttemptId, report: &AttemptResult) {
         // First: what is said to have ended has ended also for the next start of this runner.
         if let Err(error) = self.journal.end(attempt, report) {
             // It still counts, unless this runner is killed before it is delivered.

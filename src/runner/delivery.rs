@@ -12,13 +12,13 @@ use crate::model::{AttemptId, Moment};
 /// The logs that are on their way.
 #[derive(Debug, Default)]
 pub(super) struct Deliveries {
-    entries: BTreeMap<AttemptId, Delivery>,
+    entries: BTreeMap<AttemptId, StreamDelivery>,
     /// Who was served last; the next one comes first, so that a flooding attempt holds up no other.
     last: Option<AttemptId>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Delivery {
+struct StreamDelivery {
     /// Bytes in the spool.
     len: u64,
     /// Bytes handed to the session.
@@ -27,19 +27,32 @@ struct Delivery {
     acknowledged: u64,
     /// Bytes that may be sent and not acknowledged.
     window: u64,
-    /// The end of each piece on its way, and when it left.
-    pieces: VecDeque<(u64, Moment)>,
+    /// Oldest first.
+    pieces: VecDeque<PieceOnTheWay>,
     /// There will be no more bytes: results follow the last one.
     is_ended: bool,
     /// When the results left, or when after that the dispatcher last had more of the log.
     results_sent: Option<Moment>,
-    /// The offset last gone back to, and when.
-    rewound: Option<(u64, Moment)>,
+    /// The last time that an answer made it go back.
+    rewound: Option<Rewind>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct PieceOnTheWay {
+    /// The offset behind its last byte.
+    end: u64,
+    sent_at: Moment,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Rewind {
+    to: u64,
+    at: Moment,
 }
 
 /// What to send next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum NextToSend {
     Log { attempt: AttemptId, offset: u64, length: u64 },
     Results(AttemptId),
 }
@@ -47,12 +60,12 @@ pub(super) enum Next {
 impl Deliveries {
     /// An attempt's spool has this many bytes.
     pub(super) fn grow(&mut self, attempt: AttemptId, len: u64) {
-        self.entries.entry(attempt).or_insert_with(Delivery::new).len = len;
+        self.entries.entry(attempt).or_insert_with(StreamDelivery::new).len = len;
     }
 
     /// An attempt's log is complete with this many bytes.
     pub(super) fn end(&mut self, attempt: AttemptId, len: u64) {
-        let delivery = self.entries.entry(attempt).or_insert_with(Delivery::new);
+        let delivery = self.entries.entry(attempt).or_insert_with(StreamDelivery::new);
         (delivery.len, delivery.is_ended) = (len, true);
     }
 
@@ -78,7 +91,7 @@ impl Deliveries {
             delivery.advance(now, offset);
         } else if offset < delivery.sent && !delivery.has_just_rewound(now, offset) {
             // Nothing new, although more was sent: that did not fit to what the dispatcher has.
-            delivery.rewound = Some((offset, now));
+            delivery.rewound = Some(Rewind { to: offset, at: now });
             delivery.go_to(offset);
             return true;
         }
@@ -89,7 +102,7 @@ impl Deliveries {
     ///
     /// All logs together have no more on the way than the widest window of one: they share the connection, and a ping
     /// waits behind all of it.
-    pub(super) fn next(&mut self, now: Moment) -> Option<Next> {
+    pub(super) fn next(&mut self, now: Moment) -> Option<NextToSend> {
         let widest = self.entries.values().map(|delivery| delivery.window).max()?;
         let on_the_way = self.entries.values().map(|delivery| delivery.sent - delivery.acknowledged).sum();
         let room = widest.saturating_sub(on_the_way);
@@ -116,11 +129,11 @@ impl Deliveries {
 
     /// When an answer is overdue.
     pub(super) fn next_deadline(&self) -> Option<Moment> {
-        self.entries.values().filter_map(Delivery::deadline).min()
+        self.entries.values().filter_map(StreamDelivery::deadline).min()
     }
 }
 
-impl Delivery {
+impl StreamDelivery {
     fn new() -> Self {
         Self {
             len: 0,
@@ -134,29 +147,29 @@ impl Delivery {
         }
     }
 
-    fn next(&mut self, now: Moment, attempt: AttemptId, room: u64) -> Option<Next> {
+    fn next(&mut self, now: Moment, attempt: AttemptId, room: u64) -> Option<NextToSend> {
         let room = self.window.saturating_sub(self.sent - self.acknowledged).min(room);
         let piece = (self.window / 16).clamp(LOG_PIECE_MIN, LOG_PIECE_MAX);
         let length = (self.len - self.sent).min(room).min(piece);
         if length > 0 {
             let offset = self.sent;
             self.sent += length;
-            self.pieces.push_back((self.sent, now));
-            return Some(Next::Log { attempt, offset, length });
+            self.pieces.push_back(PieceOnTheWay { end: self.sent, sent_at: now });
+            return Some(NextToSend::Log { attempt, offset, length });
         }
         if self.is_ended && self.sent == self.len && self.results_sent.is_none() {
             self.results_sent = Some(now);
-            return Some(Next::Results(attempt));
+            return Some(NextToSend::Results(attempt));
         }
         None
     }
 
     fn advance(&mut self, now: Moment, offset: u64) {
         let mut left = None;
-        while self.pieces.front().is_some_and(|(end, _)| *end <= offset) {
-            left = self.pieces.pop_front().map(|(_, moment)| moment);
+        while self.pieces.front().is_some_and(|piece| piece.end <= offset) {
+            left = self.pieces.pop_front();
         }
-        match left.map(|moment| now.since(moment)) {
+        match left.map(|piece| now.since(piece.sent_at)) {
             Some(ms) if ms <= FAST_ACK_MS => self.window = (self.window * 4).min(LOG_WINDOW_MAX),
             Some(ms) if ms > SLOW_ACK_MS => self.window = (self.window / 2).max(LOG_WINDOW_MIN),
             Some(_) | None => {}
@@ -174,7 +187,7 @@ impl Delivery {
 
     /// Several pieces behind a gap are each answered with the same offset; going back once is enough.
     fn has_just_rewound(&self, now: Moment, offset: u64) -> bool {
-        self.rewound.is_some_and(|(to, at)| to == offset && now.since(at) < FAST_ACK_MS * 4)
+        self.rewound.is_some_and(|Rewind { to, at }| to == offset && now.since(at) < FAST_ACK_MS * 4)
     }
 
     fn deadline(&self) -> Option<Moment> {
@@ -191,14 +204,14 @@ mod tests {
     const B: AttemptId = AttemptId(2);
 
     /// Everything that can be sent now.
-    fn send(deliveries: &mut Deliveries, now: u64) -> Vec<Next> {
+    fn send(deliveries: &mut Deliveries, now: u64) -> Vec<NextToSend> {
         std::iter::from_fn(|| deliveries.next(Moment(now))).collect()
     }
 
-    fn bytes(sent: &[Next]) -> u64 {
-        let length = |next: &Next| match next {
-            Next::Log { length, .. } => *length,
-            Next::Results(_) => 0,
+    fn bytes(sent: &[NextToSend]) -> u64 {
+        let length = |next: &NextToSend| match next {
+            NextToSend::Log { length, .. } => *length,
+            NextToSend::Results(_) => 0,
         };
         sent.iter().map(length).sum()
     }
@@ -207,9 +220,12 @@ mod tests {
     fn results_follow_the_last_byte() {
         let mut deliveries = Deliveries::default();
         deliveries.grow(A, 10);
-        assert_eq!(send(&mut deliveries, 0), [Next::Log { attempt: A, offset: 0, length: 10 }]);
+        assert_eq!(send(&mut deliveries, 0), [NextToSend::Log { attempt: A, offset: 0, length: 10 }]);
         deliveries.end(A, 15);
-        assert_eq!(send(&mut deliveries, 0), [Next::Log { attempt: A, offset: 10, length: 5 }, Next::Results(A)]);
+        assert_eq!(
+            send(&mut deliveries, 0),
+            [NextToSend::Log { attempt: A, offset: 10, length: 5 }, NextToSend::Results(A)]
+        );
         assert_eq!(send(&mut deliveries, 0), []);
     }
 
@@ -243,7 +259,10 @@ mod tests {
         assert_eq!(bytes(&send(&mut deliveries, 0)), LOG_WINDOW_FIRST);
         // Whoever has been answered, others go on as well.
         deliveries.acknowledge(Moment(5000), A, LOG_PIECE_MIN);
-        assert_eq!(send(&mut deliveries, 0), [Next::Log { attempt: AttemptId(3), offset: 0, length: LOG_PIECE_MIN }]);
+        assert_eq!(
+            send(&mut deliveries, 0),
+            [NextToSend::Log { attempt: AttemptId(3), offset: 0, length: LOG_PIECE_MIN }]
+        );
     }
 
     #[test]
@@ -251,8 +270,8 @@ mod tests {
         let mut deliveries = Deliveries::default();
         deliveries.grow(A, 1 << 20);
         deliveries.grow(B, 1 << 20);
-        let who = |next: Option<Next>| match next {
-            Some(Next::Log { attempt, .. } | Next::Results(attempt)) => attempt,
+        let who = |next: Option<NextToSend>| match next {
+            Some(NextToSend::Log { attempt, .. } | NextToSend::Results(attempt)) => attempt,
             None => panic!("nothing to send"),
         };
         let turns: Vec<_> = (0..2).map(|_| who(deliveries.next(Moment(0)))).collect();
@@ -272,8 +291,8 @@ mod tests {
         deliveries.resume(&[(A, 60)]);
         let sent = send(&mut deliveries, 0);
         assert_eq!(bytes(&sent), 40 + 5);
-        assert!(sent.contains(&Next::Log { attempt: A, offset: 60, length: 40 }));
-        assert!(sent.contains(&Next::Results(A)) && sent.contains(&Next::Results(B)));
+        assert!(sent.contains(&NextToSend::Log { attempt: A, offset: 60, length: 40 }));
+        assert!(sent.contains(&NextToSend::Results(A)) && sent.contains(&NextToSend::Results(B)));
     }
 
     #[test]
@@ -285,7 +304,10 @@ mod tests {
         assert_eq!(send(&mut deliveries, 1), [], "an answer on its way asks for nothing");
         deliveries.acknowledge(Moment(2), A, 40);
         deliveries.acknowledge(Moment(3), A, 40);
-        assert_eq!(send(&mut deliveries, 3), [Next::Log { attempt: A, offset: 40, length: 60 }, Next::Results(A)]);
+        assert_eq!(
+            send(&mut deliveries, 3),
+            [NextToSend::Log { attempt: A, offset: 40, length: 60 }, NextToSend::Results(A)]
+        );
         deliveries.acknowledge(Moment(4), A, 40);
         assert_eq!(send(&mut deliveries, 4), [], "once is enough");
     }

@@ -1,6 +1,6 @@
 //! What the machine is told and what it wants done: facts in the past tense, commands in the imperative.
 
-use super::assignment::{Ahead, Assignment, Report};
+use super::assignment::{Assignment, AttemptResult, SourceAhead};
 use crate::model::{AttemptId, CommitId, Moment};
 
 /// Something that happened, in life order.
@@ -16,7 +16,7 @@ pub(super) enum Event {
     },
     Disconnected,
     /// The source of a lease to come was given.
-    SourceCame(Box<Ahead>),
+    SourceCame(Box<SourceAhead>),
     /// A lease was given.
     Leased(Box<Assignment>),
     /// A lease was given that makes no sense.
@@ -41,7 +41,7 @@ pub(super) enum Event {
     /// A slot is free again; nothing of the attempt is left but its log.
     Ended {
         attempt: AttemptId,
-        report: Report,
+        report: AttemptResult,
     },
     /// The dispatcher has the result.
     Recorded(AttemptId),
@@ -57,7 +57,7 @@ pub(super) enum Event {
 /// Something to do. Their order counts.
 #[must_use]
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Command {
+pub(super) enum Action {
     /// Say what the runner offers and holds.
     Register { holding: Vec<AttemptId>, draining: bool },
     /// Let logs travel, from these offsets; those not named from 0.
@@ -65,7 +65,7 @@ pub(super) enum Command {
     /// Logs cannot travel.
     PauseLogs,
     /// Have a free slot take the source in.
-    TakeAhead { slot: usize, ahead: Box<Ahead> },
+    TakeAhead { slot: usize, ahead: Box<SourceAhead> },
     /// Write down that the attempt is held, then give it to the slot.
     Start { slot: usize, assignment: Box<Assignment> },
     /// Ask the dispatcher for the source.
@@ -75,9 +75,9 @@ pub(super) enum Command {
     /// Tell the slot to end the attempt.
     Cancel(AttemptId),
     /// Write down how the attempt ended.
-    Keep { attempt: AttemptId, report: Report },
+    Keep { attempt: AttemptId, report: AttemptResult },
     /// Tell the dispatcher how the attempt ended, after its log where there is one.
-    Deliver { attempt: AttemptId, report: Report },
+    Deliver { attempt: AttemptId, report: AttemptResult },
     /// Say no more of what the attempt prints.
     Mute(AttemptId),
     /// Delete what is kept of the attempt.

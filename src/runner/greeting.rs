@@ -17,8 +17,16 @@ pub(super) struct Identity {
     /// Drawn at the start of this process.
     pub(super) incarnation: u64,
     pub(super) token: TokenSource,
-    /// For a runner that listens: its address and the secret by which it knows the dispatcher's call.
-    pub(super) callback: Option<(String, String)>,
+    /// For a runner that listens.
+    pub(super) callback: Option<Callback>,
+}
+
+/// How a dispatcher calls a runner that listens.
+#[derive(Debug, Clone)]
+pub(super) struct Callback {
+    pub(super) address: String,
+    /// The secret by which the runner knows the dispatcher's call.
+    pub(super) key: String,
 }
 
 /// Why there is no session.
@@ -55,7 +63,8 @@ pub(super) fn greet(
     announce: bool,
 ) -> Result<Welcome, Setback> {
     let token = who.token.read()?;
-    let (listens_at, callback_key) = who.callback.clone().filter(|_| announce).unzip();
+    let callback = who.callback.clone().filter(|_| announce);
+    let (listens_at, callback_key) = callback.map(|Callback { address, key }| (address, key)).unzip();
     let hello = Hello {
         version: VERSION,
         min_version: MIN_VERSION,

@@ -18,12 +18,12 @@ type Holding = Arc<Mutex<Vec<AttemptId>>>;
 
 /// The core's handle. Dropped, the thread ends.
 pub(super) struct Heartbeat {
-    told: Sender<Told>,
+    told: Sender<HeartbeatOrder>,
     holding: Holding,
     _thread: Thread<()>,
 }
 
-enum Told {
+enum HeartbeatOrder {
     Session(Option<Arc<Session>>),
     PingNow,
 }
@@ -39,12 +39,12 @@ impl Heartbeat {
 
     /// Beats on this session from now on. False if the thread is gone.
     pub(super) fn set_session(&self, session: Option<Arc<Session>>) -> bool {
-        self.told.send(Told::Session(session)).is_ok()
+        self.told.send(HeartbeatOrder::Session(session)).is_ok()
     }
 
     /// Does not wait for the next beat. False if the thread is gone.
     pub(super) fn ping_now(&self) -> bool {
-        self.told.send(Told::PingNow).is_ok()
+        self.told.send(HeartbeatOrder::PingNow).is_ok()
     }
 
     /// What the next ping names.
@@ -53,7 +53,7 @@ impl Heartbeat {
     }
 }
 
-fn beat(hears: &Receiver<Told>, holding: &Holding) {
+fn beat(hears: &Receiver<HeartbeatOrder>, holding: &Holding) {
     let mut current: Option<Arc<Session>> = None;
     loop {
         let told = match &current {
@@ -61,8 +61,8 @@ fn beat(hears: &Receiver<Told>, holding: &Holding) {
             None => hears.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         match told {
-            Ok(Told::Session(session)) => current = session,
-            Ok(Told::PingNow) | Err(RecvTimeoutError::Timeout) => {
+            Ok(HeartbeatOrder::Session(session)) => current = session,
+            Ok(HeartbeatOrder::PingNow) | Err(RecvTimeoutError::Timeout) => {
                 if let Some(session) = &current {
                     let holding = threads::lock(holding).clone();
                     session.ping(boottime::now(), &holding);

@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use super::assignment::{Assignment, Report};
+use super::assignment::{Assignment, AttemptResult};
 use super::limits::JOURNAL_BYTES;
 use super::translate;
 use crate::model::AttemptId;
@@ -34,7 +34,7 @@ struct Lines {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Undone {
     /// Ended, and not taken by the dispatcher as far as is known.
-    pub(super) ended: Vec<(AttemptId, Report)>,
+    pub(super) ended: Vec<(AttemptId, AttemptResult)>,
     /// Executing when the runner died.
     pub(super) executing: Vec<AttemptId>,
 }
@@ -72,7 +72,7 @@ impl Journal {
     }
 
     /// The attempt ended so.
-    pub(super) fn end(&mut self, attempt: AttemptId, report: &Report) -> io::Result<()> {
+    pub(super) fn end(&mut self, attempt: AttemptId, report: &AttemptResult) -> io::Result<()> {
         let mut line = ENDED.to_vec();
         translate::results_line(attempt, report, &mut line);
         self.append(&line)?;
@@ -157,9 +157,9 @@ mod tests {
         }
     }
 
-    fn report() -> Report {
+    fn report() -> AttemptResult {
         let log = LogSummary { bytes: 3, crc32: 4, missing: None };
-        Report { outcome: Outcome::Failed(1), duration_ms: Some(2), log }
+        AttemptResult { outcome: Outcome::Failed(1), duration_ms: Some(2), log }
     }
 
     #[test]

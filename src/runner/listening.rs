@@ -7,19 +7,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crossbeam_channel::{Receiver, Sender, after, bounded, select};
 use subtle::ConstantTimeEq;
 
-use super::assignment::chain;
 use super::limits::{ACCEPT_PAUSE, CALL, CALLERS, GREETING};
+use crate::error_chain::chain;
 use crate::protocol::hello::Call;
 use crate::protocol::limits::MAX_HELLO_BYTES;
 use crate::threads::{self, Thread};
 use crate::transport::{FrameReader, Listener, Stream};
 
-type Caller = (Stream, FrameReader);
+/// A connection whose caller has shown the key.
+pub(super) struct IncomingCall {
+    pub(super) stream: Stream,
+    pub(super) reader: FrameReader,
+}
 
 /// Calls from the dispatcher. Dropped, it stops listening.
 pub(super) struct Callers {
     listener: Arc<Listener>,
-    calls: Receiver<Caller>,
+    calls: Receiver<IncomingCall>,
     _accept: Thread<()>,
 }
 
@@ -34,7 +38,7 @@ impl Callers {
     }
 
     /// The next call, waited for as long as it takes the dispatcher to dial. `None` when none came or the runner ends.
-    pub(super) fn next_call(&self, closing: &Receiver<()>) -> Option<Caller> {
+    pub(super) fn next_call(&self, closing: &Receiver<()>) -> Option<IncomingCall> {
         select! {
             recv(self.calls) -> call => call.ok(),
             recv(closing) -> _ => None,
@@ -52,7 +56,7 @@ impl Drop for Callers {
     }
 }
 
-fn accept(listener: &Listener, key: &Arc<str>, taken: &Sender<Caller>) {
+fn accept(listener: &Listener, key: &Arc<str>, taken: &Sender<IncomingCall>) {
     let waiting = Arc::new(AtomicUsize::new(0));
     let mut greeters: Vec<(Stream, Thread<()>)> = Vec::new();
     loop {
@@ -93,14 +97,14 @@ fn accept(listener: &Listener, key: &Arc<str>, taken: &Sender<Caller>) {
     }
 }
 
-fn hear_caller(stream: Stream, key: &str, taken: &Sender<Caller>) {
+fn hear_caller(stream: Stream, key: &str, taken: &Sender<IncomingCall>) {
     let mut reader = FrameReader::new(stream.clone());
     let call = reader.set_timeout(Some(GREETING)).and_then(|()| reader.read::<Call>(MAX_HELLO_BYTES));
     match call {
         Ok(Some(Call::Dialled { callback_key })) if bool::from(callback_key.as_bytes().ct_eq(key.as_bytes())) => {
-            if let Err(unwanted) = taken.try_send((stream, reader)) {
+            if let Err(unwanted) = taken.try_send(IncomingCall { stream, reader }) {
                 // Another call is waiting to be taken already.
-                unwanted.into_inner().0.close();
+                unwanted.into_inner().stream.close();
             }
         }
         Ok(Some(Call::Dialled { .. })) => {

@@ -1,7 +1,7 @@
 //! The role that executes attempts: in clean trees of exactly the commit, with every process ended afterwards, with
 //! nothing lost when the dispatcher is away or the runner itself starts again.
 //!
-//! One thread decides (`core.rs`, which owns the pure `machine.rs`); the others wait for something on its behalf: the
+//! One thread decides (`core.rs`, which owns the pure `machine/`); the others wait for something on its behalf: the
 //! session's reader and writer (`session.rs`), `heartbeat`, `upload`, a thread for each slot, and one for each
 //! attempt's output. Only `translate.rs` sees both the wire and the model.
 //!
@@ -19,7 +19,6 @@ mod event;
 pub(crate) mod fuzz;
 mod greeting;
 mod heartbeat;
-mod held;
 mod journal;
 mod layout;
 mod limits;
@@ -29,7 +28,7 @@ mod output;
 mod recovery;
 mod routes;
 mod session;
-mod shelf;
+mod shared_repos;
 mod slot;
 mod spool;
 #[cfg(test)]

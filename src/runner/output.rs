@@ -18,12 +18,12 @@ use crate::model::AttemptId;
 use crate::threads::{self, Thread};
 
 /// Takes the output of a slot's attempts, one after the other.
-pub(super) struct Output {
+pub(super) struct SlotOutput {
     /// The attempt that nobody reads yet.
-    unread: Option<Taking>,
+    unread: Option<OutputReader>,
     /// Declared before the thread, so that it is dropped before that is joined.
-    attempts: Sender<Taking>,
-    taken: Receiver<Taken>,
+    attempts: Sender<OutputReader>,
+    taken: Receiver<OutputSummary>,
     /// Wakes the thread although nothing was printed.
     wake: Arc<OwnedFd>,
     uploads: Sender<Upload>,
@@ -31,7 +31,7 @@ pub(super) struct Output {
 }
 
 /// What came of an attempt's output.
-pub(super) struct Taken {
+pub(super) struct OutputSummary {
     pub(super) writer: SpoolWriter,
     /// Why the spool could not take all of it.
     pub(super) failure: Option<io::Error>,
@@ -39,10 +39,10 @@ pub(super) struct Taken {
     pub(super) is_cut: bool,
 }
 
-impl Output {
+impl SlotOutput {
     pub(super) fn new(slot: usize, uploads: Sender<Upload>) -> io::Result<Self> {
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        let (attempts, next) = bounded::<Taking>(1);
+        let (attempts, next) = bounded::<OutputReader>(1);
         let (done, taken) = bounded(1);
         let thread = threads::spawn(&format!("slot{slot}-out"), move || {
             for mut taking in next {
@@ -66,7 +66,7 @@ impl Output {
         let (reader, pipe) = io::pipe()?;
         rustix::io::ioctl_fionbio(&reader, true)?;
         let (woken, uploads) = (self.wake.clone(), self.uploads.clone());
-        self.unread = Some(Taking { attempt, reader, woken, writer, uploads, full, failure: None });
+        self.unread = Some(OutputReader { attempt, reader, woken, writer, uploads, full, failure: None });
         Ok(pipe)
     }
 
@@ -80,7 +80,7 @@ impl Output {
 
     /// Waits for the output's end, which is there as soon as nothing holds the pipe any more, but not for ever. `None`
     /// if the thread has panicked.
-    pub(super) fn finish(&mut self) -> Option<Taken> {
+    pub(super) fn finish(&mut self) -> Option<OutputSummary> {
         if let Some(mut taking) = self.unread.take() {
             if let Some(is_cut) = taking.read_what_is_there(&mut small_buffer()) {
                 return Some(taking.taken(is_cut));
@@ -103,14 +103,14 @@ impl Output {
     }
 }
 
-impl Drop for Output {
+impl Drop for SlotOutput {
     /// A thread that still reads, because the slot panicked meanwhile, does not keep it from being joined.
     fn drop(&mut self) {
         let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
     }
 }
 
-struct Taking {
+struct OutputReader {
     attempt: AttemptId,
     reader: PipeReader,
     woken: Arc<OwnedFd>,
@@ -120,7 +120,7 @@ struct Taking {
     failure: Option<io::Error>,
 }
 
-impl Taking {
+impl OutputReader {
     /// Reads until the pipe closes. True if it was told to stop before that.
     fn read_to_end(&mut self) -> bool {
         let mut buffer = small_buffer();
@@ -163,8 +163,8 @@ impl Taking {
         None
     }
 
-    fn taken(self, is_cut: bool) -> Taken {
-        Taken { writer: self.writer, failure: self.failure, is_cut }
+    fn taken(self, is_cut: bool) -> OutputSummary {
+        OutputSummary { writer: self.writer, failure: self.failure, is_cut }
     }
 
     /// Waits for more. True if told to stop after what is there.
@@ -219,7 +219,7 @@ mod tests {
     use super::*;
 
     struct Trial {
-        output: Output,
+        output: SlotOutput,
         pipe: PipeWriter,
         spool: Arc<Spool>,
         notes: Receiver<Upload>,
@@ -231,7 +231,7 @@ mod tests {
         let spool = Arc::new(Spool::new(directory.path().join("a1.log")));
         let (uploads, notes) = bounded(100);
         let writer = SpoolWriter::new(spool.clone(), 1 << 30);
-        let mut output = Output::new(0, uploads).unwrap();
+        let mut output = SlotOutput::new(0, uploads).unwrap();
         let pipe = output.start(AttemptId(1), writer, bounded(1).0).unwrap();
         Trial { output, pipe, spool, notes, _directory: directory }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 
 use super::RunnerError;
-use super::assignment::Report;
+use super::assignment::AttemptResult;
 use super::journal::{Journal, Undone};
 use super::layout::Layout;
 use super::spool::{self, Spool};
@@ -21,7 +21,7 @@ use crate::threads::{self, Thread};
 pub(super) fn recover(
     layout: &Layout,
     uploads: &Sender<Upload>,
-) -> Result<(Journal, Vec<(AttemptId, Report)>), RunnerError> {
+) -> Result<(Journal, Vec<(AttemptId, AttemptResult)>), RunnerError> {
     let failed = |source| RunnerError::Journal { path: layout.journal(), source };
     let (mut journal, Undone { ended, executing }) = Journal::open(layout.journal()).map_err(failed)?;
     let mut undelivered = Vec::new();
@@ -45,7 +45,7 @@ pub(super) fn recover(
         undelivered.push((attempt, report));
     }
     for attempt in executing {
-        let mut report = Report::lost("the runner restarted");
+        let mut report = AttemptResult::lost("the runner restarted");
         if let Some((spool, log)) = Spool::recover(layout.spool(attempt)).map_err(failed)? {
             report.log = log;
             report.log.missing = Some("the runner restarted".into());
@@ -59,14 +59,14 @@ pub(super) fn recover(
     Ok((journal, undelivered))
 }
 
-fn open_again(attempt: AttemptId, spool: Spool, report: &Report, uploads: &Sender<Upload>) {
+fn open_again(attempt: AttemptId, spool: Spool, report: &AttemptResult, uploads: &Sender<Upload>) {
     // The uploader has just been started; it takes everything.
     drop(uploads.send(Upload::Opened { attempt, spool: Arc::new(spool) }));
     drop(uploads.send(Upload::Ended { attempt, results: translate::results(attempt, report) }));
 }
 
 /// Deletes spools that no attempt needs: the runner ended between the last word and the deletion.
-fn sweep_spools(layout: &Layout, undelivered: &[(AttemptId, Report)]) {
+fn sweep_spools(layout: &Layout, undelivered: &[(AttemptId, AttemptResult)]) {
     let wanted: Vec<_> = undelivered.iter().map(|(attempt, _)| layout.spool(*attempt)).collect();
     for entry in std::fs::read_dir(layout.spools()).into_iter().flatten().flatten() {
         if !wanted.contains(&entry.path()) {

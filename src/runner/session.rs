@@ -9,13 +9,13 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded, select_biased};
 
 use super::RunnerError;
-use super::assignment::chain;
 use super::greeting::{Identity, Setback, greet};
 use super::limits::{BULK_CAPACITY, DIAL, REAL_SESSION_MS, REDIAL_FIRST_MS, REDIAL_MAX_MS, REFUSED};
-use super::listening::Callers;
+use super::listening::{Callers, IncomingCall};
 use super::routes::Routes;
-use super::translate::{self, Heard, Said};
+use super::translate::{self, ForCore, Heard};
 use super::upload::Upload;
+use crate::error_chain::chain;
 use crate::model::{Address, AttemptId, Moment, SessionId};
 use crate::transport::{Backoff, Frame, FrameReader, Outbox, Stream, TransportError};
 use crate::{clock, threads};
@@ -34,9 +34,9 @@ pub(super) struct Session {
 
 /// What the core is told.
 #[derive(Debug)]
-pub(super) enum News {
+pub(super) enum SessionNews {
     Connected(Arc<Session>),
-    Said(Said),
+    ForCore(ForCore),
     /// The answer to the ping that was sent at `since`.
     Renewed {
         since: Moment,
@@ -63,7 +63,14 @@ impl Session {
 /// Lets the core end a session's thread, whatever it is doing.
 #[derive(Debug, Default)]
 pub(super) struct Hangup {
-    state: Mutex<(bool, Option<Stream>)>,
+    state: Mutex<HangupState>,
+}
+
+#[derive(Debug, Default)]
+struct HangupState {
+    is_over: bool,
+    /// The connection that a hang-up closes.
+    stream: Option<Stream>,
 }
 
 impl Hangup {
@@ -71,8 +78,8 @@ impl Hangup {
     pub(super) fn hang_up(&self) {
         let stream = {
             let mut state = threads::lock(&self.state);
-            state.0 = true;
-            state.1.take()
+            state.is_over = true;
+            state.stream.take()
         };
         if let Some(stream) = stream {
             stream.close();
@@ -80,14 +87,14 @@ impl Hangup {
     }
 
     fn is_over(&self) -> bool {
-        threads::lock(&self.state).0
+        threads::lock(&self.state).is_over
     }
 
     /// From now on this is what a hang-up closes. False if it has happened.
     fn watch(&self, stream: &Stream) -> bool {
         let mut state = threads::lock(&self.state);
-        state.1 = Some(stream.clone());
-        !state.0
+        state.stream = Some(stream.clone());
+        !state.is_over
     }
 }
 
@@ -103,7 +110,7 @@ pub(super) struct Dialler {
     pub(super) dispatch: Vec<Address>,
     /// For a runner that listens: where calls come in.
     pub(super) callers: Option<Callers>,
-    pub(super) news: Sender<News>,
+    pub(super) news: Sender<SessionNews>,
     pub(super) uploads: Sender<Upload>,
     pub(super) hangup: Arc<Hangup>,
     /// Closes when the runner ends, which cuts short every pause.
@@ -129,7 +136,7 @@ impl Dialler {
                 Err(setback) if setback.is_for_good() => {
                     let text = chain(&setback);
                     if patience_ms.is_none() {
-                        drop(self.news.send(News::Hopeless(RunnerError::Refused(text))));
+                        drop(self.news.send(SessionNews::Hopeless(RunnerError::Refused(text))));
                         return;
                     }
                     log::error!("{text}; trying again every {} s", REFUSED.as_secs());
@@ -179,7 +186,7 @@ impl Dialler {
         stream.close();
         *patience_ms = Some(welcome?.timeout_ms);
         log::debug!("announced to the dispatcher at {address}; waiting for its call");
-        let Some((stream, reader)) = callers.next_call(&self.closing) else { return Ok(()) };
+        let Some(IncomingCall { stream, reader }) = callers.next_call(&self.closing) else { return Ok(()) };
         if !self.hangup.watch(&stream) {
             return Ok(());
         }
@@ -217,7 +224,7 @@ impl Dialler {
         };
         log::info!("session s{} with the dispatcher at {}", welcome.session, stream.peer());
         let begun = clock::now();
-        if self.news.send(News::Connected(session.clone())).is_ok() {
+        if self.news.send(SessionNews::Connected(session.clone())).is_ok() {
             match self.read(&session, &mut reader) {
                 _ if self.hangup.is_over() => log::info!("session s{} ended by this runner", welcome.session),
                 Ok(()) => log::warn!("session s{} ended: the dispatcher closed it", welcome.session),
@@ -230,7 +237,7 @@ impl Dialler {
         drop(last_word);
         drop(ending);
         drop(writer);
-        drop(self.news.send(News::Disconnected));
+        drop(self.news.send(SessionNews::Disconnected));
         Ok(())
     }
 
@@ -255,9 +262,9 @@ impl Dialler {
                 }
                 Heard::Ack { gone } => {
                     let since = threads::lock(&session.pings).pop_front();
-                    since.is_none_or(|since| self.news.send(News::Renewed { since, gone }).is_ok())
+                    since.is_none_or(|since| self.news.send(SessionNews::Renewed { since, gone }).is_ok())
                 }
-                Heard::Said(said) => self.news.send(News::Said(said)).is_ok(),
+                Heard::ForCore(said) => self.news.send(SessionNews::ForCore(said)).is_ok(),
             };
             if !is_taken {
                 // The runner is ending.

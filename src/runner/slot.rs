@@ -14,17 +14,18 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use super::assignment::{Ahead, Assignment, Report, chain};
+use super::assignment::{Assignment, AttemptResult, SourceAhead};
 use super::boottime;
 use super::environment::{AttemptFacts, attempt_environment};
 use super::layout::Layout;
 use super::limits;
-use super::output::{Output, Taken, announce};
+use super::output::{OutputSummary, SlotOutput, announce};
 use super::routes::Piece;
-use super::shelf::Shelf;
+use super::shared_repos::SharedRepos;
 use super::spool::{Spool, SpoolWriter};
 use super::upload::Upload;
 use super::workspace::Workspace;
+use crate::error_chain::chain;
 use crate::model::{AttemptId, CommitId, LogSummary, Moment, Outcome, RepoName};
 use crate::process::{Command, Ended, Exit, ProcessError, Progress, Supervisor};
 use crate::threads::{self, Thread};
@@ -59,7 +60,7 @@ pub(super) type MakeExecutor = Arc<dyn Fn(&Layout) -> Box<dyn Execute> + Send + 
 pub(super) struct Common {
     pub(super) runner: Arc<str>,
     pub(super) layout: Arc<Layout>,
-    pub(super) shelf: Arc<Shelf>,
+    pub(super) repos: Arc<SharedRepos>,
     pub(super) local_source: Option<PathBuf>,
     /// What attempts inherit of the runner's environment.
     pub(super) inherited: Vec<(OsString, OsString)>,
@@ -74,7 +75,7 @@ pub(super) struct Common {
 }
 
 /// An attempt for a slot.
-pub(super) struct Attempt {
+pub(super) struct SlotWork {
     pub(super) assignment: Box<Assignment>,
     /// A message ends the attempt.
     pub(super) cancelled: Receiver<()>,
@@ -84,8 +85,8 @@ pub(super) struct Attempt {
 
 /// What a slot is given to do.
 enum Work {
-    Attempt(Attempt),
-    Ahead(Box<Ahead>),
+    Attempt(SlotWork),
+    Ahead(Box<SourceAhead>),
 }
 
 /// What a slot tells the core.
@@ -99,7 +100,7 @@ pub(super) enum SlotReport {
     /// The slot is free.
     Ended {
         attempt: AttemptId,
-        report: Report,
+        report: AttemptResult,
         /// The commit that the slot's tree is at now.
         warm: Option<(RepoName, CommitId)>,
     },
@@ -122,12 +123,12 @@ impl Slot {
     }
 
     /// False if the slot's thread is gone.
-    pub(super) fn execute(&self, attempt: Attempt) -> bool {
+    pub(super) fn execute(&self, attempt: SlotWork) -> bool {
         self.work.try_send(Work::Attempt(attempt)).is_ok()
     }
 
     /// Has it take in source for an attempt to come, unless it has something to do before that.
-    pub(super) fn take_ahead(&self, ahead: Box<Ahead>) {
+    pub(super) fn take_ahead(&self, ahead: Box<SourceAhead>) {
         if self.work.is_empty() {
             drop(self.work.try_send(Work::Ahead(ahead)));
         }
@@ -140,13 +141,13 @@ struct Slotted {
     workspace: Workspace,
     executor: Box<dyn Execute>,
     /// Started at the first attempt, and anew after a panic.
-    output: Option<Output>,
+    output: Option<SlotOutput>,
 }
 
 impl Slotted {
     fn new(number: usize, common: Arc<Common>) -> Self {
-        let (layout, shelf) = (common.layout.clone(), common.shelf.clone());
-        let workspace = Workspace::new(layout, shelf, number, common.local_source.clone());
+        let (layout, repos) = (common.layout.clone(), common.repos.clone());
+        let workspace = Workspace::new(layout, repos, number, common.local_source.clone());
         let executor = (common.executor)(&common.layout);
         Self { number, common, workspace, executor, output: None }
     }
@@ -166,11 +167,11 @@ impl Slotted {
             let place = (work.assignment.repo.clone(), work.assignment.commit);
             let (report, warm) = match catch_unwind(AssertUnwindSafe(|| self.attempt(&work))) {
                 Ok(Ok(report)) => (report, Some(place)),
-                Ok(Err(outcome)) => (Report { outcome, duration_ms: None, log: LogSummary::default() }, None),
+                Ok(Err(outcome)) => (AttemptResult { outcome, duration_ms: None, log: LogSummary::default() }, None),
                 // The panic itself was printed; the slot begins anew.
                 Err(_) => {
                     self = Self::new(self.number, self.common.clone());
-                    (Report::lost("the runner's slot panicked"), None)
+                    (AttemptResult::lost("the runner's slot panicked"), None)
                 }
             };
             if self.common.reports.send(SlotReport::Ended { attempt, report, warm }).is_err() {
@@ -194,14 +195,14 @@ impl Slotted {
         waiting.recv().ok()
     }
 
-    fn take_ahead(&mut self, ahead: &Ahead) {
+    fn take_ahead(&mut self, ahead: &SourceAhead) {
         if self.check_disk().is_ok() {
             self.workspace.take_ahead(ahead);
         }
     }
 
     /// Executes an attempt. `Err` with the outcome where it did not come to a process.
-    fn attempt(&mut self, work: &Attempt) -> Result<Report, Outcome> {
+    fn attempt(&mut self, work: &SlotWork) -> Result<AttemptResult, Outcome> {
         self.check_disk()?;
         let assignment = &*work.assignment;
         let attempt = assignment.attempt;
@@ -218,7 +219,7 @@ impl Slotted {
         self.check_exclusive(assignment, boottime::now())?;
         let mut output = match self.output.take() {
             Some(output) => output,
-            None => Output::new(self.number, self.common.uploads.clone()).map_err(no_output)?,
+            None => SlotOutput::new(self.number, self.common.uploads.clone()).map_err(no_output)?,
         };
         let pipe = output.start(attempt, writer, work.cancel.clone()).map_err(no_output)?;
         let progress = Progress { started: Some(self.started(assignment)), lasting: Some(&mut || output.follow()) };
@@ -241,7 +242,7 @@ impl Slotted {
     }
 
     /// Sums up: closes the log, and decides what the end amounts to.
-    fn report(&self, attempt: AttemptId, ended: Result<Ended, ProcessError>, taken: Taken) -> Report {
+    fn report(&self, attempt: AttemptId, ended: Result<Ended, ProcessError>, taken: OutputSummary) -> AttemptResult {
         let mut writer = taken.writer;
         let spool = writer.spool().clone();
         let was_silent = spool.len() == 0;
@@ -262,7 +263,7 @@ impl Slotted {
             (None, Err(error)) => Outcome::Lost(chain(&error)),
             (None, Ok(ended)) => self.outcome(ended.exit),
         };
-        Report { outcome, duration_ms, log }
+        AttemptResult { outcome, duration_ms, log }
     }
 
     fn outcome(&self, exit: Exit) -> Outcome {

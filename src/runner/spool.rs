@@ -109,7 +109,7 @@ pub(super) struct SpoolWriter {
     limit: u64,
     /// What may still go to the head.
     head_left: u64,
-    tail: Option<Tail>,
+    tail: Option<SpoolTail>,
     /// The output so far ends with a whole line.
     is_line_over: bool,
 }
@@ -136,7 +136,7 @@ impl SpoolWriter {
         }
         let tail = match &mut self.tail {
             Some(tail) => tail,
-            none => none.insert(Tail::new(self.spool.path.with_extension("tail"), self.limit / 4)?),
+            none => none.insert(SpoolTail::new(self.spool.path.with_extension("tail"), self.limit / 4)?),
         };
         tail.write(rest)
     }
@@ -178,14 +178,14 @@ impl SpoolWriter {
 
 /// The newest output, in a file that is written round and round. Nobody else sees it, so it has no name.
 #[derive(Debug)]
-struct Tail {
+struct SpoolTail {
     file: File,
     capacity: u64,
     /// Bytes that ever came.
     total: u64,
 }
 
-impl Tail {
+impl SpoolTail {
     fn new(path: PathBuf, capacity: u64) -> io::Result<Self> {
         let file = File::options().read(true).write(true).create(true).truncate(true).open(&path)?;
         fs::remove_file(&path)?;

@@ -1,6 +1,6 @@
 //! Between the wire and the runner's own words. The only file here that sees both; what it lets through is valid.
 
-use super::assignment::{Ahead, Assignment, Report};
+use super::assignment::{Assignment, AttemptResult, SourceAhead};
 use super::routes::Piece;
 use crate::model::{AttemptId, BranchName, BuildId, CommitId, LogSummary, Outcome, RepoName, Script, TaskSpec};
 use crate::protocol::codec;
@@ -19,18 +19,18 @@ pub(super) enum Heard {
     /// The answer to the oldest ping that has none.
     Ack { gone: Vec<AttemptId> },
     /// For the core.
-    Said(Said),
+    ForCore(ForCore),
 }
 
 /// What the core is told of.
 #[derive(Debug)]
-pub(super) enum Said {
+pub(super) enum ForCore {
     Registered {
         gone: Vec<AttemptId>,
         logs: Vec<(AttemptId, u64)>,
     },
     /// Source for a lease to come. What makes no sense is none.
-    Ahead(Option<Box<Ahead>>),
+    Ahead(Option<Box<SourceAhead>>),
     Lease(Box<Assignment>),
     /// A lease that cannot be executed, and why.
     BadLease {
@@ -49,7 +49,7 @@ pub(super) enum Said {
 pub(super) fn hear(reader: &mut FrameReader) -> Result<Option<Heard>, TransportError> {
     let Some(message) = reader.read::<ToRunner>(MAX_LINE_BYTES)? else { return Ok(None) };
     let ids = |raw: Vec<u64>| raw.into_iter().map(AttemptId).collect();
-    Ok(Some(Heard::Said(match message {
+    Ok(Some(Heard::ForCore(match message {
         ToRunner::Pack { attempt, last, bytes: length } => {
             let mut bytes = Vec::new();
             reader.read_payload(length, &mut bytes)?;
@@ -64,25 +64,25 @@ pub(super) fn hear(reader: &mut FrameReader) -> Result<Option<Heard>, TransportE
         ToRunner::Ack { gone } => return Ok(Some(Heard::Ack { gone: ids(gone) })),
         ToRunner::Registered { gone, logs } => {
             let logs = logs.into_iter().map(|LogOffset { attempt, offset }| (AttemptId(attempt), offset)).collect();
-            Said::Registered { gone: ids(gone), logs }
+            ForCore::Registered { gone: ids(gone), logs }
         }
         ToRunner::Runtask(lease) => {
             let attempt = AttemptId(lease.attempt);
             match assignment(*lease) {
-                Ok(assignment) => Said::Lease(Box::new(assignment)),
-                Err(why) => Said::BadLease { attempt, why },
+                Ok(assignment) => ForCore::Lease(Box::new(assignment)),
+                Err(why) => ForCore::BadLease { attempt, why },
             }
         }
         ToRunner::SourceAhead { repo, commit, bytes: length } => {
             let mut pack = Vec::new();
             reader.read_payload(length, &mut pack)?;
-            Said::Ahead(ahead(&repo, &commit, pack).map(Box::new))
+            ForCore::Ahead(ahead(&repo, &commit, pack).map(Box::new))
         }
-        ToRunner::Cancel { attempt } => Said::Cancel(AttemptId(attempt)),
-        ToRunner::Ok { attempt } => Said::Recorded(AttemptId(attempt)),
-        ToRunner::Stale { attempt } => Said::Fenced(AttemptId(attempt)),
-        ToRunner::Drain => Said::Drain,
-        ToRunner::Error(Refusal { text, .. }) => Said::Error(text),
+        ToRunner::Cancel { attempt } => ForCore::Cancel(AttemptId(attempt)),
+        ToRunner::Ok { attempt } => ForCore::Recorded(AttemptId(attempt)),
+        ToRunner::Stale { attempt } => ForCore::Fenced(AttemptId(attempt)),
+        ToRunner::Drain => ForCore::Drain,
+        ToRunner::Error(Refusal { text, .. }) => ForCore::Error(text),
     })))
 }
 
@@ -112,8 +112,8 @@ fn assignment(lease: Runtask) -> Result<Assignment, String> {
     })
 }
 
-fn ahead(repo: &str, commit: &str, pack: Vec<u8>) -> Option<Ahead> {
-    Some(Ahead { repo: RepoName::new(repo).ok()?, commit: commit.parse().ok()?, pack })
+fn ahead(repo: &str, commit: &str, pack: Vec<u8>) -> Option<SourceAhead> {
+    Some(SourceAhead { repo: RepoName::new(repo).ok()?, commit: commit.parse().ok()?, pack })
 }
 
 /// What a runner offers, besides what it holds.
@@ -165,17 +165,17 @@ pub(super) fn log_piece(attempt: AttemptId, offset: u64, bytes: Vec<u8>) -> Fram
     Frame::with_payload(&message, bytes)
 }
 
-pub(super) fn results(attempt: AttemptId, report: &Report) -> Frame {
+pub(super) fn results(attempt: AttemptId, report: &AttemptResult) -> Frame {
     Frame::new(&wire_results(attempt, report))
 }
 
 /// The same message as a line for the journal, newline included.
-pub(super) fn results_line(attempt: AttemptId, report: &Report, line: &mut Vec<u8>) {
+pub(super) fn results_line(attempt: AttemptId, report: &AttemptResult, line: &mut Vec<u8>) {
     codec::encode(&wire_results(attempt, report), line);
 }
 
 /// Reads such a line; `None` where it is none.
-pub(super) fn read_results(line: &[u8]) -> Option<(AttemptId, Report)> {
+pub(super) fn read_results(line: &[u8]) -> Option<(AttemptId, AttemptResult)> {
     let message = codec::decode::<FromRunner>(line).ok()?;
     let FromRunner::Results {
         attempt,
@@ -200,10 +200,10 @@ pub(super) fn read_results(line: &[u8]) -> Option<(AttemptId, Report)> {
         ("lost", _, Some(why)) => Outcome::Lost(why),
         _ => return None,
     };
-    Some((AttemptId(attempt), Report { outcome, duration_ms, log: LogSummary { bytes, crc32, missing } }))
+    Some((AttemptId(attempt), AttemptResult { outcome, duration_ms, log: LogSummary { bytes, crc32, missing } }))
 }
 
-fn wire_results(attempt: AttemptId, report: &Report) -> FromRunner {
+fn wire_results(attempt: AttemptId, report: &AttemptResult) -> FromRunner {
     let (code, reason) = match &report.outcome {
         Outcome::Failed(code) | Outcome::Killed(code) => (Some(*code), None),
         Outcome::CouldNotStart(why) | Outcome::Lost(why) => (None, Some(why.clone())),
@@ -276,7 +276,7 @@ mod tests {
         ];
         for outcome in outcomes {
             let log = LogSummary { bytes: 5, crc32: 6, missing: Some("cut".into()) };
-            let report = Report { outcome, duration_ms: Some(3), log };
+            let report = AttemptResult { outcome, duration_ms: Some(3), log };
             let mut line = Vec::new();
             results_line(AttemptId(7), &report, &mut line);
             assert_eq!(read_results(line.trim_ascii_end()), Some((AttemptId(7), report)));

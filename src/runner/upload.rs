@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Select, Sender, bounded};
 
-use super::delivery::{Deliveries, Next};
+use super::delivery::{Deliveries, NextToSend};
 use super::limits::UPLOAD_CAPACITY;
-use super::session::Session;
 use super::spool::Spool;
 use super::translate;
 use crate::clock;
@@ -36,7 +35,7 @@ pub(super) enum Upload {
     /// It is over: nothing of it is wanted any more, and the spool can go.
     Forgotten(AttemptId),
     /// The dispatcher is here; logs go on at these offsets, the others at 0.
-    Resumed { session: Arc<Session>, offsets: Vec<(AttemptId, u64)> },
+    Resumed { bulk: Sender<Frame>, offsets: Vec<(AttemptId, u64)> },
     /// The dispatcher is away.
     Paused,
 }
@@ -57,14 +56,15 @@ impl Uploader {
 #[derive(Default)]
 struct Uploading {
     deliveries: Deliveries,
-    spools: HashMap<AttemptId, Source>,
+    spools: HashMap<AttemptId, OpenSpool>,
     results: HashMap<AttemptId, Frame>,
-    session: Option<Arc<Session>>,
+    /// Where frames go while there is a session.
+    bulk: Option<Sender<Frame>>,
     /// Ready to be sent as soon as the session has room.
     pending: Option<(AttemptId, Frame)>,
 }
 
-struct Source {
+struct OpenSpool {
     spool: Arc<Spool>,
     is_muted: bool,
 }
@@ -76,17 +76,17 @@ impl Uploading {
             self.prepare();
             let mut select = Select::new();
             let noted = select.recv(told);
-            let session = self.session.clone().filter(|_| self.pending.is_some());
-            if let Some(session) = &session {
-                select.send(&session.bulk);
+            let bulk = self.bulk.clone().filter(|_| self.pending.is_some());
+            if let Some(bulk) = &bulk {
+                select.send(bulk);
             }
             let ready = match self.deliveries.next_deadline() {
-                Some(deadline) if self.session.is_some() => {
+                Some(deadline) if self.bulk.is_some() => {
                     select.select_timeout(Duration::from_millis(deadline.since(clock::now())))
                 }
                 Some(_) | None => Ok(select.select()),
             };
-            match (ready, &session, self.pending.take()) {
+            match (ready, &bulk, self.pending.take()) {
                 (Err(_), _, pending) => {
                     self.pending = pending;
                     self.deliveries.look_at_time(clock::now());
@@ -98,9 +98,9 @@ impl Uploading {
                         Err(_) => return,
                     }
                 }
-                (Ok(operation), Some(session), Some((_, frame))) => {
-                    if operation.send(&session.bulk, frame).is_err() {
-                        self.session = None;
+                (Ok(operation), Some(bulk), Some((_, frame))) => {
+                    if operation.send(bulk, frame).is_err() {
+                        self.bulk = None;
                     }
                 }
                 // Sending was offered only with a session and a frame.
@@ -111,16 +111,16 @@ impl Uploading {
 
     /// Has the next frame ready, if there is anything to send.
     fn prepare(&mut self) {
-        while self.pending.is_none() && self.session.is_some() {
+        while self.pending.is_none() && self.bulk.is_some() {
             match self.deliveries.next(clock::now()) {
-                Some(Next::Log { attempt, offset, length }) => match self.read(attempt, offset, length) {
+                Some(NextToSend::Log { attempt, offset, length }) => match self.read(attempt, offset, length) {
                     Ok(bytes) => self.pending = Some((attempt, translate::log_piece(attempt, offset, bytes))),
                     Err(error) => {
                         log::error!("attempt {attempt}: could not read its spooled output: {error}");
                         self.deliveries.forget(attempt);
                     }
                 },
-                Some(Next::Results(attempt)) => {
+                Some(NextToSend::Results(attempt)) => {
                     self.pending = self.results.get(&attempt).map(|frame| (attempt, frame.clone()));
                 }
                 None => return,
@@ -135,7 +135,7 @@ impl Uploading {
     fn note(&mut self, note: Upload) {
         match note {
             Upload::Opened { attempt, spool } => {
-                self.spools.insert(attempt, Source { spool, is_muted: false });
+                self.spools.insert(attempt, OpenSpool { spool, is_muted: false });
                 self.look(attempt);
             }
             Upload::Grown(attempt) => self.look(attempt),
@@ -164,11 +164,11 @@ impl Uploading {
                     source.spool.remove();
                 }
             }
-            Upload::Resumed { session, offsets } => {
+            Upload::Resumed { bulk, offsets } => {
                 self.deliveries.resume(&offsets);
-                (self.session, self.pending) = (Some(session), None);
+                (self.bulk, self.pending) = (Some(bulk), None);
             }
-            Upload::Paused => (self.session, self.pending) = (None, None),
+            Upload::Paused => (self.bulk, self.pending) = (None, None),
         }
     }
 

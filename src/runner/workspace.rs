@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 
-use super::assignment::{Ahead, Assignment, chain};
+use super::assignment::{Assignment, SourceAhead};
 use super::layout::Layout;
 use super::limits::{OPEN_REPOS, PACK_CAPACITY};
 use super::routes::Piece;
-use super::shelf::{Changing, Shared, Shelf};
+use super::shared_repos::{Changing, SharedRepo, SharedRepos};
+use crate::error_chain::chain;
 use crate::git::{GitError, PackStore, Watched, WorkTree};
 use crate::model::{CommitId, Outcome, RepoName};
 
@@ -23,26 +24,26 @@ pub(super) type Ask<'a> = &'a dyn Fn(Vec<CommitId>, Sender<Piece>);
 /// The work trees of one slot.
 pub(super) struct Workspace {
     layout: Arc<Layout>,
-    shelf: Arc<Shelf>,
+    repos: Arc<SharedRepos>,
     slot: usize,
     local_source: Option<PathBuf>,
     /// The most recently used last.
-    open: Vec<Open>,
+    open: Vec<OpenRepo>,
     /// Fetches since the last tidying.
     untidied: u32,
 }
 
-struct Open {
+struct OpenRepo {
     repo: RepoName,
-    shared: Arc<Shared>,
+    shared: Arc<SharedRepo>,
     store: PackStore,
     tree: WorkTree,
 }
 
 /// Why a tree is not ready, as the outcome that follows.
-type Refused = Outcome;
+type NotReady = Outcome;
 
-fn lost(what: &str, error: &GitError) -> Refused {
+fn lost(what: &str, error: &GitError) -> NotReady {
     if error.is_disk_full() {
         return Outcome::Lost("disk full".into());
     }
@@ -50,8 +51,13 @@ fn lost(what: &str, error: &GitError) -> Refused {
 }
 
 impl Workspace {
-    pub(super) fn new(layout: Arc<Layout>, shelf: Arc<Shelf>, slot: usize, local_source: Option<PathBuf>) -> Self {
-        Self { layout, shelf, slot, local_source, open: Vec::new(), untidied: 0 }
+    pub(super) fn new(
+        layout: Arc<Layout>,
+        repos: Arc<SharedRepos>,
+        slot: usize,
+        local_source: Option<PathBuf>,
+    ) -> Self {
+        Self { layout, repos, slot, local_source, open: Vec::new(), untidied: 0 }
     }
 
     /// Brings the slot's tree to the commit, and says where it is. The outcome is [`Outcome::Cancelled`] where a
@@ -61,7 +67,7 @@ impl Workspace {
         assignment: &Assignment,
         ask: Ask<'_>,
         cancel: &Receiver<()>,
-    ) -> Result<PathBuf, Refused> {
+    ) -> Result<PathBuf, NotReady> {
         let directory = self.layout.tree(&assignment.repo, self.slot);
         let mut open = self.take(&assignment.repo, assignment.commit)?;
         if !open.store.has(assignment.commit) {
@@ -75,8 +81,8 @@ impl Workspace {
     }
 
     /// Takes in source that came ahead of its lease. Where it is not all that is missing here, the attempt asks.
-    pub(super) fn take_ahead(&mut self, ahead: &Ahead) {
-        let Ahead { repo, commit, pack } = ahead;
+    pub(super) fn take_ahead(&mut self, ahead: &SourceAhead) {
+        let SourceAhead { repo, commit, pack } = ahead;
         let text = |refused| if let Outcome::Lost(why) = refused { why } else { refused.word().to_owned() };
         let taken = self.take(repo, *commit).map_err(text).and_then(|open| {
             // Somebody who fetches just now fetches this, perhaps.
@@ -119,7 +125,7 @@ impl Workspace {
     }
 
     /// The repository, opened; removed from the list until it has served.
-    fn take(&mut self, repo: &RepoName, like: CommitId) -> Result<Open, Refused> {
+    fn take(&mut self, repo: &RepoName, like: CommitId) -> Result<OpenRepo, NotReady> {
         if let Some(at) = self.open.iter().position(|open| open.repo == *repo) {
             return Ok(self.open.remove(at));
         }
@@ -129,10 +135,10 @@ impl Workspace {
         let path = self.layout.store(repo);
         let store = PackStore::open(&path, like).map_err(|e| lost("could not open the store", &e))?;
         let tree = self.open_tree(repo)?;
-        Ok(Open { repo: repo.clone(), shared: self.shelf.repo(repo), store, tree })
+        Ok(OpenRepo { repo: repo.clone(), shared: self.repos.repo(repo), store, tree })
     }
 
-    fn open_tree(&self, repo: &RepoName) -> Result<WorkTree, Refused> {
+    fn open_tree(&self, repo: &RepoName) -> Result<WorkTree, NotReady> {
         let directory = self.layout.tree(repo, self.slot);
         if let Some(parent) = directory.parent() {
             fs::create_dir_all(parent)
@@ -141,7 +147,7 @@ impl Workspace {
         WorkTree::open(&self.layout.store(repo), &directory).map_err(|e| lost("could not open the work tree", &e))
     }
 
-    fn bring(&self, open: &mut Open, assignment: &Assignment, cancel: &Receiver<()>) -> Result<(), Refused> {
+    fn bring(&self, open: &mut OpenRepo, assignment: &Assignment, cancel: &Receiver<()>) -> Result<(), NotReady> {
         let (commit, keep) = (assignment.commit, &assignment.task.keep);
         let Err(first) = open.tree.check_out(commit, keep) else { return Ok(()) };
         if matches!(first, GitError::Hostile { .. } | GitError::Keep { .. }) {
@@ -164,7 +170,7 @@ impl Workspace {
     }
 
     /// A store that has the commit and cannot give it is broken: the next attempt begins with an empty one.
-    fn distrust(&self, open: &Open, commit: CommitId, cancel: &Receiver<()>) {
+    fn distrust(&self, open: &OpenRepo, commit: CommitId, cancel: &Receiver<()>) {
         let Err(damage) = open.store.check(commit) else { return };
         let Some(_changing) = open.shared.change(cancel) else { return };
         log::error!("the store of {} is broken ({}): it goes to quarantine", open.repo, chain(&damage));
@@ -176,7 +182,7 @@ impl Workspace {
     }
 
     /// Gets the commit into the store, unless another slot does meanwhile.
-    fn fetch(&self, open: &Open, commit: CommitId, ask: Ask<'_>, cancel: &Receiver<()>) -> Result<(), Refused> {
+    fn fetch(&self, open: &OpenRepo, commit: CommitId, ask: Ask<'_>, cancel: &Receiver<()>) -> Result<(), NotReady> {
         let Some(changing) = open.shared.change(cancel) else { return Err(Outcome::Cancelled) };
         if open.store.has(commit) {
             return Ok(());
@@ -189,7 +195,7 @@ impl Workspace {
     }
 
     /// Takes the objects from the repository that the runner was given, if it has the commit.
-    fn fetch_locally(&self, open: &Open, commit: CommitId) -> bool {
+    fn fetch_locally(&self, open: &OpenRepo, commit: CommitId) -> bool {
         let Some(path) = &self.local_source else { return false };
         let copy = || -> Result<bool, GitError> {
             let local = Watched::open(path)?;
@@ -215,12 +221,12 @@ impl Workspace {
 
 /// Asks for the difference to what is here, and for all of it if that does not fit.
 fn fetch_from_dispatcher(
-    open: &Open,
+    open: &OpenRepo,
     commit: CommitId,
     ask: Ask<'_>,
     cancel: &Receiver<()>,
     _changing: &Changing<'_>,
-) -> Result<(), Refused> {
+) -> Result<(), NotReady> {
     let mut haves: Vec<_> = open.shared.recent().into_iter().filter(|have| open.store.has(*have)).collect();
     loop {
         let (pieces, arriving) = bounded(PACK_CAPACITY);
@@ -256,7 +262,7 @@ fn receive(
     commit: CommitId,
     arriving: &Receiver<Piece>,
     cancel: &Receiver<()>,
-) -> Result<Received, Refused> {
+) -> Result<Received, NotReady> {
     let mut receiver = store.receive();
     loop {
         let piece = select! {
@@ -292,7 +298,7 @@ mod tests {
         repository: Watched,
         commit: CommitId,
         layout: Arc<Layout>,
-        shelf: Arc<Shelf>,
+        repos: Arc<SharedRepos>,
     }
 
     fn scene() -> Scene {
@@ -308,8 +314,8 @@ mod tests {
         git(&path, &["-c", "user.name=n", "-c", "user.email=e", "commit", "-qm", "first"]);
         let commit = git(&path, &["rev-parse", "HEAD"]).trim().parse().unwrap();
         let layout = Arc::new(Layout::open(&directory.path().join("work")).unwrap());
-        let shelf = Arc::new(Shelf::new(layout.clone()));
-        Scene { repository: Watched::open(&path).unwrap(), _directory: directory, commit, layout, shelf }
+        let repos = Arc::new(SharedRepos::new(layout.clone()));
+        Scene { repository: Watched::open(&path).unwrap(), _directory: directory, commit, layout, repos }
     }
 
     fn git(at: &Path, arguments: &[&str]) -> String {
@@ -320,7 +326,7 @@ mod tests {
 
     impl Scene {
         fn workspace(&self, slot: usize) -> Workspace {
-            Workspace::new(self.layout.clone(), self.shelf.clone(), slot, None)
+            Workspace::new(self.layout.clone(), self.repos.clone(), slot, None)
         }
 
         fn assignment(&self) -> Assignment {

@@ -1,8 +1,8 @@
 //! What the machine decides, as stories: what happens, and behind `>` what it wants done.
 
 use crate::model::{AttemptId, BranchName, BuildId, LogSummary, Moment, Outcome, RepoName, Script, TaskSpec};
-use crate::runner::assignment::{Ahead, Assignment, Report};
-use crate::runner::event::{Command, Event};
+use crate::runner::assignment::{Assignment, AttemptResult, SourceAhead};
+use crate::runner::event::{Action, Event};
 use crate::runner::machine::Machine;
 
 fn lease(attempt: u64) -> Event {
@@ -26,7 +26,7 @@ fn leased(attempt: u64, exclusive: bool) -> Event {
 
 fn ended(attempt: u64, outcome: Outcome, log_bytes: u64) -> Event {
     let log = LogSummary { bytes: log_bytes, crc32: 0, missing: None };
-    Event::Ended { attempt: AttemptId(attempt), report: Report { outcome, duration_ms: None, log } }
+    Event::Ended { attempt: AttemptId(attempt), report: AttemptResult { outcome, duration_ms: None, log } }
 }
 
 fn registered(since: u64, gone: &[u64]) -> Event {
@@ -42,28 +42,28 @@ fn ids(raw: &[u64]) -> Vec<AttemptId> {
 }
 
 /// A command on one line.
-fn line(command: &Command) -> String {
-    let outcome = |Report { outcome, .. }: &Report| {
+fn line(command: &Action) -> String {
+    let outcome = |AttemptResult { outcome, .. }: &AttemptResult| {
         if let Outcome::Lost(why) = outcome { format!("lost: {why}") } else { outcome.word().to_owned() }
     };
     match command {
-        Command::Register { holding, draining } => {
+        Action::Register { holding, draining } => {
             let drains = if *draining { ", draining" } else { "" };
             format!("register holding {holding:?}{drains}").replace("AttemptId", "a")
         }
-        Command::ResumeLogs(_) => "resume logs".into(),
-        Command::PauseLogs => "pause logs".into(),
-        Command::TakeAhead { slot, .. } => format!("take source in slot {slot}"),
-        Command::Start { slot, assignment } => format!("start {} in slot {slot}", assignment.attempt),
-        Command::AskSource { attempt, .. } => format!("ask source of {attempt}"),
-        Command::SayStarted(attempt) => format!("say {attempt} started"),
-        Command::Cancel(attempt) => format!("cancel {attempt}"),
-        Command::Keep { attempt, report } => format!("keep {attempt} {}", outcome(report)),
-        Command::Deliver { attempt, report } => format!("deliver {attempt} {}", outcome(report)),
-        Command::Mute(attempt) => format!("mute {attempt}"),
-        Command::Forget { attempt, .. } => format!("forget {attempt}"),
-        Command::SayDraining => "say draining".into(),
-        Command::End => "end".into(),
+        Action::ResumeLogs(_) => "resume logs".into(),
+        Action::PauseLogs => "pause logs".into(),
+        Action::TakeAhead { slot, .. } => format!("take source in slot {slot}"),
+        Action::Start { slot, assignment } => format!("start {} in slot {slot}", assignment.attempt),
+        Action::AskSource { attempt, .. } => format!("ask source of {attempt}"),
+        Action::SayStarted(attempt) => format!("say {attempt} started"),
+        Action::Cancel(attempt) => format!("cancel {attempt}"),
+        Action::Keep { attempt, report } => format!("keep {attempt} {}", outcome(report)),
+        Action::Deliver { attempt, report } => format!("deliver {attempt} {}", outcome(report)),
+        Action::Mute(attempt) => format!("mute {attempt}"),
+        Action::Forget { attempt, .. } => format!("forget {attempt}"),
+        Action::SayDraining => "say draining".into(),
+        Action::End => "end".into(),
     }
 }
 
@@ -171,7 +171,7 @@ fn source_that_comes_ahead_goes_to_the_slot_that_the_lease_will_go_to() {
     let mut story = Story::here(2);
     let source = || {
         let (repo, commit) = (RepoName::new("app").unwrap(), "ab".repeat(20).parse().unwrap());
-        Event::SourceCame(Box::new(Ahead { repo, commit, pack: Vec::new() }))
+        Event::SourceCame(Box::new(SourceAhead { repo, commit, pack: Vec::new() }))
     };
     story.at(1, source(), &["take source in slot 0"]);
     story.at(2, lease(7), &["start a7 in slot 0"]);
@@ -309,7 +309,7 @@ fn a_runner_ends_after_being_idle_for_as_long_as_it_was_told() {
 #[test]
 fn what_an_earlier_run_ended_is_registered_and_delivered() {
     let log = LogSummary { bytes: 5, crc32: 0, missing: None };
-    let report = |log| Report { outcome: Outcome::Passed, duration_ms: None, log };
+    let report = |log| AttemptResult { outcome: Outcome::Passed, duration_ms: None, log };
     let undelivered = vec![(AttemptId(7), report(LogSummary::default())), (AttemptId(8), report(log))];
     let mut story = Story { machine: Machine::new(Moment(0), 1, None, 0, undelivered) };
     story.at(0, Event::Connected, &["register holding [a(7), a(8)]"]);

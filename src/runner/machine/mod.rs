@@ -5,29 +5,31 @@
 //! Moments are of `CLOCK_BOOTTIME`, which goes on while the machine sleeps: a runner that slept must not think
 //! that its leases did, too.
 
+mod attempt;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
 
-use super::assignment::{Assignment, Report};
-use super::event::{Command, Event};
-use super::held::{Early, Held, Phase};
+use super::assignment::{Assignment, AttemptResult};
+use super::event::{Action, Event};
 use super::limits::{DRAIN_HEARD_MS, EXCLUSIVE_CHECK_MS, LAST_WORDS_MS, RESULTS_REPEAT_MS};
 use crate::model::{AttemptId, CommitId, LogSummary, Moment, Outcome};
+use attempt::{AttemptPhase, EarlyEnd, HeldAttempt};
 
 /// The runner's state.
 #[derive(Debug)]
 pub(super) struct Machine {
     /// What each slot executes.
     slots: Vec<Option<AttemptId>>,
-    held: BTreeMap<AttemptId, Held>,
+    held: BTreeMap<AttemptId, HeldAttempt>,
     /// Leases given while every slot was still busy with an attempt that is no longer wanted.
     waiting: VecDeque<Box<Assignment>>,
     /// Sources asked for while the dispatcher was away.
     wanted: BTreeMap<AttemptId, Vec<CommitId>>,
-    link: Link,
+    link: Connection,
     /// Since when leases are surely renewed: when the last ping was sent that was answered.
     renewed: Moment,
-    leaving: Leaving,
+    leaving: Departure,
     idle_exit_ms: Option<u64>,
     idle_since: Moment,
     /// Between TERM and KILL.
@@ -35,7 +37,7 @@ pub(super) struct Machine {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Link {
+enum Connection {
     Away,
     /// The registration is under way.
     Registering,
@@ -43,7 +45,7 @@ enum Link {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Leaving {
+enum Departure {
     No,
     /// Draining; the dispatcher was told at `told`, and has `heard` of it.
     Draining {
@@ -64,17 +66,21 @@ impl Machine {
         slots: usize,
         idle_exit_ms: Option<u64>,
         grace_ms: u64,
-        undelivered: Vec<(AttemptId, Report)>,
+        undelivered: Vec<(AttemptId, AttemptResult)>,
     ) -> Self {
-        let ended = |report| Held { phase: Phase::Ended { report, said: None }, exclusive_ms: None, ending: None };
+        let ended = |report| HeldAttempt {
+            phase: AttemptPhase::Ended { report, said: None },
+            exclusive_ms: None,
+            ending: None,
+        };
         Self {
             slots: vec![None; slots],
             held: undelivered.into_iter().map(|(attempt, report)| (attempt, ended(report))).collect(),
             waiting: VecDeque::new(),
             wanted: BTreeMap::new(),
-            link: Link::Away,
+            link: Connection::Away,
             renewed: now,
-            leaving: Leaving::No,
+            leaving: Departure::No,
             idle_exit_ms,
             idle_since: now,
             grace_ms,
@@ -82,30 +88,30 @@ impl Machine {
     }
 
     /// Takes an event and says what to do.
-    pub(super) fn handle(&mut self, now: Moment, event: Event) -> Vec<Command> {
+    pub(super) fn handle(&mut self, now: Moment, event: Event) -> Vec<Action> {
         let mut out = Vec::new();
         if !self.held.is_empty() {
             self.idle_since = now;
         }
         match event {
             Event::Connected => {
-                self.link = Link::Registering;
-                let draining = matches!(self.leaving, Leaving::Draining { .. });
-                out.push(Command::Register { holding: self.holding(), draining });
+                self.link = Connection::Registering;
+                let draining = matches!(self.leaving, Departure::Draining { .. });
+                out.push(Action::Register { holding: self.holding(), draining });
             }
             Event::Registered { since, gone, logs } => self.registered(now, since, &gone, logs, &mut out),
             Event::Disconnected => self.disconnected(&mut out),
             Event::SourceCame(ahead) => {
                 // The slot that the lease will go to. Without one nobody is in a hurry.
                 if let Some(slot) = self.slots.iter().position(Option::is_none) {
-                    out.push(Command::TakeAhead { slot, ahead });
+                    out.push(Action::TakeAhead { slot, ahead });
                 }
             }
             Event::Leased(assignment) => self.leased(now, assignment, &mut out),
             Event::LeaseUnreadable { attempt, why } => self.refuse(now, attempt, why, &mut out),
             Event::SourceWanted { attempt, haves } => match self.link {
-                Link::Here => out.push(Command::AskSource { attempt, haves }),
-                Link::Away | Link::Registering => drop(self.wanted.insert(attempt, haves)),
+                Connection::Here => out.push(Action::AskSource { attempt, haves }),
+                Connection::Away | Connection::Registering => drop(self.wanted.insert(attempt, haves)),
             },
             Event::Started(attempt) => self.started(attempt, &mut out),
             Event::CancelAsked(attempt) => self.cancel(now, attempt, &mut out),
@@ -127,7 +133,7 @@ impl Machine {
 
     /// Whether it is one of those and the dispatcher has not let it go.
     pub(super) fn is_held(&self, attempt: AttemptId) -> bool {
-        self.held.get(&attempt).is_some_and(|held| held.ending != Some(Early::Gone))
+        self.held.get(&attempt).is_some_and(|held| held.ending != Some(EarlyEnd::Gone))
     }
 
     /// Since when leases are surely renewed.
@@ -139,19 +145,21 @@ impl Machine {
     pub(super) fn next_deadline(&self, now: Moment) -> Option<Moment> {
         let exclusive = self.running_exclusive().next().map(|_| now.after(EXCLUSIVE_CHECK_MS));
         let repeat = self.held.values().filter_map(|held| match &held.phase {
-            Phase::Ended { said: Some(said), .. } if self.link == Link::Here => Some(said.after(RESULTS_REPEAT_MS)),
-            Phase::Ended { .. } | Phase::Waiting | Phase::Executing { .. } => None,
+            AttemptPhase::Ended { said: Some(said), .. } if self.link == Connection::Here => {
+                Some(said.after(RESULTS_REPEAT_MS))
+            }
+            AttemptPhase::Ended { .. } | AttemptPhase::Waiting | AttemptPhase::Executing { .. } => None,
         });
         let leaving = match self.leaving {
-            Leaving::Draining { told: Some(told), heard: false } if self.held.is_empty() => {
+            Departure::Draining { told: Some(told), heard: false } if self.held.is_empty() => {
                 Some(told.after(DRAIN_HEARD_MS))
             }
-            Leaving::Stopping { since: Some(since) } => Some(since.after(LAST_WORDS_MS)),
-            Leaving::No => match self.idle_exit_ms {
+            Departure::Stopping { since: Some(since) } => Some(since.after(LAST_WORDS_MS)),
+            Departure::No => match self.idle_exit_ms {
                 Some(ms) if self.held.is_empty() => Some(self.idle_since.after(ms)),
                 Some(_) | None => None,
             },
-            Leaving::Draining { .. } | Leaving::Stopping { since: None } | Leaving::Over => None,
+            Departure::Draining { .. } | Departure::Stopping { since: None } | Departure::Over => None,
         };
         repeat.chain(exclusive).chain(leaving).min()
     }
@@ -162,51 +170,51 @@ impl Machine {
         since: Moment,
         gone: &[AttemptId],
         logs: Vec<(AttemptId, u64)>,
-        out: &mut Vec<Command>,
+        out: &mut Vec<Action>,
     ) {
-        self.link = Link::Here;
+        self.link = Connection::Here;
         self.renewed = since;
         for attempt in gone {
             self.gone(*attempt, out);
         }
-        out.push(Command::ResumeLogs(logs));
+        out.push(Action::ResumeLogs(logs));
         for (attempt, held) in &mut self.held {
             match &mut held.phase {
-                Phase::Executing { started: true } => out.push(Command::SayStarted(*attempt)),
+                AttemptPhase::Executing { started: true } => out.push(Action::SayStarted(*attempt)),
                 // Those with a log follow it, once it has travelled.
-                Phase::Ended { report, said } if !report.has_log() => {
+                AttemptPhase::Ended { report, said } if !report.has_log() => {
                     *said = Some(now);
-                    out.push(Command::Deliver { attempt: *attempt, report: report.clone() });
+                    out.push(Action::Deliver { attempt: *attempt, report: report.clone() });
                 }
-                Phase::Waiting | Phase::Executing { .. } | Phase::Ended { .. } => {}
+                AttemptPhase::Waiting | AttemptPhase::Executing { .. } | AttemptPhase::Ended { .. } => {}
             }
         }
         for (attempt, haves) in mem::take(&mut self.wanted) {
-            out.push(Command::AskSource { attempt, haves });
+            out.push(Action::AskSource { attempt, haves });
         }
-        if let Leaving::Draining { told, heard } = &mut self.leaving {
+        if let Departure::Draining { told, heard } = &mut self.leaving {
             (*told, *heard) = (Some(now), false);
-            out.push(Command::SayDraining);
+            out.push(Action::SayDraining);
         }
     }
 
-    fn disconnected(&mut self, out: &mut Vec<Command>) {
-        self.link = Link::Away;
+    fn disconnected(&mut self, out: &mut Vec<Action>) {
+        self.link = Connection::Away;
         for held in self.held.values_mut() {
-            if let Phase::Ended { said, .. } = &mut held.phase {
+            if let AttemptPhase::Ended { said, .. } = &mut held.phase {
                 *said = None;
             }
         }
-        out.push(Command::PauseLogs);
+        out.push(Action::PauseLogs);
     }
 
-    fn leased(&mut self, now: Moment, assignment: Box<Assignment>, out: &mut Vec<Command>) {
+    fn leased(&mut self, now: Moment, assignment: Box<Assignment>, out: &mut Vec<Action>) {
         let attempt = assignment.attempt;
         if self.held.contains_key(&attempt) {
             // A lease heard twice is one lease; its result comes, or is on its way.
             return;
         }
-        if matches!(self.leaving, Leaving::Stopping { .. } | Leaving::Over) {
+        if matches!(self.leaving, Departure::Stopping { .. } | Departure::Over) {
             return self.refuse(now, attempt, "the runner is stopping".into(), out);
         }
         let exclusive_ms = assignment.exclusive_ms(self.grace_ms);
@@ -214,57 +222,58 @@ impl Machine {
             let why = "its grace period is too long for an exclusive task: start it with a shorter --grace";
             return self.refuse(now, attempt, why.into(), out);
         }
-        let hold = |phase| Held { phase, exclusive_ms, ending: None };
+        let hold = |phase| HeldAttempt { phase, exclusive_ms, ending: None };
         if let Some(slot) = self.slots.iter().position(Option::is_none) {
-            self.held.insert(attempt, hold(Phase::Executing { started: false }));
+            self.held.insert(attempt, hold(AttemptPhase::Executing { started: false }));
             self.slots[slot] = Some(attempt);
-            out.push(Command::Start { slot, assignment });
+            out.push(Action::Start { slot, assignment });
             return;
         }
         // The dispatcher counts a slot as free from the moment it lets an attempt go; here its processes end first.
         let soon_free = self.held.values().filter(|h| h.ending.is_some() && h.phase.is_executing()).count();
         if self.waiting.len() < soon_free {
-            self.held.insert(attempt, hold(Phase::Waiting));
+            self.held.insert(attempt, hold(AttemptPhase::Waiting));
             self.waiting.push_back(assignment);
         } else {
             self.refuse(now, attempt, "the runner has no free slot".into(), out);
         }
     }
 
-    fn refuse(&mut self, now: Moment, attempt: AttemptId, why: String, out: &mut Vec<Command>) {
-        let phase = Phase::Ended { report: Report::lost(why), said: None };
-        self.held.insert(attempt, Held { phase, exclusive_ms: None, ending: None });
+    fn refuse(&mut self, now: Moment, attempt: AttemptId, why: String, out: &mut Vec<Action>) {
+        let phase = AttemptPhase::Ended { report: AttemptResult::lost(why), said: None };
+        self.held.insert(attempt, HeldAttempt { phase, exclusive_ms: None, ending: None });
         self.deliver(now, attempt, out);
     }
 
-    fn started(&mut self, attempt: AttemptId, out: &mut Vec<Command>) {
+    fn started(&mut self, attempt: AttemptId, out: &mut Vec<Action>) {
         let Some(held) = self.held.get_mut(&attempt) else { return };
-        if let Phase::Executing { started } = &mut held.phase {
+        if let AttemptPhase::Executing { started } = &mut held.phase {
             *started = true;
-            if self.link == Link::Here {
-                out.push(Command::SayStarted(attempt));
+            if self.link == Connection::Here {
+                out.push(Action::SayStarted(attempt));
             }
         }
     }
 
-    fn cancel(&mut self, now: Moment, attempt: AttemptId, out: &mut Vec<Command>) {
+    fn cancel(&mut self, now: Moment, attempt: AttemptId, out: &mut Vec<Action>) {
         let Some(held) = self.held.get_mut(&attempt) else { return };
         match held.phase {
-            Phase::Executing { .. } => self.end_early(attempt, Early::Cancelled, out),
-            Phase::Waiting => {
-                let report = Report { outcome: Outcome::Cancelled, duration_ms: None, log: LogSummary::default() };
-                held.phase = Phase::Ended { report, said: None };
+            AttemptPhase::Executing { .. } => self.end_early(attempt, EarlyEnd::Cancelled, out),
+            AttemptPhase::Waiting => {
+                let report =
+                    AttemptResult { outcome: Outcome::Cancelled, duration_ms: None, log: LogSummary::default() };
+                held.phase = AttemptPhase::Ended { report, said: None };
                 self.waiting.retain(|a| a.attempt != attempt);
                 self.deliver(now, attempt, out);
             }
             // It ended before; its result says how.
-            Phase::Ended { .. } => {}
+            AttemptPhase::Ended { .. } => {}
         }
     }
 
-    fn renewed(&mut self, since: Moment, gone: &[AttemptId], out: &mut Vec<Command>) {
+    fn renewed(&mut self, since: Moment, gone: &[AttemptId], out: &mut Vec<Action>) {
         self.renewed = self.renewed.max(since);
-        if let Leaving::Draining { told: Some(told), heard } = &mut self.leaving {
+        if let Departure::Draining { told: Some(told), heard } = &mut self.leaving {
             *heard |= since >= *told;
         }
         for attempt in gone {
@@ -272,7 +281,7 @@ impl Machine {
         }
     }
 
-    fn ended(&mut self, now: Moment, attempt: AttemptId, mut report: Report, out: &mut Vec<Command>) {
+    fn ended(&mut self, now: Moment, attempt: AttemptId, mut report: AttemptResult, out: &mut Vec<Action>) {
         for slot in &mut self.slots {
             if *slot == Some(attempt) {
                 *slot = None;
@@ -280,15 +289,15 @@ impl Machine {
         }
         self.wanted.remove(&attempt);
         if let Some(held) = self.held.get_mut(&attempt) {
-            if held.ending == Some(Early::Gone) {
+            if held.ending == Some(EarlyEnd::Gone) {
                 self.held.remove(&attempt);
-                out.push(Command::Forget { attempt, has_log: report.has_log() });
+                out.push(Action::Forget { attempt, has_log: report.has_log() });
             } else {
-                if let (Outcome::Cancelled, Some(why)) = (&report.outcome, held.ending.and_then(Early::loss)) {
+                if let (Outcome::Cancelled, Some(why)) = (&report.outcome, held.ending.and_then(EarlyEnd::loss)) {
                     report.outcome = Outcome::Lost(why.into());
                 }
-                out.push(Command::Keep { attempt, report: report.clone() });
-                held.phase = Phase::Ended { report, said: None };
+                out.push(Action::Keep { attempt, report: report.clone() });
+                held.phase = AttemptPhase::Ended { report, said: None };
                 self.deliver(now, attempt, out);
             }
         }
@@ -300,115 +309,118 @@ impl Machine {
 
     /// Says how an attempt ended, if that can be said now. One with a log goes to the uploader at once, which holds it
     /// for as long as the dispatcher is away.
-    fn deliver(&mut self, now: Moment, attempt: AttemptId, out: &mut Vec<Command>) {
-        let Some(Held { phase: Phase::Ended { report, said }, .. }) = self.held.get_mut(&attempt) else { return };
+    fn deliver(&mut self, now: Moment, attempt: AttemptId, out: &mut Vec<Action>) {
+        let Some(HeldAttempt { phase: AttemptPhase::Ended { report, said }, .. }) = self.held.get_mut(&attempt) else {
+            return;
+        };
         if !report.has_log() {
-            if self.link != Link::Here {
+            if self.link != Connection::Here {
                 return;
             }
             *said = Some(now);
         }
-        out.push(Command::Deliver { attempt, report: report.clone() });
+        out.push(Action::Deliver { attempt, report: report.clone() });
     }
 
     /// The dispatcher holds no such lease (any more), or has its result: end what runs, forget what ended.
-    fn gone(&mut self, attempt: AttemptId, out: &mut Vec<Command>) {
+    fn gone(&mut self, attempt: AttemptId, out: &mut Vec<Action>) {
         match self.held.get(&attempt).map(|held| &held.phase) {
-            Some(Phase::Executing { .. }) => {
-                out.push(Command::Mute(attempt));
-                self.end_early(attempt, Early::Gone, out);
+            Some(AttemptPhase::Executing { .. }) => {
+                out.push(Action::Mute(attempt));
+                self.end_early(attempt, EarlyEnd::Gone, out);
             }
-            Some(Phase::Waiting) => {
+            Some(AttemptPhase::Waiting) => {
                 self.waiting.retain(|a| a.attempt != attempt);
                 self.held.remove(&attempt);
             }
-            Some(Phase::Ended { report, .. }) => {
-                out.push(Command::Forget { attempt, has_log: report.has_log() });
+            Some(AttemptPhase::Ended { report, .. }) => {
+                out.push(Action::Forget { attempt, has_log: report.has_log() });
                 self.held.remove(&attempt);
             }
             None => {}
         }
     }
 
-    fn end_early(&mut self, attempt: AttemptId, early: Early, out: &mut Vec<Command>) {
+    fn end_early(&mut self, attempt: AttemptId, early: EarlyEnd, out: &mut Vec<Action>) {
         let Some(held) = self.held.get_mut(&attempt) else { return };
         if held.ending.is_none() {
-            out.push(Command::Cancel(attempt));
+            out.push(Action::Cancel(attempt));
         }
         // What the dispatcher has let go stays so; otherwise the first reason is the one to report.
-        if held.ending.is_none() || early == Early::Gone {
+        if held.ending.is_none() || early == EarlyEnd::Gone {
             held.ending = Some(early);
         }
     }
 
-    fn drain(&mut self, now: Moment, out: &mut Vec<Command>) {
-        if self.leaving != Leaving::No {
+    fn drain(&mut self, now: Moment, out: &mut Vec<Action>) {
+        if self.leaving != Departure::No {
             return;
         }
-        let is_here = self.link == Link::Here;
-        self.leaving = Leaving::Draining { told: is_here.then_some(now), heard: false };
+        let is_here = self.link == Connection::Here;
+        self.leaving = Departure::Draining { told: is_here.then_some(now), heard: false };
         if is_here {
-            out.push(Command::SayDraining);
+            out.push(Action::SayDraining);
         }
     }
 
-    fn stop(&mut self, out: &mut Vec<Command>) {
-        if matches!(self.leaving, Leaving::Stopping { .. } | Leaving::Over) {
+    fn stop(&mut self, out: &mut Vec<Action>) {
+        if matches!(self.leaving, Departure::Stopping { .. } | Departure::Over) {
             return;
         }
-        self.leaving = Leaving::Stopping { since: None };
+        self.leaving = Departure::Stopping { since: None };
         for assignment in mem::take(&mut self.waiting) {
             self.held.remove(&assignment.attempt);
         }
         for attempt in self.executing() {
-            self.end_early(attempt, Early::Stopped, out);
+            self.end_early(attempt, EarlyEnd::Stopped, out);
         }
     }
 
     /// Everything that follows from the time alone, or from there being nothing left to do.
-    fn look_at_time(&mut self, now: Moment, out: &mut Vec<Command>) {
+    fn look_at_time(&mut self, now: Moment, out: &mut Vec<Action>) {
         let limit = now.since(self.renewed);
         let cut_off: Vec<_> = self.running_exclusive().filter(|(_, ms)| limit >= *ms).map(|(a, _)| a).collect();
         for attempt in cut_off {
-            self.end_early(attempt, Early::CutOff, out);
+            self.end_early(attempt, EarlyEnd::CutOff, out);
         }
         self.repeat_results(now, out);
-        if self.leaving == Leaving::No
+        if self.leaving == Departure::No
             && self.idle_exit_ms.is_some_and(|ms| self.held.is_empty() && now.since(self.idle_since) >= ms)
         {
             self.drain(now, out);
         }
         let is_over = match &mut self.leaving {
-            Leaving::No => false,
-            Leaving::Draining { told, heard } => {
-                let is_heard =
-                    *heard || self.link == Link::Away || told.is_some_and(|told| now.since(told) >= DRAIN_HEARD_MS);
+            Departure::No => false,
+            Departure::Draining { told, heard } => {
+                let is_heard = *heard
+                    || self.link == Connection::Away
+                    || told.is_some_and(|told| now.since(told) >= DRAIN_HEARD_MS);
                 self.held.is_empty() && is_heard
             }
-            Leaving::Stopping { since } => {
+            Departure::Stopping { since } => {
                 self.slots.iter().all(Option::is_none) && {
                     let since = *since.get_or_insert(now);
-                    self.held.is_empty() || self.link != Link::Here || now.since(since) >= LAST_WORDS_MS
+                    self.held.is_empty() || self.link != Connection::Here || now.since(since) >= LAST_WORDS_MS
                 }
             }
-            Leaving::Over => false,
+            Departure::Over => false,
         };
         if is_over {
-            self.leaving = Leaving::Over;
-            out.push(Command::End);
+            self.leaving = Departure::Over;
+            out.push(Action::End);
         }
     }
 
-    fn repeat_results(&mut self, now: Moment, out: &mut Vec<Command>) {
-        if self.link != Link::Here {
+    fn repeat_results(&mut self, now: Moment, out: &mut Vec<Action>) {
+        if self.link != Connection::Here {
             return;
         }
         for (attempt, held) in &mut self.held {
-            if let Phase::Ended { report, said: Some(said) } = &mut held.phase
+            if let AttemptPhase::Ended { report, said: Some(said) } = &mut held.phase
                 && now.since(*said) >= RESULTS_REPEAT_MS
             {
                 *said = now;
-                out.push(Command::Deliver { attempt: *attempt, report: report.clone() });
+                out.push(Action::Deliver { attempt: *attempt, report: report.clone() });
             }
         }
     }

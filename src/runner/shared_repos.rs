@@ -17,21 +17,27 @@ use crate::threads;
 
 /// All repositories of a work directory.
 #[derive(Debug)]
-pub(super) struct Shelf {
+pub(super) struct SharedRepos {
     layout: Arc<Layout>,
-    repos: Mutex<BTreeMap<RepoName, Arc<Shared>>>,
+    repos: Mutex<BTreeMap<RepoName, Arc<SharedRepo>>>,
 }
 
 /// One repository.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct SharedRepo {
     /// Holds one token; whoever has it may change the store. A channel, because a slot that waits can be cancelled.
-    token: (Sender<()>, Receiver<()>),
+    token: Token,
     /// Commits that are in the store with their whole trees, newest last.
     recent: Mutex<Vec<CommitId>>,
     /// The file says something else.
     is_unsaved: AtomicBool,
     file: PathBuf,
+}
+
+#[derive(Debug)]
+struct Token {
+    give_back: Sender<()>,
+    take: Receiver<()>,
 }
 
 /// The right to change a store, until dropped.
@@ -40,15 +46,15 @@ pub(super) struct Changing<'a> {
     token: &'a Sender<()>,
 }
 
-impl Shelf {
+impl SharedRepos {
     pub(super) fn new(layout: Arc<Layout>) -> Self {
         Self { layout, repos: Mutex::default() }
     }
 
     /// A repository, known before or not.
-    pub(super) fn repo(&self, name: &RepoName) -> Arc<Shared> {
+    pub(super) fn repo(&self, name: &RepoName) -> Arc<SharedRepo> {
         let mut repos = threads::lock(&self.repos);
-        repos.entry(name.clone()).or_insert_with(|| Arc::new(Shared::new(self.layout.recent(name)))).clone()
+        repos.entry(name.clone()).or_insert_with(|| Arc::new(SharedRepo::new(self.layout.recent(name)))).clone()
     }
 
     /// For each repository that earlier runs had, the commit that came last.
@@ -62,34 +68,34 @@ impl Shelf {
     }
 }
 
-impl Shared {
+impl SharedRepo {
     fn new(file: PathBuf) -> Self {
-        let token = bounded(1);
+        let (give_back, take) = bounded(1);
         // There is room for it.
-        let _ = token.0.send(());
+        let _ = give_back.send(());
         let text = fs::read_to_string(&file).unwrap_or_default();
         let recent = Mutex::new(text.lines().filter_map(|line| line.parse().ok()).collect());
-        Self { token, recent, is_unsaved: AtomicBool::new(false), file }
+        Self { token: Token { give_back, take }, recent, is_unsaved: AtomicBool::new(false), file }
     }
 
     /// Waits for the right to change the store. `None` if cancelled first.
     pub(super) fn change(&self, cancel: &Receiver<()>) -> Option<Changing<'_>> {
         select! {
-            recv(self.token.1) -> _ => Some(Changing { token: &self.token.0 }),
+            recv(self.token.take) -> _ => Some(Changing { token: &self.token.give_back }),
             recv(cancel) -> _ => None,
         }
     }
 
     /// The right to change the store, if nobody has it.
     pub(super) fn try_change(&self) -> Option<Changing<'_>> {
-        self.token.1.try_recv().ok().map(|()| Changing { token: &self.token.0 })
+        self.token.take.try_recv().ok().map(|()| Changing { token: &self.token.give_back })
     }
 
     pub(super) fn recent(&self) -> Vec<CommitId> {
         threads::lock(&self.recent).clone()
     }
 
-    /// The store has this commit now. [`Shared::save`] writes it down, when nobody waits.
+    /// The store has this commit now. [`SharedRepo::save`] writes it down, when nobody waits.
     pub(super) fn add(&self, commit: CommitId) {
         let mut recent = threads::lock(&self.recent);
         recent.retain(|known| *known != commit);
@@ -141,23 +147,23 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let name = RepoName::new("app").unwrap();
         let layout = Arc::new(Layout::open(directory.path()).unwrap());
-        let shared = Shelf::new(layout.clone()).repo(&name);
+        let shared = SharedRepos::new(layout.clone()).repo(&name);
         for n in [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 3] {
             shared.add(commit(n));
         }
         shared.save();
         let wanted: Vec<_> = [2, 4, 5, 6, 7, 8, 9, 3].map(commit).to_vec();
         assert_eq!(shared.recent(), wanted);
-        let shelf = Shelf::new(layout);
-        assert_eq!(shelf.repo(&name).recent(), wanted);
-        assert_eq!(shelf.warm(), [(name, commit(3))]);
+        let repos = SharedRepos::new(layout);
+        assert_eq!(repos.repo(&name).recent(), wanted);
+        assert_eq!(repos.warm(), [(name, commit(3))]);
     }
 
     #[test]
     fn one_slot_at_a_time_changes_a_store_and_a_cancelled_one_waits_no_longer() {
         let directory = tempfile::tempdir().unwrap();
-        let shelf = Shelf::new(Arc::new(Layout::open(directory.path()).unwrap()));
-        let shared = shelf.repo(&RepoName::new("app").unwrap());
+        let repos = SharedRepos::new(Arc::new(Layout::open(directory.path()).unwrap()));
+        let shared = repos.repo(&RepoName::new("app").unwrap());
         let (cancel, cancelled) = bounded(1);
         let first = shared.change(&cancelled).unwrap();
         cancel.send(()).unwrap();
