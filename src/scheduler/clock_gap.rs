@@ -2,7 +2,7 @@
 //! that time says nothing about others.
 
 use super::Scheduler;
-use super::roster::Presence;
+use super::tables::Presence;
 use super::turn::Turn;
 
 impl Scheduler {

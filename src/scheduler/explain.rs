@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::roster::Presence;
 use super::state::{LiveJob, Started};
+use super::tables::Presence;
 use super::{Scheduler, policy};
 use crate::model::{AttemptId, BuildId, JobId, JobState, Moment};
 

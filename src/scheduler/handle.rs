@@ -1,6 +1,6 @@
 //! Events, each to the file that handles it.
 
-use super::leases::Finished;
+use super::attempts::Finished;
 use super::turn::Turn;
 use super::{Effect, Event, Scheduler};
 use crate::model::{Moment, WallTime};

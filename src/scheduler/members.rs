@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::leases::Loss;
-use super::roster::{Member, Presence};
+use super::attempts::Loss;
 use super::state::Started;
+use super::tables::{Member, Presence};
 use super::turn::Turn;
 use super::{Effect, Policy, Reply, RequestId, RunnerCommand, RunnerJoined, Scheduler};
 use crate::model::{AttemptId, Moment, Record, Runner, RunnerId, SessionId};

@@ -4,6 +4,7 @@
 //! It holds what is unfinished and who is there; finished work leaves it, and lives in the store alone. Whoever calls
 //! it (the dispatcher's core, the simulation, the tests) makes the records durable before any later effect leaves.
 
+mod attempts;
 mod clock_gap;
 mod effect;
 mod event;
@@ -13,14 +14,12 @@ mod health;
 mod intake;
 mod invariants;
 mod jobs;
-mod leases;
 mod members;
 mod policy;
 mod questions;
-mod queue;
 mod restore;
-mod roster;
 mod state;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod turn;

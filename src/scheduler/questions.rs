@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Scheduler;
-use super::roster::Presence;
+use super::tables::Presence;
 use crate::model::{
     AttemptId, BranchName, BuildId, BuildSource, CommitId, Isolation, JobId, Moment, RepoName, RunnerId, SessionId,
 };

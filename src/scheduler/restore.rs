@@ -3,8 +3,8 @@
 use super::event::Restored;
 use super::health::Health;
 use super::jobs::NewJob;
-use super::roster::{Member, Presence};
 use super::state::{AcceptedHead, LiveLease, Started};
+use super::tables::{Member, Presence};
 use super::{Policy, Scheduler};
 use crate::model::{Attempt, Isolation, JobState, Moment, RunnerId, SessionId};
 

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use super::health::Health;
 use super::policy::{self, Policy};
-use super::queue::Queue;
-use super::roster::Roster;
+use super::tables::{Queue, Roster};
 use crate::model::{
     AttemptId, BranchName, BuildId, BuildSource, CommitId, Incarnation, JobId, JobState, Moment, RepoName, RunnerId,
     TaskSpec, WallTime,

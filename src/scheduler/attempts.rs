@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::state::{LiveLease, Started};
+use super::tables::{Member, Warmth};
 use super::turn::{Because, Turn};
-use super::{Effect, Lease, RunnerCommand, Scheduler, policy, roster};
+use super::{Effect, Lease, RunnerCommand, Scheduler, policy};
 use crate::model::{
     Attempt, AttemptId, Ending, JobId, JobState, LogSummary, Moment, Outcome, Record, RunnerId, SessionId,
 };
@@ -44,7 +45,7 @@ impl Scheduler {
         }
     }
 
-    fn lease(&mut self, turn: &mut Turn, id: JobId, runner: RunnerId, warmth: roster::Warmth) {
+    fn lease(&mut self, turn: &mut Turn, id: JobId, runner: RunnerId, warmth: Warmth) {
         self.last_attempt += 1;
         let attempt = AttemptId(self.last_attempt);
         let job = self.jobs.get_mut(&id).expect("the queue holds live jobs only");
@@ -64,9 +65,9 @@ impl Scheduler {
             cancelled: false,
         };
         let reason = match warmth {
-            roster::Warmth::Commit => "its tree is at this commit already",
-            roster::Warmth::Repo => "it has this repository already",
-            roster::Warmth::Cold => "it had a free slot",
+            Warmth::Commit => "its tree is at this commit already",
+            Warmth::Repo => "it has this repository already",
+            Warmth::Cold => "it had a free slot",
         };
         turn.persist(Record::AttemptLeased(Attempt {
             id: attempt,
@@ -259,7 +260,7 @@ impl Scheduler {
         let log = LogSummary { missing: Some("cancelled".into()), ..LogSummary::default() };
         let outcome = Outcome::Cancelled;
         turn.persist(Record::AttemptFinished { attempt, outcome, log, duration_ms: None, at: turn.at });
-        if let Some(session) = self.roster.member(runner).and_then(roster::Member::session) {
+        if let Some(session) = self.roster.member(runner).and_then(Member::session) {
             turn.send(session, RunnerCommand::Cancel { attempt });
         }
     }

@@ -8,7 +8,7 @@ use crate::model::{JobId, Moment, RepoName};
 /// Queued jobs. Those of one repository that ask for the same labels form a lane; only a lane's head is ever a
 /// candidate, so that choosing costs a look at each lane, however many jobs wait.
 #[derive(Debug, Default)]
-pub(super) struct Queue {
+pub(crate) struct Queue {
     repos: BTreeMap<RepoName, Share>,
     /// Jobs that come to nothing wherever they go, and when each may be tried again.
     paused: BTreeMap<JobId, Paused>,
@@ -38,7 +38,7 @@ struct Lane {
 }
 
 impl Queue {
-    pub(super) fn push(&mut self, repo: &RepoName, labels: &[Arc<str>], job: JobId) {
+    pub(crate) fn push(&mut self, repo: &RepoName, labels: &[Arc<str>], job: JobId) {
         let share = self.share(repo);
         match share.lanes.iter_mut().find(|lane| lane.labels == labels) {
             Some(lane) => {
@@ -49,12 +49,12 @@ impl Queue {
     }
 
     /// The same, where it is no candidate before its time has come.
-    pub(super) fn push_later(&mut self, repo: &RepoName, labels: &[Arc<str>], job: JobId, until: Moment) {
+    pub(crate) fn push_later(&mut self, repo: &RepoName, labels: &[Arc<str>], job: JobId, until: Moment) {
         self.paused.insert(job, Paused { until, repo: repo.clone(), labels: labels.to_vec() });
     }
 
     /// Lets those be candidates whose time has come.
-    pub(super) fn wake(&mut self, now: Moment) {
+    pub(crate) fn wake(&mut self, now: Moment) {
         for (job, Paused { repo, labels, .. }) in
             self.paused.extract_if(.., |_, paused| paused.until <= now).collect::<Vec<_>>()
         {
@@ -63,12 +63,12 @@ impl Queue {
     }
 
     /// When a job that pauses may be tried again.
-    pub(super) fn paused_until(&self, job: JobId) -> Option<Moment> {
+    pub(crate) fn paused_until(&self, job: JobId) -> Option<Moment> {
         self.paused.get(&job).map(|paused| paused.until)
     }
 
     /// Takes a job out, whether it is leased now or cancelled.
-    pub(super) fn remove(&mut self, repo: &RepoName, labels: &[Arc<str>], job: JobId) {
+    pub(crate) fn remove(&mut self, repo: &RepoName, labels: &[Arc<str>], job: JobId) {
         if self.paused.remove(&job).is_some() {
             return;
         }
@@ -83,7 +83,7 @@ impl Queue {
     }
 
     /// One more, or one fewer, job of the repository is leased.
-    pub(super) fn count_lease(&mut self, repo: &RepoName, leased: bool) {
+    pub(crate) fn count_lease(&mut self, repo: &RepoName, leased: bool) {
         let share = self.share(repo);
         share.leased = if leased { share.leased + 1 } else { share.leased.saturating_sub(1) };
         self.forget_if_idle(repo);
@@ -91,7 +91,7 @@ impl Queue {
 
     /// The heads of all lanes, each with its labels, the repository with the fewest leased jobs first and older jobs
     /// before younger ones.
-    pub(super) fn candidates(&self) -> Vec<(JobId, &[Arc<str>])> {
+    pub(crate) fn candidates(&self) -> Vec<(JobId, &[Arc<str>])> {
         let mut heads: Vec<(usize, JobId, &[Arc<str>])> = Vec::new();
         for share in self.repos.values() {
             for lane in &share.lanes {
@@ -105,23 +105,23 @@ impl Queue {
     }
 
     /// How many queued jobs a runner would be offered before this one if only job order counted.
-    pub(super) fn position(&self, job: JobId) -> usize {
+    pub(crate) fn position(&self, job: JobId) -> usize {
         let lanes = self.repos.values().flat_map(|share| &share.lanes);
         lanes.map(|lane| lane.jobs.range(..job).count()).sum()
     }
 
-    pub(super) fn contains(&self, job: JobId) -> bool {
+    pub(crate) fn contains(&self, job: JobId) -> bool {
         self.paused.contains_key(&job)
             || self.repos.values().flat_map(|share| &share.lanes).any(|lane| lane.jobs.contains(&job))
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.paused.len()
             + self.repos.values().flat_map(|share| &share.lanes).map(|lane| lane.jobs.len()).sum::<usize>()
     }
 
     /// Nothing waits that could be given out now.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.repos.values().all(|share| share.lanes.is_empty())
     }
 

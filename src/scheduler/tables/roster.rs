@@ -3,40 +3,40 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::RequestId;
-use super::health::Health;
 use crate::model::{AttemptId, CommitId, Incarnation, Isolation, Moment, RepoName, RunnerId, SessionId};
+use crate::scheduler::RequestId;
+use crate::scheduler::health::Health;
 
 /// A runner that is connected, or is away and still holds leases.
 #[derive(Debug)]
-pub(super) struct Member {
-    pub(super) id: RunnerId,
-    pub(super) name: Arc<str>,
-    pub(super) incarnation: Option<Incarnation>,
-    pub(super) presence: Presence,
+pub(crate) struct Member {
+    pub(crate) id: RunnerId,
+    pub(crate) name: Arc<str>,
+    pub(crate) incarnation: Option<Incarnation>,
+    pub(crate) presence: Presence,
     /// The newest of its sessions. They are numbered in the order in which it dialled.
-    pub(super) newest: SessionId,
-    pub(super) slots: u32,
-    pub(super) labels: Vec<Arc<str>>,
-    pub(super) isolation: Isolation,
-    pub(super) last_heard: Moment,
+    pub(crate) newest: SessionId,
+    pub(crate) slots: u32,
+    pub(crate) labels: Vec<Arc<str>>,
+    pub(crate) isolation: Isolation,
+    pub(crate) last_heard: Moment,
     /// What occupies its slots, cancelled attempts that it has not ended yet included.
-    pub(super) holds: BTreeSet<AttemptId>,
+    pub(crate) holds: BTreeSet<AttemptId>,
     /// An operator asked it to drain, or it drains of its own accord: it gets nothing new.
-    pub(super) draining: bool,
+    pub(crate) draining: bool,
     /// Operators who asked for that and are answered once the runner has said that it drains: it keeps that in mind
     /// over restarts of the dispatcher, which forgets it.
-    pub(super) drain_asked: Vec<RequestId>,
+    pub(crate) drain_asked: Vec<RequestId>,
     /// The commit each repository's tree is at.
-    pub(super) warm: HashMap<RepoName, CommitId>,
-    pub(super) spawned: bool,
+    pub(crate) warm: HashMap<RepoName, CommitId>,
+    pub(crate) spawned: bool,
     /// What is held against it, and until when it gets nothing new.
-    pub(super) health: Health,
+    pub(crate) health: Health,
 }
 
 /// Whether a runner can be spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Presence {
+pub(crate) enum Presence {
     Connected(SessionId),
     /// Its connection closed, or the dispatcher restarted; it may come back until then.
     Away {
@@ -46,18 +46,18 @@ pub(super) enum Presence {
 }
 
 impl Member {
-    pub(super) fn session(&self) -> Option<SessionId> {
+    pub(crate) fn session(&self) -> Option<SessionId> {
         match self.presence {
             Presence::Connected(session) => Some(session),
             Presence::Away { .. } => None,
         }
     }
 
-    pub(super) fn fits(&self, labels: &[Arc<str>]) -> bool {
+    pub(crate) fn fits(&self, labels: &[Arc<str>]) -> bool {
         labels.iter().all(|label| self.labels.binary_search(label).is_ok())
     }
 
-    pub(super) fn free_slots(&self) -> usize {
+    pub(crate) fn free_slots(&self) -> usize {
         (self.slots as usize).saturating_sub(self.holds.len())
     }
 
@@ -68,7 +68,7 @@ impl Member {
 
 /// All members, and those of them that can take work.
 #[derive(Debug, Default)]
-pub(super) struct Roster {
+pub(crate) struct Roster {
     members: BTreeMap<RunnerId, Member>,
     by_session: HashMap<SessionId, RunnerId>,
     /// Members with a free slot. Kept in step by [`Roster::refresh`].
@@ -78,7 +78,7 @@ pub(super) struct Roster {
 }
 
 impl Roster {
-    pub(super) fn insert(&mut self, member: Member, now: Moment) {
+    pub(crate) fn insert(&mut self, member: Member, now: Moment) {
         let id = member.id;
         if let Some(session) = member.session() {
             self.by_session.insert(session, id);
@@ -87,7 +87,7 @@ impl Roster {
         self.refresh(id, now);
     }
 
-    pub(super) fn remove(&mut self, id: RunnerId) -> Option<Member> {
+    pub(crate) fn remove(&mut self, id: RunnerId) -> Option<Member> {
         let member = self.members.remove(&id)?;
         if let Some(session) = member.session() {
             self.by_session.remove(&session);
@@ -97,20 +97,20 @@ impl Roster {
         Some(member)
     }
 
-    pub(super) fn by_session(&self, session: SessionId) -> Option<RunnerId> {
+    pub(crate) fn by_session(&self, session: SessionId) -> Option<RunnerId> {
         self.by_session.get(&session).copied()
     }
 
-    pub(super) fn member(&self, id: RunnerId) -> Option<&Member> {
+    pub(crate) fn member(&self, id: RunnerId) -> Option<&Member> {
         self.members.get(&id)
     }
 
     /// For a change that may concern whether it is free; [`Roster::refresh`] it afterwards.
-    pub(super) fn member_mut(&mut self, id: RunnerId) -> Option<&mut Member> {
+    pub(crate) fn member_mut(&mut self, id: RunnerId) -> Option<&mut Member> {
         self.members.get_mut(&id)
     }
 
-    pub(super) fn set_presence(&mut self, id: RunnerId, presence: Presence, now: Moment) {
+    pub(crate) fn set_presence(&mut self, id: RunnerId, presence: Presence, now: Moment) {
         let Some(member) = self.members.get_mut(&id) else { return };
         if let Some(session) = member.session() {
             self.by_session.remove(&session);
@@ -123,7 +123,7 @@ impl Roster {
     }
 
     /// Puts a member in or out of the free ones, as it is now.
-    pub(super) fn refresh(&mut self, id: RunnerId, now: Moment) {
+    pub(crate) fn refresh(&mut self, id: RunnerId, now: Moment) {
         let Some(member) = self.members.get(&id) else { return };
         if member.is_free(now) {
             self.free.insert(id);
@@ -138,27 +138,27 @@ impl Roster {
     }
 
     /// Lets those take work again whose rest is over.
-    pub(super) fn wake_rested(&mut self, now: Moment) {
+    pub(crate) fn wake_rested(&mut self, now: Moment) {
         for id in self.resting.clone() {
             self.refresh(id, now);
         }
     }
 
-    pub(super) fn members(&self) -> impl Iterator<Item = &Member> {
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
         self.members.values()
     }
 
-    pub(super) fn members_mut(&mut self) -> impl Iterator<Item = &mut Member> {
+    pub(crate) fn members_mut(&mut self) -> impl Iterator<Item = &mut Member> {
         self.members.values_mut()
     }
 
-    pub(super) fn has_free(&self) -> bool {
+    pub(crate) fn has_free(&self) -> bool {
         !self.free.is_empty()
     }
 
     /// The best free runner for a job: one on which it was not lost before, of those one whose tree is at the very
     /// commit, else one that has the repository, else the one with the most free slots.
-    pub(super) fn best_for(
+    pub(crate) fn best_for(
         &self,
         labels: &[Arc<str>],
         repo: &RepoName,
@@ -180,14 +180,14 @@ impl Roster {
     }
 
     /// Whether any connected runner could ever take a job with these labels.
-    pub(super) fn any_fits(&self, labels: &[Arc<str>]) -> bool {
+    pub(crate) fn any_fits(&self, labels: &[Arc<str>]) -> bool {
         self.members.values().any(|member| member.session().is_some() && !member.draining && member.fits(labels))
     }
 }
 
 /// How much of a job's source a runner has already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Warmth {
+pub(crate) enum Warmth {
     Cold,
     Repo,
     Commit,
