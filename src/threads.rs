@@ -73,10 +73,10 @@ fn start<T: Send + 'static>(
     body: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<Thread<T>> {
     debug_assert!(name.len() <= 15, "{name}");
-    let place = Place::take(stack as u64)?;
+    let permit = Permit::take(stack as u64)?;
     let counted = move || {
         let result = body();
-        drop(place);
+        drop(permit);
         result
     };
     let handle = Builder::new().name(name.into()).stack_size(stack).spawn(counted)?;
@@ -108,11 +108,11 @@ fn most_of(maps: usize) -> usize {
 }
 
 /// A thread that is counted.
-struct Place;
+struct Permit;
 
-impl Place {
+impl Permit {
     fn take(stack: u64) -> io::Result<Self> {
-        let place = Self;
+        let permit = Self;
         if ALIVE.fetch_add(1, Ordering::Relaxed) >= most() {
             let text = format!("this process has {} threads, as many as vm.max_map_count leaves room for", most());
             return Err(io::Error::new(ErrorKind::OutOfMemory, text));
@@ -123,11 +123,11 @@ impl Place {
             let text = format!("the limit of {} MiB address space leaves no room for it (ulimit -v)", limit >> 20);
             return Err(io::Error::new(ErrorKind::OutOfMemory, text));
         }
-        Ok(place)
+        Ok(permit)
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         ALIVE.fetch_sub(1, Ordering::Relaxed);
     }
@@ -161,7 +161,7 @@ mod tests {
         thread.join().unwrap();
         // Others that run meanwhile are counted as well, so only a bound can be told.
         for _ in 0..most() {
-            drop(Place::take(STACK_BYTES as u64).unwrap());
+            drop(Permit::take(STACK_BYTES as u64).unwrap());
         }
     }
 }

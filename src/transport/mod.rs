@@ -23,7 +23,7 @@ pub use backoff::Backoff;
 pub use error::TransportError;
 pub use frame::{Frame, write_frame};
 pub use listener::Listener;
-pub use outbox::{Distant, LastWord, Outbox};
+pub use outbox::{LastWord, Outbox, WeakOutbox};
 #[cfg(any(test, fuzzing))]
 pub(crate) use pieces::read_in_pieces;
 pub use reader::FrameReader;

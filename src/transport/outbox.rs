@@ -38,11 +38,11 @@ pub struct LastWord(Outbox);
 
 /// The way to a peer for one who keeps it for later: the session may end meanwhile.
 #[derive(Clone)]
-pub struct Distant(Weak<Inner>);
+pub struct WeakOutbox(Weak<Inner>);
 
-impl Distant {
+impl WeakOutbox {
     /// The way itself, while anybody of the session has it.
-    pub fn near(&self) -> Option<Outbox> {
+    pub fn upgrade(&self) -> Option<Outbox> {
         self.0.upgrade().map(|inner| Outbox { inner })
     }
 }
@@ -94,15 +94,15 @@ impl Outbox {
     }
 
     /// For one who keeps it for later.
-    pub fn distant(&self) -> Distant {
-        Distant(Arc::downgrade(&self.inner))
+    pub fn downgrade(&self) -> WeakOutbox {
+        WeakOutbox(Arc::downgrade(&self.inner))
     }
 
     /// Says something. A peer that has let too much pile up is closed, not waited for.
     pub fn send(&self, frame: &Frame) {
         let mut queue = self.inner.lock();
         queue.add(frame);
-        self.inner.settle(&mut queue);
+        self.inner.write_pending(&mut queue);
     }
 
     /// Has something said at the next [`Outbox::flush`], together with what else there is by then. True if it is the
@@ -117,7 +117,7 @@ impl Outbox {
     pub fn flush(&self) {
         let mut queue = self.inner.lock();
         queue.is_gathering = false;
-        self.inner.settle(&mut queue);
+        self.inner.write_pending(&mut queue);
     }
 
     /// How many bytes the peer has not taken yet.
@@ -136,7 +136,7 @@ impl Outbox {
         let mut queue = self.inner.lock();
         // Messages go first, and the rest of one that is half written must.
         while queue.phase == Phase::Open && (queue.taken.is_some() || !queue.lines.is_empty()) {
-            self.inner.settle(&mut queue);
+            self.inner.write_pending(&mut queue);
             if queue.taken.is_some() || !queue.lines.is_empty() {
                 queue = self.inner.wait(queue, Duration::MAX);
             }
@@ -157,7 +157,7 @@ impl Outbox {
         if queue.phase == Phase::Open {
             queue.phase = Phase::Finishing;
         }
-        self.inner.settle(&mut queue);
+        self.inner.write_pending(&mut queue);
     }
 
     /// Waits until all is written, `patience` at most, and for the writer's end.
@@ -167,7 +167,7 @@ impl Outbox {
         if queue.phase == Phase::Open {
             queue.phase = Phase::Ending;
         }
-        self.inner.settle(&mut queue);
+        self.inner.write_pending(&mut queue);
         while queue.phase != Phase::Over && (queue.taken.is_some() || !queue.lines.is_empty()) {
             let left = deadline.saturating_duration_since(clock::instant());
             if left.is_zero() {
@@ -227,7 +227,7 @@ impl Inner {
     }
 
     /// Writes what goes without waiting and sees to it that the rest is written.
-    fn settle(self: &Arc<Self>, queue: &mut Queue) {
+    fn write_pending(self: &Arc<Self>, queue: &mut Queue) {
         if queue.phase == Phase::Over {
             queue.lines = Vec::new();
             return;
@@ -310,7 +310,7 @@ impl Inner {
     fn give_back(self: &Arc<Self>, queue: &mut Queue, written: Result<(), TransportError>) -> bool {
         queue.taken = None;
         match written {
-            Ok(()) => self.settle(queue),
+            Ok(()) => self.write_pending(queue),
             Err(error) => {
                 if matches!(error, TransportError::Stalled(_)) {
                     self.warn_of_one_who_does_not_read();

@@ -113,7 +113,7 @@ impl FrameReader {
         let mut silence = Deadline::new(self.timeout);
         loop {
             let wait = silence.left()?.min(whole.left()?);
-            if let Some(count) = settle(self.stream.read(into, (wait != Duration::MAX).then_some(wait)))? {
+            if let Some(count) = retryable(self.stream.read(into, (wait != Duration::MAX).then_some(wait)))? {
                 return Ok(count);
             }
         }
@@ -124,7 +124,7 @@ impl FrameReader {
         loop {
             let wait = deadline.left()?;
             let space = self.buffer.space();
-            if let Some(count) = settle(self.stream.read(space, (wait != Duration::MAX).then_some(wait)))? {
+            if let Some(count) = retryable(self.stream.read(space, (wait != Duration::MAX).then_some(wait)))? {
                 self.buffer.filled(count);
                 return Ok(count);
             }
@@ -149,7 +149,7 @@ impl FrameReader {
 }
 
 /// What a read came to; `None` where it is to be tried again, or the deadline to be looked at.
-fn settle(read: std::io::Result<usize>) -> Result<Option<usize>, TransportError> {
+fn retryable(read: std::io::Result<usize>) -> Result<Option<usize>, TransportError> {
     match read {
         Ok(count) => Ok(Some(count)),
         Err(error) if error.kind() == ErrorKind::WouldBlock || error.kind() == ErrorKind::Interrupted => Ok(None),

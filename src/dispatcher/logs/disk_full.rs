@@ -6,7 +6,7 @@ use std::io;
 
 use crate::dispatcher::limits::{LOG_PATIENCE_MS, LOG_RETRY};
 use crate::model::{AttemptId, Moment};
-use crate::transport::{Distant, Outbox};
+use crate::transport::{Outbox, WeakOutbox};
 
 /// The logs that found no room.
 #[derive(Default)]
@@ -22,7 +22,7 @@ struct Short {
     asked: Moment,
     /// Bytes that are written.
     have: u64,
-    answer: Distant,
+    answer: WeakOutbox,
 }
 
 /// What a piece without room means.
@@ -51,10 +51,10 @@ impl Room {
     /// A piece of a log found no room, `have` bytes of it are there.
     pub(super) fn missed(&mut self, now: Moment, attempt: AttemptId, have: u64, answer: &Outbox) -> Missed {
         let Some(short) = self.short.get_mut(&attempt) else {
-            self.short.insert(attempt, Short { since: now, asked: now, have, answer: answer.distant() });
+            self.short.insert(attempt, Short { since: now, asked: now, have, answer: answer.downgrade() });
             return Missed::First;
         };
-        (short.have, short.answer) = (have, answer.distant());
+        (short.have, short.answer) = (have, answer.downgrade());
         if now.since(short.since) < LOG_PATIENCE_MS {
             return Missed::Again;
         }
@@ -84,9 +84,9 @@ impl Room {
             }
             short.asked = now;
             // Whose session has ended comes back with another, and asks where to go on.
-            let answer = short.answer.near();
+            let answer = short.answer.upgrade();
             due.extend(answer.map(|answer| (*attempt, short.have, answer)));
-            short.answer.near().is_some()
+            short.answer.upgrade().is_some()
         });
         due
     }

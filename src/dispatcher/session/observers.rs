@@ -7,7 +7,7 @@ use crate::dispatcher::mirrors::MissingSources;
 use crate::model::{CommitId, RepoName, SessionId};
 use crate::protocol::observer::ToObserver;
 use crate::threads;
-use crate::transport::{Distant, Frame, Outbox};
+use crate::transport::{Frame, Outbox, WeakOutbox};
 
 /// The repositories that are observed, and the commits that are asked of their observers.
 #[derive(Clone)]
@@ -21,7 +21,7 @@ struct Observed {
     session: SessionId,
     /// Where it is.
     source: String,
-    outbox: Distant,
+    outbox: WeakOutbox,
 }
 
 impl Observers {
@@ -41,7 +41,7 @@ impl Observers {
                 "the repository name {repo} is used for {known} already: start this observer with another --name"
             ));
         }
-        let (source, outbox) = (source.to_owned(), outbox.distant());
+        let (source, outbox) = (source.to_owned(), outbox.downgrade());
         observed.insert(repo.clone(), Observed { session, source, outbox });
         Ok(())
     }
@@ -54,7 +54,7 @@ impl Observers {
     /// Asks the observer of the repository for the whole source of a commit that its mirror has lost.
     pub(crate) fn ask_for_source(&self, repo: &RepoName, commit: CommitId) {
         self.missing.note(repo, commit);
-        let outbox = threads::lock(&self.observed).get(repo).and_then(|observed| observed.outbox.near());
+        let outbox = threads::lock(&self.observed).get(repo).and_then(|observed| observed.outbox.upgrade());
         // If there is no observer now, the next one is asked as soon as it is there.
         if let Some(outbox) = outbox {
             let (repo, commit) = (repo.to_string(), commit.to_string());

@@ -17,7 +17,7 @@ use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::runner::{FromRunner, ToRunner};
 use crate::scheduler::Event;
 use crate::threads;
-use crate::transport::{Distant, Frame, Outbox};
+use crate::transport::{Frame, Outbox, WeakOutbox};
 
 /// Serves a runner until it leaves.
 pub(super) fn serve(mut session: Session) -> Result<(), SessionError> {
@@ -130,14 +130,14 @@ impl RunnerSession {
             return Ok(());
         }
         let haves = haves.iter().map(|id| translate::commit(id)).collect::<Result<Vec<_>, _>>()?;
-        let outbox = self.outbox.distant();
+        let outbox = self.outbox.downgrade();
         let (shared, sources) = (self.session.shared.clone(), self.sources.clone());
         sources.fetch_add(1, Ordering::Relaxed);
         let id = self.session.id;
         let started = threads::spawn_large(&format!("s{}-source", id.0 % 100_000), move || {
             if let Err(error) = serve_source(&shared, &grant, attempt, &haves, &outbox) {
                 log::error!("session {id}: no source of {} for attempt {attempt}: {error}", grant.commit.short());
-                if let Some(outbox) = outbox.near() {
+                if let Some(outbox) = outbox.upgrade() {
                     let reason = error.to_string();
                     outbox.send(&Frame::new(&ToRunner::SourceMissing { attempt: attempt.0, reason }));
                 }
@@ -163,13 +163,13 @@ fn serve_source(
     grant: &Grant,
     attempt: AttemptId,
     haves: &[CommitId],
-    distant: &Distant,
+    weak: &WeakOutbox,
 ) -> Result<(), GitError> {
     let Grant { repo, commit, .. } = grant;
     let mirrors = &shared.mirrors;
     let mut has_waited = false;
     loop {
-        let Some(outbox) = distant.near() else { return Ok(()) };
+        let Some(outbox) = weak.upgrade() else { return Ok(()) };
         let generation = mirrors.generation(repo);
         let mut has_begun = false;
         let sent = mirrors.open(repo, *commit).and_then(|mirror| {
@@ -191,7 +191,7 @@ fn serve_source(
                 shared.observers.ask_for_source(repo, *commit);
                 drop(outbox);
                 // What the runner has of a pack cannot be taken back: it asks again with another attempt.
-                if has_begun || has_waited || !wait_for_source(shared, repo, *commit, distant) {
+                if has_begun || has_waited || !wait_for_source(shared, repo, *commit, weak) {
                     return Err(error);
                 }
                 has_waited = true;
@@ -202,9 +202,9 @@ fn serve_source(
 }
 
 /// Waits until an observer has sent the commit again; false if none does in time, or nobody is left to tell.
-fn wait_for_source(shared: &Shared, repo: &RepoName, commit: CommitId, distant: &Distant) -> bool {
+fn wait_for_source(shared: &Shared, repo: &RepoName, commit: CommitId, outbox: &WeakOutbox) -> bool {
     let until = clock::now().after(limits::SOURCE_PATIENCE_MS);
-    while clock::now() < until && distant.near().is_some() {
+    while clock::now() < until && outbox.upgrade().is_some() {
         if shared.mirrors.wait_for(repo, commit, Duration::from_secs(1)) {
             return true;
         }
