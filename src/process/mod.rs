@@ -7,9 +7,9 @@
 //! a subreaper. In both the proof of emptiness is the same: the supervisor has no child any more.
 //!
 //! The files: what is run and how it ends (`command`); the runner's side (`supervisor`); the supervising process
-//! (`supervise`) and what it is made of: what to execute and why that failed (`launch`), the one unsafe leaf
+//! (`supervise_main`) and what it is made of: what to execute and why that failed (`launch`), the one unsafe leaf
 //! (`kernel`), tiers (`isolation`), ending everything (`sweep`) by the process table (`table`); and the messages
-//! between the two (`wire`). And what a role's own process gives back while it has nothing to do (`idle`). This room
+//! between the two (`messages`). And what a role's own process gives back while it has nothing to do (`idle`). This room
 //! reads no output and never waits for a pipe to close: an orphan may hold it.
 //!
 //! Only the runner calls this room, and the command line for the hidden subcommand and for `idle`.
@@ -20,15 +20,15 @@ mod idle;
 mod isolation;
 mod kernel;
 mod launch;
-mod supervise;
+mod messages;
+mod supervise_main;
 mod supervisor;
 mod sweep;
 mod table;
-mod wire;
 
 pub use command::{Command, Ended, Exit, Progress};
 pub use error::ProcessError;
 pub use idle::give_back_when_idle;
 pub use isolation::detect as detect_isolation;
-pub use supervise::supervise;
+pub use supervise_main::supervise;
 pub use supervisor::Supervisor;

@@ -19,7 +19,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags};
 
 use super::command::LASTING;
-use super::wire::{self, Order, Report};
+use super::messages::{self, Order, Report};
 use super::{Command, Ended, Exit, ProcessError, Progress, isolation, kernel, sweep, table};
 use crate::clock;
 use crate::model::Isolation;
@@ -103,8 +103,8 @@ impl Supervisor {
         if !matches!(cancel.try_recv(), Err(TryRecvError::Empty)) {
             return Ok(Ended::before_start(Exit::Cancelled));
         }
-        let message = wire::encode_run(command);
-        if message.len() > wire::MAX_MESSAGE_BYTES {
+        let message = messages::encode_run(command);
+        if message.len() > messages::MAX_MESSAGE_BYTES {
             let why = "the command and its environment are too long".into();
             return Ok(Ended::before_start(Exit::CouldNotStart(why)));
         }
@@ -213,7 +213,7 @@ impl Process {
     }
 
     fn greet(&self) -> Result<(), ProcessError> {
-        wire::send(&self.socket, &Order::Serve(self.isolation).encode()).map_err(ProcessError::Talk)?;
+        messages::send(&self.socket, &Order::Serve(self.isolation).encode()).map_err(ProcessError::Talk)?;
         match self.reports.recv_timeout(START_PATIENCE) {
             Ok(Report::Ready) => Ok(()),
             Ok(Report::Refused(errno)) => {
@@ -240,7 +240,7 @@ impl Process {
         mut progress: Progress<'_>,
     ) -> Result<Ended, ProcessError> {
         *locked(&self.started) = Some(progress.started.take().unwrap_or_else(|| Box::new(|| ())));
-        wire::send_with(&self.socket, message, output.as_fd()).map_err(ProcessError::Talk)?;
+        messages::send_with(&self.socket, message, output.as_fd()).map_err(ProcessError::Talk)?;
         // Whoever reads it sees its end when the command's processes are gone.
         drop(output);
         let grace = Duration::from_millis(command.grace_ms);
@@ -259,7 +259,7 @@ impl Process {
                 },
                 // A message or its disconnection.
                 recv(cancel) -> _ => {
-                    wire::send(&self.socket, &Order::Cancel.encode()).map_err(ProcessError::Talk)?;
+                    messages::send(&self.socket, &Order::Cancel.encode()).map_err(ProcessError::Talk)?;
                     cancel = &never;
                     let sooner = clock::instant().checked_add(grace.saturating_add(CANCEL_PATIENCE));
                     deadline = deadline.into_iter().chain(sooner).min();
@@ -357,7 +357,7 @@ fn locked(started: &Started) -> MutexGuard<'_, Option<Tell>> {
 
 fn read_reports(socket: &UnixStream, to: &Sender<Report>, started: &Started) {
     loop {
-        match wire::receive_report(socket) {
+        match messages::receive_report(socket) {
             Ok(Some(report)) => {
                 let waits = locked(started).take();
                 match (report, waits) {

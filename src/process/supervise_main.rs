@@ -16,8 +16,8 @@ use rustix::io::Errno;
 use rustix::process::{Pid, WaitStatus};
 use signal_hook::consts::signal;
 
+use super::messages::{self, Order, Report};
 use super::sweep::{Family, Remaining};
-use super::wire::{self, Order, Report};
 use super::{Command, Ended, Exit, ProcessError, isolation, kernel, launch};
 use crate::clock;
 use crate::model::Isolation;
@@ -50,7 +50,7 @@ const BUSY_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
 pub fn supervise() -> Result<(), ProcessError> {
     let socket = take_socket().map_err(ProcessError::Prepare)?;
     let child_news = handle_signals().map_err(ProcessError::Prepare)?;
-    let isolation = match wire::receive_order(&socket).map_err(ProcessError::Talk)? {
+    let isolation = match messages::receive_order(&socket).map_err(ProcessError::Talk)? {
         None => return Ok(()),
         Some((Order::Serve(isolation), _)) => isolation,
         Some((Order::Run(_) | Order::Cancel, _)) => return Err(out_of_turn()),
@@ -65,7 +65,7 @@ pub fn supervise() -> Result<(), ProcessError> {
 
 fn serve(socket: &UnixStream, mut family: Family) -> Result<(), ProcessError> {
     loop {
-        match wire::receive_order(socket).map_err(ProcessError::Talk)? {
+        match messages::receive_order(socket).map_err(ProcessError::Talk)? {
             None => return Ok(()),
             // The command had ended before this arrived.
             Some((Order::Cancel, _)) => {}
@@ -185,7 +185,7 @@ impl Attempt {
                 return Ok(Some(ending));
             }
             if to_read {
-                match wire::receive_order(socket).map_err(ProcessError::Talk)? {
+                match messages::receive_order(socket).map_err(ProcessError::Talk)? {
                     None => return Ok(None),
                     Some((Order::Cancel, _)) if ending.is_some() => {}
                     Some((Order::Cancel, _)) => {
@@ -223,7 +223,7 @@ fn exit_of(status: WaitStatus) -> Exit {
 }
 
 fn report(socket: &UnixStream, report: &Report) -> Result<(), ProcessError> {
-    wire::send(socket, &report.encode()).map_err(ProcessError::Talk)
+    messages::send(socket, &report.encode()).map_err(ProcessError::Talk)
 }
 
 fn out_of_turn() -> ProcessError {
