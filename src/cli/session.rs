@@ -14,7 +14,6 @@ use crate::model::Address;
 use crate::protocol::hello::{ErrorCode, Greeting, Hello, Opening, Refusal, Role};
 use crate::protocol::limits::MAX_LINE_BYTES;
 use crate::protocol::operator::{FromOperator, ToOperator};
-use crate::protocol::{MIN_VERSION, VERSION};
 use crate::threads::{self, Thread};
 use crate::transport::{Frame, FrameReader, Stream, TransportError, write_frame};
 
@@ -153,18 +152,9 @@ pub(crate) struct KeepAlive {
 }
 
 fn hello(token: String) -> Hello {
-    Hello {
-        version: VERSION,
-        min_version: MIN_VERSION,
-        role: Role::Operator,
-        name: format!("pid {}", std::process::id()),
-        // An operator keeps nothing from one session to the next, so any number serves.
-        incarnation: u64::from(std::process::id()),
-        token,
-        program: concat!("surveil ", env!("CARGO_PKG_VERSION")).into(),
-        listens_at: None,
-        callback_key: None,
-    }
+    let pid = std::process::id();
+    // An operator keeps nothing from one session to the next, so any number can be its incarnation.
+    Hello::new(Role::Operator, format!("pid {pid}"), u64::from(pid), token)
 }
 
 /// A wrong token is nearly always the token of another dispatcher, so the file is named.

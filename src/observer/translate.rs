@@ -9,7 +9,6 @@ use crate::model::{BranchName, BuildId, CommitId, CommitIdError, RepoName, Sessi
 use crate::protocol::hello::{ErrorCode, Greeting, Hello, Opening, Refusal, Role};
 use crate::protocol::limits::MAX_LINE_BYTES;
 use crate::protocol::observer::{FromObserver, ToObserver};
-use crate::protocol::{MIN_VERSION, VERSION};
 use crate::transport::{Frame, FrameReader, TransportError};
 
 use super::watch::{Announcement, Change};
@@ -92,17 +91,7 @@ impl RefusalKind {
 
 /// The first message of a session.
 pub(crate) fn hello(name: &str, incarnation: u64, token: String) -> Frame {
-    Frame::new(&Opening::Hello(Hello {
-        version: VERSION,
-        min_version: MIN_VERSION,
-        role: Role::Observer,
-        name: name.to_owned(),
-        incarnation,
-        token,
-        program: concat!("surveil ", env!("CARGO_PKG_VERSION")).to_owned(),
-        listens_at: None,
-        callback_key: None,
-    }))
+    Frame::new(&Opening::Hello(Hello::new(Role::Observer, name.to_owned(), incarnation, token)))
 }
 
 pub(crate) fn status(repo: &RepoName, source: &str) -> Frame {

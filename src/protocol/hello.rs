@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::limits::MAX_REFUSAL_BYTES;
+use super::{MIN_VERSION, VERSION};
 
 /// Enough of any name to know it again; names that exist are no longer.
 const QUOTE_CHARS: usize = 100;
@@ -47,6 +48,23 @@ pub struct Hello {
     /// Only with `listens_at`: what the dispatcher must say in `dialled`, so that the runner knows who calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub callback_key: Option<String>,
+}
+
+impl Hello {
+    /// The `hello` of this program for a peer that dials.
+    pub fn new(role: Role, name: String, incarnation: u64, token: String) -> Self {
+        Self {
+            version: VERSION,
+            min_version: MIN_VERSION,
+            role,
+            name,
+            incarnation,
+            token,
+            program: concat!("surveil ", env!("CARGO_PKG_VERSION")).to_owned(),
+            listens_at: None,
+            callback_key: None,
+        }
+    }
 }
 
 /// The answer to `hello`.

@@ -65,17 +65,8 @@ pub(super) fn greet(
     let token = who.token.read()?;
     let callback = who.callback.clone().filter(|_| announce);
     let (listens_at, callback_key) = callback.map(|Callback { address, key }| (address, key)).unzip();
-    let hello = Hello {
-        version: VERSION,
-        min_version: MIN_VERSION,
-        role: Role::Runner,
-        name: who.name.to_string(),
-        incarnation: who.incarnation,
-        token,
-        program: concat!("surveil ", env!("CARGO_PKG_VERSION")).to_owned(),
-        listens_at,
-        callback_key,
-    };
+    let hello = Hello::new(Role::Runner, who.name.to_string(), who.incarnation, token);
+    let hello = Hello { listens_at, callback_key, ..hello };
     reader.set_timeout(Some(GREETING))?;
     transport::write_frame(stream, &Frame::new(&Opening::Hello(hello)))?;
     match reader.read::<Greeting>(MAX_LINE_BYTES)? {
