@@ -107,16 +107,15 @@ fn prepare(isolation: Isolation) -> io::Result<()> {
 
 /// Executes one command. False if the runner vanished meanwhile.
 fn run(socket: &UnixStream, family: &mut Family, command: &Command, output: OwnedFd) -> Result<bool, ProcessError> {
-    let (leader, started) = match start(command, &output) {
-        Ok(started) => started,
+    let running = match start(command, &output) {
+        Ok(running) => running,
         Err(answer) => return report(socket, &answer).map(|()| true),
     };
     // The command alone holds its output now.
     drop(output);
-    family.adopt(leader);
-    let attempt = Attempt::new(command, started);
-    let exit = match report(socket, &Report::Started) {
-        Ok(()) => attempt.watch(socket, family),
+    family.adopt(running.leader);
+    let watched = match report(socket, &Report::Started) {
+        Ok(()) => running.watch(socket, family),
         Err(error) => Err(error),
     };
     let leftovers = match family.sweep() {
@@ -126,25 +125,29 @@ fn run(socket: &UnixStream, family: &mut Family, command: &Command, output: Owne
             return Err(ProcessError::Remaining { count });
         }
     };
-    let Some(ending) = exit? else { return Ok(false) };
-    // Swept, so the leader has ended.
-    let (status, ended_at) = family.leader_end().ok_or_else(out_of_turn)?;
-    let duration_ms = millis(ended_at.saturating_duration_since(attempt.started));
-    let exit = ending.unwrap_or_else(|| exit_of(status));
+    let watched = watched?;
+    // The sweep has ended the leader too.
+    let leader_end = family.leader_end().ok_or_else(out_of_turn)?;
+    let exit = match watched {
+        Watched::RunnerGone => return Ok(false),
+        Watched::EndedByItself => exit_of(leader_end.status),
+        Watched::Stopped(exit) => exit,
+    };
+    let duration_ms = millis(leader_end.at.saturating_duration_since(running.started));
     report(socket, &Report::Ended(Ended { exit, duration_ms, leftovers }))?;
     Ok(true)
 }
 
-/// Starts the command's process, or says what to answer. With the time just before, so that no command took longer than
-/// its duration says.
-fn start(command: &Command, output: &OwnedFd) -> Result<(Pid, Instant), Report> {
+/// Starts the command's process, or returns the report of why it did not start.
+fn start(command: &Command, output: &OwnedFd) -> Result<Running, Report> {
     let could_not = |why| Report::Ended(Ended::before_start(Exit::CouldNotStart(why)));
     let image = launch::prepare(command).map_err(could_not)?;
     let mut tries = BUSY_TRIES;
     loop {
+        // Taken before the start, so that no command takes longer than its reported duration.
         let started = clock::instant();
         let errno = match kernel::start(&image, &command.directory, output) {
-            Ok(leader) => return Ok((leader, started)),
+            Ok(leader) => return Ok(Running::new(leader, command, started)),
             Err(errno) => errno,
         };
         if errno == Errno::TXTBSY && tries > 0 {
@@ -157,24 +160,35 @@ fn start(command: &Command, output: &OwnedFd) -> Result<(Pid, Instant), Report> 
     }
 }
 
-/// A command that runs.
-struct Attempt {
+/// Why the watch over a running command is over.
+enum Watched {
+    /// The leader ended, and nothing here had asked it to.
+    EndedByItself,
+    /// The command was told to end, for this reason: its leader has ended, or its grace is over.
+    Stopped(Exit),
+    /// The socket closed.
+    RunnerGone,
+}
+
+/// A command whose process runs.
+struct Running {
+    /// The process that was started; the leader of its session.
+    leader: Pid,
     started: Instant,
-    /// None is never.
+    /// `None`: never.
     times_out: Option<Instant>,
     grace: Duration,
 }
 
-impl Attempt {
-    fn new(command: &Command, started: Instant) -> Self {
+impl Running {
+    fn new(leader: Pid, command: &Command, started: Instant) -> Self {
         let times_out = started.checked_add(Duration::from_millis(command.timeout_ms));
-        Self { started, times_out, grace: Duration::from_millis(command.grace_ms) }
+        Self { leader, started, times_out, grace: Duration::from_millis(command.grace_ms) }
     }
 
-    /// Waits until the leader has ended or its grace is over. The outer nothing means that the runner vanished, the
-    /// inner that the command ended by itself.
-    fn watch(&self, socket: &UnixStream, family: &mut Family) -> Result<Option<Option<Exit>>, ProcessError> {
-        let mut ending = None;
+    /// Waits until the leader has ended or its grace is over.
+    fn watch(&self, socket: &UnixStream, family: &mut Family) -> Result<Watched, ProcessError> {
+        let mut stopped = None;
         let mut deadline = self.times_out;
         loop {
             let to_read = family.wait(socket, deadline).map_err(ProcessError::Talk)?;
@@ -182,24 +196,24 @@ impl Attempt {
             // each round, because a task may keep its children ending without a pause.
             family.reap();
             if family.leader_end().is_some() {
-                return Ok(Some(ending));
+                return Ok(stopped.map_or(Watched::EndedByItself, Watched::Stopped));
             }
             if to_read {
                 match messages::receive_order(socket).map_err(ProcessError::Talk)? {
-                    None => return Ok(None),
-                    Some((Order::Cancel, _)) if ending.is_some() => {}
+                    None => return Ok(Watched::RunnerGone),
+                    Some((Order::Cancel, _)) if stopped.is_some() => {}
                     Some((Order::Cancel, _)) => {
-                        ending = Some(Exit::Cancelled);
+                        stopped = Some(Exit::Cancelled);
                         deadline = self.terminate(family);
                     }
                     Some((Order::Run(_) | Order::Serve(_), _)) => return Err(out_of_turn()),
                 }
             }
             if deadline.is_some_and(|deadline| clock::instant() >= deadline) {
-                if ending.is_some() {
-                    return Ok(Some(ending));
+                if let Some(exit) = stopped {
+                    return Ok(Watched::Stopped(exit));
                 }
-                ending = Some(Exit::TimedOut);
+                stopped = Some(Exit::TimedOut);
                 deadline = self.terminate(family);
             }
         }
