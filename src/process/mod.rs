@@ -1,18 +1,19 @@
-//! One attempt's processes: started in their own session, timed out, ended politely and then firmly with every
-//! descendant, and their end named.
+//! The processes of one attempt: each command starts in a session of its own, has a timeout, and is ended first with
+//! TERM and then with KILL, together with every descendant. The end of each is named.
 //!
-//! A slot has a [`Supervisor`]: a small process of this same program that starts each command, adopts whatever the
-//! command leaves behind, sweeps it, and ends everything if the runner vanishes. Two tiers make sure that nothing is
-//! left ([`Isolation`](crate::model::Isolation)): a PID namespace for each slot, where this process may make one, else
-//! a subreaper. In both the proof of emptiness is the same: the supervisor has no child any more.
+//! A slot has a [`Supervisor`]. It drives a small process of this same program, the supervising process, which starts
+//! each command, adopts the orphans that the command leaves behind, kills them, and ends everything if the runner
+//! vanishes. Two tiers ([`Isolation`](crate::model::Isolation)) make sure that nothing is left: a PID namespace for
+//! each slot if this process may create one, else a subreaper. Both prove emptiness in the same way: the supervising
+//! process has no child any more.
 //!
-//! The files: what is run and how it ends (`command`); the runner's side (`supervisor`); the supervising process
-//! (`supervise_main`) and what it is made of: what to execute and why that failed (`launch`), the one unsafe leaf
-//! (`kernel`), tiers (`isolation`), ending everything (`sweep`) by the process table (`table`); and the messages
-//! between the two (`messages`). And what a role's own process gives back while it has nothing to do (`idle`). This room
-//! reads no output and never waits for a pipe to close: an orphan may hold it.
+//! The files: commands and how they end (`command`); the runner's side (`supervisor`); the supervising process
+//! (`supervise_main`) and its parts: preparing an execution and explaining a failed one (`launch`), the one file with
+//! unsafe code (`kernel`), the tiers (`isolation`), killing everything (`sweep`) with the process table (`table`); and
+//! the messages between the two processes (`messages`). `idle` returns a role's unused memory to the system.
 //!
-//! Only the runner calls this room, and the command line for the hidden subcommand and for `idle`.
+//! This room reads no output and never waits for a pipe to close, because an orphan may hold the pipe open. Its callers
+//! are the runner, and the command line for the hidden subcommand and for `idle`.
 
 mod command;
 mod error;
