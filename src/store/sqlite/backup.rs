@@ -10,14 +10,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rusqlite::backup::{Backup, StepResult};
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, OpenFlags};
 
 use super::lock::Lock;
-use super::{StoreError, check, reader, schema, wal};
+use super::tables::meta;
+use super::{StoreError, check, connection, schema, wal};
 use crate::model::{BuildId, WallTime};
 
-/// The name in `meta` that says that this is a backup.
-const MARK: &str = "backup";
 /// Builds are numbered on from the second of their restoration: no dispatcher makes one a second for long, so neither
 /// what came after the backup nor what an earlier restoration of it made has such a number.
 const BUILDS_PER_SECOND: u64 = 1;
@@ -38,11 +37,11 @@ pub fn back_up(from: &Path, to: &Path) -> Result<(), StoreError> {
     if idle.as_ref().is_some_and(|lock| lock.same_boot) {
         check::check_log(from)?;
     }
-    let conn = reader::connect(from).map_err(|e| StoreError::from_sqlite("open", from, e))?;
+    let conn = connection::for_reading(from).map_err(|e| StoreError::from_sqlite("open", from, e))?;
     refuse_newer(&conn, from)?;
     copy_and(&conn, to, |part| {
         let conn = Connection::open(part).map_err(failed_on(part))?;
-        conn.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?1, 1)", [MARK]).map_err(failed_on(part))?;
+        meta::mark_backup(&conn).map_err(failed_on(part))?;
         // One file, which reads from a disk that cannot be written.
         conn.pragma_update_and_check(None, "journal_mode", "DELETE", |_| Ok(())).map_err(failed_on(part))?;
         check::check_pages(&conn, part, None)?;
@@ -87,14 +86,6 @@ impl Restoring {
     }
 }
 
-/// Refuses a backup where a store is wanted. What cannot be read is judged by those who look closer.
-pub(super) fn refuse_backup(path: &Path) -> Result<(), StoreError> {
-    let marked = reader::connect(path).and_then(|conn| {
-        conn.query_row("SELECT count(*) FROM meta WHERE name = ?1", [MARK], |row| row.get::<_, i64>(0))
-    });
-    if marked.is_ok_and(|count| count > 0) { Err(StoreError::IsBackup { path: path.to_owned() }) } else { Ok(()) }
-}
-
 fn refuse_newer(conn: &Connection, path: &Path) -> Result<(), StoreError> {
     let found = schema::version(conn).map_err(|e| StoreError::from_sqlite("read the version of", path, e))?;
     if found <= schema::VERSION {
@@ -111,17 +102,14 @@ fn renumber(part: &Path, at: WallTime) -> Result<BuildId, StoreError> {
     let seconds = u64::try_from(at.0).unwrap_or(0) / 1000;
     let change = |conn: &mut Connection| {
         let tx = conn.transaction()?;
-        tx.execute("DELETE FROM meta WHERE name = ?1", [MARK])?;
+        meta::unmark_backup(&tx)?;
         let mut last_build = 0;
         for (table, factor) in
             [("builds", BUILDS_PER_SECOND), ("jobs", OTHERS_PER_SECOND), ("attempts", OTHERS_PER_SECOND)]
         {
             // A clock that is behind the one of an earlier restoration gets a second of distance all the same.
-            let last = super::writer::last_id(&tx, table)?.saturating_add(factor).max(seconds.saturating_mul(factor));
-            tx.execute(
-                "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)",
-                params![table, last.cast_signed()],
-            )?;
+            let last = meta::last_id(&tx, table)?.saturating_add(factor).max(seconds.saturating_mul(factor));
+            meta::set_last_id(&tx, table, last)?;
             if table == "builds" {
                 last_build = last;
             }

@@ -5,8 +5,8 @@
 //! ours; the log holds what was acknowledged (`wal.rs`); the version is known; every table is as it was made. A
 //! structural check of all pages (`quick_check`) is linear in the file's size, so at start it is made up to
 //! [`WHOLE_CHECK_BYTES_MAX`]; above, of the small tables only, and the rest is checked by those who read it: SQLite
-//! refuses a malformed page, `seal.rs` a row that was changed, `rows.rs` a value that means nothing. `Reader::check`
-//! checks all of it at any size, beside the work.
+//! refuses a malformed page, `checksum.rs` a row that was changed, `tables/` a value that means nothing.
+//! `Reader::check` checks all of it at any size, beside the work.
 
 use std::fs::File;
 use std::io::Read;
@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-use super::{StoreError, schema, wal};
+use super::tables::meta;
+use super::{StoreError, connection, schema, wal};
 
 /// Up to this size all pages are checked at start: some 0.2 s when they are in memory.
 const WHOLE_CHECK_BYTES_MAX: u64 = 64 << 20;
@@ -53,6 +54,12 @@ pub(super) fn check_header(path: &Path) -> Result<(), StoreError> {
         return foreign("another program made it");
     }
     Ok(())
+}
+
+/// Refuses a backup where a store is wanted. What cannot be read is judged by those who look closer.
+pub(super) fn refuse_backup(path: &Path) -> Result<(), StoreError> {
+    let is_backup = connection::for_reading(path).and_then(|conn| meta::is_backup(&conn));
+    if is_backup.unwrap_or(false) { Err(StoreError::IsBackup { path: path.to_owned() }) } else { Ok(()) }
 }
 
 /// The commits that the log must still hold.

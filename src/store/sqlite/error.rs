@@ -144,3 +144,8 @@ impl From<rusqlite::Error> for Fault {
         Self::Sqlite(error)
     }
 }
+
+/// Refuses a statement that did not change the one row that it means.
+pub(super) fn one_row(changed: usize, why: impl FnOnce() -> String) -> Result<(), Fault> {
+    if changed == 1 { Ok(()) } else { Err(Fault::Contradiction(why())) }
+}

@@ -12,17 +12,15 @@
 mod apply;
 mod backup;
 mod check;
+mod checksum;
+mod connection;
 mod error;
-mod lately;
 mod lock;
-mod names;
-mod queries;
 mod reader;
 mod retention;
-mod rows;
 mod schema;
-mod seal;
-mod spec;
+mod tables;
+mod values;
 mod wal;
 mod writer;
 

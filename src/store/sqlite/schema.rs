@@ -6,7 +6,7 @@
 //! - an outcome is a row of its own under the attempt's number: written once, and the key refuses a second one (S6);
 //! - what is wide or repeats is kept apart: `specs`, `ranges`, `reasons`.
 //!
-//! The rows that decisions rest on carry a checksum, `seal` (see `seal.rs`).
+//! The rows that decisions rest on carry a checksum, `seal` (see `checksum.rs`).
 //!
 //! A migration is never edited once released; a new one is added, and [`VERSION`] counts them.
 

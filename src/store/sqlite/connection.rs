@@ -1,0 +1,52 @@
+//! Connections to the file, and the settings that each kind has.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+/// How long another program's lock on the file is waited for. A reader meets one only while a writer recovers the log
+/// after a crash.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pages in the write-ahead log after which a commit also moves them to the main file: 16 MiB. SQLite's 1,000 would
+/// have every busy batch wait for that; many more would make the wait long and the file beside the store large.
+const CHECKPOINT_PAGES: i64 = 4000;
+/// What the log shrinks to after something made it large.
+const LOG_BYTES_MAX: i64 = 64 << 20;
+/// SQLite's cache of pages, in KiB (which it counts as negative): the recent part of every table that is written.
+const CACHE_KIB: i64 = -65536;
+/// Prepared statements that a writer keeps; there are some forty.
+const WRITER_STATEMENTS_MAX: usize = 64;
+/// Prepared statements that a reader keeps; there are some fifteen.
+const READER_STATEMENTS_MAX: usize = 32;
+
+pub(super) fn for_writing(path: &Path) -> rusqlite::Result<Connection> {
+    let conn = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE, WRITER_STATEMENTS_MAX)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    // An answer to every commit is a promise, so every commit is synced.
+    conn.pragma_update(None, "synchronous", "FULL")?;
+    conn.pragma_update(None, "foreign_keys", false)?;
+    conn.pragma_update(None, "cache_size", CACHE_KIB)?;
+    conn.pragma_update_and_check(None, "wal_autocheckpoint", CHECKPOINT_PAGES, |_| Ok(()))?;
+    conn.pragma_update_and_check(None, "journal_size_limit", LOG_BYTES_MAX, |_| Ok(()))?;
+    // It is so since the file was made; whoever switched it off with another program is overruled.
+    conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    Ok(conn)
+}
+
+pub(super) fn for_reading(path: &Path) -> rusqlite::Result<Connection> {
+    let conn = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY, READER_STATEMENTS_MAX)?;
+    conn.pragma_update(None, "query_only", true)?;
+    Ok(conn)
+}
+
+fn open(path: &Path, flags: OpenFlags, statements_max: usize) -> rusqlite::Result<Connection> {
+    let conn = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    conn.set_prepared_statement_cache_capacity(statements_max);
+    conn.pragma_update(None, "trusted_schema", false)?;
+    // A page is looked at when it is read, not only when it breaks something.
+    conn.pragma_update(None, "cell_size_check", true)?;
+    Ok(conn)
+}

@@ -1,0 +1,151 @@
+//! `attempts`: the lease of each attempt. The row is written once; how the attempt ended is in `outcomes`. `previous`
+//! is the job's attempt before this one, so that a chain from the job's newest attempt finds them all without an index.
+
+use rusqlite::types::ToSqlOutput;
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
+
+use super::{outcomes, reasons};
+use crate::model::{Attempt, AttemptId, BuildId, JobId, LogSummary, RunnerId, WallTime};
+use crate::store::sqlite::checksum::Checksum;
+use crate::store::sqlite::error::Fault;
+use crate::store::sqlite::values::{damaged, signed};
+
+/// Covers the text of the reason, wherever it is kept.
+fn checksum(attempt: &Attempt, previous: Option<i64>) -> Checksum {
+    Checksum::of("attempts")
+        .number(signed(attempt.id.0))
+        .number(signed(attempt.job.0))
+        .number(attempt.number)
+        .number(signed(attempt.runner.0))
+        .bytes(attempt.reason.as_bytes())
+        .number(attempt.leased_at.0)
+        .maybe_number(previous)
+}
+
+/// The statement that adds an attempt, prepared once for a batch.
+pub(crate) struct Insert<'a> {
+    conn: &'a Connection,
+    statement: CachedStatement<'a>,
+}
+
+impl<'a> Insert<'a> {
+    pub(crate) fn new(conn: &'a Connection) -> rusqlite::Result<Self> {
+        let statement = conn.prepare_cached(
+            "INSERT INTO attempts (id, job, number, runner, reason, leased_at, previous, seal)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?;
+        Ok(Self { conn, statement })
+    }
+
+    /// Adds an attempt, after `jobs` has leased its job; `previous` is the job's attempt before it.
+    pub(crate) fn insert(
+        &mut self,
+        reasons: &mut reasons::Ids,
+        attempt: &Attempt,
+        previous: Option<i64>,
+    ) -> Result<(), Fault> {
+        let reason = match reasons.get(self.conn, &attempt.reason)? {
+            Some(id) => ToSqlOutput::from(id),
+            None => ToSqlOutput::from(attempt.reason.as_str()),
+        };
+        self.statement.execute(params![
+            signed(attempt.id.0),
+            signed(attempt.job.0),
+            attempt.number,
+            signed(attempt.runner.0),
+            reason,
+            attempt.leased_at.0,
+            previous,
+            checksum(attempt, previous).value()
+        ])?;
+        Ok(())
+    }
+}
+
+pub(crate) fn delete(conn: &Connection, attempt: AttemptId) -> rusqlite::Result<()> {
+    conn.prepare_cached("DELETE FROM attempts WHERE id = ?1")?.execute([signed(attempt.0)]).map(drop)
+}
+
+/// The columns that [`from_row`] reads.
+macro_rules! select {
+    ($from:literal) => {
+        concat!(
+            "SELECT a.id, a.job, j.build, a.number, a.runner, ",
+            "CASE typeof(a.reason) WHEN 'integer' THEN (SELECT body FROM reasons WHERE id = a.reason) ELSE a.reason END, ",
+            "a.leased_at, o.finished_at, o.duration_ms, o.outcome, o.code, o.detail, o.log_bytes, o.log_crc32, ",
+            "o.log_missing, a.previous, a.seal, o.seal ",
+            $from,
+            " LEFT JOIN jobs j ON j.id = a.job LEFT JOIN outcomes o ON o.attempt = a.id "
+        )
+    };
+}
+
+/// The numbers of a build's attempts: from each job's newest along `previous` to its first.
+macro_rules! with_attempts_of_build {
+    () => {
+        "WITH RECURSIVE chain (id) AS (
+           SELECT j.attempt FROM builds b JOIN jobs j ON j.id BETWEEN b.first_job AND b.last_job AND j.build = b.id
+           WHERE b.id = ?1 AND j.attempt <> 0
+           UNION SELECT a.previous FROM chain c JOIN attempts a ON a.id = c.id WHERE a.previous IS NOT NULL) "
+    };
+}
+pub(super) use with_attempts_of_build;
+
+/// Oldest first.
+pub(crate) fn of_build(conn: &Connection, build: BuildId) -> rusqlite::Result<Vec<Attempt>> {
+    let mut statement = conn.prepare_cached(concat!(
+        with_attempts_of_build!(),
+        select!("FROM chain c LEFT JOIN attempts a ON a.id = c.id"),
+        "ORDER BY a.id"
+    ))?;
+    statement.query_map([signed(build.0)], from_row)?.collect()
+}
+
+/// Oldest first. Only a job's newest attempt can be without an outcome (S8).
+pub(crate) fn unfinished_of_build(conn: &Connection, build: BuildId) -> rusqlite::Result<Vec<Attempt>> {
+    let mut statement = conn.prepare_cached(concat!(
+        select!(
+            "FROM builds b JOIN jobs k ON k.id BETWEEN b.first_job AND b.last_job AND k.build = b.id AND k.attempt <> 0 \
+             LEFT JOIN attempts a ON a.id = k.attempt"
+        ),
+        "WHERE b.id = ?1 AND o.attempt IS NULL ORDER BY a.id"
+    ))?;
+    statement.query_map([signed(build.0)], from_row)?.collect()
+}
+
+pub(crate) fn read(conn: &Connection, id: AttemptId) -> rusqlite::Result<Option<Attempt>> {
+    let mut statement = conn.prepare_cached(concat!(select!("FROM attempts a"), "WHERE a.id = ?1"))?;
+    statement.query_row([signed(id.0)], from_row).optional()
+}
+
+fn from_row(row: &Row<'_>) -> rusqlite::Result<Attempt> {
+    let outcome = match row.get::<_, Option<i64>>(9)? {
+        Some(number) => Some(outcomes::from_columns(number, row.get(10)?, row.get(11)?)?),
+        None => None,
+    };
+    let log = match &outcome {
+        Some(_) => {
+            LogSummary { bytes: row.get::<_, i64>(12)?.cast_unsigned(), crc32: row.get(13)?, missing: row.get(14)? }
+        }
+        None => LogSummary::default(),
+    };
+    let attempt = Attempt {
+        id: AttemptId(row.get::<_, i64>(0)?.cast_unsigned()),
+        job: JobId(row.get::<_, i64>(1)?.cast_unsigned()),
+        build: BuildId(row.get::<_, i64>(2)?.cast_unsigned()),
+        number: row.get(3)?,
+        runner: RunnerId(row.get::<_, i64>(4)?.cast_unsigned()),
+        reason: row.get::<_, Option<String>>(5)?.ok_or_else(|| damaged("an attempt's reason is missing"))?,
+        leased_at: WallTime(row.get(6)?),
+        finished_at: row.get::<_, Option<i64>>(7)?.map(WallTime),
+        duration_ms: row.get::<_, Option<i64>>(8)?.map(i64::cast_unsigned),
+        outcome,
+        log,
+    };
+    let name = || format!("attempt {}", attempt.id.0);
+    checksum(&attempt, row.get(15)?).check(row.get(16)?, name)?;
+    if let (Some(outcome), Some(at)) = (&attempt.outcome, attempt.finished_at) {
+        outcomes::checksum(attempt.id, outcome, &attempt.log, attempt.duration_ms, at).check(row.get(17)?, name)?;
+    }
+    Ok(attempt)
+}

@@ -1,0 +1,43 @@
+//! `decisions`: the lines of `surveil why`. Nothing is decided from them, so they carry no checksum.
+
+use rusqlite::{Connection, params};
+
+use crate::model::{AttemptId, BuildId, Decision, JobId, RunnerId, WallTime};
+use crate::store::sqlite::values::signed;
+
+pub(crate) fn insert(conn: &Connection, decision: &Decision) -> rusqlite::Result<()> {
+    conn.prepare_cached(
+        "INSERT INTO decisions (at, build, job, attempt, runner, text) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?
+    .execute(params![
+        decision.at.0,
+        signed(decision.build.0),
+        decision.job.map(|id| signed(id.0)),
+        decision.attempt.map(|id| signed(id.0)),
+        decision.runner.map(|id| signed(id.0)),
+        decision.text
+    ])
+    .map(drop)
+}
+
+pub(crate) fn delete(conn: &Connection, build: BuildId) -> rusqlite::Result<()> {
+    conn.prepare_cached("DELETE FROM decisions WHERE build = ?1")?.execute([signed(build.0)]).map(drop)
+}
+
+/// Oldest first.
+pub(crate) fn of_build(conn: &Connection, build: BuildId) -> rusqlite::Result<Vec<Decision>> {
+    let mut statement =
+        conn.prepare_cached("SELECT at, job, attempt, runner, text FROM decisions WHERE build = ?1 ORDER BY id")?;
+    let found = statement.query_map([signed(build.0)], |row| {
+        let number = |at: usize| row.get::<_, Option<i64>>(at).map(|id| id.map(i64::cast_unsigned));
+        Ok(Decision {
+            at: WallTime(row.get(0)?),
+            build,
+            job: number(1)?.map(JobId),
+            attempt: number(2)?.map(AttemptId),
+            runner: number(3)?.map(RunnerId),
+            text: row.get(4)?,
+        })
+    })?;
+    found.collect()
+}

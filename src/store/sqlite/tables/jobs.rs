@@ -1,0 +1,291 @@
+//! `jobs`: the jobs of all builds. A build's jobs have ascending numbers, so `builds.first_job` to `last_job` finds
+//! them without an index. `attempt` is the job's newest attempt.
+//!
+//! A job's row is changed in place while a batch runs. Its checksum is therefore a sum, in which each column has a
+//! factor of its own ([`FACTORS`]): a statement carries the sum on by the difference of old and new values
+//! ([`carried_on`]), without reading the row first. A wrong old value stays visible in the sum.
+
+use std::fmt::Display;
+use std::sync::LazyLock;
+
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
+
+use super::specs::{self, Tasks};
+use crate::model::{Attempt, AttemptId, BuildId, Ending, Job, JobId, JobState};
+use crate::store::sqlite::checksum::{self, Checksum};
+use crate::store::sqlite::error::{Fault, one_row};
+use crate::store::sqlite::values::{damaged, signed};
+
+const WAITING: i64 = 0;
+const QUEUED: i64 = 1;
+const LEASED: i64 = 2;
+const PASSED: i64 = 3;
+const FAILED: i64 = 4;
+const ERRORED: i64 = 5;
+const CANCELLED: i64 = 6;
+const SKIPPED: i64 = 7;
+/// States from here on are endings.
+const FIRST_ENDING: i64 = PASSED;
+
+/// The columns `state`, `attempt` and `detail`; the attempt is 0 if the state names none.
+fn state_columns(state: &JobState) -> (i64, i64, Option<&str>) {
+    match state {
+        JobState::Waiting => (WAITING, 0, None),
+        JobState::Queued => (QUEUED, 0, None),
+        JobState::Leased(attempt) => (LEASED, signed(attempt.0), None),
+        JobState::Finished(ending) => (ending_number(ending), 0, ending.detail()),
+    }
+}
+
+fn ending_number(ending: &Ending) -> i64 {
+    match ending {
+        Ending::Passed => PASSED,
+        Ending::Failed => FAILED,
+        Ending::Errored(_) => ERRORED,
+        Ending::Cancelled => CANCELLED,
+        Ending::Skipped(_) => SKIPPED,
+    }
+}
+
+fn state_from(number: i64, attempt: i64, detail: Option<&str>) -> rusqlite::Result<JobState> {
+    let why = || detail.map(str::to_owned).ok_or_else(|| damaged("a job's ending lacks its reason"));
+    Ok(match number {
+        WAITING => JobState::Waiting,
+        QUEUED => JobState::Queued,
+        LEASED => JobState::Leased(AttemptId(attempt.cast_unsigned())),
+        PASSED => JobState::Finished(Ending::Passed),
+        FAILED => JobState::Finished(Ending::Failed),
+        ERRORED => JobState::Finished(Ending::Errored(why()?)),
+        CANCELLED => JobState::Finished(Ending::Cancelled),
+        SKIPPED => JobState::Finished(Ending::Skipped(why()?)),
+        other => return Err(damaged(format!("there is no state {other} of a job"))),
+    })
+}
+
+/// The columns of a row.
+#[derive(Debug, Clone, Copy)]
+struct Columns<'a> {
+    id: i64,
+    build: i64,
+    spec: i64,
+    state: i64,
+    attempt: i64,
+    attempts: u32,
+    failures: u32,
+    losses: u32,
+    detail: Option<&'a str>,
+}
+
+/// The factor of each column that is a number. The factors are odd, so that no change of one column is lost modulo
+/// 2^32, and below 2^28, so that SQLite's sums of differences stay integers.
+const FACTORS: [(&str, i64); 8] = [
+    ("id", 0x0b5_1d3d),
+    ("build", 0xc2b_2ae3),
+    ("spec", 0x9e3_779b),
+    ("state", 102_030_407),
+    ("attempt", 210_987_653),
+    ("attempts", 150_094_637),
+    ("failures", 0x85e_bca7),
+    ("losses", 0x27d_4eb3),
+];
+/// Checksums are sums modulo 2^32.
+const MODULUS_MASK: i64 = 0xffff_ffff;
+
+/// What a detail adds to the sum.
+fn detail_checksum(detail: Option<&str>) -> i64 {
+    detail.map_or(0, |text| Checksum::of("detail").bytes(text.as_bytes()).value())
+}
+
+/// SQL for the checksum after these columns got these values; `more` is added to it. Each difference is taken modulo
+/// 2^32 before it is multiplied, so that the sum of up to seven products stays below 2^63.
+fn carried_on(changes: &[(&str, &dyn Display)], more: &dyn Display) -> String {
+    let term = |(column, new): &(&str, &dyn Display)| {
+        let (_, factor) = FACTORS.iter().find(|(name, _)| name == column).expect("the column is in the table");
+        format!(" + (({new} - {column}) & {MODULUS_MASK}) * {factor}")
+    };
+    let terms: String = changes.iter().map(term).collect();
+    format!("(seal + {more}{terms}) & {MODULUS_MASK}")
+}
+
+impl<'a> Columns<'a> {
+    fn of(job: &'a Job, spec: i64) -> Self {
+        let (state, attempt, detail) = state_columns(&job.state);
+        let Job { attempts, failures, losses, .. } = *job;
+        Self {
+            id: signed(job.id.0),
+            build: signed(job.build.0),
+            spec,
+            state,
+            attempt,
+            attempts,
+            failures,
+            losses,
+            detail,
+        }
+    }
+
+    fn checksum(&self) -> i64 {
+        let Self { id, build, spec, state, attempt, attempts, failures, losses, detail } = *self;
+        let numbers = [id, build, spec, state, attempt, attempts.into(), failures.into(), losses.into()];
+        let sum = FACTORS
+            .iter()
+            .zip(numbers)
+            .fold(detail_checksum(detail), |sum, ((_, factor), number)| sum.wrapping_add(number.wrapping_mul(*factor)));
+        sum & MODULUS_MASK
+    }
+
+    /// Reads the columns in the order of the struct, and refuses a row that does not match its checksum.
+    fn read(row: &'a Row<'_>) -> rusqlite::Result<Self> {
+        let columns = Self {
+            id: row.get(0)?,
+            build: row.get(1)?,
+            spec: row.get(2)?,
+            state: row.get(3)?,
+            attempt: row.get(4)?,
+            attempts: row.get(5)?,
+            failures: row.get(6)?,
+            losses: row.get(7)?,
+            detail: row.get_ref(8)?.as_str_or_null()?,
+        };
+        checksum::compare(columns.checksum(), row.get(9)?, || format!("job {}", columns.id))?;
+        Ok(columns)
+    }
+}
+
+static LEASE: LazyLock<String> = LazyLock::new(|| {
+    let seal = carried_on(&[("state", &LEASED), ("attempt", &"?2"), ("attempts", &"?3")], &0);
+    format!(
+        "UPDATE jobs SET state = {LEASED}, attempt = ?2, attempts = ?3, seal = {seal}
+         WHERE id = ?1 AND state < {FIRST_ENDING} AND attempts = ?3 - 1"
+    )
+});
+
+static FINISH: LazyLock<String> = LazyLock::new(|| {
+    // A job that is not finished has no detail, so the detail's checksum is added, not a difference.
+    let seal = carried_on(&[("state", &"?2")], &"?4");
+    format!("UPDATE jobs SET state = ?2, detail = ?3, seal = {seal} WHERE id = ?1 AND state < {FIRST_ENDING}")
+});
+
+/// The statements that change jobs, prepared once for a batch.
+pub(crate) struct Writes<'a> {
+    conn: &'a Connection,
+    insert: CachedStatement<'a>,
+    lease: CachedStatement<'a>,
+    finish: CachedStatement<'a>,
+    queue: CachedStatement<'a>,
+}
+
+impl<'a> Writes<'a> {
+    pub(crate) fn new(conn: &'a Connection) -> rusqlite::Result<Self> {
+        Ok(Self {
+            conn,
+            insert: conn.prepare_cached(
+                "INSERT INTO jobs (id, build, spec, state, attempt, attempts, failures, losses, detail, seal)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            )?,
+            lease: conn.prepare_cached(&LEASE)?,
+            finish: conn.prepare_cached(&FINISH)?,
+            queue: conn.prepare_cached(
+                "UPDATE jobs SET state = ?2, failures = ?3, losses = ?4, detail = NULL, seal = ?5 WHERE id = ?1",
+            )?,
+        })
+    }
+
+    pub(crate) fn insert(&mut self, specs: &mut specs::Ids, job: &Job) -> Result<(), Fault> {
+        let columns = Columns::of(job, specs.get(self.conn, &job.task)?);
+        let Columns { id, build, spec, state, attempt, attempts, failures, losses, detail } = columns;
+        let seal = columns.checksum();
+        self.insert.execute(params![id, build, spec, state, attempt, attempts, failures, losses, detail, seal])?;
+        Ok(())
+    }
+
+    /// Leases the attempt's job. Returns the job's attempt before it, which has to have ended.
+    pub(crate) fn lease(&mut self, attempt: &Attempt) -> Result<Option<i64>, Fault> {
+        let previous = if attempt.number > 1 { Some(self.finished_attempt(attempt.job)?) } else { None };
+        let changed = self.lease.execute(params![signed(attempt.job.0), signed(attempt.id.0), attempt.number])?;
+        one_row(changed, || format!("{} cannot be leased for the attempt numbered {}", attempt.job, attempt.number))?;
+        Ok(previous)
+    }
+
+    fn finished_attempt(&self, job: JobId) -> Result<i64, Fault> {
+        self.conn
+            .prepare_cached("SELECT o.attempt FROM jobs j JOIN outcomes o ON o.attempt = j.attempt WHERE j.id = ?1")?
+            .query_row([signed(job.0)], |row| row.get(0))
+            .optional()?
+            .ok_or_else(|| Fault::Contradiction(format!("{job} has no attempt before it that is finished")))
+    }
+
+    pub(crate) fn finish(&mut self, job: JobId, ending: &Ending) -> Result<(), Fault> {
+        let (number, detail) = (ending_number(ending), ending.detail());
+        let changed = self.finish.execute(params![signed(job.0), number, detail, detail_checksum(detail)])?;
+        one_row(changed, || format!("{job} is unknown or finished"))
+    }
+
+    pub(crate) fn queue(&mut self, job: JobId, failures: u32, losses: u32) -> Result<(), Fault> {
+        self.begin_again(job, QUEUED, failures, losses)
+    }
+
+    /// Lets a job wait for others again. Only a rerun does, and with it the counts begin anew.
+    pub(crate) fn wait(&mut self, job: JobId) -> Result<(), Fault> {
+        self.begin_again(job, WAITING, 0, 0)
+    }
+
+    /// A detail may be taken away, so the row is read and its checksum made anew.
+    fn begin_again(&mut self, job: JobId, state: i64, failures: u32, losses: u32) -> Result<(), Fault> {
+        let unknown = || Fault::Contradiction(format!("{job} is unknown"));
+        let id = signed(job.0);
+        let mut statement = self.conn.prepare_cached(
+            "SELECT id, build, spec, state, attempt, attempts, failures, losses, detail, seal FROM jobs WHERE id = ?1",
+        )?;
+        let mut found = statement.query([id])?;
+        let columns = Columns::read(found.next()?.ok_or_else(unknown)?)?;
+        let seal = Columns { state, failures, losses, detail: None, ..columns }.checksum();
+        drop(found);
+        let changed = self.queue.execute(params![id, state, failures, losses, seal])?;
+        one_row(changed, || format!("{job} is unknown"))
+    }
+}
+
+pub(crate) fn delete(conn: &Connection, job: JobId) -> rusqlite::Result<()> {
+    conn.prepare_cached("DELETE FROM jobs WHERE id = ?1")?.execute([signed(job.0)]).map(drop)
+}
+
+/// In the order of the task file.
+pub(crate) fn of_build(conn: &Connection, build: BuildId, tasks: &mut Tasks) -> rusqlite::Result<Vec<Job>> {
+    // Rows between a build's first and last job that are not its own are read too, so that each is checked before it is
+    // passed over.
+    let mut statement = conn.prepare_cached(
+        "SELECT j.id, j.build, j.spec, j.state, j.attempt, j.attempts, j.failures, j.losses, j.detail, j.seal
+         FROM builds b JOIN jobs j ON j.id BETWEEN b.first_job AND b.last_job
+         WHERE b.id = ?1 ORDER BY j.id",
+    )?;
+    let mut found = statement.query([signed(build.0)])?;
+    let mut jobs = Vec::new();
+    while let Some(row) = found.next()? {
+        let columns = Columns::read(row)?;
+        if columns.build != signed(build.0) {
+            continue;
+        }
+        jobs.push(Job {
+            id: JobId(columns.id.cast_unsigned()),
+            build,
+            task: tasks.get(conn, columns.spec)?,
+            state: state_from(columns.state, columns.attempt, columns.detail)?,
+            attempts: columns.attempts,
+            failures: columns.failures,
+            losses: columns.losses,
+        });
+    }
+    Ok(jobs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_stands_for_no_state_is_damage() {
+        assert!(state_from(8, 0, None).is_err());
+        assert!(state_from(ERRORED, 0, None).is_err());
+    }
+}

@@ -1,0 +1,34 @@
+//! `late_results`: results that came for leases no longer held. They are evidence, which contradicts nothing, also of
+//! an attempt that was forgotten since; they carry no checksum.
+
+use rusqlite::{Connection, params};
+
+use super::attempts::with_attempts_of_build;
+use super::outcomes;
+use crate::model::{AttemptId, BuildId, Outcome, WallTime};
+use crate::store::sqlite::values::signed;
+
+pub(crate) fn insert(conn: &Connection, attempt: AttemptId, outcome: &Outcome, at: WallTime) -> rusqlite::Result<()> {
+    let (number, code, detail) = outcomes::to_columns(outcome);
+    conn.prepare_cached("INSERT INTO late_results (attempt, outcome, code, detail, at) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute(params![signed(attempt.0), number, code, detail, at.0])
+        .map(drop)
+}
+
+pub(crate) fn delete(conn: &Connection, attempt: AttemptId) -> rusqlite::Result<()> {
+    conn.prepare_cached("DELETE FROM late_results WHERE attempt = ?1")?.execute([signed(attempt.0)]).map(drop)
+}
+
+/// Oldest first.
+pub(crate) fn of_build(conn: &Connection, build: BuildId) -> rusqlite::Result<Vec<(AttemptId, Outcome, WallTime)>> {
+    let mut statement = conn.prepare_cached(concat!(
+        with_attempts_of_build!(),
+        "SELECT l.attempt, l.outcome, l.code, l.detail, l.at ",
+        "FROM chain c JOIN late_results l ON l.attempt = c.id ORDER BY l.id"
+    ))?;
+    let found = statement.query_map([signed(build.0)], |row| {
+        let outcome = outcomes::from_columns(row.get(1)?, row.get(2)?, row.get(3)?)?;
+        Ok((AttemptId(row.get::<_, i64>(0)?.cast_unsigned()), outcome, WallTime(row.get(4)?)))
+    })?;
+    found.collect()
+}
