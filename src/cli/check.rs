@@ -62,13 +62,13 @@ fn line(task: &TaskSpec) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Script;
+    use crate::model::{Script, TaskName};
 
     #[test]
     fn a_task_is_told_with_what_is_special_about_it() {
-        let mut task = TaskSpec::new("test", Script::Shell("x".into()));
+        let mut task = TaskSpec::new(TaskName::new("test").unwrap(), Script::Shell("x".into()));
         assert_eq!(anstream::adapter::strip_str(&line(&task)).to_string(), "  test");
-        task.needs = vec!["build".into(), "lint".into()];
+        task.needs = vec![TaskName::new("build").unwrap(), TaskName::new("lint").unwrap()];
         task.retries = 2;
         assert_eq!(
             anstream::adapter::strip_str(&line(&task)).to_string(),

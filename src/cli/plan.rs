@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::CliError;
-use crate::model::TaskSpec;
+use crate::model::{TaskName, TaskSpec};
 
 /// The tasks that were asked for, or all, with those they need, each after those. Otherwise in the order they stand in.
 pub(crate) fn plan<'a>(tasks: &'a [TaskSpec], wanted: &[String]) -> Result<Vec<&'a TaskSpec>, CliError> {
@@ -23,7 +23,7 @@ pub(crate) fn plan<'a>(tasks: &'a [TaskSpec], wanted: &[String]) -> Result<Vec<&
             planned.push(task);
         } else if seen.insert(&*task.name) {
             open.push((task, true));
-            let needed = |need: &std::sync::Arc<str>| tasks.iter().find(|task| task.name == *need);
+            let needed = |need: &TaskName| tasks.iter().find(|task| task.name == *need);
             open.extend(task.needs.iter().rev().filter_map(needed).map(|task| (task, false)));
         }
     }
@@ -51,8 +51,8 @@ mod tests {
         [("deploy", &["test", "lint"][..]), ("test", &["build"]), ("build", &[]), ("lint", &["build"]), ("docs", &[])]
             .into_iter()
             .map(|(name, needs)| {
-                let mut task = TaskSpec::new(name, Script::Shell("true".into()));
-                task.needs = needs.iter().map(|need| (*need).into()).collect();
+                let mut task = TaskSpec::new(TaskName::new(name).unwrap(), Script::Shell("true".into()));
+                task.needs = needs.iter().map(|need| TaskName::new(need).unwrap()).collect();
                 task
             })
             .collect()

@@ -1,15 +1,14 @@
 //! `surveil runner`: flags to settings, then the role.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::Args;
 
 use super::observer::DispatchFlags;
 use super::quantity::{Bytes, Millis};
 use super::{CliError, ExitCode, interrupt};
-use crate::config::{RunnerSettings, default_runner_name, defaults, own_facts, parse_label, work_dir};
-use crate::model::{Address, RepoName};
+use crate::config::{RunnerSettings, default_runner_name, defaults, own_facts, work_dir};
+use crate::model::{Address, Label, RunnerName};
 use crate::protocol::limits::{MAX_LABELS, MAX_SLOTS};
 use crate::runner;
 
@@ -55,8 +54,8 @@ pub(crate) struct RunnerFlags {
     )]
     pub(crate) slots: Option<u32>,
     /// WORD or KEY=VALUE that tasks may ask for; may be repeated. os, arch and hostname are offered anyway
-    #[arg(long = "label", value_name = "LABEL", value_parser = parse_label, help_heading = "What it offers")]
-    pub(crate) labels: Vec<Arc<str>>,
+    #[arg(long = "label", value_name = "LABEL", value_parser = Label::new, help_heading = "What it offers")]
+    pub(crate) labels: Vec<Label>,
 
     /// Where stores and work trees are kept [default: ~/.cache/surveil]
     #[arg(long, value_name = "DIR", env = "SURVEIL_WORK", help_heading = "Limits")]
@@ -83,13 +82,7 @@ impl RunnerFlags {
     /// What was typed, checked.
     pub(crate) fn settings(self) -> Result<RunnerSettings, CliError> {
         let name = match self.name {
-            // The same letters are safe in a repository's name and in a runner's: both end up in file names.
-            Some(name) if RepoName::new(&name).is_err() => {
-                return Err(CliError::Usage(format!(
-                    "`{name}` cannot name a runner: use 1 to 100 of A-Z a-z 0-9 . _ - and start with a letter or digit"
-                )));
-            }
-            Some(name) => name.into(),
+            Some(name) => RunnerName::new(&name).map_err(|error| CliError::Usage(error.to_string()))?,
             None => default_runner_name(),
         };
         let most = MAX_LABELS - own_facts().len();

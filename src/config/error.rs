@@ -22,11 +22,6 @@ pub enum ConfigError {
     Size(String),
     #[error("`{0}` is not a duration: write numbers with units (d, h, m, s, ms), such as 90s, 20m or 1h30m")]
     Duration(String),
-    #[error(
-        "`{0}` is not a label: write WORD or KEY=VALUE, with letters, digits and . _ - + : @ / only, \
-         such as gpu or os=linux"
-    )]
-    Label(String),
     #[error(transparent)]
     RepoName(#[from] RepoNameError),
     #[error("the URL of repository {0} is too long to name the directory of its mirror")]

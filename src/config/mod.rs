@@ -13,7 +13,7 @@ mod settings;
 mod tasks;
 
 pub use error::ConfigError;
-pub use identity::{default_runner_name, own_facts, parse_label};
+pub use identity::{default_runner_name, own_facts};
 pub use location::{data_dir, is_url, repo_name_from, without_credentials, work_dir};
 pub use quantity::{parse_duration_ms, parse_size};
 pub use settings::{

@@ -5,11 +5,10 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::location::{MAX_MIRROR_NAME_BYTES, mirror_name};
 use super::{ConfigError, default_runner_name, is_url, repo_name_from, without_credentials};
-use crate::model::{Address, RepoName};
+use crate::model::{Address, Label, RepoName, RunnerName};
 
 /// The longest token file that is read. A token has a few dozen letters, and it has to fit into the first line of a
 /// session, which is limited to as much.
@@ -56,7 +55,7 @@ pub struct Retention {
 /// A runner's settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunnerSettings {
-    pub name: Arc<str>,
+    pub name: RunnerName,
     /// Tried in order.
     pub dispatch: Vec<Address>,
     pub token: TokenSource,
@@ -64,7 +63,7 @@ pub struct RunnerSettings {
     pub work: PathBuf,
     pub slots: u32,
     /// Besides the runner's own facts (os, arch, hostname).
-    pub labels: Vec<Arc<str>>,
+    pub labels: Vec<Label>,
     /// Listen there for the dispatcher instead of dialling it.
     pub listen: Option<Address>,
     /// A repository on this machine to take objects from before asking the dispatcher.

@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::DispatcherError;
-use crate::model::{BuildId, RepoName};
+use crate::model::{BuildId, RepoName, TaskName};
 use crate::protocol::hello::Role;
 
 /// The data directory's layout.
@@ -20,7 +20,7 @@ pub(crate) struct DataDir {
 pub(crate) struct LogPlace {
     pub(crate) repo: RepoName,
     pub(crate) build: BuildId,
-    pub(crate) task: std::sync::Arc<str>,
+    pub(crate) task: TaskName,
     pub(crate) number: u32,
 }
 

@@ -1,10 +1,9 @@
 //! Reports for operators: what the store remembers and what the scheduler knows, put into the words of the protocol.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use super::data_dir::{DataDir, LogPlace};
-use crate::model::{Attempt, Build, Ending, Job, JobId, JobState, Outcome, RunnerId};
+use crate::model::{Attempt, Build, Ending, Job, JobId, JobState, Outcome, RunnerId, RunnerName};
 use crate::protocol::operator::{AttemptReport, BuildReport, JobReport, RunnerReport, WhyLine};
 use crate::scheduler::RunnerView;
 use crate::store::{Reader, StoreError};
@@ -13,7 +12,7 @@ use crate::store::{Reader, StoreError};
 pub(crate) struct Reports<'a> {
     reader: &'a Reader,
     data: &'a DataDir,
-    names: HashMap<RunnerId, Arc<str>>,
+    names: HashMap<RunnerId, RunnerName>,
 }
 
 impl<'a> Reports<'a> {

@@ -1,13 +1,11 @@
 //! Between the wire and the model: the only file of the dispatcher that sees both. A message is turned into words of
 //! the model once, with every field checked; what comes after may trust them.
 
-use std::sync::Arc;
-
 use super::data_dir::{DataDir, LogPlace};
 use super::grants::Grant;
 use crate::model::{
-    AttemptId, BranchName, BuildSource, CommitId, Incarnation, Isolation, LogSummary, Outcome, RepoName, Script,
-    SessionId, TaskSpec,
+    AttemptId, BranchName, BuildSource, CommitId, Incarnation, Isolation, Label, LogSummary, Outcome, RepoName,
+    RunnerName, Script, SessionId, TaskSpec,
 };
 use crate::protocol::hello::{ErrorCode, Hello, Refusal};
 use crate::protocol::limits::{MAX_LABELS, MAX_RANGE_COMMITS, MAX_SLOTS};
@@ -90,7 +88,12 @@ pub(crate) fn joined(session: SessionId, hello: &Hello, message: FromRunner) -> 
     if labels.len() > MAX_LABELS {
         return Err(malformed(format!("a runner has at most {MAX_LABELS} labels, not {}", labels.len())));
     }
-    let mut labels: Vec<Arc<str>> = labels.into_iter().map(Arc::from).collect();
+    // No task can ask for a label of another form, so that one is useless, but no reason to turn a runner away.
+    let (labels, useless): (Vec<_>, Vec<_>) = labels.iter().map(|text| Label::new(text)).partition(Result::is_ok);
+    for error in useless.into_iter().filter_map(Result::err) {
+        log::warn!("a label of runner {} is left out: {error}", Refusal::quote(&hello.name));
+    }
+    let mut labels: Vec<Label> = labels.into_iter().flatten().collect();
     labels.sort_unstable();
     labels.dedup();
     let isolation = match isolation.as_str() {
@@ -100,7 +103,7 @@ pub(crate) fn joined(session: SessionId, hello: &Hello, message: FromRunner) -> 
     let warm = warm.into_iter().take(MAX_SLOTS).map(|tree| Ok((repo(&tree.repo)?, commit(&tree.commit)?)));
     Ok(RunnerJoined {
         session,
-        name: hello.name.as_str().into(),
+        name: RunnerName::new(&hello.name).map_err(|error| malformed(error.to_string()))?,
         incarnation: Incarnation(hello.incarnation),
         slots,
         labels,

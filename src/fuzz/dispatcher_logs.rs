@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, bounded};
 use super::{Logs, Seal, ToLogs};
 use crate::dispatcher::core::ToCore;
 use crate::dispatcher::data_dir::{DataDir, LogPlace};
-use crate::model::{AttemptId, BuildId, LogSummary, Outcome, RepoName, SessionId};
+use crate::model::{AttemptId, BuildId, LogSummary, Outcome, RepoName, SessionId, TaskName};
 use crate::protocol::runner::ToRunner;
 use crate::transport::{FrameReader, Outbox, Stream};
 
@@ -57,7 +57,7 @@ impl Stage {
 
     fn place() -> LogPlace {
         let repo = RepoName::new("app").expect("it is a fine name");
-        LogPlace { repo, build: BuildId(1), task: "test".into(), number: 1 }
+        LogPlace { repo, build: BuildId(1), task: TaskName::recorded("test"), number: 1 }
     }
 
     /// What is on disk.

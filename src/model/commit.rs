@@ -83,43 +83,6 @@ impl fmt::Debug for CommitId {
     }
 }
 
-/// The name under which a dispatcher knows a repository. Safe as a file name: 1 to 100 of `A-Z a-z 0-9 . _ -`, not
-/// starting with `.` or `-`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RepoName(Arc<str>);
-
-/// Why a text is not a repository name.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` cannot name a repository: use 1 to 100 of A-Z a-z 0-9 . _ - and start with a letter or digit")]
-pub struct RepoNameError(pub String);
-
-impl RepoName {
-    /// Checks and takes a name.
-    pub fn new(name: &str) -> Result<Self, RepoNameError> {
-        let is_fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-        let bytes = name.as_bytes();
-        if bytes.len() > 100
-            || !bytes.first().is_some_and(u8::is_ascii_alphanumeric)
-            || !bytes.iter().all(|b| is_fine(*b))
-        {
-            return Err(RepoNameError(name.chars().take(120).collect()));
-        }
-        Ok(Self(name.into()))
-    }
-
-    /// The name as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for RepoName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// A branch without `refs/heads/`, as git spells it. Any text git allows, so it is never used as a path.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BranchName(pub Arc<str>);
@@ -161,16 +124,6 @@ mod tests {
     fn what_is_no_commit_id_is_refused() {
         for text in ["", "0123", &"g".repeat(40), &"AB".repeat(20), &"a".repeat(41)] {
             assert!(text.parse::<CommitId>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_repository_name_is_safe_as_a_file_name() {
-        for name in ["app", "a.b-c_d", "7z"] {
-            assert!(RepoName::new(name).is_ok(), "{name}");
-        }
-        for name in ["", ".", "..", ".git", "-x", "a/b", "a b", "é", &"a".repeat(101)] {
-            assert!(RepoName::new(name).is_err(), "{name}");
         }
     }
 }

@@ -1,8 +1,6 @@
 //! A worker: something that executes attempts.
 
-use std::sync::Arc;
-
-use super::{RunnerId, WallTime};
+use super::{RunnerId, RunnerName, WallTime};
 
 /// By what means a runner makes sure that nothing of an attempt is left, strongest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +27,6 @@ impl Isolation {
 pub struct Runner {
     pub id: RunnerId,
     /// Unique at a dispatcher.
-    pub name: Arc<str>,
+    pub name: RunnerName,
     pub first_seen: WallTime,
 }

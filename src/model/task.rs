@@ -1,6 +1,6 @@
 //! A task: a named recipe from the commit's own configuration. It has no state.
 
-use std::sync::Arc;
+use super::{Label, TaskName};
 
 /// What a task runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,11 +14,10 @@ pub enum Script {
 /// One task as the commit defines it, checked: names are unique, `needs` name tasks of the same commit without a cycle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskSpec {
-    /// 1 to 100 of `A-Z a-z 0-9 . _ -`, starting with a letter or digit. Safe as a file name.
-    pub name: Arc<str>,
+    pub name: TaskName,
     pub script: Script,
     /// Tasks of the same commit that must have passed before.
-    pub needs: Vec<Arc<str>>,
+    pub needs: Vec<TaskName>,
     /// Added to the attempt's environment, in order.
     pub env: Vec<(String, String)>,
     /// After this long an attempt is ended as timed out.
@@ -28,7 +27,7 @@ pub struct TaskSpec {
     /// A failure of this task fails neither the build nor the tasks that need it.
     pub allow_failure: bool,
     /// What a runner must offer, each `key=value` or a bare word. Sorted, without doubles.
-    pub labels: Vec<Arc<str>>,
+    pub labels: Vec<Label>,
     /// Paths below the work tree that survive from one attempt to the next.
     pub keep: Vec<String>,
     /// Never run twice at a time, not even by a runner that is cut off: for deployments.
@@ -41,9 +40,9 @@ impl TaskSpec {
 
     /// A task with defaults for everything but its name and what it runs.
     #[must_use]
-    pub fn new(name: &str, script: Script) -> Self {
+    pub fn new(name: TaskName, script: Script) -> Self {
         Self {
-            name: name.into(),
+            name,
             script,
             needs: Vec::new(),
             env: Vec::new(),

@@ -64,10 +64,11 @@ impl AttemptResult {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Script;
+    use crate::model::{Script, TaskName};
 
     fn assignment(lease_ms: u64, exclusive: bool) -> Assignment {
-        let task = TaskSpec { exclusive, ..TaskSpec::new("deploy", Script::Shell("true".into())) };
+        let task =
+            TaskSpec { exclusive, ..TaskSpec::new(TaskName::new("deploy").unwrap(), Script::Shell("true".into())) };
         Assignment {
             attempt: AttemptId(1),
             lease_ms,

@@ -29,7 +29,7 @@ use super::slot::{Common, MakeExecutor, Slot, SlotReport, SlotWork};
 use super::translate::{self, ForCore, Offer};
 use super::upload::{Upload, Uploader};
 use crate::config::{RunnerSettings, own_facts};
-use crate::model::{AttemptId, CommitId, Isolation, Moment, Outcome, RepoName};
+use crate::model::{AttemptId, CommitId, Isolation, Label, Moment, Outcome, RepoName};
 use crate::shutdown::Stop;
 use crate::threads::{self, Thread};
 use crate::transport::{Frame, Listener};
@@ -150,7 +150,7 @@ impl Drop for SessionThread {
 struct Core<'a> {
     settings: &'a RunnerSettings,
     /// What it offers: its own facts, and what it was told to offer.
-    labels: Vec<Arc<str>>,
+    labels: Vec<Label>,
     isolation: Isolation,
     machine: Machine,
     journal: Journal,

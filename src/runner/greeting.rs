@@ -1,7 +1,7 @@
 //! The opening exchange as a runner has it: `hello`, then `welcome` or a refusal. Knows what each refusal asks for.
 //! Never decides when to try again; the session's thread does.
 
-use std::sync::Arc;
+use crate::model::RunnerName;
 
 use super::limits::GREETING;
 use crate::config::{ConfigError, TokenSource};
@@ -13,7 +13,7 @@ use crate::transport::{self, Frame, FrameReader, Stream, TransportError};
 /// Who the runner is, the same for each session.
 #[derive(Debug)]
 pub(super) struct Identity {
-    pub(super) name: Arc<str>,
+    pub(super) name: RunnerName,
     /// Drawn at the start of this process.
     pub(super) incarnation: u64,
     pub(super) token: TokenSource,

@@ -142,7 +142,7 @@ fn rewrite(path: &PathBuf, live: &BTreeMap<AttemptId, Lines>) -> io::Result<(Fil
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{BranchName, BuildId, LogSummary, Outcome, RepoName, Script, TaskSpec};
+    use crate::model::{BranchName, BuildId, LogSummary, Outcome, RepoName, Script, TaskName, TaskSpec};
 
     fn assignment(attempt: u64) -> Assignment {
         Assignment {
@@ -153,7 +153,7 @@ mod tests {
             repo: RepoName::new("app").unwrap(),
             branch: BranchName::new("main"),
             commit: "ab".repeat(20).parse().unwrap(),
-            task: TaskSpec::new("test", Script::Shell("true".into())),
+            task: TaskSpec::new(TaskName::new("test").unwrap(), Script::Shell("true".into())),
         }
     }
 

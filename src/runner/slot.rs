@@ -26,7 +26,7 @@ use super::spool::{Spool, SpoolWriter};
 use super::upload::Upload;
 use super::workspace::Workspace;
 use crate::error_chain::chain;
-use crate::model::{AttemptId, CommitId, LogSummary, Moment, Outcome, RepoName};
+use crate::model::{AttemptId, CommitId, LogSummary, Moment, Outcome, RepoName, RunnerName};
 use crate::process::{Command, Ended, Exit, ProcessError, Progress, Supervisor};
 use crate::threads::{self, Thread};
 
@@ -58,7 +58,7 @@ pub(super) type MakeExecutor = Arc<dyn Fn(&Layout) -> Box<dyn Execute> + Send + 
 
 /// What all slots share.
 pub(super) struct Common {
-    pub(super) runner: Arc<str>,
+    pub(super) runner: RunnerName,
     pub(super) layout: Arc<Layout>,
     pub(super) repos: Arc<SharedRepos>,
     pub(super) local_source: Option<PathBuf>,

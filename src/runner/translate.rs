@@ -2,7 +2,9 @@
 
 use super::assignment::{Assignment, AttemptResult, SourceAhead};
 use super::routes::Piece;
-use crate::model::{AttemptId, BranchName, BuildId, CommitId, LogSummary, Outcome, RepoName, Script, TaskSpec};
+use crate::model::{
+    AttemptId, BranchName, BuildId, CommitId, Label, LogSummary, Outcome, RepoName, Script, TaskName, TaskSpec,
+};
 use crate::protocol::codec;
 use crate::protocol::hello::Refusal;
 use crate::protocol::limits::MAX_LINE_BYTES;
@@ -95,10 +97,8 @@ fn assignment(lease: Runtask) -> Result<Assignment, String> {
         (None, Some(_)) => return Err("the lease names an empty program".into()),
         _ => return Err("the lease must have either a shell text or a program".into()),
     };
-    if name.is_empty() || name.len() > 100 || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("the lease gives its task a name that no task has".into());
-    }
-    let mut task = TaskSpec::new(&name, script);
+    let name = TaskName::new(&name).map_err(|error| error.to_string())?;
+    let mut task = TaskSpec::new(name, script);
     (task.env, task.timeout_ms, task.keep, task.exclusive) = (env, timeout_ms, keep, exclusive);
     Ok(Assignment {
         attempt: AttemptId(lease.attempt),
@@ -120,7 +120,7 @@ fn ahead(repo: &str, commit: &str, pack: Vec<u8>) -> Option<SourceAhead> {
 #[derive(Debug)]
 pub(super) struct Offer<'a> {
     pub(super) slots: u32,
-    pub(super) labels: &'a [std::sync::Arc<str>],
+    pub(super) labels: &'a [Label],
     /// [`crate::model::Isolation::word`].
     pub(super) isolation: &'a str,
     pub(super) warm: &'a [(RepoName, CommitId)],

@@ -289,7 +289,7 @@ mod tests {
     use std::process;
 
     use super::*;
-    use crate::model::{AttemptId, BranchName, BuildId, Script, TaskSpec};
+    use crate::model::{AttemptId, BranchName, BuildId, Script, TaskName, TaskSpec};
     use crate::threads;
 
     /// A repository with one commit, and a work directory.
@@ -338,7 +338,7 @@ mod tests {
                 repo: RepoName::new("app").unwrap(),
                 branch: BranchName::new("main"),
                 commit: self.commit,
-                task: TaskSpec::new("test", Script::Shell("true".into())),
+                task: TaskSpec::new(TaskName::new("test").unwrap(), Script::Shell("true".into())),
             }
         }
 

@@ -1,10 +1,8 @@
 //! Facts the scheduler is told, in the past tense.
 
-use std::sync::Arc;
-
 use crate::model::{
-    AttemptId, BranchName, BuildId, BuildSource, CommitId, Incarnation, Isolation, JobId, LogSummary, Outcome,
-    RepoName, RunnerId, SessionId, TaskSpec,
+    AttemptId, BranchName, BuildId, BuildSource, CommitId, Incarnation, Isolation, JobId, Label, LogSummary, Outcome,
+    RepoName, RunnerId, RunnerName, SessionId, TaskSpec,
 };
 
 /// Names the request a reply belongs to; the dispatcher makes them up and the scheduler hands them back.
@@ -62,11 +60,11 @@ pub enum Event {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunnerJoined {
     pub session: SessionId,
-    pub name: Arc<str>,
+    pub name: RunnerName,
     pub incarnation: Incarnation,
     pub slots: u32,
     /// Sorted, without doubles.
-    pub labels: Vec<Arc<str>>,
+    pub labels: Vec<Label>,
     pub isolation: Isolation,
     pub holding: Vec<AttemptId>,
     pub warm: Vec<(RepoName, CommitId)>,

@@ -2,18 +2,17 @@
 //! nothing.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use super::state::{LiveJob, Started};
 use super::tables::Presence;
 use super::{Scheduler, policy};
-use crate::model::{AttemptId, BuildId, JobId, JobState, Moment};
+use crate::model::{AttemptId, BuildId, JobId, JobState, Moment, TaskName};
 
 impl Scheduler {
     /// What each unfinished job of a build waits for or does, a sentence a job, in the order of the task file. Empty
     /// for a build that is finished.
     #[must_use]
-    pub fn explain(&self, now: Moment, build: BuildId) -> Vec<(Arc<str>, String)> {
+    pub fn explain(&self, now: Moment, build: BuildId) -> Vec<(TaskName, String)> {
         let jobs = self.builds.get(&build).map(|build| build.jobs.as_slice()).unwrap_or_default();
         jobs.iter()
             .filter_map(|id| {

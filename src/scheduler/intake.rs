@@ -9,7 +9,7 @@ use super::turn::{Because, Turn};
 use super::{Reply, Scheduler};
 use crate::model::{
     BranchName, Build, BuildId, BuildSource, CommitId, Ending, Job, JobId, JobState, Moment, Record, RepoName,
-    TaskSpec, Verdict,
+    TaskName, TaskSpec, Verdict,
 };
 
 impl Scheduler {
@@ -94,7 +94,7 @@ impl Scheduler {
         let source: Arc<BuildSource> = Arc::new(build.source.clone());
         let ids: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
         let unfinished = jobs.iter().filter(|job| !matches!(job.state, Some(JobState::Finished(_)))).count();
-        let by_name: Vec<(Arc<str>, JobId)> = jobs.iter().map(|job| (job.task.name.clone(), job.id)).collect();
+        let by_name: Vec<(TaskName, JobId)> = jobs.iter().map(|job| (job.task.name.clone(), job.id)).collect();
         let find = |name: &str| by_name.iter().find(|(known, _)| &**known == name).map(|(_, id)| *id);
         let links: Vec<(JobId, Vec<JobId>)> =
             jobs.iter().map(|job| (job.id, job.task.needs.iter().filter_map(|name| find(name)).collect())).collect();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Scheduler;
 use super::state::LiveJob;
 use super::turn::Turn;
-use crate::model::{BuildId, BuildSource, Ending, Job, JobId, JobState, Moment, Record, TaskSpec, Verdict};
+use crate::model::{BuildId, BuildSource, Ending, Job, JobId, JobState, Moment, Record, TaskName, TaskSpec, Verdict};
 
 /// A job on its way into the live state.
 pub(super) struct NewJob {
@@ -52,7 +52,7 @@ enum Readiness {
     Ready,
     NotYet,
     /// This task did not pass.
-    Never(Arc<str>),
+    Never(TaskName),
 }
 
 impl Scheduler {

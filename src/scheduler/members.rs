@@ -1,14 +1,13 @@
 //! Runners coming, going, and staying alive.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use super::attempts::Loss;
 use super::state::Started;
 use super::tables::{Member, Presence};
 use super::turn::Turn;
 use super::{Effect, Policy, Reply, RequestId, RunnerCommand, RunnerJoined, Scheduler};
-use crate::model::{AttemptId, Moment, Record, Runner, RunnerId, SessionId};
+use crate::model::{AttemptId, Moment, Record, Runner, RunnerId, RunnerName, SessionId};
 
 impl Scheduler {
     /// Takes a runner in, new or come back, and reconciles what it holds.
@@ -283,7 +282,7 @@ impl Scheduler {
         }
     }
 
-    fn known_id(&mut self, turn: &mut Turn, name: &Arc<str>) -> RunnerId {
+    fn known_id(&mut self, turn: &mut Turn, name: &RunnerName) -> RunnerId {
         if let Some(known) = self.known_runners.get(name) {
             return *known;
         }
@@ -295,12 +294,12 @@ impl Scheduler {
     }
 
     /// A runner's name, for people.
-    pub(super) fn known_name(&self, id: RunnerId) -> Arc<str> {
+    pub(super) fn known_name(&self, id: RunnerId) -> RunnerName {
         match self.roster.member(id) {
             Some(member) => member.name.clone(),
             None => {
                 let found = self.known_runners.iter().find(|(_, known)| **known == id);
-                found.map_or_else(|| id.to_string().into(), |(name, _)| name.clone())
+                found.map_or_else(|| RunnerName::recorded(&id.to_string()), |(name, _)| name.clone())
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The numbers that decisions depend on. Durations are in milliseconds.
 
-use std::sync::Arc;
+use crate::model::Label;
 
 /// What the operator of a dispatcher may choose about its decisions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct Policy {
     /// Runners to start on the dispatcher's own machine at most.
     pub spawn: u32,
     /// What such a runner would offer.
-    pub spawn_labels: Vec<Arc<str>>,
+    pub spawn_labels: Vec<Label>,
 }
 
 impl Policy {

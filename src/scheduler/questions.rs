@@ -1,27 +1,26 @@
 //! Questions about the state, which change nothing: heads, runners, counts, and who holds an attempt.
 
-use std::sync::Arc;
-
 use super::Scheduler;
 use super::tables::Presence;
 use crate::model::{
-    AttemptId, BranchName, BuildId, BuildSource, CommitId, Isolation, JobId, Moment, RepoName, RunnerId, SessionId,
+    AttemptId, BranchName, BuildId, BuildSource, CommitId, Isolation, JobId, Label, Moment, RepoName, RunnerId,
+    RunnerName, SessionId, TaskName,
 };
 
 /// A runner as an operator sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunnerView {
-    pub name: Arc<str>,
+    pub name: RunnerName,
     /// `connected`, `away`, `draining`, `quarantined` or `resting`.
     pub state: &'static str,
     /// Why it is in quarantine, where it is.
     pub detail: Option<String>,
     pub slots: u32,
-    pub labels: Vec<Arc<str>>,
+    pub labels: Vec<Label>,
     pub isolation: Isolation,
     pub silent_ms: u64,
     /// What occupies its slots, as attempt, build and task.
-    pub running: Vec<(AttemptId, BuildId, Arc<str>)>,
+    pub running: Vec<(AttemptId, BuildId, TaskName)>,
 }
 
 /// Numbers of jobs that are not finished.
@@ -85,7 +84,7 @@ impl Scheduler {
         views
     }
 
-    fn running(&self, attempt: AttemptId) -> Option<(AttemptId, BuildId, Arc<str>)> {
+    fn running(&self, attempt: AttemptId) -> Option<(AttemptId, BuildId, TaskName)> {
         let lease = self.leases.get(&attempt)?;
         let job = self.jobs.get(&lease.job)?;
         Some((attempt, lease.build, job.task.name.clone()))

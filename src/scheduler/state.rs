@@ -7,8 +7,8 @@ use super::health::Health;
 use super::policy::{self, Policy};
 use super::tables::{Queue, Roster};
 use crate::model::{
-    AttemptId, BranchName, BuildId, BuildSource, CommitId, Incarnation, JobId, JobState, Moment, RepoName, RunnerId,
-    TaskSpec, WallTime,
+    AttemptId, BranchName, BuildId, BuildSource, CommitId, Incarnation, JobId, JobState, Label, Moment, RepoName,
+    RunnerId, RunnerName, TaskSpec, WallTime,
 };
 
 /// Decides about everything a dispatcher does.
@@ -22,12 +22,12 @@ pub struct Scheduler {
     pub(super) jobs: HashMap<JobId, LiveJob>,
     pub(super) queue: Queue,
     /// When a runner that fits was last there, for the labels of each job at the head of a lane.
-    pub(super) fitted: BTreeMap<Vec<Arc<str>>, Moment>,
+    pub(super) fitted: BTreeMap<Vec<Label>, Moment>,
     /// What occupies slots: leases, and cancelled attempts that their runners have not ended yet.
     pub(super) leases: BTreeMap<AttemptId, LiveLease>,
     pub(super) roster: Roster,
     /// Every runner ever seen, by name.
-    pub(super) known_runners: HashMap<Arc<str>, RunnerId>,
+    pub(super) known_runners: HashMap<RunnerName, RunnerId>,
     /// What is held against runners that are not there.
     pub(super) past: HashMap<RunnerId, Health>,
     pub(super) recorded: RecentResults,

@@ -15,7 +15,7 @@ use surveil::clock;
 use surveil::config::defaults::RECONNECT_MS;
 use surveil::model::{
     Attempt, AttemptId, BranchName, Build, BuildId, BuildSource, CommitId, Ending, Job, JobId, JobState, LogSummary,
-    Outcome, Record, RepoName, Runner, RunnerId, Script, TaskSpec, Verdict, WallTime,
+    Outcome, Record, RepoName, Runner, RunnerId, RunnerName, Script, TaskName, TaskSpec, Verdict, WallTime,
 };
 use surveil::store::Store;
 
@@ -96,7 +96,7 @@ fn start(jobs: u64) {
 fn fill(stage: &Stage, jobs: u64) {
     std::fs::create_dir_all(stage.data()).expect("the directory can be written");
     let mut store = Store::open(&stage.data().join("surveil.db")).expect("a new store");
-    let runner = Runner { id: RunnerId(1), name: "r1".into(), first_seen: WallTime(0) };
+    let runner = Runner { id: RunnerId(1), name: RunnerName::recorded("r1"), first_seen: WallTime(0) };
     store.commit(&[Record::RunnerSaved(runner)]).expect("it is stored");
     let builds: Vec<u64> = (1..=jobs / JOBS_PER_BUILD).collect();
     for some in builds.chunks(200) {
@@ -123,7 +123,11 @@ fn passed(build: u64) -> Vec<Record> {
     let job = |job: &u64| Job {
         id: JobId(*job),
         build: id,
-        task: TaskSpec::new(&format!("task{}", *job % JOBS_PER_BUILD), Script::Shell("cargo test".into())).into(),
+        task: TaskSpec::new(
+            TaskName::recorded(&format!("task{}", *job % JOBS_PER_BUILD)),
+            Script::Shell("cargo test".into()),
+        )
+        .into(),
         state: JobState::Queued,
         attempts: 0,
         failures: 0,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use surveil::model::{
     Attempt, AttemptId, BranchName, Build, BuildId, BuildSource, CommitId, Ending, Job, JobId, JobState, LogSummary,
-    Outcome, Record, RepoName, RunnerId, Script, TaskSpec, Verdict, WallTime,
+    Outcome, Record, RepoName, RunnerId, Script, TaskName, TaskSpec, Verdict, WallTime,
 };
 use surveil::store::{Reader, Store};
 
@@ -148,7 +148,8 @@ fn added(id: u64) -> Record {
     let job = |task: u64| Job {
         id: JobId((id - 1) * JOBS_PER_BUILD + task),
         build: BuildId(id),
-        task: TaskSpec::new(&format!("task{task}"), Script::Shell("cargo test --locked".into())).into(),
+        task: TaskSpec::new(TaskName::recorded(&format!("task{task}")), Script::Shell("cargo test --locked".into()))
+            .into(),
         state: JobState::Queued,
         attempts: 0,
         failures: 0,

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
-use surveil::model::Incarnation;
+use surveil::model::{Incarnation, RunnerName};
 
 use crate::harness::{Process, World, text};
 use crate::promises::history::Fact;
@@ -137,7 +137,7 @@ impl<'a> Cast<'a> {
 
     pub(crate) fn start_runner(&mut self, at: usize) {
         if self.runners[at].start(self.world) {
-            let name = self.runners[at].name.as_str().into();
+            let name = RunnerName::recorded(&self.runners[at].name);
             self.witness.note(Fact::Booted { name, incarnation: Incarnation(u64::from(self.runners[at].start)) });
         }
     }
@@ -155,7 +155,7 @@ impl<'a> Cast<'a> {
         process.kill();
         let name = self.runners[at].name.clone();
         let incarnation = Incarnation(u64::from(self.runners[at].start));
-        self.witness.note(Fact::Died { name: name.as_str().into(), incarnation });
+        self.witness.note(Fact::Died { name: RunnerName::recorded(&name), incarnation });
         self.dead.push((name, self.runners[at].mark(), self.witness.now()));
         true
     }
@@ -180,7 +180,7 @@ impl<'a> Cast<'a> {
             return false;
         }
         self.runners[at].is_frozen = true;
-        let name = self.runners[at].name.as_str().into();
+        let name = RunnerName::recorded(&self.runners[at].name);
         self.witness.note(Fact::Froze { name, until: self.witness.now() + ms });
         if let Some(process) = &self.runners[at].process {
             process.signal(Signal::STOP);
@@ -213,7 +213,7 @@ impl<'a> Cast<'a> {
             let left = world.processes(&[mark]);
             let is_overdue = !left.is_empty() && now > since + REMAINS_MS;
             if is_overdue {
-                witness.note(Fact::Remained { name: name.as_str().into(), processes: left.clone() });
+                witness.note(Fact::Remained { name: RunnerName::recorded(name), processes: left.clone() });
             }
             !left.is_empty() && !is_overdue
         });

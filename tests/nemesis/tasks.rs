@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use surveil::model::{AttemptId, Outcome, Script, TaskSpec};
+use surveil::model::{AttemptId, Outcome, Script, TaskName, TaskSpec};
 
 use crate::harness::text;
 
@@ -47,7 +47,10 @@ impl Recipe {
 
     /// For the model; what counts of it is its name and whether it is exclusive.
     pub(crate) fn spec(&self) -> TaskSpec {
-        TaskSpec { exclusive: self.exclusive, ..TaskSpec::new(self.name, Script::Shell(String::new())) }
+        TaskSpec {
+            exclusive: self.exclusive,
+            ..TaskSpec::new(TaskName::new(self.name).unwrap(), Script::Shell(String::new()))
+        }
     }
 
     /// All that an attempt of it writes, and what its runner adds.

@@ -3,10 +3,10 @@
 //! `verdicts.rs`, what operators were told in `orders.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use surveil::model::{
-    AttemptId, BuildId, CommitId, Incarnation, JobId, Outcome, Record, RepoName, RunnerId, SessionId, TaskSpec,
+    AttemptId, BuildId, CommitId, Incarnation, JobId, Outcome, Record, RepoName, RunnerId, RunnerName, SessionId,
+    TaskName, TaskSpec,
 };
 use surveil::scheduler::{Effect, Event, Reply, RequestId, RunnerCommand};
 
@@ -227,8 +227,8 @@ fn s6(story: &[Entry], _: &Terms) -> Result<(), String> {
 
 /// An outcome is what the runner that holds the lease said, and what really happened there.
 fn s7(story: &[Entry], _: &Terms) -> Result<(), String> {
-    let mut sessions: BTreeMap<SessionId, Arc<str>> = BTreeMap::new();
-    let mut names: BTreeMap<RunnerId, Arc<str>> = BTreeMap::new();
+    let mut sessions: BTreeMap<SessionId, RunnerName> = BTreeMap::new();
+    let mut names: BTreeMap<RunnerId, RunnerName> = BTreeMap::new();
     let mut runners: BTreeMap<AttemptId, RunnerId> = BTreeMap::new();
     let mut real: BTreeMap<AttemptId, &Outcome> = BTreeMap::new();
     let mut cause = None;
@@ -288,10 +288,10 @@ fn s8(story: &[Entry], _: &Terms) -> Result<(), String> {
 /// What is exclusive is not leased again before what ran of it has really ended. A machine that stood still meanwhile
 /// is excused: nothing can end what is frozen.
 fn s9(story: &[Entry], _: &Terms) -> Result<(), String> {
-    let mut exclusive: BTreeSet<(RepoName, CommitId, Arc<str>)> = BTreeSet::new();
+    let mut exclusive: BTreeSet<(RepoName, CommitId, TaskName)> = BTreeSet::new();
     let mut jobs: BTreeMap<JobId, bool> = BTreeMap::new();
-    let mut running: BTreeMap<AttemptId, (JobId, Arc<str>)> = BTreeMap::new();
-    let mut thawed: BTreeMap<Arc<str>, u64> = BTreeMap::new();
+    let mut running: BTreeMap<AttemptId, (JobId, RunnerName)> = BTreeMap::new();
+    let mut thawed: BTreeMap<RunnerName, u64> = BTreeMap::new();
     let mut excused: BTreeSet<JobId> = BTreeSet::new();
     for Entry { at, fact } in story {
         match fact {
@@ -310,7 +310,7 @@ fn s9(story: &[Entry], _: &Terms) -> Result<(), String> {
             Fact::Began { attempt, job, name, .. } => drop(running.insert(*attempt, (*job, name.clone()))),
             Fact::Over { attempt, .. } => drop(running.remove(attempt)),
             Fact::Froze { name, until } => {
-                let is_frozen = |(job, on): &(JobId, Arc<str>)| (on == name).then_some(*job);
+                let is_frozen = |(job, on): &(JobId, RunnerName)| (on == name).then_some(*job);
                 excused.extend(running.values().filter_map(is_frozen));
                 running.retain(|_, (_, on)| on != name);
                 thawed.insert(name.clone(), *until);
@@ -342,8 +342,8 @@ fn s11(story: &[Entry], _: &Terms) -> Result<(), String> {
 
 /// Nobody but the runner that an attempt is leased to ends it by what it says, whatever others say of it.
 fn s27(story: &[Entry], _: &Terms) -> Result<(), String> {
-    let mut sessions: BTreeMap<SessionId, Arc<str>> = BTreeMap::new();
-    let mut names: BTreeMap<RunnerId, Arc<str>> = BTreeMap::new();
+    let mut sessions: BTreeMap<SessionId, RunnerName> = BTreeMap::new();
+    let mut names: BTreeMap<RunnerId, RunnerName> = BTreeMap::new();
     let mut runners: BTreeMap<AttemptId, RunnerId> = BTreeMap::new();
     let mut cause = None;
     for fact in facts(story) {
@@ -374,8 +374,8 @@ fn s27(story: &[Entry], _: &Terms) -> Result<(), String> {
 /// A runner of which an operator has heard that it drains gets nothing new, whatever becomes of the dispatcher, until
 /// its process has ended and another one comes.
 fn drain(story: &[Entry], _: &Terms) -> Result<(), String> {
-    let mut joining: BTreeMap<SessionId, (Arc<str>, Incarnation)> = BTreeMap::new();
-    let mut ids: BTreeMap<Arc<str>, RunnerId> = BTreeMap::new();
+    let mut joining: BTreeMap<SessionId, (RunnerName, Incarnation)> = BTreeMap::new();
+    let mut ids: BTreeMap<RunnerName, RunnerId> = BTreeMap::new();
     let mut there: BTreeMap<RunnerId, Incarnation> = BTreeMap::new();
     let mut asked: BTreeMap<RequestId, RunnerId> = BTreeMap::new();
     let mut drained: BTreeMap<RunnerId, Incarnation> = BTreeMap::new();

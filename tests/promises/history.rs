@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
 
 use surveil::model::{
-    AttemptId, BranchName, BuildId, CommitId, Incarnation, JobId, Outcome, Record, RepoName, SessionId,
+    AttemptId, BranchName, BuildId, CommitId, Incarnation, JobId, Outcome, Record, RepoName, RunnerName, SessionId,
 };
 use surveil::scheduler::{Effect, Event, RunnerCommand};
 
@@ -85,24 +84,24 @@ pub(crate) enum Fact {
     },
 
     Booted {
-        name: Arc<str>,
+        name: RunnerName,
         incarnation: Incarnation,
     },
     /// A runner's process ended, whether killed or of its own accord.
     Died {
-        name: Arc<str>,
+        name: RunnerName,
         incarnation: Incarnation,
     },
     /// A runner's whole machine stands still until then.
     Froze {
-        name: Arc<str>,
+        name: RunnerName,
         until: u64,
     },
     /// The task's process of an attempt started.
     Began {
         attempt: AttemptId,
         job: JobId,
-        name: Arc<str>,
+        name: RunnerName,
         incarnation: Incarnation,
     },
     /// It ended, by itself with an outcome or with its runner.
@@ -139,7 +138,7 @@ pub(crate) enum Fact {
     },
     /// Processes of a runner that was killed are still there, long after.
     Remained {
-        name: Arc<str>,
+        name: RunnerName,
         processes: Vec<String>,
     },
     /// What the store knows when all is over.

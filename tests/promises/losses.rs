@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use surveil::model::{AttemptId, Ending, Incarnation, JobId, Outcome, Record, RunnerId, SessionId, TaskSpec};
+use surveil::model::{
+    AttemptId, Ending, Incarnation, JobId, Label, Outcome, Record, RunnerId, RunnerName, SessionId, TaskSpec,
+};
 use surveil::scheduler::{Effect, Event, RunnerCommand, RunnerJoined};
 
 use super::history::{Broken, Entry, Fact, Promise};
@@ -28,8 +30,8 @@ struct Watch<'a> {
     started: u64,
     /// When the dispatcher could not act, in order.
     held_up: Vec<(u64, u64)>,
-    runners: BTreeMap<Arc<str>, Seen>,
-    sessions: BTreeMap<SessionId, Arc<str>>,
+    runners: BTreeMap<RunnerName, Seen>,
+    sessions: BTreeMap<SessionId, RunnerName>,
     durable: Book,
     live: Book,
     cause: Option<&'a Event>,
@@ -45,7 +47,7 @@ struct Seen {
     session: Option<SessionId>,
     newest: SessionId,
     incarnation: Option<Incarnation>,
-    labels: Vec<Arc<str>>,
+    labels: Vec<Label>,
     heard: u64,
     gone_at: u64,
     /// Since and until when it could have taken work.
@@ -56,7 +58,7 @@ struct Seen {
 
 #[derive(Default, Clone)]
 struct Book {
-    names: BTreeMap<RunnerId, Arc<str>>,
+    names: BTreeMap<RunnerId, RunnerName>,
     tasks: BTreeMap<JobId, Arc<TaskSpec>>,
     /// Attempts without an outcome.
     open: BTreeMap<AttemptId, Open>,
@@ -116,7 +118,7 @@ impl Book {
     }
 
     /// The open attempt, if it is of that runner.
-    fn open_of(&mut self, attempt: AttemptId, name: &Arc<str>) -> Option<&mut Open> {
+    fn open_of(&mut self, attempt: AttemptId, name: &RunnerName) -> Option<&mut Open> {
         let open = self.open.get_mut(&attempt)?;
         (self.names.get(&open.runner) == Some(name)).then_some(open)
     }
@@ -227,7 +229,7 @@ impl<'a> Watch<'a> {
     }
 
     /// The runner whose session this is now.
-    fn current(&self, session: SessionId) -> Option<Arc<str>> {
+    fn current(&self, session: SessionId) -> Option<RunnerName> {
         let name = self.sessions.get(&session)?;
         (self.runners.get(name)?.session == Some(session)).then(|| name.clone())
     }
@@ -354,7 +356,7 @@ impl<'a> Watch<'a> {
     }
 
     /// A loss that a tick found: somebody was silent, or away, for long enough, and not for much longer.
-    fn judge_silence(&mut self, attempt: AttemptId, open: &Open, name: &Arc<str>, why: &str) {
+    fn judge_silence(&mut self, attempt: AttemptId, open: &Open, name: &RunnerName, why: &str) {
         let terms = &self.terms;
         let lease = (Promise::S32, open.renewed, terms.lease_ms(open.is_exclusive));
         let presence = match self.runners.get(name) {

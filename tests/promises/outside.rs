@@ -2,9 +2,8 @@
 //! of themselves. The time of a record is that which it bears, so it may stand behind messages that came after it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use surveil::model::{AttemptId, Incarnation, JobId, Outcome, Record, RunnerId, SessionId};
+use surveil::model::{AttemptId, Incarnation, JobId, Outcome, Record, RunnerId, RunnerName, SessionId};
 use surveil::scheduler::{Effect, Event, RunnerCommand};
 
 use super::checkers::{demand, facts};
@@ -14,14 +13,14 @@ use super::terms::Terms;
 /// Leases, and whose they are.
 #[derive(Default)]
 struct Leases {
-    names: BTreeMap<RunnerId, Arc<str>>,
+    names: BTreeMap<RunnerId, RunnerName>,
     exclusive: BTreeSet<JobId>,
     open: BTreeMap<AttemptId, Open>,
 }
 
 #[derive(Clone)]
 struct Open {
-    name: Arc<str>,
+    name: RunnerName,
     is_exclusive: bool,
     leased: u64,
 }
@@ -36,7 +35,7 @@ impl Leases {
                 self.exclusive.extend(jobs.iter().filter(|job| job.task.exclusive).map(|job| job.id));
             }
             Record::AttemptLeased(attempt) => {
-                let name = self.names.get(&attempt.runner).cloned().unwrap_or_else(|| "?".into());
+                let name = self.names.get(&attempt.runner).cloned().unwrap_or_else(|| RunnerName::recorded("?"));
                 let is_exclusive = self.exclusive.contains(&attempt.job);
                 self.open.insert(attempt.id, Open { name, is_exclusive, leased: at });
             }
@@ -59,8 +58,8 @@ struct Heard {
 
 #[derive(Default)]
 struct Presence {
-    runners: BTreeMap<Arc<str>, Heard>,
-    sessions: BTreeMap<SessionId, Arc<str>>,
+    runners: BTreeMap<RunnerName, Heard>,
+    sessions: BTreeMap<SessionId, RunnerName>,
     renewed: BTreeMap<AttemptId, Vec<u64>>,
     gave_up: BTreeSet<AttemptId>,
     /// Those who came by a name that was taken: what they say counts for nothing.
@@ -178,7 +177,7 @@ pub(super) fn s12(story: &[Entry], terms: &Terms) -> Result<(), String> {
 /// What a runner does not name when it comes back is given up before it hears anything else.
 pub(super) fn s13(story: &[Entry], _: &Terms) -> Result<(), String> {
     let mut leases = Leases::default();
-    let mut forgotten: BTreeMap<SessionId, (Arc<str>, Vec<AttemptId>)> = BTreeMap::new();
+    let mut forgotten: BTreeMap<SessionId, (RunnerName, Vec<AttemptId>)> = BTreeMap::new();
     for Entry { at, fact } in story {
         match fact {
             Fact::Committed(record) => leases.take(record, *at),
@@ -202,7 +201,7 @@ pub(super) fn s13(story: &[Entry], _: &Terms) -> Result<(), String> {
 
 /// No process is let in under the name of another one that is there.
 pub(super) fn s14(story: &[Entry], terms: &Terms) -> Result<(), String> {
-    let mut joins: BTreeMap<SessionId, (Arc<str>, Incarnation, u64)> = BTreeMap::new();
+    let mut joins: BTreeMap<SessionId, (RunnerName, Incarnation, u64)> = BTreeMap::new();
     // Those who were let in, and when they were heard last. After a silence that makes a dispatcher let go of them they
     // do not count: what comes then may find a session that is closed at its other end already.
     let mut there: BTreeMap<SessionId, u64> = BTreeMap::new();

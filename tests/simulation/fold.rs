@@ -2,11 +2,10 @@
 //! dispatcher that crashes finds this and nothing else.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use surveil::model::{
     Attempt, AttemptId, BranchName, Build, BuildId, CommitId, Ending, Job, JobId, JobState, Outcome, Record, RepoName,
-    Runner, RunnerId,
+    Runner, RunnerId, RunnerName,
 };
 use surveil::scheduler::{Restored, RestoredBuild};
 use surveil::store::Unfinished;
@@ -115,7 +114,7 @@ impl Fold {
         self.announced.get(announcement).copied()
     }
 
-    pub(crate) fn runner_name(&self, id: RunnerId) -> Option<Arc<str>> {
+    pub(crate) fn runner_name(&self, id: RunnerId) -> Option<RunnerName> {
         self.runners.get(&id).map(|runner| runner.name.clone())
     }
 

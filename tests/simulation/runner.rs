@@ -2,9 +2,8 @@
 //! `src/runner/machine.rs` does; what it executes takes virtual time and has real ends.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 
-use surveil::model::{AttemptId, Incarnation, Isolation, Outcome, SessionId};
+use surveil::model::{AttemptId, Incarnation, Isolation, Label, Outcome, RunnerName, SessionId};
 use surveil::scheduler::{Lease, RunnerCommand, RunnerJoined};
 
 use crate::dispatcher::{HEARTBEAT_MS, TIMEOUT_MS};
@@ -25,8 +24,8 @@ pub(crate) struct ProcessId(pub(crate) u64);
 /// A machine.
 #[derive(Debug)]
 pub(crate) struct Host {
-    pub(crate) name: Arc<str>,
-    pub(crate) labels: Vec<Arc<str>>,
+    pub(crate) name: RunnerName,
+    pub(crate) labels: Vec<Label>,
     pub(crate) slots: usize,
     /// Results on disk that nobody has taken yet.
     pub(crate) journal: BTreeMap<AttemptId, Outcome>,
@@ -39,9 +38,9 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn new(name: &str, labels: &[&str], slots: usize) -> Self {
-        let labels = labels.iter().map(|label| Arc::from(*label)).collect();
+        let labels = labels.iter().map(|label| Label::recorded(label)).collect();
         let journal = BTreeMap::new();
-        Self { name: name.into(), labels, slots, journal, cut_until: 0, frozen_until: 0, main: None }
+        Self { name: RunnerName::recorded(name), labels, slots, journal, cut_until: 0, frozen_until: 0, main: None }
     }
 
     pub(crate) fn wipe(&mut self) {

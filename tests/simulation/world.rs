@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use surveil::model::{AttemptId, BranchName, CommitId, Moment, RepoName, Script, SessionId, TaskSpec, WallTime};
+use surveil::model::{
+    AttemptId, BranchName, CommitId, Label, Moment, RepoName, Script, SessionId, TaskName, TaskSpec, WallTime,
+};
 use surveil::scheduler::Event;
 
 use crate::checkers;
@@ -324,10 +326,10 @@ fn plan(dice: &mut Dice, is_deploying: bool) -> Result<Vec<TaskSpec>, String> {
     let names = ["a", "b", "c", "d"];
     let count = dice.below(5);
     let task = |at: usize, dice: &mut Dice| {
-        let mut task = TaskSpec::new(names[at], Script::Shell("true".into()));
+        let mut task = TaskSpec::new(TaskName::recorded(names[at]), Script::Shell("true".into()));
         for need in &names[..at] {
             if dice.percent(25) {
-                task.needs.push((*need).into());
+                task.needs.push(TaskName::recorded(need));
             }
         }
         let labels: &[&str] = match dice.below(20) {
@@ -336,7 +338,7 @@ fn plan(dice: &mut Dice, is_deploying: bool) -> Result<Vec<TaskSpec>, String> {
             4..8 => &["linux"],
             _ => &[],
         };
-        task.labels = labels.iter().map(|label| (*label).into()).collect();
+        task.labels = labels.iter().map(|label| Label::recorded(label)).collect();
         task.retries = if dice.percent(25) { 1 } else { 0 };
         task.allow_failure = dice.percent(12);
         task.exclusive = is_deploying || dice.percent(20);

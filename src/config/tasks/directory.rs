@@ -7,11 +7,10 @@ use std::path::Path;
 
 use super::mistake::{quote, visible};
 use super::{
-    MAX_TASK_FILE_BYTES, MAX_TASKS, NAME_RULE, TASK_DIRECTORY, TASK_FILE, TaskFileError, is_task_name, no_tasks_text,
-    parse_tasks,
+    MAX_TASK_FILE_BYTES, MAX_TASKS, NAME_RULE, TASK_DIRECTORY, TASK_FILE, TaskFileError, no_tasks_text, parse_tasks,
 };
 use crate::config::ConfigError;
-use crate::model::{Script, TaskSpec};
+use crate::model::{Script, TaskName, TaskSpec};
 
 /// The tasks that executable files in [`TASK_DIRECTORY`] make, by their names. To have no files is an error.
 pub fn fallback_plan(executables: &[String]) -> Result<Vec<TaskSpec>, TaskFileError> {
@@ -52,7 +51,7 @@ pub fn check_directory(path: &Path) -> Result<Vec<TaskSpec>, ConfigError> {
 }
 
 fn file_task(name: &str) -> Result<TaskSpec, TaskFileError> {
-    if !is_task_name(name) {
+    let Ok(checked_name) = TaskName::new(name) else {
         let file = visible(name);
         let text = format!(
             "{TASK_DIRECTORY}/{file}: {} cannot name a task\n = help: rename the file ({NAME_RULE}), \
@@ -60,9 +59,9 @@ fn file_task(name: &str) -> Result<TaskSpec, TaskFileError> {
             quote(name)
         );
         return Err(TaskFileError { text });
-    }
+    };
     // With a slash in it, a program is looked for below the work tree and never along PATH.
-    Ok(TaskSpec::new(name, Script::Program(vec![format!("./{TASK_DIRECTORY}/{name}")])))
+    Ok(TaskSpec::new(checked_name, Script::Program(vec![format!("./{TASK_DIRECTORY}/{name}")])))
 }
 
 fn parse_file(path: &Path) -> Result<Vec<TaskSpec>, ConfigError> {
@@ -129,7 +128,7 @@ mod tests {
         }
         std::os::unix::fs::symlink("a", tasks.join("link")).unwrap();
         let names: Vec<_> = check_directory(tree.path()).unwrap().into_iter().map(|task| task.name).collect();
-        assert_eq!(names, ["a".into(), "b".into()]);
+        assert_eq!(names, [TaskName::new("a").unwrap(), TaskName::new("b").unwrap()]);
         write(&tasks.join("un fit"), 0o755);
         assert!(error(tree.path()).starts_with("tasks/un fit: `un fit` cannot name a task\n"));
     }

@@ -1,7 +1,6 @@
 //! How tasks hang together: every need names another task of the file, and no task waits for itself.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use super::mistake::{Mistake, quote};
 use super::parse::PlacedTask;
@@ -62,13 +61,13 @@ fn find_cycle(tasks: &[PlacedTask], index: &HashMap<&str, usize>) -> Option<Vec<
         let mut path = if seen[start] == Seen::Never { vec![(start, 0)] } else { continue };
         seen[start] = Seen::OnPath;
         while let Some((at, next)) = path.last_mut() {
-            let Some(need) = tasks[*at].spec.needs.get(*next) else {
+            let Some(need) = tasks[*at].needs.get(*next) else {
                 seen[*at] = Seen::Done;
                 path.pop();
                 continue;
             };
             *next += 1;
-            let needed = index[&**need];
+            let needed = index[&*need.value];
             match seen[needed] {
                 Seen::Done => {}
                 Seen::Never => {
@@ -89,8 +88,8 @@ fn find_cycle(tasks: &[PlacedTask], index: &HashMap<&str, usize>) -> Option<Vec<
 fn cycle_mistake(tasks: &[PlacedTask], cycle: &[usize]) -> Mistake {
     let first = (0..cycle.len()).min_by_key(|at| tasks[cycle[*at]].name_place.start).unwrap_or(0);
     let in_order: Vec<usize> = cycle[first..].iter().chain(&cycle[..first]).copied().collect();
-    let name = |task: usize| -> &Arc<str> { &tasks[task].spec.name };
-    let mut shown: Vec<&str> = in_order.iter().take(MAX_SHOWN_CYCLE).map(|task| &**name(*task)).collect();
+    let name = |task: usize| tasks[task].spec.name.as_str();
+    let mut shown: Vec<&str> = in_order.iter().take(MAX_SHOWN_CYCLE).map(|task| name(*task)).collect();
     if in_order.len() > MAX_SHOWN_CYCLE {
         shown.push("…");
     }
@@ -98,7 +97,7 @@ fn cycle_mistake(tasks: &[PlacedTask], cycle: &[usize]) -> Mistake {
     let second = name(in_order[1 % in_order.len()]);
     let task = &tasks[in_order[0]];
     let place =
-        task.needs.iter().find(|need| need.value == *second).map_or(task.name_place.clone(), |n| n.place.clone());
+        task.needs.iter().find(|need| *need.value == *second).map_or(task.name_place.clone(), |n| n.place.clone());
     let message = format!("tasks need one another in a circle: {}", shown.join(" -> "));
     Mistake::new(place, message, "remove one of these needs; `a -> b` says that a needs b")
 }

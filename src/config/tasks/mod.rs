@@ -11,7 +11,7 @@ mod parse;
 mod suggest;
 mod value;
 
-use crate::model::TaskSpec;
+use crate::model::{TaskName, TaskSpec};
 use mistake::Mistake;
 
 pub use directory::{check_directory, fallback_plan};
@@ -69,7 +69,13 @@ pub fn parse_tasks(name: &str, text: &[u8]) -> Result<Vec<TaskSpec>, TaskFileErr
     let read = || {
         let tasks = parse::read_tasks(text)?;
         graph::check_needs(&tasks)?;
-        Ok(tasks.into_iter().map(|task| task.spec).collect())
+        let with_needs = |task: parse::PlacedTask| {
+            let named = |need: &value::Placed<std::sync::Arc<str>>| {
+                TaskName::new(&need.value).expect("a task of that name was found")
+            };
+            TaskSpec { needs: task.needs.iter().map(named).collect(), ..task.spec }
+        };
+        Ok(tasks.into_iter().map(with_needs).collect())
     };
     read().map_err(|mistake: Mistake| mistake.explain(name, text))
 }
@@ -82,13 +88,6 @@ pub fn no_tasks_text() -> String {
          or put executable files into {TASK_DIRECTORY}/; each is then a task of its own",
         EXAMPLE.lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
     )
-}
-
-/// Whether a text may name a task; see [`NAME_RULE`].
-fn is_task_name(name: &str) -> bool {
-    name.len() <= 100
-        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 
 #[cfg(test)]

@@ -8,11 +8,9 @@ use toml::de::{DeTable, DeValue};
 use super::mistake::{Mistake, quote};
 use super::suggest::nearest_key;
 use super::value::{Entry, Placed, entries, kind};
-use super::{
-    EXAMPLE, MAX_KEEP, MAX_LABELS, MAX_RETRIES, MAX_TASK_BYTES, MAX_TASKS, MAX_TIMEOUT_MS, NAME_RULE, is_task_name,
-};
-use crate::config::{parse_label, quantity};
-use crate::model::{Script, TaskSpec};
+use super::{EXAMPLE, MAX_KEEP, MAX_LABELS, MAX_RETRIES, MAX_TASK_BYTES, MAX_TASKS, MAX_TIMEOUT_MS, NAME_RULE};
+use crate::config::quantity;
+use crate::model::{Label, Script, TaskName, TaskSpec};
 
 /// The keys of a task, in the order of the documentation.
 pub(super) const KEYS: [&str; 9] =
@@ -58,15 +56,15 @@ fn read_task(task: &Entry<'_, '_>) -> Result<PlacedTask, Mistake> {
         let message = format!("task {} must be a table, this is {}", quote(name), kind(task.value.get_ref()));
         return Err(Mistake::new(task.key_place.clone(), message, table_help(name)));
     };
-    if !is_task_name(name) {
+    let Ok(checked_name) = TaskName::new(name) else {
         return Err(Mistake::new(task.key_place.clone(), format!("{} cannot name a task", quote(name)), NAME_RULE));
-    }
+    };
     let keys = entries(table);
     // First, because a `run` that is misspelt is better called that than missing.
     if let Some(unknown) = keys.iter().find(|entry| !KEYS.contains(&entry.key)) {
         return Err(unknown_key(unknown, name));
     }
-    let mut spec = TaskSpec::new(name, Script::Shell(String::new()));
+    let mut spec = TaskSpec::new(checked_name, Script::Shell(String::new()));
     let (mut has_run, mut needs) = (false, Vec::new());
     for entry in &keys {
         match entry.key {
@@ -93,7 +91,6 @@ fn read_task(task: &Entry<'_, '_>) -> Result<PlacedTask, Mistake> {
         let message = format!("task `{name}` is longer than {} KiB", (MAX_TASK_BYTES + 1) / 1024);
         return Err(Mistake::new(task.key_place.clone(), message, "put what it does into a script and run that"));
     }
-    spec.needs = needs.iter().map(|need| need.value.clone()).collect();
     Ok(PlacedTask { spec, name_place: task.key_place.clone(), needs })
 }
 
@@ -175,13 +172,13 @@ fn read_timeout(entry: &Entry<'_, '_>) -> Result<u64, Mistake> {
     }
 }
 
-fn read_labels(entry: &Entry<'_, '_>) -> Result<Vec<Arc<str>>, Mistake> {
+fn read_labels(entry: &Entry<'_, '_>) -> Result<Vec<Label>, Mistake> {
     let help = "a label is WORD or KEY=VALUE, with letters, digits and . _ - + : @ / only,\n\
                 such as `labels = [\"gpu\", \"os=linux\"]`";
     let mut labels = Vec::new();
     for label in entry.texts(help)? {
         let message = || format!("{} is not a label", quote(label.value));
-        labels.push(parse_label(label.value).map_err(|_| Mistake::new(label.place.clone(), message(), help))?);
+        labels.push(Label::new(label.value).map_err(|_| Mistake::new(label.place.clone(), message(), help))?);
     }
     labels.sort();
     labels.dedup();
@@ -263,7 +260,7 @@ fn syntax_mistake(error: &toml::de::Error, text: &str) -> Mistake {
 fn unknown_table(top: &Entry<'_, '_>) -> Mistake {
     let name = top.key;
     let looks_like_a_task = top.value.get_ref().as_table().is_some_and(|table| table.contains_key("run"));
-    let help = if looks_like_a_task && is_task_name(name) {
+    let help = if looks_like_a_task && TaskName::new(name).is_ok() {
         table_help(name)
     } else if nearest_key(name, &["task"]).is_some() || KEYS.contains(&name) || top.value.get_ref().is_table() {
         format!("the only key here is `task`; write each task as a table with its name, such as\n{EXAMPLE}")
@@ -283,6 +280,6 @@ fn unknown_key(entry: &Entry<'_, '_>, task: &str) -> Mistake {
 }
 
 fn table_help(name: &str) -> String {
-    let name = if is_task_name(name) && !name.contains('.') { name } else { "NAME" };
+    let name = if TaskName::new(name).is_ok() && !name.contains('.') { name } else { "NAME" };
     format!("write it as a table, `[task.{name}]`, with its keys below")
 }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::Script;
+use crate::model::{Label, Script};
 
 /// Specs as a file could make them: tasks named `t0`, `t1` and so on, needing earlier ones.
 fn specs() -> impl Strategy<Value = Vec<TaskSpec>> {
@@ -28,17 +28,17 @@ fn specs() -> impl Strategy<Value = Vec<TaskSpec>> {
         let mut tasks = Vec::new();
         for (at, (script, env, timeout_ms, retries, flags, labels, keep, needs)) in all.into_iter().enumerate() {
             tasks.push(TaskSpec {
-                name: format!("t{at}").into(),
+                name: TaskName::new(&format!("t{at}")).unwrap(),
                 script,
                 needs: (0..at)
                     .filter(|other| needs >> other & 1 == 1)
-                    .map(|other| format!("t{other}").into())
+                    .map(|other| TaskName::new(&format!("t{other}")).unwrap())
                     .collect(),
                 env: env.into_iter().collect(),
                 timeout_ms,
                 retries,
                 allow_failure: flags[0],
-                labels: labels.iter().map(|label| label.as_str().into()).collect(),
+                labels: labels.iter().map(|label| Label::new(label).unwrap()).collect(),
                 keep: keep.into_iter().collect(),
                 exclusive: flags[1],
             });

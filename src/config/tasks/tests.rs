@@ -1,7 +1,7 @@
 //! The errors of task files, word for word, and what is accepted.
 
 use super::*;
-use crate::model::Script;
+use crate::model::{Label, Script, TaskName};
 
 mod keys;
 
@@ -46,17 +46,20 @@ fn a_file_becomes_tasks_in_its_order() {
     let zebra = TaskSpec {
         timeout_ms: 20 * 60 * 1000,
         keep: vec!["target".into(), "a/b".into()],
-        ..TaskSpec::new("zebra", Script::Shell("cargo build --locked".into()))
+        ..TaskSpec::new(TaskName::new("zebra").unwrap(), Script::Shell("cargo build --locked".into()))
     };
     assert_eq!(tasks[0], zebra);
     let apple = TaskSpec {
-        needs: vec!["zebra".into()],
+        needs: vec![TaskName::new("zebra").unwrap()],
         env: vec![("Z".into(), "1".into()), ("A".into(), "two".into())],
         retries: 2,
         allow_failure: true,
-        labels: vec!["gpu".into(), "os=linux".into()],
+        labels: vec![Label::new("gpu").unwrap(), Label::new("os=linux").unwrap()],
         exclusive: true,
-        ..TaskSpec::new("apple", Script::Program(vec!["cargo".into(), "test".into(), String::new()]))
+        ..TaskSpec::new(
+            TaskName::new("apple").unwrap(),
+            Script::Program(vec!["cargo".into(), "test".into(), String::new()]),
+        )
     };
     assert_eq!(tasks[1], apple);
 }
@@ -71,7 +74,7 @@ fn tasks_may_be_written_in_any_way_that_toml_has() {
         "\u{feff}[task.a]\r\nrun = 'x'\r\n",
         "[task.a.env]\n[task.a]\nrun = 'x'",
     ] {
-        assert_eq!(parse(text), [TaskSpec::new("a", Script::Shell("x".into()))], "{text}");
+        assert_eq!(parse(text), [TaskSpec::new(TaskName::new("a").unwrap(), Script::Shell("x".into()))], "{text}");
     }
 }
 
@@ -168,7 +171,7 @@ fn a_task_name_is_safe_as_a_file_name() {
         let text = error(&format!("[task.\"{name}\"]\nrun = 'x'"));
         assert!(text.starts_with("f:1:7: ") && text.contains("cannot name a task"), "{text}");
     }
-    assert_eq!(parse("[task.\"7.b_c-d\"]\nrun = 'x'")[0].name, "7.b_c-d".into());
+    assert_eq!(parse("[task.\"7.b_c-d\"]\nrun = 'x'")[0].name, TaskName::new("7.b_c-d").unwrap());
 }
 
 #[test]
@@ -327,7 +330,8 @@ fn no_hostile_file_exhausts_a_threads_stack() {
 #[test]
 fn executable_files_stand_in_for_a_task_file() {
     let tasks = fallback_plan(&["build".into(), "test.sh".into()]).unwrap();
-    let task = |name: &str| TaskSpec::new(name, Script::Program(vec![format!("./tasks/{name}")]));
+    let task =
+        |name: &str| TaskSpec::new(TaskName::new(name).unwrap(), Script::Program(vec![format!("./tasks/{name}")]));
     assert_eq!(tasks, [task("build"), task("test.sh")]);
     assert_eq!(
         fallback_plan(&["run me".into()]).unwrap_err().text,
@@ -350,7 +354,7 @@ fn without_tasks_one_is_told_what_to_write() {
 
 or put executable files into tasks/; each is then a task of its own"
     );
-    assert_eq!(parse(EXAMPLE), [TaskSpec::new("test", Script::Shell("make test".into()))]);
+    assert_eq!(parse(EXAMPLE), [TaskSpec::new(TaskName::new("test").unwrap(), Script::Shell("make test".into()))]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::connection::{NO_THREAD, REFUSAL_WAIT, Session, SessionError, explain}
 use super::shared::Shared;
 use super::{observer, operator, runner};
 use crate::dispatcher::{limits, translate};
-use crate::model::{Address, SessionId};
+use crate::model::{Address, RunnerName, SessionId};
 use crate::protocol::hello::{Call, ErrorCode, Greeting, Hello, Opening, Refusal, Role, Welcome};
 use crate::protocol::limits::MAX_HELLO_BYTES;
 use crate::protocol::{MIN_VERSION, VERSION};
@@ -115,9 +115,11 @@ impl Shared {
             let text = "the token is not the one of this dispatcher: use the file of that role in its tokens directory";
             return Err(Refusal { code: ErrorCode::Token, text: text.into() });
         }
-        if hello.role == Role::Runner && !is_fine_name(&hello.name) {
+        if hello.role == Role::Runner && RunnerName::new(&hello.name).is_err() {
             let name = Refusal::quote(&hello.name);
-            let text = format!("`{name}` cannot name a runner: use 1 to 100 of A-Z a-z 0-9 . _ -");
+            let text = format!(
+                "`{name}` cannot name a runner: use 1 to 100 of A-Z a-z 0-9 . _ - and start with a letter or digit"
+            );
             return Err(Refusal { code: ErrorCode::Malformed, text });
         }
         Ok(())
@@ -178,9 +180,4 @@ fn refuse(stream: &Stream, refusal: &Refusal) {
         stream.hang_up(REFUSAL_WAIT);
     }
     stream.close();
-}
-
-fn is_fine_name(name: &str) -> bool {
-    (1..=100).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }

@@ -1,5 +1,6 @@
 //! A runner in a directory of its own, a dispatcher that says what a test says, and a repository between them.
 
+use crate::model::{Label, RunnerName};
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -89,12 +90,12 @@ impl Scene {
         let token = directory.path().join("token");
         fs::write(&token, "secret\n").unwrap();
         let settings = RunnerSettings {
-            name: "w1".into(),
+            name: RunnerName::new("w1").unwrap(),
             dispatch: vec![listener.local_addr().to_string().parse().unwrap()],
             token: TokenSource(token),
             work: directory.path().join("work"),
             slots: 1,
-            labels: vec!["gpu".into()],
+            labels: vec![Label::new("gpu").unwrap()],
             listen: None,
             local_source: None,
             log_limit: 1 << 30,

@@ -1,6 +1,6 @@
 //! What the machine decides, as stories: what happens, and behind `>` what it wants done.
 
-use crate::model::{AttemptId, BranchName, BuildId, LogSummary, Moment, Outcome, RepoName, Script, TaskSpec};
+use crate::model::{AttemptId, BranchName, BuildId, LogSummary, Moment, Outcome, RepoName, Script, TaskName, TaskSpec};
 use crate::runner::assignment::{Assignment, AttemptResult, SourceAhead};
 use crate::runner::event::{Action, Event};
 use crate::runner::machine::Machine;
@@ -10,7 +10,7 @@ fn lease(attempt: u64) -> Event {
 }
 
 fn leased(attempt: u64, exclusive: bool) -> Event {
-    let mut task = TaskSpec::new("test", Script::Shell("true".into()));
+    let mut task = TaskSpec::new(TaskName::new("test").unwrap(), Script::Shell("true".into()));
     task.exclusive = exclusive;
     Event::Leased(Box::new(Assignment {
         attempt: AttemptId(attempt),

@@ -1,9 +1,8 @@
 //! What waits for a runner: in order of jobs within a repository, with fair shares between repositories.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use crate::model::{JobId, Moment, RepoName};
+use crate::model::{JobId, Label, Moment, RepoName};
 
 /// Queued jobs. Those of one repository that ask for the same labels form a lane; only a lane's head is ever a
 /// candidate, so that choosing costs a look at each lane, however many jobs wait.
@@ -19,7 +18,7 @@ pub(crate) struct Queue {
 struct Paused {
     until: Moment,
     repo: RepoName,
-    labels: Vec<Arc<str>>,
+    labels: Vec<Label>,
 }
 
 /// One repository's part of the queue.
@@ -33,12 +32,12 @@ struct Share {
 /// Jobs that any runner with these labels can take.
 #[derive(Debug)]
 struct Lane {
-    labels: Vec<Arc<str>>,
+    labels: Vec<Label>,
     jobs: BTreeSet<JobId>,
 }
 
 impl Queue {
-    pub(crate) fn push(&mut self, repo: &RepoName, labels: &[Arc<str>], job: JobId) {
+    pub(crate) fn push(&mut self, repo: &RepoName, labels: &[Label], job: JobId) {
         let share = self.share(repo);
         match share.lanes.iter_mut().find(|lane| lane.labels == labels) {
             Some(lane) => {
@@ -49,7 +48,7 @@ impl Queue {
     }
 
     /// The same, where it is no candidate before its time has come.
-    pub(crate) fn push_later(&mut self, repo: &RepoName, labels: &[Arc<str>], job: JobId, until: Moment) {
+    pub(crate) fn push_later(&mut self, repo: &RepoName, labels: &[Label], job: JobId, until: Moment) {
         self.paused.insert(job, Paused { until, repo: repo.clone(), labels: labels.to_vec() });
     }
 
@@ -68,7 +67,7 @@ impl Queue {
     }
 
     /// Takes a job out, whether it is leased now or cancelled.
-    pub(crate) fn remove(&mut self, repo: &RepoName, labels: &[Arc<str>], job: JobId) {
+    pub(crate) fn remove(&mut self, repo: &RepoName, labels: &[Label], job: JobId) {
         if self.paused.remove(&job).is_some() {
             return;
         }
@@ -91,8 +90,8 @@ impl Queue {
 
     /// The heads of all lanes, each with its labels, the repository with the fewest leased jobs first and older jobs
     /// before younger ones.
-    pub(crate) fn candidates(&self) -> Vec<(JobId, &[Arc<str>])> {
-        let mut heads: Vec<(usize, JobId, &[Arc<str>])> = Vec::new();
+    pub(crate) fn candidates(&self) -> Vec<(JobId, &[Label])> {
+        let mut heads: Vec<(usize, JobId, &[Label])> = Vec::new();
         for share in self.repos.values() {
             for lane in &share.lanes {
                 if let Some(head) = lane.jobs.first() {
@@ -165,7 +164,7 @@ mod tests {
     fn jobs_with_other_labels_do_not_hide_behind_each_other() {
         let a = RepoName::new("a").unwrap();
         let mut queue = Queue::default();
-        queue.push(&a, &["gpu".into()], JobId(1));
+        queue.push(&a, &[Label::new("gpu").unwrap()], JobId(1));
         queue.push(&a, &[], JobId(2));
         assert_eq!(order(&queue), [1, 2]);
     }

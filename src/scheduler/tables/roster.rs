@@ -1,9 +1,10 @@
 //! Who is there: the runners, what they offer, what they hold, and when they were last heard.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
 
-use crate::model::{AttemptId, CommitId, Incarnation, Isolation, Moment, RepoName, RunnerId, SessionId};
+use crate::model::{
+    AttemptId, CommitId, Incarnation, Isolation, Label, Moment, RepoName, RunnerId, RunnerName, SessionId,
+};
 use crate::scheduler::RequestId;
 use crate::scheduler::health::Health;
 
@@ -11,13 +12,13 @@ use crate::scheduler::health::Health;
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) id: RunnerId,
-    pub(crate) name: Arc<str>,
+    pub(crate) name: RunnerName,
     pub(crate) incarnation: Option<Incarnation>,
     pub(crate) presence: Presence,
     /// The newest of its sessions. They are numbered in the order in which it dialled.
     pub(crate) newest: SessionId,
     pub(crate) slots: u32,
-    pub(crate) labels: Vec<Arc<str>>,
+    pub(crate) labels: Vec<Label>,
     pub(crate) isolation: Isolation,
     pub(crate) last_heard: Moment,
     /// What occupies its slots, cancelled attempts that it has not ended yet included.
@@ -53,7 +54,7 @@ impl Member {
         }
     }
 
-    pub(crate) fn fits(&self, labels: &[Arc<str>]) -> bool {
+    pub(crate) fn fits(&self, labels: &[Label]) -> bool {
         labels.iter().all(|label| self.labels.binary_search(label).is_ok())
     }
 
@@ -160,7 +161,7 @@ impl Roster {
     /// commit, else one that has the repository, else the one with the most free slots.
     pub(crate) fn best_for(
         &self,
-        labels: &[Arc<str>],
+        labels: &[Label],
         repo: &RepoName,
         commit: CommitId,
         lost_on: &[RunnerId],
@@ -180,7 +181,7 @@ impl Roster {
     }
 
     /// Whether any connected runner could ever take a job with these labels.
-    pub(crate) fn any_fits(&self, labels: &[Arc<str>]) -> bool {
+    pub(crate) fn any_fits(&self, labels: &[Label]) -> bool {
         self.members.values().any(|member| member.session().is_some() && !member.draining && member.fits(labels))
     }
 }

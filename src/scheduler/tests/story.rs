@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::model::{
-    AttemptId, BranchName, BuildId, BuildSource, CommitId, Incarnation, Isolation, JobId, JobState, LogSummary, Moment,
-    Outcome, Record, RepoName, RunnerId, Script, SessionId, TaskSpec, WallTime,
+    AttemptId, BranchName, BuildId, BuildSource, CommitId, Incarnation, Isolation, JobId, JobState, Label, LogSummary,
+    Moment, Outcome, Record, RepoName, RunnerId, RunnerName, Script, SessionId, TaskName, TaskSpec, WallTime,
 };
 use crate::scheduler::{
     Effect, Event, Policy, Reply, RequestId, Restored, RestoredBuild, RunnerCommand, RunnerJoined, Scheduler,
@@ -35,15 +35,15 @@ pub(super) fn commit(n: u8) -> CommitId {
 }
 
 pub(super) fn task(name: &str) -> TaskSpec {
-    TaskSpec::new(name, Script::Shell("true".into()))
+    TaskSpec::new(TaskName::new(name).unwrap(), Script::Shell("true".into()))
 }
 
 pub(super) fn needing(name: &str, needs: &[&str]) -> TaskSpec {
-    TaskSpec { needs: needs.iter().map(|need| Arc::from(*need)).collect(), ..task(name) }
+    TaskSpec { needs: needs.iter().map(|need| TaskName::new(need).unwrap()).collect(), ..task(name) }
 }
 
 pub(super) fn labelled(name: &str, labels: &[&str]) -> TaskSpec {
-    TaskSpec { labels: labels.iter().map(|label| Arc::from(*label)).collect(), ..task(name) }
+    TaskSpec { labels: labels.iter().map(|label| Label::new(label).unwrap()).collect(), ..task(name) }
 }
 
 pub(super) fn source(repo: &str, before: Option<u8>, at: u8) -> BuildSource {
@@ -62,7 +62,7 @@ pub(super) fn source(repo: &str, before: Option<u8>, at: u8) -> BuildSource {
 pub(super) fn joined(session: u64, name: &str, incarnation: u64) -> RunnerJoined {
     RunnerJoined {
         session: SessionId(session),
-        name: name.into(),
+        name: RunnerName::new(name).unwrap(),
         incarnation: Incarnation(incarnation),
         slots: 1,
         labels: Vec::new(),
@@ -120,7 +120,11 @@ impl Story {
         let jobs = vec![job(1, a, JobState::Leased(AttemptId(1))), job(2, b, JobState::Waiting)];
         let restored = Restored {
             builds: vec![RestoredBuild { build, jobs, leases: vec![lease] }],
-            runners: vec![crate::model::Runner { id: RunnerId(1), name: "w1".into(), first_seen: WallTime(0) }],
+            runners: vec![crate::model::Runner {
+                id: RunnerId(1),
+                name: RunnerName::new("w1").unwrap(),
+                first_seen: WallTime(0),
+            }],
             last_build: 1,
             last_job: 2,
             last_attempt: 1,
@@ -169,7 +173,7 @@ impl Story {
     ) -> Vec<String> {
         self.tell(Event::RunnerJoined(RunnerJoined {
             slots,
-            labels: labels.iter().map(|label| Arc::from(*label)).collect(),
+            labels: labels.iter().map(|label| Label::new(label).unwrap()).collect(),
             holding: holding.iter().copied().map(AttemptId).collect(),
             ..joined(session, name, incarnation)
         }))

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use surveil::model::{
     Attempt, AttemptId, BranchName, BuildId, CommitId, Incarnation, JobId, LogSummary, Outcome, Record, RepoName,
-    RunnerId, SessionId, WallTime,
+    RunnerId, RunnerName, SessionId, WallTime,
 };
 use surveil::scheduler::{Effect, Event, Reply, RequestId};
 
@@ -43,8 +43,8 @@ struct Inner {
     /// Which attempts were leased, and all that a log's place is made of.
     leased: BTreeMap<AttemptId, Leased>,
     jobs: BTreeMap<JobId, (RepoName, Recipe)>,
-    runners: BTreeMap<RunnerId, Arc<str>>,
-    incarnations: BTreeMap<Arc<str>, Incarnation>,
+    runners: BTreeMap<RunnerId, RunnerName>,
+    incarnations: BTreeMap<RunnerName, Incarnation>,
     signs_noted: usize,
     /// Signs of attempts whose lease was not seen yet.
     signs_early: Vec<(AttemptId, Sign)>,
@@ -62,7 +62,7 @@ struct Leased {
     attempt: Attempt,
     recipe: Recipe,
     repo: RepoName,
-    runner: Arc<str>,
+    runner: RunnerName,
 }
 
 /// A result as its runner sent it.
@@ -70,7 +70,7 @@ struct Said {
     /// When it passed: the dispatcher heard it then or a little later, and nobody sees when.
     at: u64,
     session: SessionId,
-    name: Arc<str>,
+    name: RunnerName,
     attempt: AttemptId,
     outcome: Outcome,
     log: LogSummary,
@@ -316,7 +316,7 @@ impl Inner {
 
     fn lease(&mut self, attempt: Attempt) {
         let Some((repo, recipe)) = self.recipe_of(&attempt) else { return };
-        let runner = self.runners.get(&attempt.runner).cloned().unwrap_or_else(|| "?".into());
+        let runner = self.runners.get(&attempt.runner).cloned().unwrap_or_else(|| RunnerName::recorded("?"));
         self.leased.insert(attempt.id, Leased { attempt: attempt.clone(), recipe, repo, runner });
         self.persist(Record::AttemptLeased(attempt));
     }

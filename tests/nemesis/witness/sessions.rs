@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use surveil::model::{
     AttemptId, BranchName, Build, BuildId, BuildSource, Incarnation, Isolation, Job, JobId, LogSummary, Outcome,
-    RepoName, SessionId,
+    RepoName, RunnerName, SessionId,
 };
 use surveil::scheduler::{Effect, Event, Lease, Reply, RequestId, RunnerCommand, RunnerJoined};
 
@@ -18,7 +18,7 @@ use crate::proxy::Frame;
 #[derive(Debug, Default)]
 pub(super) struct Session {
     is_runner: bool,
-    name: Option<Arc<str>>,
+    name: Option<RunnerName>,
     incarnation: u64,
     pub(super) is_joined: bool,
     /// What was announced and is not answered; nothing where a branch was said to be gone.
@@ -51,13 +51,13 @@ impl Inner {
             "hello" => {
                 self.tally.sessions += 1;
                 seen.is_runner = frame.text("role") == Some("runner");
-                seen.name = frame.text("name").map(Into::into);
+                seen.name = frame.text("name").map(RunnerName::recorded);
                 seen.incarnation = frame.number("incarnation").unwrap();
                 return;
             }
             "register" => {
                 seen.is_joined = true;
-                let name: Arc<str> = seen.name.clone().unwrap_or_else(|| link.into());
+                let name: RunnerName = seen.name.clone().unwrap_or_else(|| RunnerName::recorded(link));
                 let incarnation = Incarnation(seen.incarnation);
                 self.incarnations.insert(name.clone(), incarnation);
                 Event::RunnerJoined(joined(session, name, incarnation, &frame.message))
@@ -94,7 +94,11 @@ impl Inner {
             crc32: u32::try_from(frame.number("log_crc32").unwrap_or(0)).unwrap(),
             missing: frame.text("log_missing").map(str::to_owned),
         };
-        let name = self.sessions.get(&session.0).and_then(|seen| seen.name.clone()).unwrap_or_else(|| "?".into());
+        let name = self
+            .sessions
+            .get(&session.0)
+            .and_then(|seen| seen.name.clone())
+            .unwrap_or_else(|| RunnerName::recorded("?"));
         let (outcome, duration_ms) = (outcome(frame), frame.number("duration_ms"));
         self.said.push(Said { at: self.now(), session, name, attempt, outcome, log, duration_ms });
     }
@@ -202,7 +206,7 @@ fn attempts(list: &Value) -> Vec<AttemptId> {
     list.as_array().into_iter().flatten().filter_map(Value::as_u64).map(AttemptId).collect()
 }
 
-fn joined(session: SessionId, name: Arc<str>, incarnation: Incarnation, message: &Value) -> RunnerJoined {
+fn joined(session: SessionId, name: RunnerName, incarnation: Incarnation, message: &Value) -> RunnerJoined {
     RunnerJoined {
         session,
         name,

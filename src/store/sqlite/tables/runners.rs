@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, params};
 
-use crate::model::{Runner, RunnerId, WallTime};
+use crate::model::{Runner, RunnerId, RunnerName, WallTime};
 use crate::store::sqlite::checksum::Checksum;
 use crate::store::sqlite::values::signed;
 
@@ -16,7 +16,7 @@ pub(crate) fn save(conn: &Connection, runner: &Runner) -> rusqlite::Result<()> {
         "INSERT INTO runners (id, name, first_seen, seal) VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT (id) DO UPDATE SET name = excluded.name, first_seen = excluded.first_seen, seal = excluded.seal",
     )?
-    .execute(params![signed(runner.id.0), runner.name, runner.first_seen.0, checksum(runner).value()])
+    .execute(params![signed(runner.id.0), runner.name.as_str(), runner.first_seen.0, checksum(runner).value()])
     .map(drop)
 }
 
@@ -26,7 +26,7 @@ pub(crate) fn read_all(conn: &Connection) -> rusqlite::Result<Vec<Runner>> {
     let found = statement.query_map([], |row| {
         let runner = Runner {
             id: RunnerId(row.get::<_, i64>(0)?.cast_unsigned()),
-            name: row.get(1)?,
+            name: RunnerName::recorded(row.get_ref(1)?.as_str()?),
             first_seen: WallTime(row.get(2)?),
         };
         checksum(&runner).check(row.get(3)?, || format!("runner {}", runner.name))?;

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
 use super::id_of;
-use crate::model::{Script, TaskSpec};
+use crate::model::{Label, Script, TaskName, TaskSpec};
 use crate::store::sqlite::checksum::Checksum;
 use crate::store::sqlite::values::damaged;
 
@@ -97,19 +97,18 @@ enum ScriptRow {
 
 /// Returns the task as JSON; equal tasks give equal texts.
 fn to_json(task: &TaskSpec) -> String {
-    let texts = |list: &[Arc<str>]| list.iter().map(|text| text.to_string()).collect();
     let row = SpecRow {
         name: task.name.to_string(),
         script: match &task.script {
             Script::Shell(text) => ScriptRow::Shell(text.clone()),
             Script::Program(words) => ScriptRow::Program(words.clone()),
         },
-        needs: texts(&task.needs),
+        needs: task.needs.iter().map(TaskName::to_string).collect(),
         env: task.env.clone(),
         timeout_ms: task.timeout_ms,
         retries: task.retries,
         allow_failure: task.allow_failure,
-        labels: texts(&task.labels),
+        labels: task.labels.iter().map(Label::to_string).collect(),
         keep: task.keep.clone(),
         exclusive: task.exclusive,
     };
@@ -119,19 +118,18 @@ fn to_json(task: &TaskSpec) -> String {
 /// Reads what [`to_json`] wrote.
 fn from_json(text: &str) -> Result<TaskSpec, serde_json::Error> {
     let row: SpecRow = serde_json::from_str(text)?;
-    let shared = |list: Vec<String>| list.into_iter().map(Arc::from).collect();
     Ok(TaskSpec {
-        name: row.name.into(),
+        name: TaskName::recorded(&row.name),
         script: match row.script {
             ScriptRow::Shell(text) => Script::Shell(text),
             ScriptRow::Program(words) => Script::Program(words),
         },
-        needs: shared(row.needs),
+        needs: row.needs.iter().map(|name| TaskName::recorded(name)).collect(),
         env: row.env,
         timeout_ms: row.timeout_ms,
         retries: row.retries,
         allow_failure: row.allow_failure,
-        labels: shared(row.labels),
+        labels: row.labels.iter().map(|label| Label::recorded(label)).collect(),
         keep: row.keep,
         exclusive: row.exclusive,
     })

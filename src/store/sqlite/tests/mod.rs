@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use super::{Reader, Store, StoreError};
 use crate::model::{
     Attempt, AttemptId, BranchName, Build, BuildId, BuildSource, CommitId, Ending, Job, JobId, JobState, LogSummary,
-    Outcome, Record, RepoName, RunnerId, Script, TaskSpec, Verdict, WallTime,
+    Outcome, Record, RepoName, RunnerId, Script, TaskName, TaskSpec, Verdict, WallTime,
 };
 
 /// A directory with a store's path in it.
@@ -69,7 +69,7 @@ fn build(id: u64) -> Build {
 }
 
 fn job(id: u64, build: u64) -> Job {
-    let task = TaskSpec::new(&format!("task{}", id % 3), Script::Shell("true".into()));
+    let task = TaskSpec::new(TaskName::new(&format!("task{}", id % 3)).unwrap(), Script::Shell("true".into()));
     Job {
         id: JobId(id),
         build: BuildId(build),

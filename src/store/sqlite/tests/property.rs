@@ -1,14 +1,13 @@
 //! Any valid history of records reads back as a plain model of it says, however it was cut into batches.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{Decision, Runner};
+use crate::model::{Decision, Label, Runner, RunnerName};
 
 /// One wish for a record; where it does not fit the history so far, another is made of it or none.
 #[derive(Debug, Clone)]
@@ -35,11 +34,12 @@ fn any_commit() -> impl Strategy<Value = CommitId> {
 fn task() -> impl Strategy<Value = TaskSpec> {
     let script = prop_oneof![text().prop_map(Script::Shell), vec(text(), 1..4).prop_map(Script::Program)];
     let texts = || vec(text(), 0..3);
-    let shared = || vec(text().prop_map(Arc::<str>::from), 0..3);
+    let names = || vec(text().prop_map(|text| TaskName::recorded(&text)), 0..3);
+    let labels = || vec(text().prop_map(|text| Label::recorded(&text)), 0..3);
     let flags = (any::<u64>(), any::<u32>(), any::<bool>(), any::<bool>());
-    ("[a-z]{1,3}", script, shared(), vec((text(), text()), 0..3), shared(), texts(), flags).prop_map(
+    ("[a-z]{1,3}", script, names(), vec((text(), text()), 0..3), labels(), texts(), flags).prop_map(
         |(name, script, needs, env, labels, keep, (timeout_ms, retries, allow_failure, exclusive))| TaskSpec {
-            name: name.into(),
+            name: TaskName::new(&name).unwrap(),
             script,
             needs,
             env,
@@ -171,7 +171,7 @@ impl World {
         let id = wish.pick % 3 + 1;
         let runner = Runner {
             id: RunnerId(id as u64),
-            name: format!("w{id}").into(),
+            name: RunnerName::new(&format!("w{id}")).unwrap(),
             first_seen: WallTime(wish.number.cast_signed()),
         };
         self.runners.insert(runner.id, runner.clone());

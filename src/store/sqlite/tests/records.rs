@@ -2,7 +2,7 @@
 
 use super::super::{BuildName, StoreError, Unfinished};
 use super::*;
-use crate::model::{Decision, Runner};
+use crate::model::{Decision, Runner, RunnerName};
 
 fn refused(store: &mut Store, records: &[Record]) -> String {
     match store.commit(records) {
@@ -27,7 +27,7 @@ fn a_new_store_knows_of_nothing() {
 fn unfinished_work_is_there_after_a_restart() {
     let place = Place::new();
     let mut store = place.store();
-    let runner = Runner { id: RunnerId(4), name: "w1".into(), first_seen: WallTime(7) };
+    let runner = Runner { id: RunnerId(4), name: RunnerName::new("w1").unwrap(), first_seen: WallTime(7) };
     let head = Record::HeadMoved {
         repo: RepoName::new("app").unwrap(),
         branch: BranchName::new("main"),

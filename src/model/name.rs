@@ -1,0 +1,187 @@
+//! Names that people give: each kind has a type of its own, which is checked once, where the text comes in.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// The longest name and the longest label: a table still shows them in one line.
+const MAX_NAME_BYTES: usize = 100;
+
+/// Makes a type for checked text. `$check` decides which texts are allowed; `$rule` says it in words.
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $error:ident, $check:path, $rule:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        #[doc = concat!("A text that is no [`", stringify!($name), "`].")]
+        #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+        #[error("`{0}` {rule}", rule = $rule)]
+        pub struct $error(pub String);
+
+        impl $name {
+            /// Checks the text and takes it.
+            pub fn new(text: &str) -> Result<Self, $error> {
+                if $check(text) { Ok(Self(text.into())) } else { Err($error(text.chars().take(120).collect())) }
+            }
+
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl Deref for $name {
+            type Target = str;
+
+            fn deref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+    };
+}
+
+name!(
+    /// The name under which a dispatcher knows a repository. Safe as a file name: 1 to 100 of `A-Z a-z 0-9 . _ -`,
+    /// starting with a letter or digit.
+    RepoName, RepoNameError, is_plain,
+    "cannot name a repository: use 1 to 100 of A-Z a-z 0-9 . _ - and start with a letter or digit"
+);
+name!(
+    /// A task's name, unique within its commit. Safe as a file name: 1 to 100 of `A-Z a-z 0-9 . _ -`, starting with a
+    /// letter or digit.
+    TaskName, TaskNameError, is_plain,
+    "cannot name a task: use 1 to 100 of A-Z a-z 0-9 . _ - and start with a letter or digit"
+);
+name!(
+    /// A runner's name, unique at a dispatcher. Safe as a file name: 1 to 100 of `A-Z a-z 0-9 . _ -`, starting with a
+    /// letter or digit.
+    RunnerName, RunnerNameError, is_plain,
+    "cannot name a runner: use 1 to 100 of A-Z a-z 0-9 . _ - and start with a letter or digit"
+);
+name!(
+    /// What a runner offers, or a task asks for: `WORD` or `KEY=VALUE`, of letters, digits and `. _ - + : @ /`, each
+    /// part starting with a letter or digit; at most 100 bytes.
+    Label, LabelError, is_label,
+    "is not a label: write WORD or KEY=VALUE, with letters, digits and . _ - + : @ / only, such as gpu or os=linux"
+);
+
+impl RunnerName {
+    /// Makes a name of a host's name: replaces every character that is not allowed. `runner` if nothing is left. Short
+    /// enough for the label `hostname=NAME`.
+    #[must_use]
+    pub fn from_host(host: &str) -> Self {
+        let replaced: String =
+            host.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' }).collect();
+        let name = replaced.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
+        let name = &name[..name.len().min(MAX_NAME_BYTES - "hostname=".len())];
+        Self(if name.is_empty() { "runner".into() } else { name.into() })
+    }
+}
+
+/// Makes the constructor for texts that come from the store.
+macro_rules! recorded {
+    ($($name:ident)+) => {$(
+        impl $name {
+            /// Takes a text as a record has it. Not checked again: earlier versions allowed more (a runner's name could
+            /// start with a dot or a dash), and a record is never refused.
+            #[must_use]
+            pub fn recorded(text: &str) -> Self {
+                Self(text.into())
+            }
+        }
+    )+};
+}
+
+recorded!(TaskName RunnerName Label);
+
+fn is_plain(text: &str) -> bool {
+    text.len() <= MAX_NAME_BYTES && is_part(text, b"._-")
+}
+
+fn is_label(text: &str) -> bool {
+    let is_part = |part| is_part(part, b"._-+:@/");
+    text.len() <= MAX_NAME_BYTES
+        && match text.split_once('=') {
+            Some((key, value)) => is_part(key) && is_part(value),
+            None => is_part(text),
+        }
+}
+
+/// Whether the text starts with a letter or digit, and has only those and the bytes of `others` behind it.
+fn is_part(text: &str, others: &[u8]) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || others.contains(&b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_safe_as_a_file_name() {
+        for name in ["app", "a.b-c_d", "7z"] {
+            assert!(
+                RepoName::new(name).is_ok() && TaskName::new(name).is_ok() && RunnerName::new(name).is_ok(),
+                "{name}"
+            );
+        }
+        for name in ["", ".", "..", ".git", "-x", "a/b", "a b", "é", "a\n", &"a".repeat(101)] {
+            assert!(RepoName::new(name).is_err() && TaskName::new(name).is_err(), "{name}");
+            assert!(RunnerName::new(name).is_err(), "{name}");
+        }
+        assert_eq!(
+            TaskName::new("a b").unwrap_err().to_string(),
+            "`a b` cannot name a task: use 1 to 100 of A-Z a-z 0-9 . _ - and start with a letter or digit"
+        );
+    }
+
+    #[test]
+    fn a_label_is_a_word_or_a_key_with_a_value() {
+        for text in ["gpu", "os=linux", "cuda=12.4", "image=ghcr.io/a/b:1", "7z", "c++", "zone=eu-1"] {
+            assert_eq!(Label::new(text).unwrap().as_str(), text);
+        }
+        for text in ["", "=", "a=", "=b", "a=b=c", "a b", "a,b", "-x", "é", "a\nb", &"a".repeat(101)] {
+            assert!(Label::new(text).is_err(), "{text}");
+        }
+        assert_eq!(
+            Label::new("two words").unwrap_err().to_string(),
+            "`two words` is not a label: write WORD or KEY=VALUE, with letters, digits and . _ - + : @ / only, \
+             such as gpu or os=linux"
+        );
+    }
+
+    #[test]
+    fn a_hosts_name_is_made_safe() {
+        for (host, name) in [
+            ("w1", "w1"),
+            ("build.example.org", "build.example.org"),
+            ("-odd host/ü", "odd-host--"),
+            ("", "runner"),
+            ("...", "runner"),
+        ] {
+            assert_eq!(RunnerName::from_host(host).as_str(), name);
+        }
+        assert_eq!(RunnerName::from_host(&"a".repeat(300)).len(), 91);
+    }
+}
