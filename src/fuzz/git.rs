@@ -1,5 +1,5 @@
-//! What may arrive as a pack, and what may be in it, for the fuzzer: bytes as they are, or objects that the bytes
-//! describe, so that trees and commits are met which no git would write.
+//! Fuzz entry points of packs: bytes taken as a pack, or objects described by the bytes, so that trees and commits
+//! occur that git would never write.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,28 +16,29 @@ use sha1::{Digest, Sha1};
 use crate::git::{EntryKind, Objects, PackStore, WorkTree, entries};
 use crate::model::CommitId;
 
-/// Names that a tree must not bring anywhere, and some that it may.
+/// Names that must not be written into a work tree, and some that may.
 const NAMES: [&[u8]; 16] = [
     b"a", b"b", b"A", b"..", b".", b".git", b".GIT", b"git~1", b"a/b", b"../x", b"/x", b"", b"\xff", b"\n", b"-x",
     b"keep",
 ];
-/// Modes as git writes them, and others.
+/// Modes that git writes, and others.
 const MODES: [&[u8]; 12] = [
     b"100644", b"100755", b"120000", b"40000", b"160000", b"040000", b"100600", b"100664", b"0", b"", b"777777", b"44",
 ];
-/// What a link may lead to.
+/// Targets of links.
 const TARGETS: [&[u8]; 4] = [b"/", b"..", b"../../outside", b"a"];
 
-/// Bytes as a pack. Whatever they are, nothing half-taken is left, and no commit is there that did not arrive whole.
+/// Receives the bytes as a pack. Whatever they are, nothing half-received is left, and no commit appears that did not
+/// arrive whole.
 ///
 /// # Panics
 ///
-/// If something that must hold does not.
+/// If an invariant is broken.
 pub fn pack(bytes: &[u8]) {
     let place = Place::new();
     let commit = CommitId::from_bytes(&[0xab; 20]).expect("it is as long as one");
     let store = PackStore::open(&place.store(), commit).expect("there is room for a store");
-    // With a checksum that is right more is read of it.
+    // With a correct checksum, more of the pack is parsed.
     let (is_signed, bytes) = bytes.split_first().map_or((false, bytes), |(first, rest)| (first % 2 == 0, rest));
     let sum = if is_signed { Sha1::digest(bytes).to_vec() } else { Vec::new() };
     let mut receiver = store.receive().expect("a receiver can be made");
@@ -49,12 +50,12 @@ pub fn pack(bytes: &[u8]) {
     assert!(!left.iter().any(|name| name.starts_with("incoming-")), "{left:?}");
 }
 
-/// Objects as the bytes describe them, in a sound pack: two of the commits are checked out one after the other, and
-/// nothing appears anywhere but in the tree, nor anything in it that the commit does not have.
+/// Makes the objects that the bytes describe, in a valid pack, and checks two of the commits out one after the other.
+/// Nothing may appear outside the tree, and in it nothing that the commit does not have.
 ///
 /// # Panics
 ///
-/// If something that must hold does not.
+/// If an invariant is broken.
 pub fn objects(bytes: &[u8]) {
     let made = Made::from(bytes);
     let (Some(first), Some(last)) = (made.commits.first(), made.commits.last()) else { return };
@@ -73,7 +74,7 @@ pub fn objects(bytes: &[u8]) {
             let objects = Objects::open(&place.store().join("objects"), format).expect("it was open just now");
             let odb = objects.odb().expect("it was open just now");
             let root = objects.commit(*commit).expect("it was checked out").tree_id();
-            // What is kept may be of the commit before.
+            // A kept entry may be from the commit before.
             compare(&objects, &odb, root, &place.path("slots/tree"), true);
             assert!(store.check(*commit).is_ok(), "{commit} is checked out and not whole");
         }
@@ -83,7 +84,7 @@ pub fn objects(bytes: &[u8]) {
     }
 }
 
-/// The directory has what the tree names, and nothing else.
+/// Asserts that the directory holds exactly the entries of the tree.
 fn compare(objects: &Objects, odb: &Odb<'_>, tree: Oid, directory: &Path, is_root: bool) {
     let data = objects.tree(odb, tree).expect("it was checked out");
     let mut expected = BTreeMap::new();
@@ -116,7 +117,7 @@ fn compare(objects: &Objects, odb: &Odb<'_>, tree: Oid, directory: &Path, is_roo
     assert!(expected.is_empty(), "{:?} are missing", expected.keys());
 }
 
-/// A directory of its own, in which only `store` and `slots` are used.
+/// A temporary directory, in which only `store` and `slots` may be used.
 struct Place(tempfile::TempDir);
 
 impl Place {
@@ -140,7 +141,7 @@ fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-/// Objects, each by its type in packs, its content and its id.
+/// Objects, each with its type in packs, its content and its id.
 #[derive(Default)]
 struct Made {
     objects: Vec<(u8, Vec<u8>, [u8; 20])>,
@@ -148,7 +149,7 @@ struct Made {
 }
 
 impl Made {
-    /// Reads objects off the bytes until they are used up, 64 at most.
+    /// Makes objects from the bytes until they are used up, at most 64.
     fn from(bytes: &[u8]) -> Self {
         let mut made = Self::default();
         let mut source = Source(bytes);
@@ -192,7 +193,7 @@ impl Made {
         id
     }
 
-    /// The id of an object before, or of one that is nowhere.
+    /// The id of an earlier object, or one that no object has.
     fn some_id(&self, choice: u8) -> [u8; 20] {
         let back = usize::from(choice);
         self.objects.iter().rev().nth(back).map_or([choice; 20], |(_, _, id)| *id)
@@ -218,7 +219,7 @@ impl Made {
     }
 }
 
-/// Bytes that decide; zeros once they are used up.
+/// Bytes that decide every choice; zeros when they are used up.
 struct Source<'a>(&'a [u8]);
 
 impl Source<'_> {
@@ -226,7 +227,7 @@ impl Source<'_> {
         self.0.split_off_first().copied().unwrap_or(0)
     }
 
-    /// One of these texts, or one of its own.
+    /// Returns one of these texts, or one made of the next bytes.
     fn text(&mut self, texts: &[&[u8]]) -> Vec<u8> {
         let choice = usize::from(self.byte());
         if let Some(text) = texts.get(choice) {

@@ -1,8 +1,8 @@
-//! What a fuzzer may throw bytes at: one function for each place where bytes come in from outside. Each takes whatever
-//! comes and panics only if something that must hold does not. The property tests beside the code use the same
-//! functions, with bytes that make sense more often.
+//! Fuzz entry points: one function for each place that reads bytes from outside. Each accepts any bytes, and panics
+//! only if an invariant is broken. The property tests beside the code call the same functions with bytes that are more
+//! often valid.
 //!
-//! Compiled for tests and for `cargo fuzz` alone (`tests/fuzz`).
+//! Compiled only for tests and for `cargo fuzz` (`tests/fuzz`).
 
 mod git;
 mod observer;
@@ -16,11 +16,11 @@ use observer::heard_by_observer;
 pub use crate::dispatcher::fuzz::log_in_pieces;
 pub use git::{objects, pack};
 
-/// A task file, from any commit.
+/// Parses a task file, which any commit may bring.
 ///
 /// # Panics
 ///
-/// If something that must hold does not.
+/// If an invariant is broken.
 pub fn task_file(bytes: &[u8]) {
     match config::parse_tasks("f", bytes) {
         Ok(tasks) => {
@@ -34,29 +34,30 @@ pub fn task_file(bytes: &[u8]) {
     }
 }
 
-/// A stream of messages and payloads, and in front the pieces in which it arrives, as many as the first byte says.
+/// Reads a stream of messages and payloads. The first byte says how many of the next bytes are the lengths of the
+/// pieces in which it arrives.
 pub fn frames(bytes: &[u8]) {
     let (pieces, bytes) = split_by_first(bytes);
     transport::read_in_pieces(bytes, pieces);
 }
 
-/// Lines, each as a message of every kind to everyone who might hear it.
+/// Reads each line as a message of every kind, in each role that reads messages.
 pub fn messages(lines: &[u8]) {
     for line in lines.split_inclusive(|byte| *byte == b'\n') {
         heard_by_dispatcher(line.strip_suffix(b"\n").unwrap_or(line));
         heard_by_observer(line);
     }
-    // With what follows as a payload.
+    // Here the bytes after a line are its payload.
     heard_by_runner(lines);
 }
 
-/// What an earlier run left: a journal, and in front of it a spool of as many bytes as the first says.
+/// Reads the files of an earlier run: a journal, and before it a spool whose length the first byte tells.
 pub fn recovery(bytes: &[u8]) {
     let (spool, journal) = split_by_first(bytes);
     left_by_an_earlier_run(journal, spool);
 }
 
-/// As many bytes as the first one says, and the rest.
+/// Splits off as many bytes as the first one says.
 fn split_by_first(bytes: &[u8]) -> (&[u8], &[u8]) {
     let Some((first, rest)) = bytes.split_first() else { return (&[], &[]) };
     rest.split_at(rest.len().min(usize::from(*first)))
@@ -69,7 +70,7 @@ mod tests {
 
     use super::*;
 
-    /// Each file below the seeds of one target.
+    /// Runs a check on each seed file of one target.
     fn each_seed(target: &str, check: fn(&[u8])) {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/seeds").join(target);
         let seeds: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -81,7 +82,7 @@ mod tests {
         }
     }
 
-    /// What fuzzers start from, and what they have found.
+    /// The seeds are the fuzzers' starting points, and the inputs with which they have found faults.
     #[test]
     fn every_seed_of_the_fuzz_targets_holds() {
         each_seed("tasks", task_file);

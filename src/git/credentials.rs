@@ -1,12 +1,12 @@
-//! Keeps secrets of URLs out of what people read: errors and log lines, also those that quote the git program.
+//! Keeps the secrets of URLs out of errors and log lines, including those that quote the git program.
 
-/// The text with every URL in it as it may be shown: without password, query and fragment, and without a user name but
-/// for ssh, where it is no secret and part of the address.
+/// Masks every URL in a text: removes password, query and fragment, and the user name too, except for ssh, whose user
+/// name is part of the address and no secret.
 pub(super) fn masked(text: &str) -> String {
     text.split_inclusive(char::is_whitespace).map(masked_word).collect()
 }
 
-/// A URL, or text without space that may have one in it.
+/// Masks a URL, or a word without spaces that may contain one.
 pub(super) fn masked_word(word: &str) -> String {
     if !word.contains("://") {
         return word.to_owned();
@@ -15,7 +15,7 @@ pub(super) fn masked_word(word: &str) -> String {
     let mut parts = word.split("://");
     let mut before = parts.next().unwrap_or_default();
     let mut shown = before.to_owned();
-    // A URL may hold another one in its path.
+    // A URL may contain another one in its path.
     for part in parts {
         let (authority, path) = part.split_at(part.find('/').unwrap_or(part.len()));
         shown.push_str("://");
@@ -34,8 +34,8 @@ pub(super) fn masked_word(word: &str) -> String {
     shown
 }
 
-/// Without what follows the first `?` or `#` after a scheme, but for the punctuation and the space around a URL in a
-/// sentence.
+/// Removes everything after the first `?` or `#` that follows a scheme, but keeps the punctuation and space that
+/// surround a URL in a sentence.
 fn without_query(word: &str) -> String {
     let scheme_end = word.find("://").unwrap_or(0);
     let Some(start) = word[scheme_end..].find(['?', '#']).map(|at| scheme_end + at) else { return word.to_owned() };

@@ -1,11 +1,11 @@
-//! What can go wrong with git, one enum for the room. The cause is a source, never pasted into the text.
+//! The error type of this room. A cause is a source, never pasted into the text.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::model::CommitId;
 
-/// What went wrong with git, and where.
+/// An error of git, with the repository, store or object that it concerns.
 #[derive(Debug, thiserror::Error)]
 pub enum GitError {
     #[error("could not open {} as a git repository", path.display())]
@@ -18,7 +18,7 @@ pub enum GitError {
     Owner { path: PathBuf },
     #[error("could not {action} {}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
-    /// A file that git keeps for itself does not hold what it should.
+    /// One of git's own files does not hold what it should.
     #[error("{} is broken: {why}", path.display())]
     Broken { path: PathBuf, why: &'static str },
     #[error("HEAD of {} is detached and names no branch: say which to watch, for example {suggestion}", path.display())]
@@ -42,14 +42,15 @@ pub enum GitError {
     Object { kind: &'static str, id: String, path: PathBuf, source: git2::Error },
     #[error("tree {id} is broken: {why}")]
     BrokenTree { id: String, why: &'static str },
-    /// A tree that would write where it must not.
+    /// A tree with an entry that would be written where it must not be.
     #[error("commit {} cannot be checked out: entry {name:?} of tree {tree} {why}", commit.short())]
     Hostile { commit: CommitId, tree: String, name: String, why: &'static str },
     #[error("could not build a pack from {}", path.display())]
     Build { path: PathBuf, source: git2::Error },
-    #[error("whoever receives the pack stopped it")]
+    #[error("the receiver of the pack stopped it")]
     Stopped,
-    /// What arrived is no pack, or not all of one; or there was no room for it, which [`GitError::is_disk_full`] tells.
+    /// The received bytes are not a pack, or not a complete one; or the disk has no room for it, which
+    /// [`GitError::is_disk_full`] tells.
     #[error("could not index the pack received into {}", path.display())]
     BrokenPack { path: PathBuf, source: git2::Error },
     /// The commit or part of its tree is not in the store. The remedy is to send all of it.
@@ -61,7 +62,7 @@ pub enum GitError {
     Keep { keep: String, why: &'static str },
     #[error("could not {action}: the git program could not be started")]
     NoProgram { action: String, source: io::Error },
-    /// The git program ended with an error; `detail` is the last thing it said, without the secrets of URLs.
+    /// The git program ended with an error. `detail` is the last thing that it printed, without the secrets of URLs.
     #[error("could not {action}: {detail}")]
     Program { action: String, detail: String },
     #[error("could not {action}: the git program was ended after {seconds} s")]
@@ -69,14 +70,14 @@ pub enum GitError {
 }
 
 impl GitError {
-    /// For `map_err`: an I/O error with what was being done, and to what.
+    /// For `map_err`: wraps an I/O error with the action and the path.
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { action, path, source }
     }
 
-    /// Whether it says that a store is not what it was: something in it is missing or unreadable that was there. What a
-    /// commit itself is to blame for is not, nor is a disk that is full or does not answer.
+    /// Whether a store is damaged: an object that was in it is missing or unreadable. False for faults of the commit
+    /// itself, and for a disk that is full or does not answer.
     #[must_use]
     pub fn is_damage(&self) -> bool {
         match self {
@@ -104,7 +105,7 @@ impl GitError {
         }
     }
 
-    /// Whether it says that there is no room left on a disk, which is nobody's fault and may heal.
+    /// Whether a disk is full, which is nobody's fault and may pass.
     #[must_use]
     pub fn is_disk_full(&self) -> bool {
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(self);

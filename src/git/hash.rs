@@ -1,5 +1,5 @@
-//! The hash of an object format, by the packages that use the processor's own instructions for it. libgit2 looks for
-//! collisions while it computes SHA-1, which takes several times as long; that is done once, when a pack is received.
+//! The hash of an object format, computed by packages that use the processor's own instructions. libgit2's SHA-1 also
+//! detects collisions, which takes several times as long; that is done once, when a pack is received.
 
 use git2::{ObjectFormat, ObjectType, Oid};
 use sha1::Sha1;
@@ -34,7 +34,7 @@ impl Hash {
     }
 }
 
-/// The id of an object: the hash of its type, its length and its content (gitformat-loose, git's documentation).
+/// Returns the id of an object: the hash of its type, its length and its content (gitformat-loose).
 pub(super) fn id_of(format: ObjectFormat, kind: ObjectType, content: &[u8]) -> Oid {
     let mut hash = Hash::new(format);
     hash.update(format!("{} {}\0", kind.str(), content.len()).as_bytes());

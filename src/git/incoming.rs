@@ -1,12 +1,12 @@
-//! The directories in which packs arrive, one pack at a time in each, and the notes that each may hold of its packs.
+//! The directories in which packs arrive, one pack at a time in each, and the notes of packs that each may hold.
 //!
-//! A note makes a small pack durable: its bytes, in a file that has its full length already, so that one flush of the
-//! disk is enough. The pack's own files and the directory that they are moved to would take three, each with an entry
-//! in the file system's journal. Those are synced later, when it is quiet or the notes are full: at once it would hold
-//! up the runner that is preparing the commit on the same disk. A process that is ended in between leaves the directory
-//! with its notes, and the next one receives the packs from there once more.
+//! A note makes a small pack durable. It holds the pack's bytes, in a file that already has its full length, so that
+//! one flush of the disk is enough. Syncing the pack's own files and the directory they are moved to would take three
+//! flushes, each with an entry in the file system's journal, and would hold up the runner that is preparing the commit
+//! on the same disk. So they are synced later, when it is quiet or the notes are full. If the process ends in between,
+//! the directory stays with its notes, and the next process receives the packs from the notes again.
 //!
-//! Knows nothing of what is in a pack. Used by [`super::receiver`] only.
+//! Knows nothing about a pack's content. Used only by [`super::receiver`].
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -18,32 +18,33 @@ use tempfile::TempDir;
 use super::GitError;
 use crate::locked::Locked;
 
-/// What the names of these directories start with. Each is locked for as long as its receiver lives.
+/// Prefix of these directories' names. Each is locked as long as its receiver lives.
 const PREFIX: &str = "incoming-";
 const NOTES: &str = "notes";
 
-/// The largest pack that is noted. A push is mostly far smaller; beyond this, syncing files is not what takes time.
+/// The largest pack that is noted. Most pushes are far smaller. For a larger pack, syncing its files is not what takes
+/// the time.
 pub(super) const NOTED_BYTES_MAX: usize = 256 << 10;
 
-/// So much is noted before packs have to be synced.
+/// Capacity of the notes; when they are full, the packs' files are synced.
 const NOTES_BYTES: usize = 1 << 20;
 
-/// A note begins with these, then the pack's length and the CRC-32 of its bytes.
+/// A note begins with these bytes, then the pack's length and the CRC-32 of its bytes.
 const MAGIC: [u8; 4] = *b"note";
 const HEADER_BYTES: usize = 12;
 
-/// A directory for one pack at a time. Removed on drop with all that is in it, unless that is needed.
+/// A directory for one pack at a time. Dropping it removes it with all its content, unless its notes are still needed.
 pub(super) struct Incoming {
     directory: TempDir,
     notes: Option<Notes>,
     _lock: Locked,
 }
 
-/// Notes of packs whose files are not synced yet.
+/// The notes of packs whose files are not synced yet.
 struct Notes {
     file: File,
     used: usize,
-    /// Names of the packs.
+    /// Names of the noted packs.
     packs: Vec<String>,
 }
 
@@ -62,18 +63,18 @@ impl Incoming {
         self.directory.path()
     }
 
-    /// Where a pack is put together.
+    /// The directory in which a pack is put together.
     pub(super) fn packs(&self) -> PathBuf {
         self.path().join("pack")
     }
 
-    /// The store's objects.
+    /// The store's `objects` directory.
     fn objects(&self) -> &Path {
         self.path().parent().unwrap_or(Path::new("."))
     }
 
-    /// Makes the pack of that name durable, before it is moved among the store's packs. False where there is no room
-    /// for notes: then its files have to be synced.
+    /// Makes the named pack durable by a note, before it is moved among the store's packs. Returns false if the disk
+    /// has no room for notes; then the caller must sync the pack's files.
     pub(super) fn note(&mut self, name: String, pack: &[u8]) -> Result<bool, GitError> {
         let mut bytes = Vec::with_capacity(HEADER_BYTES + pack.len());
         bytes.extend(MAGIC);
@@ -89,6 +90,7 @@ impl Incoming {
             None => match self.make_notes(&path).map_err(GitError::io("make", &path)) {
                 Ok(notes) => notes,
                 Err(error) if error.is_disk_full() => {
+                    // A partial file is of no use. If it cannot be removed, `truncate` empties it the next time.
                     drop(fs::remove_file(&path));
                     return Ok(false);
                 }
@@ -96,6 +98,7 @@ impl Incoming {
             },
         };
         let written = notes.file.write_all_at(&bytes, notes.used as u64).and_then(|()| notes.file.sync_data());
+        // After a failed write, the next note reuses the space.
         if written.is_ok() {
             notes.used += bytes.len();
             notes.packs.push(name);
@@ -104,24 +107,24 @@ impl Incoming {
         written.map(|()| true).map_err(GitError::io("write", &path))
     }
 
-    /// A file of full length, durable and found by its name, that holds no note.
+    /// Makes a durable notes file of full length that holds no note.
     fn make_notes(&self, path: &Path) -> io::Result<Notes> {
         let file = File::options().write(true).create(true).truncate(true).open(path)?;
         file.write_all_at(&vec![0; NOTES_BYTES], 0)?;
         file.sync_all()?;
         File::open(self.path())?.sync_all()?;
-        // The directory itself has to be found as well.
+        // The entry of the directory itself must be durable as well, or the notes are not found after a power loss.
         File::open(self.objects())?.sync_all()?;
         Ok(Notes { file, used: 0, packs: Vec::new() })
     }
 
-    /// Makes the packs that are noted durable without their notes.
+    /// Syncs the files of the noted packs, so that they no longer need their notes.
     pub(super) fn settle(&mut self) -> Result<(), GitError> {
         let packs = self.objects().join("pack");
         let Some(notes) = self.notes.as_mut().filter(|notes| !notes.packs.is_empty()) else { return Ok(()) };
         for file in notes.packs.iter().flat_map(|name| files_of(name)) {
             match sync(&packs.join(file)) {
-                // Merged into another pack meanwhile, which is durable.
+                // The pack was merged into another one meanwhile, which is durable.
                 Err(GitError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {}
                 other => other?,
             }
@@ -129,7 +132,7 @@ impl Incoming {
         sync(&packs)?;
         notes.packs.clear();
         notes.used = 0;
-        // Not synced: to find them once more would only cost a moment.
+        // Not synced: after a power loss the packs would be received from the notes again, which costs only a moment.
         drop(notes.file.write_all_at(&[0; HEADER_BYTES], 0));
         Ok(())
     }
@@ -138,29 +141,32 @@ impl Incoming {
 impl Drop for Incoming {
     fn drop(&mut self) {
         if let Err(error) = self.settle() {
-            log::warn!("{error}: what arrived in {} is received again at the next start", self.objects().display());
+            log::warn!(
+                "{error}: packs in {} will be received from their notes again at the next start",
+                self.objects().display()
+            );
             self.directory.disable_cleanup(true);
         }
     }
 }
 
-/// A pack's files, in the order in which they are to come into being.
+/// The files of a pack, in the order in which they must be moved into place.
 pub(super) fn files_of(name: &str) -> [String; 2] {
     [format!("pack-{name}.pack"), format!("pack-{name}.idx")]
 }
 
-/// Waits until a file, or a directory's entries, are on disk.
+/// Waits until a file, or the entries of a directory, are on disk.
 pub(super) fn sync(path: &Path) -> Result<(), GitError> {
     File::open(path).and_then(|file| file.sync_all()).map_err(GitError::io("sync", path))
 }
 
-/// A directory that a process left behind that was ended.
+/// A directory left behind by a process that was ended.
 pub(super) struct Abandoned {
     path: PathBuf,
     _lock: Locked,
 }
 
-/// The directories that nobody has in use, and from now on the caller has.
+/// Returns the directories that no process uses, and locks them for the caller.
 pub(super) fn abandoned(objects: &Path) -> Result<Vec<Abandoned>, GitError> {
     let mut found = Vec::new();
     for entry in fs::read_dir(objects).map_err(GitError::io("read", objects))? {
@@ -169,9 +175,9 @@ pub(super) fn abandoned(objects: &Path) -> Result<Vec<Abandoned>, GitError> {
             continue;
         }
         let path = entry.path();
-        // Gone by now, perhaps.
+        // It may be gone already.
         let Ok(lock) = File::open(&path) else { continue };
-        // One that is not locked yet has nothing in it yet.
+        // A directory without `pack` in it was made a moment ago, and its owner has not locked it yet.
         if lock.try_lock().is_ok() && path.join("pack").exists() {
             found.push(Abandoned { path, _lock: Locked::new(lock) });
         }
@@ -184,7 +190,8 @@ impl Abandoned {
         &self.path
     }
 
-    /// The packs that are noted in it. A note that was being written is not among them: nobody was told of its pack.
+    /// Returns the packs noted in the directory. A note that was only partly written is left out: nobody was told of
+    /// its pack.
     pub(super) fn noted(&self) -> Result<Vec<Vec<u8>>, GitError> {
         let path = self.path.join(NOTES);
         let bytes = match fs::read(&path) {
@@ -200,7 +207,7 @@ impl Abandoned {
     }
 }
 
-/// The next note's pack. Behind the last note may be some of an earlier time, whose packs are durable without them.
+/// Returns the next note's pack. Behind the last note there may be older notes, whose packs are durable without them.
 fn take_note<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (header, behind) = rest.split_at_checked(HEADER_BYTES)?;
     let number = |at: usize| Some(u32::from_le_bytes(header.get(at..at + 4)?.try_into().ok()?));

@@ -1,6 +1,7 @@
-//! How long the packs of a directory were when they were seen first. libgit2 maps them into memory, and touching what a
-//! mapped file has lost ends the process (SIGBUS); so before a database is used again, its packs must be as long as
-//! they were. Between the look and the use remains a moment in which one can be cut, as short as looks are apart.
+//! Remembers the lengths of a directory's packs. libgit2 maps packs into memory, and touching a part that a mapped file
+//! has lost ends the process (SIGBUS). So before a handle is used again, its packs must be as long as they were when
+//! they were first seen. A pack can still be cut between this check and the use; that window is as short as the
+//! interval between checks.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -10,17 +11,17 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Cheap to copy, so that files are looked at while nothing is locked.
+/// The lengths by file name. Cheap to clone, so that files are examined while nothing is locked.
 #[derive(Default, Clone)]
 pub(super) struct Lengths {
-    /// When the directory last changed, as of the last look at its entries.
+    /// Modification time of the directory when its entries were last read.
     changed: Option<(i64, i64)>,
     files: Arc<HashMap<OsString, u64>>,
 }
 
 impl Lengths {
-    /// These, with the packs and indexes that have come since, and without those that are gone; `None` if there are
-    /// none such.
+    /// Returns the lengths with the files that have come since, and without those that are gone; `None` if the
+    /// directory has not changed.
     pub(super) fn learn(&self, directory: &Path) -> Option<Self> {
         let changed = fs::metadata(directory).ok().map(|meta| (meta.mtime(), meta.mtime_nsec()));
         if changed == self.changed {
@@ -37,7 +38,8 @@ impl Lengths {
         Some(Self { changed, files: Arc::new(files) })
     }
 
-    /// Whether none of them has another length now. One that was removed is there for whoever has it open.
+    /// Whether every file still has its length. A removed file counts as unchanged: a handle that has it open can go on
+    /// reading it.
     pub(super) fn hold(&self, directory: &Path) -> bool {
         self.files.iter().all(|(name, len)| match fs::metadata(directory.join(name)) {
             Ok(meta) => meta.len() == *len,

@@ -1,12 +1,13 @@
-//! git behind a small API. libgit2 reads objects and indexes packs; packs are written and work trees are filled here;
-//! the `git` program, where present, only fetches from remote URLs and lists refs that libgit2 cannot read.
+//! git behind a small API. libgit2 reads objects and indexes packs. This room writes packs and fills work trees itself.
+//! The `git` program is optional: it fetches from remote URLs and lists refs that libgit2 cannot read.
 //!
-//! Three kinds of repository: one that is [`Watched`] (only ever read), a bare [`PackStore`] that receives packs (the
-//! dispatcher's mirror and a runner's store are the same thing), and a [`WorkTree`] that is brought to exactly one
-//! commit of a store. Called by the observer, the dispatcher and the runner, each for its kinds.
+//! There are three kinds of repository. A [`Watched`] repository is only ever read. A bare [`PackStore`] receives
+//! packs: the dispatcher's mirror and a runner's store are both of this kind. A [`WorkTree`] is brought to exactly one
+//! commit of a store. The observer, the dispatcher and the runner call this room, each for its own kinds.
 //!
-//! Never here: a write to a watched repository; a program that a repository or a commit names (hooks, filters,
-//! transports, monitors); a file written outside the place it is for; a URL's secret in an error.
+//! This room never writes to a watched repository, never starts a program that a repository or a commit names (hooks,
+//! filters, transports, monitors), never writes a file outside the directory it was given, and never puts a URL's
+//! secret into an error.
 
 mod credentials;
 mod error;

@@ -1,5 +1,5 @@
-//! An object database on disk, opened without its repository: no configuration, refs or hooks take part, so that
-//! whoever wrote those has no say. Knows how to read a commit and a tree. Never writes.
+//! An object database on disk, opened without its repository. No configuration, refs or hooks take part, so the author
+//! of those cannot influence it. Reads commits and trees. Never writes.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -16,15 +16,15 @@ use super::lengths::Lengths;
 use crate::model::CommitId;
 use crate::{clock, threads};
 
-/// Objects below one `objects` directory, and its alternates.
+/// The objects below one `objects` directory and its alternates.
 pub(crate) struct Objects {
-    /// Wraps the database for what libgit2 offers on repositories only. Has an empty configuration.
+    /// Wraps the database, for operations that libgit2 offers on repositories only. Its configuration is empty.
     repository: Repository,
     directory: PathBuf,
     format: ObjectFormat,
 }
 
-/// What an entry of a tree is, as far as it matters here.
+/// The kind of a tree's entry, as far as it matters here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EntryKind {
     Tree,
@@ -35,7 +35,7 @@ pub(crate) enum EntryKind {
     Submodule,
 }
 
-/// One entry of a tree, in the bytes of the tree.
+/// One entry of a tree, borrowed from the tree's bytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Entry<'a> {
     pub(crate) kind: EntryKind,
@@ -46,10 +46,10 @@ pub(crate) struct Entry<'a> {
 impl Objects {
     pub(crate) fn open(directory: &Path, format: ObjectFormat) -> Result<Self, GitError> {
         let refuse = |source| GitError::Open { path: directory.to_owned(), source };
-        // A missing directory would pass for an empty database.
+        // libgit2 would take a missing directory for an empty database.
         std::fs::read_dir(directory).map_err(GitError::io("read", directory))?;
         let text = directory.to_str().ok_or_else(|| refuse(git2::Error::from_str("its path is not UTF-8")))?;
-        // Compared in `read_verified`, which all that is read here goes through.
+        // `read_verified` compares the hash instead, and every read in this room goes through it.
         static ONCE: Once = Once::new();
         ONCE.call_once(|| git2::opts::strict_hash_verification(false));
         let wrap = || {
@@ -74,7 +74,7 @@ impl Objects {
         self.repository.odb().map_err(|source| GitError::Open { path: self.directory.clone(), source })
     }
 
-    /// The commit's id as libgit2 has it; an error if it is one of the other object format.
+    /// Returns the commit's id in libgit2's type; an error if it belongs to the other object format.
     pub(super) fn id(&self, commit: CommitId) -> Result<Oid, GitError> {
         let refuse = || GitError::Format { commit, path: self.directory.clone() };
         if commit.as_bytes().len() != id_bytes(self.format) {
@@ -83,12 +83,13 @@ impl Objects {
         Oid::from_bytes(commit.as_bytes()).map_err(|_| refuse())
     }
 
-    /// Whether the commit object is there and readable. Says nothing of its tree.
+    /// Whether the commit object is there and readable. Says nothing about its tree.
     pub(super) fn has_commit(&self, commit: CommitId) -> bool {
         self.commit(commit).is_ok()
     }
 
-    /// The same, of what was found so far: packs that came since are not looked for, which takes longer than the rest.
+    /// Like [`Self::has_commit`], but does not look for new packs, because listing them takes longer than everything
+    /// else here.
     pub(super) fn has_found_commit(&self, commit: CommitId) -> bool {
         let is_found = |id| self.odb().is_ok_and(|odb| odb.exists_ext(id, OdbLookupFlags::NO_REFRESH));
         self.id(commit).is_ok_and(is_found) && self.has_commit(commit)
@@ -110,9 +111,10 @@ impl Objects {
         self.read(odb, id, ObjectType::Blob)
     }
 
-    /// The size of a blob that is perhaps too large to be read.
+    /// Returns the size of a blob that may be too large to read.
     pub(super) fn size(&self, odb: &Odb<'_>, id: Oid) -> Result<usize, GitError> {
-        // git2 panics where a damaged pack gives the object no type, and offers nothing else that does not read it.
+        // git2 panics if a damaged pack gives the object no type, and has no other way to learn a size without reading
+        // the object.
         let header = catch_unwind(AssertUnwindSafe(|| odb.read_header(id)));
         let header = header.unwrap_or_else(|_| Err(git2::Error::from_str("it is of no type that there is")));
         header.map(|(size, _)| size).map_err(|source| self.unreadable("blob", id, source))
@@ -131,53 +133,54 @@ impl Objects {
     }
 }
 
-/// An object database, opened as often as it is in use at once, and kept open for the next use. Opened anew when packs
-/// were removed: libgit2 finds new packs by itself, but holds on to removed ones, and with them to their disk space,
-/// and stumbles over one that it had listed and not opened yet. Opened anew, too, when a pack has another length than
-/// it had.
+/// An object database. It holds one libgit2 handle for each concurrent use, and keeps idle handles for the next use.
+///
+/// Handles are reopened if packs were removed: libgit2 finds new packs by itself, but it holds on to removed ones and
+/// their disk space, and fails on one that it had listed and not opened yet. They are also reopened if a pack's length
+/// has changed.
 pub(super) struct Database {
     directory: PathBuf,
     format: ObjectFormat,
-    /// What changes when packs are removed.
+    /// A marker file that is replaced whenever packs are removed.
     sign: PathBuf,
     spare: Arc<Mutex<Spare>>,
 }
 
-/// What is not in use at the moment of the databases of one directory. Locked for as long as it takes to take one or
-/// put one back.
+/// The idle handles to one directory. Locked only while a handle is taken or returned.
 #[derive(Default)]
 struct Spare {
     loaded: Vec<Loaded>,
     lengths: Lengths,
-    /// When the lengths were looked at last.
+    /// When the packs' lengths were last checked.
     looked: Option<Instant>,
-    /// Counts how often everything was closed, because a pack had been cut.
+    /// Number of times that all handles were closed because a pack had been cut.
     round: u64,
 }
 
-/// So often at most the packs' lengths are looked at: about once for each request, which uses a database many times in
-/// a row. To look at a hundred packs each time took a tenth of the way from a push to its process.
+/// Shortest interval between checks of the packs' lengths: about one check per request, which uses a database many
+/// times in a row. Checking a hundred packs at each use took a tenth of the time from a push to its process.
 const LOOK_EVERY: Duration = if cfg!(test) { Duration::ZERO } else { Duration::from_millis(5) };
 
-/// By directory, for the whole process, because libgit2 has each pack open once for all: to close a pack that was cut,
-/// everybody has to.
+/// Idle handles of the whole process, by directory. libgit2 opens each pack once per process, so closing a pack that
+/// was cut requires that every handle is closed.
 static SPARES: Mutex<BTreeMap<PathBuf, Weak<Mutex<Spare>>>> = Mutex::new(BTreeMap::new());
 
 struct Loaded {
     objects: Objects,
-    /// The sign as it was when the database was opened.
+    /// The marker's state when the handle was opened.
     seen: Sign,
     round: u64,
 }
 
-/// Inode and time of modification of the sign, if it is there; and when the directory was made, so that one that was
-/// made in its place is told from it.
+/// Inode and modification time of the marker file, if it exists; and the birth time of the objects directory, so that a
+/// directory made anew in the same place is recognised.
 type Sign = (Option<(u64, i64, i64)>, Option<SystemTime>);
 
 impl Database {
     pub(super) fn open(directory: &Path, format: ObjectFormat, sign: PathBuf) -> Result<Self, GitError> {
         let spare = {
             let mut spares = threads::lock(&SPARES);
+            // Directories that no database uses any more are forgotten.
             spares.retain(|_, spare| spare.strong_count() > 0);
             let known = spares.get(directory).and_then(Weak::upgrade);
             known.unwrap_or_else(|| {
@@ -196,7 +199,8 @@ impl Database {
         self.format
     }
 
-    /// Runs `ask` on the database; once more on a fresh one after an error. So `ask` may run twice.
+    /// Runs `ask` with a handle. If that reports a missing or unreadable object, runs it again with a fresh handle, so
+    /// `ask` may run twice.
     pub(super) fn with<T>(&self, mut ask: impl FnMut(&Objects) -> Result<T, GitError>) -> Result<T, GitError> {
         let seen = self.look();
         let mut loaded = match self.take(seen) {
@@ -204,6 +208,7 @@ impl Database {
             None => self.load(seen)?,
         };
         let mut answer = ask(&loaded.objects);
+        // The handle may have listed the packs before others were added or removed.
         if let Err(GitError::Object { .. } | GitError::Incomplete { .. }) = answer {
             loaded = self.load(self.look())?;
             answer = ask(&loaded.objects);
@@ -212,10 +217,11 @@ impl Database {
         answer
     }
 
-    /// After packs were removed: lets go of them, and opens what there is now. Otherwise whoever comes next would have
-    /// to.
+    /// Closes handles to removed packs and opens the present ones. Called after packs were removed, so that the next
+    /// user does not pay for it.
     pub(super) fn renew(&self) -> Result<(), GitError> {
-        // Of an object that is not there libgit2 believes it only after it has listed the packs.
+        // libgit2 lists the packs again before it reports that an object is missing, so asking for an impossible id
+        // makes it do so.
         let nothing = Oid::from_bytes(&[0xff; 32][..id_bytes(self.format)]).expect("it has the length of an id");
         self.with(|objects| {
             let _ = objects.odb()?.exists(nothing);
@@ -223,7 +229,7 @@ impl Database {
         })
     }
 
-    /// The sign is looked at before, so that what is removed in between is noticed the next time.
+    /// Opens a handle. `seen` was read before, so that a removal in between is noticed the next time.
     fn load(&self, seen: Sign) -> Result<Loaded, GitError> {
         let round = self.learn();
         Ok(Loaded { objects: Objects::open(&self.directory, self.format)?, seen, round })
@@ -237,16 +243,17 @@ impl Database {
     }
 
     fn put_back(&self, loaded: Loaded) {
-        // It may have found packs that came meanwhile.
+        // A handle may have found packs that arrived while it was in use, so their lengths are recorded now.
         if self.learn() == loaded.round {
             let mut spare = self.spare();
+            // A handle of an earlier round may have mapped a pack that was cut, so it is closed instead.
             if loaded.round == spare.round {
                 spare.loaded.push(loaded);
             }
         }
     }
 
-    /// Takes in the lengths of packs that are new. The round for which they hold.
+    /// Records the lengths of new packs. Returns the round for which they hold.
     fn learn(&self) -> u64 {
         let (lengths, round) = {
             let spare = self.spare();
@@ -261,7 +268,7 @@ impl Database {
         round
     }
 
-    /// Closes everything where a pack has been cut, if it is time to look again.
+    /// Closes all handles if a pack has been cut. Checks at most every [`LOOK_EVERY`].
     fn look_at_lengths(&self) {
         let (lengths, round) = {
             let mut spare = self.spare();
@@ -294,7 +301,8 @@ impl Database {
     }
 }
 
-/// An object whose content has the hash that is its id: what a disk made of it otherwise is never taken for it.
+/// Reads an object and checks that the hash of its content is its id, so that damage on disk is never taken for
+/// content.
 pub(super) fn read_verified<'odb>(odb: &'odb Odb<'_>, id: Oid) -> Result<OdbObject<'odb>, git2::Error> {
     let object = odb.read(id)?;
     if id_of(format_with(id.as_bytes().len()), object.kind(), object.data()) == id {
@@ -303,7 +311,7 @@ pub(super) fn read_verified<'odb>(odb: &'odb Odb<'_>, id: Oid) -> Result<OdbObje
     Err(git2::Error::new(ErrorCode::HashsumMismatch, ErrorClass::Odb, "its content is not what its id says"))
 }
 
-/// Turns an object that is not there into the commit being incomplete, which has a remedy.
+/// Turns the error of a missing object into [`GitError::Incomplete`], which has a remedy: to send the commit again.
 pub(super) fn incomplete(commit: CommitId, path: &Path) -> impl Fn(GitError) -> GitError {
     move |error| {
         if let GitError::Object { kind, id, source, .. } = &error
@@ -315,7 +323,7 @@ pub(super) fn incomplete(commit: CommitId, path: &Path) -> impl Fn(GitError) -> 
     }
 }
 
-/// libgit2's id as a commit's.
+/// Converts libgit2's id into a commit's.
 pub(super) fn commit_id(id: Oid) -> CommitId {
     CommitId::from_bytes(id.as_bytes()).expect("libgit2's ids have 20 or 32 bytes")
 }
@@ -331,13 +339,13 @@ pub(super) fn format_of(commit: CommitId) -> ObjectFormat {
     format_with(commit.as_bytes().len())
 }
 
-/// The format whose ids have so many bytes.
+/// Returns the object format whose ids are `id_bytes` long.
 fn format_with(id_bytes: usize) -> ObjectFormat {
     if id_bytes == 32 { ObjectFormat::Sha256 } else { ObjectFormat::Sha1 }
 }
 
-/// The entries of a tree, in their order. Each is `<octal mode> <name>\0<id>`. Names are what the tree says, so whoever
-/// uses one as a file name checks it.
+/// Parses the entries of a tree, in their order. Each is `<octal mode> <name>\0<id>`. Names are as the tree has them,
+/// so a caller that uses one as a file name must check it.
 pub(crate) fn entries(tree: Oid, data: &[u8]) -> Result<Vec<Entry<'_>>, GitError> {
     let broken = |why| GitError::BrokenTree { id: tree.to_string(), why };
     let id_len = tree.as_bytes().len();
@@ -357,7 +365,7 @@ pub(crate) fn entries(tree: Oid, data: &[u8]) -> Result<Vec<Entry<'_>>, GitError
     Ok(found)
 }
 
-/// As git reads modes: the type decides, and of the permissions only the owner's execute bit.
+/// Reads a mode as git does: the type decides, and of the permissions only the owner's execute bit counts.
 fn entry_kind(mode: &[u8]) -> Option<EntryKind> {
     if mode.is_empty() || mode.len() > 7 {
         return None;

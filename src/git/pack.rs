@@ -1,8 +1,9 @@
-//! A pack as a stream: every object on its own, without deltas, because a pack without history has few versions of one
-//! file and looking for them takes longer than sending them. What a store has compressed already is passed on as it is.
+//! Writes a pack as a stream. Every object stands on its own, without deltas: a pack without history has few versions
+//! of one file, and looking for them takes longer than sending them. Entries that a store has already compressed are
+//! copied as they are.
 //!
-//! The format is that of gitformat-pack(5): `PACK`, version 2, the number of objects; for each its type and size, then
-//! its content through zlib; at the end the hash of all that.
+//! The format is gitformat-pack(5): `PACK`, version 2, the number of objects; for each object its type and size, then
+//! its content compressed by zlib; at the end the hash of all that.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -18,34 +19,36 @@ use super::select::select;
 use super::stored::Stored;
 use crate::model::CommitId;
 
-/// Smaller pieces cost a call each, larger ones delay the receiver.
+/// Size of a piece: smaller ones cost one call each, larger ones delay the receiver.
 const PIECE_BYTES: usize = 128 * 1024;
 
-/// No piece is larger: it has to fit a payload of one message.
+/// Upper limit of a piece, so that it fits the payload of one message.
 const PIECE_BYTES_MAX: usize = 512 * 1024;
 
-/// Below this, starting threads takes longer than compressing.
+/// With fewer objects, starting threads takes longer than compressing.
 const OBJECTS_FOR_THREADS: usize = 64;
 
-/// Beyond this the hash over the pack, which is one thread's work, is what takes the time.
+/// With more threads, hashing the pack, which one thread does, becomes the bottleneck.
 const THREADS_MAX: usize = 8;
 
-/// What is compressed at once and waits in memory to be written, and one object more for each thread.
+/// Objects and bytes that are compressed together and wait in memory to be written. Each thread may exceed the bytes by
+/// one object.
 const BATCH_OBJECTS: usize = 512;
 const BATCH_BYTES: usize = 16 * 1024 * 1024;
 
-/// Below this, an object is not compressed: to begin with that takes longer, here and where it is read, than to send
-/// it.
+/// Smaller objects are not compressed: starting a compression takes longer, here and at the reader, than sending the
+/// bytes.
 const BYTES_TO_COMPRESS: usize = 512;
 
-/// Below this, opening a store's packs takes longer than compressing.
+/// For fewer objects, opening a store's packs takes longer than compressing.
 const OBJECTS_TO_REUSE: usize = 16;
 
-/// Packs travel over networks that are faster than stronger compression.
+/// Compression level. Packs travel over networks that are faster than stronger compression.
 const LEVEL: u32 = 3;
 
-/// Builds a pack of `commits` (oldest first) for someone who has `haves`, into `sink`, which stops it by returning
-/// false. With `packs`, a directory of packs that were received here, takes what it can from those.
+/// Builds a pack of `commits` (oldest first) for a receiver that has `haves`. Writes it into `sink`, which stops it by
+/// returning false. Copies entries from the packs in the directory `packs`, if that is given; those must have been
+/// received here.
 pub(super) fn build(
     database: &Database,
     packs: Option<&Path>,
@@ -64,7 +67,7 @@ pub(super) fn build(
             sink(piece)
         });
         match written {
-            // A second try is only of use to a receiver that has seen nothing of the first.
+            // A second attempt helps only if the receiver has seen nothing of the first.
             Err(error) if has_begun => {
                 failed = Some(error);
                 Err(GitError::Stopped)
@@ -75,7 +78,7 @@ pub(super) fn build(
     built.map_err(|error| failed.unwrap_or(error))
 }
 
-/// Streams a pack of these objects, in this order.
+/// Writes a pack of these objects, in this order.
 pub(super) fn write(
     objects: &Objects,
     stored: Option<&Stored>,
@@ -111,7 +114,7 @@ pub(super) fn write(
     writer.finish()
 }
 
-/// Makes the entries of a pack.
+/// Encodes the entries of a pack.
 struct Encoder<'a> {
     objects: &'a Path,
     odb: &'a Odb<'a>,
@@ -119,9 +122,9 @@ struct Encoder<'a> {
 }
 
 impl Encoder<'_> {
-    /// The entries of the first of these objects, in their order, made by several threads: as many as come to
-    /// [`BATCH_BYTES`], at least one. Sizes are known when the objects are read: to ask for a size alone panics in git2
-    /// where a damaged pack gives an object no type.
+    /// Encodes the first of these objects with several threads, in their order, until their sizes add up to
+    /// [`BATCH_BYTES`]; at least one. Sizes are known only when the objects are read: asking git2 for a size alone
+    /// panics if a damaged pack gives an object no type.
     fn encode_some(&self, ids: &[Oid]) -> Result<Vec<Vec<u8>>, GitError> {
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(THREADS_MAX)).min(ids.len());
         let (next, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -139,16 +142,17 @@ impl Encoder<'_> {
         };
         std::thread::scope(|scope| {
             for _ in 1..threads {
-                // Without help it takes longer, nothing more.
+                // If the thread cannot start, encoding only takes longer.
                 std::thread::Builder::new().name("pack".to_owned()).spawn_scoped(scope, work).ok();
             }
             work();
         });
-        // Taken in order, and each that was taken was made: what is there is there without a gap.
+        // Objects are taken in order, and each taken one is encoded, so the results have no gap before the first empty
+        // one.
         made.into_iter().map_while(OnceLock::into_inner).collect()
     }
 
-    /// Makes an entry; how many bytes that took to hold.
+    /// Encodes an entry. Returns the number of bytes that it held in memory.
     fn encode(&self, id: Oid, compress: &mut Option<Compress>, entry: &mut Vec<u8>) -> Result<usize, GitError> {
         if self.stored.is_some_and(|stored| stored.copy(id, entry)) {
             return Ok(entry.len());
@@ -169,8 +173,8 @@ impl Encoder<'_> {
     }
 }
 
-/// Type and size: four bits of the size and the type in the first byte, then seven bits a byte; the highest bit says
-/// that more follow.
+/// Writes type and size: the first byte holds the type and four bits of the size, each further byte seven bits. The
+/// highest bit says that another byte follows.
 fn put_header(entry: &mut Vec<u8>, kind: ObjectType, size: usize) {
     let kind = match kind {
         ObjectType::Commit => 1,
@@ -188,10 +192,11 @@ fn put_header(entry: &mut Vec<u8>, kind: ObjectType, size: usize) {
     entry.push(byte);
 }
 
-/// A stream of zlib (RFC 1950) of one stored block (RFC 1951, section 3.2.4).
+/// Writes a zlib stream (RFC 1950) of one stored block (RFC 1951, section 3.2.4).
 fn store(data: &[u8], into: &mut Vec<u8>) {
     let len = u16::try_from(data.len()).expect("it is below the limit for compressing");
-    // A window of 32 KiB, and no dictionary; then the last block, as it is.
+    // The header says: a window of 32 KiB, no dictionary. The third byte starts the last block, which is stored
+    // uncompressed.
     into.extend([0x78, 0x01, 0x01]);
     into.extend(len.to_le_bytes());
     into.extend((!len).to_le_bytes());
@@ -214,7 +219,7 @@ fn new_compress() -> Compress {
 
 fn deflate(data: &[u8], compress: &mut Compress, into: &mut Vec<u8>) {
     compress.reset();
-    // Enough for most; more is made where needed.
+    // Enough for most objects; the loop reserves more if needed.
     into.reserve(data.len() / 2 + 128);
     loop {
         let done = usize::try_from(compress.total_in()).expect("it is at most the length of a slice");
@@ -226,7 +231,7 @@ fn deflate(data: &[u8], compress: &mut Compress, into: &mut Vec<u8>) {
     }
 }
 
-/// Writes the stream and keeps its hash.
+/// Writes the stream and hashes it.
 struct Writer<'a> {
     hash: Hash,
     pieces: Pieces<'a>,

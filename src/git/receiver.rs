@@ -1,6 +1,6 @@
-//! A pack on its way into a store. It is indexed in a directory of its own below the store's objects, where no reader
-//! looks, and moved among the packs only when it is proven: hashes right, and nothing missing that it names. Whatever
-//! ends a receiver before that leaves no trace but such a directory, which the next [`recover`] removes.
+//! A pack on its way into a store. It is indexed in a directory of its own below the store's `objects`, where no reader
+//! looks. It is moved among the packs only when it is proven: all hashes are right, and nothing that it names is
+//! missing. If a receiver ends before that, it leaves at most such a directory, which the next [`recover`] removes.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -17,37 +17,37 @@ use super::stored::{Stored, StoredPack};
 use crate::model::CommitId;
 use crate::threads;
 
-/// Directories kept for the next receiver; more are only in use when as many packs arrive at once.
+/// Number of idle directories that are kept for the next receiver. More exist only while more packs arrive at once.
 const SPARE_MAX: usize = 4;
 
 /// `PACK`, a version, and the number of objects.
 const HEADER_BYTES: usize = 12;
 
-/// The most objects that a pack may announce: libgit2 makes room for all of them when it has read the number. A pack
-/// brings trees without their history, and the largest that are known have some hundred thousand files.
+/// The most objects that a pack may announce: libgit2 allocates memory for all of them when it has read the number. A
+/// pack brings trees without their history, and the largest known trees have some hundred thousand files.
 const OBJECTS_MAX: u32 = 1 << 24;
 
-/// From here on, asking the indexes of the store's packs takes less time than asking libgit2.
+/// From this many objects on, reading the indexes of the store's packs is faster than asking libgit2 for each object.
 const NAMED_FOR_INDEXES: usize = 200;
 
-/// A pack on its way into a store. Dropped before [`Receiver::finish`], it leaves nothing behind.
+/// A pack on its way into a store. If dropped before [`Receiver::finish`], it leaves nothing behind.
 pub struct Receiver {
     landing: Arc<Landing>,
-    /// Declared before the directory that its file is in, to be dropped first.
+    /// Declared before the directory that its file is in, so that it is dropped first.
     indexer: Indexer<'static>,
     incoming: Incoming,
-    /// Of the pack's start, until it has said how many objects there are.
+    /// The beginning of the pack, until it has told the number of objects.
     header: Vec<u8>,
-    /// The whole pack so far, unless it is too large to be noted.
+    /// The whole pack so far; `None` if it is too large for a note.
     small: Option<Vec<u8>>,
 }
 
-/// Where packs of a store arrive.
+/// The place in a store where packs arrive.
 pub(super) struct Landing {
     pub(super) store: PathBuf,
     pub(super) database: Database,
-    /// Making a directory and removing it takes longer than all else with a small pack, so the last few are kept. Some
-    /// packs of the store may be durable only by what is noted there.
+    /// Making and removing a directory takes longer than everything else about a small pack, so the last few are kept.
+    /// Their notes may be all that makes some packs of the store durable.
     spare: Mutex<Vec<Incoming>>,
 }
 
@@ -58,26 +58,26 @@ impl Landing {
 
     fn take(&self) -> Result<Incoming, GitError> {
         let spare = threads::lock(&self.spare).pop();
-        // It may have been removed from under this process.
+        // Somebody may have removed the directory meanwhile.
         match spare.filter(|spare| spare.packs().is_dir()) {
             Some(spare) => Ok(spare),
             None => Incoming::new(&self.store.join("objects")),
         }
     }
 
-    /// Only for a directory that is empty again.
+    /// Keeps a directory for the next receiver. It must hold no pack any more.
     fn put_back(&self, incoming: Incoming) {
         let mut spare = threads::lock(&self.spare);
         if spare.len() < SPARE_MAX {
             spare.push(incoming);
         } else {
-            // It has syncs to do, perhaps.
+            // Released first: dropping the directory may sync files.
             drop(spare);
             drop(incoming);
         }
     }
 
-    /// Syncs what only notes make durable so far.
+    /// Syncs the files of packs that only notes make durable.
     pub(super) fn settle(&self) -> Result<(), GitError> {
         let mut spare = std::mem::take(&mut *threads::lock(&self.spare));
         let settled = spare.iter_mut().try_for_each(Incoming::settle);
@@ -86,16 +86,16 @@ impl Landing {
     }
 }
 
-/// Takes in what processes that were ended have noted and not settled, and removes the directories that they left.
+/// Receives the packs that ended processes had noted and not synced, and removes the directories that those left.
 pub(super) fn recover(landing: &Arc<Landing>) -> Result<(), GitError> {
     for left in abandoned(&landing.store.join("objects"))? {
         for pack in left.noted()? {
             let mut receiver = Receiver::new(Arc::clone(landing))?;
             match receiver.write(&pack).and_then(|()| receiver.publish_unchecked()) {
                 Ok(name) => log::debug!("pack {name} of {} was received again", landing.store.display()),
-                // It was proven before it was noted, so this is nothing that trying again would mend.
+                // The pack was proven before it was noted, so a broken note is damage that another attempt cannot mend.
                 Err(error @ GitError::BrokenPack { .. }) => {
-                    log::error!("what {} has noted is lost: {error}", left.path().display());
+                    log::error!("the pack noted in {} is lost: {error}", left.path().display());
                 }
                 Err(error) => return Err(error),
             }
@@ -123,11 +123,12 @@ impl Receiver {
         if piece.is_empty() {
             return Ok(());
         }
+        // Once the pack is too large for a note, its bytes are no longer collected.
         self.small = self.small.take().filter(|small| small.len() + piece.len() <= NOTED_BYTES_MAX);
         if let Some(small) = &mut self.small {
             small.extend_from_slice(piece);
         }
-        // The indexer wraps libgit2's error, which is the cause to show.
+        // The indexer wraps libgit2's error, and that one is the cause to show.
         self.indexer.write_all(piece).map_err(|error| {
             let shown = git2::Error::from_str(&error.to_string());
             let source = error.into_inner().and_then(|inner| inner.downcast().ok()).map_or(shown, |boxed| *boxed);
@@ -135,7 +136,7 @@ impl Receiver {
         })
     }
 
-    /// The number of objects, once it is there.
+    /// Returns the announced number of objects, when that part of the pack has arrived.
     fn announced(&self) -> Option<u32> {
         self.header.get(8..HEADER_BYTES).and_then(|raw| raw.try_into().ok()).map(u32::from_be_bytes)
     }
@@ -148,6 +149,7 @@ impl Receiver {
         let is_empty = self.announced() == Some(0);
         let landing = Arc::clone(&self.landing);
         let missing = incomplete(commit, &landing.store);
+        // Taken before `index` consumes the receiver.
         let small = self.small.take();
         let (mut incoming, name) = self.index()?;
         if !is_empty {
@@ -162,11 +164,12 @@ impl Receiver {
             publish(&incoming.packs(), &landing.store, &name, durable && !is_noted)?;
             landing.put_back(incoming);
         }
-        // Complete by what every pack was checked for.
+        // Every pack is checked to be whole, so a commit that exists is complete.
         landing.database.with(|objects| objects.commit(commit).map(drop)).map_err(missing)
     }
 
-    /// Makes the pack part of the store, durably, without asking what it names: for objects that the store has already.
+    /// Makes the pack part of the store, durably, without checking what it names. Only for objects that the store
+    /// already has.
     pub(super) fn publish_unchecked(self) -> Result<String, GitError> {
         let landing = Arc::clone(&self.landing);
         let (incoming, name) = self.index()?;
@@ -174,7 +177,7 @@ impl Receiver {
         Ok(name)
     }
 
-    /// Has the pack verified and indexed, and returns where it is and its name.
+    /// Verifies and indexes the pack. Returns its directory and its name.
     fn index(self) -> Result<(Incoming, String), GitError> {
         let Self { landing, indexer, incoming, .. } = self;
         let refuse = |source| GitError::BrokenPack { path: landing.store.clone(), source };
@@ -190,7 +193,7 @@ struct Arrived {
 
 impl Arrived {
     fn open(directory: &Path, index: &Path, format: ObjectFormat) -> Result<Self, GitError> {
-        // Not by libgit2, which lists the ids of SHA-256 packs wrongly.
+        // Not with libgit2, which lists the ids of SHA-256 packs wrongly.
         let pack = StoredPack::open(index, format)?;
         if !pack.has_known_types_only() {
             let source = git2::Error::from_str("an object in it is of no type that there is");
@@ -200,11 +203,11 @@ impl Arrived {
         Ok(Self { objects: Objects::open(directory, format)?, ids })
     }
 
-    /// Checks that all that the arrived commits and trees name has arrived with them or was in the store.
+    /// Checks that everything that the arrived commits and trees name has arrived with them or was in the store.
     fn check_is_whole(&self, store: &Objects, commit: CommitId) -> Result<(), GitError> {
         let named = self.named()?;
         let packs = store.directory().join("pack");
-        // libgit2 words an error for each pack that it looks for an object in vain.
+        // libgit2 formats an error message for each pack in which it does not find an object.
         let stored = (named.len() >= NAMED_FOR_INDEXES).then(|| Stored::open(&packs, store.format(), named.len()));
         let stored = stored.transpose()?;
         let of_store = store.odb()?;
@@ -220,7 +223,8 @@ impl Arrived {
         }
     }
 
-    /// What the arrived commits and trees name that has not arrived with them: ids, and what they are of.
+    /// Returns the objects that the arrived commits and trees name and that have not arrived with them, with their
+    /// kinds.
     fn named(&self) -> Result<BTreeMap<Oid, &'static str>, GitError> {
         let odb = self.objects.odb()?;
         let mut named = BTreeMap::new();
@@ -239,7 +243,7 @@ impl Arrived {
                     match entry.kind {
                         EntryKind::Tree => add(entry.id, "tree"),
                         EntryKind::File | EntryKind::Executable | EntryKind::Link => add(entry.id, "blob"),
-                        // Its commit is in another repository.
+                        // A submodule's commit is in another repository.
                         EntryKind::Submodule => {}
                     }
                 }
@@ -249,7 +253,7 @@ impl Arrived {
     }
 }
 
-/// Moves a proven pack among the store's packs: first the pack, then the index by which readers find it.
+/// Moves a proven pack among the store's packs: first the pack, then the index, by which readers find it.
 fn publish(from: &Path, store: &Path, name: &str, durable: bool) -> Result<(), GitError> {
     let to = store.join("objects").join("pack");
     let files = files_of(name);

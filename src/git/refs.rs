@@ -1,8 +1,8 @@
-//! Where the branches of a repository are: HEAD, loose refs and packed refs read as files, or all of it from the `git`
-//! program for ref storages that only it knows.
+//! Reads a repository's branches: HEAD, loose refs and packed refs as files, or all of them from the `git` program if
+//! the ref storage is one that only git knows.
 //!
-//! Reads the files itself because a watcher must tell a branch that is gone from one that cannot be read just now, and
-//! libgit2's iteration passes over the latter in silence. An error here is an error of the whole; nothing is left out.
+//! The files are read here because a watcher must tell a branch that is gone from one that cannot be read just now, and
+//! libgit2's iteration skips the latter silently. An error here is an error of the whole listing; nothing is left out.
 
 use std::cell::RefCell;
 use std::fs;
@@ -14,15 +14,15 @@ use std::path::{Path, PathBuf};
 use super::{GitError, program};
 use crate::model::CommitId;
 
-/// A ref that names another may name a third, but not for ever: as git limits it.
+/// A ref may name another ref, up to this depth. The limit is git's.
 const SYMBOLIC_DEPTH_MAX: usize = 5;
 
-/// Refs nest as their names have slashes; a name is at most 4 KiB.
+/// Ref directories nest as deep as a name has slashes; a name is at most 4 KiB.
 const NESTING_MAX: usize = 200;
 
 const BRANCHES: &str = "refs/heads/";
 
-/// What HEAD says.
+/// The content of HEAD.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum HeadPointer {
     /// The full name of a ref, which may not exist yet.
@@ -44,7 +44,7 @@ impl Refs {
         }
     }
 
-    /// The commit that a full ref name stands at; `None` where there is no such ref.
+    /// Returns the commit of a ref by its full name; `None` if there is no such ref.
     pub(super) fn find(&self, name: &str) -> Result<Option<CommitId>, GitError> {
         match self {
             Self::Files(files) => files.find(name, 0),
@@ -52,7 +52,7 @@ impl Refs {
         }
     }
 
-    /// All branches by full name, sorted. Names that are not UTF-8 are left out.
+    /// Returns all branches by full name, sorted. Leaves out names that are not UTF-8.
     pub(super) fn branches(&self) -> Result<Vec<(String, CommitId)>, GitError> {
         match self {
             Self::Files(files) => files.branches(),
@@ -61,14 +61,14 @@ impl Refs {
     }
 }
 
-/// Loose refs and `packed-refs`, as gitrepository-layout(5) has them.
+/// Loose refs and `packed-refs`, laid out as in gitrepository-layout(5).
 pub(super) struct RefFiles {
     git_dir: PathBuf,
     common_dir: PathBuf,
     packed: RefCell<Packed>,
 }
 
-/// The branches in `packed-refs`, and by what it would show that the file was replaced.
+/// The branches in `packed-refs`, with a stamp that shows if the file was replaced.
 #[derive(Default)]
 struct Packed {
     stamp: Option<Stamp>,
@@ -76,7 +76,7 @@ struct Packed {
     branches: Vec<(String, CommitId)>,
 }
 
-/// git replaces these files by renaming, so the inode changes even where times and size do not.
+/// Identity of a file. git replaces these files by renaming, so the inode changes even if times and size do not.
 #[derive(PartialEq, Eq, Clone, Copy)]
 struct Stamp {
     inode: u64,
@@ -103,14 +103,15 @@ impl RefFiles {
 
     fn head(&self) -> Result<HeadPointer, GitError> {
         let path = self.git_dir.join("HEAD");
-        // Ancient repositories have a symbolic link there.
+        // In very old repositories HEAD is a symbolic link.
         if let Ok(target) = fs::read_link(&path) {
             return match target.to_str().filter(|name| name.starts_with("refs/")) {
                 Some(name) => Ok(HeadPointer::Names(name.to_owned())),
                 None => Err(GitError::Broken { path, why: "it is a symbolic link to something else than a ref" }),
             };
         }
-        // Every repository has a HEAD: without one it has vanished, which is not the same as having no branches.
+        // Every repository has a HEAD. Without one the repository has vanished, which is not the same as having no
+        // branches.
         let text = fs::read(&path).map_err(GitError::io("read", &path))?;
         match parse(&path, &text)? {
             RefText::Symbolic(name) => Ok(HeadPointer::Names(name)),
@@ -119,8 +120,8 @@ impl RefFiles {
     }
 
     fn find(&self, name: &str, depth: usize) -> Result<Option<CommitId>, GitError> {
-        // A loose ref counts more than a packed one, and git packs a ref before it removes the loose one: so in this
-        // order.
+        // A loose ref overrides a packed one, and git packs a ref before it removes the loose one. So the loose ref is
+        // read first: in the other order a ref that is packed in between would seem to be absent.
         let path = self.common_dir.join(name);
         match read_loose(&path)? {
             Some(RefText::Commit(id)) => return Ok(Some(id)),
@@ -145,7 +146,7 @@ impl RefFiles {
         self.refresh_packed()?;
         let mut found = loose;
         found.extend_from_slice(&self.packed.borrow().branches);
-        // The sort is stable, so of two with one name the loose one comes first, and stays.
+        // The sort is stable, so of two entries with one name the loose one comes first and survives.
         found.sort_by(|(left, _), (right, _)| left.cmp(right));
         found.dedup_by(|(later, _), (earlier, _)| later == earlier);
         if found.is_empty() {
@@ -154,7 +155,7 @@ impl RefFiles {
         Ok(found)
     }
 
-    /// Before refs are called absent: the directories in which they would be must be there.
+    /// Checks that the directories in which refs live exist, before a ref is called absent.
     fn check_is_there(&self) -> Result<(), GitError> {
         for needed in ["refs", "objects"] {
             let path = self.common_dir.join(needed);
@@ -168,7 +169,7 @@ impl RefFiles {
         let path = self.common_dir.join(&name);
         let entries = match fs::read_dir(&path) {
             Ok(entries) => entries,
-            // All packed, or removed just now.
+            // All refs are packed, or the directory was removed just now.
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(GitError::io("read", &path)(error)),
         };
@@ -179,7 +180,7 @@ impl RefFiles {
                 log::debug!("a ref below {} is left out: its name is not UTF-8", path.display());
                 continue;
             };
-            // Locks and other things that git would not accept as a ref.
+            // Lock files and other names that git would not accept as a ref.
             if last.ends_with(".lock") || last.starts_with('.') {
                 continue;
             }
@@ -197,7 +198,8 @@ impl RefFiles {
         Ok(())
     }
 
-    /// A loose ref that was listed; `None` if it was removed since and packed refs decide.
+    /// Reads a loose ref that was listed. If it was removed since the listing, returns `None`, and the packed refs
+    /// decide.
     fn find_listed(&self, name: &str) -> Result<Option<CommitId>, GitError> {
         match read_loose(&self.common_dir.join(name))? {
             Some(RefText::Commit(id)) => Ok(Some(id)),
@@ -218,7 +220,8 @@ impl RefFiles {
             return Ok(());
         }
         let branches = match stamp {
-            // Replaced between the two calls: the old stamp with the new content is read again next time.
+            // If the file is replaced between these two calls, the old stamp goes with the new content, and the file is
+            // read again next time.
             Some(_) => parse_packed(&path, &fs::read(&path).map_err(GitError::io("read", &path))?)?,
             None => Vec::new(),
         };
@@ -227,7 +230,7 @@ impl RefFiles {
     }
 }
 
-/// Reads a loose ref; `None` where there is none.
+/// Reads a loose ref; `None` if there is none.
 fn read_loose(path: &Path) -> Result<Option<RefText>, GitError> {
     match fs::read(path) {
         Ok(text) => parse(path, &text).map(Some),
@@ -236,31 +239,31 @@ fn read_loose(path: &Path) -> Result<Option<RefText>, GitError> {
     }
 }
 
-/// A directory in a ref's place, or a file in a directory's, means that the ref is not loose.
+/// A directory in a ref's place, or a file in a directory's place, means that the ref is not loose.
 fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory)
 }
 
 fn parse(path: &Path, text: &[u8]) -> Result<RefText, GitError> {
     let broken = |why| GitError::Broken { path: path.to_owned(), why };
-    // As a crash of the machine leaves it.
+    // A crash of the machine leaves empty files.
     if text.is_empty() {
         return Err(broken("it is empty"));
     }
     let text = std::str::from_utf8(text).map_err(|_| broken("it is not text"))?;
     if let Some(name) = text.strip_prefix("ref:") {
         let name = name.trim();
-        // The name becomes a path.
+        // The name becomes a path, so it must not lead elsewhere.
         let is_fine = name.starts_with("refs/") && !name.contains("..") && !name.contains('\0');
         return if is_fine { Ok(RefText::Symbolic(name.to_owned())) } else { Err(broken("it names no ref")) };
     }
     text.trim_end().parse().map(RefText::Commit).map_err(|_| broken("it holds no object id"))
 }
 
-/// Lines of `<id> <name>`; `#` starts a header, `^` says what the tag before it points at.
+/// Parses lines of `<id> <name>`. `#` starts a header line; `^` starts the peeled target of the tag in the line before.
 fn parse_packed(path: &Path, text: &[u8]) -> Result<Vec<(String, CommitId)>, GitError> {
     let broken = || GitError::Broken { path: path.to_owned(), why: "a line of it is no ref" };
-    // Cut off, as a crash leaves it, the last line would look like a ref that is not there.
+    // If a crash cut the file, its last line could look like a ref that does not exist.
     if text.last().is_some_and(|last| *last != b'\n') {
         return Err(GitError::Broken { path: path.to_owned(), why: "its last line has no end" });
     }
@@ -286,7 +289,7 @@ fn parse_packed(path: &Path, text: &[u8]) -> Result<Vec<(String, CommitId)>, Git
     Ok(branches)
 }
 
-/// Refs as the `git` program tells them, remembered until they change.
+/// Refs as the `git` program lists them, remembered until they change.
 pub(super) struct RefProgram {
     git_dir: PathBuf,
     common_dir: PathBuf,
@@ -306,7 +309,7 @@ impl RefProgram {
     }
 
     fn read(&self) -> Result<Listing, GitError> {
-        // Taken before the listing: a change in between is seen the next time.
+        // Taken before the listing, so that a change in between is seen the next time.
         let version = self.version();
         if let (Some(version), Some((known, listing))) = (&version, &*self.known.borrow())
             && version == known
@@ -318,8 +321,8 @@ impl RefProgram {
         Ok(listing)
     }
 
-    /// What names the present state of a reftable: the list of its tables, whose names are never used twice. `None` for
-    /// other storages, which are asked each time.
+    /// Returns the list of a reftable's tables, whose names are never reused, so it identifies the present state.
+    /// `None` for other storages, which are listed each time.
     fn version(&self) -> Option<Vec<u8>> {
         let mut version = fs::read(self.common_dir.join("reftable/tables.list")).ok()?;
         if self.git_dir != self.common_dir {
@@ -335,13 +338,13 @@ impl RefProgram {
             None => HeadPointer::Detached,
         };
         let listed = program::read(&self.git_dir, &["for-each-ref", "--format=%(objectname) %(refname)", BRANCHES])?;
-        // The same lines as in a file of packed refs.
+        // The lines have the format of a `packed-refs` file.
         let branches = parse_packed(&self.git_dir.join("reftable"), &listed.unwrap_or_default())?;
         Ok(Listing { head, branches })
     }
 }
 
-/// Directories in which a change of branches or of HEAD shows, with all that are below `refs/heads`.
+/// Returns the directories in which a change of a branch or of HEAD shows, with all directories below `refs/heads`.
 pub(super) fn notify_paths(git_dir: &Path, common_dir: &Path) -> Vec<PathBuf> {
     let mut paths = vec![common_dir.to_owned()];
     if git_dir != common_dir {

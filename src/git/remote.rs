@@ -1,12 +1,13 @@
-//! Where a watched repository says that it comes from. Reads its configuration, changes nothing and asks nobody.
+//! Finds the URL that a watched repository was cloned from. Reads its configuration, changes nothing and contacts
+//! nobody.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::GitError;
 
-/// The URL of the remote `origin`, or else of the only remote, of the repository at `path`, whose configuration is in
-/// `common_dir`. A path is made absolute.
+/// Returns the URL of the remote `origin`, or else of the only remote, of the repository at `path`, whose configuration
+/// is in `common_dir`. A path is made absolute.
 pub(super) fn url(path: &Path, common_dir: &Path) -> Result<String, GitError> {
     let open = |source| GitError::Open { path: path.to_owned(), source };
     let remotes = remotes(common_dir).map_err(open)?;
@@ -24,12 +25,12 @@ pub(super) fn url(path: &Path, common_dir: &Path) -> Result<String, GitError> {
     Ok(if is_path(found) { absolute(path, found) } else { found.clone() })
 }
 
-/// Names and URLs. Of several URLs of one remote git fetches from the first.
+/// Returns the names and URLs of the remotes. If a remote has several URLs, the first counts, as for git's fetch.
 fn remotes(common_dir: &Path) -> Result<Vec<(String, String)>, git2::Error> {
     let config = git2::Config::open(&common_dir.join("config"))?;
     let mut remotes: Vec<(String, String)> = Vec::new();
     config.entries(Some(r"^remote\..+\.url$"))?.for_each(|entry| {
-        // What is not UTF-8 could not be passed on.
+        // A value that is not UTF-8 could not be passed on.
         let (Ok(name), Ok(url)) = (entry.name(), entry.value()) else { return };
         let Some(name) = name.strip_prefix("remote.").and_then(|name| name.strip_suffix(".url")) else { return };
         if !url.is_empty() && !remotes.iter().any(|(known, _)| known == name) {
@@ -39,12 +40,12 @@ fn remotes(common_dir: &Path) -> Result<Vec<(String, String)>, git2::Error> {
     Ok(remotes)
 }
 
-/// As git tells a path: no scheme, and no colon unless a slash is before it.
+/// Whether a URL is a path, by git's rule: it has no scheme, and no colon unless a slash comes before it.
 fn is_path(url: &str) -> bool {
     !url.contains("://") && url.split_once(':').is_none_or(|(host, _)| host.contains('/'))
 }
 
-/// A relative path counts from the top of the work tree, or from a bare repository itself.
+/// Makes a path absolute. A relative path counts from the top of the work tree, or from a bare repository itself.
 fn absolute(repository: &Path, remote: &str) -> String {
     let repository = fs::canonicalize(repository).unwrap_or_else(|_| repository.to_owned());
     let top = match repository.parent() {

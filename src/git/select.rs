@@ -1,6 +1,6 @@
-//! What goes into a pack: the asked-for commits, and what their trees have that the receiver's trees lack. Enumerates
-//! trees itself rather than walking history, so that a pack never holds an ancestor, and costs what the difference
-//! costs.
+//! Selects the objects of a pack: the requested commits, and the parts of their trees that the receiver's trees lack.
+//! Compares trees instead of walking history, so that a pack never holds an ancestor, and its cost depends on the
+//! difference alone.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -11,12 +11,12 @@ use super::GitError;
 use super::objects::{Entry, EntryKind, Objects, entries};
 use crate::model::CommitId;
 
-/// The objects to send, commits and trees before what is in them. `commits` are from oldest to newest.
+/// Returns the objects to send, commits and trees before their content. `commits` are ordered from oldest to newest.
 pub(super) fn select(objects: &Objects, commits: &[CommitId], haves: &[CommitId]) -> Result<Vec<Oid>, GitError> {
     let odb = objects.odb()?;
     let mut peers = Vec::new();
     for have in haves {
-        // What the receiver has and this side lacks is no help.
+        // A commit that the receiver has and this side lacks cannot be compared with.
         if let Ok(commit) = objects.commit(*have) {
             push_new(&mut peers, commit.tree_id());
         }
@@ -46,15 +46,15 @@ struct Selection<'a> {
     list: Vec<Oid>,
 }
 
-/// A tree still to be looked at, and the receiver's trees at the same path.
+/// A tree that is still to be compared, and the receiver's trees at the same path.
 struct Pending {
     tree: Oid,
     peers: Vec<Oid>,
 }
 
 impl Selection<'_> {
-    /// Selects what is in `root` and not at the same path in one of `peers`. A list of pending trees rather than
-    /// recursion, because trees may be nested deeper than a small stack allows.
+    /// Selects the objects in `root` that are not at the same path in one of `peers`. Keeps a list of pending trees
+    /// instead of recursing, because trees may be nested deeper than a small stack allows.
     fn add_tree(&mut self, root: Oid, peers: &[Oid]) -> Result<(), GitError> {
         let mut pending = vec![Pending { tree: root, peers: peers.to_vec() }];
         while let Some(Pending { tree, peers }) = pending.pop() {
@@ -94,21 +94,21 @@ impl Selection<'_> {
                     self.list.push(entry.id);
                 }
             }
-            // Its commit is in another repository.
+            // A submodule's commit is in another repository.
             EntryKind::Submodule => {}
         }
     }
 }
 
-/// One peer's tree, read along with the tree that is being sent.
+/// One of the receiver's trees, read in step with the tree that is being sent.
 struct Column<'a> {
     entries: Vec<Entry<'a>>,
     at: usize,
 }
 
 impl<'a> Column<'a> {
-    /// The entry of the same name and sort. Trees are sorted, so each is read once; in a tree that is not, an entry may
-    /// be overlooked, and then is sent needlessly.
+    /// Returns the entry of the same name and kind. Trees are sorted, so each is read once. In a tree that is not
+    /// sorted an entry may be overlooked; then it is sent although the receiver has it.
     fn at(&mut self, wanted: &Entry<'_>) -> Option<Entry<'a>> {
         while let Some(entry) = self.entries.get(self.at) {
             match in_tree_order(entry, wanted) {
@@ -121,7 +121,7 @@ impl<'a> Column<'a> {
     }
 }
 
-/// git sorts a tree's entries as if subtrees' names ended in a slash.
+/// Compares as git does, which sorts a tree's entries as if the names of subtrees ended in a slash.
 fn in_tree_order(left: &Entry<'_>, right: &Entry<'_>) -> Ordering {
     let slash = |entry: &Entry<'_>| (entry.kind == EntryKind::Tree).then_some(&b'/');
     left.name.iter().chain(slash(left)).cmp(right.name.iter().chain(slash(right)))

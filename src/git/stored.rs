@@ -1,6 +1,5 @@
-//! Packs that were received here: as lists of what is there, and as files of entries that are compressed already.
-//! Entries that stand for themselves are passed on byte by byte; those that are deltas against others are left to
-//! libgit2.
+//! Packs that were received here, read without libgit2: as lists of the objects they hold, and as sources of entries
+//! that are already compressed. Entries that are whole objects are copied byte by byte; deltas are left to libgit2.
 
 use std::cmp::{Ordering, Reverse};
 use std::fs::{self, File};
@@ -14,7 +13,7 @@ use git2::{ObjectFormat, Oid};
 use super::GitError;
 use super::objects::id_bytes;
 
-/// The packs of a directory, those first that hold most.
+/// The packs of a directory, those with the most objects first.
 pub(super) struct Stored {
     packs: Vec<StoredPack>,
 }
@@ -23,16 +22,16 @@ pub(super) struct Stored {
 pub(super) struct StoredPack {
     index: Index,
     pack: File,
-    /// Where entries begin, sorted, and where the last one ends: an entry's length is known only by the next one's
-    /// start. Made when it is first needed.
+    /// The sorted offsets of all entries. An entry's length is known only by the offset of the next one. Computed when
+    /// it is first needed.
     starts: OnceLock<Vec<u32>>,
-    /// Where the last one ends; none in a pack beyond 2 GiB, whose offsets are of another kind, so that nothing is
+    /// Offset at which the last entry ends. `None` for a pack beyond 2 GiB, whose offsets have another form; nothing is
     /// copied from it.
     end: Option<u32>,
 }
 
-/// An index, version 2 of gitformat-pack(5): a header, 256 counts, the sorted ids, then for each a CRC-32 of its entry,
-/// then for each the offset of its entry.
+/// An index, version 2 of gitformat-pack(5): a header, 256 counts, the sorted ids, then for each object a CRC-32 of its
+/// entry, then for each object the offset of its entry.
 struct Index {
     bytes: Vec<u8>,
     count: usize,
@@ -42,17 +41,17 @@ struct Index {
 const COUNTS: usize = 8;
 const IDS: usize = COUNTS + 256 * 4;
 
-/// To read an index takes longer than it saves, if it lists more than so many objects for each one that is wanted.
+/// Reading an index takes longer than it saves if the index lists more than this many objects for each wanted one.
 const LISTED_FOR_EACH_WANTED: u64 = 200;
 
 impl Stored {
-    /// Those packs of a directory that are worth asking for so many objects.
+    /// Opens the packs of a directory that are worth searching for `wanted` objects.
     pub(super) fn open(directory: &Path, format: ObjectFormat, wanted: usize) -> Result<Self, GitError> {
         let worth = wanted as u64 * LISTED_FOR_EACH_WANTED * (id_bytes(format) as u64 + 8);
         let mut packs = Vec::new();
         for entry in fs::read_dir(directory).map_err(GitError::io("read", directory))? {
             let path = entry.map_err(GitError::io("read", directory))?.path();
-            // One that is being removed, or that is not as expected, is none to ask.
+            // A pack that is being removed or is broken is skipped.
             if path.extension().is_some_and(|ending| ending == "idx")
                 && fs::metadata(&path).is_ok_and(|meta| meta.len() <= worth)
             {
@@ -63,7 +62,7 @@ impl Stored {
         Ok(Self { packs })
     }
 
-    /// Of just these packs.
+    /// Makes the set of just these packs.
     pub(super) fn of(packs: Vec<StoredPack>) -> Self {
         Self { packs }
     }
@@ -73,14 +72,15 @@ impl Stored {
         self.packs.iter().any(|pack| pack.index.find(id.as_bytes()).is_some())
     }
 
-    /// Appends the entry of an object; false where there is none that could be copied.
+    /// Appends the entry of an object. Returns false if no pack has an entry that could be copied.
     pub(super) fn copy(&self, id: Oid, into: &mut Vec<u8>) -> bool {
         self.packs.iter().any(|pack| pack.copy(id.as_bytes(), into))
     }
 }
 
 impl StoredPack {
-    /// An error, too, if the index is of another pack, or the pack is not whole: both end in the pack's hash.
+    /// Opens a pack. It is an error if the index belongs to another pack, or if the pack is not whole: both files
+    /// contain the pack's hash.
     pub(super) fn open(index_path: &Path, format: ObjectFormat) -> Result<Self, GitError> {
         let index = Index::open(index_path, format)?;
         let pack_path = index_path.with_extension("pack");
@@ -93,18 +93,18 @@ impl StoredPack {
         Ok(Self { index, pack, starts: OnceLock::new(), end })
     }
 
-    /// The ids of all its objects, sorted.
+    /// The ids of all objects, sorted.
     pub(super) fn ids(&self) -> impl Iterator<Item = &[u8]> {
         self.index.ids()
     }
 
-    /// Whether every entry is of a type that there is. libgit2 indexes others too, and its binding panics when asked
-    /// what they are.
+    /// Whether every entry has a valid type. libgit2 also indexes entries with other types, and its binding panics when
+    /// asked for their type.
     pub(super) fn has_known_types_only(&self) -> bool {
         let mut byte = [0];
         (0..self.index.count).all(|at| {
             let Some(start) = self.index.offset(at) else { return false };
-            // Commit, tree, blob, tag; and a delta by offset or by id, which ends in one of those.
+            // Commit, tree, blob, tag; or a delta by offset or by id, which leads to one of those.
             self.pack.read_exact_at(&mut byte, start).is_ok() && matches!(byte[0] >> 4 & 7, 1..=4 | 6 | 7)
         })
     }
@@ -124,7 +124,7 @@ impl StoredPack {
         into.resize(before + (end - start) as usize, 0);
         let entry = &mut into[before..];
         let is_read = self.pack.read_exact_at(entry, start.into()).is_ok();
-        // The type of an object that stands for itself; and no damage is passed on as if it were none.
+        // Copies only an entry that is a whole object and that matches its checksum, so that damage is not passed on.
         let is_whole =
             is_read && (1..=4).contains(&(entry[0] >> 4 & 7)) && crc32fast::hash(entry) == self.index.crc(at);
         if !is_whole {
@@ -143,7 +143,7 @@ impl Index {
         }
         let id_bytes = id_bytes(format);
         let count = number(&bytes, COUNTS + 255 * 4) as usize;
-        // The hashes of the pack and of the index end it; before them are long offsets, if any.
+        // The index ends in the hashes of the pack and of itself; before them are the long offsets, if any.
         if bytes.len() < IDS + count * (id_bytes + 8) + 2 * id_bytes {
             return Err(broken());
         }
@@ -154,7 +154,7 @@ impl Index {
         self.bytes[IDS..IDS + self.count * self.id_bytes].chunks_exact(self.id_bytes)
     }
 
-    /// The place of an object among those of the pack.
+    /// The position of an object in the index.
     fn find(&self, id: &[u8]) -> Option<usize> {
         let first = usize::from(*id.first()?);
         let below = if first == 0 { 0 } else { number(&self.bytes, COUNTS + (first - 1) * 4) as usize };
@@ -175,12 +175,13 @@ impl Index {
         number(&self.bytes, IDS + self.count * self.id_bytes + at * 4)
     }
 
-    /// Where an entry begins; with the highest bit set, a place among the long offsets.
+    /// The entry's offset as the index has it. If the highest bit is set, it is a position in the table of long
+    /// offsets.
     fn short_offset(&self, at: usize) -> u32 {
         number(&self.bytes, IDS + self.count * (self.id_bytes + 4) + at * 4)
     }
 
-    /// Where an entry begins.
+    /// The offset of an entry.
     fn offset(&self, at: usize) -> Option<u64> {
         let short = self.short_offset(at);
         if short >> 31 == 0 {
@@ -195,9 +196,9 @@ impl Index {
     }
 }
 
-/// Removes packs that are not whole, as a machine that lost power leaves those that were not synced. What they held is
-/// then missing, which has a remedy; a pack that cannot be read has none. An index ends in the hashes of the pack and
-/// of itself, a pack in its hash.
+/// Removes packs that are not whole, which a power loss leaves if they were not synced. Objects in them are then
+/// missing, which has a remedy: they are sent again. A pack that cannot be read has none. An index must end in the
+/// hashes of the pack and of itself, a pack in its hash.
 pub(super) fn remove_broken(directory: &Path, format: ObjectFormat) -> Result<(), GitError> {
     for entry in fs::read_dir(directory).map_err(GitError::io("read", directory))? {
         let index = entry.map_err(GitError::io("read", directory))?.path();
@@ -206,11 +207,11 @@ pub(super) fn remove_broken(directory: &Path, format: ObjectFormat) -> Result<()
         }
         let pack = index.with_extension("pack");
         let len = id_bytes(format);
-        // One that is not there is being removed, or of no use anyway.
+        // A file that is missing is being removed, or its pack is of no use anyway.
         let read = |path, len| File::open(path).and_then(|file| tail(&file, len));
         let (Ok(of_pack), Ok(of_index)) = (read(&pack, len), read(&index, 2 * len)) else { continue };
         if of_pack.is_empty() || of_index.get(..len) != Some(&of_pack) {
-            log::warn!("{} is broken and removed: what it held has to be sent again", pack.display());
+            log::warn!("{} is broken and was removed: its objects must be sent again", pack.display());
             for file in [&index, &pack] {
                 fs::remove_file(file).map_err(GitError::io("remove", file))?;
             }
@@ -219,7 +220,7 @@ pub(super) fn remove_broken(directory: &Path, format: ObjectFormat) -> Result<()
     Ok(())
 }
 
-/// The last bytes of a file, or nothing if it has fewer.
+/// Returns the last `len` bytes of a file; none if it has fewer.
 fn tail(file: &File, len: usize) -> io::Result<Vec<u8>> {
     let Some(start) = file.metadata()?.len().checked_sub(len as u64) else { return Ok(Vec::new()) };
     let mut bytes = vec![0; len];
@@ -227,7 +228,7 @@ fn tail(file: &File, len: usize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A number of four bytes, as the formats of git have them.
+/// Reads a number of four bytes in network byte order, as git's formats have it.
 fn number(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }

@@ -1,5 +1,5 @@
-//! Keeps the number of packs in a store small: every lookup asks each of them. Safe beside readers and receivers, and
-//! against being killed at any point: the new pack is part of the store before the first old one goes.
+//! Keeps the number of packs in a store small, because every lookup asks each of them. Safe while others read and
+//! receive, and safe if killed at any point: the new pack is part of the store before the first old one goes.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -15,20 +15,20 @@ use super::{GitError, pack};
 use crate::locked::Locked;
 use crate::model::CommitId;
 
-/// Up to here lookups are quick enough: each new pack has every one of them looked at again.
+/// Number of packs at which lookups are still fast. Each new pack makes libgit2 examine all others again.
 const PACKS_MAX: usize = 20;
 
-/// How many a merge leaves at most, so that the next one is some time off.
+/// Number of packs that a merge leaves at most, so that the next merge is some time off.
 const PACKS_LEFT: usize = 8;
 
-/// Packs are not merged beyond this size: the largest are rewritten too seldom to be worth it, and entries of packs
-/// beyond 2 GiB are not found as quickly.
+/// Size limit of a merged pack. Larger packs change too rarely to be worth rewriting, and entries of packs beyond 2 GiB
+/// are not found as quickly.
 const MERGED_BYTES_MAX: u64 = 1 << 30;
 
-/// Replaced after packs were removed, so that those who have them open let go.
+/// Marker file. It is replaced after packs were removed, so that processes that have them open close them.
 pub(super) const TIDIED: &str = "tidied";
 
-/// Merges packs if there are too many, and takes care of what receivers left that were killed.
+/// Merges packs if there are too many, and recovers what killed receivers left.
 pub(super) fn tidy(landing: &Arc<Landing>) -> Result<(), GitError> {
     let store = &landing.store;
     let objects = store.join("objects");
@@ -37,7 +37,7 @@ pub(super) fn tidy(landing: &Arc<Landing>) -> Result<(), GitError> {
     if packs_in(&packs)?.len() <= PACKS_MAX {
         return Ok(());
     }
-    // One at a time; whoever comes second finds little to do the next time.
+    // One merge at a time. A second one would find little to do, so it gives up and leaves the rest to the next call.
     let lock_path = store.join("tidy.lock");
     let lock = File::create(&lock_path).map_err(GitError::io("make", &lock_path))?;
     if lock.try_lock().is_err() {
@@ -52,11 +52,12 @@ pub(super) fn tidy(landing: &Arc<Landing>) -> Result<(), GitError> {
     remove_packs(landing, old.iter().filter(|pack| **pack != merged))
 }
 
-/// Writes what these commits have into one pack, and removes all others.
+/// Writes the objects that these commits need into one pack, and removes all other packs.
 pub(super) fn prune(landing: &Arc<Landing>, needed: &[CommitId]) -> Result<(), GitError> {
     let Landing { store, database, .. } = &**landing;
     let lock_path = store.join("tidy.lock");
     let lock = File::create(&lock_path).map_err(GitError::io("make", &lock_path))?;
+    // Waits for a merge to end, unlike `tidy`: the caller wants the room that pruning frees.
     lock.lock().map_err(GitError::io("lock", &lock_path))?;
     let _lock = Locked::new(lock);
     let old: Vec<PathBuf> = packs_in(&store.join("objects").join("pack"))?.into_iter().map(|(_, path)| path).collect();
@@ -68,19 +69,19 @@ pub(super) fn prune(landing: &Arc<Landing>, needed: &[CommitId]) -> Result<(), G
     remove_packs(landing, old.iter().filter(|pack| **pack != kept))
 }
 
-/// Removes packs whose objects are elsewhere or not needed, and lets those who have them open know.
+/// Removes packs whose objects are elsewhere or not needed, and makes processes that have them open close them.
 fn remove_packs<'a>(landing: &Landing, packs: impl Iterator<Item = &'a PathBuf>) -> Result<(), GitError> {
     for pack in packs {
         remove_pack(pack)?;
     }
-    // Replaced rather than touched: a new inode is a sure sign.
+    // The marker is replaced instead of touched: times may repeat, but a new file has a new inode.
     let sign = landing.store.join(TIDIED);
     fs::remove_file(&sign).ok();
     File::create(&sign).map_err(GitError::io("make", &sign))?;
     landing.database.renew()
 }
 
-/// The packs that are whole: size, and path of the index without its ending.
+/// Lists the complete packs: size, and path without ending.
 fn packs_in(directory: &Path) -> Result<Vec<(u64, PathBuf)>, GitError> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).map_err(GitError::io("read", directory))? {
@@ -94,8 +95,9 @@ fn packs_in(directory: &Path) -> Result<Vec<(u64, PathBuf)>, GitError> {
     Ok(found)
 }
 
-/// The smallest packs, so many that few are left, and on to where the next one is larger than all before it together:
-/// so an object is rewritten only as often as the store's size doubles.
+/// Chooses the packs to merge: the smallest ones, until at most [`PACKS_LEFT`] remain, and then further until the next
+/// pack is larger than all chosen before it together. So an object is rewritten only as often as the store's size
+/// doubles.
 fn to_merge(mut packs: Vec<(u64, PathBuf)>) -> Vec<PathBuf> {
     packs.sort();
     let total = packs.len();
@@ -103,6 +105,7 @@ fn to_merge(mut packs: Vec<(u64, PathBuf)>) -> Vec<PathBuf> {
     let mut chosen = Vec::new();
     for (size, path) in packs {
         let is_needed = total - chosen.len() > PACKS_LEFT;
+        // Stops at the first pack that is larger than all chosen ones together, which keeps rewriting logarithmic.
         if !is_needed && size > sum || sum + size > MERGED_BYTES_MAX {
             break;
         }
@@ -112,7 +115,7 @@ fn to_merge(mut packs: Vec<(u64, PathBuf)>) -> Vec<PathBuf> {
     chosen
 }
 
-/// Writes all that these packs hold into one, and returns its path without ending.
+/// Writes all objects of these packs into one pack. Returns its path without ending.
 fn merge(landing: &Arc<Landing>, old: &[PathBuf]) -> Result<PathBuf, GitError> {
     let packs = open_all(landing, old)?;
     let mut seen = HashSet::new();
@@ -125,7 +128,7 @@ fn open_all(landing: &Landing, packs: &[PathBuf]) -> Result<Vec<StoredPack>, Git
     packs.iter().map(|pack| StoredPack::open(&pack.with_extension("idx"), landing.database.format())).collect()
 }
 
-/// Writes these objects, which those packs hold, into one, and returns its path without ending.
+/// Writes these objects, which the packs `old` hold, into one pack. Returns its path without ending.
 fn rewrite(landing: &Arc<Landing>, old: &[PathBuf], ids: &[Oid]) -> Result<PathBuf, GitError> {
     let Landing { store, database, .. } = &**landing;
     log::debug!("{} packs of {} become one with {} objects", old.len(), store.display(), ids.len());
@@ -146,7 +149,8 @@ fn rewrite(landing: &Arc<Landing>, old: &[PathBuf], ids: &[Oid]) -> Result<PathB
     Ok(store.join("objects").join("pack").join(format!("pack-{name}")))
 }
 
-/// Removes the index first: what it does not name is no longer looked for, and a pack without index is no pack.
+/// Removes a pack, the index first: objects that no index names are no longer looked for, and a pack without index is
+/// ignored.
 fn remove_pack(pack: &Path) -> Result<(), GitError> {
     for ending in ["idx", "pack"] {
         let file = pack.with_extension(ending);

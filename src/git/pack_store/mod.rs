@@ -1,9 +1,9 @@
 //! A bare repository that receives packs: the dispatcher's mirror and a runner's store. It keeps only what was sent,
 //! whole trees without history, and executes nothing.
 //!
-//! What it rests on: a pack becomes part of the store only once everything that its commits and trees name is in it or
-//! in the store already. So whatever is in the store is there with all that is below it, and a commit that is there is
-//! complete. [`Receiver`] sees to it, [`PackStore::tidy`] keeps it.
+//! The invariant: a pack becomes part of the store only when everything that its commits and trees name is in the pack
+//! or already in the store. So every object in the store is there with all objects below it, and a commit that is in
+//! the store is complete. [`Receiver`] checks this for each pack, and [`PackStore::tidy`] preserves it.
 
 use std::collections::HashSet;
 use std::fs;
@@ -18,25 +18,25 @@ use super::receiver::{Landing, Receiver, recover};
 use super::{GitError, pack, stored, tidy};
 use crate::model::CommitId;
 
-/// Written when a store is made. Nothing of a user's or the system's configuration matters to a store, and these keep a
-/// person's git from collecting what no ref names.
+/// Settings that are written when a store is made. A store ignores the configuration of the user and of the system.
+/// These settings stop a person's own git from collecting objects that no ref names.
 const SETTINGS: [(&str, &str); 4] = [
     ("core.autocrlf", "false"),
     ("gc.auto", "0"),
     ("gc.pruneExpire", "never"),
-    // git then refuses to prune or to drop packs.
+    // With this, git refuses to prune objects or to drop packs.
     ("extensions.preciousObjects", "true"),
 ];
 
-/// A bare repository that receives packs and keeps only what was sent: whole trees, no history. A clone is the same
-/// handle.
+/// A bare repository that receives packs and keeps only what was sent: whole trees, no history. A clone is another
+/// handle to the same store.
 #[derive(Clone)]
 pub struct PackStore {
     landing: Arc<Landing>,
 }
 
 impl PackStore {
-    /// Opens the store, or makes it, for the object format of `like`.
+    /// Opens the store, or makes it with the object format of `like`.
     pub fn open(path: &Path, like: CommitId) -> Result<Self, GitError> {
         if !path.join("HEAD").exists() {
             make(path, format_of(like))?;
@@ -48,7 +48,7 @@ impl PackStore {
         Ok(store)
     }
 
-    /// Opens a store that is there.
+    /// Opens an existing store.
     pub(super) fn open_existing(path: &Path) -> Result<Self, GitError> {
         let refuse = |source| GitError::Open { path: path.to_owned(), source };
         let repository = Repository::open_bare(path).map_err(refuse)?;
@@ -60,7 +60,7 @@ impl PackStore {
         &self.landing.database
     }
 
-    /// Whether a commit with such an id may be in it: stores are of one object format.
+    /// Whether the store can hold a commit with an id like this one: a store has one object format.
     pub fn takes(&self, like: CommitId) -> bool {
         self.landing.database.format() == format_of(like)
     }
@@ -75,18 +75,19 @@ impl PackStore {
         self.landing.database.with(|objects| Ok(objects.has_commit(commit))).unwrap_or(false)
     }
 
-    /// The same for one who can receive it and thinks that it is not there: false, too, where it came a moment ago.
+    /// Like [`Self::has`], but does not look for new packs, so it may return false for a commit that arrived a moment
+    /// ago. For a caller that expects the commit to be missing and can receive it again.
     pub fn has_found(&self, commit: CommitId) -> bool {
         self.landing.database.with(|objects| Ok(objects.has_found_commit(commit))).unwrap_or(false)
     }
 
-    /// Reads the commit's whole tree, to find damage: for a store that cannot be trusted just now. An error says what
-    /// is missing or broken.
+    /// Reads the commit's whole tree to find damage. For a store whose files are in doubt. The error names the object
+    /// that is missing or broken.
     pub fn check(&self, commit: CommitId) -> Result<(), GitError> {
         self.check_beside(commit, &mut HashSet::new())
     }
 
-    /// The same for each of several commits, reading what they share once.
+    /// Like [`Self::check`], but for several commits, and reads each object that they share once.
     pub fn check_all(&self, commits: &[CommitId]) -> Result<(), GitError> {
         let mut whole = HashSet::new();
         commits.iter().try_for_each(|commit| self.check_beside(*commit, &mut whole))
@@ -114,13 +115,15 @@ impl PackStore {
                 }
                 fresh.insert(tree);
             }
-            // Only now: a tree that was read says nothing of those below it, nor does a try that failed.
+            // Only now: a tree that was read proves nothing about the trees below it, and a failed attempt proves
+            // nothing at all.
             whole.extend(fresh);
             Ok(())
         })
     }
 
-    /// A file of the commit, `None` where there is none (or it is no file). Refuses one larger than `limit` bytes.
+    /// Reads a file of the commit. Returns `None` if the path does not exist or is not a file. Refuses a file larger
+    /// than `limit` bytes.
     pub fn read_file(&self, commit: CommitId, path: &str, limit: usize) -> Result<Option<Vec<u8>>, GitError> {
         self.read(commit, |objects, odb| {
             let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
@@ -137,7 +140,8 @@ impl PackStore {
         })
     }
 
-    /// Names of the executable files directly in a directory of the commit, sorted; empty where there is no directory.
+    /// Returns the sorted names of the executable files directly in a directory of the commit; none if there is no such
+    /// directory.
     pub fn executables(&self, commit: CommitId, directory: &str) -> Result<Vec<String>, GitError> {
         self.read(commit, |objects, odb| {
             let Some(tree) = find_directory(objects, odb, commit, directory)? else { return Ok(Vec::new()) };
@@ -150,7 +154,7 @@ impl PackStore {
         })
     }
 
-    /// As [`Watched::pack`](super::Watched::pack), for one commit.
+    /// Like [`Watched::pack`](super::Watched::pack), but for one commit.
     pub fn pack(
         &self,
         commit: CommitId,
@@ -167,25 +171,24 @@ impl PackStore {
         .map_err(incomplete(commit, &self.landing.store))
     }
 
-    /// Finishes what receivers of this handle have put off: syncs the files of packs that only notes make durable. Done
-    /// on drop as well, and before notes take too much room.
+    /// Syncs the files of packs that only notes make durable, which receivers of this handle have postponed. This also
+    /// happens on drop, and before the notes take too much room.
     pub fn settle(&self) -> Result<(), GitError> {
         self.landing.settle()
     }
 
-    /// Merges many small packs into one, when there are more than is good for lookups. Cheap when there is nothing to
-    /// do.
+    /// Merges many small packs into one if there are more than is good for lookups. Cheap if there is nothing to do.
     pub fn tidy(&self) -> Result<(), GitError> {
         tidy::tidy(&self.landing)
     }
 
-    /// Removes what none of these commits has. Nobody may be receiving meanwhile. A commit that is not there is passed
-    /// over; one that is damaged is an error, and then nothing is removed.
+    /// Removes every object that none of these commits needs. Nobody may receive a pack at the same time. Skips a
+    /// commit that is not in the store. A damaged commit is an error, and then nothing is removed.
     pub fn prune(&self, needed: &[CommitId]) -> Result<(), GitError> {
         tidy::prune(&self.landing, needed)
     }
 
-    /// Runs `ask`; what it does not find makes the commit incomplete.
+    /// Runs `ask`. An object that it does not find makes the commit incomplete.
     fn read<T>(
         &self,
         commit: CommitId,
@@ -198,7 +201,7 @@ impl PackStore {
     }
 }
 
-/// The tree at a path of the commit; the root's for an empty path.
+/// Returns the tree at a path of the commit; the root tree for an empty path.
 fn find_directory(objects: &Objects, odb: &Odb<'_>, commit: CommitId, path: &str) -> Result<Option<Oid>, GitError> {
     let mut tree = objects.commit(commit)?.tree_id();
     for name in path.split('/').filter(|name| !name.is_empty() && *name != ".") {
@@ -216,8 +219,8 @@ fn find_entry(objects: &Objects, odb: &Odb<'_>, tree: Oid, name: &str) -> Result
     Ok(found.map(|entry| (entry.kind, entry.id)))
 }
 
-/// Makes an empty store beside its place and moves it there, so that a store that is there is whole, and two who make
-/// it at once end up with one.
+/// Makes an empty store in a temporary directory and moves it into place, so that an existing store is always whole,
+/// and two processes that make it at the same time end up with one.
 fn make(path: &Path, format: ObjectFormat) -> Result<(), GitError> {
     let refuse = |source| GitError::Open { path: path.to_owned(), source };
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -231,7 +234,7 @@ fn make(path: &Path, format: ObjectFormat) -> Result<(), GitError> {
     let repository = Repository::init_opts(fresh.path(), &options).map_err(refuse)?;
     let file = fresh.path().join("config");
     let mut config = git2::Config::open(&file).map_err(refuse)?;
-    // Extensions count from this version on.
+    // git reads extensions from this version of the format on.
     config.set_i32("core.repositoryformatversion", 1).map_err(refuse)?;
     for (key, value) in SETTINGS {
         config.set_str(key, value).map_err(refuse)?;
@@ -243,10 +246,11 @@ fn make(path: &Path, format: ObjectFormat) -> Result<(), GitError> {
     match fs::rename(fresh.path(), path) {
         Ok(()) => {
             sync(parent)?;
-            // It is no longer there to be removed.
+            // The directory was moved, so there is nothing left for the guard to remove.
             let _moved = fresh.keep();
             Ok(())
         }
+        // Ok(()), => Another process was faster; its store is as good as this one.
         Err(_) if path.join("HEAD").exists() => Ok(()),
         Err(error) => Err(GitError::io("make store", path)(error)),
     }

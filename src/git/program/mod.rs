@@ -1,7 +1,7 @@
-//! The `git` program, where present: fetches from remote URLs and lists refs that libgit2 cannot read. Started so that
-//! nothing a watched repository configures is executed: no hooks, no file-system monitor, no programs as transports.
-//! A fetch goes into a mirror of our own, with the user's configuration and never a watched repository's. Never asks
-//! anyone anything, and never runs without a limit.
+//! The optional `git` program: fetches from remote URLs and lists refs that libgit2 cannot read. It is started so that
+//! nothing that a watched repository configures is executed: no hooks, no file-system monitor, no programs as
+//! transports. A fetch goes into a mirror of our own, with the user's configuration and never with a watched
+//! repository's. The program is never allowed to ask a question, and always has a time limit.
 
 use std::ffi::OsString;
 use std::io::{self, Read};
@@ -18,17 +18,19 @@ use super::GitError;
 use super::credentials::{masked, masked_word};
 use crate::clock;
 
-/// A first mirror of a large repository over a slow line takes minutes; what takes longer than this hangs.
+/// Time limit of a fetch. A first mirror of a large repository over a slow line takes minutes; a fetch that takes
+/// longer than this hangs.
 const FETCH_LIMIT: Duration = Duration::from_secs(10 * 60);
 
-/// Reading refs is local.
+/// Time limit for reading refs, which is local.
 const READ_LIMIT: Duration = Duration::from_secs(30);
 
-/// Refs of a repository with a million of them fit; a program that prints more than this has gone wrong.
+/// Limit of a program's output. The refs of a repository with a million of them fit; a program that prints more has
+/// gone wrong.
 const OUTPUT_BYTES_MAX: usize = 256 * 1024 * 1024;
 
-/// Makes or updates a local bare mirror of a remote URL, or of a repository at an absolute path, with the `git`
-/// program, hardened. Returns nothing; open the mirror with [`Watched::open`](super::Watched::open).
+/// Makes or updates a local bare mirror of a remote URL, or of a repository at an absolute path, with the hardened
+/// `git` program. Open the mirror with [`Watched::open`](super::Watched::open).
 pub fn fetch_mirror(url: &str, mirror: &Path) -> Result<(), GitError> {
     if mirror.join("HEAD").exists() {
         update(url, mirror)?;
@@ -38,7 +40,7 @@ pub fn fetch_mirror(url: &str, mirror: &Path) -> Result<(), GitError> {
     if let Some(parent) = mirror.parent() {
         std::fs::create_dir_all(parent).map_err(GitError::io("make directory", parent))?;
     }
-    // Cloned beside its place, so that a mirror that is there is whole.
+    // Cloned into a directory beside the mirror's place, so that an existing mirror is whole.
     let mut partial = OsString::from(mirror);
     partial.push(".partial");
     let partial = PathBuf::from(partial);
@@ -46,16 +48,16 @@ pub fn fetch_mirror(url: &str, mirror: &Path) -> Result<(), GitError> {
         std::fs::remove_dir_all(&partial).map_err(GitError::io("remove", &partial))?;
     }
     let mut command = git();
-    // Of a repository on this machine, too, the mirror shares no file.
+    // `--no-local`: the mirror shares no files even with a repository on this machine.
     command.args(["-c", "clone.defaultRemoteName=origin"]);
     command.args(["clone", "--quiet", "--mirror", "--no-local", "--end-of-options", url]).arg(&partial);
     run(command, &action, FETCH_LIMIT)?;
-    // Each fetch is told the URL, whose credentials may be others by then, so none need be kept in a file.
+    // Each fetch is given the URL, whose credentials may have changed by then, so none need be kept in a file.
     read(&partial, &["config", "--remove-section", "remote.origin"])?;
     std::fs::rename(&partial, mirror).map_err(GitError::io("move into place", mirror))
 }
 
-/// Makes the refs of a mirror those of the remote.
+/// Makes the refs of a mirror equal to those of the remote.
 fn update(url: &str, mirror: &Path) -> Result<(), GitError> {
     let mut command = git();
     command.arg("--git-dir").arg(mirror);
@@ -64,14 +66,14 @@ fn update(url: &str, mirror: &Path) -> Result<(), GitError> {
     run(command, &format!("fetch {} into {}", masked_word(url), mirror.display()), FETCH_LIMIT).map(drop)
 }
 
-/// Points HEAD of a mirror at what the remote's HEAD names by now, where the branch that it named is gone: a fetch
-/// leaves HEAD as it was.
+/// If the branch that a mirror's HEAD names is gone, points HEAD at the branch that the remote's HEAD names now: a
+/// fetch leaves HEAD as it was.
 fn follow_head(url: &str, mirror: &Path) -> Result<(), GitError> {
     if read(mirror, &["rev-parse", "--verify", "--quiet", "HEAD"])?.is_some() {
         return Ok(());
     }
     let mut command = git();
-    // Without a directory git would read the configuration of whatever repository this process was started in.
+    // Without a directory, git would read the configuration of the repository that this process was started in.
     command.arg("--git-dir").arg(mirror);
     command.args(["ls-remote", "--quiet", "--symref", "--end-of-options", url, "HEAD"]);
     let answer = run(command, &format!("ask {} for its main branch", masked_word(url)), FETCH_LIMIT)?;
@@ -83,8 +85,8 @@ fn follow_head(url: &str, mirror: &Path) -> Result<(), GitError> {
     Ok(())
 }
 
-/// The object format of the repository at `path`, as `sha1` or `sha256`. Found as a user's git would find it, and so
-/// refused if it belongs to someone who is not trusted.
+/// Returns the object format of the repository at `path`: `sha1` or `sha256`. git looks for the repository as for a
+/// user, and so refuses it if its owner is not trusted.
 pub(super) fn object_format(path: &Path) -> Result<String, GitError> {
     let mut command = git();
     // Only the repository at this very path, not one further up.
@@ -96,8 +98,8 @@ pub(super) fn object_format(path: &Path) -> Result<String, GitError> {
     Ok(String::from_utf8_lossy(&output).trim_end().to_owned())
 }
 
-/// What `git --git-dir=… <arguments>` prints. `None` where it ended with exit code 1, which the commands used here mean
-/// as "there is none".
+/// Returns the output of `git --git-dir=… <arguments>`; `None` if it ended with exit code 1 and no message, which the
+/// commands used here mean as "there is none".
 pub(super) fn read(git_dir: &Path, arguments: &[&str]) -> Result<Option<Vec<u8>>, GitError> {
     let action = format!("read refs of {}", git_dir.display());
     let mut command = git();
@@ -110,7 +112,7 @@ pub(super) fn read(git_dir: &Path, arguments: &[&str]) -> Result<Option<Vec<u8>>
     }
 }
 
-/// The program with everything off that a repository could use to have something executed.
+/// The program, with everything switched off by which a repository could have something executed.
 fn git() -> Command {
     let mut command = Command::new("git");
     for setting in [
@@ -137,7 +139,7 @@ fn run(command: Command, action: &str, limit: Duration) -> Result<Vec<u8>, GitEr
     if status.success() { Ok(output) } else { Err(refused(action.to_owned(), status, &errors)) }
 }
 
-/// The error of a program that ended badly. What it said last is the reason; what came before is mostly context.
+/// Makes the error of a program that failed. Its last message is the reason; earlier output is mostly context.
 fn refused(action: String, status: ExitStatus, errors: &[u8]) -> GitError {
     let text = String::from_utf8_lossy(errors);
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -152,16 +154,16 @@ fn refused(action: String, status: ExitStatus, errors: &[u8]) -> GitError {
     GitError::Program { action, detail: masked(&detail) }
 }
 
-/// Runs the program to its end, or ends it at the limit with everything it started.
+/// Runs the program to its end. At the time limit ends it, with everything that it started.
 fn finish(mut command: Command, action: &str, limit: Duration) -> Result<(ExitStatus, Vec<u8>, Vec<u8>), GitError> {
     let failed = |source| GitError::NoProgram { action: action.to_owned(), source };
     let deadline = clock::instant() + limit;
-    // A group of its own, so that its transports end with it.
+    // A process group of its own, so that its transports end with it.
     let mut child = command.process_group(0).spawn().map_err(failed)?;
     let mut streams = [Vec::new(), Vec::new()];
     let finished = drain(&mut child, &mut streams, deadline);
     if !matches!(finished, Ok(true)) {
-        // The group may be gone by now, which is as well.
+        // The group may have ended already, so a failure to kill it is ignored.
         let _gone = kill_process_group(Pid::from_child(&child), Signal::KILL);
     }
     let status = child.wait().map_err(failed)?;
@@ -172,7 +174,7 @@ fn finish(mut command: Command, action: &str, limit: Duration) -> Result<(ExitSt
     Ok((status, output, errors))
 }
 
-/// Reads stdout and stderr to their ends and waits for the process; false once the deadline has passed.
+/// Reads stdout and stderr to their ends and waits for the process. Returns false if the deadline has passed.
 fn drain(child: &mut Child, streams: &mut [Vec<u8>; 2], deadline: Instant) -> io::Result<bool> {
     let ended = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
     let mut stdout = child.stdout.take();
@@ -206,7 +208,7 @@ fn drain(child: &mut Child, streams: &mut [Vec<u8>; 2], deadline: Instant) -> io
     }
 }
 
-/// Reads what is there; at the end of the stream closes it.
+/// Reads the available bytes. Closes the pipe at the end of the stream.
 fn take_some(pipe: &mut Option<impl Read>, into: &mut Vec<u8>, buffer: &mut [u8]) -> io::Result<()> {
     let Some(open) = pipe else { return Ok(()) };
     let count = open.read(buffer)?;

@@ -1,4 +1,4 @@
-//! Trying the git program and what it says, on real repositories.
+//! Tests of the git program and its messages, on real repositories.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -71,7 +71,7 @@ fn no_error_of_a_fetch_shows_the_credentials_in_its_url() {
     let (mirror, absent) = (repo.beside("mirror.git"), repo.beside("absent.git"));
     fetch_mirror(&url_of(&repo), &mirror).unwrap();
     for url in [
-        // Nobody listens at port 1; git does not know the last one at all and quotes it.
+        // Nobody listens at port 1. git does not know the scheme of the last URL and quotes it.
         "https://user:secret@127.0.0.1:1/x?token=secret",
         "http://secret@127.0.0.1:1/x",
         "ssh://user:secret@127.0.0.1:1/x",
@@ -123,8 +123,8 @@ fn a_url_is_never_an_option_nor_a_program() {
     assert!(!mark.exists());
 }
 
-// Promise S29. What is fetched into is never the repository that configures this, and git passes over the same in the
-// one that is fetched from.
+// Promise S29. The repository that configures all this is never the one that a fetch writes to, and git ignores such
+// configuration in the one that is fetched from.
 #[test]
 fn following_a_remote_executes_nothing_that_either_repository_configures() {
     let (origin, repo) = (Repo::new(), Repo::new());

@@ -20,7 +20,7 @@ impl Repo {
         Self::with(&[])
     }
 
-    /// Made by `git init` with these arguments.
+    /// A repository made by `git init` with these arguments.
     pub(crate) fn with(arguments: &[&str]) -> Self {
         let root = TempDir::new().unwrap();
         let path = root.path().join("repo");
@@ -52,7 +52,7 @@ impl Repo {
         self
     }
 
-    /// Commits all that is in the work tree.
+    /// Commits everything in the work tree.
     pub(crate) fn commit(&self, subject: &str) -> CommitId {
         self.git(&["add", "--all"]);
         self.git(&["commit", "--quiet", "--allow-empty", "--message", subject]);
@@ -72,14 +72,14 @@ impl Repo {
         PackStore::open(&self.beside("store"), like).unwrap()
     }
 
-    /// Stores an object as it is, however wrong, and returns its id.
+    /// Stores an object unchanged, however wrong, and returns its id.
     pub(crate) fn raw_object(&self, kind: &str, content: &[u8]) -> String {
         let file = self.beside("raw-object");
         fs::write(&file, content).unwrap();
         self.git(&["hash-object", "--literally", "-w", "-t", kind, file.to_str().unwrap()])
     }
 
-    /// A commit of a tree that is made of these entries as they are: mode, name, id.
+    /// Makes a commit of a tree with these entries, unchanged: mode, name, id.
     pub(crate) fn raw_commit(&self, entries: &[(&str, &[u8], &str)]) -> CommitId {
         let tree = self.raw_tree(entries);
         self.git(&["commit-tree", "-m", "made by hand", &tree]).parse().unwrap()
@@ -98,7 +98,7 @@ impl Repo {
     }
 }
 
-/// Runs git with nothing of the machine's or the user's configuration, and a fixed identity.
+/// Runs git without any configuration of the machine or the user, and with a fixed identity.
 pub(crate) fn git_in(directory: &Path, arguments: &[&str]) -> String {
     let output = sealed(Command::new("git").current_dir(directory)).args(arguments).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -116,7 +116,7 @@ fn sealed(command: &mut Command) -> &mut Command {
     command
 }
 
-/// The whole pack as one piece of bytes.
+/// Returns the whole pack as one piece of bytes.
 pub(crate) fn pack_of(watched: &Watched, commits: &[CommitId], haves: &[CommitId]) -> Vec<u8> {
     let mut pack = Vec::new();
     watched
@@ -128,12 +128,12 @@ pub(crate) fn pack_of(watched: &Watched, commits: &[CommitId], haves: &[CommitId
     pack
 }
 
-/// Number of objects that a pack says it holds.
+/// Returns the number of objects that a pack announces.
 pub(crate) fn objects_in(pack: &[u8]) -> u32 {
     u32::from_be_bytes(pack[8..12].try_into().unwrap())
 }
 
-/// Takes a commit over into a store.
+/// Sends a commit from a watched repository to a store.
 pub(crate) fn deliver(watched: &Watched, store: &PackStore, commit: CommitId, haves: &[CommitId]) {
     let mut receiver = store.receive().unwrap();
     receiver.write(&pack_of(watched, &[commit], haves)).unwrap();

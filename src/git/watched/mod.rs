@@ -1,5 +1,5 @@
-//! A repository that is watched. Only ever read: no ref, index, work tree or configuration of it is changed, and
-//! nothing that its configuration names is executed. Called by the observer.
+//! A watched repository. It is only ever read: no ref, index, work tree or configuration of it is changed, and nothing
+//! that its configuration names is executed. Called by the observer.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,20 +12,22 @@ use super::refs::{self, HeadPointer, RefFiles, RefProgram, Refs};
 use super::{GitError, pack, program, remote};
 use crate::model::{BranchName, CommitId};
 
-/// How far back a first-parent walk looks for the commit before. A head further on than this is built alone.
+/// Length of the first-parent walk that looks for the commit before. If a head is further on than this, it is built
+/// alone.
 const FIRST_PARENTS_MAX: usize = 20_000;
 
-/// Which branches to look at.
+/// Which branches to watch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BranchSelection {
-    /// The one that HEAD names.
+    /// The branch that HEAD names.
     Main,
-    /// Those whose names match one of these globs (`*` also matches `/`).
+    /// The branches whose names match one of these globs (`*` also matches `/`).
     Matching(Vec<String>),
 }
 
 impl BranchSelection {
-    /// Whether a branch is selected by its name. The main branch is not: only HEAD tells which one it is.
+    /// Whether a branch is selected by its name. Never true for [`Self::Main`]: only HEAD tells which branch is the
+    /// main one.
     #[must_use]
     pub fn matches(&self, branch: &BranchName) -> bool {
         match self {
@@ -42,25 +44,25 @@ pub struct Head {
     pub commit: CommitId,
 }
 
-/// What people read of a commit.
+/// The parts of a commit that people read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CommitText {
     pub subject: String,
     pub author: String,
 }
 
-/// A repository that is watched. Never changed.
+/// A watched repository. Never changed.
 pub struct Watched {
     path: PathBuf,
-    /// Of this work tree: HEAD is in it.
+    /// The git directory of this work tree, which holds HEAD.
     git_dir: PathBuf,
-    /// Of all work trees of the repository: branches and objects are in it.
+    /// The git directory shared by all work trees, which holds branches and objects.
     common_dir: PathBuf,
     refs: Refs,
     database: Database,
 }
 
-/// What opening found out.
+/// The parts of a repository that opening it has found.
 struct Place {
     git_dir: PathBuf,
     common_dir: PathBuf,
@@ -69,7 +71,7 @@ struct Place {
 }
 
 impl Watched {
-    /// Opens a bare repository, a work tree or a linked worktree, of any object format and ref storage.
+    /// Opens a bare repository, a work tree or a linked worktree, with any object format and ref storage.
     pub fn open(path: &Path) -> Result<Self, GitError> {
         let Place { git_dir, common_dir, format, refs } = locate(path)?;
         let objects = common_dir.join("objects");
@@ -77,7 +79,8 @@ impl Watched {
         Ok(Self { path: path.to_owned(), git_dir, common_dir, refs, database })
     }
 
-    /// The selected branches. Empty for an unborn HEAD. An unreadable repository is an error, never an empty list.
+    /// Returns the selected branches; none for an unborn HEAD. An unreadable repository is an error, never an empty
+    /// list.
     pub fn heads(&self, selection: &BranchSelection) -> Result<Vec<Head>, GitError> {
         match selection {
             BranchSelection::Main => self.main_head(),
@@ -85,8 +88,8 @@ impl Watched {
         }
     }
 
-    /// First-parent commits after `before` up to and including `head`, oldest first, the newest `limit` of them; `head`
-    /// alone where `before` is absent, unknown here, or not a first-parent ancestor.
+    /// Returns the first-parent commits after `before` up to and including `head`, oldest first, at most the newest
+    /// `limit` of them. Returns `head` alone if `before` is absent, unknown here, or not a first-parent ancestor.
     pub fn range(&self, before: Option<CommitId>, head: CommitId, limit: usize) -> Result<Vec<CommitId>, GitError> {
         self.database.with(|objects| {
             let mut commit = objects.commit(head)?;
@@ -96,13 +99,13 @@ impl Watched {
             for walked in 0..FIRST_PARENTS_MAX {
                 if commit.id() == before {
                     newest_first.reverse();
-                    // Nothing new: the head itself is what was asked about.
+                    // Nothing is new: the caller asked about the head itself.
                     return Ok(if newest_first.is_empty() { vec![head] } else { newest_first });
                 }
                 if walked < limit.max(1) {
                     newest_first.push(commit_id(commit.id()));
                 }
-                // A root, or where a shallow clone ends.
+                // A root commit, or the end of a shallow clone.
                 let Ok(parent) = commit.parent_id(0) else { break };
                 let Ok(parent) = objects.commit(commit_id(parent)) else { break };
                 commit = parent;
@@ -127,8 +130,9 @@ impl Watched {
         })
     }
 
-    /// Builds a pack: the commit objects of `commits` and everything of their trees that is not in the trees of `haves`
-    /// (those of `haves` that this repository has). `sink` gets it in pieces and stops it by returning false.
+    /// Builds a pack with the objects of `commits` and everything of their trees that is not in the trees of `haves`.
+    /// Ignores those of `haves` that this repository lacks. `sink` receives the pack in pieces, and stops it by
+    /// returning false.
     pub fn pack(
         &self,
         commits: &[CommitId],
@@ -138,13 +142,13 @@ impl Watched {
         pack::build(&self.database, None, commits, haves, sink)
     }
 
-    /// Directories in which a change of refs shows, for file-system notification.
+    /// Returns the directories in which a change of refs shows, for file-system notification.
     pub fn notify_paths(&self) -> Vec<PathBuf> {
         refs::notify_paths(&self.git_dir, &self.common_dir)
     }
 
-    /// The URL of the remote `origin`, or else of the only remote, for [`fetch_mirror`](super::fetch_mirror). A path is
-    /// absolute. May hold credentials.
+    /// Returns the URL of the remote `origin`, or else of the only remote, for [`fetch_mirror`](super::fetch_mirror). A
+    /// path is made absolute. The URL may hold credentials.
     pub fn remote_url(&self) -> Result<String, GitError> {
         remote::url(&self.path, &self.common_dir)
     }
@@ -158,7 +162,7 @@ impl Watched {
         Ok(commit.map(|commit| head_of(&name, commit)).into_iter().collect())
     }
 
-    /// With HEAD on a commit, the branch that everyone calls the main one will do, if there is one.
+    /// If HEAD is on a commit, falls back to `main` or `master`, if there is one.
     fn detached_head(&self) -> Result<Vec<Head>, GitError> {
         for name in ["refs/heads/main", "refs/heads/master"] {
             if let Some(commit) = self.refs.find(name)? {
@@ -172,7 +176,7 @@ impl Watched {
 
     fn matching_heads(&self, globs: &[String]) -> Result<Vec<Head>, GitError> {
         let mut found = Vec::new();
-        // Plain names need no listing, which takes long where there are thousands of branches.
+        // Plain names are read one by one: listing takes long in a repository with thousands of branches.
         if globs.iter().all(|glob| is_plain(glob)) {
             for name in globs {
                 let full = format!("refs/heads/{name}");
@@ -202,14 +206,14 @@ fn short_name(name: &str) -> &str {
     name.strip_prefix("refs/heads/").unwrap_or(name)
 }
 
-/// Whether a glob can only match itself. What could not be a branch's name is left to the comparison.
+/// Whether a glob can match only itself. A glob that could not be a branch's name is left to the comparison.
 fn is_plain(glob: &str) -> bool {
     !glob.is_empty()
         && !glob.contains(['*', '?', '\0'])
         && !glob.split('/').any(|part| part.is_empty() || part.starts_with('.'))
 }
 
-/// Finds the parts of the repository at `path`, by libgit2, which also judges whether its owner may be trusted.
+/// Finds the parts of the repository at `path` with libgit2, which also checks whether its owner may be trusted.
 fn locate(path: &Path) -> Result<Place, GitError> {
     let error = match Repository::open(path) {
         Ok(repository) => {
@@ -229,8 +233,8 @@ fn locate(path: &Path) -> Result<Place, GitError> {
     Err(GitError::Open { path: path.to_owned(), source: error })
 }
 
-/// For repositories with an extension that libgit2 does not know, as reftable: objects are read as ever, refs by the
-/// `git` program, which also judges the owner.
+/// Like [`locate`], but for a repository with an extension that libgit2 does not know, such as reftable. Objects are
+/// read as always, refs by the `git` program, which also checks the owner.
 fn locate_by_program(path: &Path) -> Result<Place, GitError> {
     let git_dir = git_dir_of(path)?;
     let common_dir = match fs::read_to_string(git_dir.join("commondir")) {
@@ -245,12 +249,13 @@ fn locate_by_program(path: &Path) -> Result<Place, GitError> {
         answer => answer?,
     };
     let format = if format == "sha256" { ObjectFormat::Sha256 } else { ObjectFormat::Sha1 };
-    log::info!("refs of {} are read by the git program: libgit2 does not know their storage", path.display());
+    log::info!("refs of {} are read by the git program: libgit2 does not support this ref storage", path.display());
     let refs = Refs::Program(RefProgram::new(&git_dir, &common_dir));
     Ok(Place { git_dir, common_dir, format, refs })
 }
 
-/// The git directory of a bare repository, a work tree, or a linked worktree, whose `.git` is a file that names it.
+/// Returns the git directory of a bare repository, a work tree, or a linked worktree, whose `.git` is a file that names
+/// it.
 fn git_dir_of(path: &Path) -> Result<PathBuf, GitError> {
     let inner = path.join(".git");
     let Ok(meta) = fs::metadata(&inner) else {

@@ -1,4 +1,4 @@
-//! Trying what is read of watched repositories, in every state that they may be in.
+//! Tests of watched repositories, in every state that they may be in.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use super::*;
 use crate::git::tests::support::{Repo, git_in, objects_in, pack_of};
 
-/// Something done to a path.
+/// Damage done to a path.
 type Act<'a> = &'a dyn Fn(&Path);
 
 fn names(heads: &[Head]) -> Vec<&str> {
@@ -88,7 +88,7 @@ fn a_branch_name_may_be_very_long() {
     let repo = Repo::new();
     repo.write("file", "1").commit("first");
     let name = vec!["component-of-a-name"; 150].join("/");
-    // As a packed ref: as a file it would be longer than a path may be.
+    // As a packed ref, because as a file its path would be too long.
     let id = repo.head();
     fs::write(repo.path().join(".git/packed-refs"), format!("{id} refs/heads/{name}\n")).unwrap();
     assert_eq!(names(&repo.watched().heads(&matching(&["component*"])).unwrap()), [name]);
@@ -191,7 +191,7 @@ fn a_reftable_repository_is_read_with_the_help_of_the_git_program() {
     assert!(watched.heads(&BranchSelection::Main).is_err());
 }
 
-// Promise S30. Fails without `check_is_there`, or with a ref that does not parse taken for one that is absent.
+// Promise S30. Fails without `check_is_there`, or if a ref that does not parse counts as absent.
 #[test]
 fn a_repository_that_cannot_be_read_is_an_error_and_not_without_branches() {
     let break_it: [(&str, Act); 9] = [
@@ -395,7 +395,7 @@ fn nothing_that_the_repository_configures_is_executed_and_nothing_is_changed() {
     }
 }
 
-/// Every file below, with its content and time of modification.
+/// Every file below a directory, with its content and modification time.
 fn snapshot(directory: &Path) -> Vec<(PathBuf, Vec<u8>, std::time::SystemTime)> {
     let mut found = Vec::new();
     let mut pending = vec![directory.to_owned()];
@@ -415,8 +415,8 @@ fn snapshot(directory: &Path) -> Vec<(PathBuf, Vec<u8>, std::time::SystemTime)> 
     found
 }
 
-/// S23: where a pack gives an object no type, git2 panics for whoever asks for no more than its header. Seen before the
-/// mend with exactly this repository.
+/// S23: if a pack gives an object no type, git2 panics in a function that only reads the header. Before the fix it
+/// panicked with exactly this repository.
 #[test]
 fn an_object_of_no_type_is_an_error_and_no_panic() {
     let repo = Repo::new();

@@ -1,13 +1,13 @@
-//! Which paths of a work tree outlive an attempt.
+//! The paths of a work tree that survive from one attempt to the next.
 
 use std::collections::BTreeMap;
 
 use crate::git::GitError;
 
-/// Each part of a path takes a descriptor while it is looked at.
+/// Each part of a path takes a descriptor while it is examined.
 const PARTS_MAX: usize = 100;
 
-/// What is kept below some directory: by name what is kept of it, or all of it.
+/// The entries to keep below a directory: by name, or all of them.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Keep {
     is_whole: bool,
@@ -15,10 +15,10 @@ pub(super) struct Keep {
 }
 
 impl Keep {
-    /// Nothing is kept.
+    /// Keeps nothing.
     pub(super) const NOTHING: Self = Self { is_whole: false, below: BTreeMap::new() };
 
-    /// Checks the paths: relative ones that stay inside.
+    /// Checks the paths: they must be relative and stay inside.
     pub(super) fn parse(paths: &[String]) -> Result<Self, GitError> {
         let mut root = Self::NOTHING;
         for path in paths {
@@ -54,7 +54,7 @@ impl Keep {
         self.is_whole
     }
 
-    /// What is kept of the entry of this name; `None` where nothing is.
+    /// What is kept of the entry of this name; `None` if nothing is.
     pub(super) fn of(&self, name: &[u8]) -> Option<&Self> {
         if self.is_whole { Some(self) } else { self.below.get(name) }
     }

@@ -1,9 +1,9 @@
 //! A directory that is brought to exactly one commit at a time, for attempts to run in. It has no `.git`. Called by the
 //! runner, while nothing else is at work in the directory.
 //!
-//! What the directory should hold and how each file looked when its content was last right is remembered in memory
-//! only: a file beside the directory could be changed by the attempts. After a restart contents are compared once.
-//! Files are written as they are in the commit; no filter program of anyone's is run.
+//! The plan of the directory, and how each file looked when its content was last right, is kept in memory only:
+//! attempts could change a file beside the directory. So after a restart all contents are compared once. Files are
+//! written as they are in the commit; no filter program is run.
 
 mod keep;
 mod pass;
@@ -27,24 +27,24 @@ use super::objects::incomplete;
 use super::{GitError, PackStore};
 use crate::model::CommitId;
 
-/// Quarantined trees that have the same name are told apart by a number; so many are looked at by no one.
+/// Quarantined trees of the same name are told apart by a number up to this. Nobody looks at more of them.
 const QUARANTINE_MAX: u32 = 10_000;
 
 /// A directory that is brought to exactly one commit at a time. It has no `.git`; a note of the commit lies beside it.
 pub struct WorkTree {
     path: PathBuf,
-    /// The directory above, through which the tree is reached: attempts may replace the tree itself by something else.
+    /// The parent directory, through which the tree is reached: attempts may replace the tree itself by something else.
     above: OwnedFd,
     store_path: PathBuf,
     store: PackStore,
     note_path: PathBuf,
     note: File,
-    /// The commit last brought here, and still the state of `plan`.
+    /// The commit last checked out, and still the state of `plan`.
     commit: Option<CommitId>,
     plan: Directory,
-    /// Whether `plan` is of `commit`: not after a restart.
+    /// Whether `plan` describes `commit`. False after a restart.
     is_planned: bool,
-    /// By the file system's own clock.
+    /// When the tree was last handed over, by the file system's own clock.
     handed_over: Time,
 }
 
@@ -64,7 +64,7 @@ impl WorkTree {
         let note = File::options().read(true).write(true).create(true).truncate(false).open(&note_path);
         let mut note = note.map_err(GitError::io("open", &note_path))?;
         let mut text = String::new();
-        // Only a hint, so what cannot be read is as good as absent.
+        // The note is only a hint, so an unreadable one counts as absent.
         let commit = note.read_to_string(&mut text).ok().and_then(|_| text.trim_end().parse().ok());
         Ok(Self {
             path,
@@ -80,9 +80,9 @@ impl WorkTree {
         })
     }
 
-    /// Makes the directory exactly the commit's tree: changed files restored, untracked and ignored ones gone, but for
-    /// `keep` (paths relative to the directory, never outside it). Afterwards verifies what is there.
-    /// Goes from commit to commit by the difference.
+    /// Makes the directory exactly the commit's tree: restores changed files and removes untracked and ignored ones,
+    /// except `keep` (paths relative to the directory, never outside it). Then verifies the result. Only the difference
+    /// to the commit before is written.
     pub fn check_out(&mut self, commit: CommitId, keep: &[String]) -> Result<(), GitError> {
         let keep = Keep::parse(keep)?;
         if self.commit != Some(commit) {
@@ -96,7 +96,7 @@ impl WorkTree {
                 Ok(())
             }
             Err(error) => {
-                // Half of what was there and half of what should be.
+                // After the error, half of the old tree and half of the new one may be there.
                 self.plan = Directory::default();
                 self.forget()?;
                 Err(incomplete(commit, &self.store_path)(error))
@@ -104,18 +104,19 @@ impl WorkTree {
         }
     }
 
-    /// The commit the tree was last brought to.
+    /// The commit that the tree was last brought to.
     pub fn commit(&self) -> Option<CommitId> {
         self.commit
     }
 
-    /// Moves a tree that cannot be cleaned out of the way (to `quarantine`), so that a fresh one can take its place. A
-    /// number is added where that name is taken.
+    /// Moves a tree that cannot be cleaned out of the way, to `quarantine`, so that a fresh one can take its place.
+    /// Adds a number if that name is taken.
     pub fn quarantine(self, quarantine: &Path) -> Result<(), GitError> {
         if let Some(parent) = quarantine.parent() {
             fs::create_dir_all(parent).map_err(GitError::io("make directory", parent))?;
         }
-        // A directory that may not be written cannot be moved. If it cannot be allowed, the move says so.
+        // A directory that may not be written cannot be moved. If its permissions cannot be changed, the move reports
+        // it.
         removal::open_directory(self.above.as_fd(), self.name()).ok();
         fs::remove_file(&self.note_path).ok();
         for number in 0..QUARANTINE_MAX {
@@ -132,12 +133,12 @@ impl WorkTree {
         Err(GitError::io("move out of the way", &self.path)(taken))
     }
 
-    /// The directory's name in the one above.
+    /// The directory's name in its parent.
     fn name(&self) -> &[u8] {
         self.path.file_name().unwrap_or_default().as_bytes()
     }
 
-    /// Plans and makes it so. Returns whether anything had to be touched.
+    /// Plans the commit and writes it. Returns whether a file was written or had to be compared.
     fn bring(&mut self, commit: CommitId, keep: &Keep) -> Result<bool, GitError> {
         make_room(self.above.as_fd(), self.name(), &self.path)?;
         let mut before = Some(std::mem::take(&mut self.plan));
@@ -156,6 +157,7 @@ impl WorkTree {
             let mut pass = Pass { objects, odb: &odb, handed_over, path, has_touched: false };
             let passed = pass.run(self.above.as_fd(), self.name(), planned, keep);
             has_touched |= pass.has_touched;
+            // `with` may run this again on a fresh handle, which must not continue from half a plan.
             if passed.is_err() {
                 plan = None;
             }
@@ -166,7 +168,7 @@ impl WorkTree {
         Ok(has_touched)
     }
 
-    /// Notes the commit, and the file system's time as the tree goes into other hands.
+    /// Notes the commit, and the file system's time at which the tree is handed over.
     fn hand_over(&mut self, commit: CommitId) -> Result<(), GitError> {
         let failed = |error| GitError::io("write", &self.note_path)(error);
         self.note.write_all_at(format!("{commit}\n").as_bytes(), 0).map_err(failed)?;
@@ -176,7 +178,7 @@ impl WorkTree {
         Ok(())
     }
 
-    /// From here on the tree is of no commit.
+    /// Removes the note: from now on the tree is of no commit.
     fn forget(&mut self) -> Result<(), GitError> {
         self.commit = None;
         self.note.set_len(0).map_err(GitError::io("write", &self.note_path))

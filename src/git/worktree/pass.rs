@@ -1,4 +1,4 @@
-//! One pass over a work tree on disk: finds what is not as planned, removes what should not be there, writes what is
+//! One pass over a work tree on disk: compares it with the plan, removes what should not be there, writes what is
 //! missing. Works from descriptor to descriptor and never follows a symbolic link, so that nothing outside is ever read
 //! or written.
 
@@ -26,37 +26,37 @@ static NOTHING: Keep = Keep::NOTHING;
 pub(super) struct Pass<'a> {
     pub(super) objects: &'a Objects,
     pub(super) odb: &'a Odb<'a>,
-    /// When the tree was last handed over: what was changed at that time or later may have changed without a trace,
+    /// When the tree was last handed over. A file changed at that time or later may have changed without a trace,
     /// because a file system's clock moves in steps of some milliseconds.
     pub(super) handed_over: Time,
-    /// Where the pass is, for errors.
+    /// The current directory, for errors.
     pub(super) path: PathBuf,
-    /// Whether anything was written, or its content compared.
+    /// Whether a file was written, or its content compared.
     pub(super) has_touched: bool,
 }
 
-/// How a file is to be made.
+/// How an entry is to be made.
 #[derive(Clone, Copy)]
 enum Sort {
     File,
     Link,
 }
 
-/// A directory that the pass is in. A list of these rather than recursion, because stacks are small.
+/// A directory that the pass is in. The pass keeps a list of these instead of recursing, because stacks are small.
 struct Level<'k> {
     open: OwnedFd,
     name: Vec<u8>,
     plan: Directory,
     keep: &'k Keep,
-    /// Whether it is planned, or there only for what is kept in it.
+    /// Whether the directory is in the plan, or exists only for something kept in it.
     is_planned: bool,
-    /// The directories in it that are still to be entered.
+    /// The directories in it that are still to be entered, and whether each is in the plan.
     left: Vec<(Vec<u8>, bool)>,
 }
 
 impl Pass<'_> {
-    /// Brings the directory `name` of `at` to the plan. What stands in its place and is no directory goes. After an
-    /// error the plan is no longer whole.
+    /// Brings the directory `name` of `at` to the plan. Anything else in its place is removed. After an error the plan
+    /// is no longer whole.
     pub(super) fn run(
         &mut self,
         at: BorrowedFd<'_>,
@@ -85,7 +85,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Opens or makes a directory, and does all that is to be done in it but for the directories there.
+    /// Opens or makes a directory, and does all work in it except for its subdirectories.
     fn enter<'k>(
         &mut self,
         at: BorrowedFd<'_>,
@@ -99,6 +99,7 @@ impl Pass<'_> {
                 let made = mkdirat(at, name.as_slice(), Mode::from_raw_mode(0o777));
                 made.map_err(|errno| self.failed("make directory", errno))?;
                 self.has_touched = true;
+                // The planned permissions were those of the directory that is gone.
                 plan.mode = None;
                 open_directory(at, &name)
             }
@@ -121,14 +122,15 @@ impl Pass<'_> {
             }
             return Ok(());
         }
-        // Only there for what is kept in it: if that is nothing, it goes.
+        // The directory exists only for something kept in it. If it is empty, it goes; otherwise the removal fails, as
+        // it should.
         match unlinkat(&above.open, done.name.as_slice(), AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
             Err(errno) => Err(self.failed_at(&done.name, "remove", errno)),
         }
     }
 
-    /// Permissions as when the directory was made; at the least its owner can work in it.
+    /// Restores the permissions that the directory was made with; at least its owner can work in it.
     fn restore_mode(&self, open: &OwnedFd, plan: &mut Directory) -> SysResult<()> {
         let mode = fstat(open)?.st_mode & 0o7777;
         let wanted = plan.mode.unwrap_or(if mode & 0o700 == 0o700 { mode } else { 0o755 });
@@ -139,7 +141,8 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Goes through what is there: marks what is as planned, removes what is not, leaves what is kept.
+    /// Goes through the entries on disk: marks those that are as planned, removes those that are not, leaves those that
+    /// are kept.
     fn clear(
         &mut self,
         open: &OwnedFd,
@@ -190,7 +193,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Whether a file or link is as planned. By its stamp, where that can be relied on, else by its content.
+    /// Whether a file or link is as planned. Decides by its stamp if that is reliable, else by its content.
     fn is_right(&mut self, at: &OwnedFd, name: &[u8], record: &mut FileRecord, sort: Sort) -> Result<bool, GitError> {
         if record.is_changed {
             return Ok(false);
@@ -221,7 +224,7 @@ impl Pass<'_> {
         record: &FileRecord,
         stamp: &Stamp,
     ) -> Result<bool, GitError> {
-        // Where it is wrong, it is wanted next.
+        // Read before the size is compared: if the content is wrong, writing it needs the blob next.
         let blob = self.objects.blob(self.odb, record.blob)?;
         if i64::try_from(blob.data().len()).ok() != Some(stamp.size) {
             return Ok(false);
@@ -269,8 +272,8 @@ impl Pass<'_> {
     }
 }
 
-/// Another name for the same file would let its content change from elsewhere, so it is made anew. Permissions are
-/// those it was made with; where that is not known, at least as git distinguishes them.
+/// A second hard link would let the content change from elsewhere, so such a file is made anew. Permissions must be
+/// those that the file was made with; if those are not known, they must at least be what git distinguishes.
 fn has_right_mode(stamp: &Stamp, record: &FileRecord) -> bool {
     let is_as_made = match &record.seen {
         Some(seen) => seen.mode == stamp.mode,
@@ -295,7 +298,7 @@ fn has_content(mut file: File, content: &[u8]) -> io::Result<bool> {
     }
 }
 
-/// Removes whatever is at a path and is no directory, without following it.
+/// Removes whatever is at a path unless it is a directory, without following it.
 pub(super) fn make_room(at: BorrowedFd<'_>, name: &[u8], path: &Path) -> Result<(), GitError> {
     let failed = |errno: Errno| GitError::Io { action: "remove", path: path.to_owned(), source: errno.into() };
     match statat(at, name, AtFlags::SYMLINK_NOFOLLOW) {

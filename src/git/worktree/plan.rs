@@ -1,6 +1,6 @@
-//! What a work tree should hold, with what is known of what it holds. Made from a commit's tree by going over the
-//! difference to the tree before; touches no disk. Whatever a tree may not hold is refused here, before anything is
-//! written.
+//! The plan of a work tree: what it should hold, with what is known of what it holds. It is made from a commit's tree
+//! by the difference to the tree before, and touches no disk. Anything that a tree may not hold is refused here, before
+//! anything is written.
 
 use std::collections::BTreeMap;
 use std::mem::take;
@@ -18,11 +18,11 @@ const DEPTH_MAX: usize = 100;
 /// A directory that should be there.
 #[derive(Debug, Default)]
 pub(super) struct Directory {
-    /// The tree that the entries were made from. None for a submodule's place, which is empty, and for an unknown
+    /// The tree that the entries were made from. `None` for a submodule's directory, which is empty, and for an unknown
     /// state.
     tree: Option<Oid>,
     pub(super) entries: BTreeMap<Vec<u8>, Planned>,
-    /// The permissions it was made with.
+    /// The permissions that the directory was made with.
     pub(super) mode: Option<u32>,
 }
 
@@ -30,7 +30,7 @@ pub(super) struct Directory {
 #[derive(Debug)]
 pub(super) struct Planned {
     pub(super) node: Node,
-    /// Used within a pass: whether it was found.
+    /// Whether the current pass has found the entry.
     pub(super) is_found: bool,
 }
 
@@ -52,13 +52,14 @@ impl Default for Node {
 pub(super) struct FileRecord {
     pub(super) blob: Oid,
     pub(super) is_executable: bool,
-    /// How it looked when its content was last known to be right.
+    /// How the file looked when its content was last known to be right.
     pub(super) seen: Option<Stamp>,
-    /// Whether other content was right in its place before, so that comparing what is there is not worth the time.
+    /// Whether the plan before had other content here, so that comparing the file is not worth the time.
     pub(super) is_changed: bool,
 }
 
-/// What shows that a file was touched. The time of change (ctime) cannot be set back by whoever changes the file.
+/// Metadata that shows if a file was touched. The change time (ctime) cannot be set back by a program that changes the
+/// file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
     pub(super) device: u64,
@@ -70,7 +71,7 @@ pub(super) struct Stamp {
     pub(super) changed: Time,
 }
 
-/// Seconds and nanoseconds, as a file system's clock has them.
+/// Seconds and nanoseconds of a file system's clock.
 pub(super) type Time = (i64, u64);
 
 impl Stamp {
@@ -87,7 +88,7 @@ impl Stamp {
     }
 }
 
-/// Where the plan takes trees from, and for which commit.
+/// Where trees are read from, and for which commit.
 pub(super) struct Planner<'a> {
     pub(super) objects: &'a Objects,
     pub(super) odb: &'a Odb<'a>,
@@ -98,13 +99,13 @@ pub(super) struct Planner<'a> {
 struct Level {
     name: Vec<u8>,
     directory: Directory,
-    /// Its subdirectories that are still to be planned: name, tree, and what was there before.
+    /// Its subdirectories that are still to be planned: name, tree, and the plan before.
     left: Vec<(Vec<u8>, Oid, Directory)>,
 }
 
 impl Planner<'_> {
-    /// The directory for `tree`, keeping of `before` what is the same. A list of levels rather than recursion, because
-    /// stacks are small.
+    /// Plans the directory for `tree`, keeping the parts of `before` that are the same. Keeps a list of levels instead
+    /// of recursing, because stacks are small.
     pub(super) fn plan(&self, tree: Oid, before: Directory) -> Result<Directory, GitError> {
         let mut levels = vec![self.level(Vec::new(), tree, before)?];
         loop {
@@ -125,7 +126,7 @@ impl Planner<'_> {
         }
     }
 
-    /// Plans one directory but for its subdirectories.
+    /// Plans one directory without its subdirectories.
     fn level(&self, name: Vec<u8>, tree: Oid, before: Directory) -> Result<Level, GitError> {
         if before.tree == Some(tree) {
             return Ok(Level { name, directory: before, left: Vec::new() });
@@ -139,7 +140,7 @@ impl Planner<'_> {
             if let Some(why) = fault_of_name(entry.name) {
                 return Err(self.refuse(tree, entry.name, why));
             }
-            // Taken out of its place, which costs less than to remove that.
+            // Taken out of the map's value, which costs less than removing the entry.
             let before = known.get_mut(entry.name).map(|known| take(&mut known.node));
             let is_executable = entry.kind == EntryKind::Executable;
             let node = match (entry.kind, before) {
@@ -148,7 +149,7 @@ impl Planner<'_> {
                     left.push((entry.name.to_vec(), entry.id, before));
                     Node::default()
                 }
-                // As git leaves one that is not initialised.
+                // git leaves an empty directory for a submodule that is not initialised.
                 (EntryKind::Submodule, _) => Node::default(),
                 (EntryKind::File | EntryKind::Executable, Some(Node::File(before))) => {
                     Node::File(before.or_new(entry.id, is_executable))
@@ -159,7 +160,7 @@ impl Planner<'_> {
             };
             planned.push((entry.name.to_vec(), Planned { node, is_found: false }));
         }
-        // As a tree is sorted but for directories, so this costs little, and then making the map does.
+        // A tree is already sorted except for directories, so sorting costs little, and makes building the map cheap.
         planned.sort_by(|(left, _), (right, _)| left.cmp(right));
         if let Some(twice) = planned.windows(2).find(|two| two[0].0 == two[1].0) {
             return Err(self.refuse(tree, &twice[0].0, "is there twice"));
@@ -179,7 +180,7 @@ impl FileRecord {
         Self { blob, is_executable, seen: None, is_changed: false }
     }
 
-    /// Itself if it is for the same content, else a fresh one.
+    /// Returns the record itself if it is for the same content, else a fresh one.
     fn or_new(self, blob: Oid, is_executable: bool) -> Self {
         if self.blob == blob && self.is_executable == is_executable {
             return self;
@@ -188,13 +189,13 @@ impl FileRecord {
     }
 }
 
-/// Why an entry of this name cannot be in a work tree, as git judges it.
+/// Why an entry of this name cannot be in a work tree, by git's rules.
 fn fault_of_name(name: &[u8]) -> Option<&'static str> {
     match name {
         b"" => Some("has no name"),
         b"." | b".." => Some("leads out of its directory"),
         _ if name.contains(&b'/') => Some("leads out of its directory"),
-        // Programs that look for a repository would find one that the commit brought, with its hooks.
+        // A program that looks for a repository would find one that the commit brought, with its hooks.
         _ if name.eq_ignore_ascii_case(b".git") || name.eq_ignore_ascii_case(b"git~1") => {
             Some("would be taken for a repository")
         }

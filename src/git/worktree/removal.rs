@@ -1,5 +1,6 @@
-//! Removes whatever an attempt left behind, and nothing else: symbolic links are removed, never followed; directories
-//! without permissions are given them; nesting of any depth takes bounded descriptors and stack.
+//! Removes everything that an attempt left behind, and nothing else. Symbolic links are removed, never followed.
+//! Directories without permissions are given them. Any depth of nesting takes a bounded number of descriptors and
+//! bounded stack.
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -7,15 +8,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, chmodat, fchmod, openat, renameat, statat, unlinkat};
 use rustix::io::{Errno, Result};
 
-/// Directories open at once. What is nested deeper is first moved up.
+/// Directories that are open at once. A directory nested deeper is first moved up.
 const OPEN_MAX: usize = 32;
 
-/// Opens a directory that must be one, not a link to one, whatever its permissions.
+/// Opens an entry that must be a directory and not a link to one, whatever its permissions.
 pub(super) fn open_directory(at: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match openat(at, name, flags, Mode::empty()) {
         Err(Errno::ACCESS) => {
-            // A link would be followed here, so it must be known to be none. No one else is at work in this tree.
+            // `chmod` would follow a link here, so the entry is checked first. No one else is at work in this tree.
             if FileType::from_raw_mode(statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode) == FileType::Directory {
                 chmodat(at, name, Mode::RWXU, AtFlags::empty())?;
             }
@@ -25,7 +26,7 @@ pub(super) fn open_directory(at: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd>
     }
 }
 
-/// The names in a directory and what they are.
+/// Returns the names in a directory and their types.
 pub(super) fn list(directory: BorrowedFd<'_>) -> Result<Vec<(Vec<u8>, FileType)>> {
     let mut buffer = [MaybeUninit::uninit(); 4096];
     let mut listed = Vec::new();
@@ -37,7 +38,7 @@ pub(super) fn list(directory: BorrowedFd<'_>) -> Result<Vec<(Vec<u8>, FileType)>
             continue;
         }
         let mut kind = entry.file_type();
-        // Some file systems do not say.
+        // Some file systems do not tell the type.
         if kind == FileType::Unknown {
             kind = FileType::from_raw_mode(statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode);
         }
@@ -69,7 +70,7 @@ struct Level {
 impl Level {
     fn open(at: BorrowedFd<'_>, name: Vec<u8>) -> Result<Self> {
         let directory = open_directory(at, &name)?;
-        // To remove what is in it one must be allowed to write.
+        // Removing entries needs write permission.
         fchmod(&directory, Mode::RWXU)?;
         let rest = list(directory.as_fd())?;
         Ok(Self { name, directory, rest })
@@ -80,6 +81,7 @@ fn remove_nested(at: BorrowedFd<'_>, name: Vec<u8>, moved_up: &mut u32, pending:
     let mut levels = vec![Level::open(at, name)?];
     while let Some(mut level) = levels.pop() {
         match level.rest.pop() {
+            // { => No more directories may be open: this one is moved to the top and emptied afterwards.
             Some((name, FileType::Directory)) if levels.len() + 1 >= OPEN_MAX => {
                 pending.push(move_up(level.directory.as_fd(), &name, at, moved_up)?);
                 levels.push(level);
@@ -104,7 +106,7 @@ fn remove_nested(at: BorrowedFd<'_>, name: Vec<u8>, moved_up: &mut u32, pending:
 
 /// Moves a directory to the top, under a name that is free there.
 fn move_up(from: BorrowedFd<'_>, name: &[u8], top: BorrowedFd<'_>, moved_up: &mut u32) -> Result<Vec<u8>> {
-    // A directory that moves must be writable, because its entry for the one above changes.
+    // A directory that is moved must be writable, because its `..` entry changes.
     fchmod(open_directory(from, name)?, Mode::RWXU)?;
     loop {
         let free = format!(".being-removed-{moved_up}").into_bytes();

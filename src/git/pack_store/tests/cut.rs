@@ -1,5 +1,5 @@
-//! A pack that is cut short in place while it is open. libgit2 maps packs into memory, and whoever touches what is not
-//! there any more of a mapped file is ended by SIGBUS; so each trial is a process of its own.
+//! A pack that is cut short in place while it is open. libgit2 maps packs into memory, and SIGBUS ends a process that
+//! touches a part that a mapped file has lost. So each trial runs in a process of its own.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -8,7 +8,7 @@ use super::*;
 
 const CHILD_TRIES: &str = "SURVEIL_TEST_TRIES";
 
-/// Cuts all packs of a directory of objects to a third.
+/// Cuts all packs of an objects directory to a third of their length.
 fn cut(objects: &Path) {
     let files = fs::read_dir(objects.join("pack")).unwrap().map(|entry| entry.unwrap().path());
     for file in files.filter(|path| path.extension().is_some_and(|it| it == "pack")) {
@@ -19,7 +19,7 @@ fn cut(objects: &Path) {
 }
 
 fn large_commit(repo: &Repo) -> CommitId {
-    // Does not shrink, and takes many pages.
+    // Noise does not shrink when compressed, and so fills many pages.
     let noise = |from: u64| -> Vec<u8> {
         (from..from + 10_000).flat_map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes()).collect()
     };
@@ -29,7 +29,7 @@ fn large_commit(repo: &Repo) -> CommitId {
     repo.commit("large")
 }
 
-/// Not a test by itself: it would end the process that runs it.
+/// The child's part. Not a test by itself: it would end the process that runs it.
 #[test]
 fn a_child_whose_packs_are_cut() {
     let Ok(which) = std::env::var(CHILD_TRIES) else { return };
@@ -58,7 +58,7 @@ fn a_child_whose_packs_are_cut() {
     }
 }
 
-/// S30. Sabotage tried: lengths are not looked at, and the child is ended by signal 7.
+/// S30. Sabotage tried: without the check of lengths, signal 7 ends the child.
 #[test]
 fn a_pack_that_is_cut_short_while_it_is_open_is_an_error_and_ends_nobody() {
     for which in ["store", "watched"] {

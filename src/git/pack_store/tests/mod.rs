@@ -1,4 +1,4 @@
-//! Trying stores: what is received, refused, read and passed on.
+//! Tests of stores: receiving, refusing, reading and passing on packs.
 
 use std::fs;
 use std::path::Path;
@@ -35,7 +35,7 @@ fn a_pack_holds_only_what_the_receiver_lacks() {
     let second = repo.write("changed/file", "two").commit("second");
     let (watched, store) = (repo.watched(), repo.store(second));
     deliver(&watched, &store, first, &[]);
-    // The commit, the root, the changed directory, the changed file.
+    // The commit, its root tree, the changed directory, the changed file.
     assert_eq!(objects_in(&pack_of(&watched, &[second], &[first])), 4);
     deliver(&watched, &store, second, &[first]);
     store.check(second).unwrap();
@@ -75,8 +75,8 @@ fn what_a_receiver_lacks_makes_the_commit_incomplete_and_all_of_it_is_the_remedy
     store.check(second).unwrap();
 }
 
-// Promise S28, where so much is named that the indexes of the store's packs are asked. Fails with a `has` that is
-// always true.
+// Promise S28, for a pack that names so many objects that the indexes of the store's packs are read. Fails if `has`
+// always returns true.
 #[test]
 fn of_a_large_tree_too_nothing_may_be_missing() {
     for format in ["sha1", "sha256"] {
@@ -137,7 +137,7 @@ fn a_pack_without_the_commit_it_is_for_is_incomplete() {
         let error = receiver.finish(second, false).unwrap_err();
         assert!(matches!(error, GitError::Incomplete { .. }), "{error:?}");
     }
-    // What came whole is kept nevertheless.
+    // The commit that arrived whole before is still there.
     assert!(store.has(first));
 }
 
@@ -208,7 +208,8 @@ fn broken_packs_are_refused_and_leave_nothing_behind() {
     store.check(commit).unwrap();
 }
 
-/// Found by fuzzing: libgit2 makes room for as many objects as a pack announces, 34 GiB in a header of twelve bytes.
+/// Found by fuzzing: libgit2 allocates memory for as many objects as a pack announces, up to 34 GiB for a header of
+/// twelve bytes.
 #[test]
 fn a_pack_that_announces_more_objects_than_any_has_is_refused_at_once() {
     let repo = Repo::new();
@@ -222,7 +223,7 @@ fn a_pack_that_announces_more_objects_than_any_has_is_refused_at_once() {
     }
 }
 
-/// Found by fuzzing: libgit2 indexes an object of type 0, and its binding panicked when asked what that is.
+/// Found by fuzzing: libgit2 indexes an object of type 0, and its binding panicked when asked for the type.
 #[test]
 fn a_pack_with_an_object_of_no_known_type_is_refused() {
     let repo = Repo::new();
@@ -254,7 +255,7 @@ fn a_receiver_that_is_dropped_leaves_nothing_behind() {
     let mut receiver = store.receive().unwrap();
     receiver.write(&pack[..pack.len() - 3]).unwrap();
     assert_eq!(incoming(&repo), 1);
-    // A tidy beside it takes nothing away.
+    // A tidy at the same time removes nothing of it.
     store.tidy().unwrap();
     assert_eq!(incoming(&repo), 1);
     drop(receiver);

@@ -1,5 +1,5 @@
-//! What becomes of packs that were only noted when the power went. A machine that lost its power is a copy of the store
-//! as it was at that moment, in which whatever was not synced is gone.
+//! Packs that were only noted when the power failed. A machine after a power loss is simulated by a copy of the store
+//! as it was at that moment, without everything that was not synced.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ fn receive(watched: &crate::git::Watched, store: &PackStore, commit: CommitId, h
     receiver.finish(commit, true).unwrap();
 }
 
-/// The store after a power loss, with every pack torn that is not in `synced`.
+/// Copies the store as after a power loss: tears every pack that is not in `synced`.
 fn after_power_loss(repo: &Repo, name: &str, synced: &[PathBuf]) -> PathBuf {
     let after = repo.beside(name);
     copy(&repo.beside("store"), &after);
@@ -22,7 +22,7 @@ fn after_power_loss(repo: &Repo, name: &str, synced: &[PathBuf]) -> PathBuf {
         if !synced.contains(&before) {
             let length = fs::metadata(&file).unwrap().len();
             fs::remove_file(&file).unwrap();
-            // As long as it was to be, because that much had reached the file system's journal.
+            // The length had reached the file system's journal, the content had not.
             fs::File::create(&file).unwrap().set_len(length).unwrap();
         }
     }
@@ -62,7 +62,7 @@ fn a_pack_that_was_only_noted_survives_a_power_loss() {
     receive(&watched, &store, first, &[]);
     store.settle().unwrap();
     let synced = packs(&repo.beside("store"));
-    // Two at once, as from two observers.
+    // Two receivers at once, as from two observers.
     receive(&watched, &store, second, &[first]);
     receive(&watched, &store, third, &[first]);
     let after = PackStore::open(&after_power_loss(&repo, "after", &synced), first).unwrap();
@@ -70,7 +70,7 @@ fn a_pack_that_was_only_noted_survives_a_power_loss() {
         after.check(commit).unwrap();
     }
     assert_eq!(notes(&repo.beside("after")).len(), 0, "what was taken in is not needed any more");
-    // And now it is durable without.
+    // From now on the pack is durable without its note.
     drop(after);
     PackStore::open(&repo.beside("after"), first).unwrap().check(third).unwrap();
 }
@@ -132,7 +132,7 @@ fn a_large_pack_is_synced_as_it_is() {
     store.check(first).unwrap();
 }
 
-// A pack that a merge has made part of a larger one is not there any more to be synced.
+// A pack that a merge has replaced by a larger one no longer exists when it is to be synced.
 #[test]
 fn what_was_merged_meanwhile_is_settled() {
     let repo = Repo::new();
@@ -157,7 +157,7 @@ fn notes_take_no_more_room_however_many_packs_arrive() {
         receive(&watched, &store, *commit, &commits[..at]);
         assert_eq!(fs::metadata(notes(&repo.beside("store")).remove(0)).unwrap().len(), 1 << 20);
     }
-    // What the notes hold now is taken in again, whatever else is behind it.
+    // The present notes are received again, whatever older bytes stand behind them.
     let path = after_power_loss(&repo, "after", &packs(&repo.beside("store")));
     let after = PackStore::open(&path, commits[0]).unwrap();
     commits.iter().for_each(|commit| after.check(*commit).unwrap());

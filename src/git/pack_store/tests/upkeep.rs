@@ -1,4 +1,4 @@
-//! Stores that are merged, pruned, damaged and read through, also while others have them open.
+//! Stores that are merged, pruned, damaged and read, also while other handles have them open.
 
 use super::*;
 
@@ -14,7 +14,7 @@ fn tidy_makes_one_pack_of_many_beside_readers_and_receivers() {
     for pair in commits[..60].windows(2) {
         deliver(&watched, &reader, pair[1], &[pair[0]]);
     }
-    // Has listed the packs, and opened none but the first.
+    // This handle has listed the packs, and opened only the first.
     assert!(old.has(commits[0]));
     let waiting = {
         let mut receiver = old.receive().unwrap();
@@ -30,7 +30,7 @@ fn tidy_makes_one_pack_of_many_beside_readers_and_receivers() {
             store.check(*commit).unwrap();
         }
     }
-    // Nothing to do, nothing done.
+    // With nothing to do, nothing is changed.
     let before = entries_of(&repo.beside("store/objects/pack"));
     reader.tidy().unwrap();
     assert_eq!(entries_of(&repo.beside("store/objects/pack")), before);
@@ -54,7 +54,7 @@ fn what_no_commit_needs_is_pruned_and_what_is_left_is_whole_also_for_those_who_h
         assert!(!store.has(first));
     }
     assert_eq!(entries_of(&repo.beside("store/objects/pack")), 2, "one pack and its index");
-    // Again there is nothing to do, and what was taken away can come again.
+    // Again there is nothing to do, and removed commits can be received again.
     store.prune(&[second, third]).unwrap();
     deliver(&watched, &store, first, &[]);
     store.check_all(&[first, third]).unwrap();
@@ -71,7 +71,7 @@ fn handles_in_several_threads_receive_read_and_tidy_at_once() {
         for part in 0..4 {
             let (commits, packs, path) = (&commits, &packs, &path);
             scope.spawn(move || {
-                // All of them make it, too.
+                // All threads make the store at the same time, too.
                 let store = PackStore::open(path, commits[0]).unwrap();
                 for at in (part..commits.len()).step_by(4) {
                     let mut receiver = store.receive().unwrap();
@@ -137,7 +137,7 @@ fn what_is_compressed_already_is_passed_on_and_deltas_are_resolved() {
         }
         let commit = repo.write("large", vec![7; 3_000_000]).commit("first");
         let other = PackStore::open(&repo.beside("other"), commit).unwrap();
-        // As another implementation may send it, full of deltas.
+        // A pack full of deltas, as another implementation may send it.
         let script = format!(
             "git ls-tree -rt {commit} | cut -d' ' -f3 | cut -f1 | sort -u > ../ids
             git rev-parse {commit} {commit}^{{tree}} >> ../ids; git pack-objects -q --stdout < ../ids > ../pack"
@@ -201,7 +201,7 @@ fn packs_that_a_power_loss_left_broken_are_removed_and_all_of_a_commit_is_the_re
     }
 }
 
-/// As another handle may have done before the damage.
+/// Delivers a commit, unless it is incomplete, as another handle may have done before the damage.
 fn deliver_unless_incomplete(watched: &crate::git::Watched, store: &PackStore, commit: CommitId, have: CommitId) {
     let mut receiver = store.receive().unwrap();
     receiver.write(&pack_of(watched, &[commit], &[have])).unwrap();

@@ -1,4 +1,4 @@
-//! From commit to commit: by the difference, and no more than that.
+//! Going from commit to commit writes the difference and nothing else.
 
 use super::*;
 
@@ -51,13 +51,13 @@ fn a_file_that_changes_is_right_whatever_an_attempt_made_of_it() {
     for (n, at) in [1, 2, 1, 0, 2, 0, 1].into_iter().enumerate() {
         let file = fixture.at("file");
         match n % 3 {
-            // The content that comes next, already.
+            // The content of the next commit, written early.
             0 => fs::write(&file, (at + 1).to_string()).unwrap(),
             1 => fs::remove_file(&file).unwrap(),
             _ => set_mode(&file, 0o400),
         }
         fixture.check_out(at);
-        // A second time, of the same commit, everything is as it was known to be.
+        // The second checkout of the same commit starts from a fully known state.
         fs::write(&file, "changed").unwrap();
         fixture.check_out(at);
     }

@@ -1,8 +1,8 @@
-//! Trees that no git would write, made by hand.
+//! Hand-made trees that git would never write.
 
 use super::*;
 
-/// A commit made of raw tree entries, in a store by way of a pack that our side would build.
+/// Makes a commit of raw tree entries, in a store, by a pack that this side builds.
 fn hostile(repo: &Repo, entries: &[(&str, &[u8], &str)]) -> Result<WorkTree, GitError> {
     let commit = repo.raw_commit(entries);
     let store = repo.store(commit);
@@ -42,9 +42,9 @@ fn a_tree_cannot_write_through_its_own_link() {
     let inner = repo.raw_tree(&[("100644", b"inner", &blob)]);
     let error = hostile(&repo, &[("120000", b"way", &target), ("40000", b"way", &inner)]).err();
     assert!(matches!(error, Some(GitError::Hostile { .. })), "{error:?}");
-    // Case twins are different names here.
+    // Names that differ only in case are different names here.
     let mut tree = hostile(&repo, &[("120000", b"WAY", &target), ("40000", b"way", &inner)]).unwrap();
-    // A link to a directory before, a directory after.
+    // The entry is a link to a directory before, and a directory after.
     let commit = repo.raw_commit(&[("40000", b"WAY", &inner)]);
     deliver(&repo.watched(), &repo.store(commit), commit, &[]);
     tree.check_out(commit, &[]).unwrap();
@@ -71,7 +71,7 @@ fn a_deep_tree_needs_no_large_stack_and_one_too_deep_is_refused() {
             let deep = repo.raw_commit(&[("40000", b"d", &tree)]);
             deliver(&repo.watched(), &repo.store(deep), deep, &[]);
             let (store, place) = (repo.beside("store"), repo.beside("slots/deep"));
-            // As small as any thread here is.
+            // A stack as small as that of any thread of the program.
             let thread = crate::threads::spawn("small", move || {
                 let mut tree = WorkTree::open(&store, &place).unwrap();
                 tree.check_out(deep, &[]).unwrap();

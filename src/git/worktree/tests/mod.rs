@@ -1,4 +1,4 @@
-//! Trying work trees: exactly the commit, whatever a task left, and nothing outside.
+//! Tests of work trees: the content is exactly the commit's, whatever a task left, and nothing outside is touched.
 
 mod difference;
 mod hostile;
@@ -19,7 +19,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    /// With a commit for each of these, all in the store, the first checked out.
+    /// Makes the commits that `build` returns, puts all of them into the store, and checks the first one out.
     fn new(build: impl FnOnce(&Repo) -> Vec<CommitId>) -> Self {
         Self::of(Repo::new(), build)
     }
@@ -37,7 +37,7 @@ impl Fixture {
         fixture
     }
 
-    /// With one commit of some variety.
+    /// One commit with files, directories, an executable file and a link.
     fn varied() -> Self {
         Self::new(|repo| {
             repo.write("a/b/file", "one\n").write("c", "see\n").write("run", "#!/bin/sh\n").write("ignored/x", "");
@@ -52,7 +52,7 @@ impl Fixture {
         self.check_out_keeping(at, &[]);
     }
 
-    /// Checks out and compares with what git has checked out.
+    /// Checks a commit out and compares the result with git's own checkout.
     fn check_out_keeping(&mut self, at: usize, keep: &[&str]) {
         let keep: Vec<_> = keep.iter().map(|path| (*path).to_owned()).collect();
         self.tree.check_out(self.commits[at], &keep).unwrap();
@@ -86,10 +86,10 @@ impl Fixture {
     }
 }
 
-/// Something done to a path.
+/// Damage done to a path.
 type Act<'a> = &'a dyn Fn(&Path);
 
-/// What a directory holds: for each path its kind, whether it is executable, and its content.
+/// The content of a directory: for each path its kind, whether it is executable, and its bytes.
 fn content_of(directory: &Path) -> Vec<(PathBuf, char, Vec<u8>)> {
     let mut found = Vec::new();
     let mut pending = vec![directory.to_owned()];
@@ -170,7 +170,7 @@ fn whatever_an_attempt_did_is_undone() {
     ];
     for (what, undone) in undone {
         let mut fixture = Fixture::varied();
-        // Once with a stamp that is still in doubt, once with one that is not.
+        // Once with a stamp that is too young to be trusted, once with one that is old enough.
         for _ in 0..2 {
             undone(&fixture.place);
             fixture.tree.check_out(fixture.commits[0], &[]).unwrap_or_else(|error| panic!("{what}: {error:?}"));
@@ -187,7 +187,7 @@ fn a_change_that_restores_size_and_time_is_undone() {
     let mut fixture = Fixture::varied();
     let file = fixture.at("c");
     let modified = fs::metadata(&file).unwrap().modified().unwrap();
-    // Long enough for the file system's clock to have moved on, and the file's stamp to be relied on.
+    // Long enough for the file system's clock to move on, so that the file's stamp can be trusted.
     std::thread::park_timeout(std::time::Duration::from_millis(15));
     fixture.check_out(0);
     fs::write(&file, "SEE\n").unwrap();
@@ -195,14 +195,14 @@ fn a_change_that_restores_size_and_time_is_undone() {
     fixture.check_out(0);
 }
 
-// Promise S28. Fails if `is_right` relies on a stamp that is as young as the hand-over, on kernels before 6.13, whose
-// file times move in ticks.
+// Promise S28. Fails if `is_right` trusts a stamp that is as young as the hand-over, on kernels before 6.13, whose file
+// times move in ticks.
 #[test]
 fn a_change_within_the_same_tick_of_the_clock_is_undone() {
     let mut fixture = Fixture::varied();
     let file = fixture.at("c");
     for round in 0..300 {
-        // Made anew just now, and changed before the clock has moved on.
+        // Written just now, and changed before the clock has moved on.
         fs::write(&file, "SEE\n").unwrap();
         fixture.tree.check_out(fixture.commits[0], &[]).unwrap();
         assert_eq!(fs::read(&file).unwrap(), b"see\n", "round {round}");
@@ -309,7 +309,7 @@ fn nothing_is_kept_through_a_link() {
         let error = fixture.tree.check_out(fixture.commits[0], &[keep.to_owned()]).unwrap_err();
         assert!(matches!(error, GitError::Keep { .. }), "{keep}");
     }
-    // A refusal has touched nothing.
+    // The refused call has touched nothing.
     assert_eq!(fixture.tree.commit(), Some(fixture.commits[0]));
 }
 
@@ -368,7 +368,7 @@ fn sha256_and_submodules_are_checked_out() {
         vec![first, repo.head()]
     });
     fixture.check_out(1);
-    // As git leaves a submodule that is not initialised: an empty directory, whatever was in it.
+    // git leaves an empty directory for a submodule that is not initialised; anything in it must go.
     fs::write(fixture.at("sub/junk"), "").unwrap();
     fixture.check_out(1);
     fixture.check_out(0);
