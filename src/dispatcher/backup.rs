@@ -222,8 +222,7 @@ fn look(store: &Path, data: &DataDir, found: &mut Copied) -> Result<(), BackupEr
         found.builds += 1;
         for attempt in attempts.iter().filter(|attempt| attempt.log.bytes > 0) {
             let Some(job) = jobs.iter().find(|job| job.id == attempt.job) else { continue };
-            let (repo, task) = (build.source.repo.clone(), job.task.name.clone());
-            let log = data.log(&LogPlace { repo, build: build.id, task, number: attempt.number });
+            let log = data.log(&LogPlace::of(&build, job, attempt.number));
             if fs::metadata(&log).map_or(0, |meta| meta.len()) < attempt.log.bytes {
                 found.missing.push(log);
             }

@@ -1,13 +1,11 @@
-//! The data directory: what lies where in it, and the roles' tokens.
+//! The layout of the data directory.
 
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use super::DispatcherError;
-use crate::model::{BuildId, RepoName, TaskName};
-use crate::protocol::hello::Role;
+use crate::model::{Build, BuildId, Job, RepoName, TaskName};
 
 /// The data directory's layout.
 #[derive(Debug, Clone)]
@@ -22,6 +20,13 @@ pub(crate) struct LogPlace {
     pub(crate) build: BuildId,
     pub(crate) task: TaskName,
     pub(crate) number: u32,
+}
+
+impl LogPlace {
+    /// The log of an attempt of this job.
+    pub(crate) fn of(build: &Build, job: &Job, number: u32) -> Self {
+        Self { repo: build.source.repo.clone(), build: build.id, task: job.task.name.clone(), number }
+    }
 }
 
 impl DataDir {
@@ -66,29 +71,7 @@ impl DataDir {
         self.logs().join(repo.as_str()).join(build.to_string()).join(format!("{task}.{number}.log"))
     }
 
-    pub(crate) fn token_file(&self, role: Role) -> PathBuf {
-        self.root.join("tokens").join(match role {
-            Role::Observer => "observer",
-            Role::Runner => "runner",
-            Role::Operator => "operator",
-        })
-    }
-
-    /// The role's secret; drawn and written, readable by the owner alone, where there is none yet.
-    pub(crate) fn token(&self, role: Role) -> Result<String, DispatcherError> {
-        let path = self.token_file(role);
-        let fail = |source| DispatcherError::Token { path: path.clone(), source };
-        match fs::read_to_string(&path) {
-            Ok(text) if !text.trim().is_empty() => return Ok(text.trim().to_owned()),
-            Ok(_) => fs::remove_file(&path).map_err(fail)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(fail(error)),
-        }
-        let mut secret = [0u8; 32];
-        getrandom::fill(&mut secret).map_err(|error| fail(io::Error::other(error)))?;
-        let token: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(fail)?;
-        file.write_all(format!("{token}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(fail)?;
-        Ok(token)
+    pub(crate) fn tokens(&self) -> PathBuf {
+        self.root.join("tokens")
     }
 }

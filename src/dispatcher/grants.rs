@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use super::data_dir::LogPlace;
 use crate::model::{AttemptId, CommitId, RepoName};
+use crate::scheduler::Lease;
 use crate::threads;
 
 /// What a lease entitles its runner to: the commit's source, and a place for the log.
@@ -13,6 +14,22 @@ pub(crate) struct Grant {
     pub(crate) repo: RepoName,
     pub(crate) commit: CommitId,
     pub(crate) log: LogPlace,
+}
+
+/// The bytes that are stored of an attempt's log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StoredLog {
+    pub(crate) attempt: AttemptId,
+    pub(crate) bytes: u64,
+}
+
+impl Grant {
+    pub(crate) fn of(lease: &Lease) -> Self {
+        let Lease { source, build, task, number, .. } = lease;
+        let (repo, commit) = (source.repo.clone(), source.commit);
+        let log = LogPlace { repo: repo.clone(), build: *build, task: task.name.clone(), number: *number };
+        Self { repo, commit, log }
+    }
 }
 
 /// The grants of one session. Written by the core before the lease leaves, read by the session's thread; the lock is

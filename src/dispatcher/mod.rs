@@ -25,6 +25,7 @@ mod retention;
 mod session;
 mod spawner;
 mod start;
+mod tokens;
 mod translate;
 mod warnings;
 mod watchdog;

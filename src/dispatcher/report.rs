@@ -74,13 +74,7 @@ impl<'a> Reports<'a> {
     }
 
     fn attempt(&self, build: &Build, job: &Job, attempt: &Attempt) -> AttemptReport {
-        let place = LogPlace {
-            repo: build.source.repo.clone(),
-            build: build.id,
-            task: job.task.name.clone(),
-            number: attempt.number,
-        };
-        let path = self.data.log(&place);
+        let path = self.data.log(&LogPlace::of(build, job, attempt.number));
         AttemptReport {
             attempt: attempt.id.0,
             number: attempt.number,

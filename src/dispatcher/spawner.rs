@@ -9,10 +9,9 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
-use super::DispatcherError;
 use super::data_dir::DataDir;
+use super::{DispatcherError, tokens};
 use crate::config::defaults;
-use crate::protocol::hello::Role;
 use crate::threads::{self, Thread};
 
 /// How often ended runners are looked for.
@@ -90,7 +89,7 @@ fn spawn(address: SocketAddr, data: &DataDir, count: u32) -> std::io::Result<Chi
         .arg(format!("--name={}-spawned-{count}", crate::config::default_runner_name()))
         .arg(format!("--idle-exit={}s", defaults::SPAWNED_IDLE_EXIT_MS / 1000))
         .arg("--token-file")
-        .arg(data.token_file(Role::Runner))
+        .arg(tokens::runner_file(data))
         .arg("--work")
         .arg(data.root().join("spawned").join(count.to_string()))
         .stdin(Stdio::null())

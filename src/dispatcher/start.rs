@@ -11,14 +11,14 @@ use super::data_dir::DataDir;
 use super::logs::{LogSender, Logs, ToLogs};
 use super::mirrors::Mirrors;
 use super::retention::{self, Keeper};
-use super::session::{Shared, Tokens};
+use super::session::Shared;
 use super::spawner::Spawner;
+use super::tokens::Tokens;
 use super::watchdog::{self, Pulse};
 use super::{DispatcherError, fatal, heartbeat, limits};
 use crate::clock;
 use crate::config::DispatcherSettings;
 use crate::model::Moment;
-use crate::protocol::hello::Role;
 use crate::scheduler::{Event, Policy, Restored, RestoredBuild, Scheduler};
 use crate::shutdown::Stop;
 use crate::store::{Reader, Store, StoreError, Unfinished};
@@ -49,11 +49,7 @@ impl Dispatcher {
         let reader = Reader::open(&data.store())?;
         let listener = Arc::new(Listener::bind(&settings.listen).map_err(DispatcherError::Listen)?);
         let address = listener.local_addr();
-        let tokens = Tokens {
-            observer: data.token(Role::Observer)?,
-            runner: data.token(Role::Runner)?,
-            operator: data.token(Role::Operator)?,
-        };
+        let tokens = Tokens::load(&data)?;
         let scheduler = restore(&settings, &store)?;
 
         let (core, core_inbox) = bounded(limits::CORE_CAPACITY);

@@ -1,8 +1,7 @@
 //! Between the wire and the model: the only file of the dispatcher that sees both. A message is turned into words of
 //! the model once, with every field checked; what comes after may trust them.
 
-use super::data_dir::{DataDir, LogPlace};
-use super::grants::Grant;
+use super::grants::StoredLog;
 use crate::model::{
     AttemptId, BranchName, BuildSource, CommitId, Incarnation, Isolation, Label, LogSummary, Outcome, RepoName,
     RunnerName, Script, SessionId, TaskSpec,
@@ -11,7 +10,6 @@ use crate::protocol::hello::{ErrorCode, Hello, Refusal};
 use crate::protocol::limits::{MAX_LABELS, MAX_RANGE_COMMITS, MAX_SLOTS};
 use crate::protocol::runner::{self as wire, FromRunner, LogOffset, Runtask, WireTask};
 use crate::scheduler::{Lease, RunnerCommand, RunnerJoined};
-use crate::transport::Frame;
 
 /// Longer texts of people (subjects, authors, reasons) are cut here, in bytes.
 const MAX_TEXT_BYTES: usize = 1024;
@@ -142,28 +140,8 @@ pub(crate) fn log_summary(bytes: u64, crc32: u32, missing: Option<String>) -> Lo
     LogSummary { bytes, crc32, missing: missing.map(cut) }
 }
 
-/// What a lease entitles to.
-pub(crate) fn grant(lease: &Lease) -> Grant {
-    Grant { repo: lease.source.repo.clone(), commit: lease.source.commit, log: log_place(lease) }
-}
-
-fn log_place(lease: &Lease) -> LogPlace {
-    LogPlace {
-        repo: lease.source.repo.clone(),
-        build: lease.build,
-        task: lease.task.name.clone(),
-        number: lease.number,
-    }
-}
-
-/// The source of a commit, for a runner that is about to get a lease of it.
-pub(crate) fn source_ahead(repo: &RepoName, commit: CommitId, pack: &[u8]) -> Frame {
-    let (repo, commit, bytes) = (repo.to_string(), commit.to_string(), pack.len() as u64);
-    Frame::with_payload(&wire::ToRunner::SourceAhead { repo, commit, bytes }, pack.to_vec())
-}
-
-/// What the scheduler says to a runner, as it goes over the wire.
-pub(crate) fn to_runner(message: RunnerCommand, data: &DataDir) -> wire::ToRunner {
+/// A command of the scheduler as it goes over the wire. `stored` has the bytes of each log that the dispatcher has.
+pub(crate) fn to_runner(message: RunnerCommand, stored: &[StoredLog]) -> wire::ToRunner {
     match message {
         RunnerCommand::Registered { held, gone } => wire::ToRunner::Registered {
             gone: gone.into_iter().map(|attempt| attempt.0).collect(),
@@ -171,8 +149,7 @@ pub(crate) fn to_runner(message: RunnerCommand, data: &DataDir) -> wire::ToRunne
                 .iter()
                 .map(|lease| LogOffset {
                     attempt: lease.attempt.0,
-                    // A log that is not there has not begun.
-                    offset: std::fs::metadata(data.log(&log_place(lease))).map_or(0, |meta| meta.len()),
+                    offset: stored.iter().find(|log| log.attempt == lease.attempt).map_or(0, |log| log.bytes),
                 })
                 .collect(),
         },

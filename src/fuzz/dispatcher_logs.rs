@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, bounded};
 use super::{Logs, Seal, ToLogs};
 use crate::dispatcher::core::ToCore;
 use crate::dispatcher::data_dir::{DataDir, LogPlace};
+use crate::dispatcher::session::RunnerOutbox;
 use crate::model::{AttemptId, BuildId, LogSummary, Outcome, RepoName, SessionId, TaskName};
 use crate::protocol::runner::ToRunner;
 use crate::transport::{FrameReader, Outbox, Stream};
@@ -107,10 +108,10 @@ impl Stage {
     }
 
     /// Has the logs thread take a message whose answers go to a runner, and looks at them.
-    fn say(&mut self, message: impl FnOnce(Outbox) -> ToLogs) {
+    fn say(&mut self, message: impl FnOnce(RunnerOutbox) -> ToLogs) {
         let (here, there) = Stream::pair();
         let (outbox, last_word) = Outbox::new(SessionId(1), here.clone());
-        self.logs.handle(message(outbox));
+        self.logs.handle(message(RunnerOutbox::new(outbox)));
         // As the thread does when nothing more waits.
         self.logs.acknowledge_all();
         drop(last_word);
@@ -148,6 +149,7 @@ mod tests {
         let mut stage = Stage::new(DataDir::open(place.path()).unwrap());
         let (here, there) = Stream::pair();
         let (answer, _last_word) = Outbox::new(SessionId(1), here.clone());
+        let answer = RunnerOutbox::new(answer);
         let bytes = stage.output[..8].to_vec();
         let log = LogSummary { bytes: 8, crc32: crc32fast::hash(&bytes), missing: None };
         let (attempt, place) = (ATTEMPT, Stage::place());

@@ -1,6 +1,7 @@
 //! Questions about the state, which change nothing: heads, runners, counts, and who holds an attempt.
 
 use super::Scheduler;
+use super::effect::Lease;
 use super::tables::Presence;
 use crate::model::{
     AttemptId, BranchName, BuildId, BuildSource, CommitId, Isolation, JobId, Label, Moment, RepoName, RunnerId,
@@ -48,6 +49,14 @@ impl Scheduler {
         let lease = self.leases.get(&attempt)?;
         let runner = self.roster.by_session(session)?;
         (lease.runner == runner && !lease.cancelled).then(|| &*self.builds[&lease.build].source)
+    }
+
+    /// The lease of an attempt, if a runner has it now and it counts.
+    #[must_use]
+    pub fn lease_of(&self, attempt: AttemptId) -> Option<Lease> {
+        // A cancelled one only occupies a slot: its job may be gone already.
+        let counts = self.leases.get(&attempt).is_some_and(|lease| !lease.cancelled);
+        counts.then(|| self.lease_message(attempt))
     }
 
     /// How many jobs wait for a runner, and how many are leased.

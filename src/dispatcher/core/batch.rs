@@ -10,13 +10,13 @@ use super::peers::{Arrival, Peers};
 use super::watcher::Watcher;
 use crate::clock;
 use crate::dispatcher::data_dir::DataDir;
+use crate::dispatcher::grants::Grant;
+use crate::dispatcher::limits;
 use crate::dispatcher::logs::LogSender;
 use crate::dispatcher::watchdog::Pulse;
-use crate::dispatcher::{limits, translate};
 use crate::model::{BuildId, Moment, Record, SessionId};
 use crate::scheduler::{Effect, Event, Reply, RequestId, RestoredBuild, RunnerCommand, Scheduler};
 use crate::store::{Reader, Store, StoreError};
-use crate::transport::Frame;
 
 /// The core's state between batches.
 pub(crate) struct Core {
@@ -105,7 +105,7 @@ impl Core {
             }
         }
         for peer in self.peers.all() {
-            peer.say_goodbye();
+            peer.outbox.say_goodbye();
         }
         match ending {
             Some(StopReason::Failed(error)) => Err(error),
@@ -134,6 +134,12 @@ impl Core {
             ToCore::Join { peer, joined } => {
                 self.peers.insert(joined.session, peer);
                 self.handle(Event::RunnerJoined(*joined));
+            }
+            ToCore::LogsOf { holding, answer } => {
+                let held = holding.iter().filter_map(|attempt| self.scheduler.lease_of(*attempt));
+                let logs = held.map(|lease| (lease.attempt, Grant::of(&lease).log)).collect();
+                // A session that has ended does not wait for it.
+                drop(answer.try_send(logs));
             }
             ToCore::Ask { question, answer } => self.ask(*question, answer).map_err(StopReason::Failed)?,
             ToCore::Look(look) => {
@@ -291,7 +297,7 @@ impl Core {
             if let ToCore::Event(Event::RunnerPinged { session, .. }) = &message
                 && let Some(peer) = self.peers.get(*session)
             {
-                peer.outbox.send(&Frame::new(&crate::protocol::runner::ToRunner::Ack { gone: Vec::new() }));
+                peer.outbox.answer_ping();
             }
             self.backlog.push_back(message);
         }
@@ -322,8 +328,7 @@ impl Core {
     fn send(&mut self, session: SessionId, message: RunnerCommand) {
         self.peers.entitle(session, &message);
         let Some(peer) = self.peers.get(session) else { return };
-        let frame = Frame::new(&translate::to_runner(message, &self.data));
-        if peer.outbox.gather(&frame) {
+        if peer.outbox.gather(message, &peer.stored) {
             self.addressed.push(session);
         }
     }

@@ -4,7 +4,10 @@ use crossbeam_channel::Sender;
 
 use super::peers::Peer;
 use super::watcher::Watcher;
-use crate::model::{BranchName, BuildId, BuildSource, CommitId, JobId, Moment, RepoName, TaskSpec, WallTime};
+use crate::dispatcher::data_dir::LogPlace;
+use crate::model::{
+    AttemptId, BranchName, BuildId, BuildSource, CommitId, JobId, Moment, RepoName, TaskSpec, WallTime,
+};
 use crate::scheduler::{Event, Reply, RunnerJoined, Scheduler};
 use crate::store::Rule;
 
@@ -18,6 +21,12 @@ pub(crate) enum ToCore {
     Join {
         peer: Peer,
         joined: Box<RunnerJoined>,
+    },
+    /// Asks where the logs of attempts lie that a runner says it holds, if they are leased. What a runner has heard of
+    /// is durable, so this commits nothing first.
+    LogsOf {
+        holding: Vec<AttemptId>,
+        answer: Sender<Vec<(AttemptId, LogPlace)>>,
     },
     /// Something that wants an answer.
     Ask {

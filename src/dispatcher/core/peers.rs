@@ -3,18 +3,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::dispatcher::grants::Grants;
-use crate::dispatcher::{limits, translate};
+use crate::dispatcher::grants::{Grant, Grants, StoredLog};
+use crate::dispatcher::limits;
+use crate::dispatcher::session::RunnerOutbox;
 use crate::model::{AttemptId, BuildSource, CommitId, Outcome, RepoName, SessionId};
-use crate::protocol::hello::{ErrorCode, Refusal};
-use crate::protocol::runner::ToRunner;
 use crate::scheduler::{Lease, RunnerCommand};
-use crate::transport::{Frame, Outbox};
 
 /// A runner's session, as the core reaches it.
 pub(crate) struct Peer {
-    pub(crate) outbox: Outbox,
+    pub(crate) outbox: RunnerOutbox,
     pub(crate) grants: Arc<Grants>,
+    /// The logs of attempts that the runner held when it registered, as they were stored then.
+    pub(crate) stored: Vec<StoredLog>,
     /// Of each repository the commit that it had last; `None` for a runner that takes no source ahead.
     pub(crate) has: Option<HashMap<RepoName, CommitId>>,
 }
@@ -33,14 +33,6 @@ pub(super) struct Arrival {
 impl Arrival {
     pub(super) fn of(source: &BuildSource, pack: Option<Vec<u8>>) -> Option<Self> {
         Some(Self { repo: source.repo.clone(), before: source.before?, commit: source.commit, pack: pack? })
-    }
-}
-
-impl Peer {
-    /// Tells the peer that the dispatcher ends, so that it need not find out.
-    pub(crate) fn say_goodbye(&self) {
-        let text = "the dispatcher is shutting down".to_owned();
-        self.outbox.send(&Frame::new(&ToRunner::Error(Refusal { code: ErrorCode::ShuttingDown, text })));
     }
 }
 
@@ -76,7 +68,7 @@ impl Peers {
         }
         let Some(Peer { outbox, has: Some(has), .. }) = self.by_session.get_mut(&session) else { return };
         if has.get(repo) == Some(before) && outbox.waiting() + pack.len() <= limits::AHEAD_WAITING_BYTES {
-            outbox.send(&translate::source_ahead(repo, *commit, pack));
+            outbox.send_ahead(repo, *commit, pack);
             has.insert(repo.clone(), *commit);
         }
     }
@@ -106,7 +98,7 @@ impl Peers {
         if let Some(has) = &mut peer.has {
             has.insert(lease.source.repo.clone(), lease.source.commit);
         }
-        peer.grants.insert(attempt, translate::grant(lease));
+        peer.grants.insert(attempt, Grant::of(lease));
         if let Some(before) = self.granted.insert(attempt, session).filter(|before| *before != session)
             && let Some(peer) = self.get(before)
         {

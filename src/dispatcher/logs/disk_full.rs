@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 
 use crate::dispatcher::limits::{LOG_PATIENCE_MS, LOG_RETRY};
+use crate::dispatcher::session::{RunnerOutbox, WeakRunnerOutbox};
 use crate::model::{AttemptId, Moment};
-use crate::transport::{Outbox, WeakOutbox};
 
 /// The logs that found no room.
 #[derive(Default)]
@@ -22,7 +22,7 @@ struct Short {
     asked: Moment,
     /// Bytes that are written.
     have: u64,
-    answer: WeakOutbox,
+    answer: WeakRunnerOutbox,
 }
 
 /// What a piece without room means.
@@ -49,7 +49,7 @@ impl Room {
     }
 
     /// A piece of a log found no room, `have` bytes of it are there.
-    pub(super) fn missed(&mut self, now: Moment, attempt: AttemptId, have: u64, answer: &Outbox) -> Missed {
+    pub(super) fn missed(&mut self, now: Moment, attempt: AttemptId, have: u64, answer: &RunnerOutbox) -> Missed {
         let Some(short) = self.short.get_mut(&attempt) else {
             self.short.insert(attempt, Short { since: now, asked: now, have, answer: answer.downgrade() });
             return Missed::First;
@@ -75,7 +75,7 @@ impl Room {
     }
 
     /// Whose output is to be asked for again, from which offset.
-    pub(super) fn due(&mut self, now: Moment) -> Vec<(AttemptId, u64, Outbox)> {
+    pub(super) fn due(&mut self, now: Moment) -> Vec<(AttemptId, u64, RunnerOutbox)> {
         let pause = u64::try_from(LOG_RETRY.as_millis()).unwrap_or(u64::MAX);
         let mut due = Vec::new();
         self.short.retain(|attempt, short| {

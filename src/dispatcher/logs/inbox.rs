@@ -3,13 +3,13 @@
 use crossbeam_channel::Sender;
 
 use crate::dispatcher::data_dir::LogPlace;
+use crate::dispatcher::session::RunnerOutbox;
 use crate::model::{AttemptId, LogSummary, Outcome, SessionId};
-use crate::transport::Outbox;
 
 /// What the logs thread is told.
 pub(crate) enum ToLogs {
     /// Output, which stands at `offset`.
-    Chunk { attempt: AttemptId, place: LogPlace, offset: u64, bytes: Vec<u8>, answer: Outbox },
+    Chunk { attempt: AttemptId, place: LogPlace, offset: u64, bytes: Vec<u8>, answer: RunnerOutbox },
     /// A result whose log should be whole by now.
     Seal(Seal),
     /// The attempt has an outcome: followers look for the end, the file is closed.
@@ -28,5 +28,5 @@ pub(crate) struct Seal {
     pub(crate) outcome: Outcome,
     pub(crate) log: LogSummary,
     pub(crate) duration_ms: Option<u64>,
-    pub(crate) answer: Outbox,
+    pub(crate) answer: RunnerOutbox,
 }

@@ -13,10 +13,9 @@ use crate::clock;
 use crate::dispatcher::core::ToCore;
 use crate::dispatcher::data_dir::{DataDir, LogPlace};
 use crate::dispatcher::limits;
+use crate::dispatcher::session::RunnerOutbox;
 use crate::model::AttemptId;
-use crate::protocol::runner::ToRunner;
 use crate::scheduler::Event;
-use crate::transport::{Frame, Outbox};
 
 /// The state of the logs thread.
 pub(crate) struct Logs {
@@ -25,7 +24,7 @@ pub(crate) struct Logs {
     open: HashMap<AttemptId, OpenLog>,
     followers: HashMap<AttemptId, Vec<Sender<()>>>,
     /// Logs with bytes that are not acknowledged yet.
-    unacknowledged: HashMap<AttemptId, Outbox>,
+    unacknowledged: HashMap<AttemptId, RunnerOutbox>,
     room: Room,
     /// Counts uses, to find the file used longest ago.
     clock: u64,
@@ -76,7 +75,7 @@ impl Logs {
         match message {
             ToLogs::Chunk { attempt, place, offset, bytes, answer } => {
                 if self.room.is_cut(attempt) {
-                    acknowledge(&answer, attempt, offset + bytes.len() as u64);
+                    answer.acknowledge(attempt, offset + bytes.len() as u64);
                     return;
                 }
                 match self.write(attempt, &place, offset, &bytes, &answer) {
@@ -110,7 +109,7 @@ impl Logs {
         place: &LogPlace,
         offset: u64,
         bytes: &[u8],
-        answer: &Outbox,
+        answer: &RunnerOutbox,
     ) -> io::Result<usize> {
         let open = self.open(attempt, place)?;
         let have = open.file.len();
@@ -123,7 +122,7 @@ impl Logs {
         let have = open.file.len();
         if offset > have || have - open.acknowledged >= ACK_EVERY_BYTES {
             open.acknowledged = have;
-            acknowledge(answer, attempt, have);
+            answer.acknowledge(attempt, have);
             self.unacknowledged.remove(&attempt);
         } else {
             self.unacknowledged.insert(attempt, answer.clone());
@@ -135,7 +134,7 @@ impl Logs {
     }
 
     /// Output could not be written. It is written again later, from there on: the runner still has it all.
-    fn not_written(&mut self, attempt: AttemptId, place: &LogPlace, answer: &Outbox, error: &io::Error) {
+    fn not_written(&mut self, attempt: AttemptId, place: &LogPlace, answer: &RunnerOutbox, error: &io::Error) {
         self.forget(attempt);
         if !disk_full::is_lacking(error) {
             log::error!("could not write the log of attempt {attempt}: {error}");
@@ -195,7 +194,7 @@ impl Logs {
             Ok(None) => {
                 // Answers come in the order of what they answer: once the core has the result, its `ok` may be sooner.
                 if self.unacknowledged.remove(&attempt).is_some() {
-                    acknowledge(&answer, attempt, log.bytes);
+                    answer.acknowledge(attempt, log.bytes);
                 }
                 let event = Event::AttemptFinished { session, attempt, outcome, log, duration_ms };
                 // A core that is gone has ended the dispatcher; the runner delivers again to the next one.
@@ -204,17 +203,17 @@ impl Logs {
             Ok(Some(have)) => {
                 let said = self.open.get_mut(&attempt).map(|open| std::mem::replace(&mut open.acknowledged, have));
                 let news = said != Some(have);
-                acknowledge(&answer, attempt, have);
+                answer.acknowledge(attempt, have);
                 if news {
                     // The first one may pass for progress; an offset that stands still asks for what follows.
-                    acknowledge(&answer, attempt, have);
+                    answer.acknowledge(attempt, have);
                 }
             }
             Err(error) => {
                 log::error!("could not complete the log of attempt {attempt}: {error}");
                 self.forget(attempt);
                 let have = LogFile::open(&self.data.log(&place)).map_or(0, |file| file.len());
-                acknowledge(&answer, attempt, have.min(log.bytes.saturating_sub(1)));
+                answer.acknowledge(attempt, have.min(log.bytes.saturating_sub(1)));
             }
         }
     }
@@ -240,7 +239,7 @@ impl Logs {
         for (attempt, answer) in std::mem::take(&mut self.unacknowledged) {
             if let Some(open) = self.open.get_mut(&attempt) {
                 open.acknowledged = open.file.len();
-                acknowledge(&answer, attempt, open.acknowledged);
+                answer.acknowledge(attempt, open.acknowledged);
             }
         }
     }
@@ -252,12 +251,7 @@ impl Logs {
 }
 
 /// The first one may pass for progress; an offset that stands still asks for what follows.
-fn ask_again(answer: &Outbox, attempt: AttemptId, have: u64) {
-    acknowledge(answer, attempt, have);
-    acknowledge(answer, attempt, have);
-}
-
-fn acknowledge(answer: &Outbox, attempt: AttemptId, offset: u64) {
-    // A session that has ended asks for the offset when it comes back.
-    answer.send(&Frame::new(&ToRunner::LogAck { attempt: attempt.0, offset }));
+fn ask_again(answer: &RunnerOutbox, attempt: AttemptId, have: u64) {
+    answer.acknowledge(attempt, have);
+    answer.acknowledge(attempt, have);
 }

@@ -33,12 +33,7 @@ impl OperatorWorker<'_> {
         let build = self.find(&wanted.build)?;
         let job = self.job_for_log(&build, wanted.task.as_deref())?;
         let Some(attempt) = self.attempt_for_log(&build, &job, &wanted, inbox)? else { return Ok(()) };
-        let place = LogPlace {
-            repo: build.source.repo.clone(),
-            build: build.id,
-            task: job.task.name.clone(),
-            number: attempt.number,
-        };
+        let place = LogPlace::of(&build, &job, attempt.number);
         let (wake, woken) = bounded(1);
         let follow = wanted.follow && attempt.outcome.is_none();
         let _following = follow.then(|| self.shared.logs.follow(attempt.id, wake));

@@ -9,6 +9,7 @@ mod observer;
 mod observers;
 mod operator;
 mod runner;
+mod runner_outbox;
 mod serve;
 mod sessions;
 mod shared;
@@ -16,4 +17,5 @@ mod truncate;
 mod worker;
 
 pub(crate) use observers::Observers;
-pub(crate) use shared::{Shared, Tokens};
+pub(crate) use runner_outbox::{RunnerOutbox, WeakRunnerOutbox};
+pub(crate) use shared::Shared;

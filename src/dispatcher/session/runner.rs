@@ -4,11 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crossbeam_channel::bounded;
+
 use super::connection::{Session, SessionError};
+use super::runner_outbox::RunnerOutbox;
 use super::shared::Shared;
 use crate::clock;
 use crate::dispatcher::core::{Peer, ToCore};
-use crate::dispatcher::grants::{Grant, Grants};
+use crate::dispatcher::data_dir::LogPlace;
+use crate::dispatcher::grants::{Grant, Grants, StoredLog};
 use crate::dispatcher::logs::{Seal, ToLogs};
 use crate::dispatcher::{limits, translate};
 use crate::git::GitError;
@@ -25,15 +29,17 @@ pub(super) fn serve(mut session: Session) -> Result<(), SessionError> {
     let Some(first) = session.next(&outbox)? else { return Ok(()) };
     let takes_source = matches!(first, FromRunner::Register { takes_source: true, .. });
     let joined = translate::joined(session.id, &session.hello, first)?;
+    let Some(stored) = stored_logs(&session, &joined.holding) else { return Ok(()) };
     let has = takes_source.then(|| joined.warm.iter().cloned().collect());
     let grants = Arc::new(Grants::default());
-    let peer = Peer { outbox: outbox.clone(), grants: grants.clone(), has };
+    let to_runner = RunnerOutbox::new(outbox.clone());
+    let peer = Peer { outbox: to_runner.clone(), grants: grants.clone(), stored, has };
     let id = session.id;
     let core = session.shared.core.clone();
     if core.send(ToCore::Join { peer, joined: Box::new(joined) }).is_err() {
         return Ok(());
     }
-    let mut runner = RunnerSession { session, outbox, grants, sources: Arc::default() };
+    let mut runner = RunnerSession { session, outbox, to_runner, grants, sources: Arc::default() };
     let end = runner.read_all();
     drop(runner);
     drop(core.send(ToCore::Event(Event::SessionClosed { session: id })));
@@ -41,9 +47,27 @@ pub(super) fn serve(mut session: Session) -> Result<(), SessionError> {
     end
 }
 
+/// The bytes that are stored of the logs of these attempts: the runner goes on from there. Read here, so that the core
+/// waits for no log's disk. Output that is still on its way to the disk comes twice then, and is skipped; if a log is
+/// emptied meanwhile, the gap is answered with the offset that is wanted. `None` if the dispatcher ends.
+fn stored_logs(session: &Session, holding: &[AttemptId]) -> Option<Vec<StoredLog>> {
+    if holding.is_empty() {
+        return Some(Vec::new());
+    }
+    let (answer, logs) = bounded(1);
+    session.shared.core.send(ToCore::LogsOf { holding: holding.to_vec(), answer }).ok()?;
+    let data = &session.shared.data;
+    // A log that is not there has not begun.
+    let bytes = |place: &LogPlace| std::fs::metadata(data.log(place)).map_or(0, |meta| meta.len());
+    let logs = session.shared.wait_for(&logs)?;
+    Some(logs.into_iter().map(|(attempt, place)| StoredLog { attempt, bytes: bytes(&place) }).collect())
+}
+
 struct RunnerSession {
     session: Session,
     outbox: Outbox,
+    /// The same way in words of the model, for the logs thread.
+    to_runner: RunnerOutbox,
     grants: Arc<Grants>,
     /// Sources that are being built.
     sources: Arc<AtomicUsize>,
@@ -88,7 +112,7 @@ impl RunnerSession {
             self.outbox.send(&Frame::new(&ToRunner::Stale { attempt: attempt.0 }));
             return Ok(true);
         };
-        let chunk = ToLogs::Chunk { attempt, place: grant.log, offset, bytes, answer: self.outbox.clone() };
+        let chunk = ToLogs::Chunk { attempt, place: grant.log, offset, bytes, answer: self.to_runner.clone() };
         Ok(self.session.shared.logs.send(chunk))
     }
 
@@ -106,7 +130,7 @@ impl RunnerSession {
         let session = self.session.id;
         match self.grants.of(attempt) {
             Some(grant) if log_bytes > 0 => {
-                let answer = self.outbox.clone();
+                let answer = self.to_runner.clone();
                 let seal = Seal { session, attempt, place: grant.log, outcome, log, duration_ms, answer };
                 Ok(self.session.shared.logs.send(ToLogs::Seal(seal)))
             }

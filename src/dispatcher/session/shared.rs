@@ -15,29 +15,12 @@ use crate::dispatcher::data_dir::DataDir;
 use crate::dispatcher::log_limiter::LogLimiter;
 use crate::dispatcher::logs::{LogSender, ToLogs};
 use crate::dispatcher::mirrors::Mirrors;
+use crate::dispatcher::tokens::Tokens;
 use crate::dispatcher::warnings::Warnings;
 use crate::model::SessionId;
-use crate::protocol::hello::Role;
 
 /// How often a thread that waits for the core checks whether the dispatcher is ending.
 const ANSWER_LOOK: Duration = Duration::from_secs(1);
-
-/// The secrets of the roles.
-pub(crate) struct Tokens {
-    pub(crate) observer: String,
-    pub(crate) runner: String,
-    pub(crate) operator: String,
-}
-
-impl Tokens {
-    pub(super) fn of(&self, role: Role) -> &str {
-        match role {
-            Role::Observer => &self.observer,
-            Role::Runner => &self.runner,
-            Role::Operator => &self.operator,
-        }
-    }
-}
 
 /// What all sessions share.
 pub(crate) struct Shared {
