@@ -49,6 +49,35 @@ impl Verdict {
     }
 }
 
+/// Where a build stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BuildState {
+    /// No job has been leased yet.
+    Queued,
+    Running,
+    Finished(Verdict),
+}
+
+impl BuildState {
+    /// The state's name on the wire and for people; a finished build is called by its verdict.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Finished(verdict) => verdict.word(),
+        }
+    }
+
+    /// The state of that name; `None` for a name of a newer program.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        let verdicts = [Verdict::Passed, Verdict::Failed, Verdict::Errored, Verdict::Cancelled];
+        let states = [Self::Queued, Self::Running].into_iter().chain(verdicts.map(Self::Finished));
+        states.into_iter().find(|state| state.word() == word)
+    }
+}
+
 /// What a build is for: the commit, where it was seen, and what came before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildSource {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::{AttemptId, BuildId, JobId, TaskSpec};
 
 /// Where a job stands, in life order.
@@ -28,17 +30,48 @@ pub enum Ending {
     Skipped(String),
 }
 
-impl Ending {
+/// An ending without its reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndingKind {
+    Passed,
+    Failed,
+    Errored,
+    Cancelled,
+    Skipped,
+}
+
+impl EndingKind {
     /// The ending's name on the wire, in the store and for people.
     #[must_use]
-    pub fn word(&self) -> &'static str {
+    pub fn word(self) -> &'static str {
         match self {
             Self::Passed => "passed",
             Self::Failed => "failed",
-            Self::Errored(_) => "errored",
+            Self::Errored => "errored",
             Self::Cancelled => "cancelled",
-            Self::Skipped(_) => "skipped",
+            Self::Skipped => "skipped",
         }
+    }
+}
+
+impl Ending {
+    /// The ending without its reason.
+    #[must_use]
+    pub fn kind(&self) -> EndingKind {
+        match self {
+            Self::Passed => EndingKind::Passed,
+            Self::Failed => EndingKind::Failed,
+            Self::Errored(_) => EndingKind::Errored,
+            Self::Cancelled => EndingKind::Cancelled,
+            Self::Skipped(_) => EndingKind::Skipped,
+        }
+    }
+
+    /// The ending's name on the wire, in the store and for people.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        self.kind().word()
     }
 
     /// The sentence that goes with it, if there is one.
@@ -52,15 +85,58 @@ impl Ending {
 }
 
 impl JobState {
+    /// The state without what it carries.
+    #[must_use]
+    pub fn kind(&self) -> JobStateKind {
+        match self {
+            Self::Waiting => JobStateKind::Waiting,
+            Self::Queued => JobStateKind::Queued,
+            Self::Leased(_) => JobStateKind::Running,
+            Self::Finished(ending) => JobStateKind::Finished(ending.kind()),
+        }
+    }
+
     /// The state's name on the wire, in the store and for people; a finished job is called by its ending.
     #[must_use]
     pub fn word(&self) -> &'static str {
+        self.kind().word()
+    }
+}
+
+/// Where a job stands, as reports tell it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobStateKind {
+    Waiting,
+    Queued,
+    Running,
+    Finished(EndingKind),
+}
+
+impl JobStateKind {
+    /// The state's name on the wire and for people.
+    #[must_use]
+    pub fn word(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
             Self::Queued => "queued",
-            Self::Leased(_) => "running",
+            Self::Running => "running",
             Self::Finished(ending) => ending.word(),
         }
+    }
+
+    /// The state of that name; `None` for a name of a newer program.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        use EndingKind::{Cancelled, Errored, Failed, Passed, Skipped};
+        let endings = [Passed, Failed, Errored, Cancelled, Skipped].map(Self::Finished);
+        let states = [Self::Waiting, Self::Queued, Self::Running].into_iter().chain(endings);
+        states.into_iter().find(|state| state.word() == word)
+    }
+
+    /// Whether the job's task was not judged good: failed or errored.
+    #[must_use]
+    pub fn is_bad(self) -> bool {
+        matches!(self, Self::Finished(EndingKind::Failed | EndingKind::Errored))
     }
 }
 

@@ -1,4 +1,5 @@
-//! The nouns: what every other room talks about. Plain data without I/O, clock or serialization.
+//! The nouns: what every other room talks about. Plain data without I/O or clock; only reasons,
+//! which are stored as they are, know a serialised form.
 
 mod address;
 mod attempt;
@@ -8,18 +9,22 @@ mod id;
 mod job;
 mod moment;
 mod name;
+pub mod reason;
 mod record;
 mod runner;
 mod task;
+#[cfg(test)]
+pub(crate) mod tests;
+pub mod words;
 
 pub use address::{Address, AddressError};
 pub use attempt::{Attempt, LogSummary, Outcome};
-pub use build::{Build, BuildSource, Verdict};
+pub use build::{Build, BuildSource, BuildState, Verdict};
 pub use commit::{BranchName, CommitId, CommitIdError};
 pub use id::{AttemptId, BuildId, Incarnation, JobId, RunnerId, SessionId};
-pub use job::{Ending, Job, JobState};
+pub use job::{Ending, EndingKind, Job, JobState, JobStateKind};
 pub use moment::{Moment, WallTime};
 pub use name::{Label, LabelError, RepoName, RepoNameError, RunnerName, RunnerNameError, TaskName, TaskNameError};
 pub use record::{Decision, Record};
-pub use runner::{Isolation, Runner};
+pub use runner::{Isolation, Runner, RunnerState};
 pub use task::{Script, TaskSpec};

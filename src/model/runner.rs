@@ -22,6 +22,34 @@ impl Isolation {
     }
 }
 
+/// Whether a runner gets jobs, and why not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunnerState {
+    Connected,
+    /// Its connection is closed; its leases are kept for a while.
+    Away,
+    /// It finishes its attempts and gets nothing new.
+    Draining,
+    /// Different jobs failed on it one after the other.
+    Quarantined,
+    /// It reported a failure of infrastructure a moment ago.
+    Resting,
+}
+
+impl RunnerState {
+    /// The state's name on the wire and for people.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Connected => "connected",
+            Self::Away => "away",
+            Self::Draining => "draining",
+            Self::Quarantined => "quarantined",
+            Self::Resting => "resting",
+        }
+    }
+}
+
 /// A runner as it is remembered, connected or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Runner {

@@ -1,0 +1,143 @@
+//! What `surveil why` tells: the decisions that are stored, and the lines that follow from other records.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ErrorReason, LossReason, PlacementReason, RecordedReason, SkipReason, StoredReason, TaskFailure};
+use crate::model::{AttemptId, BranchName, CommitId, Outcome, RunnerName, Verdict};
+
+/// A decision about a job that is stored for `surveil why`. Leases and ordinary outcomes are told by their attempts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "code", rename_all = "snake_case")]
+pub enum DecisionKind {
+    /// An attempt was lost, and its job is queued again.
+    Lost {
+        runner: RunnerName,
+        reason: LossReason,
+        /// How many losses count against the job with this one, and how many it may have; `None` if this one does not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        loss_of: Option<(u32, u32)>,
+        /// The runner is in quarantine from now on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        quarantine: Option<Quarantine>,
+    },
+    /// A failed attempt is tried again, because the task allows retries.
+    Retried { failure: TaskFailure, next: u32, tries: u32 },
+    /// The job is errored.
+    GaveUp { reason: ErrorReason },
+    /// An operator cancelled the job.
+    CancelAsked,
+    /// An operator had the job run again.
+    RerunAsked,
+    #[serde(skip)]
+    Recorded(RecordedReason),
+}
+
+/// Why a runner gets no jobs, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quarantine {
+    /// How much longer.
+    pub rest_ms: u64,
+    /// Failures in a row, with different jobs.
+    pub failures: u32,
+    /// The newest of them.
+    pub last: LossReason,
+}
+
+impl DecisionKind {
+    /// The code of the reason for the decision, if it has one.
+    #[must_use]
+    pub fn reason_code(&self) -> Option<&str> {
+        match self {
+            Self::Lost { reason, .. } => reason.code(),
+            Self::Retried { failure, .. } => Some(failure.code()),
+            Self::GaveUp { reason } => reason.code(),
+            Self::CancelAsked | Self::RerunAsked | Self::Recorded(_) => None,
+        }
+    }
+}
+
+impl StoredReason for DecisionKind {
+    fn code(&self) -> Option<&str> {
+        Some(match self {
+            Self::Lost { .. } => "lost",
+            Self::Retried { .. } => "retried",
+            Self::GaveUp { .. } => "gave_up",
+            Self::CancelAsked => "cancel_asked",
+            Self::RerunAsked => "rerun_asked",
+            Self::Recorded(it) => return it.code.as_deref(),
+        })
+    }
+}
+
+impl From<RecordedReason> for DecisionKind {
+    fn from(recorded: RecordedReason) -> Self {
+        Self::Recorded(recorded)
+    }
+}
+
+/// One line of a build's history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HistoryEntry {
+    /// The build's commit was the first one seen of its branch.
+    BranchAppeared {
+        branch: BranchName,
+        commit: CommitId,
+    },
+    /// The branch moved by this many commits.
+    BranchMoved {
+        branch: BranchName,
+        from: CommitId,
+        to: CommitId,
+        commits: usize,
+    },
+    Leased {
+        number: u32,
+        runner: RunnerName,
+        reason: PlacementReason,
+    },
+    Ended {
+        number: u32,
+        runner: RunnerName,
+        outcome: Outcome,
+    },
+    LateResult {
+        attempt: AttemptId,
+        outcome: Outcome,
+    },
+    Decided(DecisionKind),
+    Skipped(SkipReason),
+    BuildFinished {
+        verdict: Verdict,
+        problem: Option<String>,
+    },
+}
+
+impl HistoryEntry {
+    /// The code of what happened; `None` for a decision from before there were codes.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        Some(match self {
+            Self::BranchAppeared { .. } => "branch_appeared",
+            Self::BranchMoved { .. } => "branch_moved",
+            Self::Leased { .. } => "leased",
+            Self::Ended { .. } => "ended",
+            Self::LateResult { .. } => "late_result",
+            Self::Decided(kind) => return kind.code(),
+            Self::Skipped(_) => "skipped",
+            Self::BuildFinished { .. } => "build_finished",
+        })
+    }
+
+    /// The code of why it happened, if there is one.
+    #[must_use]
+    pub fn reason_code(&self) -> Option<&str> {
+        match self {
+            Self::Leased { reason, .. } => reason.code(),
+            Self::Ended { outcome, .. } | Self::LateResult { outcome, .. } => Some(outcome.word()),
+            Self::Decided(kind) => kind.reason_code(),
+            Self::Skipped(reason) => reason.code(),
+            Self::BuildFinished { verdict, .. } => Some(verdict.word()),
+            Self::BranchAppeared { .. } | Self::BranchMoved { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Reasons as data: why the scheduler decided as it did. Each enum is closed, and each variant has a code in snake_case
+//! that never changes its meaning: the store, the wire and `--format json` carry it beside the text. `words.rs` is the
+//! only file that makes text of a reason.
+//!
+//! Reasons that are stored are JSON there, tagged by their code. A field is only ever added with a default, and a
+//! variant is never renamed.
+
+mod ending;
+mod history;
+mod loss;
+mod order;
+mod status;
+
+pub use ending::{ErrorReason, LostWith, MissingFit, SkipReason, TaskFailure};
+pub use history::{DecisionKind, HistoryEntry, Quarantine};
+pub use loss::{LossReason, PlacementReason};
+pub use order::{CloseReason, OrderDone, RefusalReason};
+pub use status::{AttemptStatus, Concern, JobStatus, Notice};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::{Label, RunnerName, TaskName};
+
+/// A reason of which only the text is known: a row from before there were codes, or a code of a newer program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordedReason {
+    pub code: Option<String>,
+    pub text: String,
+}
+
+/// A reason that is stored. `Display` gives its text.
+pub trait StoredReason: Serialize + DeserializeOwned + From<RecordedReason> + std::fmt::Display {
+    /// The stable code; `None` for a row from before there were codes.
+    fn code(&self) -> Option<&str>;
+}
+
+/// Names stand in stored reasons as their text.
+macro_rules! stored_as_text {
+    ($($name:ident)+) => {$(
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer).map(|text| Self::recorded(&text))
+            }
+        }
+    )+};
+}
+
+stored_as_text!(TaskName RunnerName Label);

@@ -1,0 +1,146 @@
+//! How things stand: what an unfinished job waits for or does, what an operator should know, what the log tells.
+
+use super::{LossReason, MissingFit, Quarantine};
+use crate::model::{
+    AttemptId, BranchName, BuildId, CommitId, JobId, Outcome, RepoName, RunnerId, RunnerName, TaskName, Verdict,
+};
+
+/// What an unfinished job waits for or does now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobStatus {
+    /// The job waits for tasks that it needs, each with the word of its state.
+    WaitsForNeeds {
+        open: Vec<(TaskName, &'static str)>,
+    },
+    NoRunnerFits {
+        waited_ms: u64,
+        fit: MissingFit,
+    },
+    /// The job was lost repeatedly before its process started, and rests.
+    Paused {
+        waited_ms: u64,
+        again_ms: u64,
+    },
+    /// Runners fit, but get no jobs at the moment. A runner without a quarantine rests after a single failure.
+    RunnersRest {
+        waited_ms: u64,
+        runners: Vec<(RunnerName, Option<Quarantine>)>,
+    },
+    /// No fitting runner has a free slot; this many jobs come first.
+    InQueue {
+        waited_ms: u64,
+        before: usize,
+    },
+    Running {
+        number: u32,
+        runner: RunnerName,
+        status: AttemptStatus,
+    },
+}
+
+/// What an unfinished attempt does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttemptStatus {
+    FetchingSource,
+    Executing,
+    /// The runner is away. If it does not come back, its leases end then.
+    RunnerAway {
+        left_ms: u64,
+    },
+}
+
+impl JobStatus {
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::WaitsForNeeds { .. } => "waits_for_needs",
+            Self::NoRunnerFits { .. } => "no_runner_fits",
+            Self::Paused { .. } => "paused",
+            Self::RunnersRest { .. } => "runners_rest",
+            Self::InQueue { .. } => "in_queue",
+            Self::Running { status: AttemptStatus::FetchingSource, .. } => "fetching_source",
+            Self::Running { status: AttemptStatus::Executing, .. } => "executing",
+            Self::Running { status: AttemptStatus::RunnerAway { .. }, .. } => "runner_away",
+        }
+    }
+
+    /// The code of why it is so, if there is one.
+    #[must_use]
+    pub fn reason_code(&self) -> Option<&'static str> {
+        match self {
+            Self::NoRunnerFits { fit, .. } => Some(fit.code()),
+            Self::WaitsForNeeds { .. }
+            | Self::Paused { .. }
+            | Self::RunnersRest { .. }
+            | Self::InQueue { .. }
+            | Self::Running { .. } => None,
+        }
+    }
+}
+
+/// What an operator should know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Concern {
+    /// Jobs are queued that no connected runner fits.
+    NoRunnerFits(MissingFit),
+    /// A runner gets no jobs for a while.
+    RunnerRests { runner: RunnerName, rest_ms: u64, quarantine: Option<Quarantine> },
+}
+
+/// One fact for the dispatcher's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    BuildAdded {
+        build: BuildId,
+        repo: RepoName,
+        branch: BranchName,
+        commit: CommitId,
+        tasks: usize,
+    },
+    BuildFinished {
+        build: BuildId,
+        repo: RepoName,
+        branch: BranchName,
+        verdict: Verdict,
+        seconds: i64,
+    },
+    BranchGone {
+        repo: RepoName,
+        branch: BranchName,
+    },
+    AttemptLost {
+        attempt: AttemptId,
+        job: JobId,
+        runner: RunnerName,
+        reason: LossReason,
+    },
+    LateResult {
+        attempt: AttemptId,
+        outcome: Outcome,
+    },
+    RunnerJoined {
+        runner: RunnerName,
+        id: RunnerId,
+        slots: u32,
+        holding: usize,
+    },
+    RunnerAway {
+        runner: RunnerName,
+        holding: usize,
+    },
+    RunnerDraining {
+        runner: RunnerName,
+        holding: usize,
+    },
+    RunnerQuarantined {
+        runner: RunnerName,
+        quarantine: Quarantine,
+    },
+    /// A local runner is being started, because no connected runner fits a queued job.
+    RunnerStarting,
+    /// The dispatcher did not run for this long, and every deadline is extended by as much.
+    HeldUp {
+        gap_ms: u64,
+    },
+}

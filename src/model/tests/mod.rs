@@ -1,0 +1,3 @@
+//! Tests of the nouns that need more than a line beside the code.
+
+pub(crate) mod reasons;

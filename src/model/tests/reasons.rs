@@ -1,0 +1,389 @@
+//! Every reason with its code and its text, in tables. The store's tests take their samples from here.
+
+use super::super::reason::{
+    AttemptStatus, CloseReason, Concern, DecisionKind, ErrorReason, HistoryEntry, JobStatus, LossReason, LostWith,
+    MissingFit, Notice, OrderDone, PlacementReason, Quarantine, RecordedReason, RefusalReason, SkipReason,
+    StoredReason, TaskFailure,
+};
+use super::super::*;
+
+type Table<T> = Vec<(T, &'static str, &'static str)>;
+
+fn runner() -> RunnerName {
+    RunnerName::recorded("w1")
+}
+
+fn task() -> TaskName {
+    TaskName::recorded("test")
+}
+
+fn labels(labels: &[&str]) -> Vec<Label> {
+    labels.iter().map(|label| Label::recorded(label)).collect()
+}
+
+fn said(text: &str) -> String {
+    text.to_owned()
+}
+
+fn quarantine() -> Quarantine {
+    Quarantine { rest_ms: 1_500, failures: 3, last: LossReason::disk_full() }
+}
+
+pub(crate) fn losses() -> Table<LossReason> {
+    vec![
+        (LossReason::ConnectionClosed, "connection_closed", "its runner's connection closed and it did not come back"),
+        (LossReason::Silent { silent_ms: 20_900 }, "silent", "its runner was silent for 20 s"),
+        (LossReason::LeaseExpired, "lease_expired", "its lease ran out"),
+        (LossReason::RunnerRestarted, "runner_restarted", "its runner restarted"),
+        (LossReason::NotHeld, "not_held", "its runner came back without it"),
+        (LossReason::RunnerStopped, "runner_stopped", "its runner was stopped"),
+        (LossReason::disk_full(), "disk_full", "disk full"),
+        (LossReason::SourceMissing { text: said("the source is missing") }, "source_missing", "the source is missing"),
+        (LossReason::CutOff { text: said("cut off") }, "cut_off", "cut off"),
+        (LossReason::Interrupted { text: said("the runner restarted") }, "interrupted", "the runner restarted"),
+        (LossReason::other("it rained"), "reported", "it rained"),
+    ]
+}
+
+pub(crate) fn placements() -> Table<PlacementReason> {
+    vec![
+        (PlacementReason::CommitWarm, "commit_warm", "its tree is at this commit already"),
+        (PlacementReason::RepoWarm, "repo_warm", "it has this repository already"),
+        (PlacementReason::FreeSlot, "free_slot", "it had a free slot"),
+    ]
+}
+
+fn fits() -> Table<MissingFit> {
+    vec![
+        (MissingFit::NoRunner, "no_runner", "no runner is connected"),
+        (MissingFit::Labels { labels: labels(&["gpu"]) }, "labels", "no connected runner offers the label gpu"),
+        (
+            MissingFit::Labels { labels: labels(&["gpu", "os=linux"]) },
+            "labels",
+            "no connected runner offers the labels gpu, os=linux",
+        ),
+        (
+            MissingFit::Combination { labels: labels(&["gpu", "os=linux"]) },
+            "combination",
+            "no single connected runner offers all of its labels (gpu, os=linux)",
+        ),
+    ]
+}
+
+pub(crate) fn errors() -> Table<ErrorReason> {
+    let lost = |reason| LostWith { runner: runner(), reason };
+    vec![
+        (
+            ErrorReason::GivenUp {
+                losses: 3,
+                with: vec![lost(LossReason::LeaseExpired), lost(LossReason::RunnerRestarted)],
+            },
+            "given_up",
+            "given up after 3 lost attempts: w1 (its lease ran out), w1 (its runner restarted), and 1 before the last \
+             restart",
+        ),
+        (
+            ErrorReason::GivenUp { losses: 1, with: vec![lost(LossReason::other("it rained"))] },
+            "given_up",
+            "given up after 1 lost attempts: w1 (it rained)",
+        ),
+        (
+            ErrorReason::NeverStarted { attempts: 20, last: lost(LossReason::disk_full()) },
+            "never_started",
+            "given up after 20 attempts that came to nothing, the last on w1: disk full",
+        ),
+        (
+            ErrorReason::NoRunnerFits { waited_ms: 60_400, fit: MissingFit::Labels { labels: labels(&["gpu"]) } },
+            "no_runner_fits",
+            "no runner for it within 60 s: no connected runner offers the label gpu",
+        ),
+        (
+            ErrorReason::CouldNotStart { text: said("no such program") },
+            "could_not_start",
+            "could not start: no such program",
+        ),
+    ]
+}
+
+pub(crate) fn skips() -> Table<SkipReason> {
+    let how = EndingKind::Failed;
+    vec![(SkipReason::NeedNotPassed { task: task(), how }, "need_not_passed", "test did not pass")]
+}
+
+pub(crate) fn decisions() -> Table<DecisionKind> {
+    let lost = |loss_of, quarantine| DecisionKind::Lost {
+        runner: runner(),
+        reason: LossReason::RunnerRestarted,
+        loss_of,
+        quarantine,
+    };
+    let retried = |failure| DecisionKind::Retried { failure, next: 2, tries: 3 };
+    vec![
+        (lost(None, None), "lost", "lost on w1: its runner restarted; queued again"),
+        (
+            lost(Some((1, 3)), Some(quarantine())),
+            "lost",
+            "lost on w1: its runner restarted; queued again (loss 1 of 3); w1 is in quarantine for 2 s more: 3 \
+             failures in a row with different jobs, the last: disk full",
+        ),
+        (
+            retried(TaskFailure::ExitCode { exit_code: 4 }),
+            "retried",
+            "failed with exit code 4: will be tried again (try 2 of 3)",
+        ),
+        (retried(TaskFailure::Signal { signal: 9 }), "retried", "killed by signal 9: will be tried again (try 2 of 3)"),
+        (retried(TaskFailure::TimedOut), "retried", "timed out: will be tried again (try 2 of 3)"),
+        (
+            DecisionKind::GaveUp { reason: ErrorReason::CouldNotStart { text: said("x") } },
+            "gave_up",
+            "could not start: x",
+        ),
+        (DecisionKind::CancelAsked, "cancel_asked", "cancelled by an operator"),
+        (DecisionKind::RerunAsked, "rerun_asked", "run again by an operator"),
+    ]
+}
+
+fn history() -> Table<HistoryEntry> {
+    let (branch, from) = (BranchName::new("main"), CommitId::from_bytes(&[0xab; 20]).unwrap());
+    let moved = |commits| HistoryEntry::BranchMoved { branch: branch.clone(), from, to: from, commits };
+    let ended = |outcome| HistoryEntry::Ended { number: 2, runner: runner(), outcome };
+    vec![
+        (
+            HistoryEntry::BranchAppeared { branch: branch.clone(), commit: from },
+            "branch_appeared",
+            "abababa was the first commit seen of branch main",
+        ),
+        (moved(1), "branch_moved", "branch main moved from abababa to abababa, 1 commit"),
+        (moved(3), "branch_moved", "branch main moved from abababa to abababa, 3 commits"),
+        (
+            HistoryEntry::Leased { number: 1, runner: runner(), reason: PlacementReason::FreeSlot },
+            "leased",
+            "attempt 1 went to w1: it had a free slot",
+        ),
+        (ended(Outcome::Passed), "ended", "attempt 2 on w1: passed"),
+        (ended(Outcome::Failed(3)), "ended", "attempt 2 on w1: failed (exit code 3)"),
+        (
+            HistoryEntry::LateResult { attempt: AttemptId(7), outcome: Outcome::Killed(9) },
+            "late_result",
+            "a late result of a7 (killed) was kept and counts for nothing",
+        ),
+        (HistoryEntry::Decided(DecisionKind::CancelAsked), "cancel_asked", "cancelled by an operator"),
+        (HistoryEntry::Skipped(skips().remove(0).0), "skipped", "skipped: test did not pass"),
+        (
+            HistoryEntry::BuildFinished { verdict: Verdict::Errored, problem: Some(said("no tasks")) },
+            "build_finished",
+            "the build errored: no tasks",
+        ),
+    ]
+}
+
+fn refusals() -> Table<RefusalReason> {
+    let build = BuildId(12);
+    vec![
+        (
+            RefusalReason::NameTaken { runner: runner() },
+            "name_taken",
+            "a runner named w1 is connected already: give this one another --name",
+        ),
+        (RefusalReason::UnknownBuild { build }, "unknown_build", "build b12 is no longer there"),
+        (
+            RefusalReason::UnknownRunner { runner: said("w1") },
+            "unknown_runner",
+            "no runner named w1 is connected: `surveil runners` lists them",
+        ),
+        (RefusalReason::BuildFinished { build }, "build_finished", "build b12 is finished: there is nothing to cancel"),
+        (RefusalReason::JobFinished, "job_finished", "that job is finished: there is nothing to cancel"),
+        (
+            RefusalReason::BuildUnfinished { build },
+            "build_unfinished",
+            "build b12 is not finished: cancel it first, or wait for it",
+        ),
+        (
+            RefusalReason::BrokenTasks { build },
+            "broken_tasks",
+            "build b12 has no jobs: mend its task file in a new commit",
+        ),
+        (RefusalReason::NoJobs { build }, "no_jobs", "build b12 has no jobs"),
+        (RefusalReason::AllPassed { build }, "all_passed", "all jobs of build b12 passed: nothing to run again"),
+        (
+            RefusalReason::StillEnding { build, task: task(), attempt: AttemptId(7), runner: runner() },
+            "still_ending",
+            "build b12: attempt a7 of test, which is exclusive, is still being ended on w1",
+        ),
+        (
+            RefusalReason::MayStillRun { build, task: task(), wait_ms: 1_001 },
+            "may_still_run",
+            "build b12: test is exclusive and may not have ended before the dispatcher started: try again in 2 s",
+        ),
+        (RefusalReason::RunnerNotConnected, "runner_not_connected", "that runner is not connected"),
+        (
+            RefusalReason::RunnerRestarted { runner: runner() },
+            "runner_restarted",
+            "runner w1 was started again before it heard of it: ask again",
+        ),
+        (
+            RefusalReason::RunnerLeft { runner: runner() },
+            "runner_left",
+            "runner w1 went away before it heard of it: ask again when it is back",
+        ),
+    ]
+}
+
+fn statuses() -> Table<JobStatus> {
+    let waited_ms = 5_500;
+    let running = |status| JobStatus::Running { number: 2, runner: runner(), status };
+    vec![
+        (
+            JobStatus::WaitsForNeeds { open: vec![(task(), "queued"), (task(), "running")] },
+            "waits_for_needs",
+            "waits for what it needs: test (queued), test (running)",
+        ),
+        (
+            JobStatus::NoRunnerFits { waited_ms, fit: MissingFit::NoRunner },
+            "no_runner_fits",
+            "queued for 5 s: no runner is connected",
+        ),
+        (
+            JobStatus::Paused { waited_ms, again_ms: 14_001 },
+            "paused",
+            "queued for 5 s: it came to nothing repeatedly and is tried again in 15 s",
+        ),
+        (
+            JobStatus::RunnersRest { waited_ms, runners: vec![(runner(), None), (runner(), Some(quarantine()))] },
+            "runners_rest",
+            "queued for 5 s: w1 rests for a moment after a failure of infrastructure; w1 is in quarantine for 2 s \
+             more: 3 failures in a row with different jobs, the last: disk full",
+        ),
+        (
+            JobStatus::InQueue { waited_ms, before: 0 },
+            "in_queue",
+            "queued for 5 s: next in the queue, no fitting runner has a free slot",
+        ),
+        (
+            JobStatus::InQueue { waited_ms, before: 4 },
+            "in_queue",
+            "queued for 5 s: 4 jobs before it, no fitting runner has a free slot",
+        ),
+        (running(AttemptStatus::FetchingSource), "fetching_source", "attempt 2 runs on w1, which fetches the source"),
+        (running(AttemptStatus::Executing), "executing", "attempt 2 runs on w1"),
+        (
+            running(AttemptStatus::RunnerAway { left_ms: 400 }),
+            "runner_away",
+            "attempt 2 runs on w1, which is away; if it is not back within 0 s, another gets the job",
+        ),
+    ]
+}
+
+fn stored<T: StoredReason + PartialEq + std::fmt::Debug>(table: &Table<T>) {
+    for (reason, code, text) in table {
+        assert_eq!((reason.code(), reason.to_string().as_str()), (Some(*code), *text), "{reason:?}");
+        let json = serde_json::to_value(reason).unwrap();
+        assert_eq!(json["code"], **code, "the code in the store is the code on the wire");
+        assert_eq!(serde_json::from_value::<T>(json).unwrap(), *reason);
+    }
+    let old = T::from(RecordedReason { code: Some("of_tomorrow".into()), text: "it rained".into() });
+    assert_eq!((old.code(), &*old.to_string()), (Some("of_tomorrow"), "it rained"));
+    assert!(serde_json::to_string(&old).is_err(), "it is kept as its text alone");
+}
+
+#[test]
+fn every_stored_reason_has_a_code_and_a_text_and_reads_back() {
+    stored(&losses());
+    stored(&placements());
+    stored(&errors());
+    stored(&skips());
+    stored(&decisions());
+}
+
+#[test]
+fn every_other_reason_has_a_code_and_a_text() {
+    let fits = fits().into_iter().map(|(it, code, text)| (it.code(), it.to_string(), code, text));
+    let refusals = refusals().into_iter().map(|(it, code, text)| (it.code(), it.to_string(), code, text));
+    let statuses = statuses().into_iter().map(|(it, code, text)| (it.code(), it.to_string(), code, text));
+    for (code, said, expected, text) in fits.chain(refusals).chain(statuses) {
+        assert_eq!((code, &*said), (expected, text));
+    }
+    for (entry, code, text) in history() {
+        assert_eq!((entry.code(), &*entry.to_string()), (Some(code), text));
+    }
+}
+
+#[test]
+fn answers_and_log_lines_have_texts() {
+    let (build, id, repo) = (BuildId(12), RunnerId(1), RepoName::new("app").unwrap());
+    let (branch, commit) = (BranchName::new("main"), CommitId::from_bytes(&[0xab; 20]).unwrap());
+    let (attempt, holding) = (AttemptId(7), 2);
+    let texts: Vec<(Box<dyn std::fmt::Display>, &str)> = vec![
+        (Box::new(OrderDone::Cancelled { build, jobs: 1 }), "build b12: 1 job cancelled"),
+        (Box::new(OrderDone::Rerun { build, jobs: 2 }), "build b12: 2 jobs will run again"),
+        (Box::new(OrderDone::Draining { runner: runner(), attempts: 2 }), "runner w1 finishes 2 attempts, then ends"),
+        (Box::new(CloseReason::Overtaken), "its runner has dialled again since"),
+        (Box::new(CloseReason::Replaced), "its runner came back on a new one"),
+        (
+            Box::new(CloseReason::NameTaken { runner: runner() }),
+            "a runner named w1 is connected already: give this one another --name",
+        ),
+        (Box::new(CloseReason::Silent { silent_ms: 9_000 }), "its runner was silent for 9 s"),
+        (Box::new(Concern::NoRunnerFits(MissingFit::NoRunner)), "jobs are queued and no runner is connected"),
+        (
+            Box::new(Concern::RunnerRests { runner: runner(), rest_ms: 1, quarantine: None }),
+            "runner w1 gets no jobs for 1 s: infrastructure failed there",
+        ),
+        (
+            Box::new(Notice::BuildAdded { build, repo: repo.clone(), branch: branch.clone(), commit, tasks: 2 }),
+            "build b12 of app main abababa: 2 tasks",
+        ),
+        (
+            Box::new(Notice::BuildFinished {
+                build,
+                repo: repo.clone(),
+                branch: branch.clone(),
+                verdict: Verdict::Passed,
+                seconds: 5,
+            }),
+            "build b12 of app main: passed after 5 s",
+        ),
+        (Box::new(Notice::BranchGone { repo, branch }), "branch main of app is gone"),
+        (
+            Box::new(Notice::AttemptLost {
+                attempt,
+                job: JobId(3),
+                runner: runner(),
+                reason: LossReason::LeaseExpired,
+            }),
+            "attempt a7 lost on runner w1: its lease ran out; job j3 queued again",
+        ),
+        (
+            Box::new(Notice::LateResult { attempt, outcome: Outcome::Passed }),
+            "attempt a7: a late result (passed) is kept and counts for nothing",
+        ),
+        (
+            Box::new(Notice::RunnerJoined { runner: runner(), id, slots: 4, holding }),
+            "runner w1 joined as r1 with 4 slots, holding 2 attempts",
+        ),
+        (Box::new(Notice::RunnerAway { runner: runner(), holding }), "runner w1 is away, holding 2 attempts"),
+        (Box::new(Notice::RunnerDraining { runner: runner(), holding }), "runner w1 drains: 2 attempts to finish"),
+        (
+            Box::new(Notice::RunnerQuarantined { runner: runner(), quarantine: quarantine() }),
+            "runner w1 is in quarantine for 2 s more: 3 failures in a row with different jobs, the last: disk full",
+        ),
+        (Box::new(Notice::RunnerStarting), "work waits and no runner that fits is connected: starting one here"),
+        (
+            Box::new(Notice::HeldUp { gap_ms: 5 }),
+            "the dispatcher was held up for 5 ms: every lease is extended by as much",
+        ),
+    ];
+    for (said, text) in texts {
+        assert_eq!(said.to_string(), text);
+    }
+}
+
+#[test]
+fn a_runners_code_is_known_again_and_another_leaves_its_text() {
+    for (reason, code, text) in losses().into_iter().filter(|(reason, ..)| reason.is_reported()) {
+        assert_eq!(LossReason::reported(Some(code), text.to_owned()), reason);
+    }
+    for code in [None, Some("of_tomorrow"), Some("silent")] {
+        assert_eq!(LossReason::reported(code, said("it rained")), LossReason::other("it rained"));
+    }
+}

@@ -1,0 +1,349 @@
+//! Reasons in English: the only file that makes text of them. The dispatcher's reports, answers and log, the store
+//! beside each code, and the commands all show these texts.
+
+use std::fmt::{Display, Formatter, Result};
+
+use super::reason::{
+    AttemptStatus, CloseReason, Concern, DecisionKind, ErrorReason, HistoryEntry, JobStatus, LossReason, LostWith,
+    MissingFit, Notice, OrderDone, PlacementReason, Quarantine, RefusalReason, SkipReason, TaskFailure,
+};
+use super::{LogSummary, Outcome};
+
+impl Display for LossReason {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Self::ConnectionClosed => f.write_str("its runner's connection closed and it did not come back"),
+            Self::Silent { silent_ms } => write!(f, "its runner was silent for {} s", silent_ms / 1000),
+            Self::LeaseExpired => f.write_str("its lease ran out"),
+            Self::RunnerRestarted => f.write_str("its runner restarted"),
+            Self::NotHeld => f.write_str("its runner came back without it"),
+            Self::RunnerStopped => f.write_str("its runner was stopped"),
+            Self::DiskFull { text }
+            | Self::SourceMissing { text }
+            | Self::CutOff { text }
+            | Self::Interrupted { text }
+            | Self::Reported { text } => f.write_str(text),
+            Self::Recorded(it) => f.write_str(&it.text),
+        }
+    }
+}
+
+impl Display for PlacementReason {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        f.write_str(match self {
+            Self::CommitWarm => "its tree is at this commit already",
+            Self::RepoWarm => "it has this repository already",
+            Self::FreeSlot => "it had a free slot",
+            Self::Recorded(it) => &it.text,
+        })
+    }
+}
+
+impl Display for ErrorReason {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Self::GivenUp { losses, with } => {
+                write!(f, "given up after {losses} lost attempts: {}", join(with, ", "))?;
+                // Which runners those were is not known any more after a restart.
+                match u64::from(*losses).saturating_sub(with.len() as u64) {
+                    0 => Ok(()),
+                    earlier => write!(f, ", and {earlier} before the last restart"),
+                }
+            }
+            Self::NeverStarted { attempts, last: LostWith { runner, reason } } => {
+                write!(f, "given up after {attempts} attempts that came to nothing, the last on {runner}: {reason}")
+            }
+            Self::NoRunnerFits { waited_ms, fit } => {
+                write!(f, "no runner for it within {} s: {fit}", waited_ms / 1000)
+            }
+            Self::CouldNotStart { text } => write!(f, "could not start: {text}"),
+            Self::Recorded(it) => f.write_str(&it.text),
+        }
+    }
+}
+
+impl Display for LostWith {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        write!(f, "{} ({})", self.runner, self.reason)
+    }
+}
+
+impl Display for MissingFit {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Self::NoRunner => f.write_str("no runner is connected"),
+            Self::Labels { labels } => match labels.as_slice() {
+                [one] => write!(f, "no connected runner offers the label {one}"),
+                many => write!(f, "no connected runner offers the labels {}", join(many, ", ")),
+            },
+            Self::Combination { labels } => {
+                write!(f, "no single connected runner offers all of its labels ({})", join(labels, ", "))
+            }
+        }
+    }
+}
+
+impl Display for SkipReason {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Self::NeedNotPassed { task, how: _ } => write!(f, "{task} did not pass"),
+            Self::Recorded(it) => f.write_str(&it.text),
+        }
+    }
+}
+
+impl Display for TaskFailure {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Self::ExitCode { exit_code } => write!(f, "failed with exit code {exit_code}"),
+            Self::Signal { signal } => write!(f, "killed by signal {signal}"),
+            Self::TimedOut => f.write_str("timed out"),
+        }
+    }
+}
+
+impl Display for DecisionKind {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Self::Lost { runner, reason, loss_of, quarantine } => {
+                write!(f, "lost on {runner}: {reason}; queued again")?;
+                if let Some((losses, limit)) = loss_of {
+                    write!(f, " (loss {losses} of {limit})")?;
+                }
+                match quarantine {
+                    Some(quarantine) => write!(f, "; {runner} is {quarantine}"),
+                    None => Ok(()),
+                }
+            }
+            Self::Retried { failure, next, tries } => {
+                write!(f, "{failure}: will be tried again (try {next} of {tries})")
+            }
+            Self::GaveUp { reason } => reason.fmt(f),
+            Self::CancelAsked => f.write_str("cancelled by an operator"),
+            Self::RerunAsked => f.write_str("run again by an operator"),
+            Self::Recorded(it) => f.write_str(&it.text),
+        }
+    }
+}
+
+impl Display for Quarantine {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        let Self { rest_ms, failures, last } = self;
+        let seconds = rest_ms.div_ceil(1000);
+        write!(f, "in quarantine for {seconds} s more: {failures} failures in a row with different jobs, ")?;
+        write!(f, "the last: {last}")
+    }
+}
+
+impl Display for HistoryEntry {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Self::BranchAppeared { branch, commit } => {
+                write!(f, "{} was the first commit seen of branch {branch}", commit.short())
+            }
+            Self::BranchMoved { branch, from, to, commits } => {
+                let word = if *commits == 1 { "commit" } else { "commits" };
+                write!(f, "branch {branch} moved from {} to {}, {commits} {word}", from.short(), to.short())
+            }
+            Self::Leased { number, runner, reason } => write!(f, "attempt {number} went to {runner}: {reason}"),
+            Self::Ended { number, runner, outcome } => {
+                write!(f, "attempt {number} on {runner}: {}", outcome.word())?;
+                match outcome_detail(outcome) {
+                    Some(detail) => write!(f, " ({detail})"),
+                    None => Ok(()),
+                }
+            }
+            Self::LateResult { attempt, outcome } => {
+                write!(f, "a late result of {attempt} ({}) was kept and counts for nothing", outcome.word())
+            }
+            Self::Decided(kind) => kind.fmt(f),
+            Self::Skipped(reason) => write!(f, "skipped: {reason}"),
+            Self::BuildFinished { verdict, problem } => {
+                write!(f, "the build {}", verdict.word())?;
+                match problem {
+                    Some(problem) => write!(f, ": {problem}"),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+impl Display for RefusalReason {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Self::NameTaken { runner } => {
+                write!(f, "a runner named {runner} is connected already: give this one another --name")
+            }
+            Self::UnknownBuild { build } => write!(f, "build {build} is no longer there"),
+            Self::UnknownRunner { runner } => {
+                write!(f, "no runner named {runner} is connected: `surveil runners` lists them")
+            }
+            Self::BuildFinished { build } => write!(f, "build {build} is finished: there is nothing to cancel"),
+            Self::JobFinished => f.write_str("that job is finished: there is nothing to cancel"),
+            Self::BuildUnfinished { build } => {
+                write!(f, "build {build} is not finished: cancel it first, or wait for it")
+            }
+            Self::BrokenTasks { build } => write!(f, "build {build} has no jobs: mend its task file in a new commit"),
+            Self::NoJobs { build } => write!(f, "build {build} has no jobs"),
+            Self::AllPassed { build } => write!(f, "all jobs of build {build} passed: nothing to run again"),
+            Self::StillEnding { build, task, attempt, runner } => {
+                write!(f, "build {build}: attempt {attempt} of {task}, which is exclusive, is still being ended on ")?;
+                write!(f, "{runner}")
+            }
+            Self::MayStillRun { build, task, wait_ms } => {
+                write!(f, "build {build}: {task} is exclusive and may not have ended before the dispatcher started: ")?;
+                write!(f, "try again in {} s", wait_ms.div_ceil(1000))
+            }
+            Self::RunnerNotConnected => f.write_str("that runner is not connected"),
+            Self::RunnerRestarted { runner } => {
+                write!(f, "runner {runner} was started again before it heard of it: ask again")
+            }
+            Self::RunnerLeft { runner } => {
+                write!(f, "runner {runner} went away before it heard of it: ask again when it is back")
+            }
+        }
+    }
+}
+
+impl Display for OrderDone {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Self::Cancelled { build, jobs } => write!(f, "build {build}: {jobs} {} cancelled", jobs_word(*jobs)),
+            Self::Rerun { build, jobs } => write!(f, "build {build}: {jobs} {} will run again", jobs_word(*jobs)),
+            Self::Draining { runner, attempts } => write!(f, "runner {runner} finishes {attempts} attempts, then ends"),
+        }
+    }
+}
+
+impl Display for CloseReason {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Self::Overtaken => f.write_str("its runner has dialled again since"),
+            Self::Replaced => f.write_str("its runner came back on a new one"),
+            Self::NameTaken { runner } => RefusalReason::NameTaken { runner: runner.clone() }.fmt(f),
+            Self::Silent { silent_ms } => LossReason::Silent { silent_ms: *silent_ms }.fmt(f),
+        }
+    }
+}
+
+impl Display for JobStatus {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Self::WaitsForNeeds { open } => {
+                let open: Vec<String> = open.iter().map(|(task, state)| format!("{task} ({state})")).collect();
+                write!(f, "waits for what it needs: {}", open.join(", "))
+            }
+            Self::NoRunnerFits { waited_ms, fit } => write!(f, "queued for {} s: {fit}", waited_ms / 1000),
+            Self::Paused { waited_ms, again_ms } => {
+                let (waited, again) = (waited_ms / 1000, again_ms.div_ceil(1000));
+                write!(f, "queued for {waited} s: it came to nothing repeatedly and is tried again in {again} s")
+            }
+            Self::RunnersRest { waited_ms, runners } => {
+                let rest = |(runner, quarantine): &(_, Option<Quarantine>)| match quarantine {
+                    Some(quarantine) => format!("{runner} is {quarantine}"),
+                    None => format!("{runner} rests for a moment after a failure of infrastructure"),
+                };
+                let runners: Vec<String> = runners.iter().map(rest).collect();
+                write!(f, "queued for {} s: {}", waited_ms / 1000, runners.join("; "))
+            }
+            Self::InQueue { waited_ms, before } => {
+                write!(f, "queued for {} s: ", waited_ms / 1000)?;
+                match before {
+                    0 => f.write_str("next in the queue")?,
+                    before => write!(f, "{before} jobs before it")?,
+                }
+                f.write_str(", no fitting runner has a free slot")
+            }
+            Self::Running { number, runner, status } => {
+                write!(f, "attempt {number} runs on {runner}")?;
+                match status {
+                    AttemptStatus::FetchingSource => f.write_str(", which fetches the source"),
+                    AttemptStatus::Executing => Ok(()),
+                    AttemptStatus::RunnerAway { left_ms } => {
+                        let left = left_ms / 1000;
+                        write!(f, ", which is away; if it is not back within {left} s, another gets the job")
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Display for Concern {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Self::NoRunnerFits(fit) => write!(f, "jobs are queued and {fit}"),
+            Self::RunnerRests { runner, rest_ms, quarantine } => {
+                write!(f, "runner {runner} gets no jobs for {} s: ", rest_ms.div_ceil(1000))?;
+                match quarantine {
+                    Some(quarantine) => quarantine.fmt(f),
+                    None => f.write_str("infrastructure failed there"),
+                }
+            }
+        }
+    }
+}
+
+impl Display for Notice {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Self::BuildAdded { build, repo, branch, commit, tasks } => {
+                write!(f, "build {build} of {repo} {branch} {}: {tasks} tasks", commit.short())
+            }
+            Self::BuildFinished { build, repo, branch, verdict, seconds } => {
+                write!(f, "build {build} of {repo} {branch}: {} after {seconds} s", verdict.word())
+            }
+            Self::BranchGone { repo, branch } => write!(f, "branch {branch} of {repo} is gone"),
+            Self::AttemptLost { attempt, job, runner, reason } => {
+                write!(f, "attempt {attempt} lost on runner {runner}: {reason}; job {job} queued again")
+            }
+            Self::LateResult { attempt, outcome } => {
+                write!(f, "attempt {attempt}: a late result ({}) is kept and counts for nothing", outcome.word())
+            }
+            Self::RunnerJoined { runner, id, slots, holding } => {
+                write!(f, "runner {runner} joined as {id} with {slots} slots, holding {holding} attempts")
+            }
+            Self::RunnerAway { runner, holding } => write!(f, "runner {runner} is away, holding {holding} attempts"),
+            Self::RunnerDraining { runner, holding } => {
+                write!(f, "runner {runner} drains: {holding} attempts to finish")
+            }
+            Self::RunnerQuarantined { runner, quarantine } => write!(f, "runner {runner} is {quarantine}"),
+            Self::RunnerStarting => f.write_str("work waits and no runner that fits is connected: starting one here"),
+            Self::HeldUp { gap_ms } => {
+                write!(f, "the dispatcher was held up for {gap_ms} ms: every lease is extended by as much")
+            }
+        }
+    }
+}
+
+/// The exit code, the signal or the reason that goes with an outcome.
+#[must_use]
+pub fn outcome_detail(outcome: &Outcome) -> Option<String> {
+    match outcome {
+        Outcome::Failed(code) => Some(format!("exit code {code}")),
+        Outcome::Killed(signal) => Some(format!("signal {signal}")),
+        Outcome::CouldNotStart(why) => Some(why.clone()),
+        Outcome::Lost(reason) => Some(reason.to_string()),
+        Outcome::Passed | Outcome::TimedOut | Outcome::Cancelled => None,
+    }
+}
+
+/// Why output of an attempt is missing: the runner or the dispatcher said so, or the attempt had no chance to deliver.
+#[must_use]
+pub fn missing_output(outcome: &Outcome, log: &LogSummary) -> Option<String> {
+    match (&log.missing, outcome) {
+        (Some(why), _) => Some(why.clone()),
+        (None, Outcome::Lost(reason)) => Some(reason.to_string()),
+        (None, Outcome::Cancelled) => Some("cancelled".into()),
+        (None, _) => None,
+    }
+}
+
+fn jobs_word(jobs: usize) -> &'static str {
+    if jobs == 1 { "job" } else { "jobs" }
+}
+
+fn join<T: Display>(items: &[T], between: &str) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(between)
+}
