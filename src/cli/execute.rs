@@ -233,5 +233,5 @@ fn summarize(done: &[(&TaskSpec, Ending)], took_ms: u64, out: &mut Output) -> Re
     if is_cancelled(done) {
         return Ok(ExitCode::Interrupted);
     }
-    Ok(ExitCode::of_state(verdict.word()).unwrap_or(ExitCode::Internal))
+    Ok(verdict.into())
 }

@@ -1,58 +1,58 @@
 //! What the shell sees. Scripts branch on these numbers and on nothing else, so they never change their meaning; they
 //! are listed in `docs/operating.md` and at the end of `surveil --help`.
 
+use crate::model::{BuildState, Verdict};
+use crate::protocol::operator::BuildReport;
+
 /// How the program ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 pub enum ExitCode {
     /// What was asked for is done; a build that was waited for has passed.
-    Ok,
+    Ok = 0,
     /// A build or a local run that was waited for has failed.
-    Failed,
+    Failed = 1,
     /// The command line or the task file makes no sense.
-    Usage,
+    Usage = 2,
     /// A build that was waited for could not be judged.
-    Errored,
+    Errored = 3,
     /// A build that was waited for was cancelled.
-    Cancelled,
+    Cancelled = 4,
     /// No dispatcher answers there.
-    Unreachable,
+    Unreachable = 5,
     /// The dispatcher knows no such build or task.
-    NotFound,
+    NotFound = 6,
     /// Wrong token, refused by the dispatcher, or a port or directory that is in use.
-    Refused,
+    Refused = 7,
     /// Something that should not happen, or that this machine would not do.
-    Internal,
+    Internal = 70,
     /// Ended by Ctrl-C before it was done.
-    Interrupted,
+    Interrupted = 130,
 }
 
 impl ExitCode {
-    /// The exit code for a build's state, where it is a verdict.
-    #[must_use]
-    pub fn of_state(state: &str) -> Option<Self> {
-        match state {
-            "passed" => Some(Self::Ok),
-            "failed" => Some(Self::Failed),
-            "errored" => Some(Self::Errored),
-            "cancelled" => Some(Self::Cancelled),
-            _ => None,
-        }
-    }
-
     /// The number itself.
     #[must_use]
     pub fn number(self) -> u8 {
-        match self {
-            Self::Ok => 0,
-            Self::Failed => 1,
-            Self::Usage => 2,
-            Self::Errored => 3,
-            Self::Cancelled => 4,
-            Self::Unreachable => 5,
-            Self::NotFound => 6,
-            Self::Refused => 7,
-            Self::Internal => 70,
-            Self::Interrupted => 130,
+        self as u8
+    }
+
+    /// The exit code for the state of a build that was waited for; `None` if the build is not finished.
+    pub(crate) fn of_build(report: &BuildReport) -> Option<Self> {
+        match BuildState::of_word(&report.state)? {
+            BuildState::Finished(verdict) => Some(verdict.into()),
+            BuildState::Queued | BuildState::Running => None,
+        }
+    }
+}
+
+impl From<Verdict> for ExitCode {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Passed => Self::Ok,
+            Verdict::Failed => Self::Failed,
+            Verdict::Errored => Self::Errored,
+            Verdict::Cancelled => Self::Cancelled,
         }
     }
 }
@@ -60,16 +60,17 @@ impl ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Verdict;
+    use crate::cli::show::tests::build;
 
     #[test]
     fn every_verdict_has_an_exit_code_of_its_own() {
-        let code = |verdict: Verdict| ExitCode::of_state(verdict.word()).map(ExitCode::number);
-        assert_eq!(code(Verdict::Passed), Some(0));
-        assert_eq!(code(Verdict::Failed), Some(1));
-        assert_eq!(code(Verdict::Errored), Some(3));
-        assert_eq!(code(Verdict::Cancelled), Some(4));
-        assert_eq!(ExitCode::of_state("running"), None);
-        assert_eq!(ExitCode::of_state("queued"), None);
+        let verdicts = [Verdict::Passed, Verdict::Failed, Verdict::Errored, Verdict::Cancelled];
+        assert_eq!(verdicts.map(|verdict| ExitCode::from(verdict).number()), [0, 1, 3, 4]);
+        for verdict in verdicts {
+            assert_eq!(ExitCode::of_build(&build(1, verdict.word(), vec![])), Some(verdict.into()));
+        }
+        for state in ["running", "queued", "of_tomorrow"] {
+            assert_eq!(ExitCode::of_build(&build(1, state, vec![])), None);
+        }
     }
 }

@@ -8,6 +8,7 @@ use super::status::{Format, json, short, took};
 use super::table::one_line;
 use super::{CliError, ExitCode, human};
 use crate::clock;
+use crate::model::{EndingKind, JobStateKind};
 use crate::protocol::codec;
 use crate::protocol::operator::{AttemptReport, BuildReport, FromOperator, JobReport, ToOperator};
 
@@ -46,7 +47,7 @@ pub(crate) fn run(flags: ShowFlags, out: &mut Output) -> Result<ExitCode, CliErr
         Format::Json => json(|line| codec::encode(&report, line), out)?,
         Format::Table => print(&report, clock::wall().0, out)?,
     }
-    let verdict = if flags.wait { ExitCode::of_state(&report.state) } else { None };
+    let verdict = if flags.wait { ExitCode::of_build(&report) } else { None };
     Ok(verdict.unwrap_or(ExitCode::Ok))
 }
 
@@ -117,29 +118,30 @@ fn print_job(build: &BuildReport, job: &JobReport, widest: usize, out: &mut Outp
     let state = format!("{}{:pad$}", painted(&job.state), "", pad = "cancelled".len().saturating_sub(job.state.len()));
     let mut facts = Vec::new();
     // A job that waits is on no runner, whatever became of earlier attempts.
-    let is_waiting = matches!(&*job.state, "waiting" | "queued");
+    let kind = JobStateKind::of_word(&job.state);
+    let is_waiting = matches!(kind, Some(JobStateKind::Waiting | JobStateKind::Queued));
     if let Some(last) = job.attempts.last().filter(|_| !is_waiting) {
         facts.extend(last.duration_ms.map(human::duration));
         facts.push(format!("on {}", one_line(&last.runner)));
     }
-    if job.state == "waiting" && !job.needs.is_empty() {
+    if kind == Some(JobStateKind::Waiting) && !job.needs.is_empty() {
         facts.push(format!("needs {}", job.needs.join(", ")));
     }
     facts.extend(job.detail.as_deref().map(one_line));
     if job.flaky {
         facts.push(painted("flaky"));
     }
-    if job.allow_failure && matches!(&*job.state, "failed" | "errored") {
+    if job.allow_failure && kind.is_some_and(JobStateKind::is_bad) {
         facts.push("allowed to fail".into());
     }
     out.line(format!("  {state}  {:widest$}  {}", job.task, facts.join(", ")).trim_end())?;
     // The only attempt of a job that passed has nothing more to say.
-    if job.attempts.len() > 1 || job.state != "passed" {
+    if job.attempts.len() > 1 || kind != Some(JobStateKind::Finished(EndingKind::Passed)) {
         for attempt in &job.attempts {
             out.line(format_args!("    {}", attempt_line(attempt)))?;
         }
     }
-    if matches!(&*job.state, "failed" | "errored") {
+    if kind.is_some_and(JobStateKind::is_bad) {
         for hint in hints(build, job, "") {
             out.line(format_args!("    {hint}"))?;
         }

@@ -7,8 +7,9 @@ use super::session::OperatorFlags;
 use super::table::Table;
 use super::{CliError, ExitCode, human};
 use crate::clock;
+use crate::model::JobStateKind;
 use crate::protocol::codec;
-use crate::protocol::operator::{BuildReport, FromOperator, StatusReport, ToOperator};
+use crate::protocol::operator::{BuildReport, FromOperator, JobReport, StatusReport, ToOperator};
 
 const EXAMPLES: &str = "\
 The fields of the JSON form are those of `status` in docs/protocol.md; fields are added to it, never taken away.
@@ -99,13 +100,14 @@ fn table(builds: &[BuildReport], now_ms: i64) -> Table {
 /// Finished of all jobs while a build runs, then only what deserves a look.
 fn jobs(build: &BuildReport) -> String {
     let total = build.jobs.len();
+    let state = |job: &JobReport| JobStateKind::of_word(&job.state);
     if build.finished_ms.is_none() {
-        let open = |state: &str| matches!(state, "waiting" | "queued" | "running");
-        let done = build.jobs.iter().filter(|job| !open(&job.state)).count();
+        let is_done = |job: &&JobReport| matches!(state(job), Some(JobStateKind::Finished(_)));
+        let done = build.jobs.iter().filter(is_done).count();
         return format!("{done}/{total}");
     }
-    let bad: Vec<&str> =
-        build.jobs.iter().filter(|job| matches!(&*job.state, "failed" | "errored")).map(|job| &*job.task).collect();
+    let is_bad = |job: &&JobReport| state(job).is_some_and(JobStateKind::is_bad);
+    let bad: Vec<&str> = build.jobs.iter().filter(is_bad).map(|job| &*job.task).collect();
     match bad.as_slice() {
         [] if build.flaky => format!("{total}, flaky"),
         [] => total.to_string(),

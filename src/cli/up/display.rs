@@ -15,6 +15,7 @@ use crate::cli::status::{short, took};
 use crate::cli::table::one_line;
 use crate::cli::{CliError, human, logs, show};
 use crate::clock;
+use crate::model::{EndingKind, JobStateKind};
 use crate::protocol::operator::{AttemptReport, BuildReport, JobReport};
 
 /// How often spinners move.
@@ -81,7 +82,7 @@ impl Display {
         }
         self.lines(&told(build, happening))?;
         if let Happening::Ended { job } = happening
-            && matches!(&*job.state, "failed" | "errored")
+            && JobStateKind::of_word(&job.state).is_some_and(JobStateKind::is_bad)
         {
             let lines = self.autopsy(build, job, connect);
             self.lines(&lines)?;
@@ -173,7 +174,9 @@ fn told(build: &BuildReport, happening: &Happening) -> Vec<String> {
         }
         Happening::Again { job, attempt } => {
             let outcome = attempt.outcome.as_deref().unwrap_or_default();
-            let goes_on = if job.state == "waiting" || job.state == "queued" { ", queued again" } else { "" };
+            let state = JobStateKind::of_word(&job.state);
+            let is_queued = matches!(state, Some(JobStateKind::Waiting | JobStateKind::Queued));
+            let goes_on = if is_queued { ", queued again" } else { "" };
             vec![format!("b{number} {}: attempt {} {}{goes_on}", job.task, attempt.number, ending(outcome, attempt))]
         }
         Happening::Ended { job } => vec![format!("b{number} {}: {}", job.task, job_ending(job))],
@@ -205,7 +208,7 @@ fn job_ending(job: &JobReport) -> String {
     if job.flaky {
         text.push_str(&format!(" ({}, attempt {})", painted("flaky"), job.attempts.len()));
     }
-    if job.allow_failure && job.state == "failed" {
+    if job.allow_failure && JobStateKind::of_word(&job.state) == Some(JobStateKind::Finished(EndingKind::Failed)) {
         text.push_str(" (allowed to fail)");
     }
     text

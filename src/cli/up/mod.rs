@@ -99,7 +99,7 @@ pub(crate) fn run(flags: UpFlags, verbosity: Verbosity, out: Output) -> Result<E
             display.report(&build)?;
             display.lines(&["This commit was built before; to build it again: surveil up --once --rerun".into()])?;
             roles.end()?;
-            return Ok(ExitCode::of_state(&build.state).unwrap_or(ExitCode::Internal));
+            return Ok(ExitCode::of_build(&build).unwrap_or(ExitCode::Internal));
         }
     }
     let watch = Watch::start(&roles)?;
@@ -176,5 +176,5 @@ fn follow(
 /// The exit code, if this is the finished build that is waited for.
 fn reached(goal: Option<&Goal>, build: &BuildReport) -> Option<ExitCode> {
     let is_reached = build.finished_ms.is_some() && goal.is_some_and(|goal| goal.is(build));
-    if is_reached { ExitCode::of_state(&build.state) } else { None }
+    if is_reached { ExitCode::of_build(build) } else { None }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::model::JobStateKind;
 use crate::protocol::operator::{AttemptReport, BuildReport, JobReport};
 
 /// Something worth a line.
@@ -75,7 +76,8 @@ impl Progress {
 
 impl ToldJob {
     fn update(&mut self, job: &JobReport, happenings: &mut Vec<Happening>) {
-        let is_ended = !matches!(&*job.state, "waiting" | "queued" | "running");
+        let state = JobStateKind::of_word(&job.state);
+        let is_ended = !matches!(state, Some(JobStateKind::Waiting | JobStateKind::Queued | JobStateKind::Running));
         let last = job.attempts.len().saturating_sub(1);
         for (index, attempt) in job.attempts.iter().enumerate() {
             if index >= self.started {
@@ -83,7 +85,7 @@ impl ToldJob {
                 happenings.push(Happening::Started { job: job.clone(), attempt: attempt.clone() });
             }
             // An attempt may be reported as ended a moment before its job is: the job tells what the last one means.
-            let is_decided = index < last || job.state != "running";
+            let is_decided = index < last || state != Some(JobStateKind::Running);
             if attempt.outcome.is_some() && index >= self.ended && is_decided {
                 self.ended = index + 1;
                 if !(is_ended && index == last) {
