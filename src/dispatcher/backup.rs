@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use super::data_dir::{DataDir, LogPlace};
 use crate::clock;
 use crate::locked::Locked;
-use crate::model::BuildId;
+use crate::model::{BuildId, WholeBuild};
 use crate::store::{self, Reader, StoreError};
 
 /// Why there is no backup, or nothing was restored.
@@ -218,7 +218,7 @@ pub(super) fn measure(directory: &Path) -> io::Result<(u64, u64)> {
 /// Reads all of a store, and looks for the logs that it names.
 fn look(store: &Path, data: &DataDir, found: &mut Copied) -> Result<(), BackupError> {
     let reader = Reader::open(store)?;
-    reader.check(|(build, jobs, attempts)| {
+    reader.check(|WholeBuild { build, jobs, attempts }| {
         found.builds += 1;
         for attempt in attempts.iter().filter(|attempt| attempt.log.bytes > 0) {
             let Some(job) = jobs.iter().find(|job| job.id == attempt.job) else { continue };

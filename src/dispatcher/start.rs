@@ -19,9 +19,9 @@ use super::{DispatcherError, fatal, heartbeat, limits};
 use crate::clock;
 use crate::config::DispatcherSettings;
 use crate::model::Moment;
-use crate::scheduler::{Event, Policy, Restored, RestoredBuild, Scheduler};
+use crate::scheduler::{Event, Policy, Scheduler};
 use crate::shutdown::Stop;
-use crate::store::{Reader, Store, StoreError, Unfinished};
+use crate::store::{Reader, Store, StoreError};
 use crate::threads::{self, Thread};
 use crate::transport::Listener;
 
@@ -154,18 +154,13 @@ fn restore(settings: &DispatcherSettings, store: &Store) -> Result<Scheduler, Di
         spawn: settings.spawn,
         spawn_labels: crate::config::own_facts(),
     };
-    let Unfinished { builds, heads, runners, last_build, last_job, last_attempt, last_runner, .. } =
-        store.unfinished()?;
-    let builds: Vec<RestoredBuild> =
-        builds.into_iter().map(|(build, jobs, leases)| RestoredBuild { build, jobs, leases }).collect();
-    let leases: usize = builds.iter().map(|build| build.leases.len()).sum();
-    if !builds.is_empty() {
-        log::info!("going on with {} unfinished builds, {leases} attempts on runners", builds.len());
+    let snapshot = store.snapshot()?;
+    let attempts: usize = snapshot.builds.iter().map(|build| build.attempts.len()).sum();
+    if !snapshot.builds.is_empty() {
+        log::info!("going on with {} unfinished builds, {attempts} attempts on runners", snapshot.builds.len());
     }
-    let recorded = store.recorded_lately()?;
-    let restored = Restored { builds, heads, runners, last_build, last_job, last_attempt, last_runner, recorded };
     let now: Moment = clock::now();
-    Ok(Scheduler::restore(policy, now, restored))
+    Ok(Scheduler::restore(policy, now, snapshot))
 }
 
 fn start_core(core: Core, said: Sender<Result<Store, StoreError>>) -> Result<Thread<()>, DispatcherError> {

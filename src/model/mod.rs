@@ -12,6 +12,7 @@ mod name;
 pub mod reason;
 mod record;
 mod runner;
+mod snapshot;
 mod task;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -27,4 +28,5 @@ pub use moment::{Moment, WallTime};
 pub use name::{Label, LabelError, RepoName, RepoNameError, RunnerName, RunnerNameError, TaskName, TaskNameError};
 pub use record::{Decision, Record};
 pub use runner::{Isolation, Runner, RunnerState};
+pub use snapshot::{Snapshot, WholeBuild};
 pub use task::{Script, TaskSpec};

@@ -2,7 +2,7 @@
 
 use crate::model::{
     AttemptId, BranchName, BuildId, BuildSource, CommitId, Incarnation, Isolation, JobId, Label, LogSummary, Outcome,
-    RepoName, RunnerId, RunnerName, SessionId, TaskSpec,
+    RepoName, RunnerId, RunnerName, SessionId, TaskSpec, WholeBuild,
 };
 
 /// Names the request a reply belongs to; the dispatcher makes them up and the scheduler hands them back.
@@ -47,7 +47,7 @@ pub enum Event {
     /// An operator asked to cancel a build, or one job of it.
     CancelAsked { request: RequestId, build: BuildId, job: Option<JobId> },
     /// An operator asked to run a finished build again; the jobs are as the store has them.
-    RerunAsked { request: RequestId, build: Box<RestoredBuild>, failed_only: bool },
+    RerunAsked { request: RequestId, build: Box<WholeBuild>, failed_only: bool },
     /// An operator asked a runner to drain.
     DrainAsked { request: RequestId, runner: RunnerId },
     /// The heartbeat thread's tick: time to see who has fallen silent.
@@ -72,29 +72,4 @@ pub struct RunnerJoined {
     pub spawned: bool,
     /// It drains already.
     pub draining: bool,
-}
-
-/// A build with its jobs, as the store has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RestoredBuild {
-    pub build: crate::model::Build,
-    pub jobs: Vec<crate::model::Job>,
-    /// The unfinished attempts among them.
-    pub leases: Vec<crate::model::Attempt>,
-}
-
-/// All that the scheduler needs to go on after a restart.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Restored {
-    /// Unfinished builds, oldest first.
-    pub builds: Vec<RestoredBuild>,
-    pub heads: Vec<(RepoName, BranchName, CommitId)>,
-    pub runners: Vec<crate::model::Runner>,
-    /// The highest numbers ever given out, 0 for none.
-    pub last_build: u64,
-    pub last_job: u64,
-    pub last_attempt: u64,
-    pub last_runner: u64,
-    /// Attempts whose results were recorded lately, so that a result that is delivered again gets the same answer.
-    pub recorded: Vec<AttemptId>,
 }

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use super::event::{RequestId, RestoredBuild};
+use super::event::RequestId;
 use super::jobs::NewJob;
 use super::state::{AcceptedHead, LiveBuild};
 use super::turn::{Because, Turn};
 use super::{Reply, Scheduler};
 use crate::model::{
     BranchName, Build, BuildId, BuildSource, CommitId, Ending, Job, JobId, JobState, Moment, Record, RepoName,
-    TaskName, TaskSpec, Verdict,
+    TaskName, TaskSpec, Verdict, WholeBuild,
 };
 
 impl Scheduler {
@@ -168,7 +168,7 @@ impl Scheduler {
     }
 
     /// Runs a finished build's jobs again: new attempts beside the old ones.
-    pub(super) fn rerun(&mut self, turn: &mut Turn, request: RequestId, restored: RestoredBuild, failed_only: bool) {
+    pub(super) fn rerun(&mut self, turn: &mut Turn, request: RequestId, restored: WholeBuild, failed_only: bool) {
         let id = restored.build.id;
         if self.builds.contains_key(&id) {
             let text = format!("build {id} is not finished: cancel it first, or wait for it");

@@ -25,7 +25,7 @@ mod tests;
 mod turn;
 
 pub use effect::{Effect, Lease, Reply, RunnerCommand};
-pub use event::{Event, RequestId, Restored, RestoredBuild, RunnerJoined};
+pub use event::{Event, RequestId, RunnerJoined};
 pub use policy::Policy;
 pub use questions::{JobCounts, RunnerView};
 pub use state::Scheduler;

@@ -2,6 +2,8 @@
 
 use crate::model::Label;
 
+use crate::model::Snapshot;
+
 /// What the operator of a dispatcher may choose about its decisions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
@@ -49,4 +51,4 @@ pub(super) const TOGETHER_MS: u64 = 1_000;
 /// given up all the same: every build ends. The job pauses longer after each, so this takes most of an hour.
 pub(super) const MAX_BLAMELESS_LOSSES: u32 = 20;
 /// How many delivered results are remembered, so that one that is delivered again gets the same answer.
-pub(super) const RECORDED_CAPACITY: usize = 8_192;
+pub(super) const RECORDED_CAPACITY: usize = Snapshot::RECORDED_MAX;

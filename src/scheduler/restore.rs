@@ -1,18 +1,17 @@
 //! Going on after a restart: from what the store knows to a live scheduler.
 
-use super::event::Restored;
 use super::health::Health;
 use super::jobs::NewJob;
 use super::state::{AcceptedHead, LiveLease, Started};
 use super::tables::{Member, Presence};
 use super::{Policy, Scheduler};
-use crate::model::{Attempt, Isolation, JobState, Moment, RunnerId, SessionId};
+use crate::model::{Attempt, Isolation, JobState, Moment, RunnerId, SessionId, Snapshot};
 
 impl Scheduler {
     /// A scheduler that goes on with what was unfinished. Restored leases get a full grace period: nobody is declared
     /// lost before having had the time to come back.
     #[must_use]
-    pub fn restore(policy: Policy, now: Moment, restored: Restored) -> Self {
+    pub fn restore(policy: Policy, now: Moment, restored: Snapshot) -> Self {
         let mut scheduler = Self::new(policy);
         // The first tick may come late too.
         scheduler.last_tick = Some(now);
@@ -33,7 +32,7 @@ impl Scheduler {
         for build in restored.builds {
             let jobs = build.jobs.iter().map(NewJob::restored).collect();
             scheduler.admit(now, &build.build, jobs);
-            for attempt in &build.leases {
+            for attempt in &build.attempts {
                 scheduler.restore_lease(now, attempt);
             }
         }

@@ -2,6 +2,4 @@
 
 mod sqlite;
 
-pub use sqlite::{
-    BuildName, Reader, Restoring, Rule, Store, StoreError, Surveyed, Unfinished, WholeBuild, back_up, restore,
-};
+pub use sqlite::{BuildName, Reader, Restoring, Rule, Store, StoreError, Surveyed, back_up, restore};

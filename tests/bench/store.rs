@@ -114,7 +114,7 @@ fn measure_reading(path: &Path) {
     let bytes = path.metadata().expect("the store is there").len();
     println!("{:>40}: {:.0} MiB", "store", bytes as f64 / 1048576.0);
     let store = timed("start", || Store::open(path).expect("the store opens"));
-    timed("unfinished", || store.unfinished().expect("it reads"));
+    timed("snapshot", || store.snapshot().expect("it reads"));
     let reader = timed("reader", || Reader::open(path).expect("a reader opens"));
     let builds = timed("finished_builds(20)", || reader.finished_builds(None, 20).expect("it reads"));
     timed("finished_builds(20) of a repository", || reader.finished_builds(Some("app"), 20).expect("it reads"));

@@ -96,7 +96,7 @@ impl World {
             return;
         }
         self.history.note(self.now, Fact::Started);
-        let mut restored = self.dispatcher.store.restored();
+        let mut restored = self.dispatcher.store.snapshot();
         if let Some(real) = &mut self.dispatcher.real
             && let Err(text) = real.reopen().and_then(|()| real.compare(&self.dispatcher.store))
         {

@@ -5,10 +5,8 @@ use std::collections::BTreeMap;
 
 use surveil::model::{
     Attempt, AttemptId, BranchName, Build, BuildId, CommitId, Ending, Job, JobId, JobState, Outcome, Record, RepoName,
-    Runner, RunnerId, RunnerName,
+    Runner, RunnerId, RunnerName, Snapshot, WholeBuild,
 };
-use surveil::scheduler::{Restored, RestoredBuild};
-use surveil::store::Unfinished;
 
 use crate::history::Announcement;
 
@@ -119,20 +117,22 @@ impl Fold {
     }
 
     /// A build with its jobs, for a rerun.
-    pub(crate) fn build(&self, id: BuildId) -> Option<RestoredBuild> {
+    pub(crate) fn build(&self, id: BuildId) -> Option<WholeBuild> {
         let build = self.builds.get(&id)?.clone();
         let jobs: Vec<Job> = self.jobs.values().filter(|job| job.build == id).cloned().collect();
-        Some(RestoredBuild { build, jobs, leases: Vec::new() })
+        Some(WholeBuild { build, jobs, attempts: Vec::new() })
     }
 
-    /// In the store's words, to be compared with it.
-    pub(crate) fn unfinished(&self) -> Unfinished {
+    /// What a dispatcher starts from; the store must say the same.
+    pub(crate) fn snapshot(&self) -> Snapshot {
         let of = |build: &Build| {
             let jobs: Vec<Job> = self.jobs.values().filter(|job| job.build == build.id).cloned().collect();
             let open = |attempt: &&Attempt| attempt.build == build.id && attempt.outcome.is_none();
-            (build.clone(), jobs, self.attempts.values().filter(open).cloned().collect())
+            let attempts = self.attempts.values().filter(open).cloned().collect();
+            WholeBuild { build: build.clone(), jobs, attempts }
         };
-        Unfinished {
+        let told = |attempt: &&Attempt| attempt.outcome.as_ref().is_some_and(|o| !matches!(o, Outcome::Lost(_)));
+        Snapshot {
             builds: self.builds.values().filter(|build| build.verdict.is_none()).map(of).collect(),
             heads: self.heads.iter().map(|((repo, branch), head)| (repo.clone(), branch.clone(), *head)).collect(),
             runners: self.runners.values().cloned().collect(),
@@ -140,20 +140,7 @@ impl Fold {
             last_job: self.jobs.keys().last().map_or(0, |id| id.0),
             last_attempt: self.attempts.keys().last().map_or(0, |id| id.0),
             last_runner: self.runners.keys().last().map_or(0, |id| id.0),
+            recorded: self.attempts.values().filter(told).map(|attempt| attempt.id).collect(),
         }
-    }
-
-    /// Attempts with a recorded outcome other than lost.
-    pub(crate) fn recorded(&self) -> Vec<AttemptId> {
-        let told = |attempt: &&Attempt| attempt.outcome.as_ref().is_some_and(|o| !matches!(o, Outcome::Lost(_)));
-        self.attempts.values().filter(told).map(|attempt| attempt.id).collect()
-    }
-
-    /// What a dispatcher starts from.
-    pub(crate) fn restored(&self) -> Restored {
-        let Unfinished { builds, heads, runners, last_build, last_job, last_attempt, last_runner } = self.unfinished();
-        let builds = builds.into_iter().map(|(build, jobs, leases)| RestoredBuild { build, jobs, leases }).collect();
-        let recorded = self.recorded();
-        Restored { builds, heads, runners, last_build, last_job, last_attempt, last_runner, recorded }
     }
 }

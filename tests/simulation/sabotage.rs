@@ -1,8 +1,8 @@
 //! Deliberate defects, each of which must break the promise it is named for. They sit around the scheduler, where the
 //! dispatcher's core, the network and the peers are, and change what goes in or comes out of it.
 
-use surveil::model::{Incarnation, JobState, LogSummary, Moment, Record, TaskSpec, Verdict, WallTime};
-use surveil::scheduler::{Effect, Event, Policy, Restored, RunnerCommand};
+use surveil::model::{Incarnation, JobState, LogSummary, Moment, Record, Snapshot, TaskSpec, Verdict, WallTime};
+use surveil::scheduler::{Effect, Event, Policy, RunnerCommand};
 
 use crate::dispatcher::{HEARTBEAT_MS, LEASE_CHECK_MS, TIMEOUT_MS, policy};
 use crate::history::Promise;
@@ -84,7 +84,7 @@ impl World {
         self.sabotage == Some(sabotage)
     }
 
-    pub(crate) fn twist_restart(&mut self, restored: &mut Restored, now: Moment) -> (Policy, Moment) {
+    pub(crate) fn twist_restart(&mut self, restored: &mut Snapshot, now: Moment) -> (Policy, Moment) {
         let mut policy = policy();
         self.last_tick = None;
         if self.is(Sabotage::ClosingIsLosing) {
@@ -92,7 +92,7 @@ impl World {
         }
         if self.is(Sabotage::RestoresWithoutLeases) {
             for build in &mut restored.builds {
-                build.leases.clear();
+                build.attempts.clear();
                 for job in &mut build.jobs {
                     if matches!(job.state, JobState::Leased(_)) {
                         job.state = JobState::Queued;

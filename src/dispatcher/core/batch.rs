@@ -14,8 +14,8 @@ use crate::dispatcher::grants::Grant;
 use crate::dispatcher::limits;
 use crate::dispatcher::logs::LogSender;
 use crate::dispatcher::watchdog::Pulse;
-use crate::model::{BuildId, Moment, Record, SessionId};
-use crate::scheduler::{Effect, Event, Reply, RequestId, RestoredBuild, RunnerCommand, Scheduler};
+use crate::model::{BuildId, Moment, Record, SessionId, WholeBuild};
+use crate::scheduler::{Effect, Event, Reply, RequestId, RunnerCommand, Scheduler};
 use crate::store::{Reader, Store, StoreError};
 
 /// The core's state between batches.
@@ -212,9 +212,9 @@ impl Core {
         Ok(())
     }
 
-    fn restored(&self, id: BuildId) -> Result<Option<RestoredBuild>, StoreError> {
+    fn restored(&self, id: BuildId) -> Result<Option<WholeBuild>, StoreError> {
         let Some(build) = self.reader.build(id)? else { return Ok(None) };
-        Ok(Some(RestoredBuild { build, jobs: self.reader.jobs(id)?, leases: Vec::new() }))
+        Ok(Some(WholeBuild { build, jobs: self.reader.jobs(id)?, attempts: Vec::new() }))
     }
 
     fn handle(&mut self, event: Event) {

@@ -163,7 +163,7 @@ fn a_rerun_makes_new_attempts_beside_the_old_ones() {
         job(2, task("b"), Ending::Failed),
         job(3, needing("c", &["b"]), Ending::Skipped("b did not pass".into())),
     ];
-    let restored = RestoredBuild { build, jobs, leases: vec![] };
+    let restored = WholeBuild { build, jobs, attempts: vec![] };
     assert_eq!(
         story.tell(Event::RerunAsked { request: RequestId(1), build: Box::new(restored), failed_only: true }),
         ["b1 reopened", "j2 queued", "j3 waiting", "> done", "j2 leased to r1 as a3 (number 2)", "> s1 lease a3"]

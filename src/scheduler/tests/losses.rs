@@ -245,7 +245,7 @@ fn what_a_dispatcher_hears_after_it_was_held_up_is_not_forgiven_that_time() {
 #[test]
 fn a_dispatcher_that_is_held_up_before_its_first_tick_declares_nobody_dead() {
     let mut story = Story::new();
-    story.scheduler = Scheduler::restore(policy(), Moment(0), Restored::default());
+    story.scheduler = Scheduler::restore(policy(), Moment(0), Snapshot::default());
     story.join(1, "w1", 1);
     story.observe("app", None, 1, vec![task("a")]);
     story.now = Moment(600_000);
@@ -355,7 +355,7 @@ fn an_exclusive_job_that_was_cancelled_runs_again_only_after_its_attempt_has_end
     let again = ["b1 reopened", "j1 queued", "> done", "j1 leased to r2 as a2 (number 2)", "> s2 lease a2"];
     assert_eq!(story.tell(rerun.clone()), again);
 
-    let restored = Restored { last_build: 1, last_job: 1, last_attempt: 1, last_runner: 2, ..Restored::default() };
+    let restored = Snapshot { last_build: 1, last_job: 1, last_attempt: 1, last_runner: 2, ..Snapshot::default() };
     story.scheduler = Scheduler::restore(policy(), story.now, restored);
     assert_eq!(story.tell(rerun.clone()), ["> refused"], "nobody knows any more whether it has ended");
     story.now = story.now.after(60_000);
@@ -363,7 +363,7 @@ fn an_exclusive_job_that_was_cancelled_runs_again_only_after_its_attempt_has_end
 }
 
 /// Build b1 as the store has it after its one job was cancelled.
-fn cancelled_build(task: TaskSpec) -> RestoredBuild {
+fn cancelled_build(task: TaskSpec) -> WholeBuild {
     let build = crate::model::Build {
         id: BuildId(1),
         source: source("app", None, 1),
@@ -381,5 +381,5 @@ fn cancelled_build(task: TaskSpec) -> RestoredBuild {
         failures: 0,
         losses: 0,
     };
-    RestoredBuild { build, jobs: vec![job], leases: vec![] }
+    WholeBuild { build, jobs: vec![job], attempts: vec![] }
 }

@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use crate::model::{
     AttemptId, BranchName, BuildId, BuildSource, CommitId, Incarnation, Isolation, JobId, JobState, Label, LogSummary,
-    Moment, Outcome, Record, RepoName, RunnerId, RunnerName, Script, SessionId, TaskName, TaskSpec, WallTime,
+    Moment, Outcome, Record, RepoName, RunnerId, RunnerName, Script, SessionId, Snapshot, TaskName, TaskSpec, WallTime,
+    WholeBuild,
 };
-use crate::scheduler::{
-    Effect, Event, Policy, Reply, RequestId, Restored, RestoredBuild, RunnerCommand, RunnerJoined, Scheduler,
-};
+use crate::scheduler::{Effect, Event, Policy, Reply, RequestId, RunnerCommand, RunnerJoined, Scheduler};
 
 /// A scheduler with a virtual clock, and shorthand for what happens to it.
 pub(super) struct Story {
@@ -118,8 +117,8 @@ impl Story {
         };
         let (a, b) = (task("a"), needing("b", &["a"]));
         let jobs = vec![job(1, a, JobState::Leased(AttemptId(1))), job(2, b, JobState::Waiting)];
-        let restored = Restored {
-            builds: vec![RestoredBuild { build, jobs, leases: vec![lease] }],
+        let restored = Snapshot {
+            builds: vec![WholeBuild { build, jobs, attempts: vec![lease] }],
             runners: vec![crate::model::Runner {
                 id: RunnerId(1),
                 name: RunnerName::new("w1").unwrap(),
@@ -129,7 +128,7 @@ impl Story {
             last_job: 2,
             last_attempt: 1,
             last_runner: 1,
-            ..Restored::default()
+            ..Snapshot::default()
         };
         Self { scheduler: Scheduler::restore(policy(), Moment(0), restored), now: Moment(0), request: 0 }
     }

@@ -27,27 +27,8 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use crate::model::{Attempt, BranchName, Build, CommitId, Job, RepoName, Runner};
-
 pub use backup::{Restoring, back_up, restore};
 pub use error::StoreError;
 pub use reader::{BuildName, Reader};
 pub use retention::{Rule, Surveyed};
 pub use writer::Store;
-
-/// A build with its jobs, and the attempts that are asked for.
-pub type WholeBuild = (Build, Vec<Job>, Vec<Attempt>);
-
-/// What the store knows of unfinished work, for a dispatcher that starts.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Unfinished {
-    /// Unfinished builds with their jobs and their unfinished attempts, oldest first.
-    pub builds: Vec<WholeBuild>,
-    pub heads: Vec<(RepoName, BranchName, CommitId)>,
-    pub runners: Vec<Runner>,
-    /// The highest numbers ever given out, 0 for none.
-    pub last_build: u64,
-    pub last_job: u64,
-    pub last_attempt: u64,
-    pub last_runner: u64,
-}

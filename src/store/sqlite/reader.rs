@@ -7,8 +7,10 @@ use rusqlite::Connection;
 
 use super::tables::specs::Tasks;
 use super::tables::{attempts, builds, decisions, forgotten, heads, jobs, late_results, meta, runners};
-use super::{Rule, StoreError, Surveyed, WholeBuild, check, connection, schema};
-use crate::model::{Attempt, AttemptId, Build, BuildId, CommitId, Decision, Job, Outcome, RepoName, Runner, WallTime};
+use super::{Rule, StoreError, Surveyed, check, connection, schema};
+use crate::model::{
+    Attempt, AttemptId, Build, BuildId, CommitId, Decision, Job, Outcome, RepoName, Runner, WallTime, WholeBuild,
+};
 
 /// Reads beside the writer, on a connection of its own.
 #[derive(Debug)]
@@ -99,7 +101,7 @@ impl Reader {
         let mut tasks = Tasks::default();
         let mut last = BuildId(0);
         while let Some(whole) = self.build_after(last, &mut tasks).map_err(self.failed("check"))? {
-            last = whole.0.id;
+            last = whole.build.id;
             each(whole);
         }
         heads::read_all(&self.conn).and_then(|_| runners::read_all(&self.conn)).map_err(self.failed("check"))?;
@@ -111,7 +113,7 @@ impl Reader {
         decisions::of_build(&self.conn, build.id)?;
         let jobs = jobs::of_build(&self.conn, build.id, tasks)?;
         let attempts = attempts::of_build(&self.conn, build.id)?;
-        Ok(Some((build, jobs, attempts)))
+        Ok(Some(WholeBuild { build, jobs, attempts }))
     }
 
     /// Tells of every build, newest first.

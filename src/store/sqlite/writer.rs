@@ -12,8 +12,8 @@ use super::error::Fault;
 use super::lock::Lock;
 use super::tables::specs::Tasks;
 use super::tables::{Interned, attempts, builds, heads, jobs, meta, outcomes, repos, runners};
-use super::{Rule, StoreError, Unfinished, check, connection, retention, schema, wal};
-use crate::model::{AttemptId, BuildId, BuildSource, Record, RepoName, WallTime};
+use super::{Rule, StoreError, check, connection, retention, schema, wal};
+use crate::model::{BuildId, BuildSource, Record, RepoName, Snapshot, WallTime, WholeBuild};
 
 /// The one writer.
 #[derive(Debug)]
@@ -67,8 +67,8 @@ impl Store {
     }
 
     /// Unfinished builds with what belongs to them, and what else a dispatcher starts from.
-    pub fn unfinished(&self) -> Result<Unfinished, StoreError> {
-        self.read_unfinished().map_err(self.failed("read unfinished work from"))
+    pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        self.read_snapshot().map_err(self.failed("read unfinished work from"))
     }
 
     /// The build that was made for this submission, so that a repeated one is answered with it (S2). Only repository,
@@ -92,11 +92,6 @@ impl Store {
     pub fn forget(&mut self, builds: &[BuildId], rule: Rule, at: WallTime) -> Result<Vec<BuildId>, StoreError> {
         let forgotten = begin(&self.conn).and_then(|tx| retention::forget(tx, builds, rule, at));
         forgotten.map_err(self.failed("forget builds of"))
-    }
-
-    /// Attempts with a recorded outcome other than lost, oldest first.
-    pub fn recorded_lately(&self) -> Result<Vec<AttemptId>, StoreError> {
-        outcomes::recent(&self.conn).map_err(self.failed("read recorded outcomes from"))
     }
 
     fn failed(&self, doing: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreError + use<'_> {
@@ -134,16 +129,16 @@ impl Store {
         tx.commit().map_err(failed)
     }
 
-    fn read_unfinished(&self) -> rusqlite::Result<Unfinished> {
+    fn read_snapshot(&self) -> rusqlite::Result<Snapshot> {
         let conn = &self.conn;
         let mut tasks = Tasks::default();
         let mut found = Vec::new();
         for build in builds::unfinished(conn, None)? {
             let jobs = jobs::of_build(conn, build.id, &mut tasks)?;
             let attempts = attempts::unfinished_of_build(conn, build.id)?;
-            found.push((build, jobs, attempts));
+            found.push(WholeBuild { build, jobs, attempts });
         }
-        Ok(Unfinished {
+        Ok(Snapshot {
             builds: found,
             heads: heads::read_all(conn)?,
             runners: runners::read_all(conn)?,
@@ -151,6 +146,7 @@ impl Store {
             last_job: meta::last_id(conn, "jobs")?,
             last_attempt: meta::last_id(conn, "attempts")?,
             last_runner: meta::last_id(conn, "runners")?,
+            recorded: outcomes::recorded(conn)?,
         })
     }
 }

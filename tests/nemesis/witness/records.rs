@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 
 use surveil::model::{
     Attempt, AttemptId, Build, BuildId, Ending, Job, JobId, JobState, Outcome, Record, Runner, RunnerId, Verdict,
-    WallTime,
+    WallTime, WholeBuild,
 };
-use surveil::scheduler::RestoredBuild;
-use surveil::store::{BuildName, Reader, StoreError, WholeBuild};
+use surveil::store::{BuildName, Reader, StoreError};
 
 /// How often a reading is repeated into which a commit came. A gap that stays is one of the store.
 const RETRIES: usize = 20;
@@ -77,7 +76,7 @@ impl Eyes {
             found = self.glance(reader, all)?;
         }
         let runners = reader.runners()?;
-        for (build, jobs, attempts) in found {
+        for WholeBuild { build, jobs, attempts } in found {
             self.take(build, jobs, attempts, &mut news);
         }
         news.runners = runners.into_iter().filter(|runner| self.runners.insert(runner.id)).collect();
@@ -95,7 +94,7 @@ impl Eyes {
         let mut found = Vec::new();
         for id in wanted {
             let Some(build) = reader.build(id)? else { continue };
-            found.push((build, reader.jobs(id)?, reader.attempts(id)?));
+            found.push(WholeBuild { build, jobs: reader.jobs(id)?, attempts: reader.attempts(id)? });
         }
         Ok(found)
     }
@@ -104,7 +103,7 @@ impl Eyes {
     /// the earlier one something older is still to be seen.
     fn is_gapless(&self, found: &[WholeBuild]) -> bool {
         let last = self.attempts.last_key_value().map_or(0, |(id, _)| id.0);
-        let new = found.iter().flat_map(|(_, _, attempts)| attempts).map(|attempt| attempt.id.0);
+        let new = found.iter().flat_map(|whole| &whole.attempts).map(|attempt| attempt.id.0);
         let new: BTreeSet<u64> = new.filter(|id| *id > last).collect();
         new.last().is_none_or(|newest| newest - last == new.len() as u64)
     }
@@ -156,11 +155,11 @@ impl Eyes {
     }
 
     /// From now on this one may begin anew; as it is now, if that can be read.
-    pub(crate) fn watch_again(&mut self, id: BuildId) -> Option<RestoredBuild> {
+    pub(crate) fn watch_again(&mut self, id: BuildId) -> Option<WholeBuild> {
         let reader = Reader::open(&self.path).ok()?;
         let (build, jobs) = (reader.build(id).ok()??, reader.jobs(id).ok()?);
         self.again.insert(id);
-        Some(RestoredBuild { build, jobs, leases: Vec::new() })
+        Some(WholeBuild { build, jobs, attempts: Vec::new() })
     }
 
     /// Builds with a verdict.

@@ -3,7 +3,7 @@
 
 use rusqlite::{CachedStatement, Connection, params};
 
-use crate::model::{AttemptId, LogSummary, Outcome, WallTime};
+use crate::model::{AttemptId, LogSummary, Outcome, Snapshot, WallTime};
 use crate::store::sqlite::checksum::Checksum;
 use crate::store::sqlite::error::{Fault, one_row};
 use crate::store::sqlite::values::{damaged, signed};
@@ -15,9 +15,6 @@ const TIMED_OUT: i64 = 3;
 const CANCELLED: i64 = 4;
 const COULD_NOT_START: i64 = 5;
 const LOST: i64 = 6;
-
-/// Number of outcomes that a start reads. Runners that come back deliver what they hold, which is far less.
-const RECENT: i64 = 8192;
 
 /// The columns `outcome`, `code` and `detail`.
 pub(crate) fn to_columns(outcome: &Outcome) -> (i64, Option<i32>, Option<&str>) {
@@ -111,11 +108,11 @@ pub(crate) fn delete(conn: &Connection, attempt: AttemptId) -> rusqlite::Result<
     conn.prepare_cached("DELETE FROM outcomes WHERE attempt = ?1")?.execute([signed(attempt.0)]).map(drop)
 }
 
-/// The newest attempts with an outcome other than lost, oldest first.
-pub(crate) fn recent(conn: &Connection) -> rusqlite::Result<Vec<AttemptId>> {
+/// The attempts that [`Snapshot::recorded`] names.
+pub(crate) fn recorded(conn: &Connection) -> rusqlite::Result<Vec<AttemptId>> {
     let mut statement =
         conn.prepare_cached("SELECT attempt FROM outcomes WHERE outcome <> ?1 ORDER BY attempt DESC LIMIT ?2")?;
-    let rows = statement.query_map([LOST, RECENT], |row| row.get::<_, i64>(0))?;
+    let rows = statement.query_map([LOST, Snapshot::RECORDED_MAX as i64], |row| row.get::<_, i64>(0))?;
     let mut attempts = rows.map(|id| Ok(AttemptId(id?.cast_unsigned()))).collect::<rusqlite::Result<Vec<_>>>()?;
     attempts.reverse();
     Ok(attempts)

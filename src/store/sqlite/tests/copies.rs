@@ -33,7 +33,7 @@ fn a_backup_is_a_state_that_was_committed_whether_a_writer_is_at_work_or_not() {
     for (copy, builds) in [(first, 1), (second, 2)] {
         let mut seen = 0;
         copy.reader()
-            .check(|(build, jobs, attempts)| {
+            .check(|WholeBuild { build, jobs, attempts }| {
                 assert_eq!((jobs.len(), attempts.len()), (1, 1), "{build:?}");
                 seen += 1;
             })
@@ -64,11 +64,11 @@ fn numbers_go_on_beyond_all_that_was_given_out_since_the_backup_also_when_it_is_
     store.commit(&passed_build(1)).unwrap();
     let copy = backup_of(&place);
     store.commit(&passed_build(2)).unwrap();
-    let mut lost = store.unfinished().unwrap();
+    let mut lost = store.snapshot().unwrap();
     for hours in 1..4 {
         let place = restored(&copy, WallTime(NOW.0 + hours * 3_600_000));
         let mut store = place.store();
-        let now = store.unfinished().unwrap();
+        let now = store.snapshot().unwrap();
         assert_eq!(place.reader().build(BuildId(1)).unwrap().unwrap().id, BuildId(1), "what was there is there");
         assert_eq!(place.reader().build(BuildId(2)).unwrap(), None);
         assert!(
@@ -83,7 +83,7 @@ fn numbers_go_on_beyond_all_that_was_given_out_since_the_backup_also_when_it_is_
                 Record::AttemptLeased(attempt(now.last_attempt + 100_000, now.last_job + 90_000, id, 1)),
             ])
             .unwrap();
-        lost = store.unfinished().unwrap();
+        lost = store.snapshot().unwrap();
     }
 }
 

@@ -14,7 +14,7 @@ const ROUNDS: u64 = 6;
 fn a_child_that_commits_and_acknowledges() {
     let Ok(path) = std::env::var(CHILD_STORE) else { return };
     let mut store = Store::open(path.as_ref()).unwrap();
-    let mut next = store.unfinished().unwrap().last_build + 1;
+    let mut next = store.snapshot().unwrap().last_build + 1;
     loop {
         let batch: Vec<_> = (next..next + 3).flat_map(passed_build).collect();
         store.commit(&batch).unwrap();
@@ -49,7 +49,7 @@ fn a_killed_writer_loses_nothing_that_it_acknowledged() {
         let store = place.store();
         let reader = place.reader();
         reader.check(drop).unwrap();
-        let recorded = store.unfinished().unwrap().last_build;
+        let recorded = store.snapshot().unwrap().last_build;
         assert!(recorded >= acknowledged, "{recorded} recorded, {acknowledged} acknowledged");
         assert!(recorded.is_multiple_of(3), "half a batch is recorded");
         assert_eq!(reader.find(&BuildName::Latest).unwrap(), Some(BuildId(recorded)));

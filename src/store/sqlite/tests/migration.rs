@@ -27,7 +27,7 @@ fn old_store(place: &Place) {
 
 fn is_whole(place: &Place) {
     let store = place.store();
-    let unfinished = store.unfinished().unwrap();
+    let unfinished = store.snapshot().unwrap();
     assert_eq!((unfinished.last_build, unfinished.builds.len()), (2, 1));
     let reader = place.reader();
     assert!(reader.attempt(AttemptId(1)).unwrap().unwrap().outcome.is_some());

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use super::{Reader, Store, StoreError};
 use crate::model::{
     Attempt, AttemptId, BranchName, Build, BuildId, BuildSource, CommitId, Ending, Job, JobId, JobState, LogSummary,
-    Outcome, Record, RepoName, RunnerId, Script, TaskName, TaskSpec, Verdict, WallTime,
+    Outcome, Record, RepoName, RunnerId, Script, Snapshot, TaskName, TaskSpec, Verdict, WallTime, WholeBuild,
 };
 
 /// A directory with a store's path in it.

@@ -284,10 +284,10 @@ impl World {
         assert_eq!(reader.finished_builds(None, u32::MAX).unwrap(), finished);
         assert_eq!(reader.runners().unwrap(), self.runners.values().cloned().collect::<Vec<_>>());
 
-        let unfinished = store.unfinished().unwrap();
+        let unfinished = store.snapshot().unwrap();
         let open = self.builds.values().filter(|b| b.verdict.is_none()).map(|build| {
             let attempts = self.attempts_of(build.id).into_iter().filter(|a| a.outcome.is_none()).collect();
-            (build.clone(), self.jobs_of(build.id), attempts)
+            WholeBuild { build: build.clone(), jobs: self.jobs_of(build.id), attempts }
         });
         assert_eq!(unfinished.builds, open.collect::<Vec<_>>());
         let heads = self.heads.iter().map(|((repo, branch), head)| (repo.clone(), branch.clone(), *head));

@@ -1,6 +1,6 @@
 //! What is written reads back, and what contradicts is refused whole.
 
-use super::super::{BuildName, StoreError, Unfinished};
+use super::super::{BuildName, StoreError};
 use super::*;
 use crate::model::{Decision, Runner, RunnerName};
 
@@ -14,7 +14,7 @@ fn refused(store: &mut Store, records: &[Record]) -> String {
 #[test]
 fn a_new_store_knows_of_nothing() {
     let place = Place::new();
-    assert_eq!(place.store().unfinished().unwrap(), Unfinished::default());
+    assert_eq!(place.store().snapshot().unwrap(), Snapshot::default());
     let (store, reader) = (place.store(), place.reader());
     assert_eq!(reader.find(&BuildName::Latest).unwrap(), None);
     assert_eq!(reader.finished_builds(None, 20).unwrap(), []);
@@ -44,9 +44,12 @@ fn unfinished_work_is_there_after_a_restart() {
         .unwrap();
     drop(store);
 
-    let unfinished = place.store().unfinished().unwrap();
+    let unfinished = place.store().snapshot().unwrap();
     let leased = Job { state: JobState::Leased(AttemptId(8)), attempts: 1, ..job(6, 2) };
-    assert_eq!(unfinished.builds, [(build(2), vec![job(5, 2), leased, job(9, 2)], vec![attempt(8, 6, 2, 1)])]);
+    assert_eq!(
+        unfinished.builds,
+        [WholeBuild { build: build(2), jobs: vec![job(5, 2), leased, job(9, 2)], attempts: vec![attempt(8, 6, 2, 1)] }]
+    );
     assert_eq!(unfinished.heads, [(RepoName::new("app").unwrap(), BranchName::new("main"), commit_id(2))]);
     assert_eq!(unfinished.runners, [runner]);
     let last = (unfinished.last_build, unfinished.last_job, unfinished.last_attempt, unfinished.last_runner);
@@ -58,7 +61,7 @@ fn a_reopened_build_is_unfinished_again_and_keeps_its_attempts() {
     let place = Place::new();
     let mut store = place.store();
     store.commit(&passed_build(1)).unwrap();
-    assert_eq!(store.unfinished().unwrap().builds, []);
+    assert_eq!(store.snapshot().unwrap().builds, []);
     store
         .commit(&[
             Record::BuildReopened { build: BuildId(1) },
@@ -66,9 +69,9 @@ fn a_reopened_build_is_unfinished_again_and_keeps_its_attempts() {
             Record::AttemptLeased(attempt(2, 1, 1, 2)),
         ])
         .unwrap();
-    let unfinished = store.unfinished().unwrap();
-    assert_eq!(unfinished.builds[0].0, build(1));
-    assert_eq!(unfinished.builds[0].2, [attempt(2, 1, 1, 2)]);
+    let unfinished = store.snapshot().unwrap();
+    assert_eq!(unfinished.builds[0].build, build(1));
+    assert_eq!(unfinished.builds[0].attempts, [attempt(2, 1, 1, 2)]);
     let numbers: Vec<_> = place.reader().attempts(BuildId(1)).unwrap().iter().map(|a| (a.id.0, a.number)).collect();
     assert_eq!(numbers, [(1, 1), (2, 2)]);
 }
@@ -109,10 +112,10 @@ fn a_batch_with_a_contradiction_leaves_nothing_behind() {
     let mut store = place.store();
     let unknown = Record::JobFinished { job: JobId(99), ending: Ending::Passed };
     refused(&mut store, &[added(1, [1, 2]), Record::AttemptLeased(attempt(1, 1, 1, 1)), unknown]);
-    assert_eq!(store.unfinished().unwrap(), Unfinished::default());
+    assert_eq!(store.snapshot().unwrap(), Snapshot::default());
     // What was remembered of the refused batch is forgotten: its repository, tasks and reasons are written again.
     store.commit(&[added(1, [1, 2]), Record::AttemptLeased(attempt(1, 1, 1, 1))]).unwrap();
-    assert_eq!(store.unfinished().unwrap().builds[0].2, [attempt(1, 1, 1, 1)]);
+    assert_eq!(store.snapshot().unwrap().builds[0].attempts, [attempt(1, 1, 1, 1)]);
 }
 
 #[test]

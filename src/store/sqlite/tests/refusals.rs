@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::super::{Unfinished, schema, wal};
+use super::super::{schema, wal};
 use super::*;
 
 /// Single bits that one test flips, each in a store of its own.
@@ -91,7 +91,7 @@ fn no_empty_store_is_begun_where_another_was() {
 fn a_start_cut_short_before_the_store_was_whole_is_begun_again() {
     let place = Place::new();
     fs::write(wal::beside(&place.path(), ".new"), b"half").unwrap();
-    assert_eq!(place.store().unfinished().unwrap(), Unfinished::default());
+    assert_eq!(place.store().snapshot().unwrap(), Snapshot::default());
 }
 
 #[test]
@@ -113,15 +113,15 @@ fn flipped_bytes_in_any_page_are_damage() {
         assert!(error.to_string().contains("restore it from a backup"), "{error}");
         fs::write(place.path(), &whole).unwrap();
     }
-    assert_eq!(place.store().unfinished().unwrap().last_build, 300);
+    assert_eq!(place.store().snapshot().unwrap().last_build, 300);
 }
 
 /// All rows that a start and the status of all builds read, leases and outcomes apart; or the damage that was seen.
 fn all_rows(place: &Place) -> Result<BTreeSet<String>, StoreError> {
-    let unfinished = Store::open(&place.path())?.unfinished()?;
+    let unfinished = Store::open(&place.path())?.snapshot()?;
     let reader = place.reader();
     let mut rows = BTreeSet::new();
-    let open = unfinished.builds.into_iter().map(|(build, ..)| build);
+    let open = unfinished.builds.into_iter().map(|whole| whole.build);
     for build in reader.finished_builds(None, u32::MAX)?.into_iter().chain(open) {
         rows.insert(format!("{build:?}"));
         rows.extend(reader.jobs(build.id)?.iter().map(|job| format!("{job:?}")));
@@ -187,7 +187,7 @@ fn a_log_that_lost_acknowledged_commits_is_damage() {
     for id in 1..=5 {
         store.commit(&passed_build(id)).unwrap();
     }
-    assert_eq!(as_if_killed(&place).store().unfinished().unwrap().last_build, 5);
+    assert_eq!(as_if_killed(&place).store().snapshot().unwrap().last_build, 5);
     let log_len = fs::metadata(wal::beside(&place.path(), "-wal")).unwrap().len();
 
     let cut = as_if_killed(&place);
@@ -219,7 +219,7 @@ fn a_commit_that_a_power_loss_cut_short_is_not_damage() {
     let mut log = Vec::new();
     fs::File::open(wal::beside(&place.path(), "-wal")).unwrap().read_to_end(&mut log).unwrap();
     fs::write(wal::beside(&before.path(), "-wal"), &log[..log.len() - 1000]).unwrap();
-    assert_eq!(before.store().unfinished().unwrap().last_build, 1);
+    assert_eq!(before.store().snapshot().unwrap().last_build, 1);
 }
 
 #[test]
@@ -251,13 +251,13 @@ fn a_full_disk_stores_nothing_and_heals() {
     assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
     assert!(error.is_passing());
     // Nothing of the refused batch is there, reads work, and it stays refused.
-    assert_eq!(store.unfinished().unwrap().last_build, next - 1);
+    assert_eq!(store.snapshot().unwrap().last_build, next - 1);
     assert_eq!(place.reader().build(BuildId(next)).unwrap(), None);
     assert!(matches!(store.commit(&passed_build(next)), Err(StoreError::Full { .. })));
     limit(&store, 1_000_000);
     store.commit(&passed_build(next)).unwrap();
     drop(store);
-    assert_eq!(place.store().unfinished().unwrap().last_build, next);
+    assert_eq!(place.store().snapshot().unwrap().last_build, next);
 }
 
 #[test]

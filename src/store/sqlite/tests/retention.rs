@@ -32,7 +32,7 @@ fn forgotten_builds_leave_nothing_but_their_numbers_and_why_they_went() {
     assert!(reader.attempt(AttemptId(2)).unwrap().is_some());
     reader.check(drop).unwrap();
     drop(store);
-    let unfinished = place.store().unfinished().unwrap();
+    let unfinished = place.store().snapshot().unwrap();
     assert_eq!((unfinished.last_build, unfinished.last_job, unfinished.last_attempt), (5, 5, 4));
     assert_eq!(reader.last_build().unwrap(), BuildId(5));
 }

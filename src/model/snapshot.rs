@@ -1,0 +1,38 @@
+//! What a dispatcher starts from: all that the store knows of unfinished work, in the form in which the scheduler takes
+//! it.
+
+use super::{Attempt, AttemptId, BranchName, Build, CommitId, Job, RepoName, Runner};
+
+/// A build with its jobs, and with those of its attempts that were asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WholeBuild {
+    pub build: Build,
+    /// In the order of the task file.
+    pub jobs: Vec<Job>,
+    /// Oldest first.
+    pub attempts: Vec<Attempt>,
+}
+
+/// All that a dispatcher goes on from after a restart.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Snapshot {
+    /// Unfinished builds with their unfinished attempts, oldest first.
+    pub builds: Vec<WholeBuild>,
+    /// The accepted head of each branch.
+    pub heads: Vec<(RepoName, BranchName, CommitId)>,
+    pub runners: Vec<Runner>,
+    /// The highest numbers ever given out, 0 for none.
+    pub last_build: u64,
+    pub last_job: u64,
+    pub last_attempt: u64,
+    pub last_runner: u64,
+    /// The newest [`Snapshot::RECORDED_MAX`] attempts with a recorded outcome other than lost, oldest first, so that a
+    /// result that is delivered again gets the same answer.
+    pub recorded: Vec<AttemptId>,
+}
+
+impl Snapshot {
+    /// Number of recorded attempts that a dispatcher remembers. Runners that come back deliver what they hold, which is
+    /// far less.
+    pub const RECORDED_MAX: usize = 8_192;
+}
