@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use rusqlite::Connection;
 
-use super::super::{schema, wal};
+use super::super::{Rule, schema, wal};
 use super::*;
 
 const CHILD_STORES: &str = "SURVEIL_TEST_STORES";
@@ -14,38 +14,87 @@ const CHILD_STORES: &str = "SURVEIL_TEST_STORES";
 const STORES: usize = 16;
 const ROUNDS: usize = 3;
 
-/// A store as the first version of the program left it, with two builds in it.
-fn old_store(place: &Place) {
-    let mut store = place.store();
-    store.commit(&passed_build(1)).unwrap();
-    store.commit(&[added(2, [2])]).unwrap();
-    drop(store);
+/// A store as the program with schema version 2 left it.
+const SCHEMA_2: &str = include_str!("schema-2.sql");
+/// The way back from there to version 1.
+const BACK_TO_1: &str = "DROP TABLE forgotten; PRAGMA user_version = 1";
+
+/// A store as the program with that schema version left it.
+fn old_store(place: &Place, version: i64) {
     let conn = Connection::open(place.path()).unwrap();
-    // The steps since, undone.
-    conn.execute_batch("DROP TABLE forgotten; PRAGMA user_version = 1").unwrap();
+    conn.execute_batch(SCHEMA_2).unwrap();
+    if version == 1 {
+        conn.execute_batch(BACK_TO_1).unwrap();
+    }
+    assert_eq!(schema::version(&conn).unwrap(), version);
+    conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())).unwrap();
 }
 
+/// Opens the store, which migrates it, and finds all that was in it.
 fn is_whole(place: &Place) {
-    let store = place.store();
-    let unfinished = store.snapshot().unwrap();
-    assert_eq!((unfinished.last_build, unfinished.builds.len()), (2, 1));
+    let snapshot = place.store().snapshot().unwrap();
+    let last = (snapshot.last_build, snapshot.last_job, snapshot.last_attempt, snapshot.last_runner);
+    assert_eq!(last, (4, 12, 11, 2));
+    assert_eq!(snapshot.heads.iter().map(|(_, branch, _)| branch.as_str()).collect::<Vec<_>>(), ["broken", "main"]);
+    assert_eq!(snapshot.runners.iter().map(|runner| runner.name.as_str()).collect::<Vec<_>>(), ["w1", "w2"]);
+    assert_eq!(snapshot.recorded, [2, 3, 4, 5, 6, 7, 9, 11].map(AttemptId));
+    let [WholeBuild { build: open, jobs, attempts }] = snapshot.builds.as_slice() else { panic!("{snapshot:?}") };
+    assert_eq!((open.id, open.source.commit, open.source.before), (BuildId(4), commit_id(4), Some(commit_id(3))));
+    assert_eq!(open.source.range, [commit_id(104), commit_id(4)]);
+    let states: Vec<_> = jobs.iter().map(|job| (job.state.word(), job.attempts, job.failures)).collect();
+    assert_eq!(states, [("running", 1, 0), ("queued", 1, 1), ("waiting", 0, 0)]);
+    assert!(jobs[2].task.exclusive && jobs[2].task.retries == 2 && jobs[2].task.timeout_ms == 60_000);
+    let running: Vec<_> = attempts.iter().map(|a| (a.id, a.job, a.runner, a.reason.as_str())).collect();
+    assert_eq!(running, [(AttemptId(10), JobId(10), RunnerId(1), "the first free runner")]);
+
     let reader = place.reader();
-    assert!(reader.attempt(AttemptId(1)).unwrap().unwrap().outcome.is_some());
-    assert_eq!(reader.forgotten(BuildId(1)).unwrap(), None);
     reader.check(drop).unwrap();
+    let finished = reader.finished_builds(None, 9).unwrap();
+    let verdicts: Vec<_> = finished.iter().map(|b| (b.id.0, b.verdict, b.problem.is_some())).collect();
+    assert_eq!(verdicts, [(3, Some(Verdict::Errored), true), (2, Some(Verdict::Failed), false)]);
+    let endings: Vec<_> = reader.jobs(BuildId(2)).unwrap().iter().map(|job| job.state.word()).collect();
+    assert_eq!(endings, ["passed", "failed", "failed", "failed", "cancelled", "errored", "passed", "skipped"]);
+    let attempts = reader.attempts(BuildId(2)).unwrap();
+    let outcomes: Vec<_> = attempts.iter().map(|attempt| attempt.outcome.as_ref().unwrap().word()).collect();
+    let expected = ["passed", "failed", "killed", "timed_out", "cancelled", "could_not_start", "lost", "passed"];
+    assert_eq!(outcomes, expected);
+    assert_eq!((attempts[1].outcome.as_ref(), attempts[1].log.bytes), (Some(&Outcome::Failed(3)), 1003));
+    assert_eq!(reader.late_results(BuildId(2)).unwrap().len(), 1);
+    assert_eq!(reader.decisions(BuildId(2)).unwrap().len(), 1);
 }
 
 #[test]
-fn a_store_of_the_first_version_goes_on_as_one_of_this() {
-    const { assert!(schema::VERSION == 2) };
-    let place = Place::new();
-    old_store(&place);
-    assert!(
-        matches!(Reader::open(&place.path()), Err(StoreError::Foreign { .. })),
-        "nobody reads it before its writer"
-    );
-    is_whole(&place);
-    is_whole(&place);
+fn a_store_of_each_older_version_goes_on_as_one_of_this() {
+    for version in [1, 2] {
+        let place = Place::new();
+        old_store(&place, version);
+        if version < schema::VERSION {
+            let refused = Reader::open(&place.path());
+            assert!(matches!(refused, Err(StoreError::Foreign { .. })), "nobody reads it before its writer");
+        }
+        is_whole(&place);
+        is_whole(&place);
+        let forgotten = place.reader().forgotten(BuildId(1)).unwrap();
+        assert_eq!(forgotten.is_some(), version >= 2, "version 1 remembered none");
+        go_on(&place);
+    }
+}
+
+/// Finishes what was unfinished, in rows whose checksums are carried on from those that the older program computed.
+fn go_on(place: &Place) {
+    let mut store = place.store();
+    let attempt = |id, job, number| Record::AttemptLeased(attempt(id, job, 4, number));
+    let passed = |job| Record::JobFinished { job: JobId(job), ending: Ending::Passed };
+    store.commit(&[finished(10, Outcome::Passed), passed(10), attempt(12, 11, 2)]).unwrap();
+    store.commit(&[finished(12, Outcome::Passed), passed(11), attempt(13, 12, 1)]).unwrap();
+    store.commit(&[finished(13, Outcome::Passed), passed(12)]).unwrap();
+    let at = WallTime(1_700_000_010_000);
+    store.commit(&[Record::BuildFinished { build: BuildId(4), verdict: Verdict::Passed, at }]).unwrap();
+    // Removal reads and deletes all of a build's rows.
+    assert_eq!(store.forget(&[BuildId(2), BuildId(4)], Rule::Count, at).unwrap(), [BuildId(2)]);
+    assert_eq!(store.snapshot().unwrap().builds, []);
+    place.reader().check(drop).unwrap();
+    assert_eq!(place.reader().attempts(BuildId(4)).unwrap().len(), 4);
 }
 
 /// Not a test by itself: brings stores up to date in the process that another test starts and kills.
@@ -64,7 +113,7 @@ fn a_child_that_migrates() {
 #[test]
 fn whichever_part_of_a_migration_reached_the_disk_the_next_start_takes_it() {
     let old = Place::new();
-    old_store(&old);
+    old_store(&old, 1);
     let main = fs::read(old.path()).unwrap();
     let mut conn = Connection::open(old.path()).unwrap();
     schema::migrate(&mut conn, &old.path()).unwrap();
@@ -86,7 +135,7 @@ fn whichever_part_of_a_migration_reached_the_disk_the_next_start_takes_it() {
 #[test]
 fn a_migration_that_is_killed_at_any_moment_leaves_a_store_that_the_next_start_takes() {
     let old = Place::new();
-    old_store(&old);
+    old_store(&old, 1);
     for round in 0..ROUNDS {
         let stores: Vec<Place> = (0..STORES).map(|_| Place::new()).collect();
         let names = tempfile::tempdir().unwrap();
