@@ -1,14 +1,10 @@
 //! Attempts: promised, started, finished, cancelled, lost. The only file that makes or ends a lease.
 
-use std::collections::BTreeMap;
-
-use super::state::{LiveLease, Started};
-use super::tables::{Member, Warmth};
+use super::members::CONNECTION_LOST;
+use super::tables::{LiveLease, Member, Started, Timer, Warmth};
 use super::turn::{Because, Turn};
 use super::{Effect, Lease, RunnerCommand, Scheduler, policy};
-use crate::model::{
-    Attempt, AttemptId, Ending, JobId, JobState, LogSummary, Moment, Outcome, Record, RunnerId, SessionId,
-};
+use crate::model::{Attempt, AttemptId, Ending, JobId, JobState, LogSummary, Outcome, Record, RunnerId, SessionId};
 
 /// What a runner reports of an attempt that has ended.
 pub(super) struct Finished {
@@ -31,11 +27,11 @@ pub(super) struct Loss {
 impl Scheduler {
     /// Leases queued jobs until no free runner fits any of them.
     pub(super) fn assign(&mut self, turn: &mut Turn) {
-        'again: while self.roster.has_free() && !self.queue.is_empty() {
-            for (job, labels) in self.queue.candidates() {
+        'again: while self.tables.roster().has_free() && !self.tables.queue().is_empty() {
+            for (job, labels) in self.tables.queue().candidates() {
                 let live = &self.jobs[&job];
                 let source = &live.source;
-                let best = self.roster.best_for(labels, &source.repo, source.commit, &live.lost_on);
+                let best = self.tables.roster().best_for(labels, &source.repo, source.commit, &live.lost_on);
                 if let Some((runner, warmth)) = best {
                     self.lease(turn, job, runner, warmth);
                     continue 'again;
@@ -49,8 +45,7 @@ impl Scheduler {
         self.last_attempt += 1;
         let attempt = AttemptId(self.last_attempt);
         let job = self.jobs.get_mut(&id).expect("the queue holds live jobs only");
-        self.queue.remove(&job.source.repo, &job.task.labels, id);
-        self.queue.count_lease(&job.source.repo, true);
+        self.tables.dequeue(id, job.lane());
         job.state = JobState::Leased(attempt);
         job.attempts += 1;
         let lease = LiveLease {
@@ -58,9 +53,9 @@ impl Scheduler {
             build: job.build,
             number: job.attempts,
             runner,
-            given_to: self.roster.member(runner).and_then(|member| member.incarnation),
+            repo: job.source.repo.clone(),
             exclusive: job.task.exclusive,
-            deadline: turn.now.after(self.policy.lease_ms(job.task.exclusive)),
+            given_to: None,
             started: Started::No,
             cancelled: false,
         };
@@ -82,20 +77,15 @@ impl Scheduler {
             outcome: None,
             log: LogSummary::default(),
         }));
-        let (repo, commit) = (job.source.repo.clone(), job.source.commit);
-        self.leases.insert(attempt, lease);
-        let member = self.roster.member_mut(runner).expect("a free runner is a member");
-        member.holds.insert(attempt);
-        member.warm.insert(repo, commit);
-        let session = member.session().expect("a free runner is connected");
-        self.roster.refresh(runner, turn.now);
+        let lasts_ms = self.policy.lease_ms(lease.exclusive);
+        let session = self.tables.grant(turn.now, attempt, lease, lasts_ms, job.source.commit);
         let message = RunnerCommand::Lease(Box::new(self.lease_message(attempt)));
         turn.send(session, message);
     }
 
     /// A lease as its runner is told.
     pub(super) fn lease_message(&self, attempt: AttemptId) -> Lease {
-        let lease = &self.leases[&attempt];
+        let lease = self.tables.leases().get(attempt).expect("the caller has seen it");
         let job = &self.jobs[&lease.job];
         Lease {
             attempt,
@@ -110,20 +100,18 @@ impl Scheduler {
 
     pub(super) fn start_attempt(&mut self, turn: &mut Turn, session: SessionId, attempt: AttemptId) {
         self.hear(turn.now, session);
-        let runner = self.roster.by_session(session);
-        match self.leases.get_mut(&attempt).filter(|lease| Some(lease.runner) == runner) {
-            Some(lease) => lease.started = Started::Yes,
-            None => turn.send(session, RunnerCommand::Stale { attempt }),
+        if !self.tables.start(attempt, self.tables.roster().by_session(session)) {
+            turn.send(session, RunnerCommand::Stale { attempt });
         }
     }
 
     /// Records a result, if the lease is still held by that runner; else keeps it as evidence.
     pub(super) fn finish_attempt(&mut self, turn: &mut Turn, finished: Finished) {
         let Finished { session, attempt, outcome, log, duration_ms } = finished;
-        let runner = self.roster.by_session(session);
-        let held = self.leases.get(&attempt).filter(|lease| Some(lease.runner) == runner);
+        let runner = self.tables.roster().by_session(session);
+        let held = runner.and_then(|runner| self.tables.leases().of_runner(attempt, runner));
         let Some(lease) = held else {
-            if self.recorded.contains(&attempt) {
+            if self.recent_results.contains(&attempt) {
                 turn.send(session, RunnerCommand::Recorded { attempt });
             } else {
                 turn.note(format!(
@@ -138,17 +126,16 @@ impl Scheduler {
         let (runner, cancelled, started) = (lease.runner, lease.cancelled, lease.started);
         if cancelled {
             // Its outcome was recorded when it was cancelled; this only frees the slot.
-            self.release(turn.now, attempt);
-            self.recorded.insert(attempt);
+            self.tables.release(turn.now, attempt);
+            self.recent_results.insert(attempt);
             turn.send(session, RunnerCommand::Recorded { attempt });
             return;
         }
         match outcome {
             Outcome::Lost(why) => {
                 self.blame(turn, runner, attempt, &why);
-                if let Some(member) = self.roster.member_mut(runner) {
-                    member.health.pause_until(turn.now.after(policy::REST_FIRST_MS));
-                }
+                let until = turn.now.after(policy::REST_FIRST_MS);
+                self.tables.change_member(runner, turn.now, |member| member.health.pause_until(until));
                 // What failed before the task's process started was not the task's doing. Where that is not known any
                 // more, it reached its runner at least, which says itself that it was lost with it.
                 self.lose(turn, attempt, Loss { why, counts: started != Started::No, reported: true });
@@ -162,21 +149,19 @@ impl Scheduler {
             | Outcome::Killed(_)
             | Outcome::TimedOut
             | Outcome::CouldNotStart(_)) => {
-                if let Some(member) = self.roster.member_mut(runner) {
-                    member.health.succeed();
-                }
+                self.tables.change_member(runner, turn.now, |member| member.health.succeed());
                 let at = turn.at;
                 turn.persist(Record::AttemptFinished { attempt, outcome: outcome.clone(), log, duration_ms, at });
                 self.judge(turn, attempt, &outcome);
             }
         }
-        self.recorded.insert(attempt);
+        self.recent_results.insert(attempt);
         turn.send(session, RunnerCommand::Recorded { attempt });
     }
 
     /// What an outcome that was recorded means for the job.
     fn judge(&mut self, turn: &mut Turn, attempt: AttemptId, outcome: &Outcome) {
-        let lease = self.release(turn.now, attempt);
+        let lease = self.tables.release(turn.now, attempt);
         let id = lease.job;
         let text = match outcome {
             Outcome::Passed => return self.finish_job(turn, id, Ending::Passed),
@@ -201,10 +186,10 @@ impl Scheduler {
 
     /// Gives up an attempt whose runner is gone or could not do it, and queues its job again, or gives the job up.
     pub(super) fn lose(&mut self, turn: &mut Turn, attempt: AttemptId, loss: Loss) {
-        let lease = self.release(turn.now, attempt);
+        let lease = self.tables.release(turn.now, attempt);
         if lease.cancelled {
             // It has its outcome; a result that still comes gets the answer that it would get after a restart.
-            self.recorded.insert(attempt);
+            self.recent_results.insert(attempt);
             return;
         }
         let Loss { why, counts, reported } = loss;
@@ -240,7 +225,8 @@ impl Scheduler {
         }
         let tally = if counts { format!(" (loss {} of {limit})", job.losses) } else { String::new() };
         turn.note(format!("attempt {attempt} lost on runner {name}: {why}; job {} queued again", lease.job));
-        let quarantine = self.roster.member(lease.runner).and_then(|member| member.health.quarantine(turn.now));
+        let quarantine =
+            self.tables.roster().member(lease.runner).and_then(|member| member.health.quarantine(turn.now));
         let quarantine = quarantine.map(|why| format!("; {name} is {why}")).unwrap_or_default();
         let text = format!("lost on {name}: {why}; queued again{tally}{quarantine}");
         turn.decide(lease.build, Some(lease.job), because, text);
@@ -252,61 +238,41 @@ impl Scheduler {
 
     /// Records a leased attempt as cancelled. Its slot stays occupied until the runner has ended it.
     pub(super) fn cancel_lease(&mut self, turn: &mut Turn, attempt: AttemptId) {
-        let lease = self.leases.get_mut(&attempt).expect("a leased job has a live lease");
-        lease.cancelled = true;
-        let runner = lease.runner;
-        let repo = self.jobs[&lease.job].source.repo.clone();
-        self.queue.count_lease(&repo, false);
+        let runner = self.tables.cancel(attempt);
         let log = LogSummary { missing: Some("cancelled".into()), ..LogSummary::default() };
         let outcome = Outcome::Cancelled;
         turn.persist(Record::AttemptFinished { attempt, outcome, log, duration_ms: None, at: turn.at });
-        if let Some(session) = self.roster.member(runner).and_then(Member::session) {
+        if let Some(session) = self.tables.roster().member(runner).and_then(Member::session) {
             turn.send(session, RunnerCommand::Cancel { attempt });
         }
-    }
-
-    /// Takes a lease out and frees its slot.
-    fn release(&mut self, now: Moment, attempt: AttemptId) -> LiveLease {
-        let lease = self.leases.remove(&attempt).expect("the caller has seen it");
-        if !lease.cancelled {
-            let repo = self.jobs[&lease.job].source.repo.clone();
-            self.queue.count_lease(&repo, false);
-        }
-        if let Some(member) = self.roster.member_mut(lease.runner) {
-            member.holds.remove(&attempt);
-        }
-        self.roster.refresh(lease.runner, now);
-        lease
     }
 
     /// Holds the loss of an attempt against the runner, which gets nothing for a while if it fails with whatever it is
     /// given: a full disk would otherwise eat the queue.
     pub(super) fn blame(&mut self, turn: &mut Turn, runner: RunnerId, attempt: AttemptId, why: &str) {
-        let Some(job) = self.leases.get(&attempt).filter(|lease| !lease.cancelled).map(|lease| lease.job) else {
-            return;
-        };
-        let Some(member) = self.roster.member_mut(runner) else { return };
-        let before = member.health.rests_until();
-        if member.health.fail(turn.now, job, why)
-            && member.health.rests_until() > before
-            && let Some(text) = member.health.quarantine(turn.now)
-        {
-            turn.note(format!("runner {} is {text}", member.name));
-        }
-        self.roster.refresh(runner, turn.now);
+        let lease = self.tables.leases().get(attempt).filter(|lease| !lease.cancelled);
+        let Some(job) = lease.map(|lease| lease.job) else { return };
+        self.tables.change_member(runner, turn.now, |member| {
+            let before = member.health.rests_until();
+            if member.health.fail(turn.now, job, why)
+                && member.health.rests_until() > before
+                && let Some(text) = member.health.quarantine(turn.now)
+            {
+                turn.note(format!("runner {} is {text}", member.name));
+            }
+        });
     }
 
     /// Ends the leases that were not renewed in time.
     pub(super) fn check_leases(&mut self, turn: &mut Turn) {
-        self.roster.wake_rested(turn.now);
-        self.queue.wake(turn.now);
+        self.tables.wake(turn.now);
         self.lose_the_away(turn);
-        let expired: Vec<AttemptId> =
-            self.leases.iter().filter(|(_, lease)| lease.deadline < turn.now).map(|(attempt, _)| *attempt).collect();
-        for attempt in expired {
-            let (runner, counts) = (self.leases[&attempt].runner, self.leases[&attempt].started == Started::Yes);
+        for attempt in self.tables.expired(turn.now) {
+            let Some(lease) = self.tables.leases().get(attempt) else { continue };
+            let (runner, counts) = (lease.runner, lease.started == Started::Yes);
             self.rest_if_doubtful(turn, runner);
-            let why = "its lease ran out";
+            // An exclusive attempt that its runner was lost with waits for this moment.
+            let why = if self.is_lost(runner) { CONNECTION_LOST } else { "its lease ran out" };
             self.blame(turn, runner, attempt, why);
             self.lose(turn, attempt, Loss { why: why.into(), counts, reported: false });
         }
@@ -316,20 +282,23 @@ impl Scheduler {
     /// Errors jobs that no runner fits for too long, and asks for a local runner where one would help.
     pub(super) fn check_queue(&mut self, turn: &mut Turn) {
         self.spawns.pending.retain(|asked| turn.now.since(*asked) < policy::SPAWN_PATIENCE_MS);
-        let mut unfit = Vec::new();
-        let mut fitted = BTreeMap::new();
-        for (job, labels) in self.queue.candidates() {
-            if self.roster.any_fits(labels) {
-                fitted.insert(labels.to_vec(), turn.now);
+        let (mut fitting, mut unfit) = (Vec::new(), Vec::new());
+        let deadlines = self.tables.deadlines();
+        for (job, labels) in self.tables.queue().candidates() {
+            let fit_of_labels = Timer::LabelsFit(labels.into());
+            if self.tables.roster().any_fits(labels) {
+                fitting.push(fit_of_labels);
                 continue;
             }
-            let queued = self.jobs[&job].queued_since;
-            let last = self.fitted.get(labels).copied();
-            fitted.extend(last.map(|last| (labels.to_vec(), last)));
-            // What it waited for a runner that was busy does not count.
-            unfit.push((job, turn.now.since(queued), turn.now.since(last.map_or(queued, |last| last.max(queued)))));
+            let queued = deadlines.since(&Timer::Fit(job)).expect("a queued job has its deadline");
+            // The time that it waited for a runner that was busy does not count.
+            let last = deadlines.since(&fit_of_labels).map_or(queued, |last| last.max(queued));
+            unfit.push((job, turn.now.since(queued), turn.now.since(last)));
         }
-        self.fitted = fitted;
+        for labels in fitting {
+            self.tables.set_labels_fit(turn.now, labels, self.policy.queue_timeout_ms);
+        }
+        self.tables.forget_idle_deadlines(turn.now);
         for (job, waited, unfit_ms) in unfit {
             if unfit_ms >= self.policy.queue_timeout_ms {
                 let text = format!("no runner for it within {} s: {}", unfit_ms / 1000, self.missing_fit(job));
@@ -345,7 +314,8 @@ impl Scheduler {
     fn spawn_for(&mut self, turn: &mut Turn, job: JobId) {
         let labels = &self.jobs[&job].task.labels;
         let would_fit = labels.iter().all(|label| self.policy.spawn_labels.contains(label));
-        let there = self.roster.members().filter(|member| member.spawned && member.session().is_some()).count();
+        let there =
+            self.tables.roster().members().filter(|member| member.spawned && member.session().is_some()).count();
         if would_fit && self.spawns.pending.is_empty() && there < self.policy.spawn as usize {
             self.spawns.pending.push(turn.now);
             turn.note("work waits and no runner that fits is connected: starting one here".into());

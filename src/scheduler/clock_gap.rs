@@ -2,7 +2,6 @@
 //! that time says nothing about others.
 
 use super::Scheduler;
-use super::tables::Presence;
 use super::turn::Turn;
 
 impl Scheduler {
@@ -22,36 +21,13 @@ impl Scheduler {
     }
 
     fn forgive_long(&mut self, turn: &mut Turn, gap: u64) {
-        // What was set since the dispatcher woke up has all of its time already, so nothing gets more than that.
-        let policy = &self.policy;
-        for lease in self.leases.values_mut() {
-            let whole = turn.now.after(policy.lease_ms(lease.exclusive));
-            lease.deadline = lease.deadline.after(gap).min(whole);
-        }
-        for member in self.roster.members_mut() {
-            member.last_heard = member.last_heard.after(gap).min(turn.now);
-            let is_restored = member.incarnation.is_none();
-            if let Presence::Away { since, until } = &mut member.presence {
-                let window = if is_restored { policy.heartbeat_timeout_ms } else { policy.reconnect_ms };
-                *until = until.after(gap).min(turn.now.after(window));
-                *since = since.after(gap).min(turn.now);
-            }
-        }
-        for since in self.fitted.values_mut().chain(self.jobs.values_mut().map(|job| &mut job.queued_since)) {
-            *since = since.after(gap).min(turn.now);
-        }
+        self.tables.shift_deadlines(turn.now, gap);
         turn.note(format!("the dispatcher was held up for {gap} ms: every lease is extended by as much"));
     }
 
-    /// A dispatcher that is always this late would never lose anybody who is away, so all of this together ends when
+    /// A dispatcher that is always this late would never lose a runner that is away, so all of this together ends when
     /// silence would have ended it.
     fn forgive_short(&mut self, turn: &Turn, gap: u64) {
-        let (window, most) = (self.policy.reconnect_ms, self.policy.heartbeat_timeout_ms);
-        for member in self.roster.members_mut() {
-            if let Presence::Away { since, until } = &mut member.presence {
-                let extended = until.after(gap).min(turn.now.after(window)).min(since.after(most));
-                *until = extended.max(*until);
-            }
-        }
+        self.tables.shift_returns(turn.now, gap, self.policy.heartbeat_timeout_ms);
     }
 }

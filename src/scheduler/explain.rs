@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use super::state::{LiveJob, Started};
-use super::tables::Presence;
+use super::state::LiveJob;
+use super::tables::{Member, Presence, Started, Timer};
 use super::{Scheduler, policy};
 use crate::model::{AttemptId, BuildId, JobId, JobState, Moment, TaskName};
 
@@ -36,16 +36,17 @@ impl Scheduler {
     }
 
     fn explain_queued(&self, now: Moment, id: JobId, job: &LiveJob) -> String {
-        let waited = now.since(job.queued_since) / 1000;
-        if !self.roster.any_fits(&job.task.labels) {
+        let waited = self.queued_ms(now, id) / 1000;
+        if !self.tables.roster().any_fits(&job.task.labels) {
             return format!("queued for {waited} s: {}", self.missing_fit(id));
         }
-        if let Some(until) = self.queue.paused_until(id) {
+        if let Some(until) = self.tables.deadlines().at(&Timer::Retry(id)) {
             let pause = until.since(now).div_ceil(1000);
             return format!("queued for {waited} s: it came to nothing repeatedly and is tried again in {pause} s");
         }
-        if !self.roster.has_free() {
-            let resting = self.roster.members().filter(|it| it.health.rests_until() > now && it.fits(&job.task.labels));
+        if !self.tables.roster().has_free() {
+            let resting =
+                self.tables.roster().members().filter(|it| it.health.rests_until() > now && it.fits(&job.task.labels));
             let why = resting.map(|it| match it.health.quarantine(now) {
                 Some(why) => format!("{} is {why}", it.name),
                 None => format!("{} rests for a moment after a failure of infrastructure", it.name),
@@ -55,18 +56,24 @@ impl Scheduler {
                 return format!("queued for {waited} s: {}", why.join("; "));
             }
         }
-        match self.queue.position(id) {
+        match self.tables.queue().position(id) {
             0 => format!("queued for {waited} s: next in the queue, no fitting runner has a free slot"),
             n => format!("queued for {waited} s: {n} jobs before it, no fitting runner has a free slot"),
         }
     }
 
+    /// How long a queued job has waited, its pause not counted.
+    fn queued_ms(&self, now: Moment, id: JobId) -> u64 {
+        self.tables.deadlines().since(&Timer::Fit(id)).map_or(0, |since| now.since(since))
+    }
+
     fn explain_leased(&self, now: Moment, attempt: AttemptId) -> String {
-        let lease = &self.leases[&attempt];
+        let lease = self.tables.leases().get(attempt).expect("a leased job has a live lease");
         let name = self.known_name(lease.runner);
-        let member = self.roster.member(lease.runner);
-        let state = match member.map(|member| member.presence) {
-            Some(Presence::Away { until, .. }) => {
+        let member = self.tables.roster().member(lease.runner);
+        let state = match member.map(Member::presence) {
+            Some(Presence::Away) => {
+                let until = self.tables.deadlines().at(&Timer::Return(lease.runner)).unwrap_or(now);
                 format!(", which is away; if it is not back within {} s, another gets the job", until.since(now) / 1000)
             }
             _ => match lease.started {
@@ -81,15 +88,15 @@ impl Scheduler {
     #[must_use]
     pub fn concerns(&self, now: Moment) -> Vec<String> {
         let mut unfit = BTreeSet::new();
-        for (job, labels) in self.queue.candidates() {
+        for (job, labels) in self.tables.queue().candidates() {
             // One that was queued just now may be what a runner is being started for.
-            let waits = now.since(self.jobs[&job].queued_since) >= policy::SPAWN_PATIENCE_MS;
-            if waits && !self.roster.any_fits(labels) {
+            let waits = self.queued_ms(now, job) >= policy::SPAWN_PATIENCE_MS;
+            if waits && !self.tables.roster().any_fits(labels) {
                 unfit.insert(self.missing_fit(job));
             }
         }
         let mut concerns: Vec<String> = unfit.into_iter().map(|why| format!("jobs are queued and {why}")).collect();
-        let mut resting: Vec<_> = self.roster.members().filter(|it| it.health.rests_until() > now).collect();
+        let mut resting: Vec<_> = self.tables.roster().members().filter(|it| it.health.rests_until() > now).collect();
         resting.sort_by(|a, b| a.name.cmp(&b.name));
         concerns.extend(resting.into_iter().map(|member| {
             let seconds = member.health.rests_until().since(now).div_ceil(1000);
@@ -103,7 +110,7 @@ impl Scheduler {
     pub(super) fn missing_fit(&self, id: JobId) -> String {
         let labels = &self.jobs[&id].task.labels;
         let connected: Vec<_> =
-            self.roster.members().filter(|member| member.session().is_some() && !member.draining).collect();
+            self.tables.roster().members().filter(|member| member.session().is_some() && !member.draining).collect();
         if connected.is_empty() {
             return "no runner is connected".into();
         }

@@ -1,8 +1,9 @@
 //! Events, each to the file that handles it.
 
 use super::attempts::Finished;
+use super::tables::Timer;
 use super::turn::Turn;
-use super::{Effect, Event, Scheduler};
+use super::{Effect, Event, Scheduler, policy};
 use crate::model::{Moment, WallTime};
 
 impl Scheduler {
@@ -42,5 +43,20 @@ impl Scheduler {
         }
         self.assign(&mut turn);
         turn.effects
+    }
+
+    /// The earliest moment at which a tick can have a consequence, if no other event comes before. `None` if nothing is
+    /// waited for.
+    pub fn next_deadline(&mut self, now: Moment) -> Option<Moment> {
+        let of_table = self.tables.next_deadline();
+        let unfit = self.tables.queue().candidates().into_iter().filter(|(_, it)| !self.tables.roster().any_fits(it));
+        let of_queue = unfit.filter_map(|(job, labels)| {
+            let of_job = Timer::Fit(job);
+            let start_one = self.tables.deadlines().since(&of_job)?.after(policy::SPAWN_AFTER_MS);
+            let of_labels = self.tables.deadlines().at(&Timer::LabelsFit(labels.into()));
+            let give_up = self.tables.deadlines().at(&of_job).max(of_labels)?;
+            Some(if start_one > now { start_one.min(give_up) } else { give_up })
+        });
+        of_table.into_iter().chain(of_queue).min()
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::event::RequestId;
 use super::jobs::NewJob;
 use super::state::{AcceptedHead, LiveBuild};
+use super::tables::Timer;
 use super::turn::{Because, Turn};
 use super::{Reply, Scheduler};
 use crate::model::{
@@ -103,10 +104,10 @@ impl Scheduler {
         for (job, (_, needs)) in jobs.into_iter().zip(&links) {
             let state = job.state.clone();
             let id = job.id;
-            self.jobs.insert(id, job.into_live(build.id, source.clone(), needs.clone(), now));
+            self.jobs.insert(id, job.into_live(build.id, source.clone(), needs.clone()));
             match state {
-                Some(JobState::Queued) => self.enqueue(id),
-                None if needs.is_empty() => self.enqueue(id),
+                Some(JobState::Queued) => self.enqueue(now, id),
+                None if needs.is_empty() => self.enqueue(now, id),
                 None | Some(JobState::Waiting | JobState::Leased(_) | JobState::Finished(_)) => {}
             }
         }
@@ -219,11 +220,11 @@ impl Scheduler {
             return None;
         }
         let name = &job.task.name;
-        if let Some((attempt, lease)) = self.leases.iter().find(|(_, lease)| lease.job == job.id) {
+        if let Some((attempt, lease)) = self.tables.leases().iter().find(|(_, lease)| lease.job == job.id) {
             let runner = self.known_name(lease.runner);
             return Some(format!("attempt {attempt} of {name}, which is exclusive, is still being ended on {runner}"));
         }
-        let left = self.restored_at?.after(self.policy.lease_ms(true)).since(now);
+        let left = self.tables.deadlines().at(&Timer::OldExclusives)?.since(now);
         (left > 0).then(|| {
             let seconds = left.div_ceil(1000);
             format!(

@@ -3,28 +3,30 @@
 use std::collections::BTreeMap;
 
 use super::Scheduler;
-use crate::model::{JobId, JobState};
+use super::tables::Timer;
+use crate::model::{JobId, JobState, RepoName};
 
 impl Scheduler {
     /// The first thing that is not as it must be, in a sentence.
     pub fn check_invariants(&self) -> Result<(), String> {
         self.check_jobs()?;
         self.check_slots()?;
+        self.check_tables()?;
         self.check_builds()
     }
 
     /// A job is queued if and only if it is in the queue; leased if and only if it has exactly one live lease.
     fn check_jobs(&self) -> Result<(), String> {
         let mut leased: BTreeMap<JobId, u32> = BTreeMap::new();
-        for lease in self.leases.values().filter(|lease| !lease.cancelled) {
+        for lease in self.tables.leases().live() {
             *leased.entry(lease.job).or_default() += 1;
         }
         for (id, job) in &self.jobs {
             let leases = leased.remove(id).unwrap_or(0);
-            let queued = self.queue.contains(*id);
+            let queued = self.tables.queue().contains(*id);
             let fine = match &job.state {
                 JobState::Leased(attempt) => {
-                    leases == 1 && !queued && self.leases.get(attempt).is_some_and(|lease| lease.job == *id)
+                    leases == 1 && !queued && self.tables.leases().get(*attempt).is_some_and(|lease| lease.job == *id)
                 }
                 JobState::Queued => leases == 0 && queued,
                 JobState::Waiting | JobState::Finished(_) => leases == 0 && !queued,
@@ -43,27 +45,59 @@ impl Scheduler {
     /// beside a free slot.
     fn check_slots(&self) -> Result<(), String> {
         let mut held = 0;
-        for member in self.roster.members() {
-            held += member.holds.len();
-            for attempt in &member.holds {
-                if self.leases.get(attempt).is_none_or(|lease| lease.runner != member.id) {
+        for member in self.tables.roster().members() {
+            held += member.holds().len();
+            for attempt in member.holds() {
+                if self.tables.leases().of_runner(*attempt, member.id).is_none() {
                     return Err(format!("runner {} holds {attempt}, which is not leased to it", member.id));
                 }
             }
-            if member.session().is_some() && member.holds.len() > member.slots as usize {
-                return Err(format!("runner {} holds {} with {} slots", member.id, member.holds.len(), member.slots));
+            if member.session().is_some() && member.holds().len() > member.slots as usize {
+                return Err(format!("runner {} holds {} with {} slots", member.id, member.holds().len(), member.slots));
             }
         }
-        if held != self.leases.len() {
-            return Err(format!("{held} attempts are held, {} leased", self.leases.len()));
+        if held != self.tables.leases().len() {
+            return Err(format!("{held} attempts are held, {} leased", self.tables.leases().len()));
         }
-        for (job, labels) in self.queue.candidates() {
+        for (job, labels) in self.tables.queue().candidates() {
             let live = &self.jobs[&job];
-            if let Some((runner, _)) = self.roster.best_for(labels, &live.source.repo, live.source.commit, &[]) {
+            if let Some((runner, _)) = self.tables.roster().best_for(labels, &live.source.repo, live.source.commit, &[])
+            {
                 return Err(format!("job {job} waits beside a free slot of {runner}"));
             }
         }
         Ok(())
+    }
+
+    /// What is derived is in step with what it is derived from: free runners, shares of repositories, deadlines.
+    fn check_tables(&self) -> Result<(), String> {
+        let (deadlines, roster) = (self.tables.deadlines(), self.tables.roster());
+        let is_set = |timer: Timer| deadlines.at(&timer).is_some();
+        if !roster.is_in_step(|id| is_set(Timer::Rest(id))) {
+            return Err("the set of free runners is not in step".into());
+        }
+        let mut leased: BTreeMap<&RepoName, usize> = BTreeMap::new();
+        for lease in self.tables.leases().live() {
+            *leased.entry(&lease.repo).or_default() += 1;
+        }
+        if !self.tables.queue().leased().eq(leased.iter().map(|(repo, count)| (*repo, *count))) {
+            return Err(format!("the queue does not count what is leased: {leased:?}"));
+        }
+        if let Some((attempt, _)) = self.tables.leases().iter().find(|(attempt, _)| !is_set(Timer::Lease(*attempt))) {
+            return Err(format!("{attempt} has no deadline"));
+        }
+        if let Some(it) = roster.members().find(|it| is_set(Timer::Silence(it.id)) != it.session().is_some()) {
+            return Err(format!(
+                "runner {} is {:?}, its silence is waited for: {}",
+                it.id,
+                it.presence(),
+                it.session().is_none()
+            ));
+        }
+        match self.jobs.iter().find(|(id, job)| is_set(Timer::Fit(**id)) != (job.state == JobState::Queued)) {
+            Some((id, job)) => Err(format!("job {id} is {:?} and has the wrong deadlines", job.state)),
+            None => Ok(()),
+        }
     }
 
     /// A live build has an unfinished job, and counts them right.

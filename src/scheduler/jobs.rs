@@ -28,7 +28,7 @@ impl NewJob {
         Self { id, task, state: Some(state), attempts, failures, losses }
     }
 
-    pub(super) fn into_live(self, build: BuildId, source: Arc<BuildSource>, needs: Vec<JobId>, now: Moment) -> LiveJob {
+    pub(super) fn into_live(self, build: BuildId, source: Arc<BuildSource>, needs: Vec<JobId>) -> LiveJob {
         LiveJob {
             build,
             source,
@@ -40,7 +40,6 @@ impl NewJob {
             blameless_losses: 0,
             lost_with: Vec::new(),
             lost_on: Vec::new(),
-            queued_since: now,
             needs,
             needed_by: Vec::new(),
         }
@@ -57,10 +56,14 @@ enum Readiness {
 
 impl Scheduler {
     /// Puts a job in the queue. Its record, where one is needed, is the caller's.
-    pub(super) fn enqueue(&mut self, id: JobId) {
+    pub(super) fn enqueue(&mut self, now: Moment, id: JobId) {
+        self.enqueue_from(now, now, id);
+    }
+
+    fn enqueue_from(&mut self, now: Moment, from: Moment, id: JobId) {
         let job = self.jobs.get_mut(&id).expect("only live jobs are queued");
         job.state = JobState::Queued;
-        self.queue.push(&job.source.repo, &job.task.labels, id);
+        self.tables.enqueue(now, from, id, job.lane(), self.policy.queue_timeout_ms);
     }
 
     /// Puts a job back in the queue and writes it down, with its counters.
@@ -70,15 +73,9 @@ impl Scheduler {
 
     /// The same, where nobody gets it before so much time has passed.
     pub(super) fn requeue_later(&mut self, turn: &mut Turn, id: JobId, pause_ms: u64) {
-        let job = self.jobs.get_mut(&id).expect("only live jobs are queued");
-        // Nobody looks for a runner for it before its pause is over, so that is no time without one that fits.
-        job.queued_since = turn.now.after(pause_ms);
+        let job = &self.jobs[&id];
         turn.persist(Record::JobQueued { job: id, failures: job.failures, losses: job.losses });
-        if pause_ms == 0 {
-            return self.enqueue(id);
-        }
-        job.state = JobState::Queued;
-        self.queue.push_later(&job.source.repo, &job.task.labels, id, job.queued_since);
+        self.enqueue_from(turn.now, turn.now.after(pause_ms), id);
     }
 
     /// After a rerun: queues the job, lets it wait, or skips it, as the jobs it needs stand.
@@ -118,7 +115,7 @@ impl Scheduler {
                     job.state = JobState::Finished(earlier);
                     continue;
                 }
-                JobState::Queued => self.queue.remove(&job.source.repo, &job.task.labels, id),
+                JobState::Queued => self.tables.dequeue(id, job.lane()),
                 JobState::Waiting | JobState::Leased(_) => {}
             }
             let needed_by = job.needed_by.clone();

@@ -1,29 +1,30 @@
 //! Runners coming, going, and staying alive.
 
-use std::collections::BTreeSet;
-
 use super::attempts::Loss;
-use super::state::Started;
-use super::tables::{Member, Presence};
+use super::tables::{Member, Presence, Started, Timer};
 use super::turn::Turn;
 use super::{Effect, Policy, Reply, RequestId, RunnerCommand, RunnerJoined, Scheduler};
 use crate::model::{AttemptId, Moment, Record, Runner, RunnerId, RunnerName, SessionId};
+
+/// Why attempts are lost with a runner that stays away.
+pub(super) const CONNECTION_LOST: &str = "its runner's connection closed and it did not come back";
 
 impl Scheduler {
     /// Takes a runner in, new or come back, and reconciles what it holds.
     pub(super) fn join_runner(&mut self, turn: &mut Turn, joined: RunnerJoined) {
         let id = self.known_id(turn, &joined.name);
-        if let Some(member) = self.roster.member(id)
+        let before = self.tables.roster().member(id);
+        if let Some(member) = before
             && member.incarnation == Some(joined.incarnation)
-            && joined.session < member.newest
+            && joined.session < member.newest_session
         {
             // It was given up by its own runner before it could be read; what it says there is outdated.
             let why = "its runner has dialled again since".into();
             turn.effects.push(Effect::CloseSession { session: joined.session, why });
             return;
         }
-        if let Some(member) = self.roster.member(id)
-            && let Presence::Connected(old) = member.presence
+        if let Some(member) = before
+            && let Presence::Connected(old) = member.presence()
         {
             if member.incarnation != Some(joined.incarnation) {
                 let text = format!("a runner named {} is connected already: give this one another --name", joined.name);
@@ -49,10 +50,9 @@ impl Scheduler {
         if spawned {
             self.spawns.pending.pop();
         }
-        let before = self.roster.remove(id);
-        let (holds, health, was, drained, asked) = match before {
-            Some(it) => (it.holds, it.health, it.incarnation, it.draining, it.drain_asked),
-            None => (BTreeSet::new(), self.past.remove(&id).unwrap_or_default(), None, false, Vec::new()),
+        let (health, was, drained, asked) = match before {
+            Some(it) => (it.health.clone(), it.incarnation, it.draining, it.drain_asked.clone()),
+            None => (self.past_health.remove(&id).unwrap_or_default(), None, false, Vec::new()),
         };
         let restarted = was.is_some_and(|was| was != incarnation);
         // It is the process that drains, and it may have missed that it was asked to.
@@ -62,24 +62,12 @@ impl Scheduler {
             asked.into_iter().for_each(|request| turn.reply(request, Reply::Refused(text.clone())));
         }
         turn.note(format!("runner {name} joined as {id} with {slots} slots, holding {} attempts", holding.len()));
-        let member = Member {
-            id,
-            name,
-            incarnation: Some(incarnation),
-            presence: Presence::Connected(session),
-            newest: session,
-            slots,
-            labels,
-            isolation,
-            last_heard: turn.now,
-            holds,
-            draining: drains || was_asked,
-            drain_asked,
-            warm: warm.into_iter().collect(),
-            spawned,
-            health,
-        };
-        self.roster.insert(member, turn.now);
+        let mut member = Member::new(id, name, Presence::Connected(session), turn.now);
+        (member.incarnation, member.newest_session) = (Some(incarnation), session);
+        (member.slots, member.labels, member.isolation) = (slots, labels, isolation);
+        (member.draining, member.drain_asked) = (drains || was_asked, drain_asked);
+        (member.warm, member.spawned, member.health) = (warm.into_iter().collect(), spawned, health);
+        self.tables.insert_member(turn.now, member, self.policy.heartbeat_timeout_ms);
         self.reconcile_holding(turn, id, session, &holding, restarted);
         if drains {
             self.confirm_drain(turn, id);
@@ -97,15 +85,14 @@ impl Scheduler {
         holding: &[AttemptId],
         restarted: bool,
     ) {
-        let incarnation = self.roster.member(id).and_then(|member| member.incarnation);
-        let promised = self.roster.member(id).map(|member| member.holds.clone()).unwrap_or_default();
+        let member = self.tables.roster().member(id).expect("it has joined just now");
+        let (incarnation, promised) = (member.incarnation, member.holds().clone());
         let (mut held, mut gone, mut cancelled) = (Vec::new(), Vec::new(), Vec::new());
         for attempt in holding {
-            match self.leases.get_mut(attempt).filter(|lease| lease.runner == id) {
+            match self.tables.leases().of_runner(*attempt, id) {
                 Some(lease) if lease.cancelled => cancelled.push(*attempt),
-                Some(lease) => {
-                    lease.deadline = turn.now.after(self.policy.lease_ms(lease.exclusive));
-                    lease.given_to = incarnation;
+                Some(_) => {
+                    self.tables.adopt(turn.now, *attempt, incarnation);
                     held.push(self.lease_message(*attempt));
                 }
                 None => gone.push(*attempt),
@@ -116,7 +103,7 @@ impl Scheduler {
             turn.send(session, RunnerCommand::Cancel { attempt });
         }
         for attempt in promised {
-            let Some(lease) = self.leases.get(&attempt) else { continue };
+            let Some(lease) = self.tables.leases().get(attempt) else { continue };
             // Another process may execute it still, out of reach and under the same name: what is exclusive waits for
             // its own deadline then.
             if !holding.contains(&attempt) && (!lease.exclusive || lease.given_to == incarnation) {
@@ -133,14 +120,12 @@ impl Scheduler {
     /// Renews what a ping names, and says what of it is no longer held.
     pub(super) fn renew(&mut self, turn: &mut Turn, session: SessionId, holding: &[AttemptId]) {
         self.hear(turn.now, session);
-        let Some(runner) = self.roster.by_session(session) else { return };
+        let Some(runner) = self.tables.roster().by_session(session) else { return };
         let mut gone = Vec::new();
         for attempt in holding {
-            match self.leases.get_mut(attempt).filter(|lease| lease.runner == runner) {
-                Some(lease) => lease.deadline = turn.now.after(self.policy.lease_ms(lease.exclusive)),
-                // Its result is recorded and the answer to that is on its way: nothing to say about it here.
-                None if self.recorded.contains(attempt) => {}
-                None => gone.push(*attempt),
+            // If its result is recorded, the answer to that is on its way: there is nothing to say about it here.
+            if !self.tables.renew(turn.now, *attempt, runner) && !self.recent_results.contains(attempt) {
+                gone.push(*attempt);
             }
         }
         turn.send(session, RunnerCommand::Ack { gone });
@@ -148,77 +133,71 @@ impl Scheduler {
 
     /// Notes that a session's runner is alive.
     pub(super) fn hear(&mut self, now: Moment, session: SessionId) {
-        if let Some(member) = self.roster.by_session(session).and_then(|id| self.roster.member_mut(id)) {
-            member.last_heard = now;
+        if let Some(id) = self.tables.roster().by_session(session) {
+            self.tables.hear(now, id);
         }
     }
 
     pub(super) fn begin_drain(&mut self, turn: &mut Turn, session: SessionId) {
         self.hear(turn.now, session);
-        let Some(id) = self.roster.by_session(session) else { return };
+        let Some(id) = self.tables.roster().by_session(session) else { return };
         self.confirm_drain(turn, id);
     }
 
     /// The runner says that it drains: from now on that is true whatever becomes of the dispatcher.
     fn confirm_drain(&mut self, turn: &mut Turn, id: RunnerId) {
-        if let Some(member) = self.roster.member_mut(id) {
+        self.tables.change_member(id, turn.now, |member| {
             member.draining = true;
-            turn.note(format!("runner {} drains: {} attempts to finish", member.name, member.holds.len()));
-            let text = format!("runner {} finishes {} attempts, then ends", member.name, member.holds.len());
+            turn.note(format!("runner {} drains: {} attempts to finish", member.name, member.holds().len()));
+            let text = format!("runner {} finishes {} attempts, then ends", member.name, member.holds().len());
             for request in std::mem::take(&mut member.drain_asked) {
                 turn.reply(request, Reply::Done(text.clone()));
             }
-        }
-        self.roster.refresh(id, turn.now);
+        });
     }
 
     /// An operator wants a runner to drain. The answer waits for the runner's own word.
     pub(super) fn drain_runner(&mut self, turn: &mut Turn, request: RequestId, runner: RunnerId) {
-        let Some(member) = self.roster.member_mut(runner) else {
-            turn.reply(request, Reply::Refused("that runner is not connected".into()));
-            return;
-        };
-        member.draining = true;
-        member.drain_asked.push(request);
-        if let Some(session) = member.session() {
-            turn.send(session, RunnerCommand::Drain);
+        let asked = self.tables.change_member(runner, turn.now, |member| {
+            member.draining = true;
+            member.drain_asked.push(request);
+            member.session()
+        });
+        match asked {
+            Some(Some(session)) => turn.send(session, RunnerCommand::Drain),
+            Some(None) => {}
+            None => turn.reply(request, Reply::Refused("that runner is not connected".into())),
         }
-        self.roster.refresh(runner, turn.now);
     }
 
     /// The runner is not expected back, so nobody can say that it drains.
     fn refuse_drain(&mut self, turn: &mut Turn, id: RunnerId) {
-        let Some(member) = self.roster.member_mut(id) else { return };
-        let text = format!("runner {} went away before it heard of it: ask again when it is back", member.name);
-        for request in std::mem::take(&mut member.drain_asked) {
-            turn.reply(request, Reply::Refused(text.clone()));
-        }
+        self.tables.change_member(id, turn.now, |member| {
+            let text = format!("runner {} went away before it heard of it: ask again when it is back", member.name);
+            for request in std::mem::take(&mut member.drain_asked) {
+                turn.reply(request, Reply::Refused(text.clone()));
+            }
+        });
     }
 
     /// A closed connection changes no attempt yet: its runner may come back within the reconnect window.
     pub(super) fn close_session(&mut self, turn: &mut Turn, session: SessionId) {
-        let Some(id) = self.roster.by_session(session) else { return };
-        let until = turn.now.after(self.policy.reconnect_ms);
-        self.roster.set_presence(id, Presence::Away { since: turn.now, until }, turn.now);
-        if let Some(member) = self.roster.member(id) {
-            turn.note(format!("runner {} is away, holding {} attempts", member.name, member.holds.len()));
+        let Some(id) = self.tables.roster().by_session(session) else { return };
+        self.tables.set_away(turn.now, id, Some(self.policy.reconnect_ms));
+        if let Some(member) = self.tables.roster().member(id) {
+            turn.note(format!("runner {} is away, holding {} attempts", member.name, member.holds().len()));
         }
         self.forget_empty_away(turn);
     }
 
     /// Loses connected runners that have been silent for too long.
     pub(super) fn check_heartbeats(&mut self, turn: &mut Turn) {
-        let limit = self.policy.heartbeat_timeout_ms;
-        let silent: Vec<(RunnerId, SessionId, u64)> = self
-            .roster
-            .members()
-            .filter_map(|member| Some((member.id, member.session()?, turn.now.since(member.last_heard))))
-            .filter(|(_, _, silence)| *silence > limit)
-            .collect();
-        for (id, session, silence) in silent {
+        for id in self.tables.silent(turn.now) {
+            let Some(session) = self.tables.roster().member(id).and_then(Member::session) else { continue };
+            let silence = self.heard_at(id).map_or(0, |heard| turn.now.since(heard));
             let why = format!("its runner was silent for {} s", silence / 1000);
             turn.effects.push(Effect::CloseSession { session, why: why.clone().into() });
-            self.roster.set_presence(id, Presence::Away { since: turn.now, until: turn.now }, turn.now);
+            self.tables.set_away(turn.now, id, None);
             self.lose_all(turn, id, &why);
         }
         self.forget_empty_away(turn);
@@ -228,24 +207,29 @@ impl Scheduler {
     /// leases ran out, and it must not be given the same job once more.
     pub(super) fn rest_if_doubtful(&mut self, turn: &Turn, id: RunnerId) {
         let Policy { heartbeat_interval_ms, heartbeat_timeout_ms, .. } = self.policy;
-        let Some(member) = self.roster.member_mut(id) else { return };
-        if turn.now.since(member.last_heard) > 2 * heartbeat_interval_ms {
-            let judged = member.last_heard.after(heartbeat_timeout_ms + heartbeat_interval_ms);
-            member.health.pause_until(judged);
+        let Some(heard) = self.heard_at(id) else { return };
+        if turn.now.since(heard) > 2 * heartbeat_interval_ms {
+            let judged = heard.after(heartbeat_timeout_ms + heartbeat_interval_ms);
+            self.tables.change_member(id, turn.now, |member| member.health.pause_until(judged));
         }
-        self.roster.refresh(id, turn.now);
+    }
+
+    /// When a connected runner was last heard. Later by the gaps that were forgiven.
+    fn heard_at(&self, id: RunnerId) -> Option<Moment> {
+        self.tables.deadlines().since(&Timer::Silence(id))
+    }
+
+    /// Whether a runner is away and not expected back.
+    pub(super) fn is_lost(&self, id: RunnerId) -> bool {
+        let is_away = self.tables.roster().member(id).is_none_or(|member| member.session().is_none());
+        is_away && self.tables.deadlines().at(&Timer::Return(id)).is_none()
     }
 
     /// Loses runners that did not come back within their window.
     pub(super) fn lose_the_away(&mut self, turn: &mut Turn) {
-        let overdue: Vec<RunnerId> = self
-            .roster
-            .members()
-            .filter(|member| matches!(member.presence, Presence::Away { until, .. } if until < turn.now))
-            .map(|member| member.id)
-            .collect();
-        for id in overdue {
-            self.lose_all(turn, id, "its runner's connection closed and it did not come back");
+        for id in self.tables.overdue(turn.now) {
+            self.tables.give_up_return(id);
+            self.lose_all(turn, id, CONNECTION_LOST);
         }
     }
 
@@ -253,10 +237,10 @@ impl Scheduler {
     /// ended them.
     fn lose_all(&mut self, turn: &mut Turn, id: RunnerId, why: &str) {
         self.refuse_drain(turn, id);
-        let holds = self.roster.member(id).map(|member| member.holds.clone()).unwrap_or_default();
+        let holds = self.tables.roster().member(id).map(|member| member.holds().clone()).unwrap_or_default();
         for attempt in holds {
-            let Some(lease) = self.leases.get(&attempt) else { continue };
-            if lease.exclusive && lease.deadline >= turn.now {
+            let Some(lease) = self.tables.leases().get(attempt) else { continue };
+            if lease.exclusive && !self.tables.deadlines().is_over(&Timer::Lease(attempt), turn.now) {
                 continue;
             }
             let counts = lease.started == Started::Yes;
@@ -267,17 +251,11 @@ impl Scheduler {
 
     /// Forgets runners that are away and hold nothing.
     pub(super) fn forget_empty_away(&mut self, turn: &mut Turn) {
-        let empty: Vec<RunnerId> = self
-            .roster
-            .members()
-            .filter(|member| member.session().is_none() && member.holds.is_empty())
-            .map(|member| member.id)
-            .collect();
-        for id in empty {
+        for id in self.tables.roster().empty_away() {
             self.refuse_drain(turn, id);
-            let removed = self.roster.remove(id);
+            let removed = self.tables.remove_member(id);
             if let Some(member) = removed.filter(|member| !member.health.is_clean()) {
-                self.past.insert(id, member.health);
+                self.past_health.insert(id, member.health);
             }
         }
     }
@@ -295,7 +273,7 @@ impl Scheduler {
 
     /// A runner's name, for people.
     pub(super) fn known_name(&self, id: RunnerId) -> RunnerName {
-        match self.roster.member(id) {
+        match self.tables.roster().member(id) {
             Some(member) => member.name.clone(),
             None => {
                 let found = self.known_runners.iter().find(|(_, known)| **known == id);

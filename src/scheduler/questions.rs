@@ -46,8 +46,8 @@ impl Scheduler {
     /// Whether this session's runner holds this attempt now: only then may it have the attempt's source.
     #[must_use]
     pub fn held_by(&self, session: SessionId, attempt: AttemptId) -> Option<&BuildSource> {
-        let lease = self.leases.get(&attempt)?;
-        let runner = self.roster.by_session(session)?;
+        let lease = self.tables.leases().get(attempt)?;
+        let runner = self.tables.roster().by_session(session)?;
         (lease.runner == runner && !lease.cancelled).then(|| &*self.builds[&lease.build].source)
     }
 
@@ -55,27 +55,28 @@ impl Scheduler {
     #[must_use]
     pub fn lease_of(&self, attempt: AttemptId) -> Option<Lease> {
         // A cancelled one only occupies a slot: its job may be gone already.
-        let counts = self.leases.get(&attempt).is_some_and(|lease| !lease.cancelled);
+        let counts = self.tables.leases().get(attempt).is_some_and(|lease| !lease.cancelled);
         counts.then(|| self.lease_message(attempt))
     }
 
     /// How many jobs wait for a runner, and how many are leased.
     #[must_use]
     pub fn counts(&self) -> JobCounts {
-        let leased = self.leases.values().filter(|lease| !lease.cancelled).count();
-        JobCounts { queued: self.queue.len(), leased }
+        let leased = self.tables.leases().live().count();
+        JobCounts { queued: self.tables.queue().len(), leased }
     }
 
     /// The runners that are connected, or away with leases, by name.
     #[must_use]
     pub fn runners(&self, now: Moment) -> Vec<RunnerView> {
         let mut views: Vec<RunnerView> = self
-            .roster
+            .tables
+            .roster()
             .members()
             .map(|member| RunnerView {
                 name: member.name.clone(),
-                state: match member.presence {
-                    Presence::Away { .. } => "away",
+                state: match member.presence() {
+                    Presence::Away => "away",
                     Presence::Connected(_) if member.draining => "draining",
                     Presence::Connected(_) if member.health.quarantine(now).is_some() => "quarantined",
                     Presence::Connected(_) if member.health.rests_until() > now => "resting",
@@ -85,8 +86,8 @@ impl Scheduler {
                 slots: member.slots,
                 labels: member.labels.clone(),
                 isolation: member.isolation,
-                silent_ms: now.since(member.last_heard),
-                running: member.holds.iter().filter_map(|attempt| self.running(*attempt)).collect(),
+                silent_ms: now.since(member.last_heard()),
+                running: member.holds().iter().filter_map(|attempt| self.running(*attempt)).collect(),
             })
             .collect();
         views.sort_by(|a, b| a.name.cmp(&b.name));
@@ -94,7 +95,7 @@ impl Scheduler {
     }
 
     fn running(&self, attempt: AttemptId) -> Option<(AttemptId, BuildId, TaskName)> {
-        let lease = self.leases.get(&attempt)?;
+        let lease = self.tables.leases().get(attempt)?;
         let job = self.jobs.get(&lease.job)?;
         Some((attempt, lease.build, job.task.name.clone()))
     }
@@ -108,6 +109,6 @@ impl Scheduler {
     /// The runner of that name, if it is connected or away with leases.
     #[must_use]
     pub fn runner_named(&self, name: &str) -> Option<RunnerId> {
-        self.roster.members().find(|member| &*member.name == name).map(|member| member.id)
+        self.tables.roster().members().find(|member| &*member.name == name).map(|member| member.id)
     }
 }

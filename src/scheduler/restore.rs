@@ -1,11 +1,10 @@
 //! Going on after a restart: from what the store knows to a live scheduler.
 
-use super::health::Health;
 use super::jobs::NewJob;
-use super::state::{AcceptedHead, LiveLease, Started};
-use super::tables::{Member, Presence};
+use super::state::AcceptedHead;
+use super::tables::{LiveLease, Member, Presence, Started};
 use super::{Policy, Scheduler};
-use crate::model::{Attempt, Isolation, JobState, Moment, RunnerId, SessionId, Snapshot};
+use crate::model::{Attempt, JobState, Moment, RunnerId, Snapshot};
 
 impl Scheduler {
     /// A scheduler that goes on with what was unfinished. Restored leases get a full grace period: nobody is declared
@@ -15,7 +14,7 @@ impl Scheduler {
         let mut scheduler = Self::new(policy);
         // The first tick may come late too.
         scheduler.last_tick = Some(now);
-        scheduler.restored_at = Some(now);
+        scheduler.tables.set_old_exclusives(now, scheduler.policy.lease_ms(true));
         scheduler.last_build = restored.last_build;
         scheduler.last_job = restored.last_job;
         scheduler.last_attempt = restored.last_attempt;
@@ -27,7 +26,7 @@ impl Scheduler {
             scheduler.known_runners.insert(runner.name.clone(), runner.id);
         }
         for attempt in restored.recorded {
-            scheduler.recorded.insert(attempt);
+            scheduler.recent_results.insert(attempt);
         }
         for build in restored.builds {
             let jobs = build.jobs.iter().map(NewJob::restored).collect();
@@ -42,48 +41,27 @@ impl Scheduler {
     fn restore_lease(&mut self, now: Moment, attempt: &Attempt) {
         let job = self.jobs.get_mut(&attempt.job).expect("an unfinished attempt is of an unfinished build");
         job.state = JobState::Leased(attempt.id);
-        let exclusive = job.task.exclusive;
-        let repo = job.source.repo.clone();
-        self.queue.count_lease(&repo, true);
         let lease = LiveLease {
             job: attempt.job,
             build: attempt.build,
             number: attempt.number,
             runner: attempt.runner,
+            repo: job.source.repo.clone(),
+            exclusive: job.task.exclusive,
             given_to: None,
-            exclusive,
-            deadline: now.after(self.policy.lease_ms(exclusive)),
             started: Started::Unknown,
             cancelled: false,
         };
-        self.leases.insert(attempt.id, lease);
+        let lasts_ms = self.policy.lease_ms(lease.exclusive);
         self.restore_member(now, attempt.runner);
-        if let Some(member) = self.roster.member_mut(attempt.runner) {
-            member.holds.insert(attempt.id);
-        }
+        self.tables.restore_lease(now, attempt.id, lease, lasts_ms);
     }
 
     fn restore_member(&mut self, now: Moment, id: RunnerId) {
-        if self.roster.member(id).is_some() {
+        if self.tables.roster().member(id).is_some() {
             return;
         }
-        let member = Member {
-            id,
-            name: self.known_name(id),
-            incarnation: None,
-            presence: Presence::Away { since: now, until: now.after(self.policy.heartbeat_timeout_ms) },
-            newest: SessionId(0),
-            slots: 0,
-            labels: Vec::new(),
-            isolation: Isolation::Subreaper,
-            last_heard: now,
-            holds: std::collections::BTreeSet::new(),
-            draining: false,
-            drain_asked: Vec::new(),
-            warm: std::collections::HashMap::new(),
-            spawned: false,
-            health: Health::default(),
-        };
-        self.roster.insert(member, now);
+        let member = Member::new(id, self.known_name(id), Presence::Away, now);
+        self.tables.insert_member(now, member, self.policy.heartbeat_timeout_ms);
     }
 }

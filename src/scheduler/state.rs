@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::health::Health;
 use super::policy::{self, Policy};
-use super::tables::{Queue, Roster};
+use super::tables::Tables;
 use crate::model::{
-    AttemptId, BranchName, BuildId, BuildSource, CommitId, Incarnation, JobId, JobState, Label, Moment, RepoName,
-    RunnerId, RunnerName, TaskSpec, WallTime,
+    AttemptId, BranchName, BuildId, BuildSource, CommitId, JobId, JobState, Label, Moment, RepoName, RunnerId,
+    RunnerName, TaskSpec, WallTime,
 };
 
 /// Decides about everything a dispatcher does.
@@ -20,25 +20,19 @@ pub struct Scheduler {
     pub(super) builds: BTreeMap<BuildId, LiveBuild>,
     /// All jobs of unfinished builds.
     pub(super) jobs: HashMap<JobId, LiveJob>,
-    pub(super) queue: Queue,
-    /// When a runner that fits was last there, for the labels of each job at the head of a lane.
-    pub(super) fitted: BTreeMap<Vec<Label>, Moment>,
-    /// What occupies slots: leases, and cancelled attempts that their runners have not ended yet.
-    pub(super) leases: BTreeMap<AttemptId, LiveLease>,
-    pub(super) roster: Roster,
+    /// Leases, runners, the queue and all deadlines.
+    pub(super) tables: Tables,
     /// Every runner ever seen, by name.
     pub(super) known_runners: HashMap<RunnerName, RunnerId>,
-    /// What is held against runners that are not there.
-    pub(super) past: HashMap<RunnerId, Health>,
-    pub(super) recorded: RecentResults,
+    /// The health of runners that are not there and have failed.
+    pub(super) past_health: HashMap<RunnerId, Health>,
+    pub(super) recent_results: RecentResults,
     pub(super) spawns: Spawns,
     pub(super) last_build: u64,
     pub(super) last_job: u64,
     pub(super) last_attempt: u64,
     pub(super) last_runner: u64,
     pub(super) last_tick: Option<Moment>,
-    /// When it was made from what the store knew, if it was.
-    pub(super) restored_at: Option<Moment>,
 }
 
 impl Scheduler {
@@ -50,20 +44,16 @@ impl Scheduler {
             heads: HashMap::new(),
             builds: BTreeMap::new(),
             jobs: HashMap::new(),
-            queue: Queue::default(),
-            fitted: BTreeMap::new(),
-            leases: BTreeMap::new(),
-            roster: Roster::default(),
+            tables: Tables::default(),
             known_runners: HashMap::new(),
-            past: HashMap::new(),
-            recorded: RecentResults::default(),
+            past_health: HashMap::new(),
+            recent_results: RecentResults::default(),
             spawns: Spawns::default(),
             last_build: 0,
             last_job: 0,
             last_attempt: 0,
             last_runner: 0,
             last_tick: None,
-            restored_at: None,
         }
     }
 }
@@ -102,36 +92,15 @@ pub(super) struct LiveJob {
     pub lost_with: Vec<String>,
     /// Runners on which it was lost; others are preferred.
     pub lost_on: Vec<RunnerId>,
-    /// Since when it waits for a runner.
-    pub queued_since: Moment,
     pub needs: Vec<JobId>,
     pub needed_by: Vec<JobId>,
 }
 
-#[derive(Debug)]
-pub(super) struct LiveLease {
-    pub job: JobId,
-    pub build: BuildId,
-    pub number: u32,
-    pub runner: RunnerId,
-    /// The process that was told of it. Not known after a restart, until one says that it holds it.
-    pub given_to: Option<Incarnation>,
-    pub exclusive: bool,
-    /// It runs out then, unless renewed.
-    pub deadline: Moment,
-    /// Whether the task's process runs; before that, a loss is not the job's doing.
-    pub started: Started,
-    /// Its outcome is recorded as cancelled; it only occupies the slot until the runner says that it has ended.
-    pub cancelled: bool,
-}
-
-/// What is known of the process of a leased attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Started {
-    No,
-    /// The dispatcher restarted, and nobody has said anything about it since. The lease may never have left.
-    Unknown,
-    Yes,
+impl LiveJob {
+    /// Where it stands in the queue: jobs of one repository that ask for the same labels form a lane.
+    pub(super) fn lane(&self) -> (&RepoName, &[Label]) {
+        (&self.source.repo, &self.task.labels)
+    }
 }
 
 /// Attempts whose results were recorded lately.

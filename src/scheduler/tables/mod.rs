@@ -1,7 +1,286 @@
-//! The tables of what waits for a runner, and of who could take it.
+//! The tables: what waits for a runner, who could take it, who has what, and until when. They change together: a lease
+//! is also a slot of its runner, a share of its repository and a deadline. So their fields are private to this folder,
+//! and everything that changes one of them is a function of [`Tables`], which changes the others with it.
+//!
+//! They decide nothing and record nothing.
 
+mod deadlines;
+mod leases;
 mod queue;
 mod roster;
 
+pub(crate) use deadlines::{Deadlines, Timer};
+pub(crate) use leases::{Leases, LiveLease, Started};
 pub(crate) use queue::Queue;
 pub(crate) use roster::{Member, Presence, Roster, Warmth};
+
+use crate::model::{AttemptId, CommitId, Incarnation, JobId, Label, Moment, RepoName, RunnerId, SessionId};
+
+/// The four tables.
+#[derive(Debug, Default)]
+pub(crate) struct Tables {
+    leases: Leases,
+    roster: Roster,
+    queue: Queue,
+    deadlines: Deadlines,
+}
+
+impl Tables {
+    pub(crate) fn leases(&self) -> &Leases {
+        &self.leases
+    }
+
+    pub(crate) fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    pub(crate) fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    pub(crate) fn deadlines(&self) -> &Deadlines {
+        &self.deadlines
+    }
+}
+
+/// Jobs that wait for a runner.
+impl Tables {
+    /// Queues a job from that moment on: at once, or after a pause. It may wait for `patience_ms` without a runner that
+    /// fits, and its pause is no part of that, because nobody looks for a runner meanwhile.
+    pub(crate) fn enqueue(
+        &mut self,
+        now: Moment,
+        from: Moment,
+        job: JobId,
+        lane: (&RepoName, &[Label]),
+        patience_ms: u64,
+    ) {
+        self.deadlines.set(Timer::Fit(job), from, patience_ms);
+        if from > now {
+            self.queue.pause(job, lane);
+            self.deadlines.set(Timer::Retry(job), now, from.since(now));
+        } else {
+            self.queue.push(job, lane);
+        }
+    }
+
+    /// Takes a job out of the queue that is leased now, or has ended.
+    pub(crate) fn dequeue(&mut self, job: JobId, lane: (&RepoName, &[Label])) {
+        self.queue.remove(job, lane);
+        self.deadlines.clear(&Timer::Fit(job));
+        self.deadlines.clear(&Timer::Retry(job));
+    }
+
+    /// A connected runner fits the labels of this timer now, busy or not.
+    pub(crate) fn set_labels_fit(&mut self, now: Moment, labels: Timer, patience_ms: u64) {
+        debug_assert!(matches!(labels, Timer::LabelsFit(_)), "{labels:?}");
+        self.deadlines.set(labels, now, patience_ms);
+    }
+
+    /// Makes candidates of jobs whose pause is over, and free runners of those whose rest is over.
+    pub(crate) fn wake(&mut self, now: Moment) {
+        let job = |timer: &Timer| if let Timer::Retry(job) = timer { Some(*job) } else { None };
+        for job in self.deadlines.over(now, job) {
+            self.deadlines.clear(&Timer::Retry(job));
+            self.queue.resume(job);
+        }
+        let runner = |timer: &Timer| if let Timer::Rest(id) = timer { Some(*id) } else { None };
+        for id in self.deadlines.over(now, runner) {
+            self.refresh(id, now);
+        }
+    }
+
+    /// Forgets deadlines that are over and have no consequence of their own.
+    pub(crate) fn forget_idle_deadlines(&mut self, now: Moment) {
+        let idle = |timer: &Timer| matches!(timer, Timer::LabelsFit(_) | Timer::OldExclusives).then(|| timer.clone());
+        for timer in self.deadlines.over(now, idle) {
+            self.deadlines.clear(&timer);
+        }
+    }
+}
+
+/// Attempts on runners.
+impl Tables {
+    /// Gives an attempt to a runner with a free slot, whose tree will be at this commit. Returns its session.
+    pub(crate) fn grant(
+        &mut self,
+        now: Moment,
+        attempt: AttemptId,
+        mut lease: LiveLease,
+        lasts_ms: u64,
+        commit: CommitId,
+    ) -> SessionId {
+        let member = self.roster.members.get_mut(&lease.runner).expect("a free runner is a member");
+        member.warm.insert(lease.repo.clone(), commit);
+        lease.given_to = member.incarnation;
+        let session = member.session().expect("a free runner is connected");
+        self.insert_lease(now, attempt, lease, lasts_ms);
+        session
+    }
+
+    /// Takes a lease in again that is known from before a restart.
+    pub(crate) fn restore_lease(&mut self, now: Moment, attempt: AttemptId, lease: LiveLease, lasts_ms: u64) {
+        self.insert_lease(now, attempt, lease, lasts_ms);
+    }
+
+    fn insert_lease(&mut self, now: Moment, attempt: AttemptId, lease: LiveLease, lasts_ms: u64) {
+        let runner = lease.runner;
+        self.queue.add_leased(&lease.repo);
+        self.leases.by_attempt.insert(attempt, lease);
+        self.deadlines.set(Timer::Lease(attempt), now, lasts_ms);
+        if let Some(member) = self.roster.members.get_mut(&runner) {
+            member.holds.insert(attempt);
+        }
+        self.refresh(runner, now);
+    }
+
+    /// Gives a lease its whole time again, if this runner has it.
+    pub(crate) fn renew(&mut self, now: Moment, attempt: AttemptId, runner: RunnerId) -> bool {
+        let is_held = self.leases.of_runner(attempt, runner).is_some();
+        if is_held {
+            self.deadlines.renew(&Timer::Lease(attempt), now);
+        }
+        is_held
+    }
+
+    /// Renews the lease of an attempt that this process of its runner says that it holds.
+    pub(crate) fn adopt(&mut self, now: Moment, attempt: AttemptId, process: Option<Incarnation>) {
+        if let Some(lease) = self.leases.by_attempt.get_mut(&attempt) {
+            lease.given_to = process;
+            self.deadlines.renew(&Timer::Lease(attempt), now);
+        }
+    }
+
+    /// The task's process runs. False if this runner does not have the attempt.
+    pub(crate) fn start(&mut self, attempt: AttemptId, runner: Option<RunnerId>) -> bool {
+        let lease = self.leases.by_attempt.get_mut(&attempt).filter(|lease| Some(lease.runner) == runner);
+        lease.map(|lease| lease.started = Started::Yes).is_some()
+    }
+
+    /// The attempt counts for nothing more, and occupies its slot until it has ended there.
+    pub(crate) fn cancel(&mut self, attempt: AttemptId) -> RunnerId {
+        let lease = self.leases.by_attempt.get_mut(&attempt).expect("a leased job has a live lease");
+        if !std::mem::replace(&mut lease.cancelled, true) {
+            self.queue.remove_leased(&lease.repo);
+        }
+        lease.runner
+    }
+
+    /// Drops a lease and frees its slot.
+    pub(crate) fn release(&mut self, now: Moment, attempt: AttemptId) -> LiveLease {
+        let lease = self.leases.by_attempt.remove(&attempt).expect("the caller has seen it");
+        self.deadlines.clear(&Timer::Lease(attempt));
+        if !lease.cancelled {
+            self.queue.remove_leased(&lease.repo);
+        }
+        if let Some(member) = self.roster.members.get_mut(&lease.runner) {
+            member.holds.remove(&attempt);
+        }
+        self.refresh(lease.runner, now);
+        lease
+    }
+
+    /// The attempts whose leases have run out.
+    pub(crate) fn expired(&mut self, now: Moment) -> Vec<AttemptId> {
+        self.deadlines.over(now, |timer| if let Timer::Lease(attempt) = timer { Some(*attempt) } else { None })
+    }
+}
+
+/// Runners.
+impl Tables {
+    /// Takes in a runner. If it is connected, it is lost after `patience_ms` of silence; if it is away, it has so long
+    /// to come back. It holds the attempts that the earlier member of its number held.
+    pub(crate) fn insert_member(&mut self, now: Moment, mut member: Member, patience_ms: u64) {
+        let (id, presence) = (member.id, member.presence);
+        if let Some(before) = self.remove_member(id) {
+            member.holds = before.holds;
+        }
+        self.roster.insert(member);
+        let timer = if presence == Presence::Away { Timer::Return(id) } else { Timer::Silence(id) };
+        self.deadlines.set(timer, now, patience_ms);
+        self.refresh(id, now);
+    }
+
+    pub(crate) fn remove_member(&mut self, id: RunnerId) -> Option<Member> {
+        for timer in [Timer::Silence(id), Timer::Return(id), Timer::Rest(id)] {
+            self.deadlines.clear(&timer);
+        }
+        self.roster.remove(id)
+    }
+
+    /// A runner's connection is gone. It has so long to come back; no time at all means that it is lost.
+    pub(crate) fn set_away(&mut self, now: Moment, id: RunnerId, window_ms: Option<u64>) {
+        self.roster.set_away(id);
+        self.deadlines.clear(&Timer::Silence(id));
+        if let Some(window_ms) = window_ms {
+            self.deadlines.set(Timer::Return(id), now, window_ms);
+        }
+        self.refresh(id, now);
+    }
+
+    /// Whatever may still come of a runner that did not come back in time, it is lost.
+    pub(crate) fn give_up_return(&mut self, id: RunnerId) {
+        self.deadlines.clear(&Timer::Return(id));
+    }
+
+    /// Something arrived from a runner.
+    pub(crate) fn hear(&mut self, now: Moment, id: RunnerId) {
+        if let Some(member) = self.roster.members.get_mut(&id) {
+            member.last_heard = now;
+            self.deadlines.renew(&Timer::Silence(id), now);
+        }
+    }
+
+    /// Changes what is known of a member, and whatever follows from it.
+    pub(crate) fn change_member<T>(
+        &mut self,
+        id: RunnerId,
+        now: Moment,
+        change: impl FnOnce(&mut Member) -> T,
+    ) -> Option<T> {
+        let changed = self.roster.members.get_mut(&id).map(change);
+        self.refresh(id, now);
+        changed
+    }
+
+    /// Puts a member in or out of those that can take work, as it is now.
+    fn refresh(&mut self, id: RunnerId, now: Moment) {
+        let rests_until = self.roster.refresh(id, now);
+        match rests_until.filter(|until| *until > now) {
+            Some(until) => self.deadlines.set(Timer::Rest(id), now, until.since(now)),
+            None => self.deadlines.clear(&Timer::Rest(id)),
+        }
+    }
+
+    /// The connected runners that have been silent for too long.
+    pub(crate) fn silent(&mut self, now: Moment) -> Vec<RunnerId> {
+        self.deadlines.over(now, |timer| if let Timer::Silence(id) = timer { Some(*id) } else { None })
+    }
+
+    /// The runners that are away and did not come back in time.
+    pub(crate) fn overdue(&mut self, now: Moment) -> Vec<RunnerId> {
+        self.deadlines.over(now, |timer| if let Timer::Return(id) = timer { Some(*id) } else { None })
+    }
+}
+
+/// Time.
+impl Tables {
+    /// Attempts of before the restart that were cancelled and are exclusive may go on for so long.
+    pub(crate) fn set_old_exclusives(&mut self, now: Moment, lasts_ms: u64) {
+        self.deadlines.set(Timer::OldExclusives, now, lasts_ms);
+    }
+
+    /// Adds a gap in which nobody was heard to every deadline that waits for others.
+    pub(crate) fn shift_deadlines(&mut self, now: Moment, gap_ms: u64) {
+        self.deadlines.shift(now, gap_ms);
+    }
+
+    /// Adds a short gap to the windows in which runners may come back.
+    pub(crate) fn shift_returns(&mut self, now: Moment, gap_ms: u64, most_ms: u64) {
+        self.deadlines.shift_returns(now, gap_ms, most_ms);
+    }
+
+    pub(crate) fn next_deadline(&mut self) -> Option<Moment> {
+        self.deadlines.next()
+    }
+}

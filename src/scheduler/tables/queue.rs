@@ -1,24 +1,17 @@
-//! What waits for a runner: in order of jobs within a repository, with fair shares between repositories.
+//! The queue: jobs that wait for a runner, in order of their numbers within a repository, with fair shares between
+//! repositories.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{JobId, Label, Moment, RepoName};
+use crate::model::{JobId, Label, RepoName};
 
 /// Queued jobs. Those of one repository that ask for the same labels form a lane; only a lane's head is ever a
 /// candidate, so that choosing costs a look at each lane, however many jobs wait.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     repos: BTreeMap<RepoName, Share>,
-    /// Jobs that come to nothing wherever they go, and when each may be tried again.
-    paused: BTreeMap<JobId, Paused>,
-}
-
-/// A job that pauses, with what it needs to be queued.
-#[derive(Debug)]
-struct Paused {
-    until: Moment,
-    repo: RepoName,
-    labels: Vec<Label>,
+    /// Jobs that pause, each with its repository and labels. They are no candidates.
+    paused: BTreeMap<JobId, (RepoName, Vec<Label>)>,
 }
 
 /// One repository's part of the queue.
@@ -37,7 +30,7 @@ struct Lane {
 }
 
 impl Queue {
-    pub(crate) fn push(&mut self, repo: &RepoName, labels: &[Label], job: JobId) {
+    pub(super) fn push(&mut self, job: JobId, (repo, labels): (&RepoName, &[Label])) {
         let share = self.share(repo);
         match share.lanes.iter_mut().find(|lane| lane.labels == labels) {
             Some(lane) => {
@@ -47,27 +40,20 @@ impl Queue {
         }
     }
 
-    /// The same, where it is no candidate before its time has come.
-    pub(crate) fn push_later(&mut self, repo: &RepoName, labels: &[Label], job: JobId, until: Moment) {
-        self.paused.insert(job, Paused { until, repo: repo.clone(), labels: labels.to_vec() });
+    /// Like `push`, but the job is no candidate before `resume`.
+    pub(super) fn pause(&mut self, job: JobId, (repo, labels): (&RepoName, &[Label])) {
+        self.paused.insert(job, (repo.clone(), labels.to_vec()));
     }
 
-    /// Lets those be candidates whose time has come.
-    pub(crate) fn wake(&mut self, now: Moment) {
-        for (job, Paused { repo, labels, .. }) in
-            self.paused.extract_if(.., |_, paused| paused.until <= now).collect::<Vec<_>>()
-        {
-            self.push(&repo, &labels, job);
+    /// Makes a candidate of a job that pauses.
+    pub(super) fn resume(&mut self, job: JobId) {
+        if let Some((repo, labels)) = self.paused.remove(&job) {
+            self.push(job, (&repo, &labels));
         }
     }
 
-    /// When a job that pauses may be tried again.
-    pub(crate) fn paused_until(&self, job: JobId) -> Option<Moment> {
-        self.paused.get(&job).map(|paused| paused.until)
-    }
-
-    /// Takes a job out, whether it is leased now or cancelled.
-    pub(crate) fn remove(&mut self, repo: &RepoName, labels: &[Label], job: JobId) {
+    /// Takes a job out.
+    pub(super) fn remove(&mut self, job: JobId, (repo, labels): (&RepoName, &[Label])) {
         if self.paused.remove(&job).is_some() {
             return;
         }
@@ -81,11 +67,21 @@ impl Queue {
         self.forget_if_idle(repo);
     }
 
-    /// One more, or one fewer, job of the repository is leased.
-    pub(crate) fn count_lease(&mut self, repo: &RepoName, leased: bool) {
+    /// One more job of the repository is leased.
+    pub(super) fn add_leased(&mut self, repo: &RepoName) {
+        self.share(repo).leased += 1;
+    }
+
+    /// One job of the repository is leased no more.
+    pub(super) fn remove_leased(&mut self, repo: &RepoName) {
         let share = self.share(repo);
-        share.leased = if leased { share.leased + 1 } else { share.leased.saturating_sub(1) };
+        share.leased = share.leased.saturating_sub(1);
         self.forget_if_idle(repo);
+    }
+
+    /// How many jobs of each repository are leased.
+    pub(crate) fn leased(&self) -> impl Iterator<Item = (&RepoName, usize)> {
+        self.repos.iter().map(|(repo, share)| (repo, share.leased)).filter(|(_, leased)| *leased > 0)
     }
 
     /// The heads of all lanes, each with its labels, the repository with the fewest leased jobs first and older jobs
@@ -103,7 +99,7 @@ impl Queue {
         heads.into_iter().map(|(_, job, labels)| (job, labels)).collect()
     }
 
-    /// How many queued jobs a runner would be offered before this one if only job order counted.
+    /// How many queued jobs a runner would be offered before this one if only the order of jobs counted.
     pub(crate) fn position(&self, job: JobId) -> usize {
         let lanes = self.repos.values().flat_map(|share| &share.lanes);
         lanes.map(|lane| lane.jobs.range(..job).count()).sum()
@@ -119,7 +115,7 @@ impl Queue {
             + self.repos.values().flat_map(|share| &share.lanes).map(|lane| lane.jobs.len()).sum::<usize>()
     }
 
-    /// Nothing waits that could be given out now.
+    /// Whether no job waits that could be leased now.
     pub(crate) fn is_empty(&self) -> bool {
         self.repos.values().all(|share| share.lanes.is_empty())
     }
@@ -150,12 +146,12 @@ mod tests {
     fn the_repository_with_fewer_leases_comes_first_then_the_older_job() {
         let (a, b) = (RepoName::new("a").unwrap(), RepoName::new("b").unwrap());
         let mut queue = Queue::default();
-        queue.push(&a, &[], JobId(1));
-        queue.push(&a, &[], JobId(2));
-        queue.push(&b, &[], JobId(3));
+        queue.push(JobId(1), (&a, &[]));
+        queue.push(JobId(2), (&a, &[]));
+        queue.push(JobId(3), (&b, &[]));
         assert_eq!(order(&queue), [1, 3]);
-        queue.remove(&a, &[], JobId(1));
-        queue.count_lease(&a, true);
+        queue.remove(JobId(1), (&a, &[]));
+        queue.add_leased(&a);
         assert_eq!(order(&queue), [3, 2]);
         assert_eq!(queue.position(JobId(3)), 1);
     }
@@ -164,8 +160,8 @@ mod tests {
     fn jobs_with_other_labels_do_not_hide_behind_each_other() {
         let a = RepoName::new("a").unwrap();
         let mut queue = Queue::default();
-        queue.push(&a, &[Label::new("gpu").unwrap()], JobId(1));
-        queue.push(&a, &[], JobId(2));
+        queue.push(JobId(1), (&a, &[Label::new("gpu").unwrap()]));
+        queue.push(JobId(2), (&a, &[]));
         assert_eq!(order(&queue), [1, 2]);
     }
 }

@@ -1,4 +1,4 @@
-//! Who is there: the runners, what they offer, what they hold, and when they were last heard.
+//! The roster: the runners that are there, what they offer, what they hold, and when they were last heard.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -14,15 +14,16 @@ pub(crate) struct Member {
     pub(crate) id: RunnerId,
     pub(crate) name: RunnerName,
     pub(crate) incarnation: Option<Incarnation>,
-    pub(crate) presence: Presence,
+    pub(super) presence: Presence,
     /// The newest of its sessions. They are numbered in the order in which it dialled.
-    pub(crate) newest: SessionId,
+    pub(crate) newest_session: SessionId,
     pub(crate) slots: u32,
     pub(crate) labels: Vec<Label>,
     pub(crate) isolation: Isolation,
-    pub(crate) last_heard: Moment,
-    /// What occupies its slots, cancelled attempts that it has not ended yet included.
-    pub(crate) holds: BTreeSet<AttemptId>,
+    /// When anything last arrived from it, for people; its deadline is `Timer::Silence`.
+    pub(super) last_heard: Moment,
+    /// The attempts that occupy its slots, cancelled ones that it has not ended yet included.
+    pub(super) holds: BTreeSet<AttemptId>,
     /// An operator asked it to drain, or it drains of its own accord: it gets nothing new.
     pub(crate) draining: bool,
     /// Operators who asked for that and are answered once the runner has said that it drains: it keeps that in mind
@@ -39,18 +40,48 @@ pub(crate) struct Member {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Presence {
     Connected(SessionId),
-    /// Its connection closed, or the dispatcher restarted; it may come back until then.
-    Away {
-        since: Moment,
-        until: Moment,
-    },
+    /// Its connection closed, or the dispatcher restarted. It may come back until `Timer::Return` is over.
+    Away,
 }
 
 impl Member {
+    /// A runner that holds nothing and offers nothing yet.
+    pub(crate) fn new(id: RunnerId, name: RunnerName, presence: Presence, now: Moment) -> Self {
+        Self {
+            id,
+            name,
+            incarnation: None,
+            presence,
+            newest_session: SessionId(0),
+            slots: 0,
+            labels: Vec::new(),
+            isolation: Isolation::Subreaper,
+            last_heard: now,
+            holds: BTreeSet::new(),
+            draining: false,
+            drain_asked: Vec::new(),
+            warm: HashMap::new(),
+            spawned: false,
+            health: Health::default(),
+        }
+    }
+
+    pub(crate) fn presence(&self) -> Presence {
+        self.presence
+    }
+
+    pub(crate) fn holds(&self) -> &BTreeSet<AttemptId> {
+        &self.holds
+    }
+
+    pub(crate) fn last_heard(&self) -> Moment {
+        self.last_heard
+    }
+
     pub(crate) fn session(&self) -> Option<SessionId> {
         match self.presence {
             Presence::Connected(session) => Some(session),
-            Presence::Away { .. } => None,
+            Presence::Away => None,
         }
     }
 
@@ -62,40 +93,61 @@ impl Member {
         (self.slots as usize).saturating_sub(self.holds.len())
     }
 
-    fn is_free(&self, now: Moment) -> bool {
-        self.session().is_some() && !self.draining && self.free_slots() > 0 && self.health.rests_until() <= now
+    /// Whether it is there, takes work, and has a free slot.
+    fn could_take(&self) -> bool {
+        self.session().is_some() && !self.draining && self.free_slots() > 0
     }
 }
 
 /// All members, and those of them that can take work.
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
-    members: BTreeMap<RunnerId, Member>,
+    pub(super) members: BTreeMap<RunnerId, Member>,
     by_session: HashMap<SessionId, RunnerId>,
-    /// Members with a free slot. Kept in step by [`Roster::refresh`].
+    /// Members with a free slot, as of the last [`Roster::refresh`].
     free: BTreeSet<RunnerId>,
-    /// Members that rest; looked at again at each lease check.
-    resting: BTreeSet<RunnerId>,
+    /// Members that are not connected.
+    away: BTreeSet<RunnerId>,
 }
 
 impl Roster {
-    pub(crate) fn insert(&mut self, member: Member, now: Moment) {
-        let id = member.id;
+    pub(super) fn insert(&mut self, member: Member) {
         if let Some(session) = member.session() {
-            self.by_session.insert(session, id);
+            self.by_session.insert(session, member.id);
+        } else {
+            self.away.insert(member.id);
         }
-        self.members.insert(id, member);
-        self.refresh(id, now);
+        self.members.insert(member.id, member);
     }
 
-    pub(crate) fn remove(&mut self, id: RunnerId) -> Option<Member> {
+    pub(super) fn remove(&mut self, id: RunnerId) -> Option<Member> {
         let member = self.members.remove(&id)?;
         if let Some(session) = member.session() {
             self.by_session.remove(&session);
         }
         self.free.remove(&id);
-        self.resting.remove(&id);
+        self.away.remove(&id);
         Some(member)
+    }
+
+    pub(super) fn set_away(&mut self, id: RunnerId) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        if let Some(session) = member.session() {
+            self.by_session.remove(&session);
+        }
+        member.presence = Presence::Away;
+        self.away.insert(id);
+    }
+
+    /// Puts a member in or out of the free ones, as it is now, and returns until when it rests.
+    pub(super) fn refresh(&mut self, id: RunnerId, now: Moment) -> Option<Moment> {
+        let member = self.members.get(&id)?;
+        if member.could_take() && member.health.rests_until() <= now {
+            self.free.insert(id);
+        } else {
+            self.free.remove(&id);
+        }
+        Some(member.health.rests_until())
     }
 
     pub(crate) fn by_session(&self, session: SessionId) -> Option<RunnerId> {
@@ -106,55 +158,24 @@ impl Roster {
         self.members.get(&id)
     }
 
-    /// For a change that may concern whether it is free; [`Roster::refresh`] it afterwards.
-    pub(crate) fn member_mut(&mut self, id: RunnerId) -> Option<&mut Member> {
-        self.members.get_mut(&id)
-    }
-
-    pub(crate) fn set_presence(&mut self, id: RunnerId, presence: Presence, now: Moment) {
-        let Some(member) = self.members.get_mut(&id) else { return };
-        if let Some(session) = member.session() {
-            self.by_session.remove(&session);
-        }
-        member.presence = presence;
-        if let Presence::Connected(session) = presence {
-            self.by_session.insert(session, id);
-        }
-        self.refresh(id, now);
-    }
-
-    /// Puts a member in or out of the free ones, as it is now.
-    pub(crate) fn refresh(&mut self, id: RunnerId, now: Moment) {
-        let Some(member) = self.members.get(&id) else { return };
-        if member.is_free(now) {
-            self.free.insert(id);
-        } else {
-            self.free.remove(&id);
-        }
-        if member.health.rests_until() > now {
-            self.resting.insert(id);
-        } else {
-            self.resting.remove(&id);
-        }
-    }
-
-    /// Lets those take work again whose rest is over.
-    pub(crate) fn wake_rested(&mut self, now: Moment) {
-        for id in self.resting.clone() {
-            self.refresh(id, now);
-        }
-    }
-
     pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
         self.members.values()
     }
 
-    pub(crate) fn members_mut(&mut self) -> impl Iterator<Item = &mut Member> {
-        self.members.values_mut()
+    /// The members that are away and hold nothing.
+    pub(crate) fn empty_away(&self) -> Vec<RunnerId> {
+        let away = self.away.iter().filter(|id| self.members[id].holds.is_empty());
+        away.copied().collect()
     }
 
     pub(crate) fn has_free(&self) -> bool {
         !self.free.is_empty()
+    }
+
+    /// Whether the free ones are exactly the members that could take work and do not rest.
+    pub(crate) fn is_in_step(&self, rests: impl Fn(RunnerId) -> bool) -> bool {
+        let free = self.members.values().filter(|member| member.could_take() && !rests(member.id));
+        free.map(|member| member.id).eq(self.free.iter().copied())
     }
 
     /// The best free runner for a job: one on which it was not lost before, of those one whose tree is at the very

@@ -134,7 +134,10 @@ impl Story {
     }
 
     pub(super) fn tell(&mut self, event: Event) -> Vec<String> {
+        let is_tick = matches!(event, Event::HeartbeatCheck | Event::LeaseCheck);
+        let due = self.scheduler.next_deadline(self.now).is_some_and(|next| next <= self.now);
         let effects = self.scheduler.handle(self.now, WallTime(0), event);
+        assert!(due || !is_tick || effects.iter().all(is_quiet), "no deadline: {effects:#?}");
         if let Err(broken) = self.scheduler.check_invariants() {
             panic!("{broken}\nafter effects {effects:#?}");
         }
@@ -215,6 +218,11 @@ impl Story {
         }
         lines
     }
+}
+
+/// Whether an effect is none that a deadline must announce.
+fn is_quiet(effect: &Effect) -> bool {
+    matches!(effect, Effect::SpawnRunner) || line(effect).is_none()
 }
 
 /// An effect on one line; `None` for those that no story is about.

@@ -1,0 +1,241 @@
+//! The deadlines: everything that the scheduler waits for, in one table that can be listed and shifted.
+//!
+//! A deadline that every sign of life renews costs one write. `order` keeps the moment under which a deadline was last
+//! filed, which is never later than the deadline itself, and files it anew when that moment has come.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::model::{AttemptId, JobId, Label, Moment, RunnerId};
+
+/// One thing that is waited for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Timer {
+    /// An attempt is lost unless its runner renews the lease: the runner, its machine or the network may be gone.
+    Lease(AttemptId),
+    /// A connected runner is lost unless it is heard: a connection may be dead without being closed.
+    Silence(RunnerId),
+    /// A runner that is away is lost unless it comes back: most connections that break are opened again at once.
+    Return(RunnerId),
+    /// A queued job is errored unless a connected runner fits it: nobody may ever start such a runner.
+    Fit(JobId),
+    /// The same patience, from the last moment at which a connected runner fitted these labels: the time that a job
+    /// waits for a busy runner does not count.
+    LabelsFit(Arc<[Label]>),
+    /// A job that keeps coming to nothing pauses: what nobody can do must not be tried without end.
+    Retry(JobId),
+    /// A runner on which infrastructure failed gets nothing new: a full disk would otherwise eat the queue.
+    Rest(RunnerId),
+    /// Exclusive attempts from before the restart have ended by then: nobody can say earlier that they have.
+    OldExclusives,
+}
+
+impl Timer {
+    /// Whether somebody else has until then to be heard. While the dispatcher is held up it hears nobody, so that time
+    /// does not count. The other timers wait for nobody: their time passes in any case.
+    fn waits_for_others(&self) -> bool {
+        match self {
+            Self::Lease(_) | Self::Silence(_) | Self::Return(_) | Self::Fit(_) | Self::LabelsFit(_) => true,
+            Self::Retry(_) | Self::Rest(_) | Self::OldExclusives => false,
+        }
+    }
+
+    /// Whether something happens because of this deadline alone. A job that is busy waiting for a slot has a `Fit`
+    /// deadline that may pass without consequence; the queue's check reads it.
+    fn is_filed(&self) -> bool {
+        !matches!(self, Self::Fit(_))
+    }
+
+    /// Whether the deadline is over. Runners may use the last millisecond of theirs.
+    fn is_over(&self, at: Moment, now: Moment) -> bool {
+        match self {
+            Self::Lease(_) | Self::Silence(_) | Self::Return(_) => at < now,
+            Self::Fit(_) | Self::LabelsFit(_) | Self::Retry(_) | Self::Rest(_) | Self::OldExclusives => at <= now,
+        }
+    }
+}
+
+/// When a timer was set, and when it is over.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    since: Moment,
+    at: Moment,
+    /// The time that it was given, and gets again when it is renewed.
+    whole_ms: u64,
+    /// The moment under which it stands in `order`; at most `at`.
+    filed: Moment,
+}
+
+/// All timers that are set.
+#[derive(Debug, Default)]
+pub(crate) struct Deadlines {
+    entries: HashMap<Timer, Entry>,
+    order: BTreeSet<(Moment, Timer)>,
+}
+
+impl Deadlines {
+    /// Sets a timer, or sets it anew.
+    pub(super) fn set(&mut self, timer: Timer, since: Moment, whole_ms: u64) {
+        let at = since.after(whole_ms);
+        let before = self.entries.get_mut(&timer);
+        if let Some(entry) = before
+            && entry.filed <= at
+        {
+            (entry.since, entry.at, entry.whole_ms) = (since, at, whole_ms);
+            return;
+        }
+        self.clear(&timer);
+        if timer.is_filed() {
+            self.order.insert((at, timer.clone()));
+        }
+        self.entries.insert(timer, Entry { since, at, whole_ms, filed: at });
+    }
+
+    /// Gives a timer that is set its whole time again.
+    pub(super) fn renew(&mut self, timer: &Timer, now: Moment) {
+        if let Some(entry) = self.entries.get_mut(timer) {
+            // Never earlier than before, so that it stays where it is filed.
+            (entry.since, entry.at) = (now, now.after(entry.whole_ms).max(entry.at));
+        }
+    }
+
+    pub(super) fn clear(&mut self, timer: &Timer) {
+        if let Some(entry) = self.entries.remove(timer)
+            && timer.is_filed()
+        {
+            self.order.remove(&(entry.filed, timer.clone()));
+        }
+    }
+
+    /// When a timer is over.
+    pub(crate) fn at(&self, timer: &Timer) -> Option<Moment> {
+        self.entries.get(timer).map(|entry| entry.at)
+    }
+
+    /// When a timer was set or renewed. Later by the gaps that were forgiven.
+    pub(crate) fn since(&self, timer: &Timer) -> Option<Moment> {
+        self.entries.get(timer).map(|entry| entry.since)
+    }
+
+    /// Whether a timer is set and over.
+    pub(crate) fn is_over(&self, timer: &Timer, now: Moment) -> bool {
+        self.at(timer).is_some_and(|at| timer.is_over(at, now))
+    }
+
+    /// The timers that are over, as far as `pick` names them, in the order of what it makes of them. They stay set.
+    pub(super) fn over<T: Ord>(&mut self, now: Moment, pick: impl Fn(&Timer) -> Option<T>) -> Vec<T> {
+        self.refile(now);
+        let over = self.order.iter().take_while(|(at, _)| *at <= now).filter(|(at, timer)| timer.is_over(*at, now));
+        let mut picked: Vec<T> = over.filter_map(|(_, timer)| pick(timer)).collect();
+        picked.sort_unstable();
+        picked
+    }
+
+    /// The earliest deadline of all.
+    pub(super) fn next(&mut self) -> Option<Moment> {
+        loop {
+            let (filed, timer) = self.order.first()?;
+            let (filed, at) = (*filed, self.entries[timer].at);
+            if filed == at {
+                return Some(at);
+            }
+            self.refile(filed);
+        }
+    }
+
+    /// Files those anew that were renewed since, up to that moment.
+    fn refile(&mut self, until: Moment) {
+        let filed = self.order.iter().take_while(|(filed, _)| *filed <= until);
+        let early: Vec<_> = filed.filter(|(filed, timer)| *filed < self.entries[timer].at).cloned().collect();
+        for key in early {
+            self.order.remove(&key);
+            let entry = self.entries.get_mut(&key.1).expect("what is in order is set");
+            entry.filed = entry.at;
+            self.order.insert((entry.at, key.1));
+        }
+    }
+
+    /// Adds a gap in which nobody was heard to every deadline that waits for others. A timer that was set since the
+    /// dispatcher woke up has all of its time already, so none gets more than its whole time from now.
+    pub(super) fn shift(&mut self, now: Moment, gap_ms: u64) {
+        for (timer, entry) in &mut self.entries {
+            if timer.waits_for_others() {
+                entry.since = entry.since.after(gap_ms).min(now);
+                entry.at = entry.at.after(gap_ms).min(now.after(entry.whole_ms));
+            }
+        }
+    }
+
+    /// Adds a short gap to the windows of runners that are away; no window gets longer than `most_ms` by that.
+    pub(super) fn shift_returns(&mut self, now: Moment, gap_ms: u64, most_ms: u64) {
+        for (timer, entry) in &mut self.entries {
+            if let Timer::Return(_) = timer {
+                let latest = now.after(entry.whole_ms).min(entry.since.after(most_ms));
+                entry.at = entry.at.after(gap_ms).min(latest).max(entry.at);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One timer of every kind. A new kind does not compile before it has its place here.
+    fn one_of_each() -> Vec<Timer> {
+        let next = |timer: &Timer| match timer {
+            Timer::Lease(_) => Some(Timer::Silence(RunnerId(1))),
+            Timer::Silence(_) => Some(Timer::Return(RunnerId(1))),
+            Timer::Return(_) => Some(Timer::Fit(JobId(1))),
+            Timer::Fit(_) => Some(Timer::LabelsFit(Arc::from(vec![Label::new("gpu").unwrap()]))),
+            Timer::LabelsFit(_) => Some(Timer::Retry(JobId(1))),
+            Timer::Retry(_) => Some(Timer::Rest(RunnerId(1))),
+            Timer::Rest(_) => Some(Timer::OldExclusives),
+            Timer::OldExclusives => None,
+        };
+        std::iter::successors(Some(Timer::Lease(AttemptId(1))), next).collect()
+    }
+
+    #[test]
+    fn a_gap_shifts_every_kind_that_waits_for_others_and_no_other() {
+        let mut deadlines = Deadlines::default();
+        for timer in one_of_each() {
+            deadlines.set(timer, Moment(1_000), 10_000);
+        }
+        deadlines.shift(Moment(8_000), 5_000);
+        let kept: Vec<Timer> =
+            one_of_each().into_iter().filter(|timer| deadlines.at(timer) == Some(Moment(11_000))).collect();
+        assert_eq!(kept, [Timer::Retry(JobId(1)), Timer::Rest(RunnerId(1)), Timer::OldExclusives]);
+        for timer in one_of_each().into_iter().filter(|timer| !kept.contains(timer)) {
+            assert_eq!(deadlines.at(&timer), Some(Moment(16_000)), "{timer:?}");
+            assert_eq!(deadlines.since(&timer), Some(Moment(6_000)), "{timer:?}");
+        }
+    }
+
+    #[test]
+    fn no_timer_gets_more_than_its_whole_time_by_a_gap() {
+        let mut deadlines = Deadlines::default();
+        deadlines.set(Timer::Lease(AttemptId(1)), Moment(60_000), 10_000);
+        deadlines.shift(Moment(60_001), 59_000);
+        assert_eq!(deadlines.at(&Timer::Lease(AttemptId(1))), Some(Moment(70_001)));
+    }
+
+    #[test]
+    fn a_timer_that_was_renewed_is_found_when_it_is_over_and_not_before() {
+        let attempt = |timer: &Timer| if let Timer::Lease(attempt) = timer { Some(*attempt) } else { None };
+        let mut deadlines = Deadlines::default();
+        deadlines.set(Timer::Lease(AttemptId(2)), Moment(0), 1_000);
+        deadlines.set(Timer::Lease(AttemptId(1)), Moment(10), 1_000);
+        deadlines.set(Timer::Rest(RunnerId(1)), Moment(0), 500);
+        deadlines.renew(&Timer::Lease(AttemptId(2)), Moment(900));
+        assert_eq!(deadlines.next(), Some(Moment(500)));
+        deadlines.clear(&Timer::Rest(RunnerId(1)));
+        assert_eq!(deadlines.next(), Some(Moment(1_010)));
+        assert_eq!(deadlines.over(Moment(1_010), attempt), [], "the last millisecond is in time");
+        assert_eq!(deadlines.over(Moment(1_011), attempt), [AttemptId(1)]);
+        assert_eq!(deadlines.over(Moment(1_901), attempt), [AttemptId(1), AttemptId(2)], "in order of their numbers");
+        // An earlier deadline than before is found as well.
+        deadlines.set(Timer::Lease(AttemptId(2)), Moment(0), 100);
+        assert_eq!(deadlines.next(), Some(Moment(100)));
+    }
+}
