@@ -1,5 +1,5 @@
-//! The listening side: binds, accepts, survives what goes wrong with single connections or for lack of descriptors.
-//! The `accept` thread of a dispatcher and a listening runner call it; it never reads from what it accepted.
+//! The listening side: binds, accepts, survives what goes wrong with single connections or for lack of descriptors. The
+//! `accept` thread of a dispatcher and a listening runner call it; it never reads from what it accepted.
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
@@ -130,7 +130,7 @@ fn accept_one(socket: &TcpListener) -> io::Result<Option<Stream>> {
         Err(error) => return Err(error),
     };
     let (connection, peer) = accepted;
-    match Stream::over(connection, peer) {
+    match Stream::accepted(connection, peer) {
         Ok(stream) => Ok(Some(stream)),
         Err(error) => {
             log::debug!("connection from {peer} broke at once: {error}");

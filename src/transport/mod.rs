@@ -1,23 +1,25 @@
-//! TCP, framed into protocol messages, and an in-memory pair that behaves alike for tests.
+//! Connections, framed into protocol messages: TCP, and an in-memory pair that behaves alike for tests.
 //!
-//! Owns sockets, their options and every limit on what a peer may make this process read, buffer or wait for. It never
-//! looks inside a message, never retries by itself and never decides what a broken connection means. The session code
-//! of each role calls it: one thread reads with a [`FrameReader`], others write to an [`Outbox`],
-//! and [`Stream::close`] from anywhere ends it all.
+//! Owns sockets, their options, and every limit on what a peer may make this process read, buffer or wait for. It never
+//! looks inside a message, never retries by itself, and never decides what a broken connection means.
+//!
+//! The session code of each role is the caller. One thread reads with a [`FrameReader`], any thread writes to an
+//! [`Outbox`], and [`Stream::close`] from any thread ends both. Each kind of connection is one file in `link/`, behind
+//! one contract (`link/mod.rs`).
 
 mod backoff;
-#[cfg(test)]
-mod behaviour;
 mod buffer;
 mod error;
 mod frame;
+mod link;
 mod listener;
-mod memory;
 mod outbox;
 #[cfg(any(test, fuzzing))]
 mod pieces;
 mod reader;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 pub use backoff::Backoff;
 pub use error::TransportError;

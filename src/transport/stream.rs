@@ -1,127 +1,92 @@
-//! One connection: a TCP socket with the options that make a dead peer noticed, or an end of an in-memory pair.
+//! One connection of any kind: whole writes with a deadline, and closing in a way that lets the last message arrive.
 //!
-//! Both halves work through one descriptor, because two for each of 10,000 peers would pass the usual limit. Nothing
-//! here frames or interprets bytes. [`super::FrameReader`] reads from it, [`super::Outbox`] writes to it.
+//! Nothing here frames or interprets bytes. [`super::FrameReader`] reads from it, [`super::Outbox`] writes to it.
 
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
+use std::io::{self, ErrorKind, IoSlice};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rustix::net::{SendFlags, sockopt};
-
 use super::TransportError;
-use super::memory::End;
+use super::link::{Link, memory, tcp};
 use crate::clock;
 use crate::model::Address;
 
-/// Silence on a connection before the kernel asks whether the peer is still there.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
-/// Between two such questions.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
-/// Unanswered questions after which the connection is broken.
-const KEEPALIVE_PROBES: u32 = 3;
-/// Sent bytes unacknowledged, or a receive window closed, for this long break the connection.
-const USER_TIMEOUT_MS: u32 = 20_000;
-/// A write that gets rid of nothing for this long is given up.
+/// A write that makes no progress for this long is given up.
 pub(super) const WRITE_PATIENCE: Duration = Duration::from_secs(30);
-/// What a write may take longer for each byte: a peer that reads more slowly than the slowest useful link is given up.
+/// Additional time of a write for each byte. A peer that reads more slowly than the slowest useful link is given up.
 const WRITE_PER_BYTE: Duration = Duration::from_millis(2);
-/// What is read and thrown away, at most, while hanging up.
+/// Bytes that are read and discarded, at most, during [`Stream::hang_up`].
 const HANG_UP_BYTES: usize = 1 << 20;
 
 /// Both directions of a connection. Clones share it; reading and writing from two threads is fine. It closes when the
 /// last clone is dropped.
 #[derive(Debug, Clone)]
 pub struct Stream {
-    link: Arc<Link>,
-}
-
-#[derive(Debug)]
-enum Link {
-    Tcp {
-        socket: TcpStream,
-        peer: SocketAddr,
-        /// The socket's read timeout in nanoseconds, 0 for none; spares a system call where it is right already.
-        read_timeout_ns: AtomicU64,
-    },
-    Memory(End),
+    link: Arc<dyn Link>,
 }
 
 impl Stream {
-    /// Dials, trying each address that the host name resolves to, with keepalive, TCP_NODELAY and TCP_USER_TIMEOUT set.
-    /// Resolving the name is not part of `timeout`: that is in the hands of the system's resolver.
+    /// Dials each address that the host name resolves to until one answers. The connection has keepalive, TCP_NODELAY
+    /// and TCP_USER_TIMEOUT set. `timeout` does not cover the resolution of the name, which the system's resolver
+    /// limits.
     pub fn dial(address: &Address, timeout: Duration) -> Result<Self, TransportError> {
-        let fail = |source| TransportError::Dial { address: address.clone(), source };
-        let socket = connect(address, timeout).map_err(fail)?;
-        let peer = socket.peer_addr().map_err(fail)?;
-        Self::over(socket, peer).map_err(fail)
+        let dialled = tcp::Socket::dial(address, timeout);
+        dialled.map(Self::over).map_err(|source| TransportError::Dial { address: address.clone(), source })
     }
 
-    /// Two ends of an in-memory connection.
+    /// Takes over a socket that was accepted.
+    pub(super) fn accepted(socket: TcpStream, peer: SocketAddr) -> io::Result<Self> {
+        tcp::Socket::new(socket, peer).map(Self::over)
+    }
+
+    /// The two ends of an in-memory connection.
     pub fn pair() -> (Self, Self) {
-        Self::pair_with(None, WRITE_PATIENCE)
+        Self::pair_with(None)
     }
 
-    /// The same, with little room in flight or less patience.
-    pub(super) fn pair_with(capacity: Option<usize>, write_patience: Duration) -> (Self, Self) {
-        let (one, other) = End::pair(capacity, write_patience);
-        (Self { link: Arc::new(Link::Memory(one)) }, Self { link: Arc::new(Link::Memory(other)) })
+    /// Like [`Stream::pair`], but with `capacity` as the number of bytes in flight.
+    pub(super) fn pair_with(capacity: Option<usize>) -> (Self, Self) {
+        let (one, other) = memory::End::pair(capacity);
+        (Self::over(one), Self::over(other))
     }
 
-    /// Takes over a connected socket, dialled or accepted.
-    pub(super) fn over(socket: TcpStream, peer: SocketAddr) -> io::Result<Self> {
-        socket.set_nodelay(true)?;
-        socket.set_write_timeout(Some(WRITE_PATIENCE))?;
-        sockopt::set_socket_keepalive(&socket, true)?;
-        sockopt::set_tcp_keepidle(&socket, KEEPALIVE_IDLE)?;
-        sockopt::set_tcp_keepintvl(&socket, KEEPALIVE_INTERVAL)?;
-        sockopt::set_tcp_keepcnt(&socket, KEEPALIVE_PROBES)?;
-        sockopt::set_tcp_user_timeout(&socket, USER_TIMEOUT_MS)?;
-        Ok(Self { link: Arc::new(Link::Tcp { socket, peer, read_timeout_ns: AtomicU64::new(0) }) })
+    pub(super) fn over(link: impl Link + 'static) -> Self {
+        Self { link: Arc::new(link) }
     }
 
     /// Ends both directions; a blocked read or write in another thread returns.
     pub fn close(&self) {
-        match &*self.link {
-            // It fails only where the connection is gone already.
-            Link::Tcp { socket, .. } => socket.shutdown(Shutdown::Both).unwrap_or_default(),
-            Link::Memory(end) => end.close(),
-        }
+        self.link.close();
     }
 
-    /// Whether bytes have arrived that nobody has read yet.
+    /// Whether bytes have arrived that were not read yet.
     pub fn has_unread(&self) -> bool {
-        match &*self.link {
-            // A broken socket has nothing to read.
-            Link::Tcp { socket, .. } => rustix::io::ioctl_fionread(socket).is_ok_and(|count| count > 0),
-            Link::Memory(_) => false,
-        }
+        self.link.has_unread()
     }
 
-    /// Says that nothing more will be written. What was written arrives, then the peer sees the end; reading goes on.
+    /// Ends the direction to the peer. Written bytes arrive, then the peer sees the end; reading goes on. Does not
+    /// wait, so the end may be [`Stream::pending`] afterwards.
     pub fn finish(&self) {
-        match &*self.link {
-            Link::Tcp { socket, .. } => socket.shutdown(Shutdown::Write).unwrap_or_default(),
-            Link::Memory(end) => end.finish(),
-        }
+        self.link.finish();
     }
 
-    /// Closes so that the peer can read the last message, a refusal mostly: finishes, throws away what the peer still
-    /// sends until it closes too, for `patience` and 1 MiB at most, then closes. To close with unread bytes would reset
-    /// the connection, and a reset overtakes what was written.
+    /// Closes in a way that lets the peer read the last message, mostly a refusal: finishes, then discards what the
+    /// peer still sends until it closes too, for `patience` and `HANG_UP_BYTES` at most, then closes. Closing with
+    /// unread bytes would reset the connection, and a reset overtakes written bytes.
     pub fn hang_up(&self, patience: Duration) {
-        self.finish();
         let deadline = clock::instant() + patience;
-        let mut discarded = 0;
-        let mut scrap = [0; 4096];
-        while discarded < HANG_UP_BYTES {
-            let left = deadline.saturating_duration_since(clock::instant());
-            if left.is_zero() {
+        let left = || deadline.saturating_duration_since(clock::instant());
+        self.finish();
+        while self.pending() > 0 && !left().is_zero() {
+            if self.link.flush(left()).is_err_and(|error| error.kind() != ErrorKind::Interrupted) {
                 break;
             }
-            match self.read(&mut scrap, Some(left)) {
+        }
+        let mut discarded = 0;
+        let mut scrap = [0; 4096];
+        while discarded < HANG_UP_BYTES && !left().is_zero() {
+            match self.read(&mut scrap, Some(left())) {
                 Ok(0) => break,
                 Ok(count) => discarded += count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -134,45 +99,33 @@ impl Stream {
 
     /// The other side, for logs.
     pub fn peer(&self) -> String {
-        match &*self.link {
-            Link::Tcp { peer, .. } => peer.to_string(),
-            Link::Memory(_) => "memory".to_owned(),
-        }
+        self.link.peer()
     }
 
-    /// As `read(2)`, waiting `wait` at most: then `WouldBlock`.
+    /// Like `read(2)`, but waits for `wait` at most and then returns `WouldBlock`.
     pub(super) fn read(&self, into: &mut [u8], wait: Option<Duration>) -> io::Result<usize> {
-        match &*self.link {
-            Link::Memory(end) => end.read(into, wait),
-            Link::Tcp { socket, read_timeout_ns, .. } => {
-                // The kernel counts in milliseconds or coarser, and 0 would mean for ever.
-                let wait = wait.map(|wait| wait.max(Duration::from_millis(1)));
-                let wait_ns = wait.map_or(0, |wait| u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX));
-                // One thread reads, so there is no race on it.
-                if read_timeout_ns.swap(wait_ns, Ordering::Relaxed) != wait_ns {
-                    socket.set_read_timeout(wait)?;
-                }
-                (&mut &*socket).read(into)
-            }
-        }
+        self.link.read(into, wait)
     }
 
-    /// Writes as much as goes without waiting, and says how much that was.
+    /// How many written bytes the connection still holds, because the kernel had no room for them.
+    pub(super) fn pending(&self) -> usize {
+        self.link.pending()
+    }
+
+    /// Writes as many bytes as possible without waiting, pending ones first; returns how many of `bytes` were accepted.
     pub fn write_at_once(&self, bytes: &[u8]) -> io::Result<usize> {
-        let written = match &*self.link {
-            Link::Tcp { socket, .. } => {
-                rustix::net::send(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).map_err(io::Error::from)
-            }
-            Link::Memory(end) => end.write_at_once(bytes),
-        };
-        match written {
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(0),
-            other => other,
+        let mut accepted = 0;
+        if !bytes.is_empty() {
+            accepted = unless_full(self.link.write_some(&[IoSlice::new(bytes)], Duration::ZERO))?;
         }
+        if self.pending() > 0 {
+            unless_full(self.link.flush(Duration::ZERO))?;
+        }
+        Ok(accepted)
     }
 
-    /// Writes one buffer after the other, whole. A peer that takes nothing for half a minute is given up, and so is one
-    /// that takes a little now and then.
+    /// Writes two buffers whole, one after the other, and returns when the kernel has all of it. Gives up on a peer
+    /// that takes nothing for half a minute, and on one that takes a little now and then.
     pub(super) fn write_both(&self, first: &[u8], second: &[u8]) -> Result<(), TransportError> {
         self.write_within(first, second, WRITE_PATIENCE)
     }
@@ -183,30 +136,26 @@ impl Stream {
         IoSlice::advance_slices(&mut rest, 0);
         // Most writes are whole at once, and look at no clock.
         let mut deadline = None;
-        while !rest.is_empty() {
-            let written = match &*self.link {
-                Link::Tcp { socket, .. } => (&mut &*socket).write_vectored(rest),
-                Link::Memory(end) => end.write(&rest[0]),
+        while !rest.is_empty() || self.pending() > 0 {
+            let step = if rest.is_empty() {
+                self.link.flush(patience).map(|()| None)
+            } else {
+                self.link.write_some(rest, patience).map(Some)
             };
-            match written {
-                Ok(0) => return Err(TransportError::Closed(ErrorKind::WriteZero.into())),
-                Ok(count) => {
-                    IoSlice::advance_slices(&mut rest, count);
-                    if rest.is_empty() {
-                        break;
-                    }
-                    let left = rest.iter().map(|slice| slice.len()).sum::<usize>();
-                    let slowest = patience + WRITE_PER_BYTE * u32::try_from(left).unwrap_or(u32::MAX);
-                    let now = clock::instant();
-                    if now >= *deadline.get_or_insert(now + slowest) {
-                        return Err(TransportError::Stalled(patience));
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+            match step {
+                Ok(Some(0)) => return Err(TransportError::Closed(ErrorKind::WriteZero.into())),
+                Ok(accepted) => IoSlice::advance_slices(&mut rest, accepted.unwrap_or(0)),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(TransportError::Stalled(patience)),
+                Err(error) => return Err(TransportError::io("write to the peer", error)),
+            }
+            let left = rest.iter().map(|slice| slice.len()).sum::<usize>() + self.pending();
+            if left > 0 {
+                let slowest = patience + WRITE_PER_BYTE * u32::try_from(left).unwrap_or(u32::MAX);
+                let now = clock::instant();
+                if now >= *deadline.get_or_insert(now + slowest) {
                     return Err(TransportError::Stalled(patience));
                 }
-                Err(error) => return Err(TransportError::io("write to the peer", error)),
             }
         }
         Ok(())
@@ -214,27 +163,14 @@ impl Stream {
 
     #[cfg(test)]
     pub(super) fn socket(&self) -> &TcpStream {
-        match &*self.link {
-            Link::Tcp { socket, .. } => socket,
-            Link::Memory(_) => panic!("an in-memory stream has no socket"),
-        }
+        self.link.socket().expect("only a socket is asked for its options")
     }
 }
 
-/// Tries the host's addresses in the resolver's order. Each gets an equal share of the time that is left, so that one
-/// that swallows packets does not use up everything.
-fn connect(address: &Address, timeout: Duration) -> io::Result<TcpStream> {
-    let places: Vec<_> = (address.host.as_str(), address.port).to_socket_addrs()?.collect();
-    let deadline = clock::instant() + timeout;
-    let mut failure = io::Error::new(ErrorKind::NotFound, "the host name has no address");
-    for (tried, place) in places.iter().enumerate() {
-        let left = deadline.saturating_duration_since(clock::instant());
-        let others = u32::try_from(places.len() - tried).unwrap_or(u32::MAX);
-        let share = (left / others).max(Duration::from_millis(1));
-        match TcpStream::connect_timeout(place, share) {
-            Ok(socket) => return Ok(socket),
-            Err(error) => failure = error,
-        }
+/// Turns "no room now" into nothing done.
+fn unless_full<T: Default>(written: io::Result<T>) -> io::Result<T> {
+    match written {
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(T::default()),
+        other => other,
     }
-    Err(failure)
 }

@@ -1,9 +1,12 @@
-//! What waits to be written to one peer.
+//! The messages that wait to be written to one peer.
 //!
-//! Whoever has something to say writes it to the socket at once, as far as that goes without waiting. Who sends
-//! something large waits and writes it too. Only what a peer has no room for, of messages that nobody may wait with, is
-//! left to a thread, which is there for as long as that lasts and a moment longer: so a session that is read by its
-//! peer costs no thread for writing.
+//! The thread that has a message writes it at once, as far as the connection has room without waiting. The thread that
+//! has a large piece waits for the peer and writes it too. A writer thread starts only when the peer has no room for a
+//! message whose sender may not wait, and ends a moment after the rest is written. So a session whose peer reads costs
+//! no thread for writing (`docs/decisions/0014-a-writer-only-while-a-peer-is-slow.md`).
+//!
+//! A connection may accept bytes and hold them back (see [`super::link`]). Such bytes count as not written: they get a
+//! writer thread, they count towards the limit, and the end of a session waits for them.
 
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -14,34 +17,34 @@ use crate::clock;
 use crate::model::SessionId;
 use crate::threads::{self, Thread};
 
-/// What waits to be written to one peer: leases and answers for as many slots as a runner may have, several times over.
-/// A peer that lets more pile up is closed, not waited for.
+/// Bytes that may wait to be written to one peer: several times the leases and answers for as many slots as a runner
+/// may have. A peer that lets more pile up is closed, not waited for.
 const OUTBOX_BYTES: usize = 4 << 20;
-/// What an idle session keeps of the memory in which its messages were gathered.
+/// Capacity that an idle session keeps of the buffer in which its messages were gathered.
 const GATHERED_KEPT_BYTES: usize = 512;
-/// How long a thread that writes to a peer stays when all is written: a peer that was slow once is slow again soon, and
-/// to start a thread costs as much as several messages.
+/// How long a writer thread stays when everything is written. A peer that was slow once is soon slow again, and
+/// starting a thread costs as much as several messages.
 const WRITER_LINGER: Duration = Duration::from_secs(1);
-/// How long what was said may take to be written once a session has ended.
+/// How long the rest may take to be written once a session has ended.
 const LAST_WORD: Duration = Duration::from_secs(30);
 
-/// The way to a peer. Bounded: a peer that does not read is closed, not waited for.
+/// The sending side of a session. Bounded: a peer that does not read is closed, not waited for.
 #[derive(Clone)]
 pub struct Outbox {
     inner: Arc<Inner>,
 }
 
-/// The end of a session for its outbox: dropped, it lets what was said be written, for a bounded time, and joins the
-/// writer. The session's own thread has it.
+/// Ends the outbox of a session when it is dropped: waits a bounded time until the rest is written, and joins the
+/// writer. The session's own thread owns it.
 #[derive(Debug)]
 pub struct LastWord(Outbox);
 
-/// The way to a peer for one who keeps it for later: the session may end meanwhile.
+/// An [`Outbox`] that does not keep the session's connection open.
 #[derive(Clone)]
 pub struct WeakOutbox(Weak<Inner>);
 
 impl WeakOutbox {
-    /// The way itself, while anybody of the session has it.
+    /// The outbox, unless the session has dropped it.
     pub fn upgrade(&self) -> Option<Outbox> {
         self.0.upgrade().map(|inner| Outbox { inner })
     }
@@ -50,91 +53,90 @@ impl WeakOutbox {
 struct Inner {
     session: SessionId,
     stream: Stream,
-    /// Held while lines are written without waiting, so that they leave in order; never while something waits.
+    /// Held during writes that do not wait, so that messages leave in order. Never held while something waits.
     queue: Mutex<Queue>,
-    /// Told when somebody has finished writing, when there is something to write for the writer, and at the end.
+    /// Notified when a thread has finished writing, when there is work for the writer, and at the end.
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct Queue {
-    /// Messages that are not written: gathered until [`Outbox::flush`], or what the socket had no room for. The first
-    /// may be the rest of one.
+    /// Messages that the connection has not accepted: they were gathered until [`Outbox::flush`], or there was no room.
+    /// The first may be the rest of a message.
     lines: Vec<u8>,
-    /// How many bytes somebody is writing who waits for the peer. Nobody else writes meanwhile.
+    /// The number of bytes that some thread is writing while it waits for the peer. No other thread writes meanwhile.
     taken: Option<usize>,
-    /// The thread that writes what did not go at once.
+    /// The thread that writes the bytes for which there was no room.
     writer: Option<Thread<()>>,
-    /// A flush is to come.
+    /// Whether a call of [`Outbox::flush`] is to come.
     is_gathering: bool,
-    /// Threads that wait for a change.
+    /// The number of threads that wait for a change.
     waiting: usize,
     phase: Phase,
 }
 
-/// How much more will be said.
+/// How far a session's end has come.
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     #[default]
     Open,
-    /// Nothing more; what was said is still written.
+    /// No more messages are taken; the rest is still written.
     Ending,
-    /// The same, and then the peer is told so.
+    /// Like `Ending`, and then the direction to the peer ends.
     Finishing,
-    /// Nothing more; the peer has been told, or has gone.
+    /// Nothing more is written: the direction has ended, or the connection broke.
     Over,
 }
 
 impl Outbox {
-    /// The outbox of a session and what ends it.
+    /// The outbox of a session, and the guard that ends it.
     pub fn new(session: SessionId, stream: Stream) -> (Self, LastWord) {
         let inner = Inner { session, stream, queue: Mutex::default(), changed: Condvar::new() };
         let outbox = Self { inner: Arc::new(inner) };
         (outbox.clone(), LastWord(outbox))
     }
 
-    /// For one who keeps it for later.
     pub fn downgrade(&self) -> WeakOutbox {
         WeakOutbox(Arc::downgrade(&self.inner))
     }
 
-    /// Says something. A peer that has let too much pile up is closed, not waited for.
+    /// Writes a message, or queues the part of it for which there is no room. Closes a peer that has let too much pile
+    /// up.
     pub fn send(&self, frame: &Frame) {
         let mut queue = self.inner.lock();
         queue.add(frame);
         self.inner.write_pending(&mut queue);
     }
 
-    /// Has something said at the next [`Outbox::flush`], together with what else there is by then. True if it is the
-    /// first.
+    /// Queues a message until the next [`Outbox::flush`], so that several leave in one write. Returns whether it is the
+    /// first since the last flush.
     pub fn gather(&self, frame: &Frame) -> bool {
         let mut queue = self.inner.lock();
         queue.add(frame);
         !std::mem::replace(&mut queue.is_gathering, true)
     }
 
-    /// Says what was gathered.
+    /// Writes the gathered messages.
     pub fn flush(&self) {
         let mut queue = self.inner.lock();
         queue.is_gathering = false;
         self.inner.write_pending(&mut queue);
     }
 
-    /// How many bytes the peer has not taken yet.
+    /// How many bytes are not written yet.
     pub fn waiting(&self) -> usize {
-        let queue = self.inner.lock();
-        queue.lines.len() + queue.taken.unwrap_or(0)
+        self.inner.left(&self.inner.lock())
     }
 
-    /// Whether the session has ended: nobody hears what is said from here on.
+    /// Whether the session has ended: messages sent from here on are dropped.
     pub fn is_over(&self) -> bool {
         self.inner.lock().phase == Phase::Over
     }
 
-    /// Writes a piece of something large, and waits for the peer meanwhile. False once the session has ended.
+    /// Writes a large piece, and waits for the peer meanwhile. Returns false once the session has ended.
     pub fn send_bulk(&self, frame: &Frame) -> bool {
         let mut queue = self.inner.lock();
-        // Messages go first, and the rest of one that is half written must.
+        // Messages have priority over large pieces, and a half-written message must be completed first.
         while queue.phase == Phase::Open && (queue.taken.is_some() || !queue.lines.is_empty()) {
             self.inner.write_pending(&mut queue);
             if queue.taken.is_some() || !queue.lines.is_empty() {
@@ -150,8 +152,8 @@ impl Outbox {
         self.inner.give_back(&mut self.inner.lock(), written)
     }
 
-    /// Lets what was said be written, then tells the peer that nothing more will come. The session ends when the peer
-    /// closes too, or when it has been silent for too long.
+    /// Ends the direction to the peer once everything is written. The session ends when the peer closes too, or when
+    /// the peer has been silent for too long.
     pub fn finish(&self) {
         let mut queue = self.inner.lock();
         if queue.phase == Phase::Open {
@@ -160,7 +162,7 @@ impl Outbox {
         self.inner.write_pending(&mut queue);
     }
 
-    /// Waits until all is written, `patience` at most, and for the writer's end.
+    /// Waits until everything is written, for `patience` at most, and then for the writer's end.
     fn end(&self, patience: Duration) {
         let deadline = clock::instant() + patience;
         let mut queue = self.inner.lock();
@@ -168,10 +170,10 @@ impl Outbox {
             queue.phase = Phase::Ending;
         }
         self.inner.write_pending(&mut queue);
-        while queue.phase != Phase::Over && (queue.taken.is_some() || !queue.lines.is_empty()) {
+        while queue.phase != Phase::Over && self.inner.left(&queue) > 0 {
             let left = deadline.saturating_duration_since(clock::instant());
             if left.is_zero() {
-                // It wakes whoever is writing, too.
+                // Closing also wakes a thread that is writing.
                 self.inner.stream.close();
                 break;
             }
@@ -211,7 +213,13 @@ impl Inner {
         threads::lock(&self.queue)
     }
 
-    /// Waits for a change, `length` at most.
+    /// How many bytes are not written yet: queued, being written, or held back by the connection.
+    fn left(&self, queue: &Queue) -> usize {
+        // The bytes of a thread that is writing include those that the connection holds.
+        queue.lines.len() + queue.taken.unwrap_or_else(|| self.stream.pending())
+    }
+
+    /// Waits for a change, for `length` at most.
     fn wait<'a>(&self, mut queue: MutexGuard<'a, Queue>, length: Duration) -> MutexGuard<'a, Queue> {
         queue.waiting += 1;
         let mut queue = self.changed.wait_timeout(queue, length).unwrap_or_else(PoisonError::into_inner).0;
@@ -219,24 +227,24 @@ impl Inner {
         queue
     }
 
-    /// Tells of a change, which costs a system call only if somebody waits for one.
+    /// Notifies the threads that wait for a change. Costs no system call if none waits.
     fn tell(&self, queue: &Queue) {
         if queue.waiting > 0 {
             self.changed.notify_all();
         }
     }
 
-    /// Writes what goes without waiting and sees to it that the rest is written.
+    /// Writes as much as possible without waiting, and leaves the rest to a writer thread.
     fn write_pending(self: &Arc<Self>, queue: &mut Queue) {
         if queue.phase == Phase::Over {
             queue.lines = Vec::new();
             return;
         }
-        if queue.taken.is_none() && !queue.lines.is_empty() {
+        if queue.taken.is_none() && self.left(queue) > 0 {
             match self.stream.write_at_once(&queue.lines) {
                 Ok(written) if written == queue.lines.len() => {
                     queue.lines.clear();
-                    // Thousands of idle sessions hold little.
+                    // There may be thousands of idle sessions, so each keeps little memory.
                     queue.lines.shrink_to(GATHERED_KEPT_BYTES);
                     self.tell(queue);
                 }
@@ -247,21 +255,28 @@ impl Inner {
                 }
             }
         }
-        if queue.lines.is_empty() {
-            if queue.taken.is_none() && queue.phase == Phase::Finishing {
-                self.stream.finish();
-                queue.phase = Phase::Over;
-                self.tell(queue);
-            }
+        if queue.lines.is_empty() && queue.taken.is_some() {
             return;
         }
-        if queue.lines.len() + queue.taken.unwrap_or(0) > OUTBOX_BYTES {
-            self.warn_of_one_who_does_not_read();
+        if self.left(queue) == 0 {
+            if queue.phase != Phase::Finishing {
+                return;
+            }
+            // The end itself may be held back; then a writer gets it out, and this is repeated.
+            self.stream.finish();
+            if self.stream.pending() == 0 {
+                queue.phase = Phase::Over;
+                self.tell(queue);
+                return;
+            }
+        }
+        if self.left(queue) > OUTBOX_BYTES {
+            self.warn_of_unread_messages();
             return self.break_off(queue);
         }
         match queue.writer {
             Some(_) => self.tell(queue),
-            // Whoever has taken the turn comes back here with it.
+            // The thread that is writing calls this function again when it has finished.
             None if queue.taken.is_some() => {}
             None => self.start_writer(queue),
         }
@@ -278,14 +293,14 @@ impl Inner {
         }
     }
 
-    /// The body of a writer thread: writes until nothing was left for a while.
+    /// The body of a writer thread: writes until nothing has been left for [`WRITER_LINGER`].
     fn write_on(self: &Arc<Self>) {
         let mut queue = self.lock();
         let mut idle_since = clock::instant();
         while queue.phase != Phase::Over {
-            if queue.taken.is_none() && !queue.lines.is_empty() {
+            if queue.taken.is_none() && self.left(&queue) > 0 {
+                queue.taken = Some(self.left(&queue));
                 let line = std::mem::take(&mut queue.lines);
-                queue.taken = Some(line.len());
                 drop(queue);
                 let written = write_frame(&self.stream, &Frame { line, payload: Vec::new() });
                 queue = self.lock();
@@ -300,20 +315,20 @@ impl Inner {
             let length = if queue.taken.is_some() { WRITER_LINGER } else { left };
             queue = self.wait(queue, length);
         }
-        // A session that is ending has taken it, to join it; otherwise nobody knows this thread from here on.
+        // A session that is ending has taken the handle to join this thread; otherwise no one joins it.
         if let Some(own) = queue.writer.take() {
             own.detach();
         }
     }
 
-    /// Ends somebody's turn at writing. False once the session has ended.
+    /// Ends a thread's turn at writing. Returns false once the session has ended.
     fn give_back(self: &Arc<Self>, queue: &mut Queue, written: Result<(), TransportError>) -> bool {
         queue.taken = None;
         match written {
             Ok(()) => self.write_pending(queue),
             Err(error) => {
                 if matches!(error, TransportError::Stalled(_)) {
-                    self.warn_of_one_who_does_not_read();
+                    self.warn_of_unread_messages();
                 } else {
                     log::debug!("session {}: {error}", self.session);
                 }
@@ -324,12 +339,12 @@ impl Inner {
         queue.phase != Phase::Over
     }
 
-    /// Either too much waits for the peer, or it took next to nothing for too long.
-    fn warn_of_one_who_does_not_read(&self) {
+    /// Either too many bytes wait for the peer, or it took next to none for too long.
+    fn warn_of_unread_messages(&self) {
         log::warn!("session {} closed: its peer does not read what it is sent", self.session);
     }
 
-    /// Nothing more can be said: what reads from this peer may end as well.
+    /// Closes the connection, so that the thread that reads from this peer ends too.
     fn break_off(&self, queue: &mut Queue) {
         self.stream.close();
         queue.phase = Phase::Over;
@@ -339,5 +354,4 @@ impl Inner {
 }
 
 #[cfg(test)]
-#[path = "outbox_tests.rs"]
 mod tests;

@@ -1,36 +1,36 @@
-//! An in-memory connection that behaves like TCP as far as sessions can tell: bounded, with an end, waking whoever is
-//! blocked when it closes. Used through [`super::Stream::pair`] only.
+//! An in-memory connection that behaves like TCP as far as a session can tell: it is bounded, it has an end, and
+//! closing it wakes every thread that waits for it. [`super::super::Stream::pair`] makes the two ends.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::Link;
 use crate::{clock, threads};
 
-/// Bytes in flight in one direction before a write waits; about what a loopback socket takes.
+/// Bytes in flight in one direction before a write waits; about as many as a loopback socket takes.
 const PIPE_BYTES: usize = 64 * 1024;
 
 /// One end of the pair. Dropping it closes it.
 #[derive(Debug)]
-pub(super) struct End {
+pub(crate) struct End {
     incoming: Arc<Pipe>,
     outgoing: Arc<Pipe>,
-    /// How long a write waits for room.
-    write_patience: Duration,
 }
 
 impl End {
-    /// Two ends, connected. Without a `capacity` about as much is in flight as with a socket.
-    pub(super) fn pair(capacity: Option<usize>, write_patience: Duration) -> (Self, Self) {
+    /// Two connected ends. Without a `capacity`, about as many bytes may be in flight as with a socket.
+    pub(crate) fn pair(capacity: Option<usize>) -> (Self, Self) {
         let there = Arc::new(Pipe::new(capacity.unwrap_or(PIPE_BYTES)));
         let back = Arc::new(Pipe::new(capacity.unwrap_or(PIPE_BYTES)));
-        let one = Self { incoming: Arc::clone(&back), outgoing: Arc::clone(&there), write_patience };
-        (one, Self { incoming: there, outgoing: back, write_patience })
+        let one = Self { incoming: Arc::clone(&back), outgoing: Arc::clone(&there) };
+        (one, Self { incoming: there, outgoing: back })
     }
+}
 
-    /// As `read(2)`: waits for at least one byte. 0 at the end; `WouldBlock` after `wait`.
-    pub(super) fn read(&self, into: &mut [u8], wait: Option<Duration>) -> io::Result<usize> {
+impl Link for End {
+    fn read(&self, into: &mut [u8], wait: Option<Duration>) -> io::Result<usize> {
         let mut state = self.incoming.wait_until(wait, |state| !state.bytes.is_empty() || state.is_closed)?;
         let count = state.bytes.read(into)?;
         drop(state);
@@ -38,39 +38,39 @@ impl End {
         Ok(count)
     }
 
-    /// As `write(2)`: waits for room for at least one byte. `WouldBlock` when there was none for too long.
-    pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.write_within(bytes, self.write_patience)
-    }
-
-    /// As a `write(2)` that does not wait.
-    pub(super) fn write_at_once(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.write_within(bytes, Duration::ZERO)
-    }
-
-    fn write_within(&self, bytes: &[u8], patience: Duration) -> io::Result<usize> {
+    fn write_some(&self, slices: &[IoSlice<'_>], wait: Duration) -> io::Result<usize> {
         let capacity = self.outgoing.capacity;
         let has_room = |state: &State| state.bytes.len() < capacity || state.is_closed;
-        let mut state = self.outgoing.wait_until(Some(patience), has_room)?;
+        let mut state = self.outgoing.wait_until(Some(wait), has_room)?;
         if state.is_closed {
             return Err(ErrorKind::BrokenPipe.into());
         }
-        let count = bytes.len().min(capacity - state.bytes.len());
-        state.bytes.write_all(&bytes[..count])?;
+        let before = state.bytes.len();
+        for slice in slices {
+            let count = slice.len().min(capacity - state.bytes.len());
+            state.bytes.write_all(&slice[..count])?;
+        }
+        let count = state.bytes.len() - before;
         drop(state);
         self.outgoing.changed.notify_all();
         Ok(count)
     }
 
-    /// Nothing more will be written here; the other end reads what is there, then the end.
-    pub(super) fn finish(&self) {
+    fn finish(&self) {
         self.outgoing.close();
     }
 
-    /// Ends both directions and wakes everyone.
-    pub(super) fn close(&self) {
+    fn close(&self) {
         self.outgoing.close();
         self.incoming.close();
+    }
+
+    fn has_unread(&self) -> bool {
+        false
+    }
+
+    fn peer(&self) -> String {
+        "memory".to_owned()
     }
 }
 
@@ -80,7 +80,7 @@ impl Drop for End {
     }
 }
 
-/// One direction.
+/// One direction of the connection.
 #[derive(Debug)]
 struct Pipe {
     state: Mutex<State>,

@@ -1,5 +1,5 @@
-//! Tests of a whole connection, each over TCP and in memory alike: what one end writes the other reads, and what goes
-//! wrong has the same name on both.
+//! Stories about a whole connection, over each kind of link: one end reads the bytes that the other wrote, and a
+//! failure has the same name on each.
 
 use std::time::Duration;
 
@@ -7,15 +7,12 @@ use proptest::prelude::*;
 use rustix::net::sockopt;
 use serde::{Deserialize, Serialize};
 
-use super::buffer::{BUSY_BYTES, IDLE_BYTES};
-use super::{Frame, FrameReader, Listener, Stream, TransportError, write_frame};
+use super::{LONG, SHORT, late_pair, over_each, spawn, tcp_pair};
 use crate::clock;
 use crate::protocol::limits::{MAX_LINE_BYTES, MAX_PAYLOAD_BYTES};
-use crate::threads::{self, Thread};
-
-/// Longer than anything here takes; a test that waits so long has failed.
-const LONG: Duration = Duration::from_secs(20);
-const SHORT: Duration = Duration::from_millis(30);
+use crate::transport::buffer::{BUSY_BYTES, IDLE_BYTES};
+use crate::transport::stream::WRITE_PATIENCE;
+use crate::transport::{Frame, FrameReader, Stream, TransportError, write_frame};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -26,24 +23,6 @@ enum Note {
 
 fn text(text: &str) -> Note {
     Note::Text { text: text.to_owned() }
-}
-
-fn tcp_pair() -> (Stream, Stream) {
-    let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
-    let dialled = Stream::dial(&listener.local_addr().to_string().parse().unwrap(), LONG).unwrap();
-    (dialled, listener.accept().unwrap().unwrap())
-}
-
-fn spawn<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> Thread<T> {
-    threads::spawn("peer", body).unwrap()
-}
-
-/// Runs a story over both kinds of connection.
-fn over_both(story: impl Fn(Stream, Stream)) {
-    let (here, there) = Stream::pair();
-    story(here, there);
-    let (here, there) = tcp_pair();
-    story(here, there);
 }
 
 fn reader(stream: &Stream) -> FrameReader {
@@ -66,7 +45,7 @@ fn write_frames(stream: &Stream, frames: &[Frame]) -> Result<(), TransportError>
 
 #[test]
 fn messages_and_payloads_arrive_in_order() {
-    over_both(|here, there| {
+    over_each(|here, there| {
         let blob: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
         let mut frames: Vec<_> = (0..40).map(|n| Frame::new(&text(&n.to_string()))).collect();
         frames.push(Frame::with_payload(&Note::Blob { bytes: 300_000 }, blob.clone()));
@@ -92,7 +71,7 @@ fn messages_and_payloads_arrive_in_order() {
 
 #[test]
 fn closing_wakes_a_blocked_reader_on_either_side() {
-    over_both(|here, there| {
+    over_each(|here, there| {
         let blocked = [here.clone(), there].map(|stream| spawn(move || read(&mut FrameReader::new(stream))));
         here.close();
         for thread in blocked {
@@ -104,7 +83,7 @@ fn closing_wakes_a_blocked_reader_on_either_side() {
 #[test]
 fn closing_wakes_a_blocked_writer_on_either_side() {
     for closes_own_side in [true, false] {
-        over_both(|here, there| {
+        over_each(|here, there| {
             let stream = here.clone();
             let writer = spawn(move || {
                 loop {
@@ -128,7 +107,7 @@ fn closing_wakes_a_blocked_writer_on_either_side() {
 
 #[test]
 fn a_peer_that_is_dropped_is_gone() {
-    over_both(|here, there| {
+    over_each(|here, there| {
         drop(there);
         assert!(matches!(read(&mut reader(&here)), Ok(None)));
     });
@@ -136,12 +115,12 @@ fn a_peer_that_is_dropped_is_gone() {
 
 #[test]
 fn an_end_inside_a_line_or_a_payload_is_told_from_an_orderly_one() {
-    over_both(|here, there| {
+    over_each(|here, there| {
         write(&here, b"{\"type\":\"te");
         here.close();
         assert!(matches!(read(&mut reader(&there)), Err(TransportError::EndOfStream)));
     });
-    over_both(|here, there| {
+    over_each(|here, there| {
         write(&here, b"{\"type\":\"blob\",\"bytes\":10}\nabc");
         here.close();
         let mut reader = reader(&there);
@@ -154,7 +133,7 @@ fn an_end_inside_a_line_or_a_payload_is_told_from_an_orderly_one() {
 
 #[test]
 fn a_reader_that_timed_out_goes_on_where_it_was() {
-    over_both(|here, there| {
+    over_each(|here, there| {
         let mut reader = reader(&there);
         reader.set_timeout(Some(SHORT)).unwrap();
         assert!(matches!(read(&mut reader), Err(TransportError::TimedOut(SHORT))));
@@ -168,7 +147,7 @@ fn a_reader_that_timed_out_goes_on_where_it_was() {
 
 #[test]
 fn a_byte_now_and_then_does_not_extend_the_time_for_a_message() {
-    over_both(|here, there| {
+    over_each(|here, there| {
         let mut reader = reader(&there);
         reader.set_timeout(Some(Duration::from_millis(100))).unwrap();
         let started = clock::instant();
@@ -188,7 +167,7 @@ fn a_byte_now_and_then_does_not_extend_the_time_for_a_message() {
 
 #[test]
 fn a_silent_peer_ends_a_payload_and_a_slow_one_does_not() {
-    over_both(|here, there| {
+    over_each(|here, there| {
         let mut reader = reader(&there);
         // Longer than a thread waits for its turn on a machine that is busy with other tests.
         reader.set_timeout(Some(Duration::from_millis(1500))).unwrap();
@@ -210,7 +189,7 @@ fn a_silent_peer_ends_a_payload_and_a_slow_one_does_not() {
 
 #[test]
 fn a_line_that_is_too_long_is_refused_before_its_end() {
-    over_both(|here, there| {
+    over_each(|here, there| {
         let writer = spawn(move || while here.write_both(&[b'x'; 65536], &[]).is_ok() {});
         let mut reader = reader(&there);
         for _ in 0..2 {
@@ -220,7 +199,7 @@ fn a_line_that_is_too_long_is_refused_before_its_end() {
         there.close();
         writer.join().unwrap();
     });
-    over_both(|here, there| {
+    over_each(|here, there| {
         let line = format!("{{\"type\":\"text\",\"text\":\"{}\"}}\n", "y".repeat(100));
         write(&here, line.as_bytes());
         write(&here, line.as_bytes());
@@ -232,7 +211,7 @@ fn a_line_that_is_too_long_is_refused_before_its_end() {
 
 #[test]
 fn the_buffer_of_a_session_is_small_again_after_a_large_line() {
-    over_both(|here, there| {
+    over_each(|here, there| {
         let large = text(&"z".repeat(MAX_LINE_BYTES - 100));
         let expected = large.clone();
         let writer = spawn(move || {
@@ -251,7 +230,7 @@ fn the_buffer_of_a_session_is_small_again_after_a_large_line() {
 
 #[test]
 fn a_broken_line_is_malformed_and_the_next_one_is_read() {
-    over_both(|here, there| {
+    over_each(|here, there| {
         write(&here, b"GET / HTTP/1.1\r\n\n{\"type\":\"text\"}\n\0\xff\n{\"type\":\"text\",\"text\":\"fine\"}\r\n");
         let mut reader = reader(&there);
         for _ in 0..4 {
@@ -263,7 +242,7 @@ fn a_broken_line_is_malformed_and_the_next_one_is_read() {
 
 #[test]
 fn a_message_of_unknown_type_is_skipped_with_its_payload() {
-    over_both(|here, there| {
+    over_each(|here, there| {
         let mut bytes = b"{\"type\":\"dance\",\"bytes\":200000}\n".to_vec();
         bytes.resize(bytes.len() + 200_000, b'\n');
         bytes.extend(b"{\"type\":\"text\",\"text\":\"after\"}\n{\"type\":\"huge\",\"bytes\":1048577}\n");
@@ -287,19 +266,17 @@ fn more_payload_than_allowed_is_refused_unread() {
 
 #[test]
 fn a_peer_that_reads_nothing_stalls_the_writer_for_a_bounded_time() {
-    let (tcp, tcp_peer) = tcp_pair();
-    tcp.socket().set_write_timeout(Some(SHORT)).unwrap();
-    for (here, _there) in [Stream::pair_with(None, SHORT), (tcp, tcp_peer)] {
-        let frames = vec![Frame::with_payload(&Note::Blob { bytes: 100_000 }, vec![0; 100_000]); 400];
-        let error = write_frames(&here, &frames).unwrap_err();
-        assert!(matches!(error, TransportError::Stalled(_)), "{error:?}");
+    for (here, _there) in [Stream::pair(), tcp_pair(), late_pair()] {
+        let blob = [0; 100_000];
+        let error = (0..400).find_map(|_| here.write_within(&blob, &blob, SHORT).err()).unwrap();
+        assert!(matches!(error, TransportError::Stalled(SHORT)), "{error:?}");
     }
 }
 
 /// S24, S25: to take a byte now and then gains nothing. Sabotage tried: no deadline for the whole; it fails.
 #[test]
 fn a_peer_that_reads_a_byte_now_and_then_is_given_up_as_well() {
-    let (here, there) = Stream::pair_with(Some(1), LONG);
+    let (here, there) = Stream::pair_with(Some(1));
     let sipping = spawn(move || {
         while matches!(there.read(&mut [0], Some(LONG)), Ok(1)) {
             // Nothing ever comes: that is what makes it slow.
@@ -314,7 +291,7 @@ fn a_peer_that_reads_a_byte_now_and_then_is_given_up_as_well() {
 
 #[test]
 fn a_refusal_is_read_although_the_peer_went_on_talking() {
-    over_both(|here, there| {
+    over_each(|here, there| {
         let talker = spawn(move || {
             while there.write_both(b"garbage", &[]).is_ok() {
                 if let Ok(note) = read(&mut reader(&there)) {
@@ -341,7 +318,7 @@ fn sockets_on_both_sides_notice_a_dead_peer() {
         assert_eq!(sockopt::tcp_keepintvl(socket).unwrap(), Duration::from_secs(5));
         assert_eq!(sockopt::tcp_keepcnt(socket).unwrap(), 3);
         assert_eq!(sockopt::tcp_user_timeout(socket).unwrap(), 20_000);
-        assert_eq!(socket.write_timeout().unwrap(), Some(super::stream::WRITE_PATIENCE));
+        assert_eq!(socket.write_timeout().unwrap(), Some(WRITE_PATIENCE));
         assert!(stream.peer().starts_with("127.0.0.1:"));
     }
 }
@@ -364,7 +341,7 @@ proptest! {
     /// buffer alone, without a change of threads for each.
     #[test]
     fn any_stream_cut_into_any_pieces_gives_the_same_messages(notes in arbitrary_notes(), cut in 50_usize..5000) {
-        let (here, there) = Stream::pair_with(Some(cut), LONG);
+        let (here, there) = Stream::pair_with(Some(cut));
         let frames: Vec<_> = notes.iter().map(|(note, blob)| Frame::with_payload(note, blob.clone())).collect();
         let writer = spawn(move || write_frames(&here, &frames));
         let mut reader = reader(&there);

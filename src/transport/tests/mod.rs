@@ -1,0 +1,36 @@
+//! Stories about connections, over each kind of link.
+
+mod connection;
+mod late;
+
+use std::time::Duration;
+
+use super::{Listener, Stream};
+use crate::threads::{self, Thread};
+
+/// Longer than any step here takes; a test that waits so long has failed.
+pub(crate) const LONG: Duration = Duration::from_secs(30);
+pub(crate) const SHORT: Duration = Duration::from_millis(30);
+
+/// Runs a story over each kind of connection.
+pub(crate) fn over_each(story: impl Fn(Stream, Stream)) {
+    for (here, there) in [Stream::pair(), tcp_pair(), late_pair()] {
+        story(here, there);
+    }
+}
+
+pub(crate) fn tcp_pair() -> (Stream, Stream) {
+    let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
+    let dialled = Stream::dial(&listener.local_addr().to_string().parse().unwrap(), LONG).unwrap();
+    (dialled, listener.accept().unwrap().unwrap())
+}
+
+/// Two ends, each of which holds back the bytes that it accepted.
+pub(crate) fn late_pair() -> (Stream, Stream) {
+    let (one, other) = late::Late::pair();
+    (Stream::over(one), Stream::over(other))
+}
+
+pub(crate) fn spawn<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> Thread<T> {
+    threads::spawn("peer", body).unwrap()
+}
