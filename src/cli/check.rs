@@ -7,7 +7,7 @@ use clap::Args;
 use super::output::{Output, bold};
 use super::{CliError, ExitCode, human};
 use crate::config::check_directory;
-use crate::model::TaskSpec;
+use crate::model::{Recipe, TaskSpec};
 
 const EXAMPLES: &str = "\
 Exit code 0 if all is well, 2 if something is wrong; the error names line and column.
@@ -38,22 +38,24 @@ pub(crate) fn run(flags: &CheckFlags, out: &mut Output) -> Result<ExitCode, CliE
 /// `  test  needs build; labels gpu; tried up to 3 times; may fail`.
 fn line(task: &TaskSpec) -> String {
     let mut facts = Vec::new();
-    if !task.needs.is_empty() {
-        facts.push(format!("needs {}", task.needs.join(", ")));
+    let (recipe, placement) = (&task.recipe, &task.placement);
+    if !placement.needs.is_empty() {
+        let needs: Vec<&str> = placement.needs.iter().map(|need| &*need.task).collect();
+        facts.push(format!("needs {}", needs.join(", ")));
     }
-    if !task.labels.is_empty() {
-        facts.push(format!("on a runner with {}", task.labels.join(", ")));
+    if !placement.labels.is_empty() {
+        facts.push(format!("on a runner with {}", placement.labels.join(", ")));
     }
-    if task.timeout_ms != TaskSpec::DEFAULT_TIMEOUT_MS {
-        facts.push(format!("within {}", human::duration(task.timeout_ms)));
+    if recipe.timeout_ms != Recipe::DEFAULT_TIMEOUT_MS {
+        facts.push(format!("within {}", human::duration(recipe.timeout_ms)));
     }
-    if task.retries > 0 {
-        facts.push(format!("tried up to {} times", task.retries + 1));
+    if placement.retries > 0 {
+        facts.push(format!("tried up to {} times", placement.retries + 1));
     }
-    if task.allow_failure {
+    if placement.allow_failure {
         facts.push("may fail".into());
     }
-    if task.exclusive {
+    if recipe.exclusive {
         facts.push("never twice at a time".into());
     }
     format!("  {}  {}", bold(&task.name), facts.join("; ")).trim_end().to_owned()
@@ -62,14 +64,14 @@ fn line(task: &TaskSpec) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Script, TaskName};
+    use crate::model::{Need, Script, TaskName};
 
     #[test]
     fn a_task_is_told_with_what_is_special_about_it() {
         let mut task = TaskSpec::new(TaskName::new("test").unwrap(), Script::Shell("x".into()));
         assert_eq!(anstream::adapter::strip_str(&line(&task)).to_string(), "  test");
-        task.needs = vec![TaskName::new("build").unwrap(), TaskName::new("lint").unwrap()];
-        task.retries = 2;
+        task.placement.needs = ["build", "lint"].map(|name| Need::passed(TaskName::new(name).unwrap())).into();
+        task.placement.retries = 2;
         assert_eq!(
             anstream::adapter::strip_str(&line(&task)).to_string(),
             "  test  needs build, lint; tried up to 3 times"

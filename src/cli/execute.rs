@@ -16,7 +16,7 @@ use super::{CliError, ExitCode, human, interrupt};
 use crate::clock;
 use crate::config::{check_directory, default_runner_name, defaults, repo_name_from};
 use crate::git::{BranchSelection, Watched};
-use crate::model::{Ending, TaskSpec, Verdict};
+use crate::model::{Ending, Need, TaskSpec, Verdict};
 use crate::process::{Command, Exit, Progress, Supervisor, detect_isolation};
 use crate::runner::{AttemptFacts, attempt_environment, inherited};
 use crate::threads::{self, Thread};
@@ -66,10 +66,10 @@ pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, Cl
     let begun = clock::now();
     let mut done: Vec<(&TaskSpec, Ending)> = Vec::with_capacity(planned.len());
     for task in planned {
-        let missing = task.needs.iter().find(|need| !is_satisfied(need, &done));
+        let missing = task.placement.needs.iter().find(|need| !is_satisfied(need, &done));
         let ending = match (missing, is_cancelled(&done)) {
             (_, true) => Ending::Cancelled,
-            (Some(need), false) => Ending::Skipped(format!("{need} did not pass")),
+            (Some(need), false) => Ending::Skipped(format!("{} did not pass", need.task)),
             (None, false) => room.run(task, out)?,
         };
         done.push((task, ending));
@@ -77,14 +77,9 @@ pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, Cl
     summarize(&done, clock::now().0.saturating_sub(begun.0), out)
 }
 
-/// Whether a task that is needed passed, or may have failed.
-fn is_satisfied(need: &str, done: &[(&TaskSpec, Ending)]) -> bool {
-    let fine = |task: &TaskSpec, ending: &Ending| match ending {
-        Ending::Passed => true,
-        Ending::Failed | Ending::Errored(_) => task.allow_failure,
-        Ending::Cancelled | Ending::Skipped(_) => false,
-    };
-    done.iter().any(|(task, ending)| &*task.name == need && fine(task, ending))
+/// Whether a task that is needed has ended as it must.
+fn is_satisfied(need: &Need, done: &[(&TaskSpec, Ending)]) -> bool {
+    done.iter().any(|(task, ending)| task.name == need.task && need.condition.is_met(ending, task))
 }
 
 fn is_cancelled(done: &[(&TaskSpec, Ending)]) -> bool {
@@ -116,7 +111,7 @@ impl Room {
                 how.push_str(&format!(" ({})", painted("flaky")));
             }
             out.line(format_args!("{}: {} in {took}{how}", bold(&task.name), painted(ending.word())))?;
-            if ending != Ending::Failed || number > task.retries {
+            if ending != Ending::Failed || number > task.placement.retries {
                 return Ok(ending);
             }
             number += 1;
@@ -128,10 +123,10 @@ impl Room {
         let (reader, writer) = io::pipe().map_err(CliError::machine("make a pipe"))?;
         let copy = pass_on(reader)?;
         let command = Command {
-            script: task.script.clone(),
+            script: task.recipe.script.clone(),
             directory: self.directory.clone(),
             env: self.origin.environment(task, number, &self.directory),
-            timeout_ms: task.timeout_ms,
+            timeout_ms: task.recipe.timeout_ms,
             grace_ms: self.grace_ms,
         };
         let output = File::from(OwnedFd::from(writer));
@@ -213,19 +208,20 @@ impl Origin {
             slot: 0,
         };
         // The work tree is the user's own, so git may look for its repository anywhere above.
-        attempt_environment(&inherited(std::env::vars_os()), &facts, directory, Path::new("/"), &task.env)
+        attempt_environment(&inherited(std::env::vars_os()), &facts, directory, Path::new("/"), &task.recipe.env)
     }
 }
 
 /// Says how it all went and picks the exit code.
 fn summarize(done: &[(&TaskSpec, Ending)], took_ms: u64, out: &mut Output) -> Result<ExitCode, CliError> {
-    let verdict =
-        Verdict::of(done.iter().map(|(task, ending)| (Some(ending), task.allow_failure))).unwrap_or(Verdict::Errored);
+    let verdict = Verdict::of(done.iter().map(|(task, ending)| (Some(ending), task.placement.allow_failure)))
+        .unwrap_or(Verdict::Errored);
     if done.len() > 1 {
         out.line("")?;
         for (task, ending) in done {
             let detail = ending.detail().map(|why| format!(" ({why})")).unwrap_or_default();
-            let excuse = if task.allow_failure && *ending == Ending::Failed { " (allowed to fail)" } else { "" };
+            let excuse =
+                if task.placement.allow_failure && *ending == Ending::Failed { " (allowed to fail)" } else { "" };
             out.line(format_args!("  {}: {}{detail}{excuse}", task.name, painted(ending.word())))?;
         }
         out.line(format_args!("{} in {}", painted(verdict.word()), human::duration(took_ms)))?;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::CliError;
-use crate::model::{TaskName, TaskSpec};
+use crate::model::{Need, TaskSpec};
 
 /// The tasks that were asked for, or all, with those they need, each after those. Otherwise in the order they stand in.
 pub(crate) fn plan<'a>(tasks: &'a [TaskSpec], wanted: &[String]) -> Result<Vec<&'a TaskSpec>, CliError> {
@@ -23,8 +23,8 @@ pub(crate) fn plan<'a>(tasks: &'a [TaskSpec], wanted: &[String]) -> Result<Vec<&
             planned.push(task);
         } else if seen.insert(&*task.name) {
             open.push((task, true));
-            let needed = |need: &TaskName| tasks.iter().find(|task| task.name == *need);
-            open.extend(task.needs.iter().rev().filter_map(needed).map(|task| (task, false)));
+            let needed = |need: &Need| tasks.iter().find(|task| task.name == need.task);
+            open.extend(task.placement.needs.iter().rev().filter_map(needed).map(|task| (task, false)));
         }
     }
     Ok(planned)
@@ -45,14 +45,14 @@ fn no_such_task(name: &str, tasks: &[TaskSpec]) -> CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Script;
+    use crate::model::{Script, TaskName};
 
     fn tasks() -> Vec<TaskSpec> {
         [("deploy", &["test", "lint"][..]), ("test", &["build"]), ("build", &[]), ("lint", &["build"]), ("docs", &[])]
             .into_iter()
             .map(|(name, needs)| {
                 let mut task = TaskSpec::new(TaskName::new(name).unwrap(), Script::Shell("true".into()));
-                task.needs = needs.iter().map(|need| TaskName::new(need).unwrap()).collect();
+                task.placement.needs = needs.iter().map(|need| Need::passed(TaskName::new(need).unwrap())).collect();
                 task
             })
             .collect()

@@ -66,8 +66,8 @@ impl<'a> Reports<'a> {
             task: job.task.name.to_string(),
             state: job.state.word().to_owned(),
             detail,
-            needs: job.task.needs.iter().map(ToString::to_string).collect(),
-            allow_failure: job.task.allow_failure,
+            needs: job.task.placement.needs.iter().map(|need| need.task.to_string()).collect(),
+            allow_failure: job.task.placement.allow_failure,
             flaky: job.state == JobState::Finished(Ending::Passed) && job.failures > 0,
             attempts: attempts.iter().map(|attempt| self.attempt(build, &job, attempt)).collect(),
         }

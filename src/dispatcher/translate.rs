@@ -4,7 +4,7 @@
 use super::grants::StoredLog;
 use crate::model::{
     AttemptId, BranchName, BuildSource, CommitId, Incarnation, Isolation, Label, LogSummary, Outcome, RepoName,
-    RunnerName, Script, SessionId, TaskSpec,
+    RunnerName, SessionId,
 };
 use crate::protocol::hello::{ErrorCode, Hello, Refusal};
 use crate::protocol::limits::{MAX_LABELS, MAX_RANGE_COMMITS, MAX_SLOTS};
@@ -174,22 +174,6 @@ fn runtask(lease: &Lease) -> Runtask {
         repo: lease.source.repo.to_string(),
         branch: lease.source.branch.to_string(),
         commit: lease.source.commit.to_string(),
-        task: wire_task(&lease.task),
-    }
-}
-
-fn wire_task(task: &TaskSpec) -> WireTask {
-    let (shell, program) = match &task.script {
-        Script::Shell(text) => (Some(text.clone()), None),
-        Script::Program(words) => (None, Some(words.clone())),
-    };
-    WireTask {
-        name: task.name.to_string(),
-        shell,
-        program,
-        env: task.env.clone(),
-        timeout_ms: task.timeout_ms,
-        keep: task.keep.clone(),
-        exclusive: task.exclusive,
+        task: Ok(WireTask { name: lease.task.name.to_string(), recipe: lease.task.recipe.clone() }),
     }
 }

@@ -27,7 +27,7 @@ pub fn task_file(bytes: &[u8]) {
             assert!(!tasks.is_empty(), "a file without tasks is a mistake");
             for task in &tasks {
                 let has = |name: &str| tasks.iter().any(|other| &*other.name == name);
-                assert!(task.needs.iter().all(|need| has(need) && *need != task.name), "{task:?}");
+                assert!(task.placement.needs.iter().all(|need| has(&need.task) && need.task != task.name), "{task:?}");
             }
         }
         Err(error) => assert!(error.text.starts_with("f:") && error.text.contains("= help: "), "{error}"),

@@ -22,7 +22,7 @@ pub(crate) fn heard_by_runner(stream: &[u8]) {
     let mut reader = FrameReader::new(there);
     while let Ok(Some(heard)) = translate::hear(&mut reader) {
         if let translate::Heard::ForCore(translate::ForCore::Lease(lease)) = heard {
-            assert!(!lease.repo.as_str().contains('/') && !lease.task.name.contains('/'), "{lease:?}");
+            assert!(!lease.repo.as_str().contains('/') && !lease.task.contains('/'), "{lease:?}");
         }
     }
 }

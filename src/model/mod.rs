@@ -1,5 +1,5 @@
-//! The nouns: what every other room talks about. Plain data without I/O or clock; only reasons,
-//! which are stored as they are, know a serialised form.
+//! The nouns: the types that every other room talks about. Plain data without I/O or clock. Only reasons, which are
+//! stored as they are, and tasks, whose recipe is the same on the wire and in the store, have a serialised form.
 
 mod address;
 mod attempt;
@@ -10,6 +10,7 @@ mod job;
 mod moment;
 mod name;
 pub mod reason;
+pub mod recipe;
 mod record;
 mod runner;
 mod snapshot;
@@ -26,7 +27,8 @@ pub use id::{AttemptId, BuildId, Incarnation, JobId, RunnerId, SessionId};
 pub use job::{Ending, EndingKind, Job, JobState, JobStateKind};
 pub use moment::{Moment, WallTime};
 pub use name::{Label, LabelError, RepoName, RepoNameError, RunnerName, RunnerNameError, TaskName, TaskNameError};
+pub use recipe::{Recipe, Script};
 pub use record::{Decision, Record};
 pub use runner::{Isolation, Runner, RunnerState};
 pub use snapshot::{Snapshot, WholeBuild};
-pub use task::{Script, TaskSpec};
+pub use task::{Condition, Need, Placement, TaskSpec};

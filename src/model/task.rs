@@ -1,57 +1,112 @@
-//! A task: a named recipe from the commit's own configuration. It has no state.
+//! A task: one table of the commit's own configuration, checked. It has no state.
 
-use super::{Label, TaskName};
+use std::sync::Arc;
 
-/// What a task runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Script {
-    /// A text for the platform's shell.
-    Shell(String),
-    /// A program and its arguments, started without a shell. Never empty.
-    Program(Vec<String>),
-}
+use serde::{Deserialize, Serialize};
 
-/// One task as the commit defines it, checked: names are unique, `needs` name tasks of the same commit without a cycle.
-#[derive(Debug, Clone, PartialEq, Eq)]
+use super::recipe::{self, Recipe, Script};
+use super::{Ending, Label, TaskName};
+
+/// One task as the commit defines it: names are unique, `needs` name tasks of the same commit without a cycle.
+///
+/// Its serialised form is that of its parts side by side. It is stored, so a key is only ever added, with a default.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskSpec {
     pub name: TaskName,
-    pub script: Script,
-    /// Tasks of the same commit that must have passed before.
-    pub needs: Vec<TaskName>,
-    /// Added to the attempt's environment, in order.
-    pub env: Vec<(String, String)>,
-    /// After this long an attempt is ended as timed out.
-    pub timeout_ms: u64,
-    /// How often a failed attempt is tried again. Losing a runner is not counted here.
+    /// Shared with each message that sends it to a runner.
+    #[serde(flatten, with = "recipe::shared")]
+    pub recipe: Arc<Recipe>,
+    #[serde(flatten)]
+    pub placement: Placement,
+}
+
+/// Everything that the dispatcher needs to decide when, where and how often a task runs. No runner is told of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placement {
+    /// Tasks of the same commit that must have ended before, and how.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<Need>,
+    /// How often a failed attempt is tried again. A lost attempt is not counted here.
+    #[serde(default)]
     pub retries: u32,
     /// A failure of this task fails neither the build nor the tasks that need it.
+    #[serde(default)]
     pub allow_failure: bool,
-    /// What a runner must offer, each `key=value` or a bare word. Sorted, without doubles.
+    /// Facts that a runner must offer, each `key=value` or a bare word. Sorted, without doubles.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<Label>,
-    /// Paths below the work tree that survive from one attempt to the next.
-    pub keep: Vec<String>,
-    /// Never run twice at a time, not even by a runner that is cut off: for deployments.
-    pub exclusive: bool,
+}
+
+/// Another task of the same commit that has to end before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "NeedForm")]
+pub struct Need {
+    pub task: TaskName,
+    pub condition: Condition,
+}
+
+/// How a needed task has to end. A task whose need ends otherwise is skipped.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// Passed, or failed and is allowed to fail.
+    #[default]
+    Passed,
+}
+
+impl Condition {
+    /// Whether a task that is needed, and ended so, lets the task that needs it start.
+    #[must_use]
+    pub fn is_met(self, ending: &Ending, needed: &TaskSpec) -> bool {
+        match self {
+            Self::Passed => match ending {
+                Ending::Passed => true,
+                Ending::Failed | Ending::Errored(_) => needed.placement.allow_failure,
+                Ending::Cancelled | Ending::Skipped(_) => false,
+            },
+        }
+    }
+}
+
+impl Need {
+    /// Needs that a task has passed.
+    #[must_use]
+    pub fn passed(task: TaskName) -> Self {
+        Self { task, condition: Condition::Passed }
+    }
+}
+
+/// A need as it is read. Stores that were written before needs had a condition hold the name alone.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum NeedForm {
+    Name(TaskName),
+    Full {
+        task: TaskName,
+        #[serde(default)]
+        condition: Condition,
+    },
+}
+
+impl From<NeedForm> for Need {
+    fn from(form: NeedForm) -> Self {
+        let (task, condition) = match form {
+            NeedForm::Name(task) => (task, Condition::Passed),
+            NeedForm::Full { task, condition } => (task, condition),
+        };
+        Self { task, condition }
+    }
 }
 
 impl TaskSpec {
-    /// How long an attempt may take unless the task says otherwise: one hour.
-    pub const DEFAULT_TIMEOUT_MS: u64 = 60 * 60 * 1000;
-
-    /// A task with defaults for everything but its name and what it runs.
+    /// A task with defaults for everything but its name and its script.
     #[must_use]
     pub fn new(name: TaskName, script: Script) -> Self {
-        Self {
-            name,
-            script,
-            needs: Vec::new(),
-            env: Vec::new(),
-            timeout_ms: Self::DEFAULT_TIMEOUT_MS,
-            retries: 0,
-            allow_failure: false,
-            labels: Vec::new(),
-            keep: Vec::new(),
-            exclusive: false,
-        }
+        Self { name, recipe: Arc::new(Recipe::new(script)), placement: Placement::default() }
+    }
+
+    /// The recipe, to be changed while the task is made.
+    pub fn recipe_mut(&mut self) -> &mut Recipe {
+        Arc::make_mut(&mut self.recipe)
     }
 }

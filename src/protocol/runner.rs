@@ -1,8 +1,11 @@
 //! Messages between a runner and the dispatcher.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::hello::Refusal;
+use crate::model::recipe::{self, Recipe};
 
 /// Runner to dispatcher.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,24 +150,37 @@ pub struct Runtask {
     pub repo: String,
     pub branch: String,
     pub commit: String,
-    pub task: WireTask,
+    /// A task that cannot be read spoils this attempt alone, not the session; the error says what is wrong with it.
+    #[serde(with = "readable")]
+    pub task: Result<WireTask, String>,
 }
 
-/// A task, as far as a runner needs it. Exactly one of `shell` and `program` is there.
+/// A task, as far as a runner needs it: the recipe's keys stand beside the name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WireTask {
     pub name: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shell: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub program: Option<Vec<String>>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub env: Vec<(String, String)>,
-    pub timeout_ms: u64,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub keep: Vec<String>,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub exclusive: bool,
+    #[serde(flatten, with = "recipe::shared")]
+    pub recipe: Arc<Recipe>,
+}
+
+/// Reads a task in two steps, so that a mistake in it does not make the whole message unreadable.
+mod readable {
+    use serde::ser::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use serde_json::Value;
+
+    use super::WireTask;
+
+    pub(super) fn serialize<S: Serializer>(task: &Result<WireTask, String>, serializer: S) -> Result<S::Ok, S::Error> {
+        task.as_ref().map_err(S::Error::custom)?.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Result<WireTask, String>, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        Ok(WireTask::deserialize(value).map_err(|error| error.to_string()))
+    }
 }
 
 /// Where a repository's work tree stands.

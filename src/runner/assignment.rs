@@ -1,9 +1,11 @@
 //! What a runner is given and what it hands back, in words of the model.
 
-use super::limits::{EXCLUSIVE_END_MS, EXCLUSIVE_START_MS};
-use crate::model::{AttemptId, BranchName, BuildId, CommitId, LogSummary, Moment, Outcome, RepoName, TaskSpec};
+use std::sync::Arc;
 
-/// An attempt to execute. Of the task only what an execution needs is filled in.
+use super::limits::{EXCLUSIVE_END_MS, EXCLUSIVE_START_MS};
+use crate::model::{AttemptId, BranchName, BuildId, CommitId, LogSummary, Moment, Outcome, Recipe, RepoName, TaskName};
+
+/// An attempt to execute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Assignment {
     pub(super) attempt: AttemptId,
@@ -15,7 +17,8 @@ pub(super) struct Assignment {
     pub(super) repo: RepoName,
     pub(super) branch: BranchName,
     pub(super) commit: CommitId,
-    pub(super) task: TaskSpec,
+    pub(super) task: TaskName,
+    pub(super) recipe: Arc<Recipe>,
 }
 
 /// Source of a commit for which a lease is on its way: a pack of what the one before it has not.
@@ -31,7 +34,7 @@ impl Assignment {
     /// the lease is for ending it, and at least as much as a task that ignores signals takes.
     pub(super) fn exclusive_ms(&self, grace_ms: u64) -> Option<u64> {
         let half = self.lease_ms / 2;
-        self.task.exclusive.then(|| half.min(self.lease_ms.saturating_sub(grace_ms + EXCLUSIVE_END_MS)))
+        self.recipe.exclusive.then(|| half.min(self.lease_ms.saturating_sub(grace_ms + EXCLUSIVE_END_MS)))
     }
 
     /// Whether its process may be started now, when leases are surely renewed since then.
@@ -67,8 +70,7 @@ mod tests {
     use crate::model::{Script, TaskName};
 
     fn assignment(lease_ms: u64, exclusive: bool) -> Assignment {
-        let task =
-            TaskSpec { exclusive, ..TaskSpec::new(TaskName::new("deploy").unwrap(), Script::Shell("true".into())) };
+        let recipe = Recipe { exclusive, ..Recipe::new(Script::Shell("true".into())) };
         Assignment {
             attempt: AttemptId(1),
             lease_ms,
@@ -77,7 +79,8 @@ mod tests {
             repo: RepoName::new("app").unwrap(),
             branch: BranchName::new("main"),
             commit: CommitId::from_bytes(&[1; 20]).unwrap(),
-            task,
+            task: TaskName::new("deploy").unwrap(),
+            recipe: Arc::new(recipe),
         }
     }
 

@@ -65,7 +65,7 @@ impl Journal {
     /// The attempt is held from now on.
     pub(super) fn hold(&mut self, assignment: &Assignment) -> io::Result<()> {
         let Assignment { attempt, build, repo, commit, task, .. } = assignment;
-        let line = format!("held {attempt} {build}/{} {repo} {commit}\n", task.name).into_bytes();
+        let line = format!("held {attempt} {build}/{task} {repo} {commit}\n").into_bytes();
         self.append(&line)?;
         self.live.insert(*attempt, Lines { held: line, ended: Vec::new() });
         Ok(())
@@ -142,7 +142,7 @@ fn rewrite(path: &PathBuf, live: &BTreeMap<AttemptId, Lines>) -> io::Result<(Fil
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{BranchName, BuildId, LogSummary, Outcome, RepoName, Script, TaskName, TaskSpec};
+    use crate::model::{BranchName, BuildId, LogSummary, Outcome, Recipe, RepoName, Script, TaskName};
 
     fn assignment(attempt: u64) -> Assignment {
         Assignment {
@@ -153,7 +153,8 @@ mod tests {
             repo: RepoName::new("app").unwrap(),
             branch: BranchName::new("main"),
             commit: "ab".repeat(20).parse().unwrap(),
-            task: TaskSpec::new(TaskName::new("test").unwrap(), Script::Shell("true".into())),
+            task: TaskName::new("test").unwrap(),
+            recipe: Recipe::new(Script::Shell("true".into())).into(),
         }
     }
 

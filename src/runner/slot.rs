@@ -234,7 +234,7 @@ impl Slotted {
     /// Tells the core that the attempt's process runs.
     fn started(&self, assignment: &Assignment) -> Box<dyn FnOnce() + Send> {
         let (attempt, build, slot) = (assignment.attempt, assignment.build, self.number);
-        let (task, reports) = (assignment.task.name.clone(), self.common.reports.clone());
+        let (task, reports) = (assignment.task.clone(), self.common.reports.clone());
         Box::new(move || {
             log::info!("attempt {attempt} of {build}/{task} started in slot {slot}");
             drop(reports.send(SlotReport::Started(attempt)));
@@ -305,7 +305,7 @@ impl Slotted {
     fn command(&self, assignment: &Assignment, directory: PathBuf) -> Command {
         let facts = AttemptFacts {
             build: assignment.build.0,
-            task: &assignment.task.name,
+            task: &assignment.task,
             attempt: assignment.attempt.0,
             number: assignment.number,
             repo: assignment.repo.as_str(),
@@ -315,12 +315,12 @@ impl Slotted {
             slot: self.number,
         };
         let (inherited, ceiling) = (&self.common.inherited, self.common.layout.root());
-        let env = attempt_environment(inherited, &facts, &directory, ceiling, &assignment.task.env);
+        let env = attempt_environment(inherited, &facts, &directory, ceiling, &assignment.recipe.env);
         Command {
-            script: assignment.task.script.clone(),
+            script: assignment.recipe.script.clone(),
             directory,
             env,
-            timeout_ms: assignment.task.timeout_ms,
+            timeout_ms: assignment.recipe.timeout_ms,
             grace_ms: self.common.grace_ms,
         }
     }

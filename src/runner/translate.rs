@@ -2,9 +2,7 @@
 
 use super::assignment::{Assignment, AttemptResult, SourceAhead};
 use super::routes::Piece;
-use crate::model::{
-    AttemptId, BranchName, BuildId, CommitId, Label, LogSummary, Outcome, RepoName, Script, TaskName, TaskSpec,
-};
+use crate::model::{AttemptId, BranchName, BuildId, CommitId, Label, LogSummary, Outcome, RepoName, TaskName};
 use crate::protocol::codec;
 use crate::protocol::hello::Refusal;
 use crate::protocol::limits::MAX_LINE_BYTES;
@@ -90,16 +88,7 @@ pub(super) fn hear(reader: &mut FrameReader) -> Result<Option<Heard>, TransportE
 
 /// A lease as the runner understands it, or what is wrong with it.
 fn assignment(lease: Runtask) -> Result<Assignment, String> {
-    let WireTask { name, shell, program, env, timeout_ms, keep, exclusive } = lease.task;
-    let script = match (shell, program) {
-        (Some(text), None) => Script::Shell(text),
-        (None, Some(words)) if !words.is_empty() => Script::Program(words),
-        (None, Some(_)) => return Err("the lease names an empty program".into()),
-        _ => return Err("the lease must have either a shell text or a program".into()),
-    };
-    let name = TaskName::new(&name).map_err(|error| error.to_string())?;
-    let mut task = TaskSpec::new(name, script);
-    (task.env, task.timeout_ms, task.keep, task.exclusive) = (env, timeout_ms, keep, exclusive);
+    let WireTask { name, recipe } = lease.task?;
     Ok(Assignment {
         attempt: AttemptId(lease.attempt),
         lease_ms: lease.lease_ms,
@@ -108,7 +97,8 @@ fn assignment(lease: Runtask) -> Result<Assignment, String> {
         repo: RepoName::new(&lease.repo).map_err(|error| error.to_string())?,
         branch: BranchName::new(&lease.branch),
         commit: lease.commit.parse::<CommitId>().map_err(|error| error.to_string())?,
-        task,
+        task: TaskName::new(&name).map_err(|error| error.to_string())?,
+        recipe,
     })
 }
 
@@ -229,37 +219,31 @@ fn raw(attempts: &[AttemptId]) -> Vec<u64> {
 mod tests {
     use super::*;
 
-    fn lease(shell: Option<&str>, program: Option<Vec<String>>) -> Runtask {
-        Runtask {
-            attempt: 7,
-            lease_ms: 1000,
-            build: 3,
-            number: 1,
-            repo: "app".into(),
-            branch: "main".into(),
-            commit: "ab".repeat(20),
-            task: WireTask {
-                name: "test".into(),
-                shell: shell.map(str::to_owned),
-                program,
-                env: vec![("A".into(), "1".into())],
-                timeout_ms: 5,
-                keep: vec!["target".into()],
-                exclusive: true,
-            },
-        }
+    /// A lease as it arrives, with a script of these keys.
+    fn lease(script: &str) -> Runtask {
+        let line = format!(
+            r#"{{"type":"runtask","attempt":7,"lease_ms":1000,"build":3,"number":1,"repo":"app","branch":"main",
+                "commit":"{}","task":{{"name":"test",{script}"env":[["A","1"]],"timeout_ms":5,"keep":["target"],
+                "exclusive":true}}}}"#,
+            "ab".repeat(20)
+        );
+        let Ok(ToRunner::Runtask(lease)) = codec::decode(line.as_bytes()) else { panic!("{line}") };
+        *lease
     }
 
     #[test]
     fn a_lease_that_makes_no_sense_is_refused_with_its_reason() {
-        assert_eq!(assignment(lease(Some("true"), None)).unwrap().task.keep, ["target"]);
-        assert!(assignment(lease(None, None)).is_err());
-        assert!(assignment(lease(None, Some(vec![]))).is_err());
-        assert!(assignment(lease(Some("a"), Some(vec!["b".into()]))).is_err());
-        let mut torn = lease(Some("true"), None);
-        torn.task.name = "a\nb".into();
+        let shell = r#""shell":"true","#;
+        assert_eq!(assignment(lease(shell)).unwrap().recipe.keep, ["target"]);
+        let either = "a task must have either a shell text or a program";
+        assert_eq!(assignment(lease("")), Err(either.into()));
+        assert_eq!(assignment(lease(r#""shell":"a","program":["b"],"#)), Err(either.into()));
+        assert_eq!(assignment(lease(r#""program":[],"#)), Err("the task names an empty program".into()));
+        assert!(assignment(lease(r#""shell":1,"#)).is_err());
+        let mut torn = lease(shell);
+        torn.task.as_mut().unwrap().name = "a\nb".into();
         assert!(assignment(torn).is_err());
-        let outside = Runtask { repo: "../x".into(), ..lease(Some("true"), None) };
+        let outside = Runtask { repo: "../x".into(), ..lease(shell) };
         assert!(assignment(outside).unwrap_err().contains("cannot name a repository"));
     }
 

@@ -148,7 +148,7 @@ impl Workspace {
     }
 
     fn bring(&self, open: &mut OpenRepo, assignment: &Assignment, cancel: &Receiver<()>) -> Result<(), NotReady> {
-        let (commit, keep) = (assignment.commit, &assignment.task.keep);
+        let (commit, keep) = (assignment.commit, &assignment.recipe.keep);
         let Err(first) = open.tree.check_out(commit, keep) else { return Ok(()) };
         if matches!(first, GitError::Hostile { .. } | GitError::Keep { .. }) {
             // The commit, or the task, asks for what is never done, here or elsewhere.
@@ -289,7 +289,7 @@ mod tests {
     use std::process;
 
     use super::*;
-    use crate::model::{AttemptId, BranchName, BuildId, Script, TaskName, TaskSpec};
+    use crate::model::{AttemptId, BranchName, BuildId, Recipe, Script, TaskName};
     use crate::threads;
 
     /// A repository with one commit, and a work directory.
@@ -338,7 +338,8 @@ mod tests {
                 repo: RepoName::new("app").unwrap(),
                 branch: BranchName::new("main"),
                 commit: self.commit,
-                task: TaskSpec::new(TaskName::new("test").unwrap(), Script::Shell("true".into())),
+                task: TaskName::new("test").unwrap(),
+                recipe: Recipe::new(Script::Shell("true".into())).into(),
             }
         }
 

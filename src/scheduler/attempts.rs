@@ -54,7 +54,7 @@ impl Scheduler {
             number: job.attempts,
             runner,
             repo: job.source.repo.clone(),
-            exclusive: job.task.exclusive,
+            exclusive: job.task.recipe.exclusive,
             given_to: None,
             started: Started::No,
             cancelled: false,
@@ -175,10 +175,10 @@ impl Scheduler {
         };
         let job = self.jobs.get_mut(&id).expect("a lease that is not cancelled has a live job");
         job.failures += 1;
-        if job.failures > job.task.retries {
+        if job.failures > job.task.placement.retries {
             return self.finish_job(turn, id, Ending::Failed);
         }
-        let tries = job.task.retries + 1;
+        let tries = job.task.placement.retries + 1;
         let text = format!("{text}: will be tried again (try {} of {tries})", job.failures + 1);
         turn.decide(lease.build, Some(id), Because { attempt: Some(attempt), runner: Some(lease.runner) }, text);
         self.requeue(turn, id);
@@ -312,7 +312,7 @@ impl Scheduler {
     }
 
     fn spawn_for(&mut self, turn: &mut Turn, job: JobId) {
-        let labels = &self.jobs[&job].task.labels;
+        let labels = &self.jobs[&job].task.placement.labels;
         let would_fit = labels.iter().all(|label| self.policy.spawn_labels.contains(label));
         let there =
             self.tables.roster().members().filter(|member| member.spawned && member.session().is_some()).count();

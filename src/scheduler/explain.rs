@@ -29,15 +29,18 @@ impl Scheduler {
     }
 
     fn explain_waiting(&self, job: &LiveJob) -> String {
-        let open =
-            job.needs.iter().map(|need| &self.jobs[need]).filter(|need| !matches!(need.state, JobState::Finished(_)));
+        let open = job
+            .needs
+            .iter()
+            .map(|need| &self.jobs[&need.job])
+            .filter(|need| !matches!(need.state, JobState::Finished(_)));
         let names: Vec<String> = open.map(|need| format!("{} ({})", need.task.name, need.state.word())).collect();
         format!("waits for what it needs: {}", names.join(", "))
     }
 
     fn explain_queued(&self, now: Moment, id: JobId, job: &LiveJob) -> String {
         let waited = self.queued_ms(now, id) / 1000;
-        if !self.tables.roster().any_fits(&job.task.labels) {
+        if !self.tables.roster().any_fits(&job.task.placement.labels) {
             return format!("queued for {waited} s: {}", self.missing_fit(id));
         }
         if let Some(until) = self.tables.deadlines().at(&Timer::Retry(id)) {
@@ -45,8 +48,11 @@ impl Scheduler {
             return format!("queued for {waited} s: it came to nothing repeatedly and is tried again in {pause} s");
         }
         if !self.tables.roster().has_free() {
-            let resting =
-                self.tables.roster().members().filter(|it| it.health.rests_until() > now && it.fits(&job.task.labels));
+            let resting = self
+                .tables
+                .roster()
+                .members()
+                .filter(|it| it.health.rests_until() > now && it.fits(&job.task.placement.labels));
             let why = resting.map(|it| match it.health.quarantine(now) {
                 Some(why) => format!("{} is {why}", it.name),
                 None => format!("{} rests for a moment after a failure of infrastructure", it.name),
@@ -108,7 +114,7 @@ impl Scheduler {
 
     /// Why no connected runner fits a job.
     pub(super) fn missing_fit(&self, id: JobId) -> String {
-        let labels = &self.jobs[&id].task.labels;
+        let labels = &self.jobs[&id].task.placement.labels;
         let connected: Vec<_> =
             self.tables.roster().members().filter(|member| member.session().is_some() && !member.draining).collect();
         if connected.is_empty() {

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::event::RequestId;
 use super::jobs::NewJob;
-use super::state::{AcceptedHead, LiveBuild};
+use super::state::{AcceptedHead, LiveBuild, LiveNeed};
 use super::tables::Timer;
 use super::turn::{Because, Turn};
 use super::{Reply, Scheduler};
 use crate::model::{
-    BranchName, Build, BuildId, BuildSource, CommitId, Ending, Job, JobId, JobState, Moment, Record, RepoName,
+    BranchName, Build, BuildId, BuildSource, CommitId, Ending, Job, JobId, JobState, Moment, Need, Record, RepoName,
     TaskName, TaskSpec, Verdict, WholeBuild,
 };
 
@@ -75,7 +75,7 @@ impl Scheduler {
                     id: job.id,
                     build: id,
                     task: job.task.clone(),
-                    state: if job.task.needs.is_empty() { JobState::Queued } else { JobState::Waiting },
+                    state: if job.task.placement.needs.is_empty() { JobState::Queued } else { JobState::Waiting },
                     attempts: 0,
                     failures: 0,
                     losses: 0,
@@ -96,9 +96,12 @@ impl Scheduler {
         let ids: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
         let unfinished = jobs.iter().filter(|job| !matches!(job.state, Some(JobState::Finished(_)))).count();
         let by_name: Vec<(TaskName, JobId)> = jobs.iter().map(|job| (job.task.name.clone(), job.id)).collect();
-        let find = |name: &str| by_name.iter().find(|(known, _)| &**known == name).map(|(_, id)| *id);
-        let links: Vec<(JobId, Vec<JobId>)> =
-            jobs.iter().map(|job| (job.id, job.task.needs.iter().filter_map(|name| find(name)).collect())).collect();
+        let find = |need: &Need| {
+            let (_, job) = by_name.iter().find(|(known, _)| *known == need.task)?;
+            Some(LiveNeed { job: *job, condition: need.condition })
+        };
+        let links: Vec<(JobId, Vec<LiveNeed>)> =
+            jobs.iter().map(|job| (job.id, job.task.placement.needs.iter().filter_map(find).collect())).collect();
         let live = LiveBuild { source: source.clone(), created_at: build.created_at, jobs: ids, unfinished };
         self.builds.insert(build.id, live);
         for (job, (_, needs)) in jobs.into_iter().zip(&links) {
@@ -113,7 +116,7 @@ impl Scheduler {
         }
         for (id, needs) in links {
             for need in needs {
-                self.jobs.get_mut(&need).expect("a need is a job of the same build").needed_by.push(id);
+                self.jobs.get_mut(&need.job).expect("a need is a job of the same build").needed_by.push(id);
             }
         }
     }
@@ -216,7 +219,7 @@ impl Scheduler {
     /// What keeps an exclusive job that was cancelled from running again: its attempt may not have ended yet. After a
     /// restart nobody knows, so it gets the time after which its runner has ended it in any case.
     fn not_over(&self, now: Moment, job: &Job) -> Option<String> {
-        if !job.task.exclusive || job.state != JobState::Finished(Ending::Cancelled) || job.attempts == 0 {
+        if !job.task.recipe.exclusive || job.state != JobState::Finished(Ending::Cancelled) || job.attempts == 0 {
             return None;
         }
         let name = &job.task.name;

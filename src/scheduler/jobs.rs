@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Scheduler;
-use super::state::LiveJob;
+use super::state::{LiveJob, LiveNeed};
 use super::turn::Turn;
 use crate::model::{BuildId, BuildSource, Ending, Job, JobId, JobState, Moment, Record, TaskName, TaskSpec, Verdict};
 
@@ -28,7 +28,7 @@ impl NewJob {
         Self { id, task, state: Some(state), attempts, failures, losses }
     }
 
-    pub(super) fn into_live(self, build: BuildId, source: Arc<BuildSource>, needs: Vec<JobId>) -> LiveJob {
+    pub(super) fn into_live(self, build: BuildId, source: Arc<BuildSource>, needs: Vec<LiveNeed>) -> LiveJob {
         LiveJob {
             build,
             source,
@@ -90,11 +90,10 @@ impl Scheduler {
     fn readiness(&self, id: JobId) -> Readiness {
         let mut verdict = Readiness::Ready;
         for need in &self.jobs[&id].needs {
-            let need = &self.jobs[need];
-            match &need.state {
-                JobState::Finished(Ending::Passed) => {}
-                JobState::Finished(Ending::Failed | Ending::Errored(_)) if need.task.allow_failure => {}
-                JobState::Finished(_) => return Readiness::Never(need.task.name.clone()),
+            let needed = &self.jobs[&need.job];
+            match &needed.state {
+                JobState::Finished(ending) if need.condition.is_met(ending, &needed.task) => {}
+                JobState::Finished(_) => return Readiness::Never(needed.task.name.clone()),
                 JobState::Waiting | JobState::Queued | JobState::Leased(_) => verdict = Readiness::NotYet,
             }
         }
@@ -143,7 +142,7 @@ impl Scheduler {
         let endings = build.jobs.iter().map(|job| {
             let job = &self.jobs[job];
             match &job.state {
-                JobState::Finished(ending) => (Some(ending), job.task.allow_failure),
+                JobState::Finished(ending) => (Some(ending), job.task.placement.allow_failure),
                 JobState::Waiting | JobState::Queued | JobState::Leased(_) => (None, false),
             }
         });

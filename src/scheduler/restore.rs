@@ -47,7 +47,7 @@ impl Scheduler {
             number: attempt.number,
             runner: attempt.runner,
             repo: job.source.repo.clone(),
-            exclusive: job.task.exclusive,
+            exclusive: job.task.recipe.exclusive,
             given_to: None,
             started: Started::Unknown,
             cancelled: false,

@@ -7,8 +7,8 @@ use super::health::Health;
 use super::policy::{self, Policy};
 use super::tables::Tables;
 use crate::model::{
-    AttemptId, BranchName, BuildId, BuildSource, CommitId, JobId, JobState, Label, Moment, RepoName, RunnerId,
-    RunnerName, TaskSpec, WallTime,
+    AttemptId, BranchName, BuildId, BuildSource, CommitId, Condition, JobId, JobState, Label, Moment, RepoName,
+    RunnerId, RunnerName, TaskSpec, WallTime,
 };
 
 /// Decides about everything a dispatcher does.
@@ -92,14 +92,21 @@ pub(super) struct LiveJob {
     pub lost_with: Vec<String>,
     /// Runners on which it was lost; others are preferred.
     pub lost_on: Vec<RunnerId>,
-    pub needs: Vec<JobId>,
+    pub needs: Vec<LiveNeed>,
     pub needed_by: Vec<JobId>,
+}
+
+/// A job of the same build that has to end before, and how.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LiveNeed {
+    pub job: JobId,
+    pub condition: Condition,
 }
 
 impl LiveJob {
     /// Where it stands in the queue: jobs of one repository that ask for the same labels form a lane.
     pub(super) fn lane(&self) -> (&RepoName, &[Label]) {
-        (&self.source.repo, &self.task.labels)
+        (&self.source.repo, &self.task.placement.labels)
     }
 }
 

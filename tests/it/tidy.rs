@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// Rooms, and the rooms of ours that each may import. `cli`, `lib` and `fuzz` see everything.
 const ROOMS: &[(&str, &[&str])] = &[
     ("model", &[]),
-    ("protocol", &[]),
+    ("protocol", &["model"]),
     ("clock", &["model"]),
     ("threads", &[]),
     ("locked", &[]),
@@ -120,6 +120,18 @@ fn each_room_imports_only_what_it_may() {
         }
     }
     assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// The recipe has one form for the wire and the store; all other messages are made of the wire's own types.
+#[test]
+fn messages_know_nothing_of_the_model_but_the_recipe() {
+    for path in files("src/protocol", ".rs") {
+        for line in fs::read_to_string(&path).unwrap().lines() {
+            let is_comment = line.trim_start().starts_with("//");
+            let names = line.split("crate::model").skip(1).all(|rest| rest.starts_with("::recipe::"));
+            assert!(is_comment || names, "{}: {line}", path.display());
+        }
+    }
 }
 
 #[test]

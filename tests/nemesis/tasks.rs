@@ -47,10 +47,9 @@ impl Recipe {
 
     /// For the model; what counts of it is its name and whether it is exclusive.
     pub(crate) fn spec(&self) -> TaskSpec {
-        TaskSpec {
-            exclusive: self.exclusive,
-            ..TaskSpec::new(TaskName::new(self.name).unwrap(), Script::Shell(String::new()))
-        }
+        let mut task = TaskSpec::new(TaskName::new(self.name).unwrap(), Script::Shell(String::new()));
+        task.recipe_mut().exclusive = self.exclusive;
+        task
     }
 
     /// All that an attempt of it writes, and what its runner adds.

@@ -296,7 +296,7 @@ fn s9(story: &[Entry], _: &Terms) -> Result<(), String> {
     for Entry { at, fact } in story {
         match fact {
             Fact::Arrived(Event::CommitObserved { source, plan: Ok(tasks), .. }) => {
-                for task in tasks.iter().filter(|task| task.exclusive) {
+                for task in tasks.iter().filter(|task| task.recipe.exclusive) {
                     exclusive.insert((source.repo.clone(), source.commit, task.name.clone()));
                 }
             }

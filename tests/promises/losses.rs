@@ -109,7 +109,7 @@ impl Book {
                 self.tasks.extend(jobs.iter().map(|job| (job.id, job.task.clone())));
             }
             Record::AttemptLeased(attempt) => {
-                let is_exclusive = self.tasks.get(&attempt.job).is_some_and(|task| task.exclusive);
+                let is_exclusive = self.tasks.get(&attempt.job).is_some_and(|task| task.recipe.exclusive);
                 self.open.insert(attempt.id, Open { runner: attempt.runner, is_exclusive, renewed: now });
             }
             Record::AttemptFinished { attempt, .. } => drop(self.open.remove(attempt)),
@@ -394,7 +394,7 @@ impl<'a> Watch<'a> {
     /// A job that no runner fits has waited for all of its time, and all the while there was none.
     fn judge_expiry(&mut self, job: JobId) {
         let (Some(task), terms) = (self.live.tasks.get(&job), &self.terms) else { return };
-        let fits = |seen: &&Seen| task.labels.iter().all(|label| seen.labels.contains(label));
+        let fits = |seen: &&Seen| task.placement.labels.iter().all(|label| seen.labels.contains(label));
         let useful_until = |seen: &Seen| {
             if seen.session.is_some()
                 && !seen.is_draining

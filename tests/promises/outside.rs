@@ -32,7 +32,7 @@ impl Leases {
             Record::BuildAdded { jobs, .. } => {
                 // A crash undoes what was decided and not durable, and its numbers are given to others.
                 self.exclusive.retain(|known| jobs.iter().all(|job| job.id != *known));
-                self.exclusive.extend(jobs.iter().filter(|job| job.task.exclusive).map(|job| job.id));
+                self.exclusive.extend(jobs.iter().filter(|job| job.task.recipe.exclusive).map(|job| job.id));
             }
             Record::AttemptLeased(attempt) => {
                 let name = self.names.get(&attempt.runner).cloned().unwrap_or_else(|| RunnerName::recorded("?"));

@@ -48,7 +48,7 @@ impl Book {
             Record::BuildAdded { build, jobs } => {
                 self.verdicts.insert(build.id, None);
                 for job in jobs {
-                    let (build, allow_failure) = (job.build, job.task.allow_failure);
+                    let (build, allow_failure) = (job.build, job.task.placement.allow_failure);
                     let page =
                         Page { build, allow_failure, ending: None, may_begin_anew: false, last: None, losses: 0 };
                     self.jobs.insert(job.id, page);

@@ -31,7 +31,7 @@ impl World {
             process.waiting.push_back(lease);
             return;
         }
-        let limit = lease.task.exclusive.then_some(lease.lease_ms / 2);
+        let limit = lease.task.recipe.exclusive.then_some(lease.lease_ms / 2);
         let held = Held { phase: Phase::Executing { began: false }, lease: Some(lease), ending: None };
         process.held.insert(attempt, held);
         // Read late, from a connection that may be dead by now, a lease may be over already.

@@ -1,7 +1,7 @@
 //! Deliberate defects, each of which must break the promise it is named for. They sit around the scheduler, where the
 //! dispatcher's core, the network and the peers are, and change what goes in or comes out of it.
 
-use surveil::model::{Incarnation, JobState, LogSummary, Moment, Record, Snapshot, TaskSpec, Verdict, WallTime};
+use surveil::model::{Incarnation, JobState, LogSummary, Moment, Record, Snapshot, Verdict, WallTime};
 use surveil::scheduler::{Effect, Event, Policy, RunnerCommand};
 
 use crate::dispatcher::{HEARTBEAT_MS, LEASE_CHECK_MS, TIMEOUT_MS, policy};
@@ -114,8 +114,7 @@ impl World {
             Some(Sabotage::AcceptsLateResults) => self.redirect_result(&mut event),
             Some(Sabotage::ForgetsExclusive) => {
                 if let Event::CommitObserved { plan: Ok(tasks), .. } = &mut event {
-                    let ordinary = |task: TaskSpec| TaskSpec { exclusive: false, ..task };
-                    *tasks = std::mem::take(tasks).into_iter().map(ordinary).collect();
+                    tasks.iter_mut().for_each(|task| task.recipe_mut().exclusive = false);
                 }
             }
             Some(Sabotage::BelievesOldHoldings) => self.add_old_holdings(&mut event),

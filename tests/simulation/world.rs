@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use surveil::model::{
-    AttemptId, BranchName, CommitId, Label, Moment, RepoName, Script, SessionId, TaskName, TaskSpec, WallTime,
+    AttemptId, BranchName, CommitId, Label, Moment, Need, RepoName, Script, SessionId, TaskName, TaskSpec, WallTime,
 };
 use surveil::scheduler::Event;
 
@@ -329,7 +329,7 @@ fn plan(dice: &mut Dice, is_deploying: bool) -> Result<Vec<TaskSpec>, String> {
         let mut task = TaskSpec::new(TaskName::recorded(names[at]), Script::Shell("true".into()));
         for need in &names[..at] {
             if dice.percent(25) {
-                task.needs.push(TaskName::recorded(need));
+                task.placement.needs.push(Need::passed(TaskName::recorded(need)));
             }
         }
         let labels: &[&str] = match dice.below(20) {
@@ -338,10 +338,10 @@ fn plan(dice: &mut Dice, is_deploying: bool) -> Result<Vec<TaskSpec>, String> {
             4..8 => &["linux"],
             _ => &[],
         };
-        task.labels = labels.iter().map(|label| Label::recorded(label)).collect();
-        task.retries = if dice.percent(25) { 1 } else { 0 };
-        task.allow_failure = dice.percent(12);
-        task.exclusive = is_deploying || dice.percent(20);
+        task.placement.labels = labels.iter().map(|label| Label::recorded(label)).collect();
+        task.placement.retries = if dice.percent(25) { 1 } else { 0 };
+        task.placement.allow_failure = dice.percent(12);
+        task.recipe_mut().exclusive = is_deploying || dice.percent(20);
         task
     };
     Ok((0..count).map(|at| task(at, dice)).collect())

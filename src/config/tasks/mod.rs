@@ -6,12 +6,13 @@
 
 mod directory;
 mod graph;
+mod keys;
 mod mistake;
 mod parse;
 mod suggest;
 mod value;
 
-use crate::model::{TaskName, TaskSpec};
+use crate::model::{Need, TaskName, TaskSpec};
 use mistake::Mistake;
 
 pub use directory::{check_directory, fallback_plan};
@@ -26,14 +27,6 @@ pub const MAX_TASK_FILE_BYTES: usize = 1 << 20;
 /// Tasks of one commit. Each is a job that is stored, shown in tables and sent in reports; with a few attempts each, a
 /// thousand still fit into one message of the protocol.
 const MAX_TASKS: usize = 1000;
-/// The longest timeout: an attempt that takes longer is a service, and it would hold its slot for good.
-const MAX_TIMEOUT_MS: u64 = 30 * 24 * 60 * 60 * 1000;
-/// How often a failing attempt may be tried again; beyond that, retries hide what is broken.
-const MAX_RETRIES: u32 = 10;
-/// Labels of one task, as many as the protocol lets a runner offer.
-const MAX_LABELS: usize = 64;
-/// Paths that one task keeps. Each is looked at again whenever a tree is cleaned.
-const MAX_KEEP: usize = 64;
 /// What a task runs, its environment and its paths, in bytes. Linux starts no program with a longer argument
 /// (`MAX_ARG_STRLEN`, execve(2)), and fully escaped it still fits into one message of the protocol.
 const MAX_TASK_BYTES: usize = 128 * 1024 - 1;
@@ -70,14 +63,17 @@ pub fn parse_tasks(name: &str, text: &[u8]) -> Result<Vec<TaskSpec>, TaskFileErr
         let tasks = parse::read_tasks(text)?;
         graph::check_needs(&tasks)?;
         let with_needs = |task: parse::PlacedTask| {
-            let named = |need: &value::Placed<std::sync::Arc<str>>| {
-                TaskName::new(&need.value).expect("a task of that name was found")
-            };
-            TaskSpec { needs: task.needs.iter().map(named).collect(), ..task.spec }
+            let mut spec = task.spec;
+            spec.placement.needs = task.needs.iter().map(|need| need_of(&need.value)).collect();
+            spec
         };
         Ok(tasks.into_iter().map(with_needs).collect())
     };
     read().map_err(|mistake: Mistake| mistake.explain(name, text))
+}
+
+fn need_of(name: &str) -> Need {
+    Need::passed(TaskName::new(name).expect("a task of that name was found"))
 }
 
 /// What to tell someone whose commit says nothing of tasks.

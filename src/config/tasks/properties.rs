@@ -2,8 +2,9 @@
 
 use proptest::prelude::*;
 
+use super::keys::{MAX_RETRIES, MAX_TIMEOUT_MS};
 use super::*;
-use crate::model::{Label, Script};
+use crate::model::{Label, Need, Placement, Recipe, Script};
 
 /// Specs as a file could make them: tasks named `t0`, `t1` and so on, needing earlier ones.
 fn specs() -> impl Strategy<Value = Vec<TaskSpec>> {
@@ -27,20 +28,18 @@ fn specs() -> impl Strategy<Value = Vec<TaskSpec>> {
     prop::collection::vec(one, 1..8).prop_map(|all| {
         let mut tasks = Vec::new();
         for (at, (script, env, timeout_ms, retries, flags, labels, keep, needs)) in all.into_iter().enumerate() {
+            let named = |at: usize| TaskName::new(&format!("t{at}")).unwrap();
+            let (env, keep) = (env.into_iter().collect(), keep.into_iter().collect());
+            let needed = (0..at).filter(|other| needs >> other & 1 == 1);
             tasks.push(TaskSpec {
-                name: TaskName::new(&format!("t{at}")).unwrap(),
-                script,
-                needs: (0..at)
-                    .filter(|other| needs >> other & 1 == 1)
-                    .map(|other| TaskName::new(&format!("t{other}")).unwrap())
-                    .collect(),
-                env: env.into_iter().collect(),
-                timeout_ms,
-                retries,
-                allow_failure: flags[0],
-                labels: labels.iter().map(|label| Label::new(label).unwrap()).collect(),
-                keep: keep.into_iter().collect(),
-                exclusive: flags[1],
+                name: named(at),
+                recipe: Recipe { script, env, timeout_ms, keep, exclusive: flags[1] }.into(),
+                placement: Placement {
+                    needs: needed.map(|other| Need::passed(named(other))).collect(),
+                    retries,
+                    allow_failure: flags[0],
+                    labels: labels.iter().map(|label| Label::new(label).unwrap()).collect(),
+                },
             });
         }
         tasks
@@ -56,23 +55,24 @@ fn written(tasks: &[TaskSpec]) -> String {
     let list = |texts: Vec<&str>| format!("[{}]", texts.into_iter().map(string).collect::<Vec<_>>().join(", "));
     let mut file = String::new();
     for task in tasks {
-        let run = match &task.script {
+        let (recipe, placement) = (&task.recipe, &task.placement);
+        let run = match &recipe.script {
             Script::Shell(line) => string(line),
             Script::Program(words) => list(words.iter().map(String::as_str).collect()),
         };
         let env: String =
-            task.env.iter().map(|(name, value)| format!("{} = {}\n", string(name), string(value))).collect();
+            recipe.env.iter().map(|(name, value)| format!("{} = {}\n", string(name), string(value))).collect();
         file += &format!(
             "[task.{}]\nrun = {run}\nneeds = {}\ntimeout = \"{}ms\"\nretries = {}\nallow_failure = {}\nlabels = {}\n\
              keep = {}\nexclusive = {}\n[task.{}.env]\n{env}",
             task.name,
-            list(task.needs.iter().map(|need| &**need).collect()),
-            task.timeout_ms,
-            task.retries,
-            task.allow_failure,
-            list(task.labels.iter().map(|label| &**label).collect()),
-            list(task.keep.iter().map(String::as_str).collect()),
-            task.exclusive,
+            list(placement.needs.iter().map(|need| &*need.task).collect()),
+            recipe.timeout_ms,
+            placement.retries,
+            placement.allow_failure,
+            list(placement.labels.iter().map(|label| &**label).collect()),
+            list(recipe.keep.iter().map(String::as_str).collect()),
+            recipe.exclusive,
             task.name,
         );
     }

@@ -1,28 +1,6 @@
 //! What a person may have meant by a name that is not known.
 
-/// Words that other programs use for a key of ours, for people who come from there.
-const OTHER_WORDS: [(&str, &str); 20] = [
-    ("command", "run"),
-    ("commands", "run"),
-    ("cmd", "run"),
-    ("script", "run"),
-    ("exec", "run"),
-    ("steps", "run"),
-    ("depends", "needs"),
-    ("depends_on", "needs"),
-    ("dependencies", "needs"),
-    ("requires", "needs"),
-    ("after", "needs"),
-    ("environment", "env"),
-    ("variables", "env"),
-    ("timeout_minutes", "timeout"),
-    ("retry", "retries"),
-    ("continue_on_error", "allow_failure"),
-    ("tags", "labels"),
-    ("runs_on", "labels"),
-    ("cache", "keep"),
-    ("concurrency", "exclusive"),
-];
+use super::keys::KEYS;
 
 /// The longest text that is compared; no known name is longer, and comparing takes time by the square.
 const MAX_COMPARED_CHARS: usize = 100;
@@ -42,10 +20,11 @@ pub(super) fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>)
         .map(|(_, name)| name)
 }
 
-/// The key that other programs call `typed`, else the one nearest to it.
-pub(super) fn nearest_key(typed: &str, known: &[&'static str]) -> Option<&'static str> {
-    let other = OTHER_WORDS.iter().find(|(word, key)| *word == plain(typed) && known.contains(key));
-    other.map(|(_, key)| *key).or_else(|| nearest(typed, known.iter().copied()))
+/// The key of a task that other programs call `typed`, else the key nearest to it.
+pub(super) fn nearest_key(typed: &str) -> Option<&'static str> {
+    let word = plain(typed);
+    let other = KEYS.iter().find(|key| key.aliases.contains(&&*word));
+    other.map(|key| key.name).or_else(|| nearest(typed, KEYS.iter().map(|key| key.name)))
 }
 
 /// Without the differences that people overlook.
@@ -76,10 +55,10 @@ mod tests {
 
     #[test]
     fn words_of_other_programs_are_understood() {
-        let keys = ["run", "needs", "env", "allow_failure"];
-        assert_eq!(nearest_key("script", &keys), Some("run"));
-        assert_eq!(nearest_key("depends-on", &keys), Some("needs"));
-        assert_eq!(nearest_key("allow-failures", &keys), Some("allow_failure"));
-        assert_eq!(nearest_key("cache", &keys), None);
+        assert_eq!(nearest_key("script"), Some("run"));
+        assert_eq!(nearest_key("depends-on"), Some("needs"));
+        assert_eq!(nearest_key("allow-failures"), Some("allow_failure"));
+        assert_eq!(nearest_key("cache"), Some("keep"));
+        assert_eq!(nearest_key("colour"), None);
     }
 }

@@ -1,7 +1,8 @@
 //! The errors of task files, word for word, and what is accepted.
 
+use super::keys::{KEYS, Key, MAX_TIMEOUT_MS};
 use super::*;
-use crate::model::{Label, Script, TaskName};
+use crate::model::{Label, Need, Placement, Recipe, Script, TaskName};
 
 mod keys;
 
@@ -43,23 +44,19 @@ fn a_file_becomes_tasks_in_its_order() {
         "#,
     );
     assert_eq!(tasks.len(), 2);
-    let zebra = TaskSpec {
-        timeout_ms: 20 * 60 * 1000,
-        keep: vec!["target".into(), "a/b".into()],
-        ..TaskSpec::new(TaskName::new("zebra").unwrap(), Script::Shell("cargo build --locked".into()))
-    };
+    let mut zebra = TaskSpec::new(TaskName::new("zebra").unwrap(), Script::Shell("cargo build --locked".into()));
+    zebra.recipe_mut().timeout_ms = 20 * 60 * 1000;
+    zebra.recipe_mut().keep = vec!["target".into(), "a/b".into()];
     assert_eq!(tasks[0], zebra);
-    let apple = TaskSpec {
-        needs: vec![TaskName::new("zebra").unwrap()],
-        env: vec![("Z".into(), "1".into()), ("A".into(), "two".into())],
+    let words = vec!["cargo".into(), "test".into(), String::new()];
+    let mut apple = TaskSpec::new(TaskName::new("apple").unwrap(), Script::Program(words));
+    apple.recipe_mut().env = vec![("Z".into(), "1".into()), ("A".into(), "two".into())];
+    apple.recipe_mut().exclusive = true;
+    apple.placement = Placement {
+        needs: vec![Need::passed(TaskName::new("zebra").unwrap())],
         retries: 2,
         allow_failure: true,
-        labels: vec![Label::new("gpu").unwrap(), Label::new("os=linux").unwrap()],
-        exclusive: true,
-        ..TaskSpec::new(
-            TaskName::new("apple").unwrap(),
-            Script::Program(vec!["cargo".into(), "test".into(), String::new()]),
-        )
+        labels: ["gpu", "os=linux"].map(|label| Label::new(label).unwrap()).into(),
     };
     assert_eq!(tasks[1], apple);
 }
@@ -394,10 +391,13 @@ fn what_the_documents_show_as_a_task_file_is_one() {
 #[test]
 fn the_document_of_tasks_has_every_key_and_true_errors() {
     let text = document("docs/tasks.md");
-    for key in parse::KEYS {
-        assert!(text.contains(&format!("\n### `{key}`\n")), "{key} has no section");
-        assert!(text.contains(&format!("\n| [`{key}`](#{key}) |")), "{key} is not in the table");
+    for key in &KEYS {
+        let Key { name, kind, default, meaning, .. } = key;
+        assert!(text.contains(&format!("\n### `{name}`\n")), "{name} has no section");
+        let row = format!("\n| [`{name}`](#{name}) | {kind} | {default} | {meaning} |\n");
+        assert!(text.contains(&row), "not in the table:{row}");
     }
+    assert_eq!(text.matches("\n| [`").count(), KEYS.len(), "the table has other rows");
     for file in [
         "[task.build]\nrun = \"make\"\ntiemout = \"20m\"",
         "[task.build]\nrun = \"make\"\n\n[task.test]\nrun = \"make test\"\nneeds = [\"biuld\"]",

@@ -12,6 +12,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use crate::config::{RunnerSettings, TokenSource};
 use crate::git::Watched;
+use crate::model::{Recipe, Script};
 use crate::process::{Command, Ended, Exit, ProcessError, Progress, detect_isolation};
 use crate::protocol::hello::{Greeting, Hello, Opening, Welcome};
 use crate::protocol::limits::MAX_LINE_BYTES;
@@ -37,7 +38,7 @@ impl Execute for Plain {
         cancel: &Receiver<()>,
         progress: Progress<'_>,
     ) -> Result<Ended, ProcessError> {
-        let crate::model::Script::Shell(text) = &command.script else { panic!("a shell text") };
+        let Script::Shell(text) = &command.script else { panic!("a shell text") };
         let mut shell = process::Command::new("/bin/sh");
         shell.arg("-c").arg(text).current_dir(&command.directory).env_clear().envs(command.env.iter().cloned());
         shell.process_group(0).stdin(process::Stdio::null());
@@ -289,15 +290,14 @@ pub(super) fn runtask(attempt: u64, commit: &str, script: &str) -> ToRunner {
         repo: "app".into(),
         branch: "main".into(),
         commit: commit.to_owned(),
-        task: WireTask {
+        task: Ok(WireTask {
             name: "test".into(),
-            shell: Some(script.into()),
-            program: None,
-            env: vec![("EXTRA".into(), "1".into())],
-            timeout_ms: 60_000,
-            keep: vec![],
-            exclusive: false,
-        },
+            recipe: Arc::new(Recipe {
+                env: vec![("EXTRA".into(), "1".into())],
+                timeout_ms: 60_000,
+                ..Recipe::new(Script::Shell(script.into()))
+            }),
+        }),
     }))
 }
 

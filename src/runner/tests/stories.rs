@@ -1,6 +1,6 @@
 //! What the machine decides, as stories: what happens, and behind `>` what it wants done.
 
-use crate::model::{AttemptId, BranchName, BuildId, LogSummary, Moment, Outcome, RepoName, Script, TaskName, TaskSpec};
+use crate::model::{AttemptId, BranchName, BuildId, LogSummary, Moment, Outcome, Recipe, RepoName, Script, TaskName};
 use crate::runner::assignment::{Assignment, AttemptResult, SourceAhead};
 use crate::runner::event::{Action, Event};
 use crate::runner::machine::Machine;
@@ -10,8 +10,7 @@ fn lease(attempt: u64) -> Event {
 }
 
 fn leased(attempt: u64, exclusive: bool) -> Event {
-    let mut task = TaskSpec::new(TaskName::new("test").unwrap(), Script::Shell("true".into()));
-    task.exclusive = exclusive;
+    let recipe = Recipe { exclusive, ..Recipe::new(Script::Shell("true".into())) };
     Event::Leased(Box::new(Assignment {
         attempt: AttemptId(attempt),
         lease_ms: 12_000,
@@ -20,7 +19,8 @@ fn leased(attempt: u64, exclusive: bool) -> Event {
         repo: RepoName::new("app").unwrap(),
         branch: BranchName::new("main"),
         commit: "ab".repeat(20).parse().unwrap(),
-        task,
+        task: TaskName::new("test").unwrap(),
+        recipe: recipe.into(),
     }))
 }
 

@@ -86,7 +86,7 @@ fn needs_are_a_graph_and_a_failure_skips_what_hangs_on_it() {
 fn an_allowed_failure_stops_nothing() {
     let mut story = Story::new();
     story.join(1, "w1", 1);
-    let lint = TaskSpec { allow_failure: true, ..task("lint") };
+    let lint = TaskSpec { placement: Placement { allow_failure: true, ..Placement::default() }, ..task("lint") };
     story.observe("app", None, 1, vec![lint, needing("test", &["lint"])]);
     story.finish(1, 1, Outcome::Failed(1));
     assert_eq!(story.finish(1, 2, Outcome::Passed), ["a2 passed", "j2 passed", "b1 passed", "> s1 recorded a2"]);
@@ -96,7 +96,12 @@ fn an_allowed_failure_stops_nothing() {
 fn a_failed_attempt_is_tried_again_as_often_as_the_task_says() {
     let mut story = Story::new();
     story.join(1, "w1", 1);
-    story.observe("app", None, 1, vec![TaskSpec { retries: 1, ..task("test") }]);
+    story.observe(
+        "app",
+        None,
+        1,
+        vec![TaskSpec { placement: Placement { retries: 1, ..Placement::default() }, ..task("test") }],
+    );
     assert_eq!(
         story.finish(1, 1, Outcome::TimedOut),
         ["a1 timed_out", "j1 queued", "> s1 recorded a1", "j1 leased to r1 as a2 (number 2)", "> s1 lease a2"]

@@ -258,7 +258,7 @@ fn a_dispatcher_that_is_held_up_before_its_first_tick_declares_nobody_dead() {
 fn an_exclusive_attempt_is_leased_again_only_after_its_own_deadline() {
     let mut story = Story::new();
     story.join(1, "w1", 1);
-    story.observe("app", None, 1, vec![TaskSpec { exclusive: true, ..task("deploy") }]);
+    story.observe("app", None, 1, vec![exclusive("deploy")]);
     story.join(2, "w2", 1);
     story.close(1);
     for second in (2..60).step_by(2) {
@@ -273,7 +273,7 @@ fn an_exclusive_attempt_is_leased_again_only_after_its_own_deadline() {
 fn an_exclusive_attempt_waits_for_its_deadline_when_another_process_takes_its_runners_name() {
     let mut story = Story::new();
     story.join(1, "w1", 1);
-    story.observe("app", None, 1, vec![TaskSpec { exclusive: true, ..task("deploy") }]);
+    story.observe("app", None, 1, vec![exclusive("deploy")]);
     story.close(1);
     assert_eq!(story.join_as(2, "w1", 2, 1, &[], &[]), ["> s2 registered, holds [], gone []"]);
     story.close(2);
@@ -336,7 +336,7 @@ fn a_restored_lease_that_its_runner_was_lost_with_is_held_against_its_job() {
 #[test]
 fn an_exclusive_job_that_was_cancelled_runs_again_only_after_its_attempt_has_ended() {
     let mut story = Story::new();
-    let deploy = TaskSpec { exclusive: true, ..task("deploy") };
+    let deploy = exclusive("deploy");
     story.join(1, "w1", 1);
     story.join(2, "w2", 1);
     story.observe("app", None, 1, vec![deploy.clone()]);

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::model::{
     AttemptId, BranchName, BuildId, BuildSource, CommitId, Incarnation, Isolation, JobId, JobState, Label, LogSummary,
-    Moment, Outcome, Record, RepoName, RunnerId, RunnerName, Script, SessionId, Snapshot, TaskName, TaskSpec, WallTime,
-    WholeBuild,
+    Moment, Need, Outcome, Placement, Record, RepoName, RunnerId, RunnerName, Script, SessionId, Snapshot, TaskName,
+    TaskSpec, WallTime, WholeBuild,
 };
 use crate::scheduler::{Effect, Event, Policy, Reply, RequestId, RunnerCommand, RunnerJoined, Scheduler};
 
@@ -38,11 +38,19 @@ pub(super) fn task(name: &str) -> TaskSpec {
 }
 
 pub(super) fn needing(name: &str, needs: &[&str]) -> TaskSpec {
-    TaskSpec { needs: needs.iter().map(|need| TaskName::new(need).unwrap()).collect(), ..task(name) }
+    let needs = needs.iter().map(|need| Need::passed(TaskName::new(need).unwrap())).collect();
+    TaskSpec { placement: Placement { needs, ..Placement::default() }, ..task(name) }
 }
 
 pub(super) fn labelled(name: &str, labels: &[&str]) -> TaskSpec {
-    TaskSpec { labels: labels.iter().map(|label| Label::new(label).unwrap()).collect(), ..task(name) }
+    let labels = labels.iter().map(|label| Label::new(label).unwrap()).collect();
+    TaskSpec { placement: Placement { labels, ..Placement::default() }, ..task(name) }
+}
+
+pub(super) fn exclusive(name: &str) -> TaskSpec {
+    let mut task = task(name);
+    task.recipe_mut().exclusive = true;
+    task
 }
 
 pub(super) fn source(repo: &str, before: Option<u8>, at: u8) -> BuildSource {

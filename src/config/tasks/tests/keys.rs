@@ -63,7 +63,7 @@ fn a_variable_is_text_with_a_name() {
   = help: use another name"
     );
     let many = "[task.a]\nrun = 'x'\n[task.a.env]\nLANG = 'C'\nCI = 'no'\n'npm_config_//r/:_auth' = 'x'";
-    let names: Vec<String> = parse(many)[0].env.iter().map(|(name, _)| name.clone()).collect();
+    let names: Vec<String> = parse(many)[0].recipe.env.iter().map(|(name, _)| name.clone()).collect();
     assert_eq!(names, ["LANG", "CI", "npm_config_//r/:_auth"]);
 }
 
@@ -80,9 +80,9 @@ fn a_timeout_is_a_duration_within_limits() {
     assert!(line_error("timeout = '0s'").starts_with("11: `timeout` must be more than 0\n"));
     assert!(line_error("timeout = '30d1s'").starts_with("11: `timeout` must be at most 30 days\n"));
     assert!(line_error("timeout = '99999999999999999999d'").starts_with("11: `timeout` must be at most 30 days\n"));
-    let timeout = |text: &str| parse(&format!("[task.a]\nrun = 'x'\ntimeout = '{text}'"))[0].timeout_ms;
+    let timeout = |text: &str| parse(&format!("[task.a]\nrun = 'x'\ntimeout = '{text}'"))[0].recipe.timeout_ms;
     assert_eq!((timeout("90s"), timeout("1h30m"), timeout("30d")), (90_000, 5_400_000, MAX_TIMEOUT_MS));
-    assert_eq!(parse("[task.a]\nrun = 'x'")[0].timeout_ms, TaskSpec::DEFAULT_TIMEOUT_MS);
+    assert_eq!(parse("[task.a]\nrun = 'x'")[0].recipe.timeout_ms, Recipe::DEFAULT_TIMEOUT_MS);
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn retries_are_few() {
         let text = line_error(&format!("retries = {typed}"));
         assert!(text.starts_with(&format!("11: `retries` {message}\n")), "{text}");
     }
-    assert_eq!(parse("[task.a]\nrun = 'x'\nretries = 0x0A")[0].retries, 10);
+    assert_eq!(parse("[task.a]\nrun = 'x'\nretries = 0x0A")[0].placement.retries, 10);
 }
 
 #[test]

@@ -1,15 +1,14 @@
-//! `specs`: tasks as JSON, so that people can read them in the file; each content once. The form is the store's own,
-//! apart from the task file's and the wire's, because rows of today are read by the programs of years to come: fields
-//! are only ever added, with a default.
+//! `specs`: tasks as JSON, so that people can read them in the file; each content once. The form is that of
+//! [`TaskSpec`] and [`crate::model::recipe`]. Rows of today are read by the programs of years to come, so a key is only
+//! ever added, with a default.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
-use serde::{Deserialize, Serialize};
 
 use super::id_of;
-use crate::model::{Label, Script, TaskName, TaskSpec};
+use crate::model::TaskSpec;
 use crate::store::sqlite::checksum::Checksum;
 use crate::store::sqlite::values::damaged;
 
@@ -67,70 +66,69 @@ fn checksum(body: &str) -> Checksum {
     Checksum::of("specs").bytes(body.as_bytes())
 }
 
-#[derive(Serialize, Deserialize)]
-struct SpecRow {
-    name: String,
-    script: ScriptRow,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    needs: Vec<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    env: Vec<(String, String)>,
-    timeout_ms: u64,
-    #[serde(default)]
-    retries: u32,
-    #[serde(default)]
-    allow_failure: bool,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    labels: Vec<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    keep: Vec<String>,
-    #[serde(default)]
-    exclusive: bool,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum ScriptRow {
-    Shell(String),
-    Program(Vec<String>),
-}
-
 /// Returns the task as JSON; equal tasks give equal texts.
 fn to_json(task: &TaskSpec) -> String {
-    let row = SpecRow {
-        name: task.name.to_string(),
-        script: match &task.script {
-            Script::Shell(text) => ScriptRow::Shell(text.clone()),
-            Script::Program(words) => ScriptRow::Program(words.clone()),
-        },
-        needs: task.needs.iter().map(TaskName::to_string).collect(),
-        env: task.env.clone(),
-        timeout_ms: task.timeout_ms,
-        retries: task.retries,
-        allow_failure: task.allow_failure,
-        labels: task.labels.iter().map(Label::to_string).collect(),
-        keep: task.keep.clone(),
-        exclusive: task.exclusive,
-    };
-    serde_json::to_string(&row).expect("a struct of texts and numbers is always JSON")
+    serde_json::to_string(task).expect("a struct of texts and numbers is always JSON")
 }
 
-/// Reads what [`to_json`] wrote.
+/// Reads what [`to_json`] wrote, here or in an earlier program.
 fn from_json(text: &str) -> Result<TaskSpec, serde_json::Error> {
-    let row: SpecRow = serde_json::from_str(text)?;
-    Ok(TaskSpec {
-        name: TaskName::recorded(&row.name),
-        script: match row.script {
-            ScriptRow::Shell(text) => Script::Shell(text),
-            ScriptRow::Program(words) => Script::Program(words),
-        },
-        needs: row.needs.iter().map(|name| TaskName::recorded(name)).collect(),
-        env: row.env,
-        timeout_ms: row.timeout_ms,
-        retries: row.retries,
-        allow_failure: row.allow_failure,
-        labels: row.labels.iter().map(|label| Label::recorded(label)).collect(),
-        keep: row.keep,
-        exclusive: row.exclusive,
-    })
+    serde_json::from_str(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Label, Need, Placement, Script, TaskName};
+
+    /// Written by programs whose specs had a form of the store's own: a `script` object, and needs that are names.
+    const EARLIER: [&str; 2] = [
+        r#"{"name":"test","script":{"shell":"cargo test"},"timeout_ms":3600000,"retries":0,"allow_failure":false,"exclusive":false}"#,
+        r#"{"name":"deploy","script":{"program":["./deploy","--to","x"]},"needs":["test","lint"],"env":[["A","1"],["B",""]],"timeout_ms":5,"retries":2,"allow_failure":true,"labels":["gpu","os=linux"],"keep":["target","a/b"],"exclusive":true}"#,
+    ];
+
+    fn name(text: &str) -> TaskName {
+        TaskName::new(text).unwrap()
+    }
+
+    fn deploy() -> TaskSpec {
+        let mut task =
+            TaskSpec::new(name("deploy"), Script::Program(["./deploy", "--to", "x"].map(String::from).into()));
+        let recipe = task.recipe_mut();
+        recipe.env = vec![("A".into(), "1".into()), ("B".into(), String::new())];
+        (recipe.timeout_ms, recipe.exclusive) = (5, true);
+        recipe.keep = vec!["target".into(), "a/b".into()];
+        task.placement = Placement {
+            needs: vec![Need::passed(name("test")), Need::passed(name("lint"))],
+            retries: 2,
+            allow_failure: true,
+            labels: ["gpu", "os=linux"].map(|label| Label::new(label).unwrap()).into(),
+        };
+        task
+    }
+
+    #[test]
+    fn tasks_that_an_earlier_program_stored_are_read() {
+        let test = TaskSpec::new(name("test"), Script::Shell("cargo test".into()));
+        assert_eq!(EARLIER.map(|text| from_json(text).unwrap()), [test, deploy()]);
+    }
+
+    /// Later programs read this text; if it changes, they have to read both.
+    #[test]
+    fn a_stored_task_is_its_name_its_recipe_and_its_placement_side_by_side() {
+        assert_eq!(
+            to_json(&deploy()),
+            r#"{"name":"deploy","program":["./deploy","--to","x"],"env":[["A","1"],["B",""]],"timeout_ms":5,"keep":["target","a/b"],"exclusive":true,"needs":[{"task":"test","condition":"passed"},{"task":"lint","condition":"passed"}],"retries":2,"allow_failure":true,"labels":["gpu","os=linux"]}"#
+        );
+        assert_eq!(from_json(&to_json(&deploy())).unwrap(), deploy());
+    }
+
+    #[test]
+    fn keys_of_a_later_program_are_ignored_and_a_task_without_a_script_is_refused() {
+        let later = r#"{"name":"test","shell":"x","timeout_ms":1,"colour":"red","needs":[{"task":"a","why":"b"}]}"#;
+        assert_eq!(from_json(later).unwrap().placement.needs, [Need::passed(name("a"))]);
+        for text in [r#"{"name":"a","timeout_ms":1}"#, r#"{"name":"a","timeout_ms":1,"program":[]}"#, "{"] {
+            assert!(from_json(text).is_err(), "{text}");
+        }
+    }
 }

@@ -43,7 +43,8 @@ fn is_whole(place: &Place) {
     assert_eq!(open.source.range, [commit_id(104), commit_id(4)]);
     let states: Vec<_> = jobs.iter().map(|job| (job.state.word(), job.attempts, job.failures)).collect();
     assert_eq!(states, [("running", 1, 0), ("queued", 1, 1), ("waiting", 0, 0)]);
-    assert!(jobs[2].task.exclusive && jobs[2].task.retries == 2 && jobs[2].task.timeout_ms == 60_000);
+    let deploy = &jobs[2].task;
+    assert!(deploy.recipe.exclusive && deploy.placement.retries == 2 && deploy.recipe.timeout_ms == 60_000);
     let running: Vec<_> = attempts.iter().map(|a| (a.id, a.job, a.runner, a.reason.as_str())).collect();
     assert_eq!(running, [(AttemptId(10), JobId(10), RunnerId(1), "the first free runner")]);
 

@@ -7,7 +7,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{Decision, Label, Runner, RunnerName};
+use crate::model::{Decision, Label, Need, Placement, Recipe, Runner, RunnerName};
 
 /// One wish for a record; where it does not fit the history so far, another is made of it or none.
 #[derive(Debug, Clone)]
@@ -40,15 +40,13 @@ fn task() -> impl Strategy<Value = TaskSpec> {
     ("[a-z]{1,3}", script, names(), vec((text(), text()), 0..3), labels(), texts(), flags).prop_map(
         |(name, script, needs, env, labels, keep, (timeout_ms, retries, allow_failure, exclusive))| TaskSpec {
             name: TaskName::new(&name).unwrap(),
-            script,
-            needs,
-            env,
-            timeout_ms,
-            retries,
-            allow_failure,
-            labels,
-            keep,
-            exclusive,
+            recipe: Recipe { script, env, timeout_ms, keep, exclusive }.into(),
+            placement: Placement {
+                needs: needs.into_iter().map(Need::passed).collect(),
+                retries,
+                allow_failure,
+                labels,
+            },
         },
     )
 }

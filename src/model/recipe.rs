@@ -1,0 +1,96 @@
+//! A recipe: of a task, the part that a runner needs to execute it.
+//!
+//! The recipe and the rest of a task ([`super::TaskSpec`]) are the only model types with a serialised form. The same
+//! JSON goes to runners (`task` of a `runtask`, `docs/protocol.md`) and into the store, so that a key of a recipe is
+//! written once. Rows of today and runners of version 1 outlive this program: a key is only ever added, with a default;
+//! none is renamed, and none changes its meaning. `docs/decisions/` has a page about it.
+
+use serde::{Deserialize, Serialize};
+
+/// The commands of a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", try_from = "ScriptForm")]
+pub enum Script {
+    /// A text for the platform's shell.
+    Shell(String),
+    /// A program and its arguments, started without a shell. Never empty.
+    Program(Vec<String>),
+}
+
+/// Everything that a runner needs to execute a task, but for its name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recipe {
+    #[serde(flatten)]
+    pub script: Script,
+    /// Variables that are added to the attempt's environment, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<(String, String)>,
+    /// An attempt that runs longer is ended as timed out.
+    pub timeout_ms: u64,
+    /// Paths below the work tree that survive from one attempt to the next.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keep: Vec<String>,
+    /// Never run twice at a time, not even by a runner that is cut off: for deployments. The runner has to know it,
+    /// because it ends such an attempt by itself once its lease may have expired.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exclusive: bool,
+}
+
+impl Recipe {
+    /// Timeout of a task that names none: one hour.
+    pub const DEFAULT_TIMEOUT_MS: u64 = 60 * 60 * 1000;
+
+    /// A recipe with defaults for everything but the script.
+    #[must_use]
+    pub fn new(script: Script) -> Self {
+        Self { script, env: Vec::new(), timeout_ms: Self::DEFAULT_TIMEOUT_MS, keep: Vec::new(), exclusive: false }
+    }
+}
+
+/// A script as it is read. Its keys stand beside the other keys of the recipe.
+#[derive(Deserialize)]
+struct ScriptForm {
+    shell: Option<String>,
+    program: Option<Vec<String>>,
+    /// Stores that were written before recipes had the form of the wire hold `"script":{"shell":"…"}`.
+    script: Option<StoredScript>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StoredScript {
+    Shell(String),
+    Program(Vec<String>),
+}
+
+impl TryFrom<ScriptForm> for Script {
+    type Error = &'static str;
+
+    fn try_from(form: ScriptForm) -> Result<Self, Self::Error> {
+        match (form.shell, form.program, form.script) {
+            (Some(text), None, None) | (None, None, Some(StoredScript::Shell(text))) => Ok(Self::Shell(text)),
+            (None, Some(words), None) | (None, None, Some(StoredScript::Program(words))) => match words.is_empty() {
+                true => Err("the task names an empty program"),
+                false => Ok(Self::Program(words)),
+            },
+            _ => Err("a task must have either a shell text or a program"),
+        }
+    }
+}
+
+/// Serialises a shared recipe like the recipe itself: for `#[serde(flatten, with = "…")]`.
+pub mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Recipe;
+
+    pub fn serialize<S: Serializer>(recipe: &Arc<Recipe>, serializer: S) -> Result<S::Ok, S::Error> {
+        (**recipe).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Recipe>, D::Error> {
+        Recipe::deserialize(deserializer).map(Arc::new)
+    }
+}
