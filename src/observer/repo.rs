@@ -3,7 +3,7 @@
 //!
 //! It looks every interval (the truth), at each notification (the hint), and in each new session. No error of the
 //! repository ends it; only a refusal that is final for the repository does. It never dials and never chooses what to
-//! announce. Started and told about sessions by [`super::crew`].
+//! announce. Started and told about sessions by [`super::repo_threads`].
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -149,7 +149,7 @@ impl Repo {
     }
 
     fn enter(&mut self, session: Arc<Session>) {
-        session.lost.attend(self.orders.name.as_str(), self.orders.wake.clone());
+        session.resend.register(self.orders.name.as_str(), self.orders.wake.clone());
         self.watch.session_closed();
         self.session = Some(session);
     }
@@ -163,7 +163,7 @@ impl Repo {
                 Err(TryRecvError::Disconnected) => return Err(Leave::Stopped),
             }
             let Some(session) = self.session.clone() else { return Ok(()) };
-            for commit in session.lost.take(self.orders.name.as_str()) {
+            for commit in session.resend.take(self.orders.name.as_str()) {
                 self.supply(&session, commit)?;
             }
             match self.watch.next(clock::now()) {

@@ -221,9 +221,9 @@ impl<'a> Pieces<'a, '_> {
 mod tests {
     use std::thread::scope;
 
-    use super::super::scripted::Scripted;
-    use super::super::session::tests::opened;
     use super::*;
+    use crate::observer::session::tests::opened;
+    use crate::observer::tests::support::Scripted;
     use crate::protocol::observer::FromObserver;
 
     /// Sends a pack that comes in parts of these lengths, and returns the pieces as they arrived.

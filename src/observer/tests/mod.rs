@@ -2,22 +2,28 @@
 
 mod announcing;
 mod failing;
+mod stories;
+pub(super) mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Sender, bounded};
 use tempfile::TempDir;
 
-use super::scripted::{Announced, Scripted};
 use super::*;
-use crate::config::{ObservedRepo, TokenSource};
-use crate::git::PackStore;
+use crate::clock;
+use crate::config::{ObservedRepo, ObserverSettings, RepoLocation, TokenSource};
+use crate::git::{PackStore, Watched};
+use crate::model::{Address, RepoName};
 use crate::protocol::hello::ErrorCode;
 use crate::protocol::observer::{FromObserver, ToObserver};
-use crate::threads::Thread;
+use crate::shutdown::Stop;
+use crate::threads::{self, Thread};
 use crate::transport::Listener;
+use support::{Announced, Scripted};
 
 /// Not a poll that a test could wait for: what it expects must come by notification.
 const HARDLY_EVER_MS: u64 = 3_600_000;

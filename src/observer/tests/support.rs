@@ -8,46 +8,46 @@ use crate::protocol::observer::{FromObserver, Head, ToObserver};
 use crate::transport::{Frame, FrameReader, Stream, TransportError, write_frame};
 
 /// How long a test waits for something that must happen.
-pub(super) const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// The dispatcher's end of one connection.
-pub(super) struct Scripted {
+pub(crate) struct Scripted {
     pub stream: Stream,
     reader: FrameReader,
 }
 
 /// An announcement as it arrived, with the pack before it.
 #[derive(Debug)]
-pub(super) struct Announced {
+pub(crate) struct Announced {
     pub message: FromObserver,
     pub pack: Vec<u8>,
 }
 
 impl Scripted {
-    pub(super) fn new(stream: Stream) -> Self {
+    pub(crate) fn new(stream: Stream) -> Self {
         let mut reader = FrameReader::new(stream.clone());
         reader.set_timeout(Some(DEADLINE)).unwrap();
         Self { stream, reader }
     }
 
-    pub(super) fn hello(&mut self) -> Hello {
+    pub(crate) fn hello(&mut self) -> Hello {
         let Opening::Hello(hello) = self.reader.read(MAX_LINE_BYTES).unwrap().expect("a hello");
         hello
     }
 
     /// Takes the hello and agrees to pings that hardly ever come.
-    pub(super) fn welcome(&mut self) {
+    pub(crate) fn welcome(&mut self) {
         self.welcome_with(60_000, 300_000);
     }
 
-    pub(super) fn welcome_with(&mut self, ping_interval_ms: u64, timeout_ms: u64) {
+    pub(crate) fn welcome_with(&mut self, ping_interval_ms: u64, timeout_ms: u64) {
         self.hello();
         let welcome = Welcome { version: 1, session: 7, incarnation: 1, ping_interval_ms, timeout_ms };
         write_frame(&self.stream, &Frame::new(&Greeting::Welcome(welcome))).unwrap();
     }
 
     /// Answers the hello with a refusal.
-    pub(super) fn turn_away(&mut self, code: ErrorCode, text: &str) {
+    pub(crate) fn turn_away(&mut self, code: ErrorCode, text: &str) {
         self.hello();
         let refusal = Refusal { code, text: text.to_owned() };
         write_frame(&self.stream, &Frame::new(&Greeting::Error(refusal))).unwrap();
@@ -55,12 +55,12 @@ impl Scripted {
     }
 
     /// What the observer says next; `None` when it hung up.
-    pub(super) fn hear_any(&mut self) -> Option<FromObserver> {
+    pub(crate) fn hear_any(&mut self) -> Option<FromObserver> {
         self.reader.read(MAX_LINE_BYTES).unwrap()
     }
 
     /// What the observer says next, but for pings.
-    pub(super) fn hear(&mut self) -> FromObserver {
+    pub(crate) fn hear(&mut self) -> FromObserver {
         loop {
             let message = self.hear_any().expect("a message");
             if message != FromObserver::Ping {
@@ -71,7 +71,7 @@ impl Scripted {
     }
 
     /// Whether the observer says nothing (but pings) for that long.
-    pub(super) fn hears_nothing_for(&mut self, time: Duration) -> bool {
+    pub(crate) fn hears_nothing_for(&mut self, time: Duration) -> bool {
         self.reader.set_timeout(Some(time)).unwrap();
         let heard = loop {
             match self.reader.read(MAX_LINE_BYTES) {
@@ -83,22 +83,22 @@ impl Scripted {
         matches!(heard, Err(TransportError::TimedOut(_)))
     }
 
-    pub(super) fn payload(&mut self, bytes: u64) -> Vec<u8> {
+    pub(crate) fn payload(&mut self, bytes: u64) -> Vec<u8> {
         let mut payload = Vec::new();
         self.reader.read_payload(bytes, &mut payload).unwrap();
         payload
     }
 
-    pub(super) fn say(&self, message: &ToObserver) {
+    pub(crate) fn say(&self, message: &ToObserver) {
         write_frame(&self.stream, &Frame::new(message)).unwrap();
     }
 
-    pub(super) fn refuse(&self, code: ErrorCode, text: &str) {
+    pub(crate) fn refuse(&self, code: ErrorCode, text: &str) {
         self.say(&ToObserver::Error(Refusal { code, text: text.to_owned() }));
     }
 
     /// Waits for the question about a repository and answers with these heads, as `branch=commit`.
-    pub(super) fn tell_heads(&mut self, heads: &[(&str, &str)]) -> String {
+    pub(crate) fn tell_heads(&mut self, heads: &[(&str, &str)]) -> String {
         let FromObserver::Status { repo, .. } = self.hear() else { panic!("not a status") };
         let head = |(branch, commit): &(&str, &str)| Head { branch: (*branch).into(), commit: (*commit).into() };
         self.say(&ToObserver::Heads { repo: repo.clone(), heads: heads.iter().map(head).collect() });
@@ -106,7 +106,7 @@ impl Scripted {
     }
 
     /// Waits for an announcement, with the pack that belongs to it.
-    pub(super) fn announced(&mut self) -> Announced {
+    pub(crate) fn announced(&mut self) -> Announced {
         let mut pack = Vec::new();
         let mut is_complete = true;
         loop {
@@ -123,7 +123,7 @@ impl Scripted {
     }
 
     /// Says `ok` to it.
-    pub(super) fn accept(&self, announced: &Announced, build: u64) {
+    pub(crate) fn accept(&self, announced: &Announced, build: u64) {
         let (repo, branch, commit, build) = match &announced.message {
             FromObserver::Dispatch { repo, branch, commit, .. } => (repo, branch, Some(commit.clone()), Some(build)),
             FromObserver::Gone { repo, branch, .. } => (repo, branch, None, None),
@@ -140,7 +140,7 @@ impl Scripted {
 
 impl Announced {
     /// As `branch before..commit`, or `branch before gone`.
-    pub(super) fn show(&self) -> String {
+    pub(crate) fn show(&self) -> String {
         let before = |before: &Option<String>| before.clone().unwrap_or_else(|| "-".to_owned());
         match &self.message {
             FromObserver::Dispatch { branch, before: b, commit, .. } => format!("{branch} {}..{commit}", before(b)),

@@ -23,7 +23,7 @@ use crate::model::{Address, CommitIdError, SessionId};
 use crate::threads::{self, Thread};
 use crate::transport::{Frame, FrameReader, LastWord, Outbox, Stream, TransportError, write_frame};
 
-use super::lost::Lost;
+use super::resend::ResendRequests;
 use super::translate::{self, Agreed, RefusalKind, Refused, Reply};
 
 /// How long a connection and the opening exchange may take, each.
@@ -177,7 +177,7 @@ pub(crate) struct Session {
     turn: (Sender<()>, Receiver<()>),
     vitals: Arc<Vitals>,
     /// What the dispatcher asked for unasked.
-    pub(crate) lost: Arc<Lost>,
+    pub(crate) resend: Arc<ResendRequests>,
 }
 
 /// What the reading and the pinging thread know of one another.
@@ -292,10 +292,10 @@ impl Live {
         turn.0.try_send(()).expect("the channel has room for one");
         let vitals = Arc::new(Vitals::default());
 
-        let lost = Arc::<Lost>::default();
-        let read = Reading { reader, inbox, vitals: Arc::clone(&vitals), lost: Arc::clone(&lost) };
+        let resend = Arc::<ResendRequests>::default();
+        let read = Reading { reader, inbox, vitals: Arc::clone(&vitals), resend: Arc::clone(&resend) };
         let ping = Pinging { stream: stream.clone(), outbox: outbox.clone(), vitals: Arc::clone(&vitals), agreed };
-        let session = Arc::new(Session { number: agreed.session, stream, outbox, replies, turn, vitals, lost });
+        let session = Arc::new(Session { number: agreed.session, stream, outbox, replies, turn, vitals, resend });
         // Made before its threads: if one of them cannot start, dropping it ends the others.
         let mut live =
             Self { session, ended, _pinging: pinging, _last_word: last_word, threads: Vec::with_capacity(2) };
@@ -317,7 +317,7 @@ struct Reading {
     reader: FrameReader,
     inbox: Sender<Reply>,
     vitals: Arc<Vitals>,
-    lost: Arc<Lost>,
+    resend: Arc<ResendRequests>,
 }
 
 impl Reading {
@@ -339,7 +339,7 @@ impl Reading {
                 continue;
             }
             if let Reply::LostSource { repo, commit } = reply {
-                self.lost.note(&repo, commit);
+                self.resend.note(&repo, commit);
                 continue;
             }
             let last = match &reply {
@@ -391,5 +391,4 @@ impl Pinging {
 }
 
 #[cfg(test)]
-#[path = "session_tests.rs"]
 pub(super) mod tests;

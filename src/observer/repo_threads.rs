@@ -28,14 +28,14 @@ const END_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The end of a repository's thread.
 #[derive(Debug)]
-pub(crate) struct Ending {
+pub(crate) struct ThreadEnd {
     pub repo: RepoName,
-    pub why: Why,
+    pub cause: EndCause,
 }
 
 /// Why it ended.
 #[derive(Debug)]
-pub(crate) enum Why {
+pub(crate) enum EndCause {
     /// It was asked to.
     Stopped,
     /// The repository is refused for good.
@@ -46,14 +46,14 @@ pub(crate) enum Why {
 
 /// All repositories' threads.
 #[derive(Debug)]
-pub(crate) struct Crew {
-    members: Vec<Member>,
+pub(crate) struct RepoThreads {
+    threads: Vec<RepoThread>,
     /// Gets one message from each thread that ends.
-    pub endings: Receiver<Ending>,
+    pub ends: Receiver<ThreadEnd>,
 }
 
 #[derive(Debug)]
-struct Member {
+struct RepoThread {
     /// Holds the newest session that the thread has not taken yet.
     sessions: (Sender<Arc<Session>>, Receiver<Arc<Session>>),
     observing: Thread<()>,
@@ -61,25 +61,25 @@ struct Member {
     fetching: Option<(Sender<()>, Thread<()>)>,
 }
 
-impl Crew {
+impl RepoThreads {
     pub(crate) fn start(settings: &ObserverSettings) -> io::Result<Self> {
-        let (tell_end, endings) = bounded(settings.repos.len());
-        let mut crew = Self { members: Vec::with_capacity(settings.repos.len()), endings };
+        let (tell_end, ends) = bounded(settings.repos.len());
+        let mut started = Self { threads: Vec::with_capacity(settings.repos.len()), ends };
         for (number, repo) in settings.repos.iter().enumerate() {
-            match Member::start(settings, number, repo, tell_end.clone()) {
-                Ok(member) => crew.members.push(member),
+            match RepoThread::start(settings, number, repo, tell_end.clone()) {
+                Ok(thread) => started.threads.push(thread),
                 Err(error) => {
-                    crew.end();
+                    started.end();
                     return Err(error);
                 }
             }
         }
-        Ok(crew)
+        Ok(started)
     }
 
     /// Gives every thread the session, in place of one that it has not taken yet.
     pub(crate) fn offer(&self, session: &Arc<Session>) {
-        for Member { sessions: (offer, taken), .. } in &self.members {
+        for RepoThread { sessions: (offer, taken), .. } in &self.threads {
             while taken.try_recv().is_ok() {}
             // There is room now, and nobody else sends.
             drop(offer.try_send(Arc::clone(session)));
@@ -89,14 +89,14 @@ impl Crew {
     /// Ends the threads. The session must be closed before, so that none waits for an answer.
     pub(crate) fn end(self) {
         let mut threads = Vec::new();
-        for member in self.members {
+        for thread in self.threads {
             // Both channels end here: that is how the threads are told.
-            threads.push(member.observing);
-            threads.extend(member.fetching.map(|(_, thread)| thread));
+            threads.push(thread.observing);
+            threads.extend(thread.fetching.map(|(_, thread)| thread));
         }
         let deadline = clock::instant() + END_TIMEOUT;
         // Each thread that observes says when it ends; after the last one the channel closes.
-        while self.endings.recv_deadline(deadline).is_ok() {}
+        while self.ends.recv_deadline(deadline).is_ok() {}
         for thread in threads {
             if thread.is_finished() {
                 drop(thread);
@@ -107,12 +107,12 @@ impl Crew {
     }
 }
 
-impl Member {
+impl RepoThread {
     fn start(
         settings: &ObserverSettings,
         number: usize,
         repo: &ObservedRepo,
-        tell_end: Sender<Ending>,
+        tell_end: Sender<ThreadEnd>,
     ) -> io::Result<Self> {
         let interval = Duration::from_millis(settings.interval_ms).clamp(MIN_INTERVAL, MAX_INTERVAL);
         let (wake, wakes) = bounded(1);
@@ -141,33 +141,33 @@ impl Member {
             wakes,
             wake,
         };
-        let farewell = Farewell { repo: repo.name.clone(), why: Why::Panicked, tell_end };
+        let farewell = Farewell { repo: repo.name.clone(), cause: EndCause::Panicked, tell_end };
         let observing = threads::spawn_large(&format!("repo{number}"), move || {
             let mut farewell = farewell;
-            farewell.why = Repo::new(orders).run().map_or(Why::Stopped, Why::Name);
+            farewell.cause = Repo::new(orders).run().map_or(EndCause::Stopped, EndCause::Name);
             drop(farewell);
         })?;
-        let mut member = Self { sessions, observing, fetching: None };
+        let mut thread = Self { sessions, observing, fetching: None };
         if let Some(fetcher) = fetcher {
             let (stop, stopped) = bounded(0);
-            member.fetching = Some((stop, threads::spawn(&format!("fetch{number}"), move || fetcher.run(&stopped))?));
+            thread.fetching = Some((stop, threads::spawn(&format!("fetch{number}"), move || fetcher.run(&stopped))?));
         }
-        Ok(member)
+        Ok(thread)
     }
 }
 
 /// Tells that a thread ended, also when it panicked.
 struct Farewell {
     repo: RepoName,
-    why: Why,
-    tell_end: Sender<Ending>,
+    cause: EndCause,
+    tell_end: Sender<ThreadEnd>,
 }
 
 impl Drop for Farewell {
     fn drop(&mut self) {
-        let why = std::mem::replace(&mut self.why, Why::Stopped);
+        let cause = std::mem::replace(&mut self.cause, EndCause::Stopped);
         // The channel has room for every thread's; without a receiver nobody cares.
-        drop(self.tell_end.try_send(Ending { repo: self.repo.clone(), why }));
+        drop(self.tell_end.try_send(ThreadEnd { repo: self.repo.clone(), cause }));
     }
 }
 

@@ -10,30 +10,35 @@ use crate::model::CommitId;
 use crate::threads;
 
 /// Lost commits of one repository that wait to be sent again; a dispatcher asks again for those beyond.
-const LOST_MAX: usize = 256;
+const WAITING_MAX: usize = 256;
 
 /// Commits whose source the dispatcher has lost, by repository, and whom to wake for each. The lock is held for a
 /// look-up only.
 #[derive(Debug, Default)]
-pub(crate) struct Lost(Mutex<Wanted>);
+pub(crate) struct ResendRequests(Mutex<HashMap<String, RepoRequests>>);
 
-type Wanted = HashMap<String, (Vec<CommitId>, Option<Sender<()>>)>;
+/// The requests that concern one repository.
+#[derive(Debug, Default)]
+struct RepoRequests {
+    commits: Vec<CommitId>,
+    wake: Option<Sender<()>>,
+}
 
-impl Lost {
+impl ResendRequests {
     /// Whoever attends to the repository wants to be woken.
-    pub(crate) fn attend(&self, repo: &str, wake: Sender<()>) {
-        self.lock().entry(repo.to_owned()).or_default().1 = Some(wake);
+    pub(crate) fn register(&self, repo: &str, wake: Sender<()>) {
+        self.lock().entry(repo.to_owned()).or_default().wake = Some(wake);
     }
 
     /// What is to be sent again; asked for once.
     pub(crate) fn take(&self, repo: &str) -> Vec<CommitId> {
-        self.lock().get_mut(repo).map(|(commits, _)| std::mem::take(commits)).unwrap_or_default()
+        self.lock().get_mut(repo).map(|requests| std::mem::take(&mut requests.commits)).unwrap_or_default()
     }
 
     /// A name that nobody attends to, or more than can be, is the dispatcher's mistake.
     pub(super) fn note(&self, repo: &str, commit: CommitId) {
-        if let Some((commits, wake)) = self.lock().get_mut(repo)
-            && commits.len() < LOST_MAX
+        if let Some(RepoRequests { commits, wake }) = self.lock().get_mut(repo)
+            && commits.len() < WAITING_MAX
             && !commits.contains(&commit)
         {
             commits.push(commit);
@@ -42,7 +47,7 @@ impl Lost {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Wanted> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, RepoRequests>> {
         threads::lock(&self.0)
     }
 }

@@ -2,9 +2,9 @@
 
 mod branches;
 
-use super::watch::*;
 use crate::git::{BranchSelection, Head};
 use crate::model::{BranchName, CommitId, Moment};
+use crate::observer::watch::*;
 
 /// The commit that a story calls by one letter.
 fn commit(letter: &str) -> CommitId {

@@ -2,10 +2,10 @@
 
 use std::thread::scope;
 
-use super::super::scripted::{DEADLINE, Scripted};
-use super::super::submit;
 use super::*;
 use crate::model::RepoName;
+use crate::observer::submit;
+use crate::observer::tests::support::{DEADLINE, Scripted};
 use crate::protocol::hello::{ErrorCode, Role};
 use crate::protocol::observer::{FromObserver, ToObserver};
 
