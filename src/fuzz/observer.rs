@@ -1,6 +1,6 @@
 //! Fuzz entry points of the observer: messages from a dispatcher.
 
-use crate::observer::{read_greeting, read_reply};
+use crate::observer::{read_greeting, read_next};
 use crate::transport::{FrameReader, Stream};
 
 /// Reads a line from whatever answers at the dispatcher's address. It is understood or refused.
@@ -14,6 +14,6 @@ pub(crate) fn heard_by_observer(line: &[u8]) {
         here.say_and_end(line);
         let mut reader = FrameReader::new(there);
         // The result does not matter, only that nothing panics.
-        if is_first { drop(read_greeting(&mut reader)) } else { drop(read_reply(&mut reader)) }
+        if is_first { drop(read_greeting(&mut reader)) } else { drop(read_next(&mut reader)) }
     }
 }

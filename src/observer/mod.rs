@@ -27,4 +27,4 @@ pub use error::ObserverError;
 pub use run::run;
 pub use session::DialError;
 #[cfg(any(test, fuzzing))]
-pub(crate) use translate::{read_greeting, read_reply};
+pub(crate) use translate::{read_greeting, read_next};

@@ -18,7 +18,7 @@ use crate::model::{BranchName, CommitId, RepoName};
 
 use super::notify::Notifier;
 use super::session::{Over, Session};
-use super::submit::{self, Answer, Delivery, NoAnswer};
+use super::submit::{self, Answer, Delivery, HeadsAnswer, NoAnswer};
 use super::translate::{RefusalKind, Refused};
 use super::trouble::Trouble;
 use super::watch::{Announcement, Change, Step, Watch};
@@ -177,13 +177,15 @@ impl Repo {
 
     fn ask(&mut self, session: &Session) -> Result<(), Leave> {
         match submit::ask_heads(session, &self.orders.name, &self.orders.source)? {
-            Ok(heads) => self.watch.told(heads),
-            Err(refused) => {
+            HeadsAnswer::Heads(heads) => {
+                self.watch.told(heads);
+                Ok(())
+            }
+            HeadsAnswer::Refused(refused) => {
                 self.leave_if_final(&refused)?;
-                return Err(self.pause(&format!("the dispatcher refuses its heads: {}", refused.text)));
+                Err(self.pause(&format!("the dispatcher refuses its heads: {}", refused.text)))
             }
         }
-        Ok(())
     }
 
     fn look(&mut self) -> Result<(), Leave> {

@@ -48,25 +48,23 @@ impl From<GitError> for NoAnswer {
 /// The heads that a dispatcher accepted.
 pub(crate) type AcceptedHeads = Vec<(BranchName, CommitId)>;
 
-/// Asks which heads of the repository the dispatcher accepted.
-pub(crate) fn ask_heads(
-    session: &Session,
-    repo: &RepoName,
-    source: &str,
-) -> Result<Result<AcceptedHeads, Refused>, Over> {
+/// The dispatcher's answer to the question for heads.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum HeadsAnswer {
+    Heads(AcceptedHeads),
+    Refused(Refused),
+}
+
+/// Asks which heads of the repository the dispatcher has accepted.
+pub(crate) fn ask_heads(session: &Session, repo: &RepoName, source: &str) -> Result<HeadsAnswer, Over> {
     let turn = session.turn();
     turn.send(&translate::status(repo, source))?;
-    match turn.answer(|reply| matches!(reply, Reply::Heads { repo: of, .. } if of == repo.as_str()))? {
-        Reply::Heads { heads, .. } => Ok(Ok(heads)),
-        Reply::Refused(refused) => Ok(Err(refused)),
-        other @ (Reply::Accepted { .. }
-        | Reply::Stale { .. }
-        | Reply::NeedSource { .. }
-        | Reply::LostSource { .. }
-        | Reply::Alive) => {
-            unreachable!("filtered above: {other:?}")
-        }
-    }
+    turn.answer(|reply| match reply {
+        Reply::Heads { repo: ref of, .. } if of != repo.as_str() => Err(reply),
+        Reply::Heads { heads, .. } => Ok(HeadsAnswer::Heads(heads)),
+        Reply::Refused(refused) => Ok(HeadsAnswer::Refused(refused)),
+        Reply::Accepted { .. } | Reply::Stale { .. } | Reply::NeedSource { .. } => Err(reply),
+    })
 }
 
 /// What goes with the announcement of a new head.
@@ -111,22 +109,16 @@ pub(crate) fn supply(
 ) -> Result<Answer, NoAnswer> {
     let turn = send_pack(session, repo, watched, &[commit], &[])?;
     turn.send(&translate::supply(repo, commit))?;
-    let fits = |reply: &Reply| match reply {
-        Reply::Accepted { repo: of, commit: named, .. } => of == repo.as_str() && *named == Some(commit),
-        Reply::NeedSource { repo: of, commit: named, .. } => of == repo.as_str() && *named == commit,
-        Reply::Heads { .. } | Reply::Stale { .. } | Reply::LostSource { .. } | Reply::Alive | Reply::Refused(_) => {
-            false
+    Ok(turn.answer(|reply| match &reply {
+        Reply::Accepted { repo: of, commit: named, .. } if of == repo.as_str() && *named == Some(commit) => {
+            Ok(Answer::Accepted(None))
         }
-    };
-    Ok(match turn.answer(fits)? {
-        Reply::Refused(refused) => Answer::Refused(refused),
-        Reply::NeedSource { .. } => Answer::NeedSource,
-        Reply::Accepted { .. }
-        | Reply::Heads { .. }
-        | Reply::Stale { .. }
-        | Reply::LostSource { .. }
-        | Reply::Alive => Answer::Accepted(None),
-    })
+        Reply::NeedSource { repo: of, commit: named, .. } if of == repo.as_str() && *named == commit => {
+            Ok(Answer::NeedSource)
+        }
+        Reply::Refused(refused) => Ok(Answer::Refused(refused.clone())),
+        Reply::Heads { .. } | Reply::Accepted { .. } | Reply::Stale { .. } | Reply::NeedSource { .. } => Err(reply),
+    })?)
 }
 
 fn answer(turn: &Turn<'_>, repo: &RepoName, what: &Announcement) -> Result<Answer, Over> {
@@ -135,23 +127,19 @@ fn answer(turn: &Turn<'_>, repo: &RepoName, what: &Announcement) -> Result<Answe
         Change::Gone => None,
     };
     let is_ours = |of: &str, branch: &BranchName| of == repo.as_str() && *branch == what.branch;
-    let fits = |reply: &Reply| match reply {
+    turn.answer(|reply| match &reply {
         // A commit in the answer must be the one announced; a dispatcher may leave it out.
-        Reply::Accepted { repo, branch, commit, .. } => {
-            is_ours(repo, branch) && (commit.is_none() || *commit == announced)
+        Reply::Accepted { repo, branch, commit, build }
+            if is_ours(repo, branch) && (commit.is_none() || *commit == announced) =>
+        {
+            Ok(Answer::Accepted(*build))
         }
-        Reply::Stale { repo, branch, .. } => is_ours(repo, branch),
-        Reply::NeedSource { repo, branch, commit } => is_ours(repo, branch) && Some(*commit) == announced,
-        Reply::Heads { .. } | Reply::LostSource { .. } | Reply::Alive | Reply::Refused(_) => false,
-    };
-    Ok(match turn.answer(fits)? {
-        Reply::Accepted { build, .. } => Answer::Accepted(build),
-        Reply::Stale { head, .. } => Answer::Stale(head),
-        Reply::NeedSource { .. } => Answer::NeedSource,
-        Reply::Refused(refused) => Answer::Refused(refused),
-        other @ (Reply::Heads { .. } | Reply::LostSource { .. } | Reply::Alive) => {
-            unreachable!("filtered above: {other:?}")
+        Reply::Stale { repo, branch, head } if is_ours(repo, branch) => Ok(Answer::Stale(*head)),
+        Reply::NeedSource { repo, branch, commit } if is_ours(repo, branch) && Some(*commit) == announced => {
+            Ok(Answer::NeedSource)
         }
+        Reply::Refused(refused) => Ok(Answer::Refused(refused.clone())),
+        Reply::Heads { .. } | Reply::Accepted { .. } | Reply::Stale { .. } | Reply::NeedSource { .. } => Err(reply),
     })
 }
 

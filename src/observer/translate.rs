@@ -28,36 +28,40 @@ pub(crate) struct Agreed {
     pub timeout_ms: u64,
 }
 
-/// What the dispatcher said.
+/// The dispatcher's answer to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reply {
-    Heads {
-        repo: String,
-        heads: Vec<(BranchName, CommitId)>,
-    },
-    Accepted {
-        repo: String,
-        branch: BranchName,
-        commit: Option<CommitId>,
-        build: Option<BuildId>,
-    },
-    Stale {
-        repo: String,
-        branch: BranchName,
-        head: Option<CommitId>,
-    },
-    NeedSource {
-        repo: String,
-        branch: BranchName,
-        commit: CommitId,
-    },
-    /// No answer: the source of a commit that was accepted is lost.
+    Heads { repo: String, heads: Vec<(BranchName, CommitId)> },
+    Accepted { repo: String, branch: BranchName, commit: Option<CommitId>, build: Option<BuildId> },
+    Stale { repo: String, branch: BranchName, head: Option<CommitId> },
+    NeedSource { repo: String, branch: BranchName, commit: CommitId },
+    Refused(Refused),
+}
+
+/// The dispatcher's answer to `hello`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum HelloAnswer {
+    Agreed(Agreed),
+    Refused(Refused),
+    /// It closed the connection without an answer.
+    Closed,
+}
+
+/// The next thing that is read from the dispatcher in a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Heard {
+    Reply(Reply),
+    /// It asks for a commit that it had accepted and whose source it has lost. Nobody asked for this message.
     LostSource {
         repo: String,
         commit: CommitId,
     },
+    /// It answers a ping.
     Alive,
-    Refused(Refused),
+    /// A message with an impossible commit id.
+    Malformed(CommitIdError),
+    /// It closed the connection.
+    Closed,
 }
 
 /// A refusal: what it amounts to for an observer, and the sentence for a person.
@@ -137,26 +141,30 @@ pub(crate) fn ping() -> Frame {
     Frame::new(&FromObserver::Ping)
 }
 
-/// Reads the answer to `hello`. The outer error is the connection's; `None` is a peer that closed without a word.
-pub(crate) fn read_greeting(reader: &mut FrameReader) -> Result<Option<Result<Agreed, Refused>>, TransportError> {
-    Ok(reader.read::<Greeting>(MAX_LINE_BYTES)?.map(|greeting| match greeting {
-        Greeting::Welcome(welcome) => Ok(Agreed {
+/// Reads the answer to `hello`.
+pub(crate) fn read_greeting(reader: &mut FrameReader) -> Result<HelloAnswer, TransportError> {
+    Ok(match reader.read::<Greeting>(MAX_LINE_BYTES)? {
+        Some(Greeting::Welcome(welcome)) => HelloAnswer::Agreed(Agreed {
             session: SessionId(welcome.session),
             ping_interval_ms: welcome.ping_interval_ms,
             timeout_ms: welcome.timeout_ms,
         }),
-        Greeting::Error(refusal) => Err(refused(refusal)),
-    }))
+        Some(Greeting::Error(refusal)) => HelloAnswer::Refused(refused(refusal)),
+        None => HelloAnswer::Closed,
+    })
 }
 
-/// Reads what the dispatcher says next; `None` when it closed. The inner error is a message with an impossible id.
-pub(crate) fn read_reply(reader: &mut FrameReader) -> Result<Option<Result<Reply, CommitIdError>>, TransportError> {
-    Ok(reader.read::<ToObserver>(MAX_LINE_BYTES)?.map(reply))
+/// Reads the next message from the dispatcher.
+pub(crate) fn read_next(reader: &mut FrameReader) -> Result<Heard, TransportError> {
+    Ok(match reader.read::<ToObserver>(MAX_LINE_BYTES)? {
+        Some(message) => heard(message).unwrap_or_else(Heard::Malformed),
+        None => Heard::Closed,
+    })
 }
 
-fn reply(message: ToObserver) -> Result<Reply, CommitIdError> {
+fn heard(message: ToObserver) -> Result<Heard, CommitIdError> {
     let optional = |commit: Option<String>| commit.map(|text| text.parse()).transpose();
-    Ok(match message {
+    Ok(Heard::Reply(match message {
         ToObserver::Heads { repo, heads } => Reply::Heads {
             repo,
             heads: heads
@@ -176,10 +184,10 @@ fn reply(message: ToObserver) -> Result<Reply, CommitIdError> {
         ToObserver::NeedSource { repo, branch, commit } => {
             Reply::NeedSource { repo, branch: BranchName::new(&branch), commit: commit.parse()? }
         }
-        ToObserver::LostSource { repo, commit } => Reply::LostSource { repo, commit: commit.parse()? },
-        ToObserver::Ack => Reply::Alive,
         ToObserver::Error(refusal) => Reply::Refused(refused(refusal)),
-    })
+        ToObserver::LostSource { repo, commit } => return Ok(Heard::LostSource { repo, commit: commit.parse()? }),
+        ToObserver::Ack => return Ok(Heard::Alive),
+    }))
 }
 
 fn refused(refusal: Refusal) -> Refused {

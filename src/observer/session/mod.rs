@@ -24,7 +24,7 @@ use crate::threads::{self, Thread};
 use crate::transport::{Frame, FrameReader, LastWord, Outbox, Stream, TransportError, write_frame};
 
 use super::resend::ResendRequests;
-use super::translate::{self, Agreed, RefusalKind, Refused, Reply};
+use super::translate::{self, Agreed, Heard, HelloAnswer, RefusalKind, Refused, Reply};
 
 /// How long a connection and the opening exchange may take, each.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -146,14 +146,14 @@ impl Caller {
         let mut reader = FrameReader::new(stream.clone());
         reader.set_timeout(Some(DIAL_TIMEOUT)).map_err(broken)?;
         match translate::read_greeting(&mut reader).map_err(broken)? {
-            Some(Ok(agreed)) => {
+            HelloAnswer::Agreed(agreed) => {
                 // From here on `obs-ping` judges silence: it counts pings, so that neither a suspended machine nor a
                 // long pack looks like a silent dispatcher.
                 reader.set_timeout(None).map_err(broken)?;
                 Live::start(stream, reader, agreed).map_err(DialError::Thread)
             }
-            Some(Err(refused)) => Err(self.refused(address.clone(), refused)),
-            None => Err(DialError::NoAnswer { address: address.clone() }),
+            HelloAnswer::Refused(refused) => Err(self.refused(address.clone(), refused)),
+            HelloAnswer::Closed => Err(DialError::NoAnswer { address: address.clone() }),
         }
     }
 
@@ -173,8 +173,9 @@ pub(crate) struct Session {
     stream: Stream,
     outbox: Outbox,
     replies: Receiver<Reply>,
-    /// Holds one token while nobody has the turn.
-    turn: (Sender<()>, Receiver<()>),
+    /// The two ends of a channel that holds one token while nobody has the turn.
+    return_turn: Sender<()>,
+    take_turn: Receiver<()>,
     vitals: Arc<Vitals>,
     /// What the dispatcher asked for unasked.
     pub(crate) resend: Arc<ResendRequests>,
@@ -195,7 +196,7 @@ impl Session {
     pub(crate) fn turn(&self) -> Turn<'_> {
         // The session holds both ends, so this waits for as long as another repository's exchange takes; that one ends
         // at once when the session does.
-        self.turn.1.recv().expect("the session itself keeps the channel open");
+        self.take_turn.recv().expect("the session itself keeps the channel open");
         self.vitals.is_asked.store(true, Ordering::Relaxed);
         while let Ok(unasked) = self.replies.try_recv() {
             log::warn!("dispatcher answers what was not asked: {unasked:?}");
@@ -242,8 +243,9 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Waits for the reply that `fits`; a refusal always does. Others are a dispatcher's mistake and are passed over.
-    pub(crate) fn answer(&self, fits: impl Fn(&Reply) -> bool) -> Result<Reply, Over> {
+    /// Waits for a reply that `pick` accepts, and returns what `pick` makes of it. A reply that `pick` returns as an
+    /// error is the dispatcher's mistake, and is skipped.
+    pub(crate) fn answer<T>(&self, pick: impl Fn(Reply) -> Result<T, Reply>) -> Result<T, Over> {
         loop {
             let reply = match self.session.replies.recv_timeout(ANSWER_PATIENCE) {
                 Ok(reply) => reply,
@@ -254,10 +256,10 @@ impl Turn<'_> {
                     return Err(Over);
                 }
             };
-            if matches!(reply, Reply::Refused(_)) || fits(&reply) {
-                return Ok(reply);
+            match pick(reply) {
+                Ok(answer) => return Ok(answer),
+                Err(other) => log::warn!("dispatcher answers something else: {other:?}"),
             }
-            log::warn!("dispatcher answers something else: {reply:?}");
         }
     }
 }
@@ -266,7 +268,7 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.session.vitals.is_asked.store(false, Ordering::Relaxed);
         // There is one token, and this turn had it, so there is room.
-        self.session.turn.0.try_send(()).unwrap_or_default();
+        self.session.return_turn.try_send(()).unwrap_or_default();
     }
 }
 
@@ -288,14 +290,23 @@ impl Live {
         let (inbox, replies) = bounded(INBOX_REPLIES);
         let (tell_end, ended) = bounded(1);
         let (pinging, stop_pinging) = bounded(0);
-        let turn = bounded(1);
-        turn.0.try_send(()).expect("the channel has room for one");
+        let (return_turn, take_turn) = bounded(1);
+        return_turn.try_send(()).expect("the channel has room for one");
         let vitals = Arc::new(Vitals::default());
 
         let resend = Arc::<ResendRequests>::default();
         let read = Reading { reader, inbox, vitals: Arc::clone(&vitals), resend: Arc::clone(&resend) };
         let ping = Pinging { stream: stream.clone(), outbox: outbox.clone(), vitals: Arc::clone(&vitals), agreed };
-        let session = Arc::new(Session { number: agreed.session, stream, outbox, replies, turn, vitals, resend });
+        let session = Arc::new(Session {
+            number: agreed.session,
+            stream,
+            outbox,
+            replies,
+            return_turn,
+            take_turn,
+            vitals,
+            resend,
+        });
         // Made before its threads: if one of them cannot start, dropping it ends the others.
         let mut live =
             Self { session, ended, _pinging: pinging, _last_word: last_word, threads: Vec::with_capacity(2) };
@@ -323,34 +334,36 @@ struct Reading {
 impl Reading {
     fn run(mut self) -> SessionError {
         loop {
-            let reply = match translate::read_reply(&mut self.reader) {
-                Ok(Some(Ok(reply))) => reply,
-                Ok(Some(Err(error))) => return SessionError::Nonsense(error),
+            let heard = match translate::read_next(&mut self.reader) {
                 Err(TransportError::UnknownType { name }) => {
                     log::debug!("dispatcher says `{name}`, which this program does not know");
                     continue;
                 }
-                Ok(None) | Err(_) if self.vitals.is_silent.load(Ordering::Relaxed) => return SessionError::Silent,
-                Ok(None) => return SessionError::Closed,
+                // `obs-ping` closed the connection, and this is how the end shows here.
+                Ok(Heard::Closed) | Err(_) if self.vitals.is_silent.load(Ordering::Relaxed) => {
+                    return SessionError::Silent;
+                }
+                Ok(heard) => heard,
                 Err(error) => return SessionError::Broken(error),
             };
             self.vitals.unanswered.store(0, Ordering::Relaxed);
-            if reply == Reply::Alive {
-                continue;
-            }
-            if let Reply::LostSource { repo, commit } = reply {
-                self.resend.note(&repo, commit);
-                continue;
-            }
+            let reply = match heard {
+                Heard::Reply(reply) => reply,
+                Heard::Alive => continue,
+                Heard::LostSource { repo, commit } => {
+                    self.resend.note(&repo, commit);
+                    continue;
+                }
+                Heard::Malformed(error) => return SessionError::Nonsense(error),
+                Heard::Closed => return SessionError::Closed,
+            };
             let last = match &reply {
                 Reply::Refused(refused) if refused.kind.ends_session() => Some(refused.clone()),
                 Reply::Refused(_)
                 | Reply::Heads { .. }
                 | Reply::Accepted { .. }
                 | Reply::Stale { .. }
-                | Reply::NeedSource { .. }
-                | Reply::LostSource { .. }
-                | Reply::Alive => None,
+                | Reply::NeedSource { .. } => None,
             };
             // Whoever asked gets it also when it is the last word: a name that is taken is the asker's affair.
             if self.inbox.try_send(reply).is_err() {

@@ -4,7 +4,7 @@ use std::thread::scope;
 
 use super::*;
 use crate::model::RepoName;
-use crate::observer::submit;
+use crate::observer::submit::{self, HeadsAnswer};
 use crate::observer::tests::support::{DEADLINE, Scripted};
 use crate::protocol::hello::{ErrorCode, Role};
 use crate::protocol::observer::{FromObserver, ToObserver};
@@ -91,7 +91,7 @@ fn pings_go_out_while_somebody_waits_for_an_answer() {
             }
         }
         dispatcher.say(&heads_of("app"));
-        assert_eq!(asking.join().unwrap(), Ok(Ok(Vec::new())));
+        assert_eq!(asking.join().unwrap(), Ok(HeadsAnswer::Heads(Vec::new())));
     });
 }
 
@@ -122,7 +122,7 @@ fn an_answer_about_something_else_is_passed_over() {
         dispatcher.hear();
         dispatcher.say(&heads_of("other"));
         dispatcher.say(&heads_of("app"));
-        assert_eq!(asking.join().unwrap(), Ok(Ok(Vec::new())));
+        assert_eq!(asking.join().unwrap(), Ok(HeadsAnswer::Heads(Vec::new())));
     });
 }
 
@@ -135,7 +135,7 @@ fn a_message_of_an_unknown_type_is_passed_over() {
         let frame = Frame { line: b"{\"type\":\"weather\",\"is\":\"fine\"}\n".to_vec(), payload: Vec::new() };
         write_frame(&dispatcher.stream, &frame).unwrap();
         dispatcher.say(&heads_of("app"));
-        assert_eq!(asking.join().unwrap(), Ok(Ok(Vec::new())));
+        assert_eq!(asking.join().unwrap(), Ok(HeadsAnswer::Heads(Vec::new())));
     });
 }
 
@@ -152,7 +152,7 @@ fn two_who_ask_at_once_are_answered_one_after_the_other() {
         asked.sort();
         assert_eq!(asked, ["one", "two"]);
         for asking in asking {
-            assert_eq!(asking.join().unwrap(), Ok(Ok(Vec::new())));
+            assert_eq!(asking.join().unwrap(), Ok(HeadsAnswer::Heads(Vec::new())));
         }
     });
 }
@@ -164,7 +164,7 @@ fn a_refusal_that_ends_the_session_still_reaches_whoever_asked() {
         let asking = scope.spawn(|| submit::ask_heads(&live.session, &app(), "s"));
         dispatcher.hear();
         dispatcher.refuse(ErrorCode::NameTaken, "app is another repository");
-        let refused = asking.join().unwrap().unwrap().unwrap_err();
+        let HeadsAnswer::Refused(refused) = asking.join().unwrap().unwrap() else { panic!("not refused") };
         assert_eq!(refused.kind, RefusalKind::Name);
     });
     let error = live.ended.recv_timeout(DEADLINE).unwrap();

@@ -113,7 +113,7 @@ fn the_wall_clock_is_asked_for_people_only() {
         "dispatcher/core/batch.rs",
         "dispatcher/retention/keeper.rs",
         "dispatcher/session/operator.rs",
-        "observer/mod.rs",
+        "observer/run.rs",
     ];
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let (mut open, mut found) = (vec![source.clone()], Vec::new());
