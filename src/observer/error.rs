@@ -1,4 +1,4 @@
-//! Why an observer ends with an error.
+//! The errors that end an observer.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use super::session::DialError;
 use crate::git::GitError;
 use crate::model::RepoName;
 
-/// Why an observer could not start or had to end.
+/// Why an observer could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
 pub enum ObserverError {
     #[error("could not observe {}: give the path of a git repository", path.display())]

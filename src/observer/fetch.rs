@@ -1,7 +1,7 @@
-//! Updates the mirror of a remote, in a thread of its own, so that a slow network delays no look at what is already
-//! here.
+//! Updates the mirror of a remote in a thread of its own, so that a slow network does not delay looking at the commits
+//! that have already arrived.
 //!
-//! Touches that mirror and nothing else; announces nothing: it wakes the thread in [`super::repo`] that does.
+//! Touches only that mirror. Announces nothing: it wakes the thread in [`super::repo`], which does.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,15 +14,15 @@ use crate::model::RepoName;
 
 use super::trouble::Trouble;
 
-/// The shortest time between two fetches: someone else's server answers them.
+/// Shortest interval between two fetches, because somebody else's server answers them.
 const MIN_INTERVAL: Duration = Duration::from_secs(5);
-/// The longest time between two tries after failures.
+/// Longest pause between two attempts after failures.
 const MAX_RETRY: Duration = Duration::from_secs(300);
 
-/// The body of the thread.
+/// The body of the fetching thread.
 pub(crate) struct Fetcher {
     pub repo: RepoName,
-    /// May hold credentials, so it is never shown.
+    /// The URL to fetch from. It may hold credentials, so it is never shown.
     pub url: String,
     pub mirror: PathBuf,
     /// The URL as it may be shown.
@@ -32,7 +32,7 @@ pub(crate) struct Fetcher {
 }
 
 impl Fetcher {
-    /// Fetches at once and then every interval, until the channel closes.
+    /// Fetches at once, and then at every interval until the channel closes.
     pub(crate) fn run(&self, stop: &Receiver<()>) {
         let interval = self.interval.max(MIN_INTERVAL);
         let mut trouble = Trouble::new(interval, MAX_RETRY.max(interval));
@@ -42,7 +42,7 @@ impl Fetcher {
                     if trouble.resolve() {
                         log::info!("{} can be fetched again", self.repo);
                     }
-                    // One message waiting is enough, and without a receiver the observer is ending.
+                    // If a wake-up is waiting already, it is enough. If nobody receives it, the observer is ending.
                     self.wake.try_send(()).unwrap_or_default();
                     interval
                 }

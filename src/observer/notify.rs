@@ -1,8 +1,8 @@
-//! File-system notification: says that refs of a repository may have changed, within a fraction of a millisecond.
+//! File-system notification. Tells that refs of a repository may have changed, within a fraction of a millisecond.
 //!
-//! A notification is a hint and never a fact: whoever gets it looks. Where the kernel refuses it (a limit is reached,
-//! the file system has none), the poll finds the same a little later. Reads no ref itself. One for each repository,
-//! owned by its thread in [`super::repo`].
+//! A notification is a hint and never a fact: its receiver reads the repository. If the kernel refuses notification (a
+//! limit is reached, the file system has none), the poll finds the same change a little later. Reads no ref itself. One
+//! for each repository, owned by its thread in [`super::repo`].
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -18,7 +18,7 @@ use rustix::io::Errno;
 
 use crate::threads::{self, Thread};
 
-/// Room for a burst of events; more are read in the next turn.
+/// Room for a burst of events; further ones are read in the next round.
 const BUFFER_BYTES: usize = 4096;
 
 /// Watches directories. Dropping it ends its thread.
@@ -26,14 +26,14 @@ const BUFFER_BYTES: usize = 4096;
 pub(crate) struct Notifier {
     inotify: Arc<OwnedFd>,
     is_outdated: Arc<AtomicBool>,
-    /// Its end is what stops the thread, so it goes before the thread.
+    /// Its end stops the thread, so it is declared, and dropped, before the thread.
     _stop: io::PipeWriter,
     _thread: Thread<()>,
 }
 
 impl Notifier {
-    /// Sends to `wake` whenever something changes in a watched directory. One message waiting is enough: the receiver
-    /// looks at everything.
+    /// Starts the thread. It sends to `wake` when something changes in a watched directory. One waiting message is
+    /// enough, because its receiver reads everything.
     pub(crate) fn start(name: &str, wake: Sender<()>) -> io::Result<Self> {
         let inotify = Arc::new(inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?);
         let is_outdated = Arc::new(AtomicBool::new(true));
@@ -47,15 +47,15 @@ impl Notifier {
         Ok(Self { inotify, is_outdated, _stop: stop, _thread: thread })
     }
 
-    /// Whether directories came or went since they were last watched. Asking resets it.
+    /// Whether directories came or went since they were last watched. Asking resets the answer.
     pub(crate) fn take_outdated(&self) -> bool {
         self.is_outdated.swap(false, Ordering::Relaxed)
     }
 
-    /// Watches these directories too. A directory that has gone meanwhile is passed over; any other failure is the
-    /// first of them, returned after all were tried. Look after this, not before: what changes between is not told.
+    /// Watches further directories. Skips a directory that has gone. Tries all of them and returns the first other
+    /// error. Read the refs after this call, not before it: a change in between sends no notification.
     pub(crate) fn watch(&self, directories: &[PathBuf]) -> io::Result<()> {
-        // Files are written under another name, closed, and renamed; a branch that is packed shows as a deletion.
+        // git writes a file under another name, closes it, and renames it. A branch that is packed shows as a deletion.
         let changes = WatchFlags::CREATE
             | WatchFlags::CLOSE_WRITE
             | WatchFlags::MOVED_TO
@@ -100,7 +100,7 @@ impl Reading {
         }
     }
 
-    /// Reads all waiting events; true if any of them may be about refs.
+    /// Reads all waiting events. Returns whether any of them may concern refs.
     fn drain(&self) -> io::Result<bool> {
         let mut buffer = [MaybeUninit::uninit(); BUFFER_BYTES];
         let mut reader = inotify::Reader::new(&*self.inotify, &mut buffer);
@@ -113,7 +113,7 @@ impl Reading {
                 Err(error) => return Err(error.into()),
             };
             let name = event.file_name().map(std::ffi::CStr::to_bytes).unwrap_or_default();
-            // Directories that come, go, or are no longer watched; or events were lost.
+            // A directory came, went, or is no longer watched; or events were lost.
             let about_directories = ReadFlags::ISDIR
                 | ReadFlags::IGNORED
                 | ReadFlags::DELETE_SELF
@@ -124,7 +124,7 @@ impl Reading {
                 self.is_outdated.store(true, Ordering::Relaxed);
                 is_of_interest = true;
             } else if !name.ends_with(b".lock") {
-                // A lock file is the new content before it counts; its renaming has an event of its own.
+                // A lock file holds new content that is not valid yet. Its renaming is an event of its own.
                 is_of_interest = true;
             }
         }
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     const DEADLINE: Duration = Duration::from_secs(20);
-    /// Long enough for an event to arrive that must not.
+    /// Long enough for an unwanted event to arrive.
     const A_MOMENT: Duration = Duration::from_millis(50);
 
     fn watching(directories: &[PathBuf]) -> (Notifier, Receiver<()>) {

@@ -1,9 +1,10 @@
-//! One observed repository: a thread that owns its handle and its [`Watch`], carries out what the watch asks for, and
-//! tells it how that went.
+//! One observed repository. Its thread owns the handle and the [`Watch`], carries out the steps that the watch asks
+//! for, and reports the results to it.
 //!
-//! It looks every interval (the truth), at each notification (the hint), and in each new session. No error of the
-//! repository ends it; only a refusal that is final for the repository does. It never dials and never chooses what to
-//! announce. Started and told about sessions by [`super::repo_threads`].
+//! The thread reads the repository at every interval, which alone finds every change; at each notification, which finds
+//! most changes sooner; and in each new session. No error of the repository ends the thread; only a refusal that is
+//! final for the repository does. It never dials and never chooses what to announce. Started and given sessions by
+//! [`super::repo_threads`].
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,29 +24,29 @@ use super::translate::{RefusalKind, Refused};
 use super::trouble::Trouble;
 use super::watch::{Announcement, Change, Step, Watch};
 
-/// The first and the longest pause before a repository that cannot be read is tried again.
+/// The first and the longest pause before a repository that could not be read is read again.
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(10);
 
-/// How often the directories are listed until there are no new ones. Where they come and go without end, the next look
-/// does it again.
+/// Limit of attempts to list the directories until no new one appears. If directories come and go without end, the next
+/// look lists them again.
 const LISTINGS_MAX: usize = 5;
 
-/// Why a repository's thread ended by itself: its name belongs to another source.
+/// The dispatcher refused the repository for good: its name belongs to another source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NameTaken {
     pub text: String,
 }
 
-/// Why the work of a moment is not gone on with.
+/// Why the current round of work ends early.
 enum Leave {
-    /// Something failed; the next look is due a little later.
+    /// A step failed; the next look is due after a pause.
     Pause,
-    /// The session is over; the next one starts afresh.
+    /// The session is over. The next one starts from the beginning.
     Session,
-    /// The repository is refused for good.
+    /// The dispatcher refused the repository for good.
     Name(NameTaken),
-    /// The observer ends.
+    /// The observer is ending.
     Stopped,
 }
 
@@ -55,35 +56,35 @@ impl From<Over> for Leave {
     }
 }
 
-/// What a repository's thread is given.
+/// The parameters of a repository's thread.
 pub(crate) struct Orders {
     pub number: usize,
     pub name: RepoName,
     pub path: PathBuf,
-    /// What the dispatcher is told of where it is.
+    /// The repository's location, as the dispatcher is told.
     pub source: String,
     pub selection: BranchSelection,
     pub interval: Duration,
-    /// The first fetch makes the repository; until then there is nothing to look at.
+    /// Whether the repository is a mirror, which does not exist before its first fetch.
     pub is_mirror: bool,
-    /// Each new session; its end is the observer's.
+    /// Brings each new session. Its end means that the observer ends.
     pub sessions: Receiver<Arc<Session>>,
     pub wakes: Receiver<()>,
     pub wake: Sender<()>,
 }
 
-/// The body of the thread.
+/// The body of a repository's thread.
 pub(crate) struct Repo {
     orders: Orders,
     watch: Watch,
-    /// Opened at the first look, and again after an error.
+    /// Opened at the first look, and again after each error.
     watched: Option<Watched>,
     notifier: Option<Notifier>,
     is_notifier_refused: bool,
     trouble: Trouble,
     is_mirror_awaited: bool,
     is_emptiness_said: bool,
-    /// When to look even if nothing was notified.
+    /// When to look if no notification comes.
     due: Instant,
     session: Option<Arc<Session>>,
 }
@@ -109,7 +110,7 @@ impl Repo {
         repo
     }
 
-    /// Observes until the channel of sessions closes, or the repository is refused for good.
+    /// Observes until the channel of sessions closes, or until the repository is refused for good.
     pub(crate) fn run(mut self) -> Option<NameTaken> {
         while self.wait() {
             match self.work() {
@@ -125,9 +126,9 @@ impl Repo {
         None
     }
 
-    /// Waits for a reason to look. False if the observer ends.
+    /// Waits for a reason to look. Returns false if the observer ends.
     fn wait(&mut self) -> bool {
-        // Without a session a notification changes nothing: the first thing in the next one is to look.
+        // Without a session a notification changes nothing: the next session starts with a look.
         let (wakes, due) = match &self.session {
             Some(_) => (self.orders.wakes.clone(), at(self.due)),
             None => (never(), never()),
@@ -139,7 +140,7 @@ impl Repo {
             }
             recv(wakes) -> _ => {}
             recv(due) -> _ => {
-                // Directories that were replaced by way of their parents tell nothing.
+                // A directory that was replaced through its parent sends no notification, so all are watched again.
                 self.arm();
             }
         }
@@ -154,7 +155,7 @@ impl Repo {
         self.session = Some(session);
     }
 
-    /// Does what the watch asks for until it rests.
+    /// Carries out the watch's steps until it has none.
     fn work(&mut self) -> Result<(), Leave> {
         loop {
             match self.orders.sessions.try_recv() {
@@ -199,7 +200,7 @@ impl Repo {
                 Ok(())
             }
             Err(error) => {
-                // Whatever it was, a handle that was opened afresh is the better one to try again with.
+                // Whatever the error was, a fresh handle has the better chance.
                 self.watched = None;
                 Err(self.pause(&format!("could not be read: {}", chain(&error))))
             }
@@ -247,7 +248,7 @@ impl Repo {
             Ok(answer) => self.answered(what, answer),
             Err(NoAnswer::Over) => Err(Leave::Session),
             Err(NoAnswer::Git(error)) => {
-                // A force push and a garbage collection may have taken the commit away meanwhile: look again.
+                // A force push and a garbage collection may have removed the commit meanwhile: look again.
                 log::warn!("{} could not be sent: {}; trying again", self.show(what), chain(&error));
                 self.watched = None;
                 self.watch.refused(what, clock::now());
@@ -257,7 +258,7 @@ impl Repo {
         }
     }
 
-    /// Sends all of a commit whose source the dispatcher has lost, if it is still there.
+    /// Sends all of a commit whose source the dispatcher has lost, if the commit is still here.
     fn supply(&mut self, session: &Session, commit: CommitId) -> Result<(), Leave> {
         let (name, short) = (self.orders.name.clone(), commit.short());
         let watched = match self.watched.take() {
@@ -286,8 +287,8 @@ impl Repo {
         Ok(())
     }
 
-    /// Whether a branch that was missing is missing to a fresh handle too. Announcing a branch gone that is not would
-    /// be worse than announcing it a moment later.
+    /// Whether a branch that was missing is also missing for a fresh handle. A branch that is announced as gone by
+    /// mistake does more harm than a delay.
     fn is_gone(&mut self, branch: &BranchName) -> Result<bool, GitError> {
         let fresh = Watched::open(&self.orders.path)?;
         let heads = fresh.heads(&BranchSelection::Matching(vec![branch.as_str().to_owned()]))?;
@@ -324,7 +325,8 @@ impl Repo {
             }
             Answer::Refused(refused) => {
                 if refused.kind == RefusalKind::Protocol {
-                    // It would end the next session just as well, and with it what others have to say.
+                    // The announcement would end the next session as well, and with it the other repositories'
+                    // exchanges. So it waits.
                     self.watch.refused(what, now);
                 }
                 self.leave_if_final(&refused)?;
@@ -343,10 +345,10 @@ impl Repo {
         }
     }
 
-    /// Says what is wrong, once for each cause, and lets the next look wait, longer each time.
+    /// Logs a problem, once for each cause, and delays the next look, longer each time.
     fn pause(&mut self, what: &str) -> Leave {
         let (text, pause) = self.trouble.note(what.to_owned());
-        // A mirror is not there before its first fetch, and a failed fetch is told by whoever fetches.
+        // A mirror does not exist before its first fetch, and the fetching thread logs a failed fetch.
         if let Some(text) = text.filter(|_| !self.is_mirror_awaited) {
             log::warn!("{} {text}; trying again", self.orders.name);
         }
@@ -354,7 +356,7 @@ impl Repo {
         Leave::Pause
     }
 
-    /// Watches the directories in which a change shows. Comes before a look, so that nothing falls between.
+    /// Watches the directories in which a change shows. Called before a look, so that no change falls between the two.
     fn arm(&mut self) {
         let (Some(notifier), Some(watched)) = (&self.notifier, &self.watched) else { return };
         let mut directories = watched.notify_paths();
@@ -362,7 +364,7 @@ impl Repo {
             if let Err(error) = notifier.watch(&directories) {
                 return self.say_notifier_refused(&error);
             }
-            // One may have been made in another before that was watched.
+            // A directory may have been made in another one before that was watched.
             let again = watched.notify_paths();
             if again == directories {
                 return;
@@ -394,7 +396,7 @@ impl Repo {
         }
     }
 
-    /// `app main 4f2a91c`, or `app topic gone`.
+    /// Formats an announcement as `app main 4f2a91c`, or as `app topic gone`.
     fn show(&self, what: &Announcement) -> String {
         match what.change {
             Change::Head { commit, .. } => format!("{} {} {}", self.orders.name, what.branch, commit.short()),

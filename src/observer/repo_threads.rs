@@ -1,6 +1,6 @@
 //! The threads of the observed repositories: started together, given each new session, ended together.
 //!
-//! Owns no repository and no connection. Used by [`super::run`].
+//! Owns no repository and no connection. Used by [`super::run()`].
 
 use std::io;
 use std::sync::Arc;
@@ -18,12 +18,12 @@ use super::fetch::Fetcher;
 use super::repo::{NameTaken, Orders, Repo};
 use super::session::Session;
 
-/// The shortest interval between looks; a look at a small repository takes microseconds.
+/// Shortest interval between two looks at a repository. A look at a small one takes microseconds.
 const MIN_INTERVAL: Duration = Duration::from_millis(10);
-/// The longest: times are added to it.
+/// Longest interval. It must be small enough to be added to a time.
 const MAX_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
-/// How long the threads may take to end. One that is inside a long reading of a repository, or waits for a remote, is
-/// left behind then: it only reads, and the process is ending.
+/// Time that the threads have to end. A thread that is inside a long read of a repository, or waits for a remote, is
+/// then left behind: it only reads, and the process is ending.
 const END_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The end of a repository's thread.
@@ -33,18 +33,18 @@ pub(crate) struct ThreadEnd {
     pub cause: EndCause,
 }
 
-/// Why it ended.
+/// Why a thread ended.
 #[derive(Debug)]
 pub(crate) enum EndCause {
-    /// It was asked to.
+    /// It was asked to end.
     Stopped,
-    /// The repository is refused for good.
+    /// The dispatcher refused the repository for good.
     Name(NameTaken),
     /// It panicked.
     Panicked,
 }
 
-/// All repositories' threads.
+/// The threads of all repositories.
 #[derive(Debug)]
 pub(crate) struct RepoThreads {
     threads: Vec<RepoThread>,
@@ -54,10 +54,10 @@ pub(crate) struct RepoThreads {
 
 #[derive(Debug)]
 struct RepoThread {
-    /// Holds the newest session that the thread has not taken yet.
+    /// A channel that holds the newest session, until the thread takes it.
     sessions: (Sender<Arc<Session>>, Receiver<Arc<Session>>),
     observing: Thread<()>,
-    /// With the channel that ends it.
+    /// The fetching thread, and the channel whose end stops it.
     fetching: Option<(Sender<()>, Thread<()>)>,
 }
 
@@ -77,25 +77,25 @@ impl RepoThreads {
         Ok(started)
     }
 
-    /// Gives every thread the session, in place of one that it has not taken yet.
+    /// Gives the session to every thread, and takes back one that a thread has not taken yet.
     pub(crate) fn offer(&self, session: &Arc<Session>) {
         for RepoThread { sessions: (offer, taken), .. } in &self.threads {
             while taken.try_recv().is_ok() {}
-            // There is room now, and nobody else sends.
+            // The channel was emptied, and only this thread sends on it, so there is room.
             drop(offer.try_send(Arc::clone(session)));
         }
     }
 
-    /// Ends the threads. The session must be closed before, so that none waits for an answer.
+    /// Ends the threads. The session must be closed before, so that no thread waits for an answer.
     pub(crate) fn end(self) {
         let mut threads = Vec::new();
         for thread in self.threads {
-            // Both channels end here: that is how the threads are told.
+            // Both channels of the thread are dropped here, which tells it to end.
             threads.push(thread.observing);
             threads.extend(thread.fetching.map(|(_, thread)| thread));
         }
         let deadline = clock::instant() + END_TIMEOUT;
-        // Each thread that observes says when it ends; after the last one the channel closes.
+        // Each observing thread sends one message when it ends. After the last one the channel closes.
         while self.ends.recv_deadline(deadline).is_ok() {}
         for thread in threads {
             if thread.is_finished() {
@@ -156,7 +156,7 @@ impl RepoThread {
     }
 }
 
-/// Tells that a thread ended, also when it panicked.
+/// Reports the end of a thread when it is dropped, also if the thread panicked.
 struct Farewell {
     repo: RepoName,
     cause: EndCause,
@@ -166,12 +166,12 @@ struct Farewell {
 impl Drop for Farewell {
     fn drop(&mut self) {
         let cause = std::mem::replace(&mut self.cause, EndCause::Stopped);
-        // The channel has room for every thread's; without a receiver nobody cares.
+        // The channel has room for the message of every thread. If nobody receives it, nobody needs it.
         drop(self.tell_end.try_send(ThreadEnd { repo: self.repo.clone(), cause }));
     }
 }
 
-/// Which branches to look at.
+/// Returns which branches to observe.
 fn selection(settings: &ObserverSettings) -> BranchSelection {
     match settings.branches.is_empty() {
         true => BranchSelection::Main,

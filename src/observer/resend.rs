@@ -1,5 +1,5 @@
-//! What the dispatcher asks for unasked: commits whose source it has lost. Noted by the thread that reads a session,
-//! taken by the thread of the repository, which is woken for it. Does no I/O.
+//! The dispatcher's requests to send commits again whose source it has lost. The thread that reads the session notes
+//! them. The repository's thread is woken and takes them. Does no I/O.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
@@ -9,11 +9,11 @@ use crossbeam_channel::Sender;
 use crate::model::CommitId;
 use crate::threads;
 
-/// Lost commits of one repository that wait to be sent again; a dispatcher asks again for those beyond.
+/// Requests per repository that may wait. Further ones are dropped, and the dispatcher asks for them again.
 const WAITING_MAX: usize = 256;
 
-/// Commits whose source the dispatcher has lost, by repository, and whom to wake for each. The lock is held for a
-/// look-up only.
+/// Requested commits by repository, and the channel that wakes each repository's thread. The lock is held only for a
+/// look-up.
 #[derive(Debug, Default)]
 pub(crate) struct ResendRequests(Mutex<HashMap<String, RepoRequests>>);
 
@@ -25,24 +25,25 @@ struct RepoRequests {
 }
 
 impl ResendRequests {
-    /// Whoever attends to the repository wants to be woken.
+    /// Registers a repository, and the channel that wakes its thread.
     pub(crate) fn register(&self, repo: &str, wake: Sender<()>) {
         self.lock().entry(repo.to_owned()).or_default().wake = Some(wake);
     }
 
-    /// What is to be sent again; asked for once.
+    /// Takes all requested commits of a repository.
     pub(crate) fn take(&self, repo: &str) -> Vec<CommitId> {
         self.lock().get_mut(repo).map(|requests| std::mem::take(&mut requests.commits)).unwrap_or_default()
     }
 
-    /// A name that nobody attends to, or more than can be, is the dispatcher's mistake.
+    /// Notes a request. Ignores a repository that nobody has registered, and requests beyond the limit: both are
+    /// mistakes of the dispatcher.
     pub(super) fn note(&self, repo: &str, commit: CommitId) {
         if let Some(RepoRequests { commits, wake }) = self.lock().get_mut(repo)
             && commits.len() < WAITING_MAX
             && !commits.contains(&commit)
         {
             commits.push(commit);
-            // Where one is waiting already, another would tell nothing.
+            // If a wake-up is waiting already, a second one would add nothing.
             wake.as_ref().map(|wake| wake.try_send(())).transpose().ok();
         }
     }

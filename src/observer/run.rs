@@ -1,5 +1,5 @@
-//! The observer's main loop: dials the dispatcher, gives each new session to the threads of the repositories, and ends
-//! them. Never reads a repository, except to check at the start that each path is one.
+//! The observer's main loop. Dials the dispatcher, gives each new session to the threads of the repositories, and ends
+//! them. Reads no repository, except to check at the start that each path is one.
 
 use std::time::{Duration, Instant};
 
@@ -18,19 +18,19 @@ use crate::shutdown::Stop;
 use crate::threads;
 use crate::transport::Backoff;
 
-/// The first and the longest pause between two tries to reach a dispatcher.
+/// The first and the longest pause between two attempts to reach a dispatcher.
 const DIAL_FIRST_MS: u64 = 100;
 const DIAL_MAX_MS: u64 = 5_000;
-/// The pause after a refusal that only a person can mend.
+/// Pause after a refusal that only a person can resolve.
 const REFUSED_PAUSE: Duration = Duration::from_secs(10);
-/// A session that lasted this long was a success; after a shorter one the pauses go on growing.
+/// A session that lasted this long was a success. After a shorter one the pauses go on growing.
 const SETTLED: Duration = Duration::from_secs(1);
-/// How often an absence that lasts is mentioned again.
+/// Interval at which a lasting absence of the dispatcher is logged again.
 const REMIND: Duration = Duration::from_secs(60);
-/// The longest name that an observer gives itself towards the dispatcher.
+/// The longest name that an observer gives itself in its hello.
 const MAX_NAME_CHARS: usize = 200;
 
-/// Observes until a message on `stop`. A dispatcher that is away is waited for.
+/// Observes until a message arrives on `stop`. Waits for a dispatcher that cannot be reached.
 pub fn run(settings: ObserverSettings, stop: &Receiver<Stop>) -> Result<(), ObserverError> {
     check_repositories(&settings)?;
     let repo_threads = RepoThreads::start(&settings).map_err(ObserverError::Thread)?;
@@ -39,7 +39,8 @@ pub fn run(settings: ObserverSettings, stop: &Receiver<Stop>) -> Result<(), Obse
     result
 }
 
-/// A path that is no repository is a mistake of whoever typed it, so it is told at once. URLs may be away for a while.
+/// Checks each path at once, because a path that is no repository is a mistake in the command line. URLs are not
+/// checked: a remote may be away for a while.
 fn check_repositories(settings: &ObserverSettings) -> Result<(), ObserverError> {
     for repo in &settings.repos {
         if let RepoLocation::Path(path) = &repo.location
@@ -51,7 +52,7 @@ fn check_repositories(settings: &ObserverSettings) -> Result<(), ObserverError> 
     Ok(())
 }
 
-/// Keeps a session with the dispatcher for as long as the observer runs.
+/// Keeps a session with the dispatcher as long as the observer runs.
 struct Observer<'a> {
     settings: &'a ObserverSettings,
     repo_threads: &'a RepoThreads,
@@ -59,20 +60,20 @@ struct Observer<'a> {
     caller: Caller,
     backoff: Backoff,
     had_session: bool,
-    /// What was last said about the dispatcher's absence, and when.
+    /// The last log line about the dispatcher's absence, and its time.
     absence: Option<(String, Instant)>,
-    /// Repositories that are not refused.
+    /// Number of repositories that are not refused.
     remaining: usize,
 }
 
-/// Whether to go on.
+/// Whether the main loop continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
     Dial,
     Stop,
 }
 
-/// What came of dialling.
+/// The result of dialling.
 enum Dialled {
     Reached(Address, Live),
     Failed(DialError),
@@ -120,7 +121,7 @@ impl<'a> Observer<'a> {
         }
     }
 
-    /// Waits before the next try.
+    /// Waits before the next attempt.
     fn pause(&mut self, at_least: Duration) -> Result<Next, ObserverError> {
         let deadline = clock::instant() + self.backoff.next_delay().max(at_least);
         loop {
@@ -132,7 +133,8 @@ impl<'a> Observer<'a> {
         }
     }
 
-    /// Dials in a thread of its own, because a name or an address that does not answer takes seconds.
+    /// Dials in a thread of its own, because a name or an address that does not answer takes seconds, and a stop must
+    /// not wait for it.
     fn dial(&mut self) -> Result<Dialled, ObserverError> {
         let (tell, result) = bounded(1);
         let (caller, addresses) = (self.caller.clone(), self.settings.dispatch.clone());
@@ -143,11 +145,11 @@ impl<'a> Observer<'a> {
                 recv(result) -> result => return Ok(match result {
                     Ok(Ok((address, live))) => Dialled::Reached(address, live),
                     Ok(Err(error)) => Dialled::Failed(error),
-                    // It panicked, which the panic's hook has told.
+                    // The thread panicked; the panic hook has logged it.
                     Err(_) => Dialled::Failed(DialError::Thread(std::io::ErrorKind::Other.into())),
                 }),
                 recv(self.stop) -> _ => {
-                    // It ends by itself within the dial's timeout, and owns nothing but a connection.
+                    // The thread ends by itself within the dial's timeout, and owns only a connection.
                     std::mem::forget(thread);
                     return Ok(Dialled::Stopped);
                 }
@@ -156,7 +158,7 @@ impl<'a> Observer<'a> {
         }
     }
 
-    /// Lets the repositories use the session until it ends.
+    /// Gives the session to the repositories and waits until it ends.
     fn attend(&mut self, address: &Address, live: Live) -> Result<Next, ObserverError> {
         log::info!("dispatcher at {address} reached, session {}", live.session);
         self.had_session = true;
@@ -175,7 +177,7 @@ impl<'a> Observer<'a> {
             self.backoff.reset();
         }
         match &error {
-            // The repository that it is about says so itself.
+            // The repository that the refusal concerns logs it.
             SessionError::Refused(refused) if refused.kind == RefusalKind::Name => {}
             SessionError::Refused(_)
             | SessionError::Closed
@@ -187,7 +189,7 @@ impl<'a> Observer<'a> {
         Ok(Next::Dial)
     }
 
-    /// A repository's thread ended although nobody asked it to.
+    /// Deals with the end of a repository's thread that nobody asked for.
     fn thread_ended(&mut self, end: Option<ThreadEnd>) -> Result<(), ObserverError> {
         let Some(ThreadEnd { repo, cause }) = end else { return Err(ObserverError::NoRepository) };
         match cause {
@@ -205,7 +207,7 @@ impl<'a> Observer<'a> {
         }
     }
 
-    /// Says that there is no dispatcher: at once, when the cause changes, and now and then.
+    /// Logs that there is no dispatcher: the first time, whenever the cause changes, and every [`REMIND`].
     fn say_absence(&mut self, error: &DialError) {
         let (text, now) = (chain(error), clock::instant());
         let is_news = match &self.absence {
@@ -219,7 +221,8 @@ impl<'a> Observer<'a> {
     }
 }
 
-/// A random number; where the system has none, the time will do: it only tells two starts apart and spreads retries.
+/// Returns a random number. If the system has none, the time will do: the number only tells two starts apart and
+/// spreads retries.
 fn draw() -> u64 {
     getrandom::u64().unwrap_or_else(|_| clock::wall().0.unsigned_abs())
 }

@@ -1,8 +1,8 @@
-//! Exchanges with the dispatcher about one repository: asking for its heads, and announcing a difference together with
-//! the source that the dispatcher lacks.
+//! Exchanges with the dispatcher about one repository: asks for its heads, and announces a difference together with the
+//! source that the dispatcher lacks.
 //!
-//! A pack is sent while it is built, in pieces, so that memory stays bounded whatever its size. Reads the repository
-//! and never changes it; decides nothing: [`super::watch`] does. Called by [`super::repo`].
+//! A pack is sent in pieces while it is built, so that memory stays bounded for any size. Reads the repository and
+//! never changes it. Decides nothing: [`super::watch`] does. Called by [`super::repo`].
 
 use crate::git::{CommitText, GitError, Watched};
 use crate::model::{BranchName, BuildId, CommitId, RepoName};
@@ -11,11 +11,11 @@ use super::session::{Over, Session, Turn};
 use super::translate::{self, MAX_RANGE_COMMITS, Refused, Reply};
 use super::watch::{Announcement, Change};
 
-/// The size of a piece of a pack: large enough that its line is nothing beside it, small enough that a `ping` between
-/// two pieces does not wait for long on a slow line.
+/// Size of a piece of a pack. Large enough that the message line is negligible, small enough that a `ping` between two
+/// pieces does not wait long on a slow line.
 const PIECE_BYTES: usize = 256 * 1024;
 
-/// What the dispatcher says to an announcement.
+/// The dispatcher's answer to an announcement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Answer {
     Accepted(Option<BuildId>),
@@ -27,7 +27,7 @@ pub(crate) enum Answer {
 /// Why an announcement has no answer.
 #[derive(Debug)]
 pub(crate) enum NoAnswer {
-    /// The session ended before.
+    /// The session ended before the answer.
     Over,
     /// The repository could not be read.
     Git(GitError),
@@ -45,7 +45,7 @@ impl From<GitError> for NoAnswer {
     }
 }
 
-/// The heads that a dispatcher accepted.
+/// The heads that a dispatcher has accepted.
 pub(crate) type AcceptedHeads = Vec<(BranchName, CommitId)>;
 
 /// The dispatcher's answer to the question for heads.
@@ -67,14 +67,14 @@ pub(crate) fn ask_heads(session: &Session, repo: &RepoName, source: &str) -> Res
     })
 }
 
-/// What goes with the announcement of a new head.
+/// The source that goes with the announcement of a new head.
 pub(crate) struct Delivery<'a> {
     pub watched: &'a Watched,
-    /// What a pack may leave out; `None` if no pack is needed.
+    /// The commits that a pack may leave out; `None` if no pack is needed.
     pub haves: Option<Vec<CommitId>>,
 }
 
-/// Announces a new head of a branch, its source first.
+/// Announces a new head of a branch, after its source.
 pub(crate) fn announce_head(
     session: &Session,
     repo: &RepoName,
@@ -100,7 +100,7 @@ pub(crate) fn announce_gone(session: &Session, repo: &RepoName, what: &Announcem
     answer(&turn, repo, what)
 }
 
-/// Sends all of a commit that the dispatcher has lost. It changes no head.
+/// Sends all of a commit whose source the dispatcher has lost. Changes no head.
 pub(crate) fn supply(
     session: &Session,
     repo: &RepoName,
@@ -128,7 +128,7 @@ fn answer(turn: &Turn<'_>, repo: &RepoName, what: &Announcement) -> Result<Answe
     };
     let is_ours = |of: &str, branch: &BranchName| of == repo.as_str() && *branch == what.branch;
     turn.answer(|reply| match &reply {
-        // A commit in the answer must be the one announced; a dispatcher may leave it out.
+        // A commit in the answer must be the announced one; a dispatcher may leave it out.
         Reply::Accepted { repo, branch, commit, build }
             if is_ours(repo, branch) && (commit.is_none() || *commit == announced) =>
         {
@@ -143,7 +143,8 @@ fn answer(turn: &Turn<'_>, repo: &RepoName, what: &Announcement) -> Result<Answe
     })
 }
 
-/// Sends a pack of the commits. Returns the turn, which goes on to the announcement that the pack belongs to.
+/// Sends a pack of the commits. Returns the turn, so that the announcement that the pack belongs to follows it
+/// directly.
 fn send_pack<'a>(
     session: &'a Session,
     repo: &RepoName,
@@ -158,7 +159,7 @@ fn send_pack<'a>(
     }
     if let Err(error) = built {
         if pieces.turn.is_some() {
-            // There is no message that takes a piece back, so half a pack ends with its session.
+            // No message takes a piece back, so the session must end to discard half a pack.
             session.close();
         }
         return Err(NoAnswer::Git(error));
@@ -166,19 +167,19 @@ fn send_pack<'a>(
     Ok(pieces.finish()?)
 }
 
-/// A pack on its way out. It takes the turn with the first full piece, so that others may ask while a large pack is
-/// being worked out.
+/// A pack on its way out. It takes the turn with the first full piece, so that others may use the session while a large
+/// pack is being prepared.
 struct Pieces<'a, 'b> {
     session: &'a Session,
     repo: &'b RepoName,
     turn: Option<Turn<'a>>,
-    /// What is not sent yet; never more than a piece.
+    /// Bytes that are not sent yet; at most one piece.
     buffer: Vec<u8>,
     is_over: bool,
 }
 
 impl<'a> Pieces<'a, '_> {
-    /// Takes a part of the pack, of any length. False once the session is over.
+    /// Adds a part of the pack, of any length. Returns false once the session is over.
     fn add(&mut self, mut bytes: &[u8]) -> bool {
         while self.buffer.len() + bytes.len() > PIECE_BYTES {
             let (now, later) = bytes.split_at(PIECE_BYTES - self.buffer.len());
@@ -197,7 +198,7 @@ impl<'a> Pieces<'a, '_> {
 
     fn finish(self) -> Result<Turn<'a>, Over> {
         let turn = self.turn.unwrap_or_else(|| self.session.turn());
-        // It is empty only if the whole pack is.
+        // The buffer is empty only if the whole pack is.
         if !self.buffer.is_empty() {
             turn.send_with_next(&translate::piece(self.repo, true, self.buffer))?;
         }
@@ -214,7 +215,7 @@ mod tests {
     use crate::observer::tests::support::Scripted;
     use crate::protocol::observer::FromObserver;
 
-    /// Sends a pack that comes in parts of these lengths, and returns the pieces as they arrived.
+    /// Sends a pack in parts of these lengths, and returns the pieces as they arrived.
     fn pieces_of(parts: &[usize]) -> Vec<(bool, usize)> {
         let (live, mut dispatcher) = opened();
         let name = RepoName::new("app").unwrap();
@@ -273,7 +274,7 @@ mod tests {
         let mut pieces = Pieces { session: &live.session, repo: &name, turn: None, buffer: Vec::new(), is_over: false };
         dispatcher.stream.close();
         live.session.close();
-        // The queue takes some before the end shows.
+        // The outbox accepts some pieces before the end of the session shows.
         let part = vec![0; PIECE_BYTES];
         assert!((0..100).any(|_| !pieces.add(&part)));
         assert!(pieces.is_over);

@@ -1,8 +1,7 @@
-//! Words of the model to wire messages and back, for the observer. The only file of this room that sees both: what the
-//! dispatcher says is checked here once, and what comes after may trust it.
+//! Translates model values into wire messages and back, for the observer. Only this file of the room sees both. It
+//! checks a message of the dispatcher once, so that the other files may trust it.
 //!
-//! Does no I/O of its own beyond reading the next message from a reader that it is given. Called by [`super::session`]
-//! and [`super::submit`].
+//! Does no I/O except reading the next message from a given reader. Called by [`super::session`] and [`super::submit`].
 
 use crate::git::CommitText;
 use crate::model::{BranchName, BuildId, CommitId, CommitIdError, RepoName, SessionId};
@@ -15,12 +14,12 @@ use super::watch::{Announcement, Change};
 
 pub(crate) use crate::protocol::limits::MAX_RANGE_COMMITS;
 
-/// The most that is sent of a subject and of an author: enough to recognise a commit by, and short enough that a line
+/// Lengths to which a subject and an author are cut. Long enough to recognise a commit, and short enough that a line
 /// with a full range stays far below its limit.
 const MAX_SUBJECT_CHARS: usize = 500;
 const MAX_AUTHOR_CHARS: usize = 200;
 
-/// What the dispatcher agreed to at the start of a session.
+/// The parameters of a session that the dispatcher has agreed to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Agreed {
     pub session: SessionId,
@@ -47,16 +46,17 @@ pub(crate) enum HelloAnswer {
     Closed,
 }
 
-/// The next thing that is read from the dispatcher in a session.
+/// A message of the dispatcher within a session, or the end of the session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Heard {
     Reply(Reply),
-    /// It asks for a commit that it had accepted and whose source it has lost. Nobody asked for this message.
+    /// The dispatcher has lost the source of an accepted commit and asks for it. It sends this by itself, not as a
+    /// reply.
     LostSource {
         repo: String,
         commit: CommitId,
     },
-    /// It answers a ping.
+    /// The answer to a ping.
     Alive,
     /// A message with an impossible commit id.
     Malformed(CommitIdError),
@@ -64,7 +64,7 @@ pub(crate) enum Heard {
     Closed,
 }
 
-/// A refusal: what it amounts to for an observer, and the sentence for a person.
+/// A refusal: its meaning for an observer, and a sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refused {
     pub kind: RefusalKind,
@@ -74,26 +74,26 @@ pub(crate) struct Refused {
 /// What an observer does about a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RefusalKind {
-    /// The secret is wrong. The session is over.
+    /// The token is wrong. The session is over.
     Token,
-    /// The two programs do not understand one another. The session is over.
+    /// The two programs do not understand each other. The session is over.
     Protocol,
     /// The repository's name belongs to another source. Final for that repository; the session is over.
     Name,
-    /// The dispatcher cannot serve anyone now. The session is over; later it may.
+    /// The dispatcher cannot serve anyone now, but may later. The session is over.
     Later,
-    /// This one request did not succeed; it may later. The session goes on.
+    /// This one request failed and may succeed later. The session goes on.
     Request,
 }
 
 impl RefusalKind {
-    /// Whether the dispatcher closes the connection after it.
+    /// Whether the dispatcher closes the connection after this refusal.
     pub(crate) fn ends_session(self) -> bool {
         self != Self::Request
     }
 }
 
-/// The first message of a session.
+/// Makes the first message of a session.
 pub(crate) fn hello(name: &str, incarnation: u64, token: String) -> Frame {
     Frame::new(&Opening::Hello(Hello::new(Role::Observer, name.to_owned(), incarnation, token)))
 }
@@ -107,7 +107,7 @@ pub(crate) fn piece(repo: &RepoName, last: bool, bytes: Vec<u8>) -> Frame {
     Frame::with_payload(&message, bytes)
 }
 
-/// The message of an announcement. `range` and `text` describe a new head, and are empty where the branch is gone.
+/// Makes the message of an announcement. `range` and `text` describe a new head, and are empty if the branch is gone.
 pub(crate) fn announcement(repo: &RepoName, what: &Announcement, range: &[CommitId], text: CommitText) -> Frame {
     let (repo, branch) = (repo.to_string(), what.branch.to_string());
     let before = what.before.map(|commit| commit.to_string());
@@ -125,7 +125,7 @@ pub(crate) fn announcement(repo: &RepoName, what: &Announcement, range: &[Commit
     })
 }
 
-/// Says that the pack before is all of a commit whose source was lost.
+/// Makes the message that says: the pack before it is all of a commit whose source was lost.
 pub(crate) fn supply(repo: &RepoName, commit: CommitId) -> Frame {
     Frame::new(&FromObserver::Supply { repo: repo.to_string(), commit: commit.to_string() })
 }
@@ -215,7 +215,7 @@ mod tests {
             before: Some(commit),
             change: Change::Head { commit, everything: false },
         };
-        // Control characters are the longest once written.
+        // Control characters take the most bytes in JSON.
         let text = CommitText { subject: "\u{1}".repeat(1 << 20), author: "\u{1f980}".repeat(1 << 20) };
         let repo = RepoName::new(&"a".repeat(100)).unwrap();
         let frame = announcement(&repo, &what, &[commit; MAX_RANGE_COMMITS], text);

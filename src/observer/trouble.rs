@@ -1,16 +1,16 @@
-//! What fails again and again: said once for each cause, and tried again after a growing pause.
+//! Repeated failures: each cause is reported once, and the pause before the next attempt grows.
 //!
-//! Holds no clock and logs nothing itself. Used for repositories that cannot be read and remotes that cannot be
+//! Holds no clock and logs nothing itself. Used for repositories that cannot be read and for remotes that cannot be
 //! fetched.
 
 use std::time::Duration;
 
-/// A row of failures, or none.
+/// A row of failures without a success between them; it may be empty.
 #[derive(Debug)]
 pub(crate) struct Trouble {
     first: Duration,
     longest: Duration,
-    /// What was said last, and the pause that comes after the next failure.
+    /// The last cause reported, and the pause after the next failure.
     now: Option<(String, Duration)>,
 }
 
@@ -19,7 +19,7 @@ impl Trouble {
         Self { first, longest: longest.max(first), now: None }
     }
 
-    /// Notes a failure. Returns its text if it differs from the last one, and the pause before the next try.
+    /// Notes a failure. Returns its text if it differs from the last one, and the pause before the next attempt.
     pub(crate) fn note(&mut self, text: String) -> (Option<String>, Duration) {
         let (is_new, pause) = match &self.now {
             Some((said, pause)) => (*said != text, *pause),
@@ -29,7 +29,7 @@ impl Trouble {
         (is_new.then_some(text), pause)
     }
 
-    /// Notes a success. True if it ends a row of failures.
+    /// Notes a success. Returns whether it ends a row of failures.
     pub(crate) fn resolve(&mut self) -> bool {
         self.now.take().is_some()
     }

@@ -1,8 +1,9 @@
-//! Decides what to announce next for one repository: the heads that the dispatcher accepted are compared with the heads
-//! that are there now. It asks for one thing at a time, as a [`Step`], and is told how that went.
+//! Decides what to announce next for one repository. It compares the heads that the dispatcher has accepted with the
+//! heads that the repository has now. It asks for one [`Step`] at a time, and is told the result.
 //!
-//! Pure: it never reads a repository, a socket or a clock; time is an argument. What could not be read is simply not
-//! told, so that it can never look like a deleted branch. Called by the repository's thread in [`super::repo`].
+//! Pure: it never reads a repository, a socket or a clock; time is an argument. It is not told of a failed read, so
+//! that a repository that cannot be read never looks like one with deleted branches. Called by the repository's thread
+//! in [`super::repo`].
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -10,74 +11,73 @@ use std::ops::Bound;
 use crate::git::{BranchSelection, Head};
 use crate::model::{BranchName, CommitId, Moment};
 
-/// Commits named as already delivered when a pack is built. Each costs a walk of its tree; the nearest few save the
-/// most.
+/// Number of commits that a pack is compared with. Each costs a walk of its tree, and the nearest few save the most.
 pub(super) const MAX_HAVES: usize = 16;
-/// Answers other than `ok` after which an announcement is left alone for a while: the first `stale` or `need_source` is
-/// ordinary, a row of them means that two sides disagree in a way that trying at once does not mend.
+/// Number of answers other than `ok` after which an announcement is put on hold. The first `stale` or `need_source` is
+/// ordinary. A row of them means that the two sides disagree in a way that an immediate retry does not resolve.
 const MAX_DISPUTES: u32 = 4;
-/// How long a refused announcement waits before it is tried again; doubles up to the maximum.
+/// The first pause before a refused announcement is tried again; doubles up to the maximum.
 const HOLD_FIRST_MS: u64 = 1_000;
 const HOLD_MAX_MS: u64 = 60_000;
 
 /// Heads by branch.
 type Heads = BTreeMap<BranchName, CommitId>;
 
-/// What is to be done next.
+/// The next action for the repository's thread.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Ask the dispatcher for the heads it accepted.
+    /// Ask the dispatcher for the heads that it has accepted.
     Ask,
     /// Read the heads of the repository.
     Look,
-    /// Tell the dispatcher of a difference.
+    /// Announce a difference to the dispatcher.
     Announce(Announcement),
-    /// Nothing until something changes.
+    /// Do nothing until something changes.
     Rest,
 }
 
-/// One difference between what the dispatcher accepted and what is there.
+/// One difference between the accepted heads and the present ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Announcement {
     pub branch: BranchName,
-    /// The accepted head; `None` for a branch that the dispatcher does not know.
+    /// The accepted head; `None` if the dispatcher does not know the branch.
     pub before: Option<CommitId>,
     pub change: Change,
 }
 
-/// What became of a branch.
+/// A branch's new state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// It is at this commit now.
+    /// The branch is at this commit now.
     Head {
         commit: CommitId,
-        /// The dispatcher lacks what it was thought to have: send all of the commit.
+        /// Send all of the commit, because the dispatcher lacks objects that it should have.
         everything: bool,
     },
-    /// It no longer exists.
+    /// The branch no longer exists.
     Gone,
 }
 
-/// One repository, as the dispatcher knows it and as it is.
+/// The state of one repository: as the dispatcher knows it, and as it is.
 #[derive(Debug)]
 pub(crate) struct Watch {
     selection: BranchSelection,
-    /// As the dispatcher told in this session; `None` until it did.
+    /// The accepted heads as told in this session; `None` until the dispatcher has told them.
     accepted: Option<Heads>,
-    /// As last read; `None` when it is time to look again.
+    /// The heads as last read; `None` when it is time to look again.
     seen: Option<Heads>,
-    /// Commits of `accepted`, without doubles and at most a few, the one accepted last at the end.
+    /// A limited number of commits from `accepted`, without duplicates, the last accepted one at the end.
     delivered: Vec<CommitId>,
-    /// Branches whose announcement was answered with something else than `ok`.
+    /// Branches whose announcement was answered with something other than `ok`.
     trouble: BTreeMap<BranchName, Trouble>,
-    /// The branch announced last: the next one comes after it, so that a busy branch holds up no other.
+    /// The branch announced last. The search for the next one starts after it, so that a busy branch holds up no other.
     cursor: Option<BranchName>,
 }
 
-/// What is known of an announcement that was not accepted.
+/// State of an announcement that was not accepted.
 #[derive(Debug)]
 struct Trouble {
-    /// What was announced; another target is a fresh start.
+    /// The announced commit. Another target starts afresh.
     target: Option<CommitId>,
     everything: bool,
     disputes: u32,
@@ -90,16 +90,17 @@ impl Watch {
         Self { selection, accepted: None, seen: None, delivered: Vec::new(), trouble: BTreeMap::new(), cursor: None }
     }
 
-    /// The session ended. What the dispatcher accepted must be asked anew: it may have been restored from a backup.
+    /// Notes that the session ended. The accepted heads must be asked for again: the dispatcher may have been restored
+    /// from a backup.
     pub(crate) fn session_closed(&mut self) {
         self.accepted = None;
         self.seen = None;
-        // What waits after a refusal goes on waiting, so that a broken commit cannot make a session open and close in a
-        // tight circle.
+        // A refused announcement stays on hold. Otherwise a broken commit could make sessions open and close in a tight
+        // loop.
         self.trouble.retain(|_, trouble| trouble.hold_until.is_some());
     }
 
-    /// The dispatcher told which heads it accepted.
+    /// Notes the heads that the dispatcher has accepted.
     pub(crate) fn told(&mut self, heads: impl IntoIterator<Item = (BranchName, CommitId)>) {
         let heads: Heads = heads.into_iter().collect();
         self.delivered.clear();
@@ -109,17 +110,17 @@ impl Watch {
         self.accepted = Some(heads);
     }
 
-    /// The repository may have changed.
+    /// Notes that the repository may have changed.
     pub(crate) fn look_again(&mut self) {
         self.seen = None;
     }
 
-    /// The repository was read.
+    /// Notes the heads that were read from the repository.
     pub(crate) fn seen(&mut self, heads: impl IntoIterator<Item = Head>) {
         self.seen = Some(heads.into_iter().map(|head| (head.branch, head.commit)).collect());
     }
 
-    /// The dispatcher said `ok`.
+    /// Notes that the dispatcher accepted an announcement.
     pub(crate) fn accepted(&mut self, announcement: &Announcement) {
         self.trouble.remove(&announcement.branch);
         let head = match announcement.change {
@@ -129,17 +130,18 @@ impl Watch {
         self.set_accepted(&announcement.branch, head);
     }
 
-    /// The dispatcher's head of the branch is another one. Returns false if it says so again and again, so that the
-    /// announcement waits.
+    /// Notes that the dispatcher has another head for the branch. Returns false if it has answered so repeatedly, so
+    /// that the announcement is now on hold.
     pub(crate) fn stale(&mut self, announcement: &Announcement, head: Option<CommitId>, now: Moment) -> bool {
         self.set_accepted(&announcement.branch, head);
-        // Another observer may have read the repository later than this one: announcing what was read before would turn
-        // the branch back.
+        // Another observer may have read the repository later than this one. Announcing the older state would turn the
+        // branch back.
         self.seen = None;
         self.dispute(announcement, now)
     }
 
-    /// The dispatcher lacks objects. Returns false if it was sent all of them, so that the announcement waits.
+    /// Notes that the dispatcher lacks objects. Returns false if it was already sent all of them, so that the
+    /// announcement is now on hold.
     pub(crate) fn need_source(&mut self, announcement: &Announcement, now: Moment) -> bool {
         if matches!(announcement.change, Change::Head { everything: true, .. }) {
             self.refused(announcement, now);
@@ -149,7 +151,7 @@ impl Watch {
         self.dispute(announcement, now)
     }
 
-    /// The announcement could not be made, or was refused: it waits, longer each time.
+    /// Notes that the announcement failed or was refused, and puts it on hold, longer each time.
     pub(crate) fn refused(&mut self, announcement: &Announcement, now: Moment) {
         let trouble = self.trouble(announcement);
         trouble.hold_until = Some(now.after(trouble.delay_ms));
@@ -157,7 +159,7 @@ impl Watch {
         trouble.disputes = 0;
     }
 
-    /// What is to be done next.
+    /// Returns the next step.
     pub(crate) fn next(&self, now: Moment) -> Step {
         let Some(accepted) = &self.accepted else { return Step::Ask };
         let Some(seen) = &self.seen else { return Step::Look };
@@ -172,7 +174,7 @@ impl Watch {
             accepted
                 .iter()
                 .find(|(branch, _)| {
-                    // That the main branch is missing means nothing: HEAD may simply name another one.
+                    // A missing main branch means nothing: HEAD may simply name another branch now.
                     !seen.contains_key(*branch) && self.selection.matches(branch) && !self.is_held(branch, None, now)
                 })
                 .map(|(branch, before)| Announcement {
@@ -184,7 +186,7 @@ impl Watch {
         moved.or_else(gone).map_or(Step::Rest, Step::Announce)
     }
 
-    /// Commits that the dispatcher has, the most useful first: a pack may leave out what they contain.
+    /// Returns commits that the dispatcher has, the most useful first. A pack may leave out their content.
     pub(crate) fn haves(&self, announcement: &Announcement) -> Vec<CommitId> {
         let mut haves: Vec<CommitId> = announcement.before.into_iter().collect();
         for commit in self.delivered.iter().rev() {
@@ -198,12 +200,12 @@ impl Watch {
         haves
     }
 
-    /// Whether the dispatcher accepted this commit as a head, so that it needs no pack.
+    /// Whether the dispatcher has accepted this commit as a head, so that it needs no pack.
     pub(crate) fn is_delivered(&self, commit: CommitId) -> bool {
         self.delivered.contains(&commit)
     }
 
-    /// The heads, from the one after the cursor round to it.
+    /// Iterates over the heads, starting after the cursor and ending with it.
     fn in_turn<'a>(&self, heads: &'a Heads) -> impl Iterator<Item = (&'a BranchName, &'a CommitId)> {
         let (from, to) = match &self.cursor {
             Some(cursor) => (Bound::Excluded(cursor.clone()), Bound::Included(cursor.clone())),
@@ -253,7 +255,7 @@ impl Watch {
         again
     }
 
-    /// The notes on this announcement; fresh ones if the last trouble of the branch was about another commit.
+    /// Returns the notes on this announcement; fresh ones if the branch's earlier trouble was about another commit.
     fn trouble(&mut self, announcement: &Announcement) -> &mut Trouble {
         let target = match announcement.change {
             Change::Head { commit, .. } => Some(commit),

@@ -1,13 +1,14 @@
-//! One session with the dispatcher: dialling, the opening exchange, and the two threads that live as long as it does.
+//! One session with the dispatcher: dialling, the opening exchange, and the two threads that live as long as the
+//! session.
 //!
 //! | Thread | does |
 //! |---|---|
-//! | `obs-read` | turns lines into replies, and says why the session ended |
+//! | `obs-read` | turns lines into replies, and reports why the session ended |
 //! | `obs-ping` | sends `ping`, and closes a session whose other side is silent |
 //!
-//! The threads of the repositories share the session. An `error` does not say what it answers, and packs must not mix,
-//! so whoever asks something holds the [`Turn`] until the answer is there. Nothing here decides what to announce, and
-//! nothing here dials a second time: [`super::run`] does.
+//! The threads of the repositories share the session. An `error` message does not name the request that it answers, and
+//! packs must not mix, so a thread that asks something holds the [`Turn`] until the answer has arrived. Nothing here
+//! decides what to announce, and nothing here dials a second time: [`super::run()`] does.
 
 use std::fmt;
 use std::io;
@@ -26,22 +27,23 @@ use crate::transport::{Frame, FrameReader, LastWord, Outbox, Stream, TransportEr
 use super::resend::ResendRequests;
 use super::translate::{self, Agreed, Heard, HelloAnswer, RefusalKind, Refused, Reply};
 
-/// How long a connection and the opening exchange may take, each.
+/// Time limit for the connection, and again for the opening exchange.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
-/// A frame whose payload is no longer than this is small: the outbox takes it without waiting for the dispatcher.
+/// A frame with a payload up to this size is small: the outbox takes it without waiting for the dispatcher.
 const SMALL_BYTES: usize = 64 * 1024;
-/// Replies that nobody took yet. One at a time is asked for; a dispatcher that says more than this unasked is broken.
+/// Capacity for replies that nobody has taken yet. Only one request is open at a time, so a dispatcher that sends more
+/// than this is broken.
 const INBOX_REPLIES: usize = 16;
-/// While an answer to an announcement is due, the other side may be silent for so many times longer: indexing a large
-/// pack, or its way over a slow line, takes a while, and giving up would only send all of it again.
+/// Factor by which a dispatcher may be silent for longer while it owes an answer. Indexing a large pack, or sending it
+/// over a slow line, takes a while, and giving up would only send all of it again.
 const PATIENCE_WHEN_BUSY: u64 = 10;
-/// How long a dispatcher that is alive may take over one answer. Longer than any indexing of a pack; after it the
-/// answer must have been lost, and a new session asks again.
+/// Time that a living dispatcher has for one answer. Indexing a pack is always faster; after this time the answer must
+/// have been lost, and a new session asks again.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10 * 60);
-/// The shortest interval of pings that is taken seriously.
+/// Shortest ping interval that is obeyed.
 const MIN_PING_INTERVAL_MS: u64 = 10;
 
-/// Why there is no session.
+/// Why a session could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
     #[error(transparent)]
@@ -67,7 +69,7 @@ pub enum DialError {
 }
 
 impl DialError {
-    /// Whether trying again is of no use until a person does something.
+    /// Whether another attempt is useless until a person does something.
     pub(crate) fn is_final(&self) -> bool {
         match self {
             Self::WrongToken { .. } | Self::Protocol { .. } => true,
@@ -88,32 +90,32 @@ pub(crate) enum SessionError {
     Closed,
     #[error("the connection broke")]
     Broken(#[source] TransportError),
-    #[error("the dispatcher sent nonsense")]
+    #[error("the dispatcher sent an impossible commit id")]
     Nonsense(#[source] CommitIdError),
     #[error("the dispatcher ended the session: {}", .0.text)]
     Refused(Refused),
     #[error("the dispatcher is silent")]
     Silent,
-    #[error("the dispatcher says more than it was asked")]
+    #[error("the dispatcher sent replies that nobody asked for")]
     Flooded,
 }
 
-/// The session is over, so what was asked has no answer.
+/// The session is over, so the request has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Over;
 
-/// Who dials, and with what.
+/// The observer's identity, with which it dials.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
-    /// A text for the dispatcher's logs.
+    /// Shown in the dispatcher's logs.
     pub name: String,
     pub incarnation: u64,
-    /// Read at every dial, so that it may be there later than the observer.
+    /// Read at every dial, so that the token may appear later than the observer.
     pub token: TokenSource,
 }
 
 impl Caller {
-    /// Tries the addresses in order. Of several failures one that a person must see to is worth more than an address
+    /// Tries the addresses in order. If all fail, returns the error that needs a person rather than one of an address
     /// that nobody listens at.
     pub(crate) fn dial(&self, addresses: &[Address]) -> Result<(Address, Live), DialError> {
         let token = self.token.read().map_err(DialError::Token)?;
@@ -138,7 +140,7 @@ impl Caller {
         self.open(stream, token, address)
     }
 
-    /// The opening exchange over a connection, then the threads.
+    /// Makes the opening exchange over a connection, then starts the threads.
     fn open(&self, stream: Stream, token: &str, address: &Address) -> Result<Live, DialError> {
         let broken = |source| DialError::Broken { address: address.clone(), source };
         let hello = translate::hello(&self.name, self.incarnation, token.to_owned());
@@ -147,7 +149,7 @@ impl Caller {
         reader.set_timeout(Some(DIAL_TIMEOUT)).map_err(broken)?;
         match translate::read_greeting(&mut reader).map_err(broken)? {
             HelloAnswer::Agreed(agreed) => {
-                // From here on `obs-ping` judges silence: it counts pings, so that neither a suspended machine nor a
+                // From here on `obs-ping` judges silence. It counts pings, so that neither a suspended machine nor a
                 // long pack looks like a silent dispatcher.
                 reader.set_timeout(None).map_err(broken)?;
                 Live::start(stream, reader, agreed).map_err(DialError::Thread)
@@ -166,7 +168,7 @@ impl Caller {
     }
 }
 
-/// What repositories share of a session.
+/// The part of a session that the repositories' threads share.
 #[derive(Debug)]
 pub(crate) struct Session {
     number: SessionId,
@@ -177,34 +179,33 @@ pub(crate) struct Session {
     return_turn: Sender<()>,
     take_turn: Receiver<()>,
     vitals: Arc<Vitals>,
-    /// What the dispatcher asked for unasked.
+    /// Commits that the dispatcher asks to be sent again.
     pub(crate) resend: Arc<ResendRequests>,
 }
 
-/// What the reading and the pinging thread know of one another.
+/// State shared by the reading and the pinging thread.
 #[derive(Debug, Default)]
 struct Vitals {
-    /// Pings sent since the other side last said something.
+    /// Pings sent since the dispatcher last sent something.
     unanswered: AtomicU64,
-    /// An answer is due, so the other side may be busy.
+    /// Whether an answer is due, so that the dispatcher may be busy.
     is_asked: AtomicBool,
     is_silent: AtomicBool,
 }
 
 impl Session {
-    /// Waits until nobody else is asking.
+    /// Waits until no other thread holds the turn, and takes it.
     pub(crate) fn turn(&self) -> Turn<'_> {
-        // The session holds both ends, so this waits for as long as another repository's exchange takes; that one ends
-        // at once when the session does.
+        // This waits as long as another repository's exchange takes. That one ends at once when the session does.
         self.take_turn.recv().expect("the session itself keeps the channel open");
         self.vitals.is_asked.store(true, Ordering::Relaxed);
         while let Ok(unasked) = self.replies.try_recv() {
-            log::warn!("dispatcher answers what was not asked: {unasked:?}");
+            log::warn!("dispatcher sent a reply that nobody asked for: {unasked:?}");
         }
         Turn { session: self }
     }
 
-    /// Ends it; blocked exchanges return.
+    /// Ends the session. Blocked exchanges return.
     pub(crate) fn close(&self) {
         self.stream.close();
     }
@@ -216,14 +217,14 @@ impl fmt::Display for Session {
     }
 }
 
-/// The right to ask: from the first line of a request to its answer.
+/// The right to use the session, from the first line of a request to its answer.
 #[derive(Debug)]
 pub(crate) struct Turn<'a> {
     session: &'a Session,
 }
 
 impl Turn<'_> {
-    /// Writes a frame; if it is large, waits for the dispatcher meanwhile.
+    /// Writes a frame. Waits for the dispatcher if the frame is large.
     pub(crate) fn send(&self, frame: &Frame) -> Result<(), Over> {
         let outbox = &self.session.outbox;
         if frame.payload.len() <= SMALL_BYTES {
@@ -233,8 +234,8 @@ impl Turn<'_> {
         if outbox.send_bulk(frame) { Ok(()) } else { Err(Over) }
     }
 
-    /// Writes a frame; if it is small, together with what is sent next: a small pack and its announcement wake the
-    /// dispatcher once.
+    /// Writes a frame. If it is small, sends it together with the next one: a small pack and its announcement then wake
+    /// the dispatcher only once.
     pub(crate) fn send_with_next(&self, frame: &Frame) -> Result<(), Over> {
         if frame.payload.len() > SMALL_BYTES {
             return self.send(frame);
@@ -251,14 +252,14 @@ impl Turn<'_> {
                 Ok(reply) => reply,
                 Err(RecvTimeoutError::Disconnected) => return Err(Over),
                 Err(RecvTimeoutError::Timeout) => {
-                    log::warn!("dispatcher owes an answer for {} s: dialling again", ANSWER_PATIENCE.as_secs());
+                    log::warn!("dispatcher has not answered for {} s: dialling again", ANSWER_PATIENCE.as_secs());
                     self.session.close();
                     return Err(Over);
                 }
             };
             match pick(reply) {
                 Ok(answer) => return Ok(answer),
-                Err(other) => log::warn!("dispatcher answers something else: {other:?}"),
+                Err(other) => log::warn!("dispatcher sent a reply to another question: {other:?}"),
             }
         }
     }
@@ -267,7 +268,7 @@ impl Turn<'_> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.session.vitals.is_asked.store(false, Ordering::Relaxed);
-        // There is one token, and this turn had it, so there is room.
+        // There is only one token, and this turn held it, so the channel has room.
         self.session.return_turn.try_send(()).unwrap_or_default();
     }
 }
@@ -278,7 +279,7 @@ pub(crate) struct Live {
     pub session: Arc<Session>,
     /// Gets one message when the session has ended.
     pub ended: Receiver<SessionError>,
-    /// Its end is what stops `obs-ping`, so it goes before the threads.
+    /// Its end stops `obs-ping`, so it is dropped before the threads.
     _pinging: Sender<()>,
     _last_word: LastWord,
     threads: Vec<Thread<()>>,
@@ -307,7 +308,7 @@ impl Live {
             vitals,
             resend,
         });
-        // Made before its threads: if one of them cannot start, dropping it ends the others.
+        // Made before its threads: if one of them cannot start, dropping this value ends the other.
         let mut live =
             Self { session, ended, _pinging: pinging, _last_word: last_word, threads: Vec::with_capacity(2) };
         live.threads.push(threads::spawn("obs-read", move || drop(tell_end.send(read.run())))?);
@@ -318,7 +319,7 @@ impl Live {
 
 impl Drop for Live {
     fn drop(&mut self) {
-        // The fields go after this, and with them the threads are waited for.
+        // Dropping the fields after this waits for the threads, which end because the session is closed.
         self.session.close();
     }
 }
@@ -336,7 +337,7 @@ impl Reading {
         loop {
             let heard = match translate::read_next(&mut self.reader) {
                 Err(TransportError::UnknownType { name }) => {
-                    log::debug!("dispatcher says `{name}`, which this program does not know");
+                    log::debug!("dispatcher sent `{name}`, which this version does not know");
                     continue;
                 }
                 // `obs-ping` closed the connection, and this is how the end shows here.
@@ -365,7 +366,7 @@ impl Reading {
                 | Reply::Stale { .. }
                 | Reply::NeedSource { .. } => None,
             };
-            // Whoever asked gets it also when it is the last word: a name that is taken is the asker's affair.
+            // The asker gets the reply even if it is the last message: it must know of a name that is taken.
             if self.inbox.try_send(reply).is_err() {
                 return SessionError::Flooded;
             }
@@ -388,7 +389,7 @@ impl Pinging {
     fn run(&self, stop: &Receiver<()>) {
         let interval_ms = self.agreed.ping_interval_ms.max(MIN_PING_INTERVAL_MS);
         let interval = Duration::from_millis(interval_ms);
-        // Silence is counted in pings: a machine that slept through an hour has sent none.
+        // Silence is counted in pings: a machine that was suspended for an hour has sent none in that time.
         let allowed = (self.agreed.timeout_ms / interval_ms).max(2);
         while stop.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
             self.outbox.send(&translate::ping());

@@ -17,7 +17,7 @@ fn address() -> Address {
     "localhost:9000".parse().unwrap()
 }
 
-/// Opens a session while the dispatcher does its part of it.
+/// Opens a session while `script` plays the dispatcher.
 fn open(script: impl FnOnce(&mut Scripted) + Send) -> (Result<Live, DialError>, Scripted) {
     let (ours, theirs) = Stream::pair();
     let mut dispatcher = Scripted::new(theirs);
@@ -104,7 +104,7 @@ fn a_dispatcher_that_answers_no_ping_is_given_up() {
 
 #[test]
 fn a_dispatcher_that_answers_pings_is_kept() {
-    // More pings than could go unanswered, of which there are enough for a loaded machine to be late with some answers.
+    // More pings than may stay unanswered, and enough of them that a loaded machine may answer some of them late.
     let (live, mut dispatcher) = open(|d| d.welcome_with(10, 2_000));
     let live = live.unwrap();
     for _ in 0..250 {

@@ -1,4 +1,4 @@
-//! What an observer announces, of whatever happens to a repository.
+//! Announcements of all changes that may happen to a repository.
 
 use super::*;
 
@@ -101,7 +101,7 @@ fn branches_are_announced_when_they_come_and_when_they_go() {
     assert_eq!(dispatcher.announced().show(), format!("topic/deep/x -..{second}"));
 }
 
-/// Sabotage tried: directories that are listed once only. Of a hundred branches some three were not noticed.
+/// Sabotage tried: directories are listed only once. Then about three of a hundred branches were not noticed.
 #[test]
 fn a_branch_is_noticed_whenever_the_directories_above_it_are_made() {
     let (repository, first) = Repository::with_commit();
@@ -112,7 +112,7 @@ fn a_branch_is_noticed_whenever_the_directories_above_it_are_made() {
         for (depth, name) in [format!("d{round}"), "e".into(), "f".into()].into_iter().enumerate() {
             path.push(name);
             fs::create_dir(&path).unwrap();
-            // Some are made while the one above is just being watched.
+            // Some directories are made at the moment when their parent is being watched.
             let until = clock::instant() + Duration::from_micros((round * 389 + depth as u64 * 1031) % 3000);
             while clock::instant() < until {
                 std::hint::spin_loop();
@@ -227,7 +227,7 @@ fn the_remote_of_a_repository_is_followed_and_the_repository_stays_as_it_was() {
     assert_eq!(listing(&clone), before);
 }
 
-/// Every file and directory below, with its size and times.
+/// Lists every file and directory below, with its size and times.
 fn listing(directory: &Path) -> String {
     let output = Command::new("find").arg(directory).args(["-printf", "%p %s %T@ %C@\n"]).output().unwrap();
     String::from_utf8(output.stdout).unwrap()

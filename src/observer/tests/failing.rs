@@ -1,4 +1,4 @@
-//! What an observer does when a dispatcher, a repository or a setting is not as it should be.
+//! The observer's behaviour if a dispatcher, a repository or a setting is not as it should be.
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn a_commit_whose_answer_never_came_is_announced_again_in_the_next_session() {
     let mut dispatcher = stage.session(&[]);
     assert_eq!(dispatcher.announced().show(), format!("main -..{first}"));
     dispatcher.stream.close();
-    // This time it had been accepted, and only the answer was lost.
+    // This time it was accepted, and only the answer was lost.
     let mut dispatcher = stage.session(&[("main", &first)]);
     let second = repository.commit("second");
     assert_eq!(dispatcher.announced().show(), format!("main {first}..{second}"));
@@ -99,7 +99,7 @@ fn a_broken_repository_does_not_hold_up_another() {
     fs::write(broken.path().join(".git/refs/heads/main"), "rubbish").unwrap();
     let stage = stage.start(settings);
     let mut dispatcher = stage.session(&[]);
-    // The question about the other repository comes before the announcement or after it.
+    // The question about the other repository may come before or after the announcement.
     let announced = loop {
         let announced = dispatcher.announced();
         let FromObserver::Status { repo, .. } = &announced.message else { break announced };

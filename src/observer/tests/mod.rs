@@ -1,4 +1,4 @@
-//! Whole observers over TCP: real repositories, a scripted dispatcher.
+//! Whole observers over TCP, with real repositories and a scripted dispatcher.
 
 mod announcing;
 mod failing;
@@ -25,9 +25,9 @@ use crate::threads::{self, Thread};
 use crate::transport::Listener;
 use support::{Announced, Scripted};
 
-/// Not a poll that a test could wait for: what it expects must come by notification.
+/// A poll interval that no test can wait for: the change must be found by notification.
 const HARDLY_EVER_MS: u64 = 3_600_000;
-/// Often, where it is the poll that must find something.
+/// A short poll interval, for tests in which the poll must find something.
 const OFTEN_MS: u64 = 20;
 
 /// A repository made by the git program, in a directory of its own.
@@ -43,7 +43,7 @@ impl Repository {
         repository
     }
 
-    /// With a first commit.
+    /// Makes a repository with one commit.
     fn with_commit() -> (Self, String) {
         let repository = Self::new();
         let commit = repository.commit("first");
@@ -71,7 +71,7 @@ impl Repository {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
-    /// Commits a file of that name on the branch that is checked out.
+    /// Commits a file of that name to the branch that is checked out.
     fn commit(&self, name: &str) -> String {
         fs::write(self.path().join(name), name.repeat(100)).unwrap();
         self.git(&["add", "-A"]);
@@ -80,7 +80,7 @@ impl Repository {
     }
 }
 
-/// An observer in a thread, and the place where its dispatcher listens.
+/// An observer in a thread, and the listener of its dispatcher.
 struct Stage {
     listener: Listener,
     stop: Option<Sender<Stop>>,
@@ -133,12 +133,12 @@ impl Stage {
         stage.start(settings)
     }
 
-    /// The next connection, not yet welcomed.
+    /// Accepts the next connection, without a welcome.
     fn call(&self) -> Scripted {
         Scripted::new(self.listener.accept().unwrap().unwrap())
     }
 
-    /// The next session, in which the dispatcher has these heads.
+    /// Accepts the next session, as a dispatcher that has accepted these heads.
     fn session(&self, heads: &[(&str, &str)]) -> Scripted {
         let mut dispatcher = self.call();
         dispatcher.welcome();
@@ -146,12 +146,12 @@ impl Stage {
         dispatcher
     }
 
-    /// How the observer ended by itself.
+    /// Returns how the observer ended by itself.
     fn end(mut self) -> Result<(), ObserverError> {
         self.observer.take().unwrap().join().unwrap()
     }
 
-    /// Stops the observer, which must be quick.
+    /// Stops the observer. It must end quickly.
     fn stop(mut self) {
         let began = clock::instant();
         self.stop.take().unwrap().send(Stop::Now).unwrap();
@@ -168,7 +168,7 @@ impl Drop for Stage {
     }
 }
 
-/// Checks that the announced commit is complete in a store that got these packs.
+/// Checks that the announced commit is complete in a store that received these packs.
 fn check_source(packs: &[&Announced]) {
     let dir = tempfile::tempdir().unwrap();
     for announced in packs {

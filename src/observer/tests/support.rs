@@ -1,4 +1,5 @@
-//! A dispatcher for tests: it says what the test tells it to, and waits for what the observer says, with a deadline.
+//! A scripted dispatcher for tests. It sends what the test tells it to, and waits for the observer's messages, with a
+//! deadline.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use crate::protocol::limits::MAX_LINE_BYTES;
 use crate::protocol::observer::{FromObserver, Head, ToObserver};
 use crate::transport::{Frame, FrameReader, Stream, TransportError, write_frame};
 
-/// How long a test waits for something that must happen.
+/// How long a test waits for an event that must happen.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// The dispatcher's end of one connection.
@@ -35,7 +36,7 @@ impl Scripted {
         hello
     }
 
-    /// Takes the hello and agrees to pings that hardly ever come.
+    /// Takes the hello, and agrees to pings at a very long interval.
     pub(crate) fn welcome(&mut self) {
         self.welcome_with(60_000, 300_000);
     }
@@ -54,12 +55,12 @@ impl Scripted {
         self.stream.close();
     }
 
-    /// What the observer says next; `None` when it hung up.
+    /// Returns the observer's next message; `None` if it closed the connection.
     pub(crate) fn hear_any(&mut self) -> Option<FromObserver> {
         self.reader.read(MAX_LINE_BYTES).unwrap()
     }
 
-    /// What the observer says next, but for pings.
+    /// Returns the observer's next message that is not a ping.
     pub(crate) fn hear(&mut self) -> FromObserver {
         loop {
             let message = self.hear_any().expect("a message");
@@ -70,7 +71,7 @@ impl Scripted {
         }
     }
 
-    /// Whether the observer says nothing (but pings) for that long.
+    /// Whether the observer sends nothing except pings for that long.
     pub(crate) fn hears_nothing_for(&mut self, time: Duration) -> bool {
         self.reader.set_timeout(Some(time)).unwrap();
         let heard = loop {
@@ -97,7 +98,7 @@ impl Scripted {
         self.say(&ToObserver::Error(Refusal { code, text: text.to_owned() }));
     }
 
-    /// Waits for the question about a repository and answers with these heads, as `branch=commit`.
+    /// Waits for the question about a repository's heads, and answers with these, given as `branch=commit`.
     pub(crate) fn tell_heads(&mut self, heads: &[(&str, &str)]) -> String {
         let FromObserver::Status { repo, .. } = self.hear() else { panic!("not a status") };
         let head = |(branch, commit): &(&str, &str)| Head { branch: (*branch).into(), commit: (*commit).into() };
@@ -105,7 +106,7 @@ impl Scripted {
         repo
     }
 
-    /// Waits for an announcement, with the pack that belongs to it.
+    /// Waits for an announcement, with its pack.
     pub(crate) fn announced(&mut self) -> Announced {
         let mut pack = Vec::new();
         let mut is_complete = true;
@@ -122,7 +123,7 @@ impl Scripted {
         }
     }
 
-    /// Says `ok` to it.
+    /// Answers an announcement with `ok`.
     pub(crate) fn accept(&self, announced: &Announced, build: u64) {
         let (repo, branch, commit, build) = match &announced.message {
             FromObserver::Dispatch { repo, branch, commit, .. } => (repo, branch, Some(commit.clone()), Some(build)),
@@ -139,7 +140,7 @@ impl Scripted {
 }
 
 impl Announced {
-    /// As `branch before..commit`, or `branch before gone`.
+    /// Formats the announcement as `branch before..commit`, or as `branch before gone`.
     pub(crate) fn show(&self) -> String {
         let before = |before: &Option<String>| before.clone().unwrap_or_else(|| "-".to_owned());
         match &self.message {

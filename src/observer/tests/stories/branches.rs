@@ -1,4 +1,4 @@
-//! Stories of several branches: their order, their end, and what is not an end.
+//! Stories of several branches: their order, their deletion, and events that only look like a deletion.
 
 use super::*;
 
@@ -91,7 +91,7 @@ fn when_head_names_another_branch_the_former_one_is_not_called_gone() {
 
 #[test]
 fn a_repository_that_cannot_be_read_announces_nothing_gone() {
-    // A failed look is not told: the watch goes on asking for one.
+    // The watch is not told of a failed look, so it goes on asking for one.
     check(
         globs(&["*"]),
         "dispatcher has: main=a topic=b

@@ -43,7 +43,7 @@ fn show(step: &Step) -> String {
     }
 }
 
-/// Plays the facts of a story and checks that it comes out as written.
+/// Plays the facts of a story and checks the steps against it.
 #[track_caller]
 fn check(selection: BranchSelection, story: &str) {
     let mut watch = Watch::new(selection);
