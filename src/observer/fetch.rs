@@ -12,7 +12,7 @@ use crate::error_chain::chain;
 use crate::git;
 use crate::model::RepoName;
 
-use super::trouble::Trouble;
+use super::failures::Failures;
 
 /// Shortest interval between two fetches, because somebody else's server answers them.
 const MIN_INTERVAL: Duration = Duration::from_secs(5);
@@ -35,11 +35,11 @@ impl Fetcher {
     /// Fetches at once, and then at every interval until the channel closes.
     pub(crate) fn run(&self, stop: &Receiver<()>) {
         let interval = self.interval.max(MIN_INTERVAL);
-        let mut trouble = Trouble::new(interval, MAX_RETRY.max(interval));
+        let mut failures = Failures::new(interval, MAX_RETRY.max(interval));
         loop {
             let pause = match git::fetch_mirror(&self.url, &self.mirror) {
                 Ok(()) => {
-                    if trouble.resolve() {
+                    if failures.resolve() {
                         log::info!("{} can be fetched again", self.repo);
                     }
                     // If a wake-up is waiting already, it is enough. If nobody receives it, the observer is ending.
@@ -47,7 +47,7 @@ impl Fetcher {
                     interval
                 }
                 Err(error) => {
-                    let (text, pause) = trouble.note(chain(&error));
+                    let (text, pause) = failures.note(chain(&error));
                     if let Some(text) = text {
                         log::warn!("{} could not be fetched from {}: {text}; trying again", self.repo, self.source);
                     }

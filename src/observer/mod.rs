@@ -4,11 +4,12 @@
 //! with the heads in the repository. So an observer may be killed, moved or started late and misses nothing. It only
 //! reads the watched repositories, and it never decides what a commit amounts to.
 //!
-//! [`run`] dials and keeps one [`session`] with the dispatcher. Each repository has a thread (`repo`, which decides by
-//! the pure `watch`), woken by `notify` and `fetch`. All of them share the session; `submit` is what they say over it.
-//! Called by the command line.
+//! [`run()`] dials and keeps one `session` with the dispatcher. Each repository has a thread (`repo`, which decides by
+//! the pure `watch`), woken by `notify` and `fetch`. All of them share the session, and talk over it by `submit`. Called
+//! by the command line.
 
 mod error;
+mod failures;
 mod fetch;
 mod notify;
 mod repo;
@@ -20,7 +21,7 @@ mod submit;
 #[cfg(test)]
 mod tests;
 mod translate;
-mod trouble;
+
 mod watch;
 
 pub use error::ObserverError;

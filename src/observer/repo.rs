@@ -17,11 +17,11 @@ use crate::error_chain::chain;
 use crate::git::{BranchSelection, GitError, Head, Watched};
 use crate::model::{BranchName, CommitId, RepoName};
 
+use super::failures::Failures;
 use super::notify::Notifier;
-use super::session::{Over, Session};
+use super::session::{Session, SessionOver};
 use super::submit::{self, Answer, Delivery, HeadsAnswer, NoAnswer};
 use super::translate::{RefusalKind, Refused};
-use super::trouble::Trouble;
 use super::watch::{Announcement, Change, Step, Watch};
 
 /// The first and the longest pause before a repository that could not be read is read again.
@@ -50,8 +50,8 @@ enum Leave {
     Stopped,
 }
 
-impl From<Over> for Leave {
-    fn from(_: Over) -> Self {
+impl From<SessionOver> for Leave {
+    fn from(_: SessionOver) -> Self {
         Self::Session
     }
 }
@@ -81,7 +81,7 @@ pub(crate) struct Repo {
     watched: Option<Watched>,
     notifier: Option<Notifier>,
     is_notifier_refused: bool,
-    trouble: Trouble,
+    failures: Failures,
     is_mirror_awaited: bool,
     is_emptiness_said: bool,
     /// When to look if no notification comes.
@@ -96,7 +96,7 @@ impl Repo {
             watched: None,
             notifier: None,
             is_notifier_refused: false,
-            trouble: Trouble::new(RETRY_FIRST.min(orders.interval), RETRY_MAX.max(orders.interval)),
+            failures: Failures::new(RETRY_FIRST.min(orders.interval), RETRY_MAX.max(orders.interval)),
             is_mirror_awaited: orders.is_mirror,
             is_emptiness_said: false,
             due: clock::instant(),
@@ -192,7 +192,7 @@ impl Repo {
     fn look(&mut self) -> Result<(), Leave> {
         match self.read_heads() {
             Ok(heads) => {
-                if self.trouble.resolve() {
+                if self.failures.resolve() {
                     log::info!("{} can be observed again", self.orders.name);
                 }
                 self.say_emptiness(heads.is_empty());
@@ -347,7 +347,7 @@ impl Repo {
 
     /// Logs a problem, once for each cause, and delays the next look, longer each time.
     fn pause(&mut self, what: &str) -> Leave {
-        let (text, pause) = self.trouble.note(what.to_owned());
+        let (text, pause) = self.failures.note(what.to_owned());
         // A mirror does not exist before its first fetch, and the fetching thread logs a failed fetch.
         if let Some(text) = text.filter(|_| !self.is_mirror_awaited) {
             log::warn!("{} {text}; trying again", self.orders.name);

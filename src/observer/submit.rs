@@ -7,7 +7,7 @@
 use crate::git::{CommitText, GitError, Watched};
 use crate::model::{BranchName, BuildId, CommitId, RepoName};
 
-use super::session::{Over, Session, Turn};
+use super::session::{Session, SessionOver, Turn};
 use super::translate::{self, MAX_RANGE_COMMITS, Refused, Reply};
 use super::watch::{Announcement, Change};
 
@@ -33,8 +33,8 @@ pub(crate) enum NoAnswer {
     Git(GitError),
 }
 
-impl From<Over> for NoAnswer {
-    fn from(_: Over) -> Self {
+impl From<SessionOver> for NoAnswer {
+    fn from(_: SessionOver) -> Self {
         Self::Over
     }
 }
@@ -56,7 +56,7 @@ pub(crate) enum HeadsAnswer {
 }
 
 /// Asks which heads of the repository the dispatcher has accepted.
-pub(crate) fn ask_heads(session: &Session, repo: &RepoName, source: &str) -> Result<HeadsAnswer, Over> {
+pub(crate) fn ask_heads(session: &Session, repo: &RepoName, source: &str) -> Result<HeadsAnswer, SessionOver> {
     let turn = session.turn();
     turn.send(&translate::status(repo, source))?;
     turn.answer(|reply| match reply {
@@ -94,7 +94,7 @@ pub(crate) fn announce_head(
 }
 
 /// Announces that a branch no longer exists.
-pub(crate) fn announce_gone(session: &Session, repo: &RepoName, what: &Announcement) -> Result<Answer, Over> {
+pub(crate) fn announce_gone(session: &Session, repo: &RepoName, what: &Announcement) -> Result<Answer, SessionOver> {
     let turn = session.turn();
     turn.send(&translate::announcement(repo, what, &[], CommitText::default()))?;
     answer(&turn, repo, what)
@@ -121,7 +121,7 @@ pub(crate) fn supply(
     })?)
 }
 
-fn answer(turn: &Turn<'_>, repo: &RepoName, what: &Announcement) -> Result<Answer, Over> {
+fn answer(turn: &Turn<'_>, repo: &RepoName, what: &Announcement) -> Result<Answer, SessionOver> {
     let announced = match what.change {
         Change::Head { commit, .. } => Some(commit),
         Change::Gone => None,
@@ -196,7 +196,7 @@ impl<'a> Pieces<'a, '_> {
         true
     }
 
-    fn finish(self) -> Result<Turn<'a>, Over> {
+    fn finish(self) -> Result<Turn<'a>, SessionOver> {
         let turn = self.turn.unwrap_or_else(|| self.session.turn());
         // The buffer is empty only if the whole pack is.
         if !self.buffer.is_empty() {

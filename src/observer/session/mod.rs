@@ -102,7 +102,7 @@ pub(crate) enum SessionError {
 
 /// The session is over, so the request has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Over;
+pub(crate) struct SessionOver;
 
 /// The observer's identity, with which it dials.
 #[derive(Debug, Clone)]
@@ -225,18 +225,18 @@ pub(crate) struct Turn<'a> {
 
 impl Turn<'_> {
     /// Writes a frame. Waits for the dispatcher if the frame is large.
-    pub(crate) fn send(&self, frame: &Frame) -> Result<(), Over> {
+    pub(crate) fn send(&self, frame: &Frame) -> Result<(), SessionOver> {
         let outbox = &self.session.outbox;
         if frame.payload.len() <= SMALL_BYTES {
             outbox.send(frame);
             return Ok(());
         }
-        if outbox.send_bulk(frame) { Ok(()) } else { Err(Over) }
+        if outbox.send_bulk(frame) { Ok(()) } else { Err(SessionOver) }
     }
 
     /// Writes a frame. If it is small, sends it together with the next one: a small pack and its announcement then wake
     /// the dispatcher only once.
-    pub(crate) fn send_with_next(&self, frame: &Frame) -> Result<(), Over> {
+    pub(crate) fn send_with_next(&self, frame: &Frame) -> Result<(), SessionOver> {
         if frame.payload.len() > SMALL_BYTES {
             return self.send(frame);
         }
@@ -246,15 +246,15 @@ impl Turn<'_> {
 
     /// Waits for a reply that `pick` accepts, and returns what `pick` makes of it. A reply that `pick` returns as an
     /// error is the dispatcher's mistake, and is skipped.
-    pub(crate) fn answer<T>(&self, pick: impl Fn(Reply) -> Result<T, Reply>) -> Result<T, Over> {
+    pub(crate) fn answer<T>(&self, pick: impl Fn(Reply) -> Result<T, Reply>) -> Result<T, SessionOver> {
         loop {
             let reply = match self.session.replies.recv_timeout(ANSWER_PATIENCE) {
                 Ok(reply) => reply,
-                Err(RecvTimeoutError::Disconnected) => return Err(Over),
+                Err(RecvTimeoutError::Disconnected) => return Err(SessionOver),
                 Err(RecvTimeoutError::Timeout) => {
                     log::warn!("dispatcher has not answered for {} s: dialling again", ANSWER_PATIENCE.as_secs());
                     self.session.close();
-                    return Err(Over);
+                    return Err(SessionOver);
                 }
             };
             match pick(reply) {

@@ -182,7 +182,7 @@ fn whoever_asks_and_whoever_waits_to_ask_gets_an_end_when_the_dispatcher_hangs_u
         assert!(matches!(error, SessionError::Closed | SessionError::Broken(_)), "{error}");
         live.session.close();
         for asking in asking {
-            assert_eq!(asking.join().unwrap(), Err(Over));
+            assert_eq!(asking.join().unwrap(), Err(SessionOver));
         }
     });
 }
@@ -198,7 +198,7 @@ fn a_session_ends_with_its_threads_although_a_repository_still_holds_it() {
     });
     ended.recv_timeout(DEADLINE).unwrap();
     drop(thread);
-    assert_eq!(submit::ask_heads(&held, &app(), "s"), Err(Over));
+    assert_eq!(submit::ask_heads(&held, &app(), "s"), Err(SessionOver));
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn an_impossible_commit_id_ends_the_session() {
     scope(|scope| {
         let asking = scope.spawn(|| submit::ask_heads(&live.session, &app(), "s"));
         dispatcher.tell_heads(&[("main", "not hexadecimal")]);
-        assert_eq!(asking.join().unwrap(), Err(Over));
+        assert_eq!(asking.join().unwrap(), Err(SessionOver));
     });
     let error = live.ended.recv_timeout(DEADLINE).unwrap();
     assert!(matches!(error, SessionError::Nonsense(_)), "{error}");

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 /// A row of failures without a success between them; it may be empty.
 #[derive(Debug)]
-pub(crate) struct Trouble {
+pub(crate) struct Failures {
     first: Duration,
     longest: Duration,
     /// The last cause reported, and the pause after the next failure.
     now: Option<(String, Duration)>,
 }
 
-impl Trouble {
+impl Failures {
     pub(crate) fn new(first: Duration, longest: Duration) -> Self {
         Self { first, longest: longest.max(first), now: None }
     }
@@ -42,14 +42,14 @@ mod tests {
     #[test]
     fn a_cause_is_said_once_and_the_pauses_grow_to_a_limit() {
         let second = Duration::from_secs(1);
-        let mut trouble = Trouble::new(second, 3 * second);
+        let mut failures = Failures::new(second, 3 * second);
         let (locked, broken) = ("locked".to_owned(), "broken".to_owned());
-        assert_eq!(trouble.note(locked.clone()), (Some("locked".into()), second));
-        assert_eq!(trouble.note(locked.clone()), (None, 2 * second));
-        assert_eq!(trouble.note(broken.clone()), (Some("broken".into()), 3 * second));
-        assert_eq!(trouble.note(broken.clone()), (None, 3 * second));
-        assert!(trouble.resolve());
-        assert!(!trouble.resolve());
-        assert_eq!(trouble.note(locked.clone()), (Some("locked".into()), second));
+        assert_eq!(failures.note(locked.clone()), (Some("locked".into()), second));
+        assert_eq!(failures.note(locked.clone()), (None, 2 * second));
+        assert_eq!(failures.note(broken.clone()), (Some("broken".into()), 3 * second));
+        assert_eq!(failures.note(broken.clone()), (None, 3 * second));
+        assert!(failures.resolve());
+        assert!(!failures.resolve());
+        assert_eq!(failures.note(locked.clone()), (Some("locked".into()), second));
     }
 }
