@@ -5,8 +5,8 @@
 //! reads the watched repositories, and it never decides what a commit amounts to.
 //!
 //! [`run()`] dials and keeps one `session` with the dispatcher. Each repository has a thread (`repo`, which decides by
-//! the pure `watch`), woken by `notify` and `fetch`. All of them share the session, and talk over it by `submit`. Called
-//! by the command line.
+//! the pure `watch`), woken by `notify` and `fetch`. All of them share the session, and talk over it by `submit`.
+//! Called by the command line.
 
 mod error;
 mod failures;
