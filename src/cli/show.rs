@@ -54,7 +54,7 @@ pub(crate) fn run(flags: ShowFlags, out: &mut Output) -> Result<ExitCode, CliErr
 /// The build that was typed, as it stands.
 pub(crate) fn build_named(session: &mut Session, typed: &str) -> Result<BuildReport, CliError> {
     let answer = session.ask(&FromOperator::Show { build: typed.to_owned() })?;
-    if let ToOperator::Build(report) = answer { Ok(report) } else { Err(CliError::Unexpected("`show`")) }
+    if let ToOperator::Build(report) = answer { Ok(*report) } else { Err(CliError::Unexpected("`show`")) }
 }
 
 /// Waits until the build has its verdict.
@@ -69,7 +69,7 @@ fn finished(operator: &OperatorFlags, session: &mut Session, report: BuildReport
     loop {
         let ToOperator::Build(now) = watching.next()? else { return Err(CliError::Unexpected("`watch`")) };
         if now.build == report.build && now.finished_ms.is_some() {
-            return Ok(now);
+            return Ok(*now);
         }
     }
 }
@@ -214,6 +214,9 @@ pub(crate) mod tests {
             repo: "app".into(),
             branch: "main".into(),
             commit: "4f2a91c0".repeat(5),
+            trigger: "push".into(),
+            reference: "refs/heads/main".into(),
+            trust: "trusted".into(),
             before: None,
             subject: "Fix the thing".into(),
             author: "Ann <ann@example.org>".into(),

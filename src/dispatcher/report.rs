@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::data_dir::{DataDir, LogPlace};
-use crate::model::{Attempt, Build, Ending, Job, JobId, JobState, Outcome, RunnerId, RunnerName};
+use crate::model::{Attempt, Build, Ending, Job, JobId, JobState, Outcome, RunnerId, RunnerName, TriggerKind};
 use crate::protocol::operator::{AttemptReport, BuildReport, JobReport, RunnerReport, WhyLine};
 use crate::scheduler::RunnerView;
 use crate::store::{Reader, StoreError};
@@ -39,12 +39,16 @@ impl<'a> Reports<'a> {
             None if jobs.iter().all(|job| matches!(job.state.as_str(), "queued" | "waiting")) => "queued",
             None => "running",
         };
+        let trigger = &build.source.trigger;
         Ok(BuildReport {
             build: build.id.0,
             repo: build.source.repo.to_string(),
-            branch: build.source.branch.to_string(),
+            branch: trigger.reference.short().to_owned(),
             commit: build.source.commit.to_string(),
-            before: build.source.before.map(|before| before.to_string()),
+            trigger: trigger.kind.word().to_owned(),
+            reference: trigger.reference.to_string(),
+            trust: trigger.trust.word().to_owned(),
+            before: trigger.before().map(|before| before.to_string()),
             subject: build.source.subject,
             author: build.source.author,
             state: state.to_owned(),
@@ -142,12 +146,12 @@ impl<'a> Reports<'a> {
 
     fn announced(&self, build: &Build) -> WhyLine {
         let source = &build.source;
-        let text = match source.before {
-            None => format!("{} was the first commit seen of branch {}", source.commit.short(), source.branch),
-            Some(before) => {
-                let (commit, branch) = (source.commit.short(), &source.branch);
-                let commits = if source.range.len() == 1 { "commit" } else { "commits" };
-                format!("branch {branch} moved from {} to {commit}, {} {commits}", before.short(), source.range.len())
+        let (commit, branch) = (source.commit.short(), source.trigger.reference.short());
+        let text = match &source.trigger.kind {
+            TriggerKind::Push { before: None, .. } => format!("{commit} was the first commit seen of branch {branch}"),
+            TriggerKind::Push { before: Some(before), range } => {
+                let commits = if range.len() == 1 { "commit" } else { "commits" };
+                format!("branch {branch} moved from {} to {commit}, {} {commits}", before.short(), range.len())
             }
         };
         WhyLine { at_ms: Some(build.created_at.0), task: None, text }

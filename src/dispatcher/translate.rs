@@ -4,7 +4,7 @@
 use super::grants::StoredLog;
 use crate::model::{
     AttemptId, BranchName, BuildSource, CommitId, Incarnation, Isolation, Label, LogSummary, Outcome, RepoName,
-    RunnerName, SessionId,
+    RunnerName, SessionId, Trigger,
 };
 use crate::protocol::hello::{ErrorCode, Hello, Refusal};
 use crate::protocol::limits::{MAX_LABELS, MAX_RANGE_COMMITS, MAX_SLOTS};
@@ -45,22 +45,27 @@ pub(crate) struct Announcement {
     pub(crate) range: Vec<String>,
     pub(crate) subject: String,
     pub(crate) author: String,
+    pub(crate) trigger: String,
 }
 
 pub(crate) fn build_source(said: Announcement) -> Result<BuildSource, Refusal> {
-    let Announcement { repo: name, branch: branch_name, before, commit: id, range, subject, author } = said;
+    let Announcement { repo: name, branch: branch_name, before, commit: id, range, subject, author, trigger } = said;
+    if trigger != "push" {
+        let name = Refusal::quote(&trigger);
+        return Err(malformed(format!("this dispatcher knows no trigger `{name}`, only `push`")));
+    }
     if range.len() > MAX_RANGE_COMMITS {
         return Err(malformed(format!(
             "the range has {} commits: at most {MAX_RANGE_COMMITS} are allowed",
             range.len()
         )));
     }
+    let before = before.as_deref().map(commit).transpose()?;
+    let range = range.iter().map(|id| commit(id)).collect::<Result<_, _>>()?;
     Ok(BuildSource {
         repo: repo(&name)?,
-        branch: branch(&branch_name)?,
         commit: commit(&id)?,
-        before: before.as_deref().map(commit).transpose()?,
-        range: range.iter().map(|id| commit(id)).collect::<Result<_, _>>()?,
+        trigger: Trigger::push(&branch(&branch_name)?, before, range),
         subject: cut(subject),
         author: cut(author),
     })
@@ -172,7 +177,7 @@ fn runtask(lease: &Lease) -> Runtask {
         build: lease.build.0,
         number: lease.number,
         repo: lease.source.repo.to_string(),
-        branch: lease.source.branch.to_string(),
+        branch: lease.source.trigger.reference.short().to_owned(),
         commit: lease.source.commit.to_string(),
         task: Ok(WireTask { name: lease.task.name.to_string(), recipe: lease.task.recipe.clone() }),
     }

@@ -44,10 +44,10 @@ where
 }
 
 fn observer_said(message: FromObserver) {
-    if let FromObserver::Dispatch { repo, branch, before, commit, range, subject, author } = message {
-        let said = Announcement { repo, branch, before, commit, range, subject, author };
+    if let FromObserver::Dispatch { repo, branch, before, commit, range, subject, author, trigger } = message {
+        let said = Announcement { repo, branch, before, commit, range, subject, author, trigger };
         if let Ok(source) = translate::build_source(said) {
-            assert!(source.range.len() <= MAX_RANGE_COMMITS && !source.branch.as_str().is_empty());
+            assert!(source.trigger.range().len() <= MAX_RANGE_COMMITS && !source.trigger.reference.short().is_empty());
             assert!(source.subject.len() <= 1024 && source.author.len() <= 1024);
             assert!(!source.repo.as_str().contains('/') && !source.repo.as_str().starts_with('.'));
         }

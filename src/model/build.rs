@@ -1,6 +1,6 @@
 //! All that Surveil does for one commit; it carries the verdict.
 
-use super::{BranchName, BuildId, CommitId, Ending, RepoName, WallTime};
+use super::{BuildId, CommitId, Ending, RepoName, Trigger, WallTime};
 
 /// What a build amounts to: a pure function of how its jobs ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,16 +78,12 @@ impl BuildState {
     }
 }
 
-/// What a build is for: the commit, where it was seen, and what came before it.
+/// The identity of a build, which is repository, commit and trigger, and what people want to know of the commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildSource {
     pub repo: RepoName,
-    pub branch: BranchName,
     pub commit: CommitId,
-    /// The branch's head that the dispatcher had accepted before; `None` for a branch seen for the first time.
-    pub before: Option<CommitId>,
-    /// First-parent commits from `before` (exclusive) to `commit` (inclusive), oldest first, bounded by the observer.
-    pub range: Vec<CommitId>,
+    pub trigger: Trigger,
     /// The commit's subject line.
     pub subject: String,
     /// The commit's author, as `Name <address>`.

@@ -17,6 +17,7 @@ mod snapshot;
 mod task;
 #[cfg(test)]
 pub(crate) mod tests;
+mod trigger;
 pub mod words;
 
 pub use address::{Address, AddressError};
@@ -32,3 +33,4 @@ pub use record::{Decision, Record};
 pub use runner::{Isolation, Runner, RunnerState};
 pub use snapshot::{Snapshot, WholeBuild};
 pub use task::{Condition, Need, Placement, TaskSpec};
+pub use trigger::{RefName, Trigger, TriggerKind, Trust};

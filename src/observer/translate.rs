@@ -120,6 +120,7 @@ pub(crate) fn announcement(repo: &RepoName, what: &Announcement, range: &[Commit
             range: range.iter().map(CommitId::to_string).collect(),
             subject: shorten(text.subject, MAX_SUBJECT_CHARS),
             author: shorten(text.author, MAX_AUTHOR_CHARS),
+            trigger: "push".to_owned(),
         },
         Change::Gone => FromObserver::Gone { repo, branch, before: before.unwrap_or_default() },
     })

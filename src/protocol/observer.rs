@@ -30,6 +30,9 @@ pub enum FromObserver {
         /// First-parent commits after `before` up to and including `commit`, oldest first.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         range: Vec<String>,
+        /// What asks for the build. `push` is the only kind so far; any other one is refused.
+        #[serde(default = "push", skip_serializing_if = "is_push")]
+        trigger: String,
         #[serde(default)]
         subject: String,
         #[serde(default)]
@@ -92,4 +95,13 @@ pub enum ToObserver {
 pub struct Head {
     pub branch: String,
     pub commit: String,
+}
+
+/// The trigger of an announcement that names none.
+pub(super) fn push() -> String {
+    "push".to_owned()
+}
+
+fn is_push(trigger: &String) -> bool {
+    trigger == "push"
 }

@@ -63,7 +63,7 @@ pub enum FromOperator {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ToOperator {
     Status(StatusReport),
-    Build(BuildReport),
+    Build(Box<BuildReport>),
     Why(WhyReport),
     Runners(RunnersReport),
     /// `bytes` raw bytes of the log follow, which stand at `offset`.
@@ -114,8 +114,18 @@ pub struct StatusReport {
 pub struct BuildReport {
     pub build: u64,
     pub repo: String,
+    /// The short name of `ref`: a branch without `refs/heads/`.
     pub branch: String,
     pub commit: String,
+    /// What asked for the build: `push`.
+    #[serde(default = "super::observer::push")]
+    pub trigger: String,
+    /// The full name of the ref that the trigger concerns.
+    #[serde(default, rename = "ref")]
+    pub reference: String,
+    /// `trusted` or `untrusted`.
+    #[serde(default)]
+    pub trust: String,
     #[serde(default)]
     pub before: Option<String>,
     pub subject: String,

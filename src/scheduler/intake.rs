@@ -10,7 +10,7 @@ use super::turn::{Because, Turn};
 use super::{Reply, Scheduler};
 use crate::model::{
     BranchName, Build, BuildId, BuildSource, CommitId, Ending, Job, JobId, JobState, Moment, Need, Record, RepoName,
-    TaskName, TaskSpec, Verdict, WholeBuild,
+    TaskName, TaskSpec, TriggerKind, Verdict, WholeBuild,
 };
 
 impl Scheduler {
@@ -23,27 +23,25 @@ impl Scheduler {
         plan: Result<Vec<TaskSpec>, String>,
         known: Option<BuildId>,
     ) {
-        let key = (source.repo.clone(), source.branch.clone());
+        let TriggerKind::Push { before, .. } = source.trigger.kind;
+        let branch = BranchName::new(source.trigger.reference.short());
+        let key = (source.repo.clone(), branch.clone());
         let head = self.heads.get(&key).copied();
         if let Some(head) = head
             && head.commit == source.commit
-            && (head.before == source.before || known.is_some())
+            && (head.before == before || known.is_some())
             && let Some(build) = known.or(head.build)
         {
             turn.reply(request, Reply::Accepted { build: Some(build) });
             return;
         }
-        if head.map(|head| head.commit) != source.before {
+        if head.map(|head| head.commit) != before {
             let head = head.map(|head| head.commit);
-            turn.reply(request, Reply::Stale { repo: source.repo, branch: source.branch, head });
+            turn.reply(request, Reply::Stale { repo: source.repo, branch, head });
             return;
         }
-        turn.persist(Record::HeadMoved {
-            repo: source.repo.clone(),
-            branch: source.branch.clone(),
-            head: Some(source.commit),
-        });
-        let (commit, before) = (source.commit, source.before);
+        turn.persist(Record::HeadMoved { repo: source.repo.clone(), branch, head: Some(source.commit) });
+        let commit = source.commit;
         let build = known.unwrap_or_else(|| self.add_build(turn, source, plan));
         self.heads.insert(key, AcceptedHead { commit, before, build: Some(build) });
         turn.reply(request, Reply::Accepted { build: Some(build) });
@@ -59,7 +57,7 @@ impl Scheduler {
         turn.note(format!(
             "build {id} of {} {} {}: {} tasks",
             source.repo,
-            source.branch,
+            source.trigger.reference.short(),
             source.commit.short(),
             tasks.len()
         ));

@@ -152,7 +152,7 @@ impl Scheduler {
         turn.note(format!(
             "build {id} of {} {}: {} after {seconds} s",
             build.source.repo,
-            build.source.branch,
+            build.source.trigger.reference.short(),
             verdict.word()
         ));
         for job in &build.jobs {

@@ -15,7 +15,7 @@ use surveil::clock;
 use surveil::config::defaults::RECONNECT_MS;
 use surveil::model::{
     Attempt, AttemptId, BranchName, Build, BuildId, BuildSource, CommitId, Ending, Job, JobId, JobState, LogSummary,
-    Outcome, Record, RepoName, Runner, RunnerId, RunnerName, Script, TaskName, TaskSpec, Verdict, WallTime,
+    Outcome, Record, RepoName, Runner, RunnerId, RunnerName, Script, TaskName, TaskSpec, Trigger, Verdict, WallTime,
 };
 use surveil::store::Store;
 
@@ -112,10 +112,8 @@ fn passed(build: u64) -> Vec<Record> {
     raw[..8].copy_from_slice(&build.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
     let source = BuildSource {
         repo: RepoName::new("app").expect("it is a name"),
-        branch: BranchName::new("main"),
         commit: CommitId::from_bytes(&raw).expect("20 bytes are a commit id"),
-        before: None,
-        range: vec![],
+        trigger: Trigger::push(&BranchName::new("main"), None, vec![]),
         subject: "teach the parser to count beyond nine".into(),
         author: "Ada Lovelace <ada@example.org>".into(),
     };

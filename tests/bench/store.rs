@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use surveil::model::{
     Attempt, AttemptId, BranchName, Build, BuildId, BuildSource, CommitId, Ending, Job, JobId, JobState, LogSummary,
-    Outcome, Record, RepoName, RunnerId, Script, TaskName, TaskSpec, Verdict, WallTime,
+    Outcome, Record, RepoName, RunnerId, Script, TaskName, TaskSpec, Trigger, Verdict, WallTime,
 };
 use surveil::store::{Reader, Store};
 
@@ -138,10 +138,8 @@ fn commit_id(number: u64) -> CommitId {
 fn added(id: u64) -> Record {
     let source = BuildSource {
         repo: RepoName::new("app").expect("it is a name"),
-        branch: BranchName::new("main"),
         commit: commit_id(id),
-        before: Some(commit_id(id - 1)),
-        range: vec![commit_id(id)],
+        trigger: Trigger::push(&BranchName::new("main"), Some(commit_id(id - 1)), vec![commit_id(id)]),
         subject: "teach the parser to count beyond nine".into(),
         author: "Ada Lovelace <ada@example.org>".into(),
     };

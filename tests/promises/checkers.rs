@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use surveil::model::{
-    AttemptId, BuildId, CommitId, Incarnation, JobId, Outcome, Record, RepoName, RunnerId, RunnerName, SessionId,
-    TaskName, TaskSpec,
+    AttemptId, BranchName, BuildId, CommitId, Incarnation, JobId, Outcome, Record, RepoName, RunnerId, RunnerName,
+    SessionId, TaskName, TaskSpec,
 };
 use surveil::scheduler::{Effect, Event, Reply, RequestId, RunnerCommand};
 
@@ -132,7 +132,7 @@ fn s3(story: &[Entry], _: &Terms) -> Result<(), String> {
             }
             Fact::Committed(Record::BuildAdded { build, .. }) => {
                 let source = &build.source;
-                built.insert((source.repo.clone(), source.branch.clone(), source.commit));
+                built.insert((source.repo.clone(), BranchName::new(source.trigger.reference.short()), source.commit));
             }
             Fact::Ended { heads } => {
                 for head in heads {

@@ -172,8 +172,13 @@ pub(crate) struct Announcement {
 
 impl Announcement {
     pub(crate) fn of(source: &surveil::model::BuildSource) -> Self {
-        let surveil::model::BuildSource { repo, branch, before, commit, .. } = source.clone();
-        Self { repo, branch, before, after: commit }
+        let trigger = &source.trigger;
+        Self {
+            repo: source.repo.clone(),
+            branch: BranchName::new(trigger.reference.short()),
+            before: trigger.before(),
+            after: source.commit,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use surveil::model::{BranchName, BuildSource, CommitId, RepoName, SessionId, TaskSpec};
+use surveil::model::{BranchName, BuildSource, CommitId, RepoName, SessionId, TaskSpec, Trigger};
 use surveil::scheduler::Reply;
 
 use crate::history::{Announcement, Fact};
@@ -173,10 +173,8 @@ impl World {
 fn source_of(repo: &Repo, branch: &BranchName, before: Option<CommitId>, commit: CommitId) -> BuildSource {
     BuildSource {
         repo: repo.name.clone(),
-        branch: branch.clone(),
         commit,
-        before,
-        range: vec![commit],
+        trigger: Trigger::push(branch, before, vec![commit]),
         subject: String::new(),
         author: String::new(),
     }

@@ -36,7 +36,7 @@ impl Goal {
         match session.ask(&FromOperator::Show { build: self.head.commit.to_string() }) {
             Ok(ToOperator::Build(build)) if self.is(&build) => {
                 self.build = Some(build.build);
-                Ok(Some(build))
+                Ok(Some(*build))
             }
             // The same commit of another branch or repository has a build of its own.
             Ok(ToOperator::Build(_)) => Ok(None),

@@ -89,7 +89,7 @@ fn pass_on(session: &mut Session, known: Vec<News>, sender: &Sender<News>) -> Re
     }
     loop {
         let ToOperator::Build(build) = session.next()? else { return Err(CliError::Unexpected("`watch`")) };
-        if sender.send(News::Change(build)).is_err() {
+        if sender.send(News::Change(*build)).is_err() {
             return Ok(());
         }
     }

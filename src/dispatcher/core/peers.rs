@@ -32,7 +32,7 @@ pub(super) struct Arrival {
 
 impl Arrival {
     pub(super) fn of(source: &BuildSource, pack: Option<Vec<u8>>) -> Option<Self> {
-        Some(Self { repo: source.repo.clone(), before: source.before?, commit: source.commit, pack: pack? })
+        Some(Self { repo: source.repo.clone(), before: source.trigger.before()?, commit: source.commit, pack: pack? })
     }
 }
 

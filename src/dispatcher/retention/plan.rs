@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::config::Retention;
-use crate::model::{BranchName, BuildId, RepoName, WallTime};
+use crate::model::{BuildId, RefName, RepoName, WallTime};
 use crate::store::{Rule, Surveyed};
 
 /// The newest finished builds of each repository, and of each branch that is there, are kept whatever the limits say.
@@ -17,7 +17,7 @@ pub(super) struct Plan {
     limits: Retention,
     now: WallTime,
     of_repo: HashMap<RepoName, u32>,
-    of_branch: HashMap<(RepoName, BranchName), u32>,
+    of_branch: HashMap<(RepoName, RefName), u32>,
     /// Newest first; `None` for those that only their logs' size may take.
     candidates: Vec<(BuildId, RepoName, Option<Rule>)>,
 }
@@ -38,10 +38,10 @@ impl Plan {
 
     /// Takes the next older build into account.
     pub(super) fn add(&mut self, build: Surveyed) {
-        let Surveyed { id, repo, branch, lives, is_head, finished_at } = build;
+        let Surveyed { id, repo, reference, lives, is_head, finished_at } = build;
         let Some(finished_at) = finished_at else { return };
         let newer = count(&mut self.of_repo, repo.clone());
-        let newer_of_branch = if lives { count(&mut self.of_branch, (repo.clone(), branch)) } else { u32::MAX };
+        let newer_of_branch = if lives { count(&mut self.of_branch, (repo.clone(), reference)) } else { u32::MAX };
         if is_head || newer < ALWAYS_KEPT || newer_of_branch < ALWAYS_KEPT {
             return;
         }
@@ -98,7 +98,7 @@ mod tests {
         Surveyed {
             id: BuildId(id),
             repo: RepoName::new("app").unwrap(),
-            branch: BranchName::new("main"),
+            reference: RefName::new("refs/heads/main"),
             lives: true,
             is_head: false,
             finished_at: Some(WallTime(id as i64 * DAY)),
@@ -142,7 +142,7 @@ mod tests {
             build.is_head = id == 3;
             build.finished_at = build.finished_at.filter(|_| id != 2);
             // Of these there are too few to lose one, of those the branch is gone.
-            build.branch = BranchName::new(if (4..=8).contains(&id) { "topic" } else { "main" });
+            build.reference = RefName::new(if (4..=8).contains(&id) { "refs/heads/topic" } else { "refs/heads/main" });
             build.lives = id != 1;
             build
         });

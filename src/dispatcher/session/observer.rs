@@ -126,8 +126,8 @@ impl ObserverWorker<'_> {
         match message {
             FromObserver::Status { repo, source } => self.status(&repo, &source),
             FromObserver::Pack { repo, last, .. } => self.pack(&repo, last, &payload),
-            FromObserver::Dispatch { repo, branch, before, commit, range, subject, author } => {
-                self.dispatch(Announcement { repo, branch, before, commit, range, subject, author })
+            FromObserver::Dispatch { repo, branch, before, commit, range, subject, author, trigger } => {
+                self.dispatch(Announcement { repo, branch, before, commit, range, subject, author, trigger })
             }
             FromObserver::Supply { repo, commit } => {
                 let (repo, commit) = (self.known(&repo)?, translate::commit(&commit)?);
@@ -206,13 +206,14 @@ impl ObserverWorker<'_> {
     fn dispatch(&mut self, said: Announcement) -> Result<(), Refusal> {
         let source = translate::build_source(said)?;
         self.known(source.repo.as_str())?;
-        let (repo, branch, commit) = (source.repo.clone(), source.branch.clone(), source.commit);
+        let (repo, commit) = (source.repo.clone(), source.commit);
+        let branch = source.trigger.reference.clone();
         let shared = self.shared;
         let taken = shared.mirrors.arriving(&repo, || {
-            let mut taken = self.take_in(&repo, branch.as_str(), commit)?;
+            let mut taken = self.take_in(&repo, branch.short(), commit)?;
             let question = Question::Commit { source, plan: taken.plan.clone(), pack: taken.pack.take() };
             if let Some(reply) = self.ask(question) {
-                self.outbox.send(&Frame::new(&answer(&repo, branch.as_str(), Some(commit.to_string()), reply)));
+                self.outbox.send(&Frame::new(&answer(&repo, branch.short(), Some(commit.to_string()), reply)));
             }
             Some(taken)
         });

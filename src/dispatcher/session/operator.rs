@@ -91,7 +91,7 @@ impl OperatorWorker<'_> {
             FromOperator::Show { build } => {
                 let build = self.find(&build)?;
                 let report = self.reports()?.build(build).map_err(|error| broken(&error))?;
-                Ok(ToOperator::Build(report))
+                Ok(ToOperator::Build(Box::new(report)))
             }
             FromOperator::Why { build, task } => self.why(&build, task.as_deref()),
             FromOperator::Runners => Ok(ToOperator::Runners(RunnersReport { runners: self.runners()? })),
@@ -193,7 +193,7 @@ impl OperatorWorker<'_> {
                 let build = self.reader.build(id).map_err(|error| broken(&error))?;
                 if let Some(build) = build {
                     let report = reports.build(build).map_err(|error| broken(&error))?;
-                    self.outbox.send(&truncate::frame(ToOperator::Build(report)));
+                    self.outbox.send(&truncate::frame(ToOperator::Build(Box::new(report))));
                 }
             }
         }

@@ -12,7 +12,7 @@ pub(super) fn frame(answer: ToOperator) -> Frame {
     }
     match answer {
         ToOperator::Status(report) => status(report),
-        ToOperator::Build(report) => build(report),
+        ToOperator::Build(report) => build(*report),
         ToOperator::Why(report) => why(report),
         // Nothing else grows with what is stored.
         other @ (ToOperator::Runners(_)
@@ -45,12 +45,12 @@ fn status(mut report: StatusReport) -> Frame {
 
 fn build(mut report: BuildReport) -> Frame {
     keep_newest_attempts(&mut report);
-    let frame = Frame::new(&ToOperator::Build(report.clone()));
+    let frame = Frame::new(&ToOperator::Build(Box::new(report.clone())));
     if frame.line.len() <= MAX_LINE_BYTES {
         return frame;
     }
     report.jobs.iter_mut().for_each(|job| job.attempts.clear());
-    Frame::new(&ToOperator::Build(report))
+    Frame::new(&ToOperator::Build(Box::new(report)))
 }
 
 /// The newest part of the history stays.
@@ -110,6 +110,9 @@ mod tests {
             repo: "app".into(),
             branch: "main".into(),
             commit: "0".repeat(40),
+            trigger: "push".into(),
+            reference: "refs/heads/main".into(),
+            trust: "trusted".into(),
             before: None,
             subject: String::new(),
             author: String::new(),
@@ -139,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_large_build_and_a_long_history_fit_a_line() {
-        assert!(frame(ToOperator::Build(large_build(1))).line.len() <= MAX_LINE_BYTES);
+        assert!(frame(ToOperator::Build(Box::new(large_build(1)))).line.len() <= MAX_LINE_BYTES);
         let line = WhyLine { at_ms: Some(0), task: None, text: "x".repeat(1000) };
         let frame = frame(ToOperator::Why(WhyReport { build: 1, now: vec![], history: vec![line; 5000] }));
         assert!(frame.line.len() <= MAX_LINE_BYTES);

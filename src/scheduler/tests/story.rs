@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::model::{
     AttemptId, BranchName, BuildId, BuildSource, CommitId, Incarnation, Isolation, JobId, JobState, Label, LogSummary,
     Moment, Need, Outcome, Placement, Record, RepoName, RunnerId, RunnerName, Script, SessionId, Snapshot, TaskName,
-    TaskSpec, WallTime, WholeBuild,
+    TaskSpec, Trigger, WallTime, WholeBuild,
 };
 use crate::scheduler::{Effect, Event, Policy, Reply, RequestId, RunnerCommand, RunnerJoined, Scheduler};
 
@@ -56,10 +56,8 @@ pub(super) fn exclusive(name: &str) -> TaskSpec {
 pub(super) fn source(repo: &str, before: Option<u8>, at: u8) -> BuildSource {
     BuildSource {
         repo: RepoName::new(repo).unwrap(),
-        branch: BranchName::new("main"),
         commit: commit(at),
-        before: before.map(commit),
-        range: vec![commit(at)],
+        trigger: Trigger::push(&BranchName::new("main"), before.map(commit), vec![commit(at)]),
         subject: String::new(),
         author: String::new(),
     }

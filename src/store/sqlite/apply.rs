@@ -66,8 +66,8 @@ impl<'a> Batch<'a> {
 pub(super) fn describe(record: &Record) -> String {
     match record {
         Record::BuildAdded { build, .. } => {
-            let BuildSource { repo, branch, commit, .. } = &build.source;
-            format!("{} for commit {} of {branch} in {repo}", build.id, commit.short())
+            let BuildSource { repo, commit, trigger, .. } = &build.source;
+            format!("{} for commit {} of {} in {repo}", build.id, commit.short(), trigger.reference.short())
         }
         Record::HeadMoved { repo, branch, .. } => format!("the head of {branch} in {repo}"),
         Record::RunnerSaved(runner) => format!("runner {}, {}", runner.name, runner.id),

@@ -7,7 +7,7 @@ use rusqlite::{Connection, Transaction};
 
 use super::tables::specs::Tasks;
 use super::tables::{attempts, builds, decisions, forgotten, jobs, late_results, meta, outcomes, ranges};
-use crate::model::{BranchName, BuildId, RepoName, WallTime};
+use crate::model::{BuildId, RefName, RepoName, WallTime};
 
 /// Why a build was removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,10 +25,11 @@ pub enum Rule {
 pub struct Surveyed {
     pub id: BuildId,
     pub repo: RepoName,
-    pub branch: BranchName,
-    /// The branch is there still.
+    /// The ref that its trigger concerns.
+    pub reference: RefName,
+    /// The ref is a branch whose head is known.
     pub lives: bool,
-    /// Its commit is the branch's present head.
+    /// The build's commit is the branch's present head.
     pub is_head: bool,
     /// `None` for one that is unfinished.
     pub finished_at: Option<WallTime>,

@@ -24,7 +24,7 @@ pub(super) const APPLICATION_ID: i32 = 0x5352_564c;
 /// The schema's version, which is the number of migrations.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
-const MIGRATIONS: &[&str] = &[FIRST, SECOND];
+const MIGRATIONS: &[&str] = &[FIRST, SECOND, THIRD];
 
 const FIRST: &str = "
 -- Numbers that must outlive the rows they come from: the highest id ever given out, per kind.
@@ -101,6 +101,23 @@ CREATE INDEX decisions_by_build ON decisions (build);
 const SECOND: &str = "
 -- Builds that retention removed, and by which rule, for whoever asks for one. Only the newest are remembered.
 CREATE TABLE forgotten (build INTEGER PRIMARY KEY, rule INTEGER NOT NULL, at INTEGER NOT NULL) STRICT;
+";
+
+const THIRD: &str = "
+-- A build has a trigger; until now each was a push. reference: the ref's full name. trigger_kind: 0 push. trust:
+-- 0 untrusted, 1 trusted. trigger_key: names the trigger among those of its repository and commit.
+DROP INDEX builds_by_commit;
+ALTER TABLE builds RENAME COLUMN branch TO reference;
+ALTER TABLE builds ADD COLUMN trigger_kind INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE builds ADD COLUMN trust INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE builds ADD COLUMN trigger_key TEXT NOT NULL DEFAULT '';
+UPDATE builds SET
+    reference = 'refs/heads/' || reference,
+    trust = reference IN ('main', 'master'),
+    trigger_key = 'push refs/heads/' || reference
+        || CASE length(before) WHEN 0 THEN '' ELSE ' ' || lower(hex(before)) END;
+-- One trigger makes one build (S2); the commit comes first, so that people find builds by its first digits.
+CREATE UNIQUE INDEX builds_by_trigger ON builds (commit_id, repo, trigger_key);
 ";
 
 /// Brings the tables to [`VERSION`], in one transaction; refuses a later version.

@@ -71,8 +71,7 @@ impl Store {
         self.read_snapshot().map_err(self.failed("read unfinished work from"))
     }
 
-    /// The build that was made for this submission, so that a repeated one is answered with it (S2). Only repository,
-    /// branch, `before` and commit count.
+    /// The build of this repository, commit and trigger, so that a repeated announcement is answered with it (S2).
     pub fn build_of(&self, source: &BuildSource) -> Result<Option<BuildId>, StoreError> {
         builds::of_source(&self.conn, source).map_err(self.failed("find a build in"))
     }

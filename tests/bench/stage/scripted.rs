@@ -80,6 +80,7 @@ pub(crate) fn submit(stage: &Stage, builds: usize, tasks: &str) {
             range: vec![],
             subject: String::new(),
             author: String::new(),
+            trigger: "push".into(),
         };
         write_frame(&stream, &Frame::new(&message)).expect("a dispatch");
         match reader.read::<ToObserver>(1 << 20).expect("an answer") {

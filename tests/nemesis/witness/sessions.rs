@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use surveil::model::{
     AttemptId, BranchName, Build, BuildId, BuildSource, Incarnation, Isolation, Job, JobId, LogSummary, Outcome,
-    RepoName, RunnerName, SessionId,
+    RepoName, RunnerName, SessionId, Trigger,
 };
 use surveil::scheduler::{Effect, Event, Lease, Reply, RequestId, RunnerCommand, RunnerJoined};
 
@@ -168,10 +168,8 @@ impl Inner {
         let commit = frame.text("commit").unwrap().parse().unwrap();
         let source = BuildSource {
             repo: RepoName::new(frame.text("repo").unwrap()).unwrap(),
-            branch: BranchName::new(frame.text("branch").unwrap()),
             commit,
-            before: None,
-            range: Vec::new(),
+            trigger: Trigger::push(&BranchName::new(frame.text("branch").unwrap()), None, Vec::new()),
             subject: String::new(),
             author: String::new(),
         };

@@ -3,7 +3,9 @@
 use rusqlite::{Connection, OptionalExtension, Params, Row, ToSql, params};
 
 use super::{ranges, repos};
-use crate::model::{BranchName, Build, BuildId, BuildSource, CommitId, RepoName, Verdict, WallTime};
+use crate::model::{
+    Build, BuildId, BuildSource, CommitId, RefName, RepoName, Trigger, TriggerKind, Trust, Verdict, WallTime,
+};
 use crate::store::sqlite::checksum::Checksum;
 use crate::store::sqlite::error::{Fault, one_row};
 use crate::store::sqlite::values::{commit_id, damaged, repo_name, signed};
@@ -37,22 +39,54 @@ fn before_from(raw: &[u8]) -> rusqlite::Result<Option<CommitId>> {
     if raw.is_empty() { Ok(None) } else { commit_id(raw).map(Some) }
 }
 
+fn trigger_number(kind: &TriggerKind) -> i64 {
+    match kind {
+        TriggerKind::Push { .. } => 0,
+    }
+}
+
+fn trust_number(trust: Trust) -> i64 {
+    match trust {
+        Trust::Untrusted => 0,
+        Trust::Trusted => 1,
+    }
+}
+
+fn trust(number: i64) -> rusqlite::Result<Trust> {
+    match number {
+        0 => Ok(Trust::Untrusted),
+        1 => Ok(Trust::Trusted),
+        other => Err(damaged(format!("there is no trust {other}"))),
+    }
+}
+
 /// Covers what never changes, with the build's range and the name of its repository.
 fn checksum(build: &Build, first_job: i64, last_job: i64) -> Checksum {
     let source = &build.source;
-    Checksum::of("builds")
+    let trigger = &source.trigger;
+    let checksum = Checksum::of("builds")
         .number(signed(build.id.0))
         .bytes(source.repo.as_str().as_bytes())
-        .bytes(source.branch.as_str().as_bytes())
+        .bytes(trigger.reference.short().as_bytes())
         .bytes(source.commit.as_bytes())
-        .bytes(before_bytes(source.before.as_ref()))
-        .bytes(&ranges::to_bytes(&source.range))
+        .bytes(before_bytes(trigger.before().as_ref()))
+        .bytes(&ranges::to_bytes(trigger.range()))
         .bytes(source.subject.as_bytes())
         .bytes(source.author.as_bytes())
         .number(build.created_at.0)
         .maybe_text(build.problem.as_deref())
         .number(first_job)
-        .number(last_job)
+        .number(last_job);
+    // Up to schema version 2 each build was a push to a branch, and its trust followed from the branch. Such a build
+    // keeps the checksum of then, so that old rows stay valid; any other trigger is added to it.
+    let is_plain_push = matches!(trigger.kind, TriggerKind::Push { .. }) && trigger.reference.branch().is_some();
+    if is_plain_push && trigger.trust == Trust::by_default(&trigger.reference) {
+        return checksum;
+    }
+    checksum
+        .number(trigger_number(&trigger.kind))
+        .bytes(trigger.reference.as_str().as_bytes())
+        .number(trust_number(trigger.trust))
 }
 
 /// Covers what changes.
@@ -70,19 +104,19 @@ pub(crate) fn insert(
     build: &Build,
     (first_job, last_job): (i64, i64),
 ) -> rusqlite::Result<()> {
-    let BuildSource { repo, branch, commit, before, range, subject, author } = &build.source;
+    let BuildSource { repo, commit, trigger, subject, author } = &build.source;
     let repo = repos.get(conn, repo)?;
     conn.prepare_cached(
-        "INSERT INTO builds (id, repo, branch, commit_id, before, first_job, last_job, created_at, finished_at,
-           verdict, problem, subject, author, seal, end_seal)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+        "INSERT INTO builds (id, repo, reference, commit_id, before, first_job, last_job, created_at, finished_at,
+           verdict, problem, subject, author, seal, end_seal, trigger_kind, trust, trigger_key)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
     )?
     .execute(params![
         signed(build.id.0),
         repo,
-        branch.as_str(),
+        trigger.reference.as_str(),
         commit.as_bytes(),
-        before_bytes(before.as_ref()),
+        before_bytes(trigger.before().as_ref()),
         first_job,
         last_job,
         build.created_at.0,
@@ -92,9 +126,12 @@ pub(crate) fn insert(
         subject,
         author,
         checksum(build, first_job, last_job).value(),
-        end_checksum(build.id, build.verdict, build.finished_at).value()
+        end_checksum(build.id, build.verdict, build.finished_at).value(),
+        trigger_number(&trigger.kind),
+        trust_number(trigger.trust),
+        trigger.key()
     ])?;
-    ranges::insert(conn, build.id, range)
+    ranges::insert(conn, build.id, trigger.range())
 }
 
 pub(crate) fn finish(conn: &Connection, build: BuildId, verdict: Verdict, at: WallTime) -> Result<(), Fault> {
@@ -125,19 +162,19 @@ pub(crate) fn delete(conn: &Connection, build: BuildId) -> rusqlite::Result<()> 
 pub(crate) fn may_be_removed(conn: &Connection, build: BuildId) -> rusqlite::Result<bool> {
     conn.prepare_cached(
         "SELECT 1 FROM builds b WHERE b.id = ?1 AND b.verdict IS NOT NULL AND NOT EXISTS (SELECT 1 FROM heads h
-         WHERE h.repo = b.repo AND h.branch = b.branch AND h.head = b.commit_id)",
+         WHERE h.repo = b.repo AND b.reference LIKE 'refs/heads/%' AND h.branch = substr(b.reference, 12)
+           AND h.head = b.commit_id)",
     )?
     .exists([signed(build.0)])
 }
 
-/// The build that was made for this submission. Repository, branch, `before` and commit count.
+/// The build of this repository, commit and trigger.
 pub(crate) fn of_source(conn: &Connection, source: &BuildSource) -> rusqlite::Result<Option<BuildId>> {
-    let before = before_bytes(source.before.as_ref());
     conn.prepare_cached(
         "SELECT id FROM builds WHERE commit_id = ?1 AND repo = (SELECT id FROM repos WHERE name = ?2)
-         AND branch = ?3 AND before = ?4",
+         AND trigger_key = ?3",
     )?
-    .query_row(params![source.commit.as_bytes(), source.repo.as_str(), source.branch.as_str(), before], id_from)
+    .query_row(params![source.commit.as_bytes(), source.repo.as_str(), source.trigger.key()], id_from)
     .optional()
 }
 
@@ -170,8 +207,9 @@ pub(crate) fn after(conn: &Connection, id: BuildId) -> rusqlite::Result<Option<B
 macro_rules! select {
     ($hint:literal, $rest:literal) => {
         concat!(
-            "SELECT b.id, r.name, b.branch, b.commit_id, b.before, b.created_at, b.finished_at, b.verdict, b.problem, ",
-            "b.subject, b.author, g.commits, b.first_job, b.last_job, b.seal, b.end_seal ",
+            "SELECT b.id, r.name, b.reference, b.commit_id, b.before, b.created_at, b.finished_at, b.verdict, b.problem, ",
+            "b.subject, b.author, g.commits, b.first_job, b.last_job, b.seal, b.end_seal, ",
+            "b.trigger_kind, b.trust, b.trigger_key ",
             "FROM builds b ",
             $hint,
             " LEFT JOIN repos r ON r.id = b.repo LEFT JOIN ranges g ON g.build = b.id ",
@@ -219,6 +257,22 @@ fn id_from(row: &Row<'_>) -> rusqlite::Result<BuildId> {
     Ok(BuildId(row.get::<_, i64>(0)?.cast_unsigned()))
 }
 
+fn trigger_from(row: &Row<'_>) -> rusqlite::Result<Trigger> {
+    let kind = match row.get(16)? {
+        0 => TriggerKind::Push {
+            before: before_from(row.get_ref(4)?.as_blob()?)?,
+            range: row.get_ref(11)?.as_blob_or_null()?.map_or(Ok(Vec::new()), ranges::from_bytes)?,
+        },
+        other => return Err(damaged(format!("there is no kind of trigger {other}"))),
+    };
+    let trigger = Trigger { kind, reference: RefName::new(row.get_ref(2)?.as_str()?), trust: trust(row.get(17)?)? };
+    // The checksum covers what the key is made of.
+    if row.get_ref(18)?.as_str()? != trigger.key() {
+        return Err(damaged("a trigger's key is not what its parts make"));
+    }
+    Ok(trigger)
+}
+
 fn from_row(row: &Row<'_>) -> rusqlite::Result<Build> {
     let text = |at: usize| row.get_ref(at).and_then(|value| Ok(value.as_str()?));
     let repo: Option<RepoName> = row.get_ref(1)?.as_str_or_null()?.map(repo_name).transpose()?;
@@ -226,10 +280,8 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Build> {
         id: id_from(row)?,
         source: BuildSource {
             repo: repo.ok_or_else(|| damaged("a build's repository is unknown"))?,
-            branch: BranchName::new(text(2)?),
             commit: commit_id(row.get_ref(3)?.as_blob()?)?,
-            before: before_from(row.get_ref(4)?.as_blob()?)?,
-            range: row.get_ref(11)?.as_blob_or_null()?.map_or(Ok(Vec::new()), ranges::from_bytes)?,
+            trigger: trigger_from(row)?,
             subject: text(9)?.to_owned(),
             author: text(10)?.to_owned(),
         },
@@ -247,9 +299,11 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Build> {
 /// Tells of every build what its removal depends on, newest first.
 pub(crate) fn survey(conn: &Connection, mut each: impl FnMut(Surveyed)) -> rusqlite::Result<()> {
     let mut statement = conn.prepare_cached(
-        "SELECT b.id, r.name, b.branch, h.head IS NOT NULL, h.head IS b.commit_id, b.verdict IS NULL, b.finished_at
+        "SELECT b.id, r.name, b.reference, h.head IS NOT NULL, h.head IS b.commit_id, b.verdict IS NULL, b.finished_at
          FROM builds b JOIN repos r ON r.id = b.repo
-         LEFT JOIN heads h ON h.repo = b.repo AND h.branch = b.branch ORDER BY b.id DESC",
+         LEFT JOIN heads h ON h.repo = b.repo
+           AND b.reference LIKE 'refs/heads/%' AND h.branch = substr(b.reference, 12)
+         ORDER BY b.id DESC",
     )?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
@@ -257,7 +311,7 @@ pub(crate) fn survey(conn: &Connection, mut each: impl FnMut(Surveyed)) -> rusql
         each(Surveyed {
             id: id_from(row)?,
             repo: repo_name(row.get_ref(1)?.as_str()?)?,
-            branch: BranchName::new(row.get_ref(2)?.as_str()?),
+            reference: RefName::new(row.get_ref(2)?.as_str()?),
             lives: row.get(3)?,
             is_head: row.get(4)?,
             finished_at: row.get::<_, Option<i64>>(6)?.filter(|_| !unfinished).map(WallTime),

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use super::{Reader, Store, StoreError};
 use crate::model::{
     Attempt, AttemptId, BranchName, Build, BuildId, BuildSource, CommitId, Ending, Job, JobId, JobState, LogSummary,
-    Outcome, Record, RepoName, RunnerId, Script, Snapshot, TaskName, TaskSpec, Verdict, WallTime, WholeBuild,
+    Outcome, Record, RepoName, RunnerId, Script, Snapshot, TaskName, TaskSpec, Trigger, Verdict, WallTime, WholeBuild,
 };
 
 /// A directory with a store's path in it.
@@ -54,10 +54,8 @@ fn build(id: u64) -> Build {
         id: BuildId(id),
         source: BuildSource {
             repo: RepoName::new("app").unwrap(),
-            branch: BranchName::new("main"),
             commit: commit_id(id),
-            before: (id > 1).then(|| commit_id(id - 1)),
-            range: vec![commit_id(id)],
+            trigger: Trigger::push(&BranchName::new("main"), (id > 1).then(|| commit_id(id - 1)), vec![commit_id(id)]),
             subject: "teach the parser to count".into(),
             author: "Ada <ada@example.org>".into(),
         },

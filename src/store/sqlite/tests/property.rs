@@ -7,7 +7,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{Decision, Label, Need, Placement, Recipe, Runner, RunnerName};
+use crate::model::{Decision, Label, Need, Placement, Recipe, Runner, RunnerName, Trigger, Trust};
 
 /// One wish for a record; where it does not fit the history so far, another is made of it or none.
 #[derive(Debug, Clone)]
@@ -124,11 +124,16 @@ impl World {
             id,
             source: BuildSource {
                 repo: repo(wish.number),
-                branch: BranchName::new(&wish.text),
                 // Its own, so that no two builds are of one submission.
                 commit: commit_id(id.0),
-                before: wish.commits.get(1).copied(),
-                range: wish.commits[1..].to_vec(),
+                trigger: Trigger {
+                    trust: if wish.number.is_multiple_of(2) { Trust::Trusted } else { Trust::Untrusted },
+                    ..Trigger::push(
+                        &BranchName::new(&wish.text),
+                        wish.commits.get(1).copied(),
+                        wish.commits[1..].to_vec(),
+                    )
+                },
                 subject: wish.text.clone(),
                 author: wish.text.clone(),
             },

@@ -2,7 +2,7 @@
 
 use super::super::{BuildName, StoreError};
 use super::*;
-use crate::model::{Decision, Runner, RunnerName};
+use crate::model::{Decision, RefName, Runner, RunnerName};
 
 fn refused(store: &mut Store, records: &[Record]) -> String {
     match store.commit(records) {
@@ -85,7 +85,7 @@ fn the_same_submission_makes_one_build() {
     let again = Build { id: BuildId(2), ..build(1) };
     refused(&mut store, &[Record::BuildAdded { build: again.clone(), jobs: vec![] }]);
     let mut elsewhere = again;
-    elsewhere.source.branch = BranchName::new("other");
+    elsewhere.source.trigger.reference = RefName::new("refs/heads/other");
     assert_eq!(store.build_of(&elsewhere.source).unwrap(), None);
     store.commit(&[Record::BuildAdded { build: elsewhere, jobs: vec![] }]).unwrap();
 }
@@ -139,7 +139,7 @@ fn a_build_is_found_by_number_and_by_the_beginning_of_its_commit() {
     }
     // The same commit again, on another branch.
     let mut twin = Build { id: BuildId(51), ..build(7) };
-    twin.source.branch = BranchName::new("other");
+    twin.source.trigger.reference = RefName::new("refs/heads/other");
     store.commit(&[Record::BuildAdded { build: twin, jobs: vec![] }]).unwrap();
     let reader = place.reader();
     let find = |name| reader.find(&name).unwrap();

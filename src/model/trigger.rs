@@ -1,0 +1,186 @@
+//! Why a build exists. A build is a repository, a commit and a trigger; the same trigger never makes two builds.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::{BranchName, CommitId};
+
+/// A ref's full name, such as `refs/heads/main`. Any text that git allows, so it is never used as a path.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RefName(Arc<str>);
+
+/// The namespace of branches.
+const BRANCHES: &str = "refs/heads/";
+
+impl RefName {
+    /// Takes a full name as it is.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// The full name of a branch.
+    #[must_use]
+    pub fn of_branch(branch: &BranchName) -> Self {
+        Self(format!("{BRANCHES}{branch}").into())
+    }
+
+    /// The full name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name without `refs/heads/`, if the ref is a branch.
+    #[must_use]
+    pub fn branch(&self) -> Option<&str> {
+        self.0.strip_prefix(BRANCHES)
+    }
+
+    /// The name as people know it: a branch without `refs/heads/`, any other ref in full.
+    #[must_use]
+    pub fn short(&self) -> &str {
+        self.branch().unwrap_or(&self.0)
+    }
+}
+
+impl fmt::Display for RefName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whether a build may have what only the owners' own commits may have, such as secrets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    Trusted,
+    Untrusted,
+}
+
+impl Trust {
+    /// The trust in a ref as long as no rule of the operator's says otherwise: `main` and `master` are trusted.
+    #[must_use]
+    pub fn by_default(reference: &RefName) -> Self {
+        match reference.branch() {
+            Some("main" | "master") => Self::Trusted,
+            _ => Self::Untrusted,
+        }
+    }
+
+    /// The word on the wire, in the store and for people.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Trusted => "trusted",
+            Self::Untrusted => "untrusted",
+        }
+    }
+}
+
+/// What happened that asks for a build, with what belongs to that kind of event alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TriggerKind {
+    /// A branch moved to the commit.
+    Push {
+        /// The branch's head that the dispatcher had accepted before; `None` for a branch seen for the first time.
+        before: Option<CommitId>,
+        /// First-parent commits from `before` (exclusive) to the commit (inclusive), oldest first, bounded by the
+        /// observer.
+        range: Vec<CommitId>,
+    },
+}
+
+impl TriggerKind {
+    /// The kind's name on the wire, in the store and for people.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Push { .. } => "push",
+        }
+    }
+}
+
+/// Why a build exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trigger {
+    pub kind: TriggerKind,
+    /// The ref that it concerns.
+    pub reference: RefName,
+    pub trust: Trust,
+}
+
+impl Trigger {
+    /// A push to a branch, with the trust that the branch has by default.
+    #[must_use]
+    pub fn push(branch: &BranchName, before: Option<CommitId>, range: Vec<CommitId>) -> Self {
+        let reference = RefName::of_branch(branch);
+        Self { kind: TriggerKind::Push { before, range }, trust: Trust::by_default(&reference), reference }
+    }
+
+    /// Names the trigger among all of its repository and commit: one key makes one build, however often it is
+    /// announced. A branch that comes back to a commit it has left has another `before`, and therefore another key.
+    #[must_use]
+    pub fn key(&self) -> String {
+        match &self.kind {
+            TriggerKind::Push { before: Some(before), .. } => format!("push {} {before}", self.reference),
+            TriggerKind::Push { before: None, .. } => format!("push {}", self.reference),
+        }
+    }
+
+    /// The head before a push, if there was one.
+    #[must_use]
+    pub fn before(&self) -> Option<CommitId> {
+        match &self.kind {
+            TriggerKind::Push { before, .. } => *before,
+        }
+    }
+
+    /// The commits that a push brought.
+    #[must_use]
+    pub fn range(&self) -> &[CommitId] {
+        match &self.kind {
+            TriggerKind::Push { range, .. } => range,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn commit(at: u8) -> CommitId {
+        CommitId::from_bytes(&[at; 20]).unwrap()
+    }
+
+    #[test]
+    fn a_key_tells_pushes_apart_by_branch_and_earlier_head_and_not_by_their_range() {
+        let key = |branch: &str, before, range: &[u8]| {
+            Trigger::push(&BranchName::new(branch), before, range.iter().map(|at| commit(*at)).collect()).key()
+        };
+        assert_eq!(key("main", None, &[1]), "push refs/heads/main");
+        assert_eq!(key("main", Some(commit(1)), &[2]), format!("push refs/heads/main {}", "01".repeat(20)));
+        assert_eq!(key("main", Some(commit(1)), &[2]), key("main", Some(commit(1)), &[]));
+        assert_ne!(key("main", None, &[]), key("topic", None, &[]));
+        // No branch can be named so that its first push looks like a later one: git forbids blanks in a ref's name.
+        assert_ne!(key("main", Some(commit(1)), &[]), key("main", Some(commit(2)), &[]));
+    }
+
+    #[test]
+    fn only_main_and_master_are_trusted_by_default() {
+        let trust = |reference: &str| Trust::by_default(&RefName::new(reference));
+        assert_eq!([trust("refs/heads/main"), trust("refs/heads/master")], [Trust::Trusted; 2]);
+        for other in ["refs/heads/topic", "refs/heads/x/main", "refs/tags/main", "refs/pull/1/head", "main"] {
+            assert_eq!(trust(other), Trust::Untrusted, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_branch_is_shown_without_its_namespace() {
+        let main = RefName::of_branch(&BranchName::new("main"));
+        assert_eq!((main.as_str(), main.short(), main.branch()), ("refs/heads/main", "main", Some("main")));
+        assert_eq!(
+            (RefName::new("refs/tags/v1").short(), RefName::new("refs/tags/v1").branch()),
+            ("refs/tags/v1", None)
+        );
+    }
+}
