@@ -1,15 +1,16 @@
-//! Messages to lines and back, on byte slices. Owns nothing and never touches a socket; [`crate::transport`] calls it.
+//! Encodes messages as lines and decodes lines, on byte slices. Owns nothing and never touches a socket;
+//! [`crate::transport`] calls it.
 //!
-//! A line that is not a message is an error whatever it holds: serde_json checks UTF-8 and refuses lone surrogates and
-//! numbers out of range; nesting is bounded here, so neither stack nor time depends on what a peer makes up.
+//! A line that is not a message is an error, whatever bytes it has: serde_json checks UTF-8 and refuses lone surrogates
+//! and numbers out of range. Nesting is bounded here, so no line of a peer can exhaust the stack.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::limits::MAX_LINE_BYTES;
 
-/// How deep arrays and objects may nest. A status report reaches 7. The parser itself stops at 128 only, which an
-/// unoptimised build does not reach on the 256 KiB stack of a session's thread.
+/// The deepest nesting of arrays and objects. A status report reaches 7. The parser's own limit is 128, but in an
+/// unoptimised build the 256 KiB stack of a session's thread overflows before that.
 const MAX_DEPTH: usize = 32;
 
 /// Why a line is not a message.
@@ -17,7 +18,7 @@ const MAX_DEPTH: usize = 32;
 pub enum CodecError {
     #[error("the line is not a message")]
     Malformed(#[source] serde_json::Error),
-    /// A JSON object with a `type` that is none of the expected ones. `bytes` of payload follow it.
+    /// A JSON object whose `type` is not one of the expected types. `bytes` bytes of payload follow it.
     #[error("the message type `{name}` is not known")]
     UnknownType { name: String, bytes: u64 },
     #[error("the line has {0} bytes, at most {MAX_LINE_BYTES} are allowed")]
@@ -26,7 +27,7 @@ pub enum CodecError {
     TooDeep,
 }
 
-/// Reads one message from a line without its newline.
+/// Decodes one message from a line without its newline.
 ///
 /// ```
 /// use surveil::protocol::codec::decode;
@@ -61,10 +62,11 @@ pub fn encode<M: Serialize>(message: &M, line: &mut Vec<u8>) {
     line.push(b'\n');
 }
 
-/// Whether arrays and objects nest deeper than allowed. Right for every JSON text; for others it does not matter.
+/// Whether arrays and objects nest deeper than `MAX_DEPTH`. The answer is right for every JSON text; for other lines it
+/// does not matter.
 fn is_too_deep(line: &[u8]) -> bool {
     let opens = |byte: &u8| matches!(byte, b'[' | b'{');
-    // Counting takes a few nanoseconds, and nearly every line passes here.
+    // Counting takes a few nanoseconds, and nearly every line returns here.
     if line.iter().filter(|byte| opens(byte)).count() <= MAX_DEPTH {
         return false;
     }
@@ -86,9 +88,9 @@ fn is_too_deep(line: &[u8]) -> bool {
     false
 }
 
-/// Tells a well-formed message of an unknown type from everything else that can be wrong.
+/// Distinguishes a well-formed message of an unknown type from every other mistake.
 fn explain(line: &[u8], error: serde_json::Error) -> CodecError {
-    /// What every message has, and every message with a payload.
+    /// The fields that every message has, and every message with a payload.
     #[derive(Deserialize)]
     struct Envelope {
         r#type: String,
@@ -96,7 +98,7 @@ fn explain(line: &[u8], error: serde_json::Error) -> CodecError {
         bytes: u64,
     }
     let Ok(envelope) = serde_json::from_slice::<Envelope>(line) else { return CodecError::Malformed(error) };
-    // Serde has no other way to say that it was the tag which it did not know.
+    // Serde's text is the only sign that the tag, and not some field, was unknown.
     if error.to_string().starts_with(&format!("unknown variant `{}`,", envelope.r#type)) {
         let name = envelope.r#type.chars().take(64).collect();
         return CodecError::UnknownType { name, bytes: envelope.bytes };
@@ -159,7 +161,7 @@ mod tests {
             r#"{"type":"ping","type":"ping","holding":[]}"#.to_owned(),
             r#"{"type":"ping","holding":[]} {"type":"ping","holding":[]}"#.to_owned(),
         ];
-        // On the stack a session has, not on that of a test.
+        // The stack has the size of a session's, not of a test's.
         let check = move || {
             for line in lines {
                 let shown: String = line.chars().take(60).collect();

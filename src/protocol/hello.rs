@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::limits::MAX_REFUSAL_BYTES;
 use super::{MIN_VERSION, VERSION};
 
-/// Enough of any name to know it again; names that exist are no longer.
+/// The most characters of a peer's text that a refusal repeats. No valid name is longer.
 const QUOTE_CHARS: usize = 100;
 
-/// Who connects, and as what.
+/// The role of a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
@@ -17,7 +17,7 @@ pub enum Role {
     Operator,
 }
 
-/// What a dialling peer, or a listening runner that was dialled, may say first.
+/// The first message of a peer: of one that dials, and of a listening runner that was dialled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Opening {
@@ -28,24 +28,25 @@ pub enum Opening {
 /// The fields of `hello`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
-    /// The newest protocol version the peer speaks.
+    /// The newest protocol version that the peer speaks.
     pub version: u32,
-    /// The oldest protocol version the peer speaks.
+    /// The oldest protocol version that the peer speaks.
     pub min_version: u32,
     pub role: Role,
-    /// A runner's unique name; for other roles a text for logs.
+    /// The unique name of a runner; for other roles a text for logs.
     pub name: String,
-    /// A random number drawn at each start of the peer's process.
+    /// A random number that the peer's process draws at each start.
     pub incarnation: u64,
-    /// The secret of the role, as in the dispatcher's `tokens/<role>`.
+    /// The secret of the role: the content of the dispatcher's `tokens/<role>`.
     pub token: String,
-    /// The name and version of the peer's program, for logs.
+    /// The name and version of the peer's program, for logs. Empty by default.
     #[serde(default)]
     pub program: String,
-    /// Only for a runner that listens: `host:port` for the dispatcher to dial. The session ends after `welcome`.
+    /// Only from a runner that listens: the `host:port` that the dispatcher shall dial. The session ends after
+    /// `welcome`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listens_at: Option<String>,
-    /// Only with `listens_at`: what the dispatcher must say in `dialled`, so that the runner knows who calls.
+    /// Only with `listens_at`: the key that the dispatcher repeats in `dialled`, so that the runner recognises it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub callback_key: Option<String>,
 }
@@ -79,30 +80,30 @@ pub enum Greeting {
 /// The fields of `welcome`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Welcome {
-    /// The version both sides use from here on.
+    /// The version that both sides use from here on.
     pub version: u32,
     /// The session's number, for logs.
     pub session: u64,
-    /// A random number drawn at each start of the dispatcher.
+    /// A random number that the dispatcher draws at each start.
     pub incarnation: u64,
-    /// How often the peer is to send `ping`, in milliseconds.
+    /// The interval at which the peer shall send `ping`, in milliseconds.
     pub ping_interval_ms: u64,
-    /// After this much silence either side may give the other up, in milliseconds.
+    /// The silence after which either side may give the other up, in milliseconds.
     pub timeout_ms: u64,
 }
 
-/// The fields of `error`: why a message or a session was refused.
+/// The fields of `error`: the reason why a message or a session was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     pub code: ErrorCode,
-    /// A sentence for a person: what was refused and what to do. At most [`MAX_REFUSAL_BYTES`] are sent, because it may
-    /// repeat what the peer has said, and that may be as long as a line.
+    /// A sentence for a person: what was refused, and what to do about it. At most [`MAX_REFUSAL_BYTES`] are sent,
+    /// because the sentence may repeat the peer's own words, and those may be as long as a line.
     #[serde(serialize_with = "serialize_cut")]
     pub text: String,
 }
 
 impl Refusal {
-    /// What a peer has said, as a sentence may repeat it: on one line, readable, and not for ever.
+    /// Returns a peer's text as a sentence may repeat it: on one line, with escapes, and of bounded length.
     pub fn quote(said: &str) -> String {
         match said.char_indices().nth(QUOTE_CHARS) {
             Some((end, _)) => format!("{}…", said[..end].escape_debug()),
@@ -118,18 +119,18 @@ fn serialize_cut<S: serde::Serializer>(text: &str, serializer: S) -> Result<S::O
     serializer.collect_str(&format_args!("{}…", &text[..text.floor_char_boundary(MAX_REFUSAL_BYTES - "…".len())]))
 }
 
-/// What a program may branch on.
+/// The kind of refusal. Programs branch on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
-    /// The line is not a message: not JSON, wrong or missing field, too long, nested too deep; or the first line is no
-    /// `hello`. The session ends.
+    /// The line is not a message: it is no JSON, has a wrong or missing field, is too long or nests too deep. Or the
+    /// first line is no `hello`. The session ends.
     Malformed,
-    /// No common protocol version. The session ends.
+    /// There is no common protocol version. The session ends.
     Version,
     /// The token is wrong. The session ends.
     Token,
-    /// The message is not one this role may send now. The session ends.
+    /// The role may not send this message now. The session ends.
     NotAllowed,
     /// A runner of that name is connected already, or the repository name belongs to another source. The session ends.
     NameTaken,
@@ -137,22 +138,22 @@ pub enum ErrorCode {
     Busy,
     /// The dispatcher is shutting down. The session ends; come back later.
     ShuttingDown,
-    /// Nothing by that name. The session goes on.
+    /// Nothing has that name. The session goes on.
     NotFound,
-    /// The request makes no sense as things stand: cancelling a finished build, say. Or the message is of a type that
-    /// is not known for this role; it was passed over. The session goes on.
+    /// The request makes no sense in the present state, such as cancelling a finished build. Or the message has a type
+    /// that this role does not have; it was passed over. The session goes on.
     Refused,
     /// The pack or an object in it is broken. The session goes on.
     BrokenSource,
-    /// Something failed at the dispatcher, which has logged it. The session goes on.
+    /// The dispatcher failed, and has logged why. The session goes on.
     Internal,
 }
 
-/// What the dispatcher says first on a connection that it dialled to a listening runner.
+/// The dispatcher's first message on a connection that it dialled to a listening runner.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Call {
-    /// The key from the runner's `hello`; the runner answers with `hello` as if it had dialled.
+    /// Carries the key from the runner's `hello`. The runner answers with `hello`, as if it had dialled.
     Dialled { callback_key: String },
 }
 

@@ -1,9 +1,9 @@
-//! The wire: one JSON object on one line, sometimes followed by a payload of raw bytes. Types, limits and a codec on
-//! byte slices; no sockets. `docs/protocol.md` is the contract, these types follow it.
+//! The wire: one JSON object on one line, sometimes followed by a payload of raw bytes. This room holds the types, the
+//! limits and a codec on byte slices; it has no sockets. `docs/protocol.md` is the contract, and these types follow it.
 //!
-//! These types are only wire types: a role's `translate` file turns them into words of [`crate::model`] once, and the
-//! code after it may trust those. The exception is the recipe of a task: its keys are many and will be more, so it has
-//! one serialised form, [`crate::model::recipe`], for the wire and the store.
+//! They are wire types only: a role's `translate` file checks every field once and turns the message into values of
+//! [`crate::model`], which all later code may trust. The exception is the recipe of a task: it has many keys, and will
+//! have more, so it has one serialised form, [`crate::model::recipe`], for the wire and the store.
 
 pub mod codec;
 #[cfg(test)]

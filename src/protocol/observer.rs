@@ -8,26 +8,27 @@ use super::hello::Refusal;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum FromObserver {
-    /// Asks which heads the dispatcher last accepted. The first message about a repository in a session. Answer:
-    /// `heads`.
+    /// Asks for the heads that the dispatcher accepted last. It is the first message about a repository in a session.
+    /// Answer: `heads`.
     Status {
         repo: String,
-        /// Where the repository is, for people and to tell two of one name apart: `host:path` or a URL.
+        /// The place of the repository, `host:path` or a URL: for people, and to distinguish two repositories of one
+        /// name.
         source: String,
     },
-    /// A piece of a pack, `bytes` raw bytes behind this line; pieces arrive in order, at most one pack at a time. After
-    /// the last piece comes the `dispatch` that it belongs to. No answer of its own.
+    /// Carries a piece of a pack: `bytes` raw bytes follow this line. Pieces arrive in order, of one pack at a time.
+    /// The `dispatch` or `supply` that the pack belongs to follows the last piece. No answer of its own.
     Pack { repo: String, last: bool, bytes: u64 },
-    /// Announces a commit as the branch's new head. Its source is in the pack before, or the dispatcher has it already.
-    /// Answer: `ok`, `stale`, `need_source` or `error`.
+    /// Announces a commit as the new head of the branch. The pack before has its source, or the dispatcher has it
+    /// already. Answer: `ok`, `stale`, `need_source` or `error`.
     Dispatch {
         repo: String,
         branch: String,
-        /// The head that `heads` or the last `ok` named; absent for a branch the dispatcher does not know.
+        /// The head that `heads` or the last `ok` named; absent for a branch that the dispatcher does not know.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         before: Option<String>,
         commit: String,
-        /// First-parent commits after `before` up to and including `commit`, oldest first.
+        /// The first-parent commits after `before` up to and including `commit`, oldest first. Empty by default.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         range: Vec<String>,
         /// What asks for the build. `push` is the only kind so far; any other one is refused.
@@ -38,12 +39,12 @@ pub enum FromObserver {
         #[serde(default)]
         author: String,
     },
-    /// The pack before is all of this commit, as `lost_source` asked for. Changes no head. Answer: `ok` without a
-    /// build, `need_source` or `error`.
+    /// States that the pack before holds the whole commit, as `lost_source` asked. Changes no head. Answer: `ok`
+    /// without a build, `need_source` or `error`.
     Supply { repo: String, commit: String },
-    /// The branch no longer exists. Answer: `ok` without a build, or `stale`.
+    /// States that the branch no longer exists. Answer: `ok` without a build, or `stale`.
     Gone { repo: String, branch: String, before: String },
-    /// Sent every `ping_interval_ms`. Answer: `ack`.
+    /// Shows that the observer is alive, every `ping_interval_ms`. Answer: `ack`.
     Ping,
 }
 
@@ -51,41 +52,42 @@ pub enum FromObserver {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ToObserver {
-    /// The heads last accepted for the repository; empty for a new one.
+    /// Names the heads that were accepted last for the repository; none for a new repository.
     Heads {
         repo: String,
         heads: Vec<Head>,
     },
-    /// The announcement is durable: it will be built, whatever happens.
+    /// Confirms that the announcement is durable: the commit will be built, whatever happens.
     Ok {
         repo: String,
         branch: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         commit: Option<String>,
-        /// The number of the build that was made for it, now or when it was first announced.
+        /// The number of the commit's build, made now or when the commit was announced first. Absent if there is none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         build: Option<u64>,
     },
-    /// The branch's accepted head is not the `before` of the announcement. Compare anew with `head`.
+    /// Refuses an announcement whose `before` is not the accepted head of the branch. The observer compares anew with
+    /// `head`.
     Stale {
         repo: String,
         branch: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         head: Option<String>,
     },
-    /// The dispatcher lacks objects of the commit. Send a pack of all of it, then `dispatch` again.
+    /// Asks for a pack of the whole commit, then the same `dispatch` again: the dispatcher lacks objects of it.
     NeedSource {
         repo: String,
         branch: String,
         commit: String,
     },
-    /// Unasked: the source of a commit that was accepted is lost. Send a pack of all of it, then `supply`, if it is
-    /// still there.
+    /// Asks, at any time, for a pack of the whole commit, then `supply`: the source of this accepted commit is lost.
+    /// The observer does nothing if it no longer has the commit.
     LostSource {
         repo: String,
         commit: String,
     },
-    /// Answer to `ping`.
+    /// Answers `ping`.
     Ack,
     Error(Refusal),
 }

@@ -1,38 +1,38 @@
 //! Messages between an operator's command and the dispatcher, and the reports that `--format json` prints.
 //!
-//! Fields are only ever added to a report. Times are milliseconds since the Unix epoch.
+//! Fields are only ever added to a report. Fields named `…_ms` that are points in time count milliseconds since the
+//! Unix epoch.
 
 use serde::{Deserialize, Serialize};
 
 use super::hello::Refusal;
 
-/// Operator to dispatcher. A `build` is a number, a commit prefix of at least 4 digits, or `latest`; with `repo` it is
-/// looked for in that repository alone.
+/// Operator to dispatcher. A `build` is a number, a commit prefix of at least 4 digits, or `latest`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum FromOperator {
-    /// Answer: `status`.
+    /// Asks for builds and runners, of one repository if `repo` is given. Answer: `status`.
     Status {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         repo: Option<String>,
-        /// How many finished builds to list.
+        /// The number of finished builds to list.
         limit: u32,
     },
-    /// Answer: `build`.
+    /// Asks for one build. Answer: `build`.
     Show { build: String },
-    /// Why a build, or one of its jobs, is where it is. Answer: `why`.
+    /// Asks why a build, or one of its jobs, is in its state. Answer: `why`.
     Why {
         build: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         task: Option<String>,
     },
-    /// Answer: `runners`.
+    /// Asks for all runners. Answer: `runners`.
     Runners,
-    /// The log of one task's newest attempt (or of attempt `number`), from `offset`. With `follow` until the attempt is
-    /// finished. Answer: `log` pieces, then `log_end`.
+    /// Asks for the log of a task's newest attempt, or of attempt `number`, from the byte at `offset` (default 0). With
+    /// `follow`, the log is followed until the attempt is finished. Answer: `log` pieces, then `log_end`.
     Logs {
         build: String,
-        /// May be left out where the build has a single task.
+        /// May be absent if the build has a single task.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         task: Option<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -42,7 +42,7 @@ pub enum FromOperator {
         #[serde(default)]
         follow: bool,
     },
-    /// Cancels what is unfinished of a build, or one task of it. Answer: `ok`.
+    /// Cancels the unfinished jobs of a build, or one of them. Answer: `ok`.
     Cancel {
         build: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -50,11 +50,11 @@ pub enum FromOperator {
     },
     /// Runs a finished build's jobs again, or only those that did not pass. Answer: `ok`.
     Rerun { build: String, failed: bool },
-    /// Lets a runner finish what it holds and then end. Answer: `ok`.
+    /// Lets a runner finish the attempts that it holds and then end. Answer: `ok`.
     Drain { runner: String },
-    /// From now on: a `build` for every build that changes. Ends with the session.
+    /// Asks for a `build` for every build that changes from now on, until the session ends.
     Watch,
-    /// Sent every `ping_interval_ms` by an operator that waits. Answer: `ack`.
+    /// Shows that an operator that waits is alive, every `ping_interval_ms`. Answer: `ack`.
     Ping,
 }
 
@@ -66,7 +66,7 @@ pub enum ToOperator {
     Build(Box<BuildReport>),
     Why(WhyReport),
     Runners(RunnersReport),
-    /// `bytes` raw bytes of the log follow, which stand at `offset`.
+    /// Carries a piece of a log: `bytes` raw bytes follow, which belong at `offset`.
     Log {
         build: u64,
         task: String,
@@ -74,7 +74,7 @@ pub enum ToOperator {
         offset: u64,
         bytes: u64,
     },
-    /// The log's end, for now or for good.
+    /// States that the log ends here: for good, or for now if the attempt is executing.
     LogEnd {
         build: u64,
         task: String,
@@ -82,11 +82,11 @@ pub enum ToOperator {
         /// The attempt's outcome; absent while it is executing.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         outcome: Option<String>,
-        /// Why output is missing, where it is.
+        /// The reason why output is missing, if it is.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         missing: Option<String>,
     },
-    /// What was asked for is durable.
+    /// Confirms that the order is durable.
     Ok {
         text: String,
     },
@@ -94,17 +94,17 @@ pub enum ToOperator {
     Error(Refusal),
 }
 
-/// What `surveil status` prints.
+/// The report of `surveil status`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusReport {
     /// Unfinished builds, oldest first, then finished ones, newest first.
     pub builds: Vec<BuildReport>,
     pub runners: Vec<RunnerReport>,
-    /// Jobs that wait for a runner.
+    /// The number of jobs that wait for a runner.
     pub queued_jobs: u64,
-    /// Jobs that are executing.
+    /// The number of jobs that are executing.
     pub running_jobs: u64,
-    /// Problems the dispatcher has now, such as a full disk.
+    /// The problems that the dispatcher has now, such as a full disk.
     #[serde(default)]
     pub warnings: Vec<String>,
 }
@@ -132,13 +132,13 @@ pub struct BuildReport {
     pub author: String,
     /// `queued`, `running`, or the verdict: `passed`, `failed`, `errored`, `cancelled`.
     pub state: String,
-    /// Some job passed only after a failed attempt.
+    /// Whether some job passed only after a failed attempt.
     #[serde(default)]
     pub flaky: bool,
     pub created_ms: i64,
     #[serde(default)]
     pub finished_ms: Option<i64>,
-    /// Why the build has no jobs, where it has none.
+    /// The reason why the build has no jobs, if it has none.
     #[serde(default)]
     pub problem: Option<String>,
     pub jobs: Vec<JobReport>,
@@ -151,14 +151,14 @@ pub struct JobReport {
     pub task: String,
     /// `waiting`, `queued`, `running`, `passed`, `failed`, `errored`, `cancelled`, `skipped`.
     pub state: String,
-    /// Why it is errored or skipped.
+    /// The reason why it is errored or skipped.
     #[serde(default)]
     pub detail: Option<String>,
     #[serde(default)]
     pub needs: Vec<String>,
     #[serde(default)]
     pub allow_failure: bool,
-    /// Passed only after a failed attempt.
+    /// Whether it passed only after a failed attempt.
     #[serde(default)]
     pub flaky: bool,
     pub attempts: Vec<AttemptReport>,
@@ -173,7 +173,7 @@ pub struct AttemptReport {
     pub leased_ms: i64,
     #[serde(default)]
     pub finished_ms: Option<i64>,
-    /// How long the task's process ran.
+    /// The time for which the task's process ran, in milliseconds.
     #[serde(default)]
     pub duration_ms: Option<u64>,
     /// Absent while it is executing.
@@ -183,46 +183,46 @@ pub struct AttemptReport {
     #[serde(default)]
     pub detail: Option<String>,
     pub log_bytes: u64,
-    /// The log's file at the dispatcher.
+    /// The path of the log's file at the dispatcher.
     pub log_path: String,
 }
 
-/// What `surveil runners` prints.
+/// The report of `surveil runners`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunnersReport {
     pub runners: Vec<RunnerReport>,
 }
 
-/// One runner, connected or remembered with leases.
+/// One runner that is connected, or that is away and still has leases.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunnerReport {
     pub name: String,
     /// `connected`, `away` (its leases are kept for a while), `draining`, `resting`, `quarantined`.
     pub state: String,
-    /// Why it is in quarantine, where it is.
+    /// The reason why it is in quarantine, if it is.
     #[serde(default)]
     pub detail: Option<String>,
     pub slots: u32,
     pub busy: u32,
     pub labels: Vec<String>,
     pub isolation: String,
-    /// Since it was last heard.
+    /// The time since its last message, in milliseconds.
     pub silent_ms: u64,
-    /// What it executes, as `build/task`.
+    /// The jobs that it executes, as `build/task`.
     pub running: Vec<String>,
 }
 
-/// What `surveil why` prints.
+/// The report of `surveil why`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WhyReport {
     pub build: u64,
-    /// What it waits for now, a sentence a job; empty for a finished build.
+    /// What each unfinished job waits for now, one sentence a job; empty for a finished build.
     pub now: Vec<WhyLine>,
-    /// What was decided, oldest first.
+    /// The decisions about the build, oldest first.
     pub history: Vec<WhyLine>,
 }
 
-/// One reason.
+/// One reason, as a sentence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WhyLine {
     #[serde(default)]

@@ -11,70 +11,73 @@ use crate::model::recipe::{self, Recipe};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum FromRunner {
-    /// The first message after `welcome`: what the runner offers and what it still holds. Answer: `registered`.
+    /// Tells what the runner offers and which attempts it still holds. It is the first message after `welcome`. Answer:
+    /// `registered`.
     Register {
-        /// Attempts it can execute at once, 1 to 1024.
+        /// The number of attempts that it can execute at once, 1 to 1024.
         slots: u32,
-        /// What it offers: `key=value` or bare words.
+        /// The runner's labels: `key=value` or bare words. None by default.
         #[serde(default)]
         labels: Vec<String>,
-        /// How it makes sure that nothing of an attempt is left: `pid_namespace` or `subreaper`.
+        /// The way in which it ends every process of an attempt: `pid_namespace` or `subreaper`.
         isolation: String,
-        /// Attempts it is executing, or whose results or logs it has not delivered yet.
+        /// The attempts that it is executing, or whose results or logs it has not delivered yet. None by default.
         #[serde(default)]
         holding: Vec<u64>,
-        /// The commit each repository's work tree is at, so that work can go where little needs to travel.
+        /// The commit of each repository's work tree, so that a job can go to the runner that needs the least source.
+        /// None by default.
         #[serde(default)]
         warm: Vec<WarmTree>,
-        /// The dispatcher started this runner itself.
+        /// Whether the dispatcher started this runner itself. False by default.
         #[serde(default)]
         spawned: bool,
-        /// It drains: it finishes what it holds and wants nothing new.
+        /// Whether it drains: it finishes the attempts that it holds and takes no new ones. False by default.
         #[serde(default)]
         draining: bool,
-        /// It wants `source_ahead`.
+        /// Whether it takes `source_ahead`. False by default.
         #[serde(default)]
         takes_source: bool,
     },
-    /// Still alive. `holding` renews those leases; one the dispatcher counts as held but that is missing here for a
-    /// whole lease is lost. Answer: `ack`.
+    /// Shows that the runner is alive, and renews the leases in `holding`. An attempt that the dispatcher counts as
+    /// held and that is missing here for the length of a lease is lost. Answer: `ack`.
     Ping { holding: Vec<u64> },
-    /// Asks for the source of the commit of a lease it holds. Answer: `pack` pieces, or `source_missing`.
+    /// Asks for the source of the commit of a held lease. Answer: `pack` pieces, or `source_missing`.
     Source {
         attempt: u64,
-        /// Commits of this repository whose trees the runner has complete.
+        /// Commits of this repository of which the runner has the whole tree. None by default.
         #[serde(default)]
         haves: Vec<String>,
     },
-    /// The task's process has started. No answer.
+    /// States that the task's process has started. No answer.
     Started { attempt: u64 },
-    /// `bytes` raw bytes of the attempt's output follow, which stand at `offset`. Answer, in time: `log_ack`.
+    /// Carries a piece of the attempt's output: `bytes` raw bytes follow, which belong at `offset`. Answer, in time:
+    /// `log_ack`.
     Log { attempt: u64, offset: u64, bytes: u64 },
-    /// The attempt has ended. Answer: `ok`, `stale`, or `log_ack` where log bytes are missing: send those, then this
-    /// again.
+    /// Reports the end of the attempt. Answer: `ok`, `stale`, or `log_ack` if log bytes are missing; the runner then
+    /// sends those, and this message again.
     Results {
         attempt: u64,
         outcome: String,
-        /// The exit code of `failed`, the signal of `killed`.
+        /// The exit code of `failed`, or the signal of `killed`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         code: Option<i32>,
-        /// The reason of `could_not_start` and `lost`.
+        /// The reason of `could_not_start` or `lost`, a sentence.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
-        /// How long the task's process ran, in milliseconds.
+        /// The time for which the task's process ran, in milliseconds.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         duration_ms: Option<u64>,
-        /// The log's whole length.
+        /// The length of the whole log, in bytes. 0 by default.
         #[serde(default)]
         log_bytes: u64,
         /// CRC-32 (IEEE) of the whole log.
         #[serde(default)]
         log_crc32: u32,
-        /// Why output is missing from the log, where it is.
+        /// The reason why output is missing from the log, if it is.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         log_missing: Option<String>,
     },
-    /// The runner finishes what it holds and wants nothing new. No answer.
+    /// States that the runner finishes the attempts that it holds and takes no new ones. No answer.
     Draining,
 }
 
@@ -82,70 +85,70 @@ pub enum FromRunner {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ToRunner {
-    /// The answer to `register`. Attempts named in `gone` are no longer held: end them and forget them.
+    /// Answers `register`. The runner ends and forgets the attempts in `gone`, which it no longer holds.
     Registered {
         #[serde(default)]
         gone: Vec<u64>,
-        /// For attempts still held that have logs: where to go on.
+        /// For each attempt that is still held and has a log: the offset at which the log continues. None by default.
         #[serde(default)]
         logs: Vec<LogOffset>,
     },
-    /// A lease: execute this. It lasts `lease_ms` after each `ping` that names it.
+    /// Grants a lease: the runner executes the attempt. The lease lasts `lease_ms` after each `ping` that names it.
     Runtask(Box<Runtask>),
-    /// A lease of this commit is being recorded and will follow, as a rule. `bytes` raw bytes follow now: a whole pack,
-    /// of what the commit has and the one before it has not.
+    /// Carries a small commit's source before its lease, which is being recorded and follows as a rule. `bytes` raw
+    /// bytes follow: one whole pack of the objects that the commit has and the commit before it has not.
     SourceAhead {
         repo: String,
         commit: String,
         bytes: u64,
     },
-    /// A piece of the pack asked for with `source`; `bytes` raw bytes follow.
+    /// Carries a piece of the pack that `source` asked for: `bytes` raw bytes follow.
     Pack {
         attempt: u64,
         last: bool,
         bytes: u64,
     },
-    /// The source cannot be had; the attempt cannot be executed here.
+    /// States that the source cannot be provided, so that the attempt cannot be executed here.
     SourceMissing {
         attempt: u64,
         reason: String,
     },
-    /// End the attempt, politely and then firmly, and report it as cancelled.
+    /// Orders the runner to end the attempt, with TERM and then KILL, and to report it as cancelled.
     Cancel {
         attempt: u64,
     },
-    /// The dispatcher has the log bytes before `offset`. Send from `offset` if that is not what follows. Keep them all
-    /// until `ok` or `stale`: a dispatcher that lost power may ask for some again.
+    /// Confirms the log bytes before `offset`; the runner continues at `offset`. It keeps the whole log until `ok` or
+    /// `stale`, because a dispatcher that lost power may ask for bytes again.
     LogAck {
         attempt: u64,
         offset: u64,
     },
-    /// The result is durable. The runner may forget the attempt.
+    /// Confirms that the result is durable. The runner may forget the attempt.
     Ok {
         attempt: u64,
     },
-    /// The lease was not held any more; what came for it is kept as evidence and counts for nothing. Forget the
-    /// attempt.
+    /// States that the lease was no longer held. The dispatcher keeps the late result as evidence, but it changes no
+    /// verdict. The runner forgets the attempt.
     Stale {
         attempt: u64,
     },
-    /// Answer to `ping`. Attempts in `gone` are no longer held.
+    /// Answers `ping`. Attempts in `gone` are no longer held.
     Ack {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         gone: Vec<u64>,
     },
-    /// Finish what is held, then end: an operator asked for it.
+    /// Orders the runner to finish the attempts that it holds and then to end: an operator asked for it.
     Drain,
     Error(Refusal),
 }
 
-/// A lease, with all that is needed to execute the attempt.
+/// The fields of `runtask`: a lease, with everything that is needed to execute the attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Runtask {
     pub attempt: u64,
     pub lease_ms: u64,
     pub build: u64,
-    /// This attempt's number within its job, from 1.
+    /// The number of this attempt within its job, from 1.
     pub number: u32,
     pub repo: String,
     pub branch: String,
@@ -183,14 +186,14 @@ mod readable {
     }
 }
 
-/// Where a repository's work tree stands.
+/// The commit of a repository's work tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WarmTree {
     pub repo: String,
     pub commit: String,
 }
 
-/// How much of an attempt's log the dispatcher has.
+/// The number of bytes of an attempt's log that the dispatcher has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogOffset {
     pub attempt: u64,
