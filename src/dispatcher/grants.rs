@@ -1,10 +1,10 @@
-//! The grants of a session: which sources its runner may ask for, and which logs it may write.
+//! The grants of a session: which sources its runner may ask for, and which streams it may write.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 
 use super::data_dir::LogPlace;
-use crate::model::{AttemptId, CommitId, RepoName};
+use crate::model::{AttemptId, CommitId, RepoName, StreamId, StreamKind};
 use crate::scheduler::Lease;
 use crate::threads;
 
@@ -16,10 +16,10 @@ pub(crate) struct Grant {
     pub(crate) log: LogPlace,
 }
 
-/// The bytes that are stored of an attempt's log.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct StoredLog {
-    pub(crate) attempt: AttemptId,
+/// The bytes that are stored of a stream.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredStream {
+    pub(crate) stream: StreamId,
     pub(crate) bytes: u64,
 }
 
@@ -29,6 +29,14 @@ impl Grant {
         let (repo, commit) = (source.repo.clone(), source.commit);
         let log = LogPlace { repo: repo.clone(), build: *build, task: task.name.clone(), number: *number };
         Self { repo, commit, log }
+    }
+
+    /// Where a stream of this kind is stored; `None` if this dispatcher takes no such stream.
+    pub(crate) fn place(&self, kind: &StreamKind) -> Option<LogPlace> {
+        match kind {
+            StreamKind::Log => Some(self.log.clone()),
+            StreamKind::Other(_) => None,
+        }
     }
 }
 

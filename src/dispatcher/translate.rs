@@ -1,18 +1,20 @@
 //! Between the wire and the model: the only file of the dispatcher that sees both. A message is turned into words of
 //! the model once, with every field checked; what comes after may trust them.
 
-use super::grants::StoredLog;
+use super::grants::StoredStream;
 use crate::model::{
     AttemptId, BranchName, BuildSource, CommitId, Incarnation, Isolation, Label, LogSummary, Outcome, RepoName,
-    RunnerName, SessionId, Trigger,
+    RunnerName, SessionId, StreamId, StreamKind, StreamSummary, Trigger,
 };
 use crate::protocol::hello::{ErrorCode, Hello, Refusal};
 use crate::protocol::limits::{MAX_LABELS, MAX_RANGE_COMMITS, MAX_SLOTS};
-use crate::protocol::runner::{self as wire, FromRunner, LogOffset, Runtask, WireTask};
+use crate::protocol::runner::{self as wire, FromRunner, LogOffset, Runtask, StreamEnd, StreamName, WireTask};
 use crate::scheduler::{Lease, RunnerCommand, RunnerJoined};
 
 /// Longer texts of people (subjects, authors, reasons) are cut here, in bytes.
 const MAX_TEXT_BYTES: usize = 1024;
+/// The streams that one result may name beside its log.
+const MAX_STREAMS: usize = 256;
 /// The longest branch name, as git hosts allow it.
 const MAX_BRANCH_BYTES: usize = 4096;
 
@@ -141,20 +143,55 @@ pub(crate) fn outcome(word: &str, code: Option<i32>, reason: Option<String>) -> 
     })
 }
 
+/// A stream as a message names it.
+pub(crate) fn stream(attempt: u64, name: &StreamName) -> Result<StreamId, Refusal> {
+    let kind = match name {
+        StreamName::Log => StreamKind::Log,
+        StreamName::Other(name) => StreamKind::new(name).map_err(malformed)?,
+    };
+    Ok(StreamId { attempt: AttemptId(attempt), kind })
+}
+
+fn stream_name(kind: &StreamKind) -> StreamName {
+    match kind {
+        StreamKind::Log => StreamName::Log,
+        StreamKind::Other(name) => StreamName::Other(name.clone()),
+    }
+}
+
+pub(crate) fn log_ack(stream: &StreamId, offset: u64) -> wire::ToRunner {
+    wire::ToRunner::LogAck { attempt: stream.attempt.0, stream: stream_name(&stream.kind), offset }
+}
+
+/// The streams that must be whole before a result counts: the log, and those that `results` names beside it.
+pub(crate) fn streams(log: LogSummary, others: Vec<StreamEnd>) -> Result<Vec<StreamSummary>, Refusal> {
+    if others.len() > MAX_STREAMS {
+        return Err(malformed(format!("a result names at most {MAX_STREAMS} streams, not {}", others.len())));
+    }
+    let mut streams = vec![StreamSummary { kind: StreamKind::Log, summary: log }];
+    for StreamEnd { stream: name, bytes, crc32, missing } in others {
+        let kind = stream(0, &name)?.kind;
+        streams.push(StreamSummary { kind, summary: log_summary(bytes, crc32, missing) });
+    }
+    Ok(streams)
+}
+
 pub(crate) fn log_summary(bytes: u64, crc32: u32, missing: Option<String>) -> LogSummary {
     LogSummary { bytes, crc32, missing: missing.map(cut) }
 }
 
-/// A command of the scheduler as it goes over the wire. `stored` has the bytes of each log that the dispatcher has.
-pub(crate) fn to_runner(message: RunnerCommand, stored: &[StoredLog]) -> wire::ToRunner {
+/// A command of the scheduler as it goes over the wire. `stored` has the bytes of each stream that the dispatcher has.
+pub(crate) fn to_runner(message: RunnerCommand, stored: &[StoredStream]) -> wire::ToRunner {
     match message {
         RunnerCommand::Registered { held, gone } => wire::ToRunner::Registered {
             gone: gone.into_iter().map(|attempt| attempt.0).collect(),
             logs: held
                 .iter()
-                .map(|lease| LogOffset {
-                    attempt: lease.attempt.0,
-                    offset: stored.iter().find(|log| log.attempt == lease.attempt).map_or(0, |log| log.bytes),
+                .map(|lease| StreamId::log(lease.attempt))
+                .map(|log| LogOffset {
+                    attempt: log.attempt.0,
+                    stream: stream_name(&log.kind),
+                    offset: stored.iter().find(|stored| stored.stream == log).map_or(0, |stored| stored.bytes),
                 })
                 .collect(),
         },

@@ -5,12 +5,12 @@ use std::fs::{self, File};
 
 use crossbeam_channel::{Receiver, bounded};
 
-use super::{Logs, Seal, ToLogs};
+use super::{Logs, Seal, StreamSeal, ToLogs};
 use crate::dispatcher::core::ToCore;
 use crate::dispatcher::data_dir::{DataDir, LogPlace};
 use crate::dispatcher::session::RunnerOutbox;
-use crate::model::{AttemptId, BuildId, LogSummary, Outcome, RepoName, SessionId, TaskName};
-use crate::protocol::runner::ToRunner;
+use crate::model::{AttemptId, BuildId, LogSummary, Outcome, RepoName, SessionId, StreamId, StreamKind, TaskName};
+use crate::protocol::runner::{StreamName, ToRunner};
 use crate::transport::{FrameReader, Outbox, Stream};
 
 const ATTEMPT: AttemptId = AttemptId(7);
@@ -61,6 +61,10 @@ impl Stage {
         LogPlace { repo, build: BuildId(1), task: TaskName::recorded("test"), number: 1 }
     }
 
+    fn seal(summary: LogSummary) -> StreamSeal {
+        StreamSeal { kind: StreamKind::Log, place: Self::place(), summary }
+    }
+
     /// What is on disk.
     fn stored(&self) -> Vec<u8> {
         fs::read(self.data.log(&Self::place())).unwrap_or_default()
@@ -71,7 +75,7 @@ impl Stage {
         let bytes = self.output[offset..OUTPUT.min(offset + len)].to_vec();
         let (before, end) = (self.stored().len(), offset + bytes.len());
         self.say(|answer| ToLogs::Chunk {
-            attempt: ATTEMPT,
+            stream: StreamId::log(ATTEMPT),
             place: Self::place(),
             offset: offset as u64,
             bytes,
@@ -89,7 +93,8 @@ impl Stage {
         let before = self.stored().len();
         self.say(|answer| {
             let (session, outcome, duration_ms) = (SessionId(1), Outcome::Passed, None);
-            ToLogs::Seal(Seal { session, attempt: ATTEMPT, place: Self::place(), outcome, log, duration_ms, answer })
+            let streams = vec![Self::seal(log)];
+            ToLogs::Seal(Seal { session, attempt: ATTEMPT, streams, outcome, duration_ms, answer })
         });
         let is_passed_on = self.core.try_recv().is_ok();
         assert_eq!(is_passed_on, before == bytes && !is_damaged, "{bytes} bytes with {before} there");
@@ -119,7 +124,7 @@ impl Stage {
         let mut reader = FrameReader::new(there);
         let mut last = None;
         while let Some(answer) = reader.read::<ToRunner>(1000).expect("the dispatcher says what can be read") {
-            let ToRunner::LogAck { attempt: 7, offset } = answer else { panic!("{answer:?}") };
+            let ToRunner::LogAck { attempt: 7, stream: StreamName::Log, offset } = answer else { panic!("{answer:?}") };
             last = Some(offset);
         }
         let stored = self.stored();
@@ -153,14 +158,72 @@ mod tests {
         let bytes = stage.output[..8].to_vec();
         let log = LogSummary { bytes: 8, crc32: crc32fast::hash(&bytes), missing: None };
         let (attempt, place) = (ATTEMPT, Stage::place());
-        let chunk = ToLogs::Chunk { attempt, place: place.clone(), offset: 0, bytes, answer: answer.clone() };
+        let stream = StreamId::log(attempt);
+        let chunk = ToLogs::Chunk { stream, place, offset: 0, bytes, answer: answer.clone() };
         let (session, outcome, duration_ms) = (SessionId(1), Outcome::Passed, None);
         stage.logs.handle(chunk);
-        stage.logs.handle(ToLogs::Seal(Seal { session, attempt, place, outcome, log, duration_ms, answer }));
+        stage.logs.handle(ToLogs::Seal(Seal {
+            session,
+            attempt,
+            streams: vec![Stage::seal(log)],
+            outcome,
+            duration_ms,
+            answer,
+        }));
         assert!(stage.core.try_recv().is_ok());
         here.finish();
         let heard = FrameReader::new(there).read::<ToRunner>(1000).unwrap();
-        assert_eq!(heard, Some(ToRunner::LogAck { attempt: 7, offset: 8 }));
+        assert_eq!(heard, Some(ToRunner::LogAck { attempt: 7, stream: StreamName::Log, offset: 8 }));
+    }
+
+    /// Sabotage tried: a result is passed on once its log is whole; it fails.
+    #[test]
+    fn a_result_waits_for_each_of_its_streams() {
+        let place = tempfile::tempdir().unwrap();
+        let mut stage = Stage::new(DataDir::open(place.path()).unwrap());
+        let report = StreamKind::new(&"report".into()).unwrap();
+        let (here, there) = Stream::pair();
+        let (answer, _last_word) = Outbox::new(SessionId(1), here.clone());
+        let answer = RunnerOutbox::new(answer);
+        let places = [Stage::place(), LogPlace { number: 2, ..Stage::place() }];
+        let kinds = [StreamKind::Log, report.clone()];
+        let streams = |bytes: &[&[u8]; 2]| {
+            let of = |((kind, place), bytes): ((&StreamKind, &LogPlace), &&[u8])| {
+                let summary = LogSummary { bytes: bytes.len() as u64, crc32: crc32fast::hash(bytes), missing: None };
+                StreamSeal { kind: kind.clone(), place: place.clone(), summary }
+            };
+            kinds.iter().zip(&places).zip(bytes).map(of).collect()
+        };
+        let whole: [&[u8]; 2] = [b"printed", b"measured"];
+        let seal = || {
+            let (session, outcome, duration_ms) = (SessionId(1), Outcome::Passed, None);
+            let streams = streams(&whole);
+            ToLogs::Seal(Seal { session, attempt: ATTEMPT, streams, outcome, duration_ms, answer: answer.clone() })
+        };
+        // Pieces of both come by turns, and the second stream lacks its end.
+        for (at, offset, bytes) in [(0, 0, &b"pri"[..]), (1, 0, b"meas"), (0, 3, b"nted"), (1, 4, b"ur")] {
+            let (stream, place) = (StreamId { attempt: ATTEMPT, kind: kinds[at].clone() }, places[at].clone());
+            let (bytes, answer) = (bytes.to_vec(), answer.clone());
+            stage.logs.handle(ToLogs::Chunk { stream, place, offset, bytes, answer });
+        }
+        stage.logs.handle(seal());
+        assert!(stage.core.try_recv().is_err(), "a stream is not whole");
+        let stream = StreamId { attempt: ATTEMPT, kind: report };
+        let (place, bytes) = (places[1].clone(), b"ed".to_vec());
+        stage.logs.handle(ToLogs::Chunk { stream, place, offset: 6, bytes, answer: answer.clone() });
+        stage.logs.handle(seal());
+        assert!(stage.core.try_recv().is_ok());
+        for (place, bytes) in places.iter().zip(whole) {
+            assert_eq!(fs::read(stage.data.log(place)).unwrap(), bytes);
+        }
+        here.finish();
+        let mut reader = FrameReader::new(there);
+        let mut heard = Vec::new();
+        while let Some(ToRunner::LogAck { stream, offset, .. }) = reader.read(1000).unwrap() {
+            heard.push((stream.text().to_owned(), offset));
+        }
+        let wanted = [("log", 7), ("report", 6), ("report", 6), ("report", 8)];
+        assert_eq!(heard, wanted.map(|(stream, offset)| (stream.to_owned(), offset)));
     }
 
     // Sabotage: appending `bytes` without skipping `known`, or answering a gap with its own offset, fails here within

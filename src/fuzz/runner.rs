@@ -8,7 +8,7 @@ use crossbeam_channel::unbounded;
 use super::journal::Journal;
 use super::layout::Layout;
 use super::{recovery, translate};
-use crate::model::AttemptId;
+use crate::model::{AttemptId, StreamId};
 use crate::transport::{FrameReader, Stream};
 
 /// A stream from whoever answers at the dispatcher's address: each message is understood or refused.
@@ -39,7 +39,7 @@ pub(crate) fn left_by_an_earlier_run(journal: &[u8], spool: &[u8]) {
     fs::write(layout.journal(), journal).expect("there is room for a file");
     for attempt in 1..=3 {
         let len = spool.len().min(attempt as usize * 7);
-        fs::write(layout.spool(AttemptId(attempt)), &spool[..len]).expect("there is room for a file");
+        fs::write(layout.spool(&StreamId::log(AttemptId(attempt))), &spool[..len]).expect("there is room for a file");
     }
     let recover = || {
         let (uploads, heard) = unbounded();
@@ -50,7 +50,7 @@ pub(crate) fn left_by_an_earlier_run(journal: &[u8], spool: &[u8]) {
     };
     let (_, first) = recover();
     for (attempt, report) in &first {
-        let spooled = fs::read(layout.spool(*attempt)).unwrap_or_default();
+        let spooled = fs::read(layout.spool(&StreamId::log(*attempt))).unwrap_or_default();
         assert_eq!(report.log.bytes, spooled.len() as u64, "{attempt}");
         // Of nothing, nobody looks at the sum.
         assert!(spooled.is_empty() || report.log.crc32 == crc32fast::hash(&spooled), "{attempt}");

@@ -14,6 +14,7 @@ pub mod recipe;
 mod record;
 mod runner;
 mod snapshot;
+mod stream;
 mod task;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -32,5 +33,6 @@ pub use recipe::{Recipe, Script};
 pub use record::{Decision, Record};
 pub use runner::{Isolation, Runner, RunnerState};
 pub use snapshot::{Snapshot, WholeBuild};
+pub use stream::{StreamId, StreamKind, StreamNameError, StreamSummary};
 pub use task::{Condition, Need, Placement, TaskSpec};
 pub use trigger::{RefName, Trigger, TriggerKind, Trust};

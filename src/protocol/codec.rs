@@ -51,10 +51,10 @@ pub fn decode<M: DeserializeOwned>(line: &[u8]) -> Result<M, CodecError> {
 ///
 /// ```
 /// use surveil::protocol::codec::encode;
-/// use surveil::protocol::runner::ToRunner;
+/// use surveil::protocol::runner::{StreamName, ToRunner};
 ///
 /// let mut line = Vec::new();
-/// encode(&ToRunner::LogAck { attempt: 7, offset: 4096 }, &mut line);
+/// encode(&ToRunner::LogAck { attempt: 7, stream: StreamName::Log, offset: 4096 }, &mut line);
 /// assert_eq!(line, b"{\"type\":\"log_ack\",\"attempt\":7,\"offset\":4096}\n");
 /// ```
 pub fn encode<M: Serialize>(message: &M, line: &mut Vec<u8>) {

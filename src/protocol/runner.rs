@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::hello::Refusal;
 use crate::model::recipe::{self, Recipe};
@@ -50,11 +50,17 @@ pub enum FromRunner {
     },
     /// States that the task's process has started. No answer.
     Started { attempt: u64 },
-    /// Carries a piece of the attempt's output: `bytes` raw bytes follow, which belong at `offset`. Answer, in time:
-    /// `log_ack`.
-    Log { attempt: u64, offset: u64, bytes: u64 },
-    /// Reports the end of the attempt. Answer: `ok`, `stale`, or `log_ack` if log bytes are missing; the runner then
-    /// sends those, and this message again.
+    /// Carries a piece of one of the attempt's streams: `bytes` raw bytes follow, which belong at `offset`. Answer, in
+    /// time: `log_ack`.
+    Log {
+        attempt: u64,
+        #[serde(default, skip_serializing_if = "StreamName::is_log")]
+        stream: StreamName,
+        offset: u64,
+        bytes: u64,
+    },
+    /// Reports the end of the attempt. Answer: `ok`, `stale`, or `log_ack` if bytes of a stream are missing; the runner
+    /// then sends those, and this message again.
     Results {
         attempt: u64,
         outcome: String,
@@ -76,6 +82,9 @@ pub enum FromRunner {
         /// The reason why output is missing from the log, if it is.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         log_missing: Option<String>,
+        /// The streams beside the log that must be whole before the result counts.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        streams: Vec<StreamEnd>,
     },
     /// States that the runner finishes the attempts that it holds and takes no new ones. No answer.
     Draining,
@@ -89,7 +98,7 @@ pub enum ToRunner {
     Registered {
         #[serde(default)]
         gone: Vec<u64>,
-        /// For each attempt that is still held and has a log: the offset at which the log continues. None by default.
+        /// For each attempt that is still held: the offsets at which its streams continue. None by default.
         #[serde(default)]
         logs: Vec<LogOffset>,
     },
@@ -117,10 +126,12 @@ pub enum ToRunner {
     Cancel {
         attempt: u64,
     },
-    /// Confirms the log bytes before `offset`; the runner continues at `offset`. It keeps the whole log until `ok` or
-    /// `stale`, because a dispatcher that lost power may ask for bytes again.
+    /// Confirms the stream's bytes before `offset`; the runner continues at `offset`. It keeps the whole stream until
+    /// `ok` or `stale`, because a dispatcher that lost power may ask for bytes again.
     LogAck {
         attempt: u64,
+        #[serde(default, skip_serializing_if = "StreamName::is_log")]
+        stream: StreamName,
         offset: u64,
     },
     /// Confirms that the result is durable. The runner may forget the attempt.
@@ -193,9 +204,60 @@ pub struct WarmTree {
     pub commit: String,
 }
 
-/// The number of bytes of an attempt's log that the dispatcher has.
+/// The number of bytes of an attempt's stream that the dispatcher has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogOffset {
     pub attempt: u64,
+    #[serde(default, skip_serializing_if = "StreamName::is_log")]
+    pub stream: StreamName,
     pub offset: u64,
+}
+
+/// A stream beside the log, when the attempt has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamEnd {
+    pub stream: StreamName,
+    pub bytes: u64,
+    /// CRC-32 (IEEE) of the whole stream.
+    pub crc32: u32,
+    /// The reason why bytes are missing from the stream, if any are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<String>,
+}
+
+/// The name of one of an attempt's streams. Messages leave out `log`, the only stream of the protocol's version 1, so
+/// that a piece of a log costs no allocation for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub enum StreamName {
+    #[default]
+    Log,
+    Other(Arc<str>),
+}
+
+impl StreamName {
+    fn is_log(&self) -> bool {
+        *self == Self::Log
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Log => "log",
+            Self::Other(name) => name,
+        }
+    }
+}
+
+impl From<String> for StreamName {
+    fn from(name: String) -> Self {
+        if name == "log" { Self::Log } else { Self::Other(name.into()) }
+    }
+}
+
+impl Serialize for StreamName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.text())
+    }
 }

@@ -1,9 +1,13 @@
 //! What a runner is given and what it hands back, in words of the model.
 
+use std::iter;
 use std::sync::Arc;
 
 use super::limits::{EXCLUSIVE_END_MS, EXCLUSIVE_START_MS};
-use crate::model::{AttemptId, BranchName, BuildId, CommitId, LogSummary, Moment, Outcome, Recipe, RepoName, TaskName};
+use crate::model::{
+    AttemptId, BranchName, BuildId, CommitId, LogSummary, Moment, Outcome, Recipe, RepoName, StreamKind, StreamSummary,
+    TaskName,
+};
 
 /// An attempt to execute.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,17 +54,30 @@ pub(super) struct AttemptResult {
     /// How long the task's process ran, where it did.
     pub(super) duration_ms: Option<u64>,
     pub(super) log: LogSummary,
+    /// The streams beside the log that must be whole before the result counts.
+    pub(super) streams: Vec<StreamSummary>,
 }
 
 impl AttemptResult {
-    /// An attempt that never came as far as a process, and why.
-    pub(super) fn lost(why: impl Into<String>) -> Self {
-        Self { outcome: Outcome::Lost(why.into()), duration_ms: None, log: LogSummary::default() }
+    /// The result of an attempt with no stream but its log.
+    pub(super) fn new(outcome: Outcome, duration_ms: Option<u64>, log: LogSummary) -> Self {
+        Self { outcome, duration_ms, log, streams: Vec::new() }
     }
 
-    /// Whether there are log bytes to deliver before the results.
-    pub(super) fn has_log(&self) -> bool {
-        self.log.bytes > 0
+    /// The result of an attempt that never came as far as a process.
+    pub(super) fn lost(why: impl Into<String>) -> Self {
+        Self::new(Outcome::Lost(why.into()), None, LogSummary::default())
+    }
+
+    /// Whether there are bytes to deliver before the results.
+    pub(super) fn has_bytes(&self) -> bool {
+        self.log.bytes > 0 || self.streams.iter().any(|stream| stream.summary.bytes > 0)
+    }
+
+    /// Returns the summary of each stream, the log first.
+    pub(super) fn summaries(&mut self) -> impl Iterator<Item = (StreamKind, &mut LogSummary)> {
+        let others = self.streams.iter_mut().map(|stream| (stream.kind.clone(), &mut stream.summary));
+        iter::once((StreamKind::Log, &mut self.log)).chain(others)
     }
 }
 

@@ -265,7 +265,7 @@ impl Core<'_> {
             SessionNews::Renewed { since, gone } => Event::Renewed { since, gone },
             SessionNews::Hopeless(error) => return Err(error),
             SessionNews::ForCore(said) => match said {
-                ForCore::Registered { gone, logs } => Event::Registered { since: self.registered_at, gone, logs },
+                ForCore::Registered { gone, streams } => Event::Registered { since: self.registered_at, gone, streams },
                 ForCore::Ahead(ahead) => match ahead {
                     Some(ahead) => Event::SourceCame(ahead),
                     None => {
@@ -316,12 +316,12 @@ impl Core<'_> {
     fn perform(&mut self, command: Action) -> Result<Option<Event>, RunnerError> {
         match command {
             Action::Register { holding, draining } => self.register(&holding, draining)?,
-            Action::ResumeLogs(offsets) => {
+            Action::ResumeStreams(offsets) => {
                 if let Some(session) = &self.session {
                     self.upload(Upload::Resumed { bulk: session.bulk.clone(), offsets })?;
                 }
             }
-            Action::PauseLogs => self.upload(Upload::Paused)?,
+            Action::PauseStreams => self.upload(Upload::Paused)?,
             Action::TakeAhead { slot, ahead } => self.take_ahead(slot, ahead),
             Action::Start { slot, assignment } => return self.start(slot, assignment),
             Action::AskSource { attempt, haves } => {
@@ -339,17 +339,17 @@ impl Core<'_> {
                 }
             }
             Action::Keep { attempt, report } => self.keep(attempt, &report),
-            Action::Deliver { attempt, report } if report.has_log() => {
+            Action::Deliver { attempt, report } if report.has_bytes() => {
                 let results = translate::results(attempt, &report);
                 self.upload(Upload::Ended { attempt, results })?;
             }
             Action::Deliver { attempt, report } => self.say(|| translate::results(attempt, &report)),
             Action::Mute(attempt) => self.upload(Upload::Muted(attempt))?,
-            Action::Forget { attempt, has_log } => {
+            Action::Forget { attempt, has_spool } => {
                 if let Err(error) = self.journal.forget(attempt) {
                     log::warn!("could not write the journal: {error}");
                 }
-                if has_log {
+                if has_spool {
                     self.upload(Upload::Forgotten(attempt))?;
                 }
             }

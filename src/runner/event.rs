@@ -1,7 +1,7 @@
 //! What the machine is told and what it wants done: facts in the past tense, commands in the imperative.
 
 use super::assignment::{Assignment, AttemptResult, SourceAhead};
-use crate::model::{AttemptId, CommitId, Moment};
+use crate::model::{AttemptId, CommitId, Moment, StreamId};
 
 /// Something that happened, in life order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub(super) enum Event {
     Registered {
         since: Moment,
         gone: Vec<AttemptId>,
-        logs: Vec<(AttemptId, u64)>,
+        streams: Vec<(StreamId, u64)>,
     },
     Disconnected,
     /// The source of a lease to come was given.
@@ -60,10 +60,10 @@ pub(super) enum Event {
 pub(super) enum Action {
     /// Say what the runner offers and holds.
     Register { holding: Vec<AttemptId>, draining: bool },
-    /// Let logs travel, from these offsets; those not named from 0.
-    ResumeLogs(Vec<(AttemptId, u64)>),
-    /// Logs cannot travel.
-    PauseLogs,
+    /// Let streams travel, from these offsets; those not named from 0.
+    ResumeStreams(Vec<(StreamId, u64)>),
+    /// Streams cannot travel.
+    PauseStreams,
     /// Have a free slot take the source in.
     TakeAhead { slot: usize, ahead: Box<SourceAhead> },
     /// Write down that the attempt is held, then give it to the slot.
@@ -76,12 +76,12 @@ pub(super) enum Action {
     Cancel(AttemptId),
     /// Write down how the attempt ended.
     Keep { attempt: AttemptId, report: AttemptResult },
-    /// Tell the dispatcher how the attempt ended, after its log where there is one.
+    /// Tell the dispatcher how the attempt ended, after its streams.
     Deliver { attempt: AttemptId, report: AttemptResult },
     /// Say no more of what the attempt prints.
     Mute(AttemptId),
     /// Delete what is kept of the attempt.
-    Forget { attempt: AttemptId, has_log: bool },
+    Forget { attempt: AttemptId, has_spool: bool },
     /// Tell the dispatcher that the runner wants nothing new, and ping it at once.
     SayDraining,
     /// The runner's end.

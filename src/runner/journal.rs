@@ -160,7 +160,7 @@ mod tests {
 
     fn report() -> AttemptResult {
         let log = LogSummary { bytes: 3, crc32: 4, missing: None };
-        AttemptResult { outcome: Outcome::Failed(1), duration_ms: Some(2), log }
+        AttemptResult::new(Outcome::Failed(1), Some(2), log)
     }
 
     #[test]

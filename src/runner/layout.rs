@@ -11,7 +11,7 @@ use super::RunnerError;
 use super::limits::DISK_FULL_BYTES;
 use crate::clock;
 use crate::locked::Locked;
-use crate::model::{AttemptId, RepoName};
+use crate::model::{RepoName, StreamId};
 
 /// A work directory, locked for as long as this lives.
 #[derive(Debug)]
@@ -86,8 +86,9 @@ impl Layout {
         self.root.join("quarantine")
     }
 
-    pub(super) fn spool(&self, attempt: AttemptId) -> PathBuf {
-        self.spools().join(format!("{attempt}.log"))
+    /// Where a stream is spooled. Its name is a part of the file's, `log` too.
+    pub(super) fn spool(&self, stream: &StreamId) -> PathBuf {
+        self.spools().join(stream.to_string())
     }
 
     pub(super) fn spools(&self) -> PathBuf {

@@ -14,7 +14,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use super::limits::{OUTPUT_END, PIPE_BYTES, READ_BYTES};
 use super::spool::{Spool, SpoolWriter};
 use super::upload::Upload;
-use crate::model::AttemptId;
+use crate::model::{AttemptId, StreamId};
 use crate::threads::{self, Thread};
 
 /// Takes the output of a slot's attempts, one after the other.
@@ -207,7 +207,8 @@ pub(super) fn announce(attempt: AttemptId, spool: &Arc<Spool>, uploads: &Sender<
     if spool.len() == 0 || spool.is_announced.swap(true, Ordering::AcqRel) {
         return;
     }
-    let note = if is_first { Upload::Opened { attempt, spool: spool.clone() } } else { Upload::Grown(attempt) };
+    let stream = StreamId::log(attempt);
+    let note = if is_first { Upload::Opened { stream, spool: spool.clone() } } else { Upload::Grown(stream) };
     // Without an uploader the runner is ending; what is spooled is delivered by the next one.
     drop(uploads.send(note));
 }

@@ -1,7 +1,9 @@
 //! What a runner finds when it starts: attempts that ended and were not delivered, attempts that died with the runner
 //! before, spools nobody needs, trees in quarantine. The core calls it once.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,10 +16,10 @@ use super::layout::Layout;
 use super::spool::{self, Spool};
 use super::translate;
 use super::upload::Upload;
-use crate::model::{AttemptId, LogSummary};
+use crate::model::{AttemptId, LogSummary, StreamId};
 use crate::threads::{self, Thread};
 
-/// Reads what earlier runs left. What was executing then is lost; its log is what was spooled.
+/// Reads what earlier runs left. An attempt that was executing then is lost, with the output that was spooled.
 pub(super) fn recover(
     layout: &Layout,
     uploads: &Sender<Upload>,
@@ -25,49 +27,57 @@ pub(super) fn recover(
     let failed = |source| RunnerError::Journal { path: layout.journal(), source };
     let (mut journal, Undone { ended, executing }) = Journal::open(layout.journal()).map_err(failed)?;
     let mut undelivered = Vec::new();
-    for (attempt, mut report) in ended {
-        match Spool::recover(layout.spool(attempt)).map_err(failed)? {
-            Some((spool, log)) if log.bytes == report.log.bytes && log.crc32 == report.log.crc32 => {
-                open_again(attempt, spool, &report, uploads);
+    for (attempt, mut result) in ended {
+        for (kind, summary) in result.summaries() {
+            let spooled = reopen(StreamId { attempt, kind }, layout, uploads).map_err(failed)?;
+            let differs = |found: &LogSummary| (found.bytes, found.crc32) != (summary.bytes, summary.crc32);
+            // If the spool is not what the journal says, its bytes are delivered and the result says so.
+            match spooled {
+                Some(found) if differs(&found) => {
+                    *summary = LogSummary { missing: Some("the runner's spool was damaged".into()), ..found };
+                }
+                None if summary.bytes > 0 => {
+                    let missing = Some("the runner's spool was deleted".into());
+                    *summary = LogSummary { missing, ..LogSummary::default() };
+                }
+                Some(_) | None => {}
             }
-            // The spool is not what the journal says: what there is goes, and says so.
-            Some((spool, log)) => {
-                report.log = log;
-                report.log.missing = Some("the runner's spool was damaged".into());
-                open_again(attempt, spool, &report, uploads);
-            }
-            None if report.has_log() => {
-                report.log = LogSummary::default();
-                report.log.missing = Some("the runner's spool was deleted".into());
-            }
-            None => {}
         }
-        undelivered.push((attempt, report));
+        undelivered.push((attempt, result));
     }
     for attempt in executing {
-        let mut report = AttemptResult::lost("the runner restarted");
-        if let Some((spool, log)) = Spool::recover(layout.spool(attempt)).map_err(failed)? {
-            report.log = log;
-            report.log.missing = Some("the runner restarted".into());
-            open_again(attempt, spool, &report, uploads);
+        let mut result = AttemptResult::lost("the runner restarted");
+        for (kind, summary) in result.summaries() {
+            if let Some(found) = reopen(StreamId { attempt, kind }, layout, uploads).map_err(failed)? {
+                *summary = LogSummary { missing: Some("the runner restarted".into()), ..found };
+            }
         }
         log::warn!("attempt {attempt} was executing when this runner last ended: lost");
-        journal.end(attempt, &report).map_err(failed)?;
-        undelivered.push((attempt, report));
+        journal.end(attempt, &result).map_err(failed)?;
+        undelivered.push((attempt, result));
     }
-    sweep_spools(layout, &undelivered);
+    for (attempt, result) in undelivered.iter().filter(|(_, result)| result.has_bytes()) {
+        drop(uploads.send(Upload::Ended { attempt: *attempt, results: translate::results(*attempt, result) }));
+    }
+    sweep_spools(layout, &mut undelivered);
     Ok((journal, undelivered))
 }
 
-fn open_again(attempt: AttemptId, spool: Spool, report: &AttemptResult, uploads: &Sender<Upload>) {
+/// Hands the uploader a stream that an earlier run spooled, and returns what there is of it.
+fn reopen(stream: StreamId, layout: &Layout, uploads: &Sender<Upload>) -> io::Result<Option<LogSummary>> {
+    let Some((spool, found)) = Spool::recover(layout.spool(&stream))? else { return Ok(None) };
     // The uploader has just been started; it takes everything.
-    drop(uploads.send(Upload::Opened { attempt, spool: Arc::new(spool) }));
-    drop(uploads.send(Upload::Ended { attempt, results: translate::results(attempt, report) }));
+    drop(uploads.send(Upload::Opened { stream, spool: Arc::new(spool) }));
+    Ok(Some(found))
 }
 
 /// Deletes spools that no attempt needs: the runner ended between the last word and the deletion.
-fn sweep_spools(layout: &Layout, undelivered: &[(AttemptId, AttemptResult)]) {
-    let wanted: Vec<_> = undelivered.iter().map(|(attempt, _)| layout.spool(*attempt)).collect();
+fn sweep_spools(layout: &Layout, undelivered: &mut [(AttemptId, AttemptResult)]) {
+    let spools = |(attempt, result): &mut (AttemptId, AttemptResult)| {
+        let attempt = *attempt;
+        result.summaries().map(|(kind, _)| layout.spool(&StreamId { attempt, kind })).collect::<Vec<_>>()
+    };
+    let wanted: BTreeSet<_> = undelivered.iter_mut().flat_map(spools).collect();
     for entry in std::fs::read_dir(layout.spools()).into_iter().flatten().flatten() {
         if !wanted.contains(&entry.path()) {
             spool::remove(&entry.path());

@@ -253,9 +253,7 @@ impl Dialler {
                 Err(error) => return Err(error),
             };
             let is_taken = match heard {
-                Heard::LogAck { attempt, offset } => {
-                    self.uploads.send(Upload::Acknowledged { attempt, offset }).is_ok()
-                }
+                Heard::LogAck { stream, offset } => self.uploads.send(Upload::Acknowledged { stream, offset }).is_ok(),
                 Heard::Source { attempt, piece } => {
                     session.routes.deliver(attempt, piece);
                     true

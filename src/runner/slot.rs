@@ -26,7 +26,7 @@ use super::spool::{Spool, SpoolWriter};
 use super::upload::Upload;
 use super::workspace::Workspace;
 use crate::error_chain::chain;
-use crate::model::{AttemptId, CommitId, LogSummary, Moment, Outcome, RepoName, RunnerName};
+use crate::model::{AttemptId, CommitId, LogSummary, Moment, Outcome, RepoName, RunnerName, StreamId};
 use crate::process::{Command, Ended, Exit, ProcessError, Progress, Supervisor};
 use crate::threads::{self, Thread};
 
@@ -167,7 +167,7 @@ impl Slotted {
             let place = (work.assignment.repo.clone(), work.assignment.commit);
             let (report, warm) = match catch_unwind(AssertUnwindSafe(|| self.attempt(&work))) {
                 Ok(Ok(report)) => (report, Some(place)),
-                Ok(Err(outcome)) => (AttemptResult { outcome, duration_ms: None, log: LogSummary::default() }, None),
+                Ok(Err(outcome)) => (AttemptResult::new(outcome, None, LogSummary::default()), None),
                 // The panic itself was printed; the slot begins anew.
                 Err(_) => {
                     self = Self::new(self.number, self.common.clone());
@@ -213,7 +213,7 @@ impl Slotted {
         };
         let directory = self.workspace.prepare(assignment, &ask, &work.cancelled)?;
         let command = self.command(assignment, directory);
-        let spool = Arc::new(Spool::new(self.common.layout.spool(attempt)));
+        let spool = Arc::new(Spool::new(self.common.layout.spool(&StreamId::log(attempt))));
         let writer = SpoolWriter::new(spool.clone(), self.common.log_limit);
         let no_output = |error| Outcome::Lost(format!("could not take the output: {error}"));
         self.check_exclusive(assignment, boottime::now())?;
@@ -263,7 +263,7 @@ impl Slotted {
             (None, Err(error)) => Outcome::Lost(chain(&error)),
             (None, Ok(ended)) => self.outcome(ended.exit),
         };
-        AttemptResult { outcome, duration_ms, log }
+        AttemptResult::new(outcome, duration_ms, log)
     }
 
     fn outcome(&self, exit: Exit) -> Outcome {

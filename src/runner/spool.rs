@@ -136,7 +136,7 @@ impl SpoolWriter {
         }
         let tail = match &mut self.tail {
             Some(tail) => tail,
-            none => none.insert(SpoolTail::new(self.spool.path.with_extension("tail"), self.limit / 4)?),
+            none => none.insert(SpoolTail::new(self.spool.path.with_added_extension("tail"), self.limit / 4)?),
         };
         tail.write(rest)
     }

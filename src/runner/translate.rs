@@ -2,11 +2,14 @@
 
 use super::assignment::{Assignment, AttemptResult, SourceAhead};
 use super::routes::Piece;
-use crate::model::{AttemptId, BranchName, BuildId, CommitId, Label, LogSummary, Outcome, RepoName, TaskName};
+use crate::model::{
+    AttemptId, BranchName, BuildId, CommitId, Label, LogSummary, Outcome, RepoName, StreamId, StreamKind,
+    StreamSummary, TaskName,
+};
 use crate::protocol::codec;
 use crate::protocol::hello::Refusal;
 use crate::protocol::limits::MAX_LINE_BYTES;
-use crate::protocol::runner::{FromRunner, LogOffset, Runtask, ToRunner, WarmTree, WireTask};
+use crate::protocol::runner::{FromRunner, LogOffset, Runtask, StreamEnd, StreamName, ToRunner, WarmTree, WireTask};
 use crate::transport::{Frame, FrameReader, TransportError};
 
 /// What the dispatcher said, by who has to know.
@@ -15,7 +18,7 @@ pub(super) enum Heard {
     /// For the slot that waits for it.
     Source { attempt: AttemptId, piece: Piece },
     /// For the uploader.
-    LogAck { attempt: AttemptId, offset: u64 },
+    LogAck { stream: StreamId, offset: u64 },
     /// The answer to the oldest ping that has none.
     Ack { gone: Vec<AttemptId> },
     /// For the core.
@@ -27,7 +30,7 @@ pub(super) enum Heard {
 pub(super) enum ForCore {
     Registered {
         gone: Vec<AttemptId>,
-        logs: Vec<(AttemptId, u64)>,
+        streams: Vec<(StreamId, u64)>,
     },
     /// Source for a lease to come. What makes no sense is none.
     Ahead(Option<Box<SourceAhead>>),
@@ -58,13 +61,15 @@ pub(super) fn hear(reader: &mut FrameReader) -> Result<Option<Heard>, TransportE
         ToRunner::SourceMissing { attempt, reason } => {
             return Ok(Some(Heard::Source { attempt: AttemptId(attempt), piece: Piece::Missing(reason) }));
         }
-        ToRunner::LogAck { attempt, offset } => {
-            return Ok(Some(Heard::LogAck { attempt: AttemptId(attempt), offset }));
-        }
+        ToRunner::LogAck { attempt, stream: name, offset } => match stream(attempt, &name) {
+            Some(stream) => return Ok(Some(Heard::LogAck { stream, offset })),
+            None => ForCore::Error(format!("`{}` names no stream", name.text())),
+        },
         ToRunner::Ack { gone } => return Ok(Some(Heard::Ack { gone: ids(gone) })),
         ToRunner::Registered { gone, logs } => {
-            let logs = logs.into_iter().map(|LogOffset { attempt, offset }| (AttemptId(attempt), offset)).collect();
-            ForCore::Registered { gone: ids(gone), logs }
+            // A stream whose name no stream can have is none of this runner's.
+            let offset = |at: LogOffset| Some((stream(at.attempt, &at.stream)?, at.offset));
+            ForCore::Registered { gone: ids(gone), streams: logs.into_iter().filter_map(offset).collect() }
         }
         ToRunner::Runtask(lease) => {
             let attempt = AttemptId(lease.attempt);
@@ -150,8 +155,9 @@ pub(super) fn draining() -> Frame {
     Frame::new(&FromRunner::Draining)
 }
 
-pub(super) fn log_piece(attempt: AttemptId, offset: u64, bytes: Vec<u8>) -> Frame {
-    let message = FromRunner::Log { attempt: attempt.0, offset, bytes: bytes.len() as u64 };
+pub(super) fn log_piece(stream: &StreamId, offset: u64, bytes: Vec<u8>) -> Frame {
+    let (attempt, stream) = (stream.attempt.0, stream_name(&stream.kind));
+    let message = FromRunner::Log { attempt, stream, offset, bytes: bytes.len() as u64 };
     Frame::with_payload(&message, bytes)
 }
 
@@ -176,6 +182,7 @@ pub(super) fn read_results(line: &[u8]) -> Option<(AttemptId, AttemptResult)> {
         log_bytes: bytes,
         log_crc32: crc32,
         log_missing: missing,
+        streams,
     } = message
     else {
         return None;
@@ -190,7 +197,13 @@ pub(super) fn read_results(line: &[u8]) -> Option<(AttemptId, AttemptResult)> {
         ("lost", _, Some(why)) => Outcome::Lost(why),
         _ => return None,
     };
-    Some((AttemptId(attempt), AttemptResult { outcome, duration_ms, log: LogSummary { bytes, crc32, missing } }))
+    let stream = |StreamEnd { stream: name, bytes, crc32, missing }| {
+        let kind = stream(attempt, &name)?.kind;
+        Some(StreamSummary { kind, summary: LogSummary { bytes, crc32, missing } })
+    };
+    let streams = streams.into_iter().map(stream).collect::<Option<_>>()?;
+    let log = LogSummary { bytes, crc32, missing };
+    Some((AttemptId(attempt), AttemptResult { outcome, duration_ms, log, streams }))
 }
 
 fn wire_results(attempt: AttemptId, report: &AttemptResult) -> FromRunner {
@@ -208,7 +221,29 @@ fn wire_results(attempt: AttemptId, report: &AttemptResult) -> FromRunner {
         log_bytes: report.log.bytes,
         log_crc32: report.log.crc32,
         log_missing: report.log.missing.clone(),
+        streams: report.streams.iter().map(stream_end).collect(),
     }
+}
+
+fn stream_end(StreamSummary { kind, summary }: &StreamSummary) -> StreamEnd {
+    let LogSummary { bytes, crc32, missing } = summary.clone();
+    StreamEnd { stream: stream_name(kind), bytes, crc32, missing }
+}
+
+fn stream_name(kind: &StreamKind) -> StreamName {
+    match kind {
+        StreamKind::Log => StreamName::Log,
+        StreamKind::Other(name) => StreamName::Other(name.clone()),
+    }
+}
+
+/// A stream as a message names it; `None` if no stream can have this name.
+fn stream(attempt: u64, name: &StreamName) -> Option<StreamId> {
+    let kind = match name {
+        StreamName::Log => StreamKind::Log,
+        StreamName::Other(name) => StreamKind::new(name).ok()?,
+    };
+    Some(StreamId { attempt: AttemptId(attempt), kind })
 }
 
 fn raw(attempts: &[AttemptId]) -> Vec<u64> {
@@ -260,7 +295,9 @@ mod tests {
         ];
         for outcome in outcomes {
             let log = LogSummary { bytes: 5, crc32: 6, missing: Some("cut".into()) };
-            let report = AttemptResult { outcome, duration_ms: Some(3), log };
+            let kind = StreamKind::new(&"report".into()).unwrap();
+            let streams = vec![StreamSummary { kind, summary: log.clone() }];
+            let report = AttemptResult { outcome, duration_ms: Some(3), log, streams };
             let mut line = Vec::new();
             results_line(AttemptId(7), &report, &mut line);
             assert_eq!(read_results(line.trim_ascii_end()), Some((AttemptId(7), report)));

@@ -2,7 +2,7 @@
 //! waits for nothing but its own channel and room in the session, so that neither the core nor an attempt ever waits
 //! for it. Started by the core; told by the core, the session's reader and the threads that read output.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,32 +10,32 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Select, Sender, bounded};
 
-use super::delivery::{Deliveries, NextToSend};
+use super::delivery::{Deliveries, NextToSend, of_attempt, take_attempt};
 use super::limits::UPLOAD_CAPACITY;
 use super::spool::Spool;
 use super::translate;
 use crate::clock;
-use crate::model::AttemptId;
+use crate::model::{AttemptId, StreamId};
 use crate::threads::{self, Thread};
 use crate::transport::Frame;
 
 /// What the uploader is told.
 #[derive(Debug)]
 pub(super) enum Upload {
-    /// An attempt has printed its first bytes.
-    Opened { attempt: AttemptId, spool: Arc<Spool> },
-    /// It has printed more.
-    Grown(AttemptId),
-    /// Its log is complete; `results` is to follow.
+    /// A stream has its first bytes.
+    Opened { stream: StreamId, spool: Arc<Spool> },
+    /// The stream has grown.
+    Grown(StreamId),
+    /// The attempt's streams are complete; `results` is to follow them.
     Ended { attempt: AttemptId, results: Frame },
-    /// The dispatcher wants nothing of it, although it has not ended yet.
+    /// The dispatcher wants nothing of the attempt, although it has not ended yet.
     Muted(AttemptId),
-    /// The dispatcher has this much of its log, or wants it from there.
-    Acknowledged { attempt: AttemptId, offset: u64 },
-    /// It is over: nothing of it is wanted any more, and the spool can go.
+    /// The dispatcher has this much of the stream, or wants it from there.
+    Acknowledged { stream: StreamId, offset: u64 },
+    /// The attempt is over: nothing of it is wanted any more, and its spools can go.
     Forgotten(AttemptId),
-    /// The dispatcher is here; logs go on at these offsets, the others at 0.
-    Resumed { bulk: Sender<Frame>, offsets: Vec<(AttemptId, u64)> },
+    /// The dispatcher is here; streams go on at these offsets, the others at 0.
+    Resumed { bulk: Sender<Frame>, offsets: Vec<(StreamId, u64)> },
     /// The dispatcher is away.
     Paused,
 }
@@ -56,12 +56,17 @@ impl Uploader {
 #[derive(Default)]
 struct Uploading {
     deliveries: Deliveries,
-    spools: HashMap<AttemptId, OpenSpool>,
+    spools: BTreeMap<StreamId, OpenSpool>,
     results: HashMap<AttemptId, Frame>,
     /// Where frames go while there is a session.
     bulk: Option<Sender<Frame>>,
     /// Ready to be sent as soon as the session has room.
-    pending: Option<(AttemptId, Frame)>,
+    pending: Option<Pending>,
+}
+
+struct Pending {
+    what: NextToSend,
+    frame: Frame,
 }
 
 struct OpenSpool {
@@ -98,7 +103,7 @@ impl Uploading {
                         Err(_) => return,
                     }
                 }
-                (Ok(operation), Some(bulk), Some((_, frame))) => {
+                (Ok(operation), Some(bulk), Some(Pending { frame, .. })) => {
                     if operation.send(bulk, frame).is_err() {
                         self.bulk = None;
                     }
@@ -112,56 +117,63 @@ impl Uploading {
     /// Has the next frame ready, if there is anything to send.
     fn prepare(&mut self) {
         while self.pending.is_none() && self.bulk.is_some() {
-            match self.deliveries.next(clock::now()) {
-                Some(NextToSend::Log { attempt, offset, length }) => match self.read(attempt, offset, length) {
-                    Ok(bytes) => self.pending = Some((attempt, translate::log_piece(attempt, offset, bytes))),
+            let Some(what) = self.deliveries.next(clock::now()) else { return };
+            let frame = match &what {
+                NextToSend::Piece { stream, offset, length } => match self.read(stream, *offset, *length) {
+                    Ok(bytes) => Some(translate::log_piece(stream, *offset, bytes)),
                     Err(error) => {
-                        log::error!("attempt {attempt}: could not read its spooled output: {error}");
-                        self.deliveries.forget(attempt);
+                        log::error!("could not read what is spooled of {stream}: {error}");
+                        self.deliveries.forget(stream.attempt);
+                        None
                     }
                 },
-                Some(NextToSend::Results(attempt)) => {
-                    self.pending = self.results.get(&attempt).map(|frame| (attempt, frame.clone()));
-                }
-                None => return,
-            }
+                NextToSend::Results(attempt) => self.results.get(attempt).cloned(),
+            };
+            self.pending = frame.map(|frame| Pending { what, frame });
         }
     }
 
-    fn read(&self, attempt: AttemptId, offset: u64, length: u64) -> io::Result<Vec<u8>> {
-        self.spools.get(&attempt).map_or(Ok(Vec::new()), |source| source.spool.read(offset, length))
+    fn read(&self, stream: &StreamId, offset: u64, length: u64) -> io::Result<Vec<u8>> {
+        self.spools.get(stream).map_or(Ok(Vec::new()), |source| source.spool.read(offset, length))
     }
 
     fn note(&mut self, note: Upload) {
         match note {
-            Upload::Opened { attempt, spool } => {
-                self.spools.insert(attempt, OpenSpool { spool, is_muted: false });
-                self.look(attempt);
+            Upload::Opened { stream, spool } => {
+                self.spools.insert(stream.clone(), OpenSpool { spool, is_muted: false });
+                self.measure(&stream);
             }
-            Upload::Grown(attempt) => self.look(attempt),
+            Upload::Grown(stream) => self.measure(&stream),
             Upload::Ended { attempt, results } => {
-                let Some(source) = self.spools.get(&attempt) else { return };
-                self.deliveries.end(attempt, source.spool.len());
+                for (stream, open) in of_attempt(&self.spools, attempt) {
+                    self.deliveries.grow(stream, open.spool.len());
+                }
+                self.deliveries.end(attempt);
                 self.results.insert(attempt, results);
             }
-            Upload::Acknowledged { attempt, offset } => {
-                if self.deliveries.acknowledge(clock::now(), attempt, offset) {
-                    self.drop_pending(attempt);
+            Upload::Acknowledged { stream, offset } => {
+                if self.deliveries.acknowledge(clock::now(), &stream, offset) {
+                    // What is ready is out of turn now, unless it is another stream's piece.
+                    self.pending.take_if(|pending| match &pending.what {
+                        NextToSend::Piece { stream: of, .. } => *of == stream,
+                        NextToSend::Results(of) => *of == stream.attempt,
+                    });
                 }
             }
             Upload::Muted(attempt) => {
                 self.deliveries.forget(attempt);
                 self.drop_pending(attempt);
-                if let Some(source) = self.spools.get_mut(&attempt) {
-                    source.is_muted = true;
+                let spools = self.spools.range_mut(StreamId::log(attempt)..);
+                for (_, open) in spools.take_while(|(stream, _)| stream.attempt == attempt) {
+                    open.is_muted = true;
                 }
             }
             Upload::Forgotten(attempt) => {
                 self.deliveries.forget(attempt);
                 self.drop_pending(attempt);
                 self.results.remove(&attempt);
-                if let Some(source) = self.spools.remove(&attempt) {
-                    source.spool.remove();
+                for open in take_attempt(&mut self.spools, attempt) {
+                    open.spool.remove();
                 }
             }
             Upload::Resumed { bulk, offsets } => {
@@ -172,17 +184,21 @@ impl Uploading {
         }
     }
 
-    fn look(&mut self, attempt: AttemptId) {
-        if let Some(source) = self.spools.get(&attempt)
-            && !source.is_muted
+    /// Notes how much of a stream there is to send.
+    fn measure(&mut self, stream: &StreamId) {
+        if let Some(open) = self.spools.get(stream)
+            && !open.is_muted
         {
-            // First the mark, then the length: what comes in between is announced again.
-            source.spool.is_announced.swap(false, Ordering::AcqRel);
-            self.deliveries.grow(attempt, source.spool.len());
+            // First the mark, then the length: bytes that come in between are announced again.
+            open.spool.is_announced.swap(false, Ordering::AcqRel);
+            self.deliveries.grow(stream, open.spool.len());
         }
     }
 
     fn drop_pending(&mut self, attempt: AttemptId) {
-        self.pending.take_if(|(of, _)| *of == attempt);
+        self.pending.take_if(|pending| match &pending.what {
+            NextToSend::Piece { stream, .. } => stream.attempt == attempt,
+            NextToSend::Results(of) => *of == attempt,
+        });
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{FrameReader, Stream, TransportError};
 use crate::protocol::codec::{self, CodecError};
 use crate::protocol::limits::MAX_PAYLOAD_BYTES;
-use crate::protocol::runner::FromRunner;
+use crate::protocol::runner::{FromRunner, StreamName};
 
 /// Lines of at most so many bytes, so that lines which are too long are met often.
 const MAX_LINE: usize = 200;
@@ -185,7 +185,7 @@ mod tests {
     fn streams() -> impl Strategy<Value = Vec<u8>> {
         let bytes = |longest| prop::collection::vec(any::<u8>(), 0..longest);
         let log = (any::<u64>(), bytes(9_000)).prop_map(|(offset, payload)| {
-            let message = FromRunner::Log { attempt: 1, offset, bytes: payload.len() as u64 };
+            let message = FromRunner::Log { attempt: 1, stream: StreamName::Log, offset, bytes: payload.len() as u64 };
             Frame::with_payload(&message, payload)
         });
         let unknown = bytes(9_000).prop_map(|payload| Frame {

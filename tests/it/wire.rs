@@ -278,3 +278,43 @@ fn a_log_whose_pieces_do_not_fit_is_what_was_sent_first() {
     assert_eq!(runner.ask(&results), json!({"type": "ok", "attempt": attempt}));
     assert_eq!(world.log_of(&world.expect(&commit, "passed"), "test"), "abcdefg");
 }
+
+/// A stream that the dispatcher does not know is refused in words, and harms neither the log nor the session.
+#[test]
+fn a_stream_that_is_not_known_is_refused_and_the_log_goes_on() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let commit = repository.commit_script("true");
+    let _dispatcher = world.dispatcher(&[]);
+    let _observer = world.observer(&[&repository], &[]);
+    let mut runner = Wire::greet(&world, "runner", "ahead");
+    runner.ask(&json!({"type": "register", "slots": 1, "isolation": "subreaper"}));
+    let attempt = runner.hear()["attempt"].as_u64().unwrap();
+    let mut piece = |stream: &str, bytes: &[u8]| {
+        let length = bytes.len();
+        runner.say(&json!({"type": "log", "attempt": attempt, "stream": stream, "offset": 0, "bytes": length}));
+        runner.send(bytes).unwrap();
+        runner.hear()
+    };
+    let refusal = piece("report", b"<xml/>");
+    assert_eq!((&refusal["type"], &refusal["code"]), (&json!("error"), &json!("refused")), "{refusal}");
+    assert!(text_of(&refusal).contains("stream `report`"), "{refusal}");
+    assert_eq!(piece("log", b"abcdefg"), json!({"type": "log_ack", "attempt": attempt, "offset": 7}));
+    let mut results = json!({
+        "type": "results", "attempt": attempt, "outcome": "passed", "log_bytes": 7, "log_crc32": 0x312A_6AA6_u32,
+        "streams": [{"stream": "report", "bytes": 6, "crc32": 1}],
+    });
+    let refusal = runner.ask(&results);
+    assert!(text_of(&refusal).contains("stream `report`"), "{refusal}");
+    let mut hostile = Wire::greet(&world, "runner", "hostile");
+    hostile.ask(&json!({"type": "register", "slots": 1, "isolation": "subreaper"}));
+    hostile.say(&json!({"type": "log", "attempt": attempt, "stream": "../../x", "offset": 0, "bytes": 0}));
+    assert!(hostile.expect_refusal("malformed").contains("cannot name a stream"));
+    results["streams"] = json!([]);
+    assert_eq!(runner.ask(&results), json!({"type": "ok", "attempt": attempt}));
+    assert_eq!(world.log_of(&world.expect(&commit, "passed"), "test"), "abcdefg");
+}
+
+fn text_of(refusal: &serde_json::Value) -> &str {
+    refusal["text"].as_str().unwrap_or_default()
+}

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::dispatcher::grants::{Grant, Grants, StoredLog};
+use crate::dispatcher::grants::{Grant, Grants, StoredStream};
 use crate::dispatcher::limits;
 use crate::dispatcher::session::RunnerOutbox;
 use crate::model::{AttemptId, BuildSource, CommitId, Outcome, RepoName, SessionId};
@@ -13,8 +13,8 @@ use crate::scheduler::{Lease, RunnerCommand};
 pub(crate) struct Peer {
     pub(crate) outbox: RunnerOutbox,
     pub(crate) grants: Arc<Grants>,
-    /// The logs of attempts that the runner held when it registered, as they were stored then.
-    pub(crate) stored: Vec<StoredLog>,
+    /// The streams of attempts that the runner held when it registered, as they were stored then.
+    pub(crate) stored: Vec<StoredStream>,
     /// Of each repository the commit that it had last; `None` for a runner that takes no source ahead.
     pub(crate) has: Option<HashMap<RepoName, CommitId>>,
 }

@@ -4,13 +4,13 @@ use crossbeam_channel::Sender;
 
 use crate::dispatcher::data_dir::LogPlace;
 use crate::dispatcher::session::RunnerOutbox;
-use crate::model::{AttemptId, LogSummary, Outcome, SessionId};
+use crate::model::{AttemptId, LogSummary, Outcome, SessionId, StreamId, StreamKind};
 
 /// What the logs thread is told.
 pub(crate) enum ToLogs {
-    /// Output, which stands at `offset`.
-    Chunk { attempt: AttemptId, place: LogPlace, offset: u64, bytes: Vec<u8>, answer: RunnerOutbox },
-    /// A result whose log should be whole by now.
+    /// A piece of a stream, which stands at `offset`.
+    Chunk { stream: StreamId, place: LogPlace, offset: u64, bytes: Vec<u8>, answer: RunnerOutbox },
+    /// A result whose streams should be whole by now.
     Seal(Seal),
     /// The attempt has an outcome: followers look for the end, the file is closed.
     Ended { attempt: AttemptId },
@@ -20,13 +20,20 @@ pub(crate) enum ToLogs {
     Stop,
 }
 
-/// A result that waits for its log.
+/// A result that waits for its streams.
 pub(crate) struct Seal {
     pub(crate) session: SessionId,
     pub(crate) attempt: AttemptId,
-    pub(crate) place: LogPlace,
+    /// The streams that must be whole before the result counts.
+    pub(crate) streams: Vec<StreamSeal>,
     pub(crate) outcome: Outcome,
-    pub(crate) log: LogSummary,
     pub(crate) duration_ms: Option<u64>,
     pub(crate) answer: RunnerOutbox,
+}
+
+/// A stream as it has to be.
+pub(crate) struct StreamSeal {
+    pub(crate) kind: StreamKind,
+    pub(crate) place: LogPlace,
+    pub(crate) summary: LogSummary,
 }

@@ -19,6 +19,6 @@ mod inbox;
 mod sender;
 mod writer;
 
-pub(crate) use inbox::{Seal, ToLogs};
+pub(crate) use inbox::{Seal, StreamSeal, ToLogs};
 pub(crate) use sender::LogSender;
 pub(crate) use writer::Logs;

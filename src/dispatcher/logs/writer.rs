@@ -8,23 +8,23 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::disk_full::{self, Missed, Room};
 use super::file::LogFile;
-use super::inbox::{Seal, ToLogs};
+use super::inbox::{Seal, StreamSeal, ToLogs};
 use crate::clock;
 use crate::dispatcher::core::ToCore;
 use crate::dispatcher::data_dir::{DataDir, LogPlace};
 use crate::dispatcher::limits;
 use crate::dispatcher::session::RunnerOutbox;
-use crate::model::AttemptId;
+use crate::model::{AttemptId, StreamId, StreamKind};
 use crate::scheduler::Event;
 
 /// The state of the logs thread.
 pub(crate) struct Logs {
     data: DataDir,
     core: Sender<ToCore>,
-    open: HashMap<AttemptId, OpenLog>,
+    open: HashMap<StreamId, OpenLog>,
     followers: HashMap<AttemptId, Vec<Sender<()>>>,
-    /// Logs with bytes that are not acknowledged yet.
-    unacknowledged: HashMap<AttemptId, RunnerOutbox>,
+    /// Streams with bytes that are not acknowledged yet.
+    unacknowledged: HashMap<StreamId, RunnerOutbox>,
     room: Room,
     /// Counts uses, to find the file used longest ago.
     clock: u64,
@@ -62,8 +62,8 @@ impl Logs {
                 Ok(message) => self.handle(message),
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            for (attempt, have, answer) in self.room.due(clock::now()) {
-                ask_again(&answer, attempt, have);
+            for (stream, have, answer) in self.room.due(clock::now()) {
+                ask_again(&answer, &stream, have);
             }
             if inbox.is_empty() {
                 self.acknowledge_all();
@@ -73,21 +73,22 @@ impl Logs {
 
     pub(super) fn handle(&mut self, message: ToLogs) {
         match message {
-            ToLogs::Chunk { attempt, place, offset, bytes, answer } => {
-                if self.room.is_cut(attempt) {
-                    answer.acknowledge(attempt, offset + bytes.len() as u64);
+            ToLogs::Chunk { stream, place, offset, bytes, answer } => {
+                if self.room.is_cut(&stream) {
+                    answer.acknowledge(&stream, offset + bytes.len() as u64);
                     return;
                 }
-                match self.write(attempt, &place, offset, &bytes, &answer) {
+                match self.write(&stream, &place, offset, &bytes, &answer) {
                     Ok(0) => {}
-                    Ok(_) => self.room.found(attempt),
-                    Err(error) => self.not_written(attempt, &place, &answer, &error),
+                    Ok(_) => self.room.found(&stream),
+                    Err(error) => self.not_written(&stream, &place, &answer, &error),
                 }
             }
             ToLogs::Seal(seal) => self.seal(seal),
             ToLogs::Ended { attempt } => {
                 self.room.ended(attempt);
-                self.forget(attempt);
+                self.unacknowledged.retain(|stream, _| stream.attempt != attempt);
+                self.open.retain(|stream, _| stream.attempt != attempt);
                 for follower in self.followers.remove(&attempt).unwrap_or_default() {
                     follower.try_send(()).ok();
                 }
@@ -105,13 +106,13 @@ impl Logs {
     /// How many bytes were new and are written.
     fn write(
         &mut self,
-        attempt: AttemptId,
+        stream: &StreamId,
         place: &LogPlace,
         offset: u64,
         bytes: &[u8],
         answer: &RunnerOutbox,
     ) -> io::Result<usize> {
-        let open = self.open(attempt, place)?;
+        let open = self.open(stream, place)?;
         let have = open.file.len();
         let mut written = 0;
         if offset <= have {
@@ -122,69 +123,85 @@ impl Logs {
         let have = open.file.len();
         if offset > have || have - open.acknowledged >= ACK_EVERY_BYTES {
             open.acknowledged = have;
-            answer.acknowledge(attempt, have);
-            self.unacknowledged.remove(&attempt);
+            answer.acknowledge(stream, have);
+            self.unacknowledged.remove(stream);
         } else {
-            self.unacknowledged.insert(attempt, answer.clone());
+            self.unacknowledged.insert(stream.clone(), answer.clone());
         }
-        for follower in self.followers.get(&attempt).into_iter().flatten() {
+        for follower in self.followers.get(&stream.attempt).into_iter().flatten() {
             follower.try_send(()).ok();
         }
         Ok(written)
     }
 
     /// Output could not be written. It is written again later, from there on: the runner still has it all.
-    fn not_written(&mut self, attempt: AttemptId, place: &LogPlace, answer: &RunnerOutbox, error: &io::Error) {
-        self.forget(attempt);
+    fn not_written(&mut self, stream: &StreamId, place: &LogPlace, answer: &RunnerOutbox, error: &io::Error) {
+        self.forget(stream);
         if !disk_full::is_lacking(error) {
-            log::error!("could not write the log of attempt {attempt}: {error}");
+            log::error!("could not write {stream}: {error}");
             return;
         }
         let path = self.data.log(place);
         // What of it was written shows only in the file.
         let have = std::fs::metadata(&path).map_or(0, |meta| meta.len());
-        match self.room.missed(clock::now(), attempt, have, answer) {
-            Missed::First => log::error!("no room for the log of attempt {attempt} at {}: it waits", path.display()),
+        match self.room.missed(clock::now(), stream, have, answer) {
+            Missed::First => log::error!("no room for {stream} at {}: it waits", path.display()),
             Missed::Again => {}
             Missed::Cut => {
-                log::error!("still no room for the log of attempt {attempt}: it ends after {have} bytes");
+                log::error!("still no room for {stream}: it ends after {have} bytes");
                 // Whoever waits for an answer gets it with the next piece.
-                ask_again(answer, attempt, have);
+                ask_again(answer, stream, have);
             }
         }
     }
 
-    /// Passes on the result of a log that was cut, with as much as there is.
-    fn seal_cut(&mut self, mut seal: Seal) {
-        let sent = seal.log.bytes;
-        let kept = self.open(seal.attempt, &seal.place).and_then(|open| {
+    /// Passes a result on if all its streams are whole; else asks for the bytes that are missing.
+    fn seal(&mut self, seal: Seal) {
+        let Seal { session, attempt, mut streams, outcome, duration_ms, answer } = seal;
+        let mut is_whole = true;
+        for seal in &mut streams {
+            let stream = StreamId { attempt, kind: seal.kind.clone() };
+            if self.room.is_cut(&stream) {
+                self.seal_cut(&stream, seal);
+            } else {
+                is_whole &= self.is_whole(&stream, seal, &answer);
+            }
+        }
+        if is_whole {
+            let log = streams.into_iter().find(|seal| seal.kind == StreamKind::Log).map(|seal| seal.summary);
+            let log = log.unwrap_or_default();
+            let event = Event::AttemptFinished { session, attempt, outcome, log, duration_ms };
+            // A core that is gone has ended the dispatcher; the runner delivers again to the next one.
+            drop(self.core.send(ToCore::Event(event)));
+        }
+    }
+
+    /// Makes the summary of a stream that was cut say how much of it there is.
+    fn seal_cut(&mut self, stream: &StreamId, seal: &mut StreamSeal) {
+        let summary = &mut seal.summary;
+        let sent = summary.bytes;
+        let kept = self.open(stream, &seal.place).and_then(|open| {
             open.file.sync()?;
             Ok((open.file.len(), open.file.crc32()))
         });
         // A file that was never made has nothing to lose.
-        (seal.log.bytes, seal.log.crc32) = kept.unwrap_or((0, 0));
-        let why = format!("the dispatcher's disk was full: {} of {sent} bytes are kept", seal.log.bytes);
-        let before = seal.log.missing.take().map(|before| format!("{before}; ")).unwrap_or_default();
-        seal.log.missing = Some(format!("{before}{why}"));
-        let Seal { session, attempt, outcome, log, duration_ms, .. } = seal;
-        let event = Event::AttemptFinished { session, attempt, outcome, log, duration_ms };
-        drop(self.core.send(ToCore::Event(event)));
+        (summary.bytes, summary.crc32) = kept.unwrap_or((0, 0));
+        let why = format!("the dispatcher's disk was full: {} of {sent} bytes are kept", summary.bytes);
+        let before = summary.missing.take().map(|before| format!("{before}; ")).unwrap_or_default();
+        summary.missing = Some(format!("{before}{why}"));
     }
 
-    /// Passes a result on if its log is whole; else asks for what is missing.
-    fn seal(&mut self, seal: Seal) {
-        if self.room.is_cut(seal.attempt) {
-            return self.seal_cut(seal);
-        }
-        let Seal { session, attempt, place, outcome, log, duration_ms, answer } = seal;
-        let checked = self.open(attempt, &place).and_then(|open| {
+    /// Whether a stream is whole, which makes it durable; else asks for the bytes that are missing.
+    fn is_whole(&mut self, stream: &StreamId, seal: &StreamSeal, answer: &RunnerOutbox) -> bool {
+        let StreamSeal { place, summary, .. } = seal;
+        let checked = self.open(stream, place).and_then(|open| {
             let (have, crc32) = (open.file.len(), open.file.crc32());
-            if have == log.bytes && crc32 == log.crc32 {
+            if have == summary.bytes && crc32 == summary.crc32 {
                 open.file.sync()?;
                 return Ok(None);
             }
-            if have >= log.bytes {
-                log::warn!("the log of attempt {attempt} does not match its checksum: it is fetched again");
+            if have >= summary.bytes {
+                log::warn!("{stream} does not match its checksum: it is fetched again");
                 open.file.clear()?;
                 return Ok(Some(0));
             }
@@ -193,65 +210,66 @@ impl Logs {
         match checked {
             Ok(None) => {
                 // Answers come in the order of what they answer: once the core has the result, its `ok` may be sooner.
-                if self.unacknowledged.remove(&attempt).is_some() {
-                    answer.acknowledge(attempt, log.bytes);
+                if self.unacknowledged.remove(stream).is_some() {
+                    answer.acknowledge(stream, summary.bytes);
                 }
-                let event = Event::AttemptFinished { session, attempt, outcome, log, duration_ms };
-                // A core that is gone has ended the dispatcher; the runner delivers again to the next one.
-                drop(self.core.send(ToCore::Event(event)));
+                true
             }
             Ok(Some(have)) => {
-                let said = self.open.get_mut(&attempt).map(|open| std::mem::replace(&mut open.acknowledged, have));
+                let said = self.open.get_mut(stream).map(|open| std::mem::replace(&mut open.acknowledged, have));
                 let news = said != Some(have);
-                answer.acknowledge(attempt, have);
+                answer.acknowledge(stream, have);
                 if news {
                     // The first one may pass for progress; an offset that stands still asks for what follows.
-                    answer.acknowledge(attempt, have);
+                    answer.acknowledge(stream, have);
                 }
+                false
             }
             Err(error) => {
-                log::error!("could not complete the log of attempt {attempt}: {error}");
-                self.forget(attempt);
-                let have = LogFile::open(&self.data.log(&place)).map_or(0, |file| file.len());
-                answer.acknowledge(attempt, have.min(log.bytes.saturating_sub(1)));
+                log::error!("could not complete {stream}: {error}");
+                self.forget(stream);
+                let have = LogFile::open(&self.data.log(place)).map_or(0, |file| file.len());
+                answer.acknowledge(stream, have.min(summary.bytes.saturating_sub(1)));
+                false
             }
         }
     }
 
-    fn open(&mut self, attempt: AttemptId, place: &LogPlace) -> io::Result<&mut OpenLog> {
+    fn open(&mut self, stream: &StreamId, place: &LogPlace) -> io::Result<&mut OpenLog> {
         self.clock += 1;
-        if !self.open.contains_key(&attempt) {
+        if !self.open.contains_key(stream) {
             if self.open.len() >= limits::OPEN_LOGS
-                && let Some(oldest) = self.open.iter().min_by_key(|(_, open)| open.used).map(|(attempt, _)| *attempt)
+                && let Some(oldest) =
+                    self.open.iter().min_by_key(|(_, open)| open.used).map(|(stream, _)| stream.clone())
             {
-                self.forget(oldest);
+                self.forget(&oldest);
             }
             let file = LogFile::open(&self.data.log(place))?;
             let acknowledged = file.len();
-            self.open.insert(attempt, OpenLog { file, used: 0, acknowledged });
+            self.open.insert(stream.clone(), OpenLog { file, used: 0, acknowledged });
         }
-        let open = self.open.get_mut(&attempt).expect("it was put there just now if it was missing");
+        let open = self.open.get_mut(stream).expect("it was put there just now if it was missing");
         open.used = self.clock;
         Ok(open)
     }
 
     pub(super) fn acknowledge_all(&mut self) {
-        for (attempt, answer) in std::mem::take(&mut self.unacknowledged) {
-            if let Some(open) = self.open.get_mut(&attempt) {
+        for (stream, answer) in std::mem::take(&mut self.unacknowledged) {
+            if let Some(open) = self.open.get_mut(&stream) {
                 open.acknowledged = open.file.len();
-                answer.acknowledge(attempt, open.acknowledged);
+                answer.acknowledge(&stream, open.acknowledged);
             }
         }
     }
 
-    fn forget(&mut self, attempt: AttemptId) {
-        self.unacknowledged.remove(&attempt);
-        self.open.remove(&attempt);
+    fn forget(&mut self, stream: &StreamId) {
+        self.unacknowledged.remove(stream);
+        self.open.remove(stream);
     }
 }
 
 /// The first one may pass for progress; an offset that stands still asks for what follows.
-fn ask_again(answer: &RunnerOutbox, attempt: AttemptId, have: u64) {
-    answer.acknowledge(attempt, have);
-    answer.acknowledge(attempt, have);
+fn ask_again(answer: &RunnerOutbox, stream: &StreamId, have: u64) {
+    answer.acknowledge(stream, have);
+    answer.acknowledge(stream, have);
 }

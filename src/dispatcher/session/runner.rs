@@ -12,11 +12,11 @@ use super::shared::Shared;
 use crate::clock;
 use crate::dispatcher::core::{Peer, ToCore};
 use crate::dispatcher::data_dir::LogPlace;
-use crate::dispatcher::grants::{Grant, Grants, StoredLog};
-use crate::dispatcher::logs::{Seal, ToLogs};
+use crate::dispatcher::grants::{Grant, Grants, StoredStream};
+use crate::dispatcher::logs::{Seal, StreamSeal, ToLogs};
 use crate::dispatcher::{limits, translate};
 use crate::git::GitError;
-use crate::model::{AttemptId, CommitId, RepoName};
+use crate::model::{AttemptId, CommitId, RepoName, StreamId, StreamSummary};
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::runner::{FromRunner, ToRunner};
 use crate::scheduler::Event;
@@ -50,7 +50,7 @@ pub(super) fn serve(mut session: Session) -> Result<(), SessionError> {
 /// The bytes that are stored of the logs of these attempts: the runner goes on from there. Read here, so that the core
 /// waits for no log's disk. Output that is still on its way to the disk comes twice then, and is skipped; if a log is
 /// emptied meanwhile, the gap is answered with the offset that is wanted. `None` if the dispatcher ends.
-fn stored_logs(session: &Session, holding: &[AttemptId]) -> Option<Vec<StoredLog>> {
+fn stored_logs(session: &Session, holding: &[AttemptId]) -> Option<Vec<StoredStream>> {
     if holding.is_empty() {
         return Some(Vec::new());
     }
@@ -60,7 +60,11 @@ fn stored_logs(session: &Session, holding: &[AttemptId]) -> Option<Vec<StoredLog
     // A log that is not there has not begun.
     let bytes = |place: &LogPlace| std::fs::metadata(data.log(place)).map_or(0, |meta| meta.len());
     let logs = session.shared.wait_for(&logs)?;
-    Some(logs.into_iter().map(|(attempt, place)| StoredLog { attempt, bytes: bytes(&place) }).collect())
+    Some(
+        logs.into_iter()
+            .map(|(attempt, place)| StoredStream { stream: StreamId::log(attempt), bytes: bytes(&place) })
+            .collect(),
+    )
 }
 
 struct RunnerSession {
@@ -94,7 +98,9 @@ impl RunnerSession {
                 self.source(AttemptId(attempt), &haves)?;
                 Event::RunnerHeard { session }
             }
-            FromRunner::Log { attempt, offset, bytes } => return self.log(AttemptId(attempt), offset, bytes),
+            FromRunner::Log { attempt, stream, offset, bytes } => {
+                return self.log(translate::stream(attempt, &stream)?, offset, bytes);
+            }
             result @ FromRunner::Results { .. } => return self.results(result),
             FromRunner::Register { .. } => {
                 let text = "`register` is said once in a session".to_owned();
@@ -104,23 +110,40 @@ impl RunnerSession {
         Ok(self.session.shared.core.send(ToCore::Event(event)).is_ok())
     }
 
-    /// Passes output on, if it is for a lease that this runner holds.
-    fn log(&mut self, attempt: AttemptId, offset: u64, len: u64) -> Result<bool, SessionError> {
+    /// Passes a piece of a stream on, if it is for a lease that this runner holds.
+    fn log(&mut self, stream: StreamId, offset: u64, len: u64) -> Result<bool, SessionError> {
         let mut bytes = Vec::new();
         self.session.reader.read_payload(len, &mut bytes)?;
-        let Some(grant) = self.grants.of(attempt) else {
-            self.outbox.send(&Frame::new(&ToRunner::Stale { attempt: attempt.0 }));
+        let Some(grant) = self.grants.of(stream.attempt) else {
+            self.outbox.send(&Frame::new(&ToRunner::Stale { attempt: stream.attempt.0 }));
             return Ok(true);
         };
-        let chunk = ToLogs::Chunk { attempt, place: grant.log, offset, bytes, answer: self.to_runner.clone() };
+        let Some(place) = grant.place(&stream.kind) else { return Ok(self.refuse_stream(&stream)) };
+        let chunk = ToLogs::Chunk { stream, place, offset, bytes, answer: self.to_runner.clone() };
         Ok(self.session.shared.logs.send(chunk))
     }
 
-    /// A result goes to the core at once if it has no log, else through the logs thread, which sees to it that the log
-    /// is whole.
+    /// Says that this dispatcher takes no such stream. The session goes on.
+    fn refuse_stream(&self, stream: &StreamId) -> bool {
+        let text = format!("attempt {} has a stream `{}`, which is not known here", stream.attempt, stream.kind);
+        self.outbox.send(&Frame::new(&ToRunner::Error(Refusal { code: ErrorCode::Refused, text })));
+        true
+    }
+
+    /// A result without streams goes to the core at once. All others go through the logs thread, which sees to it that
+    /// the streams are whole.
     fn results(&mut self, message: FromRunner) -> Result<bool, SessionError> {
-        let FromRunner::Results { attempt, outcome, code, reason, duration_ms, log_bytes, log_crc32, log_missing } =
-            message
+        let FromRunner::Results {
+            attempt,
+            outcome,
+            code,
+            reason,
+            duration_ms,
+            log_bytes,
+            log_crc32,
+            log_missing,
+            streams,
+        } = message
         else {
             return Ok(true);
         };
@@ -129,9 +152,16 @@ impl RunnerSession {
         let log = translate::log_summary(log_bytes, log_crc32, log_missing);
         let session = self.session.id;
         match self.grants.of(attempt) {
-            Some(grant) if log_bytes > 0 => {
+            Some(grant) if log_bytes > 0 || !streams.is_empty() => {
+                let mut seals = Vec::new();
+                for StreamSummary { kind, summary } in translate::streams(log, streams)? {
+                    match grant.place(&kind) {
+                        Some(place) => seals.push(StreamSeal { kind, place, summary }),
+                        None => return Ok(self.refuse_stream(&StreamId { attempt, kind })),
+                    }
+                }
                 let answer = self.to_runner.clone();
-                let seal = Seal { session, attempt, place: grant.log, outcome, log, duration_ms, answer };
+                let seal = Seal { session, attempt, streams: seals, outcome, duration_ms, answer };
                 Ok(self.session.shared.logs.send(ToLogs::Seal(seal)))
             }
             _ => {

@@ -1,8 +1,8 @@
 //! The way to a runner in words of the model: commands of the core and of the logs thread become messages here.
 
-use crate::dispatcher::grants::StoredLog;
+use crate::dispatcher::grants::StoredStream;
 use crate::dispatcher::translate;
-use crate::model::{AttemptId, CommitId, RepoName};
+use crate::model::{CommitId, RepoName, StreamId};
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::runner::ToRunner;
 use crate::scheduler::RunnerCommand;
@@ -23,7 +23,7 @@ impl RunnerOutbox {
 
     /// Has a command sent at the next [`RunnerOutbox::flush`]. True if it is the first since the last one. `stored`
     /// says how many bytes of a log the dispatcher has, for a runner that registers with attempts.
-    pub(crate) fn gather(&self, command: RunnerCommand, stored: &[StoredLog]) -> bool {
+    pub(crate) fn gather(&self, command: RunnerCommand, stored: &[StoredStream]) -> bool {
         self.0.gather(&Frame::new(&translate::to_runner(command, stored)))
     }
 
@@ -36,10 +36,10 @@ impl RunnerOutbox {
         self.0.send(&Frame::new(&ToRunner::Ack { gone: Vec::new() }));
     }
 
-    /// Acknowledges output up to `offset`.
-    pub(crate) fn acknowledge(&self, attempt: AttemptId, offset: u64) {
+    /// Acknowledges a stream's bytes up to `offset`.
+    pub(crate) fn acknowledge(&self, stream: &StreamId, offset: u64) {
         // A session that has ended asks for the offset when it comes back.
-        self.0.send(&Frame::new(&ToRunner::LogAck { attempt: attempt.0, offset }));
+        self.0.send(&Frame::new(&translate::log_ack(stream, offset)));
     }
 
     /// Sends the source of a commit to a runner that is about to get a lease of it.

@@ -13,7 +13,7 @@ use std::mem;
 use super::assignment::{Assignment, AttemptResult};
 use super::event::{Action, Event};
 use super::limits::{DRAIN_HEARD_MS, EXCLUSIVE_CHECK_MS, LAST_WORDS_MS, RESULTS_REPEAT_MS};
-use crate::model::{AttemptId, CommitId, LogSummary, Moment, Outcome};
+use crate::model::{AttemptId, CommitId, LogSummary, Moment, Outcome, StreamId};
 use attempt::{AttemptPhase, EarlyEnd, HeldAttempt};
 
 /// The runner's state.
@@ -99,7 +99,7 @@ impl Machine {
                 let draining = matches!(self.leaving, Departure::Draining { .. });
                 out.push(Action::Register { holding: self.holding(), draining });
             }
-            Event::Registered { since, gone, logs } => self.registered(now, since, &gone, logs, &mut out),
+            Event::Registered { since, gone, streams } => self.registered(now, since, &gone, streams, &mut out),
             Event::Disconnected => self.disconnected(&mut out),
             Event::SourceCame(ahead) => {
                 // The slot that the lease will go to. Without one nobody is in a hurry.
@@ -169,7 +169,7 @@ impl Machine {
         now: Moment,
         since: Moment,
         gone: &[AttemptId],
-        logs: Vec<(AttemptId, u64)>,
+        streams: Vec<(StreamId, u64)>,
         out: &mut Vec<Action>,
     ) {
         self.link = Connection::Here;
@@ -177,12 +177,12 @@ impl Machine {
         for attempt in gone {
             self.gone(*attempt, out);
         }
-        out.push(Action::ResumeLogs(logs));
+        out.push(Action::ResumeStreams(streams));
         for (attempt, held) in &mut self.held {
             match &mut held.phase {
                 AttemptPhase::Executing { started: true } => out.push(Action::SayStarted(*attempt)),
-                // Those with a log follow it, once it has travelled.
-                AttemptPhase::Ended { report, said } if !report.has_log() => {
+                // Results with streams follow them, once they have travelled.
+                AttemptPhase::Ended { report, said } if !report.has_bytes() => {
                     *said = Some(now);
                     out.push(Action::Deliver { attempt: *attempt, report: report.clone() });
                 }
@@ -205,7 +205,7 @@ impl Machine {
                 *said = None;
             }
         }
-        out.push(Action::PauseLogs);
+        out.push(Action::PauseStreams);
     }
 
     fn leased(&mut self, now: Moment, assignment: Box<Assignment>, out: &mut Vec<Action>) {
@@ -260,8 +260,7 @@ impl Machine {
         match held.phase {
             AttemptPhase::Executing { .. } => self.end_early(attempt, EarlyEnd::Cancelled, out),
             AttemptPhase::Waiting => {
-                let report =
-                    AttemptResult { outcome: Outcome::Cancelled, duration_ms: None, log: LogSummary::default() };
+                let report = AttemptResult::new(Outcome::Cancelled, None, LogSummary::default());
                 held.phase = AttemptPhase::Ended { report, said: None };
                 self.waiting.retain(|a| a.attempt != attempt);
                 self.deliver(now, attempt, out);
@@ -291,7 +290,7 @@ impl Machine {
         if let Some(held) = self.held.get_mut(&attempt) {
             if held.ending == Some(EarlyEnd::Gone) {
                 self.held.remove(&attempt);
-                out.push(Action::Forget { attempt, has_log: report.has_log() });
+                out.push(Action::Forget { attempt, has_spool: report.has_bytes() });
             } else {
                 if let (Outcome::Cancelled, Some(why)) = (&report.outcome, held.ending.and_then(EarlyEnd::loss)) {
                     report.outcome = Outcome::Lost(why.into());
@@ -313,7 +312,7 @@ impl Machine {
         let Some(HeldAttempt { phase: AttemptPhase::Ended { report, said }, .. }) = self.held.get_mut(&attempt) else {
             return;
         };
-        if !report.has_log() {
+        if !report.has_bytes() {
             if self.link != Connection::Here {
                 return;
             }
@@ -334,7 +333,7 @@ impl Machine {
                 self.held.remove(&attempt);
             }
             Some(AttemptPhase::Ended { report, .. }) => {
-                out.push(Action::Forget { attempt, has_log: report.has_log() });
+                out.push(Action::Forget { attempt, has_spool: report.has_bytes() });
                 self.held.remove(&attempt);
             }
             None => {}

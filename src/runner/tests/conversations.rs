@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::protocol::hello::{Call, ErrorCode, Greeting, Opening, Refusal};
 use crate::protocol::limits::MAX_LINE_BYTES;
-use crate::protocol::runner::{FromRunner, LogOffset, ToRunner};
+use crate::protocol::runner::{FromRunner, LogOffset, StreamName, ToRunner};
 use crate::shutdown::Stop;
 use crate::transport::{Frame, Listener, Stream, write_frame};
 
@@ -89,7 +89,10 @@ fn a_session_that_breaks_is_taken_up_again_at_the_byte_where_the_dispatcher_stan
 
     let (mut peer, register) = scene.accept();
     assert!(matches!(register, FromRunner::Register { holding, .. } if holding == [7]));
-    peer.say(&ToRunner::Registered { gone: vec![], logs: vec![LogOffset { attempt: 7, offset: 4 }] });
+    peer.say(&ToRunner::Registered {
+        gone: vec![],
+        logs: vec![LogOffset { attempt: 7, stream: StreamName::Log, offset: 4 }],
+    });
     peer.log = b"0123".to_vec();
     fs::write(&gate, "more").unwrap();
     let results = peer.hear_log(false);
@@ -99,11 +102,14 @@ fn a_session_that_breaks_is_taken_up_again_at_the_byte_where_the_dispatcher_stan
 
     let (mut peer, register) = scene.accept();
     assert!(matches!(register, FromRunner::Register { holding, .. } if holding == [7]));
-    peer.say(&ToRunner::Registered { gone: vec![], logs: vec![LogOffset { attempt: 7, offset: 17 }] });
+    peer.say(&ToRunner::Registered {
+        gone: vec![],
+        logs: vec![LogOffset { attempt: 7, stream: StreamName::Log, offset: 17 }],
+    });
     assert_results(&peer.hear(), "passed", b"0123456789moreend");
     // The dispatcher finds that it does not have the end after all.
     peer.log = b"0123456789".to_vec();
-    peer.say(&ToRunner::LogAck { attempt: 7, offset: 10 });
+    peer.say(&ToRunner::LogAck { attempt: 7, stream: StreamName::Log, offset: 10 });
     assert_results(&peer.hear_log(true), "passed", b"0123456789moreend");
     peer.record(7);
     peer.say(&ToRunner::Drain);
@@ -196,7 +202,10 @@ fn what_could_not_be_delivered_is_delivered_by_the_next_start() {
     let FromRunner::Register { holding, warm, .. } = register else { panic!("{register:?}") };
     assert_eq!(holding, [7, 8]);
     assert_eq!(warm[0].commit, commit);
-    peer.say(&ToRunner::Registered { gone: vec![], logs: vec![LogOffset { attempt: 7, offset: 6 }] });
+    peer.say(&ToRunner::Registered {
+        gone: vec![],
+        logs: vec![LogOffset { attempt: 7, stream: StreamName::Log, offset: 6 }],
+    });
     let mut found = [peer.hear_log(true), peer.hear_log(true)];
     found.sort_by_key(|message| matches!(message, FromRunner::Results { attempt: 8, .. }));
     assert_results(&found[0], "passed", b"seven\n");

@@ -16,7 +16,7 @@ use crate::model::{Recipe, Script};
 use crate::process::{Command, Ended, Exit, ProcessError, Progress, detect_isolation};
 use crate::protocol::hello::{Greeting, Hello, Opening, Welcome};
 use crate::protocol::limits::MAX_LINE_BYTES;
-use crate::protocol::runner::{FromRunner, Runtask, ToRunner, WireTask};
+use crate::protocol::runner::{FromRunner, Runtask, StreamName, ToRunner, WireTask};
 use crate::runner::layout::Layout;
 use crate::runner::slot::Execute;
 use crate::runner::{RunnerError, core};
@@ -217,10 +217,10 @@ impl Peer {
     pub(super) fn hear_log(&mut self, acknowledge: bool) -> FromRunner {
         loop {
             let message = self.hear();
-            if let FromRunner::Log { attempt, offset, bytes } = message {
+            if let FromRunner::Log { attempt, stream: StreamName::Log, offset, bytes } = message {
                 self.take_log(offset, bytes);
                 if acknowledge {
-                    self.say(&ToRunner::LogAck { attempt, offset: self.log.len() as u64 });
+                    self.say(&ToRunner::LogAck { attempt, stream: StreamName::Log, offset: self.log.len() as u64 });
                 }
             } else if !matches!(message, FromRunner::Started { .. }) {
                 return message;

@@ -26,11 +26,11 @@ fn leased(attempt: u64, exclusive: bool) -> Event {
 
 fn ended(attempt: u64, outcome: Outcome, log_bytes: u64) -> Event {
     let log = LogSummary { bytes: log_bytes, crc32: 0, missing: None };
-    Event::Ended { attempt: AttemptId(attempt), report: AttemptResult { outcome, duration_ms: None, log } }
+    Event::Ended { attempt: AttemptId(attempt), report: AttemptResult::new(outcome, None, log) }
 }
 
 fn registered(since: u64, gone: &[u64]) -> Event {
-    Event::Registered { since: Moment(since), gone: ids(gone), logs: Vec::new() }
+    Event::Registered { since: Moment(since), gone: ids(gone), streams: Vec::new() }
 }
 
 fn renewed(since: u64, gone: &[u64]) -> Event {
@@ -51,8 +51,8 @@ fn line(command: &Action) -> String {
             let drains = if *draining { ", draining" } else { "" };
             format!("register holding {holding:?}{drains}").replace("AttemptId", "a")
         }
-        Action::ResumeLogs(_) => "resume logs".into(),
-        Action::PauseLogs => "pause logs".into(),
+        Action::ResumeStreams(_) => "resume streams".into(),
+        Action::PauseStreams => "pause streams".into(),
         Action::TakeAhead { slot, .. } => format!("take source in slot {slot}"),
         Action::Start { slot, assignment } => format!("start {} in slot {slot}", assignment.attempt),
         Action::AskSource { attempt, .. } => format!("ask source of {attempt}"),
@@ -80,7 +80,7 @@ impl Story {
     fn here(slots: usize) -> Self {
         let mut story = Self::new(slots);
         story.at(0, Event::Connected, &["register holding []"]);
-        story.at(0, registered(0, &[]), &["resume logs"]);
+        story.at(0, registered(0, &[]), &["resume streams"]);
         story
     }
 
@@ -133,11 +133,11 @@ fn work_goes_on_while_the_dispatcher_is_away_and_is_reported_when_it_is_back() {
     let mut story = Story::here(2);
     story.at(1, lease(7), &["start a7 in slot 0"]);
     story.at(1, lease(8), &["start a8 in slot 1"]);
-    story.at(2, Event::Disconnected, &["pause logs"]);
+    story.at(2, Event::Disconnected, &["pause streams"]);
     story.at(3, Event::Started(AttemptId(8)), &[]);
     story.at(4, ended(7, Outcome::Failed(1), 0), &["keep a7 failed"]);
     story.at(5, Event::Connected, &["register holding [a(7), a(8)]"]);
-    story.at(6, registered(5, &[]), &["resume logs", "deliver a7 failed", "say a8 started"]);
+    story.at(6, registered(5, &[]), &["resume streams", "deliver a7 failed", "say a8 started"]);
     story.at(7, ended(8, Outcome::Passed, 0), &["keep a8 passed", "deliver a8 passed"]);
 }
 
@@ -145,10 +145,10 @@ fn work_goes_on_while_the_dispatcher_is_away_and_is_reported_when_it_is_back() {
 fn an_attempt_with_a_log_is_handed_to_the_uploader_once_wherever_the_dispatcher_is() {
     let mut story = Story::here(1);
     story.at(1, lease(7), &["start a7 in slot 0"]);
-    story.at(2, Event::Disconnected, &["pause logs"]);
+    story.at(2, Event::Disconnected, &["pause streams"]);
     story.at(3, ended(7, Outcome::Passed, 100), &["keep a7 passed", "deliver a7 passed"]);
     story.at(4, Event::Connected, &["register holding [a(7)]"]);
-    story.at(5, registered(4, &[]), &["resume logs"]);
+    story.at(5, registered(4, &[]), &["resume streams"]);
 }
 
 #[test]
@@ -156,11 +156,11 @@ fn what_the_dispatcher_no_longer_holds_is_ended_and_forgotten() {
     let mut story = Story::here(2);
     story.at(1, lease(7), &["start a7 in slot 0"]);
     story.at(1, lease(8), &["start a8 in slot 1"]);
-    story.at(2, Event::Disconnected, &["pause logs"]);
+    story.at(2, Event::Disconnected, &["pause streams"]);
     story.at(3, ended(8, Outcome::Passed, 0), &["keep a8 passed"]);
     story.at(4, Event::Connected, &["register holding [a(7), a(8)]"]);
     assert!(story.machine.is_held(AttemptId(7)));
-    story.at(5, registered(4, &[7, 8]), &["mute a7", "cancel a7", "forget a8", "resume logs"]);
+    story.at(5, registered(4, &[7, 8]), &["mute a7", "cancel a7", "forget a8", "resume streams"]);
     assert!(!story.machine.is_held(AttemptId(7)));
     story.at(6, ended(7, Outcome::Cancelled, 0), &["forget a7"]);
     assert!(story.machine.holding().is_empty());
@@ -187,10 +187,10 @@ fn the_source_is_asked_for_when_the_dispatcher_can_hear_it() {
     let wanted = || Event::SourceWanted { attempt: AttemptId(7), haves: Vec::new() };
     story.at(1, lease(7), &["start a7 in slot 0"]);
     story.at(2, wanted(), &["ask source of a7"]);
-    story.at(3, Event::Disconnected, &["pause logs"]);
+    story.at(3, Event::Disconnected, &["pause streams"]);
     story.at(4, wanted(), &[]);
     story.at(5, Event::Connected, &["register holding [a(7)]"]);
-    story.at(6, registered(5, &[]), &["resume logs", "ask source of a7"]);
+    story.at(6, registered(5, &[]), &["resume streams", "ask source of a7"]);
 }
 
 #[test]
@@ -266,9 +266,9 @@ fn a_drained_runner_tells_every_new_session() {
     let mut story = Story::here(1);
     story.at(1, lease(7), &["start a7 in slot 0"]);
     story.at(2, Event::DrainAsked, &["say draining"]);
-    story.at(3, Event::Disconnected, &["pause logs"]);
+    story.at(3, Event::Disconnected, &["pause streams"]);
     story.at(4, Event::Connected, &["register holding [a(7)], draining"]);
-    story.at(5, registered(4, &[]), &["resume logs", "say draining"]);
+    story.at(5, registered(4, &[]), &["resume streams", "say draining"]);
 }
 
 #[test]
@@ -296,7 +296,7 @@ fn a_stopped_runner_does_not_wait_long_for_an_answer() {
 fn a_runner_ends_after_being_idle_for_as_long_as_it_was_told() {
     let mut story = Story { machine: Machine::new(Moment(0), 1, Some(100), 0, Vec::new()) };
     story.at(0, Event::Connected, &["register holding []"]);
-    story.at(0, registered(0, &[]), &["resume logs"]);
+    story.at(0, registered(0, &[]), &["resume streams"]);
     story.at(99, lease(7), &["start a7 in slot 0"]);
     story.at(500, ended(7, Outcome::Passed, 0), &["keep a7 passed", "deliver a7 passed"]);
     story.at(510, Event::Recorded(AttemptId(7)), &["forget a7"]);
@@ -309,9 +309,9 @@ fn a_runner_ends_after_being_idle_for_as_long_as_it_was_told() {
 #[test]
 fn what_an_earlier_run_ended_is_registered_and_delivered() {
     let log = LogSummary { bytes: 5, crc32: 0, missing: None };
-    let report = |log| AttemptResult { outcome: Outcome::Passed, duration_ms: None, log };
+    let report = |log| AttemptResult::new(Outcome::Passed, None, log);
     let undelivered = vec![(AttemptId(7), report(LogSummary::default())), (AttemptId(8), report(log))];
     let mut story = Story { machine: Machine::new(Moment(0), 1, None, 0, undelivered) };
     story.at(0, Event::Connected, &["register holding [a(7), a(8)]"]);
-    story.at(0, registered(0, &[]), &["resume logs", "deliver a7 passed"]);
+    story.at(0, registered(0, &[]), &["resume streams", "deliver a7 passed"]);
 }

@@ -1,0 +1,99 @@
+//! The byte streams that an attempt leaves. Today every attempt has one, its log.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::{AttemptId, LogSummary};
+
+/// The longest name of a stream. It is a part of file names.
+const MAX_NAME_BYTES: usize = 64;
+
+/// What a stream of an attempt carries.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StreamKind {
+    /// What the task prints. The least kind, so that the log is the first of an attempt's streams in any order.
+    Log,
+    /// A stream that this program gives no meaning to, by its name. A dispatcher refuses it.
+    Other(Arc<str>),
+}
+
+/// A text that cannot name a stream.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` cannot name a stream: use 1 to {MAX_NAME_BYTES} of a-z 0-9 _ - and start with a letter")]
+pub struct StreamNameError(String);
+
+impl StreamKind {
+    /// Returns the kind with this name. Names are safe in file names.
+    pub fn new(name: &Arc<str>) -> Result<Self, StreamNameError> {
+        let is_fine = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
+        match &**name {
+            "log" => Ok(Self::Log),
+            text if (1..=MAX_NAME_BYTES).contains(&text.len())
+                && text.starts_with(|first: char| first.is_ascii_lowercase())
+                && text.bytes().all(is_fine) =>
+            {
+                Ok(Self::Other(name.clone()))
+            }
+            text => Err(StreamNameError(text.to_owned())),
+        }
+    }
+
+    /// The name on the wire and in file names.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Log => "log",
+            Self::Other(name) => name,
+        }
+    }
+}
+
+impl fmt::Display for StreamKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// One stream of one attempt. Shown as `a12.log`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId {
+    pub attempt: AttemptId,
+    pub kind: StreamKind,
+}
+
+impl StreamId {
+    /// The attempt's log, which comes before all of its other streams.
+    #[must_use]
+    pub fn log(attempt: AttemptId) -> Self {
+        Self { attempt, kind: StreamKind::Log }
+    }
+}
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.attempt, self.kind)
+    }
+}
+
+/// A stream beside the log that an attempt left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamSummary {
+    pub kind: StreamKind,
+    pub summary: LogSummary,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_streams_name_is_safe_in_a_file_name() {
+        let kind = |name: &str| StreamKind::new(&name.into());
+        assert_eq!(kind("log"), Ok(StreamKind::Log));
+        let report = kind("report-2").unwrap();
+        assert_eq!(StreamId { attempt: AttemptId(7), kind: report }.to_string(), "a7.report-2");
+        for name in ["", "../x", "a.b", "A", "-a", "2a", &"a".repeat(65)] {
+            assert!(kind(name).unwrap_err().to_string().contains("cannot name a stream"), "{name}");
+        }
+    }
+}
