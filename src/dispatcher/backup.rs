@@ -15,7 +15,7 @@ use super::data_dir::{DataDir, LogPlace};
 use crate::clock;
 use crate::locked::Locked;
 use crate::model::{BuildId, WholeBuild};
-use crate::store::{self, Reader, StoreError};
+use crate::store::{StoreError, sqlite};
 
 /// Why there is no backup, or nothing was restored.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +87,7 @@ pub fn back_up(data: &Path, target: &Path, with_tokens: bool) -> Result<Copied, 
 fn copy_all(from: &DataDir, to: &DataDir, with_tokens: bool) -> Result<Copied, BackupError> {
     let _hold = from.hold(false).map_err(failed("lock", &from.root().join(HOLD)))?;
     let unnamed = to.root().join("surveil.db.copied");
-    store::back_up(&from.store(), &unnamed)?;
+    sqlite::back_up(&from.store(), &unnamed)?;
     let mut copied = copy_files(from, to, with_tokens)?;
     sync(to.root())?;
     look(&unnamed, to, &mut copied)?;
@@ -101,7 +101,7 @@ pub fn restore(backup: &Path, data: &Path) -> Result<Restored, BackupError> {
     let from = existing(backup)?;
     prepare(data, "stop its dispatcher and move it away first")?;
     let to = DataDir::at(data);
-    let restoring = store::restore(&from.store(), &to.store(), clock::wall())?;
+    let restoring = sqlite::restore(&from.store(), &to.store(), clock::wall())?;
     let mut copied = copy_files(&from, &to, true)?;
     let last_build = restoring.last_build;
     sync(data)?;
@@ -217,8 +217,8 @@ pub(super) fn measure(directory: &Path) -> io::Result<(u64, u64)> {
 
 /// Reads all of a store, and looks for the logs that it names.
 fn look(store: &Path, data: &DataDir, found: &mut Copied) -> Result<(), BackupError> {
-    let reader = Reader::open(store)?;
-    reader.check(|WholeBuild { build, jobs, attempts }| {
+    let reader = sqlite::readers(store).open()?;
+    reader.check(&mut |WholeBuild { build, jobs, attempts }| {
         found.builds += 1;
         for attempt in attempts.iter().filter(|attempt| attempt.log.bytes > 0) {
             let Some(job) = jobs.iter().find(|job| job.id == attempt.job) else { continue };

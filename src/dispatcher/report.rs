@@ -10,13 +10,13 @@ use crate::store::{Reader, StoreError};
 
 /// Makes reports from a store reader.
 pub(crate) struct Reports<'a> {
-    reader: &'a Reader,
+    reader: &'a dyn Reader,
     data: &'a DataDir,
     names: HashMap<RunnerId, RunnerName>,
 }
 
 impl<'a> Reports<'a> {
-    pub(crate) fn new(reader: &'a Reader, data: &'a DataDir) -> Result<Self, StoreError> {
+    pub(crate) fn new(reader: &'a dyn Reader, data: &'a DataDir) -> Result<Self, StoreError> {
         let names = reader.runners()?.into_iter().map(|runner| (runner.id, runner.name)).collect();
         Ok(Self { reader, data, names })
     }

@@ -9,7 +9,6 @@ use super::capacity::Capacity;
 use super::core::{Core, ToCore};
 use super::data_dir::DataDir;
 use super::logs::{LogSender, Logs, ToLogs};
-use super::mirrors::Mirrors;
 use super::retention::{self, Keeper};
 use super::session::Shared;
 use super::spawner::Spawner;
@@ -21,7 +20,7 @@ use crate::config::DispatcherSettings;
 use crate::model::Moment;
 use crate::scheduler::{Event, Policy, Scheduler};
 use crate::shutdown::Stop;
-use crate::store::{Reader, Store, StoreError};
+use crate::store::{Store, StoreError, sqlite};
 use crate::threads::{self, Thread};
 use crate::transport::Listener;
 
@@ -31,7 +30,7 @@ pub struct Dispatcher {
     listener: Arc<Listener>,
     core: Sender<ToCore>,
     /// Gets the core's last word when it ends, and the store.
-    ended: Receiver<Result<Store, StoreError>>,
+    ended: Receiver<Result<Box<dyn Store>, StoreError>>,
     /// Closing it ends the ticking threads.
     ticking: Option<Sender<()>>,
     spawner: Option<Spawner>,
@@ -45,12 +44,13 @@ impl Dispatcher {
     pub fn start(settings: DispatcherSettings) -> Result<Self, DispatcherError> {
         let (capacity, descriptors) = Capacity::prepare(settings.max_connections);
         let data = DataDir::open(&settings.data)?;
-        let store = Store::open(&data.store())?;
-        let reader = Reader::open(&data.store())?;
+        let store = sqlite::open(&data.store())?;
+        let readers = store.readers();
+        let reader = readers.open()?;
         let listener = Arc::new(Listener::bind(&settings.listen).map_err(DispatcherError::Listen)?);
         let address = listener.local_addr();
         let tokens = Tokens::load(&data)?;
-        let scheduler = restore(&settings, &store)?;
+        let scheduler = restore(&settings, &*store)?;
 
         let (core, core_inbox) = bounded(limits::CORE_CAPACITY);
         let (logs, logs_inbox) = bounded(limits::LOGS_CAPACITY);
@@ -58,17 +58,17 @@ impl Dispatcher {
         let (spawn, spawn_inbox) = bounded(1);
         let spawner = Spawner::start(address, &data, descriptors, spawn_inbox)?;
         let (said, ended) = bounded(1);
-        let mirrors = Mirrors::new(data.clone());
         let shared =
-            Shared::new(&settings, capacity, data.clone(), mirrors.clone(), tokens, core.clone(), logs.clone())?;
+            Shared::new(&settings, capacity, data.clone(), readers.clone(), tokens, core.clone(), logs.clone())?;
         let shared = Arc::new(shared);
         let (ticking, tick_stop) = bounded(0);
 
         let keeper = Keeper {
             limits: settings.retention,
             data: data.clone(),
+            readers,
             core: core.clone(),
-            mirrors,
+            mirrors: shared.mirrors.clone(),
             observers: shared.observers.clone(),
             warnings: shared.warnings.clone(),
         };
@@ -143,7 +143,7 @@ impl Drop for Dispatcher {
     }
 }
 
-fn restore(settings: &DispatcherSettings, store: &Store) -> Result<Scheduler, DispatcherError> {
+fn restore(settings: &DispatcherSettings, store: &dyn Store) -> Result<Scheduler, DispatcherError> {
     let policy = Policy {
         heartbeat_interval_ms: settings.heartbeat_interval_ms,
         tick_ms: limits::LEASE_CHECK_MS,
@@ -163,7 +163,7 @@ fn restore(settings: &DispatcherSettings, store: &Store) -> Result<Scheduler, Di
     Ok(Scheduler::restore(policy, now, snapshot))
 }
 
-fn start_core(core: Core, said: Sender<Result<Store, StoreError>>) -> Result<Thread<()>, DispatcherError> {
+fn start_core(core: Core, said: Sender<Result<Box<dyn Store>, StoreError>>) -> Result<Thread<()>, DispatcherError> {
     threads::spawn_large("core", move || {
         fatal::guard("core", || {
             let result = core.run();

@@ -60,7 +60,7 @@ fn round(loss: Loss) -> f64 {
     let mut warm = [next_line(&mut signals), next_line(&mut signals)];
     warm.sort();
     assert_eq!(warm, RUNNERS);
-    finished(&stage.reader(), &both);
+    finished(&*stage.reader(), &both);
 
     repo.move_main(one);
     let busy = next_line(&mut signals);

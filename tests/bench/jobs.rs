@@ -37,7 +37,7 @@ fn measure(what: &str, run: &str, jobs: usize, rounds: usize) {
         let before = [cpu_seconds(stage.pid(0)), cpu_seconds(stage.pid(runner))];
         let begun = clock::instant();
         repo.move_main(*commit);
-        let build = finished_every(LOOK_EVERY, &reader, commit);
+        let build = finished_every(LOOK_EVERY, &*reader, commit);
         let seconds = begun.elapsed().as_secs_f64();
         assert_eq!(build.verdict, Some(surveil::model::Verdict::Passed));
         // The first one makes store and trees.

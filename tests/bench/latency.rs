@@ -37,7 +37,7 @@ fn main() {
         repo.move_main(*commit);
         signals.read_exact(&mut [0]).expect("a signal");
         let to_start = ms_since(begun);
-        finished(&reader, commit);
+        finished(&*reader, commit);
         if n >= WARM_UP {
             started.add(to_start);
             done.add(ms_since(begun));

@@ -43,7 +43,7 @@ fn idle() {
     show(&stage, "idle since its start");
     for (commit, when) in commits.iter().zip(["first", "second", "third"]) {
         repo.move_main(*commit);
-        finished(&reader, commit);
+        finished(&*reader, commit);
         show(&stage, &format!("after a {when} commit"));
     }
 }

@@ -32,7 +32,7 @@ fn main() {
         }
         let begun = clock::instant();
         repo.move_main(*commit);
-        let build = finished(&reader, commit);
+        let build = finished(&*reader, commit);
         let seconds = begun.elapsed().as_secs_f64();
         let log = stage.data().join("logs").join("app").join(build.id.to_string()).join("loud.1.log");
         assert_eq!(fs::metadata(&log).expect("the log is there").len(), bytes as u64);

@@ -17,7 +17,7 @@ use surveil::model::{
     Attempt, AttemptId, BranchName, Build, BuildId, BuildSource, CommitId, Ending, Job, JobId, JobState, LogSummary,
     Outcome, Record, RepoName, Runner, RunnerId, RunnerName, Script, TaskName, TaskSpec, Trigger, Verdict, WallTime,
 };
-use surveil::store::Store;
+use surveil::store::sqlite;
 
 const RUNNERS: usize = 20;
 const JOBS_PER_BUILD: u64 = 10;
@@ -95,7 +95,7 @@ fn start(jobs: u64) {
 /// Makes a store in which so many jobs have passed.
 fn fill(stage: &Stage, jobs: u64) {
     std::fs::create_dir_all(stage.data()).expect("the directory can be written");
-    let mut store = Store::open(&stage.data().join("surveil.db")).expect("a new store");
+    let mut store = sqlite::open(&stage.data().join("surveil.db")).expect("a new store");
     let runner = Runner { id: RunnerId(1), name: RunnerName::recorded("r1"), first_seen: WallTime(0) };
     store.commit(&[Record::RunnerSaved(runner)]).expect("it is stored");
     let builds: Vec<u64> = (1..=jobs / JOBS_PER_BUILD).collect();

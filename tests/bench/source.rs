@@ -49,7 +49,7 @@ fn main() {
         repo.move_main(*commit);
         signals.read_exact(&mut [0]).expect("a signal");
         let (took, started_at) = (ms_since(begun), clock::wall());
-        let build = finished(&reader, commit);
+        let build = finished(&*reader, commit);
         let attempt = reader.attempts(build.id).expect("the store can be read").pop().expect("an attempt");
         if n == 0 {
             say(&format!("{files} files, {} MB, for the first time: {took:.0} ms", files * BYTES / 1_000_000));

@@ -12,7 +12,7 @@ use surveil::model::{
     Attempt, AttemptId, BranchName, Build, BuildId, BuildSource, CommitId, Ending, Job, JobId, JobState, LogSummary,
     Outcome, Record, RepoName, RunnerId, Script, TaskName, TaskSpec, Trigger, Verdict, WallTime,
 };
-use surveil::store::{Reader, Store};
+use surveil::store::{Store, sqlite};
 
 const JOBS_PER_BUILD: u64 = 5;
 
@@ -23,16 +23,16 @@ fn main() {
         .expect("the directory can be written");
     let path = directory.path().join("surveil.db");
     let many = setting("SURVEIL_BENCH_JOBS").and_then(|n| n.parse().ok()).unwrap_or(1_000_000);
-    let mut store = Store::open(&path).expect("a new store opens");
+    let mut store = sqlite::open(&path).expect("a new store opens");
     let mut next_job = 1;
     for (batch, cycles) in [(1, 1_000), (10, 10_000), (100, 100_000), (1000, 200_000)] {
-        measure_cycles(&mut store, &mut next_job, batch, if is_measuring { cycles } else { batch });
+        measure_cycles(&mut *store, &mut next_job, batch, if is_measuring { cycles } else { batch });
     }
     while is_measuring && next_job < many {
-        let jobs = add_builds(&mut store, &mut next_job, 1000);
-        run(&mut store, jobs, 1000, &mut Vec::new());
+        let jobs = add_builds(&mut *store, &mut next_job, 1000);
+        run(&mut *store, jobs, 1000, &mut Vec::new());
     }
-    finish_builds(&mut store, next_job);
+    finish_builds(&mut *store, next_job);
     // As a killed process leaves it: the log is not moved to the main file.
     let copy = directory.path().join("copy");
     std::fs::create_dir(&copy).expect("the directory can be written");
@@ -53,7 +53,7 @@ fn timed<T>(what: &str, work: impl FnOnce() -> T) -> T {
 }
 
 #[expect(clippy::disallowed_methods, reason = "measuring is about real time")]
-fn measure_cycles(store: &mut Store, next_job: &mut u64, batch: u64, cycles: u64) {
+fn measure_cycles(store: &mut dyn Store, next_job: &mut u64, batch: u64, cycles: u64) {
     let from = Instant::now();
     let jobs = add_builds(store, next_job, cycles);
     let adding = from.elapsed();
@@ -72,7 +72,7 @@ fn measure_cycles(store: &mut Store, next_job: &mut u64, batch: u64, cycles: u64
     );
 }
 
-fn add_builds(store: &mut Store, next_job: &mut u64, jobs: u64) -> std::ops::Range<u64> {
+fn add_builds(store: &mut dyn Store, next_job: &mut u64, jobs: u64) -> std::ops::Range<u64> {
     let first = *next_job;
     *next_job += jobs.next_multiple_of(JOBS_PER_BUILD);
     let builds: Vec<u64> = (first / JOBS_PER_BUILD..*next_job / JOBS_PER_BUILD).collect();
@@ -84,7 +84,7 @@ fn add_builds(store: &mut Store, next_job: &mut u64, jobs: u64) -> std::ops::Ran
 }
 
 #[expect(clippy::disallowed_methods, reason = "measuring is about real time")]
-fn run(store: &mut Store, jobs: std::ops::Range<u64>, batch: u64, times: &mut Vec<Duration>) {
+fn run(store: &mut dyn Store, jobs: std::ops::Range<u64>, batch: u64, times: &mut Vec<Duration>) {
     let mut records = Vec::new();
     let mut from = Instant::now();
     for job in jobs.clone() {
@@ -98,7 +98,7 @@ fn run(store: &mut Store, jobs: std::ops::Range<u64>, batch: u64, times: &mut Ve
     }
 }
 
-fn finish_builds(store: &mut Store, next_job: u64) {
+fn finish_builds(store: &mut dyn Store, next_job: u64) {
     let builds: Vec<u64> = (1..=(next_job - 1) / JOBS_PER_BUILD).collect();
     for some in builds.chunks(1000) {
         let finish = |id: &u64| Record::BuildFinished {
@@ -113,9 +113,9 @@ fn finish_builds(store: &mut Store, next_job: u64) {
 fn measure_reading(path: &Path) {
     let bytes = path.metadata().expect("the store is there").len();
     println!("{:>40}: {:.0} MiB", "store", bytes as f64 / 1048576.0);
-    let store = timed("start", || Store::open(path).expect("the store opens"));
+    let store = timed("start", || sqlite::open(path).expect("the store opens"));
     timed("snapshot", || store.snapshot().expect("it reads"));
-    let reader = timed("reader", || Reader::open(path).expect("a reader opens"));
+    let reader = timed("reader", || store.readers().open().expect("a reader opens"));
     let builds = timed("finished_builds(20)", || reader.finished_builds(None, 20).expect("it reads"));
     timed("finished_builds(20) of a repository", || reader.finished_builds(Some("app"), 20).expect("it reads"));
     timed("unfinished_builds", || reader.unfinished_builds(None).expect("it reads"));
@@ -125,7 +125,7 @@ fn measure_reading(path: &Path) {
             assert!(!reader.attempts(build.id).expect("it reads").is_empty());
         }
     });
-    timed("check of everything", || reader.check(drop).expect("it is sound"));
+    timed("check of everything", || reader.check(&mut drop).expect("it is sound"));
 }
 
 fn commit_id(number: u64) -> CommitId {

@@ -1,14 +1,14 @@
 //! The real store beside the fold, in a directory of its own: fed the same batches, it must know the same.
 
 use surveil::model::Record;
-use surveil::store::Store;
+use surveil::store::{Store, sqlite};
 use tempfile::TempDir;
 
 use crate::fold::Fold;
 
 #[derive(Debug)]
 pub(crate) struct RealStore {
-    store: Option<Store>,
+    store: Option<Box<dyn Store>>,
     directory: TempDir,
 }
 
@@ -24,7 +24,7 @@ impl RealStore {
     /// Opens it as a dispatcher does that starts after a crash.
     pub(crate) fn reopen(&mut self) -> Result<(), String> {
         self.store = None;
-        let opened = Store::open(&self.directory.path().join("surveil.db"));
+        let opened = sqlite::open(&self.directory.path().join("surveil.db"));
         self.store = Some(opened.map_err(|error| error.to_string())?);
         Ok(())
     }

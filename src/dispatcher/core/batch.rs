@@ -21,8 +21,8 @@ use crate::store::{Reader, Store, StoreError};
 /// The core's state between batches.
 pub(crate) struct Core {
     pub(crate) scheduler: Scheduler,
-    pub(crate) reader: Reader,
-    pub(crate) store: Store,
+    pub(crate) reader: Box<dyn Reader>,
+    pub(crate) store: Box<dyn Store>,
     pub(crate) data: DataDir,
     pub(crate) logs: LogSender,
     pub(crate) spawner: Sender<()>,
@@ -54,8 +54,8 @@ enum StopReason {
 impl Core {
     pub(crate) fn new(
         scheduler: Scheduler,
-        store: Store,
-        reader: Reader,
+        store: Box<dyn Store>,
+        reader: Box<dyn Reader>,
         data: DataDir,
         logs: LogSender,
         spawner: Sender<()>,
@@ -86,7 +86,7 @@ impl Core {
     /// The body of the core's thread. Ends when asked, when all senders are gone, or with the error that the store can
     /// no longer be vouched for. Hands the store over: it is to be closed after every reader, because whoever closes
     /// the file last leaves it in one piece, and a reader cannot.
-    pub(crate) fn run(mut self) -> Result<Store, StoreError> {
+    pub(crate) fn run(mut self) -> Result<Box<dyn Store>, StoreError> {
         let mut ending = None;
         while ending.is_none() {
             let Some(mut message) = self.wait_for_message() else { break };
@@ -157,7 +157,7 @@ impl Core {
                 let forgotten = match pulse.excused(|| store.forget(&builds, rule, at)) {
                     Ok(forgotten) => Ok(forgotten),
                     // Nothing was changed, and what is damaged is none the worse for it.
-                    Err(error) if error.is_passing() || matches!(error, StoreError::Corrupt { .. }) => {
+                    Err(error) if error.is_transient() || matches!(error, StoreError::Corrupt { .. }) => {
                         Err(error.to_string())
                     }
                     Err(error) => return Err(StopReason::Failed(error)),
@@ -266,7 +266,7 @@ impl Core {
         let mut said = false;
         loop {
             match self.store.commit(&self.records) {
-                Err(error) if error.is_passing() => {
+                Err(error) if error.is_transient() => {
                     if !said {
                         log::error!("{error}: nothing is accepted until this passes");
                         said = true;

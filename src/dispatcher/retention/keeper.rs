@@ -20,13 +20,14 @@ use crate::dispatcher::warnings::Warnings;
 use crate::dispatcher::{DispatcherError, limits};
 use crate::locked::Locked;
 use crate::model::{BuildId, CommitId, Moment, RepoName, WallTime};
-use crate::store::{Reader, Rule, StoreError};
+use crate::store::{Reader, Readers, Rule, StoreError};
 use crate::threads::{self, Thread};
 
 /// What the thread works with.
 pub(crate) struct Keeper {
     pub(crate) limits: Retention,
     pub(crate) data: DataDir,
+    pub(crate) readers: Readers,
     pub(crate) core: Sender<ToCore>,
     pub(crate) mirrors: Mirrors,
     pub(crate) observers: Observers,
@@ -106,9 +107,9 @@ impl Keeper {
         let mut logs = self.list_logs().map_err(|error| Leave::Later(format!("logs cannot be listed: {error}")))?;
         let sizes: Sizes = logs.iter().map(|(id, logs)| (*id, logs.bytes)).collect();
         let mut leftover: HashSet<BuildId> = logs.keys().copied().collect();
-        let reader = Reader::open(&self.data.store())?;
+        let reader = self.readers.open()?;
         let mut plan = Plan::new(self.limits, now);
-        reader.survey(|build| {
+        reader.survey(&mut |build| {
             leftover.remove(&build.id);
             plan.add(build);
         })?;
@@ -140,7 +141,7 @@ impl Keeper {
             log::info!("{}", tally.sentence(repo, why));
         }
         for repo in shrunk {
-            self.prune(&reader, &repo);
+            self.prune(&*reader, &repo);
         }
         left
     }
@@ -171,7 +172,7 @@ impl Keeper {
     /// Reads all that may be needed at any moment, and asks observers for what is no longer there.
     fn check_mirrors(&self) -> Result<(), StoreError> {
         let mut needed: BTreeMap<RepoName, Vec<CommitId>> = BTreeMap::new();
-        for (repo, commit) in Reader::open(&self.data.store())?.needed()? {
+        for (repo, commit) in self.readers.open()?.needed()? {
             needed.entry(repo).or_default().push(commit);
         }
         for (repo, commits) in needed {
@@ -236,7 +237,7 @@ impl Keeper {
     }
 
     /// Takes out of a mirror what belongs to no build any more, if that may be much.
-    fn prune(&self, reader: &Reader, repo: &RepoName) {
+    fn prune(&self, reader: &dyn Reader, repo: &RepoName) {
         let Ok(_hold) = self.hold() else { return };
         match self.mirrors.prune(repo, || reader.commits(repo)) {
             Ok(Some(freed)) => log::info!("sources of {repo} that no build needs any more removed: {freed} bytes"),

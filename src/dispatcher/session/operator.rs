@@ -42,7 +42,7 @@ pub(super) fn serve(session: Session) -> Result<(), SessionError> {
         kind,
         || Frame::new(&ToOperator::Ack),
         |shared, _, outbox, inbox| {
-            let reader = Reader::open(&shared.data.store()).map_err(|error| broken(&error))?;
+            let reader = shared.readers.open().map_err(|error| broken(&error))?;
             OperatorWorker { shared, outbox, reader }.run(inbox)
         },
     )
@@ -52,7 +52,7 @@ pub(super) fn serve(session: Session) -> Result<(), SessionError> {
 pub(super) struct OperatorWorker<'a> {
     pub(super) shared: &'a Shared,
     pub(super) outbox: &'a Outbox,
-    pub(super) reader: Reader,
+    pub(super) reader: Box<dyn Reader>,
 }
 
 impl OperatorWorker<'_> {
@@ -118,7 +118,7 @@ impl OperatorWorker<'_> {
     }
 
     fn reports(&self) -> Result<Reports<'_>, Refusal> {
-        Reports::new(&self.reader, &self.shared.data).map_err(|error| broken(&error))
+        Reports::new(&*self.reader, &self.shared.data).map_err(|error| broken(&error))
     }
 
     fn status(&self, repo: Option<&str>, limit: u32) -> Result<ToOperator, Refusal> {

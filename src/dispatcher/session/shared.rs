@@ -18,6 +18,7 @@ use crate::dispatcher::mirrors::Mirrors;
 use crate::dispatcher::tokens::Tokens;
 use crate::dispatcher::warnings::Warnings;
 use crate::model::SessionId;
+use crate::store::Readers;
 
 /// How often a thread that waits for the core checks whether the dispatcher is ending.
 const ANSWER_LOOK: Duration = Duration::from_secs(1);
@@ -25,10 +26,11 @@ const ANSWER_LOOK: Duration = Duration::from_secs(1);
 /// What all sessions share.
 pub(crate) struct Shared {
     pub(super) data: DataDir,
+    pub(super) readers: Readers,
     pub(super) tokens: Tokens,
     pub(super) core: Sender<ToCore>,
     pub(super) logs: LogSender,
-    pub(super) mirrors: Mirrors,
+    pub(crate) mirrors: Mirrors,
     pub(crate) observers: Observers,
     pub(crate) warnings: Warnings,
     pub(super) sessions: Sessions,
@@ -46,7 +48,7 @@ impl Shared {
         settings: &DispatcherSettings,
         capacity: Capacity,
         data: DataDir,
-        mirrors: Mirrors,
+        readers: Readers,
         tokens: Tokens,
         core: Sender<ToCore>,
         logs: LogSender,
@@ -55,12 +57,14 @@ impl Shared {
             path: data.root().join("tokens"),
             source: io::Error::other(error),
         })?;
+        let mirrors = Mirrors::new(data.clone());
         Ok(Self {
             observers: Observers::new(mirrors.missing.clone()),
             mirrors,
             warnings: Warnings::default(),
             sessions: Sessions::new(capacity),
             data,
+            readers,
             tokens,
             core,
             logs,

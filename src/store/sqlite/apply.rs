@@ -6,7 +6,7 @@
 
 use rusqlite::Connection;
 
-use super::error::{Fault, Kind};
+use super::failure::{Fault, Kind};
 use super::tables::{Interned, attempts, builds, decisions, heads, jobs, late_results, outcomes, runners};
 use super::values::signed;
 use crate::model::{Build, BuildSource, Job, Record};

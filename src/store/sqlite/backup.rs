@@ -1,7 +1,7 @@
 //! Copies of the store in one file, by SQLite's online backup: a state that was committed, whatever is written
 //! meanwhile. A copy comes into being whole, by a rename, and never replaces a file.
 //!
-//! A backup is marked as one, and [`super::Store`] refuses it: whoever went on from it would hand out numbers a second
+//! A backup is marked as one, and [`super::open`] refuses it: whoever went on from it would hand out numbers a second
 //! time that were given out after it was made, and runners tell attempts by their numbers (S6, S7). [`restore`] takes
 //! the mark away and lets the numbers go on far beyond. Called for operators' commands; never by a dispatcher.
 
@@ -14,8 +14,9 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::lock::Lock;
 use super::tables::meta;
-use super::{StoreError, check, connection, schema, wal};
+use super::{check, connection, failure, schema, wal};
 use crate::model::{BuildId, WallTime};
+use crate::store::StoreError;
 
 /// Builds are numbered on from the second of their restoration: no dispatcher makes one a second for long, so neither
 /// what came after the backup nor what an earlier restoration of it made has such a number.
@@ -37,8 +38,8 @@ pub fn back_up(from: &Path, to: &Path) -> Result<(), StoreError> {
     if idle.as_ref().is_some_and(|lock| lock.same_boot) {
         check::check_log(from)?;
     }
-    let conn = connection::for_reading(from).map_err(|e| StoreError::from_sqlite("open", from, e))?;
-    refuse_newer(&conn, from)?;
+    let conn = connection::for_reading(from).map_err(|e| failure::failed("open", from, e))?;
+    schema::known_version(&conn, from)?;
     copy_and(&conn, to, |part| {
         let conn = Connection::open(part).map_err(failed_on(part))?;
         meta::mark_backup(&conn).map_err(failed_on(part))?;
@@ -64,15 +65,15 @@ pub struct Restoring {
 pub fn restore(from: &Path, to: &Path, at: WallTime) -> Result<Restoring, StoreError> {
     let lock = Lock::hold(to)?;
     check::check_header(from)?;
-    if to.try_exists().map_err(StoreError::io("look for", to))? {
-        return Err(StoreError::io("restore over", to)(io::ErrorKind::AlreadyExists.into()));
+    if to.try_exists().map_err(failure::io("look for", to))? {
+        return Err(failure::io("restore over", to)(io::ErrorKind::AlreadyExists.into()));
     }
     check::refuse_remains(to)?;
     let part = wal::beside(to, ".part");
     for suffix in ["", "-wal"] {
         let source = wal::beside(from, suffix);
         if suffix.is_empty() || source.exists() {
-            fs::copy(&source, wal::beside(&part, suffix)).map_err(StoreError::io("copy", &source))?;
+            fs::copy(&source, wal::beside(&part, suffix)).map_err(failure::io("copy", &source))?;
         }
     }
     let last_build = renumber(&part, at)?;
@@ -86,18 +87,10 @@ impl Restoring {
     }
 }
 
-fn refuse_newer(conn: &Connection, path: &Path) -> Result<(), StoreError> {
-    let found = schema::version(conn).map_err(|e| StoreError::from_sqlite("read the version of", path, e))?;
-    if found <= schema::VERSION {
-        return Ok(());
-    }
-    Err(StoreError::Newer { path: path.to_owned(), found, known: schema::VERSION })
-}
-
 fn renumber(part: &Path, at: WallTime) -> Result<BuildId, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = Connection::open_with_flags(part, flags).map_err(failed_on(part))?;
-    refuse_newer(&conn, part)?;
+    schema::known_version(&conn, part)?;
     check::check_pages(&conn, part, None)?;
     let seconds = u64::try_from(at.0).unwrap_or(0) / 1000;
     let change = |conn: &mut Connection| {
@@ -125,7 +118,7 @@ fn renumber(part: &Path, at: WallTime) -> Result<BuildId, StoreError> {
 }
 
 fn failed_on(path: &Path) -> impl Fn(rusqlite::Error) -> StoreError + use<'_> {
-    |e| StoreError::from_sqlite("write", path, e)
+    |e| failure::failed("write", path, e)
 }
 
 fn copy_and(
@@ -133,11 +126,11 @@ fn copy_and(
     path: &Path,
     complete: impl FnOnce(&Path) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
-    if path.try_exists().map_err(StoreError::io("look for", path))? {
-        return Err(StoreError::io("write a backup to", path)(io::ErrorKind::AlreadyExists.into()));
+    if path.try_exists().map_err(failure::io("look for", path))? {
+        return Err(failure::io("write a backup to", path)(io::ErrorKind::AlreadyExists.into()));
     }
     let part = wal::beside(path, ".part");
-    let copied = copy_pages(conn, &part).map_err(|e| StoreError::from_sqlite("write a backup to", path, e));
+    let copied = copy_pages(conn, &part).map_err(|e| failure::failed("write a backup to", path, e));
     copied.and_then(|()| complete(&part)).and_then(|()| schema::put_in_place(&part, path)).inspect_err(|_| {
         // The error that is returned says why there is no backup; a part of one is of no use.
         drop(fs::remove_file(&part));

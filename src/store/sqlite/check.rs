@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use super::tables::meta;
-use super::{StoreError, connection, schema, wal};
+use super::{connection, failure, schema, wal};
+use crate::store::StoreError;
 
 /// Up to this size all pages are checked at start: some 0.2 s when they are in memory.
 const WHOLE_CHECK_BYTES_MAX: u64 = 64 << 20;
@@ -29,7 +30,7 @@ pub(super) fn refuse_remains(path: &Path) -> Result<(), StoreError> {
     let log = wal::beside(path, "-wal");
     let remains = [log.exists().then_some(log), filled(directory.join("mirrors")), filled(directory.join("logs"))];
     match remains.into_iter().flatten().next() {
-        Some(remains) => Err(StoreError::Missing { path: path.to_owned(), remains }),
+        Some(remains) => Err(StoreError::Missing { store: failure::name(path), remains: failure::name(&remains) }),
         None => Ok(()),
     }
 }
@@ -42,16 +43,15 @@ fn filled(directory: PathBuf) -> Option<PathBuf> {
 /// The first bytes, before SQLite is let near the file.
 pub(super) fn check_header(path: &Path) -> Result<(), StoreError> {
     let mut header = Vec::with_capacity(100);
-    File::open(path).and_then(|file| file.take(100).read_to_end(&mut header)).map_err(StoreError::io("read", path))?;
-    let foreign = |why| Err(StoreError::Foreign { path: path.to_owned(), why });
+    File::open(path).and_then(|file| file.take(100).read_to_end(&mut header)).map_err(failure::io("read", path))?;
     if header.is_empty() {
-        return foreign("it is empty");
+        return Err(failure::foreign(path, "it is empty"));
     }
     if header.len() < 100 || !header.starts_with(b"SQLite format 3\0") {
-        return foreign("it does not begin as one");
+        return Err(failure::foreign(path, "it does not begin as one"));
     }
     if header[68..72] != schema::APPLICATION_ID.to_be_bytes() {
-        return foreign("another program made it");
+        return Err(failure::foreign(path, "another program made it"));
     }
     Ok(())
 }
@@ -59,25 +59,24 @@ pub(super) fn check_header(path: &Path) -> Result<(), StoreError> {
 /// Refuses a backup where a store is wanted. What cannot be read is judged by those who look closer.
 pub(super) fn refuse_backup(path: &Path) -> Result<(), StoreError> {
     let is_backup = connection::for_reading(path).and_then(|conn| meta::is_backup(&conn));
-    if is_backup.unwrap_or(false) { Err(StoreError::IsBackup { path: path.to_owned() }) } else { Ok(()) }
+    if is_backup.unwrap_or(false) { Err(StoreError::IsBackup { store: failure::name(path) }) } else { Ok(()) }
 }
 
 /// The commits that the log must still hold.
 pub(super) fn check_log(path: &Path) -> Result<(), StoreError> {
-    match wal::find_loss(path).map_err(StoreError::io("read the write-ahead log of", path))? {
-        Some(what) => Err(StoreError::corrupt(path, what)),
+    match wal::find_loss(path).map_err(failure::io("read the write-ahead log of", path))? {
+        Some(what) => Err(failure::corrupt(path, what)),
         None => Ok(()),
     }
 }
 
 /// The tables, as far as the time at a start allows.
 pub(super) fn check_tables(conn: &Connection, path: &Path) -> Result<(), StoreError> {
-    let differing =
-        schema::find_difference(conn).map_err(|e| StoreError::from_sqlite("read the tables of", path, e))?;
+    let differing = schema::find_difference(conn).map_err(|e| failure::failed("read the tables of", path, e))?;
     if let Some(name) = differing {
-        return Err(StoreError::corrupt(path, format!("its {name} is not as it was made")));
+        return Err(failure::corrupt(path, format!("its {name} is not as it was made")));
     }
-    let bytes = path.metadata().map_err(StoreError::io("read the size of", path))?.len();
+    let bytes = path.metadata().map_err(failure::io("read the size of", path))?.len();
     if bytes <= WHOLE_CHECK_BYTES_MAX {
         return check_pages(conn, path, None);
     }
@@ -90,8 +89,7 @@ pub(super) fn check_pages(conn: &Connection, path: &Path, table: Option<&str>) -
         Some(table) => format!("PRAGMA quick_check('{table}')"),
         None => "PRAGMA quick_check(1)".to_owned(),
     };
-    let said: String =
-        conn.query_row(&pragma, [], |row| row.get(0)).map_err(|e| StoreError::from_sqlite("check", path, e))?;
+    let said: String = conn.query_row(&pragma, [], |row| row.get(0)).map_err(|e| failure::failed("check", path, e))?;
     // SQLite says where on further lines; a sentence has room for one.
-    if said == "ok" { Ok(()) } else { Err(StoreError::corrupt(path, said.replace('\n', " "))) }
+    if said == "ok" { Ok(()) } else { Err(failure::corrupt(path, said.replace('\n', " "))) }
 }

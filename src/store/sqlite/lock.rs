@@ -6,8 +6,9 @@ use std::fs::{OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
 
-use super::StoreError;
+use super::failure;
 use crate::locked::Locked;
+use crate::store::StoreError;
 
 /// What Linux calls the current start of the machine.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -41,7 +42,7 @@ impl Lock {
 
     fn hold_at(path: &Path) -> Result<(Self, String), StoreError> {
         let lock_path = path.with_extension("lock");
-        let failed = |doing| StoreError::io(doing, &lock_path);
+        let failed = |doing| failure::io(doing, &lock_path);
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -57,8 +58,9 @@ impl Lock {
         match locked {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let directory = path.parent().unwrap_or(path).to_owned();
-                return Err(StoreError::InUse { directory, holder: pid.parse().ok() });
+                let place = format!("the data directory {}", path.parent().unwrap_or(path).display());
+                let holder = pid.parse::<u32>().ok().map(|pid| format!("process {pid}"));
+                return Err(StoreError::InUse { place, holder });
             }
             Err(TryLockError::Error(e)) => return Err(failed("lock")(e)),
         }

@@ -1,39 +1,14 @@
 //! Forgetting old builds, so that a store does not grow for ever. Their numbers stay taken: the highest ones are kept
 //! in `meta`, and which rule the newest of them fell to. Never forgets unfinished work, nor the build of a branch's
-//! present head. Which builds are to go is decided by who calls, from what [`Reader::survey`] tells; the writer forgets
+//! present head. Which builds are to go is decided by who calls, from what [`crate::store::Reader::survey`] tells; the writer forgets
 //! a bounded number at a time, because each call is one transaction between others.
 
 use rusqlite::{Connection, Transaction};
 
 use super::tables::specs::Tasks;
 use super::tables::{attempts, builds, decisions, forgotten, jobs, late_results, meta, outcomes, ranges};
-use crate::model::{BuildId, RefName, RepoName, WallTime};
-
-/// Why a build was removed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Rule {
-    /// It was too old.
-    Age,
-    /// There were too many newer ones.
-    Count,
-    /// All logs together were too large.
-    Size,
-}
-
-/// What deciding about a build's removal takes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Surveyed {
-    pub id: BuildId,
-    pub repo: RepoName,
-    /// The ref that its trigger concerns.
-    pub reference: RefName,
-    /// The ref is a branch whose head is known.
-    pub lives: bool,
-    /// The build's commit is the branch's present head.
-    pub is_head: bool,
-    /// `None` for one that is unfinished.
-    pub finished_at: Option<WallTime>,
-}
+use crate::model::{BuildId, WallTime};
+use crate::store::Rule;
 
 /// Forgets those of these builds that may be forgotten, and commits.
 pub(super) fn forget(

@@ -16,7 +16,8 @@ use std::path::Path;
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::{StoreError, wal};
+use super::{failure, wal};
+use crate::store::StoreError;
 
 /// In the file's header, so that it is told from other SQLite files: "SRVL".
 pub(super) const APPLICATION_ID: i32 = 0x5352_564c;
@@ -122,15 +123,12 @@ CREATE UNIQUE INDEX builds_by_trigger ON builds (commit_id, repo, trigger_key);
 
 /// Brings the tables to [`VERSION`], in one transaction; refuses a later version.
 pub(super) fn migrate(conn: &mut Connection, path: &Path) -> Result<(), StoreError> {
-    let failed = |e| StoreError::from_sqlite("bring up to date", path, e);
-    let found = version(conn).map_err(|e| StoreError::from_sqlite("read the version of", path, e))?;
-    if found > VERSION {
-        return Err(StoreError::Newer { path: path.to_owned(), found, known: VERSION });
-    }
+    let failed = |e| failure::failed("bring up to date", path, e);
+    let found = known_version(conn, path)?;
     if found == VERSION {
         return Ok(());
     }
-    let from = usize::try_from(found).map_err(|_| StoreError::corrupt(path, "its version is negative"))?;
+    let from = usize::try_from(found).map_err(|_| failure::corrupt(path, "its version is negative"))?;
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
     for migration in &MIGRATIONS[from..] {
         tx.execute_batch(migration).map_err(failed)?;
@@ -148,7 +146,7 @@ pub(super) fn create(path: &Path) -> Result<(), StoreError> {
         // Left by a start that was cut short, if at all; what cannot be removed shows when it is opened.
         drop(fs::remove_file(wal::beside(&fresh, suffix)));
     }
-    let failed = |e| StoreError::from_sqlite("create", path, e);
+    let failed = |e| failure::failed("create", path, e);
     let mut conn = Connection::open(&fresh).map_err(failed)?;
     migrate(&mut conn, path)?;
     conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())).map_err(failed)?;
@@ -163,7 +161,7 @@ pub(super) fn put_in_place(fresh: &Path, path: &Path) -> Result<(), StoreError> 
         .and_then(|file| file.sync_all())
         .and_then(|()| fs::rename(fresh, path))
         .and_then(|()| File::open(directory)?.sync_all())
-        .map_err(StoreError::io("put in place", path))
+        .map_err(failure::io("put in place", path))
 }
 
 /// The first table or index that is not what the migrations made of it; `None` if all are.
@@ -180,7 +178,15 @@ fn definitions(conn: &Connection) -> rusqlite::Result<BTreeMap<String, Option<St
     statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 
-/// The version of the tables, 0 for none.
+/// The version of the tables, 0 for none. A later one than [`VERSION`] is refused.
+pub(super) fn known_version(conn: &Connection, path: &Path) -> Result<i64, StoreError> {
+    let found = version(conn).map_err(|e| failure::failed("read the version of", path, e))?;
+    if found > VERSION {
+        return Err(StoreError::Newer { store: failure::name(path), found, known: VERSION });
+    }
+    Ok(found)
+}
+
 pub(super) fn version(conn: &Connection) -> rusqlite::Result<i64> {
     conn.pragma_query_value(None, "user_version", |row| row.get(0))
 }

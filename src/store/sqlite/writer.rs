@@ -8,29 +8,34 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::apply::{self, Batch};
-use super::error::Fault;
+use super::failure::Fault;
 use super::lock::Lock;
 use super::tables::specs::Tasks;
 use super::tables::{Interned, attempts, builds, heads, jobs, meta, outcomes, repos, runners};
-use super::{Rule, StoreError, check, connection, retention, schema, wal};
+use super::{check, connection, failure, reader, retention, schema, wal};
 use crate::model::{BuildId, BuildSource, Record, RepoName, Snapshot, WallTime, WholeBuild};
+use crate::store::{Readers, Rule, Store, StoreError};
+
+/// Opens the store in the file at `path`, or makes it; refuses one that fails its check, has a newer schema, or is in
+/// use. Migrates an older one.
+pub fn open(path: &Path) -> Result<Box<dyn Store>, StoreError> {
+    Ok(Box::new(Writer::open(path)?))
+}
 
 /// The one writer.
 #[derive(Debug)]
-pub struct Store {
+pub(super) struct Writer {
     pub(super) conn: Connection,
-    pub(super) path: PathBuf,
-    pub(super) interned: Interned,
+    path: PathBuf,
+    interned: Interned,
     /// Last, so that it is given up after the file is closed.
     _lock: Lock,
 }
 
-impl Store {
-    /// Opens the store at `path` (a file), or makes it; refuses one that fails its check, has a newer schema, or is in
-    /// use. Migrates an older one.
-    pub fn open(path: &Path) -> Result<Self, StoreError> {
+impl Writer {
+    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         let lock = Lock::take(path)?;
-        if path.try_exists().map_err(StoreError::io("look for", path))? {
+        if path.try_exists().map_err(failure::io("look for", path))? {
             check::check_header(path)?;
         } else {
             check::refuse_remains(path)?;
@@ -41,60 +46,17 @@ impl Store {
         }
         wal::make_index_writable_in_place(path);
         check::refuse_backup(path)?;
-        let mut conn = connection::for_writing(path).map_err(|e| StoreError::from_sqlite("open", path, e))?;
+        let mut conn = connection::for_writing(path).map_err(|e| failure::failed("open", path, e))?;
         schema::migrate(&mut conn, path)?;
         check::check_tables(&conn, path)?;
         // Until here a refused store keeps its log as it was found, as evidence.
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
-            .map_err(|e| StoreError::from_sqlite("open", path, e))?;
+            .map_err(|e| failure::failed("open", path, e))?;
         Ok(Self { conn, path: path.to_owned(), interned: Interned::default(), _lock: lock })
     }
 
-    /// Makes the records durable, all or none, in order. When it returns they have been synced. After an error that
-    /// [`StoreError::is_passing`] the same records may be tried again; after any other the process should end.
-    pub fn commit(&mut self, records: &[Record]) -> Result<(), StoreError> {
-        if records.is_empty() {
-            return Ok(());
-        }
-        match self.try_commit(records) {
-            Err(StoreError::Full { .. }) => {
-                // The log may hold room that the main file needs not. If that fails too, the disk is just full.
-                drop(self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())));
-                self.try_commit(records)
-            }
-            other => other,
-        }
-    }
-
-    /// Unfinished builds with what belongs to them, and what else a dispatcher starts from.
-    pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        self.read_snapshot().map_err(self.failed("read unfinished work from"))
-    }
-
-    /// The build of this repository, commit and trigger, so that a repeated announcement is answered with it (S2).
-    pub fn build_of(&self, source: &BuildSource) -> Result<Option<BuildId>, StoreError> {
-        builds::of_source(&self.conn, source).map_err(self.failed("find a build in"))
-    }
-
-    /// Where the repository of that name was last observed, for telling two of one name apart.
-    pub fn repo_source(&self, repo: &RepoName) -> Result<Option<String>, StoreError> {
-        repos::source(&self.conn, repo).map_err(self.failed("read a repository's source from"))
-    }
-
-    /// Remembers where the repository of that name is observed. Durable on return.
-    pub fn set_repo_source(&mut self, repo: &RepoName, source: &str) -> Result<(), StoreError> {
-        repos::set_source(&self.conn, repo, source).map_err(self.failed("write a repository's source to"))
-    }
-
-    /// Forgets those of these builds that may be forgotten, with all that belongs to them, and returns them. Durable on
-    /// return; the files that go with them are the caller's.
-    pub fn forget(&mut self, builds: &[BuildId], rule: Rule, at: WallTime) -> Result<Vec<BuildId>, StoreError> {
-        let forgotten = begin(&self.conn).and_then(|tx| retention::forget(tx, builds, rule, at));
-        forgotten.map_err(self.failed("forget builds of"))
-    }
-
     fn failed(&self, doing: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreError + use<'_> {
-        move |e| StoreError::from_sqlite(doing, &self.path, e)
+        move |e| failure::failed(doing, &self.path, e)
     }
 
     fn try_commit(&mut self, records: &[Record]) -> Result<(), StoreError> {
@@ -108,14 +70,14 @@ impl Store {
 
     /// SQLite tells a full disk from other failures to write, but not a quota that is used up, which heals as well.
     fn explained(&self, error: StoreError) -> StoreError {
-        if !error.is_unexplained_write() || !is_out_of_quota(&self.path) {
+        if !failure::is_unexplained_write(&error) || !is_out_of_quota(&self.path) {
             return error;
         }
-        if let StoreError::Failed { path, source, .. } = error { StoreError::Full { path, source } } else { error }
+        if let StoreError::Failed { store, source, .. } = error { StoreError::Full { store, source } } else { error }
     }
 
     fn write(&mut self, records: &[Record]) -> Result<(), StoreError> {
-        let failed = |e| StoreError::from_sqlite("write to", &self.path, e);
+        let failed = |e| failure::failed("write to", &self.path, e);
         let tx = begin(&self.conn).map_err(failed)?;
         let mut batch = Batch::new(&tx, &mut self.interned).map_err(failed)?;
         for record in records {
@@ -147,6 +109,47 @@ impl Store {
             last_runner: meta::last_id(conn, "runners")?,
             recorded: outcomes::recorded(conn)?,
         })
+    }
+}
+
+impl Store for Writer {
+    fn commit(&mut self, records: &[Record]) -> Result<(), StoreError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        match self.try_commit(records) {
+            Err(StoreError::Full { .. }) => {
+                // The log may hold room that the main file needs not. If that fails too, the disk is just full.
+                drop(self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())));
+                self.try_commit(records)
+            }
+            other => other,
+        }
+    }
+
+    fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        self.read_snapshot().map_err(self.failed("read unfinished work from"))
+    }
+
+    fn build_of(&self, source: &BuildSource) -> Result<Option<BuildId>, StoreError> {
+        builds::of_source(&self.conn, source).map_err(self.failed("find a build in"))
+    }
+
+    fn repo_source(&self, repo: &RepoName) -> Result<Option<String>, StoreError> {
+        repos::source(&self.conn, repo).map_err(self.failed("read a repository's source from"))
+    }
+
+    fn set_repo_source(&mut self, repo: &RepoName, source: &str) -> Result<(), StoreError> {
+        repos::set_source(&self.conn, repo, source).map_err(self.failed("write a repository's source to"))
+    }
+
+    fn forget(&mut self, builds: &[BuildId], rule: Rule, at: WallTime) -> Result<Vec<BuildId>, StoreError> {
+        let forgotten = begin(&self.conn).and_then(|tx| retention::forget(tx, builds, rule, at));
+        forgotten.map_err(self.failed("forget builds of"))
+    }
+
+    fn readers(&self) -> Readers {
+        reader::readers(&self.path)
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use surveil::clock;
 use surveil::model::{Address, Build, BuildId, CommitId};
 use surveil::protocol::hello::Role;
-use surveil::store::Reader;
+use surveil::store::{Reader, sqlite};
 use tempfile::TempDir;
 
 /// The longest that anything may take before a bench gives up.
@@ -191,8 +191,8 @@ impl Stage {
     }
 
     /// Reads the dispatcher's store beside it.
-    pub(crate) fn reader(&self) -> Reader {
-        Reader::open(&self.data().join("surveil.db")).expect("the store can be read")
+    pub(crate) fn reader(&self) -> Box<dyn Reader> {
+        sqlite::readers(&self.data().join("surveil.db")).open().expect("the store can be read")
     }
 }
 
@@ -222,12 +222,12 @@ fn log_to_stderr(text: &str) {
 }
 
 /// Waits until the commit's build has a verdict.
-pub(crate) fn finished(reader: &Reader, commit: &git2::Oid) -> Build {
+pub(crate) fn finished(reader: &dyn Reader, commit: &git2::Oid) -> Build {
     finished_every(Duration::from_millis(1), reader, commit)
 }
 
 /// The same, looking only so often: where looking would take from what is measured.
-pub(crate) fn finished_every(step: Duration, reader: &Reader, commit: &git2::Oid) -> Build {
+pub(crate) fn finished_every(step: Duration, reader: &dyn Reader, commit: &git2::Oid) -> Build {
     let commit: CommitId = commit.to_string().parse().expect("an id of a commit");
     look_every(step, "a verdict", || {
         let newest = reader.finished_builds(None, 1).expect("the store can be read").pop()?;
@@ -236,7 +236,7 @@ pub(crate) fn finished_every(step: Duration, reader: &Reader, commit: &git2::Oid
 }
 
 /// Waits until the build of that number has a verdict.
-pub(crate) fn finished_build(reader: &Reader, id: BuildId) -> Build {
+pub(crate) fn finished_build(reader: &dyn Reader, id: BuildId) -> Build {
     wait_for("a verdict", || reader.build(id).expect("the store can be read").filter(|build| build.verdict.is_some()))
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use surveil::protocol::operator::{AttemptReport, BuildReport};
-use surveil::store::Reader;
+use surveil::store::sqlite;
 
 use crate::harness::{Process, Repository, Tally, World, job, now, text, until};
 use crate::proxy::{Cut, Frame, Link, Tap, Verdict, Way};
@@ -283,7 +283,7 @@ fn messages_that_are_doubled_and_replayed_are_applied_once() {
         let (_, attempts) = line.passed(commit);
         assert_eq!((attempts.len(), line.executions(commit)), (1, 1), "{attempts:#?}");
     }
-    let reader = Reader::open(&world.data().join("surveil.db")).unwrap();
+    let reader = sqlite::readers(&world.data().join("surveil.db")).open().unwrap();
     let late = |build: &BuildReport| reader.late_results(surveil::model::BuildId(build.build)).unwrap().len();
     assert_eq!(world.builds().iter().map(late).sum::<usize>(), 0, "a replay is no late result");
     assert_eq!(line.runner.log().matches("session s").count(), 1, "nobody was offended: {}", line.runner.log());

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use serde_json::{Value, json};
 use surveil::model::{Build, BuildId, CommitId, RepoName};
-use surveil::store::{BuildName, Reader};
+use surveil::store::{BuildName, sqlite};
 use surveil::threads;
 
 use crate::dice::Dice;
@@ -134,8 +134,8 @@ fn chain(world: &World) -> (Vec<CommitId>, Vec<u8>) {
 
 /// All builds in the store.
 fn builds(world: &World) -> Vec<Build> {
-    let reader = Reader::open(&world.data().join("surveil.db")).unwrap();
-    reader.check(|_| ()).unwrap();
+    let reader = sqlite::readers(&world.data().join("surveil.db")).open().unwrap();
+    reader.check(&mut drop).unwrap();
     let latest = reader.find(&BuildName::Latest).unwrap().map_or(0, |id| id.0);
     (1..=latest).filter_map(|id| reader.build(BuildId(id)).unwrap()).collect()
 }
@@ -285,7 +285,7 @@ fn a_result_whose_acknowledgement_died_with_the_dispatcher_counts_once() {
         until("the runner is free again", || world.status().runners.iter().all(|runner| runner.busy == 0));
     }
     assert_eq!(begun.lines().len(), 4, "nothing was executed again");
-    let reader = Reader::open(&world.data().join("surveil.db")).unwrap();
+    let reader = sqlite::readers(&world.data().join("surveil.db")).open().unwrap();
     for build in world.builds() {
         assert!(reader.late_results(BuildId(build.build)).unwrap().is_empty(), "what is recorded is no late result");
     }

@@ -1,21 +1,21 @@
 //! What has become durable since the last look, read through the store's own readers.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use surveil::model::{
     Attempt, AttemptId, Build, BuildId, Ending, Job, JobId, JobState, Outcome, Record, Runner, RunnerId, Verdict,
     WallTime, WholeBuild,
 };
-use surveil::store::{BuildName, Reader, StoreError};
+use surveil::store::{BuildName, Reader, Readers, StoreError, sqlite};
 
 /// How often a reading is repeated into which a commit came. A gap that stays is one of the store.
 const RETRIES: usize = 20;
 
 /// Watches a store.
 pub(crate) struct Eyes {
-    path: PathBuf,
-    reader: Option<Reader>,
+    readers: Readers,
+    reader: Option<Box<dyn Reader>>,
     runners: BTreeSet<RunnerId>,
     builds: BTreeMap<BuildId, Option<(Verdict, Option<WallTime>)>>,
     /// Finished builds that may begin anew, because somebody asked for that.
@@ -40,7 +40,7 @@ pub(crate) struct News {
 impl Eyes {
     pub(crate) fn new(path: &Path) -> Self {
         Self {
-            path: path.to_owned(),
+            readers: sqlite::readers(path),
             reader: None,
             runners: BTreeSet::new(),
             builds: BTreeMap::new(),
@@ -59,14 +59,14 @@ impl Eyes {
     pub(crate) fn look(&mut self, all: bool) -> Result<News, StoreError> {
         let reader = match self.reader.take() {
             Some(reader) => reader,
-            None => Reader::open(&self.path)?,
+            None => self.readers.open()?,
         };
-        let news = self.read(&reader, all);
+        let news = self.read(&*reader, all);
         self.reader = Some(reader);
         news
     }
 
-    fn read(&mut self, reader: &Reader, all: bool) -> Result<News, StoreError> {
+    fn read(&mut self, reader: &dyn Reader, all: bool) -> Result<News, StoreError> {
         let mut news = News::default();
         let mut found = self.glance(reader, all)?;
         for _ in 0..RETRIES {
@@ -85,7 +85,7 @@ impl Eyes {
 
     /// What is new since, build by build. What depends on something is read before it: whatever is seen of a build is
     /// borne out by its attempts.
-    fn glance(&self, reader: &Reader, all: bool) -> Result<Vec<WholeBuild>, StoreError> {
+    fn glance(&self, reader: &dyn Reader, all: bool) -> Result<Vec<WholeBuild>, StoreError> {
         let latest = reader.find(&BuildName::Latest)?.unwrap_or(BuildId(0));
         let first = if all { 1 } else { self.builds.last_key_value().map_or(1, |(id, _)| id.0 + 1) };
         let open = self.builds.iter().filter(|(_, verdict)| verdict.is_none()).map(|(id, _)| *id);
@@ -156,7 +156,7 @@ impl Eyes {
 
     /// From now on this one may begin anew; as it is now, if that can be read.
     pub(crate) fn watch_again(&mut self, id: BuildId) -> Option<WholeBuild> {
-        let reader = Reader::open(&self.path).ok()?;
+        let reader = self.readers.open().ok()?;
         let (build, jobs) = (reader.build(id).ok()??, reader.jobs(id).ok()?);
         self.again.insert(id);
         Some(WholeBuild { build, jobs, attempts: Vec::new() })
@@ -183,8 +183,8 @@ impl Eyes {
 
     /// All builds that are there now.
     pub(crate) fn kept(&self) -> Result<BTreeSet<BuildId>, StoreError> {
-        let reader = Reader::open(&self.path)?;
-        reader.check(|_| ())?;
+        let reader = self.readers.open()?;
+        reader.check(&mut drop)?;
         let mut kept = BTreeSet::new();
         for id in &self.builds() {
             kept.extend(reader.build(*id)?.map(|build| build.id));
@@ -194,7 +194,7 @@ impl Eyes {
 
     /// Results that came too late and were kept.
     pub(crate) fn late(&self) -> Result<usize, StoreError> {
-        let reader = Reader::open(&self.path)?;
+        let reader = self.readers.open()?;
         self.builds().iter().map(|id| Ok(reader.late_results(*id)?.len())).sum()
     }
 }

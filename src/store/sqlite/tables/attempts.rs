@@ -7,7 +7,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 use super::{outcomes, reasons};
 use crate::model::{Attempt, AttemptId, BuildId, JobId, LogSummary, RunnerId, WallTime};
 use crate::store::sqlite::checksum::Checksum;
-use crate::store::sqlite::error::Fault;
+use crate::store::sqlite::failure::Fault;
 use crate::store::sqlite::values::{damaged, signed};
 
 /// Covers the text of the reason, wherever it is kept.

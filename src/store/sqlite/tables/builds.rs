@@ -7,7 +7,7 @@ use crate::model::{
     Build, BuildId, BuildSource, CommitId, RefName, RepoName, Trigger, TriggerKind, Trust, Verdict, WallTime,
 };
 use crate::store::sqlite::checksum::Checksum;
-use crate::store::sqlite::error::{Fault, one_row};
+use crate::store::sqlite::failure::{Fault, one_row};
 use crate::store::sqlite::values::{commit_id, damaged, repo_name, signed};
 use crate::store::{BuildName, Surveyed};
 
@@ -297,7 +297,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Build> {
 }
 
 /// Tells of every build what its removal depends on, newest first.
-pub(crate) fn survey(conn: &Connection, mut each: impl FnMut(Surveyed)) -> rusqlite::Result<()> {
+pub(crate) fn survey(conn: &Connection, each: &mut dyn FnMut(Surveyed)) -> rusqlite::Result<()> {
     let mut statement = conn.prepare_cached(
         "SELECT b.id, r.name, b.reference, h.head IS NOT NULL, h.head IS b.commit_id, b.verdict IS NULL, b.finished_at
          FROM builds b JOIN repos r ON r.id = b.repo

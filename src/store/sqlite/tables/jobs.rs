@@ -13,7 +13,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 use super::specs::{self, Tasks};
 use crate::model::{Attempt, AttemptId, BuildId, Ending, Job, JobId, JobState};
 use crate::store::sqlite::checksum::{self, Checksum};
-use crate::store::sqlite::error::{Fault, one_row};
+use crate::store::sqlite::failure::{Fault, one_row};
 use crate::store::sqlite::values::{damaged, signed};
 
 const WAITING: i64 = 0;

@@ -5,7 +5,7 @@ use rusqlite::{CachedStatement, Connection, params};
 
 use crate::model::{AttemptId, LogSummary, Outcome, Snapshot, WallTime};
 use crate::store::sqlite::checksum::Checksum;
-use crate::store::sqlite::error::{Fault, one_row};
+use crate::store::sqlite::failure::{Fault, one_row};
 use crate::store::sqlite::values::{damaged, signed};
 
 const PASSED: i64 = 0;

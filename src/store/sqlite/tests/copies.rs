@@ -33,7 +33,7 @@ fn a_backup_is_a_state_that_was_committed_whether_a_writer_is_at_work_or_not() {
     for (copy, builds) in [(first, 1), (second, 2)] {
         let mut seen = 0;
         copy.reader()
-            .check(|WholeBuild { build, jobs, attempts }| {
+            .check(&mut |WholeBuild { build, jobs, attempts }| {
                 assert_eq!((jobs.len(), attempts.len()), (1, 1), "{build:?}");
                 seen += 1;
             })
@@ -41,7 +41,7 @@ fn a_backup_is_a_state_that_was_committed_whether_a_writer_is_at_work_or_not() {
         assert_eq!(seen, builds);
         let names: Vec<_> = copy.directory.path().read_dir().unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names, ["surveil.db"], "one file, nothing beside it");
-        assert!(matches!(back_up(&place.path(), &copy.path()), Err(StoreError::Io { .. })), "nothing is replaced");
+        assert!(matches!(back_up(&place.path(), &copy.path()), Err(StoreError::Failed { .. })), "nothing is replaced");
     }
 }
 
@@ -51,7 +51,7 @@ fn a_backup_is_no_store_to_go_on_with() {
     let place = Place::new();
     place.store().commit(&passed_build(1)).unwrap();
     let copy = backup_of(&place);
-    let error = Store::open(&copy.path()).unwrap_err();
+    let error = Writer::open(&copy.path()).unwrap_err();
     assert!(matches!(error, StoreError::IsBackup { .. }), "{error:?}");
     assert!(error.to_string().contains("surveil restore"), "{error}");
 }

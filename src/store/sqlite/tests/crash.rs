@@ -3,7 +3,6 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
-use super::super::BuildName;
 use super::*;
 
 const CHILD_STORE: &str = "SURVEIL_TEST_STORE";
@@ -13,7 +12,7 @@ const ROUNDS: u64 = 6;
 #[test]
 fn a_child_that_commits_and_acknowledges() {
     let Ok(path) = std::env::var(CHILD_STORE) else { return };
-    let mut store = Store::open(path.as_ref()).unwrap();
+    let mut store = Writer::open(path.as_ref()).unwrap();
     let mut next = store.snapshot().unwrap().last_build + 1;
     loop {
         let batch: Vec<_> = (next..next + 3).flat_map(passed_build).collect();
@@ -48,11 +47,11 @@ fn a_killed_writer_loses_nothing_that_it_acknowledged() {
 
         let store = place.store();
         let reader = place.reader();
-        reader.check(drop).unwrap();
+        reader.check(&mut drop).unwrap();
         let recorded = store.snapshot().unwrap().last_build;
         assert!(recorded >= acknowledged, "{recorded} recorded, {acknowledged} acknowledged");
         assert!(recorded.is_multiple_of(3), "half a batch is recorded");
-        assert_eq!(reader.find(&BuildName::Latest).unwrap(), Some(BuildId(recorded)));
+        assert_eq!(reader.find(&store::BuildName::Latest).unwrap(), Some(BuildId(recorded)));
         assert_eq!(reader.finished_builds(None, 1_000_000).unwrap().len() as u64, recorded);
         assert!(reader.attempts(BuildId(recorded)).unwrap()[0].outcome.is_some());
     }

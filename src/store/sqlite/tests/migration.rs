@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use rusqlite::Connection;
 
-use super::super::{Rule, schema, wal};
+use super::super::{schema, wal};
 use super::*;
 
 const CHILD_STORES: &str = "SURVEIL_TEST_STORES";
@@ -52,7 +52,7 @@ fn is_whole(place: &Place) {
     assert_eq!(running, [(AttemptId(10), JobId(10), RunnerId(1), "the first free runner")]);
 
     let reader = place.reader();
-    reader.check(drop).unwrap();
+    reader.check(&mut drop).unwrap();
     let finished = reader.finished_builds(None, 9).unwrap();
     let verdicts: Vec<_> = finished.iter().map(|b| (b.id.0, b.verdict, b.problem.is_some())).collect();
     assert_eq!(verdicts, [(3, Some(Verdict::Errored), true), (2, Some(Verdict::Failed), false)]);
@@ -73,7 +73,7 @@ fn a_store_of_each_older_version_goes_on_as_one_of_this() {
         let place = Place::new();
         old_store(&place, version);
         if version < schema::VERSION {
-            let refused = Reader::open(&place.path());
+            let refused = place.readers().open();
             assert!(matches!(refused, Err(StoreError::Foreign { .. })), "nobody reads it before its writer");
         }
         is_whole(&place);
@@ -97,7 +97,7 @@ fn go_on(place: &Place) {
     // Removal reads and deletes all of a build's rows.
     assert_eq!(store.forget(&[BuildId(2), BuildId(4)], Rule::Count, at).unwrap(), [BuildId(2)]);
     assert_eq!(store.snapshot().unwrap().builds, []);
-    place.reader().check(drop).unwrap();
+    place.reader().check(&mut drop).unwrap();
     assert_eq!(place.reader().attempts(BuildId(4)).unwrap().len(), 4);
 }
 
@@ -107,7 +107,7 @@ fn a_child_that_migrates() {
     let Ok(directory) = std::env::var(CHILD_STORES) else { return };
     for number in 0..STORES {
         writeln!(std::io::stdout(), "begins {number}").unwrap();
-        drop(Store::open(&std::path::Path::new(&directory).join(number.to_string()).join("surveil.db")).unwrap());
+        drop(Writer::open(&std::path::Path::new(&directory).join(number.to_string()).join("surveil.db")).unwrap());
     }
 }
 

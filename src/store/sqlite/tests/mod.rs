@@ -1,30 +1,28 @@
-//! Tests of the store as its callers use it: values that read back, batches, refusals, crashes.
+//! Tests of what is SQLite's own: copies, kills, migrations, files that are damaged, full, locked or not ours.
 
 mod copies;
 mod crash;
 mod migration;
-mod property;
-mod records;
 mod refusals;
-mod retention;
 
 use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use super::{Reader, Store, StoreError};
-use crate::model::{
-    Attempt, AttemptId, BranchName, Build, BuildId, BuildSource, CommitId, Ending, Job, JobId, JobState, LogSummary,
-    Outcome, Record, RepoName, RunnerId, Script, Snapshot, TaskName, TaskSpec, Trigger, Verdict, WallTime, WholeBuild,
-};
+use super::writer::Writer;
+use super::{open, readers};
+use crate::model::*;
+use crate::store::tests::Place as _;
+use crate::store::tests::values::*;
+use crate::store::{self, Readers, Rule, Store, StoreError};
 
 /// A directory with a store's path in it.
-struct Place {
+pub(in crate::store) struct Place {
     directory: TempDir,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(in crate::store) fn new() -> Self {
         Self { directory: TempDir::with_prefix("surveil-store-").unwrap() }
     }
 
@@ -32,94 +30,17 @@ impl Place {
         self.directory.path().join("surveil.db")
     }
 
-    fn store(&self) -> Store {
-        Store::open(&self.path()).unwrap()
-    }
-
-    fn reader(&self) -> Reader {
-        Reader::open(&self.path()).unwrap()
+    fn store(&self) -> Writer {
+        Writer::open(&self.path()).unwrap()
     }
 }
 
-fn commit_id(number: u64) -> CommitId {
-    let mut raw = [0; 20];
-    // Spread, as hashes are.
-    raw[..8].copy_from_slice(&number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
-    raw[12..].copy_from_slice(&number.to_be_bytes());
-    CommitId::from_bytes(&raw).unwrap()
-}
-
-fn build(id: u64) -> Build {
-    Build {
-        id: BuildId(id),
-        source: BuildSource {
-            repo: RepoName::new("app").unwrap(),
-            commit: commit_id(id),
-            trigger: Trigger::push(&BranchName::new("main"), (id > 1).then(|| commit_id(id - 1)), vec![commit_id(id)]),
-            subject: "teach the parser to count".into(),
-            author: "Ada <ada@example.org>".into(),
-        },
-        created_at: WallTime(1_700_000_000_000 + id as i64),
-        finished_at: None,
-        verdict: None,
-        problem: None,
+impl store::tests::Place for Place {
+    fn open(&self) -> Box<dyn Store> {
+        open(&self.path()).unwrap()
     }
-}
 
-fn job(id: u64, build: u64) -> Job {
-    let task = TaskSpec::new(TaskName::new(&format!("task{}", id % 3)).unwrap(), Script::Shell("true".into()));
-    Job {
-        id: JobId(id),
-        build: BuildId(build),
-        task: task.into(),
-        state: JobState::Queued,
-        attempts: 0,
-        failures: 0,
-        losses: 0,
+    fn readers(&self) -> Readers {
+        readers(&self.path())
     }
-}
-
-fn attempt(id: u64, job: u64, build: u64, number: u32) -> Attempt {
-    Attempt {
-        id: AttemptId(id),
-        job: JobId(job),
-        build: BuildId(build),
-        number,
-        runner: RunnerId(1),
-        reason: "the first free runner that fits".into(),
-        leased_at: WallTime(1_700_000_000_500),
-        finished_at: None,
-        duration_ms: None,
-        outcome: None,
-        log: LogSummary::default(),
-    }
-}
-
-fn added(id: u64, jobs: impl IntoIterator<Item = u64>) -> Record {
-    Record::BuildAdded { build: build(id), jobs: jobs.into_iter().map(|job_id| job(job_id, id)).collect() }
-}
-
-fn finished(attempt: u64, outcome: Outcome) -> Record {
-    Record::AttemptFinished {
-        attempt: AttemptId(attempt),
-        outcome,
-        log: LogSummary { bytes: 1234, crc32: 0xfeed_beef, missing: None },
-        duration_ms: Some(1500),
-        at: WallTime(1_700_000_002_000),
-    }
-}
-
-/// A build of one job that passed, from the first record to the last.
-fn passed_build(id: u64) -> Vec<Record> {
-    vec![
-        added(id, [id]),
-        Record::AttemptLeased(attempt(id, id, id, 1)),
-        finished(id, Outcome::Passed),
-        Record::JobFinished { job: JobId(id), ending: Ending::Passed },
-        Record::BuildFinished {
-            build: BuildId(id),
-            verdict: Verdict::Passed,
-            at: WallTime(1_700_000_003_000 + id as i64),
-        },
-    ]
 }

@@ -14,7 +14,7 @@ use super::*;
 const FLIPS: usize = 400;
 
 fn refusal(place: &Place) -> StoreError {
-    match Store::open(&place.path()) {
+    match Writer::open(&place.path()) {
         Err(error) => error,
         Ok(_) => panic!("the store was opened"),
     }
@@ -41,7 +41,10 @@ fn a_second_writer_is_refused_and_told_who_is_first() {
     let place = Place::new();
     let first = place.store();
     let error = refusal(&place);
-    assert!(matches!(&error, StoreError::InUse { holder: Some(pid), .. } if *pid == std::process::id()), "{error:?}");
+    assert!(
+        matches!(&error, StoreError::InUse { holder: Some(holder), .. } if *holder == format!("process {}", std::process::id())),
+        "{error:?}"
+    );
     assert!(error.to_string().contains(place.directory.path().to_str().unwrap()), "{error}");
     drop(first);
     place.store();
@@ -57,7 +60,7 @@ fn a_newer_schema_is_refused_with_both_versions_and_left_alone() {
     let error = refusal(&place);
     let expected = schema::VERSION + 3;
     assert!(matches!(error, StoreError::Newer { found, known: schema::VERSION, .. } if found == expected), "{error:?}");
-    assert!(matches!(Reader::open(&place.path()), Err(StoreError::Newer { .. })));
+    assert!(matches!(place.readers().open(), Err(StoreError::Newer { .. })));
 }
 
 #[test]
@@ -118,7 +121,7 @@ fn flipped_bytes_in_any_page_are_damage() {
 
 /// All rows that a start and the status of all builds read, leases and outcomes apart; or the damage that was seen.
 fn all_rows(place: &Place) -> Result<BTreeSet<String>, StoreError> {
-    let unfinished = Store::open(&place.path())?.snapshot()?;
+    let unfinished = Writer::open(&place.path())?.snapshot()?;
     let reader = place.reader();
     let mut rows = BTreeSet::new();
     let open = unfinished.builds.into_iter().map(|whole| whole.build);
@@ -237,7 +240,7 @@ fn a_full_disk_stores_nothing_and_heals() {
     let place = Place::new();
     let mut store = place.store();
     store.commit(&passed_build(1)).unwrap();
-    let limit = |store: &Store, pages: i64| {
+    let limit = |store: &Writer, pages: i64| {
         store.conn.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
     };
     limit(&store, 1);
@@ -249,7 +252,7 @@ fn a_full_disk_stores_nothing_and_heals() {
         }
     };
     assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
-    assert!(error.is_passing());
+    assert!(error.is_transient());
     // Nothing of the refused batch is there, reads work, and it stays refused.
     assert_eq!(store.snapshot().unwrap().last_build, next - 1);
     assert_eq!(place.reader().build(BuildId(next)).unwrap(), None);

@@ -6,8 +6,10 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use super::*;
-use crate::model::{Decision, Label, Need, Placement, Recipe, Runner, RunnerName, Trigger, Trust};
+use super::values::{attempt, commit_id};
+use super::{MakePlace, Place};
+use crate::model::*;
+use crate::store::Store;
 
 /// One wish for a record; where it does not fit the history so far, another is made of it or none.
 #[derive(Debug, Clone)]
@@ -272,7 +274,7 @@ impl World {
         Some(Record::Decided(decision))
     }
 
-    fn check(&self, place: &Place, store: &Store) {
+    fn check(&self, place: &dyn Place, store: &dyn Store) {
         let reader = place.reader();
         for (id, build) in &self.builds {
             assert_eq!(reader.build(*id).unwrap().as_ref(), Some(build));
@@ -296,7 +298,7 @@ impl World {
         let heads = self.heads.iter().map(|((repo, branch), head)| (repo.clone(), branch.clone(), *head));
         assert_eq!(unfinished.heads, heads.collect::<Vec<_>>());
         assert_eq!(unfinished.last_job, self.jobs.len() as u64);
-        reader.check(drop).unwrap();
+        reader.check(&mut drop).unwrap();
     }
 
     fn jobs_of(&self, build: BuildId) -> Vec<Job> {
@@ -317,38 +319,41 @@ fn pick<T>(all: impl Iterator<Item = T>, at: usize) -> Option<T> {
     if all.is_empty() { None } else { Some(all.swap_remove(at % all.len())) }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+fn apply_singly(make: MakePlace, world: &World, records: &[Record], reopen: Option<usize>) {
+    let place = make();
+    let mut store = place.open();
+    for (at, record) in records.iter().enumerate() {
+        if reopen == Some(at) {
+            drop(store);
+            store = place.open();
+        }
+        store.commit(std::slice::from_ref(record)).unwrap();
+    }
+    world.check(&*place, &*store);
+}
 
-    #[test]
-    fn any_history_reads_back_however_it_was_cut_into_batches(
+fn apply_in_batches(make: MakePlace, world: &World, records: &[Record], cuts: Vec<usize>) {
+    let place = make();
+    let mut store = place.open();
+    let mut rest = records;
+    for cut in cuts {
+        let (batch, later) = rest.split_at(cut.min(rest.len()));
+        store.commit(batch).unwrap();
+        rest = later;
+    }
+    store.commit(rest).unwrap();
+    world.check(&*place, &*store);
+}
+
+pub(super) fn any_history_reads_back_however_it_was_cut_into_batches(make: MakePlace) {
+    proptest!(ProptestConfig { cases: 24, ..ProptestConfig::default() }, |(
         wishes in vec(wish(), 1..80),
         cuts in vec(1usize..30, 80),
         reopen in option::of(0usize..80),
-    ) {
+    )| {
         let mut world = World::default();
         let records: Vec<Record> = wishes.into_iter().filter_map(|wish| world.apply(wish)).collect();
-
-        let singly = Place::new();
-        let mut store = singly.store();
-        for (at, record) in records.iter().enumerate() {
-            if reopen == Some(at) {
-                drop(store);
-                store = singly.store();
-            }
-            store.commit(std::slice::from_ref(record)).unwrap();
-        }
-        world.check(&singly, &store);
-
-        let batched = Place::new();
-        let mut store = batched.store();
-        let mut rest = records.as_slice();
-        for cut in cuts {
-            let (batch, later) = rest.split_at(cut.min(rest.len()));
-            store.commit(batch).unwrap();
-            rest = later;
-        }
-        store.commit(rest).unwrap();
-        world.check(&batched, &store);
-    }
+        apply_singly(make, &world, &records, reopen);
+        apply_in_batches(make, &world, &records, cuts);
+    });
 }

@@ -1,32 +1,31 @@
 //! What is written reads back, and what contradicts is refused whole.
 
-use super::super::{BuildName, StoreError};
-use super::*;
-use crate::model::{Decision, RefName, Runner, RunnerName};
+use super::MakePlace;
+use super::values::*;
+use crate::model::*;
+use crate::store::{BuildName, Store, StoreError};
 
-fn refused(store: &mut Store, records: &[Record]) -> String {
+fn refused(store: &mut dyn Store, records: &[Record]) -> String {
     match store.commit(records) {
         Err(error @ StoreError::Contradiction { .. }) => error.to_string(),
         other => panic!("expected a contradiction, got {other:?}"),
     }
 }
 
-#[test]
-fn a_new_store_knows_of_nothing() {
-    let place = Place::new();
-    assert_eq!(place.store().snapshot().unwrap(), Snapshot::default());
-    let (store, reader) = (place.store(), place.reader());
+pub(super) fn a_new_store_knows_of_nothing(make: MakePlace) {
+    let place = make();
+    assert_eq!(place.open().snapshot().unwrap(), Snapshot::default());
+    let (store, reader) = (place.open(), place.reader());
     assert_eq!(reader.find(&BuildName::Latest).unwrap(), None);
     assert_eq!(reader.finished_builds(None, 20).unwrap(), []);
     assert_eq!(reader.attempts(BuildId(1)).unwrap(), []);
-    reader.check(drop).unwrap();
+    reader.check(&mut drop).unwrap();
     drop(store);
 }
 
-#[test]
-fn unfinished_work_is_there_after_a_restart() {
-    let place = Place::new();
-    let mut store = place.store();
+pub(super) fn unfinished_work_is_there_after_a_restart(make: MakePlace) {
+    let place = make();
+    let mut store = place.open();
     let runner = Runner { id: RunnerId(4), name: RunnerName::new("w1").unwrap(), first_seen: WallTime(7) };
     let head = Record::HeadMoved {
         repo: RepoName::new("app").unwrap(),
@@ -44,7 +43,7 @@ fn unfinished_work_is_there_after_a_restart() {
         .unwrap();
     drop(store);
 
-    let unfinished = place.store().snapshot().unwrap();
+    let unfinished = place.open().snapshot().unwrap();
     let leased = Job { state: JobState::Leased(AttemptId(8)), attempts: 1, ..job(6, 2) };
     assert_eq!(
         unfinished.builds,
@@ -56,10 +55,9 @@ fn unfinished_work_is_there_after_a_restart() {
     assert_eq!(last, (2, 9, 8, 4));
 }
 
-#[test]
-fn a_reopened_build_is_unfinished_again_and_keeps_its_attempts() {
-    let place = Place::new();
-    let mut store = place.store();
+pub(super) fn a_reopened_build_is_unfinished_again_and_keeps_its_attempts(make: MakePlace) {
+    let place = make();
+    let mut store = place.open();
     store.commit(&passed_build(1)).unwrap();
     assert_eq!(store.snapshot().unwrap().builds, []);
     store
@@ -76,64 +74,59 @@ fn a_reopened_build_is_unfinished_again_and_keeps_its_attempts() {
     assert_eq!(numbers, [(1, 1), (2, 2)]);
 }
 
-#[test]
-fn the_same_submission_makes_one_build() {
-    let place = Place::new();
-    let mut store = place.store();
+pub(super) fn the_same_submission_makes_one_build(make: MakePlace) {
+    let place = make();
+    let mut store = place.open();
     store.commit(&[added(1, [1])]).unwrap();
     assert_eq!(store.build_of(&build(1).source).unwrap(), Some(BuildId(1)));
     let again = Build { id: BuildId(2), ..build(1) };
-    refused(&mut store, &[Record::BuildAdded { build: again.clone(), jobs: vec![] }]);
+    refused(&mut *store, &[Record::BuildAdded { build: again.clone(), jobs: vec![] }]);
     let mut elsewhere = again;
     elsewhere.source.trigger.reference = RefName::new("refs/heads/other");
     assert_eq!(store.build_of(&elsewhere.source).unwrap(), None);
     store.commit(&[Record::BuildAdded { build: elsewhere, jobs: vec![] }]).unwrap();
 }
 
-#[test]
-fn an_attempt_has_one_outcome_and_a_number_of_its_own() {
-    let place = Place::new();
-    let mut store = place.store();
+pub(super) fn an_attempt_has_one_outcome_and_a_number_of_its_own(make: MakePlace) {
+    let place = make();
+    let mut store = place.open();
     store.commit(&[added(1, [1, 2]), Record::AttemptLeased(attempt(1, 1, 1, 1))]).unwrap();
     // The job's first attempt is not finished, and attempt 1 is taken.
-    refused(&mut store, &[Record::AttemptLeased(attempt(2, 1, 1, 2))]);
-    refused(&mut store, &[Record::AttemptLeased(attempt(1, 2, 1, 1))]);
-    refused(&mut store, &[Record::AttemptLeased(attempt(2, 2, 1, 2))]);
-    refused(&mut store, &[finished(2, Outcome::Passed)]);
+    refused(&mut *store, &[Record::AttemptLeased(attempt(2, 1, 1, 2))]);
+    refused(&mut *store, &[Record::AttemptLeased(attempt(1, 2, 1, 1))]);
+    refused(&mut *store, &[Record::AttemptLeased(attempt(2, 2, 1, 2))]);
+    refused(&mut *store, &[finished(2, Outcome::Passed)]);
     store.commit(&[finished(1, Outcome::Failed(3))]).unwrap();
-    let said = refused(&mut store, &[finished(1, Outcome::Passed)]);
+    let said = refused(&mut *store, &[finished(1, Outcome::Passed)]);
     assert_eq!(said, "the outcome passed of a1 contradicts the store, which has one of that number or name already");
     assert_eq!(place.reader().attempt(AttemptId(1)).unwrap().unwrap().outcome, Some(Outcome::Failed(3)));
 }
 
-#[test]
-fn a_batch_with_a_contradiction_leaves_nothing_behind() {
-    let place = Place::new();
-    let mut store = place.store();
+pub(super) fn a_batch_with_a_contradiction_leaves_nothing_behind(make: MakePlace) {
+    let place = make();
+    let mut store = place.open();
     let unknown = Record::JobFinished { job: JobId(99), ending: Ending::Passed };
-    refused(&mut store, &[added(1, [1, 2]), Record::AttemptLeased(attempt(1, 1, 1, 1)), unknown]);
+    refused(&mut *store, &[added(1, [1, 2]), Record::AttemptLeased(attempt(1, 1, 1, 1)), unknown]);
     assert_eq!(store.snapshot().unwrap(), Snapshot::default());
     // What was remembered of the refused batch is forgotten: its repository, tasks and reasons are written again.
     store.commit(&[added(1, [1, 2]), Record::AttemptLeased(attempt(1, 1, 1, 1))]).unwrap();
     assert_eq!(store.snapshot().unwrap().builds[0].attempts, [attempt(1, 1, 1, 1)]);
 }
 
-#[test]
-fn what_is_finished_stays_so_until_it_is_queued_or_reopened() {
-    let place = Place::new();
-    let mut store = place.store();
+pub(super) fn what_is_finished_stays_so_until_it_is_queued_or_reopened(make: MakePlace) {
+    let place = make();
+    let mut store = place.open();
     store.commit(&passed_build(1)).unwrap();
-    refused(&mut store, &[Record::JobFinished { job: JobId(1), ending: Ending::Failed }]);
-    refused(&mut store, &[Record::AttemptLeased(attempt(2, 1, 1, 2))]);
-    refused(&mut store, &[Record::BuildFinished { build: BuildId(1), verdict: Verdict::Failed, at: WallTime(0) }]);
+    refused(&mut *store, &[Record::JobFinished { job: JobId(1), ending: Ending::Failed }]);
+    refused(&mut *store, &[Record::AttemptLeased(attempt(2, 1, 1, 2))]);
+    refused(&mut *store, &[Record::BuildFinished { build: BuildId(1), verdict: Verdict::Failed, at: WallTime(0) }]);
     store.commit(&[Record::BuildReopened { build: BuildId(1) }]).unwrap();
-    refused(&mut store, &[Record::BuildReopened { build: BuildId(1) }]);
+    refused(&mut *store, &[Record::BuildReopened { build: BuildId(1) }]);
 }
 
-#[test]
-fn a_build_is_found_by_number_and_by_the_beginning_of_its_commit() {
-    let place = Place::new();
-    let mut store = place.store();
+pub(super) fn a_build_is_found_by_number_and_by_the_beginning_of_its_commit(make: MakePlace) {
+    let place = make();
+    let mut store = place.open();
     for id in 1..=50 {
         store.commit(&[added(id, [id])]).unwrap();
     }
@@ -155,10 +148,9 @@ fn a_build_is_found_by_number_and_by_the_beginning_of_its_commit() {
     assert_eq!(find(BuildName::Commit("main".into())), None);
 }
 
-#[test]
-fn finished_builds_come_newest_first_and_by_repository() {
-    let place = Place::new();
-    let mut store = place.store();
+pub(super) fn finished_builds_come_newest_first_and_by_repository(make: MakePlace) {
+    let place = make();
+    let mut store = place.open();
     for id in 1..=6 {
         store.commit(&passed_build(id)).unwrap();
     }
@@ -173,10 +165,9 @@ fn finished_builds_come_newest_first_and_by_repository() {
     assert_eq!(ids(reader.unfinished_builds(Some("nobody")).unwrap()), [0u64; 0]);
 }
 
-#[test]
-fn late_results_and_decisions_are_kept_beside_the_record() {
-    let place = Place::new();
-    let mut store = place.store();
+pub(super) fn late_results_and_decisions_are_kept_beside_the_record(make: MakePlace) {
+    let place = make();
+    let mut store = place.open();
     store.commit(&passed_build(1)).unwrap();
     let decision = Decision {
         at: WallTime(5),
@@ -194,10 +185,9 @@ fn late_results_and_decisions_are_kept_beside_the_record() {
     assert_eq!(reader.attempt(AttemptId(1)).unwrap().unwrap().outcome, Some(Outcome::Passed));
 }
 
-#[test]
-fn a_repository_remembers_where_it_was_observed() {
-    let place = Place::new();
-    let mut store = place.store();
+pub(super) fn a_repository_remembers_where_it_was_observed(make: MakePlace) {
+    let place = make();
+    let mut store = place.open();
     let (app, other) = (RepoName::new("app").unwrap(), RepoName::new("other").unwrap());
     store.commit(&[added(1, [1])]).unwrap();
     assert_eq!(store.repo_source(&app).unwrap(), None);
@@ -208,10 +198,9 @@ fn a_repository_remembers_where_it_was_observed() {
     assert_eq!(place.reader().build(BuildId(1)).unwrap().unwrap().source.repo, app);
 }
 
-#[test]
-fn reasons_beyond_those_kept_once_read_back_too() {
-    let place = Place::new();
-    let mut store = place.store();
+pub(super) fn reasons_beyond_those_kept_once_read_back_too(make: MakePlace) {
+    let place = make();
+    let mut store = place.open();
     store.commit(&[added(1, 1..=1100)]).unwrap();
     let leases: Vec<_> = (1..=1100)
         .map(|id| Attempt { reason: format!("waited {id} ms"), ..attempt(id, id, 1, 1) })

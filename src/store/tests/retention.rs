@@ -1,7 +1,9 @@
 //! Builds that are forgotten: what goes, what stays, and what is still known of them.
 
-use super::super::{Rule, Surveyed};
-use super::*;
+use super::MakePlace;
+use super::values::{added, commit_id, passed_build};
+use crate::model::{AttemptId, BranchName, BuildId, Record, RepoName, WallTime};
+use crate::store::{Rule, Surveyed};
 
 const AT: WallTime = WallTime(1_700_000_009_000);
 
@@ -13,10 +15,9 @@ fn head(id: u64) -> Record {
     }
 }
 
-#[test]
-fn forgotten_builds_leave_nothing_but_their_numbers_and_why_they_went() {
-    let place = Place::new();
-    let mut store = place.store();
+pub(super) fn forgotten_builds_leave_nothing_but_their_numbers_and_why_they_went(make: MakePlace) {
+    let place = make();
+    let mut store = place.open();
     for id in 1..=4 {
         store.commit(&passed_build(id)).unwrap();
     }
@@ -30,17 +31,16 @@ fn forgotten_builds_leave_nothing_but_their_numbers_and_why_they_went() {
     assert_eq!(reader.forgotten(BuildId(3)).unwrap(), Some((Rule::Count, AT)));
     assert_eq!(reader.forgotten(BuildId(2)).unwrap(), None);
     assert!(reader.attempt(AttemptId(2)).unwrap().is_some());
-    reader.check(drop).unwrap();
+    reader.check(&mut drop).unwrap();
     drop(store);
-    let unfinished = place.store().snapshot().unwrap();
+    let unfinished = place.open().snapshot().unwrap();
     assert_eq!((unfinished.last_build, unfinished.last_job, unfinished.last_attempt), (5, 5, 4));
     assert_eq!(reader.last_build().unwrap(), BuildId(5));
 }
 
-#[test]
-fn a_survey_tells_of_each_build_what_its_removal_depends_on() {
-    let place = Place::new();
-    let mut store = place.store();
+pub(super) fn a_survey_tells_of_each_build_what_its_removal_depends_on(make: MakePlace) {
+    let place = make();
+    let mut store = place.open();
     store.commit(&passed_build(1)).unwrap();
     store.commit(&passed_build(2)).unwrap();
     store.commit(&[head(2), added(3, [3])]).unwrap();

@@ -1,0 +1,109 @@
+//! The reading half of the contract.
+
+use std::fmt::{self, Debug};
+use std::sync::Arc;
+
+use super::{Rule, StoreError};
+use crate::model::{
+    Attempt, AttemptId, Build, BuildId, CommitId, Decision, Job, Outcome, RefName, RepoName, Runner, WallTime,
+    WholeBuild,
+};
+
+/// Opens readers of one store. Cheap to clone: everybody who reads gets one.
+#[derive(Clone)]
+pub struct Readers(Arc<dyn Fn() -> Result<Box<dyn Reader>, StoreError> + Send + Sync>);
+
+impl Readers {
+    /// For an implementation: `open` opens one reader.
+    pub(crate) fn new(open: impl Fn() -> Result<Box<dyn Reader>, StoreError> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(open))
+    }
+
+    /// Opens a reader of the store, which a [`super::Store`] must have opened before, so that its tables are of this
+    /// version.
+    pub fn open(&self) -> Result<Box<dyn Reader>, StoreError> {
+        (self.0)()
+    }
+}
+
+impl Debug for Readers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Readers")
+    }
+}
+
+/// Reads beside the writer: sees what has been committed, never waits for the writer and is never waited for.
+pub trait Reader: Debug + Send {
+    /// Returns the number of the build that is meant, if there is one.
+    fn find(&self, name: &BuildName) -> Result<Option<BuildId>, StoreError>;
+
+    /// Returns unfinished builds of one repository or of all, oldest first.
+    fn unfinished_builds(&self, repo: Option<&str>) -> Result<Vec<Build>, StoreError>;
+
+    /// Returns the newest finished builds of one repository or of all, newest first.
+    fn finished_builds(&self, repo: Option<&str>, limit: u32) -> Result<Vec<Build>, StoreError>;
+
+    /// Returns one build, without its jobs.
+    fn build(&self, id: BuildId) -> Result<Option<Build>, StoreError>;
+
+    /// Returns a build's jobs in the order of the task file.
+    fn jobs(&self, build: BuildId) -> Result<Vec<Job>, StoreError>;
+
+    /// Returns a build's attempts, oldest first.
+    fn attempts(&self, build: BuildId) -> Result<Vec<Attempt>, StoreError>;
+
+    /// Returns the decisions about a build, oldest first.
+    fn decisions(&self, build: BuildId) -> Result<Vec<Decision>, StoreError>;
+
+    /// Returns results that came for leases no longer held, oldest first.
+    fn late_results(&self, build: BuildId) -> Result<Vec<(AttemptId, Outcome, WallTime)>, StoreError>;
+
+    /// Returns all runners, in the order in which they were first seen.
+    fn runners(&self) -> Result<Vec<Runner>, StoreError>;
+
+    /// Returns one attempt, of whatever build.
+    fn attempt(&self, id: AttemptId) -> Result<Option<Attempt>, StoreError>;
+
+    /// Checks all of the store, however large, each row against its checksum, and passes each build to `each`. Takes its
+    /// time, and keeps nobody waiting.
+    fn check(&self, each: &mut dyn FnMut(WholeBuild)) -> Result<(), StoreError>;
+
+    /// Passes to `each` what the removal of each build depends on, newest build first.
+    fn survey(&self, each: &mut dyn FnMut(Surveyed)) -> Result<(), StoreError>;
+
+    /// Returns when and by which rule a build was removed, if that is remembered.
+    fn forgotten(&self, build: BuildId) -> Result<Option<(Rule, WallTime)>, StoreError>;
+
+    /// Returns the commits of a repository that builds or heads name, without doubles.
+    fn commits(&self, repo: &RepoName) -> Result<Vec<CommitId>, StoreError>;
+
+    /// Returns the commits whose source may be needed at any moment: those of unfinished builds and of present heads.
+    fn needed(&self) -> Result<Vec<(RepoName, CommitId)>, StoreError>;
+
+    /// Returns the highest number that a build ever had.
+    fn last_build(&self) -> Result<BuildId, StoreError>;
+}
+
+/// A way to name a build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BuildName {
+    Number(u64),
+    /// At least four hexadecimal digits of the commit; the newest build that matches.
+    Commit(String),
+    Latest,
+}
+
+/// What a decision about a build's removal depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Surveyed {
+    pub id: BuildId,
+    pub repo: RepoName,
+    /// The ref that its trigger concerns.
+    pub reference: RefName,
+    /// The ref is a branch whose head is known.
+    pub lives: bool,
+    /// The build's commit is the branch's present head.
+    pub is_head: bool,
+    /// `None` for one that is unfinished.
+    pub finished_at: Option<WallTime>,
+}

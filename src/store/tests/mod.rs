@@ -1,0 +1,62 @@
+//! What every implementation of the contract has to keep: values that read back, batches that are whole or refused,
+//! builds that are forgotten. Each test here is a function over [`MakePlace`], and [`over`] runs all of them over one
+//! implementation: a second one adds one line to the end of this file. Tests of an implementation's own matters, such
+//! as damaged files, lie with it.
+
+mod history;
+mod records;
+mod retention;
+pub(super) mod values;
+
+use super::{Reader, Readers, Store};
+
+/// Makes an empty place for a store.
+type MakePlace = fn() -> Box<dyn Place>;
+
+/// A place that keeps one store, for as long as it lives. Opened again, the store has what was committed.
+pub(super) trait Place {
+    fn open(&self) -> Box<dyn Store>;
+    fn readers(&self) -> Readers;
+
+    fn reader(&self) -> Box<dyn Reader> {
+        self.readers().open().unwrap()
+    }
+}
+
+/// Runs the tests of this directory over an implementation. A function that is not named here is dead code.
+macro_rules! over {
+    ($implementation:ident, $place:expr, $($module:ident: $($test:ident)*;)*) => {
+        mod $implementation {
+            $($(
+                #[test]
+                fn $test() {
+                    super::$module::$test(|| Box::new($place));
+                }
+            )*)*
+        }
+    };
+    ($implementation:ident, $place:expr) => {
+        over! {
+            $implementation, $place,
+            history: any_history_reads_back_however_it_was_cut_into_batches;
+            records:
+                a_new_store_knows_of_nothing
+                unfinished_work_is_there_after_a_restart
+                a_reopened_build_is_unfinished_again_and_keeps_its_attempts
+                the_same_submission_makes_one_build
+                an_attempt_has_one_outcome_and_a_number_of_its_own
+                a_batch_with_a_contradiction_leaves_nothing_behind
+                what_is_finished_stays_so_until_it_is_queued_or_reopened
+                a_build_is_found_by_number_and_by_the_beginning_of_its_commit
+                finished_builds_come_newest_first_and_by_repository
+                late_results_and_decisions_are_kept_beside_the_record
+                a_repository_remembers_where_it_was_observed
+                reasons_beyond_those_kept_once_read_back_too;
+            retention:
+                forgotten_builds_leave_nothing_but_their_numbers_and_why_they_went
+                a_survey_tells_of_each_build_what_its_removal_depends_on;
+        }
+    };
+}
+
+over!(sqlite, crate::store::sqlite::tests::Place::new());

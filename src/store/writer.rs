@@ -1,0 +1,45 @@
+//! The writing half of the contract.
+
+use std::fmt::Debug;
+
+use super::{Readers, StoreError};
+use crate::model::{BuildId, BuildSource, Record, RepoName, Snapshot, WallTime};
+
+/// The one writer of a store. A second one is refused for as long as it lives.
+pub trait Store: Debug + Send {
+    /// Makes the records durable, all or none, in order. When it returns they have been synced. After an error that
+    /// [`StoreError::is_transient`] the same records may be tried again; after any other the process should end.
+    fn commit(&mut self, records: &[Record]) -> Result<(), StoreError>;
+
+    /// Returns unfinished builds with what belongs to them, and what else a dispatcher starts from.
+    fn snapshot(&self) -> Result<Snapshot, StoreError>;
+
+    /// Returns the build of this repository, commit and trigger, so that a repeated announcement is answered with it
+    /// (S2).
+    fn build_of(&self, source: &BuildSource) -> Result<Option<BuildId>, StoreError>;
+
+    /// Returns where the repository of that name was last observed, for telling two of one name apart.
+    fn repo_source(&self, repo: &RepoName) -> Result<Option<String>, StoreError>;
+
+    /// Remembers where the repository of that name is observed. Durable on return.
+    fn set_repo_source(&mut self, repo: &RepoName, source: &str) -> Result<(), StoreError>;
+
+    /// Forgets those of these builds that may be forgotten, with all that belongs to them, and returns them: unfinished
+    /// builds and builds of a branch's present head stay. Numbers stay taken. Durable on return. It is one transaction
+    /// between others, so the caller passes few builds at a time; the files of the builds are the caller's.
+    fn forget(&mut self, builds: &[BuildId], rule: Rule, at: WallTime) -> Result<Vec<BuildId>, StoreError>;
+
+    /// Returns the factory of readers of this store.
+    fn readers(&self) -> Readers;
+}
+
+/// Why a build was removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Rule {
+    /// It was too old.
+    Age,
+    /// There were too many newer ones.
+    Count,
+    /// All logs together were too large.
+    Size,
+}
