@@ -44,8 +44,8 @@ pub enum StoreError {
     /// The caller's view and the store's disagree. Nothing of the batch was stored; going on would spread the error.
     #[error("{record} contradicts the store, {why}")]
     Contradiction { record: String, why: String },
-    /// The database or the operating system failed, such as by an error from sync. What reached the disk is unknown: end
-    /// the process.
+    /// The database or the operating system failed, such as by an error from sync. What reached the disk is unknown:
+    /// end the process.
     #[error("could not {doing} {store}")]
     Failed { doing: &'static str, store: String, source: Cause },
 }

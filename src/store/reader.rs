@@ -64,8 +64,8 @@ pub trait Reader: Debug + Send {
     /// Returns one attempt, of whatever build.
     fn attempt(&self, id: AttemptId) -> Result<Option<Attempt>, StoreError>;
 
-    /// Checks all of the store, however large, each row against its checksum, and passes each build to `each`. Takes its
-    /// time, and keeps nobody waiting.
+    /// Checks all of the store, however large, each row against its checksum, and passes each build to `each`. Takes
+    /// its time, and keeps nobody waiting.
     fn check(&self, each: &mut dyn FnMut(WholeBuild)) -> Result<(), StoreError>;
 
     /// Passes to `each` what the removal of each build depends on, newest build first.

@@ -72,8 +72,8 @@ fn whole_trace(world: &World) -> String {
     read()
 }
 
-/// Sabotage: `synchronous` set to NORMAL in `store::sqlite::connection::for_writing` fails here with every one of them, and
-/// an observer's session that calls a receiver's `finish` without `durable` with every pack.
+/// Sabotage: `synchronous` set to NORMAL in `store::sqlite::connection::for_writing` fails here with every one of them,
+/// and an observer's session that calls a receiver's `finish` without `durable` with every pack.
 #[test]
 fn whatever_is_acknowledged_was_synced_before() {
     let world = World::new();

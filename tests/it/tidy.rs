@@ -42,8 +42,8 @@ const ROLE: &[&str] = &[
 
 /// Outside packages that belong to some rooms alone, or to a folder of a room.
 const PACKAGES: &[(&str, &[&str])] = &[
-    ("git2", &["git"]),
-    ("flate2", &["git"]),
+    ("git2", &["git", "fuzz/git"]),
+    ("flate2", &["git", "fuzz/git"]),
     ("rusqlite", &["store/sqlite"]),
     ("toml", &["config"]),
     ("clap", &["cli"]),

@@ -1,7 +1,7 @@
-//! Forgetting old builds, so that a store does not grow for ever. Their numbers stay taken: the highest ones are kept
-//! in `meta`, and which rule the newest of them fell to. Never forgets unfinished work, nor the build of a branch's
-//! present head. Which builds are to go is decided by who calls, from what [`crate::store::Reader::survey`] tells; the writer forgets
-//! a bounded number at a time, because each call is one transaction between others.
+//! Removal of old builds, so that a store does not grow for ever. Their numbers stay taken: `meta` keeps the highest
+//! number of each kind, and `forgotten` the rule by which each of the newest removed builds went. Unfinished builds and
+//! the build of a branch's present head are never removed. The caller decides which builds go, from what
+//! `Reader::survey` returns, and passes few builds at a time, because each call is one transaction between others.
 
 use rusqlite::{Connection, Transaction};
 
