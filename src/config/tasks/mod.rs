@@ -87,6 +87,4 @@ pub fn no_tasks_text() -> String {
 }
 
 #[cfg(test)]
-mod properties;
-#[cfg(test)]
 mod tests;

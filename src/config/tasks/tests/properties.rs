@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::keys::{MAX_RETRIES, MAX_TIMEOUT_MS};
 use super::*;
+use crate::config::tasks::keys::{MAX_RETRIES, MAX_TIMEOUT_MS};
 use crate::model::{Label, Need, Placement, Recipe, Script};
 
 /// Specs as a file could make them: tasks named `t0`, `t1` and so on, needing earlier ones.

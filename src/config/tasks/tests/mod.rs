@@ -5,6 +5,7 @@ use super::*;
 use crate::model::{Label, Need, Placement, Recipe, Script, TaskName};
 
 mod keys;
+mod properties;
 
 fn parse(text: &str) -> Vec<TaskSpec> {
     parse_tasks(TASK_FILE, text.as_bytes()).unwrap_or_else(|error| panic!("{error}"))
