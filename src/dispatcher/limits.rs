@@ -44,8 +44,6 @@ pub(crate) const UNAUTHENTICATED_GRACE_MS: u64 = 250;
 pub(crate) const OTHER_DESCRIPTORS: usize = OPEN_LOGS + 128;
 /// Threads for everything but reading from peers: writers for slow ones, workers of observers and operators, sources.
 pub(crate) const OTHER_THREADS: usize = 640;
-/// The largest task file that is read.
-pub(crate) const TASK_FILE_BYTES: usize = 1 << 20;
 /// How often the redistribute thread looks: half of the shortest window that it guards.
 pub(crate) const LEASE_CHECK_MS: u64 = 100;
 /// How often the watchdog looks whether the threads that it watches go on.

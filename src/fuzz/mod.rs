@@ -22,7 +22,7 @@ pub use git::{objects, pack};
 ///
 /// If an invariant is broken.
 pub fn task_file(bytes: &[u8]) {
-    match config::parse_tasks("f", bytes) {
+    match config::parse_tasks("f", bytes, config::PlanContext::Unknown) {
         Ok(tasks) => {
             assert!(!tasks.is_empty(), "a file without tasks is a mistake");
             for task in &tasks {

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use super::mistake::{quote, visible};
 use super::{
-    MAX_TASK_FILE_BYTES, MAX_TASKS, NAME_RULE, TASK_DIRECTORY, TASK_FILE, TaskFileError, no_tasks_text, parse_tasks,
+    MAX_TASK_FILE_BYTES, MAX_TASKS, NAME_RULE, PlanContext, TASK_DIRECTORY, TASK_FILE, TaskFileError, no_tasks_text,
+    parse_tasks,
 };
 use crate::config::ConfigError;
 use crate::model::{Script, TaskName, TaskSpec};
@@ -70,7 +71,7 @@ fn parse_file(path: &Path) -> Result<Vec<TaskSpec>, ConfigError> {
     // One byte more than is allowed, so that the reader of tasks sees that there is too much.
     let limit = u64::try_from(MAX_TASK_FILE_BYTES).unwrap_or(u64::MAX).saturating_add(1);
     File::open(path).map_err(failed)?.take(limit).read_to_end(&mut text).map_err(failed)?;
-    Ok(parse_tasks(&shown(path), &text)?)
+    Ok(parse_tasks(&shown(path), &text, PlanContext::Unknown)?)
 }
 
 /// Names of the regular files that their owner may execute, sorted; none where there is no such directory. What git

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use toml::de::DeValue;
 
+use super::PlanContext;
 use super::mistake::{Mistake, quote};
 use super::value::{Entry, Placed, entries, kind};
 use crate::config::quantity;
@@ -36,12 +37,15 @@ pub(super) struct Key {
     /// Words that other programs use for it, for people who come from there.
     pub(super) aliases: &'static [&'static str],
     /// Reads the value into the task.
-    pub(super) read: fn(&Entry<'_, '_>, &mut Draft) -> Result<(), Mistake>,
+    pub(super) read: fn(&Entry<'_, '_>, &mut Draft<'_>) -> Result<(), Mistake>,
 }
 
 /// A task whose keys are being read.
 #[derive(Debug)]
-pub(super) struct Draft {
+pub(super) struct Draft<'a> {
+    /// For keys whose meaning depends on the occasion.
+    #[expect(dead_code, reason = "no key depends on it yet")]
+    pub(super) context: PlanContext<'a>,
     pub(super) recipe: Recipe,
     /// Without `needs`.
     pub(super) placement: Placement,
@@ -49,11 +53,11 @@ pub(super) struct Draft {
     pub(super) needs: Vec<Placed<Arc<str>>>,
 }
 
-impl Default for Draft {
-    fn default() -> Self {
+impl<'a> Draft<'a> {
+    pub(super) fn new(context: PlanContext<'a>) -> Self {
         // The script is a placeholder: `run` is required.
         let recipe = Recipe::new(Script::Shell(String::new()));
-        Self { recipe, placement: Placement::default(), needs: Vec::new() }
+        Self { context, recipe, placement: Placement::default(), needs: Vec::new() }
     }
 }
 

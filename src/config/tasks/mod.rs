@@ -4,6 +4,7 @@
 //! is checked as a whole, so that nobody after this has to doubt a [`TaskSpec`]. The file is written by whoever may
 //! commit: whatever stands in it, reading it ends soon, and neither panics nor exhausts a thread's stack.
 
+mod context;
 mod directory;
 mod graph;
 mod keys;
@@ -15,6 +16,7 @@ mod value;
 use crate::model::{Need, TaskName, TaskSpec};
 use mistake::Mistake;
 
+pub use context::PlanContext;
 pub use directory::{check_directory, fallback_plan};
 
 /// Where a commit says what to do, at its root.
@@ -43,8 +45,8 @@ pub struct TaskFileError {
     pub text: String,
 }
 
-/// Reads a task file. `name` is what the file is called in errors. Tasks come in the order of the file.
-pub fn parse_tasks(name: &str, text: &[u8]) -> Result<Vec<TaskSpec>, TaskFileError> {
+/// Reads a task file that is called `name` in errors. Returns the tasks in the order of the file.
+pub fn parse_tasks(name: &str, text: &[u8], context: PlanContext<'_>) -> Result<Vec<TaskSpec>, TaskFileError> {
     if text.len() > MAX_TASK_FILE_BYTES {
         let name = mistake::visible(name);
         let text = format!(
@@ -60,7 +62,7 @@ pub fn parse_tasks(name: &str, text: &[u8]) -> Result<Vec<TaskSpec>, TaskFileErr
         Mistake::new(at..at + 1, "the file is not UTF-8", help).explain(name, &String::from_utf8_lossy(text))
     })?;
     let read = || {
-        let tasks = parse::read_tasks(text)?;
+        let tasks = parse::read_tasks(text, context)?;
         graph::check_needs(&tasks)?;
         let with_needs = |task: parse::PlacedTask| {
             let mut spec = task.spec;

@@ -10,7 +10,7 @@ use super::keys::{self, Draft, KEYS};
 use super::mistake::{Mistake, quote};
 use super::suggest::{nearest, nearest_key};
 use super::value::{Entry, Placed, entries, kind};
-use super::{EXAMPLE, MAX_TASK_BYTES, MAX_TASKS, NAME_RULE};
+use super::{EXAMPLE, MAX_TASK_BYTES, MAX_TASKS, NAME_RULE, PlanContext};
 use crate::model::{Recipe, Script, TaskName, TaskSpec};
 
 /// A task, and where its name and its needs stand.
@@ -22,7 +22,7 @@ pub(super) struct PlacedTask {
 }
 
 /// The tasks of a file, in its order.
-pub(super) fn read_tasks(text: &str) -> Result<Vec<PlacedTask>, Mistake> {
+pub(super) fn read_tasks(text: &str, context: PlanContext<'_>) -> Result<Vec<PlacedTask>, Mistake> {
     let document = DeTable::parse(text).map_err(|error| syntax_mistake(&error, text))?;
     let mut tasks = Vec::new();
     for top in entries(document.get_ref()) {
@@ -35,7 +35,7 @@ pub(super) fn read_tasks(text: &str) -> Result<Vec<PlacedTask>, Mistake> {
                 let message = format!("a commit has at most {MAX_TASKS} tasks");
                 return Err(Mistake::new(entry.key_place, message, "let one task run several of these"));
             }
-            tasks.push(read_task(&entry)?);
+            tasks.push(read_task(&entry, context)?);
         }
     }
     if tasks.is_empty() {
@@ -44,7 +44,7 @@ pub(super) fn read_tasks(text: &str) -> Result<Vec<PlacedTask>, Mistake> {
     Ok(tasks)
 }
 
-fn read_task(task: &Entry<'_, '_>) -> Result<PlacedTask, Mistake> {
+fn read_task(task: &Entry<'_, '_>, context: PlanContext<'_>) -> Result<PlacedTask, Mistake> {
     let name = task.key;
     let table = task.value.get_ref().as_table();
     let Some(table) = table else {
@@ -61,11 +61,11 @@ fn read_task(task: &Entry<'_, '_>) -> Result<PlacedTask, Mistake> {
         let key = KEYS.iter().find(|key| key.name == entry.key).ok_or_else(|| unknown_key(entry, name))?;
         readers.push((key.read, entry));
     }
-    let mut draft = Draft::default();
+    let mut draft = Draft::new(context);
     for (read, entry) in readers {
         read(entry, &mut draft)?;
     }
-    let Draft { recipe, placement, needs } = draft;
+    let Draft { context: _, recipe, placement, needs } = draft;
     if !table.contains_key("run") {
         let help = "add a line that says what to do, such as `run = \"make test\"`";
         return Err(Mistake::new(task.key_place.clone(), format!("task `{name}` has no `run`"), help));

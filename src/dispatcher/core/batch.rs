@@ -181,6 +181,7 @@ impl Core {
                 }
                 let known = self.pulse.excused(|| self.store.build_of(&source))?;
                 self.arrival = Arrival::of(&source, pack);
+                let plan = plan.tasks.map_err(|mistake| mistake.text);
                 Event::CommitObserved { request, source: Box::new(source), plan, known }
             }
             Question::Gone { repo, branch, before } => Event::BranchGone { request, repo, branch, before },

@@ -5,9 +5,8 @@ use crossbeam_channel::Sender;
 use super::peers::Peer;
 use super::watcher::Watcher;
 use crate::dispatcher::data_dir::LogPlace;
-use crate::model::{
-    AttemptId, BranchName, BuildId, BuildSource, CommitId, JobId, Moment, RepoName, TaskSpec, WallTime,
-};
+use crate::dispatcher::mirrors::TaskPlan;
+use crate::model::{AttemptId, BranchName, BuildId, BuildSource, CommitId, JobId, Moment, RepoName, WallTime};
 use crate::scheduler::{Event, Reply, RunnerJoined, Scheduler};
 use crate::store::Rule;
 
@@ -57,7 +56,7 @@ pub(crate) enum ToCore {
 pub(crate) enum Question {
     Commit {
         source: BuildSource,
-        plan: Result<Vec<TaskSpec>, String>,
+        plan: TaskPlan,
         /// The pack that was received for it, if it is small.
         pack: Option<Vec<u8>>,
     },

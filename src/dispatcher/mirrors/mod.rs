@@ -5,7 +5,9 @@
 //! observer again (see [`MissingSources`]). One that is gone is begun anew too. Other repositories do not notice.
 
 mod missing_sources;
+mod plan;
 mod pool;
 
 pub(crate) use missing_sources::MissingSources;
-pub(crate) use pool::{Mirror, Mirrors, Plan};
+pub(crate) use plan::TaskPlan;
+pub(crate) use pool::{Mirror, Mirrors};

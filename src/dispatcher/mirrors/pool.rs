@@ -9,17 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use super::missing_sources::MissingSources;
-use crate::config::{self, TASK_DIRECTORY, TASK_FILE};
 use crate::dispatcher::backup::measure;
 use crate::dispatcher::data_dir::DataDir;
-use crate::dispatcher::limits::{MIRROR_SLACK_BYTES, OPEN_MIRRORS, TASK_FILE_BYTES};
+use crate::dispatcher::limits::{MIRROR_SLACK_BYTES, OPEN_MIRRORS};
 use crate::git::{GitError, PackStore};
-use crate::model::{CommitId, Moment, RepoName, TaskSpec};
+use crate::model::{CommitId, Moment, RepoName};
 use crate::store::StoreError;
 use crate::{clock, threads};
-
-/// What a commit's task file says, or what is wrong with it.
-pub(crate) type Plan = Result<Vec<TaskSpec>, String>;
 
 /// A mirror that was just begun anew is not set aside again so soon: it is not what is wrong then.
 const CONDEMN_AGAIN_MS: u64 = 60_000;
@@ -237,18 +233,6 @@ impl Mirror {
         };
         // Closed here, where nobody waits for the list.
         drop(surplus);
-    }
-
-    /// What the commit says is to be done, or what is wrong with what it says.
-    pub(crate) fn plan(&self, commit: CommitId) -> Result<Plan, GitError> {
-        let plan = match self.store.read_file(commit, TASK_FILE, TASK_FILE_BYTES)? {
-            Some(text) => config::parse_tasks(TASK_FILE, &text),
-            None => match self.store.executables(commit, TASK_DIRECTORY)? {
-                names if names.is_empty() => return Ok(Err(config::no_tasks_text())),
-                names => config::fallback_plan(&names),
-            },
-        };
-        Ok(plan.map_err(|error| error.text))
     }
 }
 

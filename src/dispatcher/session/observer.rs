@@ -9,9 +9,10 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use super::connection::{Session, SessionError};
 use super::shared::Shared;
 use super::worker::{self, Incoming, Kind};
+use crate::config::PlanContext;
 use crate::dispatcher::core::{Question, ToCore};
 use crate::dispatcher::limits;
-use crate::dispatcher::mirrors::{Mirror, Plan};
+use crate::dispatcher::mirrors::{Mirror, TaskPlan};
 use crate::dispatcher::translate::{self, Announcement};
 use crate::git::{self, GitError};
 use crate::model::{CommitId, RepoName, SessionId};
@@ -72,7 +73,7 @@ struct ArrivingPack {
 
 /// A commit whose source is durable.
 struct Taken {
-    plan: Plan,
+    plan: TaskPlan,
     mirror: Mirror,
     /// A pack was received for it.
     is_new: bool,
@@ -131,7 +132,7 @@ impl ObserverWorker<'_> {
             }
             FromObserver::Supply { repo, commit } => {
                 let (repo, commit) = (self.known(&repo)?, translate::commit(&commit)?);
-                if self.take_in(&repo, "", commit).is_some() {
+                if self.take_in(&repo, "", commit, PlanContext::Unknown).is_some() {
                     log::info!("the source of {} of {repo} is there again", commit.short());
                     self.send_ok(&repo, commit);
                 }
@@ -210,7 +211,7 @@ impl ObserverWorker<'_> {
         let branch = source.trigger.reference.clone();
         let shared = self.shared;
         let taken = shared.mirrors.arriving(&repo, || {
-            let mut taken = self.take_in(&repo, branch.short(), commit)?;
+            let mut taken = self.take_in(&repo, branch.short(), commit, PlanContext::Build(&source))?;
             let question = Question::Commit { source, plan: taken.plan.clone(), pack: taken.pack.take() };
             if let Some(reply) = self.ask(question) {
                 self.outbox.send(&Frame::new(&answer(&repo, branch.short(), Some(commit.to_string()), reply)));
@@ -232,10 +233,10 @@ impl ObserverWorker<'_> {
 
     /// Makes the source of a commit durable, from the pack before if need be. `None` once the observer was told why
     /// not.
-    fn take_in(&mut self, repo: &RepoName, branch: &str, commit: CommitId) -> Option<Taken> {
+    fn take_in(&mut self, repo: &RepoName, branch: &str, commit: CommitId, context: PlanContext<'_>) -> Option<Taken> {
         let pack = self.pack.take().filter(|incoming| incoming.repo == *repo && incoming.whole);
         let generation = self.shared.mirrors.generation(repo);
-        let error = match self.receive(repo, commit, pack) {
+        let error = match self.receive(repo, commit, pack, context) {
             Ok(Some(taken)) => {
                 self.shared.mirrors.missing.found(repo, commit);
                 return Some(taken);
@@ -273,6 +274,7 @@ impl ObserverWorker<'_> {
         repo: &RepoName,
         commit: CommitId,
         pack: Option<ArrivingPack>,
+        context: PlanContext<'_>,
     ) -> Result<Option<Taken>, (bool, GitError)> {
         let of_mirror = |error| (true, error);
         let mirror = self.shared.mirrors.open(repo, commit).map_err(of_mirror)?;
@@ -289,7 +291,7 @@ impl ObserverWorker<'_> {
             take().map_err(|error| (false, error))?;
             small = incoming.into_small();
         }
-        let plan = mirror.plan(commit).map_err(of_mirror)?;
+        let plan = mirror.plan(commit, context).map_err(of_mirror)?;
         Ok(Some(Taken { plan, mirror, is_new, pack: small }))
     }
 

@@ -7,13 +7,18 @@ use crate::model::{Label, Need, Placement, Recipe, Script, TaskName};
 mod keys;
 mod properties;
 
+/// Reads a file without a build.
+fn read(name: &str, text: &[u8]) -> Result<Vec<TaskSpec>, TaskFileError> {
+    parse_tasks(name, text, PlanContext::Unknown)
+}
+
 fn parse(text: &str) -> Vec<TaskSpec> {
-    parse_tasks(TASK_FILE, text.as_bytes()).unwrap_or_else(|error| panic!("{error}"))
+    read(TASK_FILE, text.as_bytes()).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The error of a file, in full.
 fn error(text: &str) -> String {
-    parse_tasks("f", text.as_bytes()).expect_err("the file has a mistake").text
+    read("f", text.as_bytes()).expect_err("the file has a mistake").text
 }
 
 /// The error of `[task.a]`, a line, and nothing else, by its first line, marks and help, behind the place.
@@ -276,7 +281,7 @@ fn what_is_no_toml_is_shown_in_the_parsers_words() {
 
 #[test]
 fn what_is_no_text_or_too_much_of_it_is_refused() {
-    let text = parse_tasks("f", b"[task.a]\nrun = '\xff\xfe'\n").unwrap_err().text;
+    let text = read("f", b"[task.a]\nrun = '\xff\xfe'\n").unwrap_err().text;
     assert_eq!(
         text,
         "f:2:8: the file is not UTF-8
@@ -285,16 +290,16 @@ fn what_is_no_text_or_too_much_of_it_is_refused() {
   |        ^
   = help: save the file as UTF-8; in strings, write other bytes as escapes of the shell"
     );
-    let text = parse_tasks("f", &vec![b'#'; MAX_TASK_FILE_BYTES + 1]).unwrap_err().text;
+    let text = read("f", &vec![b'#'; MAX_TASK_FILE_BYTES + 1]).unwrap_err().text;
     assert_eq!(text, "f:1:1: the file is larger than 1 MiB\n = help: keep recipes in scripts and call those");
-    assert!(parse_tasks("f", &vec![b'#'; MAX_TASK_FILE_BYTES]).unwrap_err().text.contains("has no tasks"));
+    assert!(read("f", &vec![b'#'; MAX_TASK_FILE_BYTES]).unwrap_err().text.contains("has no tasks"));
 }
 
 #[test]
 fn what_is_quoted_from_a_file_is_short_and_harmless() {
     let text = error(&format!("[task.a]\n\"{}\\u001b[2J\" = 1", "k".repeat(5000)));
     assert!(text.len() < 1000 && !text.contains('\u{1b}'), "{text}");
-    let text = parse_tasks("odd\nname", b"").unwrap_err().text;
+    let text = read("odd\nname", b"").unwrap_err().text;
     assert!(text.starts_with("odd\u{fffd}name:1:1: "), "{text}");
 }
 
@@ -319,8 +324,7 @@ fn no_hostile_file_exhausts_a_threads_stack() {
         format!("[task.a]\nrun='x'\nneeds=[{}]", "'b',".repeat(size / 4 - 20)),
     ] {
         assert!(text.len() <= size);
-        let reader =
-            crate::threads::spawn("reader", move || parse_tasks("f", text.as_bytes()).map(|tasks| tasks.len()));
+        let reader = crate::threads::spawn("reader", move || read("f", text.as_bytes()).map(|tasks| tasks.len()));
         drop(reader.unwrap().join().unwrap());
     }
 }
@@ -367,7 +371,7 @@ fn the_examples_and_our_own_tasks_are_right() {
     }
     assert!(files.len() >= 4, "{files:?}");
     for file in files {
-        let tasks = parse_tasks(&file.to_string_lossy(), &std::fs::read(&file).unwrap());
+        let tasks = read(&file.to_string_lossy(), &std::fs::read(&file).unwrap());
         assert!(tasks.unwrap_or_else(|error| panic!("{error}")).len() > 1, "{}", file.display());
     }
 }
@@ -384,7 +388,7 @@ fn what_the_documents_show_as_a_task_file_is_one() {
         let blocks: Vec<&str> = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
         assert!(blocks.len() >= least, "{name} has {} examples", blocks.len());
         for block in blocks {
-            drop(parse_tasks(name, block.as_bytes()).unwrap_or_else(|error| panic!("{error}")));
+            drop(read(name, block.as_bytes()).unwrap_or_else(|error| panic!("{error}")));
         }
     }
 }
@@ -404,7 +408,7 @@ fn the_document_of_tasks_has_every_key_and_true_errors() {
         "[task.build]\nrun = \"make\"\n\n[task.test]\nrun = \"make test\"\nneeds = [\"biuld\"]",
         "[task.a]\nrun = \"x\"\nneeds = [\"b\"]\n[task.b]\nrun = \"x\"\nneeds = [\"a\"]",
     ] {
-        let error = parse_tasks(TASK_FILE, file.as_bytes()).unwrap_err().text;
+        let error = read(TASK_FILE, file.as_bytes()).unwrap_err().text;
         assert!(text.contains(&format!("```\n{error}\n```")), "not in the document:\n{error}");
     }
 }

@@ -82,12 +82,12 @@ fn written(tasks: &[TaskSpec]) -> String {
 proptest! {
     #[test]
     fn any_tasks_read_back_as_they_were_written(tasks in specs()) {
-        prop_assert_eq!(parse_tasks("f", written(&tasks).as_bytes()), Ok(tasks));
+        prop_assert_eq!(read("f", written(&tasks).as_bytes()), Ok(tasks));
     }
 
     #[test]
     fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        drop(parse_tasks("f", &bytes));
+        drop(read("f", &bytes));
     }
 
     #[test]
@@ -104,7 +104,7 @@ proptest! {
                 _ => bytes.truncate(at.max(1)),
             }
         }
-        match parse_tasks("f", &bytes) {
+        match read("f", &bytes) {
             Ok(tasks) => prop_assert!(!tasks.is_empty()),
             Err(error) => prop_assert!(error.text.starts_with("f:") && error.text.contains("= help: "), "{}", error),
         }
