@@ -1,4 +1,4 @@
-//! What a runner's process does with its attempts: begins, ends, reports and gives them up. The sessions and the life
+//! How a runner's process begins, ends, reports and abandons its attempts. The sessions and the life
 //! of the process itself are in `runner.rs`.
 
 use surveil::model::{AttemptId, Outcome};
@@ -34,7 +34,7 @@ impl World {
         let limit = lease.task.recipe.exclusive.then_some(lease.lease_ms / 2);
         let held = Held { phase: Phase::Executing { began: false }, lease: Some(lease), ending: None };
         process.held.insert(attempt, held);
-        // Read late, from a connection that may be dead by now, a lease may be over already.
+        // The lease may be over already if it was read late, from a connection that is dead by now.
         if let Some(limit) = limit {
             let ends = process.renewed + limit;
             self.plan(ends, Happening::Runner(id, Alarm::CutOff(attempt)));
@@ -157,7 +157,7 @@ impl World {
         }
     }
 
-    /// A polite end: what runs is ended, its results are said if there is time.
+    /// An orderly end: running attempts are ended, and their results are sent if there is time.
     pub(crate) fn stop(&mut self, id: ProcessId) {
         let Some(process) = self.processes.get_mut(&id) else { return };
         process.is_stopping = true;

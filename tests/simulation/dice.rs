@@ -1,4 +1,4 @@
-//! Chance that can be repeated: all of a world's luck comes from its seed.
+//! Repeatable random numbers: all chance of a world comes from its seed.
 
 /// A small generator (splitmix64). Good enough to spread faults, and the same on every machine.
 #[derive(Debug, Clone)]

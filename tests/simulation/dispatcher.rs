@@ -23,7 +23,7 @@ pub(crate) const LEASE_CHECK_MS: u64 = 500;
 const QUEUE_TIMEOUT_MS: u64 = 30_000;
 const MAX_LOSSES: u32 = 3;
 
-/// What the promises are measured by.
+/// The settings that the promises are checked against.
 pub(crate) const TERMS: Terms = Terms {
     heartbeat_ms: HEARTBEAT_MS,
     timeout_ms: TIMEOUT_MS,
@@ -33,7 +33,7 @@ pub(crate) const TERMS: Terms = Terms {
     max_losses: MAX_LOSSES,
 };
 
-/// The same, as the scheduler takes it.
+/// The same settings as the scheduler's policy.
 pub(crate) fn policy() -> Policy {
     Policy {
         heartbeat_interval_ms: HEARTBEAT_MS,
@@ -47,12 +47,12 @@ pub(crate) fn policy() -> Policy {
     }
 }
 
-/// What waits for the core.
+/// An input that waits for the core.
 #[derive(Debug, Clone)]
 pub(crate) enum Input {
     Event(Event),
     Ask(Question, Option<SessionId>),
-    /// An observer wants to know the accepted heads.
+    /// An observer asks for the accepted heads.
     Look(RepoName, SessionId),
 }
 
@@ -70,9 +70,9 @@ pub(crate) enum Question {
 pub(crate) struct Dispatcher {
     /// `None` while no dispatcher runs.
     pub(crate) scheduler: Option<Scheduler>,
-    /// Which start this is, so that the last one's timers are told apart.
+    /// Number of this start, so that timers of an earlier start are ignored.
     pub(crate) start: u64,
-    /// When its monotonic clock showed 0.
+    /// Time at which its monotonic clock showed 0.
     epoch: u64,
     pub(crate) store: Fold,
     pub(crate) real: Option<RealStore>,
@@ -81,12 +81,12 @@ pub(crate) struct Dispatcher {
     last_request: u64,
     records: Vec<Record>,
     held: Vec<Effect>,
-    /// Nothing of it moves before: stopped, or its machine is suspended.
+    /// Time until which the process stands still: stopped, or its machine suspended.
     pub(crate) paused_until: u64,
     pub(crate) disk_full_until: u64,
-    /// It waits in its commit for room on the disk.
+    /// The commit waits for room on the disk.
     is_stuck: bool,
-    /// It crashes after so many more steps.
+    /// Steps left until it crashes.
     pub(crate) doom: Option<u32>,
 }
 
@@ -161,7 +161,7 @@ impl World {
         }
     }
 
-    /// Puts something into the core's queue. A batch begins a moment later, so that more may come along.
+    /// Puts an input into the core's queue. A batch begins a moment later, so that it can hold more than one input.
     pub(crate) fn enqueue(&mut self, input: Input) {
         if self.dispatcher.inbox.is_empty() {
             let wait = self.dice.ms(0, 8);
@@ -185,7 +185,7 @@ impl World {
         self.flush();
     }
 
-    /// A full disk is waited for: nothing leaves meanwhile.
+    /// Waits for room on a full disk: no effect leaves meanwhile.
     fn wait_for_room(&mut self) {
         self.history.note(self.now, Fact::CommitFailed);
         self.twist_failed_commit();
@@ -205,12 +205,12 @@ impl World {
         }
     }
 
-    /// Handles one input; false if the dispatcher died of it.
+    /// Handles one input. Returns false if the dispatcher crashed.
     fn take(&mut self, input: Input) -> bool {
         match input {
             Input::Event(event) => self.handle(event),
             Input::Look(repo, session) => {
-                // Nothing may be seen that is not durable yet.
+                // A report must not show what is not durable yet.
                 if !self.flush() {
                     return false;
                 }
@@ -274,7 +274,7 @@ impl World {
         }
     }
 
-    /// Makes the batch durable, then lets its effects leave, in order. False if the dispatcher died of it.
+    /// Makes the batch durable, then releases its effects in order. Returns false if the dispatcher crashed.
     pub(crate) fn flush(&mut self) -> bool {
         if self.twist_release_first() && !self.release_all() {
             return false;
@@ -328,13 +328,13 @@ impl World {
     }
 
     fn reply(&mut self, request: RequestId, reply: Reply) {
-        // An operator asks at the dispatcher itself; nobody waits for the answer here.
+        // Operators are not simulated as sessions, so nobody waits for the answer.
         if let Some(Some(session)) = self.dispatcher.asked.remove(&request) {
             self.send_down(session, Down::Reply(reply));
         }
     }
 
-    /// Counts the steps to the crash, if there is to be one.
+    /// Counts down the steps to a crash that is due.
     fn is_doomed(&mut self, at: &'static str) -> bool {
         match &mut self.dispatcher.doom {
             None => false,

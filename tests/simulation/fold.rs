@@ -1,4 +1,4 @@
-//! The store, as plain as it can be: records fold into the state that they describe. What is in here is durable; a
+//! The simplest possible store: records fold into the state that they describe. The folded state is durable; a
 //! dispatcher that crashes finds this and nothing else.
 
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ pub(crate) struct Fold {
 }
 
 impl Fold {
-    /// Takes a record in, or says what it contradicts.
+    /// Applies a record, or says which earlier record it contradicts.
     pub(crate) fn apply(&mut self, record: &Record) -> Result<(), String> {
         match record {
             Record::BuildAdded { build, jobs } => return self.add_build(build, jobs),
@@ -65,7 +65,7 @@ impl Fold {
                 }
                 (build.verdict, build.finished_at) = (None, None);
             }
-            // Evidence and reasons: nothing starts from them.
+            // Evidence and reasons: no restart depends on them.
             Record::LateResult { .. } | Record::Decided(_) => {}
         }
         Ok(())
@@ -107,7 +107,7 @@ impl Fold {
         Ok(())
     }
 
-    /// The build that was made for this submission.
+    /// The build of this repository, commit and trigger.
     pub(crate) fn build_of(&self, announcement: &Announcement) -> Option<BuildId> {
         self.announced.get(announcement).copied()
     }
@@ -123,7 +123,7 @@ impl Fold {
         Some(WholeBuild { build, jobs, attempts: Vec::new() })
     }
 
-    /// What a dispatcher starts from; the store must say the same.
+    /// The state that a dispatcher starts from; the real store must give the same.
     pub(crate) fn snapshot(&self) -> Snapshot {
         let of = |build: &Build| {
             let jobs: Vec<Job> = self.jobs.values().filter(|job| job.build == build.id).cloned().collect();

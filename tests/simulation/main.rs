@@ -1,9 +1,9 @@
-//! The production scheduler in a simulated world: one thread, a seed, virtual time. Messages are late and get lost with
-//! their connections, everyone is killed and started again, the disk is full; then faults stop, and every promise that
-//! can be told from the outside is looked up in the history, by its number.
+//! The production scheduler in a simulated world: one thread, a seed, virtual time. Messages arrive late and are lost
+//! with their connections, all processes are killed and restarted, the disk fills up. Then faults stop, and every promise
+//! that can be judged from outside is checked against the history, by its number.
 //!
-//! - `SURVEIL_SEED=n cargo test --test simulation` lives through one world and prints its story.
-//! - `SURVEIL_SEEDS=n cargo test --test simulation` tries that many, instead of 10,000.
+//! - `SURVEIL_SEED=n cargo test --test simulation` runs one world and prints its story.
+//! - `SURVEIL_SEEDS=n cargo test --test simulation` runs n worlds instead of 10,000.
 
 #![expect(
     clippy::wildcard_enum_match_arm,
@@ -38,13 +38,13 @@ use surveil::threads;
 use world::{Setting, Story, live};
 
 const SEEDS: u64 = 10_000;
-/// Lines of a story that are printed when it ends badly.
+/// Lines of a story that are printed when a promise was broken.
 const TAIL_LINES: usize = 60;
-/// Bad ends that are told; the others are only counted.
+/// Failures that are printed in full; further ones are only counted.
 const REPORTS: usize = 5;
-/// Of so many worlds, one has the real store beside the fold.
+/// One world in this many has the real store beside the fold.
 const REAL_STORE_EVERY: u64 = 100;
-/// In how many worlds each sabotage is tried, and in how many at most where it did not show in those.
+/// Worlds in which each sabotage is tried; the second number is the limit if the first ones do not show it.
 const SABOTAGE_SEEDS: u64 = 500;
 const SABOTAGE_SEEDS_MAX: u64 = 5_000;
 
@@ -56,7 +56,7 @@ fn setting(seed: u64) -> Setting {
     Setting { seed, real_store: seed.is_multiple_of(REAL_STORE_EVERY), wall: seed, ..Setting::default() }
 }
 
-/// What a bad end looks like, with all that is needed to see why.
+/// The report of a failure, with all that is needed to see its cause.
 fn report(seed: u64, story: &Story) -> String {
     let said: Vec<String> =
         story.broken.iter().map(|Broken { promise, text, .. }| format!("{promise:?}: {text}")).collect();
@@ -64,7 +64,7 @@ fn report(seed: u64, story: &Story) -> String {
     format!("seed {seed} breaks {}\n{}", said.join("\n  and "), story.history.tail(first, TAIL_LINES))
 }
 
-/// Does something for each of the seeds, on every core; hands over what came of it, in no order.
+/// Runs a function for each seed, on every core; returns the results in no order.
 fn for_each_seed<T: Send + 'static>(
     seeds: Range<u64>,
     work: impl Fn(u64) -> Option<T> + Send + Sync + 'static,
@@ -140,7 +140,7 @@ fn a_seed_tells_the_same_story_twice() {
     }
 }
 
-/// What left the dispatcher in a world whose wall clocks jump in that way.
+/// The effects that left the dispatcher in a world with these jumps of the wall clocks.
 fn told(seed: u64, wall: u64, sabotage: Option<Sabotage>) -> Vec<(u64, Fact)> {
     let story = live(Setting { seed, wall, sabotage, ..Setting::default() });
     assert!(story.broken.is_empty() || sabotage.is_some(), "{}", report(seed, &story));

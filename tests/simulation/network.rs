@@ -1,4 +1,4 @@
-//! Sessions over TCP as TCP is: in order, late, and cut off at any point with whatever was still on its way. Either end
+//! Sessions over TCP: messages arrive in order and late, and a cut at any point loses those on their way. Either end
 //! may learn of the cut long after the other.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -10,7 +10,7 @@ use crate::observer::ObserverId;
 use crate::runner::ProcessId;
 use crate::world::{Happening, World};
 
-/// What a peer says to the dispatcher.
+/// A message from a peer to the dispatcher.
 #[derive(Debug, Clone)]
 pub(crate) enum Up {
     Register(Box<RunnerJoined>),
@@ -23,7 +23,7 @@ pub(crate) enum Up {
     Gone(RepoName, BranchName, CommitId),
 }
 
-/// What the dispatcher says to a peer.
+/// A message from the dispatcher to a peer.
 #[derive(Debug, Clone)]
 pub(crate) enum Down {
     Runner(RunnerCommand),
@@ -48,11 +48,11 @@ struct Session {
 #[derive(Debug)]
 struct Lane<T> {
     flight: VecDeque<T>,
-    /// When the last of them arrives.
+    /// Time at which the last message arrives.
     last_arrival: u64,
-    /// What is written now still goes on its way.
+    /// Messages that are written now are still sent.
     is_whole: bool,
-    /// Whoever reads here has seen the end, or is gone.
+    /// The reading end has seen the end of the stream, or is gone.
     is_ended: bool,
 }
 
@@ -61,7 +61,7 @@ impl<T> Lane<T> {
         Self { flight: VecDeque::new(), last_arrival: 0, is_whole: true, is_ended: false }
     }
 
-    /// Takes a message; says when it arrives.
+    /// Sends a message; returns its time of arrival.
     fn write(&mut self, message: T, arrival: u64) -> Option<u64> {
         if !self.is_whole || self.is_ended {
             return None;
@@ -75,7 +75,7 @@ impl<T> Lane<T> {
         self.flight.pop_front().filter(|_| !self.is_ended)
     }
 
-    /// Nothing more goes on its way, and of what is, only the first `keep` messages arrive. When the end is seen.
+    /// Ends the direction: of the messages on their way, only the first `keep` arrive. Returns when the end is seen.
     fn cut(&mut self, keep: usize, notice: u64) -> u64 {
         self.is_whole = false;
         self.flight.truncate(keep);
@@ -83,7 +83,7 @@ impl<T> Lane<T> {
     }
 }
 
-/// All sessions of a world, those that are over included.
+/// All sessions of a world, including those that have ended.
 #[derive(Debug, Default)]
 pub(crate) struct Network {
     sessions: BTreeMap<SessionId, Session>,
@@ -93,10 +93,10 @@ pub(crate) struct Network {
 /// How a session ends.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cut {
-    /// After how long the dispatcher sees the end, and the peer.
+    /// Delays until the dispatcher and the peer see the end.
     pub(crate) up_ms: u64,
     pub(crate) down_ms: u64,
-    /// Whether what is on its way up may be lost, and down.
+    /// Whether messages on their way to the dispatcher, and to the peer, may be lost.
     pub(crate) loses_up: bool,
     pub(crate) loses_down: bool,
 }
@@ -173,7 +173,7 @@ impl World {
         }
     }
 
-    /// Ends a session. Each end learns of it in its own time, after what still reaches it.
+    /// Ends a session. Each end sees it at a time of its own, after the messages that still reach it.
     pub(crate) fn cut(&mut self, id: SessionId, cut: Cut) {
         let now = self.now;
         let Some(session) = self.network.sessions.get_mut(&id) else { return };
@@ -210,7 +210,7 @@ impl World {
             if let Some(session) = self.network.sessions.get_mut(&id) {
                 session.up.is_ended = true;
             }
-            // Most peers are told by a reset; some are behind something that forgets to.
+            // Most peers get a reset; some are behind a middlebox that drops it.
             let down_ms = if self.dice.percent(15) { self.dice.ms(1_000, 9_000) } else { self.dice.ms(1, 50) };
             self.cut(id, Cut { up_ms: 0, down_ms, loses_up: true, loses_down: true });
         }

@@ -1,5 +1,5 @@
 //! Observers: each looks at a repository, compares its heads with those that the dispatcher accepted, and announces one
-//! difference at a time, as `src/observer/watch.rs` decides. Nothing is kept over a restart.
+//! difference at a time, as `src/observer/watch.rs` decides. An observer keeps nothing over a restart.
 
 use std::collections::BTreeMap;
 
@@ -10,15 +10,15 @@ use crate::history::{Announcement, Fact};
 use crate::network::{Down, Peer, Up};
 use crate::world::{Happening, World};
 
-/// How often the repository is looked at.
+/// Interval between two looks at the repository.
 const LOOK_MS: u64 = 1_000;
-/// How long an answer is waited for.
+/// Longest time to wait for an answer.
 const PATIENCE_MS: u64 = 12_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ObserverId(pub(crate) u64);
 
-/// A repository: what its branches are at, and what each commit's task file says.
+/// A repository: the head of each branch, and the task file of each commit.
 #[derive(Debug)]
 pub(crate) struct Repo {
     pub(crate) name: RepoName,
@@ -37,7 +37,7 @@ pub(crate) struct Observer {
     session: Option<SessionId>,
     /// The dispatcher's heads, as far as this observer knows.
     accepted: Option<BTreeMap<BranchName, CommitId>>,
-    /// What it waits for an answer to, and since when.
+    /// The request that has no answer yet, and the time at which it was sent.
     asked: Option<(Question, u64)>,
 }
 
@@ -92,7 +92,7 @@ impl World {
         self.plan(now + wait, Happening::Look(id));
     }
 
-    /// Asks or announces the next thing, if there is one and nothing is being waited for.
+    /// Sends the next request or announcement, if there is one and no answer is outstanding.
     fn ask_next(&mut self, id: ObserverId) {
         let now = self.now;
         let Some(at) = self.observers.iter().position(|observer| observer.id == id) else { return };

@@ -1,4 +1,4 @@
-//! The real store beside the fold, in a directory of its own: fed the same batches, it must know the same.
+//! The real store beside the fold, in a directory of its own. It gets the same batches and must give the same state.
 
 use surveil::model::Record;
 use surveil::store::{Store, sqlite};
@@ -14,14 +14,14 @@ pub(crate) struct RealStore {
 
 impl RealStore {
     pub(crate) fn new() -> Result<Self, String> {
-        // Memory is enough: what a power cut leaves of a file is not tried here.
+        // A file in memory is enough: power cuts are tried elsewhere.
         let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
         let mut real = Self { store: None, directory: directory.map_err(|error| error.to_string())? };
         real.reopen()?;
         Ok(real)
     }
 
-    /// Opens it as a dispatcher does that starts after a crash.
+    /// Opens the store as a dispatcher does after a crash.
     pub(crate) fn reopen(&mut self) -> Result<(), String> {
         self.store = None;
         let opened = sqlite::open(&self.directory.path().join("surveil.db"));
@@ -34,7 +34,7 @@ impl RealStore {
         store.commit(records).map_err(|error| format!("{error:?}"))
     }
 
-    /// Whether both remember the same.
+    /// Whether the store and the fold agree.
     pub(crate) fn compare(&self, fold: &Fold) -> Result<(), String> {
         let Some(store) = &self.store else { return Ok(()) };
         let mut real = store.snapshot().map_err(|error| error.to_string())?;

@@ -11,11 +11,11 @@ use crate::history::Fact;
 use crate::network::{Down, Peer, Up};
 use crate::world::{Happening, World};
 
-/// Results unanswered for this long are said again.
+/// Time after which an unanswered result is sent again.
 const REPEAT_MS: u64 = 6_000;
-/// The longest pause between two tries to reach the dispatcher.
+/// The longest pause between two attempts to connect.
 const REDIAL_MAX_MS: u64 = 3_000;
-/// The longest that an attempt takes to end once it was told to.
+/// The longest time that an attempt takes to end after it was told to.
 pub(crate) const GRACE_MS: u64 = 4_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,9 +27,9 @@ pub(crate) struct Host {
     pub(crate) name: RunnerName,
     pub(crate) labels: Vec<Label>,
     pub(crate) slots: usize,
-    /// Results on disk that nobody has taken yet.
+    /// Results on disk that the dispatcher has not answered.
     pub(crate) journal: BTreeMap<AttemptId, Outcome>,
-    /// No network until then.
+    /// Time until which the machine has no network.
     pub(crate) cut_until: u64,
     pub(crate) frozen_until: u64,
     /// The process that owns the journal.
@@ -58,9 +58,9 @@ pub(crate) struct Process {
     pub(crate) is_here: bool,
     pub(crate) held: BTreeMap<AttemptId, Held>,
     pub(crate) waiting: VecDeque<Box<Lease>>,
-    /// When the last ping was sent that was answered.
+    /// Time at which the last answered ping was sent.
     pub(crate) renewed: u64,
-    /// Pings on their way, and the registration before them.
+    /// Unanswered pings, and the registration before them.
     asked: VecDeque<u64>,
     /// Beats without a word from the dispatcher.
     silent_beats: u64,

@@ -1,5 +1,5 @@
-//! Deliberate defects, each of which must break the promise it is named for. They sit around the scheduler, where the
-//! dispatcher's core, the network and the peers are, and change what goes in or comes out of it.
+//! Deliberate defects. Each must break the promise that it belongs to. They sit around the scheduler, in place of the
+//! dispatcher's core, the network and the peers, and change the scheduler's events or effects.
 
 use surveil::model::{Incarnation, JobState, LogSummary, Moment, Record, Snapshot, Verdict, WallTime};
 use surveil::scheduler::{Effect, Event, Policy, RunnerCommand};
@@ -14,43 +14,43 @@ pub(crate) enum Sabotage {
     EffectsBeforeCommit,
     /// A repeated announcement is taken for a new one.
     ForgetsAnnouncements,
-    /// An observer takes for accepted what it finds at its start.
+    /// An observer counts the heads that it finds at its start as accepted.
     ObserverTrustsItself,
-    /// A full disk is ignored: what could not be written is answered all the same.
+    /// A full disk is ignored: a request is answered although its record was not written.
     AnswersWithoutRoom,
     /// A result that is delivered again is recorded again.
     RecordsReplays,
-    /// A result counts for whoever holds the job now.
+    /// A result counts for the present attempt of the job, whichever attempt it names.
     AcceptsLateResults,
-    /// A restart forgets what is leased.
+    /// A restart forgets all leases.
     RestoresWithoutLeases,
     /// Exclusive tasks are taken for ordinary ones.
     ForgetsExclusive,
-    /// A runner that is cut off goes on with what is exclusive.
+    /// A runner that is cut off goes on with an exclusive task.
     IgnoresOwnDeadline,
-    /// A build is passed whatever came of its jobs.
+    /// A build passes, whatever the endings of its jobs.
     AlwaysPasses,
-    /// After a restart nobody has the time to come back.
+    /// After a restart, runners get no time to come back.
     NoGrace,
     /// A closed connection loses everything.
     ClosingIsLosing,
-    /// What a restarted runner does not hold any more is believed to be held.
+    /// The dispatcher believes that a restarted runner still holds its earlier attempts.
     BelievesOldHoldings,
     /// A second process of a name is taken for the first.
     IgnoresIncarnation,
-    /// Pings of runners that are busy are not heard.
+    /// Pings of busy runners are ignored.
     DeafToTheBusy,
-    /// Whoever reports an attempt is taken for the runner that holds it.
+    /// Every report of an attempt is believed to come from the runner that holds it.
     BelievesAnyone,
-    /// What a runner says when it joins of draining is not heard.
+    /// The flag `draining` of a joining runner is ignored.
     ForgetsDrains,
     /// Time is taken from the wall clock.
     ReadsTheWallClock,
     /// Time that the dispatcher slept through counts as silence.
     NeverForgives,
-    /// The same for a few seconds of it.
+    /// Like `NeverForgives`, but only for a few seconds of the gap.
     NeverForgivesALittle,
-    /// Nobody looks who has fallen silent.
+    /// Heartbeats are never checked.
     NeverLooks,
 }
 
@@ -103,7 +103,7 @@ impl World {
         (policy, now)
     }
 
-    /// What the scheduler is told instead, and when.
+    /// The events that the scheduler gets instead, with their times.
     pub(crate) fn twist_event(&mut self, now: Moment, mut event: Event) -> Vec<(Moment, Event)> {
         match self.sabotage {
             Some(Sabotage::ForgetsAnnouncements) => {
@@ -182,7 +182,7 @@ impl World {
         }
     }
 
-    /// As if the ticks had come all along while the dispatcher stood still.
+    /// Pretends that ticks came all along while the dispatcher stood still.
     fn tick_all_along(&mut self, now: Moment, event: Event, step: u64) -> Vec<(Moment, Event)> {
         if !matches!(event, Event::HeartbeatCheck | Event::LeaseCheck) {
             return vec![(now, event)];
@@ -245,7 +245,7 @@ impl World {
         self.is(Sabotage::ObserverTrustsItself)
     }
 
-    /// What an observer takes for accepted at its start: nothing, unless it is sabotaged.
+    /// The heads that an observer counts as accepted at its start: none, unless it is sabotaged.
     pub(crate) fn trusted_heads(
         &self,
         repo: usize,

@@ -1,4 +1,4 @@
-//! A world in one thread: virtual time, a queue of what will happen, and everyone in it. The same seed makes the same
+//! A world in one thread: virtual time, a queue of future events, and all processes. The same seed makes the same
 //! world, to the last message.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,12 +19,12 @@ use crate::realstore::RealStore;
 use crate::runner::{Alarm, Host, Process, ProcessId};
 use crate::sabotage::Sabotage;
 
-/// After faults have stopped, everything has to be over within this.
+/// Time within which every build must end after faults have stopped.
 const CALM_MS: u64 = 400_000;
-/// When observers connect once more after that.
+/// Delay until observers connect once more after faults have stopped.
 const RECONNECT_MS: u64 = 100_000;
 
-/// Something that will happen at its time.
+/// An event with the time at which it happens.
 #[derive(Debug, Clone)]
 pub(crate) enum Happening {
     ArriveUp(SessionId),
@@ -49,9 +49,9 @@ pub(crate) enum Happening {
 pub(crate) struct Setting {
     pub(crate) seed: u64,
     pub(crate) sabotage: Option<Sabotage>,
-    /// The real store runs beside the fold.
+    /// Whether the real store runs beside the fold.
     pub(crate) real_store: bool,
-    /// What the wall clocks show: any number makes other jumps.
+    /// Seed of the wall clocks: each value makes other jumps.
     pub(crate) wall: u64,
 }
 
@@ -74,24 +74,24 @@ pub(crate) struct World {
     pub(crate) repos: Vec<Repo>,
     pub(crate) slow_until: u64,
     pub(crate) is_calm: bool,
-    /// A world of long exclusive tasks and runners that are cut off, which are too rare together elsewhere.
+    /// Long exclusive tasks and runners that are cut off, which rarely meet in an ordinary world.
     pub(crate) is_deploying: bool,
     pub(crate) sabotage: Option<Sabotage>,
-    /// What sabotages need to remember: where attempts were leased to, and when the last tick came.
+    /// State of the sabotages: to which runner each attempt was leased, and when the last tick came.
     pub(crate) holders: BTreeMap<AttemptId, SessionId>,
-    /// What runners said of attempts that are not theirs; the answers are nobody's business.
+    /// Reports by runners about attempts that they do not hold. Their answers are not checked.
     pub(crate) lies: BTreeSet<(SessionId, AttemptId)>,
     pub(crate) last_tick: Option<Moment>,
 }
 
-/// What came of a world.
+/// The result of a world.
 #[derive(Debug)]
 pub(crate) struct Story {
     pub(crate) history: History,
     pub(crate) broken: Vec<Broken>,
 }
 
-/// Lives through a world and looks whether every promise was kept.
+/// Runs a world and checks every promise.
 pub(crate) fn live(setting: Setting) -> Story {
     let mut world = World::new(setting);
     world.run();
@@ -164,7 +164,7 @@ impl World {
                 Some(end) if end > at => self.plan(end, happening),
                 _ => self.happen(happening),
             }
-            // A broken invariant or a refusing store makes all that follows meaningless.
+            // After a broken invariant or a refusal by the store, the rest of the story means nothing.
             if !self.broken.is_empty() || at > until {
                 break;
             }
@@ -218,7 +218,7 @@ impl World {
         }
     }
 
-    /// Until when whoever this happens to stands still, if it does.
+    /// Time until which the event's process stands still, if it does.
     fn standstill(&self, happening: &Happening) -> Option<u64> {
         let frozen = |id: &ProcessId| self.processes.get(id).map(|process| self.hosts[process.host].frozen_until);
         match happening {
@@ -242,7 +242,7 @@ impl World {
         }
     }
 
-    /// Faults stop; what they left behind is mended as an operator would, and observers start anew.
+    /// Stops faults, repairs what they left as an operator would, and restarts the observers.
     fn calm_down(&mut self) {
         self.is_calm = true;
         self.history.note(self.now, Fact::Calm);
@@ -258,7 +258,7 @@ impl World {
             self.kill(process);
         }
         self.restart_observers();
-        // What those had sent may still arrive, and is put right by the next comparison of heads.
+        // Messages of the old observers may still arrive; the next comparison of heads corrects them.
         self.plan(self.now + RECONNECT_MS, Happening::RestartObservers);
     }
 
@@ -281,7 +281,7 @@ impl World {
         store.builds.values().all(|build| build.verdict.is_some()) && self.repos.iter().all(accepted)
     }
 
-    /// Wall clocks jump as they like: they are for people.
+    /// Lets the wall clocks jump: no decision may depend on them.
     pub(crate) fn wall(&mut self) -> WallTime {
         WallTime(1_700_000_000_000 + (self.wall.roll() >> 28) as i64)
     }
