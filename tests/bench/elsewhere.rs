@@ -1,5 +1,5 @@
 //! How long the loss of a runner costs its job: from the moment at which the busy runner is killed with -9, or stopped
-//! so that it says nothing more, to the moment at which the job's next attempt executes on another runner. Real
+//! so that it falls silent, to the moment at which the job's next attempt executes on another runner. Real
 //! processes with default settings; the task's process writes who executes it into a FIFO that this process reads.
 //!
 //! `cargo bench --bench elsewhere`; `SURVEIL_BENCH_ROUNDS` changes the number of kills, `SURVEIL_BENCH_STOPS` that of
@@ -36,7 +36,7 @@ fn measure(loss: Loss, rounds: usize, what: &str) {
         return;
     }
     let mut took = Sample::default();
-    // A runner that is lost again and again gets a rest, so each round has runners, and all else, of its own.
+    // A runner that is lost repeatedly gets a rest, so each round has new runners and processes.
     (0..rounds).for_each(|_| took.add(round(loss)));
     took.print(what, "ms");
 }
@@ -51,7 +51,7 @@ fn round(loss: Loss) -> f64 {
     let task = |name: &str, then: &str| {
         format!("[task.{name}]\nrun = \"echo $SURVEIL_RUNNER > {}; {then}\"\n", fifo.display())
     };
-    // Both have executed something of the repository before.
+    // Both runners have executed a task of the repository before.
     let both = repo.chain(1, &(task("one", "sleep 0.2") + &task("two", "sleep 0.2")))[0];
     let one = repo.commit(Some(both), "the one", &task("test", "exec sleep 600"), &[]);
     let runners: Vec<usize> = RUNNERS.iter().map(|name| stage.start_runner(name, &["--slots", "1"])).collect();
@@ -64,7 +64,7 @@ fn round(loss: Loss) -> f64 {
 
     repo.move_main(one);
     let busy = next_line(&mut signals);
-    // What is still to be said of its start is said.
+    // The report of its start has been delivered.
     pause(Duration::from_millis(100));
     let at = runners[RUNNERS.iter().position(|name| *name == busy).expect("one of them")];
     let begun = clock::instant();

@@ -12,7 +12,7 @@ use stage::repo::Repo;
 use stage::{Stage, finished_every, is_measuring, setting};
 use surveil::clock;
 
-/// Every millisecond it took a twentieth of both processors, which the jobs are to have.
+/// Interval of the check. A check every millisecond took a twentieth of both processors from the jobs.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 fn main() {
@@ -40,7 +40,7 @@ fn measure(what: &str, run: &str, jobs: usize, rounds: usize) {
         let build = finished_every(LOOK_EVERY, &*reader, commit);
         let seconds = begun.elapsed().as_secs_f64();
         assert_eq!(build.verdict, Some(surveil::model::Verdict::Passed));
-        // The first one makes store and trees.
+        // The first round creates store and work trees.
         if n > 0 {
             rates.add(jobs as f64 / seconds);
             let after = [cpu_seconds(stage.pid(0)), cpu_seconds(stage.pid(runner))];

@@ -31,7 +31,7 @@ fn main() {
 
     let (mut started, mut done) = (Sample::default(), Sample::default());
     for (n, commit) in commits.iter().enumerate() {
-        // Everything is idle: what the last round left to do afterwards is done, tidying included.
+        // Wait until every process is idle and the upkeep after the last round is done.
         pause(Duration::from_millis(if is_measuring() { 100 } else { 1 }));
         let begun = clock::instant();
         repo.move_main(*commit);
@@ -47,5 +47,5 @@ fn main() {
     done.print("ref update -> verdict durable", "ms");
 }
 
-/// Rounds in which stores and trees are made.
+/// Rounds in which stores and work trees are created.
 const WARM_UP: usize = 5;

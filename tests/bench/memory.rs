@@ -79,7 +79,7 @@ fn crowd() {
     ));
 }
 
-/// Has every runner ping once in each interval, spread over it as they would be.
+/// Lets every runner ping once in each interval, spread over the interval as real runners are.
 fn ping_for(crowd: &mut Crowd, length: Duration) {
     let until = clock::instant() + length;
     let share = crowd.len().div_ceil(100);

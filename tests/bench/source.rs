@@ -61,7 +61,7 @@ fn main() {
         git(&clone, &["checkout", "-q", &commit.to_string()]);
         let git_took = ms_since(begun);
         by_hand.go_to(&repo, *commit, &mut parts);
-        // The second commit is the first that finds everything warm.
+        // The second commit is the first one that finds all caches warm.
         if n > 1 {
             whole.add(took);
             ours.add((started_at.0 - attempt.leased_at.0) as f64);
@@ -76,7 +76,7 @@ fn main() {
     parts.print();
 }
 
-/// Commits in each of which some files are new.
+/// Commits, each with some new files.
 fn history(repo: &Repo, files: usize, count: usize, tasks: &str) -> Vec<Oid> {
     let directories = 50;
     let mut blobs: Vec<Oid> = (0..files).map(|n| repo.git.blob(&content(n as u64, BYTES)).expect("a blob")).collect();

@@ -33,7 +33,7 @@ fn main() {
         run(&mut *store, jobs, 1000, &mut Vec::new());
     }
     finish_builds(&mut *store, next_job);
-    // As a killed process leaves it: the log is not moved to the main file.
+    // As after a kill: the write-ahead log is not moved into the main file.
     let copy = directory.path().join("copy");
     std::fs::create_dir(&copy).expect("the directory can be written");
     for name in ["surveil.db", "surveil.db-wal"] {

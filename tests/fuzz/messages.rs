@@ -1,4 +1,4 @@
-//! A line, to everyone who might hear it.
+//! A line, read as a message to each role.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| surveil::fuzz::messages(bytes));

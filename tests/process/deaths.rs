@@ -1,4 +1,4 @@
-//! The runner or a supervisor dies, or stops, with a command running.
+//! The runner or a supervisor dies or stops while a command runs.
 
 use std::fs::File;
 use std::process::{Command, Stdio};
@@ -21,7 +21,7 @@ const CLINGING: [&str; 4] = [
     "echo ready; kill -STOP $$; sleep 1000",
 ];
 
-/// This very test, as a process that runs one command in a slot and waits for its end.
+/// This test as a process of its own, which runs one command in a slot and waits for its end.
 fn runner(slot: &Slot, text: &str) -> (std::process::Child, std::io::PipeReader) {
     let (name, value) = slot.mark.split_once('=').unwrap();
     let (reader, writer) = std::io::pipe().unwrap();
@@ -95,7 +95,7 @@ in_both_tiers! {
         let zombie = rustix::process::pidfd_open(
             Pid::from_raw(first.cast_signed()).unwrap(), rustix::process::PidfdFlags::empty()).unwrap();
         assert!(crate::harness::poll_until(&zombie, now() + crate::harness::PATIENCE));
-        // The reader's thread may not have seen it yet, and then this is the error that says so.
+// The reader's thread may not have seen the end yet; then this call returns the error.
         let (result, _) = slot.try_run(&slot.shell("true"));
         assert!(matches!(result, Ok(_) | Err(ProcessError::SupervisorEnded { .. } | ProcessError::Talk(_))));
         slot.check_next();

@@ -1,5 +1,5 @@
-//! A slot with a supervisor of this build, commands for it, and the proof that nothing is left, which shares nothing
-//! with the code under test: every process of a slot carries a mark in its environment.
+//! A slot with a supervisor of this build, commands for it, and the proof that no process is left. The proof shares
+//! nothing with the code under test: every process of a slot carries a mark in its environment.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -16,7 +16,7 @@ use surveil::process::{Command, Ended, ProcessError, Progress, Supervisor, detec
 /// No wait in these tests takes longer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Makes a test for each tier out of each function. A tier that this machine refuses is left out.
+/// Makes a test for each tier from each function. A tier that this machine refuses is left out.
 macro_rules! in_both_tiers {
     ($($(#[$meta:meta])* fn $name:ident($slot:ident) $body:block)*) => {
         mod cases {
@@ -70,7 +70,7 @@ impl Slot {
         Command { script, directory: self.place.path().into(), env, timeout_ms: 60_000, grace_ms: 300 }
     }
 
-    /// Runs the command to its end. Whatever happens, nothing may be left at that moment.
+    /// Runs the command to its end, and checks that no process is left at that moment.
     pub(crate) fn try_run(&mut self, command: &Command) -> (Result<Ended, ProcessError>, String) {
         self.run_with(command, &never(), |_| ())
     }
@@ -84,7 +84,7 @@ impl Slot {
         self.run(&self.shell(text))
     }
 
-    /// Runs the command; when it has printed `ready`, does something to it.
+    /// Runs the command, and calls the function after the command has printed `ready`.
     pub(crate) fn run_until_ready(
         &mut self,
         command: &Command,
@@ -117,7 +117,7 @@ impl Slot {
         (result, String::from_utf8_lossy(&output).into_owned())
     }
 
-    /// The slot is as good as new.
+    /// Checks that the slot works like a new one.
     pub(crate) fn check_next(&mut self) {
         let (ended, output) = self.run_shell("echo next");
         assert_eq!((ended.exit, ended.leftovers, output.as_str()), (surveil::process::Exit::Code(0), 0, "next\n"));
@@ -144,7 +144,7 @@ pub(crate) fn wait_for_line(output: &mut PipeReader, word: &str) {
     }
 }
 
-/// False once the deadline has come.
+/// Returns false after the deadline.
 pub(crate) fn poll_until(descriptor: impl AsFd, deadline: Instant) -> bool {
     let left = Timespec::try_from(deadline.saturating_duration_since(now())).unwrap();
     rustix::event::poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&left)).unwrap() > 0

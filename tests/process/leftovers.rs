@@ -1,4 +1,4 @@
-//! What a command leaves behind when it ends by itself. The harness looks at the very moment of the reported end.
+//! Processes that a command leaves behind when it ends by itself. The harness looks at the moment of the reported end.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -14,7 +14,7 @@ in_both_tiers! {
     }
 
     fn a_double_fork_is_ended(slot) {
-        // The fork in between is gone before the task ends.
+// The intermediate fork is gone before the task ends.
         let text = "( sh -c 'echo $$ >between; sleep 1000 &' & ); \
             until [ -s between ] && ! kill -0 $(cat between) 2>/dev/null; do sleep 0.01; done; exit 3";
         let (ended, _) = slot.run_shell(text);
@@ -51,7 +51,7 @@ in_both_tiers! {
 
     fn a_command_that_closed_its_output_is_awaited(slot) {
         let (ended, output) = slot.run_shell("exec >/dev/null 2>&1; sleep 0.2; exit 5");
-        // The code of its last command, so it was awaited.
+// The exit code of the last command shows that the supervisor waited for it.
         assert_eq!((ended.exit, output.as_str()), (Exit::Code(5), ""));
     }
 
@@ -110,7 +110,7 @@ in_both_tiers! {
         let begin = now();
         let (result, _) = slot.run(&command);
         assert_eq!(result.exit, Exit::TimedOut);
-        // Half of what the bomb goes on for, however busy the machine is.
+// Half of the bomb's running time, however busy the machine is.
         assert!(begin.elapsed().as_secs() < 30);
         slot.check_next();
     }

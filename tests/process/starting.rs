@@ -1,4 +1,4 @@
-//! Commands that cannot be started, and whose fault that is.
+//! Commands that cannot be started, and whether the task or the machine is at fault.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -108,7 +108,7 @@ in_both_tiers! {
     fn want_of_memory_is_not_the_commands_fault(slot) {
         slot.check_next();
         let pid = rustix::process::Pid::from_raw(slot.supervisor.pid().unwrap().cast_signed());
-        // Room for what the supervisor has, but not for the start of a process.
+// Enough descriptors for the supervisor, but not for the start of a process.
         let statm = fs::read_to_string(format!("/proc/{}/statm", slot.supervisor.pid().unwrap())).unwrap();
         let pages: u64 = statm.split(' ').next().unwrap().parse().unwrap();
         let own = rustix::process::getrlimit(rustix::process::Resource::As);
@@ -134,7 +134,7 @@ in_both_tiers! {
         rustix::process::prlimit(pid, rustix::process::Resource::Nofile, limit(free)).unwrap();
         let (result, _) = slot.try_run(&slot.shell("true"));
         assert!(result.is_err(), "{result:?}");
-        // A supervisor that got a command without its output has nobody to trust; the next one starts afresh.
+// A supervisor that got a command without its output pipe ends; the next command starts a new one.
         slot.check_next();
     }
 }

@@ -1,4 +1,4 @@
-//! Commands that are cancelled or time out, willing or not.
+//! Commands that are cancelled or time out, cooperative or not.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use surveil::process::{Exit, Progress};
 
 use crate::harness::{in_both_tiers, now};
 
-/// Beyond the grace, by promise; the machine under test may be slow, so the tests allow all of it.
+/// Time beyond the grace period that S20 promises. The machine under test may be slow, so the tests allow all of it.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// Tasks that make an end hard, each once it has said `ready`.
+/// Tasks that are hard to end, each after it has printed `ready`.
 const STUBBORN: [&str; 6] = [
     "trap '' TERM; echo ready; while :; do sleep 1; done",
     "echo ready; kill -STOP $$; sleep 1000",

@@ -1,6 +1,6 @@
-//! The promises, each as a plain function over what happened. None knows how the dispatcher works inside; those about
-//! coming back, which have to keep track of who was heard when, are in `losses.rs`, the one about verdicts in
-//! `verdicts.rs`, what operators were told in `orders.rs`.
+//! The promises, each as a plain function over a history. None knows the dispatcher's internals. The promises about
+//! coming back, which track when each runner was heard, are in `losses.rs`, the one about verdicts in
+//! `verdicts.rs`, and answers to operators in `orders.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,15 +40,15 @@ const CHECKERS: &[(Promise, Checker)] = &[
     (Promise::Drain, drain),
 ];
 
-/// Every promise that this history breaks, each with where that shows first. It must tell all that the dispatcher heard
-/// and decided, in the order in which it did.
+/// Every broken promise of a history, with the first entry that shows it. The history must hold all that the dispatcher
+/// heard and decided, in the order in which it did.
 pub(crate) fn check(history: &History, terms: &Terms) -> Vec<Broken> {
     let mut found = losses::check(&history.entries, terms);
     found.extend(check_from_outside(history, terms));
     found
 }
 
-/// The same, of a history in which the dispatcher's own moments are not known.
+/// Like [`check`], for a history without the dispatcher's own times.
 pub(crate) fn check_from_outside(history: &History, terms: &Terms) -> Vec<Broken> {
     let mut found = Vec::new();
     for (promise, checker) in CHECKERS {
@@ -147,7 +147,7 @@ fn s3(story: &[Entry], _: &Terms) -> Result<(), String> {
     Ok(())
 }
 
-/// Nothing is promised that is not durable; least of all after a write has failed.
+/// No effect leaves before its record is durable, in particular not after a failed write.
 fn s5(story: &[Entry], _: &Terms) -> Result<(), String> {
     let (mut leased, mut finished) = (BTreeSet::new(), BTreeSet::new());
     let mut failing = false;
@@ -191,11 +191,12 @@ fn s5(story: &[Entry], _: &Terms) -> Result<(), String> {
     Ok(())
 }
 
-/// An attempt has one recorded outcome, and a result that is delivered again gets the answer it had. That of a lost
-/// attempt is the exception: what is kept of it does not tell who said so, and both answers make a runner forget it.
+/// An attempt has one recorded outcome, and a repeated result gets the answer that the first one got. The result of a
+/// lost attempt is the exception: its record does not name the sender, and both answers make a runner forget the
+/// attempt.
 fn s6(story: &[Entry], _: &Terms) -> Result<(), String> {
     let mut outcomes: BTreeMap<AttemptId, &Outcome> = BTreeMap::new();
-    // What was said to results, because other messages are answered with the same words.
+    // Answers to results only, because other messages get the same answers.
     let mut said: BTreeSet<(SessionId, AttemptId, bool)> = BTreeSet::new();
     let mut answers: BTreeMap<AttemptId, bool> = BTreeMap::new();
     let mut cause = None;
@@ -225,7 +226,7 @@ fn s6(story: &[Entry], _: &Terms) -> Result<(), String> {
     Ok(())
 }
 
-/// An outcome is what the runner that holds the lease said, and what really happened there.
+/// An outcome is what the holder of the lease reported, and what really happened.
 fn s7(story: &[Entry], _: &Terms) -> Result<(), String> {
     let mut sessions: BTreeMap<SessionId, RunnerName> = BTreeMap::new();
     let mut names: BTreeMap<RunnerId, RunnerName> = BTreeMap::new();
@@ -266,7 +267,7 @@ fn s7(story: &[Entry], _: &Terms) -> Result<(), String> {
     Ok(())
 }
 
-/// Of a job one attempt at most is not finished, and no attempt's number is given out twice.
+/// A job has at most one unfinished attempt, and no attempt's number is used twice.
 fn s8(story: &[Entry], _: &Terms) -> Result<(), String> {
     let mut open: BTreeMap<JobId, AttemptId> = BTreeMap::new();
     let mut last = AttemptId(0);
@@ -285,8 +286,8 @@ fn s8(story: &[Entry], _: &Terms) -> Result<(), String> {
     Ok(())
 }
 
-/// What is exclusive is not leased again before what ran of it has really ended. A machine that stood still meanwhile
-/// is excused: nothing can end what is frozen.
+/// An exclusive job is not leased again before its last attempt has really ended. A machine that stood still meanwhile
+/// is excused: nothing can end a frozen process.
 fn s9(story: &[Entry], _: &Terms) -> Result<(), String> {
     let mut exclusive: BTreeSet<(RepoName, CommitId, TaskName)> = BTreeSet::new();
     let mut jobs: BTreeMap<JobId, bool> = BTreeMap::new();
@@ -305,7 +306,7 @@ fn s9(story: &[Entry], _: &Terms) -> Result<(), String> {
                 let is = |task: &TaskSpec| exclusive.contains(&(repo.clone(), commit, task.name.clone()));
                 jobs.extend(added.iter().map(|job| (job.id, is(&job.task))));
             }
-            // What was about to begin when the machine froze begins before it finds out how late it is.
+            // An attempt that was about to begin when the machine froze begins before the runner notices the delay.
             Fact::Began { name, .. } if thawed.get(name).is_some_and(|thawed| *at <= thawed + 1_000) => {}
             Fact::Began { attempt, job, name, .. } => drop(running.insert(*attempt, (*job, name.clone()))),
             Fact::Over { attempt, .. } => drop(running.remove(attempt)),
@@ -329,7 +330,7 @@ fn s9(story: &[Entry], _: &Terms) -> Result<(), String> {
     Ok(())
 }
 
-/// No attempt is begun twice, whoever was restarted. The rest of S11 is in `losses.rs`.
+/// No attempt begins twice, whichever process was restarted. The rest of S11 is in `losses.rs`.
 fn s11(story: &[Entry], _: &Terms) -> Result<(), String> {
     let mut begun = BTreeSet::new();
     for fact in facts(story) {
@@ -340,7 +341,7 @@ fn s11(story: &[Entry], _: &Terms) -> Result<(), String> {
     Ok(())
 }
 
-/// Nobody but the runner that an attempt is leased to ends it by what it says, whatever others say of it.
+/// Only a report of the runner that holds an attempt's lease ends the attempt.
 fn s27(story: &[Entry], _: &Terms) -> Result<(), String> {
     let mut sessions: BTreeMap<SessionId, RunnerName> = BTreeMap::new();
     let mut names: BTreeMap<RunnerId, RunnerName> = BTreeMap::new();
@@ -371,7 +372,7 @@ fn s27(story: &[Entry], _: &Terms) -> Result<(), String> {
     Ok(())
 }
 
-/// A runner of which an operator has heard that it drains gets nothing new, whatever becomes of the dispatcher, until
+/// After an operator heard that a runner drains, it gets no new attempt, whatever happens to the dispatcher, until
 /// its process has ended and another one comes.
 fn drain(story: &[Entry], _: &Terms) -> Result<(), String> {
     let mut joining: BTreeMap<SessionId, (RunnerName, Incarnation)> = BTreeMap::new();

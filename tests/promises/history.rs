@@ -1,4 +1,4 @@
-//! What happened in a world, in order. The checkers read this and nothing else.
+//! The history of a world: facts in order. The checkers read nothing else.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -8,7 +8,7 @@ use surveil::model::{
 };
 use surveil::scheduler::{Effect, Event, RunnerCommand};
 
-/// The promises that the simulation tries, by their numbers.
+/// The promises that are checked, by their numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Promise {
     S1,
@@ -32,15 +32,15 @@ pub(crate) enum Promise {
     S32,
     S33,
     L1,
-    /// An operator who heard that a runner drains can rely on it.
+    /// A drain that an operator heard confirmed stays in force.
     Drain,
     /// The scheduler's own invariants.
     Invariant,
-    /// The store refused a batch, or remembers something else than the fold.
+    /// The store refused a batch, or its state differs from the fold's.
     Store,
 }
 
-/// A promise that was not kept, and how that showed.
+/// A broken promise, with the evidence.
 #[derive(Debug, Clone)]
 pub(crate) struct Broken {
     pub(crate) promise: Promise,
@@ -49,26 +49,26 @@ pub(crate) struct Broken {
     pub(crate) after: usize,
 }
 
-/// One thing that happened.
+/// One fact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fact {
     /// The dispatcher started, with what its store knew.
     Started,
-    /// The dispatcher died, at this point of its batch.
+    /// The dispatcher crashed at this point of its batch.
     Crashed(&'static str),
-    /// The dispatcher does nothing until then: stopped, or waiting for its disk.
+    /// The dispatcher stands still until this time: stopped, or waiting for its disk.
     HeldUp {
         until: u64,
     },
-    /// The batch could not be made durable; it is tried again later.
+    /// The batch could not be made durable. It is committed again later.
     CommitFailed,
-    /// The core took this up.
+    /// The core handled this event.
     Arrived(Event),
-    /// The scheduler wants this.
+    /// The scheduler returned this effect.
     Decided(Effect),
-    /// This is durable.
+    /// This record is durable.
     Committed(Record),
-    /// This left the dispatcher.
+    /// This effect left the dispatcher.
     Released(Effect),
 
     /// Somebody pushed, or deleted a branch.
@@ -122,14 +122,14 @@ pub(crate) enum Fact {
         is_recorded: bool,
     },
 
-    /// A log was read where the dispatcher keeps it, and held against what the task writes.
+    /// A stored log was compared with what the task writes.
     LogRead {
         attempt: AttemptId,
         bytes: u64,
         crc32: u32,
-        /// The task writes this, and perhaps more behind it.
+        /// The least that the task writes.
         is_true: bool,
-        /// The task writes no more than this.
+        /// The most that the task writes.
         is_whole: bool,
     },
     /// Some process of an attempt is still there although its runner says that the attempt has ended.
@@ -141,7 +141,7 @@ pub(crate) enum Fact {
         name: RunnerName,
         processes: Vec<String>,
     },
-    /// What the store knows when all is over.
+    /// The state of the store at the end.
     Kept {
         builds: BTreeSet<BuildId>,
     },
@@ -155,13 +155,13 @@ pub(crate) enum Fact {
 }
 
 impl Fact {
-    /// Whether somebody outside of the dispatcher can have noticed it.
+    /// Whether a peer of the dispatcher can have noticed the fact.
     pub(crate) fn is_released(&self) -> bool {
         matches!(self, Self::Released(_))
     }
 }
 
-/// A submission: what S2 counts as the same.
+/// An announcement. S2 counts two equal ones as the same.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Announcement {
     pub(crate) repo: RepoName,
@@ -199,14 +199,14 @@ impl History {
         self.entries.push(Entry { at, fact });
     }
 
-    /// The last lines of the story up to an entry, for whoever has to find out why.
+    /// The last lines of the story up to an entry, for finding the cause.
     pub(crate) fn tail(&self, until: usize, lines: usize) -> String {
         let told: Vec<String> = self.entries.iter().take(until.saturating_add(1)).filter_map(line).collect();
         told[told.len().saturating_sub(lines)..].join("\n")
     }
 }
 
-/// An entry on one line; `None` for what comes all the time and would bury the rest.
+/// An entry on one line; `None` for frequent entries that would bury the others.
 fn line(entry: &Entry) -> Option<String> {
     let text = match &entry.fact {
         Fact::Arrived(Event::HeartbeatCheck | Event::LeaseCheck | Event::RunnerHeard { .. }) => return None,

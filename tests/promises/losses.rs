@@ -1,4 +1,4 @@
-//! The promises about coming back: who was heard when, and whether each attempt that was given up was given up for a
+//! The promises about coming back: when each runner was heard, and whether each lost attempt was lost for a
 //! reason that the promises allow, neither too early nor too late.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use surveil::scheduler::{Effect, Event, RunnerCommand, RunnerJoined};
 use super::history::{Broken, Entry, Fact, Promise};
 use super::terms::Terms;
 
-/// Everything about coming back that this history breaks.
+/// All broken promises about coming back in this history.
 pub(crate) fn check(entries: &[Entry], terms: &Terms) -> Vec<Broken> {
     let mut watch = Watch::new(*terms);
     for (index, entry) in entries.iter().enumerate() {
@@ -22,20 +22,20 @@ pub(crate) fn check(entries: &[Entry], terms: &Terms) -> Vec<Broken> {
     watch.broken
 }
 
-/// What the dispatcher was told and what it decided, as an outsider sees it.
+/// The dispatcher's input and decisions, as they are seen from outside.
 struct Watch<'a> {
     terms: Terms,
     now: u64,
     index: usize,
     started: u64,
-    /// When the dispatcher could not act, in order.
+    /// Periods in which the dispatcher could not act, in order.
     held_up: Vec<(u64, u64)>,
     runners: BTreeMap<RunnerName, Seen>,
     sessions: BTreeMap<SessionId, RunnerName>,
     durable: Book,
     live: Book,
     cause: Option<&'a Event>,
-    /// The join that is being handled, and whether it has to be refused.
+    /// The join that is being handled, and whether it must be refused.
     joining: Option<(&'a RunnerJoined, bool)>,
     joined_at: u64,
     overtaken: Option<&'a RunnerJoined>,
@@ -50,7 +50,7 @@ struct Seen {
     labels: Vec<Label>,
     heard: u64,
     gone_at: u64,
-    /// Since and until when it could have taken work.
+    /// Period in which it could have taken work.
     useful_since: u64,
     useful_until: u64,
     is_draining: bool,
@@ -93,7 +93,7 @@ impl Seen {
         self.is_draining = true;
     }
 
-    /// It can take no work from now on. Where it could for a moment only, no tick can have noticed.
+    /// Marks that it can take no work from now on. If it could for a moment only, no tick can have noticed.
     fn be_useless(&mut self, now: u64, terms: &Terms) {
         if self.session.is_some() && !self.is_draining && now - self.useful_since > 2 * terms.lease_check_ms {
             self.useful_until = now;
@@ -184,12 +184,12 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// How long the dispatcher was able to notice something, of the time since `from`: all of it but for its pauses.
+    /// The time since `from` without the dispatcher's pauses, in which it was able to notice something.
     fn awake_since(&self, from: u64) -> u64 {
         self.awake(from, 2 * self.terms.heartbeat_ms)
     }
 
-    /// The same, where only what is longer than so much is a pause.
+    /// Like [`Self::awake_since`], but only longer gaps count as pauses.
     fn awake(&self, from: u64, pause: u64) -> u64 {
         let long = self.held_up.iter().filter(|(begin, end)| end - begin > pause);
         let slept: u64 = long.map(|(begin, end)| end.min(&self.now).saturating_sub(*begin.max(&from))).sum();
@@ -228,7 +228,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// The runner whose session this is now.
+    /// The runner that this session belongs to now.
     fn current(&self, session: SessionId) -> Option<RunnerName> {
         let name = self.sessions.get(&session)?;
         (self.runners.get(name)?.session == Some(session)).then(|| name.clone())
@@ -251,7 +251,7 @@ impl<'a> Watch<'a> {
     fn join(&mut self, joined: &'a RunnerJoined) {
         let seen = self.runners.entry(joined.name.clone()).or_default();
         if seen.incarnation == Some(joined.incarnation) && joined.session < seen.newest {
-            // Overtaken by a newer session of the same process. It counts if nothing is known of that one any more.
+            // A newer session of the same process has overtaken this one. It counts if the newer one is unknown by now.
             self.overtaken = Some(joined);
             return;
         }
@@ -267,7 +267,7 @@ impl<'a> Watch<'a> {
             return;
         }
         self.sessions.insert(joined.session, joined.name.clone());
-        // One that drains says so again, a moment later.
+        // A draining runner says so again a moment later.
         seen.is_draining &= seen.incarnation == Some(joined.incarnation);
         if seen.session.is_none() {
             seen.useful_since = now;
@@ -281,7 +281,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// S13: what a runner does not hold any more when it comes back is given up at once.
+    /// S13: attempts that a returning runner no longer holds are given up at once.
     fn settle_join(&mut self) {
         let Some((joined, false)) = self.joining.take() else { return };
         let forgotten = self.live.open.iter().find(|(attempt, open)| {
@@ -296,7 +296,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// S14, and that nothing which is held is called gone.
+    /// S14. Also checks that no held attempt is reported as gone.
     fn judge_message(&mut self, session: SessionId, message: &RunnerCommand) {
         if let (RunnerCommand::Registered { .. } | RunnerCommand::NameTaken(_), Some(joined)) =
             (message, self.overtaken.take())
@@ -355,7 +355,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// A loss that a tick found: somebody was silent, or away, for long enough, and not for much longer.
+    /// A loss that a tick found: the runner was silent or away for long enough, and not for much longer.
     fn judge_silence(&mut self, attempt: AttemptId, open: &Open, name: &RunnerName, why: &str) {
         let terms = &self.terms;
         let lease = (Promise::S32, open.renewed, terms.lease_ms(open.is_exclusive));
@@ -365,7 +365,7 @@ impl<'a> Watch<'a> {
             Some(Seen { session: None, gone_at, .. }) => (Promise::S12, *gone_at, terms.reconnect_ms),
         };
         let causes = if open.is_exclusive { vec![lease] } else { vec![lease, presence] };
-        // A runner that was silent for too long is disconnected and loses everything in one go.
+        // A runner that was silent for too long is disconnected and loses all its attempts at once.
         let silence = self.runners.get(name).filter(|seen| seen.gone_at == self.now).map(|seen| seen.heard);
         let was_silent = silence.is_some_and(|heard| self.awake_since(heard) > terms.timeout_ms) && !open.is_exclusive;
         // The reconnect window is short, and so are the pauses that count for it; but those end with the timeout.
@@ -391,7 +391,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// A job that no runner fits has waited for all of its time, and all the while there was none.
+    /// A job that no runner fits has waited for the whole limit, and no fitting runner was there at any time.
     fn judge_expiry(&mut self, job: JobId) {
         let (Some(task), terms) = (self.live.tasks.get(&job), &self.terms) else { return };
         let fits = |seen: &&Seen| task.placement.labels.iter().all(|label| seen.labels.contains(label));

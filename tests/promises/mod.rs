@@ -1,5 +1,5 @@
-//! The promises by their numbers, as plain functions over what happened. The simulation and the tests of real processes
-//! each write such a history, from what they can see, and are judged by the same functions.
+//! The promises by their numbers, as plain functions over a history. The simulation and the nemesis
+//! each write a history of what they can see, and the same functions judge both.
 
 pub(crate) mod checkers;
 pub(crate) mod history;

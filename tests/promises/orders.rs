@@ -1,4 +1,4 @@
-//! What operators were told to be done, held against what is durable. A part of S5.
+//! Orders that operators heard confirmed, compared with the durable records. A part of S5.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use surveil::scheduler::{Event, RequestId};
 
 use super::checkers::demand;
 
-/// What operators asked for, and how often builds have been finished and begun anew.
+/// Open orders of operators, and how often each build has been finished and reopened.
 #[derive(Default)]
 pub(super) struct Orders {
-    /// What is to happen to which build, and how often it had happened when that was asked for.
+    /// The order and its build, and how often it had happened when it was given.
     asked: BTreeMap<RequestId, ((BuildId, Order), usize)>,
     done: BTreeMap<(BuildId, Order), usize>,
 }
@@ -44,7 +44,7 @@ impl Orders {
         *self.done.entry(order).or_default() += 1;
     }
 
-    /// An operator hears that it is done.
+    /// An operator hears that the order is done.
     pub(super) fn check(&mut self, request: RequestId) -> Result<(), String> {
         let Some((order, before)) = self.asked.remove(&request) else { return Ok(()) };
         demand(self.times(order) > before, || format!("{order:?} is said to be done and is not durable"))

@@ -107,14 +107,14 @@ impl Presence {
         }
     }
 
-    /// What had passed before this moment had also been heard by then: nobody is quicker than that.
+    /// Messages that had passed the proxy before this moment had been heard by then: no process is quicker than that.
     fn surely_heard(&self, at: u64, terms: &Terms) -> u64 {
         let paused = self.held_up.iter().filter(|(begin, end)| *begin <= at && at < end + terms.slack_ms());
         let awake = at.saturating_sub(terms.slack_ms());
         paused.map(|(begin, _)| *begin).fold(awake, u64::min)
     }
 
-    /// Why an attempt may be given up at that time, if it may.
+    /// The reason for which an attempt may be given up at that time, if there is one.
     fn reason(&self, attempt: AttemptId, lease: &Open, at: u64, terms: &Terms) -> Option<&'static str> {
         if self.gave_up.contains(&attempt) {
             return Some("its runner said so");
@@ -146,8 +146,8 @@ impl Presence {
     }
 }
 
-/// No attempt is given up as long as its runner is there and names it: not by a broken connection alone (S12), not by a
-/// restart (S11), not because somebody is slow (S32).
+/// No attempt is given up while its runner is present and names it: not for a broken connection alone (S12), not for a
+/// restart (S11), not for slowness (S32).
 pub(super) fn s12(story: &[Entry], terms: &Terms) -> Result<(), String> {
     let (mut leases, mut presence) = (Leases::default(), Presence::default());
     presence.refused.extend(facts(story).filter_map(|fact| match fact {
@@ -174,7 +174,7 @@ pub(super) fn s12(story: &[Entry], terms: &Terms) -> Result<(), String> {
     Ok(())
 }
 
-/// What a runner does not name when it comes back is given up before it hears anything else.
+/// An attempt that a returning runner does not name is given up before the runner hears anything else.
 pub(super) fn s13(story: &[Entry], _: &Terms) -> Result<(), String> {
     let mut leases = Leases::default();
     let mut forgotten: BTreeMap<SessionId, (RunnerName, Vec<AttemptId>)> = BTreeMap::new();
@@ -199,11 +199,11 @@ pub(super) fn s13(story: &[Entry], _: &Terms) -> Result<(), String> {
     Ok(())
 }
 
-/// No process is let in under the name of another one that is there.
+/// No process is admitted under the name of another connected process.
 pub(super) fn s14(story: &[Entry], terms: &Terms) -> Result<(), String> {
     let mut joins: BTreeMap<SessionId, (RunnerName, Incarnation, u64)> = BTreeMap::new();
-    // Those who were let in, and when they were heard last. After a silence that makes a dispatcher let go of them they
-    // do not count: what comes then may find a session that is closed at its other end already.
+    // Admitted runners, and when each was heard last. After a silence for which a dispatcher closes the session they
+    // do not count: a later message may reach a session that the dispatcher has already closed.
     let mut there: BTreeMap<SessionId, u64> = BTreeMap::new();
     for Entry { at, fact } in story {
         match fact {
@@ -230,7 +230,7 @@ pub(super) fn s14(story: &[Entry], terms: &Terms) -> Result<(), String> {
                 };
                 let other = there.iter().find(is_other);
                 demand(other.is_none(), || format!("{name} was let in beside {other:?}"))?;
-                // It was heard when it asked to be let in; the answer may have come much later.
+                // The runner was heard when it asked to be admitted; the answer may have come much later.
                 there.insert(*session, *joined_at);
             }
             _ => {}
@@ -239,7 +239,7 @@ pub(super) fn s14(story: &[Entry], terms: &Terms) -> Result<(), String> {
     Ok(())
 }
 
-/// What is kept of a log is what the task wrote, from its first byte on.
+/// The stored log is a prefix of what the task wrote.
 pub(super) fn s15(story: &[Entry], _: &Terms) -> Result<(), String> {
     facts(story).try_for_each(|fact| match fact {
         Fact::LogRead { attempt, is_true, .. } => demand(*is_true, || format!("the log of {attempt} is not its own")),
@@ -247,7 +247,7 @@ pub(super) fn s15(story: &[Entry], _: &Terms) -> Result<(), String> {
     })
 }
 
-/// Where a result says that nothing is missing, all is there, as long and with the checksum that it says.
+/// If a result says that nothing is missing, the log is complete, with the stated length and checksum.
 pub(super) fn s16(story: &[Entry], _: &Terms) -> Result<(), String> {
     let mut sealed = BTreeMap::new();
     for fact in facts(story) {
@@ -266,7 +266,7 @@ pub(super) fn s16(story: &[Entry], _: &Terms) -> Result<(), String> {
     Ok(())
 }
 
-/// When a runner reports an attempt, nothing of it is left.
+/// When a runner reports an attempt, no process of the attempt is left.
 pub(super) fn s19(story: &[Entry], _: &Terms) -> Result<(), String> {
     facts(story).try_for_each(|fact| match fact {
         Fact::Left { attempt } => Err(format!("something of {attempt} is left, and it is reported as ended")),
@@ -274,7 +274,7 @@ pub(super) fn s19(story: &[Entry], _: &Terms) -> Result<(), String> {
     })
 }
 
-/// Of a runner that was killed nothing is left.
+/// No process of a killed runner is left.
 pub(super) fn s22(story: &[Entry], _: &Terms) -> Result<(), String> {
     facts(story).try_for_each(|fact| match fact {
         Fact::Remained { name, processes } => Err(format!("of {name}, which was killed, this is left: {processes:?}")),

@@ -1,4 +1,4 @@
-//! What the promises are measured by: the limits that the dispatcher of a history was given.
+//! The limits that the dispatcher of a history was given, which the promises are checked against.
 
 /// Durations are in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,13 +12,13 @@ pub(crate) struct Terms {
 }
 
 impl Terms {
-    /// How long a lease lasts after each renewal.
+    /// Duration of a lease after each renewal.
     pub(crate) fn lease_ms(&self, exclusive: bool) -> u64 {
         if exclusive { 2 * self.timeout_ms + 30_000 } else { self.timeout_ms }
     }
 
-    /// How late something may be noticed: between ticks, and in two gaps that are too short to be forgiven, or are not
-    /// and look so from outside.
+    /// Longest delay until something is noticed: between ticks, and in two gaps that are too short to be forgiven, or
+    /// are not and look so from outside.
     pub(crate) fn slack_ms(&self) -> u64 {
         5 * self.heartbeat_ms
     }

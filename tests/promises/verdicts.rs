@@ -1,5 +1,5 @@
-//! The promise about verdicts, S10: a book is kept of how jobs and their attempts ended, and every record is held
-//! against it.
+//! The promise about verdicts, S10: the checker notes how jobs and attempts ended, and compares every record
+//! with its notes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use super::checkers::{demand, facts};
 use super::history::{Entry, Fact};
 use super::terms::Terms;
 
-/// A verdict follows from how the jobs ended, a job's ending from its attempts; and both stay, until a rerun.
+/// A verdict follows from the jobs' endings, and an ending from the attempts' outcomes. Both stay until a rerun.
 pub(crate) fn s10(story: &[Entry], terms: &Terms) -> Result<(), String> {
     let mut book = Book::default();
     for fact in facts(story) {
@@ -36,7 +36,7 @@ struct Page {
     build: BuildId,
     allow_failure: bool,
     ending: Option<Ending>,
-    /// A rerun may take its ending back.
+    /// A rerun may revoke the ending of this job.
     may_begin_anew: bool,
     last: Option<Outcome>,
     losses: u32,
@@ -104,7 +104,7 @@ impl Book {
 }
 
 impl Page {
-    /// Whether the attempts so far can end the job so.
+    /// Whether the attempts so far allow this ending of the job.
     fn bears_out(&self, ending: &Ending, terms: &Terms) -> bool {
         match (ending, &self.last) {
             (Ending::Passed, last) => *last == Some(Outcome::Passed),

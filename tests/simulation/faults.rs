@@ -1,5 +1,5 @@
-//! What goes wrong, and what people do meanwhile. Each world picks its own few kinds, so that some see one kind often
-//! and some see many together.
+//! Faults, and what people do meanwhile. Each world picks a few kinds, so that some worlds see one kind often
+//! and some see many kinds together.
 
 use surveil::model::{AttemptId, BranchName, BuildId, CommitId, JobId, Outcome};
 
@@ -12,7 +12,7 @@ use crate::world::{Happening, World, new_commit};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     Push,
-    /// Back to a commit from before.
+    /// Moves a branch back to an earlier commit.
     ForcePush,
     DeleteBranch,
     NewBranch,
@@ -21,7 +21,7 @@ pub(crate) enum Fault {
     Rerun,
     DrainByOperator,
     BreakSession,
-    /// One end learns of it much later.
+    /// One end learns of the cut much later.
     HalfOpen,
     SlowNetwork,
     CutOff,
@@ -33,12 +33,12 @@ pub(crate) enum Fault {
     DrainRunner,
     StopRunner,
     SecondProcess,
-    /// A runner says that somebody else's attempt has passed.
+    /// A runner reports that another runner's attempt has passed.
     Liar,
     KillObserver,
 }
 
-/// What people do all the time, and what goes wrong only in some worlds.
+/// Actions that happen in all worlds, and faults that happen only in some.
 const PEOPLE: &[Fault] =
     &[Fault::Push, Fault::Push, Fault::Push, Fault::ForcePush, Fault::DeleteBranch, Fault::NewBranch];
 const TROUBLES: &[Fault] = &[
@@ -67,7 +67,7 @@ const TROUBLES: &[Fault] = &[
 ];
 
 impl World {
-    /// Plans all faults; says when they are over.
+    /// Plans all faults; returns when they are over.
     pub(crate) fn plan_faults(&mut self) -> u64 {
         let calm_at = self.dice.ms(5_000, 60_000);
         let mut kinds: Vec<Fault> = (0..1 + self.dice.below(6)).filter_map(|_| self.dice.pick(TROUBLES)).collect();
@@ -132,7 +132,7 @@ impl World {
         }
     }
 
-    /// Somebody says that what others execute has passed.
+    /// A runner reports that attempts of others have passed.
     fn lie(&mut self) {
         let all: Vec<ProcessId> = self.processes.keys().copied().collect();
         let Some(id) = self.dice.pick(&all) else { return };
@@ -186,7 +186,7 @@ impl World {
             Fault::Rerun => Question::Rerun(build, self.dice.percent(60)),
             Fault::DrainByOperator => {
                 let host = self.dice.below(self.hosts.len());
-                // Whoever hears of it may have to rely on it at once.
+                // The operator may have to rely on the answer at once.
                 if self.dice.percent(50) {
                     self.dispatcher.doom = Some(self.dice.below(40) as u32);
                 }
@@ -195,7 +195,7 @@ impl World {
             _ => Question::Cancel(build, None),
         };
         self.enqueue(Input::Ask(question, None));
-        // People who cancel often want the same thing again, at once.
+        // People who cancel often want the same build again at once.
         if kind == Fault::Cancel && self.dice.percent(50) {
             self.enqueue(Input::Ask(Question::Rerun(build, true), None));
         }
@@ -243,10 +243,10 @@ impl World {
         }
     }
 
-    /// How long a task takes.
+    /// Duration of a task.
     pub(crate) fn execution_ms(&mut self) -> u64 {
         match self.dice.below(20) {
-            // So that the time in which everything has to be over need not allow for much work.
+            // Keeps the time short within which every build must end.
             _ if self.is_calm => self.dice.ms(50, 4_000),
             _ if self.is_deploying => self.dice.ms(1_000, 90_000),
             0..2 => self.dice.ms(0, 20),
@@ -256,7 +256,7 @@ impl World {
         }
     }
 
-    /// How a task ends that nobody ends.
+    /// The outcome of a task that ends by itself.
     pub(crate) fn natural_outcome(&mut self) -> Outcome {
         match self.dice.below(20) {
             0..12 => Outcome::Passed,

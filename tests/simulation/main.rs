@@ -1,6 +1,6 @@
 //! The production scheduler in a simulated world: one thread, a seed, virtual time. Messages arrive late and are lost
-//! with their connections, all processes are killed and restarted, the disk fills up. Then faults stop, and every promise
-//! that can be judged from outside is checked against the history, by its number.
+//! with their connections, all processes are killed and restarted, the disk fills up. Then faults stop, and every
+//! promise that can be judged from outside is checked against the history, by its number.
 //!
 //! - `SURVEIL_SEED=n cargo test --test simulation` runs one world and prints its story.
 //! - `SURVEIL_SEEDS=n cargo test --test simulation` runs n worlds instead of 10,000.

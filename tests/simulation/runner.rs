@@ -62,10 +62,10 @@ pub(crate) struct Process {
     pub(crate) renewed: u64,
     /// Unanswered pings, and the registration before them.
     asked: VecDeque<u64>,
-    /// Beats without a word from the dispatcher.
+    /// Heartbeats without a message from the dispatcher.
     silent_beats: u64,
     backoff: u64,
-    /// Another process holds its name: the next try waits longer.
+    /// Another process holds its name, so the next attempt to connect waits longer.
     is_refused: bool,
     is_draining: bool,
     pub(crate) is_stopping: bool,
@@ -75,7 +75,7 @@ pub(crate) struct Process {
 pub(crate) struct Held {
     pub(crate) phase: Phase,
     pub(crate) lease: Option<Box<Lease>>,
-    /// Why it is being ended early, where it is.
+    /// The reason for ending it early, if it is ended early.
     pub(crate) ending: Option<Early>,
 }
 
@@ -108,7 +108,7 @@ pub(crate) enum Alarm {
 }
 
 impl World {
-    /// Starts a runner's process; beside the one there is, if that was asked for.
+    /// Starts a runner's process, beside an existing one if asked for.
     pub(crate) fn boot(&mut self, host: usize, beside: bool) {
         if self.hosts[host].main.is_some() && !beside {
             return;
@@ -145,7 +145,7 @@ impl World {
         self.plan(self.now + HEARTBEAT_MS, Happening::Runner(id, Alarm::Beat));
     }
 
-    /// The process is no more, and with it everything that it executed.
+    /// Ends the process and everything that it executed.
     pub(crate) fn kill(&mut self, id: ProcessId) {
         let Some(process) = self.processes.remove(&id) else { return };
         for (attempt, held) in &process.held {

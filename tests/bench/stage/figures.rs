@@ -1,9 +1,9 @@
-//! Figures: how a sample is summed up and shown, and what the kernel counts of a process.
+//! Figures: summaries of samples, and the kernel's counters of a process.
 #![expect(clippy::print_stdout, reason = "figures go to stdout")]
 
 use std::fs;
 
-/// What was measured, in one unit.
+/// A sample of measurements in one unit.
 #[derive(Default)]
 pub(crate) struct Sample(Vec<f64>);
 
@@ -20,14 +20,14 @@ impl Sample {
         self.at(0.5)
     }
 
-    /// The value that this part of the sample does not exceed.
+    /// The value that this share of the sample does not exceed.
     fn at(&self, part: f64) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
         sorted[((sorted.len() - 1) as f64 * part).round() as usize]
     }
 
-    /// One line: what it is, median, 99 of 100, extremes, number of rounds.
+    /// Prints one line: name, median, 99th percentile, extremes, number of rounds.
     pub(crate) fn print(&self, what: &str, unit: &str) {
         let n = self.0.len();
         let show = |value: f64| match value {
@@ -50,7 +50,7 @@ pub(crate) fn say(text: &str) {
 pub(crate) struct Memory {
     pub(crate) resident: u64,
     pub(crate) proportional: u64,
-    /// What would come free if it ended.
+    /// Memory that would be freed if the process ended.
     pub(crate) private: u64,
 }
 
@@ -73,7 +73,7 @@ pub(crate) fn peak_memory(pid: u32) -> u64 {
     field(&fs::read_to_string(format!("/proc/{pid}/status")).expect("the process lives"), "VmHWM:")
 }
 
-/// Begins to count the peak anew.
+/// Resets the peak.
 pub(crate) fn reset_peak_memory(pid: u32) {
     fs::write(format!("/proc/{pid}/clear_refs"), "5").expect("the process is ours");
 }
@@ -105,7 +105,7 @@ fn stat(pid: u32) -> Vec<i64> {
     rest.split_ascii_whitespace().map(|word| word.parse().unwrap_or(0)).collect()
 }
 
-/// How many threads a process has.
+/// The number of threads of a process.
 pub(crate) fn threads(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count)
 }

@@ -1,5 +1,6 @@
-//! What the benches share: real `surveil` processes in a directory of their own on the disk of the target directory,
-//! the repositories that they watch, scripted peers, and figures. What is started here ends with it.
+//! Shared parts of the benchmarks: real `surveil` processes in a directory of their own on the disk of the target
+//! directory, the repositories that they watch, scripted peers, and figures. Processes end with the stage that started
+//! them.
 #![allow(dead_code, reason = "each bench is a program of its own and uses a part of this")]
 
 pub(crate) mod figures;
@@ -17,10 +18,10 @@ use surveil::protocol::hello::Role;
 use surveil::store::{Reader, sqlite};
 use tempfile::TempDir;
 
-/// The longest that anything may take before a bench gives up.
+/// The longest wait before a benchmark gives up.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Whether figures are wanted. `cargo test --all-targets` runs benches too, and wants to know only that they work.
+/// Whether figures are wanted. `cargo test --all-targets` runs the benchmarks too, but only to see that they work.
 pub(crate) fn is_measuring() -> bool {
     std::env::args().any(|argument| argument == "--bench")
 }
@@ -35,7 +36,7 @@ pub(crate) fn pause(length: Duration) {
     let _ = crossbeam_channel::never::<()>().recv_timeout(length);
 }
 
-/// Looks again and again, a millisecond apart, until there is something to see.
+/// Polls every millisecond until the function returns a value.
 pub(crate) fn wait_for<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
     look_every(Duration::from_millis(1), what, look)
 }
@@ -51,7 +52,7 @@ fn look_every<T>(step: Duration, what: &str, mut look: impl FnMut() -> Option<T>
     }
 }
 
-/// A dispatcher and what belongs to it, in a directory of its own.
+/// A dispatcher and its peers, in a directory of their own.
 pub(crate) struct Stage {
     /// Declared first, so that the processes are gone before their directory.
     processes: Vec<Process>,
@@ -66,7 +67,7 @@ pub(crate) struct Process {
 }
 
 impl Stage {
-    /// An empty one. `SURVEIL_BENCH_DIR` names another disk, `SURVEIL_BENCH_KEEP` leaves everything there afterwards.
+    /// An empty stage. `SURVEIL_BENCH_DIR` names another disk, `SURVEIL_BENCH_KEEP` keeps the files afterwards.
     pub(crate) fn new() -> Self {
         let place = std::env::var_os("SURVEIL_BENCH_DIR").unwrap_or_else(|| env!("CARGO_TARGET_TMPDIR").into());
         fs::create_dir_all(&place).expect("the target directory can be written");
@@ -75,7 +76,7 @@ impl Stage {
         Self { processes: Vec::new(), address: None, dir }
     }
 
-    /// With a dispatcher that starts no runners.
+    /// A stage with a dispatcher that starts no runners.
     pub(crate) fn with_dispatcher(flags: &[&str]) -> Self {
         let mut stage = Self::new();
         stage.start_dispatcher(flags);
@@ -90,12 +91,12 @@ impl Stage {
         self.path("data")
     }
 
-    /// Where the dispatcher listens.
+    /// The address at which the dispatcher listens.
     pub(crate) fn address(&self) -> Address {
         self.address.clone().expect("a dispatcher was started")
     }
 
-    /// Starts the dispatcher and waits until it listens. Says how long that took.
+    /// Starts the dispatcher and waits until it listens. Returns how long that took.
     pub(crate) fn start_dispatcher(&mut self, flags: &[&str]) -> (usize, Duration) {
         let begun = clock::instant();
         let at = self.start("dispatcher", &[&["dispatcher", "--port", "0", "--spawn", "0"], flags].concat());
@@ -145,9 +146,9 @@ impl Stage {
         self.processes.len() - 1
     }
 
-    /// A `surveil` command that finds this dispatcher's tokens and nothing of the person who measures.
+    /// A `surveil` command that finds this dispatcher's tokens and no settings of the person who measures.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        // Another program may be named, so that two can take turns in one hour.
+        // Another program may be named, so that two programs can be measured in turns.
         let program = std::env::var_os("SURVEIL_BENCH_PROGRAM").unwrap_or(env!("CARGO_BIN_EXE_surveil").into());
         let mut command = Command::new(program);
         command.args(arguments).env_clear().env("PATH", "/usr/bin:/bin").env("HOME", self.dir.path());
@@ -198,7 +199,7 @@ impl Stage {
 
 impl Process {
     fn end(&mut self) {
-        // That it has ended already is as good.
+        // A process that has already ended is fine.
         drop(self.child.kill());
         drop(self.child.wait());
     }
@@ -226,7 +227,7 @@ pub(crate) fn finished(reader: &dyn Reader, commit: &git2::Oid) -> Build {
     finished_every(Duration::from_millis(1), reader, commit)
 }
 
-/// The same, looking only so often: where looking would take from what is measured.
+/// Like [`verdict`], but polls at this interval, if polling would disturb the measurement.
 pub(crate) fn finished_every(step: Duration, reader: &dyn Reader, commit: &git2::Oid) -> Build {
     let commit: CommitId = commit.to_string().parse().expect("an id of a commit");
     look_every(step, "a verdict", || {
@@ -240,7 +241,7 @@ pub(crate) fn finished_build(reader: &dyn Reader, id: BuildId) -> Build {
     wait_for("a verdict", || reader.build(id).expect("the store can be read").filter(|build| build.verdict.is_some()))
 }
 
-/// The time since then, in milliseconds.
+/// The time since that moment, in milliseconds.
 pub(crate) fn ms_since(then: Instant) -> f64 {
     then.elapsed().as_secs_f64() * 1000.0
 }

@@ -1,4 +1,4 @@
-//! Peers that speak the protocol and do nothing else: what is measured then is the dispatcher alone.
+//! Peers that speak the protocol and do nothing else, so that a benchmark measures the dispatcher alone.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -51,12 +51,12 @@ pub(crate) fn register(slots: u32) -> Frame {
     })
 }
 
-/// A task file with so many tasks that do nothing.
+/// A task file with this many tasks that do nothing.
 pub(crate) fn idle_tasks(count: usize) -> String {
     (0..count).map(|n| format!("[task.t{n}]\nrun = \"true\"\n")).collect()
 }
 
-/// Announces so many commits, each with that task file, and has each accepted before the next.
+/// Announces this many commits with that task file, each after the one before was accepted.
 pub(crate) fn submit(stage: &Stage, builds: usize, tasks: &str) {
     let repo = Repo::new(&stage.path("submitted"));
     let (stream, mut reader) = open(stage, Role::Observer, "bench");
@@ -92,8 +92,8 @@ pub(crate) fn submit(stage: &Stage, builds: usize, tasks: &str) {
     stream.close();
 }
 
-/// Many runners in one thread, which answer every lease with a result at once. Messages are told apart by how they
-/// begin, because reading them properly would take longer than what is measured.
+/// Many runners in one thread, which answer every lease with a result at once. Messages are told apart by their
+/// first bytes, because parsing them would take longer than the measured work.
 pub(crate) struct Crowd {
     runners: Vec<Scripted>,
     scratch: Vec<u8>,
@@ -101,14 +101,14 @@ pub(crate) struct Crowd {
 
 struct Scripted {
     socket: TcpStream,
-    /// Read and not used yet: at most part of a line.
+    /// Bytes that were read and not used yet: at most part of a line.
     rest: Vec<u8>,
-    /// To be written.
+    /// Bytes to be written.
     out: Vec<u8>,
     ends: bool,
 }
 
-/// What a crowd heard in one turn.
+/// The messages that the runners received in one turn.
 #[derive(Default)]
 pub(crate) struct Heard {
     pub(crate) leases: usize,
@@ -117,7 +117,7 @@ pub(crate) struct Heard {
 }
 
 impl Crowd {
-    /// Connects and registers so many runners.
+    /// Connects and registers this many runners.
     pub(crate) fn connect(stage: &Stage, prefix: &str, count: usize, slots: u32) -> Self {
         let address = stage.address();
         let token = stage.token(Role::Runner);
@@ -133,12 +133,12 @@ impl Crowd {
         Self { runners: runners.collect(), scratch: vec![0; 256 * 1024] }
     }
 
-    /// From now on leases are counted and kept.
+    /// Counts and keeps leases from now on.
     pub(crate) fn keep_leases(&mut self) {
         self.runners.iter_mut().for_each(|runner| runner.ends = false);
     }
 
-    /// Waits until something arrives, answers it, and says what it was.
+    /// Waits for a message, answers it, and returns what it was.
     pub(crate) fn turn(&mut self, wait: Duration) -> Heard {
         let mut heard = Heard::default();
         let ready: Vec<bool> = {
@@ -154,7 +154,7 @@ impl Crowd {
         heard
     }
 
-    /// Has so many runners ping, from this one on, after reading what has arrived for them. Returns who comes next.
+    /// Lets this many runners ping, starting at the given one, after reading their messages. Returns the next runner.
     pub(crate) fn ping_some(&mut self, from: usize, count: usize) -> usize {
         let Self { runners, scratch } = self;
         let total = runners.len();
@@ -178,7 +178,7 @@ impl Crowd {
 }
 
 impl Scripted {
-    /// What it waits for.
+    /// The message that it waits for.
     fn wanted(&self) -> PollFd<'_> {
         let room = if self.out.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
         PollFd::new(&self.socket, PollFlags::IN | room)
@@ -226,7 +226,7 @@ impl Scripted {
         while !self.out.is_empty() {
             match self.socket.write(&self.out) {
                 Ok(count) => drop(self.out.drain(..count)),
-                // The dispatcher reads too slowly; what is left goes with the next turn.
+                // The dispatcher reads too slowly; the rest is written in the next turn.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) => panic!("{error}"),
             }
