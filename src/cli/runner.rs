@@ -8,7 +8,7 @@ use super::observer::DispatchFlags;
 use super::quantity::{Bytes, Millis};
 use super::{CliError, ExitCode, interrupt};
 use crate::config::{RunnerSettings, default_runner_name, defaults, own_facts, work_dir};
-use crate::model::{Address, Label, RunnerName};
+use crate::model::{Address, Label, RunnerName, SpawnId};
 use crate::protocol::limits::{MAX_LABELS, MAX_SLOTS};
 use crate::runner;
 
@@ -73,9 +73,9 @@ pub(crate) struct RunnerFlags {
     #[arg(long, value_name = "TIME", help_heading = "Limits")]
     pub(crate) idle_exit: Option<Millis>,
 
-    /// Says that a dispatcher started this runner for its own waiting work
-    #[arg(long, hide = true)]
-    pub(crate) spawned: bool,
+    /// The number under which a dispatcher started this runner for its own waiting work
+    #[arg(long, hide = true, value_name = "N")]
+    pub(crate) spawn: Option<u64>,
 }
 
 impl RunnerFlags {
@@ -102,7 +102,7 @@ impl RunnerFlags {
             min_free: self.min_free.0,
             grace_ms: self.grace.0,
             idle_exit_ms: self.idle_exit.map(|idle| idle.0),
-            spawned: self.spawned,
+            spawn: self.spawn.map(SpawnId),
         })
     }
 }

@@ -64,7 +64,7 @@ fn the_roles_have_their_defaults() {
     let settings = flags.settings().unwrap();
     assert_eq!(settings.dispatch, [address("localhost:9000")]);
     assert_eq!(settings.listen, None);
-    assert!(settings.slots >= 1 && !settings.name.is_empty() && !settings.spawned);
+    assert!(settings.slots >= 1 && !settings.name.is_empty() && settings.spawn.is_none());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::location::{MAX_MIRROR_NAME_BYTES, mirror_name};
 use super::{ConfigError, default_runner_name, is_url, repo_name_from, without_credentials};
-use crate::model::{Address, Label, RepoName, RunnerName};
+use crate::model::{Address, Label, RepoName, RunnerName, SpawnId};
 
 /// The longest token file that is read. A token has a few dozen letters, and it has to fit into the first line of a
 /// session, which is limited to as much.
@@ -76,8 +76,8 @@ pub struct RunnerSettings {
     pub grace_ms: u64,
     /// End after this long without work.
     pub idle_exit_ms: Option<u64>,
-    /// Started by a dispatcher for its own waiting work.
-    pub spawned: bool,
+    /// The number under which a dispatcher started it for its own waiting work, if it did.
+    pub spawn: Option<SpawnId>,
 }
 
 /// An observer's settings.

@@ -1,5 +1,6 @@
 //! Starting and ending a dispatcher: the data directory, the restored state, the threads, and their order.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -9,16 +10,16 @@ use super::capacity::Capacity;
 use super::core::{Core, ToCore};
 use super::data_dir::DataDir;
 use super::logs::{LogSender, Logs, ToLogs};
+use super::pools::{self, Local, Pools, Provider};
 use super::retention::{self, Keeper};
 use super::session::Shared;
-use super::spawner::Spawner;
 use super::tokens::Tokens;
 use super::watchdog::{self, Pulse};
 use super::{DispatcherError, fatal, heartbeat, limits};
 use crate::clock;
 use crate::config::DispatcherSettings;
-use crate::model::Moment;
-use crate::scheduler::{Event, Policy, Scheduler};
+use crate::model::{Moment, PoolId};
+use crate::scheduler::{Event, Policy, Pool, Scheduler};
 use crate::shutdown::Stop;
 use crate::store::{Store, StoreError, sqlite};
 use crate::threads::{self, Thread};
@@ -33,7 +34,7 @@ pub struct Dispatcher {
     ended: Receiver<Result<Box<dyn Store>, StoreError>>,
     /// Closing it ends the ticking threads.
     ticking: Option<Sender<()>>,
-    spawner: Option<Spawner>,
+    pools: Option<Pools>,
     accept: Option<Thread<()>>,
     /// Core, logs and the ticking ones; each ends when its senders are gone.
     threads: Vec<Thread<()>>,
@@ -55,8 +56,9 @@ impl Dispatcher {
         let (core, core_inbox) = bounded(limits::CORE_CAPACITY);
         let (logs, logs_inbox) = bounded(limits::LOGS_CAPACITY);
         let logs = LogSender::new(logs);
-        let (spawn, spawn_inbox) = bounded(1);
-        let spawner = Spawner::start(address, &data, descriptors, spawn_inbox)?;
+        let (spawn, spawn_inbox) = bounded(pools::CAPACITY);
+        let local: Box<dyn Provider> = Box::new(Local::new(address, &data, descriptors));
+        let pools = Pools::start(BTreeMap::from([(PoolId::LOCAL, local)]), spawn_inbox, core.clone())?;
         let (said, ended) = bounded(1);
         let shared =
             Shared::new(&settings, capacity, data.clone(), readers.clone(), tokens, core.clone(), logs.clone())?;
@@ -100,8 +102,8 @@ impl Dispatcher {
         ];
         let accept = Some(start_accept(shared.clone(), listener.clone())?);
         log::info!("listening at {address}");
-        let (shared, ticking, spawner) = (Some(shared), Some(ticking), Some(spawner));
-        Ok(Self { shared, listener, core, ended, ticking, spawner, accept, threads })
+        let (shared, ticking, pools) = (Some(shared), Some(ticking), Some(pools));
+        Ok(Self { shared, listener, core, ended, ticking, pools, accept, threads })
     }
 
     /// Where it listens.
@@ -122,7 +124,7 @@ impl Dispatcher {
     /// core, which says goodbye; sessions and logs; last the store, which sessions and retention read.
     fn end(&mut self) {
         self.listener.close();
-        drop(self.spawner.take());
+        drop(self.pools.take());
         drop(self.ticking.take());
         // A core that has ended already is not there to hear it.
         drop(self.core.send(ToCore::Stop));
@@ -151,8 +153,9 @@ fn restore(settings: &DispatcherSettings, store: &dyn Store) -> Result<Scheduler
         reconnect_ms: settings.reconnect_ms,
         max_losses: settings.max_losses,
         queue_timeout_ms: settings.queue_timeout_ms,
-        spawn: settings.spawn,
-        spawn_labels: crate::config::own_facts(),
+        pools: vec![Pool { id: PoolId::LOCAL, labels: crate::config::own_facts(), max: settings.spawn }],
+        // JSON carries whole numbers up to 2^53 in every language, and this leaves room to count on.
+        last_spawn: getrandom::u64().map_or_else(|_| clock::wall().0.unsigned_abs(), |random| random >> 12),
     };
     let snapshot = store.snapshot()?;
     let attempts: usize = snapshot.builds.iter().map(|build| build.attempts.len()).sum();

@@ -4,7 +4,7 @@
 use super::grants::StoredStream;
 use crate::model::{
     AttemptId, BranchName, BuildSource, CommitId, Incarnation, Isolation, Label, LogSummary, Outcome, RepoName,
-    RunnerName, SessionId, StreamId, StreamKind, StreamSummary, Trigger,
+    RunnerName, SessionId, SpawnId, StreamId, StreamKind, StreamSummary, Trigger,
 };
 use crate::protocol::hello::{ErrorCode, Hello, Refusal};
 use crate::protocol::limits::{MAX_LABELS, MAX_RANGE_COMMITS, MAX_SLOTS};
@@ -83,7 +83,7 @@ fn cut(mut text: String) -> String {
 
 /// A `register`, with what `hello` said before.
 pub(crate) fn joined(session: SessionId, hello: &Hello, message: FromRunner) -> Result<RunnerJoined, Refusal> {
-    let FromRunner::Register { slots, labels, isolation, holding, warm, spawned, draining, .. } = message else {
+    let FromRunner::Register { slots, labels, isolation, holding, warm, spawned, spawn, draining, .. } = message else {
         let text = "the first message of a runner is `register`".to_owned();
         return Err(Refusal { code: ErrorCode::NotAllowed, text });
     };
@@ -115,7 +115,8 @@ pub(crate) fn joined(session: SessionId, hello: &Hello, message: FromRunner) -> 
         isolation,
         holding: attempts(&holding)?,
         warm: warm.collect::<Result<_, Refusal>>()?,
-        spawned,
+        spawned: spawned || spawn.is_some(),
+        spawn: spawn.map(SpawnId),
         draining,
     })
 }

@@ -38,6 +38,20 @@ id!(
     SessionId, "s"
 );
 id!(
+    /// One request to start a runner. Numbers of one dispatcher's start are never those of another start, so that a
+    /// runner which outlives its dispatcher answers no request of the next. Shown as `n12`.
+    SpawnId, "n"
+);
+id!(
+    /// A place where the dispatcher may start runners. Shown as `p0`.
+    PoolId, "p"
+);
+id!(
     /// One start of a runner process: a random number, so that a restarted runner is told from a slow one.
     Incarnation, "i"
 );
+
+impl PoolId {
+    /// The dispatcher's own machine.
+    pub const LOCAL: Self = Self(0);
+}

@@ -25,7 +25,7 @@ pub use address::{Address, AddressError};
 pub use attempt::{Attempt, LogSummary, Outcome};
 pub use build::{Build, BuildSource, BuildState, Verdict};
 pub use commit::{BranchName, CommitId, CommitIdError};
-pub use id::{AttemptId, BuildId, Incarnation, JobId, RunnerId, SessionId};
+pub use id::{AttemptId, BuildId, Incarnation, JobId, PoolId, RunnerId, SessionId, SpawnId};
 pub use job::{Ending, EndingKind, Job, JobState, JobStateKind};
 pub use moment::{Moment, WallTime};
 pub use name::{Label, LabelError, RepoName, RepoNameError, RunnerName, RunnerNameError, TaskName, TaskNameError};

@@ -31,6 +31,9 @@ pub enum FromRunner {
         /// Whether the dispatcher started this runner itself. False by default.
         #[serde(default)]
         spawned: bool,
+        /// The number that the dispatcher gave this runner when it started it. None by default.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        spawn: Option<u64>,
         /// Whether it drains: it finishes the attempts that it holds and takes no new ones. False by default.
         #[serde(default)]
         draining: bool,

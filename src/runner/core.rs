@@ -373,7 +373,7 @@ impl Core<'_> {
             labels: &self.labels,
             isolation: self.isolation.word(),
             warm: &warm,
-            spawned: self.settings.spawned,
+            spawn: self.settings.spawn,
             draining,
         };
         self.say(|| translate::register(&offer, holding));

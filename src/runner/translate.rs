@@ -3,7 +3,7 @@
 use super::assignment::{Assignment, AttemptResult, SourceAhead};
 use super::routes::Piece;
 use crate::model::{
-    AttemptId, BranchName, BuildId, CommitId, Label, LogSummary, Outcome, RepoName, StreamId, StreamKind,
+    AttemptId, BranchName, BuildId, CommitId, Label, LogSummary, Outcome, RepoName, SpawnId, StreamId, StreamKind,
     StreamSummary, TaskName,
 };
 use crate::protocol::codec;
@@ -119,7 +119,8 @@ pub(super) struct Offer<'a> {
     /// [`crate::model::Isolation::word`].
     pub(super) isolation: &'a str,
     pub(super) warm: &'a [(RepoName, CommitId)],
-    pub(super) spawned: bool,
+    /// The dispatcher's number for the start of this runner, if it started it.
+    pub(super) spawn: Option<SpawnId>,
     pub(super) draining: bool,
 }
 
@@ -132,7 +133,8 @@ pub(super) fn register(offer: &Offer<'_>, holding: &[AttemptId]) -> Frame {
         isolation: offer.isolation.to_owned(),
         holding: raw(holding),
         warm: offer.warm.iter().map(warm).collect(),
-        spawned: offer.spawned,
+        spawned: offer.spawn.is_some(),
+        spawn: offer.spawn.map(|spawn| spawn.0),
         draining: offer.draining,
         takes_source: true,
     })

@@ -3,7 +3,7 @@
 use super::members::CONNECTION_LOST;
 use super::tables::{LiveLease, Member, Started, Timer, Warmth};
 use super::turn::{Because, Turn};
-use super::{Effect, Lease, RunnerCommand, Scheduler, policy};
+use super::{Lease, RunnerCommand, Scheduler, policy};
 use crate::model::{Attempt, AttemptId, Ending, JobId, JobState, LogSummary, Outcome, Record, RunnerId, SessionId};
 
 /// What a runner reports of an attempt that has ended.
@@ -279,9 +279,9 @@ impl Scheduler {
         self.forget_empty_away(turn);
     }
 
-    /// Errors jobs that no runner fits for too long, and asks for a local runner where one would help.
+    /// Errors jobs that no runner fits for too long, and asks for a runner to be started if one would help.
     pub(super) fn check_queue(&mut self, turn: &mut Turn) {
-        self.spawns.pending.retain(|asked| turn.now.since(*asked) < policy::SPAWN_PATIENCE_MS);
+        self.give_up_spawns(turn);
         let (mut fitting, mut unfit) = (Vec::new(), Vec::new());
         let deadlines = self.tables.deadlines();
         for (job, labels) in self.tables.queue().candidates() {
@@ -308,18 +308,6 @@ impl Scheduler {
             } else if waited >= policy::SPAWN_AFTER_MS {
                 self.spawn_for(turn, job);
             }
-        }
-    }
-
-    fn spawn_for(&mut self, turn: &mut Turn, job: JobId) {
-        let labels = &self.jobs[&job].task.placement.labels;
-        let would_fit = labels.iter().all(|label| self.policy.spawn_labels.contains(label));
-        let there =
-            self.tables.roster().members().filter(|member| member.spawned && member.session().is_some()).count();
-        if would_fit && self.spawns.pending.is_empty() && there < self.policy.spawn as usize {
-            self.spawns.pending.push(turn.now);
-            turn.note("work waits and no runner that fits is connected: starting one here".into());
-            turn.effects.push(Effect::SpawnRunner);
         }
     }
 }

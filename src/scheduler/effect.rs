@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::event::RequestId;
 use crate::model::{
-    AttemptId, BranchName, BuildId, BuildSource, CommitId, JobId, Record, RepoName, SessionId, TaskSpec,
+    AttemptId, BranchName, BuildId, BuildSource, CommitId, JobId, PoolId, Record, RepoName, SessionId, SpawnId,
+    TaskSpec,
 };
 
 /// Something to do.
@@ -20,8 +21,8 @@ pub enum Effect {
     Reply { request: RequestId, reply: Reply },
     /// End a session, and say why in the log.
     CloseSession { session: SessionId, why: Arc<str> },
-    /// Start a runner on the dispatcher's own machine.
-    SpawnRunner,
+    /// Start a runner in this pool, and tell it the number with which it is to register.
+    SpawnRunner { spawn: SpawnId, pool: PoolId },
     /// One fact for the dispatcher's log.
     Note(String),
 }

@@ -2,7 +2,7 @@
 
 use crate::model::{
     AttemptId, BranchName, BuildId, BuildSource, CommitId, Incarnation, Isolation, JobId, Label, LogSummary, Outcome,
-    RepoName, RunnerId, RunnerName, SessionId, TaskSpec, WholeBuild,
+    RepoName, RunnerId, RunnerName, SessionId, SpawnId, TaskSpec, WholeBuild,
 };
 
 /// Names the request a reply belongs to; the dispatcher makes them up and the scheduler hands them back.
@@ -44,6 +44,10 @@ pub enum Event {
     },
     /// A session ended, for whatever reason.
     SessionClosed { session: SessionId },
+    /// A runner that was asked for could not be started.
+    SpawnFailed { spawn: SpawnId, why: String },
+    /// The process of a runner that was started has ended.
+    SpawnGone { spawn: SpawnId },
     /// An operator asked to cancel a build, or one job of it.
     CancelAsked { request: RequestId, build: BuildId, job: Option<JobId> },
     /// An operator asked to run a finished build again; the jobs are as the store has them.
@@ -68,8 +72,10 @@ pub struct RunnerJoined {
     pub isolation: Isolation,
     pub holding: Vec<AttemptId>,
     pub warm: Vec<(RepoName, CommitId)>,
-    /// This dispatcher started it.
+    /// A dispatcher started it.
     pub spawned: bool,
+    /// The request that it answers, as far as it was told.
+    pub spawn: Option<SpawnId>,
     /// It drains already.
     pub draining: bool,
 }

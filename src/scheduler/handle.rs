@@ -28,6 +28,8 @@ impl Scheduler {
                 self.finish_attempt(&mut turn, Finished { session, attempt, outcome, log, duration_ms });
             }
             Event::SessionClosed { session } => self.close_session(&mut turn, session),
+            Event::SpawnFailed { spawn, why } => self.spawn_failed(&mut turn, spawn, &why),
+            Event::SpawnGone { spawn } => self.spawn_gone(&mut turn, spawn),
             Event::CancelAsked { request, build, job } => self.cancel(&mut turn, request, build, job),
             Event::RerunAsked { request, build, failed_only } => self.rerun(&mut turn, request, *build, failed_only),
             Event::DrainAsked { request, runner } => self.drain_runner(&mut turn, request, runner),
@@ -52,10 +54,11 @@ impl Scheduler {
         let unfit = self.tables.queue().candidates().into_iter().filter(|(_, it)| !self.tables.roster().any_fits(it));
         let of_queue = unfit.filter_map(|(job, labels)| {
             let of_job = Timer::Fit(job);
-            let start_one = self.tables.deadlines().since(&of_job)?.after(policy::SPAWN_AFTER_MS);
+            let waited = self.tables.deadlines().since(&of_job)?.after(policy::SPAWN_AFTER_MS).max(now);
+            let start_one = self.pool_for(&self.jobs[&job]).map(|_| waited);
             let of_labels = self.tables.deadlines().at(&Timer::LabelsFit(labels.into()));
             let give_up = self.tables.deadlines().at(&of_job).max(of_labels)?;
-            Some(if start_one > now { start_one.min(give_up) } else { give_up })
+            Some(start_one.map_or(give_up, |start_one| start_one.min(give_up)))
         });
         of_table.into_iter().chain(of_queue).min()
     }

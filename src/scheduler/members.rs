@@ -4,7 +4,7 @@ use super::attempts::Loss;
 use super::tables::{Member, Presence, Started, Timer};
 use super::turn::Turn;
 use super::{Effect, Policy, Reply, RequestId, RunnerCommand, RunnerJoined, Scheduler};
-use crate::model::{AttemptId, Moment, Record, Runner, RunnerId, RunnerName, SessionId};
+use crate::model::{AttemptId, Moment, PoolId, Record, Runner, RunnerId, RunnerName, SessionId};
 
 /// Why attempts are lost with a runner that stays away.
 pub(super) const CONNECTION_LOST: &str = "its runner's connection closed and it did not come back";
@@ -45,15 +45,15 @@ impl Scheduler {
             holding,
             warm,
             spawned,
+            spawn,
             draining: drains,
         } = joined;
-        if spawned {
-            self.spawns.pending.pop();
-        }
         let (health, was, drained, asked) = match before {
             Some(it) => (it.health.clone(), it.incarnation, it.draining, it.drain_asked.clone()),
             None => (self.past_health.remove(&id).unwrap_or_default(), None, false, Vec::new()),
         };
+        // One that an earlier dispatcher started on this machine answers no request, and is there all the same.
+        let pool = self.answer_spawn(spawn).or(spawned.then_some(PoolId::LOCAL));
         let restarted = was.is_some_and(|was| was != incarnation);
         // It is the process that drains, and it may have missed that it was asked to.
         let (was_asked, drain_asked) = if restarted { (false, Vec::new()) } else { (drained, asked.clone()) };
@@ -66,7 +66,7 @@ impl Scheduler {
         (member.incarnation, member.newest_session) = (Some(incarnation), session);
         (member.slots, member.labels, member.isolation) = (slots, labels, isolation);
         (member.draining, member.drain_asked) = (drains || was_asked, drain_asked);
-        (member.warm, member.spawned, member.health) = (warm.into_iter().collect(), spawned, health);
+        (member.warm, member.pool, member.health) = (warm.into_iter().collect(), pool, health);
         self.tables.insert_member(turn.now, member, self.policy.heartbeat_timeout_ms);
         self.reconcile_holding(turn, id, session, &holding, restarted);
         if drains {

@@ -18,6 +18,7 @@ mod members;
 mod policy;
 mod questions;
 mod restore;
+mod spawns;
 mod state;
 mod tables;
 #[cfg(test)]
@@ -26,6 +27,6 @@ mod turn;
 
 pub use effect::{Effect, Lease, Reply, RunnerCommand};
 pub use event::{Event, RequestId, RunnerJoined};
-pub use policy::Policy;
+pub use policy::{Policy, Pool};
 pub use questions::{JobCounts, RunnerView};
 pub use state::Scheduler;

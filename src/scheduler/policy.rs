@@ -1,6 +1,6 @@
 //! The numbers that decisions depend on. Durations are in milliseconds.
 
-use crate::model::Label;
+use crate::model::{Label, PoolId};
 
 use crate::model::Snapshot;
 
@@ -20,10 +20,20 @@ pub struct Policy {
     pub max_losses: u32,
     /// How long a job waits while no runner fits it, before it is errored.
     pub queue_timeout_ms: u64,
-    /// Runners to start on the dispatcher's own machine at most.
-    pub spawn: u32,
-    /// What such a runner would offer.
-    pub spawn_labels: Vec<Label>,
+    /// Where runners may be started, in the order of preference.
+    pub pools: Vec<Pool>,
+    /// The number after which those of requests to start a runner begin: another one at each start of the dispatcher.
+    pub last_spawn: u64,
+}
+
+/// A place where runners may be started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pool {
+    pub id: PoolId,
+    /// What a runner there would offer.
+    pub labels: Vec<Label>,
+    /// How many of its runners may be connected before no further one is asked for.
+    pub max: u32,
 }
 
 impl Policy {

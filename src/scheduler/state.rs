@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::health::Health;
 use super::policy::{self, Policy};
+use super::spawns::Spawns;
 use super::tables::Tables;
 use crate::model::{
     AttemptId, BranchName, BuildId, BuildSource, CommitId, Condition, JobId, JobState, Label, Moment, RepoName,
@@ -40,7 +41,6 @@ impl Scheduler {
     #[must_use]
     pub fn new(policy: Policy) -> Self {
         Self {
-            policy,
             heads: HashMap::new(),
             builds: BTreeMap::new(),
             jobs: HashMap::new(),
@@ -48,12 +48,13 @@ impl Scheduler {
             known_runners: HashMap::new(),
             past_health: HashMap::new(),
             recent_results: RecentResults::default(),
-            spawns: Spawns::default(),
+            spawns: Spawns::after(policy.last_spawn),
             last_build: 0,
             last_job: 0,
             last_attempt: 0,
             last_runner: 0,
             last_tick: None,
+            policy,
         }
     }
 }
@@ -132,11 +133,4 @@ impl RecentResults {
     pub(super) fn contains(&self, attempt: &AttemptId) -> bool {
         self.set.contains(attempt)
     }
-}
-
-/// Runners that the dispatcher was asked to start and that have not registered yet.
-#[derive(Debug, Default)]
-pub(super) struct Spawns {
-    /// When each was asked for.
-    pub pending: Vec<Moment>,
 }

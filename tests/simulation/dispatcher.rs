@@ -42,8 +42,8 @@ pub(crate) fn policy() -> Policy {
         reconnect_ms: RECONNECT_MS,
         max_losses: MAX_LOSSES,
         queue_timeout_ms: QUEUE_TIMEOUT_MS,
-        spawn: 0,
-        spawn_labels: Vec::new(),
+        pools: Vec::new(),
+        last_spawn: 0,
     }
 }
 
@@ -323,7 +323,7 @@ impl World {
                 let cut = Cut { up_ms: 2, down_ms: 2, loses_up: true, loses_down: false };
                 self.cut(session, cut);
             }
-            Effect::SpawnRunner | Effect::Persist(_) | Effect::Note(_) => {}
+            Effect::SpawnRunner { .. } | Effect::Persist(_) | Effect::Note(_) => {}
         }
     }
 

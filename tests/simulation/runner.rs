@@ -207,6 +207,7 @@ impl World {
             holding: process.held.keys().copied().collect(),
             warm: Vec::new(),
             spawned: false,
+            spawn: None,
             draining: process.is_draining,
         };
         self.send_up(session, Up::Register(Box::new(joined)));

@@ -99,7 +99,7 @@ impl Plan {
             min_free: defaults::MIN_FREE_BYTES,
             grace_ms: defaults::GRACE_MS,
             idle_exit_ms: None,
-            spawned: false,
+            spawn: None,
         }
     }
 }

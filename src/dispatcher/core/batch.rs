@@ -14,7 +14,7 @@ use crate::dispatcher::grants::Grant;
 use crate::dispatcher::limits;
 use crate::dispatcher::logs::LogSender;
 use crate::dispatcher::watchdog::Pulse;
-use crate::model::{BuildId, Moment, Record, SessionId, WholeBuild};
+use crate::model::{BuildId, Moment, PoolId, Record, SessionId, SpawnId, WholeBuild};
 use crate::scheduler::{Effect, Event, Reply, RequestId, RunnerCommand, Scheduler};
 use crate::store::{Reader, Store, StoreError};
 
@@ -25,7 +25,7 @@ pub(crate) struct Core {
     pub(crate) store: Box<dyn Store>,
     pub(crate) data: DataDir,
     pub(crate) logs: LogSender,
-    pub(crate) spawner: Sender<()>,
+    pub(crate) spawner: Sender<(SpawnId, PoolId)>,
     peers: Peers,
     watchers: Vec<Watcher>,
     answers: HashMap<RequestId, Sender<Reply>>,
@@ -58,7 +58,7 @@ impl Core {
         reader: Box<dyn Reader>,
         data: DataDir,
         logs: LogSender,
-        spawner: Sender<()>,
+        spawner: Sender<(SpawnId, PoolId)>,
         inbox: Receiver<ToCore>,
     ) -> Self {
         Self {
@@ -232,7 +232,7 @@ impl Core {
                 effect @ (Effect::Send { .. }
                 | Effect::Reply { .. }
                 | Effect::CloseSession { .. }
-                | Effect::SpawnRunner) => self.held.push(effect),
+                | Effect::SpawnRunner { .. }) => self.held.push(effect),
             }
         }
     }
@@ -318,9 +318,9 @@ impl Core {
                     peer.outbox.finish();
                 }
             }
-            Effect::SpawnRunner => {
-                // A full queue means that one is being started already.
-                self.spawner.try_send(()).ok();
+            Effect::SpawnRunner { spawn, pool } => {
+                // If the queue is full, the scheduler asks again when this request has come to nothing.
+                self.spawner.try_send((spawn, pool)).ok();
             }
             Effect::Persist(_) | Effect::Note(_) => unreachable!("these are not held back"),
         }

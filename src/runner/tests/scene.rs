@@ -103,7 +103,7 @@ impl Scene {
             min_free: 0,
             grace_ms: 100,
             idle_exit_ms: None,
-            spawned: false,
+            spawn: None,
         };
         Self { directory, listener, settings }
     }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::model::{AttemptId, JobId, Label, Moment, RunnerId};
+use crate::model::{AttemptId, JobId, Label, Moment, PoolId, RunnerId, SpawnId};
 
 /// One thing that is waited for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,10 +22,14 @@ pub(crate) enum Timer {
     /// The same patience, from the last moment at which a connected runner fitted these labels: the time that a job
     /// waits for a busy runner does not count.
     LabelsFit(Arc<[Label]>),
+    /// A runner that was asked for is given up unless it joins: its start may hang.
+    Spawn(SpawnId),
     /// A job that keeps coming to nothing pauses: what nobody can do must not be tried without end.
     Retry(JobId),
     /// A runner on which infrastructure failed gets nothing new: a full disk would otherwise eat the queue.
     Rest(RunnerId),
+    /// A pool is asked for no runner after a start that came to nothing: the next would fail as well.
+    Respawn(PoolId),
     /// Exclusive attempts from before the restart have ended by then: nobody can say earlier that they have.
     OldExclusives,
 }
@@ -35,8 +39,13 @@ impl Timer {
     /// does not count. The other timers wait for nobody: their time passes in any case.
     fn waits_for_others(&self) -> bool {
         match self {
-            Self::Lease(_) | Self::Silence(_) | Self::Return(_) | Self::Fit(_) | Self::LabelsFit(_) => true,
-            Self::Retry(_) | Self::Rest(_) | Self::OldExclusives => false,
+            Self::Lease(_)
+            | Self::Silence(_)
+            | Self::Return(_)
+            | Self::Fit(_)
+            | Self::LabelsFit(_)
+            | Self::Spawn(_) => true,
+            Self::Retry(_) | Self::Rest(_) | Self::Respawn(_) | Self::OldExclusives => false,
         }
     }
 
@@ -50,7 +59,13 @@ impl Timer {
     fn is_over(&self, at: Moment, now: Moment) -> bool {
         match self {
             Self::Lease(_) | Self::Silence(_) | Self::Return(_) => at < now,
-            Self::Fit(_) | Self::LabelsFit(_) | Self::Retry(_) | Self::Rest(_) | Self::OldExclusives => at <= now,
+            Self::Fit(_)
+            | Self::LabelsFit(_)
+            | Self::Spawn(_)
+            | Self::Retry(_)
+            | Self::Rest(_)
+            | Self::Respawn(_)
+            | Self::OldExclusives => at <= now,
         }
     }
 }
@@ -188,9 +203,11 @@ mod tests {
             Timer::Silence(_) => Some(Timer::Return(RunnerId(1))),
             Timer::Return(_) => Some(Timer::Fit(JobId(1))),
             Timer::Fit(_) => Some(Timer::LabelsFit(Arc::from(vec![Label::new("gpu").unwrap()]))),
-            Timer::LabelsFit(_) => Some(Timer::Retry(JobId(1))),
+            Timer::LabelsFit(_) => Some(Timer::Spawn(SpawnId(1))),
+            Timer::Spawn(_) => Some(Timer::Retry(JobId(1))),
             Timer::Retry(_) => Some(Timer::Rest(RunnerId(1))),
-            Timer::Rest(_) => Some(Timer::OldExclusives),
+            Timer::Rest(_) => Some(Timer::Respawn(PoolId(1))),
+            Timer::Respawn(_) => Some(Timer::OldExclusives),
             Timer::OldExclusives => None,
         };
         std::iter::successors(Some(Timer::Lease(AttemptId(1))), next).collect()
@@ -205,7 +222,10 @@ mod tests {
         deadlines.shift(Moment(8_000), 5_000);
         let kept: Vec<Timer> =
             one_of_each().into_iter().filter(|timer| deadlines.at(timer) == Some(Moment(11_000))).collect();
-        assert_eq!(kept, [Timer::Retry(JobId(1)), Timer::Rest(RunnerId(1)), Timer::OldExclusives]);
+        assert_eq!(
+            kept,
+            [Timer::Retry(JobId(1)), Timer::Rest(RunnerId(1)), Timer::Respawn(PoolId(1)), Timer::OldExclusives,]
+        );
         for timer in one_of_each().into_iter().filter(|timer| !kept.contains(timer)) {
             assert_eq!(deadlines.at(&timer), Some(Moment(16_000)), "{timer:?}");
             assert_eq!(deadlines.since(&timer), Some(Moment(6_000)), "{timer:?}");

@@ -14,7 +14,9 @@ pub(crate) use leases::{Leases, LiveLease, Started};
 pub(crate) use queue::Queue;
 pub(crate) use roster::{Member, Presence, Roster, Warmth};
 
-use crate::model::{AttemptId, CommitId, Incarnation, JobId, Label, Moment, RepoName, RunnerId, SessionId};
+use crate::model::{
+    AttemptId, CommitId, Incarnation, JobId, Label, Moment, PoolId, RepoName, RunnerId, SessionId, SpawnId,
+};
 
 /// The four tables.
 #[derive(Debug, Default)]
@@ -92,7 +94,10 @@ impl Tables {
 
     /// Forgets deadlines that are over and have no consequence of their own.
     pub(crate) fn forget_idle_deadlines(&mut self, now: Moment) {
-        let idle = |timer: &Timer| matches!(timer, Timer::LabelsFit(_) | Timer::OldExclusives).then(|| timer.clone());
+        let idle = |timer: &Timer| {
+            let is_idle = matches!(timer, Timer::LabelsFit(_) | Timer::Respawn(_) | Timer::OldExclusives);
+            is_idle.then(|| timer.clone())
+        };
         for timer in self.deadlines.over(now, idle) {
             self.deadlines.clear(&timer);
         }
@@ -260,6 +265,37 @@ impl Tables {
     /// The runners that are away and did not come back in time.
     pub(crate) fn overdue(&mut self, now: Moment) -> Vec<RunnerId> {
         self.deadlines.over(now, |timer| if let Timer::Return(id) = timer { Some(*id) } else { None })
+    }
+}
+
+/// Runners that are being started.
+impl Tables {
+    pub(crate) fn open_spawn(&mut self, now: Moment, spawn: SpawnId, patience_ms: u64) {
+        self.deadlines.set(Timer::Spawn(spawn), now, patience_ms);
+    }
+
+    pub(crate) fn has_open_spawn(&self, spawn: SpawnId) -> bool {
+        self.deadlines.at(&Timer::Spawn(spawn)).is_some()
+    }
+
+    /// Says whether it was open.
+    pub(crate) fn close_spawn(&mut self, spawn: SpawnId) -> bool {
+        let was_open = self.has_open_spawn(spawn);
+        self.deadlines.clear(&Timer::Spawn(spawn));
+        was_open
+    }
+
+    /// Requests that nothing has come of in time.
+    pub(crate) fn overdue_spawns(&mut self, now: Moment) -> Vec<SpawnId> {
+        self.deadlines.over(now, |timer| if let Timer::Spawn(spawn) = timer { Some(*spawn) } else { None })
+    }
+
+    pub(crate) fn delay_pool(&mut self, since: Moment, pool: PoolId, delay_ms: u64) {
+        self.deadlines.set(Timer::Respawn(pool), since, delay_ms);
+    }
+
+    pub(crate) fn is_pool_delayed(&self, pool: PoolId) -> bool {
+        self.deadlines.at(&Timer::Respawn(pool)).is_some()
     }
 }
 

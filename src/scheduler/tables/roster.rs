@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::model::{
-    AttemptId, CommitId, Incarnation, Isolation, Label, Moment, RepoName, RunnerId, RunnerName, SessionId,
+    AttemptId, CommitId, Incarnation, Isolation, Label, Moment, PoolId, RepoName, RunnerId, RunnerName, SessionId,
 };
 use crate::scheduler::RequestId;
 use crate::scheduler::health::Health;
@@ -31,7 +31,8 @@ pub(crate) struct Member {
     pub(crate) drain_asked: Vec<RequestId>,
     /// The commit each repository's tree is at.
     pub(crate) warm: HashMap<RepoName, CommitId>,
-    pub(crate) spawned: bool,
+    /// The pool in which the dispatcher started it, if it did.
+    pub(crate) pool: Option<PoolId>,
     /// What is held against it, and until when it gets nothing new.
     pub(crate) health: Health,
 }
@@ -61,7 +62,7 @@ impl Member {
             draining: false,
             drain_asked: Vec::new(),
             warm: HashMap::new(),
-            spawned: false,
+            pool: None,
             health: Health::default(),
         }
     }

@@ -4,6 +4,7 @@
 mod builds;
 mod losses;
 mod runners;
+mod spawns;
 mod story;
 
 use std::sync::Arc;

@@ -155,16 +155,6 @@ fn a_runner_that_drains_says_so_when_it_joins() {
     assert_eq!(lines, ["> s1 registered, holds [], gone []"]);
 }
 
-#[test]
-fn work_without_a_runner_starts_one_here() {
-    let mut story = Story::new();
-    story.scheduler =
-        Scheduler::new(Policy { spawn: 1, spawn_labels: vec![Label::new("os=linux").unwrap()], ..policy() });
-    story.observe("app", None, 1, vec![labelled("a", &["os=linux"]), labelled("b", &["gpu"])]);
-    assert_eq!(story.tick_until(5_000), ["spawn a runner"]);
-    assert_eq!(story.tick_until(10_500), ["spawn a runner"]);
-}
-
 /// Sabotage: without the wait, each job that a runner is being started for is a warning.
 #[test]
 fn an_operator_is_warned_of_jobs_that_no_runner_fits_and_of_runners_that_get_none() {

@@ -24,8 +24,8 @@ pub(super) fn policy() -> Policy {
         reconnect_ms: 500,
         max_losses: 3,
         queue_timeout_ms: 3_600_000,
-        spawn: 0,
-        spawn_labels: Vec::new(),
+        pools: Vec::new(),
+        last_spawn: 0,
     }
 }
 
@@ -75,6 +75,7 @@ pub(super) fn joined(session: u64, name: &str, incarnation: u64) -> RunnerJoined
         holding: Vec::new(),
         warm: Vec::new(),
         spawned: false,
+        spawn: None,
         draining: false,
     }
 }
@@ -143,7 +144,7 @@ impl Story {
         let is_tick = matches!(event, Event::HeartbeatCheck | Event::LeaseCheck);
         let due = self.scheduler.next_deadline(self.now).is_some_and(|next| next <= self.now);
         let effects = self.scheduler.handle(self.now, WallTime(0), event);
-        assert!(due || !is_tick || effects.iter().all(is_quiet), "no deadline: {effects:#?}");
+        assert!(due || !is_tick || effects.iter().all(|effect| line(effect).is_none()), "no deadline: {effects:#?}");
         if let Err(broken) = self.scheduler.check_invariants() {
             panic!("{broken}\nafter effects {effects:#?}");
         }
@@ -226,11 +227,6 @@ impl Story {
     }
 }
 
-/// Whether an effect is none that a deadline must announce.
-fn is_quiet(effect: &Effect) -> bool {
-    matches!(effect, Effect::SpawnRunner) || line(effect).is_none()
-}
-
 /// An effect on one line; `None` for those that no story is about.
 fn line(effect: &Effect) -> Option<String> {
     Some(match effect {
@@ -271,7 +267,7 @@ fn line(effect: &Effect) -> Option<String> {
             Reply::Refused(_) => "> refused".into(),
         },
         Effect::CloseSession { session, .. } => format!("> close {session}"),
-        Effect::SpawnRunner => "spawn a runner".into(),
+        Effect::SpawnRunner { spawn, pool } => format!("spawn {spawn} in {pool}"),
         Effect::Note(_) => return None,
     })
 }

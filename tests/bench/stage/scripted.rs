@@ -46,6 +46,7 @@ pub(crate) fn register(slots: u32) -> Frame {
         holding: vec![],
         warm: vec![],
         spawned: false,
+        spawn: None,
         draining: false,
         takes_source: false,
     })

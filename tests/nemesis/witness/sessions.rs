@@ -215,6 +215,7 @@ fn joined(session: SessionId, name: RunnerName, incarnation: Incarnation, messag
         holding: attempts(&message["holding"]),
         warm: Vec::new(),
         spawned: false,
+        spawn: None,
         draining: message["draining"].as_bool().unwrap_or(false),
     }
 }

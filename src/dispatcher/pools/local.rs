@@ -1,0 +1,118 @@
+//! The local pool: runners on the dispatcher's own machine, each a process of this program. They end with the
+//! dispatcher.
+
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+
+use super::Provider;
+use crate::config::defaults;
+use crate::dispatcher::data_dir::DataDir;
+use crate::dispatcher::tokens;
+use crate::model::SpawnId;
+
+/// How long a runner may take to end after each signal.
+const END_WAIT: Duration = Duration::from_secs(3);
+
+/// The dispatcher's own machine.
+pub(in crate::dispatcher) struct Local {
+    address: SocketAddr,
+    data: DataDir,
+    descriptors: Rlimit,
+    runners: Vec<(SpawnId, Child)>,
+    /// How many were started. It numbers names and work directories, so that the trees of the last time are used again.
+    count: u32,
+}
+
+impl Local {
+    /// `descriptors` is the limit of open files that runners get: not the one that was raised for connections, because
+    /// tasks inherit it, and some programs close every descriptor that they might have.
+    pub(in crate::dispatcher) fn new(address: SocketAddr, data: &DataDir, descriptors: Rlimit) -> Self {
+        Self { address, data: data.clone(), descriptors, runners: Vec::new(), count: 0 }
+    }
+
+    fn command(&self, spawn: SpawnId) -> Command {
+        // Bound to every address, it is reached over loopback.
+        let host =
+            if self.address.ip().is_unspecified() { "127.0.0.1".to_owned() } else { self.address.ip().to_string() };
+        let host = if host.contains(':') { format!("[{host}]") } else { host };
+        // The file itself may have been replaced by a newer one meanwhile; this is the program that runs.
+        let mut command = Command::new("/proc/self/exe");
+        command
+            .arg("runner")
+            .arg(format!("--spawn={}", spawn.0))
+            .arg(format!("--dispatch={host}:{}", self.address.port()))
+            .arg(format!("--name={}-spawned-{}", crate::config::default_runner_name(), self.count))
+            .arg(format!("--idle-exit={}s", defaults::SPAWNED_IDLE_EXIT_MS / 1000))
+            .arg("--token-file")
+            .arg(tokens::runner_file(&self.data))
+            .arg("--work")
+            .arg(self.data.root().join("spawned").join(self.count.to_string()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            // A Ctrl-C at the dispatcher's terminal is the dispatcher's to pass on.
+            .process_group(0);
+        command
+    }
+
+    /// Forgets the runners that have ended, and returns their numbers.
+    fn reap(&mut self) -> Vec<SpawnId> {
+        let ended = self.runners.extract_if(.., |(_, child)| !matches!(child.try_wait(), Ok(None)));
+        ended.map(|(spawn, _)| spawn).collect()
+    }
+}
+
+impl Provider for Local {
+    fn start(&mut self, spawn: SpawnId) -> Result<(), String> {
+        self.count += 1;
+        match self.command(spawn).spawn() {
+            Ok(child) => {
+                // It starts its first process long after this. If this is not allowed, the limit is higher.
+                prlimit(pid_of(&child), Resource::Nofile, self.descriptors).ok();
+                log::info!("runner started on this machine, process {}", child.id());
+                self.runners.push((spawn, child));
+                Ok(())
+            }
+            Err(error) => {
+                log::error!("could not start a runner on this machine: {error}");
+                Err(error.to_string())
+            }
+        }
+    }
+
+    fn ended(&mut self) -> Vec<SpawnId> {
+        self.reap()
+    }
+
+    /// Asks all to end, twice (finish; then now), then makes them.
+    fn stop(&mut self) {
+        for signal in [Signal::TERM, Signal::TERM, Signal::KILL] {
+            for (_, child) in &self.runners {
+                // One that ended just now needs no signal.
+                if let Some(pid) = pid_of(child) {
+                    kill_process(pid, signal).ok();
+                }
+            }
+            let tries = if signal == Signal::TERM { END_WAIT.as_millis() / 20 } else { 250 };
+            for _ in 0..tries {
+                self.reap();
+                if self.runners.is_empty() {
+                    return;
+                }
+                pause(Duration::from_millis(20));
+            }
+        }
+    }
+}
+
+fn pid_of(child: &Child) -> Option<Pid> {
+    i32::try_from(child.id()).ok().and_then(Pid::from_raw)
+}
+
+fn pause(length: Duration) {
+    // Nothing ever arrives: the timeout is the point.
+    crossbeam_channel::never::<()>().recv_timeout(length).ok();
+}

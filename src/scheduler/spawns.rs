@@ -1,0 +1,116 @@
+//! Runners that the dispatcher starts itself: when one is asked for, which runner answers which request, and how long a
+//! pool is left alone after a start that came to nothing.
+//!
+//! A request is open until a runner joins with its number, its start fails, its process ends, or its time is over. A
+//! runner that joins with no number, or with a number that is not open, answers no request.
+
+use std::collections::BTreeMap;
+
+use super::policy::{self, Pool};
+use super::state::LiveJob;
+use super::turn::Turn;
+use super::{Effect, Scheduler};
+use crate::model::{JobId, Label, Moment, PoolId, SpawnId};
+
+/// The requests of this dispatcher to start a runner.
+#[derive(Debug, Default)]
+pub(super) struct Spawns {
+    last: u64,
+    /// The pool of every request whose runner may still be there. Open ones have `Timer::Spawn` set as well.
+    pools: BTreeMap<SpawnId, PoolId>,
+    /// Starts in a row that came to nothing. A runner that joins sets it to zero.
+    failures: BTreeMap<PoolId, u32>,
+}
+
+impl Spawns {
+    /// Numbers go on after `last`.
+    pub(super) fn after(last: u64) -> Self {
+        Self { last, ..Self::default() }
+    }
+}
+
+impl Scheduler {
+    /// Asks for a runner for a job that no connected runner fits, if a pool has one to give.
+    pub(super) fn spawn_for(&mut self, turn: &mut Turn, job: JobId) {
+        let Some(pool) = self.pool_for(&self.jobs[&job]) else { return };
+        self.spawns.last += 1;
+        let spawn = SpawnId(self.spawns.last);
+        self.spawns.pools.insert(spawn, pool);
+        self.tables.open_spawn(turn.now, spawn, policy::SPAWN_PATIENCE_MS);
+        turn.note(format!("work waits and no runner that fits is connected: starting one in pool {pool}"));
+        turn.effects.push(Effect::SpawnRunner { spawn, pool });
+    }
+
+    /// The pool that should start a runner for a job now. None while one that fits is being started: that takes a
+    /// moment, and more follow if one is not enough.
+    pub(super) fn pool_for(&self, job: &LiveJob) -> Option<PoolId> {
+        let fitting = || self.policy.pools.iter().filter(|pool| pool.offers(&job.task.placement.labels));
+        let is_open = |pool: PoolId| {
+            self.spawns.pools.iter().any(|(spawn, of)| *of == pool && self.tables.has_open_spawn(*spawn))
+        };
+        if fitting().any(|pool| is_open(pool.id)) {
+            return None;
+        }
+        fitting()
+            .find(|pool| !self.tables.is_pool_delayed(pool.id) && self.runners_of(pool.id) < pool.max)
+            .map(|it| it.id)
+    }
+
+    fn runners_of(&self, pool: PoolId) -> u32 {
+        let of_pool = self.tables.roster().members().filter(|it| it.pool == Some(pool) && it.session().is_some());
+        u32::try_from(of_pool.count()).unwrap_or(u32::MAX)
+    }
+
+    /// Closes the request that a joining runner answers, and returns the runner's pool.
+    pub(super) fn answer_spawn(&mut self, spawn: Option<SpawnId>) -> Option<PoolId> {
+        let spawn = spawn?;
+        let pool = *self.spawns.pools.get(&spawn)?;
+        self.tables.close_spawn(spawn);
+        self.spawns.failures.remove(&pool);
+        Some(pool)
+    }
+
+    /// A runner could not be started.
+    pub(super) fn spawn_failed(&mut self, turn: &mut Turn, spawn: SpawnId, why: &str) {
+        let Some(pool) = self.spawns.pools.remove(&spawn) else { return };
+        turn.note(format!("pool {pool} could not start a runner: {why}"));
+        if self.tables.close_spawn(spawn) {
+            self.delay_pool(turn.now, pool);
+        }
+    }
+
+    /// A started runner's process has ended. If it never joined, the next one would hardly do better at once.
+    pub(super) fn spawn_gone(&mut self, turn: &mut Turn, spawn: SpawnId) {
+        let Some(pool) = self.spawns.pools.remove(&spawn) else { return };
+        if self.tables.close_spawn(spawn) {
+            turn.note(format!("a runner that pool {pool} started ended before it joined"));
+            self.delay_pool(turn.now, pool);
+        }
+    }
+
+    /// Gives up waiting for runners that should have joined by now. They are welcome all the same if they do later.
+    pub(super) fn give_up_spawns(&mut self, turn: &Turn) {
+        for spawn in self.tables.overdue_spawns(turn.now) {
+            self.tables.close_spawn(spawn);
+            if let Some(pool) = self.spawns.pools.get(&spawn).copied() {
+                // The time that was spent on waiting counts as delay.
+                self.delay_pool(Moment(turn.now.0.saturating_sub(policy::SPAWN_PATIENCE_MS)), pool);
+            }
+        }
+    }
+
+    /// Asks nothing of a pool for a while, longer after each start in a row that came to nothing.
+    fn delay_pool(&mut self, since: Moment, pool: PoolId) {
+        let failures = self.spawns.failures.entry(pool).or_default();
+        let delay_ms = (policy::REST_FIRST_MS << (*failures).min(20)).min(policy::REST_MAX_MS);
+        *failures += 1;
+        self.tables.delay_pool(since, pool, delay_ms);
+    }
+}
+
+impl Pool {
+    /// Whether a runner of this pool could take a job with these labels.
+    fn offers(&self, labels: &[Label]) -> bool {
+        labels.iter().all(|label| self.labels.contains(label))
+    }
+}
