@@ -1,8 +1,9 @@
-//! One record after another into the tables, inside the transaction that `writer.rs` holds.
+//! Writes one record after the other into the tables, inside the transaction that `writer.rs` holds.
 //!
-//! A statement changes exactly the row it means, or the record contradicts the store and the whole batch is refused:
-//! an attempt has one outcome (S6) and a number used once, a job's attempts are counted without a gap and one at a
-//! time (S8), what is finished stays so until it is queued or reopened (S10). Never reads the clock, never waits.
+//! A statement changes exactly the row that it means; else the record contradicts the store, and the whole batch is
+//! refused. An attempt has one outcome (S6) and a number that is used once. A job's attempts are counted without a gap,
+//! one at a time (S8). A finished job or build stays finished until it is queued or reopened (S10). Nothing here reads
+//! the clock or waits.
 
 use rusqlite::Connection;
 
@@ -11,7 +12,7 @@ use super::tables::{Interned, attempts, builds, decisions, heads, jobs, late_res
 use super::values::signed;
 use crate::model::{Build, BuildSource, Job, Record};
 
-/// The statements of the records that come in masses, prepared once for a batch, and the connection for the rest.
+/// The statements of frequent records, prepared once for a batch, and the connection for all others.
 pub(super) struct Batch<'a> {
     conn: &'a Connection,
     interned: &'a mut Interned,
@@ -62,7 +63,7 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// What a record is called in an error.
+/// Names a record in an error.
 pub(super) fn describe(record: &Record) -> String {
     match record {
         Record::BuildAdded { build, .. } => {
@@ -83,7 +84,7 @@ pub(super) fn describe(record: &Record) -> String {
     }
 }
 
-/// A key that is there already is a contradiction; anything else SQLite says is its own.
+/// Makes a contradiction of a key that is there already; other failures of SQLite stay what they are.
 pub(super) fn judge(fault: Fault) -> Fault {
     match fault {
         Fault::Sqlite(e) if Kind::of(&e) == Kind::Constraint => {

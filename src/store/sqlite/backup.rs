@@ -1,9 +1,10 @@
-//! Copies of the store in one file, by SQLite's online backup: a state that was committed, whatever is written
-//! meanwhile. A copy comes into being whole, by a rename, and never replaces a file.
+//! Copies of the store in one file, by SQLite's online backup. A copy is a state that was committed, whatever is
+//! written meanwhile. It appears whole, by a rename, and never replaces a file.
 //!
-//! A backup is marked as one, and [`super::open`] refuses it: whoever went on from it would hand out numbers a second
-//! time that were given out after it was made, and runners tell attempts by their numbers (S6, S7). [`restore`] takes
-//! the mark away and lets the numbers go on far beyond. Called for operators' commands; never by a dispatcher.
+//! A backup is marked as one, and [`super::open`] refuses it. A dispatcher that went on from a backup would give out
+//! numbers a second time that were given out after the backup was made, and runners tell attempts apart by their
+//! numbers (S6, S7). [`restore`] removes the mark and lets the numbers go on far above. Called for operators' commands;
+//! never by a dispatcher.
 
 use std::fs;
 use std::io;
@@ -18,18 +19,19 @@ use super::{check, connection, failure, schema, wal};
 use crate::model::{BuildId, WallTime};
 use crate::store::StoreError;
 
-/// Builds are numbered on from the second of their restoration: no dispatcher makes one a second for long, so neither
-/// what came after the backup nor what an earlier restoration of it made has such a number.
+/// After a restoration, builds are numbered on from the current time in seconds. No dispatcher makes a build a second
+/// for long. So no build after the backup, and none after an earlier restoration of it, has such a number.
 const BUILDS_PER_SECOND: u64 = 1;
-/// Jobs and attempts, of which there may be many in a second. They fit into what JSON's readers take for integers.
+/// Numbers of jobs and attempts for each second: there may be many of them in a second. The numbers stay below 2^53,
+/// which readers of JSON take for integers.
 const OTHERS_PER_SECOND: u64 = 1 << 20;
 
 /// Makes a backup of the store at `from`: a new file at `to`, checked to the last page, and marked. A dispatcher may
 /// be at work on it or not. A store that is not sound is refused, as a dispatcher would refuse it.
 pub fn back_up(from: &Path, to: &Path) -> Result<(), StoreError> {
     check::check_header(from)?;
-    // While nobody writes, what a killed dispatcher left has to be looked at before SQLite tidies it away. Held no
-    // longer than the copy takes.
+    // If nobody writes, the log that a killed dispatcher left has to be checked before SQLite removes it. The lock is
+    // held no longer than the copy takes.
     let idle = match Lock::hold(from) {
         Ok(lock) => Some(lock),
         Err(StoreError::InUse { .. }) => None,
@@ -43,14 +45,14 @@ pub fn back_up(from: &Path, to: &Path) -> Result<(), StoreError> {
     copy_and(&conn, to, |part| {
         let conn = Connection::open(part).map_err(failed_on(part))?;
         meta::mark_backup(&conn).map_err(failed_on(part))?;
-        // One file, which reads from a disk that cannot be written.
+        // Without WAL the backup is one file, and can be read from a disk that cannot be written.
         conn.pragma_update_and_check(None, "journal_mode", "DELETE", |_| Ok(())).map_err(failed_on(part))?;
         check::check_pages(&conn, part, None)?;
         conn.close().map_err(|(_, e)| failed_on(part)(e))
     })
 }
 
-/// A store that was restored and is not in its place yet.
+/// A store that is restored, but does not have its name yet.
 #[derive(Debug)]
 pub struct Restoring {
     part: PathBuf,
@@ -60,8 +62,8 @@ pub struct Restoring {
     _lock: Lock,
 }
 
-/// Makes a store for `to` of a copy at `from`: of a backup, or of a store with the files that lie beside it. It is
-/// checked to the last page, and its numbers go on from `at`, beyond all that was given out since the copy was made.
+/// Makes a store for `to` from a copy at `from`, which is a backup, or a store with the files beside it. The store is
+/// checked to the last page. Its numbers go on from `at`, above all that were given out since the copy was made.
 pub fn restore(from: &Path, to: &Path, at: WallTime) -> Result<Restoring, StoreError> {
     let lock = Lock::hold(to)?;
     check::check_header(from)?;
@@ -81,7 +83,7 @@ pub fn restore(from: &Path, to: &Path, at: WallTime) -> Result<Restoring, StoreE
 }
 
 impl Restoring {
-    /// Gives the store its name, durably: from now on a dispatcher can start on it.
+    /// Gives the store its name, durably. From then on a dispatcher can start on it.
     pub fn put_in_place(self) -> Result<(), StoreError> {
         schema::put_in_place(&self.part, &self.path)
     }
@@ -100,7 +102,7 @@ fn renumber(part: &Path, at: WallTime) -> Result<BuildId, StoreError> {
         for (table, factor) in
             [("builds", BUILDS_PER_SECOND), ("jobs", OTHERS_PER_SECOND), ("attempts", OTHERS_PER_SECOND)]
         {
-            // A clock that is behind the one of an earlier restoration gets a second of distance all the same.
+            // If the clock is behind the clock of an earlier restoration, the numbers still skip one second.
             let last = meta::last_id(&tx, table)?.saturating_add(factor).max(seconds.saturating_mul(factor));
             meta::set_last_id(&tx, table, last)?;
             if table == "builds" {
@@ -108,7 +110,7 @@ fn renumber(part: &Path, at: WallTime) -> Result<BuildId, StoreError> {
             }
         }
         tx.commit()?;
-        // What stood in a log of its own goes into the one file that is put in place.
+        // Moves what is in the log into the one file that is put in place.
         conn.pragma_update_and_check(None, "journal_mode", "DELETE", |_| Ok(()))?;
         Ok(last_build)
     };
@@ -132,14 +134,14 @@ fn copy_and(
     let part = wal::beside(path, ".part");
     let copied = copy_pages(conn, &part).map_err(|e| failure::failed("write a backup to", path, e));
     copied.and_then(|()| complete(&part)).and_then(|()| schema::put_in_place(&part, path)).inspect_err(|_| {
-        // The error that is returned says why there is no backup; a part of one is of no use.
+        // The error is ignored: the one that is returned says why there is no backup.
         drop(fs::remove_file(&part));
     })
 }
 
 fn copy_pages(conn: &Connection, part: &Path) -> rusqlite::Result<()> {
     let mut target = Connection::open(part)?;
-    // In one step, because in many it begins anew with each commit of the writer.
+    // In one step: in several, SQLite would begin again with each commit of the writer.
     let step = Backup::new(conn, &mut target)?.step(-1)?;
     if step != StepResult::Done {
         let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);

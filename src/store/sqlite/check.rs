@@ -1,12 +1,12 @@
-//! What is looked at before a file is trusted (S4), each time a Store opens. Never mends, never begins an empty store
-//! where another was.
+//! The checks that a file passes each time a store opens, before it is trusted (S4). Nothing here mends a file, or
+//! begins an empty store where another was.
 //!
-//! Always: the file is there if other parts of its data directory are; it is not empty; its header is SQLite's and
-//! ours; the log holds what was acknowledged (`wal.rs`); the version is known; every table is as it was made. A
-//! structural check of all pages (`quick_check`) is linear in the file's size, so at start it is made up to
-//! [`WHOLE_CHECK_BYTES_MAX`]; above, of the small tables only, and the rest is checked by those who read it: SQLite
-//! refuses a malformed page, `checksum.rs` a row that was changed, `tables/` a value that means nothing.
-//! `Reader::check` checks all of it at any size, beside the work.
+//! Checked at every start: the file is there if other parts of its data directory are; it is not empty; its header is
+//! SQLite's and ours; the log holds every commit that was acknowledged (`wal.rs`); the version is known; every table is
+//! as the migrations made it. A structural check of all pages (`quick_check`) is linear in the file's size, so a start
+//! makes it up to [`WHOLE_CHECK_BYTES_MAX`]. Above, it covers only the small tables; all others are checked when they
+//! are read: SQLite refuses a malformed page, `checksum.rs` a row that was changed, `tables/` a value that has no
+//! meaning. `Reader::check` checks everything at any size, while the dispatcher works.
 
 use std::fs::File;
 use std::io::Read;
@@ -18,13 +18,13 @@ use super::tables::meta;
 use super::{connection, failure, schema, wal};
 use crate::store::StoreError;
 
-/// Up to this size all pages are checked at start: some 0.2 s when they are in memory.
+/// Size of a file up to which a start checks all pages: about 0.2 s if they are in memory.
 const WHOLE_CHECK_BYTES_MAX: u64 = 64 << 20;
 
 /// Tables that stay small, however many builds there were.
 const SMALL_TABLES: &[&str] = &["meta", "repos", "heads", "runners", "specs", "reasons"];
 
-/// Before a new store is made: nothing may be left of an older one.
+/// Refuses to make a new store beside what is left of an older one.
 pub(super) fn refuse_remains(path: &Path) -> Result<(), StoreError> {
     let directory = path.parent().unwrap_or(Path::new(""));
     let log = wal::beside(path, "-wal");
@@ -40,7 +40,7 @@ fn filled(directory: PathBuf) -> Option<PathBuf> {
     entries.next().map(|_| directory)
 }
 
-/// The first bytes, before SQLite is let near the file.
+/// Checks the first bytes, before SQLite opens the file.
 pub(super) fn check_header(path: &Path) -> Result<(), StoreError> {
     let mut header = Vec::with_capacity(100);
     File::open(path).and_then(|file| file.take(100).read_to_end(&mut header)).map_err(failure::io("read", path))?;
@@ -56,13 +56,13 @@ pub(super) fn check_header(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Refuses a backup where a store is wanted. What cannot be read is judged by those who look closer.
+/// Refuses a backup. A file that cannot be read passes here; the checks after this one judge it.
 pub(super) fn refuse_backup(path: &Path) -> Result<(), StoreError> {
     let is_backup = connection::for_reading(path).and_then(|conn| meta::is_backup(&conn));
     if is_backup.unwrap_or(false) { Err(StoreError::IsBackup { store: failure::name(path) }) } else { Ok(()) }
 }
 
-/// The commits that the log must still hold.
+/// Checks that the log still holds every commit that was acknowledged.
 pub(super) fn check_log(path: &Path) -> Result<(), StoreError> {
     match wal::find_loss(path).map_err(failure::io("read the write-ahead log of", path))? {
         Some(what) => Err(failure::corrupt(path, what)),
@@ -70,7 +70,7 @@ pub(super) fn check_log(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// The tables, as far as the time at a start allows.
+/// Checks the tables, as far as the time of a start allows.
 pub(super) fn check_tables(conn: &Connection, path: &Path) -> Result<(), StoreError> {
     let differing = schema::find_difference(conn).map_err(|e| failure::failed("read the tables of", path, e))?;
     if let Some(name) = differing {
@@ -83,13 +83,13 @@ pub(super) fn check_tables(conn: &Connection, path: &Path) -> Result<(), StoreEr
     SMALL_TABLES.iter().try_for_each(|table| check_pages(conn, path, Some(table)))
 }
 
-/// The structure of one table's pages, or of all.
+/// Checks the structure of the pages of one table, or of all.
 pub(super) fn check_pages(conn: &Connection, path: &Path, table: Option<&str>) -> Result<(), StoreError> {
     let pragma = match table {
         Some(table) => format!("PRAGMA quick_check('{table}')"),
         None => "PRAGMA quick_check(1)".to_owned(),
     };
     let said: String = conn.query_row(&pragma, [], |row| row.get(0)).map_err(|e| failure::failed("check", path, e))?;
-    // SQLite says where on further lines; a sentence has room for one.
+    // SQLite answers in lines; an error is one sentence.
     if said == "ok" { Ok(()) } else { Err(failure::corrupt(path, said.replace('\n', " "))) }
 }

@@ -1,6 +1,7 @@
-//! One writer for a data directory, held by a lock on a file beside the store that ends with the process, however it
-//! ends (S4). The file says who holds it and since which start of the machine, which tells whether what the kernel
-//! keeps in memory (see `wal.rs`) is still from the previous holder's days. Called when a Store opens; never waits.
+//! The lock that allows one writer for a data directory: a lock on a file beside the store, which ends with the process
+//! however the process ends (S4). The file names its holder and the boot of the machine in which the holder ran. The
+//! boot tells whether the log's index, which the kernel keeps in memory (see `wal.rs`), is still the previous holder's.
+//! Taken when a store opens; never waits.
 
 use std::fs::{OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -10,23 +11,24 @@ use super::failure;
 use crate::locked::Locked;
 use crate::store::StoreError;
 
-/// What Linux calls the current start of the machine.
+/// The file in which Linux names the current boot of the machine.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The lock, until dropped.
 #[derive(Debug)]
 pub(super) struct Lock {
     file: Locked,
-    /// The previous holder ran since the machine last started. Unknown counts as no.
+    /// The previous holder ran in the current boot of the machine. Unknown counts as no.
     pub same_boot: bool,
 }
 
 impl Lock {
-    /// Takes the lock of the store at `path`, or says who has it.
+    /// Takes the lock of the store at `path` and records this process as the holder; refuses if another process has
+    /// it, and names that one.
     pub(super) fn take(path: &Path) -> Result<Self, StoreError> {
         let (mut lock, boot_now) = Self::hold_at(path)?;
         let file = lock.file.file();
-        // On a full disk the text may be lost, which costs the hint and no more.
+        // On a full disk the text may be lost. Then only the boot of this holder is unknown to the next.
         drop(
             file.rewind()
                 .and_then(|()| file.set_len(0))
@@ -35,7 +37,7 @@ impl Lock {
         Ok(lock)
     }
 
-    /// The same for one who does not write, and so leaves no word of having been there.
+    /// Like [`Lock::take`], without recording this process as the holder.
     pub(super) fn hold(path: &Path) -> Result<Self, StoreError> {
         Self::hold_at(path).map(|(lock, _)| lock)
     }
@@ -52,7 +54,7 @@ impl Lock {
             .map_err(failed("open"))?;
         let locked = file.try_lock();
         let mut text = String::new();
-        // Only words for people and a hint depend on the text; a lock without it is as good.
+        // The error is ignored: only the name of the holder and the boot depend on the text, not the lock.
         drop(file.read_to_string(&mut text));
         let (pid, boot) = text.trim_end().split_once(' ').unwrap_or_default();
         match locked {

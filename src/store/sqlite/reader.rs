@@ -1,5 +1,5 @@
-//! Reads beside the writer, each reader on a connection of its own: it sees what has been committed, never waits for
-//! the writer and is never waited for. Cannot write: the connection is read-only. Called by whatever answers people.
+//! Readers, each with a connection of its own that is read-only. SQLite's write-ahead log lets a reader see what has
+//! been committed without waiting for the writer, and the writer never waits for a reader.
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,7 @@ pub fn readers(path: &Path) -> Readers {
     Readers::new(move || Ok(Box::new(Reader::open(&path)?)))
 }
 
-/// Reads beside the writer, on a connection of its own.
+/// A reader and its connection.
 #[derive(Debug)]
 struct Reader {
     conn: Connection,

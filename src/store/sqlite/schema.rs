@@ -1,12 +1,12 @@
-//! The tables, their version, and how a store of an older version becomes one of this.
+//! The tables in SQL, the version of the schema, and the migrations from older versions.
 //!
 //! A table that the cycle of lease, outcome and ending touches has an INTEGER PRIMARY KEY and no index beside it:
 //! - a build's jobs have ascending numbers, so `builds.first_job` to `last_job` finds them;
-//! - a job names its newest attempt, an attempt the job's `previous` one, so a chain finds them all;
+//! - a job names its newest attempt, and each attempt the job's `previous` one, so that chain finds them all;
 //! - an outcome is a row of its own under the attempt's number: written once, and the key refuses a second one (S6);
-//! - what is wide or repeats is kept apart: `specs`, `ranges`, `reasons`.
+//! - values that are wide or repeat have tables of their own: `specs`, `ranges`, `reasons`.
 //!
-//! The rows that decisions rest on carry a checksum, `seal` (see `checksum.rs`).
+//! The rows that decisions rest on carry a checksum, column `seal` (see `checksum.rs`).
 //!
 //! A migration is never edited once released; a new one is added, and [`VERSION`] counts them.
 
@@ -19,7 +19,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::{failure, wal};
 use crate::store::StoreError;
 
-/// In the file's header, so that it is told from other SQLite files: "SRVL".
+/// Identifies the file as ours in its header, among other SQLite files: "SRVL".
 pub(super) const APPLICATION_ID: i32 = 0x5352_564c;
 
 /// The schema's version, which is the number of migrations.
@@ -138,12 +138,11 @@ pub(super) fn migrate(conn: &mut Connection, path: &Path) -> Result<(), StoreErr
     tx.commit().map_err(failed)
 }
 
-/// Makes a new store at `path`. It comes into being whole, by a rename, so that an empty or half-made file is never one
-/// of ours.
+/// Makes a new store at `path`. It appears whole, by a rename, so that an empty or half-made file is never a store.
 pub(super) fn create(path: &Path) -> Result<(), StoreError> {
     let fresh = wal::beside(path, ".new");
     for suffix in ["", "-journal", "-wal", "-shm"] {
-        // Left by a start that was cut short, if at all; what cannot be removed shows when it is opened.
+        // The error is ignored: mostly there is no such file, and one that cannot be removed fails to open below.
         drop(fs::remove_file(wal::beside(&fresh, suffix)));
     }
     let failed = |e| failure::failed("create", path, e);
@@ -164,7 +163,7 @@ pub(super) fn put_in_place(fresh: &Path, path: &Path) -> Result<(), StoreError> 
         .map_err(failure::io("put in place", path))
 }
 
-/// The first table or index that is not what the migrations made of it; `None` if all are.
+/// Returns the first table or index that differs from what the migrations make; `None` if none does.
 pub(super) fn find_difference(conn: &Connection) -> rusqlite::Result<Option<String>> {
     let expected = Connection::open_in_memory()?;
     MIGRATIONS.iter().try_for_each(|migration| expected.execute_batch(migration))?;
@@ -178,7 +177,7 @@ fn definitions(conn: &Connection) -> rusqlite::Result<BTreeMap<String, Option<St
     statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 
-/// The version of the tables, 0 for none. A later one than [`VERSION`] is refused.
+/// Returns the version of the tables, 0 for none; refuses one that is later than [`VERSION`].
 pub(super) fn known_version(conn: &Connection, path: &Path) -> Result<i64, StoreError> {
     let found = version(conn).map_err(|e| failure::failed("read the version of", path, e))?;
     if found > VERSION {

@@ -1,13 +1,13 @@
-//! Whether the write-ahead log still holds every commit that was acknowledged.
+//! A check that the write-ahead log still holds every commit that was acknowledged.
 //!
 //! SQLite reads its log up to the first frame whose checksum is wrong and takes the rest for a commit that a crash cut
-//! short. That is right after a power loss, and wrong when a file was truncated or damaged after commits were synced:
-//! they would vanish without a word. The index beside the log (`-shm`) is written after the sync of each commit, so as
-//! long as the machine has not been started anew it says how far the log must be readable. After a start of the
-//! machine the index proves nothing, and nothing is claimed.
+//! short. That is right after a power loss. It is wrong if the file was truncated or damaged after commits were synced:
+//! those commits would vanish without an error. The index beside the log (`-shm`) is written after the sync of each
+//! commit. Until the machine is booted again, it tells how far the log must be readable. After a boot the index proves
+//! nothing, and nothing is checked.
 //!
-//! Only reads, and only before SQLite opens the file, which would rewrite the index. The layouts are from SQLite's
-//! `walformat.html`. Called when a Store opens.
+//! Only reads, and only before SQLite opens the file, because SQLite would rewrite the index. The layouts are from
+//! SQLite's `walformat.html`. Called when a store opens.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -20,7 +20,7 @@ const LOG_HEADER_BYTES: usize = 32;
 const FRAME_HEADER_BYTES: usize = 24;
 const INDEX_HEADER_BYTES: usize = 48;
 
-/// What the index says of the log.
+/// The header of the index, which describes the log.
 #[derive(Debug, PartialEq, Eq)]
 struct Index {
     /// Frames that were committed and synced.
@@ -32,7 +32,7 @@ struct Index {
     salt: [u8; 8],
 }
 
-/// Why acknowledged commits are missing from the log of the store at `path`; `None` if none are known to be.
+/// Says why acknowledged commits are missing from the log of the store at `path`; `None` if none are known to be.
 pub(super) fn find_loss(path: &Path) -> io::Result<Option<String>> {
     let Some(index) = read_index(&beside(path, "-shm"))? else { return Ok(None) };
     if index.moved >= index.frames {
@@ -58,15 +58,16 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Has the index beside the log overwritten in place, on file systems that would copy each page on its way to the disk
-/// (btrfs). SQLite maps that file into memory, and to write to a mapped page that finds no room for its copy ends the
-/// process (SIGBUS): tried by hand on a full disk, which was then waited for. The file is made for it while it is not
-/// there, because only an empty one can be told; where that fails, SQLite makes its own as ever.
+/// Creates the index beside the log so that its pages are overwritten in place, on file systems that would copy each
+/// page on its way to the disk (btrfs). SQLite maps that file into memory. On a full disk a write to a mapped page
+/// finds no room for the copy and ends the process (SIGBUS); tried by hand: in place, the process waits for room
+/// instead. The flag can only be set on an empty file, so the file is created here if it is not there. If that fails,
+/// SQLite creates its own.
 pub(super) fn make_index_writable_in_place(path: &Path) {
     let Ok(store) = path.metadata() else { return };
     let made = File::options().write(true).create_new(true).mode(store.mode() & 0o777).open(beside(path, "-shm"));
     if let Ok(file) = made {
-        // Other file systems know no such flag and need none.
+        // The error is ignored: other file systems have no such flag and need none.
         let flags = ioctl_getflags(&file).unwrap_or(IFlags::empty());
         let _ = ioctl_setflags(&file, flags | IFlags::NOCOW);
     }
@@ -80,7 +81,7 @@ fn open_if_there(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// `None` if there is no index, or none that a writer finished.
+/// Reads the index; `None` if there is none, or none that a writer finished.
 fn read_index(path: &Path) -> io::Result<Option<Index>> {
     let Some(mut file) = open_if_there(path)? else { return Ok(None) };
     let mut bytes = [0u8; 2 * INDEX_HEADER_BYTES + 4];
@@ -90,7 +91,7 @@ fn read_index(path: &Path) -> io::Result<Option<Index>> {
         Err(e) => return Err(e),
     }
     let (first, second) = bytes[..2 * INDEX_HEADER_BYTES].split_at(INDEX_HEADER_BYTES);
-    // Two copies: they differ while a writer is between them. Byte 12 says that it was made ready.
+    // The header is there twice; the copies differ while a writer is between them. Byte 12 says that it is initialised.
     if first != second || first[12] == 0 {
         return Ok(None);
     }
@@ -101,14 +102,14 @@ fn read_index(path: &Path) -> io::Result<Option<Index>> {
     Ok(Some(Index {
         frames: word(16),
         moved: word(2 * INDEX_HEADER_BYTES),
-        // 64 KiB does not fit and is written as 1.
+        // A page size of 64 KiB does not fit into 16 bits and is written as 1.
         page_bytes: if page == 1 { 65536 } else { usize::from(page) },
         checksum: (word(24), word(28)),
         salt,
     }))
 }
 
-/// How many of the index's frames the log holds unharmed, from its beginning; `None` if it is not the index's log.
+/// Counts the frames of the index that the log holds undamaged, from its beginning; `None` if it is another log.
 fn readable_frames(path: &Path, index: &Index) -> io::Result<Option<u32>> {
     let Some(file) = open_if_there(path)? else { return Ok(None) };
     let mut log = BufReader::with_capacity(1 << 18, file);
@@ -132,7 +133,7 @@ fn readable_frames(path: &Path, index: &Index) -> io::Result<Option<u32>> {
     Ok(Some(if sum == index.checksum { index.frames } else { 0 }))
 }
 
-/// False if the file ends before.
+/// Fills `bytes`; returns false if the file ends before.
 fn read_whole(file: &mut impl Read, bytes: &mut [u8]) -> io::Result<bool> {
     match file.read_exact(bytes) {
         Ok(()) => Ok(true),
@@ -141,7 +142,7 @@ fn read_whole(file: &mut impl Read, bytes: &mut [u8]) -> io::Result<bool> {
     }
 }
 
-/// SQLite's checksum of a log, carried on over more bytes; their number is a multiple of 8.
+/// Carries SQLite's checksum of a log on over more bytes; their number is a multiple of 8.
 fn add_up(sum: (u32, u32), bytes: &[u8], big_endian: bool) -> (u32, u32) {
     let (mut a, mut b) = sum;
     let word = |w: &[u8]| {

@@ -1,5 +1,5 @@
-//! The one writer: opens the store after it has been checked, and makes batches of records durable. Owned by the
-//! dispatcher's core; nothing else writes to the file while it lives.
+//! The one writer. It opens the store after the checks, and makes batches of records durable. The dispatcher's core
+//! owns it; nothing else writes to the file while it lives.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ pub(super) struct Writer {
     pub(super) conn: Connection,
     path: PathBuf,
     interned: Interned,
-    /// Last, so that it is given up after the file is closed.
+    /// The last field, so that the lock is released after the file is closed.
     _lock: Lock,
 }
 
@@ -49,7 +49,7 @@ impl Writer {
         let mut conn = connection::for_writing(path).map_err(|e| failure::failed("open", path, e))?;
         schema::migrate(&mut conn, path)?;
         check::check_tables(&conn, path)?;
-        // Until here a refused store keeps its log as it was found, as evidence.
+        // Only now may closing move the log into the file: a store that is refused keeps its log, as evidence.
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
             .map_err(|e| failure::failed("open", path, e))?;
         Ok(Self { conn, path: path.to_owned(), interned: Interned::default(), _lock: lock })
@@ -62,13 +62,14 @@ impl Writer {
     fn try_commit(&mut self, records: &[Record]) -> Result<(), StoreError> {
         let written = self.write(records);
         if written.is_err() {
-            // Rows that the remembered numbers stand for may have been undone.
+            // The failed transaction may have undone the rows that the remembered numbers stand for.
             self.interned = Interned::default();
         }
         written.map_err(|error| self.explained(error))
     }
 
-    /// SQLite tells a full disk from other failures to write, but not a quota that is used up, which heals as well.
+    /// Makes [`StoreError::Full`] of a failed write if a quota is used up. SQLite tells a full disk from other failures
+    /// to write, but not a quota; both pass by themselves.
     fn explained(&self, error: StoreError) -> StoreError {
         if !failure::is_unexplained_write(&error) || !is_out_of_quota(&self.path) {
             return error;
@@ -119,7 +120,7 @@ impl Store for Writer {
         }
         match self.try_commit(records) {
             Err(StoreError::Full { .. }) => {
-                // The log may hold room that the main file needs not. If that fails too, the disk is just full.
+                // A checkpoint shrinks the log, which may make room. Its error is ignored: then the disk is full.
                 drop(self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())));
                 self.try_commit(records)
             }
@@ -158,7 +159,7 @@ fn begin(conn: &Connection) -> rusqlite::Result<Transaction<'_>> {
     Transaction::new_unchecked(conn, TransactionBehavior::Immediate)
 }
 
-/// Whether as much as a page more would be refused beside this file.
+/// Whether a file of 64 KiB cannot be written beside this one.
 fn is_out_of_quota(path: &Path) -> bool {
     let probe = wal::beside(path, ".probe");
     let written = std::fs::write(&probe, [0; 64 * 1024]);

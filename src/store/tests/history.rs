@@ -1,4 +1,4 @@
-//! Any valid history of records reads back as a plain model of it says, however it was cut into batches.
+//! Random histories of valid records, which read back as a plain model says, however they are cut into batches.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::{MakePlace, Place};
 use crate::model::*;
 use crate::store::Store;
 
-/// One wish for a record; where it does not fit the history so far, another is made of it or none.
+/// Random input for one record. If such a record does not fit the history so far, it becomes another record or none.
 #[derive(Debug, Clone)]
 struct Wish {
     kind: u8,
@@ -93,7 +93,7 @@ fn wish() -> impl Strategy<Value = Wish> {
 
 type Late = (AttemptId, Outcome, WallTime);
 
-/// What should be stored.
+/// The plain model: everything that should be stored.
 #[derive(Debug, Default)]
 struct World {
     builds: BTreeMap<BuildId, Build>,
@@ -126,7 +126,7 @@ impl World {
             id,
             source: BuildSource {
                 repo: repo(wish.number),
-                // Its own, so that no two builds are of one submission.
+                // Each build has a commit of its own, so that no two builds are of one submission.
                 commit: commit_id(id.0),
                 trigger: Trigger {
                     trust: if wish.number.is_multiple_of(2) { Trust::Trusted } else { Trust::Untrusted },
@@ -197,7 +197,7 @@ impl World {
         Some(Record::AttemptLeased(lease))
     }
 
-    /// Ends an attempt; its job waits for what comes next, and is queued at once so that there is something next.
+    /// Ends an attempt. Its job is left as it is, for a later record to queue or finish.
     fn finish_attempt(&mut self, wish: Wish) -> Option<Record> {
         let attempt = pick(self.attempts.values_mut().filter(|a| a.outcome.is_none()), wish.pick)?;
         attempt.outcome = Some(wish.outcome.clone());

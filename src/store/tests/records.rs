@@ -1,4 +1,4 @@
-//! What is written reads back, and what contradicts is refused whole.
+//! Records that read back, and batches that contradict the store and are refused whole.
 
 use super::MakePlace;
 use super::values::*;
@@ -108,7 +108,7 @@ pub(super) fn a_batch_with_a_contradiction_leaves_nothing_behind(make: MakePlace
     let unknown = Record::JobFinished { job: JobId(99), ending: Ending::Passed };
     refused(&mut *store, &[added(1, [1, 2]), Record::AttemptLeased(attempt(1, 1, 1, 1)), unknown]);
     assert_eq!(store.snapshot().unwrap(), Snapshot::default());
-    // What was remembered of the refused batch is forgotten: its repository, tasks and reasons are written again.
+    // The row numbers of the refused batch are forgotten: its repository, tasks and reasons are written again.
     store.commit(&[added(1, [1, 2]), Record::AttemptLeased(attempt(1, 1, 1, 1))]).unwrap();
     assert_eq!(store.snapshot().unwrap().builds[0].attempts, [attempt(1, 1, 1, 1)]);
 }

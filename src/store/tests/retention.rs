@@ -1,4 +1,4 @@
-//! Builds that are forgotten: what goes, what stays, and what is still known of them.
+//! Removal of builds: what goes, what stays, and what is still known of a removed build.
 
 use super::MakePlace;
 use super::values::{added, commit_id, passed_build};
@@ -23,7 +23,7 @@ pub(super) fn forgotten_builds_leave_nothing_but_their_numbers_and_why_they_went
     }
     store.commit(&[head(2), added(5, [5])]).unwrap();
     let ids: Vec<BuildId> = (1..=5).map(BuildId).collect();
-    // Neither the present head's build nor an unfinished one, whoever asks.
+    // The build of the present head and the unfinished build stay, although they are asked for.
     assert_eq!(store.forget(&ids, Rule::Count, AT).unwrap(), [1, 3, 4].map(BuildId));
     assert_eq!(store.forget(&ids, Rule::Age, AT).unwrap(), []);
     let reader = place.reader();

@@ -1,4 +1,4 @@
-//! Values and records that tests of stores use.
+//! Values and records for tests of stores.
 
 use crate::model::{
     Attempt, AttemptId, BranchName, Build, BuildId, BuildSource, CommitId, Ending, Job, JobId, JobState, LogSummary,
@@ -7,7 +7,7 @@ use crate::model::{
 
 pub(in crate::store) fn commit_id(number: u64) -> CommitId {
     let mut raw = [0; 20];
-    // Spread, as hashes are.
+    // Spread over all values, like hashes.
     raw[..8].copy_from_slice(&number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
     raw[12..].copy_from_slice(&number.to_be_bytes());
     CommitId::from_bytes(&raw).unwrap()

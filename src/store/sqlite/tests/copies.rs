@@ -1,4 +1,4 @@
-//! Backups and restorations of a store: what a copy is, what it is refused for, and where its numbers go on.
+//! Backups and restorations of a store: what a copy holds, why it is refused, and from where its numbers go on.
 
 use std::fs;
 
@@ -45,7 +45,7 @@ fn a_backup_is_a_state_that_was_committed_whether_a_writer_is_at_work_or_not() {
     }
 }
 
-/// S6, S7. Sabotage: without the look for the mark, the last attempt's number is given out again.
+/// S6, S7. Sabotage: without the check of the mark, the last attempt's number is given out again.
 #[test]
 fn a_backup_is_no_store_to_go_on_with() {
     let place = Place::new();
@@ -75,7 +75,7 @@ fn numbers_go_on_beyond_all_that_was_given_out_since_the_backup_also_when_it_is_
             now.last_build > lost.last_build && now.last_attempt > lost.last_attempt && now.last_job > lost.last_job
         );
         assert!(now.last_attempt < 1 << 53, "readers of JSON take it for an integer");
-        // As much as happens until the same backup is needed again.
+        // A restored store is used for a while before the same backup is needed again.
         let id = now.last_build + 3000;
         store
             .commit(&[

@@ -1,4 +1,4 @@
-//! Killed at any moment: what was acknowledged is recorded (S1), and whatever else is recorded is whole.
+//! A writer that is killed at any moment: every acknowledged batch is recorded (S1), and every recorded batch is whole.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
@@ -18,7 +18,7 @@ fn a_child_that_commits_and_acknowledges() {
         let batch: Vec<_> = (next..next + 3).flat_map(passed_build).collect();
         store.commit(&batch).unwrap();
         next += 3;
-        // Fails when the test that reads it is gone, which ends this too.
+        // Fails when the test that reads it is gone, which ends this process too.
         writeln!(std::io::stdout(), "acknowledged {}", next - 1).unwrap();
     }
 }
@@ -35,7 +35,7 @@ fn a_killed_writer_loses_nothing_that_it_acknowledged() {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        // Killed after a number of acknowledgements; those that were on their way count as well.
+        // The child is killed after a number of acknowledgements. Those that were on their way count as well.
         let enough = acknowledged + 3 * (1 + round * 37 % 90);
         while acknowledged < enough {
             note(&mut acknowledged, &lines.next().unwrap().unwrap());
@@ -58,7 +58,7 @@ fn a_killed_writer_loses_nothing_that_it_acknowledged() {
 }
 
 fn note(acknowledged: &mut u64, line: &str) {
-    // The test program's own words come before and may share the first line.
+    // The test program writes a text of its own before, which may share the first line.
     if let Some((_, number)) = line.split_once("acknowledged ") {
         *acknowledged = number.parse().unwrap_or(0).max(*acknowledged);
     }

@@ -1,4 +1,4 @@
-//! From an older version of the tables to this one: nothing is lost, and a kill in the midst changes nothing (S1, S4).
+//! Migrations from older versions of the tables: nothing is lost, and a kill at any moment changes nothing (S1, S4).
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -10,16 +10,16 @@ use super::super::{schema, wal};
 use super::*;
 
 const CHILD_STORES: &str = "SURVEIL_TEST_STORES";
-/// Stores that one child brings up to date, one after the other, until it is killed.
+/// Number of stores that one child migrates, one after the other, until it is killed.
 const STORES: usize = 16;
 const ROUNDS: usize = 3;
 
-/// A store as the program with schema version 2 left it.
+/// A store as the program with schema version 2 left it, as SQL. Later versions get a file of their own beside it.
 const SCHEMA_2: &str = include_str!("schema-2.sql");
-/// The way back from there to version 1.
+/// Makes of it a store of version 1.
 const BACK_TO_1: &str = "DROP TABLE forgotten; PRAGMA user_version = 1";
 
-/// A store as the program with that schema version left it.
+/// Makes a store as the program with that schema version left it.
 fn old_store(place: &Place, version: i64) {
     let conn = Connection::open(place.path()).unwrap();
     conn.execute_batch(SCHEMA_2).unwrap();
@@ -30,7 +30,7 @@ fn old_store(place: &Place, version: i64) {
     conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())).unwrap();
 }
 
-/// Opens the store, which migrates it, and finds all that was in it.
+/// Opens the store, which migrates it, and checks everything that was in it.
 fn is_whole(place: &Place) {
     let snapshot = place.store().snapshot().unwrap();
     let last = (snapshot.last_build, snapshot.last_job, snapshot.last_attempt, snapshot.last_runner);
@@ -101,7 +101,7 @@ fn go_on(place: &Place) {
     assert_eq!(place.reader().attempts(BuildId(4)).unwrap().len(), 4);
 }
 
-/// Not a test by itself: brings stores up to date in the process that another test starts and kills.
+/// Not a test by itself: migrates stores in the process that another test starts and kills.
 #[test]
 fn a_child_that_migrates() {
     let Ok(directory) = std::env::var(CHILD_STORES) else { return };
@@ -111,9 +111,9 @@ fn a_child_that_migrates() {
     }
 }
 
-/// S4: a migration is all or nothing, wherever it is cut off: each part of its log that can have reached the disk makes
-/// a store that the next start takes. Sabotage tried: the version set in a transaction of its own; after the first one
-/// nothing opens that store any more.
+/// S4: a migration is all or nothing, wherever it is cut off. Each part of its log that can have reached the disk makes
+/// a store that the next start takes. Sabotage tried: with the version set in a transaction of its own, a store that
+/// was cut off after the first transaction cannot be opened any more.
 #[test]
 fn whichever_part_of_a_migration_reached_the_disk_the_next_start_takes_it() {
     let old = Place::new();
@@ -135,7 +135,7 @@ fn whichever_part_of_a_migration_reached_the_disk_the_next_start_takes_it() {
     }
 }
 
-/// The kill falls where chance has it; the test before this one has every place.
+/// The kill comes at a random moment; the test before this one tries every moment.
 #[test]
 fn a_migration_that_is_killed_at_any_moment_leaves_a_store_that_the_next_start_takes() {
     let old = Place::new();
@@ -156,7 +156,7 @@ fn a_migration_that_is_killed_at_any_moment_leaves_a_store_that_the_next_start_t
         let enough = format!("begins {}", 3 + round * 4);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         while !lines.next().unwrap().unwrap().ends_with(&enough) {}
-        // Somewhere in this store's migration; where exactly differs from round to round.
+        // The kill comes during this store's migration, at another moment in each round.
         (0..round * 20_000).for_each(|n| _ = std::hint::black_box(n));
         child.kill().unwrap();
         child.wait().unwrap();

@@ -1,4 +1,4 @@
-//! Tests of what is SQLite's own: copies, kills, migrations, files that are damaged, full, locked or not ours.
+//! Tests of SQLite's own matters: copies, kills, migrations, and files that are damaged, full, locked or not ours.
 
 mod copies;
 mod crash;
@@ -16,7 +16,7 @@ use crate::store::tests::Place as _;
 use crate::store::tests::values::*;
 use crate::store::{self, Readers, Rule, Store, StoreError};
 
-/// A directory with a store's path in it.
+/// A directory for one store.
 pub(in crate::store) struct Place {
     directory: TempDir,
 }

@@ -1,4 +1,4 @@
-//! When a store is not opened, or not written (S4, S5), and that it says why.
+//! Stores that are not opened or not written, and the reasons that are given (S4, S5).
 
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use super::super::{schema, wal};
 use super::*;
 
-/// Single bits that one test flips, each in a store of its own.
+/// Number of bits that one test flips, each in a store of its own.
 const FLIPS: usize = 400;
 
 fn refusal(place: &Place) -> StoreError {
@@ -107,7 +107,7 @@ fn flipped_bytes_in_any_page_are_damage() {
     let pages = whole.len() / 4096;
     assert!(pages > 20);
     for page in 1..pages {
-        // The head of each page and a stretch of its cells.
+        // Overwrites the head of each page, and some of its cells.
         for at in [0, 2048] {
             overwrite(&place.path(), SeekFrom::Start((page * 4096 + at) as u64), &[0xa5; 64]);
         }
@@ -119,7 +119,7 @@ fn flipped_bytes_in_any_page_are_damage() {
     assert_eq!(place.store().snapshot().unwrap().last_build, 300);
 }
 
-/// All rows that a start and the status of all builds read, leases and outcomes apart; or the damage that was seen.
+/// Returns all rows that a start and the status of all builds read, leases and outcomes apart; or the damage.
 fn all_rows(place: &Place) -> Result<BTreeSet<String>, StoreError> {
     let unfinished = Writer::open(&place.path())?.snapshot()?;
     let reader = place.reader();
@@ -149,7 +149,7 @@ fn a_flipped_bit_never_makes_a_false_value() {
     drop(store);
     let good = all_rows(&place).unwrap();
     let whole = fs::read(place.path()).unwrap();
-    // Bits spread evenly over what is not empty.
+    // The flipped bits are spread evenly over the bytes that are not 0.
     let used: Vec<usize> = (100..whole.len()).filter(|at| whole[*at] != 0).collect();
     let mut noticed = 0;
     for round in 0..FLIPS {
@@ -158,7 +158,7 @@ fn a_flipped_bit_never_makes_a_false_value() {
         flipped[at] ^= 1 << bit;
         fs::write(place.path(), &flipped).unwrap();
         match all_rows(&place) {
-            // A row can be lost by a change of its number in the index of pages; none can say something else.
+            // A row can be lost if its number changes in the index of pages; no row can have another value.
             Ok(rows) => assert_eq!(rows.difference(&good).next(), None, "bit {bit} of byte {at}"),
             Err(error) => {
                 assert!(matches!(error, StoreError::Corrupt { .. }), "bit {bit} of byte {at}: {error:?}");
@@ -202,7 +202,7 @@ fn a_log_that_lost_acknowledged_commits_is_damage() {
     let flipped = as_if_killed(&place);
     overwrite(&wal::beside(&flipped.path(), "-wal"), SeekFrom::Start(log_len / 2), &[0xa5; 8]);
     for harmed in [cut, gone, empty, flipped] {
-        // Twice: a refusal must not tidy away what it refused for.
+        // Opened twice: a refusal must not remove what it refused for.
         for _ in 0..2 {
             let error = refusal(&harmed);
             assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
@@ -218,7 +218,7 @@ fn a_commit_that_a_power_loss_cut_short_is_not_damage() {
     store.commit(&passed_build(1)).unwrap();
     let before = as_if_killed(&place);
     store.commit(&passed_build(2)).unwrap();
-    // The index of before the second commit, and the log of in the midst of it.
+    // The index is the one before the second commit, and the log ends inside that commit.
     let mut log = Vec::new();
     fs::File::open(wal::beside(&place.path(), "-wal")).unwrap().read_to_end(&mut log).unwrap();
     fs::write(wal::beside(&before.path(), "-wal"), &log[..log.len() - 1000]).unwrap();
@@ -253,7 +253,7 @@ fn a_full_disk_stores_nothing_and_heals() {
     };
     assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
     assert!(error.is_transient());
-    // Nothing of the refused batch is there, reads work, and it stays refused.
+    // Nothing of the refused batch is there, reads work, and the batch stays refused.
     assert_eq!(store.snapshot().unwrap().last_build, next - 1);
     assert_eq!(place.reader().build(BuildId(next)).unwrap(), None);
     assert!(matches!(store.commit(&passed_build(next)), Err(StoreError::Full { .. })));
