@@ -1,7 +1,7 @@
 //! The whole command line as it is typed: the global flags and the list of commands. What each command takes stands
 //! in the command's own file. Nothing here has an effect.
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 use super::backup::{BackupFlags, RestoreFlags};
 use super::check::CheckFlags;
@@ -9,6 +9,7 @@ use super::completions::CompletionsFlags;
 use super::control::{CancelFlags, DrainFlags, RerunFlags};
 use super::dispatcher::DispatcherFlags;
 use super::execute::ExecuteFlags;
+use super::logging::Verbosity;
 use super::logs::LogsFlags;
 use super::observer::ObserverFlags;
 use super::runner::RunnerFlags;
@@ -59,17 +60,6 @@ pub(crate) struct Arguments {
     pub(crate) verbosity: Verbosity,
     #[command(subcommand)]
     pub(crate) command: Command,
-}
-
-/// How much is logged to standard error.
-#[derive(Debug, Clone, Copy, Default, Args)]
-pub(crate) struct Verbosity {
-    /// Log more; twice for everything. RUST_LOG, where set, decides instead
-    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Logging")]
-    pub(crate) verbose: u8,
-    /// Log less: warnings and errors only; twice for errors only
-    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Logging")]
-    pub(crate) quiet: u8,
 }
 
 /// What to do.

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::error::CliError;
+use super::exit_code::ExitCode;
+use super::human;
 use super::output::Output;
-use super::{CliError, ExitCode, human};
 use crate::config::data_dir;
 use crate::dispatcher::{self, Copied};
 

@@ -1,11 +1,11 @@
 //! `surveil completions`: what a shell sources to complete our command line.
 
-use clap::{Args, CommandFactory};
+use clap::Args;
 use clap_complete::Shell;
 
-use super::arguments::Arguments;
+use super::error::CliError;
+use super::exit_code::ExitCode;
 use super::output::Output;
-use super::{CliError, ExitCode};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,10 +21,14 @@ pub(crate) struct CompletionsFlags {
 }
 
 /// Prints the script.
-pub(crate) fn run(flags: &CompletionsFlags, out: &mut Output) -> Result<ExitCode, CliError> {
+pub(crate) fn run(
+    flags: &CompletionsFlags,
+    mut program: clap::Command,
+    out: &mut Output,
+) -> Result<ExitCode, CliError> {
     // Into memory first: the generator panics where its writer fails.
     let mut script = Vec::new();
-    clap_complete::generate(flags.shell, &mut Arguments::command(), "surveil", &mut script);
+    clap_complete::generate(flags.shell, &mut program, "surveil", &mut script);
     out.bytes(&script)?;
     Ok(ExitCode::Ok)
 }

@@ -2,10 +2,11 @@
 
 use clap::Args;
 
+use super::error::CliError;
+use super::exit_code::ExitCode;
 use super::output::Output;
 use super::session::{OperatorFlags, build_and_task, done};
 use super::table::one_line;
-use super::{CliError, ExitCode};
 use crate::protocol::operator::{FromOperator, ToOperator};
 
 const CANCEL_EXAMPLES: &str = "\

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::error::CliError;
+use super::exit_code::ExitCode;
+use super::interrupt;
 use super::quantity::{Bytes, Limit, Millis};
-use super::{CliError, ExitCode, interrupt};
 use crate::config::{DispatcherSettings, Retention, data_dir, defaults};
 use crate::dispatcher::Dispatcher;
 use crate::model::Address;

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::ExitCode;
+use super::exit_code::ExitCode;
 use crate::config::ConfigError;
 use crate::dispatcher::{BackupError, DispatcherError};
 use crate::git::GitError;

@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use crossbeam_channel::Receiver;
 
+use super::error::CliError;
+use super::exit_code::ExitCode;
 use super::output::{Output, bold, painted};
 use super::plan::plan;
-use super::{CliError, ExitCode, human, interrupt};
+use super::{human, interrupt};
 use crate::clock;
 use crate::config::{check_directory, default_runner_name, defaults, repo_name_from};
 use crate::git::{BranchSelection, Watched};
@@ -56,7 +58,7 @@ pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, Cl
     let directory = flags.dir.canonicalize().map_err(CliError::machine(format!("open {}", flags.dir.display())))?;
     let planned = plan(&tasks, &flags.tasks)?;
     let program = std::env::current_exe().map_err(CliError::machine("find this program's own file"))?;
-    let mut room = Room {
+    let mut local = LocalRun {
         supervisor: Supervisor::new(program, detect_isolation()),
         cancel: interrupt::answered_by(vec![()])?,
         origin: Origin::of(&directory),
@@ -70,7 +72,7 @@ pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, Cl
         let ending = match (missing, is_cancelled(&done)) {
             (_, true) => Ending::Cancelled,
             (Some(need), false) => Ending::Skipped(format!("{} did not pass", need.task)),
-            (None, false) => room.run(task, out)?,
+            (None, false) => local.run(task, out)?,
         };
         done.push((task, ending));
     }
@@ -87,7 +89,7 @@ fn is_cancelled(done: &[(&TaskSpec, Ending)]) -> bool {
 }
 
 /// Where tasks are executed.
-struct Room {
+struct LocalRun {
     supervisor: Supervisor,
     /// Gets a message on Ctrl-C.
     cancel: Receiver<()>,
@@ -96,7 +98,7 @@ struct Room {
     grace_ms: u64,
 }
 
-impl Room {
+impl LocalRun {
     /// Runs one task, as often as it asks to be tried.
     fn run(&mut self, task: &TaskSpec, out: &mut Output) -> Result<Ending, CliError> {
         let mut number = 1;

@@ -60,7 +60,7 @@ impl From<Verdict> for ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::show::tests::build;
+    use crate::cli::tests::support::build;
 
     #[test]
     fn every_verdict_has_an_exit_code_of_its_own() {

@@ -3,7 +3,7 @@
 
 use crossbeam_channel::{Receiver, bounded};
 
-use super::CliError;
+use super::error::CliError;
 use crate::shutdown::{self, Stop};
 use crate::threads;
 

@@ -3,14 +3,24 @@
 
 use std::io::Write;
 
+use clap::{ArgAction, Args};
 use env_logger::{Builder, Env, Target};
 use log::{Level, LevelFilter};
-
-use super::arguments::Verbosity;
 
 /// Levels from silent to chatty; `-v` and `-q` go up and down this list.
 const LEVELS: [LevelFilter; 5] =
     [LevelFilter::Error, LevelFilter::Warn, LevelFilter::Info, LevelFilter::Debug, LevelFilter::Trace];
+
+/// How much is logged to standard error.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct Verbosity {
+    /// Log more; twice for everything. RUST_LOG, where set, decides instead
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Logging")]
+    pub(crate) verbose: u8,
+    /// Log less: warnings and errors only; twice for errors only
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Logging")]
+    pub(crate) quiet: u8,
+}
 
 /// Starts the log of a process that mainly works: a role.
 pub(crate) fn of_role(verbosity: Verbosity) {

@@ -6,9 +6,10 @@ use std::time::Duration;
 use clap::Args;
 use crossbeam_channel::{after, select};
 
+use super::error::CliError;
+use super::exit_code::ExitCode;
 use super::output::Output;
 use super::session::{OperatorFlags, Session, build_and_task};
-use super::{CliError, ExitCode};
 use crate::protocol::operator::{FromOperator, ToOperator};
 use crate::transport::Backoff;
 

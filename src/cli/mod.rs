@@ -4,11 +4,12 @@
 //! it prints is what the dispatcher says. Everything for standard output goes through [`output`], so that a closed pipe
 //! ends a command quietly; log lines and errors go to standard error.
 //!
-//! In reading order: [`arguments`] and [`bare`] (what may be typed), one file for each command, [`session`] (how a
+//! In reading order: [`arguments`] and [`implicit_observer`] (what may be typed), one file for each command, [`session`] (how a
 //! command talks to the dispatcher), and what all of them share: output, tables, words for times and sizes.
 
 mod arguments;
-mod bare;
+mod flags;
+mod implicit_observer;
 
 mod dispatcher;
 mod observer;
@@ -35,12 +36,13 @@ mod interrupt;
 mod logging;
 mod output;
 mod quantity;
+mod report;
 mod session;
 mod table;
 
 use std::ffi::OsString;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use arguments::{Arguments, Command};
 use output::Output;
@@ -59,7 +61,7 @@ pub fn is_supervise(arguments: &[OsString]) -> bool {
 
 /// Does what the arguments say. `arguments[0]` is the program.
 pub fn run(arguments: Vec<OsString>) -> Result<ExitCode, CliError> {
-    match Arguments::try_parse_from(bare::with_command(arguments)) {
+    match Arguments::try_parse_from(implicit_observer::with_command(arguments, &Arguments::command())) {
         Ok(arguments) => perform(arguments),
         Err(error) => {
             // Help and version are "errors", too, but go to standard output and end with 0. Where nobody reads them,
@@ -96,9 +98,9 @@ fn perform(arguments: Arguments) -> Result<ExitCode, CliError> {
     }
     let mut out = Output::stdout();
     match arguments.command {
-        Command::Up(flags) => up::run(flags, verbosity, out),
+        Command::Up(flags) => up::run(flags, &Arguments::command(), verbosity, out),
         Command::Dispatcher(flags) => dispatcher::run(flags),
-        Command::Observer(flags) => observer::run(flags),
+        Command::Observer(flags) => observer::run(flags, &Arguments::command()),
         Command::Runner(flags) => runner::run(flags),
         Command::Status(flags) => status::run(flags, &mut out),
         Command::Show(flags) => show::run(flags, &mut out),
@@ -112,7 +114,7 @@ fn perform(arguments: Arguments) -> Result<ExitCode, CliError> {
         Command::Check(flags) => check::run(&flags, &mut out),
         Command::Backup(flags) => backup::backup(flags, &mut out),
         Command::Restore(flags) => backup::restore(flags, &mut out),
-        Command::Completions(flags) => completions::run(&flags, &mut out),
+        Command::Completions(flags) => completions::run(&flags, Arguments::command(), &mut out),
         // Only by way of global flags before it, which no runner types.
         Command::Supervise => crate::process::supervise().map(|()| ExitCode::Ok).map_err(CliError::Process),
     }

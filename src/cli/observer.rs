@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::error::CliError;
+use super::exit_code::ExitCode;
+use super::flags::DispatchFlags;
 use super::quantity::Millis;
-use super::{CliError, ExitCode, bare, interrupt};
-use crate::config::{ObservedRepo, ObserverSettings, RepoLocation, TokenSource, data_dir, defaults, work_dir};
+use super::{implicit_observer, interrupt};
+use crate::config::{ObservedRepo, ObserverSettings, RepoLocation, defaults, work_dir};
 use crate::git::Watched;
-use crate::model::Address;
 use crate::observer;
 
 const EXAMPLES: &str = "\
@@ -53,47 +55,16 @@ pub(crate) struct ObserverFlags {
     pub(crate) dispatch: DispatchFlags,
 }
 
-/// Where the dispatcher is, and the secret to show it.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Connection")]
-pub(crate) struct DispatchFlags {
-    /// The dispatcher's address; several, separated by commas, are tried in order
-    #[arg(
-        long,
-        value_name = "HOST:PORT",
-        env = "SURVEIL_DISPATCH",
-        value_delimiter = ',',
-        default_value = defaults::DISPATCH
-    )]
-    pub(crate) dispatch: Vec<Address>,
-    /// A copy of this role's token [default: the one in the dispatcher's data directory, if that is on this machine]
-    #[arg(long, value_name = "FILE", env = "SURVEIL_TOKEN_FILE", hide_env_values = true)]
-    pub(crate) token_file: Option<PathBuf>,
-    /// The data directory of a dispatcher on this machine, to find its token [default: ~/.local/state/surveil]
-    #[arg(long, value_name = "DIR", env = "SURVEIL_DATA")]
-    pub(crate) data: Option<PathBuf>,
-}
-
-impl DispatchFlags {
-    /// Where the token of `role` is read from.
-    pub(crate) fn token(&self, role: &str) -> TokenSource {
-        match &self.token_file {
-            Some(path) => TokenSource(path.clone()),
-            None => TokenSource::of_role(&data_dir(self.data.clone()), role),
-        }
-    }
-}
-
 impl ObserverFlags {
     /// What was typed, checked.
-    pub(crate) fn settings(self) -> Result<ObserverSettings, CliError> {
+    pub(crate) fn settings(self, commands: &clap::Command) -> Result<ObserverSettings, CliError> {
         if self.name.is_some() && self.repos.len() > 1 {
             return Err(CliError::Usage("--name goes with one repository: start an observer for each of them".into()));
         }
         let work = work_dir(self.work);
         let mut repos = Vec::with_capacity(self.repos.len());
         for location in &self.repos {
-            let repo = observed(location, self.name.as_deref(), &work)?;
+            let repo = observed(location, self.name.as_deref(), &work, commands)?;
             repos.push(if self.fetch { followed(repo, &work)? } else { repo });
         }
         let is_remote = repos.iter().any(|repo| matches!(repo.location, RepoLocation::Url { .. }));
@@ -108,13 +79,20 @@ impl ObserverFlags {
     }
 }
 
-/// One repository as typed. A command that ended up here is pointed to its place.
-pub(crate) fn observed(location: &str, name: Option<&str>, work: &Path) -> Result<ObservedRepo, CliError> {
+/// Reads one repository as typed. If it is the name of one of `commands`, the error says where that belongs.
+pub(crate) fn observed(
+    location: &str,
+    name: Option<&str>,
+    work: &Path,
+    commands: &clap::Command,
+) -> Result<ObservedRepo, CliError> {
     let repo = ObservedRepo::new(location, name, work)?;
     match &repo.location {
-        RepoLocation::Path(path) if !path.exists() && bare::is_command(location) => Err(CliError::Usage(format!(
-            "there is no repository `{location}`; if you mean the command, write it first: surveil {location} …"
-        ))),
+        RepoLocation::Path(path) if !path.exists() && implicit_observer::is_command(commands, location) => {
+            Err(CliError::Usage(format!(
+                "there is no repository `{location}`; if you mean the command, write it first: surveil {location} …"
+            )))
+        }
         RepoLocation::Path(path) if !path.exists() => {
             Err(CliError::Usage(format!("there is no repository at {}", path.display())))
         }
@@ -132,8 +110,8 @@ fn followed(repo: ObservedRepo, work: &Path) -> Result<ObservedRepo, CliError> {
 }
 
 /// Runs the role until a signal.
-pub(crate) fn run(flags: ObserverFlags) -> Result<ExitCode, CliError> {
-    let settings = flags.settings()?;
+pub(crate) fn run(flags: ObserverFlags, commands: &clap::Command) -> Result<ExitCode, CliError> {
+    let settings = flags.settings(commands)?;
     observer::run(settings, &interrupt::stop_now()?)?;
     Ok(ExitCode::Ok)
 }

@@ -7,7 +7,7 @@ use std::io::{self, IsTerminal, Write};
 use anstream::adapter::strip_str;
 use anstyle::{AnsiColor, Style};
 
-use super::CliError;
+use super::error::CliError;
 
 /// Where a command's answer goes.
 pub(crate) struct Output {
@@ -91,35 +91,9 @@ fn style_of(word: &str) -> Style {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use std::sync::{Arc, Mutex};
-
+mod tests {
     use super::*;
-
-    /// Collects what a command says.
-    #[derive(Clone, Default)]
-    pub(crate) struct Collected(Arc<Mutex<Vec<u8>>>);
-
-    impl Collected {
-        pub(crate) fn output(&self) -> Output {
-            Output::plain(Box::new(self.clone()))
-        }
-
-        pub(crate) fn text(&self) -> String {
-            String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
-        }
-    }
-
-    impl Write for Collected {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::cli::tests::support::Collected;
 
     /// A pipe whose reader is gone.
     struct Closed;
@@ -151,6 +125,6 @@ pub(crate) mod tests {
     fn log_bytes_are_passed_on_as_they_are() {
         let collected = Collected::default();
         collected.output().bytes(b"\x1b[31m\xff\0").unwrap();
-        assert_eq!(*collected.0.lock().unwrap(), b"\x1b[31m\xff\0");
+        assert_eq!(collected.bytes(), b"\x1b[31m\xff\0");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::CliError;
+use super::error::CliError;
 use crate::model::{Need, TaskSpec};
 
 /// The tasks that were asked for, or all, with those they need, each after those. Otherwise in the order they stand in.

@@ -2,11 +2,14 @@
 
 use clap::Args;
 
+use super::error::CliError;
+use super::exit_code::ExitCode;
+use super::flags::Format;
+use super::human;
 use super::output::Output;
+use super::report::json;
 use super::session::OperatorFlags;
-use super::status::{Format, json};
 use super::table::{Table, one_line};
-use super::{CliError, ExitCode, human};
 use crate::protocol::codec;
 use crate::protocol::operator::{FromOperator, RunnerReport, RunnersReport, ToOperator};
 
@@ -71,8 +74,8 @@ fn row(runner: &RunnerReport) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::output::tests::Collected;
     use super::*;
+    use crate::cli::tests::support::Collected;
 
     #[test]
     fn a_runner_is_one_line() {

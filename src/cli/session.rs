@@ -7,8 +7,8 @@ use std::time::Duration;
 use clap::Args;
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
-use super::CliError;
-use super::observer::DispatchFlags;
+use super::error::CliError;
+use super::flags::DispatchFlags;
 use crate::config::TokenSource;
 use crate::model::Address;
 use crate::protocol::hello::{ErrorCode, Greeting, Hello, Opening, Refusal, Role};

@@ -2,11 +2,14 @@
 
 use clap::Args;
 
+use super::error::CliError;
+use super::exit_code::ExitCode;
+use super::flags::Format;
+use super::human;
 use super::output::{Output, bold, dim, painted};
+use super::report::{json, short, took};
 use super::session::{OperatorFlags, Session};
-use super::status::{Format, json, short, took};
 use super::table::one_line;
-use super::{CliError, ExitCode, human};
 use crate::clock;
 use crate::model::{EndingKind, JobStateKind};
 use crate::protocol::codec;
@@ -176,58 +179,9 @@ pub(crate) fn hints(build: &BuildReport, job: &JobReport, connection: &str) -> V
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::super::output::tests::Collected;
+mod tests {
     use super::*;
-
-    pub(crate) fn attempt(number: u32) -> AttemptReport {
-        AttemptReport {
-            attempt: 100 + u64::from(number),
-            number,
-            runner: "w1".into(),
-            leased_ms: 1_000_100,
-            finished_ms: Some(1_003_400),
-            duration_ms: Some(3_200),
-            outcome: Some("passed".into()),
-            detail: None,
-            log_bytes: 10,
-            log_path: format!("/d/logs/b12/test.{number}.log"),
-        }
-    }
-
-    pub(crate) fn job(task: &str, state: &str, attempts: Vec<AttemptReport>) -> JobReport {
-        JobReport {
-            job: 1,
-            task: task.into(),
-            state: state.into(),
-            detail: None,
-            needs: Vec::new(),
-            allow_failure: false,
-            flaky: false,
-            attempts,
-        }
-    }
-
-    pub(crate) fn build(number: u64, state: &str, jobs: Vec<JobReport>) -> BuildReport {
-        BuildReport {
-            build: number,
-            repo: "app".into(),
-            branch: "main".into(),
-            commit: "4f2a91c0".repeat(5),
-            trigger: "push".into(),
-            reference: "refs/heads/main".into(),
-            trust: "trusted".into(),
-            before: None,
-            subject: "Fix the thing".into(),
-            author: "Ann <ann@example.org>".into(),
-            state: state.into(),
-            flaky: false,
-            created_ms: 1_000_000,
-            finished_ms: Some(1_012_000),
-            problem: None,
-            jobs,
-        }
-    }
+    use crate::cli::tests::support::{Collected, attempt, build, job};
 
     fn shown(build: &BuildReport) -> String {
         let collected = Collected::default();

@@ -1,11 +1,15 @@
 //! `surveil status`: builds, queue and runners at a glance.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
+use super::error::CliError;
+use super::exit_code::ExitCode;
+use super::flags::Format;
+use super::human;
 use super::output::{Output, bold, painted};
+use super::report::{json, short, took};
 use super::session::OperatorFlags;
 use super::table::Table;
-use super::{CliError, ExitCode, human};
 use crate::clock;
 use crate::model::JobStateKind;
 use crate::protocol::codec;
@@ -36,13 +40,6 @@ pub(crate) struct StatusFlags {
     operator: OperatorFlags,
 }
 
-/// Who reads the answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    Table,
-    Json,
-}
-
 /// Prints the answer.
 pub(crate) fn run(flags: StatusFlags, out: &mut Output) -> Result<ExitCode, CliError> {
     let question = FromOperator::Status { repo: flags.repo, limit: flags.limit };
@@ -54,13 +51,6 @@ pub(crate) fn run(flags: StatusFlags, out: &mut Output) -> Result<ExitCode, CliE
         Format::Table => print(&report, clock::wall().0, out)?,
     }
     Ok(ExitCode::Ok)
-}
-
-/// Prints a report as the protocol has it, on one line; `encode` writes that.
-pub(crate) fn json(encode: impl FnOnce(&mut Vec<u8>), out: &mut Output) -> Result<(), CliError> {
-    let mut line = Vec::new();
-    encode(&mut line);
-    out.bytes(&line)
 }
 
 fn print(report: &StatusReport, now_ms: i64, out: &mut Output) -> Result<(), CliError> {
@@ -128,21 +118,11 @@ fn summary(report: &StatusReport) -> String {
     format!("{} running, {} queued; {runners}", bold(report.running_jobs), bold(report.queued_jobs))
 }
 
-/// A commit as people write it.
-pub(crate) fn short(commit: &str) -> &str {
-    commit.get(..7).unwrap_or(commit)
-}
-
-/// The time between two moments.
-pub(crate) fn took(start_ms: i64, end_ms: i64) -> String {
-    human::duration(u64::try_from(end_ms.saturating_sub(start_ms)).unwrap_or(0))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::output::tests::Collected;
-    use super::super::show::tests::{attempt, build, job};
     use super::*;
+    use crate::cli::tests::support::Collected;
+    use crate::cli::tests::support::{attempt, build, job};
     use crate::protocol::operator::RunnerReport;
 
     fn runner(name: &str, state: &str, busy: u32) -> RunnerReport {

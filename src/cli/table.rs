@@ -3,7 +3,7 @@
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table as Layout};
 
-use super::CliError;
+use super::error::CliError;
 use super::output::{Output, bold, painted};
 
 /// Rows whose first column is a state.
@@ -74,8 +74,8 @@ pub(crate) fn one_line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::output::tests::Collected;
     use super::*;
+    use crate::cli::tests::support::Collected;
 
     fn table() -> Table {
         let mut table = Table::new(&["STATE", "BUILD", "SUBJECT"], &[2]);

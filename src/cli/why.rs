@@ -2,11 +2,14 @@
 
 use clap::Args;
 
+use super::error::CliError;
+use super::exit_code::ExitCode;
+use super::flags::Format;
+use super::human;
 use super::output::{Output, bold, dim};
+use super::report::json;
 use super::session::{OperatorFlags, build_and_task};
-use super::status::{Format, json};
 use super::table::one_line;
-use super::{CliError, ExitCode, human};
 use crate::protocol::codec;
 use crate::protocol::operator::{FromOperator, ToOperator, WhyLine, WhyReport};
 
@@ -68,8 +71,8 @@ fn sentence(build: u64, line: &WhyLine) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::output::tests::Collected;
     use super::*;
+    use crate::cli::tests::support::Collected;
 
     #[test]
     fn what_it_waits_for_comes_before_its_history() {

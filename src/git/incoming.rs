@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::GitError;
+use super::error::GitError;
 use crate::locked::Locked;
 
 /// Prefix of these directories' names. Each is locked as long as its receiver lives.

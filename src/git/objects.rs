@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use git2::{Config, ErrorClass, ErrorCode, ObjectFormat, ObjectType, Odb, OdbLookupFlags, OdbObject, Oid, Repository};
 
-use super::GitError;
+use super::error::GitError;
 use super::hash::id_of;
 use super::lengths::Lengths;
 use crate::model::CommitId;

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use flate2::{Compress, Compression, FlushCompress, Status};
 use git2::{ObjectFormat, ObjectType, Odb, Oid};
 
-use super::GitError;
+use super::error::GitError;
 use super::hash::Hash;
 use super::objects::{Database, Objects, read_verified};
 use super::select::select;

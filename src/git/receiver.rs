@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use git2::{Indexer, ObjectFormat, ObjectType, OdbLookupFlags, Oid};
 
-use super::GitError;
+use super::error::GitError;
 use super::incoming::{Incoming, NOTED_BYTES_MAX, abandoned, files_of, sync};
 use super::objects::{Database, EntryKind, Objects, commit_id, entries, incomplete};
 use super::stored::{Stored, StoredPack};

@@ -11,7 +11,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::{GitError, program};
+use super::error::GitError;
+use super::program;
 use crate::model::CommitId;
 
 /// A ref may name another ref, up to this depth. The limit is git's.

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::GitError;
+use super::error::GitError;
 
 /// Returns the URL of the remote `origin`, or else of the only remote, of the repository at `path`, whose configuration
 /// is in `common_dir`. A path is made absolute.

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use git2::{Odb, Oid};
 
-use super::GitError;
+use super::error::GitError;
 use super::objects::{Entry, EntryKind, Objects, entries};
 use crate::model::CommitId;
 

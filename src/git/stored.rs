@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 
 use git2::{ObjectFormat, Oid};
 
-use super::GitError;
+use super::error::GitError;
 use super::objects::id_bytes;
 
 /// The packs of a directory, those with the most objects first.

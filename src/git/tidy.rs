@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use git2::Oid;
 
+use super::error::GitError;
+use super::pack;
 use super::receiver::{Landing, Receiver, recover};
 use super::select::select;
 use super::stored::{Stored, StoredPack};
-use super::{GitError, pack};
 use crate::locked::Locked;
 use crate::model::CommitId;
 

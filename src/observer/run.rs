@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded, select};
 
-use super::ObserverError;
+use super::error::ObserverError;
 use super::repo_threads::{EndCause, RepoThreads, ThreadEnd};
 use super::session::{Caller, DialError, Live, SessionError};
 use super::translate::RefusalKind;

@@ -9,12 +9,14 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::progress::Happening;
 use super::tail::{Tail, last_lines};
+use crate::cli::error::CliError;
 use crate::cli::output::{Output, bold, dim, painted};
+use crate::cli::report::{short, took};
 use crate::cli::session::Session;
-use crate::cli::status::{short, took};
 use crate::cli::table::one_line;
-use crate::cli::{CliError, human, logs, show};
+use crate::cli::{human, logs, show};
 use crate::clock;
+use crate::error_chain::chain;
 use crate::model::{EndingKind, JobStateKind};
 use crate::protocol::operator::{AttemptReport, BuildReport, JobReport};
 
@@ -117,7 +119,7 @@ impl Display {
         bar.enable_steady_tick(TICK);
         let tail = connect()
             .and_then(|session| Tail::start(session, build.build, &job.task, attempt.number, bar.clone()))
-            .map_err(|error| log::debug!("could not follow the log: {}", crate::cli::chain(&error)));
+            .map_err(|error| log::debug!("could not follow the log: {}", chain(&error)));
         self.stop_spinning(job.job);
         self.running.insert(job.job, (bar, tail.ok()));
     }
@@ -147,7 +149,7 @@ impl Display {
                     lines.extend(last_lines(&text, TAIL_LINES).into_iter().map(|line| format!("  {} {line}", dim("|"))))
                 }
                 // The verdict matters more than its illustration, and the command below says the same.
-                Err(error) => log::warn!("could not read the log: {}", crate::cli::chain(&error)),
+                Err(error) => log::warn!("could not read the log: {}", chain(&error)),
             }
         }
         lines.extend(show::hints(build, job, &self.connection).into_iter().map(|hint| format!("  {hint}")));
@@ -242,7 +244,7 @@ impl Write for BetweenBars {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::show::tests::{attempt, build, job};
+    use crate::cli::tests::support::{attempt, build, job};
 
     fn plain(build: &BuildReport, happening: &Happening) -> Vec<String> {
         told(build, happening).iter().map(|line| anstream::adapter::strip_str(line).to_string()).collect()

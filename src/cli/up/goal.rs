@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::roles::Plan;
-use crate::cli::CliError;
+use super::roles::RoleSettings;
+use crate::cli::error::CliError;
 use crate::cli::session::Session;
 use crate::config::RepoLocation;
 use crate::git::{BranchSelection, Head, Watched};
@@ -21,14 +21,14 @@ pub(crate) struct Goal {
 
 impl Goal {
     /// The build of the current head.
-    pub(crate) fn of(plan: &Plan) -> Result<Self, CliError> {
-        let path = match &plan.repo.location {
+    pub(crate) fn of(settings: &RoleSettings) -> Result<Self, CliError> {
+        let path = match &settings.repo.location {
             RepoLocation::Path(path) => path,
             RepoLocation::Url { .. } => {
                 return Err(CliError::Usage("--once and --rerun need a repository on this machine, not a URL".into()));
             }
         };
-        Ok(Self { repo: plan.repo.name.to_string(), head: current_head(path, &plan.branches)?, build: None })
+        Ok(Self { repo: settings.repo.name.to_string(), head: current_head(path, &settings.branches)?, build: None })
     }
 
     /// That build, if there is one already.

@@ -103,7 +103,7 @@ impl ToldJob {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::show::tests::{attempt, build, job};
+    use crate::cli::tests::support::{attempt, build, job};
 
     fn executing(number: u32) -> AttemptReport {
         AttemptReport { outcome: None, finished_ms: None, duration_ms: None, ..attempt(number) }

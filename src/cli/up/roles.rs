@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-use super::UpFlags;
-use crate::cli::CliError;
+use super::flags::UpFlags;
 use crate::cli::dispatcher::{exposure_text, is_exposed};
+use crate::cli::error::CliError;
 use crate::cli::observer::observed;
 use crate::cli::session::Session;
 use crate::config::{
@@ -26,7 +26,7 @@ pub(crate) const RUNNER: &str = "runner";
 
 /// What was typed, checked.
 #[derive(Debug)]
-pub(crate) struct Plan {
+pub(crate) struct RoleSettings {
     pub(crate) repo: ObservedRepo,
     pub(crate) branches: Vec<String>,
     slots: u32,
@@ -38,10 +38,10 @@ pub(crate) struct Plan {
     work: PathBuf,
 }
 
-impl Plan {
-    pub(crate) fn new(flags: UpFlags) -> Result<Self, CliError> {
+impl RoleSettings {
+    pub(crate) fn new(flags: UpFlags, commands: &clap::Command) -> Result<Self, CliError> {
         let work = work_dir(flags.work);
-        let repo = observed(&flags.repo, None, &work)?;
+        let repo = observed(&flags.repo, None, &work, commands)?;
         if let RepoLocation::Path(path) = &repo.location {
             // Told before anything is started; the observer would say the same later.
             drop(Watched::open(path)?);
@@ -121,7 +121,7 @@ pub(crate) type Ended = (&'static str, Result<(), CliError>);
 
 /// The roles that were started.
 pub(crate) struct Roles {
-    plan: Plan,
+    settings: RoleSettings,
     /// Where commands and the other two roles of this process find the dispatcher.
     address: Address,
     is_exposed: bool,
@@ -140,13 +140,13 @@ struct Role {
 
 impl Roles {
     /// Starts the dispatcher.
-    pub(crate) fn start(plan: Plan) -> Result<Self, CliError> {
-        let dispatcher = Dispatcher::start(plan.dispatcher())?;
+    pub(crate) fn start(settings: RoleSettings) -> Result<Self, CliError> {
+        let dispatcher = Dispatcher::start(settings.dispatcher())?;
         let bound = dispatcher.address();
         let host = if bound.ip().is_unspecified() { "localhost".into() } else { bound.ip().to_string() };
         let (end, ended) = unbounded();
         let mut roles = Self {
-            plan,
+            settings,
             address: Address { host, port: bound.port() },
             is_exposed: is_exposed(bound.ip()),
             ended,
@@ -162,9 +162,9 @@ impl Roles {
 
     /// Starts the observer and the runner.
     pub(crate) fn start_work(&mut self) -> Result<(), CliError> {
-        let runner = self.plan.runner(self.address.clone());
+        let runner = self.settings.runner(self.address.clone());
         self.spawn(RUNNER, move |stop| Ok(runner::run(runner, stop)?))?;
-        let observer = self.plan.observer(self.address.clone());
+        let observer = self.settings.observer(self.address.clone());
         self.spawn("observer", move |stop| Ok(observer::run(observer, stop)?))
     }
 
@@ -174,7 +174,7 @@ impl Roles {
         body: impl FnOnce(&Receiver<Stop>) -> Result<(), CliError> + Send + 'static,
     ) -> Result<(), CliError> {
         let (stop, stopped) = bounded(1);
-        let report = Report { name, end: self.end.clone(), result: Err(CliError::Panicked(name)) };
+        let report = EndReport { name, end: self.end.clone(), result: Err(CliError::Panicked(name)) };
         let thread = threads::spawn_large(name, move || report.of(body(&stopped)))
             .map_err(CliError::machine("start a thread"))?;
         self.running.push(Role { stop, _thread: thread });
@@ -201,12 +201,12 @@ impl Roles {
 
     /// A new session with the dispatcher.
     pub(crate) fn session(&self) -> Result<Session, CliError> {
-        Session::open(std::slice::from_ref(&self.address), &TokenSource::of_role(&self.plan.data, "operator"))
+        Session::open(std::slice::from_ref(&self.address), &TokenSource::of_role(&self.settings.data, "operator"))
     }
 
     /// The repository's name at the dispatcher.
     pub(crate) fn repo(&self) -> &str {
-        self.plan.repo.name.as_str()
+        self.settings.repo.name.as_str()
     }
 
     /// What another command has to be told to find this dispatcher; nothing where it is where they look anyway.
@@ -215,18 +215,18 @@ impl Roles {
         if self.address.port != defaults::PORT {
             typed.push_str(&format!(" --dispatch {}", self.address));
         }
-        if !self.plan.is_usual_data {
-            typed.push_str(&format!(" --data {}", self.plan.data.display()));
+        if !self.settings.is_usual_data {
+            typed.push_str(&format!(" --data {}", self.settings.data.display()));
         }
         typed
     }
 
     /// What is told at the start.
     pub(crate) fn introduction(&self) -> Vec<String> {
-        let (data, port, typed) = (&self.plan.data, self.address.port, self.typed_connection());
+        let (data, port, typed) = (&self.settings.data, self.address.port, self.typed_connection());
         let (token, here) = (TokenSource::of_role(data, "runner").0, default_runner_name());
         let mut lines = vec![
-            format!("Watching {}, as `{}`. Ctrl-C ends it.", self.plan.repo.source, self.repo()),
+            format!("Watching {}, as `{}`. Ctrl-C ends it.", self.settings.repo.source, self.repo()),
             format!("  address  {}", self.address),
             format!("  data     {}", data.display()),
             format!("  logs     {}", data.join("logs").display()),
@@ -254,20 +254,20 @@ pub(crate) fn too_early(ended: Option<Ended>) -> CliError {
 }
 
 /// Tells how a role ended, also if that was by a panic.
-struct Report {
+struct EndReport {
     name: &'static str,
     end: Sender<Ended>,
     result: Result<(), CliError>,
 }
 
-impl Report {
+impl EndReport {
     /// The role ended by itself.
     fn of(mut self, result: Result<(), CliError>) {
         self.result = result;
     }
 }
 
-impl Drop for Report {
+impl Drop for EndReport {
     fn drop(&mut self) {
         let result = std::mem::replace(&mut self.result, Ok(()));
         // Where nobody waits any more, nobody wants to know.

@@ -3,8 +3,9 @@
 use crossbeam_channel::{Receiver, Sender, bounded, never};
 
 use super::roles::Roles;
-use crate::cli::CliError;
+use crate::cli::error::CliError;
 use crate::cli::session::{KeepAlive, Session};
+use crate::error_chain::chain;
 use crate::protocol::operator::{BuildReport, FromOperator, ToOperator};
 use crate::threads::{self, Thread};
 use crate::transport::Stream;
@@ -52,7 +53,7 @@ impl Watch {
         let (sender, news) = bounded(NEWS_CAPACITY);
         let thread = threads::spawn_large("watch", move || {
             if let Err(error) = pass_on(&mut session, known, &sender) {
-                log::debug!("the watching session ended: {}", crate::cli::chain(&error));
+                log::debug!("the watching session ended: {}", chain(&error));
             }
         })
         .map_err(CliError::machine("start a thread"))?;

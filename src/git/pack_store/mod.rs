@@ -12,10 +12,11 @@ use std::sync::Arc;
 
 use git2::{ObjectFormat, Odb, Oid, Repository, RepositoryInitOptions};
 
+use super::error::GitError;
 use super::incoming::sync;
 use super::objects::{Database, EntryKind, Objects, entries, format_of, incomplete};
 use super::receiver::{Landing, Receiver, recover};
-use super::{GitError, pack, stored, tidy};
+use super::{pack, stored, tidy};
 use crate::model::CommitId;
 
 /// Settings that are written when a store is made. A store ignores the configuration of the user and of the system.

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
-use super::GitError;
 use super::credentials::{masked, masked_word};
+use super::error::GitError;
 use crate::clock;
 
 /// Time limit of a fetch. A first mirror of a large repository over a slow line takes minutes; a fetch that takes

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use git2::{ErrorClass, ErrorCode, ObjectFormat, Repository};
 use wildmatch::WildMatch;
 
+use super::error::GitError;
 use super::objects::{Database, commit_id};
 use super::refs::{self, HeadPointer, RefFiles, RefProgram, Refs};
-use super::{GitError, pack, program, remote};
+use super::{pack, program, remote};
 use crate::model::{BranchName, CommitId};
 
 /// Length of the first-parent walk that looks for the commit before. If a head is further on than this, it is built

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::git::GitError;
+use crate::git::error::GitError;
 
 /// Each part of a path takes a descriptor while it is examined.
 const PARTS_MAX: usize = 100;

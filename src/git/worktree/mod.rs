@@ -23,8 +23,9 @@ use rustix::fs::{Mode, OFlags, open};
 use self::keep::Keep;
 use self::pass::{Pass, make_room};
 use self::plan::{Directory, Planner, Time};
+use super::error::GitError;
 use super::objects::incomplete;
-use super::{GitError, PackStore};
+use super::pack_store::PackStore;
 use crate::model::CommitId;
 
 /// Quarantined trees of the same name are told apart by a number up to this. Nobody looks at more of them.

@@ -18,7 +18,7 @@ use rustix::io::{Errno, Result as SysResult};
 use super::keep::Keep;
 use super::plan::{Directory, FileRecord, Node, Stamp, Time};
 use super::removal::{list, open_directory, remove};
-use crate::git::GitError;
+use crate::git::error::GitError;
 use crate::git::objects::Objects;
 
 static NOTHING: Keep = Keep::NOTHING;

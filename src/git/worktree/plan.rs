@@ -8,7 +8,7 @@ use std::mem::take;
 use git2::{Odb, Oid};
 use rustix::fs::Stat;
 
-use crate::git::GitError;
+use crate::git::error::GitError;
 use crate::git::objects::{EntryKind, Objects, entries};
 use crate::model::CommitId;
 

@@ -1,5 +1,7 @@
 //! Command lines as people type them, from the words to what the commands get.
 
+pub(super) mod support;
+
 use clap::{CommandFactory, Parser};
 
 use super::arguments::{Arguments, Command};
@@ -9,7 +11,7 @@ use crate::model::Address;
 
 fn parse(typed: &str) -> Result<Arguments, clap::Error> {
     let words = std::iter::once("surveil").chain(typed.split_whitespace()).map(OsString::from).collect();
-    Arguments::try_parse_from(bare::with_command(words))
+    Arguments::try_parse_from(implicit_observer::with_command(words, &Arguments::command()))
 }
 
 #[track_caller]
@@ -35,7 +37,7 @@ fn the_definition_of_the_command_line_is_sound() {
 fn the_original_programs_command_lines_are_valid() {
     // Tests run in the package's directory, which is there.
     let Command::Observer(flags) = parsed("--dispatch=localhost:9000 .") else { panic!("not an observer") };
-    let settings = flags.settings().unwrap();
+    let settings = flags.settings(&Arguments::command()).unwrap();
     assert_eq!(settings.dispatch, [address("localhost:9000")]);
     assert!(matches!(settings.repos[0].location, RepoLocation::Path(_)));
 
@@ -126,9 +128,9 @@ fn settings_that_make_no_sense_together_are_refused() {
         error.to_string()
     };
     let Command::Observer(flags) = parsed("observer . src --name x") else { panic!("not an observer") };
-    assert!(usage(flags.settings().map(drop)).contains("--name"));
+    assert!(usage(flags.settings(&Arguments::command()).map(drop)).contains("--name"));
     let Command::Observer(flags) = parsed("--dispatch h:1 status") else { panic!("not an observer") };
-    assert!(usage(flags.settings().map(drop)).contains("surveil status"));
+    assert!(usage(flags.settings(&Arguments::command()).map(drop)).contains("surveil status"));
     let Command::Dispatcher(flags) = parsed("dispatcher --heartbeat-interval 5s --heartbeat-timeout 6s") else {
         panic!("not a dispatcher")
     };
@@ -148,7 +150,7 @@ fn with_fetch_the_remote_of_a_local_repository_is_observed_under_the_local_name(
     let settings = |typed: &str| {
         let typed = format!("observer {} --work /w {typed}", path.display());
         let Command::Observer(flags) = parsed(&typed) else { panic!("not an observer") };
-        flags.settings()
+        flags.settings(&Arguments::command())
     };
     std::fs::create_dir(&path).unwrap();
     let error = settings("--fetch").unwrap_err();
@@ -170,7 +172,7 @@ fn with_fetch_the_remote_of_a_local_repository_is_observed_under_the_local_name(
     let in_place = settings("").unwrap();
     assert!(matches!(in_place.repos[0].location, RepoLocation::Path(_)));
     let Command::Observer(flags) = parsed("observer --fetch https://h/x.git") else { panic!("not an observer") };
-    assert_eq!(flags.settings().unwrap().repos[0].name.as_str(), "x");
+    assert_eq!(flags.settings(&Arguments::command()).unwrap().repos[0].name.as_str(), "x");
 }
 
 #[test]

@@ -4,20 +4,16 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use clap::CommandFactory;
-
-use super::arguments::Arguments;
-
 /// Options of the program itself, after which the command may still follow.
 const GLOBAL_FLAGS: [&str; 2] = ["--verbose", "--quiet"];
 /// Options that the program answers itself, whatever else is there.
 const ANSWERED_AT_ONCE: [&str; 4] = ["-h", "--help", "-V", "--version"];
 
 /// The arguments with the command in its place. `arguments[0]` is the program.
-pub(crate) fn with_command(mut arguments: Vec<OsString>) -> Vec<OsString> {
+pub(crate) fn with_command(mut arguments: Vec<OsString>, commands: &clap::Command) -> Vec<OsString> {
     let first = arguments.iter().skip(1).position(|word| !is_global_flag(word)).map(|at| at + 1);
     if let Some(at) = first
-        && means_observer(&arguments[at])
+        && means_observer(&arguments[at], commands)
     {
         arguments.insert(at, "observer".into());
     }
@@ -25,7 +21,7 @@ pub(crate) fn with_command(mut arguments: Vec<OsString>) -> Vec<OsString> {
 }
 
 /// Whether this first word, which is no global flag, starts an observer's command line.
-fn means_observer(word: &OsStr) -> bool {
+fn means_observer(word: &OsStr, commands: &clap::Command) -> bool {
     let Some(text) = word.to_str() else {
         // No command is spelled like this; a path may be.
         return true;
@@ -33,7 +29,7 @@ fn means_observer(word: &OsStr) -> bool {
     if text.starts_with('-') {
         return !ANSWERED_AT_ONCE.contains(&text);
     }
-    !is_command(text) && (looks_like_a_repository(text) || Path::new(text).is_dir())
+    !is_command(commands, text) && (looks_like_a_repository(text) || Path::new(text).is_dir())
 }
 
 /// `-v`, `-vv`, `-qq`, `--verbose`, `--quiet`.
@@ -49,20 +45,23 @@ fn looks_like_a_repository(text: &str) -> bool {
 }
 
 /// Whether this is the name of a command.
-pub(crate) fn is_command(text: &str) -> bool {
-    Arguments::command().find_subcommand(text).is_some()
+pub(crate) fn is_command(commands: &clap::Command, text: &str) -> bool {
+    commands.find_subcommand(text).is_some()
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
+    use crate::cli::arguments::Arguments;
 
     #[track_caller]
     fn check(typed: &str, means: &str) {
         let words =
             |text: &str| std::iter::once("surveil").chain(text.split_whitespace()).map(OsString::from).collect();
         let expected: Vec<OsString> = words(means);
-        assert_eq!(with_command(words(typed)), expected, "{typed}");
+        assert_eq!(with_command(words(typed), &Arguments::command()), expected, "{typed}");
     }
 
     #[test]

@@ -1,0 +1,46 @@
+//! Flags that several commands have: where the dispatcher is, and who reads the answer.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::config::{TokenSource, data_dir, defaults};
+use crate::model::Address;
+
+/// Where the dispatcher is, and the secret to show it.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Connection")]
+pub(crate) struct DispatchFlags {
+    /// The dispatcher's address; several, separated by commas, are tried in order
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "SURVEIL_DISPATCH",
+        value_delimiter = ',',
+        default_value = defaults::DISPATCH
+    )]
+    pub(crate) dispatch: Vec<Address>,
+    /// A copy of this role's token [default: the one in the dispatcher's data directory, if that is on this machine]
+    #[arg(long, value_name = "FILE", env = "SURVEIL_TOKEN_FILE", hide_env_values = true)]
+    pub(crate) token_file: Option<PathBuf>,
+    /// The data directory of a dispatcher on this machine, to find its token [default: ~/.local/state/surveil]
+    #[arg(long, value_name = "DIR", env = "SURVEIL_DATA")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+impl DispatchFlags {
+    /// Where the token of `role` is read from.
+    pub(crate) fn token(&self, role: &str) -> TokenSource {
+        match &self.token_file {
+            Some(path) => TokenSource(path.clone()),
+            None => TokenSource::of_role(&data_dir(self.data.clone()), role),
+        }
+    }
+}
+
+/// Who reads the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Table,
+    Json,
+}

@@ -1,0 +1,129 @@
+//! The main loop of `surveil up`: starts everything, shows what happens, and picks the exit code.
+
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, after, never, select};
+
+use super::display::Display;
+use super::flags::UpFlags;
+use super::goal::Goal;
+use super::progress::Progress;
+use super::roles::{self, RUNNER, RoleSettings, Roles};
+use super::watch::{News, Watch};
+use crate::cli::error::CliError;
+use crate::cli::exit_code::ExitCode;
+use crate::cli::logging::Verbosity;
+use crate::cli::output::Output;
+use crate::cli::{interrupt, logging};
+use crate::error_chain::chain;
+use crate::protocol::operator::{BuildReport, FromOperator};
+use crate::shutdown::Stop;
+
+/// So far apart it is tried to see again what happens, when that has failed.
+const WATCH_AGAIN: Duration = Duration::from_secs(1);
+
+/// Starts everything and shows it until it is asked to end, or until the build that is waited for is finished.
+pub(crate) fn run(
+    flags: UpFlags,
+    commands: &clap::Command,
+    verbosity: Verbosity,
+    out: Output,
+) -> Result<ExitCode, CliError> {
+    let mut display = Display::new(out);
+    logging::through(display.log_writer(), verbosity);
+    let stop = interrupt::stop_now()?;
+    let (once, rerun) = (flags.once, flags.rerun);
+    let settings = RoleSettings::new(flags, commands)?;
+    let mut goal = if once || rerun { Some(Goal::of(&settings)?) } else { None };
+    let mut roles = Roles::start(settings)?;
+    display.connection(roles.typed_connection());
+    display.lines(&roles.introduction())?;
+    if let Some(goal) = &mut goal
+        && let Some(build) = goal.find(&mut roles.session()?)?
+        && build.finished_ms.is_some()
+    {
+        if rerun {
+            roles.session()?.order(&FromOperator::Rerun { build: build.build.to_string(), failed: false })?;
+        } else {
+            display.report(&build)?;
+            display.lines(&["This commit was built before; to build it again: surveil up --once --rerun".into()])?;
+            roles.end()?;
+            return Ok(ExitCode::of_build(&build).unwrap_or(ExitCode::Internal));
+        }
+    }
+    let watch = Watch::start(&roles)?;
+    roles.start_work()?;
+    let code = follow(&roles, watch, goal.filter(|_| once), &mut display, stop);
+    display.clear();
+    // An error that ended the following is told in any case; that of ending matters only without one.
+    let ended = roles.end();
+    let code = code?;
+    ended.map(|()| code)
+}
+
+/// Shows what happens until a signal, the end of a role, or the end of the build that is waited for. From then on
+/// nobody listens to `stop` any more, so that a signal ends the process at once.
+fn follow(
+    roles: &Roles,
+    watch: Watch,
+    goal: Option<Goal>,
+    display: &mut Display,
+    stop: Receiver<Stop>,
+) -> Result<ExitCode, CliError> {
+    let mut progress = Progress::default();
+    let mut watch = Some(watch);
+    let mut again = never();
+    loop {
+        let news = watch.as_ref().map_or_else(never, |watch| watch.news().clone());
+        select! {
+            recv(stop) -> _ => {
+                display.clear();
+                display.lines(&["Ending. What was running starts again next time.".into()])?;
+                return Ok(if goal.is_some() { ExitCode::Interrupted } else { ExitCode::Ok });
+            }
+            recv(roles.ended()) -> ended => match ended {
+                // By `surveil drain`. Others may go on executing what this dispatcher has to give.
+                Ok((RUNNER, Ok(()))) if goal.is_none() => {
+                    display.lines(&["The runner of this process was drained and has ended.".into()])?;
+                }
+                ended => return Err(roles::too_early(ended.ok())),
+            },
+            recv(again) -> _ => match Watch::again(roles) {
+                Ok(anew) => (watch, again) = (Some(anew), never()),
+                Err(error) => {
+                    log::warn!("cannot see what happens, trying again: {}", chain(&error));
+                    again = after(WATCH_AGAIN);
+                }
+            },
+            recv(news) -> news => {
+                let (build, happenings) = match news {
+                    Ok(News::Before(build)) => {
+                        let happenings = progress.know(&build);
+                        (build, happenings)
+                    }
+                    Ok(News::Change(build)) => {
+                        let happenings = progress.update(&build);
+                        (build, happenings)
+                    }
+                    Err(_) => {
+                        // The dispatcher closes a session that is slow to read; its own end comes by `ended`.
+                        (watch, again) = (None, after(Duration::ZERO));
+                        continue;
+                    }
+                };
+                for happening in happenings {
+                    display.show(&build, &happening, || roles.session())?;
+                }
+                if let Some(code) = reached(goal.as_ref(), &build) {
+                    return Ok(code);
+                }
+            }
+        }
+    }
+}
+
+/// The exit code, if this is the finished build that is waited for.
+fn reached(goal: Option<&Goal>, build: &BuildReport) -> Option<ExitCode> {
+    let is_reached = build.finished_ms.is_some() && goal.is_some_and(|goal| goal.is(build));
+    if is_reached { ExitCode::of_build(build) } else { None }
+}
