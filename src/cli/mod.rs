@@ -1,11 +1,12 @@
-//! The command line: flags exactly as typed, then settings, then a role or a question to the dispatcher.
+//! The command line: flags exactly as typed, then checked settings, then a role or a question to the dispatcher.
 //!
-//! Called by `main` alone. It never ends the process, reads no clock of its own, and decides nothing about builds: what
-//! it prints is what the dispatcher says. Everything for standard output goes through [`output`], so that a closed pipe
-//! ends a command quietly; log lines and errors go to standard error.
+//! Called only by `main`. It never ends the process, reads no clock of its own, and decides nothing about builds: it
+//! prints the dispatcher's answers. All standard output goes through [`output`], so that a closed pipe ends a command
+//! quietly. Log lines and errors go to standard error.
 //!
-//! In reading order: [`arguments`] and [`implicit_observer`] (what may be typed), one file for each command, [`session`] (how a
-//! command talks to the dispatcher), and what all of them share: output, tables, words for times and sizes.
+//! In reading order: [`arguments`] and [`implicit_observer`] (the possible command lines), one file for each command,
+//! [`session`] (a command's connection to the dispatcher), and the parts that all share: flags, output, tables, texts
+//! for times and sizes. No file here imports one that imports it; this one imports them all.
 
 mod arguments;
 mod flags;
