@@ -151,6 +151,7 @@ mod tests {
             queued_jobs: 3,
             running_jobs: 1,
             warnings: vec!["the disk is full".into()],
+            counters: None,
         };
         let collected = Collected::default();
         print(&report, 1_012_000, &mut collected.output()).unwrap();
@@ -169,8 +170,8 @@ warning: the disk is full
 
     #[test]
     fn an_empty_dispatcher_says_what_to_do() {
-        let report =
-            StatusReport { builds: vec![], runners: vec![], queued_jobs: 0, running_jobs: 0, warnings: vec![] };
+        let (builds, runners, warnings) = (vec![], vec![], vec![]);
+        let report = StatusReport { builds, runners, queued_jobs: 0, running_jobs: 0, warnings, counters: None };
         let collected = Collected::default();
         print(&report, 0, &mut collected.output()).unwrap();
         assert!(collected.text().contains("surveil observer REPO"));

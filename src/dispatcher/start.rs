@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::capacity::Capacity;
-use super::core::{Core, ToCore};
+use super::core::{Core, CoreHandle, ToCore};
 use super::data_dir::DataDir;
 use super::logs::{LogSender, Logs, ToLogs};
 use super::pools::{self, Local, Pools, Provider};
@@ -60,8 +60,15 @@ impl Dispatcher {
         let local: Box<dyn Provider> = Box::new(Local::new(address, &data, descriptors));
         let pools = Pools::start(BTreeMap::from([(PoolId::LOCAL, local)]), spawn_inbox, core.clone())?;
         let (said, ended) = bounded(1);
-        let shared =
-            Shared::new(&settings, capacity, data.clone(), readers.clone(), tokens, core.clone(), logs.clone())?;
+        let shared = Shared::new(
+            &settings,
+            capacity,
+            data.clone(),
+            readers.clone(),
+            tokens,
+            CoreHandle::new(core.clone()),
+            logs.clone(),
+        )?;
         let shared = Arc::new(shared);
         let (ticking, tick_stop) = bounded(0);
 

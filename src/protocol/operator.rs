@@ -3,6 +3,8 @@
 //! Fields are only ever added to a report. Fields named `…_ms` that are points in time count milliseconds since the
 //! Unix epoch.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::hello::Refusal;
@@ -107,6 +109,30 @@ pub struct StatusReport {
     /// The problems that the dispatcher has now, such as a full disk.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// What has happened since the dispatcher started; absent while it waits for its disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counters: Option<CountersReport>,
+}
+
+/// Counters of what has happened since the dispatcher started. Those with several kinds are objects; a kind that has
+/// not happened yet is left out, and more kinds may come.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CountersReport {
+    pub builds_added: u64,
+    /// By verdict.
+    pub builds_finished: BTreeMap<String, u64>,
+    /// Finished builds of which jobs were run again.
+    pub builds_reopened: u64,
+    /// By final state.
+    pub jobs_finished: BTreeMap<String, u64>,
+    pub attempts_leased: u64,
+    /// By outcome.
+    pub attempts_finished: BTreeMap<String, u64>,
+    /// Results that came when they counted no more, by outcome.
+    pub late_results: BTreeMap<String, u64>,
+    /// Bytes of logs of finished attempts.
+    pub log_bytes: u64,
 }
 
 /// One build.

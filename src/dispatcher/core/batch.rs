@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::inbox::{Question, ToCore};
+use super::inbox::{NewCommit, Seen, ToCore};
 use super::peers::{Arrival, Peers};
 use super::watcher::Watcher;
 use crate::clock;
@@ -13,6 +13,7 @@ use crate::dispatcher::data_dir::DataDir;
 use crate::dispatcher::grants::Grant;
 use crate::dispatcher::limits;
 use crate::dispatcher::logs::LogSender;
+use crate::dispatcher::metrics::{self, Counters};
 use crate::dispatcher::watchdog::Pulse;
 use crate::model::{BuildId, Moment, PoolId, Record, SessionId, SpawnId, WholeBuild};
 use crate::scheduler::{Effect, Event, Reply, RequestId, RunnerCommand, Scheduler};
@@ -41,6 +42,8 @@ pub(crate) struct Core {
     held: Vec<Effect>,
     /// Sessions for which messages of the batch are gathered, to leave together.
     addressed: Vec<SessionId>,
+    /// What has happened so far, as the durable records tell it.
+    counters: Counters,
     /// Shows the watchdog that this goes on.
     pub(crate) pulse: Pulse,
 }
@@ -78,6 +81,7 @@ impl Core {
             arrival: None,
             held: Vec::new(),
             addressed: Vec::new(),
+            counters: Counters::default(),
             // It hears a tick every so often, so it goes on at least as often.
             pulse: Pulse::new("core", limits::LEASE_CHECK_MS),
         }
@@ -141,11 +145,18 @@ impl Core {
                 // A session that has ended does not wait for it.
                 drop(answer.try_send(logs));
             }
-            ToCore::Ask { question, answer } => self.ask(*question, answer).map_err(StopReason::Failed)?,
+            ToCore::Ask { make, answer } => {
+                let request = self.number(answer);
+                self.handle(make(request));
+            }
+            ToCore::Commit { commit, answer } => self.take_commit(*commit, answer).map_err(StopReason::Failed)?,
+            ToCore::Rerun { build, failed_only, answer } => {
+                self.rerun(build, failed_only, answer).map_err(StopReason::Failed)?;
+            }
             ToCore::Look(look) => {
                 // Nothing may be seen that is not durable yet.
                 self.flush().map_err(StopReason::Failed)?;
-                look(&self.scheduler, clock::now());
+                look(Seen { scheduler: &self.scheduler, counters: &self.counters, now: clock::now() });
             }
             ToCore::SaveSource { repo, source } => {
                 let (pulse, store) = (&self.pulse, &mut self.store);
@@ -170,47 +181,40 @@ impl Core {
         Ok(())
     }
 
-    fn ask(&mut self, question: Question, answer: Sender<Reply>) -> Result<(), StoreError> {
-        self.last_request += 1;
-        let request = RequestId(self.last_request);
-        let event = match question {
-            Question::Commit { source, plan, pack } => {
-                // An announcement, the branch's end and the same announcement again may meet in one batch.
-                if self.records.iter().any(|record| matches!(record, Record::HeadMoved { head: None, .. })) {
-                    self.flush()?;
-                }
-                let known = self.pulse.excused(|| self.store.build_of(&source))?;
-                self.arrival = Arrival::of(&source, pack);
-                let plan = plan.tasks.map_err(|mistake| mistake.text);
-                Event::CommitObserved { request, source: Box::new(source), plan, known }
-            }
-            Question::Gone { repo, branch, before } => Event::BranchGone { request, repo, branch, before },
-            Question::Cancel { build, job } => Event::CancelAsked { request, build, job },
-            Question::Rerun { build, failed_only } => {
-                // The store must know all of the build before it is read from there.
-                self.flush()?;
-                match self.pulse.excused(|| self.restored(build))? {
-                    Some(build) => Event::RerunAsked { request, build: Box::new(build), failed_only },
-                    None => {
-                        let text = format!("build {build} is no longer there");
-                        reply_to(&answer, Reply::Refused(text));
-                        return Ok(());
-                    }
-                }
-            }
-            Question::Drain { runner } => match self.scheduler.runner_named(&runner) {
-                Some(runner) => Event::DrainAsked { request, runner },
-                None => {
-                    let text = format!("no runner named {runner} is connected: `surveil runners` lists them");
-                    reply_to(&answer, Reply::Refused(text));
-                    return Ok(());
-                }
-            },
-        };
-        self.answers.insert(request, answer);
-        self.handle(event);
+    fn take_commit(&mut self, commit: NewCommit, answer: Sender<Reply>) -> Result<(), StoreError> {
+        let NewCommit { source, plan, pack } = commit;
+        // An announcement, the branch's end and the same announcement again may meet in one batch.
+        if self.records.iter().any(|record| matches!(record, Record::HeadMoved { head: None, .. })) {
+            self.flush()?;
+        }
+        let known = self.pulse.excused(|| self.store.build_of(&source))?;
+        self.arrival = Arrival::of(&source, pack);
+        let plan = plan.tasks.map_err(|mistake| mistake.text);
+        let request = self.number(answer);
+        self.handle(Event::CommitObserved { request, source: Box::new(source), plan, known });
         self.arrival = None;
         Ok(())
+    }
+
+    fn rerun(&mut self, id: BuildId, failed_only: bool, answer: Sender<Reply>) -> Result<(), StoreError> {
+        // The store must know all of the build before it is read from there.
+        self.flush()?;
+        match self.pulse.excused(|| self.restored(id))? {
+            Some(build) => {
+                let request = self.number(answer);
+                self.handle(Event::RerunAsked { request, build: Box::new(build), failed_only });
+            }
+            None => reply_to(&answer, Reply::Refused(format!("build {id} is no longer there"))),
+        }
+        Ok(())
+    }
+
+    /// Gives a request its number, under which its answer will leave.
+    fn number(&mut self, answer: Sender<Reply>) -> RequestId {
+        self.last_request += 1;
+        let request = RequestId(self.last_request);
+        self.answers.insert(request, answer);
+        request
     }
 
     fn restored(&self, id: BuildId) -> Result<Option<WholeBuild>, StoreError> {
@@ -252,6 +256,7 @@ impl Core {
             }
         }
         let records = std::mem::take(&mut self.records);
+        records.iter().for_each(|record| metrics::fold(&mut self.counters, record));
         self.tell_watchers(&records);
         for record in records {
             if let Record::AttemptFinished { attempt, outcome, log, .. } = record {

@@ -5,13 +5,25 @@ use crossbeam_channel::Sender;
 use super::peers::Peer;
 use super::watcher::Watcher;
 use crate::dispatcher::data_dir::LogPlace;
+use crate::dispatcher::metrics::Counters;
 use crate::dispatcher::mirrors::TaskPlan;
-use crate::model::{AttemptId, BranchName, BuildId, BuildSource, CommitId, JobId, Moment, RepoName, WallTime};
-use crate::scheduler::{Event, Reply, RunnerJoined, Scheduler};
+use crate::model::{AttemptId, BuildId, BuildSource, Moment, RepoName, WallTime};
+use crate::scheduler::{Event, Reply, RequestId, RunnerJoined, Scheduler};
 use crate::store::Rule;
 
-/// Something that reads the scheduler on the core's thread; quick, because everything else waits.
-pub(crate) type Look = Box<dyn FnOnce(&Scheduler, Moment) + Send>;
+/// The core's state, for one who reads it on the core's thread.
+#[derive(Clone, Copy)]
+pub(crate) struct Seen<'a> {
+    pub(crate) scheduler: &'a Scheduler,
+    pub(crate) counters: &'a Counters,
+    pub(crate) now: Moment,
+}
+
+/// Something that reads the core's state. Everything else waits meanwhile, so it must be quick.
+pub(crate) type Look = Box<dyn FnOnce(Seen<'_>) + Send>;
+
+/// Builds an event around the number that the core gives a request.
+pub(crate) type MakeEvent = Box<dyn FnOnce(RequestId) -> Event + Send>;
 
 /// What the core is told. The queue of these has its full length from the start, so what is large and rare is boxed.
 pub(crate) enum ToCore {
@@ -27,12 +39,24 @@ pub(crate) enum ToCore {
         holding: Vec<AttemptId>,
         answer: Sender<Vec<(AttemptId, LogPlace)>>,
     },
-    /// Something that wants an answer.
+    /// An event that wants an answer.
     Ask {
-        question: Box<Question>,
+        make: MakeEvent,
         answer: Sender<Reply>,
     },
-    /// A look at the scheduler, for reports.
+    /// An observer has announced a commit.
+    Commit {
+        commit: Box<NewCommit>,
+        answer: Sender<Reply>,
+    },
+    /// An operator wants jobs of a finished build to be run again. The core reads the build itself, so that no other
+    /// rerun comes in between.
+    Rerun {
+        build: BuildId,
+        failed_only: bool,
+        answer: Sender<Reply>,
+    },
+    /// A look at the core's state, for reports.
     Look(Look),
     /// An observer said where the repository of that name is.
     SaveSource {
@@ -52,28 +76,10 @@ pub(crate) enum ToCore {
     Stop,
 }
 
-/// Requests that become events once the core has numbered them.
-pub(crate) enum Question {
-    Commit {
-        source: BuildSource,
-        plan: TaskPlan,
-        /// The pack that was received for it, if it is small.
-        pack: Option<Vec<u8>>,
-    },
-    Gone {
-        repo: RepoName,
-        branch: BranchName,
-        before: CommitId,
-    },
-    Cancel {
-        build: BuildId,
-        job: Option<JobId>,
-    },
-    Rerun {
-        build: BuildId,
-        failed_only: bool,
-    },
-    Drain {
-        runner: String,
-    },
+/// A commit whose source is durable in the mirror.
+pub(crate) struct NewCommit {
+    pub(crate) source: BuildSource,
+    pub(crate) plan: TaskPlan,
+    /// The pack that was received for it, if it is small.
+    pub(crate) pack: Option<Vec<u8>>,
 }

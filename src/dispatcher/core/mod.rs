@@ -4,11 +4,13 @@
 //! It must never wait for a peer or for a disk other than the store's.
 
 mod batch;
+mod handle;
 mod inbox;
 mod peers;
 mod watcher;
 
 pub(crate) use batch::Core;
-pub(crate) use inbox::{Question, ToCore};
+pub(crate) use handle::{CoreHandle, NoAnswer};
+pub(crate) use inbox::{NewCommit, Seen, ToCore};
 pub(crate) use peers::Peer;
 pub(crate) use watcher::Watcher;

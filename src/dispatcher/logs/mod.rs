@@ -20,5 +20,5 @@ mod sender;
 mod writer;
 
 pub(crate) use inbox::{Seal, StreamSeal, ToLogs};
-pub(crate) use sender::LogSender;
+pub(crate) use sender::{Following, LogSender};
 pub(crate) use writer::Logs;

@@ -4,10 +4,11 @@
 
 mod admission;
 mod connection;
-mod logs;
+mod log_stream;
 mod observer;
 mod observers;
 mod operator;
+mod report;
 mod runner;
 mod runner_outbox;
 mod serve;

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::connection::{Session, SessionError};
 use super::shared::Shared;
 use super::worker::{self, Incoming, Kind};
 use crate::config::PlanContext;
-use crate::dispatcher::core::{Question, ToCore};
+use crate::dispatcher::core::{NewCommit, Seen, ToCore};
 use crate::dispatcher::limits;
 use crate::dispatcher::mirrors::{Mirror, TaskPlan};
 use crate::dispatcher::translate::{self, Announcement};
@@ -18,7 +18,7 @@ use crate::git::{self, GitError};
 use crate::model::{CommitId, RepoName, SessionId};
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::observer::{FromObserver, Head, ToObserver};
-use crate::scheduler::Reply;
+use crate::scheduler::{Event, Reply};
 use crate::transport::{Frame, Outbox};
 
 /// Serves an observer until it leaves.
@@ -141,8 +141,10 @@ impl ObserverWorker<'_> {
             FromObserver::Gone { repo, branch, before } => {
                 let (repo, branch) = (self.known(&repo)?, translate::branch(&branch)?);
                 let before = translate::commit(&before)?;
-                let question = Question::Gone { repo: repo.clone(), branch: branch.clone(), before };
-                if let Some(reply) = self.ask(question) {
+                let (of, gone) = (repo.clone(), branch.clone());
+                let reply =
+                    self.shared.core.ask(move |request| Event::BranchGone { request, repo: of, branch: gone, before });
+                if let Some(reply) = reply {
                     self.outbox.send(&Frame::new(&answer(&repo, branch.as_str(), None, reply)));
                 }
                 Ok(())
@@ -157,14 +159,12 @@ impl ObserverWorker<'_> {
             return Err(Refusal { code: ErrorCode::NameTaken, text });
         }
         self.known.insert(repo.clone());
-        drop(self.shared.core.send(ToCore::SaveSource { repo: repo.clone(), source: source.to_owned() }));
-        let (sender, receiver) = bounded(1);
+        self.shared.core.send(ToCore::SaveSource { repo: repo.clone(), source: source.to_owned() });
         let asked = repo.clone();
-        let look = ToCore::Look(Box::new(move |scheduler, _| drop(sender.send(scheduler.heads(&asked)))));
-        if self.shared.core.send(look).is_err() {
-            return Ok(());
-        }
-        let heads = self.shared.wait_for(&receiver).unwrap_or_default();
+        let heads = self.shared.core.answered(|answer| {
+            ToCore::Look(Box::new(move |seen: Seen<'_>| drop(answer.send(seen.scheduler.heads(&asked)))))
+        });
+        let Some(heads) = heads else { return Ok(()) };
         let heads =
             heads.into_iter().map(|(branch, commit)| Head { branch: branch.to_string(), commit: commit.to_string() });
         self.outbox.send(&Frame::new(&ToObserver::Heads { repo: repo.to_string(), heads: heads.collect() }));
@@ -212,8 +212,9 @@ impl ObserverWorker<'_> {
         let shared = self.shared;
         let taken = shared.mirrors.arriving(&repo, || {
             let mut taken = self.take_in(&repo, branch.short(), commit, PlanContext::Build(&source))?;
-            let question = Question::Commit { source, plan: taken.plan.clone(), pack: taken.pack.take() };
-            if let Some(reply) = self.ask(question) {
+            let announced = Box::new(NewCommit { source, plan: taken.plan.clone(), pack: taken.pack.take() });
+            // A core that ends without an answer has accepted nothing; the observer asks the next one.
+            if let Some(reply) = shared.core.answered(|answer| ToCore::Commit { commit: announced, answer }) {
                 self.outbox.send(&Frame::new(&answer(&repo, branch.short(), Some(commit.to_string()), reply)));
             }
             Some(taken)
@@ -293,13 +294,6 @@ impl ObserverWorker<'_> {
         }
         let plan = mirror.plan(commit, context).map_err(of_mirror)?;
         Ok(Some(Taken { plan, mirror, is_new, pack: small }))
-    }
-
-    fn ask(&self, question: Question) -> Option<Reply> {
-        let (answer, reply) = bounded(1);
-        self.shared.core.send(ToCore::Ask { question: Box::new(question), answer }).ok()?;
-        // A core that ends without an answer has accepted nothing; the observer asks the next one.
-        self.shared.wait_for(&reply)
     }
 }
 

@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::bounded;
-
 use super::connection::{Session, SessionError};
 use super::runner_outbox::RunnerOutbox;
 use super::shared::Shared;
@@ -36,13 +34,13 @@ pub(super) fn serve(mut session: Session) -> Result<(), SessionError> {
     let peer = Peer { outbox: to_runner.clone(), grants: grants.clone(), stored, has };
     let id = session.id;
     let core = session.shared.core.clone();
-    if core.send(ToCore::Join { peer, joined: Box::new(joined) }).is_err() {
+    if !core.send(ToCore::Join { peer, joined: Box::new(joined) }) {
         return Ok(());
     }
     let mut runner = RunnerSession { session, outbox, to_runner, grants, sources: Arc::default() };
     let end = runner.read_all();
     drop(runner);
-    drop(core.send(ToCore::Event(Event::SessionClosed { session: id })));
+    core.tell(Event::SessionClosed { session: id });
     drop(last_word);
     end
 }
@@ -54,12 +52,10 @@ fn stored_logs(session: &Session, holding: &[AttemptId]) -> Option<Vec<StoredStr
     if holding.is_empty() {
         return Some(Vec::new());
     }
-    let (answer, logs) = bounded(1);
-    session.shared.core.send(ToCore::LogsOf { holding: holding.to_vec(), answer }).ok()?;
+    let logs = session.shared.core.answered(|answer| ToCore::LogsOf { holding: holding.to_vec(), answer })?;
     let data = &session.shared.data;
     // A log that is not there has not begun.
     let bytes = |place: &LogPlace| std::fs::metadata(data.log(place)).map_or(0, |meta| meta.len());
-    let logs = session.shared.wait_for(&logs)?;
     Some(
         logs.into_iter()
             .map(|(attempt, place)| StoredStream { stream: StreamId::log(attempt), bytes: bytes(&place) })
@@ -107,7 +103,7 @@ impl RunnerSession {
                 return Err(Refusal { code: ErrorCode::NotAllowed, text }.into());
             }
         };
-        Ok(self.session.shared.core.send(ToCore::Event(event)).is_ok())
+        Ok(self.session.shared.core.tell(event))
     }
 
     /// Passes a piece of a stream on, if it is for a lease that this runner holds.
@@ -166,7 +162,7 @@ impl RunnerSession {
             }
             _ => {
                 let event = Event::AttemptFinished { session, attempt, outcome, log, duration_ms };
-                Ok(self.session.shared.core.send(ToCore::Event(event)).is_ok())
+                Ok(self.session.shared.core.tell(event))
             }
         }
     }

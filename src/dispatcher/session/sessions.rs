@@ -133,11 +133,6 @@ impl Sessions {
         self.place_freed.notify_one();
     }
 
-    /// Whether the dispatcher is ending.
-    pub(super) fn is_closing(&self) -> bool {
-        self.lock().closing
-    }
-
     /// Closes every session and waits for its thread.
     pub(super) fn close_all(&self) {
         let threads = {

@@ -1,34 +1,29 @@
 //! What all sessions share.
 
 use std::io;
-use std::time::Duration;
-
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::observers::Observers;
 use super::sessions::Sessions;
 use crate::config::DispatcherSettings;
 use crate::dispatcher::DispatcherError;
 use crate::dispatcher::capacity::Capacity;
-use crate::dispatcher::core::ToCore;
+use crate::dispatcher::core::CoreHandle;
 use crate::dispatcher::data_dir::DataDir;
 use crate::dispatcher::log_limiter::LogLimiter;
 use crate::dispatcher::logs::{LogSender, ToLogs};
 use crate::dispatcher::mirrors::Mirrors;
+use crate::dispatcher::operations::{OperationError, Operations};
 use crate::dispatcher::tokens::Tokens;
 use crate::dispatcher::warnings::Warnings;
 use crate::model::SessionId;
 use crate::store::Readers;
-
-/// How often a thread that waits for the core checks whether the dispatcher is ending.
-const ANSWER_LOOK: Duration = Duration::from_secs(1);
 
 /// What all sessions share.
 pub(crate) struct Shared {
     pub(super) data: DataDir,
     pub(super) readers: Readers,
     pub(super) tokens: Tokens,
-    pub(super) core: Sender<ToCore>,
+    pub(super) core: CoreHandle,
     pub(super) logs: LogSender,
     pub(crate) mirrors: Mirrors,
     pub(crate) observers: Observers,
@@ -50,7 +45,7 @@ impl Shared {
         data: DataDir,
         readers: Readers,
         tokens: Tokens,
-        core: Sender<ToCore>,
+        core: CoreHandle,
         logs: LogSender,
     ) -> Result<Self, DispatcherError> {
         let incarnation = getrandom::u64().map_err(|error| DispatcherError::Token {
@@ -76,17 +71,17 @@ impl Shared {
         })
     }
 
-    /// Waits for the core's answer; `None` if the dispatcher ends first. A core that ends leaves questions in its
-    /// queue, and their ways back stay open with it, so this also checks whether the dispatcher is ending.
-    pub(super) fn wait_for<T>(&self, answer: &Receiver<T>) -> Option<T> {
-        loop {
-            match answer.recv_timeout(ANSWER_LOOK) {
-                Ok(answer) => return Some(answer),
-                Err(RecvTimeoutError::Disconnected) => return None,
-                Err(RecvTimeoutError::Timeout) if self.sessions.is_closing() => return None,
-                Err(RecvTimeoutError::Timeout) => {}
-            }
-        }
+    /// The operations for one operator.
+    pub(super) fn operations(&self) -> Result<Operations, OperationError> {
+        let missing = self.mirrors.missing.clone();
+        Operations::open(
+            self.data.clone(),
+            &self.readers,
+            self.core.clone(),
+            self.logs.clone(),
+            self.warnings.clone(),
+            missing,
+        )
     }
 
     /// The last act of a session's thread.
@@ -97,6 +92,7 @@ impl Shared {
 
     /// Closes every session and waits for its thread; then nothing more can come for the logs, which may end.
     pub(crate) fn close_all(&self) {
+        self.core.set_ending();
         self.sessions.close_all();
         // The logs thread would wait for ever, because a sender to it is still in here.
         self.logs.send(ToLogs::Stop);

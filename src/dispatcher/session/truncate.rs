@@ -133,6 +133,7 @@ mod tests {
             queued_jobs: 0,
             running_jobs: 0,
             warnings: vec![],
+            counters: None,
         };
         let frame = frame(ToOperator::Status(report));
         assert!(frame.line.len() <= MAX_LINE_BYTES);

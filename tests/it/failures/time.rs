@@ -112,7 +112,7 @@ fn the_wall_clock_is_asked_for_people_only() {
         "dispatcher/backup.rs",
         "dispatcher/core/batch.rs",
         "dispatcher/retention/keeper.rs",
-        "dispatcher/session/operator.rs",
+        "dispatcher/operations/find.rs",
         "observer/run.rs",
     ];
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

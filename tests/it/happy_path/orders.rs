@@ -105,6 +105,16 @@ fn only_what_failed_is_run_again_if_that_is_asked_for() {
     assert_eq!(job(&build, "after").state, "passed");
     assert_eq!((good.lines().len(), bad.lines().len()), (1, 2));
     assert_eq!(job(&build, "good").attempts.len(), 1);
+
+    let counted = world.status().counters.unwrap();
+    let of = |counts: &std::collections::BTreeMap<String, u64>, word: &str| counts.get(word).copied();
+    assert_eq!((counted.builds_added, counted.builds_reopened, counted.attempts_leased), (1, 1, 4), "{counted:?}");
+    assert_eq!(
+        (of(&counted.attempts_finished, "passed"), of(&counted.attempts_finished, "failed")),
+        (Some(3), Some(1))
+    );
+    assert_eq!((of(&counted.builds_finished, "failed"), of(&counted.builds_finished, "passed")), (Some(1), Some(1)));
+    assert_eq!(of(&counted.jobs_finished, "skipped"), Some(1), "{counted:?}");
 }
 
 #[test]

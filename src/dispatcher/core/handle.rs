@@ -1,0 +1,92 @@
+//! How other threads reach the core.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{RecvTimeoutError, SendTimeoutError, Sender, bounded};
+
+use super::inbox::{Seen, ToCore};
+use crate::dispatcher::limits;
+use crate::scheduler::{Event, Reply, RequestId};
+
+/// How often a thread that waits for the core checks whether the dispatcher is ending.
+const ENDING_CHECK: Duration = Duration::from_secs(1);
+
+/// A way to the core. It outlives the core, so every wait for an answer also checks whether the dispatcher is ending: a
+/// core that ends leaves questions in its queue, and the channels for their answers stay open with it.
+#[derive(Clone)]
+pub(crate) struct CoreHandle {
+    sender: Sender<ToCore>,
+    is_ending: Arc<AtomicBool>,
+}
+
+/// Why the core has not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoAnswer {
+    /// The core waits for its disk, or has too much to do.
+    Busy,
+    /// The dispatcher is ending.
+    Ending,
+}
+
+impl CoreHandle {
+    pub(crate) fn new(sender: Sender<ToCore>) -> Self {
+        Self { sender, is_ending: Arc::default() }
+    }
+
+    /// Waits for room in the core's queue; false if the core has ended.
+    pub(crate) fn send(&self, message: ToCore) -> bool {
+        self.sender.send(message).is_ok()
+    }
+
+    /// Sends an event, like [`CoreHandle::send`].
+    pub(crate) fn tell(&self, event: Event) -> bool {
+        self.send(ToCore::Event(event))
+    }
+
+    /// Sends the event that `make` builds with the core's number for this request, and waits for the reply. `None` if
+    /// the dispatcher ends first.
+    pub(crate) fn ask(&self, make: impl FnOnce(RequestId) -> Event + Send + 'static) -> Option<Reply> {
+        self.answered(|answer| ToCore::Ask { make: Box::new(make), answer })
+    }
+
+    /// Sends a message with a way back, and waits for the answer. `None` if the dispatcher ends first.
+    pub(crate) fn answered<T>(&self, message: impl FnOnce(Sender<T>) -> ToCore) -> Option<T> {
+        let (answer, reply) = bounded(1);
+        if !self.send(message(answer)) {
+            return None;
+        }
+        loop {
+            match reply.recv_timeout(ENDING_CHECK) {
+                Ok(reply) => return Some(reply),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) if self.is_ending.load(Ordering::Relaxed) => return None,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+
+    /// Looks at what the core knows, and waits for that no longer than a person would.
+    pub(crate) fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(Seen<'_>) -> T + Send + 'static,
+    ) -> Result<T, NoAnswer> {
+        let patience = Duration::from_millis(limits::LOOK_MS);
+        let (answer, seen) = bounded(1);
+        let message = ToCore::Look(Box::new(move |core| drop(answer.send(look(core)))));
+        self.sender.send_timeout(message, patience).map_err(|error| match error {
+            SendTimeoutError::Timeout(_) => NoAnswer::Busy,
+            SendTimeoutError::Disconnected(_) => NoAnswer::Ending,
+        })?;
+        seen.recv_timeout(patience).map_err(|error| match error {
+            RecvTimeoutError::Timeout => NoAnswer::Busy,
+            RecvTimeoutError::Disconnected => NoAnswer::Ending,
+        })
+    }
+
+    /// Lets every wait for an answer end soon.
+    pub(crate) fn set_ending(&self) {
+        self.is_ending.store(true, Ordering::Relaxed);
+    }
+}

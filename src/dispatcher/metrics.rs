@@ -1,0 +1,93 @@
+//! Counters of what has happened since the dispatcher started, folded from the records.
+//!
+//! The core folds each record once, after it is durable; a page, an API or `surveil status` only reads. Each counter
+//! that has kinds is keyed by a word; a reason code becomes one more key.
+
+use std::collections::BTreeMap;
+
+use crate::model::Record;
+
+/// Numbers by the word of their kind.
+pub(crate) type ByWord = BTreeMap<&'static str, u64>;
+
+/// What has happened since the dispatcher started.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Counters {
+    pub(crate) builds_added: u64,
+    /// By verdict.
+    pub(crate) builds_finished: ByWord,
+    /// Finished builds of which jobs were run again.
+    pub(crate) builds_reopened: u64,
+    /// By the state in which they ended.
+    pub(crate) jobs_finished: ByWord,
+    pub(crate) attempts_leased: u64,
+    /// By outcome.
+    pub(crate) attempts_finished: ByWord,
+    /// Results that came when they counted no more, by outcome.
+    pub(crate) late_results: ByWord,
+    /// Bytes of logs of finished attempts.
+    pub(crate) log_bytes: u64,
+}
+
+/// Counts one record that has become durable.
+pub(crate) fn fold(counters: &mut Counters, record: &Record) {
+    match record {
+        Record::BuildAdded { .. } => counters.builds_added += 1,
+        Record::BuildFinished { verdict, .. } => count(&mut counters.builds_finished, verdict.word()),
+        Record::BuildReopened { .. } => counters.builds_reopened += 1,
+        Record::JobFinished { ending, .. } => count(&mut counters.jobs_finished, ending.word()),
+        Record::AttemptLeased(_) => counters.attempts_leased += 1,
+        Record::AttemptFinished { outcome, log, .. } => {
+            count(&mut counters.attempts_finished, outcome.word());
+            counters.log_bytes += log.bytes;
+        }
+        Record::LateResult { outcome, .. } => count(&mut counters.late_results, outcome.word()),
+        Record::HeadMoved { .. }
+        | Record::JobQueued { .. }
+        | Record::JobWaiting { .. }
+        | Record::RunnerSaved(_)
+        | Record::Decided(_) => {}
+    }
+}
+
+fn count(numbers: &mut ByWord, word: &'static str) {
+    *numbers.entry(word).or_default() += 1;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{AttemptId, BuildId, Ending, JobId, LogSummary, Outcome, Verdict, WallTime};
+
+    #[test]
+    fn records_are_counted_by_how_things_ended() {
+        let at = WallTime(0);
+        let ended = |outcome: Outcome, bytes| {
+            let log = LogSummary { bytes, ..LogSummary::default() };
+            Record::AttemptFinished { attempt: AttemptId(1), outcome, log, duration_ms: None, at }
+        };
+        let records = [
+            ended(Outcome::Lost("its runner vanished".into()), 5),
+            ended(Outcome::Failed(1), 7),
+            ended(Outcome::Failed(2), 0),
+            Record::LateResult { attempt: AttemptId(1), outcome: Outcome::Passed, at },
+            Record::JobFinished { job: JobId(1), ending: Ending::Failed },
+            Record::JobFinished { job: JobId(2), ending: Ending::Skipped("needs a".into()) },
+            Record::BuildFinished { build: BuildId(1), verdict: Verdict::Failed, at },
+            Record::BuildReopened { build: BuildId(1) },
+            Record::JobWaiting { job: JobId(1) },
+        ];
+        let mut counters = Counters::default();
+        records.iter().for_each(|record| fold(&mut counters, record));
+        let expected = Counters {
+            builds_finished: ByWord::from([("failed", 1)]),
+            builds_reopened: 1,
+            jobs_finished: ByWord::from([("failed", 1), ("skipped", 1)]),
+            attempts_finished: ByWord::from([("failed", 2), ("lost", 1)]),
+            late_results: ByWord::from([("passed", 1)]),
+            log_bytes: 12,
+            ..Counters::default()
+        };
+        assert_eq!(counters, expected);
+    }
+}

@@ -1,0 +1,85 @@
+//! Why an operation was not done. Each skin branches on the variants; the texts are for people.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use crate::dispatcher::core::NoAnswer;
+use crate::dispatcher::retention;
+use crate::model::{BuildId, TaskName};
+use crate::store::{Rule, StoreError};
+
+/// Why an operation was not done.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OperationError {
+    #[error("no build `{}`: name one by number, by at least 4 digits of its commit, or `latest`", Quoted(name))]
+    NoBuild { name: String },
+    #[error("build {build} was removed {}, with its logs: it was {}", ago(*days), retention::words(*rule))]
+    Removed { build: BuildId, rule: Rule, days: i64 },
+    #[error(
+        "build {build} is not there any more: it was removed long ago, or made after the backup that this dispatcher \
+         was restored from"
+    )]
+    RemovedLongAgo { build: BuildId },
+    #[error("build {build} has no task `{}`; it has {}", Quoted(task), list(tasks))]
+    NoTask { build: BuildId, task: String, tasks: Vec<TaskName> },
+    #[error("build {build} has no tasks{}", problem.as_ref().map(|text| format!(": {text}")).unwrap_or_default())]
+    NoTasks { build: BuildId, problem: Option<String> },
+    #[error("build {build} has several tasks, name one: {}", list(tasks))]
+    SeveralTasks { build: BuildId, tasks: Vec<TaskName> },
+    #[error("task {task} of build {build} has no attempt {number}")]
+    NoAttempt { build: BuildId, task: TaskName, number: u32 },
+    #[error("task {task} of build {build} has not been attempted: see `surveil why {build}`")]
+    NotAttempted { build: BuildId, task: TaskName },
+    #[error("no runner named {} is connected: `surveil runners` lists them", Quoted(name))]
+    NoRunner { name: String },
+    /// The scheduler has refused, in a sentence.
+    #[error("{0}")]
+    Refused(String),
+    #[error(
+        "the dispatcher cannot write to its disk, or is very busy: nothing is accepted until this passes (see its log)"
+    )]
+    Busy,
+    #[error("the dispatcher is shutting down")]
+    Ending,
+    #[error("the dispatcher's store could not be read")]
+    Store(#[from] StoreError),
+    #[error("the log {} could not be read", path.display())]
+    Log { path: PathBuf, source: io::Error },
+}
+
+impl From<NoAnswer> for OperationError {
+    fn from(why: NoAnswer) -> Self {
+        match why {
+            NoAnswer::Busy => Self::Busy,
+            NoAnswer::Ending => Self::Ending,
+        }
+    }
+}
+
+fn ago(days: i64) -> String {
+    match days {
+        ..1 => "today".to_owned(),
+        1 => "a day ago".to_owned(),
+        days => format!("{days} days ago"),
+    }
+}
+
+fn list(tasks: &[TaskName]) -> String {
+    tasks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Text of a person as a sentence may repeat it: on one line, readable, and cut if it is long.
+struct Quoted<'a>(&'a str);
+
+/// How much of such a text is repeated, in characters.
+const QUOTE_CHARS: usize = 100;
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.char_indices().nth(QUOTE_CHARS) {
+            Some((end, _)) => write!(f, "{}…", self.0[..end].escape_debug()),
+            None => write!(f, "{}", self.0.escape_debug()),
+        }
+    }
+}

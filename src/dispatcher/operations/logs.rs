@@ -1,0 +1,145 @@
+//! Logs: from any offset, live or long finished, by the same path.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::PathBuf;
+
+use crossbeam_channel::{Receiver, bounded};
+
+use super::error::OperationError;
+use super::questions::Operations;
+use crate::dispatcher::data_dir::LogPlace;
+use crate::dispatcher::logs::Following;
+use crate::model::{Attempt, Build, Job};
+
+/// The largest piece of a log that is read at once.
+const PIECE_BYTES: usize = 256 * 1024;
+
+/// The attempt whose log is meant.
+pub(crate) enum AttemptOfLog {
+    There(Attempt),
+    /// There is none yet. The error is for one who does not wait for it.
+    NotYet(OperationError),
+}
+
+/// A log that is being read.
+pub(crate) struct OpenLog<'a> {
+    operations: &'a Operations,
+    path: PathBuf,
+    attempt: Attempt,
+    offset: u64,
+    /// Woken when the log grows or ends, if it is followed.
+    pub(crate) woken: Receiver<()>,
+    /// Lets the logs thread wake this reader as long as it is there.
+    following: Option<Following>,
+}
+
+/// Bytes of a log, and where they stand.
+pub(crate) struct LogPiece {
+    pub(crate) offset: u64,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Operations {
+    /// The job whose log is meant. Its task may be left out if the build has a single one.
+    pub(crate) fn job_for_log(&self, name: &str, task: Option<&str>) -> Result<(Build, Job), OperationError> {
+        let build = self.find(name)?;
+        if let Some(task) = task {
+            let job = self.job_of(&build, task)?;
+            return Ok((build, job));
+        }
+        let mut jobs = self.reader.jobs(build.id)?;
+        match jobs.len() {
+            0 => Err(OperationError::NoTasks { build: build.id, problem: build.problem }),
+            1 => Ok((build, jobs.remove(0))),
+            _ => {
+                let tasks = jobs.into_iter().map(|job| job.task.name.clone()).collect();
+                Err(OperationError::SeveralTasks { build: build.id, tasks })
+            }
+        }
+    }
+
+    /// The attempt of that number, or the newest one.
+    pub(crate) fn attempt_for_log(
+        &self,
+        build: &Build,
+        job: &Job,
+        number: Option<u32>,
+    ) -> Result<AttemptOfLog, OperationError> {
+        let attempts = self.reader.attempts(build.id)?;
+        let mut of_job = attempts.into_iter().filter(|attempt| attempt.job == job.id);
+        let found = match number {
+            Some(number) => of_job.find(|attempt| attempt.number == number),
+            None => of_job.next_back(),
+        };
+        if let Some(attempt) = found {
+            return Ok(AttemptOfLog::There(attempt));
+        }
+        let (id, task) = (build.id, job.task.name.clone());
+        let none = match number {
+            Some(number) => OperationError::NoAttempt { build: id, task, number },
+            None => OperationError::NotAttempted { build: id, task },
+        };
+        // A build that is finished, or removed meanwhile, gets no further attempt.
+        let may_come = self.reader.build(id)?.is_some_and(|build| build.verdict.is_none());
+        if may_come { Ok(AttemptOfLog::NotYet(none)) } else { Err(none) }
+    }
+
+    /// Opens the log of an attempt at `offset`; with `follow`, it is woken as long as the attempt is executing.
+    pub(crate) fn open_log(
+        &self,
+        build: &Build,
+        job: &Job,
+        attempt: Attempt,
+        offset: u64,
+        follow: bool,
+    ) -> OpenLog<'_> {
+        let (wake, woken) = bounded(1);
+        let follow = follow && attempt.outcome.is_none();
+        let following = follow.then(|| self.logs.follow(attempt.id, wake));
+        let path = self.data.log(&LogPlace::of(build, job, attempt.number));
+        OpenLog { operations: self, path, attempt, offset, woken, following }
+    }
+}
+
+impl OpenLog<'_> {
+    /// The attempt as it was at the last [`OpenLog::refresh`].
+    pub(crate) fn attempt(&self) -> &Attempt {
+        &self.attempt
+    }
+
+    /// Reads anew how the attempt stands. True if no more is to be followed. Call this before reading pieces: output is
+    /// written before the outcome is recorded, so what is read after the outcome was seen is all of it.
+    pub(crate) fn refresh(&mut self) -> Result<bool, OperationError> {
+        if let Some(attempt) = self.operations.reader.attempt(self.attempt.id)? {
+            self.attempt = attempt;
+        }
+        Ok(self.following.is_none() || self.attempt.outcome.is_some())
+    }
+
+    /// Reads what has not been read yet, in pieces, until `each` returns false. True if it has reached the present end.
+    pub(crate) fn read(&mut self, mut each: impl FnMut(LogPiece) -> bool) -> Result<bool, OperationError> {
+        let path = self.path.clone();
+        let fail = |source: io::Error| OperationError::Log { path: path.clone(), source };
+        let mut file = match File::open(&self.path) {
+            Ok(file) => file,
+            // A task that has printed nothing has no file.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+            Err(error) => return Err(fail(error)),
+        };
+        file.seek(SeekFrom::Start(self.offset)).map_err(fail)?;
+        loop {
+            let mut bytes = vec![0; PIECE_BYTES];
+            let count = file.read(&mut bytes).map_err(fail)?;
+            if count == 0 {
+                return Ok(true);
+            }
+            bytes.truncate(count);
+            let piece = LogPiece { offset: self.offset, bytes };
+            self.offset += count as u64;
+            if !each(piece) {
+                return Ok(false);
+            }
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The operations: everything that an operator can ask or order, in words of the model, with a typed error.
+//!
+//! The sessions of operators are a thin skin over it: they translate a message into a call, and the answer back. A page
+//! or an API would be another. Operations never see the wire. Questions about what is stored are answered from a store
+//! reader of their own, those about the present by the core; orders go to the core, and are durable when they return.
+//! Copying a data directory is no operation: [`back_up`](super::back_up) works without a dispatcher.
+
+mod error;
+mod find;
+mod history;
+mod logs;
+mod orders;
+mod questions;
+mod views;
+mod watch;
+
+pub(crate) use error::OperationError;
+pub(crate) use history::{HistoryLine, outcome_detail};
+pub(crate) use logs::{AttemptOfLog, LogPiece};
+pub(crate) use questions::{Operations, Status, Why};
+pub(crate) use views::{AttemptView, BuildView, JobView};

@@ -1,0 +1,119 @@
+//! Questions: what the store remembers, and what the core knows now.
+
+use super::error::OperationError;
+use super::history::{self, HistoryLine};
+use super::views::{BuildView, Views};
+use crate::dispatcher::core::{CoreHandle, NoAnswer};
+use crate::dispatcher::data_dir::DataDir;
+use crate::dispatcher::logs::LogSender;
+use crate::dispatcher::metrics::Counters;
+use crate::dispatcher::mirrors::MissingSources;
+use crate::dispatcher::warnings::{self, Warnings};
+use crate::model::BuildId;
+use crate::scheduler::{JobCounts, RunnerView};
+use crate::store::{Reader, Readers, StoreError};
+
+/// Finished builds in one status at most: more make no sense on a screen and cost a line each.
+const MAX_STATUS_BUILDS: u32 = 1000;
+
+/// Everything that an operator can ask or order.
+pub(crate) struct Operations {
+    pub(super) data: DataDir,
+    pub(super) core: CoreHandle,
+    pub(super) logs: LogSender,
+    pub(super) reader: Box<dyn Reader>,
+    warnings: Warnings,
+    missing: MissingSources,
+}
+
+/// The present state.
+pub(crate) struct Status {
+    /// Unfinished builds, oldest first, then finished ones, newest first.
+    pub(crate) builds: Vec<BuildView>,
+    pub(crate) runners: Vec<RunnerView>,
+    pub(crate) jobs: JobCounts,
+    /// What has happened since the dispatcher started; `None` while the core does not answer.
+    pub(crate) counters: Option<Counters>,
+    /// Problems that the dispatcher has now, a sentence each.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Why a build, or one of its jobs, is where it is.
+pub(crate) struct Why {
+    pub(crate) build: BuildId,
+    /// What it waits for now.
+    pub(crate) now: Vec<HistoryLine>,
+    /// What was decided, oldest first.
+    pub(crate) history: Vec<HistoryLine>,
+}
+
+impl Operations {
+    pub(crate) fn open(
+        data: DataDir,
+        readers: &Readers,
+        core: CoreHandle,
+        logs: LogSender,
+        warnings: Warnings,
+        missing: MissingSources,
+    ) -> Result<Self, OperationError> {
+        let reader = readers.open()?;
+        Ok(Self { data, core, logs, reader, warnings, missing })
+    }
+
+    /// The unfinished builds and the newest finished ones, the runners, and what is wrong.
+    pub(crate) fn status(&self, repo: Option<&str>, limit: u32) -> Result<Status, OperationError> {
+        let views = Views::new(&*self.reader, &self.data)?;
+        let mut builds = self.reader.unfinished_builds(repo)?;
+        builds.extend(self.reader.finished_builds(repo, limit.min(MAX_STATUS_BUILDS))?);
+        let builds = builds.into_iter().map(|build| views.build(build)).collect::<Result<Vec<_>, StoreError>>()?;
+        let live = self.core.look(|seen| {
+            let (scheduler, now) = (seen.scheduler, seen.now);
+            (scheduler.runners(now), scheduler.counts(), scheduler.concerns(now), seen.counters.clone())
+        });
+        let mut status = match live {
+            Ok((runners, jobs, warnings, counters)) => {
+                Status { builds, runners, jobs, counters: Some(counters), warnings }
+            }
+            // What is stored can be told even while the core waits for its disk.
+            Err(NoAnswer::Busy) => Status {
+                builds,
+                runners: Vec::new(),
+                jobs: JobCounts::default(),
+                counters: None,
+                warnings: vec![OperationError::Busy.to_string()],
+            },
+            Err(NoAnswer::Ending) => return Err(OperationError::Ending),
+        };
+        status.warnings.extend(self.warnings.list());
+        status.warnings.extend(warnings::of_mirrors(&self.missing));
+        status.warnings.extend(warnings::of_disks(&self.data));
+        Ok(status)
+    }
+
+    /// One build with its jobs and attempts.
+    pub(crate) fn build(&self, name: &str) -> Result<BuildView, OperationError> {
+        let build = self.find(name)?;
+        Ok(Views::new(&*self.reader, &self.data)?.build(build)?)
+    }
+
+    /// Why a build, or one of its jobs, is where it is.
+    pub(crate) fn why(&self, name: &str, task: Option<&str>) -> Result<Why, OperationError> {
+        let build = self.find(name)?;
+        let only = task.map(|task| self.job_of(&build, task)).transpose()?;
+        let id = build.id;
+        let waiting = self.core.look(move |seen| seen.scheduler.explain(seen.now, id))?;
+        let now = waiting
+            .into_iter()
+            .filter(|(task, _)| only.as_ref().is_none_or(|job| job.task.name == *task))
+            .map(|(task, text)| HistoryLine { at: None, task: Some(task), text })
+            .collect();
+        let views = Views::new(&*self.reader, &self.data)?;
+        let history = history::of_build(&*self.reader, &views, &build, only.map(|job| job.id))?;
+        Ok(Why { build: id, now, history })
+    }
+
+    /// The runners that are connected, or away with leases.
+    pub(crate) fn runners(&self) -> Result<Vec<RunnerView>, OperationError> {
+        Ok(self.core.look(|seen| seen.scheduler.runners(seen.now))?)
+    }
+}

@@ -1,0 +1,89 @@
+//! Builds with their jobs and attempts, put together from the store.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use crate::dispatcher::data_dir::{DataDir, LogPlace};
+use crate::model::{Attempt, Build, BuildState, Ending, Job, JobId, JobState, RunnerId, RunnerName};
+use crate::store::{Reader, StoreError};
+
+/// A build with its jobs.
+pub(crate) struct BuildView {
+    pub(crate) build: Build,
+    /// In the order of the task file.
+    pub(crate) jobs: Vec<JobView>,
+}
+
+/// A job with its attempts, oldest first.
+pub(crate) struct JobView {
+    pub(crate) job: Job,
+    pub(crate) attempts: Vec<AttemptView>,
+}
+
+/// An attempt with what is known of its runner and its log.
+pub(crate) struct AttemptView {
+    pub(crate) attempt: Attempt,
+    /// The runner's name, or its number if the store does not know it.
+    pub(crate) runner: String,
+    pub(crate) log: PathBuf,
+    pub(crate) log_bytes: u64,
+}
+
+impl BuildView {
+    /// Where the build stands.
+    pub(crate) fn state(&self) -> BuildState {
+        let is_waiting = |view: &JobView| matches!(view.job.state, JobState::Queued | JobState::Waiting);
+        match self.build.verdict {
+            Some(verdict) => BuildState::Finished(verdict),
+            None if self.jobs.iter().all(is_waiting) => BuildState::Queued,
+            None => BuildState::Running,
+        }
+    }
+}
+
+impl JobView {
+    /// Whether the job passed only after a failed attempt.
+    pub(crate) fn is_flaky(&self) -> bool {
+        self.job.state == JobState::Finished(Ending::Passed) && self.job.failures > 0
+    }
+}
+
+/// Puts views together.
+pub(super) struct Views<'a> {
+    reader: &'a dyn Reader,
+    data: &'a DataDir,
+    names: HashMap<RunnerId, RunnerName>,
+}
+
+impl<'a> Views<'a> {
+    pub(super) fn new(reader: &'a dyn Reader, data: &'a DataDir) -> Result<Self, StoreError> {
+        let names = reader.runners()?.into_iter().map(|runner| (runner.id, runner.name)).collect();
+        Ok(Self { reader, data, names })
+    }
+
+    pub(super) fn build(&self, build: Build) -> Result<BuildView, StoreError> {
+        let mut attempts: HashMap<JobId, Vec<Attempt>> = HashMap::new();
+        for attempt in self.reader.attempts(build.id)? {
+            attempts.entry(attempt.job).or_default().push(attempt);
+        }
+        let jobs = self.reader.jobs(build.id)?.into_iter().map(|job| {
+            let attempts = attempts.remove(&job.id).unwrap_or_default();
+            let attempts = attempts.into_iter().map(|attempt| self.attempt(&build, &job, attempt)).collect();
+            JobView { job, attempts }
+        });
+        let jobs = jobs.collect();
+        Ok(BuildView { build, jobs })
+    }
+
+    fn attempt(&self, build: &Build, job: &Job, attempt: Attempt) -> AttemptView {
+        let log = self.data.log(&LogPlace::of(build, job, attempt.number));
+        // A task that printed nothing has no file.
+        let log_bytes = std::fs::metadata(&log).map_or(0, |meta| meta.len());
+        AttemptView { runner: self.runner(attempt.runner), attempt, log, log_bytes }
+    }
+
+    /// The name of a runner.
+    pub(super) fn runner(&self, id: RunnerId) -> String {
+        self.names.get(&id).map_or_else(|| id.to_string(), ToString::to_string)
+    }
+}

@@ -1,0 +1,42 @@
+//! Watching builds: which of them have changed since the last look.
+
+use crossbeam_channel::{Receiver, bounded};
+
+use super::error::OperationError;
+use super::questions::Operations;
+use super::views::{BuildView, Views};
+use crate::dispatcher::core::{ToCore, Watcher};
+
+/// A subscription to changes of builds.
+pub(crate) struct BuildWatch {
+    watcher: Watcher,
+    /// Woken when there is something to ask [`Operations::changed`] for.
+    pub(crate) woken: Receiver<()>,
+}
+
+impl Operations {
+    /// Subscribes to changes of builds. Once this returns, no later change is missed.
+    pub(crate) fn watch(&self) -> Result<BuildWatch, OperationError> {
+        let (wake, woken) = bounded(1);
+        let watcher = Watcher::new(wake);
+        if !self.core.send(ToCore::Watch(watcher.clone())) {
+            return Err(OperationError::Ending);
+        }
+        // The core takes messages in order, so an answer says that it knows the watcher.
+        self.core.look(|_| ())?;
+        Ok(BuildWatch { watcher, woken })
+    }
+
+    /// The builds that have changed since the last call, as they are now.
+    pub(crate) fn changed(&self, watch: &BuildWatch) -> Result<Vec<BuildView>, OperationError> {
+        let views = Views::new(&*self.reader, &self.data)?;
+        let mut changed = Vec::new();
+        for id in watch.watcher.take() {
+            // One that has been removed meanwhile is passed over.
+            if let Some(build) = self.reader.build(id)? {
+                changed.push(views.build(build)?);
+            }
+        }
+        Ok(changed)
+    }
+}

@@ -1,0 +1,70 @@
+//! Sends a log to an operator, and follows it if that is wanted.
+
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+
+use super::worker::Incoming;
+use crate::dispatcher::operations::{AttemptOfLog, LogPiece, OperationError, Operations};
+use crate::protocol::operator::{FromOperator, ToOperator};
+use crate::transport::{Frame, Outbox};
+
+/// A follower that was not woken looks by itself after this long.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// What was asked for.
+pub(super) struct Wanted {
+    pub(super) build: String,
+    pub(super) task: Option<String>,
+    pub(super) number: Option<u32>,
+    pub(super) offset: u64,
+    pub(super) follow: bool,
+}
+
+/// Sends the log's pieces and its end. Ends early if the operator leaves; the next question ends the following.
+pub(super) fn send(
+    operations: &Operations,
+    outbox: &Outbox,
+    wanted: &Wanted,
+    inbox: &Receiver<Incoming<FromOperator>>,
+) -> Result<(), OperationError> {
+    let (build, job) = operations.job_for_log(&wanted.build, wanted.task.as_deref())?;
+    let attempt = loop {
+        match operations.attempt_for_log(&build, &job, wanted.number)? {
+            AttemptOfLog::There(attempt) => break attempt,
+            AttemptOfLog::NotYet(error) if !wanted.follow => return Err(error),
+            AttemptOfLog::NotYet(_) => crossbeam_channel::select! {
+                recv(inbox) -> request => if request.is_err() { return Ok(()) },
+                default(LOOK_AGAIN / 10) => {}
+            },
+        }
+    };
+    let (task, number) = (job.task.name.to_string(), attempt.number);
+    let mut log = operations.open_log(&build, &job, attempt, wanted.offset, wanted.follow);
+    loop {
+        let is_last = log.refresh()?;
+        let is_there = log.read(|LogPiece { offset, bytes }| {
+            let (build, task, len) = (build.id.0, task.clone(), bytes.len() as u64);
+            let message = ToOperator::Log { build, task, number, offset, bytes: len };
+            outbox.send_bulk(&Frame::with_payload(&message, bytes))
+        })?;
+        if !is_there {
+            return Ok(());
+        }
+        if is_last {
+            break;
+        }
+        crossbeam_channel::select! {
+            recv(log.woken) -> _ => {}
+            recv(inbox) -> request => match request {
+                Ok(_) => break,
+                Err(_) => return Ok(()),
+            },
+            default(LOOK_AGAIN) => {}
+        }
+    }
+    let outcome = log.attempt().outcome.as_ref().map(|outcome| outcome.word().to_owned());
+    let missing = log.attempt().log.missing.clone();
+    outbox.send_bulk(&Frame::new(&ToOperator::LogEnd { build: build.id.0, task, number, outcome, missing }));
+    Ok(())
+}

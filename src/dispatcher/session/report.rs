@@ -1,0 +1,127 @@
+//! The answers of operations, put into the words of the protocol.
+
+use crate::dispatcher::metrics::Counters;
+use crate::dispatcher::operations::{AttemptView, BuildView, HistoryLine, JobView, Status, Why, outcome_detail};
+use crate::model::JobState;
+use crate::protocol::operator::{
+    AttemptReport, BuildReport, CountersReport, JobReport, RunnerReport, RunnersReport, StatusReport, WhyLine,
+    WhyReport,
+};
+use crate::scheduler::RunnerView;
+
+pub(super) fn status(status: Status) -> StatusReport {
+    StatusReport {
+        builds: status.builds.into_iter().map(build).collect(),
+        runners: status.runners.into_iter().map(runner).collect(),
+        queued_jobs: status.jobs.queued as u64,
+        running_jobs: status.jobs.leased as u64,
+        counters: status.counters.map(counters),
+        warnings: status.warnings,
+    }
+}
+
+fn counters(counters: Counters) -> CountersReport {
+    let words = |by_word: crate::dispatcher::metrics::ByWord| {
+        by_word.into_iter().map(|(word, count)| (word.to_owned(), count)).collect()
+    };
+    CountersReport {
+        builds_added: counters.builds_added,
+        builds_finished: words(counters.builds_finished),
+        builds_reopened: counters.builds_reopened,
+        jobs_finished: words(counters.jobs_finished),
+        attempts_leased: counters.attempts_leased,
+        attempts_finished: words(counters.attempts_finished),
+        late_results: words(counters.late_results),
+        log_bytes: counters.log_bytes,
+    }
+}
+
+pub(super) fn build(view: BuildView) -> BuildReport {
+    let (state, flaky) = (view.state().word().to_owned(), view.jobs.iter().any(JobView::is_flaky));
+    let BuildView { build, jobs } = view;
+    let trigger = &build.source.trigger;
+    BuildReport {
+        build: build.id.0,
+        repo: build.source.repo.to_string(),
+        branch: trigger.reference.short().to_owned(),
+        commit: build.source.commit.to_string(),
+        trigger: trigger.kind.word().to_owned(),
+        reference: trigger.reference.to_string(),
+        trust: trigger.trust.word().to_owned(),
+        before: trigger.before().map(|before| before.to_string()),
+        subject: build.source.subject,
+        author: build.source.author,
+        state,
+        flaky,
+        created_ms: build.created_at.0,
+        finished_ms: build.finished_at.map(|at| at.0),
+        problem: build.problem,
+        jobs: jobs.into_iter().map(job).collect(),
+    }
+}
+
+fn job(view: JobView) -> JobReport {
+    let flaky = view.is_flaky();
+    let JobView { job, attempts } = view;
+    let detail = match &job.state {
+        JobState::Finished(ending) => ending.detail().map(str::to_owned),
+        JobState::Waiting | JobState::Queued | JobState::Leased(_) => None,
+    };
+    JobReport {
+        job: job.id.0,
+        task: job.task.name.to_string(),
+        state: job.state.word().to_owned(),
+        detail,
+        needs: job.task.placement.needs.iter().map(|need| need.task.to_string()).collect(),
+        allow_failure: job.task.placement.allow_failure,
+        flaky,
+        attempts: attempts.into_iter().map(attempt).collect(),
+    }
+}
+
+fn attempt(view: AttemptView) -> AttemptReport {
+    let AttemptView { attempt, runner, log, log_bytes } = view;
+    AttemptReport {
+        attempt: attempt.id.0,
+        number: attempt.number,
+        runner,
+        leased_ms: attempt.leased_at.0,
+        finished_ms: attempt.finished_at.map(|at| at.0),
+        duration_ms: attempt.duration_ms,
+        outcome: attempt.outcome.as_ref().map(|outcome| outcome.word().to_owned()),
+        detail: attempt.outcome.as_ref().and_then(outcome_detail),
+        log_bytes,
+        log_path: log.display().to_string(),
+    }
+}
+
+pub(super) fn why(why: Why) -> WhyReport {
+    let line = |line: HistoryLine| WhyLine {
+        at_ms: line.at.map(|at| at.0),
+        task: line.task.map(|task| task.to_string()),
+        text: line.text,
+    };
+    WhyReport {
+        build: why.build.0,
+        now: why.now.into_iter().map(line).collect(),
+        history: why.history.into_iter().map(line).collect(),
+    }
+}
+
+pub(super) fn runners(views: Vec<RunnerView>) -> RunnersReport {
+    RunnersReport { runners: views.into_iter().map(runner).collect() }
+}
+
+fn runner(view: RunnerView) -> RunnerReport {
+    RunnerReport {
+        name: view.name.to_string(),
+        state: view.state.to_owned(),
+        detail: view.detail,
+        slots: view.slots,
+        busy: u32::try_from(view.running.len()).unwrap_or(u32::MAX),
+        labels: view.labels.iter().map(ToString::to_string).collect(),
+        isolation: view.isolation.word().to_owned(),
+        silent_ms: view.silent_ms,
+        running: view.running.iter().map(|(_, build, task)| format!("{build}/{task}")).collect(),
+    }
+}
