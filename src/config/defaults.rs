@@ -1,71 +1,77 @@
-//! What holds where nothing was said, each with its reason. The command line shows these in its help.
+//! Defaults of all settings, each with its reason. The command line shows them in its help.
 
 use super::Retention;
 use crate::model::Address;
 
-/// Where a dispatcher listens: this machine only, because traffic is not encrypted and a token is all it takes.
+/// The host at which a dispatcher listens: this machine only, because traffic is not encrypted, and a token is all that
+/// a peer needs.
 pub const HOST: &str = "127.0.0.1";
-/// The port that Surveil has always had.
+/// The dispatcher's port: the one that Surveil has always had.
 pub const PORT: u16 = 9000;
-/// Where a dispatcher is looked for: a name and not an address, so that `localhost` may be IPv6 too.
+/// The dispatcher's address for its peers: a name, so that `localhost` may also be an IPv6 address.
 pub const DISPATCH: &str = "localhost:9000";
 
-/// How often peers are asked to ping, and how often silence is looked for: five chances before it counts, and with the
-/// timeout less than 20 s. More often would only cost more, which 10,000 runners notice.
+/// Interval at which peers ping and at which the dispatcher looks for silent peers. A peer has five chances before its
+/// silence counts, and interval and timeout together stay below 20 s. A shorter interval would only cost more, which
+/// 10,000 runners would notice.
 pub const HEARTBEAT_INTERVAL_MS: u64 = 3_000;
-/// Silence after which a connected runner is lost: a machine that swaps or a network that reroutes comes back within
-/// this; people who wait for a build notice more.
+/// Silence after which a connected runner is lost. A machine that swaps or a network that reroutes comes back within
+/// this time; people who wait for a build would notice a longer one.
 pub const HEARTBEAT_TIMEOUT_MS: u64 = 15_000;
-/// How long a runner whose connection closed may take to come back: a redial takes milliseconds, and until then nothing
-/// of what it executes runs twice.
+/// Time that a runner has to come back after its connection closed. To dial again takes milliseconds, and until the
+/// time is over none of its attempts runs a second time elsewhere.
 pub const RECONNECT_MS: u64 = 500;
-/// Losses after which a job is given up: one may be chance, two may be, three on three runners is the job.
+/// Lost attempts after which a job is given up. One or two may be chance; three, on three runners, are the job's doing.
 pub const MAX_LOSSES: u32 = 3;
-/// Runners to start here when work waits and none fits: one, with as many slots as this machine has cores.
+/// Runners to start here if jobs wait and no runner fits: one, with as many slots as this machine has cores.
 pub const SPAWN: u32 = 1;
-/// A spawned runner without work ends after this; starting another costs milliseconds, and its trees stay on disk.
+/// Time without work after which a spawned runner ends. To start another takes milliseconds, and its work trees stay on
+/// disk.
 pub const SPAWNED_IDLE_EXIT_MS: u64 = 60_000;
-/// How long a job waits for a runner that fits: a laptop that is off overnight is back within it.
+/// Time that a job waits for a runner that fits. A laptop that is off overnight comes back within it.
 pub const QUEUE_TIMEOUT_MS: u64 = 24 * 60 * 60 * 1000;
-/// Connections at once. Each costs a thread, and a thread costs memory maps, of which Linux allows a process 65,530 by
-/// default (`vm.max_map_count`): that is enough for 12,000 threads, and a few are needed for other things.
+/// The most connections at once. Each takes a thread, and a thread takes memory maps. Linux allows a process 65,530 of
+/// them by default (`vm.max_map_count`), which is enough for 12,000 threads; some are needed for other things.
 pub const MAX_CONNECTIONS: usize = 11_000;
-/// The same where all roles are in one process, for a single repository; below what any system allows, so that no limit
-/// has to be raised, which tasks would inherit.
+/// Like [`MAX_CONNECTIONS`], but for all roles in one process and a single repository. Every system allows so many, so
+/// that no limit of the process has to be raised; tasks would inherit the raised limit.
 pub const MAX_LOCAL_CONNECTIONS: usize = 200;
 
-/// How long builds are kept: half a year, so that a release can be compared with the one before it.
+/// Time that builds are kept: half a year, so that a release can be compared with the one before it.
 pub const KEEP_MS: u64 = 180 * 24 * 60 * 60 * 1000;
-/// How many of each repository: more than anybody scrolls through, and some 10 MiB in the store.
+/// Builds that are kept of each repository: more than anybody scrolls through, and about 10 MiB in the store.
 pub const KEEP_BUILDS: u32 = 2_000;
-/// How much their logs may take: half of a small server's disk.
+/// Bytes of logs that are kept, in all: half of a small server's disk.
 pub const KEEP_LOGS_BYTES: u64 = 10 << 30;
 
-/// How often a local repository is looked at: a look costs about 50 µs, so this is nothing; a notification makes it
-/// instant, and where notifications are lost (network file systems) a second is what people wait.
+/// Interval of polls of a local repository. A poll takes about 50 µs, which is nothing. A notification starts a poll at
+/// once; if notifications are lost (network file systems), people wait a second at most.
 pub const OBSERVER_INTERVAL_MS: u64 = 1_000;
-/// The same where a look goes over the network (a URL, or the remote that `--fetch` follows): each starts git and
-/// bothers a server of others.
+/// Interval of polls over the network (of a URL, or of the remote that `--fetch` follows). Each starts git, and is a
+/// request to somebody else's server.
 pub const REMOTE_INTERVAL_MS: u64 = 30_000;
 
-/// The most that is kept of one attempt's output: nobody reads more, and a task that prints forever fills no disk.
+/// The most bytes that are kept of one attempt's output. Nobody reads more, and a task that prints for ever does not
+/// fill the disk.
 pub const LOG_LIMIT_BYTES: u64 = 64 << 20;
-/// Free space below which a runner takes no work: a checkout and a small build fit, so work rarely dies of a full disk.
+/// Free space below which a runner starts no attempt. A checkout and a small build fit into it, so that attempts rarely
+/// fail because of a full disk.
 pub const MIN_FREE_BYTES: u64 = 1 << 30;
-/// Between TERM and KILL: what container runtimes give, so programs are written to end within it.
+/// Time between TERM and KILL. Container runtimes give as much, so programs are written to end within it.
 pub const GRACE_MS: u64 = 10_000;
 
-/// Which builds are kept unless told otherwise.
+/// The builds that are kept by default.
 pub const RETENTION: Retention =
     Retention { keep_ms: Some(KEEP_MS), keep_builds: Some(KEEP_BUILDS), keep_logs: Some(KEEP_LOGS_BYTES) };
 
-/// Where a dispatcher listens unless told otherwise.
+/// Returns the address at which a dispatcher listens by default.
 #[must_use]
 pub fn listen() -> Address {
     Address { host: HOST.to_owned(), port: PORT }
 }
 
-/// How many attempts a runner executes at once: one for each core it may use, because most tasks keep a core busy.
+/// Returns the number of attempts that a runner executes at once by default: one for each core that it may use, because
+/// most tasks keep a core busy.
 #[must_use]
 pub fn slots() -> u32 {
     std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX))

@@ -1,4 +1,4 @@
-//! Why something that was typed, or a file that was named, cannot be used.
+//! Errors about typed values and named files that cannot be used.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::tasks::TaskFileError;
 use crate::model::RepoNameError;
 
-/// What is wrong with a value or a file, and what to write instead.
+/// A mistake in a value or a file, with advice on what to write instead.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("could not read {}", path.display())]

@@ -1,8 +1,8 @@
-//! What a runner calls itself and what it says it offers.
+//! A runner's default name, and the labels that every runner has.
 
 use crate::model::{Label, RunnerName};
 
-/// What every runner offers without being told: `os=…`, `arch=…` and `hostname=…`.
+/// Returns the labels that every runner has without a flag: `os=…`, `arch=…` and `hostname=…`.
 #[must_use]
 pub fn own_facts() -> Vec<Label> {
     let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
@@ -12,7 +12,7 @@ pub fn own_facts() -> Vec<Label> {
         .collect()
 }
 
-/// The host's name, with what is not safe in a name replaced.
+/// Returns the host's name, with every character replaced that a runner's name may not have.
 #[must_use]
 pub fn default_runner_name() -> RunnerName {
     RunnerName::from_host(&rustix::system::uname().nodename().to_string_lossy())

@@ -1,15 +1,16 @@
-//! Where things are: Surveil's own directories, and repositories as people name them.
+//! Locations: Surveil's own directories, and repositories as people name them.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::model::RepoName;
 
-/// The longest name that the usual file systems take is 255 bytes; what git puts beside a mirror needs a few of them.
+/// The longest name of a mirror's directory. The usual file systems accept 255 bytes, and git needs a few of them for
+/// the names of its files beside a mirror.
 pub(super) const MAX_MIRROR_NAME_BYTES: usize = 240;
 
-/// The dispatcher's data directory: `given`, else `$XDG_STATE_HOME/surveil`, else `~/.local/state/surveil`. A user
-/// without a home directory, such as a service's, has `/var/lib/surveil`.
+/// Returns the dispatcher's data directory: `given`, else `$XDG_STATE_HOME/surveil`, else `~/.local/state/surveil`. For
+/// a user without a home directory, such as a service's, it is `/var/lib/surveil`.
 #[must_use]
 pub fn data_dir(given: Option<PathBuf>) -> PathBuf {
     given.unwrap_or_else(|| {
@@ -17,8 +18,8 @@ pub fn data_dir(given: Option<PathBuf>) -> PathBuf {
     })
 }
 
-/// A runner's work directory: `given`, else `$XDG_CACHE_HOME/surveil`, else `~/.cache/surveil`. A user without a home
-/// directory has `/var/cache/surveil`.
+/// Returns a runner's work directory: `given`, else `$XDG_CACHE_HOME/surveil`, else `~/.cache/surveil`. For a user
+/// without a home directory it is `/var/cache/surveil`.
 #[must_use]
 pub fn work_dir(given: Option<PathBuf>) -> PathBuf {
     given.unwrap_or_else(|| {
@@ -26,22 +27,22 @@ pub fn work_dir(given: Option<PathBuf>) -> PathBuf {
     })
 }
 
-/// Whether a repository's location names another machine: `scheme://…`, or `host:path` as ssh takes it. As for git, a
-/// colon behind a slash belongs to a path, and so does any colon where there is such a path on this machine.
+/// Whether a repository's location is a URL: `scheme://…`, or `host:path` as ssh accepts it. The rule for colons is
+/// git's: a colon behind a slash belongs to a path, and so does any colon if such a path exists on this machine.
 #[must_use]
 pub fn is_url(location: &str) -> bool {
     is_url_unless(location, |path| path.exists())
 }
 
-/// A name for the repository at `location`: its last component without `.git`, with what is not safe in a name
-/// replaced; `repo` where nothing is left of it.
+/// Makes a name for the repository at `location`: its last component without `.git`, with every character replaced that
+/// a name may not have. Returns `repo` if nothing is left.
 #[must_use]
 pub fn repo_name_from(location: &str) -> RepoName {
     let place = if is_url(location) {
-        // A URL without a path is named after its host, which is not all that it may hold.
+        // A URL without a path is named after its host. What stands before the host may be a password.
         without_credentials(location)
     } else {
-        // `.` and `..` have names only once they are resolved; what is not there is named as it was typed.
+        // `.` and `..` have a name only when they are resolved. A path that does not exist is named as it was typed.
         let resolved = std::fs::canonicalize(location).unwrap_or_else(|_| location.into());
         resolved.to_string_lossy().into_owned()
     };
@@ -55,8 +56,8 @@ pub fn repo_name_from(location: &str) -> RepoName {
     RepoName::new(&name).unwrap_or_else(|_| RepoName::new("repo").expect("the fallback is letters only"))
 }
 
-/// A URL as it may be shown and stored: without password, query and fragment, and without a user name but for ssh,
-/// where it is no secret and part of the address.
+/// Returns the URL as it may be shown and stored: without password, query and fragment. The user name stays only for
+/// ssh, for which it is part of the address and not a secret.
 #[must_use]
 pub fn without_credentials(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://").filter(|_| has_scheme(url)) else {
@@ -71,7 +72,8 @@ pub fn without_credentials(url: &str) -> String {
     if scheme.contains("ssh") { format!("{scheme}://{user}@{host}{path}") } else { format!("{scheme}://{host}{path}") }
 }
 
-/// The name of a mirror's directory: the URL with what is not safe percent-encoded, so that two URLs never share one.
+/// Returns the name of a mirror's directory: the URL with every unsafe character percent-encoded, so that two URLs
+/// never share a directory.
 pub(super) fn mirror_name(url: &str) -> String {
     use std::fmt::Write;
 
@@ -92,7 +94,7 @@ fn is_url_unless(location: &str, is_there: impl Fn(&Path) -> bool) -> bool {
     has_scheme(location) || (is_scp_like && !is_there(Path::new(location)))
 }
 
-/// Relative values of XDG variables are ignored, as their specification demands.
+/// Chooses one of Surveil's own directories. Ignores relative values of XDG variables, as their specification demands.
 fn own_directory(xdg: Option<OsString>, below_home: &str, home: Option<PathBuf>, without_home: &str) -> PathBuf {
     let absolute = |path: &PathBuf| path.is_absolute();
     xdg.map(PathBuf::from)

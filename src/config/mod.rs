@@ -1,8 +1,8 @@
-//! Files and flags become checked values; defaults live here. The only reader of either.
+//! Turns flags and files into checked values, and holds the defaults. No other room reads flags or task files.
 //!
-//! The command line calls it to turn what was typed into the settings of a role; the dispatcher calls it to read the
-//! tasks of a commit. It starts nothing, and the only files it reads are tokens and, for `surveil check` and
-//! `surveil run`, the tasks of a directory.
+//! The command line calls it to turn flags into the settings of a role; the dispatcher calls it to read the tasks of a
+//! commit. It starts nothing. The only files that it reads are tokens and, for `surveil check` and `surveil run`, the
+//! tasks of a directory.
 
 pub mod defaults;
 mod error;

@@ -1,15 +1,15 @@
-//! Durations and sizes as people write them.
+//! Reads durations and sizes as people write them.
 
 use super::ConfigError;
 
-/// The longest duration a flag may name: ten years stand for "never" and still add up without overflow.
+/// The longest duration that a flag accepts. Ten years stand for "never", and sums of such times do not overflow.
 const MAX_DURATION_MS: u64 = 3650 * DAY_MS;
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// Units of durations, longest first.
 const DURATION_UNITS: [(&str, u64); 5] = [("d", DAY_MS), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
-/// Units of sizes, in lower case. A bare letter counts in 1024s, as it does in most programs that take sizes.
+/// Units of sizes, in lower case. A bare letter is a power of 1024, as in most programs that accept sizes.
 const SIZE_UNITS: [(&str, u64); 14] = [
     ("", 1),
     ("b", 1),
@@ -27,12 +27,12 @@ const SIZE_UNITS: [(&str, u64); 14] = [
     ("tb", 1_000_000_000_000),
 ];
 
-/// Milliseconds of a duration such as `90s`, `20m` or `1h30m`, up to ten years.
+/// Returns the milliseconds of a duration such as `90s`, `20m` or `1h30m`, up to ten years.
 pub fn parse_duration_ms(text: &str) -> Result<u64, ConfigError> {
     duration_ms(text).filter(|ms| *ms <= MAX_DURATION_MS).ok_or_else(|| ConfigError::Duration(shorten(text)))
 }
 
-/// Bytes of a size such as `64MiB`, `500kB` or `1048576`.
+/// Returns the bytes of a size such as `64MiB`, `500kB` or `1048576`.
 pub fn parse_size(text: &str) -> Result<u64, ConfigError> {
     let size = || {
         let text = text.trim();
@@ -44,8 +44,8 @@ pub fn parse_size(text: &str) -> Result<u64, ConfigError> {
     size().ok_or_else(|| ConfigError::Size(shorten(text)))
 }
 
-/// Numbers with units, longest unit first and each at most once, spaces between allowed. Saturates, so that a caller
-/// with a limit of its own can say "too long"; `None` for what is no duration at all.
+/// Reads numbers with units, longest unit first and each at most once; spaces between them are allowed. Saturates, so
+/// that a caller with a limit of its own can say "too long". Returns `None` if the text is not a duration.
 pub(super) fn duration_ms(text: &str) -> Option<u64> {
     let mut rest = text.trim();
     let mut units = DURATION_UNITS.iter();
@@ -55,7 +55,7 @@ pub(super) fn duration_ms(text: &str) -> Option<u64> {
         let behind = behind.trim_start();
         let word = behind.len() - behind.trim_start_matches(|c: char| c.is_ascii_lowercase()).len();
         let (unit, behind) = behind.split_at(word);
-        // Going on with the same iterator is what keeps units in order.
+        // The iterator is not restarted, so a unit is only found behind the one before it: that keeps them in order.
         let (_, factor) = units.find(|(name, _)| *name == unit)?;
         sum = Some(number.saturating_mul(*factor).saturating_add(sum.unwrap_or(0)));
         rest = behind.trim_start();
@@ -63,15 +63,15 @@ pub(super) fn duration_ms(text: &str) -> Option<u64> {
     sum
 }
 
-/// The decimal number a text starts with, saturated, and what follows it.
+/// Splits the text behind the decimal number that it starts with. A number that is too large becomes the largest.
 fn leading_number(text: &str) -> Option<(u64, &str)> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, rest) = text.split_at(digits);
-    // Only digits are left to parse, so the one way to fail with some of them is to be too large.
+    // `number` holds digits only, so `parse` fails only if it is too large.
     if number.is_empty() { None } else { Some((number.parse().unwrap_or(u64::MAX), rest)) }
 }
 
-/// What was typed, for an error that stays readable.
+/// Shortens typed text for an error message.
 fn shorten(text: &str) -> String {
     text.chars().take(80).collect()
 }

@@ -1,5 +1,6 @@
-//! What each role is told at its start: checked values. Made by the command line from flags, with what
-//! [`super::defaults`] says where there are none; roles read them and nothing else.
+//! The settings of each role: checked values that it is given at its start. The command line makes them from flags and,
+//! for flags that are not given, from [`super::defaults`]. Roles read no flags, no environment and no files for
+//! settings.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -10,45 +11,45 @@ use super::location::{MAX_MIRROR_NAME_BYTES, mirror_name};
 use super::{ConfigError, default_runner_name, is_url, repo_name_from, without_credentials};
 use crate::model::{Address, Label, RepoName, RunnerName, SpawnId};
 
-/// The longest token file that is read. A token has a few dozen letters, and it has to fit into the first line of a
-/// session, which is limited to as much.
+/// The most bytes that are read of a token file. A token has a few dozen letters, and must fit into the first line of a
+/// session, which has the same limit.
 const MAX_TOKEN_FILE_BYTES: u64 = 4096;
 
-/// Where a role's secret is read from, at every connection, so that it may be there later than the role.
+/// The file of a role's secret. It is read at every connection, so the role may start before the file exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenSource(pub PathBuf);
 
 /// A dispatcher's settings. Durations are in milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DispatcherSettings {
-    /// Where to listen; port 0 takes any free one.
+    /// The address to listen at; port 0 means any free port.
     pub listen: Address,
     pub data: PathBuf,
-    /// How often peers are asked to ping, and how often silence is looked for.
+    /// Interval at which peers have to ping, and at which the dispatcher looks for silent peers.
     pub heartbeat_interval_ms: u64,
     /// Silence after which a connected runner is lost.
     pub heartbeat_timeout_ms: u64,
-    /// How long a runner whose connection closed may take to come back before its jobs go to others.
+    /// Time that a runner has to come back after its connection closed, before its jobs go to other runners.
     pub reconnect_ms: u64,
-    /// Losses after which a job is given up.
+    /// Lost attempts after which a job is given up.
     pub max_losses: u32,
-    /// Runners to start on this machine when work waits and none fits; 0 for none.
+    /// The most runners to start on this machine if jobs wait and no runner fits; 0 for none.
     pub spawn: u32,
-    /// How long a job waits for a runner before it is errored.
+    /// Time that a job waits for a runner before it is errored.
     pub queue_timeout_ms: u64,
-    /// Peers connected at once.
+    /// The most peers that are connected at once.
     pub max_connections: usize,
     pub retention: Retention,
 }
 
-/// Which finished builds are kept; `None` is no limit. A build goes that is beyond any of them.
+/// Limits on the finished builds that are kept; `None` is no limit. A build that exceeds one of them is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// Those that finished within this time.
+    /// Keep builds for this time after they finished.
     pub keep_ms: Option<u64>,
-    /// So many of each repository, the newest.
+    /// Keep at most this many builds of each repository, the newest.
     pub keep_builds: Option<u32>,
-    /// As many as have so many bytes of logs, over all repositories.
+    /// Keep builds until their logs exceed this many bytes, over all repositories; the oldest are removed first.
     pub keep_logs: Option<u64>,
 }
 
@@ -56,40 +57,40 @@ pub struct Retention {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunnerSettings {
     pub name: RunnerName,
-    /// Tried in order.
+    /// The dispatcher's addresses, tried in order.
     pub dispatch: Vec<Address>,
     pub token: TokenSource,
-    /// Stores, trees, spool and journal live below this.
+    /// The directory of stores, work trees, spool and journal.
     pub work: PathBuf,
     pub slots: u32,
-    /// Besides the runner's own facts (os, arch, hostname).
+    /// Labels besides the runner's own facts (os, arch, hostname).
     pub labels: Vec<Label>,
-    /// Listen there for the dispatcher instead of dialling it.
+    /// The address at which to wait for the dispatcher's call, instead of dialling it.
     pub listen: Option<Address>,
-    /// A repository on this machine to take objects from before asking the dispatcher.
+    /// A repository on this machine whose objects are used before the dispatcher is asked for source.
     pub local_source: Option<PathBuf>,
-    /// The most that is kept of one attempt's output, in bytes.
+    /// The most bytes that are kept of one attempt's output.
     pub log_limit: u64,
-    /// No work is accepted with less free space below `work` than this, in bytes.
+    /// Free space in bytes at `work` below which no attempt is started.
     pub min_free: u64,
-    /// Between TERM and KILL.
+    /// Time between TERM and KILL.
     pub grace_ms: u64,
-    /// End after this long without work.
+    /// Time without work after which the runner ends.
     pub idle_exit_ms: Option<u64>,
-    /// The number under which a dispatcher started it for its own waiting work, if it did.
+    /// The number of the request by which a dispatcher started the runner for its own waiting jobs, if one did.
     pub spawn: Option<SpawnId>,
 }
 
 /// An observer's settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObserverSettings {
-    /// Tried in order.
+    /// The dispatcher's addresses, tried in order.
     pub dispatch: Vec<Address>,
     pub token: TokenSource,
     pub repos: Vec<ObservedRepo>,
-    /// Globs; empty for the main branch only.
+    /// Globs of branch names; empty for the main branch only.
     pub branches: Vec<String>,
-    /// The poll that is the truth; notification only wakes it.
+    /// Interval of polls. Only a poll decides what changed; a notification starts the next poll early.
     pub interval_ms: u64,
 }
 
@@ -98,16 +99,16 @@ pub struct ObserverSettings {
 pub struct ObservedRepo {
     pub name: RepoName,
     pub location: RepoLocation,
-    /// What the dispatcher is told of where it is: `host:path` or the URL without credentials.
+    /// The location as the dispatcher and people see it: `host:path`, or the URL without credentials.
     pub source: String,
 }
 
-/// Where a repository is.
+/// The location of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RepoLocation {
     Path(PathBuf),
-    /// A remote, kept in the local mirror at `mirror`. The URL may hold credentials, so it is never shown; it is an
-    /// absolute path where that is what a repository names as its remote.
+    /// A remote, fetched into the local mirror at `mirror`. The URL may hold credentials, so it is never shown. It is
+    /// an absolute path if a repository names one as its remote.
     Url {
         url: String,
         mirror: PathBuf,
@@ -115,13 +116,14 @@ pub enum RepoLocation {
 }
 
 impl TokenSource {
-    /// Where a dispatcher with this data directory writes the token of `role` (`observer`, `runner`, `operator`).
+    /// Returns the file in which a dispatcher with this data directory keeps the token of `role` (`observer`, `runner`,
+    /// `operator`).
     #[must_use]
     pub fn of_role(data: &Path, role: &str) -> Self {
         Self(data.join("tokens").join(role))
     }
 
-    /// Reads the token. A file that others may read is used, with a warning.
+    /// Reads the token. Warns of a file that other users may read, and uses it nevertheless.
     pub fn read(&self) -> Result<String, ConfigError> {
         let path = &self.0;
         let failed = |source: std::io::Error| {
@@ -147,8 +149,8 @@ impl TokenSource {
 }
 
 impl ObservedRepo {
-    /// The repository at `location`, a path or a URL. It is called `name`, or after its last component; the mirror of a
-    /// URL lies below `work`. Whether there is a repository is for the observer to find out.
+    /// Describes the repository at `location`, a path or a URL. Its name is `name`, else made of the last component.
+    /// The mirror of a URL lies below `work`. Does not check that there is a repository: the observer does.
     pub fn new(location: &str, name: Option<&str>, work: &Path) -> Result<Self, ConfigError> {
         let name = match name {
             Some(name) => RepoName::new(name)?,
@@ -159,7 +161,7 @@ impl ObservedRepo {
             let location = mirrored(location, mirror_name(&source), work, &name)?;
             return Ok(Self { name, location, source });
         }
-        // What is not there yet is told as it would be called; the observer says that it is missing.
+        // A path that does not exist yet cannot be resolved. The observer reports that it is missing.
         let path = std::fs::canonicalize(location)
             .or_else(|_| std::path::absolute(location))
             .unwrap_or_else(|_| location.into());
@@ -167,11 +169,11 @@ impl ObservedRepo {
         Ok(Self { name, location: RepoLocation::Path(path), source })
     }
 
-    /// Its remote in its place, a URL or an absolute path: observed by way of a mirror below `work`, under the name
-    /// that the repository has here.
+    /// Replaces the repository by its remote, a URL or an absolute path, which is observed through a mirror below
+    /// `work`. The name stays.
     pub fn following(self, remote: &str, work: &Path) -> Result<Self, ConfigError> {
         let shown = without_credentials(remote);
-        // Two clones of one remote have two names, and two mirrors: neither fetch is in the way of the other.
+        // Two clones of one remote have two names, so they get two mirrors, and their fetches do not collide.
         let directory = format!("{}+{}", self.name, mirror_name(&shown));
         let location = mirrored(remote, directory, work, &self.name)?;
         let is_here = Path::new(remote).is_absolute();
@@ -180,7 +182,7 @@ impl ObservedRepo {
     }
 }
 
-/// A remote with its mirror in this directory below `work`.
+/// Returns the location of a remote whose mirror is this directory below `work`.
 fn mirrored(url: &str, directory: String, work: &Path, name: &RepoName) -> Result<RepoLocation, ConfigError> {
     if directory.len() > MAX_MIRROR_NAME_BYTES {
         return Err(ConfigError::MirrorName(name.to_string()));

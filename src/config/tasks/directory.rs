@@ -1,4 +1,4 @@
-//! Tasks of a directory: what stands in for a task file, and the same for a work tree on this disk.
+//! Tasks from executable files, for a commit without a task file; and the tasks of a work tree on this disk.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
@@ -13,7 +13,7 @@ use super::{
 use crate::config::ConfigError;
 use crate::model::{Script, TaskName, TaskSpec};
 
-/// The tasks that executable files in [`TASK_DIRECTORY`] make, by their names. To have no files is an error.
+/// Makes a task of each executable file in [`TASK_DIRECTORY`], given the files' names. An empty list is an error.
 pub fn fallback_plan(executables: &[String]) -> Result<Vec<TaskSpec>, TaskFileError> {
     if executables.is_empty() {
         return Err(TaskFileError { text: no_tasks_text() });
@@ -29,8 +29,8 @@ pub fn fallback_plan(executables: &[String]) -> Result<Vec<TaskSpec>, TaskFileEr
     executables.iter().map(|name| file_task(name)).collect()
 }
 
-/// The tasks of a work tree on this disk, found as the dispatcher finds those of a commit: the task file, else the
-/// executable files of [`TASK_DIRECTORY`]. `path` may also be a task file itself.
+/// Reads the tasks of a work tree on this disk by the rules that the dispatcher applies to a commit: the task file,
+/// else the executable files of [`TASK_DIRECTORY`]. `path` may also be a task file itself.
 pub fn check_directory(path: &Path) -> Result<Vec<TaskSpec>, ConfigError> {
     let failed = |source| ConfigError::Read { path: path.to_owned(), source };
     if !fs::metadata(path).map_err(failed)?.is_dir() {
@@ -61,21 +61,21 @@ fn file_task(name: &str) -> Result<TaskSpec, TaskFileError> {
         );
         return Err(TaskFileError { text });
     };
-    // With a slash in it, a program is looked for below the work tree and never along PATH.
+    // The name has a slash, so the program is looked up in the work tree and never along PATH.
     Ok(TaskSpec::new(checked_name, Script::Program(vec![format!("./{TASK_DIRECTORY}/{name}")])))
 }
 
 fn parse_file(path: &Path) -> Result<Vec<TaskSpec>, ConfigError> {
     let failed = |source| ConfigError::Read { path: path.to_owned(), source };
     let mut text = Vec::new();
-    // One byte more than is allowed, so that the reader of tasks sees that there is too much.
+    // Reads one byte more than is allowed, so that `parse_tasks` sees that the file is too large.
     let limit = u64::try_from(MAX_TASK_FILE_BYTES).unwrap_or(u64::MAX).saturating_add(1);
     File::open(path).map_err(failed)?.take(limit).read_to_end(&mut text).map_err(failed)?;
     Ok(parse_tasks(&shown(path), &text, PlanContext::Unknown)?)
 }
 
-/// Names of the regular files that their owner may execute, sorted; none where there is no such directory. What git
-/// would not store as an executable file or a directory, a symbolic link above all, does not count.
+/// Returns the sorted names of the regular files that their owner may execute; none if there is no such directory.
+/// Counts only files and directories that git would store as such, so no symbolic links.
 fn executables(directory: &Path) -> io::Result<Vec<String>> {
     if !fs::symlink_metadata(directory).is_ok_and(|metadata| metadata.is_dir()) {
         return Ok(Vec::new());

@@ -1,4 +1,4 @@
-//! How tasks hang together: every need names another task of the file, and no task waits for itself.
+//! Checks how tasks depend on one another: every need names another task of the file, and there is no circle.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,7 +6,7 @@ use super::mistake::{Mistake, quote};
 use super::parse::PlacedTask;
 use super::suggest::nearest;
 
-/// The most tasks of a cycle that are named in an error.
+/// Tasks of a cycle that an error names.
 const MAX_SHOWN_CYCLE: usize = 12;
 
 /// Checks the needs of all tasks.
@@ -46,8 +46,8 @@ fn check_names(task: &PlacedTask, tasks: &[PlacedTask], index: &HashMap<&str, us
     Ok(())
 }
 
-/// Tasks of which each needs the next and the last the first. Searches without recursion, so that a long chain of needs
-/// cannot exhaust a thread's stack.
+/// Finds tasks of which each needs the next, and the last needs the first. Does not recurse, so that a long chain of
+/// needs cannot exhaust a thread's stack.
 fn find_cycle(tasks: &[PlacedTask], index: &HashMap<&str, usize>) -> Option<Vec<usize>> {
     #[derive(Clone, Copy, PartialEq)]
     enum Seen {
@@ -57,7 +57,7 @@ fn find_cycle(tasks: &[PlacedTask], index: &HashMap<&str, usize>) -> Option<Vec<
     }
     let mut seen = vec![Seen::Never; tasks.len()];
     for start in 0..tasks.len() {
-        // The path from `start` to where the search stands, each with the need to look at next.
+        // The path from `start` to the present task. Each entry has the index of its next need.
         let mut path = if seen[start] == Seen::Never { vec![(start, 0)] } else { continue };
         seen[start] = Seen::OnPath;
         while let Some((at, next)) = path.last_mut() {
@@ -84,7 +84,7 @@ fn find_cycle(tasks: &[PlacedTask], index: &HashMap<&str, usize>) -> Option<Vec<
     None
 }
 
-/// Shown where the first task of the cycle in the file needs the next one.
+/// Makes the mistake for a cycle. Its place is the need of the cycle's first task in the file.
 fn cycle_mistake(tasks: &[PlacedTask], cycle: &[usize]) -> Mistake {
     let first = (0..cycle.len()).min_by_key(|at| tasks[cycle[*at]].name_place.start).unwrap_or(0);
     let in_order: Vec<usize> = cycle[first..].iter().chain(&cycle[..first]).copied().collect();

@@ -1,24 +1,24 @@
-//! A mistake in a task file, and how it is shown: the place, the line with a caret below it, what to write instead.
+//! A mistake in a task file, and its text: the place, the line with a caret below it, and what to write instead.
 //!
-//! The file comes from whoever may commit, and its errors are printed on terminals and web pages: whatever is quoted is
-//! shortened, and characters that would move a cursor or turn a line around are replaced.
+//! Anybody who may commit writes the file, and its errors are printed on terminals and web pages. Therefore a quotation
+//! from the file is shortened, and characters that would move a cursor or reverse the direction of text are replaced.
 
 use std::fmt::Write;
 use std::ops::Range;
 
 use super::TaskFileError;
 
-/// The most of a line that is shown; one that is longer is cut around the place.
+/// Characters of a line that are shown. A longer line is cut around the place.
 const MAX_LINE_CHARS: usize = 100;
-/// How much of it is shown before the place, where it is cut.
+/// Characters of a cut line that are shown before the place.
 const CHARS_BEFORE: usize = 40;
-/// The most of a name or value that is quoted within a sentence.
+/// Characters of a name or value that are quoted within a sentence.
 const MAX_QUOTE_CHARS: usize = 60;
 
-/// What is wrong, where, and what to do.
+/// A mistake: the place, the message, and the advice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mistake {
-    /// Bytes of the file.
+    /// Offsets in bytes of the file.
     pub(super) place: Range<usize>,
     pub(super) message: String,
     pub(super) help: String,
@@ -29,8 +29,8 @@ impl Mistake {
         Self { place, message: message.into(), help: help.into() }
     }
 
-    /// The mistake in words, as `NAME:LINE:COLUMN: …`, for a file `name` with this text. Lines and columns count from
-    /// 1, columns in characters.
+    /// Renders the mistake as `NAME:LINE:COLUMN: …`, for a file `name` with this text. Lines and columns are counted
+    /// from 1, columns in characters.
     pub(super) fn explain(&self, name: &str, text: &str) -> TaskFileError {
         let start = floor(text, self.place.start);
         let end = floor(text, self.place.end).max(start);
@@ -56,7 +56,7 @@ impl Mistake {
 
 const NEVER_FAILS: &str = "writing to a string cannot fail";
 
-/// A name or value in backquotes, short and on one line.
+/// Quotes a name or value in backquotes, shortened and on one line.
 pub(super) fn quote(text: &str) -> String {
     let mut quoted: String = text.chars().take(MAX_QUOTE_CHARS).map(visible_char).collect();
     if text.chars().nth(MAX_QUOTE_CHARS).is_some() {
@@ -65,22 +65,22 @@ pub(super) fn quote(text: &str) -> String {
     format!("`{quoted}`")
 }
 
-/// The text on one line, without characters that a terminal would obey.
+/// Returns the text on one line, without characters that control a terminal.
 pub(super) fn visible(text: &str) -> String {
     text.chars().map(visible_char).collect()
 }
 
-/// The line, cut where it is long, and carets below `marked` of its characters from `column` on.
+/// Returns the line, cut if it is long, and a line of carets below `marked` of its characters from `column` on.
 fn excerpt(line: &str, column: usize, marked: usize) -> (String, String) {
     let length = line.chars().count();
-    // A place among the carriage returns at the end, which are not shown, is just behind it.
+    // Carriage returns at the end are not shown. A place among them is moved to the end of the shown line.
     let column = column.min(length);
     let first = if length > MAX_LINE_CHARS { column.saturating_sub(CHARS_BEFORE) } else { 0 };
     let last = length.min(first + MAX_LINE_CHARS);
     let cut: String = line.chars().skip(first).take(last - first).collect();
     let (left, right) = (if first > 0 { "…" } else { "" }, if last < length { "…" } else { "" });
 
-    // A tab below a tab keeps the caret in place, however wide it is shown.
+    // A tab is marked by a tab, so that the caret stands below the place whatever width a terminal gives to tabs.
     let mut marks: String = left.chars().map(|_| ' ').collect();
     marks.extend(cut.chars().take(column - first).map(|c| if c == '\t' { '\t' } else { ' ' }));
     let room = last.saturating_sub(column).max(1);
@@ -89,13 +89,13 @@ fn excerpt(line: &str, column: usize, marked: usize) -> (String, String) {
     (format!("{left}{shown}{right}"), marks)
 }
 
-/// Control characters, and those that reorder text (U+202A to U+202E, U+2066 to U+2069 and the like), made harmless.
+/// Replaces control characters and those that reorder text (U+202A to U+202E, U+2066 to U+2069 and similar).
 fn visible_char(c: char) -> char {
     let reorders = matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}');
     if c.is_control() || reorders || c == '\u{feff}' { '\u{fffd}' } else { c }
 }
 
-/// The nearest place at or before `at` where a character starts.
+/// Returns the last offset at or before `at` at which a character starts.
 fn floor(text: &str, at: usize) -> usize {
     text.floor_char_boundary(at)
 }

@@ -1,8 +1,8 @@
-//! What a commit says is to be done: its task file, and what stands in for it.
+//! The tasks that a commit asks for: from its task file, else from executable files in a directory.
 //!
-//! The dispatcher reads both from the commit itself; `surveil check` and `surveil run` from a directory. What comes out
-//! is checked as a whole, so that nobody after this has to doubt a [`TaskSpec`]. The file is written by whoever may
-//! commit: whatever stands in it, reading it ends soon, and neither panics nor exhausts a thread's stack.
+//! The dispatcher reads them from the commit itself, `surveil check` and `surveil run` from a directory. All tasks are
+//! checked together here, so that later code may trust a [`TaskSpec`]. Anybody who may commit writes the file: whatever
+//! it contains, reading it must end soon, must not panic, and must not exhaust a thread's stack.
 
 mod context;
 mod directory;
@@ -19,26 +19,27 @@ use mistake::Mistake;
 pub use context::PlanContext;
 pub use directory::{check_directory, fallback_plan};
 
-/// Where a commit says what to do, at its root.
+/// The task file's name, at the root of a commit.
 pub const TASK_FILE: &str = ".surveil.toml";
-/// Without that file, each executable file directly in here is a task.
+/// A commit without a task file has a task for each executable file directly in this directory.
 pub const TASK_DIRECTORY: &str = "tasks";
 
-/// The largest task file that is read. A thousand tasks take a tenth of it; more is a mistake or an attack.
+/// The size of the largest task file that is read. A thousand tasks take a tenth of it; a larger file is a mistake or
+/// an attack.
 pub const MAX_TASK_FILE_BYTES: usize = 1 << 20;
-/// Tasks of one commit. Each is a job that is stored, shown in tables and sent in reports; with a few attempts each, a
-/// thousand still fit into one message of the protocol.
+/// The most tasks of one commit. Each is a job that is stored, shown in tables and sent in reports. A thousand of them,
+/// with a few attempts each, still fit into one message of the protocol.
 const MAX_TASKS: usize = 1000;
-/// What a task runs, its environment and its paths, in bytes. Linux starts no program with a longer argument
-/// (`MAX_ARG_STRLEN`, execve(2)), and fully escaped it still fits into one message of the protocol.
+/// The most bytes of a task's script, environment and paths together. Linux starts no program with a longer argument
+/// (`MAX_ARG_STRLEN`, execve(2)), and a task of this size fits into one message of the protocol, even fully escaped.
 const MAX_TASK_BYTES: usize = 128 * 1024 - 1;
 
-/// What is said of names that cannot be a task's.
+/// Advice in errors about names that cannot name a task.
 const NAME_RULE: &str = "use 1 to 100 of A-Z a-z 0-9 . _ - and start with a letter or digit";
-/// What a task file looks like, for whoever has none.
+/// The example in errors about files without tasks.
 const EXAMPLE: &str = "[task.test]\nrun = \"make test\"";
 
-/// What is wrong with a task file, ready for people: line, column, the line itself and what to write instead.
+/// A mistake in a task file as text for people: line, column, the line itself, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub struct TaskFileError {
@@ -58,7 +59,7 @@ pub fn parse_tasks(name: &str, text: &[u8], context: PlanContext<'_>) -> Result<
     let text = std::str::from_utf8(text).map_err(|error| {
         let at = error.valid_up_to();
         let help = "save the file as UTF-8; in strings, write other bytes as escapes of the shell";
-        // What is valid before the place keeps its length, so the place is the same in the replaced text.
+        // Lossy conversion does not change the text before the place, so the place is the same in the new text.
         Mistake::new(at..at + 1, "the file is not UTF-8", help).explain(name, &String::from_utf8_lossy(text))
     })?;
     let read = || {
@@ -78,7 +79,7 @@ fn need_of(name: &str) -> Need {
     Need::passed(TaskName::new(name).expect("a task of that name was found"))
 }
 
-/// What to tell someone whose commit says nothing of tasks.
+/// Returns the advice for a commit that has no tasks.
 #[must_use]
 pub fn no_tasks_text() -> String {
     format!(

@@ -13,7 +13,7 @@ use super::value::{Entry, Placed, entries, kind};
 use super::{EXAMPLE, MAX_TASK_BYTES, MAX_TASKS, NAME_RULE, PlanContext};
 use crate::model::{Recipe, Script, TaskName, TaskSpec};
 
-/// A task, and where its name and its needs stand.
+/// A task, with the places of its name and of its needs.
 #[derive(Debug)]
 pub(super) struct PlacedTask {
     pub(super) spec: TaskSpec,
@@ -21,7 +21,7 @@ pub(super) struct PlacedTask {
     pub(super) needs: Vec<Placed<Arc<str>>>,
 }
 
-/// The tasks of a file, in its order.
+/// Reads the tasks of a file, in its order.
 pub(super) fn read_tasks(text: &str, context: PlanContext<'_>) -> Result<Vec<PlacedTask>, Mistake> {
     let document = DeTable::parse(text).map_err(|error| syntax_mistake(&error, text))?;
     let mut tasks = Vec::new();
@@ -55,7 +55,7 @@ fn read_task(task: &Entry<'_, '_>, context: PlanContext<'_>) -> Result<PlacedTas
         return Err(Mistake::new(task.key_place.clone(), format!("{} cannot name a task", quote(name)), NAME_RULE));
     };
     let keys = entries(table);
-    // Before anything else, so that a misspelt `run` is called unknown and not missing.
+    // Unknown keys are found before any value is read, so that a misspelt `run` is called unknown and not missing.
     let mut readers = Vec::with_capacity(keys.len());
     for entry in &keys {
         let key = KEYS.iter().find(|key| key.name == entry.key).ok_or_else(|| unknown_key(entry, name))?;
@@ -78,7 +78,7 @@ fn read_task(task: &Entry<'_, '_>, context: PlanContext<'_>) -> Result<PlacedTas
     Ok(PlacedTask { spec, name_place: task.key_place.clone(), needs })
 }
 
-/// The approximate size of a recipe in the message to a runner.
+/// Returns the approximate size of a recipe in the message to a runner.
 fn task_bytes(recipe: &Recipe) -> usize {
     let script = match &recipe.script {
         Script::Shell(line) => line.len(),
@@ -88,7 +88,7 @@ fn task_bytes(recipe: &Recipe) -> usize {
     script + env + recipe.keep.iter().map(|path| path.len() + 1).sum::<usize>()
 }
 
-/// A mistake in the TOML itself, in the parser's words.
+/// Makes the mistake for an error in the TOML itself, in the parser's words.
 fn syntax_mistake(error: &toml::de::Error, text: &str) -> Mistake {
     let place = error.span().unwrap_or(text.len()..text.len());
     let message = error.message().split_whitespace().collect::<Vec<_>>().join(" ");

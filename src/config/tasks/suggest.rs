@@ -1,11 +1,11 @@
-//! What a person may have meant by a name that is not known.
+//! Suggestions for misspelt names.
 
 use super::keys::KEYS;
 
-/// The longest text that is compared; no known name is longer, and comparing takes time by the square.
+/// The longest text that is compared. No known name is longer, and the time of a comparison grows with the square.
 const MAX_COMPARED_CHARS: usize = 100;
 
-/// The known name nearest to `typed`, if one is near enough to be meant.
+/// Returns the known name nearest to `typed`, if no more than a third of its letters differ, or one.
 pub(super) fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if typed.chars().nth(MAX_COMPARED_CHARS).is_some() {
         return None;
@@ -20,14 +20,14 @@ pub(super) fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>)
         .map(|(_, name)| name)
 }
 
-/// The key of a task that other programs call `typed`, else the key nearest to it.
+/// Returns the key of a task that other programs call `typed`, else the key nearest to it.
 pub(super) fn nearest_key(typed: &str) -> Option<&'static str> {
     let word = plain(typed);
     let other = KEYS.iter().find(|key| key.aliases.contains(&&*word));
     other.map(|key| key.name).or_else(|| nearest(typed, KEYS.iter().map(|key| key.name)))
 }
 
-/// Without the differences that people overlook.
+/// Removes the differences that people overlook: capitals, and `-` for `_`.
 fn plain(name: &str) -> String {
     name.to_lowercase().replace('-', "_")
 }

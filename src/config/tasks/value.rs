@@ -1,4 +1,4 @@
-//! Single values of a task file, read into what they have to be or into the mistake they are.
+//! Reads single values of a task file as the type that a key wants, or as a mistake.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::mistake::{Mistake, quote};
 
-/// A key of a table with its value, and where both stand.
+/// A key of a table with its value, and the places of both.
 pub(super) struct Entry<'t, 'i> {
     pub(super) key: &'t str,
     pub(super) key_place: Range<usize>,
@@ -21,7 +21,7 @@ pub(super) struct Placed<T> {
     pub(super) value: T,
 }
 
-/// The entries of a table in the order of the file; the parser keeps them by name.
+/// Returns the entries of a table in the order of the file. The parser sorts them by name.
 pub(super) fn entries<'t, 'i>(table: &'t DeTable<'i>) -> Vec<Entry<'t, 'i>> {
     let mut entries: Vec<_> =
         table.iter().map(|(key, value)| Entry { key: key.get_ref(), key_place: key.span(), value }).collect();
@@ -30,18 +30,18 @@ pub(super) fn entries<'t, 'i>(table: &'t DeTable<'i>) -> Vec<Entry<'t, 'i>> {
 }
 
 impl<'t, 'i> Entry<'t, 'i> {
-    /// The value as text.
+    /// Returns the value if it is text.
     pub(super) fn text(&self, example: &str) -> Result<&'t str, Mistake> {
         self.value.get_ref().as_str().ok_or_else(|| self.wrong_type("a string", example))
     }
 
-    /// The value as true or false.
+    /// Returns the value if it is true or false.
     pub(super) fn flag(&self) -> Result<bool, Mistake> {
         let example = format!("write `{} = true` or leave it out", self.key);
         self.value.get_ref().as_bool().ok_or_else(|| self.wrong_type("true or false", &example))
     }
 
-    /// The value as a whole number of at most `max`.
+    /// Returns the value if it is a whole number of at most `max`.
     pub(super) fn count(&self, max: u32) -> Result<u32, Mistake> {
         let help = format!("write a number from 0 to {max}, such as `{} = 2`", self.key);
         let Some(integer) = self.value.get_ref().as_integer() else {
@@ -53,7 +53,7 @@ impl<'t, 'i> Entry<'t, 'i> {
         }
     }
 
-    /// The value as a list of texts.
+    /// Returns the value if it is a list of texts.
     pub(super) fn texts(&self, example: &str) -> Result<Vec<Placed<&'t str>>, Mistake> {
         let Some(list) = self.value.get_ref().as_array() else {
             return Err(self.wrong_type("a list of strings", example));
@@ -68,12 +68,12 @@ impl<'t, 'i> Entry<'t, 'i> {
         list.iter().map(text).collect()
     }
 
-    /// The value as a table.
+    /// Returns the value if it is a table.
     pub(super) fn table(&self, help: &str) -> Result<&'t DeTable<'i>, Mistake> {
         self.value.get_ref().as_table().ok_or_else(|| self.wrong_type("a table", help))
     }
 
-    /// A mistake in the value.
+    /// Makes a mistake whose place is the value.
     pub(super) fn wrong(&self, message: impl Into<String>, help: impl Into<String>) -> Mistake {
         Mistake::new(self.value.span(), message, help)
     }
@@ -83,7 +83,7 @@ impl<'t, 'i> Entry<'t, 'i> {
     }
 }
 
-/// What a value is, with its article.
+/// Returns the name of a value's type, with its article.
 pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a string",
