@@ -47,13 +47,13 @@ impl Strings {
 /// process's (empty) stdin. Returns once it executes its program, or with the kernel's reason. It has no signal
 /// blocked, and none ignored that this process handles. Goes on to the next candidate as execvp(3) does.
 pub(super) fn start(image: &Image, directory: &Path, output: &OwnedFd) -> Result<Pid, Errno> {
-    let recipe = Recipe::new(directory, output)?;
+    let setup = SpawnSetup::new(directory, output)?;
     let mut reason = Errno::NOENT;
     for candidate in &image.candidates {
         // Looking is quicker than starting a process that finds nothing.
         let path = directory.join(std::ffi::OsStr::from_bytes(candidate.to_bytes()));
         let found = rustix::fs::access(&path, Access::EXISTS);
-        match found.and_then(|()| recipe.spawn(candidate, image)) {
+        match found.and_then(|()| setup.spawn(candidate, image)) {
             Err(Errno::ACCESS) => reason = Errno::ACCESS,
             Err(Errno::NOENT | Errno::NOTDIR) => {}
             other => return other,
@@ -63,17 +63,17 @@ pub(super) fn start(image: &Image, directory: &Path, output: &OwnedFd) -> Result
 }
 
 /// What posix_spawn(3) is to do between the new process's start and its program's.
-struct Recipe {
+struct SpawnSetup {
     actions: libc::posix_spawn_file_actions_t,
     attributes: libc::posix_spawnattr_t,
 }
 
-impl Recipe {
+impl SpawnSetup {
     fn new(directory: &Path, output: &OwnedFd) -> Result<Self, Errno> {
         let directory = CString::new(directory.as_os_str().as_bytes()).map_err(|_| Errno::INVAL)?;
         let (mut actions, mut attributes) = (MaybeUninit::uninit(), MaybeUninit::uninit());
         // SAFETY: both are initialised by the calls that are for that, and neither is read if its call fails.
-        let mut recipe = unsafe {
+        let mut setup = unsafe {
             check(libc::posix_spawn_file_actions_init(actions.as_mut_ptr()))?;
             if let Err(errno) = check(libc::posix_spawnattr_init(attributes.as_mut_ptr())) {
                 libc::posix_spawn_file_actions_destroy(actions.as_mut_ptr());
@@ -81,7 +81,7 @@ impl Recipe {
             }
             Self { actions: actions.assume_init(), attributes: attributes.assume_init() }
         };
-        let (actions, attributes) = (&raw mut recipe.actions, &raw mut recipe.attributes);
+        let (actions, attributes) = (&raw mut setup.actions, &raw mut setup.attributes);
         let flags = c_int::from(libc::POSIX_SPAWN_SETSID) | libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSIGDEF;
         let mut signals = MaybeUninit::<libc::sigset_t>::uninit();
         // SAFETY: `actions` and `attributes` are initialised and nobody else's; sets of signals are made empty before
@@ -97,7 +97,7 @@ impl Recipe {
             libc::sigaddset(signals.as_mut_ptr(), libc::SIGPIPE);
             check(libc::posix_spawnattr_setsigdefault(attributes, signals.as_ptr()))?;
         }
-        Ok(recipe)
+        Ok(setup)
     }
 
     fn spawn(&self, program: &CStr, image: &Image) -> Result<Pid, Errno> {
@@ -119,7 +119,7 @@ impl Recipe {
     }
 }
 
-impl Drop for Recipe {
+impl Drop for SpawnSetup {
     fn drop(&mut self) {
         // SAFETY: both were initialised, and are not used again. These calls free memory and cannot fail.
         unsafe {

@@ -17,7 +17,7 @@ use crate::echo;
 use crate::harness::{Repository, World, now};
 use crate::promises::history::Fact;
 use crate::proxy::{Cut, Frame, Link, Spoil, Tap, Way};
-use crate::tasks::{Place, Recipe};
+use crate::tasks::{KnownTask, Place};
 use crate::wait;
 use crate::witness::Witness;
 

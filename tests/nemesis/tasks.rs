@@ -12,7 +12,7 @@ use crate::harness::text;
 
 /// A task whose behaviour is known in advance.
 #[derive(Debug, Clone)]
-pub(crate) struct Recipe {
+pub(crate) struct KnownTask {
     pub(crate) name: &'static str,
     /// How often it writes its lines, and rests.
     pub(crate) rounds: u32,
@@ -40,7 +40,7 @@ pub(crate) enum Sign {
     Overlap,
 }
 
-impl Recipe {
+impl KnownTask {
     pub(crate) fn outcome(&self) -> Outcome {
         if self.code == 0 { Outcome::Passed } else { Outcome::Failed(self.code) }
     }

@@ -71,8 +71,8 @@ impl Nemesis<'_> {
 
     /// A commit that no branch names yet, and of which is known what it does.
     fn new_commit(&mut self, at: usize, branch: &str) -> CommitId {
-        let recipes = recipes(&mut self.people);
-        let sections: String = recipes.iter().map(|recipe| recipe.section(&self.place)).collect();
+        let tasks = tasks(&mut self.people);
+        let sections: String = tasks.iter().map(|task| task.section(&self.place)).collect();
         let repository = &self.repositories[at];
         let number = self.commits[at].len();
         repository.write(".surveil.toml", &sections);
@@ -86,23 +86,24 @@ impl Nemesis<'_> {
             commit.extend(["-p", parent]);
         }
         let commit: CommitId = repository.git(&commit).parse().unwrap();
-        self.witness.plan(commit, recipes);
+        self.witness.plan(commit, tasks);
         self.commits[at].push(commit);
         commit
     }
 }
 
 /// The tasks of one commit.
-fn recipes(dice: &mut Dice) -> Vec<Recipe> {
-    let quick = Recipe { name: "quick", rounds: 1, lines: 40, rest_ms: 20, leaves: false, exclusive: false, code: 0 };
-    let slow = Recipe { name: "slow", rounds: 4, lines: 400, rest_ms: dice.ms(50, 500), leaves: true, ..quick };
-    let deploy = Recipe { name: "deploy", rounds: 3, rest_ms: dice.ms(50, 400), exclusive: true, ..quick };
-    let red = Recipe { name: "red", code: 3, ..quick };
-    let mut recipes = vec![slow];
-    for (recipe, chance) in [(quick, 50), (deploy, 40), (red, 25)] {
+fn tasks(dice: &mut Dice) -> Vec<KnownTask> {
+    let quick =
+        KnownTask { name: "quick", rounds: 1, lines: 40, rest_ms: 20, leaves: false, exclusive: false, code: 0 };
+    let slow = KnownTask { name: "slow", rounds: 4, lines: 400, rest_ms: dice.ms(50, 500), leaves: true, ..quick };
+    let deploy = KnownTask { name: "deploy", rounds: 3, rest_ms: dice.ms(50, 400), exclusive: true, ..quick };
+    let red = KnownTask { name: "red", code: 3, ..quick };
+    let mut tasks = vec![slow];
+    for (task, chance) in [(quick, 50), (deploy, 40), (red, 25)] {
         if dice.percent(chance) {
-            recipes.push(recipe);
+            tasks.push(task);
         }
     }
-    recipes
+    tasks
 }

@@ -21,7 +21,7 @@ use surveil::scheduler::{Effect, Event, Reply, RequestId};
 
 use crate::promises::history::{Fact, History};
 use crate::proxy::{Frame, Tap, Verdict, Way};
-use crate::tasks::{Place, Recipe, Sign};
+use crate::tasks::{KnownTask, Place, Sign};
 use records::{Eyes, News};
 use sessions::Session;
 
@@ -36,13 +36,13 @@ struct Inner {
     data: PathBuf,
     place: Place,
     /// What each commit's tasks do.
-    plans: BTreeMap<CommitId, Vec<Recipe>>,
+    plans: BTreeMap<CommitId, Vec<KnownTask>>,
     sessions: BTreeMap<u64, Session>,
     /// Results that were sent up, whether they arrived or not.
     said: Vec<Said>,
     /// Which attempts were leased, and all that a log's place is made of.
     leased: BTreeMap<AttemptId, Leased>,
-    jobs: BTreeMap<JobId, (RepoName, Recipe)>,
+    jobs: BTreeMap<JobId, (RepoName, KnownTask)>,
     runners: BTreeMap<RunnerId, RunnerName>,
     incarnations: BTreeMap<RunnerName, Incarnation>,
     signs_noted: usize,
@@ -60,7 +60,7 @@ struct Inner {
 
 struct Leased {
     attempt: Attempt,
-    recipe: Recipe,
+    task: KnownTask,
     repo: RepoName,
     runner: RunnerName,
 }
@@ -136,8 +136,8 @@ impl Witness {
     }
 
     /// Somebody commits this, with these tasks.
-    pub(crate) fn plan(&self, commit: CommitId, recipes: Vec<Recipe>) {
-        self.lock().plans.insert(commit, recipes);
+    pub(crate) fn plan(&self, commit: CommitId, tasks: Vec<KnownTask>) {
+        self.lock().plans.insert(commit, tasks);
     }
 
     /// Looks at the store; the builds that have no verdict.
@@ -278,8 +278,8 @@ impl Inner {
             self.persist(Record::RunnerSaved(runner));
         }
         for (build, jobs) in builds {
-            let recipes = self.plans.get(&build.source.commit).cloned().unwrap_or_default();
-            let plan = Ok(recipes.iter().map(Recipe::spec).collect());
+            let tasks = self.plans.get(&build.source.commit).cloned().unwrap_or_default();
+            let plan = Ok(tasks.iter().map(KnownTask::spec).collect());
             let source = Box::new(build.source.clone());
             self.note(Fact::Arrived(Event::CommitObserved { request: RequestId(0), source, plan, known: None }));
             self.persist(Record::BuildAdded { build: build.clone(), jobs: jobs.clone() });
@@ -315,9 +315,9 @@ impl Inner {
     }
 
     fn lease(&mut self, attempt: Attempt) {
-        let Some((repo, recipe)) = self.recipe_of(&attempt) else { return };
+        let Some((repo, task)) = self.task_of(&attempt) else { return };
         let runner = self.runners.get(&attempt.runner).cloned().unwrap_or_else(|| RunnerName::recorded("?"));
-        self.leased.insert(attempt.id, Leased { attempt: attempt.clone(), recipe, repo, runner });
+        self.leased.insert(attempt.id, Leased { attempt: attempt.clone(), task, repo, runner });
         self.persist(Record::AttemptLeased(attempt));
     }
 
@@ -370,10 +370,10 @@ impl Inner {
     }
 
     fn sign(&mut self, attempt: AttemptId, sign: Option<Sign>) {
-        let Some(Leased { attempt: Attempt { job, .. }, runner, recipe, .. }) = self.leased.get(&attempt) else {
+        let Some(Leased { attempt: Attempt { job, .. }, runner, task, .. }) = self.leased.get(&attempt) else {
             return;
         };
-        let (job, name, outcome) = (*job, runner.clone(), recipe.outcome());
+        let (job, name, outcome) = (*job, runner.clone(), task.outcome());
         match sign {
             Some(Sign::Begin) => {
                 let incarnation = self.incarnations.get(&name).copied().unwrap_or(Incarnation(0));
@@ -398,10 +398,10 @@ impl Inner {
     /// Holds every log that the dispatcher keeps against what its task writes.
     fn read_logs(&mut self) {
         let mut found = Vec::new();
-        for (attempt, Leased { attempt: Attempt { build, number, .. }, recipe, repo, .. }) in &self.leased {
-            let file = format!("logs/{repo}/{build}/{}.{number}.log", recipe.name);
+        for (attempt, Leased { attempt: Attempt { build, number, .. }, task, repo, .. }) in &self.leased {
+            let file = format!("logs/{repo}/{build}/{}.{number}.log", task.name);
             let kept = std::fs::read(self.data.join(file)).unwrap_or_default();
-            let due = recipe.log(*attempt);
+            let due = task.log(*attempt);
             found.push(Fact::LogRead {
                 attempt: *attempt,
                 bytes: kept.len() as u64,

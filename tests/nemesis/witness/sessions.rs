@@ -10,7 +10,7 @@ use surveil::model::{
 };
 use surveil::scheduler::{Effect, Event, Lease, Reply, RequestId, RunnerCommand, RunnerJoined};
 
-use super::{Attempt, Inner, Recipe, Said};
+use super::{Attempt, Inner, KnownTask, Said};
 use crate::promises::history::{Announcement, Fact};
 use crate::proxy::Frame;
 
@@ -174,7 +174,7 @@ impl Inner {
             author: String::new(),
         };
         let name = frame.message["task"]["name"].as_str().unwrap();
-        let recipe = self.plans.get(&commit).and_then(|plan| plan.iter().find(|recipe| recipe.name == name));
+        let task = self.plans.get(&commit).and_then(|plan| plan.iter().find(|task| task.name == name));
         Lease {
             attempt,
             build: BuildId(frame.number("build").unwrap()),
@@ -182,20 +182,20 @@ impl Inner {
             number: u32::try_from(frame.number("number").unwrap()).unwrap(),
             lease_ms: frame.number("lease_ms").unwrap(),
             source: Arc::new(source),
-            task: Arc::new(recipe.expect("a commit of this test").spec()),
+            task: Arc::new(task.expect("a commit of this test").spec()),
         }
     }
 
     pub(super) fn builds_seen(&mut self, build: &Build, jobs: &[Job]) {
         let plan = self.plans.get(&build.source.commit).cloned().unwrap_or_default();
         for job in jobs {
-            if let Some(recipe) = plan.iter().find(|recipe| *job.task.name == *recipe.name) {
-                self.jobs.insert(job.id, (build.source.repo.clone(), recipe.clone()));
+            if let Some(task) = plan.iter().find(|task| *job.task.name == *task.name) {
+                self.jobs.insert(job.id, (build.source.repo.clone(), task.clone()));
             }
         }
     }
 
-    pub(super) fn recipe_of(&self, attempt: &Attempt) -> Option<(RepoName, Recipe)> {
+    pub(super) fn task_of(&self, attempt: &Attempt) -> Option<(RepoName, KnownTask)> {
         self.jobs.get(&attempt.job).cloned()
     }
 }
