@@ -1,5 +1,5 @@
-//! What anybody may cost anybody else: strangers, slow and stalled peers, crowds, floods, and a machine with little
-//! room.
+//! Bounds of what one peer can cost another: unauthenticated, slow and stalled peers, crowds, floods, and a machine
+//! with little room.
 
 mod crowd;
 mod flood;

@@ -1,4 +1,4 @@
-//! What a person gets to see who types something wrong, or something that cannot be had: a clear message with what to
+//! Mistyped and impossible commands: each gets a clear message with what to
 //! do, and an exit code that a script can branch on.
 
 use std::process::Stdio;
@@ -61,7 +61,7 @@ fn wrong_flags_are_told_with_what_may_be_meant() {
 
 #[test]
 fn without_a_dispatcher_every_question_says_so() {
-    // Nothing listens at this port of an address that is the test's own.
+    // No process listens at this port; the address belongs to this test.
     let world = World::with_port(9);
     let tokens = world.data().join("tokens");
     std::fs::create_dir_all(&tokens).unwrap();
@@ -216,7 +216,7 @@ fn a_wrong_token_is_refused_with_the_file_it_came_from() {
     assert!(observer.contains(text(&wrong)) || observer.contains("--token-file"), "{observer}");
     let missing = world.surveil(&["status", "--token-file=/nowhere/token"]).error(7);
     assert!(missing.contains("/nowhere/token"), "{missing}");
-    // The token of another role opens nothing either.
+    // The token of another role is refused as well.
     let runners = format!("--token-file={}", world.data().join("tokens/runner").display());
     world.surveil(&["status", &runners]).error(7);
 }

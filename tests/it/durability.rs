@@ -1,6 +1,6 @@
-//! A2: what a dispatcher acknowledges is on disk before. Shown by what it asks of the kernel, which strace writes down.
+//! A2: data is on disk before the dispatcher acknowledges it. Shown by its system calls, which strace records.
 //!
-//! `SURVEIL_TRACED=1000 cargo test --test it durability` looks at more of it.
+//! `SURVEIL_TRACED=1000 cargo test --test it durability` traces more requests.
 
 mod checker;
 mod judged;
@@ -37,7 +37,7 @@ const OPTIONS: [&str; 9] = [
     "trace=recvfrom,sendto,writev,pwrite64,fsync,fdatasync",
 ];
 
-/// A command, traced into this file. What is started is the command itself: the tracer is beside it.
+/// A command that is traced into this file. The started process is the command itself: the tracer runs beside it.
 fn traced(world: &World, command: &Command) -> Command {
     let mut tracer = world.sealed("strace");
     tracer.args(OPTIONS).arg("-o").arg(world.path("trace"));
@@ -46,7 +46,7 @@ fn traced(world: &World, command: &Command) -> Command {
     tracer
 }
 
-/// Whether this machine lets programs be traced. Where it does not, everybody hears of it.
+/// Whether this machine allows tracing. If not, the terminal says so.
 fn can_trace(world: &World) -> bool {
     let mut tried = world.sealed("strace");
     tried.args(["-f", "-Y", "-yy", "--seccomp-bpf", "-e", "trace=fsync", "true"]);
@@ -56,13 +56,13 @@ fn can_trace(world: &World) -> bool {
         Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
         Err(error) => error.to_string(),
     };
-    // Past the test's own output, which nobody sees of a test that passes.
+    // To the terminal itself, because the output of a passed test is not shown.
     let warning = format!("\nNOT SHOWN: that syncs come before acknowledgements (A2): strace does not work: {why}\n");
     std::io::stderr().write_all(warning.as_bytes()).unwrap();
     false
 }
 
-/// The trace, once it is whole.
+/// Waits until the trace is complete, and returns it.
 fn whole_trace(world: &World) -> String {
     let path = world.path("trace");
     let read = || String::from_utf8_lossy(&std::fs::read(&path).unwrap_or_default()).into_owned();
@@ -113,7 +113,7 @@ fn whatever_is_acknowledged_was_synced_before() {
     }
 }
 
-/// Every so many-th commit brings a file of so many bytes: more than what a mirror merely notes.
+/// Every n-th commit brings a file of this many bytes: more than a mirror notes.
 const LARGE_EVERY: usize = 8;
 const LARGE_BYTES: usize = 400 << 10;
 
@@ -128,7 +128,7 @@ fn history(world: &World, repository: &Repository, count: usize) -> Vec<CommitId
         script += &format!("data {}\n{tasks}\n", tasks.len());
         if n % LARGE_EVERY == 1 {
             script += &format!("M 100644 inline large\ndata {LARGE_BYTES}\n");
-            // Nothing that could be compressed much.
+            // Bytes that do not compress well.
             script.extend((0..LARGE_BYTES).map(|_| {
                 state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 char::from(b'!' + (state >> 24) as u8 % 94)
@@ -170,7 +170,7 @@ fn submit(mut peer: Peer, path: &Path, commits: &[CommitId]) {
     }
 }
 
-/// Every so many-th attempt prints something.
+/// Every n-th attempt prints something.
 const LOG_EVERY: usize = 4;
 
 /// A runner whose attempts have all passed at once.
@@ -199,7 +199,7 @@ fn execute(mut peer: Peer, count: usize) {
     }
 }
 
-/// A peer that takes as long as it takes.
+/// A peer without a deadline of its own.
 struct Peer(BufReader<TcpStream>);
 
 impl Peer {
@@ -234,7 +234,7 @@ impl Peer {
     }
 }
 
-/// How the small program below syncs; without it, it is not one.
+/// Variable that tells the small program below how to sync. Without it the test is not that program.
 const SYNCHRONOUS: &str = "SURVEIL_TEST_SYNCHRONOUS";
 
 /// The checker can fail: the same trace of the smallest program that acknowledges what SQLite has committed, with

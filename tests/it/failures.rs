@@ -1,4 +1,4 @@
-//! What happens when something dies, freezes, comes late or comes twice. The numbers are those of the promises.
+//! Processes that die or freeze, and messages that come late or twice. The numbers are those of the promises.
 
 mod addresses;
 mod attempts;

@@ -1,4 +1,4 @@
-//! What works when nothing goes wrong.
+//! Surveil without faults.
 
 mod asking;
 mod history;

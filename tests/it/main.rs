@@ -1,4 +1,4 @@
-//! Everything for real: `surveil` processes, repositories made with git, sockets, signals. Each test has a world of its
+//! Whole-program tests: `surveil` processes, repositories made with git, sockets, signals. Each test has a world of its
 //! own ([`harness`]) and shares nothing with the others, so all of them may run at once.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 

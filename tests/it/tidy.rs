@@ -68,7 +68,7 @@ fn files(directory: &str, ending: &str) -> Vec<PathBuf> {
         for entry in fs::read_dir(&directory).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                // What fuzzing makes is nobody's source.
+                // Output of fuzzing is not source code.
                 let is_made = ["target", "corpus", "artifacts", "coverage"].iter().any(|name| path.ends_with(name));
                 open.extend((!is_made).then_some(path));
             } else if path.to_str().unwrap().ends_with(ending) {

@@ -1,4 +1,4 @@
-//! S26, S27, F1: every message in every state of a session, from every role. What may be said when is read from the
+//! S26, S27, F1: every message in every state of a session, from every role. The allowed states are read from the
 //! tables of `docs/protocol.md`, and each message is the document's own example.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +9,7 @@ use crate::harness::{Process, Wire, World};
 
 const DOCUMENT: &str = include_str!("../../docs/protocol.md");
 
-/// Where a session stands.
+/// The state of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// Connected.
@@ -25,7 +25,7 @@ enum State {
     Operating,
 }
 
-/// What must come of a message.
+/// The expected reaction to a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Outcome {
     /// An `error` with this code, and the end.
@@ -68,7 +68,8 @@ impl State {
         wire
     }
 
-    /// Something that is answered here, with the type of the answer: a session that answers it goes on.
+    /// A message that gets an answer in this state, with the type of the answer. The answer shows that the session goes
+    /// on.
     fn sign_of_life(self) -> (Value, &'static str) {
         match self {
             Self::Opening => unreachable!("whatever is said here decides"),
@@ -78,7 +79,7 @@ impl State {
         }
     }
 
-    /// Whether the document's table lets its role say this message now.
+    /// Whether the document's table allows this role to send this message now.
     fn is_time_for(self, message: &str) -> bool {
         match message {
             "hello" => self == Self::Opening,
@@ -94,7 +95,7 @@ impl State {
     }
 }
 
-/// What each message of a role is answered with at its time, when there is no build and nothing is held.
+/// The answer to each message of a role in an allowed state, without any build and without held attempts.
 fn answer(role: &str, message: &str) -> Outcome {
     match (role, message) {
         ("runner", "ping") | ("observer" | "operator", "ping") => Outcome::Taken(Some("ack")),
@@ -112,7 +113,7 @@ fn answer(role: &str, message: &str) -> Outcome {
     }
 }
 
-/// Which roles may say a message, by the first table of section 10.
+/// The roles that may send a message, by the first table of section 10.
 fn roles_by_message() -> BTreeMap<String, BTreeSet<&'static str>> {
     let section = DOCUMENT.split("\n## 10. ").nth(1).unwrap().split("\n## ").next().unwrap();
     let table =
@@ -142,11 +143,11 @@ fn examples() -> Vec<(String, Vec<String>, Value)> {
     section.split("\n#### ").skip(1).map(example).collect()
 }
 
-/// What the document says to come of it.
+/// The reaction that the document states.
 fn expected(state: State, message: &str, roles: &BTreeMap<String, BTreeSet<&'static str>>) -> Outcome {
     let Some(role) = state.role() else { return Outcome::Ends("malformed") };
     if !roles.get(message).is_some_and(|roles| roles.contains(role)) {
-        // Also what only the dispatcher says.
+        // Messages of the dispatcher, too.
         return Outcome::Refused("refused");
     }
     if state.is_time_for(message) { answer(role, message) } else { Outcome::Ends("not_allowed") }
@@ -170,13 +171,13 @@ fn every_message_in_every_state_is_answered_as_the_document_says() {
     for state in STATES {
         for (word, directions, example) in &examples {
             if directions.iter().all(|direction| direction.starts_with("dispatcher")) && roles.contains_key(word) {
-                // The same word in the other direction has a section of its own.
+                // A message of the same name in the other direction has a section of its own.
                 continue;
             }
             if word == "hello" && state == State::Opening {
                 continue;
             }
-            // Of two messages with one name, the form of this role.
+            // If two messages have one name, the form of this role.
             let is_ours = |role| directions.iter().any(|direction| *direction == format!("{role} to dispatcher"));
             let allows = |role| roles.get(word).is_some_and(|roles| roles.contains(role));
             let others = examples.iter().filter(|(other, ..)| other == word).count() > 1;
@@ -208,7 +209,7 @@ impl Trial<'_> {
         let mut wire = state.reach(self.world, name, self.status);
         wire.say(message);
         let payload = vec![b'{'; usize::try_from(message["bytes"].as_u64().unwrap_or(0)).unwrap()];
-        // Who is refused at once does not read it.
+        // A peer that is refused at once does not read it.
         wire.send(&payload).ok();
         let what = format!("{message} when {state:?}, {outcome:?} expected");
         let hear = |wire: &mut Wire| {

@@ -1,4 +1,4 @@
-//! Peers of other versions, older and newer. A session of each version that was ever released is kept as it was
+//! Peers of other protocol versions, older and newer. A session of each released version is kept as it was
 //! recorded, and must go as it went.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use crate::harness::{Process, Wire, World, hello};
 /// An observer announces a commit, a runner executes it while the dispatcher is replaced, an operator asks.
 const VERSION_1: &str = include_str!("sessions/version-1.txt");
 
-/// What was the default then.
+/// The default value at that time.
 const AS_RECORDED: &[&str] = &["--heartbeat-interval=2s"];
 
 /// Plays a recorded session against a dispatcher of today.
@@ -65,7 +65,7 @@ impl Replay<'_> {
                 **value != "*" && heard.get(field) != Some(value) || heard.get(field).is_none()
             });
         assert!(left_out.next().is_none(), "{heard}\nwas recorded as\n{expected}");
-        // What it is today, its payload follows.
+        // The length is today's; its payload follows.
         peer.skip(heard["bytes"].as_u64().unwrap_or(0));
     }
 }

@@ -1,4 +1,4 @@
-//! Whatever may be said at the dispatcher's port, and that nobody else suffers from it.
+//! Arbitrary input at the dispatcher's port, which must not affect other peers.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::harness::{Process, Wire, World, hello, job, text};
 
-/// S23, S24: what is no hello costs its sender a clear answer and the connection, and nobody else anything.
+/// S23, S24: a peer whose first message is no `hello` gets a clear answer and is closed; other peers notice nothing.
 #[test]
 fn whatever_is_no_hello_is_answered_and_closed() {
     let world = World::new();
@@ -32,7 +32,7 @@ fn whatever_is_no_hello_is_answered_and_closed() {
         let why = wire.expect_refusal("malformed");
         assert!(why.contains("docs/protocol.md"), "{why}");
     }
-    // And it goes on.
+    // The dispatcher goes on.
     let repository = world.repository("app");
     let commit = repository.commit_script("true");
     let _observer = world.observer(&[&repository], &[]);
@@ -54,7 +54,7 @@ fn a_line_that_never_ends_is_refused_early() {
 
     for mut flood in [Wire::dial(&world), Wire::greet(&world, "operator", "flood")] {
         let piece = [b'x'; 64 << 10];
-        // It is cut off on the way.
+        // The connection is closed before the whole line was sent.
         let sent = (0..1 << 14).take_while(|_| flood.send(&piece).is_ok()).count();
         assert!(sent < 1 << 14, "a line of a GiB was taken");
     }
@@ -65,8 +65,8 @@ fn a_line_that_never_ends_is_refused_early() {
     assert!(world.status().builds.is_empty());
 }
 
-/// S23: what an answer repeats of a question is cut, or it would be longer than a line may be. Sabotage tried: nothing
-/// is cut, and the first answer has 1,050,125 bytes.
+/// S23: text of a question that an answer quotes is shortened, because the line would become too long. Sabotage tried:
+/// nothing is cut, and the first answer has 1,050,125 bytes.
 #[test]
 fn names_that_nobody_has_are_answered_on_short_lines_however_long_they_are() {
     let world = World::new();
@@ -76,7 +76,7 @@ fn names_that_nobody_has_are_answered_on_short_lines_however_long_they_are() {
     let _observer = world.observer(&[&repository], &[]);
     world.build_that("is there", |_| true);
     let mut operator = Wire::greet(&world, "operator", "long");
-    // Each character that is escaped takes four bytes, once more escaped as JSON five.
+    // An escaped character takes four bytes, and five after JSON has escaped it again.
     let name = "\u{1b}".repeat(150_000);
     for question in [
         json!({"type": "show", "build": name}),
@@ -91,7 +91,7 @@ fn names_that_nobody_has_are_answered_on_short_lines_however_long_they_are() {
     operator.ask(&json!({"type": "show", "build": "1"}));
 }
 
-/// S24, S25: those who say half of something keep nobody waiting.
+/// S24, S25: peers that send half a message delay nobody.
 #[test]
 fn half_a_hello_keeps_nobody_from_working() {
     let world = World::new();
@@ -112,7 +112,7 @@ fn half_a_hello_keeps_nobody_from_working() {
     drop(silent);
 }
 
-/// S26: what is new is passed over, so that a newer peer can be served.
+/// S26: unknown fields and types are ignored, so that a newer peer can be served.
 #[test]
 fn unknown_fields_and_messages_are_passed_over() {
     let world = World::new();
@@ -156,7 +156,7 @@ fn a_hello_with_a_wrong_token_or_version_is_told_so() {
     assert_ne!(observers, world.token("runner"), "each role has a token of its own");
 }
 
-/// S27, for those who are let in.
+/// S27, for admitted peers.
 #[test]
 fn a_message_at_the_wrong_time_ends_the_session() {
     let world = World::new();
@@ -174,7 +174,7 @@ fn a_message_at_the_wrong_time_ends_the_session() {
     runner.expect_refusal("malformed");
 }
 
-/// S7, S27: a runner has a say in its own attempts only.
+/// S7, S27: a runner can report only its own attempts.
 #[test]
 fn a_runner_cannot_report_about_the_attempt_of_another() {
     let world = World::new();

@@ -1,5 +1,5 @@
-//! Everyone: a dispatcher, observers and runners as processes of their own, each of the latter behind a link; and what
-//! can be done to them.
+//! All processes: a dispatcher, observers and runners, each of the latter behind a link; and the faults
+//! that can be done to them.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::proxy::{Cut, Link, Tap};
 use crate::wait;
 use crate::witness::Witness;
 
-/// What the dispatcher is told, and what the promises are measured by.
+/// The dispatcher's settings, which the promises are checked against.
 pub(crate) const TERMS: Terms = Terms {
     heartbeat_ms: 300,
     timeout_ms: 2_500,
@@ -24,7 +24,7 @@ pub(crate) const TERMS: Terms = Terms {
     max_losses: 5,
 };
 
-/// By this time nothing of a killed runner is left; its supervisors need a moment to notice.
+/// Time after which no process of a killed runner may be left; its supervisors need a moment to notice.
 const REMAINS_MS: u64 = 20_000;
 
 /// An observer or a runner.
@@ -44,12 +44,12 @@ pub(crate) struct Cast<'a> {
     dispatcher: Option<Process>,
     pub(crate) observers: Vec<Role>,
     pub(crate) runners: Vec<Role>,
-    /// Starts of runners that were killed, and since when.
+    /// Starts of runners that were killed, with the time of the kill.
     dead: Vec<(String, String, u64)>,
 }
 
 impl<'a> Cast<'a> {
-    /// A dispatcher, and nobody else yet.
+    /// A dispatcher without peers.
     pub(crate) fn new(world: &'a World, witness: Arc<Witness>) -> Self {
         let mut cast =
             Self { world, witness, dispatcher: None, observers: Vec::new(), runners: Vec::new(), dead: Vec::new() };
@@ -80,16 +80,16 @@ impl<'a> Cast<'a> {
         true
     }
 
-    /// A dispatcher ends when it is killed, and for nothing that anybody says to it.
+    /// Checks that the dispatcher has not ended by itself: no message may end it.
     fn miss_dispatcher(&self) {
         let Some(dispatcher) = &self.dispatcher else { return };
         let id = WaitId::Pid(Pid::from_raw(i32::try_from(dispatcher.pid()).unwrap()).unwrap());
-        // Looks without taking its end away from whoever waits for it.
+        // Peeks without reaping the process, which another function waits for.
         let end = waitid(id, WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT).unwrap();
         assert!(end.is_none(), "the dispatcher ended by itself");
     }
 
-    /// The dispatcher does nothing until then.
+    /// Stops the dispatcher until that time.
     pub(crate) fn stop_dispatcher(&mut self, ms: u64) -> bool {
         let Some(dispatcher) = &self.dispatcher else { return false };
         self.witness.note(Fact::HeldUp { until: self.witness.now() + ms });
@@ -149,7 +149,7 @@ impl<'a> Cast<'a> {
     }
 
     pub(crate) fn kill_runner(&mut self, at: usize) -> bool {
-        // What is frozen cannot end either.
+        // A frozen process cannot end.
         self.thaw_runner(at);
         let Some(process) = self.runners[at].process.take() else { return false };
         process.kill();
@@ -160,12 +160,12 @@ impl<'a> Cast<'a> {
         true
     }
 
-    /// A polite end.
+    /// Asks a runner to end.
     pub(crate) fn end_runner(&mut self, at: usize) -> bool {
         self.thaw_runner(at);
         let Some(mut process) = self.runners[at].process.take() else { return false };
         process.signal(Signal::TERM);
-        // It drains; the second one, if it is not taken for the same, ends what it executes.
+        // The first signal drains; a second one, unless the kernel merges both, ends running attempts.
         wait(200);
         process.signal(Signal::TERM);
         process.exit_code();
@@ -174,7 +174,7 @@ impl<'a> Cast<'a> {
         true
     }
 
-    /// The runner stands still, alone or with everything that it has started.
+    /// Freezes the runner, alone or with all its processes.
     pub(crate) fn freeze_runner(&mut self, at: usize, ms: u64, alone: bool) -> bool {
         if self.runners[at].is_frozen || self.runners[at].process.is_none() {
             return false;
@@ -200,12 +200,12 @@ impl<'a> Cast<'a> {
     fn signal_all(&self, at: usize, signal: Signal) {
         for process in self.world.processes(&[&self.runners[at].mark()]) {
             let pid = process.split(':').next().and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw);
-            // It may have ended meanwhile.
+            // The process may have ended meanwhile.
             kill_process(pid.unwrap(), signal).ok();
         }
     }
 
-    /// Looks whether anything is left of runners that were killed long enough ago, and whether the dispatcher is there.
+    /// Checks that no process is left of runners that were killed long enough ago, and that the dispatcher is there.
     pub(crate) fn bury(&mut self) {
         self.miss_dispatcher();
         let (now, world, witness) = (self.witness.now(), self.world, &self.witness);
@@ -224,7 +224,7 @@ impl<'a> Cast<'a> {
         self.dead.is_empty()
     }
 
-    /// Nothing is wrong with anybody any more.
+    /// Ends all faults of processes.
     pub(crate) fn calm(&mut self) {
         self.resume_dispatcher();
         self.start_dispatcher();
@@ -239,7 +239,7 @@ impl<'a> Cast<'a> {
         }
     }
 
-    /// Observers that are connected have to dial again, and compare the heads anew.
+    /// Makes connected observers dial again and compare the heads anew.
     pub(crate) fn interrupt_observers(&self) {
         for observer in &self.observers {
             observer.link.cut(Cut::Close);
@@ -252,12 +252,12 @@ impl Role {
         Self { name: name.to_owned(), link, arguments, process: None, start: 0, is_frozen: false }
     }
 
-    /// In the environment of this start and of all that it starts.
+    /// A variable in the environment of this start and of all its children.
     fn mark(&self) -> String {
         format!("NEMESIS_START={}.{}", self.name, self.start)
     }
 
-    /// Whether it was not there already.
+    /// Whether it was started now, and was not there already.
     fn start(&mut self, world: &World) -> bool {
         if self.process.is_some() {
             return false;

@@ -1,4 +1,4 @@
-//! Peers of the test's own: an observer that says what another one has said before, and asks; and an operator.
+//! Peers of the test itself: an observer that repeats earlier announcements and asks for heads, and an operator.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,10 +10,10 @@ use surveil::model::{BranchName, CommitId, RepoName};
 use crate::harness::{World, hello};
 use crate::proxy::Frame;
 
-/// Long enough for a dispatcher that is there, and short for one that is not.
+/// Wait for an answer: long enough for a running dispatcher, short for an absent one.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Says an old announcement again; the answer.
+/// Repeats an old announcement; returns the answer.
 pub(crate) fn say(world: &World, address: SocketAddr, source: &str, old: &Frame) -> Option<Value> {
     let status = json!({"type": "status", "repo": old.text("repo"), "source": source});
     converse(world, address, "observer", &[status, old.message.clone()])
@@ -28,12 +28,12 @@ pub(crate) fn heads(world: &World, repo: &RepoName, source: &str) -> Vec<(Branch
     heads.map(|head| (BranchName::new(&text(&head["branch"])), text(&head["commit"]).parse().unwrap())).collect()
 }
 
-/// Asks as an operator; the answer, if there is one in time.
+/// Asks as an operator; returns the answer, if it comes in time.
 pub(crate) fn operate(world: &World, question: Value) -> Option<Value> {
     converse(world, world.address().into(), "operator", &[question])
 }
 
-/// Says one thing after the other, each after the answer to the one before; the last answer.
+/// Sends messages, each after the answer to the one before; returns the last answer.
 fn converse(world: &World, address: SocketAddr, role: &str, say: &[Value]) -> Option<Value> {
     let stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;

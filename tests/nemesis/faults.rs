@@ -1,4 +1,4 @@
-//! The nemesis: what it does to whom and when is all decided by dice, so that a seed repeats it. (How the processes
+//! The nemesis: dice decide all faults, so that a seed repeats them. (How the processes
 //! answer is theirs: the same seed makes the same faults, not the same story.)
 
 mod people;
@@ -21,7 +21,7 @@ use crate::tasks::{KnownTask, Place};
 use crate::wait;
 use crate::witness::Witness;
 
-/// Something that goes wrong, or that people do.
+/// A fault, or an action of people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
     Push,
@@ -71,7 +71,7 @@ const FAULTS: &[(Fault, u32)] = &[
     (Fault::SecondProcess, 2),
 ];
 
-/// What is undone or done later.
+/// An action for a later time.
 #[derive(Debug, Clone, Copy)]
 enum Later {
     StartDispatcher,
@@ -91,12 +91,12 @@ pub(crate) struct Nemesis<'a> {
     heads: Vec<BTreeMap<String, CommitId>>,
     commits: Vec<Vec<CommitId>>,
     dice: Dice,
-    /// People's own dice, because they wait where much is to be done, and that is not to change what else happens.
+    /// Separate dice for people, because they wait when much work is left, and that must not change the other faults.
     people: Dice,
     later: BTreeMap<(u64, u64), Later>,
     sequence: u64,
     echo: Link,
-    /// Somebody has said once more that a branch begins which was gone by then.
+    /// A branch was announced as new once more after it was gone.
     has_echoed_a_gone_branch: bool,
     twin: Option<crate::harness::Process>,
     pub(crate) struck: BTreeMap<Fault, usize>,
@@ -137,7 +137,7 @@ impl<'a> Nemesis<'a> {
         nemesis
     }
 
-    /// Lets things go wrong for so long.
+    /// Applies faults for this long.
     pub(crate) fn rage(&mut self, how_long: Duration) {
         let end = self.witness.now() + u64::try_from(how_long.as_millis()).unwrap();
         let mut buried = 0;
@@ -156,14 +156,14 @@ impl<'a> Nemesis<'a> {
         }
     }
 
-    /// Undoes everything and waits until all is settled; whether it was in time.
+    /// Ends all faults and waits until every build has ended; returns whether that was in time.
     pub(crate) fn calm(&mut self, patience: Duration) -> bool {
         self.later.clear();
         drop(self.twin.take());
         self.cast.calm();
         if self.has_echoed_a_gone_branch {
-            // It counts as there until an observer compares the heads anew: the one that said so would, with its next
-            // look, but there is none behind an echo.
+            // The dispatcher counts the branch as present until an observer compares the heads anew. A real observer
+            // does so with its next look, but an echo has no observer behind it.
             self.cast.interrupt_observers();
         }
         self.witness.note(Fact::Calm);
@@ -246,7 +246,7 @@ impl<'a> Nemesis<'a> {
         self.later.insert((self.witness.now() + ms, self.sequence), later);
     }
 
-    /// Whether anything could be done.
+    /// Whether a fault could be applied.
     fn strike(&mut self, fault: Fault) -> bool {
         let runner = self.dice.below(self.cast.runners.len());
         let observer = self.dice.below(self.cast.observers.len());
@@ -321,7 +321,7 @@ impl<'a> Nemesis<'a> {
         true
     }
 
-    /// A runner's results, pieces of logs or starts of before arrive once more.
+    /// A runner's earlier results, pieces of logs or starts arrive once more.
     fn replay(&mut self, runner: usize) -> bool {
         let roll = usize::try_from(self.dice.roll() % 1_000).unwrap();
         self.cast.runners[runner].link.say_again(|said| {
@@ -331,14 +331,14 @@ impl<'a> Nemesis<'a> {
         })
     }
 
-    /// An announcement of before comes once more, from somebody else.
+    /// An earlier announcement comes once more, from another observer.
     fn say_old_announcement(&mut self) -> bool {
         let old = self.witness.announcements();
         let Some(old) = self.dice.pick(&old) else { return false };
         let name = RepoName::new(old.text("repo").unwrap()).unwrap();
         let Some(source) = self.witness.source(&name) else { return false };
         let is_gone = (0..2).any(|at| repo(at) == name && !self.heads[at].contains_key(old.text("branch").unwrap()));
-        // Whether it arrives or not: no answer does not tell.
+        // Noted whether it arrives or not: a missing answer does not tell.
         self.has_echoed_a_gone_branch |= is_gone && old.text("before").is_none();
         echo::say(self.world, self.echo.address.into(), &source, &old).is_some()
     }

@@ -1,8 +1,8 @@
-//! Real processes in a world where everything goes wrong: a dispatcher, observers, runners and their tasks, which are
-//! killed, stopped and started again, and a network that cuts, holds back, tears and repeats. What they did is written
+//! Real processes under faults: a dispatcher, observers, runners and their tasks, which are
+//! killed, stopped and started again, and a network that cuts, delays, tears and repeats. Their actions are written
 //! down as a history, from evidence, and judged by the checkers that judge the simulation.
 //!
-//! - `SURVEIL_NEMESIS_SECONDS=300 cargo test --release --test nemesis` lets it go on for five minutes.
+//! - `SURVEIL_NEMESIS_SECONDS=300 cargo test --release --test nemesis` runs for five minutes.
 //! - `SURVEIL_SEED=n` repeats the faults, which are all decided by dice.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 #![expect(clippy::wildcard_enum_match_arm, reason = "each part looks at few kinds of facts and messages")]
@@ -37,11 +37,11 @@ use harness::World;
 use promises::checkers;
 use promises::history::{Broken, History};
 
-/// How long faults go on unless the environment says otherwise.
+/// Duration of the faults unless the environment says otherwise.
 const SECONDS: u64 = 20;
-/// After faults have stopped, everything has to be over within this.
+/// Time within which every build must end after faults have stopped.
 const CALM: Duration = Duration::from_secs(120);
-/// Lines of the story that are printed where a promise is broken.
+/// Lines of the story that are printed if a promise is broken.
 const TAIL_LINES: usize = 80;
 
 fn number(name: &str) -> Option<u64> {
@@ -50,7 +50,7 @@ fn number(name: &str) -> Option<u64> {
 
 /// Lets time pass.
 fn wait(ms: u64) {
-    // Nothing ever arrives: the timeout is the point.
+    // Nothing ever arrives on this channel: the timeout is the pause.
     let _ = never::<()>().recv_timeout(Duration::from_millis(ms));
 }
 
@@ -58,7 +58,7 @@ fn wait(ms: u64) {
 #[expect(clippy::print_stdout, reason = "the seed and what it came to are worth reading")]
 fn no_promise_is_broken_whatever_happens_to_real_processes() {
     let seconds = number("SURVEIL_NEMESIS_SECONDS");
-    // New dice for whoever looks for something, and the same ones for whoever wants to know whether a change is sound.
+    // A new seed for long searches, and the same seed for the check of a change.
     let usual = || seconds.map_or(1, |_| u64::try_from(surveil::clock::wall().0).unwrap() % 1_000_000);
     let seed = number("SURVEIL_SEED").unwrap_or_else(usual);
     let seconds = seconds.unwrap_or(SECONDS);

@@ -1,4 +1,4 @@
-//! What the tasks of these tests do, and the evidence that they leave of it, outside of everything that Surveil keeps:
+//! The tasks of these tests, and the evidence that they leave outside of Surveil's own files:
 //! a line when they begin and one when they end, a lock that is held as long as any process of the attempt lives, and
 //! a log of which every byte is known beforehand.
 
@@ -14,7 +14,7 @@ use crate::harness::text;
 #[derive(Debug, Clone)]
 pub(crate) struct KnownTask {
     pub(crate) name: &'static str,
-    /// How often it writes its lines, and rests.
+    /// Number of times that it writes its lines and pauses.
     pub(crate) rounds: u32,
     pub(crate) lines: u32,
     pub(crate) rest_ms: u64,
@@ -24,7 +24,7 @@ pub(crate) struct KnownTask {
     pub(crate) code: i32,
 }
 
-/// Where the evidence is.
+/// The directory of the evidence.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
     evidence: PathBuf,
@@ -36,7 +36,7 @@ pub(crate) struct Place {
 pub(crate) enum Sign {
     Begin,
     End(i32),
-    /// Another execution of the same exclusive job was there.
+    /// Another execution of the same exclusive job was running.
     Overlap,
 }
 
@@ -45,14 +45,14 @@ impl KnownTask {
         if self.code == 0 { Outcome::Passed } else { Outcome::Failed(self.code) }
     }
 
-    /// For the model; what counts of it is its name and whether it is exclusive.
+    /// The task for the checkers, which use only its name and whether it is exclusive.
     pub(crate) fn spec(&self) -> TaskSpec {
         let mut task = TaskSpec::new(TaskName::new(self.name).unwrap(), Script::Shell(String::new()));
         task.recipe_mut().exclusive = self.exclusive;
         task
     }
 
-    /// All that an attempt of it writes, and what its runner adds.
+    /// The whole output of an attempt, and the text that its runner adds.
     pub(crate) fn log(&self, attempt: AttemptId) -> Vec<u8> {
         let mut log = String::new();
         for round in 0..self.rounds {
@@ -101,7 +101,7 @@ impl Place {
 
     /// Whether any process of this attempt is alive.
     pub(crate) fn is_alive(&self, attempt: AttemptId) -> bool {
-        // Where there is no lock it has never begun.
+        // Without a lock file it has never begun.
         File::open(self.locks.join(attempt.to_string())).is_ok_and(|lock| lock.try_lock_shared().is_err())
     }
 }

@@ -227,7 +227,7 @@ pub(crate) fn finished(reader: &dyn Reader, commit: &git2::Oid) -> Build {
     finished_every(Duration::from_millis(1), reader, commit)
 }
 
-/// Like [`verdict`], but polls at this interval, if polling would disturb the measurement.
+/// Like [`finished`], but polls at this interval, if polling would disturb the measurement.
 pub(crate) fn finished_every(step: Duration, reader: &dyn Reader, commit: &git2::Oid) -> Build {
     let commit: CommitId = commit.to_string().parse().expect("an id of a commit");
     look_every(step, "a verdict", || {

@@ -1,4 +1,4 @@
-//! C3: all runners come back at once.
+//! C3: all runners reconnect at once.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use crate::harness::{Wire, World, hello};
 
-/// The open files of this test and of the dispatcher are to fit into what a machine gives without being asked.
+/// Few enough that the descriptors of this test and of the dispatcher fit into a machine's default limit.
 const RUNNERS: usize = 500;
 
-/// Dials and says hello and what it holds, all in one, without waiting for anything.
+/// Dials and sends `hello` and `register` with the held attempts in one go, without waiting for answers.
 fn comes(world: &World, number: usize, holding: &[u64]) -> Wire {
     let mut wire = Wire::dial(world);
     let hello = hello(world, "runner", &format!("c{number}"));
@@ -18,7 +18,7 @@ fn comes(world: &World, number: usize, holding: &[u64]) -> Wire {
     wire
 }
 
-/// Hears that it is welcome, and what it is told about what it holds.
+/// Reads the `welcome` and the answer about the held attempts.
 fn registered(wire: &mut Wire) -> Value {
     let welcome = wire.hear();
     assert_eq!(welcome["type"], "welcome", "{welcome}");
@@ -36,7 +36,7 @@ fn five_hundred_runners_that_come_back_at_once_are_all_taken_up() {
     let repository = world.repository("app");
     let tasks: String = (0..RUNNERS).map(|n| format!("[task.t{n}]\nrun = 'true'\n")).collect();
     let commit = repository.commit_tasks(&tasks);
-    // They are far more than may be strangers at a time, which is an eighth of it.
+    // Far more runners than unauthenticated connections are allowed at a time, which is an eighth of all.
     let flags = ["--heartbeat-timeout=60s", "--max-connections=600"];
     let dispatcher = world.dispatcher(&flags);
     let mut runners: Vec<Wire> = (0..RUNNERS).map(|n| comes(&world, n, &[])).collect();

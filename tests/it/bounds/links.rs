@@ -1,9 +1,9 @@
-//! C1, C3: lines that go dead without a word, and lines that are slow.
+//! C1, C3: links that go dead without an end or a reset, and slow links.
 
 use crate::harness::{Link, World, job, until};
 
-/// What passes in a second on the slow line. With the timeout below it is to a log's first bytes on the way what a line
-/// of 8 kbit/s is with the usual timeout.
+/// Bytes that pass in a second on the slow link. With the timeout below, the link is as slow for the first bytes of a
+/// log as a link of 8 kbit/s is with the usual timeout.
 const SLOW: u64 = 16_000;
 
 /// Sabotage tried: 64 KiB of a log on the way before the first answer; the runner is lost.
@@ -23,7 +23,7 @@ fn a_chatty_task_behind_a_slow_line_is_not_lost_and_its_log_arrives_whole() {
     assert!(!dispatcher.log().contains("lost"), "{}", dispatcher.log());
 }
 
-/// Both sides of a line that goes dead while nothing is to be said notice it, and nothing of it is left.
+/// Both sides of a link notice that it went dead while idle, and no thread or descriptor of it is left.
 #[test]
 fn a_line_that_goes_dead_is_noticed_by_both_sides() {
     let world = World::new();
@@ -45,7 +45,8 @@ fn a_line_that_goes_dead_is_noticed_by_both_sides() {
     runner.says("ended: no complete message within");
     observer.says("the dispatcher is silent; dialling again");
     dispatcher.says("its runner was silent for");
-    // The runner's session and the observer's. (They dial again meanwhile, and it is a stranger that does not go on.)
+    // The sessions of the runner and of the observer. (They dial again meanwhile, as unauthenticated connections that
+    // stay silent.)
     until("both are given up", || dispatcher.log().matches(" ended: no complete message within").count() >= 2);
     drop((observer, runner, link));
     dispatcher.is_back_to(before);

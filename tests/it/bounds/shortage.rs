@@ -1,11 +1,11 @@
-//! B3: a dispatcher with little room for connections: it says so, turns away whom it has no room for, and goes on.
+//! B3: a dispatcher with few descriptors or threads says so, refuses the connections that are too many, and goes on.
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::json;
 
 use crate::harness::{Process, Wire, World, hello, until};
 
-/// Says hello and registers; whether it was let in. Who is turned away may or may not hear why.
+/// Says hello and registers. Returns whether it was admitted; a refused peer may or may not get the reason.
 fn joins(world: &World, name: &str) -> Option<Wire> {
     let mut wire = Wire::dial(world);
     let register = json!({"type": "register", "slots": 1, "isolation": "subreaper"});
@@ -25,7 +25,7 @@ fn with_few_descriptors_some_are_turned_away_and_the_rest_is_served() {
     let dispatcher = world.limited_dispatcher("ulimit -n 64", &[]);
     dispatcher.says("room for 28 connections at once");
     dispatcher.says("64 open files are allowed");
-    // All of them connect at once, and nobody leaves who is not asked to.
+    // All runners connect at once, and none leaves before it is asked to.
     let waiting: Vec<Wire> = (0..100).map(|_| Wire::dial(&world)).collect();
     let crowd: Vec<Wire> = (0..200).filter_map(|n| joins(&world, &format!("c{n}"))).collect();
     assert!((20..=28).contains(&crowd.len()), "{} were let in", crowd.len());
@@ -59,12 +59,12 @@ fn without_room_for_more_threads_newcomers_are_turned_away_and_nothing_else_ends
     let _observer = world.observer(&[&repository], &[]);
     let _runner = world.runner("w1", &[]);
     begun.reaches(1);
-    // Room for a few threads, beside what it leaves to everything else.
+    // Room for a few threads, beside the reserve that it leaves for everything else.
     limit_address_space(&dispatcher, Some(dispatcher.address_space() + (128 << 20) + (20 << 20)));
     let crowd: Vec<Wire> = (0..200).filter_map(|n| joins(&world, &format!("c{n}"))).collect();
     assert!((1..200).contains(&crowd.len()), "{} were let in", crowd.len());
     dispatcher.says("no thread for it: the limit of");
-    // Who is there is served.
+    // Connected runners are served.
     gate.open();
     dispatcher.says("b1 of app main: passed");
     drop(crowd);

@@ -1,10 +1,10 @@
-//! C1, S23 to S25: those who connect and do not take part.
+//! C1, S23 to S25: peers that connect and do not speak the protocol.
 
 use serde_json::json;
 
 use crate::harness::{Wire, World, hello, until};
 
-/// What something else than a Surveil says, and then nothing more.
+/// The first bytes of other programs, which then fall silent.
 const FIRST_WORDS: [&[u8]; 6] = [
     b"",
     b"{\"type\":\"hello\",\"version\":1,\"min_ver",
@@ -21,7 +21,7 @@ fn a_crowd_of_strangers_keeps_nobody_out_and_leaves_nothing_behind() {
     let world = World::new();
     let repository = world.repository("app");
     let commit = repository.commit_script("true");
-    // An eighth of it, 50, may be strangers.
+    // An eighth of all connections, 50, may be unauthenticated.
     let dispatcher = world.dispatcher(&["--max-connections=400"]);
     let _observer = world.observer(&[&repository], &[]);
     world.build_that("is announced", |build| build.commit == commit);
@@ -30,7 +30,7 @@ fn a_crowd_of_strangers_keeps_nobody_out_and_leaves_nothing_behind() {
 
     let mut strangers: Vec<Wire> = (0..300).map(|_| Wire::dial(&world)).collect();
     for (stranger, words) in strangers.iter_mut().zip(FIRST_WORDS.iter().cycle()) {
-        // Who came early has had to go already.
+        // Early connections have been closed already.
         stranger.send(words).ok();
     }
     let runner = world.runner("w1", &[]);
@@ -47,7 +47,7 @@ fn a_crowd_of_strangers_keeps_nobody_out_and_leaves_nothing_behind() {
     dispatcher.says("connections that have not said hello: the oldest is closed for each new one");
 }
 
-/// Those who are let in, begin to say something, and never end it. Sabotage tried: no timeout for a session's lines;
+/// Admitted peers that begin a message and never end it. Sabotage tried: no timeout for a session's lines;
 /// all of them stay.
 #[test]
 fn whoever_begins_a_message_and_does_not_finish_it_is_let_go() {
@@ -60,18 +60,18 @@ fn whoever_begins_a_message_and_does_not_finish_it_is_let_go() {
     for peer in &mut peers {
         peer.send(b"{\"type\":\"pi").unwrap();
     }
-    // And one in the middle of what is to follow its message.
+    // And one peer in the middle of a payload.
     let mut observer = Wire::greet(&world, "observer", "pack");
     observer.say(&json!({"type": "pack", "repo": "app", "last": true, "bytes": 1000}));
     observer.send(b"PACK").unwrap();
     peers.push(observer);
     let [operator, ..] = &mut peers[..] else { unreachable!() };
-    // To go on one byte at a time is not to finish.
+    // Single bytes do not extend the time for a message.
     until("the one who drips has to go", || operator.send(b"n").is_err());
     dispatcher.is_back_to(before);
 }
 
-/// S25: whoever asks and never reads is closed, and nobody waits for it. Sabotage tried: no limit for what waits for a
+/// S25: a peer that asks and never reads is closed, and delays nobody. Sabotage tried: no limit for the backlog of a
 /// peer; it stays.
 #[test]
 fn whoever_asks_and_never_reads_is_closed() {
@@ -93,7 +93,7 @@ fn whoever_asks_and_never_reads_is_closed() {
     assert!(dispatcher.peak_mib() < 100, "{} MiB", dispatcher.peak_mib());
 }
 
-/// Half a session is let go as well: a runner that says hello and nothing more.
+/// A half-open session is closed as well: a runner that says hello and nothing more.
 #[test]
 fn a_runner_that_never_registers_is_let_go() {
     let world = World::new();

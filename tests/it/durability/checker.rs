@@ -9,20 +9,20 @@ use serde_json::Value;
 
 use super::trace::{self, Call, Moment};
 
-/// What a trace showed.
+/// Findings of a trace.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Shown {
     pub(crate) submissions: usize,
     pub(crate) results: usize,
     pub(crate) packs: usize,
     pub(crate) logs: usize,
-    /// Of the write-ahead log, with success.
+    /// Successful syncs of the write-ahead log.
     pub(crate) syncs: usize,
-    /// Acknowledgements that came too early, and what else is wrong.
+    /// Early acknowledgements, and other faults.
     pub(crate) broken: Vec<String>,
 }
 
-/// What a request asks to be made durable: a commit of a repository, or an attempt's result.
+/// The thing that a request asks to be made durable: a commit of a repository, or an attempt's result.
 type Key = (String, String);
 
 /// A request that was read and is not acknowledged yet, by how far it has come.
@@ -37,11 +37,11 @@ struct Request {
     durable: Option<usize>,
 }
 
-/// What came along with a request and must be synced before the store is written to.
+/// Data that came with a request and must be synced before the store is written.
 #[derive(Debug, PartialEq, Eq)]
 enum Companion {
     None,
-    /// Any log, by whichever thread.
+    /// Any log, by any thread.
     Log,
     /// By the session's own thread: a note of the pack, or these files, the last one first.
     Pack(Vec<&'static str>),
@@ -96,7 +96,7 @@ impl Checker {
         let mut connection = self.connections.remove(&call.on).unwrap_or_default();
         let length = usize::try_from(call.result.unwrap_or(0)).unwrap();
         let mut bytes = call.data.clone();
-        // What the trace leaves out may only be payload.
+        // Only payload may be missing from the trace.
         bytes.resize(length, 0);
         connection.unread.extend(bytes);
         loop {
@@ -166,7 +166,7 @@ impl Checker {
                     }
                 }
                 Companion::Pack(files) => {
-                    // Files that are in their place already belong to an earlier pack.
+                    // Files that are already in place belong to an earlier pack.
                     let is_new = call.on.contains("/incoming-") || files.len() == 1;
                     let is_note = call.name == "fdatasync" && call.on.ends_with("/notes");
                     if call.thread != format!("{}-work", request.session) {
@@ -184,7 +184,7 @@ impl Checker {
     }
 
     fn written(&mut self, call: &Call) {
-        // The log's own header says nothing of anybody's request.
+        // The header of the write-ahead log belongs to no request.
         if call.numbers.last() == Some(&0) {
             return;
         }

@@ -1,4 +1,4 @@
-//! The checker on made-up traces: what it lets pass, and each thing that it must not.
+//! The checker on made-up traces: one that it accepts, and each fault that it must find.
 
 use super::checker::{Shown, check};
 
@@ -44,9 +44,9 @@ fn an_acknowledgement_without_a_sync_or_before_it_is_noticed() {
     let early = "the store is not synced";
     is_noticed(&[READ, WRITE, SEND], early);
     is_noticed(&[READ, WRITE, SEND, SYNC], early);
-    // The log's header is synced where its frames are not.
+    // The header of the log is synced, but not its frames.
     is_noticed(&[READ, HEADER, SYNC, WRITE, SEND], early);
-    // What was written and synced before the request was read is somebody else's.
+    // Writes and syncs before the request was read belong to another request.
     is_noticed(&[WRITE, SYNC, READ, SEND], early);
     is_noticed(&[WRITE, READ, SYNC, SEND], early);
     is_noticed(&[READ, WRITE, "10<core> fdatasync(7</d/surveil.db-wal>) = -1 EIO (Input/output error)", SEND], early);
@@ -69,7 +69,7 @@ fn what_came_along_is_synced_before_the_store_is_written_to() {
     is_noticed(&[READ_PACK, WRITE, SYNC_PACK, SYNC_INDEX, SYNC_PLACE, SYNC, SEND], "the store is not synced");
     let anothers = [SYNC_PACK, SYNC_INDEX, SYNC_PLACE].map(|line| line.replace("s1-work", "s3-work"));
     is_noticed(&[READ_PACK, &anothers[0], &anothers[1], &anothers[2], WRITE, SYNC, SEND], "\".pack\"");
-    // The files of the pack before, which are synced when there is time.
+    // The files of the previous pack, which are synced later.
     let earlier = [SYNC_PACK, SYNC_INDEX].map(|line| line.replace("incoming-1/", ""));
     is_noticed(&[READ_PACK, &earlier[0], &earlier[1], SYNC_PLACE, WRITE, SYNC, SEND], "\".pack\"");
     is_noticed(&[READ_RESULT, WRITE, SYNC, SEND_RESULT], "Log");

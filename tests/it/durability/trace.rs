@@ -1,4 +1,5 @@
-//! What strace wrote, as system calls. Knows the form of its lines, and nothing of what the calls are for.
+//! Reads the output of strace as system calls. It knows the form of the lines, and nothing about the meaning of the
+//! calls.
 //!
 //! As `strace -f -Y -yy` writes them: `PID<thread> name(FD<what it is>, …) = result`, in two lines where another thread
 //! did something in between. The order of the lines is that of causes: a thread goes on only after its line is written.
@@ -10,13 +11,13 @@ use std::collections::HashMap;
 pub(crate) struct Call {
     pub(crate) thread: String,
     pub(crate) name: String,
-    /// What its descriptor is: a path, or `TCP:[here->there]`.
+    /// The file behind its descriptor: a path, or `TCP:[here->there]`.
     pub(crate) on: String,
     /// Its strings, one after the other, as far as the trace has them.
     pub(crate) data: Vec<u8>,
     /// The numbers that its arguments end with.
     pub(crate) numbers: Vec<u64>,
-    /// None where it failed or did not return.
+    /// `None` if it failed or did not return.
     pub(crate) result: Option<u64>,
     /// The lines on which it began and ended.
     pub(crate) begun: usize,
@@ -75,14 +76,14 @@ fn call(process: &str, text: &str, begun: usize, ended: usize) -> Option<Call> {
         on: described[..end].into(),
         data: strings(rest),
         numbers: words.filter_map(|word| word.trim().parse().ok()).collect(),
-        // A result that strace made up is none.
+        // A result that strace invented does not count.
         result: (!result.contains("INJECTED")).then(|| result.split(' ').next()?.parse().ok()).flatten(),
         begun,
         ended,
     })
 }
 
-/// What is between quotes, as the program had it.
+/// The text between quotes, as the program had it.
 fn strings(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = text.bytes().peekable();

@@ -1,4 +1,4 @@
-//! Several addresses: tried in order by everyone who dials, at the start and after each loss.
+//! Several addresses: every peer tries them in order, at the start and after each loss.
 
 use std::net::TcpListener;
 
@@ -14,7 +14,7 @@ fn whoever_finds_no_dispatcher_at_an_address_goes_to_the_next() {
     let _dispatcher = world.dispatcher(&[]);
     let stranger = TcpListener::bind((*world.address().ip(), 0)).unwrap();
     let port = stranger.local_addr().unwrap().port();
-    // It ends with the process.
+    // The thread ends with the process.
     surveil::threads::spawn("stranger", move || stranger.incoming().for_each(drop)).unwrap().detach();
     let host = world.address().ip().to_string();
     let dispatch = format!("--dispatch={host}:1,{host}:{port},{}", world.address());
@@ -36,7 +36,7 @@ fn everyone_goes_to_the_second_dispatcher_when_the_first_has_died_and_back_when_
     let commit = repository.commit_script("true");
     let first = world.dispatcher(&[]);
     let one = world.address();
-    // The one beside it has the same tokens, and its own past.
+    // The second dispatcher has the same tokens, and a store of its own.
     let data = world.path("beside");
     std::fs::create_dir_all(data.join("tokens")).unwrap();
     for role in ["observer", "runner", "operator"] {

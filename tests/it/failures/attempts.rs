@@ -1,5 +1,5 @@
 //! E1 and E2 through everything: attempts that are killed, cancelled and finished at the same moment, and how a task's
-//! end is told.
+//! end is reported.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use surveil::protocol::operator::{AttemptReport, BuildReport};
 
 use crate::harness::{Process, World, job, text, until};
 
-/// S6: every attempt has an outcome, one has the verdict, and at most that one passed.
+/// S6: every attempt has an outcome, one attempt decides the job, and at most that one passed.
 fn check_outcomes(build: &BuildReport) {
     let attempts = &job(build, "test").attempts;
     let ends = |word: &str| attempts.iter().filter(|attempt| attempt.outcome.as_deref() == Some(word)).count();
@@ -19,7 +19,7 @@ fn check_outcomes(build: &BuildReport) {
 }
 
 /// S6, S13, S19, S22: whatever the runner is doing for an attempt when it is killed, the job ends with one verdict, and
-/// nothing of the attempt goes on. Sabotage tried: what was executing has passed, says the runner's next start.
+/// no process of the attempt goes on. Sabotage tried: the runner's next start reports running attempts as passed.
 #[test]
 fn a_runner_killed_at_any_step_of_an_attempt_leaves_one_outcome_and_nothing_running() {
     let world = World::new();
@@ -38,7 +38,7 @@ fn a_runner_killed_at_any_step_of_an_attempt_leaves_one_outcome_and_nothing_runn
         journal.lines().any(|line| line.starts_with(word))
     };
     let is_any = |directory: &str| fs::read_dir(work.join(directory)).is_ok_and(|mut found| found.next().is_some());
-    // What shows that the runner has come so far, and whether the task may end by then.
+    // The sign that the runner has reached the step, and whether the task may have ended by then.
     let steps: [(&str, &dyn Fn() -> bool, bool); 5] = [
         ("the lease is in its journal", &|| journal_has("held"), false),
         ("the tree is made", &|| is_any("trees"), false),
@@ -90,7 +90,7 @@ fn a_cancel_that_races_an_end_and_a_loss_makes_one_outcome() {
         begun.reaches(1);
         let cancel = |world: &World| world.start("cancel", &["cancel", &commit[..10]]);
         let finish = || fs::write(&go, "").unwrap();
-        // Each of the three comes first in some round.
+        // Each of the three events comes first in some round.
         let (canceller, runner): (Process, Option<Process>) = match round % 4 {
             0 => (cancel(&world), (finish(), Some(runner)).1),
             1 => (finish(), (cancel(&world), Some(runner))).1,
@@ -101,10 +101,10 @@ fn a_cancel_that_races_an_end_and_a_loss_makes_one_outcome() {
                 (cancel(&world), None)
             }
         };
-        // Either it was in time, or it was told that there is nothing to cancel.
+        // The cancel was in time, or it heard that there is nothing to cancel.
         let (code, said) = canceller.finish();
         assert!(code == 0 || !said.stderr.is_empty(), "{code}");
-        // A job that was lost and not cancelled wants another runner.
+        // A job that was lost and not cancelled needs another runner.
         let _next = runner.unwrap_or_else(|| world.runner("w1", &["--grace=200ms"]));
         let build = world.finished(&commit);
         assert!(["passed", "failed", "cancelled"].contains(&&*build.state), "{build:#?}");
@@ -133,7 +133,7 @@ fn a_runner_that_starts_again_waits_until_nothing_of_its_attempts_is_left() {
     let _dispatcher = world.dispatcher(&[]);
     let _observer = world.observer(&[&repository], &[]);
     let (begun, go) = (world.path("begun"), world.path("go"));
-    // So many that ending them takes longer than a start.
+    // Enough processes that ending them takes longer than a start.
     let script = format!(
         "[ -e {go} ] && exit; i=0; while [ $i -lt 400 ]; do sleep 1000 & i=$((i+1)); done; : >{}; wait",
         text(&begun),
@@ -155,7 +155,7 @@ fn outcomes(build: &BuildReport) -> Vec<(u32, Option<String>)> {
     job(build, "test").attempts.iter().map(|attempt| (attempt.number, attempt.outcome.clone())).collect()
 }
 
-/// E2: each way in which a task can end, or not even begin, has words of its own, in the report and for people.
+/// E2: each way in which a task can end or fail to start has its own outcome, in reports and for people.
 /// Sabotage tried: a signal is an exit code of 128 and more.
 #[test]
 fn every_way_in_which_a_task_ends_is_told_as_it_was() {

@@ -1,4 +1,4 @@
-//! Copies of a data directory, what becomes of a dispatcher that is brought back from one, and data that no dispatcher
+//! Copies of a data directory, dispatchers that are restored from one, and data that no dispatcher
 //! starts on.
 
 use std::fs::{self, OpenOptions};
@@ -52,7 +52,7 @@ fn a_dispatcher_restored_from_an_old_backup_heals_beside_runners_that_went_on() 
     assert_eq!(runs.lines(), ["held", "3", &again.build.to_string()]);
     assert_eq!(world.surveil(&["logs", &first]).ok().lines().count(), 20_000);
 
-    // A backup of what was restored is one like any other.
+    // A backup of a restored directory is an ordinary backup.
     drop(dispatcher);
     let second_backup = world.path("second");
     world.surveil(&["backup", text(&second_backup)]).ok();
@@ -75,7 +75,7 @@ fn a_backup_without_tokens_has_none_and_the_next_dispatcher_draws_its_own() {
     assert_ne!(world.token("runner"), before);
 }
 
-/// Nothing is ever written over, whatever is typed.
+/// No existing data is ever overwritten, whatever is typed.
 #[test]
 fn what_is_in_the_way_of_a_backup_or_a_restoration_is_left_alone() {
     let world = World::new();
@@ -95,7 +95,7 @@ fn what_is_in_the_way_of_a_backup_or_a_restoration_is_left_alone() {
     let refused = world.surveil(&["backup", text(&world.path("new2")), "--data", text(&full)]).error(2);
     assert!(refused.contains("no surveil.db"), "{refused}");
     assert_eq!(fs::read_dir(&full).unwrap().count(), 1);
-    // A backup is not gone on with by mistake.
+    // A dispatcher does not start on a backup by mistake.
     let refused = world.surveil(&["dispatcher", "--port=0", "--data", text(&backup)]).error(70);
     assert!(refused.contains("surveil restore"), "{refused}");
 }
@@ -125,15 +125,15 @@ fn flip(path: &Path, at: u64) {
     file.write_all(&[0xa5; 64]).unwrap();
 }
 
-/// Ends it in order, which leaves the store in one file.
+/// Ends the dispatcher in order, which leaves the store in one file.
 fn end(mut dispatcher: Process) {
     dispatcher.signal(Signal::TERM);
     assert_eq!(dispatcher.exit_code(), 0);
 }
 
-/// S4: whoever closes the store's file last leaves it in one piece, and a reader cannot. Seen before the mend on a
-/// machine under load: the reader was that of retention, and the file was damaged where the log had a newer page, which
-/// was no damage. Sabotage tried: the store is closed by the core, as it was then.
+/// S4: the last process to close the store's file merges the log into it, and a reader cannot do that. Seen before the
+/// fix on a machine under load: the reader was that of retention, and the file was damaged where the log had a newer
+/// page, which was no damage. Sabotage tried: the store is closed by the core, as it was then.
 #[test]
 fn a_dispatcher_that_ends_in_order_leaves_one_file_whoever_reads_it_meanwhile() {
     let world = World::new();

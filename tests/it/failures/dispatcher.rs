@@ -1,10 +1,10 @@
-//! The dispatcher is killed, or asked to end, in the middle of things.
+//! The dispatcher is killed, or asked to end, while work is running.
 
 use rustix::process::Signal;
 
 use crate::harness::{Gate, World, job, text};
 
-/// A task that notes that it began, writes before and after it waits at a gate, and leaves a copy of all it wrote.
+/// A task that records its start, writes before and after it waits at a gate, and leaves a copy of its output.
 fn copied_task(world: &World, name: &str, gate: &Gate) -> String {
     let (begin, copy) = (world.tally("runs").add("$SURVEIL_TASK"), world.path(&format!("copy-{name}")));
     format!(
@@ -14,7 +14,7 @@ fn copied_task(world: &World, name: &str, gate: &Gate) -> String {
     )
 }
 
-/// S1, S11, S15: attempts go on while the dispatcher is away, whether they end in that time or later; what they wrote
+/// S1, S11, S15: attempts go on while the dispatcher is away, whether they end in that time or later; their output
 /// arrives whole, and nothing is executed again.
 #[test]
 fn a_killed_dispatcher_goes_on_where_it_stopped_and_nothing_runs_twice() {
@@ -50,7 +50,7 @@ fn a_killed_dispatcher_goes_on_where_it_stopped_and_nothing_runs_twice() {
     assert!(said.stdout == copy, "who followed the log missed nothing and saw nothing twice");
 }
 
-/// S1, S2: what an observer was told to be accepted is there, however soon the dispatcher dies.
+/// S1, S2: an announcement that was acknowledged is recorded, however soon the dispatcher dies.
 #[test]
 fn a_commit_that_was_accepted_survives_a_kill_at_the_same_moment() {
     let world = World::new();
@@ -71,7 +71,7 @@ fn a_commit_that_was_accepted_survives_a_kill_at_the_same_moment() {
     assert_eq!(world.builds().len(), commits.len(), "each once");
 }
 
-/// Work in hand neither ends with the dispatcher nor keeps it from ending.
+/// Running work does not end with the dispatcher, and does not keep it from ending.
 #[test]
 fn a_dispatcher_that_is_terminated_ends_in_order_and_is_taken_up_again() {
     let world = World::new();
@@ -94,7 +94,7 @@ fn a_dispatcher_that_is_terminated_ends_in_order_and_is_taken_up_again() {
     assert_eq!(world.tally("runs").lines().len(), 1);
 }
 
-/// S10: what is finished stays so.
+/// S10: a finished build never changes.
 #[test]
 fn finished_builds_are_the_same_after_a_restart() {
     let world = World::new();

@@ -1,13 +1,13 @@
-//! What is said of a lease that is not held any more.
+//! Reports about a lease that is no longer held.
 
 use serde_json::{Value, json};
 
 use crate::harness::{Wire, World, job};
 
-/// Pings without naming anything that it holds, until something else than the answers comes.
+/// Pings without naming any held attempt, until a message other than the answers comes.
 fn hear_after_pings(runner: &mut Wire) -> Value {
     loop {
-        // An attempt that nobody has is always answered, as gone.
+        // An attempt that no runner holds is always answered as gone.
         let answer = runner.ask(&json!({"type": "ping", "holding": [999]}));
         if answer["type"] != "ack" {
             assert_eq!(runner.hear()["type"], "ack", "the answer that was overtaken");

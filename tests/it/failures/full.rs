@@ -1,11 +1,11 @@
-//! Disks without room, each of the dispatcher's (S5, S16, B1, B2).
+//! Full disks of the dispatcher (S5, S16, B1, B2).
 
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
 use crate::harness::{Process, Volume, World, job, now, text, until};
 
-/// A dispatcher that sees the disk, and listens where the one before it did.
+/// A dispatcher that sees the disk, and listens at the same address as the one before it.
 fn dispatcher(world: &World, volume: &Volume, more: &[&str]) -> Process {
     let arguments = [&["dispatcher", "--host=127.0.0.1", "--port=0", "--spawn=0"], more].concat();
     let dispatcher = world.start_command("dispatcher", volume.inside(&world.command(&arguments)));
@@ -19,7 +19,7 @@ fn a_dispatcher_whose_disk_is_full_acknowledges_nothing_stays_up_and_heals() {
     let world = World::new();
     let Some(volume) = world.volume("disk", "2m") else { return };
     let data = volume.place().join("data");
-    // The same directory for those who do not see the disk.
+    // The same directory for processes that do not see the disk.
     symlink(volume.path("data"), world.data()).unwrap();
     let (repository, gate, runs) = (world.repository("app"), world.gate("gate"), world.tally("runs"));
     let quick = ["--data", text(&data), "--heartbeat-interval=500ms", "--heartbeat-timeout=3s"];
@@ -27,7 +27,7 @@ fn a_dispatcher_whose_disk_is_full_acknowledges_nothing_stays_up_and_heals() {
     let observer = world.observer(&[&repository], &[]);
     let _runner = world.runner("w1", &["--slots=2"]);
     world.expect(&repository.commit_script("true"), "passed");
-    // One attempt that goes on all the time, and many that make records.
+    // One attempt that runs all the time, and many attempts that create records.
     let busy = (0..200).map(|n| format!("[task.t{n}]\nrun = 'true'\n")).collect::<String>();
     let held = format!("[task.held]\nrun = '{}; {}'\n", runs.add("held"), gate.wait());
     let held = repository.commit_tasks(&(held + &busy));
@@ -80,7 +80,7 @@ fn an_attempt_whose_log_finds_no_room_keeps_its_outcome_and_says_what_is_missing
     assert_eq!(job(&next, "loud").attempts[0].log_bytes, 1_000_000);
 }
 
-/// B2: what cannot be taken in is refused visibly, and tried again.
+/// B2: source that finds no room is refused visibly, and sent again.
 #[test]
 fn a_commit_that_finds_no_room_in_its_mirror_is_refused_and_taken_in_when_there_is() {
     let world = World::new();

@@ -1,5 +1,5 @@
 //! G1 and G2 with real repositories: histories that change under the observer, and repositories that are damaged, or
-//! made by somebody who means harm.
+//! made to do harm.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -28,8 +28,8 @@ fn many_commits(world: &World, repository: &Repository, count: usize) -> Vec<Str
     repository.git(&["rev-list", "--reverse", &range]).lines().map(str::to_owned).collect()
 }
 
-/// S3: fifty pushes that nobody saw, with the observer away and then with the dispatcher away, are two builds of what
-/// came last, with all the others in their ranges. Sabotage tried: a range of the head alone.
+/// S3: fifty pushes that nobody saw, while the observer or the dispatcher was away, become one build each of the
+/// last commit, with the others in its range. Sabotage tried: a range of the head alone.
 #[test]
 fn fifty_pushes_while_one_side_is_away_are_made_up_for() {
     let world = World::new();
@@ -58,12 +58,12 @@ fn fifty_pushes_while_one_side_is_away_are_made_up_for() {
     assert_eq!(world.builds().len(), 3);
 }
 
-/// S3, S28, L1: what was accepted is built from the very commit, although the branch has moved on or is gone, and the
+/// S3, S28, L1: an accepted commit is built, although the branch has moved on or is gone, and the
 /// repository has forgotten the commit meanwhile. Sabotage tried: a tree that is there is not brought to the commit.
 #[test]
 fn a_commit_that_was_forced_away_or_whose_branch_is_gone_is_built_as_announced() {
     let world = World::new();
-    // One for each: a gate that is opened lets everybody through who waits there.
+    // One gate for each: an open gate lets all waiting tasks through.
     let gates: BTreeMap<_, _> = ["queued", "deleted", "running"].map(|name| (name, world.gate(name))).into();
     let begun = world.tally("begun");
     let repository = world.repository("app");
@@ -81,7 +81,7 @@ fn a_commit_that_was_forced_away_or_whose_branch_is_gone_is_built_as_announced()
         repository.git(&["reflog", "expire", "--expire=now", "--all"]);
         repository.git(&["gc", "--quiet", "--prune=now"]);
     };
-    // Nobody executes yet: these are forced away while they are queued.
+    // No runner yet: these commits are replaced by a forced push while they are queued.
     let queued = accepted("queued");
     repository.git(&["switch", "--quiet", "--create", "topic", &base]);
     let deleted = accepted("deleted");
@@ -93,7 +93,7 @@ fn a_commit_that_was_forced_away_or_whose_branch_is_gone_is_built_as_announced()
     forget();
     let runner = world.runner("w1", &["--slots=3"]);
     begun.reaches(3);
-    // And this one while it is running.
+    // And this commit while it is running.
     repository.git(&["reset", "--quiet", "--hard", &base]);
     repository.write("file", "last");
     let last = repository.commit_script("cat file");
@@ -145,7 +145,7 @@ fn a_branch_may_be_called_whatever_git_permits() {
     let names = ["a;b", "$(touch${IFS}oops)", "`id`", "🦀/💥", "a'b\"c", "-y/--help", "ünï", "%s%n", &long];
     let commit = repository.commit_script("printf %s \"$SURVEIL_BRANCH\"");
     for name in names {
-        // `git branch` refuses some of what a push may bring.
+        // `git branch` refuses some names that a push may create.
         repository.git(&["update-ref", &format!("refs/heads/{name}"), &commit]);
     }
     repository.git(&["update-ref", "refs/heads/-x", &commit]);
@@ -160,7 +160,7 @@ fn a_branch_may_be_called_whatever_git_permits() {
     assert!(table.contains("🦀/💥") && table.contains("a;b"), "{table}");
 }
 
-/// S30: what is broken is named and tried again, a lock that was left is no hindrance, nobody is called deleted, and
+/// S30: a broken branch is named and tried again, a stale lock does no harm, no branch is reported as deleted, and
 /// all the other branches go on. Sabotage tried: an object that cannot be read lets the whole repository pause.
 #[test]
 fn a_damaged_repository_is_named_tried_again_and_holds_up_no_other_branch() {
@@ -175,7 +175,7 @@ fn a_damaged_repository_is_named_tried_again_and_holds_up_no_other_branch() {
     for lock in ["index.lock", "HEAD.lock", "packed-refs.lock", "config.lock"] {
         fs::write(repository.path.join(".git").join(lock), "").unwrap();
     }
-    // A new commit whose tree is there and whose file is not what it should be: zeroed, then in a pack that is cut.
+    // A new commit whose tree is intact and whose file is damaged: zeroed, then in a pack that is cut short.
     let loose = |id: &str| repository.path.join(".git/objects").join(&id[..2]).join(&id[2..]);
     let commit_of = |content: &str| {
         repository.write("new-file", content);
@@ -257,7 +257,7 @@ fn no_program_that_a_repository_names_is_started() {
     let _roles = world.roles(&[&repository]);
     let build = world.expect(&commit, "passed");
     assert_eq!(world.log_of(&build, "test"), "as it is\n");
-    // And a further commit, noticed while it is watched.
+    // And a further commit, noticed by notification.
     let tree = repository.git(&["rev-parse", "main^{tree}"]);
     fs::remove_file(&mark).ok();
     let next = repository.git(&["commit-tree", "-p", &commit, "-m", "Next", &tree]);
@@ -266,8 +266,8 @@ fn no_program_that_a_repository_names_is_started() {
     assert!(!mark.exists(), "{}", fs::read_to_string(&mark).unwrap());
 }
 
-/// S28: trees that no work tree may have are refused with what is wrong, and their runner goes on; those that look
-/// dangerous and are not are there as they are. Nothing is written outside. Sabotage tried: every name is fine.
+/// S28: trees that must not be checked out are refused with the reason, and their runner goes on; trees that only look
+/// dangerous are checked out exactly. Nothing is written outside the work tree. Sabotage tried: every name is allowed.
 #[test]
 fn a_tree_that_would_write_elsewhere_writes_nowhere() {
     let world = World::new();

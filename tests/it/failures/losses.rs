@@ -1,4 +1,4 @@
-//! Losses: when the runner is to blame, when the job.
+//! Losses: when the runner is to blame, and when the job.
 
 use crate::harness::{World, job, until};
 
@@ -10,7 +10,7 @@ fn a_runner_that_fails_with_different_jobs_is_put_in_quarantine_and_says_why() {
     let commit = repository.commit_tasks("[task.one]\nrun = 'true'\n[task.two]\nrun = 'true'\n");
     let dispatcher = world.dispatcher(&[]);
     let _observer = world.observer(&[&repository], &[]);
-    // More than there is.
+    // More than the disk has.
     let full = ["runner", "--name=w1", "--slots=1", "--min-free=1000000GiB"];
     let _full = world.start("w1", &full);
     world.runner_that("w1", |runner| runner.state == "quarantined");
@@ -30,7 +30,7 @@ fn a_runner_that_fails_with_different_jobs_is_put_in_quarantine_and_says_why() {
     }
 }
 
-/// L1: where there is one runner alone, what takes it down each time is given up all the same. Tried with losses that
+/// L1: a job that kills its runner each time is given up, even if there is only one runner. Tried with losses that
 /// never count: it is leased for the fourth time.
 #[test]
 fn a_job_that_takes_the_only_runner_down_each_time_is_given_up() {

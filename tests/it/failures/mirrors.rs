@@ -1,4 +1,4 @@
-//! Mirrors that are damaged or gone, at a start and at work: they are rebuilt from the observer (S16, S30).
+//! Mirrors that are damaged or gone, at start and during work: they are rebuilt from the observer (S16, S30).
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
@@ -17,7 +17,7 @@ fn pack(world: &World) -> PathBuf {
     packs.max_by_key(|path| path.metadata().unwrap().len()).unwrap()
 }
 
-/// Opens a pack for writing, which they are not made for.
+/// Opens a pack for writing; packs are read-only files.
 fn writable(path: &Path) -> File {
     let mut permissions = path.metadata().unwrap().permissions();
     #[expect(clippy::permissions_set_readonly_false, reason = "packs are read-only, and this is to write to one")]
@@ -79,7 +79,7 @@ fn a_job_whose_source_is_damaged_or_gone_gets_it_from_the_observer_and_passes() 
         }
         observer.says("was lost at the dispatcher and is sent again");
         assert!(dispatcher.log().contains("is there again"), "{name}: {}", dispatcher.log());
-        // The next commit is one like any other.
+        // The next commit is an ordinary one.
         world.expect(&repository.commit("Next"), "passed");
         until("no warning is left", || !world.status().warnings.iter().any(|text| text.contains("mirror")));
     }

@@ -1,10 +1,10 @@
-//! Observers come late, die, come twice; repositories vanish.
+//! Observers that start late, die, or run twice; repositories that vanish.
 
 use rustix::process::Signal;
 
 use crate::harness::World;
 
-/// S3: it keeps no state, so it can lose none.
+/// S3: an observer keeps no state, so it can lose none.
 #[test]
 fn an_observer_that_is_killed_and_started_again_misses_nothing() {
     let world = World::new();
@@ -79,7 +79,7 @@ fn two_observers_of_one_repository_make_one_build_of_each_commit() {
     assert_eq!(world.builds().len(), commits.len());
 }
 
-/// S30: a repository that is away is no repository without branches.
+/// S30: a repository that is away is not treated as one without branches.
 #[test]
 fn a_repository_that_vanishes_and_comes_back_is_followed_on() {
     let world = World::new();

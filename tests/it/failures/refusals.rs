@@ -1,8 +1,8 @@
-//! Two of what may be there once.
+//! Two processes for which only one is allowed.
 
 use crate::harness::{World, text};
 
-/// S4: the second would undo what the first promises.
+/// S4: a second dispatcher on the same data would break the promises of the first.
 #[test]
 fn a_second_dispatcher_on_the_same_data_is_refused() {
     let world = World::new();
@@ -27,7 +27,7 @@ fn a_second_runner_in_the_same_work_directory_is_refused() {
     world.expect(&commit, "passed");
 }
 
-/// S14: the first keeps the name as long as it lives.
+/// S14: the first runner keeps the name while it lives.
 #[test]
 fn a_second_runner_of_the_same_name_waits_until_the_first_is_gone() {
     let world = World::new();

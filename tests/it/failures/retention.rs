@@ -1,10 +1,10 @@
-//! Old builds are removed with all that belongs to them, and nothing else is.
+//! Old builds are removed with their logs and sources, and nothing else is.
 
 use std::fs;
 
 use crate::harness::{Process, Repository, World, job, until};
 
-/// So many builds are kept whatever the limits say.
+/// This many builds are kept whatever the limits say.
 const ALWAYS_KEPT: usize = 10;
 
 fn roles(world: &World, repository: &Repository, more: &[&str]) -> [Process; 3] {
@@ -25,12 +25,12 @@ fn what_is_beyond_the_limits_goes_with_its_logs_and_says_so() {
     let gate = world.gate("gate");
     let [dispatcher, observer, _runner] = roles(&world, &repository, &[]);
     let commits = builds(&world, &repository, ALWAYS_KEPT + 3);
-    // An unfinished one, which is not counted.
+    // An unfinished build, which is not counted.
     let held = repository.commit_script(&gate.wait());
     world.build_that("runs", |build| build.commit == held && build.state == "running");
     let logs = world.data().join("logs/app");
     assert_eq!(fs::read_dir(&logs).unwrap().count(), ALWAYS_KEPT + 3);
-    // As a crash between the records and the files leaves them.
+    // The state after a crash between the records and the files.
     fs::create_dir(logs.join("b777")).unwrap();
     fs::write(logs.join("b777/test.1.log"), "left").unwrap();
     dispatcher.kill();
@@ -70,7 +70,7 @@ fn builds_go_by_age_and_by_the_size_of_their_logs() {
     let dispatcher = world.dispatcher(&["--keep-for=1ms"]);
     dispatcher.says("removed 1 build of app, b2, too old for --keep-for: 2 bytes of logs freed");
     dispatcher.kill();
-    // All that is left is always kept, and whoever asks is told.
+    // The remaining builds are always kept, and a command says so.
     let _dispatcher = world.dispatcher(&["--keep-logs=5B", "--keep-for=never", "--keep-builds=0"]);
     until("status tells of it", || world.status().warnings.iter().any(|text| text.contains("--keep-logs")));
     assert_eq!(world.builds().len(), ALWAYS_KEPT);

@@ -1,11 +1,11 @@
-//! Runners are killed, frozen, started again.
+//! Runners that are killed, frozen, and started again.
 
 use rustix::process::Signal;
 
 use crate::harness::{Process, Repository, Tally, World, job, until};
 
 /// A task that notes on which runner it began, starts a process that escapes from it, and then waits at the gate of its
-/// try; the first try fails if it ever gets so far.
+/// try; the first try fails if it ever gets that far.
 fn waiting_commit(world: &World, repository: &Repository) -> (String, Tally) {
     let begun = world.tally("begun");
     let gate = world.path("gate").display().to_string();
@@ -95,7 +95,7 @@ fn a_result_that_was_not_delivered_survives_the_runner() {
     assert!(world.log_of(&build, "test") == std::fs::read_to_string(copy).unwrap(), "the log is whole");
 }
 
-/// S7, S12: silence counts, and what comes after it does not.
+/// S7, S12: silence counts, and a report after it does not.
 #[test]
 fn a_frozen_runner_loses_its_job_and_its_late_result_counts_for_nothing() {
     let world = World::new();
@@ -117,8 +117,9 @@ fn a_frozen_runner_loses_its_job_and_its_late_result_counts_for_nothing() {
     let expected = [pair("w1", "lost"), pair("w2", "passed")];
     assert_eq!(outcomes(&world, &commit), expected);
     frozen.signal(Signal::CONT);
-    // Either it learns first how its try ended, or that this is of no interest any more; in a new session, or in the
-    // one that it has if its lease ran out a little before its silence was long enough to close that. Which is chance.
+    // The runner learns either first that its try ended, or that the try no longer matters; in a new session, or in the
+    // present one, if its lease ran out shortly before its silence was long enough to close the session. Which one is
+    // chance.
     until("the frozen runner knows of it", || {
         ["attempt a1 failed", "attempt a1 is being ended"].iter().any(|words| frozen.log().contains(words))
     });
@@ -127,7 +128,7 @@ fn a_frozen_runner_loses_its_job_and_its_late_result_counts_for_nothing() {
     world.connected("w1");
 }
 
-/// L1: a job that takes its runners down is stopped, and tells which they were.
+/// L1: a job that kills its runners is stopped, and names the runners.
 #[test]
 fn a_job_that_loses_every_runner_is_given_up() {
     let world = World::new();
@@ -155,7 +156,7 @@ fn a_job_that_loses_every_runner_is_given_up() {
     drop(gates);
 }
 
-/// S19, S22 for the impatient: the second Ctrl-C ends what runs, in order, and the job goes to another runner.
+/// S19, S22: the second Ctrl-C ends running attempts in order, and the job goes to another runner.
 #[test]
 fn a_runner_that_is_interrupted_twice_leaves_nothing_behind() {
     let world = World::new();
@@ -206,7 +207,7 @@ fn a_drain_that_was_confirmed_outlives_the_dispatcher() {
     assert_eq!(runner.exit_code(), 0);
 }
 
-/// Jobs are only waiting for a runner, wherever they are when it comes.
+/// Jobs that wait for a runner run when one comes, wherever they were queued.
 #[test]
 fn a_runner_that_comes_late_finds_its_work() {
     let world = World::with_port(9000);

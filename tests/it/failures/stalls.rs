@@ -1,12 +1,12 @@
-//! L2: a thread that everything rests on panics, or stops going on. The process ends at once, and the next start takes
+//! L2: an essential thread panics or stalls. The process ends at once, and the next start takes
 //! up what there was. Provoked in the binary itself, by a hook that only debug builds have.
 
 use crate::harness::{World, job, text};
 
-/// What a process that was aborted ends with.
+/// Exit status of an aborted process.
 const ABORTED: i32 = 128 + 6;
 
-/// A dispatcher in the middle of work, in which a thread meets its fate; then another one on the same data.
+/// A busy dispatcher, one of whose threads panics or stalls; then another dispatcher on the same data.
 fn survives(thread: &str, kind: &str) {
     let world = World::new();
     let trigger = world.path("trigger");

@@ -1,4 +1,5 @@
-//! S31 to S33, D1: slow is not dead, who stood still cannot judge others, and clocks for people decide nothing.
+//! S31 to S33, D1: a slow peer is not dead, a suspended dispatcher does not judge its peers, and wall clocks decide
+//! nothing.
 
 use std::fs;
 use std::path::Path;
@@ -8,13 +9,13 @@ use rustix::process::Signal;
 
 use crate::harness::{Gate, Process, Repository, Tally, World, job, now, until};
 
-/// A task that notes that it began, and waits at the gate.
+/// A task that records its start, and waits at the gate.
 fn waiting_commit(world: &World, repository: &Repository) -> (String, Tally, Gate) {
     let (begun, gate) = (world.tally("begun"), world.gate("gate"));
     (repository.commit_script(&format!("{}\n{}", begun.add("$SURVEIL_RUNNER"), gate.wait())), begun, gate)
 }
 
-/// The one attempt is enough, and it was not given up in between.
+/// Checks that the job needed one attempt, which was not lost in between.
 fn passes_at_once(world: &World, commit: &str) {
     let build = world.expect(commit, "passed");
     assert_eq!(job(&build, "test").attempts.len(), 1, "{build:#?}");

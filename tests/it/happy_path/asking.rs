@@ -1,4 +1,4 @@
-//! What can be asked: status, show, why, logs.
+//! Questions of operators: status, show, why, logs.
 
 use serde_json::Value;
 

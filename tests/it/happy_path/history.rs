@@ -30,7 +30,7 @@ fn every_commit_of_a_history_gets_its_own_verdict() {
     let _observer = world.observer(&[&repository], &[]);
     let _runners = ["left", "right"].map(|name| world.runner(name, &[]));
     for n in 1..COMMITS {
-        // The observer sees heads; each is to be seen before the next is made.
+        // The observer sees only heads, so each commit must be seen before the next one.
         world.build_that("of the commit before", |build| build.commit == commits[n - 1]);
         commits.push(commit(n));
     }

@@ -1,4 +1,4 @@
-//! What works without three shells: `run`, `check` and `up`.
+//! Commands that need no separate roles: `run`, `check` and `up`.
 
 use rustix::process::Signal;
 

@@ -1,4 +1,4 @@
-//! What an operator can have done: cancel and rerun.
+//! Orders of operators: cancel and rerun.
 
 use crate::harness::{World, job, until};
 
@@ -21,7 +21,7 @@ fn a_cancelled_task_ends_with_all_its_processes_even_if_it_ignores_the_asking() 
     let build = world.expect(&commit, "cancelled");
     assert_eq!(job(&build, "test").state, "cancelled");
     assert_eq!(job(&build, "after").state, "skipped");
-    // A cancel is in force at once, the runner ends the processes when it hears of it.
+    // A cancel is in force at once; the runner ends the processes when it hears of it.
     let build = world.build_that("whose attempt has ended", |build| {
         build.jobs[0].attempts.iter().all(|attempt| attempt.outcome.is_some())
     });

@@ -1,4 +1,4 @@
-//! Every kind of repository, and everything that may happen to its branches.
+//! Every kind of repository, and every change of its branches.
 
 use crate::harness::{World, text};
 
@@ -99,7 +99,7 @@ fn a_repository_with_its_refs_in_reftables_is_built() {
     let version = world.git().run(&["--version"]);
     let number: Vec<u32> = version.split(['.', ' ']).filter_map(|part| part.parse().ok()).collect();
     if number < vec![2, 45] {
-        // The git of this machine makes no such repository.
+        // The git program of this machine cannot make such a repository.
         return;
     }
     let repository = world.repository_with("app", &["--ref-format=reftable"]);
@@ -144,7 +144,7 @@ fn a_forced_push_is_built_like_any_other() {
 
     repository.git(&["reset", "--quiet", "--hard", &base]);
     repository.write("file", "other\n");
-    // Not to be seen in between.
+    // The observer must not see the state in between.
     let other = repository.commit("Other");
     let build = world.expect(&other, "passed");
     assert_eq!(world.log_of(&build, "test"), "other\n");
@@ -223,7 +223,7 @@ fn a_watched_repository_is_left_as_it_is() {
     let repository = world.repository("app");
     repository.write("file", "first\n");
     let commit = repository.commit_tasks(TASK);
-    // What a user is in the middle of.
+    // An operation that a user is in the middle of.
     repository.write("file", "half done\n");
     repository.write("new", "");
     repository.git(&["add", "new"]);

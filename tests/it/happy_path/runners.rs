@@ -1,4 +1,4 @@
-//! Where jobs run, and how runners come and go in order.
+//! Placement of jobs, and runners that join and leave in order.
 
 use rustix::process::Signal;
 
@@ -12,7 +12,7 @@ fn a_runner_that_listens_is_dialled_by_the_dispatcher() {
     let _dispatcher = world.dispatcher(&[]);
     let _observer = world.observer(&[&repository], &[]);
     let dispatch = format!("--dispatch={}", world.address());
-    // The original's form: the repository is a source of objects near by.
+    // The command line of the original program: the repository is a local source of objects.
     let runner = world.runner("w1", &["--host=127.0.0.1", "--port=0", &dispatch, text(&repository.path)]);
     runner.says("listens at 127.0.0.1:");
 
@@ -128,7 +128,7 @@ fn the_runners_are_listed_with_what_they_offer_and_do() {
     assert_eq!(runner["state"], "connected");
     assert_eq!((runner["slots"].as_u64(), runner["busy"].as_u64()), (Some(3), Some(1)));
     assert!(runner["labels"].as_array().unwrap().contains(&"os=linux".into()), "{runner}");
-    // The tier in force, for people as well.
+    // The isolation tier in force is shown to people as well.
     let isolation = runner["isolation"].as_str().unwrap();
     assert!(["pid_namespace", "subreaper"].contains(&isolation), "{runner}");
     assert!(table.contains("ISOLATION") && table.contains(&isolation.replace('_', " ")), "{table}");

@@ -1,4 +1,4 @@
-//! What travels ahead of a lease: the source of a commit that has just arrived, for a runner that lacks only that.
+//! Source ahead of a lease: the source of a commit that has just arrived, for a runner that lacks nothing else.
 
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ fn register(world: &World, has: Option<&str>, takes_source: bool) -> Wire {
     runner
 }
 
-/// The next lease, whose attempt passes at once, and what came before it.
+/// The next lease, whose attempt passes at once, and the messages before it.
 fn pass(runner: &mut Wire) -> (String, Vec<u8>) {
     let mut lease = runner.hear();
     let mut source = Vec::new();
@@ -37,7 +37,7 @@ fn a_runner_that_has_the_commit_before_gets_the_difference_ahead_of_the_lease() 
     let world = World::new();
     let _dispatcher = world.dispatcher(&[]);
     let repository = world.repository("app");
-    // Does not compress, so that it shows where it goes along.
+    // Random bytes do not compress, so the size shows whether they travelled.
     let noise: String = (0..2_000u32).map(|n| format!("{:x}", n.wrapping_mul(2_654_435_761))).collect();
     repository.write("noise", &noise);
     let first = repository.commit_script("true");
@@ -52,7 +52,7 @@ fn a_runner_that_has_the_commit_before_gets_the_difference_ahead_of_the_lease() 
     assert!(source.starts_with(b"PACK") && source.len() < noise.len() / 2, "{} bytes", source.len());
     world.expect(&second, "passed");
 
-    // Too much to be sent unasked.
+    // Too large for source ahead.
     let large: String = (0..40_000u32).map(|n| format!("{:x}", n.wrapping_mul(2_654_435_761))).collect();
     repository.write("large", &large);
     let third = repository.commit("Add something large");
@@ -60,7 +60,8 @@ fn a_runner_that_has_the_commit_before_gets_the_difference_ahead_of_the_lease() 
     world.expect(&third, "passed");
     drop(runner);
 
-    // By what it says of itself, a runner has it as well; and nobody gets what it does not ask for.
+    // A runner that names the commit as warm has the source as well; a runner that did not ask for source ahead gets
+    // none.
     for (takes_source, has_before) in [(true, true), (true, false), (false, true)] {
         let has = repository.head();
         let has = if has_before { has } else { first.clone() };

@@ -1,4 +1,4 @@
-//! What a task file can say, and what comes of it.
+//! The keys of a task file and their effect.
 
 use crate::harness::{World, job};
 

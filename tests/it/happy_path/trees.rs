@@ -1,8 +1,8 @@
-//! The tree that an attempt finds: exactly the commit's, and what was asked to be kept.
+//! The work tree of an attempt: exactly the commit's files, and the kept paths.
 
 use crate::harness::{Repository, World};
 
-/// Lists every file but the one kept, and shows a file of the commit; then leaves a mess.
+/// Lists every file but the kept one, prints a file of the commit, and then leaves files behind.
 const LOOK_AND_SOIL: &str = "\
 find . -type f -o -type l | grep -v ./cache/ | sort
 cat tracked

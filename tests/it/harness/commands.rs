@@ -21,7 +21,7 @@ impl World {
         self.run(self.command(arguments))
     }
 
-    /// The same in another directory.
+    /// Like [`World::surveil`], in another directory.
     #[track_caller]
     pub(crate) fn surveil_in(&self, directory: &Path, arguments: &[&str]) -> Done {
         let mut command = self.command(arguments);
@@ -34,7 +34,7 @@ impl World {
     pub(crate) fn run(&self, command: Command) -> Done {
         let name: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
         let process = Process::start(&format!("{name:?}"), command);
-        // For the report, should it not end in time.
+        // Kept for the report if it does not end in time.
         let place = self.records.borrow().len();
         self.records.borrow_mut().push(process.record());
         let (code, said) = process.finish();
@@ -50,14 +50,14 @@ impl Done {
         self.with_code(0)
     }
 
-    /// Standard output of a command that was to end like this.
+    /// Standard output of a command that must end with this exit code.
     #[track_caller]
     pub(crate) fn with_code(self, code: i32) -> String {
         assert_eq!(self.code, code, "{self:?}");
         String::from_utf8(self.stdout).unwrap()
     }
 
-    /// What a command that was to end like this said to be wrong.
+    /// Standard error of a command that must end with this exit code.
     #[track_caller]
     pub(crate) fn error(self, code: i32) -> String {
         assert_eq!(self.code, code, "{self:?}");

@@ -20,7 +20,7 @@ pub(crate) struct Link {
 }
 
 struct State {
-    /// In each direction.
+    /// Bytes per second in each direction.
     bytes_per_second: Option<u64>,
     is_dead: AtomicBool,
     is_over: AtomicBool,
@@ -36,7 +36,7 @@ impl Link {
         let state = State { bytes_per_second, is_dead: AtomicBool::new(false), is_over: AtomicBool::new(false) };
         let link = Self { address, state: Arc::new(state) };
         let (state, far) = (link.state.clone(), world.address());
-        // It ends within moments of the link's end, and holds nothing but its socket.
+        // The thread ends soon after the link, and holds nothing but its socket.
         threads::spawn("link", move || accept(&listener, &state, far)).unwrap().detach();
         link
     }
@@ -45,7 +45,7 @@ impl Link {
         self.address.to_string()
     }
 
-    /// From now on nothing passes, and nobody is told.
+    /// From now on nothing passes, and neither side gets an end or a reset.
     pub(crate) fn dies(&self) {
         self.state.is_dead.store(true, Ordering::Release);
     }
@@ -61,7 +61,7 @@ fn accept(listener: &TcpListener, state: &Arc<State>, far: SocketAddrV4) {
     while !state.is_over.load(Ordering::Acquire) {
         match listener.accept() {
             Ok((near, _)) => {
-                // What has found no dispatcher is told so by the end.
+                // A client that finds no dispatcher sees the end of its connection.
                 let Ok(far) = TcpStream::connect(far) else { continue };
                 near.set_nonblocking(false).unwrap();
                 let (near, far) = (Arc::new(near), Arc::new(far));
@@ -75,10 +75,10 @@ fn accept(listener: &TcpListener, state: &Arc<State>, far: SocketAddrV4) {
     }
 }
 
-/// Passes on what comes, until either side ends.
+/// Forwards bytes until either side ends.
 fn pump(mut from: &TcpStream, mut to: &TcpStream, state: &State) {
     let rate = state.bytes_per_second.unwrap_or(u64::MAX);
-    // As much as may pass in a hundredth of a second; on a slow line little is on its way at a time.
+    // The bytes of a hundredth of a second, so that a slow link holds little at a time.
     let mut piece = vec![0; usize::try_from(rate / 100).unwrap().clamp(1, 64 << 10)];
     from.set_read_timeout(Some(LOOK_EVERY)).unwrap();
     while !state.is_over.load(Ordering::Acquire) {
@@ -100,7 +100,7 @@ fn pump(mut from: &TcpStream, mut to: &TcpStream, state: &State) {
         }
     }
     for socket in [from, to] {
-        // The other direction may have done it.
+        // The other direction may have closed it.
         socket.shutdown(Shutdown::Both).ok();
     }
 }

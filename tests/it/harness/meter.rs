@@ -1,4 +1,4 @@
-//! What a process uses, as the kernel counts it, and processes that may use little.
+//! Resources of a process, as the kernel counts them, and processes with low limits.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::{Process, World, until};
 
-/// What a process uses at a moment.
+/// Resources that a process uses at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Usage {
     pub(crate) threads: u64,
@@ -67,7 +67,7 @@ impl Process {
         ticks * 1000 / rustix::param::clock_ticks_per_second()
     }
 
-    /// Waits until it uses no more than this again.
+    /// Waits until its use has fallen to this.
     #[track_caller]
     pub(crate) fn is_back_to(&self, before: Usage) {
         let mut last = before;

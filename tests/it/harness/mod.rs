@@ -1,5 +1,5 @@
 //! A world for one test: a directory, a home, an address, and the processes of Surveil in it. Nothing is shared between
-//! two worlds, and nothing of a world is left when it is dropped. A test that fails prints what all its processes said.
+//! two worlds, and nothing of a world is left when it is dropped. A failed test prints the output of all its processes.
 
 mod commands;
 mod link;
@@ -35,14 +35,14 @@ use process::Record;
 
 /// No wait in these tests takes longer, and none is expected to take a hundredth of it on an idle machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-/// How often a condition is looked at that nothing tells of.
+/// Interval between two checks of a condition that has no event.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 pub(crate) struct World {
     place: TempDir,
     /// A loopback address of this world's own, so that a port that was free once stays so.
     host: Cell<Ipv4Addr>,
-    /// Where the dispatcher listens; 0 until there was one.
+    /// Port of the dispatcher; 0 before its first start.
     port: Cell<u16>,
     records: RefCell<Vec<Arc<Record>>>,
 }
@@ -54,7 +54,7 @@ impl World {
         Self { place, host: Cell::new(own_address()), port: Cell::new(0), records: RefCell::default() }
     }
 
-    /// For a test in which roles are started before the dispatcher, which will listen here.
+    /// Reserves a port for a test that starts other roles before the dispatcher.
     pub(crate) fn with_port(port: u16) -> Self {
         let world = Self::new();
         world.port.set(port);
@@ -70,19 +70,19 @@ impl World {
         self.path("data")
     }
 
-    /// Where the dispatcher listens, or is going to.
+    /// Address at which the dispatcher listens or will listen.
     pub(crate) fn address(&self) -> SocketAddrV4 {
         assert_ne!(self.port.get(), 0, "no dispatcher was started");
         SocketAddrV4::new(self.host.get(), self.port.get())
     }
 
-    /// For a dispatcher that was started without [`World::dispatcher`].
+    /// Notes the port of a dispatcher that was started without [`World::dispatcher`].
     pub(crate) fn listens_at(&self, address: SocketAddrV4) {
         self.host.set(*address.ip());
         self.port.set(address.port());
     }
 
-    /// Where a dispatcher that is started now is to listen.
+    /// Address at which a dispatcher that starts now must listen.
     fn listening(&self) -> (Ipv4Addr, u16) {
         (self.host.get(), self.port.get())
     }
@@ -92,7 +92,7 @@ impl World {
         self.dispatcher_with(more, &[])
     }
 
-    /// The same, with variables in its environment.
+    /// Like [`World::dispatcher`], with variables in its environment.
     pub(crate) fn dispatcher_with(&self, more: &[&str], variables: &[(&str, &str)]) -> Process {
         let (host, port) = (format!("--host={}", self.host.get()), format!("--port={}", self.port.get()));
         let mut arguments = vec!["dispatcher", &host, &port];
@@ -132,14 +132,14 @@ impl World {
         self.start_command(name, self.command(arguments))
     }
 
-    /// The same, of a command that was prepared.
+    /// Like [`World::start`], for a prepared command.
     pub(crate) fn start_command(&self, name: &str, command: Command) -> Process {
         let process = Process::start(name, command);
         self.records.borrow_mut().push(process.record());
         process
     }
 
-    /// A `surveil` that has yet to be started. It finds this world's dispatcher by itself.
+    /// A `surveil` command that is not started yet. It finds this world's dispatcher by itself.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.sealed(env!("CARGO_BIN_EXE_surveil"));
         command.args(arguments).env("SURVEIL_DATA", self.data()).env("SURVEIL_WORK", self.path("work"));
@@ -174,7 +174,7 @@ impl World {
         for entry in fs::read_dir("/proc").unwrap() {
             let path = entry.unwrap().path();
             let Some(pid) = path.file_name().and_then(|name| name.to_str()?.parse().ok()) else { continue };
-            // A process that ended just now has nothing to read.
+            // A process that has just ended has no environment to read.
             let Ok(environ) = fs::read(path.join("environ")) else { continue };
             let environ: Vec<&[u8]> = environ.split(|byte| *byte == 0).collect();
             let has = |variable: &str| environ.contains(&variable.as_bytes());
@@ -196,7 +196,7 @@ impl World {
             }
             for (pid, _) in left {
                 if let Some(pid) = rustix::process::Pid::from_raw(pid) {
-                    // It may be gone meanwhile.
+                    // The process may have ended meanwhile.
                     rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();
                 }
             }
@@ -205,7 +205,8 @@ impl World {
     }
 }
 
-/// Every process of a world has it in its environment. Not of Surveil's own variables, because attempts inherit none.
+/// Variable in the environment of every process of a world. Not one of Surveil's own, because attempts do not inherit
+/// those.
 const MARK: &str = "IT_WORLD";
 
 impl Drop for World {
@@ -219,7 +220,7 @@ impl Drop for World {
     }
 }
 
-/// Waits for something that nothing tells of.
+/// Polls until a condition holds that has no event.
 #[track_caller]
 pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = now() + PATIENCE;
@@ -230,7 +231,7 @@ pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 fn pause() {
-    // Nothing ever arrives: the timeout is the point.
+    // Nothing ever arrives on this channel: the timeout is the pause.
     let _ = never::<()>().recv_timeout(LOOK_EVERY);
 }
 

@@ -1,4 +1,4 @@
-//! What a test asks the dispatcher and waits for. It comes as an event, over an operator's session.
+//! Questions of a test to the dispatcher, and waits. Changes arrive as events over an operator's session.
 
 use serde_json::{Value, json};
 use surveil::protocol::operator::{BuildReport, JobReport, RunnerReport, StatusReport};
@@ -6,33 +6,33 @@ use surveil::protocol::operator::{BuildReport, JobReport, RunnerReport, StatusRe
 use super::{World, until, wire::Wire};
 
 impl World {
-    /// The secret of a role, as the dispatcher has written it.
+    /// The token of a role, as the dispatcher has written it.
     pub(crate) fn token(&self, role: &str) -> String {
         let path = self.data().join("tokens").join(role);
         std::fs::read_to_string(path).unwrap().trim().to_owned()
     }
 
-    /// What `surveil status` would print.
+    /// The report that `surveil status` prints.
     #[track_caller]
     pub(crate) fn status(&self) -> StatusReport {
         let mut operator = Wire::greet(self, "operator", "test");
         report(operator.ask(&json!({"type": "status", "limit": 1000})))
     }
 
-    /// The builds there are, by number.
+    /// All builds, by number.
     pub(crate) fn builds(&self) -> Vec<BuildReport> {
         let mut builds = self.status().builds;
         builds.sort_by_key(|build| build.build);
         builds
     }
 
-    /// Waits for a build that is like this, and returns it as it is then.
+    /// Waits for a build that satisfies the condition, and returns it.
     #[track_caller]
     pub(crate) fn build_that(&self, what: &str, mut is_so: impl FnMut(&BuildReport) -> bool) -> BuildReport {
         let mut watching = Wire::greet(self, "operator", "test");
         let begun = watching.ask(&json!({"type": "watch"}));
         assert_eq!(begun["type"], "ok", "{begun}");
-        // What happened before the watch began is not told by it.
+        // The watch does not report what happened before it began.
         let mut builds = self.builds();
         loop {
             if let Some(build) = builds.into_iter().find(|build| is_so(build)) {
@@ -48,7 +48,7 @@ impl World {
         self.build_that("is finished", |build| build.commit == commit && build.finished_ms.is_some())
     }
 
-    /// Waits for the verdict on a commit, which is to be this.
+    /// Waits for the verdict on a commit, and checks that it is this one.
     #[track_caller]
     pub(crate) fn expect(&self, commit: &str, state: &str) -> BuildReport {
         let build = self.finished(commit);
@@ -56,7 +56,7 @@ impl World {
         build
     }
 
-    /// Waits until a runner is like this.
+    /// Waits until a runner satisfies the condition.
     #[track_caller]
     pub(crate) fn runner_that(&self, name: &str, is_so: impl Fn(&RunnerReport) -> bool) {
         until(name, || self.status().runners.iter().any(|runner| runner.name == name && is_so(runner)));
@@ -67,7 +67,7 @@ impl World {
         self.runner_that(name, |runner| runner.state == "connected");
     }
 
-    /// The log of a task's newest attempt, as far as it is there.
+    /// The log of a task's newest attempt so far.
     #[track_caller]
     pub(crate) fn log_of(&self, build: &BuildReport, task: &str) -> String {
         self.surveil(&["logs", &build.build.to_string(), task]).ok()

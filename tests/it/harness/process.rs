@@ -1,4 +1,4 @@
-//! One `surveil` process: its output is read all the time, its end can be waited for, and it never outlives its handle.
+//! One `surveil` process. Its output is read all the time, its end can be waited for, and it never outlives its handle.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddrV4;
@@ -24,11 +24,11 @@ pub(crate) struct Process {
     readers: Vec<Thread<()>>,
 }
 
-/// What a process has said so far.
+/// The output of a process so far.
 pub(crate) struct Record {
     name: String,
     said: Mutex<Said>,
-    /// Gets a message when there is more.
+    /// Gets a message when there is more output.
     wake: Sender<()>,
     woken: Receiver<()>,
 }
@@ -37,13 +37,13 @@ pub(crate) struct Record {
 pub(crate) struct Said {
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: Vec<u8>,
-    /// How many of the two have ended.
+    /// Number of the two outputs that have ended.
     closed: u32,
 }
 
 impl Process {
     pub(crate) fn start(name: &str, mut command: Command) -> Self {
-        // A group of its own, as a shell would give it, so that a Ctrl-C can be meant for it alone.
+        // A process group of its own, as a shell creates it, so that a Ctrl-C reaches this process alone.
         command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let end = pidfd_open(pid(&child), PidfdFlags::empty()).unwrap();
@@ -58,7 +58,7 @@ impl Process {
         self.record.clone()
     }
 
-    /// Waits until it has written this, to either of its outputs; no matter whether that was long ago.
+    /// Waits until either output contains this text, however early it was written.
     #[track_caller]
     pub(crate) fn says(&self, text: &str) {
         self.record.wait(text, |said| {
@@ -71,12 +71,12 @@ impl Process {
         self.child.id()
     }
 
-    /// What it has written to standard error by now.
+    /// Its standard error so far.
     pub(crate) fn log(&self) -> String {
         String::from_utf8_lossy(&self.record.lock().stderr).into_owned()
     }
 
-    /// The address in a dispatcher's first words.
+    /// The address in a dispatcher's first lines.
     #[track_caller]
     pub(crate) fn listening_at(&self) -> SocketAddrV4 {
         const WORDS: &str = "listening at ";
@@ -93,13 +93,13 @@ impl Process {
         kill_process(pid(&self.child), signal).unwrap();
     }
 
-    /// To its whole group, as a terminal sends a Ctrl-C.
+    /// Sends a signal to its whole group, as a terminal does for Ctrl-C.
     pub(crate) fn signal_group(&self, signal: Signal) {
         assert!(self.status.is_none(), "{} has ended already", self.record.name);
         kill_process_group(pid(&self.child), signal).unwrap();
     }
 
-    /// Ends it as a power cut would, and waits for that.
+    /// Kills it without warning, and waits for its end.
     pub(crate) fn kill(mut self) {
         self.signal(Signal::KILL);
         self.status();
@@ -137,12 +137,12 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if self.status.is_none() {
-            // What left its group is the world's to sweep.
+            // Processes that left its group are ended by the world.
             kill_process_group(pid(&self.child), Signal::KILL).ok();
             drop(self.child.wait());
         }
         for reader in self.readers.drain(..) {
-            // What it started may hold its output still.
+            // Its children may still hold its output open.
             reader.detach();
         }
     }
@@ -163,7 +163,7 @@ impl Record {
 
     fn add(&self, change: impl FnOnce(&mut Said)) {
         change(&mut self.lock());
-        // Where a message is waiting, one more would tell nothing.
+        // If a message is waiting already, another one adds nothing.
         let _ = self.wake.try_send(());
     }
 

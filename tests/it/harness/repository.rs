@@ -80,7 +80,7 @@ impl Repository<'_> {
         fs::set_permissions(self.path.join(path), fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// Commits everything that is there; the commit's full id.
+    /// Commits all files; returns the commit's full id.
     #[track_caller]
     pub(crate) fn commit(&self, subject: &str) -> String {
         self.git(&["add", "--all"]);
@@ -88,14 +88,14 @@ impl Repository<'_> {
         self.head()
     }
 
-    /// Commits this task file; the commit's full id.
+    /// Commits this task file; returns the commit's full id.
     #[track_caller]
     pub(crate) fn commit_tasks(&self, tasks: &str) -> String {
         self.write(".surveil.toml", tasks);
         self.commit("Change the tasks")
     }
 
-    /// Commits a single task with this script; the commit's full id.
+    /// Commits a single task with this script; returns the commit's full id.
     #[track_caller]
     pub(crate) fn commit_script(&self, script: &str) -> String {
         self.commit_tasks(&format!("[task.test]\nrun = '''\n{script}\n'''\n"))

@@ -1,4 +1,4 @@
-//! How tests and the tasks they start tell each other something, outside the work tree: a gate that a task waits at
+//! Signals between a test and its tasks, outside the work tree: a gate that a task waits at
 //! until the test opens it, and a tally that tasks add lines to.
 
 use std::fs::{self, OpenOptions};
@@ -38,7 +38,7 @@ impl Gate {
         format!("read -r opened < {}", text(&self.path))
     }
 
-    /// Lets those through who wait here, as soon as there is one.
+    /// Opens the gate for the waiting tasks, as soon as there is one.
     #[track_caller]
     pub(crate) fn open(&self) {
         let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap();
@@ -61,7 +61,7 @@ impl Tally {
         fs::read_to_string(&self.path).unwrap_or_default().lines().map(str::to_owned).collect()
     }
 
-    /// Waits until there are so many lines, and returns them.
+    /// Waits until there are this many lines, and returns them.
     #[track_caller]
     pub(crate) fn reaches(&self, count: usize) -> Vec<String> {
         until(&format!("{count} lines in {}", self.path.display()), || self.lines().len() >= count);

@@ -1,5 +1,5 @@
-//! A small disk for one test: a tmpfs in a mount namespace of its own, so that nothing of it is left, and nobody needs
-//! more rights than to make a namespace.
+//! A small disk for one test: a tmpfs in a mount namespace of its own, so that nothing of it is left, and no
+//! privilege is needed but to make a namespace.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -16,7 +16,7 @@ pub(crate) struct Volume {
 }
 
 impl World {
-    /// A disk of `size` at a directory of this world; `None` where this machine does not permit that, which is said.
+    /// A disk of `size` at a directory of this world. Returns `None`, and says so, if this machine does not permit it.
     #[expect(clippy::print_stderr, reason = "a test that could not be made says why")]
     pub(crate) fn volume(&self, name: &str, size: &str) -> Option<Volume> {
         let place = self.path(name);
@@ -29,7 +29,7 @@ impl World {
             command
         };
         let mount = format!("mount -t tmpfs -o size={size} none {}", text(&place));
-        // Whatever is missing, a program or a right, shows at the first try.
+        // A missing program or privilege shows at the first try.
         let tried = unshare(mount.clone()).output();
         let refused = match tried {
             Ok(output) if output.status.success() => None,
@@ -47,7 +47,7 @@ impl World {
 }
 
 impl Volume {
-    /// The command, as one that sees the disk.
+    /// Makes the command one that sees the disk.
     pub(crate) fn inside(&self, command: &Command) -> Command {
         let mut inside = Command::new("nsenter");
         inside.arg(format!("--target={}", self.holder.pid())).arg("--mount");
@@ -62,13 +62,13 @@ impl Volume {
         inside
     }
 
-    /// Where those who do not see the disk find a file of it.
+    /// Path of a file of the disk for processes that do not see the disk.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.holder.pid()));
         root.join(self.place.strip_prefix("/").unwrap()).join(name)
     }
 
-    /// Leaves no room, whatever has become free since the last time.
+    /// Fills the disk, including room that became free since the last time.
     pub(crate) fn fill(&self) {
         let mut filler = File::options().create(true).append(true).open(self.path("filler")).unwrap();
         while filler.write_all(&[b'x'; 4096]).is_ok() {}
@@ -81,7 +81,7 @@ impl Volume {
         world.run(self.inside(&mount)).ok();
     }
 
-    /// The path as those who see the disk know it.
+    /// Path of a file for processes that see the disk.
     pub(crate) fn place(&self) -> &Path {
         &self.place
     }

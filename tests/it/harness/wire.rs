@@ -1,4 +1,4 @@
-//! A peer that speaks the protocol over a plain socket, or something else.
+//! A peer that sends messages of the protocol, or any bytes, over a plain socket.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 
 use super::{PATIENCE, World, now};
 
-/// Well within what any test's dispatcher takes for silence.
+/// Shorter than the timeout of any test's dispatcher.
 const PING_EVERY: Duration = Duration::from_secs(1);
 
 pub(crate) struct Wire {
     stream: BufReader<TcpStream>,
     deadline: Instant,
-    /// What is said now and then while something is waited for.
+    /// The message that is sent regularly during a wait.
     ping: Option<Value>,
 }
 
@@ -24,7 +24,7 @@ impl Wire {
         Self { stream: BufReader::new(stream), deadline: now() + PATIENCE, ping: None }
     }
 
-    /// A session in that role, which says nothing by itself.
+    /// A session in that role, which sends nothing by itself.
     #[track_caller]
     pub(crate) fn quiet(world: &World, role: &str, name: &str) -> Self {
         let mut wire = Self::dial(world);
@@ -34,7 +34,7 @@ impl Wire {
         wire
     }
 
-    /// A session in that role, which pings as long as something is waited for.
+    /// A session in that role, which pings during each wait.
     #[track_caller]
     pub(crate) fn greet(world: &World, role: &str, name: &str) -> Self {
         let mut wire = Self::quiet(world, role, name);
@@ -54,13 +54,13 @@ impl Wire {
         self.stream.get_mut().write_all(bytes)
     }
 
-    /// The next message that is no answer to a ping.
+    /// The next message other than the answer to a ping.
     #[track_caller]
     pub(crate) fn hear(&mut self) -> Value {
         self.hear_or(|| "a message".into())
     }
 
-    /// The same, for something that can be said to have been waited for in vain.
+    /// Like [`Self::hear`], but names what was waited for if the wait was in vain.
     #[track_caller]
     pub(crate) fn hear_or(&mut self, what: impl FnOnce() -> String) -> Value {
         let mut line = Vec::new();
@@ -98,7 +98,7 @@ impl Wire {
         }
     }
 
-    /// Takes a payload.
+    /// Reads a payload.
     pub(crate) fn payload(&mut self, bytes: u64) -> Vec<u8> {
         let mut payload = Vec::new();
         self.stream.by_ref().take(bytes).read_to_end(&mut payload).unwrap();
@@ -106,7 +106,7 @@ impl Wire {
         payload
     }
 
-    /// Passes over a payload.
+    /// Skips a payload.
     pub(crate) fn skip(&mut self, bytes: u64) {
         let skipped = io::copy(&mut self.stream.by_ref().take(bytes), &mut io::sink()).unwrap();
         assert_eq!(skipped, bytes, "the payload is shorter than announced");
@@ -119,14 +119,14 @@ impl Wire {
         self.hear()
     }
 
-    /// Everything up to the end of the connection.
+    /// All bytes up to the end of the connection.
     pub(crate) fn rest(mut self) -> io::Result<Vec<u8>> {
         self.stream.get_mut().set_read_timeout(Some(PATIENCE)).unwrap();
         let mut bytes = Vec::new();
         self.stream.read_to_end(&mut bytes).map(|_| bytes)
     }
 
-    /// Hears why it is refused, and then that the connection ends.
+    /// Reads the refusal, and then the end of the connection.
     #[track_caller]
     pub(crate) fn expect_refusal(mut self, code: &str) -> String {
         let error = self.hear();

@@ -1,8 +1,8 @@
-//! What people do meanwhile: they push, cancel and run again.
+//! Actions of people: pushes, cancels and reruns.
 
 use super::*;
 
-/// With so many unfinished builds nobody pushes more, or what is left in the end would take for ever.
+/// With this many unfinished builds nobody pushes more, because the remaining work would take too long at the end.
 const BACKLOG: usize = 25;
 
 impl Nemesis<'_> {
@@ -25,7 +25,7 @@ impl Nemesis<'_> {
         self.ask(request, json!({"type": "rerun", "build": build.0.to_string(), "failed": failed}))
     }
 
-    /// Whether it was done, as far as anybody heard.
+    /// Whether an answer confirmed it.
     fn ask(&self, request: RequestId, question: Value) -> bool {
         let is_done = echo::operate(self.world, question).is_some_and(|answer| answer["type"] == "ok");
         if is_done {
@@ -69,7 +69,7 @@ impl Nemesis<'_> {
         self.repositories[at].git(&["update-ref", &format!("refs/heads/{branch}"), &head.to_string()]);
     }
 
-    /// A commit that no branch names yet, and of which is known what it does.
+    /// A commit that no branch names yet, with known tasks.
     fn new_commit(&mut self, at: usize, branch: &str) -> CommitId {
         let tasks = tasks(&mut self.people);
         let sections: String = tasks.iter().map(|task| task.section(&self.place)).collect();

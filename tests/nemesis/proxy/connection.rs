@@ -1,4 +1,4 @@
-//! One connection through a link: two sockets, two pumps, and what has been done to it.
+//! One connection through a link: two sockets, two pumps, and the faults that apply to it.
 
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,17 +14,17 @@ use crate::harness::now;
 /// A way to lose a connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Cut {
-    /// Both ends learn of it in order.
+    /// Both ends see an orderly end.
     Close,
-    /// Both ends learn of it by a reset.
+    /// Both ends see a reset.
     Reset,
-    /// A reset in the middle of the next message of this way, after so many of its bytes.
+    /// A reset in the middle of the next message in this direction, after this many of its bytes.
     MidLine(Way, usize),
-    /// Nothing passes any more, and nobody learns of it. What is under way is never delivered.
+    /// Nothing passes any more, without an end or a reset. Messages on their way are never delivered.
     Silent,
-    /// Nothing passes this way until then; later it all arrives.
+    /// Nothing passes in this direction until then; later all of it arrives.
     OneWay(Way, Instant),
-    /// Nothing passes either way until then; later it all arrives.
+    /// Nothing passes in either direction until then; later all of it arrives.
     Hole(Instant),
 }
 
@@ -38,12 +38,12 @@ pub(crate) struct Connection {
 
 #[derive(Default)]
 struct State {
-    /// Until when nothing passes, up and down.
+    /// Times until which nothing passes, up and down.
     held: [Option<Instant>; 2],
-    /// After how many bytes the next message is torn, up and down.
+    /// Number of bytes after which the next message is torn, up and down.
     torn: [Option<usize>; 2],
     is_silent: bool,
-    /// Messages to be said in between, up.
+    /// Messages to be inserted, up.
     injected: Vec<Frame>,
     /// Announcements that were passed on twice and not answered yet.
     doubled: usize,
@@ -56,7 +56,7 @@ impl Connection {
         for socket in [&client, &server] {
             socket.set_nodelay(true).unwrap();
             socket.set_read_timeout(Some(READ_EVERY)).unwrap();
-            // Who does not read for so long has the connection cut, so that a pump ends.
+            // The connection of a peer that does not read for this long is cut, so that the pump ends.
             socket.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
         }
         let is_over = AtomicBool::new(false);
@@ -69,7 +69,7 @@ impl Connection {
         connection
     }
 
-    /// Nothing of it is left to be cut.
+    /// Whether the connection has ended.
     pub(crate) fn is_over(&self) -> bool {
         self.is_over.load(Ordering::Acquire)
     }
@@ -89,7 +89,7 @@ impl Connection {
         }
     }
 
-    /// Lets go what is held back; ends what was cut without a word.
+    /// Releases delayed messages; ends connections that were cut silently.
     pub(super) fn heal(&self) {
         lock(&self.state).held = [None; 2];
         if lock(&self.state).is_silent {
@@ -105,7 +105,7 @@ impl Connection {
         std::mem::take(&mut lock(&self.state).injected)
     }
 
-    /// Whether anything passes this way now.
+    /// Whether messages pass in this direction now.
     pub(super) fn is_held(&self, way: Way) -> bool {
         let state = lock(&self.state);
         state.is_silent || state.held[way as usize].is_some_and(|until| now() < until)
@@ -116,7 +116,7 @@ impl Connection {
         lock(&self.state).torn[way as usize].take()
     }
 
-    /// One direction ends in order; whether the other has already.
+    /// Notes the orderly end of one direction; returns whether the other has ended already.
     pub(super) fn is_second_end(&self) -> bool {
         std::mem::replace(&mut lock(&self.state).is_half_over, true)
     }
@@ -126,20 +126,20 @@ impl Connection {
         lock(&self.state).doubled += 1;
     }
 
-    /// How many answers follow the one that is passed on now and were not asked for.
+    /// Number of unrequested answers that follow the one that is forwarded now.
     pub(super) fn take_expected(&self) -> usize {
         std::mem::take(&mut lock(&self.state).doubled)
     }
 
-    /// Ends it for both; the pumps notice.
+    /// Ends the connection for both sides; the pumps notice.
     pub(super) fn end(&self, with_reset: bool) {
         self.is_over.store(true, Ordering::Release);
         for socket in [&self.client, &self.server] {
             if with_reset {
-                // A reset is what a close sends that does not linger; it comes with the last handle's end.
+                // A close without linger sends a reset, when the last handle is closed.
                 rustix::net::sockopt::set_socket_linger(socket, Some(Duration::ZERO)).ok();
             } else {
-                // It may have ended meanwhile.
+                // The connection may have ended meanwhile.
                 socket.shutdown(Shutdown::Both).ok();
             }
         }

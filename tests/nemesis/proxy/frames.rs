@@ -7,7 +7,7 @@ use serde_json::Value;
 pub(crate) struct Frame {
     /// The line with its line feed, and the payload behind it.
     pub(crate) bytes: Vec<u8>,
-    /// What the line says; null where it is no JSON.
+    /// The line as JSON; null if it is none.
     pub(crate) message: Value,
 }
 
@@ -25,7 +25,7 @@ impl Frame {
     }
 }
 
-/// What has arrived of a stream and is no whole message yet.
+/// Bytes of a stream that form no whole message yet.
 #[derive(Debug, Default)]
 pub(crate) struct Splitter {
     buffer: Vec<u8>,

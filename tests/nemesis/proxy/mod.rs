@@ -1,8 +1,8 @@
-//! A network that can be spoiled: each observer and runner reaches the dispatcher through a link of its own, which
-//! reads the messages that pass and does to them what it is told.
+//! A network with faults: each observer and runner reaches the dispatcher through a link of its own, which
+//! reads the messages that pass and applies the faults that it is told.
 //!
-//! A link shows everything to a [`Tap`] before it passes it on. It never makes up a message; it holds back, tears, says
-//! twice, says again.
+//! A link shows every message to a [`Tap`] before it forwards it. It never invents a message; it delays, tears, doubles
+//! and repeats.
 
 mod connection;
 mod frames;
@@ -21,7 +21,7 @@ use crate::harness::now;
 pub(crate) use connection::{Connection, Cut};
 pub(crate) use frames::Frame;
 
-/// Messages of a link that are remembered, to be said again.
+/// Number of messages that a link remembers for a repetition.
 const REMEMBERED: usize = 60;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,21 +32,21 @@ pub(crate) enum Way {
     Down,
 }
 
-/// What is to happen to a message, in the eyes of who watches a link.
+/// The fate of a message, as its tap sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Pass,
-    /// It is passed on two times.
+    /// It is forwarded twice.
     Twice,
     /// It does not arrive, and the connection is reset.
     Lose,
-    /// So many of its bytes arrive, and the connection is reset.
+    /// This many of its bytes arrive, and the connection is reset.
     Tear(usize),
 }
 
-/// Who sees what passes.
+/// An observer of all messages of a link.
 pub(crate) trait Tap: Send + Sync {
-    /// A message is about to be passed on, or lost.
+    /// A message is about to be forwarded or lost.
     fn passes(&self, _connection: u64, _link: &str, _way: Way, _frame: &Frame) -> Verdict {
         Verdict::Pass
     }
@@ -55,38 +55,38 @@ pub(crate) trait Tap: Send + Sync {
     fn ends(&self, _connection: u64) {}
 }
 
-/// The way of one process to the dispatcher.
+/// The link of one process to the dispatcher.
 pub(crate) struct Link {
     pub(crate) address: SocketAddrV4,
     shared: Arc<Shared>,
     accepting: Option<Thread<()>>,
 }
 
-/// What the threads of a link share.
+/// State that the threads of a link share.
 pub(crate) struct Shared {
     name: String,
     dispatcher: SocketAddrV4,
     tap: Arc<dyn Tap>,
     spoil: Mutex<Spoil>,
-    /// Until when nothing passes, on whichever connection.
+    /// Time until which nothing passes on any connection.
     blocked: Mutex<Option<Instant>>,
     connections: Mutex<Vec<Arc<Connection>>>,
-    /// Messages that went up lately and may be said again.
+    /// Recent messages to the dispatcher that may be repeated.
     said: Mutex<VecDeque<Frame>>,
     is_over: AtomicBool,
 }
 
-/// How bad a link is, until when.
+/// The faults of a link, and when they end.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Spoil {
     pub(crate) until: Instant,
-    /// Each message is held back for so long.
+    /// Delay of each message.
     pub(crate) delay_ms: u64,
     /// Bytes come in small pieces.
     pub(crate) trickles: bool,
-    /// Of a hundred messages that may be doubled, so many are.
+    /// Percentage of messages that are doubled, of those that may be.
     pub(crate) doubles: u64,
-    /// What decides which.
+    /// Dice that decide which.
     pub(crate) dice: u64,
 }
 
@@ -113,7 +113,7 @@ impl Link {
         Self { address, shared, accepting: Some(accepting) }
     }
 
-    /// For a command line.
+    /// The address for a command line.
     pub(crate) fn flag(&self) -> String {
         format!("--dispatch={}", self.address)
     }
@@ -122,20 +122,20 @@ impl Link {
         *lock(&self.shared.spoil) = spoil;
     }
 
-    /// Does this to every connection there is now; how many there were.
+    /// Applies this to every present connection; returns their number.
     pub(crate) fn cut(&self, cut: Cut) -> usize {
         let connections = lock(&self.shared.connections);
         let whole = connections.iter().filter(|connection| connection.is_whole());
         whole.map(|connection| connection.cut(cut)).count()
     }
 
-    /// Nothing passes until then, on connections that are made meanwhile neither.
+    /// Nothing passes until then, not even on connections that are made meanwhile.
     pub(crate) fn block(&self, until: Instant) -> usize {
         *lock(&self.shared.blocked) = Some(until);
         self.cut(Cut::Hole(until))
     }
 
-    /// Says again what was said on this link before, on the newest connection; whether there was one.
+    /// Repeats earlier messages of this link on the newest connection; returns whether there was one.
     pub(crate) fn say_again(&self, pick: impl FnOnce(&[Frame]) -> Option<Frame>) -> bool {
         let frame = pick(lock(&self.shared.said).make_contiguous());
         let newest = lock(&self.shared.connections).iter().rfind(|connection| connection.is_whole()).cloned();
@@ -144,7 +144,7 @@ impl Link {
         true
     }
 
-    /// All is as if nothing had ever been wrong with it, but for what is cut already.
+    /// Ends all faults of the link. Connections that are cut stay cut.
     pub(crate) fn heal(&self) {
         lock(&self.shared.spoil).until = now();
         *lock(&self.shared.blocked) = None;
@@ -173,7 +173,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             return;
         }
         let Ok(client) = client else { continue };
-        // No dispatcher: the client hears of it by the end of its connection.
+        // No dispatcher: the client sees the end of its connection.
         let Ok(server) = TcpStream::connect(shared.dispatcher) else { continue };
         let connection = Connection::begin(NUMBER.fetch_add(1, Ordering::Relaxed), client, server, shared);
         if let Some(until) = *lock(&shared.blocked) {

@@ -1,4 +1,4 @@
-//! Passes the messages of one direction on, spoiled as its link is told.
+//! Forwards the messages of one direction, with the faults of its link.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -10,14 +10,14 @@ use super::{Connection, Frame, Shared, Spoil, Verdict, Way, lock};
 use crate::harness::now;
 use crate::wait;
 
-/// How often a pump that has nothing to do looks whether its connection is over.
+/// Interval at which an idle pump checks whether its connection has ended.
 pub(super) const READ_EVERY: Duration = Duration::from_millis(15);
 
-/// What may be said twice in a row. A second `ping` would earn an `ack` too many, which is no fault that a network can
-/// have; and so on with what is answered only once.
+/// Messages that may be doubled. A second `ping` would get an `ack` too many, which is no fault that a network can
+/// have. The same holds for other messages that get one answer each.
 const DOUBLED_UP: &[&str] = &["started", "log", "results", "dispatch"];
 const DOUBLED_DOWN: &[&str] = &["runtask", "cancel", "ok", "stale", "log_ack"];
-/// What an observer hears when it announces something.
+/// Answers to an announcement.
 const ANSWERS: &[&str] = &["ok", "stale", "need_source", "error"];
 
 /// The body of a pump.
@@ -30,7 +30,7 @@ pub(super) fn pump(connection: &Arc<Connection>, way: Way, shared: &Arc<Shared>)
     let in_order = pump.run(from);
     shared.tap.ends(connection.number);
     if in_order {
-        // What the other direction still has to say is let through by its own pump.
+        // The pump of the other direction forwards its remaining messages.
         to.shutdown(Shutdown::Write).ok();
         if connection.is_second_end() {
             connection.end(false);
@@ -50,12 +50,12 @@ struct Pump<'a> {
     splitter: Splitter,
     /// Answers to doubled announcements, which their observer did not ask for: the second of two.
     swallow: usize,
-    /// A runner has registered, so that more may be said.
+    /// A runner has registered, so that messages may be inserted.
     is_open: bool,
 }
 
 impl Pump<'_> {
-    /// Whether it ended in order, by the end of its stream.
+    /// Whether the direction ended in order, by the end of its stream.
     fn run(&mut self, mut from: &TcpStream) -> bool {
         let mut buffer = vec![0; 64 * 1024];
         loop {
@@ -85,7 +85,7 @@ impl Pump<'_> {
         }
     }
 
-    /// Says what is to be said once more; false if the connection is over.
+    /// Sends the messages to be repeated; returns false if the connection is over.
     fn say_again(&self) -> bool {
         self.connection.injected().iter().all(|frame| {
             self.shared.tap.passes(self.connection.number, &self.shared.name, self.way, frame);
@@ -93,7 +93,7 @@ impl Pump<'_> {
         })
     }
 
-    /// Passes one message on; false if the connection is over.
+    /// Forwards one message; returns false if the connection is over.
     fn pass(&mut self, frame: &Frame) -> bool {
         let spoil = *lock(&self.shared.spoil);
         let is_spoiled = now() < spoil.until;
@@ -137,7 +137,7 @@ impl Pump<'_> {
         passed && (!doubles || self.write(&frame.bytes))
     }
 
-    /// Whether this is the second answer to what was asked once and passed on twice.
+    /// Whether this is the second answer to a request that was sent once and forwarded twice.
     fn is_swallowed(&mut self, frame: &Frame) -> bool {
         if self.way == Way::Up || !ANSWERS.contains(&frame.kind()) {
             return false;
@@ -165,7 +165,7 @@ impl Pump<'_> {
         if !trickles {
             return self.write(bytes);
         }
-        // A handful of pieces each, or long messages would take for ever.
+        // A handful of pieces each, so that long messages do not take too long.
         let piece = bytes.len().div_ceil(6).max(1);
         bytes.chunks(piece).all(|piece| {
             wait(4);

@@ -1,5 +1,5 @@
-//! C2: connections that break in every way, for shorter and longer than the timeout; messages that come torn, twice,
-//! and again when all is over.
+//! C2: connections that break in every way, for less and for more than the timeout; messages that come torn, twice,
+//! and again after everything has ended.
 
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,10 +15,10 @@ use crate::wait;
 
 const TIMEOUT_MS: u64 = 3_000;
 
-/// A cut with its name, given when it is to be over.
+/// A cut with its name, made for a given end of the cut.
 type Named = (&'static str, fn(Instant) -> Cut);
 
-/// Who passes everything.
+/// A tap that lets everything pass.
 struct Nobody;
 
 impl Tap for Nobody {}
@@ -78,7 +78,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// S12, S15: what is shorter than the timeout changes nothing, whatever it is.
+/// S12, S15: a cut that is shorter than the timeout changes nothing, whatever its kind.
 #[test]
 fn a_cut_that_is_shorter_than_the_timeout_changes_no_attempt() {
     let world = World::new();
@@ -107,7 +107,7 @@ fn a_cut_that_is_shorter_than_the_timeout_changes_no_attempt() {
     assert_eq!((attempts.len(), line.executions(&commit)), (1, 1), "{attempts:#?}");
 }
 
-/// S7, S12: what is longer loses the attempt. Its late result is kept and changes nothing. Sabotage tried: a late
+/// S7, S12: a longer cut loses the attempt. Its late result is kept and changes nothing. Sabotage tried: a late
 /// result that is recorded as the attempt's outcome; this test fails.
 #[test]
 fn a_cut_that_is_longer_than_the_timeout_loses_the_attempt_and_fences_its_result() {
@@ -117,7 +117,7 @@ fn a_cut_that_is_longer_than_the_timeout_loses_the_attempt_and_fences_its_result
     line.begun.reaches(1);
     let other = world.runner("w2", &["--slots=1"]);
     world.connected("w2");
-    // No end, no reset, and whatever is dialled anew is as silent.
+    // No end, no reset, and each new connection is silent as well.
     line.link.block(now() + Duration::from_secs(3_600));
     line.begun.reaches(2);
     fs::write(world.path("go.1"), "").unwrap();
@@ -186,10 +186,10 @@ const TORN: &[(Way, &str)] = &[
     (Way::Down, "ack"),
 ];
 
-/// S7, S11, S12, S15: whichever message it is that does not arrive whole, in either direction.
+/// S7, S11, S12, S15: each kind of message is torn, in either direction.
 #[test]
 fn a_reset_in_the_middle_of_any_message_neither_loses_nor_repeats_anything() {
-    // More than goes ahead of a lease, so that runners ask for it.
+    // Larger than source ahead may be, so that runners ask for it.
     resets(TORN, 40_000);
 }
 
@@ -218,7 +218,7 @@ fn resets(torn: &'static [(Way, &'static str)], noise: u32) {
         format!("[task.{kind}]\nlabels = ['{kind}']\nrun = '''\n{begin}\n{write}\n'''\n")
     };
     let tasks: String = torn.iter().map(task).collect();
-    // From here on it is known what they have.
+    // From here on the dispatcher knows what the runners have.
     let first = repository.commit_tasks(&tasks);
     world.expect(&first, "passed");
     for part in 0..3 {
@@ -248,7 +248,7 @@ fn resets(torn: &'static [(Way, &'static str)], noise: u32) {
     }
 }
 
-/// Everything that may come twice comes twice.
+/// Doubles every message that may come twice.
 struct Twice;
 
 impl Tap for Twice {
@@ -273,7 +273,7 @@ fn messages_that_are_doubled_and_replayed_are_applied_once() {
         line.begun.reaches(round + 1);
         fs::write(world.path(&go), "").unwrap();
         world.finished(&commits[round]);
-        // Everything that was said of attempts that are over is said again, while the next one runs.
+        // All messages about finished attempts are repeated while the next one runs.
         for back in 0..30 {
             line.link.say_again(|said| said.len().checked_sub(back + 1).map(|at| said[at].clone()).filter(is_old));
         }

@@ -23,16 +23,16 @@ use crate::{echo, judge, number, wait};
 
 const OBSERVERS: usize = 8;
 const ROUNDS: u64 = 4;
-/// Nothing is removed for its age or number: what is missing was lost.
+/// Settings under which no build is removed, so that a missing build was lost.
 const KEEP: &[&str] = &["--keep-builds=1000000000"];
-/// Commits that each observer has; when it has announced all it begins again with another branch.
+/// Commits of each observer. After it has announced all, it begins again with another branch.
 const COMMITS: usize = 200;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What an observer was told to be accepted.
+/// An announcement that was acknowledged.
 type Accepted = (Announcement, BuildId);
 
-/// An observer that is nothing but a connection.
+/// An observer that consists of a connection only.
 struct Announcer {
     repo: String,
     chain: Arc<Vec<CommitId>>,
@@ -40,16 +40,16 @@ struct Announcer {
     hello: Value,
     address: SocketAddr,
     is_over: Arc<AtomicBool>,
-    /// How many answers there were, of all announcers.
+    /// Number of answers to all announcers.
     answered: Arc<AtomicUsize>,
     accepted: Vec<Accepted>,
 }
 
 impl Announcer {
-    /// Announces until it is over, whatever happens to the dispatcher.
+    /// Announces until the test ends, whatever happens to the dispatcher.
     fn run(mut self) -> Vec<Accepted> {
         while !self.is_over.load(Ordering::Acquire) {
-            // It breaks whenever the dispatcher dies, and goes on with what was not answered.
+            // The connection breaks whenever the dispatcher dies; the next one goes on with unanswered announcements.
             if self.session().is_none() {
                 wait(2);
             }
@@ -81,7 +81,7 @@ impl Announcer {
         Some(())
     }
 
-    /// What was not accepted yet. It may have been recorded all the same.
+    /// Announcements without an answer. They may have been recorded all the same.
     fn next(&self) -> Announcement {
         let (round, at) = (self.accepted.len() / COMMITS, self.accepted.len() % COMMITS);
         Announcement {
@@ -93,7 +93,8 @@ impl Announcer {
     }
 }
 
-/// Says something, a pack before it if there is one, and waits for the answer. Nothing if the connection breaks.
+/// Sends a message, with a pack before it if there is one, and waits for the answer. Returns `None` if the connection
+/// breaks.
 fn ask(reader: &mut BufReader<&TcpStream>, message: &Value, pack: &[u8]) -> Option<Value> {
     let mut bytes = Vec::new();
     if !pack.is_empty() {
@@ -167,7 +168,7 @@ fn what_eight_observers_were_told_is_there_however_often_the_dispatcher_is_kille
     let announcers: Vec<_> =
         announcers.into_iter().map(|it| threads::spawn("announcer", move || it.run()).unwrap()).collect();
     for _ in 0..rounds {
-        // Some die while they still start; but in between there is always one that has got somewhere.
+        // Some dispatchers die during their start; others in between make progress.
         if dice.percent(75) {
             let before = answered.load(Ordering::Acquire);
             until("something is acknowledged", || answered.load(Ordering::Acquire) > before);
@@ -198,12 +199,12 @@ fn what_eight_observers_were_told_is_there_however_often_the_dispatcher_is_kille
     judge(&history);
 }
 
-/// Keeps acknowledgements from arriving while it is told to.
+/// Withholds acknowledgements while it is switched on.
 struct Thief {
     kind: &'static str,
     is_armed: AtomicBool,
     stolen: Sender<Frame>,
-    /// What was said last: where the repository is, and what is new there.
+    /// The last messages: the repository's place, and the announcement.
     status: Mutex<Option<Frame>>,
     dispatch: Mutex<Option<Frame>>,
 }

@@ -1,4 +1,4 @@
-//! Single faults, at the moment that is worst: what the nemesis meets by chance is provoked here.
+//! Single faults at the worst moment, which the nemesis meets only by chance.
 
 mod cuts;
 mod intake;

@@ -64,13 +64,13 @@ impl<'a> Fleet<'a> {
         (0..ATTEMPTS).map(|number| fs::metadata(self.log(number)).map_or(0, |log| log.len())).collect()
     }
 
-    /// How long each log is that the dead dispatcher leaves.
+    /// Length of each log that the dead dispatcher leaves.
     fn kill(&mut self) -> Vec<u64> {
         self.dispatcher.take().unwrap().kill();
         self.lengths()
     }
 
-    /// All goes on where it stopped, and is judged when it has ended.
+    /// Lets all attempts go on and end, and checks them.
     fn go_on(mut self, kept: &[u64]) {
         self.dispatcher = Some(self.world.dispatcher(self.settings));
         until("every log goes on", || self.lengths().iter().zip(kept).all(|(now, then)| now > then));
@@ -104,7 +104,7 @@ fn twenty_attempts_survive_their_dispatcher_also_where_it_is_away_for_longer_tha
     let mut within = Fleet::new(&worlds[0], &[]);
     let mut beyond = Fleet::new(&worlds[1], &["--heartbeat-interval=500ms", "--heartbeat-timeout=5s"]);
     let kept = [within.kill(), beyond.kill()];
-    // Their absence is what is tried, and nothing tells of it.
+    // The test needs the dispatcher to be absent for this long; there is no event to wait for.
     wait(AWAY_MS);
     within.go_on(&kept[0]);
     beyond.go_on(&kept[1]);

@@ -1,5 +1,5 @@
-//! Writes the history of real processes, from what can be seen of them without asking them: the messages that pass, the
-//! store as its readers see it, what tasks left of themselves, and what was done to the processes.
+//! Writes the history of real processes from outside evidence: the messages that pass, the
+//! store as its readers see it, evidence that tasks leave, and the faults that were applied.
 //!
 //! The order of the history is one that explains what was seen. Before a message of the dispatcher is noted, the store
 //! is looked at: what the message promises must be there already. A record is noted together with the message that must
@@ -35,24 +35,24 @@ struct Inner {
     eyes: Eyes,
     data: PathBuf,
     place: Place,
-    /// What each commit's tasks do.
+    /// The tasks of each commit.
     plans: BTreeMap<CommitId, Vec<KnownTask>>,
     sessions: BTreeMap<u64, Session>,
     /// Results that were sent up, whether they arrived or not.
     said: Vec<Said>,
-    /// Which attempts were leased, and all that a log's place is made of.
+    /// Leased attempts, with all parts of their log's path.
     leased: BTreeMap<AttemptId, Leased>,
     jobs: BTreeMap<JobId, (RepoName, KnownTask)>,
     runners: BTreeMap<RunnerId, RunnerName>,
     incarnations: BTreeMap<RunnerName, Incarnation>,
     signs_noted: usize,
-    /// Signs of attempts whose lease was not seen yet.
+    /// Evidence of attempts whose lease was not seen yet.
     signs_early: Vec<(AttemptId, Sign)>,
     running: BTreeSet<AttemptId>,
-    /// Announcements that were made, and where each repository is.
+    /// All announcements, and the place of each repository.
     announced: Vec<Frame>,
     sources: BTreeMap<RepoName, String>,
-    /// Builds that an operator wanted to cancel, whether that came to pass or not.
+    /// Builds that an operator wanted to cancel, whether the cancel was done or not.
     cancels: BTreeMap<BuildId, RequestId>,
     last_request: RequestId,
     tally: Tally,
@@ -67,7 +67,7 @@ struct Leased {
 
 /// A result as its runner sent it.
 struct Said {
-    /// When it passed: the dispatcher heard it then or a little later, and nobody sees when.
+    /// Time at which it passed. The dispatcher heard it then or a little later, which cannot be seen.
     at: u64,
     session: SessionId,
     name: RunnerName,
@@ -77,7 +77,7 @@ struct Said {
     duration_ms: Option<u64>,
 }
 
-/// What has been seen, in numbers.
+/// Counts of what has been seen.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Tally {
     pub(crate) sessions: usize,
@@ -118,7 +118,7 @@ impl Witness {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Milliseconds since this witness began to look; a record's time can be told in the same way.
+    /// Milliseconds since the start of this witness; a record's time is converted in the same way.
     pub(crate) fn now(&self) -> u64 {
         self.lock().now()
     }
@@ -127,7 +127,7 @@ impl Witness {
         self.lock().note(fact);
     }
 
-    /// The dispatcher is dead: what is durable now stays so, and readers begin anew.
+    /// The dispatcher is dead: durable state stays, and readers are opened anew.
     pub(crate) fn crashed(&self, how: &'static str) {
         let mut inner = self.lock();
         inner.look(false);
@@ -135,19 +135,19 @@ impl Witness {
         inner.note(Fact::Crashed(how));
     }
 
-    /// Somebody commits this, with these tasks.
+    /// Notes a commit with its tasks.
     pub(crate) fn plan(&self, commit: CommitId, tasks: Vec<KnownTask>) {
         self.lock().plans.insert(commit, tasks);
     }
 
-    /// Looks at the store; the builds that have no verdict.
+    /// Reads the store; returns the builds without a verdict.
     pub(crate) fn unfinished(&self) -> Vec<BuildId> {
         let mut inner = self.lock();
         inner.look(false);
         inner.eyes.unfinished()
     }
 
-    /// The builds that have a verdict, as of the last look.
+    /// The builds with a verdict, as of the last look.
     pub(crate) fn finished(&self) -> Vec<BuildId> {
         self.lock().eyes.finished()
     }
@@ -170,7 +170,7 @@ impl Witness {
         Some(request)
     }
 
-    /// An operator hears that it is done, so it is durable.
+    /// An operator hears that an order is done, so it is durable.
     pub(crate) fn done(&self, request: RequestId) {
         let mut inner = self.lock();
         if inner.look(false) {
@@ -183,7 +183,7 @@ impl Witness {
         self.lock().announced.clone()
     }
 
-    /// Where an observer says that a repository is.
+    /// The place that an observer names for a repository.
     pub(crate) fn source(&self, repo: &RepoName) -> Option<String> {
         self.lock().sources.get(repo).cloned()
     }
@@ -210,7 +210,8 @@ impl Witness {
         self.lock().eyes.late().unwrap()
     }
 
-    /// All is over: looks at everything once more, also at what should not have changed, and hands over the history.
+    /// Ends the history: reads everything once more, checks that finished builds have not changed, and returns the
+    /// history.
     pub(crate) fn close(&self, heads: Vec<(RepoName, BranchName, CommitId)>, accepted: &[Record]) -> History {
         let mut inner = self.lock();
         assert!(inner.look(true), "the store can be read in the end");
@@ -263,14 +264,14 @@ impl Inner {
         self.history.note(now, fact);
     }
 
-    /// Notes what has become durable and what tasks have signed; whether the store could be read.
+    /// Notes new durable records and new evidence of tasks; returns whether the store could be read.
     fn look(&mut self, all: bool) -> bool {
         self.tally.looks += 1;
         let Ok(news) = self.eyes.look(all) else {
             self.tally.blind += 1;
             return false;
         };
-        // Signs are read after the store: whoever ended and was recorded had signed before.
+        // Evidence is read after the store: a recorded end had left its evidence before.
         let mut signs = self.signs();
         let News { runners, builds, reopened, mut leases, mut outcomes, endings } = news;
         for runner in runners {
@@ -342,13 +343,13 @@ impl Inner {
             let event = Event::AttemptFinished { session, attempt: id, outcome, log, duration_ms };
             self.history.note(*at, Fact::Arrived(event));
         } else {
-            // Nobody said so. It can only have been a tick that found it.
+            // No message said so, so only a tick can have found it.
             self.note(Fact::Arrived(Event::LeaseCheck));
         }
         self.persist(Record::AttemptFinished { attempt: id, outcome, log, duration_ms, at });
     }
 
-    /// New signs by attempt; with them that of those which have ended without one.
+    /// New evidence by attempt, including attempts that ended without any.
     fn signs(&mut self) -> BTreeMap<AttemptId, Vec<Option<Sign>>> {
         let dead: Vec<AttemptId> = self.running.iter().copied().filter(|id| !self.place.is_alive(*id)).collect();
         let lines = self.place.lines();
@@ -380,12 +381,12 @@ impl Inner {
                 self.running.insert(attempt);
                 self.note(Fact::Began { attempt, job, name, incarnation });
             }
-            // Another execution of the same job was there: this one has begun beside it.
+            // Another execution of the same job was running when this one began.
             Some(Sign::Overlap) => self.note(Fact::Overlapped { attempt }),
             Some(Sign::End(code)) => {
                 let real = if code == 0 { Outcome::Passed } else { Outcome::Failed(code) };
                 assert_eq!(real, outcome, "a task does what it was told to");
-                // What it started is perhaps still there, so this is not yet its end.
+                // Its children may still be there, so this is not yet its end.
                 self.note(Fact::Over { attempt, outcome: Some(real) });
             }
             None => {
@@ -395,7 +396,7 @@ impl Inner {
         }
     }
 
-    /// Holds every log that the dispatcher keeps against what its task writes.
+    /// Compares every stored log with the known output of its task.
     fn read_logs(&mut self) {
         let mut found = Vec::new();
         for (attempt, Leased { attempt: Attempt { build, number, .. }, task, repo, .. }) in &self.leased {

@@ -1,4 +1,4 @@
-//! What has become durable since the last look, read through the store's own readers.
+//! New durable records since the last look, read through the store's own readers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -9,7 +9,7 @@ use surveil::model::{
 };
 use surveil::store::{BuildName, Reader, Readers, StoreError, sqlite};
 
-/// How often a reading is repeated into which a commit came. A gap that stays is one of the store.
+/// Number of repetitions of a reading that a commit interrupted. A gap that stays is a fault of the store.
 const RETRIES: usize = 20;
 
 /// Watches a store.
@@ -18,22 +18,22 @@ pub(crate) struct Eyes {
     reader: Option<Box<dyn Reader>>,
     runners: BTreeSet<RunnerId>,
     builds: BTreeMap<BuildId, Option<(Verdict, Option<WallTime>)>>,
-    /// Finished builds that may begin anew, because somebody asked for that.
+    /// Finished builds that may be reopened, because an operator asked for a rerun.
     again: BTreeSet<BuildId>,
     jobs: BTreeMap<JobId, Option<Ending>>,
     attempts: BTreeMap<AttemptId, Option<Outcome>>,
 }
 
-/// What is new, as the records that must have been written for it.
+/// The news as the records that must have been written.
 #[derive(Default)]
 pub(crate) struct News {
     pub(crate) runners: Vec<Runner>,
     pub(crate) builds: Vec<(Build, Vec<Job>)>,
-    /// Builds that began anew, each with its jobs that did.
+    /// Reopened builds, each with its jobs that run again.
     pub(crate) reopened: Vec<Record>,
     pub(crate) leases: BTreeMap<AttemptId, Attempt>,
     pub(crate) outcomes: BTreeMap<AttemptId, Attempt>,
-    /// Jobs, then builds, that are over.
+    /// Finished jobs, then finished builds.
     pub(crate) endings: Vec<Record>,
 }
 
@@ -50,12 +50,12 @@ impl Eyes {
         }
     }
 
-    /// The writer is gone; whatever was opened beside it is opened anew.
+    /// The writer is gone; readers must be opened anew.
     pub(crate) fn blink(&mut self) {
         self.reader = None;
     }
 
-    /// What is new among what may still change; with `all`, whether anything else has changed.
+    /// News among unfinished builds; with `all`, also checks that nothing else has changed.
     pub(crate) fn look(&mut self, all: bool) -> Result<News, StoreError> {
         let reader = match self.reader.take() {
             Some(reader) => reader,
@@ -83,7 +83,7 @@ impl Eyes {
         Ok(news)
     }
 
-    /// What is new since, build by build. What depends on something is read before it: whatever is seen of a build is
+    /// News since then, build by build. Dependent rows are read first, so that everything that is seen of a build is
     /// borne out by its attempts.
     fn glance(&self, reader: &dyn Reader, all: bool) -> Result<Vec<WholeBuild>, StoreError> {
         let latest = reader.find(&BuildName::Latest)?.unwrap_or(BuildId(0));
@@ -99,8 +99,8 @@ impl Eyes {
         Ok(found)
     }
 
-    /// Whether no attempt's number is left out: else a batch was committed between the readings of two builds, and of
-    /// the earlier one something older is still to be seen.
+    /// Whether no attempt's number is missing. Otherwise a batch was committed between the readings of two builds, and
+    /// of the earlier build an older state was read.
     fn is_gapless(&self, found: &[WholeBuild]) -> bool {
         let last = self.attempts.last_key_value().map_or(0, |(id, _)| id.0);
         let new = found.iter().flat_map(|whole| &whole.attempts).map(|attempt| attempt.id.0);
@@ -140,7 +140,7 @@ impl Eyes {
         }
     }
 
-    /// A build was finished, and since then has been run again: so were those of its jobs that are different now.
+    /// A finished build was run again, with those of its jobs that are different now.
     fn begin_anew(&mut self, build: BuildId, jobs: &[Job], attempts: &[Attempt], news: &mut News) {
         news.reopened.push(Record::BuildReopened { build });
         for job in jobs {
@@ -154,7 +154,7 @@ impl Eyes {
         }
     }
 
-    /// From now on this one may begin anew; as it is now, if that can be read.
+    /// Allows this build to be reopened from now on; returns its present state, if it can be read.
     pub(crate) fn watch_again(&mut self, id: BuildId) -> Option<WholeBuild> {
         let reader = self.readers.open().ok()?;
         let (build, jobs) = (reader.build(id).ok()??, reader.jobs(id).ok()?);
@@ -192,7 +192,7 @@ impl Eyes {
         Ok(kept)
     }
 
-    /// Results that came too late and were kept.
+    /// Late results that were kept.
     pub(crate) fn late(&self) -> Result<usize, StoreError> {
         let reader = self.readers.open()?;
         self.builds().iter().map(|id| Ok(reader.late_results(*id)?.len())).sum()

@@ -1,4 +1,4 @@
-//! What the messages that pass mean: each is put into the words in which the dispatcher thinks of it.
+//! Translates the messages that pass into the scheduler's events and effects.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -14,18 +14,18 @@ use super::{Attempt, Inner, KnownTask, Said};
 use crate::promises::history::{Announcement, Fact};
 use crate::proxy::Frame;
 
-/// A session, as far as it was overheard.
+/// A session, as far as its messages were seen.
 #[derive(Debug, Default)]
 pub(super) struct Session {
     is_runner: bool,
     name: Option<RunnerName>,
     incarnation: u64,
     pub(super) is_joined: bool,
-    /// What was announced and is not answered; nothing where a branch was said to be gone.
+    /// Announcements without an answer; `None` for a branch that was announced as gone.
     announced: VecDeque<Option<Announcement>>,
-    /// Attempts of which the result was said here.
+    /// Attempts whose result was sent in this session.
     reported: BTreeSet<AttemptId>,
-    /// Attempts of which more was said here when they were over already, so that `stale` may be an answer to that.
+    /// Attempts with messages after their end, to which `stale` may be the answer.
     ambiguous: BTreeSet<AttemptId>,
 }
 
@@ -35,7 +35,7 @@ impl Inner {
         let session = SessionId(connection);
         let attempt = frame.number("attempt").map(AttemptId);
         if frame.kind() == "results" {
-            // Whoever reports has begun before.
+            // A reported attempt has begun before.
             self.look(false);
         }
         let seen = self.sessions.entry(connection).or_default();
@@ -76,7 +76,7 @@ impl Inner {
             "ping" if seen.is_runner => Event::RunnerPinged { session, holding: attempts(&frame.message["holding"]) },
             "started" => Event::AttemptStarted { session, attempt: attempt.unwrap() },
             "draining" => Event::RunnerDraining { session },
-            // Output is no sign of life, and a result is one when its log is complete: both go another way.
+            // Output is no sign of life, and a result counts only with its complete log: both are noted elsewhere.
             "results" => return self.reports(session, attempt.unwrap(), frame),
             "source" => Event::RunnerHeard { session },
             _ => return,
@@ -84,7 +84,7 @@ impl Inner {
         self.note(Fact::Arrived(event));
     }
 
-    /// A result goes up; nothing of the attempt may be left.
+    /// A result goes up; no process of the attempt may be left.
     fn reports(&mut self, session: SessionId, attempt: AttemptId, frame: &Frame) {
         if self.place.is_alive(attempt) {
             self.note(Fact::Left { attempt });
@@ -145,7 +145,7 @@ impl Inner {
         }
     }
 
-    /// The dispatcher says what became of something that was said of an attempt.
+    /// The dispatcher answers a message about an attempt.
     fn answers(&mut self, session: SessionId, attempt: AttemptId, is_recorded: bool) {
         let message = if is_recorded { RunnerCommand::Recorded { attempt } } else { RunnerCommand::Stale { attempt } };
         let is_of_result = self.sessions.get(&session.0).is_some_and(|seen| {
