@@ -34,7 +34,7 @@ const OPTIONS: [&str; 9] = [
     "-s",
     "4000",
     "-e",
-    "trace=recvfrom,sendto,writev,pwrite64,fsync,fdatasync",
+    "trace=recvfrom,sendto,sendmsg,writev,pwrite64,fsync,fdatasync",
 ];
 
 /// A command that is traced into this file. The started process is the command itself: the tracer runs beside it.

@@ -67,13 +67,13 @@ struct Checker {
     requests: BTreeMap<Key, Request>,
 }
 
-/// Looks through a trace of `recvfrom`, `sendto`, `writev`, `pwrite64`, `fsync` and `fdatasync`.
+/// Looks through a trace of `recvfrom`, `sendto`, `sendmsg`, `writev`, `pwrite64`, `fsync` and `fdatasync`.
 pub(crate) fn check(text: &str) -> Shown {
     let calls = trace::read(text);
     let mut checker = Checker::default();
     for moment in trace::moments(&calls) {
         match moment {
-            Moment::Begins(call) if matches!(&*call.name, "sendto" | "writev") => checker.sends(call),
+            Moment::Begins(call) if matches!(&*call.name, "sendto" | "sendmsg" | "writev") => checker.sends(call),
             Moment::Ends(call) if call.name == "recvfrom" => checker.received(call),
             Moment::Ends(call) if call.name == "pwrite64" && is_log(call) => checker.written(call),
             Moment::Ends(call) if matches!(&*call.name, "fsync" | "fdatasync") && call.result == Some(0) => {
