@@ -1,4 +1,4 @@
-//! Attempts: promised, started, finished, cancelled, lost. The only file that makes or ends a lease.
+//! Attempts: leased, started, finished, cancelled, lost. `tables/` keeps the leases; this file decides about them.
 
 use super::members::CONNECTION_LOST;
 use super::tables::{LiveLease, Member, Started, Timer, Warmth};
@@ -6,7 +6,7 @@ use super::turn::{Because, Turn};
 use super::{Lease, RunnerCommand, Scheduler, policy};
 use crate::model::{Attempt, AttemptId, Ending, JobId, JobState, LogSummary, Outcome, Record, RunnerId, SessionId};
 
-/// What a runner reports of an attempt that has ended.
+/// A runner's report of an attempt that has ended.
 pub(super) struct Finished {
     pub(super) session: SessionId,
     pub(super) attempt: AttemptId,
@@ -18,9 +18,9 @@ pub(super) struct Finished {
 /// Why an attempt is lost, and whether the job is suspected of it.
 pub(super) struct Loss {
     pub(super) why: String,
-    /// It counts towards the limit at which a job is given up.
+    /// Whether it counts towards the limit at which a job is given up.
     pub(super) counts: bool,
-    /// The runner is there, and says that it could not do it.
+    /// Whether the runner is there and reported that it could not execute the attempt.
     pub(super) reported: bool,
 }
 
@@ -83,7 +83,7 @@ impl Scheduler {
         turn.send(session, message);
     }
 
-    /// A lease as its runner is told.
+    /// Returns a lease as it is sent to its runner.
     pub(super) fn lease_message(&self, attempt: AttemptId) -> Lease {
         let lease = self.tables.leases().get(attempt).expect("the caller has seen it");
         let job = &self.jobs[&lease.job];
@@ -105,7 +105,8 @@ impl Scheduler {
         }
     }
 
-    /// Records a result, if the lease is still held by that runner; else keeps it as evidence.
+    /// Records a result if the runner still holds the lease. Otherwise the result is recorded as late, and changes
+    /// nothing.
     pub(super) fn finish_attempt(&mut self, turn: &mut Turn, finished: Finished) {
         let Finished { session, attempt, outcome, log, duration_ms } = finished;
         let runner = self.tables.roster().by_session(session);
@@ -125,7 +126,7 @@ impl Scheduler {
         };
         let (runner, cancelled, started) = (lease.runner, lease.cancelled, lease.started);
         if cancelled {
-            // Its outcome was recorded when it was cancelled; this only frees the slot.
+            // Its outcome was recorded when it was cancelled. The result only frees the slot.
             self.tables.release(turn.now, attempt);
             self.recent_results.insert(attempt);
             turn.send(session, RunnerCommand::Recorded { attempt });
@@ -136,11 +137,11 @@ impl Scheduler {
                 self.blame(turn, runner, attempt, &why);
                 let until = turn.now.after(policy::REST_FIRST_MS);
                 self.tables.change_member(runner, turn.now, |member| member.health.pause_until(until));
-                // What failed before the task's process started was not the task's doing. Where that is not known any
-                // more, it reached its runner at least, which says itself that it was lost with it.
+                // A failure before the task's process started was not the task's doing. After a restart it is not known
+                // whether it had started. The attempt did reach its runner, which reports the loss, so it counts.
                 self.lose(turn, attempt, Loss { why, counts: started != Started::No, reported: true });
             }
-            // Nobody here asked for that: the runner itself was stopped.
+            // The dispatcher did not cancel it, so the runner itself was stopped.
             Outcome::Cancelled => {
                 self.lose(turn, attempt, Loss { why: "its runner was stopped".into(), counts: false, reported: false });
             }
@@ -159,7 +160,7 @@ impl Scheduler {
         turn.send(session, RunnerCommand::Recorded { attempt });
     }
 
-    /// What an outcome that was recorded means for the job.
+    /// Applies a recorded outcome to its job: it ends, or is tried again.
     fn judge(&mut self, turn: &mut Turn, attempt: AttemptId, outcome: &Outcome) {
         let lease = self.tables.release(turn.now, attempt);
         let id = lease.job;
@@ -184,11 +185,12 @@ impl Scheduler {
         self.requeue(turn, id);
     }
 
-    /// Gives up an attempt whose runner is gone or could not do it, and queues its job again, or gives the job up.
+    /// Loses an attempt whose runner is gone or could not execute it. The job is queued again, or given up.
     pub(super) fn lose(&mut self, turn: &mut Turn, attempt: AttemptId, loss: Loss) {
         let lease = self.tables.release(turn.now, attempt);
         if lease.cancelled {
-            // It has its outcome; a result that still comes gets the answer that it would get after a restart.
+            // It has its outcome already. A result that still arrives gets the answer that it would get after a
+            // restart.
             self.recent_results.insert(attempt);
             return;
         }
@@ -210,7 +212,7 @@ impl Scheduler {
             job.lost_on.push(lease.runner);
         }
         let given_up = if counts && job.losses >= limit {
-            // Which they were is not known any more after a restart.
+            // The runners of losses before the last restart are not known.
             let earlier = job.losses as usize - job.lost_with.len().min(job.losses as usize);
             let before = if earlier > 0 { format!(", and {earlier} before the last restart") } else { String::new() };
             Some(format!("given up after {} lost attempts: {}{before}", job.losses, job.lost_with.join(", ")))
@@ -230,7 +232,7 @@ impl Scheduler {
         let quarantine = quarantine.map(|why| format!("; {name} is {why}")).unwrap_or_default();
         let text = format!("lost on {name}: {why}; queued again{tally}{quarantine}");
         turn.decide(lease.build, Some(lease.job), because, text);
-        // Others may do at once what this runner could not; what nobody can do must not be tried without end.
+        // Another runner may execute it at once. A job that no runner can execute must not be tried without end.
         let again = if counts || !reported { 0 } else { self.jobs[&lease.job].blameless_losses - 1 };
         let pause = if again == 0 { 0 } else { policy::REST_FIRST_MS << (again - 1).min(20) };
         self.requeue_later(turn, lease.job, pause.min(policy::REST_MAX_MS));
@@ -247,8 +249,8 @@ impl Scheduler {
         }
     }
 
-    /// Holds the loss of an attempt against the runner, which gets nothing for a while if it fails with whatever it is
-    /// given: a full disk would otherwise eat the queue.
+    /// Counts the loss of an attempt as a failure of the runner. A runner that fails with different jobs goes into
+    /// quarantine: a full disk would otherwise eat the queue.
     pub(super) fn blame(&mut self, turn: &mut Turn, runner: RunnerId, attempt: AttemptId, why: &str) {
         let lease = self.tables.leases().get(attempt).filter(|lease| !lease.cancelled);
         let Some(job) = lease.map(|lease| lease.job) else { return };
@@ -263,7 +265,7 @@ impl Scheduler {
         });
     }
 
-    /// Ends the leases that were not renewed in time.
+    /// Loses the attempts whose leases were not renewed in time, and those of runners that did not come back.
     pub(super) fn check_leases(&mut self, turn: &mut Turn) {
         self.tables.wake(turn.now);
         self.lose_the_away(turn);
@@ -271,7 +273,7 @@ impl Scheduler {
             let Some(lease) = self.tables.leases().get(attempt) else { continue };
             let (runner, counts) = (lease.runner, lease.started == Started::Yes);
             self.rest_if_doubtful(turn, runner);
-            // An exclusive attempt that its runner was lost with waits for this moment.
+            // The exclusive attempt of a runner that was lost earlier has waited for this moment.
             let why = if self.is_lost(runner) { CONNECTION_LOST } else { "its lease ran out" };
             self.blame(turn, runner, attempt, why);
             self.lose(turn, attempt, Loss { why: why.into(), counts, reported: false });
@@ -279,7 +281,7 @@ impl Scheduler {
         self.forget_empty_away(turn);
     }
 
-    /// Errors jobs that no runner fits for too long, and asks for a runner to be started if one would help.
+    /// Errors jobs that no runner has fitted for too long, and asks for a runner if a pool has one that fits.
     pub(super) fn check_queue(&mut self, turn: &mut Turn) {
         self.give_up_spawns(turn);
         let (mut fitting, mut unfit) = (Vec::new(), Vec::new());
@@ -291,7 +293,7 @@ impl Scheduler {
                 continue;
             }
             let queued = deadlines.since(&Timer::Fit(job)).expect("a queued job has its deadline");
-            // The time that it waited for a runner that was busy does not count.
+            // The time in which it waited for a busy runner does not count.
             let last = deadlines.since(&fit_of_labels).map_or(queued, |last| last.max(queued));
             unfit.push((job, turn.now.since(queued), turn.now.since(last)));
         }

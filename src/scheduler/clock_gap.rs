@@ -1,15 +1,14 @@
-//! The dispatcher's own pauses: it was stopped, its machine slept, its disk kept it waiting. What it did not hear in
-//! that time says nothing about others.
+//! Gaps in the dispatcher's own time: it was stopped, its machine slept, or its disk kept it waiting. Silence in that
+//! time says nothing about runners, so it is not held against them.
 
 use super::Scheduler;
 use super::turn::Turn;
 
 impl Scheduler {
-    /// A tick that comes late by more than two intervals means a pause, and everything that runs against a deadline
-    /// gets the gap added.
+    /// Adds the gap to deadlines if this tick comes more than two intervals after the last one.
     ///
-    /// The two ticks have two intervals. A gap of a few of the shorter one matters for nothing but the reconnect
-    /// window, which is about as short; heartbeats and leases have room for gaps up to two of the longer one.
+    /// The two ticks have two intervals. A gap of some of the shorter intervals matters only for the reconnect window,
+    /// which is about as short. Heartbeats and leases have room for a gap of up to two of the longer intervals.
     pub(super) fn forgive_gap(&mut self, turn: &mut Turn) {
         let last = self.last_tick.replace(turn.now).unwrap_or(turn.now);
         let gap = turn.now.since(last);
@@ -25,8 +24,8 @@ impl Scheduler {
         turn.note(format!("the dispatcher was held up for {gap} ms: every lease is extended by as much"));
     }
 
-    /// A dispatcher that is always this late would never lose a runner that is away, so all of this together ends when
-    /// silence would have ended it.
+    /// Extends the reconnect windows by a short gap. A dispatcher that is always this late would never lose a runner
+    /// that is away, so all extensions together last no longer than silence may.
     fn forgive_short(&mut self, turn: &Turn, gap: u64) {
         self.tables.shift_returns(turn.now, gap, self.policy.heartbeat_timeout_ms);
     }

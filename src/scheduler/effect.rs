@@ -1,5 +1,5 @@
-//! Commands the scheduler gives, in the imperative. Their order is the contract: a record comes before the message that
-//! promises it, and no message leaves before the records of its batch are durable.
+//! Effects: the commands of the scheduler, in the imperative. Their order is the contract: a record comes before the
+//! message that promises it, and no message leaves before the records of its batch are durable.
 
 use std::sync::Arc;
 
@@ -9,25 +9,25 @@ use crate::model::{
     TaskSpec,
 };
 
-/// Something to do.
+/// A command to the caller.
 #[must_use]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// Make this durable before any later effect leaves.
     Persist(Record),
-    /// Say this to a runner.
+    /// Send this to a runner.
     Send { session: SessionId, message: RunnerCommand },
     /// Answer a request.
     Reply { request: RequestId, reply: Reply },
-    /// End a session, and say why in the log.
+    /// Close a session, and write the reason into the log.
     CloseSession { session: SessionId, why: Arc<str> },
     /// Start a runner in this pool, and tell it the number with which it is to register.
     SpawnRunner { spawn: SpawnId, pool: PoolId },
-    /// One fact for the dispatcher's log.
+    /// Write one fact into the dispatcher's log. It promises nothing, so it need not wait for records.
     Note(String),
 }
 
-/// What a runner is told.
+/// A message to a runner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunnerCommand {
     /// The answer to its registration.
@@ -35,7 +35,7 @@ pub enum RunnerCommand {
         held: Vec<Lease>,
         gone: Vec<AttemptId>,
     },
-    /// Another process holds its name. The session is closed after this.
+    /// Another process has its name. The session is closed after this.
     NameTaken(String),
     Lease(Box<Lease>),
     Cancel {
@@ -45,7 +45,7 @@ pub enum RunnerCommand {
     Recorded {
         attempt: AttemptId,
     },
-    /// What it sent was for a lease that it does not hold.
+    /// It sent something about an attempt whose lease it does not hold.
     Stale {
         attempt: AttemptId,
     },
@@ -72,9 +72,9 @@ pub struct Lease {
 /// The answer to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// The commit, or the branch's end, is accepted.
+    /// The commit, or the end of the branch, is accepted.
     Accepted { build: Option<BuildId> },
-    /// The branch's accepted head is another.
+    /// The accepted head of the branch is another commit.
     Stale { repo: RepoName, branch: BranchName, head: Option<CommitId> },
     /// Done, in a sentence for the operator.
     Done(String),

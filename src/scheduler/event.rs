@@ -1,21 +1,20 @@
-//! Facts the scheduler is told, in the past tense.
+//! Events: the facts that the scheduler is told, in the past tense.
 
 use crate::model::{
     AttemptId, BranchName, BuildId, BuildSource, CommitId, Incarnation, Isolation, JobId, Label, LogSummary, Outcome,
     RepoName, RunnerId, RunnerName, SessionId, SpawnId, TaskSpec, WholeBuild,
 };
 
-/// Names the request a reply belongs to; the dispatcher makes them up and the scheduler hands them back.
+/// The number of a request. The dispatcher chooses it, and the scheduler puts it into the reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub u64);
 
-/// Something that happened. Each comes with the [`crate::model::Moment`] at which the scheduler is told, and with a
-/// wall-clock time that is written into records and decides nothing.
+/// A fact. It is passed with the [`crate::model::Moment`] at which the scheduler is told, and with a wall-clock time
+/// that is written into records and decides nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// An observer announced a commit whose source is in the mirror. `plan` is what the commit's task file says, or
-    /// what is wrong with it.
-    /// `known` is the build that was made for the same announcement before, if it ever was.
+    /// An observer announced a commit whose source is in the mirror. `plan` has the tasks of the commit's task file, or
+    /// the mistake in it. `known` is the build that was made for the same announcement earlier, if there is one.
     CommitObserved {
         request: RequestId,
         source: Box<BuildSource>,
@@ -26,9 +25,9 @@ pub enum Event {
     BranchGone { request: RequestId, repo: RepoName, branch: BranchName, before: CommitId },
     /// A runner registered on a session.
     RunnerJoined(RunnerJoined),
-    /// A runner sent `ping`, which renews what it holds.
+    /// A runner sent `ping`, which renews the leases of the attempts that it holds.
     RunnerPinged { session: SessionId, holding: Vec<AttemptId> },
-    /// Anything else arrived from the session's peer: it is alive.
+    /// Another message arrived from the session's peer: it is alive.
     RunnerHeard { session: SessionId },
     /// A runner began to drain of its own accord.
     RunnerDraining { session: SessionId },
@@ -42,7 +41,7 @@ pub enum Event {
         log: LogSummary,
         duration_ms: Option<u64>,
     },
-    /// A session ended, for whatever reason.
+    /// A session ended, for any reason.
     SessionClosed { session: SessionId },
     /// A runner that was asked for could not be started.
     SpawnFailed { spawn: SpawnId, why: String },
@@ -50,32 +49,32 @@ pub enum Event {
     SpawnGone { spawn: SpawnId },
     /// An operator asked to cancel a build, or one job of it.
     CancelAsked { request: RequestId, build: BuildId, job: Option<JobId> },
-    /// An operator asked to run a finished build again; the jobs are as the store has them.
+    /// An operator asked to run a finished build again. Its jobs are passed as the store has them.
     RerunAsked { request: RequestId, build: Box<WholeBuild>, failed_only: bool },
     /// An operator asked a runner to drain.
     DrainAsked { request: RequestId, runner: RunnerId },
-    /// The heartbeat thread's tick: time to see who has fallen silent.
+    /// The tick of the `heartbeat` thread: runners that have been silent for too long are lost.
     HeartbeatCheck,
-    /// The redistribute thread's tick: time to see which leases have run out.
+    /// The tick of the `redistribute` thread: leases that have run out are lost, and the queue is checked.
     LeaseCheck,
 }
 
-/// What a runner says of itself when it registers.
+/// The registration of a runner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunnerJoined {
     pub session: SessionId,
     pub name: RunnerName,
     pub incarnation: Incarnation,
     pub slots: u32,
-    /// Sorted, without doubles.
+    /// Sorted, without duplicates.
     pub labels: Vec<Label>,
     pub isolation: Isolation,
     pub holding: Vec<AttemptId>,
     pub warm: Vec<(RepoName, CommitId)>,
-    /// A dispatcher started it.
+    /// Whether a dispatcher started it.
     pub spawned: bool,
-    /// The request that it answers, as far as it was told.
+    /// The request to start a runner that it answers, if it was given one.
     pub spawn: Option<SpawnId>,
-    /// It drains already.
+    /// Whether it drains already.
     pub draining: bool,
 }

@@ -9,8 +9,8 @@ use super::{Scheduler, policy};
 use crate::model::{AttemptId, BuildId, JobId, JobState, Moment, TaskName};
 
 impl Scheduler {
-    /// What each unfinished job of a build waits for or does, a sentence a job, in the order of the task file. Empty
-    /// for a build that is finished.
+    /// Returns a sentence for each unfinished job of a build, in the order of the task file: the reason why it waits,
+    /// or the place where it runs. A finished build has none.
     #[must_use]
     pub fn explain(&self, now: Moment, build: BuildId) -> Vec<(TaskName, String)> {
         let jobs = self.builds.get(&build).map(|build| build.jobs.as_slice()).unwrap_or_default();
@@ -68,7 +68,7 @@ impl Scheduler {
         }
     }
 
-    /// How long a queued job has waited, its pause not counted.
+    /// The time that a queued job has waited, without its pause.
     fn queued_ms(&self, now: Moment, id: JobId) -> u64 {
         self.tables.deadlines().since(&Timer::Fit(id)).map_or(0, |since| now.since(since))
     }
@@ -90,12 +90,12 @@ impl Scheduler {
         format!("attempt {} runs on {name}{state}", lease.number)
     }
 
-    /// What an operator should know, a sentence each: jobs that no runner fits, and runners that get nothing.
+    /// Returns warnings for an operator: jobs that no runner fits, and runners that get no jobs.
     #[must_use]
     pub fn concerns(&self, now: Moment) -> Vec<String> {
         let mut unfit = BTreeSet::new();
         for (job, labels) in self.tables.queue().candidates() {
-            // One that was queued just now may be what a runner is being started for.
+            // A runner may be starting for a job that was queued just now, so that one is no reason to warn yet.
             let waits = self.queued_ms(now, job) >= policy::SPAWN_PATIENCE_MS;
             if waits && !self.tables.roster().any_fits(labels) {
                 unfit.insert(self.missing_fit(job));
@@ -112,7 +112,7 @@ impl Scheduler {
         concerns
     }
 
-    /// Why no connected runner fits a job.
+    /// Returns the reason why no connected runner fits a job.
     pub(super) fn missing_fit(&self, id: JobId) -> String {
         let labels = &self.jobs[&id].task.placement.labels;
         let connected: Vec<_> =

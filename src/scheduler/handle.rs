@@ -1,4 +1,4 @@
-//! Events, each to the file that handles it.
+//! Passes each event to the file that handles it, and tells the next deadline.
 
 use super::attempts::Finished;
 use super::tables::Timer;
@@ -7,8 +7,8 @@ use super::{Effect, Event, Scheduler, policy};
 use crate::model::{Moment, WallTime};
 
 impl Scheduler {
-    /// Is told that something happened, and says what to do about it. `at` is the wall-clock time for records; it
-    /// decides nothing.
+    /// Applies one event and returns its effects, in the order in which they must happen. `at` is wall-clock time for
+    /// records and decides nothing.
     pub fn handle(&mut self, now: Moment, at: WallTime, event: Event) -> Vec<Effect> {
         let mut turn = Turn { now, at, effects: Vec::new() };
         match event {
@@ -43,16 +43,19 @@ impl Scheduler {
                 self.check_queue(&mut turn);
             }
         }
+        // Any event may free a slot, queue a job or bring a runner.
         self.assign(&mut turn);
         turn.effects
     }
 
-    /// The earliest moment at which a tick can have a consequence, if no other event comes before. `None` if nothing is
-    /// waited for.
+    /// Returns the earliest moment at which a tick can have a consequence, if no other event comes before it. Returns
+    /// `None` if the scheduler waits for nothing.
     pub fn next_deadline(&mut self, now: Moment) -> Option<Moment> {
         let of_table = self.tables.next_deadline();
         let unfit = self.tables.queue().candidates().into_iter().filter(|(_, it)| !self.tables.roster().any_fits(it));
         let of_queue = unfit.filter_map(|(job, labels)| {
+            // These two have consequences only for a job that no connected runner fits, so they are not in the table's
+            // order.
             let of_job = Timer::Fit(job);
             let waited = self.tables.deadlines().since(&of_job)?.after(policy::SPAWN_AFTER_MS).max(now);
             let start_one = self.pool_for(&self.jobs[&job]).map(|_| waited);

@@ -1,8 +1,7 @@
-//! Whether it is the runner or the job: what failed on a runner for reasons of infrastructure since something last came
-//! to an end there.
+//! The health of a runner: the failures of infrastructure in a row there, and whether the runner or a job is to blame.
 //!
-//! A job that kills or fills every machine it meets must not take good runners out of service, and a runner with a full
-//! disk must not eat the queue. What tells them apart is whether one job has been there each time.
+//! A job that kills or fills every machine must not take good runners out of service, and a runner with a full disk
+//! must not eat the queue. If one job was part of every failure, the job is suspected; otherwise the runner is.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,27 +9,26 @@ use std::sync::Arc;
 use super::policy;
 use crate::model::{JobId, Moment};
 
-/// What is held against a runner. Empty again as soon as an attempt comes to an end there that says something about its
-/// task.
+/// The failures of infrastructure on a runner. An attempt that ends there by its task's own doing clears them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Health {
-    /// Failures in a row; what fails together counts once.
+    /// Failures in a row. Attempts that fail together count once.
     failures: u32,
-    /// Jobs that were part of every failure but the last; meaningless before the second.
+    /// Jobs that were part of every failure but the last. Meaningless before the second failure.
     suspects: BTreeSet<JobId>,
-    /// Jobs that were part of the last one.
+    /// Jobs that were part of the last failure.
     last: BTreeSet<JobId>,
     last_at: Moment,
     last_why: Arc<str>,
-    /// It gets nothing new before this, for other reasons than quarantine.
+    /// It gets no job before this moment, for other reasons than quarantine.
     pauses_until: Moment,
 }
 
 impl Health {
-    /// An attempt of this job failed on the runner. Says whether that is held to be the runner's own doing.
+    /// Counts a failed attempt of this job. Returns whether the runner is to blame.
     pub(super) fn fail(&mut self, now: Moment, job: JobId, why: &str) -> bool {
         if self.failures > 0 && now.since(self.last_at) < policy::TOGETHER_MS {
-            // One full disk, one lost connection, one restart: however many attempts it took along.
+            // One full disk, one lost connection or one restart takes any number of attempts along.
             self.last.insert(job);
         } else {
             match self.failures {
@@ -46,33 +44,33 @@ impl Health {
         self.is_to_blame()
     }
 
-    /// Gives it nothing new before then.
+    /// Gives the runner no job before that moment.
     pub(super) fn pause_until(&mut self, until: Moment) {
         self.pauses_until = self.pauses_until.max(until);
     }
 
-    /// Until when it gets nothing new.
+    /// The moment until which the runner gets no job.
     pub(super) fn rests_until(&self) -> Moment {
         let rest = (policy::REST_FIRST_MS << self.failures.saturating_sub(1).min(20)).min(policy::REST_MAX_MS);
         if self.is_to_blame() { self.pauses_until.max(self.last_at.after(rest)) } else { self.pauses_until }
     }
 
-    /// An attempt came to an end that says something about its task.
+    /// Clears the failures: an attempt ended by its task's own doing.
     pub(super) fn succeed(&mut self) {
         *self = Self { pauses_until: self.pauses_until, ..Self::default() };
     }
 
-    /// No single job was there each time, so it is the runner.
+    /// Whether no single job was part of every failure, so that the runner is to blame.
     pub(super) fn is_to_blame(&self) -> bool {
         self.failures > 1 && self.suspects.is_disjoint(&self.last)
     }
 
-    /// Nothing is held against it.
+    /// Whether there are no failures.
     pub(super) fn is_clean(&self) -> bool {
         self.failures == 0
     }
 
-    /// Why it is in quarantine and for how long, where it is.
+    /// The reason and the rest of its quarantine, if it is in one.
     pub(super) fn quarantine(&self, now: Moment) -> Option<String> {
         (self.is_to_blame() && self.rests_until() > now).then(|| {
             format!(
@@ -116,7 +114,7 @@ mod tests {
         let mut health = Health::default();
         for n in 0..10 {
             let at = Moment(n * 10_000);
-            // Others were taken along, different ones each time.
+            // Other jobs fail with it, different ones each time.
             assert!(!health.fail(at, JobId(7), "its runner restarted"));
             assert!(!health.fail(at, JobId(100 + n), "its runner restarted"));
         }

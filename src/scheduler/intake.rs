@@ -1,4 +1,4 @@
-//! What observers and operators ask for: commits accepted, branches dropped, builds cancelled and run again.
+//! Requests of observers and operators: commits are accepted, branches dropped, builds cancelled and run again.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::model::{
 };
 
 impl Scheduler {
-    /// Accepts a commit if it follows the accepted head. The same announcement, repeated, makes one build.
+    /// Accepts a commit if it follows the accepted head. An announcement that is repeated makes one build.
     pub(super) fn observe_commit(
         &mut self,
         turn: &mut Turn,
@@ -88,7 +88,7 @@ impl Scheduler {
         id
     }
 
-    /// Takes a build's jobs into the live state. Those that need nothing unfinished are queued.
+    /// Adds the jobs of a build to the state. Jobs that need no unfinished job are queued.
     pub(super) fn admit(&mut self, now: Moment, build: &Build, jobs: Vec<NewJob>) {
         let source: Arc<BuildSource> = Arc::new(build.source.clone());
         let ids: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
@@ -130,7 +130,7 @@ impl Scheduler {
     ) {
         let key = (repo.clone(), branch.clone());
         match self.heads.get(&key).map(|head| head.commit) {
-            // A repetition of an announcement that was accepted, as far as anyone can tell.
+            // The branch has no head: most likely this announcement was accepted before and is repeated.
             None => turn.reply(request, Reply::Accepted { build: None }),
             Some(head) if head == before => {
                 self.heads.remove(&key);
@@ -142,7 +142,8 @@ impl Scheduler {
         }
     }
 
-    /// Cancels what is unfinished. In force at once: outcomes are recorded now, the runners hear of it when they can.
+    /// Cancels the unfinished jobs of a build, or one of them. That is in force at once: the outcomes are recorded now,
+    /// and the runners are told when they can be reached.
     pub(super) fn cancel(&mut self, turn: &mut Turn, request: RequestId, build: BuildId, job: Option<JobId>) {
         let Some(live) = self.builds.get(&build) else {
             turn.reply(request, Reply::Refused(format!("build {build} is finished: there is nothing to cancel")));
@@ -169,7 +170,7 @@ impl Scheduler {
         turn.reply(request, reply);
     }
 
-    /// Runs a finished build's jobs again: new attempts beside the old ones.
+    /// Runs the jobs of a finished build again, or those that did not pass. Attempts are added; the old ones stay.
     pub(super) fn rerun(&mut self, turn: &mut Turn, request: RequestId, restored: WholeBuild, failed_only: bool) {
         let id = restored.build.id;
         if self.builds.contains_key(&id) {
@@ -199,7 +200,7 @@ impl Scheduler {
             let mut reopened = NewJob::restored(&job);
             if again(&job) {
                 chosen.push(job.id);
-                // Whether it can start at once is known when all jobs of the build are in place.
+                // Whether it can be queued is known only when all jobs of the build are in the state.
                 reopened.state = Some(JobState::Waiting);
                 (reopened.failures, reopened.losses) = (0, 0);
                 turn.decide(id, Some(job.id), Because::default(), "run again by an operator".into());
@@ -214,8 +215,8 @@ impl Scheduler {
         turn.reply(request, Reply::Done(format!("build {id}: {count} {jobs} will run again")));
     }
 
-    /// What keeps an exclusive job that was cancelled from running again: its attempt may not have ended yet. After a
-    /// restart nobody knows, so it gets the time after which its runner has ended it in any case.
+    /// Returns the reason why an exclusive job that was cancelled cannot run again yet: its attempt may not have ended.
+    /// After a restart the scheduler does not know that attempt, so it waits until its runner has ended it in any case.
     fn not_over(&self, now: Moment, job: &Job) -> Option<String> {
         if !job.task.recipe.exclusive || job.state != JobState::Finished(Ending::Cancelled) || job.attempts == 0 {
             return None;

@@ -1,4 +1,4 @@
-//! What must be true of the whole state after every event. Checked by tests and the simulation.
+//! Invariants of the whole state, which hold after every event. The stories and the simulation check them.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use super::tables::Timer;
 use crate::model::{JobId, JobState, RepoName};
 
 impl Scheduler {
-    /// The first thing that is not as it must be, in a sentence.
+    /// Returns the first invariant that is broken, in a sentence.
     pub fn check_invariants(&self) -> Result<(), String> {
         self.check_jobs()?;
         self.check_slots()?;
@@ -15,7 +15,7 @@ impl Scheduler {
         self.check_builds()
     }
 
-    /// A job is queued if and only if it is in the queue; leased if and only if it has exactly one live lease.
+    /// A job is queued if and only if it is in the queue, and leased if and only if it has exactly one live lease.
     fn check_jobs(&self) -> Result<(), String> {
         let mut leased: BTreeMap<JobId, u32> = BTreeMap::new();
         for lease in self.tables.leases().live() {
@@ -41,8 +41,8 @@ impl Scheduler {
         }
     }
 
-    /// Leases and what runners hold are the same; no connected runner holds more than its slots; no fitting job waits
-    /// beside a free slot.
+    /// Runners hold exactly the leased attempts. No connected runner holds more than it has slots. No job waits beside
+    /// a free slot that fits it.
     fn check_slots(&self) -> Result<(), String> {
         let mut held = 0;
         for member in self.tables.roster().members() {
@@ -69,7 +69,7 @@ impl Scheduler {
         Ok(())
     }
 
-    /// What is derived is in step with what it is derived from: free runners, shares of repositories, deadlines.
+    /// Derived data is in step with its source: free runners, shares of repositories, deadlines.
     fn check_tables(&self) -> Result<(), String> {
         let (deadlines, roster) = (self.tables.deadlines(), self.tables.roster());
         let is_set = |timer: Timer| deadlines.at(&timer).is_some();
@@ -100,7 +100,7 @@ impl Scheduler {
         }
     }
 
-    /// A live build has an unfinished job, and counts them right.
+    /// A live build has an unfinished job, and its count of them is right.
     fn check_builds(&self) -> Result<(), String> {
         let mut jobs = 0;
         for (id, build) in &self.builds {

@@ -1,4 +1,4 @@
-//! A job's life: waiting, queued, finished; and what its end means for the jobs that need it and for its build.
+//! Jobs: waiting, queued, finished; and the consequences of a job's end for the jobs that need it and for its build.
 
 use std::sync::Arc;
 
@@ -46,16 +46,16 @@ impl NewJob {
     }
 }
 
-/// What the tasks that a job needs allow it.
+/// Whether a job may start, as far as the jobs that it needs are concerned.
 enum Readiness {
     Ready,
     NotYet,
-    /// This task did not pass.
+    /// This task did not end as it had to.
     Never(TaskName),
 }
 
 impl Scheduler {
-    /// Puts a job in the queue. Its record, where one is needed, is the caller's.
+    /// Queues a job. If this needs a record, the caller makes it.
     pub(super) fn enqueue(&mut self, now: Moment, id: JobId) {
         self.enqueue_from(now, now, id);
     }
@@ -66,19 +66,19 @@ impl Scheduler {
         self.tables.enqueue(now, from, id, job.lane(), self.policy.queue_timeout_ms);
     }
 
-    /// Puts a job back in the queue and writes it down, with its counters.
+    /// Queues a job again and records that, with its counters.
     pub(super) fn requeue(&mut self, turn: &mut Turn, id: JobId) {
         self.requeue_later(turn, id, 0);
     }
 
-    /// The same, where nobody gets it before so much time has passed.
+    /// Like `requeue`, but no runner gets the job before `pause_ms` have passed.
     pub(super) fn requeue_later(&mut self, turn: &mut Turn, id: JobId, pause_ms: u64) {
         let job = &self.jobs[&id];
         turn.persist(Record::JobQueued { job: id, failures: job.failures, losses: job.losses });
         self.enqueue_from(turn.now, turn.now.after(pause_ms), id);
     }
 
-    /// After a rerun: queues the job, lets it wait, or skips it, as the jobs it needs stand.
+    /// Queues a job of a rerun, lets it wait, or skips it, depending on the jobs that it needs.
     pub(super) fn queue_or_wait(&mut self, turn: &mut Turn, id: JobId) {
         match self.readiness(id) {
             Readiness::Ready => self.requeue(turn, id),
@@ -100,17 +100,17 @@ impl Scheduler {
         verdict
     }
 
-    /// Ends a job: records it, moves on those that need it, and finishes the build with its last job. A job that is
-    /// leased must have had its lease ended before.
+    /// Finishes a job: records it, queues or skips the jobs that need it, and finishes the build with its last job. The
+    /// caller must have released or cancelled the lease of a leased job.
     pub(super) fn finish_job(&mut self, turn: &mut Turn, id: JobId, ending: Ending) {
-        // Skipping spreads along `needs`; a list instead of recursion, because a chain may be a thousand tasks long.
+        // Skipping spreads along `needs`. A list replaces recursion, because a chain may be a thousand tasks long.
         let build = self.jobs[&id].build;
         let mut ended = vec![(id, ending)];
         while let Some((id, ending)) = ended.pop() {
             let Some(job) = self.jobs.get_mut(&id) else { continue };
             match std::mem::replace(&mut job.state, JobState::Finished(ending.clone())) {
                 JobState::Finished(earlier) => {
-                    // Two needs may both skip it; the first reason stands.
+                    // Two of its needs may both skip it. The first reason stands.
                     job.state = JobState::Finished(earlier);
                     continue;
                 }

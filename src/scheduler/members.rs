@@ -1,4 +1,4 @@
-//! Runners coming, going, and staying alive.
+//! Runners: they join, stay alive, drain, go away and are lost.
 
 use super::attempts::Loss;
 use super::tables::{Member, Presence, Started, Timer};
@@ -10,7 +10,7 @@ use crate::model::{AttemptId, Moment, PoolId, Record, Runner, RunnerId, RunnerNa
 pub(super) const CONNECTION_LOST: &str = "its runner's connection closed and it did not come back";
 
 impl Scheduler {
-    /// Takes a runner in, new or come back, and reconciles what it holds.
+    /// Adds a runner that is new or has come back, and reconciles the attempts that it holds with its leases.
     pub(super) fn join_runner(&mut self, turn: &mut Turn, joined: RunnerJoined) {
         let id = self.known_id(turn, &joined.name);
         let before = self.tables.roster().member(id);
@@ -18,7 +18,7 @@ impl Scheduler {
             && member.incarnation == Some(joined.incarnation)
             && joined.session < member.newest_session
         {
-            // It was given up by its own runner before it could be read; what it says there is outdated.
+            // The runner gave this connection up before its registration was read: the registration is outdated.
             let why = "its runner has dialled again since".into();
             turn.effects.push(Effect::CloseSession { session: joined.session, why });
             return;
@@ -32,7 +32,7 @@ impl Scheduler {
                 turn.effects.push(Effect::CloseSession { session: joined.session, why: text.into() });
                 return;
             }
-            // The same process has noticed before us that the old connection is dead.
+            // The process has noticed earlier than the dispatcher that the old connection is dead.
             turn.effects.push(Effect::CloseSession { session: old, why: "its runner came back on a new one".into() });
         }
         let RunnerJoined {
@@ -52,10 +52,10 @@ impl Scheduler {
             Some(it) => (it.health.clone(), it.incarnation, it.draining, it.drain_asked.clone()),
             None => (self.past_health.remove(&id).unwrap_or_default(), None, false, Vec::new()),
         };
-        // One that an earlier dispatcher started on this machine answers no request, and is there all the same.
+        // A runner that an earlier dispatcher started answers no request, but occupies its place in the local pool.
         let pool = self.answer_spawn(spawn).or(spawned.then_some(PoolId::LOCAL));
         let restarted = was.is_some_and(|was| was != incarnation);
-        // It is the process that drains, and it may have missed that it was asked to.
+        // A drain belongs to the process. The process may not have received the request, so it is sent again.
         let (was_asked, drain_asked) = if restarted { (false, Vec::new()) } else { (drained, asked.clone()) };
         if restarted {
             let text = format!("runner {name} was started again before it heard of it: ask again");
@@ -76,7 +76,8 @@ impl Scheduler {
         }
     }
 
-    /// Compares what a runner that (re)joined holds with what it was promised.
+    /// Compares the attempts that a runner says that it holds with its leases. Attempts without a lease are gone, and
+    /// leases without an attempt are lost.
     fn reconcile_holding(
         &mut self,
         turn: &mut Turn,
@@ -104,8 +105,8 @@ impl Scheduler {
         }
         for attempt in promised {
             let Some(lease) = self.tables.leases().get(attempt) else { continue };
-            // Another process may execute it still, out of reach and under the same name: what is exclusive waits for
-            // its own deadline then.
+            // An earlier process of this name may be out of reach and still execute it. An exclusive attempt then waits
+            // for its own deadline.
             if !holding.contains(&attempt) && (!lease.exclusive || lease.given_to == incarnation) {
                 let why = if restarted { "its runner restarted" } else { "its runner came back without it" };
                 let counts = lease.started == Started::Yes;
@@ -117,13 +118,13 @@ impl Scheduler {
         }
     }
 
-    /// Renews what a ping names, and says what of it is no longer held.
+    /// Renews the leases of the attempts that a ping names, and answers which of them are gone.
     pub(super) fn renew(&mut self, turn: &mut Turn, session: SessionId, holding: &[AttemptId]) {
         self.hear(turn.now, session);
         let Some(runner) = self.tables.roster().by_session(session) else { return };
         let mut gone = Vec::new();
         for attempt in holding {
-            // If its result is recorded, the answer to that is on its way: there is nothing to say about it here.
+            // If its result is recorded, the answer to the result is on its way, and it must not be called gone.
             if !self.tables.renew(turn.now, *attempt, runner) && !self.recent_results.contains(attempt) {
                 gone.push(*attempt);
             }
@@ -131,7 +132,7 @@ impl Scheduler {
         turn.send(session, RunnerCommand::Ack { gone });
     }
 
-    /// Notes that a session's runner is alive.
+    /// Notes that the runner of a session is alive.
     pub(super) fn hear(&mut self, now: Moment, session: SessionId) {
         if let Some(id) = self.tables.roster().by_session(session) {
             self.tables.hear(now, id);
@@ -144,7 +145,7 @@ impl Scheduler {
         self.confirm_drain(turn, id);
     }
 
-    /// The runner says that it drains: from now on that is true whatever becomes of the dispatcher.
+    /// The runner says that it drains. From now on it does so even if the dispatcher is restarted.
     fn confirm_drain(&mut self, turn: &mut Turn, id: RunnerId) {
         self.tables.change_member(id, turn.now, |member| {
             member.draining = true;
@@ -156,7 +157,7 @@ impl Scheduler {
         });
     }
 
-    /// An operator wants a runner to drain. The answer waits for the runner's own word.
+    /// Asks a runner to drain for an operator. The answer waits until the runner says that it drains.
     pub(super) fn drain_runner(&mut self, turn: &mut Turn, request: RequestId, runner: RunnerId) {
         let asked = self.tables.change_member(runner, turn.now, |member| {
             member.draining = true;
@@ -170,7 +171,7 @@ impl Scheduler {
         }
     }
 
-    /// The runner is not expected back, so nobody can say that it drains.
+    /// Refuses open requests to drain: the runner is not expected back, so it cannot say that it drains.
     fn refuse_drain(&mut self, turn: &mut Turn, id: RunnerId) {
         self.tables.change_member(id, turn.now, |member| {
             let text = format!("runner {} went away before it heard of it: ask again when it is back", member.name);
@@ -180,7 +181,7 @@ impl Scheduler {
         });
     }
 
-    /// A closed connection changes no attempt yet: its runner may come back within the reconnect window.
+    /// Marks a runner as away. Its attempts go on: it may come back within the reconnect window.
     pub(super) fn close_session(&mut self, turn: &mut Turn, session: SessionId) {
         let Some(id) = self.tables.roster().by_session(session) else { return };
         self.tables.set_away(turn.now, id, Some(self.policy.reconnect_ms));
@@ -190,7 +191,7 @@ impl Scheduler {
         self.forget_empty_away(turn);
     }
 
-    /// Loses connected runners that have been silent for too long.
+    /// Loses the attempts of connected runners that have been silent for too long.
     pub(super) fn check_heartbeats(&mut self, turn: &mut Turn) {
         for id in self.tables.silent(turn.now) {
             let Some(session) = self.tables.roster().member(id).and_then(Member::session) else { continue };
@@ -203,8 +204,8 @@ impl Scheduler {
         self.forget_empty_away(turn);
     }
 
-    /// Gives nothing to a connected runner that was not heard lately until it is either heard or lost: one of its
-    /// leases ran out, and it must not be given the same job once more.
+    /// Lets a connected runner rest whose lease ran out, if it was not heard for two intervals. It is about to be lost,
+    /// and must not get the same job once more. The rest ends when it is either heard or lost.
     pub(super) fn rest_if_doubtful(&mut self, turn: &Turn, id: RunnerId) {
         let Policy { heartbeat_interval_ms, heartbeat_timeout_ms, .. } = self.policy;
         let Some(heard) = self.heard_at(id) else { return };
@@ -225,7 +226,7 @@ impl Scheduler {
         is_away && self.tables.deadlines().at(&Timer::Return(id)).is_none()
     }
 
-    /// Loses runners that did not come back within their window.
+    /// Loses the attempts of runners that did not come back within their window.
     pub(super) fn lose_the_away(&mut self, turn: &mut Turn) {
         for id in self.tables.overdue(turn.now) {
             self.tables.give_up_return(id);
@@ -233,8 +234,8 @@ impl Scheduler {
         }
     }
 
-    /// Loses all a runner holds, but for exclusive attempts: those wait for their own deadline, by which the runner has
-    /// ended them.
+    /// Loses all attempts of a runner, except exclusive ones. These wait for their own deadline, by which the runner
+    /// has ended them.
     fn lose_all(&mut self, turn: &mut Turn, id: RunnerId, why: &str) {
         self.refuse_drain(turn, id);
         let holds = self.tables.roster().member(id).map(|member| member.holds().clone()).unwrap_or_default();
@@ -249,7 +250,7 @@ impl Scheduler {
         }
     }
 
-    /// Forgets runners that are away and hold nothing.
+    /// Forgets runners that are away and hold nothing. Their failures are kept in `past_health`.
     pub(super) fn forget_empty_away(&mut self, turn: &mut Turn) {
         for id in self.tables.roster().empty_away() {
             self.refuse_drain(turn, id);
@@ -271,7 +272,7 @@ impl Scheduler {
         id
     }
 
-    /// A runner's name, for people.
+    /// Returns the name of a runner, for people.
     pub(super) fn known_name(&self, id: RunnerId) -> RunnerName {
         match self.tables.roster().member(id) {
             Some(member) => member.name.clone(),

@@ -4,25 +4,26 @@ use crate::model::{Label, PoolId};
 
 use crate::model::Snapshot;
 
-/// What the operator of a dispatcher may choose about its decisions.
+/// The settings of the operator that decisions depend on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
-    /// How often peers ping, and how often their silence is looked for.
+    /// Interval of the pings of peers, and of the check for silent ones.
     pub heartbeat_interval_ms: u64,
-    /// How often leases are looked at: the shorter of the two ticks.
+    /// Interval of the check of leases and the queue: the shorter of the two ticks.
     pub tick_ms: u64,
-    /// Silence after which a connected runner is lost. Also how long a lease lasts without renewal, and how long
-    /// restored leases wait for their runners after a restart.
+    /// Silence after which a connected runner is lost. It is also the time that a lease lasts without renewal, and the
+    /// time that restored leases wait for their runners after a restart.
     pub heartbeat_timeout_ms: u64,
-    /// How long a runner whose connection closed may take to come back before its jobs go to others.
+    /// The reconnect window: after a runner's connection has closed, its jobs go to others unless it is back by then.
     pub reconnect_ms: u64,
-    /// Losses after which a job is given up: it may be what kills its runners.
+    /// Losses after which a job is given up: the job may be the cause of them.
     pub max_losses: u32,
-    /// How long a job waits while no runner fits it, before it is errored.
+    /// Time without a connected runner that fits a queued job, after which the job is errored.
     pub queue_timeout_ms: u64,
     /// Where runners may be started, in the order of preference.
     pub pools: Vec<Pool>,
-    /// The number after which those of requests to start a runner begin: another one at each start of the dispatcher.
+    /// Requests to start a runner are numbered from the number after this one. Each start of the dispatcher has
+    /// another.
     pub last_spawn: u64,
 }
 
@@ -37,28 +38,28 @@ pub struct Pool {
 }
 
 impl Policy {
-    /// How long a lease lasts after each renewal. An exclusive one lasts longer: its runner ends it by itself after
-    /// half of this without word from the dispatcher, and the ending takes its time too.
+    /// Returns how long a lease lasts after each renewal. An exclusive lease lasts longer: its runner ends the attempt
+    /// by itself after half of this time without a word from the dispatcher, and ending it takes time, too.
     pub(super) fn lease_ms(&self, exclusive: bool) -> u64 {
         if exclusive { 2 * self.heartbeat_timeout_ms + 30_000 } else { self.heartbeat_timeout_ms }
     }
 }
 
-/// How long work waits for a runner to turn up by itself before one is started here.
+/// Time that a job waits for a runner to join by itself before one is started.
 pub(super) const SPAWN_AFTER_MS: u64 = 500;
-/// How long a started runner may take to register before another is started.
+/// Time that a started runner has to join before another is started.
 pub(super) const SPAWN_PATIENCE_MS: u64 = 10_000;
-/// How long a runner that reported a failure of infrastructure gets nothing, so that others may take the job. Also the
-/// first quarantine, which doubles with each failure in a row, and the first pause of a job that keeps coming to
-/// nothing.
+/// Rest of a runner that reported a failure of infrastructure, so that others may take the job. It is also the first
+/// pause of a job that keeps coming to nothing, the first delay of a pool whose start failed, and the base of a
+/// quarantine. Each of these doubles with each failure in a row.
 pub(super) const REST_FIRST_MS: u64 = 1_000;
-/// The longest quarantine or pause.
+/// The longest quarantine, pause or delay.
 pub(super) const REST_MAX_MS: u64 = 300_000;
-/// Failures on one runner within this are one failure: a disk that is full, a connection that is lost and a process
-/// that restarts take everything along that is executing.
+/// Failures on one runner within this time are one failure: a full disk, a lost connection and a restarted process take
+/// all attempts along.
 pub(super) const TOGETHER_MS: u64 = 1_000;
-/// Losses that are not the job's doing (no source, a full disk, a runner that never got to start it) after which it is
-/// given up all the same: every build ends. The job pauses longer after each, so this takes most of an hour.
+/// Losses before the task's process started (no source, a full disk, a runner that was lost first) after which a job is
+/// given up all the same, because every build ends. The job pauses longer after each, so this takes most of an hour.
 pub(super) const MAX_BLAMELESS_LOSSES: u32 = 20;
-/// How many delivered results are remembered, so that one that is delivered again gets the same answer.
+/// Number of recorded results that are remembered, so that a result that is delivered again gets the same answer.
 pub(super) const RECORDED_CAPACITY: usize = Snapshot::RECORDED_MAX;

@@ -1,4 +1,4 @@
-//! Questions about the state, which change nothing: heads, runners, counts, and who holds an attempt.
+//! Questions about the state: heads, runners, counts, and the holder of an attempt. They change nothing.
 
 use super::Scheduler;
 use super::effect::Lease;
@@ -14,13 +14,13 @@ pub struct RunnerView {
     pub name: RunnerName,
     /// `connected`, `away`, `draining`, `quarantined` or `resting`.
     pub state: &'static str,
-    /// Why it is in quarantine, where it is.
+    /// Why it is in quarantine, if it is.
     pub detail: Option<String>,
     pub slots: u32,
     pub labels: Vec<Label>,
     pub isolation: Isolation,
     pub silent_ms: u64,
-    /// What occupies its slots, as attempt, build and task.
+    /// The attempts that occupy its slots, each with its build and task.
     pub running: Vec<(AttemptId, BuildId, TaskName)>,
 }
 
@@ -34,7 +34,7 @@ pub struct JobCounts {
 }
 
 impl Scheduler {
-    /// The heads accepted for a repository.
+    /// Returns the accepted heads of a repository, by branch.
     #[must_use]
     pub fn heads(&self, repo: &RepoName) -> Vec<(BranchName, CommitId)> {
         let of_repo = self.heads.iter().filter(|((name, _), _)| name == repo);
@@ -43,7 +43,7 @@ impl Scheduler {
         heads
     }
 
-    /// Whether this session's runner holds this attempt now: only then may it have the attempt's source.
+    /// Returns the source of an attempt if the runner of this session holds it now. Only then may the runner have it.
     #[must_use]
     pub fn held_by(&self, session: SessionId, attempt: AttemptId) -> Option<&BuildSource> {
         let lease = self.tables.leases().get(attempt)?;
@@ -51,22 +51,22 @@ impl Scheduler {
         (lease.runner == runner && !lease.cancelled).then(|| &*self.builds[&lease.build].source)
     }
 
-    /// The lease of an attempt, if a runner has it now and it counts.
+    /// Returns the lease of an attempt, if a runner has it now and it is not cancelled.
     #[must_use]
     pub fn lease_of(&self, attempt: AttemptId) -> Option<Lease> {
-        // A cancelled one only occupies a slot: its job may be gone already.
+        // A cancelled attempt only occupies a slot. Its job may have left the state already.
         let counts = self.tables.leases().get(attempt).is_some_and(|lease| !lease.cancelled);
         counts.then(|| self.lease_message(attempt))
     }
 
-    /// How many jobs wait for a runner, and how many are leased.
+    /// Returns how many jobs wait for a runner, and how many are leased.
     #[must_use]
     pub fn counts(&self) -> JobCounts {
         let leased = self.tables.leases().live().count();
         JobCounts { queued: self.tables.queue().len(), leased }
     }
 
-    /// The runners that are connected, or away with leases, by name.
+    /// Returns the runners that are connected, or away with leases, by name.
     #[must_use]
     pub fn runners(&self, now: Moment) -> Vec<RunnerView> {
         let mut views: Vec<RunnerView> = self
@@ -100,13 +100,13 @@ impl Scheduler {
         Some((attempt, lease.build, job.task.name.clone()))
     }
 
-    /// The build of a job that is not finished, or whose build is not.
+    /// Returns the build of a job, if the build is not finished.
     #[must_use]
     pub fn build_of(&self, job: JobId) -> Option<BuildId> {
         self.jobs.get(&job).map(|job| job.build)
     }
 
-    /// The runner of that name, if it is connected or away with leases.
+    /// Returns the runner of that name, if it is connected or away with leases.
     #[must_use]
     pub fn runner_named(&self, name: &str) -> Option<RunnerId> {
         self.tables.roster().members().find(|member| &*member.name == name).map(|member| member.id)

@@ -1,4 +1,4 @@
-//! Going on after a restart: from what the store knows to a live scheduler.
+//! The restart: a scheduler is made from a snapshot of the store.
 
 use super::jobs::NewJob;
 use super::state::AcceptedHead;
@@ -7,12 +7,12 @@ use super::{Policy, Scheduler};
 use crate::model::{Attempt, JobState, Moment, RunnerId, Snapshot};
 
 impl Scheduler {
-    /// A scheduler that goes on with what was unfinished. Restored leases get a full grace period: nobody is declared
-    /// lost before having had the time to come back.
+    /// Makes a scheduler that goes on with the unfinished builds. Restored leases and their runners get their full
+    /// time: no runner is lost before it has had the time to come back.
     #[must_use]
     pub fn restore(policy: Policy, now: Moment, restored: Snapshot) -> Self {
         let mut scheduler = Self::new(policy);
-        // The first tick may come late too.
+        // The gap before the first tick is noticed, too.
         scheduler.last_tick = Some(now);
         scheduler.tables.set_old_exclusives(now, scheduler.policy.lease_ms(true));
         scheduler.last_build = restored.last_build;

@@ -1,5 +1,5 @@
-//! Runners that the dispatcher starts itself: when one is asked for, which runner answers which request, and how long a
-//! pool is left alone after a start that came to nothing.
+//! Runners that the dispatcher starts itself: when it asks for one, which runner answers which request, and how long it
+//! asks nothing of a pool after a start that failed.
 //!
 //! A request is open until a runner joins with its number, its start fails, its process ends, or its time is over. A
 //! runner that joins with no number, or with a number that is not open, answers no request.
@@ -18,7 +18,7 @@ pub(super) struct Spawns {
     last: u64,
     /// The pool of every request whose runner may still be there. Open ones have `Timer::Spawn` set as well.
     pools: BTreeMap<SpawnId, PoolId>,
-    /// Starts in a row that came to nothing. A runner that joins sets it to zero.
+    /// Failed starts in a row. A runner of the pool that joins sets this to zero.
     failures: BTreeMap<PoolId, u32>,
 }
 
@@ -41,8 +41,8 @@ impl Scheduler {
         turn.effects.push(Effect::SpawnRunner { spawn, pool });
     }
 
-    /// The pool that should start a runner for a job now. None while one that fits is being started: that takes a
-    /// moment, and more follow if one is not enough.
+    /// Returns the pool that should start a runner for a job now. While a runner that fits is being started, there is
+    /// none: a start takes a moment, and more follow if one is not enough.
     pub(super) fn pool_for(&self, job: &LiveJob) -> Option<PoolId> {
         let fitting = || self.policy.pools.iter().filter(|pool| pool.offers(&job.task.placement.labels));
         let is_open = |pool: PoolId| {
@@ -79,7 +79,7 @@ impl Scheduler {
         }
     }
 
-    /// A started runner's process has ended. If it never joined, the next one would hardly do better at once.
+    /// A started runner's process has ended. If it never joined, the start has failed.
     pub(super) fn spawn_gone(&mut self, turn: &mut Turn, spawn: SpawnId) {
         let Some(pool) = self.spawns.pools.remove(&spawn) else { return };
         if self.tables.close_spawn(spawn) {
@@ -88,7 +88,7 @@ impl Scheduler {
         }
     }
 
-    /// Gives up waiting for runners that should have joined by now. They are welcome all the same if they do later.
+    /// Closes requests whose runners should have joined by now. Such a runner is accepted if it joins later.
     pub(super) fn give_up_spawns(&mut self, turn: &Turn) {
         for spawn in self.tables.overdue_spawns(turn.now) {
             self.tables.close_spawn(spawn);
@@ -99,7 +99,7 @@ impl Scheduler {
         }
     }
 
-    /// Asks nothing of a pool for a while, longer after each start in a row that came to nothing.
+    /// Asks nothing of a pool for a while, longer after each failed start in a row.
     fn delay_pool(&mut self, since: Moment, pool: PoolId) {
         let failures = self.spawns.failures.entry(pool).or_default();
         let delay_ms = (policy::REST_FIRST_MS << (*failures).min(20)).min(policy::REST_MAX_MS);

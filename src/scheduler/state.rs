@@ -1,4 +1,4 @@
-//! The state: unfinished builds and their jobs, leases, runners, and the tables that lead to them.
+//! The state: accepted heads, unfinished builds and their jobs, and the tables of leases, runners and deadlines.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::model::{
     RunnerId, RunnerName, TaskSpec, WallTime,
 };
 
-/// Decides about everything a dispatcher does.
+/// The dispatcher's decisions. See the header of the room for how to drive it.
 #[derive(Debug)]
 pub struct Scheduler {
     pub(super) policy: Policy,
@@ -37,7 +37,7 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// A scheduler that has seen nothing yet. See also [`Scheduler::restore`].
+    /// Makes a scheduler that knows of nothing. See also [`Scheduler::restore`].
     #[must_use]
     pub fn new(policy: Policy) -> Self {
         Self {
@@ -64,7 +64,7 @@ impl Scheduler {
 pub(super) struct AcceptedHead {
     pub commit: CommitId,
     pub before: Option<CommitId>,
-    /// Unknown after a restart; the announcement's `known` tells it then.
+    /// Not known after a restart. The event of an announcement has it then as `known`.
     pub build: Option<BuildId>,
 }
 
@@ -74,7 +74,7 @@ pub(super) struct LiveBuild {
     pub created_at: WallTime,
     /// In the order of the task file.
     pub jobs: Vec<JobId>,
-    /// How many of them are not finished.
+    /// The number of jobs that are not finished.
     pub unfinished: usize,
 }
 
@@ -87,11 +87,11 @@ pub(super) struct LiveJob {
     pub attempts: u32,
     pub failures: u32,
     pub losses: u32,
-    /// Attempts lost through no doing of the task's since it was queued by hand or restored.
+    /// Losses that happened before the task's process started. A rerun and a restart set this to zero.
     pub blameless_losses: u32,
     /// The runners that were lost with it and why, for whoever reads that it was given up.
     pub lost_with: Vec<String>,
-    /// Runners on which it was lost; others are preferred.
+    /// Runners on which an attempt of it was lost. Others are preferred.
     pub lost_on: Vec<RunnerId>,
     pub needs: Vec<LiveNeed>,
     pub needed_by: Vec<JobId>,
@@ -105,13 +105,13 @@ pub(super) struct LiveNeed {
 }
 
 impl LiveJob {
-    /// Where it stands in the queue: jobs of one repository that ask for the same labels form a lane.
+    /// Its lane of the queue: its repository, and the labels that it asks for.
     pub(super) fn lane(&self) -> (&RepoName, &[Label]) {
         (&self.source.repo, &self.task.placement.labels)
     }
 }
 
-/// Attempts whose results were recorded lately.
+/// The attempts whose results were recorded last, so that a repeated delivery gets the same answer.
 #[derive(Debug, Default)]
 pub(super) struct RecentResults {
     order: VecDeque<AttemptId>,

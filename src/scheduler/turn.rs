@@ -1,10 +1,10 @@
-//! One event being handled, and the effects that it has so far.
+//! The handling of one event: its time, and the effects so far.
 
 use super::effect::{Effect, Reply, RunnerCommand};
 use super::event::RequestId;
 use crate::model::{AttemptId, BuildId, Decision, JobId, Moment, Record, RunnerId, SessionId, WallTime};
 
-/// One event being handled: the time, and the effects so far.
+/// One event that is being handled. Effects are added in the order in which they must happen.
 pub(super) struct Turn {
     pub now: Moment,
     pub at: WallTime,
@@ -28,7 +28,7 @@ impl Turn {
         self.effects.push(Effect::Note(text));
     }
 
-    /// Writes down a decision about a job for `surveil why`.
+    /// Records a decision about a job, for `surveil why`.
     pub(super) fn decide(&mut self, build: BuildId, job: Option<JobId>, why: Because, text: String) {
         let Because { attempt, runner } = why;
         self.persist(Record::Decided(Decision { at: self.at, build, job, attempt, runner, text: text.into() }));

@@ -1,14 +1,14 @@
-//! The deadlines: everything that the scheduler waits for, in one table that can be listed and shifted.
+//! The deadlines: all timers of the scheduler in one table, which can be listed and shifted.
 //!
-//! A deadline that every sign of life renews costs one write. `order` keeps the moment under which a deadline was last
-//! filed, which is never later than the deadline itself, and files it anew when that moment has come.
+//! A renewal is frequent and costs one write into a hash map. `order` has a timer under the moment under which it was
+//! last filed, which is never later than its deadline. When that moment comes, the timer is filed anew.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::model::{AttemptId, JobId, Label, Moment, PoolId, RunnerId, SpawnId};
 
-/// One thing that is waited for.
+/// One thing that the scheduler waits for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Timer {
     /// An attempt is lost unless its runner renews the lease: the runner, its machine or the network may be gone.
@@ -35,8 +35,8 @@ pub(crate) enum Timer {
 }
 
 impl Timer {
-    /// Whether somebody else has until then to be heard. While the dispatcher is held up it hears nobody, so that time
-    /// does not count. The other timers wait for nobody: their time passes in any case.
+    /// Whether a runner has until then to be heard or to join. The dispatcher hears no runner while it is held up, so
+    /// that time does not count. The other timers wait for time alone.
     fn waits_for_others(&self) -> bool {
         match self {
             Self::Lease(_)
@@ -49,13 +49,13 @@ impl Timer {
         }
     }
 
-    /// Whether something happens because of this deadline alone. A job that is busy waiting for a slot has a `Fit`
-    /// deadline that may pass without consequence; the queue's check reads it.
+    /// Whether the table finds it when it is over. A `Fit` deadline has no consequence while a busy runner fits the
+    /// job, so the check of the queue reads it instead.
     fn is_filed(&self) -> bool {
         !matches!(self, Self::Fit(_))
     }
 
-    /// Whether the deadline is over. Runners may use the last millisecond of theirs.
+    /// Whether the deadline is over. A runner that is heard in the last millisecond is in time.
     fn is_over(&self, at: Moment, now: Moment) -> bool {
         match self {
             Self::Lease(_) | Self::Silence(_) | Self::Return(_) => at < now,
@@ -75,7 +75,7 @@ impl Timer {
 struct Entry {
     since: Moment,
     at: Moment,
-    /// The time that it was given, and gets again when it is renewed.
+    /// The time that it gets when it is set or renewed.
     whole_ms: u64,
     /// The moment under which it stands in `order`; at most `at`.
     filed: Moment,
@@ -122,12 +122,12 @@ impl Deadlines {
         }
     }
 
-    /// When a timer is over.
+    /// Returns when a timer is over, if it is set.
     pub(crate) fn at(&self, timer: &Timer) -> Option<Moment> {
         self.entries.get(timer).map(|entry| entry.at)
     }
 
-    /// When a timer was set or renewed. Later by the gaps that were forgiven.
+    /// Returns when a timer was set or renewed. Gaps that were forgiven make it later.
     pub(crate) fn since(&self, timer: &Timer) -> Option<Moment> {
         self.entries.get(timer).map(|entry| entry.since)
     }
@@ -137,7 +137,7 @@ impl Deadlines {
         self.at(timer).is_some_and(|at| timer.is_over(at, now))
     }
 
-    /// The timers that are over, as far as `pick` names them, in the order of what it makes of them. They stay set.
+    /// Returns the timers that are over and that `pick` chooses, ordered by what `pick` returns. They stay set.
     pub(super) fn over<T: Ord>(&mut self, now: Moment, pick: impl Fn(&Timer) -> Option<T>) -> Vec<T> {
         self.refile(now);
         let over = self.order.iter().take_while(|(at, _)| *at <= now).filter(|(at, timer)| timer.is_over(*at, now));
@@ -146,7 +146,7 @@ impl Deadlines {
         picked
     }
 
-    /// The earliest deadline of all.
+    /// Returns the earliest deadline of the table.
     pub(super) fn next(&mut self) -> Option<Moment> {
         loop {
             let (filed, timer) = self.order.first()?;
@@ -158,7 +158,7 @@ impl Deadlines {
         }
     }
 
-    /// Files those anew that were renewed since, up to that moment.
+    /// Files timers anew that stand under a moment up to `until` and were renewed since.
     fn refile(&mut self, until: Moment) {
         let filed = self.order.iter().take_while(|(filed, _)| *filed <= until);
         let early: Vec<_> = filed.filter(|(filed, timer)| *filed < self.entries[timer].at).cloned().collect();
@@ -170,8 +170,8 @@ impl Deadlines {
         }
     }
 
-    /// Adds a gap in which nobody was heard to every deadline that waits for others. A timer that was set since the
-    /// dispatcher woke up has all of its time already, so none gets more than its whole time from now.
+    /// Adds a gap in which no runner was heard to every deadline that waits for others. A timer that was set since the
+    /// dispatcher woke up has all of its time already, so no timer gets more than its whole time from now.
     pub(super) fn shift(&mut self, now: Moment, gap_ms: u64) {
         for (timer, entry) in &mut self.entries {
             if timer.waits_for_others() {

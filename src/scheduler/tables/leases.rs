@@ -1,4 +1,4 @@
-//! The leases: which runner has which attempt. Only [`super::Tables`] makes and drops one.
+//! The leases: which runner has which attempt. Only [`super::Tables`] adds and removes one.
 
 use std::collections::BTreeMap;
 
@@ -14,19 +14,19 @@ pub(crate) struct LiveLease {
     pub runner: RunnerId,
     pub repo: RepoName,
     pub exclusive: bool,
-    /// The process that was told of it. Not known after a restart, until one says that it holds it.
+    /// The process that received it. Not known after a restart, until a process says that it holds the attempt.
     pub given_to: Option<Incarnation>,
-    /// Whether the task's process runs; before that, a loss is not the job's doing.
+    /// Whether the task's process has started. A loss before that is not the job's doing.
     pub started: Started,
-    /// Its outcome is recorded as cancelled; it only occupies the slot until the runner says that it has ended.
+    /// Its outcome is recorded as cancelled. It only occupies its slot until the runner says that it has ended.
     pub cancelled: bool,
 }
 
-/// What is known of the process of a leased attempt.
+/// Whether the process of a leased attempt has started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Started {
     No,
-    /// The dispatcher restarted, and nobody has said anything about it since. The lease may never have left.
+    /// The dispatcher was restarted, and the runner has not mentioned it since. The lease may never have been sent.
     Unknown,
     Yes,
 }
@@ -51,12 +51,12 @@ impl Leases {
         self.by_attempt.iter().map(|(attempt, lease)| (*attempt, lease))
     }
 
-    /// How many occupy a slot, cancelled ones included.
+    /// The number of occupied slots, those of cancelled attempts included.
     pub(crate) fn len(&self) -> usize {
         self.by_attempt.len()
     }
 
-    /// Those whose outcome is open.
+    /// The leases of attempts that have no outcome yet.
     pub(crate) fn live(&self) -> impl Iterator<Item = &LiveLease> {
         self.by_attempt.values().filter(|lease| !lease.cancelled)
     }

@@ -1,8 +1,9 @@
-//! The tables: what waits for a runner, who could take it, who has what, and until when. They change together: a lease
-//! is also a slot of its runner, a share of its repository and a deadline. So their fields are private to this folder,
-//! and everything that changes one of them is a function of [`Tables`], which changes the others with it.
+//! The tables: the queue of jobs, the runners, the leases, and all deadlines. They change together: a lease is also a
+//! slot of its runner, a share of its repository and a deadline. Their fields are therefore private to this folder.
+//! Every change is a function of [`Tables`], which changes the other tables with it. `pub(crate)` here means the
+//! scheduler, because this folder is private to it.
 //!
-//! They decide nothing and record nothing.
+//! The tables decide nothing and record nothing.
 
 mod deadlines;
 mod leases;
@@ -47,8 +48,8 @@ impl Tables {
 
 /// Jobs that wait for a runner.
 impl Tables {
-    /// Queues a job from that moment on: at once, or after a pause. It may wait for `patience_ms` without a runner that
-    /// fits, and its pause is no part of that, because nobody looks for a runner meanwhile.
+    /// Queues a job at once, or after a pause if `from` is later than `now`. The job may wait for `patience_ms` without
+    /// a runner that fits. The pause is no part of that, because no runner is sought for the job meanwhile.
     pub(crate) fn enqueue(
         &mut self,
         now: Moment,
@@ -66,20 +67,20 @@ impl Tables {
         }
     }
 
-    /// Takes a job out of the queue that is leased now, or has ended.
+    /// Removes a job from the queue: it is leased now, or has ended.
     pub(crate) fn dequeue(&mut self, job: JobId, lane: (&RepoName, &[Label])) {
         self.queue.remove(job, lane);
         self.deadlines.clear(&Timer::Fit(job));
         self.deadlines.clear(&Timer::Retry(job));
     }
 
-    /// A connected runner fits the labels of this timer now, busy or not.
+    /// Notes that a connected runner, busy or not, fits the labels of this timer now.
     pub(crate) fn set_labels_fit(&mut self, now: Moment, labels: Timer, patience_ms: u64) {
         debug_assert!(matches!(labels, Timer::LabelsFit(_)), "{labels:?}");
         self.deadlines.set(labels, now, patience_ms);
     }
 
-    /// Makes candidates of jobs whose pause is over, and free runners of those whose rest is over.
+    /// Ends the pauses of jobs and the rests of runners that are over.
     pub(crate) fn wake(&mut self, now: Moment) {
         let job = |timer: &Timer| if let Timer::Retry(job) = timer { Some(*job) } else { None };
         for job in self.deadlines.over(now, job) {
@@ -92,7 +93,7 @@ impl Tables {
         }
     }
 
-    /// Forgets deadlines that are over and have no consequence of their own.
+    /// Clears timers that are over and have no consequence.
     pub(crate) fn forget_idle_deadlines(&mut self, now: Moment) {
         let idle = |timer: &Timer| {
             let is_idle = matches!(timer, Timer::LabelsFit(_) | Timer::Respawn(_) | Timer::OldExclusives);
@@ -123,7 +124,7 @@ impl Tables {
         session
     }
 
-    /// Takes a lease in again that is known from before a restart.
+    /// Adds a lease that is known from before a restart.
     pub(crate) fn restore_lease(&mut self, now: Moment, attempt: AttemptId, lease: LiveLease, lasts_ms: u64) {
         self.insert_lease(now, attempt, lease, lasts_ms);
     }
@@ -139,7 +140,7 @@ impl Tables {
         self.refresh(runner, now);
     }
 
-    /// Gives a lease its whole time again, if this runner has it.
+    /// Gives a lease its whole time again if this runner has it. Returns whether it has.
     pub(crate) fn renew(&mut self, now: Moment, attempt: AttemptId, runner: RunnerId) -> bool {
         let is_held = self.leases.of_runner(attempt, runner).is_some();
         if is_held {
@@ -148,7 +149,7 @@ impl Tables {
         is_held
     }
 
-    /// Renews the lease of an attempt that this process of its runner says that it holds.
+    /// Renews the lease of an attempt, and notes that this process of its runner holds it.
     pub(crate) fn adopt(&mut self, now: Moment, attempt: AttemptId, process: Option<Incarnation>) {
         if let Some(lease) = self.leases.by_attempt.get_mut(&attempt) {
             lease.given_to = process;
@@ -156,13 +157,13 @@ impl Tables {
         }
     }
 
-    /// The task's process runs. False if this runner does not have the attempt.
+    /// Notes that the task's process runs. Returns false if this runner does not have the attempt.
     pub(crate) fn start(&mut self, attempt: AttemptId, runner: Option<RunnerId>) -> bool {
         let lease = self.leases.by_attempt.get_mut(&attempt).filter(|lease| Some(lease.runner) == runner);
         lease.map(|lease| lease.started = Started::Yes).is_some()
     }
 
-    /// The attempt counts for nothing more, and occupies its slot until it has ended there.
+    /// Cancels an attempt and returns its runner. The attempt occupies its slot until it has ended there.
     pub(crate) fn cancel(&mut self, attempt: AttemptId) -> RunnerId {
         let lease = self.leases.by_attempt.get_mut(&attempt).expect("a leased job has a live lease");
         if !std::mem::replace(&mut lease.cancelled, true) {
@@ -171,7 +172,7 @@ impl Tables {
         lease.runner
     }
 
-    /// Drops a lease and frees its slot.
+    /// Removes a lease and frees its slot.
     pub(crate) fn release(&mut self, now: Moment, attempt: AttemptId) -> LiveLease {
         let lease = self.leases.by_attempt.remove(&attempt).expect("the caller has seen it");
         self.deadlines.clear(&Timer::Lease(attempt));
@@ -185,7 +186,7 @@ impl Tables {
         lease
     }
 
-    /// The attempts whose leases have run out.
+    /// Returns the attempts whose leases have run out.
     pub(crate) fn expired(&mut self, now: Moment) -> Vec<AttemptId> {
         self.deadlines.over(now, |timer| if let Timer::Lease(attempt) = timer { Some(*attempt) } else { None })
     }
@@ -193,8 +194,8 @@ impl Tables {
 
 /// Runners.
 impl Tables {
-    /// Takes in a runner. If it is connected, it is lost after `patience_ms` of silence; if it is away, it has so long
-    /// to come back. It holds the attempts that the earlier member of its number held.
+    /// Adds a runner. If it is connected, it is lost after `patience_ms` of silence. If it is away, it has that time to
+    /// come back. It holds the attempts of the member with its number that it replaces.
     pub(crate) fn insert_member(&mut self, now: Moment, mut member: Member, patience_ms: u64) {
         let (id, presence) = (member.id, member.presence);
         if let Some(before) = self.remove_member(id) {
@@ -213,7 +214,7 @@ impl Tables {
         self.roster.remove(id)
     }
 
-    /// A runner's connection is gone. It has so long to come back; no time at all means that it is lost.
+    /// Marks a runner as away. It has `window_ms` to come back; without a window it is lost already.
     pub(crate) fn set_away(&mut self, now: Moment, id: RunnerId, window_ms: Option<u64>) {
         self.roster.set_away(id);
         self.deadlines.clear(&Timer::Silence(id));
@@ -223,12 +224,12 @@ impl Tables {
         self.refresh(id, now);
     }
 
-    /// Whatever may still come of a runner that did not come back in time, it is lost.
+    /// Waits no longer for a runner to come back.
     pub(crate) fn give_up_return(&mut self, id: RunnerId) {
         self.deadlines.clear(&Timer::Return(id));
     }
 
-    /// Something arrived from a runner.
+    /// Notes that a message arrived from a runner.
     pub(crate) fn hear(&mut self, now: Moment, id: RunnerId) {
         if let Some(member) = self.roster.members.get_mut(&id) {
             member.last_heard = now;
@@ -236,7 +237,7 @@ impl Tables {
         }
     }
 
-    /// Changes what is known of a member, and whatever follows from it.
+    /// Changes a member, then all that is derived from it.
     pub(crate) fn change_member<T>(
         &mut self,
         id: RunnerId,
@@ -248,7 +249,7 @@ impl Tables {
         changed
     }
 
-    /// Puts a member in or out of those that can take work, as it is now.
+    /// Derives anew whether a member is free and until when it rests.
     fn refresh(&mut self, id: RunnerId, now: Moment) {
         let rests_until = self.roster.refresh(id, now);
         match rests_until.filter(|until| *until > now) {
@@ -257,12 +258,12 @@ impl Tables {
         }
     }
 
-    /// The connected runners that have been silent for too long.
+    /// Returns the connected runners that have been silent for too long.
     pub(crate) fn silent(&mut self, now: Moment) -> Vec<RunnerId> {
         self.deadlines.over(now, |timer| if let Timer::Silence(id) = timer { Some(*id) } else { None })
     }
 
-    /// The runners that are away and did not come back in time.
+    /// Returns the runners that are away and did not come back in time.
     pub(crate) fn overdue(&mut self, now: Moment) -> Vec<RunnerId> {
         self.deadlines.over(now, |timer| if let Timer::Return(id) = timer { Some(*id) } else { None })
     }
@@ -278,14 +279,14 @@ impl Tables {
         self.deadlines.at(&Timer::Spawn(spawn)).is_some()
     }
 
-    /// Says whether it was open.
+    /// Closes a request to start a runner. Returns whether it was open.
     pub(crate) fn close_spawn(&mut self, spawn: SpawnId) -> bool {
         let was_open = self.has_open_spawn(spawn);
         self.deadlines.clear(&Timer::Spawn(spawn));
         was_open
     }
 
-    /// Requests that nothing has come of in time.
+    /// Returns the requests whose runners have not joined in time.
     pub(crate) fn overdue_spawns(&mut self, now: Moment) -> Vec<SpawnId> {
         self.deadlines.over(now, |timer| if let Timer::Spawn(spawn) = timer { Some(*spawn) } else { None })
     }
@@ -301,12 +302,12 @@ impl Tables {
 
 /// Time.
 impl Tables {
-    /// Attempts of before the restart that were cancelled and are exclusive may go on for so long.
+    /// Sets the time by which exclusive attempts from before the restart have ended.
     pub(crate) fn set_old_exclusives(&mut self, now: Moment, lasts_ms: u64) {
         self.deadlines.set(Timer::OldExclusives, now, lasts_ms);
     }
 
-    /// Adds a gap in which nobody was heard to every deadline that waits for others.
+    /// Adds a gap in which no runner was heard to every deadline that waits for others.
     pub(crate) fn shift_deadlines(&mut self, now: Moment, gap_ms: u64) {
         self.deadlines.shift(now, gap_ms);
     }

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{JobId, Label, RepoName};
 
-/// Queued jobs. Those of one repository that ask for the same labels form a lane; only a lane's head is ever a
-/// candidate, so that choosing costs a look at each lane, however many jobs wait.
+/// Queued jobs. The jobs of one repository that ask for the same labels form a lane. Only the head of a lane is a
+/// candidate, so that the cost of choosing depends on the number of lanes and not on the number of jobs.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     repos: BTreeMap<RepoName, Share>,
@@ -14,15 +14,15 @@ pub(crate) struct Queue {
     paused: BTreeMap<JobId, (RepoName, Vec<Label>)>,
 }
 
-/// One repository's part of the queue.
+/// The part of the queue that belongs to one repository.
 #[derive(Debug, Default)]
 struct Share {
-    /// Its jobs that are leased now.
+    /// The number of its jobs that are leased now.
     leased: usize,
     lanes: Vec<Lane>,
 }
 
-/// Jobs that any runner with these labels can take.
+/// Jobs of one repository that ask for the same labels.
 #[derive(Debug)]
 struct Lane {
     labels: Vec<Label>,
@@ -45,14 +45,14 @@ impl Queue {
         self.paused.insert(job, (repo.clone(), labels.to_vec()));
     }
 
-    /// Makes a candidate of a job that pauses.
+    /// Ends the pause of a job.
     pub(super) fn resume(&mut self, job: JobId) {
         if let Some((repo, labels)) = self.paused.remove(&job) {
             self.push(job, (&repo, &labels));
         }
     }
 
-    /// Takes a job out.
+    /// Removes a job, whether it pauses or not.
     pub(super) fn remove(&mut self, job: JobId, (repo, labels): (&RepoName, &[Label])) {
         if self.paused.remove(&job).is_some() {
             return;
@@ -67,25 +67,25 @@ impl Queue {
         self.forget_if_idle(repo);
     }
 
-    /// One more job of the repository is leased.
+    /// Counts one more leased job of a repository.
     pub(super) fn add_leased(&mut self, repo: &RepoName) {
         self.share(repo).leased += 1;
     }
 
-    /// One job of the repository is leased no more.
+    /// Counts one leased job of a repository less.
     pub(super) fn remove_leased(&mut self, repo: &RepoName) {
         let share = self.share(repo);
         share.leased = share.leased.saturating_sub(1);
         self.forget_if_idle(repo);
     }
 
-    /// How many jobs of each repository are leased.
+    /// Returns the number of leased jobs of each repository that has some.
     pub(crate) fn leased(&self) -> impl Iterator<Item = (&RepoName, usize)> {
         self.repos.iter().map(|(repo, share)| (repo, share.leased)).filter(|(_, leased)| *leased > 0)
     }
 
-    /// The heads of all lanes, each with its labels, the repository with the fewest leased jobs first and older jobs
-    /// before younger ones.
+    /// Returns the heads of all lanes, each with its labels. The repository with the fewest leased jobs comes first,
+    /// then the older job.
     pub(crate) fn candidates(&self) -> Vec<(JobId, &[Label])> {
         let mut heads: Vec<(usize, JobId, &[Label])> = Vec::new();
         for share in self.repos.values() {
@@ -99,7 +99,7 @@ impl Queue {
         heads.into_iter().map(|(_, job, labels)| (job, labels)).collect()
     }
 
-    /// How many queued jobs a runner would be offered before this one if only the order of jobs counted.
+    /// Returns how many queued jobs have a lower number than this one.
     pub(crate) fn position(&self, job: JobId) -> usize {
         let lanes = self.repos.values().flat_map(|share| &share.lanes);
         lanes.map(|lane| lane.jobs.range(..job).count()).sum()
@@ -115,7 +115,7 @@ impl Queue {
             + self.repos.values().flat_map(|share| &share.lanes).map(|lane| lane.jobs.len()).sum::<usize>()
     }
 
-    /// Whether no job waits that could be leased now.
+    /// Whether there is no candidate. Jobs that pause do not count.
     pub(crate) fn is_empty(&self) -> bool {
         self.repos.values().all(|share| share.lanes.is_empty())
     }

@@ -22,22 +22,22 @@ pub(crate) struct Member {
     pub(crate) isolation: Isolation,
     /// When anything last arrived from it, for people; its deadline is `Timer::Silence`.
     pub(super) last_heard: Moment,
-    /// The attempts that occupy its slots, cancelled ones that it has not ended yet included.
+    /// The attempts that occupy its slots, including cancelled ones that it has not ended yet.
     pub(super) holds: BTreeSet<AttemptId>,
-    /// An operator asked it to drain, or it drains of its own accord: it gets nothing new.
+    /// It gets no new job: an operator asked it to drain, or it drains of its own accord.
     pub(crate) draining: bool,
-    /// Operators who asked for that and are answered once the runner has said that it drains: it keeps that in mind
-    /// over restarts of the dispatcher, which forgets it.
+    /// Requests to drain that are answered when the runner says that it drains. From then on the runner keeps it in
+    /// mind, also if the dispatcher is restarted.
     pub(crate) drain_asked: Vec<RequestId>,
-    /// The commit each repository's tree is at.
+    /// The commit of each repository's work tree there.
     pub(crate) warm: HashMap<RepoName, CommitId>,
     /// The pool in which the dispatcher started it, if it did.
     pub(crate) pool: Option<PoolId>,
-    /// What is held against it, and until when it gets nothing new.
+    /// Its failures, and until when it gets no job because of them.
     pub(crate) health: Health,
 }
 
-/// Whether a runner can be spoken to.
+/// Whether a runner has a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Presence {
     Connected(SessionId),
@@ -46,7 +46,7 @@ pub(crate) enum Presence {
 }
 
 impl Member {
-    /// A runner that holds nothing and offers nothing yet.
+    /// Makes a member that holds and offers nothing yet.
     pub(crate) fn new(id: RunnerId, name: RunnerName, presence: Presence, now: Moment) -> Self {
         Self {
             id,
@@ -94,7 +94,7 @@ impl Member {
         (self.slots as usize).saturating_sub(self.holds.len())
     }
 
-    /// Whether it is there, takes work, and has a free slot.
+    /// Whether it is connected, does not drain, and has a free slot.
     fn could_take(&self) -> bool {
         self.session().is_some() && !self.draining && self.free_slots() > 0
     }
@@ -140,7 +140,7 @@ impl Roster {
         self.away.insert(id);
     }
 
-    /// Puts a member in or out of the free ones, as it is now, and returns until when it rests.
+    /// Derives anew whether a member is free, and returns until when it rests.
     pub(super) fn refresh(&mut self, id: RunnerId, now: Moment) -> Option<Moment> {
         let member = self.members.get(&id)?;
         if member.could_take() && member.health.rests_until() <= now {
@@ -163,7 +163,7 @@ impl Roster {
         self.members.values()
     }
 
-    /// The members that are away and hold nothing.
+    /// Returns the members that are away and hold nothing.
     pub(crate) fn empty_away(&self) -> Vec<RunnerId> {
         let away = self.away.iter().filter(|id| self.members[id].holds.is_empty());
         away.copied().collect()
@@ -179,8 +179,8 @@ impl Roster {
         free.map(|member| member.id).eq(self.free.iter().copied())
     }
 
-    /// The best free runner for a job: one on which it was not lost before, of those one whose tree is at the very
-    /// commit, else one that has the repository, else the one with the most free slots.
+    /// Returns the best free runner for a job. A runner on which the job was not lost comes first, then one whose work
+    /// tree is at the commit, then one that has the repository, then the one with the most free slots.
     pub(crate) fn best_for(
         &self,
         labels: &[Label],
@@ -202,13 +202,13 @@ impl Roster {
             .map(|(_, warmth, _, id)| (id, warmth))
     }
 
-    /// Whether any connected runner could ever take a job with these labels.
+    /// Whether a connected runner, busy or not, fits a job with these labels.
     pub(crate) fn any_fits(&self, labels: &[Label]) -> bool {
         self.members.values().any(|member| member.session().is_some() && !member.draining && member.fits(labels))
     }
 }
 
-/// How much of a job's source a runner has already.
+/// The part of a job's source that a runner has already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Warmth {
     Cold,

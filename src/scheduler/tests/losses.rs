@@ -50,7 +50,7 @@ fn a_job_is_not_leased_once_more_to_a_runner_that_is_about_to_be_lost() {
     let mut story = Story::new();
     story.join(1, "w1", 1);
     story.observe("app", None, 1, vec![task("a")]);
-    // Heard a little later than the lease was given, so that the lease runs out before the silence is long enough.
+    // It is heard a little after the lease was given, so that the lease runs out before the silence is long enough.
     story.tick_until(400);
     story.tell(Event::AttemptStarted { session: SessionId(1), attempt: AttemptId(1) });
     assert_eq!(story.tick_until(16_000), ["a1 lost", "j1 queued", "> close s1"]);
@@ -100,8 +100,8 @@ fn a_job_that_never_gets_to_start_is_given_up_in_the_end() {
     assert_eq!(lines, ["a20 lost", "j1 errored", "b1 errored", "> s1 recorded a20"]);
 }
 
-/// With a quarantine for any two failures: the runner rests for two seconds after the second, and longer after
-/// each that follows.
+/// Fails if any two failures lead to quarantine: the runner then rests for two seconds after the second, and longer
+/// after each that follows.
 #[test]
 fn a_job_that_fails_on_a_runner_again_and_again_does_not_keep_others_from_it() {
     let mut story = Story::new();
@@ -126,7 +126,7 @@ fn a_job_that_fails_on_a_runner_again_and_again_does_not_keep_others_from_it() {
     assert_eq!(reasons[0].1, "queued for 0 s: it came to nothing repeatedly and is tried again in 15 s");
 }
 
-/// Without a quarantine: the runner eats the queue, a job a second.
+/// Fails without a quarantine: the runner eats the queue, a job a second.
 #[test]
 fn a_runner_on_which_different_jobs_fail_is_in_quarantine_for_longer_each_time() {
     let mut story = Story::new();
@@ -139,7 +139,7 @@ fn a_runner_on_which_different_jobs_fail_is_in_quarantine_for_longer_each_time()
     story.cancel(1);
     story.tick_until(1_000);
     for (attempt, rest) in [(2, 2_000), (3, 4_000), (4, 8_000)] {
-        // A moment later, or it would count as one failure with that before.
+        // A moment later, because it would otherwise count as one failure with the one before.
         story.now = story.now.after(250);
         let failed = story.now.0;
         story.finish(1, attempt, full());
@@ -158,7 +158,7 @@ fn a_runner_on_which_different_jobs_fail_is_in_quarantine_for_longer_each_time()
     assert_eq!(story.state_of("w1"), "connected", "it can do something after all");
 }
 
-/// The connection and the process make no difference: what is held against a name stays until something ends there.
+/// Failures belong to the runner's name. A new connection or a new process does not clear them.
 #[test]
 fn a_runner_that_crashes_with_whatever_it_is_given_is_in_quarantine_when_it_comes_back() {
     let mut story = Story::new();
@@ -213,14 +213,14 @@ fn a_short_pause_of_the_dispatcher_costs_nobody_the_reconnect_window() {
     story.observe("app", None, 1, vec![task("a"), task("b")]);
     story.tick_until(1_000);
     story.close(1);
-    // Stopped for two seconds; what the runner said meanwhile waits behind the tick.
+    // The dispatcher was stopped for two seconds. The runner's messages of that time wait behind the tick.
     story.now = Moment(3_000);
     assert!(story.tell(Event::LeaseCheck).is_empty());
     assert_eq!(story.join_as(2, "w1", 1, 2, &[], &[1, 2]), ["> s2 registered, holds [a1, a2], gone []"]);
     story.close(2);
     let mut lines = Vec::new();
     while lines.is_empty() && story.now < Moment(30_000) {
-        // A dispatcher that is never any quicker.
+        // A dispatcher whose ticks always come this late.
         story.now = story.now.after(600);
         lines = story.tell(Event::LeaseCheck);
     }
@@ -234,7 +234,7 @@ fn what_a_dispatcher_hears_after_it_was_held_up_is_not_forgiven_that_time() {
     story.join(2, "w2", 1);
     story.observe("app", None, 1, vec![task("a"), task("b")]);
     story.tick_until(1_000);
-    // What waited in the sockets comes before the first tick.
+    // The messages that waited in the sockets come before the first tick.
     story.now = Moment(600_000);
     story.ping(1, &[1]);
     story.close(2);
@@ -308,7 +308,8 @@ fn a_restored_scheduler_gives_runners_the_time_to_come_back() {
     assert_eq!(story.tick_until(15_500), ["a1 lost", "j1 queued"]);
 }
 
-/// One more loss and the job is given up. Where restored leases count as started, it is errored in each case.
+/// One more loss that counts, and the job is given up. If restored leases counted as started, it would be errored in
+/// each case.
 #[test]
 fn a_restored_lease_that_may_never_have_left_is_not_held_against_its_job() {
     let mut story = Story::restored_with(2);
@@ -318,8 +319,8 @@ fn a_restored_lease_that_may_never_have_left_is_not_held_against_its_job() {
     assert_eq!(lines[1..3], ["a1 lost", "j1 queued"], "it came back without it");
 }
 
-/// S13: its runner says that it had the attempt, and that it ended with it. Where that does not count, a job that takes
-/// a machine down with its dispatcher is tried for ever.
+/// S13: the runner reports that it had the attempt and was lost with it. If that did not count, a job that takes a
+/// machine down together with the dispatcher would be tried for ever.
 #[test]
 fn a_restored_lease_that_its_runner_was_lost_with_is_held_against_its_job() {
     let mut story = Story::restored_with(2);
@@ -344,7 +345,7 @@ fn an_exclusive_job_that_was_cancelled_runs_again_only_after_its_attempt_has_end
     let rerun =
         Event::RerunAsked { request: RequestId(1), build: Box::new(cancelled_build(deploy)), failed_only: true };
     assert_eq!(story.tell(rerun.clone()), ["> refused"]);
-    // Cut off, it may still be ending what it did not even hear is cancelled.
+    // The runner is cut off. It may not know of the cancel, and may still be executing.
     story.close(1);
     for second in (2..60).step_by(2) {
         assert!(story.tick_until(second * 1_000).is_empty(), "{second}");

@@ -1,4 +1,4 @@
-//! Stories of runners: who comes, who leaves, and who gets which job.
+//! Stories of runners: they join and leave, and get jobs.
 
 use super::*;
 
@@ -123,8 +123,8 @@ fn a_runner_that_was_asked_to_drain_is_told_again_when_it_comes_back() {
     assert_eq!(story.join_as(3, "w2", 1, 1, &[], &[])[1..], ["j2 leased to r2 as a2 (number 1)", "> s3 lease a2"]);
 }
 
-/// Who hears `done` may rely on it: the process has it in mind from then on. Where the answer does not wait for it,
-/// each of these is a promise that nobody keeps.
+/// An operator who is told `done` may rely on it, because the process has it in mind from then on. If the answer did
+/// not wait for the runner, each of these would be a promise that nobody keeps.
 #[test]
 fn a_drain_that_its_runner_did_not_hear_of_is_refused() {
     let drain = |request| Event::DrainAsked { request: RequestId(request), runner: RunnerId(1) };
@@ -146,7 +146,7 @@ fn a_drain_that_its_runner_did_not_hear_of_is_refused() {
     assert_eq!(lines[0], "> refused", "a new process knows nothing of it: {lines:?}");
 }
 
-/// A dispatcher that was restarted knows it from the registration, before it could give out anything.
+/// A restarted dispatcher learns it from the registration, before it leases anything to the runner.
 #[test]
 fn a_runner_that_drains_says_so_when_it_joins() {
     let mut story = Story::new();
@@ -155,7 +155,7 @@ fn a_runner_that_drains_says_so_when_it_joins() {
     assert_eq!(lines, ["> s1 registered, holds [], gone []"]);
 }
 
-/// Sabotage: without the wait, each job that a runner is being started for is a warning.
+/// Fails without the wait: each job for which a runner is being started is a warning.
 #[test]
 fn an_operator_is_warned_of_jobs_that_no_runner_fits_and_of_runners_that_get_none() {
     let mut story = Story::new();

@@ -32,7 +32,7 @@ fn work_without_a_runner_starts_one_here() {
     assert_eq!(story.tick_until(10_500), ["spawn n2 in p0"], "the first has not joined");
 }
 
-/// Without the delay, a start that fails at once is tried again with each tick.
+/// Fails without the delay: a start that fails at once is tried again with each tick.
 #[test]
 fn a_start_that_failed_is_tried_again_later_and_later() {
     let mut story = with_pools(1, ["linux", "none"]);
@@ -89,13 +89,13 @@ fn a_pool_starts_no_more_runners_than_it_may() {
     let mut story = with_pools(1, ["linux", "none"]);
     story.observe("app", None, 1, vec![labelled("a", &["linux"])]);
     story.tick_until(500);
-    // It joins, and offers something else than was expected.
+    // It joins with other labels than the pool promised.
     story.join_spawned(1, "w1", Some(1), &["other"]);
     for second in 1..30 {
         story.ping(1, &[]);
         assert!(story.tick_until(second * 1_000).is_empty());
     }
-    // It comes back on another connection, and is of that pool still.
+    // It comes back on another connection and still belongs to the pool.
     story.join_spawned(2, "w1", Some(1), &["other"]);
     assert!(story.tick_until(32_000).is_empty());
     story.close(2);

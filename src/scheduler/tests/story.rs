@@ -90,7 +90,7 @@ impl Story {
         Self::restored_with(0)
     }
 
-    /// The same, where `a` has been lost so often before.
+    /// Like `restored`, but `a` was lost `losses` times before.
     pub(super) fn restored_with(losses: u32) -> Self {
         let build = crate::model::Build {
             id: BuildId(1),
@@ -215,7 +215,7 @@ impl Story {
         views.iter().find(|view| &*view.name == runner).map_or("gone", |view| view.state)
     }
 
-    /// Ticks of both threads every 250 ms until then.
+    /// Sends the ticks of both threads every 250 ms until then, and returns the effects of all.
     pub(super) fn tick_until(&mut self, ms: u64) -> Vec<String> {
         let mut lines = Vec::new();
         while self.now.0 < ms {
@@ -227,7 +227,7 @@ impl Story {
     }
 }
 
-/// An effect on one line; `None` for those that no story is about.
+/// Prints an effect on one line. Effects that no story is about print as `None`.
 fn line(effect: &Effect) -> Option<String> {
     Some(match effect {
         Effect::Persist(record) => match record {
