@@ -20,5 +20,5 @@ mod writer;
 mod tests;
 
 pub use error::{Cause, StoreError};
-pub use reader::{BuildName, Reader, Readers, Surveyed};
-pub use writer::{Rule, Store};
+pub use reader::{BuildName, Reader, Readers, Rule, Surveyed};
+pub use writer::Store;

@@ -3,7 +3,7 @@
 use std::fmt::{self, Debug};
 use std::sync::Arc;
 
-use super::{Rule, StoreError};
+use super::error::StoreError;
 use crate::model::{
     Attempt, AttemptId, Build, BuildId, CommitId, Decision, Job, Outcome, RefName, RepoName, Runner, WallTime,
     WholeBuild,
@@ -106,4 +106,15 @@ pub struct Surveyed {
     pub is_head: bool,
     /// `None` for one that is unfinished.
     pub finished_at: Option<WallTime>,
+}
+
+/// Why a build was removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Rule {
+    /// It was too old.
+    Age,
+    /// There were too many newer ones.
+    Count,
+    /// All logs together were too large.
+    Size,
 }

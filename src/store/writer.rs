@@ -2,7 +2,8 @@
 
 use std::fmt::Debug;
 
-use super::{Readers, StoreError};
+use super::error::StoreError;
+use super::reader::{Readers, Rule};
 use crate::model::{BuildId, BuildSource, Record, RepoName, Snapshot, WallTime};
 
 /// The one writer of a store. A second one is refused for as long as it lives.
@@ -31,15 +32,4 @@ pub trait Store: Debug + Send {
 
     /// Returns the factory of readers of this store.
     fn readers(&self) -> Readers;
-}
-
-/// Why a build was removed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Rule {
-    /// It was too old.
-    Age,
-    /// There were too many newer ones.
-    Count,
-    /// All logs together were too large.
-    Size,
 }
