@@ -1,5 +1,5 @@
-//! The whole command line as it is typed: the global flags and the list of commands. What each command takes stands
-//! in the command's own file. Nothing here has an effect.
+//! The whole command line as it is typed: the global flags and the list of commands. The flags of each command stand in
+//! the command's own file. Nothing here has an effect.
 
 use clap::{Parser, Subcommand};
 
@@ -30,18 +30,18 @@ The three roles, each in its own shell or on its own machine:
   surveil dispatcher
   surveil --dispatch=localhost:9000 /path/to/repo
   surveil runner
-(The second is an observer; the word `observer` may be left out.)
+(The second starts an observer; the word `observer` may be left out.)
 
-Ask and tell:
+Questions and orders:
   surveil status
   surveil logs -f latest
   surveil why b12/test
 
 Exit codes:
-  0  done; a build that was waited for passed    5  no dispatcher answers
+  0  done; if a build was awaited, it passed     5  no dispatcher answers
   1  the build failed                            6  no such build or task
   2  wrong usage, or a broken task file          7  refused, or already in use
-  3  the build errored: it could not be judged  70  internal error
+  3  the build errored: it has no verdict       70  internal error
   4  the build was cancelled                   130  interrupted";
 
 /// Self-hosted continuous integration for git repositories and machines of your own
@@ -62,7 +62,7 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
 }
 
-/// What to do.
+/// The command to execute.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Up(UpFlags),
@@ -82,7 +82,7 @@ pub(crate) enum Command {
     Backup(BackupFlags),
     Restore(RestoreFlags),
     Completions(CompletionsFlags),
-    /// Serves one slot of a runner; started by the runner itself
+    /// Serve one slot of a runner; the runner itself starts this
     #[command(hide = true)]
     Supervise,
 }

@@ -1,4 +1,4 @@
-//! `surveil backup` and `surveil restore`: a data directory copied and brought back, and what to do next.
+//! `surveil backup` and `surveil restore`: copies a data directory and brings it back, and says what to do next.
 
 use std::path::PathBuf;
 
@@ -12,8 +12,8 @@ use crate::config::data_dir;
 use crate::dispatcher::{self, Copied};
 
 const BACKUP_EXAMPLES: &str = "\
-The dispatcher may be running; builds go on meanwhile. The copy holds the store, the logs, the sources and the tokens: \
-keep it as secret as the data directory itself. It is checked before it is called a backup.
+The dispatcher may run meanwhile, and builds go on. The copy holds the store, the logs, the sources and the tokens: \
+keep it as secret as the data directory itself. It is checked before it counts as a backup.
 
 Examples:
   surveil backup /backup/surveil-$(date +%F)
@@ -21,28 +21,28 @@ Examples:
   surveil backup --check";
 
 const RESTORE_EXAMPLES: &str = "\
-Nothing is ever written over: stop the dispatcher and move its directory away first. Numbers of builds go on far \
-beyond those of the backup, so that nothing of the time since is mistaken for something new; runners and observers \
-need not be stopped.
+Nothing is ever overwritten: stop the dispatcher and move its data directory away first. Build numbers continue far \
+beyond those of the backup, so that a build made since the backup is never mistaken for a new one. Runners and \
+observers need not be stopped.
 
 Examples:
   surveil restore /backup/surveil-2026-11-25
   surveil restore /backup/surveil-2026-11-25 --data /var/lib/surveil";
 
-/// How many missing logs are named.
+/// Number of missing logs that are listed by name.
 const NAMED_MAX: usize = 5;
 
-/// Copy a dispatcher's data directory, also while it runs
+/// Copy a dispatcher's data directory, even while it runs
 #[derive(Debug, Args)]
 #[command(after_help = BACKUP_EXAMPLES)]
 pub(crate) struct BackupFlags {
-    /// Where to: a directory that is empty or not there yet
+    /// The directory to copy to: empty, or not there yet
     #[arg(required_unless_present = "check")]
     directory: Option<PathBuf>,
-    /// Copy nothing: look at all of the backup DIRECTORY, or of the data directory where none is named
+    /// Copy nothing, but check the backup in DIRECTORY, or the data directory if no DIRECTORY is given
     #[arg(long, conflicts_with = "without_tokens")]
     check: bool,
-    /// Leave the tokens out; after a restoration runners and observers then need the new ones
+    /// Leave out the tokens; after a restore, runners and observers need the new ones
     #[arg(long)]
     without_tokens: bool,
     /// The dispatcher's data directory [default: ~/.local/state/surveil]
@@ -50,13 +50,13 @@ pub(crate) struct BackupFlags {
     data: Option<PathBuf>,
 }
 
-/// Bring a backup into use
+/// Bring a backup back into use
 #[derive(Debug, Args)]
 #[command(after_help = RESTORE_EXAMPLES)]
 pub(crate) struct RestoreFlags {
-    /// The backup
+    /// The directory of the backup
     directory: PathBuf,
-    /// The data directory, empty or not there yet [default: ~/.local/state/surveil]
+    /// The data directory to restore to: empty, or not there yet [default: ~/.local/state/surveil]
     #[arg(long, value_name = "DIR", env = "SURVEIL_DATA")]
     data: Option<PathBuf>,
 }
@@ -70,7 +70,9 @@ pub(crate) fn backup(flags: BackupFlags, out: &mut Output) -> Result<ExitCode, C
         name_missing(&found, out)?;
         return Ok(ExitCode::Ok);
     }
-    let target = flags.directory.ok_or_else(|| CliError::Usage("say where to: surveil backup DIRECTORY".into()))?;
+    let target = flags
+        .directory
+        .ok_or_else(|| CliError::Usage("name the directory to copy to: surveil backup DIRECTORY".into()))?;
     let copied = dispatcher::back_up(&data, &target, !flags.without_tokens)?;
     out.line(format_args!("copied {} to {}, and checked them there", contents(&copied), target.display()))?;
     name_missing(&copied, out)?;
@@ -93,7 +95,7 @@ pub(crate) fn restore(flags: RestoreFlags, out: &mut Output) -> Result<ExitCode,
     Ok(ExitCode::Ok)
 }
 
-/// `40 builds (1.2 MiB), 12 logs (3.4 MiB), 1 mirror (5.6 MiB) and the tokens`.
+/// Formats `40 builds (1.2 MiB), 12 logs (3.4 MiB), 1 mirror (5.6 MiB) and the tokens`.
 fn contents(copied: &Copied) -> String {
     let Copied { builds, store_bytes, logs, log_bytes, mirrors, mirror_bytes, tokens, missing: _ } = copied;
     let part = |count: u64, word: &str, bytes: u64| format!("{} ({})", human::count(count, word), human::bytes(bytes));

@@ -1,4 +1,4 @@
-//! `surveil check`: reads the tasks of a directory as a dispatcher would read those of a commit.
+//! `surveil check`: reads a directory's tasks as a dispatcher would read those of a commit.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use crate::config::check_directory;
 use crate::model::{Recipe, TaskSpec};
 
 const EXAMPLES: &str = "\
-Exit code 0 if all is well, 2 if something is wrong; the error names line and column.
+The exit code is 0 if the tasks are valid and 2 if not; the error names line and column.
 
 Examples:
   surveil check
@@ -22,7 +22,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct CheckFlags {
-    /// A directory with a .surveil.toml or executable files in tasks/; or such a file itself
+    /// A directory with a .surveil.toml, or with executable files in tasks/; or one such file
     #[arg(default_value = ".")]
     path: PathBuf,
 }
@@ -37,7 +37,7 @@ pub(crate) fn run(flags: &CheckFlags, out: &mut Output) -> Result<ExitCode, CliE
     Ok(ExitCode::Ok)
 }
 
-/// `  test  needs build; labels gpu; tried up to 3 times; may fail`.
+/// Formats `  test  needs build; labels gpu; tried up to 3 times; may fail`.
 fn line(task: &TaskSpec) -> String {
     let mut facts = Vec::new();
     let (recipe, placement) = (&task.recipe, &task.placement);

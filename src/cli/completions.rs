@@ -1,4 +1,4 @@
-//! `surveil completions`: what a shell sources to complete our command line.
+//! `surveil completions`: prints the script that completes this command line in a shell.
 
 use clap::Args;
 use clap_complete::Shell;
@@ -12,11 +12,11 @@ Examples:
   source <(surveil completions bash)
   surveil completions fish > ~/.config/fish/completions/surveil.fish";
 
-/// Print what a shell needs to complete this program's command line
+/// Print a script for a shell that completes this program's command line
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct CompletionsFlags {
-    /// The shell to write for
+    /// The shell
     shell: Shell,
 }
 
@@ -26,7 +26,7 @@ pub(crate) fn run(
     mut program: clap::Command,
     out: &mut Output,
 ) -> Result<ExitCode, CliError> {
-    // Into memory first: the generator panics where its writer fails.
+    // Generated in memory, because the generator panics if its writer fails.
     let mut script = Vec::new();
     clap_complete::generate(flags.shell, &mut program, "surveil", &mut script);
     out.bytes(&script)?;

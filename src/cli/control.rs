@@ -1,4 +1,4 @@
-//! `surveil cancel`, `rerun` and `drain`: orders to the dispatcher, whose answer means that they are durable.
+//! `surveil cancel`, `rerun` and `drain`: orders to the dispatcher. It answers when an order is durable.
 
 use clap::Args;
 
@@ -15,24 +15,24 @@ Examples:
   surveil cancel b12 deploy";
 
 const RERUN_EXAMPLES: &str = "\
-Earlier attempts and their logs are kept; the new ones stand beside them.
+Earlier attempts and their logs are kept; the new attempts are added.
 
 Examples:
   surveil rerun latest --failed && surveil show latest --wait";
 
 const DRAIN_EXAMPLES: &str = "\
-The same as a first SIGTERM to the runner, from anywhere.
+This does the same as a first SIGTERM to the runner, but from any machine.
 
 Examples:
   surveil drain w1";
 
-/// Cancel what is unfinished of a build, or one task of it
+/// Cancel the unfinished jobs of a build, or one of them
 #[derive(Debug, Args)]
 #[command(after_help = CANCEL_EXAMPLES)]
 pub(crate) struct CancelFlags {
-    /// The build, or BUILD/TASK: number (12, b12, #12), beginning of a commit, or `latest`
+    /// The build: its number (12, b12, #12), the beginning of its commit, or `latest`; or BUILD/TASK
     build: String,
-    /// One task of it
+    /// The one task to cancel
     task: Option<String>,
     #[command(flatten)]
     operator: OperatorFlags,
@@ -51,7 +51,7 @@ pub(crate) struct RerunFlags {
     operator: OperatorFlags,
 }
 
-/// Let a runner finish what it executes, and then end
+/// Let a runner finish its attempts, and then end
 #[derive(Debug, Args)]
 #[command(after_help = DRAIN_EXAMPLES)]
 pub(crate) struct DrainFlags {
@@ -61,7 +61,7 @@ pub(crate) struct DrainFlags {
     operator: OperatorFlags,
 }
 
-/// Cancels, and prints what the dispatcher says to it.
+/// Cancels, and prints the dispatcher's answer.
 pub(crate) fn cancel(flags: &CancelFlags, out: &mut Output) -> Result<ExitCode, CliError> {
     let (build, task) = build_and_task(&flags.build, flags.task.as_deref())?;
     let mut session = flags.operator.connect()?;
@@ -69,14 +69,14 @@ pub(crate) fn cancel(flags: &CancelFlags, out: &mut Output) -> Result<ExitCode, 
     print(answer, out)
 }
 
-/// Runs again, and prints what the dispatcher says to it.
+/// Reruns, and prints the dispatcher's answer.
 pub(crate) fn rerun(flags: &RerunFlags, out: &mut Output) -> Result<ExitCode, CliError> {
     let mut session = flags.operator.connect()?;
     let answer = session.ask(&FromOperator::Rerun { build: flags.build.clone(), failed: flags.failed })?;
     print(answer, out)
 }
 
-/// Drains, and prints what the dispatcher says to it.
+/// Drains, and prints the dispatcher's answer.
 pub(crate) fn drain(flags: DrainFlags, out: &mut Output) -> Result<ExitCode, CliError> {
     let answer = flags.operator.connect()?.ask(&FromOperator::Drain { runner: flags.runner })?;
     print(answer, out)

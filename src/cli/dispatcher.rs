@@ -1,4 +1,4 @@
-//! `surveil dispatcher`: flags to settings, then the role.
+//! `surveil dispatcher`: turns flags into settings, then runs the role.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -14,36 +14,36 @@ use crate::dispatcher::Dispatcher;
 use crate::model::Address;
 
 const EXAMPLES: &str = "\
-One dispatcher serves any number of observers, runners and operators, over one TCP port. What it acknowledges is \
-on disk before anyone hears of it; it may be killed at any time and goes on where it stopped.
+One dispatcher serves any number of observers, runners and operators over one TCP port. It acknowledges nothing that \
+is not on disk yet, so it may be killed at any time, and the next start continues where it stopped.
 
 The data directory holds one token for each role, in tokens/. Commands of the same user on this machine find them \
-there; to let another machine take part, copy tokens/runner (or tokens/observer) to it and name the copy with \
---token-file. Traffic is not encrypted, tokens included.
+there. To let another machine take part, copy tokens/runner (or tokens/observer) to it, and name the copy with \
+--token-file. Traffic is not encrypted, and neither are the tokens in it.
 
 Examples:
   surveil dispatcher
   surveil dispatcher --host 10.0.0.5 --data /var/lib/surveil --spawn 0";
 
-/// Decide and remember: accept commits from observers, hand their tasks to runners
+/// Accept commits from observers, hand their tasks to runners, and remember the results
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct DispatcherFlags {
-    /// The address to listen at; 0.0.0.0 for every network of this machine
+    /// The address to listen at; 0.0.0.0 for all networks of this machine
     #[arg(long, default_value = defaults::HOST, help_heading = "Listening")]
     pub(crate) host: String,
-    /// The TCP port to listen at; 0 takes any free one
+    /// The TCP port to listen at; 0 for any free port
     #[arg(long, default_value_t = defaults::PORT, help_heading = "Listening")]
     pub(crate) port: u16,
-    /// Peers connected at once; more are turned away
+    /// Most connections at a time; further ones are refused
     #[arg(long, value_name = "N", default_value_t = defaults::MAX_CONNECTIONS, help_heading = "Listening")]
     pub(crate) max_connections: usize,
 
-    /// Where builds, logs, sources and tokens are kept [default: ~/.local/state/surveil]
+    /// Directory for builds, logs, sources and tokens [default: ~/.local/state/surveil]
     #[arg(long, value_name = "DIR", env = "SURVEIL_DATA", help_heading = "State")]
     pub(crate) data: Option<PathBuf>,
 
-    /// Runners to start on this machine when work waits and no connected runner fits; 0 for none
+    /// Most runners to start on this machine when jobs wait and no connected runner fits; 0 for none
     #[arg(long, value_name = "N", default_value_t = defaults::SPAWN, help_heading = "Runners")]
     pub(crate) spawn: u32,
     /// How often runners are asked for a sign of life
@@ -54,7 +54,7 @@ pub(crate) struct DispatcherFlags {
         help_heading = "Runners"
     )]
     pub(crate) heartbeat_interval: Millis,
-    /// Silence after which a runner is lost and its jobs go to others
+    /// Silence after which a runner counts as lost and its jobs go to others
     #[arg(
         long,
         value_name = "TIME",
@@ -62,11 +62,11 @@ pub(crate) struct DispatcherFlags {
         help_heading = "Runners"
     )]
     pub(crate) heartbeat_timeout: Millis,
-    /// How long a runner whose connection closed may take to come back before its jobs go to others
+    /// Time that a runner has to reconnect after its connection closed, before its jobs go to others
     #[arg(long, value_name = "TIME", default_value_t = Millis(defaults::RECONNECT_MS), help_heading = "Runners")]
     pub(crate) reconnect_window: Millis,
 
-    /// How long finished builds are kept, or `never` for no limit; the newest of each branch are kept in any case
+    /// How long finished builds are kept, or `never` for no limit; the newest ones of each branch are always kept
     #[arg(
         long,
         value_name = "TIME",
@@ -74,7 +74,7 @@ pub(crate) struct DispatcherFlags {
         help_heading = "Removing old builds"
     )]
     pub(crate) keep_for: Limit<Millis>,
-    /// How many finished builds of each repository are kept, or `never`
+    /// How many finished builds of each repository are kept, or `never` for no limit
     #[arg(
         long,
         value_name = "N",
@@ -82,7 +82,7 @@ pub(crate) struct DispatcherFlags {
         help_heading = "Removing old builds"
     )]
     pub(crate) keep_builds: Limit<u32>,
-    /// How much all logs may take before the oldest builds are removed, or `never`
+    /// Total size of logs beyond which the oldest builds are removed, or `never` for no limit
     #[arg(
         long,
         value_name = "SIZE",
@@ -91,16 +91,16 @@ pub(crate) struct DispatcherFlags {
     )]
     pub(crate) keep_logs: Limit<Bytes>,
 
-    /// Runners that a job may lose before it is given up as errored
+    /// Lost runners after which a job ends as errored
     #[arg(long, value_name = "N", default_value_t = defaults::MAX_LOSSES, help_heading = "Jobs")]
     pub(crate) max_losses: u32,
-    /// How long a job waits for a runner that fits before it is errored
+    /// How long a job waits for a runner that fits before it ends as errored
     #[arg(long, value_name = "TIME", default_value_t = Millis(defaults::QUEUE_TIMEOUT_MS), help_heading = "Jobs")]
     pub(crate) queue_timeout: Millis,
 }
 
 impl DispatcherFlags {
-    /// What was typed, checked.
+    /// Checks the flags and makes settings of them.
     pub(crate) fn settings(self) -> Result<DispatcherSettings, CliError> {
         if self.heartbeat_timeout.0 < self.heartbeat_interval.0.saturating_mul(4) {
             return Err(CliError::Usage(
@@ -135,18 +135,18 @@ pub(crate) fn run(flags: DispatcherFlags) -> Result<ExitCode, CliError> {
     if is_exposed(dispatcher.address().ip()) {
         log::warn!("{}", exposure_text(dispatcher.address().ip()));
     } else {
-        log::info!("only this machine can reach it: --host lets others in");
+        log::info!("only this machine can reach the dispatcher: --host lets others in");
     }
     dispatcher.run(&stop)?;
     Ok(ExitCode::Ok)
 }
 
-/// Whether others than this machine's own processes reach this address.
+/// Whether processes of other machines can reach this address.
 pub(crate) fn is_exposed(ip: IpAddr) -> bool {
     !ip.is_loopback()
 }
 
-/// What listening there means, for the person who asked for it.
+/// The warning about an address that other machines can reach.
 pub(crate) fn exposure_text(ip: IpAddr) -> String {
     format!(
         "listening at {ip}, not only for this machine: anyone on that network who has a token can run code on the \

@@ -1,4 +1,4 @@
-//! Whatever ends a command early, in words for the person who typed it. The exit code is chosen here, by variant.
+//! The errors that end a command early, worded for the person who typed it. Each variant has its exit code here.
 
 use std::io;
 
@@ -13,10 +13,10 @@ use crate::runner::RunnerError;
 use crate::store::StoreError;
 use crate::transport::TransportError;
 
-/// Why a command could not do what it was asked for.
+/// Why a command could not do its work.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
-    /// What was typed makes no sense together. The text says what to write instead.
+    /// The command line makes no sense. The text says what to write instead.
     #[error("{0}")]
     Usage(String),
     #[error(transparent)]
@@ -27,11 +27,11 @@ pub enum CliError {
     Unreachable(#[source] TransportError),
     #[error("lost the connection to the dispatcher")]
     Disconnected(#[source] Option<TransportError>),
-    /// The dispatcher's own words; it knows best what to do.
+    /// The dispatcher refused, with this text: it knows best what to do.
     #[error("{}", .0.text)]
     Refused(Refusal),
-    /// The dispatcher answered with something that does not belong to what was asked.
-    #[error("the dispatcher's answer to {0} makes no sense here: is it a newer one?")]
+    /// The dispatcher's answer does not belong to the question.
+    #[error("the dispatcher's answer to {0} is not understood: is the dispatcher a newer version?")]
     Unexpected(&'static str),
     #[error(transparent)]
     Dispatcher(Box<DispatcherError>),
@@ -45,35 +45,35 @@ pub enum CliError {
     Git(Box<GitError>),
     #[error(transparent)]
     Process(#[from] ProcessError),
-    /// This machine would not do something that it nearly always does.
+    /// An operation failed that this machine nearly always can do.
     #[error("could not {doing}")]
     Machine {
         doing: String,
         #[source]
         source: io::Error,
     },
-    /// A thread of `surveil up` ended by a panic, which has been printed.
+    /// A thread of `surveil up` panicked; the panic has been printed.
     #[error("the {0} ended unexpectedly")]
     Panicked(&'static str),
-    /// A role of `surveil up` ended in order, but nobody had asked it to here.
+    /// A role of `surveil up` ended in order, but this process had not asked it to.
     #[error("the {0} has ended, so there is nothing more to wait for")]
     Ended(&'static str),
 }
 
 impl CliError {
-    /// For an operation of the operating system; `doing` goes on from "could not".
+    /// For `map_err`: wraps an error of the operating system. `doing` continues "could not".
     pub(crate) fn machine(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let doing = doing.into();
         move |source| Self::Machine { doing, source }
     }
 
-    /// Whether the reader of our output went away, which is not an error of ours.
+    /// Whether the reader of the output went away, which is not an error of this program.
     #[must_use]
     pub fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
-    /// What the shell sees.
+    /// The exit code for this error.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self {
@@ -95,7 +95,7 @@ impl CliError {
     }
 }
 
-/// The larger errors are boxed, so that passing them on costs little.
+/// Converts a role's error. The larger ones are boxed, so that passing them on costs little.
 macro_rules! boxed {
     ($($variant:ident: $error:ty),*) => {
         $(impl From<$error> for CliError {
@@ -108,7 +108,7 @@ macro_rules! boxed {
 
 boxed!(Dispatcher: DispatcherError, Backup: BackupError, Observer: ObserverError, Runner: RunnerError, Git: GitError);
 
-/// What the shell sees of a dispatcher that could not start or had to end.
+/// The exit code for a dispatcher that could not start or had to end.
 fn of_dispatcher(error: &DispatcherError) -> ExitCode {
     let is_in_use = matches!(
         error,
@@ -117,7 +117,7 @@ fn of_dispatcher(error: &DispatcherError) -> ExitCode {
     if is_in_use { ExitCode::Refused } else { ExitCode::Internal }
 }
 
-/// What the shell sees of a backup that was not made, or not restored.
+/// The exit code for a backup that was not made, or not restored.
 fn of_backup(error: &BackupError) -> ExitCode {
     match error {
         BackupError::NotEmpty { .. } | BackupError::Store(StoreError::InUse { .. }) => ExitCode::Refused,
@@ -126,7 +126,7 @@ fn of_backup(error: &BackupError) -> ExitCode {
     }
 }
 
-/// What the shell sees of an observer that could not start or had to end.
+/// The exit code for an observer that could not start or had to end.
 fn of_observer(error: &ObserverError) -> ExitCode {
     match error {
         ObserverError::Open { .. } | ObserverError::NoRepository => ExitCode::Usage,
@@ -135,7 +135,7 @@ fn of_observer(error: &ObserverError) -> ExitCode {
     }
 }
 
-/// What the shell sees of a runner that could not start or had to end.
+/// The exit code for a runner that could not start or had to end.
 fn of_runner(error: &RunnerError) -> ExitCode {
     let is_refused = matches!(
         error,
@@ -147,7 +147,7 @@ fn of_runner(error: &RunnerError) -> ExitCode {
     if is_refused { ExitCode::Refused } else { ExitCode::Internal }
 }
 
-/// What the shell sees of a refusal.
+/// The exit code for a refusal.
 fn of_refusal(code: ErrorCode) -> ExitCode {
     match code {
         ErrorCode::NotFound => ExitCode::NotFound,

@@ -1,5 +1,6 @@
-//! `surveil run`: the tasks of the current work tree, here and now, with the processes and the environment of an
-//! attempt but without a server, a clean tree or a log file. Their output goes to standard output as they write it.
+//! `surveil run`: executes the tasks of the current work tree, here and now. Processes and environment are those of an
+//! attempt, but there is no server, no clean tree and no log file. The tasks' output goes to standard output as they
+//! write it.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -23,11 +24,11 @@ use crate::process::{Command, Exit, Progress, Supervisor, detect_isolation};
 use crate::runner::{AttemptFacts, attempt_environment, inherited};
 use crate::threads::{self, Thread};
 
-/// How much of a task's output is passed on at a time.
+/// Largest piece of a task's output that is copied at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
 
 const EXAMPLES: &str = "\
-Tasks run one after the other in the work tree as it is, each after those it needs. Labels are not looked at. The \
+Tasks run one after the other in the work tree as it is, each after the tasks that it needs. Labels are ignored. The \
 exit code is that of a build: 0 passed, 1 failed, 3 errored; 130 after Ctrl-C, which ends the task with all its \
 processes.
 
@@ -40,20 +41,20 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ExecuteFlags {
-    /// Tasks to run, with all that they need [default: every task]
+    /// Tasks to run, with all tasks that they need [default: every task]
     #[arg(value_name = "TASK")]
     tasks: Vec<String>,
-    /// The work tree
+    /// The directory of the work tree
     #[arg(long, value_name = "DIR", default_value = ".")]
     dir: PathBuf,
-    /// How long processes that are asked to end may take before they are killed
+    /// Time that processes have to end before they are killed
     #[arg(long, value_name = "TIME", default_value_t = super::quantity::Millis(defaults::GRACE_MS))]
     grace: super::quantity::Millis,
 }
 
-/// Runs the tasks that were asked for.
+/// Runs the requested tasks.
 pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, CliError> {
-    // As typed, so that errors name files as the person would.
+    // The path as typed, so that errors name files as the person would.
     let tasks = check_directory(&flags.dir)?;
     let directory = flags.dir.canonicalize().map_err(CliError::machine(format!("open {}", flags.dir.display())))?;
     let planned = plan(&tasks, &flags.tasks)?;
@@ -79,7 +80,7 @@ pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, Cl
     summarize(&done, clock::now().0.saturating_sub(begun.0), out)
 }
 
-/// Whether a task that is needed has ended as it must.
+/// Whether a needed task has ended in a way that satisfies the need.
 fn is_satisfied(need: &Need, done: &[(&TaskSpec, Ending)]) -> bool {
     done.iter().any(|(task, ending)| task.name == need.task && need.condition.is_met(ending, task))
 }
@@ -88,7 +89,7 @@ fn is_cancelled(done: &[(&TaskSpec, Ending)]) -> bool {
     done.iter().any(|(_, ending)| *ending == Ending::Cancelled)
 }
 
-/// Where tasks are executed.
+/// The place and the supervisor for the tasks of one run.
 struct LocalRun {
     supervisor: Supervisor,
     /// Gets a message on Ctrl-C.
@@ -99,7 +100,7 @@ struct LocalRun {
 }
 
 impl LocalRun {
-    /// Runs one task, as often as it asks to be tried.
+    /// Runs one task, again after a failure if it allows retries.
     fn run(&mut self, task: &TaskSpec, out: &mut Output) -> Result<Ending, CliError> {
         let mut number = 1;
         loop {
@@ -120,7 +121,7 @@ impl LocalRun {
         }
     }
 
-    /// One attempt, its output passed on while it runs.
+    /// Runs one attempt, and copies its output meanwhile.
     fn attempt(&mut self, task: &TaskSpec, number: u32) -> Result<Exit, CliError> {
         let (reader, writer) = io::pipe().map_err(CliError::machine("make a pipe"))?;
         let copy = pass_on(reader)?;
@@ -133,16 +134,16 @@ impl LocalRun {
         };
         let output = File::from(OwnedFd::from(writer));
         let ended = self.supervisor.run(&command, output, &self.cancel, Progress::default())?;
-        // Nothing of the attempt is left, so the pipe has no writer any more and the copy has its end.
+        // All processes of the attempt have ended, so the pipe has no writer any more, and the copying ends.
         copy.join().map_err(|_| CliError::Panicked("copying of output"))??;
         if ended.leftovers > 0 {
-            log::warn!("{}: processes that it left running were ended: {}", task.name, ended.leftovers);
+            log::warn!("{}: {} processes that the task left running were ended", task.name, ended.leftovers);
         }
         Ok(ended.exit)
     }
 }
 
-/// A thread that passes a pipe on to standard output until all its writers are gone.
+/// Starts a thread that copies a pipe to standard output until all its writers are gone.
 fn pass_on(mut reader: io::PipeReader) -> Result<Thread<Result<(), CliError>>, CliError> {
     threads::spawn("output", move || {
         let mut out = Output::stdout();
@@ -153,7 +154,8 @@ fn pass_on(mut reader: io::PipeReader) -> Result<Thread<Result<(), CliError>>, C
                 Ok(0) => break,
                 Ok(len) => {
                     is_line_open = chunk.get(len - 1) != Some(&b'\n');
-                    // Where nobody reads us any more, the pipe closes with this thread and the task is told in turn.
+                    // If standard output is closed, this thread ends and closes the pipe, so that the task gets the
+                    // error in turn.
                     out.bytes(&chunk[..len])?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -165,7 +167,7 @@ fn pass_on(mut reader: io::PipeReader) -> Result<Thread<Result<(), CliError>>, C
     .map_err(CliError::machine("start a thread"))
 }
 
-/// What an exit amounts to, and what there is to say about it.
+/// Returns the ending that an exit means, and the words to print after it.
 fn judged(exit: &Exit) -> (Ending, String) {
     match exit {
         Exit::Code(0) => (Ending::Passed, String::new()),
@@ -177,7 +179,7 @@ fn judged(exit: &Exit) -> (Ending, String) {
     }
 }
 
-/// What an attempt is told of where it comes from. Outside a repository, only a name.
+/// The repository, branch and commit of an attempt's environment. Outside a repository there is only a name.
 #[derive(Debug, Default)]
 struct Origin {
     repo: String,
@@ -195,10 +197,10 @@ impl Origin {
         }
     }
 
-    /// The environment of an attempt at `task`, as a runner would make it.
+    /// Makes the environment of an attempt at `task`, as a runner would.
     fn environment(&self, task: &TaskSpec, number: u32, directory: &Path) -> Vec<(OsString, OsString)> {
         let facts = AttemptFacts {
-            // Neither belongs to a dispatcher.
+            // No dispatcher has numbered this build or attempt.
             build: 0,
             attempt: 0,
             task: &task.name,
@@ -209,12 +211,12 @@ impl Origin {
             runner: &default_runner_name(),
             slot: 0,
         };
-        // The work tree is the user's own, so git may look for its repository anywhere above.
+        // The work tree is the user's own, so git may look for its repository in any directory above.
         attempt_environment(&inherited(std::env::vars_os()), &facts, directory, Path::new("/"), &task.recipe.env)
     }
 }
 
-/// Says how it all went and picks the exit code.
+/// Prints the result of the run, and picks the exit code.
 fn summarize(done: &[(&TaskSpec, Ending)], took_ms: u64, out: &mut Output) -> Result<ExitCode, CliError> {
     let verdict = Verdict::of(done.iter().map(|(task, ending)| (Some(ending), task.placement.allow_failure)))
         .unwrap_or(Verdict::Errored);

@@ -1,5 +1,5 @@
-//! What the shell sees. Scripts branch on these numbers and on nothing else, so they never change their meaning; they
-//! are listed in `docs/operating.md` and at the end of `surveil --help`.
+//! The exit codes. Scripts branch on these numbers, so their meaning never changes. They are listed in
+//! `docs/operating.md` and at the end of `surveil --help`.
 
 use crate::model::{BuildState, Verdict};
 use crate::protocol::operator::BuildReport;
@@ -8,36 +8,36 @@ use crate::protocol::operator::BuildReport;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ExitCode {
-    /// What was asked for is done; a build that was waited for has passed.
+    /// The command did its work; if it waited for a build, that has passed.
     Ok = 0,
-    /// A build or a local run that was waited for has failed.
+    /// The awaited build, or a local run, has failed.
     Failed = 1,
     /// The command line or the task file makes no sense.
     Usage = 2,
-    /// A build that was waited for could not be judged.
+    /// The awaited build errored: it has no verdict about the code.
     Errored = 3,
-    /// A build that was waited for was cancelled.
+    /// The awaited build was cancelled.
     Cancelled = 4,
-    /// No dispatcher answers there.
+    /// No dispatcher answers.
     Unreachable = 5,
     /// The dispatcher knows no such build or task.
     NotFound = 6,
-    /// Wrong token, refused by the dispatcher, or a port or directory that is in use.
+    /// The token is wrong, the dispatcher refused, or a port or directory is in use.
     Refused = 7,
-    /// Something that should not happen, or that this machine would not do.
+    /// A fault of the program, or an operation that this machine could not do.
     Internal = 70,
-    /// Ended by Ctrl-C before it was done.
+    /// Ctrl-C ended the command before it was done.
     Interrupted = 130,
 }
 
 impl ExitCode {
-    /// The number itself.
+    /// The number that the shell sees.
     #[must_use]
     pub fn number(self) -> u8 {
         self as u8
     }
 
-    /// The exit code for the state of a build that was waited for; `None` if the build is not finished.
+    /// The exit code for the state of an awaited build; `None` if the build is not finished.
     pub(crate) fn of_build(report: &BuildReport) -> Option<Self> {
         match BuildState::of_word(&report.state)? {
             BuildState::Finished(verdict) => Some(verdict.into()),

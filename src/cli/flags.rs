@@ -1,4 +1,4 @@
-//! Flags that several commands have: where the dispatcher is, and who reads the answer.
+//! Flags that several commands share: the dispatcher's address and token, and the format of the answer.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use crate::config::{TokenSource, data_dir, defaults};
 use crate::model::Address;
 
-/// Where the dispatcher is, and the secret to show it.
+/// The dispatcher's address, and the token for it.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct DispatchFlags {
@@ -20,16 +20,16 @@ pub(crate) struct DispatchFlags {
         default_value = defaults::DISPATCH
     )]
     pub(crate) dispatch: Vec<Address>,
-    /// A copy of this role's token [default: the one in the dispatcher's data directory, if that is on this machine]
+    /// File with this role's token [default: the token in the dispatcher's data directory, if that is on this machine]
     #[arg(long, value_name = "FILE", env = "SURVEIL_TOKEN_FILE", hide_env_values = true)]
     pub(crate) token_file: Option<PathBuf>,
-    /// The data directory of a dispatcher on this machine, to find its token [default: ~/.local/state/surveil]
+    /// Data directory of a dispatcher on this machine, to find its token [default: ~/.local/state/surveil]
     #[arg(long, value_name = "DIR", env = "SURVEIL_DATA")]
     pub(crate) data: Option<PathBuf>,
 }
 
 impl DispatchFlags {
-    /// Where the token of `role` is read from.
+    /// The file from which the token of `role` is read.
     pub(crate) fn token(&self, role: &str) -> TokenSource {
         match &self.token_file {
             Some(path) => TokenSource(path.clone()),
@@ -38,7 +38,7 @@ impl DispatchFlags {
     }
 }
 
-/// Who reads the answer.
+/// The format of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     Table,

@@ -1,4 +1,4 @@
-//! Times, durations and sizes for people to read. Pure but for the time zone.
+//! Formats times, durations and sizes for people. Pure except for the time zone.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -8,7 +8,7 @@ const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
-/// A duration to read: `412 ms`, `3.2 s`, `48 s`, `4 min 5 s`, `1 h 12 min`, `3 d 4 h`.
+/// Formats a duration: `412 ms`, `3.2 s`, `48 s`, `4 min 5 s`, `1 h 12 min`, `3 d 4 h`.
 pub(crate) fn duration(ms: u64) -> String {
     match ms {
         0..SECOND => format!("{ms} ms"),
@@ -24,7 +24,8 @@ fn pair(large: u64, large_unit: &str, small: u64, small_unit: &str) -> String {
     if small == 0 { format!("{large} {large_unit}") } else { format!("{large} {large_unit} {small} {small_unit}") }
 }
 
-/// How long ago `then_ms` was at `now_ms`, both since the Unix epoch. A week and more is told as the date.
+/// Formats how long before `now_ms` the time `then_ms` was; both count from the Unix epoch. From a week on, returns the
+/// date.
 pub(crate) fn ago(then_ms: i64, now_ms: i64) -> String {
     let Ok(since) = u64::try_from(now_ms.saturating_sub(then_ms)) else {
         return "just now".into();
@@ -39,7 +40,7 @@ pub(crate) fn ago(then_ms: i64, now_ms: i64) -> String {
     }
 }
 
-/// A moment on this machine's clock: `2026-11-23 14:05:10`.
+/// Formats a time in this machine's time zone: `2026-11-23 14:05:10`.
 pub(crate) fn moment(at_ms: i64) -> String {
     in_zone(at_ms, &TimeZone::system(), "%Y-%m-%d %H:%M:%S")
 }
@@ -47,12 +48,12 @@ pub(crate) fn moment(at_ms: i64) -> String {
 fn in_zone(at_ms: i64, zone: &TimeZone, format: &str) -> String {
     match Timestamp::from_millisecond(at_ms) {
         Ok(timestamp) => timestamp.to_zoned(zone.clone()).strftime(format).to_string(),
-        // Beyond the year 9999; nobody will read this as a date.
+        // Beyond the year 9999, which nobody will read as a date.
         Err(_) => format!("{at_ms} ms"),
     }
 }
 
-/// A size to read: `12 B`, `3.4 KiB`, `120 MiB`.
+/// Formats a size: `12 B`, `3.4 KiB`, `120 MiB`.
 pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
     if count < 1024 {
@@ -68,12 +69,12 @@ pub(crate) fn bytes(count: u64) -> String {
     if whole < 10 { format!("{whole}.{tenth} {}", UNITS[unit]) } else { format!("{whole} {}", UNITS[unit]) }
 }
 
-/// One thing, or several: `1 job`, `3 jobs`.
+/// Formats a number of things: `1 job`, `3 jobs`.
 pub(crate) fn count(number: u64, one: &str) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
 }
 
-/// A name on the wire as words: `timed_out` is "timed out".
+/// Turns a name of the wire into words: `timed_out` becomes "timed out".
 pub(crate) fn words(name: &str) -> String {
     name.replace('_', " ")
 }

@@ -1,15 +1,15 @@
-//! The form without a command, `surveil --dispatch=HOST:PORT REPO`, which is an observer. Before clap sees the
-//! arguments, the word `observer` is put where it was left out. Pure but for one question to the file system.
+//! The command line without a command, `surveil --dispatch=HOST:PORT REPO`, which starts an observer. Inserts the word
+//! `observer` before clap reads the arguments. Pure except for one question to the file system.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-/// Options of the program itself, after which the command may still follow.
+/// Global options, which may stand before the command.
 const GLOBAL_FLAGS: [&str; 2] = ["--verbose", "--quiet"];
-/// Options that the program answers itself, whatever else is there.
+/// Options that the program answers itself, whatever else is typed.
 const ANSWERED_AT_ONCE: [&str; 4] = ["-h", "--help", "-V", "--version"];
 
-/// The arguments with the command in its place. `arguments[0]` is the program.
+/// Returns the arguments with the command in its place. `arguments[0]` is the program.
 pub(crate) fn with_command(mut arguments: Vec<OsString>, commands: &clap::Command) -> Vec<OsString> {
     let first = arguments.iter().skip(1).position(|word| !is_global_flag(word)).map(|at| at + 1);
     if let Some(at) = first
@@ -20,10 +20,10 @@ pub(crate) fn with_command(mut arguments: Vec<OsString>, commands: &clap::Comman
     arguments
 }
 
-/// Whether this first word, which is no global flag, starts an observer's command line.
+/// Whether this word, the first that is no global flag, starts an observer's command line.
 fn means_observer(word: &OsStr, commands: &clap::Command) -> bool {
     let Some(text) = word.to_str() else {
-        // No command is spelled like this; a path may be.
+        // No command has a name that is not UTF-8; a path may have one.
         return true;
     };
     if text.starts_with('-') {
@@ -32,14 +32,14 @@ fn means_observer(word: &OsStr, commands: &clap::Command) -> bool {
     !is_command(commands, text) && (looks_like_a_repository(text) || Path::new(text).is_dir())
 }
 
-/// `-v`, `-vv`, `-qq`, `--verbose`, `--quiet`.
+/// Whether this is `-v`, `-vv`, `-qq`, `--verbose`, `--quiet` or the like.
 fn is_global_flag(word: &OsStr) -> bool {
     let Some(text) = word.to_str() else { return false };
     let is_short = |letters: &str| !letters.is_empty() && letters.bytes().all(|b| matches!(b, b'v' | b'q'));
     GLOBAL_FLAGS.contains(&text) || text.strip_prefix('-').is_some_and(is_short)
 }
 
-/// A path or a URL by its looks; `statsu` is neither and gets the suggestion of a command.
+/// Whether a word looks like a path or a URL. `statsu` does not, so clap suggests a command for it.
 fn looks_like_a_repository(text: &str) -> bool {
     text.starts_with('.') || text.starts_with('~') || text.contains('/')
 }

@@ -1,5 +1,5 @@
-//! Ctrl-C and its relatives, as each command wants them. The first signal ends in order, a later one harder, and one
-//! more than the command has an answer for ends the process at once, as if it had never asked for signals.
+//! The commands' answers to Ctrl-C, SIGTERM and SIGHUP. The first signal ends a command in order, a later one harder.
+//! One signal more than the command has answers for ends the process at once, as if it had never handled signals.
 
 use crossbeam_channel::{Receiver, bounded};
 
@@ -7,7 +7,7 @@ use super::error::CliError;
 use crate::shutdown::{self, Stop};
 use crate::threads;
 
-/// A channel that gets `answers` one after the other, one for each signal.
+/// Returns a channel that gets one of `answers` for each signal, in order.
 pub(crate) fn answered_by<T: Send + 'static>(answers: Vec<T>) -> Result<Receiver<T>, CliError> {
     let signals = shutdown::signals().map_err(CliError::machine("listen for signals"))?;
     let (sender, receiver) = bounded(answers.len());
@@ -16,7 +16,8 @@ pub(crate) fn answered_by<T: Send + 'static>(answers: Vec<T>) -> Result<Receiver
             let Ok(signal) = signals.recv() else { return };
             log::debug!("signal {signal}");
             if sender.send(answer).is_err() {
-                // Whoever had an answer is done and only tidies up; who sends a signal now wants no more of that.
+                // The receiver has finished its work and only cleans up. A person who sends a signal now does not want
+                // to wait for that.
                 return end(signal);
             }
         }
@@ -25,14 +26,14 @@ pub(crate) fn answered_by<T: Send + 'static>(answers: Vec<T>) -> Result<Receiver
         }
     })
     .map_err(CliError::machine("start a thread"))?;
-    // It waits for signals for as long as the process lives; there is nothing to join.
+    // The thread waits for signals as long as the process lives, so nothing can join it.
     std::mem::forget(thread);
     Ok(receiver)
 }
 
-/// Ends the process here and now, as the signal would have done by itself.
+/// Ends the process at once, as the signal would have done by default.
 fn end(signal: i32) {
-    // Where even that is refused, nothing better is left.
+    // If even this fails, nothing better is left to try.
     drop(signal_hook::low_level::emulate_default_handler(signal));
 }
 
@@ -41,7 +42,7 @@ pub(crate) fn stop_now() -> Result<Receiver<Stop>, CliError> {
     answered_by(vec![Stop::Now])
 }
 
-/// For a runner: the first signal lets it finish what it holds, the second ends that in order.
+/// For a runner: the first signal drains it, the second ends its attempts in order.
 pub(crate) fn drain_then_stop() -> Result<Receiver<Stop>, CliError> {
     answered_by(vec![Stop::Drain, Stop::Now])
 }

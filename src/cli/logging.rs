@@ -1,5 +1,5 @@
-//! Where log lines go and how many there are. Roles say what they do (`info`); commands for people only say what goes
-//! wrong (`warn`). The only file that sets the logger up.
+//! Sets up the logger: where log lines go, and which levels are shown. Roles log their work (`info`); commands for
+//! people log only problems (`warn`). No other file sets the logger up.
 
 use std::io::Write;
 
@@ -7,22 +7,22 @@ use clap::{ArgAction, Args};
 use env_logger::{Builder, Env, Target};
 use log::{Level, LevelFilter};
 
-/// Levels from silent to chatty; `-v` and `-q` go up and down this list.
+/// Levels from silent to verbose; `-v` and `-q` move along this list.
 const LEVELS: [LevelFilter; 5] =
     [LevelFilter::Error, LevelFilter::Warn, LevelFilter::Info, LevelFilter::Debug, LevelFilter::Trace];
 
-/// How much is logged to standard error.
+/// The global flags for the log level.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub(crate) struct Verbosity {
-    /// Log more; twice for everything. RUST_LOG, where set, decides instead
+    /// Log more; twice for everything. If RUST_LOG is set, it decides instead
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Logging")]
     pub(crate) verbose: u8,
-    /// Log less: warnings and errors only; twice for errors only
+    /// Log only warnings and errors; twice for errors only
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Logging")]
     pub(crate) quiet: u8,
 }
 
-/// Starts the log of a process that mainly works: a role.
+/// Starts the log of a role.
 pub(crate) fn of_role(verbosity: Verbosity) {
     let mut builder = builder(LevelFilter::Info, verbosity);
     builder.format(|line, record| {
@@ -32,19 +32,19 @@ pub(crate) fn of_role(verbosity: Verbosity) {
     start(builder);
 }
 
-/// Starts the log of a command that mainly answers a person.
+/// Starts the log of a command that answers a person.
 pub(crate) fn of_command(verbosity: Verbosity) {
     start(for_people(verbosity));
 }
 
-/// As [`of_command`], for a command that draws on the terminal and must write log lines in between itself.
+/// Like [`of_command`], but for a command that draws on the terminal and must write log lines itself in between.
 pub(crate) fn through(writer: Box<dyn Write + Send>, verbosity: Verbosity) {
     let mut builder = for_people(verbosity);
     builder.target(Target::Pipe(writer));
     start(builder);
 }
 
-/// Lines among other lines for people, who see for themselves what time it is.
+/// Formats lines for people: without a time, with the level as a word.
 fn for_people(verbosity: Verbosity) -> Builder {
     let mut builder = builder(LevelFilter::Warn, verbosity);
     builder.format(|line, record| {
@@ -66,11 +66,11 @@ fn builder(usual: LevelFilter, verbosity: Verbosity) -> Builder {
 }
 
 fn start(mut builder: Builder) {
-    // Only a test that calls several commands in one process finds a logger there already; the first one stays.
+    // Only a test that runs several commands in one process has started a logger before; the first one stays.
     drop(builder.try_init());
 }
 
-/// The usual level, moved by what was typed.
+/// Moves the default level by the flags.
 fn level(usual: LevelFilter, verbosity: Verbosity) -> LevelFilter {
     let usual = LEVELS.iter().position(|level| *level == usual).unwrap_or(0);
     let index = (usual + usize::from(verbosity.verbose)).saturating_sub(usize::from(verbosity.quiet));

@@ -1,4 +1,4 @@
-//! `surveil logs`: the bytes that a task wrote, live or long finished, exactly as it wrote them.
+//! `surveil logs`: prints the bytes that a task wrote, live or long after, exactly as it wrote them.
 
 use std::io::Write;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::protocol::operator::{FromOperator, ToOperator};
 use crate::transport::Backoff;
 
 const EXAMPLES: &str = "\
-Bytes are passed on as the task wrote them and are never interpreted; stdout and stderr are in the order of writing.
+The bytes are printed as the task wrote them, and never interpreted. stdout and stderr are mixed in the order of writing.
 
 Examples:
   surveil logs latest
@@ -22,31 +22,31 @@ Examples:
   surveil logs b12/test --attempt 1 | less -R
   surveil logs b12 test --offset 1000000 > rest.log";
 
-/// How long a follower tries to come back to a dispatcher that went away: a restart takes seconds.
+/// How long a follower tries to reconnect to a dispatcher that went away. A restart takes seconds.
 const COME_BACK_FOR: Duration = Duration::from_secs(60);
 
-/// Print the output of a task, also while it is running
+/// Print the output of a task, even while it is running
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct LogsFlags {
-    /// The build, or BUILD/TASK: number (12, b12, #12), beginning of a commit, or `latest`
+    /// The build: its number (12, b12, #12), the beginning of its commit, or `latest`; or BUILD/TASK
     build: String,
-    /// The task; may be left out where the build has a single one
+    /// The task; may be left out if the build has only one
     task: Option<String>,
-    /// Go on until the attempt has ended
+    /// Continue until the attempt has ended
     #[arg(short, long)]
     follow: bool,
-    /// An earlier attempt [default: the newest]
+    /// Number of an earlier attempt [default: the newest]
     #[arg(long, value_name = "N")]
     attempt: Option<u32>,
-    /// Leave out this many bytes at the start
+    /// Skip this many bytes at the beginning
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     offset: u64,
     #[command(flatten)]
     operator: OperatorFlags,
 }
 
-/// What is asked for, and how much of it has arrived.
+/// The requested log, and how much of it has arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Wanted {
     build: String,
@@ -68,21 +68,21 @@ impl Wanted {
     }
 }
 
-/// Passes the log on to standard output.
+/// Copies the log to standard output.
 pub(crate) fn run(flags: LogsFlags, out: &mut Output) -> Result<ExitCode, CliError> {
     let (build, task) = build_and_task(&flags.build, flags.task.as_deref())?;
     let mut wanted = Wanted { build, task, number: flags.attempt, offset: flags.offset, follow: flags.follow };
     let mut session = flags.operator.connect()?;
     loop {
         match pass_on(&mut session, &mut wanted, out) {
-            // The log goes on where it stopped, so a follower need not notice that the dispatcher was restarted.
+            // The log continues where it stopped, so a follower does not notice a restart of the dispatcher.
             Err(CliError::Disconnected(_)) if wanted.follow => session = come_back(&flags.operator)?,
             result => return result.map(|()| ExitCode::Ok),
         }
     }
 }
 
-/// Asks for the log and writes what arrives, to its end. Keeps in `wanted` what is still to come.
+/// Requests the log and copies it to its end. Updates `wanted` to the part that is still missing.
 fn pass_on(session: &mut Session, wanted: &mut Wanted, out: &mut Output) -> Result<(), CliError> {
     let mut message = session.ask(&wanted.question())?;
     let _alive = session.keep_alive()?;
@@ -91,7 +91,7 @@ fn pass_on(session: &mut Session, wanted: &mut Wanted, out: &mut Output) -> Resu
         if let ToOperator::Log { build, task, number, offset, bytes } = message {
             session.payload(bytes, &mut payload)?;
             out.bytes(&payload)?;
-            // From here on this very attempt, also if another begins meanwhile.
+            // From now on exactly this attempt is requested, even if another one begins meanwhile.
             wanted.build = build.to_string();
             wanted.task = Some(task);
             wanted.number = Some(number);
@@ -107,9 +107,9 @@ fn pass_on(session: &mut Session, wanted: &mut Wanted, out: &mut Output) -> Resu
     }
 }
 
-/// A new session with a dispatcher that went away.
+/// Opens a new session with a dispatcher that went away.
 fn come_back(operator: &OperatorFlags) -> Result<Session, CliError> {
-    note("lost the connection, trying to come back");
+    note("lost the connection, trying to reconnect");
     let mut backoff = Backoff::new(100, 2_000, u64::from(std::process::id()));
     let deadline = after(COME_BACK_FOR);
     loop {
@@ -125,13 +125,13 @@ fn come_back(operator: &OperatorFlags) -> Result<Session, CliError> {
     }
 }
 
-/// Says something beside the log, which alone goes to standard output.
+/// Prints a note on stderr: only the log goes to standard output.
 fn note(text: &str) {
-    // Without a stderr there is nobody to tell.
+    // Without a stderr, nobody can be told.
     drop(writeln!(std::io::stderr(), "surveil: {text}"));
 }
 
-/// The end of a task's log: about the last `bytes` of its `total`.
+/// Returns about the last `bytes` of a task's log of length `total`.
 pub(crate) fn tail(
     session: &mut Session,
     build: u64,

@@ -54,19 +54,19 @@ pub use crate::error_chain::chain;
 pub use error::CliError;
 pub use exit_code::ExitCode;
 
-/// Whether these arguments ask for the hidden subcommand that supervises a slot. Asked before anything is set up.
+/// Whether these arguments ask for the hidden subcommand that supervises a slot. Checked before anything is set up.
 #[must_use]
 pub fn is_supervise(arguments: &[OsString]) -> bool {
     arguments.get(1).is_some_and(|word| word == "supervise")
 }
 
-/// Does what the arguments say. `arguments[0]` is the program.
+/// Executes a command line. `arguments[0]` is the program.
 pub fn run(arguments: Vec<OsString>) -> Result<ExitCode, CliError> {
     match Arguments::try_parse_from(implicit_observer::with_command(arguments, &Arguments::command())) {
         Ok(arguments) => perform(arguments),
         Err(error) => {
-            // Help and version are "errors", too, but go to standard output and end with 0. Where nobody reads them,
-            // nothing is lost.
+            // For clap, help and version are errors too, but they go to standard output and end with 0. If they cannot
+            // be written, nobody reads them.
             drop(error.print());
             Ok(if error.exit_code() == 0 { ExitCode::Ok } else { ExitCode::Usage })
         }
@@ -77,7 +77,7 @@ fn perform(arguments: Arguments) -> Result<ExitCode, CliError> {
     let verbosity = arguments.verbosity;
     match &arguments.command {
         Command::Dispatcher(_) | Command::Observer(_) | Command::Runner(_) => logging::of_role(verbosity),
-        // It draws on the terminal and starts the log itself.
+        // It draws on the terminal, and starts the log itself.
         Command::Up(_) => {}
         Command::Status(_)
         | Command::Show(_)
@@ -116,7 +116,7 @@ fn perform(arguments: Arguments) -> Result<ExitCode, CliError> {
         Command::Backup(flags) => backup::backup(flags, &mut out),
         Command::Restore(flags) => backup::restore(flags, &mut out),
         Command::Completions(flags) => completions::run(&flags, Arguments::command(), &mut out),
-        // Only by way of global flags before it, which no runner types.
+        // Reached only if a global flag stands before the word, which a runner never writes.
         Command::Supervise => crate::process::supervise().map(|()| ExitCode::Ok).map_err(CliError::Process),
     }
 }

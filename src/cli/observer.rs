@@ -1,4 +1,4 @@
-//! `surveil observer`, whose name may be left out: flags to settings, then the role.
+//! `surveil observer`: turns flags into settings, then runs the role. The word `observer` may be left out.
 
 use std::path::{Path, PathBuf};
 
@@ -14,13 +14,13 @@ use crate::git::Watched;
 use crate::observer;
 
 const EXAMPLES: &str = "\
-The observer keeps no state: the dispatcher remembers the last head it accepted for each branch, so an observer that \
-is stopped, moved or started late misses nothing. The word `observer` may be left out.
+The observer has no state: the dispatcher remembers the last head that it accepted for each branch, so an observer \
+that is stopped, moved or started late misses nothing. The word `observer` may be left out.
 
 A repository is only ever read. A change in a local one is noticed at once, without waiting for the next look. A URL \
-is fetched with the git program, into a mirror of the observer's own, so that your ssh keys and credential helpers \
-work as usual. With --fetch the same is done for the remote of a local repository (origin, or else the only one): the \
-remote's branches are watched, and the local repository stays as it is.
+is fetched with the git program into a mirror of the observer's own, so your ssh keys and credential helpers work as \
+usual. With --fetch, the remote of a local repository (origin, or else the only one) is mirrored in the same way: its \
+branches are watched, and the local repository stays as it is.
 
 Examples:
   surveil --dispatch=localhost:9000 /srv/git/app.git
@@ -35,7 +35,7 @@ pub(crate) struct ObserverFlags {
     /// Repositories to watch: paths (bare, work tree or linked worktree) or URLs
     #[arg(value_name = "REPO", required = true)]
     pub(crate) repos: Vec<String>,
-    /// What the dispatcher calls the repository, where there is only one [default: its last path component]
+    /// The repository's name at the dispatcher, if there is only one REPO [default: its last path component]
     #[arg(long, value_name = "NAME", help_heading = "What to watch")]
     pub(crate) name: Option<String>,
     /// Branches to watch, as a glob; may be repeated [default: the branch that HEAD names]
@@ -44,10 +44,10 @@ pub(crate) struct ObserverFlags {
     /// Watch the remote of a local repository instead of the repository itself
     #[arg(long, help_heading = "What to watch")]
     pub(crate) fetch: bool,
-    /// How often to look [default: 1s; 30s where a look goes over the network]
+    /// Time between two looks at a repository [default: 1s; 30s over the network]
     #[arg(long, value_name = "TIME", help_heading = "What to watch")]
     pub(crate) interval: Option<Millis>,
-    /// Where remotes are mirrored [default: ~/.cache/surveil]
+    /// Directory for mirrors of remotes [default: ~/.cache/surveil]
     #[arg(long, value_name = "DIR", env = "SURVEIL_WORK", help_heading = "What to watch")]
     pub(crate) work: Option<PathBuf>,
 
@@ -56,10 +56,10 @@ pub(crate) struct ObserverFlags {
 }
 
 impl ObserverFlags {
-    /// What was typed, checked.
+    /// Checks the flags and makes settings of them.
     pub(crate) fn settings(self, commands: &clap::Command) -> Result<ObserverSettings, CliError> {
         if self.name.is_some() && self.repos.len() > 1 {
-            return Err(CliError::Usage("--name goes with one repository: start an observer for each of them".into()));
+            return Err(CliError::Usage("--name needs a single repository: start one observer for each".into()));
         }
         let work = work_dir(self.work);
         let mut repos = Vec::with_capacity(self.repos.len());
@@ -79,7 +79,7 @@ impl ObserverFlags {
     }
 }
 
-/// Reads one repository as typed. If it is the name of one of `commands`, the error says where that belongs.
+/// Reads one repository as typed. If it is the name of one of `commands`, the error says how to write that.
 pub(crate) fn observed(
     location: &str,
     name: Option<&str>,
@@ -100,7 +100,7 @@ pub(crate) fn observed(
     }
 }
 
-/// The remote of a local repository in its place. A URL is followed anyway.
+/// Replaces a local repository by its remote. A URL stays as it is.
 fn followed(repo: ObservedRepo, work: &Path) -> Result<ObservedRepo, CliError> {
     let remote = match &repo.location {
         RepoLocation::Path(path) => Watched::open(path)?.remote_url()?,

@@ -1,5 +1,5 @@
-//! Standard output: the one writer through which every command speaks. It never panics on a closed pipe, leaves
-//! colours out where nobody wants them (not a terminal, `NO_COLOR`), and passes logs on as the bytes they are.
+//! Standard output. Every command writes through this one writer. It never panics on a closed pipe, leaves colours out
+//! if they are unwanted (no terminal, or `NO_COLOR`), and copies logs unchanged.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -9,11 +9,11 @@ use anstyle::{AnsiColor, Style};
 
 use super::error::CliError;
 
-/// Where a command's answer goes.
+/// The destination of a command's answer.
 pub(crate) struct Output {
     sink: Box<dyn Write + Send>,
     is_coloured: bool,
-    /// The terminal's columns; `None` where the output is no terminal and lines may be as long as they are.
+    /// The terminal's width; `None` if the output is no terminal, so that lines may have any length.
     width: Option<usize>,
 }
 
@@ -26,18 +26,18 @@ impl Output {
         Self { sink: Box::new(stdout), is_coloured, width }
     }
 
-    /// Plain text into `sink`.
+    /// Writes plain text into `sink`.
     #[cfg(test)]
     pub(crate) fn plain(sink: Box<dyn Write + Send>) -> Self {
         Self { sink, is_coloured: false, width: None }
     }
 
-    /// Columns of the terminal, if this is one.
+    /// The width of the terminal, if the output is one.
     pub(crate) fn width(&self) -> Option<usize> {
         self.width
     }
 
-    /// Writes one line, or several.
+    /// Writes one or several lines.
     pub(crate) fn line(&mut self, text: impl Display) -> Result<(), CliError> {
         let mut text = text.to_string();
         if !self.is_coloured {
@@ -47,31 +47,31 @@ impl Output {
         self.bytes(text.as_bytes())
     }
 
-    /// Writes bytes as they are, and at once.
+    /// Writes bytes unchanged, and flushes them.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), CliError> {
         self.sink.write_all(bytes).and_then(|()| self.sink.flush()).map_err(CliError::Output)
     }
 }
 
-/// The columns of the terminal behind standard output.
+/// The width of the terminal at standard output.
 fn terminal_columns() -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(rustix::stdio::stdout()).ok()?;
     (size.ws_col > 0).then_some(usize::from(size.ws_col))
 }
 
-/// A state or an outcome in its colour. Where colours are unwanted, [`Output::line`] takes them out again.
+/// A state or an outcome in its colour. If colours are unwanted, [`Output::line`] removes them again.
 pub(crate) fn painted(word: &str) -> String {
     let style = style_of(word);
     format!("{style}{word}{style:#}")
 }
 
-/// For what stands out.
+/// Text that stands out.
 pub(crate) fn bold(text: impl Display) -> String {
     let style = Style::new().bold();
     format!("{style}{text}{style:#}")
 }
 
-/// For what may be overlooked.
+/// Text of less importance.
 pub(crate) fn dim(text: impl Display) -> String {
     let style = Style::new().dimmed();
     format!("{style}{text}{style:#}")

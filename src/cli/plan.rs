@@ -1,11 +1,12 @@
-//! Which tasks `surveil run` runs, and in what order. Pure.
+//! Selects and orders the tasks of `surveil run`. Pure.
 
 use std::collections::HashSet;
 
 use super::error::CliError;
 use crate::model::{Need, TaskSpec};
 
-/// The tasks that were asked for, or all, with those they need, each after those. Otherwise in the order they stand in.
+/// Returns the requested tasks, or all, together with the tasks that they need. Each comes after its needs, and
+/// otherwise in the order of the task file.
 pub(crate) fn plan<'a>(tasks: &'a [TaskSpec], wanted: &[String]) -> Result<Vec<&'a TaskSpec>, CliError> {
     let mut roots = Vec::new();
     for name in wanted {
@@ -15,8 +16,8 @@ pub(crate) fn plan<'a>(tasks: &'a [TaskSpec], wanted: &[String]) -> Result<Vec<&
         roots.extend(tasks);
     }
     let (mut planned, mut seen) = (Vec::new(), HashSet::new());
-    // Each entry is a task and whether its needs are planned already; the last one is next. Depth is no concern: a
-    // chain of a thousand tasks takes a thousand entries.
+    // A stack of tasks, each with whether its needs are planned already. An explicit stack, so that a chain of a
+    // thousand tasks needs no deep recursion.
     let mut open: Vec<(&TaskSpec, bool)> = roots.into_iter().rev().map(|task| (task, false)).collect();
     while let Some((task, needs_are_planned)) = open.pop() {
         if needs_are_planned {
@@ -30,7 +31,7 @@ pub(crate) fn plan<'a>(tasks: &'a [TaskSpec], wanted: &[String]) -> Result<Vec<&
     Ok(planned)
 }
 
-/// Names the task that was probably meant, and all there are.
+/// Makes an error that names the nearest task, and all tasks.
 fn no_such_task(name: &str, tasks: &[TaskSpec]) -> CliError {
     let nearest =
         tasks.iter().max_by(|a, b| strsim::jaro_winkler(name, &a.name).total_cmp(&strsim::jaro_winkler(name, &b.name)));

@@ -1,4 +1,4 @@
-//! Durations and sizes among the flags: what was typed, and defaults as one would type them, so that `--help` shows
+//! Durations and sizes as flags. They are parsed as typed, and printed as one would type them, so that `--help` shows
 //! the values of [`crate::config::defaults`] themselves.
 
 use std::fmt;
@@ -21,7 +21,7 @@ impl FromStr for Millis {
 impl fmt::Display for Millis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
-        // A single day reads better in hours.
+        // One day reads better as 24 hours.
         let units = if self.0 > 86_400_000 { &UNITS[..] } else { &UNITS[1..] };
         in_largest_unit(self.0, units, f)
     }
@@ -46,7 +46,7 @@ impl fmt::Display for Bytes {
     }
 }
 
-/// A limit, or `never` (or 0) for none.
+/// A limit; `never` (or 0) for none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limit<T>(pub(crate) Option<T>);
 
@@ -67,7 +67,7 @@ impl<T: fmt::Display> fmt::Display for Limit<T> {
     }
 }
 
-/// Writes `value` in the largest unit that divides it; `units` ends with one that always does.
+/// Writes `value` in the largest unit that divides it. The last unit must always divide it.
 fn in_largest_unit(value: u64, units: &[(&str, u64)], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let divides = |(_, size): &&(&str, u64)| value > 0 && value.is_multiple_of(*size);
     let (unit, size) = units.iter().find(divides).or(units.last()).copied().unwrap_or(("", 1));

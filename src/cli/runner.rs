@@ -1,4 +1,4 @@
-//! `surveil runner`: flags to settings, then the role.
+//! `surveil runner`: turns flags into settings, then runs the role.
 
 use std::path::PathBuf;
 
@@ -16,10 +16,10 @@ use crate::runner;
 
 const EXAMPLES: &str = "\
 A runner needs no git, no credentials and no route to the repository: the source comes over its connection. It dials \
-the dispatcher, so it works behind NAT; with --host or --port it listens and is dialled instead.
+the dispatcher, so it works behind NAT. With --host or --port it listens, and the dispatcher dials it.
 
-The first SIGTERM or Ctrl-C lets it finish what it executes, without taking more; the second ends that, in order; the \
-third ends it at once.
+The first SIGTERM or Ctrl-C lets it finish its attempts without taking more; the second ends these attempts in order; \
+the third ends the process at once.
 
 Examples:
   surveil runner
@@ -27,11 +27,11 @@ Examples:
   surveil runner --slots 4 --label gpu --label distribution=debian
   surveil runner --host 10.0.0.7 --port 9001 --dispatch 10.0.0.5:9000";
 
-/// Execute the tasks of commits, each in a clean tree of its own
+/// Execute the tasks of commits, each in a clean work tree
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RunnerFlags {
-    /// A repository on this machine to take objects from, before the dispatcher is asked for them
+    /// A repository on this machine to take objects from before asking the dispatcher for them
     #[arg(value_name = "REPO")]
     pub(crate) repo: Option<PathBuf>,
 
@@ -40,14 +40,14 @@ pub(crate) struct RunnerFlags {
     /// Listen at this address for the dispatcher instead of dialling it
     #[arg(long, help_heading = "Connection")]
     pub(crate) host: Option<String>,
-    /// Listen at this port for the dispatcher instead of dialling it; 0 takes any free one
+    /// Listen at this port for the dispatcher instead of dialling it; 0 for any free port
     #[arg(long, help_heading = "Connection")]
     pub(crate) port: Option<u16>,
 
     /// The runner's name, unique at its dispatcher [default: this machine's name]
     #[arg(long, help_heading = "What it offers")]
     pub(crate) name: Option<String>,
-    /// Attempts to execute at once [default: one for each core]
+    /// Most attempts to execute at a time [default: one for each core]
     #[arg(
         long,
         value_name = "N",
@@ -55,23 +55,23 @@ pub(crate) struct RunnerFlags {
         value_parser = clap::value_parser!(u32).range(1..=MAX_SLOTS as i64)
     )]
     pub(crate) slots: Option<u32>,
-    /// WORD or KEY=VALUE that tasks may ask for; may be repeated. os, arch and hostname are offered anyway
+    /// Label that tasks may require, WORD or KEY=VALUE; may be repeated. os, arch and hostname are always offered
     #[arg(long = "label", value_name = "LABEL", value_parser = Label::new, help_heading = "What it offers")]
     pub(crate) labels: Vec<Label>,
 
-    /// Where stores and work trees are kept [default: ~/.cache/surveil]
+    /// Directory for stores and work trees [default: ~/.cache/surveil]
     #[arg(long, value_name = "DIR", env = "SURVEIL_WORK", help_heading = "Limits")]
     pub(crate) work: Option<PathBuf>,
-    /// The most that is kept of one attempt's output: its head and its tail
+    /// Most bytes to keep of an attempt's output: its head and its tail
     #[arg(long, value_name = "SIZE", default_value_t = Bytes(defaults::LOG_LIMIT_BYTES), help_heading = "Limits")]
     pub(crate) log_limit: Bytes,
-    /// Take no work with less free space than this in the work directory
+    /// Take no job if the work directory has less free space than this
     #[arg(long, value_name = "SIZE", default_value_t = Bytes(defaults::MIN_FREE_BYTES), help_heading = "Limits")]
     pub(crate) min_free: Bytes,
-    /// How long processes that are asked to end may take before they are killed
+    /// Time that processes have to end before they are killed
     #[arg(long, value_name = "TIME", default_value_t = Millis(defaults::GRACE_MS), help_heading = "Limits")]
     pub(crate) grace: Millis,
-    /// End after this long without work [default: never]
+    /// End after this time without work [default: never]
     #[arg(long, value_name = "TIME", help_heading = "Limits")]
     pub(crate) idle_exit: Option<Millis>,
 
@@ -81,7 +81,7 @@ pub(crate) struct RunnerFlags {
 }
 
 impl RunnerFlags {
-    /// What was typed, checked.
+    /// Checks the flags and makes settings of them.
     pub(crate) fn settings(self) -> Result<RunnerSettings, CliError> {
         let name = match self.name {
             Some(name) => RunnerName::new(&name).map_err(|error| CliError::Usage(error.to_string()))?,
@@ -109,7 +109,7 @@ impl RunnerFlags {
     }
 }
 
-/// Where to listen, if either half of an address was given.
+/// The address to listen at, if either half of one was typed.
 fn listen(host: Option<String>, port: Option<u16>) -> Option<Address> {
     if host.is_none() && port.is_none() {
         return None;

@@ -1,4 +1,4 @@
-//! `surveil runners`: who is there, what they offer and what they do.
+//! `surveil runners`: lists the runners, with their labels and their work.
 
 use clap::Args;
 
@@ -18,11 +18,11 @@ Examples:
   surveil runners
   surveil runners --format json";
 
-/// List the runners: what they offer, and what they execute
+/// List the runners: their labels, and the jobs that they execute
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RunnersFlags {
-    /// For people, or one line of JSON for programs
+    /// A table for people, or one line of JSON for programs
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
     #[command(flatten)]
@@ -65,7 +65,7 @@ fn row(runner: &RunnerReport) -> Vec<String> {
         runner.name.clone(),
         format!("{}/{}", runner.busy, runner.slots),
         format!("{} ago", human::duration(runner.silent_ms)),
-        // Of a runner that is newer than this program, whatever it says.
+        // A newer runner may have an isolation that this program does not know, so the word is shown as it is.
         runner.isolation.replace('_', " "),
         running,
         runner.labels.join(" "),

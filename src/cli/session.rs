@@ -1,6 +1,6 @@
-//! A command's session with the dispatcher: dial, `hello`, then questions and answers. Blocking, one thread; a command
-//! that waits for long keeps the session alive with [`Session::keep_alive`]. Sees wire types only, because what a
-//! command prints is what the protocol says.
+//! A command's session with the dispatcher: dials, says `hello`, then asks questions. Blocking, on the caller's thread;
+//! a command that waits for long keeps the session alive with [`Session::keep_alive`]. Sees wire types only, because
+//! commands print the protocol's reports as they are.
 
 use std::time::Duration;
 
@@ -17,12 +17,12 @@ use crate::protocol::operator::{FromOperator, ToOperator};
 use crate::threads::{self, Thread};
 use crate::transport::{Frame, FrameReader, Stream, TransportError, write_frame};
 
-/// How long a dispatcher may take to accept a connection: a person is waiting.
+/// Time that a dispatcher has to accept a connection. Short, because a person is waiting.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long it may take to answer `hello`, after which it is no dispatcher.
+/// Time that it has to answer `hello`. A peer that takes longer is no dispatcher.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where a command finds its dispatcher.
+/// The flags that name a command's dispatcher.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct OperatorFlags {
     #[command(flatten)]
@@ -30,7 +30,7 @@ pub(crate) struct OperatorFlags {
 }
 
 impl OperatorFlags {
-    /// A session with the dispatcher that was named.
+    /// Opens a session with the named dispatcher.
     pub(crate) fn connect(&self) -> Result<Session, CliError> {
         Session::open(&self.dispatch.dispatch, &self.dispatch.token("operator"))
     }
@@ -44,20 +44,20 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Dials the addresses in order and introduces itself to the first that answers.
+    /// Dials the addresses in order, and opens a session with the first one that answers.
     pub(crate) fn open(addresses: &[Address], token: &TokenSource) -> Result<Self, CliError> {
         let mut failure = None;
         for address in addresses {
             match Self::open_one(address, token) {
                 Ok(session) => return Ok(session),
-                // Of several, one that a person must see to is worth more than an address that nobody listens at.
+                // Of several errors, one that needs a person is worth more than an address that nobody listens at.
                 Err(error) if matches!(error, CliError::Unreachable(_)) => {
                     failure.get_or_insert(error);
                 }
                 Err(error) => failure = Some(error),
             }
         }
-        Err(failure.unwrap_or_else(|| CliError::Usage("--dispatch names no address".into())))
+        Err(failure.unwrap_or_else(|| CliError::Usage("--dispatch has no address: write HOST:PORT".into())))
     }
 
     fn open_one(address: &Address, token: &TokenSource) -> Result<Self, CliError> {
@@ -76,29 +76,29 @@ impl Session {
         }
     }
 
-    /// Asks one question and takes the answer. A refusal is an error.
+    /// Asks a question and returns the answer. A refusal is an error.
     pub(crate) fn ask(&mut self, question: &FromOperator) -> Result<ToOperator, CliError> {
         self.send(question)?;
         self.next()
     }
 
-    /// Asks for something to be done and takes the dispatcher's word that it is.
+    /// Gives an order and returns the dispatcher's confirmation.
     pub(crate) fn order(&mut self, order: &FromOperator) -> Result<String, CliError> {
         done(self.ask(order)?)
     }
 
-    /// Makes this a session that only tells of builds that change, from now on.
+    /// Turns this into a session that only reports builds that change, from now on.
     pub(crate) fn watch(mut self) -> Result<Self, CliError> {
         self.order(&FromOperator::Watch)?;
         Ok(self)
     }
 
-    /// Sends a message without waiting for what it brings.
+    /// Sends a message without waiting for an answer.
     pub(crate) fn send(&self, message: &FromOperator) -> Result<(), CliError> {
         write_frame(&self.stream, &Frame::new(message)).map_err(disconnected)
     }
 
-    /// The next message that is no answer to a ping. A refusal is an error.
+    /// Returns the next message that does not answer a ping. A refusal is an error.
     pub(crate) fn next(&mut self) -> Result<ToOperator, CliError> {
         loop {
             match self.reader.read::<ToOperator>(MAX_LINE_BYTES).map_err(disconnected)? {
@@ -110,21 +110,21 @@ impl Session {
         }
     }
 
-    /// The payload of the message just read.
+    /// Reads the payload of the message that was read last.
     pub(crate) fn payload(&mut self, len: u64, into: &mut Vec<u8>) -> Result<(), CliError> {
         into.clear();
         self.reader.read_payload(len, into).map_err(disconnected)
     }
 
-    /// Pings until the guard is dropped, so that a session may wait for as long as it takes. From here on only the
-    /// guard writes: finish asking first.
+    /// Pings until the guard is dropped, so that the session may wait for any time. While the guard exists only it may
+    /// write, so send all requests before.
     pub(crate) fn keep_alive(&self) -> Result<KeepAlive, CliError> {
         let (stop, stopped) = bounded::<()>(0);
         let (stream, interval) = (self.stream.clone(), self.ping_interval);
         let thread = threads::spawn("ping", move || {
             while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
                 if write_frame(&stream, &Frame::new(&FromOperator::Ping)).is_err() {
-                    // Whoever reads the session finds out by itself.
+                    // The thread that reads the session finds out by itself.
                     return;
                 }
             }
@@ -133,7 +133,7 @@ impl Session {
         Ok(KeepAlive { _stop: stop, _thread: thread })
     }
 
-    /// Something to end a blocked read with, from another thread.
+    /// A handle that ends a blocked read from another thread.
     pub(crate) fn stream(&self) -> Stream {
         self.stream.clone()
     }
@@ -145,7 +145,7 @@ impl Drop for Session {
     }
 }
 
-/// Keeps a session alive while it is held. Fields drop in order: first the sender, which ends the thread.
+/// Keeps a session alive as long as it exists. Fields are dropped in order: first the sender, which ends the thread.
 pub(crate) struct KeepAlive {
     _stop: Sender<()>,
     _thread: Thread<()>,
@@ -153,11 +153,11 @@ pub(crate) struct KeepAlive {
 
 fn hello(token: String) -> Hello {
     let pid = std::process::id();
-    // An operator keeps nothing from one session to the next, so any number can be its incarnation.
+    // An operator keeps nothing between sessions, so any number can be its incarnation.
     Hello::new(Role::Operator, format!("pid {pid}"), u64::from(pid), token)
 }
 
-/// A wrong token is nearly always the token of another dispatcher, so the file is named.
+/// Adds the token file to the text of a refusal: a wrong token is nearly always one of another dispatcher.
 fn refused_hello(mut refusal: Refusal, token: &TokenSource) -> CliError {
     if refusal.code == ErrorCode::Token {
         refusal.text = format!("{} (the token was read from {})", refusal.text, token.0.display());
@@ -169,15 +169,15 @@ fn disconnected(error: TransportError) -> CliError {
     CliError::Disconnected(Some(error))
 }
 
-/// The dispatcher's word that an order is durable.
+/// Takes the confirmation that an order is durable.
 pub(crate) fn done(answer: ToOperator) -> Result<String, CliError> {
     if let ToOperator::Ok { text } = answer { Ok(text) } else { Err(CliError::Unexpected("an order")) }
 }
 
-/// A build and perhaps one of its tasks, as in `b12/test`.
+/// Splits a build and, if named, one of its tasks, as in `b12/test`.
 pub(crate) fn build_and_task(build: &str, task: Option<&str>) -> Result<(String, Option<String>), CliError> {
     match (build.split_once('/'), task) {
-        (Some(_), Some(_)) => Err(CliError::Usage(format!("`{build}` names a task already: leave out the second one"))),
+        (Some(_), Some(_)) => Err(CliError::Usage(format!("`{build}` already names a task: leave out the second one"))),
         (Some((build, task)), None) => Ok((build.to_owned(), Some(task.to_owned()))),
         (None, task) => Ok((build.to_owned(), task.map(str::to_owned))),
     }

@@ -1,4 +1,5 @@
-//! `surveil show`: one build with its jobs and attempts; and the waiting for a build's end, which others use too.
+//! `surveil show`: prints one build with its jobs and attempts, and waits for its end with `--wait`. `surveil up` uses
+//! the printing, too.
 
 use clap::Args;
 
@@ -16,7 +17,7 @@ use crate::protocol::codec;
 use crate::protocol::operator::{AttemptReport, BuildReport, FromOperator, JobReport, ToOperator};
 
 const EXAMPLES: &str = "\
-With --wait the exit code tells the verdict: 0 passed, 1 failed, 3 errored, 4 cancelled.
+With --wait, the exit code is the verdict: 0 passed, 1 failed, 3 errored, 4 cancelled.
 
 Examples:
   surveil show latest
@@ -29,10 +30,10 @@ Examples:
 pub(crate) struct ShowFlags {
     /// The build: its number (12, b12, #12), the beginning of its commit, or `latest`
     build: String,
-    /// Wait until it is finished, and exit with its verdict
+    /// Wait until the build is finished, and exit with its verdict
     #[arg(long)]
     wait: bool,
-    /// For people, or one line of JSON for programs
+    /// Text for people, or one line of JSON for programs
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
     #[command(flatten)]
@@ -54,7 +55,7 @@ pub(crate) fn run(flags: ShowFlags, out: &mut Output) -> Result<ExitCode, CliErr
     Ok(verdict.unwrap_or(ExitCode::Ok))
 }
 
-/// The build that was typed, as it stands.
+/// Asks for the named build, in its present state.
 pub(crate) fn build_named(session: &mut Session, typed: &str) -> Result<BuildReport, CliError> {
     let answer = session.ask(&FromOperator::Show { build: typed.to_owned() })?;
     if let ToOperator::Build(report) = answer { Ok(*report) } else { Err(CliError::Unexpected("`show`")) }
@@ -63,7 +64,7 @@ pub(crate) fn build_named(session: &mut Session, typed: &str) -> Result<BuildRep
 /// Waits until the build has its verdict.
 fn finished(operator: &OperatorFlags, session: &mut Session, report: BuildReport) -> Result<BuildReport, CliError> {
     let mut watching = operator.connect()?.watch()?;
-    // What happened before the watch began is not told by it, so the question comes once more.
+    // The watch does not report earlier changes, so the build is asked for again after it has begun.
     let report = build_named(session, &report.build.to_string())?;
     if report.finished_ms.is_some() {
         return Ok(report);
@@ -104,7 +105,7 @@ pub(crate) fn print(build: &BuildReport, now_ms: i64, out: &mut Output) -> Resul
     Ok(())
 }
 
-/// `b12 passed in 12 s, 3 min ago`.
+/// Formats `b12 passed in 12 s, 3 min ago`.
 fn headline(build: &BuildReport, now_ms: i64) -> String {
     let name = bold(format_args!("b{}", build.build));
     let state = painted(&build.state);
@@ -120,7 +121,7 @@ fn headline(build: &BuildReport, now_ms: i64) -> String {
 fn print_job(build: &BuildReport, job: &JobReport, widest: usize, out: &mut Output) -> Result<(), CliError> {
     let state = format!("{}{:pad$}", painted(&job.state), "", pad = "cancelled".len().saturating_sub(job.state.len()));
     let mut facts = Vec::new();
-    // A job that waits is on no runner, whatever became of earlier attempts.
+    // A waiting job is on no runner, even if earlier attempts were.
     let kind = JobStateKind::of_word(&job.state);
     let is_waiting = matches!(kind, Some(JobStateKind::Waiting | JobStateKind::Queued));
     if let Some(last) = job.attempts.last().filter(|_| !is_waiting) {
@@ -138,7 +139,7 @@ fn print_job(build: &BuildReport, job: &JobReport, widest: usize, out: &mut Outp
         facts.push("allowed to fail".into());
     }
     out.line(format!("  {state}  {:widest$}  {}", job.task, facts.join(", ")).trim_end())?;
-    // The only attempt of a job that passed has nothing more to say.
+    // The only attempt of a job that passed has nothing to add.
     if job.attempts.len() > 1 || kind != Some(JobStateKind::Finished(EndingKind::Passed)) {
         for attempt in &job.attempts {
             out.line(format_args!("    {}", attempt_line(attempt)))?;
@@ -152,7 +153,7 @@ fn print_job(build: &BuildReport, job: &JobReport, widest: usize, out: &mut Outp
     Ok(())
 }
 
-/// `attempt 2: failed (exit code 1) after 3.2 s on w1, 12 KiB in /…/b12/test.2.log`.
+/// Formats `attempt 2: failed (exit code 1) after 3.2 s on w1, 12 KiB in /…/b12/test.2.log`.
 fn attempt_line(attempt: &AttemptReport) -> String {
     let outcome = attempt.outcome.as_deref().unwrap_or("running");
     let mut line = format!("attempt {}: {}", attempt.number, painted(&human::words(outcome)));
@@ -167,8 +168,8 @@ fn attempt_line(attempt: &AttemptReport) -> String {
     line
 }
 
-/// How to see more of a job that went wrong, and how to have it go wrong by hand. `connection` are the flags that name
-/// the dispatcher, where it is not the usual one.
+/// Commands that show more of a failed job, and that reproduce it by hand. `connection` holds the flags that name the
+/// dispatcher, if it is not the default one.
 pub(crate) fn hints(build: &BuildReport, job: &JobReport, connection: &str) -> Vec<String> {
     let mut hints = Vec::new();
     if !job.attempts.is_empty() {

@@ -1,4 +1,4 @@
-//! `surveil status`: builds, queue and runners at a glance.
+//! `surveil status`: prints builds, queue and runners at a glance.
 
 use clap::Args;
 
@@ -16,7 +16,7 @@ use crate::protocol::codec;
 use crate::protocol::operator::{BuildReport, FromOperator, JobReport, StatusReport, ToOperator};
 
 const EXAMPLES: &str = "\
-The fields of the JSON form are those of `status` in docs/protocol.md; fields are added to it, never taken away.
+The JSON form has the fields of `status` in docs/protocol.md. New versions may add fields, but never remove one.
 
 Examples:
   surveil status
@@ -30,10 +30,10 @@ pub(crate) struct StatusFlags {
     /// Only builds of this repository
     #[arg(long, value_name = "NAME")]
     repo: Option<String>,
-    /// How many finished builds to list
+    /// Number of finished builds to list
     #[arg(long, value_name = "N", default_value_t = 15)]
     limit: u32,
-    /// For people, or one line of JSON for programs
+    /// A table for people, or one line of JSON for programs
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
     #[command(flatten)]
@@ -55,7 +55,7 @@ pub(crate) fn run(flags: StatusFlags, out: &mut Output) -> Result<ExitCode, CliE
 
 fn print(report: &StatusReport, now_ms: i64, out: &mut Output) -> Result<(), CliError> {
     if report.builds.is_empty() {
-        out.line("no builds yet: start an observer, `surveil observer REPO`, and commit something")?;
+        out.line("no builds yet: start an observer with `surveil observer REPO`, and commit something")?;
     } else {
         table(&report.builds, now_ms).print(out)?;
     }
@@ -87,7 +87,7 @@ fn table(builds: &[BuildReport], now_ms: i64) -> Table {
     table
 }
 
-/// Finished of all jobs while a build runs, then only what deserves a look.
+/// While a build runs: how many of its jobs are finished. Afterwards: the jobs that did not pass.
 fn jobs(build: &BuildReport) -> String {
     let total = build.jobs.len();
     let state = |job: &JobReport| JobStateKind::of_word(&job.state);
@@ -106,7 +106,7 @@ fn jobs(build: &BuildReport) -> String {
     }
 }
 
-/// What the whole dispatcher does, in a sentence or two.
+/// Summarises the dispatcher's state in a sentence or two.
 fn summary(report: &StatusReport) -> String {
     let connected = report.runners.iter().filter(|runner| runner.state != "away").count() as u64;
     let slots: u32 = report.runners.iter().filter(|runner| runner.state != "away").map(|runner| runner.slots).sum();

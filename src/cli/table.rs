@@ -1,5 +1,5 @@
-//! Tables for people: a state in its colour, then columns. Without borders, so that they are easy to cut and paste; on
-//! a terminal a row never takes more than one line.
+//! Tables for people: a state in its colour, then columns. They have no borders, so that they are easy to copy. On a
+//! terminal a row never takes more than one line.
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table as Layout};
 
@@ -10,12 +10,12 @@ use super::output::{Output, bold, painted};
 pub(crate) struct Table {
     heads: Vec<&'static str>,
     rows: Vec<Vec<String>>,
-    /// Columns that give way where the terminal is narrow.
+    /// Columns that are shortened if the terminal is narrow.
     flexible: &'static [usize],
 }
 
 impl Table {
-    /// An empty table. `heads[0]` stands over the states.
+    /// Makes an empty table. `heads[0]` is the heading of the states.
     pub(crate) fn new(heads: &[&'static str], flexible: &'static [usize]) -> Self {
         Self { heads: heads.to_vec(), rows: Vec::new(), flexible }
     }
@@ -25,13 +25,13 @@ impl Table {
         self.rows.push(cells);
     }
 
-    /// Prints it.
+    /// Prints the table.
     pub(crate) fn print(&self, out: &mut Output) -> Result<(), CliError> {
         for (index, line) in self.lines(out.width()).iter().enumerate() {
             let state = index.checked_sub(1).and_then(|row| self.rows.get(row)).and_then(|row| row.first());
             match state {
                 None => out.line(bold(line))?,
-                // Colour codes have no width, so they come after the layout.
+                // Colour codes have no width, so they are added after the layout.
                 Some(state) => match line.strip_prefix(state.as_str()) {
                     Some(rest) => out.line(format_args!("{}{rest}", painted(state)))?,
                     None => out.line(line)?,
@@ -41,7 +41,7 @@ impl Table {
         Ok(())
     }
 
-    /// The head and the rows, one line each, fitted into `width` columns where there is such a limit.
+    /// Lays out the heading and the rows, one line each. Fits them into `width` columns if there is such a limit.
     fn lines(&self, width: Option<usize>) -> Vec<String> {
         let mut layout = Layout::new();
         layout.load_style(comfy_table::presets::NOTHING);
@@ -67,7 +67,7 @@ impl Table {
     }
 }
 
-/// Text from commits and runners, with what would move the cursor or break the row taken out.
+/// Replaces control characters in text from commits and runners, which could move the cursor or break the row.
 pub(crate) fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
@@ -102,7 +102,7 @@ mod tests {
         assert_eq!(lines.len(), 3);
         assert!(lines.iter().all(|line| line.chars().count() <= 40), "{lines:?}");
         assert!(lines[1].starts_with("passed   b1     A subject"), "{lines:?}");
-        // Absurdly narrow: still a line for each row.
+        // Even if absurdly narrow, each row has its line.
         assert_eq!(table().lines(Some(3)).len(), 3);
     }
 }

@@ -1,4 +1,4 @@
-//! `surveil why`: what a build waits for, and what was decided about it and for what reason.
+//! `surveil why`: prints what a build waits for, and the decisions about it with their reasons.
 
 use clap::Args;
 
@@ -19,15 +19,15 @@ Examples:
   surveil why b12/test
   surveil why 4f2a91c lint";
 
-/// Say why a build or a job is where it is: what it waits for, why it ran where it ran
+/// Say why a build or a job is in its state: what it waits for, why it ran where it ran
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct WhyFlags {
-    /// The build, or BUILD/TASK: number (12, b12, #12), beginning of a commit, or `latest`
+    /// The build: its number (12, b12, #12), the beginning of its commit, or `latest`; or BUILD/TASK
     build: String,
-    /// One task of it
+    /// Only this task of the build
     task: Option<String>,
-    /// For people, or one line of JSON for programs
+    /// Text for people, or one line of JSON for programs
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
     #[command(flatten)]
@@ -61,7 +61,7 @@ fn print(report: &WhyReport, out: &mut Output) -> Result<(), CliError> {
     Ok(())
 }
 
-/// `b12/test: waits for build`.
+/// Formats `b12/test: waits for build`.
 fn sentence(build: u64, line: &WhyLine) -> String {
     match &line.task {
         Some(task) => format!("b{build}/{task}: {}", one_line(&line.text)),

@@ -50,7 +50,7 @@ fn wrong_flags_are_told_with_what_may_be_meant() {
         (&["runner", "--dispatch=nowhere"], "nowhere"),
         (&["observer"], "REPO"),
         (&["logs", "latest", "--offset=x"], "x"),
-        (&["logs", "b1/test", "lint"], "names a task already"),
+        (&["logs", "b1/test", "lint"], "already names a task"),
         (&["status", "--format=xml"], "json"),
     ];
     for (arguments, text) in cases {

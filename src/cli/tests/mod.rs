@@ -1,4 +1,4 @@
-//! Command lines as people type them, from the words to what the commands get.
+//! Tests of command lines: from typed words to each command's settings.
 
 pub(super) mod support;
 
@@ -35,7 +35,7 @@ fn the_definition_of_the_command_line_is_sound() {
 
 #[test]
 fn the_original_programs_command_lines_are_valid() {
-    // Tests run in the package's directory, which is there.
+    // Tests run in the package's directory, which exists.
     let Command::Observer(flags) = parsed("--dispatch=localhost:9000 .") else { panic!("not an observer") };
     let settings = flags.settings(&Arguments::command()).unwrap();
     assert_eq!(settings.dispatch, [address("localhost:9000")]);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use crate::cli::output::Output;
 use crate::protocol::operator::{AttemptReport, BuildReport, JobReport};
 
-/// Collects what a command says.
+/// Collects a command's output.
 #[derive(Clone, Default)]
 pub(crate) struct Collected(Arc<Mutex<Vec<u8>>>);
 

@@ -1,5 +1,5 @@
-//! What `surveil up` shows: on a terminal a line with a spinner for each running job, below lines of what has happened;
-//! anywhere else those lines alone.
+//! The output of `surveil up`. On a terminal: a line with a spinner for each running job, below the lines of past
+//! happenings. Elsewhere only those lines.
 
 use std::collections::HashMap;
 use std::io::{self, IsTerminal, Write};
@@ -20,26 +20,26 @@ use crate::error_chain::chain;
 use crate::model::{EndingKind, JobStateKind};
 use crate::protocol::operator::{AttemptReport, BuildReport, JobReport};
 
-/// How often spinners move.
+/// Interval at which spinners move.
 const TICK: Duration = Duration::from_millis(120);
-/// How much of a failed job's log is fetched for its last lines.
+/// Bytes that are fetched of a failed job's log to find its last lines.
 const TAIL_BYTES: u64 = 16 * 1024;
-/// How many of those are shown: about half a screen.
+/// Number of last lines that are shown: about half a screen.
 const TAIL_LINES: usize = 20;
 
-/// Where things are shown.
+/// The output of `surveil up`, with its spinners.
 pub(crate) struct Display {
     out: Output,
     bars: MultiProgress,
     is_terminal: bool,
-    /// A line for each running job, by the job's number, and what fills it.
+    /// A line for each running job, by the job's number, and the tail that fills it.
     running: HashMap<u64, (ProgressBar, Option<Tail>)>,
-    /// What another command has to be told to find the dispatcher, such as ` --dispatch localhost:9001`.
+    /// The flags that another command needs to find the dispatcher, such as ` --dispatch localhost:9001`.
     connection: String,
 }
 
 impl Display {
-    /// Shows on standard output; spinners only where that and stderr are terminals.
+    /// Shows on standard output, with spinners only if that and stderr are terminals.
     pub(crate) fn new(out: Output) -> Self {
         let is_terminal = io::stdout().is_terminal() && io::stderr().is_terminal();
         let target = if is_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
@@ -47,12 +47,12 @@ impl Display {
         Self { out, bars, is_terminal, running: HashMap::new(), connection: String::new() }
     }
 
-    /// From now on commands that are shown say where the dispatcher is.
+    /// Sets the flags that the shown commands have from now on, so that they find the dispatcher.
     pub(crate) fn connection(&mut self, typed: String) {
         self.connection = typed;
     }
 
-    /// Where log lines go, so that they do not tear the spinners.
+    /// Returns a writer for log lines, which keeps them from tearing the spinners.
     pub(crate) fn log_writer(&self) -> Box<dyn Write + Send> {
         Box::new(BetweenBars(self.bars.clone()))
     }
@@ -69,7 +69,7 @@ impl Display {
         self.bars.suspend(|| show::print(build, clock::wall().0, out))
     }
 
-    /// Shows what has happened. `connect` gets sessions to read logs by.
+    /// Shows a happening. `connect` opens sessions to read logs with.
     pub(crate) fn show(
         &mut self,
         build: &BuildReport,
@@ -92,10 +92,10 @@ impl Display {
         Ok(())
     }
 
-    /// Takes the spinners away.
+    /// Removes the spinners.
     pub(crate) fn clear(&mut self) {
         self.running.clear();
-        // Only drawing can fail here, and there is nothing left to draw.
+        // Only drawing can fail here, and nothing is left to draw.
         drop(self.bars.clear());
     }
 
@@ -110,7 +110,7 @@ impl Display {
             return;
         }
         let bar = self.bars.add(ProgressBar::new_spinner());
-        // The template is ours and a test reads it; without it the spinner is merely plainer.
+        // The template is constant and a test checks it. Without it, the spinner would only be plainer.
         if let Ok(style) = ProgressStyle::with_template(SPINNER) {
             bar.set_style(style);
         }
@@ -132,7 +132,7 @@ impl Display {
         }
     }
 
-    /// The last lines of a failed job's log, and what to do next.
+    /// The last lines of a failed job's log, and the next steps.
     fn autopsy(
         &self,
         build: &BuildReport,
@@ -148,7 +148,7 @@ impl Display {
                 Ok(text) => {
                     lines.extend(last_lines(&text, TAIL_LINES).into_iter().map(|line| format!("  {} {line}", dim("|"))))
                 }
-                // The verdict matters more than its illustration, and the command below says the same.
+                // The verdict matters more than the excerpt, and the command printed below shows the whole log.
                 Err(error) => log::warn!("could not read the log: {}", chain(&error)),
             }
         }
@@ -157,10 +157,10 @@ impl Display {
     }
 }
 
-/// A running job's line: spinner, name, where, for how long.
+/// A running job's line: spinner, task, newest output, elapsed time.
 const SPINNER: &str = "{spinner} {prefix:.bold} {wide_msg} {elapsed:>5}";
 
-/// A happening as lines.
+/// Formats a happening as lines.
 fn told(build: &BuildReport, happening: &Happening) -> Vec<String> {
     let number = build.build;
     match happening {
@@ -197,10 +197,10 @@ fn told(build: &BuildReport, happening: &Happening) -> Vec<String> {
     }
 }
 
-/// `passed in 3.2 s`, `failed (exit code 1) in 3.2 s`, `skipped (build did not pass)`.
+/// Formats `passed in 3.2 s`, `failed (exit code 1) in 3.2 s`, `skipped (build did not pass)`.
 fn job_ending(job: &JobReport) -> String {
     let mut text = match job.attempts.last() {
-        // An errored or skipped job is told by the job's own reason.
+        // If the job has a reason of its own, as errored and skipped jobs have, that is shown instead.
         Some(last) if job.detail.is_none() => ending(&job.state, last),
         _ => {
             let detail = job.detail.as_deref().map(|why| format!(" ({})", one_line(why)));
@@ -216,7 +216,7 @@ fn job_ending(job: &JobReport) -> String {
     text
 }
 
-/// A word for the end, why, and how long it took.
+/// Formats the ending's word, its reason, and the duration.
 fn ending(word: &str, attempt: &AttemptReport) -> String {
     let mut text = painted(&human::words(word));
     if let Some(detail) = &attempt.detail {
@@ -228,7 +228,7 @@ fn ending(word: &str, attempt: &AttemptReport) -> String {
     text
 }
 
-/// Writes to stderr while the spinners are away.
+/// Writes to stderr while the spinners are hidden.
 struct BetweenBars(MultiProgress);
 
 impl Write for BetweenBars {

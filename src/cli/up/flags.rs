@@ -8,11 +8,11 @@ use crate::config::defaults;
 use crate::protocol::limits::MAX_SLOTS;
 
 const EXAMPLES: &str = "\
-Dispatcher, observer and one runner, for a single machine or to try Surveil. What it builds is remembered in the data \
-directory, and other machines may join while it runs.
+Runs a dispatcher, an observer and one runner, for a single machine or to try Surveil. Builds are remembered in the \
+data directory, and other machines may join while it runs.
 
-With --once the exit code tells the verdict: 0 passed, 1 failed, 3 errored, 4 cancelled. A commit that was built \
-before is not built again unless --rerun says so.
+With --once, the exit code is the verdict: 0 passed, 1 failed, 3 errored, 4 cancelled. A commit that was built before \
+is not built again without --rerun.
 
 Examples:
   surveil up
@@ -26,28 +26,28 @@ pub(crate) struct UpFlags {
     /// The repository to watch
     #[arg(value_name = "REPO", default_value = ".")]
     pub(crate) repo: String,
-    /// Stop when the current head's build is finished, with its verdict as exit code
+    /// Stop when the build of the current head is finished, with its verdict as exit code
     #[arg(long)]
     pub(crate) once: bool,
-    /// Build the current head again, if it was built before
+    /// Build the current head again if it was built before
     #[arg(long)]
     pub(crate) rerun: bool,
     /// Branches to watch, as a glob; may be repeated [default: the branch that HEAD names]
     #[arg(long = "branch", value_name = "GLOB")]
     pub(crate) branches: Vec<String>,
-    /// Attempts to execute at once [default: one for each core]
+    /// Most attempts to execute at a time [default: one for each core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MAX_SLOTS as i64))]
     pub(crate) slots: Option<u32>,
     /// The address to listen at; 0.0.0.0 lets other machines join
     #[arg(long, default_value = defaults::HOST)]
     pub(crate) host: String,
-    /// The TCP port to listen at [default: 9000, or any free one where that is taken]
+    /// The TCP port to listen at [default: 9000, or any free port if that is taken]
     #[arg(long)]
     pub(crate) port: Option<u16>,
-    /// Where builds, logs, sources and tokens are kept [default: ~/.local/state/surveil]
+    /// Directory for builds, logs, sources and tokens [default: ~/.local/state/surveil]
     #[arg(long, value_name = "DIR", env = "SURVEIL_DATA")]
     pub(crate) data: Option<PathBuf>,
-    /// Where the runner keeps stores and work trees [default: ~/.cache/surveil]
+    /// The runner's directory for stores and work trees [default: ~/.cache/surveil]
     #[arg(long, value_name = "DIR", env = "SURVEIL_WORK")]
     pub(crate) work: Option<PathBuf>,
 }

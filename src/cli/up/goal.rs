@@ -1,4 +1,4 @@
-//! The build that `surveil up --once` waits for: that of the head as it was at the start.
+//! The build that `surveil up --once` waits for: the build of the branch's head at the start.
 
 use std::path::Path;
 
@@ -10,12 +10,12 @@ use crate::git::{BranchSelection, Head, Watched};
 use crate::protocol::hello::ErrorCode;
 use crate::protocol::operator::{BuildReport, FromOperator, ToOperator};
 
-/// What is waited for.
+/// The awaited build.
 #[derive(Debug)]
 pub(crate) struct Goal {
     repo: String,
     head: Head,
-    /// The build's number, as soon as it is known.
+    /// The build's number, when it is known.
     build: Option<u64>,
 }
 
@@ -31,14 +31,14 @@ impl Goal {
         Ok(Self { repo: settings.repo.name.to_string(), head: current_head(path, &settings.branches)?, build: None })
     }
 
-    /// That build, if there is one already.
+    /// Asks for the build, in case it exists already.
     pub(crate) fn find(&mut self, session: &mut Session) -> Result<Option<BuildReport>, CliError> {
         match session.ask(&FromOperator::Show { build: self.head.commit.to_string() }) {
             Ok(ToOperator::Build(build)) if self.is(&build) => {
                 self.build = Some(build.build);
                 Ok(Some(*build))
             }
-            // The same commit of another branch or repository has a build of its own.
+            // The same commit on another branch or in another repository has a build of its own.
             Ok(ToOperator::Build(_)) => Ok(None),
             Ok(_) => Err(CliError::Unexpected("`show`")),
             Err(CliError::Refused(refusal)) if refusal.code == ErrorCode::NotFound => Ok(None),
@@ -46,7 +46,7 @@ impl Goal {
         }
     }
 
-    /// Whether this is the build.
+    /// Whether this report is of the awaited build.
     pub(crate) fn is(&self, build: &BuildReport) -> bool {
         match self.build {
             Some(number) => build.build == number,
@@ -59,7 +59,7 @@ impl Goal {
     }
 }
 
-/// The head of the branch that HEAD names, or else of the first that is watched.
+/// The head of the branch that HEAD names, or else of the first watched branch.
 fn current_head(path: &Path, branches: &[String]) -> Result<Head, CliError> {
     let watched = Watched::open(path)?;
     let selection = |globs: &[String]| match globs {

@@ -1,18 +1,18 @@
-//! What is new in a build's report, compared with the one before it. Pure.
+//! Finds what is new in a build's report, compared with the one before it. Pure.
 
 use std::collections::HashMap;
 
 use crate::model::JobStateKind;
 use crate::protocol::operator::{AttemptReport, BuildReport, JobReport};
 
-/// Something worth a line.
+/// A piece of news that deserves a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Happening {
-    /// The build is seen for the first time.
+    /// The build appears for the first time.
     Seen,
-    /// A job is executing: its number and the attempt.
+    /// An attempt at a job has started.
     Started { job: JobReport, attempt: AttemptReport },
-    /// An attempt ended without ending its job: it is tried again.
+    /// An attempt ended, but its job did not: it is tried again.
     Again { job: JobReport, attempt: AttemptReport },
     /// A job has ended.
     Ended { job: JobReport },
@@ -20,31 +20,31 @@ pub(crate) enum Happening {
     Finished,
 }
 
-/// What was told so far.
+/// The news told so far.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     builds: HashMap<u64, Told>,
 }
 
-/// What was told of one build.
+/// The news told of one build.
 #[derive(Debug, Default)]
 struct Told {
     is_finished: bool,
     jobs: HashMap<u64, ToldJob>,
 }
 
-/// What was told of one job.
+/// The news told of one job.
 #[derive(Debug, Default)]
 struct ToldJob {
     is_ended: bool,
-    /// Attempts of which the start was told.
+    /// Number of attempts whose start was told.
     started: usize,
-    /// Attempts of which the end was told.
+    /// Number of attempts whose end was told.
     ended: usize,
 }
 
 impl Progress {
-    /// Takes a build from before as told, but for what it is doing just now.
+    /// Takes a build that is older than the watch. Returns only its present activity as news.
     pub(crate) fn know(&mut self, build: &BuildReport) -> Vec<Happening> {
         let mut happenings = self.update(build);
         happenings.retain(|happening| match happening {
@@ -55,7 +55,7 @@ impl Progress {
         happenings
     }
 
-    /// What is new, in the order it happened.
+    /// Takes a report and returns its news, in the order in which they happened.
     pub(crate) fn update(&mut self, build: &BuildReport) -> Vec<Happening> {
         let mut happenings = Vec::new();
         let told = self.builds.entry(build.build).or_insert_with(|| {
@@ -84,7 +84,8 @@ impl ToldJob {
                 self.started = index + 1;
                 happenings.push(Happening::Started { job: job.clone(), attempt: attempt.clone() });
             }
-            // An attempt may be reported as ended a moment before its job is: the job tells what the last one means.
+            // An attempt may be reported as ended a moment before its job is. The last attempt is told with the job,
+            // whose state says what the attempt's end means.
             let is_decided = index < last || state != Some(JobStateKind::Running);
             if attempt.outcome.is_some() && index >= self.ended && is_decided {
                 self.ended = index + 1;
@@ -113,7 +114,7 @@ mod tests {
         BuildReport { finished_ms: None, ..build(1, "running", jobs) }
     }
 
-    /// What is told, one word each.
+    /// One word for each happening.
     fn words(happenings: &[Happening]) -> Vec<String> {
         happenings
             .iter()

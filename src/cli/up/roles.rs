@@ -1,4 +1,5 @@
-//! The three roles of `surveil up` in threads of this process: settings, start, and an end in the right order.
+//! The three roles of `surveil up`, in threads of this process: their settings, their start, and their end in the right
+//! order.
 
 use std::path::PathBuf;
 
@@ -24,7 +25,7 @@ use crate::{observer, runner};
 /// The runner's name among the roles.
 pub(crate) const RUNNER: &str = "runner";
 
-/// What was typed, checked.
+/// The checked flags, from which each role's settings are made.
 #[derive(Debug)]
 pub(crate) struct RoleSettings {
     pub(crate) repo: ObservedRepo,
@@ -33,7 +34,7 @@ pub(crate) struct RoleSettings {
     host: String,
     port: Option<u16>,
     data: PathBuf,
-    /// Whether the data directory is where other commands look for it anyway.
+    /// Whether other commands find the data directory without a flag.
     is_usual_data: bool,
     work: PathBuf,
 }
@@ -43,7 +44,7 @@ impl RoleSettings {
         let work = work_dir(flags.work);
         let repo = observed(&flags.repo, None, &work, commands)?;
         if let RepoLocation::Path(path) = &repo.location {
-            // Told before anything is started; the observer would say the same later.
+            // Checked before anything is started; the observer would report the same later.
             drop(Watched::open(path)?);
         }
         Ok(Self {
@@ -52,7 +53,8 @@ impl RoleSettings {
             slots: flags.slots.unwrap_or_else(defaults::slots),
             host: flags.host,
             port: flags.port,
-            // A variable may be missing in the shell where somebody types the next command, so it counts as typed.
+            // A variable may be missing in the shell where somebody types the next command, so a directory from a
+            // variable counts as typed.
             is_usual_data: flags.data.is_none(),
             data: data_dir(flags.data),
             work,
@@ -67,7 +69,7 @@ impl RoleSettings {
             heartbeat_timeout_ms: defaults::HEARTBEAT_TIMEOUT_MS,
             reconnect_ms: defaults::RECONNECT_MS,
             max_losses: defaults::MAX_LOSSES,
-            // The runner in this process is the one.
+            // The runner in this process is enough.
             spawn: 0,
             queue_timeout_ms: defaults::QUEUE_TIMEOUT_MS,
             max_connections: defaults::MAX_LOCAL_CONNECTIONS,
@@ -104,7 +106,7 @@ impl RoleSettings {
     }
 }
 
-/// The usual port, or 0 (any) where something else listens there.
+/// The default port, or 0 (any) if something else listens there.
 fn free_port(host: &str) -> u16 {
     let usual = Address { host: host.to_owned(), port: defaults::PORT };
     match Listener::bind(&usual) {
@@ -116,24 +118,24 @@ fn free_port(host: &str) -> u16 {
     }
 }
 
-/// How a role's thread ended.
+/// A role's name, and how its thread ended.
 pub(crate) type Ended = (&'static str, Result<(), CliError>);
 
-/// The roles that were started.
+/// The started roles.
 pub(crate) struct Roles {
     settings: RoleSettings,
-    /// Where commands and the other two roles of this process find the dispatcher.
+    /// The dispatcher's address, for commands and for the other two roles.
     address: Address,
     is_exposed: bool,
     ended: Receiver<Ended>,
     end: Sender<Ended>,
-    /// In the order they started; they end the other way round.
+    /// In the order of their start. They end in the reverse order.
     running: Vec<Role>,
 }
 
-/// One role. Dropping it ends it and waits for that.
+/// One role. Dropping it ends the role and waits for its end.
 struct Role {
-    // Fields drop in this order: a closed channel ends the role, then its thread is joined.
+    // Fields are dropped in this order: the closed channel ends the role, then its thread is joined.
     stop: Sender<Stop>,
     _thread: Thread<()>,
 }
@@ -181,11 +183,10 @@ impl Roles {
         Ok(())
     }
 
-    /// Ends what runs, the dispatcher last, so that the others can say goodbye to it. Tells the first thing that went
-    /// wrong.
+    /// Ends the roles, the dispatcher last, so that the others can say goodbye to it. Returns the first error.
     pub(crate) fn end(mut self) -> Result<(), CliError> {
         while let Some(role) = self.running.pop() {
-            // A role that ended by itself listens no more.
+            // A role that has ended by itself no longer receives.
             let _ = role.stop.send(Stop::Now);
             drop(role);
         }
@@ -199,7 +200,7 @@ impl Roles {
         &self.ended
     }
 
-    /// A new session with the dispatcher.
+    /// Opens a session with the dispatcher.
     pub(crate) fn session(&self) -> Result<Session, CliError> {
         Session::open(std::slice::from_ref(&self.address), &TokenSource::of_role(&self.settings.data, "operator"))
     }
@@ -209,7 +210,7 @@ impl Roles {
         self.settings.repo.name.as_str()
     }
 
-    /// What another command has to be told to find this dispatcher; nothing where it is where they look anyway.
+    /// The flags that other commands need to find this dispatcher; empty if they find it by default.
     pub(crate) fn typed_connection(&self) -> String {
         let mut typed = String::new();
         if self.address.port != defaults::PORT {
@@ -221,7 +222,7 @@ impl Roles {
         typed
     }
 
-    /// What is told at the start.
+    /// The lines that are printed at the start.
     pub(crate) fn introduction(&self) -> Vec<String> {
         let (data, port, typed) = (&self.settings.data, self.address.port, self.typed_connection());
         let (token, here) = (TokenSource::of_role(data, "runner").0, default_runner_name());
@@ -244,7 +245,7 @@ impl Roles {
     }
 }
 
-/// What to say when a role ends while nobody asked it to.
+/// The error of a role that ended although nobody asked it to.
 pub(crate) fn too_early(ended: Option<Ended>) -> CliError {
     match ended {
         Some((_, Err(error))) => error,
@@ -253,7 +254,7 @@ pub(crate) fn too_early(ended: Option<Ended>) -> CliError {
     }
 }
 
-/// Tells how a role ended, also if that was by a panic.
+/// Sends how a role ended, also if it panicked.
 struct EndReport {
     name: &'static str,
     end: Sender<Ended>,
@@ -261,7 +262,7 @@ struct EndReport {
 }
 
 impl EndReport {
-    /// The role ended by itself.
+    /// Notes how the role ended by itself.
     fn of(mut self, result: Result<(), CliError>) {
         self.result = result;
     }
@@ -270,7 +271,7 @@ impl EndReport {
 impl Drop for EndReport {
     fn drop(&mut self) {
         let result = std::mem::replace(&mut self.result, Ok(()));
-        // Where nobody waits any more, nobody wants to know.
+        // If nobody waits any more, nobody needs the message.
         drop(self.end.send((self.name, result)));
     }
 }

@@ -1,4 +1,4 @@
-//! The main loop of `surveil up`: starts everything, shows what happens, and picks the exit code.
+//! The main loop of `surveil up`: starts the roles, shows what happens, and picks the exit code.
 
 use std::time::Duration;
 
@@ -19,10 +19,10 @@ use crate::error_chain::chain;
 use crate::protocol::operator::{BuildReport, FromOperator};
 use crate::shutdown::Stop;
 
-/// So far apart it is tried to see again what happens, when that has failed.
+/// Delay before the watch session is opened again after a failure.
 const WATCH_AGAIN: Duration = Duration::from_secs(1);
 
-/// Starts everything and shows it until it is asked to end, or until the build that is waited for is finished.
+/// Starts everything, and shows it until a signal, or until the awaited build is finished.
 pub(crate) fn run(
     flags: UpFlags,
     commands: &clap::Command,
@@ -46,7 +46,7 @@ pub(crate) fn run(
             roles.session()?.order(&FromOperator::Rerun { build: build.build.to_string(), failed: false })?;
         } else {
             display.report(&build)?;
-            display.lines(&["This commit was built before; to build it again: surveil up --once --rerun".into()])?;
+            display.lines(&["This commit was built before. To build it again: surveil up --once --rerun".into()])?;
             roles.end()?;
             return Ok(ExitCode::of_build(&build).unwrap_or(ExitCode::Internal));
         }
@@ -55,14 +55,14 @@ pub(crate) fn run(
     roles.start_work()?;
     let code = follow(&roles, watch, goal.filter(|_| once), &mut display, stop);
     display.clear();
-    // An error that ended the following is told in any case; that of ending matters only without one.
+    // An error of the loop is always returned. An error of the roles' end matters only if the loop had none.
     let ended = roles.end();
     let code = code?;
     ended.map(|()| code)
 }
 
-/// Shows what happens until a signal, the end of a role, or the end of the build that is waited for. From then on
-/// nobody listens to `stop` any more, so that a signal ends the process at once.
+/// Shows what happens until a signal, the end of a role, or the end of the awaited build. After that nobody receives
+/// from `stop` any more, so that another signal ends the process at once.
 fn follow(
     roles: &Roles,
     watch: Watch,
@@ -82,7 +82,7 @@ fn follow(
                 return Ok(if goal.is_some() { ExitCode::Interrupted } else { ExitCode::Ok });
             }
             recv(roles.ended()) -> ended => match ended {
-                // By `surveil drain`. Others may go on executing what this dispatcher has to give.
+                // `surveil drain` ended it. Other runners may still execute this dispatcher's jobs.
                 Ok((RUNNER, Ok(()))) if goal.is_none() => {
                     display.lines(&["The runner of this process was drained and has ended.".into()])?;
                 }
@@ -91,7 +91,7 @@ fn follow(
             recv(again) -> _ => match Watch::again(roles) {
                 Ok(anew) => (watch, again) = (Some(anew), never()),
                 Err(error) => {
-                    log::warn!("cannot see what happens, trying again: {}", chain(&error));
+                    log::warn!("lost sight of the dispatcher's builds, trying again: {}", chain(&error));
                     again = after(WATCH_AGAIN);
                 }
             },
@@ -106,7 +106,7 @@ fn follow(
                         (build, happenings)
                     }
                     Err(_) => {
-                        // The dispatcher closes a session that is slow to read; its own end comes by `ended`.
+                        // The dispatcher closes a session that reads too slowly. Its own end is reported by `ended`.
                         (watch, again) = (None, after(Duration::ZERO));
                         continue;
                     }
@@ -122,7 +122,7 @@ fn follow(
     }
 }
 
-/// The exit code, if this is the finished build that is waited for.
+/// The exit code, if this is the awaited build and it is finished.
 fn reached(goal: Option<&Goal>, build: &BuildReport) -> Option<ExitCode> {
     let is_reached = build.finished_ms.is_some() && goal.is_some_and(|goal| goal.is(build));
     if is_reached { ExitCode::of_build(build) } else { None }

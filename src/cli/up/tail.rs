@@ -1,4 +1,4 @@
-//! The last line that a running job has written, shown behind its spinner; and the last lines of one that failed.
+//! The last line that a running job has written, shown behind its spinner; and the last lines of a failed job.
 
 use indicatif::ProgressBar;
 
@@ -9,7 +9,7 @@ use crate::protocol::operator::{FromOperator, ToOperator};
 use crate::threads::{self, Thread};
 use crate::transport::Stream;
 
-/// How much of the newest output is looked at for a line to show: more than a terminal is wide.
+/// How much of the newest output is searched for a line to show: more than a terminal is wide.
 const LOOK_AT_BYTES: usize = 2048;
 
 /// Follows one job's log. Dropping it ends that.
@@ -19,7 +19,7 @@ pub(crate) struct Tail {
 }
 
 impl Tail {
-    /// Shows on `bar` the last line of the attempt's log, as it grows.
+    /// Shows the last line of the attempt's log on `bar`, as the log grows.
     pub(crate) fn start(
         mut session: Session,
         build: u64,
@@ -38,7 +38,7 @@ impl Tail {
         let alive = session.keep_alive()?;
         let thread = threads::spawn_large("tail", move || {
             let _alive = alive;
-            // What ends it is the log's end or the drop of this tail; and without it the spinner merely says less.
+            // The log's end or the drop of this tail ends the following. After an error the spinner only shows less.
             drop(follow(&mut session, &bar));
         })
         .map_err(CliError::machine("start a thread"))?;
@@ -64,13 +64,13 @@ fn follow(session: &mut Session, bar: &ProgressBar) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The last lines of a log as text that is safe to show: without escape sequences and control characters.
+/// The last lines of a log, without escape sequences and control characters, so that they are safe to show.
 pub(crate) fn last_lines(log: &[u8], count: usize) -> Vec<String> {
     let text = String::from_utf8_lossy(log).into_owned();
     let text = anstream::adapter::strip_str(&text).to_string();
     let lines: Vec<&str> = text.trim_end().lines().collect();
     let first = lines.len().saturating_sub(count);
-    // Of a progress bar, which writes over its own line, the last state is what one would see.
+    // A progress bar overwrites its own line, so only its last state is shown.
     let seen = |line: &str| one_line(line.trim_end_matches('\r').rsplit('\r').next().unwrap_or(line));
     lines[first..].iter().map(|line| seen(line)).collect()
 }

@@ -1,4 +1,4 @@
-//! The session that tells `surveil up` what happens, read in a thread of its own.
+//! The session from which `surveil up` learns what happens, read in a thread of its own.
 
 use crossbeam_channel::{Receiver, Sender, bounded, never};
 
@@ -10,22 +10,22 @@ use crate::protocol::operator::{BuildReport, FromOperator, ToOperator};
 use crate::threads::{self, Thread};
 use crate::transport::Stream;
 
-/// News that may wait while lines are being written. Where more come, the session waits, and the dispatcher may close
+/// News that may wait while lines are being written. If more arrive, the session waits, and the dispatcher may close
 /// it.
 const NEWS_CAPACITY: usize = 1024;
-/// Finished builds to know from before, so that they are not told as news.
+/// Number of finished builds that are fetched at the start, so that they are not shown as news.
 const KNOWN_BUILDS: u32 = 100;
 
-/// What the dispatcher says of a build.
+/// A report about a build.
 #[derive(Debug)]
 pub(crate) enum News {
-    /// So it was when the watch began.
+    /// The build's state when the watch began.
     Before(BuildReport),
-    /// Something about it changed.
+    /// The build has changed.
     Change(BuildReport),
 }
 
-/// A session that is being read. Dropping it ends that.
+/// A session that is being read. Dropping it ends the reading.
 pub(crate) struct Watch {
     news: Receiver<News>,
     stream: Stream,
@@ -34,19 +34,19 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Watches from now on; what there is already comes first.
+    /// Watches from now on. Existing builds come first.
     pub(crate) fn start(roles: &Roles) -> Result<Self, CliError> {
         Self::open(roles, News::Before)
     }
 
-    /// Watches on after a session was lost. What has changed meanwhile is news.
+    /// Watches again after a session was lost. Changes since then are news.
     pub(crate) fn again(roles: &Roles) -> Result<Self, CliError> {
         Self::open(roles, News::Change)
     }
 
     fn open(roles: &Roles, first: fn(BuildReport) -> News) -> Result<Self, CliError> {
         let mut session = roles.session()?.watch()?;
-        // Asked only now, so that nothing falls between what was before and what changes.
+        // Asked after the watch has begun, so that no change falls between the two.
         let known = known(&mut roles.session()?, roles.repo())?.into_iter().map(first).collect();
         let stream = session.stream();
         let alive = session.keep_alive()?;
@@ -60,7 +60,7 @@ impl Watch {
         Ok(Self { news, stream, _alive: alive, _thread: thread })
     }
 
-    /// What happens, in order. Closed when the session is.
+    /// The reports, in order. Closed when the session is.
     pub(crate) fn news(&self) -> &Receiver<News> {
         &self.news
     }
@@ -68,20 +68,20 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        // Either is what the reader may be waiting for: bytes, or room. After this it ends, and is joined.
+        // The reader waits either for bytes or for room in the channel. After this it ends, and is joined.
         self.stream.close();
         self.news = never();
     }
 }
 
-/// The builds there are already.
+/// The builds that exist already.
 fn known(session: &mut Session, repo: &str) -> Result<Vec<BuildReport>, CliError> {
     let question = FromOperator::Status { repo: Some(repo.to_owned()), limit: KNOWN_BUILDS };
     let ToOperator::Status(report) = session.ask(&question)? else { return Err(CliError::Unexpected("`status`")) };
     Ok(report.builds)
 }
 
-/// Passes on what is known, then what is read, until the session ends or nobody listens.
+/// Sends the known builds, then the reports that are read, until the session ends or nobody receives.
 fn pass_on(session: &mut Session, known: Vec<News>, sender: &Sender<News>) -> Result<(), CliError> {
     for news in known {
         if sender.send(news).is_err() {
