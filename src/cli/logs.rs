@@ -14,7 +14,8 @@ use crate::protocol::operator::{FromOperator, ToOperator};
 use crate::transport::Backoff;
 
 const EXAMPLES: &str = "\
-The bytes are printed as the task wrote them, and never interpreted. stdout and stderr are mixed in the order of writing.
+The bytes are printed as the task wrote them, and never interpreted. stdout and stderr are mixed in the order of \
+writing.
 
 Examples:
   surveil logs latest

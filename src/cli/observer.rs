@@ -36,19 +36,19 @@ pub(crate) struct ObserverFlags {
     #[arg(value_name = "REPO", required = true)]
     pub(crate) repos: Vec<String>,
     /// The repository's name at the dispatcher, if there is only one REPO [default: its last path component]
-    #[arg(long, value_name = "NAME", help_heading = "What to watch")]
+    #[arg(long, value_name = "NAME", help_heading = "Watching")]
     pub(crate) name: Option<String>,
     /// Branches to watch, as a glob; may be repeated [default: the branch that HEAD names]
-    #[arg(long = "branch", value_name = "GLOB", help_heading = "What to watch")]
+    #[arg(long = "branch", value_name = "GLOB", help_heading = "Watching")]
     pub(crate) branches: Vec<String>,
     /// Watch the remote of a local repository instead of the repository itself
-    #[arg(long, help_heading = "What to watch")]
+    #[arg(long, help_heading = "Watching")]
     pub(crate) fetch: bool,
     /// Time between two looks at a repository [default: 1s; 30s over the network]
-    #[arg(long, value_name = "TIME", help_heading = "What to watch")]
+    #[arg(long, value_name = "TIME", help_heading = "Watching")]
     pub(crate) interval: Option<Millis>,
     /// Directory for mirrors of remotes [default: ~/.cache/surveil]
-    #[arg(long, value_name = "DIR", env = "SURVEIL_WORK", help_heading = "What to watch")]
+    #[arg(long, value_name = "DIR", env = "SURVEIL_WORK", help_heading = "Watching")]
     pub(crate) work: Option<PathBuf>,
 
     #[command(flatten)]

@@ -45,18 +45,18 @@ pub(crate) struct RunnerFlags {
     pub(crate) port: Option<u16>,
 
     /// The runner's name, unique at its dispatcher [default: this machine's name]
-    #[arg(long, help_heading = "What it offers")]
+    #[arg(long, help_heading = "Capabilities")]
     pub(crate) name: Option<String>,
     /// Most attempts to execute at a time [default: one for each core]
     #[arg(
         long,
         value_name = "N",
-        help_heading = "What it offers",
+        help_heading = "Capabilities",
         value_parser = clap::value_parser!(u32).range(1..=MAX_SLOTS as i64)
     )]
     pub(crate) slots: Option<u32>,
     /// Label that tasks may require, WORD or KEY=VALUE; may be repeated. os, arch and hostname are always offered
-    #[arg(long = "label", value_name = "LABEL", value_parser = Label::new, help_heading = "What it offers")]
+    #[arg(long = "label", value_name = "LABEL", value_parser = Label::new, help_heading = "Capabilities")]
     pub(crate) labels: Vec<Label>,
 
     /// Directory for stores and work trees [default: ~/.cache/surveil]

@@ -43,7 +43,7 @@ pub(crate) fn run(flags: &RunnersFlags, out: &mut Output) -> Result<ExitCode, Cl
 
 fn print(report: &RunnersReport, out: &mut Output) -> Result<(), CliError> {
     if report.runners.is_empty() {
-        return out.line("no runner is connected: start one, `surveil runner`");
+        return out.line("no runner is connected: start one with `surveil runner`");
     }
     let mut table = Table::new(&["STATE", "RUNNER", "BUSY", "HEARD", "ISOLATION", "RUNNING", "LABELS"], &[5, 6]);
     for runner in &report.runners {
