@@ -6,10 +6,11 @@
 
 mod git;
 mod observer;
+pub(crate) mod transport;
 
+use crate::config;
 use crate::dispatcher::fuzz::heard_by_dispatcher;
 use crate::runner::fuzz::{heard_by_runner, left_by_an_earlier_run};
-use crate::{config, transport};
 
 use observer::heard_by_observer;
 

@@ -18,7 +18,7 @@ use crate::transport::{FrameReader, Stream};
 /// If something that must hold does not.
 pub(crate) fn heard_by_runner(stream: &[u8]) {
     let (here, there) = Stream::pair();
-    here.say_and_end(stream);
+    crate::fuzz::transport::write_and_end(&here, stream);
     let mut reader = FrameReader::new(there);
     while let Ok(Some(heard)) = translate::hear(&mut reader) {
         if let translate::Heard::ForCore(translate::ForCore::Lease(lease)) = heard {

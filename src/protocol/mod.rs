@@ -6,13 +6,13 @@
 //! have more, so it has one serialised form, [`crate::model::recipe`], for the wire and the store.
 
 pub mod codec;
-#[cfg(test)]
-mod document;
 pub mod hello;
 pub mod limits;
 pub mod observer;
 pub mod operator;
 pub mod runner;
+#[cfg(test)]
+mod tests;
 
 /// The protocol version this program speaks.
 pub const VERSION: u32 = 1;

@@ -10,7 +10,7 @@ use std::ops::Range;
 /// The size of an idle peer's buffer.
 pub(super) const IDLE_BYTES: usize = 4 * 1024;
 /// The size to which a busy peer's buffer grows. Beyond it grows only for a single line that needs it.
-pub(super) const BUSY_BYTES: usize = 64 * 1024;
+pub(crate) const BUSY_BYTES: usize = 64 * 1024;
 /// After so many reads in a row that would have fitted into an idle buffer, it becomes one again.
 const CALM_READS: u32 = 16;
 

@@ -14,19 +14,17 @@ mod frame;
 mod link;
 mod listener;
 mod outbox;
-#[cfg(any(test, fuzzing))]
-mod pieces;
 mod reader;
 mod stream;
 #[cfg(test)]
 mod tests;
 
 pub use backoff::Backoff;
+#[cfg(any(test, fuzzing))]
+pub(crate) use buffer::BUSY_BYTES;
 pub use error::TransportError;
 pub use frame::{Frame, write_frame};
 pub use listener::Listener;
 pub use outbox::{LastWord, Outbox, WeakOutbox};
-#[cfg(any(test, fuzzing))]
-pub(crate) use pieces::read_in_pieces;
 pub use reader::FrameReader;
 pub use stream::Stream;

@@ -22,7 +22,7 @@ const PAYLOAD_MIN_RATE: u64 = 512;
 pub struct FrameReader {
     stream: Stream,
     buffer: LineBuffer,
-    pub(super) timeout: Option<Duration>,
+    timeout: Option<Duration>,
     /// Payload bytes behind a message of unknown type, to be passed over before the next line.
     skip: u64,
 }
@@ -143,7 +143,7 @@ impl FrameReader {
     }
 
     #[cfg(any(test, fuzzing))]
-    pub(super) fn buffer_size(&self) -> usize {
+    pub(crate) fn buffer_size(&self) -> usize {
         self.buffer.size()
     }
 }

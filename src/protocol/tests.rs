@@ -1,5 +1,5 @@
-//! Keeps `docs/protocol.md` and the types in step: every example line there is a message as its direction says, reads
-//! back as it was written, and no message or error code lacks its example. Tests only.
+//! Keeps `docs/protocol.md` and the types in step: every example line is a message of its direction and reads back as
+//! it was written, and every message and error code has its example.
 
 use proptest::prelude::*;
 use serde::Serialize;
@@ -14,14 +14,14 @@ use super::runner::{FromRunner, ToRunner};
 
 const DOCUMENT: &str = include_str!("../../docs/protocol.md");
 
-/// A wire enum whose every variant is known by its word.
+/// A wire enum, each variant of which has a word.
 trait Vocabulary: DeserializeOwned + Serialize {
     const WORDS: &'static [&'static str];
 
     fn word(&self) -> &'static str;
 }
 
-/// One list makes both the words and a match, which does not compile once a variant is missing here.
+/// Makes the words and a match from one list, so that the program does not compile if a variant is missing.
 macro_rules! vocabulary {
     ($type:ty, $($pattern:pat => $word:literal),+ $(,)?) => {
         impl Vocabulary for $type {
@@ -129,13 +129,13 @@ vocabulary!(Role, Self::Observer => "observer", Self::Runner => "runner", Self::
 struct Section {
     /// The word its heading starts with.
     word: String,
-    /// `observer to dispatcher` and the like; several where the message is the same.
+    /// Such as `observer to dispatcher`; several if the message is the same.
     directions: Vec<String>,
     examples: Vec<String>,
     text: String,
 }
 
-/// Cuts the document at its headings of the fourth level; each must say its direction and give an example.
+/// Cuts the document at its headings of the fourth level. Each section must have a direction and an example.
 fn sections() -> Vec<Section> {
     let messages = DOCUMENT.split("\n## 11. Messages\n").nth(1).expect("the section about messages");
     let messages = messages.split("\n## ").next().expect("split gives at least one piece");
@@ -158,7 +158,7 @@ fn section(text: &str) -> Section {
     Section { word, directions, examples, text: text.to_owned() }
 }
 
-/// Every example of the direction, read as `M` and written back; and all words of `M` are among them.
+/// Reads every example of the direction as `M`, and writes it back. The examples must cover all words of `M`.
 fn check<M: Vocabulary>(direction: &str) {
     let mut missing = M::WORDS.to_vec();
     for section in sections().iter().filter(|section| section.directions.iter().any(|found| found == direction)) {
@@ -182,7 +182,7 @@ fn assert_same<M: Serialize>(message: &M, example: &str) {
     assert_eq!(written, read, "the example lacks a field, or has one too many");
 }
 
-/// The table names every field of the example.
+/// Checks that the section names every field of the example.
 fn check_fields(section: &Section, example: &str) {
     let fields: Value = serde_json::from_str(example).expect("it was just read");
     for field in fields.as_object().expect("a message is an object").keys().filter(|field| *field != "type") {

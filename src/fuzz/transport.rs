@@ -1,25 +1,25 @@
-//! Any stream, cut into any pieces, read through a [`FrameReader`]: it gives what a simple reading of the whole stream
-//! gives. For the property tests below and for the fuzzer.
+//! Reads any stream, cut into any pieces, through a [`FrameReader`], and compares with a simple reading of the whole
+//! stream. The property tests below and the fuzzer call it.
 
 use std::time::Duration;
 
-use super::{FrameReader, Stream, TransportError};
 use crate::protocol::codec::{self, CodecError};
 use crate::protocol::limits::MAX_PAYLOAD_BYTES;
 use crate::protocol::runner::{FromRunner, StreamName};
+use crate::transport::{BUSY_BYTES, Frame, FrameReader, Stream, TransportError, write_frame};
 
-/// Lines of at most so many bytes, so that lines which are too long are met often.
+/// The longest line that is accepted; small, so that longer lines are frequent.
 const MAX_LINE: usize = 200;
-/// What the in-memory connection holds; the stream stays below it, because nobody reads while it is written.
+/// The longest stream. It is below the capacity of the in-memory connection, because one thread writes and reads.
 const MAX_STREAM: usize = 60 * 1024;
 
-/// What a stream says, one after the other.
+/// One step of reading a stream.
 #[derive(Debug, PartialEq, Eq)]
 enum Said {
     Message(FromRunner, Vec<u8>),
     Malformed,
     UnknownType(String),
-    /// The session cannot go on.
+    /// From here on the session cannot go on.
     LineTooLong,
     PayloadTooLong,
     ShortPayload,
@@ -33,12 +33,12 @@ impl Said {
     }
 }
 
-/// Writes `bytes` in pieces of `cuts` (the last one again and again), reads them, and compares.
+/// Writes `bytes` in pieces of the lengths `cuts` (the last length again and again), reads them, and compares.
 ///
 /// # Panics
 ///
-/// If the reader reads something else than what is there.
-pub(crate) fn read_in_pieces(bytes: &[u8], cuts: &[u8]) {
+/// If the reader reads anything else than the stream holds.
+pub(super) fn read_in_pieces(bytes: &[u8], cuts: &[u8]) {
     let bytes = &bytes[..bytes.len().min(MAX_STREAM)];
     let (here, there) = Stream::pair();
     let mut reader = FrameReader::new(there);
@@ -46,8 +46,8 @@ pub(crate) fn read_in_pieces(bytes: &[u8], cuts: &[u8]) {
     let mut at = 0;
     loop {
         let (expected, end) = read_simply(bytes, at);
-        // Nobody is waited for: after each look of the reader's this very thread writes more.
-        reader.timeout = Some(Duration::ZERO);
+        // No thread is waited for: after each try of the reader, this same thread writes more.
+        reader.set_timeout(Some(Duration::ZERO)).expect("it is only remembered");
         let said = loop {
             match reader.read::<FromRunner>(MAX_LINE) {
                 Err(TransportError::TimedOut(_)) => writer.write_piece(),
@@ -57,11 +57,11 @@ pub(crate) fn read_in_pieces(bytes: &[u8], cuts: &[u8]) {
         let said = match said {
             Ok(None) => Said::End,
             Ok(Some(message)) => {
-                // A payload is given up where a line is not, so all that there is of it comes first.
+                // A reader does not continue a payload after a timeout, so the rest of the payload is written first.
                 while writer.written < end && !writer.is_over {
                     writer.write_piece();
                 }
-                reader.timeout = None;
+                reader.set_timeout(None).expect("it is only remembered");
                 let mut payload = Vec::new();
                 match reader.read_payload(payload_of(&message), &mut payload) {
                     Ok(()) => Said::Message(message, payload),
@@ -71,7 +71,7 @@ pub(crate) fn read_in_pieces(bytes: &[u8], cuts: &[u8]) {
             Err(error) => failure(error),
         };
         assert_eq!(said, expected, "at {at}");
-        assert!(reader.buffer_size() <= super::buffer::BUSY_BYTES, "{} bytes are held", reader.buffer_size());
+        assert!(reader.buffer_size() <= BUSY_BYTES, "{} bytes are held", reader.buffer_size());
         if said.is_last() {
             return;
         }
@@ -79,12 +79,15 @@ pub(crate) fn read_in_pieces(bytes: &[u8], cuts: &[u8]) {
     }
 }
 
-impl Stream {
-    /// Says all of it, as far as it fits into an in-memory connection, and nothing more.
-    pub(crate) fn say_and_end(&self, bytes: &[u8]) {
-        self.write_both(&bytes[..bytes.len().min(MAX_STREAM)], &[]).expect("there is room for it");
-        self.finish();
-    }
+/// Writes the bytes that fit into an in-memory connection, and ends the direction.
+pub(crate) fn write_and_end(stream: &Stream, bytes: &[u8]) {
+    write(stream, &bytes[..bytes.len().min(MAX_STREAM)]);
+    stream.finish();
+}
+
+fn write(stream: &Stream, bytes: &[u8]) {
+    let frame = Frame { line: bytes.to_vec(), payload: Vec::new() };
+    write_frame(stream, &frame).expect("there is room for the whole stream");
 }
 
 fn failure(error: TransportError) -> Said {
@@ -104,7 +107,7 @@ fn failure(error: TransportError) -> Said {
     }
 }
 
-/// The same from a stream that is there as a whole, from `at` on; and where that ends.
+/// Reads one step of a whole stream, from `at` on; returns it and the offset at which it ends.
 fn read_simply(bytes: &[u8], at: usize) -> (Said, usize) {
     let Some(rest) = bytes.get(at..) else { return (Said::ShortPayload, at) };
     if rest.is_empty() {
@@ -133,12 +136,12 @@ fn read_simply(bytes: &[u8], at: usize) -> (Said, usize) {
     match (said, bytes.get(from..end)) {
         (Said::Message(message, _), Some(payload)) => (Said::Message(message, payload.to_vec()), end),
         (Said::Message(..), None) => (Said::ShortPayload, end),
-        // What is missing of a payload that is passed over shows in the next reading.
+        // A missing part of a skipped payload shows in the next step.
         (said, _) => (said, end),
     }
 }
 
-/// Of all that a runner says, only output has one.
+/// The length of the payload behind a message. Only `log` has one.
 fn payload_of(message: &FromRunner) -> u64 {
     if let FromRunner::Log { bytes, .. } = message { *bytes } else { 0 }
 }
@@ -150,12 +153,12 @@ struct Writer<'a> {
     cuts: &'a [u8],
     written: usize,
     is_over: bool,
-    /// How often more was asked for than there is.
+    /// How many pieces were asked for after the last one.
     late: usize,
 }
 
 impl Writer<'_> {
-    /// Writes the next piece, or says that there is none.
+    /// Writes the next piece, or ends the direction if there is none.
     fn write_piece(&mut self) {
         let rest = &self.bytes[self.written..];
         if rest.is_empty() {
@@ -169,7 +172,7 @@ impl Writer<'_> {
             self.cuts = &self.cuts[1..];
         }
         let piece = &rest[..rest.len().min(1 + cut * cut / 4)];
-        self.stream.write_both(piece, &[]).expect("there is room for the whole stream");
+        write(&self.stream, piece);
         self.written += piece.len();
     }
 }
@@ -179,9 +182,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::transport::Frame;
 
-    /// Whole messages, some with payloads, some of no known type, and lines that are none, one after the other.
+    /// A sequence of whole messages, some with payloads, some of an unknown type, and of lines that are no messages.
     fn streams() -> impl Strategy<Value = Vec<u8>> {
         let bytes = |longest| prop::collection::vec(any::<u8>(), 0..longest);
         let log = (any::<u64>(), bytes(9_000)).prop_map(|(offset, payload)| {
@@ -204,7 +206,7 @@ mod tests {
             .prop_map(|all| all.into_iter().flat_map(|frame| [frame.line, frame.payload]).flatten().collect())
     }
 
-    /// Lines that are no messages although they nearly are.
+    /// Lines that are almost messages.
     const HOSTILE: [&[u8]; 8] = [
         b"{\"type\":\"started\",\"attempt\":18446744073709551616}",
         b"{\"type\":\"started\",\"attempt\":1,\"x\":\"\xff\"}",
