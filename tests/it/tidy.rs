@@ -175,6 +175,49 @@ fn unsafe_code_is_in_one_file() {
     assert_eq!(excused, ["src/process/kernel.rs"]);
 }
 
+/// Rooms that do not keep the two conventions below everywhere yet.
+const UNDONE: &[&str] = &["config"];
+
+fn is_undone(path: &Path) -> bool {
+    UNDONE.contains(&&*room(path))
+}
+
+/// Whether a file of `src` is test code: it, or a folder that it is in, is called `tests` or `fuzz`.
+fn is_test_code(path: &Path) -> bool {
+    let inside = path.strip_prefix(root().join("src")).unwrap().with_extension("");
+    inside.iter().any(|name| name == "tests" || name == "fuzz")
+}
+
+#[test]
+fn a_module_with_children_is_a_folder_with_a_mod_file() {
+    let both = |path: &PathBuf| path.with_extension("").is_dir();
+    let broken: Vec<_> = files("src", ".rs").into_iter().filter(|path| both(path) && !is_undone(path)).collect();
+    assert!(broken.is_empty(), "beside a folder of the same name: {broken:#?}");
+}
+
+#[test]
+fn test_code_is_in_modules_called_tests() {
+    let mut broken = Vec::new();
+    for path in files("src", ".rs").into_iter().filter(|path| !is_test_code(path) && !is_undone(path)) {
+        let text = fs::read_to_string(&path).unwrap();
+        let mut lines = text.lines().map(str::trim).take_while(|line| !line.ends_with("mod tests {"));
+        while let Some(line) = lines.next() {
+            let is_test = line == "#[test]" || line == "proptest! {";
+            let mut named = "";
+            if line == "#[cfg(test)]" || line == "#[cfg(any(test, fuzzing))]" {
+                let item = lines.by_ref().find(|line| !line.starts_with("#[")).unwrap_or_default();
+                let module =
+                    item.split_once("mod ").filter(|(before, _)| before.is_empty() || before.starts_with("pub"));
+                named = module.map_or("", |(_, name)| name.trim_end_matches([';', ' ', '{']));
+            }
+            if is_test || !["", "tests", "fuzz"].contains(&named) {
+                broken.push(format!("{}: {line} {named}", path.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
 #[test]
 fn every_file_says_first_what_it_is() {
     for directory in ["src", "tests", "examples"] {
