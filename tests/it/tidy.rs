@@ -1,6 +1,5 @@
 //! The house rules that a program can check: which room imports which, what every file begins with, how wide it is.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -111,7 +110,7 @@ fn each_room_imports_only_what_it_may() {
         let here = room(&path);
         let Some((_, allowed)) = ROOMS.iter().find(|(name, _)| *name == here) else { continue };
         // Tests may use what their room may not.
-        if path.components().any(|part| ["tests", "tests.rs"].map(OsStr::new).contains(&part.as_os_str())) {
+        if is_test_code(&path) {
             continue;
         }
         for there in imported(&fs::read_to_string(&path).unwrap()) {
@@ -175,13 +174,6 @@ fn unsafe_code_is_in_one_file() {
     assert_eq!(excused, ["src/process/kernel.rs"]);
 }
 
-/// Rooms that do not keep the two conventions below everywhere yet.
-const UNDONE: &[&str] = &["config"];
-
-fn is_undone(path: &Path) -> bool {
-    UNDONE.contains(&&*room(path))
-}
-
 /// Whether a file of `src` is test code: it, or a folder that it is in, is called `tests` or `fuzz`.
 fn is_test_code(path: &Path) -> bool {
     let inside = path.strip_prefix(root().join("src")).unwrap().with_extension("");
@@ -191,14 +183,14 @@ fn is_test_code(path: &Path) -> bool {
 #[test]
 fn a_module_with_children_is_a_folder_with_a_mod_file() {
     let both = |path: &PathBuf| path.with_extension("").is_dir();
-    let broken: Vec<_> = files("src", ".rs").into_iter().filter(|path| both(path) && !is_undone(path)).collect();
+    let broken: Vec<_> = files("src", ".rs").into_iter().filter(|path| both(path)).collect();
     assert!(broken.is_empty(), "beside a folder of the same name: {broken:#?}");
 }
 
 #[test]
 fn test_code_is_in_modules_called_tests() {
     let mut broken = Vec::new();
-    for path in files("src", ".rs").into_iter().filter(|path| !is_test_code(path) && !is_undone(path)) {
+    for path in files("src", ".rs").into_iter().filter(|path| !is_test_code(path)) {
         let text = fs::read_to_string(&path).unwrap();
         let mut lines = text.lines().map(str::trim).take_while(|line| !line.ends_with("mod tests {"));
         while let Some(line) = lines.next() {
