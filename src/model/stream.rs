@@ -54,7 +54,7 @@ impl fmt::Display for StreamKind {
     }
 }
 
-/// One stream of one attempt. Shown as `a12.log`.
+/// One stream of one attempt. Shown as `log of attempt a12`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId {
     pub attempt: AttemptId,
@@ -71,7 +71,7 @@ impl StreamId {
 
 impl fmt::Display for StreamId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.attempt, self.kind)
+        write!(f, "{} of attempt {}", self.kind, self.attempt)
     }
 }
 
@@ -91,7 +91,7 @@ mod tests {
         let kind = |name: &str| StreamKind::new(&name.into());
         assert_eq!(kind("log"), Ok(StreamKind::Log));
         let report = kind("report-2").unwrap();
-        assert_eq!(StreamId { attempt: AttemptId(7), kind: report }.to_string(), "a7.report-2");
+        assert_eq!(StreamId { attempt: AttemptId(7), kind: report }.to_string(), "report-2 of attempt a7");
         for name in ["", "../x", "a.b", "A", "-a", "2a", &"a".repeat(65)] {
             assert!(kind(name).unwrap_err().to_string().contains("cannot name a stream"), "{name}");
         }

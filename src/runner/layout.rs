@@ -88,7 +88,7 @@ impl Layout {
 
     /// Where a stream is spooled. Its name is a part of the file's, `log` too.
     pub(super) fn spool(&self, stream: &StreamId) -> PathBuf {
-        self.spools().join(stream.to_string())
+        self.spools().join(format!("{}.{}", stream.attempt, stream.kind))
     }
 
     pub(super) fn spools(&self) -> PathBuf {

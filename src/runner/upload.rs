@@ -122,7 +122,7 @@ impl Uploading {
                 NextToSend::Piece { stream, offset, length } => match self.read(stream, *offset, *length) {
                     Ok(bytes) => Some(translate::log_piece(stream, *offset, bytes)),
                     Err(error) => {
-                        log::error!("could not read what is spooled of {stream}: {error}");
+                        log::error!("could not read the spooled {stream}: {error}");
                         self.deliveries.forget(stream.attempt);
                         None
                     }

@@ -138,17 +138,17 @@ impl Logs {
     fn not_written(&mut self, stream: &StreamId, place: &LogPlace, answer: &RunnerOutbox, error: &io::Error) {
         self.forget(stream);
         if !disk_full::is_lacking(error) {
-            log::error!("could not write {stream}: {error}");
+            log::error!("could not write the {stream}: {error}");
             return;
         }
         let path = self.data.log(place);
         // What of it was written shows only in the file.
         let have = std::fs::metadata(&path).map_or(0, |meta| meta.len());
         match self.room.missed(clock::now(), stream, have, answer) {
-            Missed::First => log::error!("no room for {stream} at {}: it waits", path.display()),
+            Missed::First => log::error!("no room for the {stream} at {}: it waits", path.display()),
             Missed::Again => {}
             Missed::Cut => {
-                log::error!("still no room for {stream}: it ends after {have} bytes");
+                log::error!("still no room for the {stream}: it ends after {have} bytes");
                 // Whoever waits for an answer gets it with the next piece.
                 ask_again(answer, stream, have);
             }
@@ -201,7 +201,7 @@ impl Logs {
                 return Ok(None);
             }
             if have >= summary.bytes {
-                log::warn!("{stream} does not match its checksum: it is fetched again");
+                log::warn!("the {stream} does not match its checksum: it is fetched again");
                 open.file.clear()?;
                 return Ok(Some(0));
             }
@@ -226,7 +226,7 @@ impl Logs {
                 false
             }
             Err(error) => {
-                log::error!("could not complete {stream}: {error}");
+                log::error!("could not complete the {stream}: {error}");
                 self.forget(stream);
                 let have = LogFile::open(&self.data.log(place)).map_or(0, |file| file.len());
                 answer.acknowledge(stream, have.min(summary.bytes.saturating_sub(1)));
