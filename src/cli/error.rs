@@ -137,14 +137,19 @@ fn of_observer(error: &ObserverError) -> ExitCode {
 
 /// The exit code for a runner that could not start or had to end.
 fn of_runner(error: &RunnerError) -> ExitCode {
-    let is_refused = matches!(
-        error,
+    match error {
         RunnerError::InUse { .. }
-            | RunnerError::Leftovers { .. }
-            | RunnerError::Refused(_)
-            | RunnerError::Listen(TransportError::Bind { .. })
-    );
-    if is_refused { ExitCode::Refused } else { ExitCode::Internal }
+        | RunnerError::Leftovers { .. }
+        | RunnerError::Refused(_)
+        | RunnerError::Listen(TransportError::Bind { .. }) => ExitCode::Refused,
+        RunnerError::Undelivered { .. } => ExitCode::Unreachable,
+        RunnerError::WorkDirectory { .. }
+        | RunnerError::Journal { .. }
+        | RunnerError::Listen(_)
+        | RunnerError::Thread { .. }
+        | RunnerError::ThreadEnded(_)
+        | RunnerError::Random(_) => ExitCode::Internal,
+    }
 }
 
 /// The exit code for a refusal.

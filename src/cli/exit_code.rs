@@ -18,7 +18,7 @@ pub enum ExitCode {
     Errored = 3,
     /// The awaited build was cancelled.
     Cancelled = 4,
-    /// No dispatcher answers.
+    /// No dispatcher answers, or it did not take the results of a runner that was told to end.
     Unreachable = 5,
     /// The dispatcher knows no such build or task.
     NotFound = 6,

@@ -19,7 +19,8 @@ A runner needs no git, no credentials and no route to the repository: the source
 the dispatcher, so it works behind NAT. With --host or --port it listens, and the dispatcher dials it.
 
 The first SIGTERM or Ctrl-C lets it finish its attempts without taking more; the second ends these attempts in order; \
-the third ends the process at once.
+the third ends the process at once. Results that the dispatcher does not take in time stay for the next start; the \
+exit code is 5 then.
 
 Examples:
   surveil runner
@@ -71,6 +72,9 @@ pub(crate) struct RunnerFlags {
     /// Time that processes have to end before they are killed
     #[arg(long, value_name = "TIME", default_value_t = Millis(defaults::GRACE_MS), help_heading = "Limits")]
     pub(crate) grace: Millis,
+    /// Time that a draining runner without attempts waits for a dispatcher that takes no results
+    #[arg(long, value_name = "TIME", default_value_t = Millis(defaults::DELIVERY_MS), help_heading = "Limits")]
+    pub(crate) delivery_timeout: Millis,
     /// End after this time without work [default: never]
     #[arg(long, value_name = "TIME", help_heading = "Limits")]
     pub(crate) idle_exit: Option<Millis>,
@@ -103,6 +107,7 @@ impl RunnerFlags {
             log_limit: self.log_limit.0,
             min_free: self.min_free.0,
             grace_ms: self.grace.0,
+            delivery_ms: self.delivery_timeout.0,
             idle_exit_ms: self.idle_exit.map(|idle| idle.0),
             spawn: self.spawn.map(SpawnId),
         })

@@ -59,6 +59,9 @@ pub const LOG_LIMIT_BYTES: u64 = 64 << 20;
 pub const MIN_FREE_BYTES: u64 = 1 << 30;
 /// Time between TERM and KILL. Container runtimes give as much, so programs are written to end within it.
 pub const GRACE_MS: u64 = 10_000;
+/// How long a runner that was told to end goes on trying to deliver. A dispatcher that starts again is back within it,
+/// and no service manager loses patience.
+pub const DELIVERY_MS: u64 = 10_000;
 
 /// The builds that are kept by default.
 pub const RETENTION: Retention =

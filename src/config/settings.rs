@@ -75,6 +75,8 @@ pub struct RunnerSettings {
     pub min_free: u64,
     /// Time between TERM and KILL.
     pub grace_ms: u64,
+    /// Time that a runner that was told to end waits for a dispatcher that takes no results.
+    pub delivery_ms: u64,
     /// Time without work after which the runner ends.
     pub idle_exit_ms: Option<u64>,
     /// The number of the request by which a dispatcher started the runner for its own waiting jobs, if one did.

@@ -71,7 +71,12 @@ impl AttemptResult {
 
     /// Whether there are bytes to deliver before the results.
     pub(super) fn has_bytes(&self) -> bool {
-        self.log.bytes > 0 || self.streams.iter().any(|stream| stream.summary.bytes > 0)
+        self.bytes() > 0
+    }
+
+    /// Returns the length of all streams together.
+    pub(super) fn bytes(&self) -> u64 {
+        self.log.bytes + self.streams.iter().map(|stream| stream.summary.bytes).sum::<u64>()
     }
 
     /// Returns the summary of each stream, the log first.

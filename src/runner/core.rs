@@ -13,14 +13,14 @@ use super::RunnerError;
 use super::assignment::{Assignment, AttemptResult, SourceAhead};
 use super::boottime;
 use super::environment::inherited;
-use super::event::{Action, Event};
+use super::event::{Action, Event, Undelivered};
 use super::greeting::{Callback, Identity};
 use super::heartbeat::Heartbeat;
 use super::journal::Journal;
 use super::layout::Layout;
 use super::limits::{NEWS_CAPACITY, REPORT_CAPACITY, WARM_TREES};
 use super::listening::Callers;
-use super::machine::Machine;
+use super::machine::{Machine, Times};
 use super::recovery::{Sweep, recover};
 use super::routes::Piece;
 use super::session::{Dialler, Hangup, Session, SessionNews};
@@ -44,7 +44,7 @@ pub(super) fn run(
     let layout = Arc::new(Layout::open(&settings.work)?);
     let repos = Arc::new(SharedRepos::new(layout.clone()));
     let thread = |name| move |source| RunnerError::Thread { name, source };
-    let (_uploader, uploads) = Uploader::start().map_err(thread("upload"))?;
+    let (uploader, uploads) = Uploader::start().map_err(thread("upload"))?;
     let (journal, undelivered) = recover(&layout, &uploads)?;
     let _sweep = Sweep::start(&layout);
     let (news, from_session) = bounded(NEWS_CAPACITY);
@@ -66,11 +66,13 @@ pub(super) fn run(
         uploads: uploads.clone(),
     });
     let slots = usize::try_from(settings.slots).unwrap_or(usize::MAX);
+    let RunnerSettings { idle_exit_ms, grace_ms, delivery_ms, .. } = *settings;
+    let times = Times { idle_exit_ms, grace_ms, delivery_ms };
     let mut core = Core {
         settings,
         labels: own_facts().into_iter().chain(settings.labels.iter().cloned()).collect(),
         isolation,
-        machine: Machine::new(boottime::now(), slots, settings.idle_exit_ms, settings.grace_ms, undelivered),
+        machine: Machine::new(boottime::now(), slots, times, undelivered),
         journal,
         session: None,
         slots: (0..slots).map(|_| None).collect(),
@@ -87,7 +89,7 @@ pub(super) fn run(
     // Declared last and so dropped first: no thread can be left waiting to be heard while it is being joined.
     let (news, reports) = (from_session, from_slots);
     log::info!("runner {} with {slots} slots works in {}", settings.name, layout.root().display());
-    core.turn(&news, &reports, stop)
+    core.turn(&news, &reports, stop, &uploader)
 }
 
 /// The session's thread; dropped, it hangs up and is joined.
@@ -186,6 +188,7 @@ impl Core<'_> {
         news: &Receiver<SessionNews>,
         reports: &Receiver<SlotReport>,
         stop: &Receiver<Stop>,
+        uploader: &Uploader,
     ) -> Result<(), RunnerError> {
         let silent = never();
         let mut stop = stop;
@@ -213,7 +216,7 @@ impl Core<'_> {
                         Event::StopAsked
                     }
                 }),
-                recv(tick) -> _ => Some(Event::Tick),
+                recv(tick) -> _ => Some(Event::Tick { delivered: uploader.last_progress() }),
             };
             if let Some(event) = event {
                 self.handle(event)?;
@@ -227,8 +230,9 @@ impl Core<'_> {
         let held: Vec<_> = self.machine.holding().iter().map(AttemptId::to_string).collect();
         if self.session.is_none() && !held.is_empty() {
             log::warn!(
-                "draining, but the dispatcher is away: it is waited for until it has the results of {}; a second \
-                 signal ends this runner now, and its next start delivers what has ended",
+                "draining, but the dispatcher is away: once nothing executes, this runner waits {} s for it to take the \
+                 results of {}; a second signal ends this runner now, and its next start delivers what has ended",
+                self.settings.delivery_ms / 1000,
                 held.join(", ")
             );
         }
@@ -360,7 +364,14 @@ impl Core<'_> {
                     return Err(RunnerError::ThreadEnded("heartbeat"));
                 }
             }
-            Action::End => self.is_over = true,
+            Action::End => {
+                self.is_over = true;
+                let left = self.machine.undelivered();
+                if left.results > 0 {
+                    log::warn!("{}", self.left_behind(left));
+                }
+            }
+            Action::GiveUp(left) => return Err(self.left_behind(left)),
         }
         Ok(None)
     }
@@ -431,6 +442,10 @@ impl Core<'_> {
             (_, Some(ms)) => log::info!("attempt {attempt} {word} after {ms} ms, log {} bytes", report.log.bytes),
             (_, None) => log::info!("attempt {attempt} {word}"),
         }
+    }
+
+    fn left_behind(&self, Undelivered { results, bytes }: Undelivered) -> RunnerError {
+        RunnerError::Undelivered { results, bytes, path: self.common.layout.root().to_owned() }
     }
 
     fn say(&self, frame: impl FnOnce() -> Frame) {

@@ -55,6 +55,16 @@ struct ResultsDelivery {
     sent: Option<Moment>,
 }
 
+/// What an acknowledgement means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Acknowledgement {
+    /// The dispatcher has more than before.
+    Progress,
+    /// The stream goes back to the offset that the dispatcher wants.
+    GoBack,
+    Nothing,
+}
+
 /// What to send next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum NextToSend {
@@ -107,25 +117,27 @@ impl Deliveries {
         }
     }
 
-    /// The dispatcher has this many bytes of the stream, or wants them from there. True if that means to go back.
-    pub(super) fn acknowledge(&mut self, now: Moment, stream: &StreamId, offset: u64) -> bool {
-        let Some(delivery) = self.streams.get_mut(stream) else { return false };
+    /// The dispatcher has this many bytes of the stream, or wants them from there.
+    pub(super) fn acknowledge(&mut self, now: Moment, stream: &StreamId, offset: u64) -> Acknowledgement {
+        let Some(delivery) = self.streams.get_mut(stream) else { return Acknowledgement::Nothing };
         let results = self.results.get_mut(&stream.attempt);
         if offset > delivery.acknowledged && offset <= delivery.len {
             delivery.advance(now, offset);
             if let Some(results) = results {
                 results.sent = results.sent.map(|_| now);
             }
-        } else if offset < delivery.sent && !delivery.has_just_rewound(now, offset) {
+            return Acknowledgement::Progress;
+        }
+        if offset < delivery.sent && !delivery.has_just_rewound(now, offset) {
             // The same offset again, although more was sent: a piece did not fit to what the dispatcher has.
             delivery.rewound = Some(Rewind { to: offset, at: now });
             delivery.go_to(offset);
             if let Some(results) = results {
                 results.sent = None;
             }
-            return true;
+            return Acknowledgement::GoBack;
         }
-        false
+        Acknowledgement::Nothing
     }
 
     /// Returns what to send now, and counts it as sent.

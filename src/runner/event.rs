@@ -51,7 +51,10 @@ pub(super) enum Event {
     DrainAsked,
     /// End now.
     StopAsked,
-    Tick,
+    /// Time has passed. The dispatcher last had more of a stream at `delivered`.
+    Tick {
+        delivered: Moment,
+    },
 }
 
 /// Something to do. Their order counts.
@@ -86,4 +89,14 @@ pub(super) enum Action {
     SayDraining,
     /// The runner's end.
     End,
+    /// The runner's end, although the dispatcher has not taken everything: the next start delivers the rest.
+    GiveUp(Undelivered),
+}
+
+/// What a runner leaves for its next start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Undelivered {
+    pub(super) results: usize,
+    /// Bytes of the results' streams.
+    pub(super) bytes: u64,
 }

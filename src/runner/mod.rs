@@ -72,6 +72,13 @@ pub enum RunnerError {
         "{0}: check that --token-file names a copy of the dispatcher's tokens/runner, and that both run one version"
     )]
     Refused(String),
+    /// The runner was told to end, and the dispatcher was away or took nothing for too long.
+    #[error(
+        "could not deliver everything to the dispatcher (results: {results}, output: {bytes} bytes): the rest stays in {}, \
+         and the next start of this runner there delivers it",
+        path.display()
+    )]
+    Undelivered { results: usize, bytes: u64, path: PathBuf },
     #[error("could not listen for the dispatcher")]
     Listen(#[from] TransportError),
     #[error("could not start the thread {name}")]

@@ -5,17 +5,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Select, Sender, bounded};
 
-use super::delivery::{Deliveries, NextToSend, of_attempt, take_attempt};
+use super::boottime;
+use super::delivery::{Acknowledgement, Deliveries, NextToSend, of_attempt, take_attempt};
 use super::limits::UPLOAD_CAPACITY;
 use super::spool::Spool;
 use super::translate;
 use crate::clock;
-use crate::model::{AttemptId, StreamId};
+use crate::model::{AttemptId, Moment, StreamId};
 use crate::threads::{self, Thread};
 use crate::transport::Frame;
 
@@ -42,14 +43,22 @@ pub(super) enum Upload {
 
 /// The core's handle. It joins the thread, which ends once every sender is gone: so it is dropped after all of them.
 pub(super) struct Uploader {
+    progress: Arc<AtomicU64>,
     _thread: Thread<()>,
 }
 
 impl Uploader {
     pub(super) fn start() -> io::Result<(Self, Sender<Upload>)> {
         let (notes, told) = bounded(UPLOAD_CAPACITY);
-        let thread = threads::spawn("upload", move || Uploading::default().run(&told))?;
-        Ok((Self { _thread: thread }, notes))
+        let progress = Arc::<AtomicU64>::default();
+        let uploading = Uploading { progress: progress.clone(), ..Uploading::default() };
+        let thread = threads::spawn("upload", move || uploading.run(&told))?;
+        Ok((Self { progress, _thread: thread }, notes))
+    }
+
+    /// Returns when the dispatcher last had more of a stream.
+    pub(super) fn last_progress(&self) -> Moment {
+        Moment(self.progress.load(Ordering::Relaxed))
     }
 }
 
@@ -60,6 +69,8 @@ struct Uploading {
     results: HashMap<AttemptId, Frame>,
     /// Where frames go while there is a session.
     bulk: Option<Sender<Frame>>,
+    /// When the dispatcher last had more of a stream.
+    progress: Arc<AtomicU64>,
     /// Ready to be sent as soon as the session has room.
     pending: Option<Pending>,
 }
@@ -152,12 +163,14 @@ impl Uploading {
                 self.results.insert(attempt, results);
             }
             Upload::Acknowledged { stream, offset } => {
-                if self.deliveries.acknowledge(clock::now(), &stream, offset) {
-                    // What is ready is out of turn now, unless it is another stream's piece.
-                    self.pending.take_if(|pending| match &pending.what {
+                match self.deliveries.acknowledge(clock::now(), &stream, offset) {
+                    Acknowledgement::Progress => self.progress.store(boottime::now().0, Ordering::Relaxed),
+                    // The frame that is ready is out of turn now, unless it is another stream's piece.
+                    Acknowledgement::GoBack => drop(self.pending.take_if(|pending| match &pending.what {
                         NextToSend::Piece { stream: of, .. } => *of == stream,
                         NextToSend::Results(of) => *of == stream.attempt,
-                    });
+                    })),
+                    Acknowledgement::Nothing => {}
                 }
             }
             Upload::Muted(attempt) => {

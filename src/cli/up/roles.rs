@@ -100,6 +100,7 @@ impl RoleSettings {
             log_limit: defaults::LOG_LIMIT_BYTES,
             min_free: defaults::MIN_FREE_BYTES,
             grace_ms: defaults::GRACE_MS,
+            delivery_ms: defaults::DELIVERY_MS,
             idle_exit_ms: None,
             spawn: None,
         }

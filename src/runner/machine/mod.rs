@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
 
 use super::assignment::{Assignment, AttemptResult};
-use super::event::{Action, Event};
+use super::event::{Action, Event, Undelivered};
 use super::limits::{DRAIN_HEARD_MS, EXCLUSIVE_CHECK_MS, LAST_WORDS_MS, RESULTS_REPEAT_MS};
 use crate::model::{AttemptId, CommitId, LogSummary, Moment, Outcome, StreamId};
 use attempt::{AttemptPhase, EarlyEnd, HeldAttempt};
@@ -30,10 +30,19 @@ pub(super) struct Machine {
     /// Since when leases are surely renewed: when the last ping was sent that was answered.
     renewed: Moment,
     leaving: Departure,
-    idle_exit_ms: Option<u64>,
     idle_since: Moment,
+    times: Times,
+}
+
+/// How long a runner may take for what it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Times {
+    /// Without work, until it drains.
+    pub(super) idle_exit_ms: Option<u64>,
     /// Between TERM and KILL.
-    grace_ms: u64,
+    pub(super) grace_ms: u64,
+    /// Until a draining runner that executes nothing gives up a dispatcher that takes nothing.
+    pub(super) delivery_ms: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,10 +56,12 @@ enum Connection {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Departure {
     No,
-    /// Draining; the dispatcher was told at `told`, and has `heard` of it.
+    /// Draining. The dispatcher was told at `told`, and has `heard` of it. Since `delivering` nothing executes, and the
+    /// dispatcher has taken nothing.
     Draining {
         told: Option<Moment>,
         heard: bool,
+        delivering: Option<Moment>,
     },
     /// Stopping; every slot was empty at `since`.
     Stopping {
@@ -61,13 +72,7 @@ enum Departure {
 
 impl Machine {
     /// A runner with so many slots, and with what earlier runs ended and did not deliver.
-    pub(super) fn new(
-        now: Moment,
-        slots: usize,
-        idle_exit_ms: Option<u64>,
-        grace_ms: u64,
-        undelivered: Vec<(AttemptId, AttemptResult)>,
-    ) -> Self {
+    pub(super) fn new(now: Moment, slots: usize, times: Times, undelivered: Vec<(AttemptId, AttemptResult)>) -> Self {
         let ended = |report| HeldAttempt {
             phase: AttemptPhase::Ended { report, said: None },
             exclusive_ms: None,
@@ -81,9 +86,8 @@ impl Machine {
             link: Connection::Away,
             renewed: now,
             leaving: Departure::No,
-            idle_exit_ms,
             idle_since: now,
-            grace_ms,
+            times,
         }
     }
 
@@ -117,10 +121,13 @@ impl Machine {
             Event::CancelAsked(attempt) => self.cancel(now, attempt, &mut out),
             Event::Renewed { since, gone } => self.renewed(since, &gone, &mut out),
             Event::Ended { attempt, report } => self.ended(now, attempt, report, &mut out),
-            Event::Recorded(attempt) | Event::Fenced(attempt) => self.gone(attempt, &mut out),
+            Event::Recorded(attempt) | Event::Fenced(attempt) => {
+                self.gone(attempt, &mut out);
+                self.delivered(now);
+            }
             Event::DrainAsked => self.drain(now, &mut out),
             Event::StopAsked => self.stop(&mut out),
-            Event::Tick => {}
+            Event::Tick { delivered } => self.delivered(delivered),
         }
         self.look_at_time(now, &mut out);
         out
@@ -134,6 +141,18 @@ impl Machine {
     /// Whether it is one of those and the dispatcher has not let it go.
     pub(super) fn is_held(&self, attempt: AttemptId) -> bool {
         self.held.get(&attempt).is_some_and(|held| held.ending != Some(EarlyEnd::Gone))
+    }
+
+    /// Results that the dispatcher has not taken, as far as is known.
+    pub(super) fn undelivered(&self) -> Undelivered {
+        let mut left = Undelivered::default();
+        for held in self.held.values() {
+            if let AttemptPhase::Ended { report, .. } = &held.phase {
+                left.results += 1;
+                left.bytes += report.bytes();
+            }
+        }
+        left
     }
 
     /// Since when leases are surely renewed.
@@ -151,11 +170,14 @@ impl Machine {
             AttemptPhase::Ended { .. } | AttemptPhase::Waiting | AttemptPhase::Executing { .. } => None,
         });
         let leaving = match self.leaving {
-            Departure::Draining { told: Some(told), heard: false } if self.held.is_empty() => {
+            Departure::Draining { told: Some(told), heard: false, .. } if self.held.is_empty() => {
                 Some(told.after(DRAIN_HEARD_MS))
             }
+            Departure::Draining { delivering: Some(since), .. } if !self.held.is_empty() => {
+                Some(since.after(self.times.delivery_ms))
+            }
             Departure::Stopping { since: Some(since) } => Some(since.after(LAST_WORDS_MS)),
-            Departure::No => match self.idle_exit_ms {
+            Departure::No => match self.times.idle_exit_ms {
                 Some(ms) if self.held.is_empty() => Some(self.idle_since.after(ms)),
                 Some(_) | None => None,
             },
@@ -192,7 +214,7 @@ impl Machine {
         for (attempt, haves) in mem::take(&mut self.wanted) {
             out.push(Action::AskSource { attempt, haves });
         }
-        if let Departure::Draining { told, heard } = &mut self.leaving {
+        if let Departure::Draining { told, heard, .. } = &mut self.leaving {
             (*told, *heard) = (Some(now), false);
             out.push(Action::SayDraining);
         }
@@ -217,7 +239,7 @@ impl Machine {
         if matches!(self.leaving, Departure::Stopping { .. } | Departure::Over) {
             return self.refuse(now, attempt, "the runner is stopping".into(), out);
         }
-        let exclusive_ms = assignment.exclusive_ms(self.grace_ms);
+        let exclusive_ms = assignment.exclusive_ms(self.times.grace_ms);
         if exclusive_ms == Some(0) {
             let why = "its grace period is too long for an exclusive task: start it with a shorter --grace";
             return self.refuse(now, attempt, why.into(), out);
@@ -272,7 +294,7 @@ impl Machine {
 
     fn renewed(&mut self, since: Moment, gone: &[AttemptId], out: &mut Vec<Action>) {
         self.renewed = self.renewed.max(since);
-        if let Departure::Draining { told: Some(told), heard } = &mut self.leaving {
+        if let Departure::Draining { told: Some(told), heard, .. } = &mut self.leaving {
             *heard |= since >= *told;
         }
         for attempt in gone {
@@ -356,7 +378,7 @@ impl Machine {
             return;
         }
         let is_here = self.link == Connection::Here;
-        self.leaving = Departure::Draining { told: is_here.then_some(now), heard: false };
+        self.leaving = Departure::Draining { told: is_here.then_some(now), heard: false, delivering: None };
         if is_here {
             out.push(Action::SayDraining);
         }
@@ -384,29 +406,41 @@ impl Machine {
         }
         self.repeat_results(now, out);
         if self.leaving == Departure::No
-            && self.idle_exit_ms.is_some_and(|ms| self.held.is_empty() && now.since(self.idle_since) >= ms)
+            && self.times.idle_exit_ms.is_some_and(|ms| self.held.is_empty() && now.since(self.idle_since) >= ms)
         {
             self.drain(now, out);
         }
-        let is_over = match &mut self.leaving {
-            Departure::No => false,
-            Departure::Draining { told, heard } => {
-                let is_heard = *heard
-                    || self.link == Connection::Away
-                    || told.is_some_and(|told| now.since(told) >= DRAIN_HEARD_MS);
-                self.held.is_empty() && is_heard
+        let executes = self.slots.iter().any(Option::is_some);
+        let end = match &mut self.leaving {
+            Departure::Draining { told, heard, .. } if self.held.is_empty() => {
+                let is_late = told.is_some_and(|told| now.since(told) >= DRAIN_HEARD_MS);
+                (*heard || is_late || self.link == Connection::Away).then_some(Action::End)
             }
-            Departure::Stopping { since } => {
-                self.slots.iter().all(Option::is_none) && {
-                    let since = *since.get_or_insert(now);
-                    self.held.is_empty() || self.link != Connection::Here || now.since(since) >= LAST_WORDS_MS
-                }
+            // A lease may have crossed the drain on its way.
+            Departure::Draining { delivering, .. } if executes => {
+                *delivering = None;
+                None
             }
-            Departure::Over => false,
+            Departure::Draining { delivering, .. } => {
+                let since = *delivering.get_or_insert(now);
+                (now.since(since) >= self.times.delivery_ms).then(|| Action::GiveUp(self.undelivered()))
+            }
+            Departure::Stopping { since } if !executes => {
+                let is_late = now.since(*since.get_or_insert(now)) >= LAST_WORDS_MS;
+                (self.held.is_empty() || is_late || self.link != Connection::Here).then_some(Action::End)
+            }
+            Departure::Stopping { .. } | Departure::No | Departure::Over => None,
         };
-        if is_over {
+        if let Some(end) = end {
             self.leaving = Departure::Over;
-            out.push(Action::End);
+            out.push(end);
+        }
+    }
+
+    /// The dispatcher took something at `at`: a draining runner has patience with it again from then on.
+    fn delivered(&mut self, at: Moment) {
+        if let Departure::Draining { delivering: Some(since), .. } = &mut self.leaving {
+            *since = at.max(*since);
         }
     }
 

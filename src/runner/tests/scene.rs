@@ -102,6 +102,7 @@ impl Scene {
             log_limit: 1 << 30,
             min_free: 0,
             grace_ms: 100,
+            delivery_ms: 10_000,
             idle_exit_ms: None,
             spawn: None,
         };

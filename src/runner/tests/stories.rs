@@ -2,8 +2,8 @@
 
 use crate::model::{AttemptId, BranchName, BuildId, LogSummary, Moment, Outcome, Recipe, RepoName, Script, TaskName};
 use crate::runner::assignment::{Assignment, AttemptResult, SourceAhead};
-use crate::runner::event::{Action, Event};
-use crate::runner::machine::Machine;
+use crate::runner::event::{Action, Event, Undelivered};
+use crate::runner::machine::{Machine, Times};
 
 fn lease(attempt: u64) -> Event {
     leased(attempt, false)
@@ -37,6 +37,10 @@ fn renewed(since: u64, gone: &[u64]) -> Event {
     Event::Renewed { since: Moment(since), gone: ids(gone) }
 }
 
+fn tick(delivered: u64) -> Event {
+    Event::Tick { delivered: Moment(delivered) }
+}
+
 fn ids(raw: &[u64]) -> Vec<AttemptId> {
     raw.iter().copied().map(AttemptId).collect()
 }
@@ -64,8 +68,11 @@ fn line(command: &Action) -> String {
         Action::Forget { attempt, .. } => format!("forget {attempt}"),
         Action::SayDraining => "say draining".into(),
         Action::End => "end".into(),
+        Action::GiveUp(Undelivered { results, bytes }) => format!("give up {results} results of {bytes} bytes"),
     }
 }
+
+const TIMES: Times = Times { idle_exit_ms: None, grace_ms: 0, delivery_ms: 10_000 };
 
 struct Story {
     machine: Machine,
@@ -73,7 +80,7 @@ struct Story {
 
 impl Story {
     fn new(slots: usize) -> Self {
-        Self { machine: Machine::new(Moment(0), slots, None, 0, Vec::new()) }
+        Self { machine: Machine::new(Moment(0), slots, TIMES, Vec::new()) }
     }
 
     /// A runner that has registered at 0.
@@ -209,8 +216,8 @@ fn results_without_an_answer_are_said_again() {
     story.at(1, lease(7), &["start a7 in slot 0"]);
     story.at(2, ended(7, Outcome::Passed, 0), &["keep a7 passed", "deliver a7 passed"]);
     assert_eq!(story.machine.next_deadline(Moment(2)), Some(Moment(30_002)));
-    story.at(30_001, Event::Tick, &[]);
-    story.at(30_002, Event::Tick, &["deliver a7 passed"]);
+    story.at(30_001, tick(0), &[]);
+    story.at(30_002, tick(0), &["deliver a7 passed"]);
 }
 
 #[test]
@@ -220,8 +227,8 @@ fn an_exclusive_attempt_is_ended_before_its_lease_can_be_given_to_another() {
     story.at(1000, leased(8, false), &["start a8 in slot 1"]);
     // The ping was sent at 2 s; that its answer was read late does not count.
     story.at(5000, renewed(2000, &[]), &[]);
-    story.at(7999, Event::Tick, &[]);
-    story.at(8000, Event::Tick, &["cancel a7"]);
+    story.at(7999, tick(0), &[]);
+    story.at(8000, tick(0), &["cancel a7"]);
     let lost = "the runner was cut off from the dispatcher";
     let wanted = [format!("keep a7 lost: {lost}"), format!("deliver a7 lost: {lost}")];
     story.at(8500, ended(7, Outcome::Cancelled, 0), &wanted.each_ref().map(String::as_str));
@@ -231,7 +238,7 @@ fn an_exclusive_attempt_is_ended_before_its_lease_can_be_given_to_another() {
 fn a_cut_off_exclusive_attempt_that_had_just_passed_has_passed() {
     let mut story = Story::here(1);
     story.at(0, leased(7, true), &["start a7 in slot 0"]);
-    story.at(6000, Event::Tick, &["cancel a7"]);
+    story.at(6000, tick(0), &["cancel a7"]);
     story.at(6001, ended(7, Outcome::Passed, 0), &["keep a7 passed", "deliver a7 passed"]);
 }
 
@@ -272,6 +279,37 @@ fn a_drained_runner_tells_every_new_session() {
 }
 
 #[test]
+fn a_drained_runner_without_a_dispatcher_gives_up_in_bounded_time_after_its_last_attempt() {
+    let mut story = Story::here(2);
+    story.at(1, lease(7), &["start a7 in slot 0"]);
+    story.at(1, lease(8), &["start a8 in slot 1"]);
+    story.at(2, Event::Disconnected, &["pause streams"]);
+    story.at(3, Event::DrainAsked, &[]);
+    story.at(4, ended(7, Outcome::Passed, 100), &["keep a7 passed", "deliver a7 passed"]);
+    // However long the others execute.
+    story.at(60_000, tick(0), &[]);
+    story.at(70_000, ended(8, Outcome::Failed(1), 20), &["keep a8 failed", "deliver a8 failed"]);
+    assert_eq!(story.machine.next_deadline(Moment(70_000)), Some(Moment(80_000)));
+    story.at(79_999, tick(0), &[]);
+    story.at(80_000, tick(0), &["give up 2 results of 120 bytes"]);
+}
+
+#[test]
+fn a_drained_runner_stays_while_the_dispatcher_takes_what_it_has() {
+    let mut story = Story::here(1);
+    story.at(1, lease(7), &["start a7 in slot 0"]);
+    story.at(2, Event::DrainAsked, &["say draining"]);
+    story.at(3, ended(7, Outcome::Passed, 1 << 30), &["keep a7 passed", "deliver a7 passed"]);
+    story.at(10_003, tick(9_000), &[]);
+    assert_eq!(story.machine.next_deadline(Moment(10_003)), Some(Moment(19_000)));
+    story.at(18_000, Event::Disconnected, &["pause streams"]);
+    story.at(18_500, Event::Connected, &["register holding [a(7)], draining"]);
+    story.at(18_600, registered(18_500, &[]), &["resume streams", "say draining"]);
+    // Being there is no progress.
+    story.at(19_000, tick(9_000), &["give up 1 results of 1073741824 bytes"]);
+}
+
+#[test]
 fn a_stopped_runner_ends_everything_and_says_so() {
     let mut story = Story::here(1);
     story.at(1, lease(7), &["start a7 in slot 0"]);
@@ -288,21 +326,22 @@ fn a_stopped_runner_does_not_wait_long_for_an_answer() {
     story.at(1, lease(7), &["start a7 in slot 0"]);
     story.at(2, ended(7, Outcome::Passed, 0), &["keep a7 passed", "deliver a7 passed"]);
     story.at(3, Event::StopAsked, &[]);
-    story.at(1002, Event::Tick, &[]);
-    story.at(1003, Event::Tick, &["end"]);
+    story.at(1002, tick(0), &[]);
+    story.at(1003, tick(0), &["end"]);
 }
 
 #[test]
 fn a_runner_ends_after_being_idle_for_as_long_as_it_was_told() {
-    let mut story = Story { machine: Machine::new(Moment(0), 1, Some(100), 0, Vec::new()) };
+    let mut story =
+        Story { machine: Machine::new(Moment(0), 1, Times { idle_exit_ms: Some(100), ..TIMES }, Vec::new()) };
     story.at(0, Event::Connected, &["register holding []"]);
     story.at(0, registered(0, &[]), &["resume streams"]);
     story.at(99, lease(7), &["start a7 in slot 0"]);
     story.at(500, ended(7, Outcome::Passed, 0), &["keep a7 passed", "deliver a7 passed"]);
     story.at(510, Event::Recorded(AttemptId(7)), &["forget a7"]);
     assert_eq!(story.machine.next_deadline(Moment(510)), Some(Moment(610)));
-    story.at(609, Event::Tick, &[]);
-    story.at(610, Event::Tick, &["say draining"]);
+    story.at(609, tick(0), &[]);
+    story.at(610, tick(0), &["say draining"]);
     story.at(611, renewed(610, &[]), &["end"]);
 }
 
@@ -311,7 +350,7 @@ fn what_an_earlier_run_ended_is_registered_and_delivered() {
     let log = LogSummary { bytes: 5, crc32: 0, missing: None };
     let report = |log| AttemptResult::new(Outcome::Passed, None, log);
     let undelivered = vec![(AttemptId(7), report(LogSummary::default())), (AttemptId(8), report(log))];
-    let mut story = Story { machine: Machine::new(Moment(0), 1, None, 0, undelivered) };
+    let mut story = Story { machine: Machine::new(Moment(0), 1, TIMES, undelivered) };
     story.at(0, Event::Connected, &["register holding [a(7), a(8)]"]);
     story.at(0, registered(0, &[]), &["resume streams", "deliver a7 passed"]);
 }

@@ -179,6 +179,47 @@ fn a_runner_that_is_interrupted_twice_leaves_nothing_behind() {
     assert_eq!(outcomes(&world, &commit), [pair("w1", "lost"), pair("w2", "passed")]);
 }
 
+/// A runner that is told to end when its dispatcher is away, or at the same moment as it, waits for it in bounded time,
+/// and its next start delivers what it left. Sabotage tried: it waits without a bound, as it did; it never ends.
+#[test]
+fn a_runner_that_ends_without_its_dispatcher_leaves_its_results_to_its_next_start() {
+    for ends_in_order in [false, true] {
+        let world = World::new();
+        let gate = world.gate("gate");
+        let repository = world.repository("app");
+        let begun = world.tally("begun");
+        let script = format!("{}\n{}\necho done", begun.add("$SURVEIL_RUNNER"), gate.wait());
+        let commit = repository.commit_script(&script);
+        let mut dispatcher = world.dispatcher(&[]);
+        let _observer = world.observer(&[&repository], &[]);
+        let mut runner = world.runner("w1", &["--delivery-timeout=200ms"]);
+        begun.reaches(1);
+        if ends_in_order {
+            runner.signal(Signal::TERM);
+            dispatcher.signal(Signal::TERM);
+            assert_eq!(dispatcher.exit_code(), 0);
+        } else {
+            dispatcher.kill();
+            runner.says("ended: ");
+            runner.signal(Signal::TERM);
+            runner.says("draining, but the dispatcher is away");
+        }
+        gate.open();
+        assert_eq!(runner.exit_code(), 5, "{}", runner.log());
+        let left = format!(
+            "could not deliver everything to the dispatcher (results: 1, output: 5 bytes): the rest stays in {}",
+            world.path("work-w1").display()
+        );
+        assert!(runner.log().contains(&left), "{}", runner.log());
+
+        let _dispatcher = world.dispatcher(&[]);
+        let _runner = world.runner("w1", &[]);
+        let build = world.expect(&commit, "passed");
+        assert_eq!(world.log_of(&build, "test"), "done\n");
+        assert_eq!(begun.lines(), ["w1"]);
+    }
+}
+
 /// An operator who heard that a runner drains can rely on it, also when the dispatcher dies at that moment. Tried with
 /// a registration that does not say so: the second job goes to `w1`.
 #[test]
