@@ -171,7 +171,7 @@ pub struct BuildReport {
 }
 
 /// One job of a build.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobReport {
     pub job: u64,
     pub task: String,

@@ -51,16 +51,7 @@ pub(crate) fn attempt(number: u32) -> AttemptReport {
 }
 
 pub(crate) fn job(task: &str, state: &str, attempts: Vec<AttemptReport>) -> JobReport {
-    JobReport {
-        job: 1,
-        task: task.into(),
-        state: state.into(),
-        detail: None,
-        needs: Vec::new(),
-        allow_failure: false,
-        flaky: false,
-        attempts,
-    }
+    JobReport { job: 1, task: task.into(), state: state.into(), attempts, ..JobReport::default() }
 }
 
 pub(crate) fn build(number: u64, state: &str, jobs: Vec<JobReport>) -> BuildReport {

@@ -59,6 +59,6 @@ mod tests {
         assert_eq!(nearest_key("depends-on"), Some("needs"));
         assert_eq!(nearest_key("allow-failures"), Some("allow_failure"));
         assert_eq!(nearest_key("cache"), Some("keep"));
-        assert_eq!(nearest_key("colour"), None);
+        assert_eq!(nearest_key("sunshine"), None);
     }
 }

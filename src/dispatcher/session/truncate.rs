@@ -99,11 +99,8 @@ mod tests {
             job: 1,
             task: "t".into(),
             state: "failed".into(),
-            detail: None,
-            needs: vec![],
-            allow_failure: false,
-            flaky: false,
             attempts: vec![attempt; 11],
+            ..JobReport::default()
         };
         BuildReport {
             build: number,

@@ -2,7 +2,7 @@
 
 use super::keys::{KEYS, Key, MAX_TIMEOUT_MS};
 use super::*;
-use crate::model::{Label, Need, Placement, Recipe, Script, TaskName};
+use crate::model::{Label, Need, Recipe, Script, TaskName};
 
 mod keys;
 mod properties;
@@ -58,12 +58,9 @@ fn a_file_becomes_tasks_in_its_order() {
     let mut apple = TaskSpec::new(TaskName::new("apple").unwrap(), Script::Program(words));
     apple.recipe_mut().env = vec![("Z".into(), "1".into()), ("A".into(), "two".into())];
     apple.recipe_mut().exclusive = true;
-    apple.placement = Placement {
-        needs: vec![Need::passed(TaskName::new("zebra").unwrap())],
-        retries: 2,
-        allow_failure: true,
-        labels: ["gpu", "os=linux"].map(|label| Label::new(label).unwrap()).into(),
-    };
+    apple.placement.needs = vec![Need::passed(TaskName::new("zebra").unwrap())];
+    apple.placement.labels = ["gpu", "os=linux"].map(|label| Label::new(label).unwrap()).into();
+    (apple.placement.retries, apple.placement.allow_failure) = (2, true);
     assert_eq!(tasks[1], apple);
 }
 
@@ -93,10 +90,10 @@ fn an_unknown_key_names_the_nearest_and_all() {
          exclusive"
     );
     assert_eq!(
-        line_error("colour = 1"),
-        "1: unknown key `colour` in task `a`
-2 | colour = 1
-  | ^^^^^^
+        line_error("flavour = 1"),
+        "1: unknown key `flavour` in task `a`
+2 | flavour = 1
+  | ^^^^^^^
   = help: the keys of a task are run, needs, env, timeout, retries, allow_failure, labels, keep, exclusive"
     );
     for (typed, meant) in

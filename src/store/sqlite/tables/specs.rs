@@ -79,7 +79,7 @@ fn from_json(text: &str) -> Result<TaskSpec, serde_json::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Label, Need, Placement, Script, TaskName};
+    use crate::model::{Label, Need, Script, TaskName};
 
     /// Written by programs whose specs had a form of the store's own: a `script` object, and needs that are names.
     const EARLIER: [&str; 2] = [
@@ -98,12 +98,9 @@ mod tests {
         recipe.env = vec![("A".into(), "1".into()), ("B".into(), String::new())];
         (recipe.timeout_ms, recipe.exclusive) = (5, true);
         recipe.keep = vec!["target".into(), "a/b".into()];
-        task.placement = Placement {
-            needs: vec![Need::passed(name("test")), Need::passed(name("lint"))],
-            retries: 2,
-            allow_failure: true,
-            labels: ["gpu", "os=linux"].map(|label| Label::new(label).unwrap()).into(),
-        };
+        task.placement.needs = vec![Need::passed(name("test")), Need::passed(name("lint"))];
+        task.placement.labels = ["gpu", "os=linux"].map(|label| Label::new(label).unwrap()).into();
+        (task.placement.retries, task.placement.allow_failure) = (2, true);
         task
     }
 
