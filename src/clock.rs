@@ -1,4 +1,4 @@
-//! The one place that asks what time it is.
+//! The one place that reads clocks.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -25,9 +25,9 @@ pub fn wall() -> WallTime {
     WallTime(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// What this process has used of processors, all its threads together.
+/// The processor time that all threads of this process have used.
 pub fn processor_time() -> Duration {
     let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    // It begins at zero and only grows.
+    // It begins at zero and only grows, so the conversion does not fail.
     Duration::try_from(used).unwrap_or_default()
 }

@@ -1,9 +1,9 @@
-//! A file that is locked (flock(2)) for as long as its owner wants it, and not a moment longer.
+//! A locked file (flock(2)), whose lock ends exactly when its owner drops it.
 
 use std::fs::File;
 
-/// A file that whoever made this has locked. Dropping it gives the lock back in so many words, because closing is not
-/// enough: a process that was forked meanwhile, by any thread, has the file open as well until it executes its program.
+/// A file that its creator has locked. Dropping it unlocks the file explicitly, because closing is not enough: a
+/// process that any thread forked meanwhile has the file open too, until it executes its program.
 #[derive(Debug)]
 pub(crate) struct Locked(File);
 
@@ -19,7 +19,7 @@ impl Locked {
 
 impl Drop for Locked {
     fn drop(&mut self) {
-        // The file is about to be closed, which does the same where nobody else has it open.
+        // An error is ignored: the file is closed next, which unlocks it unless another process has it open.
         drop(self.0.unlock());
     }
 }

@@ -1,4 +1,4 @@
-//! Signals become messages.
+//! Turns signals into messages.
 
 use std::io;
 
@@ -8,15 +8,15 @@ use signal_hook::iterator::Signals;
 
 use crate::threads;
 
-/// A channel that gets one message for each SIGINT, SIGTERM or SIGHUP, the signal's number in it. The thread behind it
-/// lives as long as the process.
+/// Returns a channel that gets the number of each SIGINT, SIGTERM and SIGHUP. The thread behind it lives as long as the
+/// process.
 pub fn signals() -> io::Result<Receiver<i32>> {
     let (sender, receiver) = bounded(8);
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     let thread = threads::spawn("signals", move || {
         for signal in signals.forever() {
             if sender.try_send(signal).is_err() {
-                // Nobody listens any more, or eight signals are waiting: either way this one adds nothing.
+                // The receiver is gone, or eight signals are waiting. In both cases this signal adds nothing.
                 continue;
             }
         }
@@ -26,11 +26,11 @@ pub fn signals() -> io::Result<Receiver<i32>> {
     Ok(receiver)
 }
 
-/// How a role is asked to end. It gets these over a channel; a channel that closes means [`Stop::Now`].
+/// The order to a role to end, sent over a channel. A closed channel means [`Stop::Now`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
-    /// Finish what is held, accept nothing new, then end.
+    /// Finish the attempts that are held, take no new ones, then end.
     Drain,
-    /// End now, in order: children ended, files whole.
+    /// End now, but in order: child processes are ended, and files are whole.
     Now,
 }

@@ -7,18 +7,18 @@ use std::thread::{Builder, JoinHandle};
 
 use rustix::process::Resource;
 
-/// Enough for every thread here, and small, because a dispatcher has one for each connection.
+/// Enough for every thread here; small, because a dispatcher has a thread for each connection.
 const STACK_BYTES: usize = 256 * 1024;
 const LARGE_STACK_BYTES: usize = 8 * 1024 * 1024;
-/// Memory maps of a thread: its stack, its signal stack, a guard page for each, and one for what it may allocate.
+/// Memory maps of a thread: its stack, its signal stack, a guard page for each, and one for its allocations.
 const MAPS_EACH: usize = 5;
 /// Memory maps for everything else: the program, its heaps, large allocations, SQLite and libgit2.
 const OTHER_MAPS: usize = 4_096;
-/// What Linux allows a process unless told otherwise.
+/// The default limit of memory maps in Linux.
 const USUAL_MAPS: usize = 65_530;
-/// Without so many nothing works at all.
+/// The least number of threads with which anything works.
 const FEWEST: usize = 64;
-/// Address space that is left to allocations where it is limited: an allocation that fails ends the process, and the
+/// Address space that is reserved for allocations if it is limited. A failed allocation ends the process, and the
 /// allocator may take 64 MiB at a time.
 const SPARE_BYTES: u64 = 128 << 20;
 
@@ -31,12 +31,12 @@ pub struct Thread<T> {
 }
 
 impl<T> Thread<T> {
-    /// Waits for the thread and hands over what it returned, or the panic that ended it.
+    /// Waits for the thread's end and returns its result, or the panic that ended it.
     pub fn join(mut self) -> std::thread::Result<T> {
         self.handle.take().expect("the handle is there until join or drop").join()
     }
 
-    /// Lets the thread go: it is about to end, and its owner is the thread itself.
+    /// Releases the thread without a join: it is about to end, and is its own owner.
     pub fn detach(mut self) {
         drop(self.handle.take());
     }
@@ -50,14 +50,14 @@ impl<T> Thread<T> {
 impl<T> Drop for Thread<T> {
     fn drop(&mut self) {
         if let Some(handle) = self.handle.take() {
-            // Whoever cares how it ended calls `join`; the panic itself is printed by the hook.
+            // A caller that needs the result calls `join`. The panic hook has printed a panic.
             drop(handle.join());
         }
     }
 }
 
-/// Starts a thread. `name` has at most 15 bytes, so that Linux shows it whole. Fails where there is no room for one
-/// more, see [`most`].
+/// Starts a thread. `name` has at most 15 bytes, so that Linux shows it whole. Fails if the process has as many threads
+/// as it may have, see [`most`].
 pub fn spawn<T: Send + 'static>(name: &str, body: impl FnOnce() -> T + Send + 'static) -> io::Result<Thread<T>> {
     start(name, STACK_BYTES, body)
 }
@@ -91,10 +91,10 @@ pub fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How many threads there may be in this process.
+/// The most threads that this process may have.
 ///
-/// The standard library ends the process when a thread that it has started finds no memory map for its signal stack, so
-/// they are counted instead, and the last ones are never used.
+/// The standard library ends the process if a new thread finds no memory map for its signal stack. So threads are
+/// counted, and this limit keeps a margin of maps.
 pub fn most() -> usize {
     static MOST: OnceLock<usize> = OnceLock::new();
     *MOST.get_or_init(|| {
@@ -107,7 +107,7 @@ fn most_of(maps: usize) -> usize {
     (maps.saturating_sub(OTHER_MAPS) / MAPS_EACH).max(FEWEST)
 }
 
-/// A thread that is counted.
+/// The right to be one of the [`most`] threads; dropping it gives the right back.
 struct Permit;
 
 impl Permit {
@@ -133,7 +133,7 @@ impl Drop for Permit {
     }
 }
 
-/// How much this process uses, in bytes.
+/// The address space that this process uses, in bytes.
 fn address_space() -> Option<u64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = statm.split(' ').next()?.parse().ok()?;
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn ten_thousand_sessions_fit_into_what_linux_allows_a_process() {
         assert!(most_of(USUAL_MAPS) > 11_500, "{}", most_of(USUAL_MAPS));
-        // Neither a machine that allows very few nor one that allows all is a reason to do nothing.
+        // The limit is usable on a machine that allows very few maps, and on one that allows any number.
         assert_eq!(most_of(0), FEWEST);
         assert!(most_of(usize::MAX) > most_of(USUAL_MAPS));
     }
@@ -159,7 +159,7 @@ mod tests {
         assert!(ALIVE.load(Ordering::Relaxed) >= 1);
         drop(end);
         thread.join().unwrap();
-        // Others that run meanwhile are counted as well, so only a bound can be told.
+        // Threads of other tests are counted as well, so only a bound can be checked.
         for _ in 0..most() {
             drop(Permit::take(STACK_BYTES as u64).unwrap());
         }

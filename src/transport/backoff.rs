@@ -1,29 +1,29 @@
-//! Waiting times between tries. Pure arithmetic: whoever dials asks how long to wait and does the waiting.
+//! Delays between tries. Pure arithmetic: the caller asks for a delay and does the waiting.
 
 use std::time::Duration;
 
-/// Waiting times between tries: growing, jittered, bounded.
+/// Delays between tries: growing, jittered, bounded.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     first_ms: u64,
     max_ms: u64,
-    /// What the next delay is drawn around; `None` before the first try.
+    /// The upper bound of the next delay; `None` before the first try.
     base_ms: Option<u64>,
-    /// State of a xorshift generator, never 0. Nothing here needs better dice.
+    /// The state of a xorshift generator, never 0. Jitter needs no better random numbers.
     dice: u64,
 }
 
 impl Backoff {
-    /// The first try comes at once; then about `first_ms`, doubling up to `max_ms`, each varied by up to half: a delay
-    /// lies between half of its base and the base, so that `max_ms` is never exceeded and peers that lost the same
-    /// dispatcher at the same moment do not come back in step.
+    /// The first try comes at once. The later delays have a base of `first_ms`, which doubles up to `max_ms`. A delay
+    /// is random between half of its base and the base, so that `max_ms` is never exceeded, and peers that lost the
+    /// same dispatcher at the same moment do not reconnect in step.
     pub fn new(first_ms: u64, max_ms: u64, seed: u64) -> Self {
         // An odd multiplier spreads seeds such as 1, 2, 3, which process ids tend to be.
         let dice = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
         Self { first_ms: first_ms.clamp(1, max_ms.max(1)), max_ms: max_ms.max(1), base_ms: None, dice }
     }
 
-    /// How long to wait before the next try.
+    /// Returns the delay before the next try.
     pub fn next_delay(&mut self) -> Duration {
         let Some(base_ms) = self.base_ms else {
             self.base_ms = Some(self.first_ms);
@@ -34,14 +34,14 @@ impl Backoff {
         Duration::from_millis(base_ms - half + self.roll() % (half + 1))
     }
 
-    /// From now on no wait is longer than this.
+    /// Limits all later delays.
     pub fn limit(&mut self, max_ms: u64) {
         self.max_ms = max_ms.max(1);
         self.first_ms = self.first_ms.min(self.max_ms);
         self.base_ms = self.base_ms.map(|base_ms| base_ms.min(self.max_ms));
     }
 
-    /// After a success: start over.
+    /// Starts over, after a success.
     pub fn reset(&mut self) {
         self.base_ms = None;
     }
@@ -50,7 +50,7 @@ impl Backoff {
         self.dice ^= self.dice << 13;
         self.dice ^= self.dice >> 7;
         self.dice ^= self.dice << 17;
-        // The low bits are the weaker ones, and the caller takes a remainder.
+        // The caller takes a remainder, and the low bits are the weakest.
         self.dice >> 11
     }
 }

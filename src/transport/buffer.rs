@@ -1,7 +1,7 @@
-//! The bytes that were read and not yet used, cut into lines. Pure: no socket, no clock.
+//! The buffer of received bytes, cut into lines. Pure: no socket, no clock.
 //!
 //! It starts small, because a dispatcher has one for each of thousands of idle peers, grows while much arrives at once,
-//! and shrinks again. A line that is too long is noticed as soon as so many bytes are there, not at its end. Only
+//! and shrinks again. A line that is too long is refused as soon as the limit is reached, not at its end. Only
 //! [`super::FrameReader`] uses it.
 
 use std::io::BufRead;
@@ -9,16 +9,16 @@ use std::ops::Range;
 
 /// The size of an idle peer's buffer.
 pub(super) const IDLE_BYTES: usize = 4 * 1024;
-/// The size to which a busy peer's buffer grows. Beyond it grows only for a single line that needs it.
+/// The size to which a busy peer's buffer grows. It grows further only for a single line that needs it.
 pub(crate) const BUSY_BYTES: usize = 64 * 1024;
-/// After so many reads in a row that would have fitted into an idle buffer, it becomes one again.
+/// Consecutive reads that would have fitted into an idle buffer after which the buffer shrinks to that size.
 const CALM_READS: u32 = 16;
 
-/// A line has more bytes than allowed.
+/// The error that a line has more bytes than allowed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooLong;
 
-/// Bytes read and not yet used: `bytes[start..end]`.
+/// The received bytes that were not used yet: `bytes[start..end]`.
 #[derive(Debug)]
 pub(super) struct LineBuffer {
     bytes: Vec<u8>,
@@ -26,7 +26,7 @@ pub(super) struct LineBuffer {
     end: usize,
     /// There is no newline in `bytes[start..scanned]`.
     scanned: usize,
-    /// The last read filled all the space there was: more is probably waiting.
+    /// Whether the last read filled the whole space, so that more bytes are probably waiting.
     was_filled: bool,
     calm_reads: u32,
 }
@@ -36,7 +36,7 @@ impl LineBuffer {
         Self { bytes: vec![0; IDLE_BYTES], start: 0, end: 0, scanned: 0, was_filled: false, calm_reads: 0 }
     }
 
-    /// Uses up the next line if all of it is there; its newline is not part of the range, but counts towards
+    /// Takes the next line if all of it has arrived. Its newline is not part of the range, but counts towards
     /// `max_line`.
     pub(super) fn take_line(&mut self, max_line: usize) -> Result<Option<Range<usize>>, TooLong> {
         let mut unseen = &self.bytes[self.scanned..self.end];
@@ -56,17 +56,17 @@ impl LineBuffer {
         Ok(Some(line))
     }
 
-    /// The bytes of a line just taken; they are there until [`LineBuffer::space`] is called.
+    /// The bytes of a line that was just taken. They are valid until [`LineBuffer::space`] is called.
     pub(super) fn line(&self, line: Range<usize>) -> &[u8] {
         &self.bytes[line]
     }
 
-    /// Uses up to `max` bytes as they are.
+    /// Takes up to `max` bytes that are not a line.
     pub(super) fn take_bytes(&mut self, max: usize) -> &[u8] {
         let from = self.start;
         self.start = self.end.min(from.saturating_add(max));
         self.scanned = self.scanned.max(self.start);
-        // A payload is about to be read past this buffer; that it filled says nothing about waiting lines.
+        // The rest of a payload is read past this buffer, so a full buffer says nothing about waiting lines.
         self.was_filled = false;
         &self.bytes[from..self.start]
     }
@@ -75,11 +75,11 @@ impl LineBuffer {
         self.start == self.end
     }
 
-    /// Where the next read may put bytes; never empty as long as [`LineBuffer::take_line`] was asked first.
+    /// The space for the next read. It is never empty if [`LineBuffer::take_line`] was called before.
     pub(super) fn space(&mut self) -> &mut [u8] {
         let held = self.end - self.start;
         if self.start > 0 {
-            // Only the beginning of one line is left, since whole ones are used before more is read.
+            // Only the beginning of one line is left, because whole lines are taken before the next read.
             self.bytes.copy_within(self.start..self.end, 0);
             self.scanned -= self.start;
             (self.start, self.end) = (0, held);
@@ -94,7 +94,7 @@ impl LineBuffer {
         &mut self.bytes[self.end..]
     }
 
-    /// So many bytes were put into the space.
+    /// Records that a read put `count` bytes into the space.
     pub(super) fn filled(&mut self, count: usize) {
         self.end += count;
         self.was_filled = self.end == self.bytes.len();
@@ -113,7 +113,7 @@ mod tests {
 
     use super::*;
 
-    /// Puts bytes in as a socket would, at most `piece` at a time, taking out lines as they come.
+    /// Puts bytes in as a socket would, at most `piece` at a time, and takes out lines as they become whole.
     fn lines_of(bytes: &[u8], piece: usize, max_line: usize) -> Result<Vec<Vec<u8>>, TooLong> {
         let mut buffer = LineBuffer::new();
         let mut lines = Vec::new();

@@ -1,4 +1,4 @@
-//! What can go wrong with a connection, as callers branch on it. Every file of this room returns it.
+//! The errors of a connection, as callers branch on them. Every file of this room returns them.
 
 use std::io::{self, ErrorKind};
 use std::time::Duration;
@@ -7,16 +7,16 @@ use crate::model::Address;
 use crate::protocol::codec::CodecError;
 use crate::protocol::limits::MAX_PAYLOAD_BYTES;
 
-/// What went wrong with a connection.
+/// An error of a connection.
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
-    /// No connection came about.
+    /// The dial failed.
     #[error("could not connect to {address}{}", dial_hint(.source))]
     Dial { address: Address, source: io::Error },
-    /// The listening socket could not be had.
+    /// The listening socket could not be bound.
     #[error("could not listen at {address}{}", bind_hint(.source))]
     Bind { address: Address, source: io::Error },
-    /// The connection broke: reset, unreachable, or nothing was acknowledged for too long.
+    /// The connection broke: it was reset, the peer was unreachable, or sent bytes stayed unacknowledged for too long.
     #[error("the connection to the peer broke")]
     Closed(#[source] io::Error),
     /// The peer ended the connection inside a line.
@@ -25,33 +25,33 @@ pub enum TransportError {
     /// The peer ended the connection inside a payload.
     #[error("the peer closed the connection {missing} bytes before the end of a payload of {len}")]
     ShortPayload { len: u64, missing: u64 },
-    /// What was being read was not complete in time. After a line the reader may be asked again and goes on where it
-    /// was; inside a payload there is no going on.
+    /// The line or payload was not complete in time. A line continues at the next call of the reader; a payload cannot
+    /// continue.
     #[error("no complete message within {} ms", .0.as_millis())]
     TimedOut(Duration),
-    /// The peer took nothing, or very little, for longer than a write may take.
+    /// The peer took no bytes, or very few, for longer than a write may take.
     #[error("the peer does not take what it is sent: {} s passed with next to none of it", .0.as_secs())]
     Stalled(Duration),
-    /// The line was read and is not a message of the kind that was expected.
+    /// The line is not a message of the expected kind.
     #[error("what the peer sent is not a message")]
     Malformed(#[source] CodecError),
-    /// A well-formed message whose type is not one of those expected. It is skipped together with its payload, so that
-    /// the session may go on.
+    /// The message is well-formed, but its type is not an expected one. It is skipped together with its payload, so
+    /// that the session may go on.
     #[error("the message type `{name}` is not known here")]
     UnknownType { name: String },
     /// The line is longer than allowed; the rest of it was not read. The session cannot go on.
     #[error("the peer sent a line of more than {max} bytes")]
     LineTooLong { max: usize },
-    /// More payload was announced than is allowed; none of it was read. The session cannot go on.
+    /// The announced payload is longer than allowed; none of it was read. The session cannot go on.
     #[error("the peer announced a payload of {len} bytes, at most {MAX_PAYLOAD_BYTES} are allowed")]
     PayloadTooLong { len: u64 },
-    /// The system refused something else.
+    /// The system refused another operation.
     #[error("could not {doing}")]
     Io { doing: &'static str, source: io::Error },
 }
 
 impl TransportError {
-    /// A failed read or write: most of these mean that the peer is gone.
+    /// Makes the error of a failed read or write. Most kinds mean that the peer is gone.
     pub(super) fn io(doing: &'static str, source: io::Error) -> Self {
         let is_gone = matches!(
             source.kind(),
@@ -68,7 +68,7 @@ impl TransportError {
     }
 }
 
-/// What a failed dial means to the person who reads of it.
+/// Explains a failed dial to a person.
 fn dial_hint(source: &io::Error) -> &'static str {
     hint(
         source,
@@ -79,7 +79,7 @@ fn dial_hint(source: &io::Error) -> &'static str {
     )
 }
 
-/// What to do about a listening socket that was not to be had.
+/// Says what to do about a listening socket that could not be bound.
 fn bind_hint(source: &io::Error) -> &'static str {
     hint(
         source,

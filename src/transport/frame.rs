@@ -1,11 +1,11 @@
-//! Messages ready to be written. Never decides what is sent, nor in which order.
+//! Encoded messages. Never decides which messages are sent, nor in which order.
 
 use serde::Serialize;
 
 use super::{Stream, TransportError};
 use crate::protocol::codec;
 
-/// A message ready to be written: its line and the payload behind it.
+/// An encoded message: its line and the payload behind it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Frame {
     pub line: Vec<u8>,
@@ -17,7 +17,7 @@ impl Frame {
         Self::with_payload(message, Vec::new())
     }
 
-    /// The message must say `bytes` as the payload is long.
+    /// Encodes a message with a payload. Its field `bytes` must be the payload's length.
     pub fn with_payload<M: Serialize>(message: &M, payload: Vec<u8>) -> Self {
         let mut line = Vec::with_capacity(128);
         codec::encode(message, &mut line);
@@ -25,8 +25,8 @@ impl Frame {
     }
 }
 
-/// Writes one frame now, and waits for the peer meanwhile. An error as soon as the peer is gone
-/// ([`TransportError::Closed`]) or takes too little for too long ([`TransportError::Stalled`]).
+/// Writes one frame, and waits for the peer meanwhile. Fails as soon as the peer is gone ([`TransportError::Closed`])
+/// or has taken too little for too long ([`TransportError::Stalled`]).
 pub fn write_frame(stream: &Stream, frame: &Frame) -> Result<(), TransportError> {
     stream.write_both(&frame.line, &frame.payload)
 }

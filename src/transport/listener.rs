@@ -1,5 +1,5 @@
-//! The listening side: binds, accepts, survives what goes wrong with single connections or for lack of descriptors. The
-//! `accept` thread of a dispatcher and a listening runner call it; it never reads from what it accepted.
+//! The listening side: binds and accepts, and survives errors of single connections and a lack of descriptors. The
+//! `accept` thread of a dispatcher and a listening runner call it. It never reads from a connection.
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
@@ -11,25 +11,26 @@ use rustix::io::Errno;
 use super::{Stream, TransportError};
 use crate::model::Address;
 
-/// Connections the kernel keeps until they are accepted; std's 128 make 10,000 runners that come back take a minute.
+/// Connections that the kernel queues until they are accepted. With std's 128, 10,000 reconnecting runners take a
+/// minute.
 const BACKLOG: i32 = 4096;
-/// Waiting for descriptors or memory to come free.
+/// Pause between two tries while descriptors or memory are short.
 const SHORTAGE_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
-/// One warning for so many waits in a row: every ten seconds.
+/// Consecutive pauses for each warning: one warning every ten seconds.
 const SHORTAGE_WARN_EVERY: u32 = 50;
 
 /// Accepts connections.
 #[derive(Debug)]
 pub struct Listener {
-    /// One for each address of the host, not blocking; never empty.
+    /// One non-blocking socket for each address of the host; never empty.
     sockets: Vec<TcpListener>,
     local: SocketAddr,
     is_closed: AtomicBool,
 }
 
 impl Listener {
-    /// Binds to every address the host resolves to, all at one port; backlog 4096, SO_REUSEADDR. An address that this
-    /// machine cannot use (IPv6 switched off, say) is left out as long as another one remains.
+    /// Binds to every address that the host resolves to, all at one port, with backlog 4096 and SO_REUSEADDR. Leaves
+    /// out an address that this machine cannot use (such as IPv6 if it is switched off), unless it is the only one.
     pub fn bind(address: &Address) -> Result<Self, TransportError> {
         let fail = |source| TransportError::Bind { address: address.clone(), source };
         let places = (address.host.as_str(), address.port).to_socket_addrs().map_err(fail)?;
@@ -56,15 +57,15 @@ impl Listener {
         Ok(Self { sockets, local, is_closed: AtomicBool::new(false) })
     }
 
-    /// Where it listens, with the real port where 0 was asked for; the first address of several.
+    /// The address at which it listens, the first of several, with the real port if port 0 was asked for.
     pub fn local_addr(&self) -> SocketAddr {
         self.local
     }
 
     /// Waits for the next connection. `None` once [`Listener::close`] was called.
     ///
-    /// A connection that broke before it was accepted is passed over. Too few descriptors or too little memory is
-    /// waited out with a warning: the connections that are there go on, and new ones queue in the kernel.
+    /// Skips a connection that broke before it was accepted. If descriptors or memory are short, warns and tries again:
+    /// present connections go on, and new ones queue in the kernel.
     pub fn accept(&self) -> Result<Option<Stream>, TransportError> {
         let mut shortages = 0;
         while !self.is_closed.load(Ordering::Acquire) {
@@ -86,7 +87,7 @@ impl Listener {
             }
             if has_met_shortage {
                 shortages += 1;
-                // Only closing wakes this one; the connections that wait must not, or it would spin.
+                // Only closing wakes this wait. If waiting connections woke it, this loop would spin.
                 self.wait(PollFlags::empty(), Some(&SHORTAGE_WAIT))?;
             } else {
                 shortages = 0;
@@ -96,11 +97,12 @@ impl Listener {
         Ok(None)
     }
 
-    /// Makes a blocked accept return, and all later ones; from any thread. New connections are refused from here on.
+    /// Makes the present and all later calls of accept return; from any thread. New connections are refused from here
+    /// on.
     pub fn close(&self) {
         self.is_closed.store(true, Ordering::Release);
         for socket in &self.sockets {
-            // Linux ends the listening and reports a hang-up to whoever polls. A failure means it is done already.
+            // Linux ends the listening and reports a hang-up to the poll. A failure means that it has ended already.
             rustix::net::shutdown(socket, rustix::net::Shutdown::Both).ok();
         }
     }
@@ -122,7 +124,7 @@ fn listen(place: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket)
 }
 
-/// The next connection, or `None` where there is none now, or it broke before it could be taken.
+/// Accepts the next connection. `None` if there is none now, or if it broke before it was accepted.
 fn accept_one(socket: &TcpListener) -> io::Result<Option<Stream>> {
     let accepted = match socket.accept() {
         Ok(accepted) => accepted,
@@ -139,7 +141,7 @@ fn accept_one(socket: &TcpListener) -> io::Result<Option<Stream>> {
     }
 }
 
-/// Errors that Linux passes on from the new connection, or a signal; the listening socket is fine.
+/// Whether the error belongs to the new connection (Linux passes it on) or to a signal; the listening socket is fine.
 fn is_of_one_connection(error: &io::Error) -> bool {
     let passed_on = [
         Errno::INTR,

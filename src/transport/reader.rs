@@ -1,5 +1,5 @@
-//! The reading half of a session: lines and payloads, each bounded in length and in time. A session's reading thread
-//! owns one. It never writes, and what a message means is the caller's business.
+//! The reading half of a session: lines and payloads, each bounded in length and in time. The reading thread of a
+//! session owns one. It never writes and does not interpret messages.
 
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::protocol::limits::MAX_PAYLOAD_BYTES;
 
 /// Payload is read in steps of this size, so that memory follows what arrives, not what was announced.
 const PAYLOAD_STEP: usize = 64 * 1024;
-/// The slowest a payload may arrive, in bytes a second: below what the slowest useful link does.
+/// The lowest rate at which a payload may arrive, in bytes a second; lower than that of the slowest useful link.
 const PAYLOAD_MIN_RATE: u64 = 512;
 
 /// The reading half: lines and payloads, each bounded.
@@ -23,7 +23,7 @@ pub struct FrameReader {
     stream: Stream,
     buffer: LineBuffer,
     timeout: Option<Duration>,
-    /// Payload bytes behind a message of unknown type, to be passed over before the next line.
+    /// Payload bytes behind a message of unknown type, to be skipped before the next line.
     skip: u64,
 }
 
@@ -32,24 +32,24 @@ impl FrameReader {
         Self { stream, buffer: LineBuffer::new(), timeout: None, skip: 0 }
     }
 
-    /// How long the peer may take to complete what is being read. `None` waits for ever.
+    /// Sets the time in which the peer must complete a line or payload. `None` waits for ever.
     ///
-    /// It applies to every later call of [`FrameReader::read`] on its own: from the call until the whole line is there,
-    /// however many bytes arrive in between, so a peer that sends a byte now and then gains nothing. It is thus also
-    /// the longest silence that is accepted: whoever expects a ping every 5 s and gives up after 30 s sets 30 s. Lines
-    /// that are in the buffer already are handed out without looking at the time.
+    /// It applies to each later call of [`FrameReader::read`]: from the call until the whole line has arrived, however
+    /// many bytes arrive in between, so a peer that sends a byte now and then gains nothing. It is therefore also the
+    /// longest accepted silence: a caller that expects a ping every 5 s and gives up after 30 s sets 30 s. Lines that
+    /// are in the buffer already are returned without a look at the clock.
     ///
-    /// [`FrameReader::read_payload`] may be silent for this long at any point, and may take this long plus 2 ms a byte
-    /// in all, so that a slow link is not taken for a dead one.
+    /// In [`FrameReader::read_payload`] the peer may be silent for this long at any point, and may take this long plus
+    /// 2 ms a byte in all, so that a slow link is not taken for a dead one.
     pub fn set_timeout(&mut self, timeout: Option<Duration>) -> Result<(), TransportError> {
         self.timeout = timeout;
         Ok(())
     }
 
-    /// The next message, its line at most `max_line` bytes, newline included. `None` when the peer closed between
-    /// messages.
+    /// Reads the next message, whose line has at most `max_line` bytes, newline included. Returns `None` if the peer
+    /// closed between messages.
     ///
-    /// After [`TransportError::TimedOut`] what has arrived is kept and the next call goes on with it. After
+    /// After [`TransportError::TimedOut`] the received bytes are kept, and the next call continues. After
     /// [`TransportError::Malformed`] and [`TransportError::UnknownType`] the next call reads the message behind. After
     /// any other error the session cannot go on.
     pub fn read<M: DeserializeOwned>(&mut self, max_line: usize) -> Result<Option<M>, TransportError> {
@@ -85,7 +85,7 @@ impl FrameReader {
             return Err(TransportError::PayloadTooLong { len });
         }
         let mut missing = usize::try_from(len).expect("the limit fits");
-        // Exactly, because the caller may keep it; and no memory is touched before bytes arrive.
+        // Exactly, because the caller may keep the payload. The memory is untouched until bytes arrive.
         into.reserve_exact(missing);
         let buffered = self.buffer.take_bytes(missing);
         into.extend_from_slice(buffered);
@@ -107,7 +107,7 @@ impl FrameReader {
         Ok(())
     }
 
-    /// One read past the buffer, which is empty.
+    /// Does one read past the buffer, which is empty.
     fn read_directly(&self, into: &mut [u8], whole: &mut Deadline) -> Result<usize, TransportError> {
         debug_assert!(self.buffer.is_empty());
         let mut silence = Deadline::new(self.timeout);
@@ -119,7 +119,7 @@ impl FrameReader {
         }
     }
 
-    /// One read into the buffer; 0 at the end of the stream.
+    /// Does one read into the buffer. Returns 0 at the end of the stream.
     fn fill(&mut self, deadline: &mut Deadline) -> Result<usize, TransportError> {
         loop {
             let wait = deadline.left()?;
@@ -148,7 +148,7 @@ impl FrameReader {
     }
 }
 
-/// What a read came to; `None` where it is to be tried again, or the deadline to be looked at.
+/// Turns an interrupted or timed-out read into `None`: the caller checks its deadline and reads again.
 fn retryable(read: std::io::Result<usize>) -> Result<Option<usize>, TransportError> {
     match read {
         Ok(count) => Ok(Some(count)),
@@ -157,7 +157,7 @@ fn retryable(read: std::io::Result<usize>) -> Result<Option<usize>, TransportErr
     }
 }
 
-/// A moment by which something must be done. Looks at the clock only once something has to be waited for.
+/// A deadline that reads the clock only when the caller has to wait.
 struct Deadline {
     timeout: Option<Duration>,
     at: Option<Instant>,
@@ -168,7 +168,7 @@ impl Deadline {
         Self { timeout, at: None }
     }
 
-    /// How long is left; the whole timeout at the first call, [`Duration::MAX`] where there is none.
+    /// The time that is left: the whole timeout at the first call, [`Duration::MAX`] without a timeout.
     fn left(&mut self) -> Result<Duration, TransportError> {
         let Some(timeout) = self.timeout else { return Ok(Duration::MAX) };
         let now = clock::instant();
