@@ -1,4 +1,4 @@
-//! What is run and how it ended. Plain data; no system calls.
+//! Commands and how they end. Plain data; no system calls.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -12,44 +12,44 @@ pub struct Command {
     pub script: Script,
     pub directory: PathBuf,
     pub env: Vec<(OsString, OsString)>,
-    /// After this long it is ended.
+    /// The time after which it is ended.
     pub timeout_ms: u64,
-    /// Between TERM and KILL.
+    /// The time between TERM and KILL.
     pub grace_ms: u64,
 }
 
-/// Whom to tell how a command gets on.
+/// Callbacks about the progress of a command.
 #[derive(Default)]
 pub struct Progress<'a> {
-    /// Called once its process runs, by a thread of the supervisor's, and before its end is known.
+    /// Called by a thread of the supervisor once the process runs, and before its end is known.
     pub started: Option<Box<dyn FnOnce() + Send>>,
-    /// Called if it has not ended after `LASTING`.
+    /// Called if the command has not ended after `LASTING`.
     pub lasting: Option<&'a mut dyn FnMut()>,
 }
 
-/// What takes longer is not over at once. Many checks are, and a person does not notice it.
+/// A command that takes longer counts as lasting. Many checks are shorter, and a person does not notice the delay.
 pub(super) const LASTING: Duration = Duration::from_millis(10);
 
 /// How a command ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Exit {
-    /// With this exit code.
+    /// It exited with this code.
     Code(i32),
-    /// By a signal that the supervisor did not send.
+    /// A signal that the supervisor did not send ended it.
     Signal(i32),
     TimedOut,
     Cancelled,
-    /// It never started, by its own fault: no such program, not executable, empty. Says why.
+    /// It never started, by its own fault: no such program, not executable, empty. Holds the explanation.
     CouldNotStart(String),
 }
 
-/// What is known after a command and everything it started are gone.
+/// The end of a command, reported after the command and all its descendants are gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
     pub exit: Exit,
     /// From start to the leader's end.
     pub duration_ms: u64,
-    /// Processes that were still there when the leader ended and had to be ended.
+    /// The number of processes that outlived the leader and had to be killed.
     pub leftovers: u32,
 }
 

@@ -1,12 +1,11 @@
-//! What can go wrong with a process that is not the command's own fault.
+//! The errors of processes that are not the command's own fault.
 
 use std::io;
 use std::path::PathBuf;
 
 use crate::model::Isolation;
 
-/// What went wrong with a process or its supervisor. Not the command's own failures: those are an
-/// [`Exit`](super::Exit).
+/// An error of a process or its supervisor. A failure of the command itself is an [`Exit`](super::Exit).
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
     #[error("could not start the supervisor {}", program.display())]
@@ -26,14 +25,14 @@ pub enum ProcessError {
     StartCommand(#[source] io::Error),
     #[error("could not talk to the supervisor")]
     Talk(#[source] io::Error),
-    /// Says by what exit code or signal.
+    /// `how` names the exit code or signal.
     #[error("the supervisor ended while it was needed ({how})")]
     SupervisorEnded { how: String },
     #[error("the supervisor did not answer in time")]
     SupervisorSilent,
     #[error("the supervisor answered {report}, which fits nothing that was asked")]
     Unexpected { report: String },
-    /// Processes of another user, or stuck in the kernel.
+    /// They belong to another user, or are stuck in the kernel.
     #[error("{count} processes of the command could not be ended")]
     Remaining { count: u32 },
     #[error("could not prepare to supervise")]

@@ -1,5 +1,4 @@
-//! A role's process gives memory back when it has nothing to do: what its start, or a busy time, needed and being idle
-//! does not.
+//! Returns a role's unused memory to the system when its process is idle: memory that its start or a busy time needed.
 
 use std::io;
 use std::time::Duration;
@@ -8,21 +7,22 @@ use super::kernel;
 use crate::clock;
 use crate::threads;
 
-/// How often it is looked at.
+/// Interval between two checks.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// A process that used less than this of a processor in that time is idle.
+/// A process that used less processor time than this in one interval is idle.
 const IDLE: Duration = Duration::from_millis(10);
 
-/// What it has to have used since memory was last given back: a commit takes more, heartbeats take seconds for it.
+/// Processor time that the process must have used since it last returned memory. A commit takes more; heartbeats take
+/// seconds to reach it.
 const WORTH_IT: Duration = Duration::from_millis(5);
 
-/// Starts the thread, which goes on for as long as the process.
+/// Starts the thread, which lives as long as the process.
 pub fn give_back_when_idle() -> io::Result<()> {
     let thread = threads::spawn("idle", || {
         let mut idleness = Idleness { used: clock::processor_time(), given_back: Duration::ZERO };
         loop {
-            // Nothing is to be heard here.
+            // No message ever comes: this is a pause.
             crossbeam_channel::never::<()>().recv_timeout(EVERY).ok();
             if idleness.is_due(clock::processor_time())
                 && let Err(error) = kernel::give_back_memory()
@@ -31,20 +31,20 @@ pub fn give_back_when_idle() -> io::Result<()> {
             }
         }
     })?;
-    // There is nothing to join.
+    // It never ends, so there is nothing to join.
     std::mem::forget(thread);
     Ok(())
 }
 
 struct Idleness {
-    /// Of the processor, when it was last looked.
+    /// Processor time at the last check.
     used: Duration,
-    /// The same, when memory was last given back.
+    /// Processor time when memory was last returned.
     given_back: Duration,
 }
 
 impl Idleness {
-    /// Whether memory is to be given back now. To be asked once in that time.
+    /// Whether to return memory now. Called once in each interval.
     fn is_due(&mut self, used: Duration) -> bool {
         let is_idle = used.saturating_sub(self.used) < IDLE;
         self.used = used;

@@ -1,4 +1,4 @@
-//! The two tiers: which one this process may use, and how a supervising process enters its own.
+//! The two tiers of isolation: detects the tier that this process may use, and enters it in a supervising process.
 
 use std::io;
 
@@ -9,8 +9,8 @@ use super::kernel;
 use crate::model::Isolation;
 use crate::threads;
 
-/// The strongest tier that this process may use on this kernel. Finds out by doing, in a thread whose namespaces end
-/// with it: capabilities alone do not tell, because a container, a security module or a limit may refuse all the same.
+/// Returns the strongest tier that this process may use on this kernel. Tries it, in a thread whose namespaces end with
+/// it: capabilities alone prove nothing, because a container, a security module or a limit may still refuse.
 pub fn detect() -> Isolation {
     let attempt = threads::spawn("isolation", || {
         kernel::unshare_pids()?;
@@ -28,8 +28,8 @@ pub fn detect() -> Isolation {
 
 /// Makes this process the supervisor of its tier. In a PID namespace it is PID 1 already.
 pub(super) fn enter(isolation: Isolation) -> io::Result<()> {
-    // Where something has stopped this process, it must go on to see the runner vanish. It is not to be killed in a
-    // namespace of its own either: the kernel would end everything there, but only after closing what is kept open.
+    // CONT, because a stopped process must continue to see that the runner is gone. Not KILL, not even in a namespace
+    // of its own: the kernel would end everything in it, but only after it has closed the file that is kept open.
     rustix::process::set_parent_process_death_signal(Some(Signal::CONT))?;
     match isolation {
         Isolation::PidNamespace => {
@@ -42,15 +42,16 @@ pub(super) fn enter(isolation: Isolation) -> io::Result<()> {
     }
 }
 
-/// From now on, orphans below this process become its children.
+/// Makes the orphans below this process its children, from now on.
 pub(super) fn become_subreaper() -> io::Result<()> {
     Ok(rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?)
 }
 
-/// A /proc that shows this PID namespace, which nobody outside sees.
+/// Mounts a /proc that shows this PID namespace, invisible outside of it.
 fn mount_own_proc() -> io::Result<()> {
     kernel::unshare_mounts()?;
-    // What the machine mounts or unmounts later is to arrive here, so that no disk is held busy, but nothing leaves.
+    // Later mounts and unmounts of the machine propagate into this namespace, so that it keeps no disk busy, but none
+    // propagates out of it.
     rustix::mount::mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     Ok(rustix::mount::mount("proc", "/proc", "proc", flags, None)?)

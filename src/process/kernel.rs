@@ -1,5 +1,5 @@
-//! The one file with unsafe code: starts a command's process in a session of its own, leaves namespaces, and gives back
-//! memory.
+//! The one file with unsafe code: starts a command's process in a session of its own, leaves namespaces, and returns
+//! memory to the system.
 //!
 //! The kernel executes exactly what `launch` prepared. The C library's execvp is not used, because it hands a file that
 //! the kernel refuses to the shell: a program for another machine would "run" and fail with a syntax error. Nor is the
@@ -21,18 +21,18 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
 
-/// What to execute, in the shape that the kernel takes it.
+/// The program to execute, in the form that the kernel takes.
 pub(super) struct Image {
-    /// Tried in order; the first that can be executed is.
+    /// Paths that are tried in order, until one can be executed.
     pub candidates: Vec<CString>,
     pub arguments: Strings,
     pub environment: Strings,
 }
 
-/// Strings, and the array of pointers to them that ends in a null pointer.
+/// Strings, and an array of pointers to them that ends in a null pointer.
 pub(super) struct Strings {
     pointers: Vec<*mut c_char>,
-    /// What the pointers point into. Never changed.
+    /// The memory that the pointers point into. Never changed.
     _strings: Vec<CString>,
 }
 
@@ -44,13 +44,13 @@ impl Strings {
 }
 
 /// Starts a process that leads a session of its own in `directory`, with `output` as its stdout and stderr and this
-/// process's (empty) stdin. Returns once it executes its program, or with the kernel's reason. It has no signal
-/// blocked, and none ignored that this process handles. Goes on to the next candidate as execvp(3) does.
+/// process's (empty) stdin. It has no signal blocked, and ignores none that this process handles. Returns once it
+/// executes its program, or with the kernel's error. Tries the next candidate in the cases in which execvp(3) does.
 pub(super) fn start(image: &Image, directory: &Path, output: &OwnedFd) -> Result<Pid, Errno> {
     let setup = SpawnSetup::new(directory, output)?;
     let mut reason = Errno::NOENT;
     for candidate in &image.candidates {
-        // Looking is quicker than starting a process that finds nothing.
+        // A look is faster than the start of a process that finds no program.
         let path = directory.join(std::ffi::OsStr::from_bytes(candidate.to_bytes()));
         let found = rustix::fs::access(&path, Access::EXISTS);
         match found.and_then(|()| setup.spawn(candidate, image)) {
@@ -62,7 +62,7 @@ pub(super) fn start(image: &Image, directory: &Path, output: &OwnedFd) -> Result
     Err(reason)
 }
 
-/// What posix_spawn(3) is to do between the new process's start and its program's.
+/// The steps of posix_spawn(3) between the new process's start and its program's.
 struct SpawnSetup {
     actions: libc::posix_spawn_file_actions_t,
     attributes: libc::posix_spawnattr_t,
@@ -93,7 +93,7 @@ impl SpawnSetup {
             check(libc::posix_spawnattr_setflags(attributes, flags as libc::c_short))?;
             libc::sigemptyset(signals.as_mut_ptr());
             check(libc::posix_spawnattr_setsigmask(attributes, signals.as_ptr()))?;
-            // What the standard library's start-up has set to be ignored; what is handled is reset by the kernel.
+            // The standard library's start-up ignores this signal. The kernel resets the handled ones by itself.
             libc::sigaddset(signals.as_mut_ptr(), libc::SIGPIPE);
             check(libc::posix_spawnattr_setsigdefault(attributes, signals.as_ptr()))?;
         }
@@ -129,40 +129,40 @@ impl Drop for SpawnSetup {
     }
 }
 
-/// These functions answer with an error number, or 0.
+/// Turns the result of these functions, an error number or 0, into a `Result`.
 fn check(error: c_int) -> Result<(), Errno> {
     if error == 0 { Ok(()) } else { Err(Errno::from_raw_os_error(error)) }
 }
 
-/// Descriptors that whoever started the runner left open are not inherited by commands.
+/// Marks every descriptor to be closed on exec, so that commands inherit none that the runner's parent left open.
 pub(super) fn close_all_on_exec() -> io::Result<()> {
     for entry in std::fs::read_dir("/proc/self/fd")? {
         let name = entry?.file_name();
         let Some(number) = name.to_str().and_then(|name| name.parse().ok()).filter(|number: &i32| *number > 2) else {
             continue;
         };
-        // SAFETY: it is used for this one call only. It may be closed by now, which is then an error to ignore.
+        // SAFETY: it is used for this one call only. If it is closed by now, the call fails, and the error is ignored.
         let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
         let _ = rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::CLOEXEC);
     }
     Ok(())
 }
 
-/// Children that this thread starts from now on are in a new PID namespace, the first one as its PID 1. The thread can
-/// start no other thread after this.
+/// Puts the children that this thread starts from now on into a new PID namespace, the first one as its PID 1. The
+/// thread can start no other thread after this.
 pub(super) fn unshare_pids() -> io::Result<()> {
     // SAFETY: descriptors stay shared.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWPID) }.map_err(io::Error::from)
 }
 
-/// This thread sees mounts of its own from now on.
+/// Gives this thread a mount namespace of its own.
 pub(super) fn unshare_mounts() -> io::Result<()> {
     // SAFETY: descriptors stay shared.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }.map_err(io::Error::from)
 }
 
-/// Gives back what the allocator holds and nobody uses, and the pages of the program's code: those that are wanted
-/// again are mapped again from the file, which mostly is in memory anyway.
+/// Returns the unused memory of the allocator and the pages of the program's code to the system. Pages that are needed
+/// again are mapped again from the file, which is mostly in the page cache.
 pub(super) fn give_back_memory() -> io::Result<()> {
     #[cfg(target_env = "gnu")]
     // SAFETY: malloc_trim(3) touches only what was freed, and may be called from any thread.
@@ -178,8 +178,8 @@ pub(super) fn give_back_memory() -> io::Result<()> {
     if error == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// The mapping that a line of `/proc/<pid>/maps` describes (proc_pid_maps(5)), if it is code from a file and the
-/// address lies in it.
+/// Returns the mapping that a line of `/proc/<pid>/maps` describes (proc_pid_maps(5)), if it is code from a file and
+/// contains the address.
 fn code_around(address: usize, line: &str) -> Option<Range<usize>> {
     let mut fields = line.split_ascii_whitespace();
     let (from, to) = fields.next()?.split_once('-')?;

@@ -1,7 +1,7 @@
-//! What to execute for a command, and in words why it could not be executed.
+//! Prepares the execution of a command, and explains why one failed.
 //!
 //! Decides whose fault a failed start is: the command's own (an outcome) or the machine's (an error). Executes nothing.
-//! Used by `supervise` only.
+//! Used by `supervise_main` only.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fs;
@@ -19,13 +19,13 @@ use crate::model::Script;
 /// The platform's shell.
 const SHELL: &str = "/bin/sh";
 
-/// Where programs are looked for when the environment has no PATH, as execvp(3) does.
+/// The search path if the environment has no PATH; that of execvp(3).
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
-/// How much of a script's first line the kernel reads.
+/// Bytes of a script's first line that the kernel reads.
 const SHEBANG_BYTES: u64 = 256;
 
-/// What the kernel is to execute, or why there is nothing to execute.
+/// Returns the program to execute, or the reason why there is none.
 pub(super) fn prepare(command: &Command) -> Result<Image, String> {
     let (program, words) = match &command.script {
         Script::Shell(text) if text.trim().is_empty() => return Err("the command is empty".into()),
@@ -47,13 +47,13 @@ pub(super) fn prepare(command: &Command) -> Result<Image, String> {
     })
 }
 
-/// A text that begins like an option is kept from being read as one.
+/// The arguments of the shell. `--` keeps a text that begins like an option from being one.
 fn shell_words(text: &str) -> Vec<&str> {
     if text.starts_with(['-', '+']) { vec!["sh", "-c", "--", text] } else { vec!["sh", "-c", text] }
 }
 
-/// Where a program may be: itself if it has a slash, else in each directory of the command's own PATH. Relative paths
-/// count from the command's directory, because that is where the process is when it tries them.
+/// The paths at which a program may be: its own if it has a slash, else one in each directory of the command's PATH.
+/// Relative paths start at the command's directory, because the process is there when it tries them.
 fn candidates(program: &str, env: &[(OsString, OsString)]) -> Vec<PathBuf> {
     if program.contains('/') {
         return vec![program.into()];
@@ -61,7 +61,7 @@ fn candidates(program: &str, env: &[(OsString, OsString)]) -> Vec<PathBuf> {
     search_path(env).as_bytes().split(|byte| *byte == b':').map(|dir| directory(dir).join(program)).collect()
 }
 
-/// An empty entry of PATH means the directory where one is.
+/// An empty entry of PATH means the current directory.
 fn directory(entry: &[u8]) -> &Path {
     if entry.is_empty() { Path::new(".") } else { Path::new(OsStr::from_bytes(entry)) }
 }
@@ -70,9 +70,9 @@ fn search_path(env: &[(OsString, OsString)]) -> &OsStr {
     env.iter().find(|(name, _)| name == "PATH").map_or(OsStr::new(DEFAULT_PATH), |(_, value)| value)
 }
 
-/// Why the kernel refused to execute the command, if that is the command's own fault. Nothing means that the machine
-/// lacks something. Looks at the file system as it is now, so the words may be wrong where it has changed since; whose
-/// fault it is depends on the error number only.
+/// Explains why the kernel refused to execute the command, if that is the command's own fault. `None` means that the
+/// machine lacks a resource. The text describes the present file system, so it may be wrong if that has changed since;
+/// whose fault it is depends on the error number only.
 pub(super) fn explain(command: &Command, errno: Errno) -> Option<String> {
     let own_fault = [
         Errno::NOENT,
@@ -128,7 +128,7 @@ fn explain_file(program: &str, path: &Path, errno: Errno) -> String {
         return format!("{program} is a directory");
     }
     match errno {
-        // The file is there, so it is what the file asks for that is not.
+        // The file exists, so its interpreter or loader does not.
         Errno::NOENT | Errno::NOTDIR => match interpreter(path) {
             Some(interpreter) => format!("{program} asks for the interpreter {interpreter}, which does not exist"),
             None => format!("{program} asks for a loader that does not exist"),

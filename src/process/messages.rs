@@ -19,34 +19,34 @@ use rustix::net::{
 use super::{Command, Ended, Exit};
 use crate::model::{Isolation, Script};
 
-/// The longest message. The kernel takes at most about 6 MiB of arguments and environment.
+/// The longest message. The kernel accepts at most about 6 MiB of arguments and environment.
 pub(super) const MAX_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
 
-/// What the runner asks.
+/// A message of the runner to the supervising process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Order {
-    /// The first message: be this tier's supervisor.
+    /// Enter this tier. The first message.
     Serve(Isolation),
-    /// Execute this; the output comes along as a descriptor.
+    /// Execute this command. The descriptor of its output comes with the message.
     Run(Command),
-    /// End what runs. Means nothing when nothing does: the end had been on its way.
+    /// End the running command. Ignored if none runs: the report of its end was on its way.
     Cancel,
 }
 
-/// What the supervisor answers.
+/// A message of the supervising process to the runner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Report {
-    /// To `Serve`.
+    /// Answers `Serve`: the tier is entered.
     Ready,
-    /// To `Serve`: the kernel refused, with this error number.
+    /// Answers `Serve`: the kernel refused, with this error number.
     Refused(i32),
-    /// The command's process executes its program.
+    /// The command's process executes its program now.
     Started,
-    /// The command and everything it started are gone, or it never started.
+    /// The command and all its descendants are gone, or it never started.
     Ended(Ended),
-    /// It could not be started, with this error number, which is not the command's fault.
+    /// The command could not be started, with this error number; not its own fault.
     NotStarted(i32),
-    /// So many processes could not be ended. The supervisor ends after this.
+    /// This number of processes could not be ended. The supervising process ends after this report.
     Remaining(u32),
 }
 
@@ -71,7 +71,7 @@ impl Order {
     }
 }
 
-/// [`Order::Run`], without owning the command.
+/// Encodes [`Order::Run`] without owning the command.
 pub(super) fn encode_run(command: &Command) -> Vec<u8> {
     let mut message = Message::new(1).u64(command.timeout_ms).u64(command.grace_ms);
     message = message.bytes(command.directory.as_os_str().as_bytes());
@@ -185,18 +185,18 @@ pub(super) fn send_with(socket: &UnixStream, message: &[u8], descriptor: Borrowe
             sent => break sent?,
         }
     };
-    // A long message is cut; the descriptor went with its first part.
+    // A long message may be sent in part; the descriptor went with its first part.
     send(socket, &message[sent..])
 }
 
-/// Waits for the next order and its descriptor. Nothing means that the runner is gone.
+/// Waits for the next order and its descriptor. `None` means that the runner is gone.
 pub(super) fn receive_order(socket: &UnixStream) -> io::Result<Option<(Order, Option<OwnedFd>)>> {
     let Some((body, descriptor)) = receive(socket)? else { return Ok(None) };
     let order = Order::decode(&body).ok_or_else(malformed)?;
     Ok(Some((order, descriptor)))
 }
 
-/// Waits for the next report. Nothing means that the supervisor is gone.
+/// Waits for the next report. `None` means that the supervising process is gone.
 pub(super) fn receive_report(socket: &UnixStream) -> io::Result<Option<Report>> {
     let Some((body, _)) = receive(socket)? else { return Ok(None) };
     Report::decode(&body).ok_or_else(malformed).map(Some)
@@ -236,7 +236,7 @@ fn malformed() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "malformed message")
 }
 
-/// A message being written: room for its length, its tag, then its fields.
+/// A message that is being encoded: space for its length, its tag, then its fields.
 struct Message(Vec<u8>);
 
 impl Message {
@@ -264,7 +264,7 @@ impl Message {
         self
     }
 
-    /// Saturates: such a message is longer than any that is sent.
+    /// Saturates: a message with that many elements is longer than the limit anyway.
     fn count(self, value: usize) -> Self {
         self.u32(u32::try_from(value).unwrap_or(u32::MAX))
     }
@@ -282,7 +282,7 @@ impl Message {
     }
 }
 
-/// The fields of a message that are not yet read.
+/// The fields of a message that were not read yet.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {

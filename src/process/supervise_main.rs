@@ -1,8 +1,9 @@
 //! The supervising process: the body of the hidden subcommand.
 //!
-//! Serves one command after the other over its stdin, a socket, and reports an end only when nothing of the command is
-//! left. If the socket closes, the runner is gone: everything ends at once. One thread, nothing kept between commands;
-//! it must stay small, because there is one for each slot. Never prints: what goes wrong is reported.
+//! Executes one command after the other, ordered over its stdin, a socket, and reports an end only when no process of
+//! the command is left. If the socket closes, the runner is gone, and everything ends at once. It has one thread and
+//! keeps nothing between commands. It must stay small, because there is one for each slot. Never prints: errors are
+//! reported.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -22,9 +23,9 @@ use super::{Command, Ended, Exit, ProcessError, isolation, kernel, launch};
 use crate::clock;
 use crate::model::Isolation;
 
-/// Signals that a terminal, a service manager or a task may send and that must not end this process, and those that
-/// whoever started the runner may have left ignored. They are handled, not ignored, because a handler does not survive
-/// exec: so commands start with the default for each. (PIPE is reset by the standard library.)
+/// Signals that a terminal, a service manager or a task may send and that must not end this process, and signals that
+/// the runner's parent may have left ignored. They are handled, not ignored, because a handler does not survive exec,
+/// so commands start with the default action of each. (The standard library resets PIPE.)
 const HANDLED_SIGNALS: [i32; 13] = [
     signal::SIGHUP,
     signal::SIGINT,
@@ -41,12 +42,13 @@ const HANDLED_SIGNALS: [i32; 13] = [
     signal::SIGWINCH,
 ];
 
-/// A program that is still open for writing cannot be executed. Where a fork elsewhere holds the descriptor for a
-/// moment, that passes: so often, and so far apart, it is tried again.
+/// Tries to execute a program that is still open for writing. It passes if a fork in another process holds the
+/// descriptor for a moment only.
 const BUSY_TRIES: u32 = 20;
+/// Pause between two such tries.
 const BUSY_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
 
-/// The body of the hidden subcommand: serves commands over its stdin (a socket) until that closes.
+/// The body of the hidden subcommand: executes the commands that come over its stdin (a socket) until it closes.
 pub fn supervise() -> Result<(), ProcessError> {
     let socket = take_socket().map_err(ProcessError::Prepare)?;
     let child_news = handle_signals().map_err(ProcessError::Prepare)?;
@@ -67,7 +69,7 @@ fn serve(socket: &UnixStream, mut family: Family) -> Result<(), ProcessError> {
     loop {
         match messages::receive_order(socket).map_err(ProcessError::Talk)? {
             None => return Ok(()),
-            // The command had ended before this arrived.
+            // The command ended before this order arrived.
             Some((Order::Cancel, _)) => {}
             Some((Order::Run(command), Some(output))) => {
                 if !run(socket, &mut family, &command, output)? {
@@ -79,14 +81,14 @@ fn serve(socket: &UnixStream, mut family: Family) -> Result<(), ProcessError> {
     }
 }
 
-/// Moves the socket away from stdin, which becomes empty.
+/// Moves the socket from stdin to another descriptor, and makes stdin empty.
 fn take_socket() -> io::Result<UnixStream> {
     let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
     rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
     Ok(socket.into())
 }
 
-/// Survives what is sent to it, and hears of its children's ends.
+/// Handles the signals that must not end this process. The returned socket becomes readable when a child ends.
 fn handle_signals() -> io::Result<UnixStream> {
     let (news, notify) = UnixStream::pair()?;
     news.set_nonblocking(true)?;
@@ -99,19 +101,19 @@ fn handle_signals() -> io::Result<UnixStream> {
 }
 
 fn prepare(isolation: Isolation) -> io::Result<()> {
-    // No directory is held busy by this process.
+    // So that this process keeps no directory busy.
     std::env::set_current_dir("/")?;
     kernel::close_all_on_exec()?;
     isolation::enter(isolation)
 }
 
-/// Executes one command. False if the runner vanished meanwhile.
+/// Executes one command. Returns false if the runner vanished meanwhile.
 fn run(socket: &UnixStream, family: &mut Family, command: &Command, output: OwnedFd) -> Result<bool, ProcessError> {
     let running = match start(command, &output) {
         Ok(running) => running,
         Err(answer) => return report(socket, &answer).map(|()| true),
     };
-    // The command alone holds its output now.
+    // Only the command holds its output now.
     drop(output);
     family.adopt(running.leader);
     let watched = match report(socket, &Report::Started) {
@@ -152,7 +154,7 @@ fn start(command: &Command, output: &OwnedFd) -> Result<Running, Report> {
         };
         if errno == Errno::TXTBSY && tries > 0 {
             tries -= 1;
-            // Waits for nothing but the time to pass; a signal may cut it short.
+            // A pure pause; a signal may cut it short.
             let _ = rustix::event::poll(&mut [] as &mut [PollFd<'_>; 0], Some(&BUSY_PAUSE));
             continue;
         }
@@ -192,8 +194,9 @@ impl Running {
         let mut deadline = self.times_out;
         loop {
             let to_read = family.wait(socket, deadline).map_err(ProcessError::Talk)?;
-            // An end goes first: a command that has ended by itself was not cancelled. But the others get their turn in
-            // each round, because a task may keep its children ending without a pause.
+            // The end is checked first: a command that has ended by itself was not cancelled. Orders and the deadline
+            // still get their turn in each round, because a task's children may end one after the other without a
+            // pause.
             family.reap();
             if family.leader_end().is_some() {
                 return Ok(stopped.map_or(Watched::EndedByItself, Watched::Stopped));
@@ -219,7 +222,7 @@ impl Running {
         }
     }
 
-    /// Says until when the command may end by itself.
+    /// Asks all processes of the command to end. Returns the end of their grace.
     fn terminate(&self, family: &Family) -> Option<Instant> {
         let until = clock::instant().checked_add(self.grace);
         family.terminate();
@@ -231,7 +234,7 @@ fn exit_of(status: WaitStatus) -> Exit {
     match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => Exit::Code(code),
         (None, Some(signal)) => Exit::Signal(signal),
-        // A child is waited for only until it has ended, which is one of the two.
+        // A wait without other flags returns only for a child that has ended in one of these two ways.
         (None, None) => Exit::Code(status.as_raw()),
     }
 }

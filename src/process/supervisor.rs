@@ -1,8 +1,8 @@
-//! The runner's side of a slot's supervising process: starts it, hands it commands, and notices when it fails.
+//! The runner's side of a slot's supervising process: starts it, gives it commands, and notices when it fails.
 //!
-//! It never waits for a command's process itself, and trusts the supervising process only so far: one that dies or
-//! falls silent is killed, and what it leaves is swept from here. A small thread turns what it reports into messages;
-//! the same thread starts it, because a parent's death is noticed by the thread that was the parent.
+//! It never waits for a command's process itself. If the supervising process dies or falls silent, it is killed, and
+//! the processes that it leaves are killed from here. A small thread turns its reports into messages. The same thread
+//! starts it, because the kernel's signal about a parent's death follows the thread that was the parent.
 
 use std::fs::File;
 use std::io;
@@ -28,29 +28,29 @@ use crate::threads::{self, Thread};
 /// The hidden subcommand.
 const SUBCOMMAND: &str = "supervise";
 
-/// How long a supervisor may take to be ready, or to take a message.
+/// Time in which a supervising process must be ready, or take a message.
 const START_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long after the grace of a cancelled command the supervisor may take to report. More than it takes to give up a
-/// sweep, and short enough for everything to be over five seconds after the grace.
+/// Time after the grace of a cancelled command in which the supervising process must report. Longer than its sweep
+/// takes at most, and short enough that everything is over five seconds after the grace.
 const CANCEL_PATIENCE: Duration = Duration::from_millis(2_500);
 
-/// The same for a timeout, which nobody waits for.
+/// Like [`CANCEL_PATIENCE`], for a timeout. It is longer, because no one waits for it.
 const TIMEOUT_PATIENCE: Duration = Duration::from_secs(30);
 
-/// A report that came while this process was itself stopped gets so long to be read.
+/// Additional time for a report that came while this process itself was stopped.
 const LAST_LOOK: Duration = Duration::from_millis(500);
 
-/// An end is waited for in rounds of so long, so that a machine that stood still for a while counts as one of them.
+/// Length of one round of waiting for an end. Rounds are counted, so that a machine that stood still loses one round.
 const ROUND: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
-/// How many rounds a supervisor may take to notice that it is not needed. None, unless it has to sweep.
+/// Rounds in which a supervising process must end after its socket has closed. It needs none unless it has to sweep.
 const GOODBYE_ROUNDS: u32 = 60;
 
-/// How many rounds a killed supervisor, and in a PID namespace everything in it, may take to be gone.
+/// Rounds in which a killed supervising process, and in a PID namespace everything in it, must be gone.
 const KILL_ROUNDS: u32 = 30;
 
-/// A supervisor sends two reports for each command, and nothing unasked.
+/// Reports in the channel. A supervising process sends two for each command, and no others.
 const REPORTS_CAPACITY: usize = 4;
 
 /// A slot's supervising process, started on first use and kept for the next command.
@@ -58,16 +58,16 @@ pub struct Supervisor {
     program: PathBuf,
     isolation: Isolation,
     kept_open: Option<Arc<File>>,
-    /// None until first used, and after a failure.
+    /// `None` until first used, and after a failure.
     process: Option<Process>,
 }
 
 impl Supervisor {
     /// A supervisor that will be started by executing `program` with the hidden subcommand `supervise`.
     ///
-    /// With [`Isolation::Subreaper`] this process becomes a subreaper as well, so that it can end what a supervisor
-    /// that died has left: its own children of another session. Whatever else this process starts must stay in its
-    /// session.
+    /// With [`Isolation::Subreaper`] this process becomes a subreaper as well, so that it can end the orphans of a
+    /// supervising process that died: its own children of another session. Everything else that this process starts
+    /// must stay in its session.
     pub fn new(program: PathBuf, isolation: Isolation) -> Self {
         if isolation == Isolation::Subreaper
             && let Err(error) = isolation::become_subreaper()
@@ -77,8 +77,8 @@ impl Supervisor {
         Self { program, isolation, kept_open: None, process: None }
     }
 
-    /// Has the supervising process keep this open as well, to its end: with a lock on it (flock(2)), others can wait
-    /// until nothing of a runner that was killed is left.
+    /// Makes the supervising process keep this file open to its end. If the file is locked (flock(2)), another process
+    /// can wait until no process of a killed runner is left.
     #[must_use]
     pub fn keeping_open(mut self, file: Arc<File>) -> Self {
         self.kept_open = Some(file);
@@ -91,8 +91,8 @@ impl Supervisor {
     }
 
     /// Starts the command with `output` as its stdout and stderr, and waits until it and all its descendants are gone.
-    /// A message on `cancel` (or its disconnection) ends it. A supervisor that dies is an error; the next call starts a
-    /// new one.
+    /// A message on `cancel`, or its disconnection, ends the command. The death of the supervising process is an error;
+    /// the next call starts a new one.
     pub fn run(
         &mut self,
         command: &Command,
@@ -111,7 +111,7 @@ impl Supervisor {
         let process = self.ready_process()?;
         match process.run(command, &message, output, cancel, progress) {
             Ok(ended) => Ok(ended),
-            // Nothing runs, and the supervisor is sound.
+            // No command runs, and the supervising process is sound.
             Err(error @ ProcessError::StartCommand(_)) => Err(error),
             Err(error) => Err(match self.process.take() {
                 Some(process) => process.give_up(error),
@@ -120,7 +120,7 @@ impl Supervisor {
         }
     }
 
-    /// The process that runs, or a new one.
+    /// Returns the supervising process that runs, or starts one.
     fn ready_process(&mut self) -> Result<&mut Process, ProcessError> {
         if self.process.as_ref().is_some_and(Process::is_gone)
             && let Some(process) = self.process.take()
@@ -145,27 +145,27 @@ impl Drop for Supervisor {
     }
 }
 
-/// How a supervising process is ended.
+/// The ways of ending a supervising process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// It is told that it is not needed.
+    /// Its socket is closed: it is no longer needed.
     WhenIdle,
-    /// It has failed: it is killed, and what it left as well.
+    /// It has failed: it is killed, together with its orphans.
     AtOnce,
 }
 
-/// A supervising process that has said that it is ready.
+/// A supervising process that has reported that it is ready.
 struct Process {
     isolation: Isolation,
     socket: UnixStream,
     child: Child,
-    /// The same process, to wait for with a deadline.
+    /// A descriptor of the same process, to wait for its end with a deadline.
     handle: OwnedFd,
-    /// When it was born, in the kernel's ticks.
+    /// Its time of birth, in the kernel's clock ticks.
     born: u64,
     /// Disconnected once the process has closed its end.
     reports: Receiver<Report>,
-    /// What is to be called when the command's process runs.
+    /// The callback for the start of the command's process.
     started: Arc<Started>,
     reader: Thread<()>,
 }
@@ -188,7 +188,7 @@ impl Process {
         let reader = threads::spawn("supervisor", move || {
             let child = start_child(&executable, isolation, theirs, kept_open);
             let is_there = child.is_ok();
-            // Whoever asked waits for this.
+            // The starting thread waits for this.
             drop(born.send(child));
             if is_there {
                 read_reports(&reading, &to_us, &to_call);
@@ -199,7 +199,7 @@ impl Process {
         let handle = match rustix::process::pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
             Ok(handle) => handle,
             Err(errno) => {
-                // Before it was told to serve, it has no children.
+                // It has no children before `Serve`, so nothing is left behind.
                 drop(child.kill().and_then(|()| child.wait()));
                 return Err(failed(errno.into()));
             }
@@ -226,7 +226,7 @@ impl Process {
         }
     }
 
-    /// Whether it has ended, or said something that nobody asked for.
+    /// Whether it has ended, or sent a report without an order.
     fn is_gone(&self) -> bool {
         !matches!(self.reports.try_recv(), Err(TryRecvError::Empty))
     }
@@ -241,7 +241,7 @@ impl Process {
     ) -> Result<Ended, ProcessError> {
         *locked(&self.started) = Some(progress.started.take().unwrap_or_else(|| Box::new(|| ())));
         messages::send_with(&self.socket, message, output.as_fd()).map_err(ProcessError::Talk)?;
-        // Whoever reads it sees its end when the command's processes are gone.
+        // So that the reader of the output sees its end when the command's processes are gone.
         drop(output);
         let grace = Duration::from_millis(command.grace_ms);
         let whole = Duration::from_millis(command.timeout_ms).saturating_add(grace).saturating_add(TIMEOUT_PATIENCE);
@@ -257,7 +257,7 @@ impl Process {
                     Ok(report) => return answer(report),
                     Err(_) => return Err(ProcessError::SupervisorEnded { how: String::new() }),
                 },
-                // A message or its disconnection.
+                // A message or a disconnection; both mean the same.
                 recv(cancel) -> _ => {
                     messages::send(&self.socket, &Order::Cancel.encode()).map_err(ProcessError::Talk)?;
                     cancel = &never;
@@ -281,7 +281,7 @@ impl Process {
         }
     }
 
-    /// Ends it after a failure. The error to report is the one that led here, unless something could not be ended.
+    /// Ends it after a failure. Returns the error that led here, or a worse one if some process could not be ended.
     fn give_up(self, error: ProcessError) -> ProcessError {
         match (self.end(End::AtOnce), error) {
             (Err(worse), _) => worse,
@@ -290,19 +290,19 @@ impl Process {
         }
     }
 
-    /// Makes sure that it and everything below it are gone. Says how it ended.
+    /// Ends it and everything below it. Returns how it ended, in words.
     fn end(mut self, how: End) -> Result<String, ProcessError> {
-        // Wakes the reader, and the supervisor sees that it is not needed.
+        // This wakes the reader, and tells the supervising process that it is not needed.
         drop(self.socket.shutdown(std::net::Shutdown::Both));
         let is_killed = how == End::AtOnce || !self.ends_within(GOODBYE_ROUNDS);
         if is_killed {
-            // That it has ended already is as good.
+            // An error means that it has ended already.
             drop(self.child.kill());
         }
         let status = match self.ends_within(KILL_ROUNDS).then(|| self.child.wait()) {
             Some(Ok(status)) => Ok(status.to_string()),
             Some(Err(error)) => Err(ProcessError::Talk(error)),
-            // In a PID namespace it is not gone before everything in it is.
+            // In a PID namespace it is gone only after everything in it.
             None => Err(ProcessError::Remaining { count: 1 }),
         };
         drop(self.reports);
@@ -316,7 +316,7 @@ impl Process {
     fn ends_within(&self, rounds: u32) -> bool {
         (0..rounds).any(|_| {
             let mut polled = [PollFd::new(&self.handle, PollFlags::IN)];
-            // A signal cuts the round short.
+            // A signal may cut the round short.
             rustix::event::poll(&mut polled, Some(&ROUND)).is_ok_and(|count| count > 0)
         })
     }
@@ -333,9 +333,9 @@ fn answer(report: Report) -> Result<Ended, ProcessError> {
     }
 }
 
-/// Starts the supervising process from this thread, which must go on for as long as that lives. It has a process group
-/// of its own, so that what a terminal sends to the runner passes it by. It never prints, so its stdout is there to
-/// keep a file open.
+/// Starts the supervising process from this thread, which must live as long as that process. It has a process group of
+/// its own, so that it does not get the signals that a terminal sends to the runner. It never prints, so its stdout is
+/// free to keep a file open.
 fn start_child(
     program: &Path,
     isolation: Isolation,
@@ -361,7 +361,7 @@ fn read_reports(socket: &UnixStream, to: &Sender<Report>, started: &Started) {
             Ok(Some(report)) => {
                 let waits = locked(started).take();
                 match (report, waits) {
-                    // Told from here, so that nobody is woken who could only pass it on.
+                    // Called from here, so that no thread wakes only to pass it on.
                     (Report::Started, Some(tell)) => tell(),
                     (report, _) => {
                         if to.send(report).is_err() {

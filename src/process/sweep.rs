@@ -1,9 +1,10 @@
 //! Ends processes and proves that none is left.
 //!
-//! [`Family`] is everything below a supervising process. Its proof of emptiness is the kernel's word that there is no
-//! child to wait for: orphans become children of PID 1 of their namespace or of the nearest subreaper, so whoever is
-//! left is a child or a child's descendant. Only the supervising process may use it: it waits for any child, which in
-//! another process would steal a `Child`'s status. [`end_orphans`] is for the runner, after its supervisor has died.
+//! [`Family`] is everything below a supervising process. The proof that it is empty comes from the kernel: there is no
+//! child to wait for. Orphans become children of PID 1 of their namespace or of the nearest subreaper, so every process
+//! that is left is a child or a child's descendant. Only the supervising process may use it: it waits for any child,
+//! which in another process would steal a `Child`'s status. [`end_orphans`] is for the runner, after its supervising
+//! process has died.
 
 use std::collections::HashSet;
 use std::io::{self, Read};
@@ -19,23 +20,23 @@ use super::table::{self, Entry};
 use crate::clock;
 use crate::model::Isolation;
 
-/// After this long, processes that do not end are reported rather than waited for. With the runner's own patience it
-/// stays below the five seconds after the grace within which a cancel ends.
+/// Time after which remaining processes are reported and no longer waited for. Together with the runner's patience it
+/// is less than the five seconds after the grace within which a cancel is over.
 const SWEEP_PATIENCE: Duration = Duration::from_secs(2);
 
-/// The same for the runner's orphans.
+/// Like [`SWEEP_PATIENCE`], for the runner's orphans.
 const ORPHAN_PATIENCE: Duration = Duration::from_millis(1500);
 
-/// How long to wait for an end before looking again who is there.
+/// Time to wait for ends before the next look at the processes.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
-/// So often the lists of children are gone through before the whole table is read again.
+/// Passes over the lists of children before the next full scan of `/proc`.
 const CHASES: u32 = 20;
 
-/// Nobody is given up before so many looks, however late it is: the whole machine may have stood still.
+/// Looks before any process is given up, however late it is: the whole machine may have stood still.
 const MIN_LOOKS: u32 = 30;
 
-/// So many processes could not be ended.
+/// The number of processes that could not be ended.
 #[derive(Debug)]
 pub(super) struct Remaining(pub u32);
 
@@ -51,10 +52,10 @@ pub(super) struct Family {
     isolation: Isolation,
     /// Readable after a child has changed.
     child_news: UnixStream,
-    /// The process that was started last.
+    /// The process of the last command, until it has ended.
     leader: Option<Pid>,
     leader_end: Option<LeaderEnd>,
-    /// Others that ended by KILL since this was last set to zero.
+    /// The number of other processes that KILL ended since this was last set to zero.
     killed: u32,
 }
 
@@ -64,14 +65,14 @@ impl Family {
         Self { isolation, child_news, leader: None, leader_end: None, killed: 0 }
     }
 
-    /// A command was started, with this process.
+    /// Records that this process of a new command was started.
     pub(super) fn adopt(&mut self, leader: Pid) {
         self.leader = Some(leader);
         self.leader_end = None;
         self.killed = 0;
     }
 
-    /// Takes note of every child that has ended. True if there is no child left.
+    /// Waits for every child that has ended. Returns whether no child is left.
     pub(super) fn reap(&mut self) -> bool {
         loop {
             match rustix::process::wait(WaitOptions::NOHANG) {
@@ -98,7 +99,7 @@ impl Family {
         self.leader_end
     }
 
-    /// Waits for a child's end, for something to read, or for the deadline. True if there is something to read.
+    /// Waits for a child's end, for input, or for the deadline. Returns whether there is input.
     pub(super) fn wait(&mut self, socket: &UnixStream, deadline: Option<Instant>) -> io::Result<bool> {
         let mut polled =
             [PollFd::new(&self.child_news, PollFlags::IN), PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN)];
@@ -110,7 +111,7 @@ impl Family {
         Ok(socket)
     }
 
-    /// Asks everything to end; whoever is stopped goes on so that it hears it.
+    /// Sends TERM to every process, and CONT, so that stopped processes get it too.
     pub(super) fn terminate(&self) {
         match self.isolation {
             Isolation::PidNamespace => {
@@ -126,12 +127,13 @@ impl Family {
         }
     }
 
-    /// Kills everything that is left and waits until it is gone. Says how many it had to kill, the leader not counted.
+    /// Kills every process that is left and waits until all are gone. Returns how many it had to kill, without the
+    /// leader.
     pub(super) fn sweep(&mut self) -> Result<u32, Remaining> {
         if self.reap() {
             return Ok(0);
         }
-        // What was killed so far was so by somebody else's doing.
+        // Processes that KILL ended so far were not killed by this sweep.
         self.killed = 0;
         let deadline = clock::instant() + SWEEP_PATIENCE;
         let leader = self.leader.map(|pid| pid.as_raw_nonzero().get());
@@ -140,7 +142,7 @@ impl Family {
         loop {
             looks += 1;
             let found_more = match self.isolation {
-                // The kernel does this in one step; nobody can fork away from it.
+                // The kernel signals all of them in one step, so no fork can escape.
                 Isolation::PidNamespace => {
                     signal_namespace(Signal::KILL);
                     false
@@ -159,7 +161,7 @@ impl Family {
             };
             let now = clock::instant();
             let look_again = if found_more { now } else { now + LOOK_AGAIN };
-            // Children may end faster than this loop turns: the clock ends it, not their silence.
+            // Children may end faster than this loop turns, so the clock ends it, not a lack of ends.
             loop {
                 if self.reap() {
                     return Ok(self.killed.max(hunt.killed()));
@@ -175,7 +177,7 @@ impl Family {
         }
     }
 
-    /// Waits for a child's end until the deadline. An error is as good as a wait that was short.
+    /// Waits for a child's end until the deadline. An error is treated like an early return.
     fn await_child(&mut self, deadline: Instant) {
         let mut polled = [PollFd::new(&self.child_news, PollFlags::IN)];
         if poll(&mut polled, Some(deadline)).is_ok() {
@@ -196,10 +198,10 @@ impl Family {
     }
 }
 
-/// Returns once something is ready, a signal came, or the deadline.
+/// Returns when a descriptor is ready, a signal came, or the deadline has passed.
 fn poll(polled: &mut [PollFd<'_>], deadline: Option<Instant>) -> io::Result<()> {
     let left = deadline.map(|deadline| deadline.saturating_duration_since(clock::instant()));
-    // Longer than the kernel can count is as good as never.
+    // A deadline beyond the kernel's range never comes.
     let left = left.and_then(|left| Timespec::try_from(left).ok());
     match rustix::event::poll(polled, left.as_ref()) {
         Ok(_) | Err(Errno::INTR) => Ok(()),
@@ -207,14 +209,14 @@ fn poll(polled: &mut [PollFd<'_>], deadline: Option<Instant>) -> io::Result<()> 
     }
 }
 
-/// To everything in the PID namespace of which this process is PID 1, but for itself.
+/// Sends a signal to every process in the PID namespace of which this process is PID 1, except to itself.
 fn signal_namespace(signal: Signal) {
-    // The group of PID 1 is how kill(2) spells everyone. That there is nobody shows in the next wait.
+    // In kill(2) the group of PID 1 means every process. If there is none, the next wait shows it.
     let _ = rustix::process::kill_process_group(Pid::INIT, signal);
 }
 
-/// Without a readable /proc nobody is found, nobody is killed, and the sweep says so by not ending. Every one of them
-/// is in a session that a command began, and so is everybody in its process group.
+/// Returns the descendants of this process. Each is in a session that a command began, and so is every process of its
+/// group. Without a readable /proc none is found and killed, and the sweep reports that processes remain.
 fn own_descendants() -> Vec<Entry> {
     let table = table::read_all().unwrap_or_default();
     table::descendants(&table, [own_pid()])
@@ -228,20 +230,20 @@ fn count_of(entries: &[Entry]) -> u32 {
     u32::try_from(entries.len()).unwrap_or(u32::MAX).max(1)
 }
 
-/// Kills by process groups: the kernel signals a group in one step, so that nobody in it can fork away. Only a process
-/// that makes a new group for each child can, until a look finds it before it has ended. To read the whole table takes
-/// about as long as such a process lives, and far longer where the processors are busy; so those that are found through
-/// the lists of children are killed one by one, each as soon as it is seen.
+/// Kills by process groups: the kernel signals a group in one step, so that no process in it can escape by a fork. Only
+/// a process that makes a new group for each child can escape, until a look finds it before it has ended. A scan of the
+/// whole table takes about as long as such a process lives, and far longer if the processors are busy. So processes
+/// that are found through the lists of children are killed one by one, each as soon as it is seen.
 #[derive(Default)]
 struct Hunt {
     groups: HashSet<i32>,
-    /// By id and birth: the parent changes when the old one dies.
+    /// Ids and births; not parents, because a parent changes when the old one dies.
     processes: HashSet<(i32, u64)>,
 }
 
 impl Hunt {
-    /// Kills the groups of these processes. True if some were not there the last time, so that there may be more.
-    /// The leader is not counted.
+    /// Kills the groups of these processes. Returns whether some groups are new since the last call, so that there may
+    /// be more. The leader is not counted.
     fn kill(&mut self, found: &[Entry], leader: Option<i32>) -> bool {
         let first = self.groups.is_empty();
         let groups: HashSet<i32> = found.iter().map(|entry| entry.group).collect();
@@ -252,15 +254,16 @@ impl Hunt {
         fresh && !first
     }
 
-    /// Kills this process's children of which `is_meant` is true, and everybody below them, as it goes from list to
-    /// list. True if anyone was alive. The leader is not counted.
+    /// Kills the children of this process for which `is_meant` is true, and every process below them, while it goes
+    /// from list to list. Returns whether any was alive. The leader is not counted.
     fn chase(&mut self, leader: Option<i32>, is_meant: impl Fn(&Entry) -> bool) -> bool {
         let own = own_pid();
         let mut parents = vec![own];
         let mut is_alive = false;
         while let Some(parent) = parents.pop() {
             for child in table::children(parent) {
-                // Whoever has another parent by now may be a stranger who got the number; orphans are this process's.
+                // A process with another parent by now may be a stranger with a reused id. Orphans belong to this
+                // process.
                 let entry = table::read(child).filter(|entry| entry.parent == parent || entry.parent == own);
                 let Some(entry) = entry.filter(|entry| entry.parent != own || is_meant(entry)) else { continue };
                 kill_group(entry.group);
@@ -279,24 +282,24 @@ impl Hunt {
         }
     }
 
-    /// How many. Those that were killed through a group before they were seen are missing; and of those that the
-    /// supervising process took note of, the ones that their own parents did.
+    /// The number of killed processes that were seen. A process that died with its group before it was seen is missing.
+    /// ([`Family::killed`] counts in another way: it lacks the processes for which their own parents waited.)
     fn killed(&self) -> u32 {
         u32::try_from(self.processes.len()).unwrap_or(u32::MAX)
     }
 }
 
-/// That it is gone already shows in the next look. Its number cannot have come round again within the moment since this
-/// one: the kernel hands out all the others before.
+/// Kills a process group. If it is gone already, the next look shows it. Its id cannot have been reused in the moment
+/// since the look, because the kernel hands out all other ids first.
 fn kill_group(group: i32) {
     if let Some(group) = Pid::from_raw(group) {
         let _ = rustix::process::kill_process_group(group, Signal::KILL);
     }
 }
 
-/// Ends what a dead supervisor left to this process, which is a subreaper: each child born since then that leads or
-/// belongs to another session, with its descendants. Commands always have a session of their own, while whatever this
-/// process starts by other means, other supervisors included, stays in this one.
+/// Ends the orphans that a dead supervising process left to this process, which is a subreaper: each child born since
+/// then that is in another session, with its descendants. Commands always have a session of their own, while everything
+/// else that this process starts, other supervising processes included, stays in this one.
 pub(super) fn end_orphans(born_since: u64) -> Result<(), Remaining> {
     let deadline = clock::instant() + ORPHAN_PATIENCE;
     let Some(session) = table::read(own_pid()).map(|own| own.session) else { return Err(Remaining(1)) };
@@ -305,7 +308,7 @@ pub(super) fn end_orphans(born_since: u64) -> Result<(), Remaining> {
     let mut looks = 0;
     loop {
         looks += 1;
-        // Those that have ended stay in the lists, as ended ones, until they are awaited below.
+        // Ended processes stay in the lists, as zombies, until they are waited for below.
         for _ in 0..CHASES {
             if !hunt.chase(None, is_orphan) {
                 break;
@@ -327,7 +330,7 @@ pub(super) fn end_orphans(born_since: u64) -> Result<(), Remaining> {
     }
 }
 
-/// Takes note of an orphan's end, if it comes in time.
+/// Waits for an orphan's end, until the deadline.
 fn await_orphan(orphan: &Entry, deadline: Instant) {
     let Some(pid) = Pid::from_raw(orphan.pid) else { return };
     if let Ok(descriptor) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {

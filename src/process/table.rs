@@ -1,7 +1,7 @@
-//! The system's process table, read from /proc: who is whose descendant.
+//! The system's process table, read from /proc, and the descendants of a process.
 //!
-//! What was read may be over by the time it is used, so a process is named by its id and the time it was born, and
-//! [`signal`] checks both. Never waits for anything. Used by `sweep` only.
+//! An entry may be outdated when it is used, so a process is identified by its id and its time of birth, and [`signal`]
+//! checks both. Never waits. Used by `sweep`, and by `supervisor` for a time of birth.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
@@ -9,41 +9,42 @@ use std::io::{self, Read};
 
 use rustix::process::{Pid, PidfdFlags, Signal};
 
-/// One process, as the table had it.
+/// One process, as the table showed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Entry {
     pub pid: i32,
     pub parent: i32,
     pub group: i32,
     pub session: i32,
-    /// It has ended; somebody has yet to take note. (Or its first thread has, and others go on.)
+    /// Whether it has ended and its parent has not waited for it yet. (Or its first thread has ended, and others go
+    /// on.)
     pub is_zombie: bool,
-    /// In clock ticks since the machine started. Ids come back, pairs of id and birth do not.
+    /// Its time of birth, in clock ticks since the machine started. Ids are reused; pairs of id and birth are not.
     pub born: u64,
 }
 
-/// Every process that can be seen.
+/// Returns every visible process.
 pub(super) fn read_all() -> io::Result<Vec<Entry>> {
     let mut entries = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
         let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
-        // One that ended since it was listed.
+        // A process that ended after it was listed has no entry.
         entries.extend(read(pid));
     }
     Ok(entries)
 }
 
-/// One process, if it is still there.
+/// Returns one process, if it still exists.
 pub(super) fn read(pid: i32) -> Option<Entry> {
-    // What is wanted stands within; the kernel gives all of it to one read.
+    // All needed fields are in the first 512 bytes, and the kernel returns them in one read.
     let mut stat = [0; 512];
     let length = File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut stat).ok()?;
     parse(&stat[..length])
 }
 
-/// The children of a process, by the kernel's own list of them (proc_pid_task_tid_children(5)). One that comes or goes
-/// meanwhile may be missing; and all of them are where the kernel is built without such lists.
+/// Returns the children of a process from the kernel's own list (proc_pid_task_tid_children(5)). A child that starts or
+/// ends meanwhile may be missing. All are missing if the kernel is built without these lists.
 pub(super) fn children(pid: i32) -> Vec<i32> {
     let mut children = Vec::new();
     for thread in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
@@ -53,8 +54,8 @@ pub(super) fn children(pid: i32) -> Vec<i32> {
     children
 }
 
-/// A line of /proc/PID/stat (proc_pid_stat(5)). The second field is the program's name in parentheses, which itself may
-/// hold anything, so the rest is counted from the last parenthesis.
+/// Parses a line of /proc/PID/stat (proc_pid_stat(5)). The second field is the program's name in parentheses. The name
+/// may contain any byte, so the later fields are counted from the last parenthesis.
 fn parse(stat: &[u8]) -> Option<Entry> {
     let stat = String::from_utf8_lossy(stat);
     let (head, rest) = stat.rsplit_once(") ")?;
@@ -68,7 +69,7 @@ fn parse(stat: &[u8]) -> Option<Entry> {
     Some(Entry { pid, parent, group, session, is_zombie, born })
 }
 
-/// The children of these processes, their children, and so on; not the processes themselves.
+/// Returns the children of these processes, their children, and so on, without the processes themselves.
 pub(super) fn descendants(table: &[Entry], of: impl IntoIterator<Item = i32>) -> Vec<Entry> {
     let mut children: HashMap<i32, Vec<Entry>> = HashMap::new();
     for entry in table {
@@ -85,11 +86,12 @@ pub(super) fn descendants(table: &[Entry], of: impl IntoIterator<Item = i32>) ->
     found.into_iter().collect()
 }
 
-/// Sends a signal to that very process. That it is gone, or belongs to somebody else, shows in the next look.
+/// Sends a signal to exactly this process. If it is gone or the signal is refused, the next look shows it.
 pub(super) fn signal(entry: &Entry, signal: Signal) {
     let Some(pid) = Pid::from_raw(entry.pid) else { return };
     let Ok(descriptor) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { return };
-    // The descriptor stands for whoever has the id now; it stays with that one.
+    // The descriptor belongs to the process that has the id now, and keeps belonging to it. So the check of its birth
+    // cannot be outdated when the signal is sent.
     if read(entry.pid).is_some_and(|now| now.born == entry.born) {
         let _ = rustix::process::pidfd_send_signal(&descriptor, signal);
     }
