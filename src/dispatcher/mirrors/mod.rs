@@ -4,10 +4,14 @@
 //! A mirror that turns out to be damaged is set aside whole, and begun anew; what is needed of it is asked of the
 //! observer again (see [`MissingSources`]). One that is gone is begun anew too. Other repositories do not notice.
 
+mod intake;
 mod missing_sources;
 mod plan;
 mod pool;
+mod upkeep;
 
+pub(crate) use intake::{ArrivingPack, Intake, Taken};
 pub(crate) use missing_sources::MissingSources;
 pub(crate) use plan::TaskPlan;
-pub(crate) use pool::{Mirror, Mirrors};
+pub(crate) use pool::Mirrors;
+pub(crate) use upkeep::Upkeep;

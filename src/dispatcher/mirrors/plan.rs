@@ -1,6 +1,6 @@
 //! The tasks that a commit asks for, read from the commit in its mirror.
 
-use super::Mirror;
+use super::pool::Mirror;
 use crate::config::{self, MAX_TASK_FILE_BYTES, PlanContext, TASK_DIRECTORY, TASK_FILE, TaskFileError};
 use crate::git::GitError;
 use crate::model::{CommitId, TaskSpec};

@@ -199,7 +199,7 @@ impl Mirrors {
 
     /// Syncs what arrived and is durable only by the notes that were made of it. Takes a while, and nobody waits for
     /// it.
-    pub(crate) fn settle(&self) {
+    pub(crate) fn sync(&self) {
         for (repo, store) in self.unused() {
             if let Err(error) = store.settle() {
                 log::warn!("could not sync what arrived of {repo}: {error}; trying again with its next commit");

@@ -1,8 +1,6 @@
 //! An observer's session: source comes in, is made durable in the mirror, and then the commit is announced to the core.
 
 use std::collections::BTreeSet;
-use std::path::Path;
-use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
@@ -11,10 +9,9 @@ use super::shared::Shared;
 use super::worker::{self, Incoming, Kind};
 use crate::config::PlanContext;
 use crate::dispatcher::core::{NewCommit, Seen, ToCore};
-use crate::dispatcher::limits;
-use crate::dispatcher::mirrors::{Mirror, TaskPlan};
+use crate::dispatcher::mirrors::{ArrivingPack, Intake, Taken, Upkeep};
 use crate::dispatcher::translate::{self, Announcement};
-use crate::git::{self, GitError};
+use crate::error_chain::chain;
 use crate::model::{CommitId, RepoName, SessionId};
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::observer::{FromObserver, Head, ToObserver};
@@ -53,74 +50,21 @@ struct ObserverWorker<'a> {
     upkeep: Upkeep,
 }
 
-/// What is left to do for mirrors, when it is quiet.
-#[derive(Default, Clone, Copy, PartialEq)]
-enum Upkeep {
-    #[default]
-    Done,
-    /// Packs were received, so many, since mirrors were last tidied.
-    Tidy(u32),
-    /// They are to be synced.
-    Settle,
-}
-
-/// A pack that is arriving.
-struct ArrivingPack {
-    repo: RepoName,
-    pieces: tempfile::SpooledTempFile,
-    whole: bool,
-}
-
-/// A commit whose source is durable.
-struct Taken {
-    plan: TaskPlan,
-    mirror: Mirror,
-    /// A pack was received for it.
-    is_new: bool,
-    /// That pack, if it is small.
-    pack: Option<Vec<u8>>,
-}
-
-/// Packs up to this size stay in memory until the commit they belong to is announced.
-const SPOOL_BYTES: usize = 8 << 20;
-
 impl ObserverWorker<'_> {
     fn run(mut self, inbox: &Receiver<Incoming<FromObserver>>) -> Result<(), Refusal> {
         let end = loop {
-            let wait = match self.upkeep {
-                Upkeep::Done => Duration::MAX,
-                Upkeep::Tidy(_) => Duration::from_millis(limits::TIDY_AFTER_MS),
-                Upkeep::Settle => Duration::from_millis(limits::SETTLE_AFTER_MS),
-            };
-            match inbox.recv_timeout(wait) {
+            match inbox.recv_timeout(self.upkeep.patience()) {
                 Ok(request) => {
                     if let Err(refusal) = self.take(request) {
                         break Err(refusal);
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => self.keep_up(),
+                Err(RecvTimeoutError::Timeout) => self.upkeep.step(&self.shared.mirrors),
                 Err(RecvTimeoutError::Disconnected) => break Ok(()),
             }
         };
-        while self.upkeep != Upkeep::Done {
-            self.keep_up();
-        }
+        self.upkeep.finish(&self.shared.mirrors);
         end
-    }
-
-    /// Does what is next of what is left to do.
-    fn keep_up(&mut self) {
-        self.upkeep = match self.upkeep {
-            Upkeep::Done => Upkeep::Done,
-            Upkeep::Tidy(_) => {
-                self.shared.mirrors.tidy();
-                Upkeep::Settle
-            }
-            Upkeep::Settle => {
-                self.shared.mirrors.settle();
-                Upkeep::Done
-            }
-        };
     }
 
     fn take(&mut self, Incoming { message, payload }: Incoming<FromObserver>) -> Result<(), Refusal> {
@@ -187,17 +131,11 @@ impl ObserverWorker<'_> {
 
     fn pack(&mut self, repo: &str, last: bool, piece: &[u8]) -> Result<(), Refusal> {
         let repo = self.known(repo)?;
-        let incoming = match self.pack.take() {
-            Some(incoming) if incoming.repo == repo && !incoming.whole => incoming,
-            _ => ArrivingPack {
-                repo,
-                pieces: tempfile::spooled_tempfile_in(SPOOL_BYTES, self.shared.data.root()),
-                whole: false,
-            },
+        let pack = match self.pack.take() {
+            Some(pack) if pack.goes_on(&repo) => pack,
+            _ => ArrivingPack::new(repo, self.shared.data.root()),
         };
-        let incoming = self.pack.insert(incoming);
-        incoming.whole = last;
-        std::io::Write::write_all(&mut incoming.pieces, piece).map_err(|error| {
+        self.pack.insert(pack).add(piece, last).map_err(|error| {
             let text = format!("the dispatcher could not take the pack in: {error}");
             Refusal { code: ErrorCode::Internal, text }
         })
@@ -219,106 +157,46 @@ impl ObserverWorker<'_> {
             }
             Some(taken)
         });
-        let Some(Taken { mirror, is_new, .. }) = taken else { return Ok(()) };
+        let Some(taken) = taken else { return Ok(()) };
+        let Taken { mirror, is_new, .. } = *taken;
         mirror.return_to_pool();
         if is_new {
-            let received = if let Upkeep::Tidy(received) = self.upkeep { received + 1 } else { 1 };
-            self.upkeep = Upkeep::Tidy(received);
-            // Now runners ask for it, and this would be in their way. But it must come to it some time.
-            if received >= limits::UNTIDY_PACKS {
-                self.keep_up();
-            }
+            self.upkeep.note_received(&shared.mirrors);
         }
         Ok(())
     }
 
-    /// Makes the source of a commit durable, from the pack before if need be. `None` once the observer was told why
-    /// not.
-    fn take_in(&mut self, repo: &RepoName, branch: &str, commit: CommitId, context: PlanContext<'_>) -> Option<Taken> {
-        let pack = self.pack.take().filter(|incoming| incoming.repo == *repo && incoming.whole);
-        let generation = self.shared.mirrors.generation(repo);
-        let error = match self.receive(repo, commit, pack, context) {
-            Ok(Some(taken)) => {
-                self.shared.mirrors.missing.found(repo, commit);
-                return Some(taken);
+    /// Takes the source of a commit in, from the last pack if there is one. `None` once the observer was told why it was
+    /// not taken in.
+    fn take_in(
+        &mut self,
+        repo: &RepoName,
+        branch: &str,
+        commit: CommitId,
+        context: PlanContext<'_>,
+    ) -> Option<Box<Taken>> {
+        let pack = self.pack.take().filter(|pack| pack.is_whole_for(repo));
+        match self.shared.mirrors.take_in(repo, commit, pack, context) {
+            Intake::Taken(taken) => return Some(taken),
+            Intake::NeedSource => {
+                log::info!("the mirror of {repo} lacks some of {}: asking for all of it", commit.short());
+                let (repo, branch, commit) = (repo.to_string(), branch.to_owned(), commit.to_string());
+                self.outbox.send(&Frame::new(&ToObserver::NeedSource { repo, branch, commit }));
             }
-            Ok(None) => None,
-            // What the mirror had before is not what it was.
-            Err((true, error)) if error.is_damage() && self.shared.mirrors.condemn(repo, generation, &error) => None,
-            // The pack leaves out what the mirror has not.
-            Err((false, GitError::Incomplete { .. })) => None,
-            Err((_, error)) => Some(error),
-        };
-        let Some(error) = error else {
-            log::info!("the mirror of {repo} lacks some of {}: asking for all of it", commit.short());
-            let (repo, branch, commit) = (repo.to_string(), branch.to_owned(), commit.to_string());
-            self.outbox.send(&Frame::new(&ToObserver::NeedSource { repo, branch, commit }));
-            return None;
-        };
-        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-        log::error!("could not take in {} of {repo}: {error}{cause}", commit.short());
-        let text = format!("the dispatcher could not take in {}: {error}{cause}", commit.short());
-        let code = ErrorCode::BrokenSource;
-        self.outbox.send(&Frame::new(&ToObserver::Error(Refusal { code, text })));
+            Intake::Refused(error) => {
+                let cause = chain(&error);
+                log::error!("could not take in {} of {repo}: {cause}", commit.short());
+                let text = format!("the dispatcher could not take in {}: {cause}", commit.short());
+                let refusal = Refusal { code: ErrorCode::BrokenSource, text };
+                self.outbox.send(&Frame::new(&ToObserver::Error(refusal)));
+            }
+        }
         None
     }
 
     fn send_ok(&self, repo: &RepoName, commit: CommitId) {
         let (repo, commit) = (repo.to_string(), Some(commit.to_string()));
         self.outbox.send(&Frame::new(&ToObserver::Ok { repo, branch: String::new(), commit, build: None }));
-    }
-
-    /// Takes the pack in and reads the plan from the commit; `None` where there is no pack and the commit is not there.
-    /// An error says whether it is of what the mirror had: everything but the pack itself.
-    fn receive(
-        &self,
-        repo: &RepoName,
-        commit: CommitId,
-        pack: Option<ArrivingPack>,
-        context: PlanContext<'_>,
-    ) -> Result<Option<Taken>, (bool, GitError)> {
-        let of_mirror = |error| (true, error);
-        let mirror = self.shared.mirrors.open(repo, commit).map_err(of_mirror)?;
-        // With a pack, the observer takes it for new; to receive it twice does no harm.
-        let is_new = if pack.is_some() { !mirror.has_found(commit) } else { !mirror.has(commit) };
-        let mut small = None;
-        if is_new {
-            let Some(mut incoming) = pack else { return Ok(None) };
-            let mut take = || {
-                let mut receiver = mirror.receive()?;
-                incoming.copy_to(&mut receiver, self.shared.data.root())?;
-                receiver.finish(commit, true)
-            };
-            take().map_err(|error| (false, error))?;
-            small = incoming.into_small();
-        }
-        let plan = mirror.plan(commit, context).map_err(of_mirror)?;
-        Ok(Some(Taken { plan, mirror, is_new, pack: small }))
-    }
-}
-
-impl ArrivingPack {
-    /// All of it, if it is small enough to go ahead of a lease.
-    fn into_small(self) -> Option<Vec<u8>> {
-        match self.pieces.into_inner() {
-            tempfile::SpooledData::InMemory(pieces) => {
-                Some(pieces.into_inner()).filter(|pack| pack.len() <= limits::AHEAD_BYTES)
-            }
-            tempfile::SpooledData::OnDisk(_) => None,
-        }
-    }
-
-    fn copy_to(&mut self, receiver: &mut git::Receiver, spool: &Path) -> Result<(), GitError> {
-        use std::io::{Read, Seek, SeekFrom};
-        let mut piece = vec![0; 256 * 1024];
-        let read = |source| GitError::Io { action: "read back a pack spooled in", path: spool.to_owned(), source };
-        self.pieces.seek(SeekFrom::Start(0)).map_err(read)?;
-        loop {
-            match self.pieces.read(&mut piece).map_err(read)? {
-                0 => return Ok(()),
-                n => receiver.write(&piece[..n])?,
-            }
-        }
     }
 }
 

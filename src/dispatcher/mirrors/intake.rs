@@ -1,0 +1,152 @@
+//! Takes the source of a commit in: its pack becomes durable in the mirror, and its tasks are read from there.
+
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::{SpooledData, SpooledTempFile};
+
+use super::plan::TaskPlan;
+use super::pool::{Mirror, Mirrors};
+use crate::config::PlanContext;
+use crate::dispatcher::limits;
+use crate::git::{self, GitError};
+use crate::model::{CommitId, RepoName};
+
+/// Packs up to this size stay in memory until the commit to which they belong is announced.
+const SPOOL_BYTES: usize = 8 << 20;
+/// The size of the pieces in which a spooled pack is read back.
+const PIECE_BYTES: usize = 256 * 1024;
+
+/// The result of taking a commit in.
+pub(crate) enum Intake {
+    Taken(Box<Taken>),
+    /// The mirror lacks something that the pack leaves out: all of the source is to be sent.
+    NeedSource,
+    /// The source cannot be used, or the mirror cannot be written.
+    Refused(GitError),
+}
+
+/// A commit whose source is durable.
+pub(crate) struct Taken {
+    pub(crate) plan: TaskPlan,
+    pub(crate) mirror: Mirror,
+    /// Whether a pack was received for it.
+    pub(crate) is_new: bool,
+    /// That pack, if it is small enough to go ahead of a lease.
+    pub(crate) pack: Option<Vec<u8>>,
+}
+
+/// A pack that is arriving: in memory if it is small, until it is known to which commit it belongs.
+pub(crate) struct ArrivingPack {
+    repo: RepoName,
+    pieces: SpooledTempFile,
+    is_whole: bool,
+    /// The directory of the spool, for errors.
+    spool: PathBuf,
+}
+
+/// An error while a commit was taken in, by its cause.
+enum Fault {
+    /// The pack is broken, or incomplete for this mirror.
+    Pack(GitError),
+    /// What the mirror had before cannot be read.
+    Mirror(GitError),
+}
+
+impl Mirrors {
+    /// Makes the source of a commit durable, from its pack if there is one, and reads its tasks. A mirror that turns out
+    /// to be damaged is condemned here.
+    pub(crate) fn take_in(
+        &self,
+        repo: &RepoName,
+        commit: CommitId,
+        pack: Option<ArrivingPack>,
+        context: PlanContext<'_>,
+    ) -> Intake {
+        // Asked before anything is read, so that only this mirror is condemned and not one that has replaced it.
+        let generation = self.generation(repo);
+        match self.receive(repo, commit, pack, context) {
+            Ok(Some(taken)) => {
+                self.missing.found(repo, commit);
+                Intake::Taken(Box::new(taken))
+            }
+            Ok(None) | Err(Fault::Pack(GitError::Incomplete { .. })) => Intake::NeedSource,
+            Err(Fault::Mirror(error)) if error.is_damage() && self.condemn(repo, generation, &error) => {
+                Intake::NeedSource
+            }
+            Err(Fault::Mirror(error) | Fault::Pack(error)) => Intake::Refused(error),
+        }
+    }
+
+    /// Receives the pack and reads the plan from the commit; `None` if there is no pack and the commit is not there.
+    fn receive(
+        &self,
+        repo: &RepoName,
+        commit: CommitId,
+        pack: Option<ArrivingPack>,
+        context: PlanContext<'_>,
+    ) -> Result<Option<Taken>, Fault> {
+        let mirror = self.open(repo, commit).map_err(Fault::Mirror)?;
+        // If there is a pack, the observer takes the commit for new; to receive it twice does no harm.
+        let is_new = if pack.is_some() { !mirror.has_found(commit) } else { !mirror.has(commit) };
+        let mut small = None;
+        if is_new {
+            let Some(mut pack) = pack else { return Ok(None) };
+            pack.receive_into(&mirror, commit).map_err(Fault::Pack)?;
+            small = pack.into_small();
+        }
+        let plan = mirror.plan(commit, context).map_err(Fault::Mirror)?;
+        Ok(Some(Taken { plan, mirror, is_new, pack: small }))
+    }
+}
+
+impl ArrivingPack {
+    /// An empty pack that is spooled in the directory if it grows large.
+    pub(crate) fn new(repo: RepoName, spool: &Path) -> Self {
+        let pieces = tempfile::spooled_tempfile_in(SPOOL_BYTES, spool);
+        Self { repo, pieces, is_whole: false, spool: spool.to_owned() }
+    }
+
+    /// Whether a further piece for this repository belongs to this pack.
+    pub(crate) fn goes_on(&self, repo: &RepoName) -> bool {
+        self.repo == *repo && !self.is_whole
+    }
+
+    /// Whether this is all of a pack for this repository.
+    pub(crate) fn is_whole_for(&self, repo: &RepoName) -> bool {
+        self.repo == *repo && self.is_whole
+    }
+
+    /// Appends a piece; `last` says that the pack is whole with it.
+    pub(crate) fn add(&mut self, piece: &[u8], last: bool) -> io::Result<()> {
+        self.is_whole = last;
+        self.pieces.write_all(piece)
+    }
+
+    fn receive_into(&mut self, mirror: &Mirror, commit: CommitId) -> Result<(), GitError> {
+        let mut receiver = mirror.receive()?;
+        self.copy_to(&mut receiver)?;
+        receiver.finish(commit, true)
+    }
+
+    fn copy_to(&mut self, receiver: &mut git::Receiver) -> Result<(), GitError> {
+        let Self { pieces, spool, .. } = self;
+        let read = |source| GitError::Io { action: "read back a pack spooled in", path: spool.clone(), source };
+        let mut piece = vec![0; PIECE_BYTES];
+        pieces.seek(SeekFrom::Start(0)).map_err(read)?;
+        loop {
+            match pieces.read(&mut piece).map_err(read)? {
+                0 => return Ok(()),
+                n => receiver.write(&piece[..n])?,
+            }
+        }
+    }
+
+    /// All of the pack, if it is small enough to go ahead of a lease.
+    fn into_small(self) -> Option<Vec<u8>> {
+        match self.pieces.into_inner() {
+            SpooledData::InMemory(pieces) => Some(pieces.into_inner()).filter(|pack| pack.len() <= limits::AHEAD_BYTES),
+            SpooledData::OnDisk(_) => None,
+        }
+    }
+}
