@@ -54,8 +54,8 @@ enum Fault {
 }
 
 impl Mirrors {
-    /// Makes the source of a commit durable, from its pack if there is one, and reads its tasks. A mirror that turns out
-    /// to be damaged is condemned here.
+    /// Makes the source of a commit durable, from its pack if there is one, and reads its tasks. A mirror that turns
+    /// out to be damaged is condemned here.
     pub(crate) fn take_in(
         &self,
         repo: &RepoName,

@@ -166,8 +166,8 @@ impl ObserverWorker<'_> {
         Ok(())
     }
 
-    /// Takes the source of a commit in, from the last pack if there is one. `None` once the observer was told why it was
-    /// not taken in.
+    /// Takes the source of a commit in, from the last pack if there is one. `None` once the observer was told why it
+    /// was not taken in.
     fn take_in(
         &mut self,
         repo: &RepoName,

@@ -1,5 +1,7 @@
 //! The house rules that a program can check: which room imports which, what every file begins with, how wide it is.
 
+mod circles;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -132,6 +134,57 @@ fn messages_know_nothing_of_the_model_but_the_recipe() {
             let names = line.split("crate::model").skip(1).all(|rest| rest.starts_with("::recipe::"));
             assert!(is_comment || names, "{}: {line}", path.display());
         }
+    }
+}
+
+/// The messages of the wire, as opposed to its limits and its codec.
+const MESSAGES: &[&str] = &["protocol::hello", "protocol::observer", "protocol::operator", "protocol::runner"];
+
+/// The files, and folders, that may see both messages and the model. `translate` files turn one into the other;
+/// `dispatcher/session` is the wire side of the dispatcher; a runner's greeting is over before there is anything to
+/// translate; commands show reports as the wire has them.
+const SEE_MESSAGES_AND_MODEL: &[&str] = &["dispatcher/session/", "runner/greeting.rs", "cli/"];
+
+/// The files, and folders, of the dispatcher that may see the wire at all. Its core, its logs, its mirrors and its
+/// operations speak words of the model.
+const DISPATCHER_SEES_WIRE: &[&str] = &["dispatcher/session/", "dispatcher/translate.rs", "dispatcher/tokens.rs"];
+
+/// The product code of a file: without its tests, and without comments.
+fn product(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_wire_and_the_model_meet_in_few_files() {
+    let mut broken = Vec::new();
+    for path in files("src", ".rs") {
+        let name = path.strip_prefix(root().join("src")).unwrap().to_str().unwrap();
+        if is_test_code(&path) || ["protocol", "cli"].contains(&&*room(&path)) {
+            continue;
+        }
+        let code = product(&path);
+        let is_in = |places: &[&str]| places.iter().any(|place| name.starts_with(place));
+        let has_messages = MESSAGES.iter().any(|message| code.contains(message));
+        let has_model = imported(&code).iter().any(|room| room == "model");
+        if has_messages && has_model && !name.ends_with("/translate.rs") && !is_in(SEE_MESSAGES_AND_MODEL) {
+            broken.push(format!("{name} sees messages of the wire and the model"));
+        }
+        let sees_wire = imported(&code).iter().any(|room| room == "protocol");
+        if name.starts_with("dispatcher/") && sees_wire && !is_in(DISPATCHER_SEES_WIRE) {
+            broken.push(format!("{name} sees the wire"));
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// The core waits for no disk but the store's.
+#[test]
+fn the_dispatchers_core_touches_no_file() {
+    for path in files("src/dispatcher/core", ".rs") {
+        let code = product(&path);
+        assert!(!code.contains("fs::") && !code.contains("std::fs"), "{} reads or writes files", path.display());
     }
 }
 
