@@ -19,7 +19,8 @@ use super::{human, interrupt};
 use crate::clock;
 use crate::config::{check_directory, default_runner_name, defaults, repo_name_from};
 use crate::git::{BranchSelection, Watched};
-use crate::model::{Ending, Need, TaskSpec, Verdict};
+use crate::model::reason::{ErrorReason, SkipReason};
+use crate::model::{Ending, EndingKind, Need, TaskName, TaskSpec, Verdict};
 use crate::process::{Command, Exit, Progress, Supervisor, detect_isolation};
 use crate::runner::{AttemptFacts, attempt_environment, inherited};
 use crate::threads::{self, Thread};
@@ -72,7 +73,7 @@ pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, Cl
         let missing = task.placement.needs.iter().find(|need| !is_satisfied(need, &done));
         let ending = match (missing, is_cancelled(&done)) {
             (_, true) => Ending::Cancelled,
-            (Some(need), false) => Ending::Skipped(format!("{} did not pass", need.task)),
+            (Some(need), false) => Ending::Skipped(skipped(&need.task, &done)),
             (None, false) => local.run(task, out)?,
         };
         done.push((task, ending));
@@ -83,6 +84,13 @@ pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, Cl
 /// Whether a needed task has ended in a way that satisfies the need.
 fn is_satisfied(need: &Need, done: &[(&TaskSpec, Ending)]) -> bool {
     done.iter().any(|(task, ending)| task.name == need.task && need.condition.is_met(ending, task))
+}
+
+/// Why a task is skipped that needs this one.
+fn skipped(need: &TaskName, done: &[(&TaskSpec, Ending)]) -> SkipReason {
+    let ended = done.iter().find(|(task, _)| task.name == *need);
+    let how = ended.map_or(EndingKind::Skipped, |(_, ending)| ending.kind());
+    SkipReason::NeedNotPassed { task: need.clone(), how }
 }
 
 fn is_cancelled(done: &[(&TaskSpec, Ending)]) -> bool {
@@ -175,7 +183,9 @@ fn judged(exit: &Exit) -> (Ending, String) {
         Exit::Signal(signal) => (Ending::Failed, format!(" (signal {signal})")),
         Exit::TimedOut => (Ending::Failed, " (timed out)".into()),
         Exit::Cancelled => (Ending::Cancelled, String::new()),
-        Exit::CouldNotStart(why) => (Ending::Errored(why.clone()), format!(" ({why})")),
+        Exit::CouldNotStart(why) => {
+            (Ending::Errored(ErrorReason::CouldNotStart { text: why.clone() }), format!(" ({why})"))
+        }
     }
 }
 

@@ -84,6 +84,7 @@ mod tests {
                 name: "w1".into(),
                 state: "connected".into(),
                 detail: Some("in quarantine for 4 s more".into()),
+                reason_code: None,
                 slots: 4,
                 busy: 1,
                 labels: vec!["arch=x86_64".into(), "gpu".into()],

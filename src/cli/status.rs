@@ -133,6 +133,7 @@ mod tests {
             busy,
             labels: Vec::new(),
             detail: None,
+            reason_code: None,
             isolation: "subreaper".into(),
             silent_ms: 100,
             running: Vec::new(),

@@ -76,8 +76,10 @@ mod tests {
 
     #[test]
     fn what_it_waits_for_comes_before_its_history() {
-        let line =
-            |at_ms, task: Option<&str>, text: &str| WhyLine { at_ms, task: task.map(str::to_owned), text: text.into() };
+        let line = |at_ms, task: Option<&str>, text: &str| {
+            let (task, text) = (task.map(str::to_owned), text.into());
+            WhyLine { at_ms, task, text, ..WhyLine::default() }
+        };
         let report = WhyReport {
             build: 12,
             now: vec![line(None, Some("test"), "waits for a runner with label gpu")],

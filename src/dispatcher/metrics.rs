@@ -57,11 +57,15 @@ fn count(numbers: &mut ByWord, word: &'static str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{AttemptId, BuildId, Ending, JobId, LogSummary, Outcome, Verdict, WallTime};
+    use crate::model::reason::SkipReason;
+    use crate::model::{
+        AttemptId, BuildId, Ending, EndingKind, JobId, LogSummary, Outcome, TaskName, Verdict, WallTime,
+    };
 
     #[test]
     fn records_are_counted_by_how_things_ended() {
         let at = WallTime(0);
+        let skipped = SkipReason::NeedNotPassed { task: TaskName::recorded("a"), how: EndingKind::Failed };
         let ended = |outcome: Outcome, bytes| {
             let log = LogSummary { bytes, ..LogSummary::default() };
             Record::AttemptFinished { attempt: AttemptId(1), outcome, log, duration_ms: None, at }
@@ -72,7 +76,7 @@ mod tests {
             ended(Outcome::Failed(2), 0),
             Record::LateResult { attempt: AttemptId(1), outcome: Outcome::Passed, at },
             Record::JobFinished { job: JobId(1), ending: Ending::Failed },
-            Record::JobFinished { job: JobId(2), ending: Ending::Skipped("needs a".into()) },
+            Record::JobFinished { job: JobId(2), ending: Ending::Skipped(skipped) },
             Record::BuildFinished { build: BuildId(1), verdict: Verdict::Failed, at },
             Record::BuildReopened { build: BuildId(1) },
             Record::JobWaiting { job: JobId(1) },

@@ -2,6 +2,7 @@
 //! the model once, with every field checked; what comes after may trust them.
 
 use super::grants::StoredStream;
+use crate::model::reason::{LossReason, RefusalReason};
 use crate::model::{
     AttemptId, BranchName, BuildSource, CommitId, Incarnation, Isolation, Label, LogSummary, Outcome, RepoName,
     RunnerName, SessionId, SpawnId, StreamId, StreamKind, StreamSummary, Trigger,
@@ -129,7 +130,12 @@ pub(crate) fn attempts(ids: &[u64]) -> Result<Vec<AttemptId>, Refusal> {
 }
 
 /// An outcome as `results` names it.
-pub(crate) fn outcome(word: &str, code: Option<i32>, reason: Option<String>) -> Result<Outcome, Refusal> {
+pub(crate) fn outcome(
+    word: &str,
+    code: Option<i32>,
+    reason: Option<String>,
+    reason_code: Option<&str>,
+) -> Result<Outcome, Refusal> {
     let reason = || cut(reason.unwrap_or_else(|| "no reason was given".into()));
     let code = || code.ok_or_else(|| malformed(format!("a result of `{word}` needs a `code`")));
     Ok(match word {
@@ -139,7 +145,7 @@ pub(crate) fn outcome(word: &str, code: Option<i32>, reason: Option<String>) -> 
         "timed_out" => Outcome::TimedOut,
         "cancelled" => Outcome::Cancelled,
         "could_not_start" => Outcome::CouldNotStart(reason()),
-        "lost" => Outcome::Lost(reason()),
+        "lost" => Outcome::Lost(LossReason::reported(reason_code, reason())),
         other => return Err(malformed(format!("`{other}` is not an outcome"))),
     })
 }
@@ -196,7 +202,10 @@ pub(crate) fn to_runner(message: RunnerCommand, stored: &[StoredStream]) -> wire
                 })
                 .collect(),
         },
-        RunnerCommand::NameTaken(text) => wire::ToRunner::Error(Refusal { code: ErrorCode::NameTaken, text }),
+        RunnerCommand::NameTaken { runner } => {
+            let text = RefusalReason::NameTaken { runner }.to_string();
+            wire::ToRunner::Error(Refusal { code: ErrorCode::NameTaken, text })
+        }
         RunnerCommand::Lease(lease) => wire::ToRunner::Runtask(Box::new(runtask(&lease))),
         RunnerCommand::Cancel { attempt } => wire::ToRunner::Cancel { attempt: attempt.0 },
         RunnerCommand::Recorded { attempt } => wire::ToRunner::Ok { attempt: attempt.0 },

@@ -1,6 +1,7 @@
 //! What peers may say to a dispatcher, for the fuzzer.
 
 use super::translate::{self, Announcement};
+use crate::model::words::outcome_detail;
 use crate::model::{Outcome, SessionId};
 use crate::protocol::codec;
 use crate::protocol::hello::{Hello, Opening, Role};
@@ -57,9 +58,10 @@ fn observer_said(message: FromObserver) {
 }
 
 fn runner_said(message: FromRunner) {
-    if let FromRunner::Results { outcome, code, reason, log_bytes, log_crc32, log_missing, .. } = message {
-        if let Ok(Outcome::Lost(why) | Outcome::CouldNotStart(why)) = translate::outcome(&outcome, code, reason) {
-            assert!(why.len() <= 1024);
+    if let FromRunner::Results { outcome, code, reason, reason_code, log_bytes, log_crc32, log_missing, .. } = message {
+        let outcome = translate::outcome(&outcome, code, reason, reason_code.as_deref()).ok();
+        if let Some(Outcome::Lost(_) | Outcome::CouldNotStart(_)) = outcome {
+            assert!(outcome.as_ref().and_then(outcome_detail).is_some_and(|why| why.len() <= 1024));
         }
         let summary = translate::log_summary(log_bytes, log_crc32, log_missing);
         assert!(summary.missing.is_none_or(|text| text.len() <= 1024));

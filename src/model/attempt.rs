@@ -1,5 +1,6 @@
 //! One execution of a job by one runner, and how it ended.
 
+use super::reason::{LossReason, PlacementReason, StoredReason};
 use super::{AttemptId, BuildId, JobId, RunnerId, WallTime};
 
 /// How an attempt ended. A lost attempt is not a failed one: nothing is known about the task.
@@ -14,8 +15,8 @@ pub enum Outcome {
     Cancelled,
     /// The task could not be started, for a reason that is the task's own: no such program, not executable.
     CouldNotStart(String),
-    /// Infrastructure failed: the runner vanished, its disk was full, the source did not arrive. Says why.
-    Lost(String),
+    /// Infrastructure failed: the runner vanished, its disk was full, the source did not arrive.
+    Lost(LossReason),
 }
 
 impl Outcome {
@@ -30,6 +31,20 @@ impl Outcome {
             Self::Cancelled => "cancelled",
             Self::CouldNotStart(_) => "could_not_start",
             Self::Lost(_) => "lost",
+        }
+    }
+
+    /// The code of the reason, if the outcome has one.
+    #[must_use]
+    pub fn reason_code(&self) -> Option<&str> {
+        match self {
+            Self::Lost(reason) => reason.code(),
+            Self::Passed
+            | Self::Failed(_)
+            | Self::Killed(_)
+            | Self::TimedOut
+            | Self::Cancelled
+            | Self::CouldNotStart(_) => None,
         }
     }
 }
@@ -55,7 +70,7 @@ pub struct Attempt {
     pub number: u32,
     pub runner: RunnerId,
     /// Why this runner got it, for `surveil why`.
-    pub reason: String,
+    pub reason: PlacementReason,
     pub leased_at: WallTime,
     pub finished_at: Option<WallTime>,
     /// How long the task's process ran, in milliseconds, where the runner said.

@@ -104,16 +104,19 @@ pub struct Build {
 
 #[cfg(test)]
 mod tests {
+    use super::super::reason::{ErrorReason, SkipReason};
+    use super::super::{EndingKind, TaskName};
     use super::*;
 
     #[test]
     fn the_verdict_is_the_worst_of_what_counts() {
+        let task = TaskName::recorded("test");
         let (passed, failed, errored, cancelled, skipped) = (
             Ending::Passed,
             Ending::Failed,
-            Ending::Errored(String::new()),
+            Ending::Errored(ErrorReason::CouldNotStart { text: String::new() }),
             Ending::Cancelled,
-            Ending::Skipped(String::new()),
+            Ending::Skipped(SkipReason::NeedNotPassed { task, how: EndingKind::Failed }),
         );
         let verdict = |endings: &[(&Ending, bool)]| Verdict::of(endings.iter().map(|(e, allow)| (Some(*e), *allow)));
         assert_eq!(verdict(&[]), Some(Verdict::Errored));

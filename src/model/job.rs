@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::reason::{ErrorReason, SkipReason, StoredReason};
 use super::{AttemptId, BuildId, JobId, TaskSpec};
 
 /// Where a job stands, in life order.
@@ -23,11 +24,11 @@ pub enum JobState {
 pub enum Ending {
     Passed,
     Failed,
-    /// It could not be judged: it killed its runners, no runner fitted, it could not be started. Says why.
-    Errored(String),
+    /// It could not be judged: it killed its runners, no runner fitted, it could not be started.
+    Errored(ErrorReason),
     Cancelled,
-    /// A task it needs did not pass. Names it.
-    Skipped(String),
+    /// A task it needs did not pass.
+    Skipped(SkipReason),
 }
 
 /// An ending without its reason.
@@ -74,11 +75,22 @@ impl Ending {
         self.kind().word()
     }
 
-    /// The sentence that goes with it, if there is one.
+    /// The text of the reason, if the ending has one.
     #[must_use]
-    pub fn detail(&self) -> Option<&str> {
+    pub fn detail(&self) -> Option<String> {
         match self {
-            Self::Errored(why) | Self::Skipped(why) => Some(why),
+            Self::Errored(reason) => Some(reason.to_string()),
+            Self::Skipped(reason) => Some(reason.to_string()),
+            Self::Passed | Self::Failed | Self::Cancelled => None,
+        }
+    }
+
+    /// The code of the reason, if the ending has one.
+    #[must_use]
+    pub fn reason_code(&self) -> Option<&str> {
+        match self {
+            Self::Errored(reason) => reason.code(),
+            Self::Skipped(reason) => reason.code(),
             Self::Passed | Self::Failed | Self::Cancelled => None,
         }
     }

@@ -1,8 +1,7 @@
 //! What the dispatcher writes down. The scheduler asks for records; the store keeps them; after a restart they are all
 //! that is known.
 
-use std::sync::Arc;
-
+use super::reason::DecisionKind;
 use super::{
     Attempt, AttemptId, BranchName, Build, BuildId, CommitId, Ending, Job, JobId, LogSummary, Outcome, RepoName,
     Runner, RunnerId, Verdict, WallTime,
@@ -76,6 +75,5 @@ pub struct Decision {
     pub job: Option<JobId>,
     pub attempt: Option<AttemptId>,
     pub runner: Option<RunnerId>,
-    /// A full sentence without a period: `lost: runner w1 was silent for 20 s; queued again`.
-    pub text: Arc<str>,
+    pub kind: DecisionKind,
 }

@@ -231,7 +231,7 @@ impl Display for JobStatus {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match self {
             Self::WaitsForNeeds { open } => {
-                let open: Vec<String> = open.iter().map(|(task, state)| format!("{task} ({state})")).collect();
+                let open: Vec<String> = open.iter().map(|(task, state)| format!("{task} ({})", state.word())).collect();
                 write!(f, "waits for what it needs: {}", open.join(", "))
             }
             Self::NoRunnerFits { waited_ms, fit } => write!(f, "queued for {} s: {fit}", waited_ms / 1000),
@@ -288,10 +288,12 @@ impl Display for Concern {
 impl Display for Notice {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match self {
-            Self::BuildAdded { build, repo, branch, commit, tasks } => {
+            Self::BuildAdded { build, repo, reference, commit, tasks } => {
+                let branch = reference.short();
                 write!(f, "build {build} of {repo} {branch} {}: {tasks} tasks", commit.short())
             }
-            Self::BuildFinished { build, repo, branch, verdict, seconds } => {
+            Self::BuildFinished { build, repo, reference, verdict, seconds } => {
+                let branch = reference.short();
                 write!(f, "build {build} of {repo} {branch}: {} after {seconds} s", verdict.word())
             }
             Self::BranchGone { repo, branch } => write!(f, "branch {branch} of {repo} is gone"),
@@ -309,7 +311,11 @@ impl Display for Notice {
                 write!(f, "runner {runner} drains: {holding} attempts to finish")
             }
             Self::RunnerQuarantined { runner, quarantine } => write!(f, "runner {runner} is {quarantine}"),
-            Self::RunnerStarting => f.write_str("work waits and no runner that fits is connected: starting one here"),
+            Self::RunnerStarting { pool } => {
+                write!(f, "work waits and no runner that fits is connected: starting one in pool {pool}")
+            }
+            Self::RunnerNotStarted { pool, why } => write!(f, "pool {pool} could not start a runner: {why}"),
+            Self::RunnerEndedEarly { pool } => write!(f, "a runner that pool {pool} started ended before it joined"),
             Self::HeldUp { gap_ms } => {
                 write!(f, "the dispatcher was held up for {gap_ms} ms: every lease is extended by as much")
             }

@@ -180,6 +180,9 @@ pub struct JobReport {
     /// The reason why it is errored or skipped.
     #[serde(default)]
     pub detail: Option<String>,
+    /// The code of that reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason_code: Option<String>,
     #[serde(default)]
     pub needs: Vec<String>,
     #[serde(default)]
@@ -208,6 +211,9 @@ pub struct AttemptReport {
     /// The exit code, the signal, or the reason, in words.
     #[serde(default)]
     pub detail: Option<String>,
+    /// The code of that reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason_code: Option<String>,
     pub log_bytes: u64,
     /// The path of the log's file at the dispatcher.
     pub log_path: String,
@@ -228,6 +234,9 @@ pub struct RunnerReport {
     /// The reason why it is in quarantine, if it is.
     #[serde(default)]
     pub detail: Option<String>,
+    /// The code of that reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason_code: Option<String>,
     pub slots: u32,
     pub busy: u32,
     pub labels: Vec<String>,
@@ -249,11 +258,20 @@ pub struct WhyReport {
 }
 
 /// One reason, as a sentence.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WhyLine {
     #[serde(default)]
     pub at_ms: Option<i64>,
     #[serde(default)]
     pub task: Option<String>,
     pub text: String,
+    /// The code of what happened or is waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// The code of why, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason_code: Option<String>,
+    /// The line's place in the order of what happened. Numbers ascend over all builds and starts, with gaps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
 }

@@ -73,6 +73,9 @@ pub enum FromRunner {
         /// The reason of `could_not_start` or `lost`, a sentence.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
+        /// With `lost`: the code of the reason, if there is one. See "Reasons" in the protocol document.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason_code: Option<String>,
         /// The time for which the task's process ran, in milliseconds.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         duration_ms: Option<u64>,

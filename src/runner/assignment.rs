@@ -4,6 +4,7 @@ use std::iter;
 use std::sync::Arc;
 
 use super::limits::{EXCLUSIVE_END_MS, EXCLUSIVE_START_MS};
+use crate::model::reason::LossReason;
 use crate::model::{
     AttemptId, BranchName, BuildId, CommitId, LogSummary, Moment, Outcome, Recipe, RepoName, StreamKind, StreamSummary,
     TaskName,
@@ -65,7 +66,7 @@ impl AttemptResult {
     }
 
     /// The result of an attempt that never came as far as a process.
-    pub(super) fn lost(why: impl Into<String>) -> Self {
+    pub(super) fn lost(why: impl Into<LossReason>) -> Self {
         Self::new(Outcome::Lost(why.into()), None, LogSummary::default())
     }
 

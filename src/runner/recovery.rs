@@ -16,6 +16,7 @@ use super::layout::Layout;
 use super::spool::{self, Spool};
 use super::translate;
 use super::upload::Upload;
+use crate::model::reason::LossReason;
 use crate::model::{AttemptId, LogSummary, StreamId};
 use crate::threads::{self, Thread};
 
@@ -46,7 +47,7 @@ pub(super) fn recover(
         undelivered.push((attempt, result));
     }
     for attempt in executing {
-        let mut result = AttemptResult::lost("the runner restarted");
+        let mut result = AttemptResult::lost(LossReason::Interrupted { text: "the runner restarted".into() });
         for (kind, summary) in result.summaries() {
             if let Some(found) = reopen(StreamId { attempt, kind }, layout, uploads).map_err(failed)? {
                 *summary = LogSummary { missing: Some("the runner restarted".into()), ..found };

@@ -26,6 +26,7 @@ use super::spool::{Spool, SpoolWriter};
 use super::upload::Upload;
 use super::workspace::Workspace;
 use crate::error_chain::chain;
+use crate::model::reason::LossReason;
 use crate::model::{AttemptId, CommitId, LogSummary, Moment, Outcome, RepoName, RunnerName, StreamId};
 use crate::process::{Command, Ended, Exit, ProcessError, Progress, Supervisor};
 use crate::threads::{self, Thread};
@@ -215,7 +216,7 @@ impl Slotted {
         let command = self.command(assignment, directory);
         let spool = Arc::new(Spool::new(self.common.layout.spool(&StreamId::log(attempt))));
         let writer = SpoolWriter::new(spool.clone(), self.common.log_limit);
-        let no_output = |error| Outcome::Lost(format!("could not take the output: {error}"));
+        let no_output = |error| Outcome::Lost(format!("could not take the output: {error}").into());
         self.check_exclusive(assignment, boottime::now())?;
         let mut output = match self.output.take() {
             Some(output) => output,
@@ -258,9 +259,9 @@ impl Slotted {
         }
         let duration_ms = ended.as_ref().ok().map(|ended| ended.duration_ms);
         let outcome = match (failure, ended) {
-            (Some(error), _) if error.kind() == io::ErrorKind::StorageFull => Outcome::Lost("disk full".into()),
-            (Some(error), _) => Outcome::Lost(format!("could not keep the output: {error}")),
-            (None, Err(error)) => Outcome::Lost(chain(&error)),
+            (Some(error), _) if error.kind() == io::ErrorKind::StorageFull => Outcome::Lost(LossReason::disk_full()),
+            (Some(error), _) => Outcome::Lost(format!("could not keep the output: {error}").into()),
+            (None, Err(error)) => Outcome::Lost(chain(&error).into()),
             (None, Ok(ended)) => self.outcome(ended.exit),
         };
         AttemptResult::new(outcome, duration_ms, log)
@@ -269,7 +270,7 @@ impl Slotted {
     fn outcome(&self, exit: Exit) -> Outcome {
         match exit {
             Exit::Code(0) => Outcome::Passed,
-            Exit::Code(_) | Exit::Signal(_) if self.common.layout.is_full() => Outcome::Lost("disk full".into()),
+            Exit::Code(_) | Exit::Signal(_) if self.common.layout.is_full() => Outcome::Lost(LossReason::disk_full()),
             Exit::Code(code) => Outcome::Failed(code),
             Exit::Signal(signal) => Outcome::Killed(signal),
             Exit::TimedOut => Outcome::TimedOut,
@@ -284,11 +285,11 @@ impl Slotted {
             Ok(free) if free >= min_free => Ok(()),
             Ok(free) => {
                 let (free, wanted) = (free >> 20, min_free >> 20);
-                Err(Outcome::Lost(format!(
-                    "free disk space of {free} MiB is below the {wanted} MiB that are kept free"
-                )))
+                Err(Outcome::Lost(LossReason::DiskFull {
+                    text: format!("free disk space of {free} MiB is below the {wanted} MiB that are kept free"),
+                }))
             }
-            Err(error) => Err(Outcome::Lost(format!("could not find out the free disk space: {error}"))),
+            Err(error) => Err(Outcome::Lost(format!("could not find out the free disk space: {error}").into())),
         }
     }
 
@@ -299,7 +300,9 @@ impl Slotted {
         if assignment.may_start(now, renewed, self.common.grace_ms) {
             return Ok(());
         }
-        Err(Outcome::Lost("the runner was cut off from the dispatcher before the process could start".into()))
+        Err(Outcome::Lost(LossReason::CutOff {
+            text: "the runner was cut off from the dispatcher before the process could start".into(),
+        }))
     }
 
     fn command(&self, assignment: &Assignment, directory: PathBuf) -> Command {

@@ -2,6 +2,7 @@
 
 use super::assignment::{Assignment, AttemptResult, SourceAhead};
 use super::routes::Piece;
+use crate::model::reason::LossReason;
 use crate::model::{
     AttemptId, BranchName, BuildId, CommitId, Label, LogSummary, Outcome, RepoName, SpawnId, StreamId, StreamKind,
     StreamSummary, TaskName,
@@ -180,6 +181,7 @@ pub(super) fn read_results(line: &[u8]) -> Option<(AttemptId, AttemptResult)> {
         outcome,
         code,
         reason,
+        reason_code,
         duration_ms,
         log_bytes: bytes,
         log_crc32: crc32,
@@ -196,7 +198,7 @@ pub(super) fn read_results(line: &[u8]) -> Option<(AttemptId, AttemptResult)> {
         ("timed_out", ..) => Outcome::TimedOut,
         ("cancelled", ..) => Outcome::Cancelled,
         ("could_not_start", _, Some(why)) => Outcome::CouldNotStart(why),
-        ("lost", _, Some(why)) => Outcome::Lost(why),
+        ("lost", _, Some(why)) => Outcome::Lost(LossReason::reported(reason_code.as_deref(), why)),
         _ => return None,
     };
     let stream = |StreamEnd { stream: name, bytes, crc32, missing }| {
@@ -211,7 +213,8 @@ pub(super) fn read_results(line: &[u8]) -> Option<(AttemptId, AttemptResult)> {
 fn wire_results(attempt: AttemptId, report: &AttemptResult) -> FromRunner {
     let (code, reason) = match &report.outcome {
         Outcome::Failed(code) | Outcome::Killed(code) => (Some(*code), None),
-        Outcome::CouldNotStart(why) | Outcome::Lost(why) => (None, Some(why.clone())),
+        Outcome::CouldNotStart(why) => (None, Some(why.clone())),
+        Outcome::Lost(why) => (None, Some(why.to_string())),
         Outcome::Passed | Outcome::TimedOut | Outcome::Cancelled => (None, None),
     };
     FromRunner::Results {
@@ -219,6 +222,7 @@ fn wire_results(attempt: AttemptId, report: &AttemptResult) -> FromRunner {
         outcome: report.outcome.word().to_owned(),
         code,
         reason,
+        reason_code: report.outcome.reason_code().map(str::to_owned),
         duration_ms: report.duration_ms,
         log_bytes: report.log.bytes,
         log_crc32: report.log.crc32,
@@ -293,7 +297,7 @@ mod tests {
             Outcome::TimedOut,
             Outcome::Cancelled,
             Outcome::CouldNotStart("no such program".into()),
-            Outcome::Lost("disk full".into()),
+            Outcome::Lost(LossReason::disk_full()),
         ];
         for outcome in outcomes {
             let log = LogSummary { bytes: 5, crc32: 6, missing: Some("cut".into()) };

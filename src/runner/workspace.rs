@@ -15,6 +15,7 @@ use super::routes::Piece;
 use super::shared_repos::{Changing, SharedRepo, SharedRepos};
 use crate::error_chain::chain;
 use crate::git::{GitError, PackStore, Watched, WorkTree};
+use crate::model::reason::LossReason;
 use crate::model::{CommitId, Outcome, RepoName};
 
 /// Asks the dispatcher for the attempt's source, given commits whose trees are here. Pieces come back by the channel,
@@ -45,9 +46,9 @@ type NotReady = Outcome;
 
 fn lost(what: &str, error: &GitError) -> NotReady {
     if error.is_disk_full() {
-        return Outcome::Lost("disk full".into());
+        return Outcome::Lost(LossReason::disk_full());
     }
-    Outcome::Lost(format!("{what}: {}", chain(error)))
+    Outcome::Lost(format!("{what}: {}", chain(error)).into())
 }
 
 impl Workspace {
@@ -83,7 +84,7 @@ impl Workspace {
     /// Takes in source that came ahead of its lease. Where it is not all that is missing here, the attempt asks.
     pub(super) fn take_ahead(&mut self, ahead: &SourceAhead) {
         let SourceAhead { repo, commit, pack } = ahead;
-        let text = |refused| if let Outcome::Lost(why) = refused { why } else { refused.word().to_owned() };
+        let text = |refused| if let Outcome::Lost(why) = refused { why.to_string() } else { refused.word().to_owned() };
         let taken = self.take(repo, *commit).map_err(text).and_then(|open| {
             // Somebody who fetches just now fetches this, perhaps.
             if let Some(_changing) = open.shared.try_change() {
@@ -142,7 +143,7 @@ impl Workspace {
         let directory = self.layout.tree(repo, self.slot);
         if let Some(parent) = directory.parent() {
             fs::create_dir_all(parent)
-                .map_err(|e| Outcome::Lost(format!("could not make {}: {e}", parent.display())))?;
+                .map_err(|e| Outcome::Lost(format!("could not make {}: {e}", parent.display()).into()))?;
         }
         WorkTree::open(&self.layout.store(repo), &directory).map_err(|e| lost("could not open the work tree", &e))
     }
@@ -271,7 +272,9 @@ fn receive(
         };
         let (bytes, last) = match piece {
             Ok(Piece::Bytes { bytes, last }) => (bytes, last),
-            Ok(Piece::Missing(why)) => return Err(Outcome::Lost(format!("the source is missing: {why}"))),
+            Ok(Piece::Missing(why)) => {
+                return Err(Outcome::Lost(LossReason::SourceMissing { text: format!("the source is missing: {why}") }));
+            }
             Err(_) => return Ok(Received::Interrupted),
         };
         // After a failure the rest is still taken, so that it is not mistaken for the answer to the next request.

@@ -1,9 +1,9 @@
 //! Attempts: leased, started, finished, cancelled, lost. `tables/` keeps the leases; this file decides about them.
 
-use super::members::CONNECTION_LOST;
 use super::tables::{LiveLease, Member, Started, Timer, Warmth};
 use super::turn::{Because, Turn};
 use super::{Lease, RunnerCommand, Scheduler, policy};
+use crate::model::reason::{DecisionKind, ErrorReason, LossReason, LostWith, Notice, PlacementReason, TaskFailure};
 use crate::model::{Attempt, AttemptId, Ending, JobId, JobState, LogSummary, Outcome, Record, RunnerId, SessionId};
 
 /// A runner's report of an attempt that has ended.
@@ -13,15 +13,6 @@ pub(super) struct Finished {
     pub(super) outcome: Outcome,
     pub(super) log: LogSummary,
     pub(super) duration_ms: Option<u64>,
-}
-
-/// Why an attempt is lost, and whether the job is suspected of it.
-pub(super) struct Loss {
-    pub(super) why: String,
-    /// Whether it counts towards the limit at which a job is given up.
-    pub(super) counts: bool,
-    /// Whether the runner is there and reported that it could not execute the attempt.
-    pub(super) reported: bool,
 }
 
 impl Scheduler {
@@ -60,9 +51,9 @@ impl Scheduler {
             cancelled: false,
         };
         let reason = match warmth {
-            Warmth::Commit => "its tree is at this commit already",
-            Warmth::Repo => "it has this repository already",
-            Warmth::Cold => "it had a free slot",
+            Warmth::Commit => PlacementReason::CommitWarm,
+            Warmth::Repo => PlacementReason::RepoWarm,
+            Warmth::Cold => PlacementReason::FreeSlot,
         };
         turn.persist(Record::AttemptLeased(Attempt {
             id: attempt,
@@ -70,7 +61,7 @@ impl Scheduler {
             build: job.build,
             number: job.attempts,
             runner,
-            reason: reason.into(),
+            reason,
             leased_at: turn.at,
             finished_at: None,
             duration_ms: None,
@@ -115,16 +106,13 @@ impl Scheduler {
             if self.recent_results.contains(&attempt) {
                 turn.send(session, RunnerCommand::Recorded { attempt });
             } else {
-                turn.note(format!(
-                    "attempt {attempt}: a late result ({}) is kept and counts for nothing",
-                    outcome.word()
-                ));
+                turn.note(Notice::LateResult { attempt, outcome: outcome.clone() });
                 turn.persist(Record::LateResult { attempt, outcome, at: turn.at });
                 turn.send(session, RunnerCommand::Stale { attempt });
             }
             return;
         };
-        let (runner, cancelled, started) = (lease.runner, lease.cancelled, lease.started);
+        let (runner, cancelled) = (lease.runner, lease.cancelled);
         if cancelled {
             // Its outcome was recorded when it was cancelled. The result only frees the slot.
             self.tables.release(turn.now, attempt);
@@ -133,18 +121,9 @@ impl Scheduler {
             return;
         }
         match outcome {
-            Outcome::Lost(why) => {
-                self.blame(turn, runner, attempt, &why);
-                let until = turn.now.after(policy::REST_FIRST_MS);
-                self.tables.change_member(runner, turn.now, |member| member.health.pause_until(until));
-                // A failure before the task's process started was not the task's doing. After a restart it is not known
-                // whether it had started. The attempt did reach its runner, which reports the loss, so it counts.
-                self.lose(turn, attempt, Loss { why, counts: started != Started::No, reported: true });
-            }
+            Outcome::Lost(reason) => self.lose(turn, attempt, reason),
             // The dispatcher did not cancel it, so the runner itself was stopped.
-            Outcome::Cancelled => {
-                self.lose(turn, attempt, Loss { why: "its runner was stopped".into(), counts: false, reported: false });
-            }
+            Outcome::Cancelled => self.lose(turn, attempt, LossReason::RunnerStopped),
             outcome @ (Outcome::Passed
             | Outcome::Failed(_)
             | Outcome::Killed(_)
@@ -164,14 +143,15 @@ impl Scheduler {
     fn judge(&mut self, turn: &mut Turn, attempt: AttemptId, outcome: &Outcome) {
         let lease = self.tables.release(turn.now, attempt);
         let id = lease.job;
-        let text = match outcome {
+        let failure = match outcome {
             Outcome::Passed => return self.finish_job(turn, id, Ending::Passed),
-            Outcome::CouldNotStart(why) => {
-                return self.finish_job(turn, id, Ending::Errored(format!("could not start: {why}")));
+            Outcome::CouldNotStart(text) => {
+                let reason = ErrorReason::CouldNotStart { text: text.clone() };
+                return self.finish_job(turn, id, Ending::Errored(reason));
             }
-            Outcome::Failed(code) => format!("failed with exit code {code}"),
-            Outcome::Killed(signal) => format!("killed by signal {signal}"),
-            Outcome::TimedOut => "timed out".to_owned(),
+            Outcome::Failed(code) => TaskFailure::ExitCode { exit_code: *code },
+            Outcome::Killed(signal) => TaskFailure::Signal { signal: *signal },
+            Outcome::TimedOut => TaskFailure::TimedOut,
             Outcome::Cancelled | Outcome::Lost(_) => unreachable!("these are not the task's doing and go elsewhere"),
         };
         let job = self.jobs.get_mut(&id).expect("a lease that is not cancelled has a live job");
@@ -179,14 +159,14 @@ impl Scheduler {
         if job.failures > job.task.placement.retries {
             return self.finish_job(turn, id, Ending::Failed);
         }
-        let tries = job.task.placement.retries + 1;
-        let text = format!("{text}: will be tried again (try {} of {tries})", job.failures + 1);
-        turn.decide(lease.build, Some(id), Because { attempt: Some(attempt), runner: Some(lease.runner) }, text);
+        let kind = DecisionKind::Retried { failure, next: job.failures + 1, tries: job.task.placement.retries + 1 };
+        turn.decide(lease.build, Some(id), Because { attempt: Some(attempt), runner: Some(lease.runner) }, kind);
         self.requeue(turn, id);
     }
 
     /// Loses an attempt whose runner is gone or could not execute it. The job is queued again, or given up.
-    pub(super) fn lose(&mut self, turn: &mut Turn, attempt: AttemptId, loss: Loss) {
+    pub(super) fn lose(&mut self, turn: &mut Turn, attempt: AttemptId, reason: LossReason) {
+        self.blame(turn, attempt, &reason);
         let lease = self.tables.release(turn.now, attempt);
         if lease.cancelled {
             // It has its outcome already. A result that still arrives gets the answer that it would get after a
@@ -194,17 +174,17 @@ impl Scheduler {
             self.recent_results.insert(attempt);
             return;
         }
-        let Loss { why, counts, reported } = loss;
-        let outcome = Outcome::Lost(why.clone());
-        let log = LogSummary { missing: Some(why.clone()), ..LogSummary::default() };
+        let counts = counts(&reason, lease.started);
+        let (outcome, log) = (Outcome::Lost(reason.clone()), LogSummary::default());
         turn.persist(Record::AttemptFinished { attempt, outcome, log, duration_ms: None, at: turn.at });
-        let name = self.known_name(lease.runner);
+        let runner = self.known_name(lease.runner);
         let limit = self.policy.max_losses;
+        let last = LostWith { runner: runner.clone(), reason: reason.clone() };
         let job = self.jobs.get_mut(&lease.job).expect("a lease that is not cancelled has a live job");
         let because = Because { attempt: Some(attempt), runner: Some(lease.runner) };
         if counts {
             job.losses += 1;
-            job.lost_with.push(format!("{name} ({why})"));
+            job.lost_with.push(last.clone());
         } else {
             job.blameless_losses += 1;
         }
@@ -212,28 +192,26 @@ impl Scheduler {
             job.lost_on.push(lease.runner);
         }
         let given_up = if counts && job.losses >= limit {
-            // The runners of losses before the last restart are not known.
-            let earlier = job.losses as usize - job.lost_with.len().min(job.losses as usize);
-            let before = if earlier > 0 { format!(", and {earlier} before the last restart") } else { String::new() };
-            Some(format!("given up after {} lost attempts: {}{before}", job.losses, job.lost_with.join(", ")))
+            Some(ErrorReason::GivenUp { losses: job.losses, with: job.lost_with.clone() })
         } else if job.blameless_losses >= policy::MAX_BLAMELESS_LOSSES {
-            Some(format!("given up after {} attempts that came to nothing, the last on {name}: {why}", job.attempts))
+            Some(ErrorReason::NeverStarted { attempts: job.attempts, last })
         } else {
             None
         };
-        if let Some(text) = given_up {
-            turn.decide(lease.build, Some(lease.job), because, text.clone());
-            return self.finish_job(turn, lease.job, Ending::Errored(text));
+        if let Some(reason) = given_up {
+            turn.decide(lease.build, Some(lease.job), because, DecisionKind::GaveUp { reason: reason.clone() });
+            return self.finish_job(turn, lease.job, Ending::Errored(reason));
         }
-        let tally = if counts { format!(" (loss {} of {limit})", job.losses) } else { String::new() };
-        turn.note(format!("attempt {attempt} lost on runner {name}: {why}; job {} queued again", lease.job));
+        let loss_of = counts.then_some((job.losses, limit));
+        let is_reported = reason.is_reported();
+        let note = Notice::AttemptLost { attempt, job: lease.job, runner: runner.clone(), reason: reason.clone() };
+        turn.note(note);
         let quarantine =
             self.tables.roster().member(lease.runner).and_then(|member| member.health.quarantine(turn.now));
-        let quarantine = quarantine.map(|why| format!("; {name} is {why}")).unwrap_or_default();
-        let text = format!("lost on {name}: {why}; queued again{tally}{quarantine}");
-        turn.decide(lease.build, Some(lease.job), because, text);
+        let kind = DecisionKind::Lost { runner, reason, loss_of, quarantine };
+        turn.decide(lease.build, Some(lease.job), because, kind);
         // Another runner may execute it at once. A job that no runner can execute must not be tried without end.
-        let again = if counts || !reported { 0 } else { self.jobs[&lease.job].blameless_losses - 1 };
+        let again = if counts || !is_reported { 0 } else { self.jobs[&lease.job].blameless_losses - 1 };
         let pause = if again == 0 { 0 } else { policy::REST_FIRST_MS << (again - 1).min(20) };
         self.requeue_later(turn, lease.job, pause.min(policy::REST_MAX_MS));
     }
@@ -241,8 +219,7 @@ impl Scheduler {
     /// Records a leased attempt as cancelled. Its slot stays occupied until the runner has ended it.
     pub(super) fn cancel_lease(&mut self, turn: &mut Turn, attempt: AttemptId) {
         let runner = self.tables.cancel(attempt);
-        let log = LogSummary { missing: Some("cancelled".into()), ..LogSummary::default() };
-        let outcome = Outcome::Cancelled;
+        let (outcome, log) = (Outcome::Cancelled, LogSummary::default());
         turn.persist(Record::AttemptFinished { attempt, outcome, log, duration_ms: None, at: turn.at });
         if let Some(session) = self.tables.roster().member(runner).and_then(Member::session) {
             turn.send(session, RunnerCommand::Cancel { attempt });
@@ -251,16 +228,19 @@ impl Scheduler {
 
     /// Counts the loss of an attempt as a failure of the runner. A runner that fails with different jobs goes into
     /// quarantine: a full disk would otherwise eat the queue.
-    pub(super) fn blame(&mut self, turn: &mut Turn, runner: RunnerId, attempt: AttemptId, why: &str) {
-        let lease = self.tables.leases().get(attempt).filter(|lease| !lease.cancelled);
-        let Some(job) = lease.map(|lease| lease.job) else { return };
+    fn blame(&mut self, turn: &mut Turn, attempt: AttemptId, reason: &LossReason) {
+        let lease = self.tables.leases().get(attempt).filter(|lease| !lease.cancelled && reason.suspects_runner());
+        let Some((job, runner)) = lease.map(|lease| (lease.job, lease.runner)) else { return };
         self.tables.change_member(runner, turn.now, |member| {
             let before = member.health.rests_until();
-            if member.health.fail(turn.now, job, why)
+            if member.health.fail(turn.now, job, reason)
                 && member.health.rests_until() > before
-                && let Some(text) = member.health.quarantine(turn.now)
+                && let Some(quarantine) = member.health.quarantine(turn.now)
             {
-                turn.note(format!("runner {} is {text}", member.name));
+                turn.note(Notice::RunnerQuarantined { runner: member.name.clone(), quarantine });
+            }
+            if reason.is_reported() {
+                member.health.pause_until(turn.now.after(policy::REST_FIRST_MS));
             }
         });
     }
@@ -271,12 +251,11 @@ impl Scheduler {
         self.lose_the_away(turn);
         for attempt in self.tables.expired(turn.now) {
             let Some(lease) = self.tables.leases().get(attempt) else { continue };
-            let (runner, counts) = (lease.runner, lease.started == Started::Yes);
+            let runner = lease.runner;
             self.rest_if_doubtful(turn, runner);
             // The exclusive attempt of a runner that was lost earlier has waited for this moment.
-            let why = if self.is_lost(runner) { CONNECTION_LOST } else { "its lease ran out" };
-            self.blame(turn, runner, attempt, why);
-            self.lose(turn, attempt, Loss { why: why.into(), counts, reported: false });
+            let is_lost = self.is_lost(runner);
+            self.lose(turn, attempt, if is_lost { LossReason::ConnectionClosed } else { LossReason::LeaseExpired });
         }
         self.forget_empty_away(turn);
     }
@@ -303,13 +282,22 @@ impl Scheduler {
         self.tables.forget_idle_deadlines(turn.now);
         for (job, waited, unfit_ms) in unfit {
             if unfit_ms >= self.policy.queue_timeout_ms {
-                let text = format!("no runner for it within {} s: {}", unfit_ms / 1000, self.missing_fit(job));
+                let reason = ErrorReason::NoRunnerFits { waited_ms: unfit_ms, fit: self.missing_fit(job) };
                 let build = self.jobs[&job].build;
-                turn.decide(build, Some(job), Because::default(), text.clone());
-                self.finish_job(turn, job, Ending::Errored(text));
+                let kind = DecisionKind::GaveUp { reason: reason.clone() };
+                turn.decide(build, Some(job), Because::default(), kind);
+                self.finish_job(turn, job, Ending::Errored(reason));
             } else if waited >= policy::SPAWN_AFTER_MS {
                 self.spawn_for(turn, job);
             }
         }
     }
+}
+
+/// Returns whether a loss counts towards the limit at which the job is given up: the task's process may have caused it.
+/// A loss before the process started was not the task's doing. After a restart it is not known whether it had started.
+/// An attempt whose runner reports the loss did reach its runner, so its loss counts.
+fn counts(reason: &LossReason, started: Started) -> bool {
+    let may_have_run = if reason.is_reported() { started != Started::No } else { started == Started::Yes };
+    reason.suspects_job() && may_have_run
 }

@@ -3,6 +3,7 @@
 
 use super::Scheduler;
 use super::turn::Turn;
+use crate::model::reason::Notice;
 
 impl Scheduler {
     /// Adds the gap to deadlines if this tick comes more than two intervals after the last one.
@@ -21,7 +22,7 @@ impl Scheduler {
 
     fn forgive_long(&mut self, turn: &mut Turn, gap: u64) {
         self.tables.shift_deadlines(turn.now, gap);
-        turn.note(format!("the dispatcher was held up for {gap} ms: every lease is extended by as much"));
+        turn.note(Notice::HeldUp { gap_ms: gap });
     }
 
     /// Extends the reconnect windows by a short gap. A dispatcher that is always this late would never lose a runner

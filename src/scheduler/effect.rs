@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use super::event::RequestId;
+use crate::model::reason::{CloseReason, Notice, OrderDone, RefusalReason};
 use crate::model::{
-    AttemptId, BranchName, BuildId, BuildSource, CommitId, JobId, PoolId, Record, RepoName, SessionId, SpawnId,
-    TaskSpec,
+    AttemptId, BranchName, BuildId, BuildSource, CommitId, JobId, PoolId, Record, RepoName, RunnerName, SessionId,
+    SpawnId, TaskSpec,
 };
 
 /// A command to the caller.
@@ -20,11 +21,11 @@ pub enum Effect {
     /// Answer a request.
     Reply { request: RequestId, reply: Reply },
     /// Close a session, and write the reason into the log.
-    CloseSession { session: SessionId, why: Arc<str> },
+    CloseSession { session: SessionId, reason: CloseReason },
     /// Start a runner in this pool, and tell it the number with which it is to register.
     SpawnRunner { spawn: SpawnId, pool: PoolId },
     /// Write one fact into the dispatcher's log. It promises nothing, so it need not wait for records.
-    Note(String),
+    Note(Notice),
 }
 
 /// A message to a runner.
@@ -36,7 +37,9 @@ pub enum RunnerCommand {
         gone: Vec<AttemptId>,
     },
     /// Another process has its name. The session is closed after this.
-    NameTaken(String),
+    NameTaken {
+        runner: RunnerName,
+    },
     Lease(Box<Lease>),
     Cancel {
         attempt: AttemptId,
@@ -73,11 +76,15 @@ pub struct Lease {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
     /// The commit, or the end of the branch, is accepted.
-    Accepted { build: Option<BuildId> },
+    Accepted {
+        build: Option<BuildId>,
+    },
     /// The accepted head of the branch is another commit.
-    Stale { repo: RepoName, branch: BranchName, head: Option<CommitId> },
-    /// Done, in a sentence for the operator.
-    Done(String),
-    /// Not done, in a sentence for the operator.
-    Refused(String),
+    Stale {
+        repo: RepoName,
+        branch: BranchName,
+        head: Option<CommitId>,
+    },
+    Done(OrderDone),
+    Refused(RefusalReason),
 }

@@ -6,46 +6,42 @@ use std::collections::BTreeSet;
 use super::state::LiveJob;
 use super::tables::{Member, Presence, Started, Timer};
 use super::{Scheduler, policy};
-use crate::model::{AttemptId, BuildId, JobId, JobState, Moment, TaskName};
+use crate::model::reason::{AttemptStatus, Concern, JobStatus, MissingFit};
+use crate::model::{AttemptId, BuildId, JobId, JobState, Label, Moment, TaskName};
 
 impl Scheduler {
-    /// Returns a sentence for each unfinished job of a build, in the order of the task file: the reason why it waits,
-    /// or the place where it runs. A finished build has none.
+    /// Returns for each unfinished job of a build, in the order of the task file, the reason why it waits, or the place
+    /// where it runs. A finished build has none.
     #[must_use]
-    pub fn explain(&self, now: Moment, build: BuildId) -> Vec<(TaskName, String)> {
+    pub fn explain(&self, now: Moment, build: BuildId) -> Vec<(TaskName, JobStatus)> {
         let jobs = self.builds.get(&build).map(|build| build.jobs.as_slice()).unwrap_or_default();
         jobs.iter()
             .filter_map(|id| {
                 let job = &self.jobs[id];
-                let text = match &job.state {
+                let status = match &job.state {
                     JobState::Waiting => self.explain_waiting(job),
                     JobState::Queued => self.explain_queued(now, *id, job),
                     JobState::Leased(attempt) => self.explain_leased(now, *attempt),
                     JobState::Finished(_) => return None,
                 };
-                Some((job.task.name.clone(), text))
+                Some((job.task.name.clone(), status))
             })
             .collect()
     }
 
-    fn explain_waiting(&self, job: &LiveJob) -> String {
-        let open = job
-            .needs
-            .iter()
-            .map(|need| &self.jobs[&need.job])
-            .filter(|need| !matches!(need.state, JobState::Finished(_)));
-        let names: Vec<String> = open.map(|need| format!("{} ({})", need.task.name, need.state.word())).collect();
-        format!("waits for what it needs: {}", names.join(", "))
+    fn explain_waiting(&self, job: &LiveJob) -> JobStatus {
+        let needed = job.needs.iter().map(|need| &self.jobs[&need.job]);
+        let open = needed.filter(|need| !matches!(need.state, JobState::Finished(_)));
+        JobStatus::WaitsForNeeds { open: open.map(|need| (need.task.name.clone(), need.state.kind())).collect() }
     }
 
-    fn explain_queued(&self, now: Moment, id: JobId, job: &LiveJob) -> String {
-        let waited = self.queued_ms(now, id) / 1000;
+    fn explain_queued(&self, now: Moment, id: JobId, job: &LiveJob) -> JobStatus {
+        let waited_ms = self.queued_ms(now, id);
         if !self.tables.roster().any_fits(&job.task.placement.labels) {
-            return format!("queued for {waited} s: {}", self.missing_fit(id));
+            return JobStatus::NoRunnerFits { waited_ms, fit: self.missing_fit(id) };
         }
         if let Some(until) = self.tables.deadlines().at(&Timer::Retry(id)) {
-            let pause = until.since(now).div_ceil(1000);
-            return format!("queued for {waited} s: it came to nothing repeatedly and is tried again in {pause} s");
+            return JobStatus::Paused { waited_ms, again_ms: until.since(now) };
         }
         if !self.tables.roster().has_free() {
             let resting = self
@@ -53,19 +49,12 @@ impl Scheduler {
                 .roster()
                 .members()
                 .filter(|it| it.health.rests_until() > now && it.fits(&job.task.placement.labels));
-            let why = resting.map(|it| match it.health.quarantine(now) {
-                Some(why) => format!("{} is {why}", it.name),
-                None => format!("{} rests for a moment after a failure of infrastructure", it.name),
-            });
-            let why: Vec<String> = why.collect();
-            if !why.is_empty() {
-                return format!("queued for {waited} s: {}", why.join("; "));
+            let runners: Vec<_> = resting.map(|it| (it.name.clone(), it.health.quarantine(now))).collect();
+            if !runners.is_empty() {
+                return JobStatus::RunnersRest { waited_ms, runners };
             }
         }
-        match self.tables.queue().position(id) {
-            0 => format!("queued for {waited} s: next in the queue, no fitting runner has a free slot"),
-            n => format!("queued for {waited} s: {n} jobs before it, no fitting runner has a free slot"),
-        }
+        JobStatus::InQueue { waited_ms, before: self.tables.queue().position(id) }
     }
 
     /// The time that a queued job has waited, without its pause.
@@ -73,26 +62,25 @@ impl Scheduler {
         self.tables.deadlines().since(&Timer::Fit(id)).map_or(0, |since| now.since(since))
     }
 
-    fn explain_leased(&self, now: Moment, attempt: AttemptId) -> String {
+    fn explain_leased(&self, now: Moment, attempt: AttemptId) -> JobStatus {
         let lease = self.tables.leases().get(attempt).expect("a leased job has a live lease");
-        let name = self.known_name(lease.runner);
         let member = self.tables.roster().member(lease.runner);
-        let state = match member.map(Member::presence) {
+        let status = match member.map(Member::presence) {
             Some(Presence::Away) => {
                 let until = self.tables.deadlines().at(&Timer::Return(lease.runner)).unwrap_or(now);
-                format!(", which is away; if it is not back within {} s, another gets the job", until.since(now) / 1000)
+                AttemptStatus::RunnerAway { left_ms: until.since(now) }
             }
             _ => match lease.started {
-                Started::No => ", which fetches the source".to_owned(),
-                Started::Unknown | Started::Yes => String::new(),
+                Started::No => AttemptStatus::FetchingSource,
+                Started::Unknown | Started::Yes => AttemptStatus::Executing,
             },
         };
-        format!("attempt {} runs on {name}{state}", lease.number)
+        JobStatus::Running { number: lease.number, runner: self.known_name(lease.runner), status }
     }
 
     /// Returns warnings for an operator: jobs that no runner fits, and runners that get no jobs.
     #[must_use]
-    pub fn concerns(&self, now: Moment) -> Vec<String> {
+    pub fn concerns(&self, now: Moment) -> Vec<Concern> {
         let mut unfit = BTreeSet::new();
         for (job, labels) in self.tables.queue().candidates() {
             // A runner may be starting for a job that was queued just now, so that one is no reason to warn yet.
@@ -101,34 +89,34 @@ impl Scheduler {
                 unfit.insert(self.missing_fit(job));
             }
         }
-        let mut concerns: Vec<String> = unfit.into_iter().map(|why| format!("jobs are queued and {why}")).collect();
+        let mut concerns: Vec<Concern> = unfit.into_iter().map(Concern::NoRunnerFits).collect();
         let mut resting: Vec<_> = self.tables.roster().members().filter(|it| it.health.rests_until() > now).collect();
         resting.sort_by(|a, b| a.name.cmp(&b.name));
-        concerns.extend(resting.into_iter().map(|member| {
-            let seconds = member.health.rests_until().since(now).div_ceil(1000);
-            let why = member.health.quarantine(now).unwrap_or_else(|| "infrastructure failed there".into());
-            format!("runner {} gets no jobs for {seconds} s: {why}", member.name)
+        concerns.extend(resting.into_iter().map(|member| Concern::RunnerRests {
+            runner: member.name.clone(),
+            rest_ms: member.health.rests_until().since(now),
+            quarantine: member.health.quarantine(now),
         }));
         concerns
     }
 
     /// Returns the reason why no connected runner fits a job.
-    pub(super) fn missing_fit(&self, id: JobId) -> String {
+    pub(super) fn missing_fit(&self, id: JobId) -> MissingFit {
         let labels = &self.jobs[&id].task.placement.labels;
         let connected: Vec<_> =
             self.tables.roster().members().filter(|member| member.session().is_some() && !member.draining).collect();
         if connected.is_empty() {
-            return "no runner is connected".into();
+            return MissingFit::NoRunner;
         }
-        let missing: Vec<&str> = labels
+        let missing: Vec<Label> = labels
             .iter()
             .filter(|label| !connected.iter().any(|member| member.fits(std::slice::from_ref(label))))
-            .map(|label| &**label)
+            .cloned()
             .collect();
-        match missing.as_slice() {
-            [] => format!("no single connected runner offers all of its labels ({})", labels.join(", ")),
-            [one] => format!("no connected runner offers the label {one}"),
-            many => format!("no connected runner offers the labels {}", many.join(", ")),
+        if missing.is_empty() {
+            MissingFit::Combination { labels: labels.clone() }
+        } else {
+            MissingFit::Labels { labels: missing }
         }
     }
 }

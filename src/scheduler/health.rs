@@ -4,9 +4,9 @@
 //! must not eat the queue. If one job was part of every failure, the job is suspected; otherwise the runner is.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use super::policy;
+use crate::model::reason::{LossReason, Quarantine};
 use crate::model::{JobId, Moment};
 
 /// The failures of infrastructure on a runner. An attempt that ends there by its task's own doing clears them.
@@ -19,14 +19,14 @@ pub(super) struct Health {
     /// Jobs that were part of the last failure.
     last: BTreeSet<JobId>,
     last_at: Moment,
-    last_why: Arc<str>,
+    last_reason: Option<LossReason>,
     /// It gets no job before this moment, for other reasons than quarantine.
     pauses_until: Moment,
 }
 
 impl Health {
     /// Counts a failed attempt of this job. Returns whether the runner is to blame.
-    pub(super) fn fail(&mut self, now: Moment, job: JobId, why: &str) -> bool {
+    pub(super) fn fail(&mut self, now: Moment, job: JobId, reason: &LossReason) -> bool {
         if self.failures > 0 && now.since(self.last_at) < policy::TOGETHER_MS {
             // One full disk, one lost connection or one restart takes any number of attempts along.
             self.last.insert(job);
@@ -40,7 +40,7 @@ impl Health {
             self.last = BTreeSet::from([job]);
             self.last_at = now;
         }
-        self.last_why = why.into();
+        self.last_reason = Some(reason.clone());
         self.is_to_blame()
     }
 
@@ -71,15 +71,9 @@ impl Health {
     }
 
     /// The reason and the rest of its quarantine, if it is in one.
-    pub(super) fn quarantine(&self, now: Moment) -> Option<String> {
-        (self.is_to_blame() && self.rests_until() > now).then(|| {
-            format!(
-                "in quarantine for {} s more: {} failures in a row with different jobs, the last: {}",
-                self.rests_until().since(now).div_ceil(1000),
-                self.failures,
-                self.last_why
-            )
-        })
+    pub(super) fn quarantine(&self, now: Moment) -> Option<Quarantine> {
+        let last = self.last_reason.clone().filter(|_| self.is_to_blame() && self.rests_until() > now)?;
+        Some(Quarantine { rest_ms: self.rests_until().since(now), failures: self.failures, last })
     }
 }
 
@@ -94,19 +88,23 @@ mod tests {
     #[test]
     fn different_jobs_that_fail_are_the_runners_doing_and_it_rests_longer_each_time() {
         let mut health = Health::default();
-        assert!(!health.fail(Moment(0), JobId(1), "disk full"));
+        assert!(!health.fail(Moment(0), JobId(1), &LossReason::disk_full()));
         for (n, rests) in [(2, 2_000), (3, 4_000), (4, 8_000), (10, 300_000), (11, 300_000)] {
             let at = n * 1_000_000;
             while u64::from(health.failures) < n - 1 {
-                health.fail(Moment(at - 500_000 + u64::from(health.failures) * 10_000), JobId(0), "disk full");
+                health.fail(
+                    Moment(at - 500_000 + u64::from(health.failures) * 10_000),
+                    JobId(0),
+                    &LossReason::disk_full(),
+                );
             }
-            assert!(health.fail(Moment(at), JobId(n), "disk full"));
+            assert!(health.fail(Moment(at), JobId(n), &LossReason::disk_full()));
             assert_eq!(rest(&health, at), rests, "failure {n}");
         }
-        let why = health.quarantine(Moment(11_000_000)).unwrap();
-        assert_eq!(why, "in quarantine for 300 s more: 11 failures in a row with different jobs, the last: disk full");
+        let quarantine = Quarantine { rest_ms: 300_000, failures: 11, last: LossReason::disk_full() };
+        assert_eq!(health.quarantine(Moment(11_000_000)), Some(quarantine));
         health.succeed();
-        assert!(!health.fail(Moment(99_000_000), JobId(1), "disk full"), "all is forgotten");
+        assert!(!health.fail(Moment(99_000_000), JobId(1), &LossReason::disk_full()), "all is forgotten");
     }
 
     #[test]
@@ -115,17 +113,17 @@ mod tests {
         for n in 0..10 {
             let at = Moment(n * 10_000);
             // Other jobs fail with it, different ones each time.
-            assert!(!health.fail(at, JobId(7), "its runner restarted"));
-            assert!(!health.fail(at, JobId(100 + n), "its runner restarted"));
+            assert!(!health.fail(at, JobId(7), &LossReason::RunnerRestarted));
+            assert!(!health.fail(at, JobId(100 + n), &LossReason::RunnerRestarted));
         }
-        assert!(health.fail(Moment(200_000), JobId(8), "its runner restarted"), "now it was not there");
+        assert!(health.fail(Moment(200_000), JobId(8), &LossReason::RunnerRestarted), "now it was not there");
     }
 
     #[test]
     fn what_fails_together_counts_once() {
         let mut health = Health::default();
         for job in 1..=8 {
-            assert!(!health.fail(Moment(job * 10), JobId(job), "disk full"));
+            assert!(!health.fail(Moment(job * 10), JobId(job), &LossReason::disk_full()));
         }
         assert_eq!(health.failures, 1);
     }

@@ -8,6 +8,7 @@ use super::state::{AcceptedHead, LiveBuild, LiveNeed};
 use super::tables::Timer;
 use super::turn::{Because, Turn};
 use super::{Reply, Scheduler};
+use crate::model::reason::{DecisionKind, Notice, OrderDone, RefusalReason};
 use crate::model::{
     BranchName, Build, BuildId, BuildSource, CommitId, Ending, Job, JobId, JobState, Moment, Need, Record, RepoName,
     TaskName, TaskSpec, TriggerKind, Verdict, WholeBuild,
@@ -54,13 +55,13 @@ impl Scheduler {
             Ok(tasks) => (tasks, None),
             Err(problem) => (Vec::new(), Some(problem)),
         };
-        turn.note(format!(
-            "build {id} of {} {} {}: {} tasks",
-            source.repo,
-            source.trigger.reference.short(),
-            source.commit.short(),
-            tasks.len()
-        ));
+        turn.note(Notice::BuildAdded {
+            build: id,
+            repo: source.repo.clone(),
+            reference: source.trigger.reference.clone(),
+            commit: source.commit,
+            tasks: tasks.len(),
+        });
         let first = self.last_job + 1;
         self.last_job += tasks.len() as u64;
         let jobs: Vec<NewJob> = (first..).map(JobId).zip(tasks).map(|(id, task)| NewJob::fresh(id, task)).collect();
@@ -134,7 +135,7 @@ impl Scheduler {
             None => turn.reply(request, Reply::Accepted { build: None }),
             Some(head) if head == before => {
                 self.heads.remove(&key);
-                turn.note(format!("branch {branch} of {repo} is gone"));
+                turn.note(Notice::BranchGone { repo: repo.clone(), branch: branch.clone() });
                 turn.persist(Record::HeadMoved { repo, branch, head: None });
                 turn.reply(request, Reply::Accepted { build: None });
             }
@@ -146,7 +147,7 @@ impl Scheduler {
     /// and the runners are told when they can be reached.
     pub(super) fn cancel(&mut self, turn: &mut Turn, request: RequestId, build: BuildId, job: Option<JobId>) {
         let Some(live) = self.builds.get(&build) else {
-            turn.reply(request, Reply::Refused(format!("build {build} is finished: there is nothing to cancel")));
+            turn.reply(request, Reply::Refused(RefusalReason::BuildFinished { build }));
             return;
         };
         let chosen: Vec<JobId> = live.jobs.iter().copied().filter(|id| job.is_none_or(|only| only == *id)).collect();
@@ -159,13 +160,12 @@ impl Scheduler {
                 JobState::Leased(attempt) => self.cancel_lease(turn, attempt),
             }
             cancelled += 1;
-            turn.decide(build, Some(id), Because::default(), "cancelled by an operator".into());
+            turn.decide(build, Some(id), Because::default(), DecisionKind::CancelAsked);
             self.finish_job(turn, id, Ending::Cancelled);
         }
         let reply = match cancelled {
-            0 => Reply::Refused("that job is finished: there is nothing to cancel".into()),
-            1 => Reply::Done(format!("build {build}: 1 job cancelled")),
-            n => Reply::Done(format!("build {build}: {n} jobs cancelled")),
+            0 => Reply::Refused(RefusalReason::JobFinished),
+            jobs => Reply::Done(OrderDone::Cancelled { build, jobs }),
         };
         turn.reply(request, reply);
     }
@@ -174,23 +174,23 @@ impl Scheduler {
     pub(super) fn rerun(&mut self, turn: &mut Turn, request: RequestId, restored: WholeBuild, failed_only: bool) {
         let id = restored.build.id;
         if self.builds.contains_key(&id) {
-            let text = format!("build {id} is not finished: cancel it first, or wait for it");
-            turn.reply(request, Reply::Refused(text));
+            turn.reply(request, Reply::Refused(RefusalReason::BuildUnfinished { build: id }));
             return;
         }
         let again = |job: &Job| !failed_only || !matches!(job.state, JobState::Finished(Ending::Passed));
         let count = restored.jobs.iter().filter(|job| again(job)).count();
         if count == 0 {
-            let text = match (&restored.build.problem, failed_only) {
-                (Some(_), _) => format!("build {id} has no jobs: mend its task file in a new commit"),
-                (None, true) => format!("all jobs of build {id} passed: nothing to run again"),
-                (None, false) => format!("build {id} has no jobs"),
+            let reason = match (&restored.build.problem, failed_only) {
+                (Some(_), _) => RefusalReason::BrokenTasks { build: id },
+                (None, true) => RefusalReason::AllPassed { build: id },
+                (None, false) => RefusalReason::NoJobs { build: id },
             };
-            turn.reply(request, Reply::Refused(text));
+            turn.reply(request, Reply::Refused(reason));
             return;
         }
-        if let Some(text) = restored.jobs.iter().filter(|job| again(job)).find_map(|job| self.not_over(turn.now, job)) {
-            turn.reply(request, Reply::Refused(format!("build {id}: {text}")));
+        let mut chosen = restored.jobs.iter().filter(|job| again(job));
+        if let Some(reason) = chosen.find_map(|job| self.not_over(turn.now, job)) {
+            turn.reply(request, Reply::Refused(reason));
             return;
         }
         turn.persist(Record::BuildReopened { build: id });
@@ -203,7 +203,7 @@ impl Scheduler {
                 // Whether it can be queued is known only when all jobs of the build are in the state.
                 reopened.state = Some(JobState::Waiting);
                 (reopened.failures, reopened.losses) = (0, 0);
-                turn.decide(id, Some(job.id), Because::default(), "run again by an operator".into());
+                turn.decide(id, Some(job.id), Because::default(), DecisionKind::RerunAsked);
             }
             jobs.push(reopened);
         }
@@ -211,27 +211,21 @@ impl Scheduler {
         for job in chosen {
             self.queue_or_wait(turn, job);
         }
-        let jobs = if count == 1 { "job" } else { "jobs" };
-        turn.reply(request, Reply::Done(format!("build {id}: {count} {jobs} will run again")));
+        turn.reply(request, Reply::Done(OrderDone::Rerun { build: id, jobs: count }));
     }
 
     /// Returns the reason why an exclusive job that was cancelled cannot run again yet: its attempt may not have ended.
     /// After a restart the scheduler does not know that attempt, so it waits until its runner has ended it in any case.
-    fn not_over(&self, now: Moment, job: &Job) -> Option<String> {
+    fn not_over(&self, now: Moment, job: &Job) -> Option<RefusalReason> {
         if !job.task.recipe.exclusive || job.state != JobState::Finished(Ending::Cancelled) || job.attempts == 0 {
             return None;
         }
-        let name = &job.task.name;
+        let (build, task) = (job.build, job.task.name.clone());
         if let Some((attempt, lease)) = self.tables.leases().iter().find(|(_, lease)| lease.job == job.id) {
             let runner = self.known_name(lease.runner);
-            return Some(format!("attempt {attempt} of {name}, which is exclusive, is still being ended on {runner}"));
+            return Some(RefusalReason::StillEnding { build, task, attempt, runner });
         }
-        let left = self.tables.deadlines().at(&Timer::OldExclusives)?.since(now);
-        (left > 0).then(|| {
-            let seconds = left.div_ceil(1000);
-            format!(
-                "{name} is exclusive and may not have ended before the dispatcher started: try again in {seconds} s"
-            )
-        })
+        let wait_ms = self.tables.deadlines().at(&Timer::OldExclusives)?.since(now);
+        (wait_ms > 0).then_some(RefusalReason::MayStillRun { build, task, wait_ms })
     }
 }

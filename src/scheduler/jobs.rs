@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::Scheduler;
 use super::state::{LiveJob, LiveNeed};
 use super::turn::Turn;
-use crate::model::{BuildId, BuildSource, Ending, Job, JobId, JobState, Moment, Record, TaskName, TaskSpec, Verdict};
+use crate::model::reason::{Notice, SkipReason};
+use crate::model::{BuildId, BuildSource, Ending, Job, JobId, JobState, Moment, Record, TaskSpec, Verdict};
 
 /// A job on its way into the live state.
 pub(super) struct NewJob {
@@ -51,7 +52,7 @@ enum Readiness {
     Ready,
     NotYet,
     /// This task did not end as it had to.
-    Never(TaskName),
+    Never(SkipReason),
 }
 
 impl Scheduler {
@@ -83,7 +84,7 @@ impl Scheduler {
         match self.readiness(id) {
             Readiness::Ready => self.requeue(turn, id),
             Readiness::NotYet => turn.persist(Record::JobWaiting { job: id }),
-            Readiness::Never(need) => self.finish_job(turn, id, Ending::Skipped(format!("{need} did not pass"))),
+            Readiness::Never(reason) => self.finish_job(turn, id, Ending::Skipped(reason)),
         }
     }
 
@@ -93,7 +94,10 @@ impl Scheduler {
             let needed = &self.jobs[&need.job];
             match &needed.state {
                 JobState::Finished(ending) if need.condition.is_met(ending, &needed.task) => {}
-                JobState::Finished(_) => return Readiness::Never(needed.task.name.clone()),
+                JobState::Finished(ending) => {
+                    let (task, how) = (needed.task.name.clone(), ending.kind());
+                    return Readiness::Never(SkipReason::NeedNotPassed { task, how });
+                }
                 JobState::Waiting | JobState::Queued | JobState::Leased(_) => verdict = Readiness::NotYet,
             }
         }
@@ -127,7 +131,7 @@ impl Scheduler {
                 match self.readiness(next) {
                     Readiness::Ready => self.requeue(turn, next),
                     Readiness::NotYet => {}
-                    Readiness::Never(need) => ended.push((next, Ending::Skipped(format!("{need} did not pass")))),
+                    Readiness::Never(reason) => ended.push((next, Ending::Skipped(reason))),
                 }
             }
         }
@@ -149,12 +153,8 @@ impl Scheduler {
         let verdict = Verdict::of(endings).expect("all of its jobs are finished");
         turn.persist(Record::BuildFinished { build: id, verdict, at: turn.at });
         let seconds = (turn.at.0 - build.created_at.0).max(0) / 1000;
-        turn.note(format!(
-            "build {id} of {} {}: {} after {seconds} s",
-            build.source.repo,
-            build.source.trigger.reference.short(),
-            verdict.word()
-        ));
+        let (repo, reference) = (build.source.repo.clone(), build.source.trigger.reference.clone());
+        turn.note(Notice::BuildFinished { build: id, repo, reference, verdict, seconds });
         for job in &build.jobs {
             self.jobs.remove(job);
         }

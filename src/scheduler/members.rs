@@ -1,13 +1,10 @@
 //! Runners: they join, stay alive, drain, go away and are lost.
 
-use super::attempts::Loss;
-use super::tables::{Member, Presence, Started, Timer};
+use super::tables::{Member, Presence, Timer};
 use super::turn::Turn;
 use super::{Effect, Policy, Reply, RequestId, RunnerCommand, RunnerJoined, Scheduler};
+use crate::model::reason::{CloseReason, LossReason, Notice, OrderDone, RefusalReason};
 use crate::model::{AttemptId, Moment, PoolId, Record, Runner, RunnerId, RunnerName, SessionId};
-
-/// Why attempts are lost with a runner that stays away.
-pub(super) const CONNECTION_LOST: &str = "its runner's connection closed and it did not come back";
 
 impl Scheduler {
     /// Adds a runner that is new or has come back, and reconciles the attempts that it holds with its leases.
@@ -19,21 +16,20 @@ impl Scheduler {
             && joined.session < member.newest_session
         {
             // The runner gave this connection up before its registration was read: the registration is outdated.
-            let why = "its runner has dialled again since".into();
-            turn.effects.push(Effect::CloseSession { session: joined.session, why });
+            turn.effects.push(Effect::CloseSession { session: joined.session, reason: CloseReason::Overtaken });
             return;
         }
         if let Some(member) = before
             && let Presence::Connected(old) = member.presence()
         {
             if member.incarnation != Some(joined.incarnation) {
-                let text = format!("a runner named {} is connected already: give this one another --name", joined.name);
-                turn.send(joined.session, RunnerCommand::NameTaken(text.clone()));
-                turn.effects.push(Effect::CloseSession { session: joined.session, why: text.into() });
+                let (session, runner) = (joined.session, joined.name);
+                turn.send(session, RunnerCommand::NameTaken { runner: runner.clone() });
+                turn.effects.push(Effect::CloseSession { session, reason: CloseReason::NameTaken { runner } });
                 return;
             }
             // The process has noticed earlier than the dispatcher that the old connection is dead.
-            turn.effects.push(Effect::CloseSession { session: old, why: "its runner came back on a new one".into() });
+            turn.effects.push(Effect::CloseSession { session: old, reason: CloseReason::Replaced });
         }
         let RunnerJoined {
             session,
@@ -58,10 +54,10 @@ impl Scheduler {
         // A drain belongs to the process. The process may not have received the request, so it is sent again.
         let (was_asked, drain_asked) = if restarted { (false, Vec::new()) } else { (drained, asked.clone()) };
         if restarted {
-            let text = format!("runner {name} was started again before it heard of it: ask again");
-            asked.into_iter().for_each(|request| turn.reply(request, Reply::Refused(text.clone())));
+            let reason = RefusalReason::RunnerRestarted { runner: name.clone() };
+            asked.into_iter().for_each(|request| turn.reply(request, Reply::Refused(reason.clone())));
         }
-        turn.note(format!("runner {name} joined as {id} with {slots} slots, holding {} attempts", holding.len()));
+        turn.note(Notice::RunnerJoined { runner: name.clone(), id, slots, holding: holding.len() });
         let mut member = Member::new(id, name, Presence::Connected(session), turn.now);
         (member.incarnation, member.newest_session) = (Some(incarnation), session);
         (member.slots, member.labels, member.isolation) = (slots, labels, isolation);
@@ -108,12 +104,7 @@ impl Scheduler {
             // An earlier process of this name may be out of reach and still execute it. An exclusive attempt then waits
             // for its own deadline.
             if !holding.contains(&attempt) && (!lease.exclusive || lease.given_to == incarnation) {
-                let why = if restarted { "its runner restarted" } else { "its runner came back without it" };
-                let counts = lease.started == Started::Yes;
-                if restarted {
-                    self.blame(turn, id, attempt, why);
-                }
-                self.lose(turn, attempt, Loss { why: why.into(), counts, reported: false });
+                self.lose(turn, attempt, if restarted { LossReason::RunnerRestarted } else { LossReason::NotHeld });
             }
         }
     }
@@ -149,10 +140,11 @@ impl Scheduler {
     fn confirm_drain(&mut self, turn: &mut Turn, id: RunnerId) {
         self.tables.change_member(id, turn.now, |member| {
             member.draining = true;
-            turn.note(format!("runner {} drains: {} attempts to finish", member.name, member.holds().len()));
-            let text = format!("runner {} finishes {} attempts, then ends", member.name, member.holds().len());
+            let (runner, holding) = (member.name.clone(), member.holds().len());
+            let done = OrderDone::Draining { runner: runner.clone(), attempts: holding };
+            turn.note(Notice::RunnerDraining { runner, holding });
             for request in std::mem::take(&mut member.drain_asked) {
-                turn.reply(request, Reply::Done(text.clone()));
+                turn.reply(request, Reply::Done(done.clone()));
             }
         });
     }
@@ -167,16 +159,16 @@ impl Scheduler {
         match asked {
             Some(Some(session)) => turn.send(session, RunnerCommand::Drain),
             Some(None) => {}
-            None => turn.reply(request, Reply::Refused("that runner is not connected".into())),
+            None => turn.reply(request, Reply::Refused(RefusalReason::RunnerNotConnected)),
         }
     }
 
     /// Refuses open requests to drain: the runner is not expected back, so it cannot say that it drains.
     fn refuse_drain(&mut self, turn: &mut Turn, id: RunnerId) {
         self.tables.change_member(id, turn.now, |member| {
-            let text = format!("runner {} went away before it heard of it: ask again when it is back", member.name);
+            let reason = RefusalReason::RunnerLeft { runner: member.name.clone() };
             for request in std::mem::take(&mut member.drain_asked) {
-                turn.reply(request, Reply::Refused(text.clone()));
+                turn.reply(request, Reply::Refused(reason.clone()));
             }
         });
     }
@@ -186,7 +178,7 @@ impl Scheduler {
         let Some(id) = self.tables.roster().by_session(session) else { return };
         self.tables.set_away(turn.now, id, Some(self.policy.reconnect_ms));
         if let Some(member) = self.tables.roster().member(id) {
-            turn.note(format!("runner {} is away, holding {} attempts", member.name, member.holds().len()));
+            turn.note(Notice::RunnerAway { runner: member.name.clone(), holding: member.holds().len() });
         }
         self.forget_empty_away(turn);
     }
@@ -195,11 +187,10 @@ impl Scheduler {
     pub(super) fn check_heartbeats(&mut self, turn: &mut Turn) {
         for id in self.tables.silent(turn.now) {
             let Some(session) = self.tables.roster().member(id).and_then(Member::session) else { continue };
-            let silence = self.heard_at(id).map_or(0, |heard| turn.now.since(heard));
-            let why = format!("its runner was silent for {} s", silence / 1000);
-            turn.effects.push(Effect::CloseSession { session, why: why.clone().into() });
+            let silent_ms = self.heard_at(id).map_or(0, |heard| turn.now.since(heard));
+            turn.effects.push(Effect::CloseSession { session, reason: CloseReason::Silent { silent_ms } });
             self.tables.set_away(turn.now, id, None);
-            self.lose_all(turn, id, &why);
+            self.lose_all(turn, id, &LossReason::Silent { silent_ms });
         }
         self.forget_empty_away(turn);
     }
@@ -230,13 +221,13 @@ impl Scheduler {
     pub(super) fn lose_the_away(&mut self, turn: &mut Turn) {
         for id in self.tables.overdue(turn.now) {
             self.tables.give_up_return(id);
-            self.lose_all(turn, id, CONNECTION_LOST);
+            self.lose_all(turn, id, &LossReason::ConnectionClosed);
         }
     }
 
     /// Loses all attempts of a runner, except exclusive ones. These wait for their own deadline, by which the runner
     /// has ended them.
-    fn lose_all(&mut self, turn: &mut Turn, id: RunnerId, why: &str) {
+    fn lose_all(&mut self, turn: &mut Turn, id: RunnerId, reason: &LossReason) {
         self.refuse_drain(turn, id);
         let holds = self.tables.roster().member(id).map(|member| member.holds().clone()).unwrap_or_default();
         for attempt in holds {
@@ -244,9 +235,7 @@ impl Scheduler {
             if lease.exclusive && !self.tables.deadlines().is_over(&Timer::Lease(attempt), turn.now) {
                 continue;
             }
-            let counts = lease.started == Started::Yes;
-            self.blame(turn, id, attempt, why);
-            self.lose(turn, attempt, Loss { why: why.into(), counts, reported: false });
+            self.lose(turn, attempt, reason.clone());
         }
     }
 

@@ -3,19 +3,18 @@
 use super::Scheduler;
 use super::effect::Lease;
 use super::tables::Presence;
+use crate::model::reason::Quarantine;
 use crate::model::{
     AttemptId, BranchName, BuildId, BuildSource, CommitId, Isolation, JobId, Label, Moment, RepoName, RunnerId,
-    RunnerName, SessionId, TaskName,
+    RunnerName, RunnerState, SessionId, TaskName,
 };
 
 /// A runner as an operator sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunnerView {
     pub name: RunnerName,
-    /// `connected`, `away`, `draining`, `quarantined` or `resting`.
-    pub state: &'static str,
-    /// Why it is in quarantine, if it is.
-    pub detail: Option<String>,
+    pub state: RunnerState,
+    pub quarantine: Option<Quarantine>,
     pub slots: u32,
     pub labels: Vec<Label>,
     pub isolation: Isolation,
@@ -76,13 +75,13 @@ impl Scheduler {
             .map(|member| RunnerView {
                 name: member.name.clone(),
                 state: match member.presence() {
-                    Presence::Away => "away",
-                    Presence::Connected(_) if member.draining => "draining",
-                    Presence::Connected(_) if member.health.quarantine(now).is_some() => "quarantined",
-                    Presence::Connected(_) if member.health.rests_until() > now => "resting",
-                    Presence::Connected(_) => "connected",
+                    Presence::Away => RunnerState::Away,
+                    Presence::Connected(_) if member.draining => RunnerState::Draining,
+                    Presence::Connected(_) if member.health.quarantine(now).is_some() => RunnerState::Quarantined,
+                    Presence::Connected(_) if member.health.rests_until() > now => RunnerState::Resting,
+                    Presence::Connected(_) => RunnerState::Connected,
                 },
-                detail: member.health.quarantine(now),
+                quarantine: member.health.quarantine(now),
                 slots: member.slots,
                 labels: member.labels.clone(),
                 isolation: member.isolation,

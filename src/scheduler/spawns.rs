@@ -10,6 +10,7 @@ use super::policy::{self, Pool};
 use super::state::LiveJob;
 use super::turn::Turn;
 use super::{Effect, Scheduler};
+use crate::model::reason::Notice;
 use crate::model::{JobId, Label, Moment, PoolId, SpawnId};
 
 /// The requests of this dispatcher to start a runner.
@@ -37,7 +38,7 @@ impl Scheduler {
         let spawn = SpawnId(self.spawns.last);
         self.spawns.pools.insert(spawn, pool);
         self.tables.open_spawn(turn.now, spawn, policy::SPAWN_PATIENCE_MS);
-        turn.note(format!("work waits and no runner that fits is connected: starting one in pool {pool}"));
+        turn.note(Notice::RunnerStarting { pool });
         turn.effects.push(Effect::SpawnRunner { spawn, pool });
     }
 
@@ -73,7 +74,7 @@ impl Scheduler {
     /// A runner could not be started.
     pub(super) fn spawn_failed(&mut self, turn: &mut Turn, spawn: SpawnId, why: &str) {
         let Some(pool) = self.spawns.pools.remove(&spawn) else { return };
-        turn.note(format!("pool {pool} could not start a runner: {why}"));
+        turn.note(Notice::RunnerNotStarted { pool, why: why.to_owned() });
         if self.tables.close_spawn(spawn) {
             self.delay_pool(turn.now, pool);
         }
@@ -83,7 +84,7 @@ impl Scheduler {
     pub(super) fn spawn_gone(&mut self, turn: &mut Turn, spawn: SpawnId) {
         let Some(pool) = self.spawns.pools.remove(&spawn) else { return };
         if self.tables.close_spawn(spawn) {
-            turn.note(format!("a runner that pool {pool} started ended before it joined"));
+            turn.note(Notice::RunnerEndedEarly { pool });
             self.delay_pool(turn.now, pool);
         }
     }

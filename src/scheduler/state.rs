@@ -7,6 +7,7 @@ use super::health::Health;
 use super::policy::{self, Policy};
 use super::spawns::Spawns;
 use super::tables::Tables;
+use crate::model::reason::LostWith;
 use crate::model::{
     AttemptId, BranchName, BuildId, BuildSource, CommitId, Condition, JobId, JobState, Label, Moment, RepoName,
     RunnerId, RunnerName, TaskSpec, WallTime,
@@ -90,7 +91,7 @@ pub(super) struct LiveJob {
     /// Losses that happened before the task's process started. A rerun and a restart set this to zero.
     pub blameless_losses: u32,
     /// The runners that were lost with it and why, for whoever reads that it was given up.
-    pub lost_with: Vec<String>,
+    pub lost_with: Vec<LostWith>,
     /// Runners on which an attempt of it was lost. Others are preferred.
     pub lost_on: Vec<RunnerId>,
     pub needs: Vec<LiveNeed>,

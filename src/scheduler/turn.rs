@@ -2,6 +2,7 @@
 
 use super::effect::{Effect, Reply, RunnerCommand};
 use super::event::RequestId;
+use crate::model::reason::{DecisionKind, Notice};
 use crate::model::{AttemptId, BuildId, Decision, JobId, Moment, Record, RunnerId, SessionId, WallTime};
 
 /// One event that is being handled. Effects are added in the order in which they must happen.
@@ -24,14 +25,14 @@ impl Turn {
         self.effects.push(Effect::Reply { request, reply });
     }
 
-    pub(super) fn note(&mut self, text: String) {
-        self.effects.push(Effect::Note(text));
+    pub(super) fn note(&mut self, notice: Notice) {
+        self.effects.push(Effect::Note(notice));
     }
 
     /// Records a decision about a job, for `surveil why`.
-    pub(super) fn decide(&mut self, build: BuildId, job: Option<JobId>, why: Because, text: String) {
+    pub(super) fn decide(&mut self, build: BuildId, job: Option<JobId>, why: Because, kind: DecisionKind) {
         let Because { attempt, runner } = why;
-        self.persist(Record::Decided(Decision { at: self.at, build, job, attempt, runner, text: text.into() }));
+        self.persist(Record::Decided(Decision { at: self.at, build, job, attempt, runner, kind }));
     }
 }
 

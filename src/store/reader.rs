@@ -1,5 +1,6 @@
 //! The reading half of the contract.
 
+use std::collections::HashMap;
 use std::fmt::{self, Debug};
 use std::sync::Arc;
 
@@ -52,11 +53,14 @@ pub trait Reader: Debug + Send {
     /// Returns a build's attempts, oldest first.
     fn attempts(&self, build: BuildId) -> Result<Vec<Attempt>, StoreError>;
 
-    /// Returns the decisions about a build, oldest first.
-    fn decisions(&self, build: BuildId) -> Result<Vec<Decision>, StoreError>;
+    /// Returns the order of what happened to a build.
+    fn sequence(&self, build: BuildId) -> Result<Sequence, StoreError>;
+
+    /// Returns the decisions about a build, oldest first, each with its place in the order of what happened.
+    fn decisions(&self, build: BuildId) -> Result<Vec<(Option<u64>, Decision)>, StoreError>;
 
     /// Returns results that came for leases no longer held, oldest first.
-    fn late_results(&self, build: BuildId) -> Result<Vec<(AttemptId, Outcome, WallTime)>, StoreError>;
+    fn late_results(&self, build: BuildId) -> Result<Vec<LateResult>, StoreError>;
 
     /// Returns all runners, in the order in which they were first seen.
     fn runners(&self) -> Result<Vec<Runner>, StoreError>;
@@ -82,6 +86,26 @@ pub trait Reader: Debug + Send {
 
     /// Returns the highest number that a build ever had.
     fn last_build(&self) -> Result<BuildId, StoreError>;
+}
+
+/// The order of what happened to a build, as numbers that ascend over all builds and starts, with gaps. `None` for what
+/// was written before there was an order; all of that comes first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sequence {
+    /// The place of the build's end.
+    pub end: Option<u64>,
+    /// The places of each attempt's lease and outcome.
+    pub attempts: HashMap<AttemptId, [Option<u64>; 2]>,
+}
+
+/// A result that came for a lease that was no longer held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LateResult {
+    pub attempt: AttemptId,
+    pub outcome: Outcome,
+    pub at: WallTime,
+    /// Its place in the order of what happened.
+    pub seq: Option<u64>,
 }
 
 /// A way to name a build.

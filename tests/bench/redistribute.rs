@@ -13,6 +13,7 @@ use stage::scripted::{Crowd, idle_tasks, submit};
 use stage::{Stage, is_measuring, ms_since, pause, setting};
 use surveil::clock;
 use surveil::config::defaults::RECONNECT_MS;
+use surveil::model::reason::PlacementReason;
 use surveil::model::{
     Attempt, AttemptId, BranchName, Build, BuildId, BuildSource, CommitId, Ending, Job, JobId, JobState, LogSummary,
     Outcome, Record, RepoName, Runner, RunnerId, RunnerName, Script, TaskName, TaskSpec, Trigger, Verdict, WallTime,
@@ -141,7 +142,7 @@ fn passed(build: u64) -> Vec<Record> {
             build: id,
             number: 1,
             runner: RunnerId(1),
-            reason: "it had a free slot".into(),
+            reason: PlacementReason::FreeSlot,
             leased_at: at,
             finished_at: None,
             duration_ms: None,

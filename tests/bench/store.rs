@@ -8,6 +8,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use surveil::model::reason::PlacementReason;
 use surveil::model::{
     Attempt, AttemptId, BranchName, Build, BuildId, BuildSource, CommitId, Ending, Job, JobId, JobState, LogSummary,
     Outcome, Record, RepoName, RunnerId, Script, TaskName, TaskSpec, Trigger, Verdict, WallTime,
@@ -174,7 +175,7 @@ fn cycle(job: u64) -> [Record; 3] {
         build: BuildId((job - 1) / JOBS_PER_BUILD + 1),
         number: 1,
         runner: RunnerId(job % 50),
-        reason: format!("runner w{} was free and fits", job % 50),
+        reason: if job.is_multiple_of(2) { PlacementReason::RepoWarm } else { PlacementReason::FreeSlot },
         leased_at: at,
         finished_at: None,
         duration_ms: None,

@@ -178,7 +178,7 @@ fn s5(story: &[Entry], _: &Terms) -> Result<(), String> {
                     RunnerCommand::Recorded { attempt } | RunnerCommand::Cancel { attempt } => {
                         finished.contains(attempt)
                     }
-                    RunnerCommand::NameTaken(_)
+                    RunnerCommand::NameTaken { .. }
                     | RunnerCommand::Stale { .. }
                     | RunnerCommand::Ack { .. }
                     | RunnerCommand::Drain => true,

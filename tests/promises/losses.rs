@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use surveil::model::reason::{ErrorReason, LossReason};
 use surveil::model::{
     AttemptId, Ending, Incarnation, JobId, Label, Outcome, Record, RunnerId, RunnerName, SessionId, TaskSpec,
 };
@@ -298,7 +299,7 @@ impl<'a> Watch<'a> {
 
     /// S14. Also checks that no held attempt is reported as gone.
     fn judge_message(&mut self, session: SessionId, message: &RunnerCommand) {
-        if let (RunnerCommand::Registered { .. } | RunnerCommand::NameTaken(_), Some(joined)) =
+        if let (RunnerCommand::Registered { .. } | RunnerCommand::NameTaken { .. }, Some(joined)) =
             (message, self.overtaken.take())
         {
             self.accept(joined);
@@ -308,7 +309,7 @@ impl<'a> Watch<'a> {
                 let text = format!("a second process of {} was let in beside the first", joined.name);
                 self.fail(Promise::S14, text);
             }
-            (RunnerCommand::NameTaken(_), Some((joined, false))) => {
+            (RunnerCommand::NameTaken { .. }, Some((joined, false))) => {
                 self.fail(Promise::S14, format!("{} was refused although it is not connected", joined.name));
             }
             _ => {}
@@ -325,7 +326,7 @@ impl<'a> Watch<'a> {
     fn judge(&mut self, record: &Record) {
         match record {
             Record::AttemptFinished { attempt, outcome: Outcome::Lost(why), .. } => self.judge_loss(*attempt, why),
-            Record::JobFinished { job, ending: Ending::Errored(why) } if why.starts_with("no runner for it") => {
+            Record::JobFinished { job, ending: Ending::Errored(ErrorReason::NoRunnerFits { .. }) } => {
                 self.judge_expiry(*job);
             }
             _ => {}
@@ -333,9 +334,12 @@ impl<'a> Watch<'a> {
     }
 
     /// Whether this attempt may be given up now.
-    fn judge_loss(&mut self, attempt: AttemptId, why: &str) {
+    fn judge_loss(&mut self, attempt: AttemptId, why: &LossReason) {
         let Some(open) = self.live.open.get(&attempt).cloned() else { return };
         let Some(name) = self.live.names.get(&open.runner).cloned() else { return };
+        if !self.cause.is_none_or(|cause| can_be_why(cause, why)) {
+            self.fail(Promise::S7, format!("{attempt} is lost as {why:?}, because of {:?}", self.cause));
+        }
         match self.cause {
             Some(Event::AttemptFinished { session, attempt: said, .. }) => {
                 if *said != attempt || self.current(*session) != Some(name) {
@@ -356,7 +360,7 @@ impl<'a> Watch<'a> {
     }
 
     /// A loss that a tick found: the runner was silent or away for long enough, and not for much longer.
-    fn judge_silence(&mut self, attempt: AttemptId, open: &Open, name: &RunnerName, why: &str) {
+    fn judge_silence(&mut self, attempt: AttemptId, open: &Open, name: &RunnerName, why: &LossReason) {
         let terms = &self.terms;
         let lease = (Promise::S32, open.renewed, terms.lease_ms(open.is_exclusive));
         let presence = match self.runners.get(name) {
@@ -409,5 +413,23 @@ impl<'a> Watch<'a> {
         if let Some(last) = last.filter(|last| self.now - last + terms.slack_ms() < terms.queue_timeout_ms) {
             self.fail(Promise::L1, format!("{job} is given up, and at {last} ms there was a runner that fits"));
         }
+    }
+}
+
+/// Whether a loss for this reason can follow from this event.
+fn can_be_why(cause: &Event, why: &LossReason) -> bool {
+    match why {
+        LossReason::Silent { .. } => matches!(cause, Event::HeartbeatCheck),
+        LossReason::ConnectionClosed | LossReason::LeaseExpired => matches!(cause, Event::LeaseCheck),
+        LossReason::RunnerRestarted | LossReason::NotHeld => matches!(cause, Event::RunnerJoined(_)),
+        LossReason::RunnerStopped => matches!(cause, Event::AttemptFinished { outcome: Outcome::Cancelled, .. }),
+        LossReason::DiskFull { .. }
+        | LossReason::SourceMissing { .. }
+        | LossReason::CutOff { .. }
+        | LossReason::Interrupted { .. }
+        | LossReason::Reported { .. } => {
+            matches!(cause, Event::AttemptFinished { outcome: Outcome::Lost(said), .. } if said == why)
+        }
+        LossReason::Recorded(_) => false,
     }
 }

@@ -151,7 +151,7 @@ impl Presence {
 pub(super) fn s12(story: &[Entry], terms: &Terms) -> Result<(), String> {
     let (mut leases, mut presence) = (Leases::default(), Presence::default());
     presence.refused.extend(facts(story).filter_map(|fact| match fact {
-        Fact::Released(Effect::Send { session, message: RunnerCommand::NameTaken(_) }) => Some(*session),
+        Fact::Released(Effect::Send { session, message: RunnerCommand::NameTaken { .. } }) => Some(*session),
         _ => None,
     }));
     for Entry { at, fact } in story {

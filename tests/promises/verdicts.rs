@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use surveil::model::reason::ErrorReason;
 use surveil::model::{AttemptId, BuildId, Ending, JobId, Outcome, Record, Verdict};
 use surveil::scheduler::Event;
 
@@ -110,7 +111,9 @@ impl Page {
             (Ending::Passed, last) => *last == Some(Outcome::Passed),
             (Ending::Failed, Some(Outcome::Failed(_) | Outcome::Killed(_) | Outcome::TimedOut)) => true,
             (Ending::Failed, _) => false,
-            (Ending::Errored(why), _) if why.starts_with("given up") => self.losses >= terms.max_losses,
+            (Ending::Errored(ErrorReason::GivenUp { .. } | ErrorReason::NeverStarted { .. }), _) => {
+                self.losses >= terms.max_losses
+            }
             (Ending::Errored(_) | Ending::Cancelled | Ending::Skipped(_), _) => true,
         }
     }

@@ -275,7 +275,7 @@ impl World {
         process.silent_beats = 0;
         match message {
             RunnerCommand::Registered { gone, .. } => self.registered(id, session, gone),
-            RunnerCommand::NameTaken(_) => process.is_refused = true,
+            RunnerCommand::NameTaken { .. } => process.is_refused = true,
             RunnerCommand::Lease(lease) => self.leased(id, lease),
             RunnerCommand::Cancel { attempt } => self.cancelled(id, attempt),
             message @ (RunnerCommand::Recorded { attempt } | RunnerCommand::Stale { attempt }) => {

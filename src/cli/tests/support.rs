@@ -45,6 +45,7 @@ pub(crate) fn attempt(number: u32) -> AttemptReport {
         duration_ms: Some(3_200),
         outcome: Some("passed".into()),
         detail: None,
+        reason_code: None,
         log_bytes: 10,
         log_path: format!("/d/logs/b12/test.{number}.log"),
     }

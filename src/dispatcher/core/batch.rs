@@ -15,6 +15,7 @@ use crate::dispatcher::limits;
 use crate::dispatcher::logs::LogSender;
 use crate::dispatcher::metrics::{self, Counters};
 use crate::dispatcher::watchdog::Pulse;
+use crate::model::reason::RefusalReason;
 use crate::model::{BuildId, Moment, PoolId, Record, SessionId, SpawnId, WholeBuild};
 use crate::scheduler::{Effect, Event, Reply, RequestId, RunnerCommand, Scheduler};
 use crate::store::{Reader, Store, StoreError};
@@ -204,7 +205,7 @@ impl Core {
                 let request = self.number(answer);
                 self.handle(Event::RerunAsked { request, build: Box::new(build), failed_only });
             }
-            None => reply_to(&answer, Reply::Refused(format!("build {id} is no longer there"))),
+            None => reply_to(&answer, Reply::Refused(RefusalReason::UnknownBuild { build: id })),
         }
         Ok(())
     }
@@ -226,7 +227,7 @@ impl Core {
         for effect in self.scheduler.handle(clock::now(), clock::wall(), event) {
             match effect {
                 Effect::Persist(record) => self.records.push(record),
-                Effect::Note(text) => log::info!("{text}"),
+                Effect::Note(notice) => log::info!("{notice}"),
                 Effect::Send { session, message: RunnerCommand::Lease(lease) } => {
                     if let Some(arrival) = &self.arrival {
                         self.peers.send_ahead(session, &lease, arrival);
@@ -317,9 +318,9 @@ impl Core {
                     reply_to(&answer, reply);
                 }
             }
-            Effect::CloseSession { session, why } => {
+            Effect::CloseSession { session, reason } => {
                 if let Some(peer) = self.peers.get(session) {
-                    log::info!("session {session} closed: {why}");
+                    log::info!("session {session} closed: {reason}");
                     peer.outbox.finish();
                 }
             }

@@ -82,7 +82,7 @@ impl Peers {
                 (&[], std::slice::from_ref(attempt))
             }
             RunnerCommand::Ack { gone } => (&[], gone),
-            RunnerCommand::Cancel { .. } | RunnerCommand::NameTaken(_) | RunnerCommand::Drain => return,
+            RunnerCommand::Cancel { .. } | RunnerCommand::NameTaken { .. } | RunnerCommand::Drain => return,
         };
         told.iter().for_each(|lease| self.grant(session, lease));
         if let Some(peer) = self.get(session) {

@@ -39,8 +39,9 @@ impl LogSender {
     /// An attempt's end has been recorded. Never waits: the thread may be busy writing, and a follower that is not
     /// woken looks again by itself.
     pub(crate) fn ended(&self, attempt: AttemptId, outcome: &Outcome, log: &LogSummary) {
-        // What became of the log of a lost attempt only the thread knows.
-        let is_silent = log.bytes == 0 && log.missing.is_none() && !matches!(outcome, Outcome::Lost(_));
+        // What became of the log of a lost or cancelled attempt only the thread knows.
+        let is_unknown = matches!(outcome, Outcome::Lost(_) | Outcome::Cancelled);
+        let is_silent = log.bytes == 0 && log.missing.is_none() && !is_unknown;
         if !is_silent || self.followers.load(Ordering::SeqCst) > 0 {
             drop(self.sender.try_send(ToLogs::Ended { attempt }));
         }

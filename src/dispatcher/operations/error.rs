@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::dispatcher::core::NoAnswer;
 use crate::dispatcher::retention;
+use crate::model::reason::RefusalReason;
 use crate::model::{BuildId, TaskName};
 use crate::store::{Rule, StoreError};
 
@@ -33,9 +34,9 @@ pub(crate) enum OperationError {
     NotAttempted { build: BuildId, task: TaskName },
     #[error("no runner named {} is connected: `surveil runners` lists them", Quoted(name))]
     NoRunner { name: String },
-    /// The scheduler has refused, in a sentence.
+    /// The scheduler has refused.
     #[error("{0}")]
-    Refused(String),
+    Refused(RefusalReason),
     #[error(
         "the dispatcher cannot write to its disk, or is very busy: nothing is accepted until this passes (see its log)"
     )]

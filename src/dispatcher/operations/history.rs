@@ -1,14 +1,23 @@
-//! The history of a build: what happened to it and what was decided about it, a sentence each.
+//! The history of a build: what happened to it and what was decided about it, as data with its text.
 
 use super::views::Views;
-use crate::model::{Build, Ending, JobId, JobState, Outcome, TaskName, TriggerKind, WallTime};
-use crate::store::{Reader, StoreError};
+use crate::model::reason::{HistoryEntry, JobStatus};
+use crate::model::{BranchName, Build, Ending, JobId, JobState, Outcome, TaskName, TriggerKind, WallTime};
+use crate::store::{LateResult, Reader, Sequence, StoreError};
 
 /// One line of a history.
 pub(crate) struct HistoryLine {
     pub(crate) at: Option<WallTime>,
     pub(crate) task: Option<TaskName>,
-    pub(crate) text: String,
+    pub(crate) entry: HistoryEntry,
+    /// Its place in the order of what happened.
+    pub(crate) seq: Option<u64>,
+}
+
+/// What an unfinished job waits for or does now.
+pub(crate) struct StatusLine {
+    pub(crate) task: TaskName,
+    pub(crate) status: JobStatus,
 }
 
 /// What was decided about a build, or about one job of it, oldest first.
@@ -21,65 +30,82 @@ pub(super) fn of_build(
     let jobs = reader.jobs(build.id)?;
     let task = |id: JobId| jobs.iter().find(|job| job.id == id).map(|job| job.task.name.clone());
     let wanted = |id: Option<JobId>| only.is_none() || id == only || id.is_none();
-    // What happens in one millisecond is told in this order: outcomes, what was decided about them, new leases.
-    let mut lines = vec![(0, announced(build))];
-    for attempt in reader.attempts(build.id)?.iter().filter(|attempt| wanted(Some(attempt.job))) {
-        let (number, runner) = (attempt.number, views.runner(attempt.runner));
-        let line = |at: WallTime, text: String| HistoryLine { at: Some(at), task: task(attempt.job), text };
-        let text = format!("attempt {number} went to {runner}: {}", attempt.reason);
-        lines.push((3, line(attempt.leased_at, text)));
-        match (attempt.finished_at, &attempt.outcome) {
+    let Sequence { end, attempts: of_attempts } = reader.sequence(build.id)?;
+    let mut lines = Lines::default();
+    lines.0.push((Place::FIRST, announced(build)));
+    for attempt in reader.attempts(build.id)?.into_iter().filter(|attempt| wanted(Some(attempt.job))) {
+        let (number, runner, task) = (attempt.number, views.runner(attempt.runner), task(attempt.job));
+        let [leased, ended] = of_attempts.get(&attempt.id).copied().unwrap_or_default();
+        let lease = HistoryEntry::Leased { number, runner: runner.clone(), reason: attempt.reason };
+        lines.add(3, leased, Some(attempt.leased_at), task.clone(), lease);
+        match (attempt.finished_at, attempt.outcome) {
             // A loss is told by the decision about it.
             (_, None | Some(Outcome::Lost(_))) | (None, _) => {}
-            (Some(at), Some(outcome)) => {
-                let detail = outcome_detail(outcome).map(|detail| format!(" ({detail})")).unwrap_or_default();
-                let text = format!("attempt {number} on {runner}: {}{detail}", outcome.word());
-                lines.push((1, line(at, text)));
-            }
+            (at, Some(outcome)) => lines.add(1, ended, at, task, HistoryEntry::Ended { number, runner, outcome }),
         }
     }
-    for (attempt, outcome, at) in reader.late_results(build.id)? {
-        let text = format!("a late result of {attempt} ({}) was kept and counts for nothing", outcome.word());
-        lines.push((2, HistoryLine { at: Some(at), task: None, text }));
+    for LateResult { attempt, outcome, at, seq } in reader.late_results(build.id)? {
+        lines.add(2, seq, Some(at), None, HistoryEntry::LateResult { attempt, outcome });
     }
-    for decision in reader.decisions(build.id)?.into_iter().filter(|decision| wanted(decision.job)) {
-        let text = decision.text.to_string();
-        lines.push((2, HistoryLine { at: Some(decision.at), task: decision.job.and_then(task), text }));
+    for (seq, decision) in reader.decisions(build.id)?.into_iter().filter(|(_, decision)| wanted(decision.job)) {
+        let task = decision.job.and_then(task);
+        lines.add(2, seq, Some(decision.at), task, HistoryEntry::Decided(decision.kind));
     }
     for job in jobs.iter().filter(|job| wanted(Some(job.id))) {
-        if let JobState::Finished(Ending::Skipped(why)) = &job.state {
-            let text = format!("skipped: {why}");
-            lines.push((4, HistoryLine { at: build.finished_at, task: Some(job.task.name.clone()), text }));
+        if let JobState::Finished(Ending::Skipped(reason)) = &job.state {
+            let (task, entry) = (Some(job.task.name.clone()), HistoryEntry::Skipped(reason.clone()));
+            lines.add(4, end, build.finished_at, task, entry);
         }
     }
-    if let (Some(at), Some(verdict)) = (build.finished_at, build.verdict) {
-        let problem = build.problem.as_ref().map(|problem| format!(": {problem}")).unwrap_or_default();
-        let text = format!("the build {}{problem}", verdict.word());
-        lines.push((5, HistoryLine { at: Some(at), task: None, text }));
+    if let Some(verdict) = build.verdict {
+        let entry = HistoryEntry::BuildFinished { verdict, problem: build.problem.clone() };
+        lines.add(5, end, build.finished_at, None, entry);
     }
-    lines.sort_by_key(|(rank, line)| (line.at.map_or(i64::MAX, |at| at.0), *rank));
-    Ok(lines.into_iter().map(|(_, line)| line).collect())
+    Ok(lines.in_order())
+}
+
+/// Where a line stands in a build's history: by the order in which the rows were written. Rows from before there was an
+/// order come first, by their time and, within a millisecond, by rank: outcomes, what was decided about them, new
+/// leases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    seq: u64,
+    at: WallTime,
+    rank: u8,
+}
+
+impl Place {
+    const FIRST: Self = Self { seq: 0, at: WallTime(i64::MIN), rank: 0 };
+}
+
+#[derive(Default)]
+struct Lines(Vec<(Place, HistoryLine)>);
+
+impl Lines {
+    fn add(&mut self, rank: u8, seq: Option<u64>, at: Option<WallTime>, task: Option<TaskName>, entry: HistoryEntry) {
+        let place = match (seq, at) {
+            (Some(seq), _) => Place { seq, at: WallTime(0), rank },
+            (None, Some(at)) => Place { seq: 0, at, rank },
+            // A job that was skipped while its build goes on has neither, and comes last.
+            (None, None) => Place { seq: u64::MAX, at: WallTime(0), rank },
+        };
+        self.0.push((place, HistoryLine { at, task, entry, seq }));
+    }
+
+    fn in_order(mut self) -> Vec<HistoryLine> {
+        self.0.sort_by_key(|(place, _)| *place);
+        self.0.into_iter().map(|(_, line)| line).collect()
+    }
 }
 
 fn announced(build: &Build) -> HistoryLine {
     let source = &build.source;
-    let (commit, branch) = (source.commit.short(), source.trigger.reference.short());
-    let text = match &source.trigger.kind {
-        TriggerKind::Push { before: None, .. } => format!("{commit} was the first commit seen of branch {branch}"),
-        TriggerKind::Push { before: Some(before), range } => {
-            let commits = if range.len() == 1 { "commit" } else { "commits" };
-            format!("branch {branch} moved from {} to {commit}, {} {commits}", before.short(), range.len())
+    let (branch, to) = (BranchName::new(source.trigger.reference.short()), source.commit);
+    let entry = match &source.trigger.kind {
+        TriggerKind::Push { before: None, .. } => HistoryEntry::BranchAppeared { branch, commit: to },
+        TriggerKind::Push { before: Some(from), range } => {
+            HistoryEntry::BranchMoved { branch, from: *from, to, commits: range.len() }
         }
     };
-    HistoryLine { at: Some(build.created_at), task: None, text }
-}
-
-/// What goes with an outcome, in words.
-pub(crate) fn outcome_detail(outcome: &Outcome) -> Option<String> {
-    match outcome {
-        Outcome::Failed(code) => Some(format!("exit code {code}")),
-        Outcome::Killed(signal) => Some(format!("signal {signal}")),
-        Outcome::CouldNotStart(why) | Outcome::Lost(why) => Some(why.clone()),
-        Outcome::Passed | Outcome::TimedOut | Outcome::Cancelled => None,
-    }
+    HistoryLine { at: Some(build.created_at), task: None, entry, seq: None }
 }

@@ -1,26 +1,27 @@
-//! Orders: each is durable when it returns, and answers with a sentence that says what was done.
+//! Orders: each is durable when it returns, and answers with what was done.
 
 use super::error::OperationError;
 use super::questions::Operations;
 use crate::dispatcher::core::ToCore;
+use crate::model::reason::OrderDone;
 use crate::scheduler::{Event, Reply};
 
 impl Operations {
     /// Cancels what is unfinished of a build, or one task of it.
-    pub(crate) fn cancel(&self, name: &str, task: Option<&str>) -> Result<String, OperationError> {
+    pub(crate) fn cancel(&self, name: &str, task: Option<&str>) -> Result<OrderDone, OperationError> {
         let build = self.find(name)?;
         let job = task.map(|task| self.job_of(&build, task)).transpose()?.map(|job| job.id);
         done(self.core.ask(move |request| Event::CancelAsked { request, build: build.id, job }))
     }
 
     /// Runs a finished build's jobs again, or only those that did not pass.
-    pub(crate) fn rerun(&self, name: &str, failed_only: bool) -> Result<String, OperationError> {
+    pub(crate) fn rerun(&self, name: &str, failed_only: bool) -> Result<OrderDone, OperationError> {
         let build = self.find(name)?.id;
         done(self.core.answered(|answer| ToCore::Rerun { build, failed_only, answer }))
     }
 
     /// Lets a runner finish what it holds and then end.
-    pub(crate) fn drain(&self, name: &str) -> Result<String, OperationError> {
+    pub(crate) fn drain(&self, name: &str) -> Result<OrderDone, OperationError> {
         let wanted = name.to_owned();
         let Some(runner) = self.core.look(move |seen| seen.scheduler.runner_named(&wanted))? else {
             return Err(OperationError::NoRunner { name: name.to_owned() });
@@ -29,10 +30,10 @@ impl Operations {
     }
 }
 
-fn done(reply: Option<Reply>) -> Result<String, OperationError> {
+fn done(reply: Option<Reply>) -> Result<OrderDone, OperationError> {
     match reply.ok_or(OperationError::Ending)? {
-        Reply::Done(text) => Ok(text),
-        Reply::Refused(text) => Err(OperationError::Refused(text)),
-        Reply::Accepted { .. } | Reply::Stale { .. } => Ok("done".into()),
+        Reply::Done(done) => Ok(done),
+        Reply::Refused(reason) => Err(OperationError::Refused(reason)),
+        Reply::Accepted { .. } | Reply::Stale { .. } => unreachable!("these answer observers"),
     }
 }

@@ -1,7 +1,7 @@
 //! Questions: what the store remembers, and what the core knows now.
 
 use super::error::OperationError;
-use super::history::{self, HistoryLine};
+use super::history::{self, HistoryLine, StatusLine};
 use super::views::{BuildView, Views};
 use crate::dispatcher::core::{CoreHandle, NoAnswer};
 use crate::dispatcher::data_dir::DataDir;
@@ -42,7 +42,7 @@ pub(crate) struct Status {
 pub(crate) struct Why {
     pub(crate) build: BuildId,
     /// What it waits for now.
-    pub(crate) now: Vec<HistoryLine>,
+    pub(crate) now: Vec<StatusLine>,
     /// What was decided, oldest first.
     pub(crate) history: Vec<HistoryLine>,
 }
@@ -71,7 +71,8 @@ impl Operations {
             (scheduler.runners(now), scheduler.counts(), scheduler.concerns(now), seen.counters.clone())
         });
         let mut status = match live {
-            Ok((runners, jobs, warnings, counters)) => {
+            Ok((runners, jobs, concerns, counters)) => {
+                let warnings = concerns.iter().map(ToString::to_string).collect();
                 Status { builds, runners, jobs, counters: Some(counters), warnings }
             }
             // What is stored can be told even while the core waits for its disk.
@@ -105,7 +106,7 @@ impl Operations {
         let now = waiting
             .into_iter()
             .filter(|(task, _)| only.as_ref().is_none_or(|job| job.task.name == *task))
-            .map(|(task, text)| HistoryLine { at: None, task: Some(task), text })
+            .map(|(task, status)| StatusLine { task, status })
             .collect();
         let views = Views::new(&*self.reader, &self.data)?;
         let history = history::of_build(&*self.reader, &views, &build, only.map(|job| job.id))?;

@@ -24,7 +24,7 @@ pub(crate) struct JobView {
 pub(crate) struct AttemptView {
     pub(crate) attempt: Attempt,
     /// The runner's name, or its number if the store does not know it.
-    pub(crate) runner: String,
+    pub(crate) runner: RunnerName,
     pub(crate) log: PathBuf,
     pub(crate) log_bytes: u64,
 }
@@ -83,7 +83,7 @@ impl<'a> Views<'a> {
     }
 
     /// The name of a runner.
-    pub(super) fn runner(&self, id: RunnerId) -> String {
-        self.names.get(&id).map_or_else(|| id.to_string(), ToString::to_string)
+    pub(super) fn runner(&self, id: RunnerId) -> RunnerName {
+        self.names.get(&id).cloned().unwrap_or_else(|| RunnerName::recorded(&id.to_string()))
     }
 }

@@ -6,6 +6,7 @@ use crossbeam_channel::Receiver;
 
 use super::worker::Incoming;
 use crate::dispatcher::operations::{AttemptOfLog, LogPiece, OperationError, Operations};
+use crate::model::words::missing_output;
 use crate::protocol::operator::{FromOperator, ToOperator};
 use crate::transport::{Frame, Outbox};
 
@@ -63,8 +64,9 @@ pub(super) fn send(
             default(LOOK_AGAIN) => {}
         }
     }
-    let outcome = log.attempt().outcome.as_ref().map(|outcome| outcome.word().to_owned());
-    let missing = log.attempt().log.missing.clone();
+    let attempt = log.attempt();
+    let missing = attempt.outcome.as_ref().and_then(|outcome| missing_output(outcome, &attempt.log));
+    let outcome = attempt.outcome.as_ref().map(|outcome| outcome.word().to_owned());
     outbox.send_bulk(&Frame::new(&ToOperator::LogEnd { build: build.id.0, task, number, outcome, missing }));
     Ok(())
 }

@@ -205,6 +205,7 @@ fn answer(repo: &RepoName, branch: &str, commit: Option<String>, reply: Reply) -
     match reply {
         Reply::Accepted { build } => ToObserver::Ok { repo, branch, commit, build: build.map(|build| build.0) },
         Reply::Stale { head, .. } => ToObserver::Stale { repo, branch, head: head.map(|head| head.to_string()) },
-        Reply::Done(text) | Reply::Refused(text) => ToObserver::Error(Refusal { code: ErrorCode::Refused, text }),
+        Reply::Refused(reason) => ToObserver::Error(Refusal { code: ErrorCode::Refused, text: reason.to_string() }),
+        Reply::Done(done) => ToObserver::Error(Refusal { code: ErrorCode::Refused, text: done.to_string() }),
     }
 }

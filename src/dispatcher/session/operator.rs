@@ -81,10 +81,12 @@ impl OperatorWorker<'_> {
             FromOperator::Why { build, task } => ToOperator::Why(report::why(operations.why(&build, task.as_deref())?)),
             FromOperator::Runners => ToOperator::Runners(report::runners(operations.runners()?)),
             FromOperator::Cancel { build, task } => {
-                ToOperator::Ok { text: operations.cancel(&build, task.as_deref())? }
+                ToOperator::Ok { text: operations.cancel(&build, task.as_deref())?.to_string() }
             }
-            FromOperator::Rerun { build, failed } => ToOperator::Ok { text: operations.rerun(&build, failed)? },
-            FromOperator::Drain { runner } => ToOperator::Ok { text: operations.drain(&runner)? },
+            FromOperator::Rerun { build, failed } => {
+                ToOperator::Ok { text: operations.rerun(&build, failed)?.to_string() }
+            }
+            FromOperator::Drain { runner } => ToOperator::Ok { text: operations.drain(&runner)?.to_string() },
             FromOperator::Watch | FromOperator::Logs { .. } | FromOperator::Ping => ToOperator::Ack,
         })
     }

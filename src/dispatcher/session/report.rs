@@ -1,8 +1,10 @@
 //! The answers of operations, put into the words of the protocol.
 
 use crate::dispatcher::metrics::Counters;
-use crate::dispatcher::operations::{AttemptView, BuildView, HistoryLine, JobView, Status, Why, outcome_detail};
-use crate::model::JobState;
+use crate::dispatcher::operations::{AttemptView, BuildView, HistoryLine, JobView, Status, StatusLine, Why};
+use crate::model::reason::StoredReason;
+use crate::model::words::outcome_detail;
+use crate::model::{Ending, JobState, Outcome};
 use crate::protocol::operator::{
     AttemptReport, BuildReport, CountersReport, JobReport, RunnerReport, RunnersReport, StatusReport, WhyLine,
     WhyReport,
@@ -63,15 +65,16 @@ pub(super) fn build(view: BuildView) -> BuildReport {
 fn job(view: JobView) -> JobReport {
     let flaky = view.is_flaky();
     let JobView { job, attempts } = view;
-    let detail = match &job.state {
-        JobState::Finished(ending) => ending.detail().map(str::to_owned),
+    let ending = match &job.state {
+        JobState::Finished(ending) => Some(ending),
         JobState::Waiting | JobState::Queued | JobState::Leased(_) => None,
     };
     JobReport {
         job: job.id.0,
         task: job.task.name.to_string(),
         state: job.state.word().to_owned(),
-        detail,
+        detail: ending.and_then(Ending::detail),
+        reason_code: ending.and_then(Ending::reason_code).map(str::to_owned),
         needs: job.task.placement.needs.iter().map(|need| need.task.to_string()).collect(),
         allow_failure: job.task.placement.allow_failure,
         flaky,
@@ -84,26 +87,37 @@ fn attempt(view: AttemptView) -> AttemptReport {
     AttemptReport {
         attempt: attempt.id.0,
         number: attempt.number,
-        runner,
+        runner: runner.to_string(),
         leased_ms: attempt.leased_at.0,
         finished_ms: attempt.finished_at.map(|at| at.0),
         duration_ms: attempt.duration_ms,
         outcome: attempt.outcome.as_ref().map(|outcome| outcome.word().to_owned()),
         detail: attempt.outcome.as_ref().and_then(outcome_detail),
+        reason_code: attempt.outcome.as_ref().and_then(Outcome::reason_code).map(str::to_owned),
         log_bytes,
         log_path: log.display().to_string(),
     }
 }
 
 pub(super) fn why(why: Why) -> WhyReport {
-    let line = |line: HistoryLine| WhyLine {
-        at_ms: line.at.map(|at| at.0),
-        task: line.task.map(|task| task.to_string()),
-        text: line.text,
+    let now = |StatusLine { task, status }| WhyLine {
+        task: Some(task.to_string()),
+        text: status.to_string(),
+        code: Some(status.code().to_owned()),
+        reason_code: status.reason_code().map(str::to_owned),
+        ..WhyLine::default()
+    };
+    let line = |HistoryLine { at, task, entry, seq }| WhyLine {
+        at_ms: at.map(|at| at.0),
+        task: task.map(|task| task.to_string()),
+        text: entry.to_string(),
+        code: entry.code().map(str::to_owned),
+        reason_code: entry.reason_code().map(str::to_owned),
+        seq,
     };
     WhyReport {
         build: why.build.0,
-        now: why.now.into_iter().map(line).collect(),
+        now: why.now.into_iter().map(now).collect(),
         history: why.history.into_iter().map(line).collect(),
     }
 }
@@ -115,8 +129,9 @@ pub(super) fn runners(views: Vec<RunnerView>) -> RunnersReport {
 fn runner(view: RunnerView) -> RunnerReport {
     RunnerReport {
         name: view.name.to_string(),
-        state: view.state.to_owned(),
-        detail: view.detail,
+        state: view.state.word().to_owned(),
+        detail: view.quarantine.as_ref().map(ToString::to_string),
+        reason_code: view.quarantine.and_then(|it| it.last.code().map(str::to_owned)),
         slots: view.slots,
         busy: u32::try_from(view.running.len()).unwrap_or(u32::MAX),
         labels: view.labels.iter().map(ToString::to_string).collect(),

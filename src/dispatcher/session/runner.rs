@@ -134,6 +134,7 @@ impl RunnerSession {
             outcome,
             code,
             reason,
+            reason_code,
             duration_ms,
             log_bytes,
             log_crc32,
@@ -144,7 +145,7 @@ impl RunnerSession {
             return Ok(true);
         };
         let attempt = AttemptId(attempt);
-        let outcome = translate::outcome(&outcome, code, reason)?;
+        let outcome = translate::outcome(&outcome, code, reason, reason_code.as_deref())?;
         let log = translate::log_summary(log_bytes, log_crc32, log_missing);
         let session = self.session.id;
         match self.grants.of(attempt) {

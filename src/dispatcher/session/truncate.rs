@@ -60,7 +60,7 @@ fn why(mut report: WhyReport) -> Frame {
         let keep = report.history.len() / 2;
         report.history.drain(..report.history.len() - keep);
         let text = format!("the {} oldest lines are left out", all - keep);
-        report.history.insert(0, WhyLine { at_ms: None, task: None, text });
+        report.history.insert(0, WhyLine { text, ..WhyLine::default() });
         let frame = Frame::new(&ToOperator::Why(report.clone()));
         if frame.line.len() <= MAX_LINE_BYTES || keep <= 1 {
             return frame;
@@ -92,6 +92,7 @@ mod tests {
             duration_ms: None,
             outcome: None,
             detail: None,
+            reason_code: None,
             log_bytes: 0,
             log_path: "a".repeat(100),
         };
@@ -141,7 +142,7 @@ mod tests {
     #[test]
     fn a_large_build_and_a_long_history_fit_a_line() {
         assert!(frame(ToOperator::Build(Box::new(large_build(1)))).line.len() <= MAX_LINE_BYTES);
-        let line = WhyLine { at_ms: Some(0), task: None, text: "x".repeat(1000) };
+        let line = WhyLine { at_ms: Some(0), text: "x".repeat(1000), ..WhyLine::default() };
         let frame = frame(ToOperator::Why(WhyReport { build: 1, now: vec![], history: vec![line; 5000] }));
         assert!(frame.line.len() <= MAX_LINE_BYTES);
     }

@@ -47,11 +47,6 @@ impl LossReason {
         }
     }
 
-    /// A loss that the runner has no code for.
-    pub fn other(text: impl Into<String>) -> Self {
-        Self::Reported { text: text.into() }
-    }
-
     /// The runner's disk is full.
     #[must_use]
     pub fn disk_full() -> Self {
@@ -106,6 +101,19 @@ impl StoredReason for LossReason {
             Self::Reported { .. } => "reported",
             Self::Recorded(it) => return it.code.as_deref(),
         })
+    }
+}
+
+/// A loss that the runner has no code for.
+impl From<String> for LossReason {
+    fn from(text: String) -> Self {
+        Self::Reported { text }
+    }
+}
+
+impl From<&str> for LossReason {
+    fn from(text: &str) -> Self {
+        Self::Reported { text: text.into() }
     }
 }
 

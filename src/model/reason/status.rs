@@ -2,15 +2,16 @@
 
 use super::{LossReason, MissingFit, Quarantine};
 use crate::model::{
-    AttemptId, BranchName, BuildId, CommitId, JobId, Outcome, RepoName, RunnerId, RunnerName, TaskName, Verdict,
+    AttemptId, BranchName, BuildId, CommitId, JobId, JobStateKind, Outcome, PoolId, RefName, RepoName, RunnerId,
+    RunnerName, TaskName, Verdict,
 };
 
 /// What an unfinished job waits for or does now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobStatus {
-    /// The job waits for tasks that it needs, each with the word of its state.
+    /// The job waits for tasks that it needs, each with its state.
     WaitsForNeeds {
-        open: Vec<(TaskName, &'static str)>,
+        open: Vec<(TaskName, JobStateKind)>,
     },
     NoRunnerFits {
         waited_ms: u64,
@@ -94,14 +95,14 @@ pub enum Notice {
     BuildAdded {
         build: BuildId,
         repo: RepoName,
-        branch: BranchName,
+        reference: RefName,
         commit: CommitId,
         tasks: usize,
     },
     BuildFinished {
         build: BuildId,
         repo: RepoName,
-        branch: BranchName,
+        reference: RefName,
         verdict: Verdict,
         seconds: i64,
     },
@@ -137,8 +138,18 @@ pub enum Notice {
         runner: RunnerName,
         quarantine: Quarantine,
     },
-    /// A local runner is being started, because no connected runner fits a queued job.
-    RunnerStarting,
+    /// A runner is being started, because no connected runner fits a queued job.
+    RunnerStarting {
+        pool: PoolId,
+    },
+    RunnerNotStarted {
+        pool: PoolId,
+        why: String,
+    },
+    /// A runner that the pool started ended before it joined.
+    RunnerEndedEarly {
+        pool: PoolId,
+    },
     /// The dispatcher did not run for this long, and every deadline is extended by as much.
     HeldUp {
         gap_ms: u64,

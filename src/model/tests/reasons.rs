@@ -41,7 +41,7 @@ pub(crate) fn losses() -> Table<LossReason> {
         (LossReason::SourceMissing { text: said("the source is missing") }, "source_missing", "the source is missing"),
         (LossReason::CutOff { text: said("cut off") }, "cut_off", "cut off"),
         (LossReason::Interrupted { text: said("the runner restarted") }, "interrupted", "the runner restarted"),
-        (LossReason::other("it rained"), "reported", "it rained"),
+        (LossReason::from("it rained"), "reported", "it rained"),
     ]
 }
 
@@ -83,7 +83,7 @@ pub(crate) fn errors() -> Table<ErrorReason> {
              restart",
         ),
         (
-            ErrorReason::GivenUp { losses: 1, with: vec![lost(LossReason::other("it rained"))] },
+            ErrorReason::GivenUp { losses: 1, with: vec![lost(LossReason::from("it rained"))] },
             "given_up",
             "given up after 1 lost attempts: w1 (it rained)",
         ),
@@ -234,7 +234,7 @@ fn statuses() -> Table<JobStatus> {
     let running = |status| JobStatus::Running { number: 2, runner: runner(), status };
     vec![
         (
-            JobStatus::WaitsForNeeds { open: vec![(task(), "queued"), (task(), "running")] },
+            JobStatus::WaitsForNeeds { open: vec![(task(), JobStateKind::Queued), (task(), JobStateKind::Running)] },
             "waits_for_needs",
             "waits for what it needs: test (queued), test (running)",
         ),
@@ -313,6 +313,7 @@ fn answers_and_log_lines_have_texts() {
     let (build, id, repo) = (BuildId(12), RunnerId(1), RepoName::new("app").unwrap());
     let (branch, commit) = (BranchName::new("main"), CommitId::from_bytes(&[0xab; 20]).unwrap());
     let (attempt, holding) = (AttemptId(7), 2);
+    let (reference, pool) = (RefName::of_branch(&branch), PoolId(1));
     let texts: Vec<(Box<dyn std::fmt::Display>, &str)> = vec![
         (Box::new(OrderDone::Cancelled { build, jobs: 1 }), "build b12: 1 job cancelled"),
         (Box::new(OrderDone::Rerun { build, jobs: 2 }), "build b12: 2 jobs will run again"),
@@ -330,14 +331,14 @@ fn answers_and_log_lines_have_texts() {
             "runner w1 gets no jobs for 1 s: infrastructure failed there",
         ),
         (
-            Box::new(Notice::BuildAdded { build, repo: repo.clone(), branch: branch.clone(), commit, tasks: 2 }),
+            Box::new(Notice::BuildAdded { build, repo: repo.clone(), reference: reference.clone(), commit, tasks: 2 }),
             "build b12 of app main abababa: 2 tasks",
         ),
         (
             Box::new(Notice::BuildFinished {
                 build,
                 repo: repo.clone(),
-                branch: branch.clone(),
+                reference: reference.clone(),
                 verdict: Verdict::Passed,
                 seconds: 5,
             }),
@@ -367,7 +368,15 @@ fn answers_and_log_lines_have_texts() {
             Box::new(Notice::RunnerQuarantined { runner: runner(), quarantine: quarantine() }),
             "runner w1 is in quarantine for 2 s more: 3 failures in a row with different jobs, the last: disk full",
         ),
-        (Box::new(Notice::RunnerStarting), "work waits and no runner that fits is connected: starting one here"),
+        (
+            Box::new(Notice::RunnerStarting { pool }),
+            "work waits and no runner that fits is connected: starting one in pool p1",
+        ),
+        (
+            Box::new(Notice::RunnerNotStarted { pool, why: said("no memory") }),
+            "pool p1 could not start a runner: no memory",
+        ),
+        (Box::new(Notice::RunnerEndedEarly { pool }), "a runner that pool p1 started ended before it joined"),
         (
             Box::new(Notice::HeldUp { gap_ms: 5 }),
             "the dispatcher was held up for 5 ms: every lease is extended by as much",
@@ -384,6 +393,6 @@ fn a_runners_code_is_known_again_and_another_leaves_its_text() {
         assert_eq!(LossReason::reported(Some(code), text.to_owned()), reason);
     }
     for code in [None, Some("of_tomorrow"), Some("silent")] {
-        assert_eq!(LossReason::reported(code, said("it rained")), LossReason::other("it rained"));
+        assert_eq!(LossReason::reported(code, said("it rained")), LossReason::from("it rained"));
     }
 }

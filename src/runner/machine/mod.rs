@@ -13,6 +13,7 @@ use std::mem;
 use super::assignment::{Assignment, AttemptResult};
 use super::event::{Action, Event, Undelivered};
 use super::limits::{DRAIN_HEARD_MS, EXCLUSIVE_CHECK_MS, LAST_WORDS_MS, RESULTS_REPEAT_MS};
+use crate::model::reason::LossReason;
 use crate::model::{AttemptId, CommitId, LogSummary, Moment, Outcome, StreamId};
 use attempt::{AttemptPhase, EarlyEnd, HeldAttempt};
 
@@ -315,7 +316,7 @@ impl Machine {
                 out.push(Action::Forget { attempt, has_spool: report.has_bytes() });
             } else {
                 if let (Outcome::Cancelled, Some(why)) = (&report.outcome, held.ending.and_then(EarlyEnd::loss)) {
-                    report.outcome = Outcome::Lost(why.into());
+                    report.outcome = Outcome::Lost(LossReason::CutOff { text: why.into() });
                 }
                 out.push(Action::Keep { attempt, report: report.clone() });
                 held.phase = AttemptPhase::Ended { report, said: None };

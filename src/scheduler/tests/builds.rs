@@ -77,7 +77,7 @@ fn needs_are_a_graph_and_a_failure_skips_what_hangs_on_it() {
     );
     assert_eq!(
         story.finish(1, 3, Outcome::Failed(1)),
-        ["a3 failed", "j2 failed", "j4 skipped", "j3 skipped", "> s1 recorded a3"]
+        ["a3 failed", "j2 failed", "j4 skipped (need_not_passed)", "j3 skipped (need_not_passed)", "> s1 recorded a3"]
     );
     assert_eq!(story.finish(1, 2, Outcome::Passed), ["a2 passed", "j5 passed", "b1 failed", "> s1 recorded a2"]);
 }
@@ -116,7 +116,7 @@ fn a_cancel_is_in_force_at_once_and_the_slot_stays_taken_until_the_runner_has_en
     story.observe("app", None, 1, vec![task("a"), needing("b", &["a"])]);
     assert_eq!(
         story.cancel(1),
-        ["a1 cancelled", "> s1 cancel a1", "j1 cancelled", "j2 skipped", "b1 cancelled", "> done"]
+        ["a1 cancelled", "> s1 cancel a1", "j1 cancelled", "j2 skipped (need_not_passed)", "b1 cancelled", "> done"]
     );
     story.observe("app", Some(1), 2, vec![task("a")]);
     assert_eq!(
@@ -162,11 +162,11 @@ fn a_rerun_makes_new_attempts_beside_the_old_ones() {
         failures: 1,
         losses: 0,
     };
-    use crate::model::Ending;
+    let skipped = SkipReason::NeedNotPassed { task: TaskName::recorded("b"), how: EndingKind::Failed };
     let jobs = vec![
         job(1, task("a"), Ending::Passed),
         job(2, task("b"), Ending::Failed),
-        job(3, needing("c", &["b"]), Ending::Skipped("b did not pass".into())),
+        job(3, needing("c", &["b"]), Ending::Skipped(skipped)),
     ];
     let restored = WholeBuild { build, jobs, attempts: vec![] };
     assert_eq!(

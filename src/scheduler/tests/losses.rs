@@ -12,7 +12,10 @@ fn a_closed_connection_changes_nothing_within_the_window_and_loses_the_attempt_a
     assert_eq!(story.join_as(2, "w1", 1, 1, &[], &[1]), ["> s2 registered, holds [a1], gone []"]);
     story.close(2);
     story.join(3, "w2", 1);
-    assert_eq!(story.tick_until(2_250), ["a1 lost", "j1 queued", "j1 leased to r2 as a2 (number 2)", "> s3 lease a2"]);
+    assert_eq!(
+        story.tick_until(2_250),
+        ["a1 lost (connection_closed)", "j1 queued", "j1 leased to r2 as a2 (number 2)", "> s3 lease a2"]
+    );
     assert_eq!(story.join_as(4, "w1", 1, 1, &[], &[1]), ["> s4 registered, holds [], gone [AttemptId1]"]);
     assert_eq!(story.finish(4, 1, Outcome::Passed), ["a1 late", "> s4 stale a1"]);
     assert_eq!(story.finish(3, 2, Outcome::Passed), ["a2 passed", "j1 passed", "b1 passed", "> s3 recorded a2"]);
@@ -29,7 +32,7 @@ fn a_silent_runner_is_lost_after_the_timeout_and_a_pinging_one_is_not() {
         story.ping(2, &[2]);
     }
     let lines = story.tick_until(16_000);
-    assert_eq!(lines, ["> close s1", "a1 lost", "j1 queued"]);
+    assert_eq!(lines, ["> close s1", "a1 lost (silent)", "j1 queued"]);
 }
 
 #[test]
@@ -42,7 +45,10 @@ fn a_lease_that_pings_do_not_name_runs_out() {
         story.ping(1, &[]);
     }
     story.ping(1, &[]);
-    assert_eq!(story.tick_until(15_500), ["a1 lost", "j1 queued", "j1 leased to r1 as a2 (number 2)", "> s1 lease a2"]);
+    assert_eq!(
+        story.tick_until(15_500),
+        ["a1 lost (lease_expired)", "j1 queued", "j1 leased to r1 as a2 (number 2)", "> s1 lease a2"]
+    );
 }
 
 #[test]
@@ -53,7 +59,7 @@ fn a_job_is_not_leased_once_more_to_a_runner_that_is_about_to_be_lost() {
     // It is heard a little after the lease was given, so that the lease runs out before the silence is long enough.
     story.tick_until(400);
     story.tell(Event::AttemptStarted { session: SessionId(1), attempt: AttemptId(1) });
-    assert_eq!(story.tick_until(16_000), ["a1 lost", "j1 queued", "> close s1"]);
+    assert_eq!(story.tick_until(16_000), ["a1 lost (lease_expired)", "j1 queued", "> close s1"]);
 }
 
 #[test]
@@ -66,9 +72,9 @@ fn a_job_that_kills_its_runners_is_given_up() {
         story.close(n);
         let lines = story.tick_until(n * 1_000);
         let last = if n < 3 {
-            vec![format!("a{n} lost"), "j1 queued".into()]
+            vec![format!("a{n} lost (connection_closed)"), "j1 queued".into()]
         } else {
-            vec!["a3 lost".into(), "j1 errored".into(), "b1 errored".into()]
+            vec!["a3 lost (connection_closed)".into(), "j1 errored (given_up)".into(), "b1 errored".into()]
         };
         assert_eq!(lines, last, "runner {n}");
     }
@@ -81,7 +87,7 @@ fn a_loss_before_the_task_started_is_not_held_against_the_job() {
     for n in 1..=5 {
         story.join(n, &format!("w{n}"), 1);
         story.close(n);
-        assert_eq!(story.tick_until(n * 1_000), [format!("a{n} lost"), "j1 queued".into()]);
+        assert_eq!(story.tick_until(n * 1_000), [format!("a{n} lost (connection_closed)"), "j1 queued".into()]);
     }
 }
 
@@ -97,7 +103,7 @@ fn a_job_that_never_gets_to_start_is_given_up_in_the_end() {
         story.ping(1, &[]);
         story.tell(Event::LeaseCheck);
     }
-    assert_eq!(lines, ["a20 lost", "j1 errored", "b1 errored", "> s1 recorded a20"]);
+    assert_eq!(lines, ["a20 lost (reported)", "j1 errored (never_started)", "b1 errored", "> s1 recorded a20"]);
 }
 
 /// Fails if any two failures lead to quarantine: the runner then rests for two seconds after the second, and longer
@@ -123,7 +129,7 @@ fn a_job_that_fails_on_a_runner_again_and_again_does_not_keep_others_from_it() {
     let lines = story.observe("app", Some(1), 2, vec![task("good")]);
     assert!(lines.contains(&format!("> s1 lease a{}", attempt + 1)), "while the bad one pauses: {lines:?}");
     let reasons = story.scheduler.explain(story.now, BuildId(1));
-    assert_eq!(reasons[0].1, "queued for 0 s: it came to nothing repeatedly and is tried again in 15 s");
+    assert_eq!(reasons[0].1, JobStatus::Paused { waited_ms: 0, again_ms: 15_000 });
 }
 
 /// Fails without a quarantine: the runner eats the queue, a job a second.
@@ -134,7 +140,7 @@ fn a_runner_on_which_different_jobs_fail_is_in_quarantine_for_longer_each_time()
     for n in 1..=5 {
         story.observe("app", Some(n - 1).filter(|n| *n > 0), n, vec![task("a")]);
     }
-    let full = || Outcome::Lost("disk full".into());
+    let full = || Outcome::Lost(LossReason::disk_full());
     story.finish(1, 1, full());
     story.cancel(1);
     story.tick_until(1_000);
@@ -147,11 +153,10 @@ fn a_runner_on_which_different_jobs_fail_is_in_quarantine_for_longer_each_time()
         assert_eq!(story.state_of("w1"), "quarantined");
         assert!(story.tick_until(failed + rest - 250).is_empty(), "failure {attempt}");
         let reasons = story.scheduler.explain(story.now, BuildId(5));
-        assert_eq!(
-            reasons[0].1.split(": ").nth(1).unwrap_or_default(),
-            "w1 is in quarantine for 1 s more",
-            "{reasons:?}"
-        );
+        let failures = u32::try_from(attempt).unwrap();
+        let quarantine = Quarantine { rest_ms: 250, failures, last: LossReason::disk_full() };
+        let JobStatus::RunnersRest { runners, .. } = &reasons[0].1 else { panic!("{reasons:?}") };
+        assert_eq!(runners, &[(RunnerName::recorded("w1"), Some(quarantine))]);
         assert_eq!(story.tick_until(failed + rest).len(), 2, "leased again after failure {attempt}");
     }
     story.finish(1, 5, Outcome::Failed(1));
@@ -168,7 +173,7 @@ fn a_runner_that_crashes_with_whatever_it_is_given_is_in_quarantine_when_it_come
     for n in 1..=2 {
         story.join_as(n, "w1", n, 1, &[], &[]);
         story.close(n);
-        assert_eq!(story.tick_until(n * 1_500), [format!("a{n} lost"), format!("j{n} queued")]);
+        assert_eq!(story.tick_until(n * 1_500), [format!("a{n} lost (connection_closed)"), format!("j{n} queued")]);
         story.cancel(n);
     }
     let lines = story.join_as(3, "w1", 3, 1, &[], &[]);
@@ -238,8 +243,8 @@ fn what_a_dispatcher_hears_after_it_was_held_up_is_not_forgiven_that_time() {
     story.now = Moment(600_000);
     story.ping(1, &[1]);
     story.close(2);
-    assert_eq!(story.tick_until(601_000), ["a2 lost", "j2 queued"]);
-    assert_eq!(story.tick_until(616_000), ["> close s1", "a1 lost", "j1 queued"]);
+    assert_eq!(story.tick_until(601_000), ["a2 lost (connection_closed)", "j2 queued"]);
+    assert_eq!(story.tick_until(616_000), ["> close s1", "a1 lost (silent)", "j1 queued"]);
 }
 
 #[test]
@@ -266,7 +271,10 @@ fn an_exclusive_attempt_is_leased_again_only_after_its_own_deadline() {
         story.ping(2, &[]);
     }
     let lines = story.tick_until(61_000);
-    assert_eq!(lines, ["a1 lost", "j1 queued", "j1 leased to r2 as a2 (number 2)", "> s2 lease a2"]);
+    assert_eq!(
+        lines,
+        ["a1 lost (connection_closed)", "j1 queued", "j1 leased to r2 as a2 (number 2)", "> s2 lease a2"]
+    );
 }
 
 #[test]
@@ -282,10 +290,13 @@ fn an_exclusive_attempt_waits_for_its_deadline_when_another_process_takes_its_ru
         assert!(story.tick_until(second * 1_000).is_empty(), "{second}");
         story.ping(3, &[]);
     }
-    assert_eq!(story.tick_until(61_000), ["a1 lost", "j1 queued", "j1 leased to r1 as a2 (number 2)", "> s3 lease a2"]);
+    assert_eq!(
+        story.tick_until(61_000),
+        ["a1 lost (lease_expired)", "j1 queued", "j1 leased to r1 as a2 (number 2)", "> s3 lease a2"]
+    );
     story.close(3);
     let lines = story.join_as(4, "w1", 2, 1, &[], &[]);
-    assert_eq!(lines[1..3], ["a2 lost", "j1 queued"], "the same process never got it");
+    assert_eq!(lines[1..3], ["a2 lost (not_held)", "j1 queued"], "the same process never got it");
 }
 
 #[test]
@@ -305,7 +316,7 @@ fn a_restored_scheduler_gives_runners_the_time_to_come_back() {
         ]
     );
     let mut story = Story::restored();
-    assert_eq!(story.tick_until(15_500), ["a1 lost", "j1 queued"]);
+    assert_eq!(story.tick_until(15_500), ["a1 lost (connection_closed)", "j1 queued"]);
 }
 
 /// One more loss that counts, and the job is given up. If restored leases counted as started, it would be errored in
@@ -313,10 +324,10 @@ fn a_restored_scheduler_gives_runners_the_time_to_come_back() {
 #[test]
 fn a_restored_lease_that_may_never_have_left_is_not_held_against_its_job() {
     let mut story = Story::restored_with(2);
-    assert_eq!(story.tick_until(15_500), ["a1 lost", "j1 queued"], "nobody came back");
+    assert_eq!(story.tick_until(15_500), ["a1 lost (connection_closed)", "j1 queued"], "nobody came back");
     let mut story = Story::restored_with(2);
     let lines = story.join_as(1, "w1", 1, 1, &[], &[]);
-    assert_eq!(lines[1..3], ["a1 lost", "j1 queued"], "it came back without it");
+    assert_eq!(lines[1..3], ["a1 lost (not_held)", "j1 queued"], "it came back without it");
 }
 
 /// S13: the runner reports that it had the attempt and was lost with it. If that did not count, a job that takes a
@@ -325,13 +336,17 @@ fn a_restored_lease_that_may_never_have_left_is_not_held_against_its_job() {
 fn a_restored_lease_that_its_runner_was_lost_with_is_held_against_its_job() {
     let mut story = Story::restored_with(2);
     story.join_as(1, "w1", 2, 1, &[], &[1]);
-    let lines = story.finish(1, 1, Outcome::Lost("the runner restarted".into()));
-    assert_eq!(lines[..2], ["a1 lost", "j1 errored"]);
+    let lines = story.finish(1, 1, Outcome::Lost(LossReason::Interrupted { text: "the runner restarted".into() }));
+    assert_eq!(lines[..2], ["a1 lost (interrupted)", "j1 errored (given_up)"]);
     let mut story = Story::restored_with(2);
     story.join_as(1, "w1", 1, 1, &[], &[1]);
     story.tell(Event::AttemptStarted { session: SessionId(1), attempt: AttemptId(1) });
     story.close(1);
-    assert_eq!(story.tick_until(1_000)[..2], ["a1 lost", "j1 errored"], "it said once more that the process runs");
+    assert_eq!(
+        story.tick_until(1_000)[..2],
+        ["a1 lost (connection_closed)", "j1 errored (given_up)"],
+        "it said once more that the process runs"
+    );
 }
 
 #[test]

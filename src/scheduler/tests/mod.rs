@@ -10,5 +10,6 @@ mod story;
 use std::sync::Arc;
 
 use super::*;
+use crate::model::reason::*;
 use crate::model::*;
 use story::*;

@@ -32,7 +32,7 @@ fn a_restarted_runner_loses_what_it_does_not_hold_any_more() {
         story.join_as(2, "w1", 2, 1, &[], &[]),
         [
             "> s2 registered, holds [], gone []",
-            "a1 lost",
+            "a1 lost (runner_restarted)",
             "j1 queued",
             "j1 leased to r1 as a2 (number 2)",
             "> s2 lease a2"
@@ -47,7 +47,7 @@ fn labels_keep_a_job_waiting_and_never_hold_up_others() {
     let lines = story.observe("app", None, 1, vec![labelled("a", &["gpu"]), task("b")]);
     assert!(lines.contains(&"> s1 lease a1".to_owned()), "{lines:?}");
     let reasons = story.scheduler.explain(story.now, BuildId(1));
-    assert_eq!(reasons[0].1, "queued for 0 s: no connected runner offers the label gpu");
+    assert_eq!(reasons[0].1, JobStatus::NoRunnerFits { waited_ms: 0, fit: no_gpu() });
     assert_eq!(
         story.join_as(2, "w2", 1, 1, &["gpu"], &[]),
         ["> s2 registered, holds [], gone []", "j1 leased to r2 as a2 (number 1)", "> s2 lease a2"]
@@ -60,7 +60,7 @@ fn a_job_that_no_runner_ever_fits_is_errored_and_says_why() {
     story.join(1, "w1", 1);
     story.observe("app", None, 1, vec![labelled("a", &["gpu"])]);
     story.now = Moment(3_600_000);
-    assert_eq!(story.tell(Event::LeaseCheck), ["j1 errored", "b1 errored"]);
+    assert_eq!(story.tell(Event::LeaseCheck), ["j1 errored (no_runner_fits)", "b1 errored"]);
 }
 
 #[test]
@@ -74,9 +74,9 @@ fn only_the_time_without_a_runner_that_fits_counts_towards_the_queue_timeout() {
         assert!(story.tick_until(second * 1_000).is_empty(), "b waits for a slot, which is no reason to give it up");
     }
     story.close(1);
-    assert_eq!(story.tick_until(60_000), ["a1 lost", "j1 queued"]);
+    assert_eq!(story.tick_until(60_000), ["a1 lost (connection_closed)", "j1 queued"]);
     assert!(story.tick_until(68_750).is_empty());
-    assert_eq!(story.tick_until(70_000), ["j1 errored", "j2 errored", "b1 errored"]);
+    assert_eq!(story.tick_until(70_000), ["j1 errored (no_runner_fits)", "j2 errored (no_runner_fits)", "b1 errored"]);
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn a_drain_that_its_runner_did_not_hear_of_is_refused() {
     story.observe("app", None, 1, vec![task("a")]);
     story.tell(drain(2));
     assert!(story.close(2).is_empty(), "it may be back within its window");
-    assert_eq!(story.tick_until(1_000), ["> refused", "a1 lost", "j1 queued"]);
+    assert_eq!(story.tick_until(1_000), ["> refused", "a1 lost (connection_closed)", "j1 queued"]);
 
     story.join(3, "w1", 1);
     story.tell(drain(3));
@@ -162,9 +162,14 @@ fn an_operator_is_warned_of_jobs_that_no_runner_fits_and_of_runners_that_get_non
     story.join(1, "w1", 1);
     story.observe("app", None, 1, vec![labelled("a", &["gpu"]), labelled("b", &["gpu"]), task("c")]);
     let concerns = |story: &Story, ms: u64| story.scheduler.concerns(Moment(ms));
-    assert_eq!(concerns(&story, 5_000), [""; 0]);
-    assert_eq!(concerns(&story, 10_000), ["jobs are queued and no connected runner offers the label gpu"]);
+    assert_eq!(concerns(&story, 5_000), []);
+    assert_eq!(concerns(&story, 10_000), [Concern::NoRunnerFits(no_gpu())]);
     story.finish(1, 1, Outcome::Lost("no room".into()));
     let resting = concerns(&story, 500);
-    assert_eq!(resting, ["runner w1 gets no jobs for 1 s: infrastructure failed there"]);
+    let runner = RunnerName::recorded("w1");
+    assert_eq!(resting, [Concern::RunnerRests { runner, rest_ms: 500, quarantine: None }]);
+}
+
+fn no_gpu() -> MissingFit {
+    MissingFit::Labels { labels: vec![Label::new("gpu").unwrap()] }
 }

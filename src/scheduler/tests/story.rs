@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::model::reason::PlacementReason;
 use crate::model::{
     AttemptId, BranchName, BuildId, BuildSource, CommitId, Incarnation, Isolation, JobId, JobState, Label, LogSummary,
     Moment, Need, Outcome, Placement, Record, RepoName, RunnerId, RunnerName, Script, SessionId, Snapshot, TaskName,
@@ -115,7 +116,7 @@ impl Story {
             build: BuildId(1),
             number: 1,
             runner: RunnerId(1),
-            reason: String::new(),
+            reason: PlacementReason::FreeSlot,
             leased_at: WallTime(0),
             finished_at: None,
             duration_ms: None,
@@ -212,7 +213,7 @@ impl Story {
 
     pub(super) fn state_of(&self, runner: &str) -> &'static str {
         let views = self.scheduler.runners(self.now);
-        views.iter().find(|view| &*view.name == runner).map_or("gone", |view| view.state)
+        views.iter().find(|view| &*view.name == runner).map_or("gone", |view| view.state.word())
     }
 
     /// Sends the ticks of both threads every 250 ms until then, and returns the effects of all.
@@ -236,11 +237,13 @@ fn line(effect: &Effect) -> Option<String> {
             Record::AttemptLeased(attempt) => {
                 format!("{} leased to {} as {} (number {})", attempt.job, attempt.runner, attempt.id, attempt.number)
             }
-            Record::AttemptFinished { attempt, outcome, .. } => format!("{attempt} {}", outcome.word()),
+            Record::AttemptFinished { attempt, outcome, .. } => {
+                format!("{attempt} {}{}", outcome.word(), why(outcome.reason_code()))
+            }
             Record::LateResult { attempt, .. } => format!("{attempt} late"),
             Record::JobQueued { job, .. } => format!("{job} queued"),
             Record::JobWaiting { job } => format!("{job} waiting"),
-            Record::JobFinished { job, ending } => format!("{job} {}", ending.word()),
+            Record::JobFinished { job, ending } => format!("{job} {}{}", ending.word(), why(ending.reason_code())),
             Record::BuildFinished { build, verdict, .. } => format!("{build} {}", verdict.word()),
             Record::BuildReopened { build } => format!("{build} reopened"),
             Record::HeadMoved { .. } | Record::RunnerSaved(_) | Record::Decided(_) => return None,
@@ -250,7 +253,7 @@ fn line(effect: &Effect) -> Option<String> {
                 let held: Vec<String> = held.iter().map(|lease| lease.attempt.to_string()).collect();
                 format!("> {session} registered, holds {held:?}, gone {gone:?}").replace(['"', '(', ')'], "")
             }
-            RunnerCommand::NameTaken(_) => format!("> {session} name taken"),
+            RunnerCommand::NameTaken { .. } => format!("> {session} name taken"),
             RunnerCommand::Lease(lease) => format!("> {session} lease {}", lease.attempt),
             RunnerCommand::Cancel { attempt } => format!("> {session} cancel {attempt}"),
             RunnerCommand::Recorded { attempt } => format!("> {session} recorded {attempt}"),
@@ -270,4 +273,9 @@ fn line(effect: &Effect) -> Option<String> {
         Effect::SpawnRunner { spawn, pool } => format!("spawn {spawn} in {pool}"),
         Effect::Note(_) => return None,
     })
+}
+
+/// The code of a reason, behind what happened for it.
+fn why(code: Option<&str>) -> String {
+    code.map(|code| format!(" ({code})")).unwrap_or_default()
 }

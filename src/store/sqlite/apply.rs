@@ -36,18 +36,29 @@ impl<'a> Batch<'a> {
             Record::RunnerSaved(runner) => Ok(runners::save(self.conn, runner)?),
             Record::AttemptLeased(attempt) => {
                 let previous = self.jobs.lease(attempt)?;
-                self.attempts.insert(&mut self.interned.reasons, attempt, previous)
+                let seq = self.interned.sequence.next(self.conn)?;
+                self.attempts.insert(&mut self.interned.reasons, attempt, previous, seq)
             }
             Record::AttemptFinished { attempt, outcome, log, duration_ms, at } => {
-                self.outcomes.insert(*attempt, outcome, log, *duration_ms, *at)
+                let seq = self.interned.sequence.next(self.conn)?;
+                self.outcomes.insert(*attempt, outcome, log, *duration_ms, (*at, seq))
             }
-            Record::LateResult { attempt, outcome, at } => Ok(late_results::insert(self.conn, *attempt, outcome, *at)?),
+            Record::LateResult { attempt, outcome, at } => {
+                let seq = self.interned.sequence.next(self.conn)?;
+                Ok(late_results::insert(self.conn, *attempt, outcome, (*at, seq))?)
+            }
             Record::JobQueued { job, failures, losses } => self.jobs.queue(*job, *failures, *losses),
             Record::JobWaiting { job } => self.jobs.wait(*job),
             Record::JobFinished { job, ending } => self.jobs.finish(*job, ending),
-            Record::BuildFinished { build, verdict, at } => builds::finish(self.conn, *build, *verdict, *at),
+            Record::BuildFinished { build, verdict, at } => {
+                let seq = self.interned.sequence.next(self.conn)?;
+                builds::finish(self.conn, *build, *verdict, (*at, seq))
+            }
             Record::BuildReopened { build } => builds::reopen(self.conn, *build),
-            Record::Decided(decision) => Ok(decisions::insert(self.conn, decision)?),
+            Record::Decided(decision) => {
+                let seq = self.interned.sequence.next(self.conn)?;
+                Ok(decisions::insert(self.conn, decision, seq)?)
+            }
         }
     }
 

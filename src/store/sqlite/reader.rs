@@ -9,9 +9,9 @@ use super::tables::specs::Tasks;
 use super::tables::{attempts, builds, decisions, forgotten, heads, jobs, late_results, meta, runners};
 use super::{check, connection, failure, schema};
 use crate::model::{
-    Attempt, AttemptId, Build, BuildId, CommitId, Decision, Job, Outcome, RepoName, Runner, WallTime, WholeBuild,
+    Attempt, AttemptId, Build, BuildId, CommitId, Decision, Job, RepoName, Runner, WallTime, WholeBuild,
 };
-use crate::store::{self, BuildName, Readers, Rule, StoreError, Surveyed};
+use crate::store::{self, BuildName, LateResult, Readers, Rule, Sequence, StoreError, Surveyed};
 
 /// Opens readers of the store in the file at `path`.
 pub fn readers(path: &Path) -> Readers {
@@ -75,11 +75,18 @@ impl store::Reader for Reader {
         attempts::of_build(&self.conn, build).map_err(self.failed("read attempts from"))
     }
 
-    fn decisions(&self, build: BuildId) -> Result<Vec<Decision>, StoreError> {
+    fn sequence(&self, build: BuildId) -> Result<Sequence, StoreError> {
+        let ask = || {
+            Ok(Sequence { end: builds::end_seq(&self.conn, build)?, attempts: attempts::sequence(&self.conn, build)? })
+        };
+        ask().map_err(self.failed("read the order of what happened from"))
+    }
+
+    fn decisions(&self, build: BuildId) -> Result<Vec<(Option<u64>, Decision)>, StoreError> {
         decisions::of_build(&self.conn, build).map_err(self.failed("read decisions from"))
     }
 
-    fn late_results(&self, build: BuildId) -> Result<Vec<(AttemptId, Outcome, WallTime)>, StoreError> {
+    fn late_results(&self, build: BuildId) -> Result<Vec<LateResult>, StoreError> {
         late_results::of_build(&self.conn, build).map_err(self.failed("read late results from"))
     }
 

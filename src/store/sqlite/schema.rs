@@ -25,7 +25,7 @@ pub(super) const APPLICATION_ID: i32 = 0x5352_564c;
 /// The schema's version, which is the number of migrations.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
-const MIGRATIONS: &[&str] = &[FIRST, SECOND, THIRD];
+const MIGRATIONS: &[&str] = &[FIRST, SECOND, THIRD, FOURTH];
 
 const FIRST: &str = "
 -- Numbers that must outlive the rows they come from: the highest id ever given out, per kind.
@@ -120,6 +120,24 @@ UPDATE builds SET
 -- One trigger makes one build (S2); the commit comes first, so that people find builds by its first digits.
 CREATE UNIQUE INDEX builds_by_trigger ON builds (commit_id, repo, trigger_key);
 ";
+
+const FOURTH: &str = r#"
+-- Why, as JSON: {"code": "silent", "silent_ms": 20000}. Beside it stands the text: detail, body or text. NULL where only
+-- the text is known: in rows from before there were codes.
+ALTER TABLE jobs ADD COLUMN reason TEXT;
+ALTER TABLE reasons ADD COLUMN reason TEXT;
+ALTER TABLE outcomes ADD COLUMN reason TEXT;
+ALTER TABLE late_results ADD COLUMN reason TEXT;
+ALTER TABLE decisions ADD COLUMN reason TEXT;
+
+-- The order in which these rows were written, over all tables and starts, so that a build's history needs no clock.
+-- NULL in rows from before there was one.
+ALTER TABLE attempts ADD COLUMN seq INTEGER;
+ALTER TABLE outcomes ADD COLUMN seq INTEGER;
+ALTER TABLE late_results ADD COLUMN seq INTEGER;
+ALTER TABLE decisions ADD COLUMN seq INTEGER;
+ALTER TABLE builds ADD COLUMN end_seq INTEGER;
+"#;
 
 /// Brings the tables to [`VERSION`], in one transaction; refuses a later version.
 pub(super) fn migrate(conn: &mut Connection, path: &Path) -> Result<(), StoreError> {

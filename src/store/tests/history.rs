@@ -8,6 +8,8 @@ use proptest::prelude::*;
 
 use super::values::{attempt, commit_id};
 use super::{MakePlace, Place};
+use crate::model::reason::{DecisionKind, PlacementReason, RecordedReason};
+use crate::model::tests::reasons as samples;
 use crate::model::*;
 use crate::store::Store;
 
@@ -21,6 +23,8 @@ struct Wish {
     jobs: Vec<TaskSpec>,
     outcome: Outcome,
     ending: Ending,
+    placement: PlacementReason,
+    decision: DecisionKind,
     commits: Vec<CommitId>,
 }
 
@@ -53,6 +57,16 @@ fn task() -> impl Strategy<Value = TaskSpec> {
     )
 }
 
+/// Each variant as the table of the model has it, and what an older program wrote: a text alone.
+fn reason<T: From<RecordedReason> + Clone + std::fmt::Debug + 'static>(
+    table: Vec<(T, &'static str, &'static str)>,
+) -> impl Strategy<Value = T> {
+    let known: Vec<T> = table.into_iter().map(|(reason, ..)| reason).collect();
+    // No text of a code, because a reason of that text is read back with the code.
+    let old = text().prop_map(|text| T::from(RecordedReason { code: None, text: format!("old: {text}") }));
+    prop_oneof![prop::sample::select(known), old]
+}
+
 fn outcome() -> impl Strategy<Value = Outcome> {
     prop_oneof![
         Just(Outcome::Passed),
@@ -61,7 +75,7 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         Just(Outcome::TimedOut),
         Just(Outcome::Cancelled),
         text().prop_map(Outcome::CouldNotStart),
-        text().prop_map(Outcome::Lost),
+        reason(samples::losses()).prop_map(Outcome::Lost),
     ]
 }
 
@@ -69,16 +83,17 @@ fn ending() -> impl Strategy<Value = Ending> {
     prop_oneof![
         Just(Ending::Passed),
         Just(Ending::Failed),
-        text().prop_map(Ending::Errored),
+        reason(samples::errors()).prop_map(Ending::Errored),
         Just(Ending::Cancelled),
-        text().prop_map(Ending::Skipped),
+        reason(samples::skips()).prop_map(Ending::Skipped),
     ]
 }
 
 fn wish() -> impl Strategy<Value = Wish> {
     let numbers = (any::<u8>(), any::<usize>(), any::<u64>());
-    (numbers, text(), vec(task(), 0..4), outcome(), ending(), vec(any_commit(), 1..4)).prop_map(
-        |((kind, pick, number), text, jobs, outcome, ending, commits)| Wish {
+    let reasons = (outcome(), ending(), reason(samples::placements()), reason(samples::decisions()));
+    (numbers, text(), vec(task(), 0..4), reasons, vec(any_commit(), 1..4)).prop_map(
+        |((kind, pick, number), text, jobs, (outcome, ending, placement, decision), commits)| Wish {
             kind,
             pick,
             number,
@@ -86,6 +101,8 @@ fn wish() -> impl Strategy<Value = Wish> {
             jobs,
             outcome,
             ending,
+            placement,
+            decision,
             commits,
         },
     )
@@ -188,7 +205,7 @@ impl World {
         let job = pick(open, wish.pick)?;
         let lease = Attempt {
             runner: RunnerId(wish.number),
-            reason: wish.text,
+            reason: wish.placement,
             ..attempt(self.attempts.len() as u64 + 1, job.id.0, job.build.0, job.attempts + 1)
         };
         job.attempts += 1;
@@ -268,7 +285,7 @@ impl World {
             job: (wish.kind > 60).then_some(JobId(wish.number)),
             attempt: (wish.kind > 120).then_some(AttemptId(wish.number)),
             runner: (wish.kind > 180).then_some(RunnerId(wish.number)),
-            text: wish.text.into(),
+            kind: wish.decision,
         };
         self.decisions.push(decision.clone());
         Some(Record::Decided(decision))
@@ -281,9 +298,12 @@ impl World {
             assert_eq!(reader.jobs(*id).unwrap(), self.jobs_of(*id));
             assert_eq!(reader.attempts(*id).unwrap(), self.attempts_of(*id));
             let decisions: Vec<_> = self.decisions.iter().filter(|d| d.build == *id).cloned().collect();
-            assert_eq!(reader.decisions(*id).unwrap(), decisions);
+            let found = reader.decisions(*id).unwrap();
+            assert!(found.iter().map(|(seq, _)| seq.unwrap()).is_sorted_by(|a, b| a < b));
+            assert_eq!(found.into_iter().map(|(_, decision)| decision).collect::<Vec<_>>(), decisions);
             let late: Vec<_> = self.late.iter().filter(|(a, ..)| self.attempts[a].build == *id).cloned().collect();
-            assert_eq!(reader.late_results(*id).unwrap(), late);
+            let found = reader.late_results(*id).unwrap();
+            assert_eq!(found.into_iter().map(|it| (it.attempt, it.outcome, it.at)).collect::<Vec<_>>(), late);
         }
         let finished: Vec<_> = self.builds.values().rev().filter(|b| b.verdict.is_some()).cloned().collect();
         assert_eq!(reader.finished_builds(None, u32::MAX).unwrap(), finished);

@@ -2,6 +2,7 @@
 
 use super::MakePlace;
 use super::values::*;
+use crate::model::reason::{DecisionKind, PlacementReason, RecordedReason};
 use crate::model::*;
 use crate::store::{BuildName, Store, StoreError};
 
@@ -175,13 +176,16 @@ pub(super) fn late_results_and_decisions_are_kept_beside_the_record(make: MakePl
         job: Some(JobId(1)),
         attempt: None,
         runner: Some(RunnerId(1)),
-        text: "held back: no runner offers gpu".into(),
+        kind: DecisionKind::CancelAsked,
     };
     let late = Record::LateResult { attempt: AttemptId(1), outcome: Outcome::Killed(9), at: WallTime(6) };
     store.commit(&[late, Record::Decided(decision.clone())]).unwrap();
     let reader = place.reader();
-    assert_eq!(reader.late_results(BuildId(1)).unwrap(), [(AttemptId(1), Outcome::Killed(9), WallTime(6))]);
-    assert_eq!(reader.decisions(BuildId(1)).unwrap(), [decision]);
+    let late = reader.late_results(BuildId(1)).unwrap().remove(0);
+    assert_eq!((late.attempt, late.outcome, late.at), (AttemptId(1), Outcome::Killed(9), WallTime(6)));
+    let (seq, found) = reader.decisions(BuildId(1)).unwrap().remove(0);
+    assert_eq!(found, decision);
+    assert!(late.seq.is_some() && late.seq < seq, "in the order in which they were written");
     assert_eq!(reader.attempt(AttemptId(1)).unwrap().unwrap().outcome, Some(Outcome::Passed));
 }
 
@@ -198,16 +202,21 @@ pub(super) fn a_repository_remembers_where_it_was_observed(make: MakePlace) {
     assert_eq!(place.reader().build(BuildId(1)).unwrap().unwrap().source.repo, app);
 }
 
+/// As a version without codes wrote it.
+fn waited(ms: u64) -> PlacementReason {
+    RecordedReason { code: None, text: format!("waited {ms} ms") }.into()
+}
+
 pub(super) fn reasons_beyond_those_kept_once_read_back_too(make: MakePlace) {
     let place = make();
     let mut store = place.open();
     store.commit(&[added(1, 1..=1100)]).unwrap();
     let leases: Vec<_> = (1..=1100)
-        .map(|id| Attempt { reason: format!("waited {id} ms"), ..attempt(id, id, 1, 1) })
+        .map(|id| Attempt { reason: waited(id), ..attempt(id, id, 1, 1) })
         .map(Record::AttemptLeased)
         .collect();
     store.commit(&leases).unwrap();
     let attempts = place.reader().attempts(BuildId(1)).unwrap();
-    assert!(attempts.iter().all(|a| a.reason == format!("waited {} ms", a.id.0)));
+    assert!(attempts.iter().all(|a| a.reason == waited(a.id.0)));
     assert_eq!(attempts.len(), 1100);
 }

@@ -1,5 +1,6 @@
 //! Values and records for tests of stores.
 
+use crate::model::reason::PlacementReason;
 use crate::model::{
     Attempt, AttemptId, BranchName, Build, BuildId, BuildSource, CommitId, Ending, Job, JobId, JobState, LogSummary,
     Outcome, Record, RepoName, RunnerId, Script, TaskName, TaskSpec, Trigger, Verdict, WallTime,
@@ -50,7 +51,7 @@ pub(in crate::store) fn attempt(id: u64, job: u64, build: u64, number: u32) -> A
         build: BuildId(build),
         number,
         runner: RunnerId(1),
-        reason: "the first free runner that fits".into(),
+        reason: PlacementReason::FreeSlot,
         leased_at: WallTime(1_700_000_000_500),
         finished_at: None,
         duration_ms: None,

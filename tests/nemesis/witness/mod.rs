@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use surveil::model::reason::OrderDone;
 use surveil::model::{
     Attempt, AttemptId, BranchName, BuildId, CommitId, Incarnation, JobId, LogSummary, Outcome, Record, RepoName,
     RunnerId, RunnerName, SessionId, WallTime,
@@ -174,7 +175,9 @@ impl Witness {
     pub(crate) fn done(&self, request: RequestId) {
         let mut inner = self.lock();
         if inner.look(false) {
-            inner.note(Fact::Released(Effect::Reply { request, reply: Reply::Done(String::new()) }));
+            // No promise is about what the order did.
+            let done = OrderDone::Cancelled { build: BuildId(0), jobs: 0 };
+            inner.note(Fact::Released(Effect::Reply { request, reply: Reply::Done(done) }));
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use serde_json::Value;
+use surveil::model::reason::LossReason;
 use surveil::model::{
     AttemptId, BranchName, Build, BuildId, BuildSource, Incarnation, Isolation, Job, JobId, LogSummary, Outcome,
     RepoName, RunnerName, SessionId, Trigger,
@@ -126,7 +127,9 @@ impl Inner {
             "drain" => RunnerCommand::Drain,
             "ok" => return self.answers(session, attempt.unwrap(), true),
             "stale" => return self.answers(session, attempt.unwrap(), false),
-            "error" if frame.text("code") == Some("name_taken") => RunnerCommand::NameTaken(String::new()),
+            "error" if frame.text("code") == Some("name_taken") => {
+                RunnerCommand::NameTaken { runner: RunnerName::recorded("?") }
+            }
             _ => return,
         };
         self.note(Fact::Released(Effect::Send { session, message }));
@@ -239,7 +242,7 @@ fn outcome(frame: &Frame) -> Outcome {
         "timed_out" => Outcome::TimedOut,
         "cancelled" => Outcome::Cancelled,
         "could_not_start" => Outcome::CouldNotStart(reason()),
-        "lost" => Outcome::Lost(reason()),
+        "lost" => Outcome::Lost(LossReason::reported(frame.text("reason_code"), reason())),
         other => panic!("the outcome {other} is not of the protocol"),
     }
 }

@@ -1,6 +1,8 @@
 //! `attempts`: the lease of each attempt. The row is written once; how the attempt ended is in `outcomes`. `previous`
 //! is the job's attempt before this one, so that a chain from the job's newest attempt finds them all without an index.
 
+use std::collections::HashMap;
+
 use rusqlite::types::ToSqlOutput;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
@@ -8,16 +10,16 @@ use super::{outcomes, reasons};
 use crate::model::{Attempt, AttemptId, BuildId, JobId, LogSummary, RunnerId, WallTime};
 use crate::store::sqlite::checksum::Checksum;
 use crate::store::sqlite::failure::Fault;
-use crate::store::sqlite::values::{damaged, signed};
+use crate::store::sqlite::values::{damaged, reason, reason_columns, signed};
 
-/// Covers the text of the reason, wherever it is kept.
-fn checksum(attempt: &Attempt, previous: Option<i64>) -> Checksum {
+/// Covers the text of the reason as it is stored, wherever that is.
+fn checksum(attempt: &Attempt, reason: &str, previous: Option<i64>) -> Checksum {
     Checksum::of("attempts")
         .number(signed(attempt.id.0))
         .number(signed(attempt.job.0))
         .number(attempt.number)
         .number(signed(attempt.runner.0))
-        .bytes(attempt.reason.as_bytes())
+        .bytes(reason.as_bytes())
         .number(attempt.leased_at.0)
         .maybe_number(previous)
 }
@@ -31,8 +33,8 @@ pub(crate) struct Insert<'a> {
 impl<'a> Insert<'a> {
     pub(crate) fn new(conn: &'a Connection) -> rusqlite::Result<Self> {
         let statement = conn.prepare_cached(
-            "INSERT INTO attempts (id, job, number, runner, reason, leased_at, previous, seal)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO attempts (id, job, number, runner, reason, leased_at, previous, seal, seq)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?;
         Ok(Self { conn, statement })
     }
@@ -43,10 +45,12 @@ impl<'a> Insert<'a> {
         reasons: &mut reasons::Ids,
         attempt: &Attempt,
         previous: Option<i64>,
+        seq: i64,
     ) -> Result<(), Fault> {
-        let reason = match reasons.get(self.conn, &attempt.reason)? {
+        let (text, json) = reason_columns(&attempt.reason);
+        let reason = match reasons.get(self.conn, &text, json.as_deref())? {
             Some(id) => ToSqlOutput::from(id),
-            None => ToSqlOutput::from(attempt.reason.as_str()),
+            None => ToSqlOutput::from(text.as_str()),
         };
         self.statement.execute(params![
             signed(attempt.id.0),
@@ -56,7 +60,8 @@ impl<'a> Insert<'a> {
             reason,
             attempt.leased_at.0,
             previous,
-            checksum(attempt, previous).value()
+            checksum(attempt, &text, previous).value(),
+            seq
         ])?;
         Ok(())
     }
@@ -71,11 +76,12 @@ macro_rules! select {
     ($from:literal) => {
         concat!(
             "SELECT a.id, a.job, j.build, a.number, a.runner, ",
-            "CASE typeof(a.reason) WHEN 'integer' THEN (SELECT body FROM reasons WHERE id = a.reason) ELSE a.reason END, ",
-            "a.leased_at, o.finished_at, o.duration_ms, o.outcome, o.code, o.detail, o.log_bytes, o.log_crc32, ",
+            "CASE typeof(a.reason) WHEN 'integer' THEN r.body ELSE a.reason END, r.reason, a.leased_at, ",
+            "o.finished_at, o.duration_ms, o.outcome, o.code, o.detail, o.reason, o.log_bytes, o.log_crc32, ",
             "o.log_missing, a.previous, a.seal, o.seal ",
             $from,
-            " LEFT JOIN jobs j ON j.id = a.job LEFT JOIN outcomes o ON o.attempt = a.id "
+            " LEFT JOIN jobs j ON j.id = a.job LEFT JOIN outcomes o ON o.attempt = a.id ",
+            "LEFT JOIN reasons r ON r.id = a.reason AND typeof(a.reason) = 'integer' "
         )
     };
 }
@@ -118,34 +124,50 @@ pub(crate) fn read(conn: &Connection, id: AttemptId) -> rusqlite::Result<Option<
     statement.query_row([signed(id.0)], from_row).optional()
 }
 
+/// The places of a build's attempts in the order of what happened: of the lease, and of the outcome. `None` in rows
+/// from before there was one.
+pub(crate) fn sequence(conn: &Connection, build: BuildId) -> rusqlite::Result<HashMap<AttemptId, [Option<u64>; 2]>> {
+    let mut statement = conn.prepare_cached(concat!(
+        with_attempts_of_build!(),
+        "SELECT a.id, a.seq, o.seq FROM chain c JOIN attempts a ON a.id = c.id ",
+        "LEFT JOIN outcomes o ON o.attempt = a.id"
+    ))?;
+    let found = statement.query_map([signed(build.0)], |row| {
+        let seq = |at| row.get::<_, Option<i64>>(at).map(|seq| seq.map(i64::cast_unsigned));
+        Ok((AttemptId(row.get::<_, i64>(0)?.cast_unsigned()), [seq(1)?, seq(2)?]))
+    })?;
+    found.collect()
+}
+
 fn from_row(row: &Row<'_>) -> rusqlite::Result<Attempt> {
-    let outcome = match row.get::<_, Option<i64>>(9)? {
-        Some(number) => Some(outcomes::from_columns(number, row.get(10)?, row.get(11)?)?),
+    let ended = match row.get::<_, Option<i64>>(10)? {
+        Some(_) => Some(outcomes::Columns::read(row, 10)?),
         None => None,
     };
-    let log = match &outcome {
+    let log = match &ended {
         Some(_) => {
-            LogSummary { bytes: row.get::<_, i64>(12)?.cast_unsigned(), crc32: row.get(13)?, missing: row.get(14)? }
+            LogSummary { bytes: row.get::<_, i64>(14)?.cast_unsigned(), crc32: row.get(15)?, missing: row.get(16)? }
         }
         None => LogSummary::default(),
     };
+    let text: String = row.get::<_, Option<_>>(5)?.ok_or_else(|| damaged("an attempt's reason is missing"))?;
     let attempt = Attempt {
         id: AttemptId(row.get::<_, i64>(0)?.cast_unsigned()),
         job: JobId(row.get::<_, i64>(1)?.cast_unsigned()),
         build: BuildId(row.get::<_, i64>(2)?.cast_unsigned()),
         number: row.get(3)?,
         runner: RunnerId(row.get::<_, i64>(4)?.cast_unsigned()),
-        reason: row.get::<_, Option<String>>(5)?.ok_or_else(|| damaged("an attempt's reason is missing"))?,
-        leased_at: WallTime(row.get(6)?),
-        finished_at: row.get::<_, Option<i64>>(7)?.map(WallTime),
-        duration_ms: row.get::<_, Option<i64>>(8)?.map(i64::cast_unsigned),
-        outcome,
+        reason: reason(text.clone(), row.get_ref(6)?.as_str_or_null()?),
+        leased_at: WallTime(row.get(7)?),
+        finished_at: row.get::<_, Option<i64>>(8)?.map(WallTime),
+        duration_ms: row.get::<_, Option<i64>>(9)?.map(i64::cast_unsigned),
+        outcome: ended.as_ref().map(outcomes::Columns::outcome).transpose()?,
         log,
     };
     let name = || format!("attempt {}", attempt.id.0);
-    checksum(&attempt, row.get(15)?).check(row.get(16)?, name)?;
-    if let (Some(outcome), Some(at)) = (&attempt.outcome, attempt.finished_at) {
-        outcomes::checksum(attempt.id, outcome, &attempt.log, attempt.duration_ms, at).check(row.get(17)?, name)?;
+    checksum(&attempt, &text, row.get(17)?).check(row.get(18)?, name)?;
+    if let (Some(ended), Some(at)) = (&ended, attempt.finished_at) {
+        outcomes::checksum(attempt.id, ended, &attempt.log, attempt.duration_ms, at).check(row.get(19)?, name)?;
     }
     Ok(attempt)
 }

@@ -134,13 +134,19 @@ pub(crate) fn insert(
     ranges::insert(conn, build.id, trigger.range())
 }
 
-pub(crate) fn finish(conn: &Connection, build: BuildId, verdict: Verdict, at: WallTime) -> Result<(), Fault> {
+pub(crate) fn finish(
+    conn: &Connection,
+    build: BuildId,
+    verdict: Verdict,
+    (at, seq): (WallTime, i64),
+) -> Result<(), Fault> {
     let seal = end_checksum(build, Some(verdict), Some(at)).value();
     let changed = conn
         .prepare_cached(
-            "UPDATE builds SET verdict = ?2, finished_at = ?3, end_seal = ?4 WHERE id = ?1 AND verdict IS NULL",
+            "UPDATE builds SET verdict = ?2, finished_at = ?3, end_seal = ?4, end_seq = ?5
+             WHERE id = ?1 AND verdict IS NULL",
         )?
-        .execute(params![signed(build.0), verdict_number(verdict), at.0, seal])?;
+        .execute(params![signed(build.0), verdict_number(verdict), at.0, seal, seq])?;
     one_row(changed, || format!("{build} is unknown or finished"))
 }
 
@@ -152,6 +158,13 @@ pub(crate) fn reopen(conn: &Connection, build: BuildId) -> Result<(), Fault> {
         )?
         .execute([signed(build.0), end_checksum(build, None, None).value()])?;
     one_row(changed, || format!("{build} is unknown or unfinished"))
+}
+
+/// The place of a build's end in the order of what happened, if it has one.
+pub(crate) fn end_seq(conn: &Connection, build: BuildId) -> rusqlite::Result<Option<u64>> {
+    let mut statement = conn.prepare_cached("SELECT end_seq FROM builds WHERE id = ?1 AND verdict IS NOT NULL")?;
+    let found: Option<Option<i64>> = statement.query_row([signed(build.0)], |row| row.get(0)).optional()?;
+    Ok(found.flatten().map(i64::cast_unsigned))
 }
 
 pub(crate) fn delete(conn: &Connection, build: BuildId) -> rusqlite::Result<()> {

@@ -14,7 +14,7 @@ use super::specs::{self, Tasks};
 use crate::model::{Attempt, AttemptId, BuildId, Ending, Job, JobId, JobState};
 use crate::store::sqlite::checksum::{self, Checksum};
 use crate::store::sqlite::failure::{Fault, one_row};
-use crate::store::sqlite::values::{damaged, signed};
+use crate::store::sqlite::values::{damaged, reason, reason_columns, signed};
 
 const WAITING: i64 = 0;
 const QUEUED: i64 = 1;
@@ -27,14 +27,26 @@ const SKIPPED: i64 = 7;
 /// States from here on are endings.
 const FIRST_ENDING: i64 = PASSED;
 
-/// The columns `state`, `attempt` and `detail`; the attempt is 0 if the state names none.
-fn state_columns(state: &JobState) -> (i64, i64, Option<&str>) {
+/// The columns `state` and `attempt`; the attempt is 0 if the state names none.
+fn state_columns(state: &JobState) -> (i64, i64) {
     match state {
-        JobState::Waiting => (WAITING, 0, None),
-        JobState::Queued => (QUEUED, 0, None),
-        JobState::Leased(attempt) => (LEASED, signed(attempt.0), None),
-        JobState::Finished(ending) => (ending_number(ending), 0, ending.detail()),
+        JobState::Waiting => (WAITING, 0),
+        JobState::Queued => (QUEUED, 0),
+        JobState::Leased(attempt) => (LEASED, signed(attempt.0)),
+        JobState::Finished(ending) => (ending_number(ending), 0),
     }
+}
+
+/// The columns `detail` and `reason`: why a job is errored or skipped.
+type Why = (Option<String>, Option<String>);
+
+fn why_columns(ending: &Ending) -> Why {
+    let (detail, reason) = match ending {
+        Ending::Errored(reason) => reason_columns(reason),
+        Ending::Skipped(reason) => reason_columns(reason),
+        Ending::Passed | Ending::Failed | Ending::Cancelled => return (None, None),
+    };
+    (Some(detail), reason)
 }
 
 fn ending_number(ending: &Ending) -> i64 {
@@ -47,17 +59,18 @@ fn ending_number(ending: &Ending) -> i64 {
     }
 }
 
-fn state_from(number: i64, attempt: i64, detail: Option<&str>) -> rusqlite::Result<JobState> {
-    let why = || detail.map(str::to_owned).ok_or_else(|| damaged("a job's ending lacks its reason"));
+fn state_from(number: i64, attempt: i64, why: (Option<&str>, Option<&str>)) -> rusqlite::Result<JobState> {
+    let (detail, json) = why;
+    let detail = || detail.map(str::to_owned).ok_or_else(|| damaged("a job's ending lacks its reason"));
     Ok(match number {
         WAITING => JobState::Waiting,
         QUEUED => JobState::Queued,
         LEASED => JobState::Leased(AttemptId(attempt.cast_unsigned())),
         PASSED => JobState::Finished(Ending::Passed),
         FAILED => JobState::Finished(Ending::Failed),
-        ERRORED => JobState::Finished(Ending::Errored(why()?)),
+        ERRORED => JobState::Finished(Ending::Errored(reason(detail()?, json))),
         CANCELLED => JobState::Finished(Ending::Cancelled),
-        SKIPPED => JobState::Finished(Ending::Skipped(why()?)),
+        SKIPPED => JobState::Finished(Ending::Skipped(reason(detail()?, json))),
         other => return Err(damaged(format!("there is no state {other} of a job"))),
     })
 }
@@ -74,6 +87,7 @@ struct Columns<'a> {
     failures: u32,
     losses: u32,
     detail: Option<&'a str>,
+    reason: Option<&'a str>,
 }
 
 /// The factor of each column that is a number. The factors are odd, so that no change of one column is lost modulo
@@ -91,9 +105,13 @@ const FACTORS: [(&str, i64); 8] = [
 /// Checksums are sums modulo 2^32.
 const MODULUS_MASK: i64 = 0xffff_ffff;
 
-/// What a detail adds to the sum.
-fn detail_checksum(detail: Option<&str>) -> i64 {
-    detail.map_or(0, |text| Checksum::of("detail").bytes(text.as_bytes()).value())
+/// What `detail` and `reason` add to the sum.
+fn why_checksum(detail: Option<&str>, reason: Option<&str>) -> i64 {
+    if detail.is_none() && reason.is_none() {
+        return 0;
+    }
+    let checksum = Checksum::of("detail").bytes(detail.unwrap_or_default().as_bytes());
+    if let Some(json) = reason { checksum.bytes(json.as_bytes()).value() } else { checksum.value() }
 }
 
 /// SQL for the checksum after these columns got these values; `more` is added to it. Each difference is taken modulo
@@ -108,8 +126,8 @@ fn carried_on(changes: &[(&str, &dyn Display)], more: &dyn Display) -> String {
 }
 
 impl<'a> Columns<'a> {
-    fn of(job: &'a Job, spec: i64) -> Self {
-        let (state, attempt, detail) = state_columns(&job.state);
+    fn of(job: &Job, spec: i64, (detail, reason): &'a Why) -> Self {
+        let (state, attempt) = state_columns(&job.state);
         let Job { attempts, failures, losses, .. } = *job;
         Self {
             id: signed(job.id.0),
@@ -120,17 +138,17 @@ impl<'a> Columns<'a> {
             attempts,
             failures,
             losses,
-            detail,
+            detail: detail.as_deref(),
+            reason: reason.as_deref(),
         }
     }
 
     fn checksum(&self) -> i64 {
-        let Self { id, build, spec, state, attempt, attempts, failures, losses, detail } = *self;
+        let Self { id, build, spec, state, attempt, attempts, failures, losses, detail, reason } = *self;
         let numbers = [id, build, spec, state, attempt, attempts.into(), failures.into(), losses.into()];
-        let sum = FACTORS
-            .iter()
-            .zip(numbers)
-            .fold(detail_checksum(detail), |sum, ((_, factor), number)| sum.wrapping_add(number.wrapping_mul(*factor)));
+        let sum = FACTORS.iter().zip(numbers).fold(why_checksum(detail, reason), |sum, ((_, factor), number)| {
+            sum.wrapping_add(number.wrapping_mul(*factor))
+        });
         sum & MODULUS_MASK
     }
 
@@ -146,8 +164,9 @@ impl<'a> Columns<'a> {
             failures: row.get(6)?,
             losses: row.get(7)?,
             detail: row.get_ref(8)?.as_str_or_null()?,
+            reason: row.get_ref(9)?.as_str_or_null()?,
         };
-        checksum::compare(columns.checksum(), row.get(9)?, || format!("job {}", columns.id))?;
+        checksum::compare(columns.checksum(), row.get(10)?, || format!("job {}", columns.id))?;
         Ok(columns)
     }
 }
@@ -162,8 +181,10 @@ static LEASE: LazyLock<String> = LazyLock::new(|| {
 
 static FINISH: LazyLock<String> = LazyLock::new(|| {
     // A job that is not finished has no detail, so the detail's checksum is added, not a difference.
-    let seal = carried_on(&[("state", &"?2")], &"?4");
-    format!("UPDATE jobs SET state = ?2, detail = ?3, seal = {seal} WHERE id = ?1 AND state < {FIRST_ENDING}")
+    let seal = carried_on(&[("state", &"?2")], &"?5");
+    format!(
+        "UPDATE jobs SET state = ?2, detail = ?3, reason = ?4, seal = {seal} WHERE id = ?1 AND state < {FIRST_ENDING}"
+    )
 });
 
 /// The statements that change jobs, prepared once for a batch.
@@ -180,22 +201,28 @@ impl<'a> Writes<'a> {
         Ok(Self {
             conn,
             insert: conn.prepare_cached(
-                "INSERT INTO jobs (id, build, spec, state, attempt, attempts, failures, losses, detail, seal)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                "INSERT INTO jobs (id, build, spec, state, attempt, attempts, failures, losses, detail, reason, seal)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             )?,
             lease: conn.prepare_cached(&LEASE)?,
             finish: conn.prepare_cached(&FINISH)?,
             queue: conn.prepare_cached(
-                "UPDATE jobs SET state = ?2, failures = ?3, losses = ?4, detail = NULL, seal = ?5 WHERE id = ?1",
+                "UPDATE jobs SET state = ?2, failures = ?3, losses = ?4, detail = NULL, reason = NULL, seal = ?5
+                 WHERE id = ?1",
             )?,
         })
     }
 
     pub(crate) fn insert(&mut self, specs: &mut specs::Ids, job: &Job) -> Result<(), Fault> {
-        let columns = Columns::of(job, specs.get(self.conn, &job.task)?);
-        let Columns { id, build, spec, state, attempt, attempts, failures, losses, detail } = columns;
+        let why = match &job.state {
+            JobState::Finished(ending) => why_columns(ending),
+            JobState::Waiting | JobState::Queued | JobState::Leased(_) => (None, None),
+        };
+        let columns = Columns::of(job, specs.get(self.conn, &job.task)?, &why);
+        let Columns { id, build, spec, state, attempt, attempts, failures, losses, detail, reason } = columns;
         let seal = columns.checksum();
-        self.insert.execute(params![id, build, spec, state, attempt, attempts, failures, losses, detail, seal])?;
+        self.insert
+            .execute(params![id, build, spec, state, attempt, attempts, failures, losses, detail, reason, seal])?;
         Ok(())
     }
 
@@ -216,8 +243,9 @@ impl<'a> Writes<'a> {
     }
 
     pub(crate) fn finish(&mut self, job: JobId, ending: &Ending) -> Result<(), Fault> {
-        let (number, detail) = (ending_number(ending), ending.detail());
-        let changed = self.finish.execute(params![signed(job.0), number, detail, detail_checksum(detail)])?;
+        let (number, (detail, reason)) = (ending_number(ending), why_columns(ending));
+        let seal = why_checksum(detail.as_deref(), reason.as_deref());
+        let changed = self.finish.execute(params![signed(job.0), number, detail, reason, seal])?;
         one_row(changed, || format!("{job} is unknown or finished"))
     }
 
@@ -235,11 +263,12 @@ impl<'a> Writes<'a> {
         let unknown = || Fault::Contradiction(format!("{job} is unknown"));
         let id = signed(job.0);
         let mut statement = self.conn.prepare_cached(
-            "SELECT id, build, spec, state, attempt, attempts, failures, losses, detail, seal FROM jobs WHERE id = ?1",
+            "SELECT id, build, spec, state, attempt, attempts, failures, losses, detail, reason, seal
+             FROM jobs WHERE id = ?1",
         )?;
         let mut found = statement.query([id])?;
         let columns = Columns::read(found.next()?.ok_or_else(unknown)?)?;
-        let seal = Columns { state, failures, losses, detail: None, ..columns }.checksum();
+        let seal = Columns { state, failures, losses, detail: None, reason: None, ..columns }.checksum();
         drop(found);
         let changed = self.queue.execute(params![id, state, failures, losses, seal])?;
         one_row(changed, || format!("{job} is unknown"))
@@ -255,7 +284,8 @@ pub(crate) fn of_build(conn: &Connection, build: BuildId, tasks: &mut Tasks) -> 
     // Rows between a build's first and last job that are not its own are read too, so that each is checked before it is
     // passed over.
     let mut statement = conn.prepare_cached(
-        "SELECT j.id, j.build, j.spec, j.state, j.attempt, j.attempts, j.failures, j.losses, j.detail, j.seal
+        "SELECT j.id, j.build, j.spec, j.state, j.attempt, j.attempts, j.failures, j.losses, j.detail, j.reason,
+           j.seal
          FROM builds b JOIN jobs j ON j.id BETWEEN b.first_job AND b.last_job
          WHERE b.id = ?1 ORDER BY j.id",
     )?;
@@ -270,7 +300,7 @@ pub(crate) fn of_build(conn: &Connection, build: BuildId, tasks: &mut Tasks) -> 
             id: JobId(columns.id.cast_unsigned()),
             build,
             task: tasks.get(conn, columns.spec)?,
-            state: state_from(columns.state, columns.attempt, columns.detail)?,
+            state: state_from(columns.state, columns.attempt, (columns.detail, columns.reason))?,
             attempts: columns.attempts,
             failures: columns.failures,
             losses: columns.losses,
@@ -285,7 +315,7 @@ mod tests {
 
     #[test]
     fn a_number_that_stands_for_no_state_is_damage() {
-        assert!(state_from(8, 0, None).is_err());
-        assert!(state_from(ERRORED, 0, None).is_err());
+        assert!(state_from(8, 0, (None, None)).is_err());
+        assert!(state_from(ERRORED, 0, (None, None)).is_err());
     }
 }

@@ -6,13 +6,22 @@ use rusqlite::{Connection, params};
 use super::attempts::with_attempts_of_build;
 use super::outcomes;
 use crate::model::{AttemptId, BuildId, Outcome, WallTime};
+use crate::store::LateResult;
 use crate::store::sqlite::values::signed;
 
-pub(crate) fn insert(conn: &Connection, attempt: AttemptId, outcome: &Outcome, at: WallTime) -> rusqlite::Result<()> {
-    let (number, code, detail) = outcomes::to_columns(outcome);
-    conn.prepare_cached("INSERT INTO late_results (attempt, outcome, code, detail, at) VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute(params![signed(attempt.0), number, code, detail, at.0])
-        .map(drop)
+pub(crate) fn insert(
+    conn: &Connection,
+    attempt: AttemptId,
+    outcome: &Outcome,
+    (at, seq): (WallTime, i64),
+) -> rusqlite::Result<()> {
+    let outcomes::Columns { number, code, detail, reason } = outcomes::Columns::of(outcome);
+    conn.prepare_cached(
+        "INSERT INTO late_results (attempt, outcome, code, detail, at, reason, seq)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?
+    .execute(params![signed(attempt.0), number, code, detail, at.0, reason, seq])
+    .map(drop)
 }
 
 pub(crate) fn delete(conn: &Connection, attempt: AttemptId) -> rusqlite::Result<()> {
@@ -20,15 +29,19 @@ pub(crate) fn delete(conn: &Connection, attempt: AttemptId) -> rusqlite::Result<
 }
 
 /// Oldest first.
-pub(crate) fn of_build(conn: &Connection, build: BuildId) -> rusqlite::Result<Vec<(AttemptId, Outcome, WallTime)>> {
+pub(crate) fn of_build(conn: &Connection, build: BuildId) -> rusqlite::Result<Vec<LateResult>> {
     let mut statement = conn.prepare_cached(concat!(
         with_attempts_of_build!(),
-        "SELECT l.attempt, l.outcome, l.code, l.detail, l.at ",
+        "SELECT l.attempt, l.outcome, l.code, l.detail, l.reason, l.at, l.seq ",
         "FROM chain c JOIN late_results l ON l.attempt = c.id ORDER BY l.id"
     ))?;
     let found = statement.query_map([signed(build.0)], |row| {
-        let outcome = outcomes::from_columns(row.get(1)?, row.get(2)?, row.get(3)?)?;
-        Ok((AttemptId(row.get::<_, i64>(0)?.cast_unsigned()), outcome, WallTime(row.get(4)?)))
+        Ok(LateResult {
+            attempt: AttemptId(row.get::<_, i64>(0)?.cast_unsigned()),
+            outcome: outcomes::Columns::read(row, 1)?.outcome()?,
+            at: WallTime(row.get(5)?),
+            seq: row.get::<_, Option<i64>>(6)?.map(i64::cast_unsigned),
+        })
     })?;
     found.collect()
 }

@@ -11,6 +11,19 @@ const NUMBERED: &[&str] = &["builds", "jobs", "attempts", "runners"];
 /// The name of the row that says that this is a backup.
 const BACKUP: &str = "backup";
 
+/// The name of the row that counts the starts of writers, for the order of what happens.
+const EPOCH: &str = "epoch";
+
+/// Begins a new epoch: all that is numbered in it comes after all that was numbered before.
+pub(crate) fn next_epoch(conn: &Connection) -> rusqlite::Result<i64> {
+    conn.query_row(
+        "INSERT INTO meta (name, value) VALUES (?1, 1) ON CONFLICT (name) DO UPDATE SET value = value + 1
+         RETURNING value",
+        [EPOCH],
+        |row| row.get(0),
+    )
+}
+
 /// The highest number ever given out in that table, also if its row was forgotten since.
 pub(crate) fn last_id(conn: &Connection, table: &str) -> rusqlite::Result<u64> {
     let query = format!(

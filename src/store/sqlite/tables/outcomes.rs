@@ -1,12 +1,12 @@
 //! `outcomes`: the one outcome of each attempt that has ended, under the attempt's number. A row is written once; the
 //! key refuses a second one (S6).
 
-use rusqlite::{CachedStatement, Connection, params};
+use rusqlite::{CachedStatement, Connection, Row, params};
 
 use crate::model::{AttemptId, LogSummary, Outcome, Snapshot, WallTime};
 use crate::store::sqlite::checksum::Checksum;
 use crate::store::sqlite::failure::{Fault, one_row};
-use crate::store::sqlite::values::{damaged, signed};
+use crate::store::sqlite::values::{damaged, reason, reason_columns, signed};
 
 const PASSED: i64 = 0;
 const FAILED: i64 = 1;
@@ -16,53 +16,74 @@ const CANCELLED: i64 = 4;
 const COULD_NOT_START: i64 = 5;
 const LOST: i64 = 6;
 
-/// The columns `outcome`, `code` and `detail`.
-pub(crate) fn to_columns(outcome: &Outcome) -> (i64, Option<i32>, Option<&str>) {
-    match outcome {
-        Outcome::Passed => (PASSED, None, None),
-        Outcome::Failed(code) => (FAILED, Some(*code), None),
-        Outcome::Killed(signal) => (KILLED, Some(*signal), None),
-        Outcome::TimedOut => (TIMED_OUT, None, None),
-        Outcome::Cancelled => (CANCELLED, None, None),
-        Outcome::CouldNotStart(why) => (COULD_NOT_START, None, Some(why)),
-        Outcome::Lost(why) => (LOST, None, Some(why)),
+/// The columns that say how an attempt ended; `late_results` has them too.
+pub(crate) struct Columns {
+    pub number: i64,
+    pub code: Option<i32>,
+    pub detail: Option<String>,
+    pub reason: Option<String>,
+}
+
+impl Columns {
+    pub(crate) fn of(outcome: &Outcome) -> Self {
+        let (number, code, detail) = match outcome {
+            Outcome::Passed => (PASSED, None, None),
+            Outcome::Failed(code) => (FAILED, Some(*code), None),
+            Outcome::Killed(signal) => (KILLED, Some(*signal), None),
+            Outcome::TimedOut => (TIMED_OUT, None, None),
+            Outcome::Cancelled => (CANCELLED, None, None),
+            Outcome::CouldNotStart(why) => (COULD_NOT_START, None, Some(why.clone())),
+            Outcome::Lost(reason) => {
+                let (detail, reason) = reason_columns(reason);
+                return Self { number: LOST, code: None, detail: Some(detail), reason };
+            }
+        };
+        Self { number, code, detail, reason: None }
+    }
+
+    /// Reads the columns `outcome`, `code`, `detail` and `reason`, which stand one after the other from `at`.
+    pub(crate) fn read(row: &Row<'_>, at: usize) -> rusqlite::Result<Self> {
+        Ok(Self { number: row.get(at)?, code: row.get(at + 1)?, detail: row.get(at + 2)?, reason: row.get(at + 3)? })
+    }
+
+    pub(crate) fn outcome(&self) -> rusqlite::Result<Outcome> {
+        let code = || self.code.ok_or_else(|| damaged("an outcome lacks its code"));
+        let why = || self.detail.clone().ok_or_else(|| damaged("an outcome lacks its reason"));
+        Ok(match self.number {
+            PASSED => Outcome::Passed,
+            FAILED => Outcome::Failed(code()?),
+            KILLED => Outcome::Killed(code()?),
+            TIMED_OUT => Outcome::TimedOut,
+            CANCELLED => Outcome::Cancelled,
+            COULD_NOT_START => Outcome::CouldNotStart(why()?),
+            LOST => Outcome::Lost(reason(why()?, self.reason.as_deref())),
+            other => return Err(damaged(format!("there is no outcome {other}"))),
+        })
     }
 }
 
-/// Reads the columns `outcome`, `code` and `detail`.
-pub(crate) fn from_columns(number: i64, code: Option<i32>, detail: Option<String>) -> rusqlite::Result<Outcome> {
-    let code = code.ok_or_else(|| damaged("an outcome lacks its code"));
-    let why = detail.ok_or_else(|| damaged("an outcome lacks its reason"));
-    Ok(match number {
-        PASSED => Outcome::Passed,
-        FAILED => Outcome::Failed(code?),
-        KILLED => Outcome::Killed(code?),
-        TIMED_OUT => Outcome::TimedOut,
-        CANCELLED => Outcome::Cancelled,
-        COULD_NOT_START => Outcome::CouldNotStart(why?),
-        LOST => Outcome::Lost(why?),
-        other => return Err(damaged(format!("there is no outcome {other}"))),
-    })
-}
-
+/// Covers the columns as they are in the row, because the text of a code may be another one in a later version.
 pub(crate) fn checksum(
     attempt: AttemptId,
-    outcome: &Outcome,
+    columns: &Columns,
     log: &LogSummary,
     duration_ms: Option<u64>,
     at: WallTime,
 ) -> Checksum {
-    let (number, code, detail) = to_columns(outcome);
-    Checksum::of("outcomes")
+    let checksum = Checksum::of("outcomes")
         .number(signed(attempt.0))
-        .number(number)
-        .maybe_number(code)
-        .maybe_text(detail)
+        .number(columns.number)
+        .maybe_number(columns.code)
+        .maybe_text(columns.detail.as_deref())
         .number(at.0)
         .maybe_number(duration_ms.map(signed))
         .number(signed(log.bytes))
         .number(log.crc32)
-        .maybe_text(log.missing.as_deref())
+        .maybe_text(log.missing.as_deref());
+    match &columns.reason {
+        Some(json) => checksum.bytes(json.as_bytes()),
+        None => checksum,
+    }
 }
 
 /// The statement that adds an outcome, prepared once for a batch.
@@ -73,8 +94,9 @@ impl<'a> Insert<'a> {
         // The row comes from `attempts`, so that an attempt that was never leased gets none.
         let statement = conn.prepare_cached(
             "INSERT INTO outcomes
-               (attempt, outcome, code, detail, finished_at, duration_ms, log_bytes, log_crc32, log_missing, seal)
-             SELECT id, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10 FROM attempts WHERE id = ?1",
+               (attempt, outcome, code, detail, finished_at, duration_ms, log_bytes, log_crc32, log_missing, seal,
+                reason, seq)
+             SELECT id, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12 FROM attempts WHERE id = ?1",
         )?;
         Ok(Self(statement))
     }
@@ -85,9 +107,11 @@ impl<'a> Insert<'a> {
         outcome: &Outcome,
         log: &LogSummary,
         duration_ms: Option<u64>,
-        at: WallTime,
+        (at, seq): (WallTime, i64),
     ) -> Result<(), Fault> {
-        let (number, code, detail) = to_columns(outcome);
+        let columns = Columns::of(outcome);
+        let seal = checksum(attempt, &columns, log, duration_ms, at).value();
+        let Columns { number, code, detail, reason } = columns;
         let added = self.0.execute(params![
             signed(attempt.0),
             number,
@@ -98,7 +122,9 @@ impl<'a> Insert<'a> {
             signed(log.bytes),
             log.crc32,
             log.missing,
-            checksum(attempt, outcome, log, duration_ms, at).value()
+            seal,
+            reason,
+            seq
         ])?;
         one_row(added, || format!("{attempt} was never leased"))
     }
@@ -124,7 +150,8 @@ mod tests {
 
     #[test]
     fn a_number_that_stands_for_no_outcome_is_damage() {
-        assert!(from_columns(7, None, None).is_err());
-        assert!(from_columns(FAILED, None, None).is_err());
+        for number in [7, FAILED, LOST] {
+            assert!(Columns { number, code: None, detail: None, reason: None }.outcome().is_err());
+        }
     }
 }

@@ -2,35 +2,48 @@
 
 use std::collections::HashMap;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, params};
 
 /// Number of reasons kept once each. Later ones are written out in their attempts: so many cannot be repeating.
 const KEPT_MAX: usize = 1024;
 
 /// The row numbers: all of the table, once it has been read.
 #[derive(Debug, Default)]
-pub(crate) struct Ids(Option<HashMap<String, i64>>);
+pub(crate) struct Ids(Option<HashMap<String, Row>>);
+
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    id: i64,
+    /// Whether the row has a code beside the text.
+    has_code: bool,
+}
 
 impl Ids {
-    /// The row of a reason, added if it is new; `None` if it is to be written out.
-    pub(crate) fn get(&mut self, conn: &Connection, reason: &str) -> rusqlite::Result<Option<i64>> {
+    /// The row of a reason, added if it is new; `None` if the text is to be written out. A row from before there were
+    /// codes gets its code when the same text comes again: the text is the same reason.
+    pub(crate) fn get(&mut self, conn: &Connection, text: &str, json: Option<&str>) -> rusqlite::Result<Option<i64>> {
         let ids = match &mut self.0 {
             Some(ids) => ids,
             none => none.insert(read(conn)?),
         };
-        if let Some(id) = ids.get(reason) {
-            return Ok(Some(*id));
+        if let Some(row) = ids.get_mut(text) {
+            if !row.has_code && json.is_some() {
+                conn.execute("UPDATE reasons SET reason = ?2 WHERE id = ?1", params![row.id, json])?;
+                row.has_code = true;
+            }
+            return Ok(Some(row.id));
         }
         if ids.len() >= KEPT_MAX {
             return Ok(None);
         }
-        let id = conn.prepare_cached("INSERT INTO reasons (body) VALUES (?1)")?.insert([reason])?;
-        ids.insert(reason.to_owned(), id);
+        let id =
+            conn.prepare_cached("INSERT INTO reasons (body, reason) VALUES (?1, ?2)")?.insert([Some(text), json])?;
+        ids.insert(text.to_owned(), Row { id, has_code: json.is_some() });
         Ok(Some(id))
     }
 }
 
-fn read(conn: &Connection) -> rusqlite::Result<HashMap<String, i64>> {
-    let mut statement = conn.prepare_cached("SELECT body, id FROM reasons")?;
-    statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+fn read(conn: &Connection) -> rusqlite::Result<HashMap<String, Row>> {
+    let mut statement = conn.prepare_cached("SELECT body, id, reason IS NOT NULL FROM reasons")?;
+    statement.query_map([], |row| Ok((row.get(0)?, Row { id: row.get(1)?, has_code: row.get(2)? })))?.collect()
 }

@@ -8,6 +8,7 @@ use rusqlite::Connection;
 
 use super::super::{schema, wal};
 use super::*;
+use crate::model::reason::{DecisionKind, LossReason, SkipReason};
 
 const CHILD_STORES: &str = "SURVEIL_TEST_STORES";
 /// Number of stores that one child migrates, one after the other, until it is killed.
@@ -48,8 +49,8 @@ fn is_whole(place: &Place) {
     assert_eq!(states, [("running", 1, 0), ("queued", 1, 1), ("waiting", 0, 0)]);
     let deploy = &jobs[2].task;
     assert!(deploy.recipe.exclusive && deploy.placement.retries == 2 && deploy.recipe.timeout_ms == 60_000);
-    let running: Vec<_> = attempts.iter().map(|a| (a.id, a.job, a.runner, a.reason.as_str())).collect();
-    assert_eq!(running, [(AttemptId(10), JobId(10), RunnerId(1), "the first free runner")]);
+    let running: Vec<_> = attempts.iter().map(|a| (a.id, a.job, a.runner, a.reason.to_string())).collect();
+    assert_eq!(running, [(AttemptId(10), JobId(10), RunnerId(1), "the first free runner".into())]);
 
     let reader = place.reader();
     reader.check(&mut drop).unwrap();
@@ -64,7 +65,14 @@ fn is_whole(place: &Place) {
     assert_eq!(outcomes, expected);
     assert_eq!((attempts[1].outcome.as_ref(), attempts[1].log.bytes), (Some(&Outcome::Failed(3)), 1003));
     assert_eq!(reader.late_results(BuildId(2)).unwrap().len(), 1);
-    assert_eq!(reader.decisions(BuildId(2)).unwrap().len(), 1);
+    // What the older program wrote has texts, and neither codes nor an order.
+    let decisions = reader.decisions(BuildId(2)).unwrap();
+    let [(None, decision)] = decisions.as_slice() else { panic!("{decisions:?}") };
+    assert!(matches!(&decision.kind, DecisionKind::Recorded(it) if it.code.is_none() && !it.text.is_empty()));
+    assert!(matches!(&attempts[6].outcome, Some(Outcome::Lost(LossReason::Recorded(it))) if !it.text.is_empty()));
+    let jobs = reader.jobs(BuildId(2)).unwrap();
+    assert!(matches!(&jobs[7].state, JobState::Finished(Ending::Skipped(SkipReason::Recorded(_)))));
+    assert_eq!(reader.sequence(BuildId(2)).unwrap().attempts[&AttemptId(3)], [None, None]);
 }
 
 #[test]
@@ -97,8 +105,16 @@ fn go_on(place: &Place) {
     // Removal reads and deletes all of a build's rows.
     assert_eq!(store.forget(&[BuildId(2), BuildId(4)], Rule::Count, at).unwrap(), [BuildId(2)]);
     assert_eq!(store.snapshot().unwrap().builds, []);
-    place.reader().check(&mut drop).unwrap();
-    assert_eq!(place.reader().attempts(BuildId(4)).unwrap().len(), 4);
+    let reader = place.reader();
+    reader.check(&mut drop).unwrap();
+    assert_eq!(reader.attempts(BuildId(4)).unwrap().len(), 4);
+    // What was written since has an order, over starts and tables.
+    let store::Sequence { end, attempts } = reader.sequence(BuildId(4)).unwrap();
+    let order: Vec<_> = [attempts[&AttemptId(10)][1], attempts[&AttemptId(12)][0], attempts[&AttemptId(12)][1], end]
+        .into_iter()
+        .map(Option::unwrap)
+        .collect();
+    assert!(order.is_sorted_by(|a, b| a < b) && attempts[&AttemptId(10)][0].is_none(), "{order:?}");
 }
 
 /// Not a test by itself: migrates stores in the process that another test starts and kills.

@@ -3,6 +3,7 @@
 mod copies;
 mod crash;
 mod migration;
+mod reasons;
 mod refusals;
 
 use std::path::PathBuf;
