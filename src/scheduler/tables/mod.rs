@@ -13,6 +13,7 @@ mod roster;
 pub(crate) use deadlines::{Deadlines, Timer};
 pub(crate) use leases::{Leases, LiveLease, Started};
 pub(crate) use queue::Queue;
+use roster::Rest;
 pub(crate) use roster::{Member, Presence, Roster, Warmth};
 
 use crate::model::{
@@ -69,9 +70,10 @@ impl Tables {
 
     /// Removes a job from the queue: it is leased now, or has ended.
     pub(crate) fn dequeue(&mut self, job: JobId, lane: (&RepoName, &[Label])) {
-        self.queue.remove(job, lane);
         self.deadlines.clear(&Timer::Fit(job));
-        self.deadlines.clear(&Timer::Retry(job));
+        if self.queue.remove(job, lane) {
+            self.deadlines.clear(&Timer::Retry(job));
+        }
     }
 
     /// Notes that a connected runner, busy or not, fits the labels of this timer now.
@@ -251,10 +253,10 @@ impl Tables {
 
     /// Derives anew whether a member is free and until when it rests.
     fn refresh(&mut self, id: RunnerId, now: Moment) {
-        let rests_until = self.roster.refresh(id, now);
-        match rests_until.filter(|until| *until > now) {
-            Some(until) => self.deadlines.set(Timer::Rest(id), now, until.since(now)),
-            None => self.deadlines.clear(&Timer::Rest(id)),
+        match self.roster.refresh(id, now) {
+            Rest::Until(until) => self.deadlines.set(Timer::Rest(id), now, until.since(now)),
+            Rest::Over => self.deadlines.clear(&Timer::Rest(id)),
+            Rest::None => {}
         }
     }
 

@@ -52,10 +52,10 @@ impl Queue {
         }
     }
 
-    /// Removes a job, whether it pauses or not.
-    pub(super) fn remove(&mut self, job: JobId, (repo, labels): (&RepoName, &[Label])) {
+    /// Removes a job. Returns whether it paused.
+    pub(super) fn remove(&mut self, job: JobId, (repo, labels): (&RepoName, &[Label])) -> bool {
         if self.paused.remove(&job).is_some() {
-            return;
+            return true;
         }
         let share = self.share(repo);
         if let Some(at) = share.lanes.iter().position(|lane| lane.labels == labels) {
@@ -65,6 +65,7 @@ impl Queue {
             }
         }
         self.forget_if_idle(repo);
+        false
     }
 
     /// Counts one more leased job of a repository.

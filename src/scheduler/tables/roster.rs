@@ -35,6 +35,16 @@ pub(crate) struct Member {
     pub(crate) pool: Option<PoolId>,
     /// Its failures, and until when it gets no job because of them.
     pub(crate) health: Health,
+    /// Whether it rested at the last [`Roster::refresh`].
+    rests: bool,
+}
+
+/// Whether a member gets no job for a while, as found by [`Roster::refresh`].
+pub(super) enum Rest {
+    Until(Moment),
+    /// It rested until now.
+    Over,
+    None,
 }
 
 /// Whether a runner has a connection.
@@ -64,6 +74,7 @@ impl Member {
             warm: HashMap::new(),
             pool: None,
             health: Health::default(),
+            rests: false,
         }
     }
 
@@ -140,15 +151,21 @@ impl Roster {
         self.away.insert(id);
     }
 
-    /// Derives anew whether a member is free, and returns until when it rests.
-    pub(super) fn refresh(&mut self, id: RunnerId, now: Moment) -> Option<Moment> {
-        let member = self.members.get(&id)?;
-        if member.could_take() && member.health.rests_until() <= now {
+    /// Derives anew whether a member is free, and returns whether it rests.
+    pub(super) fn refresh(&mut self, id: RunnerId, now: Moment) -> Rest {
+        let Some(member) = self.members.get_mut(&id) else { return Rest::None };
+        let until = member.health.rests_until();
+        let rested = std::mem::replace(&mut member.rests, until > now);
+        if member.could_take() && !member.rests {
             self.free.insert(id);
         } else {
             self.free.remove(&id);
         }
-        Some(member.health.rests_until())
+        match (member.rests, rested) {
+            (true, _) => Rest::Until(until),
+            (false, true) => Rest::Over,
+            (false, false) => Rest::None,
+        }
     }
 
     pub(crate) fn by_session(&self, session: SessionId) -> Option<RunnerId> {
