@@ -5,9 +5,10 @@
 use std::collections::BTreeMap;
 
 use surveil::model::{
-    BranchName, BuildId, BuildSource, CommitId, JobId, Moment, Record, RepoName, SessionId, TaskSpec,
+    BranchName, BuildId, BuildSource, CommitId, JobId, Label, Moment, PoolId, Record, RepoName, SessionId, SpawnId,
+    TaskSpec,
 };
-use surveil::scheduler::{Effect, Event, Policy, Reply, RequestId, RunnerJoined, Scheduler};
+use surveil::scheduler::{Effect, Event, Policy, Pool, Reply, RequestId, RunnerJoined, Scheduler};
 
 use crate::fold::Fold;
 use crate::history::{Announcement, Fact, Promise};
@@ -42,7 +43,8 @@ pub(crate) fn policy() -> Policy {
         reconnect_ms: RECONNECT_MS,
         max_losses: MAX_LOSSES,
         queue_timeout_ms: QUEUE_TIMEOUT_MS,
-        pools: Vec::new(),
+        // No host has this label, and what is started for it never joins.
+        pools: vec![Pool { id: PoolId::LOCAL, labels: vec![Label::new("moon").expect("a plain word")], max: 1 }],
         last_spawn: 0,
     }
 }
@@ -323,7 +325,24 @@ impl World {
                 let cut = Cut { up_ms: 2, down_ms: 2, loses_up: true, loses_down: false };
                 self.cut(session, cut);
             }
-            Effect::SpawnRunner { .. } | Effect::Persist(_) | Effect::Note(_) => {}
+            Effect::SpawnRunner { spawn, .. } => self.fail_spawn(spawn),
+            Effect::Persist(_) | Effect::Note(_) => {}
+        }
+    }
+
+    /// Of three starts one fails, one ends before it joins, and one hangs.
+    fn fail_spawn(&mut self, spawn: SpawnId) {
+        let (wait, event) = match spawn.0 % 3 {
+            0 => (5, Event::SpawnFailed { spawn, why: "no machine is free".into() }),
+            1 => (3_000, Event::SpawnGone { spawn }),
+            _ => return,
+        };
+        self.plan(self.now + wait, Happening::SpawnEnded(self.dispatcher.start, event));
+    }
+
+    pub(crate) fn spawn_ended(&mut self, start: u64, event: Event) {
+        if start == self.dispatcher.start && self.dispatcher.scheduler.is_some() {
+            self.enqueue(Input::Event(event));
         }
     }
 

@@ -36,6 +36,8 @@ pub(crate) enum Happening {
     Room(u64),
     Heartbeat(u64),
     LeaseCheck(u64),
+    /// What came of a start of a runner.
+    SpawnEnded(u64, Event),
     Boot(usize),
     Runner(ProcessId, Alarm),
     Look(ObserverId),
@@ -209,6 +211,7 @@ impl World {
             Happening::Room(start) => self.room_again(start),
             Happening::Heartbeat(start) => self.tick(start, Event::HeartbeatCheck),
             Happening::LeaseCheck(start) => self.tick(start, Event::LeaseCheck),
+            Happening::SpawnEnded(start, event) => self.spawn_ended(start, event),
             Happening::Boot(host) => self.boot(host, false),
             Happening::Runner(process, alarm) => self.runner_alarm(process, alarm),
             Happening::Look(observer) => self.look(observer),
@@ -227,7 +230,8 @@ impl World {
             | Happening::Batch(_)
             | Happening::Room(_)
             | Happening::Heartbeat(_)
-            | Happening::LeaseCheck(_) => Some(self.dispatcher.paused_until),
+            | Happening::LeaseCheck(_)
+            | Happening::SpawnEnded(..) => Some(self.dispatcher.paused_until),
             Happening::ArriveDown(session) | Happening::EndDown(session) => match self.network.peer(*session)? {
                 Peer::Runner(process) => frozen(&process),
                 Peer::Observer(_) => None,

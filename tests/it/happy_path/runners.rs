@@ -39,6 +39,21 @@ fn without_a_runner_the_dispatcher_starts_one_and_takes_it_along_when_it_ends() 
     until("the runner is gone, too", || world.processes(&[]).iter().all(|line| !line.contains(" runner ")));
 }
 
+/// The runner's work directory cannot be made, so that each start ends before it has joined.
+#[test]
+fn a_runner_that_cannot_start_here_is_started_again_later() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let commit = repository.commit_script("true");
+    std::fs::create_dir_all(world.data()).unwrap();
+    std::fs::write(world.data().join("spawned"), "in the way").unwrap();
+    let dispatcher = world.dispatcher(&["--spawn=1"]);
+    let _observer = world.observer(&[&repository], &[]);
+    until("two starts have failed", || dispatcher.log().matches("ended before it joined").count() >= 2);
+    std::fs::remove_file(world.data().join("spawned")).unwrap();
+    world.expect(&commit, "passed");
+}
+
 #[test]
 fn work_is_shared_between_runners() {
     let world = World::new();
