@@ -72,6 +72,7 @@ pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, Cl
     for task in planned {
         let missing = task.placement.needs.iter().find(|need| !is_satisfied(need, &done));
         let ending = match (missing, is_cancelled(&done)) {
+            // After a Ctrl-C no further task starts.
             (_, true) => Ending::Cancelled,
             (Some(need), false) => Ending::Skipped(skipped(&need.task, &done)),
             (None, false) => local.run(task, out)?,
@@ -122,6 +123,8 @@ impl LocalRun {
                 how.push_str(&format!(" ({})", painted("flaky")));
             }
             out.line(format_args!("{}: {} in {took}{how}", bold(&task.name), painted(ending.word())))?;
+            // Only a failure is tried again, as in a build; a task that could not start would not start the second
+            // time.
             if ending != Ending::Failed || number > task.placement.retries {
                 return Ok(ending);
             }

@@ -15,6 +15,7 @@ pub(crate) fn answered_by<T: Send + 'static>(answers: Vec<T>) -> Result<Receiver
         for answer in answers {
             let Ok(signal) = signals.recv() else { return };
             log::debug!("signal {signal}");
+            // The channel has room for all answers, so this fails only if the receiver is gone.
             if sender.send(answer).is_err() {
                 // The receiver has finished its work and only cleans up. A person who sends a signal now does not want
                 // to wait for that.

@@ -86,6 +86,7 @@ pub(crate) fn run(flags: LogsFlags, out: &mut Output) -> Result<ExitCode, CliErr
 /// Requests the log and copies it to its end. Updates `wanted` to the part that is still missing.
 fn pass_on(session: &mut Session, wanted: &mut Wanted, out: &mut Output) -> Result<(), CliError> {
     let mut message = session.ask(&wanted.question())?;
+    // A quiet task may write nothing for longer than the dispatcher's timeout.
     let _alive = session.keep_alive()?;
     let mut payload = Vec::new();
     loop {
@@ -117,6 +118,7 @@ fn come_back(operator: &OperatorFlags) -> Result<Session, CliError> {
         let pause = after(backoff.next_delay());
         select! {
             recv(pause) -> _ => {}
+            // The last attempt, whose error is the one to show.
             recv(deadline) -> _ => return operator.connect(),
         }
         match operator.connect() {

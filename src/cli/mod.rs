@@ -95,6 +95,7 @@ fn perform(arguments: Arguments) -> Result<ExitCode, CliError> {
         | Command::Supervise => logging::of_command(verbosity),
     }
     if let Command::Dispatcher(_) | Command::Observer(_) | Command::Runner(_) | Command::Up(_) = arguments.command {
+        // Only roles live long enough for idle memory to matter.
         process::give_back_when_idle().map_err(CliError::machine("start a thread"))?;
     }
     let mut out = Output::stdout();

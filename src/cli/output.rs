@@ -49,6 +49,7 @@ impl Output {
 
     /// Writes bytes unchanged, and flushes them.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), CliError> {
+        // Flushed at once, so that a followed log appears as it is written.
         self.sink.write_all(bytes).and_then(|()| self.sink.flush()).map_err(CliError::Output)
     }
 }

@@ -23,6 +23,7 @@ pub(crate) fn plan<'a>(tasks: &'a [TaskSpec], wanted: &[String]) -> Result<Vec<&
         if needs_are_planned {
             planned.push(task);
         } else if seen.insert(&*task.name) {
+            // The task comes back after its needs, which are pushed on top of it.
             open.push((task, true));
             let needed = |need: &Need| tasks.iter().find(|task| task.name == need.task);
             open.extend(task.placement.needs.iter().rev().filter_map(needed).map(|task| (task, false)));

@@ -67,6 +67,7 @@ impl Session {
         write_frame(&stream, &Frame::new(&Opening::Hello(hello(token.read()?)))).map_err(disconnected)?;
         match reader.read::<Greeting>(MAX_LINE_BYTES).map_err(disconnected)? {
             Some(Greeting::Welcome(welcome)) => {
+                // From here on silence is judged by the timeout that the dispatcher announced.
                 reader.set_timeout(Some(Duration::from_millis(welcome.timeout_ms))).map_err(disconnected)?;
                 let ping_interval = Duration::from_millis(welcome.ping_interval_ms.max(1));
                 Ok(Self { stream, reader, ping_interval })
@@ -102,6 +103,7 @@ impl Session {
     pub(crate) fn next(&mut self) -> Result<ToOperator, CliError> {
         loop {
             match self.reader.read::<ToOperator>(MAX_LINE_BYTES).map_err(disconnected)? {
+                // The answer to a ping of `keep_alive`.
                 Some(ToOperator::Ack) => {}
                 Some(ToOperator::Error(refusal)) => return Err(CliError::Refused(refusal)),
                 Some(message) => return Ok(message),

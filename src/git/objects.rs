@@ -179,6 +179,7 @@ type Sign = (Option<(u64, i64, i64)>, Option<SystemTime>);
 impl Database {
     pub(super) fn open(directory: &Path, format: ObjectFormat, sign: PathBuf) -> Result<Self, GitError> {
         let spare = {
+            // Held only while the entry is found or made.
             let mut spares = threads::lock(&SPARES);
             // Directories that no database uses any more are forgotten.
             spares.retain(|_, spare| spare.strong_count() > 0);
@@ -372,6 +373,7 @@ fn entry_kind(mode: &[u8]) -> Option<EntryKind> {
     }
     let mut value = 0u32;
     for digit in mode {
+        // At most seven digits, so the value cannot overflow.
         value = value << 3 | u32::from(digit.checked_sub(b'0').filter(|d| *d < 8)?);
     }
     match value & 0o170_000 {

@@ -93,6 +93,7 @@ pub(super) fn write(
         source: git2::Error::from_str("there are more objects than a pack can hold"),
     })?;
     writer.put(&[&b"PACK\0\0\0\x02"[..], &count.to_be_bytes()].concat())?;
+    // One buffer and one compressor serve all entries of a small pack.
     if ids.len() < OBJECTS_FOR_THREADS {
         let mut entry = Vec::new();
         let mut compress = None;
@@ -159,6 +160,7 @@ impl Encoder<'_> {
         }
         let object = read_verified(self.odb, id).map_err(|source| self.unreadable(id, source))?;
         let data = object.data();
+        // The header holds the size before compression.
         put_header(entry, object.kind(), data.len());
         if data.len() < BYTES_TO_COMPRESS {
             store(data, entry);
@@ -218,6 +220,7 @@ fn new_compress() -> Compress {
 }
 
 fn deflate(data: &[u8], compress: &mut Compress, into: &mut Vec<u8>) {
+    // Reused, because a new compressor would allocate its tables anew.
     compress.reset();
     // Enough for most objects; the loop reserves more if needed.
     into.reserve(data.len() / 2 + 128);

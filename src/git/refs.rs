@@ -134,6 +134,7 @@ impl RefFiles {
         }
         self.refresh_packed()?;
         let packed = self.packed.borrow();
+        // The lists are sorted, and a repository may have a million refs.
         if let Ok(at) = packed.branches.binary_search_by(|(known, _)| known.as_str().cmp(name)) {
             return Ok(Some(packed.branches[at].1));
         }
@@ -150,6 +151,7 @@ impl RefFiles {
         // The sort is stable, so of two entries with one name the loose one comes first and survives.
         found.sort_by(|(left, _), (right, _)| left.cmp(right));
         found.dedup_by(|(later, _), (earlier, _)| later == earlier);
+        // An unmounted file system shows an empty directory, which must not look like deleted branches.
         if found.is_empty() {
             self.check_is_there()?;
         }
@@ -187,6 +189,7 @@ impl RefFiles {
             }
             let full = format!("{name}/{last}");
             let is_directory = match entry.file_type() {
+                // git follows symbolic links below `refs`, so the target's type counts.
                 Ok(kind) if !kind.is_symlink() => kind.is_dir(),
                 _ => fs::metadata(entry.path()).is_ok_and(|meta| meta.is_dir()),
             };
@@ -217,6 +220,7 @@ impl RefFiles {
             Err(error) => return Err(GitError::io("read", &path)(error)),
         };
         let mut packed = self.packed.borrow_mut();
+        // Parsing a large file at each look would cost more than everything else.
         if packed.stamp == stamp {
             return Ok(());
         }

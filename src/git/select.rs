@@ -28,6 +28,7 @@ pub(super) fn select(objects: &Objects, commits: &[CommitId], haves: &[CommitId]
             selection.list.push(found.id());
         }
         selection.add_tree(found.tree_id(), &peers)?;
+        // The next commit's tree is compared with this one as well, because the receiver then has it.
         push_new(&mut peers, found.tree_id());
     }
     Ok(selection.list)
@@ -82,6 +83,7 @@ impl Selection<'_> {
         let mut subtrees = Vec::new();
         for column in columns {
             match column.at(entry) {
+                // The receiver has this very entry at the same path, with everything below it.
                 Some(peer) if peer.id == entry.id => return,
                 Some(peer) if peer.kind == EntryKind::Tree => push_new(&mut subtrees, peer.id),
                 _ => {}

@@ -58,6 +58,7 @@ impl Stored {
                 packs.extend(StoredPack::open(&path, format).ok());
             }
         }
+        // The largest pack holds most of the objects, so most searches end at the first pack.
         packs.sort_by_key(|pack| Reverse(pack.index.count));
         Ok(Self { packs })
     }
@@ -89,6 +90,7 @@ impl StoredPack {
         if tail(&pack, index.id_bytes).map_err(GitError::io("read", &pack_path))? != index.hash_of_pack() {
             return Err(GitError::Broken { path: pack_path, why: "it does not end as its index says" });
         }
+        // With an offset's highest bit set, it is an index into another table; such packs are not copied from.
         let end = u32::try_from(size - index.id_bytes as u64).ok().filter(|end| end >> 31 == 0);
         Ok(Self { index, pack, starts: OnceLock::new(), end })
     }
@@ -112,6 +114,7 @@ impl StoredPack {
     fn copy(&self, id: &[u8], into: &mut Vec<u8>) -> bool {
         let (Some(at), Some(end)) = (self.index.find(id), self.end) else { return false };
         let start = self.index.short_offset(at);
+        // Entries are not stored in the order of the index, so all offsets are needed to find where one ends.
         let starts = self.starts.get_or_init(|| {
             let mut starts: Vec<_> = (0..self.index.count).map(|at| self.index.short_offset(at)).collect();
             starts.push(end);
@@ -157,6 +160,7 @@ impl Index {
     /// The position of an object in the index.
     fn find(&self, id: &[u8]) -> Option<usize> {
         let first = usize::from(*id.first()?);
+        // The table of counts narrows the search to the ids with the same first byte.
         let below = if first == 0 { 0 } else { number(&self.bytes, COUNTS + (first - 1) * 4) as usize };
         let (mut low, mut high) = (below, (number(&self.bytes, COUNTS + first * 4) as usize).min(self.count));
         while low < high {
@@ -187,6 +191,7 @@ impl Index {
         if short >> 31 == 0 {
             return Some(short.into());
         }
+        // The table of long offsets follows the short ones, with eight bytes for each.
         let place = IDS + self.count * (self.id_bytes + 8) + (short & !(1 << 31)) as usize * 8;
         self.bytes.get(place..place + 8).and_then(|raw| raw.try_into().ok()).map(u64::from_be_bytes)
     }

@@ -54,6 +54,7 @@ impl Fetcher {
                     pause
                 }
             };
+            // The channel never carries a message; its end stops the thread.
             if stop.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
                 return;
             }

@@ -94,6 +94,7 @@ impl Reading {
             if !fds[1].revents().is_empty() {
                 return Ok(());
             }
+            // A full channel is fine: its receiver has not looked yet, and will see this change too.
             if self.drain()? && self.wake.try_send(()) == Err(TrySendError::Disconnected(())) {
                 return Ok(());
             }

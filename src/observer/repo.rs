@@ -133,6 +133,7 @@ impl Repo {
             Some(_) => (self.orders.wakes.clone(), at(self.due)),
             None => (never(), never()),
         };
+        // Biased, so that a new session, or the end of the observer, comes before notifications that never stop.
         select_biased! {
             recv(self.orders.sessions) -> session => {
                 let Ok(session) = session else { return false };
@@ -163,6 +164,7 @@ impl Repo {
                 Err(TryRecvError::Empty) => {}
                 Err(TryRecvError::Disconnected) => return Err(Leave::Stopped),
             }
+            // Checked in every round: a newer session may have replaced the one that a step has just used.
             let Some(session) = self.session.clone() else { return Ok(()) };
             for commit in session.resend.take(self.orders.name.as_str()) {
                 self.supply(&session, commit)?;
@@ -223,6 +225,7 @@ impl Repo {
         let answer = match what.change {
             Change::Head { commit, everything } => {
                 let haves = match everything {
+                    // Without haves the pack holds the whole commit.
                     true => Some(Vec::new()),
                     false if self.watch.is_delivered(commit) => None,
                     false => Some(self.watch.haves(what)),
@@ -292,6 +295,7 @@ impl Repo {
     fn is_gone(&mut self, branch: &BranchName) -> Result<bool, GitError> {
         let fresh = Watched::open(&self.orders.path)?;
         let heads = fresh.heads(&BranchSelection::Matching(vec![branch.as_str().to_owned()]))?;
+        // The fresh handle read the repository last, so it serves the next look.
         self.watched = Some(fresh);
         Ok(!heads.iter().any(|head| head.branch == *branch))
     }
@@ -307,6 +311,7 @@ impl Repo {
                 }
                 self.watch.accepted(what);
             }
+            // Another observer of the same repository was faster, or the dispatcher's data is older than ours.
             Answer::Stale(head) => {
                 let show = head.map_or_else(|| "unknown".to_owned(), |head| format!("at {}", head.short()));
                 log::debug!("{} is stale: the dispatcher's branch is {show}", self.show(what));

@@ -109,6 +109,8 @@ impl<'a> Observer<'a> {
                     }
                 }
                 Dialled::Failed(error) => {
+                    // Before the first session it is a mistake in the settings, which the person sees at once. Later
+                    // the dispatcher may have been changed, so the observer goes on trying, slowly.
                     if error.is_final() {
                         if !self.had_session {
                             return Err(ObserverError::Dial(error));
@@ -172,6 +174,7 @@ impl<'a> Observer<'a> {
                 recv(live.ended) -> error => break error.unwrap_or(SessionError::Closed),
             }
         };
+        // Ends the session's threads before the next dial.
         drop(live);
         if clock::instant() - began >= SETTLED {
             self.backoff.reset();

@@ -83,6 +83,7 @@ pub(crate) fn announce_head(
     delivery: Delivery<'_>,
 ) -> Result<Answer, NoAnswer> {
     let watched = delivery.watched;
+    // Read before the turn is taken, so that a slow repository does not hold up the others.
     let range = watched.range(what.before, commit, MAX_RANGE_COMMITS)?;
     let text = watched.describe(commit)?;
     let turn = match delivery.haves {
@@ -186,6 +187,7 @@ impl<'a> Pieces<'a, '_> {
             self.buffer.extend_from_slice(now);
             bytes = later;
             let full = std::mem::replace(&mut self.buffer, Vec::with_capacity(PIECE_BYTES));
+            // From the first piece on, no other thread may send: pieces of two packs cannot be told apart.
             let turn = self.turn.get_or_insert_with(|| self.session.turn());
             if turn.send(&translate::piece(self.repo, false, full)).is_err() {
                 self.is_over = true;

@@ -228,6 +228,7 @@ impl Watch {
             None => accepted.remove(branch),
         };
         if let Some(former) = former
+            // The commit may still be the head of another branch.
             && !accepted.values().any(|commit| *commit == former)
         {
             self.delivered.retain(|known| *known != former);
@@ -248,6 +249,7 @@ impl Watch {
     fn dispute(&mut self, announcement: &Announcement, now: Moment) -> bool {
         let trouble = self.trouble(announcement);
         trouble.disputes += 1;
+        // `refused` also sets the number of disputes back to zero.
         let again = trouble.disputes < MAX_DISPUTES;
         if !again {
             self.refused(announcement, now);

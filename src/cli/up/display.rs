@@ -106,6 +106,7 @@ impl Display {
         attempt: &AttemptReport,
         connect: impl Fn() -> Result<Session, CliError>,
     ) {
+        // A report may skip steps, so an attempt may have ended when its start is told.
         if attempt.outcome.is_some() || !self.is_terminal {
             return;
         }
@@ -120,6 +121,7 @@ impl Display {
         let tail = connect()
             .and_then(|session| Tail::start(session, build.build, &job.task, attempt.number, bar.clone()))
             .map_err(|error| log::debug!("could not follow the log: {}", chain(&error)));
+        // An earlier attempt's spinner, if its end was not reported, gives way to the new one.
         self.stop_spinning(job.job);
         self.running.insert(job.job, (bar, tail.ok()));
     }

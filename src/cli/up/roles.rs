@@ -112,6 +112,8 @@ fn free_port(host: &str) -> u16 {
     let usual = Address { host: host.to_owned(), port: defaults::PORT };
     match Listener::bind(&usual) {
         Ok(listener) => {
+            // The dispatcher binds the port again a moment later. If something takes it in between, the start fails
+            // with an error.
             listener.close();
             defaults::PORT
         }
@@ -156,6 +158,7 @@ impl Roles {
             end,
             running: Vec::new(),
         };
+        // The dispatcher goes first: it has drawn the tokens that the other two read.
         roles.spawn("dispatcher", move |stop| Ok(dispatcher.run(stop)?))?;
         if roles.is_exposed {
             log::warn!("{}", exposure_text(bound.ip()));
@@ -191,6 +194,7 @@ impl Roles {
             let _ = role.stop.send(Stop::Now);
             drop(role);
         }
+        // All threads have ended, so every result has been sent.
         let mut results: Vec<Ended> = self.ended.try_iter().collect();
         let failed = results.iter().position(|(_, result)| result.is_err());
         failed.map_or(Ok(()), |at| results.swap_remove(at).1)

@@ -40,6 +40,7 @@ pub(crate) fn run(
     display.lines(&roles.introduction())?;
     if let Some(goal) = &mut goal
         && let Some(build) = goal.find(&mut roles.session()?)?
+        // An unfinished build is simply awaited.
         && build.finished_ms.is_some()
     {
         if rerun {
@@ -51,6 +52,7 @@ pub(crate) fn run(
             return Ok(ExitCode::of_build(&build).unwrap_or(ExitCode::Internal));
         }
     }
+    // Before the observer and the runner start, so that their first build is seen from its beginning.
     let watch = Watch::start(&roles)?;
     roles.start_work()?;
     let code = follow(&roles, watch, goal.filter(|_| once), &mut display, stop);

@@ -70,6 +70,7 @@ impl Drop for Watch {
     fn drop(&mut self) {
         // The reader waits either for bytes or for room in the channel. After this it ends, and is joined.
         self.stream.close();
+        // Replaces the receiver: without one, a blocked send returns with an error.
         self.news = never();
     }
 }

@@ -167,6 +167,7 @@ fn finish(mut command: Command, action: &str, limit: Duration) -> Result<(ExitSt
         let _gone = kill_process_group(Pid::from_child(&child), Signal::KILL);
     }
     let status = child.wait().map_err(failed)?;
+    // Checked after the child was reaped, so that no zombie is left behind an error.
     if !finished.map_err(failed)? {
         return Err(GitError::TooLong { action: action.to_owned(), seconds: limit.as_secs() });
     }
@@ -176,6 +177,7 @@ fn finish(mut command: Command, action: &str, limit: Duration) -> Result<(ExitSt
 
 /// Reads stdout and stderr to their ends and waits for the process. Returns false if the deadline has passed.
 fn drain(child: &mut Child, streams: &mut [Vec<u8>; 2], deadline: Instant) -> io::Result<bool> {
+    // A pidfd can be polled with a time limit; waiting for a child cannot.
     let ended = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
     let mut stdout = child.stdout.take();
     let mut stderr = child.stderr.take();
@@ -184,6 +186,8 @@ fn drain(child: &mut Child, streams: &mut [Vec<u8>; 2], deadline: Instant) -> io
         let mut waits = Vec::with_capacity(2);
         waits.extend(stdout.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
         waits.extend(stderr.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
+        // The pipes come first: a child that waits for room in a full pipe never ends. Its end is awaited after both
+        // have closed.
         let is_draining = !waits.is_empty();
         if !is_draining {
             waits.push(PollFd::from_borrowed_fd(ended.as_fd(), PollFlags::IN));
@@ -196,6 +200,7 @@ fn drain(child: &mut Child, streams: &mut [Vec<u8>; 2], deadline: Instant) -> io
             Ok(_) => {}
             Err(error) => return Err(error.into()),
         }
+        // `waits` holds only the pipes that are still open, in this order.
         let mut ready = waits.iter().map(|wait| !wait.revents().is_empty());
         let of_stdout = stdout.is_some() && ready.next() == Some(true);
         let of_stderr = stderr.is_some() && ready.next() == Some(true);

@@ -224,10 +224,12 @@ fn locate(path: &Path) -> Result<Place, GitError> {
         }
         Err(error) => error,
     };
+    // An error of its own, whose text says how to trust the repository.
     if error.code() == ErrorCode::Owner {
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         return Err(GitError::Owner { path });
     }
+    // libgit2 has no code for an unknown extension, only this message.
     if error.class() == ErrorClass::Repository && error.message().contains("unsupported extension") {
         return locate_by_program(path);
     }

@@ -86,11 +86,13 @@ impl WorkTree {
     /// to the commit before is written.
     pub fn check_out(&mut self, commit: CommitId, keep: &[String]) -> Result<(), GitError> {
         let keep = Keep::parse(keep)?;
+        // The old note is removed first: if the process ends within the checkout, no note may claim a commit.
         if self.commit != Some(commit) {
             self.forget()?;
         }
         match self.bring(commit, &keep) {
             Ok(has_touched) => {
+                // If nothing was touched, the older hand-over stays valid, and with it every stamp.
                 if has_touched || self.commit != Some(commit) {
                     self.hand_over(commit)?;
                 }

@@ -133,6 +133,7 @@ impl Pass<'_> {
     /// Restores the permissions that the directory was made with; at least its owner can work in it.
     fn restore_mode(&self, open: &OwnedFd, plan: &mut Directory) -> SysResult<()> {
         let mode = fstat(open)?.st_mode & 0o7777;
+        // Without a known mode (after a restart), the present one is kept if the owner can work with it.
         let wanted = plan.mode.unwrap_or(if mode & 0o700 == 0o700 { mode } else { 0o755 });
         if mode != wanted {
             fchmod(open, Mode::from_raw_mode(wanted))?;
@@ -166,6 +167,7 @@ impl Pass<'_> {
                 }
             } else {
                 match keep.of(&name) {
+                    // Everything below is kept, so nothing below is examined.
                     Some(kept) if kept.is_whole() => continue,
                     Some(_) if kind == FileType::Directory => {
                         left.push((name, false));
@@ -201,6 +203,7 @@ impl Pass<'_> {
         let stat =
             statat(at, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|errno| self.failed_at(name, "look at", errno))?;
         let stamp = Stamp::of(&stat);
+        // An older ctime proves that the file was not touched since the hand-over, so its content need not be read.
         if record.seen == Some(stamp) && stamp.changed < self.handed_over {
             return Ok(true);
         }
@@ -213,6 +216,7 @@ impl Pass<'_> {
                 self.objects.blob(self.odb, record.blob)?.data() == target.as_bytes()
             }
         };
+        // A wrong file is removed and written anew, which takes another stamp.
         record.seen = is_right.then_some(stamp);
         Ok(is_right)
     }
@@ -230,6 +234,7 @@ impl Pass<'_> {
             return Ok(false);
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        // A task may have removed its own read permission. Then the file is made anew.
         let Ok(file) = openat(at, name, flags, Mode::empty()) else { return Ok(false) };
         let is_same = has_content(File::from(file), blob.data());
         is_same.map_err(|source| self.failed_io(name, "read", source))
@@ -238,6 +243,7 @@ impl Pass<'_> {
     fn write_file(&mut self, at: &OwnedFd, name: &[u8], record: &mut FileRecord) -> Result<(), GitError> {
         self.has_touched = true;
         let blob = self.objects.blob(self.odb, record.blob)?;
+        // `EXCL` and `NOFOLLOW`: whatever a task left at this path, the bytes never go through it to another file.
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(if record.is_executable { 0o777 } else { 0o666 });
         let mut file = File::from(openat(at, name, flags, mode).map_err(|errno| self.failed_at(name, "make", errno))?);

@@ -37,6 +37,7 @@ pub(super) fn list(directory: BorrowedFd<'_>) -> Result<Vec<(Vec<u8>, FileType)>
         if name == b"." || name == b".." {
             continue;
         }
+        // The type from the listing saves one system call for each entry.
         let mut kind = entry.file_type();
         // Some file systems do not tell the type.
         if kind == FileType::Unknown {

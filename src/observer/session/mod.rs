@@ -124,6 +124,7 @@ impl Caller {
             match self.dial_one(address, &token) {
                 Ok(live) => return Ok((address.clone(), live)),
                 Err(error) => {
+                    // Keeps the first error, unless only the later one is final.
                     worst = Some(worst.filter(|worst| worst.is_final() || !error.is_final()).unwrap_or(error))
                 }
             }
@@ -199,6 +200,7 @@ impl Session {
         // This waits as long as another repository's exchange takes. That one ends at once when the session does.
         self.take_turn.recv().expect("the session itself keeps the channel open");
         self.vitals.is_asked.store(true, Ordering::Relaxed);
+        // A late reply to an earlier question must not be taken for the answer to this one.
         while let Ok(unasked) = self.replies.try_recv() {
             log::warn!("dispatcher sent a reply that nobody asked for: {unasked:?}");
         }
@@ -251,6 +253,7 @@ impl Turn<'_> {
             let reply = match self.session.replies.recv_timeout(ANSWER_PATIENCE) {
                 Ok(reply) => reply,
                 Err(RecvTimeoutError::Disconnected) => return Err(SessionOver),
+                // The next reply might be this missing answer, so the session cannot be used any more.
                 Err(RecvTimeoutError::Timeout) => {
                     log::warn!("dispatcher has not answered for {} s: dialling again", ANSWER_PATIENCE.as_secs());
                     self.session.close();
