@@ -142,7 +142,7 @@ pub(super) struct Database {
     directory: PathBuf,
     format: ObjectFormat,
     /// A marker file that is replaced whenever packs are removed.
-    sign: PathBuf,
+    marker: PathBuf,
     spare: Arc<Mutex<Spare>>,
 }
 
@@ -168,16 +168,21 @@ static SPARES: Mutex<BTreeMap<PathBuf, Weak<Mutex<Spare>>>> = Mutex::new(BTreeMa
 struct Loaded {
     objects: Objects,
     /// The marker's state when the handle was opened.
-    seen: Sign,
+    seen: Identity,
     round: u64,
 }
 
-/// Inode and modification time of the marker file, if it exists; and the birth time of the objects directory, so that a
-/// directory made anew in the same place is recognised.
-type Sign = (Option<(u64, i64, i64)>, Option<SystemTime>);
+/// Identity of the marker file and of the objects directory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    /// Inode and modification time of the marker file, if it exists.
+    marker: Option<(u64, i64, i64)>,
+    /// Birth time of the objects directory, so that a directory made anew in the same place is recognised.
+    born: Option<SystemTime>,
+}
 
 impl Database {
-    pub(super) fn open(directory: &Path, format: ObjectFormat, sign: PathBuf) -> Result<Self, GitError> {
+    pub(super) fn open(directory: &Path, format: ObjectFormat, marker: PathBuf) -> Result<Self, GitError> {
         let spare = {
             // Held only while the entry is found or made.
             let mut spares = threads::lock(&SPARES);
@@ -190,8 +195,8 @@ impl Database {
                 fresh
             })
         };
-        let database = Self { directory: directory.to_owned(), format, sign, spare };
-        let first = database.load(database.look())?;
+        let database = Self { directory: directory.to_owned(), format, marker, spare };
+        let first = database.load(database.identity())?;
         database.put_back(first);
         Ok(database)
     }
@@ -203,7 +208,7 @@ impl Database {
     /// Runs `ask` with a handle. If that reports a missing or unreadable object, runs it again with a fresh handle, so
     /// `ask` may run twice.
     pub(super) fn with<T>(&self, mut ask: impl FnMut(&Objects) -> Result<T, GitError>) -> Result<T, GitError> {
-        let seen = self.look();
+        let seen = self.identity();
         let mut loaded = match self.take(seen) {
             Some(loaded) => loaded,
             None => self.load(seen)?,
@@ -211,7 +216,7 @@ impl Database {
         let mut answer = ask(&loaded.objects);
         // The handle may have listed the packs before others were added or removed.
         if let Err(GitError::Object { .. } | GitError::Incomplete { .. }) = answer {
-            loaded = self.load(self.look())?;
+            loaded = self.load(self.identity())?;
             answer = ask(&loaded.objects);
         }
         self.put_back(loaded);
@@ -231,12 +236,12 @@ impl Database {
     }
 
     /// Opens a handle. `seen` was read before, so that a removal in between is noticed the next time.
-    fn load(&self, seen: Sign) -> Result<Loaded, GitError> {
+    fn load(&self, seen: Identity) -> Result<Loaded, GitError> {
         let round = self.learn();
         Ok(Loaded { objects: Objects::open(&self.directory, self.format)?, seen, round })
     }
 
-    fn take(&self, seen: Sign) -> Option<Loaded> {
+    fn take(&self, seen: Identity) -> Option<Loaded> {
         self.look_at_lengths();
         let mut spare = self.spare();
         spare.loaded.retain(|loaded| loaded.seen == seen);
@@ -296,9 +301,12 @@ impl Database {
         self.directory.join("pack")
     }
 
-    fn look(&self) -> Sign {
-        let sign = std::fs::metadata(&self.sign).ok().map(|meta| (meta.ino(), meta.mtime(), meta.mtime_nsec()));
-        (sign, std::fs::metadata(&self.directory).ok().and_then(|meta| meta.created().ok()))
+    fn identity(&self) -> Identity {
+        let marker = std::fs::metadata(&self.marker).ok();
+        Identity {
+            marker: marker.map(|meta| (meta.ino(), meta.mtime(), meta.mtime_nsec())),
+            born: std::fs::metadata(&self.directory).ok().and_then(|meta| meta.created().ok()),
+        }
     }
 }
 

@@ -76,9 +76,9 @@ fn remove_packs<'a>(landing: &Landing, packs: impl Iterator<Item = &'a PathBuf>)
         remove_pack(pack)?;
     }
     // The marker is replaced instead of touched: times may repeat, but a new file has a new inode.
-    let sign = landing.store.join(TIDIED);
-    fs::remove_file(&sign).ok();
-    File::create(&sign).map_err(GitError::io("make", &sign))?;
+    let marker = landing.store.join(TIDIED);
+    fs::remove_file(&marker).ok();
+    File::create(&marker).map_err(GitError::io("make", &marker))?;
     landing.database.renew()
 }
 

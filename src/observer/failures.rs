@@ -11,27 +11,34 @@ pub(crate) struct Failures {
     first: Duration,
     longest: Duration,
     /// The last cause reported, and the pause after the next failure.
-    now: Option<(String, Duration)>,
+    last: Option<Failure>,
+}
+
+/// The last failure of a row.
+#[derive(Debug)]
+struct Failure {
+    text: String,
+    next_pause: Duration,
 }
 
 impl Failures {
     pub(crate) fn new(first: Duration, longest: Duration) -> Self {
-        Self { first, longest: longest.max(first), now: None }
+        Self { first, longest: longest.max(first), last: None }
     }
 
     /// Notes a failure. Returns its text if it differs from the last one, and the pause before the next attempt.
     pub(crate) fn note(&mut self, text: String) -> (Option<String>, Duration) {
-        let (is_new, pause) = match &self.now {
-            Some((said, pause)) => (*said != text, *pause),
+        let (is_new, pause) = match &self.last {
+            Some(last) => (last.text != text, last.next_pause),
             None => (true, self.first),
         };
-        self.now = Some((text.clone(), pause.saturating_mul(2).min(self.longest)));
+        self.last = Some(Failure { text: text.clone(), next_pause: pause.saturating_mul(2).min(self.longest) });
         (is_new.then_some(text), pause)
     }
 
     /// Notes a success. Returns whether it ends a row of failures.
     pub(crate) fn resolve(&mut self) -> bool {
-        self.now.take().is_some()
+        self.last.take().is_some()
     }
 }
 

@@ -54,11 +54,19 @@ pub(crate) struct RepoThreads {
 
 #[derive(Debug)]
 struct RepoThread {
-    /// A channel that holds the newest session, until the thread takes it.
-    sessions: (Sender<Arc<Session>>, Receiver<Arc<Session>>),
+    /// Both ends of a channel that holds the newest session, until the thread takes it.
+    offer: Sender<Arc<Session>>,
+    offered: Receiver<Arc<Session>>,
     observing: Thread<()>,
-    /// The fetching thread, and the channel whose end stops it.
-    fetching: Option<(Sender<()>, Thread<()>)>,
+    fetching: Option<Fetching>,
+}
+
+/// A fetching thread.
+#[derive(Debug)]
+struct Fetching {
+    /// Its end stops the thread.
+    _stop: Sender<()>,
+    thread: Thread<()>,
 }
 
 impl RepoThreads {
@@ -79,8 +87,8 @@ impl RepoThreads {
 
     /// Gives the session to every thread, and takes back one that a thread has not taken yet.
     pub(crate) fn offer(&self, session: &Arc<Session>) {
-        for RepoThread { sessions: (offer, taken), .. } in &self.threads {
-            while taken.try_recv().is_ok() {}
+        for RepoThread { offer, offered, .. } in &self.threads {
+            while offered.try_recv().is_ok() {}
             // The channel was emptied, and only this thread sends on it, so there is room.
             drop(offer.try_send(Arc::clone(session)));
         }
@@ -92,7 +100,7 @@ impl RepoThreads {
         for thread in self.threads {
             // Both channels of the thread are dropped here, which tells it to end.
             threads.push(thread.observing);
-            threads.extend(thread.fetching.map(|(_, thread)| thread));
+            threads.extend(thread.fetching.map(|fetching| fetching.thread));
         }
         let deadline = clock::instant() + END_TIMEOUT;
         // Each observing thread sends one message when it ends. After the last one the channel closes.
@@ -128,7 +136,7 @@ impl RepoThread {
             interval,
             wake: wake.clone(),
         });
-        let sessions = bounded(1);
+        let (offer, offered) = bounded(1);
         let orders = Orders {
             number,
             name: repo.name.clone(),
@@ -137,7 +145,7 @@ impl RepoThread {
             selection: selection(settings),
             interval,
             is_mirror: url.is_some(),
-            sessions: sessions.1.clone(),
+            sessions: offered.clone(),
             wakes,
             wake,
         };
@@ -147,10 +155,11 @@ impl RepoThread {
             farewell.cause = Repo::new(orders).run().map_or(EndCause::Stopped, EndCause::Name);
             drop(farewell);
         })?;
-        let mut thread = Self { sessions, observing, fetching: None };
+        let mut thread = Self { offer, offered, observing, fetching: None };
         if let Some(fetcher) = fetcher {
             let (stop, stopped) = bounded(0);
-            thread.fetching = Some((stop, threads::spawn(&format!("fetch{number}"), move || fetcher.run(&stopped))?));
+            let fetching = threads::spawn(&format!("fetch{number}"), move || fetcher.run(&stopped))?;
+            thread.fetching = Some(Fetching { _stop: stop, thread: fetching });
         }
         Ok(thread)
     }

@@ -61,9 +61,15 @@ struct Observer<'a> {
     backoff: Backoff,
     had_session: bool,
     /// The last log line about the dispatcher's absence, and its time.
-    absence: Option<(String, Instant)>,
+    absence: Option<Absence>,
     /// Number of repositories that are not refused.
     remaining: usize,
+}
+
+/// A logged absence of the dispatcher.
+struct Absence {
+    text: String,
+    logged: Instant,
 }
 
 /// Whether the main loop continues.
@@ -214,12 +220,12 @@ impl<'a> Observer<'a> {
     fn say_absence(&mut self, error: &DialError) {
         let (text, now) = (chain(error), clock::instant());
         let is_news = match &self.absence {
-            Some((said, at)) => *said != text || now - *at >= REMIND,
+            Some(absence) => absence.text != text || now - absence.logged >= REMIND,
             None => true,
         };
         if is_news {
             log::warn!("{text}; trying again");
-            self.absence = Some((text, now));
+            self.absence = Some(Absence { text, logged: now });
         }
     }
 }
