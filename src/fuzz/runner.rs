@@ -1,5 +1,5 @@
-//! What a dispatcher may say to a runner, and what an earlier run may have left in the work directory, for the fuzzer
-//! and for property tests.
+//! Fuzz entry points of the runner: messages of a dispatcher, and the state that an earlier run may have left in the
+//! work directory. Property tests use them, too.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ use super::{recovery, translate};
 use crate::model::{AttemptId, StreamId};
 use crate::transport::{FrameReader, Stream};
 
-/// A stream from whoever answers at the dispatcher's address: each message is understood or refused.
+/// Reads a stream from any program that answers at the dispatcher's address: each message is understood or refused.
 ///
 /// # Panics
 ///
@@ -27,8 +27,8 @@ pub(crate) fn heard_by_runner(stream: &[u8]) {
     }
 }
 
-/// A journal and a spool with any content. A runner starts all the same; whatever it finds undone it finds again
-/// when it starts once more; and what it writes from then on is read back.
+/// Recovers from a journal and spools with any content. The runner starts in any case, finds the same attempts at a
+/// second start, and reads back what it has written since.
 ///
 /// # Panics
 ///
@@ -52,7 +52,7 @@ pub(crate) fn left_by_an_earlier_run(journal: &[u8], spool: &[u8]) {
     for (attempt, report) in &first {
         let spooled = fs::read(layout.spool(&StreamId::log(*attempt))).unwrap_or_default();
         assert_eq!(report.log.bytes, spooled.len() as u64, "{attempt}");
-        // Of nothing, nobody looks at the sum.
+        // The checksum of an empty spool does not matter.
         assert!(spooled.is_empty() || report.log.crc32 == crc32fast::hash(&spooled), "{attempt}");
     }
     let (mut journal, second) = recover();

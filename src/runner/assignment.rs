@@ -1,4 +1,4 @@
-//! What a runner is given and what it hands back, in words of the model.
+//! The lease that a runner gets and the result that it returns, in types of the model.
 
 use std::iter;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::model::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Assignment {
     pub(super) attempt: AttemptId,
-    /// How long the lease lasts after each renewal.
+    /// The time that the lease lasts after each renewal.
     pub(super) lease_ms: u64,
     pub(super) build: BuildId,
     /// Counted from 1 within the job.
@@ -26,7 +26,7 @@ pub(super) struct Assignment {
     pub(super) recipe: Arc<Recipe>,
 }
 
-/// Source of a commit for which a lease is on its way: a pack of what the one before it has not.
+/// The source of a commit whose lease is on its way: a pack of the objects that the previous commit does not have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SourceAhead {
     pub(super) repo: RepoName,
@@ -35,24 +35,24 @@ pub(super) struct SourceAhead {
 }
 
 impl Assignment {
-    /// For an exclusive attempt: how long after a renewal everything of it has to be on its way out. The second half of
-    /// the lease is for ending it, and at least as much as a task that ignores signals takes.
+    /// Returns the time after a renewal in which an exclusive attempt must have begun to end. The second half of the
+    /// lease is for ending it, and at least the time that a task that ignores signals takes.
     pub(super) fn exclusive_ms(&self, grace_ms: u64) -> Option<u64> {
         let half = self.lease_ms / 2;
         self.recipe.exclusive.then(|| half.min(self.lease_ms.saturating_sub(grace_ms + EXCLUSIVE_END_MS)))
     }
 
-    /// Whether its process may be started now, when leases are surely renewed since then.
+    /// Whether the process of the attempt may be started at `now`, if leases were last renewed at `renewed`.
     pub(super) fn may_start(&self, now: Moment, renewed: Moment, grace_ms: u64) -> bool {
         self.exclusive_ms(grace_ms).is_none_or(|limit| now.since(renewed) + EXCLUSIVE_START_MS < limit)
     }
 }
 
-/// How an attempt ended. Its log is whole, in the spool.
+/// The result of an attempt. Its streams are complete in the spool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AttemptResult {
     pub(super) outcome: Outcome,
-    /// How long the task's process ran, where it did.
+    /// The run time of the task's process, if it was started.
     pub(super) duration_ms: Option<u64>,
     pub(super) log: LogSummary,
     /// The streams beside the log that must be whole before the result counts.
@@ -65,7 +65,7 @@ impl AttemptResult {
         Self { outcome, duration_ms, log, streams: Vec::new() }
     }
 
-    /// The result of an attempt that never came as far as a process.
+    /// The result of an attempt whose process was never started.
     pub(super) fn lost(why: impl Into<LossReason>) -> Self {
         Self::new(Outcome::Lost(why.into()), None, LogSummary::default())
     }
@@ -115,7 +115,7 @@ mod tests {
         }
     }
 
-    /// S9. Where the slot does not look, a process may start after its runner slept through its lease.
+    /// S9. If the slot does not check, a process may start after its runner slept through the lease.
     #[test]
     fn an_exclusive_process_is_not_started_when_it_would_have_to_be_ended_at_once() {
         let may_start = |exclusive, now| assignment(60_000, exclusive).may_start(Moment(now), Moment(1_000), 10_000);

@@ -1,10 +1,10 @@
-//! The clock that leases are judged by: it goes on while the machine sleeps, as the dispatcher's does meanwhile.
+//! The clock that leases are judged by. It goes on while the machine sleeps, as the dispatcher's clock does meanwhile.
 
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::model::Moment;
 
-/// Milliseconds of `CLOCK_BOOTTIME`.
+/// Returns the milliseconds of `CLOCK_BOOTTIME`.
 pub(super) fn now() -> Moment {
     let time = clock_gettime(ClockId::Boottime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);

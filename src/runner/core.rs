@@ -1,5 +1,5 @@
-//! The thread that decides. Owns the machine, the journal and the handles of every other thread; turns what they report
-//! into events, and the machine's commands into what they are told. Never waits for the network, git or a process.
+//! The thread that decides. Owns the machine, the journal and the handles of all other threads. Turns their reports
+//! into events, and the machine's actions into orders for them. Never waits for the network, git or a process.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -34,7 +34,7 @@ use crate::shutdown::Stop;
 use crate::threads::{self, Thread};
 use crate::transport::{Frame, Listener};
 
-/// The body of a runner: returns when it is drained, stopped or cannot go on.
+/// Runs the role. Returns when the runner is drained, stopped, or cannot continue.
 pub(super) fn run(
     settings: &RunnerSettings,
     isolation: Isolation,
@@ -86,16 +86,17 @@ pub(super) fn run(
         is_over: false,
     };
     let _session_thread = SessionThread::start(settings, news, uploads)?;
-    // Declared last and so dropped first: no thread can be left waiting to be heard while it is being joined.
+    // These receivers are declared last and so dropped first: a thread that is being joined cannot block on a full
+    // channel.
     let (news, reports) = (from_session, from_slots);
     log::info!("runner {} with {slots} slots works in {}", settings.name, layout.root().display());
     core.turn(&news, &reports, stop, &uploader)
 }
 
-/// The session's thread; dropped, it hangs up and is joined.
+/// The session's thread. Dropping it closes the session and joins the thread.
 struct SessionThread {
     hangup: Arc<Hangup>,
-    /// Dropped before the thread is joined, which ends its pauses.
+    /// Dropped before the thread is joined, which ends the thread's pauses.
     _closing: Sender<()>,
     _thread: Thread<()>,
 }
@@ -116,7 +117,7 @@ impl SessionThread {
             let mut address = listen.clone();
             address.port = listener.local_addr().port();
             if listener.local_addr().ip().is_unspecified() {
-                // Everything is listened on; what to dial is for the host's name to say.
+                // The listener accepts on all addresses, so the dispatcher is told the host's name.
                 address.host = rustix::system::uname().nodename().to_string_lossy().into_owned();
             }
             log::info!("runner {} listens at {address}", settings.name);
@@ -151,21 +152,21 @@ impl Drop for SessionThread {
 
 struct Core<'a> {
     settings: &'a RunnerSettings,
-    /// What it offers: its own facts, and what it was told to offer.
+    /// The labels that the runner offers: its own facts, and those of its flags.
     labels: Vec<Label>,
     isolation: Isolation,
     machine: Machine,
     journal: Journal,
     session: Option<Arc<Session>>,
-    /// Each started at its first attempt.
+    /// The slots. Each is started at its first attempt.
     slots: Vec<Option<Slot>>,
-    /// For each attempt in a slot.
+    /// The way to cancel each attempt that is in a slot.
     cancels: HashMap<AttemptId, Sender<()>>,
-    /// Where the source goes, for each attempt that waits to ask for it.
+    /// The slot's end for the source, for each attempt that has not asked for it yet.
     packs: HashMap<AttemptId, Sender<Piece>>,
-    /// The commit that each repository's tree is at.
+    /// The commit of each repository's work tree.
     warm: BTreeMap<RepoName, CommitId>,
-    /// When the registration was last sent.
+    /// The time at which the registration was last sent.
     registered_at: Moment,
     heartbeat: Heartbeat,
     uploads: Sender<Upload>,
@@ -174,7 +175,7 @@ struct Core<'a> {
 }
 
 impl Drop for Core<'_> {
-    /// Ends what is executing, so that slots can be joined.
+    /// Cancels the attempts that are executing, so that the slots' threads can be joined.
     fn drop(&mut self) {
         for cancel in self.cancels.values() {
             let _ = cancel.try_send(());
@@ -203,7 +204,7 @@ impl Core<'_> {
                     Ok(heard) => self.hear(heard)?,
                     Err(RecvError) => return Err(RunnerError::ThreadEnded("session")),
                 },
-                // The core holds a sender itself.
+                // This receiver never disconnects: the core holds a sender of its own.
                 recv(reports) -> report => report.ok().map(|report| self.take(report)),
                 recv(stop) -> asked => Some(match asked {
                     Ok(Stop::Drain) => {
@@ -225,7 +226,8 @@ impl Core<'_> {
         Ok(())
     }
 
-    /// With a dispatcher, that is said when it is told.
+    /// Tells an operator what a drain waits for if the dispatcher is away. If it is connected, the drain itself is
+    /// logged.
     fn say_what_a_drain_waits_for(&self) {
         let held: Vec<_> = self.machine.holding().iter().map(AttemptId::to_string).collect();
         if self.session.is_none() && !held.is_empty() {
@@ -238,12 +240,12 @@ impl Core<'_> {
         }
     }
 
-    /// Hands an event to the machine and carries out what it says, and what follows from that.
+    /// Applies an event to the machine and performs its actions, and the events that these cause.
     fn handle(&mut self, event: Event) -> Result<(), RunnerError> {
         let mut next = Some(event);
         while let Some(event) = next.take() {
             let commands = self.machine.handle(boottime::now(), event);
-            // First, because what is held is to be renewed however long it takes to begin with it.
+            // The heartbeat is told first: the new lease must be renewed even if it takes long to start the attempt.
             self.heartbeat.set_holding(self.machine.holding());
             self.common.renewed.store(self.machine.surely_renewed().0, Ordering::Relaxed);
             for command in commands {
@@ -282,7 +284,7 @@ impl Core<'_> {
                 ForCore::Cancel(attempt) => Event::CancelAsked(attempt),
                 ForCore::Recorded(attempt) => Event::Recorded(attempt),
                 ForCore::Fenced(attempt) => {
-                    // It says so for each piece of output that was on its way.
+                    // The dispatcher says so for each piece of output that was on its way. One warning is enough.
                     if self.machine.is_held(attempt) {
                         log::warn!("attempt {attempt} is not held here any more, says the dispatcher: forgotten");
                     }
@@ -316,7 +318,7 @@ impl Core<'_> {
         }
     }
 
-    /// Carries out a command. What it comes to at once is the next event.
+    /// Performs an action. Returns the event that it caused at once, if any.
     fn perform(&mut self, command: Action) -> Result<Option<Event>, RunnerError> {
         match command {
             Action::Register { holding, draining } => self.register(&holding, draining)?,
@@ -338,7 +340,7 @@ impl Core<'_> {
             Action::Cancel(attempt) => {
                 if let Some(cancel) = self.cancels.get(&attempt) {
                     log::info!("attempt {attempt} is being ended");
-                    // If there is a message already, that one does it.
+                    // A full channel holds a cancel already.
                     let _ = cancel.try_send(());
                 }
             }
@@ -413,7 +415,7 @@ impl Core<'_> {
         }
     }
 
-    /// Without the source, the lease's slot asks for it.
+    /// Hands the source to a slot. If that fails, the lease's attempt asks for the source.
     fn take_ahead(&mut self, number: usize, ahead: Box<SourceAhead>) {
         if let Err(error) = self.ready(number) {
             log::debug!("no thread for source that came ahead: {error}");
@@ -422,7 +424,7 @@ impl Core<'_> {
         }
     }
 
-    /// Starts the slot, at its first use.
+    /// Starts the slot if this is its first use.
     fn ready(&mut self, number: usize) -> io::Result<()> {
         if self.slots[number].is_none() {
             self.slots[number] = Some(Slot::start(number, self.common.clone())?);
@@ -431,9 +433,9 @@ impl Core<'_> {
     }
 
     fn keep(&mut self, attempt: AttemptId, report: &AttemptResult) {
-        // First: what is said to have ended has ended also for the next start of this runner.
+        // The journal comes first: a result that the dispatcher has heard must be known to the next start, too.
         if let Err(error) = self.journal.end(attempt, report) {
-            // It still counts, unless this runner is killed before it is delivered.
+            // The result still counts, unless this runner is killed before it is delivered.
             log::warn!("could not write the journal: {error}");
         }
         let word = report.outcome.word();

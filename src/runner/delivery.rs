@@ -1,5 +1,5 @@
-//! How much of each stream has travelled. Pure: decides which piece goes next, what an acknowledgement means, and when
-//! to start over. Does no I/O and never asks the time. The uploader calls it.
+//! The progress of each stream to the dispatcher. Pure: decides which piece goes next, what an acknowledgement means,
+//! and when to start over. Does no I/O and never reads a clock. The uploader calls it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound::{Excluded, Unbounded};
@@ -14,7 +14,7 @@ use crate::model::{AttemptId, Moment, StreamId};
 #[derive(Debug, Default)]
 pub(super) struct Deliveries {
     streams: BTreeMap<StreamId, StreamDelivery>,
-    /// For each attempt that has ended: its results follow the last byte of its last stream.
+    /// The attempts that have ended. Their results follow the last byte of their last stream.
     results: BTreeMap<AttemptId, ResultsDelivery>,
     /// The stream that was served last. Its successor comes first, so that a flooding attempt holds up no other.
     last: Option<StreamId>,
@@ -26,19 +26,19 @@ struct StreamDelivery {
     len: u64,
     /// Bytes handed to the session.
     sent: u64,
-    /// Bytes that the dispatcher has, as it last said.
+    /// Bytes that the dispatcher has, by its last acknowledgement.
     acknowledged: u64,
-    /// Bytes that may be sent and not acknowledged.
+    /// The most bytes that may be sent and not acknowledged.
     window: u64,
-    /// Oldest first.
+    /// The pieces that are not acknowledged, oldest first.
     pieces: VecDeque<PieceOnTheWay>,
-    /// The last time that an answer made it go back.
+    /// The last time that an acknowledgement made the stream go back.
     rewound: Option<Rewind>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct PieceOnTheWay {
-    /// The offset behind its last byte.
+    /// The offset behind the last byte of the piece.
     end: u64,
     sent_at: Moment,
 }
@@ -51,11 +51,11 @@ struct Rewind {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct ResultsDelivery {
-    /// When the results left, or when after that the dispatcher last had more of a stream.
+    /// The time at which the results were sent, or at which the dispatcher had more of a stream after that.
     sent: Option<Moment>,
 }
 
-/// What an acknowledgement means.
+/// The meaning of an acknowledgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Acknowledgement {
     /// The dispatcher has more than before.
@@ -65,7 +65,7 @@ pub(super) enum Acknowledgement {
     Nothing,
 }
 
-/// What to send next.
+/// The next thing to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum NextToSend {
     Piece { stream: StreamId, offset: u64, length: u64 },
@@ -84,7 +84,7 @@ pub(super) fn take_attempt<V>(map: &mut BTreeMap<StreamId, V>, attempt: AttemptI
 }
 
 impl Deliveries {
-    /// The stream's spool has this many bytes.
+    /// Notes that the stream's spool has `len` bytes.
     pub(super) fn grow(&mut self, stream: &StreamId, len: u64) {
         if let Some(delivery) = self.streams.get_mut(stream) {
             delivery.len = len;
@@ -93,7 +93,7 @@ impl Deliveries {
         }
     }
 
-    /// The attempt's streams are complete with the bytes that they have.
+    /// Notes that the attempt has ended: its streams have all their bytes.
     pub(super) fn end(&mut self, attempt: AttemptId) {
         self.results.entry(attempt).or_default();
     }
@@ -103,7 +103,7 @@ impl Deliveries {
         self.results.remove(&attempt);
     }
 
-    /// A new session: every stream goes on at its offset here, or at 0 if it has none.
+    /// Starts a new session. Every stream continues at its offset here, or at 0 if it has none.
     pub(super) fn resume(&mut self, offsets: &[(StreamId, u64)]) {
         let offsets: BTreeMap<_, _> = offsets.iter().map(|(stream, offset)| (stream, *offset)).collect();
         for (stream, delivery) in &mut self.streams {
@@ -117,7 +117,7 @@ impl Deliveries {
         }
     }
 
-    /// The dispatcher has this many bytes of the stream, or wants them from there.
+    /// Takes an acknowledgement: the dispatcher has the bytes before `offset`, or wants the stream from there.
     pub(super) fn acknowledge(&mut self, now: Moment, stream: &StreamId, offset: u64) -> Acknowledgement {
         let Some(delivery) = self.streams.get_mut(stream) else { return Acknowledgement::Nothing };
         let results = self.results.get_mut(&stream.attempt);
@@ -129,7 +129,8 @@ impl Deliveries {
             return Acknowledgement::Progress;
         }
         if offset < delivery.sent && !delivery.has_just_rewound(now, offset) {
-            // The same offset again, although more was sent: a piece did not fit to what the dispatcher has.
+            // The same offset came again although more was sent: a piece did not fit to the bytes that the dispatcher
+            // has.
             delivery.rewound = Some(Rewind { to: offset, at: now });
             delivery.go_to(offset);
             if let Some(results) = results {
@@ -140,10 +141,10 @@ impl Deliveries {
         Acknowledgement::Nothing
     }
 
-    /// Returns what to send now, and counts it as sent.
+    /// Returns the next thing to send, and counts it as sent.
     ///
-    /// All streams together have no more on the way than the widest window of one: they share the connection, and a
-    /// ping waits behind all of it.
+    /// All streams together have at most the widest window of one on the way: they share the connection, and a ping
+    /// waits behind all of it.
     pub(super) fn next(&mut self, now: Moment) -> Option<NextToSend> {
         let widest = self.streams.values().map(|delivery| delivery.window).max()?;
         let on_the_way = self.streams.values().map(|delivery| delivery.sent - delivery.acknowledged).sum();
@@ -162,7 +163,7 @@ impl Deliveries {
         Some(NextToSend::Piece { stream, offset, length })
     }
 
-    /// All streams, beginning behind the one that was served last.
+    /// Returns all streams, beginning behind the one that was served last.
     fn in_turn(&self) -> impl Iterator<Item = (&StreamId, &StreamDelivery)> {
         let last = self.last.as_ref();
         let later = self.streams.range::<StreamId, _>((last.map_or(Unbounded, Excluded), Unbounded));
@@ -170,13 +171,13 @@ impl Deliveries {
         later.chain(earlier.into_iter().flatten())
     }
 
-    /// Whether everything of an attempt that has ended was sent, but for its results.
+    /// Whether the attempt has ended, and everything of it but its results was sent.
     fn are_results_due(&self, attempt: AttemptId) -> bool {
         self.results.get(&attempt).is_some_and(|results| results.sent.is_none())
             && of_attempt(&self.streams, attempt).all(|(_, delivery)| delivery.sent == delivery.len)
     }
 
-    /// Starts over with attempts whose answer is overdue.
+    /// Starts over with the attempts whose answer is overdue.
     pub(super) fn look_at_time(&mut self, now: Moment) {
         let overdue = |(attempt, results): (&AttemptId, &ResultsDelivery)| {
             self.deadline(*attempt, *results).is_some_and(|deadline| deadline <= now).then_some(*attempt)
@@ -208,7 +209,7 @@ impl StreamDelivery {
         Self { len, sent: 0, acknowledged: 0, window: LOG_WINDOW_FIRST, pieces: VecDeque::new(), rewound: None }
     }
 
-    /// The length of the piece that may be sent now, with `room` left on the connection. 0 if there is none.
+    /// Returns the length of the piece that may be sent now if the connection has `room`, or 0 if there is none.
     fn next_length(&self, room: u64) -> u64 {
         let room = self.window.saturating_sub(self.sent - self.acknowledged).min(room);
         let piece = (self.window / 16).clamp(LOG_PIECE_MIN, LOG_PIECE_MAX);
@@ -242,7 +243,7 @@ impl StreamDelivery {
         self.pieces.clear();
     }
 
-    /// Several pieces behind a gap are each answered with the same offset; going back once is enough.
+    /// Each of several pieces behind a gap is answered with the same offset; going back once is enough.
     fn has_just_rewound(&self, now: Moment, offset: u64) -> bool {
         self.rewound.is_some_and(|Rewind { to, at }| to == offset && now.since(at) < FAST_ACK_MS * 4)
     }
@@ -267,7 +268,7 @@ mod tests {
         NextToSend::Piece { stream, offset, length }
     }
 
-    /// Everything that can be sent now.
+    /// Returns everything that can be sent now.
     fn send(deliveries: &mut Deliveries, now: u64) -> Vec<NextToSend> {
         std::iter::from_fn(|| deliveries.next(Moment(now))).collect()
     }
@@ -312,13 +313,13 @@ mod tests {
         assert_eq!(bytes(&send(&mut deliveries, 0)), LOG_WINDOW_FIRST / 2);
     }
 
-    /// C3: so that a ping behind it comes in time on a slow line. Sabotage tried: no common limit; it fails.
+    /// C3: a ping behind the pieces must arrive in time over a slow line. Sabotage tried: no common limit; it fails.
     #[test]
     fn many_logs_have_no_more_on_the_way_than_one() {
         let mut deliveries = Deliveries::default();
         (1..20).for_each(|n| deliveries.grow(&StreamId::log(AttemptId(n)), 1 << 20));
         assert_eq!(bytes(&send(&mut deliveries, 0)), LOG_WINDOW_FIRST);
-        // Whoever has been answered, others go on as well.
+        // An acknowledgement of one stream makes room for all.
         deliveries.acknowledge(Moment(5000), &A, LOG_PIECE_MIN);
         assert_eq!(send(&mut deliveries, 0), [piece(StreamId::log(AttemptId(3)), 0, LOG_PIECE_MIN)]);
     }
@@ -436,7 +437,7 @@ mod tests {
             let (mut now, mut are_results_taken) = (Moment(0), false);
             for _ in 0..2000 {
                 match deliveries.next(now) {
-                    // A piece that is lost leaves a gap, and what comes behind it is dropped.
+                    // A lost piece leaves a gap, and the dispatcher drops the pieces behind it.
                     Some(NextToSend::Piece { stream, offset, length }) => {
                         let at = usize::from(stream != A);
                         sent[at] = sent[at].max(offset + length);

@@ -1,10 +1,10 @@
-//! The environment of an attempt, the same under a dispatcher and under `surveil run`.
+//! The environment of an attempt. It is the same under a dispatcher and under `surveil run`.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// What an attempt is told of itself, each in `SURVEIL_` and the name in capitals.
+/// The facts that an attempt is told. Each is in a variable `SURVEIL_` with the name in capitals.
 #[derive(Debug, Clone, Copy)]
 pub struct AttemptFacts<'a> {
     pub build: u64,
@@ -14,26 +14,27 @@ pub struct AttemptFacts<'a> {
     pub number: u32,
     pub repo: &'a str,
     pub branch: &'a str,
-    /// In full.
+    /// The full id.
     pub commit: &'a str,
     pub runner: &'a str,
     /// Counted from 0.
     pub slot: usize,
 }
 
-/// Git's own settings for one repository, as a hook has them: they would point an attempt at the wrong one.
+/// Git's variables for one repository, as a hook has them. They would point an attempt at the wrong repository.
 const GIT_LOCAL: [&str; 6] =
     ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR"];
 
-/// What of this process's own environment an attempt inherits: all but `SURVEIL_…`, which may hold what is not for it.
+/// Returns the variables of this process that an attempt inherits: all but `SURVEIL_…`, which may hold secrets of the
+/// runner, and git's own for one repository.
 pub fn inherited(own: impl IntoIterator<Item = (OsString, OsString)>) -> Vec<(OsString, OsString)> {
     let is_foreign =
         |name: &OsStr| name.as_bytes().starts_with(b"SURVEIL_") || GIT_LOCAL.iter().any(|git| name == *git);
     own.into_iter().filter(|(name, _)| !is_foreign(name)).collect()
 }
 
-/// The attempt's environment, without doubles: what is inherited, then Surveil's own, then the task's, the later one
-/// winning. `ceiling` is above the work tree, so that git looks for no repository there.
+/// Returns the attempt's environment, each name once: the inherited variables, then Surveil's own, then the task's. A
+/// later value wins. `ceiling` is a directory above the work tree, at which git stops to look for a repository.
 pub fn attempt_environment(
     inherited: &[(OsString, OsString)],
     facts: &AttemptFacts<'_>,

@@ -1,55 +1,55 @@
-//! What the machine is told and what it wants done: facts in the past tense, commands in the imperative.
+//! The input and output of the machine: events are facts in the past tense, actions are imperatives.
 
 use super::assignment::{Assignment, AttemptResult, SourceAhead};
 use crate::model::{AttemptId, CommitId, Moment, StreamId};
 
-/// Something that happened, in life order.
+/// A fact that the machine is told, in life order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Event {
-    /// The dispatcher said welcome.
+    /// The dispatcher answered `hello` with `welcome`.
     Connected,
-    /// It took the registration, which was sent at `since`. `gone` is not held any more.
+    /// The dispatcher accepted the registration that was sent at `since`. The attempts in `gone` are not held any more.
     Registered {
         since: Moment,
         gone: Vec<AttemptId>,
         streams: Vec<(StreamId, u64)>,
     },
     Disconnected,
-    /// The source of a lease to come was given.
+    /// The source of a commit came ahead of its lease.
     SourceCame(Box<SourceAhead>),
-    /// A lease was given.
+    /// The dispatcher sent a lease.
     Leased(Box<Assignment>),
-    /// A lease was given that makes no sense.
+    /// The dispatcher sent a lease that cannot be executed.
     LeaseUnreadable {
         attempt: AttemptId,
         why: String,
     },
-    /// A slot needs the source of its attempt's commit and has these commits.
+    /// A slot needs the source of its attempt's commit, and has the commits `haves`.
     SourceWanted {
         attempt: AttemptId,
         haves: Vec<CommitId>,
     },
-    /// The attempt's process runs.
+    /// The attempt's process has started.
     Started(AttemptId),
-    /// The dispatcher wants the attempt cancelled.
+    /// The dispatcher asked to cancel the attempt.
     CancelAsked(AttemptId),
-    /// The dispatcher answered the ping that was sent at `since`, and so renewed what is held and not in `gone`.
+    /// The dispatcher answered the ping that was sent at `since`. That renewed all held leases but those in `gone`.
     Renewed {
         since: Moment,
         gone: Vec<AttemptId>,
     },
-    /// A slot is free again; nothing of the attempt is left but its log.
+    /// The attempt has ended and its slot is free: nothing of it is left but its streams.
     Ended {
         attempt: AttemptId,
         report: AttemptResult,
     },
-    /// The dispatcher has the result.
+    /// The dispatcher has recorded the result.
     Recorded(AttemptId),
-    /// The dispatcher says that the lease is not held any more.
+    /// The dispatcher says that this runner does not hold the lease any more.
     Fenced(AttemptId),
-    /// Finish what is held, then end.
+    /// The runner is to finish its attempts, then end.
     DrainAsked,
-    /// End now.
+    /// The runner is to end now.
     StopAsked,
     /// Time has passed. The dispatcher last had more of a stream at `delivered`.
     Tick {
@@ -57,46 +57,46 @@ pub(super) enum Event {
     },
 }
 
-/// Something to do. Their order counts.
+/// Something to do. The order of actions counts.
 #[must_use]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Action {
-    /// Say what the runner offers and holds.
+    /// Send the registration.
     Register { holding: Vec<AttemptId>, draining: bool },
-    /// Let streams travel, from these offsets; those not named from 0.
+    /// Send streams, from these offsets; a stream without one from 0.
     ResumeStreams(Vec<(StreamId, u64)>),
-    /// Streams cannot travel.
+    /// Send nothing of streams: there is no session.
     PauseStreams,
-    /// Have a free slot take the source in.
+    /// Give the source to a free slot.
     TakeAhead { slot: usize, ahead: Box<SourceAhead> },
-    /// Write down that the attempt is held, then give it to the slot.
+    /// Write the attempt into the journal, then give it to the slot.
     Start { slot: usize, assignment: Box<Assignment> },
     /// Ask the dispatcher for the source.
     AskSource { attempt: AttemptId, haves: Vec<CommitId> },
-    /// Tell the dispatcher that the process runs.
+    /// Tell the dispatcher that the attempt's process has started.
     SayStarted(AttemptId),
     /// Tell the slot to end the attempt.
     Cancel(AttemptId),
-    /// Write down how the attempt ended.
+    /// Write the result into the journal.
     Keep { attempt: AttemptId, report: AttemptResult },
-    /// Tell the dispatcher how the attempt ended, after its streams.
+    /// Tell the dispatcher the result, after the attempt's streams.
     Deliver { attempt: AttemptId, report: AttemptResult },
-    /// Say no more of what the attempt prints.
+    /// Send nothing more of the attempt's streams.
     Mute(AttemptId),
-    /// Delete what is kept of the attempt.
+    /// Delete the attempt's journal entry and spools.
     Forget { attempt: AttemptId, has_spool: bool },
-    /// Tell the dispatcher that the runner wants nothing new, and ping it at once.
+    /// Tell the dispatcher that the runner takes no new attempts, and ping it at once.
     SayDraining,
-    /// The runner's end.
+    /// End the runner.
     End,
-    /// The runner's end, although the dispatcher has not taken everything: the next start delivers the rest.
+    /// End the runner although the dispatcher has not taken all results. The next start delivers the rest.
     GiveUp(Undelivered),
 }
 
-/// What a runner leaves for its next start.
+/// The results that a runner leaves for its next start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Undelivered {
     pub(super) results: usize,
-    /// Bytes of the results' streams.
+    /// The length of the results' streams together.
     pub(super) bytes: u64,
 }

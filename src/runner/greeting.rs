@@ -1,5 +1,5 @@
-//! The opening exchange as a runner has it: `hello`, then `welcome` or a refusal. Knows what each refusal asks for.
-//! Never decides when to try again; the session's thread does.
+//! The opening exchange from the runner's side: `hello`, then `welcome` or a refusal. Classifies refusals. The
+//! session's thread decides when to try again.
 
 use crate::model::RunnerName;
 
@@ -10,18 +10,18 @@ use crate::protocol::limits::MAX_LINE_BYTES;
 use crate::protocol::{MIN_VERSION, VERSION};
 use crate::transport::{self, Frame, FrameReader, Stream, TransportError};
 
-/// Who the runner is, the same for each session.
+/// The identity of the runner. It is the same for all sessions.
 #[derive(Debug)]
 pub(super) struct Identity {
     pub(super) name: RunnerName,
-    /// Drawn at the start of this process.
+    /// A random number, drawn at the start of this process.
     pub(super) incarnation: u64,
     pub(super) token: TokenSource,
-    /// For a runner that listens.
+    /// The way to call the runner, if it listens.
     pub(super) callback: Option<Callback>,
 }
 
-/// How a dispatcher calls a runner that listens.
+/// The way in which a dispatcher calls a runner that listens.
 #[derive(Debug, Clone)]
 pub(super) struct Callback {
     pub(super) address: String,
@@ -29,7 +29,7 @@ pub(super) struct Callback {
     pub(super) key: String,
 }
 
-/// Why there is no session.
+/// The reason why there is no session.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Setback {
     #[error(transparent)]
@@ -38,10 +38,10 @@ pub(super) enum Setback {
     Connection(#[from] TransportError),
     #[error("the dispatcher closed the connection without a word")]
     Silent,
-    /// Passes by itself: a taken name, a busy dispatcher, one that shuts down.
+    /// A refusal that passes by itself: a taken name, a busy dispatcher, a dispatcher that shuts down.
     #[error("the dispatcher refused for now: {0}")]
     ForNow(String),
-    /// Lasts until a person changes the token or a program.
+    /// A refusal that lasts until a person changes the token or a program.
     #[error("the dispatcher refused: {0}")]
     ForGood(String),
     #[error("the dispatcher answered with protocol version {0}; this runner speaks {MIN_VERSION} to {VERSION}")]
@@ -49,13 +49,14 @@ pub(super) enum Setback {
 }
 
 impl Setback {
-    /// Whether trying again is useless until a person acts.
+    /// Whether a new try is useless until a person acts.
     pub(super) fn is_for_good(&self) -> bool {
         matches!(self, Self::ForGood(_) | Self::Version(_))
     }
 }
 
-/// Says hello and hears the answer. `announce` names the listening address and its key, after which the session ends.
+/// Sends `hello` and reads the answer. With `announce` the `hello` names the listening address and its key; the session
+/// ends after that.
 pub(super) fn greet(
     stream: &Stream,
     reader: &mut FrameReader,

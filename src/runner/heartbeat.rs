@@ -1,6 +1,6 @@
-//! The thread that says "still alive". It does nothing else and waits for nobody, so a runner that is busy or starved
-//! keeps its work. The core starts it and tells it of sessions; a session's reader notices when the dispatcher falls
-//! silent.
+//! The thread that sends pings. It does nothing else and never waits for another thread, so a runner that is busy or
+//! short of CPU keeps its leases. The core starts it and tells it of sessions. The session's reader notices if the
+//! dispatcher falls silent.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -13,10 +13,10 @@ use super::session::Session;
 use crate::model::AttemptId;
 use crate::threads::{self, Thread};
 
-/// What is held, as the core last said. Locked for a copy, never across anything that waits.
+/// The attempts that are held, as the core last said. Locked for a copy, never across anything that waits.
 type Holding = Arc<Mutex<Vec<AttemptId>>>;
 
-/// The core's handle. Dropped, the thread ends.
+/// The core's handle. Dropping it ends the thread.
 pub(super) struct Heartbeat {
     told: Sender<HeartbeatOrder>,
     holding: Holding,
@@ -37,17 +37,17 @@ impl Heartbeat {
         Ok(Self { told, holding, _thread: thread })
     }
 
-    /// Beats on this session from now on. False if the thread is gone.
+    /// Sets the session to ping. Returns false if the thread has ended.
     pub(super) fn set_session(&self, session: Option<Arc<Session>>) -> bool {
         self.told.send(HeartbeatOrder::Session(session)).is_ok()
     }
 
-    /// Does not wait for the next beat. False if the thread is gone.
+    /// Sends a ping without waiting for the next beat. Returns false if the thread has ended.
     pub(super) fn ping_now(&self) -> bool {
         self.told.send(HeartbeatOrder::PingNow).is_ok()
     }
 
-    /// What the next ping names.
+    /// Sets the attempts that the next ping names.
     pub(super) fn set_holding(&self, holding: Vec<AttemptId>) {
         *threads::lock(&self.holding) = holding;
     }

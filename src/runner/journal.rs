@@ -1,6 +1,6 @@
-//! What the next start of the runner has to know: which attempts are held and how they ended. An append-only file, a
-//! line for each event, written anew without what is over when it has grown. It survives the runner, not the machine:
-//! nothing is synced, because an attempt whose machine lost power is lost anyway.
+//! The record of held attempts and their results, for the next start of the runner. An append-only file with a line for
+//! each event. When it has grown, it is rewritten without the attempts that are over. It survives the process, not a
+//! power cut: nothing is synced, because an attempt whose machine lost power is lost anyway.
 //!
 //! Lines: `held a12 b3/test app 4f2a91c…`, then `ended {…}` (the `results` message), then `done a12`.
 
@@ -20,7 +20,7 @@ pub(super) struct Journal {
     path: PathBuf,
     file: File,
     bytes: u64,
-    /// The lines of attempts that are not done, as they are in the file.
+    /// The lines of attempts that are not over, as they are in the file.
     live: BTreeMap<AttemptId, Lines>,
 }
 
@@ -30,17 +30,17 @@ struct Lines {
     ended: Vec<u8>,
 }
 
-/// What an earlier run left undone.
+/// The attempts of an earlier run that are not over.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Undone {
-    /// Ended, and not taken by the dispatcher as far as is known.
+    /// Attempts with a result that the dispatcher has not taken, as far as is known.
     pub(super) ended: Vec<(AttemptId, AttemptResult)>,
-    /// Executing when the runner died.
+    /// Attempts that were executing when the runner died.
     pub(super) executing: Vec<AttemptId>,
 }
 
 impl Journal {
-    /// Opens the journal, or makes it, and reads what is undone. A torn line at the end is passed over.
+    /// Opens or creates the journal and reads the attempts that are not over. A torn last line is skipped.
     pub(super) fn open(path: PathBuf) -> io::Result<(Self, Undone)> {
         let text = match fs::read(&path) {
             Ok(text) => text,
@@ -62,7 +62,7 @@ impl Journal {
         Ok((Self { path, file, bytes, live }, undone))
     }
 
-    /// The attempt is held from now on.
+    /// Records that the attempt is held from now on.
     pub(super) fn hold(&mut self, assignment: &Assignment) -> io::Result<()> {
         let Assignment { attempt, build, repo, commit, task, .. } = assignment;
         let line = format!("held {attempt} {build}/{task} {repo} {commit}\n").into_bytes();
@@ -71,7 +71,7 @@ impl Journal {
         Ok(())
     }
 
-    /// The attempt ended so.
+    /// Records the result of the attempt.
     pub(super) fn end(&mut self, attempt: AttemptId, report: &AttemptResult) -> io::Result<()> {
         let mut line = ENDED.to_vec();
         translate::results_line(attempt, report, &mut line);
@@ -80,7 +80,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Nobody wants to know of the attempt any more. Costs nothing for one that was never held.
+    /// Records that the attempt is over. Does nothing for an attempt that was never held.
     pub(super) fn forget(&mut self, attempt: AttemptId) -> io::Result<()> {
         if self.live.remove(&attempt).is_none() {
             return Ok(());
@@ -129,7 +129,7 @@ fn first_id(rest: &[u8]) -> Option<AttemptId> {
     Some(AttemptId(number.parse().ok()?))
 }
 
-/// Writes what is live to a new file, which then takes the old one's place.
+/// Writes the live lines to a new file, which then replaces the old one.
 fn rewrite(path: &PathBuf, live: &BTreeMap<AttemptId, Lines>) -> io::Result<(File, u64)> {
     let fresh = path.with_extension("new");
     let text: Vec<u8> =

@@ -1,5 +1,5 @@
-//! What lies where below a runner's work directory, and the locks that make it one runner's alone, also while attempts
-//! of one that was killed are being ended. Every path of the runner comes from here.
+//! The layout of a runner's work directory: every path of the runner comes from here. Its locks keep the directory for
+//! one runner, also while the attempts of a runner that was killed are still being ended.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -13,20 +13,20 @@ use crate::clock;
 use crate::locked::Locked;
 use crate::model::{RepoName, StreamId};
 
-/// A work directory, locked for as long as this lives.
+/// A work directory. It is locked as long as this value lives.
 #[derive(Debug)]
 pub(super) struct Layout {
     root: PathBuf,
-    /// Locked by this runner, and for as long as something supervises attempts of it.
+    /// A file that is locked by this runner, and as long as a process supervises attempts of it.
     attempts: Arc<File>,
     _lock: Locked,
 }
 
-/// How long the attempts of an earlier runner may take to end. Whoever supervises them gives up before.
+/// The time that the attempts of an earlier runner have to end. Their supervisors give up earlier.
 const ENDING: Duration = Duration::from_secs(30);
 
 impl Layout {
-    /// Makes the directory where needed and takes its lock.
+    /// Creates the directory if needed and locks it.
     pub(super) fn open(root: &Path) -> Result<Self, RunnerError> {
         let unusable = |source| RunnerError::WorkDirectory { path: root.to_owned(), source };
         fs::create_dir_all(root).map_err(unusable)?;
@@ -48,7 +48,7 @@ impl Layout {
         Ok(Self { root, attempts: Arc::new(attempts), _lock: Locked::new(lock) })
     }
 
-    /// For whoever supervises attempts to keep open until nothing of them is left.
+    /// Returns the file that supervisors keep open until nothing of their attempts is left.
     pub(super) fn attempts(&self) -> Arc<File> {
         self.attempts.clone()
     }
@@ -57,12 +57,12 @@ impl Layout {
         &self.root
     }
 
-    /// The bare repository that receives packs, one for all slots.
+    /// Returns the bare repository that receives packs. All slots share it.
     pub(super) fn store(&self, repo: &RepoName) -> PathBuf {
         self.root.join("stores").join(format!("{repo}.git"))
     }
 
-    /// Which commits the store has complete, newest last.
+    /// Returns the list of the commits that the store has completely, newest last.
     pub(super) fn recent(&self, repo: &RepoName) -> PathBuf {
         self.root.join("stores").join(format!("{repo}.recent"))
     }
@@ -71,12 +71,12 @@ impl Layout {
         self.root.join("stores")
     }
 
-    /// The work tree of one slot. Its index lies beside it.
+    /// Returns the work tree of one slot. Its index lies beside it.
     pub(super) fn tree(&self, repo: &RepoName, slot: usize) -> PathBuf {
         self.root.join("trees").join(repo.as_str()).join(format!("slot{slot}"))
     }
 
-    /// A name that is not taken, for what has to get out of the way.
+    /// Returns a free name in quarantine.
     pub(super) fn quarantine(&self, what: &str) -> PathBuf {
         let place = |n: u32| self.root.join("quarantine").join(format!("{what}.{n}"));
         (1..).map(place).find(|path| !path.exists()).unwrap_or_else(|| place(0))
@@ -86,7 +86,7 @@ impl Layout {
         self.root.join("quarantine")
     }
 
-    /// Where a stream is spooled. Its name is a part of the file's, `log` too.
+    /// Returns the spool file of a stream: `a12.log` for a log.
     pub(super) fn spool(&self, stream: &StreamId) -> PathBuf {
         self.spools().join(format!("{}.{}", stream.attempt, stream.kind))
     }
@@ -99,20 +99,21 @@ impl Layout {
         self.root.join("journal")
     }
 
-    /// Bytes that may still be written.
+    /// Returns the free space in bytes.
     pub(super) fn free(&self) -> io::Result<u64> {
         let stat = rustix::fs::statvfs(&self.root)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
-    /// Whether there is so little room that failing is no wonder.
+    /// Whether the disk has so little room that a failure may be the disk's fault.
     pub(super) fn is_full(&self) -> bool {
         self.free().is_ok_and(|free| free < DISK_FULL_BYTES)
     }
 }
 
-/// A runner that was killed is gone at once, and those who end its attempts a moment later. Until then they are not
-/// over, nothing may be said of them, and their trees are in use.
+/// Locks `attempts`, waiting for at most `patience`. The process of a killed runner is gone at once, but its
+/// supervisors end a moment later. Until then its attempts are not over: nothing may be said of them, and their trees
+/// are in use.
 fn locked_within(attempts: &File, patience: Duration) -> io::Result<bool> {
     let deadline = clock::instant() + patience;
     let mut is_told = false;

@@ -1,5 +1,5 @@
-//! A runner that listens instead of dialling: who may call, and the call that is taken. A caller has to show the key
-//! from the runner's announcement first; until then it costs one of a few threads for a bounded time.
+//! A runner that listens instead of dialling. A caller must first show the key from the runner's announcement; until
+//! then it occupies one of a few threads for a bounded time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,7 +20,7 @@ pub(super) struct IncomingCall {
     pub(super) reader: FrameReader,
 }
 
-/// Calls from the dispatcher. Dropped, it stops listening.
+/// The calls of the dispatcher. Dropping this value stops listening.
 pub(super) struct Callers {
     listener: Arc<Listener>,
     calls: Receiver<IncomingCall>,
@@ -28,7 +28,7 @@ pub(super) struct Callers {
 }
 
 impl Callers {
-    /// Accepts calls that show `key`.
+    /// Starts to accept calls that show `key`.
     pub(super) fn start(listener: Listener, key: String) -> std::io::Result<Self> {
         let listener = Arc::new(listener);
         let (taken, calls) = bounded(1);
@@ -37,7 +37,8 @@ impl Callers {
         Ok(Self { listener, calls, _accept: accept })
     }
 
-    /// The next call, waited for as long as it takes the dispatcher to dial. `None` when none came or the runner ends.
+    /// Waits for the next call, as long as the dispatcher may take to dial. Returns `None` if none came or the runner
+    /// ends.
     pub(super) fn next_call(&self, closing: &Receiver<()>) -> Option<IncomingCall> {
         select! {
             recv(self.calls) -> call => call.ok(),
@@ -64,7 +65,7 @@ fn accept(listener: &Listener, key: &Arc<str>, taken: &Sender<IncomingCall>) {
             Ok(Some(stream)) => stream,
             Ok(None) => break,
             Err(error) => {
-                // Such as too many open files: passes, or comes again a second later.
+                // For instance too many open files. The state passes, or the error comes again a second later.
                 log::error!("could not accept a call: {}", chain(&error));
                 let _ = after(ACCEPT_PAUSE).recv();
                 continue;
@@ -91,7 +92,7 @@ fn accept(listener: &Listener, key: &Arc<str>, taken: &Sender<IncomingCall>) {
             }
         }
     }
-    // Those that have not shown the key are not waited for; the one that was taken is closed by the hang-up.
+    // Callers that have not shown the key are not waited for. The accepted call is closed by the hang-up.
     for (stream, _) in &greeters {
         stream.close();
     }
@@ -103,7 +104,7 @@ fn hear_caller(stream: Stream, key: &str, taken: &Sender<IncomingCall>) {
     match call {
         Ok(Some(Call::Dialled { callback_key })) if bool::from(callback_key.as_bytes().ct_eq(key.as_bytes())) => {
             if let Err(unwanted) = taken.try_send(IncomingCall { stream, reader }) {
-                // Another call is waiting to be taken already.
+                // Another accepted call is waiting already.
                 unwanted.into_inner().stream.close();
             }
         }

@@ -1,11 +1,11 @@
-//! The role that executes attempts: in clean trees of exactly the commit, with every process ended afterwards, with
-//! nothing lost when the dispatcher is away or the runner itself starts again.
+//! The role that executes attempts. Each attempt runs in a clean work tree of exactly its commit, all its processes are
+//! ended afterwards, and its result survives the absence of the dispatcher and a restart of the runner.
 //!
-//! One thread decides (`core.rs`, which owns the pure `machine/`); the others wait for something on its behalf: the
-//! session's reader and writer (`session.rs`), `heartbeat`, `upload`, a thread for each slot, and one for each
-//! attempt's output. Only `translate.rs` sees both the wire and the model.
+//! One thread decides: `core.rs`, which owns the pure `machine/`. The other threads wait on its behalf: the session's
+//! reader and writer (`session.rs`), `heartbeat`, `upload`, a thread for each slot, and a thread for each slot's
+//! output. Only `translate.rs` sees both the wire and the model.
 //!
-//! It must never report a failure of its own as a failure of the task: that is an attempt lost.
+//! The runner never reports a failure of its own as a failure of the task: such an attempt is lost.
 
 mod assignment;
 mod boottime;
@@ -13,7 +13,7 @@ mod core;
 mod delivery;
 mod environment;
 mod event;
-// Compiled as a part of this room, so that it sees what is private here.
+// The file is compiled as a part of this room, so that it sees the room's private items.
 #[cfg(any(test, fuzzing))]
 #[path = "../fuzz/runner.rs"]
 pub(crate) mod fuzz;
@@ -52,7 +52,7 @@ use crate::process::{Supervisor, detect_isolation};
 use crate::shutdown::Stop;
 use crate::transport::TransportError;
 
-/// Why a runner could not start or had to end.
+/// The reason why a runner could not start or had to end.
 #[derive(Debug, thiserror::Error)]
 pub enum RunnerError {
     #[error("could not use the work directory {}", path.display())]
@@ -67,12 +67,12 @@ pub enum RunnerError {
     Leftovers { path: PathBuf },
     #[error("could not use the journal {}", path.display())]
     Journal { path: PathBuf, source: io::Error },
-    /// The token or the protocol version, which only a person can change.
+    /// The dispatcher refused the token or the protocol version. Only a person can change these.
     #[error(
         "{0}: check that --token-file names a copy of the dispatcher's tokens/runner, and that both run one version"
     )]
     Refused(String),
-    /// The runner was told to end, and the dispatcher was away or took nothing for too long.
+    /// The runner was told to end, and the dispatcher was away or took no results for too long.
     #[error(
         "could not deliver everything to the dispatcher (results: {results}, output: {bytes} bytes): the rest stays in {}, \
          and the next start of this runner there delivers it",
@@ -83,17 +83,17 @@ pub enum RunnerError {
     Listen(#[from] TransportError),
     #[error("could not start the thread {name}")]
     Thread { name: &'static str, source: io::Error },
-    /// A thread that everything depends on is gone, by a panic that was printed.
+    /// A thread that the runner depends on has ended, by a panic that was printed.
     #[error("the thread {0} has ended")]
     ThreadEnded(&'static str),
     #[error("could not draw a random number")]
     Random(#[source] getrandom::Error),
 }
 
-/// Executes attempts until a message on `stop`. A dispatcher that is away is waited for.
+/// Executes attempts until a message arrives on `stop`. Waits for a dispatcher that is away.
 pub fn run(settings: RunnerSettings, stop: &Receiver<Stop>) -> Result<(), RunnerError> {
     let isolation = detect_isolation();
-    // This very program, also after its file was replaced by a newer one.
+    // `/proc/self/exe` is this very program, even if a newer one has replaced its file.
     let executor = move |layout: &Layout| -> Box<dyn slot::Execute> {
         Box::new(Supervisor::new("/proc/self/exe".into(), isolation).keeping_open(layout.attempts()))
     };

@@ -1,7 +1,7 @@
-//! Who reads what a slot's attempts print and writes it to the spool: of an attempt that lasts, the thread
-//! `slot<N>-out`; of one that is over before, the slot itself, afterwards, since to wake the thread twice would cost
-//! more than to read what fits into a pipe. Neither waits for the network, so an attempt is slowed down by its own disk
-//! at most. One thread for each slot, because starting one for each attempt would cost more still.
+//! The reader of a slot's output, which writes to the spool. The thread `slot<N>-out` reads the output of an attempt
+//! that lasts. The slot itself reads the output of a shorter attempt afterwards, since waking the thread twice costs
+//! more than reading a pipe. Neither waits for the network, so an attempt is slowed down by its own disk at most. There
+//! is one thread for each slot, because starting one for each attempt would cost more still.
 
 use std::io::{self, PipeReader, PipeWriter, Read};
 use std::os::fd::OwnedFd;
@@ -17,11 +17,11 @@ use super::upload::Upload;
 use crate::model::{AttemptId, StreamId};
 use crate::threads::{self, Thread};
 
-/// Takes the output of a slot's attempts, one after the other.
+/// Reads the output of a slot's attempts, one after the other.
 pub(super) struct SlotOutput {
-    /// The attempt that nobody reads yet.
+    /// The output of the current attempt, while no thread reads it.
     unread: Option<OutputReader>,
-    /// Declared before the thread, so that it is dropped before that is joined.
+    /// Declared before the thread, so that it is dropped before the thread is joined.
     attempts: Sender<OutputReader>,
     taken: Receiver<OutputSummary>,
     /// Wakes the thread although nothing was printed.
@@ -30,12 +30,12 @@ pub(super) struct SlotOutput {
     _thread: Thread<()>,
 }
 
-/// What came of an attempt's output.
+/// What was read of an attempt's output.
 pub(super) struct OutputSummary {
     pub(super) writer: SpoolWriter,
-    /// Why the spool could not take all of it.
+    /// The error because of which the spool is not complete.
     pub(super) failure: Option<io::Error>,
-    /// Something still held the pipe open when it was given up.
+    /// A process still held the pipe open when the reader gave up.
     pub(super) is_cut: bool,
 }
 
@@ -55,8 +55,8 @@ impl SlotOutput {
         Ok(Self { unread: None, attempts, taken, wake, uploads, _thread: thread })
     }
 
-    /// Takes what an attempt prints into the pipe that this returns, once it is told to follow or to finish. `full` is
-    /// told when the spool takes nothing more, after which output is read and dropped.
+    /// Returns the pipe for an attempt's output. It is read once `follow` or `finish` is called. `full` gets a message
+    /// when the spool takes nothing more; further output is read and dropped.
     pub(super) fn start(
         &mut self,
         attempt: AttemptId,
@@ -70,22 +70,22 @@ impl SlotOutput {
         Ok(pipe)
     }
 
-    /// The attempt lasts: has the thread read what it has printed and will print.
+    /// Hands the output to the thread, because the attempt lasts.
     pub(super) fn follow(&mut self) {
         if let Some(taking) = self.unread.take() {
-            // If the thread has panicked, the pipe closes here, and `finish` says so.
+            // If the thread has panicked, the pipe closes here, and `finish` reports it.
             drop(self.attempts.send(taking));
         }
     }
 
-    /// Waits for the output's end, which is there as soon as nothing holds the pipe any more, but not for ever. `None`
-    /// if the thread has panicked.
+    /// Waits for the end of the output, for a bounded time. The output ends when no process holds the pipe any more.
+    /// Returns `None` if the thread has panicked.
     pub(super) fn finish(&mut self) -> Option<OutputSummary> {
         if let Some(mut taking) = self.unread.take() {
             if let Some(is_cut) = taking.read_what_is_there(&mut small_buffer()) {
                 return Some(taking.taken(is_cut));
             }
-            // Something outside the attempt holds the pipe, or there is very much in it.
+            // A process outside the attempt holds the pipe, or the pipe holds very much.
             self.unread = Some(taking);
             self.follow();
         }
@@ -95,7 +95,7 @@ impl SlotOutput {
             Err(RecvTimeoutError::Timeout) => {
                 let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
                 let taken = self.taken.recv().ok();
-                // For the next attempt.
+                // The eventfd is reset for the next attempt.
                 let _ = rustix::io::read(&self.wake, &mut [0; 8]);
                 taken
             }
@@ -104,7 +104,7 @@ impl SlotOutput {
 }
 
 impl Drop for SlotOutput {
-    /// A thread that still reads, because the slot panicked meanwhile, does not keep it from being joined.
+    /// Wakes a thread that still reads because the slot has panicked, so that it can be joined.
     fn drop(&mut self) {
         let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
     }
@@ -121,7 +121,7 @@ struct OutputReader {
 }
 
 impl OutputReader {
-    /// Reads until the pipe closes. True if it was told to stop before that.
+    /// Reads until the pipe closes. Returns true if it was told to stop before that.
     fn read_to_end(&mut self) -> bool {
         let mut buffer = small_buffer();
         let mut is_told = false;
@@ -136,8 +136,9 @@ impl OutputReader {
         }
     }
 
-    /// Reads until the pipe is empty, or as much as it can hold: whoever writes without a pause does not keep this
-    /// thread. Where more may come, nothing; else whether something was lost, which is so only if the pipe failed.
+    /// Reads until the pipe is empty, or as much as the pipe can hold: a process that writes without a pause must not
+    /// keep this thread. Returns `None` if more may come. Otherwise returns whether output was lost, which happens only
+    /// if the pipe failed.
     fn read_what_is_there(&mut self, buffer: &mut Vec<u8>) -> Option<bool> {
         let mut total = 0;
         while total < PIPE_BYTES {
@@ -148,7 +149,8 @@ impl OutputReader {
                     self.take(&buffer[..length]);
                     if length == buffer.len() && length < READ_BYTES {
                         *buffer = vec![0; READ_BYTES];
-                        // Refused where the user's pipes take too much already; the default does, too.
+                        // The kernel refuses this if the user's pipes are too large already. The default size works,
+                        // too.
                         let _ = rustix::pipe::fcntl_setpipe_size(&self.reader, PIPE_BYTES);
                     }
                 }
@@ -167,7 +169,7 @@ impl OutputReader {
         OutputSummary { writer: self.writer, failure: self.failure, is_cut }
     }
 
-    /// Waits for more. True if told to stop after what is there.
+    /// Waits for more output. Returns true if the reader is to stop after it.
     fn wait(&self) -> bool {
         let mut fds = [PollFd::new(&self.reader, PollFlags::IN), PollFd::new(&*self.woken, PollFlags::IN)];
         match poll(&mut fds, None) {
@@ -192,24 +194,25 @@ impl OutputReader {
     fn fail(&mut self, error: io::Error) {
         log::error!("attempt {}: could not keep its output: {error}", self.attempt);
         self.failure = Some(error);
-        // The slot may have been told to end the attempt already.
+        // A full channel means that the slot was told already.
         let _ = self.full.try_send(());
     }
 }
 
-/// Most attempts print little: the large buffer and the large pipe come when a read has filled this one.
+/// The buffer for a start. Most attempts print little: the large buffer and the large pipe come when a read has filled
+/// this one.
 fn small_buffer() -> Vec<u8> {
     vec![0; 4096]
 }
 
-/// Tells the uploader that the spool has grown, unless it has been told and has not looked yet.
+/// Tells the uploader that the spool has grown, unless it has not yet looked after the last such note.
 pub(super) fn announce(attempt: AttemptId, spool: &Arc<Spool>, uploads: &Sender<Upload>, is_first: bool) {
     if spool.len() == 0 || spool.is_announced.swap(true, Ordering::AcqRel) {
         return;
     }
     let stream = StreamId::log(attempt);
     let note = if is_first { Upload::Opened { stream, spool: spool.clone() } } else { Upload::Grown(stream) };
-    // Without an uploader the runner is ending; what is spooled is delivered by the next one.
+    // Without an uploader the runner is ending. The next start delivers the spool.
     drop(uploads.send(note));
 }
 

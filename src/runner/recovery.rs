@@ -1,5 +1,5 @@
-//! What a runner finds when it starts: attempts that ended and were not delivered, attempts that died with the runner
-//! before, spools nobody needs, trees in quarantine. The core calls it once.
+//! The state that a runner finds when it starts: results that were not delivered, attempts that died with the previous
+//! process, spools that no attempt needs, trees in quarantine. The core calls it once.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,7 +20,8 @@ use crate::model::reason::LossReason;
 use crate::model::{AttemptId, LogSummary, StreamId};
 use crate::threads::{self, Thread};
 
-/// Reads what earlier runs left. An attempt that was executing then is lost, with the output that was spooled.
+/// Reads the state that earlier runs left. An attempt that was executing then is lost, with the output that was
+/// spooled.
 pub(super) fn recover(
     layout: &Layout,
     uploads: &Sender<Upload>,
@@ -32,7 +33,7 @@ pub(super) fn recover(
         for (kind, summary) in result.summaries() {
             let spooled = reopen(StreamId { attempt, kind }, layout, uploads).map_err(failed)?;
             let differs = |found: &LogSummary| (found.bytes, found.crc32) != (summary.bytes, summary.crc32);
-            // If the spool is not what the journal says, its bytes are delivered and the result says so.
+            // If the spool differs from the journal, the spooled bytes are delivered and the result says so.
             match spooled {
                 Some(found) if differs(&found) => {
                     *summary = LogSummary { missing: Some("the runner's spool was damaged".into()), ..found };
@@ -64,15 +65,15 @@ pub(super) fn recover(
     Ok((journal, undelivered))
 }
 
-/// Hands the uploader a stream that an earlier run spooled, and returns what there is of it.
+/// Hands a spooled stream to the uploader, and returns its summary. `None` if nothing is spooled.
 fn reopen(stream: StreamId, layout: &Layout, uploads: &Sender<Upload>) -> io::Result<Option<LogSummary>> {
     let Some((spool, found)) = Spool::recover(layout.spool(&stream))? else { return Ok(None) };
-    // The uploader has just been started; it takes everything.
+    // The uploader has just been started, so the channel takes everything.
     drop(uploads.send(Upload::Opened { stream, spool: Arc::new(spool) }));
     Ok(Some(found))
 }
 
-/// Deletes spools that no attempt needs: the runner ended between the last word and the deletion.
+/// Deletes spools that no attempt needs: the runner ended after the dispatcher's answer and before the deletion.
 fn sweep_spools(layout: &Layout, undelivered: &mut [(AttemptId, AttemptResult)]) {
     let spools = |(attempt, result): &mut (AttemptId, AttemptResult)| {
         let attempt = *attempt;
@@ -86,7 +87,7 @@ fn sweep_spools(layout: &Layout, undelivered: &mut [(AttemptId, AttemptResult)])
     }
 }
 
-/// Deletes what is in quarantine, beside everything else. Dropped, it stops.
+/// Deletes the contents of the quarantine in a thread of its own. Dropping this value stops it.
 pub(super) struct Sweep {
     /// Declared first, so that it is dropped before the thread is joined.
     _running: Sender<()>,
@@ -94,7 +95,7 @@ pub(super) struct Sweep {
 }
 
 impl Sweep {
-    /// `None` where there is nothing to delete, or no thread to be had, which can wait until the next start.
+    /// Starts the thread. Returns `None` if there is nothing to delete, or no thread: the next start tries again.
     pub(super) fn start(layout: &Layout) -> Option<Self> {
         let quarantined: Vec<PathBuf> = entries(&layout.quarantined()).collect();
         if quarantined.is_empty() {
@@ -103,7 +104,7 @@ impl Sweep {
         let (running, stopped) = bounded(0);
         let thread = threads::spawn("sweep", move || {
             for path in quarantined {
-                // Piece by piece, so that stopping takes no longer than one of them.
+                // Entry by entry, so that stopping takes no longer than one of them.
                 for piece in entries(&path).chain([path.clone()]) {
                     delete(&piece, &stopped);
                 }

@@ -1,6 +1,5 @@
-//! Where the pieces of a pack go: from a session's reader to the slot that asked. Each session has its own routes,
-//! which close with it, so that a slot learns at once that its answer will not come. Never holds its lock while a piece
-//! waits.
+//! The routes of pack pieces from a session's reader to the slots that asked. Each session has its own routes. They
+//! close with it, so that a slot learns at once that no answer will come. The lock is never held while a piece waits.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -17,14 +16,14 @@ pub(super) enum Piece {
         bytes: Vec<u8>,
         last: bool,
     },
-    /// There is none, and why.
+    /// The source cannot be had, for this reason.
     Missing(String),
 }
 
 /// The routes of one session.
 #[derive(Debug)]
 pub(super) struct Routes {
-    /// `None` once the session has ended.
+    /// The open routes; `None` once the session has ended.
     open: Mutex<Option<HashMap<AttemptId, Sender<Piece>>>>,
 }
 
@@ -33,16 +32,14 @@ impl Routes {
         Self { open: Mutex::new(Some(HashMap::new())) }
     }
 
-    /// From now on pieces for this attempt go there. After the session's end the sender is dropped, which tells the
-    /// slot.
+    /// Adds the route of an attempt. After the session's end the sender is dropped, which tells the slot.
     pub(super) fn add(&self, attempt: AttemptId, pieces: Sender<Piece>) {
         if let Some(open) = threads::lock(&self.open).as_mut() {
             open.insert(attempt, pieces);
         }
     }
 
-    /// Hands a piece over, waiting while the slot is busy with earlier ones. One that nobody waits for any more (the
-    /// attempt was cancelled) is dropped.
+    /// Delivers a piece, waiting while the slot is busy with earlier ones. A piece of a cancelled attempt is dropped.
     pub(super) fn deliver(&self, attempt: AttemptId, piece: Piece) {
         let is_final = !matches!(piece, Piece::Bytes { last: false, .. });
         let pieces = {
@@ -57,7 +54,7 @@ impl Routes {
         }
     }
 
-    /// Drops every route and refuses new ones.
+    /// Drops all routes and refuses new ones.
     pub(super) fn close(&self) {
         *threads::lock(&self.open) = None;
     }

@@ -1,6 +1,6 @@
-//! The connection to the dispatcher: dials (or is called), greets, then reads until it ends, and does so again for as
-//! long as the runner lives. Hands what it hears to the core, log acknowledgements to the uploader and pack pieces to
-//! the slot that waits for them. Decides nothing about attempts. Its thread is started by the core.
+//! The connection to the dispatcher. Dials or is called, greets, reads until the session ends, and starts over, as long
+//! as the runner lives. Passes messages to the core, acknowledgements to the uploader and pack pieces to the slot that
+//! waits for them. Decides nothing about attempts. The core starts its thread.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -20,24 +20,24 @@ use crate::model::{Address, AttemptId, Moment, SessionId};
 use crate::transport::{Backoff, Frame, FrameReader, Outbox, Stream, TransportError};
 use crate::{clock, threads};
 
-/// One session, as the threads that take part in it share it.
+/// One session, as its threads share it.
 #[derive(Debug)]
 pub(super) struct Session {
     outbox: Outbox,
-    /// For log pieces, and for results that must come after them. What is in here waits for everything in the outbox.
+    /// Takes pieces of streams, and results that must follow them. Its frames wait for all frames of the outbox.
     pub(super) bulk: Sender<Frame>,
     pub(super) routes: Routes,
-    /// When each ping was sent that has no answer yet.
+    /// The send times of the pings that are not answered yet.
     pings: Mutex<VecDeque<Moment>>,
     pub(super) ping_interval_ms: u64,
 }
 
-/// What the core is told.
+/// What the core is told about sessions.
 #[derive(Debug)]
 pub(super) enum SessionNews {
     Connected(Arc<Session>),
     ForCore(ForCore),
-    /// The answer to the ping that was sent at `since`.
+    /// The dispatcher answered the ping that was sent at `since`.
     Renewed {
         since: Moment,
         gone: Vec<AttemptId>,
@@ -48,19 +48,19 @@ pub(super) enum SessionNews {
 }
 
 impl Session {
-    /// Says something without waiting. A dispatcher that lets too much pile up is given up.
+    /// Sends a frame without waiting. The session ends if the dispatcher lets too much pile up.
     pub(super) fn say(&self, frame: &Frame) {
         self.outbox.send(frame);
     }
 
-    /// Says a ping and remembers when.
+    /// Sends a ping and remembers the time.
     pub(super) fn ping(&self, now: Moment, holding: &[AttemptId]) {
         threads::lock(&self.pings).push_back(now);
         self.say(&translate::ping(holding));
     }
 }
 
-/// Lets the core end a session's thread, whatever it is doing.
+/// Lets the core end a session's thread, whatever the thread is doing.
 #[derive(Debug, Default)]
 pub(super) struct Hangup {
     state: Mutex<HangupState>,
@@ -74,7 +74,7 @@ struct HangupState {
 }
 
 impl Hangup {
-    /// No session from now on; one that is there ends.
+    /// Ends the current session, and prevents all further ones.
     pub(super) fn hang_up(&self) {
         let stream = {
             let mut state = threads::lock(&self.state);
@@ -90,7 +90,7 @@ impl Hangup {
         threads::lock(&self.state).is_over
     }
 
-    /// From now on this is what a hang-up closes. False if it has happened.
+    /// Sets the connection that a hang-up closes. Returns false if the hang-up has happened.
     fn watch(&self, stream: &Stream) -> bool {
         let mut state = threads::lock(&self.state);
         state.stream = Some(stream.clone());
@@ -98,29 +98,29 @@ impl Hangup {
     }
 }
 
-/// A dispatcher that starts again waits as long as its timeout for those whose attempts it finds in its store; within
-/// that time a runner tries several times to reach it.
+/// Returns the longest pause between two tries. A dispatcher that starts again waits for the runners of its stored
+/// attempts as long as its timeout; within that time a runner must try several times.
 fn longest_pause_ms(patience_ms: Option<u64>) -> u64 {
     patience_ms.map_or(REDIAL_MAX_MS, |patience_ms| REDIAL_MAX_MS.min(patience_ms / 4)).max(REDIAL_FIRST_MS)
 }
 
-/// Makes sessions, one after the other.
+/// Opens sessions, one after the other.
 pub(super) struct Dialler {
     pub(super) who: Identity,
     pub(super) dispatch: Vec<Address>,
-    /// For a runner that listens: where calls come in.
+    /// The incoming calls, if the runner listens.
     pub(super) callers: Option<Callers>,
     pub(super) news: Sender<SessionNews>,
     pub(super) uploads: Sender<Upload>,
     pub(super) hangup: Arc<Hangup>,
     /// Closes when the runner ends, which cuts short every pause.
     pub(super) closing: Receiver<()>,
-    /// How long the last session lasted.
+    /// The length of the last session.
     pub(super) stayed_ms: u64,
 }
 
 impl Dialler {
-    /// The body of the session's thread.
+    /// Runs until the runner ends.
     pub(super) fn run(mut self) {
         let mut backoff = Backoff::new(REDIAL_FIRST_MS, REDIAL_MAX_MS, self.who.incarnation);
         let mut patience_ms = None;
@@ -156,8 +156,8 @@ impl Dialler {
         self.closing.recv_timeout(delay) != Err(crossbeam_channel::RecvTimeoutError::Timeout)
     }
 
-    /// Tries every address until one gives a session, and stays in that until it ends. A dispatcher that answers says
-    /// how long it waits for a runner.
+    /// Tries the addresses in order until one gives a session, and stays in that session until it ends. The
+    /// dispatcher's answer sets `patience_ms`, its timeout for a runner.
     fn one_round(&mut self, patience_ms: &mut Option<u64>) -> Result<(), Setback> {
         let mut result = Ok(());
         for at in 0..self.dispatch.len() {
@@ -201,8 +201,8 @@ impl Dialler {
         }
         let welcome = welcome?;
         *patience_ms = Some(welcome.timeout_ms);
-        // A dispatcher that answers no ping for so long is given up. Time that the reader spends elsewhere, as when a
-        // slot is slow to take a pack, does not count.
+        // A dispatcher that does not answer a ping within its own timeout is given up. Time that the reader spends
+        // elsewhere does not count, for instance waiting for a slot that is slow to take a pack.
         reader.set_timeout(Some(Duration::from_millis(welcome.timeout_ms.max(1))))?;
         let (outbox, last_word) = Outbox::new(SessionId(welcome.session), stream.clone());
         let (bulk, pieces) = bounded(BULK_CAPACITY);
@@ -265,21 +265,21 @@ impl Dialler {
                 Heard::ForCore(said) => self.news.send(SessionNews::ForCore(said)).is_ok(),
             };
             if !is_taken {
-                // The runner is ending.
+                // The core or the uploader is gone: the runner is ending.
                 return Ok(());
             }
         }
     }
 }
 
-/// The body of the thread that waits until the dispatcher has room for a log piece. Messages go first.
+/// Writes pieces of streams whenever the dispatcher has room. Messages of the outbox go first.
 fn write_logs(outbox: &Outbox, pieces: &Receiver<Frame>, ended: &Receiver<()>) {
     loop {
         select_biased! {
             recv(ended) -> _ => return,
             recv(pieces) -> piece => match piece {
                 Ok(piece) if outbox.send_bulk(&piece) => {}
-                // The reader sees the closed stream and says why the session ended.
+                // The reader sees the closed stream and logs why the session ended.
                 Ok(_) | Err(_) => return,
             },
         }

@@ -1,6 +1,6 @@
-//! What the slots share of each repository: who fetches just now, and which commits the store has. A commit is fetched
-//! once, however many slots want it. The list of commits is kept in a file, so that a runner that starts again need not
-//! ask for everything.
+//! The state of each repository that the slots share: the right to change its store, and the commits that the store
+//! has. A commit is fetched once, however many slots want it. The list of commits is kept in a file, so that a
+//! restarted runner need not fetch everything again.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,11 +25,11 @@ pub(super) struct SharedRepos {
 /// One repository.
 #[derive(Debug)]
 pub(super) struct SharedRepo {
-    /// Holds one token; whoever has it may change the store. A channel, because a slot that waits can be cancelled.
+    /// The right to change the store. A channel and not a mutex, because a slot that waits for it can be cancelled.
     token: Token,
-    /// Commits that are in the store with their whole trees, newest last.
+    /// Commits whose whole trees are in the store, newest last.
     recent: Mutex<Vec<CommitId>>,
-    /// The file says something else.
+    /// The file differs from `recent`.
     is_unsaved: AtomicBool,
     file: PathBuf,
 }
@@ -40,7 +40,7 @@ struct Token {
     take: Receiver<()>,
 }
 
-/// The right to change a store, until dropped.
+/// The right to change a store. Dropping it gives the right back.
 #[derive(Debug)]
 pub(super) struct Changing<'a> {
     token: &'a Sender<()>,
@@ -51,13 +51,13 @@ impl SharedRepos {
         Self { layout, repos: Mutex::default() }
     }
 
-    /// A repository, known before or not.
+    /// Returns a repository, creating its state if needed.
     pub(super) fn repo(&self, name: &RepoName) -> Arc<SharedRepo> {
         let mut repos = threads::lock(&self.repos);
         repos.entry(name.clone()).or_insert_with(|| Arc::new(SharedRepo::new(self.layout.recent(name)))).clone()
     }
 
-    /// For each repository that earlier runs had, the commit that came last.
+    /// Returns the newest commit of each repository that earlier runs had.
     pub(super) fn warm(&self) -> Vec<(RepoName, CommitId)> {
         let Ok(entries) = fs::read_dir(self.layout.stores()) else { return Vec::new() };
         let names = entries.flatten().filter_map(|entry| {
@@ -71,14 +71,14 @@ impl SharedRepos {
 impl SharedRepo {
     fn new(file: PathBuf) -> Self {
         let (give_back, take) = bounded(1);
-        // There is room for it.
+        // The new channel has room for the token.
         let _ = give_back.send(());
         let text = fs::read_to_string(&file).unwrap_or_default();
         let recent = Mutex::new(text.lines().filter_map(|line| line.parse().ok()).collect());
         Self { token: Token { give_back, take }, recent, is_unsaved: AtomicBool::new(false), file }
     }
 
-    /// Waits for the right to change the store. `None` if cancelled first.
+    /// Waits for the right to change the store. Returns `None` if cancelled first.
     pub(super) fn change(&self, cancel: &Receiver<()>) -> Option<Changing<'_>> {
         select! {
             recv(self.token.take) -> _ => Some(Changing { token: &self.token.give_back }),
@@ -86,7 +86,7 @@ impl SharedRepo {
         }
     }
 
-    /// The right to change the store, if nobody has it.
+    /// Returns the right to change the store, if it is free.
     pub(super) fn try_change(&self) -> Option<Changing<'_>> {
         self.token.take.try_recv().ok().map(|()| Changing { token: &self.token.give_back })
     }
@@ -95,7 +95,7 @@ impl SharedRepo {
         threads::lock(&self.recent).clone()
     }
 
-    /// The store has this commit now. [`SharedRepo::save`] writes it down, when nobody waits.
+    /// Adds a commit that the store has now. [`SharedRepo::save`] writes it to the file, when no attempt waits.
     pub(super) fn add(&self, commit: CommitId) {
         let mut recent = threads::lock(&self.recent);
         recent.retain(|known| *known != commit);
@@ -105,7 +105,7 @@ impl SharedRepo {
         self.is_unsaved.store(true, Ordering::Relaxed);
     }
 
-    /// Writes down what was added, if anything was.
+    /// Writes the list to its file if it has changed.
     pub(super) fn save(&self) {
         if self.is_unsaved.swap(false, Ordering::Relaxed) {
             let recent = threads::lock(&self.recent);
@@ -114,14 +114,14 @@ impl SharedRepo {
         }
     }
 
-    /// The store is gone.
+    /// Forgets all commits, because the store is gone.
     pub(super) fn clear(&self) {
         threads::lock(&self.recent).clear();
         self.write("");
     }
 
     fn write(&self, text: &str) {
-        // Without it, a later start of the runner asks for more than it needs.
+        // Without the file, a later start of the runner fetches more than it needs.
         if let Err(error) = fs::write(&self.file, text) {
             log::debug!("could not write {}: {error}", self.file.display());
         }

@@ -1,6 +1,6 @@
-//! A slot: one attempt after the other, each in the slot's work tree under the slot's supervisor. A thread `slot<N>` of
-//! its own, which may wait for git, for the dispatcher's pack and for processes; it hears of a cancel wherever it
-//! waits. The core gives it attempts and gets reports.
+//! A slot executes one attempt after the other, in its own work tree under its own supervisor. Its thread `slot<N>` may
+//! wait for git, for the dispatcher's pack and for processes; a cancel ends each of these waits. The core gives it
+//! attempts and gets reports.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -31,7 +31,7 @@ use crate::model::{AttemptId, CommitId, LogSummary, Moment, Outcome, RepoName, R
 use crate::process::{Command, Ended, Exit, ProcessError, Progress, Supervisor};
 use crate::threads::{self, Thread};
 
-/// What executes commands: a supervisor, or a test's stand-in.
+/// Executes commands: a supervisor, or a stand-in of a test.
 pub(super) trait Execute {
     fn run(
         &mut self,
@@ -54,43 +54,43 @@ impl Execute for Supervisor {
     }
 }
 
-/// Makes each slot its own executor.
+/// Makes the executor of each slot.
 pub(super) type MakeExecutor = Arc<dyn Fn(&Layout) -> Box<dyn Execute> + Send + Sync>;
 
-/// What all slots share.
+/// The state that all slots share.
 pub(super) struct Common {
     pub(super) runner: RunnerName,
     pub(super) layout: Arc<Layout>,
     pub(super) repos: Arc<SharedRepos>,
     pub(super) local_source: Option<PathBuf>,
-    /// What attempts inherit of the runner's environment.
+    /// The variables of the runner's environment that attempts inherit.
     pub(super) inherited: Vec<(OsString, OsString)>,
     pub(super) log_limit: u64,
     pub(super) min_free: u64,
     pub(super) grace_ms: u64,
-    /// Since when leases are surely renewed, as the core last knew.
+    /// The time since which leases are surely renewed, as the core last knew.
     pub(super) renewed: AtomicU64,
     pub(super) executor: MakeExecutor,
     pub(super) reports: Sender<SlotReport>,
     pub(super) uploads: Sender<Upload>,
 }
 
-/// An attempt for a slot.
+/// An attempt for a slot to execute.
 pub(super) struct SlotWork {
     pub(super) assignment: Box<Assignment>,
-    /// A message ends the attempt.
+    /// A message here ends the attempt.
     pub(super) cancelled: Receiver<()>,
-    /// For the slot itself to end it.
+    /// The sender of `cancelled`, for the slot itself.
     pub(super) cancel: Sender<()>,
 }
 
-/// What a slot is given to do.
+/// The next thing that a slot does.
 enum Work {
     Attempt(SlotWork),
     Ahead(Box<SourceAhead>),
 }
 
-/// What a slot tells the core.
+/// A report of a slot to the core.
 pub(super) enum SlotReport {
     SourceWanted {
         attempt: AttemptId,
@@ -98,16 +98,16 @@ pub(super) enum SlotReport {
         pieces: Sender<Piece>,
     },
     Started(AttemptId),
-    /// The slot is free.
+    /// The attempt has ended and the slot is free.
     Ended {
         attempt: AttemptId,
         report: AttemptResult,
-        /// The commit that the slot's tree is at now.
+        /// The commit of the slot's work tree after the attempt.
         warm: Option<(RepoName, CommitId)>,
     },
 }
 
-/// The core's handle. Dropped, the slot's thread ends after what it executes.
+/// The core's handle. Dropping it ends the thread after the current attempt.
 pub(super) struct Slot {
     /// Declared first, so that it is dropped before the thread is joined.
     work: Sender<Work>,
@@ -116,19 +116,19 @@ pub(super) struct Slot {
 
 impl Slot {
     pub(super) fn start(number: usize, common: Arc<Common>) -> io::Result<Self> {
-        // An attempt, and source for it before.
+        // Room for an attempt, and for the source that comes before it.
         let (work, waiting) = bounded(2);
         let thread =
             threads::spawn_large(&format!("slot{number}"), move || Slotted::new(number, common).run(&waiting))?;
         Ok(Self { work, _thread: thread })
     }
 
-    /// False if the slot's thread is gone.
+    /// Gives the slot an attempt. Returns false if the slot's thread has ended.
     pub(super) fn execute(&self, attempt: SlotWork) -> bool {
         self.work.try_send(Work::Attempt(attempt)).is_ok()
     }
 
-    /// Has it take in source for an attempt to come, unless it has something to do before that.
+    /// Gives the slot the source of a lease to come, unless it has other work.
     pub(super) fn take_ahead(&self, ahead: Box<SourceAhead>) {
         if self.work.is_empty() {
             drop(self.work.try_send(Work::Ahead(ahead)));
@@ -141,7 +141,7 @@ struct Slotted {
     common: Arc<Common>,
     workspace: Workspace,
     executor: Box<dyn Execute>,
-    /// Started at the first attempt, and anew after a panic.
+    /// Started at the first attempt, and again after a panic.
     output: Option<SlotOutput>,
 }
 
@@ -169,7 +169,7 @@ impl Slotted {
             let (report, warm) = match catch_unwind(AssertUnwindSafe(|| self.attempt(&work))) {
                 Ok(Ok(report)) => (report, Some(place)),
                 Ok(Err(outcome)) => (AttemptResult::new(outcome, None, LogSummary::default()), None),
-                // The panic itself was printed; the slot begins anew.
+                // The panic itself was printed. The slot begins anew, because its state may be torn.
                 Err(_) => {
                     self = Self::new(self.number, self.common.clone());
                     (AttemptResult::lost("the runner's slot panicked"), None)
@@ -182,7 +182,7 @@ impl Slotted {
         }
     }
 
-    /// The next attempt. Where none comes for a while, the store is tidied meanwhile.
+    /// Waits for work. If none comes for a while, the store is repacked meanwhile.
     fn wait(&mut self, waiting: &Receiver<Work>) -> Option<Work> {
         if self.workspace.untidied() < limits::UNTIDIED_FETCHES {
             let wait = if self.workspace.untidied() == 0 { Duration::MAX } else { limits::QUIET };
@@ -202,14 +202,14 @@ impl Slotted {
         }
     }
 
-    /// Executes an attempt. `Err` with the outcome where it did not come to a process.
+    /// Executes an attempt. Returns `Err` with the outcome if its process was not started.
     fn attempt(&mut self, work: &SlotWork) -> Result<AttemptResult, Outcome> {
         self.check_disk()?;
         let assignment = &*work.assignment;
         let attempt = assignment.attempt;
         let reports = &self.common.reports;
         let ask = |haves, pieces| {
-            // Without a core the pieces' sender is dropped, and the cancel that follows ends the attempt.
+            // If the core is gone, the pieces' sender is dropped, and the cancel that follows ends the attempt.
             drop(reports.send(SlotReport::SourceWanted { attempt, haves, pieces }));
         };
         let directory = self.workspace.prepare(assignment, &ask, &work.cancelled)?;
@@ -232,7 +232,7 @@ impl Slotted {
         Ok(self.report(attempt, ended, taken))
     }
 
-    /// Tells the core that the attempt's process runs.
+    /// Returns the function that tells the core that the attempt's process has started.
     fn started(&self, assignment: &Assignment) -> Box<dyn FnOnce() + Send> {
         let (attempt, build, slot) = (assignment.attempt, assignment.build, self.number);
         let (task, reports) = (assignment.task.clone(), self.common.reports.clone());
@@ -242,7 +242,7 @@ impl Slotted {
         })
     }
 
-    /// Sums up: closes the log, and decides what the end amounts to.
+    /// Completes the log and determines the outcome.
     fn report(&self, attempt: AttemptId, ended: Result<Ended, ProcessError>, taken: OutputSummary) -> AttemptResult {
         let mut writer = taken.writer;
         let spool = writer.spool().clone();
@@ -293,8 +293,8 @@ impl Slotted {
         }
     }
 
-    /// S9: the source may have taken long to get here, or the machine may have slept meanwhile, and the core may not
-    /// have noticed yet that an exclusive attempt is over. So the slot looks itself, as late as it can.
+    /// S9: the source may have taken long to arrive, or the machine may have slept meanwhile, and the core may not have
+    /// noticed yet that an exclusive attempt is over. So the slot checks, as late as it can.
     fn check_exclusive(&self, assignment: &Assignment, now: Moment) -> Result<(), Outcome> {
         let renewed = Moment(self.common.renewed.load(Ordering::Relaxed));
         if assignment.may_start(now, renewed, self.common.grace_ms) {
@@ -329,11 +329,11 @@ impl Slotted {
     }
 }
 
-/// What Surveil itself has to say at the end of a log.
+/// Returns the lines that Surveil itself adds at the end of a log.
 fn notes(ended: &Result<Ended, ProcessError>, is_cut: bool) -> Vec<String> {
     let mut notes = Vec::new();
     match ended {
-        // What a task has running when it is ended for another reason, it has not left behind.
+        // If a task is ended for another reason, its running processes are no leftovers.
         Ok(Ended { exit: Exit::Code(_) | Exit::Signal(_), leftovers: 1, .. }) => {
             notes.push("surveil: ended 1 process that the task left behind".into());
         }

@@ -1,6 +1,6 @@
-//! What an attempt printed, on disk until the dispatcher has it. The file is made at the first byte, so that a silent
-//! attempt costs none. One thread writes, another reads what is complete. Past the limit only the newest output is
-//! kept, and takes its place behind the head, with a marker, when the attempt has ended. Output is bytes and never
+//! The spool: a stream on disk until the dispatcher has it. The file is made at the first byte, so that a silent
+//! attempt costs none. One thread writes, another reads the complete bytes. Beyond the limit only the newest output is
+//! kept; it is put behind the head, with a marker, when the attempt has ended. Output is bytes and is never
 //! interpreted.
 
 use std::fs::{self, File};
@@ -16,24 +16,24 @@ use crate::model::LogSummary;
 
 const COPY_BYTES: usize = 256 * 1024;
 
-/// The side that reads.
+/// The reading side.
 #[derive(Debug)]
 pub(super) struct Spool {
     path: PathBuf,
     file: OnceLock<File>,
     /// Bytes that are complete in the file.
     len: AtomicU64,
-    /// The uploader has been told of bytes that it has not looked at yet.
+    /// The uploader was told of bytes and has not looked at them yet.
     pub(super) is_announced: AtomicBool,
 }
 
 impl Spool {
-    /// For an attempt that begins.
+    /// The spool of an attempt that begins.
     pub(super) fn new(path: PathBuf) -> Self {
         Self { path, file: OnceLock::new(), len: AtomicU64::new(0), is_announced: AtomicBool::new(false) }
     }
 
-    /// What an earlier run of the runner left; `None` where the attempt had printed nothing.
+    /// Opens the spool of an earlier run. Returns `None` if the attempt had printed nothing.
     pub(super) fn recover(path: PathBuf) -> io::Result<Option<(Self, LogSummary)>> {
         let file = match File::options().read(true).append(true).open(&path) {
             Ok(file) => file,
@@ -50,12 +50,12 @@ impl Spool {
         Ok(Some((spool, LogSummary { bytes, crc32, missing: None })))
     }
 
-    /// Bytes that can be read.
+    /// Returns the number of bytes that can be read.
     pub(super) fn len(&self) -> u64 {
         self.len.load(Ordering::Acquire)
     }
 
-    /// Up to `limit` bytes from `offset` on, as many as there are.
+    /// Reads at most `limit` bytes from `offset` on.
     pub(super) fn read(&self, offset: u64, limit: u64) -> io::Result<Vec<u8>> {
         let wanted = self.len().saturating_sub(offset).min(limit);
         let mut bytes = Vec::with_capacity(usize::try_from(wanted).unwrap_or(0));
@@ -70,7 +70,7 @@ impl Spool {
         Ok(bytes)
     }
 
-    /// Deletes the file, if there is one. Whoever reads it still may go on.
+    /// Deletes the file, if there is one. A reader that has it open may go on.
     pub(super) fn remove(&self) {
         if self.file.get().is_some() {
             remove(&self.path);
@@ -101,13 +101,13 @@ pub(super) fn remove(path: &Path) {
     }
 }
 
-/// The side that writes.
+/// The writing side.
 #[derive(Debug)]
 pub(super) struct SpoolWriter {
     spool: Arc<Spool>,
     crc: Hasher,
     limit: u64,
-    /// What may still go to the head.
+    /// Bytes that may still go to the head.
     head_left: u64,
     tail: Option<SpoolTail>,
     /// The output so far ends with a whole line.
@@ -115,12 +115,12 @@ pub(super) struct SpoolWriter {
 }
 
 impl SpoolWriter {
-    /// Keeps at most `limit` bytes: the first three quarters and the last one.
+    /// A writer that keeps at most `limit` bytes: the first three quarters, and the last quarter from the end.
     pub(super) fn new(spool: Arc<Spool>, limit: u64) -> Self {
         Self { spool, crc: Hasher::new(), limit, head_left: limit - limit / 4, tail: None, is_line_over: true }
     }
 
-    /// Takes output. An error means that the file cannot take it: a full disk, mostly.
+    /// Writes output. An error means that the file cannot take it, mostly because the disk is full.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         if let Some(last) = bytes.last() {
             self.is_line_over = *last == b'\n';
@@ -141,13 +141,14 @@ impl SpoolWriter {
         tail.write(rest)
     }
 
-    /// Adds a line of Surveil's own.
+    /// Writes a line of Surveil's own.
     pub(super) fn write_line(&mut self, text: &str) -> io::Result<()> {
         let line = format!("{}{text}\n", if self.is_line_over { "" } else { "\n" });
         self.write(line.as_bytes())
     }
 
-    /// Puts the tail in its place and sums up what was kept. With an error comes the summary of what the file has.
+    /// Appends the tail to the head and returns the summary of the stream. With an error, the summary is that of the
+    /// file.
     pub(super) fn finish(mut self) -> (LogSummary, io::Result<()>) {
         let mut missing = None;
         let mut result = Ok(());
@@ -176,12 +177,12 @@ impl SpoolWriter {
     }
 }
 
-/// The newest output, in a file that is written round and round. Nobody else sees it, so it has no name.
+/// The newest output, in a file that is used as a ring. No other process needs it, so it has no name.
 #[derive(Debug)]
 struct SpoolTail {
     file: File,
     capacity: u64,
-    /// Bytes that ever came.
+    /// Bytes that were ever written.
     total: u64,
 }
 
@@ -209,7 +210,7 @@ impl SpoolTail {
         Ok(())
     }
 
-    /// Hands over what is kept, oldest first.
+    /// Passes the kept bytes on, oldest first.
     fn read(&self, into: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         let mut buffer = vec![0; COPY_BYTES];
         let mut position = self.left_out();

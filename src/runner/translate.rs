@@ -1,4 +1,4 @@
-//! Between the wire and the runner's own words. The only file here that sees both; what it lets through is valid.
+//! Between the wire and the model: the only file of the runner that sees both. The values that it returns are valid.
 
 use super::assignment::{Assignment, AttemptResult, SourceAhead};
 use super::routes::Piece;
@@ -13,30 +13,30 @@ use crate::protocol::limits::MAX_LINE_BYTES;
 use crate::protocol::runner::{FromRunner, LogOffset, Runtask, StreamEnd, StreamName, ToRunner, WarmTree, WireTask};
 use crate::transport::{Frame, FrameReader, TransportError};
 
-/// What the dispatcher said, by who has to know.
+/// A message of the dispatcher, by its recipient.
 #[derive(Debug)]
 pub(super) enum Heard {
-    /// For the slot that waits for it.
+    /// For the slot that waits for the source.
     Source { attempt: AttemptId, piece: Piece },
     /// For the uploader.
     LogAck { stream: StreamId, offset: u64 },
-    /// The answer to the oldest ping that has none.
+    /// The answer to the oldest ping that is not answered.
     Ack { gone: Vec<AttemptId> },
     /// For the core.
     ForCore(ForCore),
 }
 
-/// What the core is told of.
+/// A message for the core.
 #[derive(Debug)]
 pub(super) enum ForCore {
     Registered {
         gone: Vec<AttemptId>,
         streams: Vec<(StreamId, u64)>,
     },
-    /// Source for a lease to come. What makes no sense is none.
+    /// The source of a lease to come. `None` if the message makes no sense.
     Ahead(Option<Box<SourceAhead>>),
     Lease(Box<Assignment>),
-    /// A lease that cannot be executed, and why.
+    /// A lease that cannot be executed, and the reason.
     BadLease {
         attempt: AttemptId,
         why: String,
@@ -45,11 +45,11 @@ pub(super) enum ForCore {
     Recorded(AttemptId),
     Fenced(AttemptId),
     Drain,
-    /// Something the runner said was refused.
+    /// The dispatcher refused a message of the runner.
     Error(String),
 }
 
-/// Reads the next message, with its payload. `None` when the dispatcher closed.
+/// Reads the next message with its payload. Returns `None` if the dispatcher has closed.
 pub(super) fn hear(reader: &mut FrameReader) -> Result<Option<Heard>, TransportError> {
     let Some(message) = reader.read::<ToRunner>(MAX_LINE_BYTES)? else { return Ok(None) };
     let ids = |raw: Vec<u64>| raw.into_iter().map(AttemptId).collect();
@@ -68,7 +68,7 @@ pub(super) fn hear(reader: &mut FrameReader) -> Result<Option<Heard>, TransportE
         },
         ToRunner::Ack { gone } => return Ok(Some(Heard::Ack { gone: ids(gone) })),
         ToRunner::Registered { gone, logs } => {
-            // A stream whose name no stream can have is none of this runner's.
+            // A stream with an impossible name is none of this runner's.
             let offset = |at: LogOffset| Some((stream(at.attempt, &at.stream)?, at.offset));
             ForCore::Registered { gone: ids(gone), streams: logs.into_iter().filter_map(offset).collect() }
         }
@@ -92,7 +92,7 @@ pub(super) fn hear(reader: &mut FrameReader) -> Result<Option<Heard>, TransportE
     })))
 }
 
-/// A lease as the runner understands it, or what is wrong with it.
+/// Reads a lease. Returns the reason if it cannot be executed.
 fn assignment(lease: Runtask) -> Result<Assignment, String> {
     let WireTask { name, recipe } = lease.task?;
     Ok(Assignment {
@@ -112,7 +112,7 @@ fn ahead(repo: &str, commit: &str, pack: Vec<u8>) -> Option<SourceAhead> {
     Some(SourceAhead { repo: RepoName::new(repo).ok()?, commit: commit.parse().ok()?, pack })
 }
 
-/// What a runner offers, besides what it holds.
+/// The offer of a registration, besides the held attempts.
 #[derive(Debug)]
 pub(super) struct Offer<'a> {
     pub(super) slots: u32,
@@ -168,12 +168,12 @@ pub(super) fn results(attempt: AttemptId, report: &AttemptResult) -> Frame {
     Frame::new(&wire_results(attempt, report))
 }
 
-/// The same message as a line for the journal, newline included.
+/// Writes the results as a line for the journal, newline included.
 pub(super) fn results_line(attempt: AttemptId, report: &AttemptResult, line: &mut Vec<u8>) {
     codec::encode(&wire_results(attempt, report), line);
 }
 
-/// Reads such a line; `None` where it is none.
+/// Reads a line of [`results_line`]. Returns `None` if it is none.
 pub(super) fn read_results(line: &[u8]) -> Option<(AttemptId, AttemptResult)> {
     let message = codec::decode::<FromRunner>(line).ok()?;
     let FromRunner::Results {
@@ -243,7 +243,7 @@ fn stream_name(kind: &StreamKind) -> StreamName {
     }
 }
 
-/// A stream as a message names it; `None` if no stream can have this name.
+/// Reads the stream that a message names. Returns `None` if no stream can have that name.
 fn stream(attempt: u64, name: &StreamName) -> Option<StreamId> {
     let kind = match name {
         StreamName::Log => StreamKind::Log,

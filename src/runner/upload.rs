@@ -1,6 +1,6 @@
-//! The thread that sends logs, and after each log its results. Reads spools, keeps within each attempt's window, and
-//! waits for nothing but its own channel and room in the session, so that neither the core nor an attempt ever waits
-//! for it. Started by the core; told by the core, the session's reader and the threads that read output.
+//! The thread that sends streams, and after an attempt's last stream its results. Reads spools, keeps within the window
+//! of each stream, and waits only for its channel and for room in the session, so that neither the core nor an attempt
+//! ever waits for it. The core starts it; the core, the session's reader and the readers of output send it notes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -20,20 +20,20 @@ use crate::model::{AttemptId, Moment, StreamId};
 use crate::threads::{self, Thread};
 use crate::transport::Frame;
 
-/// What the uploader is told.
+/// A note to the uploader.
 #[derive(Debug)]
 pub(super) enum Upload {
     /// A stream has its first bytes.
     Opened { stream: StreamId, spool: Arc<Spool> },
     /// The stream has grown.
     Grown(StreamId),
-    /// The attempt's streams are complete; `results` is to follow them.
+    /// The attempt's streams are complete; `results` follow them.
     Ended { attempt: AttemptId, results: Frame },
     /// The dispatcher wants nothing of the attempt, although it has not ended yet.
     Muted(AttemptId),
     /// The dispatcher has this much of the stream, or wants it from there.
     Acknowledged { stream: StreamId, offset: u64 },
-    /// The attempt is over: nothing of it is wanted any more, and its spools can go.
+    /// The attempt is over: nothing of it is wanted any more, and its spools can be deleted.
     Forgotten(AttemptId),
     /// The dispatcher is here; streams go on at these offsets, the others at 0.
     Resumed { bulk: Sender<Frame>, offsets: Vec<(StreamId, u64)> },
@@ -41,7 +41,7 @@ pub(super) enum Upload {
     Paused,
 }
 
-/// The core's handle. It joins the thread, which ends once every sender is gone: so it is dropped after all of them.
+/// The core's handle. Dropping it joins the thread, which ends when all senders are gone; so it is dropped after them.
 pub(super) struct Uploader {
     progress: Arc<AtomicU64>,
     _thread: Thread<()>,
@@ -67,11 +67,11 @@ struct Uploading {
     deliveries: Deliveries,
     spools: BTreeMap<StreamId, OpenSpool>,
     results: HashMap<AttemptId, Frame>,
-    /// Where frames go while there is a session.
+    /// The way for frames, while there is a session.
     bulk: Option<Sender<Frame>>,
     /// When the dispatcher last had more of a stream.
     progress: Arc<AtomicU64>,
-    /// Ready to be sent as soon as the session has room.
+    /// A frame to send as soon as the session has room.
     pending: Option<Pending>,
 }
 
@@ -86,7 +86,7 @@ struct OpenSpool {
 }
 
 impl Uploading {
-    /// The body of the thread. Ends when nobody can tell it anything any more.
+    /// Runs until all senders are gone.
     fn run(mut self, told: &Receiver<Upload>) {
         loop {
             self.prepare();
@@ -125,7 +125,7 @@ impl Uploading {
         }
     }
 
-    /// Has the next frame ready, if there is anything to send.
+    /// Makes the next frame ready, if there is anything to send.
     fn prepare(&mut self) {
         while self.pending.is_none() && self.bulk.is_some() {
             let Some(what) = self.deliveries.next(clock::now()) else { return };
@@ -197,7 +197,7 @@ impl Uploading {
         }
     }
 
-    /// Notes how much of a stream there is to send.
+    /// Notes how much of a stream can be sent.
     fn measure(&mut self, stream: &StreamId) {
         if let Some(open) = self.spools.get(stream)
             && !open.is_muted

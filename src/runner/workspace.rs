@@ -1,6 +1,7 @@
-//! One slot's work trees: gets a commit's source into the repository's store and the slot's tree to exactly that
-//! commit. A tree that cannot be cleaned goes to quarantine and a fresh one takes its place; a store that cannot give a
-//! commit it claims to have goes there too. Says of every failure whose fault it is. Called by the slot.
+//! The work trees of one slot. Gets a commit's source into the repository's store, and the slot's tree to exactly that
+//! commit. A tree that cannot be cleaned goes to quarantine, and a fresh one takes its place; so does a store that
+//! cannot give a commit that it claims to have. Tells for each failure whether it is the runner's or the task's. The
+//! slot calls it.
 
 use std::fs;
 use std::path::PathBuf;
@@ -18,7 +19,7 @@ use crate::git::{GitError, PackStore, Watched, WorkTree};
 use crate::model::reason::LossReason;
 use crate::model::{CommitId, Outcome, RepoName};
 
-/// Asks the dispatcher for the attempt's source, given commits whose trees are here. Pieces come back by the channel,
+/// Asks the dispatcher for the attempt's source, given the commits that are here. The pieces come back by the channel,
 /// which closes if the session ends.
 pub(super) type Ask<'a> = &'a dyn Fn(Vec<CommitId>, Sender<Piece>);
 
@@ -28,9 +29,9 @@ pub(super) struct Workspace {
     repos: Arc<SharedRepos>,
     slot: usize,
     local_source: Option<PathBuf>,
-    /// The most recently used last.
+    /// The open repositories, the most recently used last.
     open: Vec<OpenRepo>,
-    /// Fetches since the last tidying.
+    /// Fetches since the last repack.
     untidied: u32,
 }
 
@@ -41,7 +42,7 @@ struct OpenRepo {
     tree: WorkTree,
 }
 
-/// Why a tree is not ready, as the outcome that follows.
+/// The outcome of an attempt whose tree could not be prepared.
 type NotReady = Outcome;
 
 fn lost(what: &str, error: &GitError) -> NotReady {
@@ -61,8 +62,8 @@ impl Workspace {
         Self { layout, repos, slot, local_source, open: Vec::new(), untidied: 0 }
     }
 
-    /// Brings the slot's tree to the commit, and says where it is. The outcome is [`Outcome::Cancelled`] where a
-    /// message on `cancel` came first; it is taken.
+    /// Brings the slot's tree to the commit and returns its path. Returns [`Outcome::Cancelled`] if a message came on
+    /// `cancel` first; that message is taken.
     pub(super) fn prepare(
         &mut self,
         assignment: &Assignment,
@@ -75,18 +76,18 @@ impl Workspace {
             self.untidied += 1;
             self.fetch(&open, assignment.commit, ask, cancel)?;
         }
-        // After a failure the next attempt opens everything anew.
+        // The repository is put back only after a success: after a failure the next attempt opens everything anew.
         self.bring(&mut open, assignment, cancel)?;
         self.open.push(open);
         Ok(directory)
     }
 
-    /// Takes in source that came ahead of its lease. Where it is not all that is missing here, the attempt asks.
+    /// Takes in source that came ahead of its lease. If objects are still missing, the attempt asks for them.
     pub(super) fn take_ahead(&mut self, ahead: &SourceAhead) {
         let SourceAhead { repo, commit, pack } = ahead;
         let text = |refused| if let Outcome::Lost(why) = refused { why.to_string() } else { refused.word().to_owned() };
         let taken = self.take(repo, *commit).map_err(text).and_then(|open| {
-            // Somebody who fetches just now fetches this, perhaps.
+            // A slot that fetches just now may be fetching this commit, so this does not wait for it.
             if let Some(_changing) = open.shared.try_change() {
                 let mut receiver = open.store.receive().map_err(|error| chain(&error))?;
                 receiver.write(pack).and_then(|()| receiver.finish(*commit, false)).map_err(|error| chain(&error))?;
@@ -103,19 +104,19 @@ impl Workspace {
         }
     }
 
-    /// Fetches since the last tidying: whether there is anything to tidy.
+    /// Returns the number of fetches since the last repack.
     pub(super) fn untidied(&self) -> u32 {
         self.untidied
     }
 
-    /// For afterwards, when nobody waits: writes down which commits the store has.
+    /// Writes the list of commits to its file. Called after an attempt, when nothing waits.
     pub(super) fn save(&self) {
         if let Some(open) = self.open.last() {
             open.shared.save();
         }
     }
 
-    /// For when there is nothing to do: keeps the store quick.
+    /// Repacks the store. Called when the slot is idle.
     pub(super) fn tidy(&mut self) {
         self.untidied = 0;
         let Some(open) = self.open.last() else { return };
@@ -125,7 +126,7 @@ impl Workspace {
         }
     }
 
-    /// The repository, opened; removed from the list until it has served.
+    /// Takes the open repository out of the list, or opens it. The caller puts it back after a success.
     fn take(&mut self, repo: &RepoName, like: CommitId) -> Result<OpenRepo, NotReady> {
         if let Some(at) = self.open.iter().position(|open| open.repo == *repo) {
             return Ok(self.open.remove(at));
@@ -152,7 +153,7 @@ impl Workspace {
         let (commit, keep) = (assignment.commit, &assignment.recipe.keep);
         let Err(first) = open.tree.check_out(commit, keep) else { return Ok(()) };
         if matches!(first, GitError::Hostile { .. } | GitError::Keep { .. }) {
-            // The commit, or the task, asks for what is never done, here or elsewhere.
+            // The commit or the task asks for something that no runner ever does.
             return Err(Outcome::CouldNotStart(chain(&first)));
         }
         if first.is_disk_full() {
@@ -170,7 +171,7 @@ impl Workspace {
         Err(lost("could not check out the commit, also into a fresh tree", &second))
     }
 
-    /// A store that has the commit and cannot give it is broken: the next attempt begins with an empty one.
+    /// Moves a store to quarantine that has the commit but cannot give it. The next attempt begins with an empty store.
     fn distrust(&self, open: &OpenRepo, commit: CommitId, cancel: &Receiver<()>) {
         let Err(damage) = open.store.check(commit) else { return };
         let Some(_changing) = open.shared.change(cancel) else { return };
@@ -182,7 +183,7 @@ impl Workspace {
         }
     }
 
-    /// Gets the commit into the store, unless another slot does meanwhile.
+    /// Gets the commit into the store, unless another slot does so meanwhile.
     fn fetch(&self, open: &OpenRepo, commit: CommitId, ask: Ask<'_>, cancel: &Receiver<()>) -> Result<(), NotReady> {
         let Some(changing) = open.shared.change(cancel) else { return Err(Outcome::Cancelled) };
         if open.store.has(commit) {
@@ -195,7 +196,7 @@ impl Workspace {
         Ok(())
     }
 
-    /// Takes the objects from the repository that the runner was given, if it has the commit.
+    /// Takes the objects from the repository that the runner was given, if that has the commit.
     fn fetch_locally(&self, open: &OpenRepo, commit: CommitId) -> bool {
         let Some(path) = &self.local_source else { return false };
         let copy = || -> Result<bool, GitError> {
@@ -220,7 +221,7 @@ impl Workspace {
     }
 }
 
-/// Asks for the difference to what is here, and for all of it if that does not fit.
+/// Asks for the difference to the commits that are here, and for everything if the difference does not fit.
 fn fetch_from_dispatcher(
     open: &OpenRepo,
     commit: CommitId,
@@ -252,9 +253,9 @@ fn fetch_from_dispatcher(
 
 enum Received {
     Complete,
-    /// The session ended in between.
+    /// The session ended before the last piece.
     Interrupted,
-    /// All pieces came, and are no good.
+    /// All pieces came, and they are not a usable pack.
     Broken(GitError),
 }
 
@@ -277,7 +278,8 @@ fn receive(
             }
             Err(_) => return Ok(Received::Interrupted),
         };
-        // After a failure the rest is still taken, so that it is not mistaken for the answer to the next request.
+        // After a failure the remaining pieces are still read, so that they are not taken for the answer to the next
+        // request.
         receiver = receiver.and_then(|mut receiver| receiver.write(&bytes).map(|()| receiver));
         if last {
             let finished = receiver.and_then(|receiver| receiver.finish(commit, false));
@@ -309,7 +311,7 @@ mod tests {
         let path = directory.path().join("repo");
         fs::create_dir(&path).unwrap();
         fs::write(path.join("file"), "content").unwrap();
-        // Does not compress, so that most of a pack is this.
+        // The noise does not compress, so that most of a pack is this file.
         let noise: Vec<u8> = (0..10_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
         fs::write(path.join("noise"), noise).unwrap();
         git(&path, &["init", "-q"]);
@@ -346,14 +348,14 @@ mod tests {
             }
         }
 
-        /// The one pack of the store.
+        /// Returns the only pack of the store.
         fn pack(&self) -> PathBuf {
             let packs = fs::read_dir(self.layout.stores().join("app.git/objects/pack")).unwrap();
             let mut paths = packs.map(|entry| entry.unwrap().path());
             paths.find(|path| path.extension().is_some_and(|extension| extension == "pack")).unwrap()
         }
 
-        /// Everything the commit needs, as a dispatcher gives it.
+        /// Sends everything that the commit needs, as a dispatcher does.
         fn answer(&self, pieces: &Sender<Piece>) {
             let mut bytes = Vec::new();
             let sink = &mut |piece: &[u8]| {
@@ -410,7 +412,7 @@ mod tests {
         bytes[middle] ^= 255;
         fs::remove_file(&pack).unwrap();
         fs::write(&pack, bytes).unwrap();
-        // A slot that has no tree yet, and needs the objects.
+        // This slot has no tree yet and needs the objects.
         let outcome = scene.workspace(1).prepare(&scene.assignment(), &give, &never);
         assert!(matches!(outcome, Err(Outcome::Lost(_))), "{outcome:?}");
         let directory = scene.workspace(1).prepare(&scene.assignment(), &give, &never).unwrap();

@@ -1,4 +1,4 @@
-//! What the machine remembers of each attempt. Plain data.
+//! The state that the machine keeps of each attempt. Plain data.
 
 use crate::model::Moment;
 use crate::runner::assignment::AttemptResult;
@@ -7,31 +7,31 @@ use crate::runner::assignment::AttemptResult;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct HeldAttempt {
     pub(super) phase: AttemptPhase,
-    /// For an exclusive attempt: how long after a renewal it has to be over.
+    /// For an exclusive attempt: the time after a renewal in which it must be over.
     pub(super) exclusive_ms: Option<u64>,
-    /// Why it is being ended early, where it is.
+    /// The reason why the attempt is being ended early, if it is.
     pub(super) ending: Option<EarlyEnd>,
 }
 
-/// Where it stands, in life order.
+/// The phase of an attempt, in life order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum AttemptPhase {
     Waiting,
     Executing {
         started: bool,
     },
-    /// It ended so; said without a log at `said`.
+    /// The attempt has ended. A result without streams was sent at `said`.
     Ended {
         report: AttemptResult,
         said: Option<Moment>,
     },
 }
 
-/// Why an attempt is ended before its time.
+/// The reason why an attempt is ended before its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum EarlyEnd {
     Cancelled,
-    /// The lease is not held any more: whatever comes of it is of no interest.
+    /// The dispatcher does not hold the lease any more, so the result is of no interest.
     Gone,
     CutOff,
     Stopped,
@@ -44,11 +44,11 @@ impl AttemptPhase {
 }
 
 impl EarlyEnd {
-    /// What an attempt ended for this reason is lost to; `None` where it is not lost.
+    /// Returns the reason of the loss, or `None` if an attempt that ended for this reason is not lost.
     pub(super) fn loss(self) -> Option<&'static str> {
         match self {
             Self::CutOff => Some("the runner was cut off from the dispatcher"),
-            // The dispatcher knows that it asked for no such thing, and that a stopped runner is nobody's failure.
+            // The dispatcher knows that it asked for no cancel, and that a stopped runner is nobody's failure.
             Self::Stopped | Self::Cancelled | Self::Gone => None,
         }
     }

@@ -1,9 +1,9 @@
-//! The runner's decisions, pure: what happened goes in with the time, what to do comes out. Owns which attempts are
-//! held, which slot executes which, what has been reported and not yet answered, and whether the runner drains or
-//! stops. Never does I/O, never asks the time. The core calls it and carries out its commands in order.
+//! The runner's decisions. Pure: an event and the time go in, actions come out. Owns the held attempts, the slots, the
+//! results that are not answered yet, and whether the runner drains or stops. Does no I/O and never reads a clock. The
+//! core calls it and performs its actions in order.
 //!
-//! Moments are of `CLOCK_BOOTTIME`, which goes on while the machine sleeps: a runner that slept must not think
-//! that its leases did, too.
+//! Moments are of `CLOCK_BOOTTIME`, which goes on while the machine sleeps: a runner that slept must not believe that
+//! its leases slept, too.
 
 mod attempt;
 
@@ -20,36 +20,36 @@ use attempt::{AttemptPhase, EarlyEnd, HeldAttempt};
 /// The runner's state.
 #[derive(Debug)]
 pub(super) struct Machine {
-    /// What each slot executes.
+    /// The attempt that each slot executes.
     slots: Vec<Option<AttemptId>>,
     held: BTreeMap<AttemptId, HeldAttempt>,
-    /// Leases given while every slot was still busy with an attempt that is no longer wanted.
+    /// Leases that came while every slot was still ending an attempt that is no longer wanted.
     waiting: VecDeque<Box<Assignment>>,
-    /// Sources asked for while the dispatcher was away.
+    /// Requests for source that were made while the dispatcher was away.
     wanted: BTreeMap<AttemptId, Vec<CommitId>>,
     link: Connection,
-    /// Since when leases are surely renewed: when the last ping was sent that was answered.
+    /// The time since which leases are surely renewed: the last answered ping was sent then.
     renewed: Moment,
     leaving: Departure,
     idle_since: Moment,
     times: Times,
 }
 
-/// How long a runner may take for what it does.
+/// The time limits of a runner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Times {
-    /// Without work, until it drains.
+    /// Idle time after which the runner drains.
     pub(super) idle_exit_ms: Option<u64>,
-    /// Between TERM and KILL.
+    /// Time between TERM and KILL.
     pub(super) grace_ms: u64,
-    /// Until a draining runner that executes nothing gives up a dispatcher that takes nothing.
+    /// Time after which a draining runner without attempts gives up a dispatcher that takes nothing.
     pub(super) delivery_ms: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Connection {
     Away,
-    /// The registration is under way.
+    /// The registration is sent and not answered.
     Registering,
     Here,
 }
@@ -57,14 +57,14 @@ enum Connection {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Departure {
     No,
-    /// Draining. The dispatcher was told at `told`, and has `heard` of it. Since `delivering` nothing executes, and the
-    /// dispatcher has taken nothing.
+    /// The runner drains. The dispatcher was told at `told`, and has `heard` of it. Since `delivering` nothing executes
+    /// and the dispatcher has taken nothing.
     Draining {
         told: Option<Moment>,
         heard: bool,
         delivering: Option<Moment>,
     },
-    /// Stopping; every slot was empty at `since`.
+    /// The runner stops. Every slot was empty at `since`.
     Stopping {
         since: Option<Moment>,
     },
@@ -72,7 +72,7 @@ enum Departure {
 }
 
 impl Machine {
-    /// A runner with so many slots, and with what earlier runs ended and did not deliver.
+    /// A runner with `slots` slots and the undelivered results of earlier runs.
     pub(super) fn new(now: Moment, slots: usize, times: Times, undelivered: Vec<(AttemptId, AttemptResult)>) -> Self {
         let ended = |report| HeldAttempt {
             phase: AttemptPhase::Ended { report, said: None },
@@ -92,7 +92,7 @@ impl Machine {
         }
     }
 
-    /// Takes an event and says what to do.
+    /// Applies one event and returns the actions that follow, in the order in which they must happen.
     pub(super) fn handle(&mut self, now: Moment, event: Event) -> Vec<Action> {
         let mut out = Vec::new();
         if !self.held.is_empty() {
@@ -107,7 +107,7 @@ impl Machine {
             Event::Registered { since, gone, streams } => self.registered(now, since, &gone, streams, &mut out),
             Event::Disconnected => self.disconnected(&mut out),
             Event::SourceCame(ahead) => {
-                // The slot that the lease will go to. Without one nobody is in a hurry.
+                // The lease will go to this slot. If no slot is free, the source is not urgent.
                 if let Some(slot) = self.slots.iter().position(Option::is_none) {
                     out.push(Action::TakeAhead { slot, ahead });
                 }
@@ -134,17 +134,17 @@ impl Machine {
         out
     }
 
-    /// Attempts that are executing, or whose results the dispatcher has not taken yet.
+    /// Returns the attempts that are executing, or whose results the dispatcher has not taken yet.
     pub(super) fn holding(&self) -> Vec<AttemptId> {
         self.held.keys().copied().collect()
     }
 
-    /// Whether it is one of those and the dispatcher has not let it go.
+    /// Whether the attempt is held, and the dispatcher has not let it go.
     pub(super) fn is_held(&self, attempt: AttemptId) -> bool {
         self.held.get(&attempt).is_some_and(|held| held.ending != Some(EarlyEnd::Gone))
     }
 
-    /// Results that the dispatcher has not taken, as far as is known.
+    /// Counts the results that the dispatcher has not taken, as far as is known.
     pub(super) fn undelivered(&self) -> Undelivered {
         let mut left = Undelivered::default();
         for held in self.held.values() {
@@ -156,12 +156,12 @@ impl Machine {
         left
     }
 
-    /// Since when leases are surely renewed.
+    /// Returns the time since which leases are surely renewed.
     pub(super) fn surely_renewed(&self) -> Moment {
         self.renewed
     }
 
-    /// When to look again if nothing happens before.
+    /// Returns the time of the next tick, if no event comes before.
     pub(super) fn next_deadline(&self, now: Moment) -> Option<Moment> {
         let exclusive = self.running_exclusive().next().map(|_| now.after(EXCLUSIVE_CHECK_MS));
         let repeat = self.held.values().filter_map(|held| match &held.phase {
@@ -204,7 +204,7 @@ impl Machine {
         for (attempt, held) in &mut self.held {
             match &mut held.phase {
                 AttemptPhase::Executing { started: true } => out.push(Action::SayStarted(*attempt)),
-                // Results with streams follow them, once they have travelled.
+                // Results with streams follow their streams.
                 AttemptPhase::Ended { report, said } if !report.has_bytes() => {
                     *said = Some(now);
                     out.push(Action::Deliver { attempt: *attempt, report: report.clone() });
@@ -234,7 +234,7 @@ impl Machine {
     fn leased(&mut self, now: Moment, assignment: Box<Assignment>, out: &mut Vec<Action>) {
         let attempt = assignment.attempt;
         if self.held.contains_key(&attempt) {
-            // A lease heard twice is one lease; its result comes, or is on its way.
+            // The same lease came twice. Its result is on its way, or will be.
             return;
         }
         if matches!(self.leaving, Departure::Stopping { .. } | Departure::Over) {
@@ -252,7 +252,7 @@ impl Machine {
             out.push(Action::Start { slot, assignment });
             return;
         }
-        // The dispatcher counts a slot as free from the moment it lets an attempt go; here its processes end first.
+        // The dispatcher counts a slot as free when it lets an attempt go. Here the attempt's processes must end first.
         let soon_free = self.held.values().filter(|h| h.ending.is_some() && h.phase.is_executing()).count();
         if self.waiting.len() < soon_free {
             self.held.insert(attempt, hold(AttemptPhase::Waiting));
@@ -288,7 +288,7 @@ impl Machine {
                 self.waiting.retain(|a| a.attempt != attempt);
                 self.deliver(now, attempt, out);
             }
-            // It ended before; its result says how.
+            // The attempt has ended, and its result says how.
             AttemptPhase::Ended { .. } => {}
         }
     }
@@ -329,8 +329,8 @@ impl Machine {
         }
     }
 
-    /// Says how an attempt ended, if that can be said now. One with a log goes to the uploader at once, which holds it
-    /// for as long as the dispatcher is away.
+    /// Delivers a result if that is possible now. A result with streams goes to the uploader at once, which keeps it
+    /// while the dispatcher is away.
     fn deliver(&mut self, now: Moment, attempt: AttemptId, out: &mut Vec<Action>) {
         let Some(HeldAttempt { phase: AttemptPhase::Ended { report, said }, .. }) = self.held.get_mut(&attempt) else {
             return;
@@ -344,7 +344,8 @@ impl Machine {
         out.push(Action::Deliver { attempt, report: report.clone() });
     }
 
-    /// The dispatcher holds no such lease (any more), or has its result: end what runs, forget what ended.
+    /// The dispatcher has recorded the result, or does not hold the lease any more: ends an executing attempt, and
+    /// forgets one that has ended.
     fn gone(&mut self, attempt: AttemptId, out: &mut Vec<Action>) {
         match self.held.get(&attempt).map(|held| &held.phase) {
             Some(AttemptPhase::Executing { .. }) => {
@@ -368,7 +369,7 @@ impl Machine {
         if held.ending.is_none() {
             out.push(Action::Cancel(attempt));
         }
-        // What the dispatcher has let go stays so; otherwise the first reason is the one to report.
+        // `Gone` is final. Otherwise the first reason is the one that is reported.
         if held.ending.is_none() || early == EarlyEnd::Gone {
             held.ending = Some(early);
         }
@@ -398,7 +399,7 @@ impl Machine {
         }
     }
 
-    /// Everything that follows from the time alone, or from there being nothing left to do.
+    /// Decides everything that follows from the time alone, or from having nothing left to do.
     fn look_at_time(&mut self, now: Moment, out: &mut Vec<Action>) {
         let limit = now.since(self.renewed);
         let cut_off: Vec<_> = self.running_exclusive().filter(|(_, ms)| limit >= *ms).map(|(a, _)| a).collect();
@@ -438,7 +439,7 @@ impl Machine {
         }
     }
 
-    /// The dispatcher took something at `at`: a draining runner has patience with it again from then on.
+    /// The dispatcher took something at `at`. The patience of a draining runner starts anew.
     fn delivered(&mut self, at: Moment) {
         if let Departure::Draining { delivering: Some(since), .. } = &mut self.leaving {
             *since = at.max(*since);
@@ -463,7 +464,7 @@ impl Machine {
         self.slots.iter().flatten().copied().collect()
     }
 
-    /// Exclusive attempts that nothing ends yet, each with its limit.
+    /// Returns the exclusive attempts that are not being ended yet, each with its limit.
     fn running_exclusive(&self) -> impl Iterator<Item = (AttemptId, u64)> {
         let running = self.held.iter().filter(|(_, h)| h.phase.is_executing() && h.ending.is_none());
         running.filter_map(|(attempt, held)| Some((*attempt, held.exclusive_ms?)))

@@ -34,7 +34,7 @@ fn a_commits_task_is_executed_from_the_pack_and_its_log_and_result_arrive() {
     peer.record(8);
     runner.stop.send(Stop::Drain).unwrap();
     assert_eq!(peer.hear(), FromRunner::Draining);
-    // It waits until its ping after that is answered.
+    // The runner waits until the ping after its message is answered.
     while let Ok(Some(FromRunner::Ping { .. })) = peer.reader.read(MAX_LINE_BYTES) {
         drop(write_frame(&peer.stream, &Frame::new(&ToRunner::Ack { gone: vec![] })));
     }
@@ -61,7 +61,7 @@ fn source_that_came_ahead_of_the_lease_is_not_asked_for() {
         peer.record(attempt);
     }
 
-    // What does not do is passed over.
+    // Source that is not usable is skipped.
     peer.give_ahead(&third, b"no pack".to_vec());
     peer.say(&runtask(9, &third, "cat hello.txt"));
     let source = peer.hear();
@@ -276,7 +276,7 @@ fn a_task_that_fills_the_disk_for_logs_is_a_loss() {
     let (repository, commit) = scene.repository();
     let runner = scene.start();
     let mut peer = scene.accept_and_register();
-    // Where the spool would be is a directory, so that it cannot be written.
+    // A directory is in the place of the spool file, so that it cannot be written.
     fs::create_dir(scene.settings.work.join("spool/a7.log")).unwrap();
     let gate = scene.fifo("gate");
     peer.say(&runtask(7, &commit, &format!("echo lost; cat {}", gate.display())));

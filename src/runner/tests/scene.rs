@@ -1,4 +1,4 @@
-//! A runner in a directory of its own, a dispatcher that says what a test says, and a repository between them.
+//! A runner in a directory of its own, a scripted dispatcher, and a repository between them.
 
 use crate::model::{Label, RunnerName};
 use std::fs::{self, File};
@@ -24,7 +24,7 @@ use crate::shutdown::Stop;
 use crate::threads::{self, Thread};
 use crate::transport::{Frame, FrameReader, Listener, Stream, write_frame};
 
-/// Longer than anything here takes.
+/// Longer than any step of a test takes.
 pub(super) const LONG: Duration = Duration::from_secs(20);
 
 /// A stand-in for the supervisor that ends the process group only.
@@ -71,7 +71,7 @@ impl Execute for Plain {
     }
 }
 
-/// A runner in a thread, its directories, and where its dispatcher listens.
+/// A runner in a thread, its directories, and the listener of its dispatcher.
 pub(super) struct Scene {
     pub(super) directory: tempfile::TempDir,
     pub(super) listener: Arc<Listener>,
@@ -120,7 +120,7 @@ impl Scene {
         Running { stop, ended, _thread: thread.unwrap() }
     }
 
-    /// The next session, greeted, with what the runner registered.
+    /// Accepts and greets the next session. Returns it with the runner's registration.
     pub(super) fn accept(&self) -> (Peer, FromRunner) {
         let mut peer = Peer::new(self.listener.accept().unwrap().unwrap());
         assert_eq!(peer.hello().token, "secret");
@@ -130,14 +130,14 @@ impl Scene {
         (peer, register)
     }
 
-    /// The same, with nothing gone and no logs.
+    /// Accepts the next session and registers the runner, with nothing gone and no logs.
     pub(super) fn accept_and_register(&self) -> Peer {
         let (peer, _) = self.accept();
         peer.say(&ToRunner::Registered { gone: vec![], logs: vec![] });
         peer
     }
 
-    /// A repository with one commit that holds `hello.txt`.
+    /// Makes a repository with one commit that holds `hello.txt`.
     pub(super) fn repository(&self) -> (Watched, String) {
         let path = self.directory.path().join("repo");
         fs::create_dir(&path).unwrap();
@@ -146,7 +146,7 @@ impl Scene {
         (Watched::open(&path).unwrap(), head)
     }
 
-    /// One more commit there, with another `hello.txt`.
+    /// Makes another commit there, with another `hello.txt`.
     pub(super) fn commit(&self, hello: &str) -> String {
         let path = self.directory.path().join("repo");
         fs::write(path.join("hello.txt"), hello).unwrap();
@@ -203,7 +203,7 @@ impl Peer {
         write_frame(&self.stream, &Frame::new(message)).unwrap();
     }
 
-    /// The next message that is no ping; those are answered.
+    /// Returns the next message that is not a ping. Pings are answered.
     pub(super) fn hear(&mut self) -> FromRunner {
         loop {
             let message = self.reader.read(MAX_LINE_BYTES).unwrap().expect("the session goes on");
@@ -214,7 +214,8 @@ impl Peer {
         }
     }
 
-    /// The next message that is neither of the log nor `started`, which may come before or after the first of it.
+    /// Reads the log, and returns the next message that is neither `log` nor `started`. `started` may come before or
+    /// after the first piece.
     pub(super) fn hear_log(&mut self, acknowledge: bool) -> FromRunner {
         loop {
             let message = self.hear();
@@ -229,7 +230,7 @@ impl Peer {
         }
     }
 
-    /// Waits for so many bytes of log.
+    /// Waits until `count` bytes of log have come.
     pub(super) fn hear_bytes(&mut self, count: usize) {
         while self.log.len() < count {
             let message = self.hear();
@@ -246,12 +247,12 @@ impl Peer {
         self.reader.read_payload(bytes, &mut self.log).unwrap();
     }
 
-    /// Says that a result is durable.
+    /// Tells the runner that a result is durable.
     pub(super) fn record(&self, attempt: u64) {
         self.say(&ToRunner::Ok { attempt });
     }
 
-    /// Gives the source of the commit before a lease of it.
+    /// Sends the source of the commit before a lease of it.
     pub(super) fn give_ahead(&self, commit: &str, pack: Vec<u8>) {
         let message = ToRunner::SourceAhead { repo: "app".into(), commit: commit.into(), bytes: pack.len() as u64 };
         write_frame(&self.stream, &Frame::with_payload(&message, pack)).unwrap();
@@ -270,7 +271,7 @@ impl Peer {
     }
 }
 
-/// What the commit has and the others have not.
+/// Returns a pack of the objects that the commit has and the others have not.
 pub(super) fn pack(repository: &Watched, commit: &str, haves: &[&str]) -> Vec<u8> {
     let mut pack = Vec::new();
     let haves: Vec<_> = haves.iter().map(|have| have.parse().unwrap()).collect();

@@ -1,4 +1,4 @@
-//! What the machine decides, as stories: what happens, and behind `>` what it wants done.
+//! The machine's decisions as stories: an event, and the actions that it must cause.
 
 use crate::model::{AttemptId, BranchName, BuildId, LogSummary, Moment, Outcome, Recipe, RepoName, Script, TaskName};
 use crate::runner::assignment::{Assignment, AttemptResult, SourceAhead};
@@ -45,7 +45,7 @@ fn ids(raw: &[u64]) -> Vec<AttemptId> {
     raw.iter().copied().map(AttemptId).collect()
 }
 
-/// A command on one line.
+/// Returns an action as one line.
 fn line(command: &Action) -> String {
     let outcome = |AttemptResult { outcome, .. }: &AttemptResult| {
         if let Outcome::Lost(why) = outcome { format!("lost: {why}") } else { outcome.word().to_owned() }
@@ -184,7 +184,7 @@ fn source_that_comes_ahead_goes_to_the_slot_that_the_lease_will_go_to() {
     story.at(2, lease(7), &["start a7 in slot 0"]);
     story.at(3, source(), &["take source in slot 1"]);
     story.at(4, lease(8), &["start a8 in slot 1"]);
-    // There is no hurry.
+    // No slot is free, so the source is not urgent.
     story.at(5, source(), &[]);
 }
 
@@ -225,7 +225,7 @@ fn an_exclusive_attempt_is_ended_before_its_lease_can_be_given_to_another() {
     let mut story = Story::here(2);
     story.at(1000, leased(7, true), &["start a7 in slot 0"]);
     story.at(1000, leased(8, false), &["start a8 in slot 1"]);
-    // The ping was sent at 2 s; that its answer was read late does not count.
+    // The ping was sent at 2 s. The late reading of its answer does not count.
     story.at(5000, renewed(2000, &[]), &[]);
     story.at(7999, tick(0), &[]);
     story.at(8000, tick(0), &["cancel a7"]);
@@ -286,7 +286,7 @@ fn a_drained_runner_without_a_dispatcher_gives_up_in_bounded_time_after_its_last
     story.at(2, Event::Disconnected, &["pause streams"]);
     story.at(3, Event::DrainAsked, &[]);
     story.at(4, ended(7, Outcome::Passed, 100), &["keep a7 passed", "deliver a7 passed"]);
-    // However long the others execute.
+    // The other attempt may execute for any time.
     story.at(60_000, tick(0), &[]);
     story.at(70_000, ended(8, Outcome::Failed(1), 20), &["keep a8 failed", "deliver a8 failed"]);
     assert_eq!(story.machine.next_deadline(Moment(70_000)), Some(Moment(80_000)));
@@ -305,7 +305,7 @@ fn a_drained_runner_stays_while_the_dispatcher_takes_what_it_has() {
     story.at(18_000, Event::Disconnected, &["pause streams"]);
     story.at(18_500, Event::Connected, &["register holding [a(7)], draining"]);
     story.at(18_600, registered(18_500, &[]), &["resume streams", "say draining"]);
-    // Being there is no progress.
+    // A reconnect is no progress.
     story.at(19_000, tick(9_000), &["give up 1 results of 1073741824 bytes"]);
 }
 
