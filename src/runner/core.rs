@@ -275,7 +275,7 @@ impl Core<'_> {
                 ForCore::Ahead(ahead) => match ahead {
                     Some(ahead) => Event::SourceCame(ahead),
                     None => {
-                        log::warn!("the dispatcher sent source for no repository or commit that can be: passed over");
+                        log::warn!("the dispatcher sent source with an invalid repository name or commit: ignored");
                         return Ok(None);
                     }
                 },
@@ -405,6 +405,7 @@ impl Core<'_> {
             let report = AttemptResult::lost(format!("the runner could not start a thread: {error}"));
             return Ok(Some(Event::Ended { attempt, report }));
         }
+        // One message is enough: the first one ends the attempt, and further ones find the channel full.
         let (cancel, cancelled) = bounded(1);
         self.cancels.insert(attempt, cancel.clone());
         let work = SlotWork { assignment, cancelled, cancel };

@@ -42,6 +42,7 @@ pub(super) struct Undone {
 impl Journal {
     /// Opens or creates the journal and reads the attempts that are not over. A torn last line is skipped.
     pub(super) fn open(path: PathBuf) -> io::Result<(Self, Undone)> {
+        // Read as bytes: a torn line need not be UTF-8.
         let text = match fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -117,7 +118,10 @@ fn read_lines(text: &[u8]) -> BTreeMap<AttemptId, Lines> {
         } else if let Some((attempt, _)) = line.strip_prefix(ENDED).and_then(translate::read_results) {
             live.entry(attempt).or_default().ended = line.to_vec();
         } else {
-            log::warn!("the journal has a line that makes no sense: {}", String::from_utf8_lossy(line).trim_end());
+            log::warn!(
+                "the journal has an unreadable line, which is skipped: {}",
+                String::from_utf8_lossy(line).trim_end()
+            );
         }
     }
     live

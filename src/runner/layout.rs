@@ -35,6 +35,7 @@ impl Layout {
             fs::create_dir_all(root.join(directory)).map_err(unusable)?;
         }
         let open = |name| File::options().create(true).truncate(false).write(true).open(root.join(name));
+        // Two locks: this one ends with the process, the other with the last supervisor of its attempts.
         let lock = open("lock").map_err(unusable)?;
         match lock.try_lock() {
             Ok(()) => {}

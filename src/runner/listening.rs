@@ -73,7 +73,7 @@ fn accept(listener: &Listener, key: &Arc<str>, taken: &Sender<IncomingCall>) {
         };
         greeters.retain(|(_, greeter)| !greeter.is_finished());
         if waiting.load(Ordering::Relaxed) >= CALLERS {
-            log::warn!("too many callers: {} is turned away", stream.peer());
+            log::warn!("too many callers: the call of {} is refused", stream.peer());
             stream.close();
             continue;
         }

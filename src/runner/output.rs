@@ -64,6 +64,7 @@ impl SlotOutput {
         full: Sender<()>,
     ) -> io::Result<PipeWriter> {
         let (reader, pipe) = io::pipe()?;
+        // The reading end must not block: the thread waits with poll, for the pipe and for the wake-up.
         rustix::io::ioctl_fionbio(&reader, true)?;
         let (woken, uploads) = (self.wake.clone(), self.uploads.clone());
         self.unread = Some(OutputReader { attempt, reader, woken, writer, uploads, full, failure: None });

@@ -119,6 +119,7 @@ fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
 }
 
 fn delete(path: &Path, stopped: &Receiver<()>) {
+    // Nothing is ever sent: the owner drops its end to stop the thread.
     if stopped.try_recv() == Err(TryRecvError::Disconnected) {
         return;
     }

@@ -42,6 +42,7 @@ impl Routes {
     /// Delivers a piece, waiting while the slot is busy with earlier ones. A piece of a cancelled attempt is dropped.
     pub(super) fn deliver(&self, attempt: AttemptId, piece: Piece) {
         let is_final = !matches!(piece, Piece::Bytes { last: false, .. });
+        // The sender is cloned, so that the lock is not held while the slot is slow to take the piece.
         let pieces = {
             let mut open = threads::lock(&self.open);
             let Some(open) = open.as_mut() else { return };

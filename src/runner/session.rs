@@ -234,6 +234,8 @@ impl Dialler {
         self.stayed_ms = clock::now().since(begun);
         stream.close();
         session.routes.close();
+        // The last word ends the outbox, and `ending` the writer, which is joined before the core hears of the end: a
+        // new session must not meet the threads of this one.
         drop(last_word);
         drop(ending);
         drop(writer);
@@ -247,7 +249,7 @@ impl Dialler {
                 Ok(Some(heard)) => heard,
                 Ok(None) => return Ok(()),
                 Err(TransportError::UnknownType { name }) => {
-                    log::warn!("the dispatcher said `{name}`, which this runner does not know: passed over");
+                    log::warn!("the dispatcher sent a message of the unknown type `{name}`: ignored");
                     continue;
                 }
                 Err(error) => return Err(error),

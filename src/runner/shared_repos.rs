@@ -107,6 +107,7 @@ impl SharedRepo {
 
     /// Writes the list to its file if it has changed.
     pub(super) fn save(&self) {
+        // The mark is cleared before the list is read: a commit that is added meanwhile is saved again.
         if self.is_unsaved.swap(false, Ordering::Relaxed) {
             let recent = threads::lock(&self.recent);
             let text: String = recent.iter().map(|commit| format!("{commit}\n")).collect();

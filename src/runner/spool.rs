@@ -85,6 +85,7 @@ impl Spool {
                 self.file.get_or_init(|| file)
             }
         };
+        // First the bytes, then the length: a reader never sees a length whose bytes are not in the file.
         file.write_all(bytes)?;
         self.len.fetch_add(bytes.len() as u64, Ordering::Release);
         Ok(())
@@ -189,6 +190,7 @@ struct SpoolTail {
 impl SpoolTail {
     fn new(path: PathBuf, capacity: u64) -> io::Result<Self> {
         let file = File::options().read(true).write(true).create(true).truncate(true).open(&path)?;
+        // The file lives as long as its descriptor, so that nothing is left of it if the runner is killed.
         fs::remove_file(&path)?;
         Ok(Self { file, capacity, total: 0 })
     }

@@ -90,6 +90,8 @@ impl Uploading {
     fn run(mut self, told: &Receiver<Upload>) {
         loop {
             self.prepare();
+            // Waits for a note, and with a frame ready also for room in the session, whichever comes first: a slow
+            // session must not keep notes waiting.
             let mut select = Select::new();
             let noted = select.recv(told);
             let bulk = self.bulk.clone().filter(|_| self.pending.is_some());
@@ -174,6 +176,7 @@ impl Uploading {
                 }
             }
             Upload::Muted(attempt) => {
+                // The spool stays: its attempt still writes to it.
                 self.deliveries.forget(attempt);
                 self.drop_pending(attempt);
                 let spools = self.spools.range_mut(StreamId::log(attempt)..);

@@ -100,7 +100,7 @@ impl Workspace {
                 self.untidied += 1;
                 self.open.push(open);
             }
-            Err(why) => log::info!("source of {} of {repo} that came ahead does not do: {why}", commit.short()),
+            Err(why) => log::info!("pushed source of commit {} of {repo} is not usable: {why}", commit.short()),
         }
     }
 
@@ -151,6 +151,8 @@ impl Workspace {
 
     fn bring(&self, open: &mut OpenRepo, assignment: &Assignment, cancel: &Receiver<()>) -> Result<(), NotReady> {
         let (commit, keep) = (assignment.commit, &assignment.recipe.keep);
+        // A task may have left files that cannot be removed, so a failure is no proof of a bad commit: it is tried
+        // again in a fresh tree.
         let Err(first) = open.tree.check_out(commit, keep) else { return Ok(()) };
         if matches!(first, GitError::Hostile { .. } | GitError::Keep { .. }) {
             // The commit or the task asks for something that no runner ever does.

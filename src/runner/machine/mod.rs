@@ -95,6 +95,7 @@ impl Machine {
     /// Applies one event and returns the actions that follow, in the order in which they must happen.
     pub(super) fn handle(&mut self, now: Moment, event: Event) -> Vec<Action> {
         let mut out = Vec::new();
+        // Before the event: the time without work counts from the last event that found an attempt here.
         if !self.held.is_empty() {
             self.idle_since = now;
         }
@@ -323,6 +324,7 @@ impl Machine {
                 self.deliver(now, attempt, out);
             }
         }
+        // The slot is free now for a lease that waited for it.
         if let Some(assignment) = self.waiting.pop_front() {
             self.held.remove(&assignment.attempt);
             self.leased(now, assignment, out);
