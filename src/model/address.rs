@@ -1,4 +1,4 @@
-//! A place on the network, as people type it.
+//! The address of a peer, as people type it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +10,7 @@ pub struct Address {
     pub port: u16,
 }
 
-/// Why a text is not an address.
+/// The reason why a text is not an address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not an address: write HOST:PORT, such as localhost:9000 or [::1]:9000")]
 pub struct AddressError(pub String);

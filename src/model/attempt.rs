@@ -3,13 +3,13 @@
 use super::reason::{LossReason, PlacementReason, StoredReason};
 use super::{AttemptId, BuildId, JobId, RunnerId, WallTime};
 
-/// How an attempt ended. A lost attempt is not a failed one: nothing is known about the task.
+/// How an attempt ended. A lost attempt is not a failed one: it says nothing about the task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     Passed,
     /// The task's process ended with this exit code, not 0.
     Failed(i32),
-    /// The task's process was ended by this signal, which Surveil did not send.
+    /// This signal, which Surveil did not send, ended the task's process.
     Killed(i32),
     TimedOut,
     Cancelled,
@@ -49,31 +49,31 @@ impl Outcome {
     }
 }
 
-/// What is known of an attempt's log once it is final.
+/// The facts about the final log of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LogSummary {
-    /// Bytes stored.
+    /// The number of stored bytes.
     pub bytes: u64,
-    /// CRC-32 (IEEE) over the stored bytes.
+    /// The CRC-32 (IEEE) of the stored bytes.
     pub crc32: u32,
-    /// Why bytes that the task wrote are missing, where any are: a cap, a full disk, a lost runner.
+    /// The reason why bytes of the task's output are missing, if they are: a cap, a full disk, a lost runner.
     pub missing: Option<String>,
 }
 
-/// An attempt as it is remembered.
+/// An attempt, as the store keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
     pub id: AttemptId,
     pub job: JobId,
     pub build: BuildId,
-    /// Counted from 1 within the job.
+    /// The attempt's number within the job, from 1.
     pub number: u32,
     pub runner: RunnerId,
-    /// Why this runner got it, for `surveil why`.
+    /// The reason why this runner got it, for `surveil why`.
     pub reason: PlacementReason,
     pub leased_at: WallTime,
     pub finished_at: Option<WallTime>,
-    /// How long the task's process ran, in milliseconds, where the runner said.
+    /// The time for which the task's process ran, in milliseconds, if the runner reported it.
     pub duration_ms: Option<u64>,
     pub outcome: Option<Outcome>,
     pub log: LogSummary,

@@ -1,8 +1,8 @@
-//! All that Surveil does for one commit; it carries the verdict.
+//! The build of a commit, which carries the verdict.
 
 use super::{BuildId, CommitId, Ending, RepoName, Trigger, WallTime};
 
-/// What a build amounts to: a pure function of how its jobs ended.
+/// The result of a build: a pure function of the endings of its jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     Passed,
@@ -24,8 +24,8 @@ impl Verdict {
         }
     }
 
-    /// The verdict over jobs, each with its ending and whether it is allowed to fail; `None` while any is unfinished.
-    /// A failure outweighs an error, an error a cancel. A build without jobs is errored: it checked nothing.
+    /// Returns the verdict over jobs, each given as its ending and whether it may fail; `None` while any is unfinished.
+    /// A failure outweighs an error, and an error a cancel. A build without jobs is errored: it checked nothing.
     pub fn of<'a>(jobs: impl IntoIterator<Item = (Option<&'a Ending>, bool)>) -> Option<Self> {
         let (mut failed, mut errored, mut cancelled, mut any) = (false, false, false, false);
         for (ending, allow_failure) in jobs {
@@ -35,7 +35,7 @@ impl Verdict {
                 Ending::Failed => failed |= !allow_failure,
                 Ending::Errored(_) => errored |= !allow_failure,
                 Ending::Cancelled => cancelled = true,
-                // What made it skip counts already.
+                // The ending that caused the skip counts already.
                 Ending::Skipped(_) => {}
             }
         }
@@ -49,7 +49,7 @@ impl Verdict {
     }
 }
 
-/// Where a build stands.
+/// The state of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BuildState {
     /// No job has been leased yet.
@@ -59,7 +59,7 @@ pub enum BuildState {
 }
 
 impl BuildState {
-    /// The state's name on the wire and for people; a finished build is called by its verdict.
+    /// The state's name on the wire and for people. That of a finished build is its verdict.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -69,7 +69,7 @@ impl BuildState {
         }
     }
 
-    /// The state of that name; `None` for a name of a newer program.
+    /// Returns the state of a name; `None` for a name of a newer program.
     #[must_use]
     pub fn of_word(word: &str) -> Option<Self> {
         let verdicts = [Verdict::Passed, Verdict::Failed, Verdict::Errored, Verdict::Cancelled];
@@ -78,7 +78,7 @@ impl BuildState {
     }
 }
 
-/// The identity of a build, which is repository, commit and trigger, and what people want to know of the commit.
+/// The identity of a build, which is repository, commit and trigger, and facts about the commit for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildSource {
     pub repo: RepoName,
@@ -90,7 +90,7 @@ pub struct BuildSource {
     pub author: String,
 }
 
-/// A build as it is remembered.
+/// A build, as the store keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Build {
     pub id: BuildId,
@@ -98,7 +98,7 @@ pub struct Build {
     pub created_at: WallTime,
     pub finished_at: Option<WallTime>,
     pub verdict: Option<Verdict>,
-    /// What kept the build from having jobs: a broken task file, no tasks.
+    /// The reason why the build has no jobs: a broken task file, or no tasks.
     pub problem: Option<String>,
 }
 

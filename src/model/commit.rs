@@ -1,4 +1,4 @@
-//! What names a commit: its id, its branch, its repository.
+//! The names of a commit: its id, its branch, its repository.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,13 +12,13 @@ pub struct CommitId {
     len: u8,
 }
 
-/// Why a text is not a commit id.
+/// The reason why a text is not a commit id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a commit id: 40 or 64 hexadecimal digits expected")]
 pub struct CommitIdError(pub String);
 
 impl CommitId {
-    /// From raw bytes: 20 of them for SHA-1, 32 for SHA-256.
+    /// Makes an id from raw bytes: 20 for SHA-1, 32 for SHA-256.
     pub fn from_bytes(raw: &[u8]) -> Result<Self, CommitIdError> {
         if raw.len() != 20 && raw.len() != 32 {
             return Err(CommitIdError(format!("{} raw bytes", raw.len())));
@@ -83,12 +83,12 @@ impl fmt::Debug for CommitId {
     }
 }
 
-/// A branch without `refs/heads/`, as git spells it. Any text git allows, so it is never used as a path.
+/// A branch without `refs/heads/`, as git spells it. It may be any text that git allows, so it is never used as a path.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BranchName(pub Arc<str>);
 
 impl BranchName {
-    /// Takes a name as it is.
+    /// Takes a name without a check.
     #[must_use]
     pub fn new(name: &str) -> Self {
         Self(name.into())

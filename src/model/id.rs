@@ -1,4 +1,4 @@
-//! Numbers that name things. Each kind has its own type, so that one is never passed for another.
+//! Numbers as identifiers. Each kind has its own type, so that one cannot be passed for another.
 
 use std::fmt;
 
@@ -25,12 +25,12 @@ id!(
     JobId, "j"
 );
 id!(
-    /// One execution of a job. Never used twice, also across restarts: it is the fencing token of its lease.
-    /// Shown as `a12`.
+    /// One execution of a job. It is the fencing token of its lease, so it is never used twice, not even across
+    /// restarts. Shown as `a12`.
     AttemptId, "a"
 );
 id!(
-    /// A runner, by its name, for as long as the dispatcher remembers it. Shown as `r12`.
+    /// A runner of one name, as long as the dispatcher remembers it. Shown as `r12`.
     RunnerId, "r"
 );
 id!(
@@ -47,7 +47,7 @@ id!(
     PoolId, "p"
 );
 id!(
-    /// One start of a runner process: a random number, so that a restarted runner is told from a slow one.
+    /// One start of a runner's process: a random number, which distinguishes a restarted runner from a slow one.
     Incarnation, "i"
 );
 

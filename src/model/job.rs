@@ -7,27 +7,27 @@ use serde::{Deserialize, Serialize};
 use super::reason::{ErrorReason, SkipReason, StoredReason};
 use super::{AttemptId, BuildId, JobId, TaskSpec};
 
-/// Where a job stands, in life order.
+/// The state of a job, in life order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobState {
-    /// Some of the tasks it needs have not passed yet.
+    /// Some of the tasks that it needs have not passed yet.
     Waiting,
     /// Ready for the next runner that fits.
     Queued,
-    /// Promised to a runner.
+    /// A runner has a lease of it.
     Leased(AttemptId),
     Finished(Ending),
 }
 
-/// How a job ended, by the outcomes of its attempts.
+/// How a job ended, which follows from the outcomes of its attempts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
     Passed,
     Failed,
-    /// It could not be judged: it killed its runners, no runner fitted, it could not be started.
+    /// It could not be judged: it killed its runners, no runner fitted, or it could not be started.
     Errored(ErrorReason),
     Cancelled,
-    /// A task it needs did not pass.
+    /// A task that it needs did not pass.
     Skipped(SkipReason),
 }
 
@@ -97,7 +97,7 @@ impl Ending {
 }
 
 impl JobState {
-    /// The state without what it carries.
+    /// The state without its content.
     #[must_use]
     pub fn kind(&self) -> JobStateKind {
         match self {
@@ -108,14 +108,14 @@ impl JobState {
         }
     }
 
-    /// The state's name on the wire, in the store and for people; a finished job is called by its ending.
+    /// The state's name on the wire, in the store and for people. That of a finished job is its ending.
     #[must_use]
     pub fn word(&self) -> &'static str {
         self.kind().word()
     }
 }
 
-/// Where a job stands, as reports tell it.
+/// The state of a job in reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobStateKind {
     Waiting,
@@ -136,7 +136,7 @@ impl JobStateKind {
         }
     }
 
-    /// The state of that name; `None` for a name of a newer program.
+    /// Returns the state of a name; `None` for a name of a newer program.
     #[must_use]
     pub fn of_word(word: &str) -> Option<Self> {
         use EndingKind::{Cancelled, Errored, Failed, Passed, Skipped};
@@ -145,24 +145,24 @@ impl JobStateKind {
         states.into_iter().find(|state| state.word() == word)
     }
 
-    /// Whether the job's task was not judged good: failed or errored.
+    /// Whether the job failed or is errored.
     #[must_use]
     pub fn is_bad(self) -> bool {
         matches!(self, Self::Finished(EndingKind::Failed | EndingKind::Errored))
     }
 }
 
-/// A job as it is remembered.
+/// A job, as the store keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
     pub id: JobId,
     pub build: BuildId,
     pub task: Arc<TaskSpec>,
     pub state: JobState,
-    /// Attempts leased so far; the next is numbered one more.
+    /// The number of attempts leased so far. The next attempt gets the next number.
     pub attempts: u32,
-    /// Attempts that failed by the task's own doing since the job was last queued by hand.
+    /// Attempts that failed by the task's own fault since the last rerun.
     pub failures: u32,
-    /// Attempts lost to infrastructure since the job was last queued by hand.
+    /// Attempts lost to infrastructure since the last rerun.
     pub losses: u32,
 }

@@ -1,8 +1,9 @@
-//! Time, as two things that are never mixed: a monotonic moment that decisions use, and wall-clock time for people.
+//! Two kinds of time that are never mixed: a monotonic moment for decisions, and wall-clock time for people.
 
 use std::fmt;
 
-/// A point on the dispatcher's monotonic clock, in milliseconds since an arbitrary start. Survives no restart.
+/// A point on the dispatcher's monotonic clock, in milliseconds since an arbitrary start. Has no meaning after a
+/// restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Moment(pub u64);
 

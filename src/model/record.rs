@@ -1,5 +1,5 @@
-//! What the dispatcher writes down. The scheduler asks for records; the store keeps them; after a restart they are all
-//! that is known.
+//! The facts that the dispatcher stores. The scheduler asks for records, and the store keeps them. After a restart
+//! nothing else is known.
 
 use super::reason::DecisionKind;
 use super::{
@@ -7,15 +7,15 @@ use super::{
     Runner, RunnerId, Verdict, WallTime,
 };
 
-/// One thing to make durable. Records of one batch are committed together, in order.
+/// One fact to make durable. Records of one batch are committed together, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
-    /// A build with its jobs, in the state they start in.
+    /// A new build with its jobs, in their first states.
     BuildAdded {
         build: Build,
         jobs: Vec<Job>,
     },
-    /// The head last accepted for a branch; `None` once the branch is gone.
+    /// The head that was accepted last for a branch; `None` once the branch is gone.
     HeadMoved {
         repo: RepoName,
         branch: BranchName,
@@ -23,7 +23,7 @@ pub enum Record {
     },
     /// A runner seen for the first time.
     RunnerSaved(Runner),
-    /// A lease, as the attempt it stands for. The job is leased by this.
+    /// A lease, as its new attempt. The job becomes leased by this record.
     AttemptLeased(Attempt),
     /// The one outcome of an attempt.
     AttemptFinished {
@@ -33,19 +33,19 @@ pub enum Record {
         duration_ms: Option<u64>,
         at: WallTime,
     },
-    /// A result for a lease that is no longer held: evidence, which changes nothing.
+    /// A result for a lease that is no longer held: evidence, which changes no verdict.
     LateResult {
         attempt: AttemptId,
         outcome: Outcome,
         at: WallTime,
     },
-    /// The job waits for a runner (again), with its counters as they are now.
+    /// The job waits for a runner, perhaps again, with its present counters.
     JobQueued {
         job: JobId,
         failures: u32,
         losses: u32,
     },
-    /// The job waits for others (again), after a rerun.
+    /// The job waits for other jobs again, after a rerun.
     JobWaiting {
         job: JobId,
     },
@@ -58,7 +58,7 @@ pub enum Record {
         verdict: Verdict,
         at: WallTime,
     },
-    /// A finished build has work again, after a rerun.
+    /// A finished build has unfinished jobs again, after a rerun.
     BuildReopened {
         build: BuildId,
     },

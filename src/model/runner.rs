@@ -1,13 +1,13 @@
-//! A worker: something that executes attempts.
+//! Runners, which execute attempts.
 
 use super::{RunnerId, RunnerName, WallTime};
 
-/// By what means a runner makes sure that nothing of an attempt is left, strongest first.
+/// The ways in which a runner ends every process of an attempt, strongest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Isolation {
-    /// Each slot has a PID namespace of its own; its end takes everything along (pid_namespaces(7)).
+    /// Each slot has a PID namespace of its own, whose end ends every process in it (pid_namespaces(7)).
     PidNamespace,
-    /// A supervising process adopts what the attempt leaves behind and sweeps it (PR_SET_CHILD_SUBREAPER, prctl(2)).
+    /// A supervising process adopts the orphans of the attempt and kills them (PR_SET_CHILD_SUBREAPER, prctl(2)).
     Subreaper,
 }
 
@@ -28,7 +28,7 @@ pub enum RunnerState {
     Connected,
     /// Its connection is closed; its leases are kept for a while.
     Away,
-    /// It finishes its attempts and gets nothing new.
+    /// It finishes its attempts and gets no new ones.
     Draining,
     /// Different jobs failed on it one after the other.
     Quarantined,
@@ -50,11 +50,11 @@ impl RunnerState {
     }
 }
 
-/// A runner as it is remembered, connected or not.
+/// A runner, connected or not, as the store keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Runner {
     pub id: RunnerId,
-    /// Unique at a dispatcher.
+    /// Its name, unique at a dispatcher.
     pub name: RunnerName,
     pub first_seen: WallTime,
 }

@@ -1,9 +1,9 @@
-//! What a dispatcher starts from: all that the store knows of unfinished work, in the form in which the scheduler takes
-//! it.
+//! The state with which a dispatcher starts: everything that the store knows of unfinished work, in the form in which
+//! the scheduler takes it.
 
 use super::{Attempt, AttemptId, BranchName, Build, CommitId, Job, RepoName, Runner};
 
-/// A build with its jobs, and with those of its attempts that were asked for.
+/// A build with its jobs and with the attempts that the caller asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WholeBuild {
     pub build: Build,
@@ -13,7 +13,7 @@ pub struct WholeBuild {
     pub attempts: Vec<Attempt>,
 }
 
-/// All that a dispatcher goes on from after a restart.
+/// Everything with which a dispatcher continues after a restart.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Snapshot {
     /// Unfinished builds with their unfinished attempts, oldest first.
@@ -21,7 +21,7 @@ pub struct Snapshot {
     /// The accepted head of each branch.
     pub heads: Vec<(RepoName, BranchName, CommitId)>,
     pub runners: Vec<Runner>,
-    /// The highest numbers ever given out, 0 for none.
+    /// The highest numbers that were ever used, 0 for none.
     pub last_build: u64,
     pub last_job: u64,
     pub last_attempt: u64,

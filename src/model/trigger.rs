@@ -1,11 +1,11 @@
-//! Why a build exists. A build is a repository, a commit and a trigger; the same trigger never makes two builds.
+//! The cause of a build. A build is a repository, a commit and a trigger; the same trigger never makes two builds.
 
 use std::fmt;
 use std::sync::Arc;
 
 use super::{BranchName, CommitId};
 
-/// A ref's full name, such as `refs/heads/main`. Any text that git allows, so it is never used as a path.
+/// A ref's full name, such as `refs/heads/main`. It may be any text that git allows, so it is never used as a path.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RefName(Arc<str>);
 
@@ -13,7 +13,7 @@ pub struct RefName(Arc<str>);
 const BRANCHES: &str = "refs/heads/";
 
 impl RefName {
-    /// Takes a full name as it is.
+    /// Takes a full name without a check.
     #[must_use]
     pub fn new(name: &str) -> Self {
         Self(name.into())
@@ -50,7 +50,7 @@ impl fmt::Display for RefName {
     }
 }
 
-/// Whether a build may have what only the owners' own commits may have, such as secrets.
+/// Whether a build may use things that are reserved for the owners' own commits, such as secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trust {
     Trusted,
@@ -58,7 +58,7 @@ pub enum Trust {
 }
 
 impl Trust {
-    /// The trust in a ref as long as no rule of the operator's says otherwise: `main` and `master` are trusted.
+    /// The default trust in a ref, without a rule of the operator: `main` and `master` are trusted.
     #[must_use]
     pub fn by_default(reference: &RefName) -> Self {
         match reference.branch() {
@@ -77,12 +77,12 @@ impl Trust {
     }
 }
 
-/// What happened that asks for a build, with what belongs to that kind of event alone.
+/// The event that asks for a build, with the data of that kind of event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TriggerKind {
     /// A branch moved to the commit.
     Push {
-        /// The branch's head that the dispatcher had accepted before; `None` for a branch seen for the first time.
+        /// The head of the branch that the dispatcher accepted before; `None` for a new branch.
         before: Option<CommitId>,
         /// First-parent commits from `before` (exclusive) to the commit (inclusive), oldest first, bounded by the
         /// observer.
@@ -100,7 +100,7 @@ impl TriggerKind {
     }
 }
 
-/// Why a build exists.
+/// The cause of a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trigger {
     pub kind: TriggerKind,
