@@ -71,7 +71,7 @@ pub(crate) struct Refused {
     pub text: String,
 }
 
-/// What an observer does about a refusal.
+/// The observer's reaction to a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RefusalKind {
     /// The token is wrong. The session is over.

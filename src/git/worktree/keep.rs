@@ -54,7 +54,7 @@ impl Keep {
         self.is_whole
     }
 
-    /// What is kept of the entry of this name; `None` if nothing is.
+    /// Returns the part that is kept of the entry of this name; `None` if nothing is.
     pub(super) fn of(&self, name: &[u8]) -> Option<&Self> {
         if self.is_whole { Some(self) } else { self.below.get(name) }
     }
