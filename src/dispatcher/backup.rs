@@ -1,10 +1,11 @@
-//! `surveil backup` and `surveil restore`: a data directory copied while its dispatcher works on it or not, and brought
-//! back. Both work on the directories themselves, as the user whose they are; a dispatcher need not answer.
+//! `surveil backup` and `surveil restore`: copy a data directory, whether its dispatcher is running or not, and bring a
+//! copy back. Both work on the directories themselves, as the user who owns them; no dispatcher needs to answer.
 //!
-//! The order makes a backup consistent. The store is copied first and gets its name last: logs are synced before the
-//! outcome that names them is recorded, and sources before their commit, so what is copied after the store has all that
-//! the store speaks of; and a backup that was cut short has no store, so it is not taken for one. Meanwhile [`hold`]
-//! keeps retention from deleting. A restoration goes the other way: files first, the store last.
+//! The order makes a backup consistent. The store is copied first and gets its name last. Logs are synced before the
+//! outcome that names them is recorded, and sources before their commit; so the files that are copied after the store
+//! have everything that the store names. A backup that was cut short has no store, so nobody takes it for one.
+//! Meanwhile [`hold`] keeps retention from deleting files. A restoration works the other way round: files first, the
+//! store last.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -17,7 +18,7 @@ use crate::locked::Locked;
 use crate::model::{BuildId, WholeBuild};
 use crate::store::{StoreError, sqlite};
 
-/// Why there is no backup, or nothing was restored.
+/// The reason why there is no backup, or why nothing was restored.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
     #[error("{} is not empty, and nothing is written over: {advice}", path.display())]
@@ -30,7 +31,7 @@ pub enum BackupError {
     Store(#[from] StoreError),
 }
 
-/// What was copied, or looked at.
+/// The contents of a data directory or a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Copied {
     pub builds: u64,
@@ -40,7 +41,7 @@ pub struct Copied {
     pub mirrors: u64,
     pub mirror_bytes: u64,
     pub tokens: bool,
-    /// Logs of recorded outcomes that are not there, or not whole, by their paths.
+    /// The paths of logs of recorded outcomes that are missing or not whole.
     pub missing: Vec<PathBuf>,
 }
 
@@ -48,16 +49,16 @@ pub struct Copied {
 #[derive(Debug)]
 pub struct Restored {
     pub copied: Copied,
-    /// New builds get numbers above this.
+    /// New builds get numbers above this one.
     pub last_build: BuildId,
 }
 
-/// The name of the file that is locked while files may not be deleted.
+/// The name of the file that is locked to keep files from being deleted.
 const HOLD: &str = "surveil.backup";
 
 impl DataDir {
-    /// Keeps files from being deleted, for as long as the lock lives: shared by those who copy, alone for who deletes.
-    /// `None` while it is held otherwise.
+    /// Keeps files from being deleted as long as the lock lives. The lock is shared by threads that copy, and exclusive
+    /// for the one that deletes. Returns `None` while it is held otherwise.
     pub(super) fn hold(&self, to_delete: bool) -> io::Result<Option<Locked>> {
         let file = File::options().create(true).append(true).open(self.root().join(HOLD))?;
         let held = if to_delete { file.try_lock() } else { file.lock_shared().map_err(fs::TryLockError::Error) };
@@ -76,7 +77,8 @@ pub fn back_up(data: &Path, target: &Path, with_tokens: bool) -> Result<Copied, 
     let to = DataDir::at(target);
     let made = copy_all(&from, &to, with_tokens);
     if made.is_err() {
-        // Why there is no backup is said; what there is of one is of no use. It was empty, so all of it is ours.
+        // The error says why there is no backup, and a part of one is of no use. The directory was empty, so everything
+        // in it is ours.
         for entry in fs::read_dir(target).into_iter().flatten().flatten() {
             drop(fs::remove_dir_all(entry.path()).or_else(|_| fs::remove_file(entry.path())));
         }
@@ -110,7 +112,7 @@ pub fn restore(backup: &Path, data: &Path) -> Result<Restored, BackupError> {
     Ok(Restored { copied, last_build })
 }
 
-/// Looks at all of a data directory, or of a backup: every page and row of the store, and every log that it names.
+/// Checks a data directory or a backup: every page and row of the store, and every log that it names.
 pub fn check(directory: &Path) -> Result<Copied, BackupError> {
     let data = existing(directory)?;
     let mut found = Copied { tokens: data.root().join("tokens").exists(), ..Copied::default() };
@@ -127,7 +129,7 @@ fn existing(path: &Path) -> Result<DataDir, BackupError> {
     if data.store().is_file() { Ok(data) } else { Err(BackupError::NoStore { path: path.to_owned() }) }
 }
 
-/// Makes a directory for its owner alone, or takes one that is there and empty.
+/// Creates a directory for its owner alone, or takes an empty one.
 fn prepare(path: &Path, advice: &'static str) -> Result<(), BackupError> {
     let mut builder = DirBuilder::new();
     builder.recursive(true).mode(0o700).create(path).map_err(failed("make directory", path))?;
@@ -138,7 +140,7 @@ fn prepare(path: &Path, advice: &'static str) -> Result<(), BackupError> {
     Ok(())
 }
 
-/// All but the store.
+/// Copies everything but the store.
 fn copy_files(from: &DataDir, to: &DataDir, with_tokens: bool) -> Result<Copied, BackupError> {
     let mut copied = Copied::default();
     let (logs, log_bytes) = copy_tree(&from.logs(), &to.logs())?;
@@ -149,7 +151,7 @@ fn copy_files(from: &DataDir, to: &DataDir, with_tokens: bool) -> Result<Copied,
         if !name.ends_with(".git") {
             continue;
         }
-        // Packs are merged under this lock, and removed only then.
+        // Packs are merged, and removed afterwards, only under this lock.
         let mirror = mirrors.join(&name);
         let lock = File::options().create(true).append(true).open(mirror.join("tidy.lock"));
         let lock = lock.and_then(|lock| lock.lock().map(|()| Locked::new(lock))).map_err(failed("lock", &mirror))?;
@@ -165,12 +167,13 @@ fn copy_files(from: &DataDir, to: &DataDir, with_tokens: bool) -> Result<Copied,
     Ok(copied)
 }
 
-/// Copies what is in a directory, and says how many files and bytes. What vanishes meanwhile was on its way out.
+/// Copies the contents of a directory, and returns the numbers of files and bytes. Files that vanish meanwhile were
+/// about to be deleted.
 fn copy_tree(from: &Path, to: &Path) -> Result<(u64, u64), BackupError> {
     make(to)?;
     let (mut files, mut bytes) = (0, 0);
     for name in names(from)? {
-        // Packs that are arriving, and locks.
+        // Skips packs that are arriving, and locks.
         if name.starts_with("incoming-") || name.ends_with(".lock") {
             continue;
         }
@@ -198,7 +201,7 @@ fn names(directory: &Path) -> Result<Vec<String>, BackupError> {
     entries.map(name).collect::<io::Result<_>>().map_err(failed("read", directory))
 }
 
-/// Files and bytes below a directory.
+/// Returns the numbers of files and bytes below a directory.
 pub(super) fn measure(directory: &Path) -> io::Result<(u64, u64)> {
     let (mut files, mut bytes) = (0, 0);
     let entries = match fs::read_dir(directory) {
@@ -207,7 +210,7 @@ pub(super) fn measure(directory: &Path) -> io::Result<(u64, u64)> {
     };
     for entry in entries {
         let entry = entry?;
-        // What vanishes between the two looks counts for nothing.
+        // Files that vanish after they were listed do not count.
         let Ok(meta) = entry.metadata() else { continue };
         let (more, size) = if meta.is_dir() { measure(&entry.path())? } else { (1, meta.len()) };
         (files, bytes) = (files + more, bytes + size);
@@ -215,7 +218,7 @@ pub(super) fn measure(directory: &Path) -> io::Result<(u64, u64)> {
     Ok((files, bytes))
 }
 
-/// Reads all of a store, and looks for the logs that it names.
+/// Reads all of a store, and checks the logs that it names.
 fn look(store: &Path, data: &DataDir, found: &mut Copied) -> Result<(), BackupError> {
     let reader = sqlite::readers(store).open()?;
     reader.check(&mut |WholeBuild { build, jobs, attempts }| {
@@ -237,7 +240,7 @@ fn make(directory: &Path) -> Result<(), BackupError> {
     builder.recursive(true).mode(0o700).create(directory).map_err(failed("make directory", directory))
 }
 
-/// Waits until all that was written to the directory's file system is on disk.
+/// Waits until everything written to the directory's file system is on disk.
 fn sync(directory: &Path) -> Result<(), BackupError> {
     let synced = File::open(directory).and_then(|opened| Ok(rustix::fs::syncfs(opened)?));
     synced.map_err(failed("sync", directory))

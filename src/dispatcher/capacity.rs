@@ -1,29 +1,29 @@
-//! How many connections there may be at once: as many as were asked for, as far as descriptors and threads go. Where
-//! they do not, it says so in words, once, at the start; nothing is found out by running out of it.
+//! The number of connections that the dispatcher accepts at once: the number that was asked for, if descriptors and
+//! threads allow it. If they do not, the dispatcher says so once, at its start, instead of running out of them later.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::limits;
 use crate::threads;
 
-/// How many connections there may be at once.
+/// The number of connections at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Capacity {
-    /// Those that have said hello.
+    /// Sessions: connections that have said hello.
     pub(crate) sessions: usize,
-    /// Those that have not yet.
+    /// Connections that have not said hello yet.
     pub(crate) unauthenticated: usize,
 }
 
 impl Capacity {
-    /// Raises this process's limit of descriptors as far as needed and allowed, and sees what there is room for. Also
-    /// returns the limit that was there before, for processes that are started from here.
+    /// Raises this process's limit of descriptors as far as needed and allowed, and computes the capacity. Also returns
+    /// the limit from before, for processes that are started from here.
     pub(crate) fn prepare(wanted: usize) -> (Self, Rlimit) {
         let before = getrlimit(Resource::Nofile);
         let needed = (wanted + unauthenticated_beside(wanted) + limits::OTHER_DESCRIPTORS) as u64;
         if before.current.is_some_and(|current| current < needed) {
             let raised = before.maximum.map_or(needed, |maximum| maximum.min(needed));
-            // Where it is not allowed, what there is has to do.
+            // If this is not allowed, the present limit is used.
             setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum: before.maximum }).ok();
         }
         let descriptors = getrlimit(Resource::Nofile)
@@ -50,8 +50,8 @@ impl Capacity {
         (capacity, before)
     }
 
-    /// As many of `wanted` sessions as `available` allows, of which `others` are used otherwise; where that is very
-    /// little, at most half of it is.
+    /// Returns how many of `wanted` sessions fit into `available`, of which `others` are needed for other purposes. If
+    /// `available` is small, at most half of it is set aside.
     fn within(wanted: usize, available: usize, others: usize) -> Self {
         let room = available - others.min(available / 2);
         let unauthenticated = unauthenticated_beside(wanted.min(room));
@@ -59,7 +59,7 @@ impl Capacity {
     }
 }
 
-/// How many unauthenticated there may be beside so many sessions.
+/// Returns the number of unauthenticated connections beside that many sessions.
 fn unauthenticated_beside(sessions: usize) -> usize {
     (sessions / 8).clamp(4, limits::MAX_UNAUTHENTICATED)
 }

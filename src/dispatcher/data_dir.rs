@@ -13,7 +13,7 @@ pub(crate) struct DataDir {
     root: PathBuf,
 }
 
-/// Which log file an attempt has: by names, so that people find it.
+/// The place of an attempt's log file. It is made of names, so that people find it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LogPlace {
     pub(crate) repo: RepoName,
@@ -23,14 +23,14 @@ pub(crate) struct LogPlace {
 }
 
 impl LogPlace {
-    /// The log of an attempt of this job.
+    /// Returns the place of the log of attempt `number` of this job.
     pub(crate) fn of(build: &Build, job: &Job, number: u32) -> Self {
         Self { repo: build.source.repo.clone(), build: build.id, task: job.task.name.clone(), number }
     }
 }
 
 impl DataDir {
-    /// Makes what is missing of the directory.
+    /// Opens the directory, and creates the parts that are missing.
     pub(crate) fn open(root: &Path) -> Result<Self, DispatcherError> {
         let fail = |path: &Path| {
             let path = path.to_owned();
@@ -45,7 +45,7 @@ impl DataDir {
         Ok(Self { root })
     }
 
-    /// The layout of a directory as it is.
+    /// Returns the layout of a directory that is not touched.
     pub(crate) fn at(root: &Path) -> Self {
         Self { root: root.to_owned() }
     }

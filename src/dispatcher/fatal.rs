@@ -1,9 +1,8 @@
-//! Threads that everything rests on: where one panics or stalls, the process ends at once, and the next start restores
-//! from the store.
+//! Ends the process when a vital thread panics or stalls. The next start restores from the store.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs the body of a thread that must not fail quietly.
+/// Runs the body of a vital thread, and aborts the process if it panics.
 pub(crate) fn guard(name: &str, body: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(body)).is_err() {
         // The panic's own message is on stderr already.
@@ -12,7 +11,7 @@ pub(crate) fn guard(name: &str, body: impl FnOnce()) {
     }
 }
 
-/// Ends the process because a thread has made no progress at so many looks of the watchdog.
+/// Aborts the process because a thread has made no progress for `looks` checks of the watchdog.
 pub(crate) fn stalled(name: &str, looks: u64) {
     log::error!(
         "thread {name} has made no progress for {looks} s: the process ends here, a new start goes on from what is stored"

@@ -1,8 +1,7 @@
-//! Faults in threads, for tests of what becomes of a dispatcher then. Debug builds only: in a release none of this
-//! exists.
+//! Faults that tests provoke in threads. Debug builds only: a release contains none of this.
 //!
-//! `SURVEIL_FAULT=THREAD:panic:FILE` lets the named thread panic as soon as the file exists, and deletes the file, so
-//! that the next start goes on; `…:loop:…` lets it turn in an endless loop. The watchdog is less patient then.
+//! `SURVEIL_FAULT=THREAD:panic:FILE` makes the named thread panic as soon as the file exists, and deletes the file, so
+//! that the next start works. `…:loop:…` sends the thread into an endless loop. The watchdog is less patient then.
 
 #[cfg(debug_assertions)]
 pub(crate) use provoked::{patience, strike};
@@ -37,12 +36,12 @@ mod provoked {
         ASKED_FOR.get_or_init(read).as_ref()
     }
 
-    /// The looks that a stalled thread gets, where a test is not to wait for long.
+    /// The number of the watchdog's checks after which a thread has stalled, if a fault is asked for.
     pub(crate) fn patience() -> Option<u64> {
         asked_for().map(|_| 2)
     }
 
-    /// Called where a watched thread shows that it goes on.
+    /// Provokes the fault, if it is asked for. Watched threads call this with every beat.
     pub(crate) fn strike(thread: &str) {
         let Some(fault) = asked_for().filter(|fault| fault.thread == thread) else { return };
         if std::fs::remove_file(&fault.trigger).is_err() {

@@ -8,7 +8,7 @@ use crate::model::{AttemptId, CommitId, RepoName, StreamId, StreamKind};
 use crate::scheduler::Lease;
 use crate::threads;
 
-/// What a lease entitles its runner to: the commit's source, and a place for the log.
+/// The grant that comes with a lease: the commit's source, and a place for the log.
 #[derive(Debug, Clone)]
 pub(crate) struct Grant {
     pub(crate) repo: RepoName,
@@ -16,7 +16,7 @@ pub(crate) struct Grant {
     pub(crate) log: LogPlace,
 }
 
-/// The bytes that are stored of a stream.
+/// The number of bytes that are stored of a stream.
 #[derive(Debug, Clone)]
 pub(crate) struct StoredStream {
     pub(crate) stream: StreamId,
@@ -31,7 +31,7 @@ impl Grant {
         Self { repo, commit, log }
     }
 
-    /// Where a stream of this kind is stored; `None` if this dispatcher takes no such stream.
+    /// Returns the place where a stream of this kind is stored; `None` if this dispatcher takes no such stream.
     pub(crate) fn place(&self, kind: &StreamKind) -> Option<LogPlace> {
         match kind {
             StreamKind::Log => Some(self.log.clone()),
@@ -40,8 +40,8 @@ impl Grant {
     }
 }
 
-/// The grants of one session. Written by the core before the lease leaves, read by the session's thread; the lock is
-/// held for a look-up only.
+/// The grants of one session. The core writes them before the lease leaves, and the session's thread reads them. The
+/// lock is held for a look-up only.
 #[derive(Debug, Default)]
 pub(crate) struct Grants(Mutex<HashMap<AttemptId, Grant>>);
 

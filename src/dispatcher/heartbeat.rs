@@ -1,5 +1,5 @@
-//! The two threads that turn time into events, and nothing more: `heartbeat` asks who has fallen silent, `redistribute`
-//! which leases have run out. The core decides.
+//! Two threads turn time into events, and do nothing more: `heartbeat` asks which runners have fallen silent,
+//! `redistribute` which leases have expired. The core decides.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub(crate) fn start(
         fatal::guard(name, || {
             while stop.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
                 pulse.beat();
-                // A core that is busy has ticks waiting already; one more would tell it nothing.
+                // A busy core has ticks in its queue already; one more would tell it nothing.
                 if core.try_send(ToCore::Event(event.clone())).is_err_and(|error| error.is_disconnected()) {
                     return;
                 }

@@ -1,29 +1,30 @@
-//! Log lines about what may happen a thousand times a second: a few of them tell as much as all, and a stranger fills
-//! no disk with them.
+//! A rate limit for log lines about events that may happen a thousand times a second. A few lines tell as much as all
+//! of them, and unauthenticated connections cannot fill the disk.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::model::Moment;
 
-/// What a few lines are counted over.
+/// The interval over which lines are counted.
 const EVERY_MS: u64 = 10_000;
 
-/// Says when another line may be written.
+/// Decides whether another line may be written.
 #[derive(Debug)]
 pub(crate) struct LogLimiter {
     most: u32,
-    /// Since when they are counted, in milliseconds.
+    /// The start of the present interval, in milliseconds.
     since: AtomicU64,
     count: AtomicU32,
 }
 
 impl LogLimiter {
-    /// So many lines in ten seconds at most.
+    /// Returns a limiter that allows at most `most` lines in ten seconds.
     pub(crate) fn new(most: u32) -> Self {
         Self { most, since: AtomicU64::new(0), count: AtomicU32::new(0) }
     }
 
-    /// Whether a line may be written; it counts as written. Two threads that ask at the same moment may write one more.
+    /// Returns whether a line may be written, and counts it as written. Two threads that ask at the same moment may
+    /// write one line more.
     pub(crate) fn is_due(&self, now: Moment) -> bool {
         if now.0.saturating_sub(self.since.load(Ordering::Relaxed)) >= EVERY_MS {
             self.since.store(now.0, Ordering::Relaxed);

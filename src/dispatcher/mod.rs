@@ -1,8 +1,8 @@
-//! The role that decides and remembers.
+//! The dispatcher: the role that decides, and remembers its decisions.
 //!
-//! Threads: `accept` turns connections into sessions; each session has one that reads; `core` owns the scheduler and
-//! the store; `logs` writes output to disk; `heartbeat` and `redistribute` turn time into events; `spawner` starts
-//! runners on this machine when work waits and none fits; `retention` removes what is old, and looks after the mirrors.
+//! Threads: `accept` turns connections into sessions. Each session has a thread that reads. `core` owns the scheduler
+//! and the store. `logs` writes output to disk. `heartbeat` and `redistribute` turn time into events. `spawner` starts
+//! runners if jobs wait and no runner fits. `retention` removes old builds and checks the mirrors.
 
 mod backup;
 mod capacity;
@@ -41,7 +41,7 @@ use crate::git::GitError;
 use crate::store::StoreError;
 use crate::transport::TransportError;
 
-/// Why a dispatcher could not start or had to end.
+/// An error at the start of a dispatcher, or the error with which it ended.
 #[derive(Debug, thiserror::Error)]
 pub enum DispatcherError {
     #[error("could not set up the data directory at {}", path.display())]

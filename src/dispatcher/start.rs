@@ -1,4 +1,4 @@
-//! Starting and ending a dispatcher: the data directory, the restored state, the threads, and their order.
+//! Starts and ends a dispatcher: the data directory, the restored state, and the threads in their order.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -30,18 +30,18 @@ pub struct Dispatcher {
     shared: Option<Arc<Shared>>,
     listener: Arc<Listener>,
     core: Sender<ToCore>,
-    /// Gets the core's last word when it ends, and the store.
+    /// Receives the store, or the core's error, when the core ends.
     ended: Receiver<Result<Box<dyn Store>, StoreError>>,
-    /// Closing it ends the ticking threads.
+    /// Ends the threads that wait for intervals when it is closed.
     ticking: Option<Sender<()>>,
     pools: Option<Pools>,
     accept: Option<Thread<()>>,
-    /// Core, logs and the ticking ones; each ends when its senders are gone.
+    /// The threads `core`, `logs` and those that wait for intervals. Each ends when its senders are gone.
     threads: Vec<Thread<()>>,
 }
 
 impl Dispatcher {
-    /// Opens the data directory, restores what was unfinished, writes the tokens, and listens.
+    /// Opens the data directory, restores the unfinished builds, writes the tokens, and listens.
     pub fn start(settings: DispatcherSettings) -> Result<Self, DispatcherError> {
         let (capacity, descriptors) = Capacity::prepare(settings.max_connections);
         let data = DataDir::open(&settings.data)?;
@@ -113,27 +113,28 @@ impl Dispatcher {
         Ok(Self { shared, listener, core, ended, ticking, pools, accept, threads })
     }
 
-    /// Where it listens.
+    /// Returns the address at which the dispatcher listens.
     pub fn address(&self) -> SocketAddr {
         self.listener.local_addr()
     }
 
-    /// Runs until a message on `stop`, then ends in order.
+    /// Runs until there is a message on `stop`, then ends in order.
     pub fn run(self, stop: &Receiver<Stop>) -> Result<(), DispatcherError> {
         crossbeam_channel::select! {
-            // Whatever was said, or nobody is left to say it.
+            // A closed channel means the same: nobody is left to send a message.
             recv(stop) -> _ => Ok(()),
             recv(self.ended) -> result => Ok(result.map_or(Ok(()), |result| result.map(drop))?),
         }
     }
 
-    /// New connections first, so that nothing more is promised; runners of ours while they can still report; then the
-    /// core, which says goodbye; sessions and logs; last the store, which sessions and retention read.
+    /// The order matters. First no connection is accepted any more, so that nothing more is promised. Then the
+    /// dispatcher's own runners end, while they can still report. Then the core ends and says goodbye, then sessions
+    /// and logs. The store is closed last, because sessions and retention read it.
     fn end(&mut self) {
         self.listener.close();
         drop(self.pools.take());
         drop(self.ticking.take());
-        // A core that has ended already is not there to hear it.
+        // The send fails if the core has ended already.
         drop(self.core.send(ToCore::Stop));
         let store = self.ended.recv();
         drop(self.accept.take());
@@ -180,7 +181,7 @@ fn start_core(core: Core, said: Sender<Result<Box<dyn Store>, StoreError>>) -> R
             if let Err(error) = &result {
                 log::error!("the store can no longer be vouched for, the dispatcher ends: {error}");
             }
-            // The channel has room for this one word.
+            // The channel has room for this one message.
             drop(said.send(result));
         });
     })

@@ -17,7 +17,7 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
-    /// Reads the secrets; one that is not there yet is drawn and written.
+    /// Reads the secrets. A secret that does not exist yet is drawn at random and written.
     pub(crate) fn load(data: &DataDir) -> Result<Self, DispatcherError> {
         Ok(Self {
             observer: load(&data.tokens().join("observer"))?,
@@ -35,7 +35,7 @@ impl Tokens {
     }
 }
 
-/// The file with the runners' secret.
+/// Returns the path of the runners' secret.
 pub(crate) fn runner_file(data: &DataDir) -> PathBuf {
     data.tokens().join("runner")
 }
@@ -44,7 +44,7 @@ fn load(path: &std::path::Path) -> Result<String, DispatcherError> {
     let fail = |source| DispatcherError::Token { path: path.to_owned(), source };
     match fs::read_to_string(path) {
         Ok(text) if !text.trim().is_empty() => return Ok(text.trim().to_owned()),
-        // An empty file is left if a start was cut short.
+        // A start that was cut short leaves an empty file.
         Ok(_) => fs::remove_file(path).map_err(fail)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(fail(error)),

@@ -1,5 +1,5 @@
-//! Between the wire and the model: the only file of the dispatcher that sees both. A message is turned into words of
-//! the model once, with every field checked; what comes after may trust them.
+//! Turns messages of the wire into values of the model, and back. Every field is checked here once; the code behind it
+//! may trust the values. In the dispatcher, only this file and `session/` see both.
 
 use super::grants::StoredStream;
 use crate::model::reason::{LossReason, RefusalReason};
@@ -12,14 +12,14 @@ use crate::protocol::limits::{MAX_LABELS, MAX_RANGE_COMMITS, MAX_SLOTS};
 use crate::protocol::runner::{self as wire, FromRunner, LogOffset, Runtask, StreamEnd, StreamName, WireTask};
 use crate::scheduler::{Lease, RunnerCommand, RunnerJoined};
 
-/// Longer texts of people (subjects, authors, reasons) are cut here, in bytes.
+/// Texts of people (subjects, authors, reasons) are cut at this length, in bytes.
 const MAX_TEXT_BYTES: usize = 1024;
-/// The streams that one result may name beside its log.
+/// Streams that one result may name beside its log.
 const MAX_STREAMS: usize = 256;
-/// The longest branch name, as git hosts allow it.
+/// The longest branch name in bytes, as git hosts allow it.
 const MAX_BRANCH_BYTES: usize = 4096;
 
-/// A field that is not what it must be; ends the session.
+/// Returns the refusal of a field with an invalid value; it ends the session.
 pub(crate) fn malformed(text: impl ToString) -> Refusal {
     Refusal { code: ErrorCode::Malformed, text: text.to_string() }
 }
@@ -39,7 +39,7 @@ pub(crate) fn branch(text: &str) -> Result<BranchName, Refusal> {
     Ok(BranchName::new(text))
 }
 
-/// What a `dispatch` announces, as its fields say it.
+/// The fields of a `dispatch`, as the message has them.
 pub(crate) struct Announcement {
     pub(crate) repo: String,
     pub(crate) branch: String,
@@ -82,7 +82,7 @@ fn cut(mut text: String) -> String {
     text
 }
 
-/// A `register`, with what `hello` said before.
+/// Returns the event of a `register`; name and incarnation come from `hello`.
 pub(crate) fn joined(session: SessionId, hello: &Hello, message: FromRunner) -> Result<RunnerJoined, Refusal> {
     let FromRunner::Register { slots, labels, isolation, holding, warm, spawned, spawn, draining, .. } = message else {
         let text = "the first message of a runner is `register`".to_owned();
@@ -94,7 +94,7 @@ pub(crate) fn joined(session: SessionId, hello: &Hello, message: FromRunner) -> 
     if labels.len() > MAX_LABELS {
         return Err(malformed(format!("a runner has at most {MAX_LABELS} labels, not {}", labels.len())));
     }
-    // No task can ask for a label of another form, so that one is useless, but no reason to turn a runner away.
+    // No task can ask for a label of another form. Such a label is useless, but no reason to turn the runner away.
     let (labels, useless): (Vec<_>, Vec<_>) = labels.iter().map(|text| Label::new(text)).partition(Result::is_ok);
     for error in useless.into_iter().filter_map(Result::err) {
         log::warn!("a label of runner {} is left out: {error}", Refusal::quote(&hello.name));
@@ -129,7 +129,7 @@ pub(crate) fn attempts(ids: &[u64]) -> Result<Vec<AttemptId>, Refusal> {
     Ok(ids.iter().copied().map(AttemptId).collect())
 }
 
-/// An outcome as `results` names it.
+/// Returns the outcome that `results` names.
 pub(crate) fn outcome(
     word: &str,
     code: Option<i32>,
@@ -150,7 +150,7 @@ pub(crate) fn outcome(
     })
 }
 
-/// A stream as a message names it.
+/// Returns the stream that a message names.
 pub(crate) fn stream(attempt: u64, name: &StreamName) -> Result<StreamId, Refusal> {
     let kind = match name {
         StreamName::Log => StreamKind::Log,
@@ -170,7 +170,7 @@ pub(crate) fn log_ack(stream: &StreamId, offset: u64) -> wire::ToRunner {
     wire::ToRunner::LogAck { attempt: stream.attempt.0, stream: stream_name(&stream.kind), offset }
 }
 
-/// The streams that must be whole before a result counts: the log, and those that `results` names beside it.
+/// Returns the streams that must be whole before a result counts: the log, and those that `results` names beside it.
 pub(crate) fn streams(log: LogSummary, others: Vec<StreamEnd>) -> Result<Vec<StreamSummary>, Refusal> {
     if others.len() > MAX_STREAMS {
         return Err(malformed(format!("a result names at most {MAX_STREAMS} streams, not {}", others.len())));
@@ -187,7 +187,7 @@ pub(crate) fn log_summary(bytes: u64, crc32: u32, missing: Option<String>) -> Lo
     LogSummary { bytes, crc32, missing: missing.map(cut) }
 }
 
-/// A command of the scheduler as it goes over the wire. `stored` has the bytes of each stream that the dispatcher has.
+/// Returns the message for a command of the scheduler. `stored` has the number of stored bytes of each stream.
 pub(crate) fn to_runner(message: RunnerCommand, stored: &[StoredStream]) -> wire::ToRunner {
     match message {
         RunnerCommand::Registered { held, gone } => wire::ToRunner::Registered {

@@ -1,4 +1,5 @@
-//! What an operator must know now, for `surveil status`: set by whoever notices, under a name, until it is over.
+//! The problems that `surveil status` shows. A thread that notices a problem sets it under a name, and clears it when
+//! it is over.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
@@ -10,12 +11,12 @@ use super::mirrors::MissingSources;
 
 use crate::threads;
 
-/// The problems there are, by name. The lock is held for a look-up only.
+/// The present problems, by name. The lock is held for a look-up only.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Warnings(Arc<Mutex<BTreeMap<String, String>>>);
 
 impl Warnings {
-    /// Notes a problem, or that there is none of that name any more.
+    /// Sets the problem of that name, or clears it.
     pub(crate) fn set(&self, name: &str, text: Option<String>) {
         let mut all = self.lock();
         match text {
@@ -24,7 +25,7 @@ impl Warnings {
         }
     }
 
-    /// All of them, a sentence each.
+    /// Returns all problems, a sentence each.
     pub(crate) fn list(&self) -> Vec<String> {
         self.lock().values().cloned().collect()
     }
@@ -34,7 +35,7 @@ impl Warnings {
     }
 }
 
-/// What is asked of observers and has not come yet.
+/// Returns the problems of mirrors: commits that observers were asked for and have not sent yet.
 pub(crate) fn of_mirrors(missing: &MissingSources) -> Vec<String> {
     let sentence = |(repo, count)| {
         let commits = if count == 1 { "1 commit".to_owned() } else { format!("{count} commits") };
@@ -43,7 +44,7 @@ pub(crate) fn of_mirrors(missing: &MissingSources) -> Vec<String> {
     missing.counts().into_iter().map(sentence).collect()
 }
 
-/// The disks with little room, each once.
+/// Returns the problems of disks that have little room left, each disk once.
 pub(crate) fn of_disks(data: &DataDir) -> Vec<String> {
     let mut seen = BTreeSet::new();
     let mut found = Vec::new();

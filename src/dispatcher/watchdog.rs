@@ -1,9 +1,9 @@
-//! The thread that makes sure that the others go on (L2). A thread that everything rests on shows a pulse; where that
-//! stands still for too long, the process ends at once, and the next start restores from the store.
+//! The watchdog makes sure that the dispatcher's vital threads make progress (L2). Each of them has a pulse. If a pulse
+//! does not beat for too long, the process ends at once, and the next start restores from the store.
 //!
-//! "Too long" is counted in this thread's own looks and not in time: a process that was stopped, or a machine that
-//! slept, has not stalled, because the watchdog stood still with the others. Waiting for the store's disk is no stall
-//! either, however long it takes.
+//! "Too long" is counted in checks of the watchdog and not in time. A process that was stopped, or a machine that
+//! slept, has not stalled, because the watchdog stood still as well. Waiting for the store's disk is no stall either,
+//! however long it takes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use super::{DispatcherError, fatal, faults, limits};
 use crate::threads::{self, Thread};
 
-/// How a watched thread shows that it goes on. Costs it an addition.
+/// The pulse of a watched thread. A beat costs one atomic addition.
 #[derive(Debug, Clone)]
 pub(crate) struct Pulse(Arc<Shown>);
 
@@ -22,27 +22,27 @@ pub(crate) struct Pulse(Arc<Shown>);
 struct Shown {
     thread: &'static str,
     beats: AtomicU64,
-    /// It waits for the disk.
+    /// Whether the thread is waiting for the disk.
     is_excused: AtomicBool,
-    /// The looks without a beat that it may take.
+    /// The number of checks without a beat after which the thread has stalled.
     patience: u64,
 }
 
 impl Pulse {
-    /// A thread that beats at least every `interval_ms`, if nothing is wrong.
+    /// Returns the pulse of a thread that beats at least every `interval_ms`.
     pub(crate) fn new(thread: &'static str, interval_ms: u64) -> Self {
         let patience = faults::patience().unwrap_or(limits::STALL_LOOKS) + interval_ms / limits::LOOK_EVERY_MS;
         Self(Arc::new(Shown { thread, beats: AtomicU64::new(0), is_excused: AtomicBool::new(false), patience }))
     }
 
-    /// The thread goes on.
+    /// Notes that the thread makes progress.
     pub(crate) fn beat(&self) {
-        // Nothing is ordered by this; it is only looked whether it changes.
+        // Relaxed is enough: the watchdog only compares the count with the last one, and no other memory depends on it.
         self.0.beats.fetch_add(1, Ordering::Relaxed);
         faults::strike(self.0.thread);
     }
 
-    /// Does something that may take as long as the disk likes.
+    /// Runs `wait`, which may take as long as the disk needs, without counting as stalled.
     pub(crate) fn excused<T>(&self, wait: impl FnOnce() -> T) -> T {
         self.0.is_excused.store(true, Ordering::Relaxed);
         let result = wait();
@@ -52,16 +52,16 @@ impl Pulse {
     }
 }
 
-/// What the watchdog has seen of one thread.
+/// The watchdog's view of one thread.
 struct Watched {
     pulse: Pulse,
     beats: u64,
-    /// Looks in a row at which nothing had changed.
+    /// Checks in a row at which the count had not changed.
     still: u64,
 }
 
 impl Watched {
-    /// Looks once more. True if the thread has stood still for too long.
+    /// Checks the thread once. Returns true if it has stalled.
     fn look(&mut self) -> bool {
         let Shown { beats, is_excused, patience, .. } = &*self.pulse.0;
         let seen = beats.load(Ordering::Relaxed);
@@ -74,7 +74,7 @@ impl Watched {
     }
 }
 
-/// Starts the thread. It ends when `stop` closes.
+/// Starts the watchdog's thread, which ends when `stop` closes.
 pub(crate) fn start(pulses: Vec<Pulse>, stop: Receiver<()>) -> Result<Thread<()>, DispatcherError> {
     let mut watched: Vec<Watched> = pulses.into_iter().map(|pulse| Watched { pulse, beats: 0, still: 0 }).collect();
     let body = move || {

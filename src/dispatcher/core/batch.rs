@@ -1,4 +1,4 @@
-//! The core's loop: takes what has arrived, commits its records, then releases its effects.
+//! The core's loop: takes the messages that have arrived, commits their records, then releases their effects.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -32,24 +32,24 @@ pub(crate) struct Core {
     watchers: Vec<Watcher>,
     answers: HashMap<RequestId, Sender<Reply>>,
     last_request: u64,
-    /// Messages that came while nothing could be made durable.
+    /// Messages that arrived while nothing could be made durable.
     backlog: VecDeque<ToCore>,
     inbox: Receiver<ToCore>,
-    /// Records of the batch, not durable yet.
+    /// The records of the batch, which are not durable yet.
     records: Vec<Record>,
-    /// The source of the commit that is being handled, for leases that come of it.
+    /// The source of the commit that is being handled, for the leases that follow from it.
     arrival: Option<Arrival>,
-    /// Effects of the batch, held back until the records are durable.
+    /// The effects of the batch, held back until the records are durable.
     held: Vec<Effect>,
-    /// Sessions for which messages of the batch are gathered, to leave together.
+    /// Sessions with gathered messages of the batch, which are flushed together.
     addressed: Vec<SessionId>,
-    /// What has happened so far, as the durable records tell it.
+    /// Counters of the durable records.
     counters: Counters,
-    /// Shows the watchdog that this goes on.
+    /// Shows the watchdog that the core makes progress.
     pub(crate) pulse: Pulse,
 }
 
-/// Why the core ends.
+/// The reason why the core ends.
 enum StopReason {
     Asked,
     Failed(StoreError),
@@ -83,14 +83,14 @@ impl Core {
             held: Vec::new(),
             addressed: Vec::new(),
             counters: Counters::default(),
-            // It hears a tick every so often, so it goes on at least as often.
+            // The core receives a tick at every interval, so it beats at least as often.
             pulse: Pulse::new("core", limits::LEASE_CHECK_MS),
         }
     }
 
-    /// The body of the core's thread. Ends when asked, when all senders are gone, or with the error that the store can
-    /// no longer be vouched for. Hands the store over: it is to be closed after every reader, because whoever closes
-    /// the file last leaves it in one piece, and a reader cannot.
+    /// Runs the core's thread. It ends when it is told to, when all senders are gone, or with the error after which the
+    /// store can no longer be trusted. Returns the store, which must be closed after every reader: the last one to
+    /// close the file checkpoints it, and a reader cannot.
     pub(crate) fn run(mut self) -> Result<Box<dyn Store>, StoreError> {
         let mut ending = None;
         while ending.is_none() {
@@ -100,7 +100,7 @@ impl Core {
                     ending = Some(why);
                     break;
                 }
-                // Only asked for one more that will be taken.
+                // A message is only received if it still fits into the batch.
                 let next = (taken < limits::BATCH_MESSAGES).then(|| self.next_message()).flatten();
                 let Some(next) = next else { break };
                 message = next;
@@ -143,7 +143,7 @@ impl Core {
             ToCore::LogsOf { holding, answer } => {
                 let held = holding.iter().filter_map(|attempt| self.scheduler.lease_of(*attempt));
                 let logs = held.map(|lease| (lease.attempt, Grant::of(&lease).log)).collect();
-                // A session that has ended does not wait for it.
+                // If the session has ended meanwhile, nobody waits for the answer.
                 drop(answer.try_send(logs));
             }
             ToCore::Ask { make, answer } => {
@@ -155,7 +155,7 @@ impl Core {
                 self.rerun(build, failed_only, answer).map_err(StopReason::Failed)?;
             }
             ToCore::Look(look) => {
-                // Nothing may be seen that is not durable yet.
+                // Nobody may see what is not durable yet.
                 self.flush().map_err(StopReason::Failed)?;
                 look(Seen { scheduler: &self.scheduler, counters: &self.counters, now: clock::now() });
             }
@@ -168,7 +168,7 @@ impl Core {
                 let (pulse, store) = (&self.pulse, &mut self.store);
                 let forgotten = match pulse.excused(|| store.forget(&builds, rule, at)) {
                     Ok(forgotten) => Ok(forgotten),
-                    // Nothing was changed, and what is damaged is none the worse for it.
+                    // The transaction changed nothing, and damage that was there before has not become worse.
                     Err(error) if error.is_transient() || matches!(error, StoreError::Corrupt { .. }) => {
                         Err(error.to_string())
                     }
@@ -184,7 +184,8 @@ impl Core {
 
     fn take_commit(&mut self, commit: NewCommit, answer: Sender<Reply>) -> Result<(), StoreError> {
         let NewCommit { source, plan, pack } = commit;
-        // An announcement, the branch's end and the same announcement again may meet in one batch.
+        // One batch may hold an announcement, the end of its branch, and the same announcement again. The store must
+        // know the first one before the third is looked up.
         if self.records.iter().any(|record| matches!(record, Record::HeadMoved { head: None, .. })) {
             self.flush()?;
         }
@@ -198,7 +199,7 @@ impl Core {
     }
 
     fn rerun(&mut self, id: BuildId, failed_only: bool, answer: Sender<Reply>) -> Result<(), StoreError> {
-        // The store must know all of the build before it is read from there.
+        // The build is read from the store, so the store must know all of it.
         self.flush()?;
         match self.pulse.excused(|| self.restored(id))? {
             Some(build) => {
@@ -210,7 +211,7 @@ impl Core {
         Ok(())
     }
 
-    /// Gives a request its number, under which its answer will leave.
+    /// Numbers a request, so that its reply finds the way back.
     fn number(&mut self, answer: Sender<Reply>) -> RequestId {
         self.last_request += 1;
         let request = RequestId(self.last_request);
@@ -242,7 +243,7 @@ impl Core {
         }
     }
 
-    /// Makes the batch durable, then lets its effects leave, in order.
+    /// Makes the batch durable, then releases its effects in order.
     fn flush(&mut self) -> Result<(), StoreError> {
         if !self.records.is_empty() {
             let pulse = self.pulse.clone();
@@ -268,7 +269,8 @@ impl Core {
         Ok(())
     }
 
-    /// Commits the batch. A full disk is waited for: nothing is acknowledged meanwhile, and it heals by itself.
+    /// Commits the batch. While the disk is full it tries again: nothing is acknowledged meanwhile, and the problem
+    /// heals by itself.
     fn commit(&mut self) -> Result<(), StoreError> {
         let mut said = false;
         loop {
@@ -291,8 +293,8 @@ impl Core {
         }
     }
 
-    /// Waits, and does the one thing that promises nothing: it tells runners that ping that the dispatcher is alive.
-    /// Everything is handled later, in order.
+    /// Waits, and answers pings of runners meanwhile. An `ack` promises nothing, and tells the runners that the
+    /// dispatcher is alive. All messages are handled later, in order.
     fn sit_out(&mut self, until: Moment) {
         while clock::now() < until {
             let left = Duration::from_millis(until.since(clock::now()).max(1));
@@ -353,11 +355,11 @@ impl Core {
 }
 
 fn reply_to(answer: &Sender<Reply>, reply: Reply) {
-    // Whoever asked may have gone away meanwhile; what was done stays done.
+    // The peer may have left meanwhile. What was done stays done.
     drop(answer.try_send(reply));
 }
 
-/// The build that a record concerns, if people can see a change by it.
+/// Returns the build that a record concerns, if the record changes anything that people see.
 fn changed_build(scheduler: &Scheduler, record: &Record) -> Option<BuildId> {
     match record {
         Record::BuildAdded { build, .. } => Some(build.id),

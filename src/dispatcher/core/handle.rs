@@ -1,4 +1,4 @@
-//! How other threads reach the core.
+//! The way on which other threads reach the core.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,18 +10,18 @@ use super::inbox::{Seen, ToCore};
 use crate::dispatcher::limits;
 use crate::scheduler::{Event, Reply, RequestId};
 
-/// How often a thread that waits for the core checks whether the dispatcher is ending.
+/// The interval at which a thread that waits for the core checks whether the dispatcher is ending.
 const ENDING_CHECK: Duration = Duration::from_secs(1);
 
 /// A way to the core. It outlives the core, so every wait for an answer also checks whether the dispatcher is ending: a
-/// core that ends leaves questions in its queue, and the channels for their answers stay open with it.
+/// core that ends leaves questions in its queue, and the channels for their answers stay open with the queue.
 #[derive(Clone)]
 pub(crate) struct CoreHandle {
     sender: Sender<ToCore>,
     is_ending: Arc<AtomicBool>,
 }
 
-/// Why the core has not answered.
+/// The reason why the core has not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoAnswer {
     /// The core waits for its disk, or has too much to do.
@@ -35,7 +35,7 @@ impl CoreHandle {
         Self { sender, is_ending: Arc::default() }
     }
 
-    /// Waits for room in the core's queue; false if the core has ended.
+    /// Sends a message, and waits for room in the core's queue. Returns false if the core has ended.
     pub(crate) fn send(&self, message: ToCore) -> bool {
         self.sender.send(message).is_ok()
     }
@@ -45,13 +45,14 @@ impl CoreHandle {
         self.send(ToCore::Event(event))
     }
 
-    /// Sends the event that `make` builds with the core's number for this request, and waits for the reply. `None` if
+    /// Sends the event that `make` builds from the number of the request, and waits for the reply. Returns `None` if
     /// the dispatcher ends first.
     pub(crate) fn ask(&self, make: impl FnOnce(RequestId) -> Event + Send + 'static) -> Option<Reply> {
         self.answered(|answer| ToCore::Ask { make: Box::new(make), answer })
     }
 
-    /// Sends a message with a way back, and waits for the answer. `None` if the dispatcher ends first.
+    /// Sends a message that carries a channel for its answer, and waits for the answer. Returns `None` if the
+    /// dispatcher ends first.
     pub(crate) fn answered<T>(&self, message: impl FnOnce(Sender<T>) -> ToCore) -> Option<T> {
         let (answer, reply) = bounded(1);
         if !self.send(message(answer)) {
@@ -67,7 +68,7 @@ impl CoreHandle {
         }
     }
 
-    /// Looks at what the core knows, and waits for that no longer than a person would.
+    /// Looks at the core's state, and gives up after `LOOK_MS`: a person is waiting.
     pub(crate) fn look<T: Send + 'static>(
         &self,
         look: impl FnOnce(Seen<'_>) -> T + Send + 'static,

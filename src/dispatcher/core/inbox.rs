@@ -11,7 +11,7 @@ use crate::model::{AttemptId, BuildId, BuildSource, Moment, RepoName, WallTime};
 use crate::scheduler::{Event, Reply, RequestId, RunnerJoined, Scheduler};
 use crate::store::Rule;
 
-/// The core's state, for one who reads it on the core's thread.
+/// The core's state, for a closure that reads it on the core's thread.
 #[derive(Clone, Copy)]
 pub(crate) struct Seen<'a> {
     pub(crate) scheduler: &'a Scheduler,
@@ -19,27 +19,27 @@ pub(crate) struct Seen<'a> {
     pub(crate) now: Moment,
 }
 
-/// Something that reads the core's state. Everything else waits meanwhile, so it must be quick.
+/// A closure that reads the core's state. It must be quick, because everything else waits.
 pub(crate) type Look = Box<dyn FnOnce(Seen<'_>) + Send>;
 
-/// Builds an event around the number that the core gives a request.
+/// A closure that builds an event from the number that the core gives a request.
 pub(crate) type MakeEvent = Box<dyn FnOnce(RequestId) -> Event + Send>;
 
-/// What the core is told. The queue of these has its full length from the start, so what is large and rare is boxed.
+/// A message to the core. The queue has its full length from the start, so variants that are large and rare are boxed.
 pub(crate) enum ToCore {
     Event(Event),
-    /// A runner registered; from now on it is spoken to through `peer`.
+    /// A runner has registered; the core reaches it through `peer` from now on.
     Join {
         peer: Peer,
         joined: Box<RunnerJoined>,
     },
-    /// Asks where the logs of attempts lie that a runner says it holds, if they are leased. What a runner has heard of
-    /// is durable, so this commits nothing first.
+    /// Asks where the logs lie of those attempts, said to be held by a runner, that are leased. A runner knows only of
+    /// durable leases, so nothing is committed first.
     LogsOf {
         holding: Vec<AttemptId>,
         answer: Sender<Vec<(AttemptId, LogPlace)>>,
     },
-    /// An event that wants an answer.
+    /// An event whose reply somebody waits for.
     Ask {
         make: MakeEvent,
         answer: Sender<Reply>,
@@ -49,8 +49,7 @@ pub(crate) enum ToCore {
         commit: Box<NewCommit>,
         answer: Sender<Reply>,
     },
-    /// An operator wants jobs of a finished build to be run again. The core reads the build itself, so that no other
-    /// rerun comes in between.
+    /// An operator has ordered a rerun. The core reads the build itself, so that no other rerun comes in between.
     Rerun {
         build: BuildId,
         failed_only: bool,
@@ -58,21 +57,21 @@ pub(crate) enum ToCore {
     },
     /// A look at the core's state, for reports.
     Look(Look),
-    /// An observer said where the repository of that name is.
+    /// An observer has said where the repository of that name is.
     SaveSource {
         repo: RepoName,
         source: String,
     },
-    /// Builds that are to be removed; the answer names those that were, or says why none can be now.
+    /// Builds that are to be removed. The answer names those that were, or says why none can be removed now.
     Forget {
         builds: Vec<BuildId>,
         rule: Rule,
         at: WallTime,
         answer: Sender<Result<Vec<BuildId>, String>>,
     },
-    /// Wants to hear of builds that change.
+    /// A subscription to builds that change.
     Watch(Watcher),
-    /// Finish the batch, then end.
+    /// Asks the core to finish the batch, then to end.
     Stop,
 }
 
@@ -80,6 +79,6 @@ pub(crate) enum ToCore {
 pub(crate) struct NewCommit {
     pub(crate) source: BuildSource,
     pub(crate) plan: TaskPlan,
-    /// The pack that was received for it, if it is small.
+    /// The pack that was received for the commit, if it is small.
     pub(crate) pack: Option<Vec<u8>>,
 }

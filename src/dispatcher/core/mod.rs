@@ -1,7 +1,8 @@
-//! The core: the one thread that owns the Scheduler and the Store. It drains what has arrived, lets the scheduler
-//! decide, commits every record of the batch in one transaction, and only then lets the effects leave.
+//! The core: the one thread that owns the scheduler and the store. It takes the messages that have arrived, lets the
+//! scheduler decide, commits all records of the batch in one transaction, and only then releases the effects.
 //!
-//! It must never wait for a peer or for a disk other than the store's.
+//! The core must never wait for a peer, or for a disk other than the store's: all runners would be answered late, and
+//! their leases would expire.
 
 mod batch;
 mod handle;

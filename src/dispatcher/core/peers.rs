@@ -1,4 +1,4 @@
-//! The runners as the core knows them: how each is reached, what it may ask for, and what it has of each repository.
+//! The runners as the core knows them: the way to each, its grants, and the commits that it has.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,18 +13,18 @@ use crate::scheduler::{Lease, RunnerCommand};
 pub(crate) struct Peer {
     pub(crate) outbox: RunnerOutbox,
     pub(crate) grants: Arc<Grants>,
-    /// The streams of attempts that the runner held when it registered, as they were stored then.
+    /// The streams of the attempts that the runner held when it registered, with the bytes that were stored by then.
     pub(crate) stored: Vec<StoredStream>,
-    /// Of each repository the commit that it had last; `None` for a runner that takes no source ahead.
+    /// The commit that the runner had last of each repository; `None` for a runner that takes no source ahead.
     pub(crate) has: Option<HashMap<RepoName, CommitId>>,
 }
 
-/// The source of a commit that has just arrived, small enough to be sent ahead of a lease. It is in the mirror already,
-/// durably.
+/// The source of a commit that has just arrived, small enough to be sent ahead of a lease. It is durable in the mirror
+/// already.
 pub(super) struct Arrival {
     repo: RepoName,
-    /// Whoever has this commit needs only the pack, as a rule: it may leave out what other heads have. A runner that
-    /// cannot do with it asks.
+    /// A runner that has this commit needs only the pack, as a rule. The pack may leave out objects that other heads
+    /// have; a runner that lacks those asks for the source.
     before: CommitId,
     commit: CommitId,
     pack: Vec<u8>,
@@ -36,7 +36,7 @@ impl Arrival {
     }
 }
 
-/// The runners that are connected, and which session each lease was granted to.
+/// The connected runners, and the session to which each lease was granted.
 #[derive(Default)]
 pub(super) struct Peers {
     by_session: HashMap<SessionId, Peer>,
@@ -60,7 +60,8 @@ impl Peers {
         self.by_session.values()
     }
 
-    /// While a lease is being recorded its runner may take in what has just arrived, if that is what it lacks.
+    /// Sends the source that has just arrived to the runner of a new lease, if the runner lacks just that. The runner
+    /// takes it in while the lease is being recorded.
     pub(super) fn send_ahead(&mut self, session: SessionId, lease: &Lease, arrival: &Arrival) {
         let Arrival { repo, before, commit, pack } = arrival;
         if (repo, commit) != (&lease.source.repo, &lease.source.commit) {
@@ -73,7 +74,7 @@ impl Peers {
         }
     }
 
-    /// What a runner may ask for changes with what it is told.
+    /// Updates the grants of a session according to a command for its runner.
     pub(super) fn entitle(&mut self, session: SessionId, message: &RunnerCommand) {
         let (told, ended): (&[Lease], &[AttemptId]) = match message {
             RunnerCommand::Lease(lease) => (std::slice::from_ref(lease), &[]),
@@ -90,8 +91,8 @@ impl Peers {
         }
     }
 
-    /// A lease counts for this session, and for no other any more: what its runner said before is outdated, and is
-    /// perhaps read only now.
+    /// Grants a lease to this session, and revokes it from the session that had it before: messages of that one are
+    /// outdated, and may be read only now.
     fn grant(&mut self, session: SessionId, lease: &Lease) {
         let attempt = lease.attempt;
         let Some(peer) = self.by_session.get_mut(&session) else { return };
@@ -106,9 +107,9 @@ impl Peers {
         }
     }
 
-    /// An attempt has its outcome. If it was given up, its session is entitled to nothing any more: output that comes
-    /// late, on a connection that was silent, is answered as such and is not added to what is final. The output of one
-    /// that was cancelled is still wanted, and whoever reports one is answered.
+    /// Notes that an attempt has its outcome. If it was lost, its session has no grant for it any more: output that
+    /// comes late, on a connection that was silent, is answered with `stale` and not added to the final log. Output of
+    /// a cancelled attempt is still wanted, and a report of it is answered.
     pub(super) fn settle(&mut self, attempt: AttemptId, outcome: &Outcome) {
         let session = self.granted.remove(&attempt);
         if let (Some(session), Outcome::Lost(_)) = (session, outcome)

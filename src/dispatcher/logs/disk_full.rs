@@ -1,5 +1,5 @@
-//! Logs whose disk has no room: which of them wait for some, and which have waited long enough and are cut. Does no
-//! I/O; time is an argument.
+//! Keeps track of logs for which the disk has no room: some wait for room, others have waited long enough and are cut.
+//! Does no I/O; time is an argument.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -8,33 +8,33 @@ use crate::dispatcher::limits::{LOG_PATIENCE_MS, LOG_RETRY};
 use crate::dispatcher::session::{RunnerOutbox, WeakRunnerOutbox};
 use crate::model::{AttemptId, Moment, StreamId};
 
-/// The logs that found no room.
+/// The logs for which there was no room.
 #[derive(Default)]
 pub(super) struct Room {
     short: HashMap<StreamId, Short>,
     cut: HashSet<StreamId>,
 }
 
-/// A log that waits.
+/// A log that waits for room.
 struct Short {
     since: Moment,
     /// When its output was last asked for again.
     asked: Moment,
-    /// Bytes that are written.
+    /// The number of bytes that are stored.
     have: u64,
     answer: WeakRunnerOutbox,
 }
 
-/// What a piece without room means.
+/// The consequence of a piece for which there was no room.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Missed {
     First,
     Again,
-    /// It is the end of this log.
+    /// The log has waited long enough, and ends here.
     Cut,
 }
 
-/// Whether an error says that a disk, or somebody's share of it, is full.
+/// Returns whether an error says that a disk, or a user's quota, is full.
 pub(super) fn is_lacking(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
@@ -48,7 +48,7 @@ impl Room {
         self.cut.contains(stream)
     }
 
-    /// A piece of a log found no room, `have` bytes of it are there.
+    /// Notes that there was no room for a piece of a log, of which `have` bytes are stored.
     pub(super) fn missed(&mut self, now: Moment, stream: &StreamId, have: u64, answer: &RunnerOutbox) -> Missed {
         let Some(short) = self.short.get_mut(stream) else {
             self.short.insert(stream.clone(), Short { since: now, asked: now, have, answer: answer.downgrade() });
@@ -63,18 +63,18 @@ impl Room {
         Missed::Cut
     }
 
-    /// A piece was written.
+    /// Notes that a piece was written.
     pub(super) fn found(&mut self, stream: &StreamId) {
         self.short.remove(stream);
     }
 
-    /// The attempt has its outcome.
+    /// Notes that the attempt has its outcome.
     pub(super) fn ended(&mut self, attempt: AttemptId) {
         self.short.retain(|stream, _| stream.attempt != attempt);
         self.cut.retain(|stream| stream.attempt != attempt);
     }
 
-    /// Whose output is to be asked for again, from which offset.
+    /// Returns the streams whose output is to be asked for again, with the offset and the way to the runner.
     pub(super) fn due(&mut self, now: Moment) -> Vec<(StreamId, u64, RunnerOutbox)> {
         let pause = u64::try_from(LOG_RETRY.as_millis()).unwrap_or(u64::MAX);
         let mut due = Vec::new();
@@ -83,7 +83,7 @@ impl Room {
                 return true;
             }
             short.asked = now;
-            // Whose session has ended comes back with another, and asks where to go on.
+            // If the session has ended, the runner comes back with another one, and asks for the offset.
             let answer = short.answer.upgrade();
             due.extend(answer.map(|answer| (stream.clone(), short.have, answer)));
             short.answer.upgrade().is_some()

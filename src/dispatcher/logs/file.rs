@@ -1,4 +1,4 @@
-//! One attempt's log on disk: appended to, counted and summed.
+//! The file of one log: appended to, counted and summed.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -6,17 +6,18 @@ use std::path::{Path, PathBuf};
 
 use crc32fast::Hasher;
 
-/// A log file that is written to.
+/// A log file that is open for writing.
 pub(super) struct LogFile {
     file: File,
     len: u64,
     hasher: Hasher,
-    /// The directory that got a new entry by this file and has not been synced since.
+    /// The directory whose entry for this file has not been synced yet.
     unsynced_directory: Option<PathBuf>,
 }
 
 impl LogFile {
-    /// Opens the file, or makes it with its directories. One that has bytes already is read through, for the checksum.
+    /// Opens the file, or creates it with its directories. A file that has bytes already is read through, to compute
+    /// the checksum.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let directory = path.parent().map(Path::to_owned).unwrap_or_default();
         let mut options = OpenOptions::new();
@@ -65,7 +66,7 @@ impl LogFile {
         Ok(())
     }
 
-    /// Empties the file: what is in it is not what was sent.
+    /// Empties the file, because its bytes are not those that were sent.
     pub(super) fn clear(&mut self) -> io::Result<()> {
         self.file.set_len(0)?;
         self.len = 0;
@@ -73,11 +74,11 @@ impl LogFile {
         Ok(())
     }
 
-    /// Makes all of it durable, its directory entry included.
+    /// Makes the file durable, its directory entry included.
     pub(super) fn sync(&mut self) -> io::Result<()> {
         self.file.sync_data()?;
         if let Some(directory) = &self.unsynced_directory {
-            // The build's directory may be new too, and its parent's entry for it.
+            // The build's directory may be new too, and so its parent's entry for it.
             File::open(directory)?.sync_all()?;
             if let Some(parent) = directory.parent() {
                 File::open(parent)?.sync_all()?;

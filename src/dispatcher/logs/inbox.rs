@@ -6,17 +6,17 @@ use crate::dispatcher::data_dir::LogPlace;
 use crate::dispatcher::session::RunnerOutbox;
 use crate::model::{AttemptId, LogSummary, Outcome, SessionId, StreamId, StreamKind};
 
-/// What the logs thread is told.
+/// A message to the logs thread.
 pub(crate) enum ToLogs {
-    /// A piece of a stream, which stands at `offset`.
+    /// A piece of a stream, which belongs at `offset`.
     Chunk { stream: StreamId, place: LogPlace, offset: u64, bytes: Vec<u8>, answer: RunnerOutbox },
     /// A result whose streams should be whole by now.
     Seal(Seal),
-    /// The attempt has an outcome: followers look for the end, the file is closed.
+    /// The attempt has an outcome: its files are closed, and followers are woken for the end.
     Ended { attempt: AttemptId },
-    /// Wake this channel when the attempt's log grows or ends.
+    /// Asks for `wake` to be woken when the attempt's log grows or ends.
     Follow { attempt: AttemptId, wake: Sender<()> },
-    /// Every session has ended, so nothing more comes.
+    /// Ends the thread: every session has ended, so nothing more comes.
     Stop,
 }
 
@@ -31,7 +31,7 @@ pub(crate) struct Seal {
     pub(crate) answer: RunnerOutbox,
 }
 
-/// A stream as it has to be.
+/// A stream, and the length and checksum that it must have.
 pub(crate) struct StreamSeal {
     pub(crate) kind: StreamKind,
     pub(crate) place: LogPlace,

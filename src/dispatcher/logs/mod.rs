@@ -1,13 +1,13 @@
-//! The `logs` thread: output arrives here and becomes bytes on disk. Output never queues behind decisions, and
-//! decisions never behind output.
+//! The `logs` thread appends output to files. Output never queues behind decisions, and decisions never behind output.
 //!
-//! A chunk names its offset: what is there already is skipped, what leaves a gap is refused with the offset that is
-//! wanted. An attempt's result passes through here if it has a log: it goes on to the core only when the log is whole,
-//! its checksum agrees and it is synced. Until then the runner keeps the bytes, so nothing here needs a sync of its
-//! own.
+//! A chunk names its offset. Bytes that are stored already are skipped; a chunk that leaves a gap is refused, with the
+//! offset that is wanted. The result of an attempt that has a log passes through this thread: it goes on to the core
+//! only when the log is whole, its checksum agrees and it is synced. The runner keeps the bytes until then, so chunks
+//! need no sync of their own.
 //!
-//! Where the disk has no room, output is asked for again for a while. Then the log is cut: what is there stays, the
-//! rest is acknowledged and dropped, and the result is recorded with the reason why its log is not complete (S16).
+//! If the disk has no room, the thread asks for the output again for a while. Then the log is cut: the stored bytes
+//! stay, the rest is acknowledged and dropped, and the result is recorded with the reason why its log is not complete
+//! (S16).
 
 mod disk_full;
 mod file;

@@ -1,5 +1,5 @@
-//! How others speak to the `logs` thread. Most attempts of a busy dispatcher print nothing and are followed by nobody:
-//! waking the thread for each end of one took a twentieth of all jobs that could be done.
+//! The way to the `logs` thread. Most attempts of a busy dispatcher print nothing and have no followers: waking the
+//! thread at the end of each attempt cost a twentieth of the throughput of jobs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,14 +9,14 @@ use crossbeam_channel::Sender;
 use super::inbox::ToLogs;
 use crate::model::{AttemptId, LogSummary, Outcome};
 
-/// A sender to the `logs` thread, which ends when all of them are gone.
+/// A sender to the `logs` thread. The thread ends when all senders are gone.
 #[derive(Clone)]
 pub(crate) struct LogSender {
     sender: Sender<ToLogs>,
     followers: Arc<AtomicUsize>,
 }
 
-/// Somebody follows a log until this is dropped.
+/// A follower of a log, until it is dropped.
 pub(crate) struct Following(Arc<AtomicUsize>);
 
 impl LogSender {
@@ -24,22 +24,23 @@ impl LogSender {
         Self { sender, followers: Arc::default() }
     }
 
-    /// Waits for room. False if the thread has ended.
+    /// Sends a message, and waits for room. Returns false if the thread has ended.
     pub(crate) fn send(&self, message: ToLogs) -> bool {
         self.sender.send(message).is_ok()
     }
 
-    /// Has `wake` told when the attempt's log grows or ends. Whoever follows looks whether it has ended after this.
+    /// Has `wake` woken when the attempt's log grows or ends. A follower must check after this call whether the attempt
+    /// has ended.
     pub(crate) fn follow(&self, attempt: AttemptId, wake: Sender<()>) -> Following {
         self.followers.fetch_add(1, Ordering::SeqCst);
         drop(self.sender.send(ToLogs::Follow { attempt, wake }));
         Following(self.followers.clone())
     }
 
-    /// An attempt's end has been recorded. Never waits: the thread may be busy writing, and a follower that is not
-    /// woken looks again by itself.
+    /// Notes that the end of an attempt is recorded. Never waits: the thread may be busy writing, and a follower that
+    /// is not woken looks again by itself.
     pub(crate) fn ended(&self, attempt: AttemptId, outcome: &Outcome, log: &LogSummary) {
-        // What became of the log of a lost or cancelled attempt only the thread knows.
+        // Only the thread knows what became of the log of a lost or cancelled attempt.
         let is_unknown = matches!(outcome, Outcome::Lost(_) | Outcome::Cancelled);
         let is_silent = log.bytes == 0 && log.missing.is_none() && !is_unknown;
         if !is_silent || self.followers.load(Ordering::SeqCst) > 0 {

@@ -26,7 +26,7 @@ pub(crate) struct Logs {
     /// Streams with bytes that are not acknowledged yet.
     unacknowledged: HashMap<StreamId, RunnerOutbox>,
     room: Room,
-    /// Counts uses, to find the file used longest ago.
+    /// A counter of uses, by which the file that was used longest ago is found.
     clock: u64,
 }
 
@@ -37,7 +37,7 @@ struct OpenLog {
     acknowledged: u64,
 }
 
-/// How many bytes may arrive before they are acknowledged in between; all is acknowledged when nothing more waits.
+/// Bytes that may arrive before they are acknowledged in between. When no message waits, everything is acknowledged.
 const ACK_EVERY_BYTES: u64 = 128 * 1024;
 
 impl Logs {
@@ -53,7 +53,7 @@ impl Logs {
         }
     }
 
-    /// The body of the thread; ends when it is told to, or when every sender is gone.
+    /// Runs the thread, which ends when it is told to, or when every sender is gone.
     pub(crate) fn run(mut self, inbox: &Receiver<ToLogs>) {
         loop {
             let wait = if self.room.is_short() { limits::LOG_RETRY } else { Duration::MAX };
@@ -98,12 +98,12 @@ impl Logs {
                 followers.retain(|follower| follower.try_send(()).is_ok() || follower.is_full());
                 followers.push(wake);
             }
-            // Taken by the loop already.
+            // The loop has handled this message already.
             ToLogs::Stop => {}
         }
     }
 
-    /// How many bytes were new and are written.
+    /// Writes the new bytes of a piece, and returns their number.
     fn write(
         &mut self,
         stream: &StreamId,
@@ -134,7 +134,7 @@ impl Logs {
         Ok(written)
     }
 
-    /// Output could not be written. It is written again later, from there on: the runner still has it all.
+    /// Handles a piece that could not be written. The runner still has all of it, and sends it again later.
     fn not_written(&mut self, stream: &StreamId, place: &LogPlace, answer: &RunnerOutbox, error: &io::Error) {
         self.forget(stream);
         if !disk_full::is_lacking(error) {
@@ -142,14 +142,14 @@ impl Logs {
             return;
         }
         let path = self.data.log(place);
-        // What of it was written shows only in the file.
+        // A part may have been written; only the file tells how much.
         let have = std::fs::metadata(&path).map_or(0, |meta| meta.len());
         match self.room.missed(clock::now(), stream, have, answer) {
             Missed::First => log::error!("no room for the {stream} at {}: it waits", path.display()),
             Missed::Again => {}
             Missed::Cut => {
                 log::error!("still no room for the {stream}: it ends after {have} bytes");
-                // Whoever waits for an answer gets it with the next piece.
+                // The runner is asked to go on, and its next piece is acknowledged and dropped.
                 ask_again(answer, stream, have);
             }
         }
@@ -171,7 +171,7 @@ impl Logs {
             let log = streams.into_iter().find(|seal| seal.kind == StreamKind::Log).map(|seal| seal.summary);
             let log = log.unwrap_or_default();
             let event = Event::AttemptFinished { session, attempt, outcome, log, duration_ms };
-            // A core that is gone has ended the dispatcher; the runner delivers again to the next one.
+            // A core that is gone has ended the dispatcher; the runner delivers the result again to the next one.
             drop(self.core.send(ToCore::Event(event)));
         }
     }
@@ -184,7 +184,7 @@ impl Logs {
             open.file.sync()?;
             Ok((open.file.len(), open.file.crc32()))
         });
-        // A file that was never made has nothing to lose.
+        // A log without a file has no bytes.
         (summary.bytes, summary.crc32) = kept.unwrap_or((0, 0));
         let why = format!("the dispatcher's disk was full: {} of {sent} bytes are kept", summary.bytes);
         let before = summary.missing.take().map(|before| format!("{before}; ")).unwrap_or_default();
@@ -209,7 +209,8 @@ impl Logs {
         });
         match checked {
             Ok(None) => {
-                // Answers come in the order of what they answer: once the core has the result, its `ok` may be sooner.
+                // Answers must come in the order of the messages that they answer: once the core has the result, its
+                // `ok` may be sent first.
                 if self.unacknowledged.remove(stream).is_some() {
                     answer.acknowledge(stream, summary.bytes);
                 }
@@ -220,7 +221,8 @@ impl Logs {
                 let news = said != Some(have);
                 answer.acknowledge(stream, have);
                 if news {
-                    // The first one may pass for progress; an offset that stands still asks for what follows.
+                    // A runner takes the first acknowledgement for progress; the same offset a second time asks for the
+                    // bytes that follow it.
                     answer.acknowledge(stream, have);
                 }
                 false
@@ -268,7 +270,8 @@ impl Logs {
     }
 }
 
-/// The first one may pass for progress; an offset that stands still asks for what follows.
+/// A runner takes the first acknowledgement for progress; the same offset a second time asks for the bytes that follow
+/// it.
 fn ask_again(answer: &RunnerOutbox, stream: &StreamId, have: u64) {
     answer.acknowledge(stream, have);
     answer.acknowledge(stream, have);

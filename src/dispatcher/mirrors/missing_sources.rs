@@ -1,5 +1,5 @@
-//! Commits whose source is gone from a mirror, until an observer has sent them again. Who needs one waits here; who
-//! asks observers is told what is missing.
+//! Commits whose source is missing from a mirror, until an observer has sent it again. Sessions that need a commit wait
+//! here, and sessions of observers read here what to ask for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -8,31 +8,31 @@ use std::time::Duration;
 use crate::model::{CommitId, RepoName};
 use crate::threads;
 
-/// Commits of one repository that are waited for at most; what is beyond is asked for when it is needed again.
+/// Most missing commits of one repository. A commit beyond that is asked for when it is needed again.
 const MAX_MISSING: usize = 256;
 
-/// What is missing, by repository. The lock is held for a look-up only.
+/// The missing commits, by repository. The lock is held for a look-up only.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct MissingSources(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
     commits: Mutex<Commits>,
-    /// Told when a commit is there again.
+    /// Notified when a source has been received again.
     found: Condvar,
 }
 
 type Commits = BTreeMap<RepoName, BTreeSet<CommitId>>;
 
 impl MissingSources {
-    /// Notes that a commit's source is gone; false if that was known.
+    /// Notes that a commit's source is missing. Returns false if that was known.
     pub(crate) fn note(&self, repo: &RepoName, commit: CommitId) -> bool {
         let mut all = self.lock();
         let commits = all.entry(repo.clone()).or_default();
         commits.len() < MAX_MISSING && commits.insert(commit)
     }
 
-    /// A commit's source is there again, as far as anyone can tell.
+    /// Notes that a commit's source is missing. Returns false if that was known.
     pub(crate) fn found(&self, repo: &RepoName, commit: CommitId) {
         let mut all = self.lock();
         if let Some(commits) = all.get_mut(repo)
@@ -46,19 +46,19 @@ impl MissingSources {
         }
     }
 
-    /// Waits until the commit is no longer missing, for a while at most; false if it still is.
+    /// Waits until the commit is no longer missing, at most for `patience`. Returns false if it still is.
     pub(super) fn wait(&self, repo: &RepoName, commit: CommitId, patience: Duration) -> bool {
         let is_missing = |all: &mut Commits| all.get(repo).is_some_and(|commits| commits.contains(&commit));
         let waited = self.0.found.wait_timeout_while(self.lock(), patience, is_missing);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
-    /// The commits of a repository that are missing.
+    /// Returns the missing commits of a repository.
     pub(crate) fn of(&self, repo: &RepoName) -> Vec<CommitId> {
         self.lock().get(repo).map(|commits| commits.iter().copied().collect()).unwrap_or_default()
     }
 
-    /// How many are missing, by repository.
+    /// Returns the number of missing commits, by repository.
     pub(crate) fn counts(&self) -> Vec<(RepoName, usize)> {
         self.lock().iter().map(|(repo, commits)| (repo.clone(), commits.len())).collect()
     }

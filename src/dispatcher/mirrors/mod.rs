@@ -1,8 +1,8 @@
-//! The mirrors: what of the watched repositories has been received. Packs come in here, task files are read from here,
-//! and runners get their packs from here.
+//! The mirrors: copies of the commits that observers have sent. Packs are received into them, task files are read from
+//! them, and runners get their packs from them.
 //!
-//! A mirror that turns out to be damaged is set aside whole, and begun anew; what is needed of it is asked of the
-//! observer again (see [`MissingSources`]). One that is gone is begun anew too. Other repositories do not notice.
+//! A damaged mirror is set aside as a whole and begun anew; the observer is asked again for the commits that are needed
+//! (see [`MissingSources`]). So is a mirror that is gone. Other repositories do not notice.
 
 mod intake;
 mod missing_sources;

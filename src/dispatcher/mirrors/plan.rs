@@ -5,8 +5,8 @@ use crate::config::{self, MAX_TASK_FILE_BYTES, PlanContext, TASK_DIRECTORY, TASK
 use crate::git::GitError;
 use crate::model::{CommitId, TaskSpec};
 
-/// The tasks that a commit asks for, in the order of its file, or the reason why it has none that can be used. That is
-/// a mistake of the commit's, and makes a build with a problem; an error of the mirror's makes no plan at all.
+/// The tasks that a commit asks for, in the order of its file, or the reason why it has none that can be used. That
+/// reason is a mistake in the commit, and makes a build with a problem; an error of the mirror makes no plan at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TaskPlan {
     pub(crate) tasks: Result<Vec<TaskSpec>, TaskFileError>,

@@ -1,4 +1,4 @@
-//! Handles on mirrors: opened, lent, returned; and what is done to a mirror as a whole.
+//! The pool of handles on mirrors, and operations on a mirror as a whole.
 
 use std::collections::HashMap;
 use std::fs;
@@ -17,34 +17,35 @@ use crate::model::{CommitId, Moment, RepoName};
 use crate::store::StoreError;
 use crate::{clock, threads};
 
-/// A mirror that was just begun anew is not set aside again so soon: it is not what is wrong then.
+/// Time after which a mirror that was begun anew may be condemned again, in milliseconds. If it is damaged sooner, the
+/// mirror is not the cause.
 const CONDEMN_AGAIN_MS: u64 = 60_000;
 
 /// All mirrors of a dispatcher. Each use has a handle of its own; only tidying takes turns.
 #[derive(Clone)]
 pub(crate) struct Mirrors {
     data: DataDir,
-    /// Handles that are not in use, the one used last at the end. To open one takes longer than most of what it is
-    /// opened for.
+    /// Idle handles, the one used last at the end. Opening a handle takes longer than most uses of it.
     idle: Arc<Mutex<Vec<(RepoName, u64, PackStore)>>>,
     states: Arc<Mutex<HashMap<RepoName, Arc<MirrorState>>>>,
     pub(crate) missing: MissingSources,
 }
 
-/// What is shared by all who use one mirror.
+/// The state that all users of one mirror share.
 #[derive(Default)]
 struct MirrorState {
-    /// Two observers do not tidy one mirror at once.
+    /// Held while the mirror is tidied, so that two observers do not tidy it at once.
     tidying: Mutex<()>,
-    /// Read by those who bring a commit in, until its build is recorded; written while what no build needs is removed.
+    /// Locked for reading from the arrival of a commit until its build is recorded; locked for writing while objects
+    /// that no build needs are removed.
     arrivals: RwLock<()>,
     generation: Mutex<Generation>,
 }
 
-/// Which of the mirrors that a repository has had is the present one.
+/// The generation of a mirror: which of the mirrors that the repository has had it is.
 #[derive(Default)]
 struct Generation {
-    /// How often the mirror was begun anew.
+    /// Number of times that the mirror was begun anew.
     number: u64,
     begun_at: Option<Moment>,
 }
@@ -57,7 +58,7 @@ pub(crate) struct Mirror {
     mirrors: Mirrors,
 }
 
-/// Why old sources were not removed.
+/// The reason why old sources were not removed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PruneError {
     #[error(transparent)]
@@ -73,7 +74,7 @@ impl Mirrors {
         Self { data, idle: Arc::default(), states: Arc::default(), missing: MissingSources::default() }
     }
 
-    /// A handle on the mirror, which is made if it is not there.
+    /// Returns a handle on the mirror, which is created if it does not exist.
     pub(crate) fn open(&self, repo: &RepoName, like: CommitId) -> Result<Mirror, GitError> {
         let path = self.data.mirror(repo);
         let generation = self.state(repo).generation().number;
@@ -89,20 +90,20 @@ impl Mirrors {
         Ok(Mirror { store, repo: repo.clone(), generation, mirrors: self.clone() })
     }
 
-    /// Which of the mirrors that a repository had is the present one, for [`Mirrors::condemn`].
+    /// Returns the generation of the present mirror, for [`Mirrors::condemn`].
     pub(crate) fn generation(&self, repo: &RepoName) -> u64 {
         self.state(repo).generation().number
     }
 
-    /// While this is held nothing is removed from the mirror of that repository.
+    /// Runs `body` while nothing is removed from the mirror of that repository.
     pub(crate) fn arriving<T>(&self, repo: &RepoName, body: impl FnOnce() -> T) -> T {
         let state = self.state(repo);
         let _arriving: RwLockReadGuard<'_, ()> = state.arrivals.read().unwrap_or_else(PoisonError::into_inner);
         body()
     }
 
-    /// Removes what none of these commits has, if the mirror has grown to more than twice of what it was after the last
-    /// time. How many bytes that freed; `None` if there was nothing to do.
+    /// Removes the objects that none of the needed commits has, if the mirror has grown to more than twice its size
+    /// after the last time. Returns the number of bytes that this freed, or `None` if there was nothing to do.
     pub(crate) fn prune(
         &self,
         repo: &RepoName,
@@ -119,24 +120,24 @@ impl Mirrors {
         let state = self.state(repo);
         let _nobody_arrives = state.arrivals.write().unwrap_or_else(PoisonError::into_inner);
         let _turn = threads::lock(&state.tidying);
-        // Asked only now: what has arrived until here is recorded.
+        // The needed commits are asked for under the lock: every commit that has arrived until here is recorded.
         let needed = needed()?;
         let Some(like) = needed.first() else { return Ok(None) };
         let mirror = self.open(repo, *like)?;
         mirror.store.prune(&needed)?;
         mirror.return_to_pool();
         let (_, after) = measure(&packs)?;
-        // Without the note the next round only comes sooner.
+        // If the note cannot be written, the next round only comes sooner.
         drop(fs::write(&noted, format!("{after}\n")));
         Ok(Some(before.saturating_sub(after)))
     }
 
-    /// Sets a mirror aside that is not what it should be, and begins it anew. False if that was done just now.
+    /// Sets a damaged mirror aside and begins it anew. Returns false if that was done just now, or cannot be done.
     pub(crate) fn condemn(&self, repo: &RepoName, generation: u64, why: &GitError) -> bool {
         let state = self.state(repo);
         let mut present = state.generation();
         if present.number != generation {
-            // Another one who met the same damage has done it meanwhile.
+            // Another thread that met the same damage has done it meanwhile.
             return true;
         }
         let now = clock::now();
@@ -164,12 +165,12 @@ impl Mirrors {
         true
     }
 
-    /// Deletes what was set aside and is not needed as evidence any longer.
+    /// Deletes the mirror that was set aside; it is no longer needed as evidence.
     pub(crate) fn delete_aside(&self, repo: &RepoName) {
         drop(fs::remove_dir_all(self.aside(repo)));
     }
 
-    /// Waits until a commit that is lost was sent again, for a while at most.
+    /// Waits until a missing commit was sent again, at most for `patience`.
     pub(crate) fn wait_for(&self, repo: &RepoName, commit: CommitId, patience: Duration) -> bool {
         self.missing.wait(repo, commit, patience)
     }
@@ -185,7 +186,7 @@ impl Mirrors {
         states.entry(repo.clone()).or_default().clone()
     }
 
-    /// Keeps mirrors quick to look things up in. Takes a while, and nobody waits for it.
+    /// Merges packs, so that lookups in mirrors stay fast. Takes a while, and nobody waits for it.
     pub(crate) fn tidy(&self) {
         for (repo, store) in self.unused() {
             let state = self.state(&repo);
@@ -197,8 +198,7 @@ impl Mirrors {
         }
     }
 
-    /// Syncs what arrived and is durable only by the notes that were made of it. Takes a while, and nobody waits for
-    /// it.
+    /// Syncs received packs whose durability rests on notes so far. Takes a while, and nobody waits for it.
     pub(crate) fn sync(&self) {
         for (repo, store) in self.unused() {
             if let Err(error) = store.settle() {
@@ -223,7 +223,8 @@ impl MirrorState {
 }
 
 impl Mirror {
-    /// Keeps the handle for the next use. One that failed is dropped instead: it may be what is wrong.
+    /// Returns the handle to the pool for the next use. A handle that failed is dropped instead, because it may be the
+    /// cause.
     pub(crate) fn return_to_pool(self) {
         let Self { store, repo, generation, mirrors } = self;
         let surplus = {
@@ -231,7 +232,7 @@ impl Mirror {
             idle.push((repo, generation, store));
             (idle.len() > OPEN_MIRRORS).then(|| idle.remove(0))
         };
-        // Closed here, where nobody waits for the list.
+        // The surplus handle is closed after the lock was released, so that nobody waits for it.
         drop(surplus);
     }
 }

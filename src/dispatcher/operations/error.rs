@@ -1,4 +1,4 @@
-//! Why an operation was not done. Each skin branches on the variants; the texts are for people.
+//! The reasons why an operation was not done. Skins branch on the variants; the texts are for people.
 
 use std::fmt;
 use std::io;
@@ -10,7 +10,7 @@ use crate::model::reason::RefusalReason;
 use crate::model::{BuildId, TaskName};
 use crate::store::{Rule, StoreError};
 
-/// Why an operation was not done.
+/// The reason why an operation was not done.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OperationError {
     #[error("no build `{}`: name one by number, by at least 4 digits of its commit, or `latest`", Quoted(name))]
@@ -70,10 +70,10 @@ fn list(tasks: &[TaskName]) -> String {
     tasks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// Text of a person as a sentence may repeat it: on one line, readable, and cut if it is long.
+/// A person's text as part of a sentence: on one line, readable, and cut if it is long.
 struct Quoted<'a>(&'a str);
 
-/// How much of such a text is repeated, in characters.
+/// The number of characters after which such a text is cut.
 const QUOTE_CHARS: usize = 100;
 
 impl fmt::Display for Quoted<'_> {

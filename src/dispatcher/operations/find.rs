@@ -1,4 +1,4 @@
-//! How a person names a build or a task.
+//! Finds builds and tasks by the names that people give.
 
 use super::error::OperationError;
 use super::questions::Operations;
@@ -9,7 +9,7 @@ use crate::store::BuildName;
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 impl Operations {
-    /// The build that a person named.
+    /// Returns the build of that name.
     pub(super) fn find(&self, name: &str) -> Result<Build, OperationError> {
         let mut missing = None;
         for reading in readings(name) {
@@ -26,7 +26,7 @@ impl Operations {
         Err(gone.unwrap_or_else(|| OperationError::NoBuild { name: name.to_owned() }))
     }
 
-    /// What became of a build that there was once.
+    /// Returns why a build is not there any more, if there was one once.
     fn removed(&self, build: BuildId) -> Result<Option<OperationError>, OperationError> {
         if let Some((rule, at)) = self.reader.forgotten(build)? {
             let days = clock::wall().0.saturating_sub(at.0) / DAY_MS;
@@ -36,7 +36,7 @@ impl Operations {
         Ok(was_there.then_some(OperationError::RemovedLongAgo { build }))
     }
 
-    /// The job of that task.
+    /// Returns the job of that task.
     pub(super) fn job_of(&self, build: &Build, task: &str) -> Result<Job, OperationError> {
         let jobs = self.reader.jobs(build.id)?;
         if let Some(job) = jobs.iter().find(|job| job.task.name.as_str() == task) {
@@ -47,8 +47,8 @@ impl Operations {
     }
 }
 
-/// What a named build may be, in the order to be tried: `b12`, `#12` and `12` are the build 12, but `b1234` and `1234`
-/// may also be the beginning of a commit.
+/// Returns the possible meanings of a name, in the order in which they are tried. `b12`, `#12` and `12` are the build
+/// 12; `b1234` and `1234` may also be the beginning of a commit.
 fn readings(text: &str) -> Vec<BuildName> {
     if text == "latest" {
         return vec![BuildName::Latest];

@@ -1,4 +1,4 @@
-//! The history of a build: what happened to it and what was decided about it, as data with its text.
+//! The history of a build: its events and the decisions about it, a sentence each.
 
 use super::views::Views;
 use crate::model::reason::{HistoryEntry, JobStatus};
@@ -20,7 +20,7 @@ pub(crate) struct StatusLine {
     pub(crate) status: JobStatus,
 }
 
-/// What was decided about a build, or about one job of it, oldest first.
+/// Returns the history of a build, or of one of its jobs, oldest first.
 pub(super) fn of_build(
     reader: &dyn Reader,
     views: &Views<'_>,
@@ -39,7 +39,7 @@ pub(super) fn of_build(
         let lease = HistoryEntry::Leased { number, runner: runner.clone(), reason: attempt.reason };
         lines.add(3, leased, Some(attempt.leased_at), task.clone(), lease);
         match (attempt.finished_at, attempt.outcome) {
-            // A loss is told by the decision about it.
+            // The decision about a loss tells of it already.
             (_, None | Some(Outcome::Lost(_))) | (None, _) => {}
             (at, Some(outcome)) => lines.add(1, ended, at, task, HistoryEntry::Ended { number, runner, outcome }),
         }

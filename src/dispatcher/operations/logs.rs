@@ -1,4 +1,4 @@
-//! Logs: from any offset, live or long finished, by the same path.
+//! Reads logs from any offset. Logs of running and of finished attempts are read the same way.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -18,7 +18,7 @@ const PIECE_BYTES: usize = 256 * 1024;
 /// The attempt whose log is meant.
 pub(crate) enum AttemptOfLog {
     There(Attempt),
-    /// There is none yet. The error is for one who does not wait for it.
+    /// There is no attempt yet, but one may come. The error is for a caller that does not wait.
     NotYet(OperationError),
 }
 
@@ -30,18 +30,18 @@ pub(crate) struct OpenLog<'a> {
     offset: u64,
     /// Woken when the log grows or ends, if it is followed.
     pub(crate) woken: Receiver<()>,
-    /// Lets the logs thread wake this reader as long as it is there.
+    /// Keeps the subscription at the logs thread.
     following: Option<Following>,
 }
 
-/// Bytes of a log, and where they stand.
+/// Bytes of a log, and their offset.
 pub(crate) struct LogPiece {
     pub(crate) offset: u64,
     pub(crate) bytes: Vec<u8>,
 }
 
 impl Operations {
-    /// The job whose log is meant. Its task may be left out if the build has a single one.
+    /// Returns the job whose log is meant. The task may be left out if the build has a single one.
     pub(crate) fn job_for_log(&self, name: &str, task: Option<&str>) -> Result<(Build, Job), OperationError> {
         let build = self.find(name)?;
         if let Some(task) = task {
@@ -59,7 +59,7 @@ impl Operations {
         }
     }
 
-    /// The attempt of that number, or the newest one.
+    /// Returns the attempt of that number, or the newest one.
     pub(crate) fn attempt_for_log(
         &self,
         build: &Build,
@@ -103,13 +103,13 @@ impl Operations {
 }
 
 impl OpenLog<'_> {
-    /// The attempt as it was at the last [`OpenLog::refresh`].
+    /// Returns the attempt as it was at the last [`OpenLog::refresh`].
     pub(crate) fn attempt(&self) -> &Attempt {
         &self.attempt
     }
 
-    /// Reads anew how the attempt stands. True if no more is to be followed. Call this before reading pieces: output is
-    /// written before the outcome is recorded, so what is read after the outcome was seen is all of it.
+    /// Reads the attempt's state again. Returns true if there is no more to follow. Call this before reading pieces:
+    /// output is written before the outcome is recorded, so everything is there once the outcome was seen.
     pub(crate) fn refresh(&mut self) -> Result<bool, OperationError> {
         if let Some(attempt) = self.operations.reader.attempt(self.attempt.id)? {
             self.attempt = attempt;
@@ -117,7 +117,7 @@ impl OpenLog<'_> {
         Ok(self.following.is_none() || self.attempt.outcome.is_some())
     }
 
-    /// Reads what has not been read yet, in pieces, until `each` returns false. True if it has reached the present end.
+    /// Reads the rest of the log in pieces, until `each` returns false. Returns true if the present end was reached.
     pub(crate) fn read(&mut self, mut each: impl FnMut(LogPiece) -> bool) -> Result<bool, OperationError> {
         let path = self.path.clone();
         let fail = |source: io::Error| OperationError::Log { path: path.clone(), source };

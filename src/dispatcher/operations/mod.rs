@@ -1,9 +1,9 @@
 //! The operations: everything that an operator can ask or order, in words of the model, with a typed error.
 //!
-//! The sessions of operators are a thin skin over it: they translate a message into a call, and the answer back. A page
-//! or an API would be another. Operations never see the wire. Questions about what is stored are answered from a store
-//! reader of their own, those about the present by the core; orders go to the core, and are durable when they return.
-//! Copying a data directory is no operation: [`back_up`](super::back_up) works without a dispatcher.
+//! The sessions of operators are a thin skin over the operations: they turn a message into a call, and its result into
+//! a message. A page or an API would be another skin. Operations never see the wire. Questions about the past are
+//! answered from a store reader, questions about the present by the core. Orders go to the core, and are durable when
+//! they return. Copying a data directory is no operation: [`back_up`](super::back_up) works without a dispatcher.
 
 mod error;
 mod find;

@@ -1,4 +1,4 @@
-//! Orders: each is durable when it returns, and answers with what was done.
+//! Orders. Each is durable when it returns, and returns a sentence about what was done.
 
 use super::error::OperationError;
 use super::questions::Operations;
@@ -7,7 +7,7 @@ use crate::model::reason::OrderDone;
 use crate::scheduler::{Event, Reply};
 
 impl Operations {
-    /// Cancels what is unfinished of a build, or one task of it.
+    /// Cancels the unfinished jobs of a build, or one of them.
     pub(crate) fn cancel(&self, name: &str, task: Option<&str>) -> Result<OrderDone, OperationError> {
         let build = self.find(name)?;
         let job = task.map(|task| self.job_of(&build, task)).transpose()?.map(|job| job.id);
@@ -20,7 +20,7 @@ impl Operations {
         done(self.core.answered(|answer| ToCore::Rerun { build, failed_only, answer }))
     }
 
-    /// Lets a runner finish what it holds and then end.
+    /// Lets a runner finish the attempts that it holds, and then end.
     pub(crate) fn drain(&self, name: &str) -> Result<OrderDone, OperationError> {
         let wanted = name.to_owned();
         let Some(runner) = self.core.look(move |seen| seen.scheduler.runner_named(&wanted))? else {

@@ -1,4 +1,4 @@
-//! Questions: what the store remembers, and what the core knows now.
+//! Questions about the past, from the store, and about the present, from the core.
 
 use super::error::OperationError;
 use super::history::{self, HistoryLine, StatusLine};
@@ -13,7 +13,7 @@ use crate::model::BuildId;
 use crate::scheduler::{JobCounts, RunnerView};
 use crate::store::{Reader, Readers, StoreError};
 
-/// Finished builds in one status at most: more make no sense on a screen and cost a line each.
+/// Most finished builds in one status: more do not fit a screen, and each costs a query.
 const MAX_STATUS_BUILDS: u32 = 1000;
 
 /// Everything that an operator can ask or order.
@@ -38,12 +38,12 @@ pub(crate) struct Status {
     pub(crate) warnings: Vec<String>,
 }
 
-/// Why a build, or one of its jobs, is where it is.
+/// The reasons why a build, or one of its jobs, is in its state.
 pub(crate) struct Why {
     pub(crate) build: BuildId,
-    /// What it waits for now.
+    /// The reasons why unfinished jobs wait now.
     pub(crate) now: Vec<StatusLine>,
-    /// What was decided, oldest first.
+    /// The decisions, oldest first.
     pub(crate) history: Vec<HistoryLine>,
 }
 
@@ -60,7 +60,7 @@ impl Operations {
         Ok(Self { data, core, logs, reader, warnings, missing })
     }
 
-    /// The unfinished builds and the newest finished ones, the runners, and what is wrong.
+    /// Returns the unfinished builds and the newest finished ones, the runners, and the present problems.
     pub(crate) fn status(&self, repo: Option<&str>, limit: u32) -> Result<Status, OperationError> {
         let views = Views::new(&*self.reader, &self.data)?;
         let mut builds = self.reader.unfinished_builds(repo)?;
@@ -75,7 +75,7 @@ impl Operations {
                 let warnings = concerns.iter().map(ToString::to_string).collect();
                 Status { builds, runners, jobs, counters: Some(counters), warnings }
             }
-            // What is stored can be told even while the core waits for its disk.
+            // The stored part is shown even while the core waits for its disk.
             Err(NoAnswer::Busy) => Status {
                 builds,
                 runners: Vec::new(),
@@ -91,13 +91,13 @@ impl Operations {
         Ok(status)
     }
 
-    /// One build with its jobs and attempts.
+    /// Returns one build with its jobs and attempts.
     pub(crate) fn build(&self, name: &str) -> Result<BuildView, OperationError> {
         let build = self.find(name)?;
         Ok(Views::new(&*self.reader, &self.data)?.build(build)?)
     }
 
-    /// Why a build, or one of its jobs, is where it is.
+    /// Returns why a build, or one of its jobs, is in its state.
     pub(crate) fn why(&self, name: &str, task: Option<&str>) -> Result<Why, OperationError> {
         let build = self.find(name)?;
         let only = task.map(|task| self.job_of(&build, task)).transpose()?;
@@ -113,7 +113,7 @@ impl Operations {
         Ok(Why { build: id, now, history })
     }
 
-    /// The runners that are connected, or away with leases.
+    /// Returns the runners that are connected, or away with leases.
     pub(crate) fn runners(&self) -> Result<Vec<RunnerView>, OperationError> {
         Ok(self.core.look(|seen| seen.scheduler.runners(seen.now))?)
     }

@@ -30,7 +30,7 @@ pub(crate) struct AttemptView {
 }
 
 impl BuildView {
-    /// Where the build stands.
+    /// Returns the build's state.
     pub(crate) fn state(&self) -> BuildState {
         let is_waiting = |view: &JobView| matches!(view.job.state, JobState::Queued | JobState::Waiting);
         match self.build.verdict {
@@ -42,7 +42,7 @@ impl BuildView {
 }
 
 impl JobView {
-    /// Whether the job passed only after a failed attempt.
+    /// Returns whether the job passed only after a failed attempt.
     pub(crate) fn is_flaky(&self) -> bool {
         self.job.state == JobState::Finished(Ending::Passed) && self.job.failures > 0
     }
@@ -82,7 +82,7 @@ impl<'a> Views<'a> {
         AttemptView { runner: self.runner(attempt.runner), attempt, log, log_bytes }
     }
 
-    /// The name of a runner.
+    /// Returns the name of a runner.
     pub(super) fn runner(&self, id: RunnerId) -> RunnerName {
         self.names.get(&id).cloned().unwrap_or_else(|| RunnerName::recorded(&id.to_string()))
     }

@@ -1,4 +1,4 @@
-//! Watching builds: which of them have changed since the last look.
+//! Subscriptions to builds that change.
 
 use crossbeam_channel::{Receiver, bounded};
 
@@ -27,12 +27,12 @@ impl Operations {
         Ok(BuildWatch { watcher, woken })
     }
 
-    /// The builds that have changed since the last call, as they are now.
+    /// Returns the builds that have changed since the last call, in their present state.
     pub(crate) fn changed(&self, watch: &BuildWatch) -> Result<Vec<BuildView>, OperationError> {
         let views = Views::new(&*self.reader, &self.data)?;
         let mut changed = Vec::new();
         for id in watch.watcher.take() {
-            // One that has been removed meanwhile is passed over.
+            // A build that was removed meanwhile is skipped.
             if let Some(build) = self.reader.build(id)? {
                 changed.push(views.build(build)?);
             }

@@ -23,7 +23,7 @@ use crate::model::{BuildId, CommitId, Moment, RepoName, WallTime};
 use crate::store::{Reader, Readers, Rule, StoreError};
 use crate::threads::{self, Thread};
 
-/// What the thread works with.
+/// The state of the thread.
 pub(crate) struct Keeper {
     pub(crate) limits: Retention,
     pub(crate) data: DataDir,
@@ -34,13 +34,13 @@ pub(crate) struct Keeper {
     pub(crate) warnings: Warnings,
 }
 
-/// A directory of logs of one build.
+/// The directory with the logs of one build.
 struct BuildLogs {
     path: PathBuf,
     bytes: u64,
 }
 
-/// What went by one rule, or for want of a record.
+/// The builds of one repository that were removed by one rule.
 #[derive(Default)]
 struct Tally {
     builds: u64,
@@ -49,7 +49,7 @@ struct Tally {
     bytes: u64,
 }
 
-/// When the thread began. Ages are counted on from there by the monotonic clock: a wall clock that jumps while the
+/// The start of the thread. Ages are computed from it with the monotonic clock: a wall clock that jumps while the
 /// dispatcher runs makes no build old (S31).
 struct Began {
     at: WallTime,
@@ -63,7 +63,7 @@ impl Began {
     }
 }
 
-/// Why a round is not gone on with.
+/// The reason why a round ends early.
 enum Leave {
     /// The dispatcher ends.
     Stopped,
@@ -102,8 +102,8 @@ pub(crate) fn start(keeper: Keeper, stop: Receiver<()>) -> Result<Thread<()>, Di
 
 impl Keeper {
     fn round(&self, stop: &Receiver<()>, now: WallTime) -> Result<(), Leave> {
-        // Listed before the store is asked: a build is in the store before it has a log, so what has no record then
-        // lost it.
+        // The directories are listed before the store is asked: a build is in the store before it has a log, so a
+        // directory without a record has lost it.
         let mut logs = self.list_logs().map_err(|error| Leave::Later(format!("logs cannot be listed: {error}")))?;
         let sizes: Sizes = logs.iter().map(|(id, logs)| (*id, logs.bytes)).collect();
         let mut leftover: HashSet<BuildId> = logs.keys().copied().collect();
@@ -169,7 +169,7 @@ impl Keeper {
         }
     }
 
-    /// Reads all that may be needed at any moment, and asks observers for what is no longer there.
+    /// Reads all sources that may be needed, and asks observers for those that are missing.
     fn check_mirrors(&self) -> Result<(), StoreError> {
         let mut needed: BTreeMap<RepoName, Vec<CommitId>> = BTreeMap::new();
         for (repo, commit) in self.readers.open()?.needed()? {
@@ -194,7 +194,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// The logs of each build, by the names of their directories.
+    /// Returns the logs of each build, found by the names of their directories.
     fn list_logs(&self) -> io::Result<HashMap<BuildId, BuildLogs>> {
         let mut found = HashMap::new();
         for repo in fs::read_dir(self.data.logs())? {
@@ -203,7 +203,7 @@ impl Keeper {
             for build in builds {
                 let path = build?.path();
                 let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-                // Whatever else lies there is somebody else's.
+                // Other directories belong to somebody else.
                 let Some(id) = name.strip_prefix('b').and_then(|number| number.parse().ok()) else { continue };
                 let (_, bytes) = measure(&path)?;
                 found.insert(BuildId(id), BuildLogs { path, bytes });
@@ -236,7 +236,7 @@ impl Keeper {
         );
     }
 
-    /// Takes out of a mirror what belongs to no build any more, if that may be much.
+    /// Removes objects from a mirror that no build needs any more, if they may be many.
     fn prune(&self, reader: &dyn Reader, repo: &RepoName) {
         let Ok(_hold) = self.hold() else { return };
         match self.mirrors.prune(repo, || reader.commits(repo)) {
@@ -255,7 +255,7 @@ impl Tally {
         self.bytes += bytes;
     }
 
-    /// `removed 3 builds of app, b1 to b7, too old for --keep-for: 12345 bytes of logs freed`.
+    /// Returns a line such as `removed 3 builds of app, b1 to b7, too old for --keep-for: 12345 bytes of logs freed`.
     fn sentence(&self, repo: &RepoName, why: &str) -> String {
         let named = match (self.first, self.last) {
             (Some(first), Some(last)) if first != last => format!("{first} to {last}"),
@@ -267,11 +267,12 @@ impl Tally {
     }
 }
 
-/// Deletes a build's logs, and its repository's directory with the last; how many bytes they had.
+/// Deletes a build's logs, and the repository's directory with the last build. Returns the number of bytes that this
+/// freed.
 fn delete(logs: &BuildLogs) -> u64 {
     match fs::remove_dir_all(&logs.path) {
         Ok(()) => {
-            // Refused while others are in it.
+            // This fails while the directory has other entries.
             logs.path.parent().map(fs::remove_dir).transpose().ok();
             logs.bytes
         }

@@ -1,9 +1,9 @@
-//! The `retention` thread: removes builds that the limits no longer keep, with their logs and sources, at a low rate.
+//! The `retention` thread removes builds beyond the limits, with their logs and sources, at a low rate.
 //!
-//! The core forgets the records, a few builds at a time between its other work; then the files go. A crash between the
-//! two leaves files that no record names, which the next round finds and deletes. It never touches what is unfinished
-//! or a branch's present head (the store sees to that once more), never writes to the store itself, and does nothing
-//! while a backup is made. At its start and once a day it also reads the mirrors through.
+//! The core removes the records, a few builds at a time between its other work. The files are deleted afterwards: a
+//! crash in between leaves files that no record names, which the next round finds and deletes. The thread never touches
+//! unfinished builds or the present head of a branch (the store checks that again), never writes to the store itself,
+//! and does nothing while a backup is made. At its start and once a day it also checks the mirrors.
 
 mod keeper;
 mod plan;

@@ -1,4 +1,4 @@
-//! Which builds are to be removed: pure, from what the store tells of each and what its log takes on disk.
+//! Decides which builds are to be removed. Pure: works on what the store says of each build, and on the sizes of logs.
 
 use std::collections::HashMap;
 
@@ -12,22 +12,22 @@ pub(super) const ALWAYS_KEPT: u32 = 10;
 /// Bytes of logs, by build.
 pub(super) type Sizes = HashMap<BuildId, u64>;
 
-/// What may go, gathered from the newest build to the oldest.
+/// The builds that may be removed, collected from the newest to the oldest.
 pub(super) struct Plan {
     limits: Retention,
     now: WallTime,
     of_repo: HashMap<RepoName, u32>,
     of_branch: HashMap<(RepoName, RefName), u32>,
-    /// Newest first; `None` for those that only their logs' size may take.
+    /// Newest first; `None` for builds that only the limit of the size may remove.
     candidates: Vec<(BuildId, RepoName, Option<Rule>)>,
 }
 
-/// What is to go.
+/// The builds that are to be removed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Removal {
     /// Oldest first.
     pub(super) builds: Vec<(BuildId, RepoName, Rule)>,
-    /// Bytes of logs that stay above the limit, because all that is left is always kept.
+    /// Bytes of logs that stay above the limit, because all remaining builds are always kept.
     pub(super) excess: u64,
 }
 
@@ -36,7 +36,7 @@ impl Plan {
         Self { limits, now, of_repo: HashMap::new(), of_branch: HashMap::new(), candidates: Vec::new() }
     }
 
-    /// Takes the next older build into account.
+    /// Adds the next older build.
     pub(super) fn add(&mut self, build: Surveyed) {
         let Surveyed { id, repo, reference, lives, is_head, finished_at } = build;
         let Some(finished_at) = finished_at else { return };
@@ -56,7 +56,7 @@ impl Plan {
         self.candidates.push((id, repo, rule));
     }
 
-    /// What is to go, of logs that take so much.
+    /// Returns the builds that are to be removed, given the sizes of logs.
     pub(super) fn removal(self, sizes: &Sizes) -> Removal {
         let mut total: u64 = sizes.values().sum();
         let limit = self.limits.keep_logs.unwrap_or(u64::MAX);
@@ -81,7 +81,7 @@ impl Plan {
     }
 }
 
-/// How many there were before this one.
+/// Counts one more, and returns the number before.
 fn count<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, u32>, key: K) -> u32 {
     let count = counts.entry(key).or_default();
     *count += 1;
@@ -105,7 +105,7 @@ mod tests {
         }
     }
 
-    /// The numbers that go, each with its rule, of builds that took a day each. The newest comes first.
+    /// Returns the numbers of the removed builds, each with its rule, if each build took a day. The newest comes first.
     fn going(limits: Retention, builds: impl Iterator<Item = Surveyed>, sizes: &Sizes) -> (Vec<(u64, Rule)>, u64) {
         let mut plan = Plan::new(limits, WallTime(100 * DAY));
         builds.for_each(|build| plan.add(build));
@@ -141,7 +141,7 @@ mod tests {
             let mut build = build(id);
             build.is_head = id == 3;
             build.finished_at = build.finished_at.filter(|_| id != 2);
-            // Of these there are too few to lose one, of those the branch is gone.
+            // The builds of `topic` are too few to lose one, and the branch of the others is gone.
             build.reference = RefName::new(if (4..=8).contains(&id) { "refs/heads/topic" } else { "refs/heads/main" });
             build.lives = id != 1;
             build
@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn logs_beyond_the_size_take_the_oldest_builds_that_have_any() {
         let limits = Retention { keep_logs: Some(100), ..NEVER };
-        // Twenty builds of 10 bytes each, but for one that printed nothing.
+        // Twenty builds of 10 bytes each, except one that printed nothing.
         let sizes: Sizes = (1..=20).filter(|id| *id != 2).map(|id| (BuildId(id), 10)).collect();
         let expected = [1, 3, 4, 5, 6, 7, 8, 9, 10].map(|id| (id, Rule::Size)).to_vec();
         assert_eq!(going(limits, (1..=20).rev().map(build), &sizes), (expected, 0));

@@ -1,8 +1,8 @@
-//! The rules of retention in words.
+//! The English for the rules of retention.
 
 use crate::store::Rule;
 
-/// Why a build went, to go on after its number.
+/// Returns why a build was removed, as a phrase that follows the build's number.
 pub(crate) fn words(rule: Rule) -> &'static str {
     match rule {
         Rule::Age => "too old for --keep-for",

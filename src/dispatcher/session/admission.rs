@@ -1,5 +1,5 @@
-//! Who may connect: places for connections that have not said hello yet, and places for those that have. Pure: closing
-//! a connection and waiting for a place are the caller's business.
+//! Decides which connections are admitted: there are places for those that have not said hello yet, and for those that
+//! have. Pure: the caller closes connections and waits for places.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -10,7 +10,7 @@ use crate::model::{Moment, SessionId};
 /// The places that are taken.
 pub(super) struct Admission {
     capacity: Capacity,
-    /// Unauthenticated connections, which have not said hello yet: oldest first, and since when each is there.
+    /// Unauthenticated connections, which have not said hello yet, oldest first, with the time of their arrival.
     unauthenticated: BTreeMap<SessionId, Moment>,
     /// Sessions: connections that have said hello.
     members: HashSet<SessionId>,
@@ -21,7 +21,7 @@ impl Admission {
         Self { capacity, unauthenticated: BTreeMap::new(), members: HashSet::new() }
     }
 
-    /// Whether a new connection finds a place.
+    /// Returns whether there is a place for a new connection.
     pub(super) fn has_place(&self) -> bool {
         self.unauthenticated.len() < self.capacity.unauthenticated
     }
@@ -30,8 +30,8 @@ impl Admission {
         self.unauthenticated.len()
     }
 
-    /// The oldest unauthenticated connection that has had its grace period and of which nothing is unread. If the
-    /// machine is too busy to read what has arrived, that is not the sender's fault.
+    /// Returns the oldest unauthenticated connection whose grace period is over and that has sent nothing unread. If
+    /// the machine is too busy to read what has arrived, the sender is not to blame.
     pub(super) fn oldest_silent(&self, now: Moment, has_unread: impl Fn(SessionId) -> bool) -> Option<SessionId> {
         let old =
             self.unauthenticated.iter().take_while(|(_, since)| now.since(**since) >= limits::UNAUTHENTICATED_GRACE_MS);
@@ -42,7 +42,7 @@ impl Admission {
         self.unauthenticated.insert(id, now);
     }
 
-    /// Counts a connection among the sessions; an error with their number if there is no place left for one.
+    /// Moves a connection to the sessions. Fails with the number of sessions if there is no place left.
     pub(super) fn authenticate(&mut self, id: SessionId) -> Result<(), usize> {
         let count = self.members.len();
         if count >= self.capacity.sessions {

@@ -9,9 +9,9 @@ use crate::protocol::hello::{ErrorCode, Greeting, Hello, Refusal};
 use crate::protocol::limits::MAX_LINE_BYTES;
 use crate::transport::{Frame, FrameReader, Outbox, Stream, TransportError};
 
-/// How long a refused peer may take to read why.
+/// Time that a refused peer has to read the reason.
 pub(super) const REFUSAL_WAIT: Duration = Duration::from_millis(500);
-/// What a peer is told for whom there is no thread.
+/// The text for a peer for which there is no thread.
 pub(super) const NO_THREAD: &str = "the dispatcher has no thread left for this connection: try again later";
 
 /// A session that has said hello.
@@ -24,7 +24,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// The peer's next message, `None` when it has left. Types that are not known are answered and passed over.
+    /// Returns the peer's next message, or `None` when it has left. Messages of unknown types are answered and skipped.
     pub(super) fn next<M: serde::de::DeserializeOwned>(&mut self, outbox: &Outbox) -> Result<Option<M>, SessionError> {
         loop {
             match self.reader.read(MAX_LINE_BYTES) {
@@ -42,7 +42,7 @@ impl Session {
     }
 }
 
-/// Why a session ended other than by its peer's leaving.
+/// The reason why a session ended, other than that its peer left.
 pub(super) enum SessionError {
     Refused(Refusal),
     Transport(TransportError),
@@ -60,7 +60,7 @@ impl From<TransportError> for SessionError {
     }
 }
 
-/// What a failed read means: the peer's mistake, which it is told, or the connection's end.
+/// Tells a peer's mistake, which the peer is told, from the end of the connection.
 pub(super) fn explain(error: TransportError) -> SessionError {
     let text = match &error {
         TransportError::Malformed(cause) => {

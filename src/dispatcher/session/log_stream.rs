@@ -10,10 +10,10 @@ use crate::model::words::missing_output;
 use crate::protocol::operator::{FromOperator, ToOperator};
 use crate::transport::{Frame, Outbox};
 
-/// A follower that was not woken looks by itself after this long.
+/// Interval at which a follower that was not woken looks by itself.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// What was asked for.
+/// The log that was asked for.
 pub(super) struct Wanted {
     pub(super) build: String,
     pub(super) task: Option<String>,
@@ -22,7 +22,7 @@ pub(super) struct Wanted {
     pub(super) follow: bool,
 }
 
-/// Sends the log's pieces and its end. Ends early if the operator leaves; the next question ends the following.
+/// Sends the log's pieces and its end. Ends early if the operator leaves. The next question ends the following.
 pub(super) fn send(
     operations: &Operations,
     outbox: &Outbox,

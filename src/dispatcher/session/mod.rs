@@ -1,6 +1,7 @@
-//! Sessions: one connection of one peer, from hello to close. Each role has a file of its own.
+//! Sessions: a session is one connection of one peer, from hello to close. Each role has a file of its own.
 //!
-//! A session never decides. It turns messages into events and questions for the core, and writes what comes back.
+//! A session never decides. It turns messages into events for the core and calls of operations, and writes their
+//! answers.
 
 mod admission;
 mod connection;

@@ -1,4 +1,5 @@
-//! An observer's session: source comes in, is made durable in the mirror, and then the commit is announced to the core.
+//! An observer's session: the source of a commit arrives, becomes durable in the mirror, and then the commit is
+//! announced to the core.
 
 use std::collections::BTreeSet;
 
@@ -43,9 +44,9 @@ struct ObserverWorker<'a> {
     shared: &'a Shared,
     id: SessionId,
     outbox: &'a Outbox,
-    /// Repositories whose heads this observer has asked for.
+    /// The repositories whose heads this observer has asked for.
     known: BTreeSet<RepoName>,
-    /// The pack that is arriving: in memory until it is known whose it is to be.
+    /// The pack that is arriving, until the commit to which it belongs is announced.
     pack: Option<ArrivingPack>,
     upkeep: Upkeep,
 }
@@ -118,8 +119,8 @@ impl ObserverWorker<'_> {
         Ok(())
     }
 
-    /// A repository about which this observer may speak: it has asked for the heads, so what it announces follows from
-    /// them, and the name is its own.
+    /// Returns the repository if this observer may speak about it: it has asked for the heads, so that its
+    /// announcements follow from them, and the name is its own.
     fn known(&self, repo: &str) -> Result<RepoName, Refusal> {
         let repo = translate::repo(repo)?;
         if self.known.contains(&repo) {
@@ -141,7 +142,8 @@ impl ObserverWorker<'_> {
         })
     }
 
-    /// Takes a commit in: source durable in the mirror, then the announcement durable in the store, then the answer.
+    /// Handles an announcement: the source becomes durable in the mirror, then the announcement in the store, and only
+    /// then it is answered.
     fn dispatch(&mut self, said: Announcement) -> Result<(), Refusal> {
         let source = translate::build_source(said)?;
         self.known(source.repo.as_str())?;
@@ -151,7 +153,8 @@ impl ObserverWorker<'_> {
         let taken = shared.mirrors.arriving(&repo, || {
             let mut taken = self.take_in(&repo, branch.short(), commit, PlanContext::Build(&source))?;
             let announced = Box::new(NewCommit { source, plan: taken.plan.clone(), pack: taken.pack.take() });
-            // A core that ends without an answer has accepted nothing; the observer asks the next one.
+            // A core that ends without an answer has accepted nothing; the observer announces the commit to the next
+            // one.
             if let Some(reply) = shared.core.answered(|answer| ToCore::Commit { commit: announced, answer }) {
                 self.outbox.send(&Frame::new(&answer(&repo, branch.short(), Some(commit.to_string()), reply)));
             }
@@ -166,8 +169,8 @@ impl ObserverWorker<'_> {
         Ok(())
     }
 
-    /// Takes the source of a commit in, from the last pack if there is one. `None` once the observer was told why it
-    /// was not taken in.
+    /// Takes the source of a commit in, from the last pack if there is one. Returns `None` after telling the observer
+    /// why it was not taken in.
     fn take_in(
         &mut self,
         repo: &RepoName,

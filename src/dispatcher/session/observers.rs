@@ -1,4 +1,4 @@
-//! Which session observes each repository. Retention and runners' sessions reach an observer through this handle.
+//! The registry of observed repositories. Retention and runners' sessions reach an observer through it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -9,7 +9,7 @@ use crate::protocol::observer::ToObserver;
 use crate::threads;
 use crate::transport::{Frame, Outbox, WeakOutbox};
 
-/// The repositories that are observed, and the commits that are asked of their observers.
+/// The observed repositories, and the commits that are asked of their observers.
 #[derive(Clone)]
 pub(crate) struct Observers {
     missing: MissingSources,
@@ -19,7 +19,7 @@ pub(crate) struct Observers {
 /// A repository that a session observes.
 struct Observed {
     session: SessionId,
-    /// Where it is.
+    /// The repository's path or URL.
     source: String,
     outbox: WeakOutbox,
 }
@@ -29,8 +29,8 @@ impl Observers {
         Self { missing, observed: Arc::default() }
     }
 
-    /// Notes that a session observes a repository. Refused while another session observes one of the same name from
-    /// somewhere else: the two would take turns in moving its heads.
+    /// Notes that a session observes a repository. Fails while another session observes one of the same name from
+    /// another place: the two would take turns in moving its heads.
     pub(super) fn add(&self, session: SessionId, repo: &RepoName, source: &str, outbox: &Outbox) -> Result<(), String> {
         let mut observed = threads::lock(&self.observed);
         if let Some(Observed { session: other, source: known, .. }) = observed.get(repo)
@@ -46,16 +46,16 @@ impl Observers {
         Ok(())
     }
 
-    /// The session has ended.
+    /// Removes the repositories of a session that has ended.
     pub(super) fn remove(&self, session: SessionId) {
         threads::lock(&self.observed).retain(|_, observed| observed.session != session);
     }
 
-    /// Asks the observer of the repository for the whole source of a commit that its mirror has lost.
+    /// Asks the observer of the repository for the whole source of a commit that is missing from its mirror.
     pub(crate) fn ask_for_source(&self, repo: &RepoName, commit: CommitId) {
         self.missing.note(repo, commit);
         let outbox = threads::lock(&self.observed).get(repo).and_then(|observed| observed.outbox.upgrade());
-        // If there is no observer now, the next one is asked as soon as it is there.
+        // If there is no observer now, the next one is asked as soon as it connects.
         if let Some(outbox) = outbox {
             let (repo, commit) = (repo.to_string(), commit.to_string());
             outbox.send(&Frame::new(&ToObserver::LostSource { repo, commit }));

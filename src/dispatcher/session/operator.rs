@@ -1,4 +1,4 @@
-//! An operator's session: a thin skin over the operations. A message becomes a call, and its answer a message.
+//! An operator's session: a thin skin over the operations. Each message becomes a call, and its result a message.
 
 use crossbeam_channel::Receiver;
 
@@ -44,7 +44,7 @@ struct OperatorWorker<'a> {
 impl OperatorWorker<'_> {
     fn run(self, inbox: &Receiver<Incoming<FromOperator>>) -> Result<(), OperationError> {
         while let Ok(Incoming { message, .. }) = inbox.recv() {
-            // Thousands of questions may have arrived before the peer stopped reading.
+            // Thousands of questions may have arrived before the peer stopped reading; they need no answers any more.
             if self.outbox.is_over() {
                 break;
             }
@@ -59,7 +59,7 @@ impl OperatorWorker<'_> {
     fn serve_one(&self, message: FromOperator, inbox: &Receiver<Incoming<FromOperator>>) {
         let answer = if let FromOperator::Logs { build, task, number, offset, follow } = message {
             let wanted = log_stream::Wanted { build, task, number, offset, follow };
-            // The log's end is its answer.
+            // The end of the log is the answer.
             log_stream::send(&self.operations, self.outbox, &wanted, inbox).map(|()| None)
         } else {
             self.answer(message).map(Some)
@@ -91,7 +91,7 @@ impl OperatorWorker<'_> {
         })
     }
 
-    /// Tells of builds that change, until the operator leaves; answers questions in between.
+    /// Reports builds that change, until the operator leaves. Answers questions in between.
     fn watch(self, inbox: &Receiver<Incoming<FromOperator>>) -> Result<(), OperationError> {
         let watch = self.operations.watch()?;
         self.outbox.send(&Frame::new(&ToOperator::Ok { text: "watching".into() }));
@@ -113,7 +113,7 @@ impl OperatorWorker<'_> {
     }
 }
 
-/// What a peer is told when an operation was not done. The code follows from the variant.
+/// Returns the refusal for an operation that was not done. Its code follows from the error's variant.
 fn refusal(error: OperationError) -> Refusal {
     let code = match &error {
         OperationError::NoBuild { .. }

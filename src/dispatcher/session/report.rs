@@ -1,4 +1,4 @@
-//! The answers of operations, put into the words of the protocol.
+//! Turns the results of operations into messages.
 
 use crate::dispatcher::metrics::Counters;
 use crate::dispatcher::operations::{AttemptView, BuildView, HistoryLine, JobView, Status, StatusLine, Why};

@@ -1,4 +1,5 @@
-//! A runner's session: its messages become events; sources are built beside, so that a large one delays no heartbeat.
+//! A runner's session: its messages become events. Sources are sent by threads of their own, so that a large one delays
+//! no heartbeat.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -45,16 +46,17 @@ pub(super) fn serve(mut session: Session) -> Result<(), SessionError> {
     end
 }
 
-/// The bytes that are stored of the logs of these attempts: the runner goes on from there. Read here, so that the core
-/// waits for no log's disk. Output that is still on its way to the disk comes twice then, and is skipped; if a log is
-/// emptied meanwhile, the gap is answered with the offset that is wanted. `None` if the dispatcher ends.
+/// Returns the stored bytes of the logs of these attempts: the runner goes on from there. They are read here, so that
+/// the core waits for no log's disk. Output that is on its way to the disk is sent a second time then, and skipped; if
+/// a log is emptied meanwhile, the gap is answered with the offset that is wanted. Returns `None` if the dispatcher
+/// ends.
 fn stored_logs(session: &Session, holding: &[AttemptId]) -> Option<Vec<StoredStream>> {
     if holding.is_empty() {
         return Some(Vec::new());
     }
     let logs = session.shared.core.answered(|answer| ToCore::LogsOf { holding: holding.to_vec(), answer })?;
     let data = &session.shared.data;
-    // A log that is not there has not begun.
+    // A log without a file has not begun.
     let bytes = |place: &LogPlace| std::fs::metadata(data.log(place)).map_or(0, |meta| meta.len());
     Some(
         logs.into_iter()
@@ -66,10 +68,10 @@ fn stored_logs(session: &Session, holding: &[AttemptId]) -> Option<Vec<StoredStr
 struct RunnerSession {
     session: Session,
     outbox: Outbox,
-    /// The same way in words of the model, for the logs thread.
+    /// The outbox in words of the model, for the logs thread.
     to_runner: RunnerOutbox,
     grants: Arc<Grants>,
-    /// Sources that are being built.
+    /// The number of sources that are being sent.
     sources: Arc<AtomicUsize>,
 }
 
@@ -83,7 +85,7 @@ impl RunnerSession {
         Ok(())
     }
 
-    /// Handles one message; false when the dispatcher is ending.
+    /// Handles one message. Returns false when the dispatcher is ending.
     fn take(&mut self, message: FromRunner) -> Result<bool, SessionError> {
         let session = self.session.id;
         let event = match message {
@@ -106,7 +108,7 @@ impl RunnerSession {
         Ok(self.session.shared.core.tell(event))
     }
 
-    /// Passes a piece of a stream on, if it is for a lease that this runner holds.
+    /// Passes a piece of a stream on, if this runner holds its lease.
     fn log(&mut self, stream: StreamId, offset: u64, len: u64) -> Result<bool, SessionError> {
         let mut bytes = Vec::new();
         self.session.reader.read_payload(len, &mut bytes)?;
@@ -119,7 +121,7 @@ impl RunnerSession {
         Ok(self.session.shared.logs.send(chunk))
     }
 
-    /// Says that this dispatcher takes no such stream. The session goes on.
+    /// Tells the runner that this dispatcher takes no such stream. The session goes on.
     fn refuse_stream(&self, stream: &StreamId) -> bool {
         let text = format!("attempt {} has a stream `{}`, which is not known here", stream.attempt, stream.kind);
         self.outbox.send(&Frame::new(&ToRunner::Error(Refusal { code: ErrorCode::Refused, text })));
@@ -196,7 +198,7 @@ impl RunnerSession {
             sources.fetch_sub(1, Ordering::Relaxed);
         });
         match started {
-            // It ends with what it feeds, soon after the session at the latest.
+            // The thread ends with the session that it feeds, or soon after.
             Ok(thread) => thread.detach(),
             Err(error) => {
                 log::warn!("session {id}: no thread for a source: {error}");
@@ -208,7 +210,7 @@ impl RunnerSession {
     }
 }
 
-/// Sends a commit's source. One that the mirror has lost is asked of the observer and waited for, for a while.
+/// Sends a commit's source. If the mirror has lost it, the observer is asked for it and waited for, up to a limit.
 fn serve_source(
     shared: &Shared,
     grant: &Grant,
@@ -228,7 +230,7 @@ fn serve_source(
             match send_pack(&mirror, grant, attempt, haves, &outbox, &mut has_begun) {
                 Ok(()) => mirror.return_to_pool(),
                 Err(error) => {
-                    // A commit that is not there says nothing against the rest of the mirror.
+                    // A commit that is not there is no evidence against the rest of the mirror.
                     if is_there && error.is_damage() {
                         mirrors.condemn(repo, generation, &error);
                     }
@@ -241,7 +243,7 @@ fn serve_source(
             Err(error) if error.is_damage() => {
                 shared.observers.ask_for_source(repo, *commit);
                 drop(outbox);
-                // What the runner has of a pack cannot be taken back: it asks again with another attempt.
+                // The pieces that the runner has received cannot be taken back: it asks again with another attempt.
                 if has_begun || has_waited || !wait_for_source(shared, repo, *commit, weak) {
                     return Err(error);
                 }
@@ -252,7 +254,7 @@ fn serve_source(
     }
 }
 
-/// Waits until an observer has sent the commit again; false if none does in time, or nobody is left to tell.
+/// Waits until an observer has sent the commit again. Returns false if none does in time, or if the session has ended.
 fn wait_for_source(shared: &Shared, repo: &RepoName, commit: CommitId, outbox: &WeakOutbox) -> bool {
     let until = clock::now().after(limits::SOURCE_PATIENCE_MS);
     while clock::now() < until && outbox.upgrade().is_some() {
@@ -263,7 +265,7 @@ fn wait_for_source(shared: &Shared, repo: &RepoName, commit: CommitId, outbox: &
     false
 }
 
-/// Sends the pack in pieces as it is built; the last one says so.
+/// Sends the pack in pieces as it is built; the last piece says that it is the last.
 fn send_pack(
     store: &crate::git::PackStore,
     grant: &Grant,
@@ -280,7 +282,7 @@ fn send_pack(
     };
     store.pack(grant.commit, haves, &mut |bytes| {
         for part in bytes.chunks(limits::PACK_PIECE_BYTES) {
-            // One piece is always held back, because only the end tells which is the last.
+            // One piece is always held back, because only the end of the pack tells which piece is the last.
             if !piece.is_empty()
                 && piece.len() + part.len() > limits::PACK_PIECE_BYTES
                 && !send(std::mem::take(&mut piece), false)

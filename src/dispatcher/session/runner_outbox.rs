@@ -1,4 +1,5 @@
-//! The way to a runner in words of the model: commands of the core and of the logs thread become messages here.
+//! The outbox of a runner in words of the model: commands of the core and acknowledgements of the logs thread become
+//! messages here.
 
 use crate::dispatcher::grants::StoredStream;
 use crate::dispatcher::translate;
@@ -8,11 +9,11 @@ use crate::protocol::runner::ToRunner;
 use crate::scheduler::RunnerCommand;
 use crate::transport::{Frame, Outbox, WeakOutbox};
 
-/// Says things to one runner.
+/// The outbox of one runner's session.
 #[derive(Clone)]
 pub(crate) struct RunnerOutbox(Outbox);
 
-/// A [`RunnerOutbox`] for one who keeps it for later: the session may end meanwhile.
+/// A [`RunnerOutbox`] that does not keep the session's outbox alive.
 #[derive(Clone)]
 pub(crate) struct WeakRunnerOutbox(WeakOutbox);
 
@@ -21,8 +22,8 @@ impl RunnerOutbox {
         Self(outbox)
     }
 
-    /// Has a command sent at the next [`RunnerOutbox::flush`]. True if it is the first since the last one. `stored`
-    /// says how many bytes of a log the dispatcher has, for a runner that registers with attempts.
+    /// Gathers a command, which is sent at the next [`RunnerOutbox::flush`]. Returns true if it is the first since the
+    /// last one. `stored` has the stored bytes of streams, for a runner that registers with attempts.
     pub(crate) fn gather(&self, command: RunnerCommand, stored: &[StoredStream]) -> bool {
         self.0.gather(&Frame::new(&translate::to_runner(command, stored)))
     }
@@ -31,14 +32,14 @@ impl RunnerOutbox {
         self.0.flush();
     }
 
-    /// Answers a ping, and says nothing else.
+    /// Answers a ping, and does nothing else.
     pub(crate) fn answer_ping(&self) {
         self.0.send(&Frame::new(&ToRunner::Ack { gone: Vec::new() }));
     }
 
     /// Acknowledges a stream's bytes up to `offset`.
     pub(crate) fn acknowledge(&self, stream: &StreamId, offset: u64) {
-        // A session that has ended asks for the offset when it comes back.
+        // If the session has ended, the runner asks for the offset with its next one.
         self.0.send(&Frame::new(&translate::log_ack(stream, offset)));
     }
 
@@ -48,18 +49,18 @@ impl RunnerOutbox {
         self.0.send(&Frame::with_payload(&ToRunner::SourceAhead { repo, commit, bytes }, pack.to_vec()));
     }
 
-    /// Tells the runner that the dispatcher ends, so that it need not find out.
+    /// Tells the runner that the dispatcher ends, so that it need not find out by itself.
     pub(crate) fn say_goodbye(&self) {
         let text = "the dispatcher is shutting down".to_owned();
         self.0.send(&Frame::new(&ToRunner::Error(Refusal { code: ErrorCode::ShuttingDown, text })));
     }
 
-    /// Bytes that are not written yet.
+    /// Returns the number of bytes that are not written yet.
     pub(crate) fn waiting(&self) -> usize {
         self.0.waiting()
     }
 
-    /// Ends the session once what was said is written.
+    /// Ends the session once all messages are written.
     pub(crate) fn finish(&self) {
         self.0.finish();
     }
@@ -70,7 +71,7 @@ impl RunnerOutbox {
 }
 
 impl WeakRunnerOutbox {
-    /// The way itself, as long as the session has it.
+    /// Returns the outbox, as long as the session has it.
     pub(crate) fn upgrade(&self) -> Option<RunnerOutbox> {
         self.0.upgrade().map(RunnerOutbox)
     }

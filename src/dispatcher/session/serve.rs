@@ -1,4 +1,4 @@
-//! The body of a session's thread: hello is read and answered, then the role's own file serves the peer.
+//! The body of a session's thread: hello is read and answered, then the file of the role serves the peer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,11 +16,11 @@ use crate::protocol::{MIN_VERSION, VERSION};
 use crate::transport::{Frame, FrameReader, Stream, write_frame};
 use crate::{clock, threads};
 
-/// How long dialling a listening runner may take.
+/// Time that dialling a listening runner may take.
 const DIAL_WAIT: Duration = Duration::from_secs(5);
 
 impl Shared {
-    /// Gives a new connection a thread of its own. Waits for no peer: others are waiting to be taken in.
+    /// Gives a new connection a thread of its own. Waits for no peer, because others wait to be accepted.
     pub(crate) fn take_in(self: Arc<Self>, stream: Stream) {
         let id = self.sessions.next_id();
         if !self.sessions.admit(id, &stream) {
@@ -36,7 +36,7 @@ impl Shared {
                     log::warn!("session {id} refused, and others like it: no thread for it: {error}");
                 }
                 let refusal = Refusal { code: ErrorCode::Busy, text: NO_THREAD.into() };
-                // It fits into a fresh socket; if it is lost, the peer tries again all the same.
+                // The refusal fits into a fresh socket. If it is lost, the peer tries again anyway.
                 stream.write_at_once(&Frame::new(&Greeting::Error(refusal)).line).ok();
                 stream.close();
                 self.sessions.withdraw(id);
@@ -44,7 +44,7 @@ impl Shared {
         }
     }
 
-    /// The body of a session's thread.
+    /// Serves a connection until it ends.
     fn serve(self: Arc<Self>, id: SessionId, stream: &Stream) {
         let _leaving = Leaving { shared: self.clone(), id, stream: stream.clone() };
         match self.clone().open(id, stream) {
@@ -78,7 +78,7 @@ impl Shared {
         }
     }
 
-    /// Reads hello and answers it. `None` for a peer that left, or that asked to be dialled.
+    /// Reads hello and answers it. Returns `None` for a peer that has left, or that asked to be dialled.
     fn open(self: Arc<Self>, id: SessionId, stream: &Stream) -> Result<Option<Session>, SessionError> {
         let mut reader = FrameReader::new(stream.clone());
         reader.set_timeout(Some(Duration::from_millis(limits::HELLO_MS)))?;
@@ -125,7 +125,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Dials a runner that listens; from there on it is a session like any other.
+    /// Dials a listening runner. The new connection becomes a session like any other.
     fn call_back(self: Arc<Self>, listens_at: &str, hello: &Hello) -> Result<(), Refusal> {
         let address: Address = listens_at.parse().map_err(translate::malformed)?;
         let (role, key) = (hello.role, hello.callback_key.clone());
@@ -160,7 +160,7 @@ impl Shared {
     }
 }
 
-/// What is to be done when a session's thread ends, also by a panic: it must not keep its place.
+/// Ends a session when its thread ends, also by a panic: a session must not keep its place.
 struct Leaving {
     shared: Arc<Shared>,
     id: SessionId,
@@ -175,7 +175,7 @@ impl Drop for Leaving {
 }
 
 fn refuse(stream: &Stream, refusal: &Refusal) {
-    // Whether it is read is the peer's business.
+    // The peer may be gone already, so an error means nothing.
     if write_frame(stream, &Frame::new(&Greeting::Error(refusal.clone()))).is_ok() {
         stream.hang_up(REFUSAL_WAIT);
     }

@@ -1,4 +1,4 @@
-//! The registry of open sessions: their streams, so that they can be closed, and their threads, so that they are
+//! The registry of open sessions. It has their streams, so that they can be closed, and their threads, so that they are
 //! joined.
 
 use std::collections::{HashMap, HashSet};
@@ -20,9 +20,9 @@ use crate::transport::Stream;
 pub(super) struct Sessions {
     last: AtomicU64,
     open: Mutex<Open>,
-    /// Told when an unauthenticated connection has said hello or left.
+    /// Notified when an unauthenticated connection has said hello or left.
     place_freed: Condvar,
-    /// Lines about connections that are turned away.
+    /// Rate limits of log lines about connections that are turned away.
     full: LogLimiter,
     crowded: LogLimiter,
 }
@@ -31,7 +31,7 @@ struct Open {
     admission: Admission,
     streams: HashMap<SessionId, Stream>,
     threads: HashMap<SessionId, Thread<()>>,
-    /// Ended before their thread was put into `threads`.
+    /// Sessions that ended before their thread was put into `threads`.
     ended: HashSet<SessionId>,
     closing: bool,
 }
@@ -58,8 +58,9 @@ impl Sessions {
         SessionId(self.last.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
-    /// Counts a connection in; false while the dispatcher is ending. If there are too many that have not said hello,
-    /// the oldest of them is closed once its grace period is over, so that they keep nobody out, however many they are.
+    /// Admits a connection. Returns false while the dispatcher is ending. If too many connections have not said hello
+    /// yet, the oldest of them is closed once its grace period is over: so they keep no peer out, however many they
+    /// are.
     pub(super) fn admit(&self, id: SessionId, stream: &Stream) -> bool {
         let mut open = self.lock();
         while !open.closing && !open.admission.has_place() {
@@ -88,7 +89,7 @@ impl Sessions {
         true
     }
 
-    /// Counts a connection among those that have said hello, if there is a place left for one.
+    /// Counts a connection among the sessions, if there is a place for it.
     pub(super) fn authenticate(&self, id: SessionId) -> Result<(), Refusal> {
         let entered = self.lock().admission.authenticate(id);
         if let Err(count) = entered {
@@ -102,7 +103,7 @@ impl Sessions {
         Ok(())
     }
 
-    /// Takes a session's thread in, so that it is joined; one that has ended already is let go.
+    /// Takes the thread of a session, so that it is joined. A thread that has ended already is let go.
     pub(super) fn add_thread(&self, id: SessionId, thread: Thread<()>) {
         let mut open = self.lock();
         if !open.ended.remove(&id) {
@@ -110,14 +111,14 @@ impl Sessions {
         }
     }
 
-    /// Counts a connection out that never got a thread.
+    /// Removes a connection for which no thread could be started.
     pub(super) fn withdraw(&self, id: SessionId) {
         let mut open = self.lock();
         open.admission.remove(id);
         open.streams.remove(&id);
     }
 
-    /// The last act of a session's thread.
+    /// Removes a session. This is the last act of its thread.
     pub(super) fn remove(&self, id: SessionId) {
         let mut open = self.lock();
         open.admission.remove(id);

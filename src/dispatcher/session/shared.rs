@@ -1,4 +1,4 @@
-//! What all sessions share.
+//! The state that all sessions share.
 
 use std::io;
 
@@ -18,7 +18,7 @@ use crate::dispatcher::warnings::Warnings;
 use crate::model::SessionId;
 use crate::store::Readers;
 
-/// What all sessions share.
+/// The state that all sessions share.
 pub(crate) struct Shared {
     pub(super) data: DataDir,
     pub(super) readers: Readers,
@@ -32,9 +32,9 @@ pub(crate) struct Shared {
     pub(super) incarnation: u64,
     pub(super) ping_interval_ms: u64,
     pub(super) timeout_ms: u64,
-    /// Lines about connections for which there is no thread.
+    /// Rate limit of log lines about connections for which there is no thread.
     pub(super) short: LogLimiter,
-    /// Lines about connections that are refused.
+    /// Rate limit of log lines about connections that are refused.
     pub(super) refused: LogLimiter,
 }
 
@@ -71,7 +71,7 @@ impl Shared {
         })
     }
 
-    /// The operations for one operator.
+    /// Opens the operations for one operator.
     pub(super) fn operations(&self) -> Result<Operations, OperationError> {
         let missing = self.mirrors.missing.clone();
         Operations::open(
@@ -84,13 +84,14 @@ impl Shared {
         )
     }
 
-    /// The last act of a session's thread.
+    /// Removes a session from all registries. This is the last act of its thread.
     pub(super) fn leave(&self, id: SessionId) {
         self.observers.remove(id);
         self.sessions.remove(id);
     }
 
-    /// Closes every session and waits for its thread; then nothing more can come for the logs, which may end.
+    /// Closes every session and waits for its thread. After that nothing more can come for the logs, so their thread is
+    /// ended.
     pub(crate) fn close_all(&self) {
         self.core.set_ending();
         self.sessions.close_all();

@@ -1,10 +1,11 @@
-//! Answers that fit a line: what is too long for one message is shortened, the least telling part first, and says so.
+//! Shortens answers that are too long for one message. The least important part is left out first, and the answer says
+//! so.
 
 use crate::protocol::limits::MAX_LINE_BYTES;
 use crate::protocol::operator::{BuildReport, StatusReport, ToOperator, WhyLine, WhyReport};
 use crate::transport::Frame;
 
-/// An answer as a frame of at most [`MAX_LINE_BYTES`].
+/// Returns an answer as a frame of at most [`MAX_LINE_BYTES`].
 pub(super) fn frame(answer: ToOperator) -> Frame {
     let frame = Frame::new(&answer);
     if frame.line.len() <= MAX_LINE_BYTES {
@@ -14,7 +15,7 @@ pub(super) fn frame(answer: ToOperator) -> Frame {
         ToOperator::Status(report) => status(report),
         ToOperator::Build(report) => build(*report),
         ToOperator::Why(report) => why(report),
-        // Nothing else grows with what is stored.
+        // No other answer grows with the contents of the store.
         other @ (ToOperator::Runners(_)
         | ToOperator::Log { .. }
         | ToOperator::LogEnd { .. }
@@ -24,7 +25,7 @@ pub(super) fn frame(answer: ToOperator) -> Frame {
     }
 }
 
-/// Attempts go first, all but the newest; then the older of the finished builds.
+/// Leaves out all attempts but the newest of each job; then the older half of the builds, again and again.
 fn status(mut report: StatusReport) -> Frame {
     let all = report.builds.len();
     report.builds.iter_mut().for_each(keep_newest_attempts);
@@ -53,7 +54,7 @@ fn build(mut report: BuildReport) -> Frame {
     Frame::new(&ToOperator::Build(Box::new(report)))
 }
 
-/// The newest part of the history stays.
+/// Keeps the newest part of the history.
 fn why(mut report: WhyReport) -> Frame {
     let all = report.history.len();
     loop {

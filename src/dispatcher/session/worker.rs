@@ -1,5 +1,5 @@
-//! What observer and operator sessions share: one thread reads and answers pings, another does the work, so that work
-//! that takes long looks alive.
+//! The threads of an observer's or operator's session: one reads and answers pings, another one works, so that a
+//! session with long work looks alive.
 
 use crossbeam_channel::{Receiver, bounded};
 
@@ -10,17 +10,17 @@ use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::threads;
 use crate::transport::{Frame, Outbox};
 
-/// A message with the payload that followed it.
+/// A message with its payload.
 pub(super) struct Incoming<M> {
     pub(super) message: M,
     pub(super) payload: Vec<u8>,
 }
 
-/// What tells a reader about a message before it is passed on.
+/// The kind of a message, which tells the reader what to do with it.
 pub(super) enum Kind {
     Ping,
     Plain,
-    /// Followed by that many raw bytes.
+    /// A message that is followed by this many raw bytes.
     Payload(u64),
 }
 
@@ -47,7 +47,7 @@ where
             to_worker.send(&Frame::new(&crate::protocol::hello::Greeting::Error(refusal.clone())));
         }
         if end.is_err() {
-            // The reader notices when the peer has read it and left.
+            // The reader notices when the peer has read the refusal and left.
             to_worker.finish();
         }
         end.is_err()
@@ -83,7 +83,7 @@ where
     let was_refused = worker.join().unwrap_or(true);
     drop(last_word);
     if was_refused {
-        // A peer that went on talking reads why all the same.
+        // Lets a peer that is still sending read the reason.
         session.stream.hang_up(REFUSAL_WAIT);
     }
     end
