@@ -114,6 +114,7 @@ fn the_wall_clock_is_asked_for_people_only() {
         "dispatcher/core/batch.rs",
         "dispatcher/retention/keeper.rs",
         "dispatcher/operations/find.rs",
+        "dispatcher/start.rs",
         "observer/run.rs",
     ];
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
