@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_refusal_keeps_what_a_script_may_branch_on() {
-        let code = |code| CliError::Refused(Refusal { code, text: String::new() }).exit_code().number();
+        let code = |code| CliError::Refused(Refusal::new(code, String::new())).exit_code().number();
         assert_eq!(code(ErrorCode::NotFound), 6);
         assert_eq!(code(ErrorCode::Token), 7);
         assert_eq!(code(ErrorCode::Refused), 7);

@@ -21,7 +21,7 @@ const MAX_BRANCH_BYTES: usize = 4096;
 
 /// Returns the refusal of a field with an invalid value; it ends the session.
 pub(crate) fn malformed(text: impl ToString) -> Refusal {
-    Refusal { code: ErrorCode::Malformed, text: text.to_string() }
+    Refusal::new(ErrorCode::Malformed, text.to_string())
 }
 
 pub(crate) fn repo(text: &str) -> Result<RepoName, Refusal> {
@@ -86,7 +86,7 @@ fn cut(mut text: String) -> String {
 pub(crate) fn joined(session: SessionId, hello: &Hello, message: FromRunner) -> Result<RunnerJoined, Refusal> {
     let FromRunner::Register { slots, labels, isolation, holding, warm, spawned, spawn, draining, .. } = message else {
         let text = "the first message of a runner is `register`".to_owned();
-        return Err(Refusal { code: ErrorCode::NotAllowed, text });
+        return Err(Refusal::new(ErrorCode::NotAllowed, text));
     };
     if slots == 0 || slots as usize > MAX_SLOTS {
         return Err(malformed(format!("a runner has 1 to {MAX_SLOTS} slots, not {slots}")));
@@ -203,8 +203,8 @@ pub(crate) fn to_runner(message: RunnerCommand, stored: &[StoredStream]) -> wire
                 .collect(),
         },
         RunnerCommand::NameTaken { runner } => {
-            let text = RefusalReason::NameTaken { runner }.to_string();
-            wire::ToRunner::Error(Refusal { code: ErrorCode::NameTaken, text })
+            let reason = RefusalReason::NameTaken { runner };
+            wire::ToRunner::Error(Refusal::new(ErrorCode::NameTaken, reason.to_string()).because(reason.code()))
         }
         RunnerCommand::Lease(lease) => wire::ToRunner::Runtask(Box::new(runtask(&lease))),
         RunnerCommand::Cancel { attempt } => wire::ToRunner::Cancel { attempt: attempt.0 },

@@ -176,9 +176,6 @@ impl Display for RefusalReason {
                 write!(f, "a runner named {runner} is connected already: give this one another --name")
             }
             Self::UnknownBuild { build } => write!(f, "build {build} is no longer there"),
-            Self::UnknownRunner { runner } => {
-                write!(f, "no runner named {runner} is connected: `surveil runners` lists them")
-            }
             Self::BuildFinished { build } => write!(f, "build {build} is finished: there is nothing to cancel"),
             Self::JobFinished => f.write_str("that job is finished: there is nothing to cancel"),
             Self::BuildUnfinished { build } => {

@@ -100,9 +100,23 @@ pub struct Refusal {
     /// because the sentence may repeat the peer's own words, and those may be as long as a line.
     #[serde(serialize_with = "serialize_cut")]
     pub text: String,
+    /// The code of the reason, if it is one of those in "Reasons" of the protocol document.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason_code: Option<String>,
 }
 
 impl Refusal {
+    /// A refusal whose reason has no code of its own.
+    pub fn new(code: ErrorCode, text: impl Into<String>) -> Self {
+        Self { code, text: text.into(), reason_code: None }
+    }
+
+    /// The same refusal with the code of its reason.
+    #[must_use]
+    pub fn because(self, reason_code: &str) -> Self {
+        Self { reason_code: Some(reason_code.to_owned()), ..self }
+    }
+
     /// Returns a peer's text as a sentence may repeat it: on one line, with escapes, and of bounded length.
     pub fn quote(said: &str) -> String {
         match said.char_indices().nth(QUOTE_CHARS) {
@@ -166,7 +180,7 @@ mod tests {
         for said in ["\u{1}".repeat(1 << 20), "x".repeat(1 << 20), "🦀".repeat(1 << 18)] {
             let quoted = Refusal::quote(&said);
             assert!(quoted.len() <= 10 * QUOTE_CHARS && quoted.ends_with('…'), "{quoted}");
-            let line = serde_json::to_string(&Refusal { code: ErrorCode::NotFound, text: said }).unwrap();
+            let line = serde_json::to_string(&Refusal::new(ErrorCode::NotFound, said)).unwrap();
             // A character that JSON escapes takes six.
             assert!(line.len() < 6 * MAX_REFUSAL_BYTES + 100, "{} bytes", line.len());
             let back: Refusal = serde_json::from_str(&line).unwrap();

@@ -78,7 +78,7 @@ pub(super) fn greet(
     }
 }
 
-fn setback(Refusal { code, text }: Refusal) -> Setback {
+fn setback(Refusal { code, text, .. }: Refusal) -> Setback {
     match code {
         ErrorCode::Token | ErrorCode::Version | ErrorCode::NotAllowed => Setback::ForGood(text),
         ErrorCode::Malformed

@@ -30,10 +30,10 @@ impl Session {
             match self.reader.read(MAX_LINE_BYTES) {
                 Err(TransportError::UnknownType { name }) if name == "hello" => {
                     let text = "`hello` is said once, at the beginning".to_owned();
-                    return Err(Refusal { code: ErrorCode::NotAllowed, text }.into());
+                    return Err(Refusal::new(ErrorCode::NotAllowed, text).into());
                 }
                 Err(error @ TransportError::UnknownType { .. }) => {
-                    let refusal = Refusal { code: ErrorCode::Refused, text: error.to_string() };
+                    let refusal = Refusal::new(ErrorCode::Refused, error.to_string());
                     outbox.send(&Frame::new(&Greeting::Error(refusal)));
                 }
                 other => return other.map_err(explain),
@@ -81,5 +81,5 @@ pub(super) fn explain(error: TransportError) -> SessionError {
         | TransportError::Stalled(_)
         | TransportError::Io { .. } => return SessionError::Transport(error),
     };
-    SessionError::Refused(Refusal { code: ErrorCode::Malformed, text })
+    SessionError::Refused(Refusal::new(ErrorCode::Malformed, text))
 }

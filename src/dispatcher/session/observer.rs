@@ -101,7 +101,7 @@ impl ObserverWorker<'_> {
     fn status(&mut self, repo: &str, source: &str) -> Result<(), Refusal> {
         let repo = translate::repo(repo)?;
         if let Err(text) = self.shared.observers.add(self.id, &repo, source, self.outbox) {
-            return Err(Refusal { code: ErrorCode::NameTaken, text });
+            return Err(Refusal::new(ErrorCode::NameTaken, text));
         }
         self.known.insert(repo.clone());
         self.shared.core.send(ToCore::SaveSource { repo: repo.clone(), source: source.to_owned() });
@@ -127,7 +127,7 @@ impl ObserverWorker<'_> {
             return Ok(repo);
         }
         let text = format!("`status` comes before anything else about the repository {repo}");
-        Err(Refusal { code: ErrorCode::NotAllowed, text })
+        Err(Refusal::new(ErrorCode::NotAllowed, text))
     }
 
     fn pack(&mut self, repo: &str, last: bool, piece: &[u8]) -> Result<(), Refusal> {
@@ -138,7 +138,7 @@ impl ObserverWorker<'_> {
         };
         self.pack.insert(pack).add(piece, last).map_err(|error| {
             let text = format!("the dispatcher could not take the pack in: {error}");
-            Refusal { code: ErrorCode::Internal, text }
+            Refusal::new(ErrorCode::Internal, text)
         })
     }
 
@@ -190,7 +190,7 @@ impl ObserverWorker<'_> {
                 let cause = chain(&error);
                 log::error!("could not take in {} of {repo}: {cause}", commit.short());
                 let text = format!("the dispatcher could not take in {}: {cause}", commit.short());
-                let refusal = Refusal { code: ErrorCode::BrokenSource, text };
+                let refusal = Refusal::new(ErrorCode::BrokenSource, text);
                 self.outbox.send(&Frame::new(&ToObserver::Error(refusal)));
             }
         }
@@ -208,7 +208,9 @@ fn answer(repo: &RepoName, branch: &str, commit: Option<String>, reply: Reply) -
     match reply {
         Reply::Accepted { build } => ToObserver::Ok { repo, branch, commit, build: build.map(|build| build.0) },
         Reply::Stale { head, .. } => ToObserver::Stale { repo, branch, head: head.map(|head| head.to_string()) },
-        Reply::Refused(reason) => ToObserver::Error(Refusal { code: ErrorCode::Refused, text: reason.to_string() }),
-        Reply::Done(done) => ToObserver::Error(Refusal { code: ErrorCode::Refused, text: done.to_string() }),
+        Reply::Refused(reason) => {
+            ToObserver::Error(Refusal::new(ErrorCode::Refused, reason.to_string()).because(reason.code()))
+        }
+        Reply::Done(done) => ToObserver::Error(Refusal::new(ErrorCode::Refused, done.to_string())),
     }
 }

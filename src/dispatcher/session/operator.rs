@@ -133,5 +133,5 @@ fn refusal(error: OperationError) -> Refusal {
             ErrorCode::Internal
         }
     };
-    Refusal { code, text: chain(&error) }
+    Refusal::new(code, chain(&error)).because(error.code())
 }

@@ -102,7 +102,7 @@ impl RunnerSession {
             result @ FromRunner::Results { .. } => return self.results(result),
             FromRunner::Register { .. } => {
                 let text = "`register` is said once in a session".to_owned();
-                return Err(Refusal { code: ErrorCode::NotAllowed, text }.into());
+                return Err(Refusal::new(ErrorCode::NotAllowed, text).into());
             }
         };
         Ok(self.session.shared.core.tell(event))
@@ -124,7 +124,7 @@ impl RunnerSession {
     /// Tells the runner that this dispatcher takes no such stream. The session goes on.
     fn refuse_stream(&self, stream: &StreamId) -> bool {
         let text = format!("attempt {} has a stream `{}`, which is not known here", stream.attempt, stream.kind);
-        self.outbox.send(&Frame::new(&ToRunner::Error(Refusal { code: ErrorCode::Refused, text })));
+        self.outbox.send(&Frame::new(&ToRunner::Error(Refusal::new(ErrorCode::Refused, text))));
         true
     }
 

@@ -35,7 +35,7 @@ impl Shared {
                 if self.short.is_due(clock::now()) {
                     log::warn!("session {id} refused, and others like it: no thread for it: {error}");
                 }
-                let refusal = Refusal { code: ErrorCode::Busy, text: NO_THREAD.into() };
+                let refusal = Refusal::new(ErrorCode::Busy, NO_THREAD);
                 // The refusal fits into a fresh socket. If it is lost, the peer tries again anyway.
                 stream.write_at_once(&Frame::new(&Greeting::Error(refusal)).line).ok();
                 stream.close();
@@ -108,19 +108,19 @@ impl Shared {
                 "no common protocol version: this dispatcher speaks {MIN_VERSION} to {VERSION}, the peer {} to {}",
                 hello.min_version, hello.version
             );
-            return Err(Refusal { code: ErrorCode::Version, text });
+            return Err(Refusal::new(ErrorCode::Version, text));
         }
         let expected = self.tokens.of(hello.role);
         if !bool::from(expected.as_bytes().ct_eq(hello.token.as_bytes())) {
             let text = "the token is not the one of this dispatcher: use the file of that role in its tokens directory";
-            return Err(Refusal { code: ErrorCode::Token, text: text.into() });
+            return Err(Refusal::new(ErrorCode::Token, text));
         }
         if hello.role == Role::Runner && RunnerName::new(&hello.name).is_err() {
             let name = Refusal::quote(&hello.name);
             let text = format!(
                 "`{name}` cannot name a runner: use 1 to 100 of A-Z a-z 0-9 . _ - and start with a letter or digit"
             );
-            return Err(Refusal { code: ErrorCode::Malformed, text });
+            return Err(Refusal::new(ErrorCode::Malformed, text));
         }
         Ok(())
     }
@@ -131,7 +131,7 @@ impl Shared {
         let (role, key) = (hello.role, hello.callback_key.clone());
         let (Role::Runner, Some(callback_key)) = (role, key) else {
             let text = "`listens_at` is for runners, and comes with a `callback_key`".to_owned();
-            return Err(Refusal { code: ErrorCode::NotAllowed, text });
+            return Err(Refusal::new(ErrorCode::NotAllowed, text));
         };
         let id = self.sessions.next_id();
         let shared = self.clone();

@@ -97,7 +97,7 @@ impl Sessions {
                 log::warn!("{count} connections, as many as there may be: more are turned away");
             }
             let text = format!("the dispatcher has {count} connections, its limit: try again later");
-            return Err(Refusal { code: ErrorCode::Busy, text });
+            return Err(Refusal::new(ErrorCode::Busy, text));
         }
         self.place_freed.notify_one();
         Ok(())

@@ -54,7 +54,7 @@ where
     })
     .map_err(|error| {
         log::warn!("session {id} refused: no thread for it: {error}");
-        Refusal { code: ErrorCode::Busy, text: NO_THREAD.into() }
+        Refusal::new(ErrorCode::Busy, NO_THREAD)
     })?;
     let end = loop {
         let message: M = match session.next(&outbox) {

@@ -9,8 +9,6 @@ pub enum RefusalReason {
     NameTaken { runner: RunnerName },
     /// The store does not have the build any more.
     UnknownBuild { build: BuildId },
-    /// No runner of that name is connected, or away with leases.
-    UnknownRunner { runner: String },
     /// Nothing of the build is left to cancel.
     BuildFinished { build: BuildId },
     /// The job that was to be cancelled is finished.
@@ -42,7 +40,6 @@ impl RefusalReason {
         match self {
             Self::NameTaken { .. } => "name_taken",
             Self::UnknownBuild { .. } => "unknown_build",
-            Self::UnknownRunner { .. } => "unknown_runner",
             Self::BuildFinished { .. } => "build_finished",
             Self::JobFinished => "job_finished",
             Self::BuildUnfinished { .. } => "build_unfinished",

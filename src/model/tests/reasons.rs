@@ -186,11 +186,6 @@ fn refusals() -> Table<RefusalReason> {
             "a runner named w1 is connected already: give this one another --name",
         ),
         (RefusalReason::UnknownBuild { build }, "unknown_build", "build b12 is no longer there"),
-        (
-            RefusalReason::UnknownRunner { runner: said("w1") },
-            "unknown_runner",
-            "no runner named w1 is connected: `surveil runners` lists them",
-        ),
         (RefusalReason::BuildFinished { build }, "build_finished", "build b12 is finished: there is nothing to cancel"),
         (RefusalReason::JobFinished, "job_finished", "that job is finished: there is nothing to cancel"),
         (
@@ -395,4 +390,20 @@ fn a_runners_code_is_known_again_and_another_leaves_its_text() {
     for code in [None, Some("of_tomorrow"), Some("silent")] {
         assert_eq!(LossReason::reported(code, said("it rained")), LossReason::from("it rained"));
     }
+}
+
+/// A code that the protocol document does not explain helps nobody.
+#[test]
+fn every_code_is_in_the_protocol_document() {
+    let document = include_str!("../../../docs/protocol.md");
+    let (_, reasons) = document.split_once("\n## 14. Reasons").unwrap();
+    let stored = codes(losses()).chain(codes(placements())).chain(codes(errors())).chain(codes(skips()));
+    let told = codes(decisions()).chain(codes(history())).chain(codes(statuses())).chain(codes(fits()));
+    for code in stored.chain(told).chain(codes(refusals())) {
+        assert!(reasons.contains(&format!("`{code}`")), "`{code}` is missing");
+    }
+}
+
+fn codes<T>(table: Table<T>) -> impl Iterator<Item = &'static str> {
+    table.into_iter().map(|(_, code, _)| code)
 }

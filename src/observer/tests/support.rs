@@ -50,7 +50,7 @@ impl Scripted {
     /// Answers the hello with a refusal.
     pub(crate) fn turn_away(&mut self, code: ErrorCode, text: &str) {
         self.hello();
-        let refusal = Refusal { code, text: text.to_owned() };
+        let refusal = Refusal::new(code, text);
         write_frame(&self.stream, &Frame::new(&Greeting::Error(refusal))).unwrap();
         self.stream.close();
     }
@@ -95,7 +95,7 @@ impl Scripted {
     }
 
     pub(crate) fn refuse(&self, code: ErrorCode, text: &str) {
-        self.say(&ToObserver::Error(Refusal { code, text: text.to_owned() }));
+        self.say(&ToObserver::Error(Refusal::new(code, text)));
     }
 
     /// Waits for the question about a repository's heads, and answers with these, given as `branch=commit`.

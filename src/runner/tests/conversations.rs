@@ -222,7 +222,7 @@ fn a_runner_with_a_wrong_token_ends_and_says_what_to_do() {
     let runner = scene.start();
     let mut peer = Peer::new(scene.listener.accept().unwrap().unwrap());
     peer.hello();
-    let refusal = Refusal { code: ErrorCode::Token, text: "the token is wrong".into() };
+    let refusal = Refusal::new(ErrorCode::Token, "the token is wrong");
     write_frame(&peer.stream, &Frame::new(&Greeting::Error(refusal))).unwrap();
     let error = runner.ended.recv_timeout(LONG).unwrap().unwrap_err();
     assert!(error.to_string().contains("--token-file"), "{error}");
@@ -234,7 +234,7 @@ fn a_runner_whose_name_is_taken_tries_again() {
     let runner = scene.start();
     let mut peer = Peer::new(scene.listener.accept().unwrap().unwrap());
     peer.hello();
-    let refusal = Refusal { code: ErrorCode::NameTaken, text: "w1 is connected".into() };
+    let refusal = Refusal::new(ErrorCode::NameTaken, "w1 is connected");
     write_frame(&peer.stream, &Frame::new(&Greeting::Error(refusal))).unwrap();
     let peer = scene.accept_and_register();
     runner.end(Stop::Now).unwrap();

@@ -78,6 +78,16 @@ fn a_job_that_kills_its_runners_is_given_up() {
         };
         assert_eq!(lines, last, "runner {n}");
     }
+    let with =
+        |n: u64| LostWith { runner: RunnerName::recorded(&format!("w{n}")), reason: LossReason::ConnectionClosed };
+    let lost = |n: u64| DecisionKind::Lost {
+        runner: with(n).runner,
+        reason: LossReason::ConnectionClosed,
+        loss_of: Some((u32::try_from(n).unwrap(), 3)),
+        quarantine: None,
+    };
+    let reason = ErrorReason::GivenUp { losses: 3, with: vec![with(1), with(2), with(3)] };
+    assert_eq!(story.decided, [lost(1), lost(2), DecisionKind::GaveUp { reason }]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::model::reason::PlacementReason;
+use crate::model::reason::{DecisionKind, PlacementReason};
 use crate::model::{
     AttemptId, BranchName, BuildId, BuildSource, CommitId, Incarnation, Isolation, JobId, JobState, Label, LogSummary,
     Moment, Need, Outcome, Placement, Record, RepoName, RunnerId, RunnerName, Script, SessionId, Snapshot, TaskName,
@@ -15,6 +15,8 @@ pub(super) struct Story {
     pub scheduler: Scheduler,
     pub now: Moment,
     pub request: u64,
+    /// The decisions so far, for `surveil why`.
+    pub decided: Vec<DecisionKind>,
 }
 
 pub(super) fn policy() -> Policy {
@@ -83,7 +85,7 @@ pub(super) fn joined(session: u64, name: &str, incarnation: u64) -> RunnerJoined
 
 impl Story {
     pub(super) fn new() -> Self {
-        Self { scheduler: Scheduler::new(policy()), now: Moment(0), request: 0 }
+        Self { scheduler: Scheduler::new(policy()), now: Moment(0), request: 0, decided: Vec::new() }
     }
 
     /// As after a restart: build b1 has task `a`, leased to w1 as a1, and `b`, which needs it.
@@ -138,7 +140,12 @@ impl Story {
             last_runner: 1,
             ..Snapshot::default()
         };
-        Self { scheduler: Scheduler::restore(policy(), Moment(0), restored), now: Moment(0), request: 0 }
+        Self {
+            scheduler: Scheduler::restore(policy(), Moment(0), restored),
+            now: Moment(0),
+            request: 0,
+            decided: Vec::new(),
+        }
     }
 
     pub(super) fn tell(&mut self, event: Event) -> Vec<String> {
@@ -148,6 +155,11 @@ impl Story {
         assert!(due || !is_tick || effects.iter().all(|effect| line(effect).is_none()), "no deadline: {effects:#?}");
         if let Err(broken) = self.scheduler.check_invariants() {
             panic!("{broken}\nafter effects {effects:#?}");
+        }
+        for effect in &effects {
+            if let Effect::Persist(Record::Decided(decision)) = effect {
+                self.decided.push(decision.kind.clone());
+            }
         }
         effects.iter().filter_map(line).collect()
     }

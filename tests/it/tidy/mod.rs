@@ -217,6 +217,17 @@ fn outside_packages_stay_in_their_rooms() {
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
+/// Reasons are data, and `model/words.rs` makes text of them. The texts of `invariants.rs` are for whoever breaks one.
+#[test]
+fn the_scheduler_composes_no_text() {
+    let composing: Vec<PathBuf> = files("src/scheduler", ".rs")
+        .into_iter()
+        .filter(|path| !is_test_code(path) && !path.ends_with("invariants.rs"))
+        .filter(|path| product(path).contains("format!("))
+        .collect();
+    assert!(composing.is_empty(), "{composing:#?}");
+}
+
 #[test]
 fn unsafe_code_is_in_one_file() {
     let excused: Vec<String> = files("src", ".rs")
