@@ -1,4 +1,4 @@
-//! What peers may say to a dispatcher, for the fuzzer.
+//! Fuzz entry points of the dispatcher: messages from peers.
 
 use super::translate::{self, Announcement};
 use crate::model::words::outcome_detail;

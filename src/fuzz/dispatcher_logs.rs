@@ -14,7 +14,7 @@ use crate::protocol::runner::{StreamName, ToRunner};
 use crate::transport::{FrameReader, Outbox, Stream};
 
 const ATTEMPT: AttemptId = AttemptId(7);
-/// What the attempt prints, in bytes: as much as a step can name.
+/// The bytes of the attempt's output: as many as a step can name.
 const OUTPUT: usize = 255 * 16 + 255;
 
 /// Follows `steps`, three bytes each: what happens, and two numbers. After each step the file is the beginning of what
@@ -31,7 +31,7 @@ pub fn log_in_pieces(steps: &[u8]) {
         let [what, one, other] = [step[0], step[1], step[2]].map(usize::from);
         let have = stage.stored().len();
         match what % 8 {
-            // Where the dispatcher is, or near it: the next piece, an overlap, a gap.
+            // At the dispatcher's offset or near it: the next piece, an overlap, a gap.
             0..=2 => stage.piece((have + one).saturating_sub(if what % 8 == 2 { 128 } else { one }), other),
             3 => stage.piece(one * 16, other),
             4 => stage.result(one * 16 + other, false),
@@ -65,7 +65,7 @@ impl Stage {
         StreamSeal { kind: StreamKind::Log, place: Self::place(), summary }
     }
 
-    /// What is on disk.
+    /// The bytes on disk.
     fn stored(&self) -> Vec<u8> {
         fs::read(self.data.log(&Self::place())).unwrap_or_default()
     }
@@ -85,7 +85,7 @@ impl Stage {
         assert_eq!(self.stored().len(), expected, "{offset} to {end} came to {before} bytes");
     }
 
-    /// A result whose log has so many bytes; if it is damaged, not these.
+    /// A result with a log of this many bytes; with another checksum if it is damaged.
     fn result(&mut self, bytes: usize, is_damaged: bool) {
         let bytes = bytes.min(OUTPUT);
         let crc32 = crc32fast::hash(&self.output[..bytes]) ^ u32::from(is_damaged);
@@ -98,7 +98,7 @@ impl Stage {
         });
         let is_passed_on = self.core.try_recv().is_ok();
         assert_eq!(is_passed_on, before == bytes && !is_damaged, "{bytes} bytes with {before} there");
-        // What is not what was said is fetched again from the start.
+        // A log that does not match the result is fetched again from the start.
         let expected = if is_passed_on || before < bytes { before } else { 0 };
         assert_eq!(self.stored().len(), expected);
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::protocol::codec::{self, CodecError};
 use crate::protocol::limits::MAX_PAYLOAD_BYTES;
-use crate::protocol::runner::{FromRunner, StreamName};
+use crate::protocol::runner::FromRunner;
 use crate::transport::{BUSY_BYTES, Frame, FrameReader, Stream, TransportError, write_frame};
 
 /// The longest line that is accepted; small, so that longer lines are frequent.
@@ -182,6 +182,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::protocol::runner::StreamName;
 
     /// A sequence of whole messages, some with payloads, some of an unknown type, and of lines that are no messages.
     fn streams() -> impl Strategy<Value = Vec<u8>> {

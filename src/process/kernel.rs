@@ -85,7 +85,7 @@ impl SpawnSetup {
         let flags = c_int::from(libc::POSIX_SPAWN_SETSID) | libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSIGDEF;
         let mut signals = MaybeUninit::<libc::sigset_t>::uninit();
         // SAFETY: `actions` and `attributes` are initialised and nobody else's; sets of signals are made empty before
-        // they are used, and copied by whoever is given them, as the path is.
+        // they are used, and each call copies the set or the path that it is given.
         unsafe {
             check(libc::posix_spawn_file_actions_adddup2(actions, output.as_raw_fd(), 1))?;
             check(libc::posix_spawn_file_actions_adddup2(actions, output.as_raw_fd(), 2))?;

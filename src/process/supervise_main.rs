@@ -101,7 +101,7 @@ fn handle_signals() -> io::Result<UnixStream> {
 }
 
 fn prepare(isolation: Isolation) -> io::Result<()> {
-    // So that this process keeps no directory busy.
+    // A process keeps its current directory busy; `/` always is.
     std::env::set_current_dir("/")?;
     kernel::close_all_on_exec()?;
     isolation::enter(isolation)

@@ -241,7 +241,7 @@ impl Process {
     ) -> Result<Ended, ProcessError> {
         *locked(&self.started) = Some(progress.started.take().unwrap_or_else(|| Box::new(|| ())));
         messages::send_with(&self.socket, message, output.as_fd()).map_err(ProcessError::Talk)?;
-        // So that the reader of the output sees its end when the command's processes are gone.
+        // Without this copy, the reader of the output sees its end when the command's processes are gone.
         drop(output);
         let grace = Duration::from_millis(command.grace_ms);
         let whole = Duration::from_millis(command.timeout_ms).saturating_add(grace).saturating_add(TIMEOUT_PATIENCE);

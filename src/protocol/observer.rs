@@ -31,7 +31,7 @@ pub enum FromObserver {
         /// The first-parent commits after `before` up to and including `commit`, oldest first. Empty by default.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         range: Vec<String>,
-        /// What asks for the build. `push` is the only kind so far; any other one is refused.
+        /// The kind of the trigger, `push` by default. `push` is the only kind so far; any other is refused.
         #[serde(default = "push", skip_serializing_if = "is_push")]
         trigger: String,
         #[serde(default)]

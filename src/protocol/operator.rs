@@ -109,7 +109,7 @@ pub struct StatusReport {
     /// The problems that the dispatcher has now, such as a full disk.
     #[serde(default)]
     pub warnings: Vec<String>,
-    /// What has happened since the dispatcher started; absent while it waits for its disk.
+    /// Counters of events since the dispatcher started; absent while it waits for its disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counters: Option<CountersReport>,
 }
@@ -143,7 +143,7 @@ pub struct BuildReport {
     /// The short name of `ref`: a branch without `refs/heads/`.
     pub branch: String,
     pub commit: String,
-    /// What asked for the build: `push`.
+    /// The kind of the trigger: `push`.
     #[serde(default = "super::observer::push")]
     pub trigger: String,
     /// The full name of the ref that the trigger concerns.
@@ -251,7 +251,7 @@ pub struct RunnerReport {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WhyReport {
     pub build: u64,
-    /// What each unfinished job waits for now, one sentence a job; empty for a finished build.
+    /// The present wait of each unfinished job, one sentence a job; empty for a finished build.
     pub now: Vec<WhyLine>,
     /// The decisions about the build, oldest first.
     pub history: Vec<WhyLine>,

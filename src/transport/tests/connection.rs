@@ -323,7 +323,7 @@ fn sockets_on_both_sides_notice_a_dead_peer() {
     }
 }
 
-/// What a peer may send, as bytes and as what is read from them.
+/// Messages of a peer, and their payloads.
 fn arbitrary_notes() -> impl Strategy<Value = Vec<(Note, Vec<u8>)>> {
     let note = prop_oneof![
         3 => any::<String>().prop_map(|text| (Note::Text { text }, Vec::new())),
