@@ -22,6 +22,7 @@ pub fn detect() -> Isolation {
             log::debug!("no PID namespaces here: {why}");
             Isolation::Subreaper
         }
+        // The thread panicked or could not start. The weaker tier works everywhere.
         Ok(Err(_)) | Err(_) => Isolation::Subreaper,
     }
 }

@@ -50,10 +50,11 @@ pub(super) fn start(image: &Image, directory: &Path, output: &OwnedFd) -> Result
     let setup = SpawnSetup::new(directory, output)?;
     let mut reason = Errno::NOENT;
     for candidate in &image.candidates {
-        // A look is faster than the start of a process that finds no program.
+        // Checking is faster than starting a process that finds no program.
         let path = directory.join(std::ffi::OsStr::from_bytes(candidate.to_bytes()));
         let found = rustix::fs::access(&path, Access::EXISTS);
         match found.and_then(|()| setup.spawn(candidate, image)) {
+            // As in execvp(3): a later candidate may work; if none does, this error says more than "not found".
             Err(Errno::ACCESS) => reason = Errno::ACCESS,
             Err(Errno::NOENT | Errno::NOTDIR) => {}
             other => return other,
@@ -84,8 +85,8 @@ impl SpawnSetup {
         let (actions, attributes) = (&raw mut setup.actions, &raw mut setup.attributes);
         let flags = c_int::from(libc::POSIX_SPAWN_SETSID) | libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSIGDEF;
         let mut signals = MaybeUninit::<libc::sigset_t>::uninit();
-        // SAFETY: `actions` and `attributes` are initialised and nobody else's; sets of signals are made empty before
-        // they are used, and each call copies the set or the path that it is given.
+        // SAFETY: `actions` and `attributes` are initialised, and nothing else uses them. Sets of signals are made
+        // empty before their use. The called functions copy the sets and the path.
         unsafe {
             check(libc::posix_spawn_file_actions_adddup2(actions, output.as_raw_fd(), 1))?;
             check(libc::posix_spawn_file_actions_adddup2(actions, output.as_raw_fd(), 2))?;

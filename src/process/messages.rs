@@ -206,6 +206,7 @@ fn receive(mut socket: &UnixStream) -> io::Result<Option<(Vec<u8>, Option<OwnedF
     let mut head = [0; 4];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    // The descriptor comes with the first byte of its message, so only this read asks for one.
     let received = loop {
         let mut into = [IoSliceMut::new(&mut head)];
         match rustix::net::recvmsg(socket.as_fd(), &mut into, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
@@ -222,6 +223,7 @@ fn receive(mut socket: &UnixStream) -> io::Result<Option<(Vec<u8>, Option<OwnedF
             descriptor = descriptors.next();
         }
     }
+    // The first read may have returned only a part of the length.
     socket.read_exact(&mut head[received..])?;
     let length = u32::from_le_bytes(head) as usize;
     if length > MAX_MESSAGE_BYTES {

@@ -42,10 +42,10 @@ const HANDLED_SIGNALS: [i32; 13] = [
     signal::SIGWINCH,
 ];
 
-/// Tries to execute a program that is still open for writing. It passes if a fork in another process holds the
-/// descriptor for a moment only.
+/// Retries of a program that is still open for writing (ETXTBSY). The error soon passes if only a fork in another
+/// process holds the descriptor.
 const BUSY_TRIES: u32 = 20;
-/// Pause between two such tries.
+/// Pause between two of these retries.
 const BUSY_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
 
 /// The body of the hidden subcommand: executes the commands that come over its stdin (a socket) until it closes.
@@ -120,6 +120,7 @@ fn run(socket: &UnixStream, family: &mut Family, command: &Command, output: Owne
         Ok(()) => running.watch(socket, family),
         Err(error) => Err(error),
     };
+    // An error of the watch is returned only after the sweep, so that no process is left behind it.
     let leftovers = match family.sweep() {
         Ok(leftovers) => leftovers,
         Err(Remaining(count)) => {
@@ -146,7 +147,7 @@ fn start(command: &Command, output: &OwnedFd) -> Result<Running, Report> {
     let image = launch::prepare(command).map_err(could_not)?;
     let mut tries = BUSY_TRIES;
     loop {
-        // Taken before the start, so that no command takes longer than its reported duration.
+        // Read before the start, so that no command takes longer than its reported duration.
         let started = clock::instant();
         let errno = match kernel::start(&image, &command.directory, output) {
             Ok(leader) => return Ok(Running::new(leader, command, started)),
@@ -204,6 +205,7 @@ impl Running {
             if to_read {
                 match messages::receive_order(socket).map_err(ProcessError::Talk)? {
                     None => return Ok(Watched::RunnerGone),
+                    // The timeout was first, and its grace runs already.
                     Some((Order::Cancel, _)) if stopped.is_some() => {}
                     Some((Order::Cancel, _)) => {
                         stopped = Some(Exit::Cancelled);

@@ -39,7 +39,7 @@ const CANCEL_PATIENCE: Duration = Duration::from_millis(2_500);
 const TIMEOUT_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Additional time for a report that came while this process itself was stopped.
-const LAST_LOOK: Duration = Duration::from_millis(500);
+const LAST_WAIT: Duration = Duration::from_millis(500);
 
 /// Length of one round of waiting for an end. Rounds are counted, so that a machine that stood still loses one round.
 const ROUND: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
@@ -125,6 +125,7 @@ impl Supervisor {
         if self.process.as_ref().is_some_and(Process::is_gone)
             && let Some(process) = self.process.take()
         {
+            // Not `WhenIdle`: only a supervisor that counts as killed has its orphans ended.
             log::warn!("the supervisor ended while idle ({}); another one starts", process.end(End::AtOnce)?);
         }
         let process = match self.process.take() {
@@ -204,6 +205,7 @@ impl Process {
                 return Err(failed(errno.into()));
             }
         };
+        // Without a time of birth (0), every child in another session counts as an orphan.
         let born = i32::try_from(child.id()).ok().and_then(table::read).map_or(0, |entry| entry.born);
         let process = Self { isolation, socket, child, handle, born, reports, started, reader };
         match process.greet() {
@@ -239,14 +241,15 @@ impl Process {
         cancel: &Receiver<()>,
         mut progress: Progress<'_>,
     ) -> Result<Ended, ProcessError> {
+        // Set before the order leaves: the reader may get the report of the start at once.
         *locked(&self.started) = Some(progress.started.take().unwrap_or_else(|| Box::new(|| ())));
         messages::send_with(&self.socket, message, output.as_fd()).map_err(ProcessError::Talk)?;
-        // Without this copy, the reader of the output sees its end when the command's processes are gone.
+        // A copy that stays open here would hide the end of the output from its reader.
         drop(output);
         let grace = Duration::from_millis(command.grace_ms);
         let whole = Duration::from_millis(command.timeout_ms).saturating_add(grace).saturating_add(TIMEOUT_PATIENCE);
         let mut deadline = clock::instant().checked_add(whole);
-        let mut is_last_look = false;
+        let mut is_last_wait = false;
         let never = crossbeam_channel::never();
         let mut cancel = cancel;
         let mut lasts = progress.lasting.as_ref().map_or_else(crossbeam_channel::never, |_| after(LASTING));
@@ -260,6 +263,7 @@ impl Process {
                 // A message or a disconnection; both mean the same.
                 recv(cancel) -> _ => {
                     messages::send(&self.socket, &Order::Cancel.encode()).map_err(ProcessError::Talk)?;
+                    // A channel that is disconnected would be ready in every round.
                     cancel = &never;
                     let sooner = clock::instant().checked_add(grace.saturating_add(CANCEL_PATIENCE));
                     deadline = deadline.into_iter().chain(sooner).min();
@@ -271,11 +275,12 @@ impl Process {
                     }
                 },
                 recv(too_late) -> _ => {
-                    if is_last_look {
+                    if is_last_wait {
                         return Err(ProcessError::SupervisorSilent);
                     }
-                    is_last_look = true;
-                    deadline = clock::instant().checked_add(LAST_LOOK);
+                    // The report may be there already, if this process was stopped past the deadline.
+                    is_last_wait = true;
+                    deadline = clock::instant().checked_add(LAST_WAIT);
                 },
             }
         }
@@ -305,8 +310,10 @@ impl Process {
             // In a PID namespace it is gone only after everything in it.
             None => Err(ProcessError::Remaining { count: 1 }),
         };
+        // In this order: a reader that waits for room in the channel ends only when the receiver is gone.
         drop(self.reports);
         drop(self.reader);
+        // The orphans become children of this process when their supervising process ends, so not before.
         if self.isolation == Isolation::Subreaper && is_killed {
             sweep::end_orphans(self.born).map_err(|sweep::Remaining(count)| ProcessError::Remaining { count })?;
         }
@@ -359,6 +366,7 @@ fn read_reports(socket: &UnixStream, to: &Sender<Report>, started: &Started) {
     loop {
         match messages::receive_report(socket) {
             Ok(Some(report)) => {
+                // Taken by any report, so that the callback of a command that did not start is never called.
                 let waits = locked(started).take();
                 match (report, waits) {
                     // Called from here, so that no thread wakes only to pass it on.

@@ -27,14 +27,14 @@ const SWEEP_PATIENCE: Duration = Duration::from_secs(2);
 /// Like [`SWEEP_PATIENCE`], for the runner's orphans.
 const ORPHAN_PATIENCE: Duration = Duration::from_millis(1500);
 
-/// Time to wait for ends before the next look at the processes.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// Time to wait for ends before the next scan of the processes.
+const SCAN_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Passes over the lists of children before the next full scan of `/proc`.
 const CHASES: u32 = 20;
 
-/// Looks before any process is given up, however late it is: the whole machine may have stood still.
-const MIN_LOOKS: u32 = 30;
+/// Scans before any process is given up, even after the deadline: the whole machine may have stood still.
+const MIN_SCANS: u32 = 30;
 
 /// The number of processes that could not be ended.
 #[derive(Debug)]
@@ -76,7 +76,7 @@ impl Family {
     pub(super) fn reap(&mut self) -> bool {
         loop {
             match rustix::process::wait(WaitOptions::NOHANG) {
-                Ok(Some((pid, status))) => self.note(pid, status),
+                Ok(Some((pid, status))) => self.record(pid, status),
                 Err(Errno::INTR) => {}
                 Ok(None) => return false,
                 // ECHILD; with these arguments there is no other error.
@@ -85,7 +85,7 @@ impl Family {
         }
     }
 
-    fn note(&mut self, pid: Pid, status: WaitStatus) {
+    fn record(&mut self, pid: Pid, status: WaitStatus) {
         if self.leader == Some(pid) {
             self.leader = None;
             self.leader_end = Some(LeaderEnd { status, at: clock::instant() });
@@ -104,6 +104,7 @@ impl Family {
         let mut polled =
             [PollFd::new(&self.child_news, PollFlags::IN), PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN)];
         poll(&mut polled, deadline)?;
+        // A hang-up counts as input, so that the next read sees that the runner is gone.
         let (child, socket) = (!polled[0].revents().is_empty(), !polled[1].revents().is_empty());
         if child {
             self.drain_news()?;
@@ -138,9 +139,9 @@ impl Family {
         let deadline = clock::instant() + SWEEP_PATIENCE;
         let leader = self.leader.map(|pid| pid.as_raw_nonzero().get());
         let mut hunt = Hunt::default();
-        let mut looks = 0;
+        let mut scans = 0;
         loop {
-            looks += 1;
+            scans += 1;
             let found_more = match self.isolation {
                 // The kernel signals all of them in one step, so no fork can escape.
                 Isolation::PidNamespace => {
@@ -150,6 +151,7 @@ impl Family {
                 Isolation::Subreaper => {
                     for _ in 0..CHASES {
                         if self.reap() {
+                            // Each count lacks some processes, so the larger one is the better.
                             return Ok(self.killed.max(hunt.killed()));
                         }
                         if !hunt.chase(leader, |_| true) {
@@ -160,18 +162,18 @@ impl Family {
                 }
             };
             let now = clock::instant();
-            let look_again = if found_more { now } else { now + LOOK_AGAIN };
+            let next_scan = if found_more { now } else { now + SCAN_INTERVAL };
             // Children may end faster than this loop turns, so the clock ends it, not a lack of ends.
             loop {
                 if self.reap() {
                     return Ok(self.killed.max(hunt.killed()));
                 }
-                if clock::instant() >= look_again {
+                if clock::instant() >= next_scan {
                     break;
                 }
-                self.await_child(look_again);
+                self.await_child(next_scan);
             }
-            if looks >= MIN_LOOKS && clock::instant() >= deadline {
+            if scans >= MIN_SCANS && clock::instant() >= deadline {
                 return Err(Remaining(count_of(&own_descendants())));
             }
         }
@@ -227,11 +229,12 @@ fn own_pid() -> i32 {
 }
 
 fn count_of(entries: &[Entry]) -> u32 {
+    // A caller knows that something is left, even if /proc does not show it.
     u32::try_from(entries.len()).unwrap_or(u32::MAX).max(1)
 }
 
 /// Kills by process groups: the kernel signals a group in one step, so that no process in it can escape by a fork. Only
-/// a process that makes a new group for each child can escape, until a look finds it before it has ended. A scan of the
+/// a process that makes a new group for each child can escape, until a scan finds it before it has ended. A scan of the
 /// whole table takes about as long as such a process lives, and far longer if the processors are busy. So processes
 /// that are found through the lists of children are killed one by one, each as soon as it is seen.
 #[derive(Default)]
@@ -245,6 +248,7 @@ impl Hunt {
     /// Kills the groups of these processes. Returns whether some groups are new since the last call, so that there may
     /// be more. The leader is not counted.
     fn kill(&mut self, found: &[Entry], leader: Option<i32>) -> bool {
+        // At the first call every group is new, which does not mean that there are more.
         let first = self.groups.is_empty();
         let groups: HashSet<i32> = found.iter().map(|entry| entry.group).collect();
         groups.iter().copied().for_each(kill_group);
@@ -262,8 +266,8 @@ impl Hunt {
         let mut is_alive = false;
         while let Some(parent) = parents.pop() {
             for child in table::children(parent) {
-                // A process with another parent by now may be a stranger with a reused id. Orphans belong to this
-                // process.
+                // A process with another parent by now may be an unrelated one with a reused id. The parent of an
+                // orphan is this process.
                 let entry = table::read(child).filter(|entry| entry.parent == parent || entry.parent == own);
                 let Some(entry) = entry.filter(|entry| entry.parent != own || is_meant(entry)) else { continue };
                 kill_group(entry.group);
@@ -289,8 +293,8 @@ impl Hunt {
     }
 }
 
-/// Kills a process group. If it is gone already, the next look shows it. Its id cannot have been reused in the moment
-/// since the look, because the kernel hands out all other ids first.
+/// Kills a process group. If it is gone already, the next scan shows it. Its id cannot have been reused in the moment
+/// since the scan, because the kernel hands out all other ids first.
 fn kill_group(group: i32) {
     if let Some(group) = Pid::from_raw(group) {
         let _ = rustix::process::kill_process_group(group, Signal::KILL);
@@ -305,9 +309,9 @@ pub(super) fn end_orphans(born_since: u64) -> Result<(), Remaining> {
     let Some(session) = table::read(own_pid()).map(|own| own.session) else { return Err(Remaining(1)) };
     let is_orphan = |entry: &Entry| entry.parent == own_pid() && entry.session != session && entry.born >= born_since;
     let mut hunt = Hunt::default();
-    let mut looks = 0;
+    let mut scans = 0;
     loop {
-        looks += 1;
+        scans += 1;
         // Ended processes stay in the lists, as zombies, until they are waited for below.
         for _ in 0..CHASES {
             if !hunt.chase(None, is_orphan) {
@@ -319,14 +323,14 @@ pub(super) fn end_orphans(born_since: u64) -> Result<(), Remaining> {
         if orphans.is_empty() {
             return Ok(());
         }
-        if looks > MIN_LOOKS && clock::instant() >= deadline {
+        if scans > MIN_SCANS && clock::instant() >= deadline {
             return Err(Remaining(count_of(&orphans)));
         }
         let mut found = table::descendants(&table, orphans.iter().map(|orphan| orphan.pid));
         found.extend(&orphans);
         let found_more = hunt.kill(&found, None);
-        let look_again = clock::instant() + if found_more { Duration::ZERO } else { LOOK_AGAIN };
-        orphans.iter().for_each(|orphan| await_orphan(orphan, look_again));
+        let next_scan = clock::instant() + if found_more { Duration::ZERO } else { SCAN_INTERVAL };
+        orphans.iter().for_each(|orphan| await_orphan(orphan, next_scan));
     }
 }
 
@@ -336,5 +340,6 @@ fn await_orphan(orphan: &Entry, deadline: Instant) {
     if let Ok(descriptor) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
         drop(poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(deadline)));
     }
+    // Removes the zombie. Waiting for any child would take the status of a process that has another owner.
     let _ = rustix::process::waitpid(Some(pid), WaitOptions::NOHANG);
 }

@@ -86,7 +86,7 @@ pub(super) fn descendants(table: &[Entry], of: impl IntoIterator<Item = i32>) ->
     found.into_iter().collect()
 }
 
-/// Sends a signal to exactly this process. If it is gone or the signal is refused, the next look shows it.
+/// Sends a signal to exactly this process. If it is gone or the signal is refused, the next scan shows it.
 pub(super) fn signal(entry: &Entry, signal: Signal) {
     let Some(pid) = Pid::from_raw(entry.pid) else { return };
     let Ok(descriptor) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { return };
