@@ -112,6 +112,7 @@ struct Permit;
 
 impl Permit {
     fn take(stack: u64) -> io::Result<Self> {
+        // Made before the check, so that a refusal takes this thread off the count again.
         let permit = Self;
         if ALIVE.fetch_add(1, Ordering::Relaxed) >= most() {
             let text = format!("this process has {} threads, as many as vm.max_map_count leaves room for", most());

@@ -44,7 +44,9 @@ impl LineBuffer {
         self.scanned += seen;
         let is_complete = seen > 0 && self.bytes[self.scanned - 1] == b'\n';
         let len = self.scanned - self.start;
+        // A line of `max_line` bytes without its newline is too long already.
         if len > max_line || (len == max_line && !is_complete) {
+            // Nothing is consumed, so a repeated call gives the same answer.
             self.scanned -= seen;
             return Err(TooLong);
         }
@@ -87,6 +89,7 @@ impl LineBuffer {
         let size = self.bytes.len();
         if held == size || (self.was_filled && size < BUSY_BYTES) {
             self.bytes.resize(size * 2, 0);
+        // Room for one long line is returned at once, that of a busy peer only when the peer has become calm.
         } else if held < IDLE_BYTES && (size > BUSY_BYTES || (size > IDLE_BYTES && self.calm_reads >= CALM_READS)) {
             self.bytes.truncate(IDLE_BYTES);
             self.bytes.shrink_to_fit();

@@ -100,6 +100,7 @@ impl Listener {
     /// Makes the present and all later calls of accept return; from any thread. New connections are refused from here
     /// on.
     pub fn close(&self) {
+        // Set before the sockets end: a thread that wakes in accept must find it.
         self.is_closed.store(true, Ordering::Release);
         for socket in &self.sockets {
             // Linux ends the listening and reports a hang-up to the poll. A failure means that it has ended already.

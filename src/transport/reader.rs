@@ -12,7 +12,7 @@ use crate::clock;
 use crate::protocol::codec::{self, CodecError};
 use crate::protocol::limits::MAX_PAYLOAD_BYTES;
 
-/// Payload is read in steps of this size, so that memory follows what arrives, not what was announced.
+/// Payload is read in steps of this size, so that memory grows with the arrived bytes, not with the announced length.
 const PAYLOAD_STEP: usize = 64 * 1024;
 /// The lowest rate at which a payload may arrive, in bytes a second; lower than that of the slowest useful link.
 const PAYLOAD_MIN_RATE: u64 = 512;
@@ -37,7 +37,7 @@ impl FrameReader {
     /// It applies to each later call of [`FrameReader::read`]: from the call until the whole line has arrived, however
     /// many bytes arrive in between, so a peer that sends a byte now and then gains nothing. It is therefore also the
     /// longest accepted silence: a caller that expects a ping every 5 s and gives up after 30 s sets 30 s. Lines that
-    /// are in the buffer already are returned without a look at the clock.
+    /// are in the buffer already are returned without reading the clock.
     ///
     /// In [`FrameReader::read_payload`] the peer may be silent for this long at any point, and may take this long plus
     /// 2 ms a byte in all, so that a slow link is not taken for a dead one.
@@ -85,7 +85,7 @@ impl FrameReader {
             return Err(TransportError::PayloadTooLong { len });
         }
         let mut missing = usize::try_from(len).expect("the limit fits");
-        // Exactly, because the caller may keep the payload. The memory is untouched until bytes arrive.
+        // Reserved exactly, because the caller may keep the payload. The memory is untouched until bytes arrive.
         into.reserve_exact(missing);
         let buffered = self.buffer.take_bytes(missing);
         into.extend_from_slice(buffered);
@@ -97,6 +97,7 @@ impl FrameReader {
             let at = into.len();
             into.resize(at + missing.min(PAYLOAD_STEP), 0);
             let read = self.read_directly(&mut into[at..], &mut whole);
+            // Also after an error, so that only received bytes are left.
             into.truncate(at + *read.as_ref().unwrap_or(&0));
             let count = read?;
             if count == 0 {

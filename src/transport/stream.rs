@@ -107,7 +107,7 @@ impl Stream {
         self.link.read(into, wait)
     }
 
-    /// How many written bytes the connection still holds, because the kernel had no room for them.
+    /// The number of written bytes that the connection still holds, because the kernel had no room for them.
     pub(super) fn pending(&self) -> usize {
         self.link.pending()
     }
@@ -133,8 +133,9 @@ impl Stream {
     pub(super) fn write_within(&self, first: &[u8], second: &[u8], patience: Duration) -> Result<(), TransportError> {
         let mut slices = [IoSlice::new(first), IoSlice::new(second)];
         let mut rest = &mut slices[..];
+        // Removes empty buffers: writing only those would return 0, like a closed connection.
         IoSlice::advance_slices(&mut rest, 0);
-        // Most writes are whole at once, and look at no clock.
+        // Most writes are whole at once, and need no clock.
         let mut deadline = None;
         while !rest.is_empty() || self.pending() > 0 {
             let step = if rest.is_empty() {
@@ -153,6 +154,7 @@ impl Stream {
             if left > 0 {
                 let slowest = patience + WRITE_PER_BYTE * u32::try_from(left).unwrap_or(u32::MAX);
                 let now = clock::instant();
+                // Set once, so that a peer that reads a byte now and then does not extend it.
                 if now >= *deadline.get_or_insert(now + slowest) {
                     return Err(TransportError::Stalled(patience));
                 }

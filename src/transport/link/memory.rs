@@ -34,6 +34,7 @@ impl Link for End {
         let mut state = self.incoming.wait_until(wait, |state| !state.bytes.is_empty() || state.is_closed)?;
         let count = state.bytes.read(into)?;
         drop(state);
+        // A writer of the other end may wait for this room.
         self.incoming.changed.notify_all();
         Ok(count)
     }

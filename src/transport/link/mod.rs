@@ -30,7 +30,7 @@ pub(super) trait Link: fmt::Debug + Send + Sync {
     /// most. A `wait` of zero does not wait. Returns `WouldBlock` if there was no room in time.
     fn write_some(&self, slices: &[IoSlice<'_>], wait: Duration) -> io::Result<usize>;
 
-    /// How many accepted bytes, an end included, have not been handed to the kernel.
+    /// The number of accepted bytes, an end included, that have not been handed to the kernel.
     fn pending(&self) -> usize {
         0
     }

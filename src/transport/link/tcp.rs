@@ -44,6 +44,7 @@ impl Socket {
         for (tried, place) in places.iter().enumerate() {
             let left = deadline.saturating_duration_since(clock::instant());
             let others = u32::try_from(places.len() - tried).unwrap_or(u32::MAX);
+            // A timeout of zero would be an error.
             let share = (left / others).max(Duration::from_millis(1));
             match TcpStream::connect_timeout(place, share) {
                 Ok(socket) => {

@@ -22,10 +22,10 @@ use crate::threads::{self, Thread};
 const OUTBOX_BYTES: usize = 4 << 20;
 /// Capacity that an idle session keeps of the buffer in which its messages were gathered.
 const GATHERED_KEPT_BYTES: usize = 512;
-/// How long a writer thread stays when everything is written. A peer that was slow once is soon slow again, and
+/// Time for which a writer thread stays when everything is written. A peer that was slow once is soon slow again, and
 /// starting a thread costs as much as several messages.
 const WRITER_LINGER: Duration = Duration::from_secs(1);
-/// How long the rest may take to be written once a session has ended.
+/// Time in which the rest must be written once a session has ended.
 const LAST_WORD: Duration = Duration::from_secs(30);
 
 /// The sending side of a session. Bounded: a peer that does not read is closed, not waited for.
@@ -123,7 +123,7 @@ impl Outbox {
         self.inner.write_pending(&mut queue);
     }
 
-    /// How many bytes are not written yet.
+    /// The number of bytes that are not written yet.
     pub fn waiting(&self) -> usize {
         self.inner.left(&self.inner.lock())
     }
@@ -146,6 +146,7 @@ impl Outbox {
         if queue.phase != Phase::Open {
             return false;
         }
+        // Set before the lock is released: no other thread may write between the parts of this piece.
         queue.taken = Some(frame.line.len() + frame.payload.len());
         drop(queue);
         let written = write_frame(&self.inner.stream, frame);
@@ -182,6 +183,7 @@ impl Outbox {
         queue.phase = Phase::Over;
         let writer = queue.writer.take();
         self.inner.tell(&queue);
+        // Released before the join, because the writer needs the lock to end.
         drop(queue);
         drop(writer);
     }
@@ -213,7 +215,7 @@ impl Inner {
         threads::lock(&self.queue)
     }
 
-    /// How many bytes are not written yet: queued, being written, or held back by the connection.
+    /// The number of bytes that are not written yet: queued, being written, or held back by the connection.
     fn left(&self, queue: &Queue) -> usize {
         // The bytes of a thread that is writing include those that the connection holds.
         queue.lines.len() + queue.taken.unwrap_or_else(|| self.stream.pending())
@@ -299,6 +301,7 @@ impl Inner {
         let mut idle_since = clock::instant();
         while queue.phase != Phase::Over {
             if queue.taken.is_none() && self.left(&queue) > 0 {
+                // Counted before the lines leave the queue, so that the limit includes them all the while.
                 queue.taken = Some(self.left(&queue));
                 let line = std::mem::take(&mut queue.lines);
                 drop(queue);
@@ -312,6 +315,7 @@ impl Inner {
             if left.is_zero() && queue.taken.is_none() {
                 break;
             }
+            // While another thread writes, `left` may be zero, and waiting for zero seconds would spin.
             let length = if queue.taken.is_some() { WRITER_LINGER } else { left };
             queue = self.wait(queue, length);
         }
