@@ -152,14 +152,14 @@ struct Spare {
     loaded: Vec<Loaded>,
     lengths: Lengths,
     /// When the packs' lengths were last checked.
-    looked: Option<Instant>,
+    checked: Option<Instant>,
     /// Number of times that all handles were closed because a pack had been cut.
     round: u64,
 }
 
 /// Shortest interval between checks of the packs' lengths: about one check per request, which uses a database many
 /// times in a row. Checking a hundred packs at each use took a tenth of the time from a push to its process.
-const LOOK_EVERY: Duration = if cfg!(test) { Duration::ZERO } else { Duration::from_millis(5) };
+const CHECK_INTERVAL: Duration = if cfg!(test) { Duration::ZERO } else { Duration::from_millis(5) };
 
 /// Idle handles of the whole process, by directory. libgit2 opens each pack once per process, so closing a pack that
 /// was cut requires that every handle is closed.
@@ -242,7 +242,7 @@ impl Database {
     }
 
     fn take(&self, seen: Identity) -> Option<Loaded> {
-        self.look_at_lengths();
+        self.check_lengths();
         let mut spare = self.spare();
         spare.loaded.retain(|loaded| loaded.seen == seen);
         spare.loaded.pop()
@@ -274,15 +274,15 @@ impl Database {
         round
     }
 
-    /// Closes all handles if a pack has been cut. Checks at most every [`LOOK_EVERY`].
-    fn look_at_lengths(&self) {
+    /// Closes all handles if a pack has been cut. Checks at most every [`CHECK_INTERVAL`].
+    fn check_lengths(&self) {
         let (lengths, round) = {
             let mut spare = self.spare();
             let now = clock::instant();
-            if spare.looked.is_some_and(|looked| now.saturating_duration_since(looked) < LOOK_EVERY) {
+            if spare.checked.is_some_and(|checked| now.saturating_duration_since(checked) < CHECK_INTERVAL) {
                 return;
             }
-            spare.looked = Some(now);
+            spare.checked = Some(now);
             (spare.lengths.clone(), spare.round)
         };
         if !lengths.hold(&self.packs()) {

@@ -251,7 +251,7 @@ fn make(path: &Path, format: ObjectFormat) -> Result<(), GitError> {
             let _moved = fresh.keep();
             Ok(())
         }
-        // Ok(()), => Another process was faster; its store is as good as this one.
+        // Another process was faster; its store is as good as this one.
         Err(_) if path.join("HEAD").exists() => Ok(()),
         Err(error) => Err(GitError::io("make store", path)(error)),
     }

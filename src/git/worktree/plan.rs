@@ -88,7 +88,7 @@ impl Stamp {
     }
 }
 
-/// Where trees are read from, and for which commit.
+/// The source of the trees, and the commit that is planned.
 pub(super) struct Planner<'a> {
     pub(super) objects: &'a Objects,
     pub(super) odb: &'a Odb<'a>,

@@ -82,7 +82,7 @@ fn remove_nested(at: BorrowedFd<'_>, name: Vec<u8>, moved_up: &mut u32, pending:
     let mut levels = vec![Level::open(at, name)?];
     while let Some(mut level) = levels.pop() {
         match level.rest.pop() {
-            // { => No more directories may be open: this one is moved to the top and emptied afterwards.
+            // No more directories may be open: this one is moved to the top and emptied afterwards.
             Some((name, FileType::Directory)) if levels.len() + 1 >= OPEN_MAX => {
                 pending.push(move_up(level.directory.as_fd(), &name, at, moved_up)?);
                 levels.push(level);
