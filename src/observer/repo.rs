@@ -202,7 +202,7 @@ impl Repo {
                 Ok(())
             }
             Err(error) => {
-                // Whatever the error was, a fresh handle has the better chance.
+                // After any error a fresh handle has the better chance.
                 self.watched = None;
                 Err(self.pause(&format!("could not be read: {}", chain(&error))))
             }

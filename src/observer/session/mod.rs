@@ -270,6 +270,7 @@ impl Turn<'_> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
+        // Cleared before the turn is passed on, because the next holder sets it again.
         self.session.vitals.is_asked.store(false, Ordering::Relaxed);
         // There is only one token, and this turn held it, so the channel has room.
         self.session.return_turn.try_send(()).unwrap_or_default();
@@ -399,6 +400,7 @@ impl Pinging {
             let unanswered = self.vitals.unanswered.fetch_add(1, Ordering::Relaxed) + 1;
             let patience = if self.vitals.is_asked.load(Ordering::Relaxed) { PATIENCE_WHEN_BUSY } else { 1 };
             if unanswered > allowed.saturating_mul(patience) {
+                // Set before the connection closes: `obs-read` checks it as soon as its read ends.
                 self.vitals.is_silent.store(true, Ordering::Relaxed);
                 self.stream.close();
                 return;
