@@ -117,13 +117,13 @@ impl Trigger {
         Self { kind: TriggerKind::Push { before, range }, trust: Trust::by_default(&reference), reference }
     }
 
-    /// Names the trigger among all of its repository and commit: one key makes one build, however often it is
-    /// announced. A branch that comes back to a commit it has left has another `before`, and therefore another key.
+    /// Tells the trigger from others of its kind, ref and commit: one kind, ref, commit and key make one build, however
+    /// often the trigger is announced. The key of a push is the head before it, because a branch that comes back to a
+    /// commit it has left is pushed anew.
     #[must_use]
-    pub fn key(&self) -> String {
+    pub fn key(&self) -> &[u8] {
         match &self.kind {
-            TriggerKind::Push { before: Some(before), .. } => format!("push {} {before}", self.reference),
-            TriggerKind::Push { before: None, .. } => format!("push {}", self.reference),
+            TriggerKind::Push { before, .. } => before.as_ref().map_or(&[], CommitId::as_bytes),
         }
     }
 
@@ -155,13 +155,15 @@ mod tests {
     #[test]
     fn a_key_tells_pushes_apart_by_branch_and_earlier_head_and_not_by_their_range() {
         let key = |branch: &str, before, range: &[u8]| {
-            Trigger::push(&BranchName::new(branch), before, range.iter().map(|at| commit(*at)).collect()).key()
+            let range = range.iter().map(|at| commit(*at)).collect();
+            let trigger = Trigger::push(&BranchName::new(branch), before, range);
+            (trigger.kind.word(), trigger.reference.clone(), trigger.key().to_vec())
         };
-        assert_eq!(key("main", None, &[1]), "push refs/heads/main");
-        assert_eq!(key("main", Some(commit(1)), &[2]), format!("push refs/heads/main {}", "01".repeat(20)));
+        let main = RefName::new("refs/heads/main");
+        assert_eq!(key("main", None, &[1]), ("push", main.clone(), Vec::new()));
+        assert_eq!(key("main", Some(commit(1)), &[2]), ("push", main, vec![1; 20]));
         assert_eq!(key("main", Some(commit(1)), &[2]), key("main", Some(commit(1)), &[]));
         assert_ne!(key("main", None, &[]), key("topic", None, &[]));
-        // No branch can be named so that its first push looks like a later one: git forbids blanks in a ref's name.
         assert_ne!(key("main", Some(commit(1)), &[]), key("main", Some(commit(2)), &[]));
     }
 

@@ -5,7 +5,7 @@
 //! one at a time (S8). A finished job or build stays finished until it is queued or reopened (S10). Nothing here reads
 //! the clock or waits.
 
-use rusqlite::Connection;
+use rusqlite::{CachedStatement, Connection};
 
 use super::failure::{Fault, Kind};
 use super::tables::{Interned, attempts, builds, decisions, heads, jobs, late_results, outcomes, runners};
@@ -17,14 +17,15 @@ pub(super) struct Batch<'a> {
     conn: &'a Connection,
     interned: &'a mut Interned,
     jobs: jobs::Writes<'a>,
-    attempts: attempts::Insert<'a>,
-    outcomes: outcomes::Insert<'a>,
+    attempts: CachedStatement<'a>,
+    outcomes: CachedStatement<'a>,
 }
 
 impl<'a> Batch<'a> {
     pub(super) fn new(conn: &'a Connection, interned: &'a mut Interned) -> rusqlite::Result<Self> {
-        let (jobs, attempts) = (jobs::Writes::new(conn)?, attempts::Insert::new(conn)?);
-        Ok(Self { conn, interned, jobs, attempts, outcomes: outcomes::Insert::new(conn)? })
+        let jobs = jobs::Writes::new(conn)?;
+        let (attempts, outcomes) = (conn.prepare_cached(attempts::INSERT)?, conn.prepare_cached(outcomes::INSERT)?);
+        Ok(Self { conn, interned, jobs, attempts, outcomes })
     }
 
     pub(super) fn apply(&mut self, record: &Record) -> Result<(), Fault> {
@@ -37,11 +38,11 @@ impl<'a> Batch<'a> {
             Record::AttemptLeased(attempt) => {
                 let previous = self.jobs.lease(attempt)?;
                 let seq = self.interned.sequence.next(self.conn)?;
-                self.attempts.insert(&mut self.interned.reasons, attempt, previous, seq)
+                attempts::insert(&mut self.attempts, (&mut self.interned.reasons, self.conn), attempt, previous, seq)
             }
             Record::AttemptFinished { attempt, outcome, log, duration_ms, at } => {
                 let seq = self.interned.sequence.next(self.conn)?;
-                self.outcomes.insert(*attempt, outcome, log, *duration_ms, (*at, seq))
+                outcomes::insert(&mut self.outcomes, *attempt, outcome, (log, *duration_ms), (*at, seq))
             }
             Record::LateResult { attempt, outcome, at } => {
                 let seq = self.interned.sequence.next(self.conn)?;

@@ -91,7 +91,7 @@ impl store::Reader for Reader {
     }
 
     fn runners(&self) -> Result<Vec<Runner>, StoreError> {
-        runners::read_all(&self.conn).map_err(self.failed("read runners from"))
+        runners::all(&self.conn).map_err(self.failed("read runners from"))
     }
 
     fn attempt(&self, id: AttemptId) -> Result<Option<Attempt>, StoreError> {
@@ -106,7 +106,7 @@ impl store::Reader for Reader {
             last = whole.build.id;
             each(whole);
         }
-        heads::read_all(&self.conn).and_then(|_| runners::read_all(&self.conn)).map_err(self.failed("check"))?;
+        heads::all(&self.conn).and_then(|_| runners::all(&self.conn)).map_err(self.failed("check"))?;
         Ok(())
     }
 

@@ -3,10 +3,10 @@
 //! the build of a branch's present head are never removed. The caller decides which builds go, from what
 //! `Reader::survey` returns, and passes few builds at a time, because each call is one transaction between others.
 
-use rusqlite::{Connection, Transaction};
+use rusqlite::{Connection, ToSql, Transaction};
 
 use super::tables::specs::Tasks;
-use super::tables::{attempts, builds, decisions, forgotten, jobs, late_results, meta, outcomes, ranges};
+use super::tables::{attempts, builds, execute, forgotten, jobs, meta};
 use crate::model::{BuildId, WallTime};
 use crate::store::Rule;
 
@@ -35,15 +35,17 @@ pub(super) fn forget(
 }
 
 fn delete(conn: &Connection, build: BuildId) -> rusqlite::Result<()> {
+    let delete_from = |what: &str, id: &dyn ToSql| execute(conn, &format!("DELETE FROM {what} = ?1"), [id]);
     for attempt in attempts::of_build(conn, build)? {
-        late_results::delete(conn, attempt.id)?;
-        outcomes::delete(conn, attempt.id)?;
-        attempts::delete(conn, attempt.id)?;
+        for what in ["late_results WHERE attempt", "outcomes WHERE attempt", "attempts WHERE id"] {
+            delete_from(what, &attempt.id)?;
+        }
     }
     for job in jobs::of_build(conn, build, &mut Tasks::default())? {
-        jobs::delete(conn, job.id)?;
+        delete_from("jobs WHERE id", &job.id)?;
     }
-    decisions::delete(conn, build)?;
-    ranges::delete(conn, build)?;
-    builds::delete(conn, build)
+    for what in ["decisions WHERE build", "ranges WHERE build", "builds WHERE id"] {
+        delete_from(what, &build)?;
+    }
+    Ok(())
 }

@@ -106,19 +106,16 @@ CREATE TABLE forgotten (build INTEGER PRIMARY KEY, rule INTEGER NOT NULL, at INT
 
 const THIRD: &str = "
 -- A build has a trigger; until now each was a push. reference: the ref's full name. trigger_kind: 0 push. trust:
--- 0 untrusted, 1 trusted. trigger_key: names the trigger among those of its repository and commit.
+-- 0 untrusted, 1 trusted. trigger_key: tells the trigger from others of its kind, ref and commit: for a push the head
+-- before it, empty for a branch that was new.
 DROP INDEX builds_by_commit;
 ALTER TABLE builds RENAME COLUMN branch TO reference;
+ALTER TABLE builds RENAME COLUMN before TO trigger_key;
 ALTER TABLE builds ADD COLUMN trigger_kind INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE builds ADD COLUMN trust INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE builds ADD COLUMN trigger_key TEXT NOT NULL DEFAULT '';
-UPDATE builds SET
-    reference = 'refs/heads/' || reference,
-    trust = reference IN ('main', 'master'),
-    trigger_key = 'push refs/heads/' || reference
-        || CASE length(before) WHEN 0 THEN '' ELSE ' ' || lower(hex(before)) END;
+UPDATE builds SET reference = 'refs/heads/' || reference, trust = reference IN ('main', 'master');
 -- One trigger makes one build (S2); the commit comes first, so that people find builds by its first digits.
-CREATE UNIQUE INDEX builds_by_trigger ON builds (commit_id, repo, trigger_key);
+CREATE UNIQUE INDEX builds_by_trigger ON builds (commit_id, repo, reference, trigger_kind, trigger_key);
 ";
 
 const FOURTH: &str = r#"

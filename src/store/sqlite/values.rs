@@ -1,10 +1,82 @@
-//! Model values that several tables keep as columns, and back. A value that no version of this program wrote is damage,
-//! never a default. Used by `tables/`; does no I/O.
+//! Model values as columns, and back: one table of the types that stand in a column of their own. A value that no
+//! version of this program wrote is damage, never a default. Used by `tables/`; does no I/O.
 
-use rusqlite::types::Type;
+use rusqlite::Row;
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Type, ValueRef};
 
 use crate::model::reason::{RecordedReason, StoredReason};
-use crate::model::{CommitId, RepoName};
+use crate::model::{
+    AttemptId, BranchName, BuildId, CommitId, JobId, RefName, RepoName, RunnerId, RunnerName, WallTime,
+};
+
+/// Lets types stand in columns: `type: value => what SQLite gets, how SQLite's value is taken => value`.
+macro_rules! columns {
+    ($($type:ident: $value:ident => $to:expr, $raw:ident.$take:ident => $from:expr;)+) => {$(
+        impl ToSql for $type {
+            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+                let $value = self;
+                Ok($to.into())
+            }
+        }
+
+        impl FromSql for $type {
+            fn column_result($raw: ValueRef<'_>) -> FromSqlResult<Self> {
+                let $raw = $raw.$take()?;
+                $from
+            }
+        }
+    )+};
+}
+
+columns! {
+    BuildId: id => signed(id.0), raw.as_i64 => Ok(Self(raw.cast_unsigned()));
+    JobId: id => signed(id.0), raw.as_i64 => Ok(Self(raw.cast_unsigned()));
+    AttemptId: id => signed(id.0), raw.as_i64 => Ok(Self(raw.cast_unsigned()));
+    RunnerId: id => signed(id.0), raw.as_i64 => Ok(Self(raw.cast_unsigned()));
+    WallTime: at => at.0, raw.as_i64 => Ok(Self(raw));
+    CommitId: commit => commit.as_bytes(), raw.as_blob => Self::from_bytes(raw).map_err(FromSqlError::other);
+    RepoName: repo => repo.as_str(), raw.as_str => Self::new(raw).map_err(FromSqlError::other);
+    BranchName: branch => branch.as_str(), raw.as_str => Ok(Self::new(raw));
+    RefName: reference => reference.as_str(), raw.as_str => Ok(Self::new(raw));
+    RunnerName: runner => runner.as_str(), raw.as_str => Ok(Self::recorded(raw));
+}
+
+/// An enum that stands in a column as a number.
+pub(super) trait Numbered {
+    fn number(&self) -> i64;
+}
+
+/// Gives each variant of an enum its number; a number that stands for none is damage.
+macro_rules! numbered {
+    ($type:ident, $name:literal: $($variant:ident = $number:literal),+) => {
+        impl $crate::store::sqlite::values::Numbered for $type {
+            fn number(&self) -> i64 {
+                match self {
+                    $(Self::$variant => $number,)+
+                }
+            }
+        }
+
+        impl rusqlite::types::ToSql for $type {
+            fn to_sql(&self) -> rusqlite::Result<rusqlite::types::ToSqlOutput<'_>> {
+                Ok($crate::store::sqlite::values::Numbered::number(self).into())
+            }
+        }
+
+        impl rusqlite::types::FromSql for $type {
+            fn column_result(raw: rusqlite::types::ValueRef<'_>) -> rusqlite::types::FromSqlResult<Self> {
+                match raw.as_i64()? {
+                    $($number => Ok(Self::$variant),)+
+                    other => {
+                        let why = format!(concat!("there is no ", $name, " {}"), other);
+                        Err(rusqlite::types::FromSqlError::Other(why.into()))
+                    }
+                }
+            }
+        }
+    };
+}
+pub(super) use numbered;
 
 /// A value that no version of this program wrote.
 pub(super) fn damaged(what: impl Into<String>) -> rusqlite::Error {
@@ -16,18 +88,19 @@ pub(super) fn signed(number: u64) -> i64 {
     number.cast_signed()
 }
 
-pub(super) fn commit_id(raw: &[u8]) -> rusqlite::Result<CommitId> {
-    CommitId::from_bytes(raw).map_err(|e| damaged(e.to_string()))
+/// Reads a number that may be missing.
+pub(super) fn unsigned(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<u64>> {
+    Ok(row.get::<_, Option<i64>>(at)?.map(i64::cast_unsigned))
 }
 
-pub(super) fn repo_name(text: &str) -> rusqlite::Result<RepoName> {
-    RepoName::new(text).map_err(|e| damaged(e.to_string()))
-}
-
-/// A reason as its two columns keep it: the text for people, and JSON with the code and what the code needs. A reason
-/// of which only the text is known has no JSON.
+/// A reason as its two columns keep it: the text for people, and JSON with the code and what the code needs.
 pub(super) fn reason_columns(reason: &impl StoredReason) -> (String, Option<String>) {
-    (reason.to_string(), serde_json::to_string(reason).ok())
+    (reason.to_string(), reason_json(reason))
+}
+
+/// The JSON of a reason; `None` if only its text is known.
+pub(super) fn reason_json(reason: &impl StoredReason) -> Option<String> {
+    serde_json::to_string(reason).ok()
 }
 
 /// Reads the two columns. A row from before there were codes, and a code of a newer program, leave the text.

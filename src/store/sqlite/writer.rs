@@ -102,8 +102,8 @@ impl Writer {
         }
         Ok(Snapshot {
             builds: found,
-            heads: heads::read_all(conn)?,
-            runners: runners::read_all(conn)?,
+            heads: heads::all(conn)?,
+            runners: runners::all(conn)?,
             last_build: meta::last_id(conn, "builds")?,
             last_job: meta::last_id(conn, "jobs")?,
             last_attempt: meta::last_id(conn, "attempts")?,

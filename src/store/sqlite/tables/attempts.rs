@@ -4,13 +4,13 @@
 use std::collections::HashMap;
 
 use rusqlite::types::ToSqlOutput;
-use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
+use rusqlite::{CachedStatement, Connection, Row, params};
 
-use super::{outcomes, reasons};
-use crate::model::{Attempt, AttemptId, BuildId, JobId, LogSummary, RunnerId, WallTime};
+use super::{outcomes, read_all, read_one, reasons};
+use crate::model::{Attempt, AttemptId, BuildId, LogSummary};
 use crate::store::sqlite::checksum::Checksum;
 use crate::store::sqlite::failure::Fault;
-use crate::store::sqlite::values::{damaged, reason, reason_columns, signed};
+use crate::store::sqlite::values::{damaged, reason, signed, unsigned};
 
 /// Covers the text of the reason as it is stored, wherever that is.
 fn checksum(attempt: &Attempt, reason: &str, previous: Option<i64>) -> Checksum {
@@ -24,51 +24,27 @@ fn checksum(attempt: &Attempt, reason: &str, previous: Option<i64>) -> Checksum 
         .maybe_number(previous)
 }
 
-/// The statement that adds an attempt, prepared once for a batch.
-pub(crate) struct Insert<'a> {
-    conn: &'a Connection,
-    statement: CachedStatement<'a>,
-}
+/// The statement that [`insert`] executes.
+pub(crate) const INSERT: &str = "INSERT INTO attempts (id, job, number, runner, reason, leased_at, previous, seal, seq)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
 
-impl<'a> Insert<'a> {
-    pub(crate) fn new(conn: &'a Connection) -> rusqlite::Result<Self> {
-        let statement = conn.prepare_cached(
-            "INSERT INTO attempts (id, job, number, runner, reason, leased_at, previous, seal, seq)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-        )?;
-        Ok(Self { conn, statement })
-    }
-
-    /// Adds an attempt, after `jobs` has leased its job; `previous` is the job's attempt before it.
-    pub(crate) fn insert(
-        &mut self,
-        reasons: &mut reasons::Ids,
-        attempt: &Attempt,
-        previous: Option<i64>,
-        seq: i64,
-    ) -> Result<(), Fault> {
-        let (text, json) = reason_columns(&attempt.reason);
-        let reason = match reasons.get(self.conn, &text, json.as_deref())? {
-            Some(id) => ToSqlOutput::from(id),
-            None => ToSqlOutput::from(text.as_str()),
-        };
-        self.statement.execute(params![
-            signed(attempt.id.0),
-            signed(attempt.job.0),
-            attempt.number,
-            signed(attempt.runner.0),
-            reason,
-            attempt.leased_at.0,
-            previous,
-            checksum(attempt, &text, previous).value(),
-            seq
-        ])?;
-        Ok(())
-    }
-}
-
-pub(crate) fn delete(conn: &Connection, attempt: AttemptId) -> rusqlite::Result<()> {
-    conn.prepare_cached("DELETE FROM attempts WHERE id = ?1")?.execute([signed(attempt.0)]).map(drop)
+/// Adds an attempt, after `jobs` has leased its job; `previous` is the job's attempt before it.
+pub(crate) fn insert(
+    statement: &mut CachedStatement<'_>,
+    (reasons, conn): (&mut reasons::Ids, &Connection),
+    attempt: &Attempt,
+    previous: Option<i64>,
+    seq: i64,
+) -> Result<(), Fault> {
+    let text = attempt.reason.to_string();
+    let reason = match reasons.get(conn, &text, &attempt.reason)? {
+        Some(id) => ToSqlOutput::from(id),
+        None => ToSqlOutput::from(text.as_str()),
+    };
+    let Attempt { id, job, number, runner, leased_at, .. } = attempt;
+    let seal = checksum(attempt, &text, previous).value();
+    statement.execute(params![id, job, number, runner, reason, leased_at, previous, seal, seq])?;
+    Ok(())
 }
 
 /// The columns that [`from_row`] reads.
@@ -99,68 +75,62 @@ pub(super) use with_attempts_of_build;
 
 /// Oldest first.
 pub(crate) fn of_build(conn: &Connection, build: BuildId) -> rusqlite::Result<Vec<Attempt>> {
-    let mut statement = conn.prepare_cached(concat!(
+    const OF_BUILD: &str = concat!(
         with_attempts_of_build!(),
         select!("FROM chain c LEFT JOIN attempts a ON a.id = c.id"),
         "ORDER BY a.id"
-    ))?;
-    statement.query_map([signed(build.0)], from_row)?.collect()
+    );
+    read_all(conn, OF_BUILD, [build], from_row)
 }
 
 /// Oldest first. Only a job's newest attempt can be without an outcome (S8).
 pub(crate) fn unfinished_of_build(conn: &Connection, build: BuildId) -> rusqlite::Result<Vec<Attempt>> {
-    let mut statement = conn.prepare_cached(concat!(
+    const UNFINISHED: &str = concat!(
         select!(
             "FROM builds b JOIN jobs k ON k.id BETWEEN b.first_job AND b.last_job AND k.build = b.id AND k.attempt <> 0 \
              LEFT JOIN attempts a ON a.id = k.attempt"
         ),
         "WHERE b.id = ?1 AND o.attempt IS NULL ORDER BY a.id"
-    ))?;
-    statement.query_map([signed(build.0)], from_row)?.collect()
+    );
+    read_all(conn, UNFINISHED, [build], from_row)
 }
 
 pub(crate) fn read(conn: &Connection, id: AttemptId) -> rusqlite::Result<Option<Attempt>> {
-    let mut statement = conn.prepare_cached(concat!(select!("FROM attempts a"), "WHERE a.id = ?1"))?;
-    statement.query_row([signed(id.0)], from_row).optional()
+    read_one(conn, concat!(select!("FROM attempts a"), "WHERE a.id = ?1"), [id], from_row)
 }
 
 /// The places of a build's attempts in the order of what happened: of the lease, and of the outcome. `None` in rows
 /// from before there was one.
 pub(crate) fn sequence(conn: &Connection, build: BuildId) -> rusqlite::Result<HashMap<AttemptId, [Option<u64>; 2]>> {
-    let mut statement = conn.prepare_cached(concat!(
+    const SEQUENCE: &str = concat!(
         with_attempts_of_build!(),
         "SELECT a.id, a.seq, o.seq FROM chain c JOIN attempts a ON a.id = c.id ",
         "LEFT JOIN outcomes o ON o.attempt = a.id"
-    ))?;
-    let found = statement.query_map([signed(build.0)], |row| {
-        let seq = |at| row.get::<_, Option<i64>>(at).map(|seq| seq.map(i64::cast_unsigned));
-        Ok((AttemptId(row.get::<_, i64>(0)?.cast_unsigned()), [seq(1)?, seq(2)?]))
-    })?;
-    found.collect()
+    );
+    let found = read_all(conn, SEQUENCE, [build], |row| Ok((row.get(0)?, [unsigned(row, 1)?, unsigned(row, 2)?])))?;
+    Ok(found.into_iter().collect())
 }
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<Attempt> {
-    let ended = match row.get::<_, Option<i64>>(10)? {
-        Some(_) => Some(outcomes::Columns::read(row, 10)?),
-        None => None,
-    };
+    let is_ended = row.get::<_, Option<i64>>(10)?.is_some();
+    let ended = if is_ended { Some(outcomes::Columns::read(row, 10)?) } else { None };
     let log = match &ended {
         Some(_) => {
-            LogSummary { bytes: row.get::<_, i64>(14)?.cast_unsigned(), crc32: row.get(15)?, missing: row.get(16)? }
+            LogSummary { bytes: unsigned(row, 14)?.unwrap_or_default(), crc32: row.get(15)?, missing: row.get(16)? }
         }
         None => LogSummary::default(),
     };
     let text: String = row.get::<_, Option<_>>(5)?.ok_or_else(|| damaged("an attempt's reason is missing"))?;
     let attempt = Attempt {
-        id: AttemptId(row.get::<_, i64>(0)?.cast_unsigned()),
-        job: JobId(row.get::<_, i64>(1)?.cast_unsigned()),
-        build: BuildId(row.get::<_, i64>(2)?.cast_unsigned()),
+        id: row.get(0)?,
+        job: row.get(1)?,
+        build: row.get(2)?,
         number: row.get(3)?,
-        runner: RunnerId(row.get::<_, i64>(4)?.cast_unsigned()),
+        runner: row.get(4)?,
         reason: reason(text.clone(), row.get_ref(6)?.as_str_or_null()?),
-        leased_at: WallTime(row.get(7)?),
-        finished_at: row.get::<_, Option<i64>>(8)?.map(WallTime),
-        duration_ms: row.get::<_, Option<i64>>(9)?.map(i64::cast_unsigned),
+        leased_at: row.get(7)?,
+        finished_at: row.get(8)?,
+        duration_ms: unsigned(row, 9)?,
         outcome: ended.as_ref().map(outcomes::Columns::outcome).transpose()?,
         log,
     };

@@ -1,63 +1,36 @@
 //! `builds`: one row for each build. Column `seal` covers what never changes, `end_seal` the verdict and when it came.
 
-use rusqlite::{Connection, OptionalExtension, Params, Row, ToSql, params};
+use rusqlite::{Connection, Row, ToSql, params};
 
-use super::{ranges, repos};
-use crate::model::{
-    Build, BuildId, BuildSource, CommitId, RefName, RepoName, Trigger, TriggerKind, Trust, Verdict, WallTime,
-};
+use super::{execute, ranges, read_all, read_one, repos};
+use crate::model::{Build, BuildId, BuildSource, CommitId, RepoName, Trigger, TriggerKind, Trust, Verdict, WallTime};
 use crate::store::sqlite::checksum::Checksum;
 use crate::store::sqlite::failure::{Fault, one_row};
-use crate::store::sqlite::values::{commit_id, damaged, repo_name, signed};
+use crate::store::sqlite::values::{Numbered, damaged, numbered, signed, unsigned};
 use crate::store::{BuildName, Surveyed};
 
-fn verdict_number(verdict: Verdict) -> i64 {
-    match verdict {
-        Verdict::Passed => 0,
-        Verdict::Failed => 1,
-        Verdict::Errored => 2,
-        Verdict::Cancelled => 3,
-    }
-}
+numbered!(Verdict, "verdict": Passed = 0, Failed = 1, Errored = 2, Cancelled = 3);
+numbered!(Trust, "trust": Untrusted = 0, Trusted = 1);
 
-fn verdict(number: i64) -> rusqlite::Result<Verdict> {
-    Ok(match number {
-        0 => Verdict::Passed,
-        1 => Verdict::Failed,
-        2 => Verdict::Errored,
-        3 => Verdict::Cancelled,
-        other => return Err(damaged(format!("there is no verdict {other}"))),
-    })
-}
-
-/// `before` as its column keeps it: empty for none.
-fn before_bytes(before: Option<&CommitId>) -> &[u8] {
-    before.map_or(&[], CommitId::as_bytes)
-}
-
-fn before_from(raw: &[u8]) -> rusqlite::Result<Option<CommitId>> {
-    if raw.is_empty() { Ok(None) } else { commit_id(raw).map(Some) }
-}
-
-fn trigger_number(kind: &TriggerKind) -> i64 {
+fn kind_number(kind: &TriggerKind) -> i64 {
     match kind {
         TriggerKind::Push { .. } => 0,
     }
 }
 
-fn trust_number(trust: Trust) -> i64 {
-    match trust {
-        Trust::Untrusted => 0,
-        Trust::Trusted => 1,
-    }
-}
-
-fn trust(number: i64) -> rusqlite::Result<Trust> {
-    match number {
-        0 => Ok(Trust::Untrusted),
-        1 => Ok(Trust::Trusted),
-        other => Err(damaged(format!("there is no trust {other}"))),
-    }
+/// The columns that [`from_row`] reads.
+macro_rules! select {
+    ($hint:literal, $rest:literal) => {
+        concat!(
+            "SELECT b.id, r.name, b.reference, b.commit_id, b.trigger_key, b.created_at, b.finished_at, b.verdict, b.problem, ",
+            "b.subject, b.author, g.commits, b.first_job, b.last_job, b.seal, b.end_seal, ",
+            "b.trigger_kind, b.trust ",
+            "FROM builds b ",
+            $hint,
+            " LEFT JOIN repos r ON r.id = b.repo LEFT JOIN ranges g ON g.build = b.id ",
+            $rest
+        )
+    };
 }
 
 /// Covers what never changes, with the build's range and the name of its repository.
@@ -69,7 +42,7 @@ fn checksum(build: &Build, first_job: i64, last_job: i64) -> Checksum {
         .bytes(source.repo.as_str().as_bytes())
         .bytes(trigger.reference.short().as_bytes())
         .bytes(source.commit.as_bytes())
-        .bytes(before_bytes(trigger.before().as_ref()))
+        .bytes(trigger.key())
         .bytes(&ranges::to_bytes(trigger.range()))
         .bytes(source.subject.as_bytes())
         .bytes(source.author.as_bytes())
@@ -84,16 +57,16 @@ fn checksum(build: &Build, first_job: i64, last_job: i64) -> Checksum {
         return checksum;
     }
     checksum
-        .number(trigger_number(&trigger.kind))
+        .number(kind_number(&trigger.kind))
         .bytes(trigger.reference.as_str().as_bytes())
-        .number(trust_number(trigger.trust))
+        .number(trigger.trust.number())
 }
 
 /// Covers what changes.
 fn end_checksum(build: BuildId, verdict: Option<Verdict>, finished_at: Option<WallTime>) -> Checksum {
     Checksum::of("ends")
         .number(signed(build.0))
-        .maybe_number(verdict.map(verdict_number))
+        .maybe_number(verdict.map(|verdict| verdict.number()))
         .maybe_number(finished_at.map(|at| at.0))
 }
 
@@ -106,31 +79,31 @@ pub(crate) fn insert(
 ) -> rusqlite::Result<()> {
     let BuildSource { repo, commit, trigger, subject, author } = &build.source;
     let repo = repos.get(conn, repo)?;
-    conn.prepare_cached(
-        "INSERT INTO builds (id, repo, reference, commit_id, before, first_job, last_job, created_at, finished_at,
-           verdict, problem, subject, author, seal, end_seal, trigger_kind, trust, trigger_key)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
-    )?
-    .execute(params![
-        signed(build.id.0),
-        repo,
-        trigger.reference.as_str(),
-        commit.as_bytes(),
-        before_bytes(trigger.before().as_ref()),
-        first_job,
-        last_job,
-        build.created_at.0,
-        build.finished_at.map(|at| at.0),
-        build.verdict.map(verdict_number),
-        build.problem,
-        subject,
-        author,
-        checksum(build, first_job, last_job).value(),
-        end_checksum(build.id, build.verdict, build.finished_at).value(),
-        trigger_number(&trigger.kind),
-        trust_number(trigger.trust),
-        trigger.key()
-    ])?;
+    execute(
+        conn,
+        "INSERT INTO builds (id, repo, reference, commit_id, trigger_key, first_job, last_job, created_at, finished_at,
+           verdict, problem, subject, author, seal, end_seal, trigger_kind, trust)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+        params![
+            build.id,
+            repo,
+            trigger.reference,
+            commit,
+            trigger.key(),
+            first_job,
+            last_job,
+            build.created_at,
+            build.finished_at,
+            build.verdict,
+            build.problem,
+            subject,
+            author,
+            checksum(build, first_job, last_job).value(),
+            end_checksum(build.id, build.verdict, build.finished_at).value(),
+            kind_number(&trigger.kind),
+            trigger.trust
+        ],
+    )?;
     ranges::insert(conn, build.id, trigger.range())
 }
 
@@ -140,35 +113,24 @@ pub(crate) fn finish(
     verdict: Verdict,
     (at, seq): (WallTime, i64),
 ) -> Result<(), Fault> {
+    const FINISH: &str = "UPDATE builds SET verdict = ?2, finished_at = ?3, end_seal = ?4, end_seq = ?5
+                          WHERE id = ?1 AND verdict IS NULL";
     let seal = end_checksum(build, Some(verdict), Some(at)).value();
-    let changed = conn
-        .prepare_cached(
-            "UPDATE builds SET verdict = ?2, finished_at = ?3, end_seal = ?4, end_seq = ?5
-             WHERE id = ?1 AND verdict IS NULL",
-        )?
-        .execute(params![signed(build.0), verdict_number(verdict), at.0, seal, seq])?;
+    let changed = execute(conn, FINISH, params![build, verdict, at, seal, seq])?;
     one_row(changed, || format!("{build} is unknown or finished"))
 }
 
 pub(crate) fn reopen(conn: &Connection, build: BuildId) -> Result<(), Fault> {
-    let changed = conn
-        .prepare_cached(
-            "UPDATE builds SET verdict = NULL, finished_at = NULL, end_seal = ?2
-             WHERE id = ?1 AND verdict IS NOT NULL",
-        )?
-        .execute([signed(build.0), end_checksum(build, None, None).value()])?;
+    const REOPEN: &str = "UPDATE builds SET verdict = NULL, finished_at = NULL, end_seal = ?2
+                          WHERE id = ?1 AND verdict IS NOT NULL";
+    let changed = execute(conn, REOPEN, params![build, end_checksum(build, None, None).value()])?;
     one_row(changed, || format!("{build} is unknown or unfinished"))
 }
 
 /// The place of a build's end in the order of what happened, if it has one.
 pub(crate) fn end_seq(conn: &Connection, build: BuildId) -> rusqlite::Result<Option<u64>> {
-    let mut statement = conn.prepare_cached("SELECT end_seq FROM builds WHERE id = ?1 AND verdict IS NOT NULL")?;
-    let found: Option<Option<i64>> = statement.query_row([signed(build.0)], |row| row.get(0)).optional()?;
-    Ok(found.flatten().map(i64::cast_unsigned))
-}
-
-pub(crate) fn delete(conn: &Connection, build: BuildId) -> rusqlite::Result<()> {
-    conn.prepare_cached("DELETE FROM builds WHERE id = ?1")?.execute([signed(build.0)]).map(drop)
+    const END: &str = "SELECT end_seq FROM builds WHERE id = ?1 AND verdict IS NOT NULL";
+    Ok(read_one(conn, END, [build], |row| unsigned(row, 0))?.flatten())
 }
 
 /// Whether a build may be removed: it is finished, and its commit is no branch's present head.
@@ -178,25 +140,21 @@ pub(crate) fn may_be_removed(conn: &Connection, build: BuildId) -> rusqlite::Res
          WHERE h.repo = b.repo AND b.reference LIKE 'refs/heads/%' AND h.branch = substr(b.reference, 12)
            AND h.head = b.commit_id)",
     )?
-    .exists([signed(build.0)])
+    .exists([build])
 }
 
 /// The build of this repository, commit and trigger.
 pub(crate) fn of_source(conn: &Connection, source: &BuildSource) -> rusqlite::Result<Option<BuildId>> {
-    conn.prepare_cached(
-        "SELECT id FROM builds WHERE commit_id = ?1 AND repo = (SELECT id FROM repos WHERE name = ?2)
-         AND trigger_key = ?3",
-    )?
-    .query_row(params![source.commit.as_bytes(), source.repo.as_str(), source.trigger.key()], id_from)
-    .optional()
+    const OF_SOURCE: &str = "SELECT id FROM builds WHERE commit_id = ?1
+        AND repo = (SELECT id FROM repos WHERE name = ?2) AND reference = ?3 AND trigger_kind = ?4 AND trigger_key = ?5";
+    let BuildSource { repo, commit, trigger, .. } = source;
+    let params = params![commit, repo, trigger.reference, kind_number(&trigger.kind), trigger.key()];
+    read_one(conn, OF_SOURCE, params, |row| row.get(0))
 }
 
 /// The number of the build that is meant.
 pub(crate) fn find(conn: &Connection, name: &BuildName) -> rusqlite::Result<Option<BuildId>> {
-    let newest = |query: &str, params: &[&dyn ToSql]| {
-        let id: Option<i64> = conn.prepare_cached(query)?.query_row(params, |row| row.get(0))?;
-        Ok(id.map(|id| BuildId(id.cast_unsigned())))
-    };
+    let newest = |query: &str, params: &[&dyn ToSql]| conn.prepare_cached(query)?.query_row(params, |row| row.get(0));
     match name {
         BuildName::Number(id) => newest("SELECT max(id) FROM builds WHERE id = ?1", &[&signed(*id)]),
         BuildName::Latest => newest("SELECT max(id) FROM builds", &[]),
@@ -211,28 +169,12 @@ pub(crate) fn find(conn: &Connection, name: &BuildName) -> rusqlite::Result<Opti
 
 /// The build with the next higher number.
 pub(crate) fn after(conn: &Connection, id: BuildId) -> rusqlite::Result<Option<Build>> {
-    let mut statement = conn.prepare_cached("SELECT min(id) FROM builds WHERE id > ?1")?;
-    let next: Option<i64> = statement.query_row([signed(id.0)], |row| row.get(0))?;
-    next.map_or(Ok(None), |id| read(conn, BuildId(id.cast_unsigned())))
-}
-
-/// The columns that [`from_row`] reads.
-macro_rules! select {
-    ($hint:literal, $rest:literal) => {
-        concat!(
-            "SELECT b.id, r.name, b.reference, b.commit_id, b.before, b.created_at, b.finished_at, b.verdict, b.problem, ",
-            "b.subject, b.author, g.commits, b.first_job, b.last_job, b.seal, b.end_seal, ",
-            "b.trigger_kind, b.trust, b.trigger_key ",
-            "FROM builds b ",
-            $hint,
-            " LEFT JOIN repos r ON r.id = b.repo LEFT JOIN ranges g ON g.build = b.id ",
-            $rest
-        )
-    };
+    const AFTER: &str = select!("", "WHERE b.id > ?1 ORDER BY b.id LIMIT 1");
+    read_one(conn, AFTER, [id], from_row)
 }
 
 pub(crate) fn read(conn: &Connection, id: BuildId) -> rusqlite::Result<Option<Build>> {
-    conn.prepare_cached(select!("", "WHERE b.id = ?1"))?.query_row([signed(id.0)], from_row).optional()
+    read_one(conn, select!("", "WHERE b.id = ?1"), [id], from_row)
 }
 
 /// Unfinished builds of one repository or of all, oldest first. The index is named, because SQLite would rather walk
@@ -244,8 +186,8 @@ pub(crate) fn unfinished(conn: &Connection, repo: Option<&str>) -> rusqlite::Res
         "WHERE b.verdict IS NULL AND b.repo = (SELECT id FROM repos WHERE name = ?1) ORDER BY b.id"
     );
     match repo {
-        Some(repo) => read_all(conn, OF_ONE, [repo]),
-        None => read_all(conn, OF_ALL, []),
+        Some(repo) => read_all(conn, OF_ONE, [repo], from_row),
+        None => read_all(conn, OF_ALL, [], from_row),
     }
 }
 
@@ -257,50 +199,37 @@ pub(crate) fn finished(conn: &Connection, repo: Option<&str>, limit: u32) -> rus
         "WHERE b.verdict IS NOT NULL AND b.repo = (SELECT id FROM repos WHERE name = ?2) ORDER BY b.id DESC LIMIT ?1"
     );
     match repo {
-        Some(repo) => read_all(conn, OF_ONE, (limit, repo)),
-        None => read_all(conn, OF_ALL, [limit]),
+        Some(repo) => read_all(conn, OF_ONE, (limit, repo), from_row),
+        None => read_all(conn, OF_ALL, [limit], from_row),
     }
 }
 
-fn read_all(conn: &Connection, query: &str, params: impl Params) -> rusqlite::Result<Vec<Build>> {
-    conn.prepare_cached(query)?.query_map(params, from_row)?.collect()
-}
-
-fn id_from(row: &Row<'_>) -> rusqlite::Result<BuildId> {
-    Ok(BuildId(row.get::<_, i64>(0)?.cast_unsigned()))
-}
-
 fn trigger_from(row: &Row<'_>) -> rusqlite::Result<Trigger> {
+    let key = row.get_ref(4)?.as_blob()?;
     let kind = match row.get(16)? {
         0 => TriggerKind::Push {
-            before: before_from(row.get_ref(4)?.as_blob()?)?,
+            before: if key.is_empty() { None } else { row.get(4)? },
             range: row.get_ref(11)?.as_blob_or_null()?.map_or(Ok(Vec::new()), ranges::from_bytes)?,
         },
         other => return Err(damaged(format!("there is no kind of trigger {other}"))),
     };
-    let trigger = Trigger { kind, reference: RefName::new(row.get_ref(2)?.as_str()?), trust: trust(row.get(17)?)? };
-    // The checksum covers what the key is made of.
-    if row.get_ref(18)?.as_str()? != trigger.key() {
-        return Err(damaged("a trigger's key is not what its parts make"));
-    }
-    Ok(trigger)
+    Ok(Trigger { kind, reference: row.get(2)?, trust: row.get(17)? })
 }
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<Build> {
-    let text = |at: usize| row.get_ref(at).and_then(|value| Ok(value.as_str()?));
-    let repo: Option<RepoName> = row.get_ref(1)?.as_str_or_null()?.map(repo_name).transpose()?;
+    let repo: Option<RepoName> = row.get(1)?;
     let build = Build {
-        id: id_from(row)?,
+        id: row.get(0)?,
         source: BuildSource {
             repo: repo.ok_or_else(|| damaged("a build's repository is unknown"))?,
-            commit: commit_id(row.get_ref(3)?.as_blob()?)?,
+            commit: row.get(3)?,
             trigger: trigger_from(row)?,
-            subject: text(9)?.to_owned(),
-            author: text(10)?.to_owned(),
+            subject: row.get(9)?,
+            author: row.get(10)?,
         },
-        created_at: WallTime(row.get(5)?),
-        finished_at: row.get::<_, Option<i64>>(6)?.map(WallTime),
-        verdict: row.get::<_, Option<i64>>(7)?.map(verdict).transpose()?,
+        created_at: row.get(5)?,
+        finished_at: row.get(6)?,
+        verdict: row.get(7)?,
         problem: row.get(8)?,
     };
     let name = || format!("build {}", build.id.0);
@@ -322,12 +251,12 @@ pub(crate) fn survey(conn: &Connection, each: &mut dyn FnMut(Surveyed)) -> rusql
     while let Some(row) = rows.next()? {
         let unfinished: bool = row.get(5)?;
         each(Surveyed {
-            id: id_from(row)?,
-            repo: repo_name(row.get_ref(1)?.as_str()?)?,
-            reference: RefName::new(row.get_ref(2)?.as_str()?),
+            id: row.get(0)?,
+            repo: row.get(1)?,
+            reference: row.get(2)?,
             lives: row.get(3)?,
             is_head: row.get(4)?,
-            finished_at: row.get::<_, Option<i64>>(6)?.filter(|_| !unfinished).map(WallTime),
+            finished_at: row.get::<_, Option<WallTime>>(6)?.filter(|_| !unfinished),
         });
     }
     Ok(())
@@ -335,22 +264,16 @@ pub(crate) fn survey(conn: &Connection, each: &mut dyn FnMut(Surveyed)) -> rusql
 
 /// The commits of a repository that builds or heads name, without doubles.
 pub(crate) fn commits(conn: &Connection, repo: &RepoName) -> rusqlite::Result<Vec<CommitId>> {
-    let mut statement = conn.prepare_cached(
-        "SELECT b.commit_id FROM repos r JOIN builds b ON b.repo = r.id WHERE r.name = ?1
-         UNION SELECT h.head FROM repos r JOIN heads h ON h.repo = r.id WHERE r.name = ?1",
-    )?;
-    statement.query_map([repo.as_str()], |row| commit_id(row.get_ref(0)?.as_blob()?))?.collect()
+    const OF_REPO: &str = "SELECT b.commit_id FROM repos r JOIN builds b ON b.repo = r.id WHERE r.name = ?1
+         UNION SELECT h.head FROM repos r JOIN heads h ON h.repo = r.id WHERE r.name = ?1";
+    read_all(conn, OF_REPO, [repo], |row| row.get(0))
 }
 
 /// The commits of unfinished builds and of present heads.
 pub(crate) fn needed_commits(conn: &Connection) -> rusqlite::Result<Vec<(RepoName, CommitId)>> {
-    let mut statement = conn.prepare_cached(
-        "SELECT r.name, b.commit_id FROM builds b JOIN repos r ON r.id = b.repo WHERE b.verdict IS NULL
-         UNION SELECT r.name, h.head FROM heads h JOIN repos r ON r.id = h.repo",
-    )?;
-    let found = statement
-        .query_map([], |row| Ok((repo_name(row.get_ref(0)?.as_str()?)?, commit_id(row.get_ref(1)?.as_blob()?)?)))?;
-    found.collect()
+    const NEEDED: &str = "SELECT r.name, b.commit_id FROM builds b JOIN repos r ON r.id = b.repo
+         WHERE b.verdict IS NULL UNION SELECT r.name, h.head FROM heads h JOIN repos r ON r.id = h.repo";
+    read_all(conn, NEEDED, [], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
 /// The bounds, lower inclusive and upper exclusive, between which the ids lie that begin with these hexadecimal
@@ -380,6 +303,8 @@ fn pack(digits: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use rusqlite::types::{FromSql, ValueRef};
+
     use super::*;
 
     #[test]
@@ -396,6 +321,7 @@ mod tests {
 
     #[test]
     fn a_number_that_stands_for_no_verdict_is_damage() {
-        assert!(verdict(4).is_err());
+        let verdict = |number| Verdict::column_result(ValueRef::Integer(number));
+        assert!(verdict(4).is_err() && verdict(3).is_ok());
     }
 }

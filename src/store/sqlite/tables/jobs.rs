@@ -8,8 +8,9 @@
 use std::fmt::Display;
 use std::sync::LazyLock;
 
-use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
+use rusqlite::{CachedStatement, Connection, Row, params};
 
+use super::read_one;
 use super::specs::{self, Tasks};
 use crate::model::{Attempt, AttemptId, BuildId, Ending, Job, JobId, JobState};
 use crate::store::sqlite::checksum::{self, Checksum};
@@ -229,23 +230,21 @@ impl<'a> Writes<'a> {
     /// Leases the attempt's job. Returns the job's attempt before it, which has to have ended.
     pub(crate) fn lease(&mut self, attempt: &Attempt) -> Result<Option<i64>, Fault> {
         let previous = if attempt.number > 1 { Some(self.finished_attempt(attempt.job)?) } else { None };
-        let changed = self.lease.execute(params![signed(attempt.job.0), signed(attempt.id.0), attempt.number])?;
+        let changed = self.lease.execute(params![attempt.job, attempt.id, attempt.number])?;
         one_row(changed, || format!("{} cannot be leased for the attempt numbered {}", attempt.job, attempt.number))?;
         Ok(previous)
     }
 
     fn finished_attempt(&self, job: JobId) -> Result<i64, Fault> {
-        self.conn
-            .prepare_cached("SELECT o.attempt FROM jobs j JOIN outcomes o ON o.attempt = j.attempt WHERE j.id = ?1")?
-            .query_row([signed(job.0)], |row| row.get(0))
-            .optional()?
+        const NEWEST: &str = "SELECT o.attempt FROM jobs j JOIN outcomes o ON o.attempt = j.attempt WHERE j.id = ?1";
+        read_one(self.conn, NEWEST, [job], |row| row.get(0))?
             .ok_or_else(|| Fault::Contradiction(format!("{job} has no attempt before it that is finished")))
     }
 
     pub(crate) fn finish(&mut self, job: JobId, ending: &Ending) -> Result<(), Fault> {
         let (number, (detail, reason)) = (ending_number(ending), why_columns(ending));
         let seal = why_checksum(detail.as_deref(), reason.as_deref());
-        let changed = self.finish.execute(params![signed(job.0), number, detail, reason, seal])?;
+        let changed = self.finish.execute(params![job, number, detail, reason, seal])?;
         one_row(changed, || format!("{job} is unknown or finished"))
     }
 
@@ -261,22 +260,17 @@ impl<'a> Writes<'a> {
     /// A detail may be taken away, so the row is read and its checksum made anew.
     fn begin_again(&mut self, job: JobId, state: i64, failures: u32, losses: u32) -> Result<(), Fault> {
         let unknown = || Fault::Contradiction(format!("{job} is unknown"));
-        let id = signed(job.0);
         let mut statement = self.conn.prepare_cached(
             "SELECT id, build, spec, state, attempt, attempts, failures, losses, detail, reason, seal
              FROM jobs WHERE id = ?1",
         )?;
-        let mut found = statement.query([id])?;
+        let mut found = statement.query([job])?;
         let columns = Columns::read(found.next()?.ok_or_else(unknown)?)?;
         let seal = Columns { state, failures, losses, detail: None, reason: None, ..columns }.checksum();
         drop(found);
-        let changed = self.queue.execute(params![id, state, failures, losses, seal])?;
+        let changed = self.queue.execute(params![job, state, failures, losses, seal])?;
         one_row(changed, || format!("{job} is unknown"))
     }
-}
-
-pub(crate) fn delete(conn: &Connection, job: JobId) -> rusqlite::Result<()> {
-    conn.prepare_cached("DELETE FROM jobs WHERE id = ?1")?.execute([signed(job.0)]).map(drop)
 }
 
 /// In the order of the task file.
@@ -289,7 +283,7 @@ pub(crate) fn of_build(conn: &Connection, build: BuildId, tasks: &mut Tasks) -> 
          FROM builds b JOIN jobs j ON j.id BETWEEN b.first_job AND b.last_job
          WHERE b.id = ?1 ORDER BY j.id",
     )?;
-    let mut found = statement.query([signed(build.0)])?;
+    let mut found = statement.query([build])?;
     let mut jobs = Vec::new();
     while let Some(row) = found.next()? {
         let columns = Columns::read(row)?;
@@ -297,7 +291,7 @@ pub(crate) fn of_build(conn: &Connection, build: BuildId, tasks: &mut Tasks) -> 
             continue;
         }
         jobs.push(Job {
-            id: JobId(columns.id.cast_unsigned()),
+            id: row.get(0)?,
             build,
             task: tasks.get(conn, columns.spec)?,
             state: state_from(columns.state, columns.attempt, (columns.detail, columns.reason))?,

@@ -30,8 +30,7 @@ pub(crate) fn last_id(conn: &Connection, table: &str) -> rusqlite::Result<u64> {
         "SELECT max(coalesce((SELECT max(id) FROM {table}), 0),
            coalesce((SELECT value FROM meta WHERE name = ?1), 0))"
     );
-    let id: i64 = conn.prepare_cached(&query)?.query_row([table], |row| row.get(0))?;
-    Ok(id.cast_unsigned())
+    conn.prepare_cached(&query)?.query_row([table], |row| row.get(0)).map(i64::cast_unsigned)
 }
 
 /// Lets the numbers of a table go on above `last`.

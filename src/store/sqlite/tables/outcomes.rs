@@ -3,6 +3,7 @@
 
 use rusqlite::{CachedStatement, Connection, Row, params};
 
+use super::read_all;
 use crate::model::{AttemptId, LogSummary, Outcome, Snapshot, WallTime};
 use crate::store::sqlite::checksum::Checksum;
 use crate::store::sqlite::failure::{Fault, one_row};
@@ -86,60 +87,45 @@ pub(crate) fn checksum(
     }
 }
 
-/// The statement that adds an outcome, prepared once for a batch.
-pub(crate) struct Insert<'a>(CachedStatement<'a>);
+/// The statement that [`insert`] executes. The row comes from `attempts`, so that an attempt that was never leased gets
+/// none.
+pub(crate) const INSERT: &str = "INSERT INTO outcomes (attempt, outcome, code, detail, finished_at, duration_ms,
+       log_bytes, log_crc32, log_missing, seal, reason, seq)
+     SELECT id, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12 FROM attempts WHERE id = ?1";
 
-impl<'a> Insert<'a> {
-    pub(crate) fn new(conn: &'a Connection) -> rusqlite::Result<Self> {
-        // The row comes from `attempts`, so that an attempt that was never leased gets none.
-        let statement = conn.prepare_cached(
-            "INSERT INTO outcomes
-               (attempt, outcome, code, detail, finished_at, duration_ms, log_bytes, log_crc32, log_missing, seal,
-                reason, seq)
-             SELECT id, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12 FROM attempts WHERE id = ?1",
-        )?;
-        Ok(Self(statement))
-    }
-
-    pub(crate) fn insert(
-        &mut self,
-        attempt: AttemptId,
-        outcome: &Outcome,
-        log: &LogSummary,
-        duration_ms: Option<u64>,
-        (at, seq): (WallTime, i64),
-    ) -> Result<(), Fault> {
-        let columns = Columns::of(outcome);
-        let seal = checksum(attempt, &columns, log, duration_ms, at).value();
-        let Columns { number, code, detail, reason } = columns;
-        let added = self.0.execute(params![
-            signed(attempt.0),
-            number,
-            code,
-            detail,
-            at.0,
-            duration_ms.map(signed),
-            signed(log.bytes),
-            log.crc32,
-            log.missing,
-            seal,
-            reason,
-            seq
-        ])?;
-        one_row(added, || format!("{attempt} was never leased"))
-    }
-}
-
-pub(crate) fn delete(conn: &Connection, attempt: AttemptId) -> rusqlite::Result<()> {
-    conn.prepare_cached("DELETE FROM outcomes WHERE attempt = ?1")?.execute([signed(attempt.0)]).map(drop)
+/// Adds an outcome.
+pub(crate) fn insert(
+    statement: &mut CachedStatement<'_>,
+    attempt: AttemptId,
+    outcome: &Outcome,
+    (log, duration_ms): (&LogSummary, Option<u64>),
+    (at, seq): (WallTime, i64),
+) -> Result<(), Fault> {
+    let columns = Columns::of(outcome);
+    let seal = checksum(attempt, &columns, log, duration_ms, at).value();
+    let Columns { number, code, detail, reason } = columns;
+    let (duration_ms, log_bytes) = (duration_ms.map(signed), signed(log.bytes));
+    let added = statement.execute(params![
+        attempt,
+        number,
+        code,
+        detail,
+        at,
+        duration_ms,
+        log_bytes,
+        log.crc32,
+        log.missing,
+        seal,
+        reason,
+        seq
+    ])?;
+    one_row(added, || format!("{attempt} was never leased"))
 }
 
 /// The attempts that [`Snapshot::recorded`] names.
 pub(crate) fn recorded(conn: &Connection) -> rusqlite::Result<Vec<AttemptId>> {
-    let mut statement =
-        conn.prepare_cached("SELECT attempt FROM outcomes WHERE outcome <> ?1 ORDER BY attempt DESC LIMIT ?2")?;
-    let rows = statement.query_map([LOST, Snapshot::RECORDED_MAX as i64], |row| row.get::<_, i64>(0))?;
-    let mut attempts = rows.map(|id| Ok(AttemptId(id?.cast_unsigned()))).collect::<rusqlite::Result<Vec<_>>>()?;
+    const NEWEST: &str = "SELECT attempt FROM outcomes WHERE outcome <> ?1 ORDER BY attempt DESC LIMIT ?2";
+    let mut attempts = read_all(conn, NEWEST, [LOST, Snapshot::RECORDED_MAX as i64], |row| row.get(0))?;
     attempts.reverse();
     Ok(attempts)
 }

@@ -1,22 +1,17 @@
 //! `ranges`: the commits of a build's range as one blob, each as one byte of length and its bytes. An empty range has
 //! no row. The checksum of the build covers it.
 
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
+use super::execute;
 use crate::model::{BuildId, CommitId};
-use crate::store::sqlite::values::{commit_id, damaged, signed};
+use crate::store::sqlite::values::damaged;
 
 pub(crate) fn insert(conn: &Connection, build: BuildId, range: &[CommitId]) -> rusqlite::Result<()> {
     if range.is_empty() {
         return Ok(());
     }
-    conn.prepare_cached("INSERT INTO ranges (build, commits) VALUES (?1, ?2)")?
-        .execute(params![signed(build.0), to_bytes(range)])
-        .map(drop)
-}
-
-pub(crate) fn delete(conn: &Connection, build: BuildId) -> rusqlite::Result<()> {
-    conn.prepare_cached("DELETE FROM ranges WHERE build = ?1")?.execute([signed(build.0)]).map(drop)
+    execute(conn, "INSERT INTO ranges (build, commits) VALUES (?1, ?2)", (build, to_bytes(range))).map(drop)
 }
 
 pub(crate) fn to_bytes(range: &[CommitId]) -> Vec<u8> {
@@ -34,7 +29,7 @@ pub(crate) fn from_bytes(mut bytes: &[u8]) -> rusqlite::Result<Vec<CommitId>> {
     while let Some((len, rest)) = bytes.split_first() {
         let (raw, rest) =
             rest.split_at_checked(usize::from(*len)).ok_or_else(|| damaged("a range of commits is cut short"))?;
-        range.push(commit_id(raw)?);
+        range.push(CommitId::from_bytes(raw).map_err(|e| damaged(e.to_string()))?);
         bytes = rest;
     }
     Ok(range)

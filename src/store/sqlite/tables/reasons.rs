@@ -4,6 +4,10 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, params};
 
+use super::read_all;
+use crate::model::reason::StoredReason;
+use crate::store::sqlite::values::reason_json;
+
 /// Number of reasons kept once each. Later ones are written out in their attempts: so many cannot be repeating.
 const KEPT_MAX: usize = 1024;
 
@@ -21,13 +25,21 @@ struct Row {
 impl Ids {
     /// The row of a reason, added if it is new; `None` if the text is to be written out. A row from before there were
     /// codes gets its code when the same text comes again: the text is the same reason.
-    pub(crate) fn get(&mut self, conn: &Connection, text: &str, json: Option<&str>) -> rusqlite::Result<Option<i64>> {
+    pub(crate) fn get(
+        &mut self,
+        conn: &Connection,
+        text: &str,
+        reason: &impl StoredReason,
+    ) -> rusqlite::Result<Option<i64>> {
         let ids = match &mut self.0 {
             Some(ids) => ids,
             none => none.insert(read(conn)?),
         };
         if let Some(row) = ids.get_mut(text) {
-            if !row.has_code && json.is_some() {
+            // JSON is made only for a row that lacks it: this is done for each lease.
+            if !row.has_code
+                && let Some(json) = reason_json(reason)
+            {
                 conn.execute("UPDATE reasons SET reason = ?2 WHERE id = ?1", params![row.id, json])?;
                 row.has_code = true;
             }
@@ -36,14 +48,15 @@ impl Ids {
         if ids.len() >= KEPT_MAX {
             return Ok(None);
         }
-        let id =
-            conn.prepare_cached("INSERT INTO reasons (body, reason) VALUES (?1, ?2)")?.insert([Some(text), json])?;
+        let json = reason_json(reason);
+        let id = conn.prepare_cached("INSERT INTO reasons (body, reason) VALUES (?1, ?2)")?.insert((text, &json))?;
         ids.insert(text.to_owned(), Row { id, has_code: json.is_some() });
         Ok(Some(id))
     }
 }
 
 fn read(conn: &Connection) -> rusqlite::Result<HashMap<String, Row>> {
-    let mut statement = conn.prepare_cached("SELECT body, id, reason IS NOT NULL FROM reasons")?;
-    statement.query_map([], |row| Ok((row.get(0)?, Row { id: row.get(1)?, has_code: row.get(2)? })))?.collect()
+    const READ: &str = "SELECT body, id, reason IS NOT NULL FROM reasons";
+    let found = read_all(conn, READ, [], |row| Ok((row.get(0)?, Row { id: row.get(1)?, has_code: row.get(2)? })))?;
+    Ok(found.into_iter().collect())
 }

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 
-use super::id_of;
+use super::{execute, read_one};
 use crate::model::RepoName;
 
 /// The row numbers of repositories that were used.
@@ -17,9 +17,9 @@ impl Ids {
         if let Some(id) = self.0.get(repo) {
             return Ok(*id);
         }
-        let id = match id_of(conn, "SELECT id FROM repos WHERE name = ?1", repo.as_str())? {
+        let id = match read_one(conn, "SELECT id FROM repos WHERE name = ?1", [repo], |row| row.get(0))? {
             Some(id) => id,
-            None => conn.prepare_cached("INSERT INTO repos (name) VALUES (?1)")?.insert([repo.as_str()])?,
+            None => conn.prepare_cached("INSERT INTO repos (name) VALUES (?1)")?.insert([repo])?,
         };
         self.0.insert(repo.clone(), id);
         Ok(id)
@@ -27,14 +27,11 @@ impl Ids {
 }
 
 pub(crate) fn source(conn: &Connection, repo: &RepoName) -> rusqlite::Result<Option<String>> {
-    let mut statement = conn.prepare_cached("SELECT source FROM repos WHERE name = ?1")?;
-    statement.query_row([repo.as_str()], |row| row.get(0)).optional().map(Option::flatten)
+    Ok(read_one(conn, "SELECT source FROM repos WHERE name = ?1", [repo], |row| row.get(0))?.flatten())
 }
 
 pub(crate) fn set_source(conn: &Connection, repo: &RepoName, source: &str) -> rusqlite::Result<()> {
-    conn.prepare_cached(
-        "INSERT INTO repos (name, source) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET source = excluded.source",
-    )?
-    .execute([repo.as_str(), source])
-    .map(drop)
+    const SET: &str = "INSERT INTO repos (name, source) VALUES (?1, ?2)
+         ON CONFLICT (name) DO UPDATE SET source = excluded.source";
+    execute(conn, SET, (repo, source)).map(drop)
 }

@@ -5,9 +5,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::Connection;
 
-use super::id_of;
+use super::read_one;
 use crate::model::TaskSpec;
 use crate::store::sqlite::checksum::Checksum;
 use crate::store::sqlite::values::damaged;
@@ -26,11 +26,11 @@ impl Ids {
         if let Some(id) = self.0.get(&body) {
             return Ok(*id);
         }
-        let id = match id_of(conn, "SELECT id FROM specs WHERE body = ?1", &body)? {
+        let id = match read_one(conn, "SELECT id FROM specs WHERE body = ?1", [&body], |row| row.get(0))? {
             Some(id) => id,
             None => conn
                 .prepare_cached("INSERT INTO specs (body, seal) VALUES (?1, ?2)")?
-                .insert(params![body, checksum(&body).value()])?,
+                .insert((&body, checksum(&body).value()))?,
         };
         if self.0.len() >= REMEMBERED_MAX {
             self.0.clear();
@@ -50,10 +50,8 @@ impl Tasks {
         if let Some(task) = self.0.get(&id) {
             return Ok(Arc::clone(task));
         }
-        let found: Option<(String, i64)> = conn
-            .prepare_cached("SELECT body, seal FROM specs WHERE id = ?1")?
-            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
+        const READ: &str = "SELECT body, seal FROM specs WHERE id = ?1";
+        let found = read_one(conn, READ, [id], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?;
         let (body, sealed) = found.ok_or_else(|| damaged("a job's task is missing"))?;
         checksum(&body).check(sealed, || format!("task {id}"))?;
         let task = Arc::new(from_json(&body).map_err(|e| damaged(format!("a job's task is unreadable: {e}")))?);
