@@ -308,11 +308,12 @@ impl Display for Notice {
                 write!(f, "runner {runner} drains: {holding} attempts to finish")
             }
             Self::RunnerQuarantined { runner, quarantine } => write!(f, "runner {runner} is {quarantine}"),
-            Self::RunnerStarting { pool } => {
-                write!(f, "work waits and no runner that fits is connected: starting one in pool {pool}")
+            // There is one pool so far, and it is this machine.
+            Self::RunnerStarting { pool: _ } => {
+                f.write_str("work waits and no runner that fits is connected: starting one on this machine")
             }
-            Self::RunnerNotStarted { pool, why } => write!(f, "pool {pool} could not start a runner: {why}"),
-            Self::RunnerEndedEarly { pool } => write!(f, "a runner that pool {pool} started ended before it joined"),
+            Self::RunnerNotStarted { pool: _, why } => write!(f, "could not start a runner on this machine: {why}"),
+            Self::RunnerEndedEarly { pool: _ } => f.write_str("a runner that was started here ended before it joined"),
             Self::HeldUp { gap_ms } => {
                 write!(f, "the dispatcher was held up for {gap_ms} ms: every lease is extended by as much")
             }

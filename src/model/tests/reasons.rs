@@ -365,13 +365,13 @@ fn answers_and_log_lines_have_texts() {
         ),
         (
             Box::new(Notice::RunnerStarting { pool }),
-            "work waits and no runner that fits is connected: starting one in pool p1",
+            "work waits and no runner that fits is connected: starting one on this machine",
         ),
         (
             Box::new(Notice::RunnerNotStarted { pool, why: said("no memory") }),
-            "pool p1 could not start a runner: no memory",
+            "could not start a runner on this machine: no memory",
         ),
-        (Box::new(Notice::RunnerEndedEarly { pool }), "a runner that pool p1 started ended before it joined"),
+        (Box::new(Notice::RunnerEndedEarly { pool }), "a runner that was started here ended before it joined"),
         (
             Box::new(Notice::HeldUp { gap_ms: 5 }),
             "the dispatcher was held up for 5 ms: every lease is extended by as much",
