@@ -56,7 +56,8 @@ pub struct LogSummary {
     pub bytes: u64,
     /// The CRC-32 (IEEE) of the stored bytes.
     pub crc32: u32,
-    /// The reason why bytes of the task's output are missing, if they are: a cap, a full disk, a lost runner.
+    /// The reason why bytes of the task's output are missing, if a runner or the dispatcher gave one: a cap, a full
+    /// disk. The log of a lost or cancelled attempt is never whole; its outcome says why.
     pub missing: Option<String>,
 }
 

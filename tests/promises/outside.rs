@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use surveil::model::words::missing_output;
 use surveil::model::{AttemptId, Incarnation, JobId, Outcome, Record, RunnerId, RunnerName, SessionId};
 use surveil::scheduler::{Effect, Event, RunnerCommand};
 
@@ -252,7 +253,9 @@ pub(super) fn s16(story: &[Entry], _: &Terms) -> Result<(), String> {
     let mut sealed = BTreeMap::new();
     for fact in facts(story) {
         match fact {
-            Fact::Committed(Record::AttemptFinished { attempt, log, .. }) if log.missing.is_none() => {
+            Fact::Committed(Record::AttemptFinished { attempt, outcome, log, .. })
+                if missing_output(outcome, log).is_none() =>
+            {
                 sealed.insert(*attempt, (log.bytes, log.crc32));
             }
             Fact::LogRead { attempt, bytes, crc32, is_whole, .. } => {
