@@ -50,52 +50,40 @@ impl Reader {
     }
 }
 
+/// Answers questions of the contract by functions of `tables/`: `question = function, what could not be done`.
+macro_rules! answers {
+    ($($question:ident($($name:ident: $type:ty),*) -> $answer:ty = $function:path, $doing:literal;)+) => {$(
+        fn $question(&self, $($name: $type),*) -> Result<$answer, StoreError> {
+            $function(&self.conn, $($name),*).map_err(self.failed($doing))
+        }
+    )+};
+}
+
 impl store::Reader for Reader {
-    fn find(&self, name: &BuildName) -> Result<Option<BuildId>, StoreError> {
-        builds::find(&self.conn, name).map_err(self.failed("find a build in"))
-    }
-
-    fn unfinished_builds(&self, repo: Option<&str>) -> Result<Vec<Build>, StoreError> {
-        builds::unfinished(&self.conn, repo).map_err(self.failed("read builds from"))
-    }
-
-    fn finished_builds(&self, repo: Option<&str>, limit: u32) -> Result<Vec<Build>, StoreError> {
-        builds::finished(&self.conn, repo, limit).map_err(self.failed("read builds from"))
-    }
-
-    fn build(&self, id: BuildId) -> Result<Option<Build>, StoreError> {
-        builds::read(&self.conn, id).map_err(self.failed("read a build from"))
+    answers! {
+        find(name: &BuildName) -> Option<BuildId> = builds::find, "find a build in";
+        unfinished_builds(repo: Option<&str>) -> Vec<Build> = builds::unfinished, "read builds from";
+        finished_builds(repo: Option<&str>, limit: u32) -> Vec<Build> = builds::finished, "read builds from";
+        build(id: BuildId) -> Option<Build> = builds::read, "read a build from";
+        attempts(build: BuildId) -> Vec<Attempt> = attempts::of_build, "read attempts from";
+        attempt(id: AttemptId) -> Option<Attempt> = attempts::read, "read an attempt from";
+        decisions(build: BuildId) -> Vec<(Option<u64>, Decision)> = decisions::of_build, "read decisions from";
+        late_results(build: BuildId) -> Vec<LateResult> = late_results::of_build, "read late results from";
+        runners() -> Vec<Runner> = runners::all, "read runners from";
+        survey(each: &mut dyn FnMut(Surveyed)) -> () = builds::survey, "read builds from";
+        forgotten(build: BuildId) -> Option<(Rule, WallTime)> = forgotten::read, "read removed builds from";
+        commits(repo: &RepoName) -> Vec<CommitId> = builds::commits, "read commits from";
+        needed() -> Vec<(RepoName, CommitId)> = builds::needed_commits, "read commits from";
     }
 
     fn jobs(&self, build: BuildId) -> Result<Vec<Job>, StoreError> {
         jobs::of_build(&self.conn, build, &mut Tasks::default()).map_err(self.failed("read jobs from"))
     }
 
-    fn attempts(&self, build: BuildId) -> Result<Vec<Attempt>, StoreError> {
-        attempts::of_build(&self.conn, build).map_err(self.failed("read attempts from"))
-    }
-
     fn sequence(&self, build: BuildId) -> Result<Sequence, StoreError> {
-        let ask = || {
-            Ok(Sequence { end: builds::end_seq(&self.conn, build)?, attempts: attempts::sequence(&self.conn, build)? })
-        };
-        ask().map_err(self.failed("read the order of what happened from"))
-    }
-
-    fn decisions(&self, build: BuildId) -> Result<Vec<(Option<u64>, Decision)>, StoreError> {
-        decisions::of_build(&self.conn, build).map_err(self.failed("read decisions from"))
-    }
-
-    fn late_results(&self, build: BuildId) -> Result<Vec<LateResult>, StoreError> {
-        late_results::of_build(&self.conn, build).map_err(self.failed("read late results from"))
-    }
-
-    fn runners(&self) -> Result<Vec<Runner>, StoreError> {
-        runners::all(&self.conn).map_err(self.failed("read runners from"))
-    }
-
-    fn attempt(&self, id: AttemptId) -> Result<Option<Attempt>, StoreError> {
-        attempts::read(&self.conn, id).map_err(self.failed("read an attempt from"))
+        let failed = "read the order of what happened from";
+        let end = builds::end_seq(&self.conn, build).map_err(self.failed(failed))?;
+        Ok(Sequence { end, attempts: attempts::sequence(&self.conn, build).map_err(self.failed(failed))? })
     }
 
     fn check(&self, each: &mut dyn FnMut(WholeBuild)) -> Result<(), StoreError> {
@@ -108,22 +96,6 @@ impl store::Reader for Reader {
         }
         heads::all(&self.conn).and_then(|_| runners::all(&self.conn)).map_err(self.failed("check"))?;
         Ok(())
-    }
-
-    fn survey(&self, each: &mut dyn FnMut(Surveyed)) -> Result<(), StoreError> {
-        builds::survey(&self.conn, each).map_err(self.failed("read builds from"))
-    }
-
-    fn forgotten(&self, build: BuildId) -> Result<Option<(Rule, WallTime)>, StoreError> {
-        forgotten::read(&self.conn, build).map_err(self.failed("read removed builds from"))
-    }
-
-    fn commits(&self, repo: &RepoName) -> Result<Vec<CommitId>, StoreError> {
-        builds::commits(&self.conn, repo).map_err(self.failed("read commits from"))
-    }
-
-    fn needed(&self) -> Result<Vec<(RepoName, CommitId)>, StoreError> {
-        builds::needed_commits(&self.conn).map_err(self.failed("read commits from"))
     }
 
     fn last_build(&self) -> Result<BuildId, StoreError> {

@@ -2,7 +2,7 @@
 //! version of this program wrote is damage, never a default. Used by `tables/`; does no I/O.
 
 use rusqlite::Row;
-use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Type, ValueRef};
+use rusqlite::types::{FromSqlError, Type};
 
 use crate::model::reason::{RecordedReason, StoredReason};
 use crate::model::{
@@ -12,21 +12,22 @@ use crate::model::{
 /// Lets types stand in columns: `type: value => what SQLite gets, how SQLite's value is taken => value`.
 macro_rules! columns {
     ($($type:ident: $value:ident => $to:expr, $raw:ident.$take:ident => $from:expr;)+) => {$(
-        impl ToSql for $type {
-            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        impl rusqlite::types::ToSql for $type {
+            fn to_sql(&self) -> rusqlite::Result<rusqlite::types::ToSqlOutput<'_>> {
                 let $value = self;
                 Ok($to.into())
             }
         }
 
-        impl FromSql for $type {
-            fn column_result($raw: ValueRef<'_>) -> FromSqlResult<Self> {
+        impl rusqlite::types::FromSql for $type {
+            fn column_result($raw: rusqlite::types::ValueRef<'_>) -> rusqlite::types::FromSqlResult<Self> {
                 let $raw = $raw.$take()?;
                 $from
             }
         }
     )+};
 }
+pub(super) use columns;
 
 columns! {
     BuildId: id => signed(id.0), raw.as_i64 => Ok(Self(raw.cast_unsigned()));
@@ -57,22 +58,11 @@ macro_rules! numbered {
             }
         }
 
-        impl rusqlite::types::ToSql for $type {
-            fn to_sql(&self) -> rusqlite::Result<rusqlite::types::ToSqlOutput<'_>> {
-                Ok($crate::store::sqlite::values::Numbered::number(self).into())
-            }
-        }
-
-        impl rusqlite::types::FromSql for $type {
-            fn column_result(raw: rusqlite::types::ValueRef<'_>) -> rusqlite::types::FromSqlResult<Self> {
-                match raw.as_i64()? {
-                    $($number => Ok(Self::$variant),)+
-                    other => {
-                        let why = format!(concat!("there is no ", $name, " {}"), other);
-                        Err(rusqlite::types::FromSqlError::Other(why.into()))
-                    }
-                }
-            }
+        $crate::store::sqlite::values::columns! {
+            $type: value => $crate::store::sqlite::values::Numbered::number(value), raw.as_i64 => match raw {
+                $($number => Ok(Self::$variant),)+
+                _ => Err(rusqlite::types::FromSqlError::Other(format!("there is no {} {raw}", $name).into())),
+            };
         }
     };
 }

@@ -12,6 +12,7 @@ use rusqlite::{CachedStatement, Connection, Row, params};
 
 use super::read_one;
 use super::specs::{self, Tasks};
+use crate::model::reason::StoredReason;
 use crate::model::{Attempt, AttemptId, BuildId, Ending, Job, JobId, JobState};
 use crate::store::sqlite::checksum::{self, Checksum};
 use crate::store::sqlite::failure::{Fault, one_row};
@@ -28,35 +29,22 @@ const SKIPPED: i64 = 7;
 /// States from here on are endings.
 const FIRST_ENDING: i64 = PASSED;
 
-/// The columns `state` and `attempt`; the attempt is 0 if the state names none.
-fn state_columns(state: &JobState) -> (i64, i64) {
-    match state {
-        JobState::Waiting => (WAITING, 0),
-        JobState::Queued => (QUEUED, 0),
-        JobState::Leased(attempt) => (LEASED, signed(attempt.0)),
-        JobState::Finished(ending) => (ending_number(ending), 0),
-    }
-}
-
 /// The columns `detail` and `reason`: why a job is errored or skipped.
 type Why = (Option<String>, Option<String>);
 
-fn why_columns(ending: &Ending) -> Why {
-    let (detail, reason) = match ending {
-        Ending::Errored(reason) => reason_columns(reason),
-        Ending::Skipped(reason) => reason_columns(reason),
-        Ending::Passed | Ending::Failed | Ending::Cancelled => return (None, None),
-    };
-    (Some(detail), reason)
+fn why(reason: &impl StoredReason) -> Why {
+    let (detail, json) = reason_columns(reason);
+    (Some(detail), json)
 }
 
-fn ending_number(ending: &Ending) -> i64 {
+/// The columns `state`, and `detail` with `reason`.
+fn ending_columns(ending: &Ending) -> (i64, Why) {
     match ending {
-        Ending::Passed => PASSED,
-        Ending::Failed => FAILED,
-        Ending::Errored(_) => ERRORED,
-        Ending::Cancelled => CANCELLED,
-        Ending::Skipped(_) => SKIPPED,
+        Ending::Passed => (PASSED, Why::default()),
+        Ending::Failed => (FAILED, Why::default()),
+        Ending::Errored(reason) => (ERRORED, why(reason)),
+        Ending::Cancelled => (CANCELLED, Why::default()),
+        Ending::Skipped(reason) => (SKIPPED, why(reason)),
     }
 }
 
@@ -76,17 +64,10 @@ fn state_from(number: i64, attempt: i64, why: (Option<&str>, Option<&str>)) -> r
     })
 }
 
-/// The columns of a row.
+/// The columns of a row: the numbers in the order of [`FACTORS`], and the two texts.
 #[derive(Debug, Clone, Copy)]
 struct Columns<'a> {
-    id: i64,
-    build: i64,
-    spec: i64,
-    state: i64,
-    attempt: i64,
-    attempts: u32,
-    failures: u32,
-    losses: u32,
+    numbers: [i64; FACTORS.len()],
     detail: Option<&'a str>,
     reason: Option<&'a str>,
 }
@@ -127,49 +108,33 @@ fn carried_on(changes: &[(&str, &dyn Display)], more: &dyn Display) -> String {
 }
 
 impl<'a> Columns<'a> {
-    fn of(job: &Job, spec: i64, (detail, reason): &'a Why) -> Self {
-        let (state, attempt) = state_columns(&job.state);
-        let Job { attempts, failures, losses, .. } = *job;
-        Self {
-            id: signed(job.id.0),
-            build: signed(job.build.0),
-            spec,
-            state,
-            attempt,
-            attempts,
-            failures,
-            losses,
-            detail: detail.as_deref(),
-            reason: reason.as_deref(),
-        }
-    }
-
     fn checksum(&self) -> i64 {
-        let Self { id, build, spec, state, attempt, attempts, failures, losses, detail, reason } = *self;
-        let numbers = [id, build, spec, state, attempt, attempts.into(), failures.into(), losses.into()];
-        let sum = FACTORS.iter().zip(numbers).fold(why_checksum(detail, reason), |sum, ((_, factor), number)| {
-            sum.wrapping_add(number.wrapping_mul(*factor))
-        });
-        sum & MODULUS_MASK
+        let terms = FACTORS.iter().zip(self.numbers).map(|((_, factor), number)| number.wrapping_mul(*factor));
+        terms.fold(why_checksum(self.detail, self.reason), i64::wrapping_add) & MODULUS_MASK
     }
 
-    /// Reads the columns in the order of the struct, and refuses a row that does not match its checksum.
+    /// Reads the columns that [`select`] names, and refuses a row that does not match its checksum.
     fn read(row: &'a Row<'_>) -> rusqlite::Result<Self> {
-        let columns = Self {
-            id: row.get(0)?,
-            build: row.get(1)?,
-            spec: row.get(2)?,
-            state: row.get(3)?,
-            attempt: row.get(4)?,
-            attempts: row.get(5)?,
-            failures: row.get(6)?,
-            losses: row.get(7)?,
-            detail: row.get_ref(8)?.as_str_or_null()?,
-            reason: row.get_ref(9)?.as_str_or_null()?,
-        };
-        checksum::compare(columns.checksum(), row.get(10)?, || format!("job {}", columns.id))?;
+        let mut numbers = [0; FACTORS.len()];
+        for (at, number) in numbers.iter_mut().enumerate() {
+            *number = row.get(at)?;
+        }
+        let (detail, reason) = (row.get_ref(8)?.as_str_or_null()?, row.get_ref(9)?.as_str_or_null()?);
+        let columns = Self { numbers, detail, reason };
+        checksum::compare(columns.checksum(), row.get(10)?, || format!("job {}", numbers[0]))?;
         Ok(columns)
     }
+}
+
+/// The columns of a row and its checksum.
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT j.id, j.build, j.spec, j.state, j.attempt, j.attempts, j.failures, j.losses, j.detail, j.reason, ",
+            "j.seal ",
+            $rest
+        )
+    };
 }
 
 static LEASE: LazyLock<String> = LazyLock::new(|| {
@@ -215,13 +180,20 @@ impl<'a> Writes<'a> {
     }
 
     pub(crate) fn insert(&mut self, specs: &mut specs::Ids, job: &Job) -> Result<(), Fault> {
-        let why = match &job.state {
-            JobState::Finished(ending) => why_columns(ending),
-            JobState::Waiting | JobState::Queued | JobState::Leased(_) => (None, None),
+        let (state, attempt, (detail, reason)) = match &job.state {
+            JobState::Waiting => (WAITING, 0, Why::default()),
+            JobState::Queued => (QUEUED, 0, Why::default()),
+            JobState::Leased(attempt) => (LEASED, signed(attempt.0), Why::default()),
+            JobState::Finished(ending) => {
+                let (state, why) = ending_columns(ending);
+                (state, 0, why)
+            }
         };
-        let columns = Columns::of(job, specs.get(self.conn, &job.task)?, &why);
-        let Columns { id, build, spec, state, attempt, attempts, failures, losses, detail, reason } = columns;
-        let seal = columns.checksum();
+        let Job { id, build, attempts, failures, losses, .. } = *job;
+        let spec = specs.get(self.conn, &job.task)?;
+        let numbers =
+            [signed(id.0), signed(build.0), spec, state, attempt, attempts.into(), failures.into(), losses.into()];
+        let seal = Columns { numbers, detail: detail.as_deref(), reason: reason.as_deref() }.checksum();
         self.insert
             .execute(params![id, build, spec, state, attempt, attempts, failures, losses, detail, reason, seal])?;
         Ok(())
@@ -242,9 +214,9 @@ impl<'a> Writes<'a> {
     }
 
     pub(crate) fn finish(&mut self, job: JobId, ending: &Ending) -> Result<(), Fault> {
-        let (number, (detail, reason)) = (ending_number(ending), why_columns(ending));
+        let (state, (detail, reason)) = ending_columns(ending);
         let seal = why_checksum(detail.as_deref(), reason.as_deref());
-        let changed = self.finish.execute(params![job, number, detail, reason, seal])?;
+        let changed = self.finish.execute(params![job, state, detail, reason, seal])?;
         one_row(changed, || format!("{job} is unknown or finished"))
     }
 
@@ -260,13 +232,12 @@ impl<'a> Writes<'a> {
     /// A detail may be taken away, so the row is read and its checksum made anew.
     fn begin_again(&mut self, job: JobId, state: i64, failures: u32, losses: u32) -> Result<(), Fault> {
         let unknown = || Fault::Contradiction(format!("{job} is unknown"));
-        let mut statement = self.conn.prepare_cached(
-            "SELECT id, build, spec, state, attempt, attempts, failures, losses, detail, reason, seal
-             FROM jobs WHERE id = ?1",
-        )?;
+        let mut statement = self.conn.prepare_cached(select!("FROM jobs j WHERE j.id = ?1"))?;
         let mut found = statement.query([job])?;
         let columns = Columns::read(found.next()?.ok_or_else(unknown)?)?;
-        let seal = Columns { state, failures, losses, detail: None, reason: None, ..columns }.checksum();
+        let [id, build, spec, _, attempt, attempts, ..] = columns.numbers;
+        let numbers = [id, build, spec, state, attempt, attempts, failures.into(), losses.into()];
+        let seal = Columns { numbers, detail: None, reason: None }.checksum();
         drop(found);
         let changed = self.queue.execute(params![job, state, failures, losses, seal])?;
         one_row(changed, || format!("{job} is unknown"))
@@ -277,27 +248,24 @@ impl<'a> Writes<'a> {
 pub(crate) fn of_build(conn: &Connection, build: BuildId, tasks: &mut Tasks) -> rusqlite::Result<Vec<Job>> {
     // Rows between a build's first and last job that are not its own are read too, so that each is checked before it is
     // passed over.
-    let mut statement = conn.prepare_cached(
-        "SELECT j.id, j.build, j.spec, j.state, j.attempt, j.attempts, j.failures, j.losses, j.detail, j.reason,
-           j.seal
-         FROM builds b JOIN jobs j ON j.id BETWEEN b.first_job AND b.last_job
-         WHERE b.id = ?1 ORDER BY j.id",
-    )?;
+    let mut statement = conn.prepare_cached(select!(
+        "FROM builds b JOIN jobs j ON j.id BETWEEN b.first_job AND b.last_job WHERE b.id = ?1 ORDER BY j.id"
+    ))?;
     let mut found = statement.query([build])?;
     let mut jobs = Vec::new();
     while let Some(row) = found.next()? {
-        let columns = Columns::read(row)?;
-        if columns.build != signed(build.0) {
+        let Columns { numbers: [_, of, spec, state, attempt, ..], detail, reason } = Columns::read(row)?;
+        if of != signed(build.0) {
             continue;
         }
         jobs.push(Job {
             id: row.get(0)?,
             build,
-            task: tasks.get(conn, columns.spec)?,
-            state: state_from(columns.state, columns.attempt, (columns.detail, columns.reason))?,
-            attempts: columns.attempts,
-            failures: columns.failures,
-            losses: columns.losses,
+            task: tasks.get(conn, spec)?,
+            state: state_from(state, attempt, (detail, reason))?,
+            attempts: row.get(5)?,
+            failures: row.get(6)?,
+            losses: row.get(7)?,
         });
     }
     Ok(jobs)
