@@ -1,4 +1,4 @@
-//! What can go wrong with a store. Callers branch on variants and show the text; the words of the database stay in the
+//! The error of a store. Callers branch on variants and show the text; the words of the database stay in the
 //! source. Any implementation can make these errors: `store` is the store's name as people know it, such as the path of
 //! a file.
 
@@ -7,7 +7,7 @@ use std::error::Error;
 /// The error of the database or of the operating system.
 pub type Cause = Box<dyn Error + Send + Sync>;
 
-/// What went wrong with a store.
+/// The error of a store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Nothing of the batch was stored, and the store is as usable as before: wait, then try the same batch again.
@@ -44,8 +44,8 @@ pub enum StoreError {
     /// The caller's view and the store's disagree. Nothing of the batch was stored; going on would spread the error.
     #[error("{record} contradicts the store, {why}")]
     Contradiction { record: String, why: String },
-    /// The database or the operating system failed, such as by an error from sync. What reached the disk is unknown:
-    /// end the process.
+    /// The database or the operating system failed, such as by an error from sync. It is unknown which bytes reached
+    /// the disk: end the process.
     #[error("could not {doing} {store}")]
     Failed { doing: &'static str, store: String, source: Cause },
 }

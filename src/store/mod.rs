@@ -1,4 +1,4 @@
-//! What the dispatcher remembers, as a contract in words of the model and one implementation of it.
+//! The dispatcher's records: a contract in words of the model, and one implementation of it.
 //!
 //! A dispatcher's core owns the one [`Store`], which writes: [`Store::commit`] returns once its records are synced, so
 //! a message sent afterwards promises nothing that a crash takes back. [`Readers`] opens a [`Reader`] for everybody who

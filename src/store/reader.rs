@@ -117,7 +117,7 @@ pub enum BuildName {
     Latest,
 }
 
-/// What a decision about a build's removal depends on.
+/// The facts about a build on which its removal depends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Surveyed {
     pub id: BuildId,

@@ -12,7 +12,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pages in the write-ahead log after which a commit also moves them to the main file: 16 MiB. SQLite's 1,000 would
 /// have every busy batch wait for that; many more would make the wait long and the file beside the store large.
 const CHECKPOINT_PAGES: i64 = 4000;
-/// What the log shrinks to after something made it large.
+/// Size to which the log shrinks after a large transaction or a slow reader made it larger.
 const LOG_BYTES_MAX: i64 = 64 << 20;
 /// SQLite's cache of pages, in KiB (which it counts as negative): the recent part of every table that is written.
 const CACHE_KIB: i64 = -65536;

@@ -8,7 +8,7 @@ use rusqlite::ffi::{SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_WRITE};
 
 use crate::store::StoreError;
 
-/// What people do about a damaged file.
+/// The remedy for a damaged file.
 const REMEDY: &str =
     "keep a copy of it, then restore it from a backup and remove the files beside it that end in -wal and -shm";
 
@@ -51,7 +51,7 @@ pub(super) fn is_unexplained_write(error: &StoreError) -> bool {
     failure.extended_code == SQLITE_IOERR_WRITE
 }
 
-/// What SQLite's codes amount to.
+/// The kinds of errors of SQLite that the store tells apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Full,

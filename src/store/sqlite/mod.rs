@@ -1,8 +1,8 @@
 //! The store in SQLite: one file of the data directory, and what SQLite keeps beside it.
 //!
 //! Owns `surveil.db`, `surveil.lock` beside it, and everything SQLite keeps there. The writer and each reader have a
-//! connection of their own. What is checked at a start, and what only later, is in `check.rs`; how the tables are cut
-//! for speed, in `schema.rs`; each table's rows and statements, in `tables/`.
+//! connection of their own. `check.rs` says which checks come at a start and which only later; `schema.rs`, how the
+//! tables are cut for speed; `tables/` has each table's rows and statements.
 
 mod apply;
 mod backup;

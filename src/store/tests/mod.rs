@@ -1,5 +1,5 @@
-//! What every implementation of the contract has to keep: values that read back, batches that are whole or refused,
-//! builds that are forgotten. Each test here is a function over [`MakePlace`], and [`over`] runs all of them over one
+//! Tests of the contract, for every implementation: values read back, batches are whole or refused, and builds are
+//! forgotten. Each test here is a function over [`MakePlace`], and [`over`] runs all of them over one
 //! implementation: a second one adds one line to the end of this file. Tests of an implementation's own matters, such
 //! as damaged files, lie with it.
 

@@ -87,7 +87,7 @@ const FACTORS: [(&str, i64); 8] = [
 /// Checksums are sums modulo 2^32.
 const MODULUS_MASK: i64 = 0xffff_ffff;
 
-/// What `detail` and `reason` add to the sum.
+/// The part of the sum that `detail` and `reason` add.
 fn why_checksum(detail: Option<&str>, reason: Option<&str>) -> i64 {
     if detail.is_none() && reason.is_none() {
         return 0;

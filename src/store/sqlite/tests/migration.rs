@@ -65,7 +65,7 @@ fn is_whole(place: &Place) {
     assert_eq!(outcomes, expected);
     assert_eq!((attempts[1].outcome.as_ref(), attempts[1].log.bytes), (Some(&Outcome::Failed(3)), 1003));
     assert_eq!(reader.late_results(BuildId(2)).unwrap().len(), 1);
-    // What the older program wrote has texts, and neither codes nor an order.
+    // Rows of the older program have texts, and neither codes nor an order.
     let decisions = reader.decisions(BuildId(2)).unwrap();
     let [(None, decision)] = decisions.as_slice() else { panic!("{decisions:?}") };
     assert!(matches!(&decision.kind, DecisionKind::Recorded(it) if it.code.is_none() && !it.text.is_empty()));
@@ -108,7 +108,7 @@ fn go_on(place: &Place) {
     let reader = place.reader();
     reader.check(&mut drop).unwrap();
     assert_eq!(reader.attempts(BuildId(4)).unwrap().len(), 4);
-    // What was written since has an order, over starts and tables.
+    // Rows written since have an order, over starts and tables.
     let store::Sequence { end, attempts } = reader.sequence(BuildId(4)).unwrap();
     let order: Vec<_> = [attempts[&AttemptId(10)][1], attempts[&AttemptId(12)][0], attempts[&AttemptId(12)][1], end]
         .into_iter()
