@@ -131,8 +131,7 @@ fn existing(path: &Path) -> Result<DataDir, BackupError> {
 
 /// Creates a directory for its owner alone, or takes an empty one.
 fn prepare(path: &Path, advice: &'static str) -> Result<(), BackupError> {
-    let mut builder = DirBuilder::new();
-    builder.recursive(true).mode(0o700).create(path).map_err(failed("make directory", path))?;
+    make(path)?;
     let mut entries = fs::read_dir(path).map_err(failed("read", path))?;
     if entries.next().is_some() {
         return Err(BackupError::NotEmpty { path: path.to_owned(), advice });
@@ -143,8 +142,7 @@ fn prepare(path: &Path, advice: &'static str) -> Result<(), BackupError> {
 /// Copies everything but the store.
 fn copy_files(from: &DataDir, to: &DataDir, with_tokens: bool) -> Result<Copied, BackupError> {
     let mut copied = Copied::default();
-    let (logs, log_bytes) = copy_tree(&from.logs(), &to.logs())?;
-    (copied.logs, copied.log_bytes) = (logs, log_bytes);
+    (copied.logs, copied.log_bytes) = copy_tree(&from.logs(), &to.logs())?;
     let mirrors = from.root().join("mirrors");
     make(&to.root().join("mirrors"))?;
     for name in names(&mirrors)? {

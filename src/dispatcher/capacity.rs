@@ -33,19 +33,14 @@ impl Capacity {
         let capacity = Self::within(by_descriptors.sessions, threads::most(), limits::OTHER_THREADS);
         let capacity =
             Self { unauthenticated: capacity.unauthenticated.min(by_descriptors.unauthenticated), ..capacity };
-        if capacity.sessions < by_descriptors.sessions {
-            log::warn!(
-                "room for {} connections at once, not for the {wanted} of --max-connections: vm.max_map_count allows \
-                 {} threads (raise it with sysctl)",
-                capacity.sessions,
-                threads::most()
-            );
-        } else if capacity.sessions < wanted {
-            log::warn!(
-                "room for {} connections at once, not for the {wanted} of --max-connections: {descriptors} open files \
-                 are allowed (raise `ulimit -Hn`, or LimitNOFILE= of a systemd unit)",
-                capacity.sessions
-            );
+        if capacity.sessions < wanted {
+            let (room, most) = (capacity.sessions, threads::most());
+            let cause = if room < by_descriptors.sessions {
+                format!("vm.max_map_count allows {most} threads (raise it with sysctl)")
+            } else {
+                format!("{descriptors} open files are allowed (raise `ulimit -Hn`, or LimitNOFILE= of a systemd unit)")
+            };
+            log::warn!("room for {room} connections at once, not for the {wanted} of --max-connections: {cause}");
         }
         (capacity, before)
     }

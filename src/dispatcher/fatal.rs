@@ -2,6 +2,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::DispatcherError;
+use crate::threads::{self, Thread};
+
+/// Starts a vital thread, see [`guard`].
+pub(crate) fn start(name: &'static str, body: impl FnOnce() + Send + 'static) -> Result<Thread<()>, DispatcherError> {
+    threads::spawn(name, move || guard(name, body)).map_err(|source| DispatcherError::Thread { name, source })
+}
+
 /// Runs the body of a vital thread, and aborts the process if it panics.
 pub(crate) fn guard(name: &str, body: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(body)).is_err() {

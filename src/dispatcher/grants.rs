@@ -1,7 +1,7 @@
 //! The grants of a session: which sources its runner may ask for, and which streams it may write.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::Mutex;
 
 use super::data_dir::LogPlace;
 use crate::model::{AttemptId, CommitId, RepoName, StreamId, StreamKind};
@@ -47,18 +47,14 @@ pub(crate) struct Grants(Mutex<HashMap<AttemptId, Grant>>);
 
 impl Grants {
     pub(crate) fn insert(&self, attempt: AttemptId, grant: Grant) {
-        self.lock().insert(attempt, grant);
+        threads::lock(&self.0).insert(attempt, grant);
     }
 
     pub(crate) fn remove(&self, attempt: AttemptId) {
-        self.lock().remove(&attempt);
+        threads::lock(&self.0).remove(&attempt);
     }
 
     pub(crate) fn of(&self, attempt: AttemptId) -> Option<Grant> {
-        self.lock().get(&attempt).cloned()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<AttemptId, Grant>> {
-        threads::lock(&self.0)
+        threads::lock(&self.0).get(&attempt).cloned()
     }
 }

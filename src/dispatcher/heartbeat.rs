@@ -9,7 +9,7 @@ use super::core::ToCore;
 use super::watchdog::Pulse;
 use super::{DispatcherError, fatal};
 use crate::scheduler::Event;
-use crate::threads::{self, Thread};
+use crate::threads::Thread;
 
 /// Starts a thread that sends the event every `interval_ms` until `stop` closes.
 pub(crate) fn start(
@@ -21,16 +21,13 @@ pub(crate) fn start(
     pulse: Pulse,
 ) -> Result<Thread<()>, DispatcherError> {
     let interval = Duration::from_millis(interval_ms.max(1));
-    threads::spawn(name, move || {
-        fatal::guard(name, || {
-            while stop.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-                pulse.beat();
-                // A busy core has ticks in its queue already; one more would tell it nothing.
-                if core.try_send(ToCore::Event(event.clone())).is_err_and(|error| error.is_disconnected()) {
-                    return;
-                }
+    fatal::start(name, move || {
+        while stop.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+            pulse.beat();
+            // A busy core has ticks in its queue already; one more would tell it nothing.
+            if core.try_send(ToCore::Event(event.clone())).is_err_and(|error| error.is_disconnected()) {
+                return;
             }
-        });
+        }
     })
-    .map_err(|source| DispatcherError::Thread { name, source })
 }

@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::capacity::Capacity;
 use super::core::{Core, CoreHandle, ToCore};
 use super::data_dir::DataDir;
-use super::logs::{LogSender, Logs, ToLogs};
+use super::logs::{LogSender, Logs};
 use super::pools::{self, Local, Pools, Provider};
 use super::retention::{self, Keeper};
 use super::session::Shared;
@@ -18,7 +18,7 @@ use super::watchdog::{self, Pulse};
 use super::{DispatcherError, fatal, heartbeat, limits};
 use crate::clock;
 use crate::config::DispatcherSettings;
-use crate::model::{Moment, PoolId};
+use crate::model::PoolId;
 use crate::scheduler::{Event, Policy, Pool, Scheduler};
 use crate::shutdown::Stop;
 use crate::store::{Store, StoreError, sqlite};
@@ -82,31 +82,20 @@ impl Dispatcher {
             warnings: shared.warnings.clone(),
         };
         let the_core = Core::new(scheduler, store, reader, data.clone(), logs, spawn, core_inbox);
-        let of_heartbeat = Pulse::new("heartbeat", settings.heartbeat_interval_ms);
-        let of_redistribute = Pulse::new("redistribute", limits::LEASE_CHECK_MS);
-        let pulses = vec![the_core.pulse.clone(), of_heartbeat.clone(), of_redistribute.clone()];
-        let threads = vec![
-            start_core(the_core, said)?,
-            start_logs(Logs::new(data, core.clone()), logs_inbox)?,
-            heartbeat::start(
-                "heartbeat",
-                settings.heartbeat_interval_ms,
-                Event::HeartbeatCheck,
-                core.clone(),
-                tick_stop.clone(),
-                of_heartbeat,
-            )?,
-            heartbeat::start(
-                "redistribute",
-                limits::LEASE_CHECK_MS,
-                Event::LeaseCheck,
-                core.clone(),
-                tick_stop.clone(),
-                of_redistribute,
-            )?,
-            watchdog::start(pulses, tick_stop.clone())?,
-            retention::start(keeper, tick_stop)?,
-        ];
+        let mut pulses = vec![the_core.pulse.clone()];
+        let logs_thread = Logs::new(data, core.clone());
+        let mut threads =
+            vec![start_core(the_core, said)?, fatal::start("logs", move || logs_thread.run(&logs_inbox))?];
+        for (name, interval_ms, event) in [
+            ("heartbeat", settings.heartbeat_interval_ms, Event::HeartbeatCheck),
+            ("redistribute", limits::LEASE_CHECK_MS, Event::LeaseCheck),
+        ] {
+            let pulse = Pulse::new(name, interval_ms);
+            pulses.push(pulse.clone());
+            threads.push(heartbeat::start(name, interval_ms, event, core.clone(), tick_stop.clone(), pulse)?);
+        }
+        threads.push(watchdog::start(pulses, tick_stop.clone())?);
+        threads.push(retention::start(keeper, tick_stop)?);
         let accept = Some(start_accept(shared.clone(), listener.clone())?);
         log::info!("listening at {address}");
         let (shared, ticking, pools) = (Some(shared), Some(ticking), Some(pools));
@@ -170,8 +159,7 @@ fn restore(settings: &DispatcherSettings, store: &dyn Store) -> Result<Scheduler
     if !snapshot.builds.is_empty() {
         log::info!("going on with {} unfinished builds, {attempts} attempts on runners", snapshot.builds.len());
     }
-    let now: Moment = clock::now();
-    Ok(Scheduler::restore(policy, now, snapshot))
+    Ok(Scheduler::restore(policy, clock::now(), snapshot))
 }
 
 fn start_core(core: Core, said: Sender<Result<Box<dyn Store>, StoreError>>) -> Result<Thread<()>, DispatcherError> {
@@ -188,25 +176,14 @@ fn start_core(core: Core, said: Sender<Result<Box<dyn Store>, StoreError>>) -> R
     .map_err(|source| DispatcherError::Thread { name: "core", source })
 }
 
-fn start_logs(logs: Logs, inbox: Receiver<ToLogs>) -> Result<Thread<()>, DispatcherError> {
-    threads::spawn("logs", move || fatal::guard("logs", || logs.run(&inbox)))
-        .map_err(|source| DispatcherError::Thread { name: "logs", source })
-}
-
 fn start_accept(shared: Arc<Shared>, listener: Arc<Listener>) -> Result<Thread<()>, DispatcherError> {
-    threads::spawn("accept", move || {
-        fatal::guard("accept", || {
-            loop {
-                match listener.accept() {
-                    Ok(Some(stream)) => shared.clone().take_in(stream),
-                    Ok(None) => return,
-                    Err(error) => {
-                        log::error!("could not accept connections any more: {error}");
-                        return;
-                    }
-                }
+    fatal::start("accept", move || {
+        loop {
+            match listener.accept() {
+                Ok(Some(stream)) => shared.clone().take_in(stream),
+                Ok(None) => return,
+                Err(error) => return log::error!("could not accept connections any more: {error}"),
             }
-        });
+        }
     })
-    .map_err(|source| DispatcherError::Thread { name: "accept", source })
 }

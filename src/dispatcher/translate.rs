@@ -9,6 +9,7 @@ use crate::model::{
 };
 use crate::protocol::hello::{ErrorCode, Hello, Refusal};
 use crate::protocol::limits::{MAX_LABELS, MAX_RANGE_COMMITS, MAX_SLOTS};
+use crate::protocol::observer::FromObserver;
 use crate::protocol::runner::{self as wire, FromRunner, LogOffset, Runtask, StreamEnd, StreamName, WireTask};
 use crate::scheduler::{Lease, RunnerCommand, RunnerJoined};
 
@@ -39,36 +40,27 @@ pub(crate) fn branch(text: &str) -> Result<BranchName, Refusal> {
     Ok(BranchName::new(text))
 }
 
-/// The fields of a `dispatch`, as the message has them.
-pub(crate) struct Announcement {
-    pub(crate) repo: String,
-    pub(crate) branch: String,
-    pub(crate) before: Option<String>,
-    pub(crate) commit: String,
-    pub(crate) range: Vec<String>,
-    pub(crate) subject: String,
-    pub(crate) author: String,
-    pub(crate) trigger: String,
-}
-
-pub(crate) fn build_source(said: Announcement) -> Result<BuildSource, Refusal> {
-    let Announcement { repo: name, branch: branch_name, before, commit: id, range, subject, author, trigger } = said;
+/// Returns the build that a `dispatch` asks for.
+pub(crate) fn build_source(message: FromObserver) -> Result<BuildSource, Refusal> {
+    let FromObserver::Dispatch { repo: name, branch: head, before, commit: id, range, subject, author, trigger } =
+        message
+    else {
+        return Err(malformed("a commit is announced by `dispatch`"));
+    };
     if trigger != "push" {
         let name = Refusal::quote(&trigger);
         return Err(malformed(format!("this dispatcher knows no trigger `{name}`, only `push`")));
     }
     if range.len() > MAX_RANGE_COMMITS {
-        return Err(malformed(format!(
-            "the range has {} commits: at most {MAX_RANGE_COMMITS} are allowed",
-            range.len()
-        )));
+        let count = range.len();
+        return Err(malformed(format!("the range has {count} commits: at most {MAX_RANGE_COMMITS} are allowed")));
     }
     let before = before.as_deref().map(commit).transpose()?;
     let range = range.iter().map(|id| commit(id)).collect::<Result<_, _>>()?;
     Ok(BuildSource {
         repo: repo(&name)?,
         commit: commit(&id)?,
-        trigger: Trigger::push(&branch(&branch_name)?, before, range),
+        trigger: Trigger::push(&branch(&head)?, before, range),
         subject: cut(subject),
         author: cut(author),
     })
@@ -85,8 +77,7 @@ fn cut(mut text: String) -> String {
 /// Returns the event of a `register`; name and incarnation come from `hello`.
 pub(crate) fn joined(session: SessionId, hello: &Hello, message: FromRunner) -> Result<RunnerJoined, Refusal> {
     let FromRunner::Register { slots, labels, isolation, holding, warm, spawned, spawn, draining, .. } = message else {
-        let text = "the first message of a runner is `register`".to_owned();
-        return Err(Refusal::new(ErrorCode::NotAllowed, text));
+        return Err(Refusal::new(ErrorCode::NotAllowed, "the first message of a runner is `register`"));
     };
     if slots == 0 || slots as usize > MAX_SLOTS {
         return Err(malformed(format!("a runner has 1 to {MAX_SLOTS} slots, not {slots}")));

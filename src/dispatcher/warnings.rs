@@ -3,12 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use super::data_dir::DataDir;
 use super::limits::DISK_LOW_BYTES;
 use super::mirrors::MissingSources;
-
 use crate::threads;
 
 /// The present problems, by name. The lock is held for a look-up only.
@@ -18,7 +17,7 @@ pub(crate) struct Warnings(Arc<Mutex<BTreeMap<String, String>>>);
 impl Warnings {
     /// Sets the problem of that name, or clears it.
     pub(crate) fn set(&self, name: &str, text: Option<String>) {
-        let mut all = self.lock();
+        let mut all = threads::lock(&self.0);
         match text {
             Some(text) => drop(all.insert(name.to_owned(), text)),
             None => drop(all.remove(name)),
@@ -27,11 +26,7 @@ impl Warnings {
 
     /// Returns all problems, a sentence each.
     pub(crate) fn list(&self) -> Vec<String> {
-        self.lock().values().cloned().collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
-        threads::lock(&self.0)
+        threads::lock(&self.0).values().cloned().collect()
     }
 }
 

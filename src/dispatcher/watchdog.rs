@@ -12,7 +12,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::{DispatcherError, fatal, faults, limits};
-use crate::threads::{self, Thread};
+use crate::threads::Thread;
 
 /// The pulse of a watched thread. A beat costs one atomic addition.
 #[derive(Debug, Clone)]
@@ -77,19 +77,16 @@ impl Watched {
 /// Starts the watchdog's thread, which ends when `stop` closes.
 pub(crate) fn start(pulses: Vec<Pulse>, stop: Receiver<()>) -> Result<Thread<()>, DispatcherError> {
     let mut watched: Vec<Watched> = pulses.into_iter().map(|pulse| Watched { pulse, beats: 0, still: 0 }).collect();
-    let body = move || {
-        fatal::guard("watchdog", || {
-            let interval = Duration::from_millis(limits::LOOK_EVERY_MS);
-            while stop.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-                for thread in &mut watched {
-                    if thread.look() {
-                        fatal::stalled(thread.pulse.0.thread, thread.still);
-                    }
+    let interval = Duration::from_millis(limits::LOOK_EVERY_MS);
+    fatal::start("watchdog", move || {
+        while stop.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+            for thread in &mut watched {
+                if thread.look() {
+                    fatal::stalled(thread.pulse.0.thread, thread.still);
                 }
             }
-        });
-    };
-    threads::spawn("watchdog", body).map_err(|source| DispatcherError::Thread { name: "watchdog", source })
+        }
+    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Fuzz entry points of the dispatcher: messages from peers.
 
-use super::translate::{self, Announcement};
+use super::translate;
 use crate::model::words::outcome_detail;
 use crate::model::{Outcome, SessionId};
 use crate::protocol::codec;
@@ -45,15 +45,12 @@ where
 }
 
 fn observer_said(message: FromObserver) {
-    if let FromObserver::Dispatch { repo, branch, before, commit, range, subject, author, trigger } = message {
-        let said = Announcement { repo, branch, before, commit, range, subject, author, trigger };
-        if let Ok(source) = translate::build_source(said) {
-            assert!(source.trigger.range().len() <= MAX_RANGE_COMMITS && !source.trigger.reference.short().is_empty());
-            assert!(source.subject.len() <= 1024 && source.author.len() <= 1024);
-            assert!(!source.repo.as_str().contains('/') && !source.repo.as_str().starts_with('.'));
-        }
-    } else if let FromObserver::Gone { repo, branch, before } = message {
+    if let FromObserver::Gone { repo, branch, before } = message {
         drop((translate::repo(&repo), translate::branch(&branch), translate::commit(&before)));
+    } else if let Ok(source) = translate::build_source(message) {
+        assert!(source.trigger.range().len() <= MAX_RANGE_COMMITS && !source.trigger.reference.short().is_empty());
+        assert!(source.subject.len() <= 1024 && source.author.len() <= 1024);
+        assert!(!source.repo.as_str().contains('/') && !source.repo.as_str().starts_with('.'));
     }
 }
 

@@ -191,7 +191,7 @@ impl Core {
         }
         let known = self.pulse.excused(|| self.store.build_of(&source))?;
         self.arrival = Arrival::of(&source, pack);
-        let plan = plan.tasks.map_err(|mistake| mistake.text);
+        let plan = plan.map_err(|mistake| mistake.text);
         let request = self.number(answer);
         self.handle(Event::CommitObserved { request, source: Box::new(source), plan, known });
         self.arrival = None;
@@ -355,7 +355,7 @@ impl Core {
 }
 
 fn reply_to(answer: &Sender<Reply>, reply: Reply) {
-    // The peer may have left meanwhile. What was done stays done.
+    // The peer may have left meanwhile. The order stays done.
     drop(answer.try_send(reply));
 }
 

@@ -22,11 +22,14 @@ pub(crate) struct CoreHandle {
 }
 
 /// The reason why the core has not answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NoAnswer {
     /// The core waits for its disk, or has too much to do.
+    #[error(
+        "the dispatcher cannot write to its disk, or is very busy: nothing is accepted until this passes (see its log)"
+    )]
     Busy,
-    /// The dispatcher is ending.
+    #[error("the dispatcher is shutting down")]
     Ending,
 }
 

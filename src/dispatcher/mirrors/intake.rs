@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{SpooledData, SpooledTempFile};
 
-use super::plan::TaskPlan;
 use super::pool::{Mirror, Mirrors};
-use crate::config::PlanContext;
+use crate::config::{self, MAX_TASK_FILE_BYTES, PlanContext, TASK_DIRECTORY, TASK_FILE, TaskFileError};
 use crate::dispatcher::limits;
 use crate::git::{self, GitError};
-use crate::model::{CommitId, RepoName};
+use crate::model::{CommitId, RepoName, TaskSpec};
 
 /// Packs up to this size stay in memory until the commit to which they belong is announced.
 const SPOOL_BYTES: usize = 8 << 20;
@@ -25,6 +24,10 @@ pub(crate) enum Intake {
     /// The source cannot be used, or the mirror cannot be written.
     Refused(GitError),
 }
+
+/// The tasks that a commit asks for, in the order of its file, or the reason why it has none that can be used. That
+/// reason is a mistake in the commit, and makes a build with a problem; an error of the mirror makes no plan at all.
+pub(crate) type TaskPlan = Result<Vec<TaskSpec>, TaskFileError>;
 
 /// A commit whose source is durable.
 pub(crate) struct Taken {
@@ -49,7 +52,7 @@ pub(crate) struct ArrivingPack {
 enum Fault {
     /// The pack is broken, or incomplete for this mirror.
     Pack(GitError),
-    /// What the mirror had before cannot be read.
+    /// The earlier contents of the mirror cannot be read.
     Mirror(GitError),
 }
 
@@ -95,9 +98,16 @@ impl Mirrors {
             pack.receive_into(&mirror, commit).map_err(Fault::Pack)?;
             small = pack.into_small();
         }
-        let plan = mirror.plan(commit, context).map_err(Fault::Mirror)?;
+        let plan = plan_of(&mirror, commit, context).map_err(Fault::Mirror)?;
         Ok(Some(Taken { plan, mirror, is_new, pack: small }))
     }
+}
+
+fn plan_of(mirror: &Mirror, commit: CommitId, context: PlanContext<'_>) -> Result<TaskPlan, GitError> {
+    Ok(match mirror.read_file(commit, TASK_FILE, MAX_TASK_FILE_BYTES)? {
+        Some(text) => config::parse_tasks(TASK_FILE, &text, context),
+        None => config::fallback_plan(&mirror.executables(commit, TASK_DIRECTORY)?),
+    })
 }
 
 impl ArrivingPack {

@@ -6,12 +6,10 @@
 
 mod intake;
 mod missing_sources;
-mod plan;
 mod pool;
 mod upkeep;
 
-pub(crate) use intake::{ArrivingPack, Intake, Taken};
+pub(crate) use intake::{ArrivingPack, Intake, Taken, TaskPlan};
 pub(crate) use missing_sources::MissingSources;
-pub(crate) use plan::TaskPlan;
 pub(crate) use pool::Mirrors;
 pub(crate) use upkeep::Upkeep;

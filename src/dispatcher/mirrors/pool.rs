@@ -6,7 +6,6 @@ use std::io;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
-use std::time::Duration;
 
 use super::missing_sources::MissingSources;
 use crate::dispatcher::backup::measure;
@@ -168,11 +167,6 @@ impl Mirrors {
     /// Deletes the mirror that was set aside; it is no longer needed as evidence.
     pub(crate) fn delete_aside(&self, repo: &RepoName) {
         drop(fs::remove_dir_all(self.aside(repo)));
-    }
-
-    /// Waits until a missing commit was sent again, at most for `patience`.
-    pub(crate) fn wait_for(&self, repo: &RepoName, commit: CommitId, patience: Duration) -> bool {
-        self.missing.wait(repo, commit, patience)
     }
 
     fn aside(&self, repo: &RepoName) -> PathBuf {

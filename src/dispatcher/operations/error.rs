@@ -1,6 +1,5 @@
 //! The reasons why an operation was not done. Skins branch on the variants; the texts are for people.
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
@@ -13,7 +12,7 @@ use crate::store::{Rule, StoreError};
 /// The reason why an operation was not done.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OperationError {
-    #[error("no build `{}`: name one by number, by at least 4 digits of its commit, or `latest`", Quoted(name))]
+    #[error("no build `{}`: name one by number, by at least 4 digits of its commit, or `latest`", quoted(name))]
     NoBuild { name: String },
     #[error("build {build} was removed {}, with its logs: it was {}", ago(*days), retention::words(*rule))]
     Removed { build: BuildId, rule: Rule, days: i64 },
@@ -22,7 +21,7 @@ pub(crate) enum OperationError {
          was restored from"
     )]
     RemovedLongAgo { build: BuildId },
-    #[error("build {build} has no task `{}`; it has {}", Quoted(task), list(tasks))]
+    #[error("build {build} has no task `{}`; it has {}", quoted(task), list(tasks))]
     NoTask { build: BuildId, task: String, tasks: Vec<TaskName> },
     #[error("build {build} has no tasks{}", problem.as_ref().map(|text| format!(": {text}")).unwrap_or_default())]
     NoTasks { build: BuildId, problem: Option<String> },
@@ -32,17 +31,13 @@ pub(crate) enum OperationError {
     NoAttempt { build: BuildId, task: TaskName, number: u32 },
     #[error("task {task} of build {build} has not been attempted: see `surveil why {build}`")]
     NotAttempted { build: BuildId, task: TaskName },
-    #[error("no runner named {} is connected: `surveil runners` lists them", Quoted(name))]
+    #[error("no runner named {} is connected: `surveil runners` lists them", quoted(name))]
     NoRunner { name: String },
     /// The scheduler has refused.
     #[error("{0}")]
     Refused(RefusalReason),
-    #[error(
-        "the dispatcher cannot write to its disk, or is very busy: nothing is accepted until this passes (see its log)"
-    )]
-    Busy,
-    #[error("the dispatcher is shutting down")]
-    Ending,
+    #[error(transparent)]
+    NoAnswer(#[from] NoAnswer),
     #[error("the dispatcher's store could not be read")]
     Store(#[from] StoreError),
     #[error("the log {} could not be read", path.display())]
@@ -63,19 +58,10 @@ impl OperationError {
             Self::NotAttempted { .. } => "not_attempted",
             Self::NoRunner { .. } => "no_runner",
             Self::Refused(reason) => reason.code(),
-            Self::Busy => "busy",
-            Self::Ending => "shutting_down",
+            Self::NoAnswer(NoAnswer::Busy) => "busy",
+            Self::NoAnswer(NoAnswer::Ending) => "shutting_down",
             Self::Store(_) => "store_unreadable",
             Self::Log { .. } => "log_unreadable",
-        }
-    }
-}
-
-impl From<NoAnswer> for OperationError {
-    fn from(why: NoAnswer) -> Self {
-        match why {
-            NoAnswer::Busy => Self::Busy,
-            NoAnswer::Ending => Self::Ending,
         }
     }
 }
@@ -92,17 +78,13 @@ fn list(tasks: &[TaskName]) -> String {
     tasks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// A person's text as part of a sentence: on one line, readable, and cut if it is long.
-struct Quoted<'a>(&'a str);
+/// Returns a person's text as part of a sentence: on one line, readable, and cut if it is long.
+fn quoted(text: &str) -> String {
+    match text.char_indices().nth(QUOTE_CHARS) {
+        Some((end, _)) => format!("{}…", text[..end].escape_debug()),
+        None => text.escape_debug().to_string(),
+    }
+}
 
 /// The number of characters after which such a text is cut.
 const QUOTE_CHARS: usize = 100;
-
-impl fmt::Display for Quoted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.char_indices().nth(QUOTE_CHARS) {
-            Some((end, _)) => write!(f, "{}…", self.0[..end].escape_debug()),
-            None => write!(f, "{}", self.0.escape_debug()),
-        }
-    }
-}

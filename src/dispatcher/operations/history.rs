@@ -1,7 +1,7 @@
 //! The history of a build: its events and the decisions about it, a sentence each.
 
 use super::views::Views;
-use crate::model::reason::{HistoryEntry, JobStatus};
+use crate::model::reason::HistoryEntry;
 use crate::model::{BranchName, Build, Ending, JobId, JobState, Outcome, TaskName, TriggerKind, WallTime};
 use crate::store::{LateResult, Reader, Sequence, StoreError};
 
@@ -12,12 +12,6 @@ pub(crate) struct HistoryLine {
     pub(crate) entry: HistoryEntry,
     /// Its place in the order of what happened.
     pub(crate) seq: Option<u64>,
-}
-
-/// What an unfinished job waits for or does now.
-pub(crate) struct StatusLine {
-    pub(crate) task: TaskName,
-    pub(crate) status: JobStatus,
 }
 
 /// Returns the history of a build, or of one of its jobs, oldest first.
@@ -64,7 +58,7 @@ pub(super) fn of_build(
     Ok(lines.in_order())
 }
 
-/// Where a line stands in a build's history: by the order in which the rows were written. Rows from before there was an
+/// The place of a line in a build's history: by the order in which the rows were written. Rows from before there was an
 /// order come first, by their time and, within a millisecond, by rank: outcomes, what was decided about them, new
 /// leases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

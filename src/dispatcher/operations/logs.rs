@@ -26,7 +26,8 @@ pub(crate) enum AttemptOfLog {
 pub(crate) struct OpenLog<'a> {
     operations: &'a Operations,
     path: PathBuf,
-    attempt: Attempt,
+    /// The attempt as it was at the last [`OpenLog::refresh`].
+    pub(crate) attempt: Attempt,
     offset: u64,
     /// Woken when the log grows or ends, if it is followed.
     pub(crate) woken: Receiver<()>,
@@ -103,11 +104,6 @@ impl Operations {
 }
 
 impl OpenLog<'_> {
-    /// Returns the attempt as it was at the last [`OpenLog::refresh`].
-    pub(crate) fn attempt(&self) -> &Attempt {
-        &self.attempt
-    }
-
     /// Reads the attempt's state again. Returns true if there is no more to follow. Call this before reading pieces:
     /// output is written before the outcome is recorded, so everything is there once the outcome was seen.
     pub(crate) fn refresh(&mut self) -> Result<bool, OperationError> {

@@ -15,7 +15,7 @@ mod views;
 mod watch;
 
 pub(crate) use error::OperationError;
-pub(crate) use history::{HistoryLine, StatusLine};
+pub(crate) use history::HistoryLine;
 pub(crate) use logs::{AttemptOfLog, LogPiece};
 pub(crate) use questions::{Operations, Status, Why};
 pub(crate) use views::{AttemptView, BuildView, JobView};

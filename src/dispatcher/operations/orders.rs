@@ -2,7 +2,7 @@
 
 use super::error::OperationError;
 use super::questions::Operations;
-use crate::dispatcher::core::ToCore;
+use crate::dispatcher::core::{NoAnswer, ToCore};
 use crate::model::reason::OrderDone;
 use crate::scheduler::{Event, Reply};
 
@@ -31,7 +31,7 @@ impl Operations {
 }
 
 fn done(reply: Option<Reply>) -> Result<OrderDone, OperationError> {
-    match reply.ok_or(OperationError::Ending)? {
+    match reply.ok_or(NoAnswer::Ending)? {
         Reply::Done(done) => Ok(done),
         Reply::Refused(reason) => Err(OperationError::Refused(reason)),
         Reply::Accepted { .. } | Reply::Stale { .. } => unreachable!("these answer observers"),

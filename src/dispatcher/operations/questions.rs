@@ -1,7 +1,7 @@
 //! Questions about the past, from the store, and about the present, from the core.
 
 use super::error::OperationError;
-use super::history::{self, HistoryLine, StatusLine};
+use super::history::{self, HistoryLine};
 use super::views::{BuildView, Views};
 use crate::dispatcher::core::{CoreHandle, NoAnswer};
 use crate::dispatcher::data_dir::DataDir;
@@ -9,21 +9,22 @@ use crate::dispatcher::logs::LogSender;
 use crate::dispatcher::metrics::Counters;
 use crate::dispatcher::mirrors::MissingSources;
 use crate::dispatcher::warnings::{self, Warnings};
-use crate::model::BuildId;
+use crate::model::reason::JobStatus;
+use crate::model::{BuildId, TaskName};
 use crate::scheduler::{JobCounts, RunnerView};
-use crate::store::{Reader, Readers, StoreError};
+use crate::store::{Reader, StoreError};
 
 /// Most finished builds in one status: more do not fit a screen, and each costs a query.
 const MAX_STATUS_BUILDS: u32 = 1000;
 
 /// Everything that an operator can ask or order.
 pub(crate) struct Operations {
-    pub(super) data: DataDir,
-    pub(super) core: CoreHandle,
-    pub(super) logs: LogSender,
-    pub(super) reader: Box<dyn Reader>,
-    warnings: Warnings,
-    missing: MissingSources,
+    pub(crate) data: DataDir,
+    pub(crate) core: CoreHandle,
+    pub(crate) logs: LogSender,
+    pub(crate) reader: Box<dyn Reader>,
+    pub(crate) warnings: Warnings,
+    pub(crate) missing: MissingSources,
 }
 
 /// The present state.
@@ -32,7 +33,7 @@ pub(crate) struct Status {
     pub(crate) builds: Vec<BuildView>,
     pub(crate) runners: Vec<RunnerView>,
     pub(crate) jobs: JobCounts,
-    /// What has happened since the dispatcher started; `None` while the core does not answer.
+    /// Counters since the dispatcher started; `None` while the core does not answer.
     pub(crate) counters: Option<Counters>,
     /// Problems that the dispatcher has now, a sentence each.
     pub(crate) warnings: Vec<String>,
@@ -42,24 +43,12 @@ pub(crate) struct Status {
 pub(crate) struct Why {
     pub(crate) build: BuildId,
     /// The reasons why unfinished jobs wait now.
-    pub(crate) now: Vec<StatusLine>,
+    pub(crate) now: Vec<(TaskName, JobStatus)>,
     /// The decisions, oldest first.
     pub(crate) history: Vec<HistoryLine>,
 }
 
 impl Operations {
-    pub(crate) fn open(
-        data: DataDir,
-        readers: &Readers,
-        core: CoreHandle,
-        logs: LogSender,
-        warnings: Warnings,
-        missing: MissingSources,
-    ) -> Result<Self, OperationError> {
-        let reader = readers.open()?;
-        Ok(Self { data, core, logs, reader, warnings, missing })
-    }
-
     /// Returns the unfinished builds and the newest finished ones, the runners, and the present problems.
     pub(crate) fn status(&self, repo: Option<&str>, limit: u32) -> Result<Status, OperationError> {
         let views = Views::new(&*self.reader, &self.data)?;
@@ -76,14 +65,14 @@ impl Operations {
                 Status { builds, runners, jobs, counters: Some(counters), warnings }
             }
             // The stored part is shown even while the core waits for its disk.
-            Err(NoAnswer::Busy) => Status {
+            Err(busy @ NoAnswer::Busy) => Status {
                 builds,
                 runners: Vec::new(),
                 jobs: JobCounts::default(),
                 counters: None,
-                warnings: vec![OperationError::Busy.to_string()],
+                warnings: vec![busy.to_string()],
             },
-            Err(NoAnswer::Ending) => return Err(OperationError::Ending),
+            Err(ending @ NoAnswer::Ending) => return Err(ending.into()),
         };
         status.warnings.extend(self.warnings.list());
         status.warnings.extend(warnings::of_mirrors(&self.missing));
@@ -103,11 +92,8 @@ impl Operations {
         let only = task.map(|task| self.job_of(&build, task)).transpose()?;
         let id = build.id;
         let waiting = self.core.look(move |seen| seen.scheduler.explain(seen.now, id))?;
-        let now = waiting
-            .into_iter()
-            .filter(|(task, _)| only.as_ref().is_none_or(|job| job.task.name == *task))
-            .map(|(task, status)| StatusLine { task, status })
-            .collect();
+        let is_wanted = |(task, _): &(TaskName, _)| only.as_ref().is_none_or(|job| job.task.name == *task);
+        let now = waiting.into_iter().filter(is_wanted).collect();
         let views = Views::new(&*self.reader, &self.data)?;
         let history = history::of_build(&*self.reader, &views, &build, only.map(|job| job.id))?;
         Ok(Why { build: id, now, history })

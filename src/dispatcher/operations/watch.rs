@@ -5,7 +5,7 @@ use crossbeam_channel::{Receiver, bounded};
 use super::error::OperationError;
 use super::questions::Operations;
 use super::views::{BuildView, Views};
-use crate::dispatcher::core::{ToCore, Watcher};
+use crate::dispatcher::core::{NoAnswer, ToCore, Watcher};
 
 /// A subscription to changes of builds.
 pub(crate) struct BuildWatch {
@@ -20,7 +20,7 @@ impl Operations {
         let (wake, woken) = bounded(1);
         let watcher = Watcher::new(wake);
         if !self.core.send(ToCore::Watch(watcher.clone())) {
-            return Err(OperationError::Ending);
+            return Err(NoAnswer::Ending.into());
         }
         // The core takes messages in order, so an answer says that it knows the watcher.
         self.core.look(|_| ())?;

@@ -14,7 +14,7 @@ use crate::dispatcher::data_dir::DataDir;
 use crate::dispatcher::tokens;
 use crate::model::SpawnId;
 
-/// How long a runner may take to end after each signal.
+/// Time that a runner may take to end after each signal.
 const END_WAIT: Duration = Duration::from_secs(3);
 
 /// The dispatcher's own machine.
@@ -23,7 +23,8 @@ pub(in crate::dispatcher) struct Local {
     data: DataDir,
     descriptors: Rlimit,
     runners: Vec<(SpawnId, Child)>,
-    /// How many were started. It numbers names and work directories, so that the trees of the last time are used again.
+    /// The number of runners started so far. It numbers names and work directories, so that a later runner uses the
+    /// trees of an earlier one again.
     count: u32,
 }
 
@@ -35,7 +36,7 @@ impl Local {
     }
 
     fn command(&self, spawn: SpawnId) -> Command {
-        // Bound to every address, it is reached over loopback.
+        // A dispatcher that is bound to every address is reached over loopback.
         let host =
             if self.address.ip().is_unspecified() { "127.0.0.1".to_owned() } else { self.address.ip().to_string() };
         let host = if host.contains(':') { format!("[{host}]") } else { host };
@@ -57,12 +58,6 @@ impl Local {
             .process_group(0);
         command
     }
-
-    /// Forgets the runners that have ended, and returns their numbers.
-    fn reap(&mut self) -> Vec<SpawnId> {
-        let ended = self.runners.extract_if(.., |(_, child)| !matches!(child.try_wait(), Ok(None)));
-        ended.map(|(spawn, _)| spawn).collect()
-    }
 }
 
 impl Provider for Local {
@@ -70,7 +65,7 @@ impl Provider for Local {
         self.count += 1;
         match self.command(spawn).spawn() {
             Ok(child) => {
-                // It starts its first process long after this. If this is not allowed, the limit is higher.
+                // The runner starts its first process long after this. If this is not allowed, the limit stays higher.
                 prlimit(pid_of(&child), Resource::Nofile, self.descriptors).ok();
                 log::info!("runner started on this machine, process {}", child.id());
                 self.runners.push((spawn, child));
@@ -84,21 +79,22 @@ impl Provider for Local {
     }
 
     fn ended(&mut self) -> Vec<SpawnId> {
-        self.reap()
+        let ended = self.runners.extract_if(.., |(_, child)| !matches!(child.try_wait(), Ok(None)));
+        ended.map(|(spawn, _)| spawn).collect()
     }
 
-    /// Asks all to end, twice (finish; then now), then makes them.
+    /// Signals all runners three times: to finish their attempts, to end at once, and to be killed.
     fn stop(&mut self) {
         for signal in [Signal::TERM, Signal::TERM, Signal::KILL] {
             for (_, child) in &self.runners {
-                // One that ended just now needs no signal.
+                // A runner that ended just now needs no signal.
                 if let Some(pid) = pid_of(child) {
                     kill_process(pid, signal).ok();
                 }
             }
             let tries = if signal == Signal::TERM { END_WAIT.as_millis() / 20 } else { 250 };
             for _ in 0..tries {
-                self.reap();
+                self.ended();
                 if self.runners.is_empty() {
                     return;
                 }

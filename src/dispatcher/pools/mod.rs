@@ -1,6 +1,6 @@
 //! The pools: places where the dispatcher starts runners itself. The thread `spawner` passes the core's requests to the
 //! provider of their pool, and tells the core what comes of them: a start that failed, a process that ended. A runner
-//! that joins tells it itself.
+//! that joins reports that itself.
 //!
 //! Whether and when a runner is started is decided in `scheduler/spawns.rs`.
 
@@ -18,7 +18,7 @@ use crate::scheduler::Event;
 use crate::threads::{self, Thread};
 pub(super) use local::Local;
 
-/// How often ended runners are looked for.
+/// Interval at which the thread looks for runners that have ended.
 const REAP_EVERY: Duration = Duration::from_secs(1);
 /// Requests that may wait for the thread. The scheduler has one open at a time for each pool.
 pub(super) const CAPACITY: usize = 16;
@@ -28,7 +28,7 @@ pub(super) trait Provider: Send {
     /// Starts a runner that registers with this number, or says why it could not.
     fn start(&mut self, spawn: SpawnId) -> Result<(), String>;
 
-    /// The runners that have ended since this was asked last.
+    /// Forgets the runners that have ended since the last call, and returns their numbers.
     fn ended(&mut self) -> Vec<SpawnId>;
 
     /// Ends all runners and waits until they have ended.

@@ -7,8 +7,7 @@ use std::path::PathBuf;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use super::plan::{Plan, Removal, Sizes};
-use super::words::words;
+use super::plan::{Plan, Removal, Sizes, words};
 use crate::clock;
 use crate::config::Retention;
 use crate::dispatcher::backup::measure;
@@ -43,9 +42,8 @@ struct BuildLogs {
 /// The builds of one repository that were removed by one rule.
 #[derive(Default)]
 struct Tally {
-    builds: u64,
-    first: Option<BuildId>,
-    last: Option<BuildId>,
+    /// Oldest first.
+    builds: Vec<BuildId>,
     bytes: u64,
 }
 
@@ -130,8 +128,9 @@ impl Keeper {
                     }
                 };
                 for (id, repo, _) in batch.iter().filter(|(id, ..)| gone.contains(id)) {
-                    let bytes = logs.remove(id).map_or(0, |logs| delete(&logs));
-                    tallies.entry((repo.clone(), words(rule))).or_default().add(*id, bytes);
+                    let tally = tallies.entry((repo.clone(), words(rule))).or_default();
+                    tally.builds.push(*id);
+                    tally.bytes += logs.remove(id).map_or(0, |logs| delete(&logs));
                     shrunk.insert(repo.clone());
                 }
             }
@@ -248,22 +247,14 @@ impl Keeper {
 }
 
 impl Tally {
-    fn add(&mut self, id: BuildId, bytes: u64) {
-        self.builds += 1;
-        self.first = self.first.or(Some(id));
-        self.last = Some(id);
-        self.bytes += bytes;
-    }
-
     /// Returns a line such as `removed 3 builds of app, b1 to b7, too old for --keep-for: 12345 bytes of logs freed`.
     fn sentence(&self, repo: &RepoName, why: &str) -> String {
-        let named = match (self.first, self.last) {
-            (Some(first), Some(last)) if first != last => format!("{first} to {last}"),
-            (Some(only), _) => only.to_string(),
-            (None, _) => "none".to_owned(),
+        let builds = match &self.builds[..] {
+            [] => format!("no builds of {repo}"),
+            [only] => format!("1 build of {repo}, {only}"),
+            [first, .., last] => format!("{} builds of {repo}, {first} to {last}", self.builds.len()),
         };
-        let builds = if self.builds == 1 { "1 build".to_owned() } else { format!("{} builds", self.builds) };
-        format!("removed {builds} of {repo}, {named}, {why}: {} bytes of logs freed", self.bytes)
+        format!("removed {builds}, {why}: {} bytes of logs freed", self.bytes)
     }
 }
 

@@ -7,7 +7,6 @@
 
 mod keeper;
 mod plan;
-mod words;
 
 pub(crate) use keeper::{Keeper, start};
-pub(crate) use words::words;
+pub(crate) use plan::words;

@@ -31,6 +31,15 @@ pub(super) struct Removal {
     pub(super) excess: u64,
 }
 
+/// Returns why a build was removed, as a phrase that follows the build's number.
+pub(crate) fn words(rule: Rule) -> &'static str {
+    match rule {
+        Rule::Age => "too old for --keep-for",
+        Rule::Count => "beyond the newest of --keep-builds",
+        Rule::Size => "too much for --keep-logs",
+    }
+}
+
 impl Plan {
     pub(super) fn new(limits: Retention, now: WallTime) -> Self {
         Self { limits, now, of_repo: HashMap::new(), of_branch: HashMap::new(), candidates: Vec::new() }

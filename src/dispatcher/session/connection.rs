@@ -29,8 +29,7 @@ impl Session {
         loop {
             match self.reader.read(MAX_LINE_BYTES) {
                 Err(TransportError::UnknownType { name }) if name == "hello" => {
-                    let text = "`hello` is said once, at the beginning".to_owned();
-                    return Err(Refusal::new(ErrorCode::NotAllowed, text).into());
+                    return Err(Refusal::new(ErrorCode::NotAllowed, "`hello` is said once, at the beginning").into());
                 }
                 Err(error @ TransportError::UnknownType { .. }) => {
                     let refusal = Refusal::new(ErrorCode::Refused, error.to_string());

@@ -64,7 +64,7 @@ pub(super) fn send(
             default(LOOK_AGAIN) => {}
         }
     }
-    let attempt = log.attempt();
+    let attempt = &log.attempt;
     let missing = attempt.outcome.as_ref().and_then(|outcome| missing_output(outcome, &attempt.log));
     let outcome = attempt.outcome.as_ref().map(|outcome| outcome.word().to_owned());
     outbox.send_bulk(&Frame::new(&ToOperator::LogEnd { build: build.id.0, task, number, outcome, missing }));

@@ -7,13 +7,13 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::connection::{Session, SessionError};
 use super::shared::Shared;
-use super::worker::{self, Incoming, Kind};
+use super::worker::{self, Incoming};
 use crate::config::PlanContext;
 use crate::dispatcher::core::{NewCommit, Seen, ToCore};
 use crate::dispatcher::mirrors::{ArrivingPack, Intake, Taken, Upkeep};
-use crate::dispatcher::translate::{self, Announcement};
+use crate::dispatcher::translate;
 use crate::error_chain::chain;
-use crate::model::{CommitId, RepoName, SessionId};
+use crate::model::{BuildSource, CommitId, RepoName, SessionId};
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::observer::{FromObserver, Head, ToObserver};
 use crate::scheduler::{Event, Reply};
@@ -21,23 +21,11 @@ use crate::transport::{Frame, Outbox};
 
 /// Serves an observer until it leaves.
 pub(super) fn serve(session: Session) -> Result<(), SessionError> {
-    let kind = |message: &FromObserver| match message {
-        FromObserver::Ping => Kind::Ping,
-        FromObserver::Pack { bytes, .. } => Kind::Payload(*bytes),
-        FromObserver::Status { .. }
-        | FromObserver::Dispatch { .. }
-        | FromObserver::Supply { .. }
-        | FromObserver::Gone { .. } => Kind::Plain,
-    };
-    worker::serve(
-        session,
-        kind,
-        || Frame::new(&ToObserver::Ack),
-        |shared, id, outbox, inbox| {
-            ObserverWorker { shared, id, outbox, known: BTreeSet::new(), pack: None, upkeep: Upkeep::default() }
-                .run(inbox)
-        },
-    )
+    let pings = (FromObserver::Ping, Frame::new(&ToObserver::Ack));
+    let payload = |message: &FromObserver| if let FromObserver::Pack { bytes, .. } = message { *bytes } else { 0 };
+    worker::serve(session, &pings, payload, |shared, id, outbox, inbox| {
+        ObserverWorker { shared, id, outbox, known: BTreeSet::new(), pack: None, upkeep: Upkeep::default() }.run(inbox)
+    })
 }
 
 struct ObserverWorker<'a> {
@@ -72,9 +60,7 @@ impl ObserverWorker<'_> {
         match message {
             FromObserver::Status { repo, source } => self.status(&repo, &source),
             FromObserver::Pack { repo, last, .. } => self.pack(&repo, last, &payload),
-            FromObserver::Dispatch { repo, branch, before, commit, range, subject, author, trigger } => {
-                self.dispatch(Announcement { repo, branch, before, commit, range, subject, author, trigger })
-            }
+            announcement @ FromObserver::Dispatch { .. } => self.dispatch(translate::build_source(announcement)?),
             FromObserver::Supply { repo, commit } => {
                 let (repo, commit) = (self.known(&repo)?, translate::commit(&commit)?);
                 if self.take_in(&repo, "", commit, PlanContext::Unknown).is_some() {
@@ -144,8 +130,7 @@ impl ObserverWorker<'_> {
 
     /// Handles an announcement: the source becomes durable in the mirror, then the announcement in the store, and only
     /// then it is answered.
-    fn dispatch(&mut self, said: Announcement) -> Result<(), Refusal> {
-        let source = translate::build_source(said)?;
+    fn dispatch(&mut self, source: BuildSource) -> Result<(), Refusal> {
         self.known(source.repo.as_str())?;
         let (repo, commit) = (source.repo.clone(), source.commit);
         let branch = source.trigger.reference.clone();

@@ -3,8 +3,9 @@
 use crossbeam_channel::Receiver;
 
 use super::connection::{Session, SessionError};
-use super::worker::{self, Incoming, Kind};
+use super::worker::{self, Incoming};
 use super::{log_stream, report, truncate};
+use crate::dispatcher::core::NoAnswer;
 use crate::dispatcher::operations::{OperationError, Operations};
 use crate::error_chain::chain;
 use crate::protocol::hello::{ErrorCode, Refusal};
@@ -13,22 +14,11 @@ use crate::transport::{Frame, Outbox};
 
 /// Serves an operator until it leaves.
 pub(super) fn serve(session: Session) -> Result<(), SessionError> {
-    let kind = |message: &FromOperator| match message {
-        FromOperator::Ping => Kind::Ping,
-        FromOperator::Status { .. }
-        | FromOperator::Show { .. }
-        | FromOperator::Why { .. }
-        | FromOperator::Runners
-        | FromOperator::Logs { .. }
-        | FromOperator::Cancel { .. }
-        | FromOperator::Rerun { .. }
-        | FromOperator::Drain { .. }
-        | FromOperator::Watch => Kind::Plain,
-    };
+    let pings = (FromOperator::Ping, Frame::new(&ToOperator::Ack));
     worker::serve(
         session,
-        kind,
-        || Frame::new(&ToOperator::Ack),
+        &pings,
+        |_| 0,
         |shared, _, outbox, inbox| {
             let operations = shared.operations().map_err(refusal)?;
             OperatorWorker { operations, outbox }.run(inbox).map_err(refusal)
@@ -126,8 +116,8 @@ fn refusal(error: OperationError) -> Refusal {
         | OperationError::NotAttempted { .. }
         | OperationError::NoRunner { .. } => ErrorCode::NotFound,
         OperationError::Refused(_) => ErrorCode::Refused,
-        OperationError::Busy => ErrorCode::Busy,
-        OperationError::Ending => ErrorCode::ShuttingDown,
+        OperationError::NoAnswer(NoAnswer::Busy) => ErrorCode::Busy,
+        OperationError::NoAnswer(NoAnswer::Ending) => ErrorCode::ShuttingDown,
         OperationError::Store(_) | OperationError::Log { .. } => {
             log::error!("{}", chain(&error));
             ErrorCode::Internal

@@ -1,10 +1,10 @@
 //! Turns the results of operations into messages.
 
 use crate::dispatcher::metrics::Counters;
-use crate::dispatcher::operations::{AttemptView, BuildView, HistoryLine, JobView, Status, StatusLine, Why};
-use crate::model::reason::StoredReason;
+use crate::dispatcher::operations::{AttemptView, BuildView, HistoryLine, JobView, Status, Why};
+use crate::model::reason::{JobStatus, StoredReason};
 use crate::model::words::outcome_detail;
-use crate::model::{Ending, JobState, Outcome};
+use crate::model::{Ending, JobState, Outcome, TaskName};
 use crate::protocol::operator::{
     AttemptReport, BuildReport, CountersReport, JobReport, RunnerReport, RunnersReport, StatusReport, WhyLine,
     WhyReport,
@@ -100,7 +100,7 @@ fn attempt(view: AttemptView) -> AttemptReport {
 }
 
 pub(super) fn why(why: Why) -> WhyReport {
-    let now = |StatusLine { task, status }| WhyLine {
+    let now = |(task, status): (TaskName, JobStatus)| WhyLine {
         task: Some(task.to_string()),
         text: status.to_string(),
         code: Some(status.code().to_owned()),

@@ -101,8 +101,7 @@ impl RunnerSession {
             }
             result @ FromRunner::Results { .. } => return self.results(result),
             FromRunner::Register { .. } => {
-                let text = "`register` is said once in a session".to_owned();
-                return Err(Refusal::new(ErrorCode::NotAllowed, text).into());
+                return Err(Refusal::new(ErrorCode::NotAllowed, "`register` is said once in a session").into());
             }
         };
         Ok(self.session.shared.core.tell(event))
@@ -258,7 +257,7 @@ fn serve_source(
 fn wait_for_source(shared: &Shared, repo: &RepoName, commit: CommitId, outbox: &WeakOutbox) -> bool {
     let until = clock::now().after(limits::SOURCE_PATIENCE_MS);
     while clock::now() < until && outbox.upgrade().is_some() {
-        if shared.mirrors.wait_for(repo, commit, Duration::from_secs(1)) {
+        if shared.mirrors.missing.wait(repo, commit, Duration::from_secs(1)) {
             return true;
         }
     }

@@ -51,8 +51,8 @@ impl RunnerOutbox {
 
     /// Tells the runner that the dispatcher ends, so that it need not find out by itself.
     pub(crate) fn say_goodbye(&self) {
-        let text = "the dispatcher is shutting down".to_owned();
-        self.0.send(&Frame::new(&ToRunner::Error(Refusal::new(ErrorCode::ShuttingDown, text))));
+        let goodbye = Refusal::new(ErrorCode::ShuttingDown, "the dispatcher is shutting down");
+        self.0.send(&Frame::new(&ToRunner::Error(goodbye)));
     }
 
     /// Returns the number of bytes that are not written yet.

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::admission::Admission;
@@ -62,7 +62,7 @@ impl Sessions {
     /// yet, the oldest of them is closed once its grace period is over: so they keep no peer out, however many they
     /// are.
     pub(super) fn admit(&self, id: SessionId, stream: &Stream) -> bool {
-        let mut open = self.lock();
+        let mut open = threads::lock(&self.open);
         while !open.closing && !open.admission.has_place() {
             let now = clock::now();
             let has_unread = |id| open.streams.get(&id).is_some_and(Stream::has_unread);
@@ -91,7 +91,7 @@ impl Sessions {
 
     /// Counts a connection among the sessions, if there is a place for it.
     pub(super) fn authenticate(&self, id: SessionId) -> Result<(), Refusal> {
-        let entered = self.lock().admission.authenticate(id);
+        let entered = threads::lock(&self.open).admission.authenticate(id);
         if let Err(count) = entered {
             if self.full.is_due(clock::now()) {
                 log::warn!("{count} connections, as many as there may be: more are turned away");
@@ -105,7 +105,7 @@ impl Sessions {
 
     /// Takes the thread of a session, so that it is joined. A thread that has ended already is let go.
     pub(super) fn add_thread(&self, id: SessionId, thread: Thread<()>) {
-        let mut open = self.lock();
+        let mut open = threads::lock(&self.open);
         if !open.ended.remove(&id) {
             open.threads.insert(id, thread);
         }
@@ -113,14 +113,14 @@ impl Sessions {
 
     /// Removes a connection for which no thread could be started.
     pub(super) fn withdraw(&self, id: SessionId) {
-        let mut open = self.lock();
+        let mut open = threads::lock(&self.open);
         open.admission.remove(id);
         open.streams.remove(&id);
     }
 
     /// Removes a session. This is the last act of its thread.
     pub(super) fn remove(&self, id: SessionId) {
-        let mut open = self.lock();
+        let mut open = threads::lock(&self.open);
         open.admission.remove(id);
         open.streams.remove(&id);
         match open.threads.remove(&id) {
@@ -137,16 +137,12 @@ impl Sessions {
     /// Closes every session and waits for its thread.
     pub(super) fn close_all(&self) {
         let threads = {
-            let mut open = self.lock();
+            let mut open = threads::lock(&self.open);
             open.closing = true;
             open.streams.values().for_each(Stream::close);
             std::mem::take(&mut open.threads)
         };
         self.place_freed.notify_all();
         drop(threads);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Open> {
-        threads::lock(&self.open)
     }
 }

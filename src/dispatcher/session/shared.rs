@@ -73,15 +73,14 @@ impl Shared {
 
     /// Opens the operations for one operator.
     pub(super) fn operations(&self) -> Result<Operations, OperationError> {
-        let missing = self.mirrors.missing.clone();
-        Operations::open(
-            self.data.clone(),
-            &self.readers,
-            self.core.clone(),
-            self.logs.clone(),
-            self.warnings.clone(),
-            missing,
-        )
+        Ok(Operations {
+            data: self.data.clone(),
+            core: self.core.clone(),
+            logs: self.logs.clone(),
+            reader: self.readers.open()?,
+            warnings: self.warnings.clone(),
+            missing: self.mirrors.missing.clone(),
+        })
     }
 
     /// Removes a session from all registries. This is the last act of its thread.

@@ -16,25 +16,18 @@ pub(super) struct Incoming<M> {
     pub(super) payload: Vec<u8>,
 }
 
-/// The kind of a message, which tells the reader what to do with it.
-pub(super) enum Kind {
-    Ping,
-    Plain,
-    /// A message that is followed by this many raw bytes.
-    Payload(u64),
-}
-
-/// Reads messages and hands them to `work` on another thread, until the peer leaves or `work` ends.
+/// Reads messages and hands them to `work` on another thread, until the peer leaves or `work` ends. `pings` has the
+/// message that is answered here, and the answer; `payload` returns the number of raw bytes that follow a message.
 pub(super) fn serve<M>(
     mut session: Session,
-    kind: fn(&M) -> Kind,
-    ack: impl Fn() -> Frame,
+    (ping, ack): &(M, Frame),
+    payload: fn(&M) -> u64,
     work: impl FnOnce(&Shared, crate::model::SessionId, &Outbox, &Receiver<Incoming<M>>) -> Result<(), Refusal>
     + Send
     + 'static,
 ) -> Result<(), SessionError>
 where
-    M: serde::de::DeserializeOwned + Send + 'static,
+    M: serde::de::DeserializeOwned + PartialEq + Send + 'static,
 {
     let id = session.id;
     let (outbox, last_word) = Outbox::new(id, session.stream.clone());
@@ -56,29 +49,21 @@ where
         log::warn!("session {id} refused: no thread for it: {error}");
         Refusal::new(ErrorCode::Busy, NO_THREAD)
     })?;
-    let end = loop {
-        let message: M = match session.next(&outbox) {
-            Ok(Some(message)) => message,
-            Ok(None) => break Ok(()),
-            Err(error) => break Err(error),
-        };
-        let mut payload = Vec::new();
-        match kind(&message) {
-            Kind::Ping => {
-                outbox.send(&ack());
+    let mut read_all = || {
+        while let Some(message) = session.next::<M>(&outbox)? {
+            if message == *ping {
+                outbox.send(ack);
                 continue;
             }
-            Kind::Plain => {}
-            Kind::Payload(len) => {
-                if let Err(error) = session.reader.read_payload(len, &mut payload) {
-                    break Err(explain(error));
-                }
+            let mut bytes = Vec::new();
+            session.reader.read_payload(payload(&message), &mut bytes).map_err(explain)?;
+            if requests.send(Incoming { message, payload: bytes }).is_err() {
+                break;
             }
         }
-        if requests.send(Incoming { message, payload }).is_err() {
-            break Ok(());
-        }
+        Ok(())
     };
+    let end = read_all();
     drop(requests);
     let was_refused = worker.join().unwrap_or(true);
     drop(last_word);
