@@ -1,16 +1,17 @@
 //! Counters of what has happened since the dispatcher started, folded from the records.
 //!
 //! The core folds each record once, after it is durable; a page, an API or `surveil status` only reads. Each counter
-//! that has kinds is keyed by a word; a reason code becomes one more key.
+//! that has kinds is keyed by a word or by the code of a reason.
 
 use std::collections::BTreeMap;
 
-use crate::model::Record;
+use crate::model::reason::StoredReason;
+use crate::model::{Outcome, Record};
 
 /// Numbers by the word of their kind.
-pub(crate) type ByWord = BTreeMap<&'static str, u64>;
+pub(crate) type ByWord = BTreeMap<String, u64>;
 
-/// What has happened since the dispatcher started.
+/// Numbers of events since the dispatcher started.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Counters {
     pub(crate) builds_added: u64,
@@ -23,6 +24,8 @@ pub(crate) struct Counters {
     pub(crate) attempts_leased: u64,
     /// By outcome.
     pub(crate) attempts_finished: ByWord,
+    /// Lost attempts, by the code of the reason.
+    pub(crate) losses_by_reason: ByWord,
     /// Results that came when they counted no more, by outcome.
     pub(crate) late_results: ByWord,
     /// Bytes of logs of finished attempts.
@@ -39,6 +42,9 @@ pub(crate) fn fold(counters: &mut Counters, record: &Record) {
         Record::AttemptLeased(_) => counters.attempts_leased += 1,
         Record::AttemptFinished { outcome, log, .. } => {
             count(&mut counters.attempts_finished, outcome.word());
+            if let Outcome::Lost(reason) = outcome {
+                count(&mut counters.losses_by_reason, reason.code().unwrap_or("unknown"));
+            }
             counters.log_bytes += log.bytes;
         }
         Record::LateResult { outcome, .. } => count(&mut counters.late_results, outcome.word()),
@@ -50,17 +56,15 @@ pub(crate) fn fold(counters: &mut Counters, record: &Record) {
     }
 }
 
-fn count(numbers: &mut ByWord, word: &'static str) {
-    *numbers.entry(word).or_default() += 1;
+fn count(numbers: &mut ByWord, word: &str) {
+    *numbers.entry(word.to_owned()).or_default() += 1;
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::reason::SkipReason;
-    use crate::model::{
-        AttemptId, BuildId, Ending, EndingKind, JobId, LogSummary, Outcome, TaskName, Verdict, WallTime,
-    };
+    use crate::model::reason::{LossReason, SkipReason};
+    use crate::model::{AttemptId, BuildId, Ending, EndingKind, JobId, LogSummary, TaskName, Verdict, WallTime};
 
     #[test]
     fn records_are_counted_by_how_things_ended() {
@@ -72,6 +76,8 @@ mod tests {
         };
         let records = [
             ended(Outcome::Lost("its runner vanished".into()), 5),
+            ended(Outcome::Lost(LossReason::LeaseExpired), 0),
+            ended(Outcome::Lost(LossReason::LeaseExpired), 0),
             ended(Outcome::Failed(1), 7),
             ended(Outcome::Failed(2), 0),
             Record::LateResult { attempt: AttemptId(1), outcome: Outcome::Passed, at },
@@ -83,12 +89,14 @@ mod tests {
         ];
         let mut counters = Counters::default();
         records.iter().for_each(|record| fold(&mut counters, record));
+        let words = |pairs: &[(&str, u64)]| pairs.iter().map(|(word, count)| ((*word).to_owned(), *count)).collect();
         let expected = Counters {
-            builds_finished: ByWord::from([("failed", 1)]),
+            builds_finished: words(&[("failed", 1)]),
             builds_reopened: 1,
-            jobs_finished: ByWord::from([("failed", 1), ("skipped", 1)]),
-            attempts_finished: ByWord::from([("failed", 2), ("lost", 1)]),
-            late_results: ByWord::from([("passed", 1)]),
+            jobs_finished: words(&[("failed", 1), ("skipped", 1)]),
+            attempts_finished: words(&[("failed", 2), ("lost", 3)]),
+            losses_by_reason: words(&[("lease_expired", 2), ("reported", 1)]),
+            late_results: words(&[("passed", 1)]),
             log_bytes: 12,
             ..Counters::default()
         };

@@ -129,6 +129,8 @@ pub struct CountersReport {
     pub attempts_leased: u64,
     /// By outcome.
     pub attempts_finished: BTreeMap<String, u64>,
+    /// Lost attempts, by the code of the reason.
+    pub losses_by_reason: BTreeMap<String, u64>,
     /// Results that came when they counted no more, by outcome.
     pub late_results: BTreeMap<String, u64>,
     /// Bytes of logs of finished attempts.

@@ -23,17 +23,15 @@ pub(super) fn status(status: Status) -> StatusReport {
 }
 
 fn counters(counters: Counters) -> CountersReport {
-    let words = |by_word: crate::dispatcher::metrics::ByWord| {
-        by_word.into_iter().map(|(word, count)| (word.to_owned(), count)).collect()
-    };
     CountersReport {
         builds_added: counters.builds_added,
-        builds_finished: words(counters.builds_finished),
+        builds_finished: counters.builds_finished,
         builds_reopened: counters.builds_reopened,
-        jobs_finished: words(counters.jobs_finished),
+        jobs_finished: counters.jobs_finished,
         attempts_leased: counters.attempts_leased,
-        attempts_finished: words(counters.attempts_finished),
-        late_results: words(counters.late_results),
+        attempts_finished: counters.attempts_finished,
+        losses_by_reason: counters.losses_by_reason,
+        late_results: counters.late_results,
         log_bytes: counters.log_bytes,
     }
 }
