@@ -34,7 +34,7 @@ const MAGIC: [u8; 4] = *b"note";
 const HEADER_BYTES: usize = 12;
 
 /// A directory for one pack at a time. Dropping it removes it with all its content, unless its notes are still needed.
-pub(super) struct Incoming {
+pub(super) struct IncomingDirectory {
     directory: TempDir,
     notes: Option<Notes>,
     _lock: Locked,
@@ -48,7 +48,7 @@ struct Notes {
     packs: Vec<String>,
 }
 
-impl Incoming {
+impl IncomingDirectory {
     pub(super) fn new(objects: &Path) -> Result<Self, GitError> {
         let directory = tempfile::Builder::new().prefix(PREFIX).tempdir_in(objects);
         let directory = directory.map_err(GitError::io("make a directory in", objects))?;
@@ -82,7 +82,7 @@ impl Incoming {
         bytes.extend(crc32fast::hash(pack).to_le_bytes());
         bytes.extend(pack);
         if self.notes.as_ref().is_some_and(|notes| notes.used + bytes.len() > NOTES_BYTES) {
-            self.settle()?;
+            self.sync_noted()?;
         }
         let path = self.path().join(NOTES);
         let mut notes = match self.notes.take() {
@@ -119,7 +119,7 @@ impl Incoming {
     }
 
     /// Syncs the files of the noted packs, so that they no longer need their notes.
-    pub(super) fn settle(&mut self) -> Result<(), GitError> {
+    pub(super) fn sync_noted(&mut self) -> Result<(), GitError> {
         let packs = self.objects().join("pack");
         let Some(notes) = self.notes.as_mut().filter(|notes| !notes.packs.is_empty()) else { return Ok(()) };
         for file in notes.packs.iter().flat_map(|name| files_of(name)) {
@@ -138,9 +138,9 @@ impl Incoming {
     }
 }
 
-impl Drop for Incoming {
+impl Drop for IncomingDirectory {
     fn drop(&mut self) {
-        if let Err(error) = self.settle() {
+        if let Err(error) = self.sync_noted() {
             log::warn!(
                 "{error}: packs in {} will be received from their notes again at the next start",
                 self.objects().display()

@@ -37,7 +37,7 @@ pub(crate) enum EntryKind {
 
 /// One entry of a tree, borrowed from the tree's bytes.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Entry<'a> {
+pub(crate) struct TreeEntry<'a> {
     pub(crate) kind: EntryKind,
     pub(crate) name: &'a [u8],
     pub(crate) id: Oid,
@@ -168,13 +168,13 @@ static SPARES: Mutex<BTreeMap<PathBuf, Weak<Mutex<Spare>>>> = Mutex::new(BTreeMa
 struct Loaded {
     objects: Objects,
     /// The marker's state when the handle was opened.
-    seen: Identity,
+    seen: OdbIdentity,
     round: u64,
 }
 
 /// Identity of the marker file and of the objects directory.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Identity {
+struct OdbIdentity {
     /// Inode and modification time of the marker file, if it exists.
     marker: Option<(u64, i64, i64)>,
     /// Birth time of the objects directory, so that a directory made anew in the same place is recognised.
@@ -236,12 +236,12 @@ impl Database {
     }
 
     /// Opens a handle. `seen` was read before, so that a removal in between is noticed the next time.
-    fn load(&self, seen: Identity) -> Result<Loaded, GitError> {
+    fn load(&self, seen: OdbIdentity) -> Result<Loaded, GitError> {
         let round = self.learn();
         Ok(Loaded { objects: Objects::open(&self.directory, self.format)?, seen, round })
     }
 
-    fn take(&self, seen: Identity) -> Option<Loaded> {
+    fn take(&self, seen: OdbIdentity) -> Option<Loaded> {
         self.check_lengths();
         let mut spare = self.spare();
         spare.loaded.retain(|loaded| loaded.seen == seen);
@@ -301,9 +301,9 @@ impl Database {
         self.directory.join("pack")
     }
 
-    fn identity(&self) -> Identity {
+    fn identity(&self) -> OdbIdentity {
         let marker = std::fs::metadata(&self.marker).ok();
-        Identity {
+        OdbIdentity {
             marker: marker.map(|meta| (meta.ino(), meta.mtime(), meta.mtime_nsec())),
             born: std::fs::metadata(&self.directory).ok().and_then(|meta| meta.created().ok()),
         }
@@ -355,7 +355,7 @@ fn format_with(id_bytes: usize) -> ObjectFormat {
 
 /// Parses the entries of a tree, in their order. Each is `<octal mode> <name>\0<id>`. Names are as the tree has them,
 /// so a caller that uses one as a file name must check it.
-pub(crate) fn entries(tree: Oid, data: &[u8]) -> Result<Vec<Entry<'_>>, GitError> {
+pub(crate) fn entries(tree: Oid, data: &[u8]) -> Result<Vec<TreeEntry<'_>>, GitError> {
     let broken = |why| GitError::BrokenTree { id: tree.to_string(), why };
     let id_len = tree.as_bytes().len();
     let mut found = Vec::with_capacity(data.len() / (id_len + 16));
@@ -369,7 +369,7 @@ pub(crate) fn entries(tree: Oid, data: &[u8]) -> Result<Vec<Entry<'_>>, GitError
         let id = id.ok_or_else(|| broken("an entry has no id"))?;
         rest = &after[id_len..];
         let kind = entry_kind(mode).ok_or_else(|| broken("an entry has a mode that is unknown"))?;
-        found.push(Entry { kind, name, id });
+        found.push(TreeEntry { kind, name, id });
     }
     Ok(found)
 }

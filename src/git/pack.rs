@@ -87,7 +87,7 @@ pub(super) fn write(
 ) -> Result<(), GitError> {
     let odb = objects.odb()?;
     let encoder = Encoder { objects: objects.directory(), odb: &odb, stored };
-    let mut writer = Writer::new(objects.format(), sink);
+    let mut writer = PackWriter::new(objects.format(), sink);
     let count = u32::try_from(ids.len()).map_err(|_| GitError::Build {
         path: objects.directory().to_owned(),
         source: git2::Error::from_str("there are more objects than a pack can hold"),
@@ -235,12 +235,12 @@ fn deflate(data: &[u8], compress: &mut Compress, into: &mut Vec<u8>) {
 }
 
 /// Writes the stream and hashes it.
-struct Writer<'a> {
+struct PackWriter<'a> {
     hash: Hash,
     pieces: Pieces<'a>,
 }
 
-impl<'a> Writer<'a> {
+impl<'a> PackWriter<'a> {
     fn new(format: ObjectFormat, sink: &'a mut dyn FnMut(&[u8]) -> bool) -> Self {
         Self { hash: Hash::new(format), pieces: Pieces { sink, buffer: Vec::new() } }
     }

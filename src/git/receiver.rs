@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use git2::{Indexer, ObjectFormat, ObjectType, OdbLookupFlags, Oid};
 
 use super::error::GitError;
-use super::incoming::{Incoming, NOTED_BYTES_MAX, abandoned, files_of, sync};
+use super::incoming::{IncomingDirectory, NOTED_BYTES_MAX, abandoned, files_of, sync};
 use super::objects::{Database, EntryKind, Objects, commit_id, entries, incomplete};
 use super::stored::{Stored, StoredPack};
 use crate::model::CommitId;
@@ -35,7 +35,7 @@ pub struct Receiver {
     landing: Arc<Landing>,
     /// Declared before the directory that its file is in, so that it is dropped first.
     indexer: Indexer<'static>,
-    incoming: Incoming,
+    incoming: IncomingDirectory,
     /// The beginning of the pack, until it has told the number of objects.
     header: Vec<u8>,
     /// The whole pack so far; `None` if it is too large for a note.
@@ -48,7 +48,7 @@ pub(super) struct Landing {
     pub(super) database: Database,
     /// Making and removing a directory takes longer than everything else about a small pack, so the last few are kept.
     /// Their notes may be all that makes some packs of the store durable.
-    spare: Mutex<Vec<Incoming>>,
+    spare: Mutex<Vec<IncomingDirectory>>,
 }
 
 impl Landing {
@@ -56,17 +56,17 @@ impl Landing {
         Self { store: store.to_owned(), database, spare: Mutex::default() }
     }
 
-    fn take(&self) -> Result<Incoming, GitError> {
+    fn take(&self) -> Result<IncomingDirectory, GitError> {
         let spare = threads::lock(&self.spare).pop();
         // Somebody may have removed the directory meanwhile.
         match spare.filter(|spare| spare.packs().is_dir()) {
             Some(spare) => Ok(spare),
-            None => Incoming::new(&self.store.join("objects")),
+            None => IncomingDirectory::new(&self.store.join("objects")),
         }
     }
 
     /// Keeps a directory for the next receiver. It must hold no pack any more.
-    fn put_back(&self, incoming: Incoming) {
+    fn put_back(&self, incoming: IncomingDirectory) {
         let mut spare = threads::lock(&self.spare);
         if spare.len() < SPARE_MAX {
             spare.push(incoming);
@@ -78,11 +78,11 @@ impl Landing {
     }
 
     /// Syncs the files of packs that only notes make durable.
-    pub(super) fn settle(&self) -> Result<(), GitError> {
+    pub(super) fn sync_noted(&self) -> Result<(), GitError> {
         let mut spare = std::mem::take(&mut *threads::lock(&self.spare));
-        let settled = spare.iter_mut().try_for_each(Incoming::settle);
+        let synced = spare.iter_mut().try_for_each(IncomingDirectory::sync_noted);
         spare.into_iter().for_each(|incoming| self.put_back(incoming));
-        settled
+        synced
     }
 }
 
@@ -144,7 +144,7 @@ impl Receiver {
     /// Verifies the pack, makes it durable if `durable` says so, and then checks that `commit` is there with its whole
     /// tree. A commit that is incomplete afterwards is an error variant of its own, so that the caller can ask for all
     /// of it. A small pack is only noted, and its files are not synced: call
-    /// [`PackStore::settle`](super::PackStore::settle) when there is time.
+    /// [`PackStore::sync_noted`](super::PackStore::sync_noted) when there is time.
     pub fn finish(mut self, commit: CommitId, durable: bool) -> Result<(), GitError> {
         let is_empty = self.announced() == Some(0);
         let landing = Arc::clone(&self.landing);
@@ -178,7 +178,7 @@ impl Receiver {
     }
 
     /// Verifies and indexes the pack. Returns its directory and its name.
-    fn index(self) -> Result<(Incoming, String), GitError> {
+    fn index(self) -> Result<(IncomingDirectory, String), GitError> {
         let Self { landing, indexer, incoming, .. } = self;
         let refuse = |source| GitError::BrokenPack { path: landing.store.clone(), source };
         indexer.commit().map_err(refuse).map(|name| (incoming, name))

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use git2::{Odb, Oid};
 
 use super::error::GitError;
-use super::objects::{Entry, EntryKind, Objects, entries};
+use super::objects::{EntryKind, Objects, TreeEntry, entries};
 use crate::model::CommitId;
 
 /// Returns the objects to send, commits and trees before their content. `commits` are ordered from oldest to newest.
@@ -48,7 +48,7 @@ struct Selection<'a> {
 }
 
 /// A tree that is still to be compared, and the receiver's trees at the same path.
-struct Pending {
+struct PendingTree {
     tree: Oid,
     peers: Vec<Oid>,
 }
@@ -57,8 +57,8 @@ impl Selection<'_> {
     /// Selects the objects in `root` that are not at the same path in one of `peers`. Keeps a list of pending trees
     /// instead of recursing, because trees may be nested deeper than a small stack allows.
     fn add_tree(&mut self, root: Oid, peers: &[Oid]) -> Result<(), GitError> {
-        let mut pending = vec![Pending { tree: root, peers: peers.to_vec() }];
-        while let Some(Pending { tree, peers }) = pending.pop() {
+        let mut pending = vec![PendingTree { tree: root, peers: peers.to_vec() }];
+        while let Some(PendingTree { tree, peers }) = pending.pop() {
             if peers.contains(&tree) || !self.seen.insert(tree) {
                 continue;
             }
@@ -79,7 +79,7 @@ impl Selection<'_> {
         Ok(())
     }
 
-    fn add_entry(&mut self, entry: &Entry<'_>, columns: &mut [Column<'_>], pending: &mut Vec<Pending>) {
+    fn add_entry(&mut self, entry: &TreeEntry<'_>, columns: &mut [Column<'_>], pending: &mut Vec<PendingTree>) {
         let mut subtrees = Vec::new();
         for column in columns {
             match column.at(entry) {
@@ -90,7 +90,7 @@ impl Selection<'_> {
             }
         }
         match entry.kind {
-            EntryKind::Tree => pending.push(Pending { tree: entry.id, peers: subtrees }),
+            EntryKind::Tree => pending.push(PendingTree { tree: entry.id, peers: subtrees }),
             EntryKind::File | EntryKind::Executable | EntryKind::Link => {
                 if self.seen.insert(entry.id) {
                     self.list.push(entry.id);
@@ -104,14 +104,14 @@ impl Selection<'_> {
 
 /// One of the receiver's trees, read in step with the tree that is being sent.
 struct Column<'a> {
-    entries: Vec<Entry<'a>>,
+    entries: Vec<TreeEntry<'a>>,
     at: usize,
 }
 
 impl<'a> Column<'a> {
     /// Returns the entry of the same name and kind. Trees are sorted, so each is read once. In a tree that is not
     /// sorted an entry may be overlooked; then it is sent although the receiver has it.
-    fn at(&mut self, wanted: &Entry<'_>) -> Option<Entry<'a>> {
+    fn at(&mut self, wanted: &TreeEntry<'_>) -> Option<TreeEntry<'a>> {
         while let Some(entry) = self.entries.get(self.at) {
             match in_tree_order(entry, wanted) {
                 Ordering::Less => self.at += 1,
@@ -124,7 +124,7 @@ impl<'a> Column<'a> {
 }
 
 /// Compares as git does, which sorts a tree's entries as if the names of subtrees ended in a slash.
-fn in_tree_order(left: &Entry<'_>, right: &Entry<'_>) -> Ordering {
-    let slash = |entry: &Entry<'_>| (entry.kind == EntryKind::Tree).then_some(&b'/');
+fn in_tree_order(left: &TreeEntry<'_>, right: &TreeEntry<'_>) -> Ordering {
+    let slash = |entry: &TreeEntry<'_>| (entry.kind == EntryKind::Tree).then_some(&b'/');
     left.name.iter().chain(slash(left)).cmp(right.name.iter().chain(slash(right)))
 }

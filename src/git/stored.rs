@@ -20,7 +20,7 @@ pub(super) struct Stored {
 
 /// A pack and its index.
 pub(super) struct StoredPack {
-    index: Index,
+    index: PackIndex,
     pack: File,
     /// The sorted offsets of all entries. An entry's length is known only by the offset of the next one. Computed when
     /// it is first needed.
@@ -32,7 +32,7 @@ pub(super) struct StoredPack {
 
 /// An index, version 2 of gitformat-pack(5): a header, 256 counts, the sorted ids, then for each object a CRC-32 of its
 /// entry, then for each object the offset of its entry.
-struct Index {
+struct PackIndex {
     bytes: Vec<u8>,
     count: usize,
     id_bytes: usize,
@@ -83,7 +83,7 @@ impl StoredPack {
     /// Opens a pack. It is an error if the index belongs to another pack, or if the pack is not whole: both files
     /// contain the pack's hash.
     pub(super) fn open(index_path: &Path, format: ObjectFormat) -> Result<Self, GitError> {
-        let index = Index::open(index_path, format)?;
+        let index = PackIndex::open(index_path, format)?;
         let pack_path = index_path.with_extension("pack");
         let pack = File::open(&pack_path).map_err(GitError::io("open", &pack_path))?;
         let size = pack.metadata().map_err(GitError::io("open", &pack_path))?.len();
@@ -137,7 +137,7 @@ impl StoredPack {
     }
 }
 
-impl Index {
+impl PackIndex {
     fn open(path: &Path, format: ObjectFormat) -> Result<Self, GitError> {
         let broken = || GitError::Broken { path: path.to_owned(), why: "it is no index of a pack" };
         let bytes = fs::read(path).map_err(GitError::io("read", path))?;

@@ -195,7 +195,7 @@ impl Mirrors {
     /// Syncs received packs whose durability rests on notes so far. Takes a while, and nobody waits for it.
     pub(crate) fn sync(&self) {
         for (repo, store) in self.unused() {
-            if let Err(error) = store.settle() {
+            if let Err(error) = store.sync_noted() {
                 log::warn!("could not sync what arrived of {repo}: {error}; trying again with its next commit");
             }
         }

@@ -174,8 +174,8 @@ impl PackStore {
 
     /// Syncs the files of packs that only notes make durable, which receivers of this handle have postponed. This also
     /// happens on drop, and before the notes take too much room.
-    pub fn settle(&self) -> Result<(), GitError> {
-        self.landing.settle()
+    pub fn sync_noted(&self) -> Result<(), GitError> {
+        self.landing.sync_noted()
     }
 
     /// Merges many small packs into one if there are more than is good for lookups. Cheap if there is nothing to do.

@@ -64,7 +64,7 @@ pub struct Watched {
 }
 
 /// The parts of a repository that opening it has found.
-struct Place {
+struct RepoParts {
     git_dir: PathBuf,
     common_dir: PathBuf,
     format: ObjectFormat,
@@ -74,7 +74,7 @@ struct Place {
 impl Watched {
     /// Opens a bare repository, a work tree or a linked worktree, with any object format and ref storage.
     pub fn open(path: &Path) -> Result<Self, GitError> {
-        let Place { git_dir, common_dir, format, refs } = locate(path)?;
+        let RepoParts { git_dir, common_dir, format, refs } = locate(path)?;
         let objects = common_dir.join("objects");
         let database = Database::open(&objects, format, objects.join("pack"))?;
         Ok(Self { path: path.to_owned(), git_dir, common_dir, refs, database })
@@ -215,12 +215,12 @@ fn is_plain(glob: &str) -> bool {
 }
 
 /// Finds the parts of the repository at `path` with libgit2, which also checks whether its owner may be trusted.
-fn locate(path: &Path) -> Result<Place, GitError> {
+fn locate(path: &Path) -> Result<RepoParts, GitError> {
     let error = match Repository::open(path) {
         Ok(repository) => {
             let (git_dir, common_dir) = (repository.path().to_owned(), repository.commondir().to_owned());
             let refs = Refs::Files(RefFiles::new(&git_dir, &common_dir));
-            return Ok(Place { git_dir, common_dir, format: repository.object_format(), refs });
+            return Ok(RepoParts { git_dir, common_dir, format: repository.object_format(), refs });
         }
         Err(error) => error,
     };
@@ -238,7 +238,7 @@ fn locate(path: &Path) -> Result<Place, GitError> {
 
 /// Like [`locate`], but for a repository with an extension that libgit2 does not know, such as reftable. Objects are
 /// read as always, refs by the `git` program, which also checks the owner.
-fn locate_by_program(path: &Path) -> Result<Place, GitError> {
+fn locate_by_program(path: &Path) -> Result<RepoParts, GitError> {
     let git_dir = git_dir_of(path)?;
     let common_dir = match fs::read_to_string(git_dir.join("commondir")) {
         Ok(text) => git_dir.join(text.trim_end()),
@@ -254,7 +254,7 @@ fn locate_by_program(path: &Path) -> Result<Place, GitError> {
     let format = if format == "sha256" { ObjectFormat::Sha256 } else { ObjectFormat::Sha1 };
     log::info!("refs of {} are read by the git program: libgit2 does not support this ref storage", path.display());
     let refs = Refs::Program(RefProgram::new(&git_dir, &common_dir));
-    Ok(Place { git_dir, common_dir, format, refs })
+    Ok(RepoParts { git_dir, common_dir, format, refs })
 }
 
 /// Returns the git directory of a bare repository, a work tree, or a linked worktree, whose `.git` is a file that names

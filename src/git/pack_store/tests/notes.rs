@@ -60,7 +60,7 @@ fn a_pack_that_was_only_noted_survives_a_power_loss() {
     let third = repo.write("b", "three").commit("third");
     let (watched, store) = (repo.watched(), repo.store(first));
     receive(&watched, &store, first, &[]);
-    store.settle().unwrap();
+    store.sync_noted().unwrap();
     let synced = packs(&repo.beside("store"));
     // Two receivers at once, as from two observers.
     receive(&watched, &store, second, &[first]);
@@ -82,7 +82,7 @@ fn a_note_that_was_being_written_is_passed_over() {
     let second = repo.write("file", "two").commit("second");
     let (watched, store) = (repo.watched(), repo.store(first));
     receive(&watched, &store, first, &[]);
-    store.settle().unwrap();
+    store.sync_noted().unwrap();
     let synced = packs(&repo.beside("store"));
     receive(&watched, &store, second, &[first]);
     let path = after_power_loss(&repo, "after", &synced);
@@ -103,7 +103,7 @@ fn a_pack_that_is_settled_needs_no_note() {
     let first = repo.write("file", "one").commit("first");
     let (watched, store) = (repo.watched(), repo.store(first));
     receive(&watched, &store, first, &[]);
-    store.settle().unwrap();
+    store.sync_noted().unwrap();
     let path = after_power_loss(&repo, "after", &packs(&repo.beside("store")));
     fs::remove_file(notes(&path).remove(0)).unwrap();
     PackStore::open(&path, first).unwrap().check(first).unwrap();
@@ -142,7 +142,7 @@ fn what_was_merged_meanwhile_is_settled() {
     for file in packs(&repo.beside("store")) {
         fs::remove_file(file).unwrap();
     }
-    store.settle().unwrap();
+    store.sync_noted().unwrap();
 }
 
 #[test]
