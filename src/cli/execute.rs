@@ -21,7 +21,7 @@ use crate::config::{check_directory, default_runner_name, defaults, repo_name_fr
 use crate::git::{BranchSelection, Watched};
 use crate::model::reason::{ErrorReason, SkipReason};
 use crate::model::{Ending, EndingKind, Need, TaskName, TaskSpec, Verdict};
-use crate::process::{Command, Exit, Progress, Supervisor, detect_isolation};
+use crate::process::{Command, Exit, ProgressCallbacks, Supervisor, detect_isolation};
 use crate::runner::{AttemptFacts, attempt_environment, inherited};
 use crate::threads::{self, Thread};
 
@@ -144,7 +144,7 @@ impl LocalRun {
             grace_ms: self.grace_ms,
         };
         let output = File::from(OwnedFd::from(writer));
-        let ended = self.supervisor.run(&command, output, &self.cancel, Progress::default())?;
+        let ended = self.supervisor.run(&command, output, &self.cancel, ProgressCallbacks::default())?;
         // All processes of the attempt have ended, so the pipe has no writer any more, and the copying ends.
         copy.join().map_err(|_| CliError::Panicked("copying of output"))??;
         if ended.leftovers > 0 {

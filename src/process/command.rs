@@ -20,7 +20,7 @@ pub struct Command {
 
 /// Callbacks about the progress of a command.
 #[derive(Default)]
-pub struct Progress<'a> {
+pub struct ProgressCallbacks<'a> {
     /// Called by a thread of the supervisor once the process runs, and before its end is known.
     pub started: Option<Box<dyn FnOnce() + Send>>,
     /// Called if the command has not ended after `LASTING`.

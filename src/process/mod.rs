@@ -27,7 +27,7 @@ mod supervisor;
 mod sweep;
 mod table;
 
-pub use command::{Command, Ended, Exit, Progress};
+pub use command::{Command, Ended, Exit, ProgressCallbacks};
 pub use error::ProcessError;
 pub use idle::give_back_when_idle;
 pub use isolation::detect as detect_isolation;

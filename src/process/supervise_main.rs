@@ -132,9 +132,9 @@ fn run(socket: &UnixStream, family: &mut Family, command: &Command, output: Owne
     // The sweep has ended the leader too.
     let leader_end = family.leader_end().ok_or_else(out_of_turn)?;
     let exit = match watched {
-        Watched::RunnerGone => return Ok(false),
-        Watched::EndedByItself => exit_of(leader_end.status),
-        Watched::Stopped(exit) => exit,
+        WatchEnd::RunnerGone => return Ok(false),
+        WatchEnd::EndedByItself => exit_of(leader_end.status),
+        WatchEnd::Stopped(exit) => exit,
     };
     let duration_ms = millis(leader_end.at.saturating_duration_since(running.started));
     report(socket, &Report::Ended(Ended { exit, duration_ms, leftovers }))?;
@@ -164,7 +164,7 @@ fn start(command: &Command, output: &OwnedFd) -> Result<Running, Report> {
 }
 
 /// Why the watch over a running command is over.
-enum Watched {
+enum WatchEnd {
     /// The leader ended, and nothing here had asked it to.
     EndedByItself,
     /// The command was told to end, for this reason: its leader has ended, or its grace is over.
@@ -190,7 +190,7 @@ impl Running {
     }
 
     /// Waits until the leader has ended or its grace is over.
-    fn watch(&self, socket: &UnixStream, family: &mut Family) -> Result<Watched, ProcessError> {
+    fn watch(&self, socket: &UnixStream, family: &mut Family) -> Result<WatchEnd, ProcessError> {
         let mut stopped = None;
         let mut deadline = self.times_out;
         loop {
@@ -200,11 +200,11 @@ impl Running {
             // pause.
             family.reap();
             if family.leader_end().is_some() {
-                return Ok(stopped.map_or(Watched::EndedByItself, Watched::Stopped));
+                return Ok(stopped.map_or(WatchEnd::EndedByItself, WatchEnd::Stopped));
             }
             if to_read {
                 match messages::receive_order(socket).map_err(ProcessError::Talk)? {
-                    None => return Ok(Watched::RunnerGone),
+                    None => return Ok(WatchEnd::RunnerGone),
                     // The timeout was first, and its grace runs already.
                     Some((Order::Cancel, _)) if stopped.is_some() => {}
                     Some((Order::Cancel, _)) => {
@@ -216,7 +216,7 @@ impl Running {
             }
             if deadline.is_some_and(|deadline| clock::instant() >= deadline) {
                 if let Some(exit) = stopped {
-                    return Ok(Watched::Stopped(exit));
+                    return Ok(WatchEnd::Stopped(exit));
                 }
                 stopped = Some(Exit::TimedOut);
                 deadline = self.terminate(family);

@@ -20,7 +20,7 @@ use rustix::process::{Pid, PidfdFlags};
 
 use super::command::LASTING;
 use super::messages::{self, Order, Report};
-use super::{Command, Ended, Exit, ProcessError, Progress, isolation, kernel, sweep, table};
+use super::{Command, Ended, Exit, ProcessError, ProgressCallbacks, isolation, kernel, sweep, table};
 use crate::clock;
 use crate::model::Isolation;
 use crate::threads::{self, Thread};
@@ -98,7 +98,7 @@ impl Supervisor {
         command: &Command,
         output: File,
         cancel: &Receiver<()>,
-        progress: Progress<'_>,
+        progress: ProgressCallbacks<'_>,
     ) -> Result<Ended, ProcessError> {
         if !matches!(cancel.try_recv(), Err(TryRecvError::Empty)) {
             return Ok(Ended::before_start(Exit::Cancelled));
@@ -167,12 +167,12 @@ struct Process {
     /// Disconnected once the process has closed its end.
     reports: Receiver<Report>,
     /// The callback for the start of the command's process.
-    started: Arc<Started>,
+    started: Arc<StartCallback>,
     reader: Thread<()>,
 }
 
 type Tell = Box<dyn FnOnce() + Send>;
-type Started = Mutex<Option<Tell>>;
+type StartCallback = Mutex<Option<Tell>>;
 
 impl Process {
     fn start(program: &Path, isolation: Isolation, kept_open: Option<&File>) -> Result<Self, ProcessError> {
@@ -184,7 +184,7 @@ impl Process {
         let (born, birth) = bounded(1);
         let reading = socket.try_clone().map_err(failed)?;
         let executable = program.to_owned();
-        let started = Arc::new(Started::default());
+        let started = Arc::new(StartCallback::default());
         let to_call = started.clone();
         let reader = threads::spawn("supervisor", move || {
             let child = start_child(&executable, isolation, theirs, kept_open);
@@ -239,7 +239,7 @@ impl Process {
         message: &[u8],
         output: File,
         cancel: &Receiver<()>,
-        mut progress: Progress<'_>,
+        mut progress: ProgressCallbacks<'_>,
     ) -> Result<Ended, ProcessError> {
         // Set before the order leaves: the reader may get the report of the start at once.
         *locked(&self.started) = Some(progress.started.take().unwrap_or_else(|| Box::new(|| ())));
@@ -358,11 +358,11 @@ fn start_child(
     command.spawn().map_err(|source| ProcessError::StartSupervisor { program: program.into(), source })
 }
 
-fn locked(started: &Started) -> MutexGuard<'_, Option<Tell>> {
+fn locked(started: &StartCallback) -> MutexGuard<'_, Option<Tell>> {
     threads::lock(started)
 }
 
-fn read_reports(socket: &UnixStream, to: &Sender<Report>, started: &Started) {
+fn read_reports(socket: &UnixStream, to: &Sender<Report>, started: &StartCallback) {
     loop {
         match messages::receive_report(socket) {
             Ok(Some(report)) => {

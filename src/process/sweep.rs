@@ -16,7 +16,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 
-use super::table::{self, Entry};
+use super::table::{self, ProcessEntry};
 use crate::clock;
 use crate::model::Isolation;
 
@@ -219,7 +219,7 @@ fn signal_namespace(signal: Signal) {
 
 /// Returns the descendants of this process. Each is in a session that a command began, and so is every process of its
 /// group. Without a readable /proc none is found and killed, and the sweep reports that processes remain.
-fn own_descendants() -> Vec<Entry> {
+fn own_descendants() -> Vec<ProcessEntry> {
     let table = table::read_all().unwrap_or_default();
     table::descendants(&table, [own_pid()])
 }
@@ -228,7 +228,7 @@ fn own_pid() -> i32 {
     rustix::process::getpid().as_raw_nonzero().get()
 }
 
-fn count_of(entries: &[Entry]) -> u32 {
+fn count_of(entries: &[ProcessEntry]) -> u32 {
     // A caller knows that something is left, even if /proc does not show it.
     u32::try_from(entries.len()).unwrap_or(u32::MAX).max(1)
 }
@@ -247,7 +247,7 @@ struct Hunt {
 impl Hunt {
     /// Kills the groups of these processes. Returns whether some groups are new since the last call, so that there may
     /// be more. The leader is not counted.
-    fn kill(&mut self, found: &[Entry], leader: Option<i32>) -> bool {
+    fn kill(&mut self, found: &[ProcessEntry], leader: Option<i32>) -> bool {
         // At the first call every group is new, which does not mean that there are more.
         let first = self.groups.is_empty();
         let groups: HashSet<i32> = found.iter().map(|entry| entry.group).collect();
@@ -260,7 +260,7 @@ impl Hunt {
 
     /// Kills the children of this process for which `is_meant` is true, and every process below them, while it goes
     /// from list to list. Returns whether any was alive. The leader is not counted.
-    fn chase(&mut self, leader: Option<i32>, is_meant: impl Fn(&Entry) -> bool) -> bool {
+    fn chase(&mut self, leader: Option<i32>, is_meant: impl Fn(&ProcessEntry) -> bool) -> bool {
         let own = own_pid();
         let mut parents = vec![own];
         let mut is_alive = false;
@@ -280,7 +280,7 @@ impl Hunt {
         is_alive
     }
 
-    fn count(&mut self, entry: &Entry, leader: Option<i32>) {
+    fn count(&mut self, entry: &ProcessEntry, leader: Option<i32>) {
         if !entry.is_zombie && Some(entry.pid) != leader {
             self.processes.insert((entry.pid, entry.born));
         }
@@ -307,7 +307,8 @@ fn kill_group(group: i32) {
 pub(super) fn end_orphans(born_since: u64) -> Result<(), Remaining> {
     let deadline = clock::instant() + ORPHAN_PATIENCE;
     let Some(session) = table::read(own_pid()).map(|own| own.session) else { return Err(Remaining(1)) };
-    let is_orphan = |entry: &Entry| entry.parent == own_pid() && entry.session != session && entry.born >= born_since;
+    let is_orphan =
+        |entry: &ProcessEntry| entry.parent == own_pid() && entry.session != session && entry.born >= born_since;
     let mut hunt = Hunt::default();
     let mut scans = 0;
     loop {
@@ -319,7 +320,7 @@ pub(super) fn end_orphans(born_since: u64) -> Result<(), Remaining> {
             }
         }
         let table = table::read_all().unwrap_or_default();
-        let orphans: Vec<Entry> = table.iter().filter(|entry| is_orphan(entry)).copied().collect();
+        let orphans: Vec<ProcessEntry> = table.iter().filter(|entry| is_orphan(entry)).copied().collect();
         if orphans.is_empty() {
             return Ok(());
         }
@@ -335,7 +336,7 @@ pub(super) fn end_orphans(born_since: u64) -> Result<(), Remaining> {
 }
 
 /// Waits for an orphan's end, until the deadline.
-fn await_orphan(orphan: &Entry, deadline: Instant) {
+fn await_orphan(orphan: &ProcessEntry, deadline: Instant) {
     let Some(pid) = Pid::from_raw(orphan.pid) else { return };
     if let Ok(descriptor) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
         drop(poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(deadline)));

@@ -11,7 +11,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 
 /// One process, as the table showed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Entry {
+pub(super) struct ProcessEntry {
     pub pid: i32,
     pub parent: i32,
     pub group: i32,
@@ -24,7 +24,7 @@ pub(super) struct Entry {
 }
 
 /// Returns every visible process.
-pub(super) fn read_all() -> io::Result<Vec<Entry>> {
+pub(super) fn read_all() -> io::Result<Vec<ProcessEntry>> {
     let mut entries = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
@@ -36,7 +36,7 @@ pub(super) fn read_all() -> io::Result<Vec<Entry>> {
 }
 
 /// Returns one process, if it still exists.
-pub(super) fn read(pid: i32) -> Option<Entry> {
+pub(super) fn read(pid: i32) -> Option<ProcessEntry> {
     // All needed fields are in the first 512 bytes, and the kernel returns them in one read.
     let mut stat = [0; 512];
     let length = File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut stat).ok()?;
@@ -56,7 +56,7 @@ pub(super) fn children(pid: i32) -> Vec<i32> {
 
 /// Parses a line of /proc/PID/stat (proc_pid_stat(5)). The second field is the program's name in parentheses. The name
 /// may contain any byte, so the later fields are counted from the last parenthesis.
-fn parse(stat: &[u8]) -> Option<Entry> {
+fn parse(stat: &[u8]) -> Option<ProcessEntry> {
     let stat = String::from_utf8_lossy(stat);
     let (head, rest) = stat.rsplit_once(") ")?;
     let pid = head.split_once(' ')?.0.parse().ok()?;
@@ -66,12 +66,12 @@ fn parse(stat: &[u8]) -> Option<Entry> {
     let group = fields.next()?.parse().ok()?;
     let session = fields.next()?.parse().ok()?;
     let born = fields.nth(15)?.parse().ok()?;
-    Some(Entry { pid, parent, group, session, is_zombie, born })
+    Some(ProcessEntry { pid, parent, group, session, is_zombie, born })
 }
 
 /// Returns the children of these processes, their children, and so on, without the processes themselves.
-pub(super) fn descendants(table: &[Entry], of: impl IntoIterator<Item = i32>) -> Vec<Entry> {
-    let mut children: HashMap<i32, Vec<Entry>> = HashMap::new();
+pub(super) fn descendants(table: &[ProcessEntry], of: impl IntoIterator<Item = i32>) -> Vec<ProcessEntry> {
+    let mut children: HashMap<i32, Vec<ProcessEntry>> = HashMap::new();
     for entry in table {
         children.entry(entry.parent).or_default().push(*entry);
     }
@@ -87,7 +87,7 @@ pub(super) fn descendants(table: &[Entry], of: impl IntoIterator<Item = i32>) ->
 }
 
 /// Sends a signal to exactly this process. If it is gone or the signal is refused, the next scan shows it.
-pub(super) fn signal(entry: &Entry, signal: Signal) {
+pub(super) fn signal(entry: &ProcessEntry, signal: Signal) {
     let Some(pid) = Pid::from_raw(entry.pid) else { return };
     let Ok(descriptor) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { return };
     // The descriptor belongs to the process that has the id now, and keeps belonging to it. So the check of its birth
@@ -101,11 +101,11 @@ pub(super) fn signal(entry: &Entry, signal: Signal) {
 mod tests {
     use super::*;
 
-    fn entry(pid: i32, parent: i32) -> Entry {
-        Entry { pid, parent, group: 1, session: 1, is_zombie: false, born: 0 }
+    fn entry(pid: i32, parent: i32) -> ProcessEntry {
+        ProcessEntry { pid, parent, group: 1, session: 1, is_zombie: false, born: 0 }
     }
 
-    fn pids(found: Vec<Entry>) -> Vec<i32> {
+    fn pids(found: Vec<ProcessEntry>) -> Vec<i32> {
         let mut pids: Vec<i32> = found.into_iter().map(|entry| entry.pid).collect();
         pids.sort_unstable();
         pids
@@ -116,7 +116,7 @@ mod tests {
         let rest = "S 7 9 11 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 0 0";
         for name in ["sleep", "a b", ") S 1 1 1", "((", ""] {
             let stat = format!("42 ({name}) {rest}\n");
-            let expected = Entry { pid: 42, parent: 7, group: 9, session: 11, is_zombie: false, born: 98_765 };
+            let expected = ProcessEntry { pid: 42, parent: 7, group: 9, session: 11, is_zombie: false, born: 98_765 };
             assert_eq!(parse(stat.as_bytes()), Some(expected), "{name}");
         }
         assert!(parse(format!("42 (sleep) {}", rest.replace('S', "Z")).as_bytes()).unwrap().is_zombie);

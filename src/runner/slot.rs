@@ -28,7 +28,7 @@ use super::workspace::Workspace;
 use crate::error_chain::chain;
 use crate::model::reason::LossReason;
 use crate::model::{AttemptId, CommitId, LogSummary, Moment, Outcome, RepoName, RunnerName, StreamId};
-use crate::process::{Command, Ended, Exit, ProcessError, Progress, Supervisor};
+use crate::process::{Command, Ended, Exit, ProcessError, ProgressCallbacks, Supervisor};
 use crate::threads::{self, Thread};
 
 /// Executes commands: a supervisor, or a stand-in of a test.
@@ -38,7 +38,7 @@ pub(super) trait Execute {
         command: &Command,
         output: File,
         cancel: &Receiver<()>,
-        progress: Progress<'_>,
+        progress: ProgressCallbacks<'_>,
     ) -> Result<Ended, ProcessError>;
 }
 
@@ -48,7 +48,7 @@ impl Execute for Supervisor {
         command: &Command,
         output: File,
         cancel: &Receiver<()>,
-        progress: Progress<'_>,
+        progress: ProgressCallbacks<'_>,
     ) -> Result<Ended, ProcessError> {
         Supervisor::run(self, command, output, cancel, progress)
     }
@@ -223,7 +223,8 @@ impl Slotted {
             None => SlotOutput::new(self.number, self.common.uploads.clone()).map_err(no_output)?,
         };
         let pipe = output.start(attempt, writer, work.cancel.clone()).map_err(no_output)?;
-        let progress = Progress { started: Some(self.started(assignment)), lasting: Some(&mut || output.follow()) };
+        let progress =
+            ProgressCallbacks { started: Some(self.started(assignment)), lasting: Some(&mut || output.follow()) };
         let ended = self.executor.run(&command, File::from(OwnedFd::from(pipe)), &work.cancelled, progress);
         let Some(taken) = output.finish() else {
             return Err(Outcome::Lost("the runner's output thread panicked".into()));

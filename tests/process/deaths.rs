@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 use surveil::model::Isolation;
-use surveil::process::{Exit, ProcessError, Progress};
+use surveil::process::{Exit, ProcessError, ProgressCallbacks};
 
 use crate::harness::{Slot, in_both_tiers, now, wait_for_line, wait_until_gone};
 
@@ -47,7 +47,7 @@ fn a_runner_for_other_tests_to_kill() {
     command.env.push(("SURVEIL_TEST_MARK".into(), std::env::var_os("SURVEIL_TEST_MARK").unwrap()));
     command.env.remove(0);
     let output = File::from(rustix::io::dup(rustix::stdio::stdout()).unwrap());
-    drop(slot.supervisor.run(&command, output, &crossbeam_channel::never(), Progress::default()));
+    drop(slot.supervisor.run(&command, output, &crossbeam_channel::never(), ProgressCallbacks::default()));
 }
 
 fn kill(pid: u32, signal: Signal) {

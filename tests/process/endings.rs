@@ -1,6 +1,6 @@
 //! How a command that nobody disturbs ends, and in what surroundings it runs.
 
-use surveil::process::{Exit, Progress};
+use surveil::process::{Exit, ProgressCallbacks};
 
 use crate::harness::in_both_tiers;
 
@@ -103,7 +103,7 @@ in_both_tiers! {
             lasts += 1;
             drop(std::fs::File::create(&go).unwrap());
         };
-        let progress = Progress { started: None, lasting: Some(&mut lasting) };
+        let progress = ProgressCallbacks { started: None, lasting: Some(&mut lasting) };
         let (output, never) = (std::fs::File::open("/dev/null").unwrap(), crossbeam_channel::never());
         // Without the call it would reach its timeout.
         let command = slot.shell("while ! [ -e go ]; do sleep 0.01; done");
@@ -117,7 +117,7 @@ in_both_tiers! {
             let output = std::fs::File::options().write(true).open("/dev/null").unwrap();
             let never = crossbeam_channel::never();
             let started = Some(Box::new(move || call.send(()).unwrap()) as Box<dyn FnOnce() + Send>);
-            slot.supervisor.run(&command, output, &never, Progress { started, lasting: None }).unwrap();
+            slot.supervisor.run(&command, output, &never, ProgressCallbacks { started, lasting: None }).unwrap();
             assert_eq!(calls.iter().count(), expected);
         }
     }

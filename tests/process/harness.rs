@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded, never};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use surveil::model::{Isolation, Script};
-use surveil::process::{Command, Ended, ProcessError, Progress, Supervisor, detect_isolation};
+use surveil::process::{Command, Ended, ProcessError, ProgressCallbacks, Supervisor, detect_isolation};
 
 /// No wait in these tests takes longer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -107,7 +107,7 @@ impl Slot {
         let supervisor = &mut self.supervisor;
         let result = std::thread::scope(|scope| {
             let output = File::from(OwnedFd::from(writer));
-            let running = scope.spawn(move || supervisor.run(command, output, cancel, Progress::default()));
+            let running = scope.spawn(move || supervisor.run(command, output, cancel, ProgressCallbacks::default()));
             meanwhile(&mut reader);
             running.join().unwrap()
         });

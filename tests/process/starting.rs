@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use surveil::model::{Isolation, Script};
-use surveil::process::{Exit, ProcessError, Progress, Supervisor, detect_isolation};
+use surveil::process::{Exit, ProcessError, ProgressCallbacks, Supervisor, detect_isolation};
 
 use crate::harness::{Slot, in_both_tiers, program};
 
@@ -145,7 +145,8 @@ fn a_supervisor_that_cannot_be_executed_is_an_error() {
         let slot = Slot::new(tier);
         let mut supervisor = Supervisor::new("/nowhere/surveil".into(), tier);
         let output = fs::File::options().write(true).open("/dev/null").unwrap();
-        let result = supervisor.run(&slot.shell("true"), output, &crossbeam_channel::never(), Progress::default());
+        let result =
+            supervisor.run(&slot.shell("true"), output, &crossbeam_channel::never(), ProgressCallbacks::default());
         assert!(matches!(result, Err(ProcessError::StartSupervisor { .. })), "{result:?}");
     }
 }
@@ -155,7 +156,7 @@ fn a_program_that_is_no_supervisor_is_an_error() {
     let slot = Slot::new(Isolation::Subreaper);
     let mut supervisor = Supervisor::new("/bin/true".into(), Isolation::Subreaper);
     let output = fs::File::options().write(true).open("/dev/null").unwrap();
-    let result = supervisor.run(&slot.shell("true"), output, &crossbeam_channel::never(), Progress::default());
+    let result = supervisor.run(&slot.shell("true"), output, &crossbeam_channel::never(), ProgressCallbacks::default());
     let is_fit = matches!(result, Err(ProcessError::SupervisorEnded { .. } | ProcessError::Talk(_)));
     assert!(is_fit, "{result:?}");
 }

@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, select};
 use crate::config::{RunnerSettings, TokenSource};
 use crate::git::Watched;
 use crate::model::{Recipe, Script};
-use crate::process::{Command, Ended, Exit, ProcessError, Progress, detect_isolation};
+use crate::process::{Command, Ended, Exit, ProcessError, ProgressCallbacks, detect_isolation};
 use crate::protocol::hello::{Greeting, Hello, Opening, Welcome};
 use crate::protocol::limits::MAX_LINE_BYTES;
 use crate::protocol::runner::{FromRunner, Runtask, StreamName, ToRunner, WireTask};
@@ -36,7 +36,7 @@ impl Execute for Plain {
         command: &Command,
         output: File,
         cancel: &Receiver<()>,
-        progress: Progress<'_>,
+        progress: ProgressCallbacks<'_>,
     ) -> Result<Ended, ProcessError> {
         let Script::Shell(text) = &command.script else { panic!("a shell text") };
         let mut shell = process::Command::new("/bin/sh");
