@@ -47,7 +47,7 @@ impl Stream {
 
     /// Like [`Stream::pair`], but with `capacity` as the number of bytes in flight.
     pub(super) fn pair_with(capacity: Option<usize>) -> (Self, Self) {
-        let (one, other) = memory::End::pair(capacity);
+        let (one, other) = memory::PairEnd::pair(capacity);
         (Self::over(one), Self::over(other))
     }
 

@@ -14,12 +14,12 @@ const PIPE_BYTES: usize = 64 * 1024;
 
 /// One end of the pair. Dropping it closes it.
 #[derive(Debug)]
-pub(crate) struct End {
+pub(crate) struct PairEnd {
     incoming: Arc<Pipe>,
     outgoing: Arc<Pipe>,
 }
 
-impl End {
+impl PairEnd {
     /// Two connected ends. Without a `capacity`, about as many bytes may be in flight as with a socket.
     pub(crate) fn pair(capacity: Option<usize>) -> (Self, Self) {
         let there = Arc::new(Pipe::new(capacity.unwrap_or(PIPE_BYTES)));
@@ -29,7 +29,7 @@ impl End {
     }
 }
 
-impl Link for End {
+impl Link for PairEnd {
     fn read(&self, into: &mut [u8], wait: Option<Duration>) -> io::Result<usize> {
         let mut state = self.incoming.wait_until(wait, |state| !state.bytes.is_empty() || state.is_closed)?;
         let count = state.bytes.read(into)?;
@@ -75,7 +75,7 @@ impl Link for End {
     }
 }
 
-impl Drop for End {
+impl Drop for PairEnd {
     fn drop(&mut self) {
         self.close();
     }

@@ -54,13 +54,13 @@ struct Inner {
     session: SessionId,
     stream: Stream,
     /// Held during writes that do not wait, so that messages leave in order. Never held while something waits.
-    queue: Mutex<Queue>,
+    queue: Mutex<OutboxState>,
     /// Notified when a thread has finished writing, when there is work for the writer, and at the end.
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct Queue {
+struct OutboxState {
     /// Messages that the connection has not accepted: they were gathered until [`Outbox::flush`], or there was no room.
     /// The first may be the rest of a message.
     lines: Vec<u8>,
@@ -201,7 +201,7 @@ impl Drop for LastWord {
     }
 }
 
-impl Queue {
+impl OutboxState {
     fn add(&mut self, frame: &Frame) {
         if self.phase == Phase::Open {
             self.lines.extend_from_slice(&frame.line);
@@ -211,18 +211,18 @@ impl Queue {
 }
 
 impl Inner {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+    fn lock(&self) -> MutexGuard<'_, OutboxState> {
         threads::lock(&self.queue)
     }
 
     /// The number of bytes that are not written yet: queued, being written, or held back by the connection.
-    fn left(&self, queue: &Queue) -> usize {
+    fn left(&self, queue: &OutboxState) -> usize {
         // The bytes of a thread that is writing include those that the connection holds.
         queue.lines.len() + queue.taken.unwrap_or_else(|| self.stream.pending())
     }
 
     /// Waits for a change, for `length` at most.
-    fn wait<'a>(&self, mut queue: MutexGuard<'a, Queue>, length: Duration) -> MutexGuard<'a, Queue> {
+    fn wait<'a>(&self, mut queue: MutexGuard<'a, OutboxState>, length: Duration) -> MutexGuard<'a, OutboxState> {
         queue.waiting += 1;
         let mut queue = self.changed.wait_timeout(queue, length).unwrap_or_else(PoisonError::into_inner).0;
         queue.waiting -= 1;
@@ -230,14 +230,14 @@ impl Inner {
     }
 
     /// Notifies the threads that wait for a change. Costs no system call if none waits.
-    fn tell(&self, queue: &Queue) {
+    fn tell(&self, queue: &OutboxState) {
         if queue.waiting > 0 {
             self.changed.notify_all();
         }
     }
 
     /// Writes as much as possible without waiting, and leaves the rest to a writer thread.
-    fn write_pending(self: &Arc<Self>, queue: &mut Queue) {
+    fn write_pending(self: &Arc<Self>, queue: &mut OutboxState) {
         if queue.phase == Phase::Over {
             queue.lines = Vec::new();
             return;
@@ -284,7 +284,7 @@ impl Inner {
         }
     }
 
-    fn start_writer(self: &Arc<Self>, queue: &mut Queue) {
+    fn start_writer(self: &Arc<Self>, queue: &mut OutboxState) {
         let inner = self.clone();
         match threads::spawn(&format!("s{}-write", self.session.0 % 1_000_000), move || inner.write_on()) {
             Ok(thread) => queue.writer = Some(thread),
@@ -326,7 +326,7 @@ impl Inner {
     }
 
     /// Ends a thread's turn at writing. Returns false once the session has ended.
-    fn give_back(self: &Arc<Self>, queue: &mut Queue, written: Result<(), TransportError>) -> bool {
+    fn give_back(self: &Arc<Self>, queue: &mut OutboxState, written: Result<(), TransportError>) -> bool {
         queue.taken = None;
         match written {
             Ok(()) => self.write_pending(queue),
@@ -349,7 +349,7 @@ impl Inner {
     }
 
     /// Closes the connection, so that the thread that reads from this peer ends too.
-    fn break_off(&self, queue: &mut Queue) {
+    fn break_off(&self, queue: &mut OutboxState) {
         self.stream.close();
         queue.phase = Phase::Over;
         queue.lines = Vec::new();

@@ -19,7 +19,7 @@ const HELD_BYTES: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub(crate) struct Late {
-    inner: memory::End,
+    inner: memory::PairEnd,
     /// Never locked while `inner` waits.
     held: Mutex<Held>,
 }
@@ -42,7 +42,7 @@ enum End {
 
 impl Late {
     pub(crate) fn pair() -> (Self, Self) {
-        let (one, other) = memory::End::pair(None);
+        let (one, other) = memory::PairEnd::pair(None);
         (Self { inner: one, held: Mutex::default() }, Self { inner: other, held: Mutex::default() })
     }
 }
