@@ -38,7 +38,7 @@ impl Notifier {
         let inotify = Arc::new(inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?);
         let is_outdated = Arc::new(AtomicBool::new(true));
         let (stopped, stop) = io::pipe()?;
-        let reading = Reading { inotify: Arc::clone(&inotify), is_outdated: Arc::clone(&is_outdated), wake };
+        let reading = EventReading { inotify: Arc::clone(&inotify), is_outdated: Arc::clone(&is_outdated), wake };
         let thread = threads::spawn(name, move || {
             if let Err(error) = reading.run(&stopped) {
                 log::warn!("file-system notification ended: {error}");
@@ -76,13 +76,13 @@ impl Notifier {
 }
 
 /// The body of the thread.
-struct Reading {
+struct EventReading {
     inotify: Arc<OwnedFd>,
     is_outdated: Arc<AtomicBool>,
     wake: Sender<()>,
 }
 
-impl Reading {
+impl EventReading {
     fn run(&self, stopped: &io::PipeReader) -> io::Result<()> {
         loop {
             let mut fds = [PollFd::new(&*self.inotify, PollFlags::IN), PollFd::new(stopped, PollFlags::IN)];

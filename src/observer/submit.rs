@@ -7,7 +7,7 @@
 use crate::git::{CommitText, GitError, Watched};
 use crate::model::{BranchName, BuildId, CommitId, RepoName};
 
-use super::session::{Session, SessionOver, Turn};
+use super::session::{Session, SessionOver, SessionTurn};
 use super::translate::{self, MAX_RANGE_COMMITS, Refused, Reply};
 use super::watch::{Announcement, Change};
 
@@ -122,7 +122,7 @@ pub(crate) fn supply(
     })?)
 }
 
-fn answer(turn: &Turn<'_>, repo: &RepoName, what: &Announcement) -> Result<Answer, SessionOver> {
+fn answer(turn: &SessionTurn<'_>, repo: &RepoName, what: &Announcement) -> Result<Answer, SessionOver> {
     let announced = match what.change {
         Change::Head { commit, .. } => Some(commit),
         Change::Gone => None,
@@ -152,8 +152,8 @@ fn send_pack<'a>(
     watched: &Watched,
     commits: &[CommitId],
     haves: &[CommitId],
-) -> Result<Turn<'a>, NoAnswer> {
-    let mut pieces = Pieces { session, repo, turn: None, buffer: Vec::new(), is_over: false };
+) -> Result<SessionTurn<'a>, NoAnswer> {
+    let mut pieces = OutgoingPack { session, repo, turn: None, buffer: Vec::new(), is_over: false };
     let built = watched.pack(commits, haves, &mut |bytes| pieces.add(bytes));
     if pieces.is_over {
         return Err(NoAnswer::Over);
@@ -170,16 +170,16 @@ fn send_pack<'a>(
 
 /// A pack on its way out. It takes the turn with the first full piece, so that others may use the session while a large
 /// pack is being prepared.
-struct Pieces<'a, 'b> {
+struct OutgoingPack<'a, 'b> {
     session: &'a Session,
     repo: &'b RepoName,
-    turn: Option<Turn<'a>>,
+    turn: Option<SessionTurn<'a>>,
     /// Bytes that are not sent yet; at most one piece.
     buffer: Vec<u8>,
     is_over: bool,
 }
 
-impl<'a> Pieces<'a, '_> {
+impl<'a> OutgoingPack<'a, '_> {
     /// Adds a part of the pack, of any length. Returns false once the session is over.
     fn add(&mut self, mut bytes: &[u8]) -> bool {
         while self.buffer.len() + bytes.len() > PIECE_BYTES {
@@ -198,7 +198,7 @@ impl<'a> Pieces<'a, '_> {
         true
     }
 
-    fn finish(self) -> Result<Turn<'a>, SessionOver> {
+    fn finish(self) -> Result<SessionTurn<'a>, SessionOver> {
         let turn = self.turn.unwrap_or_else(|| self.session.turn());
         // The buffer is empty only if the whole pack is.
         if !self.buffer.is_empty() {
@@ -225,7 +225,7 @@ mod tests {
         scope(|scope| {
             let receiving = scope.spawn(|| receive(&mut dispatcher));
             let mut pieces =
-                Pieces { session: &live.session, repo: &name, turn: None, buffer: Vec::new(), is_over: false };
+                OutgoingPack { session: &live.session, repo: &name, turn: None, buffer: Vec::new(), is_over: false };
             let mut rest = &whole[..];
             for part in parts {
                 let (now, later) = rest.split_at(*part);
@@ -273,7 +273,8 @@ mod tests {
     fn a_pack_stops_when_the_session_ends() {
         let (live, dispatcher) = opened();
         let name = RepoName::new("app").unwrap();
-        let mut pieces = Pieces { session: &live.session, repo: &name, turn: None, buffer: Vec::new(), is_over: false };
+        let mut pieces =
+            OutgoingPack { session: &live.session, repo: &name, turn: None, buffer: Vec::new(), is_over: false };
         dispatcher.stream.close();
         live.session.close();
         // The outbox accepts some pieces before the end of the session shows.

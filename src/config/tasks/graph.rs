@@ -50,31 +50,31 @@ fn check_names(task: &PlacedTask, tasks: &[PlacedTask], index: &HashMap<&str, us
 /// needs cannot exhaust a thread's stack.
 fn find_cycle(tasks: &[PlacedTask], index: &HashMap<&str, usize>) -> Option<Vec<usize>> {
     #[derive(Clone, Copy, PartialEq)]
-    enum Seen {
+    enum Visit {
         Never,
         OnPath,
         Done,
     }
-    let mut seen = vec![Seen::Never; tasks.len()];
+    let mut seen = vec![Visit::Never; tasks.len()];
     for start in 0..tasks.len() {
         // The path from `start` to the present task. Each entry has the index of its next need.
-        let mut path = if seen[start] == Seen::Never { vec![(start, 0)] } else { continue };
-        seen[start] = Seen::OnPath;
+        let mut path = if seen[start] == Visit::Never { vec![(start, 0)] } else { continue };
+        seen[start] = Visit::OnPath;
         while let Some((at, next)) = path.last_mut() {
             let Some(need) = tasks[*at].needs.get(*next) else {
-                seen[*at] = Seen::Done;
+                seen[*at] = Visit::Done;
                 path.pop();
                 continue;
             };
             *next += 1;
             let needed = index[&*need.value];
             match seen[needed] {
-                Seen::Done => {}
-                Seen::Never => {
-                    seen[needed] = Seen::OnPath;
+                Visit::Done => {}
+                Visit::Never => {
+                    seen[needed] = Visit::OnPath;
                     path.push((needed, 0));
                 }
-                Seen::OnPath => {
+                Visit::OnPath => {
                     let tasks = path.iter().map(|(at, _)| *at);
                     return Some(tasks.skip_while(|at| *at != needed).collect());
                 }

@@ -9,7 +9,7 @@ use toml::de::DeValue;
 
 use super::PlanContext;
 use super::mistake::{Mistake, quote};
-use super::value::{Entry, Placed, entries, kind};
+use super::value::{Placed, TableEntry, entries, kind};
 use crate::config::quantity;
 use crate::model::{Label, Placement, Recipe, Script};
 
@@ -37,7 +37,7 @@ pub(super) struct Key {
     /// Words that other programs use for it, for people who come from there.
     pub(super) aliases: &'static [&'static str],
     /// Reads the value into the task.
-    pub(super) read: fn(&Entry<'_, '_>, &mut Draft<'_>) -> Result<(), Mistake>,
+    pub(super) read: fn(&TableEntry<'_, '_>, &mut Draft<'_>) -> Result<(), Mistake>,
 }
 
 /// A task whose keys are being read.
@@ -142,7 +142,7 @@ pub(super) fn is_key(name: &str) -> bool {
     KEYS.iter().any(|key| key.name == name)
 }
 
-fn read_run(entry: &Entry<'_, '_>) -> Result<Script, Mistake> {
+fn read_run(entry: &TableEntry<'_, '_>) -> Result<Script, Mistake> {
     let help = "write a line for the shell, such as `run = \"make test\"`,\n\
                 or a program with its arguments, such as `run = [\"make\", \"test\"]`";
     if let Some(line) = entry.value.get_ref().as_str() {
@@ -169,12 +169,12 @@ fn read_run(entry: &Entry<'_, '_>) -> Result<Script, Mistake> {
     }
 }
 
-fn read_needs(entry: &Entry<'_, '_>) -> Result<Vec<Placed<Arc<str>>>, Mistake> {
+fn read_needs(entry: &TableEntry<'_, '_>) -> Result<Vec<Placed<Arc<str>>>, Mistake> {
     let needs = entry.texts("list the names of tasks, such as `needs = [\"build\"]`")?;
     Ok(needs.into_iter().map(|need| Placed { place: need.place, value: need.value.into() }).collect())
 }
 
-fn read_env(entry: &Entry<'_, '_>) -> Result<Vec<(String, String)>, Mistake> {
+fn read_env(entry: &TableEntry<'_, '_>) -> Result<Vec<(String, String)>, Mistake> {
     let table = entry.table("write a table, such as `env = { LEVEL = \"2\" }`")?;
     let mut variables = Vec::new();
     for variable in entries(table) {
@@ -206,7 +206,7 @@ fn read_env(entry: &Entry<'_, '_>) -> Result<Vec<(String, String)>, Mistake> {
     Ok(variables)
 }
 
-fn read_timeout(entry: &Entry<'_, '_>) -> Result<u64, Mistake> {
+fn read_timeout(entry: &TableEntry<'_, '_>) -> Result<u64, Mistake> {
     let help = "write numbers with units (d, h, m, s, ms), such as `timeout = \"1h30m\"`";
     let text = entry.text(help)?;
     match quantity::duration_ms(text) {
@@ -220,7 +220,7 @@ fn read_timeout(entry: &Entry<'_, '_>) -> Result<u64, Mistake> {
     }
 }
 
-fn read_labels(entry: &Entry<'_, '_>) -> Result<Vec<Label>, Mistake> {
+fn read_labels(entry: &TableEntry<'_, '_>) -> Result<Vec<Label>, Mistake> {
     let help = "a label is WORD or KEY=VALUE, with letters, digits and . _ - + : @ / only,\n\
                 such as `labels = [\"gpu\", \"os=linux\"]`";
     let mut labels = Vec::new();
@@ -237,7 +237,7 @@ fn read_labels(entry: &Entry<'_, '_>) -> Result<Vec<Label>, Mistake> {
     Ok(labels)
 }
 
-fn read_keep(entry: &Entry<'_, '_>) -> Result<Vec<String>, Mistake> {
+fn read_keep(entry: &TableEntry<'_, '_>) -> Result<Vec<String>, Mistake> {
     let help = "name a file or directory below the root of the repository, such as `keep = [\"target\"]`";
     let mut paths: Vec<String> = Vec::new();
     for path in entry.texts(help)? {

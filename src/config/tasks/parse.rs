@@ -9,7 +9,7 @@ use toml::de::DeTable;
 use super::keys::{self, Draft, KEYS};
 use super::mistake::{Mistake, quote};
 use super::suggest::{nearest, nearest_key};
-use super::value::{Entry, Placed, entries, kind};
+use super::value::{Placed, TableEntry, entries, kind};
 use super::{EXAMPLE, MAX_TASK_BYTES, MAX_TASKS, NAME_RULE, PlanContext};
 use crate::model::{Recipe, Script, TaskName, TaskSpec};
 
@@ -44,7 +44,7 @@ pub(super) fn read_tasks(text: &str, context: PlanContext<'_>) -> Result<Vec<Pla
     Ok(tasks)
 }
 
-fn read_task(task: &Entry<'_, '_>, context: PlanContext<'_>) -> Result<PlacedTask, Mistake> {
+fn read_task(task: &TableEntry<'_, '_>, context: PlanContext<'_>) -> Result<PlacedTask, Mistake> {
     let name = task.key;
     let table = task.value.get_ref().as_table();
     let Some(table) = table else {
@@ -100,7 +100,7 @@ fn syntax_mistake(error: &toml::de::Error, text: &str) -> Mistake {
     Mistake::new(place, message, help)
 }
 
-fn unknown_table(top: &Entry<'_, '_>) -> Mistake {
+fn unknown_table(top: &TableEntry<'_, '_>) -> Mistake {
     let name = top.key;
     let looks_like_a_task = top.value.get_ref().as_table().is_some_and(|table| table.contains_key("run"));
     let help = if looks_like_a_task && TaskName::new(name).is_ok() {
@@ -113,7 +113,7 @@ fn unknown_table(top: &Entry<'_, '_>) -> Mistake {
     Mistake::new(top.key_place.clone(), format!("unknown key {}", quote(name)), help)
 }
 
-fn unknown_key(entry: &Entry<'_, '_>, task: &str) -> Mistake {
+fn unknown_key(entry: &TableEntry<'_, '_>, task: &str) -> Mistake {
     let names: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
     let all = format!("the keys of a task are {}", names.join(", "));
     let help = match nearest_key(entry.key) {

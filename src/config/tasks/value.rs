@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 use super::mistake::{Mistake, quote};
 
 /// A key of a table with its value, and the places of both.
-pub(super) struct Entry<'t, 'i> {
+pub(super) struct TableEntry<'t, 'i> {
     pub(super) key: &'t str,
     pub(super) key_place: Range<usize>,
     pub(super) value: &'t Spanned<DeValue<'i>>,
@@ -22,14 +22,14 @@ pub(super) struct Placed<T> {
 }
 
 /// Returns the entries of a table in the order of the file. The parser sorts them by name.
-pub(super) fn entries<'t, 'i>(table: &'t DeTable<'i>) -> Vec<Entry<'t, 'i>> {
+pub(super) fn entries<'t, 'i>(table: &'t DeTable<'i>) -> Vec<TableEntry<'t, 'i>> {
     let mut entries: Vec<_> =
-        table.iter().map(|(key, value)| Entry { key: key.get_ref(), key_place: key.span(), value }).collect();
+        table.iter().map(|(key, value)| TableEntry { key: key.get_ref(), key_place: key.span(), value }).collect();
     entries.sort_by_key(|entry| entry.key_place.start);
     entries
 }
 
-impl<'t, 'i> Entry<'t, 'i> {
+impl<'t, 'i> TableEntry<'t, 'i> {
     /// Returns the value if it is text.
     pub(super) fn text(&self, example: &str) -> Result<&'t str, Mistake> {
         self.value.get_ref().as_str().ok_or_else(|| self.wrong_type("a string", example))

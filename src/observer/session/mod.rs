@@ -7,7 +7,7 @@
 //! | `obs-ping` | sends `ping`, and closes a session whose other side is silent |
 //!
 //! The threads of the repositories share the session. An `error` message does not name the request that it answers, and
-//! packs must not mix, so a thread that asks something holds the [`Turn`] until the answer has arrived. Nothing here
+//! packs must not mix, so a thread that asks something holds the [`SessionTurn`] until the answer has arrived. Nothing here
 //! decides what to announce, and nothing here dials a second time: [`super::run()`] does.
 
 use std::fmt;
@@ -196,7 +196,7 @@ struct Vitals {
 
 impl Session {
     /// Waits until no other thread holds the turn, and takes it.
-    pub(crate) fn turn(&self) -> Turn<'_> {
+    pub(crate) fn turn(&self) -> SessionTurn<'_> {
         // This waits as long as another repository's exchange takes. That one ends at once when the session does.
         self.take_turn.recv().expect("the session itself keeps the channel open");
         self.vitals.is_asked.store(true, Ordering::Relaxed);
@@ -204,7 +204,7 @@ impl Session {
         while let Ok(unasked) = self.replies.try_recv() {
             log::warn!("dispatcher sent a reply that nobody asked for: {unasked:?}");
         }
-        Turn { session: self }
+        SessionTurn { session: self }
     }
 
     /// Ends the session. Blocked exchanges return.
@@ -221,11 +221,11 @@ impl fmt::Display for Session {
 
 /// The right to use the session, from the first line of a request to its answer.
 #[derive(Debug)]
-pub(crate) struct Turn<'a> {
+pub(crate) struct SessionTurn<'a> {
     session: &'a Session,
 }
 
-impl Turn<'_> {
+impl SessionTurn<'_> {
     /// Writes a frame. Waits for the dispatcher if the frame is large.
     pub(crate) fn send(&self, frame: &Frame) -> Result<(), SessionOver> {
         let outbox = &self.session.outbox;
@@ -268,7 +268,7 @@ impl Turn<'_> {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for SessionTurn<'_> {
     fn drop(&mut self) {
         // Cleared before the turn is passed on, because the next holder sets it again.
         self.session.vitals.is_asked.store(false, Ordering::Relaxed);
