@@ -122,7 +122,7 @@ fn free_port(host: &str) -> u16 {
 }
 
 /// A role's name, and how its thread ended.
-pub(crate) type Ended = (&'static str, Result<(), CliError>);
+pub(crate) type RoleEnd = (&'static str, Result<(), CliError>);
 
 /// The started roles.
 pub(crate) struct Roles {
@@ -130,14 +130,14 @@ pub(crate) struct Roles {
     /// The dispatcher's address, for commands and for the other two roles.
     address: Address,
     is_exposed: bool,
-    ended: Receiver<Ended>,
-    end: Sender<Ended>,
+    ended: Receiver<RoleEnd>,
+    end: Sender<RoleEnd>,
     /// In the order of their start. They end in the reverse order.
-    running: Vec<Role>,
+    running: Vec<RunningRole>,
 }
 
 /// One role. Dropping it ends the role and waits for its end.
-struct Role {
+struct RunningRole {
     // Fields are dropped in this order: the closed channel ends the role, then its thread is joined.
     stop: Sender<Stop>,
     _thread: Thread<()>,
@@ -183,7 +183,7 @@ impl Roles {
         let report = EndReport { name, end: self.end.clone(), result: Err(CliError::Panicked(name)) };
         let thread = threads::spawn_large(name, move || report.of(body(&stopped)))
             .map_err(CliError::machine("start a thread"))?;
-        self.running.push(Role { stop, _thread: thread });
+        self.running.push(RunningRole { stop, _thread: thread });
         Ok(())
     }
 
@@ -195,13 +195,13 @@ impl Roles {
             drop(role);
         }
         // All threads have ended, so every result has been sent.
-        let mut results: Vec<Ended> = self.ended.try_iter().collect();
+        let mut results: Vec<RoleEnd> = self.ended.try_iter().collect();
         let failed = results.iter().position(|(_, result)| result.is_err());
         failed.map_or(Ok(()), |at| results.swap_remove(at).1)
     }
 
     /// Gets a message when a role ends.
-    pub(crate) fn ended(&self) -> &Receiver<Ended> {
+    pub(crate) fn ended(&self) -> &Receiver<RoleEnd> {
         &self.ended
     }
 
@@ -251,7 +251,7 @@ impl Roles {
 }
 
 /// The error of a role that ended although nobody asked it to.
-pub(crate) fn too_early(ended: Option<Ended>) -> CliError {
+pub(crate) fn too_early(ended: Option<RoleEnd>) -> CliError {
     match ended {
         Some((_, Err(error))) => error,
         Some((name, Ok(()))) => CliError::Ended(name),
@@ -262,7 +262,7 @@ pub(crate) fn too_early(ended: Option<Ended>) -> CliError {
 /// Sends how a role ended, also if it panicked.
 struct EndReport {
     name: &'static str,
-    end: Sender<Ended>,
+    end: Sender<RoleEnd>,
     result: Result<(), CliError>,
 }
 

@@ -9,7 +9,7 @@ use super::flags::UpFlags;
 use super::goal::Goal;
 use super::progress::Progress;
 use super::roles::{self, RUNNER, RoleSettings, Roles};
-use super::watch::{News, Watch};
+use super::watch::{News, WatchSession};
 use crate::cli::error::CliError;
 use crate::cli::exit_code::ExitCode;
 use crate::cli::logging::Verbosity;
@@ -53,7 +53,7 @@ pub(crate) fn run(
         }
     }
     // Before the observer and the runner start, so that their first build is seen from its beginning.
-    let watch = Watch::start(&roles)?;
+    let watch = WatchSession::start(&roles)?;
     roles.start_work()?;
     let code = follow(&roles, watch, goal.filter(|_| once), &mut display, stop);
     display.clear();
@@ -67,7 +67,7 @@ pub(crate) fn run(
 /// from `stop` any more, so that another signal ends the process at once.
 fn follow(
     roles: &Roles,
-    watch: Watch,
+    watch: WatchSession,
     goal: Option<Goal>,
     display: &mut Display,
     stop: Receiver<Stop>,
@@ -90,7 +90,7 @@ fn follow(
                 }
                 ended => return Err(roles::too_early(ended.ok())),
             },
-            recv(again) -> _ => match Watch::again(roles) {
+            recv(again) -> _ => match WatchSession::again(roles) {
                 Ok(anew) => (watch, again) = (Some(anew), never()),
                 Err(error) => {
                     log::warn!("lost sight of the dispatcher's builds, trying again: {}", chain(&error));

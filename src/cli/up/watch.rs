@@ -26,14 +26,14 @@ pub(crate) enum News {
 }
 
 /// A session that is being read. Dropping it ends the reading.
-pub(crate) struct Watch {
+pub(crate) struct WatchSession {
     news: Receiver<News>,
     stream: Stream,
     _alive: KeepAlive,
     _thread: Thread<()>,
 }
 
-impl Watch {
+impl WatchSession {
     /// Watches from now on. Existing builds come first.
     pub(crate) fn start(roles: &Roles) -> Result<Self, CliError> {
         Self::open(roles, News::Before)
@@ -66,7 +66,7 @@ impl Watch {
     }
 }
 
-impl Drop for Watch {
+impl Drop for WatchSession {
     fn drop(&mut self) {
         // The reader waits either for bytes or for room in the channel. After this it ends, and is joined.
         self.stream.close();
