@@ -11,21 +11,21 @@ pub const PORT: u16 = 9000;
 /// The dispatcher's address for its peers: a name, so that `localhost` may also be an IPv6 address.
 pub const DISPATCH: &str = "localhost:9000";
 
-/// Interval at which peers ping and at which the dispatcher looks for silent peers. A peer has five chances before its
+/// Interval at which peers ping and at which the dispatcher checks for silent peers. A peer has five chances before its
 /// silence counts, and interval and timeout together stay below 20 s. A shorter interval would only cost more, which
 /// 10,000 runners would notice.
 pub const HEARTBEAT_INTERVAL_MS: u64 = 3_000;
 /// Silence after which a connected runner is lost. A machine that swaps or a network that reroutes comes back within
 /// this time; people who wait for a build would notice a longer one.
 pub const HEARTBEAT_TIMEOUT_MS: u64 = 15_000;
-/// Time that a runner has to come back after its connection closed. To dial again takes milliseconds, and until the
+/// Time that a runner has to come back after its connection closed. Dialling again takes milliseconds, and until the
 /// time is over none of its attempts runs a second time elsewhere.
 pub const RECONNECT_MS: u64 = 500;
 /// Lost attempts after which a job is given up. One or two may be chance; three, on three runners, are the job's doing.
 pub const MAX_LOSSES: u32 = 3;
 /// Runners to start here if jobs wait and no runner fits: one, with as many slots as this machine has cores.
 pub const SPAWN: u32 = 1;
-/// Time without work after which a spawned runner ends. To start another takes milliseconds, and its work trees stay on
+/// Time without work after which a spawned runner ends. Starting another takes milliseconds, and its work trees stay on
 /// disk.
 pub const SPAWNED_IDLE_EXIT_MS: u64 = 60_000;
 /// Time that a job waits for a runner that fits. A laptop that is off overnight comes back within it.
@@ -33,8 +33,8 @@ pub const QUEUE_TIMEOUT_MS: u64 = 24 * 60 * 60 * 1000;
 /// The most connections at once. Each takes a thread, and a thread takes memory maps. Linux allows a process 65,530 of
 /// them by default (`vm.max_map_count`), which is enough for 12,000 threads; some are needed for other things.
 pub const MAX_CONNECTIONS: usize = 11_000;
-/// Like [`MAX_CONNECTIONS`], but for all roles in one process and a single repository. Every system allows so many, so
-/// that no limit of the process has to be raised; tasks would inherit the raised limit.
+/// Like [`MAX_CONNECTIONS`], but for all roles in one process and a single repository. Every system allows this number,
+/// so no limit of the process has to be raised; tasks would inherit the raised limit.
 pub const MAX_LOCAL_CONNECTIONS: usize = 200;
 
 /// Time that builds are kept: half a year, so that a release can be compared with the one before it.
@@ -59,8 +59,8 @@ pub const LOG_LIMIT_BYTES: u64 = 64 << 20;
 pub const MIN_FREE_BYTES: u64 = 1 << 30;
 /// Time between TERM and KILL. Container runtimes give as much, so programs are written to end within it.
 pub const GRACE_MS: u64 = 10_000;
-/// How long a runner that was told to end goes on trying to deliver. A dispatcher that starts again is back within it,
-/// and no service manager loses patience.
+/// Time for which a runner that was told to end still tries to deliver its results. A dispatcher that starts again is
+/// back within it, and no service manager loses patience.
 pub const DELIVERY_MS: u64 = 10_000;
 
 /// The builds that are kept by default.

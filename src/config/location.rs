@@ -39,7 +39,7 @@ pub fn is_url(location: &str) -> bool {
 #[must_use]
 pub fn repo_name_from(location: &str) -> RepoName {
     let place = if is_url(location) {
-        // A URL without a path is named after its host. What stands before the host may be a password.
+        // A URL without a path is named after its host. The text before the host may be a password.
         without_credentials(location)
     } else {
         // `.` and `..` have a name only when they are resolved. A path that does not exist is named as it was typed.

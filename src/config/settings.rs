@@ -25,7 +25,7 @@ pub struct DispatcherSettings {
     /// The address to listen at; port 0 means any free port.
     pub listen: Address,
     pub data: PathBuf,
-    /// Interval at which peers have to ping, and at which the dispatcher looks for silent peers.
+    /// Interval at which peers have to ping, and at which the dispatcher checks for silent peers.
     pub heartbeat_interval_ms: u64,
     /// Silence after which a connected runner is lost.
     pub heartbeat_timeout_ms: u64,

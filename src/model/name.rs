@@ -1,4 +1,4 @@
-//! Names that people give: each kind has a type of its own, which is checked once, where the text comes in.
+//! Names that people give: each kind has a type of its own, which is checked once, when the text enters the program.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -21,7 +21,7 @@ macro_rules! name {
         pub struct $error(pub String);
 
         impl $name {
-            /// Checks the text and takes it.
+            /// Makes a name of the text, if the text is allowed.
             pub fn new(text: &str) -> Result<Self, $error> {
                 if $check(text) { Ok(Self(text.into())) } else { Err($error(text.chars().take(120).collect())) }
             }
@@ -80,15 +80,15 @@ name!(
     "cannot name a runner: use 1 to 100 of A-Z a-z 0-9 . _ - and start with a letter or digit"
 );
 name!(
-    /// What a runner offers, or a task asks for: `WORD` or `KEY=VALUE`, of letters, digits and `. _ - + : @ /`, each
-    /// part starting with a letter or digit; at most 100 bytes.
+    /// A fact that a runner offers, or that a task asks for: `WORD` or `KEY=VALUE`, of letters, digits and
+    /// `. _ - + : @ /`, each part starting with a letter or digit; at most 100 bytes.
     Label, LabelError, is_label,
     "is not a label: write WORD or KEY=VALUE, with letters, digits and . _ - + : @ / only, such as gpu or os=linux"
 );
 
 impl RunnerName {
-    /// Makes a name of a host's name: replaces every character that is not allowed. `runner` if nothing is left. Short
-    /// enough for the label `hostname=NAME`.
+    /// Makes a runner's name from a host's name: replaces every character that is not allowed. Returns `runner` if
+    /// nothing is left. The name is short enough for the label `hostname=NAME`.
     #[must_use]
     pub fn from_host(host: &str) -> Self {
         let replaced: String =
@@ -103,7 +103,7 @@ impl RunnerName {
 macro_rules! recorded {
     ($($name:ident)+) => {$(
         impl $name {
-            /// Takes a text as a record has it. Not checked again: earlier versions allowed more (a runner's name could
+            /// Makes a name from a stored text without a check: earlier versions allowed more (a runner's name could
             /// start with a dot or a dash), and a record is never refused.
             #[must_use]
             pub fn recorded(text: &str) -> Self {

@@ -1,9 +1,9 @@
-//! A recipe: of a task, the part that a runner needs to execute it.
+//! A recipe: the part of a task that a runner needs to execute it.
 //!
 //! The recipe and the rest of a task ([`super::TaskSpec`]) are the only model types with a serialised form. The same
 //! JSON goes to runners (`task` of a `runtask`, `docs/protocol.md`) and into the store, so that a key of a recipe is
-//! written once. Rows of today and runners of version 1 outlive this program: a key is only ever added, with a default;
-//! none is renamed, and none changes its meaning. `docs/decisions/` has a page about it.
+//! written once. Stored rows and runners of version 1 outlive this program, so a key is only ever added, with a
+//! default; no key is renamed or changes its meaning. See `docs/decisions/0022-one-form-of-a-task.md`.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ pub enum Script {
     Program(Vec<String>),
 }
 
-/// Everything that a runner needs to execute a task, but for its name.
+/// Everything that a runner needs to execute a task, except for the task's name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recipe {
     #[serde(flatten)]
@@ -30,8 +30,8 @@ pub struct Recipe {
     /// Paths below the work tree that survive from one attempt to the next.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keep: Vec<String>,
-    /// Never run twice at a time, not even by a runner that is cut off: for deployments. The runner has to know it,
-    /// because it ends such an attempt by itself once its lease may have expired.
+    /// Whether no two attempts may run at the same time, not even one on a runner that is cut off: for deployments.
+    /// The runner has to know, because it ends such an attempt by itself when the lease may have expired.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub exclusive: bool,
 }
@@ -47,7 +47,7 @@ impl Recipe {
     }
 }
 
-/// A script as it is read. Its keys stand beside the other keys of the recipe.
+/// The form in which a script is read. Its keys stand beside the other keys of the recipe.
 #[derive(Deserialize)]
 struct ScriptForm {
     shell: Option<String>,

@@ -8,10 +8,10 @@ use super::{AttemptId, LogSummary};
 /// The longest name of a stream. It is a part of file names.
 const MAX_NAME_BYTES: usize = 64;
 
-/// What a stream of an attempt carries.
+/// The content of an attempt's stream.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StreamKind {
-    /// What the task prints. The least kind, so that the log is the first of an attempt's streams in any order.
+    /// The output of the task. The least kind, so that the log comes first when an attempt's streams are sorted.
     Log,
     /// A stream that this program gives no meaning to, by its name. A dispatcher refuses it.
     Other(Arc<str>),

@@ -23,21 +23,21 @@ pub struct TaskSpec {
 /// Everything that the dispatcher needs to decide when, where and how often a task runs. No runner is told of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Placement {
-    /// Tasks of the same commit that must have ended before, and how.
+    /// Tasks of the same commit that must have ended before this one starts, and in which way.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<Need>,
-    /// How often a failed attempt is tried again. A lost attempt is not counted here.
+    /// The number of retries after failed attempts. A lost attempt is not counted here.
     #[serde(default)]
     pub retries: u32,
-    /// A failure of this task fails neither the build nor the tasks that need it.
+    /// Whether a failure of this task fails neither the build nor the tasks that need it.
     #[serde(default)]
     pub allow_failure: bool,
-    /// Facts that a runner must offer, each `key=value` or a bare word. Sorted, without doubles.
+    /// Facts that a runner must offer, each `key=value` or a bare word. Sorted, without duplicates.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<Label>,
 }
 
-/// Another task of the same commit that has to end before.
+/// Another task of the same commit that has to end before this one starts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "NeedForm")]
 pub struct Need {
@@ -55,7 +55,7 @@ pub enum Condition {
 }
 
 impl Condition {
-    /// Whether a task that is needed, and ended so, lets the task that needs it start.
+    /// Whether the ending of a needed task lets the task that needs it start.
     #[must_use]
     pub fn is_met(self, ending: &Ending, needed: &TaskSpec) -> bool {
         match self {
@@ -76,7 +76,7 @@ impl Need {
     }
 }
 
-/// A need as it is read. Stores that were written before needs had a condition hold the name alone.
+/// The form in which a need is read. Stores that were written before needs had a condition hold the name alone.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum NeedForm {

@@ -104,7 +104,7 @@ impl TriggerKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trigger {
     pub kind: TriggerKind,
-    /// The ref that it concerns.
+    /// The ref that the trigger concerns.
     pub reference: RefName,
     pub trust: Trust,
 }

@@ -13,7 +13,7 @@ use crate::threads;
 const WAITING_MAX: usize = 256;
 
 /// Requested commits by repository, and the channel that wakes each repository's thread. The lock is held only for a
-/// look-up.
+/// lookup.
 #[derive(Debug, Default)]
 pub(crate) struct ResendRequests(Mutex<HashMap<String, RepoRequests>>);
 

@@ -1,4 +1,4 @@
-//! Checks how tasks depend on one another: every need names another task of the file, and there is no circle.
+//! Checks how tasks depend on one another: every need names another task of the file, and there is no cycle.
 
 use std::collections::{HashMap, HashSet};
 

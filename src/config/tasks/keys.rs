@@ -15,7 +15,7 @@ use crate::model::{Label, Placement, Recipe, Script};
 
 /// The longest timeout: an attempt that takes longer is a service, and would occupy its slot for good.
 pub(super) const MAX_TIMEOUT_MS: u64 = 30 * 24 * 60 * 60 * 1000;
-/// How often a failing attempt may be tried again; more retries hide a defect.
+/// The most retries of a failing task; more retries hide a defect.
 pub(super) const MAX_RETRIES: u32 = 10;
 /// Labels of one task, as many as the protocol lets a runner offer.
 pub(super) const MAX_LABELS: usize = 64;
@@ -49,7 +49,7 @@ pub(super) struct Draft<'a> {
     pub(super) recipe: Recipe,
     /// Without `needs`.
     pub(super) placement: Placement,
-    /// Texts and where they stand: only `graph` knows whether they name tasks.
+    /// Texts with their places: only `graph` knows whether they name tasks.
     pub(super) needs: Vec<Placed<Arc<str>>>,
 }
 

@@ -1,4 +1,4 @@
-//! Each key of a task: what is accepted, and the error of what is not.
+//! Each key of a task: values that are accepted, and the errors of values that are not.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! The errors of task files, word for word, and what is accepted.
+//! The errors of task files, word for word, and files that are accepted.
 
 use super::keys::{KEYS, Key, MAX_TIMEOUT_MS};
 use super::*;
@@ -219,7 +219,7 @@ fn a_circle_of_needs_is_shown() {
   |          ^^^
   = help: remove one of these needs; `a -> b` says that a needs b"
     );
-    // The way into the circle is no part of it, and the circle starts with its first task in the file.
+    // The tasks that lead into the cycle are not part of it, and the cycle starts with its first task in the file.
     let text = "[task.start]\nrun = 'x'\nneeds = ['c']\n[task.b]\nrun = 'x'\nneeds = ['d', 'c']\n\
                 [task.c]\nrun = 'x'\nneeds = ['b']\n[task.d]\nrun = 'x'";
     assert!(error(text).starts_with("f:6:15: tasks need one another in a circle: b -> c -> b\n"));

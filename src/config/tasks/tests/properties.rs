@@ -1,4 +1,4 @@
-//! What holds of every task file, with files made at random.
+//! Properties of every task file, checked with random files.
 
 use proptest::prelude::*;
 
