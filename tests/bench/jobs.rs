@@ -1,7 +1,7 @@
 //! Jobs that do nothing, through everything: lease, clean tree, process, log, durable outcome. One runner with two
 //! slots, 500 jobs queued at once; the clock runs from the update of the ref to the durable verdict.
 //!
-//! `cargo bench --bench jobs`; `SURVEIL_BENCH_JOBS` changes how many, `SURVEIL_BENCH_SLOTS` the slots.
+//! `cargo bench --bench jobs`; `SURVEIL_BENCH_JOBS` changes the number of jobs, `SURVEIL_BENCH_SLOTS` that of slots.
 
 mod stage;
 

@@ -1,8 +1,8 @@
-//! Memory. How much is resident in an idle dispatcher and an idle runner, before and after a first job; and what 10,000
-//! idle runners cost one dispatcher, in memory each and in CPU at the default heartbeat interval.
+//! Resident memory of an idle dispatcher and an idle runner, before and after a first job; and the cost of 10,000 idle
+//! runners for one dispatcher, in memory for each and in CPU at the default heartbeat interval.
 //!
-//! `cargo bench --bench memory`; `SURVEIL_BENCH_RUNNERS` changes how many, `SURVEIL_BENCH_SECONDS` for how long they
-//! are watched. Both ends need a descriptor for each: `ulimit -n`.
+//! `cargo bench --bench memory`; `SURVEIL_BENCH_RUNNERS` changes their number, `SURVEIL_BENCH_SECONDS` the time for
+//! which they are watched. Both ends need a descriptor for each: `ulimit -n`.
 
 mod stage;
 

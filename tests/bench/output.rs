@@ -1,8 +1,8 @@
 //! Output of one task to the dispatcher's disk: 1 GB, from the pipe through the runner's spool and the connection,
-//! until the outcome, and with it the whole log, is durable. Memory must stay bounded on the way. Beside it what the
-//! disk itself takes: as much, written twice (spool and log) and synced once.
+//! until the outcome, and with it the whole log, is durable. Memory must stay bounded on the way. For comparison,
+//! the same amount is written directly to the disk, twice (spool and log), and synced once.
 //!
-//! `cargo bench --bench output`; `SURVEIL_BENCH_MB` changes how much.
+//! `cargo bench --bench output`; `SURVEIL_BENCH_MB` changes the amount.
 
 mod stage;
 
@@ -48,7 +48,7 @@ fn main() {
     say(&format!("    most memory resident: dispatcher {dispatcher:.1} MiB, runner {runner:.1} MiB"));
 }
 
-/// What the disk does when nothing is in the way.
+/// Measures the disk alone.
 fn disk(bytes: usize, rounds: usize) {
     let stage = Stage::new();
     let piece = vec![0; 256 * 1024];

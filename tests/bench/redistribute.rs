@@ -1,8 +1,8 @@
-//! What a loss costs, and a start. 1,000 leases are lost at once, because the connections of their runners are cut, and
-//! given to other runners. And a dispatcher starts on a store with 1,000,000 finished jobs, and is asked for its
+//! The cost of losses, and of a start. 1,000 leases are lost at once, because the connections of their runners are cut,
+//! and given to other runners. Then a dispatcher starts on a store with 1,000,000 finished jobs, and is asked for its
 //! status.
 //!
-//! `cargo bench --bench redistribute`; `SURVEIL_BENCH_JOBS` changes how many finished jobs there are.
+//! `cargo bench --bench redistribute`; `SURVEIL_BENCH_JOBS` changes the number of finished jobs.
 
 mod stage;
 
@@ -54,7 +54,7 @@ fn lose(leases: usize, whole: &mut Sample, after: &mut Sample) {
     after.add(took - RECONNECT_MS as f64);
 }
 
-/// Hears of so many leases.
+/// Receives this many leases.
 fn take(crowd: &mut Crowd, leases: usize) -> usize {
     let mut heard = 0;
     while heard < leases {
@@ -93,7 +93,7 @@ fn start(jobs: u64) {
     resident.print("  resident afterwards", "MiB");
 }
 
-/// Makes a store in which so many jobs have passed.
+/// Makes a store in which this many jobs have passed.
 fn fill(stage: &Stage, jobs: u64) {
     std::fs::create_dir_all(stage.data()).expect("the directory can be written");
     let mut store = sqlite::open(&stage.data().join("surveil.db")).expect("a new store");

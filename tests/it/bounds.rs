@@ -5,4 +5,4 @@ mod crowd;
 mod flood;
 mod links;
 mod shortage;
-mod strangers;
+mod unauthenticated;

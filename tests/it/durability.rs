@@ -24,7 +24,7 @@ const USUALLY: usize = 40;
 /// Observers that submit at the same time, so that commits are synced together.
 const OBSERVERS: usize = 4;
 
-/// The calls that the checker looks at, with as much of their data as the longest line has.
+/// The calls that the checker needs, with at least the length of the longest line of their data.
 const OPTIONS: [&str; 9] = [
     "-D",
     "-f",

@@ -17,7 +17,7 @@ const AS_RECORDED: &[&str] = &["--heartbeat-interval=2s"];
 /// Plays a recorded session against a dispatcher of today.
 ///
 /// A line is a peer's name, what happens, and what is said: `>` is said by the peer, with `#` and a payload in
-/// hexadecimal digits behind it; `<` must be heard by it, with every field that was recorded, where `"*"` stands for any
+/// hexadecimal digits behind it; `<` must be heard by it, with every field that was recorded, and `"*"` stands for any
 /// value; `!` means that its connection ends. `restart` is SIGTERM to the dispatcher, and another one on the same data.
 struct Replay<'a> {
     world: &'a World,

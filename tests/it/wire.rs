@@ -229,7 +229,7 @@ fn a_runner_written_from_the_document_alone_executes_a_build() {
     assert_eq!(runner.exit_code(), 0);
 }
 
-/// The example's program: `cargo test` builds it beside this one; with `--test it` alone it is not there yet.
+/// The program of the example. `cargo test` builds it beside this one; `cargo test --test it` alone does not.
 fn raw_runner() -> std::path::PathBuf {
     let own = std::env::current_exe().unwrap();
     let target = own.parent().and_then(std::path::Path::parent).unwrap();
@@ -246,8 +246,8 @@ fn raw_runner() -> std::path::PathBuf {
     program
 }
 
-/// F1, S15, S7: pieces of a log that leave a gap, overlap, go back, or lie about what is there already. Sabotage tried:
-/// a piece is appended wherever it is said to stand; the checksum does not agree, and the whole log is wanted again.
+/// F1, S15, S7: pieces of a log that leave a gap, overlap, go back, or contradict stored bytes. Sabotage tried: a piece
+/// is appended whatever its offset says; the checksum does not agree, and the whole log is requested again.
 #[test]
 fn a_log_whose_pieces_do_not_fit_is_what_was_sent_first() {
     let world = World::new();

@@ -1,4 +1,4 @@
-//! How a command that nobody disturbs ends, and in what surroundings it runs.
+//! The endings of undisturbed commands, and the environment in which they run.
 
 use surveil::process::{Exit, ProgressCallbacks};
 
@@ -58,7 +58,7 @@ in_both_tiers! {
         let (_, output) = slot.run(&slot.program(&["cat", "/proc/self/status"]));
         for name in ["SigBlk:\t", "SigIgn:\t", "SigCgt:\t"] {
             let value = output.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-            // The first 31 are those that a program can have left so; beyond them are the C library's own.
+            // Only the first 31 signals: the C library reserves some of the later ones.
             assert_eq!(u64::from_str_radix(value, 16).unwrap() & 0x7fff_ffff, 0, "{name}{value}");
         }
     }

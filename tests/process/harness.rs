@@ -164,7 +164,7 @@ pub(crate) fn survivors(mark: &str) -> Vec<String> {
     found
 }
 
-/// For when there is nobody left who would tell.
+/// For processes whose end no other process reports.
 pub(crate) fn wait_until_gone(mark: &str) {
     let deadline = now() + PATIENCE;
     let mut left = survivors(mark);

@@ -1,4 +1,4 @@
-//! Processes that a command leaves behind when it ends by itself. The harness looks at the moment of the reported end.
+//! Processes that a command leaves behind when it ends by itself. The harness checks at the moment of the reported end.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -117,8 +117,8 @@ in_both_tiers! {
 }
 
 /// A command that sets off a bomb and goes on with `then`. Every process of the bomb replaces itself by two, up to a
-/// generation, and after that by one, for ever, each started by `by`: the number is bounded, the movement is not (until
-/// a minute has passed, should nobody end it). None of them heeds TERM.
+/// generation, and after that by one, each started by `by`: the number of processes is bounded, but new ones start all
+/// the time, for a minute at most. All of them ignore TERM.
 fn fork_bomb(slot: &Slot, generations: u32, by: &str, then: &str) -> String {
     let bomb = format!(
         "#!/bin/sh\n\

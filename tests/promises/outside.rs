@@ -46,14 +46,15 @@ impl Leases {
     }
 }
 
-/// Whoever was heard, and when.
+/// A runner, and when it was heard.
 #[derive(Default)]
 struct Heard {
-    /// When anything came from it, in order.
+    /// The times at which any message came from the runner, in order.
     at: Vec<u64>,
-    /// When it came with what, and when its newest session of the time ended.
+    /// The time of each registration, with the attempts that it named.
     joins: Vec<(u64, Vec<AttemptId>)>,
     session: Option<SessionId>,
+    /// The times at which its newest session ended.
     closed: Vec<u64>,
 }
 
@@ -63,7 +64,7 @@ struct Presence {
     sessions: BTreeMap<SessionId, RunnerName>,
     renewed: BTreeMap<AttemptId, Vec<u64>>,
     gave_up: BTreeSet<AttemptId>,
-    /// Those who came by a name that was taken: what they say counts for nothing.
+    /// Sessions of runners whose name was taken. Their messages are ignored.
     refused: BTreeSet<SessionId>,
     starts: Vec<u64>,
     held_up: Vec<(u64, u64)>,
@@ -101,14 +102,14 @@ impl Presence {
             _ => return,
         };
         let Some(seen) = self.sessions.get(session).and_then(|name| self.runners.get_mut(name)) else { return };
-        // In order, also where a result is only noted when it has been answered.
+        // Kept in order, also if a result is noted only when it has been answered.
         seen.at.push(seen.at.last().map_or(at, |last| at.max(*last)));
         for attempt in named {
             self.renewed.entry(*attempt).or_default().push(at);
         }
     }
 
-    /// Messages that had passed the proxy before this moment had been heard by then: no process is quicker than that.
+    /// Returns the moment before which every message that passed the proxy has been heard: no process takes longer.
     fn surely_heard(&self, at: u64, terms: &Terms) -> u64 {
         let paused = self.held_up.iter().filter(|(begin, end)| *begin <= at && at < end + terms.slack_ms());
         let awake = at.saturating_sub(terms.slack_ms());

@@ -17,8 +17,8 @@ impl Terms {
         if exclusive { 2 * self.timeout_ms + 30_000 } else { self.timeout_ms }
     }
 
-    /// Longest delay until something is noticed: between ticks, and in two gaps that are too short to be forgiven, or
-    /// are not and look so from outside.
+    /// Longest delay until something is noticed: the time between ticks, and two gaps that are too short to be
+    /// forgiven, or that look too short from outside.
     pub(crate) fn slack_ms(&self) -> u64 {
         5 * self.heartbeat_ms
     }

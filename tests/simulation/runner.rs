@@ -94,7 +94,7 @@ pub(crate) enum Early {
     Stopped,
 }
 
-/// What a process has to do at some time.
+/// An action of a process that is due at some time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Alarm {
     Dial,

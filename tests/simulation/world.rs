@@ -36,7 +36,7 @@ pub(crate) enum Happening {
     Room(u64),
     Heartbeat(u64),
     LeaseCheck(u64),
-    /// What came of a start of a runner.
+    /// The result of a start of a runner.
     SpawnEnded(u64, Event),
     Boot(usize),
     Runner(ProcessId, Alarm),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Wire, World, hello};
 
-/// Few enough that the descriptors of this test and of the dispatcher fit into a machine's default limit.
+/// Runners; few enough that the descriptors of this test and of the dispatcher fit into a machine's default limit.
 const RUNNERS: usize = 500;
 
 /// Dials and sends `hello` and `register` with the held attempts in one go, without waiting for answers.
@@ -27,9 +27,9 @@ fn registered(wire: &mut Wire) -> Value {
     registered
 }
 
-/// Each executes something when the dispatcher is killed. That those of a program come at different moments is tried
-/// where their pauses are drawn; here they come in the same one. Sabotage tried: the oldest stranger goes although its
-/// hello has arrived; some are not welcome.
+/// Each runner executes an attempt when the dispatcher is killed. The pauses that spread real runners have a test of
+/// their own; here all come at the same moment. Sabotage tried: the oldest unauthenticated connection is closed
+/// although its hello has arrived; some runners are not welcomed.
 #[test]
 fn five_hundred_runners_that_come_back_at_once_are_all_taken_up() {
     let world = World::new();

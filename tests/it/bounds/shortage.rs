@@ -1,4 +1,4 @@
-//! B3: a dispatcher with few descriptors or threads says so, refuses the connections that are too many, and goes on.
+//! B3: a dispatcher with few descriptors or threads says so, refuses further connections, and goes on.
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::json;
@@ -16,7 +16,7 @@ fn joins(world: &World, name: &str) -> Option<Wire> {
     is_in.then_some(wire)
 }
 
-/// Sabotage tried: as many sessions as asked for, whatever the limit; the store cannot be opened for a question.
+/// Sabotage tried: no limit for sessions; the store cannot be opened for a question.
 #[test]
 fn with_few_descriptors_some_are_turned_away_and_the_rest_is_served() {
     let world = World::new();
@@ -48,7 +48,7 @@ fn limit_address_space(process: &Process, bytes: Option<u64>) {
     prlimit(pid, Resource::As, limit).unwrap();
 }
 
-/// Sabotage tried: threads are started without a look at the address space that is left; the process aborts.
+/// Sabotage tried: threads are started without a check of the remaining address space; the process aborts.
 #[test]
 fn without_room_for_more_threads_newcomers_are_turned_away_and_nothing_else_ends() {
     let world = World::new();
@@ -59,7 +59,7 @@ fn without_room_for_more_threads_newcomers_are_turned_away_and_nothing_else_ends
     let _observer = world.observer(&[&repository], &[]);
     let _runner = world.runner("w1", &[]);
     begun.reaches(1);
-    // Room for a few threads, beside the reserve that it leaves for everything else.
+    // Room for a few threads, beside the reserve that the program leaves for everything else.
     limit_address_space(&dispatcher, Some(dispatcher.address_space() + (128 << 20) + (20 << 20)));
     let crowd: Vec<Wire> = (0..200).filter_map(|n| joins(&world, &format!("c{n}"))).collect();
     assert!((1..200).contains(&crowd.len()), "{} were let in", crowd.len());

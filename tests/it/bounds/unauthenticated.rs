@@ -1,4 +1,4 @@
-//! C1, S23 to S25: peers that connect and do not speak the protocol.
+//! C1, S23 to S25: connections of peers that are not authenticated, silent or slow.
 
 use serde_json::json;
 
@@ -14,10 +14,11 @@ const FIRST_WORDS: [&[u8]; 6] = [
     b"\0\xff\x80\x1b[2J\r\x07",
 ];
 
-/// Far more than there are places for, and each goes on sending a byte now and then. Sabotage tried: a newcomer refused
-/// where all places are taken; the runner does not join. And a deadline that each byte extends; they never leave.
+/// Far more unauthenticated connections than are allowed, each of which sends a byte now and then. Sabotage tried: a
+/// new connection is refused when all places are taken; the runner does not join. And a deadline that each byte
+/// extends; the connections are never closed.
 #[test]
-fn a_crowd_of_strangers_keeps_nobody_out_and_leaves_nothing_behind() {
+fn a_crowd_of_unauthenticated_peers_keeps_nobody_out_and_leaves_nothing_behind() {
     let world = World::new();
     let repository = world.repository("app");
     let commit = repository.commit_script("true");
@@ -28,10 +29,10 @@ fn a_crowd_of_strangers_keeps_nobody_out_and_leaves_nothing_behind() {
     until("the questions are over", || dispatcher.usage().threads < 20);
     let before = dispatcher.usage();
 
-    let mut strangers: Vec<Wire> = (0..300).map(|_| Wire::dial(&world)).collect();
-    for (stranger, words) in strangers.iter_mut().zip(FIRST_WORDS.iter().cycle()) {
+    let mut peers: Vec<Wire> = (0..300).map(|_| Wire::dial(&world)).collect();
+    for (peer, words) in peers.iter_mut().zip(FIRST_WORDS.iter().cycle()) {
         // Early connections have been closed already.
-        stranger.send(words).ok();
+        peer.send(words).ok();
     }
     let runner = world.runner("w1", &[]);
     world.expect(&commit, "passed");
@@ -39,9 +40,9 @@ fn a_crowd_of_strangers_keeps_nobody_out_and_leaves_nothing_behind() {
     assert!(crowded.threads < before.threads + 50 + 20, "{before:?}, {crowded:?}");
 
     runner.kill();
-    until("every stranger has been shown the door", || {
-        strangers.retain_mut(|stranger| stranger.send(b" ").is_ok());
-        strangers.is_empty()
+    until("every peer has been shown the door", || {
+        peers.retain_mut(|peer| peer.send(b" ").is_ok());
+        peers.is_empty()
     });
     dispatcher.is_back_to(before);
     dispatcher.says("connections that have not said hello: the oldest is closed for each new one");
@@ -77,8 +78,8 @@ fn whoever_begins_a_message_and_does_not_finish_it_is_let_go() {
 fn whoever_asks_and_never_reads_is_closed() {
     let world = World::new();
     let repository = world.repository("app");
-    // Much to tell: a few hundred answers are more than may wait, so that a busy dispatcher gets there before the
-    // kernel gives the connection up.
+    // Long answers: a few hundred exceed the limit of the outbox, so that even a busy dispatcher reaches the limit
+    // before the kernel gives the connection up.
     let large: String = (0..300).map(|n| format!("[task.t{n}]\nlabels = ['nobody']\nrun = 'true'\n")).collect();
     let commit = repository.commit_tasks(&large);
     let dispatcher = world.dispatcher(&[]);

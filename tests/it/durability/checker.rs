@@ -1,7 +1,7 @@
 //! S1, over the trace of a dispatcher: between reading a request and writing its acknowledgement, the write-ahead log
-//! was written to and then synced with success; and before that what came along was synced: a pack by the session that
-//! took it in, as a note or with its index and their directory, and a log by the thread that keeps them. A plain
-//! function over text.
+//! was written to and then synced with success; and before that the data that came with the request was synced: a pack
+//! by the session that received it, as a note or with its index and their directory, and a log by the thread that
+//! writes logs. A plain function over text.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -47,7 +47,7 @@ enum Companion {
     Pack(Vec<&'static str>),
 }
 
-/// One connection: what was read of it and is not a whole message yet.
+/// One connection, with the received bytes that are not a whole message yet.
 #[derive(Debug, Default)]
 struct Connection {
     unread: Vec<u8>,

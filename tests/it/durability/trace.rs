@@ -1,7 +1,7 @@
 //! Reads the output of strace as system calls. It knows the form of the lines, and nothing about the meaning of the
 //! calls.
 //!
-//! As `strace -f -Y -yy` writes them: `PID<thread> name(FD<what it is>, …) = result`, in two lines where another thread
+//! As `strace -f -Y -yy` writes them: `PID<thread> name(FD<what it is>, …) = result`, in two lines if another thread
 //! did something in between. The order of the lines is that of causes: a thread goes on only after its line is written.
 
 use std::collections::HashMap;

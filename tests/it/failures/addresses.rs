@@ -4,8 +4,8 @@ use std::net::TcpListener;
 
 use crate::harness::{World, text};
 
-/// Nobody listens at the first address, and who listens at the second is no dispatcher: it takes each connection and
-/// ends it. Tried with an operator's command that stays with whoever takes its connection: it exits with 5.
+/// Nothing listens at the first address, and at the second a program that accepts each connection and closes it. Tried
+/// with an operator's command that stays with the first address that accepts its connection: it exits with 5.
 #[test]
 fn whoever_finds_no_dispatcher_at_an_address_goes_to_the_next() {
     let world = World::new();
@@ -28,7 +28,7 @@ fn whoever_finds_no_dispatcher_at_an_address_goes_to_the_next() {
     assert!(shown.contains("passed"), "{shown}");
 }
 
-/// Tried with a list of which only the first is ever dialled: nothing is built after the first dispatcher's end.
+/// Tried with peers that dial only the first address: nothing is built after the first dispatcher's end.
 #[test]
 fn everyone_goes_to_the_second_dispatcher_when_the_first_has_died_and_back_when_that_dies() {
     let world = World::new();

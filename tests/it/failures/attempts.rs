@@ -101,7 +101,7 @@ fn a_cancel_that_races_an_end_and_a_loss_makes_one_outcome() {
                 (cancel(&world), None)
             }
         };
-        // The cancel was in time, or it heard that there is nothing to cancel.
+        // The cancel was in time, or its answer was that there is nothing to cancel.
         let (code, said) = canceller.finish();
         assert!(code == 0 || !said.stderr.is_empty(), "{code}");
         // A job that was lost and not cancelled needs another runner.
@@ -125,7 +125,7 @@ fn a_cancel_that_races_an_end_and_a_loss_makes_one_outcome() {
 }
 
 /// S19: a runner that was killed and starts again says nothing of its attempts, and takes on nothing new, before
-/// nothing of them is left. Sabotage tried: those who supervise keep no lock (noticed in one run of three).
+/// nothing of them is left. Sabotage tried: supervisors keep no lock (noticed in one run of three).
 #[test]
 fn a_runner_that_starts_again_waits_until_nothing_of_its_attempts_is_left() {
     let world = World::new();

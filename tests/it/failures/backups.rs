@@ -15,9 +15,9 @@ fn roles(world: &World, repository: &Repository) -> [Process; 3] {
     [world.dispatcher(&[]), world.observer(&[repository], &[]), world.runner("w1", &["--slots=2"])]
 }
 
-/// S3, S6, S7: the time since the backup is lost, and nothing else. What was executing when it was made goes on; what
-/// began later ends, counts for nothing, and its number names nothing else; the present head is built. Sabotage: with
-/// numbers that go on where the backup ends, the runner's later attempt is taken for the new one.
+/// S3, S6, S7: the time since the backup is lost, and nothing else. Attempts that were executing when the backup was
+/// made go on. Attempts that began later end and are ignored, and their numbers are not used again. The present head is
+/// built. Sabotage: with numbers that continue from the backup's, the runner's later attempt is taken for the new one.
 #[test]
 fn a_dispatcher_restored_from_an_old_backup_heals_beside_runners_that_went_on() {
     let world = World::new();
@@ -131,9 +131,9 @@ fn end(mut dispatcher: Process) {
     assert_eq!(dispatcher.exit_code(), 0);
 }
 
-/// S4: the last process to close the store's file merges the log into it, and a reader cannot do that. Seen before the
-/// fix on a machine under load: the reader was that of retention, and the file was damaged where the log had a newer
-/// page, which was no damage. Sabotage tried: the store is closed by the core, as it was then.
+/// S4: the last process to close the store's file merges the log into it, and a reader cannot do that. Sabotage tried:
+/// the core closes the store while retention may still read it. On a machine under load the log then stayed, and damage
+/// to the file was not found, because the log had a newer copy of the damaged page.
 #[test]
 fn a_dispatcher_that_ends_in_order_leaves_one_file_whoever_reads_it_meanwhile() {
     let world = World::new();
@@ -149,7 +149,7 @@ fn a_dispatcher_that_ends_in_order_leaves_one_file_whoever_reads_it_meanwhile() 
 }
 
 /// S4, A5: a start that cannot vouch for the store says why and what to do, and changes nothing of it. Sabotage: with
-/// a start that makes a store where none is, the last two begin anew.
+/// a start that makes a missing store, the last two begin anew.
 #[test]
 fn a_dispatcher_does_not_start_on_a_store_that_it_cannot_vouch_for() {
     type Harm = fn(&Path);
@@ -182,7 +182,7 @@ fn a_dispatcher_does_not_start_on_a_store_that_it_cannot_vouch_for() {
         copy(&world, if words == "acknowledged commits" { &killed } else { &ended }, &harmed);
         harm(&harmed);
         let before = fs::read(harmed.join("surveil.db")).ok();
-        // Twice: a refusal must not tidy away what it refused for.
+        // Twice: a refusal must not remove its own cause.
         for _ in 0..2 {
             let refused = world.surveil(&["dispatcher", "--port=0", "--data", text(&harmed)]).error(70);
             assert!(refused.contains(words), "harm {number}: {refused}");

@@ -16,8 +16,8 @@ fn hear_after_pings(runner: &mut Wire) -> Value {
     }
 }
 
-/// S7: output and results for a lease that has run out are answered `stale`. What is kept of the attempt stays as it
-/// was when it was given up. Sabotage tried: grants that are not taken back with the lease; this test fails.
+/// S7: output and results for a lease that has run out are answered `stale`. The record of the attempt stays as it
+/// was when the attempt was given up. Sabotage tried: grants that are not taken back with the lease; this test fails.
 #[test]
 fn what_comes_for_a_lease_that_has_run_out_is_stale_and_changes_nothing() {
     let world = World::new();

@@ -50,9 +50,8 @@ fn commit(repository: &Repository) -> String {
     repository.commit_script("wc -l < large")
 }
 
-/// Without a look at the packs' lengths, tried as a sabotage, the dispatcher is ended by SIGBUS where a pack is cut. A
-/// runner's request that is answered at once, tried as a sabotage, was not caught: that attempt is lost, and the next
-/// one finds the source.
+/// Sabotage tried: the packs' lengths are not checked; SIGBUS ends the dispatcher when a pack is cut. Another sabotage,
+/// a runner's request that is answered at once, is not noticed: the attempt is lost, and the next one finds the source.
 #[test]
 fn a_job_whose_source_is_damaged_or_gone_gets_it_from_the_observer_and_passes() {
     type Harm = fn(&World);

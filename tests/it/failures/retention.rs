@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::harness::{Process, Repository, World, job, until};
 
-/// This many builds are kept whatever the limits say.
+/// The number of builds that are kept even if they exceed the limits.
 const ALWAYS_KEPT: usize = 10;
 
 fn roles(world: &World, repository: &Repository, more: &[&str]) -> [Process; 3] {

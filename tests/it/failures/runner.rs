@@ -49,7 +49,7 @@ fn the_job_of_a_killed_runner_runs_elsewhere_and_nothing_of_it_is_left() {
     assert!(why.contains("lost"), "{why}");
 }
 
-/// S13, S14: a new start of the same runner says what became of the attempts of the old one.
+/// S13, S14: a new start of the same runner reports the attempts of the old one.
 #[test]
 fn a_killed_runner_that_is_started_again_gives_its_job_back_and_gets_it() {
     let world = World::new();
@@ -68,7 +68,7 @@ fn a_killed_runner_that_is_started_again_gives_its_job_back_and_gets_it() {
     assert_eq!(outcomes(&world, &commit), [pair("w1", "lost"), pair("w1", "passed")]);
 }
 
-/// S13: what was finished and not delivered when the runner was killed is delivered by its next start.
+/// S13: the runner's next start delivers results that were not delivered when it was killed.
 #[test]
 fn a_result_that_was_not_delivered_survives_the_runner() {
     let world = World::new();

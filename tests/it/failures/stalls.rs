@@ -1,5 +1,5 @@
-//! L2: an essential thread panics or stalls. The process ends at once, and the next start takes
-//! up what there was. Provoked in the binary itself, by a hook that only debug builds have.
+//! L2: an essential thread panics or stalls. The process ends at once, and the next start
+//! continues its work. Provoked in the binary itself, by a hook that only debug builds have.
 
 use crate::harness::{World, job, text};
 

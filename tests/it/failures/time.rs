@@ -46,8 +46,8 @@ fn a_runner_that_is_frozen_for_less_than_the_timeout_keeps_its_work() {
     passes_at_once(&world, &commit);
 }
 
-/// S33: its runners gave it up meanwhile and dial again, and what they say waits in its socket. Tried without forgiving
-/// gaps: the first tick finds the runner silent for too long, and the job goes to `w2`.
+/// S33: the dispatcher's runners gave it up meanwhile and dial again, and their messages wait in its socket. Tried
+/// without forgiving gaps: the first tick finds the runner silent for too long, and the job goes to `w2`.
 #[test]
 fn a_dispatcher_that_was_stopped_for_longer_than_the_timeout_declares_nobody_dead() {
     let world = World::new();
@@ -70,8 +70,8 @@ fn a_dispatcher_that_was_stopped_for_longer_than_the_timeout_declares_nobody_dea
     passes_at_once(&world, &commit);
 }
 
-/// S32: the heartbeat is a thread of its own that needs next to nothing. Everything that this is about shares one core.
-/// Tried with a heartbeat that burns 20 ms for each ping: it is silent for longer than the timeout.
+/// S32: the heartbeat is a thread of its own that needs little processor time. All processes of the test share one
+/// core. Tried with a heartbeat that burns 20 ms for each ping: it is silent for longer than the timeout.
 #[test]
 fn a_runner_that_gets_hardly_any_processor_keeps_its_work() {
     let world = World::new();
@@ -101,9 +101,9 @@ fn a_runner_that_gets_hardly_any_processor_keeps_its_work() {
     assert!(!dispatcher.log().contains("is away"), "{}", dispatcher.log());
 }
 
-/// S31. The wall clock has one reader, and these are the places that ask it: times in records, the age of what is
-/// shown, and a number for want of a random one. The simulation makes it jump. What a person asked for to be counted in
-/// days needs it too: the time of a restoration, and the age beyond which builds go, for which it is asked once.
+/// S31. One function reads the wall clock, and the list below names its callers. They need it for times in records, for
+/// the age of things that are shown, for a number if there is no random one, for the time of a restoration, and for the
+/// age beyond which builds are removed, for which it is read once. The simulation makes the clock jump.
 #[test]
 fn the_wall_clock_is_asked_for_people_only() {
     let allowed = [
@@ -135,7 +135,7 @@ fn the_wall_clock_is_asked_for_people_only() {
         }
     }
     assert!(found.is_empty(), "{found:?} ask the wall clock");
-    // Where the dispatcher does, it hands the time on to be written down, and the scheduler compares it with nothing.
+    // The dispatcher's core only passes the time on to be recorded, and the scheduler compares it with nothing.
     let core = fs::read_to_string(source.join("dispatcher/core/batch.rs")).unwrap();
     assert_eq!(core.matches("clock::wall()").count(), 1, "one place, for the scheduler's records");
 }

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use crate::harness::{Wire, World};
 
-/// A runner that says what it has, and whether it takes source ahead. Always the same one, which so takes the place of
-/// its session before: no lease goes to one that is about to be noticed as closed.
+/// A runner that names its warm commits, and whether it takes source ahead. It is always the same runner, so each
+/// session replaces the one before: no lease goes to a session whose end has not been noticed yet.
 fn register(world: &World, has: Option<&str>, takes_source: bool) -> Wire {
     let mut runner = Wire::greet(world, "runner", "raw");
     let warm: Vec<Value> = has.iter().map(|commit| json!({"repo": "app", "commit": commit})).collect();

@@ -11,7 +11,7 @@ use surveil::threads;
 
 use super::World;
 
-/// How long a pump waits before it looks again whether the line is over.
+/// Interval at which a pump checks whether the line is over.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 pub(crate) struct Link {
@@ -106,6 +106,6 @@ fn pump(mut from: &TcpStream, mut to: &TcpStream, state: &State) {
 }
 
 fn pause(length: Duration) {
-    // Nothing ever arrives: the timeout is the point.
+    // Nothing ever arrives: the timeout is the pause.
     never::<()>().recv_timeout(length).unwrap_err();
 }

@@ -87,7 +87,7 @@ impl World {
         (self.host.get(), self.port.get())
     }
 
-    /// A dispatcher that starts no runners of its own; it listens where the one before it did.
+    /// A dispatcher that starts no runners of its own; it listens at the address of the one before it.
     pub(crate) fn dispatcher(&self, more: &[&str]) -> Process {
         self.dispatcher_with(more, &[])
     }

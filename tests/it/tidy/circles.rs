@@ -24,7 +24,7 @@ struct File {
     name: String,
     /// Paths that it imports, each with the name that it has here, and whether others may use it from here.
     uses: Vec<Use>,
-    /// What is left of it without `use`, comments and tests.
+    /// Its code without `use`, comments and tests.
     code: String,
 }
 
@@ -112,14 +112,14 @@ fn edges(files: &[File], at: usize) -> BTreeSet<usize> {
     found
 }
 
-/// The file that has what the path names; re-exports are followed.
+/// Returns the file that defines the item that the path names. Follows re-exports.
 fn resolve(files: &[File], path: &[String]) -> Option<usize> {
     // The deepest module on the way.
     let (at, depth) = (1..=path.len())
         .rev()
         .find_map(|depth| files.iter().position(|file| file.module == path[..depth]).map(|at| (at, depth)))?;
     let Some(item) = path.get(depth) else { return Some(at) };
-    // What comes from outside under its own name resolves to itself.
+    // An import from outside under its own name resolves to itself.
     let is_it = |import: &&Use| import.is_public && import.name == *item && import.path != path;
     match files[at].uses.iter().find(is_it) {
         Some(import) => resolve(files, &import.path),
@@ -152,7 +152,7 @@ fn read(inside: &str, text: &str) -> File {
     File { module, name: inside.to_owned(), uses, code }
 }
 
-/// Where the next `use` statement begins, with its visibility, and where it ends.
+/// Returns the places at which the next `use` statement begins, with its visibility, and ends.
 fn next_use(text: &str) -> Option<(usize, usize)> {
     let mut line_start = 0;
     for line in text.split_inclusive('\n') {

@@ -111,7 +111,7 @@ impl Connection {
         state.is_silent || state.held[way as usize].is_some_and(|until| now() < until)
     }
 
-    /// Where the next message is to be torn.
+    /// Takes the number of bytes after which the next message is torn, if it is to be torn.
     pub(super) fn torn(&self, way: Way) -> Option<usize> {
         lock(&self.state).torn[way as usize].take()
     }

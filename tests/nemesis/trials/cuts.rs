@@ -260,8 +260,8 @@ impl Tap for Twice {
     }
 }
 
-/// S6, S7, S15: a message that comes twice, or again when all is over, is applied once. Sabotage tried: a log that is
-/// appended to wherever a piece says it stands; this test fails.
+/// S6, S7, S15: a message that comes twice, or again when all is over, is applied once. Sabotage tried: a piece of a
+/// log is appended whatever its offset says; this test fails.
 #[test]
 fn messages_that_are_doubled_and_replayed_are_applied_once() {
     let world = World::new();

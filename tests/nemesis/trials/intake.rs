@@ -141,9 +141,9 @@ fn builds(world: &World) -> Vec<Build> {
     (1..=latest).filter_map(|id| reader.build(BuildId(id)).unwrap()).collect()
 }
 
-/// A1: what was acknowledged is recorded, nothing is recorded twice, and the store is whole. Sabotage tried: an
-/// acknowledgement that leaves before its record is committed. A kill has to come in between, so four of them showed it
-/// in one run of two; the nemesis, which looks at the store before each acknowledgement, shows it in every run.
+/// A1: every acknowledged announcement is recorded, nothing is recorded twice, and the store is whole. Sabotage tried:
+/// an acknowledgement that leaves before its record is committed. A kill has to come in between, so four of them showed
+/// it in one run of two; the nemesis, which looks at the store before each acknowledgement, shows it in every run.
 #[test]
 #[expect(clippy::print_stdout, reason = "the seed and the count are worth reading")]
 fn what_eight_observers_were_told_is_there_however_often_the_dispatcher_is_killed() {
@@ -251,7 +251,8 @@ fn an_announcement_whose_acknowledgement_died_with_the_dispatcher_is_one_build()
         let stolen = loot.recv_timeout(ANSWER_TIMEOUT).unwrap();
         dispatcher.kill();
         dispatcher = world.dispatcher(&[]);
-        // The observer compares heads and finds that it is accepted; whoever says it again gets the same answer.
+        // The observer compares heads and finds that its announcement is accepted. A repeated announcement gets the
+        // same answer.
         until("the observer is back", || observer.log().matches(" reached,").count() >= n + 2);
         let source = thief.status.lock().unwrap().as_ref().unwrap().text("source").unwrap().to_owned();
         let announced = thief.dispatch.lock().unwrap().clone().unwrap();
@@ -261,9 +262,9 @@ fn an_announcement_whose_acknowledgement_died_with_the_dispatcher_is_one_build()
     assert_eq!(world.builds().len(), commits.len(), "each once");
 }
 
-/// The same of a result: it counts once. Sabotage tried: a restart does not read what was recorded, and tells runners
-/// of nothing that is over; each result is then kept as a late one. Either alone is not noticed, because either is
-/// enough.
+/// The same for a result: it counts once. Sabotage tried: a restart does not read the recorded outcomes, and does not
+/// tell runners which attempts are over; each result is then kept as a late one. One of the two changes alone is not
+/// noticed, because the other protection is enough.
 #[test]
 fn a_result_whose_acknowledgement_died_with_the_dispatcher_counts_once() {
     let world = World::new();

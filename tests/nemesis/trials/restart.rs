@@ -8,12 +8,13 @@ use crate::wait;
 
 /// Attempts at once.
 const ATTEMPTS: usize = 20;
-/// How long the dispatcher is away: longer than the timeout of those who are given a short one, which in turn is long
-/// enough for forty attempts on a busy machine.
+/// Time for which the dispatcher is away. It is longer than the short timeout that some dispatchers here are given,
+/// which in turn is long enough for forty attempts on a busy machine.
 const AWAY_MS: u64 = 7_000;
 
 /// Twenty tasks that note their attempt, write all the time until they are let go, and keep a copy of what they wrote.
-/// Each line costs a process, so there are four a second: the machine must have time left for those who send pings.
+/// Each line costs a process, so there are four a second: the machine must have time left for the threads that send
+/// pings.
 fn tasks(world: &World, begun: &Tally) -> String {
     let (begin, go) = (begun.add("$SURVEIL_TASK $SURVEIL_ATTEMPT"), world.path("go"));
     let task = |number: usize| {
@@ -96,8 +97,8 @@ impl<'a> Fleet<'a> {
 /// A4, S11, S15: nothing runs twice, and no byte is missing or there two times. The grace counts from the start, so a
 /// dispatcher may also be away for longer than it would wait for a runner.
 ///
-/// Sabotage tried: a restart that restores no leases; this test fails. One that it cannot see is a log that begins anew
-/// where its file is opened: the runner has all bytes until its result is answered, and sends them again.
+/// Sabotage tried: a restart that restores no leases; this test fails. The test cannot notice a log that begins anew
+/// when its file is opened: the runner has all bytes until its result is answered, and sends them again.
 #[test]
 fn twenty_attempts_survive_their_dispatcher_also_where_it_is_away_for_longer_than_the_timeout() {
     let worlds = [World::new(), World::new()];

@@ -3,8 +3,8 @@
 //!
 //! The order of the history is one that explains what was seen. Before a message of the dispatcher is noted, the store
 //! is looked at: what the message promises must be there already. A record is noted together with the message that must
-//! have been its cause, which has to have passed before; where no such message passed, the record stands without a
-//! cause, and the checkers see that.
+//! have been its cause, which has to have passed before; if no such message passed, the record stands without a
+//! cause, and the checkers report that.
 
 mod records;
 mod sessions;
