@@ -7,8 +7,8 @@
 //! | `obs-ping` | sends `ping`, and closes a session whose other side is silent |
 //!
 //! The threads of the repositories share the session. An `error` message does not name the request that it answers, and
-//! packs must not mix, so a thread that asks something holds the [`SessionTurn`] until the answer has arrived. Nothing here
-//! decides what to announce, and nothing here dials a second time: [`super::run()`] does.
+//! packs must not mix, so a thread that asks something holds the [`SessionTurn`] until the answer has arrived. Nothing
+//! here decides what to announce, and nothing here dials a second time: [`super::run()`] does.
 
 use std::fmt;
 use std::io;
