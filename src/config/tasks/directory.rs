@@ -5,11 +5,9 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::mistake::{quote, visible};
-use super::{
-    MAX_TASK_FILE_BYTES, MAX_TASKS, NAME_RULE, PlanContext, TASK_DIRECTORY, TASK_FILE, TaskFileError, no_tasks_text,
-    parse_tasks,
-};
+use super::limits::{MAX_TASK_FILE_BYTES, MAX_TASKS, NAME_RULE, TASK_DIRECTORY, TASK_FILE};
+use super::mistake::{TaskFileError, quote, visible};
+use super::{PlanContext, no_tasks_text, parse_tasks};
 use crate::config::ConfigError;
 use crate::model::{Script, TaskName, TaskSpec};
 

@@ -6,14 +6,19 @@
 use std::fmt::Write;
 use std::ops::Range;
 
-use super::TaskFileError;
-
 /// Characters of a line that are shown. A longer line is cut around the place.
 const MAX_LINE_CHARS: usize = 100;
 /// Characters of a cut line that are shown before the place.
 const CHARS_BEFORE: usize = 40;
 /// Characters of a name or value that are quoted within a sentence.
 const MAX_QUOTE_CHARS: usize = 60;
+
+/// A mistake in a task file as text for people: line, column, the line itself, and what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct TaskFileError {
+    pub text: String,
+}
 
 /// A mistake: the place, the message, and the advice.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,43 +8,20 @@ mod context;
 mod directory;
 mod graph;
 mod keys;
+mod limits;
 mod mistake;
 mod parse;
 mod suggest;
 mod value;
 
 use crate::model::{Need, TaskName, TaskSpec};
+use limits::EXAMPLE;
 use mistake::Mistake;
 
 pub use context::PlanContext;
 pub use directory::{check_directory, fallback_plan};
-
-/// The task file's name, at the root of a commit.
-pub const TASK_FILE: &str = ".surveil.toml";
-/// A commit without a task file has a task for each executable file directly in this directory.
-pub const TASK_DIRECTORY: &str = "tasks";
-
-/// The size of the largest task file that is read. A thousand tasks take a tenth of it; a larger file is a mistake or
-/// an attack.
-pub const MAX_TASK_FILE_BYTES: usize = 1 << 20;
-/// The most tasks of one commit. Each is a job that is stored, shown in tables and sent in reports. A thousand of them,
-/// with a few attempts each, still fit into one message of the protocol.
-const MAX_TASKS: usize = 1000;
-/// The most bytes of a task's script, environment and paths together. Linux starts no program with a longer argument
-/// (`MAX_ARG_STRLEN`, execve(2)), and a task of this size fits into one message of the protocol, even fully escaped.
-const MAX_TASK_BYTES: usize = 128 * 1024 - 1;
-
-/// Advice in errors about names that cannot name a task.
-const NAME_RULE: &str = "use 1 to 100 of A-Z a-z 0-9 . _ - and start with a letter or digit";
-/// The example in errors about files without tasks.
-const EXAMPLE: &str = "[task.test]\nrun = \"make test\"";
-
-/// A mistake in a task file as text for people: line, column, the line itself, and what to write instead.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text}")]
-pub struct TaskFileError {
-    pub text: String,
-}
+pub use limits::{MAX_TASK_FILE_BYTES, TASK_DIRECTORY, TASK_FILE};
+pub use mistake::TaskFileError;
 
 /// Reads a task file that is called `name` in errors. Returns the tasks in the order of the file.
 pub fn parse_tasks(name: &str, text: &[u8], context: PlanContext<'_>) -> Result<Vec<TaskSpec>, TaskFileError> {

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use toml::de::DeTable;
 
+use super::context::PlanContext;
 use super::keys::{self, Draft, KEYS};
+use super::limits::{EXAMPLE, MAX_TASK_BYTES, MAX_TASKS, NAME_RULE};
 use super::mistake::{Mistake, quote};
 use super::suggest::{nearest, nearest_key};
 use super::value::{Placed, TableEntry, entries, kind};
-use super::{EXAMPLE, MAX_TASK_BYTES, MAX_TASKS, NAME_RULE, PlanContext};
 use crate::model::{Recipe, Script, TaskName, TaskSpec};
 
 /// A task, with the places of its name and of its needs.

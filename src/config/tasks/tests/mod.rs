@@ -1,6 +1,7 @@
 //! The errors of task files, word for word, and files that are accepted.
 
 use super::keys::{KEYS, Key, MAX_TIMEOUT_MS};
+use super::limits::{MAX_TASK_BYTES, MAX_TASKS};
 use super::*;
 use crate::model::{Label, Need, Recipe, Script, TaskName};
 
