@@ -84,7 +84,7 @@ pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, Cl
 
 /// Whether a needed task has ended in a way that satisfies the need.
 fn is_satisfied(need: &Need, done: &[(&TaskSpec, Ending)]) -> bool {
-    done.iter().any(|(task, ending)| task.name == need.task && need.condition.is_met(ending, task))
+    done.iter().any(|(task, ending)| task.name == need.task && need.condition.is_met(ending.kind(), task))
 }
 
 /// Why a task is skipped that needs this one.

@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use super::reason::{ErrorReason, SkipReason, StoredReason};
-use super::{AttemptId, BuildId, JobId, TaskSpec};
+use super::{AttemptId, BuildId, EndingKind, JobId, TaskSpec};
 
 /// The state of a job, in life order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,31 +27,6 @@ pub enum Ending {
     Cancelled,
     /// A task that it needs did not pass.
     Skipped(SkipReason),
-}
-
-/// An ending without its reason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EndingKind {
-    Passed,
-    Failed,
-    Errored,
-    Cancelled,
-    Skipped,
-}
-
-impl EndingKind {
-    /// The ending's name on the wire, in the store and for people.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Passed => "passed",
-            Self::Failed => "failed",
-            Self::Errored => "errored",
-            Self::Cancelled => "cancelled",
-            Self::Skipped => "skipped",
-        }
-    }
 }
 
 impl Ending {

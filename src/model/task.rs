@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::recipe::{self, Recipe, Script};
-use super::{Ending, Label, TaskName};
+use super::{EndingKind, Label, TaskName};
 
 /// One task as the commit defines it: names are unique, `needs` name tasks of the same commit without a cycle.
 ///
@@ -57,12 +57,12 @@ pub enum Condition {
 impl Condition {
     /// Whether the ending of a needed task lets the task that needs it start.
     #[must_use]
-    pub fn is_met(self, ending: &Ending, needed: &TaskSpec) -> bool {
+    pub fn is_met(self, ending: EndingKind, needed: &TaskSpec) -> bool {
         match self {
             Self::Passed => match ending {
-                Ending::Passed => true,
-                Ending::Failed | Ending::Errored(_) => needed.placement.allow_failure,
-                Ending::Cancelled | Ending::Skipped(_) => false,
+                EndingKind::Passed => true,
+                EndingKind::Failed | EndingKind::Errored => needed.placement.allow_failure,
+                EndingKind::Cancelled | EndingKind::Skipped => false,
             },
         }
     }

@@ -93,7 +93,7 @@ impl Scheduler {
         for need in &self.jobs[&id].needs {
             let needed = &self.jobs[&need.job];
             match &needed.state {
-                JobState::Finished(ending) if need.condition.is_met(ending, &needed.task) => {}
+                JobState::Finished(ending) if need.condition.is_met(ending.kind(), &needed.task) => {}
                 JobState::Finished(ending) => {
                     let (task, how) = (needed.task.name.clone(), ending.kind());
                     return Readiness::Never(SkipReason::NeedNotPassed { task, how });
