@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvError, Sender, after, bounded, never, select};
 
-use super::RunnerError;
 use super::assignment::{Assignment, AttemptResult, SourceAhead};
 use super::boottime;
 use super::environment::inherited;
+use super::error::RunnerError;
 use super::event::{Action, Event, Undelivered};
 use super::greeting::{Callback, Identity};
 use super::heartbeat::Heartbeat;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::RunnerError;
+use super::error::RunnerError;
 use super::limits::DISK_FULL_BYTES;
 use crate::clock;
 use crate::locked::Locked;

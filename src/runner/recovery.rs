@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 
-use super::RunnerError;
 use super::assignment::AttemptResult;
+use super::error::RunnerError;
 use super::journal::{Journal, Undone};
 use super::layout::Layout;
 use super::spool::{self, Spool};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select_biased};
 
-use super::RunnerError;
+use super::error::RunnerError;
 use super::greeting::{Identity, Setback, greet};
 use super::limits::{BULK_CAPACITY, DIAL, REAL_SESSION_MS, REDIAL_FIRST_MS, REDIAL_MAX_MS, REFUSED};
 use super::listening::{Callers, IncomingCall};
