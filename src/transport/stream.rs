@@ -8,12 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::TransportError;
-use super::link::{Link, memory, tcp};
+use super::link::{Link, WRITE_PATIENCE, memory, tcp};
 use crate::clock;
 use crate::model::Address;
 
-/// A write that makes no progress for this long is given up.
-pub(super) const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 /// Additional time of a write for each byte. A peer that reads more slowly than the slowest useful link is given up.
 const WRITE_PER_BYTE: Duration = Duration::from_millis(2);
 /// Bytes that are read and discarded, at most, during [`Stream::hang_up`].

@@ -20,6 +20,9 @@ use std::time::Duration;
 pub(super) mod memory;
 pub(super) mod tcp;
 
+/// A write that makes no progress for this long is given up.
+pub(super) const WRITE_PATIENCE: Duration = Duration::from_secs(30);
+
 /// Both directions of one connection.
 pub(super) trait Link: fmt::Debug + Send + Sync {
     /// Like `read(2)`: waits for at least one byte, for `wait` at most; `None` waits for ever. Returns 0 at the end of

@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg, sockopt};
 
-use super::Link;
+use super::{Link, WRITE_PATIENCE};
 use crate::clock;
 use crate::model::Address;
-use crate::transport::stream::WRITE_PATIENCE;
 
 /// Silence on a connection before the kernel sends the first keepalive probe.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);

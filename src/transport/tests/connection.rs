@@ -11,7 +11,7 @@ use super::{LONG, SHORT, late_pair, over_each, spawn, tcp_pair};
 use crate::clock;
 use crate::protocol::limits::{MAX_LINE_BYTES, MAX_PAYLOAD_BYTES};
 use crate::transport::buffer::{BUSY_BYTES, IDLE_BYTES};
-use crate::transport::stream::WRITE_PATIENCE;
+use crate::transport::link::WRITE_PATIENCE;
 use crate::transport::{Frame, FrameReader, Stream, TransportError, write_frame};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
