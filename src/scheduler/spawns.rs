@@ -4,31 +4,12 @@
 //! A request is open until a runner joins with its number, its start fails, its process ends, or its time is over. A
 //! runner that joins with no number, or with a number that is not open, answers no request.
 
-use std::collections::BTreeMap;
-
 use super::policy::{self, Pool};
 use super::state::LiveJob;
 use super::turn::Turn;
 use super::{Effect, Scheduler};
 use crate::model::reason::Notice;
 use crate::model::{JobId, Label, Moment, PoolId, SpawnId};
-
-/// The requests of this dispatcher to start a runner.
-#[derive(Debug, Default)]
-pub(super) struct Spawns {
-    last: u64,
-    /// The pool of every request whose runner may still be there. Open ones have `Timer::Spawn` set as well.
-    pools: BTreeMap<SpawnId, PoolId>,
-    /// Failed starts in a row. A runner of the pool that joins sets this to zero.
-    failures: BTreeMap<PoolId, u32>,
-}
-
-impl Spawns {
-    /// Numbers go on after `last`.
-    pub(super) fn after(last: u64) -> Self {
-        Self { last, ..Self::default() }
-    }
-}
 
 impl Scheduler {
     /// Asks for a runner for a job that no connected runner fits, if a pool has one to give.

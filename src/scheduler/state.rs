@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use super::health::Health;
 use super::policy::{self, Policy};
-use super::spawns::Spawns;
 use super::tables::Tables;
 use crate::model::reason::LostWith;
 use crate::model::{
-    AttemptId, BranchName, BuildId, BuildSource, CommitId, Condition, JobId, JobState, Label, Moment, RepoName,
-    RunnerId, RunnerName, TaskSpec, WallTime,
+    AttemptId, BranchName, BuildId, BuildSource, CommitId, Condition, JobId, JobState, Label, Moment, PoolId, RepoName,
+    RunnerId, RunnerName, SpawnId, TaskSpec, WallTime,
 };
 
 /// The dispatcher's decisions. See the header of the room for how to drive it.
@@ -57,6 +56,23 @@ impl Scheduler {
             last_tick: None,
             policy,
         }
+    }
+}
+
+/// The requests of this dispatcher to start a runner.
+#[derive(Debug, Default)]
+pub(super) struct Spawns {
+    pub last: u64,
+    /// The pool of every request whose runner may still be there. Open ones have `Timer::Spawn` set as well.
+    pub pools: BTreeMap<SpawnId, PoolId>,
+    /// Failed starts in a row. A runner of the pool that joins sets this to zero.
+    pub failures: BTreeMap<PoolId, u32>,
+}
+
+impl Spawns {
+    /// Numbers go on after `last`.
+    fn after(last: u64) -> Self {
+        Self { last, ..Self::default() }
     }
 }
 
