@@ -109,6 +109,7 @@ impl RepoThreads {
             if thread.is_finished() {
                 drop(thread);
             } else {
+                // Dropping the handle would wait for the thread.
                 std::mem::forget(thread);
             }
         }
@@ -149,6 +150,7 @@ impl RepoThread {
             wakes,
             wake,
         };
+        // The cause stays if the thread panics.
         let farewell = Farewell { repo: repo.name.clone(), cause: EndCause::Panicked, tell_end };
         let observing = threads::spawn_large(&format!("repo{number}"), move || {
             let mut farewell = farewell;

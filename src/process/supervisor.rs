@@ -1,8 +1,8 @@
 //! The runner's side of a slot's supervising process: starts it, gives it commands, and notices when it fails.
 //!
-//! It never waits for a command's process itself. If the supervising process dies or falls silent, it is killed, and
-//! the processes that it leaves are killed from here. A small thread turns its reports into messages. The same thread
-//! starts it, because the kernel's signal about a parent's death follows the thread that was the parent.
+//! The runner never waits for a command's process itself. If the supervising process dies or falls silent, it is
+//! killed, and the processes that it leaves are killed from here. A small thread turns its reports into messages. The
+//! same thread starts it, because the kernel's signal about a parent's death follows the thread that was the parent.
 
 use std::fs::File;
 use std::io;
@@ -189,7 +189,7 @@ impl Process {
         let reader = threads::spawn("supervisor", move || {
             let child = start_child(&executable, isolation, theirs, kept_open);
             let is_there = child.is_ok();
-            // The starting thread waits for this.
+            // The starting thread waits for this message.
             drop(born.send(child));
             if is_there {
                 read_reports(&reading, &to_us, &to_call);
@@ -228,7 +228,7 @@ impl Process {
         }
     }
 
-    /// Whether it has ended, or sent a report without an order.
+    /// Whether the process has ended, or has sent a report without an order.
     fn is_gone(&self) -> bool {
         !matches!(self.reports.try_recv(), Err(TryRecvError::Empty))
     }
@@ -286,7 +286,8 @@ impl Process {
         }
     }
 
-    /// Ends it after a failure. Returns the error that led here, or a worse one if some process could not be ended.
+    /// Ends the process after a failure. Returns the error that led here, or a worse one if some process could not be
+    /// ended.
     fn give_up(self, error: ProcessError) -> ProcessError {
         match (self.end(End::AtOnce), error) {
             (Err(worse), _) => worse,
@@ -295,7 +296,7 @@ impl Process {
         }
     }
 
-    /// Ends it and everything below it. Returns how it ended, in words.
+    /// Ends the process and everything below it. Returns how it ended, in words.
     fn end(mut self, how: End) -> Result<String, ProcessError> {
         // This wakes the reader, and tells the supervising process that it is not needed.
         drop(self.socket.shutdown(std::net::Shutdown::Both));

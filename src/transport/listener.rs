@@ -91,6 +91,7 @@ impl Listener {
                 self.wait(PollFlags::empty(), Some(&SHORTAGE_WAIT))?;
             } else {
                 shortages = 0;
+                // A connection that has arrived since `accept` ends this wait at once, so none is missed.
                 self.wait(PollFlags::IN, None)?;
             }
         }

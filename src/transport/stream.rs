@@ -116,6 +116,7 @@ impl Stream {
         if !bytes.is_empty() {
             accepted = unless_full(self.link.write_some(&[IoSlice::new(bytes)], Duration::ZERO))?;
         }
+        // An encrypted connection may have accepted bytes without handing them to the kernel.
         if self.pending() > 0 {
             unless_full(self.link.flush(Duration::ZERO))?;
         }

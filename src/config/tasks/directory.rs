@@ -35,6 +35,7 @@ pub fn check_directory(path: &Path) -> Result<Vec<TaskSpec>, ConfigError> {
         return parse_file(path);
     }
     let file = if path == Path::new(".") { TASK_FILE.into() } else { path.join(TASK_FILE) };
+    // A symbolic link is not followed: git stores it as a link, so in a commit it is no task file.
     match fs::symlink_metadata(&file) {
         Ok(metadata) if metadata.is_file() => return parse_file(&file),
         Ok(_) => {

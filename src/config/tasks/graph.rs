@@ -75,6 +75,7 @@ fn find_cycle(tasks: &[PlacedTask], index: &HashMap<&str, usize>) -> Option<Vec<
                     path.push((needed, 0));
                 }
                 Visit::OnPath => {
+                    // The tasks before this one on the path only lead into the cycle.
                     let tasks = path.iter().map(|(at, _)| *at);
                     return Some(tasks.skip_while(|at| *at != needed).collect());
                 }

@@ -351,6 +351,7 @@ impl Reading {
                 Ok(heard) => heard,
                 Err(error) => return SessionError::Broken(error),
             };
+            // Any message is a sign of life, not only the answer to a ping.
             self.vitals.unanswered.store(0, Ordering::Relaxed);
             let reply = match heard {
                 Heard::Reply(reply) => reply,

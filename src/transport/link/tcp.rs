@@ -84,6 +84,7 @@ impl Link for Socket {
     fn write_some(&self, slices: &[IoSlice<'_>], wait: Duration) -> io::Result<usize> {
         let mut flags = SendFlags::NOSIGNAL;
         if wait.is_zero() {
+            // The flag concerns this call only: a non-blocking socket would not let the reading thread wait either.
             flags |= SendFlags::DONTWAIT;
         } else {
             let wait = at_least_a_millisecond(wait);

@@ -92,7 +92,7 @@ fn closing_wakes_a_blocked_writer_on_either_side() {
                     }
                 }
             });
-            // Once a byte is here the writer is at it; it fills what the connection holds and blocks.
+            // Once a byte has arrived, the writer is writing. It fills the connection and blocks.
             assert_eq!(there.read(&mut [0], Some(LONG)).unwrap(), 1);
             if closes_own_side {
                 here.close()
@@ -152,7 +152,7 @@ fn a_byte_now_and_then_does_not_extend_the_time_for_a_message() {
         reader.set_timeout(Some(Duration::from_millis(100))).unwrap();
         let started = clock::instant();
         let dripping = spawn(move || {
-            // A reply that never comes paces it: a byte every 10 ms until the other side has had enough.
+            // Nothing arrives, so the read is a pause: one byte is sent every 10 ms, until the other side closes.
             while !matches!(here.read(&mut [0], Some(Duration::from_millis(10))), Ok(0))
                 && here.write_both(b"[", &[]).is_ok()
             {}
@@ -173,7 +173,7 @@ fn a_silent_peer_ends_a_payload_and_a_slow_one_does_not() {
         reader.set_timeout(Some(Duration::from_millis(1500))).unwrap();
         let dripping = spawn(move || {
             for _ in 0..20 {
-                // Nothing ever comes; that is what makes it slow.
+                // Nothing arrives, so the read is a pause.
                 assert!(here.read(&mut [0], Some(Duration::from_millis(100))).is_err());
                 write(&here, &[7; 100]);
             }
@@ -273,13 +273,14 @@ fn a_peer_that_reads_nothing_stalls_the_writer_for_a_bounded_time() {
     }
 }
 
-/// S24, S25: to take a byte now and then gains nothing. Sabotage tried: no deadline for the whole; it fails.
+/// S24, S25: reading a byte now and then does not extend the deadline. Sabotage tried: no deadline for the whole write;
+/// the test fails.
 #[test]
 fn a_peer_that_reads_a_byte_now_and_then_is_given_up_as_well() {
     let (here, there) = Stream::pair_with(Some(1));
     let sipping = spawn(move || {
         while matches!(there.read(&mut [0], Some(LONG)), Ok(1)) {
-            // Nothing ever comes: that is what makes it slow.
+            // Nothing ever arrives: the timeout is the pause.
             crossbeam_channel::never::<()>().recv_timeout(Duration::from_millis(5)).unwrap_err();
         }
     });
