@@ -12,11 +12,11 @@ use crate::protocol::runner::FromRunner;
 
 pub use super::logs::fuzz::log_in_pieces;
 
-/// A line from any peer: what is let through keeps its limits, and reads back as it was.
+/// Reads a line from any peer: an accepted message keeps its limits, and reads back unchanged.
 ///
 /// # Panics
 ///
-/// If something that must hold does not.
+/// If an invariant is broken.
 pub(crate) fn heard_by_dispatcher(line: &[u8]) {
     reads_back::<Opening>(line);
     reads_back::<FromOperator>(line);

@@ -17,13 +17,13 @@ const ATTEMPT: AttemptId = AttemptId(7);
 /// The bytes of the attempt's output: as many as a step can name.
 const OUTPUT: usize = 255 * 16 + 255;
 
-/// Follows `steps`, three bytes each: what happens, and two numbers. After each step the file is the beginning of what
+/// Follows `steps`, three bytes each: an action and two numbers. After each step the file is the beginning of what
 /// the attempt printed, the dispatcher's last answer names the file's length, and a result that was passed on has its
 /// whole log behind it.
 ///
 /// # Panics
 ///
-/// If something that must hold does not.
+/// If an invariant is broken.
 pub fn log_in_pieces(steps: &[u8]) {
     let place = tempfile::tempdir().expect("there is room for a directory");
     let mut stage = Stage::new(DataDir::open(place.path()).expect("an empty directory can be had"));
@@ -103,7 +103,7 @@ impl Stage {
         assert_eq!(self.stored().len(), expected);
     }
 
-    /// Another dispatcher on what is on disk, less what the power cut took.
+    /// Starts another dispatcher on the bytes on disk, without those that the power cut removed.
     fn restart(&mut self, taken: usize) {
         let left = self.stored().len().saturating_sub(taken);
         if let Ok(file) = File::options().write(true).open(self.data.log(&Self::place())) {
@@ -112,7 +112,7 @@ impl Stage {
         *self = Self::new(self.data.clone());
     }
 
-    /// Has the logs thread take a message whose answers go to a runner, and looks at them.
+    /// Lets the logs thread handle a message whose answers go to a runner, and checks the answers.
     fn say(&mut self, message: impl FnOnce(RunnerOutbox) -> ToLogs) {
         let (here, there) = Stream::pair();
         let (outbox, last_word) = Outbox::new(SessionId(1), here.clone());
@@ -139,15 +139,15 @@ mod tests {
 
     use super::*;
 
-    /// Found by the property below: after the file had been emptied, the count of what was not acknowledged yet fell
-    /// below zero, and with the thread the dispatcher ended.
+    /// Found by the property below: after the file had been emptied, the count of unacknowledged bytes fell below zero,
+    /// and the dispatcher ended with the thread.
     #[test]
     fn a_log_that_does_not_match_its_checksum_is_taken_again_from_its_start() {
         log_in_pieces(&[0, 0, 200, 5, 0, 0, 0, 0, 50, 0, 0, 150, 5, 0, 1]);
     }
 
     /// On a machine under load the `ok` of a result was heard before the acknowledgement of its log's last piece.
-    /// Sabotage tried: what is left is acknowledged when nothing more waits; it fails.
+    /// Sabotage tried: the remaining bytes are acknowledged when nothing more waits; the test fails.
     #[test]
     fn the_end_of_a_log_is_acknowledged_before_its_result_is_passed_on() {
         let place = tempfile::tempdir().unwrap();
@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(heard, Some(ToRunner::LogAck { attempt: 7, stream: StreamName::Log, offset: 8 }));
     }
 
-    /// Sabotage tried: a result is passed on once its log is whole; it fails.
+    /// Sabotage tried: a result is passed on once its log is whole; the test fails.
     #[test]
     fn a_result_waits_for_each_of_its_streams() {
         let place = tempfile::tempdir().unwrap();

@@ -28,7 +28,7 @@ const MODES: [&[u8]; 12] = [
 /// Targets of links.
 const TARGETS: [&[u8]; 4] = [b"/", b"..", b"../../outside", b"a"];
 
-/// Receives the bytes as a pack. Whatever they are, nothing half-received is left, and no commit appears that did not
+/// Receives the bytes as a pack. For any bytes, no half-received pack is left, and no commit appears that did not
 /// arrive whole.
 ///
 /// # Panics

@@ -3,7 +3,7 @@
 use crate::observer::{read_greeting, read_next};
 use crate::transport::{FrameReader, Stream};
 
-/// Reads a line from whatever answers at the dispatcher's address. It is understood or refused.
+/// Reads a line from any program that answers at the dispatcher's address. The line is understood or refused.
 ///
 /// # Panics
 ///

@@ -15,7 +15,7 @@ use crate::transport::{FrameReader, Stream};
 ///
 /// # Panics
 ///
-/// If something that must hold does not.
+/// If an invariant is broken.
 pub(crate) fn heard_by_runner(stream: &[u8]) {
     let (here, there) = Stream::pair();
     crate::fuzz::transport::write_and_end(&here, stream);
@@ -32,7 +32,7 @@ pub(crate) fn heard_by_runner(stream: &[u8]) {
 ///
 /// # Panics
 ///
-/// If something that must hold does not.
+/// If an invariant is broken.
 pub(crate) fn left_by_an_earlier_run(journal: &[u8], spool: &[u8]) {
     let place = tempfile::tempdir().expect("there is room for a directory");
     let layout = Layout::open(place.path()).expect("an empty directory can be had");

@@ -1,5 +1,5 @@
-//! The nemesis: dice decide all faults, so that a seed repeats them. (How the processes
-//! answer is theirs: the same seed makes the same faults, not the same story.)
+//! The nemesis: dice decide all faults, so that a seed repeats them. (The processes react in their own time: the same
+//! seed makes the same faults, not the same story.)
 
 mod people;
 

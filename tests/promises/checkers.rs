@@ -40,8 +40,8 @@ const CHECKERS: &[(Promise, Checker)] = &[
     (Promise::Drain, drain),
 ];
 
-/// Every broken promise of a history, with the first entry that shows it. The history must hold all that the dispatcher
-/// heard and decided, in the order in which it did.
+/// Returns every broken promise of a history, with the first entry that shows it. The history must hold all inputs and
+/// decisions of the dispatcher, in their order.
 pub(crate) fn check(history: &History, terms: &Terms) -> Vec<Broken> {
     let mut found = losses::check(&history.entries, terms);
     found.extend(check_from_outside(history, terms));
@@ -226,7 +226,7 @@ fn s6(story: &[Entry], _: &Terms) -> Result<(), String> {
     Ok(())
 }
 
-/// An outcome is what the holder of the lease reported, and what really happened.
+/// An outcome agrees with the report of the lease's holder, and with the real ending of the attempt.
 fn s7(story: &[Entry], _: &Terms) -> Result<(), String> {
     let mut sessions: BTreeMap<SessionId, RunnerName> = BTreeMap::new();
     let mut names: BTreeMap<RunnerId, RunnerName> = BTreeMap::new();

@@ -45,7 +45,7 @@ pub(crate) enum Promise {
 pub(crate) struct Broken {
     pub(crate) promise: Promise,
     pub(crate) text: String,
-    /// The entry of the history at which it shows.
+    /// The entry of the history that shows the breach.
     pub(crate) after: usize,
 }
 
@@ -115,14 +115,14 @@ pub(crate) enum Fact {
         attempt: AttemptId,
     },
 
-    /// A runner heard what became of its result.
+    /// A runner got the answer to its result.
     Answered {
         session: SessionId,
         attempt: AttemptId,
         is_recorded: bool,
     },
 
-    /// A stored log was compared with what the task writes.
+    /// A stored log was compared with the output of the task.
     LogRead {
         attempt: AttemptId,
         bytes: u64,

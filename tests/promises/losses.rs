@@ -51,7 +51,7 @@ struct Seen {
     labels: Vec<Label>,
     heard: u64,
     gone_at: u64,
-    /// Period in which it could have taken work.
+    /// Period in which the runner could have taken work.
     useful_since: u64,
     useful_until: u64,
     is_draining: bool,
@@ -94,7 +94,7 @@ impl Seen {
         self.is_draining = true;
     }
 
-    /// Marks that it can take no work from now on. If it could for a moment only, no tick can have noticed.
+    /// Marks that the runner can take no work from now on. If it could only for a moment, no tick can have noticed.
     fn be_useless(&mut self, now: u64, terms: &Terms) {
         if self.session.is_some() && !self.is_draining && now - self.useful_since > 2 * terms.lease_check_ms {
             self.useful_until = now;
@@ -118,7 +118,7 @@ impl Book {
         }
     }
 
-    /// The open attempt, if it is of that runner.
+    /// The open attempt, if that runner executes it.
     fn open_of(&mut self, attempt: AttemptId, name: &RunnerName) -> Option<&mut Open> {
         let open = self.open.get_mut(&attempt)?;
         (self.names.get(&open.runner) == Some(name)).then_some(open)

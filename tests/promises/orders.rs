@@ -10,7 +10,7 @@ use super::checkers::demand;
 /// Open orders of operators, and how often each build has been finished and reopened.
 #[derive(Default)]
 pub(super) struct Orders {
-    /// The order and its build, and how often it had happened when it was given.
+    /// The order and its build, and how often it had been done for the build when it was given.
     asked: BTreeMap<RequestId, ((BuildId, Order), usize)>,
     done: BTreeMap<(BuildId, Order), usize>,
 }

@@ -1,5 +1,5 @@
-//! Promises as far as they show outside of the dispatcher: in the messages that pass, in the store, in what tasks leave
-//! of themselves. The time of a record is that which it bears, so it may stand behind messages that came after it.
+//! Promises that can be checked outside of the dispatcher: by the messages that pass, the store, and the traces that
+//! tasks leave. A record has its own time, so it may stand behind messages that came after it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,7 +31,7 @@ impl Leases {
         match record {
             Record::RunnerSaved(runner) => drop(self.names.insert(runner.id, runner.name.clone())),
             Record::BuildAdded { jobs, .. } => {
-                // A crash undoes what was decided and not durable, and its numbers are given to others.
+                // A crash undoes decisions that were not durable, and their numbers are used again.
                 self.exclusive.retain(|known| jobs.iter().all(|job| job.id != *known));
                 self.exclusive.extend(jobs.iter().filter(|job| job.task.recipe.exclusive).map(|job| job.id));
             }

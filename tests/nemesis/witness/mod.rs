@@ -1,9 +1,9 @@
 //! Writes the history of real processes from outside evidence: the messages that pass, the
 //! store as its readers see it, evidence that tasks leave, and the faults that were applied.
 //!
-//! The order of the history is one that explains what was seen. Before a message of the dispatcher is noted, the store
-//! is looked at: what the message promises must be there already. A record is noted together with the message that must
-//! have been its cause, which has to have passed before; if no such message passed, the record stands without a
+//! The history is in an order that explains the observations. Before a message of the dispatcher is noted, the store is
+//! read: the facts that the message promises must be there already. A record is noted together with the message that
+//! must have been its cause, which has to have passed before; if no such message passed, the record stands without a
 //! cause, and the checkers report that.
 
 mod records;
@@ -68,7 +68,7 @@ struct Leased {
 
 /// A result as its runner sent it.
 struct Said {
-    /// Time at which it passed. The dispatcher heard it then or a little later, which cannot be seen.
+    /// Time at which the result passed. The dispatcher read it then or a little later; the exact time is unknown.
     at: u64,
     session: SessionId,
     name: RunnerName,
@@ -78,7 +78,7 @@ struct Said {
     duration_ms: Option<u64>,
 }
 
-/// Counts of what has been seen.
+/// Counts of observations.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Tally {
     pub(crate) sessions: usize,
@@ -175,13 +175,13 @@ impl Witness {
     pub(crate) fn done(&self, request: RequestId) {
         let mut inner = self.lock();
         if inner.look(false) {
-            // No promise is about what the order did.
+            // No promise concerns the effect of this order.
             let done = OrderDone::Cancelled { build: BuildId(0), jobs: 0 };
             inner.note(Fact::Released(Effect::Reply { request, reply: Reply::Done(done) }));
         }
     }
 
-    /// Every announcement that was made so far, as it was made.
+    /// All announcements so far, unchanged.
     pub(crate) fn announcements(&self) -> Vec<Frame> {
         self.lock().announced.clone()
     }
@@ -306,7 +306,7 @@ impl Inner {
         true
     }
 
-    /// A record, at the time that it bears.
+    /// Adds a record at its own time.
     fn persist(&mut self, record: Record) {
         let at = match &record {
             Record::AttemptLeased(attempt) => self.since(attempt.leased_at),
@@ -325,7 +325,7 @@ impl Inner {
         self.persist(Record::AttemptLeased(attempt));
     }
 
-    /// Notes an outcome, behind the result that it must be of.
+    /// Notes an outcome, after the result from which it must follow.
     fn finish(&mut self, attempt: Attempt) {
         let Attempt { id, build, outcome: Some(outcome), log, duration_ms, finished_at: Some(at), runner, .. } =
             attempt
@@ -333,7 +333,7 @@ impl Inner {
             return;
         };
         let holder = self.runners.get(&runner);
-        // A runner that is stopped says that it cancelled what it held, and that is no more than a loss.
+        // A runner that is stopped reports its attempts as cancelled, which counts only as a loss.
         let is_same =
             |said: &Outcome| *said == outcome || matches!((said, &outcome), (Outcome::Cancelled, Outcome::Lost(_)));
         let is_cause = |said: &&Said| said.attempt == id && is_same(&said.outcome) && Some(&said.name) == holder;

@@ -104,7 +104,7 @@ impl Inner {
         self.said.push(Said { at: self.now(), session, name, attempt, outcome, log, duration_ms });
     }
 
-    /// A message comes down: what it promises must be durable by now.
+    /// A message comes down: the facts that it promises must be durable by now.
     pub(super) fn says(&mut self, connection: u64, frame: &Frame) {
         let session = SessionId(connection);
         let attempt = frame.number("attempt").map(AttemptId);
