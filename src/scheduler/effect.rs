@@ -32,30 +32,20 @@ pub enum Effect {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunnerCommand {
     /// The answer to its registration.
-    Registered {
-        held: Vec<Lease>,
-        gone: Vec<AttemptId>,
-    },
+    Registered { held: Vec<Lease>, gone: Vec<AttemptId> },
     /// Another process has its name. The session is closed after this.
-    NameTaken {
-        runner: RunnerName,
-    },
+    NameTaken { runner: RunnerName },
+    /// Execute this attempt.
     Lease(Box<Lease>),
-    Cancel {
-        attempt: AttemptId,
-    },
+    /// End this attempt.
+    Cancel { attempt: AttemptId },
     /// Its result is recorded.
-    Recorded {
-        attempt: AttemptId,
-    },
+    Recorded { attempt: AttemptId },
     /// It sent something about an attempt whose lease it does not hold.
-    Stale {
-        attempt: AttemptId,
-    },
+    Stale { attempt: AttemptId },
     /// The answer to its ping.
-    Ack {
-        gone: Vec<AttemptId>,
-    },
+    Ack { gone: Vec<AttemptId> },
+    /// Take no new attempt, and end after those that are held.
     Drain,
 }
 
@@ -76,15 +66,11 @@ pub struct Lease {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
     /// The commit, or the end of the branch, is accepted.
-    Accepted {
-        build: Option<BuildId>,
-    },
+    Accepted { build: Option<BuildId> },
     /// The accepted head of the branch is another commit.
-    Stale {
-        repo: RepoName,
-        branch: BranchName,
-        head: Option<CommitId>,
-    },
+    Stale { repo: RepoName, branch: BranchName, head: Option<CommitId> },
+    /// The operator's order is carried out.
     Done(OrderDone),
+    /// The operator's order is not carried out.
     Refused(RefusalReason),
 }
