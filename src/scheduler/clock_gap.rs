@@ -14,20 +14,12 @@ impl Scheduler {
         let last = self.last_tick.replace(turn.now).unwrap_or(turn.now);
         let gap = turn.now.since(last);
         if gap > 2 * self.policy.heartbeat_interval_ms {
-            self.forgive_long(turn, gap);
+            self.tables.shift_deadlines(turn.now, gap);
+            turn.note(Notice::HeldUp { gap_ms: gap });
         } else if gap > 2 * self.policy.tick_ms {
-            self.forgive_short(turn, gap);
+            // A dispatcher that is always this late would never lose a runner that is away, so all extensions together
+            // last no longer than silence may.
+            self.tables.shift_returns(turn.now, gap, self.policy.heartbeat_timeout_ms);
         }
-    }
-
-    fn forgive_long(&mut self, turn: &mut Turn, gap: u64) {
-        self.tables.shift_deadlines(turn.now, gap);
-        turn.note(Notice::HeldUp { gap_ms: gap });
-    }
-
-    /// Extends the reconnect windows by a short gap. A dispatcher that is always this late would never lose a runner
-    /// that is away, so all extensions together last no longer than silence may.
-    fn forgive_short(&mut self, turn: &Turn, gap: u64) {
-        self.tables.shift_returns(turn.now, gap, self.policy.heartbeat_timeout_ms);
     }
 }
