@@ -1,7 +1,7 @@
 //! Attempts: leased, started, finished, cancelled, lost. `tables/` keeps the leases; this file decides about them.
 
-use super::tables::{LiveLease, Member, Started, Timer, Warmth};
-use super::turn::{Because, Turn};
+use super::tables::{Member, Started, Timer};
+use super::turn::Turn;
 use super::{Lease, RunnerCommand, Scheduler, policy};
 use crate::model::reason::{DecisionKind, ErrorReason, LossReason, LostWith, Notice, PlacementReason, TaskFailure};
 use crate::model::{Attempt, AttemptId, Ending, JobId, JobState, LogSummary, Outcome, Record, RunnerId, SessionId};
@@ -23,8 +23,8 @@ impl Scheduler {
                 let live = &self.jobs[&job];
                 let source = &live.source;
                 let best = self.tables.roster().best_for(labels, &source.repo, source.commit, &live.lost_on);
-                if let Some((runner, warmth)) = best {
-                    self.lease(turn, job, runner, warmth);
+                if let Some((runner, reason)) = best {
+                    self.lease(turn, job, runner, reason);
                     continue 'again;
                 }
             }
@@ -32,30 +32,14 @@ impl Scheduler {
         }
     }
 
-    fn lease(&mut self, turn: &mut Turn, id: JobId, runner: RunnerId, warmth: Warmth) {
+    fn lease(&mut self, turn: &mut Turn, id: JobId, runner: RunnerId, reason: PlacementReason) {
         self.last_attempt += 1;
         let attempt = AttemptId(self.last_attempt);
         let job = self.jobs.get_mut(&id).expect("the queue holds live jobs only");
         self.tables.dequeue(id, job.lane());
         job.state = JobState::Leased(attempt);
         job.attempts += 1;
-        let lease = LiveLease {
-            job: id,
-            build: job.build,
-            number: job.attempts,
-            runner,
-            repo: job.source.repo.clone(),
-            exclusive: job.task.recipe.exclusive,
-            given_to: None,
-            started: Started::No,
-            cancelled: false,
-        };
-        let reason = match warmth {
-            Warmth::Commit => PlacementReason::CommitWarm,
-            Warmth::Repo => PlacementReason::RepoWarm,
-            Warmth::Cold => PlacementReason::FreeSlot,
-        };
-        turn.persist(Record::AttemptLeased(Attempt {
+        let record = Attempt {
             id: attempt,
             job: id,
             build: job.build,
@@ -67,7 +51,9 @@ impl Scheduler {
             duration_ms: None,
             outcome: None,
             log: LogSummary::default(),
-        }));
+        };
+        let lease = job.lease(&record, Started::No);
+        turn.persist(Record::AttemptLeased(record));
         let lasts_ms = self.policy.lease_ms(lease.exclusive);
         let session = self.tables.grant(turn.now, attempt, lease, lasts_ms, job.source.commit);
         let message = RunnerCommand::Lease(Box::new(self.lease_message(attempt)));
@@ -113,14 +99,9 @@ impl Scheduler {
             return;
         };
         let (runner, cancelled) = (lease.runner, lease.cancelled);
-        if cancelled {
-            // Its outcome was recorded when it was cancelled. The result only frees the slot.
-            self.tables.release(turn.now, attempt);
-            self.recent_results.insert(attempt);
-            turn.send(session, RunnerCommand::Recorded { attempt });
-            return;
-        }
         match outcome {
+            // Its outcome was recorded when it was cancelled. The result only frees the slot.
+            _ if cancelled => drop(self.tables.release(turn.now, attempt)),
             Outcome::Lost(reason) => self.lose(turn, attempt, reason),
             // The dispatcher did not cancel it, so the runner itself was stopped.
             Outcome::Cancelled => self.lose(turn, attempt, LossReason::RunnerStopped),
@@ -160,8 +141,8 @@ impl Scheduler {
             return self.finish_job(turn, id, Ending::Failed);
         }
         let kind = DecisionKind::Retried { failure, next: job.failures + 1, tries: job.task.placement.retries + 1 };
-        turn.decide(lease.build, Some(id), Because { attempt: Some(attempt), runner: Some(lease.runner) }, kind);
-        self.requeue(turn, id);
+        turn.decide(lease.build, id, Some((attempt, lease.runner)), kind);
+        self.requeue(turn, id, 0);
     }
 
     /// Loses an attempt whose runner is gone or could not execute it. The job is queued again, or given up.
@@ -181,7 +162,7 @@ impl Scheduler {
         let limit = self.policy.max_losses;
         let last = LostWith { runner: runner.clone(), reason: reason.clone() };
         let job = self.jobs.get_mut(&lease.job).expect("a lease that is not cancelled has a live job");
-        let because = Because { attempt: Some(attempt), runner: Some(lease.runner) };
+        let about = Some((attempt, lease.runner));
         if counts {
             job.losses += 1;
             job.lost_with.push(last.clone());
@@ -199,7 +180,7 @@ impl Scheduler {
             None
         };
         if let Some(reason) = given_up {
-            turn.decide(lease.build, Some(lease.job), because, DecisionKind::GaveUp { reason: reason.clone() });
+            turn.decide(lease.build, lease.job, about, DecisionKind::GaveUp { reason: reason.clone() });
             return self.finish_job(turn, lease.job, Ending::Errored(reason));
         }
         let loss_of = counts.then_some((job.losses, limit));
@@ -209,11 +190,11 @@ impl Scheduler {
         let quarantine =
             self.tables.roster().member(lease.runner).and_then(|member| member.health.quarantine(turn.now));
         let kind = DecisionKind::Lost { runner, reason, loss_of, quarantine };
-        turn.decide(lease.build, Some(lease.job), because, kind);
+        turn.decide(lease.build, lease.job, about, kind);
         // Another runner may execute it at once. A job that no runner can execute must not be tried without end.
         let again = if counts || !is_reported { 0 } else { self.jobs[&lease.job].blameless_losses - 1 };
         let pause = if again == 0 { 0 } else { policy::REST_FIRST_MS << (again - 1).min(20) };
-        self.requeue_later(turn, lease.job, pause.min(policy::REST_MAX_MS));
+        self.requeue(turn, lease.job, pause.min(policy::REST_MAX_MS));
     }
 
     /// Records a leased attempt as cancelled. Its slot stays occupied until the runner has ended it.
@@ -277,15 +258,14 @@ impl Scheduler {
             unfit.push((job, turn.now.since(queued), turn.now.since(last)));
         }
         for labels in fitting {
-            self.tables.set_labels_fit(turn.now, labels, self.policy.queue_timeout_ms);
+            self.tables.set_timer(labels, turn.now, self.policy.queue_timeout_ms);
         }
         self.tables.forget_idle_deadlines(turn.now);
         for (job, waited, unfit_ms) in unfit {
             if unfit_ms >= self.policy.queue_timeout_ms {
                 let reason = ErrorReason::NoRunnerFits { waited_ms: unfit_ms, fit: self.missing_fit(job) };
-                let build = self.jobs[&job].build;
                 let kind = DecisionKind::GaveUp { reason: reason.clone() };
-                turn.decide(build, Some(job), Because::default(), kind);
+                turn.decide(self.jobs[&job].build, job, None, kind);
                 self.finish_job(turn, job, Ending::Errored(reason));
             } else if waited >= policy::SPAWN_AFTER_MS {
                 self.spawn_for(turn, job);

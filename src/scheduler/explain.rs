@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::state::LiveJob;
-use super::tables::{Member, Presence, Started, Timer};
+use super::tables::{Started, Timer};
 use super::{Scheduler, policy};
 use crate::model::reason::{AttemptStatus, Concern, JobStatus, MissingFit};
 use crate::model::{AttemptId, BuildId, JobId, JobState, Label, Moment, TaskName};
@@ -36,19 +36,16 @@ impl Scheduler {
     }
 
     fn explain_queued(&self, now: Moment, id: JobId, job: &LiveJob) -> JobStatus {
-        let waited_ms = self.queued_ms(now, id);
-        if !self.tables.roster().any_fits(&job.task.placement.labels) {
+        let (waited_ms, roster) = (self.queued_ms(now, id), self.tables.roster());
+        let labels = &job.task.placement.labels;
+        if !roster.any_fits(labels) {
             return JobStatus::NoRunnerFits { waited_ms, fit: self.missing_fit(id) };
         }
         if let Some(until) = self.tables.deadlines().at(&Timer::Retry(id)) {
             return JobStatus::Paused { waited_ms, again_ms: until.since(now) };
         }
-        if !self.tables.roster().has_free() {
-            let resting = self
-                .tables
-                .roster()
-                .members()
-                .filter(|it| it.health.rests_until() > now && it.fits(&job.task.placement.labels));
+        if !roster.has_free() {
+            let resting = roster.members().filter(|it| it.health.rests_until() > now && it.fits(labels));
             let runners: Vec<_> = resting.map(|it| (it.name.clone(), it.health.quarantine(now))).collect();
             if !runners.is_empty() {
                 return JobStatus::RunnersRest { waited_ms, runners };
@@ -65,15 +62,13 @@ impl Scheduler {
     fn explain_leased(&self, now: Moment, attempt: AttemptId) -> JobStatus {
         let lease = self.tables.leases().get(attempt).expect("a leased job has a live lease");
         let member = self.tables.roster().member(lease.runner);
-        let status = match member.map(Member::presence) {
-            Some(Presence::Away) => {
-                let until = self.tables.deadlines().at(&Timer::Return(lease.runner)).unwrap_or(now);
-                AttemptStatus::RunnerAway { left_ms: until.since(now) }
-            }
-            _ => match lease.started {
-                Started::No => AttemptStatus::FetchingSource,
-                Started::Unknown | Started::Yes => AttemptStatus::Executing,
-            },
+        let status = if member.is_some_and(|member| member.session().is_none()) {
+            let until = self.tables.deadlines().at(&Timer::Return(lease.runner)).unwrap_or(now);
+            AttemptStatus::RunnerAway { left_ms: until.since(now) }
+        } else if lease.started == Started::No {
+            AttemptStatus::FetchingSource
+        } else {
+            AttemptStatus::Executing
         };
         JobStatus::Running { number: lease.number, runner: self.known_name(lease.runner), status }
     }

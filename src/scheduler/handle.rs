@@ -1,9 +1,8 @@
-//! Passes each event to the file that handles it, and tells the next deadline.
+//! Passes each event to the file that handles it.
 
 use super::attempts::Finished;
-use super::tables::Timer;
 use super::turn::Turn;
-use super::{Effect, Event, Scheduler, policy};
+use super::{Effect, Event, Scheduler};
 use crate::model::{Moment, WallTime};
 
 impl Scheduler {
@@ -46,23 +45,5 @@ impl Scheduler {
         // Any event may free a slot, queue a job or bring a runner.
         self.assign(&mut turn);
         turn.effects
-    }
-
-    /// Returns the earliest moment at which a tick can have a consequence, if no other event comes before it. Returns
-    /// `None` if the scheduler waits for nothing.
-    pub fn next_deadline(&mut self, now: Moment) -> Option<Moment> {
-        let of_table = self.tables.next_deadline();
-        let unfit = self.tables.queue().candidates().into_iter().filter(|(_, it)| !self.tables.roster().any_fits(it));
-        let of_queue = unfit.filter_map(|(job, labels)| {
-            // These two have consequences only for a job that no connected runner fits, so they are not in the table's
-            // order.
-            let of_job = Timer::Fit(job);
-            let waited = self.tables.deadlines().since(&of_job)?.after(policy::SPAWN_AFTER_MS).max(now);
-            let start_one = self.pool_for(&self.jobs[&job]).map(|_| waited);
-            let of_labels = self.tables.deadlines().at(&Timer::LabelsFit(labels.into()));
-            let give_up = self.tables.deadlines().at(&of_job).max(of_labels)?;
-            Some(start_one.map_or(give_up, |start_one| start_one.min(give_up)))
-        });
-        of_table.into_iter().chain(of_queue).min()
     }
 }

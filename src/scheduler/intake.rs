@@ -1,16 +1,16 @@
 //! Requests of observers and operators: commits are accepted, branches dropped, builds cancelled and run again.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::event::RequestId;
-use super::jobs::NewJob;
-use super::state::{AcceptedHead, LiveBuild, LiveNeed};
+use super::state::{AcceptedHead, LiveBuild, LiveJob, LiveNeed};
 use super::tables::Timer;
-use super::turn::{Because, Turn};
+use super::turn::Turn;
 use super::{Reply, Scheduler};
 use crate::model::reason::{DecisionKind, Notice, OrderDone, RefusalReason};
 use crate::model::{
-    BranchName, Build, BuildId, BuildSource, CommitId, Ending, Job, JobId, JobState, Moment, Need, Record, RepoName,
+    BranchName, Build, BuildId, BuildSource, CommitId, Ending, Job, JobId, JobState, Moment, Record, RepoName,
     TaskName, TaskSpec, TriggerKind, Verdict, WholeBuild,
 };
 
@@ -33,13 +33,11 @@ impl Scheduler {
             && (head.before == before || known.is_some())
             && let Some(build) = known.or(head.build)
         {
-            turn.reply(request, Reply::Accepted { build: Some(build) });
-            return;
+            return turn.reply(request, Reply::Accepted { build: Some(build) });
         }
-        if head.map(|head| head.commit) != before {
-            let head = head.map(|head| head.commit);
-            turn.reply(request, Reply::Stale { repo: source.repo, branch, head });
-            return;
+        let head = head.map(|head| head.commit);
+        if head != before {
+            return turn.reply(request, Reply::Stale { repo: source.repo, branch, head });
         }
         turn.persist(Record::HeadMoved { repo: source.repo.clone(), branch, head: Some(source.commit) });
         let commit = source.commit;
@@ -64,23 +62,13 @@ impl Scheduler {
         });
         let first = self.last_job + 1;
         self.last_job += tasks.len() as u64;
-        let jobs: Vec<NewJob> = (first..).map(JobId).zip(tasks).map(|(id, task)| NewJob::fresh(id, task)).collect();
+        let fresh = |(job, task): (JobId, TaskSpec)| {
+            let state = if task.placement.needs.is_empty() { JobState::Queued } else { JobState::Waiting };
+            Job { id: job, build: id, task: Arc::new(task), state, attempts: 0, failures: 0, losses: 0 }
+        };
+        let jobs: Vec<Job> = (first..).map(JobId).zip(tasks).map(fresh).collect();
         let build = Build { id, source, created_at: turn.at, finished_at: None, verdict: None, problem };
-        turn.persist(Record::BuildAdded {
-            build: build.clone(),
-            jobs: jobs
-                .iter()
-                .map(|job| Job {
-                    id: job.id,
-                    build: id,
-                    task: job.task.clone(),
-                    state: if job.task.placement.needs.is_empty() { JobState::Queued } else { JobState::Waiting },
-                    attempts: 0,
-                    failures: 0,
-                    losses: 0,
-                })
-                .collect(),
-        });
+        turn.persist(Record::BuildAdded { build: build.clone(), jobs: jobs.clone() });
         if jobs.is_empty() {
             turn.persist(Record::BuildFinished { build: id, verdict: Verdict::Errored, at: turn.at });
         } else {
@@ -89,34 +77,29 @@ impl Scheduler {
         id
     }
 
-    /// Adds the jobs of a build to the state. Jobs that need no unfinished job are queued.
-    pub(super) fn admit(&mut self, now: Moment, build: &Build, jobs: Vec<NewJob>) {
+    /// Adds the jobs of a build to the state, and queues those that are queued.
+    pub(super) fn admit(&mut self, now: Moment, build: &Build, jobs: Vec<Job>) {
         let source: Arc<BuildSource> = Arc::new(build.source.clone());
         let ids: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
-        let unfinished = jobs.iter().filter(|job| !matches!(job.state, Some(JobState::Finished(_)))).count();
-        let by_name: Vec<(TaskName, JobId)> = jobs.iter().map(|job| (job.task.name.clone(), job.id)).collect();
-        let find = |need: &Need| {
-            let (_, job) = by_name.iter().find(|(known, _)| *known == need.task)?;
-            Some(LiveNeed { job: *job, condition: need.condition })
-        };
-        let links: Vec<(JobId, Vec<LiveNeed>)> =
-            jobs.iter().map(|job| (job.id, job.task.placement.needs.iter().filter_map(find).collect())).collect();
+        let unfinished = jobs.iter().filter(|job| !matches!(job.state, JobState::Finished(_))).count();
         let live = LiveBuild { source: source.clone(), created_at: build.created_at, jobs: ids, unfinished };
         self.builds.insert(build.id, live);
-        for (job, (_, needs)) in jobs.into_iter().zip(&links) {
-            let state = job.state.clone();
-            let id = job.id;
-            self.jobs.insert(id, job.into_live(build.id, source.clone(), needs.clone()));
-            match state {
-                Some(JobState::Queued) => self.enqueue(now, id),
-                None if needs.is_empty() => self.enqueue(now, id),
-                None | Some(JobState::Waiting | JobState::Leased(_) | JobState::Finished(_)) => {}
+        let by_name: HashMap<TaskName, JobId> = jobs.iter().map(|job| (job.task.name.clone(), job.id)).collect();
+        let mut links = Vec::new();
+        for job in jobs {
+            let (id, is_queued) = (job.id, job.state == JobState::Queued);
+            let needs = job.task.placement.needs.iter();
+            let needs: Vec<LiveNeed> = needs
+                .filter_map(|need| Some(LiveNeed { job: *by_name.get(&need.task)?, condition: need.condition }))
+                .collect();
+            links.extend(needs.iter().map(|need| (need.job, id)));
+            self.jobs.insert(id, LiveJob::new(job, source.clone(), needs));
+            if is_queued {
+                self.enqueue(now, now, id);
             }
         }
-        for (id, needs) in links {
-            for need in needs {
-                self.jobs.get_mut(&need.job).expect("a need is a job of the same build").needed_by.push(id);
-            }
+        for (needed, id) in links {
+            self.jobs.get_mut(&needed).expect("a need is a job of the same build").needed_by.push(id);
         }
     }
 
@@ -147,8 +130,7 @@ impl Scheduler {
     /// and the runners are told when they can be reached.
     pub(super) fn cancel(&mut self, turn: &mut Turn, request: RequestId, build: BuildId, job: Option<JobId>) {
         let Some(live) = self.builds.get(&build) else {
-            turn.reply(request, Reply::Refused(RefusalReason::BuildFinished { build }));
-            return;
+            return turn.reply(request, Reply::Refused(RefusalReason::BuildFinished { build }));
         };
         let chosen: Vec<JobId> = live.jobs.iter().copied().filter(|id| job.is_none_or(|only| only == *id)).collect();
         let mut cancelled = 0;
@@ -160,7 +142,7 @@ impl Scheduler {
                 JobState::Leased(attempt) => self.cancel_lease(turn, attempt),
             }
             cancelled += 1;
-            turn.decide(build, Some(id), Because::default(), DecisionKind::CancelAsked);
+            turn.decide(build, id, None, DecisionKind::CancelAsked);
             self.finish_job(turn, id, Ending::Cancelled);
         }
         let reply = match cancelled {
@@ -171,11 +153,10 @@ impl Scheduler {
     }
 
     /// Runs the jobs of a finished build again, or those that did not pass. Attempts are added; the old ones stay.
-    pub(super) fn rerun(&mut self, turn: &mut Turn, request: RequestId, restored: WholeBuild, failed_only: bool) {
+    pub(super) fn rerun(&mut self, turn: &mut Turn, request: RequestId, mut restored: WholeBuild, failed_only: bool) {
         let id = restored.build.id;
         if self.builds.contains_key(&id) {
-            turn.reply(request, Reply::Refused(RefusalReason::BuildUnfinished { build: id }));
-            return;
+            return turn.reply(request, Reply::Refused(RefusalReason::BuildUnfinished { build: id }));
         }
         let again = |job: &Job| !failed_only || !matches!(job.state, JobState::Finished(Ending::Passed));
         let count = restored.jobs.iter().filter(|job| again(job)).count();
@@ -185,29 +166,22 @@ impl Scheduler {
                 (None, true) => RefusalReason::AllPassed { build: id },
                 (None, false) => RefusalReason::NoJobs { build: id },
             };
-            turn.reply(request, Reply::Refused(reason));
-            return;
+            return turn.reply(request, Reply::Refused(reason));
         }
         let mut chosen = restored.jobs.iter().filter(|job| again(job));
         if let Some(reason) = chosen.find_map(|job| self.not_over(turn.now, job)) {
-            turn.reply(request, Reply::Refused(reason));
-            return;
+            return turn.reply(request, Reply::Refused(reason));
         }
         turn.persist(Record::BuildReopened { build: id });
         let mut chosen = Vec::new();
-        let mut jobs = Vec::new();
-        for job in restored.jobs {
-            let mut reopened = NewJob::restored(&job);
-            if again(&job) {
-                chosen.push(job.id);
-                // Whether it can be queued is known only when all jobs of the build are in the state.
-                reopened.state = Some(JobState::Waiting);
-                (reopened.failures, reopened.losses) = (0, 0);
-                turn.decide(id, Some(job.id), Because::default(), DecisionKind::RerunAsked);
-            }
-            jobs.push(reopened);
+        for job in restored.jobs.iter_mut().filter(|job| again(job)) {
+            chosen.push(job.id);
+            // Whether it can be queued is known only when all jobs of the build are in the state.
+            job.state = JobState::Waiting;
+            (job.failures, job.losses) = (0, 0);
+            turn.decide(id, job.id, None, DecisionKind::RerunAsked);
         }
-        self.admit(turn.now, &restored.build, jobs);
+        self.admit(turn.now, &restored.build, restored.jobs);
         for job in chosen {
             self.queue_or_wait(turn, job);
         }

@@ -72,7 +72,7 @@ impl Scheduler {
     /// Derived data is in step with its source: free runners, shares of repositories, deadlines.
     fn check_tables(&self) -> Result<(), String> {
         let (deadlines, roster) = (self.tables.deadlines(), self.tables.roster());
-        let is_set = |timer: Timer| deadlines.at(&timer).is_some();
+        let is_set = |timer: Timer| deadlines.is_set(&timer);
         if !roster.is_in_step(|id| is_set(Timer::Rest(id))) {
             return Err("the set of free runners is not in step".into());
         }
@@ -87,12 +87,7 @@ impl Scheduler {
             return Err(format!("{attempt} has no deadline"));
         }
         if let Some(it) = roster.members().find(|it| is_set(Timer::Silence(it.id)) != it.session().is_some()) {
-            return Err(format!(
-                "runner {} is {:?}, its silence is waited for: {}",
-                it.id,
-                it.presence(),
-                it.session().is_none()
-            ));
+            return Err(format!("runner {} has session {:?} and the wrong deadlines", it.id, it.session()));
         }
         match self.jobs.iter().find(|(id, job)| is_set(Timer::Fit(**id)) != (job.state == JobState::Queued)) {
             Some((id, job)) => Err(format!("job {id} is {:?} and has the wrong deadlines", job.state)),

@@ -1,51 +1,9 @@
 //! Jobs: waiting, queued, finished; and the consequences of a job's end for the jobs that need it and for its build.
 
-use std::sync::Arc;
-
 use super::Scheduler;
-use super::state::{LiveJob, LiveNeed};
 use super::turn::Turn;
 use crate::model::reason::{Notice, SkipReason};
-use crate::model::{BuildId, BuildSource, Ending, Job, JobId, JobState, Moment, Record, TaskSpec, Verdict};
-
-/// A job on its way into the live state.
-pub(super) struct NewJob {
-    pub(super) id: JobId,
-    pub(super) task: Arc<TaskSpec>,
-    /// `None` for a fresh one: queued if it needs nothing, else waiting.
-    pub(super) state: Option<JobState>,
-    pub(super) attempts: u32,
-    pub(super) failures: u32,
-    pub(super) losses: u32,
-}
-
-impl NewJob {
-    pub(super) fn fresh(id: JobId, task: TaskSpec) -> Self {
-        Self { id, task: Arc::new(task), state: None, attempts: 0, failures: 0, losses: 0 }
-    }
-
-    pub(super) fn restored(job: &Job) -> Self {
-        let Job { id, build: _, task, state, attempts, failures, losses } = job.clone();
-        Self { id, task, state: Some(state), attempts, failures, losses }
-    }
-
-    pub(super) fn into_live(self, build: BuildId, source: Arc<BuildSource>, needs: Vec<LiveNeed>) -> LiveJob {
-        LiveJob {
-            build,
-            source,
-            state: self.state.unwrap_or(JobState::Waiting),
-            task: self.task,
-            attempts: self.attempts,
-            failures: self.failures,
-            losses: self.losses,
-            blameless_losses: 0,
-            lost_with: Vec::new(),
-            lost_on: Vec::new(),
-            needs,
-            needed_by: Vec::new(),
-        }
-    }
-}
+use crate::model::{BuildId, Ending, JobId, JobState, Moment, Record, Verdict};
 
 /// Whether a job may start, as far as the jobs that it needs are concerned.
 enum Readiness {
@@ -56,33 +14,24 @@ enum Readiness {
 }
 
 impl Scheduler {
-    /// Queues a job. If this needs a record, the caller makes it.
-    pub(super) fn enqueue(&mut self, now: Moment, id: JobId) {
-        self.enqueue_from(now, now, id);
-    }
-
-    fn enqueue_from(&mut self, now: Moment, from: Moment, id: JobId) {
+    /// Queues a job, which no runner gets before `from`. If this needs a record, the caller makes it.
+    pub(super) fn enqueue(&mut self, now: Moment, from: Moment, id: JobId) {
         let job = self.jobs.get_mut(&id).expect("only live jobs are queued");
         job.state = JobState::Queued;
         self.tables.enqueue(now, from, id, job.lane(), self.policy.queue_timeout_ms);
     }
 
-    /// Queues a job again and records that, with its counters.
-    pub(super) fn requeue(&mut self, turn: &mut Turn, id: JobId) {
-        self.requeue_later(turn, id, 0);
-    }
-
-    /// Like `requeue`, but no runner gets the job before `pause_ms` have passed.
-    pub(super) fn requeue_later(&mut self, turn: &mut Turn, id: JobId, pause_ms: u64) {
+    /// Queues a job again and records that, with its counters. No runner gets it before `pause_ms` have passed.
+    pub(super) fn requeue(&mut self, turn: &mut Turn, id: JobId, pause_ms: u64) {
         let job = &self.jobs[&id];
         turn.persist(Record::JobQueued { job: id, failures: job.failures, losses: job.losses });
-        self.enqueue_from(turn.now, turn.now.after(pause_ms), id);
+        self.enqueue(turn.now, turn.now.after(pause_ms), id);
     }
 
     /// Queues a job of a rerun, lets it wait, or skips it, depending on the jobs that it needs.
     pub(super) fn queue_or_wait(&mut self, turn: &mut Turn, id: JobId) {
         match self.readiness(id) {
-            Readiness::Ready => self.requeue(turn, id),
+            Readiness::Ready => self.requeue(turn, id, 0),
             Readiness::NotYet => turn.persist(Record::JobWaiting { job: id }),
             Readiness::Never(reason) => self.finish_job(turn, id, Ending::Skipped(reason)),
         }
@@ -129,7 +78,7 @@ impl Scheduler {
                     continue;
                 }
                 match self.readiness(next) {
-                    Readiness::Ready => self.requeue(turn, next),
+                    Readiness::Ready => self.requeue(turn, next, 0),
                     Readiness::NotYet => {}
                     Readiness::Never(reason) => ended.push((next, Ending::Skipped(reason))),
                 }

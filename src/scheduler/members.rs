@@ -1,6 +1,6 @@
 //! Runners: they join, stay alive, drain, go away and are lost.
 
-use super::tables::{Member, Presence, Timer};
+use super::tables::{Member, Timer};
 use super::turn::Turn;
 use super::{Effect, Policy, Reply, RequestId, RunnerCommand, RunnerJoined, Scheduler};
 use crate::model::reason::{CloseReason, LossReason, Notice, OrderDone, RefusalReason};
@@ -10,62 +10,45 @@ impl Scheduler {
     /// Adds a runner that is new or has come back, and reconciles the attempts that it holds with its leases.
     pub(super) fn join_runner(&mut self, turn: &mut Turn, joined: RunnerJoined) {
         let id = self.known_id(turn, &joined.name);
-        let before = self.tables.roster().member(id);
-        if let Some(member) = before
-            && member.incarnation == Some(joined.incarnation)
-            && joined.session < member.newest_session
-        {
-            // The runner gave this connection up before its registration was read: the registration is outdated.
-            turn.effects.push(Effect::CloseSession { session: joined.session, reason: CloseReason::Overtaken });
-            return;
-        }
-        if let Some(member) = before
-            && let Presence::Connected(old) = member.presence()
-        {
-            if member.incarnation != Some(joined.incarnation) {
-                let (session, runner) = (joined.session, joined.name);
-                turn.send(session, RunnerCommand::NameTaken { runner: runner.clone() });
-                turn.effects.push(Effect::CloseSession { session, reason: CloseReason::NameTaken { runner } });
+        if let Some(member) = self.tables.roster().member(id) {
+            if member.incarnation == Some(joined.incarnation) && joined.session < member.newest_session {
+                // The runner gave this connection up before its registration was read: the registration is outdated.
+                turn.effects.push(Effect::CloseSession { session: joined.session, reason: CloseReason::Overtaken });
                 return;
             }
-            // The process has noticed earlier than the dispatcher that the old connection is dead.
-            turn.effects.push(Effect::CloseSession { session: old, reason: CloseReason::Replaced });
+            if let Some(old) = member.session() {
+                if member.incarnation != Some(joined.incarnation) {
+                    let (session, runner) = (joined.session, joined.name);
+                    turn.send(session, RunnerCommand::NameTaken { runner: runner.clone() });
+                    turn.effects.push(Effect::CloseSession { session, reason: CloseReason::NameTaken { runner } });
+                    return;
+                }
+                // The process has noticed earlier than the dispatcher that the old connection is dead.
+                turn.effects.push(Effect::CloseSession { session: old, reason: CloseReason::Replaced });
+            }
         }
-        let RunnerJoined {
-            session,
-            name,
-            incarnation,
-            slots,
-            labels,
-            isolation,
-            holding,
-            warm,
-            spawned,
-            spawn,
-            draining: drains,
-        } = joined;
-        let (health, was, drained, asked) = match before {
-            Some(it) => (it.health.clone(), it.incarnation, it.draining, it.drain_asked.clone()),
-            None => (self.past_health.remove(&id).unwrap_or_default(), None, false, Vec::new()),
+        let was = self.tables.roster().member(id).and_then(|member| member.incarnation);
+        let restarted = was.is_some_and(|was| was != joined.incarnation);
+        // A drain belongs to the process. The process may not have received the request, so it is sent again.
+        if restarted {
+            self.refuse_drain(turn, id, |runner| RefusalReason::RunnerRestarted { runner });
+        }
+        let (health, was_asked, drain_asked) = match self.tables.roster().member(id) {
+            Some(it) => (it.health.clone(), it.draining && !restarted, it.drain_asked.clone()),
+            None => (self.past_health.remove(&id).unwrap_or_default(), false, Vec::new()),
         };
         // A runner that an earlier dispatcher started answers no request, but occupies its place in the local pool.
-        let pool = self.answer_spawn(spawn).or(spawned.then_some(PoolId::LOCAL));
-        let restarted = was.is_some_and(|was| was != incarnation);
-        // A drain belongs to the process. The process may not have received the request, so it is sent again.
-        let (was_asked, drain_asked) = if restarted { (false, Vec::new()) } else { (drained, asked.clone()) };
-        if restarted {
-            let reason = RefusalReason::RunnerRestarted { runner: name.clone() };
-            asked.into_iter().for_each(|request| turn.reply(request, Reply::Refused(reason.clone())));
-        }
-        turn.note(Notice::RunnerJoined { runner: name.clone(), id, slots, holding: holding.len() });
-        let mut member = Member::new(id, name, Presence::Connected(session), turn.now);
-        (member.incarnation, member.newest_session) = (Some(incarnation), session);
-        (member.slots, member.labels, member.isolation) = (slots, labels, isolation);
-        (member.draining, member.drain_asked) = (drains || was_asked, drain_asked);
-        (member.warm, member.pool, member.health) = (warm.into_iter().collect(), pool, health);
+        let pool = self.answer_spawn(joined.spawn).or(joined.spawned.then_some(PoolId::LOCAL));
+        let (slots, holding, session) = (joined.slots, joined.holding, joined.session);
+        turn.note(Notice::RunnerJoined { runner: joined.name.clone(), id, slots, holding: holding.len() });
+        let mut member = Member::new(id, joined.name, Some(session), turn.now);
+        member.incarnation = Some(joined.incarnation);
+        (member.slots, member.labels, member.isolation) = (slots, joined.labels, joined.isolation);
+        (member.draining, member.drain_asked) = (joined.draining || was_asked, drain_asked);
+        (member.warm, member.pool, member.health) = (joined.warm.into_iter().collect(), pool, health);
         self.tables.insert_member(turn.now, member, self.policy.heartbeat_timeout_ms);
-        self.reconcile_holding(turn, id, session, &holding, restarted);
-        if drains {
+        self.reconcile_holding(turn, id, &holding, restarted);
+        if joined.draining {
             self.confirm_drain(turn, id);
         } else if was_asked {
             turn.send(session, RunnerCommand::Drain);
@@ -74,16 +57,9 @@ impl Scheduler {
 
     /// Compares the attempts that a runner says that it holds with its leases. Attempts without a lease are gone, and
     /// leases without an attempt are lost.
-    fn reconcile_holding(
-        &mut self,
-        turn: &mut Turn,
-        id: RunnerId,
-        session: SessionId,
-        holding: &[AttemptId],
-        restarted: bool,
-    ) {
+    fn reconcile_holding(&mut self, turn: &mut Turn, id: RunnerId, holding: &[AttemptId], restarted: bool) {
         let member = self.tables.roster().member(id).expect("it has joined just now");
-        let (incarnation, promised) = (member.incarnation, member.holds().clone());
+        let (incarnation, session, promised) = (member.incarnation, member.newest_session, member.holds().clone());
         let (mut held, mut gone, mut cancelled) = (Vec::new(), Vec::new(), Vec::new());
         for attempt in holding {
             match self.tables.leases().of_runner(*attempt, id) {
@@ -163,10 +139,10 @@ impl Scheduler {
         }
     }
 
-    /// Refuses open requests to drain: the runner is not expected back, so it cannot say that it drains.
-    fn refuse_drain(&mut self, turn: &mut Turn, id: RunnerId) {
+    /// Refuses open requests to drain: the process that was asked cannot say any more that it drains.
+    fn refuse_drain(&mut self, turn: &mut Turn, id: RunnerId, reason: impl Fn(RunnerName) -> RefusalReason) {
         self.tables.change_member(id, turn.now, |member| {
-            let reason = RefusalReason::RunnerLeft { runner: member.name.clone() };
+            let reason = reason(member.name.clone());
             for request in std::mem::take(&mut member.drain_asked) {
                 turn.reply(request, Reply::Refused(reason.clone()));
             }
@@ -214,7 +190,7 @@ impl Scheduler {
     /// Whether a runner is away and not expected back.
     pub(super) fn is_lost(&self, id: RunnerId) -> bool {
         let is_away = self.tables.roster().member(id).is_none_or(|member| member.session().is_none());
-        is_away && self.tables.deadlines().at(&Timer::Return(id)).is_none()
+        is_away && !self.tables.deadlines().is_set(&Timer::Return(id))
     }
 
     /// Loses the attempts of runners that did not come back within their window.
@@ -228,7 +204,7 @@ impl Scheduler {
     /// Loses all attempts of a runner, except exclusive ones. These wait for their own deadline, by which the runner
     /// has ended them.
     fn lose_all(&mut self, turn: &mut Turn, id: RunnerId, reason: &LossReason) {
-        self.refuse_drain(turn, id);
+        self.refuse_drain(turn, id, |runner| RefusalReason::RunnerLeft { runner });
         let holds = self.tables.roster().member(id).map(|member| member.holds().clone()).unwrap_or_default();
         for attempt in holds {
             let Some(lease) = self.tables.leases().get(attempt) else { continue };
@@ -242,7 +218,7 @@ impl Scheduler {
     /// Forgets runners that are away and hold nothing. Their failures are kept in `past_health`.
     pub(super) fn forget_empty_away(&mut self, turn: &mut Turn) {
         for id in self.tables.roster().empty_away() {
-            self.refuse_drain(turn, id);
+            self.refuse_drain(turn, id, |runner| RefusalReason::RunnerLeft { runner });
             let removed = self.tables.remove_member(id);
             if let Some(member) = removed.filter(|member| !member.health.is_clean()) {
                 self.past_health.insert(id, member.health);
@@ -263,12 +239,8 @@ impl Scheduler {
 
     /// Returns the name of a runner, for people.
     pub(super) fn known_name(&self, id: RunnerId) -> RunnerName {
-        match self.tables.roster().member(id) {
-            Some(member) => member.name.clone(),
-            None => {
-                let found = self.known_runners.iter().find(|(_, known)| **known == id);
-                found.map_or_else(|| RunnerName::recorded(&id.to_string()), |(name, _)| name.clone())
-            }
-        }
+        let member = self.tables.roster().member(id).map(|member| &member.name);
+        let earlier = || self.known_runners.iter().find(|(_, known)| **known == id).map(|(name, _)| name);
+        member.or_else(earlier).cloned().unwrap_or_else(|| RunnerName::recorded(&id.to_string()))
     }
 }

@@ -15,8 +15,7 @@
 //!   holds back, and make another with [`Scheduler::restore`].
 //! - **Ticks.** A deadline has no consequence by itself, but at the next tick: [`Event::HeartbeatCheck`] every
 //!   `heartbeat_interval_ms`, [`Event::LeaseCheck`] every `tick_ms`. Ticks that come too late tell the scheduler that
-//!   its caller was held up (`clock_gap.rs`). [`Scheduler::next_deadline`] tells before which moment no tick can have a
-//!   consequence.
+//!   its caller was held up (`clock_gap.rs`).
 //! - **Time.** `now` is monotonic: it never goes back. It may start anywhere, and starts anew after a restart. `at` is
 //!   wall-clock time: it is written into records for people, may jump, and decides nothing.
 //! - **Questions.** The methods of `questions.rs` and `explain.rs` read the state. The caller commits before it shows

@@ -1,8 +1,6 @@
 //! The numbers that decisions depend on. Durations are in milliseconds.
 
-use crate::model::{Label, PoolId};
-
-use crate::model::Snapshot;
+use crate::model::{Label, PoolId, Snapshot};
 
 /// The settings of the operator that decisions depend on.
 #[derive(Debug, Clone, PartialEq, Eq)]

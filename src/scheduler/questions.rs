@@ -2,11 +2,10 @@
 
 use super::Scheduler;
 use super::effect::Lease;
-use super::tables::Presence;
 use crate::model::reason::Quarantine;
 use crate::model::{
-    AttemptId, BranchName, BuildId, BuildSource, CommitId, Isolation, JobId, Label, Moment, RepoName, RunnerId,
-    RunnerName, RunnerState, SessionId, TaskName,
+    AttemptId, BranchName, BuildId, CommitId, Isolation, JobId, Label, Moment, RepoName, RunnerId, RunnerName,
+    RunnerState, TaskName,
 };
 
 /// A runner as an operator sees it.
@@ -42,14 +41,6 @@ impl Scheduler {
         heads
     }
 
-    /// Returns the source of an attempt if the runner of this session holds it now. Only then may the runner have it.
-    #[must_use]
-    pub fn held_by(&self, session: SessionId, attempt: AttemptId) -> Option<&BuildSource> {
-        let lease = self.tables.leases().get(attempt)?;
-        let runner = self.tables.roster().by_session(session)?;
-        (lease.runner == runner && !lease.cancelled).then(|| &*self.builds[&lease.build].source)
-    }
-
     /// Returns the lease of an attempt, if a runner has it now and it is not cancelled.
     #[must_use]
     pub fn lease_of(&self, attempt: AttemptId) -> Option<Lease> {
@@ -68,35 +59,33 @@ impl Scheduler {
     /// Returns the runners that are connected, or away with leases, by name.
     #[must_use]
     pub fn runners(&self, now: Moment) -> Vec<RunnerView> {
+        let running = |attempt: &AttemptId| {
+            let lease = self.tables.leases().get(*attempt)?;
+            Some((*attempt, lease.build, self.jobs.get(&lease.job)?.task.name.clone()))
+        };
         let mut views: Vec<RunnerView> = self
             .tables
             .roster()
             .members()
             .map(|member| RunnerView {
                 name: member.name.clone(),
-                state: match member.presence() {
-                    Presence::Away => RunnerState::Away,
-                    Presence::Connected(_) if member.draining => RunnerState::Draining,
-                    Presence::Connected(_) if member.health.quarantine(now).is_some() => RunnerState::Quarantined,
-                    Presence::Connected(_) if member.health.rests_until() > now => RunnerState::Resting,
-                    Presence::Connected(_) => RunnerState::Connected,
+                state: match member.session() {
+                    None => RunnerState::Away,
+                    Some(_) if member.draining => RunnerState::Draining,
+                    Some(_) if member.health.quarantine(now).is_some() => RunnerState::Quarantined,
+                    Some(_) if member.health.rests_until() > now => RunnerState::Resting,
+                    Some(_) => RunnerState::Connected,
                 },
                 quarantine: member.health.quarantine(now),
                 slots: member.slots,
                 labels: member.labels.clone(),
                 isolation: member.isolation,
                 silent_ms: now.since(member.last_heard()),
-                running: member.holds().iter().filter_map(|attempt| self.running(*attempt)).collect(),
+                running: member.holds().iter().filter_map(running).collect(),
             })
             .collect();
         views.sort_by(|a, b| a.name.cmp(&b.name));
         views
-    }
-
-    fn running(&self, attempt: AttemptId) -> Option<(AttemptId, BuildId, TaskName)> {
-        let lease = self.tables.leases().get(attempt)?;
-        let job = self.jobs.get(&lease.job)?;
-        Some((attempt, lease.build, job.task.name.clone()))
     }
 
     /// Returns the build of a job, if the build is not finished.

@@ -1,10 +1,9 @@
 //! The restart: a scheduler is made from a snapshot of the store.
 
-use super::jobs::NewJob;
 use super::state::AcceptedHead;
-use super::tables::{LiveLease, Member, Presence, Started};
+use super::tables::{Member, Started, Timer};
 use super::{Policy, Scheduler};
-use crate::model::{Attempt, JobState, Moment, RunnerId, Snapshot};
+use crate::model::{Attempt, JobState, Moment, Snapshot};
 
 impl Scheduler {
     /// Makes a scheduler that goes on with the unfinished builds. Restored leases and their runners get their full
@@ -14,7 +13,7 @@ impl Scheduler {
         let mut scheduler = Self::new(policy);
         // The gap before the first tick is noticed, too.
         scheduler.last_tick = Some(now);
-        scheduler.tables.set_old_exclusives(now, scheduler.policy.lease_ms(true));
+        scheduler.tables.set_timer(Timer::OldExclusives, now, scheduler.policy.lease_ms(true));
         scheduler.last_build = restored.last_build;
         scheduler.last_job = restored.last_job;
         scheduler.last_attempt = restored.last_attempt;
@@ -29,8 +28,7 @@ impl Scheduler {
             scheduler.recent_results.insert(attempt);
         }
         for build in restored.builds {
-            let jobs = build.jobs.iter().map(NewJob::restored).collect();
-            scheduler.admit(now, &build.build, jobs);
+            scheduler.admit(now, &build.build, build.jobs);
             for attempt in &build.attempts {
                 scheduler.restore_lease(now, attempt);
             }
@@ -41,27 +39,12 @@ impl Scheduler {
     fn restore_lease(&mut self, now: Moment, attempt: &Attempt) {
         let job = self.jobs.get_mut(&attempt.job).expect("an unfinished attempt is of an unfinished build");
         job.state = JobState::Leased(attempt.id);
-        let lease = LiveLease {
-            job: attempt.job,
-            build: attempt.build,
-            number: attempt.number,
-            runner: attempt.runner,
-            repo: job.source.repo.clone(),
-            exclusive: job.task.recipe.exclusive,
-            given_to: None,
-            started: Started::Unknown,
-            cancelled: false,
-        };
-        let lasts_ms = self.policy.lease_ms(lease.exclusive);
-        self.restore_member(now, attempt.runner);
-        self.tables.restore_lease(now, attempt.id, lease, lasts_ms);
-    }
-
-    fn restore_member(&mut self, now: Moment, id: RunnerId) {
-        if self.tables.roster().member(id).is_some() {
-            return;
+        let lease = job.lease(attempt, Started::Unknown);
+        let (id, lasts_ms) = (lease.runner, self.policy.lease_ms(lease.exclusive));
+        if self.tables.roster().member(id).is_none() {
+            let member = Member::new(id, self.known_name(id), None, now);
+            self.tables.insert_member(now, member, self.policy.heartbeat_timeout_ms);
         }
-        let member = Member::new(id, self.known_name(id), Presence::Away, now);
-        self.tables.insert_member(now, member, self.policy.heartbeat_timeout_ms);
+        self.tables.insert_lease(now, attempt.id, lease, lasts_ms);
     }
 }

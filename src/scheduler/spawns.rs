@@ -6,6 +6,7 @@
 
 use super::policy::{self, Pool};
 use super::state::LiveJob;
+use super::tables::Timer;
 use super::turn::Turn;
 use super::{Effect, Scheduler};
 use crate::model::reason::Notice;
@@ -15,10 +16,10 @@ impl Scheduler {
     /// Asks for a runner for a job that no connected runner fits, if a pool has one to give.
     pub(super) fn spawn_for(&mut self, turn: &mut Turn, job: JobId) {
         let Some(pool) = self.pool_for(&self.jobs[&job]) else { return };
-        self.spawns.last += 1;
-        let spawn = SpawnId(self.spawns.last);
+        self.last_spawn += 1;
+        let spawn = SpawnId(self.last_spawn);
         self.spawns.pools.insert(spawn, pool);
-        self.tables.open_spawn(turn.now, spawn, policy::SPAWN_PATIENCE_MS);
+        self.tables.set_timer(Timer::Spawn(spawn), turn.now, policy::SPAWN_PATIENCE_MS);
         turn.note(Notice::RunnerStarting { pool });
         turn.effects.push(Effect::SpawnRunner { spawn, pool });
     }
@@ -27,15 +28,12 @@ impl Scheduler {
     /// none: a start takes a moment, and more follow if one is not enough.
     pub(super) fn pool_for(&self, job: &LiveJob) -> Option<PoolId> {
         let fitting = || self.policy.pools.iter().filter(|pool| pool.offers(&job.task.placement.labels));
-        let is_open = |pool: PoolId| {
-            self.spawns.pools.iter().any(|(spawn, of)| *of == pool && self.tables.has_open_spawn(*spawn))
-        };
+        let is_set = |timer: Timer| self.tables.deadlines().is_set(&timer);
+        let is_open = |pool| self.spawns.pools.iter().any(|(spawn, of)| *of == pool && is_set(Timer::Spawn(*spawn)));
         if fitting().any(|pool| is_open(pool.id)) {
             return None;
         }
-        fitting()
-            .find(|pool| !self.tables.is_pool_delayed(pool.id) && self.runners_of(pool.id) < pool.max)
-            .map(|it| it.id)
+        fitting().find(|it| !is_set(Timer::Respawn(it.id)) && self.runners_of(it.id) < it.max).map(|it| it.id)
     }
 
     fn runners_of(&self, pool: PoolId) -> u32 {
@@ -47,7 +45,7 @@ impl Scheduler {
     pub(super) fn answer_spawn(&mut self, spawn: Option<SpawnId>) -> Option<PoolId> {
         let spawn = spawn?;
         let pool = *self.spawns.pools.get(&spawn)?;
-        self.tables.close_spawn(spawn);
+        self.tables.clear_timer(&Timer::Spawn(spawn));
         self.spawns.failures.remove(&pool);
         Some(pool)
     }
@@ -56,7 +54,7 @@ impl Scheduler {
     pub(super) fn spawn_failed(&mut self, turn: &mut Turn, spawn: SpawnId, why: &str) {
         let Some(pool) = self.spawns.pools.remove(&spawn) else { return };
         turn.note(Notice::RunnerNotStarted { pool, why: why.to_owned() });
-        if self.tables.close_spawn(spawn) {
+        if self.tables.clear_timer(&Timer::Spawn(spawn)) {
             self.delay_pool(turn.now, pool);
         }
     }
@@ -64,7 +62,7 @@ impl Scheduler {
     /// A started runner's process has ended. If it never joined, the start has failed.
     pub(super) fn spawn_gone(&mut self, turn: &mut Turn, spawn: SpawnId) {
         let Some(pool) = self.spawns.pools.remove(&spawn) else { return };
-        if self.tables.close_spawn(spawn) {
+        if self.tables.clear_timer(&Timer::Spawn(spawn)) {
             turn.note(Notice::RunnerEndedEarly { pool });
             self.delay_pool(turn.now, pool);
         }
@@ -73,7 +71,7 @@ impl Scheduler {
     /// Closes requests whose runners should have joined by now. Such a runner is accepted if it joins later.
     pub(super) fn give_up_spawns(&mut self, turn: &Turn) {
         for spawn in self.tables.overdue_spawns(turn.now) {
-            self.tables.close_spawn(spawn);
+            self.tables.clear_timer(&Timer::Spawn(spawn));
             if let Some(pool) = self.spawns.pools.get(&spawn).copied() {
                 // The time that was spent on waiting counts as delay.
                 self.delay_pool(Moment(turn.now.0.saturating_sub(policy::SPAWN_PATIENCE_MS)), pool);
@@ -86,7 +84,7 @@ impl Scheduler {
         let failures = self.spawns.failures.entry(pool).or_default();
         let delay_ms = (policy::REST_FIRST_MS << (*failures).min(20)).min(policy::REST_MAX_MS);
         *failures += 1;
-        self.tables.delay_pool(since, pool, delay_ms);
+        self.tables.set_timer(Timer::Respawn(pool), since, delay_ms);
     }
 }
 

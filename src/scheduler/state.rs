@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::health::Health;
 use super::policy::{self, Policy};
-use super::tables::Tables;
+use super::tables::{LiveLease, Started, Tables};
 use crate::model::reason::LostWith;
 use crate::model::{
-    AttemptId, BranchName, BuildId, BuildSource, CommitId, Condition, JobId, JobState, Label, Moment, PoolId, RepoName,
-    RunnerId, RunnerName, SpawnId, TaskSpec, WallTime,
+    Attempt, AttemptId, BranchName, BuildId, BuildSource, CommitId, Condition, Job, JobId, JobState, Label, Moment,
+    PoolId, RepoName, RunnerId, RunnerName, SpawnId, TaskSpec, WallTime,
 };
 
 /// The dispatcher's decisions. See the header of the room for how to drive it.
@@ -33,6 +33,7 @@ pub struct Scheduler {
     pub(super) last_job: u64,
     pub(super) last_attempt: u64,
     pub(super) last_runner: u64,
+    pub(super) last_spawn: u64,
     pub(super) last_tick: Option<Moment>,
 }
 
@@ -48,11 +49,12 @@ impl Scheduler {
             known_runners: HashMap::new(),
             past_health: HashMap::new(),
             recent_results: RecentResults::default(),
-            spawns: Spawns::after(policy.last_spawn),
+            spawns: Spawns::default(),
             last_build: 0,
             last_job: 0,
             last_attempt: 0,
             last_runner: 0,
+            last_spawn: policy.last_spawn,
             last_tick: None,
             policy,
         }
@@ -62,18 +64,10 @@ impl Scheduler {
 /// The requests of this dispatcher to start a runner.
 #[derive(Debug, Default)]
 pub(super) struct Spawns {
-    pub last: u64,
     /// The pool of every request whose runner may still be there. Open ones have `Timer::Spawn` set as well.
     pub pools: BTreeMap<SpawnId, PoolId>,
     /// Failed starts in a row. A runner of the pool that joins sets this to zero.
     pub failures: BTreeMap<PoolId, u32>,
-}
-
-impl Spawns {
-    /// Numbers go on after `last`.
-    fn after(last: u64) -> Self {
-        Self { last, ..Self::default() }
-    }
 }
 
 /// The head last accepted for a branch, and the announcement that moved it there.
@@ -122,6 +116,38 @@ pub(super) struct LiveNeed {
 }
 
 impl LiveJob {
+    pub(super) fn new(job: Job, source: Arc<BuildSource>, needs: Vec<LiveNeed>) -> Self {
+        Self {
+            build: job.build,
+            source,
+            task: job.task,
+            state: job.state,
+            attempts: job.attempts,
+            failures: job.failures,
+            losses: job.losses,
+            blameless_losses: 0,
+            lost_with: Vec::new(),
+            lost_on: Vec::new(),
+            needs,
+            needed_by: Vec::new(),
+        }
+    }
+
+    /// Makes the lease of an attempt of this job.
+    pub(super) fn lease(&self, attempt: &Attempt, started: Started) -> LiveLease {
+        LiveLease {
+            job: attempt.job,
+            build: attempt.build,
+            number: attempt.number,
+            runner: attempt.runner,
+            repo: self.source.repo.clone(),
+            exclusive: self.task.recipe.exclusive,
+            given_to: None,
+            started,
+            cancelled: false,
+        }
+    }
+
     /// Its lane of the queue: its repository, and the labels that it asks for.
     pub(super) fn lane(&self) -> (&RepoName, &[Label]) {
         (&self.source.repo, &self.task.placement.labels)

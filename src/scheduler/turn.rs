@@ -29,16 +29,15 @@ impl Turn {
         self.effects.push(Effect::Note(notice));
     }
 
-    /// Records a decision about a job, for `surveil why`.
-    pub(super) fn decide(&mut self, build: BuildId, job: Option<JobId>, why: Because, kind: DecisionKind) {
-        let Because { attempt, runner } = why;
-        self.persist(Record::Decided(Decision { at: self.at, build, job, attempt, runner, kind }));
+    /// Records a decision about a job, for `surveil why`, and the attempt and the runner that it was about, if any.
+    pub(super) fn decide(
+        &mut self,
+        build: BuildId,
+        job: JobId,
+        about: Option<(AttemptId, RunnerId)>,
+        kind: DecisionKind,
+    ) {
+        let (attempt, runner) = about.unzip();
+        self.persist(Record::Decided(Decision { at: self.at, build, job: Some(job), attempt, runner, kind }));
     }
-}
-
-/// What a decision was about, besides its job.
-#[derive(Default)]
-pub(super) struct Because {
-    pub attempt: Option<AttemptId>,
-    pub runner: Option<RunnerId>,
 }

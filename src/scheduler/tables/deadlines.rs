@@ -57,16 +57,12 @@ impl Timer {
 
     /// Whether the deadline is over. A runner that is heard in the last millisecond is in time.
     fn is_over(&self, at: Moment, now: Moment) -> bool {
-        match self {
-            Self::Lease(_) | Self::Silence(_) | Self::Return(_) => at < now,
-            Self::Fit(_)
-            | Self::LabelsFit(_)
-            | Self::Spawn(_)
-            | Self::Retry(_)
-            | Self::Rest(_)
-            | Self::Respawn(_)
-            | Self::OldExclusives => at <= now,
-        }
+        if matches!(self, Self::Lease(_) | Self::Silence(_) | Self::Return(_)) { at < now } else { at <= now }
+    }
+
+    /// Whether it belongs to nothing in another table, so that it is set and cleared by itself.
+    pub(super) fn stands_alone(&self) -> bool {
+        matches!(self, Self::LabelsFit(_) | Self::Spawn(_) | Self::Respawn(_) | Self::OldExclusives)
     }
 }
 
@@ -114,12 +110,13 @@ impl Deadlines {
         }
     }
 
-    pub(super) fn clear(&mut self, timer: &Timer) {
-        if let Some(entry) = self.entries.remove(timer)
-            && timer.is_filed()
-        {
+    /// Clears a timer. Returns whether it was set.
+    pub(super) fn clear(&mut self, timer: &Timer) -> bool {
+        let Some(entry) = self.entries.remove(timer) else { return false };
+        if timer.is_filed() {
             self.order.remove(&(entry.filed, timer.clone()));
         }
+        true
     }
 
     /// Returns when a timer is over, if it is set.
@@ -130,6 +127,10 @@ impl Deadlines {
     /// Returns when a timer was set or renewed. Gaps that were forgiven make it later.
     pub(crate) fn since(&self, timer: &Timer) -> Option<Moment> {
         self.entries.get(timer).map(|entry| entry.since)
+    }
+
+    pub(crate) fn is_set(&self, timer: &Timer) -> bool {
+        self.entries.contains_key(timer)
     }
 
     /// Whether a timer is set and over.
@@ -144,18 +145,6 @@ impl Deadlines {
         let mut picked: Vec<T> = over.filter_map(|(_, timer)| pick(timer)).collect();
         picked.sort_unstable();
         picked
-    }
-
-    /// Returns the earliest deadline of the table.
-    pub(super) fn next(&mut self) -> Option<Moment> {
-        loop {
-            let (filed, timer) = self.order.first()?;
-            let (filed, at) = (*filed, self.entries[timer].at);
-            if filed == at {
-                return Some(at);
-            }
-            self.refile(filed);
-        }
     }
 
     /// Files timers anew that stand under a moment up to `until` and were renewed since.
@@ -195,6 +184,13 @@ impl Deadlines {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Deadlines {
+        /// Returns the earliest deadline at which something is found to be over.
+        pub(crate) fn next(&self) -> Option<Moment> {
+            self.entries.iter().filter(|(timer, _)| timer.is_filed()).map(|(_, entry)| entry.at).min()
+        }
+    }
 
     /// One timer of every kind. A new kind does not compile before it has its place here.
     fn one_of_each() -> Vec<Timer> {

@@ -13,12 +13,9 @@ mod roster;
 pub(crate) use deadlines::{Deadlines, Timer};
 pub(crate) use leases::{Leases, LiveLease, Started};
 pub(crate) use queue::Queue;
-use roster::Rest;
-pub(crate) use roster::{Member, Presence, Roster, Warmth};
+pub(crate) use roster::{Member, Roster};
 
-use crate::model::{
-    AttemptId, CommitId, Incarnation, JobId, Label, Moment, PoolId, RepoName, RunnerId, SessionId, SpawnId,
-};
+use crate::model::{AttemptId, CommitId, Incarnation, JobId, Label, Moment, RepoName, RunnerId, SessionId, SpawnId};
 
 /// The four tables.
 #[derive(Debug, Default)]
@@ -76,12 +73,6 @@ impl Tables {
         }
     }
 
-    /// Notes that a connected runner, busy or not, fits the labels of this timer now.
-    pub(crate) fn set_labels_fit(&mut self, now: Moment, labels: Timer, patience_ms: u64) {
-        debug_assert!(matches!(labels, Timer::LabelsFit(_)), "{labels:?}");
-        self.deadlines.set(labels, now, patience_ms);
-    }
-
     /// Ends the pauses of jobs and the rests of runners that are over.
     pub(crate) fn wake(&mut self, now: Moment) {
         let job = |timer: &Timer| if let Timer::Retry(job) = timer { Some(*job) } else { None };
@@ -97,10 +88,7 @@ impl Tables {
 
     /// Clears timers that are over and have no consequence.
     pub(crate) fn forget_idle_deadlines(&mut self, now: Moment) {
-        let idle = |timer: &Timer| {
-            let is_idle = matches!(timer, Timer::LabelsFit(_) | Timer::Respawn(_) | Timer::OldExclusives);
-            is_idle.then(|| timer.clone())
-        };
+        let idle = |timer: &Timer| (timer.stands_alone() && !matches!(timer, Timer::Spawn(_))).then(|| timer.clone());
         for timer in self.deadlines.over(now, idle) {
             self.deadlines.clear(&timer);
         }
@@ -126,12 +114,8 @@ impl Tables {
         session
     }
 
-    /// Adds a lease that is known from before a restart.
-    pub(crate) fn restore_lease(&mut self, now: Moment, attempt: AttemptId, lease: LiveLease, lasts_ms: u64) {
-        self.insert_lease(now, attempt, lease, lasts_ms);
-    }
-
-    fn insert_lease(&mut self, now: Moment, attempt: AttemptId, lease: LiveLease, lasts_ms: u64) {
+    /// Adds a lease, also one that is known from before a restart.
+    pub(crate) fn insert_lease(&mut self, now: Moment, attempt: AttemptId, lease: LiveLease, lasts_ms: u64) {
         let runner = lease.runner;
         self.queue.add_leased(&lease.repo);
         self.leases.by_attempt.insert(attempt, lease);
@@ -199,12 +183,12 @@ impl Tables {
     /// Adds a runner. If it is connected, it is lost after `patience_ms` of silence. If it is away, it has that time to
     /// come back. It holds the attempts of the member with its number that it replaces.
     pub(crate) fn insert_member(&mut self, now: Moment, mut member: Member, patience_ms: u64) {
-        let (id, presence) = (member.id, member.presence);
+        let id = member.id;
+        let timer = if member.session.is_none() { Timer::Return(id) } else { Timer::Silence(id) };
         if let Some(before) = self.remove_member(id) {
             member.holds = before.holds;
         }
         self.roster.insert(member);
-        let timer = if presence == Presence::Away { Timer::Return(id) } else { Timer::Silence(id) };
         self.deadlines.set(timer, now, patience_ms);
         self.refresh(id, now);
     }
@@ -253,10 +237,18 @@ impl Tables {
 
     /// Derives anew whether a member is free and until when it rests.
     fn refresh(&mut self, id: RunnerId, now: Moment) {
-        match self.roster.refresh(id, now) {
-            Rest::Until(until) => self.deadlines.set(Timer::Rest(id), now, until.since(now)),
-            Rest::Over => self.deadlines.clear(&Timer::Rest(id)),
-            Rest::None => {}
+        let Some(member) = self.roster.members.get_mut(&id) else { return };
+        let until = member.health.rests_until();
+        let rested = std::mem::replace(&mut member.rests, until > now);
+        if member.rests {
+            self.deadlines.set(Timer::Rest(id), now, until.since(now));
+        } else if rested {
+            self.deadlines.clear(&Timer::Rest(id));
+        }
+        if member.could_take() && !member.rests {
+            self.roster.free.insert(id);
+        } else {
+            self.roster.free.remove(&id);
         }
     }
 
@@ -271,42 +263,23 @@ impl Tables {
     }
 }
 
-/// Runners that are being started.
+/// Time, and what only waits for time.
 impl Tables {
-    pub(crate) fn open_spawn(&mut self, now: Moment, spawn: SpawnId, patience_ms: u64) {
-        self.deadlines.set(Timer::Spawn(spawn), now, patience_ms);
+    /// Sets a timer of something that is in no other table.
+    pub(crate) fn set_timer(&mut self, timer: Timer, since: Moment, whole_ms: u64) {
+        debug_assert!(timer.stands_alone(), "{timer:?}");
+        self.deadlines.set(timer, since, whole_ms);
     }
 
-    pub(crate) fn has_open_spawn(&self, spawn: SpawnId) -> bool {
-        self.deadlines.at(&Timer::Spawn(spawn)).is_some()
+    /// Clears a timer of something that is in no other table. Returns whether it was set.
+    pub(crate) fn clear_timer(&mut self, timer: &Timer) -> bool {
+        debug_assert!(timer.stands_alone(), "{timer:?}");
+        self.deadlines.clear(timer)
     }
 
-    /// Closes a request to start a runner. Returns whether it was open.
-    pub(crate) fn close_spawn(&mut self, spawn: SpawnId) -> bool {
-        let was_open = self.has_open_spawn(spawn);
-        self.deadlines.clear(&Timer::Spawn(spawn));
-        was_open
-    }
-
-    /// Returns the requests whose runners have not joined in time.
+    /// Returns the requests to start a runner whose runners have not joined in time.
     pub(crate) fn overdue_spawns(&mut self, now: Moment) -> Vec<SpawnId> {
         self.deadlines.over(now, |timer| if let Timer::Spawn(spawn) = timer { Some(*spawn) } else { None })
-    }
-
-    pub(crate) fn delay_pool(&mut self, since: Moment, pool: PoolId, delay_ms: u64) {
-        self.deadlines.set(Timer::Respawn(pool), since, delay_ms);
-    }
-
-    pub(crate) fn is_pool_delayed(&self, pool: PoolId) -> bool {
-        self.deadlines.at(&Timer::Respawn(pool)).is_some()
-    }
-}
-
-/// Time.
-impl Tables {
-    /// Sets the time by which exclusive attempts from before the restart have ended.
-    pub(crate) fn set_old_exclusives(&mut self, now: Moment, lasts_ms: u64) {
-        self.deadlines.set(Timer::OldExclusives, now, lasts_ms);
     }
 
     /// Adds a gap in which no runner was heard to every deadline that waits for others.
@@ -317,9 +290,5 @@ impl Tables {
     /// Adds a short gap to the windows in which runners may come back.
     pub(crate) fn shift_returns(&mut self, now: Moment, gap_ms: u64, most_ms: u64) {
         self.deadlines.shift_returns(now, gap_ms, most_ms);
-    }
-
-    pub(crate) fn next_deadline(&mut self) -> Option<Moment> {
-        self.deadlines.next()
     }
 }

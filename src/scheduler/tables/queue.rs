@@ -88,14 +88,9 @@ impl Queue {
     /// Returns the heads of all lanes, each with its labels. The repository with the fewest leased jobs comes first,
     /// then the older job.
     pub(crate) fn candidates(&self) -> Vec<(JobId, &[Label])> {
-        let mut heads: Vec<(usize, JobId, &[Label])> = Vec::new();
-        for share in self.repos.values() {
-            for lane in &share.lanes {
-                if let Some(head) = lane.jobs.first() {
-                    heads.push((share.leased, *head, &lane.labels));
-                }
-            }
-        }
+        let lanes = self.repos.values().flat_map(|share| share.lanes.iter().map(|lane| (share.leased, lane)));
+        let heads = lanes.filter_map(|(leased, lane)| Some((leased, *lane.jobs.first()?, &*lane.labels)));
+        let mut heads: Vec<(usize, JobId, &[Label])> = heads.collect();
         heads.sort_unstable_by_key(|(leased, job, _)| (*leased, *job));
         heads.into_iter().map(|(_, job, labels)| (job, labels)).collect()
     }

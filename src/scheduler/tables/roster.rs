@@ -1,7 +1,9 @@
 //! The roster: the runners that are there, what they offer, what they hold, and when they were last heard.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use crate::model::reason::PlacementReason;
 use crate::model::{
     AttemptId, CommitId, Incarnation, Isolation, Label, Moment, PoolId, RepoName, RunnerId, RunnerName, SessionId,
 };
@@ -14,7 +16,9 @@ pub(crate) struct Member {
     pub(crate) id: RunnerId,
     pub(crate) name: RunnerName,
     pub(crate) incarnation: Option<Incarnation>,
-    pub(super) presence: Presence,
+    /// Its connection. `None` if it is away: its connection closed, or the dispatcher restarted. It may come back until
+    /// `Timer::Return` is over.
+    pub(super) session: Option<SessionId>,
     /// The newest of its sessions. They are numbered in the order in which it dialled.
     pub(crate) newest_session: SessionId,
     pub(crate) slots: u32,
@@ -35,35 +39,19 @@ pub(crate) struct Member {
     pub(crate) pool: Option<PoolId>,
     /// Its failures, and until when it gets no job because of them.
     pub(crate) health: Health,
-    /// Whether it rested at the last [`Roster::refresh`].
-    rests: bool,
-}
-
-/// Whether a member gets no job for a while, as found by [`Roster::refresh`].
-pub(super) enum Rest {
-    Until(Moment),
-    /// It rested until now.
-    Over,
-    None,
-}
-
-/// Whether a runner has a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Presence {
-    Connected(SessionId),
-    /// Its connection closed, or the dispatcher restarted. It may come back until `Timer::Return` is over.
-    Away,
+    /// Whether it gets no job for a while, as of the last change.
+    pub(super) rests: bool,
 }
 
 impl Member {
     /// Makes a member that holds and offers nothing yet.
-    pub(crate) fn new(id: RunnerId, name: RunnerName, presence: Presence, now: Moment) -> Self {
+    pub(crate) fn new(id: RunnerId, name: RunnerName, session: Option<SessionId>, now: Moment) -> Self {
         Self {
             id,
             name,
             incarnation: None,
-            presence,
-            newest_session: SessionId(0),
+            session,
+            newest_session: session.unwrap_or(SessionId(0)),
             slots: 0,
             labels: Vec::new(),
             isolation: Isolation::Subreaper,
@@ -78,10 +66,6 @@ impl Member {
         }
     }
 
-    pub(crate) fn presence(&self) -> Presence {
-        self.presence
-    }
-
     pub(crate) fn holds(&self) -> &BTreeSet<AttemptId> {
         &self.holds
     }
@@ -91,10 +75,7 @@ impl Member {
     }
 
     pub(crate) fn session(&self) -> Option<SessionId> {
-        match self.presence {
-            Presence::Connected(session) => Some(session),
-            Presence::Away => None,
-        }
+        self.session
     }
 
     pub(crate) fn fits(&self, labels: &[Label]) -> bool {
@@ -106,7 +87,7 @@ impl Member {
     }
 
     /// Whether it is connected, does not drain, and has a free slot.
-    fn could_take(&self) -> bool {
+    pub(super) fn could_take(&self) -> bool {
         self.session().is_some() && !self.draining && self.free_slots() > 0
     }
 }
@@ -116,8 +97,8 @@ impl Member {
 pub(crate) struct Roster {
     pub(super) members: BTreeMap<RunnerId, Member>,
     by_session: HashMap<SessionId, RunnerId>,
-    /// Members with a free slot, as of the last [`Roster::refresh`].
-    free: BTreeSet<RunnerId>,
+    /// Members that could take a job now, as of the last change.
+    pub(super) free: BTreeSet<RunnerId>,
     /// Members that are not connected.
     away: BTreeSet<RunnerId>,
 }
@@ -144,28 +125,10 @@ impl Roster {
 
     pub(super) fn set_away(&mut self, id: RunnerId) {
         let Some(member) = self.members.get_mut(&id) else { return };
-        if let Some(session) = member.session() {
+        if let Some(session) = member.session.take() {
             self.by_session.remove(&session);
         }
-        member.presence = Presence::Away;
         self.away.insert(id);
-    }
-
-    /// Derives anew whether a member is free, and returns whether it rests.
-    pub(super) fn refresh(&mut self, id: RunnerId, now: Moment) -> Rest {
-        let Some(member) = self.members.get_mut(&id) else { return Rest::None };
-        let until = member.health.rests_until();
-        let rested = std::mem::replace(&mut member.rests, until > now);
-        if member.could_take() && !member.rests {
-            self.free.insert(id);
-        } else {
-            self.free.remove(&id);
-        }
-        match (member.rests, rested) {
-            (true, _) => Rest::Until(until),
-            (false, true) => Rest::Over,
-            (false, false) => Rest::None,
-        }
     }
 
     pub(crate) fn by_session(&self, session: SessionId) -> Option<RunnerId> {
@@ -196,39 +159,32 @@ impl Roster {
         free.map(|member| member.id).eq(self.free.iter().copied())
     }
 
-    /// Returns the best free runner for a job. A runner on which the job was not lost comes first, then one whose work
-    /// tree is at the commit, then one that has the repository, then the one with the most free slots.
+    /// Returns the best free runner for a job, and what it has of the job's source. A runner on which the job was not
+    /// lost comes first, then one whose work tree is at the commit, then one that has the repository, then the one with
+    /// the most free slots.
     pub(crate) fn best_for(
         &self,
         labels: &[Label],
         repo: &RepoName,
         commit: CommitId,
         lost_on: &[RunnerId],
-    ) -> Option<(RunnerId, Warmth)> {
+    ) -> Option<(RunnerId, PlacementReason)> {
         let fitting = self.free.iter().filter_map(|id| self.members.get(id)).filter(|member| member.fits(labels));
         fitting
             .map(|member| {
-                let warmth = match member.warm.get(repo) {
-                    Some(at) if *at == commit => Warmth::Commit,
-                    Some(_) => Warmth::Repo,
-                    None => Warmth::Cold,
+                let (warmth, reason) = match member.warm.get(repo) {
+                    Some(at) if *at == commit => (2, PlacementReason::CommitWarm),
+                    Some(_) => (1, PlacementReason::RepoWarm),
+                    None => (0, PlacementReason::FreeSlot),
                 };
-                (!lost_on.contains(&member.id), warmth, member.free_slots(), member.id)
+                ((!lost_on.contains(&member.id), warmth, member.free_slots(), Reverse(member.id)), reason)
             })
-            .max_by_key(|(fresh, warmth, free, id)| (*fresh, *warmth, *free, std::cmp::Reverse(*id)))
-            .map(|(_, warmth, _, id)| (id, warmth))
+            .max_by_key(|(rank, _)| *rank)
+            .map(|((.., Reverse(id)), reason)| (id, reason))
     }
 
     /// Whether a connected runner, busy or not, fits a job with these labels.
     pub(crate) fn any_fits(&self, labels: &[Label]) -> bool {
         self.members.values().any(|member| member.session().is_some() && !member.draining && member.fits(labels))
     }
-}
-
-/// The part of a job's source that a runner has already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Warmth {
-    Cold,
-    Repo,
-    Commit,
 }

@@ -8,6 +8,8 @@ use crate::model::{
     Moment, Need, Outcome, Placement, Record, RepoName, RunnerId, RunnerName, Script, SessionId, Snapshot, TaskName,
     TaskSpec, Trigger, WallTime, WholeBuild,
 };
+use crate::scheduler::policy::SPAWN_AFTER_MS;
+use crate::scheduler::tables::Timer;
 use crate::scheduler::{Effect, Event, Policy, Reply, RequestId, RunnerCommand, RunnerJoined, Scheduler};
 
 /// A scheduler with a virtual clock, and shorthand for what happens to it.
@@ -150,7 +152,7 @@ impl Story {
 
     pub(super) fn tell(&mut self, event: Event) -> Vec<String> {
         let is_tick = matches!(event, Event::HeartbeatCheck | Event::LeaseCheck);
-        let due = self.scheduler.next_deadline(self.now).is_some_and(|next| next <= self.now);
+        let due = self.next_deadline().is_some_and(|next| next <= self.now);
         let effects = self.scheduler.handle(self.now, WallTime(0), event);
         assert!(due || !is_tick || effects.iter().all(|effect| line(effect).is_none()), "no deadline: {effects:#?}");
         if let Err(broken) = self.scheduler.check_invariants() {
@@ -162,6 +164,24 @@ impl Story {
             }
         }
         effects.iter().filter_map(line).collect()
+    }
+
+    /// Returns the earliest moment at which a tick can have a consequence, if no other event comes before it. Returns
+    /// `None` if the scheduler waits for nothing.
+    fn next_deadline(&self) -> Option<Moment> {
+        let tables = &self.scheduler.tables;
+        let (deadlines, queue) = (tables.deadlines(), tables.queue());
+        let unfit = queue.candidates().into_iter().filter(|(_, labels)| !tables.roster().any_fits(labels));
+        let of_queue = unfit.filter_map(|(job, labels)| {
+            // These two have consequences only for a job that no connected runner fits, so the table does not find
+            // them.
+            let of_job = Timer::Fit(job);
+            let waited = deadlines.since(&of_job)?.after(SPAWN_AFTER_MS).max(self.now);
+            let start_one = self.scheduler.pool_for(&self.scheduler.jobs[&job]).map(|_| waited);
+            let give_up = deadlines.at(&of_job).max(deadlines.at(&Timer::LabelsFit(labels.into())))?;
+            Some(start_one.map_or(give_up, |start_one| start_one.min(give_up)))
+        });
+        deadlines.next().into_iter().chain(of_queue).min()
     }
 
     pub(super) fn at(&mut self, ms: u64) -> &mut Self {
