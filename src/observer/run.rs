@@ -185,15 +185,9 @@ impl<'a> Observer<'a> {
         if clock::instant() - began >= SETTLED {
             self.backoff.reset();
         }
-        match &error {
-            // The repository that the refusal concerns logs it.
-            SessionError::Refused(refused) if refused.kind == RefusalKind::Name => {}
-            SessionError::Refused(_)
-            | SessionError::Closed
-            | SessionError::Broken(_)
-            | SessionError::Nonsense(_)
-            | SessionError::Silent
-            | SessionError::Flooded => log::warn!("dispatcher at {address} lost: {}; dialling again", chain(&error)),
+        // The repository that such a refusal concerns logs it.
+        if !matches!(&error, SessionError::Refused(refused) if refused.kind == RefusalKind::Name) {
+            log::warn!("dispatcher at {address} lost: {}; dialling again", chain(&error));
         }
         Ok(Next::Dial)
     }

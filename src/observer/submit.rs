@@ -9,7 +9,7 @@ use crate::model::{BranchName, BuildId, CommitId, RepoName};
 
 use super::session::{Session, SessionOver, SessionTurn};
 use super::translate::{self, MAX_RANGE_COMMITS, Refused, Reply};
-use super::watch::{Announcement, Change};
+use super::watch::Announcement;
 
 /// Size of a piece of a pack. Large enough that the message line is negligible, small enough that a `ping` between two
 /// pieces does not wait long on a slow line.
@@ -123,10 +123,7 @@ pub(crate) fn supply(
 }
 
 fn answer(turn: &SessionTurn<'_>, repo: &RepoName, what: &Announcement) -> Result<Answer, SessionOver> {
-    let announced = match what.change {
-        Change::Head { commit, .. } => Some(commit),
-        Change::Gone => None,
-    };
+    let announced = what.target();
     let is_ours = |of: &str, branch: &BranchName| of == repo.as_str() && *branch == what.branch;
     turn.answer(|reply| match &reply {
         // A commit in the answer must be the announced one; a dispatcher may leave it out.

@@ -49,13 +49,11 @@ pub(crate) enum HelloAnswer {
 /// A message of the dispatcher within a session, or the end of the session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Heard {
+    /// The answer to a request.
     Reply(Reply),
     /// The dispatcher has lost the source of an accepted commit and asks for it. It sends this by itself, not as a
     /// reply.
-    LostSource {
-        repo: String,
-        commit: CommitId,
-    },
+    LostSource { repo: String, commit: CommitId },
     /// The answer to a ping.
     Alive,
     /// A message with an impossible commit id.

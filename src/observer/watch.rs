@@ -45,6 +45,16 @@ pub(crate) struct Announcement {
     pub change: Change,
 }
 
+impl Announcement {
+    /// The announced commit; `None` if the branch is gone.
+    pub(super) fn target(&self) -> Option<CommitId> {
+        match self.change {
+            Change::Head { commit, .. } => Some(commit),
+            Change::Gone => None,
+        }
+    }
+}
+
 /// A branch's new state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
@@ -123,11 +133,7 @@ impl Watch {
     /// Notes that the dispatcher accepted an announcement.
     pub(crate) fn accepted(&mut self, announcement: &Announcement) {
         self.trouble.remove(&announcement.branch);
-        let head = match announcement.change {
-            Change::Head { commit, .. } => Some(commit),
-            Change::Gone => None,
-        };
-        self.set_accepted(&announcement.branch, head);
+        self.set_accepted(&announcement.branch, announcement.target());
     }
 
     /// Notes that the dispatcher has another head for the branch. Returns false if it has answered so repeatedly, so
@@ -259,10 +265,7 @@ impl Watch {
 
     /// Returns the notes on this announcement; fresh ones if the branch's earlier trouble was about another commit.
     fn trouble(&mut self, announcement: &Announcement) -> &mut Trouble {
-        let target = match announcement.change {
-            Change::Head { commit, .. } => Some(commit),
-            Change::Gone => None,
-        };
+        let target = announcement.target();
         self.cursor = Some(announcement.branch.clone());
         let fresh = || Trouble { target, everything: false, disputes: 0, hold_until: None, delay_ms: HOLD_FIRST_MS };
         let trouble = self.trouble.entry(announcement.branch.clone()).or_insert_with(fresh);

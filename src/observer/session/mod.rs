@@ -71,15 +71,7 @@ pub enum DialError {
 impl DialError {
     /// Whether another attempt is useless until a person does something.
     pub(crate) fn is_final(&self) -> bool {
-        match self {
-            Self::WrongToken { .. } | Self::Protocol { .. } => true,
-            Self::Token(_)
-            | Self::Unreachable { .. }
-            | Self::Broken { .. }
-            | Self::NoAnswer { .. }
-            | Self::Later { .. }
-            | Self::Thread(_) => false,
-        }
+        matches!(self, Self::WrongToken { .. } | Self::Protocol { .. })
     }
 }
 
@@ -363,19 +355,12 @@ impl Reading {
                 Heard::Malformed(error) => return SessionError::Nonsense(error),
                 Heard::Closed => return SessionError::Closed,
             };
-            let last = match &reply {
-                Reply::Refused(refused) if refused.kind.ends_session() => Some(refused.clone()),
-                Reply::Refused(_)
-                | Reply::Heads { .. }
-                | Reply::Accepted { .. }
-                | Reply::Stale { .. }
-                | Reply::NeedSource { .. } => None,
-            };
+            let refused = if let Reply::Refused(refused) = &reply { Some(refused.clone()) } else { None };
             // The asker gets the reply even if it is the last message: it must know of a name that is taken.
             if self.inbox.try_send(reply).is_err() {
                 return SessionError::Flooded;
             }
-            if let Some(refused) = last {
+            if let Some(refused) = refused.filter(|refused| refused.kind.ends_session()) {
                 return SessionError::Refused(refused);
             }
         }
