@@ -21,9 +21,9 @@ use crate::store::{StoreError, sqlite};
 /// The reason why there is no backup, or why nothing was restored.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    #[error("{} is not empty, and nothing is written over: {advice}", path.display())]
+    #[error("{} is not empty, and no file is overwritten: {advice}", path.display())]
     NotEmpty { path: PathBuf, advice: &'static str },
-    #[error("{} holds no surveil.db: it is no data directory, or a backup of one that was cut short", path.display())]
+    #[error("{} holds no surveil.db: it is not a data directory, or a backup that was interrupted", path.display())]
     NoStore { path: PathBuf },
     #[error("could not {doing} {}", path.display())]
     Io { doing: &'static str, path: PathBuf, source: io::Error },

@@ -14,7 +14,7 @@ pub(crate) fn start(name: &'static str, body: impl FnOnce() + Send + 'static) ->
 pub(crate) fn guard(name: &str, body: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(body)).is_err() {
         // The panic's own message is on stderr already.
-        log::error!("thread {name} panicked: the process ends here, a new start goes on from what is stored");
+        log::error!("thread {name} panicked: the process ends now, and the next start continues from the store");
         std::process::abort();
     }
 }
@@ -22,7 +22,7 @@ pub(crate) fn guard(name: &str, body: impl FnOnce()) {
 /// Aborts the process because a thread has made no progress for `looks` checks of the watchdog.
 pub(crate) fn stalled(name: &str, looks: u64) {
     log::error!(
-        "thread {name} has made no progress for {looks} s: the process ends here, a new start goes on from what is stored"
+        "thread {name} has made no progress for {looks} s: the process ends now, and the next start continues from the store"
     );
     std::process::abort();
 }

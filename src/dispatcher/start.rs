@@ -157,7 +157,7 @@ fn restore(settings: &DispatcherSettings, store: &dyn Store) -> Result<Scheduler
     let snapshot = store.snapshot()?;
     let attempts: usize = snapshot.builds.iter().map(|build| build.attempts.len()).sum();
     if !snapshot.builds.is_empty() {
-        log::info!("going on with {} unfinished builds, {attempts} attempts on runners", snapshot.builds.len());
+        log::info!("restored {} unfinished builds, with {attempts} attempts on runners", snapshot.builds.len());
     }
     Ok(Scheduler::restore(policy, clock::now(), snapshot))
 }
@@ -167,7 +167,7 @@ fn start_core(core: Core, said: Sender<Result<Box<dyn Store>, StoreError>>) -> R
         fatal::guard("core", || {
             let result = core.run();
             if let Err(error) = &result {
-                log::error!("the store can no longer be vouched for, the dispatcher ends: {error}");
+                log::error!("the store cannot be trusted any more, so the dispatcher ends: {error}");
             }
             // The channel has room for this one message.
             drop(said.send(result));

@@ -145,10 +145,10 @@ impl Logs {
         // A part may have been written; only the file tells how much.
         let have = std::fs::metadata(&path).map_or(0, |meta| meta.len());
         match self.room.missed(clock::now(), stream, have, answer) {
-            Missed::First => log::error!("no room for the {stream} at {}: it waits", path.display()),
+            Missed::First => log::error!("no room for the {stream} at {}: its output waits", path.display()),
             Missed::Again => {}
             Missed::Cut => {
-                log::error!("still no room for the {stream}: it ends after {have} bytes");
+                log::error!("still no room for the {stream}: it is cut after {have} bytes");
                 // The runner is asked to go on, and its next piece is acknowledged and dropped.
                 ask_again(answer, stream, have);
             }

@@ -196,7 +196,7 @@ impl Mirrors {
     pub(crate) fn sync(&self) {
         for (repo, store) in self.unused() {
             if let Err(error) = store.sync_noted() {
-                log::warn!("could not sync what arrived of {repo}: {error}; trying again with its next commit");
+                log::warn!("could not sync the received packs of {repo}: {error}: the next commit tries again");
             }
         }
     }

@@ -239,7 +239,9 @@ impl Keeper {
     fn prune(&self, reader: &dyn Reader, repo: &RepoName) {
         let Ok(_hold) = self.hold() else { return };
         match self.mirrors.prune(repo, || reader.commits(repo)) {
-            Ok(Some(freed)) => log::info!("sources of {repo} that no build needs any more removed: {freed} bytes"),
+            Ok(Some(freed)) => {
+                log::info!("removed sources of {repo} that no build needs any more: {freed} bytes freed")
+            }
             Ok(None) => {}
             Err(why) => log::warn!("could not remove old sources of {repo}: {why}"),
         }

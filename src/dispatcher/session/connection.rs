@@ -71,7 +71,7 @@ pub(super) fn explain(error: TransportError) -> SessionError {
         | TransportError::PayloadTooLong { .. } => {
             format!("{error}: see docs/protocol.md for what may be said here")
         }
-        TransportError::TimedOut(_) => format!("{error}: the peer is taken for gone"),
+        TransportError::TimedOut(_) => format!("{error}: the peer counts as gone"),
         TransportError::Dial { .. }
         | TransportError::Bind { .. }
         | TransportError::Closed(_)

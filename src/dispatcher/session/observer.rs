@@ -123,7 +123,7 @@ impl ObserverWorker<'_> {
             _ => ArrivingPack::new(repo, self.shared.data.root()),
         };
         self.pack.insert(pack).add(piece, last).map_err(|error| {
-            let text = format!("the dispatcher could not take the pack in: {error}");
+            let text = format!("the dispatcher could not keep the pack: {error}");
             Refusal::new(ErrorCode::Internal, text)
         })
     }
@@ -167,14 +167,14 @@ impl ObserverWorker<'_> {
         match self.shared.mirrors.take_in(repo, commit, pack, context) {
             Intake::Taken(taken) => return Some(taken),
             Intake::NeedSource => {
-                log::info!("the mirror of {repo} lacks some of {}: asking for all of it", commit.short());
+                log::info!("the mirror of {repo} lacks objects of {}: its whole source is asked for", commit.short());
                 let (repo, branch, commit) = (repo.to_string(), branch.to_owned(), commit.to_string());
                 self.outbox.send(&Frame::new(&ToObserver::NeedSource { repo, branch, commit }));
             }
             Intake::Refused(error) => {
                 let cause = chain(&error);
-                log::error!("could not take in {} of {repo}: {cause}", commit.short());
-                let text = format!("the dispatcher could not take in {}: {cause}", commit.short());
+                log::error!("could not receive the source of {} of {repo}: {cause}", commit.short());
+                let text = format!("the dispatcher could not receive the source of {}: {cause}", commit.short());
                 let refusal = Refusal::new(ErrorCode::BrokenSource, text);
                 self.outbox.send(&Frame::new(&ToObserver::Error(refusal)));
             }

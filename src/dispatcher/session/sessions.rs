@@ -94,7 +94,7 @@ impl Sessions {
         let entered = threads::lock(&self.open).admission.authenticate(id);
         if let Err(count) = entered {
             if self.full.is_due(clock::now()) {
-                log::warn!("{count} connections, as many as there may be: more are turned away");
+                log::warn!("{count} connections are open, which is the limit: further ones are refused");
             }
             let text = format!("the dispatcher has {count} connections, its limit: try again later");
             return Err(Refusal::new(ErrorCode::Busy, text));

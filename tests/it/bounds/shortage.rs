@@ -29,7 +29,7 @@ fn with_few_descriptors_some_are_turned_away_and_the_rest_is_served() {
     let waiting: Vec<Wire> = (0..100).map(|_| Wire::dial(&world)).collect();
     let crowd: Vec<Wire> = (0..200).filter_map(|n| joins(&world, &format!("c{n}"))).collect();
     assert!((20..=28).contains(&crowd.len()), "{} were let in", crowd.len());
-    dispatcher.says("as many as there may be: more are turned away");
+    dispatcher.says("connections are open, which is the limit: further ones are refused");
 
     let (from, cpu) = (crate::harness::now(), dispatcher.cpu_ms());
     until("some time has passed", || from.elapsed().as_millis() >= 1000);

@@ -95,7 +95,7 @@ fn a_commit_that_finds_no_room_in_its_mirror_is_refused_and_taken_in_when_there_
     repository.write("large", &noise);
     let large = repository.commit("Large");
     observer.says(&format!("{} was refused", &large[..7]));
-    dispatcher.says("could not take in");
+    dispatcher.says("could not receive the source of");
     assert!(!world.builds().iter().any(|build| build.commit == large));
     volume.enlarge(&world, "64m");
     world.expect(&large, "passed");
