@@ -4,31 +4,25 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 
 use super::data_dir::LogPlace;
-use crate::model::{AttemptId, CommitId, RepoName, StreamId, StreamKind};
+use crate::model::{AttemptId, CommitId, StreamId, StreamKind};
 use crate::scheduler::Lease;
 use crate::threads;
 
-/// The grant that comes with a lease: the commit's source, and a place for the log.
+/// The grant that comes with a lease: the source of a commit, and a place for the log, which names the repository.
 #[derive(Debug, Clone)]
 pub(crate) struct Grant {
-    pub(crate) repo: RepoName,
     pub(crate) commit: CommitId,
     pub(crate) log: LogPlace,
 }
 
-/// The number of bytes that are stored of a stream.
-#[derive(Debug, Clone)]
-pub(crate) struct StoredStream {
-    pub(crate) stream: StreamId,
-    pub(crate) bytes: u64,
-}
+/// The numbers of bytes that are stored of streams.
+pub(crate) type StoredBytes = HashMap<StreamId, u64>;
 
 impl Grant {
     pub(crate) fn of(lease: &Lease) -> Self {
         let Lease { source, build, task, number, .. } = lease;
-        let (repo, commit) = (source.repo.clone(), source.commit);
-        let log = LogPlace { repo: repo.clone(), build: *build, task: task.name.clone(), number: *number };
-        Self { repo, commit, log }
+        let log = LogPlace { repo: source.repo.clone(), build: *build, task: task.name.clone(), number: *number };
+        Self { commit: source.commit, log }
     }
 
     /// Returns the place where a stream of this kind is stored; `None` if this dispatcher takes no such stream.

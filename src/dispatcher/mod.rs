@@ -37,7 +37,6 @@ use std::path::PathBuf;
 pub use backup::{BackupError, Copied, Restored, back_up, check, restore};
 pub use start::Dispatcher;
 
-use crate::git::GitError;
 use crate::store::StoreError;
 use crate::transport::TransportError;
 
@@ -54,6 +53,4 @@ pub enum DispatcherError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Listen(TransportError),
-    #[error("could not use a mirror")]
-    Mirror(#[from] GitError),
 }

@@ -1,7 +1,7 @@
 //! Turns messages of the wire into values of the model, and back. Every field is checked here once; the code behind it
 //! may trust the values. In the dispatcher, only this file and `session/` see both.
 
-use super::grants::StoredStream;
+use super::grants::StoredBytes;
 use crate::model::reason::{LossReason, RefusalReason};
 use crate::model::{
     AttemptId, BranchName, BuildSource, CommitId, Incarnation, Isolation, Label, LogSummary, Outcome, RepoName,
@@ -88,7 +88,7 @@ pub(crate) fn joined(session: SessionId, hello: &Hello, message: FromRunner) -> 
     // No task can ask for a label of another form. Such a label is useless, but no reason to turn the runner away.
     let (labels, useless): (Vec<_>, Vec<_>) = labels.iter().map(|text| Label::new(text)).partition(Result::is_ok);
     for error in useless.into_iter().filter_map(Result::err) {
-        log::warn!("a label of runner {} is left out: {error}", Refusal::quote(&hello.name));
+        log::warn!("a label of runner {} is ignored: {error}", Refusal::quote(&hello.name));
     }
     let mut labels: Vec<Label> = labels.into_iter().flatten().collect();
     labels.sort_unstable();
@@ -179,7 +179,7 @@ pub(crate) fn log_summary(bytes: u64, crc32: u32, missing: Option<String>) -> Lo
 }
 
 /// Returns the message for a command of the scheduler. `stored` has the number of stored bytes of each stream.
-pub(crate) fn to_runner(message: RunnerCommand, stored: &[StoredStream]) -> wire::ToRunner {
+pub(crate) fn to_runner(message: RunnerCommand, stored: &StoredBytes) -> wire::ToRunner {
     match message {
         RunnerCommand::Registered { held, gone } => wire::ToRunner::Registered {
             gone: gone.into_iter().map(|attempt| attempt.0).collect(),
@@ -189,7 +189,7 @@ pub(crate) fn to_runner(message: RunnerCommand, stored: &[StoredStream]) -> wire
                 .map(|log| LogOffset {
                     attempt: log.attempt.0,
                     stream: stream_name(&log.kind),
-                    offset: stored.iter().find(|stored| stored.stream == log).map_or(0, |stored| stored.bytes),
+                    offset: stored.get(&log).copied().unwrap_or(0),
                 })
                 .collect(),
         },

@@ -22,12 +22,12 @@ use crate::store::{Reader, Store, StoreError};
 
 /// The core's state between batches.
 pub(crate) struct Core {
-    pub(crate) scheduler: Scheduler,
-    pub(crate) reader: Box<dyn Reader>,
-    pub(crate) store: Box<dyn Store>,
-    pub(crate) data: DataDir,
-    pub(crate) logs: LogSender,
-    pub(crate) spawner: Sender<(SpawnId, PoolId)>,
+    scheduler: Scheduler,
+    reader: Box<dyn Reader>,
+    store: Box<dyn Store>,
+    data: DataDir,
+    logs: LogSender,
+    spawner: Sender<(SpawnId, PoolId)>,
     peers: Peers,
     watchers: Vec<Watcher>,
     answers: HashMap<RequestId, Sender<Reply>>,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::dispatcher::grants::{Grant, Grants, StoredStream};
+use crate::dispatcher::grants::{Grant, Grants, StoredBytes};
 use crate::dispatcher::limits;
 use crate::dispatcher::session::RunnerOutbox;
 use crate::model::{AttemptId, BuildSource, CommitId, Outcome, RepoName, SessionId};
@@ -14,7 +14,7 @@ pub(crate) struct Peer {
     pub(crate) outbox: RunnerOutbox,
     pub(crate) grants: Arc<Grants>,
     /// The streams of the attempts that the runner held when it registered, with the bytes that were stored by then.
-    pub(crate) stored: Vec<StoredStream>,
+    pub(crate) stored: StoredBytes,
     /// The commit that the runner had last of each repository; `None` for a runner that takes no source ahead.
     pub(crate) has: Option<HashMap<RepoName, CommitId>>,
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use crossbeam_channel::{Sender, TrySendError};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::model::BuildId;
 use crate::threads;
@@ -17,9 +17,10 @@ pub(crate) struct Watcher {
 }
 
 impl Watcher {
-    /// Returns a watcher that is woken through `wake`, a channel of capacity 1.
-    pub(crate) fn new(wake: Sender<()>) -> Self {
-        Self { changed: Arc::default(), wake }
+    /// Returns a watcher, and the channel that wakes its subscriber.
+    pub(crate) fn new() -> (Self, Receiver<()>) {
+        let (wake, woken) = bounded(1);
+        (Self { changed: Arc::default(), wake }, woken)
     }
 
     /// Notes changes. Returns false once nobody listens.

@@ -28,6 +28,7 @@ pub(crate) struct Operations {
 }
 
 /// The present state.
+#[derive(Default)]
 pub(crate) struct Status {
     /// Unfinished builds, oldest first, then finished ones, newest first.
     pub(crate) builds: Vec<BuildView>,
@@ -59,21 +60,16 @@ impl Operations {
             let (scheduler, now) = (seen.scheduler, seen.now);
             (scheduler.runners(now), scheduler.counts(), scheduler.concerns(now), seen.counters.clone())
         });
-        let mut status = match live {
+        let mut status = Status { builds, ..Status::default() };
+        match live {
             Ok((runners, jobs, concerns, counters)) => {
-                let warnings = concerns.iter().map(ToString::to_string).collect();
-                Status { builds, runners, jobs, counters: Some(counters), warnings }
+                (status.runners, status.jobs, status.counters) = (runners, jobs, Some(counters));
+                status.warnings.extend(concerns.iter().map(ToString::to_string));
             }
             // The stored part is shown even while the core waits for its disk.
-            Err(busy @ NoAnswer::Busy) => Status {
-                builds,
-                runners: Vec::new(),
-                jobs: JobCounts::default(),
-                counters: None,
-                warnings: vec![busy.to_string()],
-            },
+            Err(busy @ NoAnswer::Busy) => status.warnings.push(busy.to_string()),
             Err(ending @ NoAnswer::Ending) => return Err(ending.into()),
-        };
+        }
         status.warnings.extend(self.warnings.list());
         status.warnings.extend(warnings::of_mirrors(&self.missing));
         status.warnings.extend(warnings::of_disks(&self.data));

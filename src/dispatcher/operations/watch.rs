@@ -1,6 +1,6 @@
 //! Subscriptions to builds that change.
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::Receiver;
 
 use super::error::OperationError;
 use super::questions::Operations;
@@ -17,8 +17,7 @@ pub(crate) struct BuildWatch {
 impl Operations {
     /// Subscribes to changes of builds. Once this returns, no later change is missed.
     pub(crate) fn watch(&self) -> Result<BuildWatch, OperationError> {
-        let (wake, woken) = bounded(1);
-        let watcher = Watcher::new(wake);
+        let (watcher, woken) = Watcher::new();
         if !self.core.send(ToCore::Watch(watcher.clone())) {
             return Err(NoAnswer::Ending.into());
         }

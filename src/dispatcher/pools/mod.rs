@@ -35,10 +35,11 @@ pub(super) trait Provider: Send {
     fn stop(&mut self);
 }
 
-/// The thread that has the providers. Dropping it ends their runners.
+/// The thread that has the providers. Dropping it ends their runners: the sender is dropped first, which ends the
+/// thread, and then the thread is joined.
 pub(super) struct Pools {
-    stop: Option<Sender<()>>,
-    thread: Option<Thread<()>>,
+    _stop: Sender<()>,
+    _thread: Thread<()>,
 }
 
 impl Pools {
@@ -50,14 +51,7 @@ impl Pools {
         let (stop, stopped) = bounded(0);
         let thread = threads::spawn("spawner", move || run(providers, &asked, &core, &stopped))
             .map_err(|source| DispatcherError::Thread { name: "spawner", source })?;
-        Ok(Self { stop: Some(stop), thread: Some(thread) })
-    }
-}
-
-impl Drop for Pools {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        drop(self.thread.take());
+        Ok(Self { _stop: stop, _thread: thread })
     }
 }
 

@@ -11,7 +11,7 @@ use super::shared::Shared;
 use crate::clock;
 use crate::dispatcher::core::{Peer, ToCore};
 use crate::dispatcher::data_dir::LogPlace;
-use crate::dispatcher::grants::{Grant, Grants, StoredStream};
+use crate::dispatcher::grants::{Grant, Grants, StoredBytes};
 use crate::dispatcher::logs::{Seal, StreamSeal, ToLogs};
 use crate::dispatcher::{limits, translate};
 use crate::git::GitError;
@@ -50,19 +50,15 @@ pub(super) fn serve(mut session: Session) -> Result<(), SessionError> {
 /// the core waits for no log's disk. Output that is on its way to the disk is sent a second time then, and skipped; if
 /// a log is emptied meanwhile, the gap is answered with the offset that is wanted. Returns `None` if the dispatcher
 /// ends.
-fn stored_logs(session: &Session, holding: &[AttemptId]) -> Option<Vec<StoredStream>> {
+fn stored_logs(session: &Session, holding: &[AttemptId]) -> Option<StoredBytes> {
     if holding.is_empty() {
-        return Some(Vec::new());
+        return Some(StoredBytes::new());
     }
     let logs = session.shared.core.answered(|answer| ToCore::LogsOf { holding: holding.to_vec(), answer })?;
     let data = &session.shared.data;
     // A log without a file has not begun.
     let bytes = |place: &LogPlace| std::fs::metadata(data.log(place)).map_or(0, |meta| meta.len());
-    Some(
-        logs.into_iter()
-            .map(|(attempt, place)| StoredStream { stream: StreamId::log(attempt), bytes: bytes(&place) })
-            .collect(),
-    )
+    Some(logs.iter().map(|(attempt, place)| (StreamId::log(*attempt), bytes(place))).collect())
 }
 
 struct RunnerSession {
@@ -172,7 +168,7 @@ impl RunnerSession {
     /// Starts to send the source of a lease that this runner holds.
     fn source(&mut self, attempt: AttemptId, haves: &[String]) -> Result<(), SessionError> {
         let missing =
-            |reason: &str| Frame::new(&ToRunner::SourceMissing { attempt: attempt.0, reason: reason.to_owned() });
+            move |reason: &str| Frame::new(&ToRunner::SourceMissing { attempt: attempt.0, reason: reason.to_owned() });
         let Some(grant) = self.grants.of(attempt) else {
             self.outbox.send(&Frame::new(&ToRunner::Stale { attempt: attempt.0 }));
             return Ok(());
@@ -190,8 +186,7 @@ impl RunnerSession {
             if let Err(error) = serve_source(&shared, &grant, attempt, &haves, &outbox) {
                 log::error!("session {id}: no source of {} for attempt {attempt}: {error}", grant.commit.short());
                 if let Some(outbox) = outbox.upgrade() {
-                    let reason = error.to_string();
-                    outbox.send(&Frame::new(&ToRunner::SourceMissing { attempt: attempt.0, reason }));
+                    outbox.send(&missing(&error.to_string()));
                 }
             }
             sources.fetch_sub(1, Ordering::Relaxed);
@@ -217,7 +212,7 @@ fn serve_source(
     haves: &[CommitId],
     weak: &WeakOutbox,
 ) -> Result<(), GitError> {
-    let Grant { repo, commit, .. } = grant;
+    let Grant { commit, log: LogPlace { repo, .. } } = grant;
     let mirrors = &shared.mirrors;
     let mut has_waited = false;
     loop {

@@ -1,7 +1,7 @@
 //! The outbox of a runner in words of the model: commands of the core and acknowledgements of the logs thread become
 //! messages here.
 
-use crate::dispatcher::grants::StoredStream;
+use crate::dispatcher::grants::StoredBytes;
 use crate::dispatcher::translate;
 use crate::model::{CommitId, RepoName, StreamId};
 use crate::protocol::hello::{ErrorCode, Refusal};
@@ -24,7 +24,7 @@ impl RunnerOutbox {
 
     /// Gathers a command, which is sent at the next [`RunnerOutbox::flush`]. Returns true if it is the first since the
     /// last one. `stored` has the stored bytes of streams, for a runner that registers with attempts.
-    pub(crate) fn gather(&self, command: RunnerCommand, stored: &[StoredStream]) -> bool {
+    pub(crate) fn gather(&self, command: RunnerCommand, stored: &StoredBytes) -> bool {
         self.0.gather(&Frame::new(&translate::to_runner(command, stored)))
     }
 

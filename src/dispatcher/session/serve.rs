@@ -130,7 +130,7 @@ impl Shared {
         let address: Address = listens_at.parse().map_err(translate::malformed)?;
         let (role, key) = (hello.role, hello.callback_key.clone());
         let (Role::Runner, Some(callback_key)) = (role, key) else {
-            let text = "`listens_at` is for runners, and comes with a `callback_key`".to_owned();
+            let text = "`listens_at` is for runners, and comes with a `callback_key`";
             return Err(Refusal::new(ErrorCode::NotAllowed, text));
         };
         let id = self.sessions.next_id();
