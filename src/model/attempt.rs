@@ -3,49 +3,29 @@
 use super::reason::{LossReason, PlacementReason, StoredReason};
 use super::{AttemptId, BuildId, JobId, RunnerId, WallTime};
 
-/// How an attempt ended. A lost attempt is not a failed one: it says nothing about the task.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    Passed,
-    /// The task's process ended with this exit code, not 0.
-    Failed(i32),
-    /// This signal, which Surveil did not send, ended the task's process.
-    Killed(i32),
-    TimedOut,
-    Cancelled,
-    /// The task could not be started, for a reason that is the task's own: no such program, not executable.
-    CouldNotStart(String),
-    /// Infrastructure failed: the runner vanished, its disk was full, the source did not arrive.
-    Lost(LossReason),
+worded! {
+    /// How an attempt ended. A lost attempt is not a failed one: it says nothing about the task.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub enum Outcome: word {
+        Passed = "passed",
+        /// The task's process ended with this exit code, not 0.
+        Failed(i32) = "failed",
+        /// This signal, which Surveil did not send, ended the task's process.
+        Killed(i32) = "killed",
+        TimedOut = "timed_out",
+        Cancelled = "cancelled",
+        /// The task could not be started, for a reason that is the task's own: no such program, not executable.
+        CouldNotStart(String) = "could_not_start",
+        /// Infrastructure failed: the runner vanished, its disk was full, the source did not arrive.
+        Lost(LossReason) = "lost",
+    }
 }
 
 impl Outcome {
-    /// The outcome's name on the wire, in the store and for people.
-    #[must_use]
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Passed => "passed",
-            Self::Failed(_) => "failed",
-            Self::Killed(_) => "killed",
-            Self::TimedOut => "timed_out",
-            Self::Cancelled => "cancelled",
-            Self::CouldNotStart(_) => "could_not_start",
-            Self::Lost(_) => "lost",
-        }
-    }
-
     /// The code of the reason, if the outcome has one.
     #[must_use]
     pub fn reason_code(&self) -> Option<&str> {
-        match self {
-            Self::Lost(reason) => reason.code(),
-            Self::Passed
-            | Self::Failed(_)
-            | Self::Killed(_)
-            | Self::TimedOut
-            | Self::Cancelled
-            | Self::CouldNotStart(_) => None,
-        }
+        if let Self::Lost(reason) = self { reason.code() } else { None }
     }
 }
 

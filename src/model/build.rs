@@ -2,28 +2,19 @@
 
 use super::{BuildId, CommitId, Ending, RepoName, Trigger, WallTime};
 
-/// The result of a build: a pure function of the endings of its jobs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    Passed,
-    Failed,
-    /// Some job could not be judged, or the commit's task file could not be read.
-    Errored,
-    Cancelled,
+worded! {
+    /// The result of a build: a pure function of the endings of its jobs.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Verdict: word {
+        Passed = "passed",
+        Failed = "failed",
+        /// Some job could not be judged, or the commit's task file could not be read.
+        Errored = "errored",
+        Cancelled = "cancelled",
+    }
 }
 
 impl Verdict {
-    /// The verdict's name on the wire, in the store and for people.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Passed => "passed",
-            Self::Failed => "failed",
-            Self::Errored => "errored",
-            Self::Cancelled => "cancelled",
-        }
-    }
-
     /// Returns the verdict over jobs, each given as its ending and whether it may fail; `None` while any is unfinished.
     /// A failure outweighs an error, and an error a cancel. A build without jobs is errored: it checked nothing.
     pub fn of<'a>(jobs: impl IntoIterator<Item = (Option<&'a Ending>, bool)>) -> Option<Self> {

@@ -1,6 +1,9 @@
 //! The nouns: the types that every other room talks about. Plain data without I/O or clock. Only reasons, which are
 //! stored as they are, and tasks, whose recipe is the same on the wire and in the store, have a serialised form.
 
+#[macro_use]
+mod macros;
+
 mod address;
 mod attempt;
 mod build;

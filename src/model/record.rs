@@ -11,57 +11,27 @@ use super::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
     /// A new build with its jobs, in their first states.
-    BuildAdded {
-        build: Build,
-        jobs: Vec<Job>,
-    },
+    BuildAdded { build: Build, jobs: Vec<Job> },
     /// The head that was accepted last for a branch; `None` once the branch is gone.
-    HeadMoved {
-        repo: RepoName,
-        branch: BranchName,
-        head: Option<CommitId>,
-    },
+    HeadMoved { repo: RepoName, branch: BranchName, head: Option<CommitId> },
     /// A runner seen for the first time.
     RunnerSaved(Runner),
     /// A lease, as its new attempt. The job becomes leased by this record.
     AttemptLeased(Attempt),
     /// The one outcome of an attempt.
-    AttemptFinished {
-        attempt: AttemptId,
-        outcome: Outcome,
-        log: LogSummary,
-        duration_ms: Option<u64>,
-        at: WallTime,
-    },
+    AttemptFinished { attempt: AttemptId, outcome: Outcome, log: LogSummary, duration_ms: Option<u64>, at: WallTime },
     /// A result for a lease that is no longer held: evidence, which changes no verdict.
-    LateResult {
-        attempt: AttemptId,
-        outcome: Outcome,
-        at: WallTime,
-    },
+    LateResult { attempt: AttemptId, outcome: Outcome, at: WallTime },
     /// The job waits for a runner, perhaps again, with its present counters.
-    JobQueued {
-        job: JobId,
-        failures: u32,
-        losses: u32,
-    },
+    JobQueued { job: JobId, failures: u32, losses: u32 },
     /// The job waits for other jobs again, after a rerun.
-    JobWaiting {
-        job: JobId,
-    },
-    JobFinished {
-        job: JobId,
-        ending: Ending,
-    },
-    BuildFinished {
-        build: BuildId,
-        verdict: Verdict,
-        at: WallTime,
-    },
+    JobWaiting { job: JobId },
+    /// The one ending of a job, until a rerun.
+    JobFinished { job: JobId, ending: Ending },
+    /// The verdict over a build, until a rerun.
+    BuildFinished { build: BuildId, verdict: Verdict, at: WallTime },
     /// A finished build has unfinished jobs again, after a rerun.
-    BuildReopened {
-        build: BuildId,
-    },
+    BuildReopened { build: BuildId },
     /// A line for `surveil why`.
     Decided(Decision),
 }

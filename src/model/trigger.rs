@@ -50,11 +50,13 @@ impl fmt::Display for RefName {
     }
 }
 
-/// Whether a build may use things that are reserved for the owners' own commits, such as secrets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trust {
-    Trusted,
-    Untrusted,
+worded! {
+    /// Whether a build may use things that are reserved for the owners' own commits, such as secrets.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Trust: word {
+        Trusted = "trusted",
+        Untrusted = "untrusted",
+    }
 }
 
 impl Trust {
@@ -66,37 +68,20 @@ impl Trust {
             _ => Self::Untrusted,
         }
     }
-
-    /// The word on the wire, in the store and for people.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Trusted => "trusted",
-            Self::Untrusted => "untrusted",
-        }
-    }
 }
 
-/// The event that asks for a build, with the data of that kind of event.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TriggerKind {
-    /// A branch moved to the commit.
-    Push {
-        /// The head of the branch that the dispatcher accepted before; `None` for a new branch.
-        before: Option<CommitId>,
-        /// First-parent commits from `before` (exclusive) to the commit (inclusive), oldest first, bounded by the
-        /// observer.
-        range: Vec<CommitId>,
-    },
-}
-
-impl TriggerKind {
-    /// The kind's name on the wire, in the store and for people.
-    #[must_use]
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Push { .. } => "push",
-        }
+worded! {
+    /// The event that asks for a build, with the data of that kind of event.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub enum TriggerKind: word {
+        /// A branch moved to the commit.
+        Push {
+            /// The head of the branch that the dispatcher accepted before; `None` for a new branch.
+            before: Option<CommitId>,
+            /// First-parent commits from `before` (exclusive) to the commit (inclusive), oldest first, bounded by the
+            /// observer.
+            range: Vec<CommitId>,
+        } = "push",
     }
 }
 

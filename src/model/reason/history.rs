@@ -5,31 +5,31 @@ use serde::{Deserialize, Serialize};
 use super::{ErrorReason, LossReason, PlacementReason, RecordedReason, SkipReason, StoredReason, TaskFailure};
 use crate::model::{AttemptId, BranchName, CommitId, Outcome, RunnerName, Verdict};
 
-/// A decision about a job that is stored for `surveil why`. Leases and ordinary outcomes are told by their attempts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "code", rename_all = "snake_case")]
-pub enum DecisionKind {
-    /// An attempt was lost, and its job is queued again.
-    Lost {
-        runner: RunnerName,
-        reason: LossReason,
-        /// How many losses count against the job with this one, and how many it may have; `None` if this one does not.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        loss_of: Option<(u32, u32)>,
-        /// The runner is in quarantine from now on.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        quarantine: Option<Quarantine>,
-    },
-    /// A failed attempt is tried again, because the task allows retries.
-    Retried { failure: TaskFailure, next: u32, tries: u32 },
-    /// The job is errored.
-    GaveUp { reason: ErrorReason },
-    /// An operator cancelled the job.
-    CancelAsked,
-    /// An operator had the job run again.
-    RerunAsked,
-    #[serde(skip)]
-    Recorded(RecordedReason),
+stored_reason! {
+    /// A decision about a job that is stored for `surveil why`. Leases and ordinary outcomes are told by their
+    /// attempts.
+    pub enum DecisionKind {
+        /// An attempt was lost, and its job is queued again.
+        Lost {
+            runner: RunnerName,
+            reason: LossReason,
+            /// How many losses count against the job with this one, and how many it may have; `None` if this one
+            /// does not.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            loss_of: Option<(u32, u32)>,
+            /// The runner is in quarantine from now on.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            quarantine: Option<Quarantine>,
+        } = "lost",
+        /// A failed attempt is tried again, because the task allows retries.
+        Retried { failure: TaskFailure, next: u32, tries: u32 } = "retried",
+        /// The job is errored.
+        GaveUp { reason: ErrorReason } = "gave_up",
+        /// An operator cancelled the job.
+        CancelAsked = "cancel_asked",
+        /// An operator had the job run again.
+        RerunAsked = "rerun_asked",
+    }
 }
 
 /// Why a runner gets no jobs, and for how long.
@@ -56,60 +56,25 @@ impl DecisionKind {
     }
 }
 
-impl StoredReason for DecisionKind {
-    fn code(&self) -> Option<&str> {
-        Some(match self {
-            Self::Lost { .. } => "lost",
-            Self::Retried { .. } => "retried",
-            Self::GaveUp { .. } => "gave_up",
-            Self::CancelAsked => "cancel_asked",
-            Self::RerunAsked => "rerun_asked",
-            Self::Recorded(it) => return it.code.as_deref(),
-        })
-    }
-}
-
-impl From<RecordedReason> for DecisionKind {
-    fn from(recorded: RecordedReason) -> Self {
-        Self::Recorded(recorded)
-    }
-}
-
 /// One line of a build's history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HistoryEntry {
     /// The build's commit was the first one seen of its branch.
-    BranchAppeared {
-        branch: BranchName,
-        commit: CommitId,
-    },
+    BranchAppeared { branch: BranchName, commit: CommitId },
     /// The branch moved by this many commits.
-    BranchMoved {
-        branch: BranchName,
-        from: CommitId,
-        to: CommitId,
-        commits: usize,
-    },
-    Leased {
-        number: u32,
-        runner: RunnerName,
-        reason: PlacementReason,
-    },
-    Ended {
-        number: u32,
-        runner: RunnerName,
-        outcome: Outcome,
-    },
-    LateResult {
-        attempt: AttemptId,
-        outcome: Outcome,
-    },
+    BranchMoved { branch: BranchName, from: CommitId, to: CommitId, commits: usize },
+    /// A runner got an attempt.
+    Leased { number: u32, runner: RunnerName, reason: PlacementReason },
+    /// An attempt has its outcome.
+    Ended { number: u32, runner: RunnerName, outcome: Outcome },
+    /// A result came for a lease that was no longer held.
+    LateResult { attempt: AttemptId, outcome: Outcome },
+    /// A decision that is stored.
     Decided(DecisionKind),
+    /// The job was skipped.
     Skipped(SkipReason),
-    BuildFinished {
-        verdict: Verdict,
-        problem: Option<String>,
-    },
+    /// The build has its verdict.
+    BuildFinished { verdict: Verdict, problem: Option<String> },
 }
 
 impl HistoryEntry {

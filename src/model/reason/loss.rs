@@ -4,34 +4,32 @@ use serde::{Deserialize, Serialize};
 
 use super::{RecordedReason, StoredReason};
 
-/// Why an attempt was lost. A runner that reports a loss gives a text of its own.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "code", rename_all = "snake_case")]
-pub enum LossReason {
-    /// The runner's connection closed, and it did not come back within the reconnect window.
-    ConnectionClosed,
-    /// The dispatcher heard nothing of the connected runner for this long.
-    Silent { silent_ms: u64 },
-    /// The runner pinged, but its pings did not name the attempt for a whole lease.
-    LeaseExpired,
-    /// The runner came back as another process, without the attempt.
-    RunnerRestarted,
-    /// The runner came back as the same process, without the attempt.
-    NotHeld,
-    /// The runner was stopped and ended the attempt itself.
-    RunnerStopped,
-    /// The runner reports that its disk is full, or has less free space than it keeps.
-    DiskFull { text: String },
-    /// The runner reports that the dispatcher could not give it the commit.
-    SourceMissing { text: String },
-    /// The runner reports that it ended an exclusive attempt, because it was cut off from the dispatcher.
-    CutOff { text: String },
-    /// The runner reports that its process before this one ended with the attempt.
-    Interrupted { text: String },
-    /// The runner reports anything else, or gave no code that is known here.
-    Reported { text: String },
-    #[serde(skip)]
-    Recorded(RecordedReason),
+stored_reason! {
+    /// Why an attempt was lost. A runner that reports a loss gives a text of its own.
+    pub enum LossReason {
+        /// The runner's connection closed, and it did not come back within the reconnect window.
+        ConnectionClosed = "connection_closed",
+        /// The dispatcher heard nothing of the connected runner for this long.
+        Silent { silent_ms: u64 } = "silent",
+        /// The runner pinged, but its pings did not name the attempt for a whole lease.
+        LeaseExpired = "lease_expired",
+        /// The runner came back as another process, without the attempt.
+        RunnerRestarted = "runner_restarted",
+        /// The runner came back as the same process, without the attempt.
+        NotHeld = "not_held",
+        /// The runner was stopped and ended the attempt itself.
+        RunnerStopped = "runner_stopped",
+        /// The runner reports that its disk is full, or has less free space than it keeps.
+        DiskFull { text: String } = "disk_full",
+        /// The runner reports that the dispatcher could not give it the commit.
+        SourceMissing { text: String } = "source_missing",
+        /// The runner reports that it ended an exclusive attempt, because it was cut off from the dispatcher.
+        CutOff { text: String } = "cut_off",
+        /// The runner reports that its process before this one ended with the attempt.
+        Interrupted { text: String } = "interrupted",
+        /// The runner reports anything else, or gave no code that is known here.
+        Reported { text: String } = "reported",
+    }
 }
 
 impl LossReason {
@@ -56,20 +54,14 @@ impl LossReason {
     /// Whether the runner said itself that it lost the attempt. It is alive then, and another runner may do better.
     #[must_use]
     pub fn is_reported(&self) -> bool {
-        match self {
+        matches!(
+            self,
             Self::DiskFull { .. }
-            | Self::SourceMissing { .. }
-            | Self::CutOff { .. }
-            | Self::Interrupted { .. }
-            | Self::Reported { .. } => true,
-            Self::ConnectionClosed
-            | Self::Silent { .. }
-            | Self::LeaseExpired
-            | Self::RunnerRestarted
-            | Self::NotHeld
-            | Self::RunnerStopped
-            | Self::Recorded(_) => false,
-        }
+                | Self::SourceMissing { .. }
+                | Self::CutOff { .. }
+                | Self::Interrupted { .. }
+                | Self::Reported { .. }
+        )
     }
 
     /// Whether the job is suspected if its process had started. A runner that was stopped says nothing about the job.
@@ -82,25 +74,6 @@ impl LossReason {
     #[must_use]
     pub fn suspects_runner(&self) -> bool {
         !matches!(self, Self::RunnerStopped | Self::NotHeld)
-    }
-}
-
-impl StoredReason for LossReason {
-    fn code(&self) -> Option<&str> {
-        Some(match self {
-            Self::ConnectionClosed => "connection_closed",
-            Self::Silent { .. } => "silent",
-            Self::LeaseExpired => "lease_expired",
-            Self::RunnerRestarted => "runner_restarted",
-            Self::NotHeld => "not_held",
-            Self::RunnerStopped => "runner_stopped",
-            Self::DiskFull { .. } => "disk_full",
-            Self::SourceMissing { .. } => "source_missing",
-            Self::CutOff { .. } => "cut_off",
-            Self::Interrupted { .. } => "interrupted",
-            Self::Reported { .. } => "reported",
-            Self::Recorded(it) => return it.code.as_deref(),
-        })
     }
 }
 
@@ -117,39 +90,14 @@ impl From<&str> for LossReason {
     }
 }
 
-impl From<RecordedReason> for LossReason {
-    fn from(recorded: RecordedReason) -> Self {
-        Self::Recorded(recorded)
-    }
-}
-
-/// Why an attempt was given to its runner.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "code", rename_all = "snake_case")]
-pub enum PlacementReason {
-    /// One of the runner's work trees is at the very commit.
-    CommitWarm,
-    /// One of the runner's work trees is of the repository.
-    RepoWarm,
-    /// The runner had a free slot.
-    FreeSlot,
-    #[serde(skip)]
-    Recorded(RecordedReason),
-}
-
-impl StoredReason for PlacementReason {
-    fn code(&self) -> Option<&str> {
-        Some(match self {
-            Self::CommitWarm => "commit_warm",
-            Self::RepoWarm => "repo_warm",
-            Self::FreeSlot => "free_slot",
-            Self::Recorded(it) => return it.code.as_deref(),
-        })
-    }
-}
-
-impl From<RecordedReason> for PlacementReason {
-    fn from(recorded: RecordedReason) -> Self {
-        Self::Recorded(recorded)
+stored_reason! {
+    /// Why an attempt was given to its runner.
+    pub enum PlacementReason {
+        /// One of the runner's work trees is at the very commit.
+        CommitWarm = "commit_warm",
+        /// One of the runner's work trees is of the repository.
+        RepoWarm = "repo_warm",
+        /// The runner had a free slot.
+        FreeSlot = "free_slot",
     }
 }

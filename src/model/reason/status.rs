@@ -10,44 +10,28 @@ use crate::model::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobStatus {
     /// The job waits for tasks that it needs, each with its state.
-    WaitsForNeeds {
-        open: Vec<(TaskName, JobStateKind)>,
-    },
-    NoRunnerFits {
-        waited_ms: u64,
-        fit: MissingFit,
-    },
+    WaitsForNeeds { open: Vec<(TaskName, JobStateKind)> },
+    /// No connected runner offers all that the job asks for.
+    NoRunnerFits { waited_ms: u64, fit: MissingFit },
     /// The job was lost repeatedly before its process started, and rests.
-    Paused {
-        waited_ms: u64,
-        again_ms: u64,
-    },
+    Paused { waited_ms: u64, again_ms: u64 },
     /// Runners fit, but get no jobs at the moment. A runner without a quarantine rests after a single failure.
-    RunnersRest {
-        waited_ms: u64,
-        runners: Vec<(RunnerName, Option<Quarantine>)>,
-    },
+    RunnersRest { waited_ms: u64, runners: Vec<(RunnerName, Option<Quarantine>)> },
     /// No fitting runner has a free slot; this many jobs come first.
-    InQueue {
-        waited_ms: u64,
-        before: usize,
-    },
-    Running {
-        number: u32,
-        runner: RunnerName,
-        status: AttemptStatus,
-    },
+    InQueue { waited_ms: u64, before: usize },
+    /// An attempt of the job is on a runner.
+    Running { number: u32, runner: RunnerName, status: AttemptStatus },
 }
 
 /// What an unfinished attempt does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttemptStatus {
+    /// The runner has not said yet that the process started.
     FetchingSource,
+    /// The task's process runs.
     Executing,
     /// The runner is away. If it does not come back, its leases end then.
-    RunnerAway {
-        left_ms: u64,
-    },
+    RunnerAway { left_ms: u64 },
 }
 
 impl JobStatus {
@@ -69,14 +53,7 @@ impl JobStatus {
     /// The code of why it is so, if there is one.
     #[must_use]
     pub fn reason_code(&self) -> Option<&'static str> {
-        match self {
-            Self::NoRunnerFits { fit, .. } => Some(fit.code()),
-            Self::WaitsForNeeds { .. }
-            | Self::Paused { .. }
-            | Self::RunnersRest { .. }
-            | Self::InQueue { .. }
-            | Self::Running { .. } => None,
-        }
+        if let Self::NoRunnerFits { fit, .. } = self { Some(fit.code()) } else { None }
     }
 }
 
@@ -92,66 +69,30 @@ pub enum Concern {
 /// One fact for the dispatcher's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
-    BuildAdded {
-        build: BuildId,
-        repo: RepoName,
-        reference: RefName,
-        commit: CommitId,
-        tasks: usize,
-    },
-    BuildFinished {
-        build: BuildId,
-        repo: RepoName,
-        reference: RefName,
-        verdict: Verdict,
-        seconds: i64,
-    },
-    BranchGone {
-        repo: RepoName,
-        branch: BranchName,
-    },
-    AttemptLost {
-        attempt: AttemptId,
-        job: JobId,
-        runner: RunnerName,
-        reason: LossReason,
-    },
-    LateResult {
-        attempt: AttemptId,
-        outcome: Outcome,
-    },
-    RunnerJoined {
-        runner: RunnerName,
-        id: RunnerId,
-        slots: u32,
-        holding: usize,
-    },
-    RunnerAway {
-        runner: RunnerName,
-        holding: usize,
-    },
-    RunnerDraining {
-        runner: RunnerName,
-        holding: usize,
-    },
-    RunnerQuarantined {
-        runner: RunnerName,
-        quarantine: Quarantine,
-    },
+    /// A build was accepted.
+    BuildAdded { build: BuildId, repo: RepoName, reference: RefName, commit: CommitId, tasks: usize },
+    /// A build has its verdict.
+    BuildFinished { build: BuildId, repo: RepoName, reference: RefName, verdict: Verdict, seconds: i64 },
+    /// An observer said that a branch was deleted.
+    BranchGone { repo: RepoName, branch: BranchName },
+    /// An attempt was lost, and its job is queued again.
+    AttemptLost { attempt: AttemptId, job: JobId, runner: RunnerName, reason: LossReason },
+    /// A result came for a lease that was no longer held.
+    LateResult { attempt: AttemptId, outcome: Outcome },
+    /// A runner registered.
+    RunnerJoined { runner: RunnerName, id: RunnerId, slots: u32, holding: usize },
+    /// The connection of a runner closed.
+    RunnerAway { runner: RunnerName, holding: usize },
+    /// A runner finishes its attempts and gets no new ones.
+    RunnerDraining { runner: RunnerName, holding: usize },
+    /// A runner gets no jobs for a while.
+    RunnerQuarantined { runner: RunnerName, quarantine: Quarantine },
     /// A runner is being started, because no connected runner fits a queued job.
-    RunnerStarting {
-        pool: PoolId,
-    },
-    RunnerNotStarted {
-        pool: PoolId,
-        why: String,
-    },
+    RunnerStarting { pool: PoolId },
+    /// A pool said that it could not start a runner.
+    RunnerNotStarted { pool: PoolId, why: String },
     /// A runner that the pool started ended before it joined.
-    RunnerEndedEarly {
-        pool: PoolId,
-    },
+    RunnerEndedEarly { pool: PoolId },
     /// The dispatcher did not run for this long, and every deadline is extended by as much.
-    HeldUp {
-        gap_ms: u64,
-    },
+    HeldUp { gap_ms: u64 },
 }
