@@ -108,13 +108,11 @@ pub struct ObservedRepo {
 /// The location of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RepoLocation {
+    /// A repository on this disk.
     Path(PathBuf),
     /// A remote, fetched into the local mirror at `mirror`. The URL may hold credentials, so it is never shown. It is
     /// an absolute path if a repository names one as its remote.
-    Url {
-        url: String,
-        mirror: PathBuf,
-    },
+    Url { url: String, mirror: PathBuf },
 }
 
 impl TokenSource {

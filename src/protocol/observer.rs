@@ -53,10 +53,7 @@ pub enum FromObserver {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ToObserver {
     /// Names the heads that were accepted last for the repository; none for a new repository.
-    Heads {
-        repo: String,
-        heads: Vec<Head>,
-    },
+    Heads { repo: String, heads: Vec<Head> },
     /// Confirms that the announcement is durable: the commit will be built, whatever happens.
     Ok {
         repo: String,
@@ -76,19 +73,13 @@ pub enum ToObserver {
         head: Option<String>,
     },
     /// Asks for a pack of the whole commit, then the same `dispatch` again: the dispatcher lacks objects of it.
-    NeedSource {
-        repo: String,
-        branch: String,
-        commit: String,
-    },
+    NeedSource { repo: String, branch: String, commit: String },
     /// Asks, at any time, for a pack of the whole commit, then `supply`: the source of this accepted commit is lost.
     /// The observer does nothing if it no longer has the commit.
-    LostSource {
-        repo: String,
-        commit: String,
-    },
+    LostSource { repo: String, commit: String },
     /// Answers `ping`.
     Ack,
+    /// Refuses a message, or ends the session.
     Error(Refusal),
 }
 

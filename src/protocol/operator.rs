@@ -64,18 +64,16 @@ pub enum FromOperator {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ToOperator {
+    /// Answers `status`.
     Status(StatusReport),
+    /// Answers `show`, or tells of a build to `watch`.
     Build(Box<BuildReport>),
+    /// Answers `why`.
     Why(WhyReport),
+    /// Answers `runners`.
     Runners(RunnersReport),
     /// Carries a piece of a log: `bytes` raw bytes follow, which belong at `offset`.
-    Log {
-        build: u64,
-        task: String,
-        number: u32,
-        offset: u64,
-        bytes: u64,
-    },
+    Log { build: u64, task: String, number: u32, offset: u64, bytes: u64 },
     /// States that the log ends here: for good, or for now if the attempt is executing.
     LogEnd {
         build: u64,
@@ -89,10 +87,10 @@ pub enum ToOperator {
         missing: Option<String>,
     },
     /// Confirms that the order is durable.
-    Ok {
-        text: String,
-    },
+    Ok { text: String },
+    /// Answers `ping`.
     Ack,
+    /// Refuses a message, or ends the session.
     Error(Refusal),
 }
 

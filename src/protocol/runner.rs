@@ -112,26 +112,13 @@ pub enum ToRunner {
     Runtask(Box<Runtask>),
     /// Carries a small commit's source before its lease, which is being recorded and follows as a rule. `bytes` raw
     /// bytes follow: one whole pack of the objects that the commit has and the commit before it has not.
-    SourceAhead {
-        repo: String,
-        commit: String,
-        bytes: u64,
-    },
+    SourceAhead { repo: String, commit: String, bytes: u64 },
     /// Carries a piece of the pack that `source` asked for: `bytes` raw bytes follow.
-    Pack {
-        attempt: u64,
-        last: bool,
-        bytes: u64,
-    },
+    Pack { attempt: u64, last: bool, bytes: u64 },
     /// States that the source cannot be provided, so that the attempt cannot be executed here.
-    SourceMissing {
-        attempt: u64,
-        reason: String,
-    },
+    SourceMissing { attempt: u64, reason: String },
     /// Orders the runner to end the attempt, with TERM and then KILL, and to report it as cancelled.
-    Cancel {
-        attempt: u64,
-    },
+    Cancel { attempt: u64 },
     /// Confirms the stream's bytes before `offset`; the runner continues at `offset`. It keeps the whole stream until
     /// `ok` or `stale`, because a dispatcher that lost power may ask for bytes again.
     LogAck {
@@ -141,14 +128,10 @@ pub enum ToRunner {
         offset: u64,
     },
     /// Confirms that the result is durable. The runner may forget the attempt.
-    Ok {
-        attempt: u64,
-    },
+    Ok { attempt: u64 },
     /// States that the lease was no longer held. The dispatcher keeps the late result as evidence, but it changes no
     /// verdict. The runner forgets the attempt.
-    Stale {
-        attempt: u64,
-    },
+    Stale { attempt: u64 },
     /// Answers `ping`. Attempts in `gone` are no longer held.
     Ack {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -156,6 +139,7 @@ pub enum ToRunner {
     },
     /// Orders the runner to finish the attempts that it holds and then to end: an operator asked for it.
     Drain,
+    /// Refuses a message, or ends the session.
     Error(Refusal),
 }
 

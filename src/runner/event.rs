@@ -9,40 +9,25 @@ pub(super) enum Event {
     /// The dispatcher answered `hello` with `welcome`.
     Connected,
     /// The dispatcher accepted the registration that was sent at `since`. The attempts in `gone` are not held any more.
-    Registered {
-        since: Moment,
-        gone: Vec<AttemptId>,
-        streams: Vec<(StreamId, u64)>,
-    },
+    Registered { since: Moment, gone: Vec<AttemptId>, streams: Vec<(StreamId, u64)> },
+    /// The session has ended.
     Disconnected,
     /// The source of a commit came ahead of its lease.
     SourceCame(Box<SourceAhead>),
     /// The dispatcher sent a lease.
     Leased(Box<Assignment>),
     /// The dispatcher sent a lease that cannot be executed.
-    LeaseUnreadable {
-        attempt: AttemptId,
-        why: String,
-    },
+    LeaseUnreadable { attempt: AttemptId, why: String },
     /// A slot needs the source of its attempt's commit, and has the commits `haves`.
-    SourceWanted {
-        attempt: AttemptId,
-        haves: Vec<CommitId>,
-    },
+    SourceWanted { attempt: AttemptId, haves: Vec<CommitId> },
     /// The attempt's process has started.
     Started(AttemptId),
     /// The dispatcher asked to cancel the attempt.
     CancelAsked(AttemptId),
     /// The dispatcher answered the ping that was sent at `since`. That renewed all held leases but those in `gone`.
-    Renewed {
-        since: Moment,
-        gone: Vec<AttemptId>,
-    },
+    Renewed { since: Moment, gone: Vec<AttemptId> },
     /// The attempt has ended and its slot is free: nothing of it is left but its streams.
-    Ended {
-        attempt: AttemptId,
-        report: AttemptResult,
-    },
+    Ended { attempt: AttemptId, report: AttemptResult },
     /// The dispatcher has recorded the result.
     Recorded(AttemptId),
     /// The dispatcher says that this runner does not hold the lease any more.
@@ -52,9 +37,7 @@ pub(super) enum Event {
     /// The runner is to end now.
     StopAsked,
     /// Time has passed. The dispatcher last had more of a stream at `delivered`.
-    Tick {
-        delivered: Moment,
-    },
+    Tick { delivered: Moment },
 }
 
 /// Something to do. The order of actions counts.

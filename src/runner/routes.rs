@@ -12,10 +12,8 @@ use crate::threads;
 /// An answer to a request for source.
 #[derive(Debug)]
 pub(super) enum Piece {
-    Bytes {
-        bytes: Vec<u8>,
-        last: bool,
-    },
+    /// The next bytes of the pack.
+    Bytes { bytes: Vec<u8>, last: bool },
     /// The source cannot be had, for this reason.
     Missing(String),
 }

@@ -35,13 +35,13 @@ pub(super) struct Session {
 /// What the core is told about sessions.
 #[derive(Debug)]
 pub(super) enum SessionNews {
+    /// The dispatcher answered `hello` with `welcome`.
     Connected(Arc<Session>),
+    /// A message of the dispatcher.
     ForCore(ForCore),
     /// The dispatcher answered the ping that was sent at `since`.
-    Renewed {
-        since: Moment,
-        gone: Vec<AttemptId>,
-    },
+    Renewed { since: Moment, gone: Vec<AttemptId> },
+    /// The session has ended.
     Disconnected,
     /// There will never be a session.
     Hopeless(RunnerError),

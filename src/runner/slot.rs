@@ -92,11 +92,9 @@ enum Work {
 
 /// A report of a slot to the core.
 pub(super) enum SlotReport {
-    SourceWanted {
-        attempt: AttemptId,
-        haves: Vec<CommitId>,
-        pieces: Sender<Piece>,
-    },
+    /// The slot needs the source of its attempt.
+    SourceWanted { attempt: AttemptId, haves: Vec<CommitId>, pieces: Sender<Piece> },
+    /// The attempt's process has started.
     Started(AttemptId),
     /// The attempt has ended and the slot is free.
     Ended {

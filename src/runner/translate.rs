@@ -29,21 +29,21 @@ pub(super) enum Heard {
 /// A message for the core.
 #[derive(Debug)]
 pub(super) enum ForCore {
-    Registered {
-        gone: Vec<AttemptId>,
-        streams: Vec<(StreamId, u64)>,
-    },
+    /// The dispatcher accepted the registration.
+    Registered { gone: Vec<AttemptId>, streams: Vec<(StreamId, u64)> },
     /// The source of a lease to come. `None` if the message makes no sense.
     Ahead(Option<Box<SourceAhead>>),
+    /// A lease that can be executed.
     Lease(Box<Assignment>),
     /// A lease that cannot be executed, and the reason.
-    BadLease {
-        attempt: AttemptId,
-        why: String,
-    },
+    BadLease { attempt: AttemptId, why: String },
+    /// The attempt is to be cancelled.
     Cancel(AttemptId),
+    /// The result is durable.
     Recorded(AttemptId),
+    /// The runner does not hold the lease any more.
     Fenced(AttemptId),
+    /// An operator asked the runner to drain.
     Drain,
     /// The dispatcher refused a message of the runner.
     Error(String),

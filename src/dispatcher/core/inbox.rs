@@ -27,48 +27,25 @@ pub(crate) type MakeEvent = Box<dyn FnOnce(RequestId) -> Event + Send>;
 
 /// A message to the core. The queue has its full length from the start, so variants that are large and rare are boxed.
 pub(crate) enum ToCore {
+    /// An event whose reply nobody waits for.
     Event(Event),
     /// A runner has registered; the core reaches it through `peer` from now on.
-    Join {
-        peer: Peer,
-        joined: Box<RunnerJoined>,
-    },
+    Join { peer: Peer, joined: Box<RunnerJoined> },
     /// Asks where the logs lie of those attempts, said to be held by a runner, that are leased. A runner knows only of
     /// durable leases, so nothing is committed first.
-    LogsOf {
-        holding: Vec<AttemptId>,
-        answer: Sender<Vec<(AttemptId, LogPlace)>>,
-    },
+    LogsOf { holding: Vec<AttemptId>, answer: Sender<Vec<(AttemptId, LogPlace)>> },
     /// An event whose reply somebody waits for.
-    Ask {
-        make: MakeEvent,
-        answer: Sender<Reply>,
-    },
+    Ask { make: MakeEvent, answer: Sender<Reply> },
     /// An observer has announced a commit.
-    Commit {
-        commit: Box<NewCommit>,
-        answer: Sender<Reply>,
-    },
+    Commit { commit: Box<NewCommit>, answer: Sender<Reply> },
     /// An operator has ordered a rerun. The core reads the build itself, so that no other rerun comes in between.
-    Rerun {
-        build: BuildId,
-        failed_only: bool,
-        answer: Sender<Reply>,
-    },
+    Rerun { build: BuildId, failed_only: bool, answer: Sender<Reply> },
     /// A look at the core's state, for reports.
     Look(Look),
     /// An observer has said where the repository of that name is.
-    SaveSource {
-        repo: RepoName,
-        source: String,
-    },
+    SaveSource { repo: RepoName, source: String },
     /// Builds that are to be removed. The answer names those that were, or says why none can be removed now.
-    Forget {
-        builds: Vec<BuildId>,
-        rule: Rule,
-        at: WallTime,
-        answer: Sender<Result<Vec<BuildId>, String>>,
-    },
+    Forget { builds: Vec<BuildId>, rule: Rule, at: WallTime, answer: Sender<Result<Vec<BuildId>, String>> },
     /// A subscription to builds that change.
     Watch(Watcher),
     /// Asks the core to finish the batch, then to end.

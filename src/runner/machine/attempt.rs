@@ -16,15 +16,12 @@ pub(super) struct HeldAttempt {
 /// The phase of an attempt, in life order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum AttemptPhase {
+    /// No slot has the attempt yet.
     Waiting,
-    Executing {
-        started: bool,
-    },
+    /// A slot has the attempt; its process has `started`.
+    Executing { started: bool },
     /// The attempt has ended. A result without streams was sent at `said`.
-    Ended {
-        report: AttemptResult,
-        said: Option<Moment>,
-    },
+    Ended { report: AttemptResult, said: Option<Moment> },
 }
 
 /// The reason why an attempt is ended before its time.

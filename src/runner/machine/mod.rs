@@ -56,18 +56,14 @@ enum Connection {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Departure {
+    /// The runner stays.
     No,
     /// The runner drains. The dispatcher was told at `told`, and has `heard` of it. Since `delivering` nothing executes
     /// and the dispatcher has taken nothing.
-    Draining {
-        told: Option<Moment>,
-        heard: bool,
-        delivering: Option<Moment>,
-    },
+    Draining { told: Option<Moment>, heard: bool, delivering: Option<Moment> },
     /// The runner stops. Every slot was empty at `since`.
-    Stopping {
-        since: Option<Moment>,
-    },
+    Stopping { since: Option<Moment> },
+    /// The runner was told to end.
     Over,
 }
 
