@@ -1,7 +1,7 @@
 //! The whole command line as it is typed: the global flags and the list of commands. The flags of each command stand in
 //! the command's own file. Nothing here has an effect.
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
 
 use super::backup::{BackupFlags, RestoreFlags};
 use super::check::CheckFlags;
@@ -59,12 +59,12 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) verbosity: Verbosity,
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: Subcommand,
 }
 
 /// The command to execute.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Command {
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Subcommand {
     Up(UpFlags),
     Dispatcher(DispatcherFlags),
     Observer(ObserverFlags),

@@ -45,7 +45,7 @@ use std::ffi::OsString;
 
 use clap::{CommandFactory, Parser};
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, Subcommand};
 use output::Output;
 
 use crate::process;
@@ -76,49 +76,51 @@ pub fn run(arguments: Vec<OsString>) -> Result<ExitCode, CliError> {
 fn perform(arguments: Arguments) -> Result<ExitCode, CliError> {
     let verbosity = arguments.verbosity;
     match &arguments.command {
-        Command::Dispatcher(_) | Command::Observer(_) | Command::Runner(_) => logging::of_role(verbosity),
+        Subcommand::Dispatcher(_) | Subcommand::Observer(_) | Subcommand::Runner(_) => logging::of_role(verbosity),
         // It draws on the terminal, and starts the log itself.
-        Command::Up(_) => {}
-        Command::Status(_)
-        | Command::Show(_)
-        | Command::Logs(_)
-        | Command::Why(_)
-        | Command::Cancel(_)
-        | Command::Rerun(_)
-        | Command::Runners(_)
-        | Command::Drain(_)
-        | Command::Run(_)
-        | Command::Check(_)
-        | Command::Backup(_)
-        | Command::Restore(_)
-        | Command::Completions(_)
-        | Command::Supervise => logging::of_command(verbosity),
+        Subcommand::Up(_) => {}
+        Subcommand::Status(_)
+        | Subcommand::Show(_)
+        | Subcommand::Logs(_)
+        | Subcommand::Why(_)
+        | Subcommand::Cancel(_)
+        | Subcommand::Rerun(_)
+        | Subcommand::Runners(_)
+        | Subcommand::Drain(_)
+        | Subcommand::Run(_)
+        | Subcommand::Check(_)
+        | Subcommand::Backup(_)
+        | Subcommand::Restore(_)
+        | Subcommand::Completions(_)
+        | Subcommand::Supervise => logging::of_command(verbosity),
     }
-    if let Command::Dispatcher(_) | Command::Observer(_) | Command::Runner(_) | Command::Up(_) = arguments.command {
+    if let Subcommand::Dispatcher(_) | Subcommand::Observer(_) | Subcommand::Runner(_) | Subcommand::Up(_) =
+        arguments.command
+    {
         // Only roles live long enough for idle memory to matter.
         process::give_back_when_idle().map_err(CliError::machine("start a thread"))?;
     }
     let mut out = Output::stdout();
     match arguments.command {
-        Command::Up(flags) => up::run(flags, &Arguments::command(), verbosity, out),
-        Command::Dispatcher(flags) => dispatcher::run(flags),
-        Command::Observer(flags) => observer::run(flags, &Arguments::command()),
-        Command::Runner(flags) => runner::run(flags),
-        Command::Status(flags) => status::run(flags, &mut out),
-        Command::Show(flags) => show::run(flags, &mut out),
-        Command::Logs(flags) => logs::run(flags, &mut out),
-        Command::Why(flags) => why::run(flags, &mut out),
-        Command::Cancel(flags) => control::cancel(&flags, &mut out),
-        Command::Rerun(flags) => control::rerun(&flags, &mut out),
-        Command::Runners(flags) => runners::run(&flags, &mut out),
-        Command::Drain(flags) => control::drain(flags, &mut out),
-        Command::Run(flags) => execute::run(&flags, &mut out),
-        Command::Check(flags) => check::run(&flags, &mut out),
-        Command::Backup(flags) => backup::backup(flags, &mut out),
-        Command::Restore(flags) => backup::restore(flags, &mut out),
-        Command::Completions(flags) => completions::run(&flags, Arguments::command(), &mut out),
+        Subcommand::Up(flags) => up::run(flags, &Arguments::command(), verbosity, out),
+        Subcommand::Dispatcher(flags) => dispatcher::run(flags),
+        Subcommand::Observer(flags) => observer::run(flags, &Arguments::command()),
+        Subcommand::Runner(flags) => runner::run(flags),
+        Subcommand::Status(flags) => status::run(flags, &mut out),
+        Subcommand::Show(flags) => show::run(flags, &mut out),
+        Subcommand::Logs(flags) => logs::run(flags, &mut out),
+        Subcommand::Why(flags) => why::run(flags, &mut out),
+        Subcommand::Cancel(flags) => control::cancel(&flags, &mut out),
+        Subcommand::Rerun(flags) => control::rerun(&flags, &mut out),
+        Subcommand::Runners(flags) => runners::run(&flags, &mut out),
+        Subcommand::Drain(flags) => control::drain(flags, &mut out),
+        Subcommand::Run(flags) => execute::run(&flags, &mut out),
+        Subcommand::Check(flags) => check::run(&flags, &mut out),
+        Subcommand::Backup(flags) => backup::backup(flags, &mut out),
+        Subcommand::Restore(flags) => backup::restore(flags, &mut out),
+        Subcommand::Completions(flags) => completions::run(&flags, Arguments::command(), &mut out),
         // Reached only if a global flag stands before the word, which a runner never writes.
-        Command::Supervise => crate::process::supervise().map(|()| ExitCode::Ok).map_err(CliError::Process),
+        Subcommand::Supervise => crate::process::supervise().map(|()| ExitCode::Ok).map_err(CliError::Process),
     }
 }
 

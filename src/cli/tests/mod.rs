@@ -4,7 +4,7 @@ pub(super) mod support;
 
 use clap::{CommandFactory, Parser};
 
-use super::arguments::{Arguments, Command};
+use super::arguments::{Arguments, Subcommand};
 use super::*;
 use crate::config::RepoLocation;
 use crate::model::Address;
@@ -15,7 +15,7 @@ fn parse(typed: &str) -> Result<Arguments, clap::Error> {
 }
 
 #[track_caller]
-fn parsed(typed: &str) -> Command {
+fn parsed(typed: &str) -> Subcommand {
     parse(typed).unwrap_or_else(|error| panic!("{typed}: {error}")).command
 }
 
@@ -36,17 +36,17 @@ fn the_definition_of_the_command_line_is_sound() {
 #[test]
 fn the_original_programs_command_lines_are_valid() {
     // Tests run in the package's directory, which exists.
-    let Command::Observer(flags) = parsed("--dispatch=localhost:9000 .") else { panic!("not an observer") };
+    let Subcommand::Observer(flags) = parsed("--dispatch=localhost:9000 .") else { panic!("not an observer") };
     let settings = flags.settings(&Arguments::command()).unwrap();
     assert_eq!(settings.dispatch, [address("localhost:9000")]);
     assert!(matches!(settings.repos[0].location, RepoLocation::Path(_)));
 
-    let Command::Dispatcher(flags) = parsed("dispatcher --host=10.0.0.5 --port=9001") else {
+    let Subcommand::Dispatcher(flags) = parsed("dispatcher --host=10.0.0.5 --port=9001") else {
         panic!("not a dispatcher")
     };
     assert_eq!(flags.settings().unwrap().listen, address("10.0.0.5:9001"));
 
-    let Command::Runner(flags) = parsed("runner --host=h --port=1 --dispatch=h:2 /repo") else {
+    let Subcommand::Runner(flags) = parsed("runner --host=h --port=1 --dispatch=h:2 /repo") else {
         panic!("not a runner")
     };
     let settings = flags.settings().unwrap();
@@ -57,12 +57,12 @@ fn the_original_programs_command_lines_are_valid() {
 
 #[test]
 fn the_roles_have_their_defaults() {
-    let Command::Dispatcher(flags) = parsed("dispatcher") else { panic!("not a dispatcher") };
+    let Subcommand::Dispatcher(flags) = parsed("dispatcher") else { panic!("not a dispatcher") };
     let settings = flags.settings().unwrap();
     assert_eq!(settings.listen, address("127.0.0.1:9000"));
     assert_eq!(settings.spawn, 1);
 
-    let Command::Runner(flags) = parsed("runner") else { panic!("not a runner") };
+    let Subcommand::Runner(flags) = parsed("runner") else { panic!("not a runner") };
     let settings = flags.settings().unwrap();
     assert_eq!(settings.dispatch, [address("localhost:9000")]);
     assert_eq!(settings.listen, None);
@@ -71,14 +71,14 @@ fn the_roles_have_their_defaults() {
 
 #[test]
 fn several_dispatchers_are_tried_in_the_order_typed() {
-    let Command::Runner(flags) = parsed("runner --dispatch a:1,b:2") else { panic!("not a runner") };
+    let Subcommand::Runner(flags) = parsed("runner --dispatch a:1,b:2") else { panic!("not a runner") };
     assert_eq!(flags.settings().unwrap().dispatch, [address("a:1"), address("b:2")]);
 }
 
 #[test]
 fn a_token_is_looked_for_where_it_was_said_to_be() {
     let token = |typed: &str| {
-        let Command::Runner(flags) = parsed(typed) else { panic!("not a runner") };
+        let Subcommand::Runner(flags) = parsed(typed) else { panic!("not a runner") };
         flags.settings().unwrap().token.0
     };
     assert_eq!(token("runner --token-file t --data /d"), std::path::Path::new("t"));
@@ -90,7 +90,7 @@ fn global_flags_go_before_and_behind_the_command() {
     for typed in ["-v observer .", "-v .", "observer . -v", "--verbose --dispatch h:1 ."] {
         let arguments = parse(typed).unwrap();
         assert_eq!(arguments.verbosity.verbose, 1, "{typed}");
-        assert!(matches!(arguments.command, Command::Observer(_)), "{typed}");
+        assert!(matches!(arguments.command, Subcommand::Observer(_)), "{typed}");
     }
     assert_eq!(parse("-vv status").unwrap().verbosity.verbose, 2);
     assert_eq!(parse("status -q").unwrap().verbosity.quiet, 1);
@@ -127,15 +127,15 @@ fn settings_that_make_no_sense_together_are_refused() {
         assert_eq!(error.exit_code(), ExitCode::Usage, "{error}");
         error.to_string()
     };
-    let Command::Observer(flags) = parsed("observer . src --name x") else { panic!("not an observer") };
+    let Subcommand::Observer(flags) = parsed("observer . src --name x") else { panic!("not an observer") };
     assert!(usage(flags.settings(&Arguments::command()).map(drop)).contains("--name"));
-    let Command::Observer(flags) = parsed("--dispatch h:1 status") else { panic!("not an observer") };
+    let Subcommand::Observer(flags) = parsed("--dispatch h:1 status") else { panic!("not an observer") };
     assert!(usage(flags.settings(&Arguments::command()).map(drop)).contains("surveil status"));
-    let Command::Dispatcher(flags) = parsed("dispatcher --heartbeat-interval 5s --heartbeat-timeout 6s") else {
+    let Subcommand::Dispatcher(flags) = parsed("dispatcher --heartbeat-interval 5s --heartbeat-timeout 6s") else {
         panic!("not a dispatcher")
     };
     assert!(usage(flags.settings().map(drop)).contains("four times"));
-    let Command::Runner(flags) = parsed("runner --name a/b") else { panic!("not a runner") };
+    let Subcommand::Runner(flags) = parsed("runner --name a/b") else { panic!("not a runner") };
     assert!(usage(flags.settings().map(drop)).contains("cannot name a runner"));
 }
 
@@ -149,7 +149,7 @@ fn with_fetch_the_remote_of_a_local_repository_is_observed_under_the_local_name(
     };
     let settings = |typed: &str| {
         let typed = format!("observer {} --work /w {typed}", path.display());
-        let Command::Observer(flags) = parsed(&typed) else { panic!("not an observer") };
+        let Subcommand::Observer(flags) = parsed(&typed) else { panic!("not an observer") };
         flags.settings(&Arguments::command())
     };
     std::fs::create_dir(&path).unwrap();
@@ -171,7 +171,7 @@ fn with_fetch_the_remote_of_a_local_repository_is_observed_under_the_local_name(
     assert!(mirror.starts_with("/w"), "{}", mirror.display());
     let in_place = settings("").unwrap();
     assert!(matches!(in_place.repos[0].location, RepoLocation::Path(_)));
-    let Command::Observer(flags) = parsed("observer --fetch https://h/x.git") else { panic!("not an observer") };
+    let Subcommand::Observer(flags) = parsed("observer --fetch https://h/x.git") else { panic!("not an observer") };
     assert_eq!(flags.settings(&Arguments::command()).unwrap().repos[0].name.as_str(), "x");
 }
 
