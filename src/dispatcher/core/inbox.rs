@@ -31,8 +31,8 @@ pub(crate) enum ToCore {
     Event(Event),
     /// A runner has registered; the core reaches it through `peer` from now on.
     Join { peer: Peer, joined: Box<RunnerJoined> },
-    /// Asks where the logs lie of those attempts, said to be held by a runner, that are leased. A runner knows only of
-    /// durable leases, so nothing is committed first.
+    /// Asks for the places of the logs of attempts that a runner says it holds. Attempts without a lease are left out.
+    /// A runner knows only of durable leases, so nothing is committed first.
     LogsOf { holding: Vec<AttemptId>, answer: Sender<Vec<(AttemptId, LogPlace)>> },
     /// An event whose reply somebody waits for.
     Ask { make: MakeEvent, answer: Sender<Reply> },

@@ -29,8 +29,8 @@ impl LogSender {
         self.sender.send(message).is_ok()
     }
 
-    /// Has `wake` woken when the attempt's log grows or ends. A follower must check after this call whether the attempt
-    /// has ended.
+    /// Subscribes `wake` to the attempt's log: it is woken when the log grows or ends. A follower must check after this
+    /// call whether the attempt has ended.
     pub(crate) fn follow(&self, attempt: AttemptId, wake: Sender<()>) -> Following {
         self.followers.fetch_add(1, Ordering::SeqCst);
         drop(self.sender.send(ToLogs::Follow { attempt, wake }));

@@ -191,7 +191,7 @@ impl Logs {
         summary.missing = Some(format!("{before}{why}"));
     }
 
-    /// Whether a stream is whole, which makes it durable; else asks for the bytes that are missing.
+    /// Returns true if a stream is whole, and makes it durable then. Otherwise asks for the missing bytes.
     fn is_whole(&mut self, stream: &StreamId, seal: &StreamSeal, answer: &RunnerOutbox) -> bool {
         let StreamSeal { place, summary, .. } = seal;
         let checked = self.open(stream, place).and_then(|open| {

@@ -111,18 +111,18 @@ fn plan_of(mirror: &Mirror, commit: CommitId, context: PlanContext<'_>) -> Resul
 }
 
 impl ArrivingPack {
-    /// An empty pack that is spooled in the directory if it grows large.
+    /// Returns an empty pack, which is spooled in the directory if it grows large.
     pub(crate) fn new(repo: RepoName, spool: &Path) -> Self {
         let pieces = tempfile::spooled_tempfile_in(SPOOL_BYTES, spool);
         Self { repo, pieces, is_whole: false, spool: spool.to_owned() }
     }
 
-    /// Whether a further piece for this repository belongs to this pack.
+    /// Returns whether a further piece for this repository belongs to this pack.
     pub(crate) fn goes_on(&self, repo: &RepoName) -> bool {
         self.repo == *repo && !self.is_whole
     }
 
-    /// Whether this is all of a pack for this repository.
+    /// Returns whether this is a whole pack for this repository.
     pub(crate) fn is_whole_for(&self, repo: &RepoName) -> bool {
         self.repo == *repo && self.is_whole
     }
@@ -152,7 +152,7 @@ impl ArrivingPack {
         }
     }
 
-    /// All of the pack, if it is small enough to go ahead of a lease.
+    /// Returns all of the pack, if it is small enough to go ahead of a lease.
     fn into_small(self) -> Option<Vec<u8>> {
         match self.pieces.into_inner() {
             SpooledData::InMemory(pieces) => Some(pieces.into_inner()).filter(|pack| pack.len() <= limits::AHEAD_BYTES),

@@ -20,7 +20,7 @@ pub(crate) enum Upkeep {
 }
 
 impl Upkeep {
-    /// How long it must have been quiet before the next step.
+    /// Returns the time without messages after which the next step is done.
     pub(crate) fn patience(self) -> Duration {
         match self {
             Self::Done => Duration::MAX,
