@@ -1,5 +1,6 @@
 //! Locations: Surveil's own directories, and repositories as people name them.
 
+use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -13,18 +14,14 @@ pub(super) const MAX_MIRROR_NAME_BYTES: usize = 240;
 /// a user without a home directory, such as a service's, it is `/var/lib/surveil`.
 #[must_use]
 pub fn data_dir(given: Option<PathBuf>) -> PathBuf {
-    given.unwrap_or_else(|| {
-        own_directory(std::env::var_os("XDG_STATE_HOME"), ".local/state", std::env::home_dir(), "/var/lib")
-    })
+    given.unwrap_or_else(|| own_directory(env::var_os("XDG_STATE_HOME"), ".local/state", env::home_dir(), "/var/lib"))
 }
 
 /// Returns a runner's work directory: `given`, else `$XDG_CACHE_HOME/surveil`, else `~/.cache/surveil`. For a user
 /// without a home directory it is `/var/cache/surveil`.
 #[must_use]
 pub fn work_dir(given: Option<PathBuf>) -> PathBuf {
-    given.unwrap_or_else(|| {
-        own_directory(std::env::var_os("XDG_CACHE_HOME"), ".cache", std::env::home_dir(), "/var/cache")
-    })
+    given.unwrap_or_else(|| own_directory(env::var_os("XDG_CACHE_HOME"), ".cache", env::home_dir(), "/var/cache"))
 }
 
 /// Whether a repository's location is a URL: `scheme://…`, or `host:path` as ssh accepts it. The rule for colons is

@@ -9,24 +9,6 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 /// Units of durations, longest first.
 const DURATION_UNITS: [(&str, u64); 5] = [("d", DAY_MS), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
-/// Units of sizes, in lower case. A bare letter is a power of 1024, as in most programs that accept sizes.
-const SIZE_UNITS: [(&str, u64); 14] = [
-    ("", 1),
-    ("b", 1),
-    ("k", 1 << 10),
-    ("kib", 1 << 10),
-    ("kb", 1000),
-    ("m", 1 << 20),
-    ("mib", 1 << 20),
-    ("mb", 1_000_000),
-    ("g", 1 << 30),
-    ("gib", 1 << 30),
-    ("gb", 1_000_000_000),
-    ("t", 1 << 40),
-    ("tib", 1 << 40),
-    ("tb", 1_000_000_000_000),
-];
-
 /// Returns the milliseconds of a duration such as `90s`, `20m` or `1h30m`, up to ten years.
 pub fn parse_duration_ms(text: &str) -> Result<u64, ConfigError> {
     duration_ms(text).filter(|ms| *ms <= MAX_DURATION_MS).ok_or_else(|| ConfigError::Duration(shorten(text)))
@@ -37,9 +19,20 @@ pub fn parse_size(text: &str) -> Result<u64, ConfigError> {
     let size = || {
         let text = text.trim();
         let (number, rest) = leading_number(text)?;
-        let unit = rest.trim_start().to_ascii_lowercase();
-        let (_, factor) = SIZE_UNITS.iter().find(|(name, _)| *name == unit)?;
-        number.checked_mul(*factor)
+        // A bare letter is a power of 1024, as in most programs that accept sizes.
+        let factor = match &*rest.trim_start().to_ascii_lowercase() {
+            "" | "b" => 1,
+            "k" | "kib" => 1 << 10,
+            "kb" => 1000,
+            "m" | "mib" => 1 << 20,
+            "mb" => 1_000_000,
+            "g" | "gib" => 1 << 30,
+            "gb" => 1_000_000_000,
+            "t" | "tib" => 1 << 40,
+            "tb" => 1_000_000_000_000,
+            _ => return None,
+        };
+        number.checked_mul(factor)
     };
     size().ok_or_else(|| ConfigError::Size(shorten(text)))
 }

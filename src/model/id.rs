@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-macro_rules! id {
-    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident = $prefix:literal,)+) => {$(
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(pub u64);
@@ -13,43 +13,29 @@ macro_rules! id {
                 write!(f, concat!($prefix, "{}"), self.0)
             }
         }
-    };
+    )+};
 }
 
-id!(
+ids! {
     /// A build's number, counted from 1 over all repositories of one dispatcher. Shown as `b12`.
-    BuildId, "b"
-);
-id!(
+    BuildId = "b",
     /// One task for one commit. Shown as `j12`.
-    JobId, "j"
-);
-id!(
+    JobId = "j",
     /// One execution of a job. It is the fencing token of its lease, so it is never used twice, not even across
     /// restarts. Shown as `a12`.
-    AttemptId, "a"
-);
-id!(
+    AttemptId = "a",
     /// A runner of one name, as long as the dispatcher remembers it. Shown as `r12`.
-    RunnerId, "r"
-);
-id!(
+    RunnerId = "r",
     /// One connection of one peer, from hello to close; counted from 1 at each start of the dispatcher. Shown as `s12`.
-    SessionId, "s"
-);
-id!(
+    SessionId = "s",
     /// One request to start a runner. Numbers of one dispatcher's start are never those of another start, so that a
     /// runner which outlives its dispatcher answers no request of the next. Shown as `n12`.
-    SpawnId, "n"
-);
-id!(
+    SpawnId = "n",
     /// A place where the dispatcher may start runners. Shown as `p0`.
-    PoolId, "p"
-);
-id!(
+    PoolId = "p",
     /// One start of a runner's process: a random number, which distinguishes a restarted runner from a slow one.
-    Incarnation, "i"
-);
+    Incarnation = "i",
+}
 
 impl PoolId {
     /// The dispatcher's own machine.

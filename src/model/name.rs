@@ -8,9 +8,9 @@ use std::sync::Arc;
 /// The longest name and the longest label: a table still shows them in one line.
 const MAX_NAME_BYTES: usize = 100;
 
-/// Makes a type for checked text. `$check` decides which texts are allowed; `$rule` says it in words.
-macro_rules! name {
-    ($(#[$doc:meta])* $name:ident, $error:ident, $check:path, $rule:literal) => {
+/// Makes types for checked text. `$check` decides which texts are allowed; `$rule` says it in words.
+macro_rules! names {
+    ($($(#[$doc:meta])* $name:ident, $error:ident, $check:path, $rule:literal;)+) => {$(
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Arc<str>);
@@ -58,33 +58,27 @@ macro_rules! name {
                 fmt::Debug::fmt(&self.0, f)
             }
         }
-    };
+    )+};
 }
 
-name!(
+names! {
     /// The name under which a dispatcher knows a repository. Safe as a file name: 1 to 100 of `A-Z a-z 0-9 . _ -`,
     /// starting with a letter or digit.
     RepoName, RepoNameError, is_plain,
-    "cannot name a repository: use 1 to 100 of A-Z a-z 0-9 . _ - and start with a letter or digit"
-);
-name!(
+    "cannot name a repository: use 1 to 100 of A-Z a-z 0-9 . _ - and start with a letter or digit";
     /// A task's name, unique within its commit. Safe as a file name: 1 to 100 of `A-Z a-z 0-9 . _ -`, starting with a
     /// letter or digit.
     TaskName, TaskNameError, is_plain,
-    "cannot name a task: use 1 to 100 of A-Z a-z 0-9 . _ - and start with a letter or digit"
-);
-name!(
+    "cannot name a task: use 1 to 100 of A-Z a-z 0-9 . _ - and start with a letter or digit";
     /// A runner's name, unique at a dispatcher. Safe as a file name: 1 to 100 of `A-Z a-z 0-9 . _ -`, starting with a
     /// letter or digit.
     RunnerName, RunnerNameError, is_plain,
-    "cannot name a runner: use 1 to 100 of A-Z a-z 0-9 . _ - and start with a letter or digit"
-);
-name!(
+    "cannot name a runner: use 1 to 100 of A-Z a-z 0-9 . _ - and start with a letter or digit";
     /// A fact that a runner offers, or that a task asks for: `WORD` or `KEY=VALUE`, of letters, digits and
     /// `. _ - + : @ /`, each part starting with a letter or digit; at most 100 bytes.
     Label, LabelError, is_label,
-    "is not a label: write WORD or KEY=VALUE, with letters, digits and . _ - + : @ / only, such as gpu or os=linux"
-);
+    "is not a label: write WORD or KEY=VALUE, with letters, digits and . _ - + : @ / only, such as gpu or os=linux";
+}
 
 impl RunnerName {
     /// Makes a runner's name from a host's name: replaces every character that is not allowed. Returns `runner` if

@@ -53,14 +53,7 @@ struct ScriptForm {
     shell: Option<String>,
     program: Option<Vec<String>>,
     /// Stores that were written before recipes had the form of the wire hold `"script":{"shell":"…"}`.
-    script: Option<StoredScript>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum StoredScript {
-    Shell(String),
-    Program(Vec<String>),
+    script: Option<Script>,
 }
 
 impl TryFrom<ScriptForm> for Script {
@@ -68,11 +61,10 @@ impl TryFrom<ScriptForm> for Script {
 
     fn try_from(form: ScriptForm) -> Result<Self, Self::Error> {
         match (form.shell, form.program, form.script) {
-            (Some(text), None, None) | (None, None, Some(StoredScript::Shell(text))) => Ok(Self::Shell(text)),
-            (None, Some(words), None) | (None, None, Some(StoredScript::Program(words))) => match words.is_empty() {
-                true => Err("the task names an empty program"),
-                false => Ok(Self::Program(words)),
-            },
+            (Some(text), None, None) => Ok(Self::Shell(text)),
+            (None, Some(words), None) if words.is_empty() => Err("the task names an empty program"),
+            (None, Some(words), None) => Ok(Self::Program(words)),
+            (None, None, Some(script)) => Ok(script),
             _ => Err("a task must have either a shell text or a program"),
         }
     }

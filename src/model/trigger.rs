@@ -107,25 +107,22 @@ impl Trigger {
     /// commit it has left is pushed anew.
     #[must_use]
     pub fn key(&self) -> &[u8] {
-        match &self.kind {
-            TriggerKind::Push { before, .. } => before.as_ref().map_or(&[], CommitId::as_bytes),
-        }
+        let TriggerKind::Push { before, .. } = &self.kind;
+        before.as_ref().map_or(&[], CommitId::as_bytes)
     }
 
     /// The head before a push, if there was one.
     #[must_use]
     pub fn before(&self) -> Option<CommitId> {
-        match &self.kind {
-            TriggerKind::Push { before, .. } => *before,
-        }
+        let TriggerKind::Push { before, .. } = &self.kind;
+        *before
     }
 
     /// The commits that a push brought.
     #[must_use]
     pub fn range(&self) -> &[CommitId] {
-        match &self.kind {
-            TriggerKind::Push { range, .. } => range,
-        }
+        let TriggerKind::Push { range, .. } = &self.kind;
+        range
     }
 }
 

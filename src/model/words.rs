@@ -107,13 +107,8 @@ impl Display for DecisionKind {
         match self {
             Self::Lost { runner, reason, loss_of, quarantine } => {
                 write!(f, "lost on {runner}: {reason}; queued again")?;
-                if let Some((losses, limit)) = loss_of {
-                    write!(f, " (loss {losses} of {limit})")?;
-                }
-                match quarantine {
-                    Some(quarantine) => write!(f, "; {runner} is {quarantine}"),
-                    None => Ok(()),
-                }
+                loss_of.iter().try_for_each(|(losses, limit)| write!(f, " (loss {losses} of {limit})"))?;
+                quarantine.iter().try_for_each(|quarantine| write!(f, "; {runner} is {quarantine}"))
             }
             Self::Retried { failure, next, tries } => {
                 write!(f, "{failure}: will be tried again (try {next} of {tries})")
@@ -148,10 +143,7 @@ impl Display for HistoryEntry {
             Self::Leased { number, runner, reason } => write!(f, "attempt {number} went to {runner}: {reason}"),
             Self::Ended { number, runner, outcome } => {
                 write!(f, "attempt {number} on {runner}: {}", outcome.word())?;
-                match outcome_detail(outcome) {
-                    Some(detail) => write!(f, " ({detail})"),
-                    None => Ok(()),
-                }
+                outcome_detail(outcome).iter().try_for_each(|detail| write!(f, " ({detail})"))
             }
             Self::LateResult { attempt, outcome } => {
                 write!(f, "a late result of {attempt} ({}) was kept and counts for nothing", outcome.word())
@@ -160,10 +152,7 @@ impl Display for HistoryEntry {
             Self::Skipped(reason) => write!(f, "skipped: {reason}"),
             Self::BuildFinished { verdict, problem } => {
                 write!(f, "the build {}", verdict.word())?;
-                match problem {
-                    Some(problem) => write!(f, ": {problem}"),
-                    None => Ok(()),
-                }
+                problem.iter().try_for_each(|problem| write!(f, ": {problem}"))
             }
         }
     }
@@ -245,12 +234,8 @@ impl Display for JobStatus {
                 write!(f, "queued for {} s: {}", waited_ms / 1000, runners.join("; "))
             }
             Self::InQueue { waited_ms, before } => {
-                write!(f, "queued for {} s: ", waited_ms / 1000)?;
-                match before {
-                    0 => f.write_str("next in the queue")?,
-                    before => write!(f, "{before} jobs before it")?,
-                }
-                f.write_str(", no fitting runner has a free slot")
+                let place = if *before == 0 { "next in the queue" } else { &format!("{before} jobs before it") };
+                write!(f, "queued for {} s: {place}, no fitting runner has a free slot", waited_ms / 1000)
             }
             Self::Running { number, runner, status } => {
                 write!(f, "attempt {number} runs on {runner}")?;

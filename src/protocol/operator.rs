@@ -1,6 +1,6 @@
 //! Messages between an operator's command and the dispatcher, and the reports that `--format json` prints.
 //!
-//! Fields are only ever added to a report. Fields named `…_ms` that are points in time count milliseconds since the
+//! Fields are only ever added to a report. A missing field of type `Option` reads as `None`. Fields named `…_ms` that are points in time count milliseconds since the
 //! Unix epoch.
 
 use std::collections::BTreeMap;
@@ -152,7 +152,6 @@ pub struct BuildReport {
     /// `trusted` or `untrusted`.
     #[serde(default)]
     pub trust: String,
-    #[serde(default)]
     pub before: Option<String>,
     pub subject: String,
     pub author: String,
@@ -162,10 +161,8 @@ pub struct BuildReport {
     #[serde(default)]
     pub flaky: bool,
     pub created_ms: i64,
-    #[serde(default)]
     pub finished_ms: Option<i64>,
     /// The reason why the build has no jobs, if it has none.
-    #[serde(default)]
     pub problem: Option<String>,
     pub jobs: Vec<JobReport>,
 }
@@ -178,7 +175,6 @@ pub struct JobReport {
     /// `waiting`, `queued`, `running`, `passed`, `failed`, `errored`, `cancelled`, `skipped`.
     pub state: String,
     /// The reason why it is errored or skipped.
-    #[serde(default)]
     pub detail: Option<String>,
     /// The code of that reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -200,16 +196,12 @@ pub struct AttemptReport {
     pub number: u32,
     pub runner: String,
     pub leased_ms: i64,
-    #[serde(default)]
     pub finished_ms: Option<i64>,
     /// The time for which the task's process ran, in milliseconds.
-    #[serde(default)]
     pub duration_ms: Option<u64>,
     /// Absent while it is executing.
-    #[serde(default)]
     pub outcome: Option<String>,
     /// The exit code, the signal, or the reason, in words.
-    #[serde(default)]
     pub detail: Option<String>,
     /// The code of that reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -232,7 +224,6 @@ pub struct RunnerReport {
     /// `connected`, `away` (its leases are kept for a while), `draining`, `resting`, `quarantined`.
     pub state: String,
     /// The reason why it is in quarantine, if it is.
-    #[serde(default)]
     pub detail: Option<String>,
     /// The code of that reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -260,9 +251,7 @@ pub struct WhyReport {
 /// One reason, as a sentence.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WhyLine {
-    #[serde(default)]
     pub at_ms: Option<i64>,
-    #[serde(default)]
     pub task: Option<String>,
     pub text: String,
     /// The code of what happened or is waited for.

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::ser::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 
 use super::hello::Refusal;
 use crate::model::recipe::{self, Recipe};
@@ -155,7 +157,7 @@ pub struct Runtask {
     pub branch: String,
     pub commit: String,
     /// A task that cannot be read spoils this attempt alone, not the session; the error says what is wrong with it.
-    #[serde(with = "readable")]
+    #[serde(serialize_with = "serialize_task", deserialize_with = "deserialize_task")]
     pub task: Result<WireTask, String>,
 }
 
@@ -167,24 +169,14 @@ pub struct WireTask {
     pub recipe: Arc<Recipe>,
 }
 
+fn serialize_task<S: Serializer>(task: &Result<WireTask, String>, serializer: S) -> Result<S::Ok, S::Error> {
+    task.as_ref().map_err(S::Error::custom)?.serialize(serializer)
+}
+
 /// Reads a task in two steps, so that a mistake in it does not make the whole message unreadable.
-mod readable {
-    use serde::ser::Error;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-    use serde_json::Value;
-
-    use super::WireTask;
-
-    pub(super) fn serialize<S: Serializer>(task: &Result<WireTask, String>, serializer: S) -> Result<S::Ok, S::Error> {
-        task.as_ref().map_err(S::Error::custom)?.serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Result<WireTask, String>, D::Error> {
-        let value = Value::deserialize(deserializer)?;
-        Ok(WireTask::deserialize(value).map_err(|error| error.to_string()))
-    }
+fn deserialize_task<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Result<WireTask, String>, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    Ok(WireTask::deserialize(value).map_err(|error| error.to_string()))
 }
 
 /// The commit of a repository's work tree.

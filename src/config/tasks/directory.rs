@@ -39,7 +39,7 @@ pub fn check_directory(path: &Path) -> Result<Vec<TaskSpec>, ConfigError> {
     match fs::symlink_metadata(&file) {
         Ok(metadata) if metadata.is_file() => return parse_file(&file),
         Ok(_) => {
-            let text = format!("{}: this is not a regular file\n = help: write the tasks into it", shown(&file));
+            let text = format!("{}: this is not a regular file\n = help: write the tasks into it", file.display());
             return Err(TaskFileError { text }.into());
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -70,7 +70,7 @@ fn parse_file(path: &Path) -> Result<Vec<TaskSpec>, ConfigError> {
     // Reads one byte more than is allowed, so that `parse_tasks` sees that the file is too large.
     let limit = u64::try_from(MAX_TASK_FILE_BYTES).unwrap_or(u64::MAX).saturating_add(1);
     File::open(path).map_err(failed)?.take(limit).read_to_end(&mut text).map_err(failed)?;
-    Ok(parse_tasks(&shown(path), &text, PlanContext::Unknown)?)
+    Ok(parse_tasks(&path.to_string_lossy(), &text, PlanContext::Unknown)?)
 }
 
 /// Returns the sorted names of the regular files that their owner may execute; none if there is no such directory.
@@ -89,10 +89,6 @@ fn executables(directory: &Path) -> io::Result<Vec<String>> {
     }
     names.sort();
     Ok(names)
-}
-
-fn shown(path: &Path) -> String {
-    path.to_string_lossy().into_owned()
 }
 
 #[cfg(test)]

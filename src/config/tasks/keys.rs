@@ -5,8 +5,6 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use toml::de::DeValue;
-
 use super::PlanContext;
 use super::mistake::{Mistake, quote};
 use super::value::{Placed, TableEntry, entries, kind};
@@ -25,15 +23,12 @@ pub(super) const MAX_KEEP: usize = 64;
 const RESERVED_ENV: &str = "SURVEIL_";
 
 /// One key of a task.
-#[cfg_attr(not(test), expect(dead_code, reason = "some columns are for the test of docs/tasks.md only"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "`row` is for the test of docs/tasks.md only"))]
 pub(super) struct Key {
     pub(super) name: &'static str,
-    /// The type of the value, as `docs/tasks.md` has it.
-    pub(super) kind: &'static str,
-    /// The value of a task without this key, as `docs/tasks.md` has it.
-    pub(super) default: &'static str,
-    /// The meaning in a few words, as `docs/tasks.md` has it.
-    pub(super) meaning: &'static str,
+    /// The type of the value, the value of a task without this key, and the meaning in a few words: the key's row in the
+    /// table of `docs/tasks.md`.
+    pub(super) row: &'static str,
     /// Words that other programs use for it, for people who come from there.
     pub(super) aliases: &'static [&'static str],
     /// Reads the value into the task.
@@ -65,73 +60,55 @@ impl<'a> Draft<'a> {
 pub(super) static KEYS: [Key; 9] = [
     Key {
         name: "run",
-        kind: "string, or list of strings",
-        default: "required",
-        meaning: "the script, or the program with its arguments",
+        row: "string, or list of strings | required | the script, or the program with its arguments",
         aliases: &["command", "commands", "cmd", "script", "exec", "steps"],
         read: |entry, draft| read_run(entry).map(|script| draft.recipe.script = script),
     },
     Key {
         name: "needs",
-        kind: "list of task names",
-        default: "`[]`",
-        meaning: "tasks that must have passed before",
+        row: "list of task names | `[]` | tasks that must have passed before",
         aliases: &["depends", "depends_on", "dependencies", "requires", "after"],
         read: |entry, draft| read_needs(entry).map(|needs| draft.needs = needs),
     },
     Key {
         name: "env",
-        kind: "table of strings",
-        default: "`{}`",
-        meaning: "variables that are added to the environment",
+        row: "table of strings | `{}` | variables that are added to the environment",
         aliases: &["environment", "variables"],
         read: |entry, draft| read_env(entry).map(|env| draft.recipe.env = env),
     },
     Key {
         name: "timeout",
-        kind: "duration",
-        default: "`\"1h\"`",
-        meaning: "the longest that one attempt may take",
+        row: r#"duration | `"1h"` | the longest that one attempt may take"#,
         aliases: &["timeout_minutes"],
         read: |entry, draft| read_timeout(entry).map(|ms| draft.recipe.timeout_ms = ms),
     },
     Key {
         name: "retries",
-        kind: "0 to 10",
-        default: "`0`",
-        meaning: "how often a failed attempt is tried again",
+        row: "0 to 10 | `0` | how often a failed attempt is tried again",
         aliases: &["retry"],
         read: |entry, draft| entry.count(MAX_RETRIES).map(|count| draft.placement.retries = count),
     },
     Key {
         name: "allow_failure",
-        kind: "`true` or `false`",
-        default: "`false`",
-        meaning: "whether the build passes even if this task fails",
+        row: "`true` or `false` | `false` | whether the build passes even if this task fails",
         aliases: &["continue_on_error"],
         read: |entry, draft| entry.flag().map(|flag| draft.placement.allow_failure = flag),
     },
     Key {
         name: "labels",
-        kind: "list of labels",
-        default: "`[]`",
-        meaning: "labels that a runner must have",
+        row: "list of labels | `[]` | labels that a runner must have",
         aliases: &["tags", "runs_on"],
         read: |entry, draft| read_labels(entry).map(|labels| draft.placement.labels = labels),
     },
     Key {
         name: "keep",
-        kind: "list of paths",
-        default: "`[]`",
-        meaning: "paths that stay in the work tree for the next attempt there",
+        row: "list of paths | `[]` | paths that stay in the work tree for the next attempt there",
         aliases: &["cache"],
         read: |entry, draft| read_keep(entry).map(|paths| draft.recipe.keep = paths),
     },
     Key {
         name: "exclusive",
-        kind: "`true` or `false`",
-        default: "`false`",
-        meaning: "whether two attempts of this job must never overlap",
+        row: "`true` or `false` | `false` | whether two attempts of this job must never overlap",
         aliases: &["concurrency"],
         read: |entry, draft| entry.flag().map(|flag| draft.recipe.exclusive = flag),
     },
@@ -190,14 +167,9 @@ fn read_env(entry: &TableEntry<'_, '_>) -> Result<Vec<(String, String)>, Mistake
         }
         let value = variable.value.get_ref();
         let Some(text) = value.as_str() else {
-            let help = match value {
-                DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {
-                    "put the value in quotes: a variable of the environment is text"
-                }
-                DeValue::String(_) | DeValue::Array(_) | DeValue::Table(_) => {
-                    "write a string: a variable of the environment is text"
-                }
-            };
+            let is_plain = !value.is_array() && !value.is_table();
+            let advice = if is_plain { "put the value in quotes" } else { "write a string" };
+            let help = format!("{advice}: a variable of the environment is text");
             return Err(variable.wrong(format!("{} must be a string, this is {}", quote(name), kind(value)), help));
         };
         refuse_nul(variable.value.span(), text)?;
@@ -264,11 +236,8 @@ fn read_keep(entry: &TableEntry<'_, '_>) -> Result<Vec<String>, Mistake> {
             continue;
         }
         if paths.len() == MAX_KEEP {
-            return Err(Mistake::new(
-                path.place,
-                format!("a task keeps at most {MAX_KEEP} paths"),
-                "keep the directory that holds them",
-            ));
+            let message = format!("a task keeps at most {MAX_KEEP} paths");
+            return Err(Mistake::new(path.place, message, "keep the directory that holds them"));
         }
         paths.push(plain);
     }

@@ -3,7 +3,6 @@
 //! Anybody who may commit writes the file, and its errors are printed on terminals and web pages. Therefore a quotation
 //! from the file is shortened, and characters that would move a cursor or reverse the direction of text are replaced.
 
-use std::fmt::Write;
 use std::ops::Range;
 
 /// Characters of a line that are shown. A longer line is cut around the place.
@@ -37,8 +36,8 @@ impl Mistake {
     /// Renders the mistake as `NAME:LINE:COLUMN: …`, for a file `name` with this text. Lines and columns are counted
     /// from 1, columns in characters.
     pub(super) fn explain(&self, name: &str, text: &str) -> TaskFileError {
-        let start = floor(text, self.place.start);
-        let end = floor(text, self.place.end).max(start);
+        let start = text.floor_char_boundary(self.place.start);
+        let end = text.floor_char_boundary(self.place.end).max(start);
         let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
         let line_end = text[start..].find('\n').map_or(text.len(), |newline| start + newline);
         let line = text[line_start..line_end].trim_end_matches('\r');
@@ -48,18 +47,13 @@ impl Mistake {
 
         let (excerpt, marks) = excerpt(line, column, marked);
         let gutter = " ".repeat(number.to_string().len());
-        let mut shown = format!("{}:{number}:{}: {}\n", visible(name), column + 1, self.message);
-        writeln!(shown, "{gutter} |").expect(NEVER_FAILS);
-        writeln!(shown, "{}", format!("{number} | {excerpt}").trim_end()).expect(NEVER_FAILS);
-        writeln!(shown, "{gutter} | {marks}").expect(NEVER_FAILS);
-        let margin = format!("\n{gutter}         ");
-        write!(shown, "{gutter} = help: {}", self.help.replace('\n', &margin)).expect(NEVER_FAILS);
+        let top = format!("{}:{number}:{}: {}", visible(name), column + 1, self.message);
+        let help = self.help.replace('\n', &format!("\n{gutter}         "));
+        let shown = format!("{top}\n{gutter} |\n{number} | {excerpt}\n{gutter} | {marks}\n{gutter} = help: {help}");
         let text = shown.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
         TaskFileError { text }
     }
 }
-
-const NEVER_FAILS: &str = "writing to a string cannot fail";
 
 /// Quotes a name or value in backquotes, shortened and on one line.
 pub(super) fn quote(text: &str) -> String {
@@ -98,11 +92,6 @@ fn excerpt(line: &str, column: usize, marked: usize) -> (String, String) {
 fn visible_char(c: char) -> char {
     let reorders = matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}');
     if c.is_control() || reorders || c == '\u{feff}' { '\u{fffd}' } else { c }
-}
-
-/// Returns the last offset at or before `at` at which a character starts.
-fn floor(text: &str, at: usize) -> usize {
-    text.floor_char_boundary(at)
 }
 
 #[cfg(test)]

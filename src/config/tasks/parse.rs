@@ -47,8 +47,7 @@ pub(super) fn read_tasks(text: &str, context: PlanContext<'_>) -> Result<Vec<Pla
 
 fn read_task(task: &TableEntry<'_, '_>, context: PlanContext<'_>) -> Result<PlacedTask, Mistake> {
     let name = task.key;
-    let table = task.value.get_ref().as_table();
-    let Some(table) = table else {
+    let Some(table) = task.value.get_ref().as_table() else {
         let message = format!("task {} must be a table, this is {}", quote(name), kind(task.value.get_ref()));
         return Err(Mistake::new(task.key_place.clone(), message, table_help(name)));
     };
