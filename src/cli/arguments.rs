@@ -3,21 +3,10 @@
 
 use clap::Parser;
 
-use super::backup::{BackupFlags, RestoreFlags};
-use super::check::CheckFlags;
-use super::completions::CompletionsFlags;
-use super::control::{CancelFlags, DrainFlags, RerunFlags};
-use super::dispatcher::DispatcherFlags;
-use super::execute::ExecuteFlags;
 use super::logging::Verbosity;
-use super::logs::LogsFlags;
-use super::observer::ObserverFlags;
-use super::runner::RunnerFlags;
-use super::runners::RunnersFlags;
-use super::show::ShowFlags;
-use super::status::StatusFlags;
-use super::up::UpFlags;
-use super::why::WhyFlags;
+use super::{
+    backup, check, completions, control, dispatcher, execute, logs, observer, runner, runners, show, status, up, why,
+};
 
 const EXAMPLES: &str = "\
 An observer notices commits, a dispatcher decides and remembers, runners execute the tasks that each commit names \
@@ -65,23 +54,23 @@ pub(crate) struct Arguments {
 /// The command to execute.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Subcommand {
-    Up(UpFlags),
-    Dispatcher(DispatcherFlags),
-    Observer(ObserverFlags),
-    Runner(RunnerFlags),
-    Status(StatusFlags),
-    Show(ShowFlags),
-    Logs(LogsFlags),
-    Why(WhyFlags),
-    Cancel(CancelFlags),
-    Rerun(RerunFlags),
-    Runners(RunnersFlags),
-    Drain(DrainFlags),
-    Run(ExecuteFlags),
-    Check(CheckFlags),
-    Backup(BackupFlags),
-    Restore(RestoreFlags),
-    Completions(CompletionsFlags),
+    Up(up::UpFlags),
+    Dispatcher(dispatcher::DispatcherFlags),
+    Observer(observer::ObserverFlags),
+    Runner(runner::RunnerFlags),
+    Status(status::StatusFlags),
+    Show(show::ShowFlags),
+    Logs(logs::LogsFlags),
+    Why(why::WhyFlags),
+    Cancel(control::CancelFlags),
+    Rerun(control::RerunFlags),
+    Runners(runners::RunnersFlags),
+    Drain(control::DrainFlags),
+    Run(execute::ExecuteFlags),
+    Check(check::CheckFlags),
+    Backup(backup::BackupFlags),
+    Restore(backup::RestoreFlags),
+    Completions(completions::CompletionsFlags),
     /// Serve one slot of a runner; the runner itself starts this
     #[command(hide = true)]
     Supervise,

@@ -4,10 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::error::CliError;
-use super::exit_code::ExitCode;
-use super::human;
-use super::output::Output;
+use super::{CliError, ExitCode, Output, human};
 use crate::config::data_dir;
 use crate::dispatcher::{self, Copied};
 
@@ -113,10 +110,8 @@ fn name_missing(copied: &Copied, out: &mut Output) -> Result<(), CliError> {
     if missing.is_empty() {
         return Ok(());
     }
-    out.line(format_args!(
-        "{} missing or shorter than recorded (were they deleted by hand?):",
-        human::count(missing.len() as u64, "log")
-    ))?;
+    let logs = human::count(missing.len() as u64, "log");
+    out.line(format_args!("{logs} missing or shorter than recorded (were they deleted by hand?):"))?;
     for path in missing.iter().take(NAMED_MAX) {
         out.line(format_args!("  {}", path.display()))?;
     }

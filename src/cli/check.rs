@@ -4,10 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::error::CliError;
-use super::exit_code::ExitCode;
-use super::human;
-use super::output::{Output, bold};
+use super::output::bold;
+use super::{CliError, ExitCode, Output, human};
 use crate::config::check_directory;
 use crate::model::{Recipe, TaskSpec};
 
@@ -39,27 +37,17 @@ pub(crate) fn run(flags: &CheckFlags, out: &mut Output) -> Result<ExitCode, CliE
 
 /// Formats `  test  needs build; labels gpu; tried up to 3 times; may fail`.
 fn line(task: &TaskSpec) -> String {
-    let mut facts = Vec::new();
-    let (recipe, placement) = (&task.recipe, &task.placement);
-    if !placement.needs.is_empty() {
-        let needs: Vec<&str> = placement.needs.iter().map(|need| &*need.task).collect();
-        facts.push(format!("needs {}", needs.join(", ")));
-    }
-    if !placement.labels.is_empty() {
-        facts.push(format!("on a runner with {}", placement.labels.join(", ")));
-    }
-    if recipe.timeout_ms != Recipe::DEFAULT_TIMEOUT_MS {
-        facts.push(format!("within {}", human::duration(recipe.timeout_ms)));
-    }
-    if placement.retries > 0 {
-        facts.push(format!("tried up to {} times", placement.retries + 1));
-    }
-    if placement.allow_failure {
-        facts.push("may fail".into());
-    }
-    if recipe.exclusive {
-        facts.push("never twice at a time".into());
-    }
+    let (placement, timeout_ms) = (&task.placement, task.recipe.timeout_ms);
+    let needs: Vec<&str> = placement.needs.iter().map(|need| &*need.task).collect();
+    let facts = [
+        (!needs.is_empty()).then(|| format!("needs {}", needs.join(", "))),
+        (!placement.labels.is_empty()).then(|| format!("on a runner with {}", placement.labels.join(", "))),
+        (timeout_ms != Recipe::DEFAULT_TIMEOUT_MS).then(|| format!("within {}", human::duration(timeout_ms))),
+        (placement.retries > 0).then(|| format!("tried up to {} times", placement.retries + 1)),
+        placement.allow_failure.then(|| "may fail".to_owned()),
+        task.recipe.exclusive.then(|| "never twice at a time".to_owned()),
+    ];
+    let facts: Vec<String> = facts.into_iter().flatten().collect();
     format!("  {}  {}", bold(&task.name), facts.join("; ")).trim_end().to_owned()
 }
 

@@ -3,9 +3,7 @@
 use clap::Args;
 use clap_complete::Shell;
 
-use super::error::CliError;
-use super::exit_code::ExitCode;
-use super::output::Output;
+use super::{CliError, ExitCode, Output};
 
 const EXAMPLES: &str = "\
 Examples:

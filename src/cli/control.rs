@@ -2,12 +2,11 @@
 
 use clap::Args;
 
-use super::error::CliError;
-use super::exit_code::ExitCode;
-use super::output::Output;
-use super::session::{OperatorFlags, build_and_task, done};
+use super::flags::DispatchFlags;
+use super::session::build_and_task;
 use super::table::one_line;
-use crate::protocol::operator::{FromOperator, ToOperator};
+use super::{CliError, ExitCode, Output};
+use crate::protocol::operator::FromOperator;
 
 const CANCEL_EXAMPLES: &str = "\
 Examples:
@@ -35,7 +34,7 @@ pub(crate) struct CancelFlags {
     /// The one task to cancel
     task: Option<String>,
     #[command(flatten)]
-    operator: OperatorFlags,
+    operator: DispatchFlags,
 }
 
 /// Run a finished build's jobs again
@@ -48,7 +47,7 @@ pub(crate) struct RerunFlags {
     #[arg(long)]
     failed: bool,
     #[command(flatten)]
-    operator: OperatorFlags,
+    operator: DispatchFlags,
 }
 
 /// Let a runner finish its attempts, and then end
@@ -58,31 +57,26 @@ pub(crate) struct DrainFlags {
     /// The runner's name, as in `surveil runners`
     runner: String,
     #[command(flatten)]
-    operator: OperatorFlags,
+    operator: DispatchFlags,
 }
 
 /// Cancels, and prints the dispatcher's answer.
 pub(crate) fn cancel(flags: &CancelFlags, out: &mut Output) -> Result<ExitCode, CliError> {
     let (build, task) = build_and_task(&flags.build, flags.task.as_deref())?;
-    let mut session = flags.operator.connect()?;
-    let answer = session.ask(&FromOperator::Cancel { build, task })?;
-    print(answer, out)
+    order(&flags.operator, &FromOperator::Cancel { build, task }, out)
 }
 
 /// Reruns, and prints the dispatcher's answer.
 pub(crate) fn rerun(flags: &RerunFlags, out: &mut Output) -> Result<ExitCode, CliError> {
-    let mut session = flags.operator.connect()?;
-    let answer = session.ask(&FromOperator::Rerun { build: flags.build.clone(), failed: flags.failed })?;
-    print(answer, out)
+    order(&flags.operator, &FromOperator::Rerun { build: flags.build.clone(), failed: flags.failed }, out)
 }
 
 /// Drains, and prints the dispatcher's answer.
 pub(crate) fn drain(flags: DrainFlags, out: &mut Output) -> Result<ExitCode, CliError> {
-    let answer = flags.operator.connect()?.ask(&FromOperator::Drain { runner: flags.runner })?;
-    print(answer, out)
+    order(&flags.operator, &FromOperator::Drain { runner: flags.runner }, out)
 }
 
-fn print(answer: ToOperator, out: &mut Output) -> Result<ExitCode, CliError> {
-    out.line(one_line(&done(answer)?))?;
+fn order(operator: &DispatchFlags, order: &FromOperator, out: &mut Output) -> Result<ExitCode, CliError> {
+    out.line(one_line(&operator.connect()?.order(order)?))?;
     Ok(ExitCode::Ok)
 }

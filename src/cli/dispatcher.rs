@@ -5,10 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::error::CliError;
-use super::exit_code::ExitCode;
-use super::interrupt;
 use super::quantity::{Bytes, Limit, Millis};
+use super::{CliError, ExitCode, interrupt};
 use crate::config::{DispatcherSettings, Retention, data_dir, defaults};
 use crate::dispatcher::Dispatcher;
 use crate::model::Address;
@@ -24,6 +22,9 @@ there. To let another machine take part, copy tokens/runner (or tokens/observer)
 Examples:
   surveil dispatcher
   surveil dispatcher --host 10.0.0.5 --data /var/lib/surveil --spawn 0";
+
+/// The heading of the flags about old builds.
+const REMOVAL: &str = "Removing old builds";
 
 /// Accept commits from observers, hand their tasks to runners, and remember the results
 #[derive(Debug, Args)]
@@ -67,27 +68,14 @@ pub(crate) struct DispatcherFlags {
     pub(crate) reconnect_window: Millis,
 
     /// How long finished builds are kept, or `never` for no limit; the newest ones of each branch are always kept
-    #[arg(
-        long,
-        value_name = "TIME",
-        default_value_t = Limit(Some(Millis(defaults::KEEP_MS))),
-        help_heading = "Removing old builds"
-    )]
+    #[arg(long, value_name = "TIME", default_value_t = Limit(Some(Millis(defaults::KEEP_MS))), help_heading = REMOVAL)]
     pub(crate) keep_for: Limit<Millis>,
     /// How many finished builds of each repository are kept, or `never` for no limit
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = Limit(Some(defaults::KEEP_BUILDS)),
-        help_heading = "Removing old builds"
-    )]
+    #[arg(long, value_name = "N", default_value_t = Limit(Some(defaults::KEEP_BUILDS)), help_heading = REMOVAL)]
     pub(crate) keep_builds: Limit<u32>,
     /// Total size of logs beyond which the oldest builds are removed, or `never` for no limit
     #[arg(
-        long,
-        value_name = "SIZE",
-        default_value_t = Limit(Some(Bytes(defaults::KEEP_LOGS_BYTES))),
-        help_heading = "Removing old builds"
+        long, value_name = "SIZE", default_value_t = Limit(Some(Bytes(defaults::KEEP_LOGS_BYTES))), help_heading = REMOVAL
     )]
     pub(crate) keep_logs: Limit<Bytes>,
 
@@ -103,10 +91,9 @@ impl DispatcherFlags {
     /// Checks the flags and makes settings of them.
     pub(crate) fn settings(self) -> Result<DispatcherSettings, CliError> {
         if self.heartbeat_timeout.0 < self.heartbeat_interval.0.saturating_mul(4) {
-            return Err(CliError::Usage(
-                "--heartbeat-timeout must be at least four times --heartbeat-interval, or a short pause loses a runner"
-                    .into(),
-            ));
+            let text =
+                "--heartbeat-timeout must be at least four times --heartbeat-interval, or a short pause loses a runner";
+            return Err(CliError::Usage(text.into()));
         }
         Ok(DispatcherSettings {
             listen: Address { host: self.host, port: self.port },

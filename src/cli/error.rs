@@ -47,11 +47,7 @@ pub enum CliError {
     Process(#[from] ProcessError),
     /// An operation failed that this machine nearly always can do.
     #[error("could not {doing}")]
-    Machine {
-        doing: String,
-        #[source]
-        source: io::Error,
-    },
+    Machine { doing: String, source: io::Error },
     /// A thread of `surveil up` panicked; the panic has been printed.
     #[error("the {0} ended unexpectedly")]
     Panicked(&'static str),

@@ -11,11 +11,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use crossbeam_channel::Receiver;
 
-use super::error::CliError;
-use super::exit_code::ExitCode;
-use super::output::{Output, bold, painted};
+use super::output::{bold, painted};
 use super::plan::plan;
-use super::{human, interrupt};
+use super::{CliError, ExitCode, Output, human, interrupt};
 use crate::clock;
 use crate::config::{check_directory, default_runner_name, defaults, repo_name_from};
 use crate::git::{BranchSelection, Watched};

@@ -27,9 +27,7 @@ fn pair(large: u64, large_unit: &str, small: u64, small_unit: &str) -> String {
 /// Formats how long before `now_ms` the time `then_ms` was; both count from the Unix epoch. From a week on, returns the
 /// date.
 pub(crate) fn ago(then_ms: i64, now_ms: i64) -> String {
-    let Ok(since) = u64::try_from(now_ms.saturating_sub(then_ms)) else {
-        return "just now".into();
-    };
+    let Ok(since) = u64::try_from(now_ms.saturating_sub(then_ms)) else { return "just now".into() };
     match since {
         0..5_000 => "just now".into(),
         5_000..MINUTE => format!("{} s ago", since / SECOND),

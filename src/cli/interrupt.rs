@@ -3,7 +3,7 @@
 
 use crossbeam_channel::{Receiver, bounded};
 
-use super::error::CliError;
+use super::CliError;
 use crate::shutdown::{self, Stop};
 use crate::threads;
 

@@ -6,10 +6,9 @@ use std::time::Duration;
 use clap::Args;
 use crossbeam_channel::{after, select};
 
-use super::error::CliError;
-use super::exit_code::ExitCode;
-use super::output::Output;
-use super::session::{OperatorFlags, Session, build_and_task};
+use super::flags::DispatchFlags;
+use super::session::{Session, build_and_task};
+use super::{CliError, ExitCode, Output};
 use crate::protocol::operator::{FromOperator, ToOperator};
 use crate::transport::Backoff;
 
@@ -44,7 +43,7 @@ pub(crate) struct LogsFlags {
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     offset: u64,
     #[command(flatten)]
-    operator: OperatorFlags,
+    operator: DispatchFlags,
 }
 
 /// The requested log, and how much of it has arrived.
@@ -110,7 +109,7 @@ fn pass_on(session: &mut Session, wanted: &mut Wanted, out: &mut Output) -> Resu
 }
 
 /// Opens a new session with a dispatcher that went away.
-fn come_back(operator: &OperatorFlags) -> Result<Session, CliError> {
+fn come_back(operator: &DispatchFlags) -> Result<Session, CliError> {
     note("lost the connection, trying to reconnect");
     let mut backoff = Backoff::new(100, 2_000, u64::from(std::process::id()));
     let deadline = after(COME_BACK_FOR);

@@ -46,13 +46,13 @@ use std::ffi::OsString;
 use clap::{CommandFactory, Parser};
 
 use arguments::{Arguments, Subcommand};
-use output::Output;
 
 use crate::process;
 
 pub use crate::error_chain::chain;
 pub use error::CliError;
 pub use exit_code::ExitCode;
+pub(crate) use output::Output;
 
 /// Whether these arguments ask for the hidden subcommand that supervises a slot. Checked before anything is set up.
 #[must_use]
@@ -75,28 +75,16 @@ pub fn run(arguments: Vec<OsString>) -> Result<ExitCode, CliError> {
 
 fn perform(arguments: Arguments) -> Result<ExitCode, CliError> {
     let verbosity = arguments.verbosity;
-    match &arguments.command {
-        Subcommand::Dispatcher(_) | Subcommand::Observer(_) | Subcommand::Runner(_) => logging::of_role(verbosity),
-        // It draws on the terminal, and starts the log itself.
-        Subcommand::Up(_) => {}
-        Subcommand::Status(_)
-        | Subcommand::Show(_)
-        | Subcommand::Logs(_)
-        | Subcommand::Why(_)
-        | Subcommand::Cancel(_)
-        | Subcommand::Rerun(_)
-        | Subcommand::Runners(_)
-        | Subcommand::Drain(_)
-        | Subcommand::Run(_)
-        | Subcommand::Check(_)
-        | Subcommand::Backup(_)
-        | Subcommand::Restore(_)
-        | Subcommand::Completions(_)
-        | Subcommand::Supervise => logging::of_command(verbosity),
+    let command = &arguments.command;
+    let is_role = matches!(command, Subcommand::Dispatcher(_) | Subcommand::Observer(_) | Subcommand::Runner(_));
+    // It draws on the terminal, and starts the log itself.
+    let is_up = matches!(command, Subcommand::Up(_));
+    if is_role {
+        logging::of_role(verbosity);
+    } else if !is_up {
+        logging::of_command(verbosity);
     }
-    if let Subcommand::Dispatcher(_) | Subcommand::Observer(_) | Subcommand::Runner(_) | Subcommand::Up(_) =
-        arguments.command
-    {
+    if is_role || is_up {
         // Only roles live long enough for idle memory to matter.
         process::give_back_when_idle().map_err(CliError::machine("start a thread"))?;
     }

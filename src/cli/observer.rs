@@ -4,11 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::error::CliError;
-use super::exit_code::ExitCode;
 use super::flags::DispatchFlags;
 use super::quantity::Millis;
-use super::{implicit_observer, interrupt};
+use super::{CliError, ExitCode, implicit_observer, interrupt};
 use crate::config::{ObservedRepo, ObserverSettings, RepoLocation, defaults, work_dir};
 use crate::git::Watched;
 use crate::observer;
@@ -87,25 +85,21 @@ pub(crate) fn observed(
     commands: &clap::Command,
 ) -> Result<ObservedRepo, CliError> {
     let repo = ObservedRepo::new(location, name, work)?;
-    match &repo.location {
-        RepoLocation::Path(path) if !path.exists() && implicit_observer::is_command(commands, location) => {
-            Err(CliError::Usage(format!(
-                "there is no repository `{location}`; if you mean the command, write it first: surveil {location} …"
-            )))
-        }
-        RepoLocation::Path(path) if !path.exists() => {
-            Err(CliError::Usage(format!("there is no repository at {}", path.display())))
-        }
-        RepoLocation::Path(_) | RepoLocation::Url { .. } => Ok(repo),
+    let RepoLocation::Path(path) = &repo.location else { return Ok(repo) };
+    if path.exists() {
+        return Ok(repo);
     }
+    Err(CliError::Usage(if implicit_observer::is_command(commands, location) {
+        format!("there is no repository `{location}`; if you mean the command, write it first: surveil {location} …")
+    } else {
+        format!("there is no repository at {}", path.display())
+    }))
 }
 
 /// Replaces a local repository by its remote. A URL stays as it is.
 fn followed(repo: ObservedRepo, work: &Path) -> Result<ObservedRepo, CliError> {
-    let remote = match &repo.location {
-        RepoLocation::Path(path) => Watched::open(path)?.remote_url()?,
-        RepoLocation::Url { .. } => return Ok(repo),
-    };
+    let RepoLocation::Path(path) = &repo.location else { return Ok(repo) };
+    let remote = Watched::open(path)?.remote_url()?;
     Ok(repo.following(&remote, work)?)
 }
 

@@ -7,7 +7,7 @@ use std::io::{self, IsTerminal, Write};
 use anstream::adapter::strip_str;
 use anstyle::{AnsiColor, Style};
 
-use super::error::CliError;
+use super::CliError;
 
 /// The destination of a command's answer.
 pub(crate) struct Output {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::error::CliError;
+use super::CliError;
 use crate::model::{Need, TaskSpec};
 
 /// Returns the requested tasks, or all, together with the tasks that they need. Each comes after its needs, and

@@ -1,14 +1,22 @@
 //! Parts of reports that several commands print.
 
-use super::error::CliError;
-use super::human;
-use super::output::Output;
+use serde::Serialize;
 
-/// Prints a report in the protocol's JSON form, on one line, which `encode` writes.
-pub(crate) fn json(encode: impl FnOnce(&mut Vec<u8>), out: &mut Output) -> Result<(), CliError> {
-    let mut line = Vec::new();
-    encode(&mut line);
-    out.bytes(&line)
+use super::flags::Format;
+use super::{CliError, Output, human};
+use crate::transport::Frame;
+
+/// Prints a report: for people by `print`, or in the protocol's JSON form, on one line.
+pub(crate) fn present<R: Serialize>(
+    report: &R,
+    format: Format,
+    out: &mut Output,
+    print: impl FnOnce(&R, &mut Output) -> Result<(), CliError>,
+) -> Result<(), CliError> {
+    match format {
+        Format::Json => out.bytes(&Frame::new(report).line),
+        Format::Table => print(report, out),
+    }
 }
 
 /// Abbreviates a commit to 7 characters.

@@ -4,11 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::error::CliError;
-use super::exit_code::ExitCode;
 use super::flags::DispatchFlags;
-use super::interrupt;
 use super::quantity::{Bytes, Millis};
+use super::{CliError, ExitCode, interrupt};
 use crate::config::{RunnerSettings, default_runner_name, defaults, own_facts, work_dir};
 use crate::model::{Address, Label, RunnerName, SpawnId};
 use crate::protocol::limits::{MAX_LABELS, MAX_SLOTS};

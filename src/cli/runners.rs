@@ -2,15 +2,10 @@
 
 use clap::Args;
 
-use super::error::CliError;
-use super::exit_code::ExitCode;
-use super::flags::Format;
-use super::human;
-use super::output::Output;
-use super::report::json;
-use super::session::OperatorFlags;
+use super::flags::{DispatchFlags, Format};
+use super::report::present;
 use super::table::{Table, one_line};
-use crate::protocol::codec;
+use super::{CliError, ExitCode, Output, human};
 use crate::protocol::operator::{FromOperator, RunnerReport, RunnersReport, ToOperator};
 
 const EXAMPLES: &str = "\
@@ -26,7 +21,7 @@ pub(crate) struct RunnersFlags {
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
     #[command(flatten)]
-    operator: OperatorFlags,
+    operator: DispatchFlags,
 }
 
 /// Prints the answer.
@@ -34,10 +29,7 @@ pub(crate) fn run(flags: &RunnersFlags, out: &mut Output) -> Result<ExitCode, Cl
     let ToOperator::Runners(report) = flags.operator.connect()?.ask(&FromOperator::Runners)? else {
         return Err(CliError::Unexpected("`runners`"));
     };
-    match flags.format {
-        Format::Json => json(|line| codec::encode(&report, line), out)?,
-        Format::Table => print(&report, out)?,
-    }
+    present(&report, flags.format, out, print)?;
     Ok(ExitCode::Ok)
 }
 

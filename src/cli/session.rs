@@ -4,10 +4,9 @@
 
 use std::time::Duration;
 
-use clap::Args;
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
-use super::error::CliError;
+use super::CliError;
 use super::flags::DispatchFlags;
 use crate::config::TokenSource;
 use crate::model::Address;
@@ -22,17 +21,10 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time that it has to answer `hello`. A peer that takes longer is no dispatcher.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The flags that name a command's dispatcher.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct OperatorFlags {
-    #[command(flatten)]
-    pub(crate) dispatch: DispatchFlags,
-}
-
-impl OperatorFlags {
+impl DispatchFlags {
     /// Opens a session with the named dispatcher.
     pub(crate) fn connect(&self) -> Result<Session, CliError> {
-        Session::open(&self.dispatch.dispatch, &self.dispatch.token("operator"))
+        Session::open(&self.dispatch, &self.token("operator"))
     }
 }
 
@@ -85,7 +77,7 @@ impl Session {
 
     /// Gives an order and returns the dispatcher's confirmation.
     pub(crate) fn order(&mut self, order: &FromOperator) -> Result<String, CliError> {
-        done(self.ask(order)?)
+        if let ToOperator::Ok { text } = self.ask(order)? { Ok(text) } else { Err(CliError::Unexpected("an order")) }
     }
 
     /// Turns this into a session that only reports builds that change, from now on.
@@ -169,11 +161,6 @@ fn refused_hello(mut refusal: Refusal, token: &TokenSource) -> CliError {
 
 fn disconnected(error: TransportError) -> CliError {
     CliError::Disconnected(Some(error))
-}
-
-/// Takes the confirmation that an order is durable.
-pub(crate) fn done(answer: ToOperator) -> Result<String, CliError> {
-    if let ToOperator::Ok { text } = answer { Ok(text) } else { Err(CliError::Unexpected("an order")) }
 }
 
 /// Splits a build and, if named, one of its tasks, as in `b12/test`.

@@ -3,17 +3,14 @@
 
 use clap::Args;
 
-use super::error::CliError;
-use super::exit_code::ExitCode;
-use super::flags::Format;
-use super::human;
-use super::output::{Output, bold, dim, painted};
-use super::report::{json, short, took};
-use super::session::{OperatorFlags, Session};
+use super::flags::{DispatchFlags, Format};
+use super::output::{bold, dim, painted};
+use super::report::{present, short, took};
+use super::session::Session;
 use super::table::one_line;
+use super::{CliError, ExitCode, Output, human};
 use crate::clock;
 use crate::model::{EndingKind, JobStateKind};
-use crate::protocol::codec;
 use crate::protocol::operator::{AttemptReport, BuildReport, FromOperator, JobReport, ToOperator};
 
 const EXAMPLES: &str = "\
@@ -37,7 +34,7 @@ pub(crate) struct ShowFlags {
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
     #[command(flatten)]
-    operator: OperatorFlags,
+    operator: DispatchFlags,
 }
 
 /// Prints the answer.
@@ -47,10 +44,7 @@ pub(crate) fn run(flags: ShowFlags, out: &mut Output) -> Result<ExitCode, CliErr
     if flags.wait {
         report = finished(&flags.operator, &mut session, report)?;
     }
-    match flags.format {
-        Format::Json => json(|line| codec::encode(&report, line), out)?,
-        Format::Table => print(&report, clock::wall().0, out)?,
-    }
+    present(&report, flags.format, out, |report, out| print(report, clock::wall().0, out))?;
     let verdict = if flags.wait { ExitCode::of_build(&report) } else { None };
     Ok(verdict.unwrap_or(ExitCode::Ok))
 }
@@ -62,7 +56,7 @@ pub(crate) fn build_named(session: &mut Session, typed: &str) -> Result<BuildRep
 }
 
 /// Waits until the build has its verdict.
-fn finished(operator: &OperatorFlags, session: &mut Session, report: BuildReport) -> Result<BuildReport, CliError> {
+fn finished(operator: &DispatchFlags, session: &mut Session, report: BuildReport) -> Result<BuildReport, CliError> {
     let mut watching = operator.connect()?.watch()?;
     // The watch does not report earlier changes, so the build is asked for again after it has begun.
     let report = build_named(session, &report.build.to_string())?;
@@ -82,13 +76,8 @@ fn finished(operator: &OperatorFlags, session: &mut Session, report: BuildReport
 pub(crate) fn print(build: &BuildReport, now_ms: i64, out: &mut Output) -> Result<(), CliError> {
     out.line(headline(build, now_ms))?;
     out.line(format_args!("  {}", one_line(&build.subject)))?;
-    out.line(dim(format_args!(
-        "  {} by {}, {} {}",
-        build.commit,
-        one_line(&build.author),
-        one_line(&build.repo),
-        one_line(&build.branch),
-    )))?;
+    let (author, repo, branch) = (one_line(&build.author), one_line(&build.repo), one_line(&build.branch));
+    out.line(dim(format_args!("  {} by {author}, {repo} {branch}", build.commit)))?;
     if let Some(problem) = &build.problem {
         out.line("")?;
         for line in problem.lines() {
@@ -111,9 +100,7 @@ fn headline(build: &BuildReport, now_ms: i64) -> String {
     let state = painted(&build.state);
     let flaky = if build.flaky { format!(" ({})", painted("flaky")) } else { String::new() };
     match build.finished_ms {
-        Some(end) => {
-            format!("{name} {state}{flaky} in {}, {}", took(build.created_ms, end), human::ago(end, now_ms))
-        }
+        Some(end) => format!("{name} {state}{flaky} in {}, {}", took(build.created_ms, end), human::ago(end, now_ms)),
         None => format!("{name} {state}{flaky}, seen {}", human::ago(build.created_ms, now_ms)),
     }
 }
@@ -156,16 +143,21 @@ fn print_job(build: &BuildReport, job: &JobReport, widest: usize, out: &mut Outp
 /// Formats `attempt 2: failed (exit code 1) after 3.2 s on w1, 12 KiB in /…/b12/test.2.log`.
 fn attempt_line(attempt: &AttemptReport) -> String {
     let outcome = attempt.outcome.as_deref().unwrap_or("running");
-    let mut line = format!("attempt {}: {}", attempt.number, painted(&human::words(outcome)));
+    let (log, size) = (one_line(&attempt.log_path), human::bytes(attempt.log_bytes));
+    let (ended, place) = (ending(outcome, attempt, "after"), dim(format_args!("{size} in {log}")));
+    format!("attempt {}: {ended} on {}, {place}", attempt.number, one_line(&attempt.runner))
+}
+
+/// Formats the ending's word, its reason, and the duration behind `preposition`.
+pub(crate) fn ending(word: &str, attempt: &AttemptReport, preposition: &str) -> String {
+    let mut text = painted(&human::words(word));
     if let Some(detail) = &attempt.detail {
-        line.push_str(&format!(" ({})", one_line(detail)));
+        text.push_str(&format!(" ({})", one_line(detail)));
     }
     if let Some(ms) = attempt.duration_ms {
-        line.push_str(&format!(" after {}", human::duration(ms)));
+        text.push_str(&format!(" {preposition} {}", human::duration(ms)));
     }
-    let (log, size) = (one_line(&attempt.log_path), human::bytes(attempt.log_bytes));
-    line.push_str(&format!(" on {}, {}", one_line(&attempt.runner), dim(format_args!("{size} in {log}"))));
-    line
+    text
 }
 
 /// Commands that show more of a failed job, and that reproduce it by hand. `connection` holds the flags that name the

@@ -2,17 +2,13 @@
 
 use clap::Args;
 
-use super::error::CliError;
-use super::exit_code::ExitCode;
-use super::flags::Format;
-use super::human;
-use super::output::{Output, bold, painted};
-use super::report::{json, short, took};
-use super::session::OperatorFlags;
+use super::flags::{DispatchFlags, Format};
+use super::output::{bold, painted};
+use super::report::{present, short, took};
 use super::table::Table;
+use super::{CliError, ExitCode, Output, human};
 use crate::clock;
 use crate::model::JobStateKind;
-use crate::protocol::codec;
 use crate::protocol::operator::{BuildReport, FromOperator, JobReport, StatusReport, ToOperator};
 
 const EXAMPLES: &str = "\
@@ -37,7 +33,7 @@ pub(crate) struct StatusFlags {
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
     #[command(flatten)]
-    operator: OperatorFlags,
+    operator: DispatchFlags,
 }
 
 /// Prints the answer.
@@ -46,10 +42,7 @@ pub(crate) fn run(flags: StatusFlags, out: &mut Output) -> Result<ExitCode, CliE
     let ToOperator::Status(report) = flags.operator.connect()?.ask(&question)? else {
         return Err(CliError::Unexpected("`status`"));
     };
-    match flags.format {
-        Format::Json => json(|line| codec::encode(&report, line), out)?,
-        Format::Table => print(&report, clock::wall().0, out)?,
-    }
+    present(&report, flags.format, out, |report, out| print(report, clock::wall().0, out))?;
     Ok(ExitCode::Ok)
 }
 
@@ -183,7 +176,7 @@ warning: the disk is full
     fn json_is_the_report_itself_on_one_line() {
         let report = build(1, "passed", vec![]);
         let collected = Collected::default();
-        json(|line| codec::encode(&report, line), &mut collected.output()).unwrap();
+        present(&report, Format::Json, &mut collected.output(), |_, _| panic!("a table")).unwrap();
         let text = collected.text();
         assert_eq!(text.lines().count(), 1);
         assert_eq!(codec::decode::<BuildReport>(text.trim_end().as_bytes()).unwrap(), report);

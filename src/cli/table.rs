@@ -3,8 +3,8 @@
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table as Layout};
 
-use super::error::CliError;
-use super::output::{Output, bold, painted};
+use super::output::{bold, painted};
+use super::{CliError, Output};
 
 /// Rows whose first column is a state.
 pub(crate) struct Table {

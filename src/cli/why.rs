@@ -2,15 +2,12 @@
 
 use clap::Args;
 
-use super::error::CliError;
-use super::exit_code::ExitCode;
-use super::flags::Format;
-use super::human;
-use super::output::{Output, bold, dim};
-use super::report::json;
-use super::session::{OperatorFlags, build_and_task};
+use super::flags::{DispatchFlags, Format};
+use super::output::{bold, dim};
+use super::report::present;
+use super::session::build_and_task;
 use super::table::one_line;
-use crate::protocol::codec;
+use super::{CliError, ExitCode, Output, human};
 use crate::protocol::operator::{FromOperator, ToOperator, WhyLine, WhyReport};
 
 const EXAMPLES: &str = "\
@@ -31,7 +28,7 @@ pub(crate) struct WhyFlags {
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
     #[command(flatten)]
-    operator: OperatorFlags,
+    operator: DispatchFlags,
 }
 
 /// Prints the answer.
@@ -40,10 +37,7 @@ pub(crate) fn run(flags: WhyFlags, out: &mut Output) -> Result<ExitCode, CliErro
     let mut session = flags.operator.connect()?;
     let answer = session.ask(&FromOperator::Why { build, task })?;
     let ToOperator::Why(report) = answer else { return Err(CliError::Unexpected("`why`")) };
-    match flags.format {
-        Format::Json => json(|line| codec::encode(&report, line), out)?,
-        Format::Table => print(&report, out)?,
-    }
+    present(&report, flags.format, out, print)?;
     Ok(ExitCode::Ok)
 }
 

@@ -57,14 +57,10 @@ pub fn repo_name_from(location: &str) -> RepoName {
 /// ssh, for which it is part of the address and not a secret.
 #[must_use]
 pub fn without_credentials(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://").filter(|_| has_scheme(url)) else {
-        return url.to_owned();
-    };
+    let Some((scheme, rest)) = url.split_once("://").filter(|_| has_scheme(url)) else { return url.to_owned() };
     let rest = &rest[..rest.find(['?', '#']).unwrap_or(rest.len())];
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let Some((who, host)) = authority.rsplit_once('@') else {
-        return format!("{scheme}://{rest}");
-    };
+    let Some((who, host)) = authority.rsplit_once('@') else { return format!("{scheme}://{rest}") };
     let user = who.split_once(':').map_or(who, |(user, _)| user);
     if scheme.contains("ssh") { format!("{scheme}://{user}@{host}{path}") } else { format!("{scheme}://{host}{path}") }
 }

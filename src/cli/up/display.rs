@@ -9,12 +9,11 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::progress::Happening;
 use super::tail::{Tail, last_lines};
-use crate::cli::error::CliError;
-use crate::cli::output::{Output, bold, dim, painted};
+use crate::cli::output::{bold, dim, painted};
 use crate::cli::report::{short, took};
 use crate::cli::session::Session;
 use crate::cli::table::one_line;
-use crate::cli::{human, logs, show};
+use crate::cli::{CliError, Output, logs, show};
 use crate::clock;
 use crate::error_chain::chain;
 use crate::model::{EndingKind, JobStateKind};
@@ -26,6 +25,9 @@ const TICK: Duration = Duration::from_millis(120);
 const TAIL_BYTES: u64 = 16 * 1024;
 /// Number of last lines that are shown: about half a screen.
 const TAIL_LINES: usize = 20;
+
+/// Opens a session to read a log with.
+pub(crate) type Connect<'a> = &'a dyn Fn() -> Result<Session, CliError>;
 
 /// The output of `surveil up`, with its spinners.
 pub(crate) struct Display {
@@ -69,21 +71,15 @@ impl Display {
         self.bars.suspend(|| show::print(build, clock::wall().0, out))
     }
 
-    /// Shows a happening. `connect` opens sessions to read logs with.
-    pub(crate) fn show(
-        &mut self,
-        build: &BuildReport,
-        happening: &Happening,
-        connect: impl Fn() -> Result<Session, CliError>,
-    ) -> Result<(), CliError> {
-        match happening {
+    /// Shows a happening.
+    pub(crate) fn show(&mut self, build: &BuildReport, news: &Happening, connect: Connect<'_>) -> Result<(), CliError> {
+        match news {
             Happening::Seen | Happening::Finished => {}
-            Happening::Started { job, attempt } => self.spin(build, job, attempt, &connect),
-            Happening::Again { job, .. } => self.stop_spinning(job.job),
-            Happening::Ended { job } => self.stop_spinning(job.job),
+            Happening::Started { job, attempt } => self.spin(build, job, attempt, connect),
+            Happening::Again { job, .. } | Happening::Ended { job } => self.stop_spinning(job.job),
         }
-        self.lines(&told(build, happening))?;
-        if let Happening::Ended { job } = happening
+        self.lines(&told(build, news))?;
+        if let Happening::Ended { job } = news
             && JobStateKind::of_word(&job.state).is_some_and(JobStateKind::is_bad)
         {
             let lines = self.autopsy(build, job, connect);
@@ -99,13 +95,7 @@ impl Display {
         drop(self.bars.clear());
     }
 
-    fn spin(
-        &mut self,
-        build: &BuildReport,
-        job: &JobReport,
-        attempt: &AttemptReport,
-        connect: impl Fn() -> Result<Session, CliError>,
-    ) {
+    fn spin(&mut self, build: &BuildReport, job: &JobReport, attempt: &AttemptReport, connect: Connect<'_>) {
         // A report may skip steps, so an attempt may have ended when its start is told.
         if attempt.outcome.is_some() || !self.is_terminal {
             return;
@@ -135,12 +125,7 @@ impl Display {
     }
 
     /// The last lines of a failed job's log, and the next steps.
-    fn autopsy(
-        &self,
-        build: &BuildReport,
-        job: &JobReport,
-        connect: impl Fn() -> Result<Session, CliError>,
-    ) -> Vec<String> {
+    fn autopsy(&self, build: &BuildReport, job: &JobReport, connect: Connect<'_>) -> Vec<String> {
         let mut lines = Vec::new();
         if let Some(last) = job.attempts.last().filter(|last| last.log_bytes > 0) {
             let text = connect().and_then(|mut session| {
@@ -165,14 +150,12 @@ const SPINNER: &str = "{spinner} {prefix:.bold} {wide_msg} {elapsed:>5}";
 /// Formats a happening as lines.
 fn told(build: &BuildReport, happening: &Happening) -> Vec<String> {
     let number = build.build;
+    let name = bold(format_args!("b{number}"));
     match happening {
-        Happening::Seen => vec![format!(
-            "{} {} {}: {}",
-            bold(format_args!("b{number}")),
-            short(&build.commit),
-            one_line(&build.branch),
-            one_line(&build.subject)
-        )],
+        Happening::Seen => {
+            let (branch, subject) = (one_line(&build.branch), one_line(&build.subject));
+            vec![format!("{name} {} {branch}: {subject}", short(&build.commit))]
+        }
         Happening::Started { job, attempt } => {
             vec![format!("b{number} {}: {} on {}", job.task, painted("running"), one_line(&attempt.runner))]
         }
@@ -181,19 +164,15 @@ fn told(build: &BuildReport, happening: &Happening) -> Vec<String> {
             let state = JobStateKind::of_word(&job.state);
             let is_queued = matches!(state, Some(JobStateKind::Waiting | JobStateKind::Queued));
             let goes_on = if is_queued { ", queued again" } else { "" };
-            vec![format!("b{number} {}: attempt {} {}{goes_on}", job.task, attempt.number, ending(outcome, attempt))]
+            let ended = show::ending(outcome, attempt, "in");
+            vec![format!("b{number} {}: attempt {} {ended}{goes_on}", job.task, attempt.number)]
         }
         Happening::Ended { job } => vec![format!("b{number} {}: {}", job.task, job_ending(job))],
         Happening::Finished => {
             let problem = build.problem.iter().flat_map(|problem| problem.lines()).map(|line| format!("  {line}"));
-            let end = build.finished_ms.unwrap_or(build.created_ms);
-            let verdict = format!(
-                "{} {} in {}{}",
-                bold(format_args!("b{number}")),
-                painted(&build.state),
-                took(build.created_ms, end),
-                if build.flaky { format!(" ({})", painted("flaky")) } else { String::new() }
-            );
+            let time = took(build.created_ms, build.finished_ms.unwrap_or(build.created_ms));
+            let flaky = if build.flaky { format!(" ({})", painted("flaky")) } else { String::new() };
+            let verdict = format!("{name} {} in {time}{flaky}", painted(&build.state));
             problem.map(|line| one_line(&line)).chain([verdict]).collect()
         }
     }
@@ -203,7 +182,7 @@ fn told(build: &BuildReport, happening: &Happening) -> Vec<String> {
 fn job_ending(job: &JobReport) -> String {
     let mut text = match job.attempts.last() {
         // If the job has a reason of its own, as errored and skipped jobs have, that is shown instead.
-        Some(last) if job.detail.is_none() => ending(&job.state, last),
+        Some(last) if job.detail.is_none() => show::ending(&job.state, last, "in"),
         _ => {
             let detail = job.detail.as_deref().map(|why| format!(" ({})", one_line(why)));
             format!("{}{}", painted(&job.state), detail.unwrap_or_default())
@@ -214,18 +193,6 @@ fn job_ending(job: &JobReport) -> String {
     }
     if job.allow_failure && JobStateKind::of_word(&job.state) == Some(JobStateKind::Finished(EndingKind::Failed)) {
         text.push_str(" (allowed to fail)");
-    }
-    text
-}
-
-/// Formats the ending's word, its reason, and the duration.
-fn ending(word: &str, attempt: &AttemptReport) -> String {
-    let mut text = painted(&human::words(word));
-    if let Some(detail) = &attempt.detail {
-        text.push_str(&format!(" ({})", one_line(detail)));
-    }
-    if let Some(ms) = attempt.duration_ms {
-        text.push_str(&format!(" in {}", human::duration(ms)));
     }
     text
 }

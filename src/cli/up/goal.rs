@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::roles::RoleSettings;
-use crate::cli::error::CliError;
+use crate::cli::CliError;
 use crate::cli::session::Session;
 use crate::config::RepoLocation;
 use crate::git::{BranchSelection, Head, Watched};
@@ -22,11 +22,8 @@ pub(crate) struct Goal {
 impl Goal {
     /// The build of the current head.
     pub(crate) fn of(settings: &RoleSettings) -> Result<Self, CliError> {
-        let path = match &settings.repo.location {
-            RepoLocation::Path(path) => path,
-            RepoLocation::Url { .. } => {
-                return Err(CliError::Usage("--once and --rerun need a repository on this machine, not a URL".into()));
-            }
+        let RepoLocation::Path(path) = &settings.repo.location else {
+            return Err(CliError::Usage("--once and --rerun need a repository on this machine, not a URL".into()));
         };
         Ok(Self { repo: settings.repo.name.to_string(), head: current_head(path, &settings.branches)?, build: None })
     }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::flags::UpFlags;
+use crate::cli::CliError;
 use crate::cli::dispatcher::{exposure_text, is_exposed};
-use crate::cli::error::CliError;
 use crate::cli::observer::observed;
 use crate::cli::session::Session;
 use crate::config::{

@@ -10,11 +10,8 @@ use super::goal::Goal;
 use super::progress::Progress;
 use super::roles::{self, RUNNER, RoleSettings, Roles};
 use super::watch::{News, WatchSession};
-use crate::cli::error::CliError;
-use crate::cli::exit_code::ExitCode;
 use crate::cli::logging::Verbosity;
-use crate::cli::output::Output;
-use crate::cli::{interrupt, logging};
+use crate::cli::{CliError, ExitCode, Output, interrupt, logging};
 use crate::error_chain::chain;
 use crate::protocol::operator::{BuildReport, FromOperator};
 use crate::shutdown::Stop;
@@ -53,7 +50,7 @@ pub(crate) fn run(
         }
     }
     // Before the observer and the runner start, so that their first build is seen from its beginning.
-    let watch = WatchSession::start(&roles)?;
+    let watch = WatchSession::open(&roles, News::Before)?;
     roles.start_work()?;
     let code = follow(&roles, watch, goal.filter(|_| once), &mut display, stop);
     display.clear();
@@ -90,7 +87,7 @@ fn follow(
                 }
                 ended => return Err(roles::too_early(ended.ok())),
             },
-            recv(again) -> _ => match WatchSession::again(roles) {
+            recv(again) -> _ => match WatchSession::open(roles, News::Change) {
                 Ok(anew) => (watch, again) = (Some(anew), never()),
                 Err(error) => {
                     log::warn!("lost sight of the dispatcher's builds, trying again: {}", chain(&error));
@@ -98,23 +95,18 @@ fn follow(
                 }
             },
             recv(news) -> news => {
-                let (build, happenings) = match news {
-                    Ok(News::Before(build)) => {
-                        let happenings = progress.know(&build);
-                        (build, happenings)
-                    }
-                    Ok(News::Change(build)) => {
-                        let happenings = progress.update(&build);
-                        (build, happenings)
-                    }
-                    Err(_) => {
-                        // The dispatcher closes a session that reads too slowly. Its own end is reported by `ended`.
-                        (watch, again) = (None, after(Duration::ZERO));
-                        continue;
-                    }
+                let Ok(news) = news else {
+                    // The dispatcher closes a session that reads too slowly. Its own end is reported by `ended`.
+                    (watch, again) = (None, after(Duration::ZERO));
+                    continue;
                 };
+                let happenings = match &news {
+                    News::Before(build) => progress.know(build),
+                    News::Change(build) => progress.update(build),
+                };
+                let (News::Before(build) | News::Change(build)) = news;
                 for happening in happenings {
-                    display.show(&build, &happening, || roles.session())?;
+                    display.show(&build, &happening, &|| roles.session())?;
                 }
                 if let Some(code) = reached(goal.as_ref(), &build) {
                     return Ok(code);

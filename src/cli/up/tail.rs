@@ -2,7 +2,7 @@
 
 use indicatif::ProgressBar;
 
-use crate::cli::error::CliError;
+use crate::cli::CliError;
 use crate::cli::session::Session;
 use crate::cli::table::one_line;
 use crate::protocol::operator::{FromOperator, ToOperator};

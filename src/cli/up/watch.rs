@@ -3,7 +3,7 @@
 use crossbeam_channel::{Receiver, Sender, bounded, never};
 
 use super::roles::Roles;
-use crate::cli::error::CliError;
+use crate::cli::CliError;
 use crate::cli::session::{KeepAlive, Session};
 use crate::error_chain::chain;
 use crate::protocol::operator::{BuildReport, FromOperator, ToOperator};
@@ -34,17 +34,9 @@ pub(crate) struct WatchSession {
 }
 
 impl WatchSession {
-    /// Watches from now on. Existing builds come first.
-    pub(crate) fn start(roles: &Roles) -> Result<Self, CliError> {
-        Self::open(roles, News::Before)
-    }
-
-    /// Watches again after a session was lost. Changes since then are news.
-    pub(crate) fn again(roles: &Roles) -> Result<Self, CliError> {
-        Self::open(roles, News::Change)
-    }
-
-    fn open(roles: &Roles, first: fn(BuildReport) -> News) -> Result<Self, CliError> {
+    /// Watches from now on. Existing builds come first, as `first`: at the start `News::Before`; after a session was
+    /// lost `News::Change`, because changes since then are news.
+    pub(crate) fn open(roles: &Roles, first: fn(BuildReport) -> News) -> Result<Self, CliError> {
         let mut session = roles.session()?.watch()?;
         // Asked after the watch has begun, so that no change falls between the two.
         let known = known(&mut roles.session()?, roles.repo())?.into_iter().map(first).collect();
@@ -84,10 +76,8 @@ fn known(session: &mut Session, repo: &str) -> Result<Vec<BuildReport>, CliError
 
 /// Sends the known builds, then the reports that are read, until the session ends or nobody receives.
 fn pass_on(session: &mut Session, known: Vec<News>, sender: &Sender<News>) -> Result<(), CliError> {
-    for news in known {
-        if sender.send(news).is_err() {
-            return Ok(());
-        }
+    if known.into_iter().any(|news| sender.send(news).is_err()) {
+        return Ok(());
     }
     loop {
         let ToOperator::Build(build) = session.next()? else { return Err(CliError::Unexpected("`watch`")) };
