@@ -9,7 +9,7 @@ use crossbeam_channel::{after, select};
 use super::flags::DispatchFlags;
 use super::session::{Session, build_and_task};
 use super::{CliError, ExitCode, Output};
-use crate::protocol::operator::{FromOperator, ToOperator};
+use crate::protocol::operator::{FromOperator, LogQuestion, ToOperator};
 use crate::transport::Backoff;
 
 const EXAMPLES: &str = "\
@@ -46,32 +46,15 @@ pub(crate) struct LogsFlags {
     operator: DispatchFlags,
 }
 
-/// The requested log, and how much of it has arrived.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Wanted {
-    build: String,
-    task: Option<String>,
-    number: Option<u32>,
-    offset: u64,
-    follow: bool,
-}
-
-impl Wanted {
-    fn question(&self) -> FromOperator {
-        FromOperator::Logs {
-            build: self.build.clone(),
-            task: self.task.clone(),
-            number: self.number,
-            offset: self.offset,
-            follow: self.follow,
-        }
-    }
+/// The question for the log of one attempt.
+pub(crate) fn of_attempt(build: u64, task: &str, number: u32, offset: u64, follow: bool) -> LogQuestion {
+    LogQuestion { build: build.to_string(), task: Some(task.to_owned()), number: Some(number), offset, follow }
 }
 
 /// Copies the log to standard output.
 pub(crate) fn run(flags: LogsFlags, out: &mut Output) -> Result<ExitCode, CliError> {
     let (build, task) = build_and_task(&flags.build, flags.task.as_deref())?;
-    let mut wanted = Wanted { build, task, number: flags.attempt, offset: flags.offset, follow: flags.follow };
+    let mut wanted = LogQuestion { build, task, number: flags.attempt, offset: flags.offset, follow: flags.follow };
     let mut session = flags.operator.connect()?;
     loop {
         match pass_on(&mut session, &mut wanted, out) {
@@ -83,29 +66,23 @@ pub(crate) fn run(flags: LogsFlags, out: &mut Output) -> Result<ExitCode, CliErr
 }
 
 /// Requests the log and copies it to its end. Updates `wanted` to the part that is still missing.
-fn pass_on(session: &mut Session, wanted: &mut Wanted, out: &mut Output) -> Result<(), CliError> {
-    let mut message = session.ask(&wanted.question())?;
+fn pass_on(session: &mut Session, wanted: &mut LogQuestion, out: &mut Output) -> Result<(), CliError> {
+    let mut message = session.ask(&FromOperator::Logs(wanted.clone()))?;
     // A quiet task may write nothing for longer than the dispatcher's timeout.
     let _alive = session.keep_alive()?;
     let mut payload = Vec::new();
-    loop {
-        if let ToOperator::Log { build, task, number, offset, bytes } = message {
-            session.payload(bytes, &mut payload)?;
-            out.bytes(&payload)?;
-            // From now on exactly this attempt is requested, even if another one begins meanwhile.
-            wanted.build = build.to_string();
-            wanted.task = Some(task);
-            wanted.number = Some(number);
-            wanted.offset = offset.saturating_add(bytes);
-            message = session.next()?;
-            continue;
-        }
-        let ToOperator::LogEnd { missing, .. } = message else { return Err(CliError::Unexpected("`logs`")) };
-        if let Some(why) = missing {
-            note(&format!("output is missing from this log: {why}"));
-        }
-        return Ok(());
+    while let ToOperator::Log { build, task, number, offset, bytes } = message {
+        session.payload(bytes, &mut payload)?;
+        out.bytes(&payload)?;
+        // From now on exactly this attempt is requested, even if another one begins meanwhile.
+        *wanted = of_attempt(build, &task, number, offset.saturating_add(bytes), wanted.follow);
+        message = session.next()?;
     }
+    let ToOperator::LogEnd { missing, .. } = message else { return Err(CliError::Unexpected("`logs`")) };
+    if let Some(why) = missing {
+        note(&format!("output is missing from this log: {why}"));
+    }
+    Ok(())
 }
 
 /// Opens a new session with a dispatcher that went away.
@@ -133,32 +110,14 @@ fn note(text: &str) {
     drop(writeln!(std::io::stderr(), "surveil: {text}"));
 }
 
-/// Returns about the last `bytes` of a task's log of length `total`.
-pub(crate) fn tail(
-    session: &mut Session,
-    build: u64,
-    task: &str,
-    number: u32,
-    total: u64,
-    bytes: u64,
-) -> Result<Vec<u8>, CliError> {
-    let question = FromOperator::Logs {
-        build: build.to_string(),
-        task: Some(task.to_owned()),
-        number: Some(number),
-        offset: total.saturating_sub(bytes),
-        follow: false,
-    };
+/// Returns the log from the offset of the question on.
+pub(crate) fn rest(session: &mut Session, question: LogQuestion) -> Result<Vec<u8>, CliError> {
     let (mut text, mut payload) = (Vec::new(), Vec::new());
-    let mut message = session.ask(&question)?;
-    loop {
-        if let ToOperator::Log { bytes, .. } = message {
-            session.payload(bytes, &mut payload)?;
-            text.extend_from_slice(&payload);
-            message = session.next()?;
-            continue;
-        }
-        let ToOperator::LogEnd { .. } = message else { return Err(CliError::Unexpected("`logs`")) };
-        return Ok(text);
+    let mut message = session.ask(&FromOperator::Logs(question))?;
+    while let ToOperator::Log { bytes, .. } = message {
+        session.payload(bytes, &mut payload)?;
+        text.extend_from_slice(&payload);
+        message = session.next()?;
     }
+    if let ToOperator::LogEnd { .. } = message { Ok(text) } else { Err(CliError::Unexpected("`logs`")) }
 }

@@ -116,6 +116,7 @@ mod tests {
     use super::*;
     use crate::cli::tests::support::Collected;
     use crate::cli::tests::support::{attempt, build, job};
+    use crate::protocol::codec;
     use crate::protocol::operator::RunnerReport;
 
     fn runner(name: &str, state: &str, busy: u32) -> RunnerReport {

@@ -32,18 +32,7 @@ pub enum FromOperator {
     Runners,
     /// Asks for the log of a task's newest attempt, or of attempt `number`, from the byte at `offset` (default 0). With
     /// `follow`, the log is followed until the attempt is finished. Answer: `log` pieces, then `log_end`.
-    Logs {
-        build: String,
-        /// May be absent if the build has a single task.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        task: Option<String>,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        number: Option<u32>,
-        #[serde(default)]
-        offset: u64,
-        #[serde(default)]
-        follow: bool,
-    },
+    Logs(LogQuestion),
     /// Cancels the unfinished jobs of a build, or one of them. Answer: `ok`.
     Cancel {
         build: String,
@@ -58,6 +47,21 @@ pub enum FromOperator {
     Watch,
     /// Shows that an operator that waits is alive, every `ping_interval_ms`. Answer: `ack`.
     Ping,
+}
+
+/// The fields of `logs`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogQuestion {
+    pub build: String,
+    /// May be absent if the build has a single task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u32>,
+    #[serde(default)]
+    pub offset: u64,
+    #[serde(default)]
+    pub follow: bool,
 }
 
 /// Dispatcher to operator.

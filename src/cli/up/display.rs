@@ -108,8 +108,9 @@ impl Display {
         bar.set_prefix(format!("b{} {}", build.build, job.task));
         bar.set_message(format!("on {}", one_line(&attempt.runner)));
         bar.enable_steady_tick(TICK);
+        let question = logs::of_attempt(build.build, &job.task, attempt.number, 0, true);
         let tail = connect()
-            .and_then(|session| Tail::start(session, build.build, &job.task, attempt.number, bar.clone()))
+            .and_then(|session| Tail::start(session, question, bar.clone()))
             .map_err(|error| log::debug!("could not follow the log: {}", chain(&error)));
         // An earlier attempt's spinner, if its end was not reported, gives way to the new one.
         self.stop_spinning(job.job);
@@ -128,10 +129,9 @@ impl Display {
     fn autopsy(&self, build: &BuildReport, job: &JobReport, connect: Connect<'_>) -> Vec<String> {
         let mut lines = Vec::new();
         if let Some(last) = job.attempts.last().filter(|last| last.log_bytes > 0) {
-            let text = connect().and_then(|mut session| {
-                logs::tail(&mut session, build.build, &job.task, last.number, last.log_bytes, TAIL_BYTES)
-            });
-            match text {
+            let start = last.log_bytes.saturating_sub(TAIL_BYTES);
+            let question = logs::of_attempt(build.build, &job.task, last.number, start, false);
+            match connect().and_then(|mut session| logs::rest(&mut session, question)) {
                 Ok(text) => {
                     lines.extend(last_lines(&text, TAIL_LINES).into_iter().map(|line| format!("  {} {line}", dim("|"))))
                 }

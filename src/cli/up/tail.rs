@@ -5,7 +5,7 @@ use indicatif::ProgressBar;
 use crate::cli::CliError;
 use crate::cli::session::Session;
 use crate::cli::table::one_line;
-use crate::protocol::operator::{FromOperator, ToOperator};
+use crate::protocol::operator::{FromOperator, LogQuestion, ToOperator};
 use crate::threads::{self, Thread};
 use crate::transport::Stream;
 
@@ -19,21 +19,9 @@ pub(crate) struct Tail {
 }
 
 impl Tail {
-    /// Shows the last line of the attempt's log on `bar`, as the log grows.
-    pub(crate) fn start(
-        mut session: Session,
-        build: u64,
-        task: &str,
-        number: u32,
-        bar: ProgressBar,
-    ) -> Result<Self, CliError> {
-        session.send(&FromOperator::Logs {
-            build: build.to_string(),
-            task: Some(task.to_owned()),
-            number: Some(number),
-            offset: 0,
-            follow: true,
-        })?;
+    /// Shows the last line of the log that the question asks for on `bar`, as the log grows.
+    pub(crate) fn start(mut session: Session, question: LogQuestion, bar: ProgressBar) -> Result<Self, CliError> {
+        session.send(&FromOperator::Logs(question))?;
         let stream = session.stream();
         let alive = session.keep_alive()?;
         let thread = threads::spawn_large("tail", move || {

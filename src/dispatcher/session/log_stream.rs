@@ -7,26 +7,17 @@ use crossbeam_channel::Receiver;
 use super::worker::Incoming;
 use crate::dispatcher::operations::{AttemptOfLog, LogPiece, OperationError, Operations};
 use crate::model::words::missing_output;
-use crate::protocol::operator::{FromOperator, ToOperator};
+use crate::protocol::operator::{FromOperator, LogQuestion, ToOperator};
 use crate::transport::{Frame, Outbox};
 
 /// Interval at which a follower that was not woken looks by itself.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// The log that was asked for.
-pub(super) struct Wanted {
-    pub(super) build: String,
-    pub(super) task: Option<String>,
-    pub(super) number: Option<u32>,
-    pub(super) offset: u64,
-    pub(super) follow: bool,
-}
-
 /// Sends the log's pieces and its end. Ends early if the operator leaves. The next question ends the following.
 pub(super) fn send(
     operations: &Operations,
     outbox: &Outbox,
-    wanted: &Wanted,
+    wanted: &LogQuestion,
     inbox: &Receiver<Incoming<FromOperator>>,
 ) -> Result<(), OperationError> {
     let (build, job) = operations.job_for_log(&wanted.build, wanted.task.as_deref())?;

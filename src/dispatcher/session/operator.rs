@@ -47,8 +47,7 @@ impl OperatorWorker<'_> {
     }
 
     fn serve_one(&self, message: FromOperator, inbox: &Receiver<Incoming<FromOperator>>) {
-        let answer = if let FromOperator::Logs { build, task, number, offset, follow } = message {
-            let wanted = log_stream::Wanted { build, task, number, offset, follow };
+        let answer = if let FromOperator::Logs(wanted) = message {
             // The end of the log is the answer.
             log_stream::send(&self.operations, self.outbox, &wanted, inbox).map(|()| None)
         } else {
@@ -77,7 +76,7 @@ impl OperatorWorker<'_> {
                 ToOperator::Ok { text: operations.rerun(&build, failed)?.to_string() }
             }
             FromOperator::Drain { runner } => ToOperator::Ok { text: operations.drain(&runner)?.to_string() },
-            FromOperator::Watch | FromOperator::Logs { .. } | FromOperator::Ping => ToOperator::Ack,
+            FromOperator::Watch | FromOperator::Logs(_) | FromOperator::Ping => ToOperator::Ack,
         })
     }
 
