@@ -96,13 +96,9 @@ pub(crate) fn restore(flags: RestoreFlags, out: &mut Output) -> Result<ExitCode,
 fn contents(copied: &Copied) -> String {
     let Copied { builds, store_bytes, logs, log_bytes, mirrors, mirror_bytes, tokens, missing: _ } = copied;
     let part = |count: u64, word: &str, bytes: u64| format!("{} ({})", human::count(count, word), human::bytes(bytes));
-    format!(
-        "{}, {}, {} and {} tokens",
-        part(*builds, "build", *store_bytes),
-        part(*logs, "log", *log_bytes),
-        part(*mirrors, "mirror", *mirror_bytes),
-        if *tokens { "the" } else { "no" }
-    )
+    let (builds, logs) = (part(*builds, "build", *store_bytes), part(*logs, "log", *log_bytes));
+    let (mirrors, tokens) = (part(*mirrors, "mirror", *mirror_bytes), if *tokens { "the" } else { "no" });
+    format!("{builds}, {logs}, {mirrors} and {tokens} tokens")
 }
 
 fn name_missing(copied: &Copied, out: &mut Output) -> Result<(), CliError> {

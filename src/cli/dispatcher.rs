@@ -23,7 +23,8 @@ Examples:
   surveil dispatcher
   surveil dispatcher --host 10.0.0.5 --data /var/lib/surveil --spawn 0";
 
-/// The heading of the flags about old builds.
+/// Headings of flags in the help.
+const RUNNERS: &str = "Runners";
 const REMOVAL: &str = "Removing old builds";
 
 /// Accept commits from observers, hand their tasks to runners, and remember the results
@@ -45,26 +46,16 @@ pub(crate) struct DispatcherFlags {
     pub(crate) data: Option<PathBuf>,
 
     /// Most runners to start on this machine when jobs wait and no connected runner fits; 0 for none
-    #[arg(long, value_name = "N", default_value_t = defaults::SPAWN, help_heading = "Runners")]
+    #[arg(long, value_name = "N", default_value_t = defaults::SPAWN, help_heading = RUNNERS)]
     pub(crate) spawn: u32,
     /// How often runners are asked for a sign of life
-    #[arg(
-        long,
-        value_name = "TIME",
-        default_value_t = Millis(defaults::HEARTBEAT_INTERVAL_MS),
-        help_heading = "Runners"
-    )]
+    #[arg(long, value_name = "TIME", default_value_t = Millis(defaults::HEARTBEAT_INTERVAL_MS), help_heading = RUNNERS)]
     pub(crate) heartbeat_interval: Millis,
     /// Silence after which a runner counts as lost and its jobs go to others
-    #[arg(
-        long,
-        value_name = "TIME",
-        default_value_t = Millis(defaults::HEARTBEAT_TIMEOUT_MS),
-        help_heading = "Runners"
-    )]
+    #[arg(long, value_name = "TIME", default_value_t = Millis(defaults::HEARTBEAT_TIMEOUT_MS), help_heading = RUNNERS)]
     pub(crate) heartbeat_timeout: Millis,
     /// Time that a runner has to reconnect after its connection closed, before its jobs go to others
-    #[arg(long, value_name = "TIME", default_value_t = Millis(defaults::RECONNECT_MS), help_heading = "Runners")]
+    #[arg(long, value_name = "TIME", default_value_t = Millis(defaults::RECONNECT_MS), help_heading = RUNNERS)]
     pub(crate) reconnect_window: Millis,
 
     /// How long finished builds are kept, or `never` for no limit; the newest ones of each branch are always kept
@@ -75,7 +66,10 @@ pub(crate) struct DispatcherFlags {
     pub(crate) keep_builds: Limit<u32>,
     /// Total size of logs beyond which the oldest builds are removed, or `never` for no limit
     #[arg(
-        long, value_name = "SIZE", default_value_t = Limit(Some(Bytes(defaults::KEEP_LOGS_BYTES))), help_heading = REMOVAL
+        long,
+        value_name = "SIZE",
+        default_value_t = Limit(Some(Bytes(defaults::KEEP_LOGS_BYTES))),
+        help_heading = REMOVAL
     )]
     pub(crate) keep_logs: Limit<Bytes>,
 

@@ -39,10 +39,8 @@ impl ExitCode {
 
     /// The exit code for the state of an awaited build; `None` if the build is not finished.
     pub(crate) fn of_build(report: &BuildReport) -> Option<Self> {
-        match BuildState::of_word(&report.state)? {
-            BuildState::Finished(verdict) => Some(verdict.into()),
-            BuildState::Queued | BuildState::Running => None,
-        }
+        let BuildState::Finished(verdict) = BuildState::of_word(&report.state)? else { return None };
+        Some(verdict.into())
     }
 }
 

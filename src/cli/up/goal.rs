@@ -25,7 +25,8 @@ impl Goal {
         let RepoLocation::Path(path) = &settings.repo.location else {
             return Err(CliError::Usage("--once and --rerun need a repository on this machine, not a URL".into()));
         };
-        Ok(Self { repo: settings.repo.name.to_string(), head: current_head(path, &settings.branches)?, build: None })
+        let head = current_head(path, &settings.flags.branches)?;
+        Ok(Self { repo: settings.repo.name.to_string(), head, build: None })
     }
 
     /// Asks for the build, in case it exists already.

@@ -10,10 +10,7 @@ use crate::cli::CliError;
 use crate::cli::dispatcher::{exposure_text, is_exposed};
 use crate::cli::observer::observed;
 use crate::cli::session::Session;
-use crate::config::{
-    DispatcherSettings, ObservedRepo, ObserverSettings, RepoLocation, RunnerSettings, TokenSource, data_dir,
-    default_runner_name, defaults, work_dir,
-};
+use crate::config::{self, ObservedRepo, RepoLocation, TokenSource, default_runner_name, defaults};
 use crate::dispatcher::Dispatcher;
 use crate::git::Watched;
 use crate::model::Address;
@@ -25,45 +22,30 @@ use crate::{observer, runner};
 /// The runner's name among the roles.
 pub(crate) const RUNNER: &str = "runner";
 
-/// The checked flags, from which each role's settings are made.
+/// The flags and what they name, from which each role's settings are made.
 #[derive(Debug)]
 pub(crate) struct RoleSettings {
+    pub(crate) flags: UpFlags,
     pub(crate) repo: ObservedRepo,
-    pub(crate) branches: Vec<String>,
-    slots: u32,
-    host: String,
-    port: Option<u16>,
     data: PathBuf,
-    /// Whether other commands find the data directory without a flag.
-    is_usual_data: bool,
     work: PathBuf,
 }
 
 impl RoleSettings {
     pub(crate) fn new(flags: UpFlags, commands: &clap::Command) -> Result<Self, CliError> {
-        let work = work_dir(flags.work);
+        let (data, work) = (config::data_dir(flags.data.clone()), config::work_dir(flags.work.clone()));
         let repo = observed(&flags.repo, None, &work, commands)?;
         if let RepoLocation::Path(path) = &repo.location {
             // Checked before anything is started; the observer would report the same later.
             drop(Watched::open(path)?);
         }
-        Ok(Self {
-            repo,
-            branches: flags.branches,
-            slots: flags.slots.unwrap_or_else(defaults::slots),
-            host: flags.host,
-            port: flags.port,
-            // A variable may be missing in the shell where somebody types the next command, so a directory from a
-            // variable counts as typed.
-            is_usual_data: flags.data.is_none(),
-            data: data_dir(flags.data),
-            work,
-        })
+        Ok(Self { flags, repo, data, work })
     }
 
-    fn dispatcher(&self) -> DispatcherSettings {
-        DispatcherSettings {
-            listen: Address { host: self.host.clone(), port: self.port.unwrap_or_else(|| free_port(&self.host)) },
+    fn dispatcher(&self) -> config::DispatcherSettings {
+        let host = self.flags.host.clone();
+        config::DispatcherSettings {
+            listen: Address { port: self.flags.port.unwrap_or_else(|| free_port(&host)), host },
             data: self.data.clone(),
             heartbeat_interval_ms: defaults::HEARTBEAT_INTERVAL_MS,
             heartbeat_timeout_ms: defaults::HEARTBEAT_TIMEOUT_MS,
@@ -77,23 +59,23 @@ impl RoleSettings {
         }
     }
 
-    fn observer(&self, dispatch: Address) -> ObserverSettings {
-        ObserverSettings {
+    fn observer(&self, dispatch: Address) -> config::ObserverSettings {
+        config::ObserverSettings {
             dispatch: vec![dispatch],
             token: TokenSource::of_role(&self.data, "observer"),
             repos: vec![self.repo.clone()],
-            branches: self.branches.clone(),
+            branches: self.flags.branches.clone(),
             interval_ms: defaults::OBSERVER_INTERVAL_MS,
         }
     }
 
-    fn runner(&self, dispatch: Address) -> RunnerSettings {
-        RunnerSettings {
+    fn runner(&self, dispatch: Address) -> config::RunnerSettings {
+        config::RunnerSettings {
             name: default_runner_name(),
             dispatch: vec![dispatch],
             token: TokenSource::of_role(&self.data, "runner"),
             work: self.work.clone(),
-            slots: self.slots,
+            slots: self.flags.slots.unwrap_or_else(defaults::slots),
             labels: Vec::new(),
             listen: None,
             local_source: None,
@@ -221,7 +203,9 @@ impl Roles {
         if self.address.port != defaults::PORT {
             typed.push_str(&format!(" --dispatch {}", self.address));
         }
-        if !self.settings.is_usual_data {
+        // A variable may be missing in the shell where somebody types the next command, so a directory from a variable
+        // counts as typed.
+        if self.settings.flags.data.is_some() {
             typed.push_str(&format!(" --data {}", self.settings.data.display()));
         }
         typed
