@@ -85,10 +85,8 @@ pub(crate) struct RunnerFlags {
 impl RunnerFlags {
     /// Checks the flags and makes settings of them.
     pub(crate) fn settings(self) -> Result<RunnerSettings, CliError> {
-        let name = match self.name {
-            Some(name) => RunnerName::new(&name).map_err(|error| CliError::Usage(error.to_string()))?,
-            None => default_runner_name(),
-        };
+        let name = self.name.map_or_else(|| Ok(default_runner_name()), |name| RunnerName::new(&name));
+        let name = name.map_err(|error| CliError::Usage(error.to_string()))?;
         let most = MAX_LABELS - own_facts().len();
         if self.labels.len() > most {
             return Err(CliError::Usage(format!("at most {most} labels are allowed")));

@@ -56,7 +56,10 @@ impl Session {
         let stream = Stream::dial(address, DIAL_TIMEOUT).map_err(CliError::Unreachable)?;
         let mut reader = FrameReader::new(stream.clone());
         reader.set_timeout(Some(HELLO_TIMEOUT)).map_err(disconnected)?;
-        write_frame(&stream, &Frame::new(&Opening::Hello(hello(token.read()?)))).map_err(disconnected)?;
+        let pid = std::process::id();
+        // An operator keeps nothing between sessions, so any number can be its incarnation.
+        let hello = Hello::new(Role::Operator, format!("pid {pid}"), pid.into(), token.read()?);
+        write_frame(&stream, &Frame::new(&Opening::Hello(hello))).map_err(disconnected)?;
         match reader.read::<Greeting>(MAX_LINE_BYTES).map_err(disconnected)? {
             Some(Greeting::Welcome(welcome)) => {
                 // From here on silence is judged by the timeout that the dispatcher announced.
@@ -143,12 +146,6 @@ impl Drop for Session {
 pub(crate) struct KeepAlive {
     _stop: Sender<()>,
     _thread: Thread<()>,
-}
-
-fn hello(token: String) -> Hello {
-    let pid = std::process::id();
-    // An operator keeps nothing between sessions, so any number can be its incarnation.
-    Hello::new(Role::Operator, format!("pid {pid}"), u64::from(pid), token)
 }
 
 /// Adds the token file to the text of a refusal: a wrong token is nearly always one of another dispatcher.

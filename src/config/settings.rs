@@ -152,10 +152,7 @@ impl ObservedRepo {
     /// Describes the repository at `location`, a path or a URL. Its name is `name`, else made of the last component.
     /// The mirror of a URL lies below `work`. Does not check that there is a repository: the observer does.
     pub fn new(location: &str, name: Option<&str>, work: &Path) -> Result<Self, ConfigError> {
-        let name = match name {
-            Some(name) => RepoName::new(name)?,
-            None => repo_name_from(location),
-        };
+        let name = name.map_or_else(|| Ok(repo_name_from(location)), RepoName::new)?;
         if is_url(location) {
             let source = without_credentials(location);
             let location = mirrored(location, mirror_name(&source), work, &name)?;

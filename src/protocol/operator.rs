@@ -1,7 +1,7 @@
 //! Messages between an operator's command and the dispatcher, and the reports that `--format json` prints.
 //!
-//! Fields are only ever added to a report. A field of type `Option` that is missing reads as `None`. Fields named `…_ms`
-//! that are points in time count milliseconds since the Unix epoch.
+//! Fields are only ever added to a report. A field of type `Option` that is missing reads as `None`. Fields named
+//! `…_ms` that are points in time count milliseconds since the Unix epoch.
 
 use std::collections::BTreeMap;
 

@@ -15,10 +15,7 @@ pub(super) fn check_needs(tasks: &[PlacedTask]) -> Result<(), Mistake> {
     for task in tasks {
         check_names(task, tasks, &index)?;
     }
-    match find_cycle(tasks, &index) {
-        Some(cycle) => Err(cycle_mistake(tasks, &cycle)),
-        None => Ok(()),
-    }
+    find_cycle(tasks, &index).map_or(Ok(()), |cycle| Err(cycle_mistake(tasks, &cycle)))
 }
 
 fn check_names(task: &PlacedTask, tasks: &[PlacedTask], index: &HashMap<&str, usize>) -> Result<(), Mistake> {

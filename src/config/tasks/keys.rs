@@ -26,8 +26,8 @@ const RESERVED_ENV: &str = "SURVEIL_";
 #[cfg_attr(not(test), expect(dead_code, reason = "`row` is for the test of docs/tasks.md only"))]
 pub(super) struct Key {
     pub(super) name: &'static str,
-    /// The key's row in the table of `docs/tasks.md`, behind the name: the type of the value, the value of a task without
-    /// this key, and the meaning in a few words.
+    /// The key's row in the table of `docs/tasks.md`, behind the name: the type of the value, the value of a task
+    /// without this key, and the meaning in a few words.
     pub(super) row: &'static str,
     /// Words that other programs use for it, for people who come from there.
     pub(super) aliases: &'static [&'static str],
