@@ -19,14 +19,10 @@ pub(crate) struct CompletionsFlags {
 }
 
 /// Prints the script.
-pub(crate) fn run(
-    flags: &CompletionsFlags,
-    mut program: clap::Command,
-    out: &mut Output,
-) -> Result<ExitCode, CliError> {
+pub(crate) fn run(flags: &CompletionsFlags, mut parser: clap::Command, out: &mut Output) -> Result<ExitCode, CliError> {
     // Generated in memory, because the generator panics if its writer fails.
     let mut script = Vec::new();
-    clap_complete::generate(flags.shell, &mut program, "surveil", &mut script);
+    clap_complete::generate(flags.shell, &mut parser, "surveil", &mut script);
     out.bytes(&script)?;
     Ok(ExitCode::Ok)
 }

@@ -44,9 +44,7 @@ impl<'t, 'i> TableEntry<'t, 'i> {
     /// Returns the value if it is a whole number of at most `max`.
     pub(super) fn count(&self, max: u32) -> Result<u32, Mistake> {
         let help = format!("write a number from 0 to {max}, such as `{} = 2`", self.key);
-        let Some(integer) = self.value.get_ref().as_integer() else {
-            return Err(self.wrong_type("a whole number", &help));
-        };
+        let integer = self.value.get_ref().as_integer().ok_or_else(|| self.wrong_type("a whole number", &help))?;
         match i64::from_str_radix(integer.as_str(), integer.radix()).map(u32::try_from) {
             Ok(Ok(count)) if count <= max => Ok(count),
             _ => Err(self.wrong(format!("`{}` must be from 0 to {max}", self.key), help)),
@@ -55,9 +53,7 @@ impl<'t, 'i> TableEntry<'t, 'i> {
 
     /// Returns the value if it is a list of texts.
     pub(super) fn texts(&self, example: &str) -> Result<Vec<Placed<&'t str>>, Mistake> {
-        let Some(list) = self.value.get_ref().as_array() else {
-            return Err(self.wrong_type("a list of strings", example));
-        };
+        let list = self.value.get_ref().as_array().ok_or_else(|| self.wrong_type("a list of strings", example))?;
         let text = |item: &'t Spanned<DeValue<'i>>| match item.get_ref().as_str() {
             Some(text) => Ok(Placed { place: item.span(), value: text }),
             None => {
