@@ -1,9 +1,9 @@
 //! The deadlines: all timers of the scheduler in one table, which can be listed and shifted.
 //!
-//! A renewal is frequent and costs one write into a hash map. `order` has a timer under the moment under which it was
-//! last filed, which is never later than its deadline. When that moment comes, the timer is filed anew.
+//! A renewal is frequent and costs one write into a hash map. `order` has most timers under the moment at which they
+//! were last filed, which is never later than the deadline. When that moment comes, the timer is filed anew.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, hash_map};
 use std::sync::Arc;
 
 use crate::model::{AttemptId, JobId, Label, Moment, PoolId, RunnerId, SpawnId};
@@ -49,10 +49,11 @@ impl Timer {
         }
     }
 
-    /// Whether the table finds it when it is over. A `Fit` deadline has no consequence while a busy runner fits the
-    /// job, so the check of the queue reads it instead.
+    /// Whether it stands in the order of time. A `Fit` deadline has no consequence while a busy runner fits the job, so
+    /// the check of the queue reads it instead. Leases come and go far more often than they are checked, so a check
+    /// goes through all of them.
     fn is_filed(&self) -> bool {
-        !matches!(self, Self::Fit(_))
+        !matches!(self, Self::Fit(_) | Self::Lease(_))
     }
 
     /// Whether the deadline is over. A runner that is heard in the last millisecond is in time.
@@ -77,34 +78,60 @@ struct Entry {
     filed: Moment,
 }
 
-/// All timers that are set.
+/// All timers that are set. Leases change all the time; their map is apart from the many timers of queued jobs, so that
+/// it stays small enough for the processor's cache.
 #[derive(Debug, Default)]
 pub(crate) struct Deadlines {
-    entries: HashMap<Timer, Entry>,
+    leases: HashMap<Timer, Entry>,
+    fits: HashMap<Timer, Entry>,
+    filed: HashMap<Timer, Entry>,
+    /// The timers of `filed` by the moment under which they stand.
     order: BTreeSet<(Moment, Timer)>,
 }
 
 impl Deadlines {
+    fn map(&self, timer: &Timer) -> &HashMap<Timer, Entry> {
+        if timer.is_filed() {
+            return &self.filed;
+        }
+        if matches!(timer, Timer::Lease(_)) { &self.leases } else { &self.fits }
+    }
+
+    fn map_mut(&mut self, timer: &Timer) -> &mut HashMap<Timer, Entry> {
+        if timer.is_filed() {
+            return &mut self.filed;
+        }
+        if matches!(timer, Timer::Lease(_)) { &mut self.leases } else { &mut self.fits }
+    }
+
     /// Sets a timer, or sets it anew.
     pub(super) fn set(&mut self, timer: Timer, since: Moment, whole_ms: u64) {
         let at = since.after(whole_ms);
-        let before = self.entries.get_mut(&timer);
-        if let Some(entry) = before
-            && entry.filed <= at
-        {
-            (entry.since, entry.at, entry.whole_ms) = (since, at, whole_ms);
+        let entry = Entry { since, at, whole_ms, filed: at };
+        if !timer.is_filed() {
+            self.map_mut(&timer).insert(timer, entry);
             return;
         }
-        self.clear(&timer);
-        if timer.is_filed() {
-            self.order.insert((at, timer.clone()));
+        match self.filed.entry(timer) {
+            hash_map::Entry::Occupied(mut set) if set.get().filed <= at => {
+                let filed = set.get().filed;
+                set.insert(Entry { filed, ..entry });
+            }
+            hash_map::Entry::Occupied(mut set) => {
+                self.order.remove(&(set.get().filed, set.key().clone()));
+                self.order.insert((at, set.key().clone()));
+                set.insert(entry);
+            }
+            hash_map::Entry::Vacant(set) => {
+                self.order.insert((at, set.key().clone()));
+                set.insert(entry);
+            }
         }
-        self.entries.insert(timer, Entry { since, at, whole_ms, filed: at });
     }
 
     /// Gives a timer that is set its whole time again.
     pub(super) fn renew(&mut self, timer: &Timer, now: Moment) {
-        if let Some(entry) = self.entries.get_mut(timer) {
+        if let Some(entry) = self.map_mut(timer).get_mut(timer) {
             // Never earlier than before, so that it stays where it is filed.
             (entry.since, entry.at) = (now, now.after(entry.whole_ms).max(entry.at));
         }
@@ -112,7 +139,7 @@ impl Deadlines {
 
     /// Clears a timer. Returns whether it was set.
     pub(super) fn clear(&mut self, timer: &Timer) -> bool {
-        let Some(entry) = self.entries.remove(timer) else { return false };
+        let Some(entry) = self.map_mut(timer).remove(timer) else { return false };
         if timer.is_filed() {
             self.order.remove(&(entry.filed, timer.clone()));
         }
@@ -121,16 +148,16 @@ impl Deadlines {
 
     /// Returns when a timer is over, if it is set.
     pub(crate) fn at(&self, timer: &Timer) -> Option<Moment> {
-        self.entries.get(timer).map(|entry| entry.at)
+        self.map(timer).get(timer).map(|entry| entry.at)
     }
 
     /// Returns when a timer was set or renewed. Gaps that were forgiven make it later.
     pub(crate) fn since(&self, timer: &Timer) -> Option<Moment> {
-        self.entries.get(timer).map(|entry| entry.since)
+        self.map(timer).get(timer).map(|entry| entry.since)
     }
 
     pub(crate) fn is_set(&self, timer: &Timer) -> bool {
-        self.entries.contains_key(timer)
+        self.map(timer).contains_key(timer)
     }
 
     /// Whether a timer is set and over.
@@ -147,13 +174,22 @@ impl Deadlines {
         picked
     }
 
+    /// Returns the attempts whose leases are over.
+    pub(super) fn expired_leases(&self, now: Moment) -> Vec<AttemptId> {
+        let over = self.leases.iter().filter(|(timer, entry)| timer.is_over(entry.at, now));
+        let attempt = |timer: &Timer| if let Timer::Lease(attempt) = timer { Some(*attempt) } else { None };
+        let mut expired: Vec<AttemptId> = over.filter_map(|(timer, _)| attempt(timer)).collect();
+        expired.sort_unstable();
+        expired
+    }
+
     /// Files timers anew that stand under a moment up to `until` and were renewed since.
     fn refile(&mut self, until: Moment) {
         let filed = self.order.iter().take_while(|(filed, _)| *filed <= until);
-        let early: Vec<_> = filed.filter(|(filed, timer)| *filed < self.entries[timer].at).cloned().collect();
+        let early: Vec<_> = filed.filter(|(filed, timer)| *filed < self.filed[timer].at).cloned().collect();
         for key in early {
             self.order.remove(&key);
-            let entry = self.entries.get_mut(&key.1).expect("what is in order is set");
+            let entry = self.filed.get_mut(&key.1).expect("what is in order is set");
             entry.filed = entry.at;
             self.order.insert((entry.at, key.1));
         }
@@ -162,7 +198,7 @@ impl Deadlines {
     /// Adds a gap in which no runner was heard to every deadline that waits for others. A timer that was set since the
     /// dispatcher woke up has all of its time already, so no timer gets more than its whole time from now.
     pub(super) fn shift(&mut self, now: Moment, gap_ms: u64) {
-        for (timer, entry) in &mut self.entries {
+        for (timer, entry) in self.filed.iter_mut().chain(&mut self.leases).chain(&mut self.fits) {
             if timer.waits_for_others() {
                 entry.since = entry.since.after(gap_ms).min(now);
                 entry.at = entry.at.after(gap_ms).min(now.after(entry.whole_ms));
@@ -172,7 +208,7 @@ impl Deadlines {
 
     /// Adds a short gap to the windows of runners that are away; no window gets longer than `most_ms` by that.
     pub(super) fn shift_returns(&mut self, now: Moment, gap_ms: u64, most_ms: u64) {
-        for (timer, entry) in &mut self.entries {
+        for (timer, entry) in &mut self.filed {
             if let Timer::Return(_) = timer {
                 let latest = now.after(entry.whole_ms).min(entry.since.after(most_ms));
                 entry.at = entry.at.after(gap_ms).min(latest).max(entry.at);
@@ -188,7 +224,7 @@ mod tests {
     impl Deadlines {
         /// Returns the earliest deadline at which something is found to be over.
         pub(crate) fn next(&self) -> Option<Moment> {
-            self.entries.iter().filter(|(timer, _)| timer.is_filed()).map(|(_, entry)| entry.at).min()
+            self.filed.values().chain(self.leases.values()).map(|entry| entry.at).min()
         }
     }
 
@@ -238,20 +274,36 @@ mod tests {
 
     #[test]
     fn a_timer_that_was_renewed_is_found_when_it_is_over_and_not_before() {
-        let attempt = |timer: &Timer| if let Timer::Lease(attempt) = timer { Some(*attempt) } else { None };
+        let silence = |id| Timer::Silence(RunnerId(id));
+        let runner = |timer: &Timer| if let Timer::Silence(id) = timer { Some(*id) } else { None };
         let mut deadlines = Deadlines::default();
-        deadlines.set(Timer::Lease(AttemptId(2)), Moment(0), 1_000);
-        deadlines.set(Timer::Lease(AttemptId(1)), Moment(10), 1_000);
+        deadlines.set(silence(2), Moment(0), 1_000);
+        deadlines.set(silence(1), Moment(10), 1_000);
         deadlines.set(Timer::Rest(RunnerId(1)), Moment(0), 500);
-        deadlines.renew(&Timer::Lease(AttemptId(2)), Moment(900));
+        deadlines.renew(&silence(2), Moment(900));
         assert_eq!(deadlines.next(), Some(Moment(500)));
         deadlines.clear(&Timer::Rest(RunnerId(1)));
         assert_eq!(deadlines.next(), Some(Moment(1_010)));
-        assert_eq!(deadlines.over(Moment(1_010), attempt), [], "the last millisecond is in time");
-        assert_eq!(deadlines.over(Moment(1_011), attempt), [AttemptId(1)]);
-        assert_eq!(deadlines.over(Moment(1_901), attempt), [AttemptId(1), AttemptId(2)], "in order of their numbers");
+        assert_eq!(deadlines.over(Moment(1_010), runner), [], "the last millisecond is in time");
+        assert_eq!(deadlines.over(Moment(1_011), runner), [RunnerId(1)]);
+        assert_eq!(deadlines.over(Moment(1_901), runner), [RunnerId(1), RunnerId(2)], "in order of their numbers");
         // An earlier deadline than before is found as well.
-        deadlines.set(Timer::Lease(AttemptId(2)), Moment(0), 100);
+        deadlines.set(silence(2), Moment(0), 100);
         assert_eq!(deadlines.next(), Some(Moment(100)));
+        assert_eq!(deadlines.over(Moment(101), runner), [RunnerId(2)]);
+    }
+
+    #[test]
+    fn a_lease_that_was_renewed_runs_out_when_it_is_over_and_not_before() {
+        let mut deadlines = Deadlines::default();
+        deadlines.set(Timer::Lease(AttemptId(2)), Moment(0), 1_000);
+        deadlines.set(Timer::Lease(AttemptId(1)), Moment(10), 1_000);
+        deadlines.renew(&Timer::Lease(AttemptId(2)), Moment(900));
+        assert_eq!(deadlines.next(), Some(Moment(1_010)));
+        assert_eq!(deadlines.expired_leases(Moment(1_010)), [], "the last millisecond is in time");
+        assert_eq!(deadlines.expired_leases(Moment(1_011)), [AttemptId(1)]);
+        assert_eq!(deadlines.expired_leases(Moment(1_901)), [AttemptId(1), AttemptId(2)], "in order of their numbers");
+        deadlines.clear(&Timer::Lease(AttemptId(1)));
+        assert_eq!(deadlines.expired_leases(Moment(1_901)), [AttemptId(2)]);
     }
 }

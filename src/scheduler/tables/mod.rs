@@ -173,8 +173,8 @@ impl Tables {
     }
 
     /// Returns the attempts whose leases have run out.
-    pub(crate) fn expired(&mut self, now: Moment) -> Vec<AttemptId> {
-        self.deadlines.over(now, |timer| if let Timer::Lease(attempt) = timer { Some(*attempt) } else { None })
+    pub(crate) fn expired(&self, now: Moment) -> Vec<AttemptId> {
+        self.deadlines.expired_leases(now)
     }
 }
 
