@@ -44,28 +44,6 @@ pub(crate) enum OperationError {
     Log { path: PathBuf, source: io::Error },
 }
 
-impl OperationError {
-    /// The stable code of the reason.
-    pub(crate) fn code(&self) -> &'static str {
-        match self {
-            Self::NoBuild { .. } => "no_build",
-            Self::Removed { .. } => "build_removed",
-            Self::RemovedLongAgo { .. } => "build_removed_long_ago",
-            Self::NoTask { .. } => "no_task",
-            Self::NoTasks { .. } => "no_tasks",
-            Self::SeveralTasks { .. } => "several_tasks",
-            Self::NoAttempt { .. } => "no_attempt",
-            Self::NotAttempted { .. } => "not_attempted",
-            Self::NoRunner { .. } => "no_runner",
-            Self::Refused(reason) => reason.code(),
-            Self::NoAnswer(NoAnswer::Busy) => "busy",
-            Self::NoAnswer(NoAnswer::Ending) => "shutting_down",
-            Self::Store(_) => "store_unreadable",
-            Self::Log { .. } => "log_unreadable",
-        }
-    }
-}
-
 fn ago(days: i64) -> String {
     match days {
         ..1 => "today".to_owned(),

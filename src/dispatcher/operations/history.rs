@@ -3,7 +3,7 @@
 use super::views::Views;
 use crate::model::reason::HistoryEntry;
 use crate::model::{BranchName, Build, Ending, JobId, JobState, Outcome, TaskName, TriggerKind, WallTime};
-use crate::store::{LateResult, Reader, Sequence, StoreError};
+use crate::store::{LateResult, Sequence, StoreError};
 
 /// One line of a history.
 pub(crate) struct HistoryLine {
@@ -15,18 +15,14 @@ pub(crate) struct HistoryLine {
 }
 
 /// Returns the history of a build, or of one of its jobs, oldest first.
-pub(super) fn of_build(
-    reader: &dyn Reader,
-    views: &Views<'_>,
-    build: &Build,
-    only: Option<JobId>,
-) -> Result<Vec<HistoryLine>, StoreError> {
+pub(super) fn of_build(views: &Views<'_>, build: &Build, only: Option<JobId>) -> Result<Vec<HistoryLine>, StoreError> {
+    let reader = views.reader;
     let jobs = reader.jobs(build.id)?;
     let task = |id: JobId| jobs.iter().find(|job| job.id == id).map(|job| job.task.name.clone());
     let wanted = |id: Option<JobId>| only.is_none() || id == only || id.is_none();
     let Sequence { end, attempts: of_attempts } = reader.sequence(build.id)?;
     let mut lines = Lines::default();
-    lines.0.push((Place::FIRST, announced(build)));
+    lines.0.push(((0, WallTime(i64::MIN), 0), announced(build)));
     for attempt in reader.attempts(build.id)?.into_iter().filter(|attempt| wanted(Some(attempt.job))) {
         let (number, runner, task) = (attempt.number, views.runner(attempt.runner), task(attempt.job));
         let [leased, ended] = of_attempts.get(&attempt.id).copied().unwrap_or_default();
@@ -55,40 +51,25 @@ pub(super) fn of_build(
         let entry = HistoryEntry::BuildFinished { verdict, problem: build.problem.clone() };
         lines.add(5, end, build.finished_at, None, entry);
     }
-    Ok(lines.in_order())
+    lines.0.sort_by_key(|(place, _)| *place);
+    Ok(lines.0.into_iter().map(|(_, line)| line).collect())
 }
 
-/// The place of a line in a build's history: by the order in which the rows were written. Rows from before there was an
-/// order come first, by their time and, within a millisecond, by rank: outcomes, what was decided about them, new
-/// leases.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
-    seq: u64,
-    at: WallTime,
-    rank: u8,
-}
-
-impl Place {
-    const FIRST: Self = Self { seq: 0, at: WallTime(i64::MIN), rank: 0 };
-}
-
+/// The lines of a build's history, each with its place: the number of its row in the order of writing, its time, its
+/// rank. Rows from before there was an order come first, by their time and, within a millisecond, by rank: outcomes,
+/// decisions about them, new leases.
 #[derive(Default)]
-struct Lines(Vec<(Place, HistoryLine)>);
+struct Lines(Vec<((u64, WallTime, u8), HistoryLine)>);
 
 impl Lines {
     fn add(&mut self, rank: u8, seq: Option<u64>, at: Option<WallTime>, task: Option<TaskName>, entry: HistoryEntry) {
         let place = match (seq, at) {
-            (Some(seq), _) => Place { seq, at: WallTime(0), rank },
-            (None, Some(at)) => Place { seq: 0, at, rank },
+            (Some(seq), _) => (seq, WallTime(0), rank),
+            (None, Some(at)) => (0, at, rank),
             // A job that was skipped while its build goes on has neither, and comes last.
-            (None, None) => Place { seq: u64::MAX, at: WallTime(0), rank },
+            (None, None) => (u64::MAX, WallTime(0), rank),
         };
         self.0.push((place, HistoryLine { at, task, entry, seq }));
-    }
-
-    fn in_order(mut self) -> Vec<HistoryLine> {
-        self.0.sort_by_key(|(place, _)| *place);
-        self.0.into_iter().map(|(_, line)| line).collect()
     }
 }
 

@@ -35,12 +35,6 @@ pub(crate) struct OpenLog<'a> {
     following: Option<Following>,
 }
 
-/// Bytes of a log, and their offset.
-pub(crate) struct LogPiece {
-    pub(crate) offset: u64,
-    pub(crate) bytes: Vec<u8>,
-}
-
 impl Operations {
     /// Returns the job whose log is meant. The task may be left out if the build has a single one.
     pub(crate) fn job_for_log(&self, name: &str, task: Option<&str>) -> Result<(Build, Job), OperationError> {
@@ -61,13 +55,8 @@ impl Operations {
     }
 
     /// Returns the attempt of that number, or the newest one.
-    pub(crate) fn attempt_for_log(
-        &self,
-        build: &Build,
-        job: &Job,
-        number: Option<u32>,
-    ) -> Result<AttemptOfLog, OperationError> {
-        let attempts = self.reader.attempts(build.id)?;
+    pub(crate) fn attempt_for_log(&self, job: &Job, number: Option<u32>) -> Result<AttemptOfLog, OperationError> {
+        let attempts = self.reader.attempts(job.build)?;
         let mut of_job = attempts.into_iter().filter(|attempt| attempt.job == job.id);
         let found = match number {
             Some(number) => of_job.find(|attempt| attempt.number == number),
@@ -76,30 +65,23 @@ impl Operations {
         if let Some(attempt) = found {
             return Ok(AttemptOfLog::There(attempt));
         }
-        let (id, task) = (build.id, job.task.name.clone());
+        let (build, task) = (job.build, job.task.name.clone());
         let none = match number {
-            Some(number) => OperationError::NoAttempt { build: id, task, number },
-            None => OperationError::NotAttempted { build: id, task },
+            Some(number) => OperationError::NoAttempt { build, task, number },
+            None => OperationError::NotAttempted { build, task },
         };
         // A build that is finished, or removed meanwhile, gets no further attempt.
-        let may_come = self.reader.build(id)?.is_some_and(|build| build.verdict.is_none());
+        let may_come = self.reader.build(build)?.is_some_and(|build| build.verdict.is_none());
         if may_come { Ok(AttemptOfLog::NotYet(none)) } else { Err(none) }
     }
 
-    /// Opens the log of an attempt at `offset`; with `follow`, it is woken as long as the attempt is executing.
-    pub(crate) fn open_log(
-        &self,
-        build: &Build,
-        job: &Job,
-        attempt: Attempt,
-        offset: u64,
-        follow: bool,
-    ) -> OpenLog<'_> {
+    /// Opens the log of an attempt at the offset `at`; with `follow`, it is woken as long as the attempt is executing.
+    pub(crate) fn open_log(&self, build: &Build, job: &Job, attempt: Attempt, at: u64, follow: bool) -> OpenLog<'_> {
         let (wake, woken) = bounded(1);
         let follow = follow && attempt.outcome.is_none();
         let following = follow.then(|| self.logs.follow(attempt.id, wake));
         let path = self.data.log(&LogPlace::of(build, job, attempt.number));
-        OpenLog { operations: self, path, attempt, offset, woken, following }
+        OpenLog { operations: self, path, attempt, offset: at, woken, following }
     }
 }
 
@@ -113,8 +95,9 @@ impl OpenLog<'_> {
         Ok(self.following.is_none() || self.attempt.outcome.is_some())
     }
 
-    /// Reads the rest of the log in pieces, until `each` returns false. Returns true if the present end was reached.
-    pub(crate) fn read(&mut self, mut each: impl FnMut(LogPiece) -> bool) -> Result<bool, OperationError> {
+    /// Reads the rest of the log in pieces, each with its offset, until `each` returns false. Returns true if the
+    /// present end was reached.
+    pub(crate) fn read(&mut self, mut each: impl FnMut(u64, Vec<u8>) -> bool) -> Result<bool, OperationError> {
         let path = self.path.clone();
         let fail = |source: io::Error| OperationError::Log { path: path.clone(), source };
         let mut file = match File::open(&self.path) {
@@ -131,9 +114,8 @@ impl OpenLog<'_> {
                 return Ok(true);
             }
             bytes.truncate(count);
-            let piece = LogPiece { offset: self.offset, bytes };
             self.offset += count as u64;
-            if !each(piece) {
+            if !each(self.offset - count as u64, bytes) {
                 return Ok(false);
             }
         }

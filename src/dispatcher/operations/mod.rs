@@ -16,6 +16,6 @@ mod watch;
 
 pub(crate) use error::OperationError;
 pub(crate) use history::HistoryLine;
-pub(crate) use logs::{AttemptOfLog, LogPiece};
+pub(crate) use logs::AttemptOfLog;
 pub(crate) use questions::{Operations, Status, Why};
 pub(crate) use views::{AttemptView, BuildView, JobView};

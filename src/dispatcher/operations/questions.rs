@@ -91,7 +91,7 @@ impl Operations {
         let is_wanted = |(task, _): &(TaskName, _)| only.as_ref().is_none_or(|job| job.task.name == *task);
         let now = waiting.into_iter().filter(is_wanted).collect();
         let views = Views::new(&*self.reader, &self.data)?;
-        let history = history::of_build(&*self.reader, &views, &build, only.map(|job| job.id))?;
+        let history = history::of_build(&views, &build, only.map(|job| job.id))?;
         Ok(Why { build: id, now, history })
     }
 

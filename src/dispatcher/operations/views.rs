@@ -50,7 +50,7 @@ impl JobView {
 
 /// Puts views together.
 pub(super) struct Views<'a> {
-    reader: &'a dyn Reader,
+    pub(super) reader: &'a dyn Reader,
     data: &'a DataDir,
     names: HashMap<RunnerId, RunnerName>,
 }
@@ -71,8 +71,7 @@ impl<'a> Views<'a> {
             let attempts = attempts.into_iter().map(|attempt| self.attempt(&build, &job, attempt)).collect();
             JobView { job, attempts }
         });
-        let jobs = jobs.collect();
-        Ok(BuildView { build, jobs })
+        Ok(BuildView { jobs: jobs.collect(), build })
     }
 
     fn attempt(&self, build: &Build, job: &Job, attempt: Attempt) -> AttemptView {

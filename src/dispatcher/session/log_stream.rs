@@ -5,7 +5,7 @@ use std::time::Duration;
 use crossbeam_channel::Receiver;
 
 use super::worker::Incoming;
-use crate::dispatcher::operations::{AttemptOfLog, LogPiece, OperationError, Operations};
+use crate::dispatcher::operations::{AttemptOfLog, OperationError, Operations};
 use crate::model::words::missing_output;
 use crate::protocol::operator::{FromOperator, LogQuestion, ToOperator};
 use crate::transport::{Frame, Outbox};
@@ -20,11 +20,12 @@ pub(super) fn send(
     wanted: &LogQuestion,
     inbox: &Receiver<Incoming<FromOperator>>,
 ) -> Result<(), OperationError> {
-    let (build, job) = operations.job_for_log(&wanted.build, wanted.task.as_deref())?;
+    let LogQuestion { build, task, number, offset, follow } = wanted;
+    let (build, job) = operations.job_for_log(build, task.as_deref())?;
     let attempt = loop {
-        match operations.attempt_for_log(&build, &job, wanted.number)? {
+        match operations.attempt_for_log(&job, *number)? {
             AttemptOfLog::There(attempt) => break attempt,
-            AttemptOfLog::NotYet(error) if !wanted.follow => return Err(error),
+            AttemptOfLog::NotYet(error) if !*follow => return Err(error),
             AttemptOfLog::NotYet(_) => crossbeam_channel::select! {
                 recv(inbox) -> request => if request.is_err() { return Ok(()) },
                 default(LOOK_AGAIN / 10) => {}
@@ -32,10 +33,10 @@ pub(super) fn send(
         }
     };
     let (task, number) = (job.task.name.to_string(), attempt.number);
-    let mut log = operations.open_log(&build, &job, attempt, wanted.offset, wanted.follow);
+    let mut log = operations.open_log(&build, &job, attempt, *offset, *follow);
     loop {
         let is_last = log.refresh()?;
-        let is_there = log.read(|LogPiece { offset, bytes }| {
+        let is_there = log.read(|offset, bytes| {
             let (build, task, len) = (build.id.0, task.clone(), bytes.len() as u64);
             let message = ToOperator::Log { build, task, number, offset, bytes: len };
             outbox.send_bulk(&Frame::with_payload(&message, bytes))
@@ -48,10 +49,7 @@ pub(super) fn send(
         }
         crossbeam_channel::select! {
             recv(log.woken) -> _ => {}
-            recv(inbox) -> request => match request {
-                Ok(_) => break,
-                Err(_) => return Ok(()),
-            },
+            recv(inbox) -> request => if request.is_ok() { break } else { return Ok(()) },
             default(LOOK_AGAIN) => {}
         }
     }

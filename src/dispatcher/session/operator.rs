@@ -8,6 +8,7 @@ use super::{log_stream, report, truncate};
 use crate::dispatcher::core::NoAnswer;
 use crate::dispatcher::operations::{OperationError, Operations};
 use crate::error_chain::chain;
+use crate::model::reason::OrderDone;
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::operator::{FromOperator, ToOperator};
 use crate::transport::{Frame, Outbox};
@@ -15,15 +16,11 @@ use crate::transport::{Frame, Outbox};
 /// Serves an operator until it leaves.
 pub(super) fn serve(session: Session) -> Result<(), SessionError> {
     let pings = (FromOperator::Ping, Frame::new(&ToOperator::Ack));
-    worker::serve(
-        session,
-        &pings,
-        |_| 0,
-        |shared, _, outbox, inbox| {
-            let operations = shared.operations().map_err(refusal)?;
-            OperatorWorker { operations, outbox }.run(inbox).map_err(refusal)
-        },
-    )
+    let payload = |_: &FromOperator| 0;
+    worker::serve(session, &pings, payload, |shared, _, outbox, inbox| {
+        let operations = shared.operations().map_err(refusal)?;
+        OperatorWorker { operations, outbox }.run(inbox).map_err(refusal)
+    })
 }
 
 struct OperatorWorker<'a> {
@@ -62,6 +59,7 @@ impl OperatorWorker<'_> {
 
     fn answer(&self, message: FromOperator) -> Result<ToOperator, OperationError> {
         let operations = &self.operations;
+        let done = |order: OrderDone| ToOperator::Ok { text: order.to_string() };
         Ok(match message {
             FromOperator::Status { repo, limit } => {
                 ToOperator::Status(report::status(operations.status(repo.as_deref(), limit)?))
@@ -69,13 +67,9 @@ impl OperatorWorker<'_> {
             FromOperator::Show { build } => ToOperator::Build(Box::new(report::build(operations.build(&build)?))),
             FromOperator::Why { build, task } => ToOperator::Why(report::why(operations.why(&build, task.as_deref())?)),
             FromOperator::Runners => ToOperator::Runners(report::runners(operations.runners()?)),
-            FromOperator::Cancel { build, task } => {
-                ToOperator::Ok { text: operations.cancel(&build, task.as_deref())?.to_string() }
-            }
-            FromOperator::Rerun { build, failed } => {
-                ToOperator::Ok { text: operations.rerun(&build, failed)?.to_string() }
-            }
-            FromOperator::Drain { runner } => ToOperator::Ok { text: operations.drain(&runner)?.to_string() },
+            FromOperator::Cancel { build, task } => done(operations.cancel(&build, task.as_deref())?),
+            FromOperator::Rerun { build, failed } => done(operations.rerun(&build, failed)?),
+            FromOperator::Drain { runner } => done(operations.drain(&runner)?),
             FromOperator::Watch | FromOperator::Logs(_) | FromOperator::Ping => ToOperator::Ack,
         })
     }
@@ -102,25 +96,27 @@ impl OperatorWorker<'_> {
     }
 }
 
-/// Returns the refusal for an operation that was not done. Its code follows from the error's variant.
+/// Returns the refusal for an operation that was not done. Its kind, and the stable code of its reason, follow from the
+/// error's variant.
 fn refusal(error: OperationError) -> Refusal {
-    let code = match &error {
-        OperationError::NoBuild { .. }
-        | OperationError::Removed { .. }
-        | OperationError::RemovedLongAgo { .. }
-        | OperationError::NoTask { .. }
-        | OperationError::NoTasks { .. }
-        | OperationError::SeveralTasks { .. }
-        | OperationError::NoAttempt { .. }
-        | OperationError::NotAttempted { .. }
-        | OperationError::NoRunner { .. } => ErrorCode::NotFound,
-        OperationError::Refused(_) => ErrorCode::Refused,
-        OperationError::NoAnswer(NoAnswer::Busy) => ErrorCode::Busy,
-        OperationError::NoAnswer(NoAnswer::Ending) => ErrorCode::ShuttingDown,
-        OperationError::Store(_) | OperationError::Log { .. } => {
-            log::error!("{}", chain(&error));
-            ErrorCode::Internal
-        }
+    let (code, reason) = match &error {
+        OperationError::NoBuild { .. } => (ErrorCode::NotFound, "no_build"),
+        OperationError::Removed { .. } => (ErrorCode::NotFound, "build_removed"),
+        OperationError::RemovedLongAgo { .. } => (ErrorCode::NotFound, "build_removed_long_ago"),
+        OperationError::NoTask { .. } => (ErrorCode::NotFound, "no_task"),
+        OperationError::NoTasks { .. } => (ErrorCode::NotFound, "no_tasks"),
+        OperationError::SeveralTasks { .. } => (ErrorCode::NotFound, "several_tasks"),
+        OperationError::NoAttempt { .. } => (ErrorCode::NotFound, "no_attempt"),
+        OperationError::NotAttempted { .. } => (ErrorCode::NotFound, "not_attempted"),
+        OperationError::NoRunner { .. } => (ErrorCode::NotFound, "no_runner"),
+        OperationError::Refused(reason) => (ErrorCode::Refused, reason.code()),
+        OperationError::NoAnswer(NoAnswer::Busy) => (ErrorCode::Busy, "busy"),
+        OperationError::NoAnswer(NoAnswer::Ending) => (ErrorCode::ShuttingDown, "shutting_down"),
+        OperationError::Store(_) => (ErrorCode::Internal, "store_unreadable"),
+        OperationError::Log { .. } => (ErrorCode::Internal, "log_unreadable"),
     };
-    Refusal::new(code, chain(&error)).because(error.code())
+    if code == ErrorCode::Internal {
+        log::error!("{}", chain(&error));
+    }
+    Refusal::new(code, chain(&error)).because(reason)
 }

@@ -5,14 +5,11 @@ use crate::dispatcher::operations::{AttemptView, BuildView, HistoryLine, JobView
 use crate::model::reason::{JobStatus, StoredReason};
 use crate::model::words::outcome_detail;
 use crate::model::{Ending, JobState, Outcome, TaskName};
-use crate::protocol::operator::{
-    AttemptReport, BuildReport, CountersReport, JobReport, RunnerReport, RunnersReport, StatusReport, WhyLine,
-    WhyReport,
-};
+use crate::protocol::operator as wire;
 use crate::scheduler::RunnerView;
 
-pub(super) fn status(status: Status) -> StatusReport {
-    StatusReport {
+pub(super) fn status(status: Status) -> wire::StatusReport {
+    wire::StatusReport {
         builds: status.builds.into_iter().map(build).collect(),
         runners: status.runners.into_iter().map(runner).collect(),
         queued_jobs: status.jobs.queued as u64,
@@ -22,8 +19,8 @@ pub(super) fn status(status: Status) -> StatusReport {
     }
 }
 
-fn counters(counters: Counters) -> CountersReport {
-    CountersReport {
+fn counters(counters: Counters) -> wire::CountersReport {
+    wire::CountersReport {
         builds_added: counters.builds_added,
         builds_finished: counters.builds_finished,
         builds_reopened: counters.builds_reopened,
@@ -36,11 +33,11 @@ fn counters(counters: Counters) -> CountersReport {
     }
 }
 
-pub(super) fn build(view: BuildView) -> BuildReport {
+pub(super) fn build(view: BuildView) -> wire::BuildReport {
     let (state, flaky) = (view.state().word().to_owned(), view.jobs.iter().any(JobView::is_flaky));
     let BuildView { build, jobs } = view;
     let trigger = &build.source.trigger;
-    BuildReport {
+    wire::BuildReport {
         build: build.id.0,
         repo: build.source.repo.to_string(),
         branch: trigger.reference.short().to_owned(),
@@ -60,14 +57,11 @@ pub(super) fn build(view: BuildView) -> BuildReport {
     }
 }
 
-fn job(view: JobView) -> JobReport {
+fn job(view: JobView) -> wire::JobReport {
     let flaky = view.is_flaky();
     let JobView { job, attempts } = view;
-    let ending = match &job.state {
-        JobState::Finished(ending) => Some(ending),
-        JobState::Waiting | JobState::Queued | JobState::Leased(_) => None,
-    };
-    JobReport {
+    let ending = if let JobState::Finished(ending) = &job.state { Some(ending) } else { None };
+    wire::JobReport {
         job: job.id.0,
         task: job.task.name.to_string(),
         state: job.state.word().to_owned(),
@@ -80,9 +74,9 @@ fn job(view: JobView) -> JobReport {
     }
 }
 
-fn attempt(view: AttemptView) -> AttemptReport {
+fn attempt(view: AttemptView) -> wire::AttemptReport {
     let AttemptView { attempt, runner, log, log_bytes } = view;
-    AttemptReport {
+    wire::AttemptReport {
         attempt: attempt.id.0,
         number: attempt.number,
         runner: runner.to_string(),
@@ -97,15 +91,15 @@ fn attempt(view: AttemptView) -> AttemptReport {
     }
 }
 
-pub(super) fn why(why: Why) -> WhyReport {
-    let now = |(task, status): (TaskName, JobStatus)| WhyLine {
+pub(super) fn why(why: Why) -> wire::WhyReport {
+    let now = |(task, status): (TaskName, JobStatus)| wire::WhyLine {
         task: Some(task.to_string()),
         text: status.to_string(),
         code: Some(status.code().to_owned()),
         reason_code: status.reason_code().map(str::to_owned),
-        ..WhyLine::default()
+        ..wire::WhyLine::default()
     };
-    let line = |HistoryLine { at, task, entry, seq }| WhyLine {
+    let line = |HistoryLine { at, task, entry, seq }| wire::WhyLine {
         at_ms: at.map(|at| at.0),
         task: task.map(|task| task.to_string()),
         text: entry.to_string(),
@@ -113,19 +107,19 @@ pub(super) fn why(why: Why) -> WhyReport {
         reason_code: entry.reason_code().map(str::to_owned),
         seq,
     };
-    WhyReport {
+    wire::WhyReport {
         build: why.build.0,
         now: why.now.into_iter().map(now).collect(),
         history: why.history.into_iter().map(line).collect(),
     }
 }
 
-pub(super) fn runners(views: Vec<RunnerView>) -> RunnersReport {
-    RunnersReport { runners: views.into_iter().map(runner).collect() }
+pub(super) fn runners(views: Vec<RunnerView>) -> wire::RunnersReport {
+    wire::RunnersReport { runners: views.into_iter().map(runner).collect() }
 }
 
-fn runner(view: RunnerView) -> RunnerReport {
-    RunnerReport {
+fn runner(view: RunnerView) -> wire::RunnerReport {
+    wire::RunnerReport {
         name: view.name.to_string(),
         state: view.state.word().to_owned(),
         detail: view.quarantine.as_ref().map(ToString::to_string),
