@@ -7,12 +7,11 @@
 //! Meanwhile [`hold`] keeps retention from deleting files. A restoration works the other way round: files first, the
 //! store last.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirEntry, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use super::data_dir::{DataDir, LogPlace};
+use super::data_dir::{DataDir, LogPlace, create_private};
 use crate::clock;
 use crate::locked::Locked;
 use crate::model::{BuildId, WholeBuild};
@@ -115,7 +114,7 @@ pub fn restore(backup: &Path, data: &Path) -> Result<Restored, BackupError> {
 /// Checks a data directory or a backup: every page and row of the store, and every log that it names.
 pub fn check(directory: &Path) -> Result<Copied, BackupError> {
     let data = existing(directory)?;
-    let mut found = Copied { tokens: data.root().join("tokens").exists(), ..Copied::default() };
+    let mut found = Copied { tokens: data.tokens().exists(), ..Copied::default() };
     look(&data.store(), &data, &mut found)?;
     (found.logs, found.log_bytes) = measure(&data.logs()).map_err(failed("read", &data.logs()))?;
     let mirrors = data.root().join("mirrors");
@@ -145,22 +144,21 @@ fn copy_files(from: &DataDir, to: &DataDir, with_tokens: bool) -> Result<Copied,
     (copied.logs, copied.log_bytes) = copy_tree(&from.logs(), &to.logs())?;
     let mirrors = from.root().join("mirrors");
     make(&to.root().join("mirrors"))?;
-    for name in names(&mirrors)? {
-        if !name.ends_with(".git") {
+    for entry in entries(&mirrors).map_err(failed("read", &mirrors))? {
+        let (mirror, name) = (entry.path(), entry.file_name());
+        if mirror.extension().is_none_or(|extension| extension != "git") {
             continue;
         }
         // Packs are merged, and removed afterwards, only under this lock.
-        let mirror = mirrors.join(&name);
         let lock = File::options().create(true).append(true).open(mirror.join("tidy.lock"));
         let lock = lock.and_then(|lock| lock.lock().map(|()| Locked::new(lock))).map_err(failed("lock", &mirror))?;
-        let (_, bytes) = copy_tree(&mirror, &to.root().join("mirrors").join(&name))?;
+        let (_, bytes) = copy_tree(&mirror, &to.root().join("mirrors").join(name))?;
         drop(lock);
         copied.mirrors += 1;
         copied.mirror_bytes += bytes;
     }
-    let tokens = from.root().join("tokens");
-    if with_tokens && tokens.is_dir() {
-        copied.tokens = copy_tree(&tokens, &to.root().join("tokens"))?.0 > 0;
+    if with_tokens && from.tokens().is_dir() {
+        copied.tokens = copy_tree(&from.tokens(), &to.tokens())?.0 > 0;
     }
     Ok(copied)
 }
@@ -170,12 +168,13 @@ fn copy_files(from: &DataDir, to: &DataDir, with_tokens: bool) -> Result<Copied,
 fn copy_tree(from: &Path, to: &Path) -> Result<(u64, u64), BackupError> {
     make(to)?;
     let (mut files, mut bytes) = (0, 0);
-    for name in names(from)? {
+    for entry in entries(from).map_err(failed("read", from))? {
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        let name = entry.file_name().to_string_lossy().into_owned();
         // Skips packs that are arriving, and locks.
         if name.starts_with("incoming-") || name.ends_with(".lock") {
             continue;
         }
-        let (source, target) = (from.join(&name), to.join(&name));
         if source.is_dir() {
             let (more, size) = copy_tree(&source, &target)?;
             (files, bytes) = (files + more, bytes + size);
@@ -190,24 +189,18 @@ fn copy_tree(from: &Path, to: &Path) -> Result<(u64, u64), BackupError> {
     Ok((files, bytes))
 }
 
-fn names(directory: &Path) -> Result<Vec<String>, BackupError> {
-    let entries = match fs::read_dir(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other.map_err(failed("read", directory))?,
-    };
-    let name = |entry: io::Result<fs::DirEntry>| entry.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    entries.map(name).collect::<io::Result<_>>().map_err(failed("read", directory))
+/// Returns the entries of a directory: none if it is not there.
+fn entries(directory: &Path) -> io::Result<Vec<DirEntry>> {
+    match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        other => other?.collect(),
+    }
 }
 
 /// Returns the numbers of files and bytes below a directory.
 pub(super) fn measure(directory: &Path) -> io::Result<(u64, u64)> {
     let (mut files, mut bytes) = (0, 0);
-    let entries = match fs::read_dir(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((0, 0)),
-        other => other?,
-    };
-    for entry in entries {
-        let entry = entry?;
+    for entry in entries(directory)? {
         // Files that vanish after they were listed do not count.
         let Ok(meta) = entry.metadata() else { continue };
         let (more, size) = if meta.is_dir() { measure(&entry.path())? } else { (1, meta.len()) };
@@ -234,8 +227,7 @@ fn look(store: &Path, data: &DataDir, found: &mut Copied) -> Result<(), BackupEr
 }
 
 fn make(directory: &Path) -> Result<(), BackupError> {
-    let mut builder = DirBuilder::new();
-    builder.recursive(true).mode(0o700).create(directory).map_err(failed("make directory", directory))
+    create_private(directory).map_err(failed("make directory", directory))
 }
 
 /// Waits until everything written to the directory's file system is on disk.

@@ -26,19 +26,16 @@ impl Capacity {
             // If this is not allowed, the present limit is used.
             setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum: before.maximum }).ok();
         }
-        let descriptors = getrlimit(Resource::Nofile)
-            .current
-            .map_or(usize::MAX, |current| usize::try_from(current).unwrap_or(usize::MAX));
-        let by_descriptors = Self::within(wanted, descriptors, limits::OTHER_DESCRIPTORS);
-        let capacity = Self::within(by_descriptors.sessions, threads::most(), limits::OTHER_THREADS);
-        let capacity =
-            Self { unauthenticated: capacity.unauthenticated.min(by_descriptors.unauthenticated), ..capacity };
+        let allowed = getrlimit(Resource::Nofile).current.and_then(|most| most.try_into().ok()).unwrap_or(usize::MAX);
+        let by_descriptors = Self::within(wanted, allowed, limits::OTHER_DESCRIPTORS);
+        let mut capacity = Self::within(by_descriptors.sessions, threads::most(), limits::OTHER_THREADS);
+        capacity.unauthenticated = capacity.unauthenticated.min(by_descriptors.unauthenticated);
         if capacity.sessions < wanted {
             let (room, most) = (capacity.sessions, threads::most());
             let cause = if room < by_descriptors.sessions {
                 format!("vm.max_map_count allows {most} threads (raise it with sysctl)")
             } else {
-                format!("{descriptors} open files are allowed (raise `ulimit -Hn`, or LimitNOFILE= of a systemd unit)")
+                format!("{allowed} open files are allowed (raise `ulimit -Hn`, or LimitNOFILE= of a systemd unit)")
             };
             log::warn!("room for {room} connections at once, not for the {wanted} of --max-connections: {cause}");
         }

@@ -1,6 +1,7 @@
 //! The layout of the data directory.
 
 use std::fs::DirBuilder;
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -9,9 +10,7 @@ use crate::model::{Build, BuildId, Job, RepoName, TaskName};
 
 /// The data directory's layout.
 #[derive(Debug, Clone)]
-pub(crate) struct DataDir {
-    root: PathBuf,
-}
+pub(crate) struct DataDir(PathBuf);
 
 /// The place of an attempt's log file. It is made of names, so that people find it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,38 +31,32 @@ impl LogPlace {
 impl DataDir {
     /// Opens the directory, and creates the parts that are missing.
     pub(crate) fn open(root: &Path) -> Result<Self, DispatcherError> {
-        let fail = |path: &Path| {
-            let path = path.to_owned();
-            move |source| DispatcherError::DataDir { path, source }
-        };
-        let mut builder = DirBuilder::new();
-        builder.recursive(true).mode(0o700);
         for path in [root.to_owned(), root.join("mirrors"), root.join("logs"), root.join("tokens")] {
-            builder.create(&path).map_err(fail(&path))?;
+            create_private(&path).map_err(|source| DispatcherError::DataDir { path, source })?;
         }
-        let root = root.canonicalize().map_err(fail(root))?;
-        Ok(Self { root })
+        let found = root.canonicalize();
+        Ok(Self(found.map_err(|source| DispatcherError::DataDir { path: root.to_owned(), source })?))
     }
 
     /// Returns the layout of a directory that is not touched.
     pub(crate) fn at(root: &Path) -> Self {
-        Self { root: root.to_owned() }
+        Self(root.to_owned())
     }
 
     pub(crate) fn root(&self) -> &Path {
-        &self.root
+        &self.0
     }
 
     pub(crate) fn store(&self) -> PathBuf {
-        self.root.join("surveil.db")
+        self.0.join("surveil.db")
     }
 
     pub(crate) fn mirror(&self, repo: &RepoName) -> PathBuf {
-        self.root.join("mirrors").join(format!("{repo}.git"))
+        self.0.join("mirrors").join(format!("{repo}.git"))
     }
 
     pub(crate) fn logs(&self) -> PathBuf {
-        self.root.join("logs")
+        self.0.join("logs")
     }
 
     pub(crate) fn log(&self, place: &LogPlace) -> PathBuf {
@@ -72,6 +65,11 @@ impl DataDir {
     }
 
     pub(crate) fn tokens(&self) -> PathBuf {
-        self.root.join("tokens")
+        self.0.join("tokens")
     }
+}
+
+/// Creates a directory for its owner alone, with its parents. A directory that is there is left as it is.
+pub(super) fn create_private(directory: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }

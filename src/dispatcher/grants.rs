@@ -27,10 +27,7 @@ impl Grant {
 
     /// Returns the place where a stream of this kind is stored; `None` if this dispatcher takes no such stream.
     pub(crate) fn place(&self, kind: &StreamKind) -> Option<LogPlace> {
-        match kind {
-            StreamKind::Log => Some(self.log.clone()),
-            StreamKind::Other(_) => None,
-        }
+        (*kind == StreamKind::Log).then(|| self.log.clone())
     }
 }
 

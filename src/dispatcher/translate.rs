@@ -93,10 +93,7 @@ pub(crate) fn joined(session: SessionId, hello: &Hello, message: FromRunner) -> 
     let mut labels: Vec<Label> = labels.into_iter().flatten().collect();
     labels.sort_unstable();
     labels.dedup();
-    let isolation = match isolation.as_str() {
-        "pid_namespace" => Isolation::PidNamespace,
-        _ => Isolation::Subreaper,
-    };
+    let isolation = if isolation == "pid_namespace" { Isolation::PidNamespace } else { Isolation::Subreaper };
     let warm = warm.into_iter().take(MAX_SLOTS).map(|tree| Ok((repo(&tree.repo)?, commit(&tree.commit)?)));
     Ok(RunnerJoined {
         session,
@@ -181,18 +178,13 @@ pub(crate) fn log_summary(bytes: u64, crc32: u32, missing: Option<String>) -> Lo
 /// Returns the message for a command of the scheduler. `stored` has the number of stored bytes of each stream.
 pub(crate) fn to_runner(message: RunnerCommand, stored: &StoredBytes) -> wire::ToRunner {
     match message {
-        RunnerCommand::Registered { held, gone } => wire::ToRunner::Registered {
-            gone: gone.into_iter().map(|attempt| attempt.0).collect(),
-            logs: held
-                .iter()
-                .map(|lease| StreamId::log(lease.attempt))
-                .map(|log| LogOffset {
-                    attempt: log.attempt.0,
-                    stream: stream_name(&log.kind),
-                    offset: stored.get(&log).copied().unwrap_or(0),
-                })
-                .collect(),
-        },
+        RunnerCommand::Registered { held, gone } => {
+            let offset = |lease: &Lease| {
+                let offset = stored.get(&StreamId::log(lease.attempt)).copied().unwrap_or(0);
+                LogOffset { attempt: lease.attempt.0, stream: StreamName::Log, offset }
+            };
+            wire::ToRunner::Registered { gone: numbers(gone), logs: held.iter().map(offset).collect() }
+        }
         RunnerCommand::NameTaken { runner } => {
             let reason = RefusalReason::NameTaken { runner };
             wire::ToRunner::Error(Refusal::new(ErrorCode::NameTaken, reason.to_string()).because(reason.code()))
@@ -201,11 +193,13 @@ pub(crate) fn to_runner(message: RunnerCommand, stored: &StoredBytes) -> wire::T
         RunnerCommand::Cancel { attempt } => wire::ToRunner::Cancel { attempt: attempt.0 },
         RunnerCommand::Recorded { attempt } => wire::ToRunner::Ok { attempt: attempt.0 },
         RunnerCommand::Stale { attempt } => wire::ToRunner::Stale { attempt: attempt.0 },
-        RunnerCommand::Ack { gone } => {
-            wire::ToRunner::Ack { gone: gone.into_iter().map(|attempt| attempt.0).collect() }
-        }
+        RunnerCommand::Ack { gone } => wire::ToRunner::Ack { gone: numbers(gone) },
         RunnerCommand::Drain => wire::ToRunner::Drain,
     }
+}
+
+fn numbers(attempts: Vec<AttemptId>) -> Vec<u64> {
+    attempts.into_iter().map(|attempt| attempt.0).collect()
 }
 
 fn runtask(lease: &Lease) -> Runtask {

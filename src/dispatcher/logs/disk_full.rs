@@ -11,12 +11,14 @@ use crate::model::{AttemptId, Moment, StreamId};
 /// The logs for which there was no room.
 #[derive(Default)]
 pub(super) struct Room {
-    short: HashMap<StreamId, Short>,
-    cut: HashSet<StreamId>,
+    /// Those that wait for room: until a piece of them was written.
+    pub(super) short: HashMap<StreamId, Short>,
+    /// Those that end where their room ended.
+    pub(super) cut: HashSet<StreamId>,
 }
 
 /// A log that waits for room.
-struct Short {
+pub(super) struct Short {
     since: Moment,
     /// When its output was last asked for again.
     asked: Moment,
@@ -40,14 +42,6 @@ pub(super) fn is_lacking(error: &io::Error) -> bool {
 }
 
 impl Room {
-    pub(super) fn is_short(&self) -> bool {
-        !self.short.is_empty()
-    }
-
-    pub(super) fn is_cut(&self, stream: &StreamId) -> bool {
-        self.cut.contains(stream)
-    }
-
     /// Notes that there was no room for a piece of a log, of which `have` bytes are stored.
     pub(super) fn missed(&mut self, now: Moment, stream: &StreamId, have: u64, answer: &RunnerOutbox) -> Missed {
         let Some(short) = self.short.get_mut(stream) else {
@@ -61,11 +55,6 @@ impl Room {
         self.short.remove(stream);
         self.cut.insert(stream.clone());
         Missed::Cut
-    }
-
-    /// Notes that a piece was written.
-    pub(super) fn found(&mut self, stream: &StreamId) {
-        self.short.remove(stream);
     }
 
     /// Notes that the attempt has its outcome.

@@ -22,33 +22,19 @@ impl LogFile {
         let directory = path.parent().map(Path::to_owned).unwrap_or_default();
         let mut options = OpenOptions::new();
         options.read(true).append(true).create(true);
-        let file = match options.open(path) {
+        let mut file = match options.open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 fs::create_dir_all(&directory)?;
                 options.open(path)
             }
             other => other,
         }?;
-        let mut log = Self { file, len: 0, hasher: Hasher::new(), unsynced_directory: None };
-        if log.file.metadata()?.len() == 0 {
-            log.unsynced_directory = Some(directory);
-        } else {
-            log.read_through()?;
+        let (mut len, mut hasher, mut buffer) = (0, Hasher::new(), vec![0; 64 * 1024]);
+        while let count @ 1.. = file.read(&mut buffer)? {
+            hasher.update(&buffer[..count]);
+            len += count as u64;
         }
-        Ok(log)
-    }
-
-    fn read_through(&mut self) -> io::Result<()> {
-        let mut buffer = vec![0; 64 * 1024];
-        loop {
-            match self.file.read(&mut buffer)? {
-                0 => return Ok(()),
-                n => {
-                    self.hasher.update(&buffer[..n]);
-                    self.len += n as u64;
-                }
-            }
-        }
+        Ok(Self { file, len, hasher, unsynced_directory: (len == 0).then_some(directory) })
     }
 
     pub(super) fn len(&self) -> u64 {

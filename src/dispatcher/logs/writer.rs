@@ -56,7 +56,7 @@ impl Logs {
     /// Runs the thread, which ends when it is told to, or when every sender is gone.
     pub(crate) fn run(mut self, inbox: &Receiver<ToLogs>) {
         loop {
-            let wait = if self.room.is_short() { limits::LOG_RETRY } else { Duration::MAX };
+            let wait = if self.room.short.is_empty() { Duration::MAX } else { limits::LOG_RETRY };
             match inbox.recv_timeout(wait) {
                 Ok(ToLogs::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Ok(message) => self.handle(message),
@@ -74,13 +74,13 @@ impl Logs {
     pub(super) fn handle(&mut self, message: ToLogs) {
         match message {
             ToLogs::Chunk { stream, place, offset, bytes, answer } => {
-                if self.room.is_cut(&stream) {
+                if self.room.cut.contains(&stream) {
                     answer.acknowledge(&stream, offset + bytes.len() as u64);
                     return;
                 }
                 match self.write(&stream, &place, offset, &bytes, &answer) {
                     Ok(0) => {}
-                    Ok(_) => self.room.found(&stream),
+                    Ok(_) => drop(self.room.short.remove(&stream)),
                     Err(error) => self.not_written(&stream, &place, &answer, &error),
                 }
             }
@@ -161,7 +161,7 @@ impl Logs {
         let mut is_whole = true;
         for seal in &mut streams {
             let stream = StreamId { attempt, kind: seal.kind.clone() };
-            if self.room.is_cut(&stream) {
+            if self.room.cut.contains(&stream) {
                 self.seal_cut(&stream, seal);
             } else {
                 is_whole &= self.is_whole(&stream, seal, &answer);

@@ -8,7 +8,7 @@ use tempfile::{SpooledData, SpooledTempFile};
 use super::pool::{Mirror, Mirrors};
 use crate::config::{self, MAX_TASK_FILE_BYTES, PlanContext, TASK_DIRECTORY, TASK_FILE, TaskFileError};
 use crate::dispatcher::limits;
-use crate::git::{self, GitError};
+use crate::git::GitError;
 use crate::model::{CommitId, RepoName, TaskSpec};
 
 /// Packs up to this size stay in memory until the commit to which they belong is announced.
@@ -68,7 +68,21 @@ impl Mirrors {
     ) -> Intake {
         // Asked before anything is read, so that only this mirror is condemned and not one that has replaced it.
         let generation = self.generation(repo);
-        match self.receive(repo, commit, pack, context) {
+        // Returns `None` if there is no pack and the commit is not there.
+        let receive = || -> Result<_, Fault> {
+            let mirror = self.open(repo, commit).map_err(Fault::Mirror)?;
+            // If there is a pack, the observer takes the commit for new; to receive it twice does no harm.
+            let is_new = if pack.is_some() { !mirror.has_found(commit) } else { !mirror.has(commit) };
+            let mut small = None;
+            if is_new {
+                let Some(mut pack) = pack else { return Ok(None) };
+                pack.receive_into(&mirror, commit).map_err(Fault::Pack)?;
+                small = pack.into_small();
+            }
+            let plan = plan_of(&mirror, commit, context).map_err(Fault::Mirror)?;
+            Ok(Some(Taken { plan, mirror, is_new, pack: small }))
+        };
+        match receive() {
             Ok(Some(taken)) => {
                 self.missing.found(repo, commit);
                 Intake::Taken(Box::new(taken))
@@ -79,27 +93,6 @@ impl Mirrors {
             }
             Err(Fault::Mirror(error) | Fault::Pack(error)) => Intake::Refused(error),
         }
-    }
-
-    /// Receives the pack and reads the plan from the commit; `None` if there is no pack and the commit is not there.
-    fn receive(
-        &self,
-        repo: &RepoName,
-        commit: CommitId,
-        pack: Option<ArrivingPack>,
-        context: PlanContext<'_>,
-    ) -> Result<Option<Taken>, Fault> {
-        let mirror = self.open(repo, commit).map_err(Fault::Mirror)?;
-        // If there is a pack, the observer takes the commit for new; to receive it twice does no harm.
-        let is_new = if pack.is_some() { !mirror.has_found(commit) } else { !mirror.has(commit) };
-        let mut small = None;
-        if is_new {
-            let Some(mut pack) = pack else { return Ok(None) };
-            pack.receive_into(&mirror, commit).map_err(Fault::Pack)?;
-            small = pack.into_small();
-        }
-        let plan = plan_of(&mirror, commit, context).map_err(Fault::Mirror)?;
-        Ok(Some(Taken { plan, mirror, is_new, pack: small }))
     }
 }
 
@@ -134,22 +127,15 @@ impl ArrivingPack {
     }
 
     fn receive_into(&mut self, mirror: &Mirror, commit: CommitId) -> Result<(), GitError> {
-        let mut receiver = mirror.receive()?;
-        self.copy_to(&mut receiver)?;
-        receiver.finish(commit, true)
-    }
-
-    fn copy_to(&mut self, receiver: &mut git::Receiver) -> Result<(), GitError> {
         let Self { pieces, spool, .. } = self;
+        let mut receiver = mirror.receive()?;
         let read = |source| GitError::Io { action: "read back a pack spooled in", path: spool.clone(), source };
         let mut piece = vec![0; PIECE_BYTES];
         pieces.seek(SeekFrom::Start(0)).map_err(read)?;
-        loop {
-            match pieces.read(&mut piece).map_err(read)? {
-                0 => return Ok(()),
-                n => receiver.write(&piece[..n])?,
-            }
+        while let count @ 1.. = pieces.read(&mut piece).map_err(read)? {
+            receiver.write(&piece[..count])?;
         }
+        receiver.finish(commit, true)
     }
 
     /// Returns all of the pack, if it is small enough to go ahead of a lease.

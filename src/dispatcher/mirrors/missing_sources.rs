@@ -38,9 +38,7 @@ impl MissingSources {
         if let Some(commits) = all.get_mut(repo)
             && commits.remove(&commit)
         {
-            if commits.is_empty() {
-                all.remove(repo);
-            }
+            all.retain(|_, commits| !commits.is_empty());
             drop(all);
             self.0.found.notify_all();
         }

@@ -13,7 +13,7 @@ use crate::dispatcher::data_dir::DataDir;
 use crate::dispatcher::limits::{MIRROR_SLACK_BYTES, OPEN_MIRRORS};
 use crate::git::{GitError, PackStore};
 use crate::model::{CommitId, Moment, RepoName};
-use crate::store::StoreError;
+use crate::store::{Reader, StoreError};
 use crate::{clock, threads};
 
 /// Time after which a mirror that was begun anew may be condemned again, in milliseconds. If it is damaged sooner, the
@@ -76,7 +76,7 @@ impl Mirrors {
     /// Returns a handle on the mirror, which is created if it does not exist.
     pub(crate) fn open(&self, repo: &RepoName, like: CommitId) -> Result<Mirror, GitError> {
         let path = self.data.mirror(repo);
-        let generation = self.state(repo).generation().number;
+        let generation = self.generation(repo);
         let idle = {
             let mut idle = self.idle();
             let at = idle.iter().rposition(|(of, ..)| of == repo);
@@ -91,7 +91,7 @@ impl Mirrors {
 
     /// Returns the generation of the present mirror, for [`Mirrors::condemn`].
     pub(crate) fn generation(&self, repo: &RepoName) -> u64 {
-        self.state(repo).generation().number
+        threads::lock(&self.state(repo).generation).number
     }
 
     /// Runs `body` while nothing is removed from the mirror of that repository.
@@ -101,13 +101,9 @@ impl Mirrors {
         body()
     }
 
-    /// Removes the objects that none of the needed commits has, if the mirror has grown to more than twice its size
-    /// after the last time. Returns the number of bytes that this freed, or `None` if there was nothing to do.
-    pub(crate) fn prune(
-        &self,
-        repo: &RepoName,
-        needed: impl FnOnce() -> Result<Vec<CommitId>, StoreError>,
-    ) -> Result<Option<u64>, PruneError> {
+    /// Removes the objects that no commit in the store has, if the mirror has grown to more than twice its size after
+    /// the last time. Returns the number of bytes that this freed, or `None` if there was nothing to do.
+    pub(crate) fn prune(&self, repo: &RepoName, reader: &dyn Reader) -> Result<Option<u64>, PruneError> {
         let path = self.data.mirror(repo);
         let packs = path.join("objects").join("pack");
         let noted = path.join("pruned");
@@ -120,7 +116,7 @@ impl Mirrors {
         let _nobody_arrives = state.arrivals.write().unwrap_or_else(PoisonError::into_inner);
         let _turn = threads::lock(&state.tidying);
         // The needed commits are asked for under the lock: every commit that has arrived until here is recorded.
-        let needed = needed()?;
+        let needed = reader.commits(repo)?;
         let Some(like) = needed.first() else { return Ok(None) };
         let mirror = self.open(repo, *like)?;
         mirror.store.prune(&needed)?;
@@ -134,7 +130,7 @@ impl Mirrors {
     /// Sets a damaged mirror aside and begins it anew. Returns false if that was done just now, or cannot be done.
     pub(crate) fn condemn(&self, repo: &RepoName, generation: u64, why: &GitError) -> bool {
         let state = self.state(repo);
-        let mut present = state.generation();
+        let mut present = threads::lock(&state.generation);
         if present.number != generation {
             // Another thread that met the same damage has done it meanwhile.
             return true;
@@ -207,12 +203,6 @@ impl Mirrors {
 
     fn idle(&self) -> MutexGuard<'_, Vec<(RepoName, u64, PackStore)>> {
         threads::lock(&self.idle)
-    }
-}
-
-impl MirrorState {
-    fn generation(&self) -> MutexGuard<'_, Generation> {
-        threads::lock(&self.generation)
     }
 }
 

@@ -8,13 +8,11 @@ use crate::dispatcher::limits;
 /// The upkeep that is left to do.
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Upkeep {
+    /// Nothing is left.
     #[default]
     Done,
-    /// Mirrors are to be tidied.
-    Tidy {
-        /// Packs that were received since they were tidied last.
-        received: u32,
-    },
+    /// Mirrors are to be tidied: that many packs were received since they were tidied last.
+    Tidy { received: u32 },
     /// Mirrors are to be synced.
     Sync,
 }

@@ -1,7 +1,7 @@
 //! The local pool: runners on the dispatcher's own machine, each a process of this program. They end with the
 //! dispatcher.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -37,25 +37,19 @@ impl Local {
 
     fn command(&self, spawn: SpawnId) -> Command {
         // A dispatcher that is bound to every address is reached over loopback.
-        let host =
-            if self.address.ip().is_unspecified() { "127.0.0.1".to_owned() } else { self.address.ip().to_string() };
-        let host = if host.contains(':') { format!("[{host}]") } else { host };
+        let ip = if self.address.ip().is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { self.address.ip() };
         // The file itself may have been replaced by a newer one meanwhile; this is the program that runs.
         let mut command = Command::new("/proc/self/exe");
         command
             .arg("runner")
             .arg(format!("--spawn={}", spawn.0))
-            .arg(format!("--dispatch={host}:{}", self.address.port()))
+            .arg(format!("--dispatch={}", SocketAddr::new(ip, self.address.port())))
             .arg(format!("--name={}-spawned-{}", crate::config::default_runner_name(), self.count))
-            .arg(format!("--idle-exit={}s", defaults::SPAWNED_IDLE_EXIT_MS / 1000))
-            .arg("--token-file")
-            .arg(tokens::runner_file(&self.data))
-            .arg("--work")
-            .arg(self.data.root().join("spawned").join(self.count.to_string()))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            // A Ctrl-C at the dispatcher's terminal is the dispatcher's to pass on.
-            .process_group(0);
+            .arg(format!("--idle-exit={}s", defaults::SPAWNED_IDLE_EXIT_MS / 1000));
+        command.arg("--token-file").arg(tokens::runner_file(&self.data));
+        command.arg("--work").arg(self.data.root().join("spawned").join(self.count.to_string()));
+        // A Ctrl-C at the dispatcher's terminal is the dispatcher's to pass on.
+        command.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
         command
     }
 }
@@ -63,19 +57,15 @@ impl Local {
 impl Provider for Local {
     fn start(&mut self, spawn: SpawnId) -> Result<(), String> {
         self.count += 1;
-        match self.command(spawn).spawn() {
-            Ok(child) => {
-                // The runner starts its first process long after this. If this is not allowed, the limit stays higher.
-                prlimit(pid_of(&child), Resource::Nofile, self.descriptors).ok();
-                log::info!("runner started on this machine, process {}", child.id());
-                self.runners.push((spawn, child));
-                Ok(())
-            }
-            Err(error) => {
-                log::error!("could not start a runner on this machine: {error}");
-                Err(error.to_string())
-            }
-        }
+        let child = self.command(spawn).spawn().map_err(|error| {
+            log::error!("could not start a runner on this machine: {error}");
+            error.to_string()
+        })?;
+        // The runner starts its first process long after this. If this is not allowed, the limit stays higher.
+        prlimit(pid_of(&child), Resource::Nofile, self.descriptors).ok();
+        log::info!("runner started on this machine, process {}", child.id());
+        self.runners.push((spawn, child));
+        Ok(())
     }
 
     fn ended(&mut self) -> Vec<SpawnId> {
@@ -86,11 +76,9 @@ impl Provider for Local {
     /// Signals all runners three times: to finish their attempts, to end at once, and to be killed.
     fn stop(&mut self) {
         for signal in [Signal::TERM, Signal::TERM, Signal::KILL] {
-            for (_, child) in &self.runners {
+            for pid in self.runners.iter().filter_map(|(_, child)| pid_of(child)) {
                 // A runner that ended just now needs no signal.
-                if let Some(pid) = pid_of(child) {
-                    kill_process(pid, signal).ok();
-                }
+                kill_process(pid, signal).ok();
             }
             let tries = if signal == Signal::TERM { END_WAIT.as_millis() / 20 } else { 250 };
             for _ in 0..tries {
@@ -98,7 +86,8 @@ impl Provider for Local {
                 if self.runners.is_empty() {
                     return;
                 }
-                pause(Duration::from_millis(20));
+                // Nothing ever arrives: the timeout is the point.
+                crossbeam_channel::never::<()>().recv_timeout(Duration::from_millis(20)).ok();
             }
         }
     }
@@ -106,9 +95,4 @@ impl Provider for Local {
 
 fn pid_of(child: &Child) -> Option<Pid> {
     i32::try_from(child.id()).ok().and_then(Pid::from_raw)
-}
-
-fn pause(length: Duration) {
-    // Nothing ever arrives: the timeout is the point.
-    crossbeam_channel::never::<()>().recv_timeout(length).ok();
 }

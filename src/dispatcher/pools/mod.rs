@@ -35,6 +35,9 @@ pub(super) trait Provider: Send {
     fn stop(&mut self);
 }
 
+/// The providers, by their pool.
+type Providers = BTreeMap<PoolId, Box<dyn Provider>>;
+
 /// The thread that has the providers. Dropping it ends their runners: the sender is dropped first, which ends the
 /// thread, and then the thread is joined.
 pub(super) struct Pools {
@@ -44,7 +47,7 @@ pub(super) struct Pools {
 
 impl Pools {
     pub(super) fn start(
-        providers: BTreeMap<PoolId, Box<dyn Provider>>,
+        providers: Providers,
         asked: Receiver<(SpawnId, PoolId)>,
         core: Sender<ToCore>,
     ) -> Result<Self, DispatcherError> {
@@ -55,12 +58,7 @@ impl Pools {
     }
 }
 
-fn run(
-    mut providers: BTreeMap<PoolId, Box<dyn Provider>>,
-    asked: &Receiver<(SpawnId, PoolId)>,
-    core: &Sender<ToCore>,
-    stopped: &Receiver<()>,
-) {
+fn run(mut providers: Providers, asked: &Receiver<(SpawnId, PoolId)>, core: &Sender<ToCore>, stopped: &Receiver<()>) {
     let mut reports: VecDeque<Event> = VecDeque::new();
     loop {
         crossbeam_channel::select! {

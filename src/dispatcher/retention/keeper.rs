@@ -18,7 +18,7 @@ use crate::dispatcher::session::Observers;
 use crate::dispatcher::warnings::Warnings;
 use crate::dispatcher::{DispatcherError, limits};
 use crate::locked::Locked;
-use crate::model::{BuildId, CommitId, Moment, RepoName, WallTime};
+use crate::model::{BuildId, CommitId, RepoName, WallTime};
 use crate::store::{Reader, Readers, Rule, StoreError};
 use crate::threads::{self, Thread};
 
@@ -47,20 +47,6 @@ struct Tally {
     bytes: u64,
 }
 
-/// The start of the thread. Ages are computed from it with the monotonic clock: a wall clock that jumps while the
-/// dispatcher runs makes no build old (S31).
-struct Began {
-    at: WallTime,
-    moment: Moment,
-}
-
-impl Began {
-    fn now(&self) -> WallTime {
-        let passed = clock::now().since(self.moment);
-        WallTime(self.at.0.saturating_add(i64::try_from(passed).unwrap_or(i64::MAX)))
-    }
-}
-
 /// The reason why a round ends early.
 enum Leave {
     /// The dispatcher ends.
@@ -78,14 +64,17 @@ impl From<StoreError> for Leave {
 /// Starts the thread, which ends when `stop` closes.
 pub(crate) fn start(keeper: Keeper, stop: Receiver<()>) -> Result<Thread<()>, DispatcherError> {
     threads::spawn("retention", move || {
-        let began = Began { at: clock::wall(), moment: clock::now() };
+        // Ages are computed from the start of the thread with the monotonic clock: a wall clock that jumps while the
+        // dispatcher runs makes no build old (S31).
+        let (began_at, began) = (clock::wall(), clock::now());
         for round in 0.. {
             if round % limits::MIRROR_CHECK_ROUNDS == 0
                 && let Err(why) = keeper.check_mirrors()
             {
                 log::warn!("the mirrors could not be checked: {why}");
             }
-            match keeper.round(&stop, began.now()) {
+            let passed = i64::try_from(clock::now().since(began)).unwrap_or(i64::MAX);
+            match keeper.round(&stop, WallTime(began_at.0.saturating_add(passed))) {
                 Ok(()) => {}
                 Err(Leave::Stopped) => return,
                 Err(Leave::Later(why)) => log::warn!("old builds are not removed for now: {why}"),
@@ -120,8 +109,8 @@ impl Keeper {
             let of_rule: Vec<_> = builds.iter().filter(|(.., why)| *why == rule).collect();
             for batch in of_rule.chunks(limits::RETENTION_BATCH) {
                 let ids: Vec<BuildId> = batch.iter().map(|(id, ..)| *id).collect();
-                let gone: HashSet<BuildId> = match self.forget(ids, (rule, now), stop) {
-                    Ok(gone) => gone.into_iter().collect(),
+                let gone = match self.forget(ids, rule, now, stop) {
+                    Ok(gone) => gone,
                     Err(why) => {
                         left = Err(why);
                         break 'rules;
@@ -145,18 +134,13 @@ impl Keeper {
         left
     }
 
-    fn forget(
-        &self,
-        builds: Vec<BuildId>,
-        (rule, at): (Rule, WallTime),
-        stop: &Receiver<()>,
-    ) -> Result<Vec<BuildId>, Leave> {
+    fn forget(&self, ids: Vec<BuildId>, rule: Rule, at: WallTime, stop: &Receiver<()>) -> Result<Vec<BuildId>, Leave> {
         if stop.recv_timeout(limits::RETENTION_PAUSE) != Err(RecvTimeoutError::Timeout) {
             return Err(Leave::Stopped);
         }
         let _hold = self.hold()?;
         let (answer, forgotten) = bounded(1);
-        self.core.send(ToCore::Forget { builds, rule, at, answer }).map_err(|_| Leave::Stopped)?;
+        self.core.send(ToCore::Forget { builds: ids, rule, at, answer }).map_err(|_| Leave::Stopped)?;
         forgotten.recv().map_err(|_| Leave::Stopped)?.map_err(Leave::Later)
     }
 
@@ -221,24 +205,18 @@ impl Keeper {
     }
 
     fn warn_of(&self, excess: u64) {
-        let limit = self.limits.keep_logs.unwrap_or_default();
-        self.warnings.set(
-            "retention",
-            (excess > 0).then(|| {
-                format!(
-                    "logs take {} MiB more than --keep-logs allows ({} MiB), and all of them belong to builds that are \
-                     always kept: raise it, or lower --log-limit of the runners",
-                    excess.div_ceil(1 << 20),
-                    limit >> 20
-                )
-            }),
+        let (more, limit) = (excess.div_ceil(1 << 20), self.limits.keep_logs.unwrap_or_default() >> 20);
+        let text = format!(
+            "logs take {more} MiB more than --keep-logs allows ({limit} MiB), and all of them belong to builds that \
+             are always kept: raise it, or lower --log-limit of the runners"
         );
+        self.warnings.set("retention", (excess > 0).then_some(text));
     }
 
     /// Removes objects from a mirror that no build needs any more, if they may be many.
     fn prune(&self, reader: &dyn Reader, repo: &RepoName) {
         let Ok(_hold) = self.hold() else { return };
-        match self.mirrors.prune(repo, || reader.commits(repo)) {
+        match self.mirrors.prune(repo, reader) {
             Ok(Some(freed)) => {
                 log::info!("removed sources of {repo} that no build needs any more: {freed} bytes freed")
             }
@@ -267,12 +245,10 @@ fn delete(logs: &BuildLogs) -> u64 {
         Ok(()) => {
             // This fails while the directory has other entries.
             logs.path.parent().map(fs::remove_dir).transpose().ok();
-            logs.bytes
+            return logs.bytes;
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-        Err(error) => {
-            log::warn!("could not delete {}: {error}", logs.path.display());
-            0
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => log::warn!("could not delete {}: {error}", logs.path.display()),
     }
+    0
 }

@@ -55,14 +55,9 @@ impl Plan {
             return;
         }
         let age = u64::try_from(self.now.0.saturating_sub(finished_at.0)).unwrap_or(0);
-        let rule = if self.limits.keep_ms.is_some_and(|limit| age > limit) {
-            Some(Rule::Age)
-        } else if self.limits.keep_builds.is_some_and(|limit| newer >= limit) {
-            Some(Rule::Count)
-        } else {
-            None
-        };
-        self.candidates.push((id, repo, rule));
+        let by_age = self.limits.keep_ms.is_some_and(|limit| age > limit).then_some(Rule::Age);
+        let by_count = self.limits.keep_builds.is_some_and(|limit| newer >= limit).then_some(Rule::Count);
+        self.candidates.push((id, repo, by_age.or(by_count)));
     }
 
     /// Returns the builds that are to be removed, given the sizes of logs.
@@ -70,8 +65,7 @@ impl Plan {
         let mut total: u64 = sizes.values().sum();
         let limit = self.limits.keep_logs.unwrap_or(u64::MAX);
         let size = |id: &BuildId| sizes.get(id).copied().unwrap_or(0);
-        let gone: u64 = self.candidates.iter().filter(|(.., rule)| rule.is_some()).map(|(id, ..)| size(id)).sum();
-        total -= gone;
+        total -= self.candidates.iter().filter(|(.., rule)| rule.is_some()).map(|(id, ..)| size(id)).sum::<u64>();
         let mut builds = Vec::new();
         for (id, repo, rule) in self.candidates.into_iter().rev() {
             let bytes = size(&id);
