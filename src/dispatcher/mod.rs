@@ -15,7 +15,6 @@ mod faults;
 #[path = "../fuzz/dispatcher.rs"]
 pub(crate) mod fuzz;
 mod grants;
-mod heartbeat;
 mod limits;
 mod log_limiter;
 mod logs;

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::capacity::Capacity;
 use super::core::{Core, CoreHandle, ToCore};
@@ -13,9 +14,8 @@ use super::logs::{LogSender, Logs};
 use super::pools::{self, Local, Pools, Provider};
 use super::retention::{self, Keeper};
 use super::session::Shared;
-use super::tokens::Tokens;
 use super::watchdog::{self, Pulse};
-use super::{DispatcherError, fatal, heartbeat, limits};
+use super::{DispatcherError, fatal, limits};
 use crate::clock;
 use crate::config::DispatcherSettings;
 use crate::model::PoolId;
@@ -50,7 +50,6 @@ impl Dispatcher {
         let reader = readers.open()?;
         let listener = Arc::new(Listener::bind(&settings.listen).map_err(DispatcherError::Listen)?);
         let address = listener.local_addr();
-        let tokens = Tokens::load(&data)?;
         let scheduler = restore(&settings, &*store)?;
 
         let (core, core_inbox) = bounded(limits::CORE_CAPACITY);
@@ -60,16 +59,8 @@ impl Dispatcher {
         let local: Box<dyn Provider> = Box::new(Local::new(address, &data, descriptors));
         let pools = Pools::start(BTreeMap::from([(PoolId::LOCAL, local)]), spawn_inbox, core.clone())?;
         let (said, ended) = bounded(1);
-        let shared = Shared::new(
-            &settings,
-            capacity,
-            data.clone(),
-            readers.clone(),
-            tokens,
-            CoreHandle::new(core.clone()),
-            logs.clone(),
-        )?;
-        let shared = Arc::new(shared);
+        let handle = CoreHandle::new(core.clone());
+        let shared = Arc::new(Shared::new(&settings, capacity, data.clone(), readers.clone(), handle, logs.clone())?);
         let (ticking, tick_stop) = bounded(0);
 
         let keeper = Keeper {
@@ -84,15 +75,27 @@ impl Dispatcher {
         let the_core = Core::new(scheduler, store, reader, data.clone(), logs, spawn, core_inbox);
         let mut pulses = vec![the_core.pulse.clone()];
         let logs_thread = Logs::new(data, core.clone());
-        let mut threads =
-            vec![start_core(the_core, said)?, fatal::start("logs", move || logs_thread.run(&logs_inbox))?];
+        let mut threads = vec![start_core(the_core, said)?];
+        threads.push(fatal::start("logs", move || logs_thread.run(&logs_inbox))?);
+        // These two threads turn time into events, and do nothing more: `heartbeat` asks which runners have fallen
+        // silent, `redistribute` which leases have expired. The core decides.
         for (name, interval_ms, event) in [
             ("heartbeat", settings.heartbeat_interval_ms, Event::HeartbeatCheck),
             ("redistribute", limits::LEASE_CHECK_MS, Event::LeaseCheck),
         ] {
             let pulse = Pulse::new(name, interval_ms);
             pulses.push(pulse.clone());
-            threads.push(heartbeat::start(name, interval_ms, event, core.clone(), tick_stop.clone(), pulse)?);
+            let (core, stop) = (core.clone(), tick_stop.clone());
+            let interval = Duration::from_millis(interval_ms.max(1));
+            threads.push(fatal::start(name, move || {
+                while stop.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+                    pulse.beat();
+                    // A busy core has ticks in its queue already; one more would tell it nothing.
+                    if core.try_send(ToCore::Event(event.clone())).is_err_and(|error| error.is_disconnected()) {
+                        return;
+                    }
+                }
+            })?);
         }
         threads.push(watchdog::start(pulses, tick_stop.clone())?);
         threads.push(retention::start(keeper, tick_stop)?);
@@ -115,11 +118,13 @@ impl Dispatcher {
             recv(self.ended) -> result => Ok(result.map_or(Ok(()), |result| result.map(drop))?),
         }
     }
+}
 
+impl Drop for Dispatcher {
     /// The order matters. First no connection is accepted any more, so that nothing more is promised. Then the
     /// dispatcher's own runners end, while they can still report. Then the core ends and says goodbye, then sessions
     /// and logs. The store is closed last, because sessions and retention read it.
-    fn end(&mut self) {
+    fn drop(&mut self) {
         self.listener.close();
         drop(self.pools.take());
         drop(self.ticking.take());
@@ -133,12 +138,6 @@ impl Dispatcher {
         }
         self.threads.clear();
         drop(store);
-    }
-}
-
-impl Drop for Dispatcher {
-    fn drop(&mut self) {
-        self.end();
     }
 }
 

@@ -1,6 +1,7 @@
 //! The core's loop: takes the messages that have arrived, commits their records, then releases their effects.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
@@ -49,12 +50,6 @@ pub(crate) struct Core {
     pub(crate) pulse: Pulse,
 }
 
-/// The reason why the core ends.
-enum StopReason {
-    Asked,
-    Failed(StoreError),
-}
-
 impl Core {
     pub(crate) fn new(
         scheduler: Scheduler,
@@ -92,52 +87,46 @@ impl Core {
     /// store can no longer be trusted. Returns the store, which must be closed after every reader: the last one to
     /// close the file checkpoints it, and a reader cannot.
     pub(crate) fn run(mut self) -> Result<Box<dyn Store>, StoreError> {
-        let mut ending = None;
-        while ending.is_none() {
-            let Some(mut message) = self.wait_for_message() else { break };
-            for taken in 1.. {
-                if let Err(why) = self.take(message) {
-                    ending = Some(why);
-                    break;
-                }
-                // A message is only received if it still fits into the batch.
-                let next = (taken < limits::BATCH_MESSAGES).then(|| self.next_message()).flatten();
-                let Some(next) = next else { break };
-                message = next;
-            }
-            if let Err(error) = self.flush() {
-                ending = Some(StopReason::Failed(error));
+        let end = self.take_batches();
+        self.peers.by_session.values().for_each(|peer| peer.outbox.say_goodbye());
+        end.map(|()| self.store)
+    }
+
+    fn take_batches(&mut self) -> Result<(), StoreError> {
+        while let Some(first) = self.backlog.pop_front().or_else(|| self.inbox.recv().ok()) {
+            let taken = self.take_batch(first);
+            self.flush()?;
+            if taken?.is_break() {
+                break;
             }
         }
-        for peer in self.peers.all() {
-            peer.outbox.say_goodbye();
+        Ok(())
+    }
+
+    /// Takes messages until none waits or the batch is full. Breaks off if one of them asks the core to end.
+    fn take_batch(&mut self, mut message: ToCore) -> Result<ControlFlow<()>, StoreError> {
+        for _ in 1..limits::BATCH_MESSAGES {
+            if self.take(message)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+            // A message is only received if it still fits into the batch.
+            let next = self.backlog.pop_front().or_else(|| self.inbox.try_recv().ok());
+            let Some(next) = next else { return Ok(ControlFlow::Continue(())) };
+            message = next;
         }
-        match ending {
-            Some(StopReason::Failed(error)) => Err(error),
-            Some(StopReason::Asked) | None => Ok(self.store),
-        }
+        self.take(message)
     }
 
-    fn next_message(&mut self) -> Option<ToCore> {
-        self.backlog.pop_front().or_else(|| self.inbox.try_recv().ok())
-    }
-
-    fn wait_for_message(&mut self) -> Option<ToCore> {
-        self.backlog.pop_front().or_else(|| self.inbox.recv().ok())
-    }
-
-    fn take(&mut self, message: ToCore) -> Result<(), StopReason> {
+    fn take(&mut self, message: ToCore) -> Result<ControlFlow<()>, StoreError> {
         self.pulse.beat();
         match message {
-            ToCore::Event(event) => {
-                let closed = if let Event::SessionClosed { session } = event { Some(session) } else { None };
-                self.handle(event);
-                if let Some(session) = closed {
-                    self.peers.remove(session);
-                }
+            ToCore::Event(Event::SessionClosed { session }) => {
+                self.handle(Event::SessionClosed { session });
+                self.peers.by_session.remove(&session);
             }
+            ToCore::Event(event) => self.handle(event),
             ToCore::Join { peer, joined } => {
-                self.peers.insert(joined.session, peer);
+                self.peers.by_session.insert(joined.session, peer);
                 self.handle(Event::RunnerJoined(*joined));
             }
             ToCore::LogsOf { holding, answer } => {
@@ -150,36 +139,31 @@ impl Core {
                 let request = self.number(answer);
                 self.handle(make(request));
             }
-            ToCore::Commit { commit, answer } => self.take_commit(*commit, answer).map_err(StopReason::Failed)?,
-            ToCore::Rerun { build, failed_only, answer } => {
-                self.rerun(build, failed_only, answer).map_err(StopReason::Failed)?;
-            }
+            ToCore::Commit { commit, answer } => self.take_commit(*commit, answer)?,
+            ToCore::Rerun { build, failed_only, answer } => self.rerun(build, failed_only, answer)?,
             ToCore::Look(look) => {
                 // Nobody may see what is not durable yet.
-                self.flush().map_err(StopReason::Failed)?;
+                self.flush()?;
                 look(Seen { scheduler: &self.scheduler, counters: &self.counters, now: clock::now() });
             }
             ToCore::SaveSource { repo, source } => {
-                let (pulse, store) = (&self.pulse, &mut self.store);
-                pulse.excused(|| store.set_repo_source(&repo, &source)).map_err(StopReason::Failed)?;
+                self.pulse.excused(|| self.store.set_repo_source(&repo, &source))?;
             }
             ToCore::Forget { builds, rule, at, answer } => {
-                self.flush().map_err(StopReason::Failed)?;
-                let (pulse, store) = (&self.pulse, &mut self.store);
-                let forgotten = match pulse.excused(|| store.forget(&builds, rule, at)) {
-                    Ok(forgotten) => Ok(forgotten),
+                self.flush()?;
+                let forgotten = match self.pulse.excused(|| self.store.forget(&builds, rule, at)) {
                     // The transaction changed nothing, and damage that was there before has not become worse.
                     Err(error) if error.is_transient() || matches!(error, StoreError::Corrupt { .. }) => {
                         Err(error.to_string())
                     }
-                    Err(error) => return Err(StopReason::Failed(error)),
+                    other => Ok(other?),
                 };
                 drop(answer.try_send(forgotten));
             }
             ToCore::Watch(watcher) => self.watchers.push(watcher),
-            ToCore::Stop => return Err(StopReason::Asked),
+            ToCore::Stop => return Ok(ControlFlow::Break(())),
         }
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     }
 
     fn take_commit(&mut self, commit: NewCommit, answer: Sender<Reply>) -> Result<(), StoreError> {
@@ -226,15 +210,14 @@ impl Core {
 
     fn handle(&mut self, event: Event) {
         for effect in self.scheduler.handle(clock::now(), clock::wall(), event) {
+            if let (Some(arrival), Effect::Send { session, message: RunnerCommand::Lease(lease) }) =
+                (&self.arrival, &effect)
+            {
+                self.peers.send_ahead(*session, lease, arrival);
+            }
             match effect {
                 Effect::Persist(record) => self.records.push(record),
                 Effect::Note(notice) => log::info!("{notice}"),
-                Effect::Send { session, message: RunnerCommand::Lease(lease) } => {
-                    if let Some(arrival) = &self.arrival {
-                        self.peers.send_ahead(session, &lease, arrival);
-                    }
-                    self.held.push(Effect::Send { session, message: RunnerCommand::Lease(lease) });
-                }
                 effect @ (Effect::Send { .. }
                 | Effect::Reply { .. }
                 | Effect::CloseSession { .. }
@@ -252,11 +235,8 @@ impl Core {
         for effect in std::mem::take(&mut self.held) {
             self.release(effect);
         }
-        for session in self.addressed.drain(..) {
-            if let Some(peer) = self.peers.get(session) {
-                peer.outbox.flush();
-            }
-        }
+        let addressed = self.addressed.drain(..).filter_map(|session| self.peers.by_session.get(&session));
+        addressed.for_each(|peer| peer.outbox.flush());
         let records = std::mem::take(&mut self.records);
         records.iter().for_each(|record| metrics::fold(&mut self.counters, record));
         self.tell_watchers(&records);
@@ -276,9 +256,8 @@ impl Core {
         loop {
             match self.store.commit(&self.records) {
                 Err(error) if error.is_transient() => {
-                    if !said {
+                    if !std::mem::replace(&mut said, true) {
                         log::error!("{error}: nothing is accepted until this passes");
-                        said = true;
                     }
                     self.sit_out(clock::now().after(limits::FULL_RETRY_MS));
                 }
@@ -304,7 +283,7 @@ impl Core {
             }
             let Ok(message) = self.inbox.recv_timeout(left) else { continue };
             if let ToCore::Event(Event::RunnerPinged { session, .. }) = &message
-                && let Some(peer) = self.peers.get(*session)
+                && let Some(peer) = self.peers.by_session.get(session)
             {
                 peer.outbox.answer_ping();
             }
@@ -321,7 +300,7 @@ impl Core {
                 }
             }
             Effect::CloseSession { session, reason } => {
-                if let Some(peer) = self.peers.get(session) {
+                if let Some(peer) = self.peers.by_session.get(&session) {
                     log::info!("session {session} closed: {reason}");
                     peer.outbox.finish();
                 }
@@ -336,7 +315,7 @@ impl Core {
 
     fn send(&mut self, session: SessionId, message: RunnerCommand) {
         self.peers.entitle(session, &message);
-        let Some(peer) = self.peers.get(session) else { return };
+        let Some(peer) = self.peers.by_session.get(&session) else { return };
         if peer.outbox.gather(message, &peer.stored) {
             self.addressed.push(session);
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::{RecvTimeoutError, SendTimeoutError, Sender, bounded};
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 use super::inbox::{Seen, ToCore};
 use crate::dispatcher::limits;
@@ -43,11 +43,6 @@ impl CoreHandle {
         self.sender.send(message).is_ok()
     }
 
-    /// Sends an event, like [`CoreHandle::send`].
-    pub(crate) fn tell(&self, event: Event) -> bool {
-        self.send(ToCore::Event(event))
-    }
-
     /// Sends the event that `make` builds from the number of the request, and waits for the reply. Returns `None` if
     /// the dispatcher ends first.
     pub(crate) fn ask(&self, make: impl FnOnce(RequestId) -> Event + Send + 'static) -> Option<Reply> {
@@ -63,10 +58,8 @@ impl CoreHandle {
         }
         loop {
             match reply.recv_timeout(ENDING_CHECK) {
-                Ok(reply) => return Some(reply),
-                Err(RecvTimeoutError::Disconnected) => return None,
-                Err(RecvTimeoutError::Timeout) if self.is_ending.load(Ordering::Relaxed) => return None,
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) if !self.is_ending.load(Ordering::Relaxed) => {}
+                end => return end.ok(),
             }
         }
     }
@@ -79,14 +72,9 @@ impl CoreHandle {
         let patience = Duration::from_millis(limits::LOOK_MS);
         let (answer, seen) = bounded(1);
         let message = ToCore::Look(Box::new(move |core| drop(answer.send(look(core)))));
-        self.sender.send_timeout(message, patience).map_err(|error| match error {
-            SendTimeoutError::Timeout(_) => NoAnswer::Busy,
-            SendTimeoutError::Disconnected(_) => NoAnswer::Ending,
-        })?;
-        seen.recv_timeout(patience).map_err(|error| match error {
-            RecvTimeoutError::Timeout => NoAnswer::Busy,
-            RecvTimeoutError::Disconnected => NoAnswer::Ending,
-        })
+        let why = |is_timeout| if is_timeout { NoAnswer::Busy } else { NoAnswer::Ending };
+        self.sender.send_timeout(message, patience).map_err(|error| why(error.is_timeout()))?;
+        seen.recv_timeout(patience).map_err(|error| why(error.is_timeout()))
     }
 
     /// Lets every wait for an answer end soon.

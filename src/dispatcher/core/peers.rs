@@ -39,27 +39,11 @@ impl Arrival {
 /// The connected runners, and the session to which each lease was granted.
 #[derive(Default)]
 pub(super) struct Peers {
-    by_session: HashMap<SessionId, Peer>,
+    pub(super) by_session: HashMap<SessionId, Peer>,
     granted: HashMap<AttemptId, SessionId>,
 }
 
 impl Peers {
-    pub(super) fn insert(&mut self, session: SessionId, peer: Peer) {
-        self.by_session.insert(session, peer);
-    }
-
-    pub(super) fn remove(&mut self, session: SessionId) {
-        self.by_session.remove(&session);
-    }
-
-    pub(super) fn get(&self, session: SessionId) -> Option<&Peer> {
-        self.by_session.get(&session)
-    }
-
-    pub(super) fn all(&self) -> impl Iterator<Item = &Peer> {
-        self.by_session.values()
-    }
-
     /// Sends the source that has just arrived to the runner of a new lease, if the runner lacks just that. The runner
     /// takes it in while the lease is being recorded.
     pub(super) fn send_ahead(&mut self, session: SessionId, lease: &Lease, arrival: &Arrival) {
@@ -86,7 +70,7 @@ impl Peers {
             RunnerCommand::Cancel { .. } | RunnerCommand::NameTaken { .. } | RunnerCommand::Drain => return,
         };
         told.iter().for_each(|lease| self.grant(session, lease));
-        if let Some(peer) = self.get(session) {
+        if let Some(peer) = self.by_session.get(&session) {
             ended.iter().for_each(|attempt| peer.grants.remove(*attempt));
         }
     }
@@ -101,7 +85,7 @@ impl Peers {
         }
         peer.grants.insert(attempt, Grant::of(lease));
         if let Some(before) = self.granted.insert(attempt, session).filter(|before| *before != session)
-            && let Some(peer) = self.get(before)
+            && let Some(peer) = self.by_session.get(&before)
         {
             peer.grants.remove(attempt);
         }
@@ -113,7 +97,7 @@ impl Peers {
     pub(super) fn settle(&mut self, attempt: AttemptId, outcome: &Outcome) {
         let session = self.granted.remove(&attempt);
         if let (Some(session), Outcome::Lost(_)) = (session, outcome)
-            && let Some(peer) = self.get(session)
+            && let Some(peer) = self.by_session.get(&session)
         {
             peer.grants.remove(attempt);
         }

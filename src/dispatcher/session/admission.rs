@@ -11,7 +11,7 @@ use crate::model::{Moment, SessionId};
 pub(super) struct Admission {
     capacity: Capacity,
     /// Unauthenticated connections, which have not said hello yet, oldest first, with the time of their arrival.
-    unauthenticated: BTreeMap<SessionId, Moment>,
+    pub(super) unauthenticated: BTreeMap<SessionId, Moment>,
     /// Sessions: connections that have said hello.
     members: HashSet<SessionId>,
 }
@@ -24,10 +24,6 @@ impl Admission {
     /// Returns whether there is a place for a new connection.
     pub(super) fn has_place(&self) -> bool {
         self.unauthenticated.len() < self.capacity.unauthenticated
-    }
-
-    pub(super) fn unauthenticated(&self) -> usize {
-        self.unauthenticated.len()
     }
 
     /// Returns the oldest unauthenticated connection whose grace period is over and that has sent nothing unread. If

@@ -53,12 +53,6 @@ impl From<Refusal> for SessionError {
     }
 }
 
-impl From<TransportError> for SessionError {
-    fn from(error: TransportError) -> Self {
-        Self::Transport(error)
-    }
-}
-
 /// Tells a peer's mistake, which the peer is told, from the end of the connection.
 pub(super) fn explain(error: TransportError) -> SessionError {
     let text = match &error {

@@ -65,7 +65,8 @@ impl ObserverWorker<'_> {
                 let (repo, commit) = (self.known(&repo)?, translate::commit(&commit)?);
                 if self.take_in(&repo, "", commit, PlanContext::Unknown).is_some() {
                     log::info!("the source of {} of {repo} is there again", commit.short());
-                    self.send_ok(&repo, commit);
+                    let (repo, commit) = (repo.to_string(), Some(commit.to_string()));
+                    self.outbox.send(&Frame::new(&ToObserver::Ok { repo, branch: String::new(), commit, build: None }));
                 }
                 Ok(())
             }
@@ -73,9 +74,8 @@ impl ObserverWorker<'_> {
                 let (repo, branch) = (self.known(&repo)?, translate::branch(&branch)?);
                 let before = translate::commit(&before)?;
                 let (of, gone) = (repo.clone(), branch.clone());
-                let reply =
-                    self.shared.core.ask(move |request| Event::BranchGone { request, repo: of, branch: gone, before });
-                if let Some(reply) = reply {
+                let event = move |request| Event::BranchGone { request, repo: of, branch: gone, before };
+                if let Some(reply) = self.shared.core.ask(event) {
                     self.outbox.send(&Frame::new(&answer(&repo, branch.as_str(), None, reply)));
                 }
                 Ok(())
@@ -146,9 +146,8 @@ impl ObserverWorker<'_> {
             Some(taken)
         });
         let Some(taken) = taken else { return Ok(()) };
-        let Taken { mirror, is_new, .. } = *taken;
-        mirror.return_to_pool();
-        if is_new {
+        taken.mirror.return_to_pool();
+        if taken.is_new {
             self.upkeep.note_received(&shared.mirrors);
         }
         Ok(())
@@ -156,16 +155,10 @@ impl ObserverWorker<'_> {
 
     /// Takes the source of a commit in, from the last pack if there is one. Returns `None` after telling the observer
     /// why it was not taken in.
-    fn take_in(
-        &mut self,
-        repo: &RepoName,
-        branch: &str,
-        commit: CommitId,
-        context: PlanContext<'_>,
-    ) -> Option<Box<Taken>> {
+    fn take_in(&mut self, repo: &RepoName, branch: &str, commit: CommitId, context: PlanContext<'_>) -> Option<Taken> {
         let pack = self.pack.take().filter(|pack| pack.is_whole_for(repo));
         match self.shared.mirrors.take_in(repo, commit, pack, context) {
-            Intake::Taken(taken) => return Some(taken),
+            Intake::Taken(taken) => return Some(*taken),
             Intake::NeedSource => {
                 log::info!("the mirror of {repo} lacks objects of {}: its whole source is asked for", commit.short());
                 let (repo, branch, commit) = (repo.to_string(), branch.to_owned(), commit.to_string());
@@ -180,11 +173,6 @@ impl ObserverWorker<'_> {
             }
         }
         None
-    }
-
-    fn send_ok(&self, repo: &RepoName, commit: CommitId) {
-        let (repo, commit) = (repo.to_string(), Some(commit.to_string()));
-        self.outbox.send(&Frame::new(&ToObserver::Ok { repo, branch: String::new(), commit, build: None }));
     }
 }
 

@@ -14,7 +14,7 @@ use crate::dispatcher::data_dir::LogPlace;
 use crate::dispatcher::grants::{Grant, Grants, StoredBytes};
 use crate::dispatcher::logs::{Seal, StreamSeal, ToLogs};
 use crate::dispatcher::{limits, translate};
-use crate::git::GitError;
+use crate::git::{GitError, PackStore};
 use crate::model::{AttemptId, CommitId, RepoName, StreamId, StreamSummary};
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::runner::{FromRunner, ToRunner};
@@ -41,7 +41,7 @@ pub(super) fn serve(mut session: Session) -> Result<(), SessionError> {
     let mut runner = RunnerSession { session, outbox, to_runner, grants, sources: Arc::default() };
     let end = runner.read_all();
     drop(runner);
-    core.tell(Event::SessionClosed { session: id });
+    core.send(ToCore::Event(Event::SessionClosed { session: id }));
     drop(last_word);
     end
 }
@@ -100,13 +100,13 @@ impl RunnerSession {
                 return Err(Refusal::new(ErrorCode::NotAllowed, "`register` is said once in a session").into());
             }
         };
-        Ok(self.session.shared.core.tell(event))
+        Ok(self.session.shared.core.send(ToCore::Event(event)))
     }
 
     /// Passes a piece of a stream on, if this runner holds its lease.
     fn log(&mut self, stream: StreamId, offset: u64, len: u64) -> Result<bool, SessionError> {
         let mut bytes = Vec::new();
-        self.session.reader.read_payload(len, &mut bytes)?;
+        self.session.reader.read_payload(len, &mut bytes).map_err(SessionError::Transport)?;
         let Some(grant) = self.grants.of(stream.attempt) else {
             self.outbox.send(&Frame::new(&ToRunner::Stale { attempt: stream.attempt.0 }));
             return Ok(true);
@@ -160,7 +160,7 @@ impl RunnerSession {
             }
             _ => {
                 let event = Event::AttemptFinished { session, attempt, outcome, log, duration_ms };
-                Ok(self.session.shared.core.tell(event))
+                Ok(self.session.shared.core.send(ToCore::Event(event)))
             }
         }
     }
@@ -177,14 +177,15 @@ impl RunnerSession {
             self.outbox.send(&missing("too many sources were asked for at once"));
             return Ok(());
         }
-        let haves = haves.iter().map(|id| translate::commit(id)).collect::<Result<Vec<_>, _>>()?;
+        let haves = haves.iter().map(|id| translate::commit(id)).collect::<Result<_, _>>()?;
+        let asked = AskedSource { grant, attempt, haves };
         let outbox = self.outbox.downgrade();
         let (shared, sources) = (self.session.shared.clone(), self.sources.clone());
         sources.fetch_add(1, Ordering::Relaxed);
         let id = self.session.id;
         let started = threads::spawn_large(&format!("s{}-source", id.0 % 100_000), move || {
-            if let Err(error) = serve_source(&shared, &grant, attempt, &haves, &outbox) {
-                log::error!("session {id}: no source of {} for attempt {attempt}: {error}", grant.commit.short());
+            if let Err(error) = serve_source(&shared, &asked, &outbox) {
+                log::error!("session {id}: no source of {} for attempt {attempt}: {error}", asked.grant.commit.short());
                 if let Some(outbox) = outbox.upgrade() {
                     outbox.send(&missing(&error.to_string()));
                 }
@@ -204,15 +205,16 @@ impl RunnerSession {
     }
 }
 
-/// Sends a commit's source. If the mirror has lost it, the observer is asked for it and waited for, up to a limit.
-fn serve_source(
-    shared: &Shared,
-    grant: &Grant,
+/// The source that a runner has asked for, and the commits that it has.
+struct AskedSource {
+    grant: Grant,
     attempt: AttemptId,
-    haves: &[CommitId],
-    weak: &WeakOutbox,
-) -> Result<(), GitError> {
-    let Grant { commit, log: LogPlace { repo, .. } } = grant;
+    haves: Vec<CommitId>,
+}
+
+/// Sends a commit's source. If the mirror has lost it, the observer is asked for it and waited for, up to a limit.
+fn serve_source(shared: &Shared, asked: &AskedSource, weak: &WeakOutbox) -> Result<(), GitError> {
+    let Grant { commit, log: LogPlace { repo, .. } } = &asked.grant;
     let mirrors = &shared.mirrors;
     let mut has_waited = false;
     loop {
@@ -221,16 +223,13 @@ fn serve_source(
         let mut has_begun = false;
         let sent = mirrors.open(repo, *commit).and_then(|mirror| {
             let is_there = mirror.has(*commit);
-            match send_pack(&mirror, grant, attempt, haves, &outbox, &mut has_begun) {
-                Ok(()) => mirror.return_to_pool(),
-                Err(error) => {
-                    // A commit that is not there is no evidence against the rest of the mirror.
-                    if is_there && error.is_damage() {
-                        mirrors.condemn(repo, generation, &error);
-                    }
-                    return Err(error);
+            send_pack(&mirror, asked, &outbox, &mut has_begun).inspect_err(|error| {
+                // A commit that is not there is no evidence against the rest of the mirror.
+                if is_there && error.is_damage() {
+                    mirrors.condemn(repo, generation, error);
                 }
-            }
+            })?;
+            mirror.return_to_pool();
             Ok(())
         });
         match sent {
@@ -260,21 +259,14 @@ fn wait_for_source(shared: &Shared, repo: &RepoName, commit: CommitId, outbox: &
 }
 
 /// Sends the pack in pieces as it is built; the last piece says that it is the last.
-fn send_pack(
-    store: &crate::git::PackStore,
-    grant: &Grant,
-    attempt: AttemptId,
-    haves: &[CommitId],
-    outbox: &Outbox,
-    has_begun: &mut bool,
-) -> Result<(), GitError> {
+fn send_pack(store: &PackStore, asked: &AskedSource, outbox: &Outbox, has_begun: &mut bool) -> Result<(), GitError> {
     let mut piece: Vec<u8> = Vec::new();
     let mut send = |piece: Vec<u8>, last: bool| {
         *has_begun = true;
-        let message = ToRunner::Pack { attempt: attempt.0, last, bytes: piece.len() as u64 };
+        let message = ToRunner::Pack { attempt: asked.attempt.0, last, bytes: piece.len() as u64 };
         outbox.send_bulk(&Frame::with_payload(&message, piece))
     };
-    store.pack(grant.commit, haves, &mut |bytes| {
+    store.pack(asked.grant.commit, &asked.haves, &mut |bytes| {
         for part in bytes.chunks(limits::PACK_PIECE_BYTES) {
             // One piece is always held back, because only the end of the pack tells which piece is the last.
             if !piece.is_empty()

@@ -81,7 +81,8 @@ impl Shared {
     /// Reads hello and answers it. Returns `None` for a peer that has left, or that asked to be dialled.
     fn open(self: Arc<Self>, id: SessionId, stream: &Stream) -> Result<Option<Session>, SessionError> {
         let mut reader = FrameReader::new(stream.clone());
-        reader.set_timeout(Some(Duration::from_millis(limits::HELLO_MS)))?;
+        let lost = SessionError::Transport;
+        reader.set_timeout(Some(Duration::from_millis(limits::HELLO_MS))).map_err(lost)?;
         let Some(Opening::Hello(hello)) = reader.read(MAX_HELLO_BYTES).map_err(explain)? else { return Ok(None) };
         self.check_hello(&hello)?;
         self.sessions.authenticate(id)?;
@@ -92,13 +93,13 @@ impl Shared {
             ping_interval_ms: self.ping_interval_ms,
             timeout_ms: self.timeout_ms,
         };
-        write_frame(stream, &Frame::new(&Greeting::Welcome(welcome)))?;
+        write_frame(stream, &Frame::new(&Greeting::Welcome(welcome))).map_err(lost)?;
         if let Some(address) = &hello.listens_at {
             self.clone().call_back(address, &hello)?;
             stream.hang_up(REFUSAL_WAIT);
             return Ok(None);
         }
-        reader.set_timeout(Some(Duration::from_millis(2 * self.timeout_ms)))?;
+        reader.set_timeout(Some(Duration::from_millis(2 * self.timeout_ms))).map_err(lost)?;
         Ok(Some(Session { id, shared: self, hello, stream: stream.clone(), reader }))
     }
 
@@ -141,16 +142,11 @@ impl Shared {
                 Ok(stream)
             });
             match dialled {
-                Ok(stream) if shared.sessions.admit(id, &stream) => shared.serve(id, &stream),
-                Ok(stream) => {
-                    stream.close();
-                    shared.leave(id);
-                }
-                Err(error) => {
-                    log::warn!("the runner that listens at {address} cannot be reached: {error}");
-                    shared.leave(id);
-                }
+                Ok(stream) if shared.sessions.admit(id, &stream) => return shared.serve(id, &stream),
+                Ok(stream) => stream.close(),
+                Err(error) => log::warn!("the runner that listens at {address} cannot be reached: {error}"),
             }
+            shared.leave(id);
         });
         match thread {
             Ok(thread) => self.sessions.add_thread(id, thread),

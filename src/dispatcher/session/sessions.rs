@@ -68,7 +68,7 @@ impl Sessions {
             let has_unread = |id| open.streams.get(&id).is_some_and(Stream::has_unread);
             if let Some(oldest) = open.admission.oldest_silent(now, has_unread) {
                 if self.crowded.is_due(now) {
-                    let count = open.admission.unauthenticated();
+                    let count = open.admission.unauthenticated.len();
                     log::warn!("{count} connections that have not said hello: the oldest is closed for each new one");
                 }
                 open.admission.remove(oldest);
@@ -126,9 +126,7 @@ impl Sessions {
         match open.threads.remove(&id) {
             // A thread cannot join itself, and it ends with this call.
             Some(thread) => thread.detach(),
-            None => {
-                open.ended.insert(id);
-            }
+            None => _ = open.ended.insert(id),
         }
         drop(open);
         self.place_freed.notify_one();

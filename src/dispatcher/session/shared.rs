@@ -44,23 +44,20 @@ impl Shared {
         capacity: Capacity,
         data: DataDir,
         readers: Readers,
-        tokens: Tokens,
         core: CoreHandle,
         logs: LogSender,
     ) -> Result<Self, DispatcherError> {
-        let incarnation = getrandom::u64().map_err(|error| DispatcherError::Token {
-            path: data.root().join("tokens"),
-            source: io::Error::other(error),
-        })?;
+        let fail = |error| DispatcherError::Token { path: data.tokens(), source: io::Error::other(error) };
+        let incarnation = getrandom::u64().map_err(fail)?;
         let mirrors = Mirrors::new(data.clone());
         Ok(Self {
+            tokens: Tokens::load(&data)?,
             observers: Observers::new(mirrors.missing.clone()),
             mirrors,
             warnings: Warnings::default(),
             sessions: Sessions::new(capacity),
             data,
             readers,
-            tokens,
             core,
             logs,
             incarnation,

@@ -37,10 +37,9 @@ fn status(mut report: StatusReport) -> Frame {
         }
         let keep = report.builds.len() / 2;
         report.builds.truncate(keep);
+        let text = format!("too long for one answer: {keep} of {all} builds are listed, and newest attempts only");
         report.warnings.pop();
-        report
-            .warnings
-            .push(format!("too long for one answer: {keep} of {all} builds are listed, and newest attempts only"));
+        report.warnings.push(text);
     }
 }
 

@@ -38,8 +38,6 @@ where
         if let Err(refusal) = &end {
             log::warn!("session {id} ended: {}", refusal.text);
             to_worker.send(&Frame::new(&crate::protocol::hello::Greeting::Error(refusal.clone())));
-        }
-        if end.is_err() {
             // The reader notices when the peer has read the refusal and left.
             to_worker.finish();
         }
