@@ -141,10 +141,8 @@ impl IncomingDirectory {
 impl Drop for IncomingDirectory {
     fn drop(&mut self) {
         if let Err(error) = self.sync_noted() {
-            log::warn!(
-                "{error}: packs in {} will be received from their notes again at the next start",
-                self.objects().display()
-            );
+            let store = self.objects().display();
+            log::warn!("{error}: packs in {store} will be received from their notes again at the next start");
             self.directory.disable_cleanup(true);
         }
     }

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use flate2::{Compress, Compression, FlushCompress, Status};
-use git2::{ObjectFormat, ObjectType, Odb, Oid};
+use git2::{ObjectType, Odb, Oid};
 
 use super::error::GitError;
 use super::hash::Hash;
@@ -46,6 +46,9 @@ const OBJECTS_TO_REUSE: usize = 16;
 /// Compression level. Packs travel over networks that are faster than stronger compression.
 const LEVEL: u32 = 3;
 
+/// Takes the pieces of a pack, and stops it by returning false.
+pub(super) type Sink<'a> = &'a mut dyn FnMut(&[u8]) -> bool;
+
 /// Builds a pack of `commits` (oldest first) for a receiver that has `haves`. Writes it into `sink`, which stops it by
 /// returning false. Copies entries from the packs in the directory `packs`, if that is given; those must have been
 /// received here.
@@ -54,7 +57,7 @@ pub(super) fn build(
     packs: Option<&Path>,
     commits: &[CommitId],
     haves: &[CommitId],
-    sink: &mut dyn FnMut(&[u8]) -> bool,
+    sink: Sink<'_>,
 ) -> Result<(), GitError> {
     let mut has_begun = false;
     let mut failed = None;
@@ -79,15 +82,11 @@ pub(super) fn build(
 }
 
 /// Writes a pack of these objects, in this order.
-pub(super) fn write(
-    objects: &Objects,
-    stored: Option<&Stored>,
-    ids: &[Oid],
-    sink: &mut dyn FnMut(&[u8]) -> bool,
-) -> Result<(), GitError> {
+pub(super) fn write(objects: &Objects, stored: Option<&Stored>, ids: &[Oid], sink: Sink<'_>) -> Result<(), GitError> {
     let odb = objects.odb()?;
     let encoder = Encoder { objects: objects.directory(), odb: &odb, stored };
-    let mut writer = PackWriter::new(objects.format(), sink);
+    let pieces = Pieces { sink, buffer: Vec::new() };
+    let mut writer = PackWriter { hash: Hash::new(objects.format()), pieces };
     let count = u32::try_from(ids.len()).map_err(|_| GitError::Build {
         path: objects.directory().to_owned(),
         source: git2::Error::from_str("there are more objects than a pack can hold"),
@@ -240,28 +239,21 @@ struct PackWriter<'a> {
     pieces: Pieces<'a>,
 }
 
-impl<'a> PackWriter<'a> {
-    fn new(format: ObjectFormat, sink: &'a mut dyn FnMut(&[u8]) -> bool) -> Self {
-        Self { hash: Hash::new(format), pieces: Pieces { sink, buffer: Vec::new() } }
-    }
-
+impl PackWriter<'_> {
     fn put(&mut self, bytes: &[u8]) -> Result<(), GitError> {
         self.hash.update(bytes);
         if self.pieces.add(bytes) { Ok(()) } else { Err(GitError::Stopped) }
     }
 
     fn finish(mut self) -> Result<(), GitError> {
-        if self.pieces.add(self.hash.finish().as_bytes()) && self.pieces.flush() {
-            Ok(())
-        } else {
-            Err(GitError::Stopped)
-        }
+        let taken = self.pieces.add(self.hash.finish().as_bytes()) && self.pieces.flush();
+        if taken { Ok(()) } else { Err(GitError::Stopped) }
     }
 }
 
 /// Gathers small entries into pieces worth sending, and cuts large ones.
 struct Pieces<'a> {
-    sink: &'a mut dyn FnMut(&[u8]) -> bool,
+    sink: Sink<'a>,
     buffer: Vec<u8>,
 }
 

@@ -15,7 +15,7 @@ use super::objects::id_bytes;
 
 /// The packs of a directory, those with the most objects first.
 pub(super) struct Stored {
-    packs: Vec<StoredPack>,
+    pub packs: Vec<StoredPack>,
 }
 
 /// A pack and its index.
@@ -63,11 +63,6 @@ impl Stored {
         Ok(Self { packs })
     }
 
-    /// Makes the set of just these packs.
-    pub(super) fn of(packs: Vec<StoredPack>) -> Self {
-        Self { packs }
-    }
-
     /// Whether one of these packs has the object.
     pub(super) fn has(&self, id: Oid) -> bool {
         self.packs.iter().any(|pack| pack.index.find(id.as_bytes()).is_some())
@@ -97,7 +92,8 @@ impl StoredPack {
 
     /// The ids of all objects, sorted.
     pub(super) fn ids(&self) -> impl Iterator<Item = &[u8]> {
-        self.index.ids()
+        let PackIndex { bytes, count, id_bytes } = &self.index;
+        bytes[IDS..IDS + count * id_bytes].chunks_exact(*id_bytes)
     }
 
     /// Whether every entry has a valid type. libgit2 also indexes entries with other types, and its binding panics when
@@ -151,10 +147,6 @@ impl PackIndex {
             return Err(broken());
         }
         Ok(Self { bytes, count, id_bytes })
-    }
-
-    fn ids(&self) -> impl Iterator<Item = &[u8]> {
-        self.bytes[IDS..IDS + self.count * self.id_bytes].chunks_exact(self.id_bytes)
     }
 
     /// The position of an object in the index.

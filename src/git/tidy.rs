@@ -133,7 +133,7 @@ fn open_all(landing: &Landing, packs: &[PathBuf]) -> Result<Vec<StoredPack>, Git
 fn rewrite(landing: &Arc<Landing>, old: &[PathBuf], ids: &[Oid]) -> Result<PathBuf, GitError> {
     let Landing { store, database, .. } = &**landing;
     log::debug!("{} packs of {} become one with {} objects", old.len(), store.display(), ids.len());
-    let stored = Stored::of(open_all(landing, old)?);
+    let stored = Stored { packs: open_all(landing, old)? };
     let receiver = database.with(|objects| {
         let mut receiver = Receiver::new(Arc::clone(landing))?;
         let mut failed = None;

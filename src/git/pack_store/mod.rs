@@ -15,8 +15,9 @@ use git2::{ObjectFormat, Odb, Oid, Repository, RepositoryInitOptions};
 use super::error::GitError;
 use super::incoming::sync;
 use super::objects::{Database, EntryKind, Objects, entries, format_of, incomplete};
+use super::pack::{self, Sink};
 use super::receiver::{Landing, Receiver, recover};
-use super::{pack, stored, tidy};
+use super::{stored, tidy};
 use crate::model::CommitId;
 
 /// Settings that are written when a store is made. A store ignores the configuration of the user and of the system.
@@ -156,20 +157,10 @@ impl PackStore {
     }
 
     /// Like [`Watched::pack`](super::Watched::pack), but for one commit.
-    pub fn pack(
-        &self,
-        commit: CommitId,
-        haves: &[CommitId],
-        sink: &mut dyn FnMut(&[u8]) -> bool,
-    ) -> Result<(), GitError> {
-        pack::build(
-            &self.landing.database,
-            Some(&self.landing.store.join("objects").join("pack")),
-            &[commit],
-            haves,
-            sink,
-        )
-        .map_err(incomplete(commit, &self.landing.store))
+    pub fn pack(&self, commit: CommitId, haves: &[CommitId], sink: Sink<'_>) -> Result<(), GitError> {
+        let Landing { store, database, .. } = &*self.landing;
+        let packs = store.join("objects").join("pack");
+        pack::build(database, Some(&packs), &[commit], haves, sink).map_err(incomplete(commit, store))
     }
 
     /// Syncs the files of packs that only notes make durable, which receivers of this handle have postponed. This also
@@ -195,10 +186,8 @@ impl PackStore {
         commit: CommitId,
         mut ask: impl FnMut(&Objects, &Odb<'_>) -> Result<T, GitError>,
     ) -> Result<T, GitError> {
-        self.landing
-            .database
-            .with(|objects| ask(objects, &objects.odb()?))
-            .map_err(incomplete(commit, &self.landing.store))
+        let Landing { store, database, .. } = &*self.landing;
+        database.with(|objects| ask(objects, &objects.odb()?)).map_err(incomplete(commit, store))
     }
 }
 

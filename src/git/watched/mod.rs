@@ -9,8 +9,9 @@ use wildmatch::WildMatch;
 
 use super::error::GitError;
 use super::objects::{Database, commit_id};
+use super::pack::{self, Sink};
 use super::refs::{self, HeadPointer, RefFiles, RefProgram, Refs};
-use super::{pack, program, remote};
+use super::{program, remote};
 use crate::model::{BranchName, CommitId};
 
 /// Length of the first-parent walk that looks for the commit before. If a head is further on than this, it is built
@@ -63,18 +64,10 @@ pub struct Watched {
     database: Database,
 }
 
-/// The parts of a repository that opening it has found.
-struct RepoParts {
-    git_dir: PathBuf,
-    common_dir: PathBuf,
-    format: ObjectFormat,
-    refs: Refs,
-}
-
 impl Watched {
     /// Opens a bare repository, a work tree or a linked worktree, with any object format and ref storage.
     pub fn open(path: &Path) -> Result<Self, GitError> {
-        let RepoParts { git_dir, common_dir, format, refs } = locate(path)?;
+        let (refs, git_dir, common_dir, format) = locate(path)?;
         let objects = common_dir.join("objects");
         let database = Database::open(&objects, format, objects.join("pack"))?;
         Ok(Self { path: path.to_owned(), git_dir, common_dir, refs, database })
@@ -134,12 +127,7 @@ impl Watched {
     /// Builds a pack with the objects of `commits` and everything of their trees that is not in the trees of `haves`.
     /// Ignores those of `haves` that this repository lacks. `sink` receives the pack in pieces, and stops it by
     /// returning false.
-    pub fn pack(
-        &self,
-        commits: &[CommitId],
-        haves: &[CommitId],
-        sink: &mut dyn FnMut(&[u8]) -> bool,
-    ) -> Result<(), GitError> {
+    pub fn pack(&self, commits: &[CommitId], haves: &[CommitId], sink: Sink<'_>) -> Result<(), GitError> {
         pack::build(&self.database, None, commits, haves, sink)
     }
 
@@ -214,13 +202,16 @@ fn is_plain(glob: &str) -> bool {
         && !glob.split('/').any(|part| part.is_empty() || part.starts_with('.'))
 }
 
+/// A repository's refs, its git directory, the git directory shared by all work trees, and its object format.
+type RepoParts = (Refs, PathBuf, PathBuf, ObjectFormat);
+
 /// Finds the parts of the repository at `path` with libgit2, which also checks whether its owner may be trusted.
 fn locate(path: &Path) -> Result<RepoParts, GitError> {
     let error = match Repository::open(path) {
         Ok(repository) => {
             let (git_dir, common_dir) = (repository.path().to_owned(), repository.commondir().to_owned());
             let refs = Refs::Files(RefFiles::new(&git_dir, &common_dir));
-            return Ok(RepoParts { git_dir, common_dir, format: repository.object_format(), refs });
+            return Ok((refs, git_dir, common_dir, repository.object_format()));
         }
         Err(error) => error,
     };
@@ -254,7 +245,7 @@ fn locate_by_program(path: &Path) -> Result<RepoParts, GitError> {
     let format = if format == "sha256" { ObjectFormat::Sha256 } else { ObjectFormat::Sha1 };
     log::info!("refs of {} are read by the git program: libgit2 does not support this ref storage", path.display());
     let refs = Refs::Program(RefProgram::new(&git_dir, &common_dir));
-    Ok(RepoParts { git_dir, common_dir, format, refs })
+    Ok((refs, git_dir, common_dir, format))
 }
 
 /// Returns the git directory of a bare repository, a work tree, or a linked worktree, whose `.git` is a file that names

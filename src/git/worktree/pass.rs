@@ -50,9 +50,11 @@ struct Level<'k> {
     keep: &'k Keep,
     /// Whether the directory is in the plan, or exists only for something kept in it.
     is_planned: bool,
-    /// The directories in it that are still to be entered, and whether each is in the plan.
-    left: Vec<(Vec<u8>, bool)>,
+    left: Left,
 }
+
+/// The directories that are still to be entered, and whether each is in the plan.
+type Left = Vec<(Vec<u8>, bool)>;
 
 impl Pass<'_> {
     /// Brings the directory `name` of `at` to the plan. Anything else in its place is removed. After an error the plan
@@ -126,7 +128,7 @@ impl Pass<'_> {
         // it should.
         match unlinkat(&above.open, done.name.as_slice(), AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
-            Err(errno) => Err(self.failed_at(&done.name, "remove", errno)),
+            Err(errno) => Err(self.failed_at(&done.name, "remove")(errno)),
         }
     }
 
@@ -144,13 +146,7 @@ impl Pass<'_> {
 
     /// Goes through the entries on disk: marks those that are as planned, removes those that are not, leaves those that
     /// are kept.
-    fn clear(
-        &mut self,
-        open: &OwnedFd,
-        plan: &mut Directory,
-        keep: &Keep,
-        left: &mut Vec<(Vec<u8>, bool)>,
-    ) -> Result<(), GitError> {
+    fn clear(&mut self, open: &OwnedFd, plan: &mut Directory, keep: &Keep, left: &mut Left) -> Result<(), GitError> {
         for (name, kind) in list(open.as_fd()).map_err(|errno| self.failed("list", errno))? {
             if let Some(planned) = plan.entries.get_mut(&name) {
                 planned.is_found = match &mut planned.node {
@@ -176,13 +172,13 @@ impl Pass<'_> {
                     _ => {}
                 }
             }
-            remove(open.as_fd(), &name, kind).map_err(|errno| self.failed_at(&name, "remove", errno))?;
+            remove(open.as_fd(), &name, kind).map_err(self.failed_at(&name, "remove"))?;
         }
         Ok(())
     }
 
     /// Makes the files and links that were not found, and lists the directories.
-    fn fill(&mut self, open: &OwnedFd, plan: &mut Directory, left: &mut Vec<(Vec<u8>, bool)>) -> Result<(), GitError> {
+    fn fill(&mut self, open: &OwnedFd, plan: &mut Directory, left: &mut Left) -> Result<(), GitError> {
         for (name, planned) in &mut plan.entries {
             let is_found = std::mem::take(&mut planned.is_found);
             match &mut planned.node {
@@ -200,8 +196,7 @@ impl Pass<'_> {
         if record.is_changed {
             return Ok(false);
         }
-        let stat =
-            statat(at, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|errno| self.failed_at(name, "look at", errno))?;
+        let stat = statat(at, name, AtFlags::SYMLINK_NOFOLLOW).map_err(self.failed_at(name, "look at"))?;
         let stamp = Stamp::of(&stat);
         // An older ctime proves that the file was not touched since the hand-over, so its content need not be read.
         if record.seen == Some(stamp) && stamp.changed < self.handed_over {
@@ -209,10 +204,9 @@ impl Pass<'_> {
         }
         self.has_touched = true;
         let is_right = match sort {
-            Sort::File => has_right_mode(&stamp, record) && self.has_right_content(at, name, record, &stamp)?,
+            Sort::File => has_right_mode(&stamp, record) && self.has_right_content(at, name, record, stamp.size)?,
             Sort::Link => {
-                let target =
-                    readlinkat(at, name, Vec::new()).map_err(|errno| self.failed_at(name, "read link", errno))?;
+                let target = readlinkat(at, name, Vec::new()).map_err(self.failed_at(name, "read link"))?;
                 self.objects.blob(self.odb, record.blob)?.data() == target.as_bytes()
             }
         };
@@ -221,23 +215,16 @@ impl Pass<'_> {
         Ok(is_right)
     }
 
-    fn has_right_content(
-        &self,
-        at: &OwnedFd,
-        name: &[u8],
-        record: &FileRecord,
-        stamp: &Stamp,
-    ) -> Result<bool, GitError> {
+    fn has_right_content(&self, at: &OwnedFd, name: &[u8], record: &FileRecord, size: i64) -> Result<bool, GitError> {
         // Read before the size is compared: if the content is wrong, writing it needs the blob next.
         let blob = self.objects.blob(self.odb, record.blob)?;
-        if i64::try_from(blob.data().len()).ok() != Some(stamp.size) {
+        if i64::try_from(blob.data().len()).ok() != Some(size) {
             return Ok(false);
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         // A task may have removed its own read permission. Then the file is made anew.
         let Ok(file) = openat(at, name, flags, Mode::empty()) else { return Ok(false) };
-        let is_same = has_content(File::from(file), blob.data());
-        is_same.map_err(|source| self.failed_io(name, "read", source))
+        has_content(File::from(file), blob.data()).map_err(|source| self.failed_io(name, "read", source))
     }
 
     fn write_file(&mut self, at: &OwnedFd, name: &[u8], record: &mut FileRecord) -> Result<(), GitError> {
@@ -246,20 +233,18 @@ impl Pass<'_> {
         // `EXCL` and `NOFOLLOW`: whatever a task left at this path, the bytes never go through it to another file.
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(if record.is_executable { 0o777 } else { 0o666 });
-        let mut file = File::from(openat(at, name, flags, mode).map_err(|errno| self.failed_at(name, "make", errno))?);
-        let written = file.write_all(blob.data());
-        written.map_err(|source| self.failed_io(name, "write", source))?;
+        let mut file = File::from(openat(at, name, flags, mode).map_err(self.failed_at(name, "make"))?);
+        file.write_all(blob.data()).map_err(|source| self.failed_io(name, "write", source))?;
         record.is_changed = false;
-        record.seen = Some(Stamp::of(&fstat(&file).map_err(|errno| self.failed_at(name, "look at", errno))?));
+        record.seen = Some(Stamp::of(&fstat(&file).map_err(self.failed_at(name, "look at"))?));
         Ok(())
     }
 
     fn write_link(&mut self, at: &OwnedFd, name: &[u8], record: &mut FileRecord) -> Result<(), GitError> {
         self.has_touched = true;
         let blob = self.objects.blob(self.odb, record.blob)?;
-        symlinkat(blob.data(), at, name).map_err(|errno| self.failed_at(name, "make link", errno))?;
-        let stat =
-            statat(at, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|errno| self.failed_at(name, "look at", errno))?;
+        symlinkat(blob.data(), at, name).map_err(self.failed_at(name, "make link"))?;
+        let stat = statat(at, name, AtFlags::SYMLINK_NOFOLLOW).map_err(self.failed_at(name, "look at"))?;
         record.is_changed = false;
         record.seen = Some(Stamp::of(&stat));
         Ok(())
@@ -273,8 +258,9 @@ impl Pass<'_> {
         GitError::Io { action, path: self.path.join(OsStr::from_bytes(name)), source }
     }
 
-    fn failed_at(&self, name: &[u8], action: &'static str, errno: Errno) -> GitError {
-        self.failed_io(name, action, errno.into())
+    /// For `map_err`: wraps the kernel's error with the action and the path of an entry.
+    fn failed_at(&self, name: &[u8], action: &'static str) -> impl FnOnce(Errno) -> GitError {
+        move |errno| self.failed_io(name, action, errno.into())
     }
 }
 
