@@ -9,17 +9,9 @@ use crate::model::Isolation;
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
     #[error("could not start the supervisor {}", program.display())]
-    StartSupervisor {
-        program: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    StartSupervisor { program: PathBuf, source: io::Error },
     #[error("could not isolate a slot by {}", isolation.word())]
-    Isolate {
-        isolation: Isolation,
-        #[source]
-        source: io::Error,
-    },
+    Isolate { isolation: Isolation, source: io::Error },
     /// The machine lacks what a new process needs: memory, descriptors, process ids.
     #[error("could not start the command, for want of resources")]
     StartCommand(#[source] io::Error),

@@ -4,8 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::kernel;
-use crate::clock;
-use crate::threads;
+use crate::{clock, threads};
 
 /// Interval between two checks.
 const EVERY: Duration = Duration::from_secs(1);

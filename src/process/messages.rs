@@ -22,6 +22,9 @@ use crate::model::{Isolation, Script};
 /// The longest message. The kernel accepts at most about 6 MiB of arguments and environment.
 pub(super) const MAX_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
 
+/// The tiers, each at the place that stands for it in a message.
+const TIERS: [Isolation; 2] = [Isolation::PidNamespace, Isolation::Subreaper];
+
 /// A message of the runner to the supervising process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Order {
@@ -53,7 +56,7 @@ pub(super) enum Report {
 impl Order {
     pub(super) fn encode(&self) -> Vec<u8> {
         match self {
-            Self::Serve(isolation) => Message::new(0).byte(tier_byte(*isolation)).finish(),
+            Self::Serve(isolation) => Message::new(0).byte(u8::from(*isolation != TIERS[0])).finish(),
             Self::Run(command) => encode_run(command),
             Self::Cancel => Message::new(2).finish(),
         }
@@ -62,7 +65,7 @@ impl Order {
     fn decode(body: &[u8]) -> Option<Self> {
         let mut fields = Fields(body);
         let order = match fields.byte()? {
-            0 => Self::Serve(tier_of(fields.byte()?)?),
+            0 => Self::Serve(*TIERS.get(usize::from(fields.byte()?))?),
             1 => Self::Run(decode_run(&mut fields)?),
             2 => Self::Cancel,
             _ => return None,
@@ -87,8 +90,7 @@ pub(super) fn encode_run(command: &Command) -> Vec<u8> {
 }
 
 fn decode_run(fields: &mut Fields<'_>) -> Option<Command> {
-    let timeout_ms = fields.u64()?;
-    let grace_ms = fields.u64()?;
+    let (timeout_ms, grace_ms) = (fields.u64()?, fields.u64()?);
     let directory = PathBuf::from(fields.os_string()?);
     let script = match fields.byte()? {
         0 => Script::Shell(fields.string()?),
@@ -139,8 +141,7 @@ impl Report {
 }
 
 fn decode_ended(fields: &mut Fields<'_>) -> Option<Ended> {
-    let duration_ms = fields.u64()?;
-    let leftovers = fields.u32()?;
+    let (duration_ms, leftovers) = (fields.u64()?, fields.u32()?);
     let exit = match fields.byte()? {
         0 => Exit::Code(fields.i32()?),
         1 => Exit::Signal(fields.i32()?),
@@ -150,21 +151,6 @@ fn decode_ended(fields: &mut Fields<'_>) -> Option<Ended> {
         _ => return None,
     };
     Some(Ended { exit, duration_ms, leftovers })
-}
-
-fn tier_byte(isolation: Isolation) -> u8 {
-    match isolation {
-        Isolation::PidNamespace => 0,
-        Isolation::Subreaper => 1,
-    }
-}
-
-fn tier_of(byte: u8) -> Option<Isolation> {
-    match byte {
-        0 => Some(Isolation::PidNamespace),
-        1 => Some(Isolation::Subreaper),
-        _ => None,
-    }
 }
 
 /// Sends one encoded message.

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, Timespec};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitStatus};
-use signal_hook::consts::signal;
+use signal_hook::consts::signal::*;
 
 use super::messages::{self, Order, Report};
 use super::sweep::{Family, Remaining};
@@ -27,19 +27,7 @@ use crate::model::Isolation;
 /// the runner's parent may have left ignored. They are handled, not ignored, because a handler does not survive exec,
 /// so commands start with the default action of each. (The standard library resets PIPE.)
 const HANDLED_SIGNALS: [i32; 13] = [
-    signal::SIGHUP,
-    signal::SIGINT,
-    signal::SIGQUIT,
-    signal::SIGTERM,
-    signal::SIGUSR1,
-    signal::SIGUSR2,
-    signal::SIGALRM,
-    signal::SIGTSTP,
-    signal::SIGTTIN,
-    signal::SIGTTOU,
-    signal::SIGXCPU,
-    signal::SIGXFSZ,
-    signal::SIGWINCH,
+    SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM, SIGTSTP, SIGTTIN, SIGTTOU, SIGXCPU, SIGXFSZ, SIGWINCH,
 ];
 
 /// Retries of a program that is still open for writing (ETXTBSY). The error soon passes if only a fork in another
@@ -92,7 +80,7 @@ fn take_socket() -> io::Result<UnixStream> {
 fn handle_signals() -> io::Result<UnixStream> {
     let (news, notify) = UnixStream::pair()?;
     news.set_nonblocking(true)?;
-    signal_hook::low_level::pipe::register(signal::SIGCHLD, notify)?;
+    signal_hook::low_level::pipe::register(SIGCHLD, notify)?;
     let ignored = Arc::new(AtomicBool::new(false));
     for signal in HANDLED_SIGNALS {
         signal_hook::flag::register(signal, Arc::clone(&ignored))?;
@@ -116,10 +104,7 @@ fn run(socket: &UnixStream, family: &mut Family, command: &Command, output: Owne
     // Only the command holds its output now.
     drop(output);
     family.adopt(running.leader);
-    let watched = match report(socket, &Report::Started) {
-        Ok(()) => running.watch(socket, family),
-        Err(error) => Err(error),
-    };
+    let watched = report(socket, &Report::Started).and_then(|()| running.watch(socket, family));
     // An error of the watch is returned only after the sweep, so that no process is left behind it.
     let leftovers = match family.sweep() {
         Ok(leftovers) => leftovers,
@@ -150,7 +135,11 @@ fn start(command: &Command, output: &OwnedFd) -> Result<Running, Report> {
         // Read before the start, so that no command takes longer than its reported duration.
         let started = clock::instant();
         let errno = match kernel::start(&image, &command.directory, output) {
-            Ok(leader) => return Ok(Running::new(leader, command, started)),
+            Ok(leader) => {
+                let times_out = started.checked_add(Duration::from_millis(command.timeout_ms));
+                let grace = Duration::from_millis(command.grace_ms);
+                return Ok(Running { leader, started, times_out, grace });
+            }
             Err(errno) => errno,
         };
         if errno == Errno::TXTBSY && tries > 0 {
@@ -184,11 +173,6 @@ struct Running {
 }
 
 impl Running {
-    fn new(leader: Pid, command: &Command, started: Instant) -> Self {
-        let times_out = started.checked_add(Duration::from_millis(command.timeout_ms));
-        Self { leader, started, times_out, grace: Duration::from_millis(command.grace_ms) }
-    }
-
     /// Waits until the leader has ended or its grace is over.
     fn watch(&self, socket: &UnixStream, family: &mut Family) -> Result<WatchEnd, ProcessError> {
         let mut stopped = None;
@@ -233,12 +217,9 @@ impl Running {
 }
 
 fn exit_of(status: WaitStatus) -> Exit {
-    match (status.exit_status(), status.terminating_signal()) {
-        (Some(code), _) => Exit::Code(code),
-        (None, Some(signal)) => Exit::Signal(signal),
-        // A wait without other flags returns only for a child that has ended in one of these two ways.
-        (None, None) => Exit::Code(status.as_raw()),
-    }
+    // A wait without other flags returns only for a child that has ended in one of these two ways.
+    let code = || Exit::Code(status.exit_status().unwrap_or(status.as_raw()));
+    status.terminating_signal().map_or_else(code, Exit::Signal)
 }
 
 fn report(socket: &UnixStream, report: &Report) -> Result<(), ProcessError> {

@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, after, bounded};
@@ -242,7 +242,7 @@ impl Process {
         mut progress: ProgressCallbacks<'_>,
     ) -> Result<Ended, ProcessError> {
         // Set before the order leaves: the reader may get the report of the start at once.
-        *locked(&self.started) = Some(progress.started.take().unwrap_or_else(|| Box::new(|| ())));
+        *threads::lock(&self.started) = Some(progress.started.take().unwrap_or_else(|| Box::new(|| ())));
         messages::send_with(&self.socket, message, output.as_fd()).map_err(ProcessError::Talk)?;
         // A copy that stays open here would hide the end of the output from its reader.
         drop(output);
@@ -359,16 +359,12 @@ fn start_child(
     command.spawn().map_err(|source| ProcessError::StartSupervisor { program: program.into(), source })
 }
 
-fn locked(started: &StartCallback) -> MutexGuard<'_, Option<Tell>> {
-    threads::lock(started)
-}
-
 fn read_reports(socket: &UnixStream, to: &Sender<Report>, started: &StartCallback) {
     loop {
         match messages::receive_report(socket) {
             Ok(Some(report)) => {
                 // Taken by any report, so that the callback of a command that did not start is never called.
-                let waits = locked(started).take();
+                let waits = threads::lock(started).take();
                 match (report, waits) {
                     // Called from here, so that no thread wakes only to pass it on.
                     (Report::Started, Some(tell)) => tell(),
