@@ -5,6 +5,7 @@ use std::fs;
 
 use crossbeam_channel::unbounded;
 
+use super::event::Event;
 use super::journal::Journal;
 use super::layout::Layout;
 use super::{recovery, translate};
@@ -21,7 +22,7 @@ pub(crate) fn heard_by_runner(stream: &[u8]) {
     crate::fuzz::transport::write_and_end(&here, stream);
     let mut reader = FrameReader::new(there);
     while let Ok(Some(heard)) = translate::hear(&mut reader) {
-        if let translate::Heard::ForCore(translate::ForCore::Lease(lease)) = heard {
+        if let translate::Heard::ForCore(Event::Leased(lease)) = heard {
             assert!(!lease.repo.as_str().contains('/') && !lease.task.contains('/'), "{lease:?}");
         }
     }

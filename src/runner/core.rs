@@ -26,7 +26,7 @@ use super::routes::Piece;
 use super::session::{Dialler, Hangup, Session, SessionNews};
 use super::shared_repos::SharedRepos;
 use super::slot::{Common, MakeExecutor, Slot, SlotReport, SlotWork};
-use super::translate::{self, ForCore, Offer};
+use super::translate::{self, Offer};
 use super::upload::{Upload, Uploader};
 use crate::config::{RunnerSettings, own_facts};
 use crate::model::{AttemptId, CommitId, Isolation, Label, Moment, Outcome, RepoName};
@@ -85,7 +85,7 @@ pub(super) fn run(
         common,
         is_over: false,
     };
-    let _session_thread = SessionThread::start(settings, news, uploads)?;
+    let _session_thread = SessionThread::new(settings, news, uploads)?;
     // These receivers are declared last and so dropped first: a thread that is being joined cannot block on a full
     // channel.
     let (news, reports) = (from_session, from_slots);
@@ -102,11 +102,7 @@ struct SessionThread {
 }
 
 impl SessionThread {
-    fn start(
-        settings: &RunnerSettings,
-        news: Sender<SessionNews>,
-        uploads: Sender<Upload>,
-    ) -> Result<Self, RunnerError> {
+    fn new(settings: &RunnerSettings, news: Sender<SessionNews>, uploads: Sender<Upload>) -> Result<Self, RunnerError> {
         let mut callers = None;
         let mut callback = None;
         if let Some(listen) = &settings.listen {
@@ -201,7 +197,7 @@ impl Core<'_> {
             };
             let event = select! {
                 recv(news) -> heard => match heard {
-                    Ok(heard) => self.hear(heard)?,
+                    Ok(heard) => Some(self.hear(heard)?),
                     Err(RecvError) => return Err(RunnerError::ThreadEnded("session")),
                 },
                 // This receiver never disconnects: the core holds a sender of its own.
@@ -257,8 +253,8 @@ impl Core<'_> {
         Ok(())
     }
 
-    fn hear(&mut self, news: SessionNews) -> Result<Option<Event>, RunnerError> {
-        Ok(Some(match news {
+    fn hear(&mut self, news: SessionNews) -> Result<Event, RunnerError> {
+        Ok(match news {
             SessionNews::Connected(session) => {
                 self.session = Some(session);
                 Event::Connected
@@ -268,38 +264,21 @@ impl Core<'_> {
                 self.beat(None)?;
                 Event::Disconnected
             }
-            SessionNews::Renewed { since, gone } => Event::Renewed { since, gone },
             SessionNews::Hopeless(error) => return Err(error),
-            SessionNews::ForCore(said) => match said {
-                ForCore::Registered { gone, streams } => Event::Registered { since: self.registered_at, gone, streams },
-                ForCore::Ahead(ahead) => match ahead {
-                    Some(ahead) => Event::SourceCame(ahead),
-                    None => {
-                        log::warn!("the dispatcher sent source with an invalid repository name or commit: ignored");
-                        return Ok(None);
-                    }
-                },
-                ForCore::Lease(assignment) => Event::Leased(assignment),
-                ForCore::BadLease { attempt, why } => Event::LeaseUnreadable { attempt, why },
-                ForCore::Cancel(attempt) => Event::CancelAsked(attempt),
-                ForCore::Recorded(attempt) => Event::Recorded(attempt),
-                ForCore::Fenced(attempt) => {
+            SessionNews::ForCore(mut event) => {
+                if let Event::Registered { since, .. } = &mut event {
+                    *since = self.registered_at;
+                } else if let Event::Fenced(attempt) = event
+                    && self.machine.is_held(attempt)
+                {
                     // The dispatcher says so for each piece of output that was on its way. One warning is enough.
-                    if self.machine.is_held(attempt) {
-                        log::warn!("attempt {attempt} is not held here any more, says the dispatcher: forgotten");
-                    }
-                    Event::Fenced(attempt)
-                }
-                ForCore::Drain => {
+                    log::warn!("attempt {attempt} is not held here any more, says the dispatcher: forgotten");
+                } else if event == Event::DrainAsked {
                     log::info!("the dispatcher asked this runner to drain");
-                    Event::DrainAsked
                 }
-                ForCore::Error(text) => {
-                    log::error!("the dispatcher refused a message: {text}");
-                    return Ok(None);
-                }
-            },
-        }))
+                event
+            }
+        })
     }
 
     fn take(&mut self, report: SlotReport) -> Event {

@@ -14,8 +14,9 @@ use crate::model::{AttemptId, Moment, StreamId};
 #[derive(Debug, Default)]
 pub(super) struct Deliveries {
     streams: BTreeMap<StreamId, StreamDelivery>,
-    /// The attempts that have ended. Their results follow the last byte of their last stream.
-    results: BTreeMap<AttemptId, ResultsDelivery>,
+    /// The attempts that have ended. Their results follow the last byte of their last stream. Each with the time at
+    /// which the results were sent, or at which the dispatcher had more of a stream after that.
+    results: BTreeMap<AttemptId, Option<Moment>>,
     /// The stream that was served last. Its successor comes first, so that a flooding attempt holds up no other.
     last: Option<StreamId>,
 }
@@ -30,29 +31,11 @@ struct StreamDelivery {
     acknowledged: u64,
     /// The most bytes that may be sent and not acknowledged.
     window: u64,
-    /// The pieces that are not acknowledged, oldest first.
-    pieces: VecDeque<PieceOnTheWay>,
-    /// The last time that an acknowledgement made the stream go back.
-    rewound: Option<Rewind>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct PieceOnTheWay {
-    /// The offset behind the last byte of the piece.
-    end: u64,
-    sent_at: Moment,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Rewind {
-    to: u64,
-    at: Moment,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct ResultsDelivery {
-    /// The time at which the results were sent, or at which the dispatcher had more of a stream after that.
-    sent: Option<Moment>,
+    /// The pieces that are not acknowledged, oldest first: the offset behind the last byte of each, and the time at
+    /// which it was sent.
+    pieces: VecDeque<(u64, Moment)>,
+    /// The offset to which an acknowledgement last made the stream go back, and the time.
+    rewound: Option<(u64, Moment)>,
 }
 
 /// The meaning of an acknowledgement.
@@ -112,9 +95,7 @@ impl Deliveries {
             delivery.rewound = None;
             delivery.go_to(offset.min(delivery.len));
         }
-        for results in self.results.values_mut() {
-            results.sent = None;
-        }
+        self.results.values_mut().for_each(|sent| *sent = None);
     }
 
     /// Takes an acknowledgement: the dispatcher has the bytes before `offset`, or wants the stream from there.
@@ -123,18 +104,18 @@ impl Deliveries {
         let results = self.results.get_mut(&stream.attempt);
         if offset > delivery.acknowledged && offset <= delivery.len {
             delivery.advance(now, offset);
-            if let Some(results) = results {
-                results.sent = results.sent.map(|_| now);
+            if let Some(sent) = results {
+                *sent = sent.map(|_| now);
             }
             return Acknowledgement::Progress;
         }
         if offset < delivery.sent && !delivery.has_just_rewound(now, offset) {
             // The same offset came again although more was sent: a piece did not fit to the bytes that the dispatcher
             // has.
-            delivery.rewound = Some(Rewind { to: offset, at: now });
+            delivery.rewound = Some((offset, now));
             delivery.go_to(offset);
-            if let Some(results) = results {
-                results.sent = None;
+            if let Some(sent) = results {
+                *sent = None;
             }
             return Acknowledgement::GoBack;
         }
@@ -156,7 +137,7 @@ impl Deliveries {
         let (stream, length) = next?;
         self.last = Some(stream.clone());
         if length == 0 {
-            self.results.entry(stream.attempt).or_default().sent = Some(now);
+            self.results.insert(stream.attempt, Some(now));
             return Some(NextToSend::Results(stream.attempt));
         }
         let offset = self.streams.get_mut(&stream)?.send(now, length);
@@ -173,18 +154,18 @@ impl Deliveries {
 
     /// Whether the attempt has ended, and everything of it but its results was sent.
     fn are_results_due(&self, attempt: AttemptId) -> bool {
-        self.results.get(&attempt).is_some_and(|results| results.sent.is_none())
+        self.results.get(&attempt).is_some_and(Option::is_none)
             && of_attempt(&self.streams, attempt).all(|(_, delivery)| delivery.sent == delivery.len)
     }
 
     /// Starts over with the attempts whose answer is overdue.
     pub(super) fn look_at_time(&mut self, now: Moment) {
-        let overdue = |(attempt, results): (&AttemptId, &ResultsDelivery)| {
-            self.deadline(*attempt, *results).is_some_and(|deadline| deadline <= now).then_some(*attempt)
+        let overdue = |(attempt, sent): (&AttemptId, &Option<Moment>)| {
+            self.deadline(*attempt, *sent).is_some_and(|deadline| deadline <= now).then_some(*attempt)
         };
         let overdue: Vec<_> = self.results.iter().filter_map(overdue).collect();
         for attempt in overdue {
-            self.results.insert(attempt, ResultsDelivery::default());
+            self.results.insert(attempt, None);
             let streams = self.streams.range_mut(StreamId::log(attempt)..);
             for (_, delivery) in streams.take_while(|(stream, _)| stream.attempt == attempt) {
                 delivery.go_to(delivery.acknowledged);
@@ -194,11 +175,11 @@ impl Deliveries {
 
     /// Returns when the first answer is overdue.
     pub(super) fn next_deadline(&self) -> Option<Moment> {
-        self.results.iter().filter_map(|(attempt, results)| self.deadline(*attempt, *results)).min()
+        self.results.iter().filter_map(|(attempt, sent)| self.deadline(*attempt, *sent)).min()
     }
 
-    fn deadline(&self, attempt: AttemptId, results: ResultsDelivery) -> Option<Moment> {
-        let sent = results.sent?;
+    fn deadline(&self, attempt: AttemptId, sent: Option<Moment>) -> Option<Moment> {
+        let sent = sent?;
         let is_whole = of_attempt(&self.streams, attempt).all(|(_, delivery)| delivery.acknowledged >= delivery.len);
         Some(sent.after(if is_whole { RESULTS_REPEAT_MS } else { LOG_STALL_MS }))
     }
@@ -220,16 +201,16 @@ impl StreamDelivery {
     fn send(&mut self, now: Moment, length: u64) -> u64 {
         let offset = self.sent;
         self.sent += length;
-        self.pieces.push_back(PieceOnTheWay { end: self.sent, sent_at: now });
+        self.pieces.push_back((self.sent, now));
         offset
     }
 
     fn advance(&mut self, now: Moment, offset: u64) {
         let mut left = None;
-        while self.pieces.front().is_some_and(|piece| piece.end <= offset) {
+        while self.pieces.front().is_some_and(|(end, _)| *end <= offset) {
             left = self.pieces.pop_front();
         }
-        match left.map(|piece| now.since(piece.sent_at)) {
+        match left.map(|(_, sent_at)| now.since(sent_at)) {
             Some(ms) if ms <= FAST_ACK_MS => self.window = (self.window * 4).min(LOG_WINDOW_MAX),
             Some(ms) if ms > SLOW_ACK_MS => self.window = (self.window / 2).max(LOG_WINDOW_MIN),
             Some(_) | None => {}
@@ -245,7 +226,7 @@ impl StreamDelivery {
 
     /// Each of several pieces behind a gap is answered with the same offset; going back once is enough.
     fn has_just_rewound(&self, now: Moment, offset: u64) -> bool {
-        self.rewound.is_some_and(|Rewind { to, at }| to == offset && now.since(at) < FAST_ACK_MS * 4)
+        self.rewound.is_some_and(|(to, at)| to == offset && now.since(at) < FAST_ACK_MS * 4)
     }
 }
 

@@ -28,8 +28,7 @@ const GIT_LOCAL: [&str; 6] =
 /// Returns the variables of this process that an attempt inherits: all but `SURVEIL_…`, which may hold secrets of the
 /// runner, and git's own for one repository.
 pub fn inherited(own: impl IntoIterator<Item = (OsString, OsString)>) -> Vec<(OsString, OsString)> {
-    let is_foreign =
-        |name: &OsStr| name.as_bytes().starts_with(b"SURVEIL_") || GIT_LOCAL.iter().any(|git| name == *git);
+    let is_foreign = |name: &OsStr| name.as_bytes().starts_with(b"SURVEIL_") || GIT_LOCAL.iter().any(|it| name == *it);
     own.into_iter().filter(|(name, _)| !is_foreign(name)).collect()
 }
 

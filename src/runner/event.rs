@@ -9,7 +9,7 @@ pub(super) enum Event {
     /// The dispatcher answered `hello` with `welcome`.
     Connected,
     /// The dispatcher accepted the registration that was sent at `since`. The attempts in `gone` are not held any more.
-    Registered { since: Moment, gone: Vec<AttemptId>, streams: Vec<(StreamId, u64)> },
+    Registered { since: Moment, gone: Vec<AttemptId>, streams: Offsets },
     /// The session has ended.
     Disconnected,
     /// The source of a commit came ahead of its lease.
@@ -47,7 +47,7 @@ pub(super) enum Action {
     /// Send the registration.
     Register { holding: Vec<AttemptId>, draining: bool },
     /// Send streams, from these offsets; a stream without one from 0.
-    ResumeStreams(Vec<(StreamId, u64)>),
+    ResumeStreams(Offsets),
     /// Send nothing of streams: there is no session.
     PauseStreams,
     /// Give the source to a free slot.
@@ -75,6 +75,9 @@ pub(super) enum Action {
     /// End the runner although the dispatcher has not taken all results. The next start delivers the rest.
     GiveUp(Undelivered),
 }
+
+/// Streams, each with the offset from which the dispatcher wants it.
+pub(super) type Offsets = Vec<(StreamId, u64)>;
 
 /// The results that a runner leaves for its next start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

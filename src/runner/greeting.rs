@@ -55,16 +55,11 @@ impl Setback {
     }
 }
 
-/// Sends `hello` and reads the answer. With `announce` the `hello` names the listening address and its key; the session
+/// Sends `hello` and reads the answer. With `call` the `hello` names the listening address and its key; the session
 /// ends after that.
-pub(super) fn greet(
-    stream: &Stream,
-    reader: &mut FrameReader,
-    who: &Identity,
-    announce: bool,
-) -> Result<Welcome, Setback> {
+pub(super) fn greet(stream: &Stream, reader: &mut FrameReader, who: &Identity, call: bool) -> Result<Welcome, Setback> {
     let token = who.token.read()?;
-    let callback = who.callback.clone().filter(|_| announce);
+    let callback = who.callback.clone().filter(|_| call);
     let (listens_at, callback_key) = callback.map(|Callback { address, key }| (address, key)).unzip();
     let hello = Hello::new(Role::Runner, who.name.to_string(), who.incarnation, token);
     let hello = Hello { listens_at, callback_key, ..hello };

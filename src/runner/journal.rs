@@ -118,10 +118,8 @@ fn read_lines(text: &[u8]) -> BTreeMap<AttemptId, Lines> {
         } else if let Some((attempt, _)) = line.strip_prefix(ENDED).and_then(translate::read_results) {
             live.entry(attempt).or_default().ended = line.to_vec();
         } else {
-            log::warn!(
-                "the journal has an unreadable line, which is skipped: {}",
-                String::from_utf8_lossy(line).trim_end()
-            );
+            let text = String::from_utf8_lossy(line);
+            log::warn!("the journal has an unreadable line, which is skipped: {}", text.trim_end());
         }
     }
     live
@@ -136,8 +134,7 @@ fn first_id(rest: &[u8]) -> Option<AttemptId> {
 /// Writes the live lines to a new file, which then replaces the old one.
 fn rewrite(path: &PathBuf, live: &BTreeMap<AttemptId, Lines>) -> io::Result<(File, u64)> {
     let fresh = path.with_extension("new");
-    let text: Vec<u8> =
-        live.values().flat_map(|lines| [&lines.held[..], &lines.ended[..]]).flatten().copied().collect();
+    let text: Vec<u8> = live.values().flat_map(|it| [&it.held[..], &it.ended[..]]).flatten().copied().collect();
     fs::write(&fresh, &text)?;
     fs::rename(&fresh, path)?;
     Ok((File::options().append(true).open(path)?, text.len() as u64))

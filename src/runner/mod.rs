@@ -55,8 +55,9 @@ use crate::shutdown::Stop;
 pub fn run(settings: RunnerSettings, stop: &Receiver<Stop>) -> Result<(), RunnerError> {
     let isolation = detect_isolation();
     // `/proc/self/exe` is this very program, even if a newer one has replaced its file.
-    let executor = move |layout: &Layout| -> Box<dyn slot::Execute> {
-        Box::new(Supervisor::new("/proc/self/exe".into(), isolation).keeping_open(layout.attempts()))
+    let executor = move |layout: &Layout| -> Box<slot::Execute> {
+        let mut supervisor = Supervisor::new("/proc/self/exe".into(), isolation).keeping_open(layout.attempts());
+        Box::new(move |command, output, cancel, progress| supervisor.run(command, output, cancel, progress))
     };
     core::run(&settings, isolation, Arc::new(executor), stop)
 }

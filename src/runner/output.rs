@@ -57,17 +57,12 @@ impl SlotOutput {
 
     /// Returns the pipe for an attempt's output. It is read once `follow` or `finish` is called. `full` gets a message
     /// when the spool takes nothing more; further output is read and dropped.
-    pub(super) fn start(
-        &mut self,
-        attempt: AttemptId,
-        writer: SpoolWriter,
-        full: Sender<()>,
-    ) -> io::Result<PipeWriter> {
+    pub(super) fn start(&mut self, attempt: AttemptId, spool: SpoolWriter, full: Sender<()>) -> io::Result<PipeWriter> {
         let (reader, pipe) = io::pipe()?;
         // The reading end must not block: the thread waits with poll, for the pipe and for the wake-up.
         rustix::io::ioctl_fionbio(&reader, true)?;
         let (woken, uploads) = (self.wake.clone(), self.uploads.clone());
-        self.unread = Some(OutputReader { attempt, reader, woken, writer, uploads, full, failure: None });
+        self.unread = Some(OutputReader { attempt, reader, woken, writer: spool, uploads, full, failure: None });
         Ok(pipe)
     }
 

@@ -2,10 +2,9 @@
 //! process, spools that no attempt needs, trees in quarantine. The core calls it once.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::{fs, io};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 
@@ -80,7 +79,7 @@ fn sweep_spools(layout: &Layout, undelivered: &mut [(AttemptId, AttemptResult)])
         result.summaries().map(|(kind, _)| layout.spool(&StreamId { attempt, kind })).collect::<Vec<_>>()
     };
     let wanted: BTreeSet<_> = undelivered.iter_mut().flat_map(spools).collect();
-    for entry in std::fs::read_dir(layout.spools()).into_iter().flatten().flatten() {
+    for entry in fs::read_dir(layout.spools()).into_iter().flatten().flatten() {
         if !wanted.contains(&entry.path()) {
             spool::remove(&entry.path());
         }

@@ -9,11 +9,12 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded, select_biased};
 
 use super::error::RunnerError;
+use super::event::Event;
 use super::greeting::{Identity, Setback, greet};
 use super::limits::{BULK_CAPACITY, DIAL, REAL_SESSION_MS, REDIAL_FIRST_MS, REDIAL_MAX_MS, REFUSED};
 use super::listening::{Callers, IncomingCall};
 use super::routes::Routes;
-use super::translate::{self, ForCore, Heard};
+use super::translate::{self, Heard};
 use super::upload::Upload;
 use crate::error_chain::chain;
 use crate::model::{Address, AttemptId, Moment, SessionId};
@@ -38,9 +39,7 @@ pub(super) enum SessionNews {
     /// The dispatcher answered `hello` with `welcome`.
     Connected(Arc<Session>),
     /// A message of the dispatcher.
-    ForCore(ForCore),
-    /// The dispatcher answered the ping that was sent at `since`.
-    Renewed { since: Moment, gone: Vec<AttemptId> },
+    ForCore(Event),
     /// The session has ended.
     Disconnected,
     /// There will never be a session.
@@ -243,6 +242,11 @@ impl Dialler {
         Ok(())
     }
 
+    /// Tells the core of a message. Returns false if the core is gone.
+    fn tell(&self, event: Event) -> bool {
+        self.news.send(SessionNews::ForCore(event)).is_ok()
+    }
+
     fn read(&self, session: &Session, reader: &mut FrameReader) -> Result<(), TransportError> {
         loop {
             let heard = match translate::hear(reader) {
@@ -262,9 +266,17 @@ impl Dialler {
                 }
                 Heard::Ack { gone } => {
                     let since = threads::lock(&session.pings).pop_front();
-                    since.is_none_or(|since| self.news.send(SessionNews::Renewed { since, gone }).is_ok())
+                    since.is_none_or(|since| self.tell(Event::Renewed { since, gone }))
                 }
-                Heard::ForCore(said) => self.news.send(SessionNews::ForCore(said)).is_ok(),
+                Heard::ForCore(event) => self.tell(event),
+                Heard::BadAhead => {
+                    log::warn!("the dispatcher sent source with an invalid repository name or commit: ignored");
+                    true
+                }
+                Heard::Error(text) => {
+                    log::error!("the dispatcher refused a message: {text}");
+                    true
+                }
             };
             if !is_taken {
                 // The core or the uploader is gone: the runner is ending.

@@ -28,34 +28,15 @@ use super::workspace::Workspace;
 use crate::error_chain::chain;
 use crate::model::reason::LossReason;
 use crate::model::{AttemptId, CommitId, LogSummary, Moment, Outcome, RepoName, RunnerName, StreamId};
-use crate::process::{Command, Ended, Exit, ProcessError, ProgressCallbacks, Supervisor};
+use crate::process::{Command, Ended, Exit, ProcessError, ProgressCallbacks};
 use crate::threads::{self, Thread};
 
-/// Executes commands: a supervisor, or a stand-in of a test.
-pub(super) trait Execute {
-    fn run(
-        &mut self,
-        command: &Command,
-        output: File,
-        cancel: &Receiver<()>,
-        progress: ProgressCallbacks<'_>,
-    ) -> Result<Ended, ProcessError>;
-}
-
-impl Execute for Supervisor {
-    fn run(
-        &mut self,
-        command: &Command,
-        output: File,
-        cancel: &Receiver<()>,
-        progress: ProgressCallbacks<'_>,
-    ) -> Result<Ended, ProcessError> {
-        Supervisor::run(self, command, output, cancel, progress)
-    }
-}
+/// Executes commands, as [`Supervisor::run`](crate::process::Supervisor::run) does; or a stand-in of a test.
+pub(super) type Execute =
+    dyn FnMut(&Command, File, &Receiver<()>, ProgressCallbacks<'_>) -> Result<Ended, ProcessError>;
 
 /// Makes the executor of each slot.
-pub(super) type MakeExecutor = Arc<dyn Fn(&Layout) -> Box<dyn Execute> + Send + Sync>;
+pub(super) type MakeExecutor = Arc<dyn Fn(&Layout) -> Box<Execute> + Send + Sync>;
 
 /// The state that all slots share.
 pub(super) struct Common {
@@ -116,9 +97,8 @@ impl Slot {
     pub(super) fn start(number: usize, common: Arc<Common>) -> io::Result<Self> {
         // Room for an attempt, and for the source that comes before it.
         let (work, waiting) = bounded(2);
-        let thread =
-            threads::spawn_large(&format!("slot{number}"), move || Slotted::new(number, common).run(&waiting))?;
-        Ok(Self { work, _thread: thread })
+        let body = move || Slotted::new(number, common).run(&waiting);
+        Ok(Self { work, _thread: threads::spawn_large(&format!("slot{number}"), body)? })
     }
 
     /// Gives the slot an attempt. Returns false if the slot's thread has ended.
@@ -138,7 +118,7 @@ struct Slotted {
     number: usize,
     common: Arc<Common>,
     workspace: Workspace,
-    executor: Box<dyn Execute>,
+    executor: Box<Execute>,
     /// Started at the first attempt, and again after a panic.
     output: Option<SlotOutput>,
 }
@@ -182,8 +162,8 @@ impl Slotted {
 
     /// Waits for work. If none comes for a while, the store is repacked meanwhile.
     fn wait(&mut self, waiting: &Receiver<Work>) -> Option<Work> {
-        if self.workspace.untidied() < limits::UNTIDIED_FETCHES {
-            let wait = if self.workspace.untidied() == 0 { Duration::MAX } else { limits::QUIET };
+        if self.workspace.untidied < limits::UNTIDIED_FETCHES {
+            let wait = if self.workspace.untidied == 0 { Duration::MAX } else { limits::QUIET };
             match waiting.recv_timeout(wait) {
                 Ok(work) => return Some(work),
                 Err(RecvTimeoutError::Disconnected) => return None,
@@ -223,7 +203,7 @@ impl Slotted {
         let pipe = output.start(attempt, writer, work.cancel.clone()).map_err(no_output)?;
         let progress =
             ProgressCallbacks { started: Some(self.started(assignment)), lasting: Some(&mut || output.follow()) };
-        let ended = self.executor.run(&command, File::from(OwnedFd::from(pipe)), &work.cancelled, progress);
+        let ended = (self.executor)(&command, File::from(OwnedFd::from(pipe)), &work.cancelled, progress);
         let Some(taken) = output.finish() else {
             return Err(Outcome::Lost("the runner's output thread panicked".into()));
         };

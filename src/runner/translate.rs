@@ -1,11 +1,12 @@
 //! Between the wire and the model: the only file of the runner that sees both. The values that it returns are valid.
 
 use super::assignment::{Assignment, AttemptResult, SourceAhead};
+use super::event::Event;
 use super::routes::Piece;
 use crate::model::reason::LossReason;
 use crate::model::{
-    AttemptId, BranchName, BuildId, CommitId, Label, LogSummary, Outcome, RepoName, SpawnId, StreamId, StreamKind,
-    StreamSummary, TaskName,
+    AttemptId, BranchName, BuildId, CommitId, Label, LogSummary, Moment, Outcome, RepoName, SpawnId, StreamId,
+    StreamKind, StreamSummary, TaskName,
 };
 use crate::protocol::codec;
 use crate::protocol::hello::Refusal;
@@ -23,28 +24,9 @@ pub(super) enum Heard {
     /// The answer to the oldest ping that is not answered.
     Ack { gone: Vec<AttemptId> },
     /// For the core.
-    ForCore(ForCore),
-}
-
-/// A message for the core.
-#[derive(Debug)]
-pub(super) enum ForCore {
-    /// The dispatcher accepted the registration.
-    Registered { gone: Vec<AttemptId>, streams: Vec<(StreamId, u64)> },
-    /// The source of a lease to come. `None` if the message makes no sense.
-    Ahead(Option<Box<SourceAhead>>),
-    /// A lease that can be executed.
-    Lease(Box<Assignment>),
-    /// A lease that cannot be executed, and the reason.
-    BadLease { attempt: AttemptId, why: String },
-    /// The attempt is to be cancelled.
-    Cancel(AttemptId),
-    /// The result is durable.
-    Recorded(AttemptId),
-    /// The runner does not hold the lease any more.
-    Fenced(AttemptId),
-    /// An operator asked the runner to drain.
-    Drain,
+    ForCore(Event),
+    /// Source that came ahead of a lease and makes no sense.
+    BadAhead,
     /// The dispatcher refused a message of the runner.
     Error(String),
 }
@@ -53,43 +35,46 @@ pub(super) enum ForCore {
 pub(super) fn hear(reader: &mut FrameReader) -> Result<Option<Heard>, TransportError> {
     let Some(message) = reader.read::<ToRunner>(MAX_LINE_BYTES)? else { return Ok(None) };
     let ids = |raw: Vec<u64>| raw.into_iter().map(AttemptId).collect();
-    Ok(Some(Heard::ForCore(match message {
+    Ok(Some(match message {
         ToRunner::Pack { attempt, last, bytes: length } => {
             let mut bytes = Vec::new();
             reader.read_payload(length, &mut bytes)?;
-            return Ok(Some(Heard::Source { attempt: AttemptId(attempt), piece: Piece::Bytes { bytes, last } }));
+            Heard::Source { attempt: AttemptId(attempt), piece: Piece::Bytes { bytes, last } }
         }
         ToRunner::SourceMissing { attempt, reason } => {
-            return Ok(Some(Heard::Source { attempt: AttemptId(attempt), piece: Piece::Missing(reason) }));
+            Heard::Source { attempt: AttemptId(attempt), piece: Piece::Missing(reason) }
         }
         ToRunner::LogAck { attempt, stream: name, offset } => match stream(attempt, &name) {
-            Some(stream) => return Ok(Some(Heard::LogAck { stream, offset })),
-            None => ForCore::Error(format!("`{}` names no stream", name.text())),
+            Some(stream) => Heard::LogAck { stream, offset },
+            None => Heard::Error(format!("`{}` names no stream", name.text())),
         },
-        ToRunner::Ack { gone } => return Ok(Some(Heard::Ack { gone: ids(gone) })),
+        ToRunner::Ack { gone } => Heard::Ack { gone: ids(gone) },
         ToRunner::Registered { gone, logs } => {
             // A stream with an impossible name is none of this runner's.
             let offset = |at: LogOffset| Some((stream(at.attempt, &at.stream)?, at.offset));
-            ForCore::Registered { gone: ids(gone), streams: logs.into_iter().filter_map(offset).collect() }
+            let streams = logs.into_iter().filter_map(offset).collect();
+            // The core knows when it sent the registration.
+            Heard::ForCore(Event::Registered { since: Moment(0), gone: ids(gone), streams })
         }
         ToRunner::Runtask(lease) => {
             let attempt = AttemptId(lease.attempt);
-            match assignment(*lease) {
-                Ok(assignment) => ForCore::Lease(Box::new(assignment)),
-                Err(why) => ForCore::BadLease { attempt, why },
-            }
+            Heard::ForCore(match assignment(*lease) {
+                Ok(assignment) => Event::Leased(Box::new(assignment)),
+                Err(why) => Event::LeaseUnreadable { attempt, why },
+            })
         }
         ToRunner::SourceAhead { repo, commit, bytes: length } => {
             let mut pack = Vec::new();
             reader.read_payload(length, &mut pack)?;
-            ForCore::Ahead(ahead(&repo, &commit, pack).map(Box::new))
+            let came = ahead(&repo, &commit, pack).map(|ahead| Event::SourceCame(Box::new(ahead)));
+            came.map_or(Heard::BadAhead, Heard::ForCore)
         }
-        ToRunner::Cancel { attempt } => ForCore::Cancel(AttemptId(attempt)),
-        ToRunner::Ok { attempt } => ForCore::Recorded(AttemptId(attempt)),
-        ToRunner::Stale { attempt } => ForCore::Fenced(AttemptId(attempt)),
-        ToRunner::Drain => ForCore::Drain,
-        ToRunner::Error(Refusal { text, .. }) => ForCore::Error(text),
-    })))
+        ToRunner::Cancel { attempt } => Heard::ForCore(Event::CancelAsked(AttemptId(attempt))),
+        ToRunner::Ok { attempt } => Heard::ForCore(Event::Recorded(AttemptId(attempt))),
+        ToRunner::Stale { attempt } => Heard::ForCore(Event::Fenced(AttemptId(attempt))),
+        ToRunner::Drain => Heard::ForCore(Event::DrainAsked),
+        ToRunner::Error(Refusal { text, .. }) => Heard::Error(text),
+    }))
 }
 
 /// Reads a lease. Returns the reason if it cannot be executed.

@@ -32,7 +32,7 @@ pub(super) struct Workspace {
     /// The open repositories, the most recently used last.
     open: Vec<OpenRepo>,
     /// Fetches since the last repack.
-    untidied: u32,
+    pub(super) untidied: u32,
 }
 
 struct OpenRepo {
@@ -53,13 +53,8 @@ fn lost(what: &str, error: &GitError) -> NotReady {
 }
 
 impl Workspace {
-    pub(super) fn new(
-        layout: Arc<Layout>,
-        repos: Arc<SharedRepos>,
-        slot: usize,
-        local_source: Option<PathBuf>,
-    ) -> Self {
-        Self { layout, repos, slot, local_source, open: Vec::new(), untidied: 0 }
+    pub(super) fn new(layout: Arc<Layout>, repos: Arc<SharedRepos>, slot: usize, local: Option<PathBuf>) -> Self {
+        Self { layout, repos, slot, local_source: local, open: Vec::new(), untidied: 0 }
     }
 
     /// Brings the slot's tree to the commit and returns its path. Returns [`Outcome::Cancelled`] if a message came on
@@ -102,11 +97,6 @@ impl Workspace {
             }
             Err(why) => log::info!("pushed source of commit {} of {repo} is not usable: {why}", commit.short()),
         }
-    }
-
-    /// Returns the number of fetches since the last repack.
-    pub(super) fn untidied(&self) -> u32 {
-        self.untidied
     }
 
     /// Writes the list of commits to its file. Called after an attempt, when nothing waits.
@@ -242,11 +232,8 @@ fn fetch_from_dispatcher(
                 return Err(lost("the source did not arrive whole", &error));
             }
             Received::Broken(error) => {
-                log::warn!(
-                    "the difference to commit {} does not fit: {}; asking for all",
-                    commit.short(),
-                    chain(&error)
-                );
+                let why = chain(&error);
+                log::warn!("the difference to commit {} does not fit: {why}; asking for all", commit.short());
                 haves.clear();
             }
         }

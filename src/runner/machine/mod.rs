@@ -11,10 +11,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
 
 use super::assignment::{Assignment, AttemptResult};
-use super::event::{Action, Event, Undelivered};
+use super::event::{Action, Event, Offsets, Undelivered};
 use super::limits::{DRAIN_HEARD_MS, EXCLUSIVE_CHECK_MS, LAST_WORDS_MS, RESULTS_REPEAT_MS};
 use crate::model::reason::LossReason;
-use crate::model::{AttemptId, CommitId, LogSummary, Moment, Outcome, StreamId};
+use crate::model::{AttemptId, CommitId, LogSummary, Moment, Outcome};
 use attempt::{AttemptPhase, EarlyEnd, HeldAttempt};
 
 /// The runner's state.
@@ -70,14 +70,11 @@ enum Departure {
 impl Machine {
     /// A runner with `slots` slots and the undelivered results of earlier runs.
     pub(super) fn new(now: Moment, slots: usize, times: Times, undelivered: Vec<(AttemptId, AttemptResult)>) -> Self {
-        let ended = |report| HeldAttempt {
-            phase: AttemptPhase::Ended { report, said: None },
-            exclusive_ms: None,
-            ending: None,
-        };
+        let ended = |report| AttemptPhase::Ended { report, said: None };
+        let held = |report| HeldAttempt { phase: ended(report), exclusive_ms: None, ending: None };
         Self {
             slots: vec![None; slots],
-            held: undelivered.into_iter().map(|(attempt, report)| (attempt, ended(report))).collect(),
+            held: undelivered.into_iter().map(|(attempt, report)| (attempt, held(report))).collect(),
             waiting: VecDeque::new(),
             wanted: BTreeMap::new(),
             link: Connection::Away,
@@ -161,22 +158,19 @@ impl Machine {
     /// Returns the time of the next tick, if no event comes before.
     pub(super) fn next_deadline(&self, now: Moment) -> Option<Moment> {
         let exclusive = self.running_exclusive().next().map(|_| now.after(EXCLUSIVE_CHECK_MS));
+        let (is_here, is_idle) = (self.link == Connection::Here, self.held.is_empty());
         let repeat = self.held.values().filter_map(|held| match &held.phase {
-            AttemptPhase::Ended { said: Some(said), .. } if self.link == Connection::Here => {
-                Some(said.after(RESULTS_REPEAT_MS))
-            }
+            AttemptPhase::Ended { said: Some(said), .. } if is_here => Some(said.after(RESULTS_REPEAT_MS)),
             AttemptPhase::Ended { .. } | AttemptPhase::Waiting | AttemptPhase::Executing { .. } => None,
         });
         let leaving = match self.leaving {
-            Departure::Draining { told: Some(told), heard: false, .. } if self.held.is_empty() => {
-                Some(told.after(DRAIN_HEARD_MS))
-            }
-            Departure::Draining { delivering: Some(since), .. } if !self.held.is_empty() => {
+            Departure::Draining { told: Some(told), heard: false, .. } if is_idle => Some(told.after(DRAIN_HEARD_MS)),
+            Departure::Draining { delivering: Some(since), .. } if !is_idle => {
                 Some(since.after(self.times.delivery_ms))
             }
             Departure::Stopping { since: Some(since) } => Some(since.after(LAST_WORDS_MS)),
             Departure::No => match self.times.idle_exit_ms {
-                Some(ms) if self.held.is_empty() => Some(self.idle_since.after(ms)),
+                Some(ms) if is_idle => Some(self.idle_since.after(ms)),
                 Some(_) | None => None,
             },
             Departure::Draining { .. } | Departure::Stopping { since: None } | Departure::Over => None,
@@ -184,14 +178,7 @@ impl Machine {
         repeat.chain(exclusive).chain(leaving).min()
     }
 
-    fn registered(
-        &mut self,
-        now: Moment,
-        since: Moment,
-        gone: &[AttemptId],
-        streams: Vec<(StreamId, u64)>,
-        out: &mut Vec<Action>,
-    ) {
+    fn registered(&mut self, now: Moment, since: Moment, gone: &[AttemptId], streams: Offsets, out: &mut Vec<Action>) {
         self.link = Connection::Here;
         self.renewed = since;
         for attempt in gone {
@@ -392,7 +379,8 @@ impl Machine {
         for assignment in mem::take(&mut self.waiting) {
             self.held.remove(&assignment.attempt);
         }
-        for attempt in self.executing() {
+        let executing: BTreeSet<_> = self.slots.iter().flatten().copied().collect();
+        for attempt in executing {
             self.end_early(attempt, EarlyEnd::Stopped, out);
         }
     }
@@ -456,10 +444,6 @@ impl Machine {
                 out.push(Action::Deliver { attempt: *attempt, report: report.clone() });
             }
         }
-    }
-
-    fn executing(&self) -> BTreeSet<AttemptId> {
-        self.slots.iter().flatten().copied().collect()
     }
 
     /// Returns the exclusive attempts that are not being ended yet, each with its limit.

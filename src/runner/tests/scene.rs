@@ -28,47 +28,42 @@ use crate::transport::{Frame, FrameReader, Listener, Stream, write_frame};
 pub(super) const LONG: Duration = Duration::from_secs(20);
 
 /// A stand-in for the supervisor that ends the process group only.
-pub(super) struct Plain;
-
-impl Execute for Plain {
-    fn run(
-        &mut self,
-        command: &Command,
-        output: File,
-        cancel: &Receiver<()>,
-        progress: ProgressCallbacks<'_>,
-    ) -> Result<Ended, ProcessError> {
-        let Script::Shell(text) = &command.script else { panic!("a shell text") };
-        let mut shell = process::Command::new("/bin/sh");
-        shell.arg("-c").arg(text).current_dir(&command.directory).env_clear().envs(command.env.iter().cloned());
-        shell.process_group(0).stdin(process::Stdio::null());
-        shell.stdout(output.try_clone().unwrap()).stderr(output);
-        let mut child = shell.spawn().unwrap();
-        drop(shell);
-        if let Some(started) = progress.started {
-            started();
-        }
-        if let Some(lasting) = progress.lasting {
-            lasting();
-        }
-        let group = rustix::process::Pid::from_child(&child);
-        let (over, is_over) = bounded(1);
-        let waiting = threads::spawn("wait", move || over.send(child.wait().unwrap()).unwrap()).unwrap();
-        let (status, was_cancelled) = select! {
-            recv(is_over) -> status => (status.unwrap(), false),
-            recv(cancel) -> _ => {
-                rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
-                (is_over.recv().unwrap(), true)
-            }
-        };
-        drop(waiting);
-        let exit = match status.code() {
-            _ if was_cancelled => Exit::Cancelled,
-            Some(code) => Exit::Code(code),
-            None => Exit::Signal(9),
-        };
-        Ok(Ended { exit, duration_ms: 1, leftovers: 0 })
+fn execute_plainly(
+    command: &Command,
+    output: File,
+    cancel: &Receiver<()>,
+    progress: ProgressCallbacks<'_>,
+) -> Result<Ended, ProcessError> {
+    let Script::Shell(text) = &command.script else { panic!("a shell text") };
+    let mut shell = process::Command::new("/bin/sh");
+    shell.arg("-c").arg(text).current_dir(&command.directory).env_clear().envs(command.env.iter().cloned());
+    shell.process_group(0).stdin(process::Stdio::null());
+    shell.stdout(output.try_clone().unwrap()).stderr(output);
+    let mut child = shell.spawn().unwrap();
+    drop(shell);
+    if let Some(started) = progress.started {
+        started();
     }
+    if let Some(lasting) = progress.lasting {
+        lasting();
+    }
+    let group = rustix::process::Pid::from_child(&child);
+    let (over, is_over) = bounded(1);
+    let waiting = threads::spawn("wait", move || over.send(child.wait().unwrap()).unwrap()).unwrap();
+    let (status, was_cancelled) = select! {
+        recv(is_over) -> status => (status.unwrap(), false),
+        recv(cancel) -> _ => {
+            rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
+            (is_over.recv().unwrap(), true)
+        }
+    };
+    drop(waiting);
+    let exit = match status.code() {
+        _ if was_cancelled => Exit::Cancelled,
+        Some(code) => Exit::Code(code),
+        None => Exit::Signal(9),
+    };
+    Ok(Ended { exit, duration_ms: 1, leftovers: 0 })
 }
 
 /// A runner in a thread, its directories, and the listener of its dispatcher.
@@ -114,7 +109,7 @@ impl Scene {
         let (end, ended) = bounded(1);
         let settings = self.settings.clone();
         let thread = threads::spawn("runner", move || {
-            let executor = Arc::new(|_: &Layout| -> Box<dyn Execute> { Box::new(Plain) });
+            let executor = Arc::new(|_: &Layout| -> Box<Execute> { Box::new(execute_plainly) });
             end.send(core::run(&settings, detect_isolation(), executor, &stopped)).unwrap();
         });
         Running { stop, ended, _thread: thread.unwrap() }
