@@ -99,22 +99,19 @@ impl Scheduler {
             return;
         };
         let (runner, cancelled) = (lease.runner, lease.cancelled);
-        match outcome {
+        if cancelled {
             // Its outcome was recorded when it was cancelled. The result only frees the slot.
-            _ if cancelled => drop(self.tables.release(turn.now, attempt)),
-            Outcome::Lost(reason) => self.lose(turn, attempt, reason),
+            self.tables.release(turn.now, attempt);
+        } else if let Outcome::Lost(reason) = outcome {
+            self.lose(turn, attempt, reason);
+        } else if outcome == Outcome::Cancelled {
             // The dispatcher did not cancel it, so the runner itself was stopped.
-            Outcome::Cancelled => self.lose(turn, attempt, LossReason::RunnerStopped),
-            outcome @ (Outcome::Passed
-            | Outcome::Failed(_)
-            | Outcome::Killed(_)
-            | Outcome::TimedOut
-            | Outcome::CouldNotStart(_)) => {
-                self.tables.change_member(runner, turn.now, |member| member.health.succeed());
-                let at = turn.at;
-                turn.persist(Record::AttemptFinished { attempt, outcome: outcome.clone(), log, duration_ms, at });
-                self.judge(turn, attempt, &outcome);
-            }
+            self.lose(turn, attempt, LossReason::RunnerStopped);
+        } else {
+            self.tables.update(runner, turn.now, |member| member.health.succeed());
+            let at = turn.at;
+            turn.persist(Record::AttemptFinished { attempt, outcome: outcome.clone(), log, duration_ms, at });
+            self.judge(turn, attempt, &outcome);
         }
         self.recent_results.insert(attempt);
         turn.send(session, RunnerCommand::Recorded { attempt });
@@ -212,7 +209,7 @@ impl Scheduler {
     fn blame(&mut self, turn: &mut Turn, attempt: AttemptId, reason: &LossReason) {
         let lease = self.tables.leases().get(attempt).filter(|lease| !lease.cancelled && reason.suspects_runner());
         let Some((job, runner)) = lease.map(|lease| (lease.job, lease.runner)) else { return };
-        self.tables.change_member(runner, turn.now, |member| {
+        self.tables.update(runner, turn.now, |member| {
             let before = member.health.rests_until();
             if member.health.fail(turn.now, job, reason)
                 && member.health.rests_until() > before

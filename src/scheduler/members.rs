@@ -114,7 +114,7 @@ impl Scheduler {
 
     /// The runner says that it drains. From now on it does so even if the dispatcher is restarted.
     fn confirm_drain(&mut self, turn: &mut Turn, id: RunnerId) {
-        self.tables.change_member(id, turn.now, |member| {
+        self.tables.update(id, turn.now, |member| {
             member.draining = true;
             let (runner, holding) = (member.name.clone(), member.holds().len());
             let done = OrderDone::Draining { runner: runner.clone(), attempts: holding };
@@ -127,7 +127,7 @@ impl Scheduler {
 
     /// Asks a runner to drain for an operator. The answer waits until the runner says that it drains.
     pub(super) fn drain_runner(&mut self, turn: &mut Turn, request: RequestId, runner: RunnerId) {
-        let asked = self.tables.change_member(runner, turn.now, |member| {
+        let asked = self.tables.update(runner, turn.now, |member| {
             member.draining = true;
             member.drain_asked.push(request);
             member.session()
@@ -141,7 +141,7 @@ impl Scheduler {
 
     /// Refuses open requests to drain: the process that was asked cannot say any more that it drains.
     fn refuse_drain(&mut self, turn: &mut Turn, id: RunnerId, reason: impl Fn(RunnerName) -> RefusalReason) {
-        self.tables.change_member(id, turn.now, |member| {
+        self.tables.update(id, turn.now, |member| {
             let reason = reason(member.name.clone());
             for request in std::mem::take(&mut member.drain_asked) {
                 turn.reply(request, Reply::Refused(reason.clone()));
@@ -161,7 +161,8 @@ impl Scheduler {
 
     /// Loses the attempts of connected runners that have been silent for too long.
     pub(super) fn check_heartbeats(&mut self, turn: &mut Turn) {
-        for id in self.tables.silent(turn.now) {
+        let silent = |timer: &Timer| if let Timer::Silence(id) = timer { Some(*id) } else { None };
+        for id in self.tables.over(turn.now, silent) {
             let Some(session) = self.tables.roster().member(id).and_then(Member::session) else { continue };
             let silent_ms = self.heard_at(id).map_or(0, |heard| turn.now.since(heard));
             turn.effects.push(Effect::CloseSession { session, reason: CloseReason::Silent { silent_ms } });
@@ -178,7 +179,7 @@ impl Scheduler {
         let Some(heard) = self.heard_at(id) else { return };
         if turn.now.since(heard) > 2 * heartbeat_interval_ms {
             let judged = heard.after(heartbeat_timeout_ms + heartbeat_interval_ms);
-            self.tables.change_member(id, turn.now, |member| member.health.pause_until(judged));
+            self.tables.update(id, turn.now, |member| member.health.pause_until(judged));
         }
     }
 
@@ -195,7 +196,8 @@ impl Scheduler {
 
     /// Loses the attempts of runners that did not come back within their window.
     pub(super) fn lose_the_away(&mut self, turn: &mut Turn) {
-        for id in self.tables.overdue(turn.now) {
+        let overdue = |timer: &Timer| if let Timer::Return(id) = timer { Some(*id) } else { None };
+        for id in self.tables.over(turn.now, overdue) {
             self.tables.give_up_return(id);
             self.lose_all(turn, id, &LossReason::ConnectionClosed);
         }

@@ -14,19 +14,12 @@ impl Scheduler {
         // The gap before the first tick is noticed, too.
         scheduler.last_tick = Some(now);
         scheduler.tables.set_timer(Timer::OldExclusives, now, scheduler.policy.lease_ms(true));
-        scheduler.last_build = restored.last_build;
-        scheduler.last_job = restored.last_job;
-        scheduler.last_attempt = restored.last_attempt;
-        scheduler.last_runner = restored.last_runner;
-        for (repo, branch, commit) in restored.heads {
-            scheduler.heads.insert((repo, branch), AcceptedHead { commit, before: None, build: None });
-        }
-        for runner in &restored.runners {
-            scheduler.known_runners.insert(runner.name.clone(), runner.id);
-        }
-        for attempt in restored.recorded {
-            scheduler.recent_results.insert(attempt);
-        }
+        (scheduler.last_build, scheduler.last_job) = (restored.last_build, restored.last_job);
+        (scheduler.last_attempt, scheduler.last_runner) = (restored.last_attempt, restored.last_runner);
+        let head = |commit| AcceptedHead { commit, before: None, build: None };
+        scheduler.heads = restored.heads.into_iter().map(|(repo, branch, at)| ((repo, branch), head(at))).collect();
+        scheduler.known_runners = restored.runners.into_iter().map(|runner| (runner.name, runner.id)).collect();
+        restored.recorded.into_iter().for_each(|attempt| scheduler.recent_results.insert(attempt));
         for build in restored.builds {
             scheduler.admit(now, &build.build, build.jobs);
             for attempt in &build.attempts {

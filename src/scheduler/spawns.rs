@@ -70,7 +70,8 @@ impl Scheduler {
 
     /// Closes requests whose runners should have joined by now. Such a runner is accepted if it joins later.
     pub(super) fn give_up_spawns(&mut self, turn: &Turn) {
-        for spawn in self.tables.overdue_spawns(turn.now) {
+        let overdue = |timer: &Timer| if let Timer::Spawn(spawn) = timer { Some(*spawn) } else { None };
+        for spawn in self.tables.over(turn.now, overdue) {
             self.tables.clear_timer(&Timer::Spawn(spawn));
             if let Some(pool) = self.spawns.pools.get(&spawn).copied() {
                 // The time that was spent on waiting counts as delay.

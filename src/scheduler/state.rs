@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::health::Health;
 use super::policy::{self, Policy};
-use super::tables::{LiveLease, Started, Tables};
+use super::tables::{LaneKey, LiveLease, Started, Tables};
 use crate::model::reason::LostWith;
 use crate::model::{
-    Attempt, AttemptId, BranchName, BuildId, BuildSource, CommitId, Condition, Job, JobId, JobState, Label, Moment,
-    PoolId, RepoName, RunnerId, RunnerName, SpawnId, TaskSpec, WallTime,
+    Attempt, AttemptId, BranchName, BuildId, BuildSource, CommitId, Condition, Job, JobId, JobState, Moment, PoolId,
+    RepoName, RunnerId, RunnerName, SpawnId, TaskSpec, WallTime,
 };
 
 /// The dispatcher's decisions. See the header of the room for how to drive it.
@@ -149,7 +149,7 @@ impl LiveJob {
     }
 
     /// Its lane of the queue: its repository, and the labels that it asks for.
-    pub(super) fn lane(&self) -> (&RepoName, &[Label]) {
+    pub(super) fn lane(&self) -> LaneKey<'_> {
         (&self.source.repo, &self.task.placement.labels)
     }
 }

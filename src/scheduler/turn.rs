@@ -30,14 +30,8 @@ impl Turn {
     }
 
     /// Records a decision about a job, for `surveil why`, and the attempt and the runner that it was about, if any.
-    pub(super) fn decide(
-        &mut self,
-        build: BuildId,
-        job: JobId,
-        about: Option<(AttemptId, RunnerId)>,
-        kind: DecisionKind,
-    ) {
-        let (attempt, runner) = about.unzip();
+    pub(super) fn decide(&mut self, build: BuildId, job: JobId, of: Option<(AttemptId, RunnerId)>, kind: DecisionKind) {
+        let (attempt, runner) = of.unzip();
         self.persist(Record::Decided(Decision { at: self.at, build, job: Some(job), attempt, runner, kind }));
     }
 }

@@ -38,15 +38,7 @@ impl Timer {
     /// Whether a runner has until then to be heard or to join. The dispatcher hears no runner while it is held up, so
     /// that time does not count. The other timers wait for time alone.
     fn waits_for_others(&self) -> bool {
-        match self {
-            Self::Lease(_)
-            | Self::Silence(_)
-            | Self::Return(_)
-            | Self::Fit(_)
-            | Self::LabelsFit(_)
-            | Self::Spawn(_) => true,
-            Self::Retry(_) | Self::Rest(_) | Self::Respawn(_) | Self::OldExclusives => false,
-        }
+        !matches!(self, Self::Retry(_) | Self::Rest(_) | Self::Respawn(_) | Self::OldExclusives)
     }
 
     /// Whether it stands in the order of time. A `Fit` deadline has no consequence while a busy runner fits the job, so

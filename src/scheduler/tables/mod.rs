@@ -12,10 +12,10 @@ mod roster;
 
 pub(crate) use deadlines::{Deadlines, Timer};
 pub(crate) use leases::{Leases, LiveLease, Started};
-pub(crate) use queue::Queue;
+pub(crate) use queue::{LaneKey, Queue};
 pub(crate) use roster::{Member, Roster};
 
-use crate::model::{AttemptId, CommitId, Incarnation, JobId, Label, Moment, RepoName, RunnerId, SessionId, SpawnId};
+use crate::model::{AttemptId, CommitId, Incarnation, JobId, Moment, RunnerId, SessionId};
 
 /// The four tables.
 #[derive(Debug, Default)]
@@ -42,20 +42,12 @@ impl Tables {
     pub(crate) fn deadlines(&self) -> &Deadlines {
         &self.deadlines
     }
-}
 
-/// Jobs that wait for a runner.
-impl Tables {
+    // Jobs that wait for a runner.
+
     /// Queues a job at once, or after a pause if `from` is later than `now`. The job may wait for `patience_ms` without
     /// a runner that fits. The pause is no part of that, because no runner is sought for the job meanwhile.
-    pub(crate) fn enqueue(
-        &mut self,
-        now: Moment,
-        from: Moment,
-        job: JobId,
-        lane: (&RepoName, &[Label]),
-        patience_ms: u64,
-    ) {
+    pub(crate) fn enqueue(&mut self, now: Moment, from: Moment, job: JobId, lane: LaneKey<'_>, patience_ms: u64) {
         self.deadlines.set(Timer::Fit(job), from, patience_ms);
         if from > now {
             self.queue.pause(job, lane);
@@ -66,7 +58,7 @@ impl Tables {
     }
 
     /// Removes a job from the queue: it is leased now, or has ended.
-    pub(crate) fn dequeue(&mut self, job: JobId, lane: (&RepoName, &[Label])) {
+    pub(crate) fn dequeue(&mut self, job: JobId, lane: LaneKey<'_>) {
         self.deadlines.clear(&Timer::Fit(job));
         if self.queue.remove(job, lane) {
             self.deadlines.clear(&Timer::Retry(job));
@@ -93,10 +85,9 @@ impl Tables {
             self.deadlines.clear(&timer);
         }
     }
-}
 
-/// Attempts on runners.
-impl Tables {
+    // Attempts on runners.
+
     /// Gives an attempt to a runner with a free slot, whose tree will be at this commit. Returns its session.
     pub(crate) fn grant(
         &mut self,
@@ -176,10 +167,9 @@ impl Tables {
     pub(crate) fn expired(&self, now: Moment) -> Vec<AttemptId> {
         self.deadlines.expired_leases(now)
     }
-}
 
-/// Runners.
-impl Tables {
+    // Runners.
+
     /// Adds a runner. If it is connected, it is lost after `patience_ms` of silence. If it is away, it has that time to
     /// come back. It holds the attempts of the member with its number that it replaces.
     pub(crate) fn insert_member(&mut self, now: Moment, mut member: Member, patience_ms: u64) {
@@ -224,12 +214,7 @@ impl Tables {
     }
 
     /// Changes a member, then all that is derived from it.
-    pub(crate) fn change_member<T>(
-        &mut self,
-        id: RunnerId,
-        now: Moment,
-        change: impl FnOnce(&mut Member) -> T,
-    ) -> Option<T> {
+    pub(crate) fn update<T>(&mut self, id: RunnerId, now: Moment, change: impl FnOnce(&mut Member) -> T) -> Option<T> {
         let changed = self.roster.members.get_mut(&id).map(change);
         self.refresh(id, now);
         changed
@@ -252,19 +237,8 @@ impl Tables {
         }
     }
 
-    /// Returns the connected runners that have been silent for too long.
-    pub(crate) fn silent(&mut self, now: Moment) -> Vec<RunnerId> {
-        self.deadlines.over(now, |timer| if let Timer::Silence(id) = timer { Some(*id) } else { None })
-    }
+    // Time, and what only waits for time.
 
-    /// Returns the runners that are away and did not come back in time.
-    pub(crate) fn overdue(&mut self, now: Moment) -> Vec<RunnerId> {
-        self.deadlines.over(now, |timer| if let Timer::Return(id) = timer { Some(*id) } else { None })
-    }
-}
-
-/// Time, and what only waits for time.
-impl Tables {
     /// Sets a timer of something that is in no other table.
     pub(crate) fn set_timer(&mut self, timer: Timer, since: Moment, whole_ms: u64) {
         debug_assert!(timer.stands_alone(), "{timer:?}");
@@ -277,9 +251,9 @@ impl Tables {
         self.deadlines.clear(timer)
     }
 
-    /// Returns the requests to start a runner whose runners have not joined in time.
-    pub(crate) fn overdue_spawns(&mut self, now: Moment) -> Vec<SpawnId> {
-        self.deadlines.over(now, |timer| if let Timer::Spawn(spawn) = timer { Some(*spawn) } else { None })
+    /// Returns the timers that are over and that `pick` chooses, ordered by what `pick` returns. They stay set.
+    pub(crate) fn over<T: Ord>(&mut self, now: Moment, pick: impl Fn(&Timer) -> Option<T>) -> Vec<T> {
+        self.deadlines.over(now, pick)
     }
 
     /// Adds a gap in which no runner was heard to every deadline that waits for others.

@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{JobId, Label, RepoName};
 
+/// The name of a lane: a repository, and the labels that its jobs ask for.
+pub(crate) type LaneKey<'a> = (&'a RepoName, &'a [Label]);
+
 /// Queued jobs. The jobs of one repository that ask for the same labels form a lane. Only the head of a lane is a
 /// candidate, so that the cost of choosing depends on the number of lanes and not on the number of jobs.
 #[derive(Debug, Default)]
@@ -30,7 +33,7 @@ struct Lane {
 }
 
 impl Queue {
-    pub(super) fn push(&mut self, job: JobId, (repo, labels): (&RepoName, &[Label])) {
+    pub(super) fn push(&mut self, job: JobId, (repo, labels): LaneKey<'_>) {
         let share = self.share(repo);
         match share.lanes.iter_mut().find(|lane| lane.labels == labels) {
             Some(lane) => {
@@ -41,7 +44,7 @@ impl Queue {
     }
 
     /// Like `push`, but the job is no candidate before `resume`.
-    pub(super) fn pause(&mut self, job: JobId, (repo, labels): (&RepoName, &[Label])) {
+    pub(super) fn pause(&mut self, job: JobId, (repo, labels): LaneKey<'_>) {
         self.paused.insert(job, (repo.clone(), labels.to_vec()));
     }
 
@@ -53,7 +56,7 @@ impl Queue {
     }
 
     /// Removes a job. Returns whether it paused.
-    pub(super) fn remove(&mut self, job: JobId, (repo, labels): (&RepoName, &[Label])) -> bool {
+    pub(super) fn remove(&mut self, job: JobId, (repo, labels): LaneKey<'_>) -> bool {
         if self.paused.remove(&job).is_some() {
             return true;
         }
