@@ -72,6 +72,9 @@ enum Next {
     Stop,
 }
 
+/// The result of dialling: the session and its address.
+type Dialled = Result<(Address, Live), DialError>;
+
 impl<'a> Observer<'a> {
     fn new(settings: &'a ObserverSettings, repo_threads: &'a RepoThreads, stop: &'a Receiver<Stop>) -> Self {
         let incarnation = draw();
@@ -126,7 +129,7 @@ impl<'a> Observer<'a> {
 
     /// Dials in a thread of its own, because a name or an address that does not answer takes seconds, and a stop must
     /// not wait for it. Returns `None` if the observer is to stop.
-    fn dial(&mut self) -> Result<Option<Result<(Address, Live), DialError>>, ObserverError> {
+    fn dial(&mut self) -> Result<Option<Dialled>, ObserverError> {
         let (tell, result) = bounded(1);
         let (caller, addresses) = (self.caller.clone(), self.settings.dispatch.clone());
         let thread = threads::spawn("obs-dial", move || drop(tell.send(caller.dial(&addresses))));

@@ -58,12 +58,9 @@ impl Announcement {
 /// A branch's new state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// The branch is at this commit now.
-    Head {
-        commit: CommitId,
-        /// Send all of the commit, because the dispatcher lacks objects that it should have.
-        everything: bool,
-    },
+    /// The branch is at this commit now. With `everything`, all of the commit is to be sent, because the dispatcher
+    /// lacks objects that it should have.
+    Head { commit: CommitId, everything: bool },
     /// The branch no longer exists.
     Gone,
 }

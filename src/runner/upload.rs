@@ -71,13 +71,8 @@ struct Uploading {
     bulk: Option<Sender<Frame>>,
     /// When the dispatcher last had more of a stream.
     progress: Arc<AtomicU64>,
-    /// A frame to send as soon as the session has room.
-    pending: Option<Pending>,
-}
-
-struct Pending {
-    what: NextToSend,
-    frame: Frame,
+    /// The next thing to send as soon as the session has room, and its frame.
+    pending: Option<(NextToSend, Frame)>,
 }
 
 struct OpenSpool {
@@ -116,7 +111,7 @@ impl Uploading {
                         Err(_) => return,
                     }
                 }
-                (Ok(operation), Some(bulk), Some(Pending { frame, .. })) => {
+                (Ok(operation), Some(bulk), Some((_, frame))) => {
                     if operation.send(bulk, frame).is_err() {
                         self.bulk = None;
                     }
@@ -142,7 +137,7 @@ impl Uploading {
                 },
                 NextToSend::Results(attempt) => self.results.get(attempt).cloned(),
             };
-            self.pending = frame.map(|frame| Pending { what, frame });
+            self.pending = frame.map(|frame| (what, frame));
         }
     }
 
@@ -168,7 +163,7 @@ impl Uploading {
                 match self.deliveries.acknowledge(clock::now(), &stream, offset) {
                     Acknowledgement::Progress => self.progress.store(boottime::now().0, Ordering::Relaxed),
                     // The frame that is ready is out of turn now, unless it is another stream's piece.
-                    Acknowledgement::GoBack => drop(self.pending.take_if(|pending| match &pending.what {
+                    Acknowledgement::GoBack => drop(self.pending.take_if(|(what, _)| match what {
                         NextToSend::Piece { stream: of, .. } => *of == stream,
                         NextToSend::Results(of) => *of == stream.attempt,
                     })),
@@ -212,7 +207,7 @@ impl Uploading {
     }
 
     fn drop_pending(&mut self, attempt: AttemptId) {
-        self.pending.take_if(|pending| match &pending.what {
+        self.pending.take_if(|(what, _)| match what {
             NextToSend::Piece { stream, .. } => stream.attempt == attempt,
             NextToSend::Results(of) => *of == attempt,
         });
