@@ -252,6 +252,7 @@ impl Tables {
     }
 
     /// Returns the timers that are over and that `pick` chooses, ordered by what `pick` returns. They stay set.
+    /// Leases are not among them: [`Tables::expired`] has those.
     pub(crate) fn over<T: Ord>(&mut self, now: Moment, pick: impl Fn(&Timer) -> Option<T>) -> Vec<T> {
         self.deadlines.over(now, pick)
     }
