@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, Once, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Once, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use git2::{Config, ErrorClass, ErrorCode, ObjectFormat, ObjectType, Odb, OdbLookupFlags, OdbObject, Oid, Repository};
@@ -243,7 +243,7 @@ impl Database {
 
     fn take(&self, seen: OdbIdentity) -> Option<Loaded> {
         self.check_lengths();
-        let mut spare = threads::lock(&self.spare);
+        let mut spare = self.spare();
         spare.loaded.retain(|loaded| loaded.seen == seen);
         spare.loaded.pop()
     }
@@ -251,7 +251,7 @@ impl Database {
     fn put_back(&self, loaded: Loaded) {
         // A handle may have found packs that arrived while it was in use, so their lengths are recorded now.
         if self.learn() == loaded.round {
-            let mut spare = threads::lock(&self.spare);
+            let mut spare = self.spare();
             // A handle of an earlier round may have mapped a pack that was cut, so it is closed instead.
             if loaded.round == spare.round {
                 spare.loaded.push(loaded);
@@ -262,11 +262,11 @@ impl Database {
     /// Records the lengths of new packs. Returns the round for which they hold.
     fn learn(&self) -> u64 {
         let (lengths, round) = {
-            let spare = threads::lock(&self.spare);
+            let spare = self.spare();
             (spare.lengths.clone(), spare.round)
         };
         if let Some(lengths) = lengths.learn(&self.packs()) {
-            let mut spare = threads::lock(&self.spare);
+            let mut spare = self.spare();
             if spare.round == round {
                 spare.lengths = lengths;
             }
@@ -277,7 +277,7 @@ impl Database {
     /// Closes all handles if a pack has been cut. Checks at most every [`CHECK_INTERVAL`].
     fn check_lengths(&self) {
         let (lengths, round) = {
-            let mut spare = threads::lock(&self.spare);
+            let mut spare = self.spare();
             let now = clock::instant();
             if spare.checked.is_some_and(|checked| now.saturating_duration_since(checked) < CHECK_INTERVAL) {
                 return;
@@ -286,11 +286,15 @@ impl Database {
             (spare.lengths.clone(), spare.round)
         };
         if !lengths.hold(&self.packs()) {
-            let mut spare = threads::lock(&self.spare);
+            let mut spare = self.spare();
             if spare.round == round {
                 *spare = Spare { round: round + 1, ..Spare::default() };
             }
         }
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Spare> {
+        threads::lock(&self.spare)
     }
 
     fn packs(&self) -> PathBuf {

@@ -77,9 +77,19 @@ struct Packed {
     branches: Vec<(String, CommitId)>,
 }
 
-/// Identity of a file: its inode, its size, and the time of its last change. git replaces these files by renaming, so
-/// the inode changes even if times and size do not.
-type Stamp = (u64, u64, i64, i64);
+/// Identity of a file. git replaces these files by renaming, so the inode changes even if times and size do not.
+#[derive(PartialEq, Eq, Clone, Copy)]
+struct Stamp {
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+}
+
+impl Stamp {
+    fn of(meta: &fs::Metadata) -> Self {
+        Self { inode: meta.ino(), size: meta.size(), modified: (meta.mtime(), meta.mtime_nsec()) }
+    }
+}
 
 /// The content of one ref file.
 enum RefText {
@@ -205,7 +215,7 @@ impl RefFiles {
     fn refresh_packed(&self) -> Result<(), GitError> {
         let path = self.common_dir.join("packed-refs");
         let stamp = match fs::metadata(&path) {
-            Ok(meta) => Some((meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec())),
+            Ok(meta) => Some(Stamp::of(&meta)),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(GitError::io("read", &path)(error)),
         };

@@ -48,14 +48,17 @@ struct Selection<'a> {
 }
 
 /// A tree that is still to be compared, and the receiver's trees at the same path.
-type PendingTree = (Oid, Vec<Oid>);
+struct PendingTree {
+    tree: Oid,
+    peers: Vec<Oid>,
+}
 
 impl Selection<'_> {
     /// Selects the objects in `root` that are not at the same path in one of `peers`. Keeps a list of pending trees
     /// instead of recursing, because trees may be nested deeper than a small stack allows.
     fn add_tree(&mut self, root: Oid, peers: &[Oid]) -> Result<(), GitError> {
-        let mut pending = vec![(root, peers.to_vec())];
-        while let Some((tree, peers)) = pending.pop() {
+        let mut pending = vec![PendingTree { tree: root, peers: peers.to_vec() }];
+        while let Some(PendingTree { tree, peers }) = pending.pop() {
             if peers.contains(&tree) || !self.seen.insert(tree) {
                 continue;
             }
@@ -87,7 +90,7 @@ impl Selection<'_> {
             }
         }
         match entry.kind {
-            EntryKind::Tree => pending.push((entry.id, subtrees)),
+            EntryKind::Tree => pending.push(PendingTree { tree: entry.id, peers: subtrees }),
             EntryKind::File | EntryKind::Executable | EntryKind::Link => {
                 if self.seen.insert(entry.id) {
                     self.list.push(entry.id);

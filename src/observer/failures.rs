@@ -11,7 +11,14 @@ pub(crate) struct Failures {
     first: Duration,
     longest: Duration,
     /// The last cause reported, and the pause after the next failure.
-    last: Option<(String, Duration)>,
+    last: Option<Failure>,
+}
+
+/// The last failure of a row.
+#[derive(Debug)]
+struct Failure {
+    text: String,
+    next_pause: Duration,
 }
 
 impl Failures {
@@ -22,10 +29,10 @@ impl Failures {
     /// Notes a failure. Returns its text if it differs from the last one, and the pause before the next attempt.
     pub(crate) fn note(&mut self, text: String) -> (Option<String>, Duration) {
         let (is_new, pause) = match &self.last {
-            Some((last, pause)) => (*last != text, *pause),
+            Some(last) => (last.text != text, last.next_pause),
             None => (true, self.first),
         };
-        self.last = Some((text.clone(), pause.saturating_mul(2).min(self.longest)));
+        self.last = Some(Failure { text: text.clone(), next_pause: pause.saturating_mul(2).min(self.longest) });
         (is_new.then_some(text), pause)
     }
 

@@ -32,14 +32,20 @@ const RETRY_MAX: Duration = Duration::from_secs(10);
 /// look lists them again.
 const LISTINGS_MAX: usize = 5;
 
+/// The dispatcher refused the repository for good: its name belongs to another source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NameTaken {
+    pub text: String,
+}
+
 /// Why the current round of work ends early.
 enum Leave {
     /// A step failed; the next look is due after a pause.
     Pause,
     /// The session is over. The next one starts from the beginning.
     Session,
-    /// The dispatcher refused the repository for good, with this text: its name belongs to another source.
-    Name(String),
+    /// The dispatcher refused the repository for good.
+    Name(NameTaken),
     /// The observer is ending.
     Stopped,
 }
@@ -104,9 +110,8 @@ impl Repo {
         repo
     }
 
-    /// Observes until the channel of sessions closes, or until the repository is refused for good: returns the text of
-    /// such a refusal.
-    pub(crate) fn run(mut self) -> Option<String> {
+    /// Observes until the channel of sessions closes, or until the repository is refused for good.
+    pub(crate) fn run(mut self) -> Option<NameTaken> {
         while self.wait() {
             match self.work() {
                 Ok(()) | Err(Leave::Pause) => {}
@@ -114,7 +119,7 @@ impl Repo {
                     self.session = None;
                     self.watch.session_closed();
                 }
-                Err(Leave::Name(text)) => return Some(text),
+                Err(Leave::Name(taken)) => return Some(taken),
                 Err(Leave::Stopped) => return None,
             }
         }
@@ -309,10 +314,12 @@ impl Repo {
             // Another observer of the same repository was faster, or the dispatcher's data is older than ours.
             Answer::Stale(head) => {
                 let show = head.map_or_else(|| "unknown".to_owned(), |head| format!("at {}", head.short()));
-                let shown = self.show(what);
-                log::debug!("{shown} is stale: the dispatcher's branch is {show}");
+                log::debug!("{} is stale: the dispatcher's branch is {show}", self.show(what));
                 if !self.watch.stale(what, head, now) {
-                    log::warn!("{shown} stays stale: the dispatcher's branch is {show}; trying again later");
+                    log::warn!(
+                        "{} stays stale: the dispatcher's branch is {show}; trying again later",
+                        self.show(what)
+                    );
                 }
             }
             Answer::NeedSource => {
@@ -337,7 +344,7 @@ impl Repo {
 
     fn leave_if_final(&self, refused: &Refused) -> Result<(), Leave> {
         match refused.kind {
-            RefusalKind::Name => Err(Leave::Name(refused.text.clone())),
+            RefusalKind::Name => Err(Leave::Name(NameTaken { text: refused.text.clone() })),
             RefusalKind::Token | RefusalKind::Protocol | RefusalKind::Later => Err(Leave::Session),
             RefusalKind::Request => Ok(()),
         }
@@ -373,8 +380,11 @@ impl Repo {
 
     fn say_notifier_refused(&mut self, error: &std::io::Error) {
         if !std::mem::replace(&mut self.is_notifier_refused, true) {
-            let (name, interval) = (&self.orders.name, self.orders.interval.as_millis());
-            log::warn!("{name} has no file-system notification and is looked at every {interval} ms: {error}");
+            let interval = self.orders.interval.as_millis();
+            log::warn!(
+                "{} has no file-system notification and is looked at every {interval} ms: {error}",
+                self.orders.name
+            );
         }
     }
 

@@ -15,7 +15,7 @@ use crate::model::RepoName;
 use crate::threads::{self, Thread};
 
 use super::fetch::Fetcher;
-use super::repo::{Orders, Repo};
+use super::repo::{NameTaken, Orders, Repo};
 use super::session::Session;
 
 /// Shortest interval between two looks at a repository. A look at a small one takes microseconds.
@@ -38,8 +38,8 @@ pub(crate) struct ThreadEnd {
 pub(crate) enum EndCause {
     /// It was asked to end.
     Stopped,
-    /// The dispatcher refused the repository for good, with this text: its name belongs to another source.
-    Name(String),
+    /// The dispatcher refused the repository for good.
+    Name(NameTaken),
     /// It panicked.
     Panicked,
 }
@@ -58,8 +58,15 @@ struct RepoThread {
     offer: Sender<Arc<Session>>,
     offered: Receiver<Arc<Session>>,
     observing: Thread<()>,
-    /// The fetching thread, behind the channel whose end stops it.
-    fetching: Option<(Sender<()>, Thread<()>)>,
+    fetching: Option<Fetching>,
+}
+
+/// A fetching thread.
+#[derive(Debug)]
+struct Fetching {
+    /// Its end stops the thread.
+    _stop: Sender<()>,
+    thread: Thread<()>,
 }
 
 impl RepoThreads {
@@ -93,13 +100,19 @@ impl RepoThreads {
         for thread in self.threads {
             // Both channels of the thread are dropped here, which tells it to end.
             threads.push(thread.observing);
-            threads.extend(thread.fetching.map(|(_stop, thread)| thread));
+            threads.extend(thread.fetching.map(|fetching| fetching.thread));
         }
         let deadline = clock::instant() + END_TIMEOUT;
         // Each observing thread sends one message when it ends. After the last one the channel closes.
         while self.ends.recv_deadline(deadline).is_ok() {}
-        // Dropping the handle of another thread would wait for it.
-        threads.into_iter().filter(|thread| !thread.is_finished()).for_each(std::mem::forget);
+        for thread in threads {
+            if thread.is_finished() {
+                drop(thread);
+            } else {
+                // Dropping the handle would wait for the thread.
+                std::mem::forget(thread);
+            }
+        }
     }
 }
 
@@ -130,10 +143,7 @@ impl RepoThread {
             name: repo.name.clone(),
             path: path.clone(),
             source: repo.source.clone(),
-            selection: match settings.branches.as_slice() {
-                [] => BranchSelection::Main,
-                globs => BranchSelection::Matching(globs.to_vec()),
-            },
+            selection: selection(settings),
             interval,
             is_mirror: url.is_some(),
             sessions: offered.clone(),
@@ -151,7 +161,7 @@ impl RepoThread {
         if let Some(fetcher) = fetcher {
             let (stop, stopped) = bounded(0);
             let fetching = threads::spawn(&format!("fetch{number}"), move || fetcher.run(&stopped))?;
-            thread.fetching = Some((stop, fetching));
+            thread.fetching = Some(Fetching { _stop: stop, thread: fetching });
         }
         Ok(thread)
     }
@@ -169,5 +179,13 @@ impl Drop for Farewell {
         let cause = std::mem::replace(&mut self.cause, EndCause::Stopped);
         // The channel has room for the message of every thread. If nobody receives it, nobody needs it.
         drop(self.tell_end.try_send(ThreadEnd { repo: self.repo.clone(), cause }));
+    }
+}
+
+/// Returns which branches to observe.
+fn selection(settings: &ObserverSettings) -> BranchSelection {
+    match settings.branches.is_empty() {
+        true => BranchSelection::Main,
+        false => BranchSelection::Matching(settings.branches.clone()),
     }
 }

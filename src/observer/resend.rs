@@ -2,7 +2,7 @@
 //! them. The repository's thread is woken and takes them. Does no I/O.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
 use crossbeam_channel::Sender;
 
@@ -27,18 +27,18 @@ struct RepoRequests {
 impl ResendRequests {
     /// Registers a repository, and the channel that wakes its thread.
     pub(crate) fn register(&self, repo: &str, wake: Sender<()>) {
-        threads::lock(&self.0).entry(repo.to_owned()).or_default().wake = Some(wake);
+        self.lock().entry(repo.to_owned()).or_default().wake = Some(wake);
     }
 
     /// Takes all requested commits of a repository.
     pub(crate) fn take(&self, repo: &str) -> Vec<CommitId> {
-        threads::lock(&self.0).get_mut(repo).map(|requests| std::mem::take(&mut requests.commits)).unwrap_or_default()
+        self.lock().get_mut(repo).map(|requests| std::mem::take(&mut requests.commits)).unwrap_or_default()
     }
 
     /// Notes a request. Ignores a repository that nobody has registered, and requests beyond the limit: both are
     /// mistakes of the dispatcher.
     pub(super) fn note(&self, repo: &str, commit: CommitId) {
-        if let Some(RepoRequests { commits, wake }) = threads::lock(&self.0).get_mut(repo)
+        if let Some(RepoRequests { commits, wake }) = self.lock().get_mut(repo)
             && commits.len() < WAITING_MAX
             && !commits.contains(&commit)
         {
@@ -46,5 +46,9 @@ impl ResendRequests {
             // If a wake-up is waiting already, a second one would add nothing.
             wake.as_ref().map(|wake| wake.try_send(())).transpose().ok();
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, RepoRequests>> {
+        threads::lock(&self.0)
     }
 }

@@ -9,13 +9,14 @@ use super::error::ObserverError;
 use super::repo_threads::{EndCause, RepoThreads, ThreadEnd};
 use super::session::{Caller, DialError, Live, SessionError};
 use super::translate::RefusalKind;
+use crate::clock;
 use crate::config::{ObserverSettings, RepoLocation};
 use crate::error_chain::chain;
 use crate::git::Watched;
 use crate::model::Address;
 use crate::shutdown::Stop;
+use crate::threads;
 use crate::transport::Backoff;
-use crate::{clock, threads};
 
 /// The first and the longest pause between two attempts to reach a dispatcher.
 const DIAL_FIRST_MS: u64 = 100;
@@ -60,9 +61,15 @@ struct Observer<'a> {
     backoff: Backoff,
     had_session: bool,
     /// The last log line about the dispatcher's absence, and its time.
-    absence: Option<(String, Instant)>,
+    absence: Option<Absence>,
     /// Number of repositories that are not refused.
     remaining: usize,
+}
+
+/// A logged absence of the dispatcher.
+struct Absence {
+    text: String,
+    logged: Instant,
 }
 
 /// Whether the main loop continues.
@@ -72,15 +79,22 @@ enum Next {
     Stop,
 }
 
-/// The result of dialling: the session and its address.
-type Dialled = Result<(Address, Live), DialError>;
+/// The result of dialling.
+enum Dialled {
+    Reached(Address, Live),
+    Failed(DialError),
+    Stopped,
+}
 
 impl<'a> Observer<'a> {
     fn new(settings: &'a ObserverSettings, repo_threads: &'a RepoThreads, stop: &'a Receiver<Stop>) -> Self {
         let incarnation = draw();
         let names: Vec<&str> = settings.repos.iter().map(|repo| repo.name.as_str()).collect();
-        let name = names.join(",").chars().take(MAX_NAME_CHARS).collect();
-        let caller = Caller { name, incarnation, token: settings.token.clone() };
+        let caller = Caller {
+            name: names.join(",").chars().take(MAX_NAME_CHARS).collect(),
+            incarnation,
+            token: settings.token.clone(),
+        };
         let backoff = Backoff::new(DIAL_FIRST_MS, DIAL_MAX_MS, incarnation);
         let remaining = settings.repos.len();
         Self { settings, repo_threads, stop, caller, backoff, had_session: false, absence: None, remaining }
@@ -94,13 +108,13 @@ impl<'a> Observer<'a> {
             }
             least_pause = Duration::ZERO;
             match self.dial()? {
-                None => return Ok(()),
-                Some(Ok((address, live))) => {
+                Dialled::Stopped => return Ok(()),
+                Dialled::Reached(address, live) => {
                     if self.attend(&address, live)? == Next::Stop {
                         return Ok(());
                     }
                 }
-                Some(Err(error)) => {
+                Dialled::Failed(error) => {
                     // Before the first session it is a mistake in the settings, which the person sees at once. Later
                     // the dispatcher may have been changed, so the observer goes on trying, slowly.
                     if error.is_final() {
@@ -128,23 +142,24 @@ impl<'a> Observer<'a> {
     }
 
     /// Dials in a thread of its own, because a name or an address that does not answer takes seconds, and a stop must
-    /// not wait for it. Returns `None` if the observer is to stop.
-    fn dial(&mut self) -> Result<Option<Dialled>, ObserverError> {
+    /// not wait for it.
+    fn dial(&mut self) -> Result<Dialled, ObserverError> {
         let (tell, result) = bounded(1);
         let (caller, addresses) = (self.caller.clone(), self.settings.dispatch.clone());
         let thread = threads::spawn("obs-dial", move || drop(tell.send(caller.dial(&addresses))));
         let thread = thread.map_err(ObserverError::Thread)?;
         loop {
             select! {
-                recv(result) -> dialled => {
-                    // If the thread panicked, the panic hook has logged it.
-                    let panicked = |_| Err(DialError::Thread(std::io::ErrorKind::Other.into()));
-                    return Ok(Some(dialled.unwrap_or_else(panicked)));
-                }
+                recv(result) -> result => return Ok(match result {
+                    Ok(Ok((address, live))) => Dialled::Reached(address, live),
+                    Ok(Err(error)) => Dialled::Failed(error),
+                    // The thread panicked; the panic hook has logged it.
+                    Err(_) => Dialled::Failed(DialError::Thread(std::io::ErrorKind::Other.into())),
+                }),
                 recv(self.stop) -> _ => {
                     // The thread ends by itself within the dial's timeout, and owns only a connection.
                     std::mem::forget(thread);
-                    return Ok(None);
+                    return Ok(Dialled::Stopped);
                 }
                 recv(self.repo_threads.ends) -> end => self.thread_ended(end.ok())?,
             }
@@ -153,7 +168,7 @@ impl<'a> Observer<'a> {
 
     /// Gives the session to the repositories and waits until it ends.
     fn attend(&mut self, address: &Address, live: Live) -> Result<Next, ObserverError> {
-        log::info!("dispatcher at {address} reached, session {}", live.session.number);
+        log::info!("dispatcher at {address} reached, session {}", live.session);
         self.had_session = true;
         self.absence = None;
         let began = clock::instant();
@@ -183,8 +198,8 @@ impl<'a> Observer<'a> {
         match cause {
             EndCause::Stopped => Ok(()),
             EndCause::Panicked => Err(ObserverError::Panicked { repo }),
-            EndCause::Name(text) => {
-                let error = ObserverError::NameTaken { repo, text };
+            EndCause::Name(taken) => {
+                let error = ObserverError::NameTaken { repo, text: taken.text };
                 self.remaining -= 1;
                 if self.remaining == 0 {
                     return Err(error);
@@ -198,10 +213,13 @@ impl<'a> Observer<'a> {
     /// Logs that there is no dispatcher: the first time, whenever the cause changes, and every [`REMIND`].
     fn say_absence(&mut self, error: &DialError) {
         let (text, now) = (chain(error), clock::instant());
-        let is_news = |(last, logged): &(String, Instant)| *last != text || now - *logged >= REMIND;
-        if self.absence.as_ref().is_none_or(is_news) {
+        let is_news = match &self.absence {
+            Some(absence) => absence.text != text || now - absence.logged >= REMIND,
+            None => true,
+        };
+        if is_news {
             log::warn!("{text}; trying again");
-            self.absence = Some((text, now));
+            self.absence = Some(Absence { text, logged: now });
         }
     }
 }

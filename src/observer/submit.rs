@@ -102,8 +102,13 @@ pub(crate) fn announce_gone(session: &Session, repo: &RepoName, what: &Announcem
 }
 
 /// Sends all of a commit whose source the dispatcher has lost. Changes no head.
-pub(crate) fn supply(session: &Session, repo: &RepoName, from: &Watched, commit: CommitId) -> Result<Answer, NoAnswer> {
-    let turn = send_pack(session, repo, from, &[commit], &[])?;
+pub(crate) fn supply(
+    session: &Session,
+    repo: &RepoName,
+    watched: &Watched,
+    commit: CommitId,
+) -> Result<Answer, NoAnswer> {
+    let turn = send_pack(session, repo, watched, &[commit], &[])?;
     turn.send(&translate::supply(repo, commit))?;
     Ok(turn.answer(|reply| match &reply {
         Reply::Accepted { repo: of, commit: named, .. } if of == repo.as_str() && *named == Some(commit) => {

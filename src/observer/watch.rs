@@ -58,9 +58,12 @@ impl Announcement {
 /// A branch's new state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// The branch is at this commit now. With `everything`, all of the commit is to be sent, because the dispatcher
-    /// lacks objects that it should have.
-    Head { commit: CommitId, everything: bool },
+    /// The branch is at this commit now.
+    Head {
+        commit: CommitId,
+        /// Send all of the commit, because the dispatcher lacks objects that it should have.
+        everything: bool,
+    },
     /// The branch no longer exists.
     Gone,
 }
@@ -173,13 +176,18 @@ impl Watch {
                 Announcement { branch: branch.clone(), before, change: Change::Head { commit: *commit, everything } }
             })
         });
-        // A missing main branch means nothing: HEAD may simply name another branch now.
-        let is_gone = |branch: &BranchName| {
-            !seen.contains_key(branch) && self.selection.matches(branch) && !self.is_held(branch, None, now)
-        };
         let gone = || {
-            let (branch, before) = accepted.iter().find(|(branch, _)| is_gone(branch))?;
-            Some(Announcement { branch: branch.clone(), before: Some(*before), change: Change::Gone })
+            accepted
+                .iter()
+                .find(|(branch, _)| {
+                    // A missing main branch means nothing: HEAD may simply name another branch now.
+                    !seen.contains_key(*branch) && self.selection.matches(branch) && !self.is_held(branch, None, now)
+                })
+                .map(|(branch, before)| Announcement {
+                    branch: branch.clone(),
+                    before: Some(*before),
+                    change: Change::Gone,
+                })
         };
         moved.or_else(gone).map_or(Step::Rest, Step::Announce)
     }
@@ -187,8 +195,14 @@ impl Watch {
     /// Returns commits that the dispatcher has, the most useful first. A pack may leave out their content.
     pub(crate) fn haves(&self, announcement: &Announcement) -> Vec<CommitId> {
         let mut haves: Vec<CommitId> = announcement.before.into_iter().collect();
-        let others = self.delivered.iter().rev().filter(|commit| Some(**commit) != announcement.before);
-        haves.extend(others.take(MAX_HAVES - haves.len()));
+        for commit in self.delivered.iter().rev() {
+            if haves.len() == MAX_HAVES {
+                break;
+            }
+            if !haves.contains(commit) {
+                haves.push(*commit);
+            }
+        }
         haves
     }
 

@@ -115,13 +115,13 @@ fn run(socket: &UnixStream, family: &mut Family, command: &Command, output: Owne
     };
     let watched = watched?;
     // The sweep has ended the leader too.
-    let (status, ended_at) = family.leader_end().ok_or_else(out_of_turn)?;
+    let leader_end = family.leader_end().ok_or_else(out_of_turn)?;
     let exit = match watched {
         WatchEnd::RunnerGone => return Ok(false),
-        WatchEnd::EndedByItself => exit_of(status),
+        WatchEnd::EndedByItself => exit_of(leader_end.status),
         WatchEnd::Stopped(exit) => exit,
     };
-    let duration_ms = millis(ended_at.saturating_duration_since(running.started));
+    let duration_ms = millis(leader_end.at.saturating_duration_since(running.started));
     report(socket, &Report::Ended(Ended { exit, duration_ms, leftovers }))?;
     Ok(true)
 }

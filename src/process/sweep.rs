@@ -40,6 +40,13 @@ const MIN_SCANS: u32 = 30;
 #[derive(Debug)]
 pub(super) struct Remaining(pub u32);
 
+/// How the leader of a command ended, and when that was noticed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LeaderEnd {
+    pub status: WaitStatus,
+    pub at: Instant,
+}
+
 /// Everything below this process. At most one command at a time.
 pub(super) struct Family {
     isolation: Isolation,
@@ -47,8 +54,7 @@ pub(super) struct Family {
     child_news: UnixStream,
     /// The process of the last command, until it has ended.
     leader: Option<Pid>,
-    /// How it ended, and when that was noticed.
-    leader_end: Option<(WaitStatus, Instant)>,
+    leader_end: Option<LeaderEnd>,
     /// The number of other processes that KILL ended since this was last set to zero.
     killed: u32,
 }
@@ -82,14 +88,14 @@ impl Family {
     fn record(&mut self, pid: Pid, status: WaitStatus) {
         if self.leader == Some(pid) {
             self.leader = None;
-            self.leader_end = Some((status, clock::instant()));
+            self.leader_end = Some(LeaderEnd { status, at: clock::instant() });
         } else if status.terminating_signal() == Some(Signal::KILL.as_raw()) {
             self.killed += 1;
         }
     }
 
     /// How and when the leader ended, if it has.
-    pub(super) fn leader_end(&self) -> Option<(WaitStatus, Instant)> {
+    pub(super) fn leader_end(&self) -> Option<LeaderEnd> {
         self.leader_end
     }
 

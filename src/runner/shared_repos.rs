@@ -25,15 +25,19 @@ pub(super) struct SharedRepos {
 /// One repository.
 #[derive(Debug)]
 pub(super) struct SharedRepo {
-    /// The two ends of a channel that holds a message while nobody has the right to change the store. A channel and not
-    /// a mutex, because a slot that waits for it can be cancelled.
-    give_back: Sender<()>,
-    take: Receiver<()>,
+    /// The right to change the store. A channel and not a mutex, because a slot that waits for it can be cancelled.
+    token: Token,
     /// Commits whose whole trees are in the store, newest last.
     recent: Mutex<Vec<CommitId>>,
     /// The file differs from `recent`.
     is_unsaved: AtomicBool,
     file: PathBuf,
+}
+
+#[derive(Debug)]
+struct Token {
+    give_back: Sender<()>,
+    take: Receiver<()>,
 }
 
 /// The right to change a store. Dropping it gives the right back.
@@ -71,20 +75,20 @@ impl SharedRepo {
         let _ = give_back.send(());
         let text = fs::read_to_string(&file).unwrap_or_default();
         let recent = Mutex::new(text.lines().filter_map(|line| line.parse().ok()).collect());
-        Self { give_back, take, recent, is_unsaved: AtomicBool::new(false), file }
+        Self { token: Token { give_back, take }, recent, is_unsaved: AtomicBool::new(false), file }
     }
 
     /// Waits for the right to change the store. Returns `None` if cancelled first.
     pub(super) fn change(&self, cancel: &Receiver<()>) -> Option<Changing<'_>> {
         select! {
-            recv(self.take) -> _ => Some(Changing { token: &self.give_back }),
+            recv(self.token.take) -> _ => Some(Changing { token: &self.token.give_back }),
             recv(cancel) -> _ => None,
         }
     }
 
     /// Returns the right to change the store, if it is free.
     pub(super) fn try_change(&self) -> Option<Changing<'_>> {
-        self.take.try_recv().ok().map(|()| Changing { token: &self.give_back })
+        self.token.take.try_recv().ok().map(|()| Changing { token: &self.token.give_back })
     }
 
     pub(super) fn recent(&self) -> Vec<CommitId> {

@@ -77,8 +77,13 @@ pub(super) enum SlotReport {
     SourceWanted { attempt: AttemptId, haves: Vec<CommitId>, pieces: Sender<Piece> },
     /// The attempt's process has started.
     Started(AttemptId),
-    /// The attempt has ended and the slot is free. `warm` is the commit of the slot's work tree now.
-    Ended { attempt: AttemptId, report: AttemptResult, warm: Option<(RepoName, CommitId)> },
+    /// The attempt has ended and the slot is free.
+    Ended {
+        attempt: AttemptId,
+        report: AttemptResult,
+        /// The commit of the slot's work tree after the attempt.
+        warm: Option<(RepoName, CommitId)>,
+    },
 }
 
 /// The core's handle. Dropping it ends the thread after the current attempt.

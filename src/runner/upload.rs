@@ -71,8 +71,13 @@ struct Uploading {
     bulk: Option<Sender<Frame>>,
     /// When the dispatcher last had more of a stream.
     progress: Arc<AtomicU64>,
-    /// The next thing to send as soon as the session has room, and its frame.
-    pending: Option<(NextToSend, Frame)>,
+    /// A frame to send as soon as the session has room.
+    pending: Option<Pending>,
+}
+
+struct Pending {
+    what: NextToSend,
+    frame: Frame,
 }
 
 struct OpenSpool {
@@ -111,7 +116,7 @@ impl Uploading {
                         Err(_) => return,
                     }
                 }
-                (Ok(operation), Some(bulk), Some((_, frame))) => {
+                (Ok(operation), Some(bulk), Some(Pending { frame, .. })) => {
                     if operation.send(bulk, frame).is_err() {
                         self.bulk = None;
                     }
@@ -137,7 +142,7 @@ impl Uploading {
                 },
                 NextToSend::Results(attempt) => self.results.get(attempt).cloned(),
             };
-            self.pending = frame.map(|frame| (what, frame));
+            self.pending = frame.map(|frame| Pending { what, frame });
         }
     }
 
@@ -163,7 +168,7 @@ impl Uploading {
                 match self.deliveries.acknowledge(clock::now(), &stream, offset) {
                     Acknowledgement::Progress => self.progress.store(boottime::now().0, Ordering::Relaxed),
                     // The frame that is ready is out of turn now, unless it is another stream's piece.
-                    Acknowledgement::GoBack => drop(self.pending.take_if(|(what, _)| match what {
+                    Acknowledgement::GoBack => drop(self.pending.take_if(|pending| match &pending.what {
                         NextToSend::Piece { stream: of, .. } => *of == stream,
                         NextToSend::Results(of) => *of == stream.attempt,
                     })),
@@ -207,7 +212,7 @@ impl Uploading {
     }
 
     fn drop_pending(&mut self, attempt: AttemptId) {
-        self.pending.take_if(|(what, _)| match what {
+        self.pending.take_if(|pending| match &pending.what {
             NextToSend::Piece { stream, .. } => stream.attempt == attempt,
             NextToSend::Results(of) => *of == attempt,
         });

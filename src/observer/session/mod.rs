@@ -10,6 +10,7 @@
 //! packs must not mix, so a thread that asks something holds the [`SessionTurn`] until the answer has arrived. Nothing
 //! here decides what to announce, and nothing here dials a second time: [`super::run()`] does.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -163,7 +164,7 @@ impl Caller {
 /// The part of a session that the repositories' threads share.
 #[derive(Debug)]
 pub(crate) struct Session {
-    pub(crate) number: SessionId,
+    number: SessionId,
     stream: Stream,
     outbox: Outbox,
     replies: Receiver<Reply>,
@@ -201,6 +202,12 @@ impl Session {
     /// Ends the session. Blocked exchanges return.
     pub(crate) fn close(&self) {
         self.stream.close();
+    }
+}
+
+impl fmt::Display for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.number.fmt(f)
     }
 }
 
@@ -298,7 +305,8 @@ impl Live {
             resend,
         });
         // Made before its threads: if one of them cannot start, dropping this value ends the other.
-        let mut live = Self { session, ended, _pinging: pinging, _last_word: last_word, threads: Vec::new() };
+        let mut live =
+            Self { session, ended, _pinging: pinging, _last_word: last_word, threads: Vec::with_capacity(2) };
         live.threads.push(threads::spawn("obs-read", move || drop(tell_end.send(read.run())))?);
         live.threads.push(threads::spawn("obs-ping", move || ping.run(&stop_pinging))?);
         Ok(live)

@@ -169,7 +169,10 @@ impl Machine {
                 Some(since.after(self.times.delivery_ms))
             }
             Departure::Stopping { since: Some(since) } => Some(since.after(LAST_WORDS_MS)),
-            Departure::No => self.times.idle_exit_ms.filter(|_| is_idle).map(|ms| self.idle_since.after(ms)),
+            Departure::No => match self.times.idle_exit_ms {
+                Some(ms) if is_idle => Some(self.idle_since.after(ms)),
+                Some(_) | None => None,
+            },
             Departure::Draining { .. } | Departure::Stopping { since: None } | Departure::Over => None,
         };
         repeat.chain(exclusive).chain(leaving).min()
@@ -286,7 +289,9 @@ impl Machine {
 
     fn ended(&mut self, now: Moment, attempt: AttemptId, mut report: AttemptResult, out: &mut Vec<Action>) {
         for slot in &mut self.slots {
-            slot.take_if(|executing| *executing == attempt);
+            if *slot == Some(attempt) {
+                *slot = None;
+            }
         }
         self.wanted.remove(&attempt);
         if let Some(held) = self.held.get_mut(&attempt) {
