@@ -30,7 +30,7 @@ pub(super) struct SlotOutput {
     _thread: Thread<()>,
 }
 
-/// What was read of an attempt's output.
+/// Summary of an attempt's output.
 pub(super) struct OutputSummary {
     pub(super) writer: SpoolWriter,
     /// The error because of which the spool is not complete.

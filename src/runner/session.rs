@@ -33,7 +33,7 @@ pub(super) struct Session {
     pub(super) ping_interval_ms: u64,
 }
 
-/// What the core is told about sessions.
+/// News about sessions for the core.
 #[derive(Debug)]
 pub(super) enum SessionNews {
     /// The dispatcher answered `hello` with `welcome`.

@@ -18,7 +18,7 @@ pub struct Policy {
     pub max_losses: u32,
     /// Time without a connected runner that fits a queued job, after which the job is errored.
     pub queue_timeout_ms: u64,
-    /// Where runners may be started, in the order of preference.
+    /// The pools in which runners may be started, in the order of preference.
     pub pools: Vec<Pool>,
     /// Requests to start a runner are numbered from the number after this one. Each start of the dispatcher has
     /// another.
@@ -29,7 +29,7 @@ pub struct Policy {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pool {
     pub id: PoolId,
-    /// What a runner there would offer.
+    /// The labels that a runner of the pool would offer.
     pub labels: Vec<Label>,
     /// How many of its runners may be connected before no further one is asked for.
     pub max: u32,

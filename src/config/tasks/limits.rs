@@ -1,4 +1,4 @@
-//! Where tasks are read from, how large they may be, and texts that several errors show.
+//! Names and limits of task files, and texts that several errors show.
 
 /// The task file's name, at the root of a commit.
 pub const TASK_FILE: &str = ".surveil.toml";

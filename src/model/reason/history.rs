@@ -1,4 +1,4 @@
-//! What `surveil why` tells: the decisions that are stored, and the lines that follow from other records.
+//! The lines of `surveil why`: stored decisions, and lines that follow from other records.
 
 use serde::{Deserialize, Serialize};
 

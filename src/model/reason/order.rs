@@ -35,7 +35,7 @@ worded! {
     }
 }
 
-/// What an operator's order did.
+/// The effect of an operator's order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OrderDone {
     Cancelled { build: BuildId, jobs: usize },

@@ -6,7 +6,7 @@ use crate::model::{
     RunnerName, TaskName, Verdict,
 };
 
-/// What an unfinished job waits for or does now.
+/// The state of an unfinished job: what it waits for, or how far it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobStatus {
     /// The job waits for tasks that it needs, each with its state.
@@ -23,7 +23,7 @@ pub enum JobStatus {
     Running { number: u32, runner: RunnerName, status: AttemptStatus },
 }
 
-/// What an unfinished attempt does.
+/// The progress of an unfinished attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttemptStatus {
     /// The runner has not said yet that the process started.
@@ -57,7 +57,7 @@ impl JobStatus {
     }
 }
 
-/// What an operator should know.
+/// A condition that an operator should know of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Concern {
     /// Jobs are queued that no connected runner fits.

@@ -1,4 +1,4 @@
-//! What a writer remembers between two records: row numbers of texts, and the number of the next record.
+//! Memory of a writer between two records: row numbers of texts, and the number of the next record.
 
 use rusqlite::Connection;
 
