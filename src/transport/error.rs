@@ -11,10 +11,10 @@ use crate::protocol::limits::MAX_PAYLOAD_BYTES;
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
     /// The dial failed.
-    #[error("could not connect to {address}{}", hint(.source, &DIAL_HINTS))]
+    #[error("could not connect to {address}{}", dial_hint(.source))]
     Dial { address: Address, source: io::Error },
     /// The listening socket could not be bound.
-    #[error("could not listen at {address}{}", hint(.source, &BIND_HINTS))]
+    #[error("could not listen at {address}{}", bind_hint(.source))]
     Bind { address: Address, source: io::Error },
     /// The connection broke: it was reset, the peer was unreachable, or sent bytes stayed unacknowledged for too long.
     #[error("the connection to the peer broke")]
@@ -68,16 +68,28 @@ impl TransportError {
     }
 }
 
-/// Explanations of a failed dial, for people.
-const DIAL_HINTS: [(ErrorKind, &str); 2] =
-    [(ErrorKind::ConnectionRefused, ": no dispatcher listens there"), (ErrorKind::TimedOut, ": nothing answers there")];
+/// Explains a failed dial to a person.
+fn dial_hint(source: &io::Error) -> &'static str {
+    hint(
+        source,
+        &[
+            (ErrorKind::ConnectionRefused, ": no dispatcher listens there"),
+            (ErrorKind::TimedOut, ": nothing answers there"),
+        ],
+    )
+}
 
-/// Remedies for a listening socket that could not be bound.
-const BIND_HINTS: [(ErrorKind, &str); 3] = [
-    (ErrorKind::AddrInUse, ": the port is in use by another program, choose another with `--port`"),
-    (ErrorKind::PermissionDenied, ": the port needs privileges, choose one above 1023 with `--port`"),
-    (ErrorKind::AddrNotAvailable, ": this machine has no such address, choose one of its own with `--host`"),
-];
+/// Says what to do about a listening socket that could not be bound.
+fn bind_hint(source: &io::Error) -> &'static str {
+    hint(
+        source,
+        &[
+            (ErrorKind::AddrInUse, ": the port is in use by another program, choose another with `--port`"),
+            (ErrorKind::PermissionDenied, ": the port needs privileges, choose one above 1023 with `--port`"),
+            (ErrorKind::AddrNotAvailable, ": this machine has no such address, choose one of its own with `--host`"),
+        ],
+    )
+}
 
 fn hint(source: &io::Error, hints: &[(ErrorKind, &'static str)]) -> &'static str {
     hints.iter().find(|(kind, _)| *kind == source.kind()).map_or("", |(_, hint)| hint)

@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 
-use super::link::WRITE_PATIENCE;
 use super::{Stream, TransportError};
 use crate::protocol::codec;
 
@@ -29,5 +28,5 @@ impl Frame {
 /// Writes one frame, and waits for the peer meanwhile. Fails as soon as the peer is gone ([`TransportError::Closed`])
 /// or has taken too little for too long ([`TransportError::Stalled`]).
 pub fn write_frame(stream: &Stream, frame: &Frame) -> Result<(), TransportError> {
-    stream.write_within(&frame.line, &frame.payload, WRITE_PATIENCE)
+    stream.write_both(&frame.line, &frame.payload)
 }

@@ -1,4 +1,4 @@
-//! Connections, framed into protocol messages: TCP, and for tests an in-memory pair that behaves alike.
+//! Connections, framed into protocol messages: TCP, and an in-memory pair that behaves alike for tests.
 //!
 //! Owns sockets, their options, and every limit on what a peer may make this process read, buffer or wait for. It never
 //! looks inside a message, never retries by itself, and never decides what a broken connection means.

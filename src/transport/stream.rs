@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::TransportError;
-use super::link::{Link, tcp};
+use super::link::{Link, WRITE_PATIENCE, memory, tcp};
 use crate::clock;
 use crate::model::Address;
 
@@ -36,6 +36,17 @@ impl Stream {
     /// Takes over a socket that was accepted.
     pub(super) fn accepted(socket: TcpStream, peer: SocketAddr) -> io::Result<Self> {
         tcp::Socket::new(socket, peer).map(Self::over)
+    }
+
+    /// The two ends of an in-memory connection.
+    pub fn pair() -> (Self, Self) {
+        Self::pair_with(None)
+    }
+
+    /// Like [`Stream::pair`], but with `capacity` as the number of bytes in flight.
+    pub(super) fn pair_with(capacity: Option<usize>) -> (Self, Self) {
+        let (one, other) = memory::PairEnd::pair(capacity);
+        (Self::over(one), Self::over(other))
     }
 
     pub(super) fn over(link: impl Link + 'static) -> Self {
@@ -113,7 +124,11 @@ impl Stream {
     }
 
     /// Writes two buffers whole, one after the other, and returns when the kernel has all of it. Gives up on a peer
-    /// that takes nothing for `patience`, and on one that takes a little now and then.
+    /// that takes nothing for half a minute, and on one that takes a little now and then.
+    pub(super) fn write_both(&self, first: &[u8], second: &[u8]) -> Result<(), TransportError> {
+        self.write_within(first, second, WRITE_PATIENCE)
+    }
+
     pub(super) fn write_within(&self, first: &[u8], second: &[u8], patience: Duration) -> Result<(), TransportError> {
         let mut slices = [IoSlice::new(first), IoSlice::new(second)];
         let mut rest = &mut slices[..];

@@ -1,4 +1,4 @@
-//! The contract between the transport and a kind of connection. One file for each kind: [`tcp`]; for tests `memory`.
+//! The contract between the transport and a kind of connection. One file for each kind: [`tcp`], [`memory`].
 //!
 //! A link moves bytes and knows nothing of messages. It may accept bytes before it hands them to the kernel, as an
 //! encrypted connection does: [`Link::write_some`] says how many bytes it *accepted*, [`Link::pending`] how many of the
@@ -17,9 +17,6 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::time::Duration;
 
-// Compiled as a part of this folder, for tests and fuzzers alone.
-#[cfg(any(test, fuzzing))]
-#[path = "../tests/memory.rs"]
 pub(super) mod memory;
 pub(super) mod tcp;
 

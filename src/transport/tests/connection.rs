@@ -36,7 +36,7 @@ fn read(reader: &mut FrameReader) -> Result<Option<Note>, TransportError> {
 }
 
 fn write(stream: &Stream, bytes: &[u8]) {
-    stream.write_within(bytes, &[], WRITE_PATIENCE).unwrap();
+    stream.write_both(bytes, &[]).unwrap();
 }
 
 fn write_frames(stream: &Stream, frames: &[Frame]) -> Result<(), TransportError> {
@@ -87,7 +87,7 @@ fn closing_wakes_a_blocked_writer_on_either_side() {
             let stream = here.clone();
             let writer = spawn(move || {
                 loop {
-                    if let Err(error) = stream.write_within(&[b'x'; 65536], &[], WRITE_PATIENCE) {
+                    if let Err(error) = stream.write_both(&[b'x'; 65536], &[]) {
                         return error;
                     }
                 }
@@ -154,7 +154,7 @@ fn a_byte_now_and_then_does_not_extend_the_time_for_a_message() {
         let dripping = spawn(move || {
             // Nothing arrives, so the read is a pause: one byte is sent every 10 ms, until the other side closes.
             while !matches!(here.read(&mut [0], Some(Duration::from_millis(10))), Ok(0))
-                && here.write_within(b"[", &[], WRITE_PATIENCE).is_ok()
+                && here.write_both(b"[", &[]).is_ok()
             {}
         });
         assert!(matches!(read(&mut reader), Err(TransportError::TimedOut(_))));
@@ -190,7 +190,7 @@ fn a_silent_peer_ends_a_payload_and_a_slow_one_does_not() {
 #[test]
 fn a_line_that_is_too_long_is_refused_before_its_end() {
     over_each(|here, there| {
-        let writer = spawn(move || while here.write_within(&[b'x'; 65536], &[], WRITE_PATIENCE).is_ok() {});
+        let writer = spawn(move || while here.write_both(&[b'x'; 65536], &[]).is_ok() {});
         let mut reader = reader(&there);
         for _ in 0..2 {
             assert!(matches!(read(&mut reader), Err(TransportError::LineTooLong { max: MAX_LINE_BYTES })));
@@ -246,7 +246,7 @@ fn a_message_of_unknown_type_is_skipped_with_its_payload() {
         let mut bytes = b"{\"type\":\"dance\",\"bytes\":200000}\n".to_vec();
         bytes.resize(bytes.len() + 200_000, b'\n');
         bytes.extend(b"{\"type\":\"text\",\"text\":\"after\"}\n{\"type\":\"huge\",\"bytes\":1048577}\n");
-        let writer = spawn(move || here.write_within(&bytes, &[], WRITE_PATIENCE));
+        let writer = spawn(move || here.write_both(&bytes, &[]));
         let mut reader = reader(&there);
         assert!(matches!(read(&mut reader), Err(TransportError::UnknownType { name }) if name == "dance"));
         assert_eq!(read(&mut reader).unwrap(), Some(text("after")));
@@ -294,7 +294,7 @@ fn a_peer_that_reads_a_byte_now_and_then_is_given_up_as_well() {
 fn a_refusal_is_read_although_the_peer_went_on_talking() {
     over_each(|here, there| {
         let talker = spawn(move || {
-            while there.write_within(b"garbage", &[], WRITE_PATIENCE).is_ok() {
+            while there.write_both(b"garbage", &[]).is_ok() {
                 if let Ok(note) = read(&mut reader(&there)) {
                     return note;
                 }

@@ -1,7 +1,5 @@
 //! An in-memory connection that behaves like TCP as far as a session can tell: it is bounded, it has an end, and
-//! closing it wakes every thread that waits for it. [`Stream::pair`] makes the two ends.
-//!
-//! A part of `transport/link`, compiled for tests and fuzzers alone.
+//! closing it wakes every thread that waits for it. [`super::super::Stream::pair`] makes the two ends.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
@@ -9,24 +7,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::Link;
-use crate::transport::Stream;
 use crate::{clock, threads};
 
 /// Bytes in flight in one direction before a write waits; about as many as a loopback socket takes.
 const PIPE_BYTES: usize = 64 * 1024;
-
-impl Stream {
-    /// The two ends of an in-memory connection.
-    pub(crate) fn pair() -> (Self, Self) {
-        Self::pair_with(None)
-    }
-
-    /// Like [`Stream::pair`], but with `capacity` as the number of bytes in flight.
-    pub(crate) fn pair_with(capacity: Option<usize>) -> (Self, Self) {
-        let (one, other) = PairEnd::pair(capacity);
-        (Self::over(one), Self::over(other))
-    }
-}
 
 /// One end of the pair. Dropping it closes it.
 #[derive(Debug)]
