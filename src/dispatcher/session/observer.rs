@@ -20,6 +20,7 @@ use crate::scheduler::{Event, Reply};
 use crate::transport::{Frame, Outbox};
 
 /// Serves an observer until it leaves.
+#[inline(never)]
 pub(super) fn serve(session: Session) -> Result<(), SessionError> {
     let pings = (FromObserver::Ping, Frame::new(&ToObserver::Ack));
     let payload = |message: &FromObserver| if let FromObserver::Pack { bytes, .. } = message { *bytes } else { 0 };

@@ -14,6 +14,7 @@ use crate::protocol::operator::{FromOperator, ToOperator};
 use crate::transport::{Frame, Outbox};
 
 /// Serves an operator until it leaves.
+#[inline(never)]
 pub(super) fn serve(session: Session) -> Result<(), SessionError> {
     let pings = (FromOperator::Ping, Frame::new(&ToOperator::Ack));
     let payload = |_: &FromOperator| 0;

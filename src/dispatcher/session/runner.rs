@@ -23,27 +23,37 @@ use crate::threads;
 use crate::transport::{Frame, Outbox, WeakOutbox};
 
 /// Serves a runner until it leaves.
-pub(super) fn serve(mut session: Session) -> Result<(), SessionError> {
+///
+/// Thousands of idle runners wait in here, each with a stack of its own. So whatever is called rarely is not inlined: its
+/// room would be added to every stack.
+#[inline(never)]
+pub(super) fn serve(session: Session) -> Result<(), SessionError> {
     let (outbox, last_word) = Outbox::new(session.id, session.stream.clone());
-    let Some(first) = session.next(&outbox)? else { return Ok(()) };
+    let Some(mut runner) = join(session, outbox)? else { return Ok(()) };
+    let end = runner.read_all();
+    let (core, session) = (runner.session.shared.core.clone(), runner.session.id);
+    drop(runner);
+    core.send(ToCore::Event(Event::SessionClosed { session }));
+    drop(last_word);
+    end
+}
+
+/// Reads what a runner says of itself and tells the core. Returns `None` if the runner has left, or if the dispatcher
+/// ends.
+#[inline(never)]
+fn join(mut session: Session, outbox: Outbox) -> Result<Option<Box<RunnerSession>>, SessionError> {
+    let Some(first) = session.next(&outbox)? else { return Ok(None) };
     let takes_source = matches!(first, FromRunner::Register { takes_source: true, .. });
     let joined = translate::joined(session.id, &session.hello, first)?;
-    let Some(stored) = stored_logs(&session, &joined.holding) else { return Ok(()) };
+    let Some(stored) = stored_logs(&session, &joined.holding) else { return Ok(None) };
     let has = takes_source.then(|| joined.warm.iter().cloned().collect());
     let grants = Arc::new(Grants::default());
     let to_runner = RunnerOutbox::new(outbox.clone());
     let peer = Peer { outbox: to_runner.clone(), grants: grants.clone(), stored, has };
-    let id = session.id;
-    let core = session.shared.core.clone();
-    if !core.send(ToCore::Join { peer, joined: Box::new(joined) }) {
-        return Ok(());
+    if !session.shared.core.send(ToCore::Join { peer, joined: Box::new(joined) }) {
+        return Ok(None);
     }
-    let mut runner = RunnerSession { session, outbox, to_runner, grants, sources: Arc::default() };
-    let end = runner.read_all();
-    drop(runner);
-    core.send(ToCore::Event(Event::SessionClosed { session: id }));
-    drop(last_word);
-    end
+    Ok(Some(Box::new(RunnerSession { session, outbox, to_runner, grants, sources: Arc::default() })))
 }
 
 /// Returns the stored bytes of the logs of these attempts: the runner goes on from there. They are read here, so that
@@ -82,6 +92,7 @@ impl RunnerSession {
     }
 
     /// Handles one message. Returns false when the dispatcher is ending.
+    #[inline(never)]
     fn take(&mut self, message: FromRunner) -> Result<bool, SessionError> {
         let session = self.session.id;
         let event = match message {

@@ -79,6 +79,9 @@ impl Shared {
     }
 
     /// Reads hello and answers it. Returns `None` for a peer that has left, or that asked to be dialled.
+    ///
+    /// Not inlined: [`serve`](Self::serve) would keep the room for it on the stack as long as the session lasts.
+    #[inline(never)]
     fn open(self: Arc<Self>, id: SessionId, stream: &Stream) -> Result<Option<Session>, SessionError> {
         let mut reader = FrameReader::new(stream.clone());
         let lost = SessionError::Transport;
