@@ -72,7 +72,7 @@ pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, Cl
         let ending = match (missing, is_cancelled(&done)) {
             // After a Ctrl-C no further task starts.
             (_, true) => Ending::Cancelled,
-            (Some(need), false) => Ending::Skipped(skipped(&need.task, &done)),
+            (Some(need), false) => Ending::Skipped(Box::new(skipped(&need.task, &done))),
             (None, false) => local.run(task, out)?,
         };
         done.push((task, ending));
@@ -185,7 +185,7 @@ fn judged(exit: &Exit) -> (Ending, String) {
         Exit::TimedOut => (Ending::Failed, " (timed out)".into()),
         Exit::Cancelled => (Ending::Cancelled, String::new()),
         Exit::CouldNotStart(why) => {
-            (Ending::Errored(ErrorReason::CouldNotStart { text: why.clone() }), format!(" ({why})"))
+            (Ending::Errored(Box::new(ErrorReason::CouldNotStart { text: why.clone() })), format!(" ({why})"))
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
+use rustc_hash::FxHashMap;
+
 use super::data_dir::LogPlace;
 use crate::model::{AttemptId, CommitId, StreamId, StreamKind};
 use crate::scheduler::Lease;
@@ -34,7 +36,7 @@ impl Grant {
 /// The grants of one session. The core writes them before the lease leaves, and the session's thread reads them. The
 /// lock is held for a look-up only.
 #[derive(Debug, Default)]
-pub(crate) struct Grants(Mutex<HashMap<AttemptId, Grant>>);
+pub(crate) struct Grants(Mutex<FxHashMap<AttemptId, Grant>>);
 
 impl Grants {
     pub(crate) fn insert(&self, attempt: AttemptId, grant: Grant) {

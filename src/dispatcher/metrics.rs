@@ -86,7 +86,7 @@ mod tests {
             ended(Outcome::Failed(2), 0),
             Record::LateResult { attempt: AttemptId(1), outcome: Outcome::Passed, at },
             Record::JobFinished { job: JobId(1), ending: Ending::Failed },
-            Record::JobFinished { job: JobId(2), ending: Ending::Skipped(skipped) },
+            Record::JobFinished { job: JobId(2), ending: Ending::Skipped(Box::new(skipped)) },
             Record::BuildFinished { build: BuildId(1), verdict: Verdict::Failed, at },
             Record::BuildReopened { build: BuildId(1) },
             Record::JobWaiting { job: JobId(1) },

@@ -105,9 +105,9 @@ mod tests {
         let (passed, failed, errored, cancelled, skipped) = (
             Ending::Passed,
             Ending::Failed,
-            Ending::Errored(ErrorReason::CouldNotStart { text: String::new() }),
+            Ending::Errored(Box::new(ErrorReason::CouldNotStart { text: String::new() })),
             Ending::Cancelled,
-            Ending::Skipped(SkipReason::NeedNotPassed { task, how: EndingKind::Failed }),
+            Ending::Skipped(Box::new(SkipReason::NeedNotPassed { task, how: EndingKind::Failed })),
         );
         let verdict = |endings: &[(&Ending, bool)]| Verdict::of(endings.iter().map(|(e, allow)| (Some(*e), *allow)));
         assert_eq!(verdict(&[]), Some(Verdict::Errored));

@@ -17,16 +17,17 @@ pub enum JobState {
     Finished(Ending),
 }
 
-/// How a job ended, which follows from the outcomes of its attempts.
+/// How a job ended, which follows from the outcomes of its attempts. The reasons are boxed, because they are rare and
+/// every job of every unfinished build has room for an ending.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
     Passed,
     Failed,
     /// It could not be judged: it killed its runners, no runner fitted, or it could not be started.
-    Errored(ErrorReason),
+    Errored(Box<ErrorReason>),
     Cancelled,
     /// A task that it needs did not pass.
-    Skipped(SkipReason),
+    Skipped(Box<SkipReason>),
 }
 
 impl Ending {

@@ -11,7 +11,7 @@ use super::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
     /// A new build with its jobs, in their first states.
-    BuildAdded { build: Build, jobs: Vec<Job> },
+    BuildAdded { build: Box<Build>, jobs: Vec<Job> },
     /// The head that was accepted last for a branch; `None` once the branch is gone.
     HeadMoved { repo: RepoName, branch: BranchName, head: Option<CommitId> },
     /// A runner seen for the first time.

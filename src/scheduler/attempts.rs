@@ -125,7 +125,7 @@ impl Scheduler {
             Outcome::Passed => return self.finish_job(turn, id, Ending::Passed),
             Outcome::CouldNotStart(text) => {
                 let reason = ErrorReason::CouldNotStart { text: text.clone() };
-                return self.finish_job(turn, id, Ending::Errored(reason));
+                return self.finish_job(turn, id, Ending::Errored(Box::new(reason)));
             }
             Outcome::Failed(code) => TaskFailure::ExitCode { exit_code: *code },
             Outcome::Killed(signal) => TaskFailure::Signal { signal: *signal },
@@ -178,7 +178,7 @@ impl Scheduler {
         };
         if let Some(reason) = given_up {
             turn.decide(lease.build, lease.job, about, DecisionKind::GaveUp { reason: reason.clone() });
-            return self.finish_job(turn, lease.job, Ending::Errored(reason));
+            return self.finish_job(turn, lease.job, Ending::Errored(Box::new(reason)));
         }
         let loss_of = counts.then_some((job.losses, limit));
         let is_reported = reason.is_reported();
@@ -263,7 +263,7 @@ impl Scheduler {
                 let reason = ErrorReason::NoRunnerFits { waited_ms: unfit_ms, fit: self.missing_fit(job) };
                 let kind = DecisionKind::GaveUp { reason: reason.clone() };
                 turn.decide(self.jobs[&job].build, job, None, kind);
-                self.finish_job(turn, job, Ending::Errored(reason));
+                self.finish_job(turn, job, Ending::Errored(Box::new(reason)));
             } else if waited >= policy::SPAWN_AFTER_MS {
                 self.spawn_for(turn, job);
             }

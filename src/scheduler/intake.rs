@@ -68,7 +68,7 @@ impl Scheduler {
         };
         let jobs: Vec<Job> = (first..).map(JobId).zip(tasks).map(fresh).collect();
         let build = Build { id, source, created_at: turn.at, finished_at: None, verdict: None, problem };
-        turn.persist(Record::BuildAdded { build: build.clone(), jobs: jobs.clone() });
+        turn.persist(Record::BuildAdded { build: Box::new(build.clone()), jobs: jobs.clone() });
         if jobs.is_empty() {
             turn.persist(Record::BuildFinished { build: id, verdict: Verdict::Errored, at: turn.at });
         } else {

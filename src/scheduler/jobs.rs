@@ -33,7 +33,7 @@ impl Scheduler {
         match self.readiness(id) {
             Readiness::Ready => self.requeue(turn, id, 0),
             Readiness::NotYet => turn.persist(Record::JobWaiting { job: id }),
-            Readiness::Never(reason) => self.finish_job(turn, id, Ending::Skipped(reason)),
+            Readiness::Never(reason) => self.finish_job(turn, id, Ending::Skipped(Box::new(reason))),
         }
     }
 
@@ -80,7 +80,7 @@ impl Scheduler {
                 match self.readiness(next) {
                     Readiness::Ready => self.requeue(turn, next, 0),
                     Readiness::NotYet => {}
-                    Readiness::Never(reason) => ended.push((next, Ending::Skipped(reason))),
+                    Readiness::Never(reason) => ended.push((next, Ending::Skipped(Box::new(reason)))),
                 }
             }
         }

@@ -1,7 +1,9 @@
 //! The state: accepted heads, unfinished builds and their jobs, and the tables of leases, runners and deadlines.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
+
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::health::Health;
 use super::policy::{self, Policy};
@@ -20,7 +22,7 @@ pub struct Scheduler {
     /// Unfinished builds.
     pub(super) builds: BTreeMap<BuildId, LiveBuild>,
     /// All jobs of unfinished builds.
-    pub(super) jobs: HashMap<JobId, LiveJob>,
+    pub(super) jobs: FxHashMap<JobId, LiveJob>,
     /// Leases, runners, the queue and all deadlines.
     pub(super) tables: Tables,
     /// Every runner ever seen, by name.
@@ -44,7 +46,7 @@ impl Scheduler {
         Self {
             heads: HashMap::new(),
             builds: BTreeMap::new(),
-            jobs: HashMap::new(),
+            jobs: FxHashMap::default(),
             tables: Tables::default(),
             known_runners: HashMap::new(),
             past_health: HashMap::new(),
@@ -158,7 +160,7 @@ impl LiveJob {
 #[derive(Debug, Default)]
 pub(super) struct RecentResults {
     order: VecDeque<AttemptId>,
-    set: HashSet<AttemptId>,
+    set: FxHashSet<AttemptId>,
 }
 
 impl RecentResults {

@@ -155,14 +155,14 @@ fn added(id: u64) -> Record {
         losses: 0,
     };
     Record::BuildAdded {
-        build: Build {
+        build: Box::new(Build {
             id: BuildId(id),
             source,
             created_at: WallTime(1_700_000_000_000),
             finished_at: None,
             verdict: None,
             problem: None,
-        },
+        }),
         jobs: (1..=JOBS_PER_BUILD).map(job).collect(),
     }
 }

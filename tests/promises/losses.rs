@@ -326,7 +326,9 @@ impl<'a> Watch<'a> {
     fn judge(&mut self, record: &Record) {
         match record {
             Record::AttemptFinished { attempt, outcome: Outcome::Lost(why), .. } => self.judge_loss(*attempt, why),
-            Record::JobFinished { job, ending: Ending::Errored(ErrorReason::NoRunnerFits { .. }) } => {
+            Record::JobFinished { job, ending: Ending::Errored(reason) }
+                if matches!(**reason, ErrorReason::NoRunnerFits { .. }) =>
+            {
                 self.judge_expiry(*job);
             }
             _ => {}

@@ -111,10 +111,11 @@ impl Page {
             (Ending::Passed, last) => *last == Some(Outcome::Passed),
             (Ending::Failed, Some(Outcome::Failed(_) | Outcome::Killed(_) | Outcome::TimedOut)) => true,
             (Ending::Failed, _) => false,
-            (Ending::Errored(ErrorReason::GivenUp { .. } | ErrorReason::NeverStarted { .. }), _) => {
-                self.losses >= terms.max_losses
-            }
-            (Ending::Errored(_) | Ending::Cancelled | Ending::Skipped(_), _) => true,
+            (Ending::Errored(reason), _) => match **reason {
+                ErrorReason::GivenUp { .. } | ErrorReason::NeverStarted { .. } => self.losses >= terms.max_losses,
+                _ => true,
+            },
+            (Ending::Cancelled | Ending::Skipped(_), _) => true,
         }
     }
 }

@@ -43,7 +43,7 @@ pub(super) fn of_build(views: &Views<'_>, build: &Build, only: Option<JobId>) ->
     }
     for job in jobs.iter().filter(|job| wanted(Some(job.id))) {
         if let JobState::Finished(Ending::Skipped(reason)) = &job.state {
-            let (task, entry) = (Some(job.task.name.clone()), HistoryEntry::Skipped(reason.clone()));
+            let (task, entry) = (Some(job.task.name.clone()), HistoryEntry::Skipped((**reason).clone()));
             lines.add(4, end, build.finished_at, task, entry);
         }
     }

@@ -1,10 +1,12 @@
 //! The deadlines: all timers of the scheduler in one table, which can be listed and shifted.
 //!
-//! A renewal is frequent and costs one write into a hash map. `order` has most timers under the moment at which they
+//! A renewal is frequent and costs one write into a map. `order` has most timers under the moment at which they
 //! were last filed, which is never later than the deadline. When that moment comes, the timer is filed anew.
 
-use std::collections::{BTreeSet, HashMap, hash_map};
+use std::collections::{BTreeMap, BTreeSet, HashMap, hash_map};
 use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
 
 use crate::model::{AttemptId, JobId, Label, Moment, PoolId, RunnerId, SpawnId};
 
@@ -41,13 +43,6 @@ impl Timer {
         !matches!(self, Self::Retry(_) | Self::Rest(_) | Self::Respawn(_) | Self::OldExclusives)
     }
 
-    /// Whether it stands in the order of time. A `Fit` deadline has no consequence while a busy runner fits the job, so
-    /// the check of the queue reads it instead. Leases come and go far more often than they are checked, so a check
-    /// goes through all of them.
-    fn is_filed(&self) -> bool {
-        !matches!(self, Self::Fit(_) | Self::Lease(_))
-    }
-
     /// Whether the deadline is over. A runner that is heard in the last millisecond is in time.
     fn is_over(&self, at: Moment, now: Moment) -> bool {
         if matches!(self, Self::Lease(_) | Self::Silence(_) | Self::Return(_)) { at < now } else { at <= now }
@@ -70,40 +65,47 @@ struct Entry {
     filed: Moment,
 }
 
-/// All timers that are set. Leases change all the time; their map is apart from the many timers of queued jobs, so that
-/// it stays small enough for the processor's cache.
+/// All timers that are set. Those that are set and cleared with every lease are apart, in maps that are sorted by number:
+/// jobs and attempts come and go about in that order, so the processor's cache has the part that is in use.
 #[derive(Debug, Default)]
 pub(crate) struct Deadlines {
-    leases: HashMap<Timer, Entry>,
-    fits: HashMap<Timer, Entry>,
+    /// Not in the order of time, because leases come and go far more often than they are checked: a check goes through
+    /// all of them.
+    leases: FxHashMap<AttemptId, Entry>,
+    /// Not in the order of time, because such a deadline has no consequence while a busy runner fits the job: the check
+    /// of the queue reads it instead.
+    fits: BTreeMap<JobId, Entry>,
     filed: HashMap<Timer, Entry>,
     /// The timers of `filed` by the moment under which they stand.
     order: BTreeSet<(Moment, Timer)>,
 }
 
 impl Deadlines {
-    fn map(&self, timer: &Timer) -> &HashMap<Timer, Entry> {
-        if timer.is_filed() {
-            return &self.filed;
+    fn get(&self, timer: &Timer) -> Option<&Entry> {
+        if let Timer::Lease(attempt) = timer {
+            self.leases.get(attempt)
+        } else if let Timer::Fit(job) = timer {
+            self.fits.get(job)
+        } else {
+            self.filed.get(timer)
         }
-        if matches!(timer, Timer::Lease(_)) { &self.leases } else { &self.fits }
-    }
-
-    fn map_mut(&mut self, timer: &Timer) -> &mut HashMap<Timer, Entry> {
-        if timer.is_filed() {
-            return &mut self.filed;
-        }
-        if matches!(timer, Timer::Lease(_)) { &mut self.leases } else { &mut self.fits }
     }
 
     /// Sets a timer, or sets it anew.
     pub(super) fn set(&mut self, timer: Timer, since: Moment, whole_ms: u64) {
         let at = since.after(whole_ms);
         let entry = Entry { since, at, whole_ms, filed: at };
-        if !timer.is_filed() {
-            self.map_mut(&timer).insert(timer, entry);
-            return;
+        if let Timer::Lease(attempt) = timer {
+            self.leases.insert(attempt, entry);
+        } else if let Timer::Fit(job) = timer {
+            self.fits.insert(job, entry);
+        } else {
+            self.file(timer, entry);
         }
+    }
+
+    fn file(&mut self, timer: Timer, entry: Entry) {
+        let at = entry.at;
         match self.filed.entry(timer) {
             hash_map::Entry::Occupied(mut set) if set.get().filed <= at => {
                 let filed = set.get().filed;
@@ -123,7 +125,14 @@ impl Deadlines {
 
     /// Gives a timer that is set its whole time again.
     pub(super) fn renew(&mut self, timer: &Timer, now: Moment) {
-        if let Some(entry) = self.map_mut(timer).get_mut(timer) {
+        let entry = if let Timer::Lease(attempt) = timer {
+            self.leases.get_mut(attempt)
+        } else if let Timer::Fit(job) = timer {
+            self.fits.get_mut(job)
+        } else {
+            self.filed.get_mut(timer)
+        };
+        if let Some(entry) = entry {
             // Never earlier than before, so that it stays where it is filed.
             (entry.since, entry.at) = (now, now.after(entry.whole_ms).max(entry.at));
         }
@@ -131,25 +140,30 @@ impl Deadlines {
 
     /// Clears a timer. Returns whether it was set.
     pub(super) fn clear(&mut self, timer: &Timer) -> bool {
-        let Some(entry) = self.map_mut(timer).remove(timer) else { return false };
-        if timer.is_filed() {
+        if let Timer::Lease(attempt) = timer {
+            self.leases.remove(attempt).is_some()
+        } else if let Timer::Fit(job) = timer {
+            self.fits.remove(job).is_some()
+        } else if let Some(entry) = self.filed.remove(timer) {
             self.order.remove(&(entry.filed, timer.clone()));
+            true
+        } else {
+            false
         }
-        true
     }
 
     /// Returns when a timer is over, if it is set.
     pub(crate) fn at(&self, timer: &Timer) -> Option<Moment> {
-        self.map(timer).get(timer).map(|entry| entry.at)
+        self.get(timer).map(|entry| entry.at)
     }
 
     /// Returns when a timer was set or renewed. Gaps that were forgiven make it later.
     pub(crate) fn since(&self, timer: &Timer) -> Option<Moment> {
-        self.map(timer).get(timer).map(|entry| entry.since)
+        self.get(timer).map(|entry| entry.since)
     }
 
     pub(crate) fn is_set(&self, timer: &Timer) -> bool {
-        self.map(timer).contains_key(timer)
+        self.get(timer).is_some()
     }
 
     /// Whether a timer is set and over.
@@ -168,9 +182,8 @@ impl Deadlines {
 
     /// Returns the attempts whose leases are over.
     pub(super) fn expired_leases(&self, now: Moment) -> Vec<AttemptId> {
-        let over = self.leases.iter().filter(|(timer, entry)| timer.is_over(entry.at, now));
-        let attempt = |timer: &Timer| if let Timer::Lease(attempt) = timer { Some(*attempt) } else { None };
-        let mut expired: Vec<AttemptId> = over.filter_map(|(timer, _)| attempt(timer)).collect();
+        let over = self.leases.iter().filter(|(attempt, entry)| Timer::Lease(**attempt).is_over(entry.at, now));
+        let mut expired: Vec<AttemptId> = over.map(|(attempt, _)| *attempt).collect();
         expired.sort_unstable();
         expired
     }
@@ -190,11 +203,10 @@ impl Deadlines {
     /// Adds a gap in which no runner was heard to every deadline that waits for others. A timer that was set since the
     /// dispatcher woke up has all of its time already, so no timer gets more than its whole time from now.
     pub(super) fn shift(&mut self, now: Moment, gap_ms: u64) {
-        for (timer, entry) in self.filed.iter_mut().chain(&mut self.leases).chain(&mut self.fits) {
-            if timer.waits_for_others() {
-                entry.since = entry.since.after(gap_ms).min(now);
-                entry.at = entry.at.after(gap_ms).min(now.after(entry.whole_ms));
-            }
+        let filed = self.filed.iter_mut().filter(|(timer, _)| timer.waits_for_others()).map(|(_, entry)| entry);
+        for entry in filed.chain(self.leases.values_mut()).chain(self.fits.values_mut()) {
+            entry.since = entry.since.after(gap_ms).min(now);
+            entry.at = entry.at.after(gap_ms).min(now.after(entry.whole_ms));
         }
     }
 

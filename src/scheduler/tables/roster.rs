@@ -3,6 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use rustc_hash::FxHashMap;
+
 use crate::model::reason::PlacementReason;
 use crate::model::{
     AttemptId, CommitId, Incarnation, Isolation, Label, Moment, PoolId, RepoName, RunnerId, RunnerName, SessionId,
@@ -96,7 +98,7 @@ impl Member {
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
     pub(super) members: BTreeMap<RunnerId, Member>,
-    by_session: HashMap<SessionId, RunnerId>,
+    by_session: FxHashMap<SessionId, RunnerId>,
     /// Members that could take a job now, as of the last change.
     pub(super) free: BTreeSet<RunnerId>,
     /// Members that are not connected.

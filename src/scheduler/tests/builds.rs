@@ -166,7 +166,7 @@ fn a_rerun_makes_new_attempts_beside_the_old_ones() {
     let jobs = vec![
         job(1, task("a"), Ending::Passed),
         job(2, task("b"), Ending::Failed),
-        job(3, needing("c", &["b"]), Ending::Skipped(skipped)),
+        job(3, needing("c", &["b"]), Ending::Skipped(Box::new(skipped))),
     ];
     let restored = WholeBuild { build, jobs, attempts: vec![] };
     assert_eq!(

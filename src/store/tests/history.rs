@@ -83,9 +83,9 @@ fn ending() -> impl Strategy<Value = Ending> {
     prop_oneof![
         Just(Ending::Passed),
         Just(Ending::Failed),
-        reason(samples::errors()).prop_map(Ending::Errored),
+        reason(samples::errors()).prop_map(|reason| Ending::Errored(Box::new(reason))),
         Just(Ending::Cancelled),
-        reason(samples::skips()).prop_map(Ending::Skipped),
+        reason(samples::skips()).prop_map(|reason| Ending::Skipped(Box::new(reason))),
     ]
 }
 
@@ -176,7 +176,7 @@ impl World {
             .collect();
         self.builds.insert(id, build.clone());
         self.jobs.extend(jobs.iter().map(|job| (job.id, job.clone())));
-        Record::BuildAdded { build, jobs }
+        Record::BuildAdded { build: Box::new(build), jobs }
     }
 
     fn move_head(&mut self, wish: Wish) -> Record {

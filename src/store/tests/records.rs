@@ -81,11 +81,11 @@ pub(super) fn the_same_submission_makes_one_build(make: MakePlace) {
     store.commit(&[added(1, [1])]).unwrap();
     assert_eq!(store.build_of(&build(1).source).unwrap(), Some(BuildId(1)));
     let again = Build { id: BuildId(2), ..build(1) };
-    refused(&mut *store, &[Record::BuildAdded { build: again.clone(), jobs: vec![] }]);
+    refused(&mut *store, &[Record::BuildAdded { build: Box::new(again.clone()), jobs: vec![] }]);
     let mut elsewhere = again;
     elsewhere.source.trigger.reference = RefName::new("refs/heads/other");
     assert_eq!(store.build_of(&elsewhere.source).unwrap(), None);
-    store.commit(&[Record::BuildAdded { build: elsewhere, jobs: vec![] }]).unwrap();
+    store.commit(&[Record::BuildAdded { build: Box::new(elsewhere), jobs: vec![] }]).unwrap();
 }
 
 pub(super) fn an_attempt_has_one_outcome_and_a_number_of_its_own(make: MakePlace) {
@@ -134,7 +134,7 @@ pub(super) fn a_build_is_found_by_number_and_by_the_beginning_of_its_commit(make
     // The same commit again, on another branch.
     let mut twin = Build { id: BuildId(51), ..build(7) };
     twin.source.trigger.reference = RefName::new("refs/heads/other");
-    store.commit(&[Record::BuildAdded { build: twin, jobs: vec![] }]).unwrap();
+    store.commit(&[Record::BuildAdded { build: Box::new(twin), jobs: vec![] }]).unwrap();
     let reader = place.reader();
     let find = |name| reader.find(&name).unwrap();
     assert_eq!(find(BuildName::Latest), Some(BuildId(51)));

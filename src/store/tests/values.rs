@@ -61,7 +61,7 @@ pub(in crate::store) fn attempt(id: u64, job: u64, build: u64, number: u32) -> A
 }
 
 pub(in crate::store) fn added(id: u64, jobs: impl IntoIterator<Item = u64>) -> Record {
-    Record::BuildAdded { build: build(id), jobs: jobs.into_iter().map(|job_id| job(job_id, id)).collect() }
+    Record::BuildAdded { build: Box::new(build(id)), jobs: jobs.into_iter().map(|job_id| job(job_id, id)).collect() }
 }
 
 pub(in crate::store) fn finished(attempt: u64, outcome: Outcome) -> Record {

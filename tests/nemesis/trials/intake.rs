@@ -188,7 +188,8 @@ fn what_eight_observers_were_told_is_there_however_often_the_dispatcher_is_kille
     assert!(accepted.len() > OBSERVERS, "they got somewhere");
     let kept: BTreeSet<BuildId> = builds.iter().map(|build| build.id).collect();
     for build in builds {
-        history.note(0, Fact::Committed(surveil::model::Record::BuildAdded { build, jobs: Vec::new() }));
+        history
+            .note(0, Fact::Committed(surveil::model::Record::BuildAdded { build: Box::new(build), jobs: Vec::new() }));
     }
     let mut answers: BTreeMap<Announcement, BuildId> = BTreeMap::new();
     for (announcement, build) in accepted {

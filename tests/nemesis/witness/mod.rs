@@ -286,7 +286,7 @@ impl Inner {
             let plan = Ok(tasks.iter().map(KnownTask::spec).collect());
             let source = Box::new(build.source.clone());
             self.note(Fact::Arrived(Event::CommitObserved { request: RequestId(0), source, plan, known: None }));
-            self.persist(Record::BuildAdded { build: build.clone(), jobs: jobs.clone() });
+            self.persist(Record::BuildAdded { build: Box::new(build.clone()), jobs: jobs.clone() });
             self.builds_seen(&build, &jobs);
         }
         reopened.into_iter().for_each(|record| self.persist(record));

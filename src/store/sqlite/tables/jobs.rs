@@ -42,9 +42,9 @@ fn ending_columns(ending: &Ending) -> (i64, Why) {
     match ending {
         Ending::Passed => (PASSED, Why::default()),
         Ending::Failed => (FAILED, Why::default()),
-        Ending::Errored(reason) => (ERRORED, why(reason)),
+        Ending::Errored(reason) => (ERRORED, why(&**reason)),
         Ending::Cancelled => (CANCELLED, Why::default()),
-        Ending::Skipped(reason) => (SKIPPED, why(reason)),
+        Ending::Skipped(reason) => (SKIPPED, why(&**reason)),
     }
 }
 
@@ -57,9 +57,9 @@ fn state_from(number: i64, attempt: i64, why: (Option<&str>, Option<&str>)) -> r
         LEASED => JobState::Leased(AttemptId(attempt.cast_unsigned())),
         PASSED => JobState::Finished(Ending::Passed),
         FAILED => JobState::Finished(Ending::Failed),
-        ERRORED => JobState::Finished(Ending::Errored(reason(detail()?, json))),
+        ERRORED => JobState::Finished(Ending::Errored(Box::new(reason(detail()?, json)))),
         CANCELLED => JobState::Finished(Ending::Cancelled),
-        SKIPPED => JobState::Finished(Ending::Skipped(reason(detail()?, json))),
+        SKIPPED => JobState::Finished(Ending::Skipped(Box::new(reason(detail()?, json)))),
         other => return Err(damaged(format!("there is no state {other} of a job"))),
     })
 }
