@@ -62,7 +62,9 @@ pub fn is_supervise(arguments: &[OsString]) -> bool {
 
 /// Executes a command line. `arguments[0]` is the program.
 pub fn run(arguments: Vec<OsString>) -> Result<ExitCode, CliError> {
-    match Arguments::try_parse_from(implicit_observer::with_command(arguments, &Arguments::command())) {
+    // The description of all commands takes 150 KiB: it must not live as long as a role does.
+    let parsed = Arguments::try_parse_from(implicit_observer::with_command(arguments, &Arguments::command()));
+    match parsed {
         Ok(arguments) => perform(arguments),
         Err(error) => {
             // For clap, help and version are errors too, but they go to standard output and end with 0. If they cannot

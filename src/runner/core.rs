@@ -264,7 +264,7 @@ impl Core<'_> {
                 self.beat(None)?;
                 Event::Disconnected
             }
-            SessionNews::Hopeless(error) => return Err(error),
+            SessionNews::Hopeless(error) => return Err(*error),
             SessionNews::ForCore(mut event) => {
                 if let Event::Registered { since, .. } = &mut event {
                     *since = self.registered_at;
@@ -292,7 +292,7 @@ impl Core<'_> {
                 self.cancels.remove(&attempt);
                 self.packs.remove(&attempt);
                 self.warm.extend(warm);
-                Event::Ended { attempt, report }
+                Event::Ended { attempt, report: Box::new(report) }
             }
         }
     }
@@ -378,11 +378,11 @@ impl Core<'_> {
         if let Err(error) = self.journal.hold(&assignment) {
             log::error!("attempt {attempt} is not accepted: could not write the journal: {error}");
             let report = AttemptResult::lost(format!("the runner could not write its journal: {error}"));
-            return Ok(Some(Event::Ended { attempt, report }));
+            return Ok(Some(Event::Ended { attempt, report: Box::new(report) }));
         }
         if let Err(error) = self.ready(number) {
             let report = AttemptResult::lost(format!("the runner could not start a thread: {error}"));
-            return Ok(Some(Event::Ended { attempt, report }));
+            return Ok(Some(Event::Ended { attempt, report: Box::new(report) }));
         }
         // One message is enough: the first one ends the attempt, and further ones find the channel full.
         let (cancel, cancelled) = bounded(1);

@@ -27,7 +27,7 @@ pub(super) enum Event {
     /// The dispatcher answered the ping that was sent at `since`. That renewed all held leases but those in `gone`.
     Renewed { since: Moment, gone: Vec<AttemptId> },
     /// The attempt has ended and its slot is free: nothing of it is left but its streams.
-    Ended { attempt: AttemptId, report: AttemptResult },
+    Ended { attempt: AttemptId, report: Box<AttemptResult> },
     /// The dispatcher has recorded the result.
     Recorded(AttemptId),
     /// The dispatcher says that this runner does not hold the lease any more.

@@ -33,7 +33,8 @@ pub(super) struct Session {
     pub(super) ping_interval_ms: u64,
 }
 
-/// News about sessions for the core.
+/// News about sessions for the core. The queue has its full length from the start, so variants that are large and rare are
+/// boxed.
 #[derive(Debug)]
 pub(super) enum SessionNews {
     /// The dispatcher answered `hello` with `welcome`.
@@ -43,7 +44,7 @@ pub(super) enum SessionNews {
     /// The session has ended.
     Disconnected,
     /// There will never be a session.
-    Hopeless(RunnerError),
+    Hopeless(Box<RunnerError>),
 }
 
 impl Session {
@@ -135,7 +136,7 @@ impl Dialler {
                 Err(setback) if setback.is_for_good() => {
                     let text = chain(&setback);
                     if patience_ms.is_none() {
-                        drop(self.news.send(SessionNews::Hopeless(RunnerError::Refused(text))));
+                        drop(self.news.send(SessionNews::Hopeless(Box::new(RunnerError::Refused(text)))));
                         return;
                     }
                     log::error!("{text}; trying again every {} s", REFUSED.as_secs());

@@ -115,7 +115,7 @@ impl Machine {
             Event::Started(attempt) => self.started(attempt, &mut out),
             Event::CancelAsked(attempt) => self.cancel(now, attempt, &mut out),
             Event::Renewed { since, gone } => self.renewed(since, &gone, &mut out),
-            Event::Ended { attempt, report } => self.ended(now, attempt, report, &mut out),
+            Event::Ended { attempt, report } => self.ended(now, attempt, *report, &mut out),
             Event::Recorded(attempt) | Event::Fenced(attempt) => {
                 self.gone(attempt, &mut out);
                 self.delivered(now);

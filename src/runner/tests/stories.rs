@@ -26,7 +26,7 @@ fn leased(attempt: u64, exclusive: bool) -> Event {
 
 fn ended(attempt: u64, outcome: Outcome, log_bytes: u64) -> Event {
     let log = LogSummary { bytes: log_bytes, crc32: 0, missing: None };
-    Event::Ended { attempt: AttemptId(attempt), report: AttemptResult::new(outcome, None, log) }
+    Event::Ended { attempt: AttemptId(attempt), report: Box::new(AttemptResult::new(outcome, None, log)) }
 }
 
 fn registered(since: u64, gone: &[u64]) -> Event {
