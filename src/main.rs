@@ -20,8 +20,9 @@ fn main() -> ExitCode {
 fn end(result: Result<cli::ExitCode, cli::CliError>) -> ExitCode {
     let code = match result {
         Ok(code) => code,
-        // The reader of the output has read enough (`surveil logs | head`).
-        Err(error) if error.is_broken_pipe() => cli::ExitCode::Ok,
+        // The reader of the output has read enough (`surveil logs | head`). Nothing is printed, but this is not 0: the
+        // command may not have come to what it was asked for.
+        Err(error) if error.is_broken_pipe() => cli::ExitCode::Unread,
         Err(error) => {
             // If stderr is gone too, the exit code alone reports the error.
             drop(writeln!(std::io::stderr(), "surveil: {}", cli::chain(&error)));

@@ -31,7 +31,8 @@ Exit codes:
   1  the build failed                            6  no such build or task
   2  wrong usage, or a broken task file          7  refused, or already in use
   3  the build errored: it has no verdict       70  internal error
-  4  the build was cancelled                   130  interrupted";
+  4  the build was cancelled                   130  interrupted (129, 143: by SIGHUP, SIGTERM)
+                                               141  nobody read the answer to its end";
 
 /// Self-hosted continuous integration for git repositories and machines of your own
 #[derive(Debug, Parser)]

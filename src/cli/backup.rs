@@ -59,6 +59,8 @@ pub(crate) struct RestoreFlags {
 }
 
 pub(crate) fn backup(flags: BackupFlags, out: &mut Output) -> Result<ExitCode, CliError> {
+    // Lines come after the work, and tell of it only.
+    out.outlive_reader();
     let data = data_dir(flags.data);
     if flags.check {
         let directory = flags.directory.unwrap_or(data);
@@ -78,6 +80,7 @@ pub(crate) fn backup(flags: BackupFlags, out: &mut Output) -> Result<ExitCode, C
 }
 
 pub(crate) fn restore(flags: RestoreFlags, out: &mut Output) -> Result<ExitCode, CliError> {
+    out.outlive_reader();
     let data = data_dir(flags.data);
     let restored = dispatcher::restore(&flags.directory, &data)?;
     out.line(format_args!("restored {} to {}", contents(&restored.copied), data.display()))?;

@@ -28,6 +28,8 @@ pub(crate) struct CheckFlags {
 /// Prints the tasks.
 pub(crate) fn run(flags: &CheckFlags, out: &mut Output) -> Result<ExitCode, CliError> {
     let tasks = check_directory(&flags.path)?;
+    // The exit code is known, whether anybody reads the list or not.
+    out.outlive_reader();
     out.line(format_args!("{}:", human::count(tasks.len() as u64, "task")))?;
     for task in &tasks {
         out.line(line(task))?;

@@ -77,6 +77,9 @@ pub(crate) fn drain(flags: DrainFlags, out: &mut Output) -> Result<ExitCode, Cli
 }
 
 fn order(operator: &DispatchFlags, order: &FromOperator, out: &mut Output) -> Result<ExitCode, CliError> {
-    out.line(one_line(&operator.connect()?.order(order)?))?;
+    let done = operator.connect()?.order(order)?;
+    // The order is carried out, whether anybody reads that or not.
+    out.outlive_reader();
+    out.line(one_line(&done))?;
     Ok(ExitCode::Ok)
 }

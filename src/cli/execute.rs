@@ -28,8 +28,8 @@ const CHUNK_BYTES: usize = 64 * 1024;
 
 const EXAMPLES: &str = "\
 Tasks run one after the other in the work tree as it is, each after the tasks that it needs. Labels are ignored. The \
-exit code is that of a build: 0 passed, 1 failed, 3 errored; 130 after Ctrl-C, which ends the task with all its \
-processes.
+exit code is that of a build: 0 passed, 1 failed, 3 errored; 130 after Ctrl-C and 143 after SIGTERM, which end the task \
+with all its processes. The tasks run to their end also if nobody reads the output.
 
 Examples:
   surveil run
@@ -58,9 +58,12 @@ pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, Cl
     let directory = flags.dir.canonicalize().map_err(CliError::machine(format!("open {}", flags.dir.display())))?;
     let planned = plan(&tasks, &flags.tasks)?;
     let program = std::env::current_exe().map_err(CliError::machine("find this program's own file"))?;
+    let (cancel, signal) = interrupt::noted_and_answered_by(vec![()])?;
+    // The exit code is the verdict, so the tasks run to their end also if nobody reads.
+    out.outlive_reader();
     let mut local = LocalRun {
         supervisor: Supervisor::new(program, detect_isolation()),
-        cancel: interrupt::answered_by(vec![()])?,
+        cancel,
         origin: Origin::of(&directory),
         directory,
         grace_ms: flags.grace.0,
@@ -77,7 +80,8 @@ pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, Cl
         };
         done.push((task, ending));
     }
-    summarize(&done, clock::now().0.saturating_sub(begun.0), out)
+    let verdict = summarize(&done, clock::now().0.saturating_sub(begun.0), out)?;
+    Ok(if is_cancelled(&done) { signal.exit_code() } else { verdict.into() })
 }
 
 /// Whether a needed task has ended in a way that satisfies the need.
@@ -156,6 +160,8 @@ impl LocalRun {
 fn pass_on(mut reader: io::PipeReader) -> Result<Thread<Result<(), CliError>>, CliError> {
     threads::spawn("output", move || {
         let mut out = Output::stdout();
+        // A task does not notice that its output is read no more, as under a runner.
+        out.outlive_reader();
         let mut chunk = vec![0; CHUNK_BYTES];
         let mut is_line_open = false;
         loop {
@@ -163,8 +169,8 @@ fn pass_on(mut reader: io::PipeReader) -> Result<Thread<Result<(), CliError>>, C
                 Ok(0) => break,
                 Ok(len) => {
                     is_line_open = chunk.get(len - 1) != Some(&b'\n');
-                    // If standard output is closed, this thread ends and closes the pipe, so that the task gets the
-                    // error in turn.
+                    // If standard output cannot be written, this thread ends and closes the pipe, so that the task
+                    // gets the error in turn.
                     out.bytes(&chunk[..len])?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -227,8 +233,8 @@ impl Origin {
     }
 }
 
-/// Prints the result of the run, and picks the exit code.
-fn summarize(done: &[(&TaskSpec, Ending)], took_ms: u64, out: &mut Output) -> Result<ExitCode, CliError> {
+/// Prints the result of the run, and returns the verdict.
+fn summarize(done: &[(&TaskSpec, Ending)], took_ms: u64, out: &mut Output) -> Result<Verdict, CliError> {
     let verdict = Verdict::of(done.iter().map(|(task, ending)| (Some(ending), task.placement.allow_failure)))
         .unwrap_or(Verdict::Errored);
     if done.len() > 1 {
@@ -241,8 +247,5 @@ fn summarize(done: &[(&TaskSpec, Ending)], took_ms: u64, out: &mut Output) -> Re
         }
         out.line(format_args!("{} in {}", painted(verdict.word()), human::duration(took_ms)))?;
     }
-    if is_cancelled(done) {
-        return Ok(ExitCode::Interrupted);
-    }
-    Ok(verdict.into())
+    Ok(verdict)
 }

@@ -26,8 +26,14 @@ pub enum ExitCode {
     Refused = 7,
     /// A fault of the program, or an operation that this machine could not do.
     Internal = 70,
+    /// SIGHUP ended the command before it was done.
+    HungUp = 129,
     /// Ctrl-C ended the command before it was done.
     Interrupted = 130,
+    /// The reader of the answer went away before its end.
+    Unread = 141,
+    /// SIGTERM ended the command before it was done.
+    Terminated = 143,
 }
 
 impl ExitCode {

@@ -1,5 +1,8 @@
 //! Standard output. Every command writes through this one writer. It never panics on a closed pipe, leaves colours out
 //! if they are unwanted (no terminal, or `NO_COLOR`), and copies logs unchanged.
+//!
+//! A closed pipe is an error for a command that only answers a question. A command with an exit code that means
+//! something more calls [`Output::outlive_reader`] first, and does its work to the end.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -15,6 +18,8 @@ pub(crate) struct Output {
     is_coloured: bool,
     /// The terminal's width; `None` if the output is no terminal, so that lines may have any length.
     width: Option<usize>,
+    /// A reader that goes away is no error.
+    outlives_reader: bool,
 }
 
 impl Output {
@@ -23,13 +28,19 @@ impl Output {
         let stdout = io::stdout();
         let is_coloured = anstream::AutoStream::choice(&stdout) != anstream::ColorChoice::Never;
         let width = if stdout.is_terminal() { terminal_columns() } else { None };
-        Self { sink: Box::new(stdout), is_coloured, width }
+        Self { sink: Box::new(stdout), is_coloured, width, outlives_reader: false }
     }
 
     /// Writes plain text into `sink`.
     #[cfg(test)]
     pub(crate) fn plain(sink: Box<dyn Write + Send>) -> Self {
-        Self { sink, is_coloured: false, width: None }
+        Self { sink, is_coloured: false, width: None, outlives_reader: false }
+    }
+
+    /// From now on a reader that goes away is no error: the rest of the output is dropped, and the command goes on to
+    /// its exit code. For commands whose exit code is a verdict, or whose work is done when they print.
+    pub(crate) fn outlive_reader(&mut self) {
+        self.outlives_reader = true;
     }
 
     /// The width of the terminal, if the output is one.
@@ -50,7 +61,13 @@ impl Output {
     /// Writes bytes unchanged, and flushes them.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), CliError> {
         // Flushed at once, so that a followed log appears as it is written.
-        self.sink.write_all(bytes).and_then(|()| self.sink.flush()).map_err(CliError::Output)
+        match self.sink.write_all(bytes).and_then(|()| self.sink.flush()) {
+            Err(error) if self.outlives_reader && error.kind() == io::ErrorKind::BrokenPipe => {
+                self.sink = Box::new(io::sink());
+                Ok(())
+            }
+            result => result.map_err(CliError::Output),
+        }
     }
 }
 
@@ -120,6 +137,14 @@ mod tests {
     fn a_reader_that_goes_away_is_told_from_other_errors() {
         let error = Output::plain(Box::new(Closed)).line("x").unwrap_err();
         assert!(error.is_broken_pipe());
+    }
+
+    #[test]
+    fn a_command_that_outlives_its_reader_goes_on_without_it() {
+        let mut out = Output::plain(Box::new(Closed));
+        out.outlive_reader();
+        out.line("x").unwrap();
+        out.bytes(b"y").unwrap();
     }
 
     #[test]

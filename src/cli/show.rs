@@ -42,6 +42,8 @@ pub(crate) fn run(flags: ShowFlags, out: &mut Output) -> Result<ExitCode, CliErr
     let mut session = flags.operator.connect()?;
     let mut report = build_named(&mut session, &flags.build)?;
     if flags.wait {
+        // The exit code is the verdict, whether anybody reads the report or not.
+        out.outlive_reader();
         report = finished(&flags.operator, &mut session, report)?;
     }
     present(&report, flags.format, out, |report, out| print(report, clock::wall().0, out))?;

@@ -6,6 +6,7 @@ mod harness;
 
 mod bounds;
 mod cli;
+mod closed_pipes;
 mod durability;
 mod failures;
 mod happy_path;

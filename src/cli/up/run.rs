@@ -10,6 +10,7 @@ use super::goal::Goal;
 use super::progress::Progress;
 use super::roles::{self, RUNNER, RoleSettings, Roles};
 use super::watch::{News, WatchSession};
+use crate::cli::interrupt::FirstSignal;
 use crate::cli::logging::Verbosity;
 use crate::cli::{CliError, ExitCode, Output, interrupt, logging};
 use crate::error_chain::chain;
@@ -24,11 +25,15 @@ pub(crate) fn run(
     flags: UpFlags,
     commands: &clap::Command,
     verbosity: Verbosity,
-    out: Output,
+    mut out: Output,
 ) -> Result<ExitCode, CliError> {
+    if flags.once {
+        // The exit code is the verdict, so the build is awaited also if nobody reads.
+        out.outlive_reader();
+    }
     let mut display = Display::new(out);
     logging::through(display.log_writer(), verbosity);
-    let stop = interrupt::stop_now()?;
+    let (stop, signal) = interrupt::noted_and_answered_by(vec![Stop::Now])?;
     let (once, rerun) = (flags.once, flags.rerun);
     let settings = RoleSettings::new(flags, commands)?;
     let mut goal = if once || rerun { Some(Goal::of(&settings)?) } else { None };
@@ -52,7 +57,7 @@ pub(crate) fn run(
     // Before the observer and the runner start, so that their first build is seen from its beginning.
     let watch = WatchSession::open(&roles, News::Before)?;
     roles.start_work()?;
-    let code = follow(&roles, watch, goal.filter(|_| once), &mut display, stop);
+    let code = follow(&roles, watch, goal.filter(|_| once), &mut display, (stop, &signal));
     display.clear();
     // An error of the loop is always returned. An error of the roles' end matters only if the loop had none.
     let ended = roles.end();
@@ -67,7 +72,7 @@ fn follow(
     watch: WatchSession,
     goal: Option<Goal>,
     display: &mut Display,
-    stop: Receiver<Stop>,
+    (stop, signal): (Receiver<Stop>, &FirstSignal),
 ) -> Result<ExitCode, CliError> {
     let mut progress = Progress::default();
     let mut watch = Some(watch);
@@ -78,7 +83,7 @@ fn follow(
             recv(stop) -> _ => {
                 display.clear();
                 display.lines(&["Ending. What was running starts again next time.".into()])?;
-                return Ok(if goal.is_some() { ExitCode::Interrupted } else { ExitCode::Ok });
+                return Ok(if goal.is_some() { signal.exit_code() } else { ExitCode::Ok });
             }
             recv(roles.ended()) -> ended => match ended {
                 // `surveil drain` ended it. Other runners may still execute this dispatcher's jobs.

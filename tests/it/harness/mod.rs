@@ -76,6 +76,11 @@ impl World {
         SocketAddrV4::new(self.host.get(), self.port.get())
     }
 
+    /// Like [`World::address`]; `None` if no dispatcher was started yet.
+    pub(crate) fn known_address(&self) -> Option<SocketAddrV4> {
+        (self.port.get() != 0).then(|| self.address())
+    }
+
     /// Notes the port of a dispatcher that was started without [`World::dispatcher`].
     pub(crate) fn listens_at(&self, address: SocketAddrV4) {
         self.host.set(*address.ip());
