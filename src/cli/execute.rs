@@ -28,8 +28,8 @@ const CHUNK_BYTES: usize = 64 * 1024;
 
 const EXAMPLES: &str = "\
 Tasks run one after the other in the work tree as it is, each after the tasks that it needs. Labels are ignored. The \
-exit code is that of a build: 0 passed, 1 failed, 3 errored; 130 after Ctrl-C and 143 after SIGTERM, which end the task \
-with all its processes. The tasks run to their end also if nobody reads the output.
+exit code is that of a build: 0 passed, 1 failed, 3 errored; 130 after Ctrl-C and 143 after SIGTERM, which end the \
+task with all its processes. The tasks run to their end also if nobody reads the output.
 
 Examples:
   surveil run

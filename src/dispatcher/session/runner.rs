@@ -24,8 +24,8 @@ use crate::transport::{Frame, Outbox, WeakOutbox};
 
 /// Serves a runner until it leaves.
 ///
-/// Thousands of idle runners wait in here, each with a stack of its own. So whatever is called rarely is not inlined: its
-/// room would be added to every stack.
+/// Thousands of idle runners wait in here, each with a stack of its own. So whatever is called rarely is not inlined:
+/// its room would be added to every stack.
 #[inline(never)]
 pub(super) fn serve(session: Session) -> Result<(), SessionError> {
     let (outbox, last_word) = Outbox::new(session.id, session.stream.clone());

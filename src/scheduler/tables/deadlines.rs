@@ -65,8 +65,8 @@ struct Entry {
     filed: Moment,
 }
 
-/// All timers that are set. Those that are set and cleared with every lease are apart, in maps that are sorted by number:
-/// jobs and attempts come and go about in that order, so the processor's cache has the part that is in use.
+/// All timers that are set. Those that are set and cleared with every lease are apart, in maps that are sorted by
+/// number: jobs and attempts come and go about in that order, so the processor's cache has the part that is in use.
 #[derive(Debug, Default)]
 pub(crate) struct Deadlines {
     /// Not in the order of time, because leases come and go far more often than they are checked: a check goes through
