@@ -33,8 +33,8 @@ pub(super) struct Session {
     pub(super) ping_interval_ms: u64,
 }
 
-/// News about sessions for the core. The queue has its full length from the start, so variants that are large and rare are
-/// boxed.
+/// News about sessions for the core. The queue has its full length from the start, so variants that are large and rare
+/// are boxed.
 #[derive(Debug)]
 pub(super) enum SessionNews {
     /// The dispatcher answered `hello` with `welcome`.
