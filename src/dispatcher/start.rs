@@ -14,6 +14,7 @@ use super::logs::{LogSender, Logs};
 use super::pools::{self, Local, Pools, Provider};
 use super::retention::{self, Keeper};
 use super::session::Shared;
+use super::tokens::Tokens;
 use super::watchdog::{self, Pulse};
 use super::{DispatcherError, fatal, limits};
 use crate::clock;
@@ -41,16 +42,20 @@ pub struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// Opens the data directory, restores the unfinished builds, writes the tokens, and listens.
+    /// Opens the data directory, draws the tokens, restores the unfinished builds, and then listens: whoever finds the
+    /// port open finds the tokens, too.
     pub fn start(settings: DispatcherSettings) -> Result<Self, DispatcherError> {
         let (capacity, descriptors) = Capacity::prepare(settings.max_connections);
         let data = DataDir::open(&settings.data)?;
         let store = sqlite::open(&data.store())?;
+        // After the store is opened, whose lock keeps out a second dispatcher that would draw other tokens.
+        let tokens = Tokens::load(&data)?;
         let readers = store.readers();
         let reader = readers.open()?;
+        let scheduler = restore(&settings, &*store)?;
+        // Scripts wait for the port and go on, so nothing that they may need is made after this.
         let listener = Arc::new(Listener::bind(&settings.listen).map_err(DispatcherError::Listen)?);
         let address = listener.local_addr();
-        let scheduler = restore(&settings, &*store)?;
 
         let (core, core_inbox) = bounded(limits::CORE_CAPACITY);
         let (logs, logs_inbox) = bounded(limits::LOGS_CAPACITY);
@@ -60,7 +65,8 @@ impl Dispatcher {
         let pools = Pools::start(BTreeMap::from([(PoolId::LOCAL, local)]), spawn_inbox, core.clone())?;
         let (said, ended) = bounded(1);
         let handle = CoreHandle::new(core.clone());
-        let shared = Arc::new(Shared::new(&settings, capacity, data.clone(), readers.clone(), handle, logs.clone())?);
+        let (place, reading, writing) = (data.clone(), readers.clone(), logs.clone());
+        let shared = Arc::new(Shared::new(&settings, capacity, place, tokens, reading, handle, writing)?);
         let (ticking, tick_stop) = bounded(0);
 
         let keeper = Keeper {
@@ -185,4 +191,36 @@ fn start_accept(shared: Arc<Shared>, listener: Arc<Listener>) -> Result<Thread<(
             }
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::defaults;
+    use crate::model::Address;
+
+    /// A script that waits for the port and goes on reads the tokens at that moment.
+    #[test]
+    fn the_tokens_are_there_before_the_port_answers() {
+        let taken = Listener::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
+        let place = tempfile::tempdir().unwrap();
+        let settings = DispatcherSettings {
+            listen: Address { host: "127.0.0.1".into(), port: taken.local_addr().port() },
+            data: place.path().join("data"),
+            heartbeat_interval_ms: defaults::HEARTBEAT_INTERVAL_MS,
+            heartbeat_timeout_ms: defaults::HEARTBEAT_TIMEOUT_MS,
+            reconnect_ms: defaults::RECONNECT_MS,
+            max_losses: defaults::MAX_LOSSES,
+            spawn: 0,
+            queue_timeout_ms: defaults::QUEUE_TIMEOUT_MS,
+            max_connections: defaults::MAX_LOCAL_CONNECTIONS,
+            retention: defaults::RETENTION,
+        };
+        // The start ends where it would begin to listen.
+        let error = Dispatcher::start(settings).err().unwrap();
+        assert!(matches!(error, DispatcherError::Listen(_)), "{error}");
+        for role in ["observer", "runner", "operator"] {
+            assert!(place.path().join("data/tokens").join(role).is_file(), "{role}");
+        }
+    }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::{Stream, TransportError};
 use crate::model::Address;
@@ -55,6 +56,16 @@ impl Listener {
         let Some(first) = sockets.first() else { return Err(fail(unusable)) };
         let local = first.local_addr().map_err(fail)?;
         Ok(Self { sockets, local, is_closed: AtomicBool::new(false) })
+    }
+
+    /// Whether [`bind`](Self::bind) would succeed now. Does not listen: a program that waits for the port must not take
+    /// this look for its dispatcher.
+    pub fn is_free(address: &Address) -> bool {
+        let Ok(places) = (address.host.as_str(), address.port).to_socket_addrs() else { return false };
+        let results: Vec<io::Result<()>> = places.map(bind_only).collect();
+        let is_absent =
+            |error: &io::Error| matches!(error.kind(), ErrorKind::AddrNotAvailable | ErrorKind::Unsupported);
+        results.iter().any(Result::is_ok) && results.iter().all(|result| result.as_ref().err().is_none_or(is_absent))
     }
 
     /// The address at which it listens, the first of several, with the real port if port 0 was asked for.
@@ -124,6 +135,15 @@ fn listen(place: SocketAddr) -> io::Result<TcpListener> {
     rustix::net::listen(&socket, BACKLOG)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
+}
+
+/// Binds a socket as [`listen`] does, without listening, and closes it.
+fn bind_only(place: SocketAddr) -> io::Result<()> {
+    let family = if place.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    // A port that an earlier dispatcher left in TIME_WAIT is free. One at which somebody listens is not, despite this.
+    rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
+    Ok(rustix::net::bind(&socket, &place)?)
 }
 
 /// Accepts the next connection. `None` if there is none now, or if it broke before it was accepted.
@@ -208,6 +228,20 @@ mod tests {
         accepted.close();
         drop((accepted, first, dialled));
         Listener::bind(&address).unwrap();
+    }
+
+    #[test]
+    fn a_look_whether_a_port_is_free_sees_who_listens_there_and_is_not_seen_itself() {
+        let first = listener();
+        let address = address_of(&first);
+        assert!(!Listener::is_free(&address));
+        let (dialled, accepted) = (Stream::dial(&address, LONG).unwrap(), first.accept().unwrap().unwrap());
+        accepted.close();
+        drop((accepted, first, dialled));
+        assert!(Listener::is_free(&address), "although a connection is left in TIME_WAIT");
+        assert!(Listener::is_free(&Address { host: "localhost".into(), port: address.port }));
+        assert!(!Listener::is_free(&"192.0.2.1:9000".parse().unwrap()), "no address of this machine");
+        assert!(!Listener::is_free(&"no.such.host.invalid:9000".parse().unwrap()));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Surveil without faults.
 
 mod asking;
+mod first_start;
 mod history;
 mod local;
 mod orders;

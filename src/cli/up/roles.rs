@@ -91,16 +91,9 @@ impl RoleSettings {
 
 /// The default port, or 0 (any) if something else listens there.
 fn free_port(host: &str) -> u16 {
+    // The dispatcher binds the port a moment later. If something takes it in between, the start fails with an error.
     let usual = Address { host: host.to_owned(), port: defaults::PORT };
-    match Listener::bind(&usual) {
-        Ok(listener) => {
-            // The dispatcher binds the port again a moment later. If something takes it in between, the start fails
-            // with an error.
-            listener.close();
-            defaults::PORT
-        }
-        Err(_) => 0,
-    }
+    if Listener::is_free(&usual) { defaults::PORT } else { 0 }
 }
 
 /// A role's name, and how its thread ended.

@@ -43,6 +43,7 @@ impl Shared {
         settings: &DispatcherSettings,
         capacity: Capacity,
         data: DataDir,
+        tokens: Tokens,
         readers: Readers,
         core: CoreHandle,
         logs: LogSender,
@@ -51,7 +52,7 @@ impl Shared {
         let incarnation = getrandom::u64().map_err(fail)?;
         let mirrors = Mirrors::new(data.clone());
         Ok(Self {
-            tokens: Tokens::load(&data)?,
+            tokens,
             observers: Observers::new(mirrors.missing.clone()),
             mirrors,
             warnings: Warnings::default(),
