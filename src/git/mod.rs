@@ -14,6 +14,7 @@ mod error;
 mod hash;
 mod incoming;
 mod lengths;
+mod local_env;
 mod objects;
 mod pack;
 mod pack_store;
@@ -30,6 +31,7 @@ mod watched;
 mod worktree;
 
 pub use error::GitError;
+pub use local_env::is_local_variable;
 #[cfg(any(test, fuzzing))]
 pub(crate) use objects::{EntryKind, Objects, entries};
 pub use pack_store::PackStore;

@@ -4,6 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use crate::git::is_local_variable;
+
 /// The facts that an attempt is told. Each is in a variable `SURVEIL_` with the name in capitals.
 #[derive(Debug, Clone, Copy)]
 pub struct AttemptFacts<'a> {
@@ -21,14 +23,10 @@ pub struct AttemptFacts<'a> {
     pub slot: usize,
 }
 
-/// Git's variables for one repository, as a hook has them. They would point an attempt at the wrong repository.
-const GIT_LOCAL: [&str; 6] =
-    ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR"];
-
 /// Returns the variables of this process that an attempt inherits: all but `SURVEIL_…`, which may hold secrets of the
-/// runner, and git's own for one repository.
+/// runner, and git's own for one repository, which a runner that was started by a hook has.
 pub fn inherited(own: impl IntoIterator<Item = (OsString, OsString)>) -> Vec<(OsString, OsString)> {
-    let is_foreign = |name: &OsStr| name.as_bytes().starts_with(b"SURVEIL_") || GIT_LOCAL.iter().any(|it| name == *it);
+    let is_foreign = |name: &OsStr| name.as_bytes().starts_with(b"SURVEIL_") || is_local_variable(name);
     own.into_iter().filter(|(name, _)| !is_foreign(name)).collect()
 }
 
@@ -78,8 +76,14 @@ mod tests {
 
     #[test]
     fn an_attempt_inherits_what_is_not_surveils_and_its_task_has_the_last_word() {
-        let own =
-            [("PATH", "/bin"), ("SURVEIL_DISPATCH", "h:1"), ("GIT_DIR", "/x"), ("CI", "old"), ("GIT_AUTHOR", "a")];
+        let own = [
+            ("PATH", "/bin"),
+            ("SURVEIL_DISPATCH", "h:1"),
+            ("GIT_DIR", "/x"),
+            ("CI", "old"),
+            ("GIT_AUTHOR", "a"),
+            ("GIT_QUARANTINE_PATH", "/q"),
+        ];
         let inherited = inherited(own.map(|(name, value)| (name.into(), value.into())));
         let facts = AttemptFacts {
             build: 3,
@@ -95,12 +99,13 @@ mod tests {
         let task = [("PATH".into(), "/usr/bin".into()), ("MODE".into(), "fast".into())];
         let environment = attempt_environment(&inherited, &facts, Path::new("/w/t"), Path::new("/w"), &task);
         let of = |name: &str| environment.iter().filter(|(n, _)| n == name).map(|(_, v)| v.to_str().unwrap()).collect();
-        let wanted: [(&str, &[&str]); 9] = [
+        let wanted: [(&str, &[&str]); 10] = [
             ("PATH", &["/usr/bin"]),
             ("CI", &["true"]),
             ("MODE", &["fast"]),
             ("SURVEIL_DISPATCH", &[]),
             ("GIT_DIR", &[]),
+            ("GIT_QUARANTINE_PATH", &[]),
             ("SURVEIL_TRY", &["2"]),
             ("GIT_AUTHOR", &["a"]),
             ("GIT_CEILING_DIRECTORIES", &["/w"]),

@@ -2,6 +2,7 @@
 
 mod asking;
 mod first_start;
+mod git_as_it_is;
 mod history;
 mod local;
 mod orders;

@@ -16,6 +16,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use super::credentials::{masked, masked_word};
 use super::error::GitError;
+use super::local_env::is_local_variable;
 use crate::clock;
 
 /// Time limit of a fetch. A first mirror of a large repository over a slow line takes minutes; a fetch that takes
@@ -125,7 +126,8 @@ fn git() -> Command {
     ] {
         command.args(["-c", setting]);
     }
-    for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR"] {
+    // Surveil may have been started by a hook.
+    for (variable, _) in std::env::vars_os().filter(|(variable, _)| is_local_variable(variable)) {
         command.env_remove(variable);
     }
     command.env("GIT_TERMINAL_PROMPT", "0").env("GIT_OPTIONAL_LOCKS", "0").env("GIT_ASKPASS", "").env("LC_ALL", "C");
