@@ -259,6 +259,7 @@ impl Runner {
         inbox: mpsc::Receiver<Event>,
     ) -> Result<String> {
         std::fs::create_dir_all(directory)?;
+        // The text says itself that it ends at the first command that fails.
         let program: Vec<&str> = match task.list("program") {
             [] => vec!["/bin/sh", "-c", task.text("shell")],
             words => words.iter().map(Json::as_text).collect(),

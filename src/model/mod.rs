@@ -34,7 +34,7 @@ pub use id::{AttemptId, BuildId, Incarnation, JobId, PoolId, RunnerId, SessionId
 pub use job::{Ending, Job, JobState, JobStateKind};
 pub use moment::{Moment, WallTime};
 pub use name::{Label, LabelError, RepoName, RepoNameError, RunnerName, RunnerNameError, TaskName, TaskNameError};
-pub use recipe::{Recipe, Script};
+pub use recipe::{Recipe, STOP_AT_FAILURE, Script};
 pub use record::{Decision, Record};
 pub use runner::{Isolation, Runner, RunnerState};
 pub use snapshot::{Snapshot, WholeBuild};

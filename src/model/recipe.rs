@@ -11,10 +11,23 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", try_from = "ScriptForm")]
 pub enum Script {
-    /// A text for the platform's shell.
+    /// A text for the platform's shell, executed as `sh -c TEXT`.
     Shell(String),
     /// A program and its arguments, started without a shell. Never empty.
     Program(Vec<String>),
+}
+
+/// The beginning of every script of a task file. It stands in the text, and is no option of the shell, so that runners
+/// of every age and make execute the same, and a recipe that was stored before keeps its meaning. It stands on the
+/// first line of the script, so that the shell's errors count lines as the author does.
+pub const STOP_AT_FAILURE: &str = "set -e; ";
+
+impl Script {
+    /// A script that ends at the first command that fails, as `sh -e` does: the `run` of a task file.
+    #[must_use]
+    pub fn stopping_at_failure(text: &str) -> Self {
+        Self::Shell(format!("{STOP_AT_FAILURE}{text}"))
+    }
 }
 
 /// Everything that a runner needs to execute a task, except for the task's name.

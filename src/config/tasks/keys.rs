@@ -127,7 +127,7 @@ fn read_run(entry: &TableEntry<'_, '_>) -> Result<Script, Mistake> {
         if line.trim().is_empty() {
             return Err(entry.wrong("`run` is empty", help));
         }
-        return Ok(Script::Shell(line.to_owned()));
+        return Ok(Script::stopping_at_failure(line));
     }
     if !entry.value.get_ref().is_array() {
         let message = format!("`run` must be a string or a list of strings, this is {}", kind(entry.value.get_ref()));

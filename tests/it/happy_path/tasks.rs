@@ -136,6 +136,30 @@ fn a_task_is_told_what_it_is_and_gets_the_variables_it_asks_for() {
     assert_eq!(variable("SURVEIL_DATA"), None, "the runner's own settings are not for tasks: {log}");
 }
 
+/// Without `set -e`, a failure in the middle would give a green build.
+#[test]
+fn a_script_ends_at_the_first_command_that_fails_on_a_runner_and_by_hand() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let commit = repository.commit_tasks(
+        "[task.middle]\nrun = \"\"\"\necho first\n(exit 4)\necho never\n\"\"\"\n\
+         [task.line]\nrun = 'false; echo never'\n\
+         [task.handled]\nrun = \"\"\"\nif false; then exit 9; fi\nfalse || echo handled\n! true\nset +e\nfalse\n\
+         echo last\n\"\"\"\n",
+    );
+    let _roles = world.roles(&[&repository]);
+
+    let build = world.expect(&commit, "failed");
+    let ended = |task: &str| job(&build, task).attempts[0].detail.clone();
+    assert_eq!((ended("middle").as_deref(), ended("line").as_deref()), (Some("exit code 4"), Some("exit code 1")));
+    assert_eq!((job(&build, "handled").state.as_str(), ended("handled")), ("passed", None));
+    assert_eq!(world.log_of(&build, "middle"), "first\n");
+    assert_eq!(world.log_of(&build, "handled"), "handled\nlast\n");
+    let by_hand = world.surveil_in(&repository.path, &["run"]).with_code(1);
+    assert!(by_hand.contains("middle: failed") && by_hand.contains("handled: passed"), "{by_hand}");
+    assert!(!by_hand.contains("never"), "{by_hand}");
+}
+
 #[test]
 fn a_list_of_words_is_a_program_that_is_started_without_a_shell() {
     let world = World::new();

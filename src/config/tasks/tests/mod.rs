@@ -51,7 +51,7 @@ fn a_file_becomes_tasks_in_its_order() {
         "#,
     );
     assert_eq!(tasks.len(), 2);
-    let mut zebra = TaskSpec::new(TaskName::new("zebra").unwrap(), Script::Shell("cargo build --locked".into()));
+    let mut zebra = TaskSpec::new(TaskName::new("zebra").unwrap(), Script::stopping_at_failure("cargo build --locked"));
     zebra.recipe_mut().timeout_ms = 20 * 60 * 1000;
     zebra.recipe_mut().keep = vec!["target".into(), "a/b".into()];
     assert_eq!(tasks[0], zebra);
@@ -65,6 +65,14 @@ fn a_file_becomes_tasks_in_its_order() {
     assert_eq!(tasks[1], apple);
 }
 
+/// Without `set -e`, a failure in the middle of a script gives a green build.
+#[test]
+fn a_script_ends_at_the_first_command_that_fails_and_a_program_is_as_written() {
+    let tasks = parse("[task.a]\nrun = \"\"\"\nmake\nmake test\n\"\"\"\n[task.b]\nrun = ['set', '-e']");
+    assert_eq!(tasks[0].recipe.script, Script::Shell("set -e; make\nmake test\n".into()));
+    assert_eq!(tasks[1].recipe.script, Script::Program(vec!["set".into(), "-e".into()]));
+}
+
 #[test]
 fn tasks_may_be_written_in_any_way_that_toml_has() {
     for text in [
@@ -75,7 +83,7 @@ fn tasks_may_be_written_in_any_way_that_toml_has() {
         "\u{feff}[task.a]\r\nrun = 'x'\r\n",
         "[task.a.env]\n[task.a]\nrun = 'x'",
     ] {
-        assert_eq!(parse(text), [TaskSpec::new(TaskName::new("a").unwrap(), Script::Shell("x".into()))], "{text}");
+        assert_eq!(parse(text), [TaskSpec::new(TaskName::new("a").unwrap(), Script::stopping_at_failure("x"))], "{text}");
     }
 }
 
@@ -354,7 +362,7 @@ fn without_tasks_one_is_told_what_to_write() {
 
 or put executable files into tasks/; each is then a task of its own"
     );
-    assert_eq!(parse(EXAMPLE), [TaskSpec::new(TaskName::new("test").unwrap(), Script::Shell("make test".into()))]);
+    assert_eq!(parse(EXAMPLE), [TaskSpec::new(TaskName::new("test").unwrap(), Script::stopping_at_failure("make test"))]);
 }
 
 #[test]

@@ -4,14 +4,14 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::tasks::keys::{MAX_RETRIES, MAX_TIMEOUT_MS};
-use crate::model::{Label, Need, Placement, Recipe, Script};
+use crate::model::{Label, Need, Placement, Recipe, STOP_AT_FAILURE, Script};
 
 /// Specs as a file could make them: tasks named `t0`, `t1` and so on, needing earlier ones.
 fn specs() -> impl Strategy<Value = Vec<TaskSpec>> {
     let text = "[^\0]{1,12}";
     let word = "[a-z0-9][a-z0-9._-]{0,6}";
     let script = prop_oneof![
-        text.prop_filter("not empty", |line| !line.trim().is_empty()).prop_map(Script::Shell),
+        text.prop_filter("not empty", |line| !line.trim().is_empty()).prop_map(|line| Script::stopping_at_failure(&line)),
         (word, prop::collection::vec("[^\0]{0,8}", 0..3))
             .prop_map(|(program, arguments)| { Script::Program(std::iter::once(program).chain(arguments).collect()) }),
     ];
@@ -57,7 +57,7 @@ fn written(tasks: &[TaskSpec]) -> String {
     for task in tasks {
         let (recipe, placement) = (&task.recipe, &task.placement);
         let run = match &recipe.script {
-            Script::Shell(line) => string(line),
+            Script::Shell(line) => string(line.strip_prefix(STOP_AT_FAILURE).unwrap()),
             Script::Program(words) => list(words.iter().map(String::as_str).collect()),
         };
         let env: String =
