@@ -83,7 +83,11 @@ fn tasks_may_be_written_in_any_way_that_toml_has() {
         "\u{feff}[task.a]\r\nrun = 'x'\r\n",
         "[task.a.env]\n[task.a]\nrun = 'x'",
     ] {
-        assert_eq!(parse(text), [TaskSpec::new(TaskName::new("a").unwrap(), Script::stopping_at_failure("x"))], "{text}");
+        assert_eq!(
+            parse(text),
+            [TaskSpec::new(TaskName::new("a").unwrap(), Script::stopping_at_failure("x"))],
+            "{text}"
+        );
     }
 }
 
@@ -362,7 +366,10 @@ fn without_tasks_one_is_told_what_to_write() {
 
 or put executable files into tasks/; each is then a task of its own"
     );
-    assert_eq!(parse(EXAMPLE), [TaskSpec::new(TaskName::new("test").unwrap(), Script::stopping_at_failure("make test"))]);
+    assert_eq!(
+        parse(EXAMPLE),
+        [TaskSpec::new(TaskName::new("test").unwrap(), Script::stopping_at_failure("make test"))]
+    );
 }
 
 #[test]
