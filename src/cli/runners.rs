@@ -84,6 +84,7 @@ mod tests {
                 silent_ms: 1_200,
                 running: vec!["b12/test".into()],
             }],
+            more: false,
         };
         let collected = Collected::default();
         print(&report, &mut collected.output()).unwrap();

@@ -94,8 +94,17 @@ impl Session {
         write_frame(&self.stream, &Frame::new(message)).map_err(disconnected)
     }
 
-    /// Returns the next message that does not answer a ping. A refusal is an error.
+    /// Returns the next message that does not answer a ping, with all of its pieces. A refusal is an error.
     pub(crate) fn next(&mut self) -> Result<ToOperator, CliError> {
+        let mut whole = self.next_piece()?;
+        while whole.has_more() {
+            let next = self.next_piece()?;
+            whole.join(next).map_err(|_| CliError::Unexpected("a question with one piece of an answer"))?;
+        }
+        Ok(whole)
+    }
+
+    fn next_piece(&mut self) -> Result<ToOperator, CliError> {
         loop {
             match self.reader.read::<ToOperator>(MAX_LINE_BYTES).map_err(disconnected)? {
                 // The answer to a ping of `keep_alive`.

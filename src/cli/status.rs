@@ -147,6 +147,7 @@ mod tests {
             running_jobs: 1,
             warnings: vec!["the disk is full".into()],
             counters: None,
+            more: false,
         };
         let collected = Collected::default();
         print(&report, 1_012_000, &mut collected.output()).unwrap();
@@ -166,7 +167,8 @@ warning: the disk is full
     #[test]
     fn an_empty_dispatcher_says_what_to_do() {
         let (builds, runners, warnings) = (vec![], vec![], vec![]);
-        let report = StatusReport { builds, runners, queued_jobs: 0, running_jobs: 0, warnings, counters: None };
+        let report =
+            StatusReport { builds, runners, queued_jobs: 0, running_jobs: 0, warnings, counters: None, more: false };
         let collected = Collected::default();
         print(&report, 0, &mut collected.output()).unwrap();
         assert!(collected.text().contains("surveil observer REPO"));

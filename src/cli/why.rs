@@ -78,6 +78,7 @@ mod tests {
             build: 12,
             now: vec![line(None, Some("test"), "waits for a runner with label gpu")],
             history: vec![line(Some(0), None, "queued")],
+            more: false,
         };
         let collected = Collected::default();
         print(&report, &mut collected.output()).unwrap();

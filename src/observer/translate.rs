@@ -30,7 +30,7 @@ pub(crate) struct Agreed {
 /// The dispatcher's answer to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reply {
-    Heads { repo: String, heads: Vec<(BranchName, CommitId)> },
+    Heads { repo: String, heads: Vec<(BranchName, CommitId)>, more: bool },
     Accepted { repo: String, branch: BranchName, commit: Option<CommitId>, build: Option<BuildId> },
     Stale { repo: String, branch: BranchName, head: Option<CommitId> },
     NeedSource { repo: String, branch: BranchName, commit: CommitId },
@@ -164,8 +164,9 @@ pub(crate) fn read_next(reader: &mut FrameReader) -> Result<Heard, TransportErro
 fn heard(message: ToObserver) -> Result<Heard, CommitIdError> {
     let optional = |commit: Option<String>| commit.map(|text| text.parse()).transpose();
     Ok(Heard::Reply(match message {
-        ToObserver::Heads { repo, heads } => Reply::Heads {
+        ToObserver::Heads { repo, heads, more } => Reply::Heads {
             repo,
+            more,
             heads: heads
                 .into_iter()
                 .map(|head| Ok((BranchName::new(&head.branch), head.commit.parse()?)))
@@ -187,6 +188,24 @@ fn heard(message: ToObserver) -> Result<Heard, CommitIdError> {
         ToObserver::LostSource { repo, commit } => return Ok(Heard::LostSource { repo, commit: commit.parse()? }),
         ToObserver::Ack => return Ok(Heard::Alive),
     }))
+}
+
+/// Returns the refusal that stands for an answer that is longer than a message may be.
+pub(crate) fn unreadable(error: &TransportError) -> Refused {
+    let text = format!("{error}: update the dispatcher, or observe fewer branches with --branch");
+    Refused { kind: RefusalKind::Request, text }
+}
+
+/// Appends a reply to the earlier pieces of the same answer. Returns it with whether more pieces follow.
+pub(crate) fn join(earlier: Option<Reply>, reply: Reply) -> (Reply, bool) {
+    let has_more = matches!(reply, Reply::Heads { more: true, .. });
+    match (earlier, reply) {
+        (Some(Reply::Heads { repo: of, heads: mut all, .. }), Reply::Heads { repo, heads, more }) if of == repo => {
+            all.extend(heads);
+            (Reply::Heads { repo, heads: all, more }, has_more)
+        }
+        (_, reply) => (reply, has_more),
+    }
 }
 
 fn refused(refusal: Refusal) -> Refused {

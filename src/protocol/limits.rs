@@ -13,5 +13,23 @@ pub const MAX_RANGE_COMMITS: usize = 1000;
 pub const MAX_SLOTS: usize = 1024;
 /// The most labels of a runner or of a task.
 pub const MAX_LABELS: usize = 64;
+/// The length at which one piece of a long answer ends: short enough that the longest entry still fits behind it, and
+/// that a ping never waits for long.
+pub const PIECE_BYTES: usize = 256 * 1024;
+/// The longest name of a branch, in bytes: a file system allows no longer path.
+pub const MAX_BRANCH_BYTES: usize = 4096;
+/// The longest place of an observed repository, in bytes: a host and a path.
+pub const MAX_SOURCE_BYTES: usize = 8192;
+/// The longest sentence of a peer, in bytes: a subject, an author, a reason. Longer ones are cut.
+pub const MAX_SENTENCE_BYTES: usize = 1024;
+/// The longest text of a report that the dispatcher makes itself, in bytes, such as the mistakes of a task file. Longer
+/// ones are cut and end with `…`.
+pub const MAX_REPORT_TEXT_BYTES: usize = 32 * 1024;
+/// The most warnings of one `status`.
+pub const MAX_WARNINGS: usize = 100;
+/// The most commits in the `haves` of a `source` that count: each costs a walk of its tree.
+pub const MAX_HAVES: usize = 64;
+/// The most streams that a result may name beside its log.
+pub const MAX_STREAMS: usize = 256;
 /// The longest text of an `error`, in bytes. The names of a thousand tasks of a usual length fit; longer texts are cut.
 pub const MAX_REFUSAL_BYTES: usize = 32 * 1024;

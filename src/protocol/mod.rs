@@ -10,6 +10,7 @@ pub mod hello;
 pub mod limits;
 pub mod observer;
 pub mod operator;
+pub mod pieces;
 pub mod runner;
 #[cfg(test)]
 mod tests;

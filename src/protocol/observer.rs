@@ -53,7 +53,13 @@ pub enum FromObserver {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ToObserver {
     /// Names the heads that were accepted last for the repository; none for a new repository.
-    Heads { repo: String, heads: Vec<Head> },
+    Heads {
+        repo: String,
+        heads: Vec<Head>,
+        /// Whether another `heads` continues this one. Absent if not.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        more: bool,
+    },
     /// Confirms that the announcement is durable: the commit will be built, whatever happens.
     Ok {
         repo: String,

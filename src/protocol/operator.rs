@@ -2,6 +2,8 @@
 //!
 //! Fields are only ever added to a report. A field of type `Option` that is missing reads as `None`. Fields named
 //! `…_ms` that are points in time count milliseconds since the Unix epoch.
+//!
+//! A report may be sent in several messages: see [`super::pieces`].
 
 use std::collections::BTreeMap;
 
@@ -114,6 +116,9 @@ pub struct StatusReport {
     /// Counters of events since the dispatcher started; absent while it waits for its disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counters: Option<CountersReport>,
+    /// Whether another message continues this answer. Absent if not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
 }
 
 /// Counters of what has happened since the dispatcher started. Those with several kinds are objects; a kind that has
@@ -169,6 +174,9 @@ pub struct BuildReport {
     /// The reason why the build has no jobs, if it has none.
     pub problem: Option<String>,
     pub jobs: Vec<JobReport>,
+    /// Whether another message continues this answer. Absent if not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
 }
 
 /// One job of a build.
@@ -219,6 +227,9 @@ pub struct AttemptReport {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunnersReport {
     pub runners: Vec<RunnerReport>,
+    /// Whether another message continues this answer. Absent if not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
 }
 
 /// One runner that is connected, or that is away and still has leases.
@@ -250,6 +261,9 @@ pub struct WhyReport {
     pub now: Vec<WhyLine>,
     /// The decisions about the build, oldest first.
     pub history: Vec<WhyLine>,
+    /// Whether another message continues this answer. Absent if not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
 }
 
 /// One reason, as a sentence.

@@ -58,6 +58,14 @@ impl LineBuffer {
         Ok(Some(line))
     }
 
+    /// Drops bytes up to the end of a line, or all bytes if its end has not arrived. Returns whether it has.
+    pub(super) fn drop_line(&mut self) -> bool {
+        let end = self.bytes[self.start..self.end].iter().position(|byte| *byte == b'\n');
+        self.start = end.map_or(self.end, |at| self.start + at + 1);
+        self.scanned = self.start;
+        end.is_some()
+    }
+
     /// The bytes of a line that was just taken. They are valid until [`LineBuffer::space`] is called.
     pub(super) fn line(&self, line: Range<usize>) -> &[u8] {
         &self.bytes[line]

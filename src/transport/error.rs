@@ -39,7 +39,7 @@ pub enum TransportError {
     /// that the session may go on.
     #[error("the message type `{name}` is not known here")]
     UnknownType { name: String },
-    /// The line is longer than allowed; the rest of it was not read. The session cannot go on.
+    /// The line is longer than allowed; the rest of it was not read. The session can go on only if it is skipped.
     #[error("the peer sent a line of more than {max} bytes")]
     LineTooLong { max: usize },
     /// The announced payload is longer than allowed; none of it was read. The session cannot go on.

@@ -25,11 +25,13 @@ pub struct FrameReader {
     timeout: Option<Duration>,
     /// Payload bytes behind a message of unknown type, to be skipped before the next line.
     skip: u64,
+    /// Whether a line that was too long is to be skipped first.
+    is_line_skipped: bool,
 }
 
 impl FrameReader {
     pub fn new(stream: Stream) -> Self {
-        Self { stream, buffer: LineBuffer::new(), timeout: None, skip: 0 }
+        Self { stream, buffer: LineBuffer::new(), timeout: None, skip: 0, is_line_skipped: false }
     }
 
     /// Sets the time in which the peer must complete a line or payload. `None` waits for ever.
@@ -50,10 +52,12 @@ impl FrameReader {
     /// closed between messages.
     ///
     /// After [`TransportError::TimedOut`] the received bytes are kept, and the next call continues. After
-    /// [`TransportError::Malformed`] and [`TransportError::UnknownType`] the next call reads the message behind. After
-    /// any other error the session cannot go on.
+    /// [`TransportError::Malformed`] and [`TransportError::UnknownType`] the next call reads the message behind, and so
+    /// it does after [`TransportError::LineTooLong`] and [`FrameReader::skip_line`]. After any other error the session
+    /// cannot go on.
     pub fn read<M: DeserializeOwned>(&mut self, max_line: usize) -> Result<Option<M>, TransportError> {
         let mut deadline = Deadline::new(self.timeout);
+        self.pass_over_line(&mut deadline)?;
         self.pass_over_skipped(&mut deadline)?;
         let line = loop {
             match self.buffer.take_line(max_line) {
@@ -76,6 +80,11 @@ impl FrameReader {
             }
             Err(error) => Err(TransportError::Malformed(error)),
         }
+    }
+
+    /// Lets the next call of [`FrameReader::read`] skip a line that was too long, however long it is.
+    pub fn skip_line(&mut self) {
+        self.is_line_skipped = true;
     }
 
     /// Reads exactly `len` raw bytes that follow the last message, appending them to `into`. Refuses more than
@@ -130,6 +139,16 @@ impl FrameReader {
                 return Ok(count);
             }
         }
+    }
+
+    fn pass_over_line(&mut self, deadline: &mut Deadline) -> Result<(), TransportError> {
+        while self.is_line_skipped {
+            self.is_line_skipped = !self.buffer.drop_line();
+            if self.is_line_skipped && self.fill(deadline)? == 0 {
+                return Err(TransportError::EndOfStream);
+            }
+        }
+        Ok(())
     }
 
     fn pass_over_skipped(&mut self, deadline: &mut Deadline) -> Result<(), TransportError> {

@@ -4,5 +4,6 @@
 mod crowd;
 mod flood;
 mod links;
+mod pieces;
 mod shortage;
 mod unauthenticated;

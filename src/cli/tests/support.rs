@@ -73,5 +73,6 @@ pub(crate) fn build(number: u64, state: &str, jobs: Vec<JobReport>) -> BuildRepo
         finished_ms: Some(1_012_000),
         problem: None,
         jobs,
+        more: false,
     }
 }

@@ -53,7 +53,10 @@ fn readings(text: &str) -> Vec<BuildName> {
     if text == "latest" {
         return vec![BuildName::Latest];
     }
-    let number = text.strip_prefix(['b', '#']).unwrap_or(text).parse().ok().map(BuildName::Number);
+    let number = text.strip_prefix(['b', '#']).unwrap_or(text);
+    // Nobody writes `+1` or `01` for a build, and `0123` begins a commit.
+    let is_number = number.starts_with(|first: char| matches!(first, '1'..='9'));
+    let number = number.parse().ok().filter(|_| is_number).map(BuildName::Number);
     let is_hex = text.len() >= 4 && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
     let commit = is_hex.then(|| BuildName::Commit(text.to_ascii_lowercase()));
     number.into_iter().chain(commit).collect()
@@ -76,7 +79,8 @@ mod tests {
         assert_eq!(readings("#1234"), [number(1234)]);
         assert_eq!(readings("4F2A91C"), [commit("4f2a91c")]);
         assert_eq!(readings(&"7".repeat(40)), [commit(&"7".repeat(40))], "larger than any number");
-        for text in ["", "b", "#", "b12f/x", "4f2", "nonsense"] {
+        assert_eq!(readings("0123"), [commit("0123")]);
+        for text in ["", "b", "#", "b12f/x", "4f2", "nonsense", "+1", "b+1", "#+1", "01", "b01", "0", "-1", "\u{661}"] {
             assert_eq!(readings(text), [], "{text}");
         }
     }

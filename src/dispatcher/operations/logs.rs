@@ -106,6 +106,10 @@ impl OpenLog<'_> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
             Err(error) => return Err(fail(error)),
         };
+        // A file system refuses to seek far beyond what a file may have.
+        if file.metadata().map_err(fail)?.len() <= self.offset {
+            return Ok(true);
+        }
         file.seek(SeekFrom::Start(self.offset)).map_err(fail)?;
         loop {
             let mut bytes = vec![0; PIECE_BYTES];

@@ -19,3 +19,4 @@ pub(crate) use history::HistoryLine;
 pub(crate) use logs::AttemptOfLog;
 pub(crate) use questions::{Operations, Status, Why};
 pub(crate) use views::{AttemptView, BuildView, JobView};
+pub(crate) use watch::BuildWatch;

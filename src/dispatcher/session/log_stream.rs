@@ -13,12 +13,25 @@ use crate::transport::{Frame, Outbox};
 /// Interval at which a follower that was not woken looks by itself.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Sends the log's pieces and its end. Ends early if the operator leaves. The next question ends the following.
+/// Sends the log's pieces and its end. Ends early if the operator leaves, or asks the next question: that question is
+/// returned, and is not answered yet.
 pub(super) fn send(
     operations: &Operations,
     outbox: &Outbox,
     wanted: &LogQuestion,
     inbox: &Receiver<Incoming<FromOperator>>,
+) -> (Result<(), OperationError>, Option<FromOperator>) {
+    let mut next = None;
+    let sent = follow(operations, outbox, wanted, inbox, &mut next);
+    (sent, next)
+}
+
+fn follow(
+    operations: &Operations,
+    outbox: &Outbox,
+    wanted: &LogQuestion,
+    inbox: &Receiver<Incoming<FromOperator>>,
+    next: &mut Option<FromOperator>,
 ) -> Result<(), OperationError> {
     let LogQuestion { build, task, number, offset, follow } = wanted;
     let (build, job) = operations.job_for_log(build, task.as_deref())?;
@@ -26,8 +39,12 @@ pub(super) fn send(
         match operations.attempt_for_log(&job, *number)? {
             AttemptOfLog::There(attempt) => break attempt,
             AttemptOfLog::NotYet(error) if !*follow => return Err(error),
-            AttemptOfLog::NotYet(_) => crossbeam_channel::select! {
-                recv(inbox) -> request => if request.is_err() { return Ok(()) },
+            AttemptOfLog::NotYet(error) => crossbeam_channel::select! {
+                recv(inbox) -> request => {
+                    let Ok(Incoming { message, .. }) = request else { return Ok(()) };
+                    *next = Some(message);
+                    return Err(error);
+                },
                 default(LOOK_AGAIN / 10) => {}
             },
         }
@@ -49,7 +66,11 @@ pub(super) fn send(
         }
         crossbeam_channel::select! {
             recv(log.woken) -> _ => {}
-            recv(inbox) -> request => if request.is_ok() { break } else { return Ok(()) },
+            recv(inbox) -> request => {
+                let Ok(Incoming { message, .. }) = request else { return Ok(()) };
+                *next = Some(message);
+                break;
+            },
             default(LOOK_AGAIN) => {}
         }
     }

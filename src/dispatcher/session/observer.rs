@@ -13,9 +13,11 @@ use crate::dispatcher::core::{NewCommit, Seen, ToCore};
 use crate::dispatcher::mirrors::{ArrivingPack, Intake, Taken, Upkeep};
 use crate::dispatcher::translate;
 use crate::error_chain::chain;
-use crate::model::{BuildSource, CommitId, RepoName, SessionId};
+use crate::model::{BranchName, BuildSource, CommitId, RepoName, SessionId};
 use crate::protocol::hello::{ErrorCode, Refusal};
+use crate::protocol::limits::{MAX_LINE_BYTES, PIECE_BYTES};
 use crate::protocol::observer::{FromObserver, Head, ToObserver};
+use crate::protocol::pieces::cut_heads;
 use crate::scheduler::{Event, Reply};
 use crate::transport::{Frame, Outbox};
 
@@ -24,8 +26,10 @@ use crate::transport::{Frame, Outbox};
 pub(super) fn serve(session: Session) -> Result<(), SessionError> {
     let pings = (FromObserver::Ping, Frame::new(&ToObserver::Ack));
     let payload = |message: &FromObserver| if let FromObserver::Pack { bytes, .. } = message { *bytes } else { 0 };
-    worker::serve(session, &pings, payload, |shared, id, outbox, inbox| {
-        ObserverWorker { shared, id, outbox, known: BTreeSet::new(), pack: None, upkeep: Upkeep::default() }.run(inbox)
+    let takes_pieces = session.hello.takes_pieces;
+    worker::serve(session, &pings, payload, move |shared, id, outbox, inbox| {
+        let (known, upkeep) = (BTreeSet::new(), Upkeep::default());
+        ObserverWorker { shared, id, outbox, takes_pieces, known, pack: None, upkeep }.run(inbox)
     })
 }
 
@@ -33,6 +37,8 @@ struct ObserverWorker<'a> {
     shared: &'a Shared,
     id: SessionId,
     outbox: &'a Outbox,
+    /// Whether the observer takes the heads of a repository in several messages.
+    takes_pieces: bool,
     /// The repositories whose heads this observer has asked for.
     known: BTreeSet<RepoName>,
     /// The pack that is arriving, until the commit to which it belongs is announced.
@@ -97,13 +103,39 @@ impl ObserverWorker<'_> {
             ToCore::Look(Box::new(move |seen: Seen<'_>| drop(answer.send(seen.scheduler.heads(&asked)))))
         });
         let Some(heads) = heads else { return Ok(()) };
-        let heads =
-            heads.into_iter().map(|(branch, commit)| Head { branch: branch.to_string(), commit: commit.to_string() });
-        self.outbox.send(&Frame::new(&ToObserver::Heads { repo: repo.to_string(), heads: heads.collect() }));
+        self.send_heads(&repo, heads);
         for commit in self.shared.mirrors.missing.of(&repo) {
             self.shared.observers.ask_for_source(&repo, commit);
         }
         Ok(())
+    }
+
+    /// Answers with the accepted heads, in as many messages as they take.
+    fn send_heads(&self, repo: &RepoName, heads: Vec<(BranchName, CommitId)>) {
+        let head =
+            |(branch, commit): (BranchName, CommitId)| Head { branch: branch.to_string(), commit: commit.to_string() };
+        let heads: Vec<_> = heads.into_iter().map(head).collect();
+        let frame = |heads, more| Frame::new(&ToObserver::Heads { repo: repo.to_string(), heads, more });
+        if !self.takes_pieces {
+            let whole = frame(heads, false);
+            if whole.line.len() <= MAX_LINE_BYTES {
+                return self.outbox.send(&whole);
+            }
+            let bytes = whole.line.len();
+            let text = format!(
+                "the heads of {repo} take {bytes} bytes, and one message has at most {MAX_LINE_BYTES}: update this \
+                 observer to a version that takes them in pieces, or observe fewer branches"
+            );
+            log::error!("session {}: {text}", self.id);
+            return self.outbox.send(&Frame::new(&ToObserver::Error(Refusal::new(ErrorCode::Refused, text))));
+        }
+        let mut pieces = cut_heads(heads, PIECE_BYTES).into_iter().peekable();
+        while let Some(heads) = pieces.next() {
+            // Waits for the observer to read, so that they do not pile up here.
+            if !self.outbox.send_bulk(&frame(heads, pieces.peek().is_some())) {
+                return;
+            }
+        }
     }
 
     /// Returns the repository if this observer may speak about it: it has asked for the heads, so that its

@@ -6,10 +6,11 @@ use super::connection::{Session, SessionError};
 use super::worker::{self, Incoming};
 use super::{log_stream, report, truncate};
 use crate::dispatcher::core::NoAnswer;
-use crate::dispatcher::operations::{OperationError, Operations};
+use crate::dispatcher::operations::{BuildWatch, OperationError, Operations};
 use crate::error_chain::chain;
 use crate::model::reason::OrderDone;
 use crate::protocol::hello::{ErrorCode, Refusal};
+use crate::protocol::limits::PIECE_BYTES;
 use crate::protocol::operator::{FromOperator, ToOperator};
 use crate::transport::{Frame, Outbox};
 
@@ -18,43 +19,82 @@ use crate::transport::{Frame, Outbox};
 pub(super) fn serve(session: Session) -> Result<(), SessionError> {
     let pings = (FromOperator::Ping, Frame::new(&ToOperator::Ack));
     let payload = |_: &FromOperator| 0;
-    worker::serve(session, &pings, payload, |shared, _, outbox, inbox| {
+    let takes_pieces = session.hello.takes_pieces;
+    worker::serve(session, &pings, payload, move |shared, _, outbox, inbox| {
         let operations = shared.operations().map_err(refusal)?;
-        OperatorWorker { operations, outbox }.run(inbox).map_err(refusal)
+        OperatorWorker { operations, outbox, takes_pieces, watch: None, unanswered: None }.run(inbox).map_err(refusal)
     })
 }
 
 struct OperatorWorker<'a> {
     operations: Operations,
     outbox: &'a Outbox,
+    /// Whether the operator takes an answer in several messages.
+    takes_pieces: bool,
+    /// Set once the operator has asked to watch.
+    watch: Option<BuildWatch>,
+    /// A question that ended the following of a log.
+    unanswered: Option<FromOperator>,
+}
+
+/// The next thing to do.
+enum Next {
+    Answer(FromOperator),
+    /// Builds have changed.
+    Report,
 }
 
 impl OperatorWorker<'_> {
-    fn run(self, inbox: &Receiver<Incoming<FromOperator>>) -> Result<(), OperationError> {
-        while let Ok(Incoming { message, .. }) = inbox.recv() {
+    fn run(mut self, inbox: &Receiver<Incoming<FromOperator>>) -> Result<(), OperationError> {
+        while let Some(next) = self.next(inbox) {
             // Thousands of questions may have arrived before the peer stopped reading; they need no answers any more.
             if self.outbox.is_over() {
                 break;
             }
-            if message == FromOperator::Watch {
-                return self.watch(inbox);
+            match next {
+                Next::Answer(FromOperator::Watch) => self.begin_to_watch()?,
+                Next::Answer(FromOperator::Logs(wanted)) => {
+                    // The end of the log is the answer.
+                    let (sent, next) = log_stream::send(&self.operations, self.outbox, &wanted, inbox);
+                    self.unanswered = next;
+                    sent.unwrap_or_else(|error| self.send(ToOperator::Error(refusal(error))));
+                }
+                Next::Answer(message) => {
+                    self.send(self.answer(message).unwrap_or_else(|error| ToOperator::Error(refusal(error))));
+                }
+                Next::Report => self.report_changes()?,
             }
-            self.serve_one(message, inbox);
         }
         Ok(())
     }
 
-    fn serve_one(&self, message: FromOperator, inbox: &Receiver<Incoming<FromOperator>>) {
-        let answer = if let FromOperator::Logs(wanted) = message {
-            // The end of the log is the answer.
-            log_stream::send(&self.operations, self.outbox, &wanted, inbox).map(|()| None)
-        } else {
-            self.answer(message).map(Some)
-        };
-        match answer {
-            Ok(Some(answer)) => self.outbox.send(&truncate::frame(answer)),
-            Ok(None) => {}
-            Err(error) => self.outbox.send(&Frame::new(&ToOperator::Error(refusal(error)))),
+    /// Waits for a question, or for a build that changes if the operator watches. Returns `None` when the operator has
+    /// left.
+    fn next(&mut self, inbox: &Receiver<Incoming<FromOperator>>) -> Option<Next> {
+        if let Some(message) = self.unanswered.take() {
+            return Some(Next::Answer(message));
+        }
+        let nothing = crossbeam_channel::never();
+        crossbeam_channel::select! {
+            recv(self.watch.as_ref().map_or(&nothing, |watch| &watch.woken)) -> _ => Some(Next::Report),
+            recv(inbox) -> request => request.ok().map(|Incoming { message, .. }| Next::Answer(message)),
+        }
+    }
+
+    /// Sends an answer: in pieces if the operator takes them, else shortened to one message.
+    fn send(&self, answer: ToOperator) {
+        if !self.takes_pieces {
+            return self.outbox.send(&truncate::frame(answer));
+        }
+        let pieces = answer.cut(PIECE_BYTES);
+        if let [only] = pieces.as_slice() {
+            return self.outbox.send(&Frame::new(only));
+        }
+        // Each waits for the operator to read, so that a long answer does not pile up here.
+        for piece in pieces {
+            if !self.outbox.send_bulk(&Frame::new(&piece)) {
+                return;
+            }
         }
     }
 
@@ -71,29 +111,25 @@ impl OperatorWorker<'_> {
             FromOperator::Cancel { build, task } => done(operations.cancel(&build, task.as_deref())?),
             FromOperator::Rerun { build, failed } => done(operations.rerun(&build, failed)?),
             FromOperator::Drain { runner } => done(operations.drain(&runner)?),
-            FromOperator::Watch | FromOperator::Logs(_) | FromOperator::Ping => ToOperator::Ack,
+            FromOperator::Watch | FromOperator::Logs(_) | FromOperator::Ping => unreachable!("answered elsewhere"),
         })
     }
 
-    /// Reports builds that change, until the operator leaves. Answers questions in between.
-    fn watch(self, inbox: &Receiver<Incoming<FromOperator>>) -> Result<(), OperationError> {
-        let watch = self.operations.watch()?;
-        self.outbox.send(&Frame::new(&ToOperator::Ok { text: "watching".into() }));
-        loop {
-            crossbeam_channel::select! {
-                recv(watch.woken) -> _ => {}
-                recv(inbox) -> request => match request {
-                    Ok(Incoming { message, .. }) => self.serve_one(message, inbox),
-                    Err(_) => return Ok(()),
-                },
-            }
-            if self.outbox.is_over() {
-                return Ok(());
-            }
-            for build in self.operations.changed(&watch)? {
-                self.outbox.send(&truncate::frame(ToOperator::Build(Box::new(report::build(build)))));
-            }
+    /// Subscribes to builds that change. A repetition changes nothing, and gets the same answer.
+    fn begin_to_watch(&mut self) -> Result<(), OperationError> {
+        if self.watch.is_none() {
+            self.watch = Some(self.operations.watch()?);
         }
+        self.send(ToOperator::Ok { text: "watching".into() });
+        Ok(())
+    }
+
+    fn report_changes(&self) -> Result<(), OperationError> {
+        let Some(watch) = &self.watch else { return Ok(()) };
+        for build in self.operations.changed(watch)? {
+            self.send(ToOperator::Build(Box::new(report::build(build))));
+        }
+        Ok(())
     }
 }
 

@@ -5,17 +5,24 @@ use crate::dispatcher::operations::{AttemptView, BuildView, HistoryLine, JobView
 use crate::model::reason::{JobStatus, StoredReason};
 use crate::model::words::outcome_detail;
 use crate::model::{Ending, JobState, Outcome, TaskName};
+use crate::protocol::limits::{MAX_REPORT_TEXT_BYTES, MAX_SENTENCE_BYTES, MAX_WARNINGS};
 use crate::protocol::operator as wire;
 use crate::scheduler::RunnerView;
 
-pub(super) fn status(status: Status) -> wire::StatusReport {
+pub(super) fn status(mut status: Status) -> wire::StatusReport {
+    let left_out = status.warnings.len().saturating_sub(MAX_WARNINGS);
+    if left_out > 0 {
+        status.warnings.truncate(MAX_WARNINGS - 1);
+        status.warnings.push(format!("{} more warnings", left_out + 1));
+    }
     wire::StatusReport {
         builds: status.builds.into_iter().map(build).collect(),
         runners: status.runners.into_iter().map(runner).collect(),
         queued_jobs: status.jobs.queued as u64,
         running_jobs: status.jobs.leased as u64,
         counters: status.counters.map(counters),
-        warnings: status.warnings,
+        warnings: status.warnings.into_iter().map(|text| cut(text, MAX_SENTENCE_BYTES)).collect(),
+        more: false,
     }
 }
 
@@ -52,8 +59,9 @@ pub(super) fn build(view: BuildView) -> wire::BuildReport {
         flaky,
         created_ms: build.created_at.0,
         finished_ms: build.finished_at.map(|at| at.0),
-        problem: build.problem,
+        problem: build.problem.map(bounded),
         jobs: jobs.into_iter().map(job).collect(),
+        more: false,
     }
 }
 
@@ -65,7 +73,7 @@ fn job(view: JobView) -> wire::JobReport {
         job: job.id.0,
         task: job.task.name.to_string(),
         state: job.state.word().to_owned(),
-        detail: ending.and_then(Ending::detail),
+        detail: ending.and_then(Ending::detail).map(bounded),
         reason_code: ending.and_then(Ending::reason_code).map(str::to_owned),
         needs: job.task.placement.needs.iter().map(|need| need.task.to_string()).collect(),
         allow_failure: job.task.placement.allow_failure,
@@ -84,7 +92,7 @@ fn attempt(view: AttemptView) -> wire::AttemptReport {
         finished_ms: attempt.finished_at.map(|at| at.0),
         duration_ms: attempt.duration_ms,
         outcome: attempt.outcome.as_ref().map(|outcome| outcome.word().to_owned()),
-        detail: attempt.outcome.as_ref().and_then(outcome_detail),
+        detail: attempt.outcome.as_ref().and_then(outcome_detail).map(bounded),
         reason_code: attempt.outcome.as_ref().and_then(Outcome::reason_code).map(str::to_owned),
         log_bytes,
         log_path: log.display().to_string(),
@@ -94,7 +102,7 @@ fn attempt(view: AttemptView) -> wire::AttemptReport {
 pub(super) fn why(why: Why) -> wire::WhyReport {
     let now = |(task, status): (TaskName, JobStatus)| wire::WhyLine {
         task: Some(task.to_string()),
-        text: status.to_string(),
+        text: bounded(status.to_string()),
         code: Some(status.code().to_owned()),
         reason_code: status.reason_code().map(str::to_owned),
         ..wire::WhyLine::default()
@@ -102,7 +110,7 @@ pub(super) fn why(why: Why) -> wire::WhyReport {
     let line = |HistoryLine { at, task, entry, seq }| wire::WhyLine {
         at_ms: at.map(|at| at.0),
         task: task.map(|task| task.to_string()),
-        text: entry.to_string(),
+        text: bounded(entry.to_string()),
         code: entry.code().map(str::to_owned),
         reason_code: entry.reason_code().map(str::to_owned),
         seq,
@@ -111,18 +119,19 @@ pub(super) fn why(why: Why) -> wire::WhyReport {
         build: why.build.0,
         now: why.now.into_iter().map(now).collect(),
         history: why.history.into_iter().map(line).collect(),
+        more: false,
     }
 }
 
 pub(super) fn runners(views: Vec<RunnerView>) -> wire::RunnersReport {
-    wire::RunnersReport { runners: views.into_iter().map(runner).collect() }
+    wire::RunnersReport { runners: views.into_iter().map(runner).collect(), more: false }
 }
 
 fn runner(view: RunnerView) -> wire::RunnerReport {
     wire::RunnerReport {
         name: view.name.to_string(),
         state: view.state.word().to_owned(),
-        detail: view.quarantine.as_ref().map(ToString::to_string),
+        detail: view.quarantine.as_ref().map(ToString::to_string).map(bounded),
         reason_code: view.quarantine.and_then(|it| it.last.code().map(str::to_owned)),
         slots: view.slots,
         busy: u32::try_from(view.running.len()).unwrap_or(u32::MAX),
@@ -130,5 +139,33 @@ fn runner(view: RunnerView) -> wire::RunnerReport {
         isolation: view.isolation.word().to_owned(),
         silent_ms: view.silent_ms,
         running: view.running.iter().map(|(_, build, task)| format!("{build}/{task}")).collect(),
+    }
+}
+
+/// Cuts a text that is too long for a report. Commits may hold arbitrarily many mistakes.
+fn bounded(text: String) -> String {
+    cut(text, MAX_REPORT_TEXT_BYTES)
+}
+
+fn cut(mut text: String, max: usize) -> String {
+    if text.len() > max {
+        text.truncate(text.floor_char_boundary(max - "…".len()));
+        text.push('…');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_texts_are_cut_at_a_character_and_many_warnings_are_counted() {
+        assert_eq!((cut("12345".into(), 5), cut("123ä56".into(), 6)), ("12345".into(), "123…".into()));
+        let warnings = (0..250).map(|n| format!("{n} {}", "é".repeat(1000))).collect();
+        let report = status(Status { warnings, ..Status::default() });
+        assert_eq!(report.warnings.len(), MAX_WARNINGS);
+        assert_eq!(report.warnings[99], "151 more warnings");
+        assert!(report.warnings.iter().all(|text| text.len() <= MAX_SENTENCE_BYTES));
     }
 }

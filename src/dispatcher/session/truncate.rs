@@ -1,8 +1,8 @@
-//! Shortens answers that are too long for one message. The least important part is left out first, and the answer says
-//! so.
+//! Shortens answers that are too long for one message, for operators that do not take pieces. The least important part
+//! is left out first, and the answer says so with `more`.
 
 use crate::protocol::limits::MAX_LINE_BYTES;
-use crate::protocol::operator::{BuildReport, StatusReport, ToOperator, WhyLine, WhyReport};
+use crate::protocol::operator::{BuildReport, RunnersReport, StatusReport, ToOperator, WhyLine, WhyReport};
 use crate::transport::Frame;
 
 /// Returns an answer as a frame of at most [`MAX_LINE_BYTES`].
@@ -15,9 +15,9 @@ pub(super) fn frame(answer: ToOperator) -> Frame {
         ToOperator::Status(report) => status(report),
         ToOperator::Build(report) => build(*report),
         ToOperator::Why(report) => why(report),
-        // No other answer grows with the contents of the store.
-        other @ (ToOperator::Runners(_)
-        | ToOperator::Log { .. }
+        ToOperator::Runners(report) => runners(report),
+        // No other answer grows.
+        other @ (ToOperator::Log { .. }
         | ToOperator::LogEnd { .. }
         | ToOperator::Ok { .. }
         | ToOperator::Ack
@@ -27,43 +27,73 @@ pub(super) fn frame(answer: ToOperator) -> Frame {
 
 /// Leaves out all attempts but the newest of each job; then the older half of the builds, again and again.
 fn status(mut report: StatusReport) -> Frame {
-    let all = report.builds.len();
+    let (all, all_runners) = (report.builds.len(), report.runners.len());
     report.builds.iter_mut().for_each(keep_newest_attempts);
+    report.more = true;
     report.warnings.push("too long for one answer: only each job's newest attempt is listed".into());
     loop {
         let frame = Frame::new(&ToOperator::Status(report.clone()));
-        if frame.line.len() <= MAX_LINE_BYTES || report.builds.is_empty() {
+        if frame.line.len() <= MAX_LINE_BYTES || (report.builds.is_empty() && report.runners.is_empty()) {
             return frame;
         }
-        let keep = report.builds.len() / 2;
-        report.builds.truncate(keep);
-        let text = format!("too long for one answer: {keep} of {all} builds are listed, and newest attempts only");
+        if report.builds.is_empty() {
+            report.runners.truncate(report.runners.len() / 2);
+        }
+        report.builds.truncate(report.builds.len() / 2);
+        let (builds, runners) = (report.builds.len(), report.runners.len());
+        let mut text =
+            format!("too long for one answer: {builds} of {all} builds are listed, and newest attempts only");
+        if runners < all_runners {
+            text = format!("too long for one answer: {runners} of {all_runners} runners are listed, and no builds");
+        }
         report.warnings.pop();
         report.warnings.push(text);
     }
 }
 
+fn runners(mut report: RunnersReport) -> Frame {
+    report.more = true;
+    loop {
+        report.runners.truncate(report.runners.len() / 2);
+        let frame = Frame::new(&ToOperator::Runners(report.clone()));
+        if frame.line.len() <= MAX_LINE_BYTES || report.runners.is_empty() {
+            return frame;
+        }
+    }
+}
+
 fn build(mut report: BuildReport) -> Frame {
     keep_newest_attempts(&mut report);
+    report.more = true;
     let frame = Frame::new(&ToOperator::Build(Box::new(report.clone())));
     if frame.line.len() <= MAX_LINE_BYTES {
         return frame;
     }
     report.jobs.iter_mut().for_each(|job| job.attempts.clear());
-    Frame::new(&ToOperator::Build(Box::new(report)))
+    loop {
+        let frame = Frame::new(&ToOperator::Build(Box::new(report.clone())));
+        if frame.line.len() <= MAX_LINE_BYTES || report.jobs.is_empty() {
+            return frame;
+        }
+        report.jobs.truncate(report.jobs.len() / 2);
+    }
 }
 
 /// Keeps the newest part of the history.
 fn why(mut report: WhyReport) -> Frame {
     let all = report.history.len();
+    report.more = true;
     loop {
         let keep = report.history.len() / 2;
         report.history.drain(..report.history.len() - keep);
         let text = format!("the {} oldest lines are left out", all - keep);
         report.history.insert(0, WhyLine { text, ..WhyLine::default() });
         let frame = Frame::new(&ToOperator::Why(report.clone()));
-        if frame.line.len() <= MAX_LINE_BYTES || keep <= 1 {
+        if frame.line.len() <= MAX_LINE_BYTES || (keep == 0 && report.now.is_empty()) {
             return frame;
+        }
+        if keep == 0 {
+            report.now.truncate(report.now.len() / 2);
         }
         report.history.remove(0);
     }
@@ -80,7 +110,7 @@ fn keep_newest_attempts(report: &mut BuildReport) {
 mod tests {
     use super::*;
     use crate::protocol::codec;
-    use crate::protocol::operator::{AttemptReport, JobReport};
+    use crate::protocol::operator::{AttemptReport, JobReport, RunnerReport};
 
     fn large_build(number: u64) -> BuildReport {
         let attempt = AttemptReport {
@@ -120,6 +150,7 @@ mod tests {
             finished_ms: None,
             problem: None,
             jobs: vec![job; 1000],
+            more: false,
         }
     }
 
@@ -132,6 +163,7 @@ mod tests {
             running_jobs: 0,
             warnings: vec![],
             counters: None,
+            more: false,
         };
         let frame = frame(ToOperator::Status(report));
         assert!(frame.line.len() <= MAX_LINE_BYTES);
@@ -143,7 +175,46 @@ mod tests {
     fn a_large_build_and_a_long_history_fit_a_line() {
         assert!(frame(ToOperator::Build(Box::new(large_build(1)))).line.len() <= MAX_LINE_BYTES);
         let line = WhyLine { at_ms: Some(0), text: "x".repeat(1000), ..WhyLine::default() };
-        let frame = frame(ToOperator::Why(WhyReport { build: 1, now: vec![], history: vec![line; 5000] }));
+        let frame =
+            frame(ToOperator::Why(WhyReport { build: 1, now: vec![], history: vec![line.clone(); 5000], more: false }));
         assert!(frame.line.len() <= MAX_LINE_BYTES);
+        let frame =
+            super::frame(ToOperator::Why(WhyReport { build: 1, now: vec![line; 2000], history: vec![], more: false }));
+        assert!(frame.line.len() <= MAX_LINE_BYTES);
+    }
+
+    /// Sabotage tried: runners are not counted among what may grow, as it was; both fail.
+    #[test]
+    fn runners_of_many_labels_fit_a_line_alone_and_in_a_status() {
+        let runner = RunnerReport {
+            name: "w1".into(),
+            state: "connected".into(),
+            detail: None,
+            reason_code: None,
+            slots: 1,
+            busy: 0,
+            labels: vec!["x".repeat(100); 64],
+            isolation: "subreaper".into(),
+            silent_ms: 0,
+            running: Vec::new(),
+        };
+        let runners = vec![runner; 1000];
+        let alone = frame(ToOperator::Runners(RunnersReport { runners: runners.clone(), more: false }));
+        assert!(alone.line.len() <= MAX_LINE_BYTES);
+        let Ok(ToOperator::Runners(report)) = codec::decode(alone.line.trim_ascii_end()) else { panic!() };
+        assert!(report.more && report.runners.len() == 125, "{}", report.runners.len());
+        let report = StatusReport {
+            builds: vec![large_build(1)],
+            runners,
+            queued_jobs: 0,
+            running_jobs: 0,
+            warnings: vec![],
+            counters: None,
+            more: false,
+        };
+        let both = frame(ToOperator::Status(report));
+        assert!(both.line.len() <= MAX_LINE_BYTES);
+        let Ok(ToOperator::Status(report)) = codec::decode(both.line.trim_ascii_end()) else { panic!() };
+        assert!(report.more && report.warnings[0].contains("125 of 1000 runners"), "{:?}", report.warnings);
     }
 }

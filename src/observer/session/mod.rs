@@ -292,7 +292,8 @@ impl Live {
         let vitals = Arc::new(Vitals::default());
 
         let resend = Arc::<ResendRequests>::default();
-        let read = Reading { reader, inbox, vitals: Arc::clone(&vitals), resend: Arc::clone(&resend) };
+        let (shown, asks) = (Arc::clone(&vitals), Arc::clone(&resend));
+        let read = Reading { reader, inbox, vitals: shown, resend: asks, heads: None };
         let ping = Pinging { stream: stream.clone(), outbox: outbox.clone(), vitals: Arc::clone(&vitals), agreed };
         let session = Arc::new(Session {
             number: agreed.session,
@@ -326,12 +327,23 @@ struct Reading {
     inbox: Sender<Reply>,
     vitals: Arc<Vitals>,
     resend: Arc<ResendRequests>,
+    /// The heads of an answer that is not complete yet.
+    heads: Option<Reply>,
 }
 
 impl Reading {
     fn run(mut self) -> SessionError {
         loop {
             let heard = match translate::read_next(&mut self.reader) {
+                // It is the answer to the open question: nothing else is that long. Only the repository that asked
+                // suffers, and not the whole session.
+                Err(error @ TransportError::LineTooLong { .. }) => {
+                    self.reader.skip_line();
+                    Ok(Heard::Reply(Reply::Refused(translate::unreadable(&error))))
+                }
+                other => other,
+            };
+            let heard = match heard {
                 Err(TransportError::UnknownType { name }) => {
                     log::debug!("dispatcher sent `{name}`, which this version does not know");
                     continue;
@@ -346,7 +358,13 @@ impl Reading {
             // Any message is a sign of life, not only the answer to a ping.
             self.vitals.unanswered.store(0, Ordering::Relaxed);
             let reply = match heard {
-                Heard::Reply(reply) => reply,
+                Heard::Reply(reply) => match translate::join(self.heads.take(), reply) {
+                    (reply, false) => reply,
+                    (part, true) => {
+                        self.heads = Some(part);
+                        continue;
+                    }
+                },
                 Heard::Alive => continue,
                 Heard::LostSource { repo, commit } => {
                     self.resend.note(&repo, commit);

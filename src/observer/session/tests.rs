@@ -7,7 +7,8 @@ use crate::model::RepoName;
 use crate::observer::submit::{self, HeadsAnswer};
 use crate::observer::tests::support::{DEADLINE, Scripted};
 use crate::protocol::hello::{ErrorCode, Role};
-use crate::protocol::observer::{FromObserver, ToObserver};
+use crate::protocol::limits::MAX_LINE_BYTES;
+use crate::protocol::observer::{FromObserver, Head, ToObserver};
 
 fn caller() -> Caller {
     Caller { name: "app".into(), incarnation: 5, token: TokenSource("/data/tokens/observer".into()) }
@@ -38,7 +39,7 @@ fn app() -> RepoName {
 }
 
 fn heads_of(repo: &str) -> ToObserver {
-    ToObserver::Heads { repo: repo.into(), heads: Vec::new() }
+    ToObserver::Heads { repo: repo.into(), heads: Vec::new(), more: false }
 }
 
 #[test]
@@ -135,6 +136,43 @@ fn a_message_of_an_unknown_type_is_passed_over() {
         let frame = Frame { line: b"{\"type\":\"weather\",\"is\":\"fine\"}\n".to_vec(), payload: Vec::new() };
         write_frame(&dispatcher.stream, &frame).unwrap();
         dispatcher.say(&heads_of("app"));
+        assert_eq!(asking.join().unwrap(), Ok(HeadsAnswer::Heads(Vec::new())));
+    });
+}
+
+/// More pieces than the asker's queue takes, with other messages between them.
+#[test]
+fn heads_that_come_in_pieces_are_one_answer() {
+    let (live, mut dispatcher) = opened();
+    let commit = "4f2a91c6b0d1e2f3a4b5c6d7e8f9010203040506";
+    scope(|scope| {
+        let asking = scope.spawn(|| submit::ask_heads(&live.session, &app(), "s"));
+        dispatcher.hear();
+        for n in 0..100 {
+            let heads = vec![Head { branch: format!("b{n:02}"), commit: commit.into() }];
+            dispatcher.say(&ToObserver::Heads { repo: "app".into(), heads, more: n < 99 });
+            dispatcher.say(&ToObserver::Ack);
+        }
+        let Ok(HeadsAnswer::Heads(heads)) = asking.join().unwrap() else { panic!("no heads") };
+        let names: Vec<_> = heads.iter().map(|(branch, _)| branch.as_str().to_owned()).collect();
+        assert_eq!(names, (0..100).map(|n| format!("b{n:02}")).collect::<Vec<_>>());
+    });
+}
+
+/// Sabotage tried: the session ends at such a line; it fails, and an observer dials again without end.
+#[test]
+fn an_answer_that_is_too_long_is_a_refusal_and_the_session_goes_on() {
+    let (live, mut dispatcher) = opened();
+    scope(|scope| {
+        let asking = scope.spawn(|| submit::ask_heads(&live.session, &app(), "s"));
+        dispatcher.hear();
+        let heads = vec![Head { branch: "b".repeat(MAX_LINE_BYTES), commit: "0".repeat(40) }];
+        dispatcher.say(&ToObserver::Heads { repo: "app".into(), heads, more: false });
+        let Ok(HeadsAnswer::Refused(refused)) = asking.join().unwrap() else { panic!("not refused") };
+        assert_eq!(refused.kind, RefusalKind::Request);
+        assert!(refused.text.contains("more than 1048576 bytes"), "{}", refused.text);
+        let asking = scope.spawn(|| submit::ask_heads(&live.session, &app(), "s"));
+        dispatcher.tell_heads(&[]);
         assert_eq!(asking.join().unwrap(), Ok(HeadsAnswer::Heads(Vec::new())));
     });
 }

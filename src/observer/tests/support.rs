@@ -102,7 +102,7 @@ impl Scripted {
     pub(crate) fn tell_heads(&mut self, heads: &[(&str, &str)]) -> String {
         let FromObserver::Status { repo, .. } = self.hear() else { panic!("not a status") };
         let head = |(branch, commit): &(&str, &str)| Head { branch: (*branch).into(), commit: (*commit).into() };
-        self.say(&ToObserver::Heads { repo: repo.clone(), heads: heads.iter().map(head).collect() });
+        self.say(&ToObserver::Heads { repo: repo.clone(), heads: heads.iter().map(head).collect(), more: false });
         repo
     }
 

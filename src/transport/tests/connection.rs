@@ -210,6 +210,22 @@ fn a_line_that_is_too_long_is_refused_before_its_end() {
 }
 
 #[test]
+fn a_line_that_was_too_long_can_be_skipped() {
+    over_each(|here, there| {
+        let writer = spawn(move || {
+            write_frame(&here, &Frame::new(&text(&"y".repeat(3 * MAX_LINE_BYTES)))).unwrap();
+            write_frame(&here, &Frame::new(&text("behind it"))).unwrap();
+        });
+        let mut reader = reader(&there);
+        assert!(matches!(read(&mut reader), Err(TransportError::LineTooLong { .. })));
+        reader.skip_line();
+        assert_eq!(read(&mut reader).unwrap(), Some(text("behind it")));
+        assert_eq!(read(&mut reader).unwrap(), None);
+        writer.join().unwrap();
+    });
+}
+
+#[test]
 fn the_buffer_of_a_session_is_small_again_after_a_large_line() {
     over_each(|here, there| {
         let large = text(&"z".repeat(MAX_LINE_BYTES - 100));
