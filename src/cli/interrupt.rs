@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use crossbeam_channel::{Receiver, bounded};
-use signal_hook::consts::{SIGHUP, SIGTERM};
 
 use super::{CliError, ExitCode};
-use crate::shutdown::{self, Stop};
+use crate::shutdown::{self, SIGHUP, SIGTERM, Stop};
 use crate::threads;
 
 /// The first signal that came, as long as there is one.
@@ -85,9 +84,8 @@ pub(crate) fn drain_then_stop() -> Result<Receiver<Stop>, CliError> {
 
 #[cfg(test)]
 mod tests {
-    use signal_hook::consts::SIGINT;
-
     use super::*;
+    use crate::shutdown::SIGINT;
 
     #[test]
     fn the_exit_code_names_the_first_signal() {

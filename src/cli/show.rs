@@ -53,7 +53,7 @@ pub(crate) fn run(flags: ShowFlags, out: &mut Output) -> Result<ExitCode, CliErr
 
 /// Asks for the named build, in its present state.
 pub(crate) fn build_named(session: &mut Session, typed: &str) -> Result<BuildReport, CliError> {
-    let answer = session.ask(&FromOperator::Show { build: typed.to_owned() })?;
+    let answer = session.ask(&FromOperator::Show { build: typed.to_owned(), repo: None, branch: None })?;
     if let ToOperator::Build(report) = answer { Ok(*report) } else { Err(CliError::Unexpected("`show`")) }
 }
 

@@ -22,8 +22,14 @@ pub enum FromOperator {
         /// The number of finished builds to list.
         limit: u32,
     },
-    /// Asks for one build. Answer: `build`.
-    Show { build: String },
+    /// Asks for one build, of this repository and branch if they are given. Answer: `build`.
+    Show {
+        build: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        repo: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        branch: Option<String>,
+    },
     /// Asks why a build, or one of its jobs, is in its state. Answer: `why`.
     Why {
         build: String,

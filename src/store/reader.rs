@@ -35,8 +35,12 @@ impl Debug for Readers {
 
 /// Reads beside the writer: sees what has been committed, never waits for the writer and is never waited for.
 pub trait Reader: Debug + Send {
-    /// Returns the number of the build that is meant, if there is one.
-    fn find(&self, name: &BuildName) -> Result<Option<BuildId>, StoreError>;
+    /// Returns the newest build, if there is one.
+    fn newest(&self, scope: &Scope) -> Result<Option<BuildId>, StoreError>;
+
+    /// Returns the newest build of each commit whose id begins with these hexadecimal digits, newest first, at most
+    /// `limit` of them. None for a text that is no such beginning, or has fewer than four digits.
+    fn of_commit(&self, digits: &str, scope: &Scope, limit: u32) -> Result<Vec<BuildId>, StoreError>;
 
     /// Returns unfinished builds of one repository or of all, oldest first.
     fn unfinished_builds(&self, repo: Option<&str>) -> Result<Vec<Build>, StoreError>;
@@ -108,13 +112,13 @@ pub struct LateResult {
     pub seq: Option<u64>,
 }
 
-/// A way to name a build.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BuildName {
-    Number(u64),
-    /// At least four hexadecimal digits of the commit; the newest build that matches.
-    Commit(String),
-    Latest,
+/// The builds among which one is looked for. By default all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// The name of their repository.
+    pub repo: Option<String>,
+    /// The full name of the ref that their trigger concerns.
+    pub reference: Option<String>,
 }
 
 /// The facts about a build on which its removal depends.

@@ -10,6 +10,7 @@ mod closed_pipes;
 mod durability;
 mod failures;
 mod happy_path;
+mod names;
 mod tidy;
 mod validity;
 mod versions;

@@ -31,13 +31,13 @@ impl Goal {
 
     /// Asks for the build, in case it exists already.
     pub(crate) fn find(&mut self, session: &mut Session) -> Result<Option<BuildReport>, CliError> {
-        match session.ask(&FromOperator::Show { build: self.head.commit.to_string() }) {
-            Ok(ToOperator::Build(build)) if self.is(&build) => {
+        // The same commit on another branch or in another repository has a build of its own.
+        let (repo, branch) = (Some(self.repo.clone()), Some(self.head.branch.to_string()));
+        match session.ask(&FromOperator::Show { build: self.head.commit.to_string(), repo, branch }) {
+            Ok(ToOperator::Build(build)) => {
                 self.build = Some(build.build);
                 Ok(Some(*build))
             }
-            // The same commit on another branch or in another repository has a build of its own.
-            Ok(ToOperator::Build(_)) => Ok(None),
             Ok(_) => Err(CliError::Unexpected("`show`")),
             Err(CliError::Refused(refusal)) if refusal.code == ErrorCode::NotFound => Ok(None),
             Err(error) => Err(error),

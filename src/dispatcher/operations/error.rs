@@ -6,14 +6,27 @@ use std::path::PathBuf;
 use crate::dispatcher::core::NoAnswer;
 use crate::dispatcher::retention;
 use crate::model::reason::RefusalReason;
-use crate::model::{BuildId, TaskName};
-use crate::store::{Rule, StoreError};
+use crate::model::{Build, BuildId, RefName, RepoName, TaskName};
+use crate::store::{Rule, Scope, StoreError};
 
 /// The reason why an operation was not done.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OperationError {
-    #[error("no build `{}`: name one by number, by at least 4 digits of its commit, or `latest`", quoted(name))]
-    NoBuild { name: String },
+    #[error(
+        "no build `{}`{}: name one by number, by at least 4 digits of its commit, or `latest`",
+        quoted(name),
+        among(scope)
+    )]
+    NoBuild { name: String, scope: Scope },
+    /// The beginning of several commits. The candidates are the newest build of each, newest first.
+    #[error(
+        "`{}` is the beginning of several commits: give more of its digits, or the number of a build{}",
+        quoted(name), candidates(name, named, *has_more)
+    )]
+    Ambiguous { name: String, named: Vec<Build>, has_more: bool },
+    /// The build of that number is not among those that were asked for.
+    #[error("build {build} is of repository {repo}, {reference}, and not of the one that was named")]
+    Elsewhere { build: BuildId, repo: RepoName, reference: RefName },
     #[error("build {build} was removed {}, with its logs: it was {}", ago(*days), retention::words(*rule))]
     Removed { build: BuildId, rule: Rule, days: i64 },
     #[error(
@@ -56,9 +69,35 @@ fn list(tasks: &[TaskName]) -> String {
     tasks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
+/// Formats ` of repository app, refs/heads/main`.
+fn among(scope: &Scope) -> String {
+    let repo = scope.repo.as_ref().map(|repo| format!(" of repository {}", quoted(repo)));
+    let reference = scope.reference.as_ref().map(|reference| format!(" of {}", quoted(reference)));
+    repo.into_iter().chain(reference).collect()
+}
+
+/// Formats one line for each build, such as `b12  68e8a1b2c3d4  Fix the thing`.
+fn candidates(name: &str, named: &[Build], has_more: bool) -> String {
+    let digits = COMMIT_DIGITS.max(name.len() + 4);
+    let mut text = String::new();
+    for build in named {
+        let (commit, source) = (build.source.commit.to_string(), &build.source);
+        let commit = commit.get(..digits).unwrap_or(&commit);
+        text.push_str(&format!("\n  {}  {commit}  {}", build.id, quoted_to(&source.subject, SUBJECT_CHARS)));
+    }
+    if has_more {
+        text.push_str("\n  and more");
+    }
+    text
+}
+
 /// Returns a person's text as part of a sentence: on one line, readable, and cut if it is long.
 fn quoted(text: &str) -> String {
-    match text.char_indices().nth(QUOTE_CHARS) {
+    quoted_to(text, QUOTE_CHARS)
+}
+
+fn quoted_to(text: &str, chars: usize) -> String {
+    match text.char_indices().nth(chars) {
         Some((end, _)) => format!("{}…", text[..end].escape_debug()),
         None => text.escape_debug().to_string(),
     }
@@ -66,3 +105,7 @@ fn quoted(text: &str) -> String {
 
 /// The number of characters after which such a text is cut.
 const QUOTE_CHARS: usize = 100;
+/// The number of characters of a subject in a list of candidates.
+const SUBJECT_CHARS: usize = 50;
+/// The fewest digits of a commit in a list of candidates.
+const COMMIT_DIGITS: usize = 12;

@@ -4,26 +4,66 @@ use super::error::OperationError;
 use super::questions::Operations;
 use crate::clock;
 use crate::model::{Build, BuildId, Job};
-use crate::store::BuildName;
+use crate::store::{Scope, StoreError};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
+/// Most builds that are named to a person whose abbreviation fits several commits.
+const CANDIDATES_MAX: u32 = 10;
+
+/// A meaning that a name of a build may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Reading {
+    Number(u64),
+    /// At least four hexadecimal digits.
+    Commit(String),
+    Latest,
+}
+
 impl Operations {
-    /// Returns the build of that name.
+    /// Returns the build of that name, among all builds.
     pub(super) fn find(&self, name: &str) -> Result<Build, OperationError> {
+        self.find_in(name, &Scope::default())
+    }
+
+    /// Returns the build of that name. An abbreviation that fits several commits is refused: a guess could cancel the
+    /// wrong build. Of several builds of one commit, the newest is meant.
+    pub(super) fn find_in(&self, name: &str, scope: &Scope) -> Result<Build, OperationError> {
         let mut missing = None;
         for reading in readings(name) {
-            let id = match reading {
-                BuildName::Number(number) => Some(BuildId(number)),
-                BuildName::Commit(_) | BuildName::Latest => self.reader.find(&reading)?,
+            let found = match reading {
+                // A number is a whole name, so it is never taken for the beginning of a commit.
+                Reading::Number(number) => {
+                    let id = BuildId(number);
+                    if let Some(build) = self.reader.build(id)? {
+                        return check_scope(build, scope);
+                    }
+                    missing = missing.or(Some(id));
+                    None
+                }
+                Reading::Latest => self.reader.newest(scope)?,
+                Reading::Commit(digits) => self.of_commit(name, &digits, scope)?,
             };
-            if let Some(build) = id.map(|id| self.reader.build(id)).transpose()?.flatten() {
+            if let Some(build) = found.map(|id| self.reader.build(id)).transpose()?.flatten() {
                 return Ok(build);
             }
-            missing = missing.or(id);
         }
         let gone = missing.map(|id| self.removed(id)).transpose()?.flatten();
-        Err(gone.unwrap_or_else(|| OperationError::NoBuild { name: name.to_owned() }))
+        Err(gone.unwrap_or_else(|| OperationError::NoBuild { name: name.to_owned(), scope: scope.clone() }))
+    }
+
+    /// Returns the newest build of the one commit that begins so.
+    fn of_commit(&self, name: &str, digits: &str, scope: &Scope) -> Result<Option<BuildId>, OperationError> {
+        let mut found = self.reader.of_commit(digits, scope, CANDIDATES_MAX + 1)?;
+        if found.len() <= 1 {
+            return Ok(found.pop());
+        }
+        let has_more = found.len() > CANDIDATES_MAX as usize;
+        found.truncate(CANDIDATES_MAX as usize);
+        let named = found.into_iter().map(|id| self.reader.build(id)).collect::<Result<Vec<_>, StoreError>>()?;
+        // One that was removed meanwhile is left out.
+        let named = named.into_iter().flatten().collect();
+        Err(OperationError::Ambiguous { name: name.to_owned(), named, has_more })
     }
 
     /// Returns why a build is not there any more, if there was one once.
@@ -47,18 +87,28 @@ impl Operations {
     }
 }
 
+/// Refuses a build that is not among those that were asked for.
+fn check_scope(build: Build, scope: &Scope) -> Result<Build, OperationError> {
+    let (repo, reference) = (&build.source.repo, &build.source.trigger.reference);
+    let is_in = |wanted: &Option<String>, is: &str| wanted.as_ref().is_none_or(|wanted| wanted == is);
+    if is_in(&scope.repo, repo.as_str()) && is_in(&scope.reference, reference.as_str()) {
+        return Ok(build);
+    }
+    Err(OperationError::Elsewhere { build: build.id, repo: repo.clone(), reference: reference.clone() })
+}
+
 /// Returns the possible meanings of a name, in the order in which they are tried. `b12`, `#12` and `12` are the build
 /// 12; `b1234` and `1234` may also be the beginning of a commit.
-fn readings(text: &str) -> Vec<BuildName> {
+fn readings(text: &str) -> Vec<Reading> {
     if text == "latest" {
-        return vec![BuildName::Latest];
+        return vec![Reading::Latest];
     }
     let number = text.strip_prefix(['b', '#']).unwrap_or(text);
     // Nobody writes `+1` or `01` for a build, and `0123` begins a commit.
     let is_number = number.starts_with(|first: char| matches!(first, '1'..='9'));
-    let number = number.parse().ok().filter(|_| is_number).map(BuildName::Number);
+    let number = number.parse().ok().filter(|_| is_number).map(Reading::Number);
     let is_hex = text.len() >= 4 && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
-    let commit = is_hex.then(|| BuildName::Commit(text.to_ascii_lowercase()));
+    let commit = is_hex.then(|| Reading::Commit(text.to_ascii_lowercase()));
     number.into_iter().chain(commit).collect()
 }
 
@@ -68,9 +118,9 @@ mod tests {
 
     #[test]
     fn a_build_is_named_by_number_by_commit_or_as_the_latest() {
-        let number = BuildName::Number;
-        let commit = |text: &str| BuildName::Commit(text.to_owned());
-        assert_eq!(readings("latest"), [BuildName::Latest]);
+        let number = Reading::Number;
+        let commit = |text: &str| Reading::Commit(text.to_owned());
+        assert_eq!(readings("latest"), [Reading::Latest]);
         for text in ["12", "b12", "#12"] {
             assert_eq!(readings(text), [number(12)], "{text}");
         }

@@ -12,7 +12,7 @@ use crate::dispatcher::warnings::{self, Warnings};
 use crate::model::reason::JobStatus;
 use crate::model::{BuildId, TaskName};
 use crate::scheduler::{JobCounts, RunnerView};
-use crate::store::{Reader, StoreError};
+use crate::store::{Reader, Scope, StoreError};
 
 /// Most finished builds in one status: more do not fit a screen, and each costs a query.
 const MAX_STATUS_BUILDS: u32 = 1000;
@@ -76,9 +76,16 @@ impl Operations {
         Ok(status)
     }
 
-    /// Returns one build with its jobs and attempts.
-    pub(crate) fn build(&self, name: &str) -> Result<BuildView, OperationError> {
-        let build = self.find(name)?;
+    /// Returns one build with its jobs and attempts. The name means a build of this repository and branch, if they are
+    /// given. A branch may be named in full.
+    pub(crate) fn build(
+        &self,
+        name: &str,
+        repo: Option<String>,
+        branch: Option<&str>,
+    ) -> Result<BuildView, OperationError> {
+        let full = |name: &str| if name.starts_with("refs/") { name.into() } else { format!("refs/heads/{name}") };
+        let build = self.find_in(name, &Scope { repo, reference: branch.map(full) })?;
         Ok(Views::new(&*self.reader, &self.data)?.build(build)?)
     }
 

@@ -105,7 +105,10 @@ impl OperatorWorker<'_> {
             FromOperator::Status { repo, limit } => {
                 ToOperator::Status(report::status(operations.status(repo.as_deref(), limit)?))
             }
-            FromOperator::Show { build } => ToOperator::Build(Box::new(report::build(operations.build(&build)?))),
+            FromOperator::Show { build, repo, branch } => {
+                let found = operations.build(&build, repo, branch.as_deref())?;
+                ToOperator::Build(Box::new(report::build(found)))
+            }
             FromOperator::Why { build, task } => ToOperator::Why(report::why(operations.why(&build, task.as_deref())?)),
             FromOperator::Runners => ToOperator::Runners(report::runners(operations.runners()?)),
             FromOperator::Cancel { build, task } => done(operations.cancel(&build, task.as_deref())?),
@@ -138,6 +141,8 @@ impl OperatorWorker<'_> {
 fn refusal(error: OperationError) -> Refusal {
     let (code, reason) = match &error {
         OperationError::NoBuild { .. } => (ErrorCode::NotFound, "no_build"),
+        OperationError::Ambiguous { .. } => (ErrorCode::Refused, "ambiguous_build"),
+        OperationError::Elsewhere { .. } => (ErrorCode::NotFound, "build_elsewhere"),
         OperationError::Removed { .. } => (ErrorCode::NotFound, "build_removed"),
         OperationError::RemovedLongAgo { .. } => (ErrorCode::NotFound, "build_removed_long_ago"),
         OperationError::NoTask { .. } => (ErrorCode::NotFound, "no_task"),

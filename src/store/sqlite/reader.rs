@@ -11,7 +11,7 @@ use super::{check, connection, failure, schema};
 use crate::model::{
     Attempt, AttemptId, Build, BuildId, CommitId, Decision, Job, RepoName, Runner, WallTime, WholeBuild,
 };
-use crate::store::{self, BuildName, LateResult, Readers, Rule, Sequence, StoreError, Surveyed};
+use crate::store::{self, LateResult, Readers, Rule, Scope, Sequence, StoreError, Surveyed};
 
 /// Opens readers of the store in the file at `path`.
 pub fn readers(path: &Path) -> Readers {
@@ -61,7 +61,8 @@ macro_rules! answers {
 
 impl store::Reader for Reader {
     answers! {
-        find(name: &BuildName) -> Option<BuildId> = builds::find, "find a build in";
+        newest(scope: &Scope) -> Option<BuildId> = builds::newest, "find a build in";
+        of_commit(digits: &str, scope: &Scope, limit: u32) -> Vec<BuildId> = builds::of_commit, "find a build in";
         unfinished_builds(repo: Option<&str>) -> Vec<Build> = builds::unfinished, "read builds from";
         finished_builds(repo: Option<&str>, limit: u32) -> Vec<Build> = builds::finished, "read builds from";
         build(id: BuildId) -> Option<Build> = builds::read, "read a build from";

@@ -47,7 +47,8 @@ macro_rules! over {
                 an_attempt_has_one_outcome_and_a_number_of_its_own
                 a_batch_with_a_contradiction_leaves_nothing_behind
                 what_is_finished_stays_so_until_it_is_queued_or_reopened
-                a_build_is_found_by_number_and_by_the_beginning_of_its_commit
+                a_build_is_found_by_the_beginning_of_its_commit_and_as_the_newest
+                a_beginning_that_several_commits_have_gives_the_newest_build_of_each
                 finished_builds_come_newest_first_and_by_repository
                 late_results_and_decisions_are_kept_beside_the_record
                 a_repository_remembers_where_it_was_observed

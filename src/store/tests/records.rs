@@ -4,7 +4,7 @@ use super::MakePlace;
 use super::values::*;
 use crate::model::reason::{DecisionKind, PlacementReason, RecordedReason};
 use crate::model::*;
-use crate::store::{BuildName, Store, StoreError};
+use crate::store::{Scope, Store, StoreError};
 
 fn refused(store: &mut dyn Store, records: &[Record]) -> String {
     match store.commit(records) {
@@ -17,7 +17,7 @@ pub(super) fn a_new_store_knows_of_nothing(make: MakePlace) {
     let place = make();
     assert_eq!(place.open().snapshot().unwrap(), Snapshot::default());
     let (store, reader) = (place.open(), place.reader());
-    assert_eq!(reader.find(&BuildName::Latest).unwrap(), None);
+    assert_eq!(reader.newest(&Scope::default()).unwrap(), None);
     assert_eq!(reader.finished_builds(None, 20).unwrap(), []);
     assert_eq!(reader.attempts(BuildId(1)).unwrap(), []);
     reader.check(&mut drop).unwrap();
@@ -125,7 +125,7 @@ pub(super) fn what_is_finished_stays_so_until_it_is_queued_or_reopened(make: Mak
     refused(&mut *store, &[Record::BuildReopened { build: BuildId(1) }]);
 }
 
-pub(super) fn a_build_is_found_by_number_and_by_the_beginning_of_its_commit(make: MakePlace) {
+pub(super) fn a_build_is_found_by_the_beginning_of_its_commit_and_as_the_newest(make: MakePlace) {
     let place = make();
     let mut store = place.open();
     for id in 1..=50 {
@@ -136,17 +136,43 @@ pub(super) fn a_build_is_found_by_number_and_by_the_beginning_of_its_commit(make
     twin.source.trigger.reference = RefName::new("refs/heads/other");
     store.commit(&[Record::BuildAdded { build: Box::new(twin), jobs: vec![] }]).unwrap();
     let reader = place.reader();
-    let find = |name| reader.find(&name).unwrap();
-    assert_eq!(find(BuildName::Latest), Some(BuildId(51)));
-    assert_eq!(find(BuildName::Number(3)), Some(BuildId(3)));
-    assert_eq!(find(BuildName::Number(52)), None);
-    let hex = commit_id(7).to_string();
-    for len in [7, 8, 39, 40] {
-        assert_eq!(find(BuildName::Commit(hex[..len].to_uppercase())), Some(BuildId(51)), "{len}");
+    let (all, main) = (Scope::default(), Scope { repo: None, reference: Some("refs/heads/main".into()) });
+    let of_repo = |name: &str| Scope { repo: Some(name.into()), reference: None };
+    let newest = |scope: &Scope| reader.newest(scope).unwrap().map(|id| id.0);
+    assert_eq!(newest(&all), Some(51));
+    assert_eq!(newest(&main), Some(50));
+    assert_eq!(newest(&of_repo("app")), Some(51));
+    assert_eq!(newest(&Scope { repo: Some("app".into()), ..main.clone() }), Some(50));
+    assert_eq!(newest(&of_repo("nobody")), None);
+    let find =
+        |digits: &str, scope: &Scope| reader.of_commit(digits, scope, 3).unwrap().iter().map(|id| id.0).collect();
+    let found: Vec<Vec<u64>> = vec![
+        find(&commit_id(7).to_string()[..8].to_uppercase(), &all),
+        find(&commit_id(7).to_string(), &main),
+        find(&commit_id(7).to_string(), &of_repo("nobody")),
+        find(&commit_id(8).to_string(), &all),
+        find(&commit_id(8).to_string()[..3], &all),
+        find("main", &all),
+    ];
+    assert_eq!(found, [vec![51], vec![7], vec![], vec![8], vec![], vec![]]);
+}
+
+/// Sabotage tried: without the grouping the three newest builds are of two commits.
+pub(super) fn a_beginning_that_several_commits_have_gives_the_newest_build_of_each(make: MakePlace) {
+    let place = make();
+    let mut store = place.open();
+    let id = |last: char| format!("abcd{}{last}", "0".repeat(35));
+    for (number, last) in [(1, '1'), (2, '2'), (3, '2'), (4, '3'), (5, '1'), (6, '4')] {
+        let mut of_that = Build { id: BuildId(number), ..build(number) };
+        of_that.source.commit = id(last).parse().unwrap();
+        of_that.source.trigger.reference = RefName::new(&format!("refs/heads/b{number}"));
+        store.commit(&[Record::BuildAdded { build: Box::new(of_that), jobs: vec![] }]).unwrap();
     }
-    assert_eq!(find(BuildName::Commit(commit_id(8).to_string())), Some(BuildId(8)));
-    assert_eq!(find(BuildName::Commit(hex[..3].into())), None);
-    assert_eq!(find(BuildName::Commit("main".into())), None);
+    let reader = place.reader();
+    let find = |digits: &str, limit| reader.of_commit(digits, &Scope::default(), limit).unwrap();
+    assert_eq!(find("abcd", 3), [6, 5, 4].map(BuildId));
+    assert_eq!(find("abcd", 9), [6, 5, 4, 3].map(BuildId));
+    assert_eq!(find(&id('2'), 9), [BuildId(3)]);
 }
 
 pub(super) fn finished_builds_come_newest_first_and_by_repository(make: MakePlace) {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use serde_json::{Value, json};
 use surveil::model::{Build, BuildId, CommitId, RepoName};
-use surveil::store::{BuildName, sqlite};
+use surveil::store::{Scope, sqlite};
 use surveil::threads;
 
 use crate::dice::Dice;
@@ -137,7 +137,7 @@ fn chain(world: &World) -> (Vec<CommitId>, Vec<u8>) {
 fn builds(world: &World) -> Vec<Build> {
     let reader = sqlite::readers(&world.data().join("surveil.db")).open().unwrap();
     reader.check(&mut drop).unwrap();
-    let latest = reader.find(&BuildName::Latest).unwrap().map_or(0, |id| id.0);
+    let latest = reader.newest(&Scope::default()).unwrap().map_or(0, |id| id.0);
     (1..=latest).filter_map(|id| reader.build(BuildId(id)).unwrap()).collect()
 }
 

@@ -7,7 +7,7 @@ use surveil::model::{
     Attempt, AttemptId, Build, BuildId, Ending, Job, JobId, JobState, Outcome, Record, Runner, RunnerId, Verdict,
     WallTime, WholeBuild,
 };
-use surveil::store::{BuildName, Reader, Readers, StoreError, sqlite};
+use surveil::store::{Reader, Readers, Scope, StoreError, sqlite};
 
 /// Number of repetitions of a reading that a commit interrupted. A gap that stays is a fault of the store.
 const RETRIES: usize = 20;
@@ -86,7 +86,7 @@ impl Eyes {
     /// News since then, build by build. Dependent rows are read first, so that everything that is seen of a build is
     /// borne out by its attempts.
     fn glance(&self, reader: &dyn Reader, all: bool) -> Result<Vec<WholeBuild>, StoreError> {
-        let latest = reader.find(&BuildName::Latest)?.unwrap_or(BuildId(0));
+        let latest = reader.newest(&Scope::default())?.unwrap_or(BuildId(0));
         let first = if all { 1 } else { self.builds.last_key_value().map_or(1, |(id, _)| id.0 + 1) };
         let open = self.builds.iter().filter(|(_, verdict)| verdict.is_none()).map(|(id, _)| *id);
         let again = self.again.iter().copied();

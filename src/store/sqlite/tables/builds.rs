@@ -1,13 +1,13 @@
 //! `builds`: one row for each build. Column `seal` covers what never changes, `end_seal` the verdict and when it came.
 
-use rusqlite::{Connection, Row, ToSql, params};
+use rusqlite::{Connection, Row, params};
 
 use super::{execute, ranges, read_all, read_one, repos};
 use crate::model::{Build, BuildId, BuildSource, CommitId, RepoName, Trigger, TriggerKind, Trust, Verdict, WallTime};
 use crate::store::sqlite::checksum::Checksum;
 use crate::store::sqlite::failure::{Fault, one_row};
 use crate::store::sqlite::values::{Numbered, damaged, numbered, signed, unsigned};
-use crate::store::{BuildName, Surveyed};
+use crate::store::{Scope, Surveyed};
 
 numbered!(Verdict, "verdict": Passed = 0, Failed = 1, Errored = 2, Cancelled = 3);
 numbered!(Trust, "trust": Untrusted = 0, Trusted = 1);
@@ -152,19 +152,25 @@ pub(crate) fn of_source(conn: &Connection, source: &BuildSource) -> rusqlite::Re
     read_one(conn, OF_SOURCE, params, |row| row.get(0))
 }
 
-/// The number of the build that is meant.
-pub(crate) fn find(conn: &Connection, name: &BuildName) -> rusqlite::Result<Option<BuildId>> {
-    let newest = |query: &str, params: &[&dyn ToSql]| conn.prepare_cached(query)?.query_row(params, |row| row.get(0));
-    match name {
-        BuildName::Number(id) => newest("SELECT max(id) FROM builds WHERE id = ?1", &[&signed(*id)]),
-        BuildName::Latest => newest("SELECT max(id) FROM builds", &[]),
-        BuildName::Commit(digits) => match prefix_bounds(digits) {
-            Some((low, high)) => {
-                newest("SELECT max(id) FROM builds WHERE commit_id >= ?1 AND commit_id < ?2", &[&low, &high])
-            }
-            None => Ok(None),
-        },
+/// The newest build. The index of repositories also has their builds in order.
+pub(crate) fn newest(conn: &Connection, scope: &Scope) -> rusqlite::Result<Option<BuildId>> {
+    const OF_ALL: &str = "SELECT id FROM builds WHERE ?1 IS NULL OR reference = ?1 ORDER BY id DESC LIMIT 1";
+    const OF_ONE: &str = "SELECT id FROM builds INDEXED BY builds_by_repo
+        WHERE repo = (SELECT id FROM repos WHERE name = ?2) AND (?1 IS NULL OR reference = ?1) ORDER BY id DESC LIMIT 1";
+    let Scope { repo, reference } = scope;
+    match repo {
+        Some(repo) => read_one(conn, OF_ONE, params![reference, repo], |row| row.get(0)),
+        None => read_one(conn, OF_ALL, params![reference], |row| row.get(0)),
     }
+}
+
+/// The newest build of each commit that begins so, newest first.
+pub(crate) fn of_commit(conn: &Connection, digits: &str, scope: &Scope, limit: u32) -> rusqlite::Result<Vec<BuildId>> {
+    const OF_COMMIT: &str = "SELECT max(id) AS newest FROM builds WHERE commit_id >= ?1 AND commit_id < ?2
+        AND (?3 IS NULL OR repo = (SELECT id FROM repos WHERE name = ?3)) AND (?4 IS NULL OR reference = ?4)
+        GROUP BY commit_id ORDER BY newest DESC LIMIT ?5";
+    let Some((low, high)) = prefix_bounds(digits) else { return Ok(Vec::new()) };
+    read_all(conn, OF_COMMIT, params![low, high, scope.repo, scope.reference, limit], |row| row.get(0))
 }
 
 /// The build with the next higher number.

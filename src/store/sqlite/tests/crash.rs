@@ -51,7 +51,7 @@ fn a_killed_writer_loses_nothing_that_it_acknowledged() {
         let recorded = store.snapshot().unwrap().last_build;
         assert!(recorded >= acknowledged, "{recorded} recorded, {acknowledged} acknowledged");
         assert!(recorded.is_multiple_of(3), "half a batch is recorded");
-        assert_eq!(reader.find(&store::BuildName::Latest).unwrap(), Some(BuildId(recorded)));
+        assert_eq!(reader.newest(&store::Scope::default()).unwrap(), Some(BuildId(recorded)));
         assert_eq!(reader.finished_builds(None, 1_000_000).unwrap().len() as u64, recorded);
         assert!(reader.attempts(BuildId(recorded)).unwrap()[0].outcome.is_some());
     }
