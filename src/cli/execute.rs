@@ -16,7 +16,7 @@ use super::plan::plan;
 use super::{CliError, ExitCode, Output, human, interrupt};
 use crate::clock;
 use crate::config::{check_directory, default_runner_name, defaults, repo_name_from};
-use crate::git::{BranchSelection, Watched};
+use crate::git::Watched;
 use crate::model::reason::{ErrorReason, SkipReason};
 use crate::model::{Ending, EndingKind, Need, TaskName, TaskSpec, Verdict};
 use crate::process::{Command, Exit, ProgressCallbacks, Supervisor, detect_isolation};
@@ -207,10 +207,13 @@ struct Origin {
 impl Origin {
     fn of(directory: &Path) -> Self {
         let repo = repo_name_from(&directory.to_string_lossy()).to_string();
-        let heads = Watched::open(directory).and_then(|watched| watched.heads(&BranchSelection::Main));
-        match heads.ok().and_then(|heads| heads.into_iter().next()) {
-            Some(head) => Self { repo, branch: head.branch.to_string(), commit: head.commit.to_string() },
-            None => Self { repo, ..Self::default() },
+        // If HEAD is detached, as after the `git switch --detach` of a reproduction, there is a commit but no branch.
+        match Watched::open(directory).and_then(|watched| watched.head_commit()) {
+            Ok(Some((branch, commit))) => {
+                let branch = branch.map(|branch| branch.to_string()).unwrap_or_default();
+                Self { repo, branch, commit: commit.to_string() }
+            }
+            Ok(None) | Err(_) => Self { repo, ..Self::default() },
         }
     }
 

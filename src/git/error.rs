@@ -21,8 +21,6 @@ pub enum GitError {
     /// One of git's own files does not hold what it should.
     #[error("{} is broken: {why}", path.display())]
     Broken { path: PathBuf, why: &'static str },
-    #[error("HEAD of {} is detached and names no branch: say which to watch, for example {suggestion}", path.display())]
-    Detached { path: PathBuf, suggestion: String },
     #[error(
         "repository {} has no remote to fetch from: add one with `git remote add origin URL`, or leave out --fetch to \
          watch the repository itself",
@@ -88,7 +86,6 @@ impl GitError {
                 matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
             }
             Self::Owner { .. }
-            | Self::Detached { .. }
             | Self::NoRemote { .. }
             | Self::SeveralRemotes { .. }
             | Self::Format { .. }

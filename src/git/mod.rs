@@ -37,5 +37,5 @@ pub(crate) use objects::{EntryKind, Objects, entries};
 pub use pack_store::PackStore;
 pub use program::fetch_mirror;
 pub use receiver::Receiver;
-pub use watched::{BranchSelection, CommitText, Head, Watched};
+pub use watched::{Absence, BranchSelection, CommitText, Head, Watched};
 pub use worktree::WorkTree;

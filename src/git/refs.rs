@@ -28,7 +28,8 @@ const BRANCHES: &str = "refs/heads/";
 pub(super) enum HeadPointer {
     /// The full name of a ref, which may not exist yet.
     Names(String),
-    Detached,
+    /// The commit that it is at.
+    Detached(CommitId),
 }
 
 /// A repository's refs.
@@ -116,7 +117,7 @@ impl RefFiles {
         let text = fs::read(&path).map_err(GitError::io("read", &path))?;
         match parse(&path, &text)? {
             RefText::Symbolic(name) => Ok(HeadPointer::Names(name)),
-            RefText::Commit(_) => Ok(HeadPointer::Detached),
+            RefText::Commit(commit) => Ok(HeadPointer::Detached(commit)),
         }
     }
 
@@ -340,7 +341,12 @@ impl RefProgram {
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim_end().to_owned();
         let head = match program::read(&self.git_dir, &["symbolic-ref", "--quiet", "HEAD"])? {
             Some(name) => HeadPointer::Names(text(name)),
-            None => HeadPointer::Detached,
+            None => {
+                let commit = program::read(&self.git_dir, &["rev-parse", "--verify", "--quiet", "HEAD"])?;
+                let commit = commit.and_then(|id| text(id).parse().ok());
+                let why = "HEAD names neither a branch nor a commit";
+                HeadPointer::Detached(commit.ok_or_else(|| GitError::Broken { path: self.git_dir.clone(), why })?)
+            }
         };
         let listed = program::read(&self.git_dir, &["for-each-ref", "--format=%(objectname) %(refname)", BRANCHES])?;
         // The lines have the format of a `packed-refs` file.

@@ -83,7 +83,8 @@ pub(crate) struct Repo {
     is_notifier_refused: bool,
     failures: Failures,
     is_mirror_awaited: bool,
-    is_emptiness_said: bool,
+    /// The last log line about an absence of heads, while that lasts.
+    said_absence: Option<String>,
     /// When to look if no notification comes.
     due: Instant,
     session: Option<Arc<Session>>,
@@ -98,7 +99,7 @@ impl Repo {
             is_notifier_refused: false,
             failures: Failures::new(RETRY_FIRST.min(orders.interval), RETRY_MAX.max(orders.interval)),
             is_mirror_awaited: orders.is_mirror,
-            is_emptiness_said: false,
+            said_absence: None,
             due: clock::instant(),
             session: None,
             orders,
@@ -197,7 +198,7 @@ impl Repo {
                 if self.failures.resolve() {
                     log::info!("{} can be observed again", self.orders.name);
                 }
-                self.say_emptiness(heads.is_empty());
+                self.say_absence(heads.is_empty());
                 self.watch.seen(heads);
                 Ok(())
             }
@@ -388,17 +389,18 @@ impl Repo {
         }
     }
 
-    fn say_emptiness(&mut self, is_empty: bool) {
-        let was_said = std::mem::replace(&mut self.is_emptiness_said, is_empty);
-        if is_empty && !was_said {
-            let (name, source) = (&self.orders.name, &self.orders.source);
-            match &self.orders.selection {
-                BranchSelection::Main => log::info!("{name}: nothing to observe yet: HEAD of {source} has no commit"),
-                BranchSelection::Matching(globs) => {
-                    log::info!("{name}: nothing to observe yet: no branch of {source} matches {}", globs.join(", "));
-                }
-            }
+    /// Logs why there is nothing to observe, once for each reason.
+    fn say_absence(&mut self, is_empty: bool) {
+        let text = self.watched.as_ref().filter(|_| is_empty).and_then(|watched| {
+            let absence = watched.absence(&self.orders.selection).ok()?;
+            let place =
+                if self.orders.is_mirror { self.orders.source.clone() } else { self.orders.path.display().to_string() };
+            Some(absence.text(&place, Some(&*self.orders.path).filter(|_| !self.orders.is_mirror)))
+        });
+        if let Some(text) = text.as_ref().filter(|text| self.said_absence.as_ref() != Some(text)) {
+            log::warn!("{}: nothing to observe: {text}", self.orders.name);
         }
+        self.said_absence = text;
     }
 
     /// Formats an announcement as `app main 4f2a91c`, or as `app topic gone`.

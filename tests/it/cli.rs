@@ -137,8 +137,7 @@ fn a_repository_without_a_commit_is_waited_for() {
     let world = World::new();
     let repository = world.repository("app");
     let [_dispatcher, observer, _runner] = world.roles(&[&repository]);
-    observer.says("HEAD of ");
-    observer.says("has no commit");
+    observer.says("has no branch with a commit yet: commit or push one");
     let commit = repository.commit_script("true");
     world.expect(&commit, "passed");
 }

@@ -67,8 +67,10 @@ fn current_head(path: &Path, branches: &[String]) -> Result<Head, CliError> {
     let heads = watched.heads(&selection(branches))?;
     let main = watched.heads(&BranchSelection::Main)?;
     let chosen = main.into_iter().find(|main| heads.contains(main)).or_else(|| heads.into_iter().next());
-    chosen.ok_or_else(|| {
-        let what = if branches.is_empty() { "no commit yet: make one" } else { "no branch that matches --branch" };
-        CliError::Usage(format!("{} has {what}", path.display()))
-    })
+    match chosen {
+        Some(head) => Ok(head),
+        None => {
+            Err(CliError::Usage(watched.absence(&selection(branches))?.text(&path.display().to_string(), Some(path))))
+        }
+    }
 }

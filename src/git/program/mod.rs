@@ -26,6 +26,10 @@ const FETCH_LIMIT: Duration = Duration::from_secs(10 * 60);
 /// Time limit for reading refs, which is local.
 const READ_LIMIT: Duration = Duration::from_secs(30);
 
+/// Number of a failed program's last lines that are told, and their length.
+const REASON_LINES: usize = 4;
+const REASON_LINE_CHARS: usize = 300;
+
 /// Limit of a program's output. The refs of a repository with a million of them fit; a program that prints more has
 /// gone wrong.
 const OUTPUT_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -48,7 +52,7 @@ pub fn fetch_mirror(url: &str, mirror: &Path) -> Result<(), GitError> {
     if partial.exists() {
         std::fs::remove_dir_all(&partial).map_err(GitError::io("remove", &partial))?;
     }
-    let mut command = git();
+    let mut command = network_git()?;
     // `--no-local`: the mirror shares no files even with a repository on this machine.
     command.args(["-c", "clone.defaultRemoteName=origin"]);
     command.args(["clone", "--quiet", "--mirror", "--no-local", "--end-of-options", url]).arg(&partial);
@@ -60,7 +64,7 @@ pub fn fetch_mirror(url: &str, mirror: &Path) -> Result<(), GitError> {
 
 /// Makes the refs of a mirror equal to those of the remote.
 fn update(url: &str, mirror: &Path) -> Result<(), GitError> {
-    let mut command = git();
+    let mut command = network_git()?;
     command.arg("--git-dir").arg(mirror);
     command.args(["fetch", "--quiet", "--prune", "--no-auto-maintenance", "--no-recurse-submodules"]);
     command.args(["--no-write-fetch-head", "--end-of-options", url, "+refs/*:refs/*"]);
@@ -73,7 +77,7 @@ fn follow_head(url: &str, mirror: &Path) -> Result<(), GitError> {
     if read(mirror, &["rev-parse", "--verify", "--quiet", "HEAD"])?.is_some() {
         return Ok(());
     }
-    let mut command = git();
+    let mut command = network_git()?;
     // Without a directory, git would read the configuration of the repository that this process was started in.
     command.arg("--git-dir").arg(mirror);
     command.args(["ls-remote", "--quiet", "--symref", "--end-of-options", url, "HEAD"]);
@@ -113,6 +117,18 @@ pub(super) fn read(git_dir: &Path, arguments: &[&str]) -> Result<Option<Vec<u8>>
     }
 }
 
+/// The program for talking to a remote. ssh would ask for host keys and passphrases on the terminal, beside stdin,
+/// where the question stops it for ever. So it is told to fail instead, unless the person has chosen how ssh is called.
+fn network_git() -> Result<Command, GitError> {
+    let mut command = git();
+    let is_chosen = ["GIT_SSH_COMMAND", "GIT_SSH"].iter().any(|variable| std::env::var_os(variable).is_some());
+    // Without a repository, git reads only the configuration of the person and of the system.
+    if !is_chosen && read(Path::new("/dev/null"), &["config", "--get", "core.sshCommand"])?.is_none() {
+        command.args(["-c", "core.sshCommand=ssh -o BatchMode=yes"]);
+    }
+    Ok(command)
+}
+
 /// The program, with everything switched off by which a repository could have something executed.
 fn git() -> Command {
     let mut command = Command::new("git");
@@ -141,19 +157,43 @@ fn run(command: Command, action: &str, limit: Duration) -> Result<Vec<u8>, GitEr
     if status.success() { Ok(output) } else { Err(refused(action.to_owned(), status, &errors)) }
 }
 
-/// Makes the error of a program that failed. Its last message is the reason; earlier output is mostly context.
+/// Makes the error of a program that failed.
 fn refused(action: String, status: ExitStatus, errors: &[u8]) -> GitError {
-    let text = String::from_utf8_lossy(errors);
-    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let fatal = lines.clone().find(|line| line.starts_with("fatal: ") || line.starts_with("error: "));
-    let last = lines.next_back();
-    // Hints follow the message proper.
-    let detail = match (fatal, last) {
-        (Some(fatal), Some(last)) if fatal != last => format!("{fatal} ({last})"),
-        (_, Some(last)) => last.to_owned(),
-        (_, None) => format!("git ended with {status} and said nothing"),
-    };
+    let said = reason(&String::from_utf8_lossy(errors));
+    let detail = said.unwrap_or_else(|| format!("git ended with {status} and said nothing"));
     GitError::Program { action, detail: masked(&detail) }
+}
+
+/// Returns the lines that say why git failed: the last few, without advice, progress and decoration. The line of a
+/// transport such as ssh comes before git's own, and is the one that names the cause.
+fn reason(said: &str) -> Option<String> {
+    let lines = said.split(['\n', '\r']).map(str::trim);
+    let lines: Vec<&str> = lines.filter(|line| !line.is_empty() && !is_advice(line) && !is_progress(line)).collect();
+    let last = &lines[lines.len().saturating_sub(REASON_LINES)..];
+    let cut = |line: &&str| -> String {
+        match line.char_indices().nth(REASON_LINE_CHARS) {
+            Some((end, _)) => format!("{}…", &line[..end]),
+            None => (*line).to_owned(),
+        }
+    };
+    (!last.is_empty()).then(|| last.iter().map(cut).collect::<Vec<_>>().join("; "))
+}
+
+/// Whether a line says nothing about the cause: git's general advice after a failure, and frames around warnings.
+fn is_advice(line: &str) -> bool {
+    line.starts_with("hint:")
+        || line == "Please make sure you have the correct access rights"
+        || line == "and the repository exists."
+        || line.starts_with("Cloning into")
+        || line.chars().all(|c| "@*-=# ".contains(c))
+}
+
+/// Whether a line tells how far git or the other side has come.
+fn is_progress(line: &str) -> bool {
+    let line = line.strip_prefix("remote: ").unwrap_or(line);
+    line.contains("% (") || line.ends_with(", done.") || line.starts_with("Enumerating objects:") || {
+        line.starts_with("Total ") && line.contains("(delta ")
+    }
 }
 
 /// Runs the program to its end. At the time limit ends it, with everything that it started.

@@ -109,6 +109,43 @@ fn a_remote_that_refuses_is_an_error_with_its_words() {
     assert!(!mirror.exists());
 }
 
+/// Point 9 of the faults from the field: git's own last line says nothing about the cause.
+#[test]
+fn the_cause_of_a_failed_fetch_is_the_transports_own_line() {
+    let advice = "\nPlease make sure you have the correct access rights\nand the repository exists.\n";
+    let fatal = "fatal: Could not read from remote repository.";
+    for (said, told) in [
+        (
+            format!("ssh: Could not resolve hostname nohost.example: Name or service not known\n{fatal}\n{advice}"),
+            format!("ssh: Could not resolve hostname nohost.example: Name or service not known; {fatal}"),
+        ),
+        (
+            format!("git@h: Permission denied (publickey).\r\n{fatal}\n{advice}"),
+            format!("git@h: Permission denied (publickey).; {fatal}"),
+        ),
+        (
+            format!(
+                "@@@@@@@@@@@@\n@ WARNING: CHANGED! @\n@@@@@@@@@@@@\nHost key verification failed.\n{fatal}\n{advice}"
+            ),
+            format!("@ WARNING: CHANGED! @; Host key verification failed.; {fatal}"),
+        ),
+        (
+            "remote: Repository not found.\nfatal: repository 'https://h/x/' not found\n".into(),
+            "remote: Repository not found.; fatal: repository 'https://h/x/' not found".into(),
+        ),
+        (
+            "remote: Counting objects: 100% (9/9), done.\rReceiving objects:  12% (1/9)\rfatal: early EOF\n".into(),
+            "fatal: early EOF".into(),
+        ),
+        ("hint: one\nerror: bad ref\nfatal: gone\nhint: two\n".into(), "error: bad ref; fatal: gone".into()),
+        ((0..9).map(|n| format!("line {n}\n")).collect(), "line 5; line 6; line 7; line 8".into()),
+        ("ü".repeat(400), format!("{}…", "ü".repeat(300))),
+    ] {
+        assert_eq!(reason(&said).unwrap(), told);
+    }
+    assert_eq!(reason("\n \n"), None);
+}
+
 #[test]
 fn a_url_is_never_an_option_nor_a_program() {
     let repo = Repo::new();

@@ -1,6 +1,8 @@
 //! A watched repository. It is only ever read: no ref, index, work tree or configuration of it is changed, and nothing
 //! that its configuration names is executed. Called by the observer.
 
+mod absence;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +15,8 @@ use super::pack::{self, Sink};
 use super::refs::{self, HeadPointer, RefFiles, RefProgram, Refs};
 use super::{program, remote};
 use crate::model::{BranchName, CommitId};
+
+pub use absence::Absence;
 
 /// Length of the first-parent walk that looks for the commit before. If a head is further on than this, it is built
 /// alone.
@@ -73,8 +77,8 @@ impl Watched {
         Ok(Self { path: path.to_owned(), git_dir, common_dir, refs, database })
     }
 
-    /// Returns the selected branches; none for an unborn HEAD. An unreadable repository is an error, never an empty
-    /// list.
+    /// Returns the selected branches; none for an unborn or a detached HEAD, which [`Self::absence`] tells apart. An
+    /// unreadable repository is an error, never an empty list.
     pub fn heads(&self, selection: &BranchSelection) -> Result<Vec<Head>, GitError> {
         match selection {
             BranchSelection::Main => self.main_head(),
@@ -142,25 +146,27 @@ impl Watched {
         remote::url(&self.path, &self.common_dir)
     }
 
+    /// Returns the commit that HEAD is at, and the branch that it names; no branch if HEAD is detached. `None` before
+    /// the first commit.
+    pub fn head_commit(&self) -> Result<Option<(Option<BranchName>, CommitId)>, GitError> {
+        match self.refs.head()? {
+            HeadPointer::Names(name) => {
+                let commit = self.refs.find(&name)?;
+                Ok(commit.map(|commit| (Some(BranchName::new(short_name(&name))), commit)))
+            }
+            HeadPointer::Detached(commit) => Ok(Some((None, commit))),
+        }
+    }
+
     fn main_head(&self) -> Result<Vec<Head>, GitError> {
         let name = match self.refs.head()? {
             HeadPointer::Names(name) => name,
-            HeadPointer::Detached => return self.detached_head(),
+            // During a rebase, HEAD is at commits that nobody has finished. Another branch in its place would be built
+            // although nothing happened to it.
+            HeadPointer::Detached(_) => return Ok(Vec::new()),
         };
         let commit = self.refs.find(&name)?;
         Ok(commit.map(|commit| head_of(&name, commit)).into_iter().collect())
-    }
-
-    /// If HEAD is on a commit, falls back to `main` or `master`, if there is one.
-    fn detached_head(&self) -> Result<Vec<Head>, GitError> {
-        for name in ["refs/heads/main", "refs/heads/master"] {
-            if let Some(commit) = self.refs.find(name)? {
-                return Ok(vec![head_of(name, commit)]);
-            }
-        }
-        let first = self.refs.branches()?.into_iter().next();
-        let suggestion = first.map_or("*".to_owned(), |(name, _)| short_name(&name).to_owned());
-        Err(GitError::Detached { path: self.path.clone(), suggestion: format!("--branch '{suggestion}'") })
     }
 
     fn matching_heads(&self, globs: &[String]) -> Result<Vec<Head>, GitError> {

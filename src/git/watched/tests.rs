@@ -108,15 +108,19 @@ fn a_symbolic_branch_stands_where_the_named_one_stands() {
 }
 
 #[test]
-fn a_detached_head_falls_back_to_main_or_says_which_branch_to_give() {
-    let repo = Repo::new();
-    repo.write("file", "1").commit("first");
-    repo.git(&["switch", "--quiet", "--detach"]);
-    assert_eq!(names(&main_of(&repo.watched())), ["main"]);
-    repo.git(&["branch", "--move", "main", "trunk"]);
-    let error = repo.watched().heads(&BranchSelection::Main).unwrap_err();
-    assert!(matches!(error, GitError::Detached { .. }));
-    assert!(error.to_string().contains("--branch 'trunk'"), "{error}");
+fn a_detached_head_is_no_branch_but_a_commit() {
+    for reference in ["files", "reftable"] {
+        let repo = Repo::with(&[&format!("--ref-format={reference}")]);
+        assert_eq!(repo.watched().head_commit().unwrap(), None);
+        let first = repo.write("file", "1").commit("first");
+        assert_eq!(repo.watched().head_commit().unwrap(), Some((Some(BranchName::new("main")), first)));
+        repo.git(&["switch", "--quiet", "--detach"]);
+        let second = repo.write("file", "2").commit("second");
+        // As in a rebase: neither the commit nor another branch counts as the main one's.
+        assert_eq!(main_of(&repo.watched()), []);
+        assert_eq!(repo.watched().head_commit().unwrap(), Some((None, second)));
+        assert_eq!(names(&repo.watched().heads(&matching(&["*"])).unwrap()), ["main"]);
+    }
 }
 
 #[test]
@@ -183,7 +187,7 @@ fn a_reftable_repository_is_read_with_the_help_of_the_git_program() {
     assert!(watched.notify_paths().iter().any(|path| path.ends_with("reftable")));
     repo.git(&["switch", "--quiet", "--detach"]);
     repo.git(&["branch", "--delete", "--force", "main"]);
-    assert!(matches!(watched.heads(&BranchSelection::Main), Err(GitError::Detached { .. })));
+    assert_eq!(main_of(&watched), []);
     let linked = repo.beside("linked");
     repo.git(&["worktree", "add", "--quiet", "-b", "side", linked.to_str().unwrap()]);
     assert_eq!(names(&main_of(&Watched::open(&linked).unwrap())), ["side"]);

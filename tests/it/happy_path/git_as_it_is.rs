@@ -72,3 +72,61 @@ fn variables_of_a_hook_change_nothing_of_what_is_built() {
     tables.commit_script("true");
     poisoned(&["up", text(&tables.path), "--once", "--port=0"]);
 }
+
+/// Point 9: a bare repository whose HEAD names `master` while `main` was pushed.
+#[test]
+fn a_head_that_names_another_branch_than_was_pushed_is_told_with_commands_that_work() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let commit = repository.commit_script("true");
+    let bare = world.repository_at(world.path("served app.git"));
+    world.git().run(&["init", "--quiet", "--bare", "--initial-branch=master", text(&bare.path)]);
+    let [_dispatcher, observer, _runner] = world.roles(&[&bare]);
+    observer.says("has no branch with a commit yet");
+    repository.git(&["push", "--quiet", text(&bare.path), "main"]);
+    let command = format!("git -C '{}' symbolic-ref HEAD refs/heads/main", text(&bare.path));
+    observer.says("names master, which has no commit; the branch that is there: main");
+    observer.says("--branch main");
+    observer.says(&command);
+    let error =
+        world.surveil(&["up", text(&bare.path), "--once", "--port=0", "--data", text(&world.path("d"))]).error(2);
+    assert!(error.contains("names master") && error.contains(&command) && error.contains("--branch main"), "{error}");
+    let mut typed = world.sealed("sh");
+    typed.args(["-c", &command]);
+    world.run(typed).ok();
+    world.expect(&commit, "passed");
+}
+
+/// Point 9: the words of ssh are the cause; git's own last line is the same for every cause. ssh asks nothing, because
+/// nobody is there to answer.
+#[test]
+fn a_fetch_that_fails_shows_the_line_of_the_transport() {
+    let world = World::new();
+    let _dispatcher = world.dispatcher(&[]);
+    let programs = world.path("programs");
+    std::fs::create_dir(&programs).unwrap();
+    let ssh = programs.join("ssh");
+    let line = "ssh: Could not resolve hostname nohost.example: Name or service not known";
+    std::fs::write(&ssh, format!("#!/bin/sh\necho \"$*\" > {}/asked\necho {line} >&2\nexit 255\n", text(&programs)))
+        .unwrap();
+    Command::new("chmod").arg("+x").arg(&ssh).status().unwrap();
+    let mut command = world.command(&["observer", "git@nohost.example:x.git"]);
+    let path = std::env::var("PATH").unwrap();
+    command.env("PATH", format!("{}:{path}", text(&programs)));
+    let observer = world.start_command("observer", command);
+    observer.says("git@nohost.example:x.git: could not clone git@nohost.example:x.git into");
+    observer.says(&format!("{line}; fatal: Could not read from remote repository.; trying again"));
+    assert!(std::fs::read_to_string(programs.join("asked")).unwrap().contains("BatchMode=yes"));
+}
+
+/// After the `git switch --detach` of a reproduction, the task is told the commit that is checked out.
+#[test]
+fn a_local_run_of_a_detached_head_knows_its_commit() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let first = repository.commit_script("echo [$SURVEIL_COMMIT] [$SURVEIL_BRANCH]");
+    repository.commit("Another");
+    repository.git(&["switch", "--quiet", "--detach", &first]);
+    let said = world.surveil_in(&repository.path, &["run"]).ok();
+    assert!(said.contains(&format!("[{first}] []")), "{said}");
+}
