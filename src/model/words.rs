@@ -125,7 +125,7 @@ impl Display for Quarantine {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let Self { rest_ms, failures, last } = self;
         let seconds = rest_ms.div_ceil(1000);
-        write!(f, "in quarantine for {seconds} s more: {failures} failures in a row with different jobs, ")?;
+        write!(f, "in quarantine for {seconds} s more: {failures} failures in a row with different commits, ")?;
         write!(f, "the last: {last}")
     }
 }

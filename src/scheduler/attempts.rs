@@ -204,14 +204,15 @@ impl Scheduler {
         }
     }
 
-    /// Counts the loss of an attempt as a failure of the runner. A runner that fails with different jobs goes into
+    /// Counts the loss of an attempt as a failure of the runner. A runner that fails with different commits goes into
     /// quarantine: a full disk would otherwise eat the queue.
     fn blame(&mut self, turn: &mut Turn, attempt: AttemptId, reason: &LossReason) {
         let lease = self.tables.leases().get(attempt).filter(|lease| !lease.cancelled && reason.suspects_runner());
         let Some((job, runner)) = lease.map(|lease| (lease.job, lease.runner)) else { return };
+        let commit = self.jobs[&job].source.commit;
         self.tables.update(runner, turn.now, |member| {
             let before = member.health.rests_until();
-            if member.health.fail(turn.now, job, reason)
+            if member.health.fail(turn.now, commit, reason)
                 && member.health.rests_until() > before
                 && let Some(quarantine) = member.health.quarantine(turn.now)
             {

@@ -1,23 +1,25 @@
-//! The health of a runner: the failures of infrastructure in a row there, and whether the runner or a job is to blame.
+//! The health of a runner: the failures of infrastructure in a row there, and whether the runner or a commit is to
+//! blame.
 //!
-//! A job that kills or fills every machine must not take good runners out of service, and a runner with a full disk
-//! must not eat the queue. If one job was part of every failure, the job is suspected; otherwise the runner is.
+//! A commit that kills or fills every machine must not take good runners out of service, and a runner with a full disk
+//! must not eat the queue. If jobs of one commit were part of every failure, the commit is suspected; otherwise the
+//! runner is. Different jobs of one commit prove nothing against a runner: they have their content in common.
 
 use std::collections::BTreeSet;
 
 use super::policy;
 use crate::model::reason::{LossReason, Quarantine};
-use crate::model::{JobId, Moment};
+use crate::model::{CommitId, Moment};
 
 /// The failures of infrastructure on a runner. An attempt that ends there by its task's own doing clears them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Health {
     /// Failures in a row. Attempts that fail together count once.
     failures: u32,
-    /// Jobs that were part of every failure but the last. Meaningless before the second failure.
-    suspects: BTreeSet<JobId>,
-    /// Jobs that were part of the last failure.
-    last: BTreeSet<JobId>,
+    /// Commits whose jobs were part of every failure but the last. Meaningless before the second failure.
+    suspects: BTreeSet<CommitId>,
+    /// Commits whose jobs were part of the last failure.
+    last: BTreeSet<CommitId>,
     last_at: Moment,
     last_reason: Option<LossReason>,
     /// It gets no job before this moment, for other reasons than quarantine.
@@ -25,19 +27,19 @@ pub(super) struct Health {
 }
 
 impl Health {
-    /// Counts a failed attempt of this job. Returns whether the runner is to blame.
-    pub(super) fn fail(&mut self, now: Moment, job: JobId, reason: &LossReason) -> bool {
+    /// Counts a failed attempt of a job of this commit. Returns whether the runner is to blame.
+    pub(super) fn fail(&mut self, now: Moment, commit: CommitId, reason: &LossReason) -> bool {
         if self.failures > 0 && now.since(self.last_at) < policy::TOGETHER_MS {
             // One full disk, one lost connection or one restart takes any number of attempts along.
-            self.last.insert(job);
+            self.last.insert(commit);
         } else {
             match self.failures {
                 0 => {}
                 1 => self.suspects = std::mem::take(&mut self.last),
-                _ => self.suspects.retain(|job| self.last.contains(job)),
+                _ => self.suspects.retain(|commit| self.last.contains(commit)),
             }
             self.failures += 1;
-            self.last = BTreeSet::from([job]);
+            self.last = BTreeSet::from([commit]);
             self.last_at = now;
         }
         self.last_reason = Some(reason.clone());
@@ -60,7 +62,7 @@ impl Health {
         *self = Self { pauses_until: self.pauses_until, ..Self::default() };
     }
 
-    /// Whether no single job was part of every failure, so that the runner is to blame.
+    /// Whether no single commit was part of every failure, so that the runner is to blame.
     pub(super) fn is_to_blame(&self) -> bool {
         self.failures > 1 && self.suspects.is_disjoint(&self.last)
     }
@@ -79,52 +81,76 @@ impl Health {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn commit(number: u64) -> CommitId {
+        format!("{number:040x}").parse().unwrap()
+    }
 
     fn rest(health: &Health, now: u64) -> u64 {
         health.rests_until().since(Moment(now))
     }
 
     #[test]
-    fn different_jobs_that_fail_are_the_runners_doing_and_it_rests_longer_each_time() {
+    fn different_commits_that_fail_are_the_runners_doing_and_it_rests_longer_each_time() {
         let mut health = Health::default();
-        assert!(!health.fail(Moment(0), JobId(1), &LossReason::disk_full()));
+        assert!(!health.fail(Moment(0), commit(1), &LossReason::disk_full()));
         for (n, rests) in [(2, 2_000), (3, 4_000), (4, 8_000), (10, 300_000), (11, 300_000)] {
             let at = n * 1_000_000;
             while u64::from(health.failures) < n - 1 {
                 health.fail(
                     Moment(at - 500_000 + u64::from(health.failures) * 10_000),
-                    JobId(0),
+                    commit(0),
                     &LossReason::disk_full(),
                 );
             }
-            assert!(health.fail(Moment(at), JobId(n), &LossReason::disk_full()));
+            assert!(health.fail(Moment(at), commit(n), &LossReason::disk_full()));
             assert_eq!(rest(&health, at), rests, "failure {n}");
         }
         let quarantine = Quarantine { rest_ms: 300_000, failures: 11, last: LossReason::disk_full() };
         assert_eq!(health.quarantine(Moment(11_000_000)), Some(quarantine));
         health.succeed();
-        assert!(!health.fail(Moment(99_000_000), JobId(1), &LossReason::disk_full()), "all is forgotten");
+        assert!(!health.fail(Moment(99_000_000), commit(1), &LossReason::disk_full()), "all is forgotten");
     }
 
     #[test]
-    fn a_job_that_was_there_each_time_is_suspected_and_not_the_runner() {
+    fn a_commit_that_was_there_each_time_is_suspected_and_not_the_runner() {
         let mut health = Health::default();
         for n in 0..10 {
             let at = Moment(n * 10_000);
-            // Other jobs fail with it, different ones each time.
-            assert!(!health.fail(at, JobId(7), &LossReason::RunnerRestarted));
-            assert!(!health.fail(at, JobId(100 + n), &LossReason::RunnerRestarted));
+            // Others fail with it, different ones each time.
+            assert!(!health.fail(at, commit(7), &LossReason::RunnerRestarted));
+            assert!(!health.fail(at, commit(100 + n), &LossReason::RunnerRestarted));
         }
-        assert!(health.fail(Moment(200_000), JobId(8), &LossReason::RunnerRestarted), "now it was not there");
+        assert!(health.fail(Moment(200_000), commit(8), &LossReason::RunnerRestarted), "now it was not there");
     }
 
     #[test]
     fn what_fails_together_counts_once() {
         let mut health = Health::default();
-        for job in 1..=8 {
-            assert!(!health.fail(Moment(job * 10), JobId(job), &LossReason::disk_full()));
+        for number in 1..=8 {
+            assert!(!health.fail(Moment(number * 10), commit(number), &LossReason::disk_full()));
         }
         assert_eq!(health.failures, 1);
+    }
+
+    proptest! {
+        /// Fails if jobs are told apart and not commits. Each failure is a list of commits whose jobs failed together.
+        #[test]
+        fn a_runner_is_to_blame_only_if_no_commit_was_part_of_every_failure(
+            failures in prop::collection::vec(prop::collection::vec(1u64..4, 1..4), 1..6),
+        ) {
+            let mut health = Health::default();
+            for (at, failure) in failures.iter().enumerate() {
+                for number in failure {
+                    health.fail(Moment(at as u64 * 2 * policy::TOGETHER_MS), commit(*number), &LossReason::disk_full());
+                }
+            }
+            let was_in_each = |number: u64| failures.iter().all(|failure| failure.contains(&number));
+            let is_to_blame = failures.len() > 1 && !(1..4).any(was_in_each);
+            prop_assert_eq!(health.is_to_blame(), is_to_blame);
+        }
     }
 }

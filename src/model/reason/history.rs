@@ -37,7 +37,7 @@ stored_reason! {
 pub struct Quarantine {
     /// How much longer.
     pub rest_ms: u64,
-    /// Failures in a row, with different jobs.
+    /// Failures in a row, with jobs of different commits.
     pub failures: u32,
     /// The newest of them.
     pub last: LossReason,

@@ -124,7 +124,7 @@ pub(crate) fn decisions() -> Table<DecisionKind> {
             lost(Some((1, 3)), Some(quarantine())),
             "lost",
             "lost on w1: its runner restarted; queued again (loss 1 of 3); w1 is in quarantine for 2 s more: 3 \
-             failures in a row with different jobs, the last: disk full",
+             failures in a row with different commits, the last: disk full",
         ),
         (
             retried(TaskFailure::ExitCode { exit_code: 4 }),
@@ -247,7 +247,7 @@ fn statuses() -> Table<JobStatus> {
             JobStatus::RunnersRest { waited_ms, runners: vec![(runner(), None), (runner(), Some(quarantine()))] },
             "runners_rest",
             "queued for 5 s: w1 rests for a moment after a failure of infrastructure; w1 is in quarantine for 2 s \
-             more: 3 failures in a row with different jobs, the last: disk full",
+             more: 3 failures in a row with different commits, the last: disk full",
         ),
         (
             JobStatus::InQueue { waited_ms, before: 0 },
@@ -361,7 +361,7 @@ fn answers_and_log_lines_have_texts() {
         (Box::new(Notice::RunnerDraining { runner: runner(), holding }), "runner w1 drains: 2 attempts to finish"),
         (
             Box::new(Notice::RunnerQuarantined { runner: runner(), quarantine: quarantine() }),
-            "runner w1 is in quarantine for 2 s more: 3 failures in a row with different jobs, the last: disk full",
+            "runner w1 is in quarantine for 2 s more: 3 failures in a row with different commits, the last: disk full",
         ),
         (
             Box::new(Notice::RunnerStarting { pool }),

@@ -142,9 +142,23 @@ fn a_job_that_fails_on_a_runner_again_and_again_does_not_keep_others_from_it() {
     assert_eq!(reasons[0].1, JobStatus::Paused { waited_ms: 0, again_ms: 15_000 });
 }
 
+/// Fails if the jobs of one commit count as different ones: the runner is in quarantine after the second.
+#[test]
+fn a_commit_whose_every_job_is_lost_does_not_put_the_runner_in_quarantine() {
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    story.observe("app", None, 1, ["a", "b", "c"].map(task).into());
+    for attempt in 1..=3 {
+        story.finish(1, attempt, Outcome::Lost("no source".into()));
+        assert_eq!(story.state_of("w1"), "resting", "after attempt {attempt}");
+        story.tick_until(story.now.0 + 1_000);
+        story.ping(1, &[attempt + 1]);
+    }
+}
+
 /// Fails without a quarantine: the runner eats the queue, a job a second.
 #[test]
-fn a_runner_on_which_different_jobs_fail_is_in_quarantine_for_longer_each_time() {
+fn a_runner_on_which_different_commits_fail_is_in_quarantine_for_longer_each_time() {
     let mut story = Story::new();
     story.join(1, "w1", 1);
     for n in 1..=5 {

@@ -4,12 +4,16 @@ use crate::harness::{World, job, until};
 
 /// Tried without quarantine: `w1` never leaves the state `resting`.
 #[test]
-fn a_runner_that_fails_with_different_jobs_is_put_in_quarantine_and_says_why() {
+fn a_runner_that_fails_with_different_commits_is_put_in_quarantine_and_says_why() {
     let world = World::new();
-    let repository = world.repository("app");
-    let commit = repository.commit_tasks("[task.one]\nrun = 'true'\n[task.two]\nrun = 'true'\n");
+    let repositories = ["app", "lib"].map(|name| world.repository(name));
+    let commits = ["app", "lib"].map(|name| {
+        let repository = repositories.iter().find(|repository| repository.path.ends_with(name)).unwrap();
+        repository.write("name", name);
+        repository.commit_tasks("[task.test]\nrun = 'true'\n")
+    });
     let dispatcher = world.dispatcher(&[]);
-    let _observer = world.observer(&[&repository], &[]);
+    let _observer = world.observer(&repositories.each_ref(), &[]);
     // More than the disk has.
     let full = ["runner", "--name=w1", "--slots=1", "--min-free=1000000GiB"];
     let _full = world.start("w1", &full);
@@ -17,16 +21,15 @@ fn a_runner_that_fails_with_different_jobs_is_put_in_quarantine_and_says_why() {
 
     let runners = world.surveil(&["runners"]).ok();
     assert!(runners.contains("w1 is in quarantine for"), "{runners}");
-    assert!(runners.contains("failures in a row with different jobs, the last: free disk space"), "{runners}");
+    assert!(runners.contains("failures in a row with different commits, the last: free disk space"), "{runners}");
     dispatcher.says("runner w1 is in quarantine for");
     let why = world.surveil(&["why", "latest"]).ok();
     assert!(why.contains("w1 is in quarantine for"), "{why}");
 
     let _good = world.runner("w2", &[]);
-    let build = world.expect(&commit, "passed");
-    for task in ["one", "two"] {
-        let last = job(&build, task).attempts.last().unwrap();
-        assert_eq!(last.runner, "w2", "{build:#?}");
+    for commit in commits {
+        let build = world.expect(&commit, "passed");
+        assert_eq!(job(&build, "test").attempts.last().unwrap().runner, "w2", "{build:#?}");
     }
 }
 
