@@ -38,11 +38,18 @@ pub enum GitError {
     Format { commit: CommitId, path: PathBuf },
     #[error("could not read {kind} {id} in {}", path.display())]
     Object { kind: &'static str, id: String, path: PathBuf, source: git2::Error },
+    /// A commit object that git refuses as well.
+    #[error("commit {id} is broken: {why}")]
+    BrokenCommit { id: String, why: &'static str },
     #[error("tree {id} is broken: {why}")]
     BrokenTree { id: String, why: &'static str },
-    /// A tree with an entry that would be written where it must not be.
-    #[error("commit {} cannot be checked out: entry {name:?} of tree {tree} {why}", commit.short())]
-    Hostile { commit: CommitId, tree: String, name: String, why: &'static str },
+    /// Content that cannot be put on a disk, or would be written where it must not be: a fault of the commit, wherever
+    /// it is checked out.
+    #[error("commit {} cannot be checked out: {path:?} {why}", commit.short())]
+    Content { commit: CommitId, path: String, why: String },
+    /// Another object names this one as an object of a type that it is not of. A fault of the commit, not damage.
+    #[error("object {id} in {} is not a {wanted}", path.display())]
+    WrongType { wanted: &'static str, id: String, path: PathBuf },
     #[error("could not build a pack from {}", path.display())]
     Build { path: PathBuf, source: git2::Error },
     #[error("the receiver of the pack stopped it")]
@@ -89,8 +96,10 @@ impl GitError {
             | Self::NoRemote { .. }
             | Self::SeveralRemotes { .. }
             | Self::Format { .. }
+            | Self::BrokenCommit { .. }
             | Self::BrokenTree { .. }
-            | Self::Hostile { .. }
+            | Self::Content { .. }
+            | Self::WrongType { .. }
             | Self::Build { .. }
             | Self::Stopped
             | Self::BrokenPack { .. }

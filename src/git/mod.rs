@@ -9,6 +9,7 @@
 //! filters, transports, monitors), never writes a file outside the directory it was given, and never puts a URL's
 //! secret into an error.
 
+mod commit_object;
 mod credentials;
 mod error;
 mod hash;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use git2::{Config, ErrorClass, ErrorCode, ObjectFormat, ObjectType, Odb, OdbLookupFlags, OdbObject, Oid, Repository};
 
+use super::commit_object::CommitObject;
 use super::error::GitError;
 use super::hash::id_of;
 use super::lengths::Lengths;
@@ -96,10 +97,9 @@ impl Objects {
     }
 
     /// The commit object.
-    pub(crate) fn commit(&self, commit: CommitId) -> Result<git2::Commit<'_>, GitError> {
+    pub(crate) fn commit(&self, commit: CommitId) -> Result<CommitObject, GitError> {
         let id = self.id(commit)?;
-        self.read(&self.odb()?, id, ObjectType::Commit)?;
-        self.repository.find_commit(id).map_err(|source| self.unreadable("commit", id, source))
+        CommitObject::parse(id, self.read(&self.odb()?, id, ObjectType::Commit)?.data())
     }
 
     /// The bytes of a tree, for [`entries`].
@@ -125,7 +125,7 @@ impl Objects {
         if object.kind() == kind {
             return Ok(object);
         }
-        Err(self.unreadable(kind.str(), id, git2::Error::from_str("it is an object of another type")))
+        Err(GitError::WrongType { wanted: kind.str(), id: id.to_string(), path: self.directory.clone() })
     }
 
     pub(super) fn unreadable(&self, kind: &'static str, id: Oid, source: git2::Error) -> GitError {
@@ -368,28 +368,28 @@ pub(crate) fn entries(tree: Oid, data: &[u8]) -> Result<Vec<TreeEntry<'_>>, GitE
         let id = after.get(..id_len).and_then(|raw| Oid::from_bytes(raw).ok());
         let id = id.ok_or_else(|| broken("an entry has no id"))?;
         rest = &after[id_len..];
-        let kind = entry_kind(mode).ok_or_else(|| broken("an entry has a mode that is unknown"))?;
+        let kind = entry_kind(mode).ok_or_else(|| broken("an entry has a mode that is no number"))?;
         found.push(TreeEntry { kind, name, id });
     }
     Ok(found)
 }
 
-/// Reads a mode as git does: the type decides, and of the permissions only the owner's execute bit counts.
+/// Reads a mode as git does: the type decides, and of the permissions only the owner's execute bit counts. git takes an
+/// entry of any other type for a submodule.
 fn entry_kind(mode: &[u8]) -> Option<EntryKind> {
-    if mode.is_empty() || mode.len() > 7 {
+    if mode.is_empty() {
         return None;
     }
     let mut value = 0u32;
     for digit in mode {
-        // At most seven digits, so the value cannot overflow.
+        // The highest digits of a long mode are shifted out, in git as well.
         value = value << 3 | u32::from(digit.checked_sub(b'0').filter(|d| *d < 8)?);
     }
-    match value & 0o170_000 {
-        0o040_000 => Some(EntryKind::Tree),
-        0o100_000 if value & 0o100 != 0 => Some(EntryKind::Executable),
-        0o100_000 => Some(EntryKind::File),
-        0o120_000 => Some(EntryKind::Link),
-        0o160_000 => Some(EntryKind::Submodule),
-        _ => None,
-    }
+    Some(match value & 0o170_000 {
+        0o040_000 => EntryKind::Tree,
+        0o100_000 if value & 0o100 != 0 => EntryKind::Executable,
+        0o100_000 => EntryKind::File,
+        0o120_000 => EntryKind::Link,
+        _ => EntryKind::Submodule,
+    })
 }

@@ -63,10 +63,17 @@ impl Selection<'_> {
                 continue;
             }
             self.list.push(tree);
-            let data = self.objects.tree(self.odb, tree)?;
+            let data = match self.objects.tree(self.odb, tree) {
+                // The object goes along as what it is. The checkout then tells what is wrong with the commit.
+                Err(GitError::WrongType { .. }) => continue,
+                data => data?,
+            };
             let mut of_peers = Vec::with_capacity(peers.len());
             for peer in &peers {
-                of_peers.push((*peer, self.objects.tree(self.odb, *peer)?));
+                match self.objects.tree(self.odb, *peer) {
+                    Err(GitError::WrongType { .. }) => {}
+                    data => of_peers.push((*peer, data?)),
+                }
             }
             let mut columns = Vec::with_capacity(peers.len());
             for (peer, data) in &of_peers {

@@ -144,8 +144,7 @@ impl Workspace {
         // A task may have left files that cannot be removed, so a failure is no proof of a bad commit: it is tried
         // again in a fresh tree.
         let Err(first) = open.tree.check_out(commit, keep) else { return Ok(()) };
-        if matches!(first, GitError::Hostile { .. } | GitError::Keep { .. }) {
-            // The commit or the task asks for something that no runner ever does.
+        if is_the_commits_fault(&first) {
             return Err(Outcome::CouldNotStart(chain(&first)));
         }
         if first.is_disk_full() {
@@ -157,6 +156,9 @@ impl Workspace {
         spoiled.quarantine(&place).map_err(|e| lost("could not move the work tree to quarantine", &e))?;
         open.tree = self.open_tree(&open.repo)?;
         let Err(second) = open.tree.check_out(commit, keep) else { return Ok(()) };
+        if is_the_commits_fault(&second) {
+            return Err(Outcome::CouldNotStart(chain(&second)));
+        }
         if !second.is_disk_full() {
             self.distrust(open, commit, cancel);
         }
@@ -165,7 +167,7 @@ impl Workspace {
 
     /// Moves a store to quarantine that has the commit but cannot give it. The next attempt begins with an empty store.
     fn distrust(&self, open: &OpenRepo, commit: CommitId, cancel: &Receiver<()>) {
-        let Err(damage) = open.store.check(commit) else { return };
+        let Some(damage) = open.store.check(commit).err().filter(GitError::is_damage) else { return };
         let Some(_changing) = open.shared.change(cancel) else { return };
         log::error!("the store of {} is broken ({}): it goes to quarantine", open.repo, chain(&damage));
         let place = self.layout.quarantine(&format!("{}.git", open.repo));
@@ -211,6 +213,11 @@ impl Workspace {
             false
         })
     }
+}
+
+/// Whether the commit or the task asks for something that no runner ever does.
+fn is_the_commits_fault(error: &GitError) -> bool {
+    matches!(error, GitError::Content { .. } | GitError::Keep { .. } | GitError::BrokenTree { .. })
 }
 
 /// Asks for the difference to the commits that are here, and for everything if the difference does not fit.

@@ -3,6 +3,7 @@
 mod addresses;
 mod attempts;
 mod backups;
+mod content;
 mod dispatcher;
 mod fencing;
 mod full;

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use git2::{ObjectFormat, Odb, Oid, Repository, RepositoryInitOptions};
+use git2::{ObjectFormat, Odb, OdbObject, Oid, Repository, RepositoryInitOptions};
 
 use super::error::GitError;
 use super::incoming::sync;
@@ -104,13 +104,13 @@ impl PackStore {
                 if whole.contains(&tree) || fresh.contains(&tree) {
                     continue;
                 }
-                let data = objects.tree(odb, tree)?;
+                let Some(data) = of_its_type(objects.tree(odb, tree))? else { continue };
                 for entry in entries(tree, data.data())?.iter().filter(|entry| !whole.contains(&entry.id)) {
                     match entry.kind {
                         EntryKind::Tree => pending.push(entry.id),
                         EntryKind::Submodule => {}
                         EntryKind::File | EntryKind::Executable | EntryKind::Link => {
-                            objects.blob(odb, entry.id)?;
+                            of_its_type(objects.blob(odb, entry.id))?;
                             fresh.insert(entry.id);
                         }
                     }
@@ -138,7 +138,7 @@ impl PackStore {
             if size > limit {
                 return Err(GitError::TooLarge { commit, file: path.to_owned(), size, limit });
             }
-            Ok(Some(objects.blob(odb, id)?.data().to_vec()))
+            Ok(of_its_type(objects.blob(odb, id))?.map(|blob| blob.data().to_vec()))
         })
     }
 
@@ -147,7 +147,7 @@ impl PackStore {
     pub fn executables(&self, commit: CommitId, directory: &str) -> Result<Vec<String>, GitError> {
         self.read(commit, |objects, odb| {
             let Some(tree) = find_directory(objects, odb, commit, directory)? else { return Ok(Vec::new()) };
-            let data = objects.tree(odb, tree)?;
+            let Some(data) = of_its_type(objects.tree(odb, tree))? else { return Ok(Vec::new()) };
             let mut found = entries(tree, data.data())?;
             found.retain(|entry| entry.kind == EntryKind::Executable);
             let mut names: Vec<_> = found.iter().map(|e| String::from_utf8_lossy(e.name).into_owned()).collect();
@@ -204,9 +204,17 @@ fn find_directory(objects: &Objects, odb: &Odb<'_>, commit: CommitId, path: &str
 }
 
 fn find_entry(objects: &Objects, odb: &Odb<'_>, tree: Oid, name: &str) -> Result<Option<(EntryKind, Oid)>, GitError> {
-    let data = objects.tree(odb, tree)?;
+    let Some(data) = of_its_type(objects.tree(odb, tree))? else { return Ok(None) };
     let found = entries(tree, data.data())?.into_iter().find(|entry| entry.name == name.as_bytes());
     Ok(found.map(|entry| (entry.kind, entry.id)))
+}
+
+/// Returns `None` for an object of another type than its entry says: no damage, and nothing that could be read.
+fn of_its_type(object: Result<OdbObject<'_>, GitError>) -> Result<Option<OdbObject<'_>>, GitError> {
+    match object {
+        Err(GitError::WrongType { .. }) => Ok(None),
+        object => object.map(Some),
+    }
 }
 
 /// Makes an empty store in a temporary directory and moves it into place, so that an existing store is always whole,

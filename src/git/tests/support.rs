@@ -4,8 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use git2::{ObjectFormat, ObjectType};
 use tempfile::TempDir;
 
+use crate::git::hash::id_of;
 use crate::git::{PackStore, Watched};
 use crate::model::CommitId;
 
@@ -43,6 +45,15 @@ impl Repo {
 
     pub(crate) fn git(&self, arguments: &[&str]) -> String {
         git_in(&self.path, arguments)
+    }
+
+    /// Runs git with this input and returns its output, whatever the exit code.
+    pub(crate) fn git_with(&self, arguments: &[&str], input: &[u8]) -> Vec<u8> {
+        let file = self.beside("input");
+        fs::write(&file, input).unwrap();
+        let mut command = Command::new("git");
+        sealed(command.current_dir(&self.path)).args(arguments).stdin(fs::File::open(&file).unwrap());
+        command.output().unwrap().stdout
     }
 
     pub(crate) fn write(&self, file: &str, content: impl AsRef<[u8]>) -> &Self {
@@ -83,6 +94,21 @@ impl Repo {
     pub(crate) fn raw_commit(&self, entries: &[(&str, &[u8], &str)]) -> CommitId {
         let tree = self.raw_tree(entries);
         self.git(&["commit-tree", "-m", "made by hand", &tree]).parse().unwrap()
+    }
+
+    /// Puts the tree below that many directories called `d`, and returns the uppermost. Starts git once.
+    pub(crate) fn deep_tree(&self, mut tree: String, depth: usize) -> String {
+        let mut paths = String::new();
+        for at in 0..depth {
+            let content = [b"40000 d\0", tree.parse::<CommitId>().unwrap().as_bytes()].concat();
+            let path = self.beside(&format!("tree-{at}"));
+            fs::write(&path, &content).unwrap();
+            paths += &format!("{}\n", path.display());
+            tree = id_of(ObjectFormat::Sha1, ObjectType::Tree, &content).to_string();
+        }
+        let ids = self.git_with(&["hash-object", "--literally", "-w", "-t", "tree", "--stdin-paths"], paths.as_bytes());
+        assert!(ids.ends_with(format!("{tree}\n").as_bytes()));
+        tree
     }
 
     pub(crate) fn raw_tree(&self, entries: &[(&str, &[u8], &str)]) -> String {

@@ -104,7 +104,7 @@ impl Watched {
                     newest_first.push(commit_id(commit.id()));
                 }
                 // A root commit, or the end of a shallow clone.
-                let Ok(parent) = commit.parent_id(0) else { break };
+                let Some(parent) = commit.first_parent() else { break };
                 let Ok(parent) = objects.commit(commit_id(parent)) else { break };
                 commit = parent;
             }
@@ -120,11 +120,10 @@ impl Watched {
     pub fn describe(&self, commit: CommitId) -> Result<CommitText, GitError> {
         self.database.with(|objects| {
             let commit = objects.commit(commit)?;
-            let subject = commit.summary_bytes().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-            let author = commit.author();
-            let name = String::from_utf8_lossy(author.name_bytes());
-            let author = format!("{name} <{}>", String::from_utf8_lossy(author.email_bytes()));
-            Ok(CommitText { subject: subject.unwrap_or_default(), author })
+            let subject = String::from_utf8_lossy(&commit.subject()).into_owned();
+            let (name, email) = commit.author();
+            let author = format!("{} <{}>", String::from_utf8_lossy(name), String::from_utf8_lossy(email));
+            Ok(CommitText { subject, author })
         })
     }
 

@@ -157,7 +157,8 @@ impl WorkTree {
             }
             let planned = plan.as_mut().expect("it was made just now");
             let (handed_over, path) = (self.handed_over, self.path.clone());
-            let mut pass = Pass { objects, odb: &odb, handed_over, path, has_touched: false };
+            let root = &path.clone();
+            let mut pass = Pass { objects, odb: &odb, handed_over, commit, root, path, has_touched: false };
             let passed = pass.run(self.above.as_fd(), self.name(), planned, keep);
             has_touched |= pass.has_touched;
             // `with` may run this again on a fresh handle, which must not continue from half a plan.

@@ -9,17 +9,24 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use git2::Odb;
+use git2::{Odb, OdbObject};
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, fchmod, fstat, mkdirat, openat, readlinkat, statat, symlinkat, unlinkat,
 };
 use rustix::io::{Errno, Result as SysResult};
 
 use super::keep::Keep;
-use super::plan::{Directory, FileRecord, Node, Stamp, Time};
+use super::plan::{Directory, FileRecord, Node, Stamp, Time, unfit};
 use super::removal::{list, open_directory, remove};
 use crate::git::error::GitError;
 use crate::git::objects::Objects;
+use crate::model::CommitId;
+
+/// Directories that are open at once. A tree may be deeper than a process may have descriptors.
+const OPEN_MAX: usize = 32;
+
+/// The longest target of a symbolic link, on all usual file systems of Linux.
+const TARGET_BYTES_MAX: usize = 4_095;
 
 static NOTHING: Keep = Keep::NOTHING;
 
@@ -29,6 +36,9 @@ pub(super) struct Pass<'a> {
     /// When the tree was last handed over. A file changed at that time or later may have changed without a trace,
     /// because a file system's clock moves in steps of some milliseconds.
     pub(super) handed_over: Time,
+    /// The commit and the root of its tree, for errors.
+    pub(super) commit: CommitId,
+    pub(super) root: &'a Path,
     /// The current directory, for errors.
     pub(super) path: PathBuf,
     /// Whether a file was written, or its content compared.
@@ -44,7 +54,10 @@ enum Sort {
 
 /// A directory that the pass is in. The pass keeps a list of these instead of recursing, because stacks are small.
 struct Level<'k> {
-    open: OwnedFd,
+    /// `None` while too many directories below it are open.
+    open: Option<OwnedFd>,
+    /// Its device and inode, by which it is recognised when it is opened again.
+    identity: (u64, u64),
     name: Vec<u8>,
     plan: Directory,
     keep: &'k Keep,
@@ -75,8 +88,12 @@ impl Pass<'_> {
                     _ => Directory::default(),
                 };
                 self.path.push(OsStr::from_bytes(&name));
-                let inner = self.enter(level.open.as_fd(), name, inner, keep, is_planned)?;
+                let at = level.open.as_ref().expect("the last one is open");
+                let inner = self.enter(at.as_fd(), name, inner, keep, is_planned)?;
                 levels.push(inner);
+                if let Some(surplus) = levels.len().checked_sub(OPEN_MAX + 1) {
+                    levels[surplus].open = None;
+                }
             } else if let Some(done) = levels.pop() {
                 match levels.last_mut() {
                     Some(above) => self.leave(done, above)?,
@@ -99,7 +116,7 @@ impl Pass<'_> {
         let opened = match open_directory(at, &name) {
             Err(Errno::NOENT) => {
                 let made = mkdirat(at, name.as_slice(), Mode::from_raw_mode(0o777));
-                made.map_err(|errno| self.failed("make directory", errno))?;
+                made.map_err(|errno| self.refused_by_disk(&self.path, "make directory", errno.into()))?;
                 self.has_touched = true;
                 // The planned permissions were those of the directory that is gone.
                 plan.mode = None;
@@ -107,17 +124,24 @@ impl Pass<'_> {
             }
             other => other,
         };
-        let open = opened.map_err(|errno| self.failed("open directory", errno))?;
+        let open = opened.map_err(|errno| self.refused_by_disk(&self.path, "open directory", errno.into()))?;
+        let stat = fstat(&open).map_err(|errno| self.failed("look at", errno))?;
+        let identity = (stat.st_dev, stat.st_ino);
         self.restore_mode(&open, &mut plan).map_err(|errno| self.failed("set the permissions of", errno))?;
         let mut left = Vec::new();
         self.clear(&open, &mut plan, keep, &mut left)?;
         self.fill(&open, &mut plan, &mut left)?;
-        Ok(Level { open, name, plan, keep, is_planned, left })
+        Ok(Level { open: Some(open), identity, name, plan, keep, is_planned, left })
     }
 
     /// Puts a directory's plan back where it was taken from.
     fn leave(&mut self, done: Level<'_>, above: &mut Level<'_>) -> Result<(), GitError> {
         self.path.pop();
+        let at = match above.open.take() {
+            Some(open) => open,
+            None => self.reopen(&done, above.identity)?,
+        };
+        let at = above.open.insert(at);
         if done.is_planned {
             if let Some(planned) = above.plan.entries.get_mut(&done.name) {
                 planned.node = Node::Directory(done.plan);
@@ -126,10 +150,20 @@ impl Pass<'_> {
         }
         // The directory exists only for something kept in it. If it is empty, it goes; otherwise the removal fails, as
         // it should.
-        match unlinkat(&above.open, done.name.as_slice(), AtFlags::REMOVEDIR) {
+        match unlinkat(at, done.name.as_slice(), AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
             Err(errno) => Err(self.failed_at(&done.name, "remove")(errno)),
         }
+    }
+
+    /// Opens the directory above one that was left, which was closed to save descriptors.
+    fn reopen(&self, below: &Level<'_>, identity: (u64, u64)) -> Result<OwnedFd, GitError> {
+        let from = below.open.as_ref().expect("the one that is left is open");
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let open = openat(from, "..", flags, Mode::empty()).map_err(|errno| self.failed("open directory", errno))?;
+        let stat = fstat(&open).map_err(|errno| self.failed("look at", errno))?;
+        // Nobody else is at work here. If the directory was moved all the same, nothing is written elsewhere.
+        if (stat.st_dev, stat.st_ino) == identity { Ok(open) } else { Err(self.failed("open directory", Errno::STALE)) }
     }
 
     /// Restores the permissions that the directory was made with; at least its owner can work in it.
@@ -207,7 +241,7 @@ impl Pass<'_> {
             Sort::File => has_right_mode(&stamp, record) && self.has_right_content(at, name, record, stamp.size)?,
             Sort::Link => {
                 let target = readlinkat(at, name, Vec::new()).map_err(self.failed_at(name, "read link"))?;
-                self.objects.blob(self.odb, record.blob)?.data() == target.as_bytes()
+                self.blob(name, record)?.data() == target.as_bytes()
             }
         };
         // A wrong file is removed and written anew, which takes another stamp.
@@ -217,7 +251,7 @@ impl Pass<'_> {
 
     fn has_right_content(&self, at: &OwnedFd, name: &[u8], record: &FileRecord, size: i64) -> Result<bool, GitError> {
         // Read before the size is compared: if the content is wrong, writing it needs the blob next.
-        let blob = self.objects.blob(self.odb, record.blob)?;
+        let blob = self.blob(name, record)?;
         if i64::try_from(blob.data().len()).ok() != Some(size) {
             return Ok(false);
         }
@@ -229,12 +263,14 @@ impl Pass<'_> {
 
     fn write_file(&mut self, at: &OwnedFd, name: &[u8], record: &mut FileRecord) -> Result<(), GitError> {
         self.has_touched = true;
-        let blob = self.objects.blob(self.odb, record.blob)?;
+        let blob = self.blob(name, record)?;
         // `EXCL` and `NOFOLLOW`: whatever a task left at this path, the bytes never go through it to another file.
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(if record.is_executable { 0o777 } else { 0o666 });
-        let mut file = File::from(openat(at, name, flags, mode).map_err(self.failed_at(name, "make"))?);
-        file.write_all(blob.data()).map_err(|source| self.failed_io(name, "write", source))?;
+        let refused = |action, source| self.refused_by_disk(&self.path.join(OsStr::from_bytes(name)), action, source);
+        let made = openat(at, name, flags, mode).map_err(|errno| refused("make", errno.into()));
+        let mut file = File::from(made?);
+        file.write_all(blob.data()).map_err(|source| refused("write", source))?;
         record.is_changed = false;
         record.seen = Some(Stamp::of(&fstat(&file).map_err(self.failed_at(name, "look at"))?));
         Ok(())
@@ -242,12 +278,53 @@ impl Pass<'_> {
 
     fn write_link(&mut self, at: &OwnedFd, name: &[u8], record: &mut FileRecord) -> Result<(), GitError> {
         self.has_touched = true;
-        let blob = self.objects.blob(self.odb, record.blob)?;
-        symlinkat(blob.data(), at, name).map_err(self.failed_at(name, "make link"))?;
+        let path = self.path.join(OsStr::from_bytes(name));
+        // Asked before a blob of any size is read.
+        let size = self.objects.size(self.odb, record.blob)?;
+        if size > TARGET_BYTES_MAX {
+            let why = format!(
+                "is a symbolic link to a path of {size} bytes, more than the {TARGET_BYTES_MAX} that Linux takes"
+            );
+            return Err(self.unfit(&path, why));
+        }
+        let blob = self.blob(name, record)?;
+        if blob.data().is_empty() {
+            return Err(self.unfit(&path, "is a symbolic link without a target"));
+        }
+        if blob.data().contains(&0) {
+            return Err(self.unfit(&path, "is a symbolic link to a path with a NUL byte"));
+        }
+        let made = symlinkat(blob.data(), at, name);
+        made.map_err(|errno| self.refused_by_disk(&path, "make link", errno.into()))?;
         let stat = statat(at, name, AtFlags::SYMLINK_NOFOLLOW).map_err(self.failed_at(name, "look at"))?;
         record.is_changed = false;
         record.seen = Some(Stamp::of(&stat));
         Ok(())
+    }
+
+    /// The content of a file or link.
+    fn blob(&self, name: &[u8], record: &FileRecord) -> Result<OdbObject<'_>, GitError> {
+        let blob = self.objects.blob(self.odb, record.blob);
+        if let Err(GitError::WrongType { .. }) = blob {
+            let path = self.path.join(OsStr::from_bytes(name));
+            return Err(self.unfit(&path, "is a file by its mode, and no blob by its content"));
+        }
+        blob
+    }
+
+    /// The error of content that cannot be put on a disk.
+    fn unfit(&self, path: &Path, why: impl Into<String>) -> GitError {
+        let path = path.strip_prefix(self.root).unwrap_or(path);
+        unfit(self.commit, path.as_os_str().as_bytes(), why)
+    }
+
+    /// The error of a file that could not be made. For some reasons of the kernel the content is to blame: this file
+    /// system, and mostly any other, cannot hold it.
+    fn refused_by_disk(&self, path: &Path, action: &'static str, source: io::Error) -> GitError {
+        if blames_content(&source) {
+            return self.unfit(path, format!("cannot be put on this disk: {source}"));
+        }
+        GitError::Io { action, path: path.to_owned(), source }
     }
 
     fn failed(&self, action: &'static str, errno: Errno) -> GitError {
@@ -262,6 +339,25 @@ impl Pass<'_> {
     fn failed_at(&self, name: &[u8], action: &'static str) -> impl FnOnce(Errno) -> GitError {
         move |errno| self.failed_io(name, action, errno.into())
     }
+}
+
+/// Whether the kernel's reason has to do with the content and not with the state of the machine: a name that the file
+/// system cannot hold or does not tell from another, a file too large for it, too many directories in one.
+fn blames_content(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error().map(Errno::from_raw_os_error),
+        Some(
+            Errno::NAMETOOLONG
+                | Errno::INVAL
+                | Errno::ILSEQ
+                | Errno::EXIST
+                | Errno::NOTDIR
+                | Errno::ISDIR
+                | Errno::FBIG
+                | Errno::OVERFLOW
+                | Errno::MLINK
+        )
+    )
 }
 
 /// A second hard link would let the content change from elsewhere, so such a file is made anew. Permissions must be

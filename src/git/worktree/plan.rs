@@ -12,8 +12,15 @@ use crate::git::error::GitError;
 use crate::git::objects::{EntryKind, Objects, entries};
 use crate::model::CommitId;
 
-/// Trees nested deeper are refused: each level takes a descriptor and some stack.
-const DEPTH_MAX: usize = 100;
+/// The longest path below the directory, as Linux and git take it (`PATH_MAX` without its NUL). Also bounds the depth:
+/// 2,047 directories with names of one letter.
+const PATH_BYTES_MAX: usize = 4_095;
+
+/// The longest name of an entry, on all usual file systems of Linux.
+const NAME_BYTES_MAX: usize = 255;
+
+/// The longest part of a path that an error shows.
+const SHOWN_CHARS_MAX: usize = 200;
 
 /// A directory that should be there.
 #[derive(Debug, Default)]
@@ -24,6 +31,20 @@ pub(super) struct Directory {
     pub(super) entries: BTreeMap<Vec<u8>, Planned>,
     /// The permissions that the directory was made with.
     pub(super) mode: Option<u32>,
+}
+
+/// Without this, dropping a deep tree would take a deep stack.
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let mut pending = vec![take(&mut self.entries)];
+        while let Some(entries) = pending.pop() {
+            for mut planned in entries.into_values() {
+                if let Node::Directory(inner) = &mut planned.node {
+                    pending.push(take(&mut inner.entries));
+                }
+            }
+        }
+    }
 }
 
 /// An entry that should be there.
@@ -98,6 +119,8 @@ pub(super) struct Planner<'a> {
 /// A directory that is being planned.
 struct Level {
     name: Vec<u8>,
+    /// Length of its path, with the slash at the end.
+    path_bytes: usize,
     directory: Directory,
     /// Its subdirectories that are still to be planned: name, tree, and the plan before.
     left: Vec<(Vec<u8>, Oid, Directory)>,
@@ -107,15 +130,12 @@ impl Planner<'_> {
     /// Plans the directory for `tree`, keeping the parts of `before` that are the same. Keeps a list of levels instead
     /// of recursing, because stacks are small.
     pub(super) fn plan(&self, tree: Oid, before: Directory) -> Result<Directory, GitError> {
-        let mut levels = vec![self.level(Vec::new(), tree, before)?];
+        let mut levels = Vec::new();
+        levels.push(self.level(&levels, Vec::new(), tree, before)?);
         loop {
-            let depth = levels.len();
             let level = levels.last_mut().expect("the last one returns");
             if let Some((name, tree, before)) = level.left.pop() {
-                if depth >= DEPTH_MAX {
-                    return Err(self.refuse(tree, &name, "is nested too deep"));
-                }
-                levels.push(self.level(name, tree, before)?);
+                levels.push(self.level(&levels, name, tree, before)?);
                 continue;
             }
             let done = levels.pop().expect("it was looked at just now");
@@ -127,18 +147,28 @@ impl Planner<'_> {
     }
 
     /// Plans one directory without its subdirectories.
-    fn level(&self, name: Vec<u8>, tree: Oid, before: Directory) -> Result<Level, GitError> {
+    fn level(&self, above: &[Level], name: Vec<u8>, tree: Oid, mut before: Directory) -> Result<Level, GitError> {
+        let path_bytes = above.last().map_or(0, |above| above.path_bytes + name.len() + 1);
+        // The directory was planned with this path, so what is below it fits as well.
         if before.tree == Some(tree) {
-            return Ok(Level { name, directory: before, left: Vec::new() });
+            return Ok(Level { name, path_bytes, directory: before, left: Vec::new() });
         }
-        let Directory { entries: mut known, mode, .. } = before;
-        let data = self.objects.tree(self.odb, tree)?;
+        let (mut known, mode) = (take(&mut before.entries), before.mode);
+        let read = self.objects.tree(self.odb, tree);
+        if let Err(GitError::WrongType { .. }) = read {
+            return Err(self.refuse(above, &name, "is a directory by its mode, and no tree by its content"));
+        }
+        let data = read?;
         let found = entries(tree, data.data())?;
         let mut planned = Vec::with_capacity(found.len());
         let mut left = Vec::new();
         for entry in found {
-            if let Some(why) = fault_of_name(entry.name) {
-                return Err(self.refuse(tree, entry.name, why));
+            let fault = fault_of_name(entry.name).or_else(|| {
+                let is_too_long = path_bytes + entry.name.len() > PATH_BYTES_MAX;
+                is_too_long.then_some("has a path of more than 4,095 bytes, which no program could open")
+            });
+            if let Some(why) = fault {
+                return Err(self.refuse_below(above, &name, entry.name, why));
             }
             // Taken out of the map's value, which costs less than removing the entry.
             let before = known.get_mut(entry.name).map(|known| take(&mut known.node));
@@ -163,15 +193,25 @@ impl Planner<'_> {
         // A tree is already sorted except for directories, so sorting costs little, and makes building the map cheap.
         planned.sort_by(|(left, _), (right, _)| left.cmp(right));
         if let Some(twice) = planned.windows(2).find(|two| two[0].0 == two[1].0) {
-            return Err(self.refuse(tree, &twice[0].0, "is there twice"));
+            return Err(self.refuse_below(above, &name, &twice[0].0, "is there twice"));
         }
         let entries = planned.into_iter().collect();
-        Ok(Level { name, directory: Directory { tree: Some(tree), entries, mode }, left })
+        Ok(Level { name, path_bytes, directory: Directory { tree: Some(tree), entries, mode }, left })
     }
 
-    fn refuse(&self, tree: Oid, name: &[u8], why: &'static str) -> GitError {
-        let name = String::from_utf8_lossy(name).into_owned();
-        GitError::Hostile { commit: self.commit, tree: tree.to_string(), name, why }
+    /// Refuses an entry of the directory `name` of the last of these levels.
+    fn refuse_below(&self, above: &[Level], name: &[u8], entry: &[u8], why: &str) -> GitError {
+        match above {
+            [] => self.refuse(above, entry, why),
+            _ => self.refuse(above, &[name, entry].join(&b'/'), why),
+        }
+    }
+
+    /// Refuses an entry of the last of these levels.
+    fn refuse(&self, above: &[Level], entry: &[u8], why: &str) -> GitError {
+        // The root has no name.
+        let parts = above.iter().skip(1).map(|level| &level.name[..]).chain([entry]);
+        unfit(self.commit, &parts.collect::<Vec<_>>().join(&b'/'), why)
     }
 }
 
@@ -189,6 +229,19 @@ impl FileRecord {
     }
 }
 
+/// The error of content that cannot be put on a disk. A long path is shown without its middle.
+pub(super) fn unfit(commit: CommitId, path: &[u8], why: impl Into<String>) -> GitError {
+    let text = String::from_utf8_lossy(path);
+    let count = text.chars().count();
+    let mut shown = text.clone().into_owned();
+    if count > SHOWN_CHARS_MAX {
+        let half = SHOWN_CHARS_MAX / 2;
+        let (first, last) = (text.chars().take(half), text.chars().skip(count - half));
+        shown = first.chain(['…']).chain(last).collect();
+    }
+    GitError::Content { commit, path: shown, why: why.into() }
+}
+
 /// Why an entry of this name cannot be in a work tree, by git's rules.
 fn fault_of_name(name: &[u8]) -> Option<&'static str> {
     match name {
@@ -199,7 +252,7 @@ fn fault_of_name(name: &[u8]) -> Option<&'static str> {
         _ if name.eq_ignore_ascii_case(b".git") || name.eq_ignore_ascii_case(b"git~1") => {
             Some("would be taken for a repository")
         }
-        _ if name.len() > 255 => Some("has a name that is too long"),
+        _ if name.len() > NAME_BYTES_MAX => Some("has a name of more than 255 bytes, which no file can have"),
         _ => None,
     }
 }
