@@ -70,17 +70,19 @@ pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, Cl
     };
     let begun = clock::now();
     let mut done: Vec<(&TaskSpec, Ending)> = Vec::with_capacity(planned.len());
+    let mut words = Vec::with_capacity(planned.len());
     for task in planned {
         let missing = task.placement.needs.iter().find(|need| !is_satisfied(need, &done));
-        let ending = match (missing, is_cancelled(&done)) {
+        let (ending, word) = match (missing, is_cancelled(&done)) {
             // After a Ctrl-C no further task starts.
-            (_, true) => Ending::Cancelled,
-            (Some(need), false) => Ending::Skipped(Box::new(skipped(&need.task, &done))),
+            (_, true) => (Ending::Cancelled, "cancelled"),
+            (Some(need), false) => (Ending::Skipped(Box::new(skipped(&need.task, &done))), "skipped"),
             (None, false) => local.run(task, out)?,
         };
+        words.push(word);
         done.push((task, ending));
     }
-    let verdict = summarize(&done, clock::now().0.saturating_sub(begun.0), out)?;
+    let verdict = summarize(&done, &words, clock::now().0.saturating_sub(begun.0), out)?;
     Ok(if is_cancelled(&done) { signal.exit_code() } else { verdict.into() })
 }
 
@@ -111,8 +113,8 @@ struct LocalRun {
 }
 
 impl LocalRun {
-    /// Runs one task, again after a failure if it allows retries.
-    fn run(&mut self, task: &TaskSpec, out: &mut Output) -> Result<Ending, CliError> {
+    /// Runs one task, again after a failure if it allows retries. Returns its ending, and the word that tells it best.
+    fn run(&mut self, task: &TaskSpec, out: &mut Output) -> Result<(Ending, &'static str), CliError> {
         let mut number = 1;
         loop {
             let again = if number > 1 { format!(", attempt {number}") } else { String::new() };
@@ -120,15 +122,16 @@ impl LocalRun {
             let begun = clock::now();
             let exit = self.attempt(task, number)?;
             let took = human::duration(clock::now().0.saturating_sub(begun.0));
-            let (ending, mut how) = judged(&exit);
+            let (ending, word, mut how) = judged(&exit);
             if number > 1 && ending == Ending::Passed {
                 how.push_str(&format!(" ({})", painted("flaky")));
             }
-            out.line(format_args!("{}: {} in {took}{how}", bold(&task.name), painted(ending.word())))?;
+            let preposition = if exit == Exit::TimedOut { "after" } else { "in" };
+            out.line(format_args!("{}: {} {preposition} {took}{how}", bold(&task.name), painted(word)))?;
             // Only a failure is tried again, as in a build; a task that could not start would not start the second
             // time.
             if ending != Ending::Failed || number > task.placement.retries {
-                return Ok(ending);
+                return Ok((ending, word));
             }
             number += 1;
         }
@@ -182,16 +185,17 @@ fn pass_on(mut reader: io::PipeReader) -> Result<Thread<Result<(), CliError>>, C
     .map_err(CliError::machine("start a thread"))
 }
 
-/// Returns the ending that an exit means, and the words to print after it.
-fn judged(exit: &Exit) -> (Ending, String) {
+/// Returns the ending that an exit means, the word that tells it best, and the words to print after that.
+fn judged(exit: &Exit) -> (Ending, &'static str, String) {
     match exit {
-        Exit::Code(0) => (Ending::Passed, String::new()),
-        Exit::Code(code) => (Ending::Failed, format!(" (exit code {code})")),
-        Exit::Signal(signal) => (Ending::Failed, format!(" (signal {signal})")),
-        Exit::TimedOut => (Ending::Failed, " (timed out)".into()),
-        Exit::Cancelled => (Ending::Cancelled, String::new()),
+        Exit::Code(0) => (Ending::Passed, "passed", String::new()),
+        Exit::Code(code) => (Ending::Failed, "failed", format!(" (exit code {code})")),
+        Exit::Signal(signal) => (Ending::Failed, "killed", format!(" (signal {signal})")),
+        Exit::TimedOut => (Ending::Failed, "timed out", String::new()),
+        Exit::Cancelled => (Ending::Cancelled, "cancelled", String::new()),
         Exit::CouldNotStart(why) => {
-            (Ending::Errored(Box::new(ErrorReason::CouldNotStart { text: why.clone() })), format!(" ({why})"))
+            let reason = ErrorReason::CouldNotStart { text: why.clone() };
+            (Ending::Errored(Box::new(reason)), "errored", format!(" ({why})"))
         }
     }
 }
@@ -237,16 +241,21 @@ impl Origin {
 }
 
 /// Prints the result of the run, and returns the verdict.
-fn summarize(done: &[(&TaskSpec, Ending)], took_ms: u64, out: &mut Output) -> Result<Verdict, CliError> {
+fn summarize(
+    done: &[(&TaskSpec, Ending)],
+    words: &[&str],
+    took_ms: u64,
+    out: &mut Output,
+) -> Result<Verdict, CliError> {
     let verdict = Verdict::of(done.iter().map(|(task, ending)| (Some(ending), task.placement.allow_failure)))
         .unwrap_or(Verdict::Errored);
     if done.len() > 1 {
         out.line("")?;
-        for (task, ending) in done {
+        for ((task, ending), word) in done.iter().zip(words) {
             let detail = ending.detail().map(|why| format!(" ({why})")).unwrap_or_default();
             let excuse =
                 if task.placement.allow_failure && *ending == Ending::Failed { " (allowed to fail)" } else { "" };
-            out.line(format_args!("  {}: {}{detail}{excuse}", task.name, painted(ending.word())))?;
+            out.line(format_args!("  {}: {}{detail}{excuse}", task.name, painted(word)))?;
         }
         out.line(format_args!("{} in {}", painted(verdict.word()), human::duration(took_ms)))?;
     }

@@ -8,7 +8,7 @@ use crossbeam_channel::{after, select};
 
 use super::flags::DispatchFlags;
 use super::session::{Session, build_and_task};
-use super::{CliError, ExitCode, Output};
+use super::{CliError, ExitCode, Output, human};
 use crate::protocol::operator::{FromOperator, LogQuestion, ToOperator};
 use crate::transport::Backoff;
 
@@ -78,11 +78,25 @@ fn pass_on(session: &mut Session, wanted: &mut LogQuestion, out: &mut Output) ->
         *wanted = of_attempt(build, &task, number, offset.saturating_add(bytes), wanted.follow);
         message = session.next()?;
     }
-    let ToOperator::LogEnd { missing, .. } = message else { return Err(CliError::Unexpected("`logs`")) };
-    if let Some(why) = missing {
-        note(&format!("output is missing from this log: {why}"));
+    let ToOperator::LogEnd { outcome, missing, .. } = message else { return Err(CliError::Unexpected("`logs`")) };
+    if let Some(text) = last_words(outcome.as_deref(), missing.as_deref()) {
+        note(&text);
     }
     Ok(())
+}
+
+/// What a reader of a log has to know of its end; the log itself does not tell it.
+fn last_words(outcome: Option<&str>, missing: Option<&str>) -> Option<String> {
+    match (outcome, missing) {
+        // What a lost attempt wrote last may or may not have arrived.
+        (Some("lost"), Some(why)) => Some(format!("the attempt was lost, and output may be missing: {why}")),
+        // A dispatcher of before gave this as a reason for missing output.
+        (Some("cancelled"), None | Some("cancelled")) => Some("cancelled".to_owned()),
+        (Some(outcome), Some(why)) => Some(format!("{}, and output is missing: {why}", human::words(outcome))),
+        (None, Some(why)) => Some(format!("output is missing: {why}")),
+        (Some(outcome @ ("timed_out" | "killed" | "could_not_start")), None) => Some(human::words(outcome)),
+        (_, None) => None,
+    }
 }
 
 /// Opens a new session with a dispatcher that went away.
@@ -120,4 +134,22 @@ pub(crate) fn rest(session: &mut Session, question: LogQuestion) -> Result<Vec<u
         message = session.next()?;
     }
     if let ToOperator::LogEnd { .. } = message { Ok(text) } else { Err(CliError::Unexpected("`logs`")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_is_called_missing_only_if_it_is() {
+        let words = |outcome, missing| last_words(outcome, missing).unwrap_or_default();
+        assert_eq!(words(Some("passed"), None), "");
+        assert_eq!(words(Some("failed"), None), "");
+        assert_eq!(words(Some("cancelled"), None), "cancelled");
+        assert_eq!(words(Some("cancelled"), Some("cancelled")), "cancelled", "as a dispatcher of before says");
+        assert_eq!(words(Some("timed_out"), None), "timed out");
+        assert_eq!(words(Some("passed"), Some("too long")), "passed, and output is missing: too long");
+        let lost = words(Some("lost"), Some("its lease ran out"));
+        assert_eq!(lost, "the attempt was lost, and output may be missing: its lease ran out");
+    }
 }

@@ -5,7 +5,7 @@ use clap::Args;
 
 use super::flags::{DispatchFlags, Format};
 use super::output::{bold, dim, painted};
-use super::report::{present, short, took};
+use super::report::{begun_ms, first_lease_ms, job_word, lasted, present, short, took};
 use super::session::Session;
 use super::table::one_line;
 use super::{CliError, ExitCode, Output, human};
@@ -91,7 +91,7 @@ pub(crate) fn print(build: &BuildReport, now_ms: i64, out: &mut Output) -> Resul
     }
     let widest = build.jobs.iter().map(|job| job.task.chars().count()).max().unwrap_or(0);
     for job in &build.jobs {
-        print_job(build, job, widest, out)?;
+        print_job(build, job, (widest, now_ms), out)?;
     }
     Ok(())
 }
@@ -102,19 +102,33 @@ fn headline(build: &BuildReport, now_ms: i64) -> String {
     let state = painted(&build.state);
     let flaky = if build.flaky { format!(" ({})", painted("flaky")) } else { String::new() };
     match build.finished_ms {
-        Some(end) => format!("{name} {state}{flaky} in {}, {}", took(build.created_ms, end), human::ago(end, now_ms)),
-        None => format!("{name} {state}{flaky}, seen {}", human::ago(build.created_ms, now_ms)),
+        Some(end) => format!("{name} {state}{flaky} in {}, {}", lasted(build), human::ago(end, now_ms)),
+        None => {
+            let lasts = first_lease_ms(build).map(|since| format!(" for {}", took(since, now_ms)));
+            let asked = if build.rerun_ms.is_some() { "run again" } else { "seen" };
+            let ago = human::ago(begun_ms(build), now_ms);
+            format!("{name} {state}{}{flaky}, {asked} {ago}", lasts.unwrap_or_default())
+        }
     }
 }
 
-fn print_job(build: &BuildReport, job: &JobReport, widest: usize, out: &mut Output) -> Result<(), CliError> {
-    let state = format!("{}{:pad$}", painted(&job.state), "", pad = "cancelled".len().saturating_sub(job.state.len()));
+fn print_job(
+    build: &BuildReport,
+    job: &JobReport,
+    (widest, now_ms): (usize, i64),
+    out: &mut Output,
+) -> Result<(), CliError> {
+    let word = job_word(job);
+    let state = format!("{}{:pad$}", painted(&word), "", pad = "cancelled".len().saturating_sub(word.len()));
     let mut facts = Vec::new();
     // A waiting job is on no runner, even if earlier attempts were.
     let kind = JobStateKind::of_word(&job.state);
     let is_waiting = matches!(kind, Some(JobStateKind::Waiting | JobStateKind::Queued));
     if let Some(last) = job.attempts.last().filter(|_| !is_waiting) {
         facts.extend(last.duration_ms.map(human::duration));
+        if last.outcome.is_none() {
+            facts.push(format!("for {}", took(last.leased_ms, now_ms)));
+        }
         facts.push(format!("on {}", one_line(&last.runner)));
     }
     if kind == Some(JobStateKind::Waiting) && !job.needs.is_empty() {
@@ -156,6 +170,8 @@ pub(crate) fn ending(word: &str, attempt: &AttemptReport, preposition: &str) -> 
     if let Some(detail) = &attempt.detail {
         text.push_str(&format!(" ({})", one_line(detail)));
     }
+    // The time of an attempt that ran out of it is a limit, and not what its work took.
+    let preposition = if word.starts_with("timed") { "after" } else { preposition };
     if let Some(ms) = attempt.duration_ms {
         text.push_str(&format!(" {preposition} {}", human::duration(ms)));
     }

@@ -42,8 +42,17 @@ pub(crate) fn branch(text: &str) -> Result<BranchName, Refusal> {
 
 /// Returns the build that a `dispatch` asks for.
 pub(crate) fn build_source(message: FromObserver) -> Result<BuildSource, Refusal> {
-    let FromObserver::Dispatch { repo: name, branch: head, before, commit: id, range, subject, author, trigger } =
-        message
+    let FromObserver::Dispatch {
+        repo: name,
+        branch: head,
+        before,
+        commit: id,
+        range,
+        commits,
+        subject,
+        author,
+        trigger,
+    } = message
     else {
         return Err(malformed("a commit is announced by `dispatch`"));
     };
@@ -56,11 +65,16 @@ pub(crate) fn build_source(message: FromObserver) -> Result<BuildSource, Refusal
         return Err(malformed(format!("the range has {count} commits: at most {MAX_RANGE_COMMITS} are allowed")));
     }
     let before = before.as_deref().map(commit).transpose()?;
-    let range = range.iter().map(|id| commit(id)).collect::<Result<_, _>>()?;
+    let range: Vec<_> = range.iter().map(|id| commit(id)).collect::<Result<_, _>>()?;
+    let commits = match commits {
+        Some(0) => None,
+        Some(number) => Some(number.max(range.len() as u64)),
+        None => Some(range.len() as u64),
+    };
     Ok(BuildSource {
         repo: repo(&name)?,
         commit: commit(&id)?,
-        trigger: Trigger::push(&branch(&head)?, before, range),
+        trigger: Trigger::push_of(&branch(&head)?, before, range, commits),
         subject: cut(subject),
         author: cut(author),
     })

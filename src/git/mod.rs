@@ -38,5 +38,5 @@ pub(crate) use objects::{EntryKind, Objects, entries};
 pub use pack_store::PackStore;
 pub use program::fetch_mirror;
 pub use receiver::Receiver;
-pub use watched::{Absence, BranchSelection, CommitText, Head, Watched};
+pub use watched::{Absence, BranchSelection, CommitText, Head, Range, Watched};
 pub use worktree::WorkTree;

@@ -37,7 +37,8 @@ pub struct LogSummary {
     /// The CRC-32 (IEEE) of the stored bytes.
     pub crc32: u32,
     /// The reason why bytes of the task's output are missing, if a runner or the dispatcher gave one: a cap, a full
-    /// disk. The log of a lost or cancelled attempt is never whole; its outcome says why.
+    /// disk. Output of a lost attempt may be missing, too; its outcome says why. A cancelled attempt's log ends with
+    /// the cancel.
     pub missing: Option<String>,
 }
 

@@ -87,6 +87,8 @@ pub struct Build {
     pub id: BuildId,
     pub source: BuildSource,
     pub created_at: WallTime,
+    /// The time of the newest rerun. What a build took is counted from then on.
+    pub rerun_at: Option<WallTime>,
     pub finished_at: Option<WallTime>,
     pub verdict: Option<Verdict>,
     /// The reason why the build has no jobs: a broken task file, or no tasks.

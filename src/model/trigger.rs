@@ -81,6 +81,9 @@ worded! {
             /// First-parent commits from `before` (exclusive) to the commit (inclusive), oldest first, bounded by the
             /// observer.
             range: Vec<CommitId>,
+            /// The number of those commits, with the older ones that `range` leaves out. `None` if the commit does not
+            /// follow `before`, as after a forced push, or if the number is not known.
+            commits: Option<u64>,
         } = "push",
     }
 }
@@ -95,11 +98,18 @@ pub struct Trigger {
 }
 
 impl Trigger {
-    /// A push to a branch, with the trust that the branch has by default.
+    /// A push to a branch, with the trust that the branch has by default. `range` has all commits of the push.
     #[must_use]
     pub fn push(branch: &BranchName, before: Option<CommitId>, range: Vec<CommitId>) -> Self {
+        let commits = Some(range.len() as u64);
+        Self::push_of(branch, before, range, commits)
+    }
+
+    /// Like [`Trigger::push`], of this number of commits.
+    #[must_use]
+    pub fn push_of(branch: &BranchName, before: Option<CommitId>, range: Vec<CommitId>, commits: Option<u64>) -> Self {
         let reference = RefName::of_branch(branch);
-        Self { kind: TriggerKind::Push { before, range }, trust: Trust::by_default(&reference), reference }
+        Self { kind: TriggerKind::Push { before, range, commits }, trust: Trust::by_default(&reference), reference }
     }
 
     /// Tells the trigger from others of its kind, ref and commit: one kind, ref, commit and key make one build, however
@@ -123,6 +133,13 @@ impl Trigger {
     pub fn range(&self) -> &[CommitId] {
         let TriggerKind::Push { range, .. } = &self.kind;
         range
+    }
+
+    /// The number of commits that a push brought, if it is known.
+    #[must_use]
+    pub fn commits(&self) -> Option<u64> {
+        let TriggerKind::Push { commits, .. } = &self.kind;
+        *commits
     }
 }
 

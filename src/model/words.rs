@@ -137,16 +137,16 @@ impl Display for HistoryEntry {
                 write!(f, "{} was the first commit seen of branch {branch}", commit.short())
             }
             Self::BranchMoved { branch, from, to, commits } => {
-                let word = if *commits == 1 { "commit" } else { "commits" };
-                write!(f, "branch {branch} moved from {} to {}, {commits} {word}", from.short(), to.short())
+                write!(f, "branch {branch} moved from {} to {}", from.short(), to.short())?;
+                commits.iter().try_for_each(|commits| write!(f, ", {}", count(*commits, "commit")))
             }
             Self::Leased { number, runner, reason } => write!(f, "attempt {number} went to {runner}: {reason}"),
             Self::Ended { number, runner, outcome } => {
-                write!(f, "attempt {number} on {runner}: {}", outcome.word())?;
+                write!(f, "attempt {number} on {runner}: {}", outcome_words(outcome))?;
                 outcome_detail(outcome).iter().try_for_each(|detail| write!(f, " ({detail})"))
             }
             Self::LateResult { attempt, outcome } => {
-                write!(f, "a late result of {attempt} ({}) was kept and counts for nothing", outcome.word())
+                write!(f, "a late result of {attempt} ({}) was kept and counts for nothing", outcome_words(outcome))
             }
             Self::Decided(kind) => kind.fmt(f),
             Self::Skipped(reason) => write!(f, "skipped: {reason}"),
@@ -195,9 +195,11 @@ impl Display for RefusalReason {
 impl Display for OrderDone {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match self {
-            Self::Cancelled { build, jobs } => write!(f, "build {build}: {jobs} {} cancelled", jobs_word(*jobs)),
-            Self::Rerun { build, jobs } => write!(f, "build {build}: {jobs} {} will run again", jobs_word(*jobs)),
-            Self::Draining { runner, attempts } => write!(f, "runner {runner} finishes {attempts} attempts, then ends"),
+            Self::Cancelled { build, jobs } => write!(f, "build {build}: {} cancelled", count(*jobs as u64, "job")),
+            Self::Rerun { build, jobs } => write!(f, "build {build}: {} will run again", count(*jobs as u64, "job")),
+            Self::Draining { runner, attempts } => {
+                write!(f, "runner {runner} finishes {}, then ends", count(*attempts as u64, "attempt"))
+            }
         }
     }
 }
@@ -234,7 +236,10 @@ impl Display for JobStatus {
                 write!(f, "queued for {} s: {}", waited_ms / 1000, runners.join("; "))
             }
             Self::InQueue { waited_ms, before } => {
-                let place = if *before == 0 { "next in the queue" } else { &format!("{before} jobs before it") };
+                let place = match *before as u64 {
+                    0 => "next in the queue".to_owned(),
+                    before => format!("{} before it", count(before, "job")),
+                };
                 write!(f, "queued for {} s: {place}, no fitting runner has a free slot", waited_ms / 1000)
             }
             Self::Running { number, runner, status } => {
@@ -272,7 +277,7 @@ impl Display for Notice {
         match self {
             Self::BuildAdded { build, repo, reference, commit, tasks } => {
                 let branch = reference.short();
-                write!(f, "build {build} of {repo} {branch} {}: {tasks} tasks", commit.short())
+                write!(f, "build {build} of {repo} {branch} {}: {}", commit.short(), count(*tasks as u64, "task"))
             }
             Self::BuildFinished { build, repo, reference, verdict, seconds } => {
                 let branch = reference.short();
@@ -283,14 +288,21 @@ impl Display for Notice {
                 write!(f, "attempt {attempt} lost on runner {runner}: {reason}; job {job} queued again")
             }
             Self::LateResult { attempt, outcome } => {
-                write!(f, "attempt {attempt}: a late result ({}) is kept and counts for nothing", outcome.word())
+                write!(
+                    f,
+                    "attempt {attempt}: a late result ({}) is kept and counts for nothing",
+                    outcome_words(outcome)
+                )
             }
             Self::RunnerJoined { runner, id, slots, holding } => {
-                write!(f, "runner {runner} joined as {id} with {slots} slots, holding {holding} attempts")
+                let (slots, held) = (count((*slots).into(), "slot"), count(*holding as u64, "attempt"));
+                write!(f, "runner {runner} joined as {id} with {slots}, holding {held}")
             }
-            Self::RunnerAway { runner, holding } => write!(f, "runner {runner} is away, holding {holding} attempts"),
+            Self::RunnerAway { runner, holding } => {
+                write!(f, "runner {runner} is away, holding {}", count(*holding as u64, "attempt"))
+            }
             Self::RunnerDraining { runner, holding } => {
-                write!(f, "runner {runner} drains: {holding} attempts to finish")
+                write!(f, "runner {runner} drains: {} to finish", count(*holding as u64, "attempt"))
             }
             Self::RunnerQuarantined { runner, quarantine } => write!(f, "runner {runner} is {quarantine}"),
             // There is one pool so far, and it is this machine.
@@ -318,19 +330,26 @@ pub fn outcome_detail(outcome: &Outcome) -> Option<String> {
     }
 }
 
-/// Why output of an attempt is missing: the runner or the dispatcher said so, or the attempt had no chance to deliver.
+/// Why output of an attempt is missing: the runner or the dispatcher said so, or the attempt was lost and could not
+/// deliver all of it. A cancelled attempt's log ends with the cancel, and nothing of it is missing.
 #[must_use]
 pub fn missing_output(outcome: &Outcome, log: &LogSummary) -> Option<String> {
     match (&log.missing, outcome) {
         (Some(why), _) => Some(why.clone()),
         (None, Outcome::Lost(reason)) => Some(reason.to_string()),
-        (None, Outcome::Cancelled) => Some("cancelled".into()),
         (None, _) => None,
     }
 }
 
-fn jobs_word(jobs: usize) -> &'static str {
-    if jobs == 1 { "job" } else { "jobs" }
+/// The outcome in words: `timed out`.
+#[must_use]
+pub fn outcome_words(outcome: &Outcome) -> String {
+    outcome.word().replace('_', " ")
+}
+
+/// Formats a number of things: `1 job`, `3 jobs`.
+fn count(number: u64, one: &str) -> String {
+    if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
 }
 
 fn join<T: Display>(items: &[T], between: &str) -> String {

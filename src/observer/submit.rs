@@ -4,7 +4,7 @@
 //! A pack is sent in pieces while it is built, so that memory stays bounded for any size. Reads the repository and
 //! never changes it. Decides nothing: [`super::watch`] does. Called by [`super::repo`].
 
-use crate::git::{CommitText, GitError, Watched};
+use crate::git::{CommitText, GitError, Range, Watched};
 use crate::model::{BranchName, BuildId, CommitId, RepoName};
 
 use super::session::{Session, SessionOver, SessionTurn};
@@ -87,17 +87,18 @@ pub(crate) fn announce_head(
     let range = watched.range(what.before, commit, MAX_RANGE_COMMITS)?;
     let text = watched.describe(commit)?;
     let turn = match delivery.haves {
-        Some(haves) => send_pack(session, repo, watched, &range, &haves)?,
+        Some(haves) => send_pack(session, repo, watched, &range.commits, &haves)?,
         None => session.turn(),
     };
-    turn.send(&translate::announcement(repo, what, &range, text))?;
+    turn.send(&translate::announcement(repo, what, range, text))?;
     Ok(answer(&turn, repo, what)?)
 }
 
 /// Announces that a branch no longer exists.
 pub(crate) fn announce_gone(session: &Session, repo: &RepoName, what: &Announcement) -> Result<Answer, SessionOver> {
     let turn = session.turn();
-    turn.send(&translate::announcement(repo, what, &[], CommitText::default()))?;
+    let range = Range { commits: Vec::new(), count: None };
+    turn.send(&translate::announcement(repo, what, range, CommitText::default()))?;
     answer(&turn, repo, what)
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Does no I/O except reading the next message from a given reader. Called by [`super::session`] and [`super::submit`].
 
-use crate::git::CommitText;
+use crate::git::{CommitText, Range};
 use crate::model::{BranchName, BuildId, CommitId, CommitIdError, RepoName, SessionId};
 use crate::protocol::hello::{ErrorCode, Greeting, Hello, Opening, Refusal, Role};
 use crate::protocol::limits::MAX_LINE_BYTES;
@@ -106,7 +106,7 @@ pub(crate) fn piece(repo: &RepoName, last: bool, bytes: Vec<u8>) -> Frame {
 }
 
 /// Makes the message of an announcement. `range` and `text` describe a new head, and are empty if the branch is gone.
-pub(crate) fn announcement(repo: &RepoName, what: &Announcement, range: &[CommitId], text: CommitText) -> Frame {
+pub(crate) fn announcement(repo: &RepoName, what: &Announcement, range: Range, text: CommitText) -> Frame {
     let (repo, branch) = (repo.to_string(), what.branch.to_string());
     let before = what.before.map(|commit| commit.to_string());
     Frame::new(&match what.change {
@@ -115,7 +115,10 @@ pub(crate) fn announcement(repo: &RepoName, what: &Announcement, range: &[Commit
             branch,
             before,
             commit: commit.to_string(),
-            range: range.iter().map(CommitId::to_string).collect(),
+            // A branch that is new follows nothing, and needs no number.
+            commits: (what.before.is_some() && range.count != Some(range.commits.len() as u64))
+                .then(|| range.count.unwrap_or(0)),
+            range: range.commits.iter().map(CommitId::to_string).collect(),
             subject: shorten(text.subject, MAX_SUBJECT_CHARS),
             author: shorten(text.author, MAX_AUTHOR_CHARS),
             trigger: "push".to_owned(),
@@ -236,7 +239,8 @@ mod tests {
         // Control characters take the most bytes in JSON.
         let text = CommitText { subject: "\u{1}".repeat(1 << 20), author: "\u{1f980}".repeat(1 << 20) };
         let repo = RepoName::new(&"a".repeat(100)).unwrap();
-        let frame = announcement(&repo, &what, &[commit; MAX_RANGE_COMMITS], text);
+        let range = Range { commits: vec![commit; MAX_RANGE_COMMITS], count: Some(u64::MAX) };
+        let frame = announcement(&repo, &what, range, text);
         assert!(frame.line.len() < MAX_LINE_BYTES / 4, "{} bytes", frame.line.len());
     }
 

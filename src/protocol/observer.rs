@@ -31,6 +31,10 @@ pub enum FromObserver {
         /// The first-parent commits after `before` up to and including `commit`, oldest first. Empty by default.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         range: Vec<String>,
+        /// The number of first-parent commits after `before` up to and including `commit`, if `range` does not list
+        /// all of them; 0 if `commit` does not follow `before`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        commits: Option<u64>,
         /// The kind of the trigger, `push` by default. `push` is the only kind so far; any other is refused.
         #[serde(default = "push", skip_serializing_if = "is_push")]
         trigger: String,

@@ -176,6 +176,9 @@ pub struct BuildReport {
     #[serde(default)]
     pub flaky: bool,
     pub created_ms: i64,
+    /// The time of the newest rerun, if there was one. What a build took is counted from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerun_ms: Option<i64>,
     pub finished_ms: Option<i64>,
     /// The reason why the build has no jobs, if it has none.
     pub problem: Option<String>,

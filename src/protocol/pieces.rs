@@ -270,6 +270,7 @@ mod tests {
             state: "failed".into(),
             flaky: false,
             created_ms: 0,
+            rerun_ms: None,
             finished_ms: None,
             problem: None,
             jobs: jobs.iter().enumerate().map(job).collect(),

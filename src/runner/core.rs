@@ -29,6 +29,7 @@ use super::slot::{Common, MakeExecutor, Slot, SlotReport, SlotWork};
 use super::translate::{self, Offer};
 use super::upload::{Upload, Uploader};
 use crate::config::{RunnerSettings, own_facts};
+use crate::model::words::outcome_words;
 use crate::model::{AttemptId, CommitId, Isolation, Label, Moment, Outcome, RepoName};
 use crate::shutdown::Stop;
 use crate::threads::{self, Thread};
@@ -418,7 +419,7 @@ impl Core<'_> {
             // The result still counts, unless this runner is killed before it is delivered.
             log::warn!("could not write the journal: {error}");
         }
-        let word = report.outcome.word();
+        let word = outcome_words(&report.outcome);
         match (&report.outcome, report.duration_ms) {
             (Outcome::Lost(why), _) => log::warn!("attempt {attempt} {word}: {why}"),
             (_, Some(ms)) => log::info!("attempt {attempt} {word} after {ms} ms, log {} bytes", report.log.bytes),

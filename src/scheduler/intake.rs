@@ -67,7 +67,8 @@ impl Scheduler {
             Job { id: job, build: id, task: Arc::new(task), state, attempts: 0, failures: 0, losses: 0 }
         };
         let jobs: Vec<Job> = (first..).map(JobId).zip(tasks).map(fresh).collect();
-        let build = Build { id, source, created_at: turn.at, finished_at: None, verdict: None, problem };
+        let build =
+            Build { id, source, created_at: turn.at, rerun_at: None, finished_at: None, verdict: None, problem };
         turn.persist(Record::BuildAdded { build: Box::new(build.clone()), jobs: jobs.clone() });
         if jobs.is_empty() {
             turn.persist(Record::BuildFinished { build: id, verdict: Verdict::Errored, at: turn.at });
@@ -82,7 +83,12 @@ impl Scheduler {
         let source: Arc<BuildSource> = Arc::new(build.source.clone());
         let ids: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
         let unfinished = jobs.iter().filter(|job| !matches!(job.state, JobState::Finished(_))).count();
-        let live = LiveBuild { source: source.clone(), created_at: build.created_at, jobs: ids, unfinished };
+        let live = LiveBuild {
+            source: source.clone(),
+            begun_at: build.rerun_at.unwrap_or(build.created_at),
+            jobs: ids,
+            unfinished,
+        };
         self.builds.insert(build.id, live);
         let by_name: HashMap<TaskName, JobId> = jobs.iter().map(|job| (job.task.name.clone(), job.id)).collect();
         let mut links = Vec::new();
@@ -181,6 +187,7 @@ impl Scheduler {
             (job.failures, job.losses) = (0, 0);
             turn.decide(id, job.id, None, DecisionKind::RerunAsked);
         }
+        restored.build.rerun_at = Some(turn.at);
         self.admit(turn.now, &restored.build, restored.jobs);
         for job in chosen {
             self.queue_or_wait(turn, job);

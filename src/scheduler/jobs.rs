@@ -101,7 +101,7 @@ impl Scheduler {
         });
         let verdict = Verdict::of(endings).expect("all of its jobs are finished");
         turn.persist(Record::BuildFinished { build: id, verdict, at: turn.at });
-        let seconds = (turn.at.0 - build.created_at.0).max(0) / 1000;
+        let seconds = (turn.at.0 - build.begun_at.0).max(0) / 1000;
         let (repo, reference) = (build.source.repo.clone(), build.source.trigger.reference.clone());
         turn.note(Notice::BuildFinished { build: id, repo, reference, verdict, seconds });
         for job in &build.jobs {

@@ -84,7 +84,8 @@ pub(super) struct AcceptedHead {
 #[derive(Debug)]
 pub(super) struct LiveBuild {
     pub source: Arc<BuildSource>,
-    pub created_at: WallTime,
+    /// The time of its announcement, or of the newest rerun.
+    pub begun_at: WallTime,
     /// In the order of the task file.
     pub jobs: Vec<JobId>,
     /// The number of jobs that are not finished.

@@ -66,6 +66,9 @@ pub trait Reader: Debug + Send {
     /// Returns results that came for leases no longer held, oldest first.
     fn late_results(&self, build: BuildId) -> Result<Vec<LateResult>, StoreError>;
 
+    /// Returns the names of all repositories that were ever observed, in alphabetical order.
+    fn repos(&self) -> Result<Vec<RepoName>, StoreError>;
+
     /// Returns all runners, in the order in which they were first seen.
     fn runners(&self) -> Result<Vec<Runner>, StoreError>;
 

@@ -133,7 +133,7 @@ fn passed(build: u64) -> Vec<Record> {
         losses: 0,
     };
     let jobs = ids.iter().map(job).collect();
-    let build = Build { id, source, created_at: at, finished_at: None, verdict: None, problem: None };
+    let build = Build { id, source, created_at: at, rerun_at: None, finished_at: None, verdict: None, problem: None };
     let mut records = vec![Record::BuildAdded { build: Box::new(build), jobs }];
     for job in ids {
         let attempt = Attempt {

@@ -159,6 +159,7 @@ fn added(id: u64) -> Record {
             id: BuildId(id),
             source,
             created_at: WallTime(1_700_000_000_000),
+            rerun_at: None,
             finished_at: None,
             verdict: None,
             problem: None,

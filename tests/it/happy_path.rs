@@ -10,5 +10,6 @@ mod repositories;
 mod runners;
 mod sources;
 mod tasks;
+mod telling;
 mod three_shells;
 mod trees;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use surveil::model::reason::DecisionKind;
 use surveil::model::{
     Attempt, AttemptId, BranchName, Build, BuildId, CommitId, Ending, Job, JobId, JobState, Outcome, Record, RepoName,
     Runner, RunnerId, RunnerName, Snapshot, WholeBuild,
@@ -64,6 +65,10 @@ impl Fold {
                     return Err(format!("{} is not finished", build.id));
                 }
                 (build.verdict, build.finished_at) = (None, None);
+            }
+            Record::Decided(decision) if decision.kind == DecisionKind::RerunAsked => {
+                let build = self.builds.get_mut(&decision.build).ok_or("an unknown build runs again")?;
+                build.rerun_at = build.rerun_at.max(Some(decision.at));
             }
             // Evidence and reasons: no restart depends on them.
             Record::LateResult { .. } | Record::Decided(_) => {}

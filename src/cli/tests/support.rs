@@ -70,6 +70,7 @@ pub(crate) fn build(number: u64, state: &str, jobs: Vec<JobReport>) -> BuildRepo
         state: state.into(),
         flaky: false,
         created_ms: 1_000_000,
+        rerun_ms: None,
         finished_ms: Some(1_012_000),
         problem: None,
         jobs,

@@ -10,7 +10,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::progress::Happening;
 use super::tail::{Tail, last_lines};
 use crate::cli::output::{bold, dim, painted};
-use crate::cli::report::{short, took};
+use crate::cli::report::{job_word, lasted, short};
 use crate::cli::session::Session;
 use crate::cli::table::one_line;
 use crate::cli::{CliError, Output, logs, show};
@@ -170,7 +170,7 @@ fn told(build: &BuildReport, happening: &Happening) -> Vec<String> {
         Happening::Ended { job } => vec![format!("b{number} {}: {}", job.task, job_ending(job))],
         Happening::Finished => {
             let problem = build.problem.iter().flat_map(|problem| problem.lines()).map(|line| format!("  {line}"));
-            let time = took(build.created_ms, build.finished_ms.unwrap_or(build.created_ms));
+            let time = lasted(build);
             let flaky = if build.flaky { format!(" ({})", painted("flaky")) } else { String::new() };
             let verdict = format!("{name} {} in {time}{flaky}", painted(&build.state));
             problem.map(|line| one_line(&line)).chain([verdict]).collect()
@@ -182,7 +182,7 @@ fn told(build: &BuildReport, happening: &Happening) -> Vec<String> {
 fn job_ending(job: &JobReport) -> String {
     let mut text = match job.attempts.last() {
         // If the job has a reason of its own, as errored and skipped jobs have, that is shown instead.
-        Some(last) if job.detail.is_none() => show::ending(&job.state, last, "in"),
+        Some(last) if job.detail.is_none() => show::ending(&job_word(job), last, "in"),
         _ => {
             let detail = job.detail.as_deref().map(|why| format!(" ({})", one_line(why)));
             format!("{}{}", painted(&job.state), detail.unwrap_or_default())
@@ -259,6 +259,8 @@ mod tests {
         let build = build(1, "failed", vec![]);
         assert_eq!(plain(&build, &Happening::Ended { job: failed }), ["b1 test: failed (exit code 1) in 3.2 s"]);
         assert_eq!(plain(&build, &Happening::Ended { job: skipped }), ["b1 deploy: skipped (test did not pass)"]);
+        let late = job("slow", "failed", vec![AttemptReport { outcome: Some("timed_out".into()), ..attempt(1) }]);
+        assert_eq!(plain(&build, &Happening::Ended { job: late }), ["b1 slow: timed out after 3.2 s"]);
         assert_eq!(
             plain(&build, &Happening::Again { job: queued, attempt: lost }),
             ["b1 lint: attempt 1 lost (w1 vanished) in 3.2 s, queued again"]

@@ -6,6 +6,7 @@ use super::roles::Roles;
 use crate::cli::CliError;
 use crate::cli::session::{KeepAlive, Session};
 use crate::error_chain::chain;
+use crate::protocol::hello::ErrorCode;
 use crate::protocol::operator::{BuildReport, FromOperator, ToOperator};
 use crate::threads::{self, Thread};
 use crate::transport::Stream;
@@ -70,8 +71,13 @@ impl Drop for WatchSession {
 /// The builds that exist already.
 fn known(session: &mut Session, repo: &str) -> Result<Vec<BuildReport>, CliError> {
     let question = FromOperator::Status { repo: Some(repo.to_owned()), limit: KNOWN_BUILDS };
-    let ToOperator::Status(report) = session.ask(&question)? else { return Err(CliError::Unexpected("`status`")) };
-    Ok(report.builds)
+    match session.ask(&question) {
+        Ok(ToOperator::Status(report)) => Ok(report.builds),
+        // Before the first start nothing was ever observed under this name.
+        Err(CliError::Refused(refusal)) if refusal.code == ErrorCode::NotFound => Ok(Vec::new()),
+        Ok(_) => Err(CliError::Unexpected("`status`")),
+        Err(error) => Err(error),
+    }
 }
 
 /// Sends the known builds, then the reports that are read, until the session ends or nobody receives.

@@ -44,6 +44,8 @@ pub(crate) enum OperationError {
     NoAttempt { build: BuildId, task: TaskName, number: u32 },
     #[error("task {task} of build {build} has not been attempted: see `surveil why {build}`")]
     NotAttempted { build: BuildId, task: TaskName },
+    #[error("no repository named {} is known: {}", quoted(name), known_repos(known))]
+    NoRepo { name: String, known: Vec<RepoName> },
     #[error("no runner named {} is connected: `surveil runners` lists them", quoted(name))]
     NoRunner { name: String },
     /// The scheduler has refused.
@@ -90,6 +92,21 @@ fn candidates(name: &str, named: &[Build], has_more: bool) -> String {
     }
     text
 }
+
+/// Names the repositories that there are, as far as a person reads them.
+fn known_repos(known: &[RepoName]) -> String {
+    let named: Vec<&str> = known.iter().take(NAMED_REPOS).map(RepoName::as_str).collect();
+    let more = known.len() - named.len();
+    match named.as_slice() {
+        [] => "there is none yet; `surveil observer REPO` watches one".to_owned(),
+        [one] => format!("there is only {one}"),
+        named if more > 0 => format!("there are {} and {more} more", named.join(", ")),
+        named => format!("there are {}", named.join(", ")),
+    }
+}
+
+/// The number of repositories that are named.
+const NAMED_REPOS: usize = 20;
 
 /// Returns a person's text as part of a sentence: on one line, readable, and cut if it is long.
 fn quoted(text: &str) -> String {

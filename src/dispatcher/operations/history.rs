@@ -78,8 +78,8 @@ fn announced(build: &Build) -> HistoryLine {
     let (branch, to) = (BranchName::new(source.trigger.reference.short()), source.commit);
     let entry = match &source.trigger.kind {
         TriggerKind::Push { before: None, .. } => HistoryEntry::BranchAppeared { branch, commit: to },
-        TriggerKind::Push { before: Some(from), range } => {
-            HistoryEntry::BranchMoved { branch, from: *from, to, commits: range.len() }
+        TriggerKind::Push { before: Some(from), commits, .. } => {
+            HistoryEntry::BranchMoved { branch, from: *from, to, commits: *commits }
         }
     };
     HistoryLine { at: Some(build.created_at), task: None, entry, seq: None }

@@ -52,6 +52,12 @@ pub(crate) struct Why {
 impl Operations {
     /// Returns the unfinished builds and the newest finished ones, the runners, and the present problems.
     pub(crate) fn status(&self, repo: Option<&str>, limit: u32) -> Result<Status, OperationError> {
+        if let Some(name) = repo {
+            let known = self.reader.repos()?;
+            if known.iter().all(|repo| repo.as_str() != name) {
+                return Err(OperationError::NoRepo { name: name.to_owned(), known });
+            }
+        }
         let views = Views::new(&*self.reader, &self.data)?;
         let mut builds = self.reader.unfinished_builds(repo)?;
         builds.extend(self.reader.finished_builds(repo, limit.min(MAX_STATUS_BUILDS))?);

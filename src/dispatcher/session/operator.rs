@@ -150,6 +150,7 @@ fn refusal(error: OperationError) -> Refusal {
         OperationError::SeveralTasks { .. } => (ErrorCode::NotFound, "several_tasks"),
         OperationError::NoAttempt { .. } => (ErrorCode::NotFound, "no_attempt"),
         OperationError::NotAttempted { .. } => (ErrorCode::NotFound, "not_attempted"),
+        OperationError::NoRepo { .. } => (ErrorCode::NotFound, "no_repo"),
         OperationError::NoRunner { .. } => (ErrorCode::NotFound, "no_runner"),
         OperationError::Refused(reason) => (ErrorCode::Refused, reason.code()),
         OperationError::NoAnswer(NoAnswer::Busy) => (ErrorCode::Busy, "busy"),

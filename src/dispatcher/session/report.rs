@@ -58,6 +58,7 @@ pub(super) fn build(view: BuildView) -> wire::BuildReport {
         state,
         flaky,
         created_ms: build.created_at.0,
+        rerun_ms: build.rerun_at.map(|at| at.0),
         finished_ms: build.finished_at.map(|at| at.0),
         problem: build.problem.map(bounded),
         jobs: jobs.into_iter().map(job).collect(),

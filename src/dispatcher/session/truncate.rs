@@ -147,6 +147,7 @@ mod tests {
             state: "failed".into(),
             flaky: false,
             created_ms: 0,
+            rerun_ms: None,
             finished_ms: None,
             problem: None,
             jobs: vec![job; 1000],

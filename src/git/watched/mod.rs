@@ -57,6 +57,15 @@ pub struct CommitText {
     pub author: String,
 }
 
+/// The commits between two heads of a branch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Range {
+    /// The newest of them, oldest first.
+    pub commits: Vec<CommitId>,
+    /// The number of all of them; `None` if the new head does not follow the old one, or if that is not known.
+    pub count: Option<u64>,
+}
+
 /// A watched repository. Never changed.
 pub struct Watched {
     path: PathBuf,
@@ -87,18 +96,23 @@ impl Watched {
     }
 
     /// Returns the first-parent commits after `before` up to and including `head`, oldest first, at most the newest
-    /// `limit` of them. Returns `head` alone if `before` is absent, unknown here, or not a first-parent ancestor.
-    pub fn range(&self, before: Option<CommitId>, head: CommitId, limit: usize) -> Result<Vec<CommitId>, GitError> {
+    /// `limit` of them, and how many there are. Returns `head` alone and no number if `before` is absent, unknown here,
+    /// or not a first-parent ancestor.
+    pub fn range(&self, before: Option<CommitId>, head: CommitId, limit: usize) -> Result<Range, GitError> {
         self.database.with(|objects| {
             let mut commit = objects.commit(head)?;
-            let Some(before) = before.filter(|before| objects.has_commit(*before)) else { return Ok(vec![head]) };
+            let head_alone = |count| Range { commits: vec![head], count };
+            let Some(before) = before.filter(|before| objects.has_commit(*before)) else { return Ok(head_alone(None)) };
             let before = objects.id(before)?;
             let mut newest_first = Vec::new();
             for walked in 0..FIRST_PARENTS_MAX {
                 if commit.id() == before {
                     newest_first.reverse();
                     // Nothing is new: the caller asked about the head itself.
-                    return Ok(if newest_first.is_empty() { vec![head] } else { newest_first });
+                    return Ok(match walked {
+                        0 => head_alone(Some(1)),
+                        _ => Range { commits: newest_first, count: Some(walked as u64) },
+                    });
                 }
                 if walked < limit.max(1) {
                     newest_first.push(commit_id(commit.id()));
@@ -108,7 +122,7 @@ impl Watched {
                 let Ok(parent) = objects.commit(commit_id(parent)) else { break };
                 commit = parent;
             }
-            Ok(vec![head])
+            Ok(head_alone(None))
         })
     }
 

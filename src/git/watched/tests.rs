@@ -164,7 +164,7 @@ fn a_sha256_repository_is_watched_like_any() {
     assert_eq!(second.as_bytes().len(), 32);
     let watched = repo.watched();
     assert_eq!(main_of(&watched)[0].commit, second);
-    assert_eq!(watched.range(Some(first), second, 10).unwrap(), [second]);
+    assert_eq!(watched.range(Some(first), second, 10).unwrap().commits, [second]);
     assert_eq!(objects_in(&pack_of(&watched, &[second], &[])), 3);
     let other: CommitId = "ab".repeat(20).parse().unwrap();
     assert!(!watched.has(other));
@@ -182,7 +182,7 @@ fn a_reftable_repository_is_read_with_the_help_of_the_git_program() {
     repo.git(&["branch", "topic"]);
     assert_eq!(main_of(&watched)[0].commit, second);
     assert_eq!(names(&watched.heads(&matching(&["*"])).unwrap()), ["main", "topic"]);
-    assert_eq!(watched.range(Some(first), second, 10).unwrap(), [second]);
+    assert_eq!(watched.range(Some(first), second, 10).unwrap().commits, [second]);
     assert_eq!(objects_in(&pack_of(&watched, &[second], &[first])), 3);
     assert!(watched.notify_paths().iter().any(|path| path.ends_with("reftable")));
     repo.git(&["switch", "--quiet", "--detach"]);
@@ -302,13 +302,17 @@ fn a_range_goes_back_along_first_parents_to_the_commit_before() {
     let repo = Repo::new();
     let commits: Vec<_> = (0..6).map(|n| repo.write("file", n.to_string()).commit(&n.to_string())).collect();
     let watched = repo.watched();
-    let range = |before, head, limit| watched.range(before, head, limit).unwrap();
+    let range = |before, head, limit| watched.range(before, head, limit).unwrap().commits;
+    let count = |before, head, limit| watched.range(before, head, limit).unwrap().count;
     assert_eq!(range(Some(commits[1]), commits[4], 10), commits[2..=4]);
     assert_eq!(range(Some(commits[0]), commits[5], 2), commits[4..=5]);
+    assert_eq!(count(Some(commits[0]), commits[5], 2), Some(5), "all are counted");
     assert_eq!(range(None, commits[5], 10), [commits[5]]);
     assert_eq!(range(Some(commits[5]), commits[5], 10), [commits[5]]);
+    assert_eq!(count(Some(commits[4]), commits[5], 10), Some(1));
     // A force push backwards.
     assert_eq!(range(Some(commits[5]), commits[2], 10), [commits[2]]);
+    assert_eq!(count(Some(commits[5]), commits[2], 10), None, "the head does not follow the one before");
     assert_eq!(range(Some("ab".repeat(20).parse().unwrap()), commits[5], 10), [commits[5]]);
     repo.git(&["switch", "--quiet", "--create", "side", &commits[2].to_string()]);
     let side = repo.write("other", "x").commit("side");
@@ -333,8 +337,8 @@ fn a_shallow_clone_ends_a_range() {
     let head = repo.head();
     let before = repo.git(&["rev-parse", "HEAD~1"]).parse().unwrap();
     let cut = repo.git(&["rev-parse", "HEAD~3"]).parse().unwrap();
-    assert_eq!(watched.range(Some(before), head, 10).unwrap(), [head]);
-    assert_eq!(watched.range(Some(cut), head, 10).unwrap(), [head]);
+    assert_eq!(watched.range(Some(before), head, 10).unwrap().commits, [head]);
+    assert_eq!(watched.range(Some(cut), head, 10).unwrap().commits, [head]);
 }
 
 #[test]
@@ -364,7 +368,7 @@ fn objects_are_found_after_a_repack_that_removed_what_was_known() {
     repo.git(&["repack", "-adq"]);
     repo.git(&["prune-packed"]);
     assert_eq!(objects_in(&pack_of(&watched, &[second], &[first])), 3);
-    assert_eq!(watched.range(Some(first), second, 5).unwrap(), [second]);
+    assert_eq!(watched.range(Some(first), second, 5).unwrap().commits, [second]);
 }
 
 // Promise S29. Fails without `core.fsmonitor=false` once a command that reads the index is added.

@@ -61,8 +61,9 @@ impl DecisionKind {
 pub enum HistoryEntry {
     /// The build's commit was the first one seen of its branch.
     BranchAppeared { branch: BranchName, commit: CommitId },
-    /// The branch moved by this many commits.
-    BranchMoved { branch: BranchName, from: CommitId, to: CommitId, commits: usize },
+    /// The branch moved by this many commits; `None` if the commit does not follow the one before, or if that is not
+    /// known.
+    BranchMoved { branch: BranchName, from: CommitId, to: CommitId, commits: Option<u64> },
     /// A runner got an attempt.
     Leased { number: u32, runner: RunnerName, reason: PlacementReason },
     /// An attempt has its outcome.

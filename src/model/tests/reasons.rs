@@ -153,8 +153,9 @@ fn history() -> Table<HistoryEntry> {
             "branch_appeared",
             "abababa was the first commit seen of branch main",
         ),
-        (moved(1), "branch_moved", "branch main moved from abababa to abababa, 1 commit"),
-        (moved(3), "branch_moved", "branch main moved from abababa to abababa, 3 commits"),
+        (moved(None), "branch_moved", "branch main moved from abababa to abababa"),
+        (moved(Some(1)), "branch_moved", "branch main moved from abababa to abababa, 1 commit"),
+        (moved(Some(3)), "branch_moved", "branch main moved from abababa to abababa, 3 commits"),
         (
             HistoryEntry::Leased { number: 1, runner: runner(), reason: PlacementReason::FreeSlot },
             "leased",

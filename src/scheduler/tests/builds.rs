@@ -149,6 +149,7 @@ fn a_rerun_makes_new_attempts_beside_the_old_ones() {
         id: BuildId(1),
         source: source("app", None, 1),
         created_at: WallTime(0),
+        rerun_at: None,
         finished_at: Some(WallTime(0)),
         verdict: Some(crate::model::Verdict::Failed),
         problem: None,

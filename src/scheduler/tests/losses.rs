@@ -408,6 +408,7 @@ fn cancelled_build(task: TaskSpec) -> WholeBuild {
         id: BuildId(1),
         source: source("app", None, 1),
         created_at: WallTime(0),
+        rerun_at: None,
         finished_at: Some(WallTime(0)),
         verdict: Some(crate::model::Verdict::Cancelled),
         problem: None,

@@ -101,6 +101,7 @@ impl Story {
             id: BuildId(1),
             source: source("app", None, 1),
             created_at: WallTime(0),
+            rerun_at: None,
             finished_at: None,
             verdict: None,
             problem: None,

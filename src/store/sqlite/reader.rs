@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use super::tables::specs::Tasks;
-use super::tables::{attempts, builds, decisions, forgotten, heads, jobs, late_results, meta, runners};
+use super::tables::{attempts, builds, decisions, forgotten, heads, jobs, late_results, meta, repos, runners};
 use super::{check, connection, failure, schema};
 use crate::model::{
     Attempt, AttemptId, Build, BuildId, CommitId, Decision, Job, RepoName, Runner, WallTime, WholeBuild,
@@ -70,6 +70,7 @@ impl store::Reader for Reader {
         attempt(id: AttemptId) -> Option<Attempt> = attempts::read, "read an attempt from";
         decisions(build: BuildId) -> Vec<(Option<u64>, Decision)> = decisions::of_build, "read decisions from";
         late_results(build: BuildId) -> Vec<LateResult> = late_results::of_build, "read late results from";
+        repos() -> Vec<RepoName> = repos::names, "read repositories from";
         runners() -> Vec<Runner> = runners::all, "read runners from";
         survey(each: &mut dyn FnMut(Surveyed)) -> () = builds::survey, "read builds from";
         forgotten(build: BuildId) -> Option<(Rule, WallTime)> = forgotten::read, "read removed builds from";

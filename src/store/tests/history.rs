@@ -157,6 +157,7 @@ impl World {
                 author: wish.text.clone(),
             },
             created_at: WallTime(wish.number.cast_signed()),
+            rerun_at: None,
             finished_at: wish.jobs.is_empty().then_some(WallTime(-1)),
             verdict: wish.jobs.is_empty().then_some(Verdict::Errored),
             problem: wish.jobs.is_empty().then_some(wish.text),
@@ -287,6 +288,11 @@ impl World {
             runner: (wish.kind > 180).then_some(RunnerId(wish.number)),
             kind: wish.decision,
         };
+        if decision.kind == DecisionKind::RerunAsked
+            && let Some(build) = self.builds.get_mut(&build)
+        {
+            build.rerun_at = build.rerun_at.max(Some(decision.at));
+        }
         self.decisions.push(decision.clone());
         Some(Record::Decided(decision))
     }

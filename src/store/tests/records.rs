@@ -75,6 +75,23 @@ pub(super) fn a_reopened_build_is_unfinished_again_and_keeps_its_attempts(make: 
     assert_eq!(numbers, [(1, 1), (2, 2)]);
 }
 
+pub(super) fn a_build_knows_when_it_was_run_again_last(make: MakePlace) {
+    let place = make();
+    let mut store = place.open();
+    store.commit(&passed_build(1)).unwrap();
+    let asked = |at, kind| {
+        let (build, job) = (BuildId(1), Some(JobId(1)));
+        Record::Decided(Decision { at: WallTime(at), build, job, attempt: None, runner: None, kind })
+    };
+    let reader = place.reader();
+    store.commit(&[asked(9, DecisionKind::CancelAsked)]).unwrap();
+    assert_eq!(reader.build(BuildId(1)).unwrap().unwrap().rerun_at, None);
+    let again = Record::BuildReopened { build: BuildId(1) };
+    store.commit(&[again, asked(5, DecisionKind::RerunAsked), asked(7, DecisionKind::RerunAsked)]).unwrap();
+    assert_eq!(reader.build(BuildId(1)).unwrap().unwrap().rerun_at, Some(WallTime(7)));
+    assert_eq!(store.snapshot().unwrap().builds[0].build.rerun_at, Some(WallTime(7)), "after a restart, too");
+}
+
 pub(super) fn the_same_submission_makes_one_build(make: MakePlace) {
     let place = make();
     let mut store = place.open();
@@ -224,6 +241,7 @@ pub(super) fn a_repository_remembers_where_it_was_observed(make: MakePlace) {
     store.set_repo_source(&app, "/srv/app").unwrap();
     store.set_repo_source(&other, "/srv/other").unwrap();
     store.set_repo_source(&app, "/srv/app2").unwrap();
+    assert_eq!(place.reader().repos().unwrap(), [app.clone(), other.clone()]);
     assert_eq!(store.repo_source(&app).unwrap().as_deref(), Some("/srv/app2"));
     assert_eq!(place.reader().build(BuildId(1)).unwrap().unwrap().source.repo, app);
 }

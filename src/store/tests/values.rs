@@ -25,6 +25,7 @@ pub(in crate::store) fn build(id: u64) -> Build {
             author: "Ada <ada@example.org>".into(),
         },
         created_at: WallTime(1_700_000_000_000 + id as i64),
+        rerun_at: None,
         finished_at: None,
         verdict: None,
         problem: None,

@@ -80,6 +80,7 @@ pub(crate) fn submit(stage: &Stage, builds: usize, tasks: &str) {
             before: before.map(|id| id.to_string()),
             commit: id.to_string(),
             range: vec![],
+            commits: None,
             subject: String::new(),
             author: String::new(),
             trigger: "push".into(),

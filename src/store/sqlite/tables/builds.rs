@@ -24,7 +24,9 @@ macro_rules! select {
         concat!(
             "SELECT b.id, r.name, b.reference, b.commit_id, b.trigger_key, b.created_at, b.finished_at, b.verdict, b.problem, ",
             "b.subject, b.author, g.commits, b.first_job, b.last_job, b.seal, b.end_seal, ",
-            "b.trigger_kind, b.trust ",
+            "b.trigger_kind, b.trust, ",
+            // Every rerun is told as a decision about each of its jobs.
+            "(SELECT max(d.at) FROM decisions d WHERE d.build = b.id AND d.text = 'run again by an operator') ",
             "FROM builds b ",
             $hint,
             " LEFT JOIN repos r ON r.id = b.repo LEFT JOIN ranges g ON g.build = b.id ",
@@ -43,7 +45,7 @@ fn checksum(build: &Build, first_job: i64, last_job: i64) -> Checksum {
         .bytes(trigger.reference.short().as_bytes())
         .bytes(source.commit.as_bytes())
         .bytes(trigger.key())
-        .bytes(&ranges::to_bytes(trigger.range()))
+        .bytes(&ranges::to_bytes(trigger.range(), trigger.commits()))
         .bytes(source.subject.as_bytes())
         .bytes(source.author.as_bytes())
         .number(build.created_at.0)
@@ -104,7 +106,7 @@ pub(crate) fn insert(
             trigger.trust
         ],
     )?;
-    ranges::insert(conn, build.id, trigger.range())
+    ranges::insert(conn, build.id, trigger)
 }
 
 pub(crate) fn finish(
@@ -213,10 +215,11 @@ pub(crate) fn finished(conn: &Connection, repo: Option<&str>, limit: u32) -> rus
 fn trigger_from(row: &Row<'_>) -> rusqlite::Result<Trigger> {
     let key = row.get_ref(4)?.as_blob()?;
     let kind = match row.get(16)? {
-        0 => TriggerKind::Push {
-            before: if key.is_empty() { None } else { row.get(4)? },
-            range: row.get_ref(11)?.as_blob_or_null()?.map_or(Ok(Vec::new()), ranges::from_bytes)?,
-        },
+        0 => {
+            let range = row.get_ref(11)?.as_blob_or_null()?.unwrap_or_default();
+            let (range, commits) = ranges::from_bytes(range)?;
+            TriggerKind::Push { before: if key.is_empty() { None } else { row.get(4)? }, range, commits }
+        }
         other => return Err(damaged(format!("there is no kind of trigger {other}"))),
     };
     Ok(Trigger { kind, reference: row.get(2)?, trust: row.get(17)? })
@@ -234,6 +237,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Build> {
             author: row.get(10)?,
         },
         created_at: row.get(5)?,
+        rerun_at: row.get(18)?,
         finished_at: row.get(6)?,
         verdict: row.get(7)?,
         problem: row.get(8)?,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use rusqlite::Connection;
 
-use super::{execute, read_one};
+use super::{execute, read_all, read_one};
 use crate::model::RepoName;
 
 /// The row numbers of repositories that were used.
@@ -24,6 +24,11 @@ impl Ids {
         self.0.insert(repo.clone(), id);
         Ok(id)
     }
+}
+
+/// The names of all repositories, in alphabetical order.
+pub(crate) fn names(conn: &Connection) -> rusqlite::Result<Vec<RepoName>> {
+    read_all(conn, "SELECT name FROM repos ORDER BY name", [], |row| row.get(0))
 }
 
 pub(crate) fn source(conn: &Connection, repo: &RepoName) -> rusqlite::Result<Option<String>> {
