@@ -8,17 +8,16 @@ use crate::model::{
     RunnerName, SessionId, SpawnId, StreamId, StreamKind, StreamSummary, Trigger,
 };
 use crate::protocol::hello::{ErrorCode, Hello, Refusal};
-use crate::protocol::limits::{MAX_LABELS, MAX_RANGE_COMMITS, MAX_SLOTS};
+use crate::protocol::limits::{
+    MAX_BRANCH_BYTES, MAX_LABELS, MAX_RANGE_COMMITS, MAX_SENTENCE_BYTES, MAX_SLOTS, MAX_SOURCE_BYTES, MAX_STREAMS,
+};
 use crate::protocol::observer::FromObserver;
 use crate::protocol::runner::{self as wire, FromRunner, LogOffset, Runtask, StreamEnd, StreamName, WireTask};
 use crate::scheduler::{Lease, RunnerCommand, RunnerJoined};
 
-/// Texts of people (subjects, authors, reasons) are cut at this length, in bytes.
-const MAX_TEXT_BYTES: usize = 1024;
-/// Streams that one result may name beside its log.
-const MAX_STREAMS: usize = 256;
-/// The longest branch name in bytes, as git hosts allow it.
-const MAX_BRANCH_BYTES: usize = 4096;
+/// The exit codes of a process that has failed, and the signals that can end one.
+const EXIT_CODES: std::ops::RangeInclusive<i32> = 1..=255;
+const SIGNALS: std::ops::RangeInclusive<i32> = 1..=64;
 
 /// Returns the refusal of a field with an invalid value; it ends the session.
 pub(crate) fn malformed(text: impl ToString) -> Refusal {
@@ -33,11 +32,27 @@ pub(crate) fn commit(text: &str) -> Result<CommitId, Refusal> {
     text.parse().map_err(malformed)
 }
 
+/// Returns the branch of an announcement. A name that git does not allow refuses this announcement only: an observer
+/// with one such ref must not lose its session, and with it all other branches.
 pub(crate) fn branch(text: &str) -> Result<BranchName, Refusal> {
-    if text.is_empty() || text.len() > MAX_BRANCH_BYTES {
-        return Err(malformed(format!("a branch name has {} bytes: 1 to {MAX_BRANCH_BYTES} are allowed", text.len())));
+    let is_short = text.len() <= MAX_BRANCH_BYTES;
+    if is_short && BranchName::is_allowed(text) {
+        return Ok(BranchName::new(text));
     }
-    Ok(BranchName::new(text))
+    let (name, count) = (Refusal::quote(text), text.len());
+    let text = match is_short {
+        true => format!("`{name}` is no name of a branch: git does not allow it, see git-check-ref-format(1)"),
+        false => format!("the branch `{name}` has a name of {count} bytes: at most {MAX_BRANCH_BYTES} are allowed"),
+    };
+    Err(Refusal::new(ErrorCode::Refused, text).because("branch_name"))
+}
+
+/// Checks the place of an observed repository.
+pub(crate) fn source(text: &str) -> Result<(), Refusal> {
+    if text.len() <= MAX_SOURCE_BYTES {
+        return Ok(());
+    }
+    Err(malformed(format!("`source` has {} bytes: at most {MAX_SOURCE_BYTES} are allowed", text.len())))
 }
 
 /// Returns the build that a `dispatch` asks for.
@@ -81,10 +96,7 @@ pub(crate) fn build_source(message: FromObserver) -> Result<BuildSource, Refusal
 }
 
 fn cut(mut text: String) -> String {
-    if text.len() > MAX_TEXT_BYTES {
-        let end = (0..=MAX_TEXT_BYTES).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-        text.truncate(end);
-    }
+    text.truncate(text.floor_char_boundary(MAX_SENTENCE_BYTES));
     text
 }
 
@@ -101,8 +113,9 @@ pub(crate) fn joined(session: SessionId, hello: &Hello, message: FromRunner) -> 
     }
     // No task can ask for a label of another form. Such a label is useless, but no reason to turn the runner away.
     let (labels, useless): (Vec<_>, Vec<_>) = labels.iter().map(|text| Label::new(text)).partition(Result::is_ok);
-    for error in useless.into_iter().filter_map(Result::err) {
-        log::warn!("a label of runner {} is ignored: {error}", Refusal::quote(&hello.name));
+    if let Some(error) = useless.iter().find_map(|label| label.as_ref().err()) {
+        let (name, count) = (Refusal::quote(&hello.name), useless.len());
+        log::warn!("{count} labels of runner {name} are ignored, such as {error}");
     }
     let mut labels: Vec<Label> = labels.into_iter().flatten().collect();
     labels.sort_unstable();
@@ -138,17 +151,30 @@ pub(crate) fn outcome(
     reason: Option<String>,
     reason_code: Option<&str>,
 ) -> Result<Outcome, Refusal> {
-    let reason = || cut(reason.unwrap_or_else(|| "no reason was given".into()));
-    let code = || code.ok_or_else(|| malformed(format!("a result of `{word}` needs a `code`")));
+    let reason = || match &reason {
+        Some(reason) if !reason.trim().is_empty() => Ok(cut(reason.clone())),
+        _ => Err(malformed(format!("a result of `{word}` needs a `reason`"))),
+    };
+    let code_in = |allowed: std::ops::RangeInclusive<i32>, what: &str| match code {
+        Some(code) if allowed.contains(&code) => Ok(code),
+        Some(code) => {
+            let (first, last) = allowed.into_inner();
+            Err(malformed(format!("a result of `{word}` has {what} from {first} to {last} as its `code`, not {code}")))
+        }
+        None => Err(malformed(format!("a result of `{word}` needs a `code`"))),
+    };
     Ok(match word {
+        "passed" if code.is_some_and(|code| code != 0) => {
+            return Err(malformed("a result of `passed` has no `code` but 0"));
+        }
         "passed" => Outcome::Passed,
-        "failed" => Outcome::Failed(code()?),
-        "killed" => Outcome::Killed(code()?),
+        "failed" => Outcome::Failed(code_in(EXIT_CODES, "an exit code")?),
+        "killed" => Outcome::Killed(code_in(SIGNALS, "a signal")?),
         "timed_out" => Outcome::TimedOut,
         "cancelled" => Outcome::Cancelled,
-        "could_not_start" => Outcome::CouldNotStart(reason()),
-        "lost" => Outcome::Lost(LossReason::reported(reason_code, reason())),
-        other => return Err(malformed(format!("`{other}` is not an outcome"))),
+        "could_not_start" => Outcome::CouldNotStart(reason()?),
+        "lost" => Outcome::Lost(LossReason::reported(reason_code, reason()?)),
+        other => return Err(malformed(format!("`{}` is not an outcome", Refusal::quote(other)))),
     })
 }
 
@@ -180,13 +206,19 @@ pub(crate) fn streams(log: LogSummary, others: Vec<StreamEnd>) -> Result<Vec<Str
     let mut streams = vec![StreamSummary { kind: StreamKind::Log, summary: log }];
     for StreamEnd { stream: name, bytes, crc32, missing } in others {
         let kind = stream(0, &name)?.kind;
-        streams.push(StreamSummary { kind, summary: log_summary(bytes, crc32, missing) });
+        if streams.iter().any(|stream| stream.kind == kind) {
+            return Err(malformed(format!("a result names the stream `{kind}` twice")));
+        }
+        streams.push(StreamSummary { kind, summary: log_summary(bytes, crc32, missing)? });
     }
     Ok(streams)
 }
 
-pub(crate) fn log_summary(bytes: u64, crc32: u32, missing: Option<String>) -> LogSummary {
-    LogSummary { bytes, crc32, missing: missing.map(cut) }
+pub(crate) fn log_summary(bytes: u64, crc32: u32, missing: Option<String>) -> Result<LogSummary, Refusal> {
+    if bytes == 0 && crc32 != 0 {
+        return Err(malformed("a stream of no bytes has the checksum 0"));
+    }
+    Ok(LogSummary { bytes, crc32, missing: missing.map(cut) })
 }
 
 /// Returns the message for a command of the scheduler. `stored` has the number of stored bytes of each stream.
@@ -226,5 +258,80 @@ fn runtask(lease: &Lease) -> Runtask {
         branch: lease.source.trigger.reference.short().to_owned(),
         commit: lease.source.commit.to_string(),
         task: Ok(WireTask { name: lease.task.name.to_string(), recipe: lease.task.recipe.clone() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What runners of version 1 send is taken; a result that contradicts itself is not.
+    #[test]
+    fn a_result_says_what_its_outcome_needs_and_nothing_against_it() {
+        let read = |word: &str, code, reason: Option<&str>| outcome(word, code, reason.map(str::to_owned), None);
+        for (word, code, reason) in [
+            ("passed", None, None),
+            ("passed", Some(0), None),
+            ("failed", Some(1), None),
+            ("failed", Some(255), None),
+            ("killed", Some(1), None),
+            ("killed", Some(64), None),
+            ("timed_out", None, None),
+            ("cancelled", Some(143), None),
+            ("could_not_start", None, Some("no such program")),
+            ("lost", None, Some("the disk is full")),
+        ] {
+            assert_eq!(read(word, code, reason).unwrap().word(), word);
+        }
+        for (word, code, reason) in [
+            ("passed", Some(1), None),
+            ("failed", None, None),
+            ("failed", Some(0), None),
+            ("failed", Some(-1), None),
+            ("failed", Some(256), None),
+            ("killed", None, Some("SEGV")),
+            ("killed", Some(0), None),
+            ("killed", Some(65), None),
+            ("killed", Some(999), None),
+            ("could_not_start", None, None),
+            ("could_not_start", Some(127), Some(" ")),
+            ("lost", None, None),
+            ("lost", None, Some("")),
+            ("exploded", None, None),
+        ] {
+            let refusal = read(word, code, reason).unwrap_err();
+            assert!(refusal.code == ErrorCode::Malformed && refusal.text.contains(word), "{word}: {}", refusal.text);
+        }
+        let text = read("failed", Some(0), None).unwrap_err().text;
+        assert_eq!(text, "a result of `failed` has an exit code from 1 to 255 as its `code`, not 0");
+        assert!(read(&"x".repeat(1 << 20), None, None).unwrap_err().text.len() < 200);
+        let Outcome::Lost(reason) = read("lost", None, Some(&"é".repeat(1000))).unwrap() else { panic!() };
+        assert_eq!(reason.to_string().len(), MAX_SENTENCE_BYTES);
+    }
+
+    #[test]
+    fn the_streams_of_a_result_are_named_once_and_agree_with_their_lengths() {
+        let end = |name: &str, bytes, crc32| StreamEnd { stream: name.to_owned().into(), bytes, crc32, missing: None };
+        let read = |others| streams(LogSummary::default(), others);
+        assert_eq!(read(vec![end("report", 3, 5), end("other", 0, 0)]).unwrap().len(), 3);
+        for others in [vec![end("report", 0, 5)], vec![end("a", 1, 1), end("a", 1, 1)], vec![end("log", 0, 0)]] {
+            assert_eq!(read(others).unwrap_err().code, ErrorCode::Malformed);
+        }
+        assert!(log_summary(0, 1, None).is_err() && log_summary(0, 0, None).is_ok());
+    }
+
+    #[test]
+    fn a_branch_that_git_does_not_allow_is_refused_and_ends_no_session() {
+        assert_eq!(branch("release/1.x").unwrap().as_str(), "release/1.x");
+        for name in ["a..b", "a\0b", "HEAD", "~", "x.lock", "", &"x".repeat(MAX_BRANCH_BYTES + 1)] {
+            let refusal = branch(name).unwrap_err();
+            assert_eq!(refusal.code, ErrorCode::Refused);
+            assert!(refusal.text.len() < 300, "{}", refusal.text);
+        }
+        assert_eq!(
+            branch("a\0b").unwrap_err().text,
+            "`a\\0b` is no name of a branch: git does not allow it, see git-check-ref-format(1)"
+        );
+        assert!(source(&"x".repeat(MAX_SOURCE_BYTES)).is_ok() && source(&"x".repeat(MAX_SOURCE_BYTES + 1)).is_err());
     }
 }

@@ -94,6 +94,20 @@ impl BranchName {
         Self(name.into())
     }
 
+    /// Returns whether git allows a branch of this name: the rules of git-check-ref-format(1), and not `HEAD`, which
+    /// would be mistaken for the ref of that name.
+    #[must_use]
+    pub fn is_allowed(name: &str) -> bool {
+        let is_forbidden = |c: char| c.is_ascii_control() || " ~^:?*[\\".contains(c);
+        let is_part = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock");
+        name != "HEAD"
+            && name.split('/').all(is_part)
+            && !name.contains(is_forbidden)
+            && !name.contains("..")
+            && !name.contains("@{")
+            && !name.ends_with('.')
+    }
+
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -117,6 +131,19 @@ mod tests {
             let id: CommitId = hex.parse().unwrap();
             assert_eq!(id.to_string(), hex);
             assert_eq!(CommitId::from_bytes(id.as_bytes()).unwrap(), id);
+        }
+    }
+
+    #[test]
+    fn a_branch_is_called_as_git_allows_it() {
+        for name in ["main", "a/b", "-x", "a;b", "@", "a@b", "\u{fc}", "\u{1f980}/x", "a.b", "x.locked", "head"] {
+            assert!(BranchName::is_allowed(name), "{name}");
+        }
+        for name in [
+            "", "/", "a/", "/a", "a//b", ".a", "a/.b", "a..b", "a.", "a.lock", "a.lock/b", "a b", "a~", "a^", "a:b",
+            "a?", "a*", "a[b", "a\\b", "a@{b", "a\0b", "a\nb", "a\u{7f}", "HEAD",
+        ] {
+            assert!(!BranchName::is_allowed(name), "{name:?}");
         }
     }
 

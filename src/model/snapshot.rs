@@ -1,7 +1,7 @@
 //! The state with which a dispatcher starts: everything that the store knows of unfinished work, in the form in which
 //! the scheduler takes it.
 
-use super::{Attempt, AttemptId, BranchName, Build, CommitId, Job, RepoName, Runner};
+use super::{Attempt, AttemptId, BranchName, Build, CommitId, Job, RepoName, Runner, RunnerId};
 
 /// A build with its jobs and with the attempts that the caller asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,8 +27,8 @@ pub struct Snapshot {
     pub last_attempt: u64,
     pub last_runner: u64,
     /// The newest [`Snapshot::RECORDED_MAX`] attempts with a recorded outcome other than lost, oldest first, so that a
-    /// result that is delivered again gets the same answer.
-    pub recorded: Vec<AttemptId>,
+    /// result that is delivered again gets the same answer. Each with the runner that executed it.
+    pub recorded: Vec<(AttemptId, RunnerId)>,
 }
 
 impl Snapshot {

@@ -34,7 +34,7 @@ impl StreamKind {
             {
                 Ok(Self::Other(name.clone()))
             }
-            text => Err(StreamNameError(text.to_owned())),
+            text => Err(StreamNameError(text.chars().take(80).collect())),
         }
     }
 

@@ -6,6 +6,7 @@
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::limits::MAX_LINE_BYTES;
 
@@ -21,6 +22,9 @@ pub enum CodecError {
     /// A JSON object whose `type` is not one of the expected types. `bytes` bytes of payload follow it.
     #[error("the message type `{name}` is not known")]
     UnknownType { name: String, bytes: u64 },
+    /// A JSON object of an unknown `type`. Its payload cannot be skipped, because its length cannot be read.
+    #[error("the message type `{name}` is not known, and `bytes`, the length of its payload, is no number")]
+    UnknownLength { name: String },
     #[error("the line has {0} bytes, at most {MAX_LINE_BYTES} are allowed")]
     TooLong(usize),
     #[error("arrays and objects nest deeper than {MAX_DEPTH}")]
@@ -95,15 +99,23 @@ fn explain(line: &[u8], error: serde_json::Error) -> CodecError {
     struct Envelope {
         r#type: String,
         #[serde(default)]
-        bytes: u64,
+        bytes: Option<Value>,
     }
-    let Ok(envelope) = serde_json::from_slice::<Envelope>(line) else { return CodecError::Malformed(error) };
+    let Envelope { r#type: name, bytes } = match serde_json::from_slice(line) {
+        Ok(envelope) => envelope,
+        // The type is unknown, but more is wrong with the line.
+        Err(worse) if error.to_string().starts_with("unknown variant") => return CodecError::Malformed(worse),
+        Err(_) => return CodecError::Malformed(error),
+    };
     // Serde's text is the only sign that the tag, and not some field, was unknown.
-    if error.to_string().starts_with(&format!("unknown variant `{}`,", envelope.r#type)) {
-        let name = envelope.r#type.chars().take(64).collect();
-        return CodecError::UnknownType { name, bytes: envelope.bytes };
+    if !error.to_string().starts_with(&format!("unknown variant `{name}`,")) {
+        return CodecError::Malformed(error);
     }
-    CodecError::Malformed(error)
+    let name = name.chars().take(64).collect();
+    match bytes.map_or(Some(0), |bytes| bytes.as_u64()) {
+        Some(bytes) => CodecError::UnknownType { name, bytes },
+        None => CodecError::UnknownLength { name },
+    }
 }
 
 #[cfg(test)]
@@ -122,6 +134,13 @@ mod tests {
         assert!(matches!(&unknown, CodecError::UnknownType { name, bytes: 3 } if name == "dance"), "{unknown:?}");
         let unknown = refusal(br#"{"bytes":0,"type":"dance"}"#);
         assert!(matches!(&unknown, CodecError::UnknownType { name, bytes: 0 } if name == "dance"), "{unknown:?}");
+        for bytes in ["-1", "1.5", "\"3\"", "[3]", "18446744073709551616"] {
+            let unknown = refusal(format!(r#"{{"type":"dance","bytes":{bytes}}}"#).as_bytes());
+            assert!(matches!(&unknown, CodecError::UnknownLength { name } if name == "dance"), "{unknown:?}");
+        }
+        let twice = refusal(br#"{"type":"dance","bytes":1,"bytes":2}"#);
+        let text = std::error::Error::source(&twice).unwrap().to_string();
+        assert!(text.starts_with("duplicate field `bytes`"), "{text}");
         for line in [r#"{"type":"ping"}"#, r#"{"type":7}"#, r#"{"holding":[]}"#, "[]", "", "null", "ping"] {
             assert!(matches!(refusal(line.as_bytes()), CodecError::Malformed(_)), "{line}");
         }
@@ -133,9 +152,12 @@ mod tests {
     #[test]
     fn unknown_fields_are_ignored_wherever_they_stand() {
         let ping = FromRunner::Ping { holding: vec![1] };
-        for line in
-            [r#"{"x":{"y":[1,"2",null]},"type":"ping","holding":[1]}"#, r#"{"type":"ping","holding":[1],"x":1e9}"#]
-        {
+        for line in [
+            r#"{"x":{"y":[1,"2",null]},"type":"ping","holding":[1]}"#,
+            r#"{"type":"ping","holding":[1],"x":1e9}"#,
+            r#"{"type":"ping","holding":[1],"x":1,"x":2}"#,
+            r#"{"type":"ping","holding":[1],"bytes":3}"#,
+        ] {
             assert_eq!(decode::<FromRunner>(line.as_bytes()).unwrap(), ping, "{line}");
         }
     }

@@ -8,6 +8,9 @@ use super::{MIN_VERSION, VERSION};
 /// The most characters of a peer's text that a refusal repeats. No valid name is longer.
 const QUOTE_CHARS: usize = 100;
 
+/// The most characters of a refusal that a log repeats.
+const LOG_CHARS: usize = 500;
+
 /// The role of a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -121,6 +124,11 @@ impl Refusal {
         Self { reason_code: Some(reason_code.to_owned()), ..self }
     }
 
+    /// Returns the text as a line of a log: it may repeat the peer's own words.
+    pub fn line(&self) -> String {
+        self.text.chars().take(LOG_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    }
+
     /// Returns a peer's text as a sentence may repeat it: on one line, with escapes, and of bounded length.
     pub fn quote(said: &str) -> String {
         match said.char_indices().nth(QUOTE_CHARS) {
@@ -191,5 +199,7 @@ mod tests {
             assert!(back.text.ends_with('…') && back.text.len() <= MAX_REFUSAL_BYTES);
         }
         assert_eq!(Refusal::quote("a\nb"), "a\\nb");
+        let line = Refusal::new(ErrorCode::Malformed, format!("a\nb\u{1b}c{}", "x".repeat(1000))).line();
+        assert!(line.starts_with("a b cx") && line.len() == LOG_CHARS, "{line}");
     }
 }

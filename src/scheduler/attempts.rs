@@ -89,7 +89,7 @@ impl Scheduler {
         let runner = self.tables.roster().by_session(session);
         let held = runner.and_then(|runner| self.tables.leases().of_runner(attempt, runner));
         let Some(lease) = held else {
-            if self.recent_results.contains(&attempt) {
+            if runner.is_some_and(|runner| self.recent_results.is_of(attempt, runner)) {
                 turn.send(session, RunnerCommand::Recorded { attempt });
             } else {
                 turn.note(Notice::LateResult { attempt, outcome: outcome.clone() });
@@ -113,7 +113,7 @@ impl Scheduler {
             turn.persist(Record::AttemptFinished { attempt, outcome: outcome.clone(), log, duration_ms, at });
             self.judge(turn, attempt, &outcome);
         }
-        self.recent_results.insert(attempt);
+        self.recent_results.insert(attempt, runner);
         turn.send(session, RunnerCommand::Recorded { attempt });
     }
 
@@ -149,7 +149,7 @@ impl Scheduler {
         if lease.cancelled {
             // It has its outcome already. A result that still arrives gets the answer that it would get after a
             // restart.
-            self.recent_results.insert(attempt);
+            self.recent_results.insert(attempt, lease.runner);
             return;
         }
         let counts = counts(&reason, lease.started);

@@ -92,7 +92,7 @@ impl Scheduler {
         let mut gone = Vec::new();
         for attempt in holding {
             // If its result is recorded, the answer to the result is on its way, and it must not be called gone.
-            if !self.tables.renew(turn.now, *attempt, runner) && !self.recent_results.contains(attempt) {
+            if !self.tables.renew(turn.now, *attempt, runner) && !self.recent_results.is_of(*attempt, runner) {
                 gone.push(*attempt);
             }
         }

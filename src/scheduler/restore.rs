@@ -19,7 +19,7 @@ impl Scheduler {
         let head = |commit| AcceptedHead { commit, before: None, build: None };
         scheduler.heads = restored.heads.into_iter().map(|(repo, branch, at)| ((repo, branch), head(at))).collect();
         scheduler.known_runners = restored.runners.into_iter().map(|runner| (runner.name, runner.id)).collect();
-        restored.recorded.into_iter().for_each(|attempt| scheduler.recent_results.insert(attempt));
+        restored.recorded.into_iter().for_each(|(attempt, runner)| scheduler.recent_results.insert(attempt, runner));
         for build in restored.builds {
             scheduler.admit(now, &build.build, build.jobs);
             for attempt in &build.attempts {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 use super::health::Health;
 use super::policy::{self, Policy};
@@ -161,22 +161,24 @@ impl LiveJob {
 #[derive(Debug, Default)]
 pub(super) struct RecentResults {
     order: VecDeque<AttemptId>,
-    set: FxHashSet<AttemptId>,
+    /// The runner that executed each of them: no other one may speak for it.
+    runners: FxHashMap<AttemptId, RunnerId>,
 }
 
 impl RecentResults {
-    pub(super) fn insert(&mut self, attempt: AttemptId) {
-        if self.set.insert(attempt) {
+    pub(super) fn insert(&mut self, attempt: AttemptId, runner: RunnerId) {
+        if self.runners.insert(attempt, runner).is_none() {
             self.order.push_back(attempt);
         }
         if self.order.len() > policy::RECORDED_CAPACITY
             && let Some(oldest) = self.order.pop_front()
         {
-            self.set.remove(&oldest);
+            self.runners.remove(&oldest);
         }
     }
 
-    pub(super) fn contains(&self, attempt: &AttemptId) -> bool {
-        self.set.contains(attempt)
+    /// Whether a result of this attempt was recorded, and this runner executed it.
+    pub(super) fn is_of(&self, attempt: AttemptId, runner: RunnerId) -> bool {
+        self.runners.get(&attempt) == Some(&runner)
     }
 }

@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod answers;
 mod bounds;
 mod cli;
 mod closed_pipes;

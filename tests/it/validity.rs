@@ -84,7 +84,9 @@ impl State {
         match message {
             "hello" => self == Self::Opening,
             "register" => self == Self::Welcomed,
-            "pack" | "dispatch" | "gone" | "supply" => self == Self::Informed,
+            "pack" | "dispatch" | "gone" => self == Self::Informed,
+            // Nothing was asked for in any of these states.
+            "supply" => false,
             "ping" => !matches!(self, Self::Opening | Self::Welcomed),
             "source" | "started" | "log" | "results" | "draining" => self == Self::Registered,
             "status" | "show" | "why" | "runners" | "logs" | "cancel" | "rerun" | "drain" | "watch" => {
@@ -103,7 +105,7 @@ fn answer(role: &str, message: &str) -> Outcome {
         ("runner", "source" | "started" | "log" | "results") => Outcome::Taken(Some("stale")),
         ("runner", "draining") | ("observer", "pack") => Outcome::Taken(None),
         ("observer", "status") => Outcome::Taken(Some("heads")),
-        ("observer", "dispatch" | "supply") => Outcome::Taken(Some("need_source")),
+        ("observer", "dispatch") => Outcome::Taken(Some("need_source")),
         ("observer", "gone") => Outcome::Taken(Some("ok")),
         ("operator", "status") => Outcome::Taken(Some("status")),
         ("operator", "runners") => Outcome::Taken(Some("runners")),

@@ -145,7 +145,7 @@ impl Fold {
             last_job: self.jobs.keys().last().map_or(0, |id| id.0),
             last_attempt: self.attempts.keys().last().map_or(0, |id| id.0),
             last_runner: self.runners.keys().last().map_or(0, |id| id.0),
-            recorded: self.attempts.values().filter(told).map(|attempt| attempt.id).collect(),
+            recorded: self.attempts.values().filter(told).map(|attempt| (attempt.id, attempt.runner)).collect(),
         }
     }
 }

@@ -218,13 +218,13 @@ impl Logs {
             }
             Ok(Some(have)) => {
                 let said = self.open.get_mut(stream).map(|open| std::mem::replace(&mut open.acknowledged, have));
-                let news = said != Some(have);
-                answer.acknowledge(stream, have);
-                if news {
-                    // A runner takes the first acknowledgement for progress; the same offset a second time asks for the
-                    // bytes that follow it.
+                // Pieces that are not acknowledged yet are answered first: a runner takes the first acknowledgement of
+                // an offset for progress, and the second for the question for the bytes behind it.
+                self.unacknowledged.remove(stream);
+                if said.is_none_or(|said| said < have) {
                     answer.acknowledge(stream, have);
                 }
+                answer.acknowledge(stream, have);
                 false
             }
             Err(error) => {

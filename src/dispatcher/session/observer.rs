@@ -50,11 +50,16 @@ impl ObserverWorker<'_> {
     fn run(mut self, inbox: &Receiver<Incoming<FromObserver>>) -> Result<(), Refusal> {
         let end = loop {
             match inbox.recv_timeout(self.upkeep.patience()) {
-                Ok(request) => {
-                    if let Err(refusal) = self.take(request) {
-                        break Err(refusal);
+                Ok(request) => match self.take(request) {
+                    Ok(()) => {}
+                    // This request only.
+                    Err(refusal) if refusal.code == ErrorCode::Refused => {
+                        self.pack = None;
+                        log::warn!("session {}: {}", self.id, refusal.line());
+                        self.outbox.send(&Frame::new(&ToObserver::Error(refusal)));
                     }
-                }
+                    Err(refusal) => break Err(refusal),
+                },
                 Err(RecvTimeoutError::Timeout) => self.upkeep.step(&self.shared.mirrors),
                 Err(RecvTimeoutError::Disconnected) => break Ok(()),
             }
@@ -70,6 +75,10 @@ impl ObserverWorker<'_> {
             announcement @ FromObserver::Dispatch { .. } => self.dispatch(translate::build_source(announcement)?),
             FromObserver::Supply { repo, commit } => {
                 let (repo, commit) = (self.known(&repo)?, translate::commit(&commit)?);
+                if !self.shared.observers.was_asked(self.id, &repo, commit) {
+                    let text = format!("nobody asked for the source of {commit}: `supply` answers `lost_source`");
+                    return Err(Refusal::new(ErrorCode::NotAllowed, text));
+                }
                 if self.take_in(&repo, "", commit, PlanContext::Unknown).is_some() {
                     log::info!("the source of {} of {repo} is there again", commit.short());
                     let (repo, commit) = (repo.to_string(), Some(commit.to_string()));
@@ -78,7 +87,8 @@ impl ObserverWorker<'_> {
                 Ok(())
             }
             FromObserver::Gone { repo, branch, before } => {
-                let (repo, branch) = (self.known(&repo)?, translate::branch(&branch)?);
+                // Any name: an earlier version may have accepted a branch that git does not allow.
+                let (repo, branch) = (self.known(&repo)?, BranchName::new(&branch));
                 let before = translate::commit(&before)?;
                 let (of, gone) = (repo.clone(), branch.clone());
                 let event = move |request| Event::BranchGone { request, repo: of, branch: gone, before };
@@ -93,6 +103,7 @@ impl ObserverWorker<'_> {
 
     fn status(&mut self, repo: &str, source: &str) -> Result<(), Refusal> {
         let repo = translate::repo(repo)?;
+        translate::source(source)?;
         if let Err(text) = self.shared.observers.add(self.id, &repo, source, self.outbox) {
             return Err(Refusal::new(ErrorCode::NameTaken, text));
         }

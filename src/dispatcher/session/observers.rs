@@ -1,6 +1,6 @@
 //! The registry of observed repositories. Retention and runners' sessions reach an observer through it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use crate::dispatcher::mirrors::MissingSources;
@@ -13,7 +13,14 @@ use crate::transport::{Frame, Outbox, WeakOutbox};
 #[derive(Clone)]
 pub(crate) struct Observers {
     missing: MissingSources,
-    observed: Arc<Mutex<HashMap<RepoName, Observed>>>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    observed: HashMap<RepoName, Observed>,
+    /// The commits that each session was asked for. It may send no others outside an announcement.
+    asked: HashMap<SessionId, HashSet<(RepoName, CommitId)>>,
 }
 
 /// A repository that a session observes.
@@ -26,15 +33,14 @@ struct Observed {
 
 impl Observers {
     pub(super) fn new(missing: MissingSources) -> Self {
-        Self { missing, observed: Arc::default() }
+        Self { missing, state: Arc::default() }
     }
 
-    /// Notes that a session observes a repository. Fails while another session observes one of the same name from
-    /// another place: the two would take turns in moving its heads.
+    /// Notes that a session observes a repository. Fails while one of the same name from another place is observed: the
+    /// two would take turns in moving its heads.
     pub(super) fn add(&self, session: SessionId, repo: &RepoName, source: &str, outbox: &Outbox) -> Result<(), String> {
-        let mut observed = threads::lock(&self.observed);
-        if let Some(Observed { session: other, source: known, .. }) = observed.get(repo)
-            && *other != session
+        let mut state = threads::lock(&self.state);
+        if let Some(Observed { source: known, .. }) = state.observed.get(repo)
             && known != source
         {
             return Err(format!(
@@ -42,19 +48,34 @@ impl Observers {
             ));
         }
         let (source, outbox) = (source.to_owned(), outbox.downgrade());
-        observed.insert(repo.clone(), Observed { session, source, outbox });
+        state.observed.insert(repo.clone(), Observed { session, source, outbox });
         Ok(())
     }
 
     /// Removes the repositories of a session that has ended.
     pub(super) fn remove(&self, session: SessionId) {
-        threads::lock(&self.observed).retain(|_, observed| observed.session != session);
+        let mut state = threads::lock(&self.state);
+        state.observed.retain(|_, observed| observed.session != session);
+        state.asked.remove(&session);
+    }
+
+    /// Returns whether a session was asked for the source of a commit.
+    pub(super) fn was_asked(&self, session: SessionId, repo: &RepoName, commit: CommitId) -> bool {
+        let state = threads::lock(&self.state);
+        state.asked.get(&session).is_some_and(|asked| asked.contains(&(repo.clone(), commit)))
     }
 
     /// Asks the observer of the repository for the whole source of a commit that is missing from its mirror.
     pub(crate) fn ask_for_source(&self, repo: &RepoName, commit: CommitId) {
         self.missing.note(repo, commit);
-        let outbox = threads::lock(&self.observed).get(repo).and_then(|observed| observed.outbox.upgrade());
+        let outbox = {
+            let mut state = threads::lock(&self.state);
+            let observed = state.observed.get(repo).map(|observed| (observed.session, observed.outbox.upgrade()));
+            observed.and_then(|(session, outbox)| {
+                state.asked.entry(session).or_default().insert((repo.clone(), commit));
+                outbox
+            })
+        };
         // If there is no observer now, the next one is asked as soon as it connects.
         if let Some(outbox) = outbox {
             let (repo, commit) = (repo.to_string(), commit.to_string());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::connection::{Session, SessionError};
+use super::connection::{Session, SessionError, explain};
 use super::runner_outbox::RunnerOutbox;
 use super::shared::Shared;
 use crate::clock;
@@ -17,6 +17,7 @@ use crate::dispatcher::{limits, translate};
 use crate::git::{GitError, PackStore};
 use crate::model::{AttemptId, CommitId, RepoName, StreamId, StreamSummary};
 use crate::protocol::hello::{ErrorCode, Refusal};
+use crate::protocol::limits::MAX_HAVES;
 use crate::protocol::runner::{FromRunner, ToRunner};
 use crate::scheduler::Event;
 use crate::threads;
@@ -117,7 +118,7 @@ impl RunnerSession {
     /// Passes a piece of a stream on, if this runner holds its lease.
     fn log(&mut self, stream: StreamId, offset: u64, len: u64) -> Result<bool, SessionError> {
         let mut bytes = Vec::new();
-        self.session.reader.read_payload(len, &mut bytes).map_err(SessionError::Transport)?;
+        self.session.reader.read_payload(len, &mut bytes).map_err(explain)?;
         let Some(grant) = self.grants.of(stream.attempt) else {
             self.outbox.send(&Frame::new(&ToRunner::Stale { attempt: stream.attempt.0 }));
             return Ok(true);
@@ -154,12 +155,13 @@ impl RunnerSession {
         };
         let attempt = AttemptId(attempt);
         let outcome = translate::outcome(&outcome, code, reason, reason_code.as_deref())?;
-        let log = translate::log_summary(log_bytes, log_crc32, log_missing);
+        let log = translate::log_summary(log_bytes, log_crc32, log_missing)?;
+        let streams = translate::streams(log.clone(), streams)?;
         let session = self.session.id;
         match self.grants.of(attempt) {
-            Some(grant) if log_bytes > 0 || !streams.is_empty() => {
+            Some(grant) if log_bytes > 0 || streams.len() > 1 => {
                 let mut seals = Vec::new();
-                for StreamSummary { kind, summary } in translate::streams(log, streams)? {
+                for StreamSummary { kind, summary } in streams {
                     match grant.place(&kind) {
                         Some(place) => seals.push(StreamSeal { kind, place, summary }),
                         None => return Ok(self.refuse_stream(&StreamId { attempt, kind })),
@@ -188,7 +190,7 @@ impl RunnerSession {
             self.outbox.send(&missing("too many sources were asked for at once"));
             return Ok(());
         }
-        let haves = haves.iter().map(|id| translate::commit(id)).collect::<Result<_, _>>()?;
+        let haves = haves.iter().take(MAX_HAVES).map(|id| translate::commit(id)).collect::<Result<_, _>>()?;
         let asked = AskedSource { grant, attempt, haves };
         let outbox = self.outbox.downgrade();
         let (shared, sources) = (self.session.shared.clone(), self.sources.clone());

@@ -49,7 +49,7 @@ impl Shared {
         let _leaving = Leaving { shared: self.clone(), id, stream: stream.clone() };
         match self.clone().open(id, stream) {
             Ok(Some(session)) => {
-                let (role, name) = (session.hello.role, session.hello.name.clone());
+                let (role, name) = (session.hello.role, Refusal::quote(&session.hello.name));
                 log::debug!("session {id} open: {role:?} {name} at {}", stream.peer());
                 let end = match role {
                     Role::Runner => runner::serve(session),
@@ -59,7 +59,7 @@ impl Shared {
                 match end {
                     Ok(()) => log::debug!("session {id} closed by its peer"),
                     Err(SessionError::Refused(refusal)) => {
-                        log::warn!("session {id} of {name} ended: {}", refusal.text);
+                        log::warn!("session {id} of {name} ended: {}", refusal.line());
                         refuse(stream, &refusal);
                     }
                     Err(SessionError::Transport(error)) => log::debug!("session {id} of {name} ended: {error}"),
@@ -68,7 +68,7 @@ impl Shared {
             Ok(None) => {}
             Err(SessionError::Refused(refusal)) => {
                 if self.refused.is_due(clock::now()) {
-                    log::warn!("connection from {} refused: {}", stream.peer(), refusal.text);
+                    log::warn!("connection from {} refused: {}", stream.peer(), refusal.line());
                 }
                 refuse(stream, &refusal);
             }
@@ -88,6 +88,7 @@ impl Shared {
         reader.set_timeout(Some(Duration::from_millis(limits::HELLO_MS))).map_err(lost)?;
         let Some(Opening::Hello(hello)) = reader.read(MAX_HELLO_BYTES).map_err(explain)? else { return Ok(None) };
         self.check_hello(&hello)?;
+        let callback = callback(&hello)?;
         self.sessions.authenticate(id)?;
         let welcome = Welcome {
             version: VERSION.min(hello.version),
@@ -97,8 +98,8 @@ impl Shared {
             timeout_ms: self.timeout_ms,
         };
         write_frame(stream, &Frame::new(&Greeting::Welcome(welcome))).map_err(lost)?;
-        if let Some(address) = &hello.listens_at {
-            self.clone().call_back(address, &hello)?;
+        if let Some((address, key)) = callback {
+            self.clone().call_back(address, key);
             stream.hang_up(REFUSAL_WAIT);
             return Ok(None);
         }
@@ -130,13 +131,7 @@ impl Shared {
     }
 
     /// Dials a listening runner. The new connection becomes a session like any other.
-    fn call_back(self: Arc<Self>, listens_at: &str, hello: &Hello) -> Result<(), Refusal> {
-        let address: Address = listens_at.parse().map_err(translate::malformed)?;
-        let (role, key) = (hello.role, hello.callback_key.clone());
-        let (Role::Runner, Some(callback_key)) = (role, key) else {
-            let text = "`listens_at` is for runners, and comes with a `callback_key`";
-            return Err(Refusal::new(ErrorCode::NotAllowed, text));
-        };
+    fn call_back(self: Arc<Self>, address: Address, callback_key: String) {
         let id = self.sessions.next_id();
         let shared = self.clone();
         let thread = threads::spawn(&format!("s{}-dial", id.0 % 1_000_000), move || {
@@ -155,8 +150,17 @@ impl Shared {
             Ok(thread) => self.sessions.add_thread(id, thread),
             Err(error) => log::warn!("session {id} not dialled: no thread for it: {error}"),
         }
-        Ok(())
     }
+}
+
+/// Returns the address and the key of a runner that asks to be dialled.
+fn callback(hello: &Hello) -> Result<Option<(Address, String)>, Refusal> {
+    let Some(listens_at) = &hello.listens_at else { return Ok(None) };
+    let (Role::Runner, Some(key)) = (hello.role, hello.callback_key.clone()) else {
+        let text = "`listens_at` is for runners, and comes with a `callback_key`";
+        return Err(Refusal::new(ErrorCode::NotAllowed, text));
+    };
+    Ok(Some((listens_at.parse().map_err(translate::malformed)?, key)))
 }
 
 /// Ends a session when its thread ends, also by a panic: a session must not keep its place.

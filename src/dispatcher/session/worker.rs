@@ -36,7 +36,7 @@ where
     let worker = threads::spawn_large(&format!("s{}-work", id.0 % 1_000_000), move || {
         let end = work(&shared, id, &to_worker, &inbox);
         if let Err(refusal) = &end {
-            log::warn!("session {id} ended: {}", refusal.text);
+            log::warn!("session {id} ended: {}", refusal.line());
             to_worker.send(&Frame::new(&crate::protocol::hello::Greeting::Error(refusal.clone())));
             // The reader notices when the peer has read the refusal and left.
             to_worker.finish();

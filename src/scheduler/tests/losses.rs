@@ -21,6 +21,19 @@ fn a_closed_connection_changes_nothing_within_the_window_and_loses_the_attempt_a
     assert_eq!(story.finish(3, 2, Outcome::Passed), ["a2 passed", "j1 passed", "b1 passed", "> s3 recorded a2"]);
 }
 
+/// Sabotage tried: the runner is not asked for; another one is told that its result is recorded.
+#[test]
+fn a_repeated_result_is_recorded_for_its_own_runner_only() {
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    story.observe("app", None, 1, vec![task("test")]);
+    story.finish(1, 1, Outcome::Passed);
+    assert_eq!(story.finish(1, 1, Outcome::Passed), ["> s1 recorded a1"]);
+    story.join(2, "w2", 1);
+    assert_eq!(story.finish(2, 1, Outcome::Failed(1)), ["a1 late", "> s2 stale a1"]);
+    assert_eq!(story.ping(2, &[1]), ["> s2 gone [AttemptId(1)]"]);
+}
+
 #[test]
 fn a_silent_runner_is_lost_after_the_timeout_and_a_pinging_one_is_not() {
     let mut story = Story::new();

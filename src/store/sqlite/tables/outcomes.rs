@@ -4,7 +4,7 @@
 use rusqlite::{CachedStatement, Connection, Row, params};
 
 use super::read_all;
-use crate::model::{AttemptId, LogSummary, Outcome, Snapshot, WallTime};
+use crate::model::{AttemptId, LogSummary, Outcome, RunnerId, Snapshot, WallTime};
 use crate::store::sqlite::checksum::Checksum;
 use crate::store::sqlite::failure::{Fault, one_row};
 use crate::store::sqlite::values::{damaged, reason, reason_columns, signed};
@@ -123,9 +123,11 @@ pub(crate) fn insert(
 }
 
 /// The attempts that [`Snapshot::recorded`] names.
-pub(crate) fn recorded(conn: &Connection) -> rusqlite::Result<Vec<AttemptId>> {
-    const NEWEST: &str = "SELECT attempt FROM outcomes WHERE outcome <> ?1 ORDER BY attempt DESC LIMIT ?2";
-    let mut attempts = read_all(conn, NEWEST, [LOST, Snapshot::RECORDED_MAX as i64], |row| row.get(0))?;
+pub(crate) fn recorded(conn: &Connection) -> rusqlite::Result<Vec<(AttemptId, RunnerId)>> {
+    const NEWEST: &str = "SELECT o.attempt, a.runner FROM outcomes o JOIN attempts a ON a.id = o.attempt \
+                          WHERE o.outcome <> ?1 ORDER BY o.attempt DESC LIMIT ?2";
+    let newest = [LOST, Snapshot::RECORDED_MAX as i64];
+    let mut attempts = read_all(conn, NEWEST, newest, |row| Ok((row.get(0)?, row.get(1)?)))?;
     attempts.reverse();
     Ok(attempts)
 }
