@@ -33,6 +33,7 @@ mod locked;
 pub mod observer;
 #[doc(hidden)]
 pub mod process;
+mod quoting;
 #[doc(hidden)]
 pub mod runner;
 #[doc(hidden)]

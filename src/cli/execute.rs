@@ -1,22 +1,22 @@
-//! `surveil run`: executes the tasks of the current work tree, here and now. Processes and environment are those of an
-//! attempt, but there is no server, no clean tree and no log file. The tasks' output goes to standard output as they
-//! write it.
+//! `surveil run`: executes tasks here and now, in the current work tree or in a clean one (`run_place.rs`). Processes
+//! and environment are those of an attempt, but there is no server and no log file. The tasks' output goes to standard
+//! output as they write it.
 
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use crossbeam_channel::Receiver;
 
 use super::output::{bold, painted};
 use super::plan::plan;
+use super::run_place::{Origin, Prepared, RunPlace};
 use super::{CliError, ExitCode, Output, human, interrupt};
 use crate::clock;
-use crate::config::{check_directory, default_runner_name, defaults, repo_name_from};
-use crate::git::Watched;
+use crate::config::{default_runner_name, defaults, work_dir};
 use crate::model::reason::{ErrorReason, SkipReason};
 use crate::model::{Ending, EndingKind, Need, TaskName, TaskSpec, Verdict};
 use crate::process::{Command, Exit, ProgressCallbacks, Supervisor, detect_isolation};
@@ -27,13 +27,17 @@ use crate::threads::{self, Thread};
 const CHUNK_BYTES: usize = 64 * 1024;
 
 const EXAMPLES: &str = "\
-Tasks run one after the other in the work tree as it is, each after the tasks that it needs. Labels are ignored. The \
+Tasks run one after the other, each after the tasks that it needs. Labels are ignored. They run in the work tree as it \
+is, with everything that is in it: changes, untracked files, products of earlier tasks. With --clean, each runs in a \
+fresh tree of the commit alone, as on a runner: without .git, and without anything that another task has made. The \
 exit code is that of a build: 0 passed, 1 failed, 3 errored; 130 after Ctrl-C and 143 after SIGTERM, which end the \
 task with all its processes. The tasks run to their end also if nobody reads the output.
 
 Examples:
   surveil run
   surveil run test lint
+  surveil run --clean test
+  surveil run --clean --commit HEAD~1 test
   surveil run --dir ../app build";
 
 /// Run tasks here and now, in the current work tree and without a server
@@ -43,9 +47,18 @@ pub(crate) struct ExecuteFlags {
     /// Tasks to run, with all tasks that they need [default: every task]
     #[arg(value_name = "TASK")]
     tasks: Vec<String>,
+    /// Run in a tree such as a runner makes: the commit's files and nothing else
+    #[arg(long)]
+    clean: bool,
+    /// The commit for the clean tree: an id, a branch, HEAD~1 [default: HEAD]
+    #[arg(long, value_name = "COMMIT", requires = "clean")]
+    commit: Option<String>,
     /// The directory of the work tree
     #[arg(long, value_name = "DIR", default_value = ".")]
     dir: PathBuf,
+    /// Directory for clean trees [default: ~/.cache/surveil]
+    #[arg(long, value_name = "DIR", env = "SURVEIL_WORK")]
+    work: Option<PathBuf>,
     /// Time that processes have to end before they are killed
     #[arg(long, value_name = "TIME", default_value_t = super::quantity::Millis(defaults::GRACE_MS))]
     grace: super::quantity::Millis,
@@ -53,9 +66,12 @@ pub(crate) struct ExecuteFlags {
 
 /// Runs the requested tasks.
 pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, CliError> {
-    // The path as typed, so that errors name files as the person would.
-    let tasks = check_directory(&flags.dir)?;
-    let directory = flags.dir.canonicalize().map_err(CliError::machine(format!("open {}", flags.dir.display())))?;
+    let Prepared { place, tasks, origin } = if flags.clean {
+        let work = work_dir(flags.work.clone());
+        RunPlace::clean(&flags.dir, flags.commit.as_deref().unwrap_or("HEAD"), &work)?
+    } else {
+        RunPlace::as_it_is(&flags.dir)?
+    };
     let planned = plan(&tasks, &flags.tasks)?;
     let program = std::env::current_exe().map_err(CliError::machine("find this program's own file"))?;
     let (cancel, signal) = interrupt::noted_and_answered_by(vec![()])?;
@@ -64,8 +80,8 @@ pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, Cl
     let mut local = LocalRun {
         supervisor: Supervisor::new(program, detect_isolation()),
         cancel,
-        origin: Origin::of(&directory),
-        directory,
+        origin,
+        place,
         grace_ms: flags.grace.0,
     };
     let begun = clock::now();
@@ -107,7 +123,7 @@ struct LocalRun {
     supervisor: Supervisor,
     /// Gets a message on Ctrl-C.
     cancel: Receiver<()>,
-    directory: PathBuf,
+    place: RunPlace,
     origin: Origin,
     grace_ms: u64,
 }
@@ -139,12 +155,13 @@ impl LocalRun {
 
     /// Runs one attempt, and copies its output meanwhile.
     fn attempt(&mut self, task: &TaskSpec, number: u32) -> Result<Exit, CliError> {
+        self.place.make_ready()?;
         let (reader, writer) = io::pipe().map_err(CliError::machine("make a pipe"))?;
         let copy = pass_on(reader)?;
         let command = Command {
             script: task.recipe.script.clone(),
-            directory: self.directory.clone(),
-            env: self.origin.environment(task, number, &self.directory),
+            directory: self.place.directory().to_owned(),
+            env: self.environment(task, number),
             timeout_ms: task.recipe.timeout_ms,
             grace_ms: self.grace_ms,
         };
@@ -156,6 +173,24 @@ impl LocalRun {
             log::warn!("{}: {} processes that the task left running were ended", task.name, ended.leftovers);
         }
         Ok(ended.exit)
+    }
+
+    /// Makes the environment of an attempt at `task`, as a runner would.
+    fn environment(&self, task: &TaskSpec, number: u32) -> Vec<(OsString, OsString)> {
+        let facts = AttemptFacts {
+            // No dispatcher has numbered this build or attempt.
+            build: 0,
+            attempt: 0,
+            task: &task.name,
+            number,
+            repo: &self.origin.repo,
+            branch: &self.origin.branch,
+            commit: &self.origin.commit,
+            runner: &default_runner_name(),
+            slot: 0,
+        };
+        let inherited = inherited(std::env::vars_os());
+        attempt_environment(&inherited, &facts, self.place.directory(), self.place.ceiling(), &task.recipe.env)
     }
 }
 
@@ -197,46 +232,6 @@ fn judged(exit: &Exit) -> (Ending, &'static str, String) {
             let reason = ErrorReason::CouldNotStart { text: why.clone() };
             (Ending::Errored(Box::new(reason)), "errored", format!(" ({why})"))
         }
-    }
-}
-
-/// The repository, branch and commit of an attempt's environment. Outside a repository there is only a name.
-#[derive(Debug, Default)]
-struct Origin {
-    repo: String,
-    branch: String,
-    commit: String,
-}
-
-impl Origin {
-    fn of(directory: &Path) -> Self {
-        let repo = repo_name_from(&directory.to_string_lossy()).to_string();
-        // If HEAD is detached, as after the `git switch --detach` of a reproduction, there is a commit but no branch.
-        match Watched::open(directory).and_then(|watched| watched.head_commit()) {
-            Ok(Some((branch, commit))) => {
-                let branch = branch.map(|branch| branch.to_string()).unwrap_or_default();
-                Self { repo, branch, commit: commit.to_string() }
-            }
-            Ok(None) | Err(_) => Self { repo, ..Self::default() },
-        }
-    }
-
-    /// Makes the environment of an attempt at `task`, as a runner would.
-    fn environment(&self, task: &TaskSpec, number: u32, directory: &Path) -> Vec<(OsString, OsString)> {
-        let facts = AttemptFacts {
-            // No dispatcher has numbered this build or attempt.
-            build: 0,
-            attempt: 0,
-            task: &task.name,
-            number,
-            repo: &self.repo,
-            branch: &self.branch,
-            commit: &self.commit,
-            runner: &default_runner_name(),
-            slot: 0,
-        };
-        // The work tree is the user's own, so git may look for its repository in any directory above.
-        attempt_environment(&inherited(std::env::vars_os()), &facts, directory, Path::new("/"), &task.recipe.env)
     }
 }
 

@@ -32,12 +32,14 @@ mod plan;
 
 mod error;
 mod exit_code;
+mod hints;
 mod human;
 mod interrupt;
 mod logging;
 mod output;
 mod quantity;
 mod report;
+mod run_place;
 mod session;
 mod table;
 

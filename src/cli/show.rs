@@ -4,8 +4,9 @@
 use clap::Args;
 
 use super::flags::{DispatchFlags, Format};
+use super::hints::Hints;
 use super::output::{bold, dim, painted};
-use super::report::{begun_ms, first_lease_ms, job_word, lasted, present, short, took};
+use super::report::{begun_ms, first_lease_ms, job_word, lasted, present, took};
 use super::session::Session;
 use super::table::one_line;
 use super::{CliError, ExitCode, Output, human};
@@ -46,7 +47,8 @@ pub(crate) fn run(flags: ShowFlags, out: &mut Output) -> Result<ExitCode, CliErr
         out.outlive_reader();
         report = finished(&flags.operator, &mut session, report)?;
     }
-    present(&report, flags.format, out, |report, out| print(report, clock::wall().0, out))?;
+    let hints = Hints::of(&flags.operator);
+    present(&report, flags.format, out, |report, out| print(report, clock::wall().0, &hints, out))?;
     let verdict = if flags.wait { ExitCode::of_build(&report) } else { None };
     Ok(verdict.unwrap_or(ExitCode::Ok))
 }
@@ -75,7 +77,7 @@ fn finished(operator: &DispatchFlags, session: &mut Session, report: BuildReport
 }
 
 /// Prints one build for people.
-pub(crate) fn print(build: &BuildReport, now_ms: i64, out: &mut Output) -> Result<(), CliError> {
+pub(crate) fn print(build: &BuildReport, now_ms: i64, hints: &Hints, out: &mut Output) -> Result<(), CliError> {
     out.line(headline(build, now_ms))?;
     out.line(format_args!("  {}", one_line(&build.subject)))?;
     let (author, repo, branch) = (one_line(&build.author), one_line(&build.repo), one_line(&build.branch));
@@ -91,7 +93,7 @@ pub(crate) fn print(build: &BuildReport, now_ms: i64, out: &mut Output) -> Resul
     }
     let widest = build.jobs.iter().map(|job| job.task.chars().count()).max().unwrap_or(0);
     for job in &build.jobs {
-        print_job(build, job, (widest, now_ms), out)?;
+        print_job(build, job, (widest, now_ms), hints, out)?;
     }
     Ok(())
 }
@@ -116,6 +118,7 @@ fn print_job(
     build: &BuildReport,
     job: &JobReport,
     (widest, now_ms): (usize, i64),
+    hints: &Hints,
     out: &mut Output,
 ) -> Result<(), CliError> {
     let word = job_word(job);
@@ -149,7 +152,7 @@ fn print_job(
         }
     }
     if kind.is_some_and(JobStateKind::is_bad) {
-        for hint in hints(build, job, "") {
+        for hint in hints.of_job(build, job) {
             out.line(format_args!("    {hint}"))?;
         }
     }
@@ -178,17 +181,6 @@ pub(crate) fn ending(word: &str, attempt: &AttemptReport, preposition: &str) -> 
     text
 }
 
-/// Commands that show more of a failed job, and that reproduce it by hand. `connection` holds the flags that name the
-/// dispatcher, if it is not the default one.
-pub(crate) fn hints(build: &BuildReport, job: &JobReport, connection: &str) -> Vec<String> {
-    let mut hints = Vec::new();
-    if !job.attempts.is_empty() {
-        hints.push(format!("the whole log: surveil logs{connection} b{} {}", build.build, job.task));
-        hints.push(format!("reproduce: git switch --detach {} && surveil run {}", short(&build.commit), job.task));
-    }
-    hints
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,7 +188,7 @@ mod tests {
 
     fn shown(build: &BuildReport) -> String {
         let collected = Collected::default();
-        print(build, 1_192_000, &mut collected.output()).unwrap();
+        print(build, 1_192_000, &Hints::default(), &mut collected.output()).unwrap();
         collected.text()
     }
 
@@ -228,7 +220,7 @@ b12 passed in 12 s, 3 min ago
             "  failed     test  3.2 s, on w1
     attempt 1: failed (exit code 1) after 3.2 s on w1, 10 B in /d/logs/b12/test.1.log
     the whole log: surveil logs b12 test
-    reproduce: git switch --detach 4f2a91c && surveil run test
+    reproduce, in a clone of app: surveil run --clean --commit 4f2a91c04f2a test
 "
         );
     }

@@ -4,16 +4,22 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::model::CommitId;
+use crate::quoting::shell_path;
 
 /// An error of git, with the repository, store or object that it concerns.
 #[derive(Debug, thiserror::Error)]
 pub enum GitError {
+    /// A person's own repository has no such commit.
+    #[error("{} has no commit `{}`: fetch it first, or name another one", path.display(), revision.escape_debug())]
+    NoCommit { path: PathBuf, revision: String },
+    #[error("`{}` means several commits in {}: give more digits", revision.escape_debug(), path.display())]
+    AmbiguousCommit { path: PathBuf, revision: String },
     #[error("could not open {} as a git repository", path.display())]
     Open { path: PathBuf, source: git2::Error },
     /// libgit2 and git refuse repositories of other users, because their configuration names programs to run.
     #[error(
-        "repository {0} belongs to another user; to trust it, run: git config --global --add safe.directory {0}",
-        path.display()
+        "repository {} belongs to another user; to trust it, run: git config --global --add safe.directory {}",
+        path.display(), shell_path(path)
     )]
     Owner { path: PathBuf },
     #[error("could not {action} {}", path.display())]
@@ -93,6 +99,8 @@ impl GitError {
                 matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
             }
             Self::Owner { .. }
+            | Self::NoCommit { .. }
+            | Self::AmbiguousCommit { .. }
             | Self::NoRemote { .. }
             | Self::SeveralRemotes { .. }
             | Self::Format { .. }

@@ -1,20 +1,23 @@
 //! git behind a small API. libgit2 reads objects and indexes packs. This room writes packs and fills work trees itself.
 //! The `git` program is optional: it fetches from remote URLs and lists refs that libgit2 cannot read.
 //!
-//! There are three kinds of repository. A [`Watched`] repository is only ever read. A bare [`PackStore`] receives
-//! packs: the dispatcher's mirror and a runner's store are both of this kind. A [`WorkTree`] is brought to exactly one
-//! commit of a store. The observer, the dispatcher and the runner call this room, each for its own kinds.
+//! A person's own repository, in which a command is typed, is a [`Local`] one: it is only asked what a name means in
+//! it. There are three kinds of repository beside it. A [`Watched`] repository is only ever read. A bare [`PackStore`]
+//! receives packs: the dispatcher's mirror and a runner's store are both of this kind. A [`WorkTree`] is brought to
+//! exactly one commit of a store. The observer, the dispatcher and the runner call this room, each for its own kinds.
 //!
 //! This room never writes to a watched repository, never starts a program that a repository or a commit names (hooks,
 //! filters, transports, monitors), never writes a file outside the directory it was given, and never puts a URL's
 //! secret into an error.
 
+mod clean_tree;
 mod commit_object;
 mod credentials;
 mod error;
 mod hash;
 mod incoming;
 mod lengths;
+mod local;
 mod local_env;
 mod objects;
 mod pack;
@@ -31,7 +34,9 @@ mod tidy;
 mod watched;
 mod worktree;
 
+pub use clean_tree::CleanTree;
 pub use error::GitError;
+pub use local::{Difference, Local};
 pub use local_env::is_local_variable;
 #[cfg(any(test, fuzzing))]
 pub(crate) use objects::{EntryKind, Objects, entries};

@@ -198,14 +198,7 @@ impl Workspace {
             if !local.has(commit) {
                 return Ok(false);
             }
-            let mut receiver = open.store.receive()?;
-            let mut failure = None;
-            let packed = local.pack(&[commit], &open.shared.recent(), &mut |piece| {
-                failure = receiver.write(piece).err();
-                failure.is_none()
-            });
-            failure.map_or(packed, Err)?;
-            receiver.finish(commit, false)?;
+            open.store.take_from(&local, commit, &open.shared.recent())?;
             Ok(true)
         };
         copy().unwrap_or_else(|error| {

@@ -1,6 +1,7 @@
 //! Surveil without faults.
 
 mod asking;
+mod clean_run;
 mod first_start;
 mod git_as_it_is;
 mod history;

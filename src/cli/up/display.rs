@@ -9,6 +9,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::progress::Happening;
 use super::tail::{Tail, last_lines};
+use crate::cli::hints::Hints;
 use crate::cli::output::{bold, dim, painted};
 use crate::cli::report::{job_word, lasted, short};
 use crate::cli::session::Session;
@@ -36,8 +37,7 @@ pub(crate) struct Display {
     is_terminal: bool,
     /// A line for each running job, by the job's number, and the tail that fills it.
     running: HashMap<u64, (ProgressBar, Option<Tail>)>,
-    /// The flags that another command needs to find the dispatcher, such as ` --dispatch localhost:9001`.
-    connection: String,
+    hints: Hints,
 }
 
 impl Display {
@@ -46,12 +46,12 @@ impl Display {
         let is_terminal = io::stdout().is_terminal() && io::stderr().is_terminal();
         let target = if is_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bars = MultiProgress::with_draw_target(target);
-        Self { out, bars, is_terminal, running: HashMap::new(), connection: String::new() }
+        Self { out, bars, is_terminal, running: HashMap::new(), hints: Hints::default() }
     }
 
-    /// Sets the flags that the shown commands have from now on, so that they find the dispatcher.
-    pub(crate) fn connection(&mut self, typed: String) {
-        self.connection = typed;
+    /// Sets what the shown commands need from now on, so that they work.
+    pub(crate) fn hints(&mut self, hints: Hints) {
+        self.hints = hints;
     }
 
     /// Returns a writer for log lines, which keeps them from tearing the spinners.
@@ -68,7 +68,8 @@ impl Display {
     /// Shows a build in full.
     pub(crate) fn report(&mut self, build: &BuildReport) -> Result<(), CliError> {
         let out = &mut self.out;
-        self.bars.suspend(|| show::print(build, clock::wall().0, out))
+        let hints = &self.hints;
+        self.bars.suspend(|| show::print(build, clock::wall().0, hints, out))
     }
 
     /// Shows a happening.
@@ -139,7 +140,7 @@ impl Display {
                 Err(error) => log::warn!("could not read the log: {}", chain(&error)),
             }
         }
-        lines.extend(show::hints(build, job, &self.connection).into_iter().map(|hint| format!("  {hint}")));
+        lines.extend(self.hints.of_job(build, job).into_iter().map(|hint| format!("  {hint}")));
         lines
     }
 }

@@ -8,12 +8,14 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use super::flags::UpFlags;
 use crate::cli::CliError;
 use crate::cli::dispatcher::{exposure_text, is_exposed};
+use crate::cli::hints::{Hints, absolute};
 use crate::cli::observer::observed;
 use crate::cli::session::Session;
 use crate::config::{self, ObservedRepo, RepoLocation, TokenSource, default_runner_name, defaults};
 use crate::dispatcher::Dispatcher;
 use crate::git::Watched;
 use crate::model::Address;
+use crate::quoting::shell_path;
 use crate::shutdown::Stop;
 use crate::threads::{self, Thread};
 use crate::transport::Listener;
@@ -199,9 +201,18 @@ impl Roles {
         // A variable may be missing in the shell where somebody types the next command, so a directory from a variable
         // counts as typed.
         if self.settings.flags.data.is_some() {
-            typed.push_str(&format!(" --data {}", self.settings.data.display()));
+            typed.push_str(&format!(" --data {}", shell_path(&absolute(&self.settings.data))));
         }
         typed
+    }
+
+    /// What printed commands need, so that they find this dispatcher and this repository.
+    pub(crate) fn hints(&self) -> Hints {
+        let repository = match &self.settings.repo.location {
+            RepoLocation::Path(path) => Some(absolute(path)),
+            RepoLocation::Url { .. } => None,
+        };
+        Hints::in_repository(self.typed_connection(), repository)
     }
 
     /// The lines that are printed at the start.

@@ -38,7 +38,7 @@ pub(crate) fn run(
     let settings = RoleSettings::new(flags, commands)?;
     let mut goal = if once || rerun { Some(Goal::of(&settings)?) } else { None };
     let mut roles = Roles::start(settings)?;
-    display.connection(roles.typed_connection());
+    display.hints(roles.hints());
     display.lines(&roles.introduction())?;
     if let Some(goal) = &mut goal
         && let Some(build) = goal.find(&mut roles.session()?)?

@@ -17,6 +17,7 @@ use super::incoming::sync;
 use super::objects::{Database, EntryKind, Objects, entries, format_of, incomplete};
 use super::pack::{self, Sink};
 use super::receiver::{Landing, Receiver, recover};
+use super::watched::Watched;
 use super::{stored, tidy};
 use crate::model::CommitId;
 
@@ -60,6 +61,18 @@ impl PackStore {
 
     pub(super) fn database(&self) -> &Database {
         &self.landing.database
+    }
+
+    /// Takes a commit in from a repository on this machine, whose objects `haves` are here already.
+    pub fn take_from(&self, source: &Watched, commit: CommitId, haves: &[CommitId]) -> Result<(), GitError> {
+        let mut receiver = self.receive()?;
+        let mut failure = None;
+        let packed = source.pack(&[commit], haves, &mut |piece| {
+            failure = receiver.write(piece).err();
+            failure.is_none()
+        });
+        failure.map_or(packed, Err)?;
+        receiver.finish(commit, false)
     }
 
     /// Whether the store can hold a commit with an id like this one: a store has one object format.

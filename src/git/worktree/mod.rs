@@ -18,7 +18,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, open};
+use rustix::fs::{FileType, Mode, OFlags, open};
 
 use self::keep::Keep;
 use self::pass::{Pass, make_room};
@@ -107,6 +107,11 @@ impl WorkTree {
         }
     }
 
+    /// The directory.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The commit that the tree was last brought to.
     pub fn commit(&self) -> Option<CommitId> {
         self.commit
@@ -187,6 +192,15 @@ impl WorkTree {
         self.commit = None;
         self.note.set_len(0).map_err(GitError::io("write", &self.note_path))
     }
+}
+
+/// Removes a directory with everything in it, whatever the permissions.
+pub(super) fn remove_directory(path: &Path) -> io::Result<()> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let above = open(parent, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    Ok(removal::remove(above.as_fd(), name.as_bytes(), FileType::Directory)?)
 }
 
 #[cfg(test)]

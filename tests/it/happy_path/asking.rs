@@ -96,7 +96,7 @@ fn waiting_for_a_build_ends_with_its_verdict() {
     let shown = String::from_utf8(said.stdout).unwrap();
     assert_eq!(code, 1, "{shown}");
     assert!(shown.contains("failed") && shown.contains("exit code 3"), "{shown}");
-    assert!(shown.contains(&format!("git switch --detach {}", &commit[..7])), "how to reproduce it: {shown}");
+    assert!(shown.contains(&format!("surveil run --clean --commit {}", &commit[..12])), "how to reproduce it: {shown}");
     assert_eq!(world.surveil(&["show", "--wait", "1"]).code, 1, "also long after");
 
     let green = repository.commit_script("true");

@@ -1,0 +1,114 @@
+//! Commands that are printed so that people paste them. They name the dispatcher and the repository as far as the shell
+//! where they are read would not find them by itself, and every path is quoted.
+
+use std::path::{Path, PathBuf};
+
+use super::flags::DispatchFlags;
+use crate::config::defaults;
+use crate::git::Local;
+use crate::model::{Address, CommitId};
+use crate::protocol::operator::{BuildReport, JobReport};
+use crate::quoting::{shell_path, shell_word};
+
+/// The digits of a commit in a printed command: enough for the largest repositories.
+const COMMIT_DIGITS: usize = 12;
+
+/// What printed commands need so that they work.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Hints {
+    /// The flags that name the dispatcher, such as ` --dispatch localhost:9001`; empty if it is found by default.
+    pub(crate) connection: String,
+    /// A repository that has the commits.
+    repository: Option<PathBuf>,
+}
+
+impl Hints {
+    /// For a command that was typed with these flags, in the current directory.
+    pub(crate) fn of(flags: &DispatchFlags) -> Self {
+        Self { connection: flags.typed(), repository: None }
+    }
+
+    /// For commits of a repository on this machine.
+    pub(crate) fn in_repository(connection: String, repository: Option<PathBuf>) -> Self {
+        Self { connection, repository }
+    }
+
+    /// Commands that show more of a failed job, and that reproduce it by hand.
+    pub(crate) fn of_job(&self, build: &BuildReport, job: &JobReport) -> Vec<String> {
+        if job.attempts.is_empty() {
+            return Vec::new();
+        }
+        let (connection, task) = (&self.connection, shell_word(&job.task));
+        let commit = build.commit.get(..COMMIT_DIGITS).unwrap_or(&build.commit);
+        let run = |more: &str| format!("surveil run --clean --commit {} {task}{more}", shell_word(commit));
+        let reproduce = match (&self.repository, &build.commit.parse()) {
+            // Also from any directory of that repository.
+            (_, Ok(commit)) if has_commit(Path::new("."), *commit) => format!("reproduce: {}", run("")),
+            (Some(repository), _) => format!("reproduce: {}", run(&format!(" --dir {}", shell_path(repository)))),
+            (None, _) => format!("reproduce, in a clone of {}: {}", shell_word(&build.repo), run("")),
+        };
+        vec![format!("the whole log: surveil logs{connection} b{} {task}", build.build), reproduce]
+    }
+}
+
+/// Whether the repository of this directory has the commit.
+fn has_commit(directory: &Path, commit: CommitId) -> bool {
+    let local = Local::discover(directory).ok().flatten();
+    local.is_some_and(|local| matches!(local.resolve(&commit.to_string()), Ok(Some(_))))
+}
+
+impl DispatchFlags {
+    /// The flags that another command needs to find the same dispatcher; empty if it finds it by default. A variable
+    /// may be missing in the shell where somebody types the next command, so what comes from a variable counts as
+    /// typed.
+    pub(crate) fn typed(&self) -> String {
+        let mut typed = String::new();
+        let addresses: Vec<String> = self.dispatch.iter().map(Address::to_string).collect();
+        let addresses = addresses.join(",");
+        if addresses != defaults::DISPATCH {
+            typed.push_str(&format!(" --dispatch {}", shell_word(&addresses)));
+        }
+        for (flag, path) in [("--token-file", &self.token_file), ("--data", &self.data)] {
+            if let Some(path) = path {
+                typed.push_str(&format!(" {flag} {}", shell_path(&absolute(path))));
+            }
+        }
+        typed
+    }
+}
+
+/// Makes a path absolute, so that it means the same in another directory.
+pub(crate) fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::tests::support::{attempt, build, job};
+
+    #[test]
+    fn hints_name_the_dispatcher_and_the_repository_in_quotes() {
+        let flags = DispatchFlags {
+            dispatch: vec!["h:1".parse().unwrap(), "[::1]:2".parse().unwrap()],
+            token_file: Some("/my tokens/it's".into()),
+            data: Some("/d".into()),
+        };
+        let failed = job("test", "failed", vec![attempt(1)]);
+        let build = build(12, "failed", vec![]);
+        let elsewhere = Hints::of(&flags).of_job(&build, &failed);
+        let typed = r"--dispatch 'h:1,[::1]:2' --token-file '/my tokens/it'\''s' --data /d";
+        assert_eq!(elsewhere[0], format!("the whole log: surveil logs {typed} b12 test"));
+        assert_eq!(elsewhere[1], "reproduce, in a clone of app: surveil run --clean --commit 4f2a91c04f2a test");
+        let there = Hints::in_repository(String::new(), Some("/my repos/app".into())).of_job(&build, &failed);
+        assert_eq!(there[0], "the whole log: surveil logs b12 test");
+        assert_eq!(there[1], "reproduce: surveil run --clean --commit 4f2a91c04f2a test --dir '/my repos/app'");
+        assert!(Hints::default().of_job(&build, &job("test", "skipped", vec![])).is_empty());
+    }
+
+    #[test]
+    fn what_is_found_by_default_is_not_named() {
+        let dispatch = vec![defaults::DISPATCH.parse().unwrap()];
+        assert_eq!(DispatchFlags { dispatch, token_file: None, data: None }.typed(), "");
+    }
+}

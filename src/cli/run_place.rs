@@ -1,0 +1,137 @@
+//! The place where `surveil run` executes: the work tree as it is, or a tree of one commit alone.
+
+use std::path::{Path, PathBuf};
+
+use super::CliError;
+use super::report::short;
+use crate::config::{check_directory, repo_name_from};
+use crate::git::{CleanTree, Difference, Local, Watched};
+use crate::model::TaskSpec;
+
+/// The place of a local run.
+pub(crate) enum RunPlace {
+    AsItIs(PathBuf),
+    Clean(Box<CleanTree>),
+}
+
+/// The repository, branch and commit of an attempt's environment. Outside a repository there is only a name.
+#[derive(Debug, Default)]
+pub(crate) struct Origin {
+    pub(crate) repo: String,
+    pub(crate) branch: String,
+    pub(crate) commit: String,
+}
+
+/// A place with the tasks that are in it.
+pub(crate) struct Prepared {
+    pub(crate) place: RunPlace,
+    pub(crate) tasks: Vec<TaskSpec>,
+    pub(crate) origin: Origin,
+}
+
+impl RunPlace {
+    /// Takes the directory as it is. Says so if it differs from the commit.
+    pub(crate) fn as_it_is(typed: &Path) -> Result<Prepared, CliError> {
+        // The path as typed, so that errors name files as the person would.
+        let tasks = check_directory(typed)?;
+        let directory = open(typed)?;
+        let origin = Origin::of(&directory);
+        if let Ok(Some(local)) = Local::discover(&directory)
+            && let Some(words) = as_it_is_words(local.difference(), &origin.commit)
+        {
+            log::warn!("{words}");
+        }
+        Ok(Prepared { place: Self::AsItIs(directory), tasks, origin })
+    }
+
+    /// Makes a tree of the commit that `revision` names in the directory's repository, below the directory `work`.
+    pub(crate) fn clean(typed: &Path, revision: &str, work: &Path) -> Result<Prepared, CliError> {
+        let directory = open(typed)?;
+        let none = || CliError::Usage(format!("{} is in no git repository, so --clean has no commit", typed.display()));
+        let local = Local::discover(&directory)?.ok_or_else(none)?;
+        let commit = local.commit(revision)?;
+        let source = Watched::open(local.root())?;
+        let mut clean = CleanTree::new(&source, commit, &work.join("clean"))?;
+        clean.bring()?;
+        let tasks = check_directory(clean.path())?;
+        let origin = Origin { commit: commit.to_string(), ..Origin::of(local.root()) };
+        Ok(Prepared { place: Self::Clean(Box::new(clean)), tasks, origin })
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        match self {
+            Self::AsItIs(directory) => directory,
+            Self::Clean(clean) => clean.path(),
+        }
+    }
+
+    /// A directory above which a task's git does not look for a repository.
+    pub(crate) fn ceiling(&self) -> &Path {
+        match self {
+            // The work tree is the user's own, so git may look for its repository in any directory above.
+            Self::AsItIs(_) => Path::new("/"),
+            Self::Clean(clean) => clean.path().parent().unwrap_or(Path::new("/")),
+        }
+    }
+
+    /// Gets the place ready for the next attempt: a clean tree has nothing of the attempt before.
+    pub(crate) fn make_ready(&mut self) -> Result<(), CliError> {
+        match self {
+            Self::AsItIs(_) => Ok(()),
+            Self::Clean(clean) => Ok(clean.bring()?),
+        }
+    }
+}
+
+impl Origin {
+    fn of(directory: &Path) -> Self {
+        let repo = repo_name_from(&directory.to_string_lossy()).to_string();
+        // If HEAD is detached, there is a commit but no branch.
+        match Watched::open(directory).and_then(|watched| watched.head_commit()) {
+            Ok(Some((branch, commit))) => {
+                let branch = branch.map(|branch| branch.to_string()).unwrap_or_default();
+                Self { repo, branch, commit: commit.to_string() }
+            }
+            Ok(None) | Err(_) => Self { repo, ..Self::default() },
+        }
+    }
+}
+
+fn open(typed: &Path) -> Result<PathBuf, CliError> {
+    typed.canonicalize().map_err(CliError::machine(format!("open {}", typed.display())))
+}
+
+/// The sentence about a work tree that is not exactly its commit; `None` if it is. What cannot be told may differ.
+fn as_it_is_words(difference: Option<Difference>, commit: &str) -> Option<String> {
+    let what = match difference {
+        Some(difference) if difference.is_none() => return None,
+        Some(Difference { changed, untracked, ignored }) => {
+            let counts = [(changed, "changed"), (untracked, "untracked"), (ignored, "ignored")];
+            let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+            let counts: Vec<String> = counts.map(|(count, word)| format!("{count} {word}")).collect();
+            format!(" (paths: {})", counts.join(", "))
+        }
+        None => String::new(),
+    };
+    let commit = if commit.is_empty() { "a commit".to_owned() } else { format!("commit {}", short(commit)) };
+    Some(format!(
+        "the tasks run in the work tree as it is, which is not {commit} alone{what}: --clean runs them as a runner would"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_work_tree_that_is_its_commit_is_not_spoken_of() {
+        let words = |changed, untracked, ignored| {
+            as_it_is_words(Some(Difference { changed, untracked, ignored }), "4f2a91c04f2a91c0")
+        };
+        assert_eq!(words(0, 0, 0), None);
+        let expected = "the tasks run in the work tree as it is, which is not commit 4f2a91c alone (paths: 2 changed, \
+                        1 ignored): --clean runs them as a runner would";
+        assert_eq!(words(2, 0, 1).unwrap(), expected);
+        assert!(as_it_is_words(None, "").unwrap().contains("not a commit alone: --clean"));
+    }
+}

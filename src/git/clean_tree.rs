@@ -1,0 +1,126 @@
+//! The tree of one commit in a fresh directory, such as a runner makes it: the commit's source is copied into a store,
+//! and the tree is filled from there. Removed when it is dropped. `surveil run --clean` calls it.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use super::error::GitError;
+use super::pack_store::PackStore;
+use super::watched::Watched;
+use super::worktree::{WorkTree, remove_directory};
+use crate::locked::Locked;
+use crate::model::CommitId;
+
+/// Names of places begin so until they are locked.
+const UNFINISHED: &str = ".new-";
+
+/// A tree that is always brought to one commit.
+pub struct CleanTree {
+    place: PathBuf,
+    tree: WorkTree,
+    commit: CommitId,
+    /// Tells other processes that the place is in use.
+    _lock: Locked,
+}
+
+impl CleanTree {
+    /// Copies the source of a commit into a fresh directory below `parent`. Removes what processes that were killed
+    /// have left there.
+    pub fn new(source: &Watched, commit: CommitId, parent: &Path) -> Result<Self, GitError> {
+        fs::create_dir_all(parent).map_err(GitError::io("make directory", parent))?;
+        remove_abandoned(parent);
+        let (place, lock) = take_place(parent)?;
+        let made = fill(source, commit, &place);
+        if made.is_err() {
+            drop(remove_directory(&place));
+        }
+        Ok(Self { tree: made?, place, commit, _lock: lock })
+    }
+
+    /// The directory of the tree.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.tree.path()
+    }
+
+    /// Makes the tree exactly the commit's: whatever else is in it is removed.
+    pub fn bring(&mut self) -> Result<(), GitError> {
+        self.tree.check_out(self.commit, &[])
+    }
+}
+
+impl Drop for CleanTree {
+    fn drop(&mut self) {
+        // What cannot be removed now is removed by a later run.
+        if let Err(error) = remove_directory(&self.place) {
+            log::warn!("could not remove {}: {error}", self.place.display());
+        }
+    }
+}
+
+fn fill(source: &Watched, commit: CommitId, place: &Path) -> Result<WorkTree, GitError> {
+    let store_path = place.join("store.git");
+    let store = PackStore::open(&store_path, commit)?;
+    store.take_from(source, commit, &[])?;
+    WorkTree::open(&store_path, &place.join("tree"))
+}
+
+/// Makes a directory of its own. It has its final name only when it is locked, so that no other process takes it for
+/// abandoned.
+fn take_place(parent: &Path) -> Result<(PathBuf, Locked), GitError> {
+    let name = format!("{}-{:08x}", std::process::id(), getrandom::u32().unwrap_or_default());
+    let (unfinished, place) = (parent.join(format!("{UNFINISHED}{name}")), parent.join(name));
+    fs::create_dir(&unfinished).map_err(GitError::io("make directory", &unfinished))?;
+    let lock_path = unfinished.join("lock");
+    let lock = File::create(&lock_path).map_err(GitError::io("make", &lock_path))?;
+    lock.lock().map_err(GitError::io("lock", &lock_path))?;
+    let lock = Locked::new(lock);
+    fs::rename(&unfinished, &place).map_err(GitError::io("make directory", &place))?;
+    Ok((place, lock))
+}
+
+/// Removes the places that no process has locked. What fails is left for the next time.
+fn remove_abandoned(parent: &Path) {
+    let Ok(entries) = fs::read_dir(parent) else { return };
+    for entry in entries.flatten().filter(|entry| !entry.file_name().to_string_lossy().starts_with(UNFINISHED)) {
+        let Ok(lock) = File::open(entry.path().join("lock")) else { continue };
+        if lock.try_lock().is_ok() {
+            let lock = Locked::new(lock);
+            drop(remove_directory(&entry.path()));
+            drop(lock);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::git::tests::support::*;
+
+    #[test]
+    fn a_clean_tree_is_the_commit_alone_each_time_and_leaves_nothing() {
+        let repo = Repo::new();
+        let first = repo.write("a", "1").commit("first");
+        repo.write("b", "2").commit("second");
+        fs::write(repo.path().join("untracked"), "").unwrap();
+        let parent = tempfile::tempdir().unwrap();
+        // What a killed run has left, with a directory that cannot be entered.
+        let abandoned = parent.path().join("1-00000000");
+        fs::create_dir_all(abandoned.join("tree/locked")).unwrap();
+        fs::write(abandoned.join("lock"), "").unwrap();
+        let source = Watched::open(repo.path()).unwrap();
+        let mut clean = CleanTree::new(&source, first, parent.path()).unwrap();
+        for _ in 0..2 {
+            clean.bring().unwrap();
+            let names: Vec<_> = fs::read_dir(clean.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            assert_eq!(names, ["a"]);
+            fs::write(clean.path().join("a"), "changed").unwrap();
+            fs::create_dir(clean.path().join("product")).unwrap();
+        }
+        // Another run beside it takes nothing away.
+        drop(CleanTree::new(&source, first, parent.path()).unwrap());
+        assert!(clean.path().exists() && !abandoned.exists());
+        drop(clean);
+        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,157 @@
+//! The repository in which a person types a command: found from any directory in it, and only ever read. It tells what
+//! a name means there (`HEAD~1`, `main`), and how the work tree differs from its commit. Called by commands alone.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use git2::{ErrorCode, Repository, Status, StatusOptions};
+
+use super::error::GitError;
+use super::objects::commit_id;
+use super::program;
+use crate::model::CommitId;
+
+/// A person's own repository.
+pub struct Local {
+    root: PathBuf,
+    /// `None` for a repository that only the `git` program can read, such as one with reftable.
+    repository: Option<Repository>,
+}
+
+/// How a work tree differs from the commit that HEAD names, in numbers of paths.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Difference {
+    pub changed: usize,
+    /// A directory without a tracked file counts as one.
+    pub untracked: usize,
+    pub ignored: usize,
+}
+
+impl Local {
+    /// Finds the repository that a directory belongs to, if there is one.
+    pub fn discover(directory: &Path) -> Result<Option<Self>, GitError> {
+        let Ok(directory) = fs::canonicalize(directory) else { return Ok(None) };
+        let Some(root) = directory.ancestors().find(|place| is_root(place)).map(Path::to_owned) else {
+            return Ok(None);
+        };
+        match Repository::open(&root) {
+            Ok(repository) => Ok(Some(Self { root, repository: Some(repository) })),
+            Err(error) if error.code() == ErrorCode::Owner => Err(GitError::Owner { path: root }),
+            Err(error) if error.message().contains("unsupported extension") => {
+                Ok(Some(Self { root, repository: None }))
+            }
+            Err(source) => Err(GitError::Open { path: root, source }),
+        }
+    }
+
+    /// Returns the root of the work tree, or the directory of a bare repository.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Returns the commit that a revision names here, as git reads it: `HEAD~1`, a branch, a tag, the beginning of an
+    /// id. `None` if it names none.
+    pub fn resolve(&self, revision: &str) -> Result<Option<CommitId>, GitError> {
+        let Some(repository) = &self.repository else { return self.resolve_by_program(revision) };
+        // The commit behind a tag is meant.
+        match repository.revparse_single(revision).and_then(|object| object.peel_to_commit()) {
+            Ok(commit) => Ok(Some(commit_id(commit.id()))),
+            Err(error) if error.code() == ErrorCode::Ambiguous => {
+                Err(GitError::AmbiguousCommit { path: self.root.clone(), revision: revision.to_owned() })
+            }
+            // Everything else says in some way that there is no such commit.
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Like [`Self::resolve`], but a revision that names no commit is an error.
+    pub fn commit(&self, revision: &str) -> Result<CommitId, GitError> {
+        let none = || GitError::NoCommit { path: self.root.clone(), revision: revision.to_owned() };
+        self.resolve(revision)?.ok_or_else(none)
+    }
+
+    /// Returns how the work tree differs from HEAD's commit; `None` if that cannot be told.
+    #[must_use]
+    pub fn difference(&self) -> Option<Difference> {
+        let repository = self.repository.as_ref()?;
+        let mut options = StatusOptions::new();
+        // Directories are not entered: one untracked directory is one difference.
+        options.include_untracked(true).recurse_untracked_dirs(false);
+        options.include_ignored(true).recurse_ignored_dirs(false).update_index(false);
+        let statuses = repository.statuses(Some(&mut options)).ok()?;
+        let mut difference = Difference::default();
+        for status in statuses.iter().map(|entry| entry.status()) {
+            if status.contains(Status::IGNORED) {
+                difference.ignored += 1;
+            } else if status.contains(Status::WT_NEW) {
+                difference.untracked += 1;
+            } else if !status.is_empty() {
+                difference.changed += 1;
+            }
+        }
+        Some(difference)
+    }
+
+    fn resolve_by_program(&self, revision: &str) -> Result<Option<CommitId>, GitError> {
+        let inner = self.root.join(".git");
+        let git_dir = if inner.exists() { inner } else { self.root.clone() };
+        let wanted = format!("{revision}^{{commit}}");
+        let said = program::read(&git_dir, &["rev-parse", "--verify", "--quiet", "--end-of-options", &wanted])?;
+        Ok(said.and_then(|id| String::from_utf8_lossy(&id).trim_end().parse().ok()))
+    }
+}
+
+impl Difference {
+    /// Whether the work tree is exactly the commit.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Whether this directory is the root of a work tree or a bare repository.
+fn is_root(place: &Path) -> bool {
+    let is_bare = || place.join("HEAD").exists() && place.join("objects").is_dir() && place.join("refs").is_dir();
+    place.join(".git").exists() || is_bare()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::git::tests::support::*;
+
+    #[test]
+    fn a_name_means_what_git_says_from_any_directory_of_the_work_tree() {
+        let repo = Repo::new();
+        let first = repo.write("a", "1").commit("first");
+        let second = repo.write("sub/b", "2").commit("second");
+        repo.git(&["tag", "-a", "v1", "-m", "x", &first.to_string()]);
+        let local = Local::discover(&repo.path().join("sub")).unwrap().unwrap();
+        assert_eq!(local.root(), fs::canonicalize(repo.path()).unwrap());
+        let short = &second.to_string()[..8];
+        for (name, commit) in [("HEAD", second), ("HEAD~1", first), ("main", second), ("v1", first), (short, second)] {
+            assert_eq!(local.resolve(name).unwrap(), Some(commit), "{name}");
+        }
+        for name in ["nosuch", "HEAD~9", "", "-x", "a b", "HEAD:a", "0000000"] {
+            assert_eq!(local.resolve(name).unwrap(), None, "{name}");
+        }
+        assert!(local.commit("nosuch").unwrap_err().to_string().contains("has no commit `nosuch`"));
+        assert!(Local::discover(Path::new("/")).unwrap().is_none());
+    }
+
+    /// Sabotage tried: ignored files are left out.
+    #[test]
+    fn a_difference_counts_what_a_runner_would_not_have() {
+        let repo = Repo::new();
+        repo.write(".gitignore", "ignored/\n").write("a", "1").commit("first");
+        let local = Local::discover(repo.path()).unwrap().unwrap();
+        assert!(local.difference().unwrap().is_none());
+        fs::write(repo.path().join("a"), "changed").unwrap();
+        fs::create_dir(repo.path().join("ignored")).unwrap();
+        for name in ["ignored/1", "ignored/2", "new", "newer"] {
+            fs::write(repo.path().join(name), "").unwrap();
+        }
+        assert_eq!(local.difference(), Some(Difference { changed: 1, untracked: 2, ignored: 1 }));
+    }
+}
