@@ -8,7 +8,7 @@ use crate::dispatcher::{BackupError, DispatcherError};
 use crate::git::GitError;
 use crate::observer::{DialError, ObserverError};
 use crate::process::ProcessError;
-use crate::protocol::hello::{ErrorCode, Refusal};
+use crate::protocol::hello::{ErrorCode, Refusal, Remedy};
 use crate::runner::RunnerError;
 use crate::store::StoreError;
 use crate::transport::TransportError;
@@ -69,11 +69,38 @@ impl CliError {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
+    /// Whether a command that waits goes on after this error, with a new session: the dispatcher is away, or its token
+    /// is being replaced. Everything else needs a person, or another command.
+    pub(crate) fn passes(&self) -> bool {
+        match self {
+            Self::Unreachable(_) | Self::Disconnected(_) => true,
+            Self::Refused(refusal) => refusal.code.remedy() == Remedy::Time,
+            Self::Config(error) => matches!(
+                error,
+                ConfigError::TokenMissing { .. } | ConfigError::TokenMalformed { .. } | ConfigError::Read { .. }
+            ),
+            Self::Usage(_)
+            | Self::Output(_)
+            | Self::Unexpected(_)
+            | Self::Dispatcher(_)
+            | Self::Backup(_)
+            | Self::Observer(_)
+            | Self::Runner(_)
+            | Self::Git(_)
+            | Self::Process(_)
+            | Self::Machine { .. }
+            | Self::Panicked(_)
+            | Self::Ended(_) => false,
+        }
+    }
+
     /// The exit code for this error.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Config(ConfigError::TokenMissing { .. } | ConfigError::TokenMalformed { .. }) => ExitCode::Refused,
+            Self::Config(
+                ConfigError::TokenMissing { .. } | ConfigError::TokenMalformed { .. } | ConfigError::TokenPipe { .. },
+            ) => ExitCode::Refused,
             Self::Usage(_) | Self::Config(_) | Self::Git(_) => ExitCode::Usage,
             Self::Unreachable(_) | Self::Disconnected(_) => ExitCode::Unreachable,
             Self::Refused(refusal) => of_refusal(refusal.code),
@@ -126,7 +153,10 @@ fn of_backup(error: &BackupError) -> ExitCode {
 fn of_observer(error: &ObserverError) -> ExitCode {
     match error {
         ObserverError::Open { .. } | ObserverError::NoRepository => ExitCode::Usage,
-        ObserverError::NameTaken { .. } | ObserverError::Dial(DialError::WrongToken { .. }) => ExitCode::Refused,
+        ObserverError::NameTaken { .. }
+        | ObserverError::Dial(DialError::WrongToken { .. } | DialError::Protocol { .. } | DialError::Token(_)) => {
+            ExitCode::Refused
+        }
         ObserverError::Dial(_) | ObserverError::Panicked { .. } | ObserverError::Thread(_) => ExitCode::Internal,
     }
 }

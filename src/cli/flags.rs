@@ -32,7 +32,7 @@ impl DispatchFlags {
     /// The file from which the token of `role` is read.
     pub(crate) fn token(&self, role: &str) -> TokenSource {
         match &self.token_file {
-            Some(path) => TokenSource(path.clone()),
+            Some(path) => TokenSource::new(path.clone()),
             None => TokenSource::of_role(&data_dir(self.data.clone()), role),
         }
     }

@@ -1,16 +1,12 @@
 //! `surveil logs`: prints the bytes that a task wrote, live or long after, exactly as it wrote them.
 
-use std::io::Write;
-use std::time::Duration;
-
 use clap::Args;
-use crossbeam_channel::{after, select};
 
 use super::flags::DispatchFlags;
+use super::reconnect::note;
 use super::session::{Session, build_and_task};
 use super::{CliError, ExitCode, Output, human};
 use crate::protocol::operator::{FromOperator, LogQuestion, ToOperator};
-use crate::transport::Backoff;
 
 const EXAMPLES: &str = "\
 The bytes are printed as the task wrote them, and never interpreted. stdout and stderr are mixed in the order of \
@@ -21,9 +17,6 @@ Examples:
   surveil logs -f b12 test
   surveil logs b12/test --attempt 1 | less -R
   surveil logs b12 test --offset 1000000 > rest.log";
-
-/// How long a follower tries to reconnect to a dispatcher that went away. A restart takes seconds.
-const COME_BACK_FOR: Duration = Duration::from_secs(60);
 
 /// Print the output of a task, even while it is running
 #[derive(Debug, Args)]
@@ -56,13 +49,13 @@ pub(crate) fn run(flags: LogsFlags, out: &mut Output) -> Result<ExitCode, CliErr
     let (build, task) = build_and_task(&flags.build, flags.task.as_deref())?;
     let mut wanted = LogQuestion { build, task, number: flags.attempt, offset: flags.offset, follow: flags.follow };
     let mut session = flags.operator.connect()?;
-    loop {
-        match pass_on(&mut session, &mut wanted, out) {
-            // The log continues where it stopped, so a follower does not notice a restart of the dispatcher.
-            Err(CliError::Disconnected(_)) if wanted.follow => session = come_back(&flags.operator)?,
-            result => return result.map(|()| ExitCode::Ok),
-        }
+    if wanted.follow {
+        // The log continues where it stopped, so a follower does not notice a restart of the dispatcher.
+        flags.operator.persist(session, |session| pass_on(session, &mut wanted, out))?;
+    } else {
+        pass_on(&mut session, &mut wanted, out)?;
     }
+    Ok(ExitCode::Ok)
 }
 
 /// Requests the log and copies it to its end. Updates `wanted` to the part that is still missing.
@@ -97,31 +90,6 @@ fn last_words(outcome: Option<&str>, missing: Option<&str>) -> Option<String> {
         (Some(outcome @ ("timed_out" | "killed" | "could_not_start")), None) => Some(human::words(outcome)),
         (_, None) => None,
     }
-}
-
-/// Opens a new session with a dispatcher that went away.
-fn come_back(operator: &DispatchFlags) -> Result<Session, CliError> {
-    note("lost the connection, trying to reconnect");
-    let mut backoff = Backoff::new(100, 2_000, u64::from(std::process::id()));
-    let deadline = after(COME_BACK_FOR);
-    loop {
-        let pause = after(backoff.next_delay());
-        select! {
-            recv(pause) -> _ => {}
-            // The last attempt, whose error is the one to show.
-            recv(deadline) -> _ => return operator.connect(),
-        }
-        match operator.connect() {
-            Err(CliError::Unreachable(_) | CliError::Disconnected(_)) => {}
-            result => return result,
-        }
-    }
-}
-
-/// Prints a note on stderr: only the log goes to standard output.
-fn note(text: &str) {
-    // Without a stderr, nobody can be told.
-    drop(writeln!(std::io::stderr(), "surveil: {text}"));
 }
 
 /// Returns the log from the offset of the question on.

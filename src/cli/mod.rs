@@ -5,8 +5,8 @@
 //! command with 0 for something that did not pass. Log lines and errors go to standard error.
 //!
 //! In reading order: [`arguments`] and [`implicit_observer`] (the possible command lines), one file for each command,
-//! [`session`] (a command's connection to the dispatcher), and the parts that all share: flags, output, tables, texts
-//! for times and sizes. No file here imports one that imports it; this one imports them all.
+//! [`session`] and [`reconnect`] (a command's connection to the dispatcher), and the parts that all share: flags,
+//! output, tables, texts for times and sizes. No file here imports one that imports it; this one imports them all.
 
 mod arguments;
 mod flags;
@@ -38,6 +38,7 @@ mod interrupt;
 mod logging;
 mod output;
 mod quantity;
+mod reconnect;
 mod report;
 mod run_place;
 mod session;

@@ -7,7 +7,7 @@ use clap::Args;
 use super::flags::DispatchFlags;
 use super::quantity::Millis;
 use super::{CliError, ExitCode, implicit_observer, interrupt};
-use crate::config::{ObservedRepo, ObserverSettings, RepoLocation, defaults, work_dir};
+use crate::config::{ObservedRepo, ObserverSettings, RepoLocation, defaults, without_credentials, work_dir};
 use crate::git::Watched;
 use crate::observer;
 
@@ -24,7 +24,8 @@ Examples:
   surveil --dispatch=localhost:9000 /srv/git/app.git
   surveil observer . --branch 'release/*' --branch main
   surveil observer https://example.org/team/app.git --interval 1m
-  surveil observer ~/src/app --fetch";
+  surveil observer ~/src/app --fetch
+  surveil observer ~/one/app ~/two/app --name app --name app-two";
 
 /// Watch repositories and announce their commits to the dispatcher
 #[derive(Debug, Args)]
@@ -33,9 +34,10 @@ pub(crate) struct ObserverFlags {
     /// Repositories to watch: paths (bare, work tree or linked worktree) or URLs
     #[arg(value_name = "REPO", required = true)]
     pub(crate) repos: Vec<String>,
-    /// The repository's name at the dispatcher, if there is only one REPO [default: its last path component]
-    #[arg(long, value_name = "NAME", help_heading = "Watching")]
-    pub(crate) name: Option<String>,
+    /// The repository's name at the dispatcher; with several REPOs one --name for each, in their order [default: the
+    /// last path component]
+    #[arg(long = "name", value_name = "NAME", help_heading = "Watching")]
+    pub(crate) names: Vec<String>,
     /// Branches to watch, as a glob; may be repeated [default: the branch that HEAD names]
     #[arg(long = "branch", value_name = "GLOB", help_heading = "Watching")]
     pub(crate) branches: Vec<String>,
@@ -56,15 +58,19 @@ pub(crate) struct ObserverFlags {
 impl ObserverFlags {
     /// Checks the flags and makes settings of them.
     pub(crate) fn settings(self, commands: &clap::Command) -> Result<ObserverSettings, CliError> {
-        if self.name.is_some() && self.repos.len() > 1 {
-            return Err(CliError::Usage("--name needs a single repository: start one observer for each".into()));
+        let (names, most) = (self.names.len(), self.repos.len());
+        if names != 0 && names != most {
+            let text =
+                format!("{most} REPOs and {names} --name: write one --name for each REPO, in their order, or none");
+            return Err(CliError::Usage(text));
         }
         let work = work_dir(self.work);
-        let mut repos = Vec::with_capacity(self.repos.len());
-        for location in &self.repos {
-            let repo = observed(location, self.name.as_deref(), &work, commands)?;
+        let mut repos = Vec::with_capacity(most);
+        for (at, location) in self.repos.iter().enumerate() {
+            let repo = observed(location, self.names.get(at).map(String::as_str), &work, commands)?;
             repos.push(if self.fetch { followed(repo, &work)? } else { repo });
         }
+        refuse_twins(&self.repos, &repos)?;
         let is_remote = repos.iter().any(|repo| matches!(repo.location, RepoLocation::Url { .. }));
         let usual = if is_remote { defaults::REMOTE_INTERVAL_MS } else { defaults::OBSERVER_INTERVAL_MS };
         Ok(ObserverSettings {
@@ -74,6 +80,36 @@ impl ObserverFlags {
             branches: self.branches,
             interval_ms: self.interval.map_or(usual, |interval| interval.0),
         })
+    }
+}
+
+/// Refuses two repositories of one name: they would share a mirror and a history. Names that differ in case only are
+/// equal to most people, and to some disks.
+fn refuse_twins(typed: &[String], repos: &[ObservedRepo]) -> Result<(), CliError> {
+    for (at, repo) in repos.iter().enumerate() {
+        let before = &repos[..at];
+        if let Some(twin) = before.iter().position(|other| other.source == repo.source) {
+            let (one, two) = (without_credentials(&typed[twin]), without_credentials(&typed[at]));
+            return Err(CliError::Usage(format!("`{one}` and `{two}` are one repository: leave one out")));
+        }
+        let is_twin = |other: &ObservedRepo| other.name.as_str().eq_ignore_ascii_case(repo.name.as_str());
+        if let Some(twin) = before.iter().find(|other| is_twin(other)) {
+            let (one, two, name, other) = (shown(twin), shown(repo), &repo.name, &twin.name);
+            let names = if other == name { format!("`{name}`") } else { format!("`{other}` and `{name}`") };
+            return Err(CliError::Usage(format!(
+                "{one} and {two} would be named {names}, and their builds would be mixed: give each REPO a name of its \
+                 own, with one --name for each, in their order"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The place of a repository for the person who typed it: on this machine, or a URL without credentials.
+fn shown(repo: &ObservedRepo) -> String {
+    match &repo.location {
+        RepoLocation::Path(path) => path.display().to_string(),
+        RepoLocation::Url { .. } => repo.source.clone(),
     }
 }
 

@@ -160,7 +160,7 @@ pub(crate) struct KeepAlive {
 /// Adds the token file to the text of a refusal: a wrong token is nearly always one of another dispatcher.
 fn refused_hello(mut refusal: Refusal, token: &TokenSource) -> CliError {
     if refusal.code == ErrorCode::Token {
-        refusal.text = format!("{} (the token was read from {})", refusal.text, token.0.display());
+        refusal.text = format!("{} (the token was read from {})", refusal.text, token.path().display());
     }
     CliError::Refused(refusal)
 }

@@ -6,16 +6,18 @@ use clap::Args;
 use super::flags::{DispatchFlags, Format};
 use super::hints::Hints;
 use super::output::{bold, dim, painted};
-use super::report::{begun_ms, first_lease_ms, job_word, lasted, present, took};
+use super::report::{begun_ms, first_lease_ms, job_word, lasted, present, short, took};
 use super::session::Session;
 use super::table::one_line;
 use super::{CliError, ExitCode, Output, human};
 use crate::clock;
 use crate::model::{EndingKind, JobStateKind};
+use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::operator::{AttemptReport, BuildReport, FromOperator, JobReport, ToOperator};
 
 const EXAMPLES: &str = "\
-With --wait, the exit code is the verdict: 0 passed, 1 failed, 3 errored, 4 cancelled.
+With --wait, the exit code is the verdict: 0 passed, 1 failed, 3 errored, 4 cancelled. A dispatcher that restarts \
+meanwhile is waited for, too.
 
 Examples:
   surveil show latest
@@ -45,7 +47,7 @@ pub(crate) fn run(flags: ShowFlags, out: &mut Output) -> Result<ExitCode, CliErr
     if flags.wait {
         // The exit code is the verdict, whether anybody reads the report or not.
         out.outlive_reader();
-        report = finished(&flags.operator, &mut session, report)?;
+        report = flags.operator.persist(session, |session| finished(&flags.operator, session, &report))?;
     }
     let hints = Hints::of(&flags.operator);
     present(&report, flags.format, out, |report, out| print(report, clock::wall().0, &hints, out))?;
@@ -59,11 +61,12 @@ pub(crate) fn build_named(session: &mut Session, typed: &str) -> Result<BuildRep
     if let ToOperator::Build(report) = answer { Ok(*report) } else { Err(CliError::Unexpected("`show`")) }
 }
 
-/// Waits until the build has its verdict.
-fn finished(operator: &DispatchFlags, session: &mut Session, report: BuildReport) -> Result<BuildReport, CliError> {
+/// Waits until the build has its verdict. `known` is an earlier report of it, maybe of before the dispatcher restarted.
+fn finished(operator: &DispatchFlags, session: &mut Session, known: &BuildReport) -> Result<BuildReport, CliError> {
     let mut watching = operator.connect()?.watch()?;
     // The watch does not report earlier changes, so the build is asked for again after it has begun.
-    let report = build_named(session, &report.build.to_string())?;
+    let report = build_named(session, &known.build.to_string())?;
+    same_build(known, &report)?;
     if report.finished_ms.is_some() {
         return Ok(report);
     }
@@ -74,6 +77,19 @@ fn finished(operator: &DispatchFlags, session: &mut Session, report: BuildReport
             return Ok(*now);
         }
     }
+}
+
+/// Checks that a number still means the same build. A dispatcher that comes back with another data directory counts
+/// anew, and the verdict on another commit must not pass for the one that is awaited.
+fn same_build(known: &BuildReport, now: &BuildReport) -> Result<(), CliError> {
+    let identity = |report: &BuildReport| (report.repo.clone(), report.commit.clone(), report.created_ms);
+    if identity(known) == identity(now) {
+        return Ok(());
+    }
+    let (build, commit) = (known.build, short(&known.commit));
+    let text =
+        format!("the dispatcher came back without build b{build} of commit {commit}: b{build} is another one now");
+    Err(CliError::Refused(Refusal::new(ErrorCode::NotFound, text)))
 }
 
 /// Prints one build for people.
@@ -190,6 +206,21 @@ mod tests {
         let collected = Collected::default();
         print(build, 1_192_000, &Hints::default(), &mut collected.output()).unwrap();
         collected.text()
+    }
+
+    #[test]
+    fn a_number_that_means_another_build_now_is_no_verdict() {
+        let known = build(12, "running", vec![]);
+        let finished = build(12, "passed", vec![]);
+        same_build(&known, &finished).unwrap();
+        let other_commit = BuildReport { commit: "0".repeat(40), ..finished.clone() };
+        let other_repo = BuildReport { repo: "other".into(), ..finished.clone() };
+        let later = BuildReport { created_ms: known.created_ms + 1, ..finished };
+        for other in [other_commit, other_repo, later] {
+            let error = same_build(&known, &other).unwrap_err();
+            assert_eq!(error.exit_code(), ExitCode::NotFound);
+            assert!(error.to_string().contains("b12 is another one now"), "{error}");
+        }
     }
 
     #[test]

@@ -18,6 +18,9 @@ pub enum ConfigError {
     TokenMissing { path: PathBuf },
     #[error("{} holds no token: a single line without spaces was expected", path.display())]
     TokenMalformed { path: PathBuf },
+    /// Another try is useless, because a pipe can be read only once.
+    #[error("no token came through {}: a single line without spaces was expected", path.display())]
+    TokenPipe { path: PathBuf },
     #[error("`{0}` is not a size: write a whole number of bytes, or one with a unit, such as 64MiB, 500kB or 1GiB")]
     Size(String),
     #[error("`{0}` is not a duration: write numbers with units (d, h, m, s, ms), such as 90s, 20m or 1h30m")]

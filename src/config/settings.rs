@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use super::location::{MAX_MIRROR_NAME_BYTES, mirror_name};
 use super::{ConfigError, default_runner_name, is_url, repo_name_from, without_credentials};
@@ -15,9 +16,23 @@ use crate::model::{Address, Label, RepoName, RunnerName, SpawnId};
 /// session, which has the same limit.
 const MAX_TOKEN_FILE_BYTES: u64 = 4096;
 
-/// The file of a role's secret. It is read at every connection, so the role may start before the file exists.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TokenSource(pub PathBuf);
+/// The file of a role's secret. It is read at every connection, so the role may start before the file exists, and a new
+/// token is used as soon as the file holds it. A pipe or a terminal is read once, and its token is kept.
+#[derive(Debug, Clone)]
+pub struct TokenSource {
+    path: PathBuf,
+    /// The token that came through something other than a regular file. All clones share it.
+    kept: Arc<OnceLock<String>>,
+}
+
+/// Two sources are equal if they name one file.
+impl PartialEq for TokenSource {
+    fn eq(&self, other: &Self) -> bool {
+        self.path == other.path
+    }
+}
+
+impl Eq for TokenSource {}
 
 /// A dispatcher's settings. Durations are in milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,16 +131,32 @@ pub enum RepoLocation {
 }
 
 impl TokenSource {
+    /// Makes a source of the file at `path`, which need not exist yet.
+    #[must_use]
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, kept: Arc::default() }
+    }
+
     /// Returns the file in which a dispatcher with this data directory keeps the token of `role` (`observer`, `runner`,
     /// `operator`).
     #[must_use]
     pub fn of_role(data: &Path, role: &str) -> Self {
-        Self(data.join("tokens").join(role))
+        Self::new(data.join("tokens").join(role))
+    }
+
+    /// Returns the path of the file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Reads the token. Warns of a file that other users may read, and uses it nevertheless.
     pub fn read(&self) -> Result<String, ConfigError> {
-        let path = &self.0;
+        // Checked before the file is opened: a named pipe without a writer would block.
+        if let Some(token) = self.kept.get() {
+            return Ok(token.clone());
+        }
+        let path = &self.path;
         let failed = |source: std::io::Error| {
             if source.kind() == ErrorKind::NotFound {
                 ConfigError::TokenMissing { path: path.clone() }
@@ -134,7 +165,9 @@ impl TokenSource {
             }
         };
         let file = File::open(path).map_err(failed)?;
-        let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
+        let metadata = file.metadata().map_err(failed)?;
+        let is_kept = !metadata.is_file() && !metadata.is_dir();
+        let mode = metadata.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
             log::warn!("token {} is open to others (mode {mode:03o}): make it 0600", path.display());
         }
@@ -142,9 +175,15 @@ impl TokenSource {
         file.take(MAX_TOKEN_FILE_BYTES).read_to_end(&mut text).map_err(failed)?;
         let token = text.trim_ascii();
         if token.is_empty() || !token.iter().all(u8::is_ascii_graphic) {
-            return Err(ConfigError::TokenMalformed { path: path.clone() });
+            let path = path.clone();
+            return Err(if is_kept { ConfigError::TokenPipe { path } } else { ConfigError::TokenMalformed { path } });
         }
-        Ok(String::from_utf8_lossy(token).into_owned())
+        let token = String::from_utf8_lossy(token).into_owned();
+        if is_kept {
+            // Another thread may have been faster, but a pipe gives its content to one reader only.
+            drop(self.kept.set(token.clone()));
+        }
+        Ok(token)
     }
 }
 
@@ -197,8 +236,8 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let token = TokenSource::of_role(data.path(), "runner");
         fs::create_dir(data.path().join("tokens")).unwrap();
-        fs::write(&token.0, content).unwrap();
-        fs::set_permissions(&token.0, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::write(token.path(), content).unwrap();
+        fs::set_permissions(token.path(), fs::Permissions::from_mode(0o600)).unwrap();
         (data, token)
     }
 
@@ -211,13 +250,13 @@ mod tests {
     #[test]
     fn a_token_that_others_may_read_is_still_used() {
         let (_data, token) = token_file(b"abc123");
-        fs::set_permissions(&token.0, fs::Permissions::from_mode(0o644)).unwrap();
+        fs::set_permissions(token.path(), fs::Permissions::from_mode(0o644)).unwrap();
         assert_eq!(token.read().unwrap(), "abc123");
     }
 
     #[test]
     fn a_missing_token_says_what_to_do() {
-        let error = TokenSource("/nowhere/tokens/runner".into()).read().unwrap_err();
+        let error = TokenSource::new("/nowhere/tokens/runner".into()).read().unwrap_err();
         assert_eq!(
             error.to_string(),
             "there is no token at /nowhere/tokens/runner: start the dispatcher first, which writes it, or name a copy \
@@ -232,7 +271,45 @@ mod tests {
             assert!(matches!(token.read(), Err(ConfigError::TokenMalformed { .. })), "{content:?}");
         }
         let (data, _token) = token_file(b"x");
-        assert!(matches!(TokenSource(data.path().into()).read(), Err(ConfigError::Read { .. })));
+        assert!(matches!(TokenSource::new(data.path().into()).read(), Err(ConfigError::Read { .. })));
+    }
+
+    #[test]
+    fn a_new_token_in_a_file_is_used_at_once() {
+        let (_data, token) = token_file(b"old");
+        assert_eq!(token.read().unwrap(), "old");
+        fs::write(token.path(), "new").unwrap();
+        assert_eq!(token.read().unwrap(), "new");
+    }
+
+    /// `--token-file <(…)` and `/dev/stdin`: the second read would find nothing, or wait for ever.
+    #[test]
+    fn a_token_from_a_pipe_is_read_once_and_kept() {
+        use std::io::Write;
+        use std::os::fd::AsRawFd;
+
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let token = TokenSource::new(format!("/proc/self/fd/{}", reader.as_raw_fd()).into());
+        writer.write_all(b"abc123\n").unwrap();
+        drop(writer);
+        assert_eq!(token.clone().read().unwrap(), "abc123");
+        drop(reader);
+        assert_eq!(token.read().unwrap(), "abc123");
+        assert_eq!(token, TokenSource::new(token.path().into()));
+    }
+
+    #[test]
+    fn a_pipe_without_a_token_is_no_file_that_may_get_one() {
+        let (reader, _) = std::io::pipe().unwrap();
+        let path = {
+            use std::os::fd::AsRawFd;
+            format!("/proc/self/fd/{}", reader.as_raw_fd())
+        };
+        for path in [path.as_str(), "/dev/null"] {
+            let error = TokenSource::new(path.into()).read().unwrap_err();
+            assert!(matches!(error, ConfigError::TokenPipe { .. }), "{error}");
+            assert!(error.to_string().contains(path), "{error}");
+        }
     }
 
     #[test]

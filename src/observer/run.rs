@@ -1,7 +1,7 @@
 //! The observer's main loop. Dials the dispatcher, gives each new session to the threads of the repositories, and ends
 //! them. Reads no repository, except to check at the start that each path is one.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded, select};
 
@@ -16,17 +16,13 @@ use crate::git::Watched;
 use crate::model::Address;
 use crate::shutdown::Stop;
 use crate::threads;
-use crate::transport::Backoff;
+use crate::transport::{Absence, Backoff, REFUSED_PAUSE};
 
 /// The first and the longest pause between two attempts to reach a dispatcher.
 const DIAL_FIRST_MS: u64 = 100;
 const DIAL_MAX_MS: u64 = 5_000;
-/// Pause after a refusal that only a person can resolve.
-const REFUSED_PAUSE: Duration = Duration::from_secs(10);
 /// A session that lasted this long was a success. After a shorter one the pauses go on growing.
 const SETTLED: Duration = Duration::from_secs(1);
-/// Interval at which a lasting absence of the dispatcher is logged again.
-const REMIND: Duration = Duration::from_secs(60);
 /// The longest name that an observer gives itself in its hello.
 const MAX_NAME_CHARS: usize = 200;
 
@@ -60,16 +56,10 @@ struct Observer<'a> {
     caller: Caller,
     backoff: Backoff,
     had_session: bool,
-    /// The last log line about the dispatcher's absence, and its time.
-    absence: Option<Absence>,
+    /// What was logged about the dispatcher's absence.
+    absence: Absence,
     /// Number of repositories that are not refused.
     remaining: usize,
-}
-
-/// A logged absence of the dispatcher.
-struct Absence {
-    text: String,
-    logged: Instant,
 }
 
 /// Whether the main loop continues.
@@ -97,7 +87,16 @@ impl<'a> Observer<'a> {
         };
         let backoff = Backoff::new(DIAL_FIRST_MS, DIAL_MAX_MS, incarnation);
         let remaining = settings.repos.len();
-        Self { settings, repo_threads, stop, caller, backoff, had_session: false, absence: None, remaining }
+        Self {
+            settings,
+            repo_threads,
+            stop,
+            caller,
+            backoff,
+            had_session: false,
+            absence: Absence::default(),
+            remaining,
+        }
     }
 
     fn run(mut self) -> Result<(), ObserverError> {
@@ -170,7 +169,7 @@ impl<'a> Observer<'a> {
     fn attend(&mut self, address: &Address, live: Live) -> Result<Next, ObserverError> {
         log::info!("dispatcher at {address} reached, session {}", live.session);
         self.had_session = true;
-        self.absence = None;
+        self.absence.over();
         let began = clock::instant();
         self.repo_threads.offer(&live.session);
         let error = loop {
@@ -210,16 +209,11 @@ impl<'a> Observer<'a> {
         }
     }
 
-    /// Logs that there is no dispatcher: the first time, whenever the cause changes, and every [`REMIND`].
+    /// Logs that there is no dispatcher, if that is news.
     fn say_absence(&mut self, error: &DialError) {
-        let (text, now) = (chain(error), clock::instant());
-        let is_news = match &self.absence {
-            Some(absence) => absence.text != text || now - absence.logged >= REMIND,
-            None => true,
-        };
-        if is_news {
+        let text = chain(error);
+        if self.absence.is_news(&text, clock::now()) {
             log::warn!("{text}; trying again");
-            self.absence = Some(Absence { text, logged: now });
         }
     }
 }

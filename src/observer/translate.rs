@@ -5,7 +5,7 @@
 
 use crate::git::{CommitText, Range};
 use crate::model::{BranchName, BuildId, CommitId, CommitIdError, RepoName, SessionId};
-use crate::protocol::hello::{ErrorCode, Greeting, Hello, Opening, Refusal, Role};
+use crate::protocol::hello::{ErrorCode, Greeting, Hello, Opening, Refusal, Remedy, Role};
 use crate::protocol::limits::MAX_LINE_BYTES;
 use crate::protocol::observer::{FromObserver, ToObserver};
 use crate::transport::{Frame, FrameReader, TransportError};
@@ -212,14 +212,12 @@ pub(crate) fn join(earlier: Option<Reply>, reply: Reply) -> (Reply, bool) {
 }
 
 fn refused(refusal: Refusal) -> Refused {
-    let kind = match refusal.code {
-        ErrorCode::Token => RefusalKind::Token,
-        ErrorCode::Malformed | ErrorCode::Version | ErrorCode::NotAllowed => RefusalKind::Protocol,
-        ErrorCode::NameTaken => RefusalKind::Name,
-        ErrorCode::Busy | ErrorCode::ShuttingDown => RefusalKind::Later,
-        ErrorCode::NotFound | ErrorCode::Refused | ErrorCode::BrokenSource | ErrorCode::Internal => {
-            RefusalKind::Request
-        }
+    let kind = match refusal.code.remedy() {
+        _ if refusal.code == ErrorCode::Token => RefusalKind::Token,
+        _ if refusal.code == ErrorCode::NameTaken => RefusalKind::Name,
+        Remedy::Person => RefusalKind::Protocol,
+        Remedy::Time => RefusalKind::Later,
+        Remedy::OtherRequest => RefusalKind::Request,
     };
     Refused { kind, text: refusal.text }
 }

@@ -175,6 +175,32 @@ pub enum ErrorCode {
     Internal,
 }
 
+/// What a peer does about a refusal. The table is the same for all roles and commands, and stands in "Error codes" of
+/// the protocol document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// Only a person can help, with another token or program. A peer that never had a session ends; one that had a
+    /// session goes on trying, slowly, because the person may be at the dispatcher.
+    Person,
+    /// It passes by itself. The peer tries again, with pauses that grow.
+    Time,
+    /// Nothing is wrong with the session, only with this request.
+    OtherRequest,
+}
+
+impl ErrorCode {
+    /// Returns what a peer does about a refusal with this code. A taken name passes if it is a runner's, because the
+    /// other runner may be gone without the dispatcher's knowledge; that of a repository needs a person.
+    #[must_use]
+    pub fn remedy(self) -> Remedy {
+        match self {
+            Self::Malformed | Self::Version | Self::Token | Self::NotAllowed => Remedy::Person,
+            Self::NameTaken | Self::Busy | Self::ShuttingDown => Remedy::Time,
+            Self::NotFound | Self::Refused | Self::BrokenSource | Self::Internal => Remedy::OtherRequest,
+        }
+    }
+}
+
 /// The dispatcher's first message on a connection that it dialled to a listening runner.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]

@@ -134,6 +134,8 @@ impl SessionThread {
             hangup: hangup.clone(),
             closing: closed,
             stayed_ms: 0,
+            absences: Vec::new(),
+            taken_since: None,
         };
         let thread = threads::spawn("session", move || dialler.run());
         let thread = thread.map_err(|source| RunnerError::Thread { name: "session", source })?;

@@ -5,7 +5,7 @@ use crate::model::RunnerName;
 
 use super::limits::GREETING;
 use crate::config::{ConfigError, TokenSource};
-use crate::protocol::hello::{ErrorCode, Greeting, Hello, Opening, Refusal, Role, Welcome};
+use crate::protocol::hello::{ErrorCode, Greeting, Hello, Opening, Refusal, Remedy, Role, Welcome};
 use crate::protocol::limits::MAX_LINE_BYTES;
 use crate::protocol::{MIN_VERSION, VERSION};
 use crate::transport::{self, Frame, FrameReader, Stream, TransportError};
@@ -38,9 +38,12 @@ pub(super) enum Setback {
     Connection(#[from] TransportError),
     #[error("the dispatcher closed the connection without a word")]
     Silent,
-    /// A refusal that passes by itself: a taken name, a busy dispatcher, a dispatcher that shuts down.
+    /// A refusal that passes by itself: a busy dispatcher, a dispatcher that shuts down.
     #[error("the dispatcher refused for now: {0}")]
     ForNow(String),
+    /// Another runner has the name, or had it a moment ago and is not given up yet.
+    #[error("the dispatcher refused: {0}")]
+    NameTaken(String),
     /// A refusal that lasts until a person changes the token or a program.
     #[error("the dispatcher refused: {0}")]
     ForGood(String),
@@ -51,7 +54,7 @@ pub(super) enum Setback {
 impl Setback {
     /// Whether a new try is useless until a person acts.
     pub(super) fn is_for_good(&self) -> bool {
-        matches!(self, Self::ForGood(_) | Self::Version(_))
+        matches!(self, Self::ForGood(_) | Self::Version(_) | Self::Token(ConfigError::TokenPipe { .. }))
     }
 }
 
@@ -74,15 +77,9 @@ pub(super) fn greet(stream: &Stream, reader: &mut FrameReader, who: &Identity, c
 }
 
 fn setback(Refusal { code, text, .. }: Refusal) -> Setback {
-    match code {
-        ErrorCode::Token | ErrorCode::Version | ErrorCode::NotAllowed => Setback::ForGood(text),
-        ErrorCode::Malformed
-        | ErrorCode::NameTaken
-        | ErrorCode::Busy
-        | ErrorCode::ShuttingDown
-        | ErrorCode::NotFound
-        | ErrorCode::Refused
-        | ErrorCode::BrokenSource
-        | ErrorCode::Internal => Setback::ForNow(text),
+    match code.remedy() {
+        _ if code == ErrorCode::NameTaken => Setback::NameTaken(text),
+        Remedy::Person => Setback::ForGood(text),
+        Remedy::Time | Remedy::OtherRequest => Setback::ForNow(text),
     }
 }

@@ -65,8 +65,8 @@ pub(super) const REDIAL_FIRST_MS: u64 = 100;
 pub(super) const REDIAL_MAX_MS: u64 = 3000;
 /// A session shorter than this does not count as success: the next pause gets longer, not shorter.
 pub(super) const REAL_SESSION_MS: u64 = 1000;
-/// The pause after a refusal that only a person can end, with another token or program.
-pub(super) const REFUSED: Duration = Duration::from_secs(30);
+/// The longest pause between two tries of a runner whose name is taken, once that has lasted.
+pub(super) const NAME_TAKEN_MAX_MS: u64 = 60_000;
 /// The time that a listening runner waits for the dispatcher's call before it announces itself again.
 pub(super) const CALL: Duration = Duration::from_secs(5);
 /// Callers of a listening runner that have not shown its key yet.

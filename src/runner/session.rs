@@ -11,14 +11,14 @@ use crossbeam_channel::{Receiver, Sender, bounded, select_biased};
 use super::error::RunnerError;
 use super::event::Event;
 use super::greeting::{Identity, Setback, greet};
-use super::limits::{BULK_CAPACITY, DIAL, REAL_SESSION_MS, REDIAL_FIRST_MS, REDIAL_MAX_MS, REFUSED};
+use super::limits::{BULK_CAPACITY, DIAL, NAME_TAKEN_MAX_MS, REAL_SESSION_MS, REDIAL_FIRST_MS, REDIAL_MAX_MS};
 use super::listening::{Callers, IncomingCall};
 use super::routes::Routes;
 use super::translate::{self, Heard};
 use super::upload::Upload;
 use crate::error_chain::chain;
 use crate::model::{Address, AttemptId, Moment, SessionId};
-use crate::transport::{Backoff, Frame, FrameReader, Outbox, Stream, TransportError};
+use crate::transport::{Absence, Backoff, Frame, FrameReader, Outbox, REFUSED_PAUSE, Stream, TransportError};
 use crate::{clock, threads};
 
 /// One session, as its threads share it.
@@ -104,6 +104,14 @@ fn longest_pause_ms(patience_ms: Option<u64>) -> u64 {
     patience_ms.map_or(REDIAL_MAX_MS, |patience_ms| REDIAL_MAX_MS.min(patience_ms / 4)).max(REDIAL_FIRST_MS)
 }
 
+/// Returns the longest pause of a runner whose name has been taken for `taken_ms`. A predecessor that vanished is given
+/// up within the dispatcher's timeout, and the runner must come in soon after. If the name is taken for much longer,
+/// another runner lives by it, and only a person changes that.
+fn longest_pause_without_name_ms(patience_ms: Option<u64>, taken_ms: u64) -> u64 {
+    let is_owned = taken_ms > patience_ms.unwrap_or(0).saturating_mul(2);
+    if is_owned { NAME_TAKEN_MAX_MS } else { longest_pause_ms(patience_ms) }
+}
+
 /// Opens sessions, one after the other.
 pub(super) struct Dialler {
     pub(super) who: Identity,
@@ -117,6 +125,10 @@ pub(super) struct Dialler {
     pub(super) closing: Receiver<()>,
     /// The length of the last session.
     pub(super) stayed_ms: u64,
+    /// What was logged about each address without a session, in the order of `dispatch`.
+    pub(super) absences: Vec<Absence>,
+    /// The first of the latest tries that all ended because another runner has the name.
+    pub(super) taken_since: Option<Moment>,
 }
 
 impl Dialler {
@@ -124,8 +136,12 @@ impl Dialler {
     pub(super) fn run(mut self) {
         let mut backoff = Backoff::new(REDIAL_FIRST_MS, REDIAL_MAX_MS, self.who.incarnation);
         let mut patience_ms = None;
+        self.absences.resize_with(self.dispatch.len(), Absence::default);
         loop {
-            backoff.limit(longest_pause_ms(patience_ms));
+            backoff.limit(match self.taken_since {
+                Some(since) => longest_pause_without_name_ms(patience_ms, clock::now().since(since)),
+                None => longest_pause_ms(patience_ms),
+            });
             let delay = backoff.next_delay();
             if self.closing_within(delay) {
                 return;
@@ -134,18 +150,22 @@ impl Dialler {
             match self.one_round(&mut patience_ms) {
                 Ok(()) => {}
                 Err(setback) if setback.is_for_good() => {
-                    let text = chain(&setback);
                     if patience_ms.is_none() {
-                        drop(self.news.send(SessionNews::Hopeless(Box::new(RunnerError::Refused(text)))));
+                        let error = RunnerError::Refused(chain(&setback));
+                        drop(self.news.send(SessionNews::Hopeless(Box::new(error))));
                         return;
                     }
-                    log::error!("{text}; trying again every {} s", REFUSED.as_secs());
-                    if self.closing_within(REFUSED) {
+                    if self.closing_within(REFUSED_PAUSE) {
                         return;
                     }
                 }
-                Err(setback) => log::warn!("no session with the dispatcher: {}", chain(&setback)),
+                Err(Setback::NameTaken(_)) => {
+                    self.taken_since.get_or_insert_with(clock::now);
+                    continue;
+                }
+                Err(_) => {}
             }
+            self.taken_since = None;
             if self.stayed_ms >= REAL_SESSION_MS {
                 backoff.reset();
             }
@@ -157,22 +177,26 @@ impl Dialler {
     }
 
     /// Tries the addresses in order until one gives a session, and stays in that session until it ends. The
-    /// dispatcher's answer sets `patience_ms`, its timeout for a runner.
+    /// dispatcher's answer sets `patience_ms`, its timeout for a runner. If all addresses fail, returns the first
+    /// setback, unless only a later one needs a person.
     fn one_round(&mut self, patience_ms: &mut Option<u64>) -> Result<(), Setback> {
-        let mut result = Ok(());
+        let mut worst: Option<Setback> = None;
         for at in 0..self.dispatch.len() {
             if self.closing_within(Duration::ZERO) {
                 return Ok(());
             }
-            result = self.one_session(&self.dispatch[at].clone(), patience_ms);
-            if result.is_ok() {
-                return result;
+            let address = self.dispatch[at].clone();
+            let Err(setback) = self.one_session(&address, patience_ms) else {
+                self.absences.iter_mut().for_each(Absence::over);
+                return Ok(());
+            };
+            let text = chain(&setback);
+            if self.absences[at].is_news(&text, clock::now()) {
+                log::warn!("no session with {address}: {text}; trying again");
             }
-            if let (Err(setback), true) = (&result, at + 1 < self.dispatch.len()) {
-                log::warn!("no session with {}: {}", self.dispatch[at], chain(setback));
-            }
+            worst = Some(worst.filter(|worst| worst.is_for_good() || !setback.is_for_good()).unwrap_or(setback));
         }
-        result
+        worst.map_or(Ok(()), Err)
     }
 
     fn one_session(&mut self, address: &Address, patience_ms: &mut Option<u64>) -> Result<(), Setback> {
@@ -222,12 +246,14 @@ impl Dialler {
                 return Ok(());
             }
         };
-        log::info!("session s{} with the dispatcher at {}", welcome.session, stream.peer());
+        let begin = format!("session s{} with the dispatcher at {}", welcome.session, stream.peer());
         let begun = clock::now();
+        let mut result = Ok(());
         if self.news.send(SessionNews::Connected(session.clone())).is_ok() {
-            match self.read(&session, &mut reader) {
+            match self.read(&session, &mut reader, &begin) {
                 _ if self.hangup.is_over() => log::info!("session s{} ended by this runner", welcome.session),
                 Ok(()) => log::warn!("session s{} ended: the dispatcher closed it", welcome.session),
+                Err(taken @ Setback::NameTaken(_)) => result = Err(taken),
                 Err(error) => log::warn!("session s{} ended: {}", welcome.session, chain(&error)),
             }
         }
@@ -240,7 +266,7 @@ impl Dialler {
         drop(ending);
         drop(writer);
         drop(self.news.send(SessionNews::Disconnected));
-        Ok(())
+        result
     }
 
     /// Tells the core of a message. Returns false if the core is gone.
@@ -248,7 +274,9 @@ impl Dialler {
         self.news.send(SessionNews::ForCore(event)).is_ok()
     }
 
-    fn read(&self, session: &Session, reader: &mut FrameReader) -> Result<(), TransportError> {
+    /// Passes the dispatcher's messages on until the session ends. Logs `begin` when the dispatcher has registered the
+    /// runner.
+    fn read(&self, session: &Session, reader: &mut FrameReader, begin: &str) -> Result<(), Setback> {
         loop {
             let heard = match translate::hear(reader) {
                 Ok(Some(heard)) => heard,
@@ -257,7 +285,7 @@ impl Dialler {
                     log::warn!("the dispatcher sent a message of the unknown type `{name}`: ignored");
                     continue;
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             };
             let is_taken = match heard {
                 Heard::LogAck { stream, offset } => self.uploads.send(Upload::Acknowledged { stream, offset }).is_ok(),
@@ -269,7 +297,13 @@ impl Dialler {
                     let since = threads::lock(&session.pings).pop_front();
                     since.is_none_or(|since| self.tell(Event::Renewed { since, gone }))
                 }
-                Heard::ForCore(event) => self.tell(event),
+                Heard::ForCore(event) => {
+                    if matches!(event, Event::Registered { .. }) {
+                        log::info!("{begin}");
+                    }
+                    self.tell(event)
+                }
+                Heard::NameTaken(text) => return Err(Setback::NameTaken(text)),
                 Heard::BadAhead => {
                     log::warn!("the dispatcher sent source with an invalid repository name or commit: ignored");
                     true
@@ -314,5 +348,15 @@ mod tests {
         }
         assert_eq!([None, Some(60_000)].map(longest_pause_ms), [REDIAL_MAX_MS; 2]);
         assert_eq!(longest_pause_ms(Some(0)), REDIAL_FIRST_MS);
+    }
+
+    /// The predecessor of a machine that lost its power is given up after the dispatcher's timeout. A name that is
+    /// taken for longer belongs to another runner.
+    #[test]
+    fn a_runner_without_its_name_tries_often_for_as_long_as_its_predecessor_may_be_in_the_way() {
+        for taken_ms in [0, 15_000, 30_000] {
+            assert_eq!(longest_pause_without_name_ms(Some(15_000), taken_ms), REDIAL_MAX_MS);
+        }
+        assert_eq!(longest_pause_without_name_ms(Some(15_000), 30_001), NAME_TAKEN_MAX_MS);
     }
 }

@@ -9,7 +9,7 @@ use crate::model::{
     StreamKind, StreamSummary, TaskName,
 };
 use crate::protocol::codec;
-use crate::protocol::hello::Refusal;
+use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::limits::MAX_LINE_BYTES;
 use crate::protocol::runner::{FromRunner, LogOffset, Runtask, StreamEnd, StreamName, ToRunner, WarmTree, WireTask};
 use crate::transport::{Frame, FrameReader, TransportError};
@@ -27,6 +27,8 @@ pub(super) enum Heard {
     ForCore(Event),
     /// Source that came ahead of a lease and makes no sense.
     BadAhead,
+    /// The registration was refused, because another runner has the name. The session is over.
+    NameTaken(String),
     /// The dispatcher refused a message of the runner.
     Error(String),
 }
@@ -73,6 +75,7 @@ pub(super) fn hear(reader: &mut FrameReader) -> Result<Option<Heard>, TransportE
         ToRunner::Ok { attempt } => Heard::ForCore(Event::Recorded(AttemptId(attempt))),
         ToRunner::Stale { attempt } => Heard::ForCore(Event::Fenced(AttemptId(attempt))),
         ToRunner::Drain => Heard::ForCore(Event::DrainAsked),
+        ToRunner::Error(Refusal { code: ErrorCode::NameTaken, text, .. }) => Heard::NameTaken(text),
         ToRunner::Error(Refusal { text, .. }) => Heard::Error(text),
     }))
 }

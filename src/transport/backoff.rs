@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// The pause of a role after a refusal that only a person can end, with another token or program.
+pub const REFUSED_PAUSE: Duration = Duration::from_secs(30);
+
 /// Delays between tries: growing, jittered, bounded.
 #[derive(Debug, Clone)]
 pub struct Backoff {

@@ -7,6 +7,7 @@
 //! [`Outbox`], and [`Stream::close`] from any thread ends both. Each kind of connection is one file in `link/`, behind
 //! one contract (`link/mod.rs`).
 
+mod absence;
 mod backoff;
 mod buffer;
 mod error;
@@ -19,7 +20,8 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-pub use backoff::Backoff;
+pub use absence::Absence;
+pub use backoff::{Backoff, REFUSED_PAUSE};
 #[cfg(any(test, fuzzing))]
 pub(crate) use buffer::BUSY_BYTES;
 pub use error::TransportError;

@@ -16,3 +16,4 @@ mod retention;
 mod runner;
 mod stalls;
 mod time;
+mod waiting;

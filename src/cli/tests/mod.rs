@@ -79,7 +79,7 @@ fn several_dispatchers_are_tried_in_the_order_typed() {
 fn a_token_is_looked_for_where_it_was_said_to_be() {
     let token = |typed: &str| {
         let Subcommand::Runner(flags) = parsed(typed) else { panic!("not a runner") };
-        flags.settings().unwrap().token.0
+        flags.settings().unwrap().token.path().to_owned()
     };
     assert_eq!(token("runner --token-file t --data /d"), std::path::Path::new("t"));
     assert_eq!(token("runner --data /d"), std::path::Path::new("/d/tokens/runner"));
@@ -127,8 +127,11 @@ fn settings_that_make_no_sense_together_are_refused() {
         assert_eq!(error.exit_code(), ExitCode::Usage, "{error}");
         error.to_string()
     };
-    let Subcommand::Observer(flags) = parsed("observer . src --name x") else { panic!("not an observer") };
-    assert!(usage(flags.settings(&Arguments::command()).map(drop)).contains("--name"));
+    for names in ["--name x", "--name x --name y --name z"] {
+        let Subcommand::Observer(flags) = parsed(&format!("observer . src {names}")) else { panic!("not an observer") };
+        let text = usage(flags.settings(&Arguments::command()).map(drop));
+        assert!(text.contains("one --name for each REPO, in their order"), "{text}");
+    }
     let Subcommand::Observer(flags) = parsed("--dispatch h:1 status") else { panic!("not an observer") };
     assert!(usage(flags.settings(&Arguments::command()).map(drop)).contains("surveil status"));
     let Subcommand::Dispatcher(flags) = parsed("dispatcher --heartbeat-interval 5s --heartbeat-timeout 6s") else {
@@ -137,6 +140,43 @@ fn settings_that_make_no_sense_together_are_refused() {
     assert!(usage(flags.settings().map(drop)).contains("four times"));
     let Subcommand::Runner(flags) = parsed("runner --name a/b") else { panic!("not a runner") };
     assert!(usage(flags.settings().map(drop)).contains("cannot name a runner"));
+}
+
+/// Two repositories of one name would share a mirror and a history.
+#[test]
+fn repositories_of_one_name_are_refused_in_one_command_unless_each_is_given_a_name() {
+    let dir = tempfile::tempdir().unwrap();
+    for path in ["one/app", "two/app", "three/App", "four/my app", "four/my-app", "five/app.git"] {
+        std::fs::create_dir_all(dir.path().join(path)).unwrap();
+    }
+    let settings = |repos: &[&str], names: &[&str]| {
+        let mut words: Vec<OsString> = vec!["surveil".into(), "observer".into()];
+        let path = |repo: &&str| if repo.contains("://") { (*repo).into() } else { dir.path().join(repo).into() };
+        words.extend(repos.iter().map(path));
+        words.extend(names.iter().map(|name| OsString::from(format!("--name={name}"))));
+        let Subcommand::Observer(flags) = Arguments::try_parse_from(words).unwrap().command else { unreachable!() };
+        flags.settings(&Arguments::command())
+    };
+    let twins = [
+        ["one/app", "two/app", "`app`"],
+        ["one/app", "five/app.git", "`app`"],
+        ["one/app", "https://h/team/app.git", "`app`"],
+        ["one/app", "three/App", "`app` and `App`"],
+        ["four/my app", "four/my-app", "`my-app`"],
+    ];
+    for [one, two, name] in twins {
+        let error = settings(&[one, two], &[]).unwrap_err();
+        assert_eq!(error.exit_code(), ExitCode::Usage);
+        let text = error.to_string();
+        assert!([one, two, name, "--name"].iter().all(|part| text.contains(part)), "{text}");
+        let named = settings(&[one, two], &["first", "second"]).unwrap();
+        assert_eq!(named.repos.iter().map(|repo| repo.name.as_str()).collect::<Vec<_>>(), ["first", "second"]);
+        assert!(settings(&[one, two], &["same", "same"]).is_err());
+    }
+    for (one, two) in [("one/app", "one/../one/app"), ("https://a:b@h/x", "https://h/x")] {
+        let text = settings(&[one, two], &["first", "second"]).unwrap_err().to_string();
+        assert!(text.contains("one repository: leave one out") && !text.contains("a:b"), "{text}");
+    }
 }
 
 #[test]

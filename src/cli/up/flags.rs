@@ -35,6 +35,9 @@ pub(crate) struct UpFlags {
     /// Branches to watch, as a glob; may be repeated [default: the branch that HEAD names]
     #[arg(long = "branch", value_name = "GLOB")]
     pub(crate) branches: Vec<String>,
+    /// The repository's name at the dispatcher [default: its last path component]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
     /// Most attempts to execute at a time [default: one for each core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MAX_SLOTS as i64))]
     pub(crate) slots: Option<u32>,

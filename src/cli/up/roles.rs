@@ -36,7 +36,7 @@ pub(crate) struct RoleSettings {
 impl RoleSettings {
     pub(crate) fn new(flags: UpFlags, commands: &clap::Command) -> Result<Self, CliError> {
         let (data, work) = (config::data_dir(flags.data.clone()), config::work_dir(flags.work.clone()));
-        let repo = observed(&flags.repo, None, &work, commands)?;
+        let repo = observed(&flags.repo, flags.name.as_deref(), &work, commands)?;
         if let RepoLocation::Path(path) = &repo.location {
             // Checked before anything is started; the observer would report the same later.
             drop(Watched::open(path)?);
@@ -218,14 +218,14 @@ impl Roles {
     /// The lines that are printed at the start.
     pub(crate) fn introduction(&self) -> Vec<String> {
         let (data, port, typed) = (&self.settings.data, self.address.port, self.typed_connection());
-        let (token, here) = (TokenSource::of_role(data, "runner").0, default_runner_name());
+        let (token, here) = (TokenSource::of_role(data, "runner"), default_runner_name());
         let mut lines = vec![
             format!("Watching {}, as `{}`. Ctrl-C ends it.", self.settings.repo.source, self.repo()),
             format!("  address  {}", self.address),
             format!("  data     {}", data.display()),
             format!("  logs     {}", data.join("logs").display()),
             format!("  ask      surveil status{typed}"),
-            format!("  to run tasks on another machine, too, give it a copy of {}, and there:", token.display()),
+            format!("  to run tasks on another machine, too, give it a copy of {}, and there:", token.path().display()),
         ];
         if self.is_exposed {
             lines.push(format!("           surveil runner --dispatch {here}:{port} --token-file runner"));

@@ -17,7 +17,7 @@ use crate::dispatcher::logs::LogSender;
 use crate::dispatcher::metrics::{self, Counters};
 use crate::dispatcher::watchdog::Pulse;
 use crate::model::reason::RefusalReason;
-use crate::model::{BuildId, Moment, PoolId, Record, SessionId, SpawnId, WholeBuild};
+use crate::model::{BuildId, Moment, PoolId, Record, RepoName, SessionId, SpawnId, WholeBuild};
 use crate::scheduler::{Effect, Event, Reply, RequestId, RunnerCommand, Scheduler};
 use crate::store::{Reader, Store, StoreError};
 
@@ -146,9 +146,7 @@ impl Core {
                 self.flush()?;
                 look(Seen { scheduler: &self.scheduler, counters: &self.counters, now: clock::now() });
             }
-            ToCore::SaveSource { repo, source } => {
-                self.pulse.excused(|| self.store.set_repo_source(&repo, &source))?;
-            }
+            ToCore::SaveSource { repo, source } => self.save_source(&repo, &source)?,
             ToCore::Forget { builds, rule, at, answer } => {
                 self.flush()?;
                 let forgotten = match self.pulse.excused(|| self.store.forget(&builds, rule, at)) {
@@ -164,6 +162,22 @@ impl Core {
             ToCore::Stop => return Ok(ControlFlow::Break(())),
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// Notes where a repository is observed. A change is a move, or a second repository that goes on in the history of
+    /// the first: only a person can tell which.
+    fn save_source(&mut self, repo: &RepoName, source: &str) -> Result<(), StoreError> {
+        let was = self.pulse.excused(|| self.store.repo_source(repo))?;
+        if was.as_deref() == Some(source) {
+            return Ok(());
+        }
+        if let Some(was) = was {
+            log::warn!(
+                "the repository {repo} is observed at {source} now, and was at {was}: if these are two repositories, \
+                 observe one of them under another --name"
+            );
+        }
+        self.pulse.excused(|| self.store.set_repo_source(repo, source))
     }
 
     fn take_commit(&mut self, commit: NewCommit, answer: Sender<Reply>) -> Result<(), StoreError> {

@@ -71,7 +71,7 @@ pub enum DialError {
 impl DialError {
     /// Whether another attempt is useless until a person does something.
     pub(crate) fn is_final(&self) -> bool {
-        matches!(self, Self::WrongToken { .. } | Self::Protocol { .. })
+        matches!(self, Self::WrongToken { .. } | Self::Protocol { .. } | Self::Token(ConfigError::TokenPipe { .. }))
     }
 }
 
@@ -154,7 +154,7 @@ impl Caller {
 
     fn refused(&self, address: Address, Refused { kind, text }: Refused) -> DialError {
         match kind {
-            RefusalKind::Token => DialError::WrongToken { address, path: self.token.0.clone(), text },
+            RefusalKind::Token => DialError::WrongToken { address, path: self.token.path().to_owned(), text },
             RefusalKind::Protocol => DialError::Protocol { address, text },
             RefusalKind::Name | RefusalKind::Later | RefusalKind::Request => DialError::Later { address, text },
         }

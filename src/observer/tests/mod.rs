@@ -104,7 +104,7 @@ impl Stage {
             .collect();
         let settings = ObserverSettings {
             dispatch: vec![Address { host: "127.0.0.1".into(), port: listener.local_addr().port() }],
-            token: TokenSource(token),
+            token: TokenSource::new(token),
             repos,
             branches: Vec::new(),
             interval_ms: HARDLY_EVER_MS,

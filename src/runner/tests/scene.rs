@@ -88,7 +88,7 @@ impl Scene {
         let settings = RunnerSettings {
             name: RunnerName::new("w1").unwrap(),
             dispatch: vec![listener.local_addr().to_string().parse().unwrap()],
-            token: TokenSource(token),
+            token: TokenSource::new(token),
             work: directory.path().join("work"),
             slots: 1,
             labels: vec![Label::new("gpu").unwrap()],

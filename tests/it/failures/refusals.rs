@@ -43,6 +43,20 @@ fn a_second_runner_of_the_same_name_waits_until_the_first_is_gone() {
 }
 
 #[test]
+fn two_repositories_of_the_same_name_in_one_command_are_refused_with_both_paths() {
+    let world = World::new();
+    let (one, two) = (world.repository("one/app"), world.repository("two/app"));
+    let (first, second) = (one.commit_script("true"), two.commit_script("echo other"));
+    let _dispatcher = world.dispatcher(&[]);
+    let refused = world.surveil(&["observer", text(&one.path), text(&two.path)]).error(2);
+    assert!([text(&one.path), text(&two.path), "--name"].iter().all(|part| refused.contains(part)), "{refused}");
+    let _observer = world.observer(&[&one, &two], &["--name=app", "--name=other"]);
+    let _runner = world.runner("w1", &[]);
+    assert_eq!(world.expect(&first, "passed").repo, "app");
+    assert_eq!(world.expect(&second, "passed").repo, "other");
+}
+
+#[test]
 fn a_second_repository_of_the_same_name_is_refused_with_what_to_do() {
     let world = World::new();
     let (one, two) = (world.repository("one/app"), world.repository("two/app"));
