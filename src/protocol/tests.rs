@@ -259,22 +259,56 @@ fn the_transcripts_are_made_of_messages() {
 
 #[test]
 fn the_limits_in_the_document_are_those_of_the_program() {
-    use super::limits::{MAX_HELLO_BYTES, MAX_LINE_BYTES, MAX_PAYLOAD_BYTES, MAX_SLOTS};
-    assert_eq!((MAX_LINE_BYTES, MAX_PAYLOAD_BYTES), (1_048_576, 1_048_576));
-    assert_eq!((MAX_HELLO_BYTES, MAX_SLOTS), (4_096, 1_024));
-    assert_eq!((super::limits::MAX_LABELS, super::limits::MAX_RANGE_COMMITS), (64, 1_000));
+    use super::limits::{
+        MAX_BRANCH_BYTES, MAX_HAVES, MAX_HELLO_BYTES, MAX_LABELS, MAX_LINE_BYTES, MAX_PAYLOAD_BYTES, MAX_RANGE_COMMITS,
+        MAX_REFUSAL_BYTES, MAX_REPORT_TEXT_BYTES, MAX_SENTENCE_BYTES, MAX_SLOTS, MAX_SOURCE_BYTES, MAX_STREAMS,
+        MAX_WARNINGS, PIECE_BYTES,
+    };
     let rows = [
-        "| a line, with its line feed | 1,048,576 bytes |",
-        "| the first line of a session | 4,096 bytes |",
-        "| nesting of arrays and objects | 32 |",
-        "| a payload | 1,048,576 bytes |",
-        "| a runner's slots, attempts named in one message | 1,024 |",
-        "| labels of a runner | 64 |",
-        "| commits in the `range` of a `dispatch` | 1,000 |",
+        ("a line, with its line feed", MAX_LINE_BYTES, " bytes"),
+        ("the first line of a session", MAX_HELLO_BYTES, " bytes"),
+        ("nesting of arrays and objects", 32, ""),
+        ("a payload", MAX_PAYLOAD_BYTES, " bytes"),
+        ("a runner's slots, attempts named in one message", MAX_SLOTS, ""),
+        ("labels of a runner", MAX_LABELS, ""),
+        ("commits in the `range` of a `dispatch`", MAX_RANGE_COMMITS, ""),
+        ("streams of a result beside its log", MAX_STREAMS, ""),
+        ("the place of a repository, `source`", MAX_SOURCE_BYTES, " bytes"),
+        ("the name of a branch", MAX_BRANCH_BYTES, " bytes"),
+        ("a label of a runner", 100, " bytes"),
+        ("a sentence of a peer: `subject`, `author`, `reason`, `log_missing`, `missing`", MAX_SENTENCE_BYTES, " bytes"),
+        ("a text of a report: `detail`, `problem`, a line of `why`", MAX_REPORT_TEXT_BYTES, " bytes"),
+        ("the text of an `error`", MAX_REFUSAL_BYTES, " bytes"),
+        ("warnings in one `status`", MAX_WARNINGS, ", of 1,024 bytes each"),
+        ("commits in `haves` that count", MAX_HAVES, ""),
+        ("entries of `warm` that count", MAX_SLOTS, ""),
     ];
-    for row in rows {
-        assert!(DOCUMENT.contains(row), "{row}");
+    for (what, limit, unit) in rows {
+        let row = format!("| {what} | {}{unit} |", with_commas(limit));
+        assert!(DOCUMENT.contains(&row), "{row}");
     }
+    assert!(DOCUMENT.contains(&format!("| a piece of an answer | about {} bytes |", with_commas(PIECE_BYTES))));
+}
+
+/// Formats a number as the document writes it.
+fn with_commas(number: usize) -> String {
+    let (thousands, rest) = (number / 1000, number % 1000);
+    if thousands == 0 { rest.to_string() } else { format!("{},{rest:03}", with_commas(thousands)) }
+}
+
+/// The most that every field of a report may hold still fits behind a full piece.
+#[test]
+fn no_entry_of_an_answer_is_too_long_for_a_piece() {
+    use super::limits::{
+        MAX_BRANCH_BYTES, MAX_LINE_BYTES, MAX_REPORT_TEXT_BYTES, MAX_SENTENCE_BYTES, MAX_WARNINGS, PIECE_BYTES,
+    };
+    // A byte takes six in JSON if it is a control character.
+    let texts = |bytes: usize| 6 * bytes;
+    let build = texts(MAX_REPORT_TEXT_BYTES + 2 * MAX_BRANCH_BYTES + 2 * MAX_SENTENCE_BYTES) + 4096;
+    // A job needs at most as many tasks as a commit has, and its runner executes as many attempts as it has slots.
+    let entry = texts(MAX_REPORT_TEXT_BYTES) + 1024 * 125 + 4096;
+    assert!(PIECE_BYTES + build + entry < MAX_LINE_BYTES);
+    assert!(texts(MAX_WARNINGS * MAX_SENTENCE_BYTES) + PIECE_BYTES < MAX_LINE_BYTES);
 }
 
 proptest! {
