@@ -6,11 +6,12 @@ use clap::Args;
 
 use super::output::bold;
 use super::{CliError, ExitCode, Output, human};
-use crate::config::check_directory;
+use crate::config::{CheckedTasks, check_directory};
 use crate::model::{Recipe, TaskSpec};
 
 const EXAMPLES: &str = "\
-The exit code is 0 if the tasks are valid and 2 if not; the error names line and column.
+All mistakes are listed, each with its line and what to write instead. The exit code is 0 if there are none and 2 \
+otherwise. Warnings name what is valid and probably not meant; they do not change the exit code.
 
 Examples:
   surveil check
@@ -27,12 +28,16 @@ pub(crate) struct CheckFlags {
 
 /// Prints the tasks.
 pub(crate) fn run(flags: &CheckFlags, out: &mut Output) -> Result<ExitCode, CliError> {
-    let tasks = check_directory(&flags.path)?;
+    let CheckedTasks { tasks, warnings } = check_directory(&flags.path)?;
     // The exit code is known, whether anybody reads the list or not.
     out.outlive_reader();
     out.line(format_args!("{}:", human::count(tasks.len() as u64, "task")))?;
     for task in &tasks {
         out.line(line(task))?;
+    }
+    for warning in &warnings {
+        // Behind the tasks, which would push it out of sight, and apart from what a program reads.
+        log::warn!("{warning}");
     }
     Ok(ExitCode::Ok)
 }

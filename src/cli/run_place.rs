@@ -33,7 +33,7 @@ impl RunPlace {
     /// Takes the directory as it is. Says so if it differs from the commit.
     pub(crate) fn as_it_is(typed: &Path) -> Result<Prepared, CliError> {
         // The path as typed, so that errors name files as the person would.
-        let tasks = check_directory(typed)?;
+        let tasks = check_directory(typed)?.tasks;
         let directory = open(typed)?;
         let origin = Origin::of(&directory);
         if let Ok(Some(local)) = Local::discover(&directory)
@@ -53,7 +53,7 @@ impl RunPlace {
         let source = Watched::open(local.root())?;
         let mut clean = CleanTree::new(&source, commit, &work.join("clean"))?;
         clean.bring()?;
-        let tasks = check_directory(clean.path())?;
+        let tasks = check_directory(clean.path())?.tasks;
         let origin = Origin { commit: commit.to_string(), ..Origin::of(local.root()) };
         Ok(Prepared { place: Self::Clean(Box::new(clean)), tasks, origin })
     }

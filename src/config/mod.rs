@@ -20,6 +20,6 @@ pub use settings::{
     DispatcherSettings, ObservedRepo, ObserverSettings, RepoLocation, Retention, RunnerSettings, TokenSource,
 };
 pub use tasks::{
-    MAX_TASK_FILE_BYTES, PlanContext, TASK_DIRECTORY, TASK_FILE, TaskFileError, check_directory, fallback_plan,
-    no_tasks_text, parse_tasks,
+    CheckedTasks, MAX_TASK_FILE_BYTES, PlanContext, TASK_DIRECTORY, TASK_FILE, TaskFileError, check_directory,
+    fallback_plan, no_tasks_text, parse_tasks,
 };

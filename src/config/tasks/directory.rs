@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::limits::{MAX_TASK_FILE_BYTES, MAX_TASKS, NAME_RULE, TASK_DIRECTORY, TASK_FILE};
 use super::mistake::{TaskFileError, quote, visible};
-use super::{PlanContext, no_tasks_text, parse_tasks};
+use super::{CheckedTasks, check_tasks, interpreters, no_tasks_text};
 use crate::config::ConfigError;
 use crate::model::{Script, TaskName, TaskSpec};
 
@@ -28,12 +28,19 @@ pub fn fallback_plan(executables: &[String]) -> Result<Vec<TaskSpec>, TaskFileEr
 }
 
 /// Reads the tasks of a work tree on this disk by the rules that the dispatcher applies to a commit: the task file,
-/// else the executable files of [`TASK_DIRECTORY`]. `path` may also be a task file itself.
-pub fn check_directory(path: &Path) -> Result<Vec<TaskSpec>, ConfigError> {
+/// else the executable files of [`TASK_DIRECTORY`]. `path` may also be a task file itself. Tells all mistakes, or warns
+/// of what is probably not meant.
+pub fn check_directory(path: &Path) -> Result<CheckedTasks, ConfigError> {
     let failed = |source| ConfigError::Read { path: path.to_owned(), source };
     if !fs::metadata(path).map_err(failed)?.is_dir() {
         return parse_file(path);
     }
+    let mut checked = read_directory(path)?;
+    checked.warnings.extend(interpreters::with_carriage_returns(path, &checked.tasks));
+    Ok(checked)
+}
+
+fn read_directory(path: &Path) -> Result<CheckedTasks, ConfigError> {
     let file = if path == Path::new(".") { TASK_FILE.into() } else { path.join(TASK_FILE) };
     // A symbolic link is not followed: git stores it as a link, so in a commit it is no task file.
     match fs::symlink_metadata(&file) {
@@ -47,7 +54,7 @@ pub fn check_directory(path: &Path) -> Result<Vec<TaskSpec>, ConfigError> {
     }
     let directory = path.join(TASK_DIRECTORY);
     let names = executables(&directory).map_err(|source| ConfigError::Read { path: directory, source })?;
-    Ok(fallback_plan(&names)?)
+    Ok(CheckedTasks { tasks: fallback_plan(&names)?, warnings: Vec::new() })
 }
 
 fn file_task(name: &str) -> Result<TaskSpec, TaskFileError> {
@@ -64,13 +71,13 @@ fn file_task(name: &str) -> Result<TaskSpec, TaskFileError> {
     Ok(TaskSpec::new(checked_name, Script::Program(vec![format!("./{TASK_DIRECTORY}/{name}")])))
 }
 
-fn parse_file(path: &Path) -> Result<Vec<TaskSpec>, ConfigError> {
+fn parse_file(path: &Path) -> Result<CheckedTasks, ConfigError> {
     let failed = |source| ConfigError::Read { path: path.to_owned(), source };
     let mut text = Vec::new();
-    // Reads one byte more than is allowed, so that `parse_tasks` sees that the file is too large.
+    // Reads one byte more than is allowed, so that `check_tasks` sees that the file is too large.
     let limit = u64::try_from(MAX_TASK_FILE_BYTES).unwrap_or(u64::MAX).saturating_add(1);
     File::open(path).map_err(failed)?.take(limit).read_to_end(&mut text).map_err(failed)?;
-    Ok(parse_tasks(&path.to_string_lossy(), &text, PlanContext::Unknown)?)
+    Ok(check_tasks(&path.to_string_lossy(), &text)?)
 }
 
 /// Returns the sorted names of the regular files that their owner may execute; none if there is no such directory.
@@ -109,10 +116,10 @@ mod tests {
     fn a_task_file_wins_over_a_directory_of_tasks() {
         let tree = tempfile::tempdir().unwrap();
         write(&tree.path().join("tasks/build"), 0o755);
-        assert_eq!(&*check_directory(tree.path()).unwrap()[0].name, "build");
+        assert_eq!(&*check_directory(tree.path()).unwrap().tasks[0].name, "build");
         fs::write(tree.path().join(TASK_FILE), "[task.test]\nrun = 'x'").unwrap();
-        assert_eq!(&*check_directory(tree.path()).unwrap()[0].name, "test");
-        assert_eq!(&*check_directory(&tree.path().join(TASK_FILE)).unwrap()[0].name, "test");
+        assert_eq!(&*check_directory(tree.path()).unwrap().tasks[0].name, "test");
+        assert_eq!(&*check_directory(&tree.path().join(TASK_FILE)).unwrap().tasks[0].name, "test");
     }
 
     #[test]
@@ -123,7 +130,7 @@ mod tests {
             write(&tasks.join(name), mode);
         }
         std::os::unix::fs::symlink("a", tasks.join("link")).unwrap();
-        let names: Vec<_> = check_directory(tree.path()).unwrap().into_iter().map(|task| task.name).collect();
+        let names: Vec<_> = check_directory(tree.path()).unwrap().tasks.into_iter().map(|task| task.name).collect();
         assert_eq!(names, [TaskName::new("a").unwrap(), TaskName::new("b").unwrap()]);
         write(&tasks.join("un fit"), 0o755);
         assert!(error(tree.path()).starts_with("tasks/un fit: `un fit` cannot name a task\n"));

@@ -2,56 +2,58 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::findings::Findings;
 use super::mistake::{Mistake, quote};
 use super::parse::PlacedTask;
 use super::suggest::nearest;
 
 /// Tasks of a cycle that an error names.
 const MAX_SHOWN_CYCLE: usize = 12;
+/// Cycles that are reported. Each further one mostly shares tasks with them.
+const MAX_CYCLES: usize = 10;
 
-/// Checks the needs of all tasks.
-pub(super) fn check_needs(tasks: &[PlacedTask]) -> Result<(), Mistake> {
+/// Checks the needs of all tasks. `broken` are the names of tasks that are in the file and could not be read.
+pub(super) fn check_needs(tasks: &[PlacedTask], broken: &HashSet<&str>, found: &mut Findings) {
     let index: HashMap<&str, usize> = tasks.iter().enumerate().map(|(at, task)| (&*task.spec.name, at)).collect();
     for task in tasks {
-        check_names(task, tasks, &index)?;
+        check_names(task, tasks, &|name| index.contains_key(name) || broken.contains(name), found);
     }
-    find_cycle(tasks, &index).map_or(Ok(()), |cycle| Err(cycle_mistake(tasks, &cycle)))
+    for cycle in find_cycles(tasks, &index) {
+        found.mistake(cycle_mistake(tasks, &cycle));
+    }
 }
 
-fn check_names(task: &PlacedTask, tasks: &[PlacedTask], index: &HashMap<&str, usize>) -> Result<(), Mistake> {
+fn check_names(task: &PlacedTask, tasks: &[PlacedTask], is_task: &dyn Fn(&str) -> bool, found: &mut Findings) {
     let name = &task.spec.name;
     let mut seen = HashSet::new();
     for need in &task.needs {
         let needed = &*need.value;
-        let wrong = |message: String, help: String| Mistake::new(need.place.clone(), message, help);
+        let mut wrong = |message: String, help: String| found.mistake(Mistake::new(need.place.clone(), message, help));
         if needed == &**name {
-            return Err(wrong(format!("task `{name}` needs itself"), "name other tasks only".to_owned()));
-        }
-        if !seen.insert(needed) {
-            let message = format!("task `{name}` needs {} twice", quote(needed));
-            return Err(wrong(message, "name each task once".to_owned()));
-        }
-        if !index.contains_key(needed) {
+            wrong(format!("task `{name}` needs itself"), "name other tasks only".to_owned());
+        } else if !seen.insert(needed) {
+            wrong(format!("task `{name}` needs {} twice", quote(needed)), "name each task once".to_owned());
+        } else if !is_task(needed) {
             let others = tasks.iter().map(|other| &*other.spec.name).filter(|other| *other != &**name);
             let help = match nearest(needed, others) {
                 Some(near) => format!("write `{near}`, or add a task of that name"),
                 None => "name a task of this file, or add one of that name".to_owned(),
             };
-            return Err(wrong(format!("task `{name}` needs {}, which is not a task", quote(needed)), help));
+            wrong(format!("task `{name}` needs {}, which is not a task", quote(needed)), help);
         }
     }
-    Ok(())
 }
 
-/// Finds tasks of which each needs the next, and the last needs the first. Does not recurse, so that a long chain of
-/// needs cannot exhaust a thread's stack.
-fn find_cycle(tasks: &[PlacedTask], index: &HashMap<&str, usize>) -> Option<Vec<usize>> {
+/// Finds tasks of which each needs the next, and the last needs the first, at most [`MAX_CYCLES`] times. Does not
+/// recurse, so that a long chain of needs cannot exhaust a thread's stack.
+fn find_cycles(tasks: &[PlacedTask], index: &HashMap<&str, usize>) -> Vec<Vec<usize>> {
     #[derive(Clone, Copy, PartialEq)]
     enum Visit {
         Never,
         OnPath,
         Done,
     }
+    let mut cycles = Vec::new();
     let mut seen = vec![Visit::Never; tasks.len()];
     for start in 0..tasks.len() {
         // The path from `start` to the present task. Each entry has the index of its next need.
@@ -64,7 +66,8 @@ fn find_cycle(tasks: &[PlacedTask], index: &HashMap<&str, usize>) -> Option<Vec<
                 continue;
             };
             *next += 1;
-            let needed = index[&*need.value];
+            // A need of itself, and of no task, is a mistake of its own.
+            let Some(&needed) = index.get(&*need.value).filter(|needed| **needed != *at) else { continue };
             match seen[needed] {
                 Visit::Done => {}
                 Visit::Never => {
@@ -74,12 +77,15 @@ fn find_cycle(tasks: &[PlacedTask], index: &HashMap<&str, usize>) -> Option<Vec<
                 Visit::OnPath => {
                     // The tasks before this one on the path only lead into the cycle.
                     let tasks = path.iter().map(|(at, _)| *at);
-                    return Some(tasks.skip_while(|at| *at != needed).collect());
+                    cycles.push(tasks.skip_while(|at| *at != needed).collect());
+                    if cycles.len() == MAX_CYCLES {
+                        return cycles;
+                    }
                 }
             }
         }
     }
-    None
+    cycles
 }
 
 /// Makes the mistake for a cycle. Its place is the need of the cycle's first task in the file.

@@ -2,14 +2,12 @@
 //! in `docs/tasks.md` all follow it. A new key is one entry of [`KEYS`] with its reader here, a field of [`Recipe`] if
 //! runners have to know it or of [`Placement`] if not, and the code that acts on it.
 
-use std::ops::Range;
-use std::sync::Arc;
-
-use super::PlanContext;
+use super::command::{self, refuse_nul};
+use super::draft::Draft;
 use super::mistake::{Mistake, quote};
 use super::value::{Placed, TableEntry, entries, kind};
 use crate::config::quantity;
-use crate::model::{Label, Placement, Recipe, Script};
+use crate::model::Label;
 
 /// The longest timeout: an attempt that takes longer is a service, and would occupy its slot for good.
 pub(super) const MAX_TIMEOUT_MS: u64 = 30 * 24 * 60 * 60 * 1000;
@@ -21,6 +19,11 @@ pub(super) const MAX_LABELS: usize = 64;
 pub(super) const MAX_KEEP: usize = 64;
 /// Prefix of the variables that the runner sets. All of it is reserved, so that a later variable breaks nobody's file.
 const RESERVED_ENV: &str = "SURVEIL_";
+const KEEP_HELP: &str = "name a file or directory below the root of the repository, such as `keep = [\"target\"]`";
+/// For paths that people keep elsewhere, where nothing is cleaned anyway.
+const OUTSIDE_HELP: &str = "name a file or directory below the root of the repository, such as `keep = [\"target\"]`;\n\
+                            nothing outside the work tree is cleaned: a cache in the home directory stays by itself,\n\
+                            or let the tool put it into the tree, such as by `env = { CARGO_HOME = \".cargo\" }`";
 
 /// One key of a task.
 #[cfg_attr(not(test), expect(dead_code, reason = "`row` is for the test of docs/tasks.md only"))]
@@ -35,147 +38,98 @@ pub(super) struct Key {
     pub(super) read: fn(&TableEntry<'_, '_>, &mut Draft<'_>) -> Result<(), Mistake>,
 }
 
-/// A task whose keys are being read.
-#[derive(Debug)]
-pub(super) struct Draft<'a> {
-    /// For keys whose meaning depends on the occasion.
-    #[expect(dead_code, reason = "no key depends on it yet")]
-    pub(super) context: PlanContext<'a>,
-    pub(super) recipe: Recipe,
-    /// Without `needs`.
-    pub(super) placement: Placement,
-    /// Texts with their places: only `graph` knows whether they name tasks.
-    pub(super) needs: Vec<Placed<Arc<str>>>,
-}
-
-impl<'a> Draft<'a> {
-    pub(super) fn new(context: PlanContext<'a>) -> Self {
-        // The script is a placeholder: `run` is required.
-        let recipe = Recipe::new(Script::Shell(String::new()));
-        Self { context, recipe, placement: Placement::default(), needs: Vec::new() }
-    }
-}
-
 /// All keys of a task, in the order of the documentation.
 pub(super) static KEYS: [Key; 9] = [
     Key {
         name: "run",
         row: "string, or list of strings | required | the script, or the program with its arguments",
         aliases: &["command", "commands", "cmd", "script", "exec", "steps"],
-        read: |entry, draft| read_run(entry).map(|script| draft.recipe.script = script),
+        read: command::read_run,
     },
     Key {
         name: "needs",
         row: "list of task names | `[]` | tasks that must have passed before",
-        aliases: &["depends", "depends_on", "dependencies", "requires", "after"],
-        read: |entry, draft| read_needs(entry).map(|needs| draft.needs = needs),
+        aliases: &["depends", "depends_on", "dependencies", "requires", "after", "need"],
+        read: read_needs,
     },
     Key {
         name: "env",
         row: "table of strings | `{}` | variables that are added to the environment",
-        aliases: &["environment", "variables"],
-        read: |entry, draft| read_env(entry).map(|env| draft.recipe.env = env),
+        aliases: &["environment", "variables", "envs", "vars"],
+        read: read_env,
     },
     Key {
         name: "timeout",
         row: r#"duration | `"1h"` | the longest that one attempt may take"#,
-        aliases: &["timeout_minutes"],
+        aliases: &["timeout_minutes", "timeout_in_minutes", "time_limit"],
         read: |entry, draft| read_timeout(entry).map(|ms| draft.recipe.timeout_ms = ms),
     },
     Key {
         name: "retries",
         row: "0 to 10 | `0` | how often a failed attempt is tried again",
-        aliases: &["retry"],
+        aliases: &["retry", "attempts"],
         read: |entry, draft| entry.count(MAX_RETRIES).map(|count| draft.placement.retries = count),
     },
     Key {
         name: "allow_failure",
         row: "`true` or `false` | `false` | whether the build passes even if this task fails",
-        aliases: &["continue_on_error"],
+        aliases: &["continue_on_error", "soft_fail", "allow_failures"],
         read: |entry, draft| entry.flag().map(|flag| draft.placement.allow_failure = flag),
     },
     Key {
         name: "labels",
         row: "list of labels | `[]` | labels that a runner must have",
-        aliases: &["tags", "runs_on"],
-        read: |entry, draft| read_labels(entry).map(|labels| draft.placement.labels = labels),
+        aliases: &["tags", "runs_on", "agents", "agent", "runner", "pool", "queue", "executor", "resource_class"],
+        read: read_labels,
     },
     Key {
         name: "keep",
         row: "list of paths | `[]` | paths that stay in the work tree for the next attempt there",
         aliases: &["cache"],
-        read: |entry, draft| read_keep(entry).map(|paths| draft.recipe.keep = paths),
+        read: read_keep,
     },
     Key {
         name: "exclusive",
         row: "`true` or `false` | `false` | whether two attempts of this job must never overlap",
-        aliases: &["concurrency"],
+        aliases: &["concurrency", "resource_group", "lock", "concurrency_group"],
         read: |entry, draft| entry.flag().map(|flag| draft.recipe.exclusive = flag),
     },
 ];
 
-/// Whether a task has a key of that name.
-pub(super) fn is_key(name: &str) -> bool {
-    KEYS.iter().any(|key| key.name == name)
+fn read_needs(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> Result<(), Mistake> {
+    let needs = entry.texts("list the names of tasks, such as `needs = [\"build\"]`", &mut draft.found)?;
+    draft.needs = needs.into_iter().map(|need| Placed { place: need.place, value: need.value.into() }).collect();
+    Ok(())
 }
 
-fn read_run(entry: &TableEntry<'_, '_>) -> Result<Script, Mistake> {
-    let help = "write a line for the shell, such as `run = \"make test\"`,\n\
-                or a program with its arguments, such as `run = [\"make\", \"test\"]`";
-    if let Some(line) = entry.value.get_ref().as_str() {
-        refuse_nul(entry.value.span(), line)?;
-        if line.trim().is_empty() {
-            return Err(entry.wrong("`run` is empty", help));
-        }
-        return Ok(Script::stopping_at_failure(line));
+fn read_env(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> Result<(), Mistake> {
+    for variable in entries(entry.table("write a table, such as `env = { LEVEL = \"2\" }`")?) {
+        let read = read_variable(&variable);
+        draft.recipe.env.extend(draft.found.unless_wrong(read));
     }
-    if !entry.value.get_ref().is_array() {
-        let message = format!("`run` must be a string or a list of strings, this is {}", kind(entry.value.get_ref()));
-        return Err(entry.wrong(message, help));
-    }
-    let words = entry.texts(help)?;
-    for word in &words {
-        refuse_nul(word.place.clone(), word.value)?;
-    }
-    match words.first() {
-        None => Err(entry.wrong("`run` is empty", help)),
-        Some(program) if program.value.trim().is_empty() => {
-            Err(Mistake::new(program.place.clone(), "`run` names no program", help))
-        }
-        Some(_) => Ok(Script::Program(words.iter().map(|word| word.value.to_owned()).collect())),
-    }
+    Ok(())
 }
 
-fn read_needs(entry: &TableEntry<'_, '_>) -> Result<Vec<Placed<Arc<str>>>, Mistake> {
-    let needs = entry.texts("list the names of tasks, such as `needs = [\"build\"]`")?;
-    Ok(needs.into_iter().map(|need| Placed { place: need.place, value: need.value.into() }).collect())
-}
-
-fn read_env(entry: &TableEntry<'_, '_>) -> Result<Vec<(String, String)>, Mistake> {
-    let table = entry.table("write a table, such as `env = { LEVEL = \"2\" }`")?;
-    let mut variables = Vec::new();
-    for variable in entries(table) {
-        let name = variable.key;
-        if name.is_empty() || name.contains('=') || name.contains(char::is_control) {
-            let message = format!("{} cannot name a variable of the environment", quote(name));
-            let help = "use a name without `=` and control characters, such as `LEVEL`";
-            return Err(Mistake::new(variable.key_place, message, help));
-        }
-        if name.starts_with(RESERVED_ENV) {
-            let message = format!("{} is reserved: the runner sets variables of that prefix", quote(name));
-            return Err(Mistake::new(variable.key_place, message, "use another name"));
-        }
-        let value = variable.value.get_ref();
-        let Some(text) = value.as_str() else {
-            let is_plain = !value.is_array() && !value.is_table();
-            let advice = if is_plain { "put the value in quotes" } else { "write a string" };
-            let help = format!("{advice}: a variable of the environment is text");
-            return Err(variable.wrong(format!("{} must be a string, this is {}", quote(name), kind(value)), help));
-        };
-        refuse_nul(variable.value.span(), text)?;
-        variables.push((name.to_owned(), text.to_owned()));
+fn read_variable(variable: &TableEntry<'_, '_>) -> Result<(String, String), Mistake> {
+    let (name, place) = (variable.key, variable.key_place.clone());
+    if name.is_empty() || name.contains('=') || name.contains(char::is_control) {
+        let message = format!("{} cannot name a variable of the environment", quote(name));
+        let help = "use a name without `=` and control characters, such as `LEVEL`";
+        return Err(Mistake::new(place, message, help));
     }
-    Ok(variables)
+    if name.starts_with(RESERVED_ENV) {
+        let message = format!("{} is reserved: the runner sets variables of that prefix", quote(name));
+        return Err(Mistake::new(place, message, "use another name"));
+    }
+    let value = variable.value.get_ref();
+    let Some(text) = value.as_str() else {
+        let is_plain = !value.is_array() && !value.is_table();
+        let advice = if is_plain { "put the value in quotes" } else { "write a string" };
+        let help = format!("{advice}: a variable of the environment is text");
+        return Err(variable.wrong(format!("{} must be a string, this is {}", quote(name), kind(value)), help));
+    };
+    refuse_nul(variable.value.span(), text)?;
+    Ok((name.to_owned(), text.to_owned()))
 }
 
 fn read_timeout(entry: &TableEntry<'_, '_>) -> Result<u64, Mistake> {
@@ -192,13 +146,14 @@ fn read_timeout(entry: &TableEntry<'_, '_>) -> Result<u64, Mistake> {
     }
 }
 
-fn read_labels(entry: &TableEntry<'_, '_>) -> Result<Vec<Label>, Mistake> {
+fn read_labels(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> Result<(), Mistake> {
     let help = "a label is WORD or KEY=VALUE, with letters, digits and . _ - + : @ / only,\n\
                 such as `labels = [\"gpu\", \"os=linux\"]`";
     let mut labels = Vec::new();
-    for label in entry.texts(help)? {
+    for label in entry.texts(help, &mut draft.found)? {
         let message = || format!("{} is not a label", quote(label.value));
-        labels.push(Label::new(label.value).map_err(|_| Mistake::new(label.place.clone(), message(), help))?);
+        let read = Label::new(label.value).map_err(|_| Mistake::new(label.place.clone(), message(), help));
+        labels.extend(draft.found.unless_wrong(read));
     }
     labels.sort();
     labels.dedup();
@@ -206,32 +161,14 @@ fn read_labels(entry: &TableEntry<'_, '_>) -> Result<Vec<Label>, Mistake> {
         let message = format!("a task has at most {MAX_LABELS} labels");
         return Err(entry.wrong(message, "name what a runner must offer, and no more"));
     }
-    Ok(labels)
+    draft.placement.labels = labels;
+    Ok(())
 }
 
-fn read_keep(entry: &TableEntry<'_, '_>) -> Result<Vec<String>, Mistake> {
-    let help = "name a file or directory below the root of the repository, such as `keep = [\"target\"]`";
-    let mut paths: Vec<String> = Vec::new();
-    for path in entry.texts(help)? {
-        let wrong = |why: &str| Mistake::new(path.place.clone(), format!("{} {why}", quote(path.value)), help);
-        refuse_nul(path.place.clone(), path.value)?;
-        if path.value.starts_with(['/', '~']) {
-            return Err(wrong("is not a path inside the work tree"));
-        }
-        if path.value.contains('*') {
-            return Err(wrong("is a pattern, and `keep` takes plain paths"));
-        }
-        let parts: Vec<&str> = path.value.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-        if parts.contains(&"..") {
-            return Err(wrong("leads out of the work tree"));
-        }
-        if parts.iter().any(|part| part.eq_ignore_ascii_case(".git")) {
-            return Err(wrong("belongs to git and cannot be kept"));
-        }
-        if parts.is_empty() {
-            return Err(wrong("names nothing inside the work tree"));
-        }
-        let plain = parts.join("/");
+fn read_keep(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> Result<(), Mistake> {
+    for path in entry.texts(KEEP_HELP, &mut draft.found)? {
+        let Some(plain) = draft.found.unless_wrong(kept_path(&path)) else { continue };
+        let paths = &mut draft.recipe.keep;
         if paths.contains(&plain) {
             continue;
         }
@@ -241,13 +178,33 @@ fn read_keep(entry: &TableEntry<'_, '_>) -> Result<Vec<String>, Mistake> {
         }
         paths.push(plain);
     }
-    Ok(paths)
+    Ok(())
 }
 
-fn refuse_nul(place: Range<usize>, text: &str) -> Result<(), Mistake> {
-    if text.contains('\0') {
-        let help = "leave it out: no program can be given one";
-        return Err(Mistake::new(place, "the text has a NUL character", help));
+/// Returns the path without what changes nothing, such as `./`, if it is a path below the root of the repository.
+fn kept_path(path: &Placed<&str>) -> Result<String, Mistake> {
+    let wrong = |why: &str, help: &str| Mistake::new(path.place.clone(), format!("{} {why}", quote(path.value)), help);
+    refuse_nul(path.place.clone(), path.value)?;
+    if path.value.starts_with(['/', '~']) || path.value.contains('$') {
+        let why = if path.value.contains('$') {
+            "is taken as it is, and nothing expands `$`"
+        } else {
+            "is not a path inside the work tree"
+        };
+        return Err(wrong(why, OUTSIDE_HELP));
     }
-    Ok(())
+    if path.value.contains(['*', '?']) {
+        return Err(wrong("is a pattern, and `keep` takes plain paths", KEEP_HELP));
+    }
+    let parts: Vec<&str> = path.value.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    if parts.contains(&"..") {
+        return Err(wrong("leads out of the work tree", KEEP_HELP));
+    }
+    if parts.iter().any(|part| part.eq_ignore_ascii_case(".git")) {
+        return Err(wrong("belongs to git and cannot be kept", KEEP_HELP));
+    }
+    if parts.is_empty() {
+        return Err(wrong("names nothing inside the work tree", KEEP_HELP));
+    }
+    Ok(parts.join("/"))
 }

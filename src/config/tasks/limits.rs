@@ -15,6 +15,11 @@ pub(super) const MAX_TASKS: usize = 1000;
 /// (`MAX_ARG_STRLEN`, execve(2)), and a task of this size fits into one message of the protocol, even fully escaped.
 pub(super) const MAX_TASK_BYTES: usize = 128 * 1024 - 1;
 
+/// Mistakes of a file that the text of its build names. The text is stored, and sent in reports.
+pub(super) const MAX_PROBLEM_MISTAKES: usize = 5;
+/// Mistakes of a file that `surveil check` shows. A file with more of them is no task file.
+pub(super) const MAX_SHOWN_MISTAKES: usize = 50;
+
 /// Advice in errors about names that cannot name a task.
 pub(super) const NAME_RULE: &str = "use 1 to 100 of A-Z a-z 0-9 . _ - and start with a letter or digit";
 /// The example in errors about files without tasks.

@@ -33,6 +33,11 @@ impl Mistake {
         Self { place, message: message.into(), help: help.into() }
     }
 
+    /// Returns the number of the line, counted from 1.
+    pub(super) fn line(&self, text: &str) -> usize {
+        text[..text.floor_char_boundary(self.place.start)].matches('\n').count() + 1
+    }
+
     /// Renders the mistake as `NAME:LINE:COLUMN: …`, for a file `name` with this text. Lines and columns are counted
     /// from 1, columns in characters.
     pub(super) fn explain(&self, name: &str, text: &str) -> TaskFileError {
@@ -41,7 +46,7 @@ impl Mistake {
         let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
         let line_end = text[start..].find('\n').map_or(text.len(), |newline| start + newline);
         let line = text[line_start..line_end].trim_end_matches('\r');
-        let number = text[..start].matches('\n').count() + 1;
+        let number = self.line(text);
         let column = text[line_start..start].chars().count();
         let marked = text[start..end.min(line_end)].trim_end_matches('\r').chars().count().max(1);
 
@@ -89,7 +94,7 @@ fn excerpt(line: &str, column: usize, marked: usize) -> (String, String) {
 }
 
 /// Replaces control characters and those that reorder text (U+202A to U+202E, U+2066 to U+2069 and similar).
-fn visible_char(c: char) -> char {
+pub(super) fn visible_char(c: char) -> char {
     let reorders = matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}');
     if c.is_control() || reorders || c == '\u{feff}' { '\u{fffd}' } else { c }
 }

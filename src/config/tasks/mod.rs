@@ -4,9 +4,15 @@
 //! checked together here, so that later code may trust a [`TaskSpec`]. Anybody who may commit writes the file: whatever
 //! it contains, reading it must end soon, must not panic, and must not exhaust a thread's stack.
 
+mod command;
 mod context;
 mod directory;
+mod doubts;
+mod draft;
+mod findings;
+mod foreign;
 mod graph;
+mod interpreters;
 mod keys;
 mod limits;
 mod mistake;
@@ -14,17 +20,49 @@ mod parse;
 mod suggest;
 mod value;
 
+use std::borrow::Cow;
+
 use crate::model::{Need, TaskName, TaskSpec};
-use limits::EXAMPLE;
+use findings::Findings;
+use limits::{EXAMPLE, MAX_PROBLEM_MISTAKES, MAX_SHOWN_MISTAKES};
 use mistake::Mistake;
+use parse::PlacedTask;
 
 pub use context::PlanContext;
 pub use directory::{check_directory, fallback_plan};
 pub use limits::{MAX_TASK_FILE_BYTES, TASK_DIRECTORY, TASK_FILE};
 pub use mistake::TaskFileError;
 
-/// Reads a task file that is called `name` in errors. Returns the tasks in the order of the file.
+/// The tasks of a work tree, and what in them is probably not meant.
+#[derive(Debug, PartialEq, Eq)]
+pub struct CheckedTasks {
+    pub tasks: Vec<TaskSpec>,
+    /// Texts for people, each with its place in the file.
+    pub warnings: Vec<String>,
+}
+
+/// Reads a task file that is called `name` in errors. Returns the tasks in the order of the file, or the first
+/// [`MAX_PROBLEM_MISTAKES`] mistakes: the text is stored with a build.
 pub fn parse_tasks(name: &str, text: &[u8], context: PlanContext<'_>) -> Result<Vec<TaskSpec>, TaskFileError> {
+    let (tasks, _) = read_file(name, text, context, MAX_PROBLEM_MISTAKES)?;
+    Ok(tasks.into_iter().map(with_needs).collect())
+}
+
+/// Reads a task file as [`parse_tasks`] does, and tells all mistakes, or the tasks with all warnings.
+fn check_tasks(name: &str, text: &[u8]) -> Result<CheckedTasks, TaskFileError> {
+    let (tasks, mut found) = read_file(name, text, PlanContext::Unknown, MAX_SHOWN_MISTAKES)?;
+    doubts::look_at(&tasks, &mut found);
+    let warnings = found.warnings(name, &with_newlines(&String::from_utf8_lossy(text)));
+    Ok(CheckedTasks { tasks: tasks.into_iter().map(with_needs).collect(), warnings })
+}
+
+/// Reads the tasks of a file. In an error, `shown` mistakes are shown.
+fn read_file(
+    name: &str,
+    text: &[u8],
+    context: PlanContext<'_>,
+    shown: usize,
+) -> Result<(Vec<PlacedTask>, Findings), TaskFileError> {
     if text.len() > MAX_TASK_FILE_BYTES {
         let name = mistake::visible(name);
         let text = format!(
@@ -39,17 +77,23 @@ pub fn parse_tasks(name: &str, text: &[u8], context: PlanContext<'_>) -> Result<
         // Lossy conversion does not change the text before the place, so the place is the same in the new text.
         Mistake::new(at..at + 1, "the file is not UTF-8", help).explain(name, &String::from_utf8_lossy(text))
     })?;
-    let read = || {
-        let tasks = parse::read_tasks(text, context)?;
-        graph::check_needs(&tasks)?;
-        let with_needs = |task: parse::PlacedTask| {
-            let mut spec = task.spec;
-            spec.placement.needs = task.needs.iter().map(|need| need_of(&need.value)).collect();
-            spec
-        };
-        Ok(tasks.into_iter().map(with_needs).collect())
-    };
-    read().map_err(|mistake: Mistake| mistake.explain(name, text))
+    let text = &*with_newlines(text);
+    let mut found = Findings::default();
+    let tasks = parse::read_tasks(text, context, &mut found);
+    if found.has_mistakes() { Err(found.error(name, text, shown)) } else { Ok((tasks, found)) }
+}
+
+/// Returns the text with `\n` at the end of each line. TOML leaves the line ends within a string of several lines open.
+/// A shell takes a carriage return for a part of the last word, so there are none, wherever the file was edited. An
+/// escape, `\r`, stays.
+fn with_newlines(text: &str) -> Cow<'_, str> {
+    if text.contains("\r\n") { text.replace("\r\n", "\n").into() } else { Cow::Borrowed(text) }
+}
+
+fn with_needs(task: PlacedTask) -> TaskSpec {
+    let mut spec = task.spec;
+    spec.placement.needs = task.needs.iter().map(|need| need_of(&need.value)).collect();
+    spec
 }
 
 fn need_of(name: &str) -> Need {

@@ -5,7 +5,11 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::findings::Findings;
 use super::mistake::{Mistake, quote};
+
+/// Bytes of a value that advice repeats.
+const MAX_REPEATED_BYTES: usize = 60;
 
 /// A key of a table with its value, and the places of both.
 pub(super) struct TableEntry<'t, 'i> {
@@ -51,9 +55,14 @@ impl<'t, 'i> TableEntry<'t, 'i> {
         }
     }
 
-    /// Returns the value if it is a list of texts.
-    pub(super) fn texts(&self, example: &str) -> Result<Vec<Placed<&'t str>>, Mistake> {
-        let list = self.value.get_ref().as_array().ok_or_else(|| self.wrong_type("a list of strings", example))?;
+    /// Returns the texts of a list. Items that are no text are mistakes in `found`.
+    pub(super) fn texts(&self, example: &str, found: &mut Findings) -> Result<Vec<Placed<&'t str>>, Mistake> {
+        let Some(list) = self.value.get_ref().as_array() else {
+            return Err(match self.value.get_ref().as_str().filter(|text| is_plain(text)) {
+                Some(text) => self.wrong_type("a list of strings", &format!("write `{} = [\"{text}\"]`", self.key)),
+                None => self.wrong_type("a list of strings", example),
+            });
+        };
         let text = |item: &'t Spanned<DeValue<'i>>| match item.get_ref().as_str() {
             Some(text) => Ok(Placed { place: item.span(), value: text }),
             None => {
@@ -61,7 +70,7 @@ impl<'t, 'i> TableEntry<'t, 'i> {
                 Err(Mistake::new(item.span(), message, example))
             }
         };
-        list.iter().map(text).collect()
+        Ok(list.iter().filter_map(|item| found.unless_wrong(text(item))).collect())
     }
 
     /// Returns the value if it is a table.
@@ -77,6 +86,13 @@ impl<'t, 'i> TableEntry<'t, 'i> {
     fn wrong_type(&self, wanted: &str, help: &str) -> Mistake {
         self.wrong(format!("{} must be {wanted}, this is {}", quote(self.key), kind(self.value.get_ref())), help)
     }
+}
+
+/// Whether advice can repeat the text between quotation marks.
+fn is_plain(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= MAX_REPEATED_BYTES
+        && text.chars().all(|c| c.is_ascii_graphic() && c != '"' && c != '\\')
 }
 
 /// Returns the name of a value's type, with its article.

@@ -50,6 +50,29 @@ fn a_task_file_is_checked_without_running_it() {
 }
 
 #[test]
+fn a_check_tells_all_mistakes_and_warns_of_what_is_not_meant() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let mistakes = "[task.build]\nrun = ['make all', 'make test']\nimage = 'x'\nkeep = ['$HOME/.cache']\n";
+    repository.write(".surveil.toml", mistakes);
+    let error = world.surveil_in(&repository.path, &["check"]).error(2);
+    for text in [":2:8: `make all` is no program", ":3:1: unknown key `image`", ":4:9: `$HOME/.cache`", "3 mistakes"] {
+        assert!(error.contains(text), "{text}: {error}");
+    }
+    let by_hand = world.surveil_in(&repository.path, &["run"]).error(2);
+    assert!(by_hand.contains("`make all` is no program"), "{by_hand}");
+
+    let doubtful = "[task.build]\nrun = 'make'\nkeep = ['out']\n[task.test]\nrun = './check'\n";
+    repository.write(".surveil.toml", &doubtful.replace('\n', "\r\n"));
+    repository.write_executable("check", "#!/bin/sh\r\ntrue\r\n");
+    let done = world.surveil_in(&repository.path, &["check"]);
+    let warned = String::from_utf8_lossy(done.stderr.as_bytes()).into_owned();
+    assert!(warned.contains(":4:7: `test` removes `out`, which `build` keeps"), "{warned}");
+    assert!(warned.contains("check: the first line ends with a carriage return (CRLF)"), "{warned}");
+    assert!(done.ok().starts_with("2 tasks:\n"), "warnings are no mistakes, and stand apart");
+}
+
+#[test]
 fn everything_in_one_process_builds_the_head_once_and_ends_with_its_verdict() {
     let world = World::new();
     let repository = world.repository("app");

@@ -152,11 +152,21 @@ fn kept_paths_stay_inside_the_work_tree() {
         ("~/.cache", "is not a path inside the work tree"),
         ("a/../../b", "leads out of the work tree"),
         ("a/..", "leads out of the work tree"),
+        ("$HOME/.cache", "is taken as it is, and nothing expands `$`"),
+        ("${TMP}", "is taken as it is, and nothing expands `$`"),
+        ("a?", "is a pattern, and `keep` takes plain paths"),
         ("*.o", "is a pattern, and `keep` takes plain paths"),
         (".git", "belongs to git and cannot be kept"),
         ("sub/.Git/x", "belongs to git and cannot be kept"),
     ] {
         assert!(line_error(&format!("keep = ['{path}']")).starts_with(&format!("9: `{path}` {why}\n")), "{path}");
+    }
+    for outside in ["$HOME/.cache", "~/.cargo", "/var/cache"] {
+        let text = line_error(&format!("keep = ['{outside}']"));
+        assert!(
+            text.contains("nothing outside the work tree is cleaned: a cache in the home directory stays"),
+            "{text}"
+        );
     }
     assert!(line_error(r#"keep = ["a\u0000"]"#).starts_with("9: the text has a NUL character\n"));
     let many = (0..65).map(|n| format!("'p{n}'")).collect::<Vec<_>>().join(", ");

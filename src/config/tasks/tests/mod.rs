@@ -5,7 +5,10 @@ use super::limits::{MAX_TASK_BYTES, MAX_TASKS};
 use super::*;
 use crate::model::{Label, Need, Recipe, Script, TaskName};
 
+mod doubts;
 mod keys;
+mod lists;
+mod mistakes;
 mod properties;
 
 /// Reads a file without a build.
@@ -17,14 +20,26 @@ fn parse(text: &str) -> Vec<TaskSpec> {
     read(TASK_FILE, text.as_bytes()).unwrap_or_else(|error| panic!("{error}"))
 }
 
+/// The warnings of a file without mistakes, each by its first line and its help.
+fn warnings(text: &str) -> Vec<String> {
+    let checked = check_tasks("f", text.as_bytes()).unwrap_or_else(|error| panic!("{error}"));
+    let short = |warning: String| {
+        let (first, help) = (warning.lines().next().unwrap(), warning.split("= help: ").nth(1).unwrap());
+        format!("{first}\n{}", help.lines().map(str::trim).collect::<Vec<_>>().join("\n"))
+    };
+    checked.warnings.into_iter().map(short).collect()
+}
+
 /// The error of a file, in full.
 fn error(text: &str) -> String {
     read("f", text.as_bytes()).expect_err("the file has a mistake").text
 }
 
-/// The error of `[task.a]`, a line, and nothing else, by its first line, marks and help, behind the place.
+/// The error of `[task.a]`, a line, and a `run` if the line is none, by its first line, marks and help, behind the
+/// place.
 fn line_error(line: &str) -> String {
-    let text = error(&format!("[task.a]\n{line}"));
+    let run = if line.starts_with("run ") { "" } else { "run = 'x'" };
+    let text = error(&format!("[task.a]\n{line}\n{run}"));
     let mut lines = text.lines();
     let first = lines.next().unwrap().strip_prefix("f:2:").expect("the mistake is in line 2");
     let rest: Vec<&str> = lines.skip(1).collect();
@@ -68,9 +83,9 @@ fn a_file_becomes_tasks_in_its_order() {
 /// Without `set -e`, a failure in the middle of a script gives a green build.
 #[test]
 fn a_script_ends_at_the_first_command_that_fails_and_a_program_is_as_written() {
-    let tasks = parse("[task.a]\nrun = \"\"\"\nmake\nmake test\n\"\"\"\n[task.b]\nrun = ['set', '-e']");
+    let tasks = parse("[task.a]\nrun = \"\"\"\nmake\nmake test\n\"\"\"\n[task.b]\nrun = ['make', '-e']");
     assert_eq!(tasks[0].recipe.script, Script::Shell("set -e; make\nmake test\n".into()));
-    assert_eq!(tasks[1].recipe.script, Script::Program(vec!["set".into(), "-e".into()]));
+    assert_eq!(tasks[1].recipe.script, Script::Program(vec!["make".into(), "-e".into()]));
 }
 
 #[test]
@@ -137,7 +152,7 @@ fn an_unknown_table_says_how_a_task_is_written() {
   |  ^^^^^
   = help: write it as a table, `[task.build]`, with its keys below"
     );
-    assert!(error("version = 1").ends_with("\n  = help: the only key here is `task`"));
+    assert!(error("colour = 1").ends_with("\n  = help: the only key here is `task`"));
     assert!(error("run = 'x'").contains("such as\n          [task.test]\n"));
 }
 
@@ -218,7 +233,7 @@ fn a_need_names_another_task() {
         "9: `needs` must be a list of strings, this is a string
 2 | needs = 'b'
   |         ^^^
-  = help: list the names of tasks, such as `needs = [\"build\"]`"
+  = help: write `needs = [\"b\"]`"
     );
 }
 
@@ -334,6 +349,10 @@ fn no_hostile_file_exhausts_a_threads_stack() {
         format!("[task.a]\nrun='x'\nneeds=[{}]", "'b',".repeat(size / 4 - 20)),
     ] {
         assert!(text.len() <= size);
+        // Small files are read to their end after an error, so their beginning is tried too.
+        let beginning = text[..60_000.min(text.len())].to_owned();
+        let reader = crate::threads::spawn("reader", move || check_tasks("f", beginning.as_bytes()).map(drop));
+        drop(reader.unwrap().join().unwrap());
         let reader = crate::threads::spawn("reader", move || read("f", text.as_bytes()).map(|tasks| tasks.len()));
         drop(reader.unwrap().join().unwrap());
     }

@@ -11,7 +11,7 @@ fn specs() -> impl Strategy<Value = Vec<TaskSpec>> {
     let text = "[^\0]{1,12}";
     let word = "[a-z0-9][a-z0-9._-]{0,6}";
     let script = prop_oneof![
-        text.prop_filter("not empty", |line| !line.trim().is_empty())
+        text.prop_filter("has a command", |line| command::has_command(line))
             .prop_map(|line| Script::stopping_at_failure(&line)),
         (word, prop::collection::vec("[^\0]{0,8}", 0..3))
             .prop_map(|(program, arguments)| { Script::Program(std::iter::once(program).chain(arguments).collect()) }),

@@ -1,0 +1,31 @@
+//! A task while its keys are read.
+
+use std::sync::Arc;
+
+use super::PlanContext;
+use super::findings::Findings;
+use super::value::Placed;
+use crate::model::{Placement, Recipe, Script};
+
+/// A task whose keys are being read.
+#[derive(Debug)]
+pub(super) struct Draft<'a> {
+    /// For keys whose meaning depends on the occasion.
+    #[expect(dead_code, reason = "no key depends on it yet")]
+    pub(super) context: PlanContext<'a>,
+    pub(super) recipe: Recipe,
+    /// Without `needs`.
+    pub(super) placement: Placement,
+    /// Texts with their places: only `graph` knows whether they name tasks.
+    pub(super) needs: Vec<Placed<Arc<str>>>,
+    /// The findings of readers that go on after one: in each item of a list, and all warnings.
+    pub(super) found: Findings,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(context: PlanContext<'a>) -> Self {
+        // The script is a placeholder: `run` is required.
+        let recipe = Recipe::new(Script::Shell(String::new()));
+        Self { context, recipe, placement: Placement::default(), needs: Vec::new(), found: Findings::default() }
+    }
+}

@@ -1,0 +1,154 @@
+//! Keys that other programs have and Surveil does not: what it has for them, or that it has nothing yet. Keys whose
+//! values Surveil takes as they are, under another name, are aliases in [`super::keys::KEYS`].
+
+/// Answers for keys of other programs, each with the keys that it is for. Keys are compared without case, `-` and `_`.
+const ANSWERS: [(&[&str], &str); 21] = [
+    (
+        &["image", "container", "docker", "dockerfile", "entrypoint", "platform", "nix"],
+        "there are no container images yet: a task is a process on its runner; install there what it needs and\n\
+         choose the runner by `labels`, or let `run` call `podman run` or `docker run`",
+    ),
+    (
+        &["services", "service", "sidecars"],
+        "there are no services yet: let `run` start what the task needs; all processes of a task end with it,\n\
+         and `8000 + SURVEIL_SLOT` is a port that no other attempt on the runner uses",
+    ),
+    (
+        &["matrix", "strategy", "parallel", "parallelism", "axes", "axis"],
+        "there is no matrix yet: write a task for each combination, and let them call one script",
+    ),
+    (
+        &[
+            "if",
+            "when",
+            "only",
+            "except",
+            "rules",
+            "condition",
+            "conditions",
+            "filters",
+            "branches",
+            "changes",
+            "on",
+            "unless",
+        ],
+        "there are no conditions yet: each task runs for each commit that is built; begin `run` with\n\
+         `[ \"$SURVEIL_BRANCH\" = main ] || exit 0`, and choose branches by `--branch` of the observer",
+    ),
+    (
+        &["secrets", "secret", "credentials", "withcredentials", "idtokens", "permissions"],
+        "there are no secrets yet: put them into a file on the runner that only its user can read, and choose\n\
+         that runner by `labels`; never into this file, which everybody with the repository can read",
+    ),
+    (
+        &["artifacts", "artifact", "artifactpaths", "outputs", "output", "reports", "persist", "storeartifacts"],
+        "there are no artifacts yet: let `run` copy what must stay to a place outside the work tree;\n\
+         `keep` is a cache of one runner and hands nothing on",
+    ),
+    (
+        &["shell", "interpreter", "language"],
+        "a string `run` is a script for /bin/sh; for another shell write\n\
+         `run = [\"bash\", \"-e\", \"-c\", \"…\"]`, or call a script file",
+    ),
+    (
+        &["cache", "caches", "savecache", "restorecache", "cachekey"],
+        "write `keep`, a list of paths in the work tree that stay for the next attempt on the same runner, such as\n\
+         `keep = [\"target\"]`",
+    ),
+    (
+        &[
+            "beforescript",
+            "afterscript",
+            "beforeinstall",
+            "install",
+            "setup",
+            "prepare",
+            "aftersuccess",
+            "afterfailure",
+            "post",
+            "finally",
+            "always",
+            "before",
+            "cleanup",
+            "precommand",
+            "postcommand",
+            "beforetest",
+        ],
+        "write these commands into `run` itself, in order: it ends at the first that fails;\n\
+         `trap 'COMMAND' EXIT` in it executes a command at its end, however it ends",
+    ),
+    (
+        &["stage", "stages", "workflow", "workflows", "pipeline"],
+        "there are no stages: `needs` says which tasks must have passed before, and the rest runs at the same time",
+    ),
+    (
+        &["uses", "with", "plugin", "plugins", "orb", "orbs", "extends", "include", "includes", "template", "import"],
+        "there are no actions, plugins or templates: `run` says what to do; put what tasks share into a script of\n\
+         the repository and call that",
+    ),
+    (
+        &["workingdirectory", "workdir", "dir", "cwd", "directory", "chdir", "root"],
+        "a task starts at the root of the repository: begin `run` with `cd DIRECTORY`",
+    ),
+    (
+        &["name", "title", "description", "displayname", "id", "key"],
+        "the name of a task is the NAME in `[task.NAME]`; notes are comments, after `#`",
+    ),
+    (&["user", "privileged", "isolation", "sudo"], "there is no such choice: a task runs as the user of its runner"),
+    (
+        &["schedule", "schedules", "cron", "trigger", "triggers"],
+        "there are no schedules and no other triggers yet: a build is made for each push to an observed branch",
+    ),
+    (
+        &["notify", "notifications", "notification", "email", "slack"],
+        "there are no notifications yet: `surveil show --wait BUILD` in a script ends with the verdict as exit code",
+    ),
+    (
+        &["clone", "checkout", "fetchdepth", "depth", "git", "submodules", "lfs", "gitstrategy"],
+        "there is no such choice: a task finds exactly the files of its commit, without `.git`, submodules and LFS",
+    ),
+    (&["priority", "weight"], "there are no priorities: repositories take turns, and the tasks of one run in order"),
+    (
+        &["resources", "cpu", "cpus", "memory", "mem", "limits"],
+        "there are no limits of memory or processors yet: choose a runner by `labels`",
+    ),
+    (
+        &["coverage", "release", "pages", "environmenturl", "testreports", "junit"],
+        "there is nothing for that yet: let `run` do it",
+    ),
+    (&["version", "kind", "type", "apiversion"], "leave it out: the file has no version"),
+];
+
+/// Returns what Surveil has for a key of another program, or that it has nothing yet.
+pub(super) fn answer(typed: &str) -> Option<&'static str> {
+    let word = typed.to_lowercase().replace(['-', '_'], "");
+    ANSWERS.iter().find(|(keys, _)| keys.contains(&&*word)).map(|(_, answer)| *answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::keys::KEYS;
+    use super::*;
+
+    #[test]
+    fn no_key_of_another_program_has_two_answers_or_is_a_key_here() {
+        let mut seen = std::collections::HashSet::new();
+        for key in ANSWERS.iter().flat_map(|(keys, _)| *keys) {
+            assert!(seen.insert(*key), "{key} is there twice");
+            assert_eq!(key.to_lowercase().replace(['-', '_'], ""), *key, "it would never be found");
+            assert!(!KEYS.iter().any(|ours| ours.name == *key), "{key} is a key");
+        }
+    }
+
+    #[test]
+    fn what_people_bring_along_is_answered() {
+        for key in
+            ["image", "matrix", "if", "services", "secrets", "artifacts", "shell", "cache", "before_script", "rules"]
+        {
+            assert!(answer(key).is_some(), "{key}");
+        }
+        assert_eq!(answer("working-directory"), answer("dir"));
+        assert!(answer("fetch-depth").unwrap().contains("without `.git`"));
+        assert_eq!(answer("sunshine"), None);
+    }
+}
