@@ -24,6 +24,16 @@ fn pair(large: u64, large_unit: &str, small: u64, small_unit: &str) -> String {
     if small == 0 { format!("{large} {large_unit}") } else { format!("{large} {large_unit} {small} {small_unit}") }
 }
 
+/// Formats a duration in one unit: `12 s`, `5 min`, `3 h`, `40 d`.
+pub(crate) fn roughly(ms: i64) -> String {
+    match u64::try_from(ms).unwrap_or(0) {
+        ms @ 0..MINUTE => format!("{} s", ms / SECOND),
+        ms @ MINUTE..HOUR => format!("{} min", ms / MINUTE),
+        ms @ HOUR..DAY => format!("{} h", ms / HOUR),
+        ms => format!("{} d", ms / DAY),
+    }
+}
+
 /// Formats how long before `now_ms` the time `then_ms` was; both count from the Unix epoch. From a week on, returns the
 /// date.
 pub(crate) fn ago(then_ms: i64, now_ms: i64) -> String {

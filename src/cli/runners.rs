@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::flags::{DispatchFlags, Format};
 use super::report::present;
-use super::table::{Table, one_line};
+use super::table::{Column, Table, one_line};
 use super::{CliError, ExitCode, Output, human};
 use crate::protocol::operator::{FromOperator, RunnerReport, RunnersReport, ToOperator};
 
@@ -37,7 +37,7 @@ fn print(report: &RunnersReport, out: &mut Output) -> Result<(), CliError> {
     if report.runners.is_empty() {
         return out.line("no runner is connected: start one with `surveil runner`");
     }
-    let mut table = Table::new(&["STATE", "RUNNER", "BUSY", "HEARD", "ISOLATION", "RUNNING", "LABELS"], &[5, 6]);
+    let mut table = Table::new(COLUMNS);
     for runner in &report.runners {
         table.row(row(runner));
     }
@@ -50,18 +50,40 @@ fn print(report: &RunnersReport, out: &mut Output) -> Result<(), CliError> {
     Ok(())
 }
 
+const COLUMNS: &[Column] = &[
+    Column::value("STATE", 0),
+    Column::text("RUNNER", 0, (12, 20)),
+    Column::value("SLOTS BUSY", 1),
+    Column::text("RUNNING", 0, (20, 60)),
+    Column::value("HEARD", 2),
+    Column::text("LABELS", 3, (14, 40)),
+    Column::value("ISOLATION", 4),
+];
+
 fn row(runner: &RunnerReport) -> Vec<String> {
-    let running = if runner.running.is_empty() { "-".to_owned() } else { runner.running.join(" ") };
     vec![
         runner.state.clone(),
         runner.name.clone(),
-        format!("{}/{}", runner.busy, runner.slots),
+        format!("{} of {}", runner.busy, runner.slots),
+        running(runner),
         format!("{} ago", human::duration(runner.silent_ms)),
+        runner.labels.join(" "),
         // A newer runner may have an isolation that this program does not know, so the word is shown as it is.
         runner.isolation.replace('_', " "),
-        running,
-        runner.labels.join(" "),
     ]
+}
+
+/// Formats `3 min b12/test, 2 s b13/lint`. The time comes first, so that it is seen if there is little room.
+fn running(runner: &RunnerReport) -> String {
+    if runner.running.is_empty() {
+        return "-".to_owned();
+    }
+    let mut lasting = runner.running_ms.iter();
+    let job = |job: &String| match lasting.next() {
+        Some(ms) => format!("{} {job}", human::roughly(i64::try_from(*ms).unwrap_or(i64::MAX))),
+        None => job.clone(),
+    };
+    runner.running.iter().map(job).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -83,6 +105,7 @@ mod tests {
                 isolation: "pid_namespace".into(),
                 silent_ms: 1_200,
                 running: vec!["b12/test".into()],
+                running_ms: vec![190_000],
             }],
             more: false,
         };
@@ -90,9 +113,31 @@ mod tests {
         print(&report, &mut collected.output()).unwrap();
         assert_eq!(
             collected.text(),
-            "STATE      RUNNER  BUSY  HEARD      ISOLATION      RUNNING   LABELS\n\
-             connected  w1      1/4   1.2 s ago  pid namespace  b12/test  arch=x86_64 gpu\n\
+            "STATE      RUNNER  SLOTS BUSY  RUNNING         HEARD      LABELS           ISOLATION\n\
+             connected  w1      1 of 4      3 min b12/test  1.2 s ago  arch=x86_64 gpu  pid namespace\n\
              w1 is in quarantine for 4 s more\n"
         );
+    }
+
+    #[test]
+    fn a_narrow_terminal_shows_what_runs_and_for_how_long() {
+        let runner = |name: &str, running: &[&str]| RunnerReport {
+            name: name.into(),
+            state: "connected".into(),
+            detail: None,
+            reason_code: None,
+            slots: 16,
+            busy: running.len() as u32,
+            labels: vec!["arch=x86_64".into(), "hostname=build-machine-in-the-attic".into(), "os=linux".into()],
+            isolation: "pid_namespace".into(),
+            silent_ms: 1_200,
+            running: running.iter().map(|job| (*job).to_owned()).collect(),
+            running_ms: vec![245_000; running.len()],
+        };
+        let mut table = Table::new(COLUMNS);
+        table.row(row(&runner("build-machine-in-the-attic", &["b1204/integration-tests", "b1205/lint"])));
+        table.row(row(&runner("w2", &[])));
+        let at = |width| table.lines(Some(width)).join("\n") + "\n";
+        assert_eq!([60, 80, 120, 200].map(at).join("\n"), include_str!("tests/runners.txt"));
     }
 }

@@ -4,11 +4,11 @@ use clap::Args;
 
 use super::flags::{DispatchFlags, Format};
 use super::output::{bold, painted};
-use super::report::{present, short, took};
-use super::table::Table;
+use super::report::{begun_ms, first_lease_ms, job_word, present, short, took};
+use super::table::{Column, Table};
 use super::{CliError, ExitCode, Output, human};
 use crate::clock;
-use crate::model::JobStateKind;
+use crate::model::{EndingKind, JobStateKind};
 use crate::protocol::operator::{BuildReport, FromOperator, JobReport, StatusReport, ToOperator};
 
 const EXAMPLES: &str = "\
@@ -60,42 +60,63 @@ fn print(report: &StatusReport, now_ms: i64, out: &mut Output) -> Result<(), Cli
     Ok(())
 }
 
+const COLUMNS: &[Column] = &[
+    Column::value("STATE", 0),
+    Column::value("BUILD", 0),
+    Column::text("SUBJECT", 0, (16, 32)),
+    Column::text("REPO", 2, (12, 20)),
+    Column::text("BRANCH", 4, (12, 22)),
+    Column::text("JOBS", 3, (12, 24)),
+    Column::value("TOOK", 5),
+    Column::value("WHEN", 1),
+    Column::value("COMMIT", 6),
+];
+
 fn table(builds: &[BuildReport], now_ms: i64) -> Table {
-    let mut table =
-        Table::new(&["STATE", "BUILD", "COMMIT", "REPO", "BRANCH", "SUBJECT", "JOBS", "TOOK", "WHEN"], &[3, 4, 5]);
+    let mut table = Table::new(COLUMNS);
     for build in builds {
-        let took = build.finished_ms.map(|end| took(build.created_ms, end)).unwrap_or_default();
+        let took = build.finished_ms.map(|end| took(begun_ms(build), end)).unwrap_or_default();
+        // While a build waits or runs, the time for which it does.
+        let since = first_lease_ms(build).unwrap_or_else(|| begun_ms(build));
+        let when = match build.finished_ms {
+            Some(end) => human::ago(end, now_ms),
+            None => format!("for {}", human::roughly(now_ms.saturating_sub(since))),
+        };
         table.row(vec![
             build.state.clone(),
             format!("b{}", build.build),
-            short(&build.commit).to_owned(),
+            build.subject.clone(),
             build.repo.clone(),
             build.branch.clone(),
-            build.subject.clone(),
             jobs(build),
             took,
-            human::ago(build.finished_ms.unwrap_or(build.created_ms), now_ms),
+            when,
+            short(&build.commit).to_owned(),
         ]);
     }
     table
 }
 
-/// While a build runs: how many of its jobs are finished. Afterwards: the jobs that did not pass.
+/// While a build is unfinished: how many of its jobs are done. Afterwards: the jobs that did not pass, or how many
+/// passed.
 fn jobs(build: &BuildReport) -> String {
     let total = build.jobs.len();
     let state = |job: &JobReport| JobStateKind::of_word(&job.state);
     if build.finished_ms.is_none() {
         let is_done = |job: &&JobReport| matches!(state(job), Some(JobStateKind::Finished(_)));
         let done = build.jobs.iter().filter(is_done).count();
-        return format!("{done}/{total}");
+        return format!("{done} of {total} done");
     }
     let is_bad = |job: &&JobReport| state(job).is_some_and(JobStateKind::is_bad);
-    let bad: Vec<&str> = build.jobs.iter().filter(is_bad).map(|job| &*job.task).collect();
+    let bad: Vec<String> =
+        build.jobs.iter().filter(is_bad).map(|job| format!("{} {}", job.task, job_word(job))).collect();
+    let passed = build.jobs.iter().filter(|job| state(job) == Some(JobStateKind::Finished(EndingKind::Passed))).count();
+    let flaky = if build.flaky { ", flaky" } else { "" };
     match bad.as_slice() {
-        [] if build.flaky => format!("{total}, flaky"),
-        [] => total.to_string(),
-        [one] => (*one).to_owned(),
-        [one, rest @ ..] => format!("{one} +{}", rest.len()),
+        [] if passed == total => format!("{passed} passed{flaky}"),
+        [] => format!("{passed} of {total} passed{flaky}"),
+        [one] => one.clone(),
+        [one, rest @ ..] => format!("{one}, {} more", rest.len()),
     }
 }
 
@@ -108,7 +129,8 @@ fn summary(report: &StatusReport) -> String {
         0 => "no runner connected".to_owned(),
         _ => format!("{}, {busy} of {} busy", human::count(connected, "runner"), human::count(slots.into(), "slot")),
     };
-    format!("{} running, {} queued; {runners}", bold(report.running_jobs), bold(report.queued_jobs))
+    let jobs = |number| bold(human::count(number, "job"));
+    format!("{} running, {} queued; {runners}", jobs(report.running_jobs), jobs(report.queued_jobs))
 }
 
 #[cfg(test)]
@@ -131,6 +153,7 @@ mod tests {
             isolation: "subreaper".into(),
             silent_ms: 100,
             running: Vec::new(),
+            running_ms: Vec::new(),
         }
     }
 
@@ -154,14 +177,43 @@ mod tests {
         assert_eq!(
             collected.text(),
             "\
-STATE    BUILD  COMMIT   REPO  BRANCH  SUBJECT        JOBS     TOOK  WHEN
-running  b12    4f2a91c  app   main    Fix the thing  1/2            12 s ago
-failed   b11    4f2a91c  app   main    Fix the thing  lint +1  12 s  just now
+STATE    BUILD  SUBJECT        REPO  BRANCH  JOBS                 TOOK  WHEN      COMMIT
+running  b12    Fix the thing  app   main    1 of 2 done                for 11 s  4f2a91c
+failed   b11    Fix the thing  app   main    lint failed, 1 more  12 s  just now  4f2a91c
 
-1 running, 3 queued; 1 runner, 1 of 2 slots busy
+1 job running, 3 jobs queued; 1 runner, 1 of 2 slots busy
 warning: the disk is full
 "
         );
+    }
+
+    /// Builds of three repositories with long names and wide characters, as a team has them.
+    fn team() -> Vec<BuildReport> {
+        let of = |number, state: &str, repo: &str, branch: &str, subject: &str| BuildReport {
+            repo: repo.into(),
+            branch: branch.into(),
+            subject: subject.into(),
+            finished_ms: (state != "running").then_some(1_245_000),
+            ..build(
+                number,
+                state,
+                vec![job("integration-tests", state, vec![attempt(1)]), job("lint", "passed", vec![])],
+            )
+        };
+        let wide = "\u{65e5}\u{672c}\u{8a9e}\u{306e}\u{4ef6}\u{540d}\u{3067}\u{3059}".repeat(3);
+        vec![
+            of(1204, "running", "billing-service", "feature/retry-payments", "Retry a payment that the bank refuses"),
+            of(1203, "failed", "web", "main", &wide),
+            of(1202, "passed", "infrastructure", "main", "Bump"),
+        ]
+    }
+
+    /// At 60 columns there are the subject, the repository and the time; then come the jobs, then all of it.
+    #[test]
+    fn the_table_is_readable_at_60_80_120_and_200_columns() {
+        let table = table(&team(), 1_312_000);
+        let at = |width| table.lines(Some(width)).join("\n") + "\n";
+        assert_eq!([60, 80, 120, 200].map(at).join("\n"), include_str!("tests/status.txt"));
     }
 
     #[test]
@@ -172,7 +224,7 @@ warning: the disk is full
         let collected = Collected::default();
         print(&report, 0, &mut collected.output()).unwrap();
         assert!(collected.text().contains("surveil observer REPO"));
-        assert!(collected.text().ends_with("0 running, 0 queued; no runner connected\n"));
+        assert!(collected.text().ends_with("0 jobs running, 0 jobs queued; no runner connected\n"));
     }
 
     #[test]

@@ -260,6 +260,9 @@ pub struct RunnerReport {
     pub silent_ms: u64,
     /// The jobs that it executes, as `build/task`.
     pub running: Vec<String>,
+    /// The time since each of these was given to it, in milliseconds and in the same order; empty in a `status`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub running_ms: Vec<u64>,
 }
 
 /// The report of `surveil why`.

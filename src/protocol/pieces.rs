@@ -290,6 +290,7 @@ mod tests {
             isolation: "subreaper".into(),
             silent_ms: 0,
             running: Vec::new(),
+            running_ms: Vec::new(),
         }
     }
 

@@ -3,6 +3,7 @@
 use super::error::OperationError;
 use super::history::{self, HistoryLine};
 use super::views::{BuildView, Views};
+use crate::clock;
 use crate::dispatcher::core::{CoreHandle, NoAnswer};
 use crate::dispatcher::data_dir::DataDir;
 use crate::dispatcher::logs::LogSender;
@@ -10,7 +11,7 @@ use crate::dispatcher::metrics::Counters;
 use crate::dispatcher::mirrors::MissingSources;
 use crate::dispatcher::warnings::{self, Warnings};
 use crate::model::reason::JobStatus;
-use crate::model::{BuildId, TaskName};
+use crate::model::{AttemptId, BuildId, TaskName};
 use crate::scheduler::{JobCounts, RunnerView};
 use crate::store::{Reader, Scope, StoreError};
 
@@ -108,8 +109,19 @@ impl Operations {
         Ok(Why { build: id, now, history })
     }
 
-    /// Returns the runners that are connected, or away with leases.
-    pub(crate) fn runners(&self) -> Result<Vec<RunnerView>, OperationError> {
-        Ok(self.core.look(|seen| seen.scheduler.runners(seen.now))?)
+    /// Returns the runners that are connected, or away with leases, each with the times for which it has had the
+    /// attempts that it executes, in milliseconds.
+    pub(crate) fn runners(&self) -> Result<Vec<(RunnerView, Vec<u64>)>, OperationError> {
+        let views = self.core.look(|seen| seen.scheduler.runners(seen.now))?;
+        let now = clock::wall().0;
+        let lasts = |id: &AttemptId| -> Result<u64, StoreError> {
+            let leased = self.reader.attempt(*id)?.map_or(now, |attempt| attempt.leased_at.0);
+            Ok(u64::try_from(now.saturating_sub(leased)).unwrap_or(0))
+        };
+        let with_times = |view: RunnerView| {
+            let times = view.running.iter().map(|(attempt, ..)| lasts(attempt)).collect::<Result<_, _>>()?;
+            Ok((view, times))
+        };
+        views.into_iter().map(with_times).collect()
     }
 }

@@ -124,8 +124,15 @@ pub(super) fn why(why: Why) -> wire::WhyReport {
     }
 }
 
-pub(super) fn runners(views: Vec<RunnerView>) -> wire::RunnersReport {
-    wire::RunnersReport { runners: views.into_iter().map(runner).collect(), more: false }
+/// Reports runners, each with the times for which it has had what it executes.
+pub(super) fn runners(views: Vec<(RunnerView, Vec<u64>)>) -> wire::RunnersReport {
+    wire::RunnersReport {
+        runners: views
+            .into_iter()
+            .map(|(view, running_ms)| wire::RunnerReport { running_ms, ..runner(view) })
+            .collect(),
+        more: false,
+    }
 }
 
 fn runner(view: RunnerView) -> wire::RunnerReport {
@@ -140,6 +147,7 @@ fn runner(view: RunnerView) -> wire::RunnerReport {
         isolation: view.isolation.word().to_owned(),
         silent_ms: view.silent_ms,
         running: view.running.iter().map(|(_, build, task)| format!("{build}/{task}")).collect(),
+        running_ms: Vec::new(),
     }
 }
 

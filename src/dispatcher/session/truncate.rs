@@ -198,6 +198,7 @@ mod tests {
             isolation: "subreaper".into(),
             silent_ms: 0,
             running: Vec::new(),
+            running_ms: Vec::new(),
         };
         let runners = vec![runner; 1000];
         let alone = frame(ToOperator::Runners(RunnersReport { runners: runners.clone(), more: false }));
