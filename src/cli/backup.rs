@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::hints::absolute;
 use super::{CliError, ExitCode, Output, human};
 use crate::config::data_dir;
 use crate::dispatcher::{self, Copied};
+use crate::quoting::shell_path;
 
 const BACKUP_EXAMPLES: &str = "\
 The dispatcher may run meanwhile, and builds go on. The copy holds the store, the logs, the sources and the tokens: \
@@ -75,7 +77,10 @@ pub(crate) fn backup(flags: BackupFlags, out: &mut Output) -> Result<ExitCode, C
     let copied = dispatcher::back_up(&data, &target, !flags.without_tokens)?;
     out.line(format_args!("copied {} to {}, and checked them there", contents(&copied), target.display()))?;
     name_missing(&copied, out)?;
-    out.line(format_args!("to bring it back: surveil restore {} --data EMPTY-DIRECTORY", target.display()))?;
+    out.line(format_args!(
+        "to bring it back: surveil restore {} --data EMPTY-DIRECTORY",
+        shell_path(&absolute(&target))
+    ))?;
     Ok(ExitCode::Ok)
 }
 
@@ -91,7 +96,7 @@ pub(crate) fn restore(flags: RestoreFlags, out: &mut Output) -> Result<ExitCode,
     } else {
         "it draws new tokens, which runners and observers on other machines need"
     };
-    out.line(format_args!("next: start the dispatcher with --data {}; {next}", data.display()))?;
+    out.line(format_args!("next: start the dispatcher with --data {}; {next}", shell_path(&absolute(&data))))?;
     Ok(ExitCode::Ok)
 }
 

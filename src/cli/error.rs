@@ -1,6 +1,7 @@
 //! The errors that end a command early, worded for the person who typed it. Each variant has its exit code here.
 
 use std::io;
+use std::path::PathBuf;
 
 use super::exit_code::ExitCode;
 use crate::config::ConfigError;
@@ -25,6 +26,9 @@ pub enum CliError {
     Output(#[source] io::Error),
     #[error("no dispatcher answers (start one with `surveil dispatcher`, or say where it is with --dispatch)")]
     Unreachable(#[source] TransportError),
+    /// No dispatcher answers at the address, but one uses the data directory.
+    #[error("{holder} uses {}: name its address with --dispatch", directory.display())]
+    AtAnotherAddress { holder: String, directory: PathBuf, source: Box<CliError> },
     #[error("lost the connection to the dispatcher")]
     Disconnected(#[source] Option<TransportError>),
     /// The dispatcher refused, with this text: it knows best what to do.
@@ -80,6 +84,7 @@ impl CliError {
                 ConfigError::TokenMissing { .. } | ConfigError::TokenMalformed { .. } | ConfigError::Read { .. }
             ),
             Self::Usage(_)
+            | Self::AtAnotherAddress { .. }
             | Self::Output(_)
             | Self::Unexpected(_)
             | Self::Dispatcher(_)
@@ -102,7 +107,7 @@ impl CliError {
                 ConfigError::TokenMissing { .. } | ConfigError::TokenMalformed { .. } | ConfigError::TokenPipe { .. },
             ) => ExitCode::Refused,
             Self::Usage(_) | Self::Config(_) | Self::Git(_) => ExitCode::Usage,
-            Self::Unreachable(_) | Self::Disconnected(_) => ExitCode::Unreachable,
+            Self::Unreachable(_) | Self::AtAnotherAddress { .. } | Self::Disconnected(_) => ExitCode::Unreachable,
             Self::Refused(refusal) => of_refusal(refusal.code),
             Self::Dispatcher(error) => of_dispatcher(error),
             Self::Backup(error) => of_backup(error),

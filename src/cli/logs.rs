@@ -48,7 +48,7 @@ pub(crate) fn of_attempt(build: u64, task: &str, number: u32, offset: u64, follo
 pub(crate) fn run(flags: LogsFlags, out: &mut Output) -> Result<ExitCode, CliError> {
     let (build, task) = build_and_task(&flags.build, flags.task.as_deref())?;
     let mut wanted = LogQuestion { build, task, number: flags.attempt, offset: flags.offset, follow: flags.follow };
-    let mut session = flags.operator.connect()?;
+    let mut session = flags.operator.connect_or_read()?;
     if wanted.follow {
         // The log continues where it stopped, so a follower does not notice a restart of the dispatcher.
         flags.operator.persist(session, |session| pass_on(session, &mut wanted, out))?;

@@ -42,6 +42,7 @@ mod reconnect;
 mod report;
 mod run_place;
 mod session;
+mod stored;
 mod table;
 
 use std::ffi::OsString;

@@ -42,12 +42,14 @@ pub(crate) struct ShowFlags {
 
 /// Prints the answer.
 pub(crate) fn run(flags: ShowFlags, out: &mut Output) -> Result<ExitCode, CliError> {
-    let mut session = flags.operator.connect()?;
+    let mut session = flags.operator.connect_or_read()?;
     let mut report = build_named(&mut session, &flags.build)?;
     if flags.wait {
         // The exit code is the verdict, whether anybody reads the report or not.
         out.outlive_reader();
-        report = flags.operator.persist(session, |session| finished(&flags.operator, session, &report))?;
+        if report.finished_ms.is_none() {
+            report = flags.operator.persist(session, |session| finished(&flags.operator, session, &report))?;
+        }
     }
     let hints = Hints::of(&flags.operator);
     present(&report, flags.format, out, |report, out| print(report, clock::wall().0, &hints, out))?;

@@ -39,7 +39,7 @@ pub(crate) struct StatusFlags {
 /// Prints the answer.
 pub(crate) fn run(flags: StatusFlags, out: &mut Output) -> Result<ExitCode, CliError> {
     let question = FromOperator::Status { repo: flags.repo, limit: flags.limit };
-    let ToOperator::Status(report) = flags.operator.connect()?.ask(&question)? else {
+    let ToOperator::Status(report) = flags.operator.connect_or_read()?.ask(&question)? else {
         return Err(CliError::Unexpected("`status`"));
     };
     present(&report, flags.format, out, |report, out| print(report, clock::wall().0, out))?;

@@ -34,7 +34,7 @@ pub(crate) struct WhyFlags {
 /// Prints the answer.
 pub(crate) fn run(flags: WhyFlags, out: &mut Output) -> Result<ExitCode, CliError> {
     let (build, task) = build_and_task(&flags.build, flags.task.as_deref())?;
-    let mut session = flags.operator.connect()?;
+    let mut session = flags.operator.connect_or_read()?;
     let answer = session.ask(&FromOperator::Why { build, task })?;
     let ToOperator::Why(report) = answer else { return Err(CliError::Unexpected("`why`")) };
     present(&report, flags.format, out, print)?;

@@ -34,6 +34,7 @@ use std::io;
 use std::path::PathBuf;
 
 pub use backup::{BackupError, Copied, Restored, back_up, check, restore};
+pub use session::Records;
 pub use start::Dispatcher;
 
 use crate::store::StoreError;

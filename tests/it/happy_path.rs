@@ -10,6 +10,7 @@ mod orders;
 mod repositories;
 mod runners;
 mod sources;
+mod stored;
 mod tasks;
 mod telling;
 mod three_shells;

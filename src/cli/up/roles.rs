@@ -15,7 +15,7 @@ use crate::config::{self, ObservedRepo, RepoLocation, TokenSource, default_runne
 use crate::dispatcher::Dispatcher;
 use crate::git::Watched;
 use crate::model::Address;
-use crate::quoting::shell_path;
+use crate::quoting::{shell_path, shell_word};
 use crate::shutdown::Stop;
 use crate::threads::{self, Thread};
 use crate::transport::Listener;
@@ -204,6 +204,26 @@ impl Roles {
             typed.push_str(&format!(" --data {}", shell_path(&absolute(&self.settings.data))));
         }
         typed
+    }
+
+    /// The command that builds the head again, with the flags that were given.
+    pub(crate) fn rerun_command(&self) -> String {
+        let (flags, mut command) = (&self.settings.flags, String::from("surveil up"));
+        command.push_str(&match &self.settings.repo.location {
+            RepoLocation::Path(path) => format!(" {}", shell_path(&absolute(path))),
+            RepoLocation::Url { .. } => format!(" {}", shell_word(&flags.repo)),
+        });
+        command.push_str(" --once --rerun");
+        for branch in &flags.branches {
+            command.push_str(&format!(" --branch {}", shell_word(branch)));
+        }
+        if flags.data.is_some() {
+            command.push_str(&format!(" --data {}", shell_path(&absolute(&self.settings.data))));
+        }
+        if flags.work.is_some() {
+            command.push_str(&format!(" --work {}", shell_path(&absolute(&self.settings.work))));
+        }
+        command
     }
 
     /// What printed commands need, so that they find this dispatcher and this repository.

@@ -49,7 +49,7 @@ pub(crate) fn run(
             roles.session()?.order(&FromOperator::Rerun { build: build.build.to_string(), failed: false })?;
         } else {
             display.report(&build)?;
-            display.lines(&["This commit was built before. To build it again: surveil up --once --rerun".into()])?;
+            display.lines(&[format!("This commit was built before. To build it again: {}", roles.rerun_command())])?;
             roles.end()?;
             return Ok(ExitCode::of_build(&build).unwrap_or(ExitCode::Internal));
         }

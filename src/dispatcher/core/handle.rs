@@ -19,6 +19,8 @@ const ENDING_CHECK: Duration = Duration::from_secs(1);
 pub(crate) struct CoreHandle {
     sender: Sender<ToCore>,
     is_ending: Arc<AtomicBool>,
+    /// There is no core, and never will be.
+    is_absent: bool,
 }
 
 /// The reason why the core has not answered.
@@ -31,11 +33,24 @@ pub(crate) enum NoAnswer {
     Busy,
     #[error("the dispatcher is shutting down")]
     Ending,
+    /// The stored records are read without a dispatcher.
+    #[error("no dispatcher runs: only what is stored can be asked for")]
+    Absent,
 }
 
 impl CoreHandle {
     pub(crate) fn new(sender: Sender<ToCore>) -> Self {
-        Self { sender, is_ending: Arc::default() }
+        Self { sender, is_ending: Arc::default(), is_absent: false }
+    }
+
+    /// A way to nowhere, for reading the stored records without a dispatcher. Nothing that is sent arrives.
+    pub(crate) fn absent() -> Self {
+        Self { is_absent: true, ..Self::new(bounded(1).0) }
+    }
+
+    /// Whether no dispatcher runs.
+    pub(crate) fn is_absent(&self) -> bool {
+        self.is_absent
     }
 
     /// Sends a message, and waits for room in the core's queue. Returns false if the core has ended.
@@ -69,6 +84,9 @@ impl CoreHandle {
         &self,
         look: impl FnOnce(Seen<'_>) -> T + Send + 'static,
     ) -> Result<T, NoAnswer> {
+        if self.is_absent {
+            return Err(NoAnswer::Absent);
+        }
         let patience = Duration::from_millis(limits::LOOK_MS);
         let (answer, seen) = bounded(1);
         let message = ToCore::Look(Box::new(move |core| drop(answer.send(look(core)))));

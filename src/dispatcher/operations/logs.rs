@@ -71,14 +71,14 @@ impl Operations {
             None => OperationError::NotAttempted { build, task },
         };
         // A build that is finished, or removed meanwhile, gets no further attempt.
-        let may_come = self.reader.build(build)?.is_some_and(|build| build.verdict.is_none());
+        let may_come = !self.core.is_absent() && self.reader.build(build)?.is_some_and(|build| build.verdict.is_none());
         if may_come { Ok(AttemptOfLog::NotYet(none)) } else { Err(none) }
     }
 
     /// Opens the log of an attempt at the offset `at`; with `follow`, it is woken as long as the attempt is executing.
     pub(crate) fn open_log(&self, build: &Build, job: &Job, attempt: Attempt, at: u64, follow: bool) -> OpenLog<'_> {
         let (wake, woken) = bounded(1);
-        let follow = follow && attempt.outcome.is_none();
+        let follow = follow && attempt.outcome.is_none() && !self.core.is_absent();
         let following = follow.then(|| self.logs.follow(attempt.id, wake));
         let path = self.data.log(&LogPlace::of(build, job, attempt.number));
         OpenLog { operations: self, path, attempt, offset: at, woken, following }

@@ -75,6 +75,7 @@ impl Operations {
             }
             // The stored part is shown even while the core waits for its disk.
             Err(busy @ NoAnswer::Busy) => status.warnings.push(busy.to_string()),
+            Err(NoAnswer::Absent) => {}
             Err(ending @ NoAnswer::Ending) => return Err(ending.into()),
         }
         status.warnings.extend(self.warnings.list());
@@ -101,7 +102,11 @@ impl Operations {
         let build = self.find(name)?;
         let only = task.map(|task| self.job_of(&build, task)).transpose()?;
         let id = build.id;
-        let waiting = self.core.look(move |seen| seen.scheduler.explain(seen.now, id))?;
+        let waiting = match self.core.look(move |seen| seen.scheduler.explain(seen.now, id)) {
+            // Without a dispatcher nothing waits, and the history is there all the same.
+            Err(NoAnswer::Absent) => Vec::new(),
+            waiting => waiting?,
+        };
         let is_wanted = |(task, _): &(TaskName, _)| only.as_ref().is_none_or(|job| job.task.name == *task);
         let now = waiting.into_iter().filter(is_wanted).collect();
         let views = Views::new(&*self.reader, &self.data)?;

@@ -9,6 +9,7 @@ mod log_stream;
 mod observer;
 mod observers;
 mod operator;
+mod records;
 mod report;
 mod runner;
 mod runner_outbox;
@@ -19,5 +20,6 @@ mod truncate;
 mod worker;
 
 pub(crate) use observers::Observers;
+pub use records::Records;
 pub(crate) use runner_outbox::{RunnerOutbox, WeakRunnerOutbox};
 pub(crate) use shared::Shared;

@@ -26,6 +26,14 @@ pub(super) fn serve(session: Session) -> Result<(), SessionError> {
     })
 }
 
+/// Serves questions about stored records without a dispatcher, until the operator leaves.
+pub(super) fn serve_records(operations: Operations, outbox: &Outbox, inbox: &Receiver<Incoming<FromOperator>>) {
+    let worker = OperatorWorker { operations, outbox, takes_pieces: true, watch: None, unanswered: None };
+    if let Err(error) = worker.run(inbox) {
+        outbox.send(&Frame::new(&ToOperator::Error(refusal(error))));
+    }
+}
+
 struct OperatorWorker<'a> {
     operations: Operations,
     outbox: &'a Outbox,
@@ -154,6 +162,7 @@ fn refusal(error: OperationError) -> Refusal {
         OperationError::NoRunner { .. } => (ErrorCode::NotFound, "no_runner"),
         OperationError::Refused(reason) => (ErrorCode::Refused, reason.code()),
         OperationError::NoAnswer(NoAnswer::Busy) => (ErrorCode::Busy, "busy"),
+        OperationError::NoAnswer(NoAnswer::Absent) => (ErrorCode::Refused, "not_running"),
         OperationError::NoAnswer(NoAnswer::Ending) => (ErrorCode::ShuttingDown, "shutting_down"),
         OperationError::Store(_) => (ErrorCode::Internal, "store_unreadable"),
         OperationError::Log { .. } => (ErrorCode::Internal, "log_unreadable"),

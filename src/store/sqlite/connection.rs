@@ -1,10 +1,13 @@
 //! Connections to the file, and the settings that each kind has.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
+
+use super::wal;
 
 /// How long another program's lock on the file is waited for. A reader meets one only while a writer recovers the log
 /// after a crash.
@@ -37,6 +40,25 @@ pub(super) fn for_writing(path: &Path) -> rusqlite::Result<Connection> {
 
 pub(super) fn for_reading(path: &Path) -> rusqlite::Result<Connection> {
     let conn = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY, READER_STATEMENTS_MAX)?;
+    conn.pragma_update(None, "query_only", true)?;
+    Ok(conn)
+}
+
+/// For reading a store that no writer has. SQLite would make the log's index beside it, or write it anew; here it keeps
+/// an index of its own in memory. A log without an index cannot be read so. Without a log, the main file is complete.
+pub(super) fn for_reading_unattended(path: &Path) -> rusqlite::Result<Connection> {
+    let is_filled = |suffix| wal::beside(path, suffix).metadata().is_ok_and(|meta| meta.len() > 0);
+    let how = if is_filled("-wal") || wal::beside(path, "-shm").exists() { "readonly_shm=1" } else { "immutable=1" };
+    let mut uri = String::from("file:");
+    for byte in path.as_os_str().as_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/._-".contains(byte) {
+            uri.push(char::from(*byte));
+        } else {
+            uri.push_str(&format!("%{byte:02x}"));
+        }
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+    let conn = open(Path::new(&format!("{uri}?mode=ro&{how}")), flags, READER_STATEMENTS_MAX)?;
     conn.pragma_update(None, "query_only", true)?;
     Ok(conn)
 }

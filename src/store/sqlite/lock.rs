@@ -3,7 +3,7 @@
 //! boot tells whether the log's index, which the kernel keeps in memory (see `wal.rs`), is still the previous holder's.
 //! Taken when a store opens; never waits.
 
-use std::fs::{OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
 
@@ -13,6 +13,33 @@ use crate::store::StoreError;
 
 /// The file in which Linux names the current boot of the machine.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// Refuses if a process has the lock of the store at `path`. Takes no lock and makes no file, so that a dispatcher that
+/// starts meanwhile is not refused.
+pub(super) fn check_free(path: &Path) -> Result<(), StoreError> {
+    let lock_path = path.with_extension("lock");
+    let text = fs::read_to_string(&lock_path).unwrap_or_default();
+    let (pid, boot) = text.trim_end().split_once(' ').unwrap_or_default();
+    let boot_now = fs::read_to_string(BOOT_ID).unwrap_or_default();
+    let Some(pid) = pid.parse::<u32>().ok().filter(|_| boot == boot_now.trim_end()) else { return Ok(()) };
+    // The lock ends with its holder. If a process of that number lives, it may be another one, so the lock itself is
+    // tried, which takes it for an instant only in that case.
+    if !Path::new(&format!("/proc/{pid}")).exists() {
+        return Ok(());
+    }
+    let Ok(file) = File::open(&lock_path) else { return Ok(()) };
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => {
+            Err(StoreError::InUse { place: place(path), holder: Some(format!("process {pid}")) })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Names what the lock is for.
+fn place(path: &Path) -> String {
+    format!("the data directory {}", path.parent().unwrap_or(path).display())
+}
 
 /// The lock, until dropped.
 #[derive(Debug)]
@@ -60,13 +87,12 @@ impl Lock {
         match locked {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let place = format!("the data directory {}", path.parent().unwrap_or(path).display());
                 let holder = pid.parse::<u32>().ok().map(|pid| format!("process {pid}"));
-                return Err(StoreError::InUse { place, holder });
+                return Err(StoreError::InUse { place: place(path), holder });
             }
             Err(TryLockError::Error(e)) => return Err(failed("lock")(e)),
         }
-        let boot_now = std::fs::read_to_string(BOOT_ID).unwrap_or_default();
+        let boot_now = fs::read_to_string(BOOT_ID).unwrap_or_default();
         let boot_now = boot_now.trim_end();
         let same_boot = !boot_now.is_empty() && boot == boot_now;
         Ok((Self { file: Locked::new(file), same_boot }, boot_now.to_owned()))

@@ -23,5 +23,5 @@ mod writer;
 pub(super) mod tests;
 
 pub use backup::{Restoring, back_up, restore};
-pub use reader::readers;
+pub use reader::{read_unattended, readers};
 pub use writer::open;

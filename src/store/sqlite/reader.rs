@@ -2,12 +2,13 @@
 //! been committed without waiting for the writer, and the writer never waits for a reader.
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rusqlite::Connection;
 
 use super::tables::specs::Tasks;
 use super::tables::{attempts, builds, decisions, forgotten, heads, jobs, late_results, meta, repos, runners};
-use super::{check, connection, failure, schema};
+use super::{check, connection, failure, lock, schema, wal};
 use crate::model::{
     Attempt, AttemptId, Build, BuildId, CommitId, Decision, Job, RepoName, Runner, WallTime, WholeBuild,
 };
@@ -19,6 +20,19 @@ pub fn readers(path: &Path) -> Readers {
     Readers::new(move || Ok(Box::new(Reader::open(&path)?)))
 }
 
+/// Opens the store at `path` for reading while no dispatcher has it, and returns when it was last written. Creates and
+/// changes nothing; refused if a dispatcher has it.
+pub fn read_unattended(path: &Path) -> Result<(Box<dyn store::Reader>, WallTime), StoreError> {
+    lock::check_free(path)?;
+    // SQLite reads a log up to the first damage without a word, so this comes first.
+    check::check_log(path)?;
+    let files = [path.to_owned(), wal::beside(path, "-wal")];
+    let changed = files.iter().filter_map(|file| file.metadata().and_then(|meta| meta.modified()).ok()).max();
+    let since = changed.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok()).unwrap_or_default();
+    let reader = Reader::open_with(path, connection::for_reading_unattended)?;
+    Ok((Box::new(reader), WallTime(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))))
+}
+
 /// A reader and its connection.
 #[derive(Debug)]
 struct Reader {
@@ -28,8 +42,12 @@ struct Reader {
 
 impl Reader {
     fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::open_with(path, connection::for_reading)
+    }
+
+    fn open_with(path: &Path, connect: fn(&Path) -> rusqlite::Result<Connection>) -> Result<Self, StoreError> {
         check::check_header(path)?;
-        let conn = connection::for_reading(path).map_err(|e| failure::failed("open", path, e))?;
+        let conn = connect(path).map_err(|e| failure::failed("open", path, e))?;
         if schema::known_version(&conn, path)? < schema::VERSION {
             let why = "which has not been brought up to date by starting the dispatcher";
             return Err(failure::foreign(path, why));
