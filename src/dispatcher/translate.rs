@@ -67,6 +67,7 @@ pub(crate) fn build_source(message: FromObserver) -> Result<BuildSource, Refusal
         subject,
         author,
         trigger,
+        ..
     } = message
     else {
         return Err(malformed("a commit is announced by `dispatch`"));

@@ -45,7 +45,7 @@ where
 }
 
 fn observer_said(message: FromObserver) {
-    if let FromObserver::Gone { repo, branch, before } = message {
+    if let FromObserver::Gone { repo, branch, before, .. } = message {
         drop((translate::repo(&repo), translate::branch(&branch), translate::commit(&before)));
     } else if let Ok(source) = translate::build_source(message) {
         assert!(source.trigger.range().len() <= MAX_RANGE_COMMITS && !source.trigger.reference.short().is_empty());

@@ -12,8 +12,9 @@ use super::{
 pub enum Record {
     /// A new build with its jobs, in their first states.
     BuildAdded { build: Box<Build>, jobs: Vec<Job> },
-    /// The head that was accepted last for a branch; `None` once the branch is gone.
-    HeadMoved { repo: RepoName, branch: BranchName, head: Option<CommitId> },
+    /// A branch has moved to another head; `None` once the branch is gone. The moves of a repository are numbered from
+    /// 1, over all of its branches.
+    HeadMoved { repo: RepoName, branch: BranchName, head: Option<CommitId>, number: u64 },
     /// A runner seen for the first time.
     RunnerSaved(Runner),
     /// A lease, as its new attempt. The job becomes leased by this record.

@@ -1,7 +1,17 @@
 //! The state with which a dispatcher starts: everything that the store knows of unfinished work, in the form in which
 //! the scheduler takes it.
 
-use super::{Attempt, AttemptId, BranchName, Build, CommitId, Job, RepoName, Runner, RunnerId};
+use super::{Attempt, AttemptId, BranchName, Build, BuildId, CommitId, Job, RepoName, Runner, RunnerId};
+
+/// The head that was accepted last for a branch, and the move that brought it there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AcceptedHead {
+    pub commit: CommitId,
+    /// The number of the move; 0 for a head from before moves were numbered.
+    pub number: u64,
+    /// The build of the move.
+    pub build: Option<BuildId>,
+}
 
 /// A build with its jobs and with the attempts that the caller asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +29,9 @@ pub struct Snapshot {
     /// Unfinished builds with their unfinished attempts, oldest first.
     pub builds: Vec<WholeBuild>,
     /// The accepted head of each branch.
-    pub heads: Vec<(RepoName, BranchName, CommitId)>,
+    pub heads: Vec<(RepoName, BranchName, AcceptedHead)>,
+    /// The number of the last move by which a branch of the repository ended, for repositories that have had one.
+    pub ends: Vec<(RepoName, u64)>,
     pub runners: Vec<Runner>,
     /// The highest numbers that were ever used, 0 for none.
     pub last_build: u64,

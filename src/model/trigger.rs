@@ -76,6 +76,8 @@ worded! {
     pub enum TriggerKind: word {
         /// A branch moved to the commit.
         Push {
+            /// The number of the move, see [`Trigger::number`].
+            number: u64,
             /// The head of the branch that the dispatcher accepted before; `None` for a new branch.
             before: Option<CommitId>,
             /// First-parent commits from `before` (exclusive) to the commit (inclusive), oldest first, bounded by the
@@ -98,7 +100,8 @@ pub struct Trigger {
 }
 
 impl Trigger {
-    /// A push to a branch, with the trust that the branch has by default. `range` has all commits of the push.
+    /// A push to a branch, with the trust that the branch has by default. `range` has all commits of the push. It has
+    /// no number yet.
     #[must_use]
     pub fn push(branch: &BranchName, before: Option<CommitId>, range: Vec<CommitId>) -> Self {
         let commits = Some(range.len() as u64);
@@ -109,16 +112,34 @@ impl Trigger {
     #[must_use]
     pub fn push_of(branch: &BranchName, before: Option<CommitId>, range: Vec<CommitId>, commits: Option<u64>) -> Self {
         let reference = RefName::of_branch(branch);
-        Self { kind: TriggerKind::Push { before, range, commits }, trust: Trust::by_default(&reference), reference }
+        let kind = TriggerKind::Push { number: 0, before, range, commits };
+        Self { kind, trust: Trust::by_default(&reference), reference }
     }
 
-    /// Tells the trigger from others of its kind, ref and commit: one kind, ref, commit and key make one build, however
-    /// often the trigger is announced. The key of a push is the head before it, because a branch that comes back to a
-    /// commit it has left is pushed anew.
+    /// The same trigger with the number under which the dispatcher has accepted it.
     #[must_use]
-    pub fn key(&self) -> &[u8] {
-        let TriggerKind::Push { before, .. } = &self.kind;
-        before.as_ref().map_or(&[], CommitId::as_bytes)
+    pub fn numbered(mut self, accepted: u64) -> Self {
+        let TriggerKind::Push { number, .. } = &mut self.kind;
+        *number = accepted;
+        self
+    }
+
+    /// The number of a push among the accepted moves of all branches of its repository, from 1. It is 0 before the push
+    /// is accepted, and for builds from before moves were numbered.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        let TriggerKind::Push { number, .. } = &self.kind;
+        *number
+    }
+
+    /// Distinguishes the trigger from others of its kind, ref and commit, so that one trigger makes one build. The key
+    /// of a push is its number, in eight bytes, and the head before it. A push without a number has only the head.
+    #[must_use]
+    pub fn key(&self) -> Vec<u8> {
+        let TriggerKind::Push { number, before, .. } = &self.kind;
+        let mut key = if *number == 0 { Vec::new() } else { number.to_be_bytes().to_vec() };
+        key.extend_from_slice(before.as_ref().map_or(&[], CommitId::as_bytes));
+        key
     }
 
     /// The head before a push, if there was one.
@@ -152,12 +173,17 @@ mod tests {
     }
 
     #[test]
-    fn a_key_tells_pushes_apart_by_branch_and_earlier_head_and_not_by_their_range() {
+    fn a_key_tells_pushes_apart_by_branch_and_number_and_not_by_their_range() {
         let key = |branch: &str, before, range: &[u8]| {
             let range = range.iter().map(|at| commit(*at)).collect();
             let trigger = Trigger::push(&BranchName::new(branch), before, range);
-            (trigger.kind.word(), trigger.reference.clone(), trigger.key().to_vec())
+            (trigger.kind.word(), trigger.reference.clone(), trigger.key())
         };
+        let numbered =
+            |number, before| Trigger::push(&BranchName::new("main"), before, Vec::new()).numbered(number).key();
+        assert_ne!(numbered(1, Some(commit(1))), numbered(3, Some(commit(1))), "the same heads, moved twice");
+        assert_eq!(numbered(258, None), [0, 0, 0, 0, 0, 0, 1, 2]);
+        assert_eq!(numbered(1, Some(commit(9)))[8..], [9; 20]);
         let main = RefName::new("refs/heads/main");
         assert_eq!(key("main", None, &[1]), ("push", main.clone(), Vec::new()));
         assert_eq!(key("main", Some(commit(1)), &[2]), ("push", main, vec![1; 20]));

@@ -181,8 +181,8 @@ impl Repo {
 
     fn ask(&mut self, session: &Session) -> Result<(), Leave> {
         match submit::ask_heads(session, &self.orders.name, &self.orders.source)? {
-            HeadsAnswer::Heads(heads) => {
-                self.watch.told(heads);
+            HeadsAnswer::Heads(heads, moves) => {
+                self.watch.told(heads, moves);
                 Ok(())
             }
             HeadsAnswer::Refused(refused) => {
@@ -275,12 +275,12 @@ impl Repo {
             sent
         });
         match sent {
-            Ok(Answer::Accepted(_)) => log::info!("{name} {short} was lost at the dispatcher and is sent again"),
+            Ok(Answer::Accepted { .. }) => log::info!("{name} {short} was lost at the dispatcher and is sent again"),
             Ok(Answer::Refused(refused)) => {
                 self.leave_if_final(&refused)?;
                 log::warn!("{name} {short} was lost at the dispatcher and cannot be sent again: {}", refused.text);
             }
-            Ok(Answer::NeedSource | Answer::Stale(_)) => {
+            Ok(Answer::NeedSource | Answer::Stale { .. }) => {
                 log::warn!("{name} {short} was lost at the dispatcher, sent whole, and is still not complete");
             }
             Err(NoAnswer::Over) => return Err(Leave::Session),
@@ -304,19 +304,19 @@ impl Repo {
     fn answered(&mut self, what: &Announcement, answer: Answer) -> Result<(), Leave> {
         let now = clock::now();
         match answer {
-            Answer::Accepted(build) => {
+            Answer::Accepted { build, moves } => {
                 match (what.change, build) {
                     (Change::Gone, _) => log::info!("{}", self.show(what)),
                     (Change::Head { .. }, Some(build)) => log::info!("{build} {} accepted", self.show(what)),
                     (Change::Head { .. }, None) => log::info!("{} accepted", self.show(what)),
                 }
-                self.watch.accepted(what);
+                self.watch.accepted(what, moves);
             }
             // Another observer of the same repository was faster, or the dispatcher's data is older than ours.
-            Answer::Stale(head) => {
+            Answer::Stale { head, moves } => {
                 let show = head.map_or_else(|| "unknown".to_owned(), |head| format!("at {}", head.short()));
                 log::debug!("{} is stale: the dispatcher's branch is {show}", self.show(what));
-                if !self.watch.stale(what, head, now) {
+                if !self.watch.stale(what, head, moves, now) {
                     log::warn!(
                         "{} stays stale: the dispatcher's branch is {show}; trying again later",
                         self.show(what)

@@ -18,8 +18,8 @@ const PIECE_BYTES: usize = 256 * 1024;
 /// The dispatcher's answer to an announcement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Answer {
-    Accepted(Option<BuildId>),
-    Stale(Option<CommitId>),
+    Accepted { build: Option<BuildId>, moves: Option<u64> },
+    Stale { head: Option<CommitId>, moves: Option<u64> },
     NeedSource,
     Refused(Refused),
 }
@@ -51,7 +51,8 @@ pub(crate) type AcceptedHeads = Vec<(BranchName, CommitId)>;
 /// The dispatcher's answer to the question for heads.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum HeadsAnswer {
-    Heads(AcceptedHeads),
+    /// The heads, and the number of the last move that they include.
+    Heads(AcceptedHeads, Option<u64>),
     Refused(Refused),
 }
 
@@ -61,7 +62,7 @@ pub(crate) fn ask_heads(session: &Session, repo: &RepoName, source: &str) -> Res
     turn.send(&translate::status(repo, source))?;
     turn.answer(|reply| match reply {
         Reply::Heads { repo: ref of, .. } if of != repo.as_str() => Err(reply),
-        Reply::Heads { heads, .. } => Ok(HeadsAnswer::Heads(heads)),
+        Reply::Heads { heads, moves, .. } => Ok(HeadsAnswer::Heads(heads, moves)),
         Reply::Refused(refused) => Ok(HeadsAnswer::Refused(refused)),
         Reply::Accepted { .. } | Reply::Stale { .. } | Reply::NeedSource { .. } => Err(reply),
     })
@@ -113,7 +114,7 @@ pub(crate) fn supply(
     turn.send(&translate::supply(repo, commit))?;
     Ok(turn.answer(|reply| match &reply {
         Reply::Accepted { repo: of, commit: named, .. } if of == repo.as_str() && *named == Some(commit) => {
-            Ok(Answer::Accepted(None))
+            Ok(Answer::Accepted { build: None, moves: None })
         }
         Reply::NeedSource { repo: of, commit: named, .. } if of == repo.as_str() && *named == commit => {
             Ok(Answer::NeedSource)
@@ -128,12 +129,14 @@ fn answer(turn: &SessionTurn<'_>, repo: &RepoName, what: &Announcement) -> Resul
     let is_ours = |of: &str, branch: &BranchName| of == repo.as_str() && *branch == what.branch;
     turn.answer(|reply| match &reply {
         // A commit in the answer must be the announced one; a dispatcher may leave it out.
-        Reply::Accepted { repo, branch, commit, build }
+        Reply::Accepted { repo, branch, commit, build, moves }
             if is_ours(repo, branch) && (commit.is_none() || *commit == announced) =>
         {
-            Ok(Answer::Accepted(*build))
+            Ok(Answer::Accepted { build: *build, moves: *moves })
         }
-        Reply::Stale { repo, branch, head } if is_ours(repo, branch) => Ok(Answer::Stale(*head)),
+        Reply::Stale { repo, branch, head, moves } if is_ours(repo, branch) => {
+            Ok(Answer::Stale { head: *head, moves: *moves })
+        }
         Reply::NeedSource { repo, branch, commit } if is_ours(repo, branch) && Some(*commit) == announced => {
             Ok(Answer::NeedSource)
         }

@@ -30,9 +30,9 @@ pub(crate) struct Agreed {
 /// The dispatcher's answer to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reply {
-    Heads { repo: String, heads: Vec<(BranchName, CommitId)>, more: bool },
-    Accepted { repo: String, branch: BranchName, commit: Option<CommitId>, build: Option<BuildId> },
-    Stale { repo: String, branch: BranchName, head: Option<CommitId> },
+    Heads { repo: String, heads: Vec<(BranchName, CommitId)>, more: bool, moves: Option<u64> },
+    Accepted { repo: String, branch: BranchName, commit: Option<CommitId>, build: Option<BuildId>, moves: Option<u64> },
+    Stale { repo: String, branch: BranchName, head: Option<CommitId>, moves: Option<u64> },
     NeedSource { repo: String, branch: BranchName, commit: CommitId },
     Refused(Refused),
 }
@@ -122,8 +122,9 @@ pub(crate) fn announcement(repo: &RepoName, what: &Announcement, range: Range, t
             subject: shorten(text.subject, MAX_SUBJECT_CHARS),
             author: shorten(text.author, MAX_AUTHOR_CHARS),
             trigger: "push".to_owned(),
+            seen: what.seen,
         },
-        Change::Gone => FromObserver::Gone { repo, branch, before: before.unwrap_or_default() },
+        Change::Gone => FromObserver::Gone { repo, branch, before: before.unwrap_or_default(), seen: what.seen },
     })
 }
 
@@ -167,22 +168,24 @@ pub(crate) fn read_next(reader: &mut FrameReader) -> Result<Heard, TransportErro
 fn heard(message: ToObserver) -> Result<Heard, CommitIdError> {
     let optional = |commit: Option<String>| commit.map(|text| text.parse()).transpose();
     Ok(Heard::Reply(match message {
-        ToObserver::Heads { repo, heads, more } => Reply::Heads {
+        ToObserver::Heads { repo, heads, more, moves } => Reply::Heads {
             repo,
             more,
             heads: heads
                 .into_iter()
                 .map(|head| Ok((BranchName::new(&head.branch), head.commit.parse()?)))
                 .collect::<Result<_, CommitIdError>>()?,
+            moves,
         },
-        ToObserver::Ok { repo, branch, commit, build } => Reply::Accepted {
+        ToObserver::Ok { repo, branch, commit, build, moves } => Reply::Accepted {
             repo,
             branch: BranchName::new(&branch),
             commit: optional(commit)?,
             build: build.map(BuildId),
+            moves,
         },
-        ToObserver::Stale { repo, branch, head } => {
-            Reply::Stale { repo, branch: BranchName::new(&branch), head: optional(head)? }
+        ToObserver::Stale { repo, branch, head, moves } => {
+            Reply::Stale { repo, branch: BranchName::new(&branch), head: optional(head)?, moves }
         }
         ToObserver::NeedSource { repo, branch, commit } => {
             Reply::NeedSource { repo, branch: BranchName::new(&branch), commit: commit.parse()? }
@@ -203,9 +206,11 @@ pub(crate) fn unreadable(error: &TransportError) -> Refused {
 pub(crate) fn join(earlier: Option<Reply>, reply: Reply) -> (Reply, bool) {
     let has_more = matches!(reply, Reply::Heads { more: true, .. });
     match (earlier, reply) {
-        (Some(Reply::Heads { repo: of, heads: mut all, .. }), Reply::Heads { repo, heads, more }) if of == repo => {
+        (Some(Reply::Heads { repo: of, heads: mut all, .. }), Reply::Heads { repo, heads, more, moves })
+            if of == repo =>
+        {
             all.extend(heads);
-            (Reply::Heads { repo, heads: all, more }, has_more)
+            (Reply::Heads { repo, heads: all, more, moves }, has_more)
         }
         (_, reply) => (reply, has_more),
     }
@@ -232,6 +237,7 @@ mod tests {
         let what = Announcement {
             branch: BranchName::new(&"\u{1}".repeat(4096)),
             before: Some(commit),
+            seen: Some(u64::MAX),
             change: Change::Head { commit, everything: false },
         };
         // Control characters take the most bytes in JSON.

@@ -42,6 +42,9 @@ pub(crate) struct Announcement {
     pub branch: BranchName,
     /// The accepted head; `None` if the dispatcher does not know the branch.
     pub before: Option<CommitId>,
+    /// The number of the last move that the dispatcher had accepted when it told `before`. `None` if it gives no
+    /// numbers.
+    pub seen: Option<u64>,
     pub change: Change,
 }
 
@@ -74,6 +77,10 @@ pub(crate) struct Watch {
     selection: BranchSelection,
     /// The accepted heads as told in this session; `None` until the dispatcher has told them.
     accepted: Option<Heads>,
+    /// The number of the last move that those heads include, as the dispatcher told with them. Branches that it has
+    /// spoken of since have a later one.
+    moves: Option<u64>,
+    later_moves: BTreeMap<BranchName, u64>,
     /// The heads as last read; `None` when it is time to look again.
     seen: Option<Heads>,
     /// A limited number of commits from `accepted`, without duplicates, the last accepted one at the end.
@@ -97,7 +104,16 @@ struct Trouble {
 
 impl Watch {
     pub(crate) fn new(selection: BranchSelection) -> Self {
-        Self { selection, accepted: None, seen: None, delivered: Vec::new(), trouble: BTreeMap::new(), cursor: None }
+        Self {
+            selection,
+            accepted: None,
+            moves: None,
+            later_moves: BTreeMap::new(),
+            seen: None,
+            delivered: Vec::new(),
+            trouble: BTreeMap::new(),
+            cursor: None,
+        }
     }
 
     /// Notes that the session ended. The accepted heads must be asked for again: the dispatcher may have been restored
@@ -110,9 +126,11 @@ impl Watch {
         self.trouble.retain(|_, trouble| trouble.hold_until.is_some());
     }
 
-    /// Notes the heads that the dispatcher has accepted.
-    pub(crate) fn told(&mut self, heads: impl IntoIterator<Item = (BranchName, CommitId)>) {
+    /// Notes the heads that the dispatcher has accepted, and the number of the last move.
+    pub(crate) fn told(&mut self, heads: impl IntoIterator<Item = (BranchName, CommitId)>, moves: Option<u64>) {
         let heads: Heads = heads.into_iter().collect();
+        self.moves = moves;
+        self.later_moves.clear();
         self.delivered.clear();
         for commit in heads.values() {
             self.note_delivered(*commit);
@@ -131,15 +149,21 @@ impl Watch {
     }
 
     /// Notes that the dispatcher accepted an announcement.
-    pub(crate) fn accepted(&mut self, announcement: &Announcement) {
+    pub(crate) fn accepted(&mut self, announcement: &Announcement, moves: Option<u64>) {
         self.trouble.remove(&announcement.branch);
-        self.set_accepted(&announcement.branch, announcement.target());
+        self.set_accepted(&announcement.branch, announcement.target(), moves);
     }
 
-    /// Notes that the dispatcher has another head for the branch. Returns false if it has answered so repeatedly, so
-    /// that the announcement is now on hold.
-    pub(crate) fn stale(&mut self, announcement: &Announcement, head: Option<CommitId>, now: Moment) -> bool {
-        self.set_accepted(&announcement.branch, head);
+    /// Notes that the branch has moved at the dispatcher, to this head. Returns false if it has answered so repeatedly,
+    /// so that the announcement is now on hold.
+    pub(crate) fn stale(
+        &mut self,
+        announcement: &Announcement,
+        head: Option<CommitId>,
+        moves: Option<u64>,
+        now: Moment,
+    ) -> bool {
+        self.set_accepted(&announcement.branch, head, moves);
         // Another observer may have read the repository later than this one. Announcing the older state would turn the
         // branch back.
         self.seen = None;
@@ -173,7 +197,8 @@ impl Watch {
             let before = accepted.get(branch).copied();
             (before != Some(*commit) && !self.is_held(branch, Some(*commit), now)).then(|| {
                 let everything = self.trouble.get(branch).is_some_and(|t| t.target == Some(*commit) && t.everything);
-                Announcement { branch: branch.clone(), before, change: Change::Head { commit: *commit, everything } }
+                let change = Change::Head { commit: *commit, everything };
+                Announcement { branch: branch.clone(), before, seen: self.moves_of(branch), change }
             })
         });
         let gone = || {
@@ -186,6 +211,7 @@ impl Watch {
                 .map(|(branch, before)| Announcement {
                     branch: branch.clone(),
                     before: Some(*before),
+                    seen: self.moves_of(branch),
                     change: Change::Gone,
                 })
         };
@@ -226,9 +252,17 @@ impl Watch {
             .is_some_and(|trouble| trouble.target == target && trouble.hold_until.is_some_and(|until| now < until))
     }
 
-    fn set_accepted(&mut self, branch: &BranchName, head: Option<CommitId>) {
+    /// The number of the last move that was accepted when the dispatcher told the branch's head.
+    fn moves_of(&self, branch: &BranchName) -> Option<u64> {
+        self.later_moves.get(branch).copied().or(self.moves)
+    }
+
+    fn set_accepted(&mut self, branch: &BranchName, head: Option<CommitId>, moves: Option<u64>) {
         self.cursor = Some(branch.clone());
         let Some(accepted) = &mut self.accepted else { return };
+        if let Some(moves) = moves {
+            self.later_moves.insert(branch.clone(), moves);
+        }
         let former = match head {
             Some(commit) => accepted.insert(branch.clone(), commit),
             None => accepted.remove(branch),

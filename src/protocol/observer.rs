@@ -42,12 +42,23 @@ pub enum FromObserver {
         subject: String,
         #[serde(default)]
         author: String,
+        /// The `moves` of the message that told this branch's head: the last `heads`, or an `ok` or `stale` about the
+        /// branch since. Absent from observers before it existed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seen: Option<u64>,
     },
     /// States that the pack before holds the whole commit, as `lost_source` asked. Changes no head. Answer: `ok`
     /// without a build, `need_source` or `error`.
     Supply { repo: String, commit: String },
     /// States that the branch no longer exists. Answer: `ok` without a build, or `stale`.
-    Gone { repo: String, branch: String, before: String },
+    Gone {
+        repo: String,
+        branch: String,
+        before: String,
+        /// As in `dispatch`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seen: Option<u64>,
+    },
     /// Shows that the observer is alive, every `ping_interval_ms`. Answer: `ack`.
     Ping,
 }
@@ -63,6 +74,9 @@ pub enum ToObserver {
         /// Whether another `heads` continues this one. Absent if not.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         more: bool,
+        /// The number of moves that were accepted for the repository, over all branches.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        moves: Option<u64>,
     },
     /// Confirms that the announcement is durable: the commit will be built, whatever happens.
     Ok {
@@ -73,14 +87,20 @@ pub enum ToObserver {
         /// The number of the commit's build, made now or when the commit was announced first. Absent if there is none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         build: Option<u64>,
+        /// As in `heads`. Absent after `supply`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        moves: Option<u64>,
     },
-    /// Refuses an announcement whose `before` is not the accepted head of the branch. The observer compares anew with
-    /// `head`.
+    /// Refuses an announcement whose `before` is not the accepted head of the branch, or that was made before the
+    /// observer knew of the branch's last move. The observer compares anew with `head`.
     Stale {
         repo: String,
         branch: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         head: Option<String>,
+        /// As in `heads`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        moves: Option<u64>,
     },
     /// Asks for a pack of the whole commit, then the same `dispatch` again: the dispatcher lacks objects of it.
     NeedSource { repo: String, branch: String, commit: String },

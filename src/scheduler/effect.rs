@@ -65,10 +65,10 @@ pub struct Lease {
 /// The answer to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// The commit, or the end of the branch, is accepted.
-    Accepted { build: Option<BuildId> },
-    /// The accepted head of the branch is another commit.
-    Stale { repo: RepoName, branch: BranchName, head: Option<CommitId> },
+    /// The commit, or the end of the branch, is accepted. `moves` is the number of the repository's last move.
+    Accepted { build: Option<BuildId>, moves: u64 },
+    /// The branch has moved since the observer compared it. It has this head now.
+    Stale { repo: RepoName, branch: BranchName, head: Option<CommitId>, moves: u64 },
     /// The operator's order is carried out.
     Done(OrderDone),
     /// The operator's order is not carried out.

@@ -14,15 +14,15 @@ pub struct RequestId(pub u64);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// An observer announced a commit whose source is in the mirror. `plan` has the tasks of the commit's task file, or
-    /// the mistake in it. `known` is the build that was made for the same announcement earlier, if there is one.
+    /// the mistake in it. `seen` is the number of the last move that the observer knew of when it compared the branch.
     CommitObserved {
         request: RequestId,
         source: Box<BuildSource>,
         plan: Result<Vec<TaskSpec>, String>,
-        known: Option<BuildId>,
+        seen: Option<u64>,
     },
-    /// An observer announced that a branch is gone.
-    BranchGone { request: RequestId, repo: RepoName, branch: BranchName, before: CommitId },
+    /// An observer announced that a branch is gone. `seen` is as in `CommitObserved`.
+    BranchGone { request: RequestId, repo: RepoName, branch: BranchName, before: CommitId, seen: Option<u64> },
     /// A runner registered on a session.
     RunnerJoined(RunnerJoined),
     /// A runner sent `ping`, which renews the leases of the attempts that it holds.

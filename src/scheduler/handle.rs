@@ -11,11 +11,11 @@ impl Scheduler {
     pub fn handle(&mut self, now: Moment, at: WallTime, event: Event) -> Vec<Effect> {
         let mut turn = Turn { now, at, effects: Vec::new() };
         match event {
-            Event::CommitObserved { request, source, plan, known } => {
-                self.observe_commit(&mut turn, request, *source, plan, known);
+            Event::CommitObserved { request, source, plan, seen } => {
+                self.observe_commit(&mut turn, request, *source, plan, seen);
             }
-            Event::BranchGone { request, repo, branch, before } => {
-                self.drop_branch(&mut turn, request, repo, branch, before);
+            Event::BranchGone { request, repo, branch, before, seen } => {
+                self.drop_branch(&mut turn, request, (repo, branch), before, seen);
             }
             Event::RunnerJoined(joined) => self.join_runner(&mut turn, joined),
             Event::RunnerPinged { session, holding } => self.renew(&mut turn, session, &holding),

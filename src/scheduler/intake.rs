@@ -4,46 +4,63 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::event::RequestId;
-use super::state::{AcceptedHead, LiveBuild, LiveJob, LiveNeed};
+use super::state::{LiveBuild, LiveJob, LiveNeed};
 use super::tables::Timer;
 use super::turn::Turn;
 use super::{Reply, Scheduler};
 use crate::model::reason::{DecisionKind, Notice, OrderDone, RefusalReason};
 use crate::model::{
-    BranchName, Build, BuildId, BuildSource, CommitId, Ending, Job, JobId, JobState, Moment, Record, RepoName,
-    TaskName, TaskSpec, TriggerKind, Verdict, WholeBuild,
+    AcceptedHead, BranchName, Build, BuildId, BuildSource, CommitId, Ending, Job, JobId, JobState, Moment, Record,
+    RepoName, TaskName, TaskSpec, Verdict, WholeBuild,
 };
 
 impl Scheduler {
-    /// Accepts a commit if it follows the accepted head. An announcement that is repeated makes one build.
+    /// Accepts a commit if it follows the accepted head: the branch has moved, and each move makes a build. An
+    /// announcement of the commit at which the branch is already repeats the last move.
     pub(super) fn observe_commit(
         &mut self,
         turn: &mut Turn,
         request: RequestId,
         source: BuildSource,
         plan: Result<Vec<TaskSpec>, String>,
-        known: Option<BuildId>,
+        seen: Option<u64>,
     ) {
-        let TriggerKind::Push { before, .. } = source.trigger.kind;
         let branch = BranchName::new(source.trigger.reference.short());
         let key = (source.repo.clone(), branch.clone());
         let head = self.heads.get(&key).copied();
-        if let Some(head) = head
-            && head.commit == source.commit
-            && (head.before == before || known.is_some())
-            && let Some(build) = known.or(head.build)
-        {
-            return turn.reply(request, Reply::Accepted { build: Some(build) });
+        if let Some(head) = head.filter(|head| head.commit == source.commit) {
+            return turn.reply(request, Reply::Accepted { build: head.build, moves: self.moves(&source.repo) });
         }
-        let head = head.map(|head| head.commit);
-        if head != before {
-            return turn.reply(request, Reply::Stale { repo: source.repo, branch, head });
+        if head.map(|head| head.commit) != source.trigger.before() || self.is_outdated(&source.repo, head, seen) {
+            return turn.reply(request, self.stale(source.repo, branch, head));
         }
-        turn.persist(Record::HeadMoved { repo: source.repo.clone(), branch, head: Some(source.commit) });
-        let commit = source.commit;
-        let build = known.unwrap_or_else(|| self.add_build(turn, source, plan));
-        self.heads.insert(key, AcceptedHead { commit, before, build: Some(build) });
-        turn.reply(request, Reply::Accepted { build: Some(build) });
+        let (repo, commit, number) = (source.repo.clone(), source.commit, self.next_move(&source.repo));
+        turn.persist(Record::HeadMoved { repo: repo.clone(), branch, head: Some(commit), number });
+        let build =
+            Some(self.add_build(turn, BuildSource { trigger: source.trigger.numbered(number), ..source }, plan));
+        self.heads.insert(key, AcceptedHead { commit, number, build });
+        turn.reply(request, Reply::Accepted { build, moves: number });
+    }
+
+    /// Whether an announcement was made before its observer knew of the last move of the branch. The branch may have
+    /// come back to the same head since, so that the heads alone do not show it. An observer of an earlier version says
+    /// nothing about what it has seen, and then only the heads decide.
+    fn is_outdated(&self, repo: &RepoName, head: Option<AcceptedHead>, seen: Option<u64>) -> bool {
+        // A branch without a head may have ended. The last end of any branch stands for it, so that ended branches need
+        // not be remembered. At worst the observer asks once more.
+        let ended = || self.moves.get(repo).map_or(0, |moves| moves.end);
+        seen.is_some_and(|seen| seen < head.map_or_else(ended, |head| head.number))
+    }
+
+    fn stale(&self, repo: RepoName, branch: BranchName, head: Option<AcceptedHead>) -> Reply {
+        let moves = self.moves(&repo);
+        Reply::Stale { repo, branch, head: head.map(|head| head.commit), moves }
+    }
+
+    fn next_move(&mut self, repo: &RepoName) -> u64 {
+        let moves = self.moves.entry(repo.clone()).or_default();
+        moves.last += 1;
+        moves.last
     }
 
     fn add_build(&mut self, turn: &mut Turn, source: BuildSource, plan: Result<Vec<TaskSpec>, String>) -> BuildId {
@@ -114,21 +131,23 @@ impl Scheduler {
         &mut self,
         turn: &mut Turn,
         request: RequestId,
-        repo: RepoName,
-        branch: BranchName,
+        (repo, branch): (RepoName, BranchName),
         before: CommitId,
+        seen: Option<u64>,
     ) {
         let key = (repo.clone(), branch.clone());
-        match self.heads.get(&key).map(|head| head.commit) {
+        match self.heads.get(&key).copied() {
             // The branch has no head: most likely this announcement was accepted before and is repeated.
-            None => turn.reply(request, Reply::Accepted { build: None }),
-            Some(head) if head == before => {
+            None => turn.reply(request, Reply::Accepted { build: None, moves: self.moves(&repo) }),
+            Some(head) if head.commit == before && !self.is_outdated(&repo, Some(head), seen) => {
                 self.heads.remove(&key);
+                let number = self.next_move(&repo);
+                self.moves.entry(repo.clone()).or_default().end = number;
                 turn.note(Notice::BranchGone { repo: repo.clone(), branch: branch.clone() });
-                turn.persist(Record::HeadMoved { repo, branch, head: None });
-                turn.reply(request, Reply::Accepted { build: None });
+                turn.persist(Record::HeadMoved { repo, branch, head: None, number });
+                turn.reply(request, Reply::Accepted { build: None, moves: number });
             }
-            Some(head) => turn.reply(request, Reply::Stale { repo, branch, head: Some(head) }),
+            head => turn.reply(request, self.stale(repo, branch, head)),
         }
     }
 

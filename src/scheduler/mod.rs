@@ -5,9 +5,9 @@
 //! the tests. They drive it as follows.
 //!
 //! - **Events.** [`Scheduler::handle`] applies one event and returns its effects. The caller passes every event once,
-//!   in the order in which the events happened. Two events carry facts of the store, `known` of
-//!   [`Event::CommitObserved`] and `build` of [`Event::RerunAsked`]: the records that concern them are committed before
-//!   these facts are read. There is no error: a refusal is an effect.
+//!   in the order in which the events happened. One event carries facts of the store, `build` of
+//!   [`Event::RerunAsked`]: the records that concern it are committed before these facts are read. There is no error: a
+//!   refusal is an effect.
 //! - **Effects.** The caller carries them out in the order in which they were returned, over all events. A
 //!   [`Effect::Persist`] must be durable before any later effect leaves. The caller may handle several events, commit
 //!   the records of all of them together, and then release the other effects. The state is then ahead of the store

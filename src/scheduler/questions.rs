@@ -41,6 +41,12 @@ impl Scheduler {
         heads
     }
 
+    /// Returns the number of the last accepted move of a repository; 0 if there was none.
+    #[must_use]
+    pub fn moves(&self, repo: &RepoName) -> u64 {
+        self.moves.get(repo).map_or(0, |moves| moves.last)
+    }
+
     /// Returns the lease of an attempt, if a runner has it now and it is not cancelled.
     #[must_use]
     pub fn lease_of(&self, attempt: AttemptId) -> Option<Lease> {

@@ -1,6 +1,6 @@
 //! The restart: a scheduler is made from a snapshot of the store.
 
-use super::state::AcceptedHead;
+use super::state::Moves;
 use super::tables::{Member, Started, Timer};
 use super::{Policy, Scheduler};
 use crate::model::{Attempt, JobState, Moment, Snapshot};
@@ -16,8 +16,15 @@ impl Scheduler {
         scheduler.tables.set_timer(Timer::OldExclusives, now, scheduler.policy.lease_ms(true));
         (scheduler.last_build, scheduler.last_job) = (restored.last_build, restored.last_job);
         (scheduler.last_attempt, scheduler.last_runner) = (restored.last_attempt, restored.last_runner);
-        let head = |commit| AcceptedHead { commit, before: None, build: None };
-        scheduler.heads = restored.heads.into_iter().map(|(repo, branch, at)| ((repo, branch), head(at))).collect();
+        for (repo, end) in restored.ends {
+            scheduler.moves.insert(repo, Moves { last: end, end });
+        }
+        for (repo, branch, head) in restored.heads {
+            let moves = scheduler.moves.entry(repo.clone()).or_default();
+            // The last move of the repository has either ended a branch, or brought one to its present head.
+            moves.last = moves.last.max(head.number);
+            scheduler.heads.insert((repo, branch), head);
+        }
         scheduler.known_runners = restored.runners.into_iter().map(|runner| (runner.name, runner.id)).collect();
         restored.recorded.into_iter().for_each(|(attempt, runner)| scheduler.recent_results.insert(attempt, runner));
         for build in restored.builds {

@@ -10,8 +10,8 @@ use super::policy::{self, Policy};
 use super::tables::{LaneKey, LiveLease, Started, Tables};
 use crate::model::reason::LostWith;
 use crate::model::{
-    Attempt, AttemptId, BranchName, BuildId, BuildSource, CommitId, Condition, Job, JobId, JobState, Moment, PoolId,
-    RepoName, RunnerId, RunnerName, SpawnId, TaskSpec, WallTime,
+    AcceptedHead, Attempt, AttemptId, BranchName, BuildId, BuildSource, Condition, Job, JobId, JobState, Moment,
+    PoolId, RepoName, RunnerId, RunnerName, SpawnId, TaskSpec, WallTime,
 };
 
 /// The dispatcher's decisions. See the header of the room for how to drive it.
@@ -19,6 +19,8 @@ use crate::model::{
 pub struct Scheduler {
     pub(super) policy: Policy,
     pub(super) heads: HashMap<(RepoName, BranchName), AcceptedHead>,
+    /// The moves of each repository that has had one.
+    pub(super) moves: HashMap<RepoName, Moves>,
     /// Unfinished builds.
     pub(super) builds: BTreeMap<BuildId, LiveBuild>,
     /// All jobs of unfinished builds.
@@ -45,6 +47,7 @@ impl Scheduler {
     pub fn new(policy: Policy) -> Self {
         Self {
             heads: HashMap::new(),
+            moves: HashMap::new(),
             builds: BTreeMap::new(),
             jobs: FxHashMap::default(),
             tables: Tables::default(),
@@ -72,13 +75,14 @@ pub(super) struct Spawns {
     pub failures: BTreeMap<PoolId, u32>,
 }
 
-/// The head last accepted for a branch, and the announcement that moved it there.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct AcceptedHead {
-    pub commit: CommitId,
-    pub before: Option<CommitId>,
-    /// Not known after a restart. The event of an announcement has it then as `known`.
-    pub build: Option<BuildId>,
+/// The numbers of a repository's accepted moves. They ascend over all of its branches, so that a branch that has no
+/// head needs no number of its own.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Moves {
+    /// The last move.
+    pub last: u64,
+    /// The last move by which a branch ended.
+    pub end: u64,
 }
 
 #[derive(Debug)]

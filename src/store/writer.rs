@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use super::error::StoreError;
 use super::reader::{Readers, Rule};
-use crate::model::{BuildId, BuildSource, Record, RepoName, Snapshot, WallTime};
+use crate::model::{BuildId, Record, RepoName, Snapshot, WallTime};
 
 /// The one writer of a store. A second one is refused for as long as it lives.
 pub trait Store: Debug + Send {
@@ -14,10 +14,6 @@ pub trait Store: Debug + Send {
 
     /// Returns unfinished builds with what belongs to them, and what else a dispatcher starts from.
     fn snapshot(&self) -> Result<Snapshot, StoreError>;
-
-    /// Returns the build of this repository, commit and trigger, so that a repeated announcement is answered with it
-    /// (S2).
-    fn build_of(&self, source: &BuildSource) -> Result<Option<BuildId>, StoreError>;
 
     /// Returns where the repository of that name was last observed, for telling two of one name apart.
     fn repo_source(&self, repo: &RepoName) -> Result<Option<String>, StoreError>;

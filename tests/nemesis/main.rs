@@ -83,7 +83,7 @@ fn no_promise_is_broken_whatever_happens_to_real_processes() {
 }
 
 fn head((repo, branch, head): (RepoName, surveil::model::BranchName, surveil::model::CommitId)) -> Record {
-    Record::HeadMoved { repo, branch, head: Some(head) }
+    Record::HeadMoved { repo, branch, head: Some(head), number: 0 }
 }
 
 /// Fails with every promise that is broken, and the story up to there.

@@ -77,6 +77,8 @@ pub(crate) enum Fact {
         branch: BranchName,
         head: Option<CommitId>,
     },
+    /// An observer sent this announcement, because it had found a branch at another head than the accepted one.
+    Announced(Announcement),
     /// An observer heard that its announcement is accepted.
     Acknowledged {
         announcement: Announcement,
@@ -161,7 +163,7 @@ impl Fact {
     }
 }
 
-/// An announcement. S2 counts two equal ones as the same.
+/// An announcement. A branch that moves to and fro makes equal ones.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Announcement {
     pub(crate) repo: RepoName,

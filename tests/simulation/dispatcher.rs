@@ -11,7 +11,7 @@ use surveil::model::{
 use surveil::scheduler::{Effect, Event, Policy, Pool, Reply, RequestId, RunnerJoined, Scheduler};
 
 use crate::fold::Fold;
-use crate::history::{Announcement, Fact, Promise};
+use crate::history::{Fact, Promise};
 use crate::network::{Cut, Down, Up};
 use crate::promises::terms::Terms;
 use crate::realstore::RealStore;
@@ -61,8 +61,8 @@ pub(crate) enum Input {
 /// Requests that become events once the core has numbered them.
 #[derive(Debug, Clone)]
 pub(crate) enum Question {
-    Commit(Box<BuildSource>, Result<Vec<TaskSpec>, String>),
-    Gone(RepoName, BranchName, CommitId),
+    Commit(Box<BuildSource>, Result<Vec<TaskSpec>, String>, Option<u64>),
+    Gone(RepoName, BranchName, CommitId, Option<u64>),
     Cancel(BuildId, Option<JobId>),
     Rerun(BuildId, bool),
     Drain(String),
@@ -151,8 +151,10 @@ impl World {
                 Input::Event(Event::AttemptFinished { session, attempt, outcome, log, duration_ms })
             }
             Up::Status(repo) => Input::Look(repo, session),
-            Up::Dispatch(source, plan) => Input::Ask(Question::Commit(source, plan), Some(session)),
-            Up::Gone(repo, branch, before) => Input::Ask(Question::Gone(repo, branch, before), Some(session)),
+            Up::Dispatch(source, plan, seen) => Input::Ask(Question::Commit(source, plan, seen), Some(session)),
+            Up::Gone(repo, branch, before, seen) => {
+                Input::Ask(Question::Gone(repo, branch, before, seen), Some(session))
+            }
         };
         self.enqueue(input);
     }
@@ -216,8 +218,9 @@ impl World {
                 if !self.flush() {
                     return false;
                 }
-                let heads = self.dispatcher.scheduler.as_ref().map(|s| s.heads(&repo)).unwrap_or_default();
-                self.send_down(session, Down::Heads(heads));
+                let heads = self.dispatcher.scheduler.as_ref().map(|s| (s.heads(&repo), s.moves(&repo)));
+                let (heads, moves) = heads.unwrap_or_default();
+                self.send_down(session, Down::Heads(heads, moves));
             }
             Input::Ask(question, asker) => return self.ask(question, asker),
         }
@@ -228,11 +231,8 @@ impl World {
         self.dispatcher.last_request += 1;
         let request = RequestId(self.dispatcher.last_request);
         let event = match question {
-            Question::Commit(source, plan) => {
-                let known = self.dispatcher.store.build_of(&Announcement::of(&source));
-                Event::CommitObserved { request, source, plan, known }
-            }
-            Question::Gone(repo, branch, before) => Event::BranchGone { request, repo, branch, before },
+            Question::Commit(source, plan, seen) => Event::CommitObserved { request, source, plan, seen },
+            Question::Gone(repo, branch, before, seen) => Event::BranchGone { request, repo, branch, before, seen },
             Question::Cancel(build, job) => Event::CancelAsked { request, build, job },
             Question::Rerun(id, failed_only) => {
                 // The store must know all of the build before it is read from there.

@@ -14,6 +14,10 @@ pub(crate) enum Fault {
     Push,
     /// Moves a branch back to an earlier commit.
     ForcePush,
+    /// Moves a branch to and fro for a while, between two commits or between a commit and nothing.
+    ToAndFro,
+    /// Moves a branch back to where it was before its last move.
+    Back,
     DeleteBranch,
     NewBranch,
     Cancel,
@@ -40,7 +44,7 @@ pub(crate) enum Fault {
 
 /// Actions that happen in all worlds, and faults that happen only in some.
 const PEOPLE: &[Fault] =
-    &[Fault::Push, Fault::Push, Fault::Push, Fault::ForcePush, Fault::DeleteBranch, Fault::NewBranch];
+    &[Fault::Push, Fault::Push, Fault::Push, Fault::ForcePush, Fault::ToAndFro, Fault::DeleteBranch, Fault::NewBranch];
 const TROUBLES: &[Fault] = &[
     Fault::Cancel,
     Fault::CancelJob,
@@ -94,6 +98,12 @@ impl World {
     pub(crate) fn strike(&mut self, fault: Fault) {
         match fault {
             Fault::Push | Fault::ForcePush | Fault::DeleteBranch | Fault::NewBranch => self.push(fault),
+            Fault::ToAndFro => {
+                for step in 0..8 {
+                    self.plan(self.now + step * 700, Happening::Fault(Fault::Back));
+                }
+            }
+            Fault::Back => self.move_back(),
             Fault::Cancel | Fault::CancelJob | Fault::Rerun | Fault::DrainByOperator => self.operate(fault),
             Fault::BreakSession | Fault::HalfOpen => self.break_session(fault == Fault::HalfOpen),
             Fault::SlowNetwork => self.slow_until = self.now + self.dice.ms(1_000, 8_000),
@@ -164,10 +174,24 @@ impl World {
             Fault::NewBranch if dice.percent(60) => dice.pick(&repo.commits),
             _ => Some(new_commit(dice, repo)),
         };
-        match head {
+        self.move_to(at, branch, head);
+    }
+
+    /// Undoes the last move of a repository, if faults are not over.
+    fn move_back(&mut self) {
+        let at = self.dice.below(self.repos.len());
+        if let Some((branch, head)) = self.repos[at].before.clone().filter(|_| !self.is_calm) {
+            self.move_to(at, branch, head);
+        }
+    }
+
+    fn move_to(&mut self, at: usize, branch: BranchName, head: Option<CommitId>) {
+        let repo = &mut self.repos[at];
+        let before = match head {
             Some(head) => repo.heads.insert(branch.clone(), head),
             None => repo.heads.remove(&branch),
         };
+        repo.before = Some((branch.clone(), before));
         let repo = repo.name.clone();
         self.history.note(self.now, Fact::Pushed { repo, branch, head });
     }

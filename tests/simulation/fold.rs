@@ -5,20 +5,20 @@ use std::collections::BTreeMap;
 
 use surveil::model::reason::DecisionKind;
 use surveil::model::{
-    Attempt, AttemptId, BranchName, Build, BuildId, CommitId, Ending, Job, JobId, JobState, Outcome, Record, RepoName,
-    Runner, RunnerId, RunnerName, Snapshot, WholeBuild,
+    AcceptedHead, Attempt, AttemptId, BranchName, Build, BuildId, BuildSource, Ending, Job, JobId, JobState, Outcome,
+    Record, RepoName, Runner, RunnerId, RunnerName, Snapshot, WholeBuild,
 };
-
-use crate::history::Announcement;
 
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Fold {
     pub(crate) builds: BTreeMap<BuildId, Build>,
     pub(crate) jobs: BTreeMap<JobId, Job>,
     pub(crate) attempts: BTreeMap<AttemptId, Attempt>,
-    pub(crate) heads: BTreeMap<(RepoName, BranchName), CommitId>,
+    pub(crate) heads: BTreeMap<(RepoName, BranchName), AcceptedHead>,
+    ends: BTreeMap<RepoName, u64>,
     runners: BTreeMap<RunnerId, Runner>,
-    announced: BTreeMap<Announcement, BuildId>,
+    /// The build of each move, by the number of the move.
+    moved: BTreeMap<(RepoName, u64), BuildId>,
 }
 
 impl Fold {
@@ -26,12 +26,16 @@ impl Fold {
     pub(crate) fn apply(&mut self, record: &Record) -> Result<(), String> {
         match record {
             Record::BuildAdded { build, jobs } => return self.add_build(build, jobs),
-            Record::HeadMoved { repo, branch, head } => {
+            Record::HeadMoved { repo, branch, head, number } => {
                 let key = (repo.clone(), branch.clone());
-                match head {
-                    Some(head) => self.heads.insert(key, *head),
-                    None => self.heads.remove(&key),
-                };
+                match *head {
+                    // Its build is recorded next.
+                    Some(commit) => drop(self.heads.insert(key, AcceptedHead { commit, number: *number, build: None })),
+                    None => {
+                        self.heads.remove(&key);
+                        self.ends.insert(repo.clone(), *number);
+                    }
+                }
             }
             Record::RunnerSaved(runner) => drop(self.runners.insert(runner.id, runner.clone())),
             Record::AttemptLeased(attempt) => return self.lease(attempt),
@@ -77,12 +81,16 @@ impl Fold {
     }
 
     fn add_build(&mut self, build: &Build, jobs: &[Job]) -> Result<(), String> {
-        let announcement = Announcement::of(&build.source);
+        let BuildSource { repo, trigger, .. } = &build.source;
         if self.builds.contains_key(&build.id) || jobs.iter().any(|job| self.jobs.contains_key(&job.id)) {
             return Err(format!("{} or one of its jobs has a number that was used before", build.id));
         }
-        if let Some(other) = self.announced.insert(announcement, build.id) {
-            return Err(format!("{} and {other} are of one submission", build.id));
+        if let Some(other) = self.moved.insert((repo.clone(), trigger.number()), build.id) {
+            return Err(format!("{} and {other} are of one move", build.id));
+        }
+        let branch = BranchName::new(trigger.reference.short());
+        if let Some(head) = self.heads.get_mut(&(repo.clone(), branch)) {
+            head.build = Some(build.id);
         }
         self.builds.insert(build.id, build.clone());
         self.jobs.extend(jobs.iter().map(|job| (job.id, job.clone())));
@@ -112,11 +120,6 @@ impl Fold {
         Ok(())
     }
 
-    /// The build of this repository, commit and trigger.
-    pub(crate) fn build_of(&self, announcement: &Announcement) -> Option<BuildId> {
-        self.announced.get(announcement).copied()
-    }
-
     pub(crate) fn runner_name(&self, id: RunnerId) -> Option<RunnerName> {
         self.runners.get(&id).map(|runner| runner.name.clone())
     }
@@ -140,6 +143,7 @@ impl Fold {
         Snapshot {
             builds: self.builds.values().filter(|build| build.verdict.is_none()).map(of).collect(),
             heads: self.heads.iter().map(|((repo, branch), head)| (repo.clone(), branch.clone(), *head)).collect(),
+            ends: self.ends.clone().into_iter().collect(),
             runners: self.runners.values().cloned().collect(),
             last_build: self.builds.keys().last().map_or(0, |id| id.0),
             last_job: self.jobs.keys().last().map_or(0, |id| id.0),

@@ -19,15 +19,15 @@ pub(crate) enum Up {
     Draining,
     Results(AttemptId, Outcome),
     Status(RepoName),
-    Dispatch(Box<BuildSource>, Result<Vec<TaskSpec>, String>),
-    Gone(RepoName, BranchName, CommitId),
+    Dispatch(Box<BuildSource>, Result<Vec<TaskSpec>, String>, Option<u64>),
+    Gone(RepoName, BranchName, CommitId, Option<u64>),
 }
 
 /// A message from the dispatcher to a peer.
 #[derive(Debug, Clone)]
 pub(crate) enum Down {
     Runner(RunnerCommand),
-    Heads(Vec<(BranchName, CommitId)>),
+    Heads(Vec<(BranchName, CommitId)>, u64),
     Reply(Reply),
 }
 
@@ -122,7 +122,10 @@ impl Network {
 
 impl World {
     pub(crate) fn send_up(&mut self, id: SessionId, message: Up) {
-        let arrival = self.now + self.delay();
+        // On a slow network an announcement may be overtaken by those of other observers.
+        let is_announcement = matches!(message, Up::Dispatch(..) | Up::Gone(..));
+        let late = if is_announcement && self.now < self.slow_until { self.dice.ms(0, 9_000) } else { 0 };
+        let arrival = self.now + self.delay() + late;
         let arrives = self.network.sessions.get_mut(&id).and_then(|session| session.up.write(message, arrival));
         if let Some(at) = arrives {
             self.plan(at, Happening::ArriveUp(id));

@@ -25,6 +25,8 @@ pub(crate) struct Repo {
     /// All of its tasks are exclusive.
     pub(crate) is_deploying: bool,
     pub(crate) heads: BTreeMap<BranchName, CommitId>,
+    /// The branch that moved last, and its head before.
+    pub(crate) before: Option<(BranchName, Option<CommitId>)>,
     pub(crate) commits: Vec<CommitId>,
     pub(crate) plans: BTreeMap<CommitId, Result<Vec<TaskSpec>, String>>,
 }
@@ -37,6 +39,9 @@ pub(crate) struct Observer {
     session: Option<SessionId>,
     /// The dispatcher's heads, as far as this observer knows.
     accepted: Option<BTreeMap<BranchName, CommitId>>,
+    /// The last move that those heads include, and for branches of which it heard since, a later one.
+    moves: u64,
+    later_moves: BTreeMap<BranchName, u64>,
     /// The request that has no answer yet, and the time at which it was sent.
     asked: Option<(Question, u64)>,
 }
@@ -53,7 +58,8 @@ impl World {
         self.last_observer += 1;
         let id = ObserverId(self.last_observer);
         let accepted = self.trusted_heads(repo);
-        self.observers.push(Observer { id, repo, session: None, accepted, asked: None });
+        let later_moves = BTreeMap::new();
+        self.observers.push(Observer { id, repo, session: None, accepted, moves: 0, later_moves, asked: None });
         self.plan(self.now + 1, Happening::Look(id));
     }
 
@@ -107,15 +113,18 @@ impl World {
         let moved = repo.heads.iter().find(|(branch, head)| accepted.get(*branch) != Some(*head));
         if let Some((branch, head)) = moved {
             let before = accepted.get(branch).copied();
+            let seen = Some(*observer.later_moves.get(branch).unwrap_or(&observer.moves));
             observer.asked = Some((Question::Head(branch.clone(), before, *head), now));
             let source = source_of(repo, branch, before, *head);
             let plan = repo.plans[head].clone();
-            return self.send_up(session, Up::Dispatch(Box::new(source), plan));
+            self.history.note(now, Fact::Announced(Announcement::of(&source)));
+            return self.send_up(session, Up::Dispatch(Box::new(source), plan, seen));
         }
         let gone = accepted.iter().find(|(branch, _)| !repo.heads.contains_key(*branch));
         if let Some((branch, before)) = gone {
             observer.asked = Some((Question::Gone(branch.clone()), now));
-            let message = Up::Gone(repo.name.clone(), branch.clone(), *before);
+            let seen = Some(*observer.later_moves.get(branch).unwrap_or(&observer.moves));
+            let message = Up::Gone(repo.name.clone(), branch.clone(), *before, seen);
             self.send_up(session, message);
         }
     }
@@ -128,8 +137,13 @@ impl World {
         }
         let (Some((question, _)), accepted) = (observer.asked.take(), &mut observer.accepted) else { return };
         match (message, question) {
-            (Down::Heads(heads), _) => *accepted = Some(heads.into_iter().collect()),
-            (Down::Reply(Reply::Accepted { build }), Question::Head(branch, before, after)) => {
+            (Down::Heads(heads, moves), _) => {
+                *accepted = Some(heads.into_iter().collect());
+                observer.moves = moves;
+                observer.later_moves.clear();
+            }
+            (Down::Reply(Reply::Accepted { build, moves }), Question::Head(branch, before, after)) => {
+                observer.later_moves.insert(branch.clone(), moves);
                 if let Some(accepted) = accepted {
                     accepted.insert(branch.clone(), after);
                 }
@@ -139,12 +153,14 @@ impl World {
                     self.history.note(self.now, Fact::Acknowledged { announcement, build });
                 }
             }
-            (Down::Reply(Reply::Accepted { .. }), Question::Gone(branch)) => {
+            (Down::Reply(Reply::Accepted { moves, .. }), Question::Gone(branch)) => {
+                observer.later_moves.insert(branch.clone(), moves);
                 if let Some(accepted) = accepted {
                     accepted.remove(&branch);
                 }
             }
-            (Down::Reply(Reply::Stale { branch, head, .. }), _) => {
+            (Down::Reply(Reply::Stale { branch, head, moves, .. }), _) => {
+                observer.later_moves.insert(branch.clone(), moves);
                 if let Some(accepted) = accepted {
                     match head {
                         Some(head) => accepted.insert(branch, head),

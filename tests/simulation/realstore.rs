@@ -39,7 +39,7 @@ impl RealStore {
         let Some(store) = &self.store else { return Ok(()) };
         let mut real = store.snapshot().map_err(|error| error.to_string())?;
         let expected = fold.snapshot();
-        real.heads.sort();
+        real.heads.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
         real.runners.sort_by_key(|runner| runner.id);
         if real != expected {
             return Err(format!("the store remembers {real:?}\nbut the fold {expected:?}"));

@@ -12,8 +12,8 @@ use crate::world::World;
 pub(crate) enum Sabotage {
     /// Effects leave before their records are durable.
     EffectsBeforeCommit,
-    /// A repeated announcement is taken for a new one.
-    ForgetsAnnouncements,
+    /// An announcement counts as a move of the branch, although its observer had not seen the last one.
+    ForgetsMoves,
     /// An observer counts the heads that it finds at its start as accepted.
     ObserverTrustsItself,
     /// A full disk is ignored: a request is answered although its record was not written.
@@ -57,7 +57,7 @@ pub(crate) enum Sabotage {
 impl Sabotage {
     pub(crate) const ALL: &[(Self, Promise)] = &[
         (Self::EffectsBeforeCommit, Promise::S1),
-        (Self::ForgetsAnnouncements, Promise::S2),
+        (Self::ForgetsMoves, Promise::S2),
         (Self::ObserverTrustsItself, Promise::S3),
         (Self::AnswersWithoutRoom, Promise::S5),
         (Self::RecordsReplays, Promise::S6),
@@ -106,9 +106,9 @@ impl World {
     /// The events that the scheduler gets instead, with their times.
     pub(crate) fn twist_event(&mut self, now: Moment, mut event: Event) -> Vec<(Moment, Event)> {
         match self.sabotage {
-            Some(Sabotage::ForgetsAnnouncements) => {
-                if let Event::CommitObserved { known, .. } = &mut event {
-                    *known = None;
+            Some(Sabotage::ForgetsMoves) => {
+                if let Event::CommitObserved { seen, .. } = &mut event {
+                    *seen = None;
                 }
             }
             Some(Sabotage::AcceptsLateResults) => self.redirect_result(&mut event),

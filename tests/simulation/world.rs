@@ -280,7 +280,7 @@ impl World {
         let store = &self.dispatcher.store;
         let accepted = |repo: &Repo| {
             let of_repo = store.heads.iter().filter(|((name, _), _)| *name == repo.name);
-            of_repo.map(|((_, branch), head)| (branch, head)).eq(repo.heads.iter())
+            of_repo.map(|((_, branch), head)| (branch, &head.commit)).eq(repo.heads.iter())
         };
         store.builds.values().all(|build| build.verdict.is_some()) && self.repos.iter().all(accepted)
     }
@@ -304,7 +304,8 @@ fn hosts(dice: &mut Dice) -> Vec<Host> {
 
 fn repo(dice: &mut Dice, name: &str, is_deploying: bool) -> Repo {
     let name = RepoName::new(name).expect("a plain word");
-    let mut repo = Repo { name, is_deploying, heads: BTreeMap::new(), commits: Vec::new(), plans: BTreeMap::new() };
+    let (heads, commits, plans) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
+    let mut repo = Repo { name, is_deploying, heads, before: None, commits, plans };
     let first = new_commit(dice, &mut repo);
     repo.heads.insert(BranchName::new("main"), first);
     repo

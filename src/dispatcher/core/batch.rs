@@ -139,7 +139,7 @@ impl Core {
                 let request = self.number(answer);
                 self.handle(make(request));
             }
-            ToCore::Commit { commit, answer } => self.take_commit(*commit, answer)?,
+            ToCore::Commit { commit, answer } => self.take_commit(*commit, answer),
             ToCore::Rerun { build, failed_only, answer } => self.rerun(build, failed_only, answer)?,
             ToCore::Look(look) => {
                 // Nobody may see what is not durable yet.
@@ -180,20 +180,13 @@ impl Core {
         self.pulse.excused(|| self.store.set_repo_source(repo, source))
     }
 
-    fn take_commit(&mut self, commit: NewCommit, answer: Sender<Reply>) -> Result<(), StoreError> {
-        let NewCommit { source, plan, pack } = commit;
-        // One batch may hold an announcement, the end of its branch, and the same announcement again. The store must
-        // know the first one before the third is looked up.
-        if self.records.iter().any(|record| matches!(record, Record::HeadMoved { head: None, .. })) {
-            self.flush()?;
-        }
-        let known = self.pulse.excused(|| self.store.build_of(&source))?;
+    fn take_commit(&mut self, commit: NewCommit, answer: Sender<Reply>) {
+        let NewCommit { source, seen, plan, pack } = commit;
         self.arrival = Arrival::of(&source, pack);
         let plan = plan.map_err(|mistake| mistake.text);
         let request = self.number(answer);
-        self.handle(Event::CommitObserved { request, source: Box::new(source), plan, known });
+        self.handle(Event::CommitObserved { request, source: Box::new(source), plan, seen });
         self.arrival = None;
-        Ok(())
     }
 
     fn rerun(&mut self, id: BuildId, failed_only: bool, answer: Sender<Reply>) -> Result<(), StoreError> {

@@ -55,6 +55,8 @@ pub(crate) enum ToCore {
 /// A commit whose source is durable in the mirror.
 pub(crate) struct NewCommit {
     pub(crate) source: BuildSource,
+    /// The last move that the observer knew of.
+    pub(crate) seen: Option<u64>,
     pub(crate) plan: TaskPlan,
     /// The pack that was received for the commit, if it is small.
     pub(crate) pack: Option<Vec<u8>>,

@@ -72,7 +72,9 @@ impl ObserverWorker<'_> {
         match message {
             FromObserver::Status { repo, source } => self.status(&repo, &source),
             FromObserver::Pack { repo, last, .. } => self.pack(&repo, last, &payload),
-            announcement @ FromObserver::Dispatch { .. } => self.dispatch(translate::build_source(announcement)?),
+            announcement @ FromObserver::Dispatch { seen, .. } => {
+                self.dispatch(translate::build_source(announcement)?, seen)
+            }
             FromObserver::Supply { repo, commit } => {
                 let (repo, commit) = (self.known(&repo)?, translate::commit(&commit)?);
                 if !self.shared.observers.was_asked(self.id, &repo, commit) {
@@ -81,17 +83,17 @@ impl ObserverWorker<'_> {
                 }
                 if self.take_in(&repo, "", commit, PlanContext::Unknown).is_some() {
                     log::info!("the source of {} of {repo} is there again", commit.short());
-                    let (repo, commit) = (repo.to_string(), Some(commit.to_string()));
-                    self.outbox.send(&Frame::new(&ToObserver::Ok { repo, branch: String::new(), commit, build: None }));
+                    let (repo, branch, commit) = (repo.to_string(), String::new(), Some(commit.to_string()));
+                    self.outbox.send(&Frame::new(&ToObserver::Ok { repo, branch, commit, build: None, moves: None }));
                 }
                 Ok(())
             }
-            FromObserver::Gone { repo, branch, before } => {
+            FromObserver::Gone { repo, branch, before, seen } => {
                 // Any name: an earlier version may have accepted a branch that git does not allow.
                 let (repo, branch) = (self.known(&repo)?, BranchName::new(&branch));
                 let before = translate::commit(&before)?;
                 let (of, gone) = (repo.clone(), branch.clone());
-                let event = move |request| Event::BranchGone { request, repo: of, branch: gone, before };
+                let event = move |request| Event::BranchGone { request, repo: of, branch: gone, before, seen };
                 if let Some(reply) = self.shared.core.ask(event) {
                     self.outbox.send(&Frame::new(&answer(&repo, branch.as_str(), None, reply)));
                 }
@@ -111,10 +113,11 @@ impl ObserverWorker<'_> {
         self.shared.core.send(ToCore::SaveSource { repo: repo.clone(), source: source.to_owned() });
         let asked = repo.clone();
         let heads = self.shared.core.answered(|answer| {
-            ToCore::Look(Box::new(move |seen: Seen<'_>| drop(answer.send(seen.scheduler.heads(&asked)))))
+            let heads = move |seen: Seen<'_>| (seen.scheduler.heads(&asked), seen.scheduler.moves(&asked));
+            ToCore::Look(Box::new(move |seen: Seen<'_>| drop(answer.send(heads(seen)))))
         });
-        let Some(heads) = heads else { return Ok(()) };
-        self.send_heads(&repo, heads);
+        let Some((heads, moves)) = heads else { return Ok(()) };
+        self.send_heads(&repo, heads, moves);
         for commit in self.shared.mirrors.missing.of(&repo) {
             self.shared.observers.ask_for_source(&repo, commit);
         }
@@ -122,11 +125,12 @@ impl ObserverWorker<'_> {
     }
 
     /// Answers with the accepted heads, in as many messages as they take.
-    fn send_heads(&self, repo: &RepoName, heads: Vec<(BranchName, CommitId)>) {
+    fn send_heads(&self, repo: &RepoName, heads: Vec<(BranchName, CommitId)>, moves: u64) {
         let head =
             |(branch, commit): (BranchName, CommitId)| Head { branch: branch.to_string(), commit: commit.to_string() };
         let heads: Vec<_> = heads.into_iter().map(head).collect();
-        let frame = |heads, more| Frame::new(&ToObserver::Heads { repo: repo.to_string(), heads, more });
+        let frame =
+            |heads, more| Frame::new(&ToObserver::Heads { repo: repo.to_string(), heads, more, moves: Some(moves) });
         if !self.takes_pieces {
             let whole = frame(heads, false);
             if whole.line.len() <= MAX_LINE_BYTES {
@@ -174,14 +178,14 @@ impl ObserverWorker<'_> {
 
     /// Handles an announcement: the source becomes durable in the mirror, then the announcement in the store, and only
     /// then it is answered.
-    fn dispatch(&mut self, source: BuildSource) -> Result<(), Refusal> {
+    fn dispatch(&mut self, source: BuildSource, seen: Option<u64>) -> Result<(), Refusal> {
         self.known(source.repo.as_str())?;
         let (repo, commit) = (source.repo.clone(), source.commit);
         let branch = source.trigger.reference.clone();
         let shared = self.shared;
         let taken = shared.mirrors.arriving(&repo, || {
             let mut taken = self.take_in(&repo, branch.short(), commit, PlanContext::Build(&source))?;
-            let announced = Box::new(NewCommit { source, plan: taken.plan.clone(), pack: taken.pack.take() });
+            let announced = Box::new(NewCommit { source, seen, plan: taken.plan.clone(), pack: taken.pack.take() });
             // A core that ends without an answer has accepted nothing; the observer announces the commit to the next
             // one.
             if let Some(reply) = shared.core.answered(|answer| ToCore::Commit { commit: announced, answer }) {
@@ -223,8 +227,12 @@ impl ObserverWorker<'_> {
 fn answer(repo: &RepoName, branch: &str, commit: Option<String>, reply: Reply) -> ToObserver {
     let (repo, branch) = (repo.to_string(), branch.to_owned());
     match reply {
-        Reply::Accepted { build } => ToObserver::Ok { repo, branch, commit, build: build.map(|build| build.0) },
-        Reply::Stale { head, .. } => ToObserver::Stale { repo, branch, head: head.map(|head| head.to_string()) },
+        Reply::Accepted { build, moves } => {
+            ToObserver::Ok { repo, branch, commit, build: build.map(|build| build.0), moves: Some(moves) }
+        }
+        Reply::Stale { head, moves, .. } => {
+            ToObserver::Stale { repo, branch, head: head.map(|head| head.to_string()), moves: Some(moves) }
+        }
         Reply::Refused(reason) => {
             ToObserver::Error(Refusal::new(ErrorCode::Refused, reason.to_string()).because(reason.code()))
         }

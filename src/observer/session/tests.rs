@@ -39,7 +39,7 @@ fn app() -> RepoName {
 }
 
 fn heads_of(repo: &str) -> ToObserver {
-    ToObserver::Heads { repo: repo.into(), heads: Vec::new(), more: false }
+    ToObserver::Heads { repo: repo.into(), heads: Vec::new(), more: false, moves: None }
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn pings_go_out_while_somebody_waits_for_an_answer() {
             }
         }
         dispatcher.say(&heads_of("app"));
-        assert_eq!(asking.join().unwrap(), Ok(HeadsAnswer::Heads(Vec::new())));
+        assert_eq!(asking.join().unwrap(), Ok(HeadsAnswer::Heads(Vec::new(), None)));
     });
 }
 
@@ -123,7 +123,7 @@ fn an_answer_about_something_else_is_passed_over() {
         dispatcher.hear();
         dispatcher.say(&heads_of("other"));
         dispatcher.say(&heads_of("app"));
-        assert_eq!(asking.join().unwrap(), Ok(HeadsAnswer::Heads(Vec::new())));
+        assert_eq!(asking.join().unwrap(), Ok(HeadsAnswer::Heads(Vec::new(), None)));
     });
 }
 
@@ -136,7 +136,7 @@ fn a_message_of_an_unknown_type_is_passed_over() {
         let frame = Frame { line: b"{\"type\":\"weather\",\"is\":\"fine\"}\n".to_vec(), payload: Vec::new() };
         write_frame(&dispatcher.stream, &frame).unwrap();
         dispatcher.say(&heads_of("app"));
-        assert_eq!(asking.join().unwrap(), Ok(HeadsAnswer::Heads(Vec::new())));
+        assert_eq!(asking.join().unwrap(), Ok(HeadsAnswer::Heads(Vec::new(), None)));
     });
 }
 
@@ -150,10 +150,10 @@ fn heads_that_come_in_pieces_are_one_answer() {
         dispatcher.hear();
         for n in 0..100 {
             let heads = vec![Head { branch: format!("b{n:02}"), commit: commit.into() }];
-            dispatcher.say(&ToObserver::Heads { repo: "app".into(), heads, more: n < 99 });
+            dispatcher.say(&ToObserver::Heads { repo: "app".into(), heads, more: n < 99, moves: Some(7) });
             dispatcher.say(&ToObserver::Ack);
         }
-        let Ok(HeadsAnswer::Heads(heads)) = asking.join().unwrap() else { panic!("no heads") };
+        let Ok(HeadsAnswer::Heads(heads, Some(7))) = asking.join().unwrap() else { panic!("no heads") };
         let names: Vec<_> = heads.iter().map(|(branch, _)| branch.as_str().to_owned()).collect();
         assert_eq!(names, (0..100).map(|n| format!("b{n:02}")).collect::<Vec<_>>());
     });
@@ -167,13 +167,13 @@ fn an_answer_that_is_too_long_is_a_refusal_and_the_session_goes_on() {
         let asking = scope.spawn(|| submit::ask_heads(&live.session, &app(), "s"));
         dispatcher.hear();
         let heads = vec![Head { branch: "b".repeat(MAX_LINE_BYTES), commit: "0".repeat(40) }];
-        dispatcher.say(&ToObserver::Heads { repo: "app".into(), heads, more: false });
+        dispatcher.say(&ToObserver::Heads { repo: "app".into(), heads, more: false, moves: None });
         let Ok(HeadsAnswer::Refused(refused)) = asking.join().unwrap() else { panic!("not refused") };
         assert_eq!(refused.kind, RefusalKind::Request);
         assert!(refused.text.contains("more than 1048576 bytes"), "{}", refused.text);
         let asking = scope.spawn(|| submit::ask_heads(&live.session, &app(), "s"));
         dispatcher.tell_heads(&[]);
-        assert_eq!(asking.join().unwrap(), Ok(HeadsAnswer::Heads(Vec::new())));
+        assert_eq!(asking.join().unwrap(), Ok(HeadsAnswer::Heads(Vec::new(), None)));
     });
 }
 
@@ -190,7 +190,7 @@ fn two_who_ask_at_once_are_answered_one_after_the_other() {
         asked.sort();
         assert_eq!(asked, ["one", "two"]);
         for asking in asking {
-            assert_eq!(asking.join().unwrap(), Ok(HeadsAnswer::Heads(Vec::new())));
+            assert_eq!(asking.join().unwrap(), Ok(HeadsAnswer::Heads(Vec::new(), None)));
         }
     });
 }

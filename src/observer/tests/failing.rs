@@ -25,7 +25,8 @@ fn a_stale_announcement_follows_the_head_that_the_dispatcher_names() {
     let stage = Stage::of(&repository);
     let mut dispatcher = stage.session(&[]);
     dispatcher.announced();
-    dispatcher.say(&ToObserver::Stale { repo: "app".into(), branch: "main".into(), head: Some(first.clone()) });
+    let (repo, branch) = ("app".into(), "main".into());
+    dispatcher.say(&ToObserver::Stale { repo, branch, head: Some(first.clone()), moves: None });
     assert_eq!(dispatcher.announced().show(), format!("main {first}..{second}"));
 }
 
@@ -103,7 +104,7 @@ fn a_broken_repository_does_not_hold_up_another() {
     let announced = loop {
         let announced = dispatcher.announced();
         let FromObserver::Status { repo, .. } = &announced.message else { break announced };
-        dispatcher.say(&ToObserver::Heads { repo: repo.clone(), heads: Vec::new(), more: false });
+        dispatcher.say(&ToObserver::Heads { repo: repo.clone(), heads: Vec::new(), more: false, moves: None });
     };
     assert_eq!(announced.show(), format!("main -..{first}"));
     stage.stop();
@@ -146,7 +147,7 @@ fn one_repository_with_a_taken_name_does_not_end_the_others() {
             dispatcher.stream.close();
             continue;
         }
-        dispatcher.say(&ToObserver::Heads { repo, heads: Vec::new(), more: false });
+        dispatcher.say(&ToObserver::Heads { repo, heads: Vec::new(), more: false, moves: None });
         let announced = dispatcher.announced();
         if matches!(announced.message, FromObserver::Status { .. }) {
             dispatcher.refuse(ErrorCode::NameTaken, "taken is there:/other");

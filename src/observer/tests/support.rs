@@ -102,7 +102,12 @@ impl Scripted {
     pub(crate) fn tell_heads(&mut self, heads: &[(&str, &str)]) -> String {
         let FromObserver::Status { repo, .. } = self.hear() else { panic!("not a status") };
         let head = |(branch, commit): &(&str, &str)| Head { branch: (*branch).into(), commit: (*commit).into() };
-        self.say(&ToObserver::Heads { repo: repo.clone(), heads: heads.iter().map(head).collect(), more: false });
+        self.say(&ToObserver::Heads {
+            repo: repo.clone(),
+            heads: heads.iter().map(head).collect(),
+            more: false,
+            moves: None,
+        });
         repo
     }
 
@@ -135,7 +140,7 @@ impl Scripted {
                 panic!("not an announcement: {other:?}")
             }
         };
-        self.say(&ToObserver::Ok { repo: repo.clone(), branch: branch.clone(), commit, build });
+        self.say(&ToObserver::Ok { repo: repo.clone(), branch: branch.clone(), commit, build, moves: None });
     }
 }
 

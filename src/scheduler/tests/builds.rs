@@ -33,16 +33,67 @@ fn an_announcement_that_is_repeated_makes_one_build() {
     assert_eq!(story.observe("app", None, 1, vec![task("lint")]), [format!("> stale, head is Some({:?})", commit(2))]);
 }
 
+/// Announces a commit of the main branch, as an observer that knows of this many moves.
+fn announce(story: &mut Story, before: Option<u8>, at: u8, seen: Option<u64>) -> Vec<String> {
+    let source = Box::new(source("app", before, at));
+    story.tell(Event::CommitObserved { request: RequestId(9), source, plan: Err("no tasks".into()), seen })
+}
+
+fn end_branch(story: &mut Story, before: u8, seen: Option<u64>) -> Vec<String> {
+    let (request, repo, branch) = (RequestId(9), RepoName::new("app").unwrap(), BranchName::new("main"));
+    story.tell(Event::BranchGone { request, repo, branch, before: commit(before), seen })
+}
+
+fn made(build: u64) -> Vec<String> {
+    vec![format!("build b{build} added with 0 jobs"), format!("b{build} errored"), format!("> accepted as b{build}")]
+}
+
 #[test]
-fn a_known_announcement_moves_the_head_and_makes_no_second_build() {
+fn a_branch_that_comes_back_to_a_commit_gets_another_build_of_it() {
+    for numbers in [false, true] {
+        let seen = |moves| numbers.then_some(moves);
+        let mut story = Story::new();
+        assert_eq!(announce(&mut story, None, 1, seen(0)), made(1));
+        assert_eq!(announce(&mut story, Some(1), 2, seen(1)), made(2));
+        assert_eq!(announce(&mut story, Some(2), 1, seen(2)), made(3));
+        assert_eq!(announce(&mut story, Some(1), 2, seen(3)), made(4), "the second move from 1 to 2");
+        assert_eq!(announce(&mut story, Some(1), 2, seen(3)), ["> accepted as b4"], "the same move again");
+        assert_eq!(end_branch(&mut story, 2, seen(4)), ["head dropped", "> accepted"]);
+        assert_eq!(announce(&mut story, None, 1, seen(5)), made(5), "a branch that is made again");
+        assert_eq!(announce(&mut story, None, 1, seen(5)), ["> accepted as b5"]);
+    }
+}
+
+/// The heads alone cannot tell: the branch has come back to the head that the late announcement starts from.
+#[test]
+fn an_announcement_from_before_the_last_move_is_stale_and_makes_no_build() {
     let mut story = Story::new();
-    story.observe("app", None, 1, vec![]);
-    story.observe("app", Some(1), 2, vec![]);
-    story.observe("app", Some(2), 1, vec![]);
-    let (request, known) = (RequestId(9), Some(BuildId(2)));
-    let again = Event::CommitObserved { request, source: Box::new(source("app", Some(1), 2)), plan: Ok(vec![]), known };
-    assert_eq!(story.tell(again), ["> accepted as b2"]);
-    assert_eq!(story.scheduler.heads(&RepoName::new("app").unwrap()), [(BranchName::new("main"), commit(2))]);
+    announce(&mut story, None, 1, Some(0));
+    announce(&mut story, Some(1), 2, Some(1));
+    announce(&mut story, Some(2), 1, Some(2));
+    let stale = [format!("> stale, head is Some({:?})", commit(1))];
+    assert_eq!(announce(&mut story, Some(1), 2, Some(1)), stale);
+    assert_eq!(end_branch(&mut story, 1, Some(1)), stale, "the branch that ended was another");
+    end_branch(&mut story, 1, Some(3));
+    assert_eq!(announce(&mut story, None, 1, Some(0)), ["> stale, head is None"]);
+    assert_eq!(announce(&mut story, None, 1, Some(4)), made(4));
+}
+
+#[test]
+fn moves_are_numbered_on_after_a_restart() {
+    let mut story = Story::new();
+    announce(&mut story, None, 1, Some(0));
+    announce(&mut story, Some(1), 2, Some(1));
+    let app = RepoName::new("app").unwrap();
+    let head = AcceptedHead { commit: commit(2), number: 2, build: Some(BuildId(2)) };
+    let heads = vec![(app.clone(), BranchName::new("main"), head)];
+    let snapshot = Snapshot { heads, ends: vec![(app.clone(), 7)], last_build: 2, ..Snapshot::default() };
+    story.scheduler = Scheduler::restore(policy(), story.now, snapshot);
+    assert_eq!(story.scheduler.moves(&app), 7, "the end of some branch was the last move");
+    assert_eq!(announce(&mut story, Some(1), 2, Some(1)), ["> accepted as b2"], "an answer was lost");
+    assert_eq!(announce(&mut story, Some(2), 1, Some(7)), made(3));
+    assert_eq!(story.scheduler.moves(&app), 8);
+    assert_eq!(announce(&mut story, Some(1), 2, Some(7)), [format!("> stale, head is Some({:?})", commit(1))]);
 }
 
 #[test]
@@ -50,7 +101,7 @@ fn a_commit_without_tasks_is_errored() {
     let mut story = Story::new();
     let plan = Err("no tasks".into());
     let event =
-        Event::CommitObserved { request: RequestId(1), source: Box::new(source("app", None, 1)), plan, known: None };
+        Event::CommitObserved { request: RequestId(1), source: Box::new(source("app", None, 1)), plan, seen: None };
     assert_eq!(story.tell(event), ["build b1 added with 0 jobs", "b1 errored", "> accepted as b1"]);
 }
 

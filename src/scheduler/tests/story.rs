@@ -197,7 +197,7 @@ impl Story {
             request,
             source: Box::new(source(repo, before, at)),
             plan: Ok(tasks),
-            known: None,
+            seen: None,
         })
     }
 
@@ -296,8 +296,8 @@ fn line(effect: &Effect) -> Option<String> {
             RunnerCommand::Drain => format!("> {session} drain"),
         },
         Effect::Reply { reply, .. } => match reply {
-            Reply::Accepted { build: Some(build) } => format!("> accepted as {build}"),
-            Reply::Accepted { build: None } => "> accepted".into(),
+            Reply::Accepted { build: Some(build), .. } => format!("> accepted as {build}"),
+            Reply::Accepted { build: None, .. } => "> accepted".into(),
             Reply::Stale { head, .. } => format!("> stale, head is {head:?}"),
             Reply::Done(_) => "> done".into(),
             Reply::Refused(_) => "> refused".into(),

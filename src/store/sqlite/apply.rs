@@ -31,8 +31,8 @@ impl<'a> Batch<'a> {
     pub(super) fn apply(&mut self, record: &Record) -> Result<(), Fault> {
         match record {
             Record::BuildAdded { build, jobs } => self.add_build(build, jobs),
-            Record::HeadMoved { repo, branch, head } => {
-                Ok(heads::move_to(self.conn, &mut self.interned.repos, (repo, branch), head.as_ref())?)
+            Record::HeadMoved { repo, branch, head, number } => {
+                Ok(heads::move_to(self.conn, &mut self.interned.repos, (repo, branch), head.as_ref(), *number)?)
             }
             Record::RunnerSaved(runner) => Ok(runners::save(self.conn, runner)?),
             Record::AttemptLeased(attempt) => {

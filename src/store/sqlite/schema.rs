@@ -25,7 +25,7 @@ pub(super) const APPLICATION_ID: i32 = 0x5352_564c;
 /// The schema's version, which is the number of migrations.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
-const MIGRATIONS: &[&str] = &[FIRST, SECOND, THIRD, FOURTH];
+const MIGRATIONS: &[&str] = &[FIRST, SECOND, THIRD, FOURTH, FIFTH];
 
 const FIRST: &str = "
 -- Numbers that must outlive the rows they come from: the highest id ever given out, per kind.
@@ -119,8 +119,8 @@ CREATE UNIQUE INDEX builds_by_trigger ON builds (commit_id, repo, reference, tri
 ";
 
 const FOURTH: &str = r#"
--- Why, as JSON: {"code": "silent", "silent_ms": 20000}. Beside it stands the text: detail, body or text. NULL where only
--- the text is known: in rows from before there were codes.
+-- Why, as JSON: {"code": "silent", "silent_ms": 20000}. Beside it stands the text: detail, body or text. NULL where
+-- only the text is known: in rows from before there were codes.
 ALTER TABLE jobs ADD COLUMN reason TEXT;
 ALTER TABLE reasons ADD COLUMN reason TEXT;
 ALTER TABLE outcomes ADD COLUMN reason TEXT;
@@ -135,6 +135,18 @@ ALTER TABLE late_results ADD COLUMN seq INTEGER;
 ALTER TABLE decisions ADD COLUMN seq INTEGER;
 ALTER TABLE builds ADD COLUMN end_seq INTEGER;
 "#;
+
+const FIFTH: &str = "
+-- The accepted moves of a repository's branches are numbered from 1 over all of its branches, so that a branch that
+-- comes back to a commit is told from an announcement that is repeated. 0 in rows from before. From now on the key of a
+-- push begins with its number, in eight bytes.
+ALTER TABLE heads ADD COLUMN number INTEGER NOT NULL DEFAULT 0;
+-- number: of the last move by which a branch of the repository ended.
+CREATE TABLE ends (repo INTEGER PRIMARY KEY, number INTEGER NOT NULL, seal INTEGER NOT NULL) STRICT;
+
+-- Covers the reason, which the checksum of an attempt leaves out. NULL in rows from before.
+ALTER TABLE reasons ADD COLUMN seal INTEGER;
+";
 
 /// Brings the tables to [`VERSION`], in one transaction; refuses a later version.
 pub(super) fn migrate(conn: &mut Connection, path: &Path) -> Result<(), StoreError> {

@@ -11,9 +11,9 @@ use super::apply::{self, Batch};
 use super::failure::Fault;
 use super::lock::Lock;
 use super::tables::specs::Tasks;
-use super::tables::{Interned, attempts, builds, heads, jobs, meta, outcomes, repos, runners};
+use super::tables::{Interned, attempts, builds, ends, heads, jobs, meta, outcomes, repos, runners};
 use super::{check, connection, failure, reader, retention, schema, wal};
-use crate::model::{BuildId, BuildSource, Record, RepoName, Snapshot, WallTime, WholeBuild};
+use crate::model::{BuildId, Record, RepoName, Snapshot, WallTime, WholeBuild};
 use crate::store::{Readers, Rule, Store, StoreError};
 
 /// Opens the store in the file at `path`, or makes it; refuses one that fails its check, has a newer schema, or is in
@@ -103,6 +103,7 @@ impl Writer {
         Ok(Snapshot {
             builds: found,
             heads: heads::all(conn)?,
+            ends: ends::all(conn)?,
             runners: runners::all(conn)?,
             last_build: meta::last_id(conn, "builds")?,
             last_job: meta::last_id(conn, "jobs")?,
@@ -130,10 +131,6 @@ impl Store for Writer {
 
     fn snapshot(&self) -> Result<Snapshot, StoreError> {
         self.read_snapshot().map_err(self.failed("read unfinished work from"))
-    }
-
-    fn build_of(&self, source: &BuildSource) -> Result<Option<BuildId>, StoreError> {
-        builds::of_source(&self.conn, source).map_err(self.failed("find a build in"))
     }
 
     fn repo_source(&self, repo: &RepoName) -> Result<Option<String>, StoreError> {

@@ -117,7 +117,8 @@ struct World {
     jobs: BTreeMap<JobId, Job>,
     attempts: BTreeMap<AttemptId, Attempt>,
     runners: BTreeMap<RunnerId, Runner>,
-    heads: BTreeMap<(RepoName, BranchName), CommitId>,
+    heads: BTreeMap<(RepoName, BranchName), AcceptedHead>,
+    ends: BTreeMap<RepoName, u64>,
     late: Vec<Late>,
     decisions: Vec<Decision>,
 }
@@ -152,6 +153,7 @@ impl World {
                         wish.commits.get(1).copied(),
                         wish.commits[1..].to_vec(),
                     )
+                    .numbered(wish.number >> 1)
                 },
                 subject: wish.text.clone(),
                 author: wish.text.clone(),
@@ -184,10 +186,23 @@ impl World {
         let (repo, branch) = (repo(wish.number), BranchName::new(&wish.text));
         let head = wish.commits.get(1).copied();
         match head {
-            Some(head) => drop(self.heads.insert((repo.clone(), branch.clone()), head)),
-            None => drop(self.heads.remove(&(repo.clone(), branch.clone()))),
+            Some(commit) => {
+                // The head's build is the newest of the commit on the branch.
+                let reference = RefName::of_branch(&branch);
+                let of_head = |build: &&Build| {
+                    let BuildSource { repo: of, commit: at, trigger, .. } = &build.source;
+                    (of, at, &trigger.reference) == (&repo, &commit, &reference)
+                };
+                let build = self.builds.values().rev().find(of_head).map(|build| build.id);
+                let head = AcceptedHead { commit, number: wish.number >> 1, build };
+                self.heads.insert((repo.clone(), branch.clone()), head);
+            }
+            None => {
+                self.heads.remove(&(repo.clone(), branch.clone()));
+                self.ends.insert(repo.clone(), wish.number >> 1);
+            }
         }
-        Record::HeadMoved { repo, branch, head }
+        Record::HeadMoved { repo, branch, head, number: wish.number >> 1 }
     }
 
     fn save_runner(&mut self, wish: &Wish) -> Record {
@@ -323,6 +338,7 @@ impl World {
         assert_eq!(unfinished.builds, open.collect::<Vec<_>>());
         let heads = self.heads.iter().map(|((repo, branch), head)| (repo.clone(), branch.clone(), *head));
         assert_eq!(unfinished.heads, heads.collect::<Vec<_>>());
+        assert_eq!(unfinished.ends, self.ends.clone().into_iter().collect::<Vec<_>>());
         assert_eq!(unfinished.last_job, self.jobs.len() as u64);
         reader.check(&mut drop).unwrap();
     }

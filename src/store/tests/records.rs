@@ -32,6 +32,7 @@ pub(super) fn unfinished_work_is_there_after_a_restart(make: MakePlace) {
         repo: RepoName::new("app").unwrap(),
         branch: BranchName::new("main"),
         head: Some(commit_id(2)),
+        number: 7,
     };
     store.commit(&passed_build(1)).unwrap();
     store
@@ -50,7 +51,10 @@ pub(super) fn unfinished_work_is_there_after_a_restart(make: MakePlace) {
         unfinished.builds,
         [WholeBuild { build: build(2), jobs: vec![job(5, 2), leased, job(9, 2)], attempts: vec![attempt(8, 6, 2, 1)] }]
     );
-    assert_eq!(unfinished.heads, [(RepoName::new("app").unwrap(), BranchName::new("main"), commit_id(2))]);
+    // A head has the number of its last move, and its build.
+    let head = AcceptedHead { commit: commit_id(2), number: 7, build: Some(BuildId(2)) };
+    assert_eq!(unfinished.heads, [(RepoName::new("app").unwrap(), BranchName::new("main"), head)]);
+    assert_eq!(unfinished.ends, []);
     assert_eq!(unfinished.runners, [runner]);
     let last = (unfinished.last_build, unfinished.last_job, unfinished.last_attempt, unfinished.last_runner);
     assert_eq!(last, (2, 9, 8, 4));
@@ -96,13 +100,16 @@ pub(super) fn the_same_submission_makes_one_build(make: MakePlace) {
     let place = make();
     let mut store = place.open();
     store.commit(&[added(1, [1])]).unwrap();
-    assert_eq!(store.build_of(&build(1).source).unwrap(), Some(BuildId(1)));
     let again = Build { id: BuildId(2), ..build(1) };
     refused(&mut *store, &[Record::BuildAdded { build: Box::new(again.clone()), jobs: vec![] }]);
+    let mut moved_again = again.clone();
+    moved_again.source.trigger = again.source.trigger.clone().numbered(4);
     let mut elsewhere = again;
     elsewhere.source.trigger.reference = RefName::new("refs/heads/other");
-    assert_eq!(store.build_of(&elsewhere.source).unwrap(), None);
-    store.commit(&[Record::BuildAdded { build: Box::new(elsewhere), jobs: vec![] }]).unwrap();
+    elsewhere.id = BuildId(3);
+    let added = |build: &Build| Record::BuildAdded { build: Box::new(build.clone()), jobs: vec![] };
+    store.commit(&[added(&moved_again), added(&elsewhere)]).unwrap();
+    refused(&mut *store, &[added(&Build { id: BuildId(4), ..moved_again })]);
 }
 
 pub(super) fn an_attempt_has_one_outcome_and_a_number_of_its_own(make: MakePlace) {

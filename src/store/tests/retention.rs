@@ -12,6 +12,7 @@ fn head(id: u64) -> Record {
         repo: RepoName::new("app").unwrap(),
         branch: BranchName::new("main"),
         head: Some(commit_id(id)),
+        number: id,
     }
 }
 

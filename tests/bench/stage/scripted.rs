@@ -84,6 +84,7 @@ pub(crate) fn submit(stage: &Stage, builds: usize, tasks: &str) {
             subject: String::new(),
             author: String::new(),
             trigger: "push".into(),
+            seen: None,
         };
         write_frame(&stream, &Frame::new(&message)).expect("a dispatch");
         match reader.read::<ToObserver>(1 << 20).expect("an answer") {

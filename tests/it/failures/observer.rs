@@ -79,6 +79,46 @@ fn two_observers_of_one_repository_make_one_build_of_each_commit() {
     assert_eq!(world.builds().len(), commits.len());
 }
 
+/// S2: each move of a branch is a build of its own, also one that was made before, and over a restart of either side.
+#[test]
+fn a_branch_that_comes_back_to_a_commit_is_built_again() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let c = repository.commit_script("true");
+    let dispatcher = world.dispatcher(&[]);
+    let observer = world.observer(&[&repository], &["--branch=*"]);
+    let _runner = world.runner("w1", &[]);
+    let built = |commit: &str, nth: u64| {
+        observer.says(&format!("b{nth} app main"));
+        let build = world.build_that("passes", |build| build.build == nth && build.state == "passed");
+        assert_eq!(build.commit, commit);
+    };
+    built(&c, 1);
+    let d = repository.commit("Second");
+    built(&d, 2);
+    for (commit, nth) in [(&c, 3), (&d, 4), (&c, 5)] {
+        repository.git(&["update-ref", "refs/heads/main", commit]);
+        built(commit, nth);
+    }
+
+    repository.git(&["update-ref", "refs/heads/topic", &d]);
+    observer.says("b6 app topic");
+    repository.git(&["update-ref", "-d", "refs/heads/topic"]);
+    observer.says("app topic gone");
+    repository.git(&["update-ref", "refs/heads/topic", &d]);
+    observer.says("b7 app topic");
+
+    dispatcher.kill();
+    observer.says("dialling again");
+    let _dispatcher = world.dispatcher(&[]);
+    let _second = world.observer(&[&repository], &["--branch=*"]);
+    repository.git(&["update-ref", "refs/heads/main", &d]);
+    // Whichever observer is faster announces it.
+    let build = world.build_that("passes", |build| build.build == 8 && build.state == "passed");
+    assert_eq!(build.commit, d);
+    assert_eq!(world.builds().len(), 8, "what both observers saw is one move");
+}
+
 /// S30: a repository that is away is not treated as one without branches.
 #[test]
 fn a_repository_that_vanishes_and_comes_back_is_followed_on() {

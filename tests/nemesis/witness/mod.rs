@@ -285,7 +285,7 @@ impl Inner {
             let tasks = self.plans.get(&build.source.commit).cloned().unwrap_or_default();
             let plan = Ok(tasks.iter().map(KnownTask::spec).collect());
             let source = Box::new(build.source.clone());
-            self.note(Fact::Arrived(Event::CommitObserved { request: RequestId(0), source, plan, known: None }));
+            self.note(Fact::Arrived(Event::CommitObserved { request: RequestId(0), source, plan, seen: None }));
             self.persist(Record::BuildAdded { build: Box::new(build.clone()), jobs: jobs.clone() });
             self.builds_seen(&build, &jobs);
         }

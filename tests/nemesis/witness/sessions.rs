@@ -141,7 +141,7 @@ impl Inner {
             return;
         }
         let build = frame.number("build").map(BuildId);
-        self.note(Fact::Released(Effect::Reply { request: RequestId(0), reply: Reply::Accepted { build } }));
+        self.note(Fact::Released(Effect::Reply { request: RequestId(0), reply: Reply::Accepted { build, moves: 0 } }));
         if let (Some(announcement), Some(build)) = (announced, build) {
             self.tally.acknowledged += 1;
             self.note(Fact::Acknowledged { announcement, build });

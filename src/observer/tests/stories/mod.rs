@@ -30,14 +30,15 @@ fn show(step: &Step) -> String {
         Step::Ask => "ask".into(),
         Step::Look => "look".into(),
         Step::Rest => "rest".into(),
-        Step::Announce(Announcement { branch, before, change }) => {
+        Step::Announce(Announcement { branch, before, seen, change }) => {
             let before = before.map_or('-', letter);
+            let seen = seen.map(|seen| format!(" @{seen}")).unwrap_or_default();
             match change {
                 Change::Head { commit, everything } => {
                     let all = if *everything { " with everything" } else { "" };
-                    format!("{branch} {before}..{}{all}", letter(*commit))
+                    format!("{branch} {before}..{}{all}{seen}", letter(*commit))
                 }
-                Change::Gone => format!("{branch} {before} gone"),
+                Change::Gone => format!("{branch} {before} gone{seen}"),
             }
         }
     }
@@ -55,17 +56,19 @@ fn check(selection: BranchSelection, story: &str) {
             other @ (Step::Ask | Step::Look | Step::Rest) => panic!("`{line}` answers nothing: {other:?}"),
         };
         let (verb, rest) = line.split_once(": ").unwrap_or((line, ""));
+        let (rest, moves) =
+            rest.split_once('@').map_or((rest, None), |(rest, moves)| (rest.trim(), moves.parse().ok()));
         match verb {
             "session closes" => watch.session_closed(),
-            "dispatcher has" => watch.told(heads(rest)),
+            "dispatcher has" => watch.told(heads(rest), moves),
             "repository has" => {
                 watch.seen(heads(rest).into_iter().map(|(branch, commit)| Head { branch, commit }));
             }
             "something changed" => watch.look_again(),
-            "ok" => watch.accepted(&announced()),
+            "ok" => watch.accepted(&announced(), moves),
             "stale" => {
                 let head = (rest != "-").then(|| commit(rest));
-                watch.stale(&announced(), head, now);
+                watch.stale(&announced(), head, moves, now);
             }
             "need source" => {
                 watch.need_source(&announced(), now);
@@ -105,6 +108,32 @@ fn the_dispatcher_is_asked_before_the_repository_is_read_and_a_new_commit_is_ann
          > main a..b
          ok
          > rest",
+    );
+}
+
+/// Each fact has the number of the dispatcher's last move behind `@`.
+#[test]
+fn an_announcement_names_the_last_move_that_was_known_of_its_branch() {
+    check(
+        globs(&["*"]),
+        "dispatcher has: main=a topic=b @4
+         > look
+         repository has: main=c
+         > main a..c @4
+         ok: @9
+         > topic b gone @4
+         stale: d @12
+         > look
+         repository has: main=a
+         > main c..a @9
+         ok: @13
+         > topic d gone @12
+         ok: @14
+         > rest
+         something changed
+         > look
+         repository has: main=a topic=b
+         > topic -..b @14",
     );
 }
 
@@ -318,16 +347,17 @@ fn a_refused_commit_goes_on_waiting_in_the_next_session() {
 #[test]
 fn what_a_pack_may_leave_out_is_bounded_and_starts_with_the_nearest() {
     let mut watch = Watch::new(globs(&["*"]));
-    watch.told((0..100u8).map(|n| (BranchName::new(&format!("b{n}")), CommitId::from_bytes(&[n; 20]).unwrap())));
+    watch.told((0..100u8).map(|n| (BranchName::new(&format!("b{n}")), CommitId::from_bytes(&[n; 20]).unwrap())), None);
     let announcement = Announcement {
         branch: BranchName::new("b1"),
         before: Some(commit("z")),
+        seen: None,
         change: Change::Head { commit: commit("y"), everything: false },
     };
     let haves = watch.haves(&announcement);
     assert_eq!(haves.len(), MAX_HAVES);
     assert_eq!(haves[0], commit("z"));
-    watch.accepted(&announcement);
+    watch.accepted(&announcement, None);
     let next = Announcement { branch: BranchName::new("new"), before: None, ..announcement };
     assert_eq!(watch.haves(&next)[0], commit("y"));
 }

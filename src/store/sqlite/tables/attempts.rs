@@ -54,7 +54,7 @@ macro_rules! select {
             "SELECT a.id, a.job, j.build, a.number, a.runner, ",
             "CASE typeof(a.reason) WHEN 'integer' THEN r.body ELSE a.reason END, r.reason, a.leased_at, ",
             "o.finished_at, o.duration_ms, o.outcome, o.code, o.detail, o.reason, o.log_bytes, o.log_crc32, ",
-            "o.log_missing, a.previous, a.seal, o.seal ",
+            "o.log_missing, a.previous, a.seal, o.seal, r.seal ",
             $from,
             " LEFT JOIN jobs j ON j.id = a.job LEFT JOIN outcomes o ON o.attempt = a.id ",
             "LEFT JOIN reasons r ON r.id = a.reason AND typeof(a.reason) = 'integer' "
@@ -121,13 +121,18 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Attempt> {
         None => LogSummary::default(),
     };
     let text: String = row.get::<_, Option<_>>(5)?.ok_or_else(|| damaged("an attempt's reason is missing"))?;
+    let json = row.get_ref(6)?.as_str_or_null()?;
+    // A row from before reasons had a checksum has none.
+    if let Some(seal) = row.get::<_, Option<i64>>(20)? {
+        reasons::checksum(&text, json).check(seal, || format!("the reason `{text}`"))?;
+    }
     let attempt = Attempt {
         id: row.get(0)?,
         job: row.get(1)?,
         build: row.get(2)?,
         number: row.get(3)?,
         runner: row.get(4)?,
-        reason: reason(text.clone(), row.get_ref(6)?.as_str_or_null()?),
+        reason: reason(text.clone(), json),
         leased_at: row.get(7)?,
         finished_at: row.get(8)?,
         duration_ms: unsigned(row, 9)?,

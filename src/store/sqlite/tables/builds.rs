@@ -44,7 +44,7 @@ fn checksum(build: &Build, first_job: i64, last_job: i64) -> Checksum {
         .bytes(source.repo.as_str().as_bytes())
         .bytes(trigger.reference.short().as_bytes())
         .bytes(source.commit.as_bytes())
-        .bytes(trigger.key())
+        .bytes(&trigger.key())
         .bytes(&ranges::to_bytes(trigger.range(), trigger.commits()))
         .bytes(source.subject.as_bytes())
         .bytes(source.author.as_bytes())
@@ -145,15 +145,6 @@ pub(crate) fn may_be_removed(conn: &Connection, build: BuildId) -> rusqlite::Res
     .exists([build])
 }
 
-/// The build of this repository, commit and trigger.
-pub(crate) fn of_source(conn: &Connection, source: &BuildSource) -> rusqlite::Result<Option<BuildId>> {
-    const OF_SOURCE: &str = "SELECT id FROM builds WHERE commit_id = ?1
-        AND repo = (SELECT id FROM repos WHERE name = ?2) AND reference = ?3 AND trigger_kind = ?4 AND trigger_key = ?5";
-    let BuildSource { repo, commit, trigger, .. } = source;
-    let params = params![commit, repo, trigger.reference, kind_number(&trigger.kind), trigger.key()];
-    read_one(conn, OF_SOURCE, params, |row| row.get(0))
-}
-
 /// The newest build. The index of repositories also has their builds in order.
 pub(crate) fn newest(conn: &Connection, scope: &Scope) -> rusqlite::Result<Option<BuildId>> {
     const OF_ALL: &str = "SELECT id FROM builds WHERE ?1 IS NULL OR reference = ?1 ORDER BY id DESC LIMIT 1";
@@ -212,13 +203,29 @@ pub(crate) fn finished(conn: &Connection, repo: Option<&str>, limit: u32) -> rus
     }
 }
 
+/// Reads the key of a push, see [`Trigger::key`]. An id has 20 or 32 bytes, so the length of a key tells whether it
+/// begins with a number.
+fn push_key(key: &[u8]) -> rusqlite::Result<(u64, Option<CommitId>)> {
+    let has_number = matches!(key.len(), 8 | 28 | 40);
+    let (number, before) = if has_number { key.split_first_chunk().map_or((0, key), number_first) } else { (0, key) };
+    let before = match before {
+        [] => None,
+        id => Some(CommitId::from_bytes(id).map_err(|error| damaged(error.to_string()))?),
+    };
+    Ok((number, before))
+}
+
+fn number_first<'a>((number, rest): (&[u8; 8], &'a [u8])) -> (u64, &'a [u8]) {
+    (u64::from_be_bytes(*number), rest)
+}
+
 fn trigger_from(row: &Row<'_>) -> rusqlite::Result<Trigger> {
-    let key = row.get_ref(4)?.as_blob()?;
     let kind = match row.get(16)? {
         0 => {
+            let (number, before) = push_key(row.get_ref(4)?.as_blob()?)?;
             let range = row.get_ref(11)?.as_blob_or_null()?.unwrap_or_default();
             let (range, commits) = ranges::from_bytes(range)?;
-            TriggerKind::Push { before: if key.is_empty() { None } else { row.get(4)? }, range, commits }
+            TriggerKind::Push { number, before, range, commits }
         }
         other => return Err(damaged(format!("there is no kind of trigger {other}"))),
     };

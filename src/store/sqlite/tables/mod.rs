@@ -8,6 +8,7 @@
 pub(super) mod attempts;
 pub(super) mod builds;
 pub(super) mod decisions;
+pub(super) mod ends;
 pub(super) mod forgotten;
 pub(super) mod heads;
 mod interned;

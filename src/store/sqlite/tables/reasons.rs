@@ -6,6 +6,7 @@ use rusqlite::{Connection, params};
 
 use super::read_all;
 use crate::model::reason::StoredReason;
+use crate::store::sqlite::checksum::Checksum;
 use crate::store::sqlite::values::reason_json;
 
 /// Number of reasons kept once each. Later ones are written out in their attempts: so many cannot be repeating.
@@ -40,7 +41,8 @@ impl Ids {
             if !row.has_code
                 && let Some(json) = reason_json(reason)
             {
-                conn.execute("UPDATE reasons SET reason = ?2 WHERE id = ?1", params![row.id, json])?;
+                let seal = checksum(text, Some(&json)).value();
+                conn.execute("UPDATE reasons SET reason = ?2, seal = ?3 WHERE id = ?1", params![row.id, json, seal])?;
                 row.has_code = true;
             }
             return Ok(Some(row.id));
@@ -49,10 +51,17 @@ impl Ids {
             return Ok(None);
         }
         let json = reason_json(reason);
-        let id = conn.prepare_cached("INSERT INTO reasons (body, reason) VALUES (?1, ?2)")?.insert((text, &json))?;
+        let seal = checksum(text, json.as_deref()).value();
+        let mut insert = conn.prepare_cached("INSERT INTO reasons (body, reason, seal) VALUES (?1, ?2, ?3)")?;
+        let id = insert.insert((text, &json, seal))?;
         ids.insert(text.to_owned(), Row { id, has_code: json.is_some() });
         Ok(Some(id))
     }
+}
+
+/// Covers the text and the reason.
+pub(crate) fn checksum(text: &str, json: Option<&str>) -> Checksum {
+    Checksum::of("reasons").bytes(text.as_bytes()).maybe_text(json)
 }
 
 fn read(conn: &Connection) -> rusqlite::Result<HashMap<String, Row>> {

@@ -25,7 +25,8 @@ fn a_code_that_is_not_known_leaves_the_text() {
     let conn = Connection::open(place.path()).unwrap();
     conn.execute_batch(
         r#"UPDATE decisions SET text = 'it rained', reason = '{"code": "rain", "mm": 4}' WHERE id = 1;
-           UPDATE decisions SET reason = 'torn' WHERE id = 2; UPDATE reasons SET reason = '{"code": "moon"}';"#,
+           UPDATE decisions SET reason = 'torn' WHERE id = 2;
+           UPDATE reasons SET reason = '{"code": "moon"}', seal = NULL;"#,
     )
     .unwrap();
     let reader = place.reader();
