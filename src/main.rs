@@ -25,7 +25,7 @@ fn end(result: Result<cli::ExitCode, cli::CliError>) -> ExitCode {
         Err(error) if error.is_broken_pipe() => cli::ExitCode::Unread,
         Err(error) => {
             // If stderr is gone too, the exit code alone reports the error.
-            drop(writeln!(std::io::stderr(), "surveil: {}", cli::chain(&error)));
+            drop(writeln!(std::io::stderr(), "surveil: {}", cli::shown(&error)));
             error.exit_code()
         }
     };

@@ -7,6 +7,8 @@ use clap::{ArgAction, Args};
 use env_logger::{Builder, Env, Target};
 use log::{Level, LevelFilter};
 
+use crate::model::{visible, visible_lines};
+
 /// Levels from silent to verbose; `-v` and `-q` move along this list.
 const LEVELS: [LevelFilter; 5] =
     [LevelFilter::Error, LevelFilter::Warn, LevelFilter::Info, LevelFilter::Debug, LevelFilter::Trace];
@@ -27,7 +29,9 @@ pub(crate) fn of_role(verbosity: Verbosity) {
     let mut builder = builder(LevelFilter::Info, verbosity);
     builder.format(|line, record| {
         let (time, style) = (line.timestamp_millis(), line.default_level_style(record.level()));
-        writeln!(line, "{time} {style}{:5}{style:#} {}", record.level(), record.args())
+        // One line for each event, whatever the text of others in it holds.
+        let text = visible(&record.args().to_string());
+        writeln!(line, "{time} {style}{:5}{style:#} {text}", record.level())
     });
     start(builder);
 }
@@ -53,7 +57,7 @@ fn for_people(verbosity: Verbosity) -> Builder {
             Level::Warn => "warning: ",
             Level::Info | Level::Debug | Level::Trace => "",
         };
-        writeln!(line, "surveil: {word}{}", record.args())
+        writeln!(line, "surveil: {word}{}", visible_lines(&record.args().to_string()))
     });
     builder
 }

@@ -51,6 +51,7 @@ use clap::{CommandFactory, Parser};
 
 use arguments::{Arguments, Subcommand};
 
+use crate::model::visible_lines;
 use crate::process;
 
 pub use crate::error_chain::chain;
@@ -77,6 +78,12 @@ pub fn run(arguments: Vec<OsString>) -> Result<ExitCode, CliError> {
             Ok(if error.exit_code() == 0 { ExitCode::Ok } else { ExitCode::Usage })
         }
     }
+}
+
+/// Returns an error and its causes as a terminal may show them: they quote texts of others.
+#[must_use]
+pub fn shown(error: &CliError) -> String {
+    visible_lines(&chain(error))
 }
 
 fn perform(arguments: Arguments) -> Result<ExitCode, CliError> {

@@ -11,6 +11,7 @@ use anstream::adapter::strip_str;
 use anstyle::{AnsiColor, Style};
 
 use super::CliError;
+use crate::model::visible_lines;
 
 /// The destination of a command's answer.
 pub(crate) struct Output {
@@ -51,9 +52,11 @@ impl Output {
     /// Writes one or several lines.
     pub(crate) fn line(&mut self, text: impl Display) -> Result<(), CliError> {
         let mut text = text.to_string();
+        // Colours are our own; text of others was cleaned before it got here, and is once more.
         if !self.is_coloured {
             text = strip_str(&text).to_string();
         }
+        let mut text = harmless(&text);
         text.push('\n');
         self.bytes(text.as_bytes())
     }
@@ -69,6 +72,29 @@ impl Output {
             result => result.map_err(CliError::Output),
         }
     }
+}
+
+/// Returns lines in which only our own colours control the terminal.
+fn harmless(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\u{1b}') {
+        let colour = colour_length(&rest[at..]);
+        shown.push_str(&visible_lines(&rest[..at]));
+        match colour {
+            0 => shown.push_str(&visible_lines("\u{1b}")),
+            length => shown.push_str(&rest[at..at + length]),
+        }
+        rest = &rest[at + colour.max(1)..];
+    }
+    shown + &visible_lines(rest)
+}
+
+/// Returns the length of the sequence for a colour or a weight, such as `ESC [ 1 ; 31 m`, that the text begins with.
+fn colour_length(text: &str) -> usize {
+    let Some(inner) = text.strip_prefix("\u{1b}[") else { return 0 };
+    let digits = inner.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b';').count();
+    if inner.as_bytes().get(digits) == Some(&b'm') { 2 + digits + 1 } else { 0 }
 }
 
 /// The width of the terminal at standard output.
@@ -131,6 +157,16 @@ mod tests {
         let collected = Collected::default();
         collected.output().line(format_args!("b1 {}", painted("passed"))).unwrap();
         assert_eq!(collected.text(), "b1 passed\n");
+    }
+
+    #[test]
+    fn nothing_but_our_own_colours_controls_the_terminal() {
+        let painted = painted("passed");
+        let text = harmless(&format!("{painted} a\u{1b}[2J\u{1b}]0;title\u{7} \u{202e}b\nc\u{1b}"));
+        assert_eq!(text, format!("{painted} a\u{fffd}[2J\u{fffd}]0;title\u{fffd} \u{fffd}b\nc\u{fffd}"));
+        let collected = Collected::default();
+        collected.output().line("a\u{200b}b\u{9b}c").unwrap();
+        assert_eq!(collected.text(), "a\u{fffd}b\u{fffd}c\n");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::flags::DispatchFlags;
 use super::session::Session;
 use crate::clock;
 use crate::error_chain::chain;
+use crate::model::visible;
 use crate::transport::{Absence, Backoff};
 
 /// The first and the longest pause between two tries.
@@ -75,5 +76,5 @@ impl DispatchFlags {
 /// Prints a note on stderr: only the answer goes to standard output.
 pub(crate) fn note(text: &str) {
     // Without a stderr, nobody can be told.
-    drop(writeln!(std::io::stderr(), "surveil: {text}"));
+    drop(writeln!(std::io::stderr(), "surveil: {}", visible(text)));
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::flags::Format;
 use super::{CliError, Output, human};
-use crate::model::{EndingKind, JobStateKind};
+use crate::model::{EndingKind, JobStateKind, visible_char};
 use crate::protocol::operator::{BuildReport, JobReport};
 use crate::transport::Frame;
 
@@ -16,9 +16,24 @@ pub(crate) fn present<R: Serialize>(
     print: impl FnOnce(&R, &mut Output) -> Result<(), CliError>,
 ) -> Result<(), CliError> {
     match format {
-        Format::Json => out.bytes(&Frame::new(report).line),
+        Format::Json => out.bytes(escaped(&String::from_utf8_lossy(&Frame::new(report).line)).as_bytes()),
         Format::Table => print(report, out),
     }
+}
+
+/// Returns a line of JSON in which characters that a terminal obeys or hides are escapes, which mean the same. Outside
+/// of strings JSON has none of them, except for the line feed at the end.
+fn escaped(line: &str) -> String {
+    let mut text = String::with_capacity(line.len());
+    for c in line.chars() {
+        if c == '\n' || visible_char(c) == c {
+            text.push(c);
+        } else {
+            let mut units = [0; 2];
+            text.extend(c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+        }
+    }
+    text
 }
 
 /// Abbreviates a commit to 7 characters.
@@ -104,5 +119,13 @@ mod tests {
         assert_eq!(word("failed", &["killed"]), "killed");
         assert_eq!(word("queued", &["timed_out"]), "queued", "it is tried again");
         assert_eq!(word("passed", &["timed_out", "passed"]), "passed");
+    }
+
+    #[test]
+    fn json_means_the_same_and_controls_no_terminal() {
+        let text = "a\u{202e}b \u{e0041} \u{9b} Grüße\n";
+        let line = escaped(&format!("{}\n", serde_json::to_string(text).unwrap()));
+        assert_eq!(line, "\"a\\u202eb \\udb40\\udc41 \\u009b Grüße\\n\"\n");
+        assert_eq!(serde_json::from_str::<String>(&line).unwrap(), text);
     }
 }

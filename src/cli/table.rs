@@ -6,6 +6,7 @@ use comfy_table::{ColumnConstraint, Row, Table as Layout, Width};
 
 use super::output::{bold, painted};
 use super::{CliError, Output};
+use crate::model::visible;
 
 /// Columns between two columns of text.
 const GAP: usize = 2;
@@ -145,9 +146,9 @@ impl Table {
     }
 }
 
-/// Replaces control characters in text from commits and runners, which could move the cursor or break the row.
+/// Returns text of others as a row may have it: on one line, and harmless to a terminal.
 pub(crate) fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    visible(text)
 }
 
 #[cfg(test)]

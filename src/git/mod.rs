@@ -13,6 +13,7 @@
 mod clean_tree;
 mod commit_object;
 mod credentials;
+mod encoding;
 mod error;
 mod hash;
 mod incoming;

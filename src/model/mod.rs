@@ -23,6 +23,7 @@ mod task;
 #[cfg(test)]
 pub(crate) mod tests;
 mod trigger;
+mod visible;
 pub mod words;
 
 pub use address::{Address, AddressError};
@@ -41,3 +42,4 @@ pub use snapshot::{AcceptedHead, Snapshot, WholeBuild};
 pub use stream::{StreamId, StreamKind, StreamNameError, StreamSummary};
 pub use task::{Condition, Need, Placement, TaskSpec};
 pub use trigger::{RefName, Trigger, TriggerKind, Trust};
+pub use visible::{visible, visible_char, visible_lines};

@@ -4,9 +4,9 @@
 
 use super::draft::Draft;
 use super::findings::Findings;
-use super::mistake::{Mistake, quote, visible_char};
+use super::mistake::{Mistake, quote};
 use super::value::{Placed, TableEntry, kind};
-use crate::model::Script;
+use crate::model::{Script, visible_char};
 
 const HELP: &str = "write a line for the shell, such as `run = \"make test\"`,\n\
                     or a program with its arguments, such as `run = [\"make\", \"test\"]`";

@@ -6,10 +6,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::limits::{MAX_TASK_FILE_BYTES, MAX_TASKS, NAME_RULE, TASK_DIRECTORY, TASK_FILE};
-use super::mistake::{TaskFileError, quote, visible};
+use super::mistake::{TaskFileError, quote};
 use super::{CheckedTasks, check_tasks, interpreters, no_tasks_text};
 use crate::config::ConfigError;
-use crate::model::{Script, TaskName, TaskSpec};
+use crate::model::{Script, TaskName, TaskSpec, visible};
 
 /// Makes a task of each executable file in [`TASK_DIRECTORY`], given the files' names. An empty list is an error.
 pub fn fallback_plan(executables: &[String]) -> Result<Vec<TaskSpec>, TaskFileError> {

@@ -5,8 +5,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Component, Path};
 
-use super::mistake::{quote, visible};
-use crate::model::{STOP_AT_FAILURE, Script, TaskSpec};
+use super::mistake::quote;
+use crate::model::{STOP_AT_FAILURE, Script, TaskSpec, visible};
 
 /// Bytes of a script's first line that the kernel reads.
 const SHEBANG_BYTES: u64 = 256;

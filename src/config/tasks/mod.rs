@@ -22,7 +22,7 @@ mod value;
 
 use std::borrow::Cow;
 
-use crate::model::{Need, TaskName, TaskSpec};
+use crate::model::{Need, TaskName, TaskSpec, visible};
 use findings::Findings;
 use limits::{EXAMPLE, MAX_PROBLEM_MISTAKES, MAX_SHOWN_MISTAKES};
 use mistake::Mistake;
@@ -64,7 +64,7 @@ fn read_file(
     shown: usize,
 ) -> Result<(Vec<PlacedTask>, Findings), TaskFileError> {
     if text.len() > MAX_TASK_FILE_BYTES {
-        let name = mistake::visible(name);
+        let name = visible(name);
         let text = format!(
             "{name}:1:1: the file is larger than {} MiB\n = help: keep recipes in scripts and call those",
             MAX_TASK_FILE_BYTES >> 20

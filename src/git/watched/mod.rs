@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use git2::{ErrorClass, ErrorCode, ObjectFormat, Repository};
 use wildmatch::WildMatch;
 
+use super::encoding::decoded;
 use super::error::GitError;
 use super::objects::{Database, commit_id};
 use super::pack::{self, Sink};
@@ -134,10 +135,11 @@ impl Watched {
     pub fn describe(&self, commit: CommitId) -> Result<CommitText, GitError> {
         self.database.with(|objects| {
             let commit = objects.commit(commit)?;
-            let subject = String::from_utf8_lossy(&commit.subject()).into_owned();
+            let encoding = commit.headers("encoding").next();
+            let decoded = |bytes: &[u8]| decoded(bytes, encoding);
             let (name, email) = commit.author();
-            let author = format!("{} <{}>", String::from_utf8_lossy(name), String::from_utf8_lossy(email));
-            Ok(CommitText { subject, author })
+            let author = format!("{} <{}>", decoded(name), decoded(email));
+            Ok(CommitText { subject: decoded(&commit.subject()), author })
         })
     }
 

@@ -357,6 +357,24 @@ fn a_commit_is_described_whatever_its_bytes() {
     assert_eq!(text.author, "\u{fffd} <x\u{fffd}>");
 }
 
+/// Point 10 of the faults from the field.
+#[test]
+fn a_commit_is_described_in_the_encoding_that_it_names() {
+    let repo = Repo::new();
+    let tree = {
+        repo.write("file", "1").commit("first");
+        repo.git(&["rev-parse", "HEAD^{tree}"])
+    };
+    let start = format!("tree {tree}\nauthor ");
+    let raw = [
+        start.as_bytes(),
+        b"Bj\xf6rn <b@example.com> 1 +0000\ncommitter c <c> 1 +0000\nencoding ISO-8859-1\n\nGr\xfc\xdfe\n\nbody\n",
+    ];
+    let commit = repo.raw_object("commit", &raw.concat()).parse().unwrap();
+    let text = repo.watched().describe(commit).unwrap();
+    assert_eq!(text, CommitText { subject: "Grüße".into(), author: "Björn <b@example.com>".into() });
+}
+
 #[test]
 fn objects_are_found_after_a_repack_that_removed_what_was_known() {
     let repo = Repo::new();

@@ -130,3 +130,52 @@ fn a_local_run_of_a_detached_head_knows_its_commit() {
     let said = world.surveil_in(&repository.path, &["run"]).ok();
     assert!(said.contains(&format!("[{first}] []")), "{said}");
 }
+
+/// Point 10: nothing of a commit's text reaches a terminal that it obeys or hides, whichever command shows it, and text
+/// in an old encoding is readable.
+#[test]
+fn the_text_of_a_commit_is_shown_readably_and_harmlessly_by_every_command() {
+    let world = World::new();
+    let repository = world.repository("app");
+    repository.write(".surveil.toml", "[task.test]\nrun = 'printf \"a\\033[2Jb\\342\\200\\256c\\n\"; exit 1'\n");
+    repository.git(&["add", "--all"]);
+    let message = world.path("message");
+    std::fs::write(&message, b"Gr\xfc\xdfe").unwrap();
+    repository.git(&["-c", "i18n.commitEncoding=ISO-8859-1", "commit", "--quiet", "--file", text(&message)]);
+    let first = repository.head();
+    let (_dispatcher, _runner) = (world.dispatcher(&[]), world.runner("w1", &[]));
+    let observer = world.observer(&[&repository], &["--branch", "*"]);
+    world.expect(&first, "failed");
+    let branch = "ma\u{200b}in\u{202e}x";
+    repository.git(&["switch", "--quiet", "--create", branch]);
+    let hostile = "\u{202e}desrever\u{202c} \u{200b}\u{1b}[31mred\u{9b}2J";
+    let author = "--author=Ma\u{2066}llory\u{200d} <m@example.org>";
+    repository.git(&["commit", "--quiet", "--allow-empty", author, "--message", hostile]);
+    world.expect(&repository.head(), "failed");
+    observer.says(&repository.head()[..7]);
+
+    let mut said: Vec<String> = [
+        &["status"][..],
+        &["status", "--format", "json"],
+        &["show", "latest"],
+        &["show", "latest", "--format", "json"],
+        &["why", "latest"],
+        &["why", "latest", "--format", "json"],
+        &["runners"],
+    ]
+    .iter()
+    .map(|arguments| world.surveil(arguments).ok())
+    .collect();
+    assert!(said[0].contains("Grüße"), "{}", said[0]);
+    let data = world.path("another");
+    let up = ["up", text(&repository.path), "--once", "--port=0", "--data", text(&data)];
+    said.push(world.surveil(&up).with_code(1));
+    said.push(observer.log());
+    for text in &said {
+        let bad = text.chars().find(|c| {
+            (c.is_control() && *c != '\n')
+                || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        });
+        assert_eq!(bad, None, "{text}");
+    }
+}

@@ -56,6 +56,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("indicatif", &["cli"]),
     ("jiff", &["cli"]),
     ("signal_hook", &["shutdown", "process"]),
+    ("encoding_rs", &["git"]),
     ("wildmatch", &["git"]),
     ("strsim", &["config", "cli"]),
 ];
