@@ -130,6 +130,10 @@ fn explain_file(program: &str, path: &Path, errno: Errno) -> String {
     match errno {
         // The file exists, so its interpreter or loader does not.
         Errno::NOENT | Errno::NOTDIR => match interpreter(path) {
+            Some(interpreter) if interpreter.ends_with('\r') => format!(
+                "the first line of {program} ends with a carriage return (CRLF), which belongs to the name of its \
+                 interpreter for this system: save the file with LF line ends"
+            ),
             Some(interpreter) => format!("{program} asks for the interpreter {interpreter}, which does not exist"),
             None => format!("{program} asks for a loader that does not exist"),
         },
@@ -148,12 +152,13 @@ fn explain_file(program: &str, path: &Path, errno: Errno) -> String {
     }
 }
 
-/// The interpreter that a script's first line names.
+/// The interpreter that a script's first line names, with a carriage return if the line ends with one behind the name.
 fn interpreter(path: &Path) -> Option<String> {
     let mut head = Vec::new();
     fs::File::open(path).ok()?.take(SHEBANG_BYTES).read_to_end(&mut head).ok()?;
     let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
-    String::from_utf8_lossy(line).split_ascii_whitespace().next().map(str::to_owned)
+    // Blanks separate the interpreter from its argument, as for the kernel. A carriage return does not.
+    String::from_utf8_lossy(line).split([' ', '\t']).find(|word| !word.is_empty()).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -220,6 +225,7 @@ mod tests {
         };
         file("plain", "echo", 0o644);
         file("orphaned", "#! /nowhere/python -u\n", 0o755);
+        file("windows", "#!/bin/sh\r\ntrue\r\n", 0o755);
         file("garbage", "\u{1}", 0o755);
         fs::create_dir(place.path().join("folder")).unwrap();
         let check = |word: &str, errno: Errno, expected: &str| {
@@ -233,6 +239,9 @@ mod tests {
         check("./folder", Errno::ACCESS, "./folder is a directory");
         let absent = "./orphaned asks for the interpreter /nowhere/python, which does not exist";
         check("./orphaned", Errno::NOENT, absent);
+        let windows = "the first line of ./windows ends with a carriage return (CRLF), which belongs to the name of \
+                       its interpreter for this system: save the file with LF line ends";
+        check("./windows", Errno::NOENT, windows);
         let foreign = "./garbage is neither a program for this machine nor a script that begins with `#!`";
         check("./garbage", Errno::NOEXEC, foreign);
         let mut command = program(&["true"]);

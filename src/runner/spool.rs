@@ -110,6 +110,10 @@ pub(super) struct SpoolWriter {
     limit: u64,
     /// Bytes that may still go to the head.
     head_left: u64,
+    /// The bytes that the last character of the head lacks.
+    lacking: usize,
+    /// Bytes by which the head is longer than its share, because a character was not cut.
+    beyond: u64,
     tail: Option<SpoolTail>,
     /// The output so far ends with a whole line.
     is_line_over: bool,
@@ -118,7 +122,8 @@ pub(super) struct SpoolWriter {
 impl SpoolWriter {
     /// A writer that keeps at most `limit` bytes: the first three quarters, and the last quarter from the end.
     pub(super) fn new(spool: Arc<Spool>, limit: u64) -> Self {
-        Self { spool, crc: Hasher::new(), limit, head_left: limit - limit / 4, tail: None, is_line_over: true }
+        let head_left = limit - limit / 4;
+        Self { spool, crc: Hasher::new(), limit, head_left, lacking: 0, beyond: 0, tail: None, is_line_over: true }
     }
 
     /// Writes output. An error means that the file cannot take it, mostly because the disk is full.
@@ -126,18 +131,30 @@ impl SpoolWriter {
         if let Some(last) = bytes.last() {
             self.is_line_over = *last == b'\n';
         }
-        let to_head = bytes.len().min(usize::try_from(self.head_left).unwrap_or(usize::MAX));
-        let (head, rest) = bytes.split_at(to_head);
+        let share = bytes.len().min(usize::try_from(self.head_left).unwrap_or(usize::MAX));
+        self.lacking = lacking(self.lacking, &bytes[..share]);
+        self.head_left -= share as u64;
+        // The head takes the rest of a character that it has begun, so that it can be shown.
+        let more = if self.head_left == 0 && self.tail.is_none() {
+            bytes[share..].iter().take(self.lacking).take_while(|byte| is_continuation(**byte)).count()
+        } else {
+            0
+        };
+        self.lacking -= more;
+        self.beyond += more as u64;
+        let (head, rest) = bytes.split_at(share + more);
         if !head.is_empty() {
             self.append(head)?;
-            self.head_left -= head.len() as u64;
         }
         if rest.is_empty() {
             return Ok(());
         }
         let tail = match &mut self.tail {
             Some(tail) => tail,
-            none => none.insert(SpoolTail::new(self.spool.path.with_added_extension("tail"), self.limit / 4)?),
+            none => {
+                let capacity = (self.limit / 4).saturating_sub(self.beyond);
+                none.insert(SpoolTail::new(self.spool.path.with_added_extension("tail"), capacity)?)
+            }
         };
         tail.write(rest)
     }
@@ -154,14 +171,16 @@ impl SpoolWriter {
         let mut missing = None;
         let mut result = Ok(());
         if let Some(tail) = self.tail.take() {
-            let left_out = tail.left_out();
+            let mut left_out = tail.left_out();
             if left_out > 0 {
+                // The newest output begins with a whole character.
+                left_out += tail.cut_character().unwrap_or(0);
                 let limit = self.limit;
                 missing = Some(format!("{left_out} bytes left out: the log limit is {limit} bytes"));
                 let marker = format!("\n[surveil: {left_out} bytes left out here: the log limit is {limit} bytes]\n");
                 result = self.append(marker.as_bytes());
             }
-            result = result.and_then(|()| tail.read(&mut |piece| self.append(piece)));
+            result = result.and_then(|()| tail.read(left_out, &mut |piece| self.append(piece)));
         }
         let summary = LogSummary { bytes: self.spool.len(), crc32: self.crc.finalize(), missing };
         (summary, result)
@@ -212,10 +231,22 @@ impl SpoolTail {
         Ok(())
     }
 
-    /// Passes the kept bytes on, oldest first.
-    fn read(&self, into: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    /// Returns the number of bytes at the beginning of the kept ones that are the end of a character.
+    fn cut_character(&self) -> io::Result<u64> {
+        let mut first = Vec::new();
+        for position in self.left_out()..self.total.min(self.left_out() + MAX_CONTINUATIONS + 1) {
+            let mut byte = [0];
+            self.file.read_exact_at(&mut byte, position % self.capacity)?;
+            first.push(byte[0]);
+        }
+        let count = first.iter().take_while(|byte| is_continuation(**byte)).count() as u64;
+        // More of them in a row are not UTF-8, and are left as they are.
+        Ok(if count > MAX_CONTINUATIONS { 0 } else { count })
+    }
+
+    /// Passes the kept bytes from `position` on, oldest first.
+    fn read(&self, mut position: u64, into: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         let mut buffer = vec![0; COPY_BYTES];
-        let mut position = self.left_out();
         while position < self.total {
             let at = position % self.capacity;
             let length = (self.capacity - at).min(self.total - position).min(COPY_BYTES as u64);
@@ -226,6 +257,25 @@ impl SpoolTail {
         }
         Ok(())
     }
+}
+
+/// Bytes of a character of UTF-8 behind its first.
+const MAX_CONTINUATIONS: u64 = 3;
+
+fn is_continuation(byte: u8) -> bool {
+    byte & 0b1100_0000 == 0b1000_0000
+}
+
+/// Returns the number of bytes that the last character lacks, given the number before these bytes.
+fn lacking(before: usize, bytes: &[u8]) -> usize {
+    let last = bytes.len().saturating_sub(4);
+    bytes[last..].iter().fold(before, |lacking, byte| match byte {
+        0x80..=0xbf => lacking.saturating_sub(1),
+        0xc2..=0xdf => 1,
+        0xe0..=0xef => 2,
+        0xf0..=0xf4 => 3,
+        _ => 0,
+    })
 }
 
 fn checksum(file: &File) -> io::Result<(u64, u32)> {
@@ -278,6 +328,25 @@ mod tests {
             let wanted = [&output[..300], marker, &output[4900..]].concat();
             assert!(bytes == wanted, "in pieces of {piece}");
             assert_eq!(summary.missing.as_deref(), Some("4600 bytes left out: the log limit is 400 bytes"));
+        }
+    }
+
+    #[test]
+    fn the_limit_cuts_between_characters() {
+        for text in ["ä", "€", "🦀", "aä€🦀"] {
+            let output = text.repeat(400);
+            for (limit, piece) in (60..84).flat_map(|limit| [1, 2, 3, 7, 5000].map(|piece| (limit, piece))) {
+                let (bytes, summary) = kept(output.as_bytes(), piece, limit);
+                let log = String::from_utf8(bytes).unwrap_or_else(|_| panic!("{text} in pieces of {piece} at {limit}"));
+                let (head, rest) = log.split_once("\n[surveil: ").unwrap();
+                let (left_out, tail) =
+                    rest.split_once(&format!(" bytes left out here: the log limit is {limit} bytes]\n")).unwrap();
+                assert!(output.starts_with(head) && output.ends_with(tail), "{log}");
+                let sum = head.len() + tail.len() + left_out.parse::<usize>().unwrap();
+                assert_eq!(sum, output.len(), "{log}");
+                assert!(head.len() + tail.len() <= limit as usize, "{log}");
+                assert!(summary.missing.unwrap().starts_with(&format!("{left_out} bytes left out")));
+            }
         }
     }
 

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use super::draft::PlacedTask;
 use super::findings::Findings;
 use super::mistake::Mistake;
-use super::parse::PlacedTask;
 use crate::model::{Label, STOP_AT_FAILURE, Script};
 
 /// Tasks that a warning names before it counts the rest.

@@ -1,11 +1,12 @@
-//! A task while its keys are read.
+//! A task while its keys are read, and afterwards with the places that later checks point at.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::PlanContext;
 use super::findings::Findings;
 use super::value::Placed;
-use crate::model::{Placement, Recipe, Script};
+use crate::model::{Placement, Recipe, Script, TaskSpec};
 
 /// A task whose keys are being read.
 #[derive(Debug)]
@@ -28,4 +29,12 @@ impl<'a> Draft<'a> {
         let recipe = Recipe::new(Script::Shell(String::new()));
         Self { context, recipe, placement: Placement::default(), needs: Vec::new(), found: Findings::default() }
     }
+}
+
+/// A task, with the places of its name and of its needs.
+#[derive(Debug)]
+pub(super) struct PlacedTask {
+    pub(super) spec: TaskSpec,
+    pub(super) name_place: Range<usize>,
+    pub(super) needs: Vec<Placed<Arc<str>>>,
 }

@@ -2,9 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::draft::PlacedTask;
 use super::findings::Findings;
 use super::mistake::{Mistake, quote};
-use super::parse::PlacedTask;
 use super::suggest::nearest;
 
 /// Tasks of a cycle that an error names.

@@ -23,10 +23,10 @@ mod value;
 use std::borrow::Cow;
 
 use crate::model::{Need, TaskName, TaskSpec, visible};
+use draft::PlacedTask;
 use findings::Findings;
 use limits::{EXAMPLE, MAX_PROBLEM_MISTAKES, MAX_SHOWN_MISTAKES};
 use mistake::Mistake;
-use parse::PlacedTask;
 
 pub use context::PlanContext;
 pub use directory::{check_directory, fallback_plan};

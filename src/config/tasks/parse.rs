@@ -2,19 +2,18 @@
 //! value of each key, `graph` checks how the tasks depend on one another.
 
 use std::collections::HashSet;
-use std::ops::Range;
 use std::sync::Arc;
 
 use toml::de::DeTable;
 
 use super::context::PlanContext;
-use super::draft::Draft;
+use super::draft::{Draft, PlacedTask};
 use super::findings::Findings;
 use super::keys::KEYS;
 use super::limits::{EXAMPLE, MAX_TASK_BYTES, MAX_TASKS, NAME_RULE};
 use super::mistake::{Mistake, quote};
 use super::suggest::{nearest, nearest_key};
-use super::value::{Placed, TableEntry, entries, kind};
+use super::value::{TableEntry, entries, kind};
 use super::{command, foreign, graph};
 use crate::model::{Recipe, Script, TaskName, TaskSpec};
 
@@ -23,14 +22,6 @@ const MAX_RECOVERED_BYTES: usize = 64 * 1024;
 
 /// Errors of the TOML that are looked at.
 const MAX_ERRORS: usize = 1000;
-
-/// A task, with the places of its name and of its needs.
-#[derive(Debug)]
-pub(super) struct PlacedTask {
-    pub(super) spec: TaskSpec,
-    pub(super) name_place: Range<usize>,
-    pub(super) needs: Vec<Placed<Arc<str>>>,
-}
 
 /// Reads and checks the tasks of a file, in its order. They may be used only if no mistake was found.
 pub(super) fn read_tasks(text: &str, context: PlanContext<'_>, found: &mut Findings) -> Vec<PlacedTask> {
