@@ -29,6 +29,7 @@ use super::slot::{Common, MakeExecutor, Slot, SlotReport, SlotWork};
 use super::translate::{self, Offer};
 use super::upload::{Upload, Uploader};
 use crate::config::{RunnerSettings, own_facts};
+use crate::model::reason::LossReason;
 use crate::model::words::outcome_words;
 use crate::model::{AttemptId, CommitId, Isolation, Label, Moment, Outcome, RepoName};
 use crate::shutdown::Stop;
@@ -378,14 +379,17 @@ impl Core<'_> {
 
     fn start(&mut self, number: usize, assignment: Box<Assignment>) -> Result<Option<Event>, RunnerError> {
         let attempt = assignment.attempt;
+        let lost = |reason| Ok(Some(Event::Ended { attempt, report: Box::new(AttemptResult::lost(reason)) }));
+        if let Err(error) = self.common.layout.restore() {
+            // If this runner stayed with a directory that it cannot use, it would lose each attempt.
+            return if error.is_disk_full() { lost(LossReason::disk_full()) } else { Err(error) };
+        }
         if let Err(error) = self.journal.hold(&assignment) {
             log::error!("attempt {attempt} is not accepted: could not write the journal: {error}");
-            let report = AttemptResult::lost(format!("the runner could not write its journal: {error}"));
-            return Ok(Some(Event::Ended { attempt, report: Box::new(report) }));
+            return lost(format!("the runner could not write its journal: {error}").into());
         }
         if let Err(error) = self.ready(number) {
-            let report = AttemptResult::lost(format!("the runner could not start a thread: {error}"));
-            return Ok(Some(Event::Ended { attempt, report: Box::new(report) }));
+            return lost(format!("the runner could not start a thread: {error}").into());
         }
         // One message is enough: the first one ends the attempt, and further ones find the channel full.
         let (cancel, cancelled) = bounded(1);

@@ -42,3 +42,10 @@ pub enum RunnerError {
     #[error("could not draw a random number")]
     Random(#[source] getrandom::Error),
 }
+
+impl RunnerError {
+    /// Whether a full disk is the cause, which may pass.
+    pub(super) fn is_disk_full(&self) -> bool {
+        matches!(self, Self::WorkDirectory { source, .. } if source.kind() == io::ErrorKind::StorageFull)
+    }
+}

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::assignment::{Assignment, AttemptResult};
 use super::limits::JOURNAL_BYTES;
@@ -94,6 +94,12 @@ impl Journal {
     }
 
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
+        // Somebody may have removed or cut the file. A line in a file without a name would tell the next start nothing.
+        let stat = rustix::fs::fstat(&self.file)?;
+        if stat.st_nlink == 0 || u64::try_from(stat.st_size).ok() != Some(self.bytes) {
+            log::warn!("something removed or changed {}, which is written anew", self.path.display());
+            (self.file, self.bytes) = rewrite(&self.path, &self.live)?;
+        }
         if let Err(error) = self.file.write_all(line) {
             // Half a line would swallow the next one.
             drop(self.file.set_len(self.bytes));
@@ -135,6 +141,13 @@ fn first_id(rest: &[u8]) -> Option<AttemptId> {
 fn rewrite(path: &PathBuf, live: &BTreeMap<AttemptId, Lines>) -> io::Result<(File, u64)> {
     let fresh = path.with_extension("new");
     let text: Vec<u8> = live.values().flat_map(|it| [&it.held[..], &it.ended[..]]).flatten().copied().collect();
+    fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+    // A directory at either place is not of this runner, and a file cannot replace it.
+    for place in [&fresh, path] {
+        if fs::symlink_metadata(place).is_ok_and(|meta| meta.is_dir()) {
+            fs::remove_dir_all(place)?;
+        }
+    }
     fs::write(&fresh, &text)?;
     fs::rename(&fresh, path)?;
     Ok((File::options().append(true).open(path)?, text.len() as u64))
@@ -195,6 +208,30 @@ mod tests {
         assert_eq!(undone.executing, [AttemptId(7)]);
         journal.end(AttemptId(7), &report()).unwrap();
         assert_eq!(Journal::open(path).unwrap().1.ended, [(AttemptId(7), report())]);
+    }
+
+    /// S13: fails if lines are written to a file that has no name any more.
+    #[test]
+    fn a_journal_that_is_removed_or_cut_is_written_anew_with_what_is_live() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("work/journal");
+        let harms: [&dyn Fn(); 5] = [
+            &|| fs::remove_file(&path).unwrap(),
+            &|| fs::remove_dir_all(directory.path().join("work")).unwrap(),
+            &|| File::options().write(true).open(&path).and_then(|file| file.set_len(3)).unwrap(),
+            &|| fs::write(directory.path().join("other"), "no journal\n").unwrap(),
+            &|| fs::remove_file(&path).and_then(|()| fs::create_dir_all(path.join("full"))).unwrap(),
+        ];
+        for (number, harm) in harms.iter().enumerate() {
+            fs::remove_dir_all(directory.path().join("work")).ok();
+            let (mut journal, _) = Journal::open(path.clone()).unwrap();
+            journal.hold(&assignment(1)).unwrap();
+            journal.hold(&assignment(2)).unwrap();
+            harm();
+            journal.end(AttemptId(1), &report()).unwrap();
+            let wanted = Undone { ended: vec![(AttemptId(1), report())], executing: vec![AttemptId(2)] };
+            assert_eq!(Journal::open(path.clone()).unwrap().1, wanted, "after harm {number}");
+        }
     }
 
     #[test]

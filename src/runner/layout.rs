@@ -1,10 +1,14 @@
 //! The layout of a runner's work directory: every path of the runner comes from here. Its locks keep the directory for
 //! one runner, also while the attempts of a runner that was killed are still being ended.
+//!
+//! A task or a cleaner may remove the directory or parts of it while the runner works. They are made anew before the
+//! next attempt; see [`Layout::restore`].
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, Permissions, TryLockError};
 use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::error::RunnerError;
@@ -12,15 +16,30 @@ use super::limits::DISK_FULL_BYTES;
 use crate::clock;
 use crate::locked::Locked;
 use crate::model::{RepoName, StreamId};
+use crate::threads;
 
 /// A work directory. It is locked as long as this value lives.
 #[derive(Debug)]
 pub(super) struct Layout {
     root: PathBuf,
+    /// Locked for a few system calls, while an attempt begins.
+    locks: Mutex<Locks>,
+}
+
+/// The two locked files: the lock of one ends with the process, that of the other with the last supervisor of its
+/// attempts.
+#[derive(Debug)]
+struct Locks {
+    own: Locked,
     /// A file that is locked by this runner, and as long as a process supervises attempts of it.
     attempts: Arc<File>,
-    _lock: Locked,
 }
+
+const OWN_LOCK: &str = "lock";
+const ATTEMPTS_LOCK: &str = "attempts.lock";
+
+/// The directories in the work directory.
+const PARTS: [&str; 4] = ["stores", "trees", "quarantine", "spool"];
 
 /// The time that the attempts of an earlier runner have to end. Their supervisors give up earlier.
 const ENDING: Duration = Duration::from_secs(30);
@@ -31,27 +50,45 @@ impl Layout {
         let unusable = |source| RunnerError::WorkDirectory { path: root.to_owned(), source };
         fs::create_dir_all(root).map_err(unusable)?;
         let root = root.canonicalize().map_err(unusable)?;
-        for directory in ["stores", "trees", "quarantine", "spool"] {
-            fs::create_dir_all(root.join(directory)).map_err(unusable)?;
+        for part in PARTS {
+            make_directory(&root.join(part)).map_err(unusable)?;
         }
-        let open = |name| File::options().create(true).truncate(false).write(true).open(root.join(name));
-        // Two locks: this one ends with the process, the other with the last supervisor of its attempts.
-        let lock = open("lock").map_err(unusable)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(RunnerError::InUse { path: root }),
-            Err(TryLockError::Error(source)) => return Err(unusable(source)),
+        let own = lock_own(&root)?;
+        let attempts = lock_attempts(&root)?;
+        Ok(Self { root, locks: Mutex::new(Locks { own, attempts }) })
+    }
+
+    /// Makes anew what is gone of the directory, and locks it anew if the locked files are gone. Called before each
+    /// attempt. An error other than a full disk means that the directory cannot be used any more.
+    pub(super) fn restore(&self) -> Result<(), RunnerError> {
+        let unusable = |source| RunnerError::WorkDirectory { path: self.root.clone(), source };
+        let mut made = Vec::new();
+        if make_directory(&self.root).map_err(unusable)? {
+            made.push("the directory itself");
         }
-        let attempts = open("attempts.lock").map_err(unusable)?;
-        if !locked_within(&attempts, ENDING).map_err(unusable)? {
-            return Err(RunnerError::Leftovers { path: root });
+        for part in PARTS {
+            if make_directory(&self.root.join(part)).map_err(unusable)? {
+                made.push(part);
+            }
         }
-        Ok(Self { root, attempts: Arc::new(attempts), _lock: Locked::new(lock) })
+        let mut locks = threads::lock(&self.locks);
+        if !is_at(locks.own.file(), &self.root.join(OWN_LOCK)) {
+            locks.own = lock_own(&self.root)?;
+            made.push(OWN_LOCK);
+        }
+        if !is_at(&locks.attempts, &self.root.join(ATTEMPTS_LOCK)) {
+            locks.attempts = lock_attempts(&self.root)?;
+            made.push(ATTEMPTS_LOCK);
+        }
+        if !made.is_empty() {
+            log::warn!("something removed parts of {}, which were made anew: {}", self.root.display(), made.join(", "));
+        }
+        Ok(())
     }
 
     /// Returns the file that supervisors keep open until nothing of their attempts is left.
     pub(super) fn attempts(&self) -> Arc<File> {
-        self.attempts.clone()
+        threads::lock(&self.locks).attempts.clone()
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -112,6 +149,55 @@ impl Layout {
     }
 }
 
+/// Makes a directory and those above it. Returns false if it is there, whose owner can then work in it. A file in its
+/// place is removed: the place belongs to the runner.
+pub(super) fn make_directory(path: &Path) -> io::Result<bool> {
+    match fs::metadata(path) {
+        Ok(meta) if meta.is_dir() => {
+            if meta.mode() & 0o700 != 0o700 {
+                fs::set_permissions(path, Permissions::from_mode(meta.mode() & 0o7777 | 0o700))?;
+            }
+            return Ok(false);
+        }
+        Ok(_) => fs::remove_file(path)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    fs::create_dir_all(path).map(|()| true)
+}
+
+/// Whether the file is the one at that path.
+fn is_at(file: &File, path: &Path) -> bool {
+    let identity = |meta: fs::Metadata| (meta.dev(), meta.ino());
+    let (open, named) = (file.metadata().map(identity), fs::metadata(path).map(identity));
+    open.is_ok_and(|open| named.is_ok_and(|named| named == open))
+}
+
+fn open_lock(root: &Path, name: &str) -> Result<File, RunnerError> {
+    let file = File::options().create(true).truncate(false).write(true).open(root.join(name));
+    file.map_err(|source| RunnerError::WorkDirectory { path: root.to_owned(), source })
+}
+
+fn lock_own(root: &Path) -> Result<Locked, RunnerError> {
+    let path = root.to_owned();
+    let lock = open_lock(root, OWN_LOCK)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(Locked::new(lock)),
+        Err(TryLockError::WouldBlock) => Err(RunnerError::InUse { path }),
+        Err(TryLockError::Error(source)) => Err(RunnerError::WorkDirectory { path, source }),
+    }
+}
+
+fn lock_attempts(root: &Path) -> Result<Arc<File>, RunnerError> {
+    let path = root.to_owned();
+    let attempts = open_lock(root, ATTEMPTS_LOCK)?;
+    match locked_within(&attempts, ENDING) {
+        Ok(true) => Ok(Arc::new(attempts)),
+        Ok(false) => Err(RunnerError::Leftovers { path }),
+        Err(source) => Err(RunnerError::WorkDirectory { path, source }),
+    }
+}
+
 /// Locks `attempts`, waiting for at most `patience`. The process of a killed runner is gone at once, but its
 /// supervisors end a moment later. Until then its attempts are not over: nothing may be said of them, and their trees
 /// are in use.
@@ -161,6 +247,52 @@ mod tests {
         assert!(!locked_within(&next, Duration::ZERO).unwrap());
         drop(kept_open);
         assert!(locked_within(&next, ENDING).unwrap());
+    }
+
+    /// Whatever is removed, it is there again, and locked: a second runner is refused as before.
+    #[test]
+    fn what_is_removed_from_a_work_directory_is_made_anew_and_locked() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("cache/work");
+        let layout = Layout::open(&root).unwrap();
+        let first = layout.attempts();
+        layout.restore().unwrap();
+        assert!(Arc::ptr_eq(&first, &layout.attempts()), "nothing was gone");
+        let parts = |harm: &dyn Fn(&Path)| {
+            for part in PARTS {
+                harm(&root.join(part));
+            }
+        };
+        let harms: [&dyn Fn(); 6] = [
+            &|| fs::remove_dir_all(directory.path().join("cache")).unwrap(),
+            &|| parts(&|part| fs::remove_dir_all(part).unwrap()),
+            &|| parts(&|part| fs::remove_dir(part).and_then(|()| fs::write(part, "a file")).unwrap()),
+            &|| [OWN_LOCK, ATTEMPTS_LOCK].iter().for_each(|name| fs::remove_file(root.join(name)).unwrap()),
+            &|| parts(&|part| fs::set_permissions(part, Permissions::from_mode(0o000)).unwrap()),
+            &|| fs::remove_dir_all(&root).and_then(|()| fs::write(&root, "a file")).unwrap(),
+        ];
+        for (number, harm) in harms.iter().enumerate() {
+            harm();
+            layout.restore().unwrap();
+            for part in PARTS {
+                let file = root.join(part).join("file");
+                fs::write(&file, "").and_then(|()| fs::remove_file(&file)).unwrap();
+            }
+            assert!(matches!(Layout::open(&root), Err(RunnerError::InUse { .. })), "after harm {number}");
+            let next = File::open(root.join(ATTEMPTS_LOCK)).unwrap();
+            assert!(!locked_within(&next, Duration::ZERO).unwrap(), "after harm {number}");
+        }
+        assert!(!Arc::ptr_eq(&first, &layout.attempts()));
+    }
+
+    #[test]
+    fn a_runner_that_lost_its_directory_to_another_one_ends() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("work");
+        let layout = Layout::open(&root).unwrap();
+        fs::remove_dir_all(&root).unwrap();
+        let _other = Layout::open(&root).unwrap();
+        assert!(matches!(layout.restore(), Err(RunnerError::InUse { .. })));
     }
 
     #[test]

@@ -119,6 +119,8 @@ struct Slotted {
     common: Arc<Common>,
     workspace: Workspace,
     executor: Box<Execute>,
+    /// The locked file that the executor's process keeps open.
+    attempts: Arc<File>,
     /// Started at the first attempt, and again after a panic.
     output: Option<SlotOutput>,
 }
@@ -127,8 +129,8 @@ impl Slotted {
     fn new(number: usize, common: Arc<Common>) -> Self {
         let (layout, repos) = (common.layout.clone(), common.repos.clone());
         let workspace = Workspace::new(layout, repos, number, common.local_source.clone());
-        let executor = (common.executor)(&common.layout);
-        Self { number, common, workspace, executor, output: None }
+        let (attempts, executor) = (common.layout.attempts(), (common.executor)(&common.layout));
+        Self { number, common, workspace, executor, attempts, output: None }
     }
 
     fn run(mut self, waiting: &Receiver<Work>) {
@@ -183,6 +185,11 @@ impl Slotted {
     /// Executes an attempt. Returns `Err` with the outcome if its process was not started.
     fn attempt(&mut self, work: &SlotWork) -> Result<AttemptResult, Outcome> {
         self.check_disk()?;
+        // The file was removed and made anew: the next runner waits for the new one.
+        if !Arc::ptr_eq(&self.attempts, &self.common.layout.attempts()) {
+            self.executor = (self.common.executor)(&self.common.layout);
+            self.attempts = self.common.layout.attempts();
+        }
         let assignment = &*work.assignment;
         let attempt = assignment.attempt;
         let reports = &self.common.reports;

@@ -81,7 +81,7 @@ impl Spool {
         let mut file = match self.file.get() {
             Some(file) => file,
             None => {
-                let file = File::options().read(true).write(true).create(true).truncate(true).open(&self.path)?;
+                let file = create(&self.path)?;
                 self.file.get_or_init(|| file)
             }
         };
@@ -89,6 +89,18 @@ impl Spool {
         file.write_all(bytes)?;
         self.len.fetch_add(bytes.len() as u64, Ordering::Release);
         Ok(())
+    }
+}
+
+/// Creates an empty file, and its directory if somebody has removed that.
+fn create(path: &Path) -> io::Result<File> {
+    let create = || File::options().read(true).write(true).create(true).truncate(true).open(path);
+    match create() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+            create()
+        }
+        created => created,
     }
 }
 
@@ -208,7 +220,7 @@ struct SpoolTail {
 
 impl SpoolTail {
     fn new(path: PathBuf, capacity: u64) -> io::Result<Self> {
-        let file = File::options().read(true).write(true).create(true).truncate(true).open(&path)?;
+        let file = create(&path)?;
         // The file lives as long as its descriptor, so that nothing is left of it if the runner is killed.
         fs::remove_file(&path)?;
         Ok(Self { file, capacity, total: 0 })
@@ -381,6 +393,22 @@ mod tests {
         assert_eq!(spool.read(5, 100).unwrap(), b"a li");
         spool.remove();
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_spool_whose_directory_is_gone_makes_it_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("spool/a1.log");
+        let spool = Arc::new(Spool::new(path.clone()));
+        let mut writer = SpoolWriter::new(spool.clone(), 8);
+        writer.write(b"before").unwrap();
+        fs::remove_dir_all(directory.path().join("spool")).unwrap();
+        writer.write(b"after").unwrap();
+        let (summary, result) = writer.finish();
+        result.unwrap();
+        let bytes = spool.read(0, u64::MAX).unwrap();
+        assert!(bytes.starts_with(b"before\n[surveil: ") && bytes.ends_with(b"er"), "{}", bytes.escape_ascii());
+        assert_eq!(summary.crc32, crc32fast::hash(&bytes));
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! slot calls it.
 
 use std::fs;
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
@@ -65,23 +66,30 @@ impl Workspace {
         ask: Ask<'_>,
         cancel: &Receiver<()>,
     ) -> Result<PathBuf, NotReady> {
-        let directory = self.layout.tree(&assignment.repo, self.slot);
-        let mut open = self.take(&assignment.repo, assignment.commit)?;
-        if !open.store.has(assignment.commit) {
+        let (repo, commit) = (&assignment.repo, assignment.commit);
+        let mut open = match self.take(repo, commit) {
+            Ok(open) => open,
+            Err(error) if error.is_disk_full() => return Err(lost("could not open the store", &error)),
+            // Somebody removed or replaced a part of it. An empty one takes its place.
+            Err(error) => {
+                self.set_aside(repo, &error, cancel)?;
+                self.take(repo, commit).map_err(|error| lost("could not open the store", &error))?
+            }
+        };
+        if !open.store.has(commit) {
             self.untidied += 1;
-            self.fetch(&open, assignment.commit, ask, cancel)?;
+            self.fetch(&open, commit, ask, cancel)?;
         }
         // The repository is put back only after a success: after a failure the next attempt opens everything anew.
         self.bring(&mut open, assignment, cancel)?;
         self.open.push(open);
-        Ok(directory)
+        Ok(self.layout.tree(repo, self.slot))
     }
 
     /// Takes in source that came ahead of its lease. If objects are still missing, the attempt asks for them.
     pub(super) fn take_ahead(&mut self, ahead: &SourceAhead) {
         let SourceAhead { repo, commit, pack } = ahead;
-        let text = |refused| if let Outcome::Lost(why) = refused { why.to_string() } else { refused.word().to_owned() };
-        let taken = self.take(repo, *commit).map_err(text).and_then(|open| {
+        let taken = self.take(repo, *commit).map_err(|error| chain(&error)).and_then(|open| {
             // A slot that fetches just now may be fetching this commit, so this does not wait for it.
             if let Some(_changing) = open.shared.try_change() {
                 let mut receiver = open.store.receive().map_err(|error| chain(&error))?;
@@ -117,26 +125,48 @@ impl Workspace {
     }
 
     /// Takes the open repository out of the list, or opens it. The caller puts it back after a success.
-    fn take(&mut self, repo: &RepoName, like: CommitId) -> Result<OpenRepo, NotReady> {
+    fn take(&mut self, repo: &RepoName, like: CommitId) -> Result<OpenRepo, GitError> {
+        let path = self.layout.store(repo);
         if let Some(at) = self.open.iter().position(|open| open.repo == *repo) {
-            return Ok(self.open.remove(at));
+            let open = self.open.remove(at);
+            if path.join("objects/pack").is_dir() && open.tree.is_in_place() {
+                return Ok(open);
+            }
+            log::warn!("something removed the store or the work tree of {repo}, which are opened anew");
         }
         if self.open.len() >= OPEN_REPOS {
             self.open.remove(0);
         }
-        let path = self.layout.store(repo);
-        let store = PackStore::open(&path, like).map_err(|e| lost("could not open the store", &e))?;
-        let tree = self.open_tree(repo)?;
-        Ok(OpenRepo { repo: repo.clone(), shared: self.repos.repo(repo), store, tree })
+        let store = PackStore::open(&path, like)?;
+        Ok(OpenRepo { repo: repo.clone(), shared: self.repos.repo(repo), store, tree: self.open_tree(repo)? })
     }
 
-    fn open_tree(&self, repo: &RepoName) -> Result<WorkTree, NotReady> {
-        let directory = self.layout.tree(repo, self.slot);
-        if let Some(parent) = directory.parent() {
-            fs::create_dir_all(parent)
-                .map_err(|e| Outcome::Lost(format!("could not make {}: {e}", parent.display()).into()))?;
+    fn open_tree(&self, repo: &RepoName) -> Result<WorkTree, GitError> {
+        WorkTree::open(&self.layout.store(repo), &self.layout.tree(repo, self.slot))
+    }
+
+    /// Moves the store of a repository, and this slot's tree of it, to quarantine, because they cannot be opened.
+    fn set_aside(&self, repo: &RepoName, why: &GitError, cancel: &Receiver<()>) -> Result<(), NotReady> {
+        let shared = self.repos.repo(repo);
+        let Some(_changing) = shared.change(cancel) else { return Err(Outcome::Cancelled) };
+        // Another slot may have done it, while this one waited.
+        log::error!("the store or the work tree of {repo} cannot be opened ({}): they go to quarantine", chain(why));
+        let tree = self.layout.tree(repo, self.slot);
+        let note = tree.with_added_extension("index");
+        let parent = tree.parent().filter(|parent| !parent.is_dir()).map(Path::to_owned);
+        let places = [(format!("{repo}.git"), self.layout.store(repo)), (format!("{repo}.slot{}", self.slot), tree)];
+        let more =
+            [(format!("{repo}.note"), note)].into_iter().chain(parent.map(|parent| (format!("{repo}.trees"), parent)));
+        for (name, path) in places.into_iter().chain(more) {
+            match fs::rename(&path, self.layout.quarantine(&name)) {
+                Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                    log::error!("could not move {} to quarantine: {error}", path.display());
+                }
+                Ok(()) | Err(_) => {}
+            }
         }
-        WorkTree::open(&self.layout.store(repo), &directory).map_err(|e| lost("could not open the work tree", &e))
+        shared.clear();
+        Ok(())
     }
 
     fn bring(&self, open: &mut OpenRepo, assignment: &Assignment, cancel: &Receiver<()>) -> Result<(), NotReady> {
@@ -152,9 +182,10 @@ impl Workspace {
         }
         log::warn!("attempt {}: {}: the tree goes to quarantine", assignment.attempt, chain(&first));
         let place = self.layout.quarantine(&format!("{}.slot{}", open.repo, self.slot));
-        let spoiled = std::mem::replace(&mut open.tree, self.open_tree(&open.repo)?);
+        let fresh = || self.open_tree(&assignment.repo).map_err(|error| lost("could not open the work tree", &error));
+        let spoiled = std::mem::replace(&mut open.tree, fresh()?);
         spoiled.quarantine(&place).map_err(|e| lost("could not move the work tree to quarantine", &e))?;
-        open.tree = self.open_tree(&open.repo)?;
+        open.tree = fresh()?;
         let Err(second) = open.tree.check_out(commit, keep) else { return Ok(()) };
         if is_the_commits_fault(&second) {
             return Err(Outcome::CouldNotStart(chain(&second)));
@@ -274,148 +305,5 @@ fn receive(
             let finished = receiver.and_then(|receiver| receiver.finish(commit, false));
             return Ok(finished.map_or_else(Received::Broken, |()| Received::Complete));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-    use std::process;
-
-    use super::*;
-    use crate::model::{AttemptId, BranchName, BuildId, Recipe, Script, TaskName};
-    use crate::threads;
-
-    /// A repository with one commit, and a work directory.
-    struct Scene {
-        _directory: tempfile::TempDir,
-        repository: Watched,
-        commit: CommitId,
-        layout: Arc<Layout>,
-        repos: Arc<SharedRepos>,
-    }
-
-    fn scene() -> Scene {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("repo");
-        fs::create_dir(&path).unwrap();
-        fs::write(path.join("file"), "content").unwrap();
-        // The noise does not compress, so that most of a pack is this file.
-        let noise: Vec<u8> = (0..10_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-        fs::write(path.join("noise"), noise).unwrap();
-        git(&path, &["init", "-q"]);
-        git(&path, &["add", "."]);
-        git(&path, &["-c", "user.name=n", "-c", "user.email=e", "commit", "-qm", "first"]);
-        let commit = git(&path, &["rev-parse", "HEAD"]).trim().parse().unwrap();
-        let layout = Arc::new(Layout::open(&directory.path().join("work")).unwrap());
-        let repos = Arc::new(SharedRepos::new(layout.clone()));
-        Scene { repository: Watched::open(&path).unwrap(), _directory: directory, commit, layout, repos }
-    }
-
-    fn git(at: &Path, arguments: &[&str]) -> String {
-        let output = process::Command::new("git").arg("-C").arg(at).args(arguments).output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    impl Scene {
-        fn workspace(&self, slot: usize) -> Workspace {
-            Workspace::new(self.layout.clone(), self.repos.clone(), slot, None)
-        }
-
-        fn assignment(&self) -> Assignment {
-            Assignment {
-                attempt: AttemptId(1),
-                lease_ms: 1000,
-                build: BuildId(1),
-                number: 1,
-                repo: RepoName::new("app").unwrap(),
-                branch: BranchName::new("main"),
-                commit: self.commit,
-                task: TaskName::new("test").unwrap(),
-                recipe: Recipe::new(Script::Shell("true".into())).into(),
-            }
-        }
-
-        /// Returns the only pack of the store.
-        fn pack(&self) -> PathBuf {
-            let packs = fs::read_dir(self.layout.stores().join("app.git/objects/pack")).unwrap();
-            let mut paths = packs.map(|entry| entry.unwrap().path());
-            paths.find(|path| path.extension().is_some_and(|extension| extension == "pack")).unwrap()
-        }
-
-        /// Sends everything that the commit needs, as a dispatcher does.
-        fn answer(&self, pieces: &Sender<Piece>) {
-            let mut bytes = Vec::new();
-            let sink = &mut |piece: &[u8]| {
-                bytes.extend_from_slice(piece);
-                true
-            };
-            self.repository.pack(&[self.commit], &[], sink).unwrap();
-            pieces.send(Piece::Bytes { bytes, last: true }).unwrap();
-        }
-    }
-
-    #[test]
-    fn two_slots_that_want_the_same_commit_ask_for_it_once() {
-        let scene = scene();
-        let (asked, asks) = bounded(2);
-        let slots: Vec<_> = [0, 1]
-            .map(|slot| {
-                let (mut workspace, assignment, asked) = (scene.workspace(slot), scene.assignment(), asked.clone());
-                let body = move || {
-                    let ask = |_, pieces| asked.send(pieces).unwrap();
-                    workspace.prepare(&assignment, &ask, &crossbeam_channel::never())
-                };
-                threads::spawn_large("slot", body).unwrap()
-            })
-            .into();
-        scene.answer(&asks.recv().unwrap());
-        for slot in slots {
-            let directory = slot.join().unwrap().unwrap();
-            assert_eq!(fs::read_to_string(directory.join("file")).unwrap(), "content");
-        }
-        assert!(asks.try_recv().is_err());
-    }
-
-    #[test]
-    fn a_store_that_lost_its_objects_is_filled_anew() {
-        let scene = scene();
-        let give = |_, pieces: Sender<Piece>| scene.answer(&pieces);
-        let never = crossbeam_channel::never();
-        scene.workspace(0).prepare(&scene.assignment(), &give, &never).unwrap();
-        fs::remove_file(scene.pack()).unwrap();
-        let directory = scene.workspace(1).prepare(&scene.assignment(), &give, &never).unwrap();
-        assert_eq!(fs::read_to_string(directory.join("file")).unwrap(), "content");
-    }
-
-    #[test]
-    fn a_damaged_store_goes_to_quarantine_and_costs_one_attempt() {
-        let scene = scene();
-        let give = |_, pieces: Sender<Piece>| scene.answer(&pieces);
-        let never = crossbeam_channel::never();
-        scene.workspace(0).prepare(&scene.assignment(), &give, &never).unwrap();
-        let pack = scene.pack();
-        let mut bytes = fs::read(&pack).unwrap();
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 255;
-        fs::remove_file(&pack).unwrap();
-        fs::write(&pack, bytes).unwrap();
-        // This slot has no tree yet and needs the objects.
-        let outcome = scene.workspace(1).prepare(&scene.assignment(), &give, &never);
-        assert!(matches!(outcome, Err(Outcome::Lost(_))), "{outcome:?}");
-        let directory = scene.workspace(1).prepare(&scene.assignment(), &give, &never).unwrap();
-        assert_eq!(fs::read_to_string(directory.join("file")).unwrap(), "content");
-    }
-
-    #[test]
-    fn a_cancel_is_heard_while_the_source_is_awaited() {
-        let scene = scene();
-        let (cancel, cancelled) = bounded(1);
-        cancel.send(()).unwrap();
-        let (kept, _pieces) = bounded(1);
-        let ask = |_, pieces: Sender<Piece>| kept.send(pieces).unwrap();
-        let outcome = scene.workspace(0).prepare(&scene.assignment(), &ask, &cancelled);
-        assert_eq!(outcome, Err(Outcome::Cancelled));
     }
 }

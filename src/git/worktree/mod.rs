@@ -50,15 +50,17 @@ pub struct WorkTree {
 }
 
 impl WorkTree {
-    /// Opens `directory`, or makes it, for commits of the store at `store`. `<directory>.index` notes the commit.
+    /// Opens `directory`, which is made by the first checkout, for commits of the store at `store`. `<directory>.index`
+    /// notes the commit. If a task has put a link in the directory's place, that is not followed.
     pub fn open(store: &Path, directory: &Path) -> Result<Self, GitError> {
         let opened = PackStore::open_existing(store)?;
-        fs::create_dir_all(directory).map_err(GitError::io("make directory", directory))?;
-        let path = fs::canonicalize(directory).map_err(GitError::io("open", directory))?;
-        let parent = path.parent().unwrap_or(Path::new("/"));
+        let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::create_dir_all(parent).map_err(GitError::io("make directory", parent))?;
+        let parent = fs::canonicalize(parent).map_err(GitError::io("open", parent))?;
+        let path = parent.join(directory.file_name().unwrap_or_default());
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let above = open(parent, flags, Mode::empty()).map_err(io::Error::from);
-        let above = above.map_err(GitError::io("open", parent))?;
+        let above = open(&parent, flags, Mode::empty()).map_err(io::Error::from);
+        let above = above.map_err(GitError::io("open", &parent))?;
         let mut note_path = OsString::from(&path);
         note_path.push(".index");
         let note_path = PathBuf::from(note_path);
@@ -112,6 +114,16 @@ impl WorkTree {
         &self.path
     }
 
+    /// Whether the directory above and the note are still the ones that were opened. If somebody removed them, the tree
+    /// must be opened anew.
+    pub fn is_in_place(&self) -> bool {
+        let parent = self.path.parent().unwrap_or(Path::new("/"));
+        let is_above = |meta: fs::Metadata| {
+            rustix::fs::fstat(&self.above).is_ok_and(|open| (open.st_dev, open.st_ino) == (meta.dev(), meta.ino()))
+        };
+        fs::metadata(parent).is_ok_and(is_above) && self.note.metadata().is_ok_and(|note| note.nlink() > 0)
+    }
+
     /// The commit that the tree was last brought to.
     pub fn commit(&self) -> Option<CommitId> {
         self.commit
@@ -135,7 +147,11 @@ impl WorkTree {
             if fs::symlink_metadata(&target).is_ok() {
                 continue;
             }
-            return fs::rename(&self.path, &target).map_err(GitError::io("move out of the way", &self.path));
+            return match fs::rename(&self.path, &target) {
+                // Somebody has removed it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                moved => moved.map_err(GitError::io("move out of the way", &self.path)),
+            };
         }
         let taken = io::Error::from(io::ErrorKind::AlreadyExists);
         Err(GitError::io("move out of the way", &self.path)(taken))

@@ -4,3 +4,4 @@
 mod conversations;
 mod scene;
 mod stories;
+mod workspaces;

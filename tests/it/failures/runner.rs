@@ -261,3 +261,26 @@ fn a_runner_that_comes_late_finds_its_work() {
     let _observer = world.observer(&[&repository], &[]);
     world.expect(&commit, "passed");
 }
+
+/// S42: a task removes the runner's work directory, or a part of it, while its own tree is in it. Sabotage tried: the
+/// directory is not made anew, and every later attempt is lost.
+#[test]
+fn a_task_that_removes_the_work_directory_costs_one_attempt_at_most() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let work = world.path("work-w1");
+    let _roles = (world.dispatcher(&[]), world.observer(&[&repository], &[]));
+    let runner = world.runner("w1", &[]);
+    for (number, part) in ["", "spool", "trees", "stores", "trees/app", "quarantine"].iter().enumerate() {
+        let place = work.join(part);
+        let commit = repository.commit_script(&format!("rm -rf {}\ncd /\necho done {number}", place.display()));
+        // The task that does it may be lost with what it removed. It runs again then, and does the same.
+        let build = world.finished(&commit);
+        assert!(job(&build, "test").attempts.len() <= 3, "{build:#?}");
+        let commit = repository.commit_script(&format!("echo after {number}"));
+        let build = world.expect(&commit, "passed");
+        assert!(job(&build, "test").attempts.len() <= 2, "{build:#?}");
+        assert_eq!(world.log_of(&build, "test"), format!("after {number}\n"));
+    }
+    runner.says("something removed parts of");
+}
