@@ -5,7 +5,8 @@ use clap::Parser;
 
 use super::logging::Verbosity;
 use super::{
-    backup, check, completions, control, dispatcher, execute, logs, observer, runner, runners, show, status, up, why,
+    backup, check, completions, control, dispatcher, execute, logs, observer, runner, runners, show, status, up, watch,
+    why,
 };
 
 const EXAMPLES: &str = "\
@@ -23,6 +24,7 @@ The three roles, each in its own shell or on its own machine:
 
 Questions and orders:
   surveil status
+  surveil watch
   surveil logs -f latest
   surveil why b12/test
 
@@ -61,6 +63,7 @@ pub(crate) enum Subcommand {
     Runner(runner::RunnerFlags),
     Status(status::StatusFlags),
     Show(show::ShowFlags),
+    Watch(watch::WatchFlags),
     Logs(logs::LogsFlags),
     Why(why::WhyFlags),
     Cancel(control::CancelFlags),

@@ -1,12 +1,17 @@
 //! `surveil logs`: prints the bytes that a task wrote, live or long after, exactly as it wrote them.
 
+use std::time::Duration;
+
 use clap::Args;
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 use super::flags::DispatchFlags;
 use super::reconnect::note;
 use super::session::{Session, build_and_task};
+use super::table::one_line;
 use super::{CliError, ExitCode, Output, human};
-use crate::protocol::operator::{FromOperator, LogQuestion, ToOperator};
+use crate::protocol::operator::{FromOperator, LogQuestion, ToOperator, WhyReport};
+use crate::threads::{self, Thread};
 
 const EXAMPLES: &str = "\
 The bytes are printed as the task wrote them, and never interpreted. stdout and stderr are mixed in the order of \
@@ -50,17 +55,25 @@ pub(crate) fn run(flags: LogsFlags, out: &mut Output) -> Result<ExitCode, CliErr
     let mut wanted = LogQuestion { build, task, number: flags.attempt, offset: flags.offset, follow: flags.follow };
     let mut session = flags.operator.connect_or_read()?;
     if wanted.follow {
+        let mut waits = Some(Waits::tell(&flags.operator, &wanted)?);
         // The log continues where it stopped, so a follower does not notice a restart of the dispatcher.
-        flags.operator.persist(session, |session| pass_on(session, &mut wanted, out))?;
+        flags.operator.persist(session, |session| pass_on(session, &mut wanted, &mut waits, out))?;
     } else {
-        pass_on(&mut session, &mut wanted, out)?;
+        pass_on(&mut session, &mut wanted, &mut None, out)?;
     }
     Ok(ExitCode::Ok)
 }
 
 /// Requests the log and copies it to its end. Updates `wanted` to the part that is still missing.
-fn pass_on(session: &mut Session, wanted: &mut LogQuestion, out: &mut Output) -> Result<(), CliError> {
+fn pass_on(
+    session: &mut Session,
+    wanted: &mut LogQuestion,
+    waits: &mut Option<Waits>,
+    out: &mut Output,
+) -> Result<(), CliError> {
     let mut message = session.ask(&FromOperator::Logs(wanted.clone()))?;
+    // The wait is over.
+    *waits = None;
     // A quiet task may write nothing for longer than the dispatcher's timeout.
     let _alive = session.keep_alive()?;
     let mut payload = Vec::new();
@@ -76,6 +89,55 @@ fn pass_on(session: &mut Session, wanted: &mut LogQuestion, out: &mut Output) ->
         note(&text);
     }
     Ok(())
+}
+
+/// Says on stderr what a follower waits for, until it is dropped.
+struct Waits {
+    // Fields are dropped in this order: the closed channel ends the thread, which is joined.
+    _stop: Sender<()>,
+    _thread: Thread<()>,
+}
+
+/// Pause before it is said what is waited for, and between two looks at that.
+const WAIT_LOOK: Duration = Duration::from_millis(500);
+
+impl Waits {
+    fn tell(operator: &DispatchFlags, wanted: &LogQuestion) -> Result<Self, CliError> {
+        let (stop, stopped) = bounded::<()>(0);
+        let (operator, build, task) = (operator.clone(), wanted.build.clone(), wanted.task.clone());
+        let thread = threads::spawn("waits", move || {
+            let (mut session, mut told) = (None, String::new());
+            while stopped.recv_timeout(WAIT_LOOK) == Err(RecvTimeoutError::Timeout) {
+                let question = FromOperator::Why { build: build.clone(), task: task.clone() };
+                // An error ends the log itself, or passes by; the thread that follows it tells either.
+                let asked = match session.take() {
+                    Some(session) => Ok(session),
+                    None => operator.connect(),
+                };
+                let Ok(mut open) = asked else { continue };
+                if let Ok(ToOperator::Why(report)) = open.ask(&question) {
+                    session = Some(open);
+                    if let Some((kind, text)) = waited_for(&report)
+                        && kind != told
+                    {
+                        note(&text);
+                        told = kind;
+                    }
+                }
+            }
+        })
+        .map_err(CliError::machine("start a thread"))?;
+        Ok(Self { _stop: stop, _thread: thread })
+    }
+}
+
+/// What the first job of a report waits for: the kind of the wait, which is told once, and its text.
+fn waited_for(report: &WhyReport) -> Option<(String, String)> {
+    let line = report.now.first().filter(|line| line.code.as_deref() != Some("executing"))?;
+    // The numbers in a text change all the time.
+    let kind = line.text.chars().filter(|c| !c.is_ascii_digit()).collect();
+    let task = line.task.as_deref().map(|task| format!("/{task}")).unwrap_or_default();
+    Some((kind, format!("b{}{task}: {}", report.build, one_line(&line.text))))
 }
 
 /// What a reader of a log has to know of its end; the log itself does not tell it.
@@ -107,6 +169,27 @@ pub(crate) fn rest(session: &mut Session, question: LogQuestion) -> Result<Vec<u
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::operator::WhyLine;
+
+    #[test]
+    fn a_wait_is_told_once_however_long_it_lasts() {
+        let report = |code: &str, text: &str| WhyReport {
+            build: 12,
+            now: vec![WhyLine {
+                task: Some("test".into()),
+                text: text.into(),
+                code: Some(code.into()),
+                ..WhyLine::default()
+            }],
+            history: Vec::new(),
+            more: false,
+        };
+        let queued = waited_for(&report("in_queue", "queued for 3 s: next in the queue")).unwrap();
+        assert_eq!(queued.1, "b12/test: queued for 3 s: next in the queue");
+        assert_eq!(waited_for(&report("in_queue", "queued for 14 s: next in the queue")).unwrap().0, queued.0);
+        assert_ne!(waited_for(&report("paused", "queued for 15 s: it rests")).unwrap().0, queued.0);
+        assert_eq!(waited_for(&report("executing", "attempt 1 runs on w1")), None);
+    }
 
     #[test]
     fn output_is_called_missing_only_if_it_is() {

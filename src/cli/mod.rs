@@ -22,6 +22,7 @@ mod logs;
 mod runners;
 mod show;
 mod status;
+mod watch;
 mod why;
 
 mod backup;
@@ -31,6 +32,7 @@ mod execute;
 mod plan;
 
 mod error;
+mod excerpt;
 mod exit_code;
 mod hints;
 mod human;
@@ -108,7 +110,11 @@ fn perform(arguments: Arguments) -> Result<ExitCode, CliError> {
         Subcommand::Observer(flags) => observer::run(flags, &Arguments::command()),
         Subcommand::Runner(flags) => runner::run(flags),
         Subcommand::Status(flags) => status::run(flags, &mut out),
-        Subcommand::Show(flags) => show::run(flags, &mut out),
+        Subcommand::Show(flags) => match flags.watched(&out) {
+            Some((operator, build)) => watch::build(operator, build, out),
+            None => show::run(flags, &mut out),
+        },
+        Subcommand::Watch(flags) => watch::run(&flags, out),
         Subcommand::Logs(flags) => logs::run(flags, &mut out),
         Subcommand::Why(flags) => why::run(flags, &mut out),
         Subcommand::Cancel(flags) => control::cancel(&flags, &mut out),

@@ -9,15 +9,16 @@ use super::output::{bold, dim, painted};
 use super::report::{begun_ms, first_lease_ms, job_word, lasted, present, short, took};
 use super::session::Session;
 use super::table::one_line;
-use super::{CliError, ExitCode, Output, human};
+use super::{CliError, ExitCode, Output, excerpt, human};
 use crate::clock;
+use crate::error_chain::chain;
 use crate::model::{EndingKind, JobStateKind};
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::operator::{AttemptReport, BuildReport, FromOperator, JobReport, ToOperator};
 
 const EXAMPLES: &str = "\
 With --wait, the exit code is the verdict: 0 passed, 1 failed, 3 errored, 4 cancelled. A dispatcher that restarts \
-meanwhile is waited for, too.
+meanwhile is waited for, too. On a terminal, --wait is `surveil watch`.
 
 Examples:
   surveil show latest
@@ -52,9 +53,43 @@ pub(crate) fn run(flags: ShowFlags, out: &mut Output) -> Result<ExitCode, CliErr
         }
     }
     let hints = Hints::of(&flags.operator);
+    let is_for_people = flags.format == Format::Table;
     present(&report, flags.format, out, |report, out| print(report, clock::wall().0, &hints, out))?;
+    if is_for_people {
+        excerpts(&flags.operator, &report, out)?;
+    }
     let verdict = if flags.wait { ExitCode::of_build(&report) } else { None };
     Ok(verdict.unwrap_or(ExitCode::Ok))
+}
+
+impl ShowFlags {
+    /// The build to watch live, if that is what these flags mean: a person waits for it at a terminal.
+    pub(crate) fn watched(&self, out: &Output) -> Option<(&DispatchFlags, &str)> {
+        let is_live = self.wait && self.format == Format::Table && out.width().is_some();
+        is_live.then_some((&self.operator, self.build.as_str()))
+    }
+}
+
+/// Number of last lines of a failed job's log, and number of failed jobs of which they are shown.
+const LAST_LINES: usize = 10;
+const SHOWN_JOBS: usize = 5;
+
+/// Prints the last lines of the logs of failed jobs.
+fn excerpts(operator: &DispatchFlags, build: &BuildReport, out: &mut Output) -> Result<(), CliError> {
+    let is_bad = |job: &&JobReport| JobStateKind::of_word(&job.state).is_some_and(JobStateKind::is_bad);
+    let bad = build.jobs.iter().filter(is_bad).filter(|job| job.attempts.last().is_some_and(|it| it.log_bytes > 0));
+    for job in bad.take(SHOWN_JOBS) {
+        // A session of its own: that of a command that waited may have ended since.
+        match operator.connect().and_then(|mut session| excerpt::of_job(&mut session, build, job, LAST_LINES)) {
+            Ok(lines) => {
+                out.line(format_args!("\nthe log of {} ends with:", job.task))?;
+                lines.iter().try_for_each(|line| out.line(format_args!("  {} {line}", dim("|"))))?;
+            }
+            // The report matters more than the excerpt, and names the command that shows the whole log.
+            Err(error) => log::warn!("could not read the log of {}: {}", job.task, chain(&error)),
+        }
+    }
+    Ok(())
 }
 
 /// Asks for the named build, in its present state.
@@ -83,7 +118,7 @@ fn finished(operator: &DispatchFlags, session: &mut Session, known: &BuildReport
 
 /// Checks that a number still means the same build. A dispatcher that comes back with another data directory counts
 /// anew, and the verdict on another commit must not pass for the one that is awaited.
-fn same_build(known: &BuildReport, now: &BuildReport) -> Result<(), CliError> {
+pub(crate) fn same_build(known: &BuildReport, now: &BuildReport) -> Result<(), CliError> {
     let identity = |report: &BuildReport| (report.repo.clone(), report.commit.clone(), report.created_ms);
     if identity(known) == identity(now) {
         return Ok(());

@@ -1,5 +1,5 @@
-//! The output of `surveil up`. On a terminal: a line with a spinner for each running job, below the lines of past
-//! happenings. Elsewhere only those lines.
+//! The output of `surveil up` and `surveil watch`. On a terminal: a line with a spinner for each running job, below the
+//! lines of past happenings. Elsewhere only those lines.
 
 use std::collections::HashMap;
 use std::io::{self, IsTerminal, Write};
@@ -8,13 +8,13 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::progress::Happening;
-use super::tail::{Tail, last_lines};
+use super::tail::Tail;
 use crate::cli::hints::Hints;
 use crate::cli::output::{bold, dim, painted};
 use crate::cli::report::{job_word, lasted, short};
 use crate::cli::session::Session;
 use crate::cli::table::one_line;
-use crate::cli::{CliError, Output, logs, show};
+use crate::cli::{CliError, Output, excerpt, logs, show};
 use crate::clock;
 use crate::error_chain::chain;
 use crate::model::{EndingKind, JobStateKind};
@@ -22,8 +22,6 @@ use crate::protocol::operator::{AttemptReport, BuildReport, JobReport};
 
 /// Interval at which spinners move.
 const TICK: Duration = Duration::from_millis(120);
-/// Bytes that are fetched of a failed job's log to find its last lines.
-const TAIL_BYTES: u64 = 16 * 1024;
 /// Number of last lines that are shown: about half a screen.
 const TAIL_LINES: usize = 20;
 
@@ -129,16 +127,10 @@ impl Display {
     /// The last lines of a failed job's log, and the next steps.
     fn autopsy(&self, build: &BuildReport, job: &JobReport, connect: Connect<'_>) -> Vec<String> {
         let mut lines = Vec::new();
-        if let Some(last) = job.attempts.last().filter(|last| last.log_bytes > 0) {
-            let start = last.log_bytes.saturating_sub(TAIL_BYTES);
-            let question = logs::of_attempt(build.build, &job.task, last.number, start, false);
-            match connect().and_then(|mut session| logs::rest(&mut session, question)) {
-                Ok(text) => {
-                    lines.extend(last_lines(&text, TAIL_LINES).into_iter().map(|line| format!("  {} {line}", dim("|"))))
-                }
-                // The verdict matters more than the excerpt, and the command printed below shows the whole log.
-                Err(error) => log::warn!("could not read the log: {}", chain(&error)),
-            }
+        match connect().and_then(|mut session| excerpt::of_job(&mut session, build, job, TAIL_LINES)) {
+            Ok(last) => lines.extend(last.into_iter().map(|line| format!("  {} {line}", dim("|")))),
+            // The verdict matters more than the excerpt, and the command printed below shows the whole log.
+            Err(error) => log::warn!("could not read the log: {}", chain(&error)),
         }
         lines.extend(self.hints.of_job(build, job).into_iter().map(|hint| format!("  {hint}")));
         lines

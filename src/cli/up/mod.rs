@@ -13,5 +13,7 @@ mod run;
 mod tail;
 mod watch;
 
+pub(crate) use display::Display;
 pub(crate) use flags::UpFlags;
+pub(crate) use progress::Progress;
 pub(crate) use run::run;

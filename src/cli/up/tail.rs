@@ -1,10 +1,10 @@
-//! The last line that a running job has written, shown behind its spinner; and the last lines of a failed job.
+//! The last line that a running job has written, shown behind its spinner.
 
 use indicatif::ProgressBar;
 
 use crate::cli::CliError;
+use crate::cli::excerpt::last_lines;
 use crate::cli::session::Session;
-use crate::cli::table::one_line;
 use crate::protocol::operator::{FromOperator, LogQuestion, ToOperator};
 use crate::threads::{self, Thread};
 use crate::transport::Stream;
@@ -50,28 +50,4 @@ fn follow(session: &mut Session, bar: &ProgressBar) -> Result<(), CliError> {
         }
     }
     Ok(())
-}
-
-/// The last lines of a log, without escape sequences and control characters, so that they are safe to show.
-pub(crate) fn last_lines(log: &[u8], count: usize) -> Vec<String> {
-    let text = String::from_utf8_lossy(log).into_owned();
-    let text = anstream::adapter::strip_str(&text).to_string();
-    let lines: Vec<&str> = text.trim_end().lines().collect();
-    let first = lines.len().saturating_sub(count);
-    // A progress bar overwrites its own line, so only its last state is shown.
-    let seen = |line: &str| one_line(line.trim_end_matches('\r').rsplit('\r').next().unwrap_or(line));
-    lines[first..].iter().map(|line| seen(line)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_end_of_a_log_is_shown_safely() {
-        let log = b"one\r\n\x1b[31mtwo\x1b[0m\n10%\r50%\r100%\na\x07\xffb\n\n";
-        assert_eq!(last_lines(log, 20), ["one", "two", "100%", "a\u{fffd}b"]);
-        assert_eq!(last_lines(log, 2), ["100%", "a\u{fffd}b"]);
-        assert_eq!(last_lines(b"", 20), [""; 0]);
-    }
 }

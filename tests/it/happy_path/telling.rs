@@ -96,3 +96,55 @@ fn a_repository_that_is_not_known_is_told_from_one_without_builds() {
     assert!(error.contains("no repository named nosuch is known: there is only app"), "{error}");
     world.surveil(&["status", "--repo", "app"]).ok();
 }
+
+#[test]
+fn a_build_is_watched_until_its_verdict() {
+    let world = World::new();
+    let (gate, begun) = (world.gate("gate"), world.tally("begun"));
+    let repository = world.repository("app");
+    repository.commit_script(&format!("{}\n{}\necho the reason; exit 3", begun.add("begun"), gate.wait()));
+    let _roles = world.roles(&[&repository]);
+    begun.reaches(1);
+    let watch = world.start("watch", &["watch"]);
+    watch.says("b1 test: running on w1\n");
+    gate.open();
+    let (code, said) = watch.finish();
+    let shown = String::from_utf8(said.stdout).unwrap();
+    assert_eq!(code, 1, "the exit code is the verdict: {shown}");
+    for part in ["b1 test: failed (exit code 3) in ", "| the reason\n", "b1 failed in "] {
+        assert!(shown.contains(part), "no {part} in {shown}");
+    }
+    assert_eq!(world.surveil(&["watch", "1"]).with_code(1), shown, "also long after");
+    world.surveil(&["watch", "7"]).error(6);
+}
+
+#[test]
+fn a_failure_is_shown_with_the_end_of_its_log() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let commit = repository.commit_script("seq 1 30; printf '\\033[2Jlast'; exit 1");
+    let _roles = world.roles(&[&repository]);
+    world.expect(&commit, "failed");
+    let shown = world.surveil(&["show", "1"]).ok();
+    let (_, end) = shown.split_once("\nthe log of test ends with:\n").unwrap_or_else(|| panic!("{shown}"));
+    let lines: Vec<&str> = end.lines().collect();
+    assert_eq!((lines.len(), lines[0], lines[9]), (10, "  | 22", "  | last"), "{shown}");
+    assert_eq!(world.surveil(&["show", "1", "--format=json"]).ok().lines().count(), 1);
+}
+
+#[test]
+fn a_follower_says_what_it_waits_for() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let commit = repository.commit_script("echo at last");
+    let _dispatcher = world.dispatcher(&[]);
+    let _observer = world.observer(&[&repository], &[]);
+    world.build_that("is queued", |build| build.commit == commit);
+    let follower = world.start("logs -f", &["logs", "-f", "1"]);
+    until("it says so", || follower.log().contains("b1/test: queued for "));
+    let _runner = world.runner("w1", &[]);
+    let (code, said) = follower.finish();
+    assert_eq!((code, said.stdout.as_slice()), (0, &b"at last\n"[..]));
+    let notes = String::from_utf8(said.stderr).unwrap();
+    assert!(notes.contains("no runner is connected"), "{notes}");
+}
