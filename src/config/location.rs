@@ -184,9 +184,12 @@ mod tests {
 
     #[test]
     fn a_dot_is_named_after_where_it_is() {
+        // Tests run in the package's directory, whatever that is called.
         let here = std::env::current_dir().unwrap();
-        assert_eq!(repo_name_from("."), repo_name_from(here.to_str().unwrap()));
-        assert_ne!(repo_name_from(".").as_str(), "repo");
+        assert_eq!(repo_name_from("."), repo_name_from(&here.to_string_lossy()));
+        for location in ["src/.", "src/model/..", "./src/", "tests/../src"] {
+            assert_eq!(repo_name_from(location).as_str(), "src", "{location}");
+        }
     }
 
     #[test]

@@ -30,7 +30,7 @@ mod remote;
 mod select;
 mod stored;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tidy;
 mod watched;
 mod worktree;

@@ -184,8 +184,7 @@ fn with_fetch_the_remote_of_a_local_repository_is_observed_under_the_local_name(
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("app");
     let git = |args: &[&str]| {
-        let status = std::process::Command::new("git").arg("-C").arg(dir.path()).args(args).status().unwrap();
-        assert!(status.success(), "git {args:?}");
+        crate::git::tests::support::git_in(dir.path(), args);
     };
     let settings = |typed: &str| {
         let typed = format!("observer {} --work /w {typed}", path.display());

@@ -1,3 +1,3 @@
 //! Test support of this room. The tests themselves stand with the modules that they test.
 
-pub(super) mod support;
+pub(crate) mod support;

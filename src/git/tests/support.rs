@@ -132,7 +132,8 @@ pub(crate) fn git_in(directory: &Path, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
 }
 
-fn sealed(command: &mut Command) -> &mut Command {
+/// Takes the machine's and the user's configuration of git away from a command, and gives it an identity.
+pub(crate) fn sealed(command: &mut Command) -> &mut Command {
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", "/nonexistent");
     command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
     for (role, date) in [("AUTHOR", "2026-01-02T03:04:05Z"), ("COMMITTER", "2026-01-02T03:04:05Z")] {

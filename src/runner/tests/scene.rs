@@ -158,9 +158,7 @@ impl Scene {
 }
 
 pub(super) fn git(at: &Path, arguments: &[&str]) -> String {
-    let output = process::Command::new("git").arg("-C").arg(at).args(arguments).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap()
+    crate::git::tests::support::git_in(at, arguments)
 }
 
 impl Running {

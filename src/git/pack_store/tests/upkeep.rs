@@ -100,8 +100,9 @@ fn git_itself_finds_a_store_in_order_and_prunes_nothing_of_it() {
     deliver(&watched, &store, commit, &[]);
     let path = repo.beside("store");
     crate::git::tests::support::git_in(&path, &["fsck", "--no-dangling", "--no-progress"]);
-    let gc = std::process::Command::new("git").arg("-C").arg(&path).args(["gc", "--quiet", "--prune=now"]).output();
-    drop(gc.unwrap());
+    let mut gc = std::process::Command::new("git");
+    let gc = crate::git::tests::support::sealed(&mut gc).arg("-C").arg(&path).args(["gc", "--quiet", "--prune=now"]);
+    drop(gc.output().unwrap());
     PackStore::open(&path, commit).unwrap().check(commit).unwrap();
 }
 

@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 use std::process::Command;
 
 use super::*;
-use crate::git::tests::support::{Repo, deliver};
+use crate::git::tests::support::{Repo, deliver, sealed};
 
 /// A repository, its store, and a work tree of the store.
 struct Fixture {
@@ -70,9 +70,8 @@ impl Fixture {
         let index = self.repo.beside("expected.index");
         fs::remove_file(&index).ok();
         let (commit, git_dir) = (self.commits[at].to_string(), self.repo.path().join(".git"));
-        let status = Command::new("git")
+        let status = sealed(&mut Command::new("git"))
             .env("GIT_INDEX_FILE", &index)
-            .env("GIT_CONFIG_GLOBAL", "/dev/null")
             .arg("--git-dir")
             .arg(git_dir)
             .args([&work_tree, "checkout", "--quiet", &commit, "--", "."])
@@ -164,7 +163,8 @@ fn whatever_an_attempt_did_is_undone() {
             set_mode(&at.join("ro"), 0);
         }),
         ("nested repository", &|at| {
-            let status = Command::new("git").args(["init", "--quiet"]).arg(at.join("nested")).status().unwrap();
+            let status =
+                sealed(&mut Command::new("git")).args(["init", "--quiet"]).arg(at.join("nested")).status().unwrap();
             assert!(status.success());
         }),
     ];
