@@ -5,8 +5,8 @@ use clap::Parser;
 
 use super::logging::Verbosity;
 use super::{
-    backup, check, completions, control, dispatcher, execute, logs, observer, runner, runners, show, status, up, watch,
-    why,
+    backup, check, completions, control, dispatcher, execute, logs, manual, observer, runner, runners, show, status,
+    up, watch, why,
 };
 
 const EXAMPLES: &str = "\
@@ -75,6 +75,7 @@ pub(crate) enum Subcommand {
     Backup(backup::BackupFlags),
     Restore(backup::RestoreFlags),
     Completions(completions::CompletionsFlags),
+    Man(manual::ManFlags),
     /// Serve one slot of a runner; the runner itself starts this
     #[command(hide = true)]
     Supervise,

@@ -29,6 +29,7 @@ mod backup;
 mod check;
 mod completions;
 mod execute;
+mod manual;
 mod plan;
 
 mod error;
@@ -126,6 +127,7 @@ fn perform(arguments: Arguments) -> Result<ExitCode, CliError> {
         Subcommand::Backup(flags) => backup::backup(flags, &mut out),
         Subcommand::Restore(flags) => backup::restore(flags, &mut out),
         Subcommand::Completions(flags) => completions::run(&flags, Arguments::command(), &mut out),
+        Subcommand::Man(flags) => manual::run(&flags, Arguments::command(), &mut out),
         // Reached only if a global flag stands before the word, which a runner never writes.
         Subcommand::Supervise => crate::process::supervise().map(|()| ExitCode::Ok).map_err(CliError::Process),
     }

@@ -12,6 +12,7 @@ mod durability;
 mod failures;
 mod happy_path;
 mod names;
+mod packaging;
 mod tidy;
 mod validity;
 mod versions;

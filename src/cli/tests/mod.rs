@@ -2,7 +2,7 @@
 
 pub(super) mod support;
 
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches, Parser};
 
 use super::arguments::{Arguments, Subcommand};
 use super::*;
@@ -11,7 +11,14 @@ use crate::model::Address;
 
 fn parse(typed: &str) -> Result<Arguments, clap::Error> {
     let words = std::iter::once("surveil").chain(typed.split_whitespace()).map(OsString::from).collect();
-    Arguments::try_parse_from(implicit_observer::with_command(words, &Arguments::command()))
+    let words = implicit_observer::with_command(words, &Arguments::command());
+    Arguments::from_arg_matches(&without_variables().try_get_matches_from(words)?)
+}
+
+/// The command line, for which no variable of the machine counts.
+fn without_variables() -> clap::Command {
+    let sealed = |command: clap::Command| command.mut_args(|arg| arg.env(clap::builder::Resettable::Reset));
+    Arguments::command().mut_subcommands(sealed)
 }
 
 #[track_caller]

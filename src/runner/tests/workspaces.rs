@@ -1,8 +1,8 @@
 //! Work trees and stores of a slot, with whatever may happen to them.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::{fs, process};
 
 use crossbeam_channel::{Sender, bounded};
 
@@ -42,9 +42,7 @@ fn scene() -> Scene {
 }
 
 fn git(at: &Path, arguments: &[&str]) -> String {
-    let output = process::Command::new("git").arg("-C").arg(at).args(arguments).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap()
+    crate::git::tests::support::git_in(at, arguments)
 }
 
 impl Scene {
