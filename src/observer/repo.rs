@@ -330,14 +330,15 @@ impl Repo {
                 }
             }
             Answer::Refused(refused) => {
-                if refused.kind == RefusalKind::Protocol {
-                    // The announcement would end the next session as well, and with it the other repositories'
-                    // exchanges. So it waits.
-                    self.watch.refused(what, now);
+                if matches!(refused.kind, RefusalKind::Protocol | RefusalKind::Request) {
+                    // An announcement that is malformed would end the next session as well, and with it the other
+                    // repositories' exchanges. So it waits, too.
+                    let is_first = self.watch.refused(what, now);
+                    let level = if is_first { log::Level::Warn } else { log::Level::Debug };
+                    let show = self.show(what);
+                    log::log!(level, "{show} was refused: {}; trying again, less and less often", refused.text);
                 }
                 self.leave_if_final(&refused)?;
-                log::warn!("{} was refused: {}; trying again later", self.show(what), refused.text);
-                self.watch.refused(what, now);
             }
         }
         Ok(())

@@ -58,6 +58,9 @@ struct Observer<'a> {
     had_session: bool,
     /// What was logged about the dispatcher's absence.
     absence: Absence,
+    /// The misunderstandings with the dispatcher that were logged, and whether the last session ended with one.
+    misunderstandings: Absence,
+    was_misunderstood: bool,
     /// Number of repositories that are not refused.
     remaining: usize,
 }
@@ -95,6 +98,8 @@ impl<'a> Observer<'a> {
             backoff,
             had_session: false,
             absence: Absence::default(),
+            misunderstandings: Absence::default(),
+            was_misunderstood: false,
             remaining,
         }
     }
@@ -111,6 +116,9 @@ impl<'a> Observer<'a> {
                 Dialled::Reached(address, live) => {
                     if self.attend(&address, live)? == Next::Stop {
                         return Ok(());
+                    }
+                    if self.was_misunderstood {
+                        least_pause = REFUSED_PAUSE;
                     }
                 }
                 Dialled::Failed(error) => {
@@ -167,7 +175,9 @@ impl<'a> Observer<'a> {
 
     /// Gives the session to the repositories and waits until it ends.
     fn attend(&mut self, address: &Address, live: Live) -> Result<Next, ObserverError> {
-        log::info!("dispatcher at {address} reached, session {}", live.session);
+        // A row of sessions that end with the same misunderstanding is told once, not once for each session.
+        let level = if self.was_misunderstood { log::Level::Debug } else { log::Level::Info };
+        log::log!(level, "dispatcher at {address} reached, session {}", live.session);
         self.had_session = true;
         self.absence.over();
         let began = clock::instant();
@@ -184,6 +194,16 @@ impl<'a> Observer<'a> {
         if clock::instant() - began >= SETTLED {
             self.backoff.reset();
         }
+        self.was_misunderstood = error.is_misunderstanding();
+        if self.was_misunderstood {
+            let text = chain(&error);
+            if self.misunderstandings.is_news(&text, clock::now()) {
+                let every = REFUSED_PAUSE.as_secs();
+                log::error!("dispatcher at {address} lost: {text}; dialling again every {every} s");
+            }
+            return Ok(Next::Dial);
+        }
+        self.misunderstandings.over();
         // The repository that such a refusal concerns logs it.
         if !matches!(&error, SessionError::Refused(refused) if refused.kind == RefusalKind::Name) {
             log::warn!("dispatcher at {address} lost: {}; dialling again", chain(&error));

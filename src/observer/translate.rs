@@ -198,7 +198,7 @@ fn heard(message: ToObserver) -> Result<Heard, CommitIdError> {
 
 /// Returns the refusal that stands for an answer that is longer than a message may be.
 pub(crate) fn unreadable(error: &TransportError) -> Refused {
-    let text = format!("{error}: update the dispatcher, or observe fewer branches with --branch");
+    let text = format!("{error}: update the dispatcher to a version that sends it in pieces");
     Refused { kind: RefusalKind::Request, text }
 }
 

@@ -181,12 +181,15 @@ impl Watch {
         self.dispute(announcement, now)
     }
 
-    /// Notes that the announcement failed or was refused, and puts it on hold, longer each time.
-    pub(crate) fn refused(&mut self, announcement: &Announcement, now: Moment) {
+    /// Notes that the announcement failed or was refused, and puts it on hold, longer each time. Returns whether this
+    /// is the first time, so that a refusal without end is told once.
+    pub(crate) fn refused(&mut self, announcement: &Announcement, now: Moment) -> bool {
         let trouble = self.trouble(announcement);
+        let is_first = trouble.hold_until.is_none();
         trouble.hold_until = Some(now.after(trouble.delay_ms));
         trouble.delay_ms = (trouble.delay_ms * 2).min(HOLD_MAX_MS);
         trouble.disputes = 0;
+        is_first
     }
 
     /// Returns the next step.
@@ -307,5 +310,25 @@ impl Watch {
             *trouble = fresh();
         }
         trouble
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_without_end_is_told_once_for_each_commit() {
+        let mut watch = Watch::new(BranchSelection::Main);
+        let commit = |at: u8| CommitId::from_bytes(&[at; 20]).expect("20 bytes are an id");
+        let announced = |at: u8| Announcement {
+            branch: BranchName::new("main"),
+            before: None,
+            seen: None,
+            change: Change::Head { commit: commit(at), everything: false },
+        };
+        let mut told = |at: u8, ms: u64| watch.refused(&announced(at), Moment(ms));
+        assert!(told(1, 0) && !told(1, 1_000) && !told(1, 3_000));
+        assert!(told(2, 4_000) && !told(2, 5_000));
     }
 }

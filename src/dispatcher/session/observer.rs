@@ -29,7 +29,7 @@ pub(super) fn serve(session: Session) -> Result<(), SessionError> {
     let takes_pieces = session.hello.takes_pieces;
     worker::serve(session, &pings, payload, move |shared, id, outbox, inbox| {
         let (known, upkeep) = (BTreeSet::new(), Upkeep::default());
-        ObserverWorker { shared, id, outbox, takes_pieces, known, pack: None, upkeep }.run(inbox)
+        ObserverWorker { shared, id, outbox, takes_pieces, is_told: false, known, pack: None, upkeep }.run(inbox)
     })
 }
 
@@ -39,6 +39,8 @@ struct ObserverWorker<'a> {
     outbox: &'a Outbox,
     /// Whether the observer takes the heads of a repository in several messages.
     takes_pieces: bool,
+    /// Whether the log says that this observer takes too little.
+    is_told: bool,
     /// The repositories whose heads this observer has asked for.
     known: BTreeSet<RepoName>,
     /// The pack that is arriving, until the commit to which it belongs is announced.
@@ -125,7 +127,7 @@ impl ObserverWorker<'_> {
     }
 
     /// Answers with the accepted heads, in as many messages as they take.
-    fn send_heads(&self, repo: &RepoName, heads: Vec<(BranchName, CommitId)>, moves: u64) {
+    fn send_heads(&mut self, repo: &RepoName, heads: Vec<(BranchName, CommitId)>, moves: u64) {
         let head =
             |(branch, commit): (BranchName, CommitId)| Head { branch: branch.to_string(), commit: commit.to_string() };
         let heads: Vec<_> = heads.into_iter().map(head).collect();
@@ -139,9 +141,12 @@ impl ObserverWorker<'_> {
             let bytes = whole.line.len();
             let text = format!(
                 "the heads of {repo} take {bytes} bytes, and one message has at most {MAX_LINE_BYTES}: update this \
-                 observer to a version that takes them in pieces, or observe fewer branches"
+                 observer to a version that takes them in pieces"
             );
-            log::error!("session {}: {text}", self.id);
+            // The observer asks again and again.
+            if !std::mem::replace(&mut self.is_told, true) {
+                log::error!("session {}: {text}", self.id);
+            }
             return self.outbox.send(&Frame::new(&ToObserver::Error(Refusal::new(ErrorCode::Refused, text))));
         }
         let mut pieces = cut_heads(heads, PIECE_BYTES).into_iter().peekable();

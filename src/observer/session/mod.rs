@@ -92,6 +92,14 @@ pub(crate) enum SessionError {
     Flooded,
 }
 
+impl SessionError {
+    /// Whether the dispatcher said what this observer cannot understand, so that the next session will hardly be
+    /// better.
+    pub(crate) fn is_misunderstanding(&self) -> bool {
+        matches!(self, Self::Nonsense(_) | Self::Flooded | Self::Broken(TransportError::Malformed(_)))
+    }
+}
+
 /// The session is over, so the request has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SessionOver;

@@ -248,5 +248,6 @@ fn an_impossible_commit_id_ends_the_session() {
         assert_eq!(asking.join().unwrap(), Err(SessionOver));
     });
     let error = live.ended.recv_timeout(DEADLINE).unwrap();
-    assert!(matches!(error, SessionError::Nonsense(_)), "{error}");
+    assert!(matches!(error, SessionError::Nonsense(_)) && error.is_misunderstanding(), "{error}");
+    assert!(!SessionError::Closed.is_misunderstanding() && !SessionError::Silent.is_misunderstanding());
 }

@@ -73,7 +73,7 @@ fn check(selection: BranchSelection, story: &str) {
             "need source" => {
                 watch.need_source(&announced(), now);
             }
-            "error" => watch.refused(&announced(), now),
+            "error" => _ = watch.refused(&announced(), now),
             "seconds pass" => now = now.after(1000 * rest.parse::<u64>().unwrap()),
             other => panic!("no such fact: {other}"),
         }
