@@ -50,6 +50,11 @@ pub(crate) const OTHER_DESCRIPTORS: usize = OPEN_LOGS + 128;
 pub(crate) const OTHER_THREADS: usize = 640;
 /// Interval of the redistribute thread, in milliseconds: half of the shortest window that it guards.
 pub(crate) const LEASE_CHECK_MS: u64 = 100;
+/// Checks of the leases in a row without a commit after which the store gives memory back. The process gives its free
+/// memory back after a second without work, which must come later.
+pub(crate) const QUIET_CHECKS: u32 = 3;
+/// Records after which that is worth it: fewer leave little behind, and the next commit would read it again.
+pub(crate) const RECORDS_WORTH_A_RELEASE: usize = 1_000;
 /// Interval at which the watchdog checks its threads, in milliseconds.
 pub(crate) const LOOK_EVERY_MS: u64 = 1_000;
 /// Checks in a row without progress after which a thread has stalled. This is about 30 s, which no batch and no starved

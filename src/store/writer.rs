@@ -26,6 +26,9 @@ pub trait Store: Debug + Send {
     /// between others, so the caller passes few builds at a time; the files of the builds are the caller's.
     fn forget(&mut self, builds: &[BuildId], rule: Rule, at: WallTime) -> Result<Vec<BuildId>, StoreError>;
 
+    /// Gives memory back that only makes the next commits quicker, such as a cache of the tables' newest parts.
+    fn release_memory(&mut self);
+
     /// Returns the factory of readers of this store.
     fn readers(&self) -> Readers;
 }

@@ -1,22 +1,32 @@
-//! Resident memory of an idle dispatcher and an idle runner, before and after a first job; and the cost of 10,000 idle
-//! runners for one dispatcher, in memory for each and in CPU at the default heartbeat interval.
+//! Resident memory of an idle dispatcher and an idle runner, before and after a first job, and of a dispatcher after
+//! 100,000 finished jobs; and the cost of 10,000 idle runners for one dispatcher, in memory for each and in CPU at the
+//! default heartbeat interval.
 //!
 //! `cargo bench --bench memory`; `SURVEIL_BENCH_RUNNERS` changes their number, `SURVEIL_BENCH_SECONDS` the time for
 //! which they are watched. Both ends need a descriptor for each: `ulimit -n`.
 
 mod stage;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use stage::figures::{children, cpu_seconds, memory, say, threads};
 use stage::repo::Repo;
-use stage::scripted::Crowd;
+use stage::scripted::{Crowd, Submitter, idle_tasks, open};
 use stage::{Stage, finished, is_measuring, pause, setting};
 use surveil::clock;
 use surveil::config::defaults::HEARTBEAT_INTERVAL_MS;
+use surveil::protocol::hello::Role;
+use surveil::protocol::operator::{FromOperator, ToOperator};
+use surveil::transport::{Frame, FrameReader, Stream, write_frame};
+
+/// Tasks of each commit in [`after_work`].
+const JOBS_EACH: usize = 1000;
+/// The most resident memory of a dispatcher that has finished 100,000 jobs and rests.
+const RESTS_MIB: f64 = 14.0;
 
 fn main() {
     idle();
+    after_work();
     crowd();
 }
 
@@ -45,6 +55,57 @@ fn idle() {
         repo.move_main(*commit);
         finished(&*reader, commit);
         show(&stage, &format!("after a {when} commit"));
+    }
+}
+
+/// What stays of thousands of finished jobs, with an operator who asks for the status all the while.
+fn after_work() {
+    let builds = if is_measuring() { setting("SURVEIL_BENCH_FINISHED_BUILDS", 100) } else { 2 };
+    // An idle role gives memory back within two seconds.
+    let settle = Duration::from_millis(if is_measuring() { 3500 } else { 1 });
+    let stage = Stage::with_dispatcher(&["--heartbeat-timeout", "10m"]);
+    let dispatcher = stage.pid(0);
+    let tasks = idle_tasks(JOBS_EACH);
+    let mut submitter = Submitter::connect(&stage);
+    let mut crowd = Crowd::connect(&stage, "w", 10, 8);
+    let mut asker = Asker::connect(&stage);
+    for built in 1..=builds {
+        submitter.submit(&tasks);
+        let mut recorded = 0;
+        while recorded < JOBS_EACH {
+            recorded += crowd.turn(Duration::from_secs(60)).recorded;
+            asker.ask_if_due();
+        }
+        if built % (builds / 5).max(1) == 0 {
+            pause(settle);
+            memory(dispatcher).print(&format!("dispatcher, after {} finished jobs", built * JOBS_EACH));
+        }
+    }
+    let rests = memory(dispatcher).resident as f64 / 1024.0;
+    assert!(!is_measuring() || rests <= RESTS_MIB, "it rests at {rests:.1} MiB; {RESTS_MIB} MiB are allowed");
+}
+
+/// An operator who asks for the status three times a second.
+struct Asker {
+    stream: Stream,
+    reader: FrameReader,
+    next: Instant,
+}
+
+impl Asker {
+    fn connect(stage: &Stage) -> Self {
+        let (stream, reader) = open(stage, Role::Operator, "asker");
+        Self { stream, reader, next: clock::instant() }
+    }
+
+    fn ask_if_due(&mut self) {
+        if clock::instant() >= self.next {
+            self.next = clock::instant() + Duration::from_millis(333);
+            let question = FromOperator::Status { repo: None, limit: 20 };
+            write_frame(&self.stream, &Frame::new(&question)).expect("a question");
+            let answer = self.reader.read::<ToOperator>(1 << 20).expect("an answer");
+            assert!(matches!(answer, Some(ToOperator::Status(_))), "{answer:?}");
+        }
     }
 }
 

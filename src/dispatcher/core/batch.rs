@@ -46,8 +46,35 @@ pub(crate) struct Core {
     addressed: Vec<SessionId>,
     /// Counters of the durable records.
     counters: Counters,
+    /// Whether the store's memory is worth giving back.
+    rest: Rest,
     /// Shows the watchdog that the core makes progress.
     pub(crate) pulse: Pulse,
+}
+
+/// Counts what was committed since the store last gave memory back.
+#[derive(Debug, Default)]
+struct Rest {
+    records: usize,
+    /// Checks of the leases since the last commit.
+    quiet_checks: u32,
+}
+
+impl Rest {
+    fn committed(&mut self, records: usize) {
+        self.records += records;
+        self.quiet_checks = 0;
+    }
+
+    /// Whether to give memory back now. Called at each check of the leases.
+    fn is_due(&mut self) -> bool {
+        self.quiet_checks += 1;
+        let is_due = self.quiet_checks >= limits::QUIET_CHECKS && self.records >= limits::RECORDS_WORTH_A_RELEASE;
+        if is_due {
+            self.records = 0;
+        }
+        is_due
+    }
 }
 
 impl Core {
@@ -78,6 +105,7 @@ impl Core {
             held: Vec::new(),
             addressed: Vec::new(),
             counters: Counters::default(),
+            rest: Rest::default(),
             // The core receives a tick at every interval, so it beats at least as often.
             pulse: Pulse::new("core", limits::LEASE_CHECK_MS),
         }
@@ -123,6 +151,12 @@ impl Core {
             ToCore::Event(Event::SessionClosed { session }) => {
                 self.handle(Event::SessionClosed { session });
                 self.peers.by_session.remove(&session);
+            }
+            ToCore::Event(Event::LeaseCheck) => {
+                self.handle(Event::LeaseCheck);
+                if self.rest.is_due() {
+                    self.pulse.excused(|| self.store.release_memory());
+                }
             }
             ToCore::Event(event) => self.handle(event),
             ToCore::Join { peer, joined } => {
@@ -236,6 +270,7 @@ impl Core {
     /// Makes the batch durable, then releases its effects in order.
     fn flush(&mut self) -> Result<(), StoreError> {
         if !self.records.is_empty() {
+            self.rest.committed(self.records.len());
             let pulse = self.pulse.clone();
             pulse.excused(|| self.commit())?;
         }
@@ -359,5 +394,23 @@ fn changed_build(scheduler: &Scheduler, record: &Record) -> Option<BuildId> {
         | Record::AttemptFinished { .. }
         | Record::LateResult { .. }
         | Record::Decided(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_given_back_once_after_much_work_and_never_between_commits() {
+        let mut rest = Rest::default();
+        let checks = |rest: &mut Rest| (0..2 * limits::QUIET_CHECKS).filter(|_| rest.is_due()).count();
+        rest.committed(limits::RECORDS_WORTH_A_RELEASE - 1);
+        assert_eq!(checks(&mut rest), 0, "too little was committed");
+        rest.committed(1);
+        assert!((1..limits::QUIET_CHECKS).all(|_| !rest.is_due()), "the last commit was just now");
+        rest.committed(1);
+        assert_eq!(checks(&mut rest), 1);
+        assert_eq!(checks(&mut rest), 0, "nothing was committed since");
     }
 }

@@ -146,6 +146,11 @@ impl Store for Writer {
         forgotten.map_err(self.failed("forget builds of"))
     }
 
+    fn release_memory(&mut self) {
+        // An error means that the pages stay in memory, which harms nothing.
+        drop(self.conn.execute_batch("PRAGMA shrink_memory"));
+    }
+
     fn readers(&self) -> Readers {
         reader::readers(&self.path)
     }

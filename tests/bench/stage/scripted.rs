@@ -58,26 +58,47 @@ pub(crate) fn idle_tasks(count: usize) -> String {
     (0..count).map(|n| format!("[task.t{n}]\nrun = \"true\"\n")).collect()
 }
 
-/// Announces this many commits with that task file, each after the one before was accepted.
+/// Announces this many commits with these tasks, each on the one before.
 pub(crate) fn submit(stage: &Stage, builds: usize, tasks: &str) {
-    let repo = Repo::new(&stage.path("submitted"));
-    let (stream, mut reader) = open(stage, Role::Observer, "bench");
-    let status = FromObserver::Status { repo: "app".into(), source: "here:/app".into() };
-    write_frame(&stream, &Frame::new(&status)).expect("a status");
-    assert!(matches!(reader.read::<ToObserver>(1 << 20), Ok(Some(ToObserver::Heads { .. }))));
-    let mut before: Option<Oid> = None;
-    for n in 0..builds {
-        let id = repo.commit(None, &n.to_string(), tasks, &[]);
-        let mut pack = repo.git.packbuilder().expect("a pack");
+    let mut submitter = Submitter::connect(stage);
+    for _ in 0..builds {
+        submitter.submit(tasks);
+    }
+}
+
+/// An observer that announces one commit after the other.
+pub(crate) struct Submitter {
+    repo: Repo,
+    stream: Stream,
+    reader: FrameReader,
+    before: Option<Oid>,
+    count: usize,
+}
+
+impl Submitter {
+    pub(crate) fn connect(stage: &Stage) -> Self {
+        let repo = Repo::new(&stage.path("submitted"));
+        let (stream, mut reader) = open(stage, Role::Observer, "bench");
+        let status = FromObserver::Status { repo: "app".into(), source: "here:/app".into() };
+        write_frame(&stream, &Frame::new(&status)).expect("a status");
+        assert!(matches!(reader.read::<ToObserver>(1 << 20), Ok(Some(ToObserver::Heads { .. }))));
+        Self { repo, stream, reader, before: None, count: 0 }
+    }
+
+    /// Sends a commit with these tasks and waits until its build is recorded.
+    pub(crate) fn submit(&mut self, tasks: &str) {
+        self.count += 1;
+        let id = self.repo.commit(None, &self.count.to_string(), tasks, &[]);
+        let mut pack = self.repo.git.packbuilder().expect("a pack");
         pack.insert_commit(id).expect("an object");
         let mut bytes = git2::Buf::new();
         pack.write_buf(&mut bytes).expect("a pack");
         let message = FromObserver::Pack { repo: "app".into(), last: true, bytes: bytes.len() as u64 };
-        write_frame(&stream, &Frame::with_payload(&message, bytes.to_vec())).expect("a pack");
+        write_frame(&self.stream, &Frame::with_payload(&message, bytes.to_vec())).expect("a pack");
         let message = FromObserver::Dispatch {
             repo: "app".into(),
             branch: "main".into(),
-            before: before.map(|id| id.to_string()),
+            before: self.before.map(|id| id.to_string()),
             commit: id.to_string(),
             range: vec![],
             commits: None,
@@ -86,14 +107,19 @@ pub(crate) fn submit(stage: &Stage, builds: usize, tasks: &str) {
             trigger: "push".into(),
             seen: None,
         };
-        write_frame(&stream, &Frame::new(&message)).expect("a dispatch");
-        match reader.read::<ToObserver>(1 << 20).expect("an answer") {
+        write_frame(&self.stream, &Frame::new(&message)).expect("a dispatch");
+        match self.reader.read::<ToObserver>(1 << 20).expect("an answer") {
             Some(ToObserver::Ok { .. }) => {}
             other => panic!("{other:?}"),
         }
-        before = Some(id);
+        self.before = Some(id);
     }
-    stream.close();
+}
+
+impl Drop for Submitter {
+    fn drop(&mut self) {
+        self.stream.close();
+    }
 }
 
 /// Many runners in one thread, which answer every lease with a result at once. Messages are told apart by their
