@@ -67,7 +67,7 @@ fn after_work() {
     let dispatcher = stage.pid(0);
     let tasks = idle_tasks(JOBS_EACH);
     let mut submitter = Submitter::connect(&stage);
-    let mut crowd = Crowd::connect(&stage, "w", 10, 8);
+    let mut crowd = Crowd::connect(&stage, "w", 2, 40);
     let mut asker = Asker::connect(&stage);
     for built in 1..=builds {
         submitter.submit(&tasks);

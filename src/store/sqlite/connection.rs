@@ -17,8 +17,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const CHECKPOINT_PAGES: i64 = 4000;
 /// Size to which the log shrinks after a large transaction or a slow reader made it larger.
 const LOG_BYTES_MAX: i64 = 64 << 20;
-/// SQLite's cache of pages, in KiB (which it counts as negative): the recent part of every table that is written.
-const CACHE_KIB: i64 = -65536;
+/// SQLite's cache of pages, in KiB (which it counts as negative): enough for the newest part of every table, where
+/// nearly all writes go.
+const CACHE_KIB: i64 = -8192;
 /// Prepared statements that a writer keeps; there are some forty.
 const WRITER_STATEMENTS_MAX: usize = 64;
 /// Prepared statements that a reader keeps; there are some fifteen.
