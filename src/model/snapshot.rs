@@ -1,7 +1,9 @@
 //! The state with which a dispatcher starts: everything that the store knows of unfinished work, in the form in which
 //! the scheduler takes it.
 
-use super::{Attempt, AttemptId, BranchName, Build, BuildId, CommitId, Job, RepoName, Runner, RunnerId};
+use std::collections::BTreeSet;
+
+use super::{Attempt, AttemptId, BranchName, Build, BuildId, CommitId, Job, RepoName, Runner, RunnerId, TaskName};
 
 /// The head that was accepted last for a branch, and the move that brought it there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +35,9 @@ pub struct Snapshot {
     /// The number of the last move by which a branch of the repository ended, for repositories that have had one.
     pub ends: Vec<(RepoName, u64)>,
     pub runners: Vec<Runner>,
+    /// The exclusive tasks of which an attempt that was cancelled is among the newest [`Snapshot::RECORDED_MAX`]
+    /// outcomes. It may not have ended.
+    pub cancelled: BTreeSet<(RepoName, TaskName)>,
     /// The highest numbers that were ever used, 0 for none.
     pub last_build: u64,
     pub last_job: u64,

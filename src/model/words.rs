@@ -4,8 +4,8 @@
 use std::fmt::{Display, Formatter, Result};
 
 use super::reason::{
-    AttemptStatus, CloseReason, Concern, DecisionKind, ErrorReason, HistoryEntry, JobStatus, LossReason, LostWith,
-    MissingFit, Notice, OrderDone, PlacementReason, Quarantine, RefusalReason, SkipReason, TaskFailure,
+    AttemptStatus, CloseReason, Concern, DecisionKind, ErrorReason, FirstInLine, HistoryEntry, JobStatus, LossReason,
+    LostWith, MissingFit, Notice, OrderDone, PlacementReason, Quarantine, RefusalReason, SkipReason, TaskFailure,
 };
 use super::{LogSummary, Outcome};
 
@@ -235,6 +235,9 @@ impl Display for JobStatus {
                 let runners: Vec<String> = runners.iter().map(rest).collect();
                 write!(f, "queued for {} s: {}", waited_ms / 1000, runners.join("; "))
             }
+            Self::WaitsForTurn { waited_ms, first } => {
+                write!(f, "queued for {} s: the task is exclusive, and {first}", waited_ms / 1000)
+            }
             Self::InQueue { waited_ms, before } => {
                 let place = match *before as u64 {
                     0 => "next in the queue".to_owned(),
@@ -252,6 +255,27 @@ impl Display for JobStatus {
                         write!(f, ", which is away; if it is not back within {left} s, another gets the job")
                     }
                 }
+            }
+        }
+    }
+}
+
+impl Display for FirstInLine {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Self::Attempt { build, attempt, runner, is_cancelled: false } => {
+                write!(f, "attempt {attempt} of build {build} runs on {runner}")
+            }
+            Self::Attempt { build, attempt, runner, is_cancelled: true } => {
+                write!(f, "attempt {attempt} of build {build}, which was cancelled, is still being ended on {runner}")
+            }
+            Self::Job { build } => write!(f, "build {build} comes first"),
+            Self::Doubt { left_ms } => {
+                let left = left_ms.div_ceil(1000);
+                write!(
+                    f,
+                    "an attempt that was cancelled before the dispatcher started may not have ended: {left} s more"
+                )
             }
         }
     }

@@ -54,7 +54,7 @@ impl Scheduler {
         };
         let lease = job.lease(&record, Started::No);
         turn.persist(Record::AttemptLeased(record));
-        let lasts_ms = self.policy.lease_ms(lease.exclusive);
+        let lasts_ms = self.policy.lease_ms(lease.is_exclusive());
         let session = self.tables.grant(turn.now, attempt, lease, lasts_ms, job.source.commit);
         let message = RunnerCommand::Lease(Box::new(self.lease_message(attempt)));
         turn.send(session, message);
@@ -69,7 +69,7 @@ impl Scheduler {
             build: lease.build,
             job: lease.job,
             number: lease.number,
-            lease_ms: self.policy.lease_ms(lease.exclusive),
+            lease_ms: self.policy.lease_ms(lease.is_exclusive()),
             source: job.source.clone(),
             task: job.task.clone(),
         }
@@ -227,6 +227,11 @@ impl Scheduler {
     /// Loses the attempts whose leases were not renewed in time, and those of runners that did not come back.
     pub(super) fn check_leases(&mut self, turn: &mut Turn) {
         self.tables.wake(turn.now);
+        if !self.tables.deadlines().is_set(&Timer::OldExclusives)
+            || self.tables.deadlines().is_over(&Timer::OldExclusives, turn.now)
+        {
+            self.tables.end_doubts(turn.now);
+        }
         self.lose_the_away(turn);
         for attempt in self.tables.expired(turn.now) {
             let Some(lease) = self.tables.leases().get(attempt) else { continue };

@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 
 use super::state::LiveJob;
-use super::tables::{Started, Timer};
+use super::tables::{Obstacle, Started, Timer};
 use super::{Scheduler, policy};
-use crate::model::reason::{AttemptStatus, Concern, JobStatus, MissingFit};
+use crate::model::reason::{AttemptStatus, Concern, FirstInLine, JobStatus, MissingFit};
 use crate::model::{AttemptId, BuildId, JobId, JobState, Label, Moment, TaskName};
 
 impl Scheduler {
@@ -37,6 +37,9 @@ impl Scheduler {
 
     fn explain_queued(&self, now: Moment, id: JobId, job: &LiveJob) -> JobStatus {
         let (waited_ms, roster) = (self.queued_ms(now, id), self.tables.roster());
+        if let Some(obstacle) = self.tables.lines().obstacle(id) {
+            return JobStatus::WaitsForTurn { waited_ms, first: self.first_in_line(now, obstacle) };
+        }
         let labels = &job.task.placement.labels;
         if !roster.any_fits(labels) {
             return JobStatus::NoRunnerFits { waited_ms, fit: self.missing_fit(id) };
@@ -51,7 +54,33 @@ impl Scheduler {
                 return JobStatus::RunnersRest { waited_ms, runners };
             }
         }
-        JobStatus::InQueue { waited_ms, before: self.tables.queue().position(id) }
+        JobStatus::InQueue { waited_ms, before: self.position(id, job) }
+    }
+
+    fn first_in_line(&self, now: Moment, obstacle: Obstacle) -> FirstInLine {
+        match obstacle {
+            Obstacle::Attempt(attempt) => {
+                let lease = self.tables.leases().get(attempt).expect("an attempt in a line has a lease");
+                let runner = self.known_name(lease.runner);
+                FirstInLine::Attempt { build: lease.build, attempt, runner, is_cancelled: lease.cancelled }
+            }
+            Obstacle::Job(job) => FirstInLine::Job { build: self.jobs[&job].build },
+            Obstacle::Doubt => {
+                let until = self.tables.deadlines().at(&Timer::OldExclusives).unwrap_or(now);
+                FirstInLine::Doubt { left_ms: until.since(now) }
+            }
+        }
+    }
+
+    /// Returns how many jobs get a runner before this one.
+    fn position(&self, id: JobId, job: &LiveJob) -> usize {
+        let roster = self.tables.roster();
+        let labels = &job.task.placement.labels;
+        let fitting: Vec<_> = roster.members().filter(|it| it.session().is_some() && it.fits(labels)).collect();
+        let running = self.tables.leases().live();
+        let running = running.filter(|lease| fitting.iter().any(|it| it.id == lease.runner)).map(|lease| &lease.repo);
+        let competes = |labels: &[Label]| fitting.iter().any(|it| it.fits(labels));
+        self.tables.queue().position(id, &job.source.repo, running, competes)
     }
 
     /// The time that a queued job has waited, without its pause.

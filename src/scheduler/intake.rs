@@ -116,7 +116,12 @@ impl Scheduler {
                 .filter_map(|need| Some(LiveNeed { job: *by_name.get(&need.task)?, condition: need.condition }))
                 .collect();
             links.extend(needs.iter().map(|need| (need.job, id)));
-            self.jobs.insert(id, LiveJob::new(job, source.clone(), needs));
+            let is_finished = matches!(job.state, JobState::Finished(_));
+            let job = LiveJob::new(job, source.clone(), needs);
+            if let Some(line) = job.line().filter(|_| !is_finished) {
+                self.tables.join_line(now, id, line);
+            }
+            self.jobs.insert(id, job);
             if is_queued {
                 self.enqueue(now, now, id);
             }

@@ -60,6 +60,9 @@ impl Scheduler {
             return Err(format!("{held} attempts are held, {} leased", self.tables.leases().len()));
         }
         for (job, labels) in self.tables.queue().candidates() {
+            if let Some(obstacle) = self.tables.lines().obstacle(job) {
+                return Err(format!("job {job} is a candidate beside {obstacle:?}"));
+            }
             let live = &self.jobs[&job];
             if let Some((runner, _)) = self.tables.roster().best_for(labels, &live.source.repo, live.source.commit, &[])
             {

@@ -71,6 +71,7 @@ impl Scheduler {
                 JobState::Waiting | JobState::Leased(_) => {}
             }
             let needed_by = job.needed_by.clone();
+            self.tables.leave_line(turn.now, id);
             turn.persist(Record::JobFinished { job: id, ending });
             self.builds.get_mut(&build).expect("a live job has a live build").unfinished -= 1;
             for next in needed_by {

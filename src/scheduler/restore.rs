@@ -27,6 +27,7 @@ impl Scheduler {
         }
         scheduler.known_runners = restored.runners.into_iter().map(|runner| (runner.name, runner.id)).collect();
         restored.recorded.into_iter().for_each(|(attempt, runner)| scheduler.recent_results.insert(attempt, runner));
+        scheduler.tables.doubt_lines(restored.cancelled);
         for build in restored.builds {
             scheduler.admit(now, &build.build, build.jobs);
             for attempt in &build.attempts {
@@ -40,7 +41,7 @@ impl Scheduler {
         let job = self.jobs.get_mut(&attempt.job).expect("an unfinished attempt is of an unfinished build");
         job.state = JobState::Leased(attempt.id);
         let lease = job.lease(attempt, Started::Unknown);
-        let (id, lasts_ms) = (lease.runner, self.policy.lease_ms(lease.exclusive));
+        let (id, lasts_ms) = (lease.runner, self.policy.lease_ms(lease.is_exclusive()));
         if self.tables.roster().member(id).is_none() {
             let member = Member::new(id, self.known_name(id), None, now);
             self.tables.insert_member(now, member, self.policy.heartbeat_timeout_ms);

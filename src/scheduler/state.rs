@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 
 use super::health::Health;
 use super::policy::{self, Policy};
-use super::tables::{LaneKey, LiveLease, Started, Tables};
+use super::tables::{LaneKey, LineKey, LiveLease, Started, Tables};
 use crate::model::reason::LostWith;
 use crate::model::{
     AcceptedHead, Attempt, AttemptId, BranchName, BuildId, BuildSource, Condition, Job, JobId, JobState, Moment,
@@ -148,11 +148,16 @@ impl LiveJob {
             number: attempt.number,
             runner: attempt.runner,
             repo: self.source.repo.clone(),
-            exclusive: self.task.recipe.exclusive,
+            line: self.line(),
             given_to: None,
             started,
             cancelled: false,
         }
+    }
+
+    /// Its line, if its task is exclusive.
+    pub(super) fn line(&self) -> Option<LineKey> {
+        self.task.recipe.exclusive.then(|| (self.source.repo.clone(), self.task.name.clone()))
     }
 
     /// Its lane of the queue: its repository, and the labels that it asks for.

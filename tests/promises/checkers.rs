@@ -5,15 +5,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use surveil::model::{
-    AttemptId, BranchName, BuildId, CommitId, Incarnation, JobId, Outcome, Record, RepoName, RunnerId, RunnerName,
-    SessionId, TaskName, TaskSpec,
+    AttemptId, BranchName, BuildId, CommitId, JobId, Outcome, Record, RepoName, RunnerId, RunnerName, SessionId,
+    TaskName, TaskSpec,
 };
-use surveil::scheduler::{Effect, Event, Reply, RequestId, RunnerCommand};
+use surveil::scheduler::{Effect, Event, Reply, RunnerCommand};
 
 use super::history::{Announcement, Broken, Entry, Fact, History, Promise};
-use super::orders::Orders;
+use super::orders::{self, Orders};
 use super::terms::Terms;
-use super::{losses, outside, verdicts};
+use super::{losses, outside, shares, verdicts};
 
 type Checker = fn(&[Entry], &Terms) -> Result<(), String>;
 
@@ -36,8 +36,10 @@ const CHECKERS: &[(Promise, Checker)] = &[
     (Promise::S19, outside::s19),
     (Promise::S22, outside::s22),
     (Promise::S27, s27),
+    (Promise::S35, shares::s35),
+    (Promise::S37, shares::s37),
     (Promise::L1, l1),
-    (Promise::Drain, drain),
+    (Promise::Drain, orders::drain),
 ];
 
 /// Returns every broken promise of a history, with the first entry that shows it. The history must hold all inputs and
@@ -391,42 +393,6 @@ fn s27(story: &[Entry], _: &Terms) -> Result<(), String> {
                 let Some(Event::AttemptFinished { session, .. }) = cause else { continue };
                 let (said_by, holder) = (sessions.get(session), runners.get(attempt).and_then(|id| names.get(id)));
                 demand(said_by == holder, || format!("{attempt} of {holder:?} is ended by {said_by:?}"))?;
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// After an operator heard that a runner drains, it gets no new attempt, whatever happens to the dispatcher, until
-/// its process has ended and another one comes.
-fn drain(story: &[Entry], _: &Terms) -> Result<(), String> {
-    let mut joining: BTreeMap<SessionId, (RunnerName, Incarnation)> = BTreeMap::new();
-    let mut ids: BTreeMap<RunnerName, RunnerId> = BTreeMap::new();
-    let mut there: BTreeMap<RunnerId, Incarnation> = BTreeMap::new();
-    let mut asked: BTreeMap<RequestId, RunnerId> = BTreeMap::new();
-    let mut drained: BTreeMap<RunnerId, Incarnation> = BTreeMap::new();
-    for fact in facts(story) {
-        match fact {
-            Fact::Decided(Effect::Persist(Record::RunnerSaved(runner))) => {
-                ids.insert(runner.name.clone(), runner.id);
-            }
-            Fact::Arrived(Event::RunnerJoined(joined)) => {
-                joining.insert(joined.session, (joined.name.clone(), joined.incarnation));
-            }
-            Fact::Decided(Effect::Send { session, message: RunnerCommand::Registered { .. } }) => {
-                let Some((name, incarnation)) = joining.get(session) else { continue };
-                there.extend(ids.get(name).map(|id| (*id, *incarnation)));
-            }
-            Fact::Arrived(Event::DrainAsked { request, runner }) => drop(asked.insert(*request, *runner)),
-            Fact::Decided(Effect::Reply { request, reply: Reply::Done(_) }) => {
-                let runner = asked.remove(request);
-                drained.extend(runner.and_then(|id| Some((id, *there.get(&id)?))));
-            }
-            Fact::Decided(Effect::Persist(Record::AttemptLeased(attempt))) => {
-                let runner = attempt.runner;
-                let drains = drained.get(&runner).is_some_and(|drained| there.get(&runner) == Some(drained));
-                demand(!drains, || format!("{} is leased to {runner}, which drains", attempt.id))?;
             }
             _ => {}
         }

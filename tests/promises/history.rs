@@ -31,6 +31,8 @@ pub(crate) enum Promise {
     S27,
     S32,
     S33,
+    S35,
+    S37,
     L1,
     /// A drain that an operator heard confirmed stays in force.
     Drain,

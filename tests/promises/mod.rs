@@ -6,5 +6,6 @@ pub(crate) mod history;
 mod losses;
 mod orders;
 mod outside;
+mod shares;
 pub(crate) mod terms;
 mod verdicts;

@@ -23,6 +23,7 @@ mod promises;
 mod realstore;
 mod runner;
 mod sabotage;
+mod shares;
 mod world;
 
 use std::collections::BTreeSet;

@@ -64,6 +64,7 @@ impl Sabotage {
         (Self::AcceptsLateResults, Promise::S7),
         (Self::RestoresWithoutLeases, Promise::S8),
         (Self::ForgetsExclusive, Promise::S9),
+        (Self::ForgetsExclusive, Promise::S35),
         (Self::IgnoresOwnDeadline, Promise::S9),
         (Self::AlwaysPasses, Promise::S10),
         (Self::NoGrace, Promise::S11),

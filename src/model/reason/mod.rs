@@ -15,7 +15,7 @@ pub use ending::{ErrorReason, LostWith, MissingFit, SkipReason, TaskFailure};
 pub use history::{DecisionKind, HistoryEntry, Quarantine};
 pub use loss::{LossReason, PlacementReason};
 pub use order::{CloseReason, OrderDone, RefusalReason};
-pub use status::{AttemptStatus, Concern, JobStatus, Notice};
+pub use status::{AttemptStatus, Concern, FirstInLine, JobStatus, Notice};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

@@ -17,10 +17,23 @@ pub enum JobStatus {
     Paused { waited_ms: u64, again_ms: u64 },
     /// Runners fit, but get no jobs at the moment. A runner without a quarantine rests after a single failure.
     RunnersRest { waited_ms: u64, runners: Vec<(RunnerName, Option<Quarantine>)> },
+    /// The task is exclusive, and another of its jobs comes first.
+    WaitsForTurn { waited_ms: u64, first: FirstInLine },
     /// No fitting runner has a free slot; this many jobs come first.
     InQueue { waited_ms: u64, before: usize },
     /// An attempt of the job is on a runner.
     Running { number: u32, runner: RunnerName, status: AttemptStatus },
+}
+
+/// The job or attempt of an exclusive task that comes first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FirstInLine {
+    /// This attempt may be executing.
+    Attempt { build: BuildId, attempt: AttemptId, runner: RunnerName, is_cancelled: bool },
+    /// The job of this earlier build is not finished.
+    Job { build: BuildId },
+    /// A cancelled attempt may be executing since before the dispatcher started.
+    Doubt { left_ms: u64 },
 }
 
 /// The progress of an unfinished attempt.
@@ -43,6 +56,7 @@ impl JobStatus {
             Self::NoRunnerFits { .. } => "no_runner_fits",
             Self::Paused { .. } => "paused",
             Self::RunnersRest { .. } => "runners_rest",
+            Self::WaitsForTurn { .. } => "waits_for_turn",
             Self::InQueue { .. } => "in_queue",
             Self::Running { status: AttemptStatus::FetchingSource, .. } => "fetching_source",
             Self::Running { status: AttemptStatus::Executing, .. } => "executing",

@@ -1,8 +1,8 @@
 //! Every reason with its code and its text, in tables. The store's tests take their samples from here.
 
 use super::super::reason::{
-    AttemptStatus, CloseReason, Concern, DecisionKind, ErrorReason, HistoryEntry, JobStatus, LossReason, LostWith,
-    MissingFit, Notice, OrderDone, PlacementReason, Quarantine, RecordedReason, RefusalReason, SkipReason,
+    AttemptStatus, CloseReason, Concern, DecisionKind, ErrorReason, FirstInLine, HistoryEntry, JobStatus, LossReason,
+    LostWith, MissingFit, Notice, OrderDone, PlacementReason, Quarantine, RecordedReason, RefusalReason, SkipReason,
     StoredReason, TaskFailure,
 };
 use super::super::*;
@@ -249,6 +249,44 @@ fn statuses() -> Table<JobStatus> {
             "runners_rest",
             "queued for 5 s: w1 rests for a moment after a failure of infrastructure; w1 is in quarantine for 2 s \
              more: 3 failures in a row with different commits, the last: disk full",
+        ),
+        (
+            JobStatus::WaitsForTurn {
+                waited_ms,
+                first: FirstInLine::Attempt {
+                    build: BuildId(3),
+                    attempt: AttemptId(9),
+                    runner: runner(),
+                    is_cancelled: false,
+                },
+            },
+            "waits_for_turn",
+            "queued for 5 s: the task is exclusive, and attempt a9 of build b3 runs on w1",
+        ),
+        (
+            JobStatus::WaitsForTurn {
+                waited_ms,
+                first: FirstInLine::Attempt {
+                    build: BuildId(3),
+                    attempt: AttemptId(9),
+                    runner: runner(),
+                    is_cancelled: true,
+                },
+            },
+            "waits_for_turn",
+            "queued for 5 s: the task is exclusive, and attempt a9 of build b3, which was cancelled, is still being \
+             ended on w1",
+        ),
+        (
+            JobStatus::WaitsForTurn { waited_ms, first: FirstInLine::Job { build: BuildId(3) } },
+            "waits_for_turn",
+            "queued for 5 s: the task is exclusive, and build b3 comes first",
+        ),
+        (
+            JobStatus::WaitsForTurn { waited_ms, first: FirstInLine::Doubt { left_ms: 4_001 } },
+            "waits_for_turn",
+            "queued for 5 s: the task is exclusive, and an attempt that was cancelled before the dispatcher started \
+             may not have ended: 5 s more",
         ),
         (
             JobStatus::InQueue { waited_ms, before: 0 },

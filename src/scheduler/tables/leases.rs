@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::LineKey;
 use crate::model::{AttemptId, BuildId, Incarnation, JobId, RepoName, RunnerId};
 
 /// An attempt that occupies a slot.
@@ -13,13 +14,20 @@ pub(crate) struct LiveLease {
     pub number: u32,
     pub runner: RunnerId,
     pub repo: RepoName,
-    pub exclusive: bool,
+    /// The line of its task, if the task is exclusive.
+    pub line: Option<LineKey>,
     /// The process that received it. Not known after a restart, until a process says that it holds the attempt.
     pub given_to: Option<Incarnation>,
     /// Whether the task's process has started. A loss before that is not the job's doing.
     pub started: Started,
     /// Its outcome is recorded as cancelled. It only occupies its slot until the runner says that it has ended.
     pub cancelled: bool,
+}
+
+impl LiveLease {
+    pub(crate) fn is_exclusive(&self) -> bool {
+        self.line.is_some()
+    }
 }
 
 /// Whether the process of a leased attempt has started.

@@ -1,28 +1,31 @@
-//! The tables: the queue of jobs, the runners, the leases, and all deadlines. They change together: a lease is also a
-//! slot of its runner, a share of its repository and a deadline. Their fields are therefore private to this folder.
-//! Every change is a function of [`Tables`], which changes the other tables with it. `pub(crate)` here means the
-//! scheduler, because this folder is private to it.
+//! The tables: the queue of jobs, the lines of exclusive tasks, the runners, the leases, and all deadlines. They change
+//! together: a lease is also a slot of its runner, a share of its repository and a deadline. Their fields are therefore
+//! private to this folder. Every change is a function of [`Tables`], which changes the other tables with it.
+//! `pub(crate)` here means the scheduler, because this folder is private to it.
 //!
 //! The tables decide nothing and record nothing.
 
 mod deadlines;
 mod leases;
+mod lines;
 mod queue;
 mod roster;
 
 pub(crate) use deadlines::{Deadlines, Timer};
 pub(crate) use leases::{Leases, LiveLease, Started};
+pub(crate) use lines::{LineKey, Lines, Obstacle};
 pub(crate) use queue::{LaneKey, Queue};
 pub(crate) use roster::{Member, Roster};
 
 use crate::model::{AttemptId, CommitId, Incarnation, JobId, Moment, RunnerId, SessionId};
 
-/// The four tables.
+/// The tables.
 #[derive(Debug, Default)]
 pub(crate) struct Tables {
     leases: Leases,
     roster: Roster,
     queue: Queue,
+    lines: Lines,
     deadlines: Deadlines,
 }
 
@@ -39,6 +42,10 @@ impl Tables {
         &self.queue
     }
 
+    pub(crate) fn lines(&self) -> &Lines {
+        &self.lines
+    }
+
     pub(crate) fn deadlines(&self) -> &Deadlines {
         &self.deadlines
     }
@@ -53,13 +60,70 @@ impl Tables {
             self.queue.pause(job, lane);
             self.deadlines.set(Timer::Retry(job), now, from.since(now));
         } else {
-            self.queue.push(job, lane);
+            self.line_up(job, lane);
+        }
+    }
+
+    /// Makes a job a candidate, or holds it until its turn if its task is exclusive.
+    fn line_up(&mut self, job: JobId, lane: LaneKey<'_>) {
+        if self.lines.obstacle(job).is_some() {
+            return self.queue.hold(job, lane);
+        }
+        if let Some(key) = self.lines.of_job(job).cloned() {
+            self.lines.set_candidate(&key, Some(job));
+        }
+        self.queue.push(job, lane);
+    }
+
+    /// Adds an unfinished job of an exclusive task to the line of its task, before it is queued.
+    pub(crate) fn join_line(&mut self, now: Moment, job: JobId, key: LineKey) {
+        self.lines.add_job(job, key.clone());
+        self.settle_line(now, &key);
+    }
+
+    /// Removes a finished job from its line, if it is in one.
+    pub(crate) fn leave_line(&mut self, now: Moment, job: JobId) {
+        if let Some(key) = self.lines.remove_job(job) {
+            self.settle_line(now, &key);
+        }
+    }
+
+    /// Holds up lines whose cancelled attempts may be executing since before the dispatcher started.
+    pub(crate) fn doubt_lines(&mut self, keys: impl IntoIterator<Item = LineKey>) {
+        self.lines.doubt(keys);
+    }
+
+    pub(crate) fn end_doubts(&mut self, now: Moment) {
+        for key in self.lines.end_doubts() {
+            self.settle_line(now, &key);
+        }
+    }
+
+    /// Makes the job of a line that may be executed a candidate, and no other.
+    fn settle_line(&mut self, now: Moment, key: &LineKey) {
+        let allowed = self.lines.allowed(key);
+        let before = self.lines.set_candidate(key, None);
+        if let Some(before) = before.filter(|before| Some(*before) != allowed) {
+            // A job of an earlier build is to run again, and comes first.
+            self.queue.hold_back(before, &key.0);
+        }
+        let Some(job) = allowed else { return };
+        if self.queue.let_in(job) {
+            // While it waited for its turn, no runner was sought for it.
+            self.deadlines.renew(&Timer::Fit(job), now);
+            self.lines.set_candidate(key, Some(job));
+        } else if before == Some(job) {
+            self.lines.set_candidate(key, before);
         }
     }
 
     /// Removes a job from the queue: it is leased now, or has ended.
     pub(crate) fn dequeue(&mut self, job: JobId, lane: LaneKey<'_>) {
         self.deadlines.clear(&Timer::Fit(job));
+        if let Some(key) = self.lines.of_job(job).cloned() {
+            let candidate = self.lines.set_candidate(&key, None);
+            self.lines.set_candidate(&key, candidate.filter(|candidate| *candidate != job));
+        }
         if self.queue.remove(job, lane) {
             self.deadlines.clear(&Timer::Retry(job));
         }
@@ -70,7 +134,9 @@ impl Tables {
         let job = |timer: &Timer| if let Timer::Retry(job) = timer { Some(*job) } else { None };
         for job in self.deadlines.over(now, job) {
             self.deadlines.clear(&Timer::Retry(job));
-            self.queue.resume(job);
+            if let Some((repo, labels)) = self.queue.resume(job) {
+                self.line_up(job, (&repo, &labels));
+            }
         }
         let runner = |timer: &Timer| if let Timer::Rest(id) = timer { Some(*id) } else { None };
         for id in self.deadlines.over(now, runner) {
@@ -101,6 +167,7 @@ impl Tables {
         member.warm.insert(lease.repo.clone(), commit);
         lease.given_to = member.incarnation;
         let session = member.session().expect("a free runner is connected");
+        self.queue.serve(&lease.repo);
         self.insert_lease(now, attempt, lease, lasts_ms);
         session
     }
@@ -109,6 +176,10 @@ impl Tables {
     pub(crate) fn insert_lease(&mut self, now: Moment, attempt: AttemptId, lease: LiveLease, lasts_ms: u64) {
         let runner = lease.runner;
         self.queue.add_leased(&lease.repo);
+        if let Some(key) = lease.line.clone() {
+            self.lines.add_attempt(attempt, &key);
+            self.settle_line(now, &key);
+        }
         self.leases.by_attempt.insert(attempt, lease);
         self.deadlines.set(Timer::Lease(attempt), now, lasts_ms);
         if let Some(member) = self.roster.members.get_mut(&runner) {
@@ -158,6 +229,10 @@ impl Tables {
         }
         if let Some(member) = self.roster.members.get_mut(&lease.runner) {
             member.holds.remove(&attempt);
+        }
+        if let Some(key) = &lease.line {
+            self.lines.remove_attempt(attempt, key);
+            self.settle_line(now, key);
         }
         self.refresh(lease.runner, now);
         lease

@@ -1,7 +1,14 @@
 //! The queue: jobs that wait for a runner, in order of their numbers within a repository, with fair shares between
 //! repositories.
+//!
+//! The repository with the fewest leased jobs comes first, because it occupies the fewest slots. Among equals it is the
+//! one that got a runner longest ago: a repository that was idle comes first once, and then takes its turn. A
+//! repository that waits although it has leases, for instance of long jobs or on other runners, could be passed over
+//! for ever. So it is overdue after [`OVERDUE_AFTER`] leases for each repository that waits, and then comes first,
+//! whatever it has. No repository is therefore passed over more than `(OVERDUE_AFTER + 1) * k` times while at most k
+//! repositories wait (S37). What is known of earlier leases is forgotten by a restart.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use crate::model::{JobId, Label, RepoName};
 
@@ -13,8 +20,14 @@ pub(crate) type LaneKey<'a> = (&'a RepoName, &'a [Label]);
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     repos: BTreeMap<RepoName, Share>,
+    /// The number of leases so far.
+    given: u64,
+    /// `Share::served` of repositories that have no share now.
+    past: HashMap<RepoName, u64>,
     /// Jobs that pause, each with its repository and labels. They are no candidates.
     paused: BTreeMap<JobId, (RepoName, Vec<Label>)>,
+    /// Jobs of exclusive tasks whose turn has not come, likewise.
+    held: BTreeMap<JobId, (RepoName, Vec<Label>)>,
 }
 
 /// The part of the queue that belongs to one repository.
@@ -22,7 +35,46 @@ pub(crate) struct Queue {
 struct Share {
     /// The number of its jobs that are leased now.
     leased: usize,
+    /// `Queue::given` when it got its last lease; 0 if it has had none.
+    served: u64,
+    /// `Queue::given` when it got its last lease, or when its first job began to wait, whichever came later.
+    since: u64,
     lanes: Vec<Lane>,
+}
+
+/// The place of a repository in the order: the lowest rank comes first.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    /// 0 if it is overdue, else 1.
+    class: u8,
+    /// When it began to wait, if it is overdue; else the number of its leases.
+    measure: u64,
+    served: u64,
+}
+
+/// The number of leases for each waiting repository after which one that got none of them is overdue.
+const OVERDUE_AFTER: u64 = 8;
+/// The number of leases that [`Queue::position`] looks ahead. Beyond it counts only the jobs of the same repository.
+const POSITION_MAX: usize = 5_000;
+
+impl Share {
+    fn rank(&self, given: u64, waiting: usize) -> Rank {
+        if given - self.since >= OVERDUE_AFTER * waiting as u64 {
+            Rank { class: 0, measure: self.since, served: self.served }
+        } else {
+            Rank { class: 1, measure: self.leased as u64, served: self.served }
+        }
+    }
+}
+
+/// A repository, for looking ahead.
+#[derive(Debug)]
+struct Contender<'a> {
+    repo: &'a RepoName,
+    share: Share,
+    /// Its first job, and the number of its jobs.
+    head: JobId,
+    left: usize,
 }
 
 /// Jobs of one repository that ask for the same labels.
@@ -34,7 +86,11 @@ struct Lane {
 
 impl Queue {
     pub(super) fn push(&mut self, job: JobId, (repo, labels): LaneKey<'_>) {
+        let given = self.given;
         let share = self.share(repo);
+        if share.lanes.is_empty() {
+            share.since = given;
+        }
         match share.lanes.iter_mut().find(|lane| lane.labels == labels) {
             Some(lane) => {
                 lane.jobs.insert(job);
@@ -48,17 +104,39 @@ impl Queue {
         self.paused.insert(job, (repo.clone(), labels.to_vec()));
     }
 
-    /// Ends the pause of a job.
-    pub(super) fn resume(&mut self, job: JobId) {
-        if let Some((repo, labels)) = self.paused.remove(&job) {
-            self.push(job, (&repo, &labels));
-        }
+    /// Ends the pause of a job. Returns its lane: the caller queues the job again.
+    pub(super) fn resume(&mut self, job: JobId) -> Option<(RepoName, Vec<Label>)> {
+        self.paused.remove(&job)
+    }
+
+    /// Like `push`, but the job is no candidate before `let_in`.
+    pub(super) fn hold(&mut self, job: JobId, (repo, labels): LaneKey<'_>) {
+        self.held.insert(job, (repo.clone(), labels.to_vec()));
+    }
+
+    /// Makes a candidate a job that is held again.
+    pub(super) fn hold_back(&mut self, job: JobId, repo: &RepoName) {
+        let lanes = self.repos.get(repo).map(|share| share.lanes.as_slice()).unwrap_or_default();
+        let Some(lane) = lanes.iter().find(|lane| lane.jobs.contains(&job)) else { return };
+        let labels = lane.labels.clone();
+        self.remove(job, (repo, &labels));
+        self.hold(job, (repo, &labels));
+    }
+
+    /// Makes a job that is held a candidate. Returns whether it was held.
+    pub(super) fn let_in(&mut self, job: JobId) -> bool {
+        let Some((repo, labels)) = self.held.remove(&job) else { return false };
+        self.push(job, (&repo, &labels));
+        true
     }
 
     /// Removes a job. Returns whether it paused.
     pub(super) fn remove(&mut self, job: JobId, (repo, labels): LaneKey<'_>) -> bool {
         if self.paused.remove(&job).is_some() {
             return true;
+        }
+        if self.held.remove(&job).is_some() {
+            return false;
         }
         let share = self.share(repo);
         if let Some(at) = share.lanes.iter().position(|lane| lane.labels == labels) {
@@ -76,6 +154,14 @@ impl Queue {
         self.share(repo).leased += 1;
     }
 
+    /// Notes that a repository got a runner before all others.
+    pub(super) fn serve(&mut self, repo: &RepoName) {
+        self.given += 1;
+        let given = self.given;
+        let share = self.share(repo);
+        (share.served, share.since) = (given, given);
+    }
+
     /// Counts one leased job of a repository less.
     pub(super) fn remove_leased(&mut self, repo: &RepoName) {
         let share = self.share(repo);
@@ -88,29 +174,69 @@ impl Queue {
         self.repos.iter().map(|(repo, share)| (repo, share.leased)).filter(|(_, leased)| *leased > 0)
     }
 
-    /// Returns the heads of all lanes, each with its labels. The repository with the fewest leased jobs comes first,
-    /// then the older job.
+    /// Returns the heads of all lanes, each with its labels, in the order in which they are to get runners.
     pub(crate) fn candidates(&self) -> Vec<(JobId, &[Label])> {
-        let lanes = self.repos.values().flat_map(|share| share.lanes.iter().map(|lane| (share.leased, lane)));
-        let heads = lanes.filter_map(|(leased, lane)| Some((leased, *lane.jobs.first()?, &*lane.labels)));
-        let mut heads: Vec<(usize, JobId, &[Label])> = heads.collect();
-        heads.sort_unstable_by_key(|(leased, job, _)| (*leased, *job));
-        heads.into_iter().map(|(_, job, labels)| (job, labels)).collect()
+        let waiting = self.repos.values().filter(|share| !share.lanes.is_empty()).count();
+        let rank = |share: &Share| share.rank(self.given, waiting);
+        let lanes = self.repos.values().flat_map(|share| share.lanes.iter().map(move |lane| (share, lane)));
+        let heads = lanes.filter_map(|(share, lane)| Some(((rank(share), *lane.jobs.first()?), &*lane.labels)));
+        let mut heads: Vec<((Rank, JobId), &[Label])> = heads.collect();
+        heads.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        heads.into_iter().map(|((_, job), labels)| (job, labels)).collect()
     }
 
-    /// Returns how many queued jobs have a lower number than this one.
-    pub(crate) fn position(&self, job: JobId) -> usize {
-        let lanes = self.repos.values().flat_map(|share| &share.lanes);
-        lanes.map(|lane| lane.jobs.range(..job).count()).sum()
+    /// Returns how many jobs get a runner before this one, if nothing more is queued and the jobs that run now and
+    /// later end in the order in which they started. `running` has the repositories of those that run, oldest first.
+    /// `competes` says whether a job with these labels can take a runner that this job could have.
+    pub(crate) fn position<'a>(
+        &'a self,
+        job: JobId,
+        repo: &RepoName,
+        running: impl Iterator<Item = &'a RepoName>,
+        competes: impl Fn(&[Label]) -> bool,
+    ) -> usize {
+        let mut contenders = Vec::new();
+        for (name, share) in &self.repos {
+            let lanes = || share.lanes.iter().filter(|lane| competes(&lane.labels));
+            let Some(head) = lanes().filter_map(|lane| lane.jobs.first().copied()).min() else { continue };
+            // Of its own repository only the jobs before it count.
+            let left = lanes().map(|lane| if name == repo { lane.jobs.range(..job).count() } else { lane.jobs.len() });
+            let Share { leased, served, since, .. } = *share;
+            let copy = Share { leased, served, since, lanes: Vec::new() };
+            contenders.push(Contender { repo: name, share: copy, head, left: left.sum() });
+        }
+        let mut running: VecDeque<&RepoName> = running.collect();
+        let mut given = self.given;
+        for before in 0..POSITION_MAX {
+            // A slot becomes free, and the next repository gets it.
+            if let Some(ended) = running.pop_front()
+                && let Some(of) = contenders.iter_mut().find(|it| it.repo == ended)
+            {
+                of.share.leased = of.share.leased.saturating_sub(1);
+            }
+            let waits = |it: &&mut Contender<'_>| it.left > 0 || it.repo == repo;
+            let waiting = contenders.iter_mut().filter(waits).count();
+            let next = contenders.iter_mut().filter(waits).min_by_key(|it| (it.share.rank(given, waiting), it.head));
+            let Some(next) = next.filter(|it| it.left > 0) else { return before };
+            given += 1;
+            next.left -= 1;
+            next.share.leased += 1;
+            (next.share.served, next.share.since) = (given, given);
+            running.push_back(next.repo);
+        }
+        let own = contenders.iter().find(|it| it.repo == repo).map_or(0, |it| it.left);
+        POSITION_MAX + own
     }
 
     pub(crate) fn contains(&self, job: JobId) -> bool {
         self.paused.contains_key(&job)
+            || self.held.contains_key(&job)
             || self.repos.values().flat_map(|share| &share.lanes).any(|lane| lane.jobs.contains(&job))
     }
 
     pub(crate) fn len(&self) -> usize {
         self.paused.len()
+            + self.held.len()
             + self.repos.values().flat_map(|share| &share.lanes).map(|lane| lane.jobs.len()).sum::<usize>()
     }
 
@@ -121,14 +247,18 @@ impl Queue {
 
     fn share(&mut self, repo: &RepoName) -> &mut Share {
         if !self.repos.contains_key(repo) {
-            self.repos.insert(repo.clone(), Share::default());
+            let served = self.past.remove(repo).unwrap_or(0);
+            self.repos.insert(repo.clone(), Share { served, ..Share::default() });
         }
         self.repos.get_mut(repo).expect("it was put there just now if it was missing")
     }
 
     fn forget_if_idle(&mut self, repo: &RepoName) {
-        if self.repos.get(repo).is_some_and(|share| share.leased == 0 && share.lanes.is_empty()) {
-            self.repos.remove(repo);
+        if self.repos.get(repo).is_some_and(|share| share.leased == 0 && share.lanes.is_empty())
+            && let Some(share) = self.repos.remove(repo)
+            && share.served > 0
+        {
+            self.past.insert(repo.clone(), share.served);
         }
     }
 }
@@ -152,7 +282,64 @@ mod tests {
         queue.remove(JobId(1), (&a, &[]));
         queue.add_leased(&a);
         assert_eq!(order(&queue), [3, 2]);
-        assert_eq!(queue.position(JobId(3)), 1);
+    }
+
+    /// Takes the first candidate, as a slot that becomes free does, and ends its lease.
+    fn serve(queue: &mut Queue, repos: &[(&RepoName, std::ops::Range<u64>)]) -> u64 {
+        let (job, _) = queue.candidates()[0];
+        let (repo, _) = repos.iter().find(|(_, jobs)| jobs.contains(&job.0)).unwrap();
+        queue.remove(job, (repo, &[]));
+        queue.add_leased(repo);
+        queue.serve(repo);
+        queue.remove_leased(repo);
+        job.0
+    }
+
+    #[test]
+    fn with_one_slot_repositories_take_turns_and_a_newcomer_is_next() {
+        let names = ["a", "b", "c"].map(|name| RepoName::new(name).unwrap());
+        let repos = [(&names[0], 0..20), (&names[1], 20..40), (&names[2], 40..60)];
+        let mut queue = Queue::default();
+        (0..10).for_each(|job| queue.push(JobId(job), (&names[0], &[])));
+        (20..30).for_each(|job| queue.push(JobId(job), (&names[1], &[])));
+        let order: Vec<u64> = (0..4).map(|_| serve(&mut queue, &repos)).collect();
+        assert_eq!(order, [0, 20, 1, 21]);
+        queue.push(JobId(40), (&names[2], &[]));
+        let place = |queue: &Queue, job, repo| queue.position(JobId(job), repo, std::iter::empty(), |_| true);
+        assert_eq!(
+            [place(&queue, 40, &names[2]), place(&queue, 2, &names[0]), place(&queue, 23, &names[1])],
+            [0, 1, 4]
+        );
+        assert_eq!(serve(&mut queue, &repos), 40);
+        // It saved up nothing while it was idle, and is not first again.
+        queue.push(JobId(41), (&names[2], &[]));
+        let order: Vec<u64> = (0..4).map(|_| serve(&mut queue, &repos)).collect();
+        assert_eq!(order, [2, 22, 41, 3]);
+    }
+
+    #[test]
+    fn a_repository_that_has_leases_elsewhere_is_overdue_in_the_end() {
+        let (a, b) = (RepoName::new("a").unwrap(), RepoName::new("b").unwrap());
+        let mut queue = Queue::default();
+        queue.add_leased(&a);
+        queue.push(JobId(1), (&a, &[]));
+        (100..200).for_each(|job| queue.push(JobId(job), (&b, &[])));
+        let passed = (0..50).take_while(|_| serve(&mut queue, &[(&a, 0..100), (&b, 100..200)]) != 1).count();
+        assert_eq!(passed as u64, OVERDUE_AFTER * 2, "two repositories wait");
+    }
+
+    #[test]
+    fn a_position_counts_the_jobs_that_really_come_first() {
+        let (a, b) = (RepoName::new("a").unwrap(), RepoName::new("b").unwrap());
+        let mut queue = Queue::default();
+        let gpu = [Label::new("gpu").unwrap()];
+        (1..=3).for_each(|job| queue.push(JobId(job), (&a, &[])));
+        (11..=13).for_each(|job| queue.push(JobId(job), (&b, &[])));
+        queue.push(JobId(10), (&b, &gpu));
+        // Both slots are of a: the first two that become free go to b.
+        (0..2).for_each(|_| queue.add_leased(&a));
+        let place = |job, repo| queue.position(JobId(job), repo, [&a, &a].into_iter(), |labels| labels.is_empty());
+        assert_eq!([place(11, &b), place(12, &b), place(1, &a)], [0, 2, 1]);
     }
 
     #[test]

@@ -105,6 +105,7 @@ impl Writer {
             heads: heads::all(conn)?,
             ends: ends::all(conn)?,
             runners: runners::all(conn)?,
+            cancelled: outcomes::cancelled(conn, &mut tasks)?,
             last_build: meta::last_id(conn, "builds")?,
             last_job: meta::last_id(conn, "jobs")?,
             last_attempt: meta::last_id(conn, "attempts")?,

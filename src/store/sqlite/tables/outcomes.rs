@@ -1,10 +1,13 @@
 //! `outcomes`: the one outcome of each attempt that has ended, under the attempt's number. A row is written once; the
 //! key refuses a second one (S6).
 
+use std::collections::BTreeSet;
+
 use rusqlite::{CachedStatement, Connection, Row, params};
 
 use super::read_all;
-use crate::model::{AttemptId, LogSummary, Outcome, RunnerId, Snapshot, WallTime};
+use super::specs::Tasks;
+use crate::model::{AttemptId, LogSummary, Outcome, RepoName, RunnerId, Snapshot, TaskName, WallTime};
 use crate::store::sqlite::checksum::Checksum;
 use crate::store::sqlite::failure::{Fault, one_row};
 use crate::store::sqlite::values::{damaged, reason, reason_columns, signed};
@@ -130,6 +133,24 @@ pub(crate) fn recorded(conn: &Connection) -> rusqlite::Result<Vec<(AttemptId, Ru
     let mut attempts = read_all(conn, NEWEST, newest, |row| Ok((row.get(0)?, row.get(1)?)))?;
     attempts.reverse();
     Ok(attempts)
+}
+
+/// The exclusive tasks that [`Snapshot::cancelled`] names.
+pub(crate) fn cancelled(conn: &Connection, tasks: &mut Tasks) -> rusqlite::Result<BTreeSet<(RepoName, TaskName)>> {
+    const EXCLUSIVE: &str = "SELECT DISTINCT r.name, j.spec FROM (SELECT o.attempt, o.outcome FROM outcomes o
+           WHERE o.outcome <> ?1 ORDER BY o.attempt DESC LIMIT ?2) n
+         JOIN attempts a ON a.id = n.attempt JOIN jobs j ON j.id = a.job JOIN builds b ON b.id = j.build
+         JOIN repos r ON r.id = b.repo WHERE n.outcome = ?3";
+    let newest = [LOST, Snapshot::RECORDED_MAX as i64, CANCELLED];
+    let found = read_all(conn, EXCLUSIVE, newest, |row| Ok((row.get::<_, RepoName>(0)?, row.get::<_, i64>(1)?)))?;
+    let mut lines = BTreeSet::new();
+    for (repo, spec) in found {
+        let task = tasks.get(conn, spec)?;
+        if task.recipe.exclusive {
+            lines.insert((repo, task.name.clone()));
+        }
+    }
+    Ok(lines)
 }
 
 #[cfg(test)]
