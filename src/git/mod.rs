@@ -45,4 +45,4 @@ pub use pack_store::PackStore;
 pub use program::fetch_mirror;
 pub use receiver::Receiver;
 pub use watched::{Absence, BranchSelection, CommitText, Head, Range, Watched};
-pub use worktree::WorkTree;
+pub use worktree::{WorkTree, remove_directory};

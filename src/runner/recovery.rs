@@ -15,6 +15,7 @@ use super::layout::Layout;
 use super::spool::{self, Spool};
 use super::translate;
 use super::upload::Upload;
+use crate::git::remove_directory;
 use crate::model::reason::LossReason;
 use crate::model::{AttemptId, LogSummary, StreamId};
 use crate::threads::{self, Thread};
@@ -123,7 +124,30 @@ fn delete(path: &Path, stopped: &Receiver<()>) {
         return;
     }
     let is_directory = path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
-    if let Err(error) = if is_directory { fs::remove_dir_all(path) } else { fs::remove_file(path) } {
+    // Not the standard library's function: a tree may be deeper than it has stack and descriptors for.
+    if let Err(error) = if is_directory { remove_directory(path) } else { fs::remove_file(path) } {
         log::debug!("{} stays in quarantine: {error}", path.display());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// S42: fails with `fs::remove_dir_all`, which runs out of stack or of descriptors.
+    #[test]
+    fn a_tree_in_quarantine_is_deleted_however_deep_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::open(directory.path()).unwrap();
+        let place = |name: &str| layout.quarantined().join(name);
+        fs::create_dir(place("tree")).unwrap();
+        for _ in 0..5_000 {
+            fs::create_dir(place("above")).unwrap();
+            fs::rename(place("tree"), place("above/d")).unwrap();
+            fs::rename(place("above"), place("tree")).unwrap();
+        }
+        let Sweep { _running, _thread } = Sweep::start(&layout).unwrap();
+        _thread.join().unwrap();
+        assert!(!place("tree").exists());
     }
 }

@@ -211,7 +211,7 @@ impl WorkTree {
 }
 
 /// Removes a directory with everything in it, whatever the permissions.
-pub(super) fn remove_directory(path: &Path) -> io::Result<()> {
+pub fn remove_directory(path: &Path) -> io::Result<()> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
