@@ -5,8 +5,8 @@ use clap::Parser;
 
 use super::logging::Verbosity;
 use super::{
-    backup, check, completions, control, dispatcher, execute, logs, manual, observer, runner, runners, show, status,
-    up, watch, why,
+    backup, check, completions, control, dispatcher, execute, init, logs, manual, observer, runner, runners, show,
+    status, up, watch, why,
 };
 
 const EXAMPLES: &str = "\
@@ -72,6 +72,7 @@ pub(crate) enum Subcommand {
     Drain(control::DrainFlags),
     Run(execute::ExecuteFlags),
     Check(check::CheckFlags),
+    Init(init::InitFlags),
     Backup(backup::BackupFlags),
     Restore(backup::RestoreFlags),
     Completions(completions::CompletionsFlags),

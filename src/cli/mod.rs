@@ -29,6 +29,7 @@ mod backup;
 mod check;
 mod completions;
 mod execute;
+mod init;
 mod manual;
 mod plan;
 
@@ -124,6 +125,7 @@ fn perform(arguments: Arguments) -> Result<ExitCode, CliError> {
         Subcommand::Drain(flags) => control::drain(flags, &mut out),
         Subcommand::Run(flags) => execute::run(&flags, &mut out),
         Subcommand::Check(flags) => check::run(&flags, &mut out),
+        Subcommand::Init(flags) => init::run(&flags, &mut out),
         Subcommand::Backup(flags) => backup::backup(flags, &mut out),
         Subcommand::Restore(flags) => backup::restore(flags, &mut out),
         Subcommand::Completions(flags) => completions::run(&flags, Arguments::command(), &mut out),

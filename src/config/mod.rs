@@ -10,6 +10,7 @@ mod identity;
 mod location;
 mod quantity;
 mod settings;
+mod starter;
 mod tasks;
 
 pub use error::ConfigError;
@@ -19,6 +20,7 @@ pub use quantity::{parse_duration_ms, parse_size};
 pub use settings::{
     DispatcherSettings, ObservedRepo, ObserverSettings, RepoLocation, Retention, RunnerSettings, TokenSource,
 };
+pub use starter::{MAKEFILES, Starter, starter};
 pub use tasks::{
     CheckedTasks, MAX_TASK_FILE_BYTES, PlanContext, TASK_DIRECTORY, TASK_FILE, TaskFileError, check_directory,
     fallback_plan, no_tasks_text, parse_tasks,

@@ -24,6 +24,7 @@ fn the_help_names_the_commands_and_the_exit_codes() {
         "drain",
         "run",
         "check",
+        "init",
     ];
     for command in commands {
         assert!(help.contains(&format!("\n  {command} ")), "no {command} in\n{help}");

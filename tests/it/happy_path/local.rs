@@ -107,3 +107,22 @@ fn everything_in_one_process_goes_on_watching_until_it_is_interrupted() {
     assert_eq!(up.exit_code(), 0, "that is how it is meant to be ended");
     until("nothing is left", || world.processes(&[]).is_empty());
 }
+
+#[test]
+fn a_first_task_file_is_written_for_what_is_there_and_never_over_another() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let nothing = world.surveil_in(&repository.path, &["init"]).error(2);
+    assert!(nothing.contains("has no file that is known here") && nothing.contains("[task.test]"), "{nothing}");
+    repository.write("Makefile", "all:\n\techo made > made\ntest:\n\tcat made\n");
+    let written = world.surveil_in(&repository.path, &["init"]).ok();
+    assert!(written.contains(".surveil.toml is written for Makefile (make)"), "{written}");
+    let checked = world.surveil_in(&repository.path, &["check"]);
+    assert_eq!(checked.stderr, "");
+    assert!(checked.ok().starts_with("1 task:\n  test\n"));
+    let file = repository.path.join(".surveil.toml");
+    let first = std::fs::read(&file).unwrap();
+    let again = world.surveil(&["init", text(&repository.path)]).error(2);
+    assert!(again.contains(".surveil.toml is there already"), "{again}");
+    assert_eq!(std::fs::read(&file).unwrap(), first);
+}
