@@ -2,8 +2,9 @@
 
 use clap::Args;
 
+use super::build_name::{BuildFlags, NamedBuild};
 use super::flags::DispatchFlags;
-use super::session::build_and_task;
+use super::session::Session;
 use super::table::one_line;
 use super::{CliError, ExitCode, Output};
 use crate::protocol::operator::FromOperator;
@@ -11,12 +12,15 @@ use crate::protocol::operator::FromOperator;
 const CANCEL_EXAMPLES: &str = "\
 Examples:
   surveil cancel b12
-  surveil cancel b12 deploy";
+  surveil cancel b12 deploy
+  surveil cancel HEAD";
 
 const RERUN_EXAMPLES: &str = "\
-Earlier attempts and their logs are kept; the new attempts are added.
+Earlier attempts and their logs are kept; the new attempts are added. With a task, that one runs again, and the tasks \
+that need it and did not pass.
 
 Examples:
+  surveil rerun b12/test
   surveil rerun latest --failed && surveil show latest --wait";
 
 const DRAIN_EXAMPLES: &str = "\
@@ -29,10 +33,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = CANCEL_EXAMPLES)]
 pub(crate) struct CancelFlags {
-    /// The build: its number (12, b12, #12), the beginning of its commit, or `latest`; or BUILD/TASK
-    build: String,
-    /// The one task to cancel
-    task: Option<String>,
+    #[command(flatten)]
+    named: BuildFlags,
     #[command(flatten)]
     operator: DispatchFlags,
 }
@@ -41,8 +43,8 @@ pub(crate) struct CancelFlags {
 #[derive(Debug, Args)]
 #[command(after_help = RERUN_EXAMPLES)]
 pub(crate) struct RerunFlags {
-    /// The build: its number (12, b12, #12), the beginning of its commit, or `latest`
-    build: String,
+    #[command(flatten)]
+    named: BuildFlags,
     /// Only the jobs that did not pass
     #[arg(long)]
     failed: bool,
@@ -62,22 +64,27 @@ pub(crate) struct DrainFlags {
 
 /// Cancels, and prints the dispatcher's answer.
 pub(crate) fn cancel(flags: &CancelFlags, out: &mut Output) -> Result<ExitCode, CliError> {
-    let (build, task) = build_and_task(&flags.build, flags.task.as_deref())?;
-    order(&flags.operator, &FromOperator::Cancel { build, task }, out)
+    flags.named.check()?;
+    let mut session = flags.operator.connect()?;
+    let NamedBuild { build, task } = flags.named.resolve(&mut session)?;
+    order(&mut session, &FromOperator::Cancel { build, task }, out)
 }
 
 /// Reruns, and prints the dispatcher's answer.
 pub(crate) fn rerun(flags: &RerunFlags, out: &mut Output) -> Result<ExitCode, CliError> {
-    order(&flags.operator, &FromOperator::Rerun { build: flags.build.clone(), failed: flags.failed }, out)
+    flags.named.check()?;
+    let mut session = flags.operator.connect()?;
+    let NamedBuild { build, task } = flags.named.resolve(&mut session)?;
+    order(&mut session, &FromOperator::Rerun { build, failed: flags.failed, task }, out)
 }
 
 /// Drains, and prints the dispatcher's answer.
 pub(crate) fn drain(flags: DrainFlags, out: &mut Output) -> Result<ExitCode, CliError> {
-    order(&flags.operator, &FromOperator::Drain { runner: flags.runner }, out)
+    order(&mut flags.operator.connect()?, &FromOperator::Drain { runner: flags.runner }, out)
 }
 
-fn order(operator: &DispatchFlags, order: &FromOperator, out: &mut Output) -> Result<ExitCode, CliError> {
-    let done = operator.connect()?.order(order)?;
+fn order(session: &mut Session, order: &FromOperator, out: &mut Output) -> Result<ExitCode, CliError> {
+    let done = session.order(order)?;
     // The order is carried out, whether anybody reads that or not.
     out.outlive_reader();
     out.line(one_line(&done))?;

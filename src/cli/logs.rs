@@ -5,9 +5,10 @@ use std::time::Duration;
 use clap::Args;
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
+use super::build_name::{BuildFlags, NamedBuild};
 use super::flags::DispatchFlags;
 use super::reconnect::note;
-use super::session::{Session, build_and_task};
+use super::session::Session;
 use super::table::one_line;
 use super::{CliError, ExitCode, Output, human};
 use crate::protocol::operator::{FromOperator, LogQuestion, ToOperator, WhyReport};
@@ -27,10 +28,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct LogsFlags {
-    /// The build: its number (12, b12, #12), the beginning of its commit, or `latest`; or BUILD/TASK
-    build: String,
-    /// The task; may be left out if the build has only one
-    task: Option<String>,
+    #[command(flatten)]
+    named: BuildFlags,
     /// Continue until the attempt has ended
     #[arg(short, long)]
     follow: bool,
@@ -51,9 +50,10 @@ pub(crate) fn of_attempt(build: u64, task: &str, number: u32, offset: u64, follo
 
 /// Copies the log to standard output.
 pub(crate) fn run(flags: LogsFlags, out: &mut Output) -> Result<ExitCode, CliError> {
-    let (build, task) = build_and_task(&flags.build, flags.task.as_deref())?;
-    let mut wanted = LogQuestion { build, task, number: flags.attempt, offset: flags.offset, follow: flags.follow };
+    flags.named.check()?;
     let mut session = flags.operator.connect_or_read()?;
+    let NamedBuild { build, task } = flags.named.resolve(&mut session)?;
+    let mut wanted = LogQuestion { build, task, number: flags.attempt, offset: flags.offset, follow: flags.follow };
     if wanted.follow {
         let mut waits = Some(Waits::tell(&flags.operator, &wanted)?);
         // The log continues where it stopped, so a follower does not notice a restart of the dispatcher.

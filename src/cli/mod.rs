@@ -33,6 +33,7 @@ mod init;
 mod manual;
 mod plan;
 
+mod build_name;
 mod error;
 mod excerpt;
 mod exit_code;

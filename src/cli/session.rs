@@ -176,26 +176,3 @@ fn refused_hello(mut refusal: Refusal, token: &TokenSource) -> CliError {
 fn disconnected(error: TransportError) -> CliError {
     CliError::Disconnected(Some(error))
 }
-
-/// Splits a build and, if named, one of its tasks, as in `b12/test`.
-pub(crate) fn build_and_task(build: &str, task: Option<&str>) -> Result<(String, Option<String>), CliError> {
-    match (build.split_once('/'), task) {
-        (Some(_), Some(_)) => Err(CliError::Usage(format!("`{build}` already names a task: leave out the second one"))),
-        (Some((build, task)), None) => Ok((build.to_owned(), Some(task.to_owned()))),
-        (None, task) => Ok((build.to_owned(), task.map(str::to_owned))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_task_follows_its_build_as_a_word_or_behind_a_slash() {
-        let both = |build: &str, task: Option<&str>| build_and_task(build, task).unwrap();
-        assert_eq!(both("b12", None), ("b12".into(), None));
-        assert_eq!(both("b12/test", None), ("b12".into(), Some("test".into())));
-        assert_eq!(both("12", Some("test")), ("12".into(), Some("test".into())));
-        assert!(build_and_task("12/a", Some("b")).is_err());
-    }
-}

@@ -3,6 +3,7 @@
 
 use clap::Args;
 
+use super::build_name::{BuildFlags, NamedBuild};
 use super::flags::{DispatchFlags, Format};
 use super::hints::Hints;
 use super::output::{bold, dim, painted};
@@ -29,8 +30,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ShowFlags {
-    /// The build: its number (12, b12, #12), the beginning of its commit, or `latest`
-    build: String,
+    #[command(flatten)]
+    named: BuildFlags,
     /// Wait until the build is finished, and exit with its verdict
     #[arg(long)]
     wait: bool,
@@ -43,14 +44,19 @@ pub(crate) struct ShowFlags {
 
 /// Prints the answer.
 pub(crate) fn run(flags: ShowFlags, out: &mut Output) -> Result<ExitCode, CliError> {
+    flags.named.check()?;
     let mut session = flags.operator.connect_or_read()?;
-    let mut report = build_named(&mut session, &flags.build)?;
+    let (NamedBuild { build, task }, found) = flags.named.resolve_quietly(&mut session)?;
+    let mut report = found.map_or_else(|| build_named(&mut session, &build), Ok)?;
     if flags.wait {
         // The exit code is the verdict, whether anybody reads the report or not.
         out.outlive_reader();
         if report.finished_ms.is_none() {
             report = flags.operator.persist(session, |session| finished(&flags.operator, session, &report))?;
         }
+    }
+    if let Some(task) = task {
+        only(&mut report, &task)?;
     }
     let hints = Hints::of(&flags.operator);
     let is_for_people = flags.format == Format::Table;
@@ -64,9 +70,9 @@ pub(crate) fn run(flags: ShowFlags, out: &mut Output) -> Result<ExitCode, CliErr
 
 impl ShowFlags {
     /// The build to watch live, if that is what these flags mean: a person waits for it at a terminal.
-    pub(crate) fn watched(&self, out: &Output) -> Option<(&DispatchFlags, &str)> {
+    pub(crate) fn watched(&self, out: &Output) -> Option<(&DispatchFlags, &BuildFlags)> {
         let is_live = self.wait && self.format == Format::Table && out.width().is_some();
-        is_live.then_some((&self.operator, self.build.as_str()))
+        is_live.then_some((&self.operator, &self.named))
     }
 }
 
@@ -80,7 +86,7 @@ fn excerpts(operator: &DispatchFlags, build: &BuildReport, out: &mut Output) -> 
     let bad = build.jobs.iter().filter(is_bad).filter(|job| job.attempts.last().is_some_and(|it| it.log_bytes > 0));
     for job in bad.take(SHOWN_JOBS) {
         // A session of its own: that of a command that waited may have ended since.
-        match operator.connect().and_then(|mut session| excerpt::of_job(&mut session, build, job, LAST_LINES)) {
+        match operator.connect_or_read().and_then(|mut session| excerpt::of_job(&mut session, build, job, LAST_LINES)) {
             Ok(lines) => {
                 out.line(format_args!("\nthe log of {} ends with:", job.task))?;
                 lines.iter().try_for_each(|line| out.line(format_args!("  {} {line}", dim("|"))))?;
@@ -89,6 +95,18 @@ fn excerpts(operator: &DispatchFlags, build: &BuildReport, out: &mut Output) -> 
             Err(error) => log::warn!("could not read the log of {}: {}", job.task, chain(&error)),
         }
     }
+    Ok(())
+}
+
+/// Leaves out all jobs but that of one task.
+fn only(report: &mut BuildReport, task: &str) -> Result<(), CliError> {
+    if report.jobs.iter().all(|job| job.task != task) {
+        let tasks: Vec<&str> = report.jobs.iter().map(|job| &*job.task).collect();
+        let text =
+            format!("build b{} has no task `{}`; it has {}", report.build, Refusal::quote(task), tasks.join(", "));
+        return Err(CliError::Refused(Refusal::new(ErrorCode::NotFound, text)));
+    }
+    report.jobs.retain(|job| job.task == task);
     Ok(())
 }
 

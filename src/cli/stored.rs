@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::net::IpAddr;
+use std::sync::Once;
 
 use super::flags::DispatchFlags;
 use super::session::Session;
@@ -15,6 +16,9 @@ use crate::model::Address;
 use crate::protocol::hello::ErrorCode;
 use crate::store::StoreError;
 use crate::transport::Stream;
+
+/// A command may open several sessions, and says only once that it reads.
+static SAID: Once = Once::new();
 
 impl DispatchFlags {
     /// Opens a session with the named dispatcher, or reads the records of its data directory if it does not run. For
@@ -57,7 +61,7 @@ impl DispatchFlags {
         let ago = human::ago(records.written_at().0, clock::wall().0);
         // Without a stderr, nobody can be told.
         let line = format!("surveil: no dispatcher runs; this is from {}, last written {ago}", directory.display());
-        drop(writeln!(std::io::stderr(), "{line}"));
+        SAID.call_once(|| drop(writeln!(std::io::stderr(), "{line}")));
         let (ours, theirs) = Stream::pair();
         let records = records.serve(theirs).map_err(CliError::machine("start a thread"))?;
         Ok(Session::over_records(ours, records))

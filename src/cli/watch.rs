@@ -3,6 +3,7 @@
 
 use clap::Args;
 
+use super::build_name::{BuildFlags, NamedBuild};
 use super::flags::DispatchFlags;
 use super::hints::Hints;
 use super::session::Session;
@@ -23,24 +24,33 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct WatchFlags {
-    /// The build: its number (12, b12, #12), the beginning of its commit, or `latest`
+    /// The build: its number (12, b12, #12), the beginning of its commit, `latest`, or a name of the repository here
+    /// (HEAD~1)
     #[arg(default_value = "latest")]
     build: String,
+    /// The build is of this repository [default for `latest`: the one of the current directory, if it has builds]
+    #[arg(long, value_name = "NAME")]
+    repo: Option<String>,
+    /// The build is of this branch
+    #[arg(long, value_name = "BRANCH")]
+    branch: Option<String>,
     #[command(flatten)]
     operator: DispatchFlags,
 }
 
 /// Watches the build that was typed.
 pub(crate) fn run(flags: &WatchFlags, out: Output) -> Result<ExitCode, CliError> {
-    build(&flags.operator, &flags.build, out)
+    let named = BuildFlags::new(flags.build.clone(), flags.repo.clone(), flags.branch.clone());
+    build(&flags.operator, &named, out)
 }
 
 /// Shows what happens to a build until it is finished.
-pub(crate) fn build(operator: &DispatchFlags, typed: &str, mut out: Output) -> Result<ExitCode, CliError> {
+pub(crate) fn build(operator: &DispatchFlags, named: &BuildFlags, mut out: Output) -> Result<ExitCode, CliError> {
     // The exit code is the verdict, whether anybody reads what is shown or not.
     out.outlive_reader();
     let mut session = operator.connect()?;
-    let known = build_named(&mut session, typed)?;
+    let (NamedBuild { build, .. }, found) = named.resolve_quietly(&mut session)?;
+    let known = found.map_or_else(|| build_named(&mut session, &build), Ok)?;
     let mut watched = Watched { operator, progress: Progress::default(), display: Display::new(out) };
     watched.display.hints(Hints::of(operator));
     let finished = operator.persist(session, |session| watched.follow(session, &known));

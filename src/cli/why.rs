@@ -2,10 +2,10 @@
 
 use clap::Args;
 
+use super::build_name::{BuildFlags, NamedBuild};
 use super::flags::{DispatchFlags, Format};
 use super::output::{bold, dim};
 use super::report::present;
-use super::session::build_and_task;
 use super::table::one_line;
 use super::{CliError, ExitCode, Output, human};
 use crate::protocol::operator::{FromOperator, ToOperator, WhyLine, WhyReport};
@@ -20,10 +20,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct WhyFlags {
-    /// The build: its number (12, b12, #12), the beginning of its commit, or `latest`; or BUILD/TASK
-    build: String,
-    /// Only this task of the build
-    task: Option<String>,
+    #[command(flatten)]
+    named: BuildFlags,
     /// Text for people, or one line of JSON for programs
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -33,8 +31,9 @@ pub(crate) struct WhyFlags {
 
 /// Prints the answer.
 pub(crate) fn run(flags: WhyFlags, out: &mut Output) -> Result<ExitCode, CliError> {
-    let (build, task) = build_and_task(&flags.build, flags.task.as_deref())?;
+    flags.named.check()?;
     let mut session = flags.operator.connect_or_read()?;
+    let NamedBuild { build, task } = flags.named.resolve(&mut session)?;
     let answer = session.ask(&FromOperator::Why { build, task })?;
     let ToOperator::Why(report) = answer else { return Err(CliError::Unexpected("`why`")) };
     present(&report, flags.format, out, print)?;

@@ -50,6 +50,20 @@ impl Local {
         &self.root
     }
 
+    /// Returns the places by which others may know this repository: its directories, and its remotes.
+    #[must_use]
+    pub fn places(&self) -> Vec<String> {
+        let mut places = vec![self.root.to_string_lossy().into_owned()];
+        let Some(repository) = &self.repository else { return places };
+        // A linked worktree belongs to the repository with the objects.
+        places.push(repository.commondir().to_string_lossy().into_owned());
+        let Ok(remotes) = repository.remotes() else { return places };
+        for remote in remotes.iter().flatten().flatten().filter_map(|name| repository.find_remote(name).ok()) {
+            places.extend(remote.url().ok().map(str::to_owned));
+        }
+        places
+    }
+
     /// Returns the commit that a revision names here, as git reads it: `HEAD~1`, a branch, a tag, the beginning of an
     /// id. `None` if it names none.
     pub fn resolve(&self, revision: &str) -> Result<Option<CommitId>, GitError> {

@@ -165,8 +165,6 @@ impl Display for RefusalReason {
                 write!(f, "a runner named {runner} is connected already: give this one another --name")
             }
             Self::UnknownBuild { build } => write!(f, "build {build} is no longer there"),
-            Self::BuildFinished { build } => write!(f, "build {build} is finished: there is nothing to cancel"),
-            Self::JobFinished => f.write_str("that job is finished: there is nothing to cancel"),
             Self::BuildUnfinished { build } => {
                 write!(f, "build {build} is not finished: cancel it first, or wait for it")
             }
@@ -196,6 +194,9 @@ impl Display for OrderDone {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match self {
             Self::Cancelled { build, jobs } => write!(f, "build {build}: {} cancelled", count(*jobs as u64, "job")),
+            Self::NothingToCancel { build } => {
+                write!(f, "build {build}: it is finished already, nothing was cancelled")
+            }
             Self::Rerun { build, jobs } => write!(f, "build {build}: {} will run again", count(*jobs as u64, "job")),
             Self::Draining { runner, attempts } => {
                 write!(f, "runner {runner} finishes {}, then ends", count(*attempts as u64, "attempt"))

@@ -47,8 +47,14 @@ pub enum FromOperator {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         task: Option<String>,
     },
-    /// Runs a finished build's jobs again, or only those that did not pass. Answer: `ok`.
-    Rerun { build: String, failed: bool },
+    /// Runs a finished build's jobs again, or only those that did not pass, or one task with what needs it. Answer:
+    /// `ok`.
+    Rerun {
+        build: String,
+        failed: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        task: Option<String>,
+    },
     /// Lets a runner finish the attempts that it holds and then end. Answer: `ok`.
     Drain { runner: String },
     /// Asks for a `build` for every build that changes from now on, until the session ends.

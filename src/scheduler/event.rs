@@ -49,8 +49,9 @@ pub enum Event {
     SpawnGone { spawn: SpawnId },
     /// An operator asked to cancel a build, or one job of it.
     CancelAsked { request: RequestId, build: BuildId, job: Option<JobId> },
-    /// An operator asked to run a finished build again. Its jobs are passed as the store has them.
-    RerunAsked { request: RequestId, build: Box<WholeBuild>, failed_only: bool },
+    /// An operator asked to run a finished build again, or only what failed, or only one job of it. Its jobs are passed
+    /// as the store has them.
+    RerunAsked { request: RequestId, build: Box<WholeBuild>, failed_only: bool, only: Option<JobId> },
     /// An operator asked a runner to drain.
     DrainAsked { request: RequestId, runner: RunnerId },
     /// The tick of the `heartbeat` thread: runners that have been silent for too long are lost.

@@ -30,7 +30,9 @@ impl Scheduler {
             Event::SpawnFailed { spawn, why } => self.spawn_failed(&mut turn, spawn, &why),
             Event::SpawnGone { spawn } => self.spawn_gone(&mut turn, spawn),
             Event::CancelAsked { request, build, job } => self.cancel(&mut turn, request, build, job),
-            Event::RerunAsked { request, build, failed_only } => self.rerun(&mut turn, request, *build, failed_only),
+            Event::RerunAsked { request, build, failed_only, only } => {
+                self.rerun(&mut turn, request, *build, (failed_only, only));
+            }
             Event::DrainAsked { request, runner } => self.drain_runner(&mut turn, request, runner),
             Event::HeartbeatCheck => {
                 self.forgive_gap(&mut turn);

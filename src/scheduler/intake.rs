@@ -1,6 +1,6 @@
 //! Requests of observers and operators: commits are accepted, branches dropped, builds cancelled and run again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::event::RequestId;
@@ -160,7 +160,8 @@ impl Scheduler {
     /// and the runners are told when they can be reached.
     pub(super) fn cancel(&mut self, turn: &mut Turn, request: RequestId, build: BuildId, job: Option<JobId>) {
         let Some(live) = self.builds.get(&build) else {
-            return turn.reply(request, Reply::Refused(RefusalReason::BuildFinished { build }));
+            // That it is over is what was asked for.
+            return turn.reply(request, Reply::Done(OrderDone::NothingToCancel { build }));
         };
         let chosen: Vec<JobId> = live.jobs.iter().copied().filter(|id| job.is_none_or(|only| only == *id)).collect();
         let mut cancelled = 0;
@@ -175,20 +176,31 @@ impl Scheduler {
             turn.decide(build, id, None, DecisionKind::CancelAsked);
             self.finish_job(turn, id, Ending::Cancelled);
         }
-        let reply = match cancelled {
-            0 => Reply::Refused(RefusalReason::JobFinished),
-            jobs => Reply::Done(OrderDone::Cancelled { build, jobs }),
+        let done = match cancelled {
+            0 => OrderDone::NothingToCancel { build },
+            jobs => OrderDone::Cancelled { build, jobs },
         };
-        turn.reply(request, reply);
+        turn.reply(request, Reply::Done(done));
     }
 
-    /// Runs the jobs of a finished build again, or those that did not pass. Attempts are added; the old ones stay.
-    pub(super) fn rerun(&mut self, turn: &mut Turn, request: RequestId, mut restored: WholeBuild, failed_only: bool) {
+    /// Runs the jobs of a finished build again: all, those that did not pass, or one of them with the jobs that did not
+    /// pass because of it. Attempts are added; the old ones stay.
+    pub(super) fn rerun(
+        &mut self,
+        turn: &mut Turn,
+        request: RequestId,
+        mut restored: WholeBuild,
+        (failed_only, only): (bool, Option<JobId>),
+    ) {
         let id = restored.build.id;
         if self.builds.contains_key(&id) {
             return turn.reply(request, Reply::Refused(RefusalReason::BuildUnfinished { build: id }));
         }
-        let again = |job: &Job| !failed_only || !matches!(job.state, JobState::Finished(Ending::Passed));
+        let wanted = only.map(|only| with_dependents(&restored.jobs, only));
+        let again = |job: &Job| {
+            let is_wanted = wanted.as_ref().is_none_or(|wanted| wanted.contains(&job.id));
+            is_wanted && (!failed_only || job.state != JobState::Finished(Ending::Passed))
+        };
         let count = restored.jobs.iter().filter(|job| again(job)).count();
         if count == 0 {
             let reason = match (&restored.build.problem, failed_only) {
@@ -232,5 +244,21 @@ impl Scheduler {
         }
         let wait_ms = self.tables.deadlines().at(&Timer::OldExclusives)?.since(now);
         (wait_ms > 0).then_some(RefusalReason::MayStillRun { build, task, wait_ms })
+    }
+}
+
+/// Returns a job, and the jobs that need it, directly or not, and did not pass.
+fn with_dependents(jobs: &[Job], only: JobId) -> HashSet<JobId> {
+    let mut wanted = HashSet::from([only]);
+    loop {
+        let names: HashSet<_> = jobs.iter().filter(|job| wanted.contains(&job.id)).map(|job| &job.task.name).collect();
+        let needs_one = |job: &&Job| job.task.placement.needs.iter().any(|need| names.contains(&need.task));
+        let did_not_pass = jobs.iter().filter(|job| job.state != JobState::Finished(Ending::Passed));
+        let more: Vec<JobId> = did_not_pass.filter(needs_one).map(|job| job.id).collect();
+        let before = wanted.len();
+        wanted.extend(more);
+        if wanted.len() == before {
+            return wanted;
+        }
     }
 }

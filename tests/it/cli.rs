@@ -241,7 +241,7 @@ fn a_reader_that_has_read_enough_ends_a_command_quietly() {
     let _roles = world.roles(&[&repository]);
     world.expect(&commit, "passed");
     let mut shell = world.sealed("sh");
-    let line = "\"$SURVEIL\" logs latest | head -n 1; \"$SURVEIL\" status >/dev/full; echo $?";
+    let line = "\"$SURVEIL\" logs b1 | head -n 1; \"$SURVEIL\" status >/dev/full; echo $?";
     shell.args(["-c", line]).env("SURVEIL", env!("CARGO_BIN_EXE_surveil"));
     shell.env("SURVEIL_DATA", world.data()).env("SURVEIL_DISPATCH", world.address().to_string());
     shell.stdin(Stdio::null());

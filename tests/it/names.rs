@@ -1,6 +1,6 @@
 //! S52: a name that is ambiguous is refused, not guessed; and the names that people have for builds.
 
-use crate::harness::{Repository, World};
+use crate::harness::{Repository, World, job, text};
 
 /// Makes commits until two begin with the same four digits, and puts a branch on each.
 #[track_caller]
@@ -80,4 +80,88 @@ fn several_builds_of_one_commit_are_no_ambiguity() {
     world.build_that("is of the other branch", |build| build.branch == "other" && build.finished_ms.is_some());
     let shown = world.surveil(&["show", &commit[..6]]).ok();
     assert!(shown.starts_with("b2 passed") && shown.contains("twin other"), "{shown}");
+}
+
+/// `latest` in a repository is its own newest build, and elsewhere the newest of all; both are told. Sabotage tried:
+/// the directory's repository is not looked for.
+#[test]
+fn a_name_means_what_it_means_in_the_repository_of_the_current_directory() {
+    let world = World::new();
+    let (app, web) = (world.repository("app"), world.repository("web"));
+    let first = app.commit_script("true");
+    let _roles = world.roles(&[&app, &web]);
+    world.expect(&first, "passed");
+    app.write("sub/file", "");
+    let second = app.commit("Second of app");
+    world.expect(&second, "passed");
+    let third = web.commit_script("echo web");
+    world.expect(&third, "passed");
+
+    let shown = |directory: &std::path::Path, arguments: &[&str]| {
+        let said = world.surveil_in(directory, &[&["show"], arguments].concat()).ok();
+        said.split(' ').next().unwrap().to_owned()
+    };
+    assert_eq!(shown(&app.path.join("sub"), &["latest"]), "b2");
+    assert_eq!(shown(&web.path, &["latest"]), "b3");
+    assert_eq!(shown(&world.path("home"), &["latest"]), "b3");
+    assert_eq!(shown(&web.path, &["latest", "--repo=app"]), "b2");
+    assert_eq!(shown(&world.path("home"), &["latest", "--repo=app", "--branch=main"]), "b2");
+    for (name, build) in [("HEAD", "b2"), ("HEAD~1", "b1"), ("main", "b2"), ("main~1", "b1"), (&first[..6], "b1")] {
+        assert_eq!(shown(&app.path, &[name]), build, "{name}");
+    }
+    // A clone that the dispatcher does not know by its own name is known by its origin's.
+    let clone = world.path("elsewhere");
+    world.git().run(&["clone", "--quiet", text(&app.path), text(&clone)]);
+    assert_eq!(shown(&clone, &["latest"]), "b2");
+
+    let logs = world.surveil(&["logs", "latest"]);
+    assert_eq!((logs.code, logs.stdout.as_slice()), (0, &b"web\n"[..]));
+    assert_eq!(logs.stderr, "surveil: latest is b3 of web main: Change the tasks\n");
+    let logs = world.surveil_in(&app.path, &["logs", "HEAD/test"]);
+    assert_eq!((logs.code, &*logs.stderr), (0, "surveil: HEAD/test is b2 of app main: Second of app\n"));
+
+    for (arguments, words) in [
+        (&["show", "nosuch"][..], "no commit of that name"),
+        (&["show", "b3", "--repo=app"], "of repository web"),
+        (&["show", "latest", "--repo=app", "--branch=nosuch"], "no build `latest`"),
+        (&["why", "latest/nosuch"], "no task `nosuch`"),
+        (&["show", "b1/nosuch"], "no task `nosuch`"),
+    ] {
+        let error = world.surveil_in(&app.path, arguments).error(6);
+        assert!(error.contains(words), "{arguments:?}: {error}");
+    }
+    app.write("unbuilt", "");
+    app.git(&["switch", "--quiet", "--detach"]);
+    app.commit("Not built");
+    let error = world.surveil_in(&app.path, &["show", "HEAD"]).error(6);
+    assert!(error.contains("no build of commit") && error.contains("HEAD"), "{error}");
+}
+
+/// Sabotage tried: the whole build runs again.
+#[test]
+fn one_task_runs_again_with_what_it_kept_from_running() {
+    let world = World::new();
+    let mended = world.path("mended");
+    let repository = world.repository("app");
+    let commit = repository.commit_tasks(&format!(
+        "[task.good]\nrun = 'true'\n[task.bad]\nrun = 'test -e {}'\n[task.after]\nneeds = ['bad']\nrun = 'true'\n\
+         [task.other]\nrun = 'exit 1'\nallow_failure = true\n",
+        mended.display()
+    ));
+    let _roles = world.roles(&[&repository]);
+    world.expect(&commit, "failed");
+    std::fs::write(&mended, "").unwrap();
+    let said = world.surveil(&["rerun", "b1/bad"]).ok();
+    assert!(said.contains("2 jobs will run again"), "{said}");
+    let build = world.build_that("has passed", |build| build.state == "passed");
+    let attempts = ["good", "bad", "after", "other"].map(|task| job(&build, task).attempts.len());
+    assert_eq!(attempts, [1, 2, 1, 1]);
+    world.surveil(&["rerun", "b1", "good"]).ok();
+    world.build_that("has run once more", |build| {
+        build.finished_ms.is_some() && job(build, "good").attempts.len() == 2 && job(build, "bad").attempts.len() == 2
+    });
+    for again in [&["cancel", "b1"][..], &["cancel", "b1/bad"], &["cancel", "HEAD"], &["cancel", "latest", "bad"]] {
+        let said = world.surveil_in(&repository.path, again).ok();
+        assert!(said.contains("b1: it is finished already, nothing was cancelled"), "{said}");
+    }
 }

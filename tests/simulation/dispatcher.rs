@@ -240,7 +240,7 @@ impl World {
                     return false;
                 }
                 let Some(build) = self.dispatcher.store.build(id) else { return true };
-                Event::RerunAsked { request, build: Box::new(build), failed_only }
+                Event::RerunAsked { request, build: Box::new(build), failed_only, only: None }
             }
             Question::Drain(name) => {
                 let runner = self.dispatcher.scheduler.as_ref().and_then(|s| s.runner_named(&name));

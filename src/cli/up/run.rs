@@ -46,7 +46,11 @@ pub(crate) fn run(
         && build.finished_ms.is_some()
     {
         if rerun {
-            roles.session()?.order(&FromOperator::Rerun { build: build.build.to_string(), failed: false })?;
+            roles.session()?.order(&FromOperator::Rerun {
+                build: build.build.to_string(),
+                failed: false,
+                task: None,
+            })?;
         } else {
             display.report(&build)?;
             display.lines(&[format!("This commit was built before. To build it again: {}", roles.rerun_command())])?;

@@ -17,7 +17,7 @@ use crate::dispatcher::logs::LogSender;
 use crate::dispatcher::metrics::{self, Counters};
 use crate::dispatcher::watchdog::Pulse;
 use crate::model::reason::RefusalReason;
-use crate::model::{BuildId, Moment, PoolId, Record, RepoName, SessionId, SpawnId, WholeBuild};
+use crate::model::{BuildId, JobId, Moment, PoolId, Record, RepoName, SessionId, SpawnId, WholeBuild};
 use crate::scheduler::{Effect, Event, Reply, RequestId, RunnerCommand, Scheduler};
 use crate::store::{Reader, Store, StoreError};
 
@@ -174,7 +174,7 @@ impl Core {
                 self.handle(make(request));
             }
             ToCore::Commit { commit, answer } => self.take_commit(*commit, answer),
-            ToCore::Rerun { build, failed_only, answer } => self.rerun(build, failed_only, answer)?,
+            ToCore::Rerun { build, failed_only, only, answer } => self.rerun(build, (failed_only, only), answer)?,
             ToCore::Look(look) => {
                 // Nobody may see what is not durable yet.
                 self.flush()?;
@@ -223,13 +223,18 @@ impl Core {
         self.arrival = None;
     }
 
-    fn rerun(&mut self, id: BuildId, failed_only: bool, answer: Sender<Reply>) -> Result<(), StoreError> {
+    fn rerun(
+        &mut self,
+        id: BuildId,
+        (failed_only, only): (bool, Option<JobId>),
+        answer: Sender<Reply>,
+    ) -> Result<(), StoreError> {
         // The build is read from the store, so the store must know all of it.
         self.flush()?;
         match self.pulse.excused(|| self.restored(id))? {
             Some(build) => {
                 let request = self.number(answer);
-                self.handle(Event::RerunAsked { request, build: Box::new(build), failed_only });
+                self.handle(Event::RerunAsked { request, build: Box::new(build), failed_only, only });
             }
             None => reply_to(&answer, Reply::Refused(RefusalReason::UnknownBuild { build: id })),
         }

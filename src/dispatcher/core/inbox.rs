@@ -7,7 +7,7 @@ use super::watcher::Watcher;
 use crate::dispatcher::data_dir::LogPlace;
 use crate::dispatcher::metrics::Counters;
 use crate::dispatcher::mirrors::TaskPlan;
-use crate::model::{AttemptId, BuildId, BuildSource, Moment, RepoName, WallTime};
+use crate::model::{AttemptId, BuildId, BuildSource, JobId, Moment, RepoName, WallTime};
 use crate::scheduler::{Event, Reply, RequestId, RunnerJoined, Scheduler};
 use crate::store::Rule;
 
@@ -39,7 +39,7 @@ pub(crate) enum ToCore {
     /// An observer has announced a commit.
     Commit { commit: Box<NewCommit>, answer: Sender<Reply> },
     /// An operator has ordered a rerun. The core reads the build itself, so that no other rerun comes in between.
-    Rerun { build: BuildId, failed_only: bool, answer: Sender<Reply> },
+    Rerun { build: BuildId, failed_only: bool, only: Option<JobId>, answer: Sender<Reply> },
     /// A look at the core's state, for reports.
     Look(Look),
     /// An observer has said where the repository of that name is.

@@ -14,10 +14,12 @@ impl Operations {
         done(self.core.ask(move |request| Event::CancelAsked { request, build: build.id, job }))
     }
 
-    /// Runs a finished build's jobs again, or only those that did not pass.
-    pub(crate) fn rerun(&self, name: &str, failed_only: bool) -> Result<OrderDone, OperationError> {
-        let build = self.find(name)?.id;
-        done(self.core.answered(|answer| ToCore::Rerun { build, failed_only, answer }))
+    /// Runs a finished build's jobs again, or only those that did not pass, or one of them with the jobs that did not
+    /// pass because of it.
+    pub(crate) fn rerun(&self, name: &str, task: Option<&str>, failed_only: bool) -> Result<OrderDone, OperationError> {
+        let build = self.find(name)?;
+        let only = task.map(|task| self.job_of(&build, task)).transpose()?.map(|job| job.id);
+        done(self.core.answered(|answer| ToCore::Rerun { build: build.id, failed_only, only, answer }))
     }
 
     /// Lets a runner finish the attempts that it holds, and then end.

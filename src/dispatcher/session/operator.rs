@@ -120,7 +120,7 @@ impl OperatorWorker<'_> {
             FromOperator::Why { build, task } => ToOperator::Why(report::why(operations.why(&build, task.as_deref())?)),
             FromOperator::Runners => ToOperator::Runners(report::runners(operations.runners()?)),
             FromOperator::Cancel { build, task } => done(operations.cancel(&build, task.as_deref())?),
-            FromOperator::Rerun { build, failed } => done(operations.rerun(&build, failed)?),
+            FromOperator::Rerun { build, failed, task } => done(operations.rerun(&build, task.as_deref(), failed)?),
             FromOperator::Drain { runner } => done(operations.drain(&runner)?),
             FromOperator::Watch | FromOperator::Logs(_) | FromOperator::Ping => unreachable!("answered elsewhere"),
         })

@@ -10,10 +10,6 @@ worded! {
         NameTaken { runner: RunnerName } = "name_taken",
         /// The store does not have the build any more.
         UnknownBuild { build: BuildId } = "unknown_build",
-        /// Nothing of the build is left to cancel.
-        BuildFinished { build: BuildId } = "build_finished",
-        /// The job that was to be cancelled is finished.
-        JobFinished = "job_finished",
         /// A build that is to run again has to be finished first.
         BuildUnfinished { build: BuildId } = "build_unfinished",
         /// The build has no jobs, because its task file could not be read.
@@ -38,9 +34,22 @@ worded! {
 /// The effect of an operator's order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OrderDone {
-    Cancelled { build: BuildId, jobs: usize },
-    Rerun { build: BuildId, jobs: usize },
-    Draining { runner: RunnerName, attempts: usize },
+    Cancelled {
+        build: BuildId,
+        jobs: usize,
+    },
+    /// All that was to be cancelled is finished already.
+    NothingToCancel {
+        build: BuildId,
+    },
+    Rerun {
+        build: BuildId,
+        jobs: usize,
+    },
+    Draining {
+        runner: RunnerName,
+        attempts: usize,
+    },
 }
 
 /// Why the dispatcher closes a runner's session.

@@ -187,8 +187,6 @@ fn refusals() -> Table<RefusalReason> {
             "a runner named w1 is connected already: give this one another --name",
         ),
         (RefusalReason::UnknownBuild { build }, "unknown_build", "build b12 is no longer there"),
-        (RefusalReason::BuildFinished { build }, "build_finished", "build b12 is finished: there is nothing to cancel"),
-        (RefusalReason::JobFinished, "job_finished", "that job is finished: there is nothing to cancel"),
         (
             RefusalReason::BuildUnfinished { build },
             "build_unfinished",
@@ -350,6 +348,7 @@ fn answers_and_log_lines_have_texts() {
     let (reference, pool) = (RefName::of_branch(&branch), PoolId(1));
     let texts: Vec<(Box<dyn std::fmt::Display>, &str)> = vec![
         (Box::new(OrderDone::Cancelled { build, jobs: 1 }), "build b12: 1 job cancelled"),
+        (Box::new(OrderDone::NothingToCancel { build }), "build b12: it is finished already, nothing was cancelled"),
         (Box::new(OrderDone::Rerun { build, jobs: 2 }), "build b12: 2 jobs will run again"),
         (Box::new(OrderDone::Draining { runner: runner(), attempts: 2 }), "runner w1 finishes 2 attempts, then ends"),
         (Box::new(CloseReason::Overtaken), "its runner has dialled again since"),

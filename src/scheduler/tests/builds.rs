@@ -222,7 +222,12 @@ fn a_rerun_makes_new_attempts_beside_the_old_ones() {
     ];
     let restored = WholeBuild { build, jobs, attempts: vec![] };
     assert_eq!(
-        story.tell(Event::RerunAsked { request: RequestId(1), build: Box::new(restored), failed_only: true }),
+        story.tell(Event::RerunAsked {
+            request: RequestId(1),
+            build: Box::new(restored),
+            failed_only: true,
+            only: None
+        }),
         ["b1 reopened", "j2 queued", "j3 waiting", "> done", "j2 leased to r1 as a3 (number 2)", "> s1 lease a3"]
     );
     story.finish(1, 3, Outcome::Passed);

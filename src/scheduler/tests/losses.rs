@@ -394,8 +394,12 @@ fn an_exclusive_job_that_was_cancelled_runs_again_only_after_its_attempt_has_end
     story.join(2, "w2", 1);
     story.observe("app", None, 1, vec![deploy.clone()]);
     story.cancel(1);
-    let rerun =
-        Event::RerunAsked { request: RequestId(1), build: Box::new(cancelled_build(deploy)), failed_only: true };
+    let rerun = Event::RerunAsked {
+        request: RequestId(1),
+        build: Box::new(cancelled_build(deploy)),
+        failed_only: true,
+        only: None,
+    };
     assert_eq!(story.tell(rerun.clone()), ["> refused"]);
     // The runner is cut off. It may not know of the cancel, and may still be executing.
     story.close(1);

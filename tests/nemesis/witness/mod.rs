@@ -167,7 +167,7 @@ impl Witness {
         let mut inner = self.lock();
         let build = inner.eyes.watch_again(build)?;
         let request = inner.next_request();
-        inner.note(Fact::Arrived(Event::RerunAsked { request, build: Box::new(build), failed_only }));
+        inner.note(Fact::Arrived(Event::RerunAsked { request, build: Box::new(build), failed_only, only: None }));
         Some(request)
     }
 
