@@ -49,7 +49,7 @@ fn a_repository_whose_heads_fit_no_message_is_observed_and_listed_whole() {
     assert_eq!(refused["code"], "refused", "{refused}");
     assert!(refused["text"].as_str().unwrap().contains("update this observer"), "{refused}");
     let empty = old.ask(&json!({"type": "status", "repo": "another", "source": "old:/another"}));
-    assert_eq!(empty, json!({"type": "heads", "repo": "another", "heads": []}));
+    assert_eq!((&empty["type"], &empty["heads"]), (&json!("heads"), &json!([])), "{empty}");
     let short = Wire::greet(&world, "operator", "old").ask(&json!({"type": "status", "limit": 1}));
     assert!(short["more"] == true && short["warnings"].to_string().contains("too long for one answer"), "{short}");
 }
