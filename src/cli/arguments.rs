@@ -1,7 +1,8 @@
 //! The whole command line as it is typed: the global flags and the list of commands. The flags of each command stand in
 //! the command's own file. Nothing here has an effect.
 
-use clap::Parser;
+use clap::builder::Resettable;
+use clap::{CommandFactory, Parser};
 
 use super::logging::Verbosity;
 use super::{
@@ -43,7 +44,6 @@ Exit codes:
     version,
     subcommand_required = true,
     arg_required_else_help = true,
-    disable_help_subcommand = true,
     max_term_width = 100,
     after_help = EXAMPLES
 )]
@@ -52,6 +52,25 @@ pub(crate) struct Arguments {
     pub(crate) verbosity: Verbosity,
     #[command(subcommand)]
     pub(crate) command: Subcommand,
+}
+
+/// The description of the command line that is parsed. `-h` is short, and `--help` has the explanations and examples
+/// too. Usage lines are fixed: clap would name options in them whose variables are set.
+pub(crate) fn command() -> clap::Command {
+    let mut command = Arguments::command();
+    let names: Vec<String> = command.get_subcommands().map(|it| it.get_name().to_owned()).collect();
+    for name in names {
+        let typed = format!("surveil {name}");
+        command = command.mut_subcommand(name, |it| settled(it, &typed));
+    }
+    settled(command, "surveil")
+}
+
+fn settled(command: clap::Command, typed: &str) -> clap::Command {
+    let usage = command.clone().bin_name(typed.to_owned()).render_usage().to_string();
+    let usage = usage.trim_start_matches("Usage: ").to_owned();
+    let explained = command.get_after_help().cloned();
+    command.override_usage(usage).after_help(Resettable::Reset).after_long_help(explained.unwrap_or_default())
 }
 
 /// The command to execute.
@@ -77,7 +96,4 @@ pub(crate) enum Subcommand {
     Restore(backup::RestoreFlags),
     Completions(completions::CompletionsFlags),
     Man(manual::ManFlags),
-    /// Serve one slot of a runner; the runner itself starts this
-    #[command(hide = true)]
-    Supervise,
 }

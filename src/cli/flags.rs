@@ -44,3 +44,21 @@ pub(crate) enum Format {
     Table,
     Json,
 }
+
+/// How an answer is to be printed.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct FormatFlags {
+    /// Text for people, or one line of JSON for programs
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
+}
+
+impl FormatFlags {
+    /// The format that was asked for.
+    pub(crate) fn get(&self) -> Format {
+        if self.json { Format::Json } else { self.format }
+    }
+}

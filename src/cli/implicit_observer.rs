@@ -46,7 +46,8 @@ fn looks_like_a_repository(text: &str) -> bool {
 
 /// Whether this is the name of a command.
 pub(crate) fn is_command(commands: &clap::Command, text: &str) -> bool {
-    commands.find_subcommand(text).is_some()
+    // clap adds `help` by itself, when it parses.
+    text == "help" || commands.find_subcommand(text).is_some()
 }
 
 #[cfg(test)]

@@ -45,7 +45,8 @@ pub(crate) fn run(flags: &ManFlags, parser: Command, out: &mut Output) -> Result
 fn pages(mut parser: Command) -> Result<Vec<(String, Vec<u8>)>, CliError> {
     // Gives each command the global flags, and its name behind that of the program.
     parser.build();
-    let commands: Vec<Command> = parser.get_subcommands().filter(|command| !command.is_hide_set()).cloned().collect();
+    let is_shown = |command: &&Command| !command.is_hide_set() && command.get_name() != "help";
+    let commands: Vec<Command> = parser.get_subcommands().filter(is_shown).cloned().collect();
     let mut pages = Vec::with_capacity(1 + commands.len());
     for command in std::iter::once(parser).chain(commands) {
         let name = command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned();

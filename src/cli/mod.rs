@@ -52,7 +52,7 @@ mod table;
 
 use std::ffi::OsString;
 
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches};
 
 use arguments::{Arguments, Subcommand};
 
@@ -73,7 +73,7 @@ pub fn is_supervise(arguments: &[OsString]) -> bool {
 /// Executes a command line. `arguments[0]` is the program.
 pub fn run(arguments: Vec<OsString>) -> Result<ExitCode, CliError> {
     // The description of all commands takes 150 KiB: it must not live as long as a role does.
-    let parsed = Arguments::try_parse_from(implicit_observer::with_command(arguments, &Arguments::command()));
+    let parsed = parse(arguments);
     match parsed {
         Ok(arguments) => perform(arguments),
         Err(error) => {
@@ -89,6 +89,13 @@ pub fn run(arguments: Vec<OsString>) -> Result<ExitCode, CliError> {
 #[must_use]
 pub fn shown(error: &CliError) -> String {
     visible_lines(&chain(error))
+}
+
+fn parse(arguments: Vec<OsString>) -> Result<Arguments, clap::Error> {
+    let mut command = arguments::command();
+    let words = implicit_observer::with_command(arguments, &command);
+    let matches = command.try_get_matches_from_mut(words)?;
+    Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
 fn perform(arguments: Arguments) -> Result<ExitCode, CliError> {
@@ -131,8 +138,6 @@ fn perform(arguments: Arguments) -> Result<ExitCode, CliError> {
         Subcommand::Restore(flags) => backup::restore(flags, &mut out),
         Subcommand::Completions(flags) => completions::run(&flags, Arguments::command(), &mut out),
         Subcommand::Man(flags) => manual::run(&flags, Arguments::command(), &mut out),
-        // Reached only if a global flag stands before the word, which a runner never writes.
-        Subcommand::Supervise => crate::process::supervise().map(|()| ExitCode::Ok).map_err(CliError::Process),
     }
 }
 

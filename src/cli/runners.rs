@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::flags::{DispatchFlags, Format};
+use super::flags::{DispatchFlags, FormatFlags};
 use super::report::present;
 use super::table::{Column, Table, one_line};
 use super::{CliError, ExitCode, Output, human};
@@ -11,15 +11,14 @@ use crate::protocol::operator::{FromOperator, RunnerReport, RunnersReport, ToOpe
 const EXAMPLES: &str = "\
 Examples:
   surveil runners
-  surveil runners --format json";
+  surveil runners --json";
 
 /// List the runners: their labels, and the jobs that they execute
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RunnersFlags {
-    /// A table for people, or one line of JSON for programs
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
+    #[command(flatten)]
+    format: FormatFlags,
     #[command(flatten)]
     operator: DispatchFlags,
 }
@@ -29,7 +28,7 @@ pub(crate) fn run(flags: &RunnersFlags, out: &mut Output) -> Result<ExitCode, Cl
     let ToOperator::Runners(report) = flags.operator.connect()?.ask(&FromOperator::Runners)? else {
         return Err(CliError::Unexpected("`runners`"));
     };
-    present(&report, flags.format, out, print)?;
+    present(&report, flags.format.get(), out, print)?;
     Ok(ExitCode::Ok)
 }
 

@@ -4,7 +4,7 @@
 use clap::Args;
 
 use super::build_name::{BuildFlags, NamedBuild};
-use super::flags::{DispatchFlags, Format};
+use super::flags::{DispatchFlags, Format, FormatFlags};
 use super::hints::Hints;
 use super::output::{bold, dim, painted};
 use super::report::{begun_ms, first_lease_ms, job_word, lasted, present, short, took};
@@ -35,9 +35,8 @@ pub(crate) struct ShowFlags {
     /// Wait until the build is finished, and exit with its verdict
     #[arg(long)]
     wait: bool,
-    /// Text for people, or one line of JSON for programs
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
+    #[command(flatten)]
+    format: FormatFlags,
     #[command(flatten)]
     operator: DispatchFlags,
 }
@@ -59,8 +58,8 @@ pub(crate) fn run(flags: ShowFlags, out: &mut Output) -> Result<ExitCode, CliErr
         only(&mut report, &task)?;
     }
     let hints = Hints::of(&flags.operator);
-    let is_for_people = flags.format == Format::Table;
-    present(&report, flags.format, out, |report, out| print(report, clock::wall().0, &hints, out))?;
+    let is_for_people = flags.format.get() == Format::Table;
+    present(&report, flags.format.get(), out, |report, out| print(report, clock::wall().0, &hints, out))?;
     if is_for_people {
         excerpts(&flags.operator, &report, out)?;
     }
@@ -71,7 +70,7 @@ pub(crate) fn run(flags: ShowFlags, out: &mut Output) -> Result<ExitCode, CliErr
 impl ShowFlags {
     /// The build to watch live, if that is what these flags mean: a person waits for it at a terminal.
     pub(crate) fn watched(&self, out: &Output) -> Option<(&DispatchFlags, &BuildFlags)> {
-        let is_live = self.wait && self.format == Format::Table && out.width().is_some();
+        let is_live = self.wait && self.format.get() == Format::Table && out.width().is_some();
         is_live.then_some((&self.operator, &self.named))
     }
 }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::flags::{DispatchFlags, Format};
+use super::flags::{DispatchFlags, FormatFlags};
 use super::output::{bold, painted};
 use super::report::{begun_ms, first_lease_ms, job_word, present, short, took};
 use super::table::{Column, Table};
@@ -17,7 +17,7 @@ The JSON form has the fields of `status` in docs/protocol.md. New versions may a
 Examples:
   surveil status
   surveil status --repo app --limit 50
-  surveil status --format json | jq '.builds[] | [.commit, .state]'";
+  surveil status --json | jq '.builds[] | [.commit, .state]'";
 
 /// Show builds, the queue and the runners
 #[derive(Debug, Args)]
@@ -29,9 +29,8 @@ pub(crate) struct StatusFlags {
     /// Number of finished builds to list
     #[arg(long, value_name = "N", default_value_t = 15)]
     limit: u32,
-    /// A table for people, or one line of JSON for programs
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
+    #[command(flatten)]
+    format: FormatFlags,
     #[command(flatten)]
     operator: DispatchFlags,
 }
@@ -42,7 +41,7 @@ pub(crate) fn run(flags: StatusFlags, out: &mut Output) -> Result<ExitCode, CliE
     let ToOperator::Status(report) = flags.operator.connect_or_read()?.ask(&question)? else {
         return Err(CliError::Unexpected("`status`"));
     };
-    present(&report, flags.format, out, |report, out| print(report, clock::wall().0, out))?;
+    present(&report, flags.format.get(), out, |report, out| print(report, clock::wall().0, out))?;
     Ok(ExitCode::Ok)
 }
 
@@ -136,6 +135,7 @@ fn summary(report: &StatusReport) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::flags::Format;
     use crate::cli::tests::support::Collected;
     use crate::cli::tests::support::{attempt, build, job};
     use crate::protocol::codec;

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::build_name::{BuildFlags, NamedBuild};
-use super::flags::{DispatchFlags, Format};
+use super::flags::{DispatchFlags, FormatFlags};
 use super::output::{bold, dim};
 use super::report::present;
 use super::table::one_line;
@@ -22,9 +22,8 @@ Examples:
 pub(crate) struct WhyFlags {
     #[command(flatten)]
     named: BuildFlags,
-    /// Text for people, or one line of JSON for programs
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
+    #[command(flatten)]
+    format: FormatFlags,
     #[command(flatten)]
     operator: DispatchFlags,
 }
@@ -36,7 +35,7 @@ pub(crate) fn run(flags: WhyFlags, out: &mut Output) -> Result<ExitCode, CliErro
     let NamedBuild { build, task } = flags.named.resolve(&mut session)?;
     let answer = session.ask(&FromOperator::Why { build, task })?;
     let ToOperator::Why(report) = answer else { return Err(CliError::Unexpected("`why`")) };
-    present(&report, flags.format, out, print)?;
+    present(&report, flags.format.get(), out, print)?;
     Ok(ExitCode::Ok)
 }
 

@@ -14,14 +14,17 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
 use super::lock::Lock;
-use super::tables::meta;
+use super::tables::{builds, meta};
 use super::{check, connection, failure, schema, wal};
 use crate::model::{BuildId, WallTime};
 use crate::store::StoreError;
 
-/// After a restoration, builds are numbered on from the current time in seconds. No dispatcher makes a build a second
-/// for long. So no build after the backup, and none after an earlier restoration of it, has such a number.
+/// After a restoration, numbers of builds skip so many for each second since the last build in the copy. No dispatcher
+/// makes a build a second for long. So no build after the backup, and none after an earlier restoration of it, has such
+/// a number; and it stays short enough to be typed.
 const BUILDS_PER_SECOND: u64 = 1;
+/// Numbers of builds that are skipped besides: for many branches that were pushed at once right after the backup.
+const BUILDS_AT_ONCE: u64 = 1000;
 /// Numbers of jobs and attempts for each second: there may be many of them in a second. The numbers stay below 2^53,
 /// which readers of JSON take for integers.
 const OTHERS_PER_SECOND: u64 = 1 << 20;
@@ -98,16 +101,15 @@ fn renumber(part: &Path, at: WallTime) -> Result<BuildId, StoreError> {
     let change = |conn: &mut Connection| {
         let tx = conn.transaction()?;
         meta::unmark_backup(&tx)?;
-        let mut last_build = 0;
-        for (table, factor) in
-            [("builds", BUILDS_PER_SECOND), ("jobs", OTHERS_PER_SECOND), ("attempts", OTHERS_PER_SECOND)]
-        {
+        let newest = builds::newest_at(&tx)?.map_or(seconds, |at| u64::try_from(at.0).unwrap_or(0) / 1000);
+        let last_build = meta::last_id(&tx, "builds")?
+            .saturating_add(BUILDS_AT_ONCE)
+            .saturating_add(seconds.saturating_sub(newest).saturating_mul(BUILDS_PER_SECOND));
+        meta::set_last_id(&tx, "builds", last_build)?;
+        for table in ["jobs", "attempts"] {
             // If the clock is behind the clock of an earlier restoration, the numbers still skip one second.
-            let last = meta::last_id(&tx, table)?.saturating_add(factor).max(seconds.saturating_mul(factor));
-            meta::set_last_id(&tx, table, last)?;
-            if table == "builds" {
-                last_build = last;
-            }
+            let next = meta::last_id(&tx, table)?.saturating_add(OTHERS_PER_SECOND);
+            meta::set_last_id(&tx, table, next.max(seconds.saturating_mul(OTHERS_PER_SECOND)))?;
         }
         tx.commit()?;
         // Moves what is in the log into the one file that is put in place.

@@ -148,3 +148,51 @@ fn a_follower_says_what_it_waits_for() {
     let notes = String::from_utf8(said.stderr).unwrap();
     assert!(notes.contains("no runner is connected"), "{notes}");
 }
+
+#[test]
+fn help_is_short_or_long_and_does_not_change_with_the_environment() {
+    let world = World::new();
+    let short = world.surveil(&["status", "-h"]).ok();
+    let long = world.surveil(&["status", "--help"]).ok();
+    assert!(!short.contains("Examples:") && long.contains("Examples:"), "{short}\n{long}");
+    assert_eq!(world.surveil(&["help", "status"]).ok(), long);
+    assert_eq!(world.surveil(&["help"]).ok(), world.surveil(&["--help"]).ok());
+    for shown in [&["help"][..], &["completions", "bash"], &["completions", "zsh"]] {
+        assert!(!world.surveil(shown).ok().contains("supervise"), "{shown:?}");
+    }
+    let unknown = world.surveil(&["supervize"]).error(2);
+    assert!(!unknown.contains("supervise"), "{unknown}");
+
+    let mut plain = world.sealed(env!("CARGO_BIN_EXE_surveil"));
+    plain.args(["status", "--limit", "many"]);
+    let plain = world.run(plain).error(2);
+    let mut set = world.sealed(env!("CARGO_BIN_EXE_surveil"));
+    set.args(["status", "--limit", "many"]).env("SURVEIL_DISPATCH", "h:1").env("SURVEIL_DATA", "/d");
+    assert_eq!(world.run(set).error(2), plain);
+    let mut usage = world.sealed(env!("CARGO_BIN_EXE_surveil"));
+    usage.args(["status", "more"]).env("SURVEIL_DISPATCH", "h:1");
+    let usage = world.run(usage).error(2);
+    assert!(usage.contains("Usage: surveil status [OPTIONS]\n"), "{usage}");
+}
+
+#[test]
+fn json_has_a_short_flag_and_times_have_a_zone() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let commit = repository.commit_script("true");
+    let _roles = world.roles(&[&repository]);
+    world.expect(&commit, "passed");
+    let strict = |arguments: &[&str]| world.surveil(arguments).ok();
+    for command in [&["show", "1"][..], &["why", "1"]] {
+        let long = [command, &["--format=json"]].concat();
+        assert_eq!(strict(&[command, &["--json"]].concat()), strict(&long));
+    }
+    for command in ["status", "runners"] {
+        assert!(strict(&[command, "--json"]).starts_with('{'), "{command}");
+    }
+    let mut tokyo = world.command(&["why", "1"]);
+    tokyo.env("TZ", "Asia/Tokyo");
+    let why = world.run(tokyo).ok();
+    assert!(why.lines().all(|line| line.get(19..22) == Some("Z  ")), "{why}");
+    assert_eq!(why, strict(&["why", "1"]), "the same zone everywhere");
+}

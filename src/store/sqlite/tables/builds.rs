@@ -166,6 +166,11 @@ pub(crate) fn of_commit(conn: &Connection, digits: &str, scope: &Scope, limit: u
     read_all(conn, OF_COMMIT, params![low, high, scope.repo, scope.reference, limit], |row| row.get(0))
 }
 
+/// The time at which the newest build was added, if there is one.
+pub(crate) fn newest_at(conn: &Connection) -> rusqlite::Result<Option<WallTime>> {
+    read_one(conn, "SELECT created_at FROM builds ORDER BY id DESC LIMIT 1", [], |row| row.get(0))
+}
+
 /// The build with the next higher number.
 pub(crate) fn after(conn: &Connection, id: BuildId) -> rusqlite::Result<Option<Build>> {
     const AFTER: &str = select!("", "WHERE b.id > ?1 ORDER BY b.id LIMIT 1");
