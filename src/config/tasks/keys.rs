@@ -90,7 +90,7 @@ pub(super) static KEYS: [Key; 9] = [
     },
     Key {
         name: "exclusive",
-        row: "`true` or `false` | `false` | whether two attempts of this job must never overlap",
+        row: "`true` or `false` | `false` | whether attempts of this task must never overlap, over all builds of the repository",
         aliases: &["concurrency", "resource_group", "lock", "concurrency_group"],
         read: |entry, draft| entry.flag().map(|flag| draft.recipe.exclusive = flag),
     },

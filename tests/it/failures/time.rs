@@ -114,6 +114,8 @@ fn the_wall_clock_is_asked_for_people_only() {
         "dispatcher/core/batch.rs",
         "dispatcher/retention/keeper.rs",
         "dispatcher/operations/find.rs",
+        "dispatcher/operations/questions.rs",
+        "cli/stored.rs",
         "dispatcher/start.rs",
         "observer/run.rs",
     ];

@@ -135,7 +135,7 @@ fn the_runners_are_listed_with_what_they_offer_and_do() {
     begun.reaches(1);
 
     let table = world.surveil(&["runners"]).ok();
-    assert!(table.contains("w1") && table.contains("1/3") && table.contains("gpu"), "{table}");
+    assert!(table.contains("w1") && table.contains("1 of 3") && table.contains("gpu"), "{table}");
     assert!(table.contains("b1/test"), "{table}");
     let report: serde_json::Value = serde_json::from_str(&world.surveil(&["runners", "--format=json"]).ok()).unwrap();
     let runner = &report["runners"][0];

@@ -36,7 +36,7 @@ fn a_first_item_that_cannot_be_a_program_is_refused_with_what_to_write() {
     for (run, message, help) in [
         ("['cargo build']", "`cargo build` is no program: a list", "write `run = \"cargo build\"`"),
         ("[' make']", "` make` is no program: a list", "write `run = \"make\"`"),
-        ("[\"make\\ntest\"]", "`make\u{fffd}test` is no program: a list", "write it as a string"),
+        ("[\"make\\ntest\"]", "`make test` is no program: a list", "write it as a string"),
         ("['cargo build', '--release']", "`cargo build` is no program", "write `run = \"cargo build --release\"`"),
         ("['make && make x']", "`make && make x` is no", "write `run = \"make && make x\"`"),
         ("['cd', 'app']", "`cd` is a word of the shell", "write `run = \"cd app\"`"),
