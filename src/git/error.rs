@@ -22,6 +22,13 @@ pub enum GitError {
         path.display(), shell_path(path)
     )]
     Owner { path: PathBuf },
+    /// The refs are in a storage that libgit2 does not know, such as reftable, and git does not read it either.
+    #[error(
+        "could not read the refs of {}: they are stored in a format that only the git program reads (reftable needs \
+         version 2.45 or later)",
+        path.display()
+    )]
+    RefStorage { path: PathBuf, source: Box<GitError> },
     #[error("could not {action} {}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
     /// One of git's own files does not hold what it should.
@@ -99,6 +106,7 @@ impl GitError {
                 matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
             }
             Self::Owner { .. }
+            | Self::RefStorage { .. }
             | Self::NoCommit { .. }
             | Self::AmbiguousCommit { .. }
             | Self::NoRemote { .. }

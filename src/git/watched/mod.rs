@@ -190,8 +190,12 @@ impl Watched {
         if globs.iter().all(|glob| is_plain(glob)) {
             for name in globs {
                 let full = format!("refs/heads/{name}");
-                if let Some(commit) = self.refs.find(&full)? {
-                    found.push(head_of(&full, commit));
+                match self.refs.find(&full) {
+                    Ok(commit) => found.extend(commit.map(|commit| head_of(&full, commit))),
+                    // Like a listing: a broken branch stops no other one. Alone it is an error, so that it never looks
+                    // deleted.
+                    Err(GitError::Broken { .. }) if globs.len() > 1 => {}
+                    Err(error) => return Err(error),
                 }
             }
             found.sort_by(|a, b| a.branch.cmp(&b.branch));
@@ -200,7 +204,9 @@ impl Watched {
         }
         let globs: Vec<_> = globs.iter().map(|glob| WildMatch::new(glob)).collect();
         for (name, commit) in self.refs.branches()? {
-            if globs.iter().any(|glob| glob.matches(short_name(&name))) {
+            // git makes no branch of this name; a file may have it all the same.
+            let is_branch = name != "refs/heads/HEAD";
+            if is_branch && globs.iter().any(|glob| glob.matches(short_name(&name))) {
                 found.push(head_of(&name, commit));
             }
         }
@@ -261,7 +267,7 @@ fn locate_by_program(path: &Path) -> Result<RepoParts, GitError> {
         Err(GitError::Program { detail, .. }) if detail.contains("dubious ownership") => {
             return Err(GitError::Owner { path: real });
         }
-        answer => answer?,
+        answer => answer.map_err(|source| GitError::RefStorage { path: real.clone(), source: Box::new(source) })?,
     };
     let format = if format == "sha256" { ObjectFormat::Sha256 } else { ObjectFormat::Sha1 };
     log::info!("refs of {} are read by the git program: libgit2 does not support this ref storage", path.display());

@@ -252,3 +252,24 @@ fn what_the_dispatcher_cannot_parse_is_not_sent_in_every_session_anew() {
     let mut dispatcher = stage.session(&[]);
     assert_eq!(dispatcher.announced().show(), format!("main -..{first}"));
 }
+
+/// Point 21 of the faults from the field: a branch whose file is broken is neither moved nor deleted, and what is no ref
+/// at all is passed over; the other branches go on.
+#[test]
+fn a_broken_branch_stops_no_other_one_and_is_not_announced_as_gone() {
+    let (repository, first) = Repository::with_commit();
+    repository.git(&["branch", "topic"]);
+    let heads = repository.path().join(".git/refs/heads");
+    let stage = Stage::of_all_branches(&repository, 20);
+    let mut dispatcher = stage.session(&[("main", &first), ("topic", &first)]);
+    fs::write(heads.join("topic"), "").unwrap();
+    fs::write(heads.join("main (conflicted copy)"), "").unwrap();
+    let second = repository.commit("second");
+    let announced = dispatcher.announced();
+    assert_eq!(announced.show(), format!("main {first}..{second}"));
+    dispatcher.accept(&announced, 1);
+    assert!(dispatcher.hears_nothing_for(Duration::from_millis(300)));
+    fs::write(heads.join("topic"), format!("{second}\n")).unwrap();
+    assert_eq!(dispatcher.announced().show(), format!("topic {first}..{second}"));
+    stage.stop();
+}

@@ -1,0 +1,91 @@
+//! Reads a repository's branches: HEAD, loose refs and packed refs as files, or all of them from the `git` program if
+//! the ref storage is one that only git knows.
+//!
+//! The files are read here because a watcher must tell a branch that is gone from one that cannot be read just now, and
+//! libgit2's iteration skips the latter silently. A single broken ref is left out of a listing, as git leaves it out, and
+//! is an error for whoever asks for that ref. Whatever concerns all refs is an error of the whole listing.
+
+mod files;
+mod packed;
+mod program;
+#[cfg(test)]
+mod tests;
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::error::GitError;
+use crate::model::CommitId;
+
+pub(super) use files::RefFiles;
+pub(super) use program::RefProgram;
+
+/// The beginning of the full names of branches.
+const BRANCHES: &str = "refs/heads/";
+
+/// The content of HEAD.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum HeadPointer {
+    /// The full name of a ref, which may not exist yet.
+    Names(String),
+    /// The commit that it is at.
+    Detached(CommitId),
+}
+
+/// A repository's refs.
+pub(super) enum Refs {
+    Files(RefFiles),
+    Program(RefProgram),
+}
+
+impl Refs {
+    pub(super) fn head(&self) -> Result<HeadPointer, GitError> {
+        match self {
+            Self::Files(files) => files.head(),
+            Self::Program(program) => Ok(program.read()?.head),
+        }
+    }
+
+    /// Returns the commit of a ref by its full name; `None` if there is no such ref.
+    pub(super) fn find(&self, name: &str) -> Result<Option<CommitId>, GitError> {
+        match self {
+            Self::Files(files) => files.find(name),
+            Self::Program(program) => Ok(program.read()?.branches.into_iter().find(|(n, _)| n == name).map(|(_, c)| c)),
+        }
+    }
+
+    /// Returns all branches by full name, sorted: those that `git for-each-ref` prints. Leaves out names that are not
+    /// UTF-8, names that git refuses, and branches that are broken.
+    pub(super) fn branches(&self) -> Result<Vec<(String, CommitId)>, GitError> {
+        match self {
+            Self::Files(files) => files.branches(),
+            Self::Program(program) => Ok(program.read()?.branches),
+        }
+    }
+}
+
+/// Returns the directories in which a change of a branch or of HEAD shows, with all directories below `refs/heads`.
+pub(super) fn notify_paths(git_dir: &Path, common_dir: &Path) -> Vec<PathBuf> {
+    let mut paths = vec![common_dir.to_owned()];
+    if git_dir != common_dir {
+        paths.push(git_dir.to_owned());
+    }
+    for base in [common_dir, git_dir] {
+        let tables = base.join("reftable");
+        if tables.is_dir() && !paths.contains(&tables) {
+            paths.push(tables);
+        }
+    }
+    let mut pending = vec![common_dir.join("refs").join("heads")];
+    while let Some(path) = pending.pop() {
+        let Ok(entries) = fs::read_dir(&path) else { continue };
+        for entry in entries.flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) && !entry.file_name().as_bytes().starts_with(b".") {
+                pending.push(entry.path());
+            }
+        }
+        paths.push(path);
+    }
+    paths
+}
