@@ -83,6 +83,8 @@ pub enum GitError {
     /// The git program ended with an error. `detail` is the last thing that it printed, without the secrets of URLs.
     #[error("could not {action}: {detail}")]
     Program { action: String, detail: String },
+    #[error("could not {action}: nothing moved for {seconds} s, so the git program was ended")]
+    Stalled { action: String, seconds: u64 },
     #[error("could not {action}: the git program was ended after {seconds} s")]
     TooLong { action: String, seconds: u64 },
 }
@@ -123,6 +125,7 @@ impl GitError {
             | Self::Keep { .. }
             | Self::NoProgram { .. }
             | Self::Program { .. }
+            | Self::Stalled { .. }
             | Self::TooLong { .. } => false,
         }
     }

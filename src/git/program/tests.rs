@@ -194,30 +194,123 @@ fn following_a_remote_executes_nothing_that_either_repository_configures() {
     }
 }
 
+/// A command for the shell, which ends with this process.
+fn shell(script: &str) -> Command {
+    let mut command = guarded("sh");
+    command.args(["-c", script]);
+    command
+}
+
 #[test]
 fn a_program_that_hangs_is_ended_with_what_it_started() {
-    let repo = Repo::new();
-    let mut command = Command::new("sh");
-    command.args(["-c", "sleep 1000 & echo $! ; sleep 1000"]).stdin(Stdio::null());
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let error = finish(command, "wait", Duration::from_millis(100)).unwrap_err();
+    let limits =
+        |whole, silence| Limits { whole: Duration::from_millis(whole), silence: Duration::from_millis(silence) };
+    let error = finish(shell("sleep 1000 & sleep 1000"), "wait", limits(100, 60_000)).err().unwrap();
     assert!(matches!(error, GitError::TooLong { .. }), "{error}");
-    drop(repo);
+    // Output shows that something moves; without it the program is ended much earlier than at its whole limit.
+    let talking = "for it in 1 2 3 4 5 6 7 8; do echo $it >&2; sleep 0.1; done; sleep 1000";
+    let began = crate::clock::instant();
+    let error = finish(shell(talking), "fetch x", limits(60_000, 700)).err().unwrap();
+    assert!(crate::clock::instant() - began >= Duration::from_millis(1_300), "it was ended while it talked");
+    assert_eq!(error.to_string(), "could not fetch x: nothing moved for 0 s, so the git program was ended");
+}
+
+/// Point 20 of the faults from the field: nothing outlives the process that started it. A closed standard input is all
+/// that the guard sees of its end, whatever ended it.
+#[test]
+fn a_program_ends_with_the_process_that_started_it() {
+    use std::io::{BufRead, BufReader, Read};
+    use std::os::unix::process::CommandExt;
+
+    let mut child = shell("sleep 1000 & echo started; sleep 1000").process_group(0).spawn().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    assert_eq!(line, "started\n");
+    drop(child.stdin.take());
+    // The pipe closes only when every process that holds it has ended.
+    assert_eq!(output.read_to_end(&mut Vec::new()).unwrap(), 0);
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&child.wait().unwrap()), Some(9));
 }
 
 #[test]
 fn a_missing_program_is_said_to_be_missing() {
-    let mut command = Command::new("/nonexistent/git");
-    command.stdin(Stdio::null());
-    let error = finish(command, "fetch x", Duration::from_secs(1)).unwrap_err();
+    let error = finish(guarded("/nonexistent/git"), "fetch x", within(Duration::from_secs(60))).err().unwrap();
     assert_eq!(error.to_string(), "could not fetch x: the git program could not be started");
 }
 
 #[test]
 fn output_on_both_streams_is_read_whole() {
-    let mut command = Command::new("sh");
-    command.args(["-c", "head -c 300000 /dev/zero; head -c 300000 /dev/zero >&2; exit 3"]).stdin(Stdio::null());
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let (status, output, errors) = finish(command, "read", Duration::from_secs(30)).unwrap();
-    assert_eq!((status.code(), output.len(), errors.len()), (Some(3), 300_000, 300_000));
+    let script = "head -c 300000 /dev/zero; head -c 300000 /dev/zero >&2; exit 3";
+    let ended = finish(shell(script), "read", within(Duration::from_secs(60))).unwrap();
+    assert_eq!((ended.status.code(), ended.output.len(), ended.errors.len()), (Some(3), 300_000, 300_000));
+}
+
+/// Point 20: packs and objects of a mirror after many force pushes.
+#[test]
+fn a_mirror_stays_small_after_many_force_pushes() {
+    let repo = Repo::new();
+    let mirror = repo.beside("mirror.git");
+    for round in 0..30 {
+        for file in 0..20 {
+            repo.write(&format!("file{file}"), format!("{round} {file} {}", "x".repeat(500)));
+        }
+        repo.git(&["add", "--all"]);
+        if round == 0 {
+            repo.git(&["commit", "--quiet", "--message", "first"]);
+        } else {
+            repo.git(&["commit", "--quiet", "--amend", "--message", &format!("round {round}")]);
+        }
+        repo.git(&["branch", "--force", &format!("branch{}", round % 3)]);
+        fetch_mirror(&url_of(&repo), &mirror).unwrap();
+    }
+    let counts = git_in(&mirror, &["count-objects", "-v"]);
+    let count = |name: &str| -> usize {
+        counts.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).unwrap().parse().unwrap()
+    };
+    let reachable = git_in(&mirror, &["rev-list", "--objects", "--all"]).lines().count();
+    assert!(count("packs") <= 10, "{counts}");
+    assert_eq!(count("count"), 0, "no loose objects: {counts}");
+    assert!(count("in-pack") <= 4 * reachable, "{reachable} of {counts}");
+    git_in(&mirror, &["fsck", "--no-dangling"]);
+    let heads = Watched::open(&mirror).unwrap().heads(&BranchSelection::Matching(vec!["*".into()])).unwrap();
+    assert_eq!(heads.len(), 4);
+}
+
+/// Point 20: both branches are there before and after; only the remote's HEAD changes.
+#[test]
+fn a_mirror_follows_the_remotes_head_though_no_branch_moves() {
+    let repo = Repo::new();
+    repo.write("file", "1").commit("first");
+    repo.git(&["branch", "trunk"]);
+    let mirror = repo.beside("mirror.git");
+    fetch_mirror(&url_of(&repo), &mirror).unwrap();
+    let main = || Watched::open(&mirror).unwrap().heads(&BranchSelection::Main).unwrap()[0].branch.to_string();
+    assert_eq!(main(), "main");
+    repo.git(&["symbolic-ref", "HEAD", "refs/heads/trunk"]);
+    fetch_mirror(&url_of(&repo), &mirror).unwrap();
+    assert_eq!(main(), "trunk");
+    // A remote whose HEAD names no branch, for now, changes nothing.
+    repo.git(&["symbolic-ref", "HEAD", "refs/heads/unborn"]);
+    fetch_mirror(&url_of(&repo), &mirror).unwrap();
+    assert_eq!(main(), "trunk");
+    repo.git(&["symbolic-ref", "HEAD", "refs/heads/main"]);
+    fetch_mirror(&url_of(&repo), &mirror).unwrap();
+    assert_eq!(main(), "main");
+}
+
+#[test]
+fn two_observers_may_fetch_into_one_mirror() {
+    let repo = Repo::new();
+    repo.write("file", "1").commit("first");
+    let (mirror, url) = (repo.beside("mirror.git"), url_of(&repo));
+    for round in 0..3 {
+        let second = repo.write("file", format!("{round}")).commit("another");
+        std::thread::scope(|scope| {
+            let fetches: Vec<_> = (0..3).map(|_| scope.spawn(|| fetch_mirror(&url, &mirror))).collect();
+            fetches.into_iter().for_each(|fetch| fetch.join().unwrap().unwrap());
+        });
+        let heads = Watched::open(&mirror).unwrap().heads(&BranchSelection::Main).unwrap();
+        assert_eq!(heads[0].commit, second);
+    }
 }

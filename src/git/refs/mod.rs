@@ -2,8 +2,8 @@
 //! the ref storage is one that only git knows.
 //!
 //! The files are read here because a watcher must tell a branch that is gone from one that cannot be read just now, and
-//! libgit2's iteration skips the latter silently. A single broken ref is left out of a listing, as git leaves it out, and
-//! is an error for whoever asks for that ref. Whatever concerns all refs is an error of the whole listing.
+//! libgit2's iteration skips the latter silently. A single broken ref is left out of a listing, as git leaves it out,
+//! and is an error for whoever asks for that ref. Whatever concerns all refs is an error of the whole listing.
 
 mod files;
 mod packed;

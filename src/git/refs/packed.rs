@@ -122,8 +122,8 @@ pub(super) fn parse_packed(path: &Path, text: &[u8]) -> Result<Vec<(String, Comm
     Ok(branches)
 }
 
-/// Calls `take` with the id and the name of each line. `#` starts a header line; `^` starts the peeled target of the tag
-/// in the line before. A line that is anything else is an error: the file is damaged, and what it lacks is unknown.
+/// Calls `take` with the id and the name of each line. `#` starts a header line; `^` starts the peeled target of the
+/// tag in the line before. A line that is anything else is an error: the file is damaged, and what it lacks is unknown.
 fn each_line<'a>(path: &Path, text: &'a [u8], mut take: impl FnMut(&'a [u8], &'a [u8])) -> Result<(), GitError> {
     let broken = |why| GitError::Broken { path: path.to_owned(), why };
     // If a crash cut the file, its last line could look like a ref that does not exist.
@@ -135,7 +135,8 @@ fn each_line<'a>(path: &Path, text: &'a [u8], mut take: impl FnMut(&'a [u8], &'a
             continue;
         }
         let space = line.iter().position(|b| *b == b' ');
-        let (id, name) = space.map(|at| (&line[..at], &line[at + 1..])).ok_or_else(|| broken("a line of it is no ref"))?;
+        let (id, name) =
+            space.map(|at| (&line[..at], &line[at + 1..])).ok_or_else(|| broken("a line of it is no ref"))?;
         let is_id = matches!(id.len(), 40 | 64) && id.iter().all(u8::is_ascii_hexdigit);
         if !is_id || name.is_empty() {
             return Err(broken("a line of it is no ref"));

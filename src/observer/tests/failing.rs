@@ -253,8 +253,8 @@ fn what_the_dispatcher_cannot_parse_is_not_sent_in_every_session_anew() {
     assert_eq!(dispatcher.announced().show(), format!("main -..{first}"));
 }
 
-/// Point 21 of the faults from the field: a branch whose file is broken is neither moved nor deleted, and what is no ref
-/// at all is passed over; the other branches go on.
+/// Point 21 of the faults from the field: a branch whose file is broken is neither moved nor deleted, and what is no
+/// ref at all is passed over; the other branches go on.
 #[test]
 fn a_broken_branch_stops_no_other_one_and_is_not_announced_as_gone() {
     let (repository, first) = Repository::with_commit();

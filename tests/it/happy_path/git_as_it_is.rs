@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::harness::{World, text};
+use crate::harness::{World, text, until};
 
 /// A script that prints git's variables for one repository that it has, in angle brackets; `<>` if it has none.
 const SAYS_LOCAL_VARIABLES: &str = "echo \"<$(for it in $(git rev-parse --local-env-vars) GIT_QUARANTINE_PATH; do \
@@ -177,5 +177,29 @@ fn the_text_of_a_commit_is_shown_readably_and_harmlessly_by_every_command() {
                 || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
         });
         assert_eq!(bad, None, "{text}");
+    }
+}
+
+/// Point 20: a remote that accepts the connection and says nothing. git and what it started end with the observer, also
+/// when that is killed.
+#[test]
+fn a_git_that_hangs_ends_with_the_observer() {
+    let world = World::new();
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("git://{}/app.git", server.local_addr().unwrap());
+    let _dispatcher = world.dispatcher(&[]);
+    let before = world.processes(&[]).len();
+    for is_killed in [true, false] {
+        let mut observer = world.start("observer", &["observer", &url]);
+        let connection = server.accept().unwrap();
+        assert!(world.processes(&[]).len() > before + 1, "git is running");
+        if is_killed {
+            observer.kill();
+        } else {
+            observer.signal(rustix::process::Signal::TERM);
+            assert_eq!(observer.exit_code(), 0);
+        }
+        until("nothing is left of git", || world.processes(&[]).len() == before);
+        drop(connection);
     }
 }
