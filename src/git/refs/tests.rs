@@ -48,8 +48,11 @@ fn target() -> impl Strategy<Value = String> {
     let usual = ["refs/heads/main", "refs/heads/a", "refs/heads/b", "refs/remotes/origin/a", "refs/tags/a", "HEAD"];
     let of_others =
         ["main-worktree/HEAD", "main-worktree/refs/heads/a", "refs/worktree/a", "no-such", "refs/heads/../x"];
-    prop_oneof![4 => select(usual.to_vec()).prop_map(String::from), 1 => select(of_others.to_vec()).prop_map(String::from),
-        1 => name()]
+    prop_oneof![
+        4 => select(usual.to_vec()).prop_map(String::from),
+        1 => select(of_others.to_vec()).prop_map(String::from),
+        1 => name(),
+    ]
 }
 
 fn content() -> impl Strategy<Value = Content> {
@@ -126,7 +129,10 @@ fn check(repo: &Repo, at: &Path) {
     let git_dir = PathBuf::from(git_in(at, &["rev-parse", "--absolute-git-dir"]));
     let refs = Refs::Files(RefFiles::new(&git_dir, &repo.path().join(".git")));
     assert_eq!(refs.branches().unwrap(), expected);
-    for (name, id) in &expected {
+    // A link that leads nowhere as a path hides no packed ref in git's list, and is a symbolic ref for whoever asks for
+    // it.
+    let is_link = |name: &str| repo.path().join(".git").join(name).is_symlink();
+    for (name, id) in expected.iter().filter(|(name, _)| !is_link(name)) {
         assert_eq!(refs.find(name).unwrap(), Some(*id), "{name}");
     }
 }
