@@ -6,10 +6,10 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
+use super::name::{BRANCHES, HeadPointer, is_ref_name};
 use super::packed::{PackedFile, parse_id};
-use super::{BRANCHES, HeadPointer};
 use crate::git::error::GitError;
-use crate::model::{BranchName, CommitId};
+use crate::model::CommitId;
 
 /// Number of refs that are read to resolve one: a ref may name another ref. The limit is git's.
 const READS_MAX: usize = 5;
@@ -194,11 +194,6 @@ impl RefFiles {
             None => Listed::Removed,
         })
     }
-}
-
-/// Whether git allows a ref of this full name.
-pub(super) fn is_ref_name(name: &str) -> bool {
-    BranchName::is_allowed(name)
 }
 
 /// Reads a loose ref; `None` if there is none.

@@ -6,6 +6,7 @@
 //! and is an error for whoever asks for that ref. Whatever concerns all refs is an error of the whole listing.
 
 mod files;
+mod name;
 mod packed;
 mod program;
 #[cfg(test)]
@@ -19,19 +20,8 @@ use super::error::GitError;
 use crate::model::CommitId;
 
 pub(super) use files::RefFiles;
+pub(super) use name::HeadPointer;
 pub(super) use program::RefProgram;
-
-/// The beginning of the full names of branches.
-const BRANCHES: &str = "refs/heads/";
-
-/// The content of HEAD.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum HeadPointer {
-    /// The full name of a ref, which may not exist yet.
-    Names(String),
-    /// The commit that it is at.
-    Detached(CommitId),
-}
 
 /// A repository's refs.
 pub(super) enum Refs {

@@ -8,8 +8,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::BRANCHES;
-use super::files::is_ref_name;
+use super::name::{BRANCHES, is_ref_name};
 use crate::git::error::GitError;
 use crate::model::CommitId;
 

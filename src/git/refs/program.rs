@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::name::{BRANCHES, HeadPointer};
 use super::packed::parse_packed;
-use super::{BRANCHES, HeadPointer};
 use crate::git::error::GitError;
 use crate::git::program;
 use crate::model::CommitId;
