@@ -30,7 +30,6 @@ fn twins(world: &World, repository: &Repository<'_>) -> [String; 2] {
     [pair[0].to_owned(), pair[1].to_owned()]
 }
 
-/// Sabotage tried: the newest build of all that fit.
 #[test]
 fn an_abbreviation_that_fits_two_commits_is_refused_by_every_command() {
     let world = World::new();
