@@ -12,7 +12,7 @@ use crate::config::TokenSource;
 use crate::model::Address;
 use crate::protocol::hello::{ErrorCode, Greeting, Hello, Opening, Refusal, Role};
 use crate::protocol::limits::MAX_LINE_BYTES;
-use crate::protocol::operator::{FromOperator, ToOperator};
+use crate::protocol::operator::{FromOperator, NOTHING_TO_CANCEL, ToOperator};
 use crate::threads::{self, Thread};
 use crate::transport::{Frame, FrameReader, Stream, TransportError, write_frame};
 
@@ -88,7 +88,15 @@ impl Session {
 
     /// Gives an order and returns the dispatcher's confirmation.
     pub(crate) fn order(&mut self, order: &FromOperator) -> Result<String, CliError> {
-        if let ToOperator::Ok { text } = self.ask(order)? { Ok(text) } else { Err(CliError::Unexpected("an order")) }
+        match self.ask(order) {
+            Ok(ToOperator::Ok { text }) => Ok(text),
+            Ok(_) => Err(CliError::Unexpected("an order")),
+            // What was to be cancelled is over, which is what was wanted.
+            Err(CliError::Refused(refusal)) if refusal.reason_code.as_deref() == Some(NOTHING_TO_CANCEL) => {
+                Ok(refusal.text)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Turns this into a session that only reports builds that change, from now on.

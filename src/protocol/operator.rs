@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::hello::Refusal;
 
+/// The reason code of the answer to a `cancel` of what is finished already. A command takes it as done.
+pub const NOTHING_TO_CANCEL: &str = "nothing_to_cancel";
+
 /// Operator to dispatcher. A `build` is a number, a commit prefix of at least 4 digits, or `latest`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use surveil::model::reason::OrderDone;
 use surveil::model::{
     AttemptId, BranchName, BuildId, CommitId, JobId, Outcome, Record, RepoName, RunnerId, RunnerName, SessionId,
     TaskName, TaskSpec,
@@ -196,7 +197,9 @@ fn s5(story: &[Entry], _: &Terms) -> Result<(), String> {
             }
             Fact::Released(effect) => {
                 demand(!failing, || format!("{effect:?} left although nothing can be written"))?;
-                if let Effect::Reply { request, reply: Reply::Done(_) } = effect {
+                if let Effect::Reply { request, reply: Reply::Done(done) } = effect
+                    && !matches!(done, OrderDone::NothingToCancel { .. })
+                {
                     orders.check(*request)?;
                 }
                 let Effect::Send { message, .. } = effect else { continue };

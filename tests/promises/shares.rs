@@ -19,6 +19,7 @@ pub(super) fn s35(story: &[Entry], _: &Terms) -> Result<(), String> {
     let mut exclusive: BTreeSet<(RepoName, CommitId, TaskName)> = BTreeSet::new();
     let mut lines: BTreeMap<JobId, Line> = BTreeMap::new();
     let mut open: BTreeSet<JobId> = BTreeSet::new();
+    let mut attempts: BTreeMap<AttemptId, JobId> = BTreeMap::new();
     let mut running: BTreeMap<AttemptId, (JobId, RunnerName)> = BTreeMap::new();
     let mut thawed: BTreeMap<RunnerName, u64> = BTreeMap::new();
     for Entry { at, fact } in story {
@@ -48,9 +49,17 @@ pub(super) fn s35(story: &[Entry], _: &Terms) -> Result<(), String> {
                 running.retain(|_, (_, on)| on != name);
                 thawed.insert(name.clone(), *until);
             }
+            // Real records are read in the order of their tables, so that the end of a job is seen after a lease that
+            // follows from it. The end of its attempt is seen before; a retry opens the job again.
+            Fact::Decided(Effect::Persist(Record::AttemptFinished { attempt, .. })) => {
+                if let Some(job) = attempts.remove(attempt) {
+                    open.remove(&job);
+                }
+            }
             Fact::Crashed(_) => open.clear(),
             Fact::Decided(Effect::Persist(Record::AttemptLeased(attempt))) => {
                 let Some(line) = lines.get(&attempt.job) else { continue };
+                attempts.insert(attempt.id, attempt.job);
                 let beside = running.iter().find(|(_, (job, _))| lines.get(job) == Some(line));
                 demand(beside.is_none(), || format!("{} is leased beside {beside:?} of its task", attempt.job))?;
                 let earlier = open.range(..attempt.job).find(|job| lines.get(job) == Some(line));

@@ -11,7 +11,7 @@ use crate::error_chain::chain;
 use crate::model::reason::OrderDone;
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::limits::PIECE_BYTES;
-use crate::protocol::operator::{FromOperator, ToOperator};
+use crate::protocol::operator::{FromOperator, NOTHING_TO_CANCEL, ToOperator};
 use crate::transport::{Frame, Outbox};
 
 /// Serves an operator until it leaves.
@@ -108,7 +108,16 @@ impl OperatorWorker<'_> {
 
     fn answer(&self, message: FromOperator) -> Result<ToOperator, OperationError> {
         let operations = &self.operations;
-        let done = |order: OrderDone| ToOperator::Ok { text: order.to_string() };
+        let done = |order: OrderDone| match order {
+            // Operators of version 1 take this for a refusal. The code tells others that there was nothing to do.
+            OrderDone::NothingToCancel { .. } => {
+                let refusal = Refusal::new(ErrorCode::Refused, order.to_string());
+                ToOperator::Error(refusal.because(NOTHING_TO_CANCEL))
+            }
+            OrderDone::Cancelled { .. } | OrderDone::Rerun { .. } | OrderDone::Draining { .. } => {
+                ToOperator::Ok { text: order.to_string() }
+            }
+        };
         Ok(match message {
             FromOperator::Status { repo, limit } => {
                 ToOperator::Status(report::status(operations.status(repo.as_deref(), limit)?))
