@@ -62,3 +62,38 @@ impl FormatFlags {
         if self.json { Format::Json } else { self.format }
     }
 }
+
+/// Reads a glob for names of branches. The whole name of a ref means the branch.
+pub(crate) fn branch_glob(text: &str) -> Result<String, String> {
+    let glob = text.strip_prefix("refs/heads/").unwrap_or(text);
+    if glob.is_empty() {
+        return Err("give the name of a branch, or a glob such as `release/*`".into());
+    }
+    if glob.starts_with("refs/") {
+        return Err("only branches are watched: give a name or a glob below refs/heads/".into());
+    }
+    // Git allows no such character in the name of a branch, so a class of characters is meant.
+    if glob.contains(['[', ']']) {
+        return Err("classes of characters are not known here: `?` is one character, `*` any number of them, and \
+                    --branch may be repeated"
+            .into());
+    }
+    Ok(glob.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_glob_for_branches_may_be_the_name_of_a_ref_and_has_no_classes() {
+        for (text, glob) in
+            [("main", "main"), ("release/*", "release/*"), ("refs/heads/a/?", "a/?"), ("ref/x", "ref/x")]
+        {
+            assert_eq!(branch_glob(text).as_deref(), Ok(glob));
+        }
+        for text in ["", "refs/heads/", "release/[0-9]*", "a]", "refs/tags/v1"] {
+            assert!(branch_glob(text).is_err(), "{text}");
+        }
+    }
+}

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::flags::DispatchFlags;
+use super::flags::branch_glob;
 use super::quantity::Millis;
 use super::{CliError, ExitCode, implicit_observer, interrupt};
 use crate::config::{ObservedRepo, ObserverSettings, RepoLocation, defaults, without_credentials, work_dir};
@@ -39,7 +40,7 @@ pub(crate) struct ObserverFlags {
     #[arg(long = "name", value_name = "NAME", help_heading = "Watching")]
     pub(crate) names: Vec<String>,
     /// Branches to watch, as a glob; may be repeated [default: the branch that HEAD names]
-    #[arg(long = "branch", value_name = "GLOB", help_heading = "Watching")]
+    #[arg(long = "branch", value_name = "GLOB", value_parser = branch_glob, help_heading = "Watching")]
     pub(crate) branches: Vec<String>,
     /// Watch the remote of a local repository instead of the repository itself
     #[arg(long, help_heading = "Watching")]

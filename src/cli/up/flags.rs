@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::cli::flags::branch_glob;
 use crate::config::defaults;
 use crate::protocol::limits::MAX_SLOTS;
 
@@ -33,7 +34,7 @@ pub(crate) struct UpFlags {
     #[arg(long)]
     pub(crate) rerun: bool,
     /// Branches to watch, as a glob; may be repeated [default: the branch that HEAD names]
-    #[arg(long = "branch", value_name = "GLOB")]
+    #[arg(long = "branch", value_name = "GLOB", value_parser = branch_glob)]
     pub(crate) branches: Vec<String>,
     /// The repository's name at the dispatcher [default: its last path component]
     #[arg(long, value_name = "NAME")]
