@@ -13,7 +13,7 @@ use crate::quoting::{shell_path, shell_word};
 /// The digits of a commit in a printed command: enough for the largest repositories.
 const COMMIT_DIGITS: usize = 12;
 
-/// What printed commands need so that they work.
+/// The flags that printed commands need so that they work.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Hints {
     /// The flags that name the dispatcher, such as ` --dispatch localhost:9001`; empty if it is found by default.

@@ -131,7 +131,7 @@ impl Waits {
     }
 }
 
-/// What the first job of a report waits for: the kind of the wait, which is told once, and its text.
+/// Returns the wait of the first job of a report: its kind, which is told once, and its text.
 fn waited_for(report: &WhyReport) -> Option<(String, String)> {
     let line = report.now.first().filter(|line| line.code.as_deref() != Some("executing"))?;
     // The numbers in a text change all the time.
@@ -140,10 +140,10 @@ fn waited_for(report: &WhyReport) -> Option<(String, String)> {
     Some((kind, format!("b{}{task}: {}", report.build, one_line(&line.text))))
 }
 
-/// What a reader of a log has to know of its end; the log itself does not tell it.
+/// Returns a note on the end of a log that the log itself does not contain.
 fn last_words(outcome: Option<&str>, missing: Option<&str>) -> Option<String> {
     match (outcome, missing) {
-        // What a lost attempt wrote last may or may not have arrived.
+        // The last output of a lost attempt may or may not have arrived.
         (Some("lost"), Some(why)) => Some(format!("the attempt was lost, and output may be missing: {why}")),
         // A dispatcher of before gave this as a reason for missing output.
         (Some("cancelled"), None | Some("cancelled")) => Some("cancelled".to_owned()),

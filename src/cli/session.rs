@@ -91,7 +91,7 @@ impl Session {
         match self.ask(order) {
             Ok(ToOperator::Ok { text }) => Ok(text),
             Ok(_) => Err(CliError::Unexpected("an order")),
-            // What was to be cancelled is over, which is what was wanted.
+            // The build or job is over, as the person wanted.
             Err(CliError::Refused(refusal)) if refusal.reason_code.as_deref() == Some(NOTHING_TO_CANCEL) => {
                 Ok(refusal.text)
             }

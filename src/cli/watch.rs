@@ -58,7 +58,7 @@ pub(crate) fn build(operator: &DispatchFlags, named: &BuildFlags, mut out: Outpu
     ExitCode::of_build(&finished?).ok_or(CliError::Unexpected("`watch`"))
 }
 
-/// What was shown so far; it outlives the sessions.
+/// The state of the display, which outlives the sessions.
 struct Watched<'a> {
     operator: &'a DispatchFlags,
     progress: Progress,

@@ -6,7 +6,7 @@ use super::tasks::TASK_FILE;
 /// A first task file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Starter {
-    /// What was found, each as `FILE (LANGUAGE)`.
+    /// The files that were found, each as `FILE (LANGUAGE)`.
     pub found: Vec<String>,
     pub text: String,
 }

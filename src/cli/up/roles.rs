@@ -226,7 +226,7 @@ impl Roles {
         command
     }
 
-    /// What printed commands need, so that they find this dispatcher and this repository.
+    /// The flags with which printed commands find this dispatcher and this repository.
     pub(crate) fn hints(&self) -> Hints {
         let repository = match &self.settings.repo.location {
             RepoLocation::Path(path) => Some(absolute(path)),

@@ -24,7 +24,7 @@ fn a_list_of_commands_is_told_to_be_the_lines_of_a_string() {
           cargo test
           \"\"\""
     );
-    // What is advised is right.
+    // The advice itself is right.
     let (_, help) = refused("['make -j4', ' make test ', 'make install']");
     let advised = help.split_once('\n').unwrap().1;
     assert_eq!(advised, "run = \"\"\"\nmake -j4\nmake test\nmake install\n\"\"\"");
