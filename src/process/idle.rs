@@ -19,7 +19,7 @@ const WORTH_IT: Duration = Duration::from_millis(5);
 /// Starts the thread, which lives as long as the process.
 pub fn give_back_when_idle() -> io::Result<()> {
     let thread = threads::spawn("idle", || {
-        let mut idleness = Idleness { used: clock::processor_time(), given_back: Duration::ZERO };
+        let mut idleness = Idleness { used: clock::processor_time(), given_back: None };
         loop {
             // No message ever comes: this is a pause.
             crossbeam_channel::never::<()>().recv_timeout(EVERY).ok();
@@ -38,8 +38,8 @@ pub fn give_back_when_idle() -> io::Result<()> {
 struct Idleness {
     /// Processor time at the last check.
     used: Duration,
-    /// Processor time when memory was last returned.
-    given_back: Duration,
+    /// Processor time when memory was last returned, if it ever was.
+    given_back: Option<Duration>,
 }
 
 impl Idleness {
@@ -47,9 +47,11 @@ impl Idleness {
     fn is_due(&mut self, used: Duration) -> bool {
         let is_idle = used.saturating_sub(self.used) < IDLE;
         self.used = used;
-        let is_due = is_idle && used.saturating_sub(self.given_back) >= WORTH_IT;
+        // A start always leaves something, however short it was.
+        let is_worth_it = self.given_back.is_none_or(|given_back| used.saturating_sub(given_back) >= WORTH_IT);
+        let is_due = is_idle && is_worth_it;
         if is_due {
-            self.given_back = used;
+            self.given_back = Some(used);
         }
         is_due
     }
@@ -61,8 +63,8 @@ mod tests {
 
     #[test]
     fn memory_is_given_back_when_it_is_idle_and_something_was_done_since() {
-        let mut idleness = Idleness { used: Duration::ZERO, given_back: Duration::ZERO };
-        let looks = [(300, false), (302, true), (303, false), (306, false), (307, true), (330, false), (331, true)];
+        let mut idleness = Idleness { used: Duration::ZERO, given_back: None };
+        let looks = [(30, false), (32, true), (33, false), (36, false), (37, true), (60, false), (61, true)];
         for (used, is_due) in looks {
             assert_eq!(idleness.is_due(Duration::from_millis(used)), is_due, "{used} ms");
         }

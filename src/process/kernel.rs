@@ -8,9 +8,8 @@
 #![expect(unsafe_code, reason = "there is no safe interface to posix_spawn, nor around namespaces and memory")]
 
 use std::ffi::{CStr, CString, c_char, c_int};
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::mem::MaybeUninit;
-use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -162,51 +161,50 @@ pub(super) fn unshare_mounts() -> io::Result<()> {
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }.map_err(io::Error::from)
 }
 
-/// Returns the unused memory of the allocator and the pages of the program's code to the system. Pages that are needed
-/// again are mapped again from the file, which is mostly in the page cache.
+/// Returns the unused memory of the allocator to the system, and the pages of the program and its libraries that are
+/// never written: code and constants. Pages that are needed again are mapped again from their files, which are mostly
+/// in the page cache.
 pub(super) fn give_back_memory() -> io::Result<()> {
     #[cfg(target_env = "gnu")]
     // SAFETY: malloc_trim(3) touches only what was freed, and may be called from any thread.
     unsafe {
         libc::malloc_trim(0);
     }
-    let here = give_back_memory as fn() -> io::Result<()> as usize;
-    let maps = BufReader::new(std::fs::File::open("/proc/self/maps")?);
-    let code = maps.lines().map_while(Result::ok).find_map(|line| code_around(here, &line));
-    let code = code.ok_or(io::ErrorKind::NotFound)?;
-    // SAFETY: it is a private mapping of the program's file that is never written to: what is in it is in the file.
-    let error = unsafe { libc::madvise(code.start as *mut libc::c_void, code.len(), libc::MADV_DONTNEED) };
-    if error == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    // SAFETY: dl_iterate_phdr(3) may be called from any thread, and the callback calls nothing of the loader.
+    match unsafe { libc::dl_iterate_phdr(Some(give_back_object), ptr::null_mut()) } {
+        0 => Ok(()),
+        errno => Err(io::Error::from_raw_os_error(errno)),
+    }
 }
 
-/// Returns the mapping that a line of `/proc/<pid>/maps` describes (proc_pid_maps(5)), if it is code from a file and
-/// contains the address.
-fn code_around(address: usize, line: &str) -> Option<Range<usize>> {
-    let mut fields = line.split_ascii_whitespace();
-    let (from, to) = fields.next()?.split_once('-')?;
-    let number = |text| usize::from_str_radix(text, 16).ok();
-    let mapped = number(from)?..number(to)?;
-    let is_code = fields.next()? == "r-xp" && fields.nth(3).is_some_and(|path| path.starts_with('/'));
-    (is_code && mapped.contains(&address)).then_some(mapped)
+/// Unmaps the pages of an object's read-only segments; elf(5) says what a segment is. Returns 0, or the error's number,
+/// which ends the iteration.
+unsafe extern "C" fn give_back_object(object: *mut libc::dl_phdr_info, _: usize, _: *mut libc::c_void) -> c_int {
+    // SAFETY: the loader calls with a description that is valid until this returns.
+    let (object, segments) = unsafe {
+        let object = &*object;
+        (object, std::slice::from_raw_parts(object.dlpi_phdr, object.dlpi_phnum.into()))
+    };
+    let page = rustix::param::page_size();
+    for segment in segments {
+        if segment.p_type != libc::PT_LOAD || segment.p_flags & libc::PF_W != 0 {
+            continue;
+        }
+        let address = object.dlpi_addr as usize + segment.p_vaddr as usize;
+        let start = address / page * page;
+        let length = address + segment.p_memsz as usize - start;
+        // SAFETY: it is a private mapping of a file, and nothing ever writes to it: a segment that relocations change
+        // is writable here, even if the loader protects it afterwards. So what is in it is in the file.
+        if unsafe { libc::madvise(start as *mut libc::c_void, length, libc::MADV_DONTNEED) } != 0 {
+            return io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL);
+        }
+    }
+    0
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_code_from_a_file_is_given_back() {
-        let line = |rest: &str| format!("55d0aab4c000-55d0aabce000 {rest}");
-        let code = line("r-xp 00022000 fe:00 1835032                    /usr/bin/a program");
-        assert_eq!(code_around(0x55d0_aab4_c010, &code), Some(0x55d0_aab4_c000..0x55d0_aabc_e000));
-        assert_eq!(code_around(0x55d0_aabc_e000, &code), None, "behind it");
-        for other in
-            ["rw-p 00022000 fe:00 1835032  /usr/bin/program", "rwxp 00000000 00:00 0", "r-xp 00000000 00:00 0  [vdso]"]
-        {
-            assert_eq!(code_around(0x55d0_aab4_c010, &line(other)), None, "{other}");
-        }
-        assert_eq!(code_around(0, ""), None);
-    }
 
     #[test]
     fn what_was_given_back_is_there_when_it_is_wanted() {

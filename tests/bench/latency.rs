@@ -2,7 +2,8 @@
 //! Real observer, dispatcher and runner; the clock starts before the ref is written and stops when the task's first
 //! line has been executed, which is a byte in a FIFO that this process reads.
 //!
-//! `cargo bench --bench latency`; `SURVEIL_BENCH_ROUNDS` changes the number of rounds.
+//! `cargo bench --bench latency`; `SURVEIL_BENCH_ROUNDS` changes the number of rounds, and
+//! `SURVEIL_BENCH_PAUSE_MS` the time between two: after 2,500 ms every role has given its memory back.
 
 mod stage;
 
@@ -17,6 +18,7 @@ use surveil::clock;
 
 fn main() {
     let rounds = if is_measuring() { setting("SURVEIL_BENCH_ROUNDS", 300) } else { 2 };
+    let rest = setting("SURVEIL_BENCH_PAUSE_MS", 100);
     let mut stage = Stage::with_dispatcher(&[]);
     let fifo = stage.path("fifo");
     rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a fifo");
@@ -32,7 +34,7 @@ fn main() {
     let (mut started, mut done) = (Sample::default(), Sample::default());
     for (n, commit) in commits.iter().enumerate() {
         // Wait until every process is idle and the upkeep after the last round is done.
-        pause(Duration::from_millis(if is_measuring() { 100 } else { 1 }));
+        pause(Duration::from_millis(if is_measuring() { rest as u64 } else { 1 }));
         let begun = clock::instant();
         repo.move_main(*commit);
         signals.read_exact(&mut [0]).expect("a signal");
