@@ -6,6 +6,8 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 use super::name::{BRANCHES, HeadPointer, is_ref_name};
 use super::packed::{PackedFile, parse_id};
 use crate::git::error::GitError;
@@ -38,6 +40,16 @@ enum RefText {
     Symbolic(String),
 }
 
+/// What is at the place of a loose ref.
+enum Loose {
+    Ref(RefText),
+    /// Nothing, or a directory: the packed refs decide.
+    Absent,
+    /// A symbolic link whose target is no file, or a file in the place of a directory of the name. To git such a ref
+    /// does not exist, even if it is packed.
+    Nowhere,
+}
+
 /// A loose ref that was found in a directory.
 enum Listed {
     At(CommitId),
@@ -62,45 +74,56 @@ impl RefFiles {
         // Every repository has a HEAD. Without one the repository has vanished, which is not the same as having no
         // branches.
         match read_loose(&path)? {
-            Some(RefText::Symbolic(name)) if name.starts_with("refs/") => Ok(HeadPointer::Names(name)),
-            Some(RefText::Symbolic(_)) => Err(GitError::Broken { path, why: "it names no ref" }),
-            Some(RefText::Commit(commit)) => Ok(HeadPointer::Detached(commit)),
-            None => Err(GitError::io("read", &path)(ErrorKind::NotFound.into())),
+            Loose::Ref(RefText::Symbolic(name)) if name.starts_with("refs/") => Ok(HeadPointer::Names(name)),
+            Loose::Ref(RefText::Symbolic(_)) => Err(GitError::Broken { path, why: "it names no ref" }),
+            Loose::Ref(RefText::Commit(commit)) => Ok(HeadPointer::Detached(commit)),
+            Loose::Absent | Loose::Nowhere => Err(GitError::io("read", &path)(ErrorKind::NotFound.into())),
         }
     }
 
-    /// Returns the commit of a ref by its full name; `None` if there is no such ref.
+    /// Returns the commit that a listing has for a ref, by its full name; `None` if a listing has no such ref.
     pub(super) fn find(&self, name: &str) -> Result<Option<CommitId>, GitError> {
-        let found = self.resolve(name, 1)?;
+        let path = self.path_of(name);
+        let is_listed = match fs::metadata(&path) {
+            Ok(meta) => !meta.is_dir(),
+            Err(error) if is_nowhere(&error) => false,
+            Err(error) => return Err(GitError::io("read", &path)(error)),
+        };
+        // A loose ref overrides a packed one, and git packs a ref before it removes the loose one. So the loose ref is
+        // read first: in the other order a ref that is packed in between would seem to be absent.
+        let found = match if is_listed { self.find_listed(name)? } else { Listed::Removed } {
+            Listed::At(commit) => Some(commit),
+            Listed::Dangling => None,
+            Listed::Removed => self.packed.find(name)?,
+        };
         if found.is_none() {
             self.check_is_there()?;
         }
         Ok(found)
     }
 
-    /// Resolves a ref. `reads` counts the refs that were read on the way here, this one included.
+    /// Resolves a ref that another ref names. `reads` counts the refs that were read on the way here, this one
+    /// included.
     fn resolve(&self, name: &str, reads: usize) -> Result<Option<CommitId>, GitError> {
-        // A loose ref overrides a packed one, and git packs a ref before it removes the loose one. So the loose ref is
-        // read first: in the other order a ref that is packed in between would seem to be absent.
         let path = self.path_of(name);
         match read_loose(&path)? {
-            Some(RefText::Commit(id)) => Ok(Some(id)),
-            Some(RefText::Symbolic(_)) if reads >= READS_MAX => {
+            Loose::Ref(RefText::Commit(id)) => Ok(Some(id)),
+            Loose::Ref(RefText::Symbolic(_)) if reads >= READS_MAX => {
                 Err(GitError::Broken { path, why: "it names a ref that names a ref, without end" })
             }
-            Some(RefText::Symbolic(other)) => self.resolve(&other, reads + 1),
-            None => self.packed.find(name),
+            Loose::Ref(RefText::Symbolic(other)) => self.resolve(&other, reads + 1),
+            Loose::Absent => self.packed.find(name),
+            Loose::Nowhere => Ok(None),
         }
     }
 
-    /// Returns the file of a ref: most are shared by all work trees, some belong to one of them.
+    /// Returns the file of a ref: most are shared by all work trees, some belong to one of them. A work tree's own refs
+    /// can be named from another one.
     fn path_of(&self, name: &str) -> PathBuf {
-        if let Some(rest) = name.strip_prefix("main-worktree/") {
+        if let Some(rest) = name.strip_prefix("main-worktree/").filter(|rest| is_of_work_tree(rest)) {
             return self.common_dir.join(rest);
         }
-        let is_shared = (name.starts_with("refs/") || name.starts_with("worktrees/"))
-            && !OF_WORK_TREES.iter().any(|start| name.starts_with(start));
-        if is_shared { self.common_dir.join(name) } else { self.git_dir.join(name) }
+        if is_of_work_tree(name) { self.git_dir.join(name) } else { self.common_dir.join(name) }
     }
 
     pub(super) fn branches(&self) -> Result<Vec<(String, CommitId)>, GitError> {
@@ -188,20 +211,27 @@ impl RefFiles {
     }
 
     fn find_listed(&self, name: &str) -> Result<Listed, GitError> {
-        Ok(match read_loose(&self.common_dir.join(name))? {
-            Some(RefText::Commit(id)) => Listed::At(id),
-            Some(RefText::Symbolic(other)) => self.resolve(&other, 2)?.map_or(Listed::Dangling, Listed::At),
-            None => Listed::Removed,
+        Ok(match read_loose(&self.path_of(name))? {
+            Loose::Ref(RefText::Commit(id)) => Listed::At(id),
+            Loose::Ref(RefText::Symbolic(other)) => self.resolve(&other, 2)?.map_or(Listed::Dangling, Listed::At),
+            Loose::Absent | Loose::Nowhere => Listed::Removed,
         })
     }
 }
 
-/// Reads a loose ref; `None` if there is none.
-fn read_loose(path: &Path) -> Result<Option<RefText>, GitError> {
+/// Whether each work tree has its own ref of this name: `HEAD` and its like are in capitals.
+fn is_of_work_tree(name: &str) -> bool {
+    let is_capital = |byte: u8| byte.is_ascii_uppercase() || matches!(byte, b'-' | b'_');
+    name.bytes().all(is_capital) || OF_WORK_TREES.iter().any(|start| name.starts_with(start))
+}
+
+/// Reads a loose ref as git does, which follows some symbolic links as refs and others as files.
+fn read_loose(path: &Path) -> Result<Loose, GitError> {
     let broken = |why| GitError::Broken { path: path.to_owned(), why };
     let kind = match fs::symlink_metadata(path) {
         Ok(meta) => meta.file_type(),
-        Err(error) if is_absent(&error) => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Loose::Absent),
+        Err(error) if is_nowhere(&error) => return Ok(Loose::Nowhere),
         Err(error) => return Err(GitError::io("read", path)(error)),
     };
     if kind.is_symlink() {
@@ -209,25 +239,28 @@ fn read_loose(path: &Path) -> Result<Option<RefText>, GitError> {
         let target = fs::read_link(path).unwrap_or_default();
         let name = target.to_str().filter(|name| name.starts_with("refs/") && is_ref_name(name));
         if let Some(name) = name {
-            return Ok(Some(RefText::Symbolic(name.to_owned())));
+            return Ok(Loose::Ref(RefText::Symbolic(name.to_owned())));
         }
     } else if kind.is_dir() {
-        return Ok(None);
-    } else if !kind.is_file() {
-        // Reading a named pipe would wait for its writer.
+        return Ok(Loose::Absent);
+    }
+    // Reading a named pipe would wait for its writer.
+    if fs::metadata(path).is_ok_and(|meta| !meta.is_file() && !meta.is_dir()) {
         return Err(broken("it is no regular file"));
     }
     let mut text = Vec::new();
     match File::open(path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut text)) {
-        Ok(_) => parse(&text).map(Some).map_err(broken),
-        Err(error) if is_absent(&error) => Ok(None),
+        Ok(_) => parse(&text).map(Loose::Ref).map_err(broken),
+        Err(error) if is_nowhere(&error) => Ok(if kind.is_symlink() { Loose::Nowhere } else { Loose::Absent }),
         Err(error) => Err(GitError::io("read", path)(error)),
     }
 }
 
-/// A directory in a ref's place, or a file in a directory's place, means that the ref is not loose.
-fn is_absent(error: &io::Error) -> bool {
+/// Whether an error says that there is no file at the path: nothing, a directory, a file in a directory's place, or
+/// symbolic links in a circle.
+fn is_nowhere(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory)
+        || error.raw_os_error() == Some(Errno::LOOP.raw_os_error())
 }
 
 /// Parses the content of a ref file. An error says why it is broken.
