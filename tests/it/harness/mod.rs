@@ -160,6 +160,7 @@ impl World {
         command.current_dir(self.place.path()).env_clear().envs(
             [("PATH", std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into()))].into_iter().chain([
                 ("HOME", self.path("home").into()),
+                ("GIT_CONFIG_NOSYSTEM", "1".into()),
                 ("LC_ALL", "C.UTF-8".into()),
                 ("RUST_BACKTRACE", "1".into()),
                 (MARK, self.place.path().into()),

@@ -53,7 +53,6 @@ impl Git<'_> {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.world.sealed("git");
         command.current_dir(&self.directory).args(arguments).envs([
-            ("GIT_CONFIG_NOSYSTEM", "1"),
             ("GIT_AUTHOR_NAME", "Ada"),
             ("GIT_AUTHOR_EMAIL", "ada@example.org"),
             ("GIT_COMMITTER_NAME", "Ada"),

@@ -122,7 +122,6 @@ fn chain(world: &World) -> (Vec<CommitId>, Vec<u8>) {
     );
     let mut command: Command = world.sealed("sh");
     command.args(["-ec", &script]).current_dir(&repository.path).envs([
-        ("GIT_CONFIG_NOSYSTEM", "1"),
         ("GIT_AUTHOR_NAME", "Ada"),
         ("GIT_AUTHOR_EMAIL", "ada@example.org"),
         ("GIT_COMMITTER_NAME", "Ada"),
