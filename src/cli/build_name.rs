@@ -2,7 +2,6 @@
 //! repository of the current directory knows (`HEAD~1`, `main`). Every command that takes a build reads it here.
 
 use std::io::Write;
-use std::path::Path;
 
 use clap::Args;
 
@@ -70,7 +69,7 @@ impl BuildFlags {
     /// Like [`BuildFlags::resolve`], for a command that shows what it found. Returns the report of a build that had to
     /// be looked up.
     pub(crate) fn resolve_quietly(&self, session: &mut Session) -> Result<(NamedBuild, Option<BuildReport>), CliError> {
-        let local = Local::discover(Path::new("."))?;
+        let local = Local::here()?;
         let (name, task) = self.split(local.as_ref())?;
         let is_scoped = self.repo.is_some() || self.branch.is_some();
         let is_whole = is_number(&name) || (is_hex(&name) && !is_ref_here(&name, local.as_ref()));

@@ -5,13 +5,15 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::output::bold;
+use super::typed_place::tree_root;
 use super::{CliError, ExitCode, Output, human};
 use crate::config::{CheckedTasks, check_directory};
 use crate::model::{Recipe, TaskSpec};
 
 const EXAMPLES: &str = "\
 All mistakes are listed, each with its line and what to write instead. The exit code is 0 if there are none and 2 \
-otherwise. Warnings name what is valid and probably not meant; they do not change the exit code.
+otherwise. Warnings name what is valid and probably not meant; they do not change the exit code. A directory of a \
+repository stands for the root of its work tree, where a commit has its tasks.
 
 Examples:
   surveil check
@@ -21,14 +23,17 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct CheckFlags {
-    /// A directory with a .surveil.toml, or with executable files in tasks/; or one such file
+    /// A directory with a .surveil.toml, or with executable files in tasks/, or any directory of its repository; or a
+    /// task file
     #[arg(default_value = ".")]
     path: PathBuf,
 }
 
 /// Prints the tasks.
 pub(crate) fn run(flags: &CheckFlags, out: &mut Output) -> Result<ExitCode, CliError> {
-    let CheckedTasks { tasks, warnings } = check_directory(&flags.path)?;
+    // A file is checked as it is, wherever it lies.
+    let path = if flags.path.is_dir() { tree_root(&flags.path, "tasks are read")? } else { flags.path.clone() };
+    let CheckedTasks { tasks, warnings } = check_directory(&path)?;
     // The exit code is known, whether anybody reads the list or not.
     out.outlive_reader();
     out.line(format_args!("{}:", human::count(tasks.len() as u64, "task")))?;

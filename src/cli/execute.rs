@@ -28,7 +28,8 @@ const CHUNK_BYTES: usize = 64 * 1024;
 
 const EXAMPLES: &str = "\
 Tasks run one after the other, each after the tasks that it needs. Labels are ignored. They run in the work tree as it \
-is, with everything that is in it: changes, untracked files, products of earlier tasks. With --clean, each runs in a \
+is, with everything that is in it: changes, untracked files, products of earlier tasks. As on a runner they run at \
+the root of the tree, whatever directory of the repository is the current one. With --clean, each runs in a \
 fresh tree of the commit alone, as on a runner: without .git, and without anything that another task has made. The \
 exit code is that of a build: 0 passed, 1 failed, 3 errored; 130 after Ctrl-C and 143 after SIGTERM, which end the \
 task with all its processes. The tasks run to their end also if nobody reads the output.
@@ -53,7 +54,7 @@ pub(crate) struct ExecuteFlags {
     /// The commit for the clean tree: an id, a branch, HEAD~1 [default: HEAD]
     #[arg(long, value_name = "COMMIT", requires = "clean")]
     commit: Option<String>,
-    /// The directory of the work tree
+    /// The work tree: its root, or any directory in it
     #[arg(long, value_name = "DIR", default_value = ".")]
     dir: PathBuf,
     /// Directory for clean trees [default: ~/.cache/surveil]

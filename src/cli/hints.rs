@@ -43,7 +43,7 @@ impl Hints {
         let run = |more: &str| format!("surveil run --clean --commit {} {task}{more}", shell_word(commit));
         let reproduce = match (&self.repository, &build.commit.parse()) {
             // Also from any directory of that repository.
-            (_, Ok(commit)) if has_commit(Path::new("."), *commit) => format!("reproduce: {}", run("")),
+            (_, Ok(commit)) if has_commit(*commit) => format!("reproduce: {}", run("")),
             (Some(repository), _) => format!("reproduce: {}", run(&format!(" --dir {}", shell_path(repository)))),
             (None, _) => format!("reproduce, in a clone of {}: {}", shell_word(&build.repo), run("")),
         };
@@ -51,9 +51,9 @@ impl Hints {
     }
 }
 
-/// Whether the repository of this directory has the commit.
-fn has_commit(directory: &Path, commit: CommitId) -> bool {
-    let local = Local::discover(directory).ok().flatten();
+/// Whether the repository of the current directory has the commit.
+fn has_commit(commit: CommitId) -> bool {
+    let local = Local::here().ok().flatten();
     local.is_some_and(|local| matches!(local.resolve(&commit.to_string()), Ok(Some(_))))
 }
 

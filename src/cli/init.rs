@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::typed_place::tree_root;
 use super::{CliError, ExitCode, Output};
 use crate::config::{MAKEFILES, TASK_DIRECTORY, TASK_FILE, check_directory, no_tasks_text, starter};
 
@@ -25,14 +26,14 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct InitFlags {
-    /// The root of the repository
+    /// The root of the repository, or a directory in it
     #[arg(value_name = "DIR", default_value = ".")]
     directory: PathBuf,
 }
 
 /// Writes the file, and says what it is for.
 pub(crate) fn run(flags: &InitFlags, out: &mut Output) -> Result<ExitCode, CliError> {
-    let directory = &flags.directory;
+    let directory = &tree_root(&flags.directory, "a task file is read")?;
     let file = if directory == Path::new(".") { TASK_FILE.into() } else { directory.join(TASK_FILE) };
     let taken =
         || CliError::Usage(format!("{} is there already: `surveil check` tells whether it is right", file.display()));

@@ -49,6 +49,7 @@ mod run_place;
 mod session;
 mod stored;
 mod table;
+mod typed_place;
 
 use std::ffi::OsString;
 

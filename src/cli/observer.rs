@@ -7,6 +7,7 @@ use clap::Args;
 use super::flags::DispatchFlags;
 use super::flags::branch_glob;
 use super::quantity::Millis;
+use super::typed_place::holder;
 use super::{CliError, ExitCode, implicit_observer, interrupt};
 use crate::config::{ObservedRepo, ObserverSettings, RepoLocation, defaults, without_credentials, work_dir};
 use crate::git::Watched;
@@ -32,7 +33,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ObserverFlags {
-    /// Repositories to watch: paths (bare, work tree or linked worktree) or URLs
+    /// Repositories to watch: paths (bare, work tree, linked worktree, or any directory in one) or URLs
     #[arg(value_name = "REPO", required = true)]
     pub(crate) repos: Vec<String>,
     /// The repository's name at the dispatcher; with several REPOs one --name for each, in their order [default: the
@@ -68,7 +69,9 @@ impl ObserverFlags {
         let work = work_dir(self.work);
         let mut repos = Vec::with_capacity(most);
         for (at, location) in self.repos.iter().enumerate() {
-            let repo = observed(location, self.names.get(at).map(String::as_str), &work, commands)?;
+            let repo = observed(location, self.names.get(at).map(String::as_str), &work, commands, |text| {
+                log::info!("{text}")
+            })?;
             repos.push(if self.fetch { followed(repo, &work)? } else { repo });
         }
         refuse_twins(&self.repos, &repos)?;
@@ -114,17 +117,23 @@ fn shown(repo: &ObservedRepo) -> String {
     }
 }
 
-/// Reads one repository as typed. If it is the name of one of `commands`, the error says how to write that.
+/// Reads one repository as typed; a directory in a repository stands for the whole one, which `tell` says. If it is the
+/// name of one of `commands`, the error says how to write that.
 pub(crate) fn observed(
     location: &str,
     name: Option<&str>,
     work: &Path,
     commands: &clap::Command,
+    tell: impl FnOnce(&str),
 ) -> Result<ObservedRepo, CliError> {
     let repo = ObservedRepo::new(location, name, work)?;
     let RepoLocation::Path(path) = &repo.location else { return Ok(repo) };
     if path.exists() {
-        return Ok(repo);
+        let found = holder(Path::new(location), "which is watched", tell)?;
+        return match found.as_deref().and_then(Path::to_str) {
+            Some(root) => Ok(ObservedRepo::new(root, name, work)?),
+            None => Ok(repo),
+        };
     }
     Err(CliError::Usage(if implicit_observer::is_command(commands, location) {
         format!("there is no repository `{location}`; if you mean the command, write it first: surveil {location} …")

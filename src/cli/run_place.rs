@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::CliError;
 use super::report::short;
+use super::typed_place::{place_of, tree_root};
 use crate::config::{check_directory, repo_name_from};
-use crate::git::{CleanTree, Difference, Local, Watched};
+use crate::git::{CleanTree, Difference, Local, RepositoryPlace, Watched};
 use crate::model::TaskSpec;
 
 /// The place of a local run.
@@ -30,13 +31,14 @@ pub(crate) struct Prepared {
 }
 
 impl RunPlace {
-    /// Takes the directory as it is. Says so if it differs from the commit.
+    /// Takes the work tree of a directory as it is. Says so if it differs from the commit.
     pub(crate) fn as_it_is(typed: &Path) -> Result<Prepared, CliError> {
-        // The path as typed, so that errors name files as the person would.
-        let tasks = check_directory(typed)?.tasks;
-        let directory = open(typed)?;
-        let origin = Origin::of(&directory);
-        if let Ok(Some(local)) = Local::discover(&directory)
+        let root = tree_root(typed, "the tasks run")?;
+        let tasks = check_directory(&root)?.tasks;
+        let directory = open(&root)?;
+        let place = place_of(typed);
+        let origin = Origin::of(&directory, place.as_ref());
+        if let Some(Ok(local)) = place.map(Local::open)
             && let Some(words) = as_it_is_words(local.difference(), &origin.commit)
         {
             log::warn!("{words}");
@@ -46,15 +48,16 @@ impl RunPlace {
 
     /// Makes a tree of the commit that `revision` names in the directory's repository, below the directory `work`.
     pub(crate) fn clean(typed: &Path, revision: &str, work: &Path) -> Result<Prepared, CliError> {
-        let directory = open(typed)?;
+        // A directory that does not exist is an error of its own.
+        open(typed)?;
         let none = || CliError::Usage(format!("{} is in no git repository, so --clean has no commit", typed.display()));
-        let local = Local::discover(&directory)?.ok_or_else(none)?;
+        let local = Local::open(place_of(typed).ok_or_else(none)?)?;
         let commit = local.commit(revision)?;
-        let source = Watched::open(local.root())?;
+        let source = Watched::open(local.place().location())?;
         let mut clean = CleanTree::new(&source, commit, &work.join("clean"))?;
         clean.bring()?;
         let tasks = check_directory(clean.path())?.tasks;
-        let origin = Origin { commit: commit.to_string(), ..Origin::of(local.root()) };
+        let origin = Origin { commit: commit.to_string(), ..Origin::of(local.root(), Some(local.place())) };
         Ok(Prepared { place: Self::Clean(Box::new(clean)), tasks, origin })
     }
 
@@ -84,10 +87,11 @@ impl RunPlace {
 }
 
 impl Origin {
-    fn of(directory: &Path) -> Self {
+    fn of(directory: &Path, place: Option<&RepositoryPlace>) -> Self {
         let repo = repo_name_from(&directory.to_string_lossy()).to_string();
         // If HEAD is detached, there is a commit but no branch.
-        match Watched::open(directory).and_then(|watched| watched.head_commit()) {
+        let location = place.map_or(directory, RepositoryPlace::location);
+        match Watched::open(location).and_then(|watched| watched.head_commit()) {
             Ok(Some((branch, commit))) => {
                 let branch = branch.map(|branch| branch.to_string()).unwrap_or_default();
                 Self { repo, branch, commit: commit.to_string() }

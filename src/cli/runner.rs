@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::flags::DispatchFlags;
 use super::quantity::{Bytes, Millis};
+use super::typed_place::holder;
 use super::{CliError, ExitCode, interrupt};
 use crate::config::{RunnerSettings, default_runner_name, defaults, own_facts, work_dir};
 use crate::model::{Address, Label, RunnerName, SpawnId};
@@ -30,7 +31,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RunnerFlags {
-    /// A repository on this machine to take objects from before asking the dispatcher for them
+    /// A repository on this machine, or a directory in it, to take objects from before asking the dispatcher for them
     #[arg(value_name = "REPO")]
     pub(crate) repo: Option<PathBuf>,
 
@@ -99,7 +100,10 @@ impl RunnerFlags {
             slots: self.slots.unwrap_or_else(defaults::slots),
             labels: self.labels,
             listen: listen(self.host, self.port),
-            local_source: self.repo,
+            local_source: self.repo.map(|repo| {
+                // The runner warns of what is no repository when it would read it.
+                holder(&repo, "which is read", |text| log::info!("{text}")).ok().flatten().unwrap_or(repo)
+            }),
             log_limit: self.log_limit.0,
             min_free: self.min_free.0,
             grace_ms: self.grace.0,

@@ -1,11 +1,11 @@
 //! The repository in which a person types a command: found from any directory in it, and only ever read. It tells what
 //! a name means there (`HEAD~1`, `main`), and how the work tree differs from its commit. Called by commands alone.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use git2::{ErrorCode, Repository, Status, StatusOptions};
 
+use super::discovery::RepositoryPlace;
 use super::error::GitError;
 use super::objects::commit_id;
 use super::program;
@@ -13,7 +13,7 @@ use crate::model::CommitId;
 
 /// A person's own repository.
 pub struct Local {
-    root: PathBuf,
+    place: RepositoryPlace,
     /// `None` for a repository that only the `git` program can read, such as one with reftable.
     repository: Option<Repository>,
 }
@@ -28,32 +28,50 @@ pub struct Difference {
 }
 
 impl Local {
-    /// Finds the repository that a directory belongs to, if there is one.
+    /// Opens the repository that a directory belongs to, if there is one.
     pub fn discover(directory: &Path) -> Result<Option<Self>, GitError> {
-        let Ok(directory) = fs::canonicalize(directory) else { return Ok(None) };
-        let Some(root) = directory.ancestors().find(|place| is_root(place)).map(Path::to_owned) else {
-            return Ok(None);
-        };
-        match Repository::open(&root) {
-            Ok(repository) => Ok(Some(Self { root, repository: Some(repository) })),
-            Err(error) if error.code() == ErrorCode::Owner => Err(GitError::Owner { path: root }),
-            Err(error) if error.message().contains("unsupported extension") => {
-                Ok(Some(Self { root, repository: None }))
+        RepositoryPlace::of(directory).map(Self::open).transpose()
+    }
+
+    /// Opens the repository that the current directory belongs to, if there is one. `GIT_DIR` may name it.
+    pub fn here() -> Result<Option<Self>, GitError> {
+        RepositoryPlace::here().map(Self::open).transpose()
+    }
+
+    /// Opens a repository that was found.
+    pub fn open(place: RepositoryPlace) -> Result<Self, GitError> {
+        let RepositoryPlace { root, location, .. } = &place;
+        match Repository::open(location) {
+            Ok(repository) => {
+                if root != location {
+                    // Only variables say that this work tree is the repository's.
+                    let failed = |source| GitError::Open { path: root.clone(), source };
+                    repository.set_workdir(root, false).map_err(failed)?;
+                }
+                Ok(Self { place, repository: Some(repository) })
             }
-            Err(source) => Err(GitError::Open { path: root, source }),
+            Err(error) if error.code() == ErrorCode::Owner => Err(GitError::Owner { path: location.clone() }),
+            Err(error) if error.message().contains("unsupported extension") => Ok(Self { place, repository: None }),
+            Err(source) => Err(GitError::Open { path: location.clone(), source }),
         }
+    }
+
+    /// Returns the place in which the repository was found.
+    #[must_use]
+    pub fn place(&self) -> &RepositoryPlace {
+        &self.place
     }
 
     /// Returns the root of the work tree, or the directory of a bare repository.
     #[must_use]
     pub fn root(&self) -> &Path {
-        &self.root
+        &self.place.root
     }
 
     /// Returns the places by which others may know this repository: its directories, and its remotes.
     #[must_use]
     pub fn places(&self) -> Vec<String> {
-        let mut places = vec![self.root.to_string_lossy().into_owned()];
+        let mut places = vec![self.root().to_string_lossy().into_owned()];
         let Some(repository) = &self.repository else { return places };
         // A linked worktree belongs to the repository with the objects.
         places.push(repository.commondir().to_string_lossy().into_owned());
@@ -72,7 +90,7 @@ impl Local {
         match repository.revparse_single(revision).and_then(|object| object.peel_to_commit()) {
             Ok(commit) => Ok(Some(commit_id(commit.id()))),
             Err(error) if error.code() == ErrorCode::Ambiguous => {
-                Err(GitError::AmbiguousCommit { path: self.root.clone(), revision: revision.to_owned() })
+                Err(GitError::AmbiguousCommit { path: self.root().to_owned(), revision: revision.to_owned() })
             }
             // Everything else says in some way that there is no such commit.
             Err(_) => Ok(None),
@@ -81,7 +99,7 @@ impl Local {
 
     /// Like [`Self::resolve`], but a revision that names no commit is an error.
     pub fn commit(&self, revision: &str) -> Result<CommitId, GitError> {
-        let none = || GitError::NoCommit { path: self.root.clone(), revision: revision.to_owned() };
+        let none = || GitError::NoCommit { path: self.root().to_owned(), revision: revision.to_owned() };
         self.resolve(revision)?.ok_or_else(none)
     }
 
@@ -108,8 +126,9 @@ impl Local {
     }
 
     fn resolve_by_program(&self, revision: &str) -> Result<Option<CommitId>, GitError> {
-        let inner = self.root.join(".git");
-        let git_dir = if inner.exists() { inner } else { self.root.clone() };
+        let location = self.place.location();
+        let inner = location.join(".git");
+        let git_dir = if inner.exists() { inner } else { location.to_owned() };
         let wanted = format!("{revision}^{{commit}}");
         let said = program::read(&git_dir, &["rev-parse", "--verify", "--quiet", "--end-of-options", &wanted])?;
         Ok(said.and_then(|id| String::from_utf8_lossy(&id).trim_end().parse().ok()))
@@ -124,14 +143,10 @@ impl Difference {
     }
 }
 
-/// Whether this directory is the root of a work tree or a bare repository.
-fn is_root(place: &Path) -> bool {
-    let is_bare = || place.join("HEAD").exists() && place.join("objects").is_dir() && place.join("refs").is_dir();
-    place.join(".git").exists() || is_bare()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::git::tests::support::*;
 

@@ -13,6 +13,7 @@
 mod clean_tree;
 mod commit_object;
 mod credentials;
+mod discovery;
 mod encoding;
 mod error;
 mod hash;
@@ -36,6 +37,7 @@ mod watched;
 mod worktree;
 
 pub use clean_tree::CleanTree;
+pub use discovery::RepositoryPlace;
 pub use error::GitError;
 pub use local::{Difference, Local};
 pub use local_env::is_local_variable;

@@ -11,6 +11,7 @@ mod repositories;
 mod runners;
 mod sources;
 mod stored;
+mod subdirectories;
 mod tasks;
 mod telling;
 mod three_shells;

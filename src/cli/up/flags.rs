@@ -24,7 +24,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct UpFlags {
-    /// The repository to watch
+    /// The repository to watch: its path, any directory in it, or a URL
     #[arg(value_name = "REPO", default_value = ".")]
     pub(crate) repo: String,
     /// Stop when the build of the current head is finished, with its verdict as exit code

@@ -10,6 +10,7 @@ use crate::cli::CliError;
 use crate::cli::dispatcher::{exposure_text, is_exposed};
 use crate::cli::hints::{Hints, absolute};
 use crate::cli::observer::observed;
+use crate::cli::reconnect::note;
 use crate::cli::session::Session;
 use crate::config::{self, ObservedRepo, RepoLocation, TokenSource, default_runner_name, defaults};
 use crate::dispatcher::Dispatcher;
@@ -36,7 +37,7 @@ pub(crate) struct RoleSettings {
 impl RoleSettings {
     pub(crate) fn new(flags: UpFlags, commands: &clap::Command) -> Result<Self, CliError> {
         let (data, work) = (config::data_dir(flags.data.clone()), config::work_dir(flags.work.clone()));
-        let repo = observed(&flags.repo, flags.name.as_deref(), &work, commands)?;
+        let repo = observed(&flags.repo, flags.name.as_deref(), &work, commands, note)?;
         if let RepoLocation::Path(path) = &repo.location {
             // Checked before anything is started; the observer would report the same later.
             drop(Watched::open(path)?);

@@ -277,7 +277,7 @@ fn locate_by_program(path: &Path) -> Result<RepoParts, GitError> {
 
 /// Returns the git directory of a bare repository, a work tree, or a linked worktree, whose `.git` is a file that names
 /// it.
-fn git_dir_of(path: &Path) -> Result<PathBuf, GitError> {
+pub(super) fn git_dir_of(path: &Path) -> Result<PathBuf, GitError> {
     let inner = path.join(".git");
     let Ok(meta) = fs::metadata(&inner) else {
         return fs::canonicalize(path).map_err(GitError::io("open", path));

@@ -1,0 +1,55 @@
+//! Repositories as people name them: by any directory in them, as for git. The current directory is that of the
+//! repository that git would use there, `GIT_DIR` included; any other path stands for itself.
+
+use std::path::{Component, Path, PathBuf};
+
+use super::CliError;
+use super::reconnect::note;
+use crate::config::TASK_FILE;
+use crate::git::RepositoryPlace;
+
+/// Finds the repository of a directory that was typed. The default, `.`, is the current directory.
+pub(crate) fn place_of(typed: &Path) -> Option<RepositoryPlace> {
+    let is_here = typed.components().all(|component| component == Component::CurDir);
+    if is_here { RepositoryPlace::here() } else { RepositoryPlace::of(typed) }
+}
+
+/// Returns the root of the work tree that a directory is in, and says so as `what` does of the root if that is another
+/// directory. A directory outside of any repository is its own root. The path stays as typed if it is the root, so that
+/// errors name files as the person would.
+pub(crate) fn tree_root(typed: &Path, what: &str) -> Result<PathBuf, CliError> {
+    let Some(place) = place_of(typed) else { return Ok(typed.to_owned()) };
+    let root = place.root();
+    if !place.has_tree() {
+        return Err(CliError::Usage(format!(
+            "{} is in the git directory {}, which has no work tree: name a directory of a work tree",
+            typed.display(),
+            root.display()
+        )));
+    }
+    if typed.canonicalize().is_ok_and(|directory| directory == root) {
+        return Ok(typed.to_owned());
+    }
+    note(&format!("{what} at the root of the repository, {}", root.display()));
+    let own = typed.join(TASK_FILE);
+    if own.is_file() {
+        log::warn!("{} is not read: a commit's tasks are those of the {TASK_FILE} at its root", own.display());
+    }
+    Ok(root.to_owned())
+}
+
+/// Returns the path of the repository that a directory is in, to open it, and says so as `what` does of the repository
+/// if that is another directory. `None` if the path is the repository itself.
+pub(crate) fn holder(typed: &Path, what: &str, tell: impl FnOnce(&str)) -> Result<Option<PathBuf>, CliError> {
+    let shown = typed.canonicalize().unwrap_or_else(|_| typed.to_owned());
+    let Some(place) = place_of(typed) else {
+        let text =
+            format!("{} is no git repository, and in none: name one, or make one with `git init`", shown.display());
+        return Err(CliError::Usage(text));
+    };
+    if shown == place.location() {
+        return Ok(None);
+    }
+    tell(&format!("{} is in the repository {}, {what}", shown.display(), place.root().display()));
+    Ok(Some(place.location().to_owned()))
+}
