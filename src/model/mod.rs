@@ -41,5 +41,5 @@ pub use runner::{Isolation, Runner, RunnerState};
 pub use snapshot::{AcceptedHead, Snapshot, WholeBuild};
 pub use stream::{StreamId, StreamKind, StreamNameError, StreamSummary};
 pub use task::{Condition, Need, Placement, TaskSpec};
-pub use trigger::{RefName, Trigger, TriggerKind, Trust};
+pub use trigger::{RefName, Trigger, TriggerId, TriggerKind, Trust};
 pub use visible::{visible, visible_char, visible_lines};

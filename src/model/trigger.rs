@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{BranchName, CommitId};
+use super::{BranchName, CommitId, WallTime};
 
 /// A ref's full name, such as `refs/heads/main`. It may be any text that git allows, so it is never used as a path.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -11,6 +11,12 @@ pub struct RefName(Arc<str>);
 
 /// The namespace of branches.
 const BRANCHES: &str = "refs/heads/";
+
+/// The namespace of tags.
+const TAGS: &str = "refs/tags/";
+
+/// The namespaces in which forges show the heads of pull requests: GitHub, Gitea and Forgejo; GitLab; Bitbucket.
+const PULLS: [&str; 3] = ["refs/pull/", "refs/merge-requests/", "refs/pull-requests/"];
 
 impl RefName {
     /// Takes a full name without a check.
@@ -35,6 +41,18 @@ impl RefName {
     #[must_use]
     pub fn branch(&self) -> Option<&str> {
         self.0.strip_prefix(BRANCHES)
+    }
+
+    /// The name without `refs/tags/`, if the ref is a tag.
+    #[must_use]
+    pub fn tag(&self) -> Option<&str> {
+        self.0.strip_prefix(TAGS)
+    }
+
+    /// Whether the ref shows a pull request of a forge.
+    #[must_use]
+    pub fn is_pull(&self) -> bool {
+        PULLS.iter().any(|namespace| self.0.starts_with(namespace))
     }
 
     /// The name as people know it: a branch without `refs/heads/`, any other ref in full.
@@ -87,8 +105,24 @@ worded! {
             /// follow `before`, as after a forced push, or if the number is not known.
             commits: Option<u64>,
         } = "push",
+        /// A tag was made or moved. `number` and `before` are as for a push.
+        Tag { number: u64, before: Option<CommitId> } = "tag",
+        /// Another watched ref was made or moved, such as the head of a pull request. `number` and `before` are as for
+        /// a push.
+        Ref { number: u64, before: Option<CommitId> } = "ref",
+        /// A schedule of the task file came due at this time.
+        Schedule { name: Arc<str>, due: WallTime } = "schedule",
+        /// A person asked for a build of a commit. The asking program has made up the id, so that a request that is
+        /// sent again makes no second build.
+        Manual { id: TriggerId } = "manual",
+        /// A person asked for a build of uncommitted work; `id` is as for a manual build.
+        Try { id: TriggerId } = "try",
     }
 }
+
+/// A random number by which a request for a build is recognised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TriggerId(pub [u8; 16]);
 
 /// The cause of a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,51 +150,82 @@ impl Trigger {
         Self { kind, trust: Trust::by_default(&reference), reference }
     }
 
-    /// The same trigger with the number under which the dispatcher has accepted it.
+    /// The event as task files and tasks know it: the kind's word, and `pull` for a ref that shows a pull request.
+    #[must_use]
+    pub fn event(&self) -> &'static str {
+        match self.kind {
+            TriggerKind::Ref { .. } if self.reference.is_pull() => "pull",
+            TriggerKind::Push { .. }
+            | TriggerKind::Tag { .. }
+            | TriggerKind::Ref { .. }
+            | TriggerKind::Schedule { .. }
+            | TriggerKind::Manual { .. }
+            | TriggerKind::Try { .. } => self.kind.word(),
+        }
+    }
+
+    /// The same trigger with the number under which the dispatcher has accepted it, if it is a move of a ref.
     #[must_use]
     pub fn numbered(mut self, accepted: u64) -> Self {
-        let TriggerKind::Push { number, .. } = &mut self.kind;
-        *number = accepted;
+        if let TriggerKind::Push { number, .. } | TriggerKind::Tag { number, .. } | TriggerKind::Ref { number, .. } =
+            &mut self.kind
+        {
+            *number = accepted;
+        }
         self
     }
 
-    /// The number of a push among the accepted moves of all branches of its repository, from 1. It is 0 before the push
-    /// is accepted, and for builds from before moves were numbered.
+    /// The number of a move among the accepted moves of all refs of its repository, from 1. It is 0 before the move is
+    /// accepted, for builds from before moves were numbered, and for a trigger that moves no ref.
     #[must_use]
     pub fn number(&self) -> u64 {
-        let TriggerKind::Push { number, .. } = &self.kind;
-        *number
+        self.moved().map_or(0, |(number, _)| number)
+    }
+
+    /// The number of a move and the head before it, if the trigger is a move of a ref.
+    fn moved(&self) -> Option<(u64, Option<CommitId>)> {
+        match &self.kind {
+            TriggerKind::Push { number, before, .. }
+            | TriggerKind::Tag { number, before }
+            | TriggerKind::Ref { number, before } => Some((*number, *before)),
+            TriggerKind::Schedule { .. } | TriggerKind::Manual { .. } | TriggerKind::Try { .. } => None,
+        }
     }
 
     /// Distinguishes the trigger from others of its kind, ref and commit, so that one trigger makes one build. The key
-    /// of a push is its number, in eight bytes, and the head before it. A push without a number has only the head.
+    /// of a move is its number, in eight bytes, and the head before it. A move without a number has only the head. The
+    /// key of a schedule is the time at which it came due, in eight bytes, and its name.
     #[must_use]
     pub fn key(&self) -> Vec<u8> {
-        let TriggerKind::Push { number, before, .. } = &self.kind;
-        let mut key = if *number == 0 { Vec::new() } else { number.to_be_bytes().to_vec() };
-        key.extend_from_slice(before.as_ref().map_or(&[], CommitId::as_bytes));
-        key
+        match &self.kind {
+            TriggerKind::Push { number, before, .. }
+            | TriggerKind::Tag { number, before }
+            | TriggerKind::Ref { number, before } => {
+                let mut key = if *number == 0 { Vec::new() } else { number.to_be_bytes().to_vec() };
+                key.extend_from_slice(before.as_ref().map_or(&[], CommitId::as_bytes));
+                key
+            }
+            TriggerKind::Schedule { name, due } => [&due.0.to_be_bytes(), name.as_bytes()].concat(),
+            TriggerKind::Manual { id } | TriggerKind::Try { id } => id.0.to_vec(),
+        }
     }
 
-    /// The head before a push, if there was one.
+    /// The head before a move of a ref, if there was one.
     #[must_use]
     pub fn before(&self) -> Option<CommitId> {
-        let TriggerKind::Push { before, .. } = &self.kind;
-        *before
+        self.moved()?.1
     }
 
     /// The commits that a push brought.
     #[must_use]
     pub fn range(&self) -> &[CommitId] {
-        let TriggerKind::Push { range, .. } = &self.kind;
-        range
+        if let TriggerKind::Push { range, .. } = &self.kind { range } else { &[] }
     }
 
-    /// The number of commits that a push brought, if it is known.
+    /// The number of commits that a push brought, if it is known; 0 for other triggers.
     #[must_use]
     pub fn commits(&self) -> Option<u64> {
-        let TriggerKind::Push { commits, .. } = &self.kind;
-        *commits
+        if let TriggerKind::Push { commits, .. } = &self.kind { *commits } else { Some(0) }
     }
 }
 
@@ -190,6 +255,29 @@ mod tests {
         assert_eq!(key("main", Some(commit(1)), &[2]), key("main", Some(commit(1)), &[]));
         assert_ne!(key("main", None, &[]), key("topic", None, &[]));
         assert_ne!(key("main", Some(commit(1)), &[]), key("main", Some(commit(2)), &[]));
+    }
+
+    #[test]
+    fn the_key_of_a_schedule_is_its_time_and_its_name_and_that_of_a_request_its_id() {
+        let trigger = |kind| Trigger { kind, reference: RefName::new("refs/heads/main"), trust: Trust::Trusted };
+        let nightly = trigger(TriggerKind::Schedule { name: "nightly".into(), due: WallTime(258) });
+        assert_eq!(nightly.key(), [&[0, 0, 0, 0, 0, 0, 1, 2], &b"nightly"[..]].concat());
+        assert_eq!(trigger(TriggerKind::Manual { id: TriggerId([7; 16]) }).key(), [7; 16]);
+        assert_eq!((nightly.number(), nightly.before(), nightly.commits()), (0, None, Some(0)));
+        assert_eq!(nightly.clone().numbered(5), nightly, "it moves no ref");
+    }
+
+    #[test]
+    fn the_head_of_a_pull_request_is_the_event_pull_and_any_other_ref_the_event_ref() {
+        let event = |reference: &str| {
+            let kind = TriggerKind::Ref { number: 0, before: None };
+            Trigger { kind, reference: RefName::new(reference), trust: Trust::Untrusted }.event()
+        };
+        for pull in ["refs/pull/12/head", "refs/merge-requests/3/head", "refs/pull-requests/4/from"] {
+            assert_eq!(event(pull), "pull", "{pull}");
+        }
+        assert_eq!([event("refs/changes/01/1/2"), event("refs/pulls")], ["ref"; 2]);
+        assert_eq!(Trigger::push(&BranchName::new("main"), None, Vec::new()).event(), "push");
     }
 
     #[test]

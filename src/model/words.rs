@@ -7,7 +7,7 @@ use super::reason::{
     AttemptStatus, CloseReason, Concern, DecisionKind, ErrorReason, FirstInLine, HistoryEntry, JobStatus, LossReason,
     LostWith, MissingFit, Notice, OrderDone, PlacementReason, Quarantine, RefusalReason, SkipReason, TaskFailure,
 };
-use super::{LogSummary, Outcome};
+use super::{LogSummary, Outcome, RefName};
 
 impl Display for LossReason {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
@@ -140,6 +140,15 @@ impl Display for HistoryEntry {
                 write!(f, "branch {branch} moved from {} to {}", from.short(), to.short())?;
                 commits.iter().try_for_each(|commits| write!(f, ", {}", count(*commits, "commit")))
             }
+            Self::RefMoved { reference, from: None, to } => {
+                write!(f, "{} was the first commit seen of {}", to.short(), ref_words(reference))
+            }
+            Self::RefMoved { reference, from: Some(from), to } => {
+                write!(f, "{} moved from {} to {}", ref_words(reference), from.short(), to.short())
+            }
+            Self::Scheduled { name } => write!(f, "schedule {name} came due"),
+            Self::Submitted { commit } => write!(f, "an operator asked for a build of {}", commit.short()),
+            Self::Tried { commit } => write!(f, "an operator tried uncommitted work, which is {}", commit.short()),
             Self::Leased { number, runner, reason } => write!(f, "attempt {number} went to {runner}: {reason}"),
             Self::Ended { number, runner, outcome } => {
                 write!(f, "attempt {number} on {runner}: {}", outcome_words(outcome))?;
@@ -370,6 +379,15 @@ pub fn missing_output(outcome: &Outcome, log: &LogSummary) -> Option<String> {
 #[must_use]
 pub fn outcome_words(outcome: &Outcome) -> String {
     outcome.word().replace('_', " ")
+}
+
+/// A ref as a sentence names it.
+fn ref_words(reference: &RefName) -> String {
+    match (reference.branch(), reference.tag()) {
+        (Some(branch), _) => format!("branch {branch}"),
+        (None, Some(tag)) => format!("tag {tag}"),
+        (None, None) => reference.to_string(),
+    }
 }
 
 /// Formats a number of things: `1 job`, `3 jobs`.

@@ -81,6 +81,12 @@ fn announced(build: &Build) -> HistoryLine {
         TriggerKind::Push { before: Some(from), commits, .. } => {
             HistoryEntry::BranchMoved { branch, from: *from, to, commits: *commits }
         }
+        TriggerKind::Tag { before, .. } | TriggerKind::Ref { before, .. } => {
+            HistoryEntry::RefMoved { reference: source.trigger.reference.clone(), from: *before, to }
+        }
+        TriggerKind::Schedule { name, .. } => HistoryEntry::Scheduled { name: name.clone() },
+        TriggerKind::Manual { .. } => HistoryEntry::Submitted { commit: to },
+        TriggerKind::Try { .. } => HistoryEntry::Tried { commit: to },
     };
     HistoryLine { at: Some(build.created_at), task: None, entry, seq: None }
 }

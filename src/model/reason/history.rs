@@ -1,9 +1,11 @@
 //! The lines of `surveil why`: stored decisions, and lines that follow from other records.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::{ErrorReason, LossReason, PlacementReason, RecordedReason, SkipReason, StoredReason, TaskFailure};
-use crate::model::{AttemptId, BranchName, CommitId, Outcome, RunnerName, Verdict};
+use crate::model::{AttemptId, BranchName, CommitId, Outcome, RefName, RunnerName, Verdict};
 
 stored_reason! {
     /// A decision about a job that is stored for `surveil why`. Leases and ordinary outcomes are told by their
@@ -64,6 +66,14 @@ pub enum HistoryEntry {
     /// The branch moved by this many commits; `None` if the commit does not follow the one before, or if that is not
     /// known.
     BranchMoved { branch: BranchName, from: CommitId, to: CommitId, commits: Option<u64> },
+    /// A tag or another ref was made, if it has no head before, or moved.
+    RefMoved { reference: RefName, from: Option<CommitId>, to: CommitId },
+    /// A schedule came due.
+    Scheduled { name: Arc<str> },
+    /// A person asked for a build of a commit.
+    Submitted { commit: CommitId },
+    /// A person asked for a build of uncommitted work, which became this commit.
+    Tried { commit: CommitId },
     /// A runner got an attempt.
     Leased { number: u32, runner: RunnerName, reason: PlacementReason },
     /// An attempt has its outcome.
@@ -85,6 +95,10 @@ impl HistoryEntry {
         Some(match self {
             Self::BranchAppeared { .. } => "branch_appeared",
             Self::BranchMoved { .. } => "branch_moved",
+            Self::RefMoved { .. } => "ref_moved",
+            Self::Scheduled { .. } => "scheduled",
+            Self::Submitted { .. } => "submitted",
+            Self::Tried { .. } => "tried",
             Self::Leased { .. } => "leased",
             Self::Ended { .. } => "ended",
             Self::LateResult { .. } => "late_result",
@@ -103,7 +117,12 @@ impl HistoryEntry {
             Self::Decided(kind) => kind.reason_code(),
             Self::Skipped(reason) => reason.code(),
             Self::BuildFinished { verdict, .. } => Some(verdict.word()),
-            Self::BranchAppeared { .. } | Self::BranchMoved { .. } => None,
+            Self::BranchAppeared { .. }
+            | Self::BranchMoved { .. }
+            | Self::RefMoved { .. }
+            | Self::Scheduled { .. }
+            | Self::Submitted { .. }
+            | Self::Tried { .. } => None,
         }
     }
 }

@@ -157,6 +157,19 @@ fn history() -> Table<HistoryEntry> {
         (moved(Some(1)), "branch_moved", "branch main moved from abababa to abababa, 1 commit"),
         (moved(Some(3)), "branch_moved", "branch main moved from abababa to abababa, 3 commits"),
         (
+            HistoryEntry::RefMoved { reference: RefName::new("refs/tags/v1"), from: None, to: from },
+            "ref_moved",
+            "abababa was the first commit seen of tag v1",
+        ),
+        (
+            HistoryEntry::RefMoved { reference: RefName::new("refs/pull/1/head"), from: Some(from), to: from },
+            "ref_moved",
+            "refs/pull/1/head moved from abababa to abababa",
+        ),
+        (HistoryEntry::Scheduled { name: "nightly".into() }, "scheduled", "schedule nightly came due"),
+        (HistoryEntry::Submitted { commit: from }, "submitted", "an operator asked for a build of abababa"),
+        (HistoryEntry::Tried { commit: from }, "tried", "an operator tried uncommitted work, which is abababa"),
+        (
             HistoryEntry::Leased { number: 1, runner: runner(), reason: PlacementReason::FreeSlot },
             "leased",
             "attempt 1 went to w1: it had a free slot",

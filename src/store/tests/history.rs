@@ -57,6 +57,26 @@ fn task() -> impl Strategy<Value = TaskSpec> {
     )
 }
 
+/// A trigger of any kind. The text may name any ref.
+fn trigger(wish: &Wish) -> Trigger {
+    let (number, before) = (wish.number >> 3, wish.commits.get(1).copied());
+    let id = TriggerId((u128::from(wish.number) << 64 | wish.pick as u128).to_be_bytes());
+    let kind = match wish.number % 7 {
+        0 => TriggerKind::Tag { number, before },
+        1 => TriggerKind::Ref { number, before },
+        2 => TriggerKind::Schedule { name: wish.text.as_str().into(), due: WallTime(number.cast_signed()) },
+        3 => TriggerKind::Manual { id },
+        4 => TriggerKind::Try { id },
+        _ => Trigger::push(&BranchName::new(&wish.text), before, wish.commits[1..].to_vec()).numbered(number).kind,
+    };
+    let reference = match wish.pick % 3 {
+        0 => RefName::new(&format!("refs/tags/{}", wish.text)),
+        _ => RefName::of_branch(&BranchName::new(&wish.text)),
+    };
+    let trust = if wish.number.is_multiple_of(2) { Trust::Trusted } else { Trust::Untrusted };
+    Trigger { kind, reference, trust }
+}
+
 /// Each variant as the table of the model has it, and what an older program wrote: a text alone.
 fn reason<T: From<RecordedReason> + Clone + std::fmt::Debug + 'static>(
     table: Vec<(T, &'static str, &'static str)>,
@@ -146,15 +166,7 @@ impl World {
                 repo: repo(wish.number),
                 // Each build has a commit of its own, so that no two builds are of one submission.
                 commit: commit_id(id.0),
-                trigger: Trigger {
-                    trust: if wish.number.is_multiple_of(2) { Trust::Trusted } else { Trust::Untrusted },
-                    ..Trigger::push(
-                        &BranchName::new(&wish.text),
-                        wish.commits.get(1).copied(),
-                        wish.commits[1..].to_vec(),
-                    )
-                    .numbered(wish.number >> 1)
-                },
+                trigger: trigger(&wish),
                 subject: wish.text.clone(),
                 author: wish.text.clone(),
             },

@@ -3,7 +3,9 @@
 use rusqlite::{Connection, Row, params};
 
 use super::{execute, ranges, read_all, read_one, repos};
-use crate::model::{Build, BuildId, BuildSource, CommitId, RepoName, Trigger, TriggerKind, Trust, Verdict, WallTime};
+use crate::model::{
+    Build, BuildId, BuildSource, CommitId, RepoName, Trigger, TriggerId, TriggerKind, Trust, Verdict, WallTime,
+};
 use crate::store::sqlite::checksum::Checksum;
 use crate::store::sqlite::failure::{Fault, one_row};
 use crate::store::sqlite::values::{Numbered, damaged, numbered, signed, unsigned};
@@ -15,6 +17,11 @@ numbered!(Trust, "trust": Untrusted = 0, Trusted = 1);
 fn kind_number(kind: &TriggerKind) -> i64 {
     match kind {
         TriggerKind::Push { .. } => 0,
+        TriggerKind::Tag { .. } => 1,
+        TriggerKind::Ref { .. } => 2,
+        TriggerKind::Schedule { .. } => 3,
+        TriggerKind::Manual { .. } => 4,
+        TriggerKind::Try { .. } => 5,
     }
 }
 
@@ -208,9 +215,9 @@ pub(crate) fn finished(conn: &Connection, repo: Option<&str>, limit: u32) -> rus
     }
 }
 
-/// Reads the key of a push, see [`Trigger::key`]. An id has 20 or 32 bytes, so the length of a key tells whether it
-/// begins with a number.
-fn push_key(key: &[u8]) -> rusqlite::Result<(u64, Option<CommitId>)> {
+/// Reads the key of a move of a ref, see [`Trigger::key`]. An id has 20 or 32 bytes, so the length of a key tells
+/// whether it begins with a number.
+fn move_key(key: &[u8]) -> rusqlite::Result<(u64, Option<CommitId>)> {
     let has_number = matches!(key.len(), 8 | 28 | 40);
     let (number, before) = if has_number { key.split_first_chunk().map_or((0, key), number_first) } else { (0, key) };
     let before = match before {
@@ -224,14 +231,28 @@ fn number_first<'a>((number, rest): (&[u8; 8], &'a [u8])) -> (u64, &'a [u8]) {
     (u64::from_be_bytes(*number), rest)
 }
 
+/// Reads the key of a schedule, see [`Trigger::key`].
+fn schedule_key(key: &[u8]) -> Option<TriggerKind> {
+    let (due, name) = key.split_first_chunk()?;
+    Some(TriggerKind::Schedule { name: str::from_utf8(name).ok()?.into(), due: WallTime(i64::from_be_bytes(*due)) })
+}
+
 fn trigger_from(row: &Row<'_>) -> rusqlite::Result<Trigger> {
+    let key = row.get_ref(4)?.as_blob()?;
+    let bad_key = || damaged("the key of a trigger cannot be read");
+    let id = || key.try_into().map(TriggerId).map_err(|_| bad_key());
     let kind = match row.get(16)? {
         0 => {
-            let (number, before) = push_key(row.get_ref(4)?.as_blob()?)?;
+            let (number, before) = move_key(key)?;
             let range = row.get_ref(11)?.as_blob_or_null()?.unwrap_or_default();
             let (range, commits) = ranges::from_bytes(range)?;
             TriggerKind::Push { number, before, range, commits }
         }
+        1 => move_key(key).map(|(number, before)| TriggerKind::Tag { number, before })?,
+        2 => move_key(key).map(|(number, before)| TriggerKind::Ref { number, before })?,
+        3 => schedule_key(key).ok_or_else(bad_key)?,
+        4 => TriggerKind::Manual { id: id()? },
+        5 => TriggerKind::Try { id: id()? },
         other => return Err(damaged(format!("there is no kind of trigger {other}"))),
     };
     Ok(Trigger { kind, reference: row.get(2)?, trust: row.get(17)? })
