@@ -2,10 +2,9 @@
 //! fails.
 
 use super::CliError;
-use super::logs;
 use super::session::Session;
 use super::table::one_line;
-use crate::protocol::operator::{BuildReport, JobReport};
+use crate::protocol::operator::{BuildReport, FromOperator, JobReport, LogQuestion, ToOperator};
 
 /// Bytes that are fetched of a log to find its last lines.
 const TAIL_BYTES: u64 = 16 * 1024;
@@ -19,8 +18,20 @@ pub(crate) fn of_job(
 ) -> Result<Vec<String>, CliError> {
     let Some(last) = job.attempts.last().filter(|last| last.log_bytes > 0) else { return Ok(Vec::new()) };
     let start = last.log_bytes.saturating_sub(TAIL_BYTES);
-    let question = logs::of_attempt(build.build, &job.task, last.number, start, false);
-    Ok(last_lines(&logs::rest(session, question)?, count))
+    let question = LogQuestion::of_attempt(build.build, &job.task, last.number, start, false);
+    Ok(last_lines(&rest(session, question)?, count))
+}
+
+/// Returns the log from the offset of the question on.
+fn rest(session: &mut Session, question: LogQuestion) -> Result<Vec<u8>, CliError> {
+    let (mut text, mut payload) = (Vec::new(), Vec::new());
+    let mut message = session.ask(&FromOperator::Logs(question))?;
+    while let ToOperator::Log { bytes, .. } = message {
+        session.payload(bytes, &mut payload)?;
+        text.extend_from_slice(&payload);
+        message = session.next()?;
+    }
+    if let ToOperator::LogEnd { .. } = message { Ok(text) } else { Err(CliError::Unexpected("`logs`")) }
 }
 
 /// The last lines of a log, without escape sequences and control characters, so that they are safe to show.

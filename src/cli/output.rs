@@ -49,6 +49,11 @@ impl Output {
         self.width
     }
 
+    /// Whether colours are wanted.
+    pub(crate) fn is_coloured(&self) -> bool {
+        self.is_coloured
+    }
+
     /// Writes one or several lines.
     pub(crate) fn line(&mut self, text: impl Display) -> Result<(), CliError> {
         let mut text = text.to_string();

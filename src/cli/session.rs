@@ -34,14 +34,19 @@ pub(crate) struct Session {
     reader: FrameReader,
     ping_interval: Duration,
     /// Answers in the dispatcher's place if none runs. Joined after the stream is closed.
-    _records: Option<Thread<()>>,
+    records: Option<Thread<()>>,
 }
 
 impl Session {
     /// A session with a thread that reads a data directory.
     pub(crate) fn over_records(stream: Stream, records: Thread<()>) -> Self {
         let reader = FrameReader::new(stream.clone());
-        Self { stream, reader, ping_interval: HELLO_TIMEOUT, _records: Some(records) }
+        Self { stream, reader, ping_interval: HELLO_TIMEOUT, records: Some(records) }
+    }
+
+    /// Whether a dispatcher answers, and not its data directory.
+    pub(crate) fn is_live(&self) -> bool {
+        self.records.is_none()
     }
 
     /// Dials the addresses in order, and opens a session with the first one that answers.
@@ -73,7 +78,7 @@ impl Session {
                 // From here on silence is judged by the timeout that the dispatcher announced.
                 reader.set_timeout(Some(Duration::from_millis(welcome.timeout_ms))).map_err(disconnected)?;
                 let ping_interval = Duration::from_millis(welcome.ping_interval_ms.max(1));
-                Ok(Self { stream, reader, ping_interval, _records: None })
+                Ok(Self { stream, reader, ping_interval, records: None })
             }
             Some(Greeting::Error(refusal)) => Err(refused_hello(refusal, token)),
             None => Err(CliError::Disconnected(None)),

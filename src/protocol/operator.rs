@@ -81,6 +81,14 @@ pub struct LogQuestion {
     pub follow: bool,
 }
 
+impl LogQuestion {
+    /// The question for the log of one attempt.
+    #[must_use]
+    pub fn of_attempt(build: u64, task: &str, number: u32, offset: u64, follow: bool) -> Self {
+        Self { build: build.to_string(), task: Some(task.to_owned()), number: Some(number), offset, follow }
+    }
+}
+
 /// Dispatcher to operator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]

@@ -3,6 +3,7 @@
 mod asking;
 mod clean_run;
 mod first_start;
+mod following;
 mod git_as_it_is;
 mod history;
 mod local;

@@ -14,11 +14,11 @@ use crate::cli::output::{bold, dim, painted};
 use crate::cli::report::{job_word, lasted, short};
 use crate::cli::session::Session;
 use crate::cli::table::one_line;
-use crate::cli::{CliError, Output, excerpt, logs, show};
+use crate::cli::{CliError, Output, excerpt, show};
 use crate::clock;
 use crate::error_chain::chain;
 use crate::model::{EndingKind, JobStateKind};
-use crate::protocol::operator::{AttemptReport, BuildReport, JobReport};
+use crate::protocol::operator::{AttemptReport, BuildReport, JobReport, LogQuestion};
 
 /// Interval at which spinners move.
 const TICK: Duration = Duration::from_millis(120);
@@ -107,7 +107,7 @@ impl Display {
         bar.set_prefix(format!("b{} {}", build.build, job.task));
         bar.set_message(format!("on {}", one_line(&attempt.runner)));
         bar.enable_steady_tick(TICK);
-        let question = logs::of_attempt(build.build, &job.task, attempt.number, 0, true);
+        let question = LogQuestion::of_attempt(build.build, &job.task, attempt.number, 0, true);
         let tail = connect()
             .and_then(|session| Tail::start(session, question, bar.clone()))
             .map_err(|error| log::debug!("could not follow the log: {}", chain(&error)));

@@ -1,0 +1,121 @@
+//! `surveil logs`: prints the bytes that a task wrote, live or long after, exactly as it wrote them; or the logs of all
+//! tasks of a build, each line with the name of its task.
+
+mod end_note;
+mod lines;
+mod waits;
+mod whole_build;
+
+use clap::Args;
+
+use super::build_name::{BuildFlags, NamedBuild};
+use super::flags::DispatchFlags;
+use super::reconnect::note;
+use super::session::Session;
+use super::show::build_named;
+use super::{CliError, ExitCode, Output};
+use crate::protocol::operator::{BuildReport, FromOperator, LogQuestion, ToOperator};
+use end_note::end_note;
+use waits::Waits;
+use whole_build::BuildLogs;
+
+const EXAMPLES: &str = "\
+The bytes are printed as the task wrote them, and never interpreted. stdout and stderr are mixed in the order of \
+writing.
+
+Without TASK, the logs of all tasks are printed: one after the other, or with -f as they are written, until the build \
+is finished. Each line then begins with the name of its task (`test.2` for the second attempt), unless the build has \
+only one task.
+
+Examples:
+  surveil logs latest
+  surveil logs -f b12
+  surveil logs -f b12 test
+  surveil logs b12/test --attempt 1 | less -R
+  surveil logs b12 test --offset 1000000 > rest.log";
+
+/// Print the output of a task, or of all tasks of a build, even while they are running
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct LogsFlags {
+    #[command(flatten)]
+    named: BuildFlags,
+    /// Continue until the attempt has ended; without TASK, until the build is finished
+    #[arg(short, long)]
+    follow: bool,
+    /// Number of an earlier attempt [default: the newest]
+    #[arg(long, value_name = "N")]
+    attempt: Option<u32>,
+    /// Skip this many bytes at the beginning
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    offset: u64,
+    #[command(flatten)]
+    operator: DispatchFlags,
+}
+
+/// Copies the log to standard output.
+pub(crate) fn run(flags: LogsFlags, out: &mut Output) -> Result<ExitCode, CliError> {
+    flags.named.check()?;
+    let mut session = flags.operator.connect_or_read()?;
+    let NamedBuild { build, task } = flags.named.resolve(&mut session)?;
+    if task.is_none() && flags.attempt.is_none() && flags.offset == 0 {
+        let report = build_named(&mut session, &build)?;
+        // A build without tasks has a problem, which the answer for a single task names.
+        if report.jobs.len() > 1 || (flags.follow && !report.jobs.is_empty()) {
+            return whole_build(&flags, session, report, out);
+        }
+    }
+    let mut wanted = LogQuestion { build, task, number: flags.attempt, offset: flags.offset, follow: flags.follow };
+    if wanted.follow {
+        let mut waits = Some(Waits::tell(&flags.operator, &wanted.build, wanted.task.as_deref())?);
+        // The log continues where it stopped, so a follower does not notice a restart of the dispatcher.
+        flags.operator.persist(session, |session| pass_on(session, &mut wanted, &mut waits, out))?;
+    } else {
+        pass_on(&mut session, &mut wanted, &mut None, out)?;
+    }
+    Ok(ExitCode::Ok)
+}
+
+/// Prints the logs of all tasks.
+fn whole_build(
+    flags: &LogsFlags,
+    mut session: Session,
+    report: BuildReport,
+    out: &mut Output,
+) -> Result<ExitCode, CliError> {
+    let is_growing = report.finished_ms.is_none() && session.is_live();
+    let mut logs = BuildLogs::new(report, out);
+    if flags.follow && is_growing {
+        flags.operator.persist(session, |session| logs.follow(&flags.operator, session))?;
+    } else {
+        logs.print(&mut session)?;
+    }
+    Ok(ExitCode::Ok)
+}
+
+/// Requests the log and copies it to its end. Updates `wanted` to the part that is still missing.
+fn pass_on(
+    session: &mut Session,
+    wanted: &mut LogQuestion,
+    waits: &mut Option<Waits>,
+    out: &mut Output,
+) -> Result<(), CliError> {
+    let mut message = session.ask(&FromOperator::Logs(wanted.clone()))?;
+    // The wait is over.
+    *waits = None;
+    // A quiet task may write nothing for longer than the dispatcher's timeout.
+    let _alive = session.keep_alive()?;
+    let mut payload = Vec::new();
+    while let ToOperator::Log { build, task, number, offset, bytes } = message {
+        session.payload(bytes, &mut payload)?;
+        out.bytes(&payload)?;
+        // From now on exactly this attempt is requested, even if another one begins meanwhile.
+        *wanted = LogQuestion::of_attempt(build, &task, number, offset.saturating_add(bytes), wanted.follow);
+        message = session.next()?;
+    }
+    let ToOperator::LogEnd { outcome, missing, .. } = message else { return Err(CliError::Unexpected("`logs`")) };
+    if let Some(text) = end_note(outcome.as_deref(), missing.as_deref()) {
+        note(&text);
+    }
+    Ok(())
+}
