@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use crossbeam_channel::Receiver;
@@ -20,7 +20,7 @@ use crate::config::{default_runner_name, defaults, work_dir};
 use crate::model::reason::{ErrorReason, SkipReason};
 use crate::model::{Ending, EndingKind, Need, TaskName, TaskSpec, Verdict};
 use crate::process::{Command, Exit, ProgressCallbacks, Supervisor, detect_isolation};
-use crate::runner::{AttemptFacts, attempt_environment, inherited};
+use crate::runner::{AttemptFacts, AttemptPlaces, OwnTemporary, attempt_environment, inherited};
 use crate::threads::{self, Thread};
 
 /// Largest piece of a task's output that is copied at a time.
@@ -83,6 +83,7 @@ pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, Cl
         cancel,
         origin,
         place,
+        temporary: OwnTemporary::new(&std::env::temp_dir()).map_err(CliError::machine("make a temporary directory"))?,
         grace_ms: flags.grace.0,
     };
     let begun = clock::now();
@@ -126,6 +127,7 @@ struct LocalRun {
     cancel: Receiver<()>,
     place: RunPlace,
     origin: Origin,
+    temporary: OwnTemporary,
     grace_ms: u64,
 }
 
@@ -157,17 +159,19 @@ impl LocalRun {
     /// Runs one attempt, and copies its output meanwhile.
     fn attempt(&mut self, task: &TaskSpec, number: u32) -> Result<Exit, CliError> {
         self.place.make_ready()?;
+        let temporary = self.temporary.make().map_err(CliError::machine("make a temporary directory"))?;
         let (reader, writer) = io::pipe().map_err(CliError::machine("make a pipe"))?;
         let copy = pass_on(reader)?;
         let command = Command {
             script: task.recipe.script.clone(),
             directory: self.place.directory().to_owned(),
-            env: self.environment(task, number),
+            env: self.environment(task, number, &temporary),
             timeout_ms: task.recipe.timeout_ms,
             grace_ms: self.grace_ms,
         };
         let output = File::from(OwnedFd::from(writer));
         let ended = self.supervisor.run(&command, output, &self.cancel, ProgressCallbacks::default())?;
+        self.temporary.clear();
         // All processes of the attempt have ended, so the pipe has no writer any more, and the copying ends.
         copy.join().map_err(|_| CliError::Panicked("copying of output"))??;
         if ended.leftovers > 0 {
@@ -177,21 +181,26 @@ impl LocalRun {
     }
 
     /// Makes the environment of an attempt at `task`, as a runner would.
-    fn environment(&self, task: &TaskSpec, number: u32) -> Vec<(OsString, OsString)> {
+    fn environment(&self, task: &TaskSpec, number: u32, temporary: &Path) -> Vec<(OsString, OsString)> {
         let facts = AttemptFacts {
             // No dispatcher has numbered this build or attempt.
             build: 0,
-            attempt: 0,
+            id: 0,
             task: &task.name,
             number,
             repo: &self.origin.repo,
+            url: self.origin.url.as_deref(),
             branch: &self.origin.branch,
+            // Nothing was pushed.
+            before: None,
             commit: &self.origin.commit,
+            text: self.origin.text.as_ref(),
             runner: &default_runner_name(),
             slot: 0,
         };
         let inherited = inherited(std::env::vars_os());
-        attempt_environment(&inherited, &facts, self.place.directory(), self.place.ceiling(), &task.recipe.env)
+        let (directory, ceiling) = (self.place.directory(), self.place.ceiling());
+        attempt_environment(&inherited, &facts, &AttemptPlaces { directory, ceiling, temporary }, &task.recipe.env)
     }
 }
 

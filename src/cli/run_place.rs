@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use super::CliError;
 use super::report::short;
 use super::typed_place::{place_of, tree_root};
-use crate::config::{check_directory, repo_name_from};
-use crate::git::{CleanTree, Difference, Local, RepositoryPlace, Watched};
+use crate::config::{ObservedRepo, check_directory, repo_name_from};
+use crate::git::{CleanTree, CommitText, Difference, Local, RepositoryPlace, Watched};
 use crate::model::TaskSpec;
 
 /// The place of a local run.
@@ -21,6 +21,9 @@ pub(crate) struct Origin {
     pub(crate) repo: String,
     pub(crate) branch: String,
     pub(crate) commit: String,
+    pub(crate) text: Option<CommitText>,
+    /// The place that an observer of the work tree would tell.
+    pub(crate) url: Option<String>,
 }
 
 /// A place with the tasks that are in it.
@@ -57,7 +60,8 @@ impl RunPlace {
         let mut clean = CleanTree::new(&source, commit, &work.join("clean"))?;
         clean.bring()?;
         let tasks = check_directory(clean.path())?.tasks;
-        let origin = Origin { commit: commit.to_string(), ..Origin::of(local.root(), Some(local.place())) };
+        let text = source.describe(commit).ok();
+        let origin = Origin { commit: commit.to_string(), text, ..Origin::of(local.root(), Some(local.place())) };
         Ok(Prepared { place: Self::Clean(Box::new(clean)), tasks, origin })
     }
 
@@ -89,14 +93,17 @@ impl RunPlace {
 impl Origin {
     fn of(directory: &Path, place: Option<&RepositoryPlace>) -> Self {
         let repo = repo_name_from(&directory.to_string_lossy()).to_string();
-        // If HEAD is detached, there is a commit but no branch.
         let location = place.map_or(directory, RepositoryPlace::location);
-        match Watched::open(location).and_then(|watched| watched.head_commit()) {
+        let url = ObservedRepo::new(&location.to_string_lossy(), None, Path::new("")).ok().map(|repo| repo.source);
+        let Ok(watched) = Watched::open(location) else { return Self { repo, ..Self::default() } };
+        // If HEAD is detached, there is a commit but no branch.
+        match watched.head_commit() {
             Ok(Some((branch, commit))) => {
                 let branch = branch.map(|branch| branch.to_string()).unwrap_or_default();
-                Self { repo, branch, commit: commit.to_string() }
+                let text = watched.describe(commit).ok();
+                Self { repo, branch, commit: commit.to_string(), text, url }
             }
-            Ok(None) | Err(_) => Self { repo, ..Self::default() },
+            Ok(None) | Err(_) => Self { repo, url, ..Self::default() },
         }
     }
 }

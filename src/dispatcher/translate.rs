@@ -2,6 +2,7 @@
 //! may trust the values. In the dispatcher, only this file and `session/` see both.
 
 use super::grants::StoredBytes;
+use crate::git::without_secrets;
 use crate::model::reason::{LossReason, RefusalReason};
 use crate::model::{
     AttemptId, BranchName, BuildSource, CommitId, Incarnation, Isolation, Label, LogSummary, Outcome, RepoName,
@@ -47,10 +48,10 @@ pub(crate) fn branch(text: &str) -> Result<BranchName, Refusal> {
     Err(Refusal::new(ErrorCode::Refused, text).because("branch_name"))
 }
 
-/// Checks the place of an observed repository.
-pub(crate) fn source(text: &str) -> Result<(), Refusal> {
+/// Returns the place of an observed repository, without the credentials that a peer of another make may have left in.
+pub(crate) fn source(text: &str) -> Result<String, Refusal> {
     if text.len() <= MAX_SOURCE_BYTES {
-        return Ok(());
+        return Ok(without_secrets(text));
     }
     Err(malformed(format!("`source` has {} bytes: at most {MAX_SOURCE_BYTES} are allowed", text.len())))
 }
@@ -222,8 +223,9 @@ pub(crate) fn log_summary(bytes: u64, crc32: u32, missing: Option<String>) -> Re
     Ok(LogSummary { bytes, crc32, missing: missing.map(cut) })
 }
 
-/// Returns the message for a command of the scheduler. `stored` has the number of stored bytes of each stream.
-pub(crate) fn to_runner(message: RunnerCommand, stored: &StoredBytes) -> wire::ToRunner {
+/// Returns the message for a command of the scheduler. `stored` has the number of stored bytes of each stream, `url`
+/// the place of a lease's repository.
+pub(crate) fn to_runner(message: RunnerCommand, stored: &StoredBytes, url: Option<&str>) -> wire::ToRunner {
     match message {
         RunnerCommand::Registered { held, gone } => {
             let offset = |lease: &Lease| {
@@ -236,7 +238,7 @@ pub(crate) fn to_runner(message: RunnerCommand, stored: &StoredBytes) -> wire::T
             let reason = RefusalReason::NameTaken { runner };
             wire::ToRunner::Error(Refusal::new(ErrorCode::NameTaken, reason.to_string()).because(reason.code()))
         }
-        RunnerCommand::Lease(lease) => wire::ToRunner::Runtask(Box::new(runtask(&lease))),
+        RunnerCommand::Lease(lease) => wire::ToRunner::Runtask(Box::new(runtask(&lease, url))),
         RunnerCommand::Cancel { attempt } => wire::ToRunner::Cancel { attempt: attempt.0 },
         RunnerCommand::Recorded { attempt } => wire::ToRunner::Ok { attempt: attempt.0 },
         RunnerCommand::Stale { attempt } => wire::ToRunner::Stale { attempt: attempt.0 },
@@ -249,7 +251,7 @@ fn numbers(attempts: Vec<AttemptId>) -> Vec<u64> {
     attempts.into_iter().map(|attempt| attempt.0).collect()
 }
 
-fn runtask(lease: &Lease) -> Runtask {
+fn runtask(lease: &Lease, url: Option<&str>) -> Runtask {
     Runtask {
         attempt: lease.attempt.0,
         lease_ms: lease.lease_ms,
@@ -257,7 +259,10 @@ fn runtask(lease: &Lease) -> Runtask {
         number: lease.number,
         repo: lease.source.repo.to_string(),
         branch: lease.source.trigger.reference.short().to_owned(),
+        before: lease.source.trigger.before().map(|commit| commit.to_string()),
         commit: lease.source.commit.to_string(),
+        // A store may have the credentials that an observer of another make once told.
+        url: url.map(without_secrets),
         task: Ok(WireTask { name: lease.task.name.to_string(), recipe: lease.task.recipe.clone() }),
     }
 }

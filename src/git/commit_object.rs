@@ -76,6 +76,18 @@ impl CommitObject {
         paragraph.collect::<Vec<_>>().join(&b' ')
     }
 
+    /// Returns the committer's time in seconds since 1970, by the rules of git's `split_ident_line`: the digits behind
+    /// the last `>`, if a zone follows them. `None` if there are none, or too many for a program to read.
+    pub(crate) fn committed_s(&self) -> Option<i64> {
+        let line = self.headers("committer").next_back()?;
+        let open = line.iter().position(|byte| *byte == b'<')?;
+        let close = line[open..].iter().rposition(|byte| *byte == b'>')?;
+        let date = trim_start(&line[open + close + 1..]);
+        let (digits, zone) = date.split_at(date.iter().take_while(|byte| byte.is_ascii_digit()).count());
+        let has_zone = matches!(trim_start(zone), [b'+' | b'-', digit, ..] if digit.is_ascii_digit());
+        std::str::from_utf8(digits).ok()?.parse().ok().filter(|_| has_zone)
+    }
+
     /// Returns the message, which ends at a NUL byte for git.
     fn message(&self) -> &[u8] {
         &self.text()[self.message_start()..]
@@ -114,6 +126,14 @@ fn parse_id(hex: &str, digits: usize) -> Option<Oid> {
     Oid::from_bytes(&bytes.filter(|_| is_hex)?).ok()
 }
 
+/// Removes what git takes for blanks from the start.
+fn trim_start(mut text: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t' | b'\n' | b'\r', rest @ ..] = text {
+        text = rest;
+    }
+    text
+}
+
 /// Removes what git takes for blanks from the end.
 fn trim_end(mut text: &[u8]) -> &[u8] {
     while let [rest @ .., b' ' | b'\t' | b'\n' | b'\r'] = text {
@@ -136,7 +156,7 @@ mod tests {
     const COMMITS: usize = 1_500;
 
     /// Lines that stand, or do not stand, in the headers of commits in the world.
-    const HEADERS: [&[u8]; 29] = [
+    const HEADERS: [&[u8]; 36] = [
         b"author A U Thor <author@example.com> 1767322800 +0000",
         b"author A U Thor <author@example.com> 1767322800 +0000",
         b"author Without Email 1767322800 +0000",
@@ -158,6 +178,13 @@ mod tests {
         b"committer C O Mitter <c@m> 1767322800 +0000",
         b"committer C O Mitter <c@m> 1767322800 +0000",
         b"committer",
+        b"committer C O Mitter <c@m> 1767322800",
+        b"committer C > O <c@m> <d@e> \t1767322801\t-0100 ",
+        b"committer Zone <z@z> 12 zone",
+        b"committer Negative <n@e> -1 +0000",
+        b"committer Open <c@m 5 +0000",
+        b"committer Close c@m> 5 +0000",
+        b"committer \xff<> 7 +0",
         b"encoding ISO-8859-1",
         b"encoding ",
         b"gpgsig -----BEGIN PGP SIGNATURE-----\n \n author Forged <f@f> 1 +0000\n -----END PGP SIGNATURE-----",
@@ -236,13 +263,24 @@ mod tests {
         let answers = String::from_utf8(answers).unwrap();
         let accepted: Vec<_> = answers.lines().map(|line| !line.ends_with("missing")).collect();
         let named: String = ids.iter().zip(&accepted).filter(|(_, is)| **is).map(|(id, _)| format!("{id}\n")).collect();
-        let format = "--format=%T|%P|%an <%ae>|%s";
+        let format = "--format=%T|%P|%an <%ae>|%ct|%s";
         let log = ["log", "--no-walk=unsorted", "--stdin", "-z", "--no-color", "--encoding=none", format];
         let output = repo.git_with(&log, named.as_bytes());
         let mut texts = output.strip_suffix(b"\0").unwrap().split(|byte| *byte == 0).map(<[u8]>::to_vec);
         let read = accepted.iter().map(|is| is.then(|| texts.next().unwrap())).collect();
         assert_eq!(texts.next(), None);
         read
+    }
+
+    /// git shows these digits, and no program can read them as a number.
+    #[test]
+    fn a_time_that_no_program_can_read_is_none() {
+        let time = |date: &str| {
+            let object = format!("tree {}\ncommitter c <c> {date} +0000\n\ntext", "4".repeat(40));
+            CommitObject::parse(Oid::from_bytes(&[1; 20]).unwrap(), object.as_bytes()).unwrap().committed_s()
+        };
+        assert_eq!((time("0"), time("9223372036854775807")), (Some(0), Some(i64::MAX)));
+        assert_eq!((time("9223372036854775808"), time("99999999999999999999999999"), time("-1")), (None, None, None));
     }
 
     /// Fails if libgit2 parses the commits: it refuses an author without an email, which git log shows.
@@ -278,8 +316,9 @@ mod tests {
                 author => author,
             };
             let mut ours = format!("{}|{}|", found.tree_id(), parents.join(" ")).into_bytes();
-            ours.extend([name, b" <", email, b">|", &found.subject()].concat());
-            if found.headers("encoding").next().is_some_and(|name| name.starts_with(b"ISO-8859-1")) {
+            let time = found.committed_s().map(|seconds| seconds.to_string()).unwrap_or_default();
+            ours.extend([name, b" <", email, b">|", time.as_bytes(), b"|", &found.subject()].concat());
+            if found.headers("encoding").next().is_some_and(|name| name.trim_ascii_end() == b"ISO-8859-1") {
                 ours = ours.iter().map(|byte| char::from(*byte)).collect::<String>().into_bytes();
             }
             assert!(ours == by_git, "{shown:?}: {} {}", ours.escape_ascii(), by_git.escape_ascii());

@@ -6,6 +6,13 @@ pub(super) fn masked(text: &str) -> String {
     text.split_inclusive(char::is_whitespace).map(masked_word).collect()
 }
 
+/// Returns a location, a URL or a path, as it may be shown, stored and told to tasks: without password, query and
+/// fragment of any URL in it.
+#[must_use]
+pub fn without_secrets(location: &str) -> String {
+    masked_word(location)
+}
+
 /// Masks a URL, or a word without spaces that may contain one.
 pub(super) fn masked_word(word: &str) -> String {
     if !word.contains("://") {

@@ -12,6 +12,7 @@
 
 mod clean_tree;
 mod commit_object;
+mod commit_text;
 mod credentials;
 mod discovery;
 mod encoding;
@@ -37,6 +38,8 @@ mod watched;
 mod worktree;
 
 pub use clean_tree::CleanTree;
+pub use commit_text::CommitText;
+pub use credentials::without_secrets;
 pub use discovery::RepositoryPlace;
 pub use error::GitError;
 pub use local::{Difference, Local};
@@ -46,5 +49,5 @@ pub(crate) use objects::{EntryKind, Objects, entries};
 pub use pack_store::PackStore;
 pub use program::fetch_mirror;
 pub use receiver::Receiver;
-pub use watched::{Absence, BranchSelection, CommitText, Head, Range, Watched};
+pub use watched::{Absence, BranchSelection, Head, Range, Watched};
 pub use worktree::{WorkTree, remove_directory};

@@ -111,7 +111,8 @@ impl Display for DecisionKind {
                 quarantine.iter().try_for_each(|quarantine| write!(f, "; {runner} is {quarantine}"))
             }
             Self::Retried { failure, next, tries } => {
-                write!(f, "{failure}: will be tried again (try {next} of {tries})")
+                let (retry, retries) = (next.saturating_sub(1), tries.saturating_sub(1));
+                write!(f, "{failure}: queued again (retry {retry} of {retries})")
             }
             Self::GaveUp { reason } => reason.fmt(f),
             Self::CancelAsked => f.write_str("cancelled by an operator"),
@@ -154,8 +155,12 @@ impl Display for HistoryEntry {
                 write!(f, "attempt {number} on {runner}: {}", outcome_words(outcome))?;
                 outcome_detail(outcome).iter().try_for_each(|detail| write!(f, " ({detail})"))
             }
-            Self::LateResult { attempt, outcome } => {
-                write!(f, "a late result of {attempt} ({}) was kept and counts for nothing", outcome_words(outcome))
+            Self::LateResult { number, outcome } => {
+                write!(
+                    f,
+                    "a late result of attempt {number} ({}) was kept and counts for nothing",
+                    outcome_words(outcome)
+                )
             }
             Self::Decided(kind) => kind.fmt(f),
             Self::Skipped(reason) => write!(f, "skipped: {reason}"),
@@ -180,8 +185,8 @@ impl Display for RefusalReason {
             Self::BrokenTasks { build } => write!(f, "build {build} has no jobs: mend its task file in a new commit"),
             Self::NoJobs { build } => write!(f, "build {build} has no jobs"),
             Self::AllPassed { build } => write!(f, "all jobs of build {build} passed: nothing to run again"),
-            Self::StillEnding { build, task, attempt, runner } => {
-                write!(f, "build {build}: attempt {attempt} of {task}, which is exclusive, is still being ended on ")?;
+            Self::StillEnding { build, task, number, runner } => {
+                write!(f, "build {build}: attempt {number} of {task}, which is exclusive, is still being ended on ")?;
                 write!(f, "{runner}")
             }
             Self::MayStillRun { build, task, wait_ms } => {
@@ -273,11 +278,11 @@ impl Display for JobStatus {
 impl Display for FirstInLine {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match self {
-            Self::Attempt { build, attempt, runner, is_cancelled: false } => {
-                write!(f, "attempt {attempt} of build {build} runs on {runner}")
+            Self::Attempt { build, number, runner, is_cancelled: false } => {
+                write!(f, "attempt {number} of build {build} runs on {runner}")
             }
-            Self::Attempt { build, attempt, runner, is_cancelled: true } => {
-                write!(f, "attempt {attempt} of build {build}, which was cancelled, is still being ended on {runner}")
+            Self::Attempt { build, number, runner, is_cancelled: true } => {
+                write!(f, "attempt {number} of build {build}, which was cancelled, is still being ended on {runner}")
             }
             Self::Job { build } => write!(f, "build {build} comes first"),
             Self::Doubt { left_ms } => {

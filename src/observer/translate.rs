@@ -241,7 +241,11 @@ mod tests {
             change: Change::Head { commit, everything: false },
         };
         // Control characters take the most bytes in JSON.
-        let text = CommitText { subject: "\u{1}".repeat(1 << 20), author: "\u{1f980}".repeat(1 << 20) };
+        let text = CommitText {
+            subject: "\u{1}".repeat(1 << 20),
+            author: "\u{1f980}".repeat(1 << 20),
+            ..CommitText::default()
+        };
         let repo = RepoName::new(&"a".repeat(100)).unwrap();
         let range = Range { commits: vec![commit; MAX_RANGE_COMMITS], count: Some(u64::MAX) };
         let frame = announcement(&repo, &what, range, text);

@@ -155,7 +155,14 @@ pub struct Runtask {
     pub number: u32,
     pub repo: String,
     pub branch: String,
+    /// The commit that the branch was at before; none by default, as for a new branch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
     pub commit: String,
+    /// The place from which the observer reads the repository, without credentials; none by default, if it is not
+    /// known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
     /// A task that cannot be read spoils this attempt alone, not the session; the error says what is wrong with it.
     #[serde(serialize_with = "serialize_task", deserialize_with = "deserialize_task")]
     pub task: Result<WireTask, String>,

@@ -21,7 +21,11 @@ pub(super) struct Assignment {
     pub(super) number: u32,
     pub(super) repo: RepoName,
     pub(super) branch: BranchName,
+    /// The commit that the branch was at before; `None` for a new branch.
+    pub(super) before: Option<CommitId>,
     pub(super) commit: CommitId,
+    /// The place from which the observer reads the repository, if the dispatcher knows it.
+    pub(super) url: Option<String>,
     pub(super) task: TaskName,
     pub(super) recipe: Arc<Recipe>,
 }
@@ -101,6 +105,8 @@ mod tests {
             number: 1,
             repo: RepoName::new("app").unwrap(),
             branch: BranchName::new("main"),
+            before: None,
+            url: None,
             commit: CommitId::from_bytes(&[1; 20]).unwrap(),
             task: TaskName::new("deploy").unwrap(),
             recipe: Arc::new(recipe),

@@ -4,39 +4,62 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use crate::git::is_local_variable;
+use super::limits::SUBJECT_BYTES;
+use crate::git::{CommitText, is_local_variable, without_secrets};
+use crate::model::visible;
 
-/// The facts that an attempt is told. Each is in a variable `SURVEIL_` with the name in capitals.
+/// The variable by which tools that make the same product each time learn the time of its source.
+const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
+
+/// The facts that an attempt is told, in variables. A variable whose fact is not known is not set.
 #[derive(Debug, Clone, Copy)]
 pub struct AttemptFacts<'a> {
     pub build: u64,
     pub task: &'a str,
-    pub attempt: u64,
-    /// The attempt's number within its job, from 1: `SURVEIL_TRY`.
+    /// The id, which its dispatcher never uses again: `SURVEIL_ATTEMPT_ID`.
+    pub id: u64,
+    /// Counted from 1 within the job: `SURVEIL_ATTEMPT`, the number that people see and type.
     pub number: u32,
     pub repo: &'a str,
+    /// The place from which the repository is observed: `SURVEIL_URL`.
+    pub url: Option<&'a str>,
     pub branch: &'a str,
+    /// The full id of the commit that the branch was at before.
+    pub before: Option<&'a str>,
     /// The full id.
     pub commit: &'a str,
+    /// The commit's subject and time.
+    pub text: Option<&'a CommitText>,
     pub runner: &'a str,
     /// Counted from 0.
     pub slot: usize,
 }
 
+/// The directories of an attempt.
+#[derive(Debug, Clone, Copy)]
+pub struct AttemptPlaces<'a> {
+    /// The work tree.
+    pub directory: &'a Path,
+    /// A directory above the work tree, at which git stops to look for a repository.
+    pub ceiling: &'a Path,
+    /// The attempt's own temporary directory.
+    pub temporary: &'a Path,
+}
+
 /// Returns the variables of this process that an attempt inherits: all but `SURVEIL_…`, which may hold secrets of the
-/// runner, and git's own for one repository, which a runner that was started by a hook has.
+/// runner, the time of another source, and git's own for one repository, which a runner that was started by a hook has.
 pub fn inherited(own: impl IntoIterator<Item = (OsString, OsString)>) -> Vec<(OsString, OsString)> {
-    let is_foreign = |name: &OsStr| name.as_bytes().starts_with(b"SURVEIL_") || is_local_variable(name);
+    let is_foreign =
+        |name: &OsStr| name.as_bytes().starts_with(b"SURVEIL_") || name == SOURCE_DATE_EPOCH || is_local_variable(name);
     own.into_iter().filter(|(name, _)| !is_foreign(name)).collect()
 }
 
 /// Returns the attempt's environment, each name once: the inherited variables, then Surveil's own, then the task's. A
-/// later value wins. `ceiling` is a directory above the work tree, at which git stops to look for a repository.
+/// later value wins.
 pub fn attempt_environment(
     inherited: &[(OsString, OsString)],
     facts: &AttemptFacts<'_>,
-    directory: &Path,
-    ceiling: &Path,
+    places: &AttemptPlaces<'_>,
     task: &[(String, String)],
 ) -> Vec<(OsString, OsString)> {
     let mut environment = inherited.to_vec();
@@ -44,76 +67,162 @@ pub fn attempt_environment(
         Some((_, old)) => value.clone_into(old),
         None => environment.push((name.into(), value.to_owned())),
     };
-    let (build, attempt, number, slot) =
-        (facts.build.to_string(), facts.attempt.to_string(), facts.number.to_string(), facts.slot.to_string());
+    let number = facts.number.to_string();
     let own = [
-        ("CI", "true"),
-        ("SURVEIL", "true"),
-        ("SURVEIL_BUILD", &build),
-        ("SURVEIL_TASK", facts.task),
-        ("SURVEIL_ATTEMPT", &attempt),
-        ("SURVEIL_TRY", &number),
-        ("SURVEIL_REPO", facts.repo),
-        ("SURVEIL_BRANCH", facts.branch),
-        ("SURVEIL_COMMIT", facts.commit),
-        ("SURVEIL_RUNNER", facts.runner),
-        ("SURVEIL_SLOT", &slot),
+        ("CI", Some("true".into())),
+        ("SURVEIL", Some("true".into())),
+        ("SURVEIL_BUILD", Some(facts.build.to_string())),
+        ("SURVEIL_TASK", Some(facts.task.into())),
+        ("SURVEIL_ATTEMPT", Some(number.clone())),
+        // The older name of the same number.
+        ("SURVEIL_TRY", Some(number)),
+        ("SURVEIL_ATTEMPT_ID", Some(facts.id.to_string())),
+        ("SURVEIL_REPO", Some(facts.repo.into())),
+        ("SURVEIL_URL", facts.url.and_then(told_url)),
+        ("SURVEIL_BRANCH", Some(facts.branch.into())),
+        ("SURVEIL_BEFORE", facts.before.map(str::to_owned)),
+        ("SURVEIL_COMMIT", Some(facts.commit.into())),
+        ("SURVEIL_SUBJECT", facts.text.map(|text| told_subject(&text.subject))),
+        ("SURVEIL_RUNNER", Some(facts.runner.into())),
+        ("SURVEIL_SLOT", Some(facts.slot.to_string())),
+        (SOURCE_DATE_EPOCH, facts.text.and_then(|text| text.committed_s).map(|seconds| seconds.to_string())),
     ];
-    for (name, value) in own {
-        set(name, OsStr::new(value));
+    for (name, value) in own.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+        set(name, OsStr::new(&value));
     }
-    set("GIT_CEILING_DIRECTORIES", ceiling.as_os_str());
-    set("PWD", directory.as_os_str());
+    set("GIT_CEILING_DIRECTORIES", places.ceiling.as_os_str());
+    set("PWD", places.directory.as_os_str());
+    set("TMPDIR", places.temporary.as_os_str());
     for (name, value) in task {
         set(name, OsStr::new(value));
     }
     environment
 }
 
+/// Returns the place of a repository as tasks are told it: without credentials. `None` if no variable can hold it.
+fn told_url(url: &str) -> Option<String> {
+    Some(without_secrets(url)).filter(|url| !url.contains(char::is_control))
+}
+
+/// Returns a subject as tasks are told it: on one line, and no longer than a variable may be.
+fn told_subject(subject: &str) -> String {
+    let mut subject = visible(subject);
+    subject.truncate(subject.floor_char_boundary(SUBJECT_BYTES));
+    subject
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn an_attempt_inherits_what_is_not_surveils_and_its_task_has_the_last_word() {
+    const FACTS: AttemptFacts<'static> = AttemptFacts {
+        build: 3,
+        task: "test",
+        id: 12,
+        number: 2,
+        repo: "app",
+        url: None,
+        branch: "main",
+        before: None,
+        commit: "abcd",
+        text: None,
+        runner: "w1",
+        slot: 0,
+    };
+
+    fn environment(facts: &AttemptFacts<'_>, task: &[(String, String)]) -> Vec<(OsString, OsString)> {
         let own = [
             ("PATH", "/bin"),
             ("SURVEIL_DISPATCH", "h:1"),
+            ("SURVEIL_URL", "https://me:secret@h/other"),
             ("GIT_DIR", "/x"),
             ("CI", "old"),
             ("GIT_AUTHOR", "a"),
             ("GIT_QUARANTINE_PATH", "/q"),
+            ("TMPDIR", "/var/tmp"),
+            ("TMP", "/var/tmp"),
+            ("SOURCE_DATE_EPOCH", "7"),
         ];
         let inherited = inherited(own.map(|(name, value)| (name.into(), value.into())));
-        let facts = AttemptFacts {
-            build: 3,
-            task: "test",
-            attempt: 12,
-            number: 2,
-            repo: "app",
-            branch: "main",
-            commit: "abcd",
-            runner: "w1",
-            slot: 0,
-        };
-        let task = [("PATH".into(), "/usr/bin".into()), ("MODE".into(), "fast".into())];
-        let environment = attempt_environment(&inherited, &facts, Path::new("/w/t"), Path::new("/w"), &task);
-        let of = |name: &str| environment.iter().filter(|(n, _)| n == name).map(|(_, v)| v.to_str().unwrap()).collect();
-        let wanted: [(&str, &[&str]); 10] = [
-            ("PATH", &["/usr/bin"]),
-            ("CI", &["true"]),
-            ("MODE", &["fast"]),
-            ("SURVEIL_DISPATCH", &[]),
-            ("GIT_DIR", &[]),
-            ("GIT_QUARANTINE_PATH", &[]),
-            ("SURVEIL_TRY", &["2"]),
-            ("GIT_AUTHOR", &["a"]),
-            ("GIT_CEILING_DIRECTORIES", &["/w"]),
-            ("PWD", &["/w/t"]),
-        ];
+        let [directory, ceiling, temporary] = ["/w/t", "/w", "/w/tmp/0"].map(Path::new);
+        attempt_environment(&inherited, facts, &AttemptPlaces { directory, ceiling, temporary }, task)
+    }
+
+    #[track_caller]
+    fn assert_values(environment: &[(OsString, OsString)], wanted: &[(&str, &[&str])]) {
         for (name, values) in wanted {
-            let found: Vec<&str> = of(name);
-            assert_eq!(found, values, "{name}");
+            let found = environment.iter().filter(|(n, _)| n == name).map(|(_, v)| v.to_str().unwrap());
+            assert_eq!(found.collect::<Vec<_>>(), *values, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_attempt_inherits_what_is_not_surveils_and_its_task_has_the_last_word() {
+        let task = [("PATH", "/usr/bin"), ("MODE", "fast"), ("GIT_CEILING_DIRECTORIES", "/")];
+        let environment = environment(&FACTS, &task.map(|(name, value)| (name.into(), value.into())));
+        assert_values(
+            &environment,
+            &[
+                ("PATH", &["/usr/bin"]),
+                ("CI", &["true"]),
+                ("MODE", &["fast"]),
+                ("SURVEIL_DISPATCH", &[]),
+                ("GIT_DIR", &[]),
+                ("GIT_QUARANTINE_PATH", &[]),
+                ("GIT_AUTHOR", &["a"]),
+                ("GIT_CEILING_DIRECTORIES", &["/"]),
+                ("PWD", &["/w/t"]),
+                ("TMPDIR", &["/w/tmp/0"]),
+                ("TMP", &["/var/tmp"]),
+            ],
+        );
+    }
+
+    /// The number is the one of `surveil show` and `logs --attempt`; the id has another name.
+    #[test]
+    fn an_attempt_is_told_one_number_and_an_id() {
+        let wanted: &[(&str, &[&str])] =
+            &[("SURVEIL_ATTEMPT", &["2"]), ("SURVEIL_TRY", &["2"]), ("SURVEIL_ATTEMPT_ID", &["12"])];
+        assert_values(&environment(&FACTS, &[]), wanted);
+    }
+
+    #[test]
+    fn what_is_not_known_of_a_commit_is_not_set_and_not_inherited() {
+        let environment = environment(&FACTS, &[]);
+        for name in ["SURVEIL_URL", "SURVEIL_BEFORE", "SURVEIL_SUBJECT", "SOURCE_DATE_EPOCH"] {
+            assert_values(&environment, &[(name, &[])]);
+        }
+    }
+
+    #[test]
+    fn an_attempt_is_told_its_commits_text_in_a_form_that_a_variable_can_hold() {
+        let text =
+            CommitText { subject: "a\tb\rc\0d\ne".into(), author: String::new(), committed_s: Some(1_767_322_800) };
+        let facts = AttemptFacts { before: Some("ef01"), text: Some(&text), ..FACTS };
+        let told = environment(&facts, &[("SOURCE_DATE_EPOCH".into(), "0".into())]);
+        assert_values(&told, &[("SURVEIL_BEFORE", &["ef01"]), ("SOURCE_DATE_EPOCH", &["0"])]);
+        let (_, subject) = told.iter().find(|(name, _)| name == "SURVEIL_SUBJECT").unwrap();
+        assert!(!subject.to_str().unwrap().contains(char::is_control), "{subject:?}");
+        assert_values(&environment(&facts, &[]), &[("SOURCE_DATE_EPOCH", &["1767322800"])]);
+
+        let text = CommitText { subject: "\u{1f980}".repeat(1 << 18), ..CommitText::default() };
+        let told = environment(&AttemptFacts { text: Some(&text), ..FACTS }, &[]);
+        assert_values(&told, &[("SURVEIL_SUBJECT", &[&"\u{1f980}".repeat(256)]), ("SOURCE_DATE_EPOCH", &[])]);
+    }
+
+    /// S47.
+    #[test]
+    fn no_credentials_of_a_url_reach_a_task() {
+        for (url, told) in [
+            ("https://user:token@host/x", &["https://host/x"][..]),
+            ("https://token@host/x?key=secret", &["https://host/x"]),
+            ("ssh://git:secret@h/x", &["ssh://git@h/x"]),
+            ("git@h:x.git", &["git@h:x.git"]),
+            ("box:/srv/app", &["box:/srv/app"]),
+            ("https://h/a\0b", &[]),
+            ("box:/srv/a\nb", &[]),
+        ] {
+            assert_values(&environment(&AttemptFacts { url: Some(url), ..FACTS }, &[]), &[("SURVEIL_URL", told)]);
         }
     }
 }

@@ -166,6 +166,8 @@ mod tests {
             number: 1,
             repo: RepoName::new("app").unwrap(),
             branch: BranchName::new("main"),
+            before: None,
+            url: None,
             commit: "ab".repeat(20).parse().unwrap(),
             task: TaskName::new("test").unwrap(),
             recipe: Recipe::new(Script::Shell("true".into())).into(),

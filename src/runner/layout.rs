@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::error::RunnerError;
 use super::limits::DISK_FULL_BYTES;
+use super::temporary::{self, Temporary};
 use crate::clock;
 use crate::locked::Locked;
 use crate::model::{RepoName, StreamId};
@@ -22,6 +23,8 @@ use crate::threads;
 #[derive(Debug)]
 pub(super) struct Layout {
     root: PathBuf,
+    /// The directory for the temporary directories of attempts.
+    temporary: PathBuf,
     /// Locked for a few system calls, while an attempt begins.
     locks: Mutex<Locks>,
 }
@@ -55,7 +58,10 @@ impl Layout {
         }
         let own = lock_own(&root)?;
         let attempts = lock_attempts(&root)?;
-        Ok(Self { root, locks: Mutex::new(Locks { own, attempts }) })
+        let temporary = temporary::parent_of(&root, &std::env::temp_dir());
+        let layout = Self { root, temporary, locks: Mutex::new(Locks { own, attempts }) };
+        temporary::clear_leftovers(&layout.temporary, |what| layout.quarantine(what));
+        Ok(layout)
     }
 
     /// Makes anew what is gone of the directory, and locks it anew if the locked files are gone. Called before each
@@ -114,6 +120,11 @@ impl Layout {
         self.root.join("trees").join(repo.as_str()).join(format!("slot{slot}"))
     }
 
+    /// Returns the temporary directory of a slot. Nothing is made yet.
+    pub(super) fn temporary(&self, slot: usize) -> Temporary {
+        Temporary::new(self.temporary.clone(), slot.to_string())
+    }
+
     /// Returns a free name in quarantine.
     pub(super) fn quarantine(&self, what: &str) -> PathBuf {
         let place = |n: u32| self.root.join("quarantine").join(format!("{what}.{n}"));
@@ -146,6 +157,13 @@ impl Layout {
     /// Whether the disk has so little room that a failure may be the disk's fault.
     pub(super) fn is_full(&self) -> bool {
         self.free().is_ok_and(|free| free < DISK_FULL_BYTES)
+    }
+}
+
+impl Drop for Layout {
+    fn drop(&mut self) {
+        // It is empty, unless something in it cannot be removed.
+        fs::remove_dir(&self.temporary).ok();
     }
 }
 

@@ -32,6 +32,7 @@ mod session;
 mod shared_repos;
 mod slot;
 mod spool;
+mod temporary;
 #[cfg(test)]
 mod tests;
 mod translate;
@@ -42,8 +43,9 @@ use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 
-pub use environment::{AttemptFacts, attempt_environment, inherited};
+pub use environment::{AttemptFacts, AttemptPlaces, attempt_environment, inherited};
 pub use error::RunnerError;
+pub use temporary::OwnTemporary;
 
 use layout::Layout;
 

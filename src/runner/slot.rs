@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,13 +16,14 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::assignment::{Assignment, AttemptResult, SourceAhead};
 use super::boottime;
-use super::environment::{AttemptFacts, attempt_environment};
+use super::environment::{AttemptFacts, AttemptPlaces, attempt_environment};
 use super::layout::Layout;
 use super::limits;
 use super::output::{OutputSummary, SlotOutput, announce};
 use super::routes::Piece;
 use super::shared_repos::SharedRepos;
 use super::spool::{Spool, SpoolWriter};
+use super::temporary::Temporary;
 use super::upload::Upload;
 use super::workspace::Workspace;
 use crate::error_chain::chain;
@@ -118,6 +119,7 @@ struct Slotted {
     number: usize,
     common: Arc<Common>,
     workspace: Workspace,
+    temporary: Temporary,
     executor: Box<Execute>,
     /// The locked file that the executor's process keeps open.
     attempts: Arc<File>,
@@ -130,7 +132,8 @@ impl Slotted {
         let (layout, repos) = (common.layout.clone(), common.repos.clone());
         let workspace = Workspace::new(layout, repos, number, common.local_source.clone());
         let (attempts, executor) = (common.layout.attempts(), (common.executor)(&common.layout));
-        Self { number, common, workspace, executor, attempts, output: None }
+        let temporary = common.layout.temporary(number);
+        Self { number, common, workspace, temporary, executor, attempts, output: None }
     }
 
     fn run(mut self, waiting: &Receiver<Work>) {
@@ -155,6 +158,8 @@ impl Slotted {
                     (AttemptResult::lost("the runner's slot panicked"), None)
                 }
             };
+            // Before the end is told: nothing of the attempt outlives it.
+            self.temporary.clear();
             if self.common.reports.send(SlotReport::Ended { attempt, report, warm }).is_err() {
                 return;
             }
@@ -198,7 +203,12 @@ impl Slotted {
             drop(reports.send(SlotReport::SourceWanted { attempt, haves, pieces }));
         };
         let directory = self.workspace.prepare(assignment, &ask, &work.cancelled)?;
-        let command = self.command(assignment, directory);
+        let temporary = self.temporary.make().map_err(|error| {
+            let is_full = error.kind() == io::ErrorKind::StorageFull;
+            let other = || format!("could not make the attempt's temporary directory: {error}").into();
+            Outcome::Lost(if is_full { LossReason::disk_full() } else { other() })
+        })?;
+        let command = self.command(assignment, directory, &temporary);
         let spool = Arc::new(Spool::new(self.common.layout.spool(&StreamId::log(attempt))));
         let writer = SpoolWriter::new(spool.clone(), self.common.log_limit);
         let no_output = |error| Outcome::Lost(format!("could not take the output: {error}").into());
@@ -291,20 +301,25 @@ impl Slotted {
         }))
     }
 
-    fn command(&self, assignment: &Assignment, directory: PathBuf) -> Command {
+    fn command(&self, assignment: &Assignment, directory: PathBuf, temporary: &Path) -> Command {
+        let before = assignment.before.map(|commit| commit.to_string());
+        let text = self.workspace.describe(assignment.commit);
         let facts = AttemptFacts {
             build: assignment.build.0,
             task: &assignment.task,
-            attempt: assignment.attempt.0,
+            id: assignment.attempt.0,
             number: assignment.number,
             repo: assignment.repo.as_str(),
+            url: assignment.url.as_deref(),
             branch: assignment.branch.as_str(),
+            before: before.as_deref(),
             commit: &assignment.commit.to_string(),
+            text: text.as_ref(),
             runner: &self.common.runner,
             slot: self.number,
         };
-        let (inherited, ceiling) = (&self.common.inherited, self.common.layout.root());
-        let env = attempt_environment(inherited, &facts, &directory, ceiling, &assignment.recipe.env);
+        let places = AttemptPlaces { directory: &directory, ceiling: self.common.layout.root(), temporary };
+        let env = attempt_environment(&self.common.inherited, &facts, &places, &assignment.recipe.env);
         Command {
             script: assignment.recipe.script.clone(),
             directory,

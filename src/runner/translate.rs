@@ -10,7 +10,7 @@ use crate::model::{
 };
 use crate::protocol::codec;
 use crate::protocol::hello::{ErrorCode, Refusal};
-use crate::protocol::limits::MAX_LINE_BYTES;
+use crate::protocol::limits::{MAX_LINE_BYTES, MAX_SOURCE_BYTES};
 use crate::protocol::runner::{FromRunner, LogOffset, Runtask, StreamEnd, StreamName, ToRunner, WarmTree, WireTask};
 use crate::transport::{Frame, FrameReader, TransportError};
 
@@ -90,6 +90,9 @@ fn assignment(lease: Runtask) -> Result<Assignment, String> {
         number: lease.number,
         repo: RepoName::new(&lease.repo).map_err(|error| error.to_string())?,
         branch: BranchName::new(&lease.branch),
+        // These two are for the task's information only, so a value that makes no sense spoils no attempt.
+        before: lease.before.and_then(|commit| commit.parse().ok()),
+        url: lease.url.filter(|url| url.len() <= MAX_SOURCE_BYTES),
         commit: lease.commit.parse::<CommitId>().map_err(|error| error.to_string())?,
         task: TaskName::new(&name).map_err(|error| error.to_string())?,
         recipe,
@@ -264,6 +267,9 @@ mod tests {
     fn a_lease_that_makes_no_sense_is_refused_with_its_reason() {
         let shell = r#""shell":"true","#;
         assert_eq!(assignment(lease(shell)).unwrap().recipe.keep, ["target"]);
+        let odd = Runtask { before: Some("HEAD".into()), url: Some("x".repeat(1 << 20)), ..lease(shell) };
+        let odd = assignment(odd).unwrap();
+        assert_eq!((odd.before, odd.url), (None, None), "they are no reason to execute nothing");
         let either = "a task must have either a shell text or a program";
         assert_eq!(assignment(lease("")), Err(either.into()));
         assert_eq!(assignment(lease(r#""shell":"a","program":["b"],"#)), Err(either.into()));

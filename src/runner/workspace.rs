@@ -16,7 +16,7 @@ use super::limits::{OPEN_REPOS, PACK_CAPACITY};
 use super::routes::Piece;
 use super::shared_repos::{Changing, SharedRepo, SharedRepos};
 use crate::error_chain::chain;
-use crate::git::{GitError, PackStore, Watched, WorkTree};
+use crate::git::{CommitText, GitError, PackStore, Watched, WorkTree};
 use crate::model::reason::LossReason;
 use crate::model::{CommitId, Outcome, RepoName};
 
@@ -84,6 +84,11 @@ impl Workspace {
         self.bring(&mut open, assignment, cancel)?;
         self.open.push(open);
         Ok(self.layout.tree(repo, self.slot))
+    }
+
+    /// Returns the text of the commit to which the slot's tree was brought; `None` if it cannot be read.
+    pub(super) fn describe(&self, commit: CommitId) -> Option<CommitText> {
+        self.open.last()?.store.describe(commit).ok()
     }
 
     /// Takes in source that came ahead of its lease. If objects are still missing, the attempt asks for them.

@@ -62,7 +62,8 @@ impl Scheduler {
             Obstacle::Attempt(attempt) => {
                 let lease = self.tables.leases().get(attempt).expect("an attempt in a line has a lease");
                 let runner = self.known_name(lease.runner);
-                FirstInLine::Attempt { build: lease.build, attempt, runner, is_cancelled: lease.cancelled }
+                let (build, number, is_cancelled) = (lease.build, lease.number, lease.cancelled);
+                FirstInLine::Attempt { build, number, runner, is_cancelled }
             }
             Obstacle::Job(job) => FirstInLine::Job { build: self.jobs[&job].build },
             Obstacle::Doubt => {

@@ -238,9 +238,9 @@ impl Scheduler {
             return None;
         }
         let (build, task) = (job.build, job.task.name.clone());
-        if let Some((attempt, lease)) = self.tables.leases().iter().find(|(_, lease)| lease.job == job.id) {
-            let runner = self.known_name(lease.runner);
-            return Some(RefusalReason::StillEnding { build, task, attempt, runner });
+        if let Some((_, lease)) = self.tables.leases().iter().find(|(_, lease)| lease.job == job.id) {
+            let (number, runner) = (lease.number, self.known_name(lease.runner));
+            return Some(RefusalReason::StillEnding { build, task, number, runner });
         }
         let wait_ms = self.tables.deadlines().at(&Timer::OldExclusives)?.since(now);
         (wait_ms > 0).then_some(RefusalReason::MayStillRun { build, task, wait_ms })

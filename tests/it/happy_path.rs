@@ -17,3 +17,4 @@ mod tasks;
 mod telling;
 mod three_shells;
 mod trees;
+mod variables;

@@ -70,18 +70,19 @@ impl KnownTask {
     pub(crate) fn section(&self, place: &Place) -> String {
         let Self { name, rounds, lines, rest_ms, leaves, exclusive, code } = self;
         let (evidence, locks) = (text(&place.evidence), text(&place.locks));
-        let once = "exec 8>>\"$L/$SURVEIL_BUILD.$SURVEIL_TASK\"; flock -n 8 || echo \"overlap $SURVEIL_ATTEMPT\" >>$E";
+        let once =
+            "exec 8>>\"$L/$SURVEIL_BUILD.$SURVEIL_TASK\"; flock -n 8 || echo \"overlap $SURVEIL_ATTEMPT_ID\" >>$E";
         let once = if *exclusive { once } else { "" };
         let leaves = if *leaves { "setsid sleep 300 &" } else { "" };
         let rest = format!("sleep {}.{:03}", rest_ms / 1000, rest_ms % 1000);
         format!(
             "[task.{name}]\nexclusive = {exclusive}\nrun = '''\nE={evidence}\nL={locks}\n\
-             exec 9>>\"$L/a$SURVEIL_ATTEMPT\"; flock 9\n\
-             echo \"begin $SURVEIL_ATTEMPT\" >>$E\n{once}\n{leaves}\nround=0\n\
+             exec 9>>\"$L/a$SURVEIL_ATTEMPT_ID\"; flock 9\n\
+             echo \"begin $SURVEIL_ATTEMPT_ID\" >>$E\n{once}\n{leaves}\nround=0\n\
              while [ $round -lt {rounds} ]; do\n  line=0\n  while [ $line -lt {lines} ]; do\n\
-             \x20   echo \"$SURVEIL_ATTEMPT $round $line the quick brown fox jumps over the lazy dog\"\n\
+             \x20   echo \"$SURVEIL_ATTEMPT_ID $round $line the quick brown fox jumps over the lazy dog\"\n\
              \x20   line=$((line + 1))\n  done\n  {rest}\n  round=$((round + 1))\ndone\n\
-             echo \"end $SURVEIL_ATTEMPT {code}\" >>$E\nexit {code}\n'''\n"
+             echo \"end $SURVEIL_ATTEMPT_ID {code}\" >>$E\nexit {code}\n'''\n"
         )
     }
 }

@@ -43,7 +43,7 @@ pub(crate) struct LogsFlags {
     /// Continue until the attempt has ended; without TASK, until the build is finished
     #[arg(short, long)]
     follow: bool,
-    /// Number of an earlier attempt [default: the newest]
+    /// Number of the attempt, as `show` tells it [default: the newest]
     #[arg(long, value_name = "N")]
     attempt: Option<u32>,
     /// Skip this many bytes at the beginning

@@ -182,7 +182,8 @@ fn job_ending(job: &JobReport) -> String {
         }
     };
     if job.flaky {
-        text.push_str(&format!(" ({}, attempt {})", painted("flaky"), job.attempts.len()));
+        let number = job.attempts.last().map_or(0, |last| last.number);
+        text.push_str(&format!(" ({}, attempt {number})", painted("flaky")));
     }
     if job.allow_failure && JobStateKind::of_word(&job.state) == Some(JobStateKind::Finished(EndingKind::Failed)) {
         text.push_str(" (allowed to fail)");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::inbox::{NewCommit, Seen, ToCore};
-use super::peers::{Arrival, Peers};
+use super::peers::{Arrival, Peers, Places};
 use super::watcher::Watcher;
 use crate::clock;
 use crate::dispatcher::data_dir::DataDir;
@@ -30,6 +30,7 @@ pub(crate) struct Core {
     logs: LogSender,
     spawner: Sender<(SpawnId, PoolId)>,
     peers: Peers,
+    places: Places,
     watchers: Vec<Watcher>,
     answers: HashMap<RequestId, Sender<Reply>>,
     last_request: u64,
@@ -95,6 +96,7 @@ impl Core {
             logs,
             spawner,
             peers: Peers::default(),
+            places: Places::default(),
             watchers: Vec::new(),
             answers: HashMap::new(),
             last_request: 0,
@@ -211,7 +213,9 @@ impl Core {
                  observe one of them under another --name"
             );
         }
-        self.pulse.excused(|| self.store.set_repo_source(repo, source))
+        self.pulse.excused(|| self.store.set_repo_source(repo, source))?;
+        self.places.set(repo, source);
+        Ok(())
     }
 
     fn take_commit(&mut self, commit: NewCommit, answer: Sender<Reply>) {
@@ -280,7 +284,7 @@ impl Core {
             pulse.excused(|| self.commit())?;
         }
         for effect in std::mem::take(&mut self.held) {
-            self.release(effect);
+            self.release(effect)?;
         }
         let addressed = self.addressed.drain(..).filter_map(|session| self.peers.by_session.get(&session));
         addressed.for_each(|peer| peer.outbox.flush());
@@ -338,9 +342,9 @@ impl Core {
         }
     }
 
-    fn release(&mut self, effect: Effect) {
+    fn release(&mut self, effect: Effect) -> Result<(), StoreError> {
         match effect {
-            Effect::Send { session, message } => self.send(session, message),
+            Effect::Send { session, message } => return self.send(session, message),
             Effect::Reply { request, reply } => {
                 if let Some(answer) = self.answers.remove(&request) {
                     reply_to(&answer, reply);
@@ -358,14 +362,21 @@ impl Core {
             }
             Effect::Persist(_) | Effect::Note(_) => unreachable!("these are not held back"),
         }
+        Ok(())
     }
 
-    fn send(&mut self, session: SessionId, message: RunnerCommand) {
+    fn send(&mut self, session: SessionId, message: RunnerCommand) -> Result<(), StoreError> {
         self.peers.entitle(session, &message);
-        let Some(peer) = self.peers.by_session.get(&session) else { return };
-        if peer.outbox.gather(message, &peer.stored) {
+        let Some(peer) = self.peers.by_session.get(&session) else { return Ok(()) };
+        let mut url = None;
+        if let RunnerCommand::Lease(lease) = &message {
+            let (places, store, repo) = (&mut self.places, &*self.store, &lease.source.repo);
+            url = self.pulse.excused(|| places.of(repo, store))?;
+        }
+        if peer.outbox.gather(message, &peer.stored, url) {
             self.addressed.push(session);
         }
+        Ok(())
     }
 
     fn tell_watchers(&mut self, records: &[Record]) {

@@ -8,6 +8,7 @@ use crate::dispatcher::limits;
 use crate::dispatcher::session::RunnerOutbox;
 use crate::model::{AttemptId, BuildSource, CommitId, Outcome, RepoName, SessionId};
 use crate::scheduler::{Lease, RunnerCommand};
+use crate::store::{Store, StoreError};
 
 /// A runner's session, as the core reaches it.
 pub(crate) struct Peer {
@@ -33,6 +34,26 @@ pub(super) struct Arrival {
 impl Arrival {
     pub(super) fn of(source: &BuildSource, pack: Option<Vec<u8>>) -> Option<Self> {
         Some(Self { repo: source.repo.clone(), before: source.trigger.before()?, commit: source.commit, pack: pack? })
+    }
+}
+
+/// The places from which observers read the repositories, as far as they were asked for. The store has all of them, so
+/// they are known after a restart, too.
+#[derive(Default)]
+pub(super) struct Places(HashMap<RepoName, Option<String>>);
+
+impl Places {
+    /// Returns the place of a repository, from the store if it was not asked for yet.
+    pub(super) fn of(&mut self, repo: &RepoName, store: &dyn Store) -> Result<Option<&str>, StoreError> {
+        if !self.0.contains_key(repo) {
+            self.0.insert(repo.clone(), store.repo_source(repo)?);
+        }
+        Ok(self.0.get(repo).and_then(|place| place.as_deref()))
+    }
+
+    /// Notes the place that the store has now.
+    pub(super) fn set(&mut self, repo: &RepoName, place: &str) {
+        self.0.insert(repo.clone(), Some(place.to_owned()));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::views::Views;
 use crate::model::reason::HistoryEntry;
-use crate::model::{BranchName, Build, Ending, JobId, JobState, Outcome, TaskName, TriggerKind, WallTime};
+use crate::model::{Attempt, BranchName, Build, Ending, JobId, JobState, Outcome, TaskName, TriggerKind, WallTime};
 use crate::store::{LateResult, Sequence, StoreError};
 
 /// One line of a history.
@@ -23,7 +23,14 @@ pub(super) fn of_build(views: &Views<'_>, build: &Build, only: Option<JobId>) ->
     let Sequence { end, attempts: of_attempts } = reader.sequence(build.id)?;
     let mut lines = Lines::default();
     lines.0.push(((0, WallTime(i64::MIN), 0), announced(build)));
-    for attempt in reader.attempts(build.id)?.into_iter().filter(|attempt| wanted(Some(attempt.job))) {
+    let attempts = reader.attempts(build.id)?;
+    for LateResult { attempt, outcome, at, seq } in reader.late_results(build.id)? {
+        if let Some(Attempt { number, job, .. }) = attempts.iter().find(|it| it.id == attempt && wanted(Some(it.job))) {
+            let entry = HistoryEntry::LateResult { number: *number, outcome };
+            lines.add(2, seq, Some(at), task(*job), entry);
+        }
+    }
+    for attempt in attempts.into_iter().filter(|attempt| wanted(Some(attempt.job))) {
         let (number, runner, task) = (attempt.number, views.runner(attempt.runner), task(attempt.job));
         let [leased, ended] = of_attempts.get(&attempt.id).copied().unwrap_or_default();
         let lease = HistoryEntry::Leased { number, runner: runner.clone(), reason: attempt.reason };
@@ -33,9 +40,6 @@ pub(super) fn of_build(views: &Views<'_>, build: &Build, only: Option<JobId>) ->
             (_, None | Some(Outcome::Lost(_))) | (None, _) => {}
             (at, Some(outcome)) => lines.add(1, ended, at, task, HistoryEntry::Ended { number, runner, outcome }),
         }
-    }
-    for LateResult { attempt, outcome, at, seq } in reader.late_results(build.id)? {
-        lines.add(2, seq, Some(at), None, HistoryEntry::LateResult { attempt, outcome });
     }
     for (seq, decision) in reader.decisions(build.id)?.into_iter().filter(|(_, decision)| wanted(decision.job)) {
         let task = decision.job.and_then(task);

@@ -107,12 +107,12 @@ impl ObserverWorker<'_> {
 
     fn status(&mut self, repo: &str, source: &str) -> Result<(), Refusal> {
         let repo = translate::repo(repo)?;
-        translate::source(source)?;
-        if let Err(text) = self.shared.observers.add(self.id, &repo, source, self.outbox) {
+        let source = translate::source(source)?;
+        if let Err(text) = self.shared.observers.add(self.id, &repo, &source, self.outbox) {
             return Err(Refusal::new(ErrorCode::NameTaken, text));
         }
         self.known.insert(repo.clone());
-        self.shared.core.send(ToCore::SaveSource { repo: repo.clone(), source: source.to_owned() });
+        self.shared.core.send(ToCore::SaveSource { repo: repo.clone(), source });
         let asked = repo.clone();
         let heads = self.shared.core.answered(|answer| {
             let heads = move |seen: Seen<'_>| (seen.scheduler.heads(&asked), seen.scheduler.moves(&asked));

@@ -23,9 +23,10 @@ impl RunnerOutbox {
     }
 
     /// Gathers a command, which is sent at the next [`RunnerOutbox::flush`]. Returns true if it is the first since the
-    /// last one. `stored` has the stored bytes of streams, for a runner that registers with attempts.
-    pub(crate) fn gather(&self, command: RunnerCommand, stored: &StoredBytes) -> bool {
-        self.0.gather(&Frame::new(&translate::to_runner(command, stored)))
+    /// last one. `stored` has the stored bytes of streams, for a runner that registers with attempts; `url` is the
+    /// place of a lease's repository.
+    pub(crate) fn gather(&self, command: RunnerCommand, stored: &StoredBytes, url: Option<&str>) -> bool {
+        self.0.gather(&Frame::new(&translate::to_runner(command, stored, url)))
     }
 
     pub(crate) fn flush(&self) {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use git2::{ObjectFormat, Odb, OdbObject, Oid, Repository, RepositoryInitOptions};
 
+use super::commit_text::CommitText;
 use super::error::GitError;
 use super::incoming::sync;
 use super::objects::{Database, EntryKind, Objects, entries, format_of, incomplete};
@@ -94,6 +95,11 @@ impl PackStore {
     /// ago. For a caller that expects the commit to be missing and can receive it again.
     pub fn has_found(&self, commit: CommitId) -> bool {
         self.landing.database.with(|objects| Ok(objects.has_found_commit(commit))).unwrap_or(false)
+    }
+
+    /// Returns a commit's subject and author, and when it was committed.
+    pub fn describe(&self, commit: CommitId) -> Result<CommitText, GitError> {
+        self.database().with(|objects| CommitText::read(objects, commit))
     }
 
     /// Reads the commit's whole tree to find damage. For a store whose files are in doubt. The error names the object

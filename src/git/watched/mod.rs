@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use git2::{ErrorClass, ErrorCode, ObjectFormat, Repository};
 use wildmatch::WildMatch;
 
-use super::encoding::decoded;
+use super::commit_text::CommitText;
 use super::error::GitError;
 use super::objects::{Database, commit_id};
 use super::pack::{self, Sink};
@@ -49,13 +49,6 @@ impl BranchSelection {
 pub struct Head {
     pub branch: BranchName,
     pub commit: CommitId,
-}
-
-/// The parts of a commit that people read.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct CommitText {
-    pub subject: String,
-    pub author: String,
 }
 
 /// The commits between two heads of a branch.
@@ -133,14 +126,7 @@ impl Watched {
     }
 
     pub fn describe(&self, commit: CommitId) -> Result<CommitText, GitError> {
-        self.database.with(|objects| {
-            let commit = objects.commit(commit)?;
-            let encoding = commit.headers("encoding").next();
-            let decoded = |bytes: &[u8]| decoded(bytes, encoding);
-            let (name, email) = commit.author();
-            let author = format!("{} <{}>", decoded(name), decoded(email));
-            Ok(CommitText { subject: decoded(&commit.subject()), author })
-        })
+        self.database.with(|objects| CommitText::read(objects, commit))
     }
 
     /// Builds a pack with the objects of `commits` and everything of their trees that is not in the trees of `haves`.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{ErrorReason, LossReason, PlacementReason, RecordedReason, SkipReason, StoredReason, TaskFailure};
-use crate::model::{AttemptId, BranchName, CommitId, Outcome, RefName, RunnerName, Verdict};
+use crate::model::{BranchName, CommitId, Outcome, RefName, RunnerName, Verdict};
 
 stored_reason! {
     /// A decision about a job that is stored for `surveil why`. Leases and ordinary outcomes are told by their
@@ -23,7 +23,8 @@ stored_reason! {
             #[serde(default, skip_serializing_if = "Option::is_none")]
             quarantine: Option<Quarantine>,
         } = "lost",
-        /// A failed attempt is tried again, because the task allows retries.
+        /// A failed attempt is retried, because the task allows retries. `next` counts the failures and the attempt
+        /// that follows, `tries` how many of them the task allows. Lost attempts are not counted.
         Retried { failure: TaskFailure, next: u32, tries: u32 } = "retried",
         /// The job is errored.
         GaveUp { reason: ErrorReason } = "gave_up",
@@ -79,7 +80,7 @@ pub enum HistoryEntry {
     /// An attempt has its outcome.
     Ended { number: u32, runner: RunnerName, outcome: Outcome },
     /// A result came for a lease that was no longer held.
-    LateResult { attempt: AttemptId, outcome: Outcome },
+    LateResult { number: u32, outcome: Outcome },
     /// A decision that is stored.
     Decided(DecisionKind),
     /// The job was skipped.

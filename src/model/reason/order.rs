@@ -1,6 +1,6 @@
 //! Answers to orders: why one was refused, what one that was carried out did, and why a session was closed.
 
-use crate::model::{AttemptId, BuildId, RunnerName, TaskName};
+use crate::model::{BuildId, RunnerName, TaskName};
 
 worded! {
     /// Why the dispatcher refused what an operator or a runner asked for.
@@ -19,7 +19,7 @@ worded! {
         /// Only failed jobs were to run again, and all passed.
         AllPassed { build: BuildId } = "all_passed",
         /// An exclusive job was cancelled, and its runner has not ended the attempt yet.
-        StillEnding { build: BuildId, task: TaskName, attempt: AttemptId, runner: RunnerName } = "still_ending",
+        StillEnding { build: BuildId, task: TaskName, number: u32, runner: RunnerName } = "still_ending",
         /// An exclusive job was cancelled before the dispatcher started, and may not have ended yet.
         MayStillRun { build: BuildId, task: TaskName, wait_ms: u64 } = "may_still_run",
         /// The runner that was to drain is not connected.

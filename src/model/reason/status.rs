@@ -29,7 +29,7 @@ pub enum JobStatus {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FirstInLine {
     /// This attempt may be executing.
-    Attempt { build: BuildId, attempt: AttemptId, runner: RunnerName, is_cancelled: bool },
+    Attempt { build: BuildId, number: u32, runner: RunnerName, is_cancelled: bool },
     /// The job of this earlier build is not finished.
     Job { build: BuildId },
     /// A cancelled attempt may be executing since before the dispatcher started.

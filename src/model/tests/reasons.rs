@@ -129,10 +129,10 @@ pub(crate) fn decisions() -> Table<DecisionKind> {
         (
             retried(TaskFailure::ExitCode { exit_code: 4 }),
             "retried",
-            "failed with exit code 4: will be tried again (try 2 of 3)",
+            "failed with exit code 4: queued again (retry 1 of 2)",
         ),
-        (retried(TaskFailure::Signal { signal: 9 }), "retried", "killed by signal 9: will be tried again (try 2 of 3)"),
-        (retried(TaskFailure::TimedOut), "retried", "timed out: will be tried again (try 2 of 3)"),
+        (retried(TaskFailure::Signal { signal: 9 }), "retried", "killed by signal 9: queued again (retry 1 of 2)"),
+        (retried(TaskFailure::TimedOut), "retried", "timed out: queued again (retry 1 of 2)"),
         (
             DecisionKind::GaveUp { reason: ErrorReason::CouldNotStart { text: said("x") } },
             "gave_up",
@@ -177,9 +177,9 @@ fn history() -> Table<HistoryEntry> {
         (ended(Outcome::Passed), "ended", "attempt 2 on w1: passed"),
         (ended(Outcome::Failed(3)), "ended", "attempt 2 on w1: failed (exit code 3)"),
         (
-            HistoryEntry::LateResult { attempt: AttemptId(7), outcome: Outcome::Killed(9) },
+            HistoryEntry::LateResult { number: 2, outcome: Outcome::Killed(9) },
             "late_result",
-            "a late result of a7 (killed) was kept and counts for nothing",
+            "a late result of attempt 2 (killed) was kept and counts for nothing",
         ),
         (HistoryEntry::Decided(DecisionKind::CancelAsked), "cancel_asked", "cancelled by an operator"),
         (HistoryEntry::Skipped(skips().remove(0).0), "skipped", "skipped: test did not pass"),
@@ -213,9 +213,9 @@ fn refusals() -> Table<RefusalReason> {
         (RefusalReason::NoJobs { build }, "no_jobs", "build b12 has no jobs"),
         (RefusalReason::AllPassed { build }, "all_passed", "all jobs of build b12 passed: nothing to run again"),
         (
-            RefusalReason::StillEnding { build, task: task(), attempt: AttemptId(7), runner: runner() },
+            RefusalReason::StillEnding { build, task: task(), number: 2, runner: runner() },
             "still_ending",
-            "build b12: attempt a7 of test, which is exclusive, is still being ended on w1",
+            "build b12: attempt 2 of test, which is exclusive, is still being ended on w1",
         ),
         (
             RefusalReason::MayStillRun { build, task: task(), wait_ms: 1_001 },
@@ -264,28 +264,18 @@ fn statuses() -> Table<JobStatus> {
         (
             JobStatus::WaitsForTurn {
                 waited_ms,
-                first: FirstInLine::Attempt {
-                    build: BuildId(3),
-                    attempt: AttemptId(9),
-                    runner: runner(),
-                    is_cancelled: false,
-                },
+                first: FirstInLine::Attempt { build: BuildId(3), number: 2, runner: runner(), is_cancelled: false },
             },
             "waits_for_turn",
-            "queued for 5 s: the task is exclusive, and attempt a9 of build b3 runs on w1",
+            "queued for 5 s: the task is exclusive, and attempt 2 of build b3 runs on w1",
         ),
         (
             JobStatus::WaitsForTurn {
                 waited_ms,
-                first: FirstInLine::Attempt {
-                    build: BuildId(3),
-                    attempt: AttemptId(9),
-                    runner: runner(),
-                    is_cancelled: true,
-                },
+                first: FirstInLine::Attempt { build: BuildId(3), number: 2, runner: runner(), is_cancelled: true },
             },
             "waits_for_turn",
-            "queued for 5 s: the task is exclusive, and attempt a9 of build b3, which was cancelled, is still being \
+            "queued for 5 s: the task is exclusive, and attempt 2 of build b3, which was cancelled, is still being \
              ended on w1",
         ),
         (

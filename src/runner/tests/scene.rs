@@ -284,6 +284,8 @@ pub(super) fn runtask(attempt: u64, commit: &str, script: &str) -> ToRunner {
         number: 1,
         repo: "app".into(),
         branch: "main".into(),
+        before: Some("1".repeat(40)),
+        url: Some("https://me:secret@h/app.git".into()),
         commit: commit.to_owned(),
         task: Ok(WireTask {
             name: "test".into(),

@@ -18,6 +18,8 @@ fn leased(attempt: u64, exclusive: bool) -> Event {
         number: 1,
         repo: RepoName::new("app").unwrap(),
         branch: BranchName::new("main"),
+        before: None,
+        url: None,
         commit: "ab".repeat(20).parse().unwrap(),
         task: TaskName::new("test").unwrap(),
         recipe: recipe.into(),

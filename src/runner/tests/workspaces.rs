@@ -58,6 +58,8 @@ impl Scene {
             number: 1,
             repo: RepoName::new("app").unwrap(),
             branch: BranchName::new("main"),
+            before: None,
+            url: None,
             commit: self.commit,
             task: TaskName::new("test").unwrap(),
             recipe: Recipe::new(Script::Shell("true".into())).into(),

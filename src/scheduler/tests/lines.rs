@@ -24,7 +24,7 @@ fn three_deployments() -> Story {
 fn deployments_of_three_commits_run_one_after_the_other_oldest_first() {
     let mut story = three_deployments();
     let runner = RunnerName::new("w1").unwrap();
-    let attempt = FirstInLine::Attempt { build: BuildId(1), attempt: AttemptId(1), runner, is_cancelled: false };
+    let attempt = FirstInLine::Attempt { build: BuildId(1), number: 1, runner, is_cancelled: false };
     assert_eq!(waiting(&story, 2), turn(attempt.clone()));
     assert_eq!(waiting(&story, 3), turn(attempt));
     assert_eq!(story.scheduler.counts(), JobCounts { queued: 2, leased: 1 });
@@ -64,7 +64,7 @@ fn a_cancelled_deployment_holds_up_the_next_until_it_has_ended() {
     let mut story = three_deployments();
     assert_eq!(story.cancel(1), ["a1 cancelled", "> s1 cancel a1", "j1 cancelled", "b1 cancelled", "> done"]);
     let runner = RunnerName::new("w1").unwrap();
-    let attempt = FirstInLine::Attempt { build: BuildId(1), attempt: AttemptId(1), runner, is_cancelled: true };
+    let attempt = FirstInLine::Attempt { build: BuildId(1), number: 1, runner, is_cancelled: true };
     assert_eq!(waiting(&story, 2), turn(attempt));
     assert_eq!(story.cancel(2), ["j2 cancelled", "b2 cancelled", "> done"], "one that waits for its turn");
     let lines = story.finish(1, 1, Outcome::Cancelled);

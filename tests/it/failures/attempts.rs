@@ -146,7 +146,7 @@ fn a_runner_that_starts_again_waits_until_nothing_of_its_attempts_is_left() {
     runner.kill();
     let again = world.runner("w1", &[]);
     again.says("was executing when this runner last ended: lost");
-    let left = world.processes(&["SURVEIL_RUNNER=w1", "SURVEIL_ATTEMPT=1"]);
+    let left = world.processes(&["SURVEIL_RUNNER=w1", "SURVEIL_ATTEMPT_ID=1"]);
     assert!(left.is_empty(), "{left:?}");
     check_outcomes(&world.expect(&commit, "passed"));
 }

@@ -10,7 +10,7 @@ fn waiting_commit(world: &World, repository: &Repository) -> (String, Tally) {
     let begun = world.tally("begun");
     let gate = world.path("gate").display().to_string();
     let script = format!(
-        "setsid sleep 1000 &\n{}\necho waiting\nread -r opened < {gate}.$SURVEIL_TRY\necho opened\ntest $SURVEIL_TRY != 1",
+        "setsid sleep 1000 &\n{}\necho waiting\nread -r opened < {gate}.$SURVEIL_ATTEMPT\necho opened\ntest $SURVEIL_ATTEMPT != 1",
         begun.add("$SURVEIL_RUNNER")
     );
     (repository.commit_script(&script), begun)

@@ -203,7 +203,7 @@ fn attempts_keep_their_numbers_and_their_order() {
     let world = World::new();
     let repository = world.repository("app");
     let commit =
-        repository.commit_tasks("[task.test]\nretries = 2\nrun = 'echo $SURVEIL_TRY; test $SURVEIL_TRY = 3'\n");
+        repository.commit_tasks("[task.test]\nretries = 2\nrun = 'echo $SURVEIL_ATTEMPT; test $SURVEIL_ATTEMPT = 3'\n");
     let _roles = world.roles(&[&repository]);
     let build = world.expect(&commit, "passed");
     let numbers: Vec<u32> = job(&build, "test").attempts.iter().map(|attempt| attempt.number).collect();

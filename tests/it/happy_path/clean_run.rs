@@ -10,7 +10,7 @@ fn a_clean_run_has_what_a_runner_has_and_nothing_else() {
     repository.write(".gitignore", "ignored\n");
     repository.write("sub/tracked", "one\n");
     let first = repository.commit_tasks(
-        "[task.make]\nretries = 1\nrun = 'ls -A; cat sub/tracked; mkdir -m 000 product; test $SURVEIL_TRY = 2'\n\
+        "[task.make]\nretries = 1\nrun = 'ls -A; cat sub/tracked; mkdir -m 000 product; test $SURVEIL_ATTEMPT = 2'\n\
          [task.look]\nneeds = ['make']\nrun = 'ls -A; echo $SURVEIL_REPO $SURVEIL_COMMIT; git rev-parse || true'\n",
     );
     repository.write("sub/tracked", "two\n");

@@ -48,7 +48,7 @@ fn a_task_that_passes_on_its_second_try_has_passed_and_is_flaky() {
     let world = World::new();
     let repository = world.repository("app");
     let commit = repository.commit_tasks(
-        "[task.test]\nretries = 3\nrun = 'echo try $SURVEIL_TRY; test $SURVEIL_TRY = 2'\n\
+        "[task.test]\nretries = 3\nrun = 'echo try $SURVEIL_ATTEMPT; test $SURVEIL_ATTEMPT = 2'\n\
          [task.lint]\nretries = 3\nrun = 'true'\n",
     );
     let _roles = world.roles(&[&repository]);
@@ -125,14 +125,15 @@ fn a_task_is_told_what_it_is_and_gets_the_variables_it_asks_for() {
     assert_eq!(variable("CI"), Some("indeed"));
     assert_eq!(variable("SURVEIL"), Some("true"));
     assert_eq!(variable("SURVEIL_TASK"), Some("test"));
-    assert_eq!(variable("SURVEIL_TRY"), Some("1"));
+    assert_eq!(variable("SURVEIL_ATTEMPT"), Some("1"));
+    assert_eq!(variable("SURVEIL_TRY"), Some("1"), "the older name of it");
     assert_eq!(variable("SURVEIL_REPO"), Some("app"));
     assert_eq!(variable("SURVEIL_BRANCH"), Some("main"));
     assert_eq!(variable("SURVEIL_COMMIT"), Some(&*commit));
     assert_eq!(variable("SURVEIL_RUNNER"), Some("w1"));
     assert_eq!(variable("SURVEIL_BUILD"), Some(&*build.build.to_string()));
     let attempt = build.jobs[0].attempts[0].attempt.to_string();
-    assert_eq!(variable("SURVEIL_ATTEMPT"), Some(&*attempt));
+    assert_eq!(variable("SURVEIL_ATTEMPT_ID"), Some(&*attempt));
     assert_eq!(variable("SURVEIL_DATA"), None, "the runner's own settings are not for tasks: {log}");
 }
 

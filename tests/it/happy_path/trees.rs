@@ -14,7 +14,7 @@ rm -f removed
 touch untracked ignored/file deep/er/file .hidden
 ln -s /etc/passwd link
 mkdir -m 000 locked
-test $SURVEIL_TRY = 2";
+test $SURVEIL_ATTEMPT = 2";
 
 fn soiled(repository: &Repository) -> String {
     repository.write(".gitignore", "ignored/\n");

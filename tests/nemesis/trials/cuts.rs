@@ -51,10 +51,10 @@ impl<'a> Line<'a> {
 
     /// A commit whose task writes until a file is there, with the number that each of its attempts had.
     fn commit(&self, go: &str) -> String {
-        let (begin, go) = (self.begun.add("$SURVEIL_COMMIT $SURVEIL_ATTEMPT"), self.world.path(go));
+        let (begin, go) = (self.begun.add("$SURVEIL_COMMIT $SURVEIL_ATTEMPT_ID"), self.world.path(go));
         self.repository.commit_script(&format!(
             "{begin}\nline=0\n{{\n  until [ -e {} ]; do\n    echo \"line $line\"\n    line=$((line + 1))\n    \
-             sleep 0.02\n  done\n  seq 1 3000\n}} | tee {}.$SURVEIL_ATTEMPT",
+             sleep 0.02\n  done\n  seq 1 3000\n}} | tee {}.$SURVEIL_ATTEMPT_ID",
             text(&go),
             text(&self.world.path("copy")),
         ))
@@ -214,7 +214,7 @@ fn resets(torn: &'static [(Way, &'static str)], noise: u32) {
     let lines: Vec<_> = lines.collect();
     let task = |(_, kind): &(Way, &str)| {
         let (begin, copy) = (begun.add("$SURVEIL_BUILD $SURVEIL_TASK"), world.path("copy"));
-        let write = format!("{{ seq 1 1000; sleep 0.3; seq 1001 2000; }} | tee {}.$SURVEIL_ATTEMPT", text(&copy));
+        let write = format!("{{ seq 1 1000; sleep 0.3; seq 1001 2000; }} | tee {}.$SURVEIL_ATTEMPT_ID", text(&copy));
         format!("[task.{kind}]\nlabels = ['{kind}']\nrun = '''\n{begin}\n{write}\n'''\n")
     };
     let tasks: String = torn.iter().map(task).collect();

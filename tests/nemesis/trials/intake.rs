@@ -277,7 +277,7 @@ fn a_result_whose_acknowledgement_died_with_the_dispatcher_counts_once() {
     let begun = world.tally("begun");
     for n in 0..4 {
         thief.is_armed.store(true, Ordering::Release);
-        let commit = repository.commit_script(&format!("{}\necho {n}; exit {n}", begun.add("$SURVEIL_ATTEMPT")));
+        let commit = repository.commit_script(&format!("{}\necho {n}; exit {n}", begun.add("$SURVEIL_ATTEMPT_ID")));
         let stolen = loot.recv_timeout(ANSWER_TIMEOUT).unwrap();
         dispatcher.kill();
         dispatcher = world.dispatcher(&[]);

@@ -16,11 +16,11 @@ const AWAY_MS: u64 = 7_000;
 /// Each line costs a process, so there are four a second: the machine must have time left for the threads that send
 /// pings.
 fn tasks(world: &World, begun: &Tally) -> String {
-    let (begin, go) = (begun.add("$SURVEIL_TASK $SURVEIL_ATTEMPT"), world.path("go"));
+    let (begin, go) = (begun.add("$SURVEIL_TASK $SURVEIL_ATTEMPT_ID"), world.path("go"));
     let task = |number: usize| {
         format!(
             "[task.t{number}]\nrun = '''\n{begin}\nline=0\n{{\n  until [ -e {} ]; do\n    echo \"line $line\"\n    \
-             line=$((line + 1))\n    sleep 0.25\n  done\n  seq 1 2000\n}} | tee {}.$SURVEIL_TRY\n'''\n",
+             line=$((line + 1))\n    sleep 0.25\n  done\n  seq 1 2000\n}} | tee {}.$SURVEIL_ATTEMPT\n'''\n",
             text(&go),
             text(&copy(world, &format!("t{number}"))),
         )

@@ -1,0 +1,358 @@
+//! The temporary directories of attempts. Each attempt gets an empty one of its own, which is removed with everything
+//! in it when the attempt has ended. Symbolic links are removed and never followed. A directory that cannot be removed
+//! stays, and the next attempt gets one of another name. The slots and `surveil run` call this.
+
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::git::remove_directory;
+use crate::locked::Locked;
+
+/// The longest path of the directory above the temporary ones, in bytes. Tools make Unix sockets some names below
+/// `TMPDIR`, and the path of a socket has at most 107 bytes.
+const PARENT_BYTES: usize = 44;
+
+/// The names that a directory may get, if things that cannot be removed have the names before.
+const NAMES_MAX: u32 = 100;
+
+/// The start of the names of [`OwnTemporary`] directories, and of those that are not locked yet.
+const OWN: &str = "surveil-run-";
+const UNFINISHED: &str = "surveil-new-";
+
+/// The temporary directory of one attempt after the other.
+#[derive(Debug)]
+pub(super) struct Temporary {
+    parent: PathBuf,
+    name: String,
+    /// The directory of the current attempt.
+    made: Option<PathBuf>,
+}
+
+impl Temporary {
+    /// A directory of that name in `parent`, which belongs to this user alone. Nothing is made yet.
+    pub(super) fn new(parent: PathBuf, name: String) -> Self {
+        Self { parent, name, made: None }
+    }
+
+    /// Makes the directory anew and returns its path.
+    pub(super) fn make(&mut self) -> io::Result<PathBuf> {
+        self.make_with(&remove)
+    }
+
+    fn make_with(&mut self, remove: &dyn Fn(&Path) -> io::Result<()>) -> io::Result<PathBuf> {
+        self.clear();
+        make_private(&self.parent)?;
+        let mut failure = io::Error::from(ErrorKind::AlreadyExists);
+        for number in 0..NAMES_MAX {
+            let name = if number > 0 { format!("{}.{number}", self.name) } else { self.name.clone() };
+            let path = self.parent.join(name);
+            match remove(&path).and_then(|()| DirBuilder::new().mode(0o700).create(&path)) {
+                Ok(()) => return Ok(self.made.insert(path).clone()),
+                Err(error) if error.kind() == ErrorKind::StorageFull => return Err(error),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    /// Removes the directory with everything in it.
+    pub(super) fn clear(&mut self) {
+        let Some(path) = self.made.take() else { return };
+        if let Err(error) = remove(&path) {
+            log::warn!("the temporary directory {} of an attempt cannot be removed and stays: {error}", path.display());
+        }
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// Returns the directory for the temporary directories of a runner whose work directory is `root`: `tmp` in it, or a
+/// private directory in `system` if that makes shorter paths. It has the same name each time, so that the next start
+/// finds it after a crash.
+pub(super) fn parent_of(root: &Path, system: &Path) -> PathBuf {
+    let usual = root.join("tmp");
+    if usual.as_os_str().len() <= PARENT_BYTES {
+        return usual;
+    }
+    let mut hasher = DefaultHasher::new();
+    // Two machines may share a path and the system's temporary directory, but no inode then.
+    (root, fs::metadata(root).map(|meta| meta.ino()).ok()).hash(&mut hasher);
+    let short = system.join(format!("surveil-{:016x}", hasher.finish()));
+    // Another user may have taken the name.
+    if short.as_os_str().len() <= PARENT_BYTES && make_private(&short).is_ok() { short } else { usual }
+}
+
+/// Removes what attempts of an earlier process left in `parent`. What is large is only moved, to a free name that
+/// `aside` gives, and somebody else deletes it.
+pub(super) fn clear_leftovers(parent: &Path, aside: impl Fn(&str) -> PathBuf) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let path = entry.path();
+        // A directory cannot be moved without permissions of its own, nor to another file system.
+        let is_moved = || fs::rename(&path, aside("tmp")).is_ok();
+        if !is_moved()
+            && let Err(error) = remove(&path)
+        {
+            log::warn!("the temporary directory {} of an attempt cannot be removed and stays: {error}", path.display());
+        }
+    }
+}
+
+/// A temporary directory for a process that has no work directory. It is removed with this value; if the process was
+/// killed, the next one removes it.
+#[derive(Debug)]
+pub struct OwnTemporary {
+    /// Declared first, so that it is removed before its parent.
+    temporary: Temporary,
+    parent: Parent,
+}
+
+/// A directory in the system's temporary directory, locked as long as it is in use.
+#[derive(Debug)]
+struct Parent {
+    path: PathBuf,
+    _lock: Locked,
+}
+
+impl OwnTemporary {
+    /// Makes a private directory in `system`.
+    pub fn new(system: &Path) -> io::Result<Self> {
+        remove_abandoned(system);
+        let id = format!("{:08x}", getrandom::u32().map_err(io::Error::other)?);
+        let (unfinished, path) = (system.join(format!("{UNFINISHED}{id}")), system.join(format!("{OWN}{id}")));
+        DirBuilder::new().mode(0o700).create(&unfinished)?;
+        let lock = File::open(&unfinished)?;
+        lock.lock()?;
+        // Other processes may only see it when it is locked.
+        fs::rename(&unfinished, &path)?;
+        let parent = Parent { path: path.clone(), _lock: Locked::new(lock) };
+        Ok(Self { temporary: Temporary::new(path, "t".to_owned()), parent })
+    }
+
+    /// Makes the directory of the next attempt and returns its path.
+    pub fn make(&mut self) -> io::Result<PathBuf> {
+        self.temporary.make()
+    }
+
+    /// Removes the attempt's directory with everything in it.
+    pub fn clear(&mut self) {
+        self.temporary.clear();
+    }
+
+    /// The directory that holds the attempts' ones.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.parent.path
+    }
+}
+
+impl Drop for Parent {
+    fn drop(&mut self) {
+        // Something that could not be removed may be left in it. It was told.
+        fs::remove_dir(&self.path).ok();
+    }
+}
+
+/// Removes the directories of processes that were killed. What fails is left for the next time.
+fn remove_abandoned(system: &Path) {
+    let user = rustix::process::geteuid().as_raw();
+    for entry in fs::read_dir(system).into_iter().flatten().flatten() {
+        let (name, path): (OsString, PathBuf) = (entry.file_name(), entry.path());
+        let is_own = |meta: &fs::Metadata| meta.is_dir() && meta.uid() == user;
+        if !name.to_string_lossy().starts_with(OWN) || !entry.metadata().is_ok_and(|meta| is_own(&meta)) {
+            continue;
+        }
+        let Ok(lock) = File::open(&path) else { continue };
+        if lock.try_lock().is_ok() {
+            let lock = Locked::new(lock);
+            drop(remove_directory(&path));
+            drop(lock);
+        }
+    }
+}
+
+/// Makes a directory that only this user may enter, or takes the one that is there if it is this user's. A file or a
+/// link in its place is removed: the place belongs to the runner.
+fn make_private(path: &Path) -> io::Result<()> {
+    let make = || DirBuilder::new().mode(0o700).create(path);
+    match make() {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        made => return made,
+    }
+    let meta = fs::symlink_metadata(path)?;
+    if !meta.is_dir() {
+        fs::remove_file(path)?;
+        return make();
+    }
+    if meta.uid() != rustix::process::geteuid().as_raw() {
+        return Err(ErrorKind::PermissionDenied.into());
+    }
+    if meta.mode() & 0o777 != 0o700 { fs::set_permissions(path, Permissions::from_mode(0o700)) } else { Ok(()) }
+}
+
+/// Removes whatever is at that path, if anything.
+fn remove(path: &Path) -> io::Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_dir() => remove_directory(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    if removed.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) { Ok(()) } else { removed }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn entries(directory: &Path) -> usize {
+        fs::read_dir(directory).unwrap().count()
+    }
+
+    /// S41, S42. Each of these makes a removal fail that trusts names, permissions, stack or descriptors.
+    #[test]
+    fn whatever_an_attempt_leaves_is_gone_and_nothing_else() {
+        let place = tempfile::tempdir().unwrap();
+        let outside = place.path().join("outside");
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("file"), "kept").unwrap();
+        let mut temporary = Temporary::new(place.path().join("tmp"), "0".into());
+        let leave: [&dyn Fn(&Path); 6] = [
+            &|at| (0..2_000).for_each(|n| fs::write(at.join(n.to_string()), "").unwrap()),
+            &|at| {
+                fs::create_dir_all(at.join("a/b")).unwrap();
+                fs::write(at.join("a/b/c"), "").unwrap();
+                ["a/b/c", "a/b", "a", ""]
+                    .iter()
+                    .for_each(|name| fs::set_permissions(at.join(name), Permissions::from_mode(0o000)).unwrap());
+            },
+            &|at| {
+                for _ in 0..5_000 {
+                    fs::create_dir(at.with_extension("above")).unwrap();
+                    fs::rename(at, at.with_extension("above").join("d")).unwrap();
+                    fs::rename(at.with_extension("above"), at).unwrap();
+                }
+            },
+            &|at| symlink(&outside, at.join("link")).unwrap(),
+            &|at| fs::remove_dir(at).and_then(|()| symlink(&outside, at)).unwrap(),
+            &|at| fs::remove_dir(at).and_then(|()| fs::write(at, "a file")).unwrap(),
+        ];
+        for (number, leave) in leave.iter().enumerate() {
+            let path = temporary.make().unwrap();
+            assert_eq!(path, place.path().join("tmp/0"));
+            assert_eq!(entries(&path), 0, "{number}");
+            assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o700);
+            leave(&path);
+            if number % 2 == 0 {
+                temporary.clear();
+                assert_eq!(entries(&place.path().join("tmp")), 0, "{number}");
+            }
+        }
+        temporary.make().unwrap();
+        assert_eq!(fs::read_to_string(outside.join("file")).unwrap(), "kept");
+        drop(temporary);
+        assert_eq!(entries(&place.path().join("tmp")), 0);
+    }
+
+    /// A task may reach the directory above, too.
+    #[test]
+    fn the_directory_above_is_made_anew_and_private() {
+        let place = tempfile::tempdir().unwrap();
+        let parent = place.path().join("tmp");
+        let mut temporary = Temporary::new(parent.clone(), "0".into());
+        let harms: [&dyn Fn(); 4] = [
+            &|| {},
+            &|| fs::remove_dir_all(&parent).unwrap(),
+            &|| fs::remove_dir_all(&parent).and_then(|()| symlink(place.path(), &parent)).unwrap(),
+            &|| fs::set_permissions(&parent, Permissions::from_mode(0o777)).unwrap(),
+        ];
+        for harm in harms {
+            temporary.make().unwrap();
+            harm();
+            assert_eq!(entries(&temporary.make().unwrap()), 0);
+            let meta = fs::symlink_metadata(&parent).unwrap();
+            assert!(meta.is_dir() && meta.mode() & 0o7777 == 0o700, "{meta:?}");
+        }
+    }
+
+    /// Such as a directory with files of another user, which a container left.
+    #[test]
+    fn what_cannot_be_removed_costs_the_next_attempt_its_name_only() {
+        let place = tempfile::tempdir().unwrap();
+        let mut temporary = Temporary::new(place.path().join("tmp"), "0".into());
+        let stays = temporary.make().unwrap();
+        temporary.made = None;
+        let fails = |path: &Path| if path == stays { Err(ErrorKind::PermissionDenied.into()) } else { remove(path) };
+        let path = temporary.make_with(&fails).unwrap();
+        assert_eq!(path, place.path().join("tmp/0.1"));
+        temporary.clear();
+        assert_eq!(temporary.make().unwrap(), stays, "it can be removed again");
+        temporary.clear();
+        let failed = temporary.make_with(&|_| Err(ErrorKind::ResourceBusy.into()));
+        assert_eq!(failed.unwrap_err().kind(), ErrorKind::ResourceBusy);
+    }
+
+    #[test]
+    fn what_an_earlier_process_left_is_moved_aside() {
+        let place = tempfile::tempdir().unwrap();
+        let (parent, aside) = (place.path().join("tmp"), place.path().join("aside"));
+        fs::create_dir_all(parent.join("0/deep")).unwrap();
+        fs::write(parent.join("file"), "").unwrap();
+        fs::create_dir(&aside).unwrap();
+        clear_leftovers(&parent, |what| {
+            (0..).map(|n| aside.join(format!("{what}.{n}"))).find(|path| !path.exists()).unwrap()
+        });
+        assert_eq!((entries(&parent), entries(&aside)), (0, 2));
+        // If nothing can be moved, it is removed.
+        fs::create_dir_all(parent.join("0/deep")).unwrap();
+        clear_leftovers(&parent, |_| place.path().join("missing/place"));
+        assert_eq!(entries(&parent), 0);
+    }
+
+    #[test]
+    fn a_long_path_gives_way_to_a_private_directory_of_the_system() {
+        let place = tempfile::Builder::new().prefix("t").rand_bytes(4).tempdir_in("/tmp").unwrap();
+        let root = |name: &str| {
+            let root = place.path().join(name);
+            fs::create_dir_all(&root).unwrap();
+            root
+        };
+        let (short, long) = (root("w"), root(&"w".repeat(60)));
+        assert_eq!(parent_of(&short, place.path()), short.join("tmp"));
+        let parent = parent_of(&long, place.path());
+        assert_eq!(parent.parent(), Some(place.path()));
+        assert_eq!(fs::metadata(&parent).unwrap().mode() & 0o7777, 0o700);
+        assert_eq!(parent_of(&long, place.path()), parent, "it is found again");
+        assert_ne!(parent_of(&root(&"v".repeat(60)), place.path()), parent);
+        assert_eq!(parent_of(&long, &root(&"s".repeat(60))), long.join("tmp"), "no shorter place");
+        assert_eq!(parent_of(&long, Path::new("/proc")), long.join("tmp"), "nothing can be made there");
+    }
+
+    #[test]
+    fn a_directory_of_its_own_ends_with_its_process_even_if_that_was_killed() {
+        let place = tempfile::tempdir().unwrap();
+        let mut first = OwnTemporary::new(place.path()).unwrap();
+        fs::write(first.make().unwrap().join("file"), "").unwrap();
+        let mut second = OwnTemporary::new(place.path()).unwrap();
+        let path = second.make().unwrap();
+        assert!(first.path().join("t/file").exists() && path.starts_with(second.path()));
+        fs::write(path.join("file"), "").unwrap();
+        second.clear();
+        assert_eq!(entries(second.path()), 0);
+        drop((first, second));
+        assert_eq!(entries(place.path()), 0);
+        // Nobody has it locked.
+        fs::create_dir_all(place.path().join("surveil-run-00000000/t/deep")).unwrap();
+        fs::create_dir(place.path().join("surveil-other")).unwrap();
+        drop(OwnTemporary::new(place.path()).unwrap());
+        assert_eq!(fs::read_dir(place.path()).unwrap().next().unwrap().unwrap().file_name(), "surveil-other");
+    }
+}
