@@ -79,6 +79,14 @@ pub(crate) struct DispatcherFlags {
     /// How long a job waits for a runner that fits before it ends as errored
     #[arg(long, value_name = "TIME", default_value_t = Millis(defaults::QUEUE_TIMEOUT_MS), help_heading = "Jobs")]
     pub(crate) queue_timeout: Millis,
+    /// Largest file of a commit; a commit with a larger one ends as errored; `never` for no limit
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value_t = Limit(Some(Bytes(defaults::MAX_FILE_BYTES))),
+        help_heading = "Jobs"
+    )]
+    pub(crate) max_file: Limit<Bytes>,
 }
 
 impl DispatcherFlags {
@@ -99,6 +107,7 @@ impl DispatcherFlags {
             spawn: self.spawn,
             queue_timeout_ms: self.queue_timeout.0,
             max_connections: self.max_connections,
+            max_file: self.max_file.0.map(|size| size.0),
             retention: Retention {
                 keep_ms: self.keep_for.0.map(|time| time.0),
                 keep_builds: self.keep_builds.0,

@@ -1,6 +1,8 @@
 //! Defaults of all settings, each with its reason. The command line shows them in its help.
 
-use super::Retention;
+use std::path::PathBuf;
+
+use super::{DispatcherSettings, Retention};
 use crate::model::Address;
 
 /// The host at which a dispatcher listens: this machine only, because traffic is not encrypted, and a token is all that
@@ -37,6 +39,10 @@ pub const MAX_CONNECTIONS: usize = 11_000;
 /// so no limit of the process has to be raised; tasks would inherit the raised limit.
 pub const MAX_LOCAL_CONNECTIONS: usize = 200;
 
+/// The most bytes of a file in a commit that is built: ten times what forges take, and below what fills the disk of a
+/// small runner. A few kilobytes of a pack may be gigabytes in a work tree.
+pub const MAX_FILE_BYTES: u64 = 1 << 30;
+
 /// Time that builds are kept: half a year, so that a release can be compared with the one before it.
 pub const KEEP_MS: u64 = 180 * 24 * 60 * 60 * 1000;
 /// Builds that are kept of each repository: more than anybody scrolls through, and about 10 MiB in the store.
@@ -71,6 +77,24 @@ pub const RETENTION: Retention =
 #[must_use]
 pub fn listen() -> Address {
     Address { host: HOST.to_owned(), port: PORT }
+}
+
+/// Returns the settings of a dispatcher for the processes of one user: the defaults, and no spawned runner.
+#[must_use]
+pub fn local_dispatcher(listen: Address, data: PathBuf) -> DispatcherSettings {
+    DispatcherSettings {
+        listen,
+        data,
+        heartbeat_interval_ms: HEARTBEAT_INTERVAL_MS,
+        heartbeat_timeout_ms: HEARTBEAT_TIMEOUT_MS,
+        reconnect_ms: RECONNECT_MS,
+        max_losses: MAX_LOSSES,
+        spawn: 0,
+        queue_timeout_ms: QUEUE_TIMEOUT_MS,
+        max_connections: MAX_LOCAL_CONNECTIONS,
+        max_file: Some(MAX_FILE_BYTES),
+        retention: RETENTION,
+    }
 }
 
 /// Returns the number of attempts that a runner executes at once by default: one for each core that it may use, because

@@ -54,6 +54,8 @@ pub struct DispatcherSettings {
     pub queue_timeout_ms: u64,
     /// The most peers that are connected at once.
     pub max_connections: usize,
+    /// The most bytes of a file in a commit that is built; `None` is no limit.
+    pub max_file: Option<u64>,
     pub retention: Retention,
 }
 

@@ -204,18 +204,8 @@ mod tests {
     fn the_tokens_are_there_before_the_port_answers() {
         let taken = Listener::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
         let place = tempfile::tempdir().unwrap();
-        let settings = DispatcherSettings {
-            listen: Address { host: "127.0.0.1".into(), port: taken.local_addr().port() },
-            data: place.path().join("data"),
-            heartbeat_interval_ms: defaults::HEARTBEAT_INTERVAL_MS,
-            heartbeat_timeout_ms: defaults::HEARTBEAT_TIMEOUT_MS,
-            reconnect_ms: defaults::RECONNECT_MS,
-            max_losses: defaults::MAX_LOSSES,
-            spawn: 0,
-            queue_timeout_ms: defaults::QUEUE_TIMEOUT_MS,
-            max_connections: defaults::MAX_LOCAL_CONNECTIONS,
-            retention: defaults::RETENTION,
-        };
+        let listen = Address { host: "127.0.0.1".into(), port: taken.local_addr().port() };
+        let settings = defaults::local_dispatcher(listen, place.path().join("data"));
         // The start ends where it would begin to listen.
         let error = Dispatcher::start(settings).err().unwrap();
         assert!(matches!(error, DispatcherError::Listen(_)), "{error}");

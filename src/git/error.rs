@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use crate::model::CommitId;
 use crate::quoting::shell_path;
 
+/// The longest part of a path that an error shows.
+const SHOWN_CHARS_MAX: usize = 200;
+
 /// An error of git, with the repository, store or object that it concerns.
 #[derive(Debug, thiserror::Error)]
 pub enum GitError {
@@ -145,6 +148,18 @@ impl GitError {
         }
         false
     }
+}
+
+/// Returns the path of an entry of a tree for people. A long one is shown without its middle.
+pub(super) fn shown_path(path: &[u8]) -> String {
+    let text = String::from_utf8_lossy(path);
+    let count = text.chars().count();
+    if count <= SHOWN_CHARS_MAX {
+        return text.into_owned();
+    }
+    let half = SHOWN_CHARS_MAX / 2;
+    let (first, last) = (text.chars().take(half), text.chars().skip(count - half));
+    first.chain(['…']).chain(last).collect()
 }
 
 #[cfg(test)]

@@ -34,6 +34,11 @@ impl Hash {
     }
 }
 
+/// Returns the object format whose ids are `id_bytes` long.
+pub(super) fn format_with(id_bytes: usize) -> ObjectFormat {
+    if id_bytes == 32 { ObjectFormat::Sha256 } else { ObjectFormat::Sha1 }
+}
+
 /// Returns the id of an object: the hash of its type, its length and its content (gitformat-loose).
 pub(super) fn id_of(format: ObjectFormat, kind: ObjectType, content: &[u8]) -> Oid {
     let mut hash = Hash::new(format);

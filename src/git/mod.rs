@@ -19,6 +19,7 @@ mod encoding;
 mod error;
 mod hash;
 mod incoming;
+mod large;
 mod lengths;
 mod local;
 mod local_env;

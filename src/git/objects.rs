@@ -12,10 +12,14 @@ use git2::{Config, ErrorClass, ErrorCode, ObjectFormat, ObjectType, Odb, OdbLook
 
 use super::commit_object::CommitObject;
 use super::error::GitError;
-use super::hash::id_of;
+use super::hash::{format_with, id_of};
+use super::large::{LARGE_BYTES, LargeObject};
 use super::lengths::Lengths;
 use crate::model::CommitId;
 use crate::{clock, threads};
+
+/// The largest commit and the largest tree that are read. A tree of this size has about a million entries.
+const RECORD_BYTES_MAX: usize = 64 << 20;
 
 /// The objects below one `objects` directory and its alternates.
 pub(crate) struct Objects {
@@ -111,21 +115,41 @@ impl Objects {
         self.read(odb, id, ObjectType::Blob)
     }
 
-    /// Returns the size of a blob that may be too large to read.
-    pub(super) fn size(&self, odb: &Odb<'_>, id: Oid) -> Result<usize, GitError> {
-        // git2 panics if a damaged pack gives the object no type, and has no other way to learn a size without reading
-        // the object.
-        let header = catch_unwind(AssertUnwindSafe(|| odb.read_header(id)));
-        let header = header.unwrap_or_else(|_| Err(git2::Error::from_str("it is of no type that there is")));
-        header.map(|(size, _)| size).map_err(|source| self.unreadable("blob", id, source))
+    /// Returns the size and the type of an object that may be too large to read.
+    pub(super) fn header(&self, odb: &Odb<'_>, id: Oid) -> Result<(usize, ObjectType), GitError> {
+        header_of(odb, id).map_err(|source| self.unreadable("object", id, source))
+    }
+
+    /// Reads an object that should be a blob, of any size, to find damage. An object of another type is none.
+    pub(super) fn check_blob(&self, odb: &Odb<'_>, id: Oid) -> Result<(), GitError> {
+        let (size, kind) = self.header(odb, id)?;
+        if size > LARGE_BYTES
+            && let Some(large) = LargeObject::find(&self.directory, id, kind, size)
+        {
+            return large.read(&mut |_, _| Ok(()));
+        }
+        match self.blob(odb, id) {
+            Err(GitError::WrongType { .. }) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    fn wrong_type(&self, wanted: ObjectType, id: Oid) -> GitError {
+        GitError::WrongType { wanted: wanted.str(), id: id.to_string(), path: self.directory.clone() }
     }
 
     fn read<'odb>(&self, odb: &'odb Odb<'_>, id: Oid, kind: ObjectType) -> Result<OdbObject<'odb>, GitError> {
+        // Commits and trees are always read whole. A few compressed kilobytes could be gigabytes of one.
+        if kind != ObjectType::Blob && self.header(odb, id)?.0 > RECORD_BYTES_MAX {
+            let (id, why) = (id.to_string(), "it is larger than 64 MiB");
+            let is_commit = kind == ObjectType::Commit;
+            return Err(if is_commit { GitError::BrokenCommit { id, why } } else { GitError::BrokenTree { id, why } });
+        }
         let object = read_verified(odb, id).map_err(|source| self.unreadable(kind.str(), id, source))?;
         if object.kind() == kind {
             return Ok(object);
         }
-        Err(GitError::WrongType { wanted: kind.str(), id: id.to_string(), path: self.directory.clone() })
+        Err(self.wrong_type(kind, id))
     }
 
     pub(super) fn unreadable(&self, kind: &'static str, id: Oid, source: git2::Error) -> GitError {
@@ -310,6 +334,13 @@ impl Database {
     }
 }
 
+/// Returns the size and the type of an object, without reading it.
+pub(super) fn header_of(odb: &Odb<'_>, id: Oid) -> Result<(usize, ObjectType), git2::Error> {
+    // git2 panics if a damaged pack gives the object no type, and has no other way to learn a size.
+    let header = catch_unwind(AssertUnwindSafe(|| odb.read_header(id)));
+    header.unwrap_or_else(|_| Err(git2::Error::from_str("it is of no type that there is")))
+}
+
 /// Reads an object and checks that the hash of its content is its id, so that damage on disk is never taken for
 /// content.
 pub(super) fn read_verified<'odb>(odb: &'odb Odb<'_>, id: Oid) -> Result<OdbObject<'odb>, git2::Error> {
@@ -348,9 +379,12 @@ pub(super) fn format_of(commit: CommitId) -> ObjectFormat {
     format_with(commit.as_bytes().len())
 }
 
-/// Returns the object format whose ids are `id_bytes` long.
-fn format_with(id_bytes: usize) -> ObjectFormat {
-    if id_bytes == 32 { ObjectFormat::Sha256 } else { ObjectFormat::Sha1 }
+/// Returns `None` for an object of another type than its entry says: no damage, and nothing that could be read.
+pub(super) fn of_its_type(object: Result<OdbObject<'_>, GitError>) -> Result<Option<OdbObject<'_>>, GitError> {
+    match object {
+        Err(GitError::WrongType { .. }) => Ok(None),
+        object => object.map(Some),
+    }
 }
 
 /// Parses the entries of a tree, in their order. Each is `<octal mode> <name>\0<id>`. Names are as the tree has them,

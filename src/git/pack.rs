@@ -14,7 +14,8 @@ use git2::{ObjectType, Odb, Oid};
 
 use super::error::GitError;
 use super::hash::Hash;
-use super::objects::{Database, Objects, read_verified};
+use super::large::{LARGE_BYTES, LargeObject};
+use super::objects::{Database, Objects, header_of, read_verified};
 use super::select::select;
 use super::stored::Stored;
 use crate::model::CommitId;
@@ -32,7 +33,7 @@ const OBJECTS_FOR_THREADS: usize = 64;
 const THREADS_MAX: usize = 8;
 
 /// Objects and bytes that are compressed together and wait in memory to be written. Each thread may exceed the bytes by
-/// one object.
+/// one object, which is not a large one.
 const BATCH_OBJECTS: usize = 512;
 const BATCH_BYTES: usize = 16 * 1024 * 1024;
 
@@ -98,20 +99,34 @@ pub(super) fn write(objects: &Objects, stored: Option<&Stored>, ids: &[Oid], sin
         let mut compress = None;
         for id in ids {
             entry.clear();
-            encoder.encode(*id, &mut compress, &mut entry)?;
+            let encoded = encoder.encode(*id, &mut compress, &mut entry)?;
             writer.put(&entry)?;
+            if let Encoded::TooLarge(kind, size) = encoded {
+                encoder.stream(*id, kind, size, &mut writer)?;
+            }
         }
         return writer.finish();
     }
     let mut rest = ids;
     while !rest.is_empty() {
         let entries = encoder.encode_some(&rest[..rest.len().min(BATCH_OBJECTS)])?;
-        for entry in &entries {
+        for (id, (entry, encoded)) in rest.iter().zip(&entries) {
             writer.put(entry)?;
+            if let Encoded::TooLarge(kind, size) = encoded {
+                encoder.stream(*id, *kind, *size, &mut writer)?;
+            }
         }
         rest = &rest[entries.len()..];
     }
     writer.finish()
+}
+
+/// What became of an object that was to be encoded.
+enum Encoded {
+    /// It was encoded, with that many bytes in memory.
+    Whole(usize),
+    /// It is too large to be held in memory beside others, and is yet to be written. Its type and size.
+    TooLarge(ObjectType, usize),
 }
 
 /// Encodes the entries of a pack.
@@ -123,12 +138,11 @@ struct Encoder<'a> {
 
 impl Encoder<'_> {
     /// Encodes the first of these objects with several threads, in their order, until their sizes add up to
-    /// [`BATCH_BYTES`]; at least one. Sizes are known only when the objects are read: asking git2 for a size alone
-    /// panics if a damaged pack gives an object no type.
-    fn encode_some(&self, ids: &[Oid]) -> Result<Vec<Vec<u8>>, GitError> {
+    /// [`BATCH_BYTES`]; at least one.
+    fn encode_some(&self, ids: &[Oid]) -> Result<Vec<(Vec<u8>, Encoded)>, GitError> {
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(THREADS_MAX)).min(ids.len());
         let (next, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let made: Vec<OnceLock<Result<Vec<u8>, GitError>>> = ids.iter().map(|_| OnceLock::new()).collect();
+        let made: Vec<OnceLock<Result<_, GitError>>> = ids.iter().map(|_| OnceLock::new()).collect();
         let work = || {
             let mut compress = None;
             while bytes.load(Ordering::Relaxed) < BATCH_BYTES
@@ -136,8 +150,11 @@ impl Encoder<'_> {
             {
                 let mut entry = Vec::new();
                 let encoded = self.encode(ids[at], &mut compress, &mut entry);
-                bytes.fetch_add(*encoded.as_ref().unwrap_or(&0), Ordering::Relaxed);
-                made[at].set(encoded.map(|_| entry)).expect("each is taken by one thread");
+                if let Ok(Encoded::Whole(held)) = encoded {
+                    bytes.fetch_add(held, Ordering::Relaxed);
+                }
+                let is_first = made[at].set(encoded.map(|encoded| (entry, encoded))).is_ok();
+                debug_assert!(is_first, "each is taken by one thread");
             }
         };
         std::thread::scope(|scope| {
@@ -152,10 +169,14 @@ impl Encoder<'_> {
         made.into_iter().map_while(OnceLock::into_inner).collect()
     }
 
-    /// Encodes an entry. Returns the number of bytes that it held in memory.
-    fn encode(&self, id: Oid, compress: &mut Option<Compress>, entry: &mut Vec<u8>) -> Result<usize, GitError> {
+    /// Encodes an entry, unless the object is too large.
+    fn encode(&self, id: Oid, compress: &mut Option<Compress>, entry: &mut Vec<u8>) -> Result<Encoded, GitError> {
         if self.stored.is_some_and(|stored| stored.copy(id, entry)) {
-            return Ok(entry.len());
+            return Ok(Encoded::Whole(entry.len()));
+        }
+        let (size, kind) = header_of(self.odb, id).map_err(|source| self.unreadable(id, source))?;
+        if size > LARGE_BYTES {
+            return Ok(Encoded::TooLarge(kind, size));
         }
         let object = read_verified(self.odb, id).map_err(|source| self.unreadable(id, source))?;
         let data = object.data();
@@ -166,11 +187,65 @@ impl Encoder<'_> {
         } else {
             deflate(data, compress.get_or_insert_with(new_compress), entry);
         }
-        Ok(data.len())
+        Ok(Encoded::Whole(data.len()))
+    }
+
+    /// Writes the entry of a large object while reading it. Only an object that its repository stores as a delta is
+    /// held in memory.
+    fn stream(&self, id: Oid, kind: ObjectType, size: usize, writer: &mut PackWriter<'_>) -> Result<(), GitError> {
+        let mut header = Vec::new();
+        put_header(&mut header, kind, size);
+        let mut compress = new_compress();
+        match LargeObject::find(self.objects, id, kind, size) {
+            Some(large) if large.is_packed => {
+                writer.put(&header)?;
+                // Compressing again would take longer than sending what another level of compression has made.
+                large.read(&mut |compressed, _| writer.put(compressed))
+            }
+            Some(large) => {
+                writer.put(&header)?;
+                let mut deflater = Deflater { compress, writer };
+                large.read(&mut |_, content| deflater.put(content, FlushCompress::None))?;
+                deflater.put(&[], FlushCompress::Finish)
+            }
+            None => {
+                let object = read_verified(self.odb, id).map_err(|source| self.unreadable(id, source))?;
+                header.clear();
+                put_header(&mut header, object.kind(), object.data().len());
+                writer.put(&header)?;
+                compress.reset();
+                Deflater { compress, writer }.put(object.data(), FlushCompress::Finish)
+            }
+        }
     }
 
     fn unreadable(&self, id: Oid, source: git2::Error) -> GitError {
         GitError::Object { kind: "object", id: id.to_string(), path: self.objects.to_owned(), source }
+    }
+}
+
+/// Compresses one object into a pack, without holding what was compressed.
+struct Deflater<'w, 'a> {
+    compress: Compress,
+    writer: &'w mut PackWriter<'a>,
+}
+
+impl Deflater<'_, '_> {
+    fn put(&mut self, content: &[u8], flush: FlushCompress) -> Result<(), GitError> {
+        let before = self.compress.total_in();
+        let mut compressed = Vec::with_capacity(PIECE_BYTES);
+        loop {
+            let done = usize::try_from(self.compress.total_in() - before).expect("it is at most the length of a slice");
+            compressed.clear();
+            let status = self.compress.compress_vec(&content[done..], &mut compressed, flush);
+            let status = status.expect("compressing fails only on misuse");
+            self.writer.put(&compressed)?;
+            // Room that is left over says that there is no more to be written for now.
+            let has_room = compressed.len() < compressed.capacity();
+            if matches!(status, Status::StreamEnd) || has_room && flush == FlushCompress::None {
+                return Ok(());
+            }
+        }
     }
 }
 

@@ -8,9 +8,10 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use git2::{ObjectFormat, Oid};
+use git2::{ObjectFormat, ObjectType, Oid};
 
 use super::error::GitError;
+use super::large::{HEADER_BYTES_MAX, LARGE_BYTES, entry_header};
 use super::objects::id_bytes;
 
 /// The packs of a directory, those with the most objects first.
@@ -107,6 +108,17 @@ impl StoredPack {
         })
     }
 
+    /// The objects with the type and the size in the header of each entry; `None` for a delta.
+    pub(super) fn headers(&self) -> impl Iterator<Item = (Oid, Option<(ObjectType, u64)>)> {
+        (0..self.index.count).zip(self.ids()).filter_map(|(at, id)| {
+            let mut header = [0; HEADER_BYTES_MAX];
+            // The hash at the end of the pack is longer than a header.
+            self.pack.read_exact_at(&mut header, self.index.offset(at)?).ok()?;
+            let (kind, size, _) = entry_header(&header)?;
+            Some((Oid::from_bytes(id).ok()?, kind.map(|kind| (kind, size))))
+        })
+    }
+
     fn copy(&self, id: &[u8], into: &mut Vec<u8>) -> bool {
         let (Some(at), Some(end)) = (self.index.find(id), self.end) else { return false };
         let start = self.index.short_offset(at);
@@ -119,6 +131,10 @@ impl StoredPack {
         });
         let Ok(next) = starts.binary_search(&start) else { return false };
         let Some(end) = starts.get(next + 1) else { return false };
+        // A large entry is not copied by way of the memory.
+        if (end - start) as usize > LARGE_BYTES {
+            return false;
+        }
         let before = into.len();
         into.resize(before + (end - start) as usize, 0);
         let entry = &mut into[before..];

@@ -47,19 +47,9 @@ impl RoleSettings {
 
     fn dispatcher(&self) -> config::DispatcherSettings {
         let host = self.flags.host.clone();
-        config::DispatcherSettings {
-            listen: Address { port: self.flags.port.unwrap_or_else(|| free_port(&host)), host },
-            data: self.data.clone(),
-            heartbeat_interval_ms: defaults::HEARTBEAT_INTERVAL_MS,
-            heartbeat_timeout_ms: defaults::HEARTBEAT_TIMEOUT_MS,
-            reconnect_ms: defaults::RECONNECT_MS,
-            max_losses: defaults::MAX_LOSSES,
-            // The runner in this process is enough.
-            spawn: 0,
-            queue_timeout_ms: defaults::QUEUE_TIMEOUT_MS,
-            max_connections: defaults::MAX_LOCAL_CONNECTIONS,
-            retention: defaults::RETENTION,
-        }
+        let listen = Address { port: self.flags.port.unwrap_or_else(|| free_port(&host)), host };
+        // The runner in this process is enough, so none is spawned.
+        defaults::local_dispatcher(listen, self.data.clone())
     }
 
     fn observer(&self, dispatch: Address) -> config::ObserverSettings {

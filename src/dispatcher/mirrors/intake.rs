@@ -16,6 +16,8 @@ const SPOOL_BYTES: usize = 8 << 20;
 /// The size of the pieces in which a spooled pack is read back.
 const PIECE_BYTES: usize = 256 * 1024;
 
+const MIB: u64 = 1 << 20;
+
 /// The result of taking a commit in.
 pub(crate) enum Intake {
     Taken(Box<Taken>),
@@ -79,7 +81,7 @@ impl Mirrors {
                 pack.receive_into(&mirror, commit).map_err(Fault::Pack)?;
                 small = pack.into_small();
             }
-            let plan = plan_of(&mirror, commit, context).map_err(Fault::Mirror)?;
+            let plan = self.plan_of(&mirror, commit, context).map_err(Fault::Mirror)?;
             Ok(Some(Taken { plan, mirror, is_new, pack: small }))
         };
         match receive() {
@@ -94,13 +96,33 @@ impl Mirrors {
             Err(Fault::Mirror(error) | Fault::Pack(error)) => Intake::Refused(error),
         }
     }
+
+    fn plan_of(&self, mirror: &Mirror, commit: CommitId, context: PlanContext<'_>) -> Result<TaskPlan, GitError> {
+        if let Some(limit) = self.max_file
+            && let Some((file, size)) = mirror.file_larger_than(commit, limit)?
+        {
+            return Ok(Err(too_large(&file, size, limit)));
+        }
+        Ok(match mirror.read_file(commit, TASK_FILE, MAX_TASK_FILE_BYTES)? {
+            Some(text) => config::parse_tasks(TASK_FILE, &text, context),
+            None => config::fallback_plan(&mirror.executables(commit, TASK_DIRECTORY)?),
+        })
+    }
 }
 
-fn plan_of(mirror: &Mirror, commit: CommitId, context: PlanContext<'_>) -> Result<TaskPlan, GitError> {
-    Ok(match mirror.read_file(commit, TASK_FILE, MAX_TASK_FILE_BYTES)? {
-        Some(text) => config::parse_tasks(TASK_FILE, &text, context),
-        None => config::fallback_plan(&mirror.executables(commit, TASK_DIRECTORY)?),
-    })
+/// The problem of a commit with a file that is larger than the limit.
+fn too_large(file: &str, size: u64, limit: u64) -> TaskFileError {
+    // One unit for both, so that they can be compared.
+    let shown = |bytes: u64| match limit {
+        ..MIB => format!("{bytes} bytes"),
+        _ => format!("{:.1} MiB", bytes as f64 / MIB as f64),
+    };
+    let (size, limit) = (shown(size), shown(limit));
+    let text = format!(
+        "{file} has {size}, and a file in a commit may have at most {limit} (the dispatcher's --max-file)\n\
+         help: commit without this file, for example by having a task download it; or raise --max-file, and commit again"
+    );
+    TaskFileError { text }
 }
 
 impl ArrivingPack {

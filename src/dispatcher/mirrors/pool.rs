@@ -24,6 +24,8 @@ const CONDEMN_AGAIN_MS: u64 = 60_000;
 #[derive(Clone)]
 pub(crate) struct Mirrors {
     data: DataDir,
+    /// The most bytes of a file in a commit that is built.
+    pub(super) max_file: Option<u64>,
     /// Idle handles, the one used last at the end. Opening a handle takes longer than most uses of it.
     idle: Arc<Mutex<Vec<(RepoName, u64, PackStore)>>>,
     states: Arc<Mutex<HashMap<RepoName, Arc<MirrorState>>>>,
@@ -69,8 +71,8 @@ pub(crate) enum PruneError {
 }
 
 impl Mirrors {
-    pub(crate) fn new(data: DataDir) -> Self {
-        Self { data, idle: Arc::default(), states: Arc::default(), missing: MissingSources::default() }
+    pub(crate) fn new(data: DataDir, max_file: Option<u64>) -> Self {
+        Self { data, max_file, idle: Arc::default(), states: Arc::default(), missing: MissingSources::default() }
     }
 
     /// Returns a handle on the mirror, which is created if it does not exist.

@@ -50,7 +50,7 @@ impl Shared {
     ) -> Result<Self, DispatcherError> {
         let fail = |error| DispatcherError::Token { path: data.tokens(), source: io::Error::other(error) };
         let incarnation = getrandom::u64().map_err(fail)?;
-        let mirrors = Mirrors::new(data.clone());
+        let mirrors = Mirrors::new(data.clone(), settings.max_file);
         Ok(Self {
             tokens,
             observers: Observers::new(mirrors.missing.clone()),

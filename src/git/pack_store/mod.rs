@@ -5,22 +5,25 @@
 //! or already in the store. So every object in the store is there with all objects below it, and a commit that is in
 //! the store is complete. [`Receiver`] checks this for each pack, and [`PackStore::tidy`] preserves it.
 
+mod large_files;
+
 use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use git2::{ObjectFormat, Odb, OdbObject, Oid, Repository, RepositoryInitOptions};
+use git2::{ObjectFormat, Odb, Oid, Repository, RepositoryInitOptions};
 
 use super::commit_text::CommitText;
-use super::error::GitError;
+use super::error::{GitError, shown_path};
 use super::incoming::sync;
-use super::objects::{Database, EntryKind, Objects, entries, format_of, incomplete};
+use super::objects::{Database, EntryKind, Objects, entries, format_of, incomplete, of_its_type};
 use super::pack::{self, Sink};
 use super::receiver::{Landing, Receiver, recover};
 use super::watched::Watched;
 use super::{stored, tidy};
 use crate::model::CommitId;
+use large_files::LargeFiles;
 
 /// Settings that are written when a store is made. A store ignores the configuration of the user and of the system.
 /// These settings stop a person's own git from collecting objects that no ref names.
@@ -37,6 +40,7 @@ const SETTINGS: [(&str, &str); 4] = [
 #[derive(Clone)]
 pub struct PackStore {
     landing: Arc<Landing>,
+    large_files: Arc<LargeFiles>,
 }
 
 impl PackStore {
@@ -57,7 +61,7 @@ impl PackStore {
         let refuse = |source| GitError::Open { path: path.to_owned(), source };
         let repository = Repository::open_bare(path).map_err(refuse)?;
         let database = Database::open(&path.join("objects"), repository.object_format(), path.join(tidy::TIDIED))?;
-        Ok(Self { landing: Arc::new(Landing::new(path, database)) })
+        Ok(Self { landing: Arc::new(Landing::new(path, database)), large_files: Arc::default() })
     }
 
     pub(super) fn database(&self) -> &Database {
@@ -129,7 +133,7 @@ impl PackStore {
                         EntryKind::Tree => pending.push(entry.id),
                         EntryKind::Submodule => {}
                         EntryKind::File | EntryKind::Executable | EntryKind::Link => {
-                            of_its_type(objects.blob(odb, entry.id))?;
+                            objects.check_blob(odb, entry.id)?;
                             fresh.insert(entry.id);
                         }
                     }
@@ -153,12 +157,18 @@ impl PackStore {
             if !matches!(kind, EntryKind::File | EntryKind::Executable) {
                 return Ok(None);
             }
-            let size = objects.size(odb, id)?;
+            let (size, _) = objects.header(odb, id)?;
             if size > limit {
                 return Err(GitError::TooLarge { commit, file: path.to_owned(), size, limit });
             }
             Ok(of_its_type(objects.blob(odb, id))?.map(|blob| blob.data().to_vec()))
         })
+    }
+
+    /// Returns the path of a file of the commit that has more than `limit` bytes, for people, and its size.
+    pub fn file_larger_than(&self, commit: CommitId, limit: u64) -> Result<Option<(String, u64)>, GitError> {
+        let found = self.read(commit, |objects, odb| self.large_files.find(objects, odb, commit, limit))?;
+        Ok(found.map(|(path, size)| (shown_path(&path), size)))
     }
 
     /// Returns the sorted names of the executable files directly in a directory of the commit; none if there is no such
@@ -226,14 +236,6 @@ fn find_entry(objects: &Objects, odb: &Odb<'_>, tree: Oid, name: &str) -> Result
     let Some(data) = of_its_type(objects.tree(odb, tree))? else { return Ok(None) };
     let found = entries(tree, data.data())?.into_iter().find(|entry| entry.name == name.as_bytes());
     Ok(found.map(|entry| (entry.kind, entry.id)))
-}
-
-/// Returns `None` for an object of another type than its entry says: no damage, and nothing that could be read.
-fn of_its_type(object: Result<OdbObject<'_>, GitError>) -> Result<Option<OdbObject<'_>>, GitError> {
-    match object {
-        Err(GitError::WrongType { .. }) => Ok(None),
-        object => object.map(Some),
-    }
 }
 
 /// Makes an empty store in a temporary directory and moves it into place, so that an existing store is always whole,

@@ -1,3 +1,4 @@
-//! Test support of this room. The tests themselves stand with the modules that they test.
+//! Tests of the whole room, and their support. Other tests stand with the modules that they test.
 
+mod large;
 pub(crate) mod support;

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use git2::{Odb, OdbObject};
+use git2::{ObjectType, Odb, OdbObject};
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, fchmod, fstat, mkdirat, openat, readlinkat, statat, symlinkat, unlinkat,
 };
@@ -19,11 +19,15 @@ use super::keep::Keep;
 use super::plan::{Directory, FileRecord, Node, Stamp, Time, unfit};
 use super::removal::{list, open_directory, remove};
 use crate::git::error::GitError;
+use crate::git::large::{LARGE_BYTES, LargeObject};
 use crate::git::objects::Objects;
 use crate::model::CommitId;
 
 /// Directories that are open at once. A tree may be deeper than a process may have descriptors.
 const OPEN_MAX: usize = 32;
+
+/// Size of the pieces in which a file is compared.
+const COMPARED_BYTES: usize = 64 * 1024;
 
 /// The longest target of a symbolic link, on all usual file systems of Linux.
 const TARGET_BYTES_MAX: usize = 4_095;
@@ -250,27 +254,44 @@ impl Pass<'_> {
     }
 
     fn has_right_content(&self, at: &OwnedFd, name: &[u8], record: &FileRecord, size: i64) -> Result<bool, GitError> {
-        // Read before the size is compared: if the content is wrong, writing it needs the blob next.
-        let blob = self.blob(name, record)?;
-        if i64::try_from(blob.data().len()).ok() != Some(size) {
-            return Ok(false);
-        }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let failed = |source| self.failed_io(name, "read", source);
         // A task may have removed its own read permission. Then the file is made anew.
-        let Ok(file) = openat(at, name, flags, Mode::empty()) else { return Ok(false) };
-        has_content(File::from(file), blob.data()).map_err(|source| self.failed_io(name, "read", source))
+        let open = || openat(at, name, flags, Mode::empty()).ok().map(|file| Content::of(File::from(file)));
+        let has_size = |len: usize| i64::try_from(len).ok() == Some(size);
+        let large = match self.find(name, record)? {
+            Found::Large(_, len) if !has_size(len) => return Ok(false),
+            Found::Large(large, _) => large,
+            Found::Small(blob) => {
+                // Read before the size is compared: if the content is wrong, writing it needs the blob next.
+                let Some(mut file) = open().filter(|_| has_size(blob.data().len())) else { return Ok(false) };
+                return file.goes_on(blob.data()).and_then(|same| Ok(same && file.is_at_end()?)).map_err(failed);
+            }
+        };
+        let Some(mut file) = open() else { return Ok(false) };
+        let mut is_same = true;
+        large.read(&mut |_, content| {
+            is_same = is_same && file.goes_on(content).map_err(failed)?;
+            Ok(())
+        })?;
+        Ok(is_same && file.is_at_end().map_err(failed)?)
     }
 
     fn write_file(&mut self, at: &OwnedFd, name: &[u8], record: &mut FileRecord) -> Result<(), GitError> {
         self.has_touched = true;
-        let blob = self.blob(name, record)?;
+        let content = self.find(name, record)?;
         // `EXCL` and `NOFOLLOW`: whatever a task left at this path, the bytes never go through it to another file.
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(if record.is_executable { 0o777 } else { 0o666 });
         let refused = |action, source| self.refused_by_disk(&self.path.join(OsStr::from_bytes(name)), action, source);
         let made = openat(at, name, flags, mode).map_err(|errno| refused("make", errno.into()));
         let mut file = File::from(made?);
-        file.write_all(blob.data()).map_err(|source| refused("write", source))?;
+        let mut write = |content: &[u8]| file.write_all(content).map_err(|source| refused("write", source));
+        match content {
+            Found::Small(blob) => write(blob.data())?,
+            // An error at the end leaves a wrong file. The tree is then of no commit, so it is compared next time.
+            Found::Large(large, _) => large.read(&mut |_, content| write(content))?,
+        }
         record.is_changed = false;
         record.seen = Some(Stamp::of(&fstat(&file).map_err(self.failed_at(name, "look at"))?));
         Ok(())
@@ -280,7 +301,7 @@ impl Pass<'_> {
         self.has_touched = true;
         let path = self.path.join(OsStr::from_bytes(name));
         // Asked before a blob of any size is read.
-        let size = self.objects.size(self.odb, record.blob)?;
+        let (size, _) = self.objects.header(self.odb, record.blob)?;
         if size > TARGET_BYTES_MAX {
             let why = format!(
                 "is a symbolic link to a path of {size} bytes, more than the {TARGET_BYTES_MAX} that Linux takes"
@@ -300,6 +321,18 @@ impl Pass<'_> {
         record.is_changed = false;
         record.seen = Some(Stamp::of(&stat));
         Ok(())
+    }
+
+    /// Finds the content of a file, and reads it if it is not large.
+    fn find(&self, name: &[u8], record: &FileRecord) -> Result<Found<'_>, GitError> {
+        let (size, kind) = self.objects.header(self.odb, record.blob)?;
+        if size > LARGE_BYTES && kind == ObjectType::Blob {
+            let large = LargeObject::find(self.objects.directory(), record.blob, kind, size);
+            if let Some(large) = large {
+                return Ok(Found::Large(large, size));
+            }
+        }
+        Ok(Found::Small(self.blob(name, record)?))
     }
 
     /// The content of a file or link.
@@ -370,19 +403,41 @@ fn has_right_mode(stamp: &Stamp, record: &FileRecord) -> bool {
     is_as_made && (record.is_executable || stamp.mode & 0o111 == 0) && stamp.links == 1
 }
 
-fn has_content(mut file: File, content: &[u8]) -> io::Result<bool> {
-    let mut buffer = vec![0; content.len().clamp(1, 64 * 1024)];
-    let mut rest = content;
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok(rest.is_empty()),
-            Ok(count) => match rest.strip_prefix(&buffer[..count]) {
-                Some(after) => rest = after,
-                None => return Ok(false),
-            },
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+/// The content of a file.
+enum Found<'a> {
+    Small(OdbObject<'a>),
+    /// It is read in pieces. Its size.
+    Large(LargeObject, usize),
+}
+
+/// A file on disk, compared piece by piece.
+struct Content {
+    file: File,
+    buffer: Vec<u8>,
+}
+
+impl Content {
+    fn of(file: File) -> Self {
+        Self { file, buffer: Vec::new() }
+    }
+
+    /// Whether the file goes on with these bytes.
+    fn goes_on(&mut self, content: &[u8]) -> io::Result<bool> {
+        self.buffer.resize(content.len().min(COMPARED_BYTES), 0);
+        for part in content.chunks(COMPARED_BYTES) {
+            let buffer = &mut self.buffer[..part.len()];
+            match self.file.read_exact(buffer) {
+                Ok(()) if buffer == part => {}
+                Ok(()) => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(false),
+                Err(error) => return Err(error),
+            }
         }
+        Ok(true)
+    }
+
+    fn is_at_end(&mut self) -> io::Result<bool> {
+        self.file.read(&mut [0]).map(|count| count == 0)
     }
 }
 

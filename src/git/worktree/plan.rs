@@ -8,7 +8,7 @@ use std::mem::take;
 use git2::{Odb, Oid};
 use rustix::fs::Stat;
 
-use crate::git::error::GitError;
+use crate::git::error::{GitError, shown_path};
 use crate::git::objects::{EntryKind, Objects, entries};
 use crate::model::CommitId;
 
@@ -18,9 +18,6 @@ const PATH_BYTES_MAX: usize = 4_095;
 
 /// The longest name of an entry, on all usual file systems of Linux.
 const NAME_BYTES_MAX: usize = 255;
-
-/// The longest part of a path that an error shows.
-const SHOWN_CHARS_MAX: usize = 200;
 
 /// A directory that should be there.
 #[derive(Debug, Default)]
@@ -229,17 +226,9 @@ impl FileRecord {
     }
 }
 
-/// The error of content that cannot be put on a disk. A long path is shown without its middle.
+/// The error of content that cannot be put on a disk.
 pub(super) fn unfit(commit: CommitId, path: &[u8], why: impl Into<String>) -> GitError {
-    let text = String::from_utf8_lossy(path);
-    let count = text.chars().count();
-    let mut shown = text.clone().into_owned();
-    if count > SHOWN_CHARS_MAX {
-        let half = SHOWN_CHARS_MAX / 2;
-        let (first, last) = (text.chars().take(half), text.chars().skip(count - half));
-        shown = first.chain(['…']).chain(last).collect();
-    }
-    GitError::Content { commit, path: shown, why: why.into() }
+    GitError::Content { commit, path: shown_path(path), why: why.into() }
 }
 
 /// Why an entry of this name cannot be in a work tree, by git's rules.

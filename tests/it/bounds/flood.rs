@@ -1,4 +1,6 @@
-//! B3, S18: a task that prints as fast as it can.
+//! B3, S18: a task that prints as fast as it can, and a file that is larger than what a role may take of memory.
+
+use std::fs;
 
 use crate::harness::{World, job};
 
@@ -18,6 +20,23 @@ fn a_flooding_task_costs_little_memory_and_delays_no_heartbeat() {
     let log = world.log_of(&build, "test");
     assert!(log.starts_with("all work") && log.ends_with("the end\n"));
     for process in [&dispatcher, &runner] {
+        assert!(process.peak_mib() < 100, "{} MiB", process.peak_mib());
+    }
+}
+
+/// Sabotage tried: no object is large (`LARGE_BYTES` is 1 GiB); each role holds the file once, or twice.
+#[test]
+fn a_large_file_is_never_held_in_memory() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let first = repository.commit_script("wc -c < data.bin");
+    let (dispatcher, observer) = (world.dispatcher(&[]), world.observer(&[&repository], &[]));
+    let runner = world.runner("w1", &[]);
+    world.expect(&first, "failed");
+    fs::File::create(repository.path.join("data.bin")).unwrap().set_len(200 << 20).unwrap();
+    let build = world.expect(&repository.commit("a large file"), "passed");
+    assert_eq!(world.log_of(&build, "test"), format!("{}\n", 200 << 20));
+    for process in [&dispatcher, &observer, &runner] {
         assert!(process.peak_mib() < 100, "{} MiB", process.peak_mib());
     }
 }

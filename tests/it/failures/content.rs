@@ -69,3 +69,36 @@ fn a_commit_is_built_whatever_its_author_and_date_are() {
         assert_eq!(build.subject, lines.trim_end().rsplit('\n').next().unwrap());
     }
 }
+
+/// S42: only the commits that have the file are errored, whoever else is at work. Sabotage tried: a pack is asked for
+/// its large files only when it is new; the second commit passes.
+#[test]
+fn a_file_beyond_the_limit_errors_the_commits_that_have_it_and_no_other() {
+    let world = World::new();
+    let (app, other) = (world.repository("app"), world.repository("other"));
+    let first = app.commit_script("true");
+    let dispatcher = world.dispatcher(&["--max-file=5MiB"]);
+    let _observer = world.observer(&[&app, &other], &[]);
+    let runner = world.runner("w1", &[]);
+    world.expect(&first, "passed");
+    // Zeros: five kilobytes on their way.
+    let bomb = fs::File::create(app.path.join("data.bin")).unwrap();
+    bomb.set_len((5 << 20) + (1 << 19)).unwrap();
+    let with = app.commit("a large file");
+    app.write("more", "");
+    let still = app.commit("the file is still there");
+    for commit in [&with, &still] {
+        let build = world.expect(commit, "errored");
+        let problem = build.problem.as_deref().unwrap();
+        assert!(problem.starts_with("data.bin has 5.5 MiB") && problem.contains("at most 5.0 MiB"), "{problem}");
+        assert!(build.jobs.is_empty(), "{build:#?}");
+    }
+    world.expect(&other.commit_script("true"), "passed");
+    app.git(&["checkout", "--quiet", "-b", "side", &first]);
+    app.git(&["checkout", "--quiet", "main"]);
+    fs::remove_file(app.path.join("data.bin")).unwrap();
+    world.expect(&app.commit("the file is only in the history"), "passed");
+    for process in [&dispatcher, &runner] {
+        assert!(process.peak_mib() < 100, "{} MiB", process.peak_mib());
+    }
+}
