@@ -303,6 +303,23 @@ mod tests {
         assert!(!Arc::ptr_eq(&first, &layout.attempts()));
     }
 
+    /// S41. What the attempts of a killed runner left goes at once, even if no attempt follows.
+    #[test]
+    fn temporary_directories_of_an_earlier_runner_are_gone_when_the_next_one_opens() {
+        let directory = tempfile::Builder::new().prefix("t").rand_bytes(4).tempdir_in("/tmp").unwrap();
+        for root in [directory.path().join("w"), directory.path().join("w".repeat(60))] {
+            let layout = Layout::open(&root).unwrap();
+            let left = layout.temporary(3).make().unwrap();
+            fs::create_dir_all(left.join("deep")).unwrap();
+            let parent = left.parent().unwrap();
+            drop(layout);
+            let layout = Layout::open(&root).unwrap();
+            assert_eq!(fs::read_dir(parent).map_or(0, Iterator::count), 0, "{}", parent.display());
+            drop(layout);
+            assert!(!parent.exists(), "an empty one is left by nobody");
+        }
+    }
+
     #[test]
     fn a_runner_that_lost_its_directory_to_another_one_ends() {
         let directory = tempfile::tempdir().unwrap();
