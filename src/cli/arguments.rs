@@ -89,6 +89,7 @@ pub(crate) enum Subcommand {
     Rerun(control::RerunFlags),
     Runners(runners::RunnersFlags),
     Drain(control::DrainFlags),
+    Resume(control::ResumeFlags),
     Run(execute::ExecuteFlags),
     Check(check::CheckFlags),
     Init(init::InitFlags),

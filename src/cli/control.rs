@@ -1,4 +1,4 @@
-//! `surveil cancel`, `rerun` and `drain`: orders to the dispatcher. It answers when an order is durable.
+//! `surveil cancel`, `rerun`, `drain` and `resume`: orders to the dispatcher. It answers when an order is durable.
 
 use clap::Args;
 
@@ -24,10 +24,18 @@ Examples:
   surveil rerun latest --failed && surveil show latest --wait";
 
 const DRAIN_EXAMPLES: &str = "\
-This does the same as a first SIGTERM to the runner, but from any machine.
+The runner's process finishes its attempts and ends, as after a first SIGTERM. The dispatcher remembers the drain: if \
+the runner is started again, by a service manager or after a reboot, it connects and gets no jobs until `surveil \
+resume`. A runner that is not connected can be drained too.
 
 Examples:
   surveil drain w1";
+
+const RESUME_EXAMPLES: &str = "\
+A runner in quarantine needs no order: the quarantine ends by itself.
+
+Examples:
+  surveil resume w1";
 
 /// Cancel the unfinished jobs of a build, or one of them
 #[derive(Debug, Args)]
@@ -52,10 +60,20 @@ pub(crate) struct RerunFlags {
     operator: DispatchFlags,
 }
 
-/// Let a runner finish its attempts, and then end
+/// Let a runner finish its attempts, and give it no more until `resume`
 #[derive(Debug, Args)]
 #[command(after_help = DRAIN_EXAMPLES)]
 pub(crate) struct DrainFlags {
+    /// The runner's name, as in `surveil runners`
+    runner: String,
+    #[command(flatten)]
+    operator: DispatchFlags,
+}
+
+/// Let a drained runner take jobs again
+#[derive(Debug, Args)]
+#[command(after_help = RESUME_EXAMPLES)]
+pub(crate) struct ResumeFlags {
     /// The runner's name, as in `surveil runners`
     runner: String,
     #[command(flatten)]
@@ -81,6 +99,11 @@ pub(crate) fn rerun(flags: &RerunFlags, out: &mut Output) -> Result<ExitCode, Cl
 /// Drains, and prints the dispatcher's answer.
 pub(crate) fn drain(flags: DrainFlags, out: &mut Output) -> Result<ExitCode, CliError> {
     order(&mut flags.operator.connect()?, &FromOperator::Drain { runner: flags.runner }, out)
+}
+
+/// Resumes, and prints the dispatcher's answer.
+pub(crate) fn resume(flags: ResumeFlags, out: &mut Output) -> Result<ExitCode, CliError> {
+    order(&mut flags.operator.connect()?, &FromOperator::Resume { runner: flags.runner }, out)
 }
 
 fn order(session: &mut Session, order: &FromOperator, out: &mut Output) -> Result<ExitCode, CliError> {

@@ -132,6 +132,7 @@ fn perform(arguments: Arguments) -> Result<ExitCode, CliError> {
         Subcommand::Rerun(flags) => control::rerun(&flags, &mut out),
         Subcommand::Runners(flags) => runners::run(&flags, &mut out),
         Subcommand::Drain(flags) => control::drain(flags, &mut out),
+        Subcommand::Resume(flags) => control::resume(flags, &mut out),
         Subcommand::Run(flags) => execute::run(&flags, &mut out),
         Subcommand::Check(flags) => check::run(&flags, &mut out),
         Subcommand::Init(flags) => init::run(&flags, &mut out),

@@ -133,7 +133,7 @@ fn style_of(word: &str) -> Style {
         "failed" | "killed" | "timed_out" | "timed out" => AnsiColor::Red,
         "errored" | "lost" | "could_not_start" | "could not start" | "away" => AnsiColor::Magenta,
         "running" | "draining" => AnsiColor::Cyan,
-        "cancelled" | "skipped" | "flaky" | "resting" | "warning" => AnsiColor::Yellow,
+        "cancelled" | "skipped" | "flaky" | "resting" | "drained" | "warning" => AnsiColor::Yellow,
         _ => return Style::new().dimmed(),
     };
     Style::new().fg_color(Some(colour.into()))

@@ -60,15 +60,17 @@ const COLUMNS: &[Column] = &[
 ];
 
 fn row(runner: &RunnerReport) -> Vec<String> {
+    // A drained runner that is not connected is known by its name alone.
+    let is_known = runner.connected || runner.state == "away";
     vec![
         runner.state.clone(),
         runner.name.clone(),
-        format!("{} of {}", runner.busy, runner.slots),
+        if is_known { format!("{} of {}", runner.busy, runner.slots) } else { "-".to_owned() },
         running(runner),
-        format!("{} ago", human::duration(runner.silent_ms)),
+        if is_known { format!("{} ago", human::duration(runner.silent_ms)) } else { "not connected".to_owned() },
         runner.labels.join(" "),
         // A newer runner may have an isolation that this program does not know, so the word is shown as it is.
-        runner.isolation.replace('_', " "),
+        if is_known { runner.isolation.replace('_', " ") } else { String::new() },
     ]
 }
 
@@ -96,6 +98,8 @@ mod tests {
             runners: vec![RunnerReport {
                 name: "w1".into(),
                 state: "connected".into(),
+                connected: true,
+                drained: false,
                 detail: Some("in quarantine for 4 s more".into()),
                 reason_code: None,
                 slots: 4,
@@ -119,10 +123,42 @@ mod tests {
     }
 
     #[test]
+    fn a_drained_runner_that_is_not_connected_shows_no_invented_facts() {
+        let report = RunnersReport {
+            runners: vec![RunnerReport {
+                name: "w1".into(),
+                state: "drained".into(),
+                connected: false,
+                drained: true,
+                detail: Some("drained by an operator: no jobs until `surveil resume w1`".into()),
+                reason_code: None,
+                slots: 0,
+                busy: 0,
+                labels: Vec::new(),
+                isolation: "subreaper".into(),
+                silent_ms: 0,
+                running: Vec::new(),
+                running_ms: Vec::new(),
+            }],
+            more: false,
+        };
+        let collected = Collected::default();
+        print(&report, &mut collected.output()).unwrap();
+        assert_eq!(
+            collected.text(),
+            "STATE    RUNNER  SLOTS BUSY  RUNNING  HEARD          LABELS  ISOLATION\n\
+             drained  w1      -           -        not connected\n\
+             w1 is drained by an operator: no jobs until `surveil resume w1`\n"
+        );
+    }
+
+    #[test]
     fn a_narrow_terminal_shows_what_runs_and_for_how_long() {
         let runner = |name: &str, running: &[&str]| RunnerReport {
             name: name.into(),
             state: "connected".into(),
+            connected: true,
+            drained: false,
             detail: None,
             reason_code: None,
             slots: 16,

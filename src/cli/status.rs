@@ -9,7 +9,7 @@ use super::table::{Column, Table};
 use super::{CliError, ExitCode, Output, human};
 use crate::clock;
 use crate::model::{EndingKind, JobStateKind};
-use crate::protocol::operator::{BuildReport, FromOperator, JobReport, StatusReport, ToOperator};
+use crate::protocol::operator::{BuildReport, FromOperator, JobReport, RunnerReport, StatusReport, ToOperator};
 
 const EXAMPLES: &str = "\
 The JSON form has the fields of `status` in docs/protocol.md. New versions may add fields, but never remove one.
@@ -121,15 +121,20 @@ fn jobs(build: &BuildReport) -> String {
 
 /// Summarises the dispatcher's state in a sentence or two.
 fn summary(report: &StatusReport) -> String {
-    let connected = report.runners.iter().filter(|runner| runner.state != "away").count() as u64;
-    let slots: u32 = report.runners.iter().filter(|runner| runner.state != "away").map(|runner| runner.slots).sum();
+    // A drained runner and its slots are not there for any job.
+    let is_active = |runner: &&RunnerReport| runner.connected && !["away", "drained"].contains(&&*runner.state);
+    let active = || report.runners.iter().filter(is_active);
+    let drained = report.runners.iter().filter(|runner| runner.state == "drained").count();
+    let slots: u32 = active().map(|runner| runner.slots).sum();
     let busy: u32 = report.runners.iter().map(|runner| runner.busy).sum();
-    let runners = match connected {
+    let runners = match active().count() as u64 {
+        0 if drained > 0 => "no runner takes jobs".to_owned(),
         0 => "no runner connected".to_owned(),
-        _ => format!("{}, {busy} of {} busy", human::count(connected, "runner"), human::count(slots.into(), "slot")),
+        count => format!("{}, {busy} of {} busy", human::count(count, "runner"), human::count(slots.into(), "slot")),
     };
+    let drained = if drained > 0 { format!(", {drained} drained") } else { String::new() };
     let jobs = |number| bold(human::count(number, "job"));
-    format!("{} running, {} queued; {runners}", jobs(report.running_jobs), jobs(report.queued_jobs))
+    format!("{} running, {} queued; {runners}{drained}", jobs(report.running_jobs), jobs(report.queued_jobs))
 }
 
 #[cfg(test)]
@@ -145,6 +150,8 @@ mod tests {
         RunnerReport {
             name: name.into(),
             state: state.into(),
+            connected: state != "away",
+            drained: state == "drained",
             slots: 2,
             busy,
             labels: Vec::new(),
@@ -214,6 +221,27 @@ warning: the disk is full
         let table = table(&team(), 1_312_000);
         let at = |width| table.lines(Some(width)).join("\n") + "\n";
         assert_eq!([60, 80, 120, 200].map(at).join("\n"), include_str!("tests/status.txt"));
+    }
+
+    #[test]
+    fn a_drained_runner_is_counted_apart_and_its_slots_are_nobodys() {
+        let counted = |runners: Vec<RunnerReport>| {
+            let report = StatusReport {
+                builds: vec![],
+                runners,
+                queued_jobs: 1,
+                running_jobs: 0,
+                warnings: vec![],
+                counters: None,
+                more: false,
+            };
+            let collected = Collected::default();
+            print(&report, 0, &mut collected.output()).unwrap();
+            collected.text().lines().last().unwrap().split_once("; ").unwrap().1.to_owned()
+        };
+        assert_eq!(counted(vec![runner("w1", "drained", 0)]), "no runner takes jobs, 1 drained");
+        let two = vec![runner("w1", "drained", 0), runner("w2", "connected", 1)];
+        assert_eq!(counted(two), "1 runner, 1 of 2 slots busy, 1 drained");
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub use settings::{
     DispatcherSettings, ObservedRepo, ObserverSettings, RepoLocation, Retention, RunnerSettings, TokenSource,
 };
 pub use starter::{MAKEFILES, Starter, starter};
+pub(crate) use tasks::nearest;
 pub use tasks::{
     CheckedTasks, MAX_TASK_FILE_BYTES, PlanContext, TASK_DIRECTORY, TASK_FILE, TaskFileError, check_directory,
     fallback_plan, no_tasks_text, parse_tasks,

@@ -227,12 +227,12 @@ pub(crate) fn log_summary(bytes: u64, crc32: u32, missing: Option<String>) -> Re
 /// the place of a lease's repository.
 pub(crate) fn to_runner(message: RunnerCommand, stored: &StoredBytes, url: Option<&str>) -> wire::ToRunner {
     match message {
-        RunnerCommand::Registered { held, gone } => {
+        RunnerCommand::Registered { held, gone, drained } => {
             let offset = |lease: &Lease| {
                 let offset = stored.get(&StreamId::log(lease.attempt)).copied().unwrap_or(0);
                 LogOffset { attempt: lease.attempt.0, stream: StreamName::Log, offset }
             };
-            wire::ToRunner::Registered { gone: numbers(gone), logs: held.iter().map(offset).collect() }
+            wire::ToRunner::Registered { gone: numbers(gone), logs: held.iter().map(offset).collect(), drained }
         }
         RunnerCommand::NameTaken { runner } => {
             let reason = RefusalReason::NameTaken { runner };

@@ -37,7 +37,7 @@ pub use moment::{Moment, WallTime};
 pub use name::{Label, LabelError, RepoName, RepoNameError, RunnerName, RunnerNameError, TaskName, TaskNameError};
 pub use recipe::{Recipe, STOP_AT_FAILURE, Script};
 pub use record::{Decision, Record};
-pub use runner::{Isolation, Runner, RunnerState};
+pub use runner::{DrainOrder, Isolation, Runner, RunnerState};
 pub use snapshot::{AcceptedHead, Snapshot, WholeBuild};
 pub use stream::{StreamId, StreamKind, StreamNameError, StreamSummary};
 pub use task::{Condition, Need, Placement, TaskSpec};

@@ -15,7 +15,7 @@ pub enum Record {
     /// A branch has moved to another head; `None` once the branch is gone. The moves of a repository are numbered from
     /// 1, over all of its branches.
     HeadMoved { repo: RepoName, branch: BranchName, head: Option<CommitId>, number: u64 },
-    /// A runner seen for the first time.
+    /// A runner seen for the first time, or one that an operator drained or resumed.
     RunnerSaved(Runner),
     /// A lease, as its new attempt. The job becomes leased by this record.
     AttemptLeased(Attempt),

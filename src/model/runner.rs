@@ -1,6 +1,6 @@
 //! Runners, which execute attempts.
 
-use super::{RunnerId, RunnerName, WallTime};
+use super::{Incarnation, RunnerId, RunnerName, WallTime};
 
 worded! {
     /// The ways in which a runner ends every process of an attempt, strongest first.
@@ -22,6 +22,8 @@ worded! {
         Away = "away",
         /// It finishes its attempts and gets no new ones.
         Draining = "draining",
+        /// An operator drained it: it gets no jobs until an operator resumes it.
+        Drained = "drained",
         /// Different jobs failed on it one after the other.
         Quarantined = "quarantined",
         /// It reported a failure of infrastructure a moment ago.
@@ -36,4 +38,14 @@ pub struct Runner {
     /// Its name, unique at a dispatcher.
     pub name: RunnerName,
     pub first_seen: WallTime,
+    /// The order of an operator to give it no jobs, if one is in force.
+    pub drain: Option<DrainOrder>,
+}
+
+/// An order to drain a runner. It is in force until an operator resumes the runner, over restarts of either side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DrainOrder {
+    /// The process that ends once it has finished its attempts; `None` if none was connected. A later process of the
+    /// runner stays connected and idle: if it ended too, a service manager would start it again and again.
+    pub ending: Option<Incarnation>,
 }

@@ -7,7 +7,7 @@ use super::reason::{
     AttemptStatus, CloseReason, Concern, DecisionKind, ErrorReason, FirstInLine, HistoryEntry, JobStatus, LossReason,
     LostWith, MissingFit, Notice, OrderDone, PlacementReason, Quarantine, RefusalReason, SkipReason, TaskFailure,
 };
-use super::{LogSummary, Outcome, RefName};
+use super::{LogSummary, Outcome, RefName, RunnerName};
 
 impl Display for LossReason {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
@@ -72,6 +72,16 @@ impl Display for MissingFit {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match self {
             Self::NoRunner => f.write_str("no runner is connected"),
+            Self::Drained { runners, more } => {
+                let which = if runners.len() + more == 1 {
+                    "the connected runner that fits is drained"
+                } else {
+                    "all connected runners that fit are drained"
+                };
+                let more = if *more == 0 { String::new() } else { format!(" and {more} more") };
+                write!(f, "{which} ({}{more})", join(runners, ", "))?;
+                runners.first().iter().try_for_each(|runner| write!(f, ": `surveil resume {runner}` gives it jobs"))
+            }
             Self::Labels { labels } => match labels.as_slice() {
                 [one] => write!(f, "no connected runner offers the label {one}"),
                 many => write!(f, "no connected runner offers the labels {}", join(many, ", ")),
@@ -193,13 +203,6 @@ impl Display for RefusalReason {
                 write!(f, "build {build}: {task} is exclusive and may not have ended before the dispatcher started: ")?;
                 write!(f, "try again in {} s", wait_ms.div_ceil(1000))
             }
-            Self::RunnerNotConnected => f.write_str("that runner is not connected"),
-            Self::RunnerRestarted { runner } => {
-                write!(f, "runner {runner} was started again before it heard of it: ask again")
-            }
-            Self::RunnerLeft { runner } => {
-                write!(f, "runner {runner} went away before it heard of it: ask again when it is back")
-            }
         }
     }
 }
@@ -213,7 +216,23 @@ impl Display for OrderDone {
             }
             Self::Rerun { build, jobs } => write!(f, "build {build}: {} will run again", count(*jobs as u64, "job")),
             Self::Draining { runner, attempts } => {
-                write!(f, "runner {runner} finishes {}, then ends", count(*attempts as u64, "attempt"))
+                match *attempts as u64 {
+                    0 => write!(f, "runner {runner} ends")?,
+                    attempts => write!(f, "runner {runner} finishes {}, then ends", count(attempts, "attempt"))?,
+                }
+                write!(f, "; {}", until_resumed(runner))
+            }
+            Self::Drained { runner } => write!(f, "runner {runner} is drained; {}", until_resumed(runner)),
+            Self::DrainedAlready { runner } => {
+                write!(f, "runner {runner} was drained already; {}", until_resumed(runner))
+            }
+            Self::Resumed { runner, ends: false } => write!(f, "runner {runner} takes jobs again"),
+            Self::Resumed { runner, ends: true } => {
+                write!(f, "runner {runner} takes jobs again once it is started again: its present process still ends")
+            }
+            Self::NotDrained { runner, quarantine: None } => write!(f, "runner {runner} was not drained"),
+            Self::NotDrained { runner, quarantine: Some(quarantine) } => {
+                write!(f, "runner {runner} was not drained: it is {quarantine}; that ends by itself")
             }
         }
     }
@@ -343,6 +362,8 @@ impl Display for Notice {
             Self::RunnerDraining { runner, holding } => {
                 write!(f, "runner {runner} drains: {} to finish", count(*holding as u64, "attempt"))
             }
+            Self::RunnerDrained { runner } => write!(f, "runner {runner} is {}", drained_words(runner)),
+            Self::RunnerResumed { runner } => write!(f, "an operator resumed runner {runner}: it takes jobs again"),
             Self::RunnerQuarantined { runner, quarantine } => write!(f, "runner {runner} is {quarantine}"),
             // There is one pool so far, and it is this machine.
             Self::RunnerStarting { pool: _ } => {
@@ -378,6 +399,16 @@ pub fn missing_output(outcome: &Outcome, log: &LogSummary) -> Option<String> {
         (None, Outcome::Lost(reason)) => Some(reason.to_string()),
         (None, _) => None,
     }
+}
+
+/// Why a drained runner gets no jobs, and how that ends.
+#[must_use]
+pub fn drained_words(runner: &RunnerName) -> String {
+    format!("drained by an operator: no jobs until `surveil resume {runner}`")
+}
+
+fn until_resumed(runner: &RunnerName) -> String {
+    format!("it gets no jobs until `surveil resume {runner}`")
 }
 
 /// The outcome in words: `timed out`.

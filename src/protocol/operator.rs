@@ -58,8 +58,11 @@ pub enum FromOperator {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         task: Option<String>,
     },
-    /// Lets a runner finish the attempts that it holds and then end. Answer: `ok`.
+    /// Gives a runner no more jobs, over all restarts, until `resume`. Its present process finishes the attempts that
+    /// it holds and then ends. Answer: `ok`.
     Drain { runner: String },
+    /// Lets a drained runner take jobs again. Answer: `ok`.
+    Resume { runner: String },
     /// Asks for a `build` for every build that changes from now on, until the session ends.
     Watch,
     /// Shows that an operator that waits is alive, every `ping_interval_ms`. Answer: `ack`.
@@ -258,13 +261,19 @@ pub struct RunnersReport {
     pub more: bool,
 }
 
-/// One runner that is connected, or that is away and still has leases.
+/// One runner that is connected, or that is away and still has leases, or that is drained.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunnerReport {
     pub name: String,
-    /// `connected`, `away` (its leases are kept for a while), `draining`, `resting`, `quarantined`.
+    /// `connected`, `away` (its leases are kept for a while), `draining`, `drained`, `resting`, `quarantined`.
     pub state: String,
-    /// The reason why it is in quarantine, if it is.
+    /// Whether it is connected. Of a drained runner that is not, only its name is known.
+    #[serde(default = "connected")]
+    pub connected: bool,
+    /// Whether an operator drained it.
+    #[serde(default)]
+    pub drained: bool,
+    /// The reason why it is drained or in quarantine, if it is.
     pub detail: Option<String>,
     /// The code of that reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -280,6 +289,11 @@ pub struct RunnerReport {
     /// The time since each of these was given to it, in milliseconds and in the same order; empty in a `status`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub running_ms: Vec<u64>,
+}
+
+/// Reports of before there was the field say nothing of runners that are not connected.
+fn connected() -> bool {
+    true
 }
 
 /// The report of `surveil why`.

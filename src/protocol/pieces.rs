@@ -282,6 +282,8 @@ mod tests {
         RunnerReport {
             name: "w1".into(),
             state: "connected".into(),
+            connected: true,
+            drained: false,
             detail: None,
             reason_code: None,
             slots: 1,

@@ -109,6 +109,10 @@ pub enum ToRunner {
         /// For each attempt that is still held: the offsets at which its streams continue. None by default.
         #[serde(default)]
         logs: Vec<LogOffset>,
+        /// Whether an operator drained this runner, so that it stays connected and gets no `runtask` until an operator
+        /// resumes it. False by default.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        drained: bool,
     },
     /// Grants a lease: the runner executes the attempt. The lease lasts `lease_ms` after each `ping` that names it.
     Runtask(Box<Runtask>),

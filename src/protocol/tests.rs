@@ -93,6 +93,7 @@ vocabulary!(
     Self::Cancel { .. } => "cancel",
     Self::Rerun { .. } => "rerun",
     Self::Drain { .. } => "drain",
+    Self::Resume { .. } => "resume",
     Self::Watch => "watch",
     Self::Ping => "ping",
 );

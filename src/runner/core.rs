@@ -137,6 +137,7 @@ impl SessionThread {
             stayed_ms: 0,
             absences: Vec::new(),
             taken_since: None,
+            is_drained: false,
         };
         let thread = threads::spawn("session", move || dialler.run());
         let thread = thread.map_err(|source| RunnerError::Thread { name: "session", source })?;

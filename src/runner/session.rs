@@ -17,6 +17,7 @@ use super::routes::Routes;
 use super::translate::{self, Heard};
 use super::upload::Upload;
 use crate::error_chain::chain;
+use crate::model::words::drained_words;
 use crate::model::{Address, AttemptId, Moment, SessionId};
 use crate::transport::{Absence, Backoff, Frame, FrameReader, Outbox, REFUSED_PAUSE, Stream, TransportError};
 use crate::{clock, threads};
@@ -129,6 +130,8 @@ pub(super) struct Dialler {
     pub(super) absences: Vec<Absence>,
     /// The first of the latest tries that all ended because another runner has the name.
     pub(super) taken_since: Option<Moment>,
+    /// Whether the dispatcher said last that this runner is drained.
+    pub(super) is_drained: bool,
 }
 
 impl Dialler {
@@ -274,9 +277,17 @@ impl Dialler {
         self.news.send(SessionNews::ForCore(event)).is_ok()
     }
 
+    /// Tells whoever reads this runner's log that it waits for no job, once and not for each session.
+    fn say_drained(&mut self, drained: bool) {
+        let was_drained = std::mem::replace(&mut self.is_drained, drained);
+        if drained && !was_drained {
+            log::warn!("this runner is {}", drained_words(&self.who.name));
+        }
+    }
+
     /// Passes the dispatcher's messages on until the session ends. Logs `begin` when the dispatcher has registered the
     /// runner.
-    fn read(&self, session: &Session, reader: &mut FrameReader, begin: &str) -> Result<(), Setback> {
+    fn read(&mut self, session: &Session, reader: &mut FrameReader, begin: &str) -> Result<(), Setback> {
         loop {
             let heard = match translate::hear(reader) {
                 Ok(Some(heard)) => heard,
@@ -297,12 +308,12 @@ impl Dialler {
                     let since = threads::lock(&session.pings).pop_front();
                     since.is_none_or(|since| self.tell(Event::Renewed { since, gone }))
                 }
-                Heard::ForCore(event) => {
-                    if matches!(event, Event::Registered { .. }) {
-                        log::info!("{begin}");
-                    }
+                Heard::Registered { event, drained } => {
+                    log::info!("{begin}");
+                    self.say_drained(drained);
                     self.tell(event)
                 }
+                Heard::ForCore(event) => self.tell(event),
                 Heard::NameTaken(text) => return Err(Setback::NameTaken(text)),
                 Heard::BadAhead => {
                     log::warn!("the dispatcher sent source with an invalid repository name or commit: ignored");

@@ -23,6 +23,8 @@ pub(super) enum Heard {
     LogAck { stream: StreamId, offset: u64 },
     /// The answer to the oldest ping that is not answered.
     Ack { gone: Vec<AttemptId> },
+    /// For the core: the registration was accepted. `drained`: this runner stays connected and gets no jobs.
+    Registered { event: Event, drained: bool },
     /// For the core.
     ForCore(Event),
     /// Source that came ahead of a lease and makes no sense.
@@ -51,12 +53,12 @@ pub(super) fn hear(reader: &mut FrameReader) -> Result<Option<Heard>, TransportE
             None => Heard::Error(format!("`{}` names no stream", name.text())),
         },
         ToRunner::Ack { gone } => Heard::Ack { gone: ids(gone) },
-        ToRunner::Registered { gone, logs } => {
+        ToRunner::Registered { gone, logs, drained } => {
             // A stream with an impossible name is none of this runner's.
             let offset = |at: LogOffset| Some((stream(at.attempt, &at.stream)?, at.offset));
             let streams = logs.into_iter().filter_map(offset).collect();
             // The core knows when it sent the registration.
-            Heard::ForCore(Event::Registered { since: Moment(0), gone: ids(gone), streams })
+            Heard::Registered { event: Event::Registered { since: Moment(0), gone: ids(gone), streams }, drained }
         }
         ToRunner::Runtask(lease) => {
             let attempt = AttemptId(lease.attempt);

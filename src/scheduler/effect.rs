@@ -31,8 +31,8 @@ pub enum Effect {
 /// A message to a runner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunnerCommand {
-    /// The answer to its registration.
-    Registered { held: Vec<Lease>, gone: Vec<AttemptId> },
+    /// The answer to its registration. `drained`: it gets no jobs until an operator resumes it, and is not to end.
+    Registered { held: Vec<Lease>, gone: Vec<AttemptId>, drained: bool },
     /// Another process has its name. The session is closed after this.
     NameTaken { runner: RunnerName },
     /// Execute this attempt.

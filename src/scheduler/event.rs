@@ -52,8 +52,10 @@ pub enum Event {
     /// An operator asked to run a finished build again, or only what failed, or only one job of it. Its jobs are passed
     /// as the store has them.
     RerunAsked { request: RequestId, build: Box<WholeBuild>, failed_only: bool, only: Option<JobId> },
-    /// An operator asked a runner to drain.
+    /// An operator drained a runner, connected or not.
     DrainAsked { request: RequestId, runner: RunnerId },
+    /// An operator asked to let a drained runner take jobs again.
+    ResumeAsked { request: RequestId, runner: RunnerId },
     /// The tick of the `heartbeat` thread: runners that have been silent for too long are lost.
     HeartbeatCheck,
     /// The tick of the `redistribute` thread: leases that have run out are lost, and the queue is checked.

@@ -128,8 +128,15 @@ impl Scheduler {
     /// Returns the reason why no connected runner fits a job.
     pub(super) fn missing_fit(&self, id: JobId) -> MissingFit {
         let labels = &self.jobs[&id].task.placement.labels;
-        let connected: Vec<_> =
-            self.tables.roster().members().filter(|member| member.session().is_some() && !member.draining).collect();
+        let members = || self.tables.roster().members();
+        let mut drained: Vec<_> =
+            members().filter(|it| it.drained && it.session().is_some() && it.fits(labels)).map(|it| &it.name).collect();
+        if !drained.is_empty() {
+            drained.sort_unstable();
+            let runners = drained.iter().take(policy::NAMED_RUNNERS).map(|name| (*name).clone()).collect();
+            return MissingFit::Drained { runners, more: drained.len().saturating_sub(policy::NAMED_RUNNERS) };
+        }
+        let connected: Vec<_> = members().filter(|member| member.takes_jobs()).collect();
         if connected.is_empty() {
             return MissingFit::NoRunner;
         }

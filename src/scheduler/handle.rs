@@ -34,6 +34,7 @@ impl Scheduler {
                 self.rerun(&mut turn, request, *build, (failed_only, only));
             }
             Event::DrainAsked { request, runner } => self.drain_runner(&mut turn, request, runner),
+            Event::ResumeAsked { request, runner } => self.resume_runner(&mut turn, request, runner),
             Event::HeartbeatCheck => {
                 self.forgive_gap(&mut turn);
                 self.check_heartbeats(&mut turn);

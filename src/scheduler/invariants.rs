@@ -89,6 +89,9 @@ impl Scheduler {
         if let Some((attempt, _)) = self.tables.leases().iter().find(|(attempt, _)| !is_set(Timer::Lease(*attempt))) {
             return Err(format!("{attempt} has no deadline"));
         }
+        if let Some(it) = roster.members().find(|it| it.drained != self.drain_of(&it.name).is_some()) {
+            return Err(format!("runner {} is drained: {}, which is not what is recorded", it.id, it.drained));
+        }
         if let Some(it) = roster.members().find(|it| is_set(Timer::Silence(it.id)) != it.session().is_some()) {
             return Err(format!("runner {} has session {:?} and the wrong deadlines", it.id, it.session()));
         }

@@ -2,9 +2,9 @@
 
 use super::tables::{Member, Timer};
 use super::turn::Turn;
-use super::{Effect, Policy, Reply, RequestId, RunnerCommand, RunnerJoined, Scheduler};
-use crate::model::reason::{CloseReason, LossReason, Notice, OrderDone, RefusalReason};
-use crate::model::{AttemptId, Moment, PoolId, Record, Runner, RunnerId, RunnerName, SessionId};
+use super::{Effect, Policy, RunnerCommand, RunnerJoined, Scheduler};
+use crate::model::reason::{CloseReason, LossReason, Notice};
+use crate::model::{AttemptId, DrainOrder, Moment, PoolId, Record, Runner, RunnerId, RunnerName, SessionId};
 
 impl Scheduler {
     /// Adds a runner that is new or has come back, and reconciles the attempts that it holds with its leases.
@@ -29,14 +29,17 @@ impl Scheduler {
         }
         let was = self.tables.roster().member(id).and_then(|member| member.incarnation);
         let restarted = was.is_some_and(|was| was != joined.incarnation);
-        // A drain belongs to the process. The process may not have received the request, so it is sent again.
-        if restarted {
-            self.refuse_drain(turn, id, |runner| RefusalReason::RunnerRestarted { runner });
-        }
-        let (health, was_asked, drain_asked) = match self.tables.roster().member(id) {
-            Some(it) => (it.health.clone(), it.draining && !restarted, it.drain_asked.clone()),
-            None => (self.past_health.remove(&id).unwrap_or_default(), false, Vec::new()),
+        let health = match self.tables.roster().member(id) {
+            Some(it) => it.health.clone(),
+            None => self.past_health.remove(&id).unwrap_or_default(),
         };
+        let is_told = |drain: DrainOrder| drain.ending == Some(joined.incarnation);
+        // The numbered names of runners that the dispatcher starts come again: a new process has only the name.
+        if joined.spawned && !self.drain_of(&joined.name).is_some_and(is_told) {
+            self.lift_drain(turn, &joined.name);
+        }
+        let drain = self.drain_of(&joined.name);
+        let is_told = drain.is_some_and(is_told);
         // A runner that an earlier dispatcher started answers no request, but occupies its place in the local pool.
         let pool = self.answer_spawn(joined.spawn).or(joined.spawned.then_some(PoolId::LOCAL));
         let (slots, holding, session) = (joined.slots, joined.holding, joined.session);
@@ -44,14 +47,18 @@ impl Scheduler {
         let mut member = Member::new(id, joined.name, Some(session), turn.now);
         member.incarnation = Some(joined.incarnation);
         (member.slots, member.labels, member.isolation) = (slots, joined.labels, joined.isolation);
-        (member.draining, member.drain_asked) = (joined.draining || was_asked, drain_asked);
+        (member.draining, member.drained) = (joined.draining || is_told, drain.is_some());
+        let stays_idle = member.drained && !member.draining;
         (member.warm, member.pool, member.health) = (joined.warm.into_iter().collect(), pool, health);
         self.tables.insert_member(turn.now, member, self.policy.heartbeat_timeout_ms);
         self.reconcile_holding(turn, id, &holding, restarted);
         if joined.draining {
             self.confirm_drain(turn, id);
-        } else if was_asked {
+        } else if is_told {
+            // The process may not have received the order, so it is sent again.
             turn.send(session, RunnerCommand::Drain);
+        } else if stays_idle {
+            turn.note(Notice::RunnerDrained { runner: self.known_name(id) });
         }
     }
 
@@ -60,6 +67,7 @@ impl Scheduler {
     fn reconcile_holding(&mut self, turn: &mut Turn, id: RunnerId, holding: &[AttemptId], restarted: bool) {
         let member = self.tables.roster().member(id).expect("it has joined just now");
         let (incarnation, session, promised) = (member.incarnation, member.newest_session, member.holds().clone());
+        let drained = member.drained && !member.draining;
         let (mut held, mut gone, mut cancelled) = (Vec::new(), Vec::new(), Vec::new());
         for attempt in holding {
             match self.tables.leases().of_runner(*attempt, id) {
@@ -71,7 +79,7 @@ impl Scheduler {
                 None => gone.push(*attempt),
             }
         }
-        turn.send(session, RunnerCommand::Registered { held, gone });
+        turn.send(session, RunnerCommand::Registered { held, gone, drained });
         for attempt in cancelled {
             turn.send(session, RunnerCommand::Cancel { attempt });
         }
@@ -116,36 +124,7 @@ impl Scheduler {
     fn confirm_drain(&mut self, turn: &mut Turn, id: RunnerId) {
         self.tables.update(id, turn.now, |member| {
             member.draining = true;
-            let (runner, holding) = (member.name.clone(), member.holds().len());
-            let done = OrderDone::Draining { runner: runner.clone(), attempts: holding };
-            turn.note(Notice::RunnerDraining { runner, holding });
-            for request in std::mem::take(&mut member.drain_asked) {
-                turn.reply(request, Reply::Done(done.clone()));
-            }
-        });
-    }
-
-    /// Asks a runner to drain for an operator. The answer waits until the runner says that it drains.
-    pub(super) fn drain_runner(&mut self, turn: &mut Turn, request: RequestId, runner: RunnerId) {
-        let asked = self.tables.update(runner, turn.now, |member| {
-            member.draining = true;
-            member.drain_asked.push(request);
-            member.session()
-        });
-        match asked {
-            Some(Some(session)) => turn.send(session, RunnerCommand::Drain),
-            Some(None) => {}
-            None => turn.reply(request, Reply::Refused(RefusalReason::RunnerNotConnected)),
-        }
-    }
-
-    /// Refuses open requests to drain: the process that was asked cannot say any more that it drains.
-    fn refuse_drain(&mut self, turn: &mut Turn, id: RunnerId, reason: impl Fn(RunnerName) -> RefusalReason) {
-        self.tables.update(id, turn.now, |member| {
-            let reason = reason(member.name.clone());
-            for request in std::mem::take(&mut member.drain_asked) {
-                turn.reply(request, Reply::Refused(reason.clone()));
-            }
+            turn.note(Notice::RunnerDraining { runner: member.name.clone(), holding: member.holds().len() });
         });
     }
 
@@ -206,7 +185,6 @@ impl Scheduler {
     /// Loses all attempts of a runner, except exclusive ones. These wait for their own deadline, by which the runner
     /// has ended them.
     fn lose_all(&mut self, turn: &mut Turn, id: RunnerId, reason: &LossReason) {
-        self.refuse_drain(turn, id, |runner| RefusalReason::RunnerLeft { runner });
         let holds = self.tables.roster().member(id).map(|member| member.holds().clone()).unwrap_or_default();
         for attempt in holds {
             let Some(lease) = self.tables.leases().get(attempt) else { continue };
@@ -220,9 +198,12 @@ impl Scheduler {
     /// Forgets runners that are away and hold nothing. Their failures are kept in `past_health`.
     pub(super) fn forget_empty_away(&mut self, turn: &mut Turn) {
         for id in self.tables.roster().empty_away() {
-            self.refuse_drain(turn, id, |runner| RefusalReason::RunnerLeft { runner });
-            let removed = self.tables.remove_member(id);
-            if let Some(member) = removed.filter(|member| !member.health.is_clean()) {
+            let Some(member) = self.tables.remove_member(id) else { continue };
+            if member.pool.is_some() {
+                // Nobody starts this runner again.
+                self.lift_drain(turn, &member.name);
+            }
+            if !member.health.is_clean() {
                 self.past_health.insert(id, member.health);
             }
         }
@@ -230,19 +211,20 @@ impl Scheduler {
 
     fn known_id(&mut self, turn: &mut Turn, name: &RunnerName) -> RunnerId {
         if let Some(known) = self.known_runners.get(name) {
-            return *known;
+            return known.id;
         }
         self.last_runner += 1;
-        let id = RunnerId(self.last_runner);
-        turn.persist(Record::RunnerSaved(Runner { id, name: name.clone(), first_seen: turn.at }));
-        self.known_runners.insert(name.clone(), id);
+        let runner = Runner { id: RunnerId(self.last_runner), name: name.clone(), first_seen: turn.at, drain: None };
+        turn.persist(Record::RunnerSaved(runner.clone()));
+        let id = runner.id;
+        self.known_runners.insert(name.clone(), runner);
         id
     }
 
     /// Returns the name of a runner, for people.
     pub(super) fn known_name(&self, id: RunnerId) -> RunnerName {
         let member = self.tables.roster().member(id).map(|member| &member.name);
-        let earlier = || self.known_runners.iter().find(|(_, known)| **known == id).map(|(name, _)| name);
+        let earlier = || self.known_runners.values().find(|known| known.id == id).map(|known| &known.name);
         member.or_else(earlier).cloned().unwrap_or_else(|| RunnerName::recorded(&id.to_string()))
     }
 }

@@ -22,12 +22,13 @@
 //!   an answer, because the state may be ahead of the store.
 //!
 //! `handle.rs` passes each event to its file: `intake.rs` has what observers and operators ask for, `members.rs` the
-//! runners, `attempts.rs` the leases, `jobs.rs` the jobs and builds, `spawns.rs` the runners that are started on
-//! demand. `state.rs` has the state. Leases, runners, the queue and all deadlines are in `tables/`, which keeps them in
-//! step.
+//! runners, `drains.rs` the drains of operators, `attempts.rs` the leases, `jobs.rs` the jobs and builds, `spawns.rs`
+//! the runners that are started on demand. `state.rs` has the state. Leases, runners, the queue and all deadlines are
+//! in `tables/`, which keeps them in step.
 
 mod attempts;
 mod clock_gap;
+mod drains;
 mod effect;
 mod event;
 mod explain;

@@ -61,3 +61,5 @@ pub(super) const TOGETHER_MS: u64 = 1_000;
 pub(super) const MAX_BLAMELESS_LOSSES: u32 = 20;
 /// Number of recorded results that are remembered, so that a result that is delivered again gets the same answer.
 pub(super) const RECORDED_CAPACITY: usize = Snapshot::RECORDED_MAX;
+/// Number of drained runners that a reason names. A sentence with more is not read.
+pub(super) const NAMED_RUNNERS: usize = 5;

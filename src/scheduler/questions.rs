@@ -4,7 +4,7 @@ use super::Scheduler;
 use super::effect::Lease;
 use crate::model::reason::Quarantine;
 use crate::model::{
-    AttemptId, BranchName, BuildId, CommitId, Isolation, JobId, Label, Moment, RepoName, RunnerId, RunnerName,
+    AttemptId, BranchName, BuildId, CommitId, Isolation, JobId, Label, Moment, RepoName, Runner, RunnerId, RunnerName,
     RunnerState, TaskName,
 };
 
@@ -14,6 +14,10 @@ pub struct RunnerView {
     pub name: RunnerName,
     pub state: RunnerState,
     pub quarantine: Option<Quarantine>,
+    /// An operator drained it.
+    pub drained: bool,
+    /// Of a runner that is not connected, and not away with leases, only the name is known.
+    pub connected: bool,
     pub slots: u32,
     pub labels: Vec<Label>,
     pub isolation: Isolation,
@@ -62,7 +66,7 @@ impl Scheduler {
         JobCounts { queued: self.tables.queue().len(), leased }
     }
 
-    /// Returns the runners that are connected, or away with leases, by name.
+    /// Returns the runners that are connected, away with leases, or drained, by name.
     #[must_use]
     pub fn runners(&self, now: Moment) -> Vec<RunnerView> {
         let running = |attempt: &AttemptId| {
@@ -78,11 +82,14 @@ impl Scheduler {
                 state: match member.session() {
                     None => RunnerState::Away,
                     Some(_) if member.draining => RunnerState::Draining,
+                    Some(_) if member.drained => RunnerState::Drained,
                     Some(_) if member.health.quarantine(now).is_some() => RunnerState::Quarantined,
                     Some(_) if member.health.rests_until() > now => RunnerState::Resting,
                     Some(_) => RunnerState::Connected,
                 },
                 quarantine: member.health.quarantine(now),
+                drained: member.drained,
+                connected: member.session().is_some(),
                 slots: member.slots,
                 labels: member.labels.clone(),
                 isolation: member.isolation,
@@ -90,6 +97,19 @@ impl Scheduler {
                 running: member.holds().iter().filter_map(running).collect(),
             })
             .collect();
+        let absent = |it: &&Runner| it.drain.is_some() && self.tables.roster().member(it.id).is_none();
+        views.extend(self.known_runners.values().filter(absent).map(|runner| RunnerView {
+            name: runner.name.clone(),
+            state: RunnerState::Drained,
+            quarantine: None,
+            drained: true,
+            connected: false,
+            slots: 0,
+            labels: Vec::new(),
+            isolation: Isolation::Subreaper,
+            silent_ms: 0,
+            running: Vec::new(),
+        }));
         views.sort_by(|a, b| a.name.cmp(&b.name));
         views
     }
@@ -100,9 +120,14 @@ impl Scheduler {
         self.jobs.get(&job).map(|job| job.build)
     }
 
-    /// Returns the runner of that name, if it is connected or away with leases.
+    /// Returns the runner of that name, connected or not.
     #[must_use]
     pub fn runner_named(&self, name: &str) -> Option<RunnerId> {
-        self.tables.roster().members().find(|member| &*member.name == name).map(|member| member.id)
+        self.known_runners.get(name).map(|runner| runner.id)
+    }
+
+    /// Returns the names of all runners that were ever seen, in no order.
+    pub fn runner_names(&self) -> impl Iterator<Item = &str> {
+        self.known_runners.keys().map(RunnerName::as_str)
     }
 }

@@ -25,7 +25,7 @@ impl Scheduler {
             moves.last = moves.last.max(head.number);
             scheduler.heads.insert((repo, branch), head);
         }
-        scheduler.known_runners = restored.runners.into_iter().map(|runner| (runner.name, runner.id)).collect();
+        scheduler.known_runners = restored.runners.into_iter().map(|runner| (runner.name.clone(), runner)).collect();
         restored.recorded.into_iter().for_each(|(attempt, runner)| scheduler.recent_results.insert(attempt, runner));
         scheduler.tables.doubt_lines(restored.cancelled);
         for build in restored.builds {
@@ -43,7 +43,8 @@ impl Scheduler {
         let lease = job.lease(attempt, Started::Unknown);
         let (id, lasts_ms) = (lease.runner, self.policy.lease_ms(lease.is_exclusive()));
         if self.tables.roster().member(id).is_none() {
-            let member = Member::new(id, self.known_name(id), None, now);
+            let mut member = Member::new(id, self.known_name(id), None, now);
+            member.drained = self.drain_of(&member.name).is_some();
             self.tables.insert_member(now, member, self.policy.heartbeat_timeout_ms);
         }
         self.tables.insert_lease(now, attempt.id, lease, lasts_ms);

@@ -11,7 +11,7 @@ use super::tables::{LaneKey, LineKey, LiveLease, Started, Tables};
 use crate::model::reason::LostWith;
 use crate::model::{
     AcceptedHead, Attempt, AttemptId, BranchName, BuildId, BuildSource, Condition, Job, JobId, JobState, Moment,
-    PoolId, RepoName, RunnerId, RunnerName, SpawnId, TaskSpec, WallTime,
+    PoolId, RepoName, Runner, RunnerId, RunnerName, SpawnId, TaskSpec, WallTime,
 };
 
 /// The dispatcher's decisions. See the header of the room for how to drive it.
@@ -27,8 +27,8 @@ pub struct Scheduler {
     pub(super) jobs: FxHashMap<JobId, LiveJob>,
     /// Leases, runners, the queue and all deadlines.
     pub(super) tables: Tables,
-    /// Every runner ever seen, by name.
-    pub(super) known_runners: HashMap<RunnerName, RunnerId>,
+    /// Every runner ever seen, by name, with the drain that is in force.
+    pub(super) known_runners: HashMap<RunnerName, Runner>,
     /// The health of runners that are not there and have failed.
     pub(super) past_health: HashMap<RunnerId, Health>,
     pub(super) recent_results: RecentResults,

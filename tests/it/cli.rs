@@ -22,6 +22,7 @@ fn the_help_names_the_commands_and_the_exit_codes() {
         "rerun",
         "runners",
         "drain",
+        "resume",
         "run",
         "check",
         "init",
@@ -67,7 +68,7 @@ fn without_a_dispatcher_every_question_says_so() {
     let tokens = world.data().join("tokens");
     std::fs::create_dir_all(&tokens).unwrap();
     std::fs::write(tokens.join("operator"), "secret\n").unwrap();
-    let questions: [&[&str]; 8] = [
+    let questions: [&[&str]; 9] = [
         &["status"],
         &["show", "latest"],
         &["logs", "latest"],
@@ -76,6 +77,7 @@ fn without_a_dispatcher_every_question_says_so() {
         &["rerun", "1"],
         &["runners"],
         &["drain", "w1"],
+        &["resume", "w1"],
     ];
     for arguments in questions {
         let error = world.surveil(arguments).error(5);

@@ -89,7 +89,7 @@ impl State {
             "supply" => false,
             "ping" => !matches!(self, Self::Opening | Self::Welcomed),
             "source" | "started" | "log" | "results" | "draining" => self == Self::Registered,
-            "status" | "show" | "why" | "runners" | "logs" | "cancel" | "rerun" | "drain" | "watch" => {
+            "status" | "show" | "why" | "runners" | "logs" | "cancel" | "rerun" | "drain" | "resume" | "watch" => {
                 matches!(self, Self::Observing | Self::Informed | Self::Operating)
             }
             other => panic!("the table names `{other}`: say here when it is allowed"),
@@ -110,7 +110,9 @@ fn answer(role: &str, message: &str) -> Outcome {
         ("operator", "status") => Outcome::Taken(Some("status")),
         ("operator", "runners") => Outcome::Taken(Some("runners")),
         ("operator", "watch") => Outcome::Taken(Some("ok")),
-        ("operator", "show" | "why" | "logs" | "cancel" | "rerun" | "drain") => Outcome::Refused("not_found"),
+        ("operator", "show" | "why" | "logs" | "cancel" | "rerun" | "drain" | "resume") => {
+            Outcome::Refused("not_found")
+        }
         other => panic!("{other:?} is not in this table"),
     }
 }

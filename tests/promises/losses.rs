@@ -1,16 +1,15 @@
 //! The promises about coming back: when each runner was heard, and whether each lost attempt was lost for a
 //! reason that the promises allow, neither too early nor too late.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use surveil::model::reason::{ErrorReason, LossReason};
-use surveil::model::{
-    AttemptId, Ending, Incarnation, JobId, Label, Outcome, Record, RunnerId, RunnerName, SessionId, TaskSpec,
-};
+use surveil::model::{AttemptId, Ending, JobId, Outcome, Record, RunnerId, RunnerName, SessionId, TaskSpec};
 use surveil::scheduler::{Effect, Event, RunnerCommand, RunnerJoined};
 
 use super::history::{Broken, Entry, Fact, Promise};
+use super::presence::Seen;
 use super::terms::Terms;
 
 /// All broken promises about coming back in this history.
@@ -43,23 +42,10 @@ struct Watch<'a> {
     broken: Vec<Broken>,
 }
 
-/// A runner, since the dispatcher's start.
-struct Seen {
-    session: Option<SessionId>,
-    newest: SessionId,
-    incarnation: Option<Incarnation>,
-    labels: Vec<Label>,
-    heard: u64,
-    gone_at: u64,
-    /// Period in which the runner could have taken work.
-    useful_since: u64,
-    useful_until: u64,
-    is_draining: bool,
-}
-
 #[derive(Default, Clone)]
 struct Book {
     names: BTreeMap<RunnerId, RunnerName>,
+    drained: BTreeSet<RunnerName>,
     tasks: BTreeMap<JobId, Arc<TaskSpec>>,
     /// Attempts without an outcome.
     open: BTreeMap<AttemptId, Open>,
@@ -72,40 +58,14 @@ struct Open {
     renewed: u64,
 }
 
-impl Default for Seen {
-    fn default() -> Self {
-        Self {
-            session: None,
-            newest: SessionId(0),
-            incarnation: None,
-            labels: Vec::new(),
-            heard: 0,
-            gone_at: 0,
-            useful_since: 0,
-            useful_until: 0,
-            is_draining: false,
-        }
-    }
-}
-
-impl Seen {
-    fn drain(&mut self, now: u64, terms: &Terms) {
-        self.be_useless(now, terms);
-        self.is_draining = true;
-    }
-
-    /// Marks that the runner can take no work from now on. If it could only for a moment, no tick can have noticed.
-    fn be_useless(&mut self, now: u64, terms: &Terms) {
-        if self.session.is_some() && !self.is_draining && now - self.useful_since > 2 * terms.lease_check_ms {
-            self.useful_until = now;
-        }
-    }
-}
-
 impl Book {
     fn take(&mut self, record: &Record, now: u64) {
         match record {
-            Record::RunnerSaved(runner) => drop(self.names.insert(runner.id, runner.name.clone())),
+            Record::RunnerSaved(runner) => {
+                self.names.insert(runner.id, runner.name.clone());
+                self.drained.remove(&runner.name);
+                self.drained.extend(runner.drain.map(|_| runner.name.clone()));
+            }
             Record::BuildAdded { jobs, .. } => {
                 self.tasks.extend(jobs.iter().map(|job| (job.id, job.task.clone())));
             }
@@ -164,6 +124,11 @@ impl<'a> Watch<'a> {
             }
             Fact::Decided(Effect::Persist(record)) => {
                 self.judge(record);
+                if let Record::RunnerSaved(runner) = record
+                    && let Some(seen) = self.runners.get_mut(&runner.name)
+                {
+                    seen.order(runner.drain.is_some(), self.now, &self.terms);
+                }
                 self.live.take(record, self.now);
             }
             Fact::Decided(Effect::Send { session, message }) => self.judge_message(*session, message),
@@ -275,6 +240,7 @@ impl<'a> Watch<'a> {
         }
         (seen.session, seen.incarnation, seen.heard) = (Some(joined.session), Some(joined.incarnation), now);
         (seen.labels, seen.newest) = (joined.labels.clone(), joined.session);
+        seen.is_drained = self.live.drained.contains(&joined.name);
         for attempt in &joined.holding {
             if let Some(open) = self.live.open_of(*attempt, &joined.name) {
                 open.renewed = now;
@@ -404,6 +370,7 @@ impl<'a> Watch<'a> {
         let useful_until = |seen: &Seen| {
             if seen.session.is_some()
                 && !seen.is_draining
+                && !seen.is_drained
                 && self.now - seen.useful_since > 2 * self.terms.lease_check_ms
             {
                 self.now

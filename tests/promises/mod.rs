@@ -6,6 +6,7 @@ pub(crate) mod history;
 mod losses;
 mod orders;
 mod outside;
+mod presence;
 mod shares;
 pub(crate) mod terms;
 mod verdicts;

@@ -1,9 +1,9 @@
 //! Orders that operators heard confirmed: they are durable, which is a part of S5, and a drain stays in force.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use surveil::model::{BuildId, Incarnation, Record, RunnerId, RunnerName, SessionId};
-use surveil::scheduler::{Effect, Event, Reply, RequestId, RunnerCommand};
+use surveil::model::{BuildId, Record, Runner, RunnerId};
+use surveil::scheduler::{Effect, Event, Reply, RequestId};
 
 use super::checkers::{demand, facts};
 use super::history::{Entry, Fact};
@@ -53,35 +53,41 @@ impl Orders {
     }
 }
 
-/// After an operator heard that a runner drains, it gets no new attempt, whatever happens to the dispatcher, until
-/// its process has ended and another one comes.
+/// After an operator heard that a runner is drained, it gets no new attempt, whatever happens to the dispatcher and to
+/// the runner, until an operator resumes it.
 pub(super) fn drain(story: &[Entry], _: &Terms) -> Result<(), String> {
-    let mut joining: BTreeMap<SessionId, (RunnerName, Incarnation)> = BTreeMap::new();
-    let mut ids: BTreeMap<RunnerName, RunnerId> = BTreeMap::new();
-    let mut there: BTreeMap<RunnerId, Incarnation> = BTreeMap::new();
     let mut asked: BTreeMap<RequestId, RunnerId> = BTreeMap::new();
-    let mut drained: BTreeMap<RunnerId, Incarnation> = BTreeMap::new();
+    // As recorded.
+    let mut drained: BTreeSet<RunnerId> = BTreeSet::new();
+    let mut resumes: Option<RunnerId> = None;
     for fact in facts(story) {
         match fact {
-            Fact::Decided(Effect::Persist(Record::RunnerSaved(runner))) => {
-                ids.insert(runner.name.clone(), runner.id);
+            Fact::Arrived(event) => {
+                resumes = None;
+                match event {
+                    Event::DrainAsked { request, runner } => drop(asked.insert(*request, *runner)),
+                    Event::ResumeAsked { runner, .. } => {
+                        resumes = Some(*runner);
+                        asked.retain(|_, drained| drained != runner);
+                    }
+                    _ => {}
+                }
             }
-            Fact::Arrived(Event::RunnerJoined(joined)) => {
-                joining.insert(joined.session, (joined.name.clone(), joined.incarnation));
+            Fact::Decided(Effect::Persist(Record::RunnerSaved(Runner { id, drain: None, .. }))) => {
+                let fine = !drained.contains(id) || resumes == Some(*id);
+                demand(fine, || format!("{id} is drained no more, and no operator resumed it"))?;
             }
-            Fact::Decided(Effect::Send { session, message: RunnerCommand::Registered { .. } }) => {
-                let Some((name, incarnation)) = joining.get(session) else { continue };
-                there.extend(ids.get(name).map(|id| (*id, *incarnation)));
+            Fact::Committed(Record::RunnerSaved(Runner { id, drain, .. })) => {
+                drained.remove(id);
+                drained.extend(drain.map(|_| *id));
             }
-            Fact::Arrived(Event::DrainAsked { request, runner }) => drop(asked.insert(*request, *runner)),
-            Fact::Decided(Effect::Reply { request, reply: Reply::Done(_) }) => {
-                let runner = asked.remove(request);
-                drained.extend(runner.and_then(|id| Some((id, *there.get(&id)?))));
+            Fact::Released(Effect::Reply { request, reply: Reply::Done(_) }) => {
+                let fine = asked.remove(request).is_none_or(|runner| drained.contains(&runner));
+                demand(fine, || "a runner is said to be drained, and that is not durable".into())?;
             }
-            Fact::Decided(Effect::Persist(Record::AttemptLeased(attempt))) => {
-                let runner = attempt.runner;
-                let drains = drained.get(&runner).is_some_and(|drained| there.get(&runner) == Some(drained));
-                demand(!drains, || format!("{} is leased to {runner}, which drains", attempt.id))?;
+            Fact::Committed(Record::AttemptLeased(attempt)) => {
+                let fine = !drained.contains(&attempt.runner);
+                demand(fine, || format!("{} is leased to {}, which is drained", attempt.id, attempt.runner))?;
             }
             _ => {}
         }

@@ -66,6 +66,7 @@ pub(crate) enum Question {
     Cancel(BuildId, Option<JobId>),
     Rerun(BuildId, bool),
     Drain(String),
+    Resume(String),
 }
 
 #[derive(Debug, Default)]
@@ -246,6 +247,11 @@ impl World {
                 let runner = self.dispatcher.scheduler.as_ref().and_then(|s| s.runner_named(&name));
                 let Some(runner) = runner else { return true };
                 Event::DrainAsked { request, runner }
+            }
+            Question::Resume(name) => {
+                let runner = self.dispatcher.scheduler.as_ref().and_then(|s| s.runner_named(&name));
+                let Some(runner) = runner else { return true };
+                Event::ResumeAsked { request, runner }
             }
         };
         self.dispatcher.asked.insert(request, asker);

@@ -24,6 +24,7 @@ pub(crate) enum Fault {
     CancelJob,
     Rerun,
     DrainByOperator,
+    ResumeByOperator,
     BreakSession,
     /// One end learns of the cut much later.
     HalfOpen,
@@ -104,7 +105,9 @@ impl World {
                 }
             }
             Fault::Back => self.move_back(),
-            Fault::Cancel | Fault::CancelJob | Fault::Rerun | Fault::DrainByOperator => self.operate(fault),
+            Fault::Cancel | Fault::CancelJob | Fault::Rerun | Fault::DrainByOperator | Fault::ResumeByOperator => {
+                self.operate(fault)
+            }
             Fault::BreakSession | Fault::HalfOpen => self.break_session(fault == Fault::HalfOpen),
             Fault::SlowNetwork => self.slow_until = self.now + self.dice.ms(1_000, 8_000),
             Fault::CutOff => self.cut_off(),
@@ -214,7 +217,15 @@ impl World {
                 if self.dice.percent(50) {
                     self.dispatcher.doom = Some(self.dice.below(40) as u32);
                 }
+                if self.dice.percent(50) {
+                    let back = self.now + self.dice.ms(200, 20_000);
+                    self.plan(back, Happening::Fault(Fault::ResumeByOperator));
+                }
                 Question::Drain(self.hosts[host].name.to_string())
+            }
+            Fault::ResumeByOperator => {
+                let host = self.dice.below(self.hosts.len());
+                Question::Resume(self.hosts[host].name.to_string())
             }
             _ => Question::Cancel(build, None),
         };

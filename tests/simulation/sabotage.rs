@@ -42,7 +42,7 @@ pub(crate) enum Sabotage {
     DeafToTheBusy,
     /// Every report of an attempt is believed to come from the runner that holds it.
     BelievesAnyone,
-    /// The flag `draining` of a joining runner is ignored.
+    /// A restart forgets which runners are drained.
     ForgetsDrains,
     /// Time is taken from the wall clock.
     ReadsTheWallClock,
@@ -90,6 +90,9 @@ impl World {
         self.last_tick = None;
         if self.is(Sabotage::ClosingIsLosing) {
             policy.reconnect_ms = 0;
+        }
+        if self.is(Sabotage::ForgetsDrains) {
+            restored.runners.iter_mut().for_each(|runner| runner.drain = None);
         }
         if self.is(Sabotage::RestoresWithoutLeases) {
             for build in &mut restored.builds {
@@ -141,11 +144,6 @@ impl World {
                     && let Some(holder) = self.holders.get(attempt)
                 {
                     *session = *holder;
-                }
-            }
-            Some(Sabotage::ForgetsDrains) => {
-                if let Event::RunnerJoined(joined) = &mut event {
-                    joined.draining = false;
                 }
             }
             Some(Sabotage::ReadsTheWallClock) => {

@@ -10,7 +10,7 @@ use surveil::scheduler::Event;
 
 use crate::checkers;
 use crate::dice::Dice;
-use crate::dispatcher::{Dispatcher, TERMS};
+use crate::dispatcher::{Dispatcher, Input, Question, TERMS};
 use crate::faults::Fault;
 use crate::history::{Broken, Fact, History, Promise};
 use crate::network::{Network, Peer};
@@ -44,6 +44,7 @@ pub(crate) enum Happening {
     Fault(Fault),
     Calm,
     RestartObservers,
+    ResumeAll,
 }
 
 /// How a world is made.
@@ -218,6 +219,7 @@ impl World {
             Happening::Fault(fault) => self.strike(fault),
             Happening::Calm => self.calm_down(),
             Happening::RestartObservers => self.restart_observers(),
+            Happening::ResumeAll => self.resume_all(),
         }
     }
 
@@ -242,7 +244,8 @@ impl World {
             | Happening::Look(_)
             | Happening::Fault(_)
             | Happening::Calm
-            | Happening::RestartObservers => None,
+            | Happening::RestartObservers
+            | Happening::ResumeAll => None,
         }
     }
 
@@ -264,6 +267,18 @@ impl World {
         self.restart_observers();
         // Messages of the old observers may still arrive; the next comparison of heads corrects them.
         self.plan(self.now + RECONNECT_MS, Happening::RestartObservers);
+        self.resume_all();
+    }
+
+    /// Lets drained runners take jobs again, as soon as there is a dispatcher.
+    fn resume_all(&mut self) {
+        if self.dispatcher.scheduler.is_none() {
+            return self.plan(self.now + 1_000, Happening::ResumeAll);
+        }
+        for host in 0..self.hosts.len() {
+            let name = self.hosts[host].name.to_string();
+            self.enqueue(Input::Ask(Question::Resume(name), None));
+        }
     }
 
     fn restart_observers(&mut self) {

@@ -13,6 +13,7 @@ use super::watch::{News, WatchSession};
 use crate::cli::interrupt::FirstSignal;
 use crate::cli::logging::Verbosity;
 use crate::cli::{CliError, ExitCode, Output, interrupt, logging};
+use crate::config::default_runner_name;
 use crate::error_chain::chain;
 use crate::protocol::operator::{BuildReport, FromOperator};
 use crate::shutdown::Stop;
@@ -92,7 +93,9 @@ fn follow(
             recv(roles.ended()) -> ended => match ended {
                 // `surveil drain` ended it. Other runners may still execute this dispatcher's jobs.
                 Ok((RUNNER, Ok(()))) if goal.is_none() => {
-                    display.lines(&["The runner of this process was drained and has ended.".into()])?;
+                    let resume = format!("`surveil resume {}`", default_runner_name());
+                    let said = "The runner of this process was drained and has ended. It gets jobs again after";
+                    display.lines(&[format!("{said} {resume} and a new start.")])?;
                 }
                 ended => return Err(roles::too_early(ended.ok())),
             },

@@ -32,6 +32,7 @@ pub use context::PlanContext;
 pub use directory::{check_directory, fallback_plan};
 pub use limits::{MAX_TASK_FILE_BYTES, TASK_DIRECTORY, TASK_FILE};
 pub use mistake::TaskFileError;
+pub(crate) use suggest::nearest;
 
 /// The tasks of a work tree, and what in them is probably not meant.
 #[derive(Debug, PartialEq, Eq)]

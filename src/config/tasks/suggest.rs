@@ -6,7 +6,7 @@ use super::keys::KEYS;
 const MAX_COMPARED_CHARS: usize = 100;
 
 /// Returns the known name nearest to `typed`, if no more than a third of its letters differ, or one.
-pub(super) fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if typed.chars().nth(MAX_COMPARED_CHARS).is_some() {
         return None;
     }

@@ -46,8 +46,11 @@ pub(crate) enum OperationError {
     NotAttempted { build: BuildId, task: TaskName },
     #[error("no repository named {} is known: {}", quoted(name), known_repos(known))]
     NoRepo { name: String, known: Vec<RepoName> },
-    #[error("no runner named {} is connected: `surveil runners` lists them", quoted(name))]
-    NoRunner { name: String },
+    #[error(
+        "no runner named {} was ever connected{}: `surveil runners` lists those that are",
+        quoted(name), nearest.as_ref().map(|name| format!(" (did you mean {name}?)")).unwrap_or_default()
+    )]
+    NoRunner { name: String, nearest: Option<String> },
     /// The scheduler has refused.
     #[error("{0}")]
     Refused(RefusalReason),

@@ -2,7 +2,9 @@
 
 use super::error::OperationError;
 use super::questions::Operations;
+use crate::config::nearest;
 use crate::dispatcher::core::{NoAnswer, ToCore};
+use crate::model::RunnerId;
 use crate::model::reason::OrderDone;
 use crate::scheduler::{Event, Reply};
 
@@ -22,13 +24,27 @@ impl Operations {
         done(self.core.answered(|answer| ToCore::Rerun { build: build.id, failed_only, only, answer }))
     }
 
-    /// Lets a runner finish the attempts that it holds, and then end.
+    /// Keeps jobs from a runner until it is resumed. Its present process finishes the attempts that it holds, and ends.
     pub(crate) fn drain(&self, name: &str) -> Result<OrderDone, OperationError> {
-        let wanted = name.to_owned();
-        let Some(runner) = self.core.look(move |seen| seen.scheduler.runner_named(&wanted))? else {
-            return Err(OperationError::NoRunner { name: name.to_owned() });
-        };
+        let runner = self.runner_of(name)?;
         done(self.core.ask(move |request| Event::DrainAsked { request, runner }))
+    }
+
+    /// Lets a drained runner take jobs again.
+    pub(crate) fn resume(&self, name: &str) -> Result<OrderDone, OperationError> {
+        let runner = self.runner_of(name)?;
+        done(self.core.ask(move |request| Event::ResumeAsked { request, runner }))
+    }
+
+    /// Returns the runner of that name, connected or not. A name that was never seen is refused: it is a slip rather
+    /// than a machine to come, and an order that waited for it would be forgotten.
+    fn runner_of(&self, name: &str) -> Result<RunnerId, OperationError> {
+        let wanted = name.to_owned();
+        let found = self.core.look(move |seen| {
+            let nearest = || nearest(&wanted, seen.scheduler.runner_names()).map(str::to_owned);
+            seen.scheduler.runner_named(&wanted).ok_or_else(nearest)
+        })?;
+        found.map_err(|nearest| OperationError::NoRunner { name: name.to_owned(), nearest })
     }
 }
 

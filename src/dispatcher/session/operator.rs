@@ -114,9 +114,13 @@ impl OperatorWorker<'_> {
                 let refusal = Refusal::new(ErrorCode::Refused, order.to_string());
                 ToOperator::Error(refusal.because(NOTHING_TO_CANCEL))
             }
-            OrderDone::Cancelled { .. } | OrderDone::Rerun { .. } | OrderDone::Draining { .. } => {
-                ToOperator::Ok { text: order.to_string() }
-            }
+            OrderDone::Cancelled { .. }
+            | OrderDone::Rerun { .. }
+            | OrderDone::Draining { .. }
+            | OrderDone::Drained { .. }
+            | OrderDone::DrainedAlready { .. }
+            | OrderDone::Resumed { .. }
+            | OrderDone::NotDrained { .. } => ToOperator::Ok { text: order.to_string() },
         };
         Ok(match message {
             FromOperator::Status { repo, limit } => {
@@ -131,6 +135,7 @@ impl OperatorWorker<'_> {
             FromOperator::Cancel { build, task } => done(operations.cancel(&build, task.as_deref())?),
             FromOperator::Rerun { build, failed, task } => done(operations.rerun(&build, task.as_deref(), failed)?),
             FromOperator::Drain { runner } => done(operations.drain(&runner)?),
+            FromOperator::Resume { runner } => done(operations.resume(&runner)?),
             FromOperator::Watch | FromOperator::Logs(_) | FromOperator::Ping => unreachable!("answered elsewhere"),
         })
     }

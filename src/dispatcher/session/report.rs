@@ -3,7 +3,7 @@
 use crate::dispatcher::metrics::Counters;
 use crate::dispatcher::operations::{AttemptView, BuildView, HistoryLine, JobView, Status, Why};
 use crate::model::reason::{JobStatus, StoredReason};
-use crate::model::words::outcome_detail;
+use crate::model::words::{drained_words, outcome_detail};
 use crate::model::{Ending, JobState, Outcome, TaskName};
 use crate::protocol::limits::{MAX_REPORT_TEXT_BYTES, MAX_SENTENCE_BYTES, MAX_WARNINGS};
 use crate::protocol::operator as wire;
@@ -136,10 +136,13 @@ pub(super) fn runners(views: Vec<(RunnerView, Vec<u64>)>) -> wire::RunnersReport
 }
 
 fn runner(view: RunnerView) -> wire::RunnerReport {
+    let drained = view.drained.then(|| drained_words(&view.name));
     wire::RunnerReport {
         name: view.name.to_string(),
         state: view.state.word().to_owned(),
-        detail: view.quarantine.as_ref().map(ToString::to_string).map(bounded),
+        connected: view.connected,
+        drained: view.drained,
+        detail: drained.or_else(|| view.quarantine.as_ref().map(ToString::to_string)).map(bounded),
         reason_code: view.quarantine.and_then(|it| it.last.code().map(str::to_owned)),
         slots: view.slots,
         busy: u32::try_from(view.running.len()).unwrap_or(u32::MAX),

@@ -190,6 +190,8 @@ mod tests {
         let runner = RunnerReport {
             name: "w1".into(),
             state: "connected".into(),
+            connected: true,
+            drained: false,
             detail: None,
             reason_code: None,
             slots: 1,

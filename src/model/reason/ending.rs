@@ -37,6 +37,8 @@ worded! {
     pub enum MissingFit: code {
         /// No runner is connected that takes jobs.
         NoRunner = "no_runner",
+        /// The connected runners that fit are drained by operators: these, and this many more.
+        Drained { runners: Vec<RunnerName>, more: usize } = "drained",
         /// No connected runner offers any of these labels.
         Labels { labels: Vec<Label> } = "labels",
         /// Each label is offered by some runner, but no runner offers all of them.

@@ -1,5 +1,6 @@
 //! Answers to orders: why one was refused, what one that was carried out did, and why a session was closed.
 
+use super::Quarantine;
 use crate::model::{BuildId, RunnerName, TaskName};
 
 worded! {
@@ -22,12 +23,6 @@ worded! {
         StillEnding { build: BuildId, task: TaskName, number: u32, runner: RunnerName } = "still_ending",
         /// An exclusive job was cancelled before the dispatcher started, and may not have ended yet.
         MayStillRun { build: BuildId, task: TaskName, wait_ms: u64 } = "may_still_run",
-        /// The runner that was to drain is not connected.
-        RunnerNotConnected = "runner_not_connected",
-        /// The runner that was to drain was started again before it heard of the order.
-        RunnerRestarted { runner: RunnerName } = "runner_restarted",
-        /// The runner that was to drain went away before it heard of the order.
-        RunnerLeft { runner: RunnerName } = "runner_left",
     }
 }
 
@@ -46,9 +41,28 @@ pub enum OrderDone {
         build: BuildId,
         jobs: usize,
     },
+    /// The runner gets no jobs from now on, and its process ends after these attempts.
     Draining {
         runner: RunnerName,
         attempts: usize,
+    },
+    /// The runner gets no jobs from now on. It has no process that was to end.
+    Drained {
+        runner: RunnerName,
+    },
+    /// The runner was drained already.
+    DrainedAlready {
+        runner: RunnerName,
+    },
+    /// The runner takes jobs again. If its process `ends`, that is the case once it is started again.
+    Resumed {
+        runner: RunnerName,
+        ends: bool,
+    },
+    /// The runner was not drained, so nothing has changed. A quarantine ends by itself.
+    NotDrained {
+        runner: RunnerName,
+        quarantine: Option<Quarantine>,
     },
 }
 

@@ -99,6 +99,10 @@ pub enum Notice {
     RunnerAway { runner: RunnerName, holding: usize },
     /// A runner finishes its attempts and gets no new ones.
     RunnerDraining { runner: RunnerName, holding: usize },
+    /// A runner gets no jobs, because an operator drained it.
+    RunnerDrained { runner: RunnerName },
+    /// An operator lets a runner take jobs again.
+    RunnerResumed { runner: RunnerName },
     /// A runner gets no jobs for a while.
     RunnerQuarantined { runner: RunnerName, quarantine: Quarantine },
     /// A runner is being started, because no connected runner fits a queued job.

@@ -1,3 +1,4 @@
 //! Tests of the nouns that need more than a line beside the code.
 
 pub(crate) mod reasons;
+mod sentences;

@@ -21,7 +21,7 @@ fn a_commits_task_is_executed_from_the_pack_and_its_log_and_result_arrive() {
     assert!(labels.contains(&"gpu".to_owned()), "{labels:?}");
     assert!(labels.iter().any(|label| label.starts_with("os=")), "its own facts, too: {labels:?}");
     assert!(holding.is_empty(), "{holding:?}");
-    peer.say(&ToRunner::Registered { gone: vec![], logs: vec![] });
+    peer.say(&ToRunner::Registered { gone: vec![], logs: vec![], drained: false });
     peer.say(&runtask(7, &commit, "cat hello.txt; echo $SURVEIL_TASK $EXTRA; exit 3"));
     peer.give_source(&repository, &commit);
     let results = peer.hear_log(true);
@@ -51,7 +51,7 @@ fn source_that_came_ahead_of_the_lease_is_not_asked_for() {
     let runner = scene.start();
     let (mut peer, register) = scene.accept();
     assert!(matches!(register, FromRunner::Register { takes_source: true, .. }), "{register:?}");
-    peer.say(&ToRunner::Registered { gone: vec![], logs: vec![] });
+    peer.say(&ToRunner::Registered { gone: vec![], logs: vec![], drained: false });
     let sources = [(&first, vec![]), (&second, vec![first.as_str()])];
     for ((commit, haves), attempt) in sources.into_iter().zip(7..) {
         peer.give_ahead(commit, pack(&repository, commit, &haves));
@@ -92,6 +92,7 @@ fn a_session_that_breaks_is_taken_up_again_at_the_byte_where_the_dispatcher_stan
     peer.say(&ToRunner::Registered {
         gone: vec![],
         logs: vec![LogOffset { attempt: 7, stream: StreamName::Log, offset: 4 }],
+        drained: false,
     });
     peer.log = b"0123".to_vec();
     fs::write(&gate, "more").unwrap();
@@ -105,6 +106,7 @@ fn a_session_that_breaks_is_taken_up_again_at_the_byte_where_the_dispatcher_stan
     peer.say(&ToRunner::Registered {
         gone: vec![],
         logs: vec![LogOffset { attempt: 7, stream: StreamName::Log, offset: 17 }],
+        drained: false,
     });
     assert_results(&peer.hear(), "passed", b"0123456789moreend");
     // The dispatcher finds that it does not have the end after all.
@@ -205,6 +207,7 @@ fn what_could_not_be_delivered_is_delivered_by_the_next_start() {
     peer.say(&ToRunner::Registered {
         gone: vec![],
         logs: vec![LogOffset { attempt: 7, stream: StreamName::Log, offset: 6 }],
+        drained: false,
     });
     let mut found = [peer.hear_log(true), peer.hear_log(true)];
     found.sort_by_key(|message| matches!(message, FromRunner::Results { attempt: 8, .. }));
@@ -263,7 +266,7 @@ fn a_listening_runner_answers_only_who_shows_its_key() {
     assert_eq!(peer.hello().listens_at, None);
     peer.welcome();
     assert!(matches!(peer.hear(), FromRunner::Register { .. }));
-    peer.say(&ToRunner::Registered { gone: vec![], logs: vec![] });
+    peer.say(&ToRunner::Registered { gone: vec![], logs: vec![], drained: false });
     peer.stream.close();
     let mut announced = Peer::new(scene.listener.accept().unwrap().unwrap());
     assert_eq!(announced.hello().callback_key, Some(key), "it announces itself again");

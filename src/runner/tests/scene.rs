@@ -128,7 +128,7 @@ impl Scene {
     /// Accepts the next session and registers the runner, with nothing gone and no logs.
     pub(super) fn accept_and_register(&self) -> Peer {
         let (peer, _) = self.accept();
-        peer.say(&ToRunner::Registered { gone: vec![], logs: vec![] });
+        peer.say(&ToRunner::Registered { gone: vec![], logs: vec![], drained: false });
         peer
     }
 

@@ -9,7 +9,6 @@ use crate::model::reason::PlacementReason;
 use crate::model::{
     AttemptId, CommitId, Incarnation, Isolation, Label, Moment, PoolId, RepoName, RunnerId, RunnerName, SessionId,
 };
-use crate::scheduler::RequestId;
 use crate::scheduler::health::Health;
 
 /// A runner that is connected, or is away and still holds leases.
@@ -30,11 +29,10 @@ pub(crate) struct Member {
     pub(super) last_heard: Moment,
     /// The attempts that occupy its slots, including cancelled ones that it has not ended yet.
     pub(super) holds: BTreeSet<AttemptId>,
-    /// It gets no new job: an operator asked it to drain, or it drains of its own accord.
+    /// Its process finishes its attempts and then ends, by order or of its own accord.
     pub(crate) draining: bool,
-    /// Requests to drain that are answered when the runner says that it drains. From then on the runner keeps it in
-    /// mind, also if the dispatcher is restarted.
-    pub(crate) drain_asked: Vec<RequestId>,
+    /// An operator drained it, as `Runner::drain` says.
+    pub(crate) drained: bool,
     /// The commit of each repository's work tree there.
     pub(crate) warm: HashMap<RepoName, CommitId>,
     /// The pool in which the dispatcher started it, if it did.
@@ -60,7 +58,7 @@ impl Member {
             last_heard: now,
             holds: BTreeSet::new(),
             draining: false,
-            drain_asked: Vec::new(),
+            drained: false,
             warm: HashMap::new(),
             pool: None,
             health: Health::default(),
@@ -88,9 +86,14 @@ impl Member {
         (self.slots as usize).saturating_sub(self.holds.len())
     }
 
-    /// Whether it is connected, does not drain, and has a free slot.
+    /// Whether it is connected and gets jobs, busy or not.
+    pub(crate) fn takes_jobs(&self) -> bool {
+        self.session().is_some() && !self.draining && !self.drained
+    }
+
+    /// Whether it gets jobs and has a free slot.
     pub(super) fn could_take(&self) -> bool {
-        self.session().is_some() && !self.draining && self.free_slots() > 0
+        self.takes_jobs() && self.free_slots() > 0
     }
 }
 
@@ -185,8 +188,8 @@ impl Roster {
             .map(|((.., Reverse(id)), reason)| (id, reason))
     }
 
-    /// Whether a connected runner, busy or not, fits a job with these labels.
+    /// Whether a connected runner that gets jobs, busy or not, fits a job with these labels.
     pub(crate) fn any_fits(&self, labels: &[Label]) -> bool {
-        self.members.values().any(|member| member.session().is_some() && !member.draining && member.fits(labels))
+        self.members.values().any(|member| member.takes_jobs() && member.fits(labels))
     }
 }

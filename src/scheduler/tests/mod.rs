@@ -2,6 +2,7 @@
 //! checked after every event.
 
 mod builds;
+mod drains;
 mod lines;
 mod losses;
 mod runners;

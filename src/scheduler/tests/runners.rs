@@ -109,43 +109,6 @@ fn a_draining_runner_gets_nothing_new() {
     assert_eq!(lines, ["build b1 added with 1 jobs", "> accepted as b1"]);
 }
 
-#[test]
-fn a_runner_that_was_asked_to_drain_is_told_again_when_it_comes_back() {
-    let mut story = Story::new();
-    story.join(1, "w1", 2);
-    story.observe("app", None, 1, vec![task("a")]);
-    story.close(1);
-    let asked = Event::DrainAsked { request: RequestId(2), runner: RunnerId(1) };
-    assert!(story.tell(asked).is_empty(), "it has not heard of it yet");
-    assert_eq!(story.join_as(2, "w1", 1, 2, &[], &[1]), ["> s2 registered, holds [a1], gone []", "> s2 drain"]);
-    assert_eq!(story.tell(Event::RunnerDraining { session: SessionId(2) }), ["> done"]);
-    assert_eq!(story.observe("app", Some(1), 2, vec![task("a")]), ["build b2 added with 1 jobs", "> accepted as b2"]);
-    assert_eq!(story.join_as(3, "w2", 1, 1, &[], &[])[1..], ["j2 leased to r2 as a2 (number 1)", "> s3 lease a2"]);
-}
-
-/// An operator who is told `done` may rely on it, because the process has it in mind from then on. If the answer did
-/// not wait for the runner, each of these would be a promise that nobody keeps.
-#[test]
-fn a_drain_that_its_runner_did_not_hear_of_is_refused() {
-    let drain = |request| Event::DrainAsked { request: RequestId(request), runner: RunnerId(1) };
-    let mut story = Story::new();
-    story.join(1, "w1", 1);
-    assert_eq!(story.tell(drain(1)), ["> s1 drain"]);
-    assert_eq!(story.close(1), ["> refused"], "it is gone and holds nothing");
-
-    story.join(2, "w1", 1);
-    story.observe("app", None, 1, vec![task("a")]);
-    story.tell(drain(2));
-    assert!(story.close(2).is_empty(), "it may be back within its window");
-    assert_eq!(story.tick_until(1_000), ["> refused", "a1 lost (connection_closed)", "j1 queued"]);
-
-    story.join(3, "w1", 1);
-    story.tell(drain(3));
-    story.close(3);
-    let lines = story.join_as(4, "w1", 2, 1, &[], &[]);
-    assert_eq!(lines[0], "> refused", "a new process knows nothing of it: {lines:?}");
-}
-
 /// A restarted dispatcher learns it from the registration, before it leases anything to the runner.
 #[test]
 fn a_runner_that_drains_says_so_when_it_joins() {

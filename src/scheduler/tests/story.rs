@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::model::reason::{DecisionKind, PlacementReason};
 use crate::model::{
     AttemptId, BranchName, BuildId, BuildSource, CommitId, Incarnation, Isolation, JobId, JobState, Label, LogSummary,
-    Moment, Need, Outcome, Placement, Record, RepoName, RunnerId, RunnerName, Script, SessionId, Snapshot, TaskName,
-    TaskSpec, Trigger, WallTime, WholeBuild,
+    Moment, Need, Outcome, Placement, Record, RepoName, Runner, RunnerId, RunnerName, Script, SessionId, Snapshot,
+    TaskName, TaskSpec, Trigger, WallTime, WholeBuild,
 };
 use crate::scheduler::policy::SPAWN_AFTER_MS;
 use crate::scheduler::tables::Timer;
@@ -136,6 +136,7 @@ impl Story {
                 id: RunnerId(1),
                 name: RunnerName::new("w1").unwrap(),
                 first_seen: WallTime(0),
+                drain: None,
             }],
             last_build: 1,
             last_job: 2,
@@ -244,6 +245,14 @@ impl Story {
         self.tell(Event::CancelAsked { request: RequestId(0), build: BuildId(build), job: None })
     }
 
+    pub(super) fn drain(&mut self, runner: u64) -> Vec<String> {
+        self.tell(Event::DrainAsked { request: RequestId(0), runner: RunnerId(runner) })
+    }
+
+    pub(super) fn resume(&mut self, runner: u64) -> Vec<String> {
+        self.tell(Event::ResumeAsked { request: RequestId(0), runner: RunnerId(runner) })
+    }
+
     pub(super) fn state_of(&self, runner: &str) -> &'static str {
         let views = self.scheduler.runners(self.now);
         views.iter().find(|view| &*view.name == runner).map_or("gone", |view| view.state.word())
@@ -279,12 +288,18 @@ fn line(effect: &Effect) -> Option<String> {
             Record::JobFinished { job, ending } => format!("{job} {}{}", ending.word(), why(ending.reason_code())),
             Record::BuildFinished { build, verdict, .. } => format!("{build} {}", verdict.word()),
             Record::BuildReopened { build } => format!("{build} reopened"),
+            Record::RunnerSaved(Runner { name, drain: Some(drain), .. }) => {
+                let ending = drain.ending.map(|process| format!(", {process} ends")).unwrap_or_default();
+                format!("{name} drained{ending}")
+            }
+            // Every new runner is saved, which no story is about.
             Record::HeadMoved { .. } | Record::RunnerSaved(_) | Record::Decided(_) => return None,
         },
         Effect::Send { session, message } => match message {
-            RunnerCommand::Registered { held, gone } => {
+            RunnerCommand::Registered { held, gone, drained } => {
                 let held: Vec<String> = held.iter().map(|lease| lease.attempt.to_string()).collect();
-                format!("> {session} registered, holds {held:?}, gone {gone:?}").replace(['"', '(', ')'], "")
+                let drained = if *drained { ", drained" } else { "" };
+                format!("> {session} registered, holds {held:?}, gone {gone:?}{drained}").replace(['"', '(', ')'], "")
             }
             RunnerCommand::NameTaken { .. } => format!("> {session} name taken"),
             RunnerCommand::Lease(lease) => format!("> {session} lease {}", lease.attempt),

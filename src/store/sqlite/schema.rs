@@ -25,7 +25,7 @@ pub(super) const APPLICATION_ID: i32 = 0x5352_564c;
 /// The schema's version, which is the number of migrations.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
-const MIGRATIONS: &[&str] = &[FIRST, SECOND, THIRD, FOURTH, FIFTH];
+const MIGRATIONS: &[&str] = &[FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH];
 
 const FIRST: &str = "
 -- Numbers that must outlive the rows they come from: the highest id ever given out, per kind.
@@ -146,6 +146,13 @@ CREATE TABLE ends (repo INTEGER PRIMARY KEY, number INTEGER NOT NULL, seal INTEG
 
 -- Covers the reason, which the checksum of an attempt leaves out. NULL in rows from before.
 ALTER TABLE reasons ADD COLUMN seal INTEGER;
+";
+
+const SIXTH: &str = "
+-- drained: 1 while an operator keeps jobs from the runner. ending: the incarnation of the process that was told to end
+-- then, NULL if none was connected. NULL in both for all other runners.
+ALTER TABLE runners ADD COLUMN drained INTEGER;
+ALTER TABLE runners ADD COLUMN ending INTEGER;
 ";
 
 /// Brings the tables to [`VERSION`], in one transaction; refuses a later version.

@@ -223,6 +223,11 @@ impl World {
             id: RunnerId(id as u64),
             name: RunnerName::new(&format!("w{id}")).unwrap(),
             first_seen: WallTime(wish.number.cast_signed()),
+            drain: match wish.number % 3 {
+                0 => None,
+                1 => Some(DrainOrder { ending: None }),
+                _ => Some(DrainOrder { ending: Some(Incarnation(wish.number << 40)) }),
+            },
         };
         self.runners.insert(runner.id, runner.clone());
         Record::RunnerSaved(runner)

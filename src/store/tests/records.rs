@@ -27,7 +27,8 @@ pub(super) fn a_new_store_knows_of_nothing(make: MakePlace) {
 pub(super) fn unfinished_work_is_there_after_a_restart(make: MakePlace) {
     let place = make();
     let mut store = place.open();
-    let runner = Runner { id: RunnerId(4), name: RunnerName::new("w1").unwrap(), first_seen: WallTime(7) };
+    let runner = Runner { id: RunnerId(4), name: RunnerName::new("w1").unwrap(), first_seen: WallTime(7), drain: None };
+    let drained = Runner { drain: Some(DrainOrder { ending: Some(Incarnation(u64::MAX)) }), ..runner.clone() };
     let head = Record::HeadMoved {
         repo: RepoName::new("app").unwrap(),
         branch: BranchName::new("main"),
@@ -39,7 +40,8 @@ pub(super) fn unfinished_work_is_there_after_a_restart(make: MakePlace) {
         .commit(&[
             added(2, [5, 6, 9]),
             head,
-            Record::RunnerSaved(runner.clone()),
+            Record::RunnerSaved(runner),
+            Record::RunnerSaved(drained.clone()),
             Record::AttemptLeased(attempt(8, 6, 2, 1)),
         ])
         .unwrap();
@@ -55,7 +57,7 @@ pub(super) fn unfinished_work_is_there_after_a_restart(make: MakePlace) {
     let head = AcceptedHead { commit: commit_id(2), number: 7, build: Some(BuildId(2)) };
     assert_eq!(unfinished.heads, [(RepoName::new("app").unwrap(), BranchName::new("main"), head)]);
     assert_eq!(unfinished.ends, []);
-    assert_eq!(unfinished.runners, [runner]);
+    assert_eq!(unfinished.runners, [drained]);
     let last = (unfinished.last_build, unfinished.last_job, unfinished.last_attempt, unfinished.last_runner);
     assert_eq!(last, (2, 9, 8, 4));
 }

@@ -106,6 +106,56 @@ fn a_drained_runner_finishes_what_it_holds_and_ends() {
     assert_eq!(job(&build, "test").attempts[0].runner, "w2");
 }
 
+/// The runner is started again as `Restart=always` of its unit does. Before, it took the next job two seconds after the
+/// drain.
+#[test]
+fn a_drain_is_remembered_over_restarts_of_both_sides_until_it_is_resumed() {
+    const DRAINED: &str = "drained by an operator: no jobs until `surveil resume w1`";
+    let world = World::new();
+    let repository = world.repository("app");
+    let dispatcher = world.dispatcher(&[]);
+    let mut runner = world.runner("w1", &[]);
+    world.connected("w1");
+    let done = world.surveil(&["drain", "w1"]).ok();
+    assert_eq!(done, "runner w1 ends; it gets no jobs until `surveil resume w1`\n");
+    assert_eq!(runner.exit_code(), 0);
+    let listed = world.surveil(&["runners"]).ok();
+    assert!(listed.contains("drained") && listed.contains("not connected") && listed.contains(DRAINED), "{listed}");
+
+    let again = world.runner("w1", &[]);
+    again.says(DRAINED);
+    world.runner_that("w1", |runner| runner.state == "drained" && runner.connected && runner.drained);
+    let commit = repository.commit_script("true");
+    let _observer = world.observer(&[&repository], &[]);
+    let waits = || {
+        world.build_that("is queued", |build| build.commit == commit && build.state == "queued");
+        let why = world.surveil(&["why", "latest", "--format=json"]).ok();
+        let why: serde_json::Value = serde_json::from_str(&why).unwrap();
+        assert_eq!(
+            (&why["now"][0]["code"], &why["now"][0]["reason_code"]),
+            (&"no_runner_fits".into(), &"drained".into())
+        );
+        assert!(why["now"][0]["text"].as_str().unwrap().contains("`surveil resume w1`"), "{why}");
+    };
+    waits();
+
+    dispatcher.kill();
+    let _dispatcher = world.dispatcher(&[]);
+    world.runner_that("w1", |runner| runner.state == "drained" && runner.connected);
+    waits();
+    // It says so once, and not for each session.
+    assert_eq!(again.log().matches(DRAINED).count(), 1, "{}", again.log());
+
+    assert_eq!(world.surveil(&["resume", "w1"]).ok(), "runner w1 takes jobs again\n");
+    let build = world.expect(&commit, "passed");
+    assert_eq!(job(&build, "test").attempts[0].runner, "w1");
+    assert_eq!(world.surveil(&["resume", "w1"]).ok(), "runner w1 was not drained\n");
+    for order in ["drain", "resume"] {
+        let error = world.surveil(&[order, "w2"]).error(6);
+        assert!(error.contains("no runner named w2 was ever connected (did you mean w1?)"), "{error}");
+    }
+}
+
 #[test]
 fn a_runner_that_is_terminated_finishes_what_it_holds() {
     let world = World::new();

@@ -120,7 +120,9 @@ impl Inner {
             return;
         }
         let message = match frame.kind() {
-            "registered" => RunnerCommand::Registered { held: Vec::new(), gone: attempts(&frame.message["gone"]) },
+            "registered" => {
+                RunnerCommand::Registered { held: Vec::new(), gone: attempts(&frame.message["gone"]), drained: false }
+            }
             "runtask" => RunnerCommand::Lease(Box::new(self.lease_of(frame))),
             "cancel" => RunnerCommand::Cancel { attempt: attempt.unwrap() },
             "ack" => RunnerCommand::Ack { gone: attempts(&frame.message["gone"]) },

@@ -19,6 +19,9 @@ const ROUNDS: usize = 3;
 const SCHEMA_2: &str = include_str!("schema-2.sql");
 /// Makes of it a store of version 1.
 const BACK_TO_1: &str = "DROP TABLE forgotten; PRAGMA user_version = 1";
+/// Makes of a store of the next version, without drained runners, one of version 5.
+const BACK_TO_5: &str = "ALTER TABLE runners DROP COLUMN drained; ALTER TABLE runners DROP COLUMN ending;
+    PRAGMA user_version = 5";
 
 /// Makes a store as the program with that schema version left it.
 fn old_store(place: &Place, version: i64) {
@@ -94,6 +97,21 @@ fn a_store_of_each_older_version_goes_on_as_one_of_this() {
         assert_eq!(forgotten.is_some(), version >= 2, "version 1 remembered none");
         go_on(&place);
     }
+}
+
+/// A runner has the checksum of the older program as long as it is not drained.
+#[test]
+fn runners_of_a_store_from_before_drains_take_jobs_and_can_be_drained() {
+    let place = Place::new();
+    let runner = Runner { id: RunnerId(4), name: RunnerName::new("w1").unwrap(), first_seen: WallTime(7), drain: None };
+    place.store().commit(&[Record::RunnerSaved(runner.clone())]).unwrap();
+    Connection::open(place.path()).unwrap().execute_batch(BACK_TO_5).unwrap();
+    let mut store = place.store();
+    assert_eq!(store.snapshot().unwrap().runners.as_slice(), std::slice::from_ref(&runner));
+    let drained = Runner { drain: Some(DrainOrder { ending: None }), ..runner };
+    store.commit(&[Record::RunnerSaved(drained.clone())]).unwrap();
+    drop(store);
+    assert_eq!(place.store().snapshot().unwrap().runners, [drained]);
 }
 
 /// Finishes what was unfinished, in rows whose checksums are carried on from those that the older program computed.
