@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use flate2::{Compress, Compression, FlushCompress, Status};
 use git2::{ObjectType, Odb, Oid};
 
+use super::deltas::DELTA_BYTES_MAX;
 use super::error::GitError;
 use super::hash::Hash;
 use super::large::{LARGE_BYTES, LargeObject};
@@ -207,6 +208,13 @@ impl Encoder<'_> {
                 let mut deflater = Deflater { compress, writer };
                 large.read(&mut |_, content| deflater.put(content, FlushCompress::None))?;
                 deflater.put(&[], FlushCompress::Finish)
+            }
+            None if size as u64 > DELTA_BYTES_MAX => {
+                let why = format!(
+                    "it has {size} bytes and is stored as a delta, which is read whole only up to 512 MiB; \
+                     `git repack -a -d -f` stores it whole"
+                );
+                Err(self.unreadable(id, git2::Error::from_str(&why)))
             }
             None => {
                 let object = read_verified(self.odb, id).map_err(|source| self.unreadable(id, source))?;

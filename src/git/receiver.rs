@@ -6,13 +6,15 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use git2::{Indexer, ObjectFormat, ObjectType, OdbLookupFlags, Oid};
 
+use super::deltas::{self, DELTA_BYTES_MAX};
 use super::error::GitError;
 use super::incoming::{IncomingDirectory, NOTED_BYTES_MAX, abandoned, files_of, sync};
-use super::objects::{Database, EntryKind, Objects, commit_id, entries, incomplete};
+use super::objects::{Database, EntryKind, Objects, commit_id, entries, id_bytes, incomplete};
 use super::stored::{Stored, StoredPack};
 use crate::model::CommitId;
 use crate::threads;
@@ -40,6 +42,8 @@ pub struct Receiver {
     header: Vec<u8>,
     /// The whole pack so far; `None` if it is too large for a note.
     small: Option<Vec<u8>>,
+    /// Whether a delta has arrived. The packs of our own observers and dispatchers have none.
+    has_deltas: Arc<AtomicBool>,
 }
 
 /// The place in a store where packs arrive.
@@ -108,9 +112,16 @@ pub(super) fn recover(landing: &Arc<Landing>) -> Result<(), GitError> {
 impl Receiver {
     pub(super) fn new(landing: Arc<Landing>) -> Result<Self, GitError> {
         let incoming = landing.take()?;
-        let indexer = Indexer::new_ext(None, &incoming.packs(), 0o444, false, landing.database.format())
+        let mut indexer = Indexer::new_ext(None, &incoming.packs(), 0o444, false, landing.database.format())
             .map_err(|source| GitError::BrokenPack { path: landing.store.clone(), source })?;
-        Ok(Self { landing, indexer, incoming, header: Vec::new(), small: Some(Vec::new()) })
+        let has_deltas = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&has_deltas);
+        indexer.progress(move |progress| {
+            // Until the pack is committed, only whole objects count as indexed.
+            seen.store(progress.received_objects() > progress.indexed_objects(), Ordering::Relaxed);
+            true
+        });
+        Ok(Self { landing, indexer, incoming, header: Vec::new(), small: Some(Vec::new()), has_deltas })
     }
 
     pub fn write(&mut self, piece: &[u8]) -> Result<(), GitError> {
@@ -179,9 +190,38 @@ impl Receiver {
 
     /// Verifies and indexes the pack. Returns its directory and its name.
     fn index(self) -> Result<(IncomingDirectory, String), GitError> {
+        self.check_deltas()?;
         let Self { landing, indexer, incoming, .. } = self;
         let refuse = |source| GitError::BrokenPack { path: landing.store.clone(), source };
         indexer.commit().map_err(refuse).map(|name| (incoming, name))
+    }
+}
+
+impl Receiver {
+    /// Refuses a pack with a delta of which an object comes that is too large to be held in memory.
+    fn check_deltas(&self) -> Result<(), GitError> {
+        // Going through a pack takes as long as indexing it.
+        if !self.has_deltas.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let packs = self.incoming.packs();
+        let files = fs::read_dir(&packs).map_err(GitError::io("read", &packs))?;
+        let refuse = |text: String| GitError::BrokenPack {
+            path: self.landing.store.clone(),
+            source: git2::Error::from_str(&text),
+        };
+        // The only file there is the pack, which libgit2 has not renamed yet.
+        for file in files.flatten() {
+            let count = self.announced().unwrap_or(0);
+            let largest = deltas::largest(&file.path(), count, id_bytes(self.landing.database.format()));
+            let largest = largest.map_err(|error| refuse(format!("an entry of it cannot be read: {error}")))?;
+            if largest > DELTA_BYTES_MAX {
+                let text =
+                    format!("an object of {largest} bytes in it is a delta: beyond 512 MiB it must be sent whole");
+                return Err(refuse(text));
+            }
+        }
+        Ok(())
     }
 }
 

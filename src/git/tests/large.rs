@@ -4,7 +4,8 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::support::{Repo, deliver};
+use super::support::{Repo, deliver, objects_in, pack_of};
+use crate::git::hash::Hash;
 use crate::git::{GitError, PackStore, Watched, WorkTree};
 use crate::model::CommitId;
 
@@ -187,4 +188,52 @@ fn a_tree_beyond_any_size_that_trees_have_is_refused_unread() {
     let received = receiver.finish(commit, false);
     assert!(matches!(received, Err(GitError::BrokenTree { .. })), "{received:?}");
     assert!(!repo.store(commit).has(commit));
+}
+
+/// A delta of some hundred bytes that says sixty times: the whole base, once more.
+#[test]
+fn a_delta_that_becomes_more_than_memory_holds_is_refused() {
+    let repo = Repo::new();
+    let base = vec![b'x'; 10 << 20];
+    let commit = repo.write("base", &base).commit("first");
+    let number = |mut size: usize| {
+        let mut bytes = Vec::new();
+        while size > 0x7f {
+            bytes.push(size as u8 | 0x80);
+            size >>= 7;
+        }
+        bytes.push(size as u8);
+        bytes
+    };
+    let pack = |copies: usize| {
+        let mut delta = [number(base.len()), number(copies * base.len())].concat();
+        // Copies that many bytes of the base, from its beginning. The size takes three bytes.
+        let copy = [&[0b1111_0000][..], &(base.len() as u32).to_le_bytes()[..3]].concat();
+        delta.extend(copy.repeat(copies));
+        let mut pack = pack_of(&repo.watched(), &[commit], &[]);
+        pack.truncate(pack.len() - 20);
+        let count = objects_in(&pack) + 1;
+        pack[8..12].copy_from_slice(&count.to_be_bytes());
+        // A delta whose base is named by its id.
+        let size = delta.len();
+        pack.extend([0xf0 | (size & 15) as u8, (size >> 4) as u8]);
+        pack.extend(repo.git(&["rev-parse", "HEAD:base"]).parse::<CommitId>().unwrap().as_bytes());
+        let mut compressed = Vec::with_capacity(2 * size + 100);
+        let mut compress = flate2::Compress::new(flate2::Compression::fast(), true);
+        compress.compress_vec(&delta, &mut compressed, flate2::FlushCompress::Finish).unwrap();
+        pack.extend(compressed);
+        let mut hash = Hash::new(git2::ObjectFormat::Sha1);
+        hash.update(&pack);
+        pack.extend(hash.finish().as_bytes());
+        pack
+    };
+    let receive = |pack: &[u8]| {
+        let mut receiver = repo.store(commit).receive().unwrap();
+        receiver.write(pack).unwrap();
+        receiver.finish(commit, false)
+    };
+    let refused = receive(&pack(60)).unwrap_err();
+    assert!(crate::error_chain::chain(&refused).contains("629145600 bytes in it is a delta"), "{refused:?}");
+    assert!(!repo.store(commit).has(commit));
+    receive(&pack(2)).unwrap();
 }
