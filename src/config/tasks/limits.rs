@@ -15,6 +15,15 @@ pub(super) const MAX_TASKS: usize = 1000;
 /// (`MAX_ARG_STRLEN`, execve(2)), and a task of this size fits into one message of the protocol, even fully escaped.
 pub(super) const MAX_TASK_BYTES: usize = 128 * 1024 - 1;
 
+/// The longest timeout: an attempt that takes longer is a service, and would occupy its slot for good.
+pub(super) const MAX_TIMEOUT_MS: u64 = 30 * 24 * 60 * 60 * 1000;
+/// The most retries of a failing task; more retries hide a defect.
+pub(super) const MAX_RETRIES: u32 = 10;
+/// Labels of one task, as many as the protocol lets a runner offer.
+pub(super) const MAX_LABELS: usize = 64;
+/// Paths that one task keeps. Each is looked up again whenever a work tree is cleaned.
+pub(super) const MAX_KEEP: usize = 64;
+
 /// Mistakes of a file that the text of its build names. The text is stored, and sent in reports.
 pub(super) const MAX_PROBLEM_MISTAKES: usize = 5;
 /// Mistakes of a file that `surveil check` shows. A file with more of them is no task file.

@@ -18,6 +18,8 @@ mod limits;
 mod mistake;
 mod parse;
 mod suggest;
+mod task;
+mod top_level;
 mod value;
 
 use std::borrow::Cow;

@@ -172,3 +172,12 @@ fn kept_paths_stay_inside_the_work_tree() {
     let many = (0..65).map(|n| format!("'p{n}'")).collect::<Vec<_>>().join(", ");
     assert!(line_error(&format!("keep = [{many}]")).contains(": a task keeps at most 64 paths\n"));
 }
+
+#[test]
+fn the_schema_of_every_key_is_an_object_that_names_a_type() {
+    for key in KEYS {
+        let schema: serde_json::Value =
+            serde_json::from_str(key.schema).unwrap_or_else(|e| panic!("{}: {e}", key.name));
+        assert!(["type", "oneOf", "anyOf"].iter().any(|word| schema.get(word).is_some()), "{}: {schema}", key.name);
+    }
+}

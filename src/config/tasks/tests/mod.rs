@@ -1,7 +1,7 @@
 //! The errors of task files, word for word, and files that are accepted.
 
-use super::keys::{KEYS, Key, MAX_TIMEOUT_MS};
-use super::limits::{MAX_TASK_BYTES, MAX_TASKS};
+use super::keys::{KEYS, Key};
+use super::limits::{MAX_TASK_BYTES, MAX_TASKS, MAX_TIMEOUT_MS};
 use super::*;
 use crate::model::{Label, Need, Recipe, Script, TaskName};
 
@@ -428,7 +428,7 @@ fn what_the_documents_show_as_a_task_file_is_one() {
 #[test]
 fn the_document_of_tasks_has_every_key_and_true_errors() {
     let text = document("docs/tasks.md");
-    for key in &KEYS {
+    for key in KEYS {
         let Key { name, row, .. } = key;
         assert!(text.contains(&format!("\n### `{name}`\n")), "{name} has no section");
         let row = format!("\n| [`{name}`](#{name}) | {row} |\n");

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::tasks::keys::{MAX_RETRIES, MAX_TIMEOUT_MS};
+use crate::config::tasks::limits::{MAX_RETRIES, MAX_TIMEOUT_MS};
 use crate::model::{Label, Need, Placement, Recipe, STOP_AT_FAILURE, Script};
 
 /// Specs as a file could make them: tasks named `t0`, `t1` and so on, needing earlier ones.

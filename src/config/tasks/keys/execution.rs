@@ -1,0 +1,104 @@
+//! Readers of the keys that say what is executed, and where it stands on the runner's disk: environment, limits, files.
+
+use super::super::command::refuse_nul;
+use super::super::draft::Draft;
+use super::super::limits::{MAX_KEEP, MAX_TIMEOUT_MS};
+use super::super::mistake::{Mistake, quote};
+use super::super::value::{Placed, TableEntry, entries, kind};
+use crate::config::quantity;
+
+/// Prefix of the variables that the runner sets. All of it is reserved, so that a later variable breaks nobody's file.
+const RESERVED_ENV: &str = "SURVEIL_";
+const KEEP_HELP: &str = "name a file or directory below the root of the repository, such as `keep = [\"target\"]`";
+/// For paths that people keep elsewhere, where nothing is cleaned anyway.
+const OUTSIDE_HELP: &str = "name a file or directory below the root of the repository, such as `keep = [\"target\"]`;\n\
+                            nothing outside the work tree is cleaned: a cache in the home directory stays by itself,\n\
+                            or let the tool put it into the tree, such as by `env = { CARGO_HOME = \".cargo\" }`";
+
+pub(super) fn read_env(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> Result<(), Mistake> {
+    for variable in entries(entry.table("write a table, such as `env = { LEVEL = \"2\" }`")?) {
+        let read = read_variable(&variable);
+        draft.recipe.env.extend(draft.found.unless_wrong(read));
+    }
+    Ok(())
+}
+
+fn read_variable(variable: &TableEntry<'_, '_>) -> Result<(String, String), Mistake> {
+    let (name, place) = (variable.key, variable.key_place.clone());
+    if name.is_empty() || name.contains('=') || name.contains(char::is_control) {
+        let message = format!("{} cannot name a variable of the environment", quote(name));
+        let help = "use a name without `=` and control characters, such as `LEVEL`";
+        return Err(Mistake::new(place, message, help));
+    }
+    if name.starts_with(RESERVED_ENV) {
+        let message = format!("{} is reserved: the runner sets variables of that prefix", quote(name));
+        return Err(Mistake::new(place, message, "use another name"));
+    }
+    let value = variable.value.get_ref();
+    let Some(text) = value.as_str() else {
+        let is_plain = !value.is_array() && !value.is_table();
+        let advice = if is_plain { "put the value in quotes" } else { "write a string" };
+        let help = format!("{advice}: a variable of the environment is text");
+        return Err(variable.wrong(format!("{} must be a string, this is {}", quote(name), kind(value)), help));
+    };
+    refuse_nul(variable.value.span(), text)?;
+    Ok((name.to_owned(), text.to_owned()))
+}
+
+pub(super) fn read_timeout(entry: &TableEntry<'_, '_>) -> Result<u64, Mistake> {
+    let help = "write numbers with units (d, h, m, s, ms), such as `timeout = \"1h30m\"`";
+    let text = entry.text(help)?;
+    match quantity::duration_ms(text) {
+        None => Err(entry.wrong(format!("{} is not a duration", quote(text)), help)),
+        Some(0) => Err(entry.wrong("`timeout` must be more than 0", "leave it out for the default of one hour")),
+        Some(ms) if ms > MAX_TIMEOUT_MS => {
+            let days = MAX_TIMEOUT_MS / (24 * 60 * 60 * 1000);
+            Err(entry.wrong(format!("`timeout` must be at most {days} days"), help))
+        }
+        Some(ms) => Ok(ms),
+    }
+}
+
+pub(super) fn read_keep(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> Result<(), Mistake> {
+    for path in entry.texts(KEEP_HELP, &mut draft.found)? {
+        let Some(plain) = draft.found.unless_wrong(kept_path(&path)) else { continue };
+        let paths = &mut draft.recipe.keep;
+        if paths.contains(&plain) {
+            continue;
+        }
+        if paths.len() == MAX_KEEP {
+            let message = format!("a task keeps at most {MAX_KEEP} paths");
+            return Err(Mistake::new(path.place, message, "keep the directory that holds them"));
+        }
+        paths.push(plain);
+    }
+    Ok(())
+}
+
+/// Returns the path without what changes nothing, such as `./`, if it is a path below the root of the repository.
+fn kept_path(path: &Placed<&str>) -> Result<String, Mistake> {
+    let wrong = |why: &str, help: &str| Mistake::new(path.place.clone(), format!("{} {why}", quote(path.value)), help);
+    refuse_nul(path.place.clone(), path.value)?;
+    if path.value.starts_with(['/', '~']) || path.value.contains('$') {
+        let why = if path.value.contains('$') {
+            "is taken as it is, and nothing expands `$`"
+        } else {
+            "is not a path inside the work tree"
+        };
+        return Err(wrong(why, OUTSIDE_HELP));
+    }
+    if path.value.contains(['*', '?']) {
+        return Err(wrong("is a pattern, and `keep` takes plain paths", KEEP_HELP));
+    }
+    let parts: Vec<&str> = path.value.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    if parts.contains(&"..") {
+        return Err(wrong("leads out of the work tree", KEEP_HELP));
+    }
+    if parts.iter().any(|part| part.eq_ignore_ascii_case(".git")) {
+        return Err(wrong("belongs to git and cannot be kept", KEEP_HELP));
+    }
+    if parts.is_empty() {
+        return Err(wrong("names nothing inside the work tree", KEEP_HELP));
+    }
+    Ok(parts.join("/"))
+}

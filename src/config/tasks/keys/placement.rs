@@ -1,0 +1,32 @@
+//! Readers of the keys that say what a task waits for, and where it runs.
+
+use super::super::draft::Draft;
+use super::super::limits::MAX_LABELS;
+use super::super::mistake::{Mistake, quote};
+use super::super::value::{Placed, TableEntry};
+use crate::model::Label;
+
+pub(super) fn read_needs(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> Result<(), Mistake> {
+    let needs = entry.texts("list the names of tasks, such as `needs = [\"build\"]`", &mut draft.found)?;
+    draft.needs = needs.into_iter().map(|need| Placed { place: need.place, value: need.value.into() }).collect();
+    Ok(())
+}
+
+pub(super) fn read_labels(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> Result<(), Mistake> {
+    let help = "a label is WORD or KEY=VALUE, with letters, digits and . _ - + : @ / only,\n\
+                such as `labels = [\"gpu\", \"os=linux\"]`";
+    let mut labels = Vec::new();
+    for label in entry.texts(help, &mut draft.found)? {
+        let message = || format!("{} is not a label", quote(label.value));
+        let read = Label::new(label.value).map_err(|_| Mistake::new(label.place.clone(), message(), help));
+        labels.extend(draft.found.unless_wrong(read));
+    }
+    labels.sort();
+    labels.dedup();
+    if labels.len() > MAX_LABELS {
+        let message = format!("a task has at most {MAX_LABELS} labels");
+        return Err(entry.wrong(message, "name what a runner must offer, and no more"));
+    }
+    draft.placement.labels = labels;
+    Ok(())
+}
