@@ -51,6 +51,14 @@ pub(crate) fn moment(at_ms: i64) -> String {
     }
 }
 
+/// Formats a time as the log of a role does: `2026-11-23T14:05:10.250Z`.
+pub(crate) fn precise_moment(at_ms: i64) -> String {
+    match Timestamp::from_millisecond(at_ms) {
+        Ok(timestamp) => timestamp.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string(),
+        Err(_) => format!("{at_ms} ms"),
+    }
+}
+
 /// Formats a size: `12 B`, `3.4 KiB`, `120 MiB`.
 pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];

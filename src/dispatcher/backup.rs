@@ -12,6 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::data_dir::{DataDir, LogPlace, create_private};
+use super::logs::TIMES_EXTENSION;
 use crate::clock;
 use crate::locked::Locked;
 use crate::model::{BuildId, WholeBuild};
@@ -181,12 +182,18 @@ fn copy_tree(from: &Path, to: &Path) -> Result<(u64, u64), BackupError> {
             continue;
         }
         match fs::copy(&source, &target) {
+            Ok(_) if is_times(&source) => {}
             Ok(size) => (files, bytes) = (files + 1, bytes + size),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed("copy", &source)(error)),
         }
     }
     Ok((files, bytes))
+}
+
+/// Whether this is the file with the times of a log. It goes wherever its log goes, and does not count.
+fn is_times(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == TIMES_EXTENSION)
 }
 
 /// Returns the entries of a directory: none if it is not there.
@@ -197,12 +204,15 @@ fn entries(directory: &Path) -> io::Result<Vec<DirEntry>> {
     }
 }
 
-/// Returns the numbers of files and bytes below a directory.
+/// Returns the numbers of files and bytes below a directory, without the times of logs.
 pub(super) fn measure(directory: &Path) -> io::Result<(u64, u64)> {
     let (mut files, mut bytes) = (0, 0);
     for entry in entries(directory)? {
         // Files that vanish after they were listed do not count.
         let Ok(meta) = entry.metadata() else { continue };
+        if is_times(&entry.path()) {
+            continue;
+        }
         let (more, size) = if meta.is_dir() { measure(&entry.path())? } else { (1, meta.len()) };
         (files, bytes) = (files + more, bytes + size);
     }

@@ -2,15 +2,17 @@
 //! may trust the values. In the dispatcher, only this file and `session/` see both.
 
 use super::grants::StoredBytes;
+use super::logs::TimedOffset;
 use crate::git::without_secrets;
 use crate::model::reason::{LossReason, RefusalReason};
 use crate::model::{
     AttemptId, BranchName, BuildSource, CommitId, Incarnation, Isolation, Label, LogSummary, Outcome, RepoName,
-    RunnerName, SessionId, SpawnId, StreamId, StreamKind, StreamSummary, Trigger,
+    RunnerName, SessionId, SpawnId, StreamId, StreamKind, StreamSummary, Trigger, WallTime,
 };
 use crate::protocol::hello::{ErrorCode, Hello, Refusal};
 use crate::protocol::limits::{
-    MAX_BRANCH_BYTES, MAX_LABELS, MAX_RANGE_COMMITS, MAX_SENTENCE_BYTES, MAX_SLOTS, MAX_SOURCE_BYTES, MAX_STREAMS,
+    MAX_AGES, MAX_BRANCH_BYTES, MAX_LABELS, MAX_RANGE_COMMITS, MAX_SENTENCE_BYTES, MAX_SLOTS, MAX_SOURCE_BYTES,
+    MAX_STREAMS,
 };
 use crate::protocol::observer::FromObserver;
 use crate::protocol::runner::{self as wire, FromRunner, LogOffset, Runtask, StreamEnd, StreamName, WireTask};
@@ -189,6 +191,18 @@ pub(crate) fn stream(attempt: u64, name: &StreamName) -> Result<StreamId, Refusa
     Ok(StreamId { attempt: AttemptId(attempt), kind })
 }
 
+/// Returns the times of the bytes of a piece, as offsets in the stream, given the ages that its runner names. The
+/// runner's clock does not matter.
+pub(crate) fn times_of_piece(offset: u64, len: u64, ages: &[(u64, u64)], now: WallTime) -> Vec<TimedOffset> {
+    let before = |age: u64| now.0.saturating_sub_unsigned(age).max(0);
+    let named = ages.iter().take(MAX_AGES).take_while(|(after, _)| *after < len);
+    let mut times: Vec<TimedOffset> = named.map(|(after, age)| (offset.saturating_add(*after), before(*age))).collect();
+    if times.is_empty() {
+        times.push((offset, now.0));
+    }
+    times
+}
+
 fn stream_name(kind: &StreamKind) -> StreamName {
     match kind {
         StreamKind::Log => StreamName::Log,
@@ -339,5 +353,13 @@ mod tests {
             "`a\\0b` is no name of a branch: git does not allow it, see git-check-ref-format(1)"
         );
         assert!(source(&"x".repeat(MAX_SOURCE_BYTES)).is_ok() && source(&"x".repeat(MAX_SOURCE_BYTES + 1)).is_err());
+    }
+
+    #[test]
+    fn the_times_of_a_piece_are_counted_back_from_its_arrival() {
+        let times = |ages: &[(u64, u64)]| times_of_piece(100, 50, ages, WallTime(9000));
+        assert_eq!(times(&[]), [(100, 9000)]);
+        assert_eq!(times(&[(0, 2000), (10, 1)]), [(100, 7000), (110, 8999)]);
+        assert_eq!(times(&[(0, u64::MAX), (50, 1)]), [(100, 0)], "what is behind the piece does not count");
     }
 }

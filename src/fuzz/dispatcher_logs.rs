@@ -79,6 +79,7 @@ impl Stage {
             place: Self::place(),
             offset: offset as u64,
             bytes,
+            times: vec![(offset as u64, 1000)],
             answer,
         });
         let expected = if offset > before { before } else { before.max(end) };
@@ -159,7 +160,7 @@ mod tests {
         let log = LogSummary { bytes: 8, crc32: crc32fast::hash(&bytes), missing: None };
         let (attempt, place) = (ATTEMPT, Stage::place());
         let stream = StreamId::log(attempt);
-        let chunk = ToLogs::Chunk { stream, place, offset: 0, bytes, answer: answer.clone() };
+        let chunk = ToLogs::Chunk { stream, place, offset: 0, bytes, times: Vec::new(), answer: answer.clone() };
         let (session, outcome, duration_ms) = (SessionId(1), Outcome::Passed, None);
         stage.logs.handle(chunk);
         stage.logs.handle(ToLogs::Seal(Seal {
@@ -204,13 +205,13 @@ mod tests {
         for (at, offset, bytes) in [(0, 0, &b"pri"[..]), (1, 0, b"meas"), (0, 3, b"nted"), (1, 4, b"ur")] {
             let (stream, place) = (StreamId { attempt: ATTEMPT, kind: kinds[at].clone() }, places[at].clone());
             let (bytes, answer) = (bytes.to_vec(), answer.clone());
-            stage.logs.handle(ToLogs::Chunk { stream, place, offset, bytes, answer });
+            stage.logs.handle(ToLogs::Chunk { stream, place, offset, bytes, times: Vec::new(), answer });
         }
         stage.logs.handle(seal());
         assert!(stage.core.try_recv().is_err(), "a stream is not whole");
         let stream = StreamId { attempt: ATTEMPT, kind: report };
         let (place, bytes) = (places[1].clone(), b"ed".to_vec());
-        stage.logs.handle(ToLogs::Chunk { stream, place, offset: 6, bytes, answer: answer.clone() });
+        stage.logs.handle(ToLogs::Chunk { stream, place, offset: 6, bytes, times: Vec::new(), answer: answer.clone() });
         stage.logs.handle(seal());
         assert!(stage.core.try_recv().is_ok());
         for (place, bytes) in places.iter().zip(whole) {

@@ -188,7 +188,13 @@ mod tests {
     fn streams() -> impl Strategy<Value = Vec<u8>> {
         let bytes = |longest| prop::collection::vec(any::<u8>(), 0..longest);
         let log = (any::<u64>(), bytes(9_000)).prop_map(|(offset, payload)| {
-            let message = FromRunner::Log { attempt: 1, stream: StreamName::Log, offset, bytes: payload.len() as u64 };
+            let message = FromRunner::Log {
+                attempt: 1,
+                stream: StreamName::Log,
+                offset,
+                bytes: payload.len() as u64,
+                ages: Vec::new(),
+            };
             Frame::with_payload(&message, payload)
         });
         let unknown = bytes(9_000).prop_map(|payload| Frame {

@@ -33,3 +33,5 @@ pub const MAX_HAVES: usize = 64;
 pub const MAX_STREAMS: usize = 256;
 /// The longest text of an `error`, in bytes. The names of a thousand tasks of a usual length fit; longer texts are cut.
 pub const MAX_REFUSAL_BYTES: usize = 32 * 1024;
+/// The most pairs in the `ages` of a `log` that count.
+pub const MAX_AGES: usize = 512;

@@ -82,13 +82,23 @@ pub struct LogQuestion {
     pub offset: u64,
     #[serde(default)]
     pub follow: bool,
+    /// Whether pieces are cut where another time begins, and have `at_ms`. False by default.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub times: bool,
 }
 
 impl LogQuestion {
     /// The question for the log of one attempt.
     #[must_use]
     pub fn of_attempt(build: u64, task: &str, number: u32, offset: u64, follow: bool) -> Self {
-        Self { build: build.to_string(), task: Some(task.to_owned()), number: Some(number), offset, follow }
+        Self {
+            build: build.to_string(),
+            task: Some(task.to_owned()),
+            number: Some(number),
+            offset,
+            follow,
+            times: false,
+        }
     }
 }
 
@@ -105,7 +115,16 @@ pub enum ToOperator {
     /// Answers `runners`.
     Runners(RunnersReport),
     /// Carries a piece of a log: `bytes` raw bytes follow, which belong at `offset`.
-    Log { build: u64, task: String, number: u32, offset: u64, bytes: u64 },
+    Log {
+        build: u64,
+        task: String,
+        number: u32,
+        offset: u64,
+        bytes: u64,
+        /// The time of the first byte, if times were asked for and are known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at_ms: Option<i64>,
+    },
     /// States that the log ends here: for good, or for now if the attempt is executing.
     LogEnd {
         build: u64,

@@ -63,6 +63,10 @@ pub enum FromRunner {
         stream: StreamName,
         offset: u64,
         bytes: u64,
+        /// When the bytes were read: pairs of an offset in the piece and the age of the byte there in milliseconds, in
+        /// ascending order of offsets. The age holds up to the next pair. By default all bytes are new.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        ages: Vec<(u64, u64)>,
     },
     /// Reports the end of the attempt. Answer: `ok`, `stale`, or `log_ack` if bytes of a stream are missing; the runner
     /// then sends those, and this message again.

@@ -26,6 +26,7 @@ mod limits;
 mod listening;
 mod machine;
 mod output;
+mod read_times;
 mod recovery;
 mod routes;
 mod session;

@@ -8,11 +8,13 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crc32fast::Hasher;
 
-use crate::model::LogSummary;
+use super::read_times::ReadTimes;
+use crate::clock;
+use crate::model::{LogSummary, Moment};
 
 const COPY_BYTES: usize = 256 * 1024;
 
@@ -23,6 +25,8 @@ pub(super) struct Spool {
     file: OnceLock<File>,
     /// Bytes that are complete in the file.
     len: AtomicU64,
+    /// When the bytes were read.
+    times: Mutex<ReadTimes>,
     /// The uploader was told of bytes and has not looked at them yet.
     pub(super) is_announced: AtomicBool,
 }
@@ -30,7 +34,13 @@ pub(super) struct Spool {
 impl Spool {
     /// The spool of an attempt that begins.
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, file: OnceLock::new(), len: AtomicU64::new(0), is_announced: AtomicBool::new(false) }
+        Self {
+            path,
+            file: OnceLock::new(),
+            len: AtomicU64::new(0),
+            times: Mutex::default(),
+            is_announced: AtomicBool::new(false),
+        }
     }
 
     /// Opens the spool of an earlier run. Returns `None` if the attempt had printed nothing.
@@ -70,6 +80,12 @@ impl Spool {
         Ok(bytes)
     }
 
+    /// Returns how old the bytes of a piece are at `now`, as pairs of an offset in the piece and an age in
+    /// milliseconds; none for bytes of an earlier run.
+    pub(super) fn ages(&self, offset: u64, length: u64, now: Moment) -> Vec<(u64, u64)> {
+        self.times.lock().unwrap_or_else(PoisonError::into_inner).ages(offset, length, now)
+    }
+
     /// Deletes the file, if there is one. A reader that has it open may go on.
     pub(super) fn remove(&self) {
         if self.file.get().is_some() {
@@ -85,8 +101,9 @@ impl Spool {
                 self.file.get_or_init(|| file)
             }
         };
-        // First the bytes, then the length: a reader never sees a length whose bytes are not in the file.
+        // First the bytes and their time, then the length: a reader never sees a length without them.
         file.write_all(bytes)?;
+        self.times.lock().unwrap_or_else(PoisonError::into_inner).note(self.len(), clock::now());
         self.len.fetch_add(bytes.len() as u64, Ordering::Release);
         Ok(())
     }

@@ -151,9 +151,9 @@ pub(super) fn draining() -> Frame {
     Frame::new(&FromRunner::Draining)
 }
 
-pub(super) fn log_piece(stream: &StreamId, offset: u64, bytes: Vec<u8>) -> Frame {
+pub(super) fn log_piece(stream: &StreamId, offset: u64, bytes: Vec<u8>, ages: Vec<(u64, u64)>) -> Frame {
     let (attempt, stream) = (stream.attempt.0, stream_name(&stream.kind));
-    let message = FromRunner::Log { attempt, stream, offset, bytes: bytes.len() as u64 };
+    let message = FromRunner::Log { attempt, stream, offset, bytes: bytes.len() as u64, ages };
     Frame::with_payload(&message, bytes)
 }
 

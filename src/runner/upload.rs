@@ -133,7 +133,10 @@ impl Uploading {
             let Some(what) = self.deliveries.next(clock::now()) else { return };
             let frame = match &what {
                 NextToSend::Piece { stream, offset, length } => match self.read(stream, *offset, *length) {
-                    Ok(bytes) => Some(translate::log_piece(stream, *offset, bytes)),
+                    Ok(bytes) => {
+                        let ages = self.ages(stream, *offset, bytes.len() as u64);
+                        Some(translate::log_piece(stream, *offset, bytes, ages))
+                    }
                     Err(error) => {
                         log::error!("could not read the spooled {stream}: {error}");
                         self.deliveries.forget(stream.attempt);
@@ -148,6 +151,10 @@ impl Uploading {
 
     fn read(&self, stream: &StreamId, offset: u64, length: u64) -> io::Result<Vec<u8>> {
         self.spools.get(stream).map_or(Ok(Vec::new()), |source| source.spool.read(offset, length))
+    }
+
+    fn ages(&self, stream: &StreamId, offset: u64, length: u64) -> Vec<(u64, u64)> {
+        self.spools.get(stream).map_or(Vec::new(), |open| open.spool.ages(offset, length, clock::now()))
     }
 
     fn note(&mut self, note: Upload) {

@@ -16,6 +16,7 @@ use super::show::build_named;
 use super::{CliError, ExitCode, Output};
 use crate::protocol::operator::{BuildReport, FromOperator, LogQuestion, ToOperator};
 use end_note::end_note;
+use lines::{Content, Lines, Prefixes};
 use waits::Waits;
 use whole_build::BuildLogs;
 
@@ -26,6 +27,8 @@ writing.
 Without TASK, the logs of all tasks are printed: one after the other, or with -f as they are written, until the build \
 is finished. Each line then begins with the name of its task (`test.2` for the second attempt), unless the build has \
 only one task.
+
+With --timestamps each line begins with the time at which the runner read its first byte, within about 0.1 s.
 
 Examples:
   surveil logs latest
@@ -49,8 +52,21 @@ pub(crate) struct LogsFlags {
     /// Skip this many bytes at the beginning
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     offset: u64,
+    /// Print when each line was begun, before the line
+    #[arg(short, long)]
+    timestamps: bool,
     #[command(flatten)]
     operator: DispatchFlags,
+}
+
+/// What is printed of the log of one attempt.
+struct TaskLog<'a> {
+    /// The part that is still missing.
+    wanted: LogQuestion,
+    waits: Option<Waits>,
+    /// The lines, if each gets its time; else the bytes are printed as they come.
+    lines: Option<(Prefixes, Lines)>,
+    out: &'a mut Output,
 }
 
 /// Copies the log to standard output.
@@ -65,13 +81,17 @@ pub(crate) fn run(flags: LogsFlags, out: &mut Output) -> Result<ExitCode, CliErr
             return whole_build(&flags, session, report, out);
         }
     }
-    let mut wanted = LogQuestion { build, task, number: flags.attempt, offset: flags.offset, follow: flags.follow };
-    if wanted.follow {
-        let mut waits = Some(Waits::tell(&flags.operator, &wanted.build, wanted.task.as_deref())?);
+    let LogsFlags { attempt: number, offset, follow, timestamps: times, .. } = flags;
+    let content = Content { names: false, times };
+    let lines = times.then(|| (Prefixes::new(std::iter::empty(), false, content), Lines::new("", 0, 1)));
+    let wanted = LogQuestion { build, task, number, offset, follow, times };
+    let mut log = TaskLog { wanted, waits: None, lines, out };
+    if follow {
+        log.waits = Some(Waits::tell(&flags.operator, &log.wanted.build, log.wanted.task.as_deref())?);
         // The log continues where it stopped, so a follower does not notice a restart of the dispatcher.
-        flags.operator.persist(session, |session| pass_on(session, &mut wanted, &mut waits, out))?;
+        flags.operator.persist(session, |session| log.pass_on(session))?;
     } else {
-        pass_on(&mut session, &mut wanted, &mut None, out)?;
+        log.pass_on(&mut session)?;
     }
     Ok(ExitCode::Ok)
 }
@@ -84,7 +104,7 @@ fn whole_build(
     out: &mut Output,
 ) -> Result<ExitCode, CliError> {
     let is_growing = report.finished_ms.is_none() && session.is_live();
-    let mut logs = BuildLogs::new(report, out);
+    let mut logs = BuildLogs::new(report, flags.timestamps, out);
     if flags.follow && is_growing {
         flags.operator.persist(session, |session| logs.follow(&flags.operator, session))?;
     } else {
@@ -93,29 +113,43 @@ fn whole_build(
     Ok(ExitCode::Ok)
 }
 
-/// Requests the log and copies it to its end. Updates `wanted` to the part that is still missing.
-fn pass_on(
-    session: &mut Session,
-    wanted: &mut LogQuestion,
-    waits: &mut Option<Waits>,
-    out: &mut Output,
-) -> Result<(), CliError> {
-    let mut message = session.ask(&FromOperator::Logs(wanted.clone()))?;
-    // The wait is over.
-    *waits = None;
-    // A quiet task may write nothing for longer than the dispatcher's timeout.
-    let _alive = session.keep_alive()?;
-    let mut payload = Vec::new();
-    while let ToOperator::Log { build, task, number, offset, bytes } = message {
-        session.payload(bytes, &mut payload)?;
-        out.bytes(&payload)?;
-        // From now on exactly this attempt is requested, even if another one begins meanwhile.
-        *wanted = LogQuestion::of_attempt(build, &task, number, offset.saturating_add(bytes), wanted.follow);
-        message = session.next()?;
+impl TaskLog<'_> {
+    /// Requests the log and copies it to its end.
+    fn pass_on(&mut self, session: &mut Session) -> Result<(), CliError> {
+        let mut message = session.ask(&FromOperator::Logs(self.wanted.clone()))?;
+        // The wait is over.
+        self.waits = None;
+        // A quiet task may write nothing for longer than the dispatcher's timeout.
+        let _alive = session.keep_alive()?;
+        let mut payload = Vec::new();
+        while let ToOperator::Log { build, task, number, offset, bytes, at_ms } = message {
+            session.payload(bytes, &mut payload)?;
+            match &mut self.lines {
+                Some((prefixes, lines)) => {
+                    let mut text = Vec::new();
+                    lines.push((&payload, at_ms), prefixes, &mut text);
+                    self.out.bytes(&text)?;
+                }
+                None => self.out.bytes(&payload)?,
+            }
+            // From now on exactly this attempt is requested, even if another one begins meanwhile.
+            let LogQuestion { follow, times, .. } = self.wanted;
+            let rest = LogQuestion::of_attempt(build, &task, number, offset.saturating_add(bytes), follow);
+            self.wanted = LogQuestion { times, ..rest };
+            message = session.next()?;
+        }
+        let ToOperator::LogEnd { outcome, missing, .. } = message else { return Err(CliError::Unexpected("`logs`")) };
+        if let Some((prefixes, lines)) = &mut self.lines {
+            let mut text = Vec::new();
+            lines.end(prefixes, &mut text);
+            self.out.bytes(&text)?;
+            if let Some(text) = prefixes.note_of_missing_times() {
+                note(text);
+            }
+        }
+        if let Some(text) = end_note(outcome.as_deref(), missing.as_deref()) {
+            note(&text);
+        }
+        Ok(())
     }
-    let ToOperator::LogEnd { outcome, missing, .. } = message else { return Err(CliError::Unexpected("`logs`")) };
-    if let Some(text) = end_note(outcome.as_deref(), missing.as_deref()) {
-        note(&text);
-    }
-    Ok(())
 }

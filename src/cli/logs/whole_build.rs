@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::end_note::end_note;
-use super::lines::{Lines, Prefixes};
+use super::lines::{Content, Lines, Prefixes};
 use super::waits::Waits;
 use crate::cli::flags::DispatchFlags;
 use crate::cli::reconnect::note;
@@ -47,11 +47,12 @@ struct Printed {
 
 impl<'a> BuildLogs<'a> {
     /// Begins with the newest attempt of each job, as the report has them.
-    pub(super) fn new(build: BuildReport, out: &'a mut Output) -> Self {
+    pub(super) fn new(build: BuildReport, times: bool, out: &'a mut Output) -> Self {
         let first: Vec<u32> =
             build.jobs.iter().map(|job| job.attempts.last().map_or(1, |newest| newest.number)).collect();
         let attempts = build.jobs.iter().zip(&first).map(|(job, number)| (&*job.task, *number));
-        let prefixes = (build.jobs.len() > 1).then(|| Prefixes::new(attempts, out.is_coloured()));
+        let content = Content { names: build.jobs.len() > 1, times };
+        let prefixes = (content != Content::default()).then(|| Prefixes::new(attempts, out.is_coloured(), content));
         Self { known: build, out, prefixes, first, logs: BTreeMap::new() }
     }
 
@@ -129,7 +130,8 @@ impl<'a> BuildLogs<'a> {
     fn question(&self, key: Key, follow: bool) -> LogQuestion {
         let task = self.known.jobs.get(key.0).map_or("", |job| &job.task);
         let offset = self.logs.get(&key).map_or(0, |log| log.offset);
-        LogQuestion::of_attempt(self.known.build, task, key.1, offset, follow)
+        let times = self.prefixes.as_ref().is_some_and(|prefixes| prefixes.content.times);
+        LogQuestion { times, ..LogQuestion::of_attempt(self.known.build, task, key.1, offset, follow) }
     }
 
     /// Prints news of a log. Returns true if it was the log's end.
@@ -139,10 +141,10 @@ impl<'a> BuildLogs<'a> {
         let task = known.jobs.get(key.0).map_or("", |job| &job.task);
         let log = logs.entry(key).or_insert_with(|| Printed::new(task, key));
         let is_over = match news {
-            LogNews::Piece { offset, bytes } => {
+            LogNews::Piece { offset, bytes, at_ms } => {
                 log.offset = offset.saturating_add(bytes.len() as u64);
                 match prefixes {
-                    Some(prefixes) => log.lines.push(&bytes, prefixes, &mut text),
+                    Some(prefixes) => log.lines.push((&bytes, at_ms), prefixes, &mut text),
                     None => text = bytes,
                 }
                 false
@@ -159,6 +161,9 @@ impl<'a> BuildLogs<'a> {
                 true
             }
         };
+        if let Some(text) = prefixes.as_mut().and_then(Prefixes::note_of_missing_times) {
+            note(text);
+        }
         if !text.is_empty() {
             out.bytes(&text)?;
         }
@@ -184,7 +189,7 @@ impl Printed {
 
 /// News of one log.
 enum LogNews {
-    Piece { offset: u64, bytes: Vec<u8> },
+    Piece { offset: u64, bytes: Vec<u8>, at_ms: Option<i64> },
     End { outcome: Option<String>, missing: Option<String> },
 }
 
@@ -277,10 +282,10 @@ fn read(
     let _alive = session.keep_alive()?;
     loop {
         let message = session.next()?;
-        let news = if let ToOperator::Log { offset, bytes: length, .. } = message {
+        let news = if let ToOperator::Log { offset, bytes: length, at_ms, .. } = message {
             let mut bytes = Vec::new();
             session.payload(length, &mut bytes)?;
-            LogNews::Piece { offset, bytes }
+            LogNews::Piece { offset, bytes, at_ms }
         } else if let ToOperator::LogEnd { outcome, missing, .. } = message {
             LogNews::End { outcome, missing }
         } else {

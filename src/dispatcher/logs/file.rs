@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 
 use crc32fast::Hasher;
 
+use super::times::TimesFile;
+
 /// A log file that is open for writing.
 pub(super) struct LogFile {
     file: File,
     len: u64,
     hasher: Hasher,
+    times: TimesFile,
     /// The directory whose entry for this file has not been synced yet.
     unsynced_directory: Option<PathBuf>,
 }
@@ -34,7 +37,7 @@ impl LogFile {
             hasher.update(&buffer[..count]);
             len += count as u64;
         }
-        Ok(Self { file, len, hasher, unsynced_directory: (len == 0).then_some(directory) })
+        Ok(Self { file, len, hasher, times: TimesFile::of(path), unsynced_directory: (len == 0).then_some(directory) })
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -52,9 +55,15 @@ impl LogFile {
         Ok(())
     }
 
+    /// Notes when the bytes from `offset` on were written, before they are appended: who reads them then knows it.
+    pub(super) fn note_time(&mut self, offset: u64, at_ms: i64) {
+        self.times.note(offset, at_ms);
+    }
+
     /// Empties the file, because its bytes are not those that were sent.
     pub(super) fn clear(&mut self) -> io::Result<()> {
         self.file.set_len(0)?;
+        self.times.clear()?;
         self.len = 0;
         self.hasher = Hasher::new();
         Ok(())

@@ -2,14 +2,22 @@
 
 use crossbeam_channel::Sender;
 
+use super::times::TimedOffset;
 use crate::dispatcher::data_dir::LogPlace;
 use crate::dispatcher::session::RunnerOutbox;
 use crate::model::{AttemptId, LogSummary, Outcome, SessionId, StreamId, StreamKind};
 
 /// A message to the logs thread.
 pub(crate) enum ToLogs {
-    /// A piece of a stream, which belongs at `offset`.
-    Chunk { stream: StreamId, place: LogPlace, offset: u64, bytes: Vec<u8>, answer: RunnerOutbox },
+    /// A piece of a stream, which belongs at `offset`, and when its bytes were written: offsets in the stream.
+    Chunk {
+        stream: StreamId,
+        place: LogPlace,
+        offset: u64,
+        bytes: Vec<u8>,
+        times: Vec<TimedOffset>,
+        answer: RunnerOutbox,
+    },
     /// A result whose streams should be whole by now.
     Seal(Seal),
     /// The attempt has an outcome: its files are closed, and followers are woken for the end.

@@ -17,8 +17,10 @@ mod file;
 pub(crate) mod fuzz;
 mod inbox;
 mod sender;
+mod times;
 mod writer;
 
 pub(crate) use inbox::{Seal, StreamSeal, ToLogs};
 pub(crate) use sender::{Following, LogSender};
+pub(crate) use times::{TIMES_EXTENSION, TimedOffset, times_of};
 pub(crate) use writer::Logs;

@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use super::disk_full::{self, Missed, Room};
 use super::file::LogFile;
 use super::inbox::{Seal, StreamSeal, ToLogs};
+use super::times::TimedOffset;
 use crate::clock;
 use crate::dispatcher::core::ToCore;
 use crate::dispatcher::data_dir::{DataDir, LogPlace};
@@ -73,12 +74,12 @@ impl Logs {
 
     pub(super) fn handle(&mut self, message: ToLogs) {
         match message {
-            ToLogs::Chunk { stream, place, offset, bytes, answer } => {
+            ToLogs::Chunk { stream, place, offset, bytes, times, answer } => {
                 if self.room.cut.contains(&stream) {
                     answer.acknowledge(&stream, offset + bytes.len() as u64);
                     return;
                 }
-                match self.write(&stream, &place, offset, &bytes, &answer) {
+                match self.write(&stream, &place, (offset, &bytes, &times), &answer) {
                     Ok(0) => {}
                     Ok(_) => drop(self.room.short.remove(&stream)),
                     Err(error) => self.not_written(&stream, &place, &answer, &error),
@@ -108,8 +109,7 @@ impl Logs {
         &mut self,
         stream: &StreamId,
         place: &LogPlace,
-        offset: u64,
-        bytes: &[u8],
+        (offset, bytes, times): (u64, &[u8], &[TimedOffset]),
         answer: &RunnerOutbox,
     ) -> io::Result<usize> {
         let open = self.open(stream, place)?;
@@ -117,6 +117,15 @@ impl Logs {
         let mut written = 0;
         if offset <= have {
             let known = usize::try_from(have - offset).unwrap_or(usize::MAX).min(bytes.len());
+            if known < bytes.len() {
+                // The time of the first new byte is that of the last noted offset at or before it.
+                let noted = times.partition_point(|(at, _)| *at <= have);
+                let first = times.get(noted.saturating_sub(1)).map(|(_, at_ms)| (have, *at_ms));
+                let later = times.get(noted..).unwrap_or_default().iter().copied();
+                for (at, at_ms) in first.into_iter().chain(later) {
+                    open.file.note_time(at, at_ms);
+                }
+            }
             open.file.append(&bytes[known..])?;
             written = bytes.len() - known;
         }

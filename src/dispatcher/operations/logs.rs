@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, bounded};
 use super::error::OperationError;
 use super::questions::Operations;
 use crate::dispatcher::data_dir::LogPlace;
-use crate::dispatcher::logs::Following;
+use crate::dispatcher::logs::{Following, times_of};
 use crate::model::{Attempt, Build, Job};
 
 /// The largest piece of a log that is read at once.
@@ -29,6 +29,8 @@ pub(crate) struct OpenLog<'a> {
     /// The attempt as it was at the last [`OpenLog::refresh`].
     pub(crate) attempt: Attempt,
     offset: u64,
+    /// Whether pieces are cut where another time begins.
+    with_times: bool,
     /// Woken when the log grows or ends, if it is followed.
     pub(crate) woken: Receiver<()>,
     /// Keeps the subscription at the logs thread.
@@ -76,12 +78,20 @@ impl Operations {
     }
 
     /// Opens the log of an attempt at the offset `at`; with `follow`, it is woken as long as the attempt is executing.
-    pub(crate) fn open_log(&self, build: &Build, job: &Job, attempt: Attempt, at: u64, follow: bool) -> OpenLog<'_> {
+    pub(crate) fn open_log(
+        &self,
+        build: &Build,
+        job: &Job,
+        attempt: Attempt,
+        at: u64,
+        follow: bool,
+        with_times: bool,
+    ) -> OpenLog<'_> {
         let (wake, woken) = bounded(1);
         let follow = follow && attempt.outcome.is_none() && !self.core.is_absent();
         let following = follow.then(|| self.logs.follow(attempt.id, wake));
         let path = self.data.log(&LogPlace::of(build, job, attempt.number));
-        OpenLog { operations: self, path, attempt, offset: at, woken, following }
+        OpenLog { operations: self, path, attempt, offset: at, with_times, woken, following }
     }
 }
 
@@ -95,9 +105,12 @@ impl OpenLog<'_> {
         Ok(self.following.is_none() || self.attempt.outcome.is_some())
     }
 
-    /// Reads the rest of the log in pieces, each with its offset, until `each` returns false. Returns true if the
-    /// present end was reached.
-    pub(crate) fn read(&mut self, mut each: impl FnMut(u64, Vec<u8>) -> bool) -> Result<bool, OperationError> {
+    /// Reads the rest of the log in pieces, each with its offset, and its time if that is wanted and known, until
+    /// `each` returns false. Returns true if the present end was reached.
+    pub(crate) fn read(
+        &mut self,
+        mut each: impl FnMut(u64, Vec<u8>, Option<i64>) -> bool,
+    ) -> Result<bool, OperationError> {
         let path = self.path.clone();
         let fail = |source: io::Error| OperationError::Log { path: path.clone(), source };
         let mut file = match File::open(&self.path) {
@@ -107,19 +120,26 @@ impl OpenLog<'_> {
             Err(error) => return Err(fail(error)),
         };
         // A file system refuses to seek far beyond what a file may have.
-        if file.metadata().map_err(fail)?.len() <= self.offset {
+        let len = file.metadata().map_err(fail)?.len();
+        if len <= self.offset {
             return Ok(true);
         }
         file.seek(SeekFrom::Start(self.offset)).map_err(fail)?;
+        // Read after the length, because times are written before their bytes. Bytes that come later have later times.
+        let end = if self.with_times { len } else { u64::MAX };
+        let times = if self.with_times { times_of(&self.path) } else { Vec::new() };
         loop {
-            let mut bytes = vec![0; PIECE_BYTES];
+            let next = times.partition_point(|(at, _)| *at <= self.offset);
+            let at_ms = next.checked_sub(1).and_then(|last| times.get(last)).map(|(_, at_ms)| *at_ms);
+            let room = times.get(next).map_or(end, |(at, _)| *at).min(end) - self.offset;
+            let mut bytes = vec![0; usize::try_from(room).unwrap_or(usize::MAX).min(PIECE_BYTES)];
             let count = file.read(&mut bytes).map_err(fail)?;
             if count == 0 {
                 return Ok(true);
             }
             bytes.truncate(count);
             self.offset += count as u64;
-            if !each(self.offset - count as u64, bytes) {
+            if !each(self.offset - count as u64, bytes, at_ms) {
                 return Ok(false);
             }
         }

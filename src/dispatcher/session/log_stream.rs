@@ -33,7 +33,7 @@ fn follow(
     inbox: &Receiver<Incoming<FromOperator>>,
     next: &mut Option<FromOperator>,
 ) -> Result<(), OperationError> {
-    let LogQuestion { build, task, number, offset, follow } = wanted;
+    let LogQuestion { build, task, number, offset, follow, times } = wanted;
     let (build, job) = operations.job_for_log(build, task.as_deref())?;
     let attempt = loop {
         match operations.attempt_for_log(&job, *number)? {
@@ -50,12 +50,12 @@ fn follow(
         }
     };
     let (task, number) = (job.task.name.to_string(), attempt.number);
-    let mut log = operations.open_log(&build, &job, attempt, *offset, *follow);
+    let mut log = operations.open_log(&build, &job, attempt, *offset, *follow, *times);
     loop {
         let is_last = log.refresh()?;
-        let is_there = log.read(|offset, bytes| {
+        let is_there = log.read(|offset, bytes, at_ms| {
             let (build, task, len) = (build.id.0, task.clone(), bytes.len() as u64);
-            let message = ToOperator::Log { build, task, number, offset, bytes: len };
+            let message = ToOperator::Log { build, task, number, offset, bytes: len, at_ms };
             outbox.send_bulk(&Frame::with_payload(&message, bytes))
         })?;
         if !is_there {

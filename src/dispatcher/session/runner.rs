@@ -104,8 +104,8 @@ impl RunnerSession {
                 self.source(AttemptId(attempt), &haves)?;
                 Event::RunnerHeard { session }
             }
-            FromRunner::Log { attempt, stream, offset, bytes } => {
-                return self.log(translate::stream(attempt, &stream)?, offset, bytes);
+            FromRunner::Log { attempt, stream, offset, bytes, ages } => {
+                return self.log(translate::stream(attempt, &stream)?, offset, bytes, &ages);
             }
             result @ FromRunner::Results { .. } => return self.results(result),
             FromRunner::Register { .. } => {
@@ -116,7 +116,7 @@ impl RunnerSession {
     }
 
     /// Passes a piece of a stream on, if this runner holds its lease.
-    fn log(&mut self, stream: StreamId, offset: u64, len: u64) -> Result<bool, SessionError> {
+    fn log(&mut self, stream: StreamId, offset: u64, len: u64, ages: &[(u64, u64)]) -> Result<bool, SessionError> {
         let mut bytes = Vec::new();
         self.session.reader.read_payload(len, &mut bytes).map_err(explain)?;
         let Some(grant) = self.grants.of(stream.attempt) else {
@@ -124,7 +124,8 @@ impl RunnerSession {
             return Ok(true);
         };
         let Some(place) = grant.place(&stream.kind) else { return Ok(self.refuse_stream(&stream)) };
-        let chunk = ToLogs::Chunk { stream, place, offset, bytes, answer: self.to_runner.clone() };
+        let times = translate::times_of_piece(offset, len, ages, clock::wall());
+        let chunk = ToLogs::Chunk { stream, place, offset, bytes, times, answer: self.to_runner.clone() };
         Ok(self.session.shared.logs.send(chunk))
     }
 

@@ -212,7 +212,7 @@ impl Peer {
     pub(super) fn hear_log(&mut self, acknowledge: bool) -> FromRunner {
         loop {
             let message = self.hear();
-            if let FromRunner::Log { attempt, stream: StreamName::Log, offset, bytes } = message {
+            if let FromRunner::Log { attempt, stream: StreamName::Log, offset, bytes, .. } = message {
                 self.take_log(offset, bytes);
                 if acknowledge {
                     self.say(&ToRunner::LogAck { attempt, stream: StreamName::Log, offset: self.log.len() as u64 });

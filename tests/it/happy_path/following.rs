@@ -1,6 +1,6 @@
 //! `surveil logs` of a whole build: every task's lines with its name.
 
-use crate::harness::{Gate, Process, World, text};
+use crate::harness::{self, Gate, Process, World, text, until};
 
 /// Point 26 of the faults from the field. The tasks write in turn, the first one half a line at a time.
 #[test]
@@ -94,4 +94,52 @@ fn a_follower_of_a_build_goes_on_after_a_restart_and_reads_without_a_dispatcher(
     let offline = world.surveil(&["logs", "-f", "b1"]);
     assert!(offline.stderr.contains("no dispatcher runs"), "{offline:?}");
     assert_eq!(offline.ok().lines().count(), 40_002);
+}
+
+/// The line `two` is written while the dispatcher is away. Sabotage tried: the runner sends no ages; its time is that
+/// of the arrival then, and the test fails.
+#[test]
+fn a_line_has_the_time_at_which_it_was_written_whenever_it_arrived() {
+    let world = World::new();
+    let (first, second) = (world.gate("first"), world.gate("second"));
+    let repository = world.repository("app");
+    let script = format!("echo one; printf t\n{}\necho wo\necho half\n{}\necho three", first.wait(), second.wait());
+    let commit = repository.commit_script(&script);
+    let dispatcher = world.dispatcher(&[]);
+    let _observer = world.observer(&[&repository], &[]);
+    let _runner = world.runner("w1", &[]);
+    until("the first line is there", || world.surveil(&["logs", "1"]).stdout == b"one\nt");
+    dispatcher.kill();
+    first.open();
+    let spool = world.path("work-w1/spool");
+    let spooled = || std::fs::read_dir(&spool).into_iter().flatten().flatten().map(|entry| std::fs::read(entry.path()));
+    until("it is spooled", || spooled().flatten().any(|text| text.ends_with(b"two\nhalf\n")));
+    // A file has the time of the same clock.
+    let mark = world.path("mark");
+    std::fs::write(&mark, "").unwrap();
+    let mark = jiff::Timestamp::try_from(std::fs::metadata(&mark).unwrap().modified().unwrap()).unwrap();
+    let _dispatcher = world.dispatcher(&[]);
+    second.open();
+    world.expect(&commit, "passed");
+
+    let text = world.surveil(&["logs", "--timestamps", "1"]).ok();
+    let lines: Vec<(jiff::Timestamp, &str)> = text
+        .lines()
+        .map(|line| line.split_once(' ').unwrap())
+        .inspect(|(time, _)| assert!(time.len() == "2026-11-23T14:05:10.250Z".len(), "{time}"))
+        .map(|(time, line)| (time.parse().unwrap(), line))
+        .collect();
+    let [(one, _), (two, _), (half, _), (three, _)] = lines[..] else { panic!("{text}") };
+    assert_eq!(lines.iter().map(|(_, line)| *line).collect::<Vec<_>>(), ["one", "two", "half", "three"]);
+    assert!(one <= two && two <= half && half <= mark && mark <= three, "{mark}: {text}");
+    assert_eq!(world.surveil(&["logs", "-f", "-t", "latest"]).ok(), text);
+
+    // The log of a build of before has no such file.
+    let backup = world.path("backup");
+    world.surveil(&["backup", harness::text(&backup)]).ok();
+    assert!(backup.join("logs/app/b1/test.1.times").is_file());
+    std::fs::remove_file(world.path("data/logs/app/b1/test.1.times")).unwrap();
+    let old = world.surveil(&["logs", "-t", "latest"]);
+    assert_eq!(old.stderr.matches("have no time").count(), 1, "{old:?}");
+    assert_eq!(old.ok(), "- one\n- two\n- half\n- three\n");
 }
