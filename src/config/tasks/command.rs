@@ -2,10 +2,11 @@
 //! people who come from other programs, so a first item that cannot be a program is a mistake, and whatever else looks
 //! as if a shell were meant is a warning.
 
-use super::draft::Draft;
+use super::draft::{Draft, Run};
 use super::findings::Findings;
 use super::mistake::{Mistake, quote};
-use super::value::{Placed, TableEntry, kind};
+use super::shell::Shell;
+use super::value::{Placed, TableEntry, kind, refuse_nul};
 use crate::model::{Script, visible_char};
 
 const HELP: &str = "write a line for the shell, such as `run = \"make test\"`,\n\
@@ -36,10 +37,7 @@ pub(super) fn read_run(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> Res
             let message = if text.trim().is_empty() { "`run` is empty" } else { "`run` has comments and no command" };
             return Err(entry.wrong(message, HELP));
         }
-        for (message, help) in doubts_of_script(text) {
-            draft.found.warning(entry.wrong(message, help));
-        }
-        draft.recipe.script = Script::stopping_at_failure(text);
+        draft.run = Some(Placed { place: entry.value.span(), value: Run::Text(text.to_owned()) });
         return Ok(());
     }
     let Some(list) = value.as_array() else {
@@ -64,8 +62,39 @@ pub(super) fn read_run(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> Res
     for (word, message, help) in doubts_of_list(&words) {
         draft.found.warning(Mistake::new(word.place.clone(), message, help));
     }
-    draft.recipe.script = Script::Program(words.iter().map(|word| word.value.to_owned()).collect());
+    let words = words.iter().map(|word| word.value.to_owned()).collect();
+    draft.run = Some(Placed { place: entry.value.span(), value: Run::List(words) });
     Ok(())
+}
+
+/// Makes the script of a task, once all of its keys are read: `shell` may stand before `run` or after it. A list does
+/// without a shell, so a task that asks for both is a mistake; `has_own_shell` is false if the shell comes from outside
+/// of the task's table.
+pub(super) fn finish(draft: &mut Draft<'_>, has_own_shell: bool) {
+    let Some(Placed { place, value: run }) = draft.run.take() else { return };
+    match (run, &draft.shell) {
+        (Run::Text(text), shell) => {
+            let shell = shell.as_ref().map(|shell| &shell.value);
+            for (message, help) in doubts_of_script(&text, shell) {
+                draft.found.warning(Mistake::new(place.clone(), message, help));
+            }
+            draft.recipe.script = match shell {
+                None => Script::stopping_at_failure(&text),
+                Some(shell) => Script::Program(shell.words_for(&text)),
+            };
+            if shell.is_none_or(Shell::is_like_sh) {
+                draft.texts.push(text);
+            }
+        }
+        (Run::List(words), shell) => {
+            if let Some(shell) = shell.as_ref().filter(|_| has_own_shell) {
+                let message = "`run` is a list, which is started without a shell, so `shell` has no effect";
+                let help = "leave `shell` out, or write `run` as a string, which is a script for that shell";
+                draft.found.mistake(Mistake::new(shell.place.clone(), message, help));
+            }
+            draft.recipe.script = Script::Program(words);
+        }
+    }
 }
 
 /// Advises what to write in place of a list under a key that other programs use for commands.
@@ -76,15 +105,6 @@ pub(super) fn advice_for_list(entry: &TableEntry<'_, '_>) -> String {
     } else {
         format!("the key is `run`; {}", as_lines(&words))
     }
-}
-
-/// Returns a mistake if the text has a NUL character.
-pub(super) fn refuse_nul(place: std::ops::Range<usize>, text: &str) -> Result<(), Mistake> {
-    if text.contains('\0') {
-        let help = "leave it out: no program can be given one";
-        return Err(Mistake::new(place, "the text has a NUL character", help));
-    }
-    Ok(())
 }
 
 /// Whether a script has a line that is no comment.
@@ -148,16 +168,19 @@ fn doubts_of_list<'w, 't>(words: &'w [Placed<&'t str>]) -> Vec<(&'w Placed<&'t s
     doubts
 }
 
-/// Returns what is probably not meant in a script.
-fn doubts_of_script(text: &str) -> Vec<(String, String)> {
+/// Returns what is probably not meant in a script for `shell`, or for `/bin/sh`.
+fn doubts_of_script(text: &str, shell: Option<&Shell>) -> Vec<(String, String)> {
     let mut doubts = Vec::new();
+    if shell.is_some_and(|shell| !shell.is_like_sh()) {
+        return doubts;
+    }
     let first = text.trim_start().lines().next().unwrap_or_default();
     if let Some(interpreter) = first.strip_prefix("#!") {
         let program = interpreter.split_whitespace().last().unwrap_or_default();
         let name = program.rsplit('/').next().unwrap_or_default();
-        if !matches!(name, "sh" | "dash" | "-e" | "-eu" | "-eux" | "-ex" | "-x") {
+        if shell.is_none() && !matches!(name, "sh" | "dash" | "-e" | "-eu" | "-eux" | "-ex" | "-x") {
             let message = format!("{} is only a comment here: a string is a script for /bin/sh", quote(first));
-            let help = "put the script into a file and run that, or write `run = [\"bash\", \"-e\", \"-c\", \"…\"]`";
+            let help = "write `shell = [\"bash\", \"-euo\", \"pipefail\"]`, or put the script into a file and run that";
             doubts.push((message, help.to_owned()));
         }
     }
@@ -167,10 +190,11 @@ fn doubts_of_script(text: &str) -> Vec<(String, String)> {
     }
     let pipes_into_tee =
         text.replace("||", "").split('|').skip(1).any(|next| next.split_whitespace().next() == Some("tee"));
-    if pipes_into_tee && !text.contains("pipefail") {
+    let has_pipefail = text.contains("pipefail") || shell.is_some_and(Shell::has_pipefail);
+    if pipes_into_tee && !has_pipefail {
         let message = "a failure left of `| tee` is not noticed: a pipe has the exit code of its last program";
         let help = "write into a file and show that, such as `make test > log 2>&1 || { cat log; exit 1; }`,\n\
-                    or write `run = [\"bash\", \"-euo\", \"pipefail\", \"-c\", \"…\"]`";
+                    or write `shell = [\"bash\", \"-euo\", \"pipefail\"]`";
         doubts.push((message.to_owned(), help.to_owned()));
     }
     doubts

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::draft::PlacedTask;
 use super::findings::Findings;
 use super::mistake::Mistake;
-use crate::model::{Label, STOP_AT_FAILURE, Script};
+use crate::model::{Label, Script};
 
 /// Tasks that a warning names before it counts the rest.
 const MAX_NAMED: usize = 3;
@@ -108,7 +108,7 @@ fn look_at_products(tasks: &[PlacedTask], found: &mut Findings) {
 /// Returns the paths that a task plainly makes: what it keeps, and what its script redirects to or names for output.
 fn products(task: &PlacedTask) -> HashSet<String> {
     let mut made: HashSet<String> = task.spec.recipe.keep.iter().cloned().collect();
-    if let Script::Shell(_) = task.spec.recipe.script {
+    if !task.texts.is_empty() {
         let mut before = "";
         for word in words(task) {
             let target = word.trim_start_matches(|c: char| c.is_ascii_digit() || c == '>');
@@ -137,11 +137,11 @@ fn is_after_mkdir(task: &PlacedTask, directory: &str) -> bool {
     })
 }
 
-/// The words of a task's script, or its program with the arguments.
+/// The words of a task's scripts, or its program with the arguments.
 fn words(task: &PlacedTask) -> Box<dyn Iterator<Item = &str> + '_> {
     match &task.spec.recipe.script {
-        Script::Shell(text) => Box::new(text.strip_prefix(STOP_AT_FAILURE).unwrap_or(text).split_whitespace()),
-        Script::Program(words) => Box::new(words.iter().map(String::as_str)),
+        Script::Program(words) if task.texts.is_empty() => Box::new(words.iter().map(String::as_str)),
+        Script::Program(_) | Script::Shell(_) => Box::new(task.texts.iter().flat_map(|text| text.split_whitespace())),
     }
 }
 

@@ -6,8 +6,18 @@ use std::sync::Arc;
 
 use super::PlanContext;
 use super::findings::Findings;
+use super::shell::Shell;
 use super::value::Placed;
 use crate::model::{Placement, Recipe, Script, TaskSpec};
+
+/// The value of `run`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Run {
+    /// A script.
+    Text(String),
+    /// A program with its arguments.
+    List(Vec<String>),
+}
 
 /// A task file whose keys are being read.
 #[derive(Debug)]
@@ -34,7 +44,12 @@ pub(super) struct Draft<'a> {
     /// For keys whose meaning depends on the occasion.
     #[expect(dead_code, reason = "no key depends on it yet")]
     pub(super) context: PlanContext<'a>,
+    /// With a placeholder for the script until all keys are read.
     pub(super) recipe: Recipe,
+    pub(super) run: Option<Placed<Run>>,
+    pub(super) shell: Option<Placed<Shell>>,
+    /// The scripts of the task that are written for a shell such as `/bin/sh`, for the warnings about them.
+    pub(super) texts: Vec<String>,
     /// Without `needs`.
     pub(super) placement: Placement,
     /// Texts with their places: only `graph` knows whether they name tasks.
@@ -45,9 +60,16 @@ pub(super) struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     pub(super) fn new(context: PlanContext<'a>) -> Self {
-        // The script is a placeholder: `run` is required.
-        let recipe = Recipe::new(Script::Shell(String::new()));
-        Self { context, recipe, placement: Placement::default(), needs: Vec::new(), found: Findings::default() }
+        Self {
+            context,
+            recipe: Recipe::new(Script::Shell(String::new())),
+            run: None,
+            shell: None,
+            texts: Vec::new(),
+            placement: Placement::default(),
+            needs: Vec::new(),
+            found: Findings::default(),
+        }
     }
 }
 
@@ -57,4 +79,6 @@ pub(super) struct PlacedTask {
     pub(super) spec: TaskSpec,
     pub(super) name_place: Range<usize>,
     pub(super) needs: Vec<Placed<Arc<str>>>,
+    /// [`Draft::texts`].
+    pub(super) texts: Vec<String>,
 }

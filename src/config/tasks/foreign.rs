@@ -2,7 +2,7 @@
 //! values Surveil takes as they are, under another name, are aliases in [`super::keys::KEYS`].
 
 /// Answers for keys of other programs, each with the keys that it is for. Keys are compared without case, `-` and `_`.
-const ANSWERS: [(&[&str], &str); 21] = [
+const ANSWERS: [(&[&str], &str); 20] = [
     (
         &["image", "container", "docker", "dockerfile", "entrypoint", "platform", "nix"],
         "there are no container images yet: a task is a process on its runner; install there what it needs and\n\
@@ -44,11 +44,6 @@ const ANSWERS: [(&[&str], &str); 21] = [
         &["artifacts", "artifact", "artifactpaths", "outputs", "output", "reports", "persist", "storeartifacts"],
         "there are no artifacts yet: let `run` copy what must stay to a place outside the work tree;\n\
          `keep` is a cache of one runner and hands nothing on",
-    ),
-    (
-        &["shell", "interpreter", "language"],
-        "a string `run` is a script for /bin/sh; for another shell write\n\
-         `run = [\"bash\", \"-e\", \"-c\", \"…\"]`, or call a script file",
     ),
     (
         &["cache", "caches", "savecache", "restorecache", "cachekey"],
@@ -142,9 +137,7 @@ mod tests {
 
     #[test]
     fn what_people_bring_along_is_answered() {
-        for key in
-            ["image", "matrix", "if", "services", "secrets", "artifacts", "shell", "cache", "before_script", "rules"]
-        {
+        for key in ["image", "matrix", "if", "services", "secrets", "artifacts", "cache", "before_script", "rules"] {
             assert!(answer(key).is_some(), "{key}");
         }
         assert_eq!(answer("working-directory"), answer("dir"));

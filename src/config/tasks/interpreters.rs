@@ -33,7 +33,11 @@ pub(super) fn with_carriage_returns(directory: &Path, tasks: &[TaskSpec]) -> Vec
 fn named_files(script: &Script) -> Vec<&str> {
     let words: Vec<&str> = match script {
         Script::Shell(text) => text.strip_prefix(STOP_AT_FAILURE).unwrap_or(text).split_whitespace().collect(),
-        Script::Program(words) => words.iter().take(1).map(String::as_str).collect(),
+        // A script with a shell of its own.
+        Script::Program(words) => match words.as_slice() {
+            [.., option, text] if option == "-c" => text.split_whitespace().collect(),
+            words => words.iter().take(1).map(String::as_str).collect(),
+        },
     };
     let trimmed = words.into_iter().map(|word| word.trim_matches(['"', '\'', ';', '(', ')', '&', '|']));
     let is_inside = |word: &&str| {

@@ -17,6 +17,7 @@ mod keys;
 mod limits;
 mod mistake;
 mod parse;
+mod shell;
 mod suggest;
 mod task;
 mod top_level;

@@ -59,7 +59,8 @@ fn read_task(task: &TableEntry<'_, '_>, file: &mut FileDraft<'_>) -> Option<Plac
             }
         }
     }
-    let Draft { context: _, recipe, placement, needs, found: of_task } = draft;
+    command::finish(&mut draft, table.contains_key("shell"));
+    let Draft { recipe, placement, needs, texts, found: of_task, .. } = draft;
     found.append(of_task);
     if !has_run {
         let help = "add a line that says what to do, such as `run = \"make test\"`";
@@ -70,7 +71,7 @@ fn read_task(task: &TableEntry<'_, '_>, file: &mut FileDraft<'_>) -> Option<Plac
         found.mistake(wrong(message, "put what it does into a script and run that".to_owned()));
     }
     let spec = TaskSpec { name: checked_name?, recipe: Arc::new(recipe), placement };
-    Some(PlacedTask { spec, name_place: task.key_place.clone(), needs })
+    Some(PlacedTask { spec, name_place: task.key_place.clone(), needs, texts })
 }
 
 /// Returns the approximate size of a recipe in the message to a runner.

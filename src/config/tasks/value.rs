@@ -88,6 +88,15 @@ impl<'t, 'i> TableEntry<'t, 'i> {
     }
 }
 
+/// Returns a mistake if the text has a NUL character.
+pub(super) fn refuse_nul(place: Range<usize>, text: &str) -> Result<(), Mistake> {
+    if text.contains('\0') {
+        let help = "leave it out: no program can be given one";
+        return Err(Mistake::new(place, "the text has a NUL character", help));
+    }
+    Ok(())
+}
+
 /// Whether advice can repeat the text between quotation marks.
 fn is_plain(text: &str) -> bool {
     !text.is_empty()

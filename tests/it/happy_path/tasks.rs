@@ -161,6 +161,33 @@ fn a_script_ends_at_the_first_command_that_fails_on_a_runner_and_by_hand() {
     assert!(!by_hand.contains("never"), "{by_hand}");
 }
 
+/// Without the task's own options, the failure left of the pipe would give a green build.
+#[test]
+fn a_script_is_executed_by_the_shell_of_its_task_on_a_runner_and_by_hand() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let commit = repository.commit_tasks(
+        "[task.pipe]\nshell = ['bash', '-euo', 'pipefail']\nrun = \"\"\"\necho first\n(exit 4) | cat\necho never\n\"\"\"\n\
+         [task.loose]\nshell = ['bash']\nrun = '(exit 4) | cat; false; echo \"$BASH_VERSION\" | wc -l'\n\
+         [task.place]\nshell = ['printf', '<%s>', '{}', 'end']\nrun = '$HOME `x`'\n\
+         [task.absent]\nallow_failure = true\nshell = ['no-such-shell', '-e']\nrun = 'true'\n",
+    );
+    let _roles = world.roles(&[&repository]);
+
+    let build = world.expect(&commit, "failed");
+    assert_eq!(job(&build, "pipe").attempts[0].detail.as_deref(), Some("exit code 4"));
+    assert_eq!(world.log_of(&build, "pipe"), "first\n");
+    assert_eq!((world.log_of(&build, "loose").trim(), job(&build, "loose").state.as_str()), ("1", "passed"));
+    assert_eq!(world.log_of(&build, "place"), "<$HOME `x`><end>");
+    let absent = job(&build, "absent");
+    assert_eq!(absent.attempts[0].outcome.as_deref(), Some("could_not_start"));
+    let detail = absent.detail.as_deref().unwrap();
+    assert!(detail.starts_with("could not start: there is no program no-such-shell (looked in "), "{detail}");
+    let by_hand = world.surveil_in(&repository.path, &["run"]).with_code(1);
+    assert!(by_hand.contains("pipe: failed") && by_hand.contains("loose: passed"), "{by_hand}");
+    assert!(by_hand.contains("there is no program no-such-shell"), "{by_hand}");
+}
+
 #[test]
 fn a_list_of_words_is_a_program_that_is_started_without_a_shell() {
     let world = World::new();

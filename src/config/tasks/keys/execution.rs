@@ -1,10 +1,9 @@
 //! Readers of the keys that say what is executed, and where it stands on the runner's disk: environment, limits, files.
 
-use super::super::command::refuse_nul;
 use super::super::draft::Draft;
 use super::super::limits::{MAX_KEEP, MAX_TIMEOUT_MS};
 use super::super::mistake::{Mistake, quote};
-use super::super::value::{Placed, TableEntry, entries, kind};
+use super::super::value::{Placed, TableEntry, entries, kind, refuse_nul};
 use crate::config::quantity;
 
 /// Prefix of the variables that the runner sets. All of it is reserved, so that a later variable breaks nobody's file.

@@ -12,6 +12,7 @@ use super::command;
 use super::draft::Draft;
 use super::limits::MAX_RETRIES;
 use super::mistake::Mistake;
+use super::shell::read_shell;
 use super::value::TableEntry;
 
 /// One key of a task.
@@ -37,6 +38,17 @@ pub(super) static KEYS: &[Key] = &[
         schema: r#"{"type": ["string", "array"], "minLength": 1, "items": {"type": "string"}, "minItems": 1}"#,
         aliases: &["command", "commands", "cmd", "script", "exec", "steps"],
         read: command::read_run,
+    },
+    Key {
+        name: "shell",
+        row: "list of strings | `/bin/sh`, with `set -e` | the program with its options that executes the script",
+        schema: r#"{"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 64}"#,
+        aliases: &["interpreter", "language"],
+        read: |entry, draft| {
+            let shell = read_shell(entry, &mut draft.found)?;
+            draft.shell = shell.or_else(|| draft.shell.take());
+            Ok(())
+        },
     },
     Key {
         name: "needs",

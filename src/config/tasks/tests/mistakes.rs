@@ -73,7 +73,7 @@ fn a_key_of_another_program_is_answered_with_what_there_is_for_it() {
         ("services = ['postgres']", "there are no services yet"),
         ("secrets = ['x']", "there are no secrets yet"),
         ("artifacts = ['x']", "there are no artifacts yet"),
-        ("shell = 'bash'", "a string `run` is a script for /bin/sh"),
+        ("interpreter = 'bash'", "write `shell`; the keys of a task are"),
         ("cache = ['x']", "write `keep`, a list of paths"),
         ("stage = 'x'", "there are no stages: `needs`"),
         ("uses = 'x'", "there are no actions"),

@@ -10,6 +10,7 @@ mod keys;
 mod lists;
 mod mistakes;
 mod properties;
+mod shell;
 
 /// Reads a file without a build.
 fn read(name: &str, text: &[u8]) -> Result<Vec<TaskSpec>, TaskFileError> {
@@ -114,15 +115,16 @@ fn an_unknown_key_names_the_nearest_and_all() {
   |
 3 |   tiemout = \"20m\"
   |   ^^^^^^^
-  = help: write `timeout`; the keys of a task are run, needs, env, timeout, retries, allow_failure, labels, keep, \
-         exclusive"
+  = help: write `timeout`; the keys of a task are run, shell, needs, env, timeout, retries, allow_failure, labels, \
+         keep, exclusive"
     );
     assert_eq!(
         line_error("flavour = 1"),
         "1: unknown key `flavour` in task `a`
 2 | flavour = 1
   | ^^^^^^^
-  = help: the keys of a task are run, needs, env, timeout, retries, allow_failure, labels, keep, exclusive"
+  = help: the keys of a task are run, shell, needs, env, timeout, retries, allow_failure, labels, \
+         keep, exclusive"
     );
     for (typed, meant) in
         [("script", "run"), ("rum", "run"), ("depends_on", "needs"), ("allow-failure", "allow_failure")]
