@@ -226,7 +226,7 @@ impl ToOperator {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::super::operator::{AttemptReport, RunnerReport, WhyLine};
@@ -249,7 +249,7 @@ mod tests {
     }
 
     /// A build with a job for each entry: its attempts, and the length of a text of each.
-    fn build(number: u64, jobs: &[(u32, usize)]) -> BuildReport {
+    pub(crate) fn build(number: u64, jobs: &[(u32, usize)]) -> BuildReport {
         let job = |(at, (attempts, text)): (usize, &(u32, usize))| JobReport {
             job: at as u64,
             task: "x".repeat(*text),
@@ -278,7 +278,7 @@ mod tests {
         }
     }
 
-    fn runner(labels: usize) -> RunnerReport {
+    pub(crate) fn runner(labels: usize) -> RunnerReport {
         RunnerReport {
             name: "w1".into(),
             state: "connected".into(),

@@ -110,49 +110,10 @@ fn keep_newest_attempts(report: &mut BuildReport) {
 mod tests {
     use super::*;
     use crate::protocol::codec;
-    use crate::protocol::operator::{AttemptReport, JobReport, RunnerReport};
+    use crate::protocol::pieces::tests::{build, runner};
 
     fn large_build(number: u64) -> BuildReport {
-        let attempt = AttemptReport {
-            attempt: 1,
-            number: 1,
-            runner: "w1".into(),
-            leased_ms: 0,
-            finished_ms: None,
-            duration_ms: None,
-            outcome: None,
-            detail: None,
-            reason_code: None,
-            log_bytes: 0,
-            log_path: "a".repeat(100),
-        };
-        let job = JobReport {
-            job: 1,
-            task: "t".into(),
-            state: "failed".into(),
-            attempts: vec![attempt; 11],
-            ..JobReport::default()
-        };
-        BuildReport {
-            build: number,
-            repo: "app".into(),
-            branch: "main".into(),
-            commit: "0".repeat(40),
-            trigger: "push".into(),
-            reference: "refs/heads/main".into(),
-            trust: "trusted".into(),
-            before: None,
-            subject: String::new(),
-            author: String::new(),
-            state: "failed".into(),
-            flaky: false,
-            created_ms: 0,
-            rerun_ms: None,
-            finished_ms: None,
-            problem: None,
-            jobs: vec![job; 1000],
-            more: false,
-        }
+        build(number, &[(11, 100); 1000])
     }
 
     #[test]
@@ -187,22 +148,7 @@ mod tests {
     /// Sabotage tried: runners are not counted among what may grow, as it was; both fail.
     #[test]
     fn runners_of_many_labels_fit_a_line_alone_and_in_a_status() {
-        let runner = RunnerReport {
-            name: "w1".into(),
-            state: "connected".into(),
-            connected: true,
-            drained: false,
-            detail: None,
-            reason_code: None,
-            slots: 1,
-            busy: 0,
-            labels: vec!["x".repeat(100); 64],
-            isolation: "subreaper".into(),
-            silent_ms: 0,
-            running: Vec::new(),
-            running_ms: Vec::new(),
-        };
-        let runners = vec![runner; 1000];
+        let runners = vec![runner(64); 1000];
         let alone = frame(ToOperator::Runners(RunnersReport { runners: runners.clone(), more: false }));
         assert!(alone.line.len() <= MAX_LINE_BYTES);
         let Ok(ToOperator::Runners(report)) = codec::decode(alone.line.trim_ascii_end()) else { panic!() };
