@@ -1,13 +1,11 @@
 //! The progress of each stream to the dispatcher. Pure: decides which piece goes next, what an acknowledgement means,
 //! and when to start over. Does no I/O and never reads a clock. The uploader calls it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
 
-use super::limits::{
-    FAST_ACK_MS, LOG_PIECE_MAX, LOG_PIECE_MIN, LOG_STALL_MS, LOG_WINDOW_FIRST, LOG_WINDOW_MAX, LOG_WINDOW_MIN,
-    RESULTS_REPEAT_MS, SLOW_ACK_MS,
-};
+use super::limits::{LOG_STALL_MS, LOG_WINDOW_FIRST, RESULTS_REPEAT_MS};
+use super::stream_delivery::StreamDelivery;
 use crate::model::{AttemptId, Moment, StreamId};
 
 /// The streams that are on their way, and the results that follow them.
@@ -19,23 +17,6 @@ pub(super) struct Deliveries {
     results: BTreeMap<AttemptId, Option<Moment>>,
     /// The stream that was served last. Its successor comes first, so that a flooding attempt holds up no other.
     last: Option<StreamId>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct StreamDelivery {
-    /// Bytes in the spool.
-    len: u64,
-    /// Bytes handed to the session.
-    sent: u64,
-    /// Bytes that the dispatcher has, by its last acknowledgement.
-    acknowledged: u64,
-    /// The most bytes that may be sent and not acknowledged.
-    window: u64,
-    /// The pieces that are not acknowledged, oldest first: the offset behind the last byte of each, and the time at
-    /// which it was sent.
-    pieces: VecDeque<(u64, Moment)>,
-    /// The offset to which an acknowledgement last made the stream go back, and the time.
-    rewound: Option<(u64, Moment)>,
 }
 
 /// The meaning of an acknowledgement.
@@ -185,55 +166,11 @@ impl Deliveries {
     }
 }
 
-impl StreamDelivery {
-    fn new(len: u64) -> Self {
-        Self { len, sent: 0, acknowledged: 0, window: LOG_WINDOW_FIRST, pieces: VecDeque::new(), rewound: None }
-    }
-
-    /// Returns the length of the piece that may be sent now if the connection has `room`, or 0 if there is none.
-    fn next_length(&self, room: u64) -> u64 {
-        let room = self.window.saturating_sub(self.sent - self.acknowledged).min(room);
-        let piece = (self.window / 16).clamp(LOG_PIECE_MIN, LOG_PIECE_MAX);
-        (self.len - self.sent).min(room).min(piece)
-    }
-
-    /// Counts a piece as sent and returns where it stands.
-    fn send(&mut self, now: Moment, length: u64) -> u64 {
-        let offset = self.sent;
-        self.sent += length;
-        self.pieces.push_back((self.sent, now));
-        offset
-    }
-
-    fn advance(&mut self, now: Moment, offset: u64) {
-        let mut left = None;
-        while self.pieces.front().is_some_and(|(end, _)| *end <= offset) {
-            left = self.pieces.pop_front();
-        }
-        match left.map(|(_, sent_at)| now.since(sent_at)) {
-            Some(ms) if ms <= FAST_ACK_MS => self.window = (self.window * 4).min(LOG_WINDOW_MAX),
-            Some(ms) if ms > SLOW_ACK_MS => self.window = (self.window / 2).max(LOG_WINDOW_MIN),
-            Some(_) | None => {}
-        }
-        self.acknowledged = offset;
-        self.sent = self.sent.max(offset);
-    }
-
-    fn go_to(&mut self, offset: u64) {
-        (self.sent, self.acknowledged) = (offset, offset);
-        self.pieces.clear();
-    }
-
-    /// Each of several pieces behind a gap is answered with the same offset; going back once is enough.
-    fn has_just_rewound(&self, now: Moment, offset: u64) -> bool {
-        self.rewound.is_some_and(|(to, at)| to == offset && now.since(at) < FAST_ACK_MS * 4)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::limits::{LOG_PIECE_MIN, LOG_WINDOW_MAX};
     use super::*;
     use crate::model::StreamKind;
 

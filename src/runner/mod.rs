@@ -33,6 +33,7 @@ mod session;
 mod shared_repos;
 mod slot;
 mod spool;
+mod stream_delivery;
 mod temporary;
 #[cfg(test)]
 mod tests;
