@@ -13,6 +13,7 @@ use crate::cli::reconnect::note;
 use crate::cli::session::Session;
 use crate::cli::show::{build_named, same_build};
 use crate::cli::{CliError, Output};
+use crate::model::JobStateKind;
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::operator::{BuildReport, FromOperator, JobReport, LogQuestion, ToOperator};
 use crate::threads::{self, Thread};
@@ -46,10 +47,9 @@ struct Printed {
 }
 
 impl<'a> BuildLogs<'a> {
-    /// Begins with the newest attempt of each job, as the report has them.
+    /// Begins with the newest attempt of each job, or with the next one of a job that is to run again.
     pub(super) fn new(build: BuildReport, times: bool, out: &'a mut Output) -> Self {
-        let first: Vec<u32> =
-            build.jobs.iter().map(|job| job.attempts.last().map_or(1, |newest| newest.number)).collect();
+        let first: Vec<u32> = build.jobs.iter().map(|job| first_of(&build, job)).collect();
         let attempts = build.jobs.iter().zip(&first).map(|(job, number)| (&*job.task, *number));
         let content = Content { names: build.jobs.len() > 1, times };
         let prefixes = (content != Content::default()).then(|| Prefixes::new(attempts, out.is_coloured(), content));
@@ -187,6 +187,14 @@ impl Printed {
     }
 }
 
+/// The number of the first attempt to follow.
+fn first_of(build: &BuildReport, job: &JobReport) -> u32 {
+    let Some(newest) = job.attempts.last() else { return 1 };
+    let is_before_rerun = build.rerun_ms.is_some_and(|rerun_ms| newest.leased_ms < rerun_ms);
+    let waits = matches!(JobStateKind::of_word(&job.state), Some(JobStateKind::Waiting | JobStateKind::Queued));
+    newest.number + u32::from(is_before_rerun && waits)
+}
+
 /// News of one log.
 enum LogNews {
     Piece { offset: u64, bytes: Vec<u8>, at_ms: Option<i64> },
@@ -295,5 +303,23 @@ fn read(
         if !each(news)? || is_end {
             return Ok(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::tests::support::{attempt, build, job};
+
+    #[test]
+    fn a_rerun_is_followed_without_what_ran_before() {
+        let jobs = ["queued", "running", "passed"].map(|state| job("t", state, vec![attempt(1), attempt(2)]));
+        let first = |rerun_ms: Option<i64>| {
+            let build = BuildReport { rerun_ms, ..build(12, "running", jobs.to_vec()) };
+            build.jobs.iter().map(|job| first_of(&build, job)).collect::<Vec<_>>()
+        };
+        assert_eq!(first(Some(i64::MAX)), [3, 2, 2], "what passed is not run again");
+        assert_eq!(first(Some(0)), [2, 2, 2], "the newest attempt is of the rerun");
+        assert_eq!(first(None), [2, 2, 2]);
     }
 }
