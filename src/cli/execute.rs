@@ -18,7 +18,7 @@ use super::{CliError, ExitCode, Output, human, interrupt};
 use crate::clock;
 use crate::config::{default_runner_name, defaults, work_dir};
 use crate::model::reason::{ErrorReason, SkipReason};
-use crate::model::{Ending, EndingKind, Need, TaskName, TaskSpec, Verdict};
+use crate::model::{Ending, EndingKind, JobState, Need, TaskName, TaskSpec, Verdict};
 use crate::process::{Command, Exit, ProgressCallbacks, Supervisor, detect_isolation};
 use crate::runner::{AttemptFacts, AttemptPlaces, OwnTemporary, attempt_environment, inherited};
 use crate::threads::{self, Thread};
@@ -93,7 +93,7 @@ pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, Cl
         let missing = task.placement.needs.iter().find(|need| !is_satisfied(need, &done));
         let (ending, word) = match (missing, is_cancelled(&done)) {
             // After a Ctrl-C no further task starts.
-            (_, true) => (Ending::Cancelled, "cancelled"),
+            (_, true) => (Ending::Cancelled(None), "cancelled"),
             (Some(need), false) => (Ending::Skipped(Box::new(skipped(&need.task, &done))), "skipped"),
             (None, false) => local.run(task, out)?,
         };
@@ -117,7 +117,7 @@ fn skipped(need: &TaskName, done: &[(&TaskSpec, Ending)]) -> SkipReason {
 }
 
 fn is_cancelled(done: &[(&TaskSpec, Ending)]) -> bool {
-    done.iter().any(|(_, ending)| *ending == Ending::Cancelled)
+    done.iter().any(|(_, ending)| matches!(ending, Ending::Cancelled(_)))
 }
 
 /// The place and the supervisor for the tasks of one run.
@@ -237,7 +237,7 @@ fn judged(exit: &Exit) -> (Ending, &'static str, String) {
         Exit::Code(code) => (Ending::Failed, "failed", format!(" (exit code {code})")),
         Exit::Signal(signal) => (Ending::Failed, "killed", format!(" (signal {signal})")),
         Exit::TimedOut => (Ending::Failed, "timed out", String::new()),
-        Exit::Cancelled => (Ending::Cancelled, "cancelled", String::new()),
+        Exit::Cancelled => (Ending::Cancelled(None), "cancelled", String::new()),
         Exit::CouldNotStart(why) => {
             let reason = ErrorReason::CouldNotStart { text: why.clone() };
             (Ending::Errored(Box::new(reason)), "errored", format!(" ({why})"))
@@ -252,8 +252,9 @@ fn summarize(
     took_ms: u64,
     out: &mut Output,
 ) -> Result<Verdict, CliError> {
-    let verdict = Verdict::of(done.iter().map(|(task, ending)| (Some(ending), task.placement.allow_failure)))
-        .unwrap_or(Verdict::Errored);
+    let states: Vec<_> = done.iter().map(|(_, ending)| JobState::Finished(ending.clone())).collect();
+    let allowed = done.iter().map(|(task, _)| task.placement.allow_failure);
+    let verdict = Verdict::of(states.iter().zip(allowed)).unwrap_or(Verdict::Errored);
     if done.len() > 1 {
         out.line("")?;
         for ((task, ending), word) in done.iter().zip(words) {

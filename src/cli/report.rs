@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::flags::Format;
+use super::output::painted;
 use super::{CliError, Output, human};
 use crate::model::{EndingKind, JobStateKind, visible_char};
 use crate::protocol::operator::{BuildReport, JobReport};
@@ -83,6 +84,27 @@ pub(crate) fn job_word(job: &JobReport) -> String {
         _ => &job.state,
     })
 }
+
+/// Whether no task of a finished build had to run.
+pub(crate) fn is_all_left_out(build: &BuildReport) -> bool {
+    !build.jobs.is_empty() && build.jobs.iter().all(|job| job_kind(job) == Some(LEFT_OUT))
+}
+
+/// The words behind the verdict of a build: that it is flaky, or that no task had to run.
+pub(crate) fn verdict_note(build: &BuildReport) -> String {
+    match (build.flaky, is_all_left_out(build)) {
+        (true, _) => format!(" ({})", painted("flaky")),
+        (false, true) => " (every task is left out)".to_owned(),
+        (false, false) => String::new(),
+    }
+}
+
+/// The state of a job, if this program knows it.
+pub(crate) fn job_kind(job: &JobReport) -> Option<JobStateKind> {
+    JobStateKind::of_word(&job.state)
+}
+
+const LEFT_OUT: JobStateKind = JobStateKind::Finished(EndingKind::LeftOut);
 
 #[cfg(test)]
 mod tests {

@@ -7,7 +7,7 @@ use super::build_name::{BuildFlags, NamedBuild};
 use super::flags::{DispatchFlags, Format, FormatFlags};
 use super::hints::Hints;
 use super::output::{bold, dim, painted};
-use super::report::{begun_ms, first_lease_ms, job_word, lasted, present, short, took};
+use super::report::{begun_ms, first_lease_ms, job_word, lasted, present, short, took, verdict_note};
 use super::session::Session;
 use super::table::one_line;
 use super::{CliError, ExitCode, Output, excerpt, human};
@@ -172,14 +172,14 @@ pub(crate) fn print(build: &BuildReport, now_ms: i64, hints: &Hints, out: &mut O
 fn headline(build: &BuildReport, now_ms: i64) -> String {
     let name = bold(format_args!("b{}", build.build));
     let state = painted(&build.state);
-    let flaky = if build.flaky { format!(" ({})", painted("flaky")) } else { String::new() };
+    let note = verdict_note(build);
     match build.finished_ms {
-        Some(end) => format!("{name} {state}{flaky} in {}, {}", lasted(build), human::ago(end, now_ms)),
+        Some(end) => format!("{name} {state}{note} in {}, {}", lasted(build), human::ago(end, now_ms)),
         None => {
             let lasts = first_lease_ms(build).map(|since| format!(" for {}", took(since, now_ms)));
             let asked = if build.rerun_ms.is_some() { "run again" } else { "seen" };
             let ago = human::ago(begun_ms(build), now_ms);
-            format!("{name} {state}{}{flaky}, {asked} {ago}", lasts.unwrap_or_default())
+            format!("{name} {state}{}{note}, {asked} {ago}", lasts.unwrap_or_default())
         }
     }
 }
@@ -196,7 +196,7 @@ fn print_job(
     let mut facts = Vec::new();
     // A waiting job is on no runner, even if earlier attempts were.
     let kind = JobStateKind::of_word(&job.state);
-    let is_waiting = matches!(kind, Some(JobStateKind::Waiting | JobStateKind::Queued));
+    let is_waiting = matches!(kind, Some(JobStateKind::Waiting | JobStateKind::Held | JobStateKind::Queued));
     if let Some(last) = job.attempts.last().filter(|_| !is_waiting) {
         facts.extend(last.duration_ms.map(human::duration));
         if last.outcome.is_none() {

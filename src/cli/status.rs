@@ -97,21 +97,30 @@ fn table(builds: &[BuildReport], now_ms: i64) -> Table {
 }
 
 /// While a build is unfinished: how many of its jobs are done. Afterwards: the jobs that did not pass, or how many
-/// passed.
+/// passed. Jobs that are held or left out are no part of either number.
 fn jobs(build: &BuildReport) -> String {
-    let total = build.jobs.len();
     let state = |job: &JobReport| JobStateKind::of_word(&job.state);
+    let number = |kind| build.jobs.iter().filter(|job| state(job) == Some(kind)).count();
+    let (held, left_out) = (number(JobStateKind::Held), number(JobStateKind::Finished(EndingKind::LeftOut)));
+    let total = build.jobs.len() - held - left_out;
     if build.finished_ms.is_none() {
         let is_done = |job: &&JobReport| matches!(state(job), Some(JobStateKind::Finished(_)));
-        let done = build.jobs.iter().filter(is_done).count();
+        let done = build.jobs.iter().filter(is_done).count() - left_out;
         return format!("{done} of {total} done");
     }
     let is_bad = |job: &&JobReport| state(job).is_some_and(JobStateKind::is_bad);
     let bad: Vec<String> =
         build.jobs.iter().filter(is_bad).map(|job| format!("{} {}", job.task, job_word(job))).collect();
-    let passed = build.jobs.iter().filter(|job| state(job) == Some(JobStateKind::Finished(EndingKind::Passed))).count();
+    let passed = number(JobStateKind::Finished(EndingKind::Passed));
+    let aside = match (held, left_out) {
+        (0, 0) => String::new(),
+        (0, left_out) => format!("{left_out} left out"),
+        (held, _) => format!("{held} held"),
+    };
     let flaky = if build.flaky { ", flaky" } else { "" };
     match bad.as_slice() {
+        [] if total == 0 && !build.jobs.is_empty() => aside,
+        [] if passed == total && !aside.is_empty() => format!("{passed} passed{flaky}, {aside}"),
         [] if passed == total => format!("{passed} passed{flaky}"),
         [] => format!("{passed} of {total} passed{flaky}"),
         [one] => one.clone(),
@@ -192,6 +201,20 @@ failed   b11    Fix the thing  app   main    lint failed, 1 more  12 s  just now
 warning: the disk is full
 "
         );
+    }
+
+    #[test]
+    fn jobs_that_are_held_or_left_out_are_counted_apart() {
+        let of = |states: &[&str]| {
+            let finished = build(1, "passed", states.iter().map(|state| job("test", state, vec![])).collect());
+            (jobs(&BuildReport { finished_ms: None, ..finished.clone() }), jobs(&finished))
+        };
+        let words = |open: &str, done: &str| (open.to_owned(), done.to_owned());
+        assert_eq!(of(&["passed", "passed"]), words("2 of 2 done", "2 passed"));
+        assert_eq!(of(&["passed", "left_out"]), words("1 of 1 done", "1 passed, 1 left out"));
+        assert_eq!(of(&["passed", "left_out", "held"]), words("1 of 1 done", "1 passed, 1 held"));
+        assert_eq!(of(&["left_out", "left_out"]), words("0 of 0 done", "2 left out"));
+        assert_eq!(of(&["failed", "left_out"]), words("1 of 1 done", "test failed"));
     }
 
     /// Builds of three repositories with long names and wide characters, as a team has them.

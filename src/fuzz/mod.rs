@@ -24,10 +24,10 @@ pub use git::{objects, pack};
 /// If an invariant is broken.
 pub fn task_file(bytes: &[u8]) {
     match config::parse_tasks("f", bytes, config::PlanContext::Unknown) {
-        Ok(tasks) => {
-            assert!(!tasks.is_empty(), "a file without tasks is a mistake");
-            for task in &tasks {
-                let has = |name: &str| tasks.iter().any(|other| &*other.name == name);
+        Ok(plan) => {
+            assert!(!plan.tasks.is_empty(), "a file without tasks is a mistake");
+            for task in plan.tasks.iter().map(|task| &task.spec) {
+                let has = |name: &str| plan.tasks.iter().any(|other| &*other.spec.name == name);
                 assert!(task.placement.needs.iter().all(|need| has(&need.task) && need.task != task.name), "{task:?}");
             }
         }

@@ -1,6 +1,7 @@
 //! The build of a commit, which carries the verdict.
 
-use super::{BuildId, CommitId, Ending, RepoName, Trigger, WallTime};
+use super::reason::CancelReason;
+use super::{BuildId, CommitId, Ending, JobState, RepoName, Trigger, WallTime};
 
 worded! {
     /// The result of a build: a pure function of the endings of its jobs.
@@ -15,17 +16,27 @@ worded! {
 }
 
 impl Verdict {
-    /// Returns the verdict over jobs, each given as its ending and whether it may fail; `None` while any is unfinished.
-    /// A failure outweighs an error, and an error a cancel. A build without jobs is errored: it checked nothing.
-    pub fn of<'a>(jobs: impl IntoIterator<Item = (Option<&'a Ending>, bool)>) -> Option<Self> {
+    /// Returns the verdict over jobs, each given as its state and whether it may fail; `None` while the verdict waits
+    /// for any of them. A failure outweighs an error, and an error a cancel. Jobs that are held or left out count for
+    /// nothing: a build that has no others has passed. A build without jobs is errored: it checked nothing.
+    pub fn of<'a>(jobs: impl IntoIterator<Item = (&'a JobState, bool)>) -> Option<Self> {
         let (mut failed, mut errored, mut cancelled, mut any) = (false, false, false, false);
-        for (ending, allow_failure) in jobs {
+        for (state, allow_failure) in jobs {
             any = true;
-            match ending? {
-                Ending::Passed => {}
+            let ending = match state {
+                JobState::Finished(ending) => ending,
+                JobState::Held => continue,
+                JobState::Waiting | JobState::Queued | JobState::Leased(_) => return None,
+            };
+            match ending {
+                Ending::Passed | Ending::LeftOut(_) => {}
                 Ending::Failed => failed |= !allow_failure,
                 Ending::Errored(_) => errored |= !allow_failure,
-                Ending::Cancelled => cancelled = true,
+                // A build that took too long has failed, as a task that did.
+                Ending::Cancelled(Some(reason)) if matches!(**reason, CancelReason::BuildTimedOut { .. }) => {
+                    failed |= !allow_failure;
+                }
+                Ending::Cancelled(_) => cancelled = true,
                 // The ending that caused the skip counts already.
                 Ending::Skipped(_) => {}
             }
@@ -97,26 +108,38 @@ pub struct Build {
 
 #[cfg(test)]
 mod tests {
-    use super::super::reason::{ErrorReason, SkipReason};
+    use super::super::reason::{ErrorReason, LeftOutReason, SkipReason};
     use super::super::{EndingKind, TaskName};
     use super::*;
 
     #[test]
     fn the_verdict_is_the_worst_of_what_counts() {
         let task = TaskName::recorded("test");
-        let (passed, failed, errored, cancelled, skipped) = (
+        let (passed, failed, errored, cancelled, skipped, left_out, late) = (
             Ending::Passed,
             Ending::Failed,
             Ending::Errored(Box::new(ErrorReason::CouldNotStart { text: String::new() })),
-            Ending::Cancelled,
+            Ending::Cancelled(None),
             Ending::Skipped(Box::new(SkipReason::NeedNotPassed { task, how: EndingKind::Failed })),
+            Ending::LeftOut(Box::new(LeftOutReason::NotAsked)),
+            Ending::Cancelled(Some(Box::new(CancelReason::BuildTimedOut { timeout_ms: 1 }))),
         );
-        let verdict = |endings: &[(&Ending, bool)]| Verdict::of(endings.iter().map(|(e, allow)| (Some(*e), *allow)));
+        let verdict = |endings: &[(&Ending, bool)]| {
+            let jobs: Vec<_> = endings.iter().map(|(it, allow)| (JobState::Finished((*it).clone()), *allow)).collect();
+            Verdict::of(jobs.iter().map(|(state, allow)| (state, *allow)))
+        };
         assert_eq!(verdict(&[]), Some(Verdict::Errored));
         assert_eq!(verdict(&[(&passed, false), (&failed, true)]), Some(Verdict::Passed));
         assert_eq!(verdict(&[(&errored, false), (&failed, false), (&skipped, false)]), Some(Verdict::Failed));
         assert_eq!(verdict(&[(&errored, false), (&cancelled, false)]), Some(Verdict::Errored));
         assert_eq!(verdict(&[(&passed, false), (&cancelled, false)]), Some(Verdict::Cancelled));
-        assert_eq!(Verdict::of([(Some(&failed), false), (None, false)]), None);
+        assert_eq!(verdict(&[(&left_out, false), (&left_out, false)]), Some(Verdict::Passed));
+        assert_eq!(verdict(&[(&left_out, false), (&cancelled, false)]), Some(Verdict::Cancelled));
+        assert_eq!(verdict(&[(&late, false), (&cancelled, false), (&passed, false)]), Some(Verdict::Failed));
+        assert_eq!(verdict(&[(&late, true), (&passed, false)]), Some(Verdict::Passed));
+        let failed = JobState::Finished(failed);
+        assert_eq!(Verdict::of([(&failed, false), (&JobState::Queued, false)]), None);
+        assert_eq!(Verdict::of([(&failed, false), (&JobState::Held, false)]), Some(Verdict::Failed));
+        assert_eq!(Verdict::of([(&JobState::Held, false)]), Some(Verdict::Passed));
     }
 }

@@ -12,5 +12,6 @@ worded! {
         Errored = "errored",
         Cancelled = "cancelled",
         Skipped = "skipped",
+        LeftOut = "left_out",
     }
 }

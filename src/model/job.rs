@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::reason::{ErrorReason, SkipReason, StoredReason};
+use super::reason::{CancelReason, ErrorReason, LeftOutReason, SkipReason, StoredReason};
 use super::{AttemptId, BuildId, EndingKind, JobId, TaskSpec};
 
 /// The state of a job, in life order.
@@ -10,6 +10,9 @@ use super::{AttemptId, BuildId, EndingKind, JobId, TaskSpec};
 pub enum JobState {
     /// Some of the tasks that it needs have not passed yet.
     Waiting,
+    /// Its task is manual and nobody has started it, or it needs one for which that is true. It does not hold up the
+    /// verdict.
+    Held,
     /// Ready for the next runner that fits.
     Queued,
     /// A runner has a lease of it.
@@ -25,9 +28,13 @@ pub enum Ending {
     Failed,
     /// It could not be judged: it killed its runners, no runner fitted, or it could not be started.
     Errored(Box<ErrorReason>),
-    Cancelled,
+    /// Without a reason, an operator cancelled it.
+    Cancelled(Option<Box<CancelReason>>),
     /// A task that it needs did not pass.
     Skipped(Box<SkipReason>),
+    /// Its conditions do not choose it in this build. It counts as passed for the tasks that need it, and does not
+    /// count for the verdict.
+    LeftOut(Box<LeftOutReason>),
 }
 
 impl Ending {
@@ -38,8 +45,9 @@ impl Ending {
             Self::Passed => EndingKind::Passed,
             Self::Failed => EndingKind::Failed,
             Self::Errored(_) => EndingKind::Errored,
-            Self::Cancelled => EndingKind::Cancelled,
+            Self::Cancelled(_) => EndingKind::Cancelled,
             Self::Skipped(_) => EndingKind::Skipped,
+            Self::LeftOut(_) => EndingKind::LeftOut,
         }
     }
 
@@ -54,8 +62,10 @@ impl Ending {
     pub fn detail(&self) -> Option<String> {
         match self {
             Self::Errored(reason) => Some(reason.to_string()),
+            Self::Cancelled(reason) => reason.as_ref().map(ToString::to_string),
             Self::Skipped(reason) => Some(reason.to_string()),
-            Self::Passed | Self::Failed | Self::Cancelled => None,
+            Self::LeftOut(reason) => Some(reason.to_string()),
+            Self::Passed | Self::Failed => None,
         }
     }
 
@@ -64,8 +74,10 @@ impl Ending {
     pub fn reason_code(&self) -> Option<&str> {
         match self {
             Self::Errored(reason) => reason.code(),
+            Self::Cancelled(reason) => reason.as_ref()?.code(),
             Self::Skipped(reason) => reason.code(),
-            Self::Passed | Self::Failed | Self::Cancelled => None,
+            Self::LeftOut(reason) => reason.code(),
+            Self::Passed | Self::Failed => None,
         }
     }
 }
@@ -76,6 +88,7 @@ impl JobState {
     pub fn kind(&self) -> JobStateKind {
         match self {
             Self::Waiting => JobStateKind::Waiting,
+            Self::Held => JobStateKind::Held,
             Self::Queued => JobStateKind::Queued,
             Self::Leased(_) => JobStateKind::Running,
             Self::Finished(ending) => JobStateKind::Finished(ending.kind()),
@@ -87,12 +100,22 @@ impl JobState {
     pub fn word(&self) -> &'static str {
         self.kind().word()
     }
+
+    /// Whether the verdict over the build waits for the job.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        match self {
+            Self::Waiting | Self::Queued | Self::Leased(_) => true,
+            Self::Held | Self::Finished(_) => false,
+        }
+    }
 }
 
 /// The state of a job in reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobStateKind {
     Waiting,
+    Held,
     Queued,
     Running,
     Finished(EndingKind),
@@ -104,6 +127,7 @@ impl JobStateKind {
     pub fn word(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
+            Self::Held => "held",
             Self::Queued => "queued",
             Self::Running => "running",
             Self::Finished(ending) => ending.word(),
@@ -113,9 +137,9 @@ impl JobStateKind {
     /// Returns the state of a name; `None` for a name of a newer program.
     #[must_use]
     pub fn of_word(word: &str) -> Option<Self> {
-        use EndingKind::{Cancelled, Errored, Failed, Passed, Skipped};
-        let endings = [Passed, Failed, Errored, Cancelled, Skipped].map(Self::Finished);
-        let states = [Self::Waiting, Self::Queued, Self::Running].into_iter().chain(endings);
+        use EndingKind::{Cancelled, Errored, Failed, LeftOut, Passed, Skipped};
+        let endings = [Passed, Failed, Errored, Cancelled, Skipped, LeftOut].map(Self::Finished);
+        let states = [Self::Waiting, Self::Held, Self::Queued, Self::Running].into_iter().chain(endings);
         states.into_iter().find(|state| state.word() == word)
     }
 

@@ -13,6 +13,7 @@ mod id;
 mod job;
 mod moment;
 mod name;
+mod plan;
 pub mod reason;
 pub mod recipe;
 mod record;
@@ -35,6 +36,7 @@ pub use id::{AttemptId, BuildId, Incarnation, JobId, PoolId, RunnerId, SessionId
 pub use job::{Ending, Job, JobState, JobStateKind};
 pub use moment::{Moment, WallTime};
 pub use name::{Label, LabelError, RepoName, RepoNameError, RunnerName, RunnerNameError, TaskName, TaskNameError};
+pub use plan::{BuildSettings, Plan, PlannedTask, Supersede};
 pub use recipe::{Recipe, STOP_AT_FAILURE, Script};
 pub use record::{Decision, Record};
 pub use runner::{DrainOrder, Isolation, Runner, RunnerState};

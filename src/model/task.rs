@@ -49,7 +49,7 @@ pub struct Need {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Condition {
-    /// Passed, or failed and is allowed to fail.
+    /// Passed, was left out, or failed and is allowed to fail.
     #[default]
     Passed,
 }
@@ -60,7 +60,7 @@ impl Condition {
     pub fn is_met(self, ending: EndingKind, needed: &TaskSpec) -> bool {
         match self {
             Self::Passed => match ending {
-                EndingKind::Passed => true,
+                EndingKind::Passed | EndingKind::LeftOut => true,
                 EndingKind::Failed | EndingKind::Errored => needed.placement.allow_failure,
                 EndingKind::Cancelled | EndingKind::Skipped => false,
             },

@@ -4,8 +4,9 @@
 use std::fmt::{Display, Formatter, Result};
 
 use super::reason::{
-    AttemptStatus, CloseReason, Concern, DecisionKind, ErrorReason, FirstInLine, HistoryEntry, JobStatus, LossReason,
-    LostWith, MissingFit, Notice, OrderDone, PlacementReason, Quarantine, RefusalReason, SkipReason, TaskFailure,
+    AttemptStatus, CancelReason, CloseReason, Concern, DecisionKind, ErrorReason, FirstInLine, HistoryEntry, JobStatus,
+    LeftOutReason, LossReason, LostWith, MissingFit, Notice, OrderDone, PlacementReason, Quarantine, RefusalReason,
+    SkipReason, TaskFailure,
 };
 use super::{LogSummary, Outcome, RefName, RunnerName};
 
@@ -102,6 +103,35 @@ impl Display for SkipReason {
     }
 }
 
+impl Display for CancelReason {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Self::FailFast { task } => write!(f, "{task} failed, and the build stops at its first failure"),
+            Self::BuildTimedOut { timeout_ms } => {
+                write!(f, "the build took longer than its timeout of {} s", timeout_ms / 1000)
+            }
+            Self::Superseded { by } => write!(f, "build {by} superseded this one"),
+            Self::Recorded(it) => f.write_str(&it.text),
+        }
+    }
+}
+
+impl Display for LeftOutReason {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Self::NotOnRef { what } => write!(f, "it does not run for {what}"),
+            Self::NotForEvent { event } => write!(f, "it does not run for the event {event}"),
+            Self::NothingChanged { since } => {
+                let since = since.get(..7).unwrap_or(since);
+                write!(f, "nothing that it depends on has changed since it passed at {since}")
+            }
+            Self::NotAsked => f.write_str("nobody asked for it"),
+            Self::NothingFailed => f.write_str("it runs after a failure, and nothing that it needs failed"),
+            Self::Recorded(it) => f.write_str(&it.text),
+        }
+    }
+}
+
 impl Display for TaskFailure {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match self {
@@ -126,6 +156,7 @@ impl Display for DecisionKind {
             }
             Self::GaveUp { reason } => reason.fmt(f),
             Self::CancelAsked => f.write_str("cancelled by an operator"),
+            Self::Cancelled { reason } => write!(f, "cancelled: {reason}"),
             Self::RerunAsked => f.write_str("run again by an operator"),
             Self::Recorded(it) => f.write_str(&it.text),
         }
@@ -174,6 +205,7 @@ impl Display for HistoryEntry {
             }
             Self::Decided(kind) => kind.fmt(f),
             Self::Skipped(reason) => write!(f, "skipped: {reason}"),
+            Self::LeftOut(reason) => write!(f, "left out: {reason}"),
             Self::BuildFinished { verdict, problem } => {
                 write!(f, "the build {}", verdict.word())?;
                 problem.iter().try_for_each(|problem| write!(f, ": {problem}"))
@@ -256,6 +288,10 @@ impl Display for JobStatus {
                 let open: Vec<String> = open.iter().map(|(task, state)| format!("{task} ({})", state.word())).collect();
                 write!(f, "waits for what it needs: {}", open.join(", "))
             }
+            Self::Held { needs } => match needs.as_slice() {
+                [] => f.write_str("held until somebody starts it"),
+                held => write!(f, "held until somebody starts what it needs: {}", join(held, ", ")),
+            },
             Self::NoRunnerFits { waited_ms, fit } => write!(f, "queued for {} s: {fit}", waited_ms / 1000),
             Self::Paused { waited_ms, again_ms } => {
                 let (waited, again) = (waited_ms / 1000, again_ms.div_ceil(1000));

@@ -232,9 +232,9 @@ pub struct BuildReport {
 pub struct JobReport {
     pub job: u64,
     pub task: String,
-    /// `waiting`, `queued`, `running`, `passed`, `failed`, `errored`, `cancelled`, `skipped`.
+    /// `waiting`, `held`, `queued`, `running`, `passed`, `failed`, `errored`, `cancelled`, `skipped`, `left_out`.
     pub state: String,
-    /// The reason why it is errored or skipped.
+    /// The reason why it is errored, cancelled, skipped or left out.
     pub detail: Option<String>,
     /// The code of that reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]

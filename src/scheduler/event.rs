@@ -2,7 +2,7 @@
 
 use crate::model::{
     AttemptId, BranchName, BuildId, BuildSource, CommitId, Incarnation, Isolation, JobId, Label, LogSummary, Outcome,
-    RepoName, RunnerId, RunnerName, SessionId, SpawnId, TaskSpec, WholeBuild,
+    Plan, RepoName, RunnerId, RunnerName, SessionId, SpawnId, WholeBuild,
 };
 
 /// The number of a request. The dispatcher chooses it, and the scheduler puts it into the reply.
@@ -13,14 +13,9 @@ pub struct RequestId(pub u64);
 /// that is written into records and decides nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// An observer announced a commit whose source is in the mirror. `plan` has the tasks of the commit's task file, or
+    /// An observer announced a commit whose source is in the mirror. `plan` is made of the commit's task file, or
     /// the mistake in it. `seen` is the number of the last move that the observer knew of when it compared the branch.
-    CommitObserved {
-        request: RequestId,
-        source: Box<BuildSource>,
-        plan: Result<Vec<TaskSpec>, String>,
-        seen: Option<u64>,
-    },
+    CommitObserved { request: RequestId, source: Box<BuildSource>, plan: Result<Plan, String>, seen: Option<u64> },
     /// An observer announced that a branch is gone. `seen` is as in `CommitObserved`.
     BranchGone { request: RequestId, repo: RepoName, branch: BranchName, before: CommitId, seen: Option<u64> },
     /// A runner registered on a session.

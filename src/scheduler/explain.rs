@@ -20,6 +20,7 @@ impl Scheduler {
                 let job = &self.jobs[id];
                 let status = match &job.state {
                     JobState::Waiting => self.explain_waiting(job),
+                    JobState::Held => self.explain_held(job),
                     JobState::Queued => self.explain_queued(now, *id, job),
                     JobState::Leased(attempt) => self.explain_leased(now, *attempt),
                     JobState::Finished(_) => return None,
@@ -33,6 +34,12 @@ impl Scheduler {
         let needed = job.needs.iter().map(|need| &self.jobs[&need.job]);
         let open = needed.filter(|need| !matches!(need.state, JobState::Finished(_)));
         JobStatus::WaitsForNeeds { open: open.map(|need| (need.task.name.clone(), need.state.kind())).collect() }
+    }
+
+    fn explain_held(&self, job: &LiveJob) -> JobStatus {
+        let needed = job.needs.iter().map(|need| &self.jobs[&need.job]);
+        let held = needed.filter(|need| need.state == JobState::Held);
+        JobStatus::Held { needs: held.map(|need| need.task.name.clone()).collect() }
     }
 
     fn explain_queued(&self, now: Moment, id: JobId, job: &LiveJob) -> JobStatus {

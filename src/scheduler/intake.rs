@@ -10,8 +10,8 @@ use super::turn::Turn;
 use super::{Reply, Scheduler};
 use crate::model::reason::{DecisionKind, Notice, OrderDone, RefusalReason};
 use crate::model::{
-    AcceptedHead, BranchName, Build, BuildId, BuildSource, CommitId, Ending, Job, JobId, JobState, Moment, Record,
-    RepoName, TaskName, TaskSpec, Verdict, WholeBuild,
+    AcceptedHead, BranchName, Build, BuildId, BuildSource, CommitId, Ending, Job, JobId, JobState, Moment, Plan,
+    PlannedTask, Record, RepoName, TaskName, Verdict, WholeBuild,
 };
 
 impl Scheduler {
@@ -22,7 +22,7 @@ impl Scheduler {
         turn: &mut Turn,
         request: RequestId,
         source: BuildSource,
-        plan: Result<Vec<TaskSpec>, String>,
+        plan: Result<Plan, String>,
         seen: Option<u64>,
     ) {
         let branch = BranchName::new(source.trigger.reference.short());
@@ -63,12 +63,12 @@ impl Scheduler {
         moves.last
     }
 
-    fn add_build(&mut self, turn: &mut Turn, source: BuildSource, plan: Result<Vec<TaskSpec>, String>) -> BuildId {
+    fn add_build(&mut self, turn: &mut Turn, source: BuildSource, plan: Result<Plan, String>) -> BuildId {
         self.last_build += 1;
         let id = BuildId(self.last_build);
-        let (tasks, problem) = match plan {
-            Ok(tasks) => (tasks, None),
-            Err(problem) => (Vec::new(), Some(problem)),
+        let (Plan { tasks, settings: _ }, problem) = match plan {
+            Ok(plan) => (plan, None),
+            Err(problem) => (Plan::default(), Some(problem)),
         };
         turn.note(Notice::BuildAdded {
             build: id,
@@ -79,11 +79,12 @@ impl Scheduler {
         });
         let first = self.last_job + 1;
         self.last_job += tasks.len() as u64;
-        let fresh = |(job, task): (JobId, TaskSpec)| {
-            let state = if task.placement.needs.is_empty() { JobState::Queued } else { JobState::Waiting };
-            Job { id: job, build: id, task: Arc::new(task), state, attempts: 0, failures: 0, losses: 0 }
+        let fresh = |(job, task): (JobId, PlannedTask)| {
+            let state = first_state(&task);
+            Job { id: job, build: id, task: Arc::new(task.spec), state, attempts: 0, failures: 0, losses: 0 }
         };
-        let jobs: Vec<Job> = (first..).map(JobId).zip(tasks).map(fresh).collect();
+        let mut jobs: Vec<Job> = (first..).map(JobId).zip(tasks).map(fresh).collect();
+        hold_dependents(&mut jobs);
         let build =
             Build { id, source, created_at: turn.at, rerun_at: None, finished_at: None, verdict: None, problem };
         turn.persist(Record::BuildAdded { build: Box::new(build.clone()), jobs: jobs.clone() });
@@ -91,6 +92,7 @@ impl Scheduler {
             turn.persist(Record::BuildFinished { build: id, verdict: Verdict::Errored, at: turn.at });
         } else {
             self.admit(turn.now, &build, jobs);
+            self.settle_build(turn, id);
         }
         id
     }
@@ -99,7 +101,7 @@ impl Scheduler {
     pub(super) fn admit(&mut self, now: Moment, build: &Build, jobs: Vec<Job>) {
         let source: Arc<BuildSource> = Arc::new(build.source.clone());
         let ids: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
-        let unfinished = jobs.iter().filter(|job| !matches!(job.state, JobState::Finished(_))).count();
+        let unfinished = jobs.iter().filter(|job| job.state.is_awaited()).count();
         let live = LiveBuild {
             source: source.clone(),
             begun_at: build.rerun_at.unwrap_or(build.created_at),
@@ -116,9 +118,10 @@ impl Scheduler {
                 .filter_map(|need| Some(LiveNeed { job: *by_name.get(&need.task)?, condition: need.condition }))
                 .collect();
             links.extend(needs.iter().map(|need| (need.job, id)));
-            let is_finished = matches!(job.state, JobState::Finished(_));
+            // A held job is in nobody's way: it joins the line of its task when it is started.
+            let is_in_line = job.state.is_awaited();
             let job = LiveJob::new(job, source.clone(), needs);
-            if let Some(line) = job.line().filter(|_| !is_finished) {
+            if let Some(line) = job.line().filter(|_| is_in_line) {
                 self.tables.join_line(now, id, line);
             }
             self.jobs.insert(id, job);
@@ -169,12 +172,12 @@ impl Scheduler {
             let Some(live) = self.jobs.get(&id) else { continue };
             match live.state {
                 JobState::Finished(_) => continue,
-                JobState::Waiting | JobState::Queued => {}
+                JobState::Waiting | JobState::Held | JobState::Queued => {}
                 JobState::Leased(attempt) => self.cancel_lease(turn, attempt),
             }
             cancelled += 1;
             turn.decide(build, id, None, DecisionKind::CancelAsked);
-            self.finish_job(turn, id, Ending::Cancelled);
+            self.finish_job(turn, id, Ending::Cancelled(None));
         }
         let done = match cancelled {
             0 => OrderDone::NothingToCancel { build },
@@ -198,7 +201,8 @@ impl Scheduler {
         }
         let wanted = only.map(|only| with_dependents(&restored.jobs, only));
         let again = |job: &Job| {
-            let is_wanted = wanted.as_ref().is_none_or(|wanted| wanted.contains(&job.id));
+            let stays = matches!(job.state, JobState::Held | JobState::Finished(Ending::LeftOut(_)));
+            let is_wanted = wanted.as_ref().map_or(!stays, |wanted| wanted.contains(&job.id));
             is_wanted && (!failed_only || job.state != JobState::Finished(Ending::Passed))
         };
         let count = restored.jobs.iter().filter(|job| again(job)).count();
@@ -228,13 +232,15 @@ impl Scheduler {
         for job in chosen {
             self.queue_or_wait(turn, job);
         }
+        self.settle_build(turn, id);
         turn.reply(request, Reply::Done(OrderDone::Rerun { build: id, jobs: count }));
     }
 
     /// Returns the reason why an exclusive job that was cancelled cannot run again yet: its attempt may not have ended.
     /// After a restart the scheduler does not know that attempt, so it waits until its runner has ended it in any case.
     fn not_over(&self, now: Moment, job: &Job) -> Option<RefusalReason> {
-        if !job.task.recipe.exclusive || job.state != JobState::Finished(Ending::Cancelled) || job.attempts == 0 {
+        let is_cancelled = matches!(job.state, JobState::Finished(Ending::Cancelled(_)));
+        if !job.task.recipe.exclusive || !is_cancelled || job.attempts == 0 {
             return None;
         }
         let (build, task) = (job.build, job.task.name.clone());
@@ -247,13 +253,49 @@ impl Scheduler {
     }
 }
 
+/// Returns the state in which the job of a task begins, as far as the task alone decides.
+fn first_state(task: &PlannedTask) -> JobState {
+    match &task.left_out {
+        Some(reason) => JobState::Finished(Ending::LeftOut(Box::new(reason.clone()))),
+        None if task.held => JobState::Held,
+        None if task.spec.placement.needs.is_empty() => JobState::Queued,
+        None => JobState::Waiting,
+    }
+}
+
+/// Holds the waiting jobs of a build that need a held one, directly or not.
+fn hold_dependents(jobs: &mut [Job]) {
+    let mut held: Vec<TaskName> =
+        jobs.iter().filter(|job| job.state == JobState::Held).map(|job| job.task.name.clone()).collect();
+    if held.is_empty() {
+        return;
+    }
+    let mut needed_by: HashMap<TaskName, Vec<usize>> = HashMap::new();
+    for (at, job) in jobs.iter().enumerate() {
+        for need in &job.task.placement.needs {
+            needed_by.entry(need.task.clone()).or_default().push(at);
+        }
+    }
+    while let Some(name) = held.pop() {
+        for at in needed_by.remove(&name).unwrap_or_default() {
+            if jobs[at].state == JobState::Waiting {
+                jobs[at].state = JobState::Held;
+                held.push(jobs[at].task.name.clone());
+            }
+        }
+    }
+}
+
 /// Returns a job, and the jobs that need it, directly or not, and did not pass.
 fn with_dependents(jobs: &[Job], only: JobId) -> HashSet<JobId> {
     let mut wanted = HashSet::from([only]);
     loop {
         let names: HashSet<_> = jobs.iter().filter(|job| wanted.contains(&job.id)).map(|job| &job.task.name).collect();
         let needs_one = |job: &&Job| job.task.placement.needs.iter().any(|need| names.contains(&need.task));
-        let did_not_pass = jobs.iter().filter(|job| job.state != JobState::Finished(Ending::Passed));
+        // A job that is held or left out did not come to nothing because of another.
+        let did_not_pass = jobs.iter().filter(|job| {
+            !matches!(job.state, JobState::Held | JobState::Finished(Ending::Passed | Ending::LeftOut(_)))
+        });
         let more: Vec<JobId> = did_not_pass.filter(needs_one).map(|job| job.id).collect();
         let before = wanted.len();
         wanted.extend(more);

@@ -29,7 +29,7 @@ impl Scheduler {
                     leases == 1 && !queued && self.tables.leases().get(*attempt).is_some_and(|lease| lease.job == *id)
                 }
                 JobState::Queued => leases == 0 && queued,
-                JobState::Waiting | JobState::Finished(_) => leases == 0 && !queued,
+                JobState::Waiting | JobState::Held | JobState::Finished(_) => leases == 0 && !queued,
             };
             if !fine {
                 return Err(format!("job {id} is {:?}, has {leases} leases, in the queue: {queued}", job.state));
@@ -101,11 +101,11 @@ impl Scheduler {
         }
     }
 
-    /// A live build has an unfinished job, and its count of them is right.
+    /// A live build has a job that its verdict waits for, and its count of them is right.
     fn check_builds(&self) -> Result<(), String> {
         let mut jobs = 0;
         for (id, build) in &self.builds {
-            let open = build.jobs.iter().filter(|job| !matches!(self.jobs[job].state, JobState::Finished(_))).count();
+            let open = build.jobs.iter().filter(|job| self.jobs[job].state.is_awaited()).count();
             if open == 0 || open != build.unfinished {
                 return Err(format!("build {id} has {open} unfinished jobs and counts {}", build.unfinished));
             }

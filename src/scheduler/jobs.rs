@@ -47,10 +47,30 @@ impl Scheduler {
                     let (task, how) = (needed.task.name.clone(), ending.kind());
                     return Readiness::Never(SkipReason::NeedNotPassed { task, how });
                 }
-                JobState::Waiting | JobState::Queued | JobState::Leased(_) => verdict = Readiness::NotYet,
+                JobState::Waiting | JobState::Held | JobState::Queued | JobState::Leased(_) => {
+                    verdict = Readiness::NotYet;
+                }
             }
         }
         verdict
+    }
+
+    /// Queues the waiting jobs of a build whose needs have all ended, and finishes the build if its verdict waits for
+    /// none of its jobs: some are left out from the beginning, and some are held.
+    pub(super) fn settle_build(&mut self, turn: &mut Turn, id: BuildId) {
+        let Some(build) = self.builds.get(&id) else { return };
+        let waiting: Vec<JobId> =
+            build.jobs.iter().copied().filter(|job| self.jobs[job].state == JobState::Waiting).collect();
+        for job in waiting {
+            if self.jobs.get(&job).is_some_and(|job| job.state == JobState::Waiting)
+                && !matches!(self.readiness(job), Readiness::NotYet)
+            {
+                self.queue_or_wait(turn, job);
+            }
+        }
+        if self.builds.contains_key(&id) {
+            self.finish_build_if_done(turn, id);
+        }
     }
 
     /// Finishes a job: records it, queues or skips the jobs that need it, and finishes the build with its last job. The
@@ -61,26 +81,31 @@ impl Scheduler {
         let mut ended = vec![(id, ending)];
         while let Some((id, ending)) = ended.pop() {
             let Some(job) = self.jobs.get_mut(&id) else { continue };
-            match std::mem::replace(&mut job.state, JobState::Finished(ending.clone())) {
-                JobState::Finished(earlier) => {
+            let before = std::mem::replace(&mut job.state, JobState::Finished(ending.clone()));
+            match &before {
+                JobState::Finished(_) => {
                     // Two of its needs may both skip it. The first reason stands.
-                    job.state = JobState::Finished(earlier);
+                    job.state = before;
                     continue;
                 }
                 JobState::Queued => self.tables.dequeue(id, job.lane()),
-                JobState::Waiting | JobState::Leased(_) => {}
+                JobState::Waiting | JobState::Held | JobState::Leased(_) => {}
             }
             let needed_by = job.needed_by.clone();
             self.tables.leave_line(turn.now, id);
             turn.persist(Record::JobFinished { job: id, ending });
-            self.builds.get_mut(&build).expect("a live job has a live build").unfinished -= 1;
+            let of = self.builds.get_mut(&build).expect("a live job has a live build");
+            of.unfinished -= usize::from(before.is_awaited());
             for next in needed_by {
-                if self.jobs[&next].state != JobState::Waiting {
+                let state = &self.jobs[&next].state;
+                let is_held = *state == JobState::Held;
+                if !is_held && *state != JobState::Waiting {
                     continue;
                 }
                 match self.readiness(next) {
-                    Readiness::Ready => self.requeue(turn, next, 0),
-                    Readiness::NotYet => {}
+                    Readiness::Ready if !is_held => self.requeue(turn, next, 0),
+                    Readiness::Ready | Readiness::NotYet => {}
+                    // To start a held job would be of no use.
                     Readiness::Never(reason) => ended.push((next, Ending::Skipped(Box::new(reason)))),
                 }
             }
@@ -88,19 +113,16 @@ impl Scheduler {
         self.finish_build_if_done(turn, build);
     }
 
-    fn finish_build_if_done(&mut self, turn: &mut Turn, id: BuildId) {
+    pub(super) fn finish_build_if_done(&mut self, turn: &mut Turn, id: BuildId) {
         if self.builds[&id].unfinished > 0 {
             return;
         }
         let build = self.builds.remove(&id).expect("looked at just now");
-        let endings = build.jobs.iter().map(|job| {
+        let states = build.jobs.iter().map(|job| {
             let job = &self.jobs[job];
-            match &job.state {
-                JobState::Finished(ending) => (Some(ending), job.task.placement.allow_failure),
-                JobState::Waiting | JobState::Queued | JobState::Leased(_) => (None, false),
-            }
+            (&job.state, job.task.placement.allow_failure)
         });
-        let verdict = Verdict::of(endings).expect("all of its jobs are finished");
+        let verdict = Verdict::of(states).expect("the verdict waits for none of its jobs");
         turn.persist(Record::BuildFinished { build: id, verdict, at: turn.at });
         let seconds = (turn.at.0 - build.begun_at.0).max(0) / 1000;
         let (repo, reference) = (build.source.repo.clone(), build.source.trigger.reference.clone());

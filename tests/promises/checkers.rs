@@ -327,8 +327,8 @@ fn s9(story: &[Entry], _: &Terms) -> Result<(), String> {
     let mut excused: BTreeSet<JobId> = BTreeSet::new();
     for Entry { at, fact } in story {
         match fact {
-            Fact::Arrived(Event::CommitObserved { source, plan: Ok(tasks), .. }) => {
-                for task in tasks.iter().filter(|task| task.recipe.exclusive) {
+            Fact::Arrived(Event::CommitObserved { source, plan: Ok(plan), .. }) => {
+                for task in plan.tasks.iter().map(|task| &task.spec).filter(|task| task.recipe.exclusive) {
                     exclusive.insert((source.repo.clone(), source.commit, task.name.clone()));
                 }
             }

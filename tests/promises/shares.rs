@@ -24,8 +24,8 @@ pub(super) fn s35(story: &[Entry], _: &Terms) -> Result<(), String> {
     let mut thawed: BTreeMap<RunnerName, u64> = BTreeMap::new();
     for Entry { at, fact } in story {
         match fact {
-            Fact::Arrived(Event::CommitObserved { source, plan: Ok(tasks), .. }) => {
-                let of_commit = tasks.iter().filter(|task| task.recipe.exclusive);
+            Fact::Arrived(Event::CommitObserved { source, plan: Ok(plan), .. }) => {
+                let of_commit = plan.tasks.iter().map(|task| &task.spec).filter(|task| task.recipe.exclusive);
                 exclusive.extend(of_commit.map(|task| (source.repo.clone(), source.commit, task.name.clone())));
             }
             Fact::Decided(Effect::Persist(Record::BuildAdded { build, jobs })) => {
@@ -33,7 +33,9 @@ pub(super) fn s35(story: &[Entry], _: &Terms) -> Result<(), String> {
                 let is = |task: &TaskSpec| exclusive.contains(&(repo.clone(), commit, task.name.clone()));
                 for job in jobs.iter().filter(|job| is(&job.task)) {
                     lines.insert(job.id, (repo.clone(), job.task.name.clone()));
-                    open.insert(job.id);
+                    if job.state.is_awaited() {
+                        open.insert(job.id);
+                    }
                 }
             }
             Fact::Decided(Effect::Persist(Record::JobQueued { job, .. } | Record::JobWaiting { job }))

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use surveil::model::reason::ErrorReason;
-use surveil::model::{AttemptId, BuildId, Ending, JobId, Outcome, Record, Verdict};
+use surveil::model::{AttemptId, BuildId, Ending, JobId, JobState, Outcome, Record, Verdict};
 use surveil::scheduler::Event;
 
 use super::checkers::{demand, facts};
@@ -36,7 +36,8 @@ struct Book {
 struct Page {
     build: BuildId,
     allow_failure: bool,
-    ending: Option<Ending>,
+    /// `Waiting` stands for every state that the verdict waits for.
+    state: JobState,
     /// A rerun may revoke the ending of this job.
     may_begin_anew: bool,
     last: Option<Outcome>,
@@ -50,22 +51,22 @@ impl Book {
                 self.verdicts.insert(build.id, None);
                 for job in jobs {
                     let (build, allow_failure) = (job.build, job.task.placement.allow_failure);
-                    let page =
-                        Page { build, allow_failure, ending: None, may_begin_anew: false, last: None, losses: 0 };
+                    let state = if job.state.is_awaited() { JobState::Waiting } else { job.state.clone() };
+                    let page = Page { build, allow_failure, state, may_begin_anew: false, last: None, losses: 0 };
                     self.jobs.insert(job.id, page);
                 }
             }
             Record::JobQueued { job, .. } | Record::JobWaiting { job } => {
                 let page = self.page(job)?;
-                demand(page.ending.is_none() || page.may_begin_anew, || format!("{job} was finished and goes on"))?;
+                demand(!page.is_finished() || page.may_begin_anew, || format!("{job} was finished and goes on"))?;
                 if std::mem::take(&mut page.may_begin_anew) {
-                    (page.ending, page.losses, page.last) = (None, 0, None);
+                    (page.state, page.losses, page.last) = (JobState::Waiting, 0, None);
                 }
             }
             Record::AttemptLeased(attempt) => {
                 self.attempts.insert(attempt.id, attempt.job);
                 let page = self.page(&attempt.job)?;
-                demand(page.ending.is_none(), || format!("{} was finished and is leased", attempt.job))?;
+                demand(!page.is_finished(), || format!("{} was finished and is leased", attempt.job))?;
             }
             Record::AttemptFinished { attempt, outcome, .. } => {
                 let job = self.attempts.get(attempt).copied().ok_or_else(|| format!("{attempt} was never leased"))?;
@@ -75,16 +76,16 @@ impl Book {
             }
             Record::JobFinished { job, ending } => {
                 let build = self.page(job)?.build;
-                let is_asked = *ending != Ending::Cancelled || self.cancels.contains(&build);
+                let is_asked = !matches!(ending, Ending::Cancelled(None)) || self.cancels.contains(&build);
                 demand(is_asked, || format!("{job} is cancelled, and nobody wanted that"))?;
                 let page = self.page(job)?;
-                let is_true = page.ending.is_none() && page.bears_out(ending, terms);
-                demand(is_true, || format!("{job} is {ending:?} after {:?}, {:?}", page.ending, page.last))?;
-                (page.ending, page.may_begin_anew) = (Some(ending.clone()), false);
+                let is_true = !page.is_finished() && page.bears_out(ending, terms);
+                demand(is_true, || format!("{job} is {ending:?} after {:?}, {:?}", page.state, page.last))?;
+                (page.state, page.may_begin_anew) = (JobState::Finished(ending.clone()), false);
             }
             Record::BuildFinished { build, verdict, .. } => {
                 let of = self.jobs.values().filter(|page| page.build == *build);
-                let due = Verdict::of(of.map(|page| (page.ending.as_ref(), page.allow_failure)));
+                let due = Verdict::of(of.map(|page| (&page.state, page.allow_failure)));
                 demand(due == Some(*verdict), || format!("{build} is {verdict:?} and should be {due:?}"))?;
                 let earlier = self.verdicts.insert(*build, Some(*verdict)).flatten();
                 demand(earlier.is_none(), || format!("{build} was {earlier:?} already"))?;
@@ -105,6 +106,10 @@ impl Book {
 }
 
 impl Page {
+    fn is_finished(&self) -> bool {
+        matches!(self.state, JobState::Finished(_))
+    }
+
     /// Whether the attempts so far allow this ending of the job.
     fn bears_out(&self, ending: &Ending, terms: &Terms) -> bool {
         match (ending, &self.last) {
@@ -115,7 +120,7 @@ impl Page {
                 ErrorReason::GivenUp { .. } | ErrorReason::NeverStarted { .. } => self.losses >= terms.max_losses,
                 _ => true,
             },
-            (Ending::Cancelled | Ending::Skipped(_), _) => true,
+            (Ending::Cancelled(_) | Ending::Skipped(_) | Ending::LeftOut(_), _) => true,
         }
     }
 }

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use surveil::model::{
-    BranchName, BuildId, BuildSource, CommitId, JobId, Label, Moment, PoolId, Record, RepoName, SessionId, SpawnId,
-    TaskSpec,
+    BranchName, BuildId, BuildSource, CommitId, JobId, Label, Moment, Plan, PoolId, Record, RepoName, SessionId,
+    SpawnId,
 };
 use surveil::scheduler::{Effect, Event, Policy, Pool, Reply, RequestId, RunnerJoined, Scheduler};
 
@@ -61,7 +61,7 @@ pub(crate) enum Input {
 /// Requests that become events once the core has numbered them.
 #[derive(Debug, Clone)]
 pub(crate) enum Question {
-    Commit(Box<BuildSource>, Result<Vec<TaskSpec>, String>, Option<u64>),
+    Commit(Box<BuildSource>, Result<Plan, String>, Option<u64>),
     Gone(RepoName, BranchName, CommitId, Option<u64>),
     Cancel(BuildId, Option<JobId>),
     Rerun(BuildId, bool),

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use surveil::model::{AttemptId, BranchName, BuildSource, CommitId, Outcome, RepoName, SessionId, TaskSpec};
+use surveil::model::{AttemptId, BranchName, BuildSource, CommitId, Outcome, Plan, RepoName, SessionId};
 use surveil::scheduler::{Reply, RunnerCommand, RunnerJoined};
 
 use crate::observer::ObserverId;
@@ -19,7 +19,7 @@ pub(crate) enum Up {
     Draining,
     Results(AttemptId, Outcome),
     Status(RepoName),
-    Dispatch(Box<BuildSource>, Result<Vec<TaskSpec>, String>, Option<u64>),
+    Dispatch(Box<BuildSource>, Result<Plan, String>, Option<u64>),
     Gone(RepoName, BranchName, CommitId, Option<u64>),
 }
 

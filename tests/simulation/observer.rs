@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use surveil::model::{BranchName, BuildSource, CommitId, RepoName, SessionId, TaskSpec, Trigger};
+use surveil::model::{BranchName, BuildSource, CommitId, Plan, RepoName, SessionId, Trigger};
 use surveil::scheduler::Reply;
 
 use crate::history::{Announcement, Fact};
@@ -28,7 +28,7 @@ pub(crate) struct Repo {
     /// The branch that moved last, and its head before.
     pub(crate) before: Option<(BranchName, Option<CommitId>)>,
     pub(crate) commits: Vec<CommitId>,
-    pub(crate) plans: BTreeMap<CommitId, Result<Vec<TaskSpec>, String>>,
+    pub(crate) plans: BTreeMap<CommitId, Result<Plan, String>>,
 }
 
 /// An observer's process.

@@ -117,8 +117,8 @@ impl World {
             }
             Some(Sabotage::AcceptsLateResults) => self.redirect_result(&mut event),
             Some(Sabotage::ForgetsExclusive) => {
-                if let Event::CommitObserved { plan: Ok(tasks), .. } = &mut event {
-                    tasks.iter_mut().for_each(|task| task.recipe_mut().exclusive = false);
+                if let Event::CommitObserved { plan: Ok(plan), .. } = &mut event {
+                    plan.tasks.iter_mut().for_each(|task| task.spec.recipe_mut().exclusive = false);
                 }
             }
             Some(Sabotage::BelievesOldHoldings) => self.add_old_holdings(&mut event),

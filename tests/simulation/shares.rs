@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use surveil::model::{
-    AttemptId, BranchName, BuildSource, CommitId, Incarnation, Isolation, LogSummary, Moment, Outcome, Record,
+    AttemptId, BranchName, BuildSource, CommitId, Incarnation, Isolation, LogSummary, Moment, Outcome, Plan, Record,
     RepoName, RunnerName, Script, SessionId, TaskName, TaskSpec, Trigger, WallTime,
 };
 use surveil::scheduler::{Effect, Event, RequestId, RunnerJoined, Scheduler};
@@ -66,7 +66,12 @@ impl Shares {
         let source = BuildSource { repo, commit, trigger: Trigger::push(&branch, None, vec![]), subject, author };
         let task = |n| TaskSpec::new(TaskName::recorded(&format!("t{n}")), Script::Shell("true".into()));
         let (request, source) = (RequestId(0), Box::new(source));
-        self.tell(Event::CommitObserved { request, source, plan: Ok((0..tasks).map(task).collect()), seen: None });
+        self.tell(Event::CommitObserved {
+            request,
+            source,
+            plan: Ok(Plan::of((0..tasks).map(task).collect())),
+            seen: None,
+        });
     }
 
     fn finish_oldest(&mut self) {

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use surveil::model::{
-    AttemptId, BranchName, CommitId, Label, Moment, Need, RepoName, Script, SessionId, TaskName, TaskSpec, WallTime,
+    AttemptId, BranchName, CommitId, Label, Moment, Need, Plan, RepoName, Script, SessionId, TaskName, TaskSpec,
+    WallTime,
 };
 use surveil::scheduler::Event;
 
@@ -339,7 +340,7 @@ pub(crate) fn new_commit(dice: &mut Dice, repo: &mut Repo) -> CommitId {
     commit
 }
 
-fn plan(dice: &mut Dice, is_deploying: bool) -> Result<Vec<TaskSpec>, String> {
+fn plan(dice: &mut Dice, is_deploying: bool) -> Result<Plan, String> {
     if dice.percent(4) {
         return Err("the task file has a mistake".into());
     }
@@ -364,5 +365,5 @@ fn plan(dice: &mut Dice, is_deploying: bool) -> Result<Vec<TaskSpec>, String> {
         task.recipe_mut().exclusive = is_deploying || dice.percent(20);
         task
     };
-    Ok((0..count).map(|at| task(at, dice)).collect())
+    Ok(Plan::of((0..count).map(|at| task(at, dice)).collect()))
 }

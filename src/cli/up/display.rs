@@ -11,10 +11,10 @@ use super::progress::Happening;
 use super::tail::Tail;
 use crate::cli::hints::Hints;
 use crate::cli::output::{bold, dim, painted};
-use crate::cli::report::{job_word, lasted, short};
+use crate::cli::report::{job_word, lasted, short, verdict_note};
 use crate::cli::session::Session;
 use crate::cli::table::one_line;
-use crate::cli::{CliError, Output, excerpt, show};
+use crate::cli::{CliError, Output, excerpt, human, show};
 use crate::clock;
 use crate::error_chain::chain;
 use crate::model::{EndingKind, JobStateKind};
@@ -164,8 +164,7 @@ fn told(build: &BuildReport, happening: &Happening) -> Vec<String> {
         Happening::Finished => {
             let problem = build.problem.iter().flat_map(|problem| problem.lines()).map(|line| format!("  {line}"));
             let time = lasted(build);
-            let flaky = if build.flaky { format!(" ({})", painted("flaky")) } else { String::new() };
-            let verdict = format!("{name} {} in {time}{flaky}", painted(&build.state));
+            let verdict = format!("{name} {} in {time}{}", painted(&build.state), verdict_note(build));
             problem.map(|line| one_line(&line)).chain([verdict]).collect()
         }
     }
@@ -178,7 +177,7 @@ fn job_ending(job: &JobReport) -> String {
         Some(last) if job.detail.is_none() => show::ending(&job_word(job), last, "in"),
         _ => {
             let detail = job.detail.as_deref().map(|why| format!(" ({})", one_line(why)));
-            format!("{}{}", painted(&job.state), detail.unwrap_or_default())
+            format!("{}{}", painted(&human::words(&job.state)), detail.unwrap_or_default())
         }
     };
     if job.flaky {

@@ -77,7 +77,7 @@ impl Progress {
 impl ToldJob {
     fn update(&mut self, job: &JobReport, happenings: &mut Vec<Happening>) {
         let state = JobStateKind::of_word(&job.state);
-        let is_ended = !matches!(state, Some(JobStateKind::Waiting | JobStateKind::Queued | JobStateKind::Running));
+        let is_ended = state.is_none_or(|state| matches!(state, JobStateKind::Finished(_)));
         let last = job.attempts.len().saturating_sub(1);
         for (index, attempt) in job.attempts.iter().enumerate() {
             if index >= self.started {

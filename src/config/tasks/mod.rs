@@ -25,7 +25,7 @@ mod value;
 
 use std::borrow::Cow;
 
-use crate::model::{Need, TaskName, TaskSpec, visible};
+use crate::model::{BuildSettings, Need, Plan, PlannedTask, TaskName, TaskSpec, visible};
 use draft::PlacedTask;
 use findings::Findings;
 use limits::{EXAMPLE, MAX_PROBLEM_MISTAKES, MAX_SHOWN_MISTAKES};
@@ -45,11 +45,12 @@ pub struct CheckedTasks {
     pub warnings: Vec<String>,
 }
 
-/// Reads a task file that is called `name` in errors. Returns the tasks in the order of the file, or the first
+/// Reads a task file that is called `name` in errors. Returns the plan for this occasion, or the first
 /// [`MAX_PROBLEM_MISTAKES`] mistakes: the text is stored with a build.
-pub fn parse_tasks(name: &str, text: &[u8], context: PlanContext<'_>) -> Result<Vec<TaskSpec>, TaskFileError> {
+pub fn parse_tasks(name: &str, text: &[u8], context: PlanContext<'_>) -> Result<Plan, TaskFileError> {
     let (tasks, _) = read_file(name, text, context, MAX_PROBLEM_MISTAKES)?;
-    Ok(tasks.into_iter().map(with_needs).collect())
+    let tasks = tasks.into_iter().map(|task| PlannedTask::of(with_needs(task))).collect();
+    Ok(Plan { tasks, settings: BuildSettings::default() })
 }
 
 /// Reads a task file as [`parse_tasks`] does, and tells all mistakes, or the tasks with all warnings.

@@ -9,7 +9,7 @@ use super::pool::{Mirror, Mirrors};
 use crate::config::{self, MAX_TASK_FILE_BYTES, PlanContext, TASK_DIRECTORY, TASK_FILE, TaskFileError};
 use crate::dispatcher::limits;
 use crate::git::GitError;
-use crate::model::{CommitId, RepoName, TaskSpec};
+use crate::model::{CommitId, Plan, RepoName};
 
 /// Packs up to this size stay in memory until the commit to which they belong is announced.
 const SPOOL_BYTES: usize = 8 << 20;
@@ -27,9 +27,9 @@ pub(crate) enum Intake {
     Refused(GitError),
 }
 
-/// The tasks that a commit asks for, in the order of its file, or the reason why it has none that can be used. That
+/// The plan of the build of a commit, or the reason why the commit has no tasks that can be used. That
 /// reason is a mistake in the commit, and makes a build with a problem; an error of the mirror makes no plan at all.
-pub(crate) type TaskPlan = Result<Vec<TaskSpec>, TaskFileError>;
+pub(crate) type TaskPlan = Result<Plan, TaskFileError>;
 
 /// A commit whose source is durable.
 pub(crate) struct Taken {
@@ -105,7 +105,7 @@ impl Mirrors {
         }
         Ok(match mirror.read_file(commit, TASK_FILE, MAX_TASK_FILE_BYTES)? {
             Some(text) => config::parse_tasks(TASK_FILE, &text, context),
-            None => config::fallback_plan(&mirror.executables(commit, TASK_DIRECTORY)?),
+            None => config::fallback_plan(&mirror.executables(commit, TASK_DIRECTORY)?).map(Plan::of),
         })
     }
 }

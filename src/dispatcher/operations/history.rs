@@ -46,10 +46,14 @@ pub(super) fn of_build(views: &Views<'_>, build: &Build, only: Option<JobId>) ->
         lines.add(2, seq, Some(decision.at), task, HistoryEntry::Decided(decision.kind));
     }
     for job in jobs.iter().filter(|job| wanted(Some(job.id))) {
-        if let JobState::Finished(Ending::Skipped(reason)) = &job.state {
-            let (task, entry) = (Some(job.task.name.clone()), HistoryEntry::Skipped((**reason).clone()));
-            lines.add(4, end, build.finished_at, task, entry);
-        }
+        let entry = match &job.state {
+            JobState::Finished(Ending::Skipped(reason)) => HistoryEntry::Skipped((**reason).clone()),
+            JobState::Finished(Ending::LeftOut(reason)) => HistoryEntry::LeftOut((**reason).clone()),
+            JobState::Waiting | JobState::Held | JobState::Queued | JobState::Leased(_) | JobState::Finished(_) => {
+                continue;
+            }
+        };
+        lines.add(4, end, build.finished_at, Some(job.task.name.clone()), entry);
     }
     if let Some(verdict) = build.verdict {
         let entry = HistoryEntry::BuildFinished { verdict, problem: build.problem.clone() };

@@ -32,7 +32,10 @@ pub(crate) struct AttemptView {
 impl BuildView {
     /// Returns the build's state.
     pub(crate) fn state(&self) -> BuildState {
-        let is_waiting = |view: &JobView| matches!(view.job.state, JobState::Queued | JobState::Waiting);
+        let is_waiting = |view: &JobView| match view.job.state {
+            JobState::Waiting | JobState::Held | JobState::Queued | JobState::Finished(Ending::LeftOut(_)) => true,
+            JobState::Leased(_) | JobState::Finished(_) => false,
+        };
         match self.build.verdict {
             Some(verdict) => BuildState::Finished(verdict),
             None if self.jobs.iter().all(is_waiting) => BuildState::Queued,

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use super::plan::{Plan, Removal, Sizes, words};
+use super::plan::{Removal, RemovalPlan, Sizes, words};
 use crate::clock;
 use crate::config::Retention;
 use crate::dispatcher::backup::measure;
@@ -95,7 +95,7 @@ impl Keeper {
         let sizes: Sizes = logs.iter().map(|(id, logs)| (*id, logs.bytes)).collect();
         let mut leftover: HashSet<BuildId> = logs.keys().copied().collect();
         let reader = self.readers.open()?;
-        let mut plan = Plan::new(self.limits, now);
+        let mut plan = RemovalPlan::new(self.limits, now);
         reader.survey(&mut |build| {
             leftover.remove(&build.id);
             plan.add(build);

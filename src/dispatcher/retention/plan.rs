@@ -13,7 +13,7 @@ pub(super) const ALWAYS_KEPT: u32 = 10;
 pub(super) type Sizes = HashMap<BuildId, u64>;
 
 /// The builds that may be removed, collected from the newest to the oldest.
-pub(super) struct Plan {
+pub(super) struct RemovalPlan {
     limits: Retention,
     now: WallTime,
     of_repo: HashMap<RepoName, u32>,
@@ -40,7 +40,7 @@ pub(crate) fn words(rule: Rule) -> &'static str {
     }
 }
 
-impl Plan {
+impl RemovalPlan {
     pub(super) fn new(limits: Retention, now: WallTime) -> Self {
         Self { limits, now, of_repo: HashMap::new(), of_branch: HashMap::new(), candidates: Vec::new() }
     }
@@ -110,7 +110,7 @@ mod tests {
 
     /// Returns the numbers of the removed builds, each with its rule, if each build took a day. The newest comes first.
     fn going(limits: Retention, builds: impl Iterator<Item = Surveyed>, sizes: &Sizes) -> (Vec<(u64, Rule)>, u64) {
-        let mut plan = Plan::new(limits, WallTime(100 * DAY));
+        let mut plan = RemovalPlan::new(limits, WallTime(100 * DAY));
         builds.for_each(|build| plan.add(build));
         let removal = plan.removal(sizes);
         (removal.builds.into_iter().map(|(id, _, rule)| (id.0, rule)).collect(), removal.excess)

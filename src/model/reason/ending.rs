@@ -1,9 +1,9 @@
-//! Why a job ended without a judgement of its task: errored or skipped.
+//! Why a job ended without a judgement of its task: errored, cancelled, skipped or left out.
 
 use serde::{Deserialize, Serialize};
 
 use super::{LossReason, RecordedReason, StoredReason};
-use crate::model::{EndingKind, Label, RunnerName, TaskName};
+use crate::model::{BuildId, EndingKind, Label, RunnerName, TaskName};
 
 stored_reason! {
     /// Why a job is errored.
@@ -51,6 +51,34 @@ stored_reason! {
     pub enum SkipReason {
         /// A task that the job needs ended in another way than passed.
         NeedNotPassed { task: TaskName, how: EndingKind } = "need_not_passed",
+    }
+}
+
+stored_reason! {
+    /// Why a job was cancelled, if no operator did it.
+    pub enum CancelReason {
+        /// This task of the build failed, and the build stops at its first failure.
+        FailFast { task: TaskName } = "fail_fast",
+        /// The build took longer than it may.
+        BuildTimedOut { timeout_ms: u64 } = "build_timed_out",
+        /// The ref moved on, and this is the build of the newer move.
+        Superseded { by: BuildId } = "superseded",
+    }
+}
+
+stored_reason! {
+    /// Why a job is left out.
+    pub enum LeftOutReason {
+        /// The task does not run for this ref: "branch main", "tag v1".
+        NotOnRef { what: String } = "not_on_ref",
+        /// The task does not run for this event.
+        NotForEvent { event: String } = "not_for_event",
+        /// No path that the task depends on has changed since it passed at this commit.
+        NothingChanged { since: String } = "nothing_changed",
+        /// Whoever asked for the build chose other tasks.
+        NotAsked = "not_asked",
+        /// The task runs only after a failure, and nothing that it needs failed.
+        NothingFailed = "nothing_failed",
     }
 }
 

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ErrorReason, LossReason, PlacementReason, RecordedReason, SkipReason, StoredReason, TaskFailure};
+use super::{
+    CancelReason, ErrorReason, LeftOutReason, LossReason, PlacementReason, RecordedReason, SkipReason, StoredReason,
+    TaskFailure,
+};
 use crate::model::{BranchName, CommitId, Outcome, RefName, RunnerName, Verdict};
 
 stored_reason! {
@@ -30,6 +33,8 @@ stored_reason! {
         GaveUp { reason: ErrorReason } = "gave_up",
         /// An operator cancelled the job.
         CancelAsked = "cancel_asked",
+        /// The job was cancelled without an operator.
+        Cancelled { reason: CancelReason } = "cancelled",
         /// An operator had the job run again.
         RerunAsked = "rerun_asked",
     }
@@ -54,6 +59,7 @@ impl DecisionKind {
             Self::Lost { reason, .. } => reason.code(),
             Self::Retried { failure, .. } => Some(failure.code()),
             Self::GaveUp { reason } => reason.code(),
+            Self::Cancelled { reason } => reason.code(),
             Self::CancelAsked | Self::RerunAsked | Self::Recorded(_) => None,
         }
     }
@@ -85,6 +91,8 @@ pub enum HistoryEntry {
     Decided(DecisionKind),
     /// The job was skipped.
     Skipped(SkipReason),
+    /// The job was left out.
+    LeftOut(LeftOutReason),
     /// The build has its verdict.
     BuildFinished { verdict: Verdict, problem: Option<String> },
 }
@@ -105,6 +113,7 @@ impl HistoryEntry {
             Self::LateResult { .. } => "late_result",
             Self::Decided(kind) => return kind.code(),
             Self::Skipped(_) => "skipped",
+            Self::LeftOut(_) => "left_out",
             Self::BuildFinished { .. } => "build_finished",
         })
     }
@@ -117,6 +126,7 @@ impl HistoryEntry {
             Self::Ended { outcome, .. } | Self::LateResult { outcome, .. } => Some(outcome.word()),
             Self::Decided(kind) => kind.reason_code(),
             Self::Skipped(reason) => reason.code(),
+            Self::LeftOut(reason) => reason.code(),
             Self::BuildFinished { verdict, .. } => Some(verdict.word()),
             Self::BranchAppeared { .. }
             | Self::BranchMoved { .. }

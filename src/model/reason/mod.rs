@@ -11,7 +11,7 @@ mod loss;
 mod order;
 mod status;
 
-pub use ending::{ErrorReason, LostWith, MissingFit, SkipReason, TaskFailure};
+pub use ending::{CancelReason, ErrorReason, LeftOutReason, LostWith, MissingFit, SkipReason, TaskFailure};
 pub use history::{DecisionKind, HistoryEntry, Quarantine};
 pub use loss::{LossReason, PlacementReason};
 pub use order::{CloseReason, OrderDone, RefusalReason};
@@ -20,7 +20,7 @@ pub use status::{AttemptStatus, Concern, FirstInLine, JobStatus, Notice};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Label, RunnerName, TaskName};
+use super::{BuildId, Label, RunnerName, TaskName};
 
 /// A reason of which only the text is known: a row from before there were codes, or a code of a newer program.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,3 +53,16 @@ macro_rules! stored_as_text {
 }
 
 stored_as_text!(TaskName RunnerName Label);
+
+/// A build stands in stored reasons as its number.
+impl Serialize for BuildId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for BuildId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        u64::deserialize(deserializer).map(Self)
+    }
+}

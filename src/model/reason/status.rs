@@ -11,6 +11,8 @@ use crate::model::{
 pub enum JobStatus {
     /// The job waits for tasks that it needs, each with its state.
     WaitsForNeeds { open: Vec<(TaskName, JobStateKind)> },
+    /// The job waits until a person starts its task, or those of these tasks that it needs.
+    Held { needs: Vec<TaskName> },
     /// No connected runner offers all that the job asks for.
     NoRunnerFits { waited_ms: u64, fit: MissingFit },
     /// The job was lost repeatedly before its process started, and rests.
@@ -53,6 +55,7 @@ impl JobStatus {
     pub fn code(&self) -> &'static str {
         match self {
             Self::WaitsForNeeds { .. } => "waits_for_needs",
+            Self::Held { .. } => "held",
             Self::NoRunnerFits { .. } => "no_runner_fits",
             Self::Paused { .. } => "paused",
             Self::RunnersRest { .. } => "runners_rest",

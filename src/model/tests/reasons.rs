@@ -1,8 +1,9 @@
 //! Every reason with its code and its text, in tables. The store's tests take their samples from here.
 
 use super::super::reason::{
-    AttemptStatus, DecisionKind, ErrorReason, FirstInLine, HistoryEntry, JobStatus, LossReason, LostWith, MissingFit,
-    PlacementReason, Quarantine, RecordedReason, RefusalReason, SkipReason, StoredReason, TaskFailure,
+    AttemptStatus, CancelReason, DecisionKind, ErrorReason, FirstInLine, HistoryEntry, JobStatus, LeftOutReason,
+    LossReason, LostWith, MissingFit, PlacementReason, Quarantine, RecordedReason, RefusalReason, SkipReason,
+    StoredReason, TaskFailure,
 };
 use super::super::*;
 
@@ -119,6 +120,32 @@ pub(crate) fn skips() -> Table<SkipReason> {
     vec![(SkipReason::NeedNotPassed { task: task(), how }, "need_not_passed", "test did not pass")]
 }
 
+pub(crate) fn cancels() -> Table<CancelReason> {
+    vec![
+        (CancelReason::FailFast { task: task() }, "fail_fast", "test failed, and the build stops at its first failure"),
+        (
+            CancelReason::BuildTimedOut { timeout_ms: 7_200_000 },
+            "build_timed_out",
+            "the build took longer than its timeout of 7200 s",
+        ),
+        (CancelReason::Superseded { by: BuildId(13) }, "superseded", "build b13 superseded this one"),
+    ]
+}
+
+pub(crate) fn left_outs() -> Table<LeftOutReason> {
+    vec![
+        (LeftOutReason::NotOnRef { what: said("branch topic") }, "not_on_ref", "it does not run for branch topic"),
+        (LeftOutReason::NotForEvent { event: said("tag") }, "not_for_event", "it does not run for the event tag"),
+        (
+            LeftOutReason::NothingChanged { since: said("4f2a91c04f2a91c0") },
+            "nothing_changed",
+            "nothing that it depends on has changed since it passed at 4f2a91c",
+        ),
+        (LeftOutReason::NotAsked, "not_asked", "nobody asked for it"),
+        (LeftOutReason::NothingFailed, "nothing_failed", "it runs after a failure, and nothing that it needs failed"),
+    ]
+}
+
 pub(crate) fn decisions() -> Table<DecisionKind> {
     let lost = |loss_of, quarantine| DecisionKind::Lost {
         runner: runner(),
@@ -148,6 +175,11 @@ pub(crate) fn decisions() -> Table<DecisionKind> {
             "could not start: x",
         ),
         (DecisionKind::CancelAsked, "cancel_asked", "cancelled by an operator"),
+        (
+            DecisionKind::Cancelled { reason: CancelReason::Superseded { by: BuildId(13) } },
+            "cancelled",
+            "cancelled: build b13 superseded this one",
+        ),
         (DecisionKind::RerunAsked, "rerun_asked", "run again by an operator"),
     ]
 }
@@ -192,6 +224,7 @@ fn history() -> Table<HistoryEntry> {
         ),
         (HistoryEntry::Decided(DecisionKind::CancelAsked), "cancel_asked", "cancelled by an operator"),
         (HistoryEntry::Skipped(skips().remove(0).0), "skipped", "skipped: test did not pass"),
+        (HistoryEntry::LeftOut(LeftOutReason::NotAsked), "left_out", "left out: nobody asked for it"),
         (
             HistoryEntry::BuildFinished { verdict: Verdict::Errored, problem: Some(said("no tasks")) },
             "build_finished",
@@ -242,6 +275,12 @@ fn statuses() -> Table<JobStatus> {
             JobStatus::WaitsForNeeds { open: vec![(task(), JobStateKind::Queued), (task(), JobStateKind::Running)] },
             "waits_for_needs",
             "waits for what it needs: test (queued), test (running)",
+        ),
+        (JobStatus::Held { needs: vec![] }, "held", "held until somebody starts it"),
+        (
+            JobStatus::Held { needs: vec![task(), task()] },
+            "held",
+            "held until somebody starts what it needs: test, test",
         ),
         (
             JobStatus::NoRunnerFits { waited_ms, fit: MissingFit::NoRunner },
@@ -325,6 +364,8 @@ fn every_stored_reason_has_a_code_and_a_text_and_reads_back() {
     stored(&placements());
     stored(&errors());
     stored(&skips());
+    stored(&cancels());
+    stored(&left_outs());
     stored(&decisions());
 }
 
@@ -356,7 +397,12 @@ fn a_runners_code_is_known_again_and_another_leaves_its_text() {
 fn every_code_is_in_the_protocol_document() {
     let document = include_str!("../../../docs/protocol.md");
     let (_, reasons) = document.split_once("\n## 14. Reasons").unwrap();
-    let stored = codes(losses()).chain(codes(placements())).chain(codes(errors())).chain(codes(skips()));
+    let stored = codes(losses())
+        .chain(codes(placements()))
+        .chain(codes(errors()))
+        .chain(codes(skips()))
+        .chain(codes(cancels()))
+        .chain(codes(left_outs()));
     let told = codes(decisions()).chain(codes(history())).chain(codes(statuses())).chain(codes(fits()));
     for code in stored.chain(told).chain(codes(refusals())) {
         assert!(reasons.contains(&format!("`{code}`")), "`{code}` is missing");

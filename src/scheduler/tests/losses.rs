@@ -434,7 +434,7 @@ fn cancelled_build(task: TaskSpec) -> WholeBuild {
         id: JobId(1),
         build: BuildId(1),
         task: Arc::new(task),
-        state: JobState::Finished(crate::model::Ending::Cancelled),
+        state: JobState::Finished(crate::model::Ending::Cancelled(None)),
         attempts: 1,
         failures: 0,
         losses: 0,

@@ -5,6 +5,7 @@ mod builds;
 mod drains;
 mod lines;
 mod losses;
+mod plans;
 mod runners;
 mod spawns;
 mod story;

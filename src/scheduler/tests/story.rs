@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::model::reason::{DecisionKind, PlacementReason};
 use crate::model::{
     AttemptId, BranchName, BuildId, BuildSource, CommitId, Incarnation, Isolation, JobId, JobState, Label, LogSummary,
-    Moment, Need, Outcome, Placement, Record, RepoName, Runner, RunnerId, RunnerName, Script, SessionId, Snapshot,
-    TaskName, TaskSpec, Trigger, WallTime, WholeBuild,
+    Moment, Need, Outcome, Placement, Plan, Record, RepoName, Runner, RunnerId, RunnerName, Script, SessionId,
+    Snapshot, TaskName, TaskSpec, Trigger, WallTime, WholeBuild,
 };
 use crate::scheduler::policy::SPAWN_AFTER_MS;
 use crate::scheduler::tables::Timer;
@@ -197,9 +197,15 @@ impl Story {
         self.tell(Event::CommitObserved {
             request,
             source: Box::new(source(repo, before, at)),
-            plan: Ok(tasks),
+            plan: Ok(Plan::of(tasks)),
             seen: None,
         })
+    }
+
+    pub(super) fn observe_plan(&mut self, before: Option<u8>, at: u8, plan: Plan) -> Vec<String> {
+        self.request += 1;
+        let (request, source) = (RequestId(self.request), Box::new(source("app", before, at)));
+        self.tell(Event::CommitObserved { request, source, plan: Ok(plan), seen: None })
     }
 
     pub(super) fn join_draining(&mut self, session: u64, name: &str, incarnation: u64) -> Vec<String> {

@@ -104,7 +104,9 @@ fn ending() -> impl Strategy<Value = Ending> {
         Just(Ending::Passed),
         Just(Ending::Failed),
         reason(samples::errors()).prop_map(|reason| Ending::Errored(Box::new(reason))),
-        Just(Ending::Cancelled),
+        Just(Ending::Cancelled(None)),
+        reason(samples::cancels()).prop_map(|reason| Ending::Cancelled(Some(Box::new(reason)))),
+        reason(samples::left_outs()).prop_map(|reason| Ending::LeftOut(Box::new(reason))),
         reason(samples::skips()).prop_map(|reason| Ending::Skipped(Box::new(reason))),
     ]
 }
@@ -183,7 +185,7 @@ impl World {
                 id: JobId(job),
                 build: id,
                 task: task.into(),
-                state: [JobState::Waiting, JobState::Queued][wish.pick % 2].clone(),
+                state: [JobState::Waiting, JobState::Queued, JobState::Held][wish.pick % 3].clone(),
                 attempts: 0,
                 failures: 0,
                 losses: 0,
@@ -234,7 +236,10 @@ impl World {
     }
 
     fn lease(&mut self, wish: Wish) -> Option<Record> {
-        let open = self.jobs.values_mut().filter(|job| matches!(job.state, JobState::Waiting | JobState::Queued));
+        let open = self
+            .jobs
+            .values_mut()
+            .filter(|job| matches!(job.state, JobState::Waiting | JobState::Held | JobState::Queued));
         let job = pick(open, wish.pick)?;
         let lease = Attempt {
             runner: RunnerId(wish.number),

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use surveil::model::reason::OrderDone;
 use surveil::model::{
-    Attempt, AttemptId, BranchName, BuildId, CommitId, Incarnation, JobId, LogSummary, Outcome, Record, RepoName,
+    Attempt, AttemptId, BranchName, BuildId, CommitId, Incarnation, JobId, LogSummary, Outcome, Plan, Record, RepoName,
     RunnerId, RunnerName, SessionId, WallTime,
 };
 use surveil::scheduler::{Effect, Event, Reply, RequestId};
@@ -283,7 +283,7 @@ impl Inner {
         }
         for (build, jobs) in builds {
             let tasks = self.plans.get(&build.source.commit).cloned().unwrap_or_default();
-            let plan = Ok(tasks.iter().map(KnownTask::spec).collect());
+            let plan = Ok(Plan::of(tasks.iter().map(KnownTask::spec).collect()));
             let source = Box::new(build.source.clone());
             self.note(Fact::Arrived(Event::CommitObserved { request: RequestId(0), source, plan, seen: None }));
             self.persist(Record::BuildAdded { build: Box::new(build.clone()), jobs: jobs.clone() });

@@ -14,7 +14,8 @@ mod shell;
 
 /// Reads a file without a build.
 fn read(name: &str, text: &[u8]) -> Result<Vec<TaskSpec>, TaskFileError> {
-    parse_tasks(name, text, PlanContext::Unknown)
+    let plan = parse_tasks(name, text, PlanContext::Unknown)?;
+    Ok(plan.tasks.into_iter().map(|task| task.spec).collect())
 }
 
 fn parse(text: &str) -> Vec<TaskSpec> {

@@ -26,10 +26,13 @@ const FAILED: i64 = 4;
 const ERRORED: i64 = 5;
 const CANCELLED: i64 = 6;
 const SKIPPED: i64 = 7;
-/// States from here on are endings.
-const FIRST_ENDING: i64 = PASSED;
+const LEFT_OUT: i64 = 8;
+/// It came later than the endings before it, and is none.
+const HELD: i64 = 9;
+/// SQL for a job that has no ending.
+const IS_OPEN: &str = "(state < 3 OR state = 9)";
 
-/// The columns `detail` and `reason`: why a job is errored or skipped.
+/// The columns `detail` and `reason`: why a job is errored, cancelled, skipped or left out.
 type Why = (Option<String>, Option<String>);
 
 fn why(reason: &impl StoredReason) -> Why {
@@ -43,14 +46,17 @@ fn ending_columns(ending: &Ending) -> (i64, Why) {
         Ending::Passed => (PASSED, Why::default()),
         Ending::Failed => (FAILED, Why::default()),
         Ending::Errored(reason) => (ERRORED, why(&**reason)),
-        Ending::Cancelled => (CANCELLED, Why::default()),
+        Ending::Cancelled(None) => (CANCELLED, Why::default()),
+        Ending::Cancelled(Some(reason)) => (CANCELLED, why(&**reason)),
         Ending::Skipped(reason) => (SKIPPED, why(&**reason)),
+        Ending::LeftOut(reason) => (LEFT_OUT, why(&**reason)),
     }
 }
 
 fn state_from(number: i64, attempt: i64, why: (Option<&str>, Option<&str>)) -> rusqlite::Result<JobState> {
     let (detail, json) = why;
-    let detail = || detail.map(str::to_owned).ok_or_else(|| damaged("a job's ending lacks its reason"));
+    let maybe = detail.map(str::to_owned);
+    let detail = || maybe.clone().ok_or_else(|| damaged("a job's ending lacks its reason"));
     Ok(match number {
         WAITING => JobState::Waiting,
         QUEUED => JobState::Queued,
@@ -58,8 +64,10 @@ fn state_from(number: i64, attempt: i64, why: (Option<&str>, Option<&str>)) -> r
         PASSED => JobState::Finished(Ending::Passed),
         FAILED => JobState::Finished(Ending::Failed),
         ERRORED => JobState::Finished(Ending::Errored(Box::new(reason(detail()?, json)))),
-        CANCELLED => JobState::Finished(Ending::Cancelled),
+        CANCELLED => JobState::Finished(Ending::Cancelled(maybe.map(|detail| Box::new(reason(detail, json))))),
         SKIPPED => JobState::Finished(Ending::Skipped(Box::new(reason(detail()?, json)))),
+        LEFT_OUT => JobState::Finished(Ending::LeftOut(Box::new(reason(detail()?, json)))),
+        HELD => JobState::Held,
         other => return Err(damaged(format!("there is no state {other} of a job"))),
     })
 }
@@ -141,16 +149,14 @@ static LEASE: LazyLock<String> = LazyLock::new(|| {
     let seal = carried_on(&[("state", &LEASED), ("attempt", &"?2"), ("attempts", &"?3")], &0);
     format!(
         "UPDATE jobs SET state = {LEASED}, attempt = ?2, attempts = ?3, seal = {seal}
-         WHERE id = ?1 AND state < {FIRST_ENDING} AND attempts = ?3 - 1"
+         WHERE id = ?1 AND {IS_OPEN} AND attempts = ?3 - 1"
     )
 });
 
 static FINISH: LazyLock<String> = LazyLock::new(|| {
     // A job that is not finished has no detail, so the detail's checksum is added, not a difference.
     let seal = carried_on(&[("state", &"?2")], &"?5");
-    format!(
-        "UPDATE jobs SET state = ?2, detail = ?3, reason = ?4, seal = {seal} WHERE id = ?1 AND state < {FIRST_ENDING}"
-    )
+    format!("UPDATE jobs SET state = ?2, detail = ?3, reason = ?4, seal = {seal} WHERE id = ?1 AND {IS_OPEN}")
 });
 
 /// The statements that change jobs, prepared once for a batch.
@@ -182,6 +188,7 @@ impl<'a> Writes<'a> {
     pub(crate) fn insert(&mut self, specs: &mut specs::Ids, job: &Job) -> Result<(), Fault> {
         let (state, attempt, (detail, reason)) = match &job.state {
             JobState::Waiting => (WAITING, 0, Why::default()),
+            JobState::Held => (HELD, 0, Why::default()),
             JobState::Queued => (QUEUED, 0, Why::default()),
             JobState::Leased(attempt) => (LEASED, signed(attempt.0), Why::default()),
             JobState::Finished(ending) => {
@@ -277,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_number_that_stands_for_no_state_is_damage() {
-        assert!(state_from(8, 0, (None, None)).is_err());
+        assert!(state_from(10, 0, (None, None)).is_err());
         assert!(state_from(ERRORED, 0, (None, None)).is_err());
     }
 }
