@@ -2,7 +2,7 @@
 //! values Surveil takes as they are, under another name, are aliases in [`super::keys::KEYS`].
 
 /// Answers for keys of other programs, each with the keys that it is for. Keys are compared without case, `-` and `_`.
-const ANSWERS: [(&[&str], &str); 20] = [
+const ANSWERS: [(&[&str], &str); 21] = [
     (
         &["image", "container", "docker", "dockerfile", "entrypoint", "platform", "nix"],
         "there are no container images yet: a task is a process on its runner; install there what it needs and\n\
@@ -77,13 +77,17 @@ const ANSWERS: [(&[&str], &str); 20] = [
         "there are no stages: `needs` says which tasks must have passed before, and the rest runs at the same time",
     ),
     (
-        &["uses", "with", "plugin", "plugins", "orb", "orbs", "extends", "include", "includes", "template", "import"],
-        "there are no actions, plugins or templates: `run` says what to do; put what tasks share into a script of\n\
-         the repository and call that",
+        &["uses", "with", "plugin", "plugins", "orb", "orbs", "include", "includes", "import"],
+        "there are no actions, plugins or files to include: `run` says what to do; put commands that tasks share\n\
+         into a script of the repository and call that, and keys into `[template.NAME]`, which tasks extend",
     ),
     (
         &["workingdirectory", "workdir", "dir", "cwd", "directory", "chdir", "root"],
         "a task starts at the root of the repository: begin `run` with `cd DIRECTORY`",
+    ),
+    (
+        &["anchors", "anchor", "common", "base", "global", "globals", "default", "shared"],
+        "keys of all tasks stand in `[defaults]`, those of some tasks in `[template.NAME]`, which tasks extend",
     ),
     (
         &["name", "title", "description", "displayname", "id", "key"],
