@@ -377,7 +377,7 @@ impl Display for Notice {
                 let branch = reference.short();
                 write!(f, "build {build} of {repo} {branch}: {} after {seconds} s", verdict.word())
             }
-            Self::BranchGone { repo, branch } => write!(f, "branch {branch} of {repo} is gone"),
+            Self::RefGone { repo, reference } => write!(f, "{} of {repo} is gone", ref_words(reference)),
             Self::AttemptLost { attempt, job, runner, reason } => {
                 write!(f, "attempt {attempt} lost on runner {runner}: {reason}; job {job} queued again")
             }

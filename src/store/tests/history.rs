@@ -57,6 +57,13 @@ fn task() -> impl Strategy<Value = TaskSpec> {
     )
 }
 
+fn reference(wish: &Wish) -> RefName {
+    match wish.pick % 3 {
+        0 => RefName::new(&format!("refs/tags/{}", wish.text)),
+        _ => RefName::of_branch(&wish.text),
+    }
+}
+
 /// A trigger of any kind. The text may name any ref.
 fn trigger(wish: &Wish) -> Trigger {
     let (number, before) = (wish.number >> 3, wish.commits.get(1).copied());
@@ -69,10 +76,7 @@ fn trigger(wish: &Wish) -> Trigger {
         4 => TriggerKind::Try { id },
         _ => Trigger::push(&BranchName::new(&wish.text), before, wish.commits[1..].to_vec()).numbered(number).kind,
     };
-    let reference = match wish.pick % 3 {
-        0 => RefName::new(&format!("refs/tags/{}", wish.text)),
-        _ => RefName::of_branch(&BranchName::new(&wish.text)),
-    };
+    let reference = reference(wish);
     let trust = if wish.number.is_multiple_of(2) { Trust::Trusted } else { Trust::Untrusted };
     Trigger { kind, reference, trust }
 }
@@ -139,7 +143,7 @@ struct World {
     jobs: BTreeMap<JobId, Job>,
     attempts: BTreeMap<AttemptId, Attempt>,
     runners: BTreeMap<RunnerId, Runner>,
-    heads: BTreeMap<(RepoName, BranchName), AcceptedHead>,
+    heads: BTreeMap<(RepoName, RefName), AcceptedHead>,
     ends: BTreeMap<RepoName, u64>,
     late: Vec<Late>,
     decisions: Vec<Decision>,
@@ -197,26 +201,29 @@ impl World {
     }
 
     fn move_head(&mut self, wish: Wish) -> Record {
-        let (repo, branch) = (repo(wish.number), BranchName::new(&wish.text));
+        let (repo, reference) = (repo(wish.number), reference(&wish));
         let head = wish.commits.get(1).copied();
         match head {
             Some(commit) => {
-                // The head's build is the newest of the commit on the branch.
-                let reference = RefName::of_branch(&branch);
+                // The head's build is the newest of the commit on the ref.
                 let of_head = |build: &&Build| {
                     let BuildSource { repo: of, commit: at, trigger, .. } = &build.source;
-                    (of, at, &trigger.reference) == (&repo, &commit, &reference)
+                    let is_move = matches!(
+                        trigger.kind,
+                        TriggerKind::Push { .. } | TriggerKind::Tag { .. } | TriggerKind::Ref { .. }
+                    );
+                    is_move && (of, at, &trigger.reference) == (&repo, &commit, &reference)
                 };
                 let build = self.builds.values().rev().find(of_head).map(|build| build.id);
                 let head = AcceptedHead { commit, number: wish.number >> 1, build };
-                self.heads.insert((repo.clone(), branch.clone()), head);
+                self.heads.insert((repo.clone(), reference.clone()), head);
             }
             None => {
-                self.heads.remove(&(repo.clone(), branch.clone()));
+                self.heads.remove(&(repo.clone(), reference.clone()));
                 self.ends.insert(repo.clone(), wish.number >> 1);
             }
         }
-        Record::HeadMoved { repo, branch, head, number: wish.number >> 1 }
+        Record::HeadMoved { repo, reference, head, number: wish.number >> 1 }
     }
 
     fn save_runner(&mut self, wish: &Wish) -> Record {
@@ -358,7 +365,7 @@ impl World {
             WholeBuild { build: build.clone(), jobs: self.jobs_of(build.id), attempts }
         });
         assert_eq!(unfinished.builds, open.collect::<Vec<_>>());
-        let heads = self.heads.iter().map(|((repo, branch), head)| (repo.clone(), branch.clone(), *head));
+        let heads = self.heads.iter().map(|((repo, reference), head)| (repo.clone(), reference.clone(), *head));
         assert_eq!(unfinished.heads, heads.collect::<Vec<_>>());
         assert_eq!(unfinished.ends, self.ends.clone().into_iter().collect::<Vec<_>>());
         assert_eq!(unfinished.last_job, self.jobs.len() as u64);
