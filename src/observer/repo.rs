@@ -291,8 +291,8 @@ impl Repo {
         Ok(())
     }
 
-    /// Whether a ref that was missing is also missing for a fresh handle. A ref that is announced as gone by mistake does
-    /// more harm than a delay.
+    /// Whether a ref that was missing is also missing for a fresh handle. A ref that is announced as gone by mistake
+    /// does more harm than a delay.
     fn is_gone(&mut self, reference: &RefName) -> Result<bool, GitError> {
         let fresh = Watched::open(&self.orders.path)?;
         let found = fresh.find(reference)?;

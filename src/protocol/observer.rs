@@ -39,7 +39,7 @@ pub enum FromObserver {
         /// all of them; 0 if `commit` does not follow `before`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         commits: Option<u64>,
-        /// The kind of the trigger: `push` for a branch, which is the default, `tag` for a tag, `ref` for any other ref.
+        /// The kind of the trigger: `push`, the default, for a branch, `tag` for a tag, `ref` for any other ref.
         #[serde(default = "push", skip_serializing_if = "is_push")]
         trigger: String,
         #[serde(default)]

@@ -8,7 +8,8 @@ use crate::store::sqlite::checksum::Checksum;
 use crate::store::sqlite::values::{signed, unsigned};
 
 /// Covers the name of the repository too. Up to schema version 5 there were heads of branches only, under their short
-/// names. A head of a branch keeps the checksum of then, and so does one from before moves were numbered, with number 0.
+/// names. A head of a branch keeps the checksum of then, and so does one from before moves were numbered, whose number
+/// is 0.
 fn checksum(repo: &RepoName, reference: &RefName, head: &CommitId, number: u64) -> Checksum {
     let checksum = Checksum::of("heads")
         .bytes(repo.as_str().as_bytes())
