@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Process, Wire, World, hello, job};
+use crate::harness::{Process, Wire, World, hello, job, until};
 
 /// A runner that has registered with one slot.
 fn registered(world: &World, name: &str) -> Wire {
@@ -209,6 +209,8 @@ fn a_branch_that_is_called_like_a_tag_is_not_the_tag() {
         assert_eq!(observer.ask(&new)["type"], "welcome");
         observer
     };
+    // Until the dispatcher has noticed that the first observer is gone, the name is taken.
+    until("the name is free", || greet().ask(&status)["type"] == "heads");
     let mut observer = greet();
     let heads = observer.ask(&status);
     assert_eq!(heads["heads"], json!([{"branch": "main", "commit": commit}]));
