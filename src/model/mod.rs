@@ -4,6 +4,7 @@
 #[macro_use]
 mod macros;
 
+mod ability;
 mod address;
 mod attempt;
 mod build;
@@ -27,6 +28,7 @@ mod trigger;
 mod visible;
 pub mod words;
 
+pub use ability::Ability;
 pub use address::{Address, AddressError};
 pub use attempt::{Attempt, LogSummary, Outcome};
 pub use build::{Build, BuildSource, BuildState, Verdict};

@@ -8,7 +8,7 @@ use super::reason::{
     LeftOutReason, LossReason, LostWith, MissingFit, Notice, OrderDone, PlacementReason, Quarantine, RefusalReason,
     SkipReason, TaskFailure,
 };
-use super::{LogSummary, Outcome, RefName, RunnerName};
+use super::{Ability, LogSummary, Outcome, RefName, RunnerName};
 
 impl Display for LossReason {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
@@ -84,7 +84,10 @@ impl Display for MissingFit {
                 runners.first().iter().try_for_each(|runner| write!(f, ": `surveil resume {runner}` gives it jobs"))
             }
             Self::Labels { labels } => match labels.as_slice() {
-                [one] => write!(f, "no connected runner offers the label {one}"),
+                [one] => match Ability::word_of(one) {
+                    Some(ability) => write!(f, "no connected runner knows `{ability}`: their programs are too old"),
+                    None => write!(f, "no connected runner offers the label {one}"),
+                },
                 many => write!(f, "no connected runner offers the labels {}", join(many, ", ")),
             },
             Self::Combination { labels } => {

@@ -2,7 +2,7 @@
 //! values Surveil takes as they are, under another name, are aliases in [`super::keys::KEYS`].
 
 /// Answers for keys of other programs, each with the keys that it is for. Keys are compared without case, `-` and `_`.
-const ANSWERS: [(&[&str], &str); 21] = [
+const ANSWERS: [(&[&str], &str); 20] = [
     (
         &["image", "container", "docker", "dockerfile", "entrypoint", "platform", "nix"],
         "there are no container images yet: a task is a process on its runner; install there what it needs and\n\
@@ -82,10 +82,6 @@ const ANSWERS: [(&[&str], &str); 21] = [
          into a script of the repository and call that, and keys into `[template.NAME]`, which tasks extend",
     ),
     (
-        &["workingdirectory", "workdir", "dir", "cwd", "directory", "chdir", "root"],
-        "a task starts at the root of the repository: begin `run` with `cd DIRECTORY`",
-    ),
-    (
         &["anchors", "anchor", "common", "base", "global", "globals", "default", "shared"],
         "keys of all tasks stand in `[defaults]`, those of some tasks in `[template.NAME]`, which tasks extend",
     ),
@@ -144,7 +140,6 @@ mod tests {
         for key in ["image", "matrix", "if", "services", "secrets", "artifacts", "cache", "before_script", "rules"] {
             assert!(answer(key).is_some(), "{key}");
         }
-        assert_eq!(answer("working-directory"), answer("dir"));
         assert!(answer("fetch-depth").unwrap().contains("without `.git`"));
         assert_eq!(answer("sunshine"), None);
     }

@@ -25,6 +25,7 @@ mod suggest;
 mod task;
 mod templates;
 mod top_level;
+mod tree_path;
 mod value;
 
 use std::borrow::Cow;

@@ -10,7 +10,7 @@ use super::layers::{self, Layer, Owner};
 use super::limits::{EXAMPLE, MAX_PLAN_BYTES, MAX_TASK_BYTES, MAX_TASKS, NAME_RULE};
 use super::mistake::{Mistake, quote};
 use super::value::{TableEntry, entries, kind};
-use crate::model::{Recipe, Script, TaskName, TaskSpec};
+use crate::model::{Ability, Recipe, Script, TaskName, TaskSpec};
 
 /// Reads the table of all tasks.
 pub(super) fn read_tasks<'t, 'i>(top: &TableEntry<'t, 'i>, file: &mut FileDraft<'t, 'i>) {
@@ -65,7 +65,7 @@ fn read_task<'t, 'i>(task: &TableEntry<'t, 'i>, file: &mut FileDraft<'t, 'i>) ->
     let run = keys.iter().find(|set| set.key.name == "run");
     let has_own_shell = own.get("shell").is_some() && own.get("run").is_some();
     command::finish(&mut draft, has_own_shell);
-    let Draft { mut recipe, placement, needs, texts, found: of_run, .. } = draft;
+    let Draft { mut recipe, mut placement, needs, texts, found: of_run, .. } = draft;
     if let Some(run) = run {
         found.append_once(of_run, run.entry.value.span().start);
     }
@@ -82,6 +82,8 @@ fn read_task<'t, 'i>(task: &TableEntry<'t, 'i>, file: &mut FileDraft<'t, 'i>) ->
         let message = format!("task {} is longer than {} KiB", quote(name), (MAX_TASK_BYTES + 1) / 1024);
         found.mistake(wrong(message, "put what it does into a script and run that".to_owned()));
     }
+    placement.labels.extend(Ability::needed_for(&recipe).map(Ability::label));
+    placement.labels.sort();
     let spec = TaskSpec { name: checked_name?, recipe: Arc::new(recipe), placement };
     Some(PlacedTask { spec, name_place: task.key_place.clone(), needs, texts })
 }

@@ -42,11 +42,11 @@ fn task() -> impl Strategy<Value = TaskSpec> {
     let texts = || vec(text(), 0..3);
     let names = || vec(text().prop_map(|text| TaskName::recorded(&text)), 0..3);
     let labels = || vec(text().prop_map(|text| Label::recorded(&text)), 0..3);
-    let flags = (any::<u64>(), any::<u32>(), any::<bool>(), any::<bool>());
+    let flags = (any::<u64>(), any::<u32>(), any::<bool>(), any::<bool>(), option::of(text()));
     ("[a-z]{1,3}", script, names(), vec((text(), text()), 0..3), labels(), texts(), flags).prop_map(
-        |(name, script, needs, env, labels, keep, (timeout_ms, retries, allow_failure, exclusive))| TaskSpec {
+        |(name, script, needs, env, labels, keep, (timeout_ms, retries, allow_failure, exclusive, dir))| TaskSpec {
             name: TaskName::new(&name).unwrap(),
-            recipe: Recipe { script, env, timeout_ms, keep, exclusive }.into(),
+            recipe: Recipe { env, timeout_ms, keep, exclusive, dir, ..Recipe::new(script) }.into(),
             placement: Placement {
                 needs: needs.into_iter().map(Need::passed).collect(),
                 retries,

@@ -84,6 +84,14 @@ pub(super) static KEYS: &[Key] = &[
         ..Key::USUAL
     },
     Key {
+        name: "dir",
+        row: "path | the root of the work tree | the directory in which the task starts",
+        schema: r#"{"type": "string", "minLength": 1}"#,
+        aliases: &["working_directory", "workdir", "working_dir", "cwd", "directory", "chdir", "root"],
+        read: |entry, draft| execution::read_dir(entry).map(|dir| draft.recipe.dir = dir),
+        ..Key::USUAL
+    },
+    Key {
         name: "needs",
         row: "list of task names | `[]` | tasks that must have passed before",
         schema: r#"{"type": "array", "items": {"type": "string"}}"#,

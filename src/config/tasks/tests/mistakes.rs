@@ -83,7 +83,7 @@ fn a_key_of_another_program_is_answered_with_what_there_is_for_it() {
         ("script = 'make'", "write `run`"),
         ("depends_on = ['x']", "write `needs`"),
         ("runs-on = 'x'", "write `labels`"),
-        ("working-directory = 'x'", "a task starts at the root of the repository"),
+        ("working-directory = 'x'", "write `dir`"),
     ] {
         let text = error(&format!("[task.a]\nrun = 'x'\n{line}\n"));
         assert!(text.contains(&format!("= help: {answer}")), "{line}: {text}");
