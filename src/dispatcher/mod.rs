@@ -6,6 +6,7 @@
 
 mod backup;
 mod capacity;
+mod choice;
 mod core;
 mod data_dir;
 mod fatal;

@@ -80,7 +80,6 @@ fn hello() -> Hello {
         program: String::new(),
         listens_at: None,
         callback_key: None,
-        takes_refs: true,
         takes_pieces: false,
     }
 }

@@ -36,6 +36,7 @@ mod stored;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tidy;
+mod tree_changes;
 mod watched;
 mod worktree;
 
@@ -51,5 +52,6 @@ pub(crate) use objects::{EntryKind, Objects, entries};
 pub use pack_store::PackStore;
 pub use program::fetch_mirror;
 pub use receiver::Receiver;
+pub use tree_changes::MAX_CHANGED_PATHS;
 pub use watched::{Absence, BranchSelection, Head, Range, Watched};
 pub use worktree::{WorkTree, remove_directory};

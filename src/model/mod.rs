@@ -4,17 +4,18 @@
 #[macro_use]
 mod macros;
 
-mod ability;
 mod address;
 mod attempt;
 mod build;
 mod commit;
 mod ending;
+pub mod glob;
 mod id;
 mod job;
 mod moment;
 mod name;
 mod plan;
+mod plan_choice;
 pub mod reason;
 pub mod recipe;
 mod record;
@@ -26,9 +27,9 @@ mod task;
 pub(crate) mod tests;
 mod trigger;
 mod visible;
+mod when;
 pub mod words;
 
-pub use ability::Ability;
 pub use address::{Address, AddressError};
 pub use attempt::{Attempt, LogSummary, Outcome};
 pub use build::{Build, BuildSource, BuildState, Verdict};
@@ -39,6 +40,7 @@ pub use job::{Ending, Job, JobState, JobStateKind};
 pub use moment::{Moment, WallTime};
 pub use name::{Label, LabelError, RepoName, RepoNameError, RunnerName, RunnerNameError, TaskName, TaskNameError};
 pub use plan::{BuildSettings, Plan, PlannedTask, Supersede};
+pub use plan_choice::{ChangeJudge, Changes};
 pub use recipe::{Recipe, STOP_AT_FAILURE, Script};
 pub use record::{Decision, Record};
 pub use runner::{DrainOrder, Isolation, Runner, RunnerState};
@@ -47,3 +49,4 @@ pub use stream::{StreamId, StreamKind, StreamNameError, StreamSummary};
 pub use task::{Condition, Need, Placement, TaskSpec};
 pub use trigger::{RefName, Trigger, TriggerId, TriggerKind, Trust};
 pub use visible::{visible, visible_char, visible_lines};
+pub use when::{TriggerEvent, Unmet, When};

@@ -1,7 +1,7 @@
 //! The plan of a build: what the dispatcher makes of a commit's task file for one trigger.
 
 use super::TaskSpec;
-use super::reason::LeftOutReason;
+use super::reason::{ChangeReason, LeftOutReason};
 
 /// The tasks of a build, and the settings of the build as a whole.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct PlannedTask {
     pub spec: TaskSpec,
     /// The reason why the task does not run in this build, if it does not.
     pub left_out: Option<LeftOutReason>,
+    /// The reason why the task runs, if paths that have not changed could have left it out.
+    pub because: Option<ChangeReason>,
     /// Whether the task waits until a person starts it.
     pub held: bool,
 }
@@ -55,6 +57,6 @@ impl PlannedTask {
     /// A task that runs in this build.
     #[must_use]
     pub fn of(spec: TaskSpec) -> Self {
-        Self { spec, left_out: None, held: false }
+        Self { spec, left_out: None, because: None, held: false }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::recipe::{self, Recipe, Script};
-use super::{EndingKind, Label, TaskName};
+use super::{EndingKind, Label, TaskName, When};
 
 /// One task as the commit defines it: names are unique, `needs` name tasks of the same commit without a cycle.
 ///
@@ -35,6 +35,9 @@ pub struct Placement {
     /// Facts that a runner must offer, each `key=value` or a bare word. Sorted, without duplicates.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<Label>,
+    /// The builds in which the task runs; `None` for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<Box<When>>,
 }
 
 /// Another task of the same commit that has to end before this one starts.

@@ -4,11 +4,11 @@
 use std::fmt::{Display, Formatter, Result};
 
 use super::reason::{
-    AttemptStatus, CancelReason, CloseReason, Concern, DecisionKind, ErrorReason, FirstInLine, HistoryEntry, JobStatus,
-    LeftOutReason, LossReason, LostWith, MissingFit, Notice, OrderDone, PlacementReason, Quarantine, RefusalReason,
-    SkipReason, TaskFailure,
+    AttemptStatus, CancelReason, ChangeReason, CloseReason, Concern, DecisionKind, ErrorReason, FirstInLine,
+    HistoryEntry, JobStatus, LeftOutReason, LossReason, LostWith, MissingFit, Notice, OrderDone, PlacementReason,
+    Quarantine, RefusalReason, SkipReason, TaskFailure,
 };
-use super::{Ability, LogSummary, Outcome, RefName, RunnerName};
+use super::{BuildId, LogSummary, Outcome, RefName, RunnerName};
 
 impl Display for LossReason {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
@@ -84,10 +84,7 @@ impl Display for MissingFit {
                 runners.first().iter().try_for_each(|runner| write!(f, ": `surveil resume {runner}` gives it jobs"))
             }
             Self::Labels { labels } => match labels.as_slice() {
-                [one] => match Ability::word_of(one) {
-                    Some(ability) => write!(f, "no connected runner knows `{ability}`: their programs are too old"),
-                    None => write!(f, "no connected runner offers the label {one}"),
-                },
+                [one] => write!(f, "no connected runner offers the label {one}"),
                 many => write!(f, "no connected runner offers the labels {}", join(many, ", ")),
             },
             Self::Combination { labels } => {
@@ -124,12 +121,49 @@ impl Display for LeftOutReason {
         match self {
             Self::NotOnRef { what } => write!(f, "it does not run for {what}"),
             Self::NotForEvent { event } => write!(f, "it does not run for the event {event}"),
-            Self::NothingChanged { since } => {
-                let since = since.get(..7).unwrap_or(since);
-                write!(f, "nothing that it depends on has changed since it passed at {since}")
+            Self::NothingChanged { since, build, globs } => {
+                write!(f, "no file matching {} changed {}", glob_words(globs), Since(since, *build))
             }
             Self::NotAsked => f.write_str("nobody asked for it"),
             Self::NothingFailed => f.write_str("it runs after a failure, and nothing that it needs failed"),
+            Self::Recorded(it) => f.write_str(&it.text),
+        }
+    }
+}
+
+/// Names the first globs, and then those that take back.
+fn glob_words(globs: &[String]) -> String {
+    let named = |globs: Vec<&str>| match globs.get(..4) {
+        Some(_) => format!("{}, …", globs[..3].join(", ")),
+        None => globs.join(", "),
+    };
+    let chosen = named(globs.iter().map(String::as_str).filter(|glob| !glob.starts_with('!')).collect());
+    let taken_back = named(globs.iter().filter_map(|glob| glob.strip_prefix('!')).collect());
+    if taken_back.is_empty() { chosen } else { format!("{chosen} but not {taken_back}") }
+}
+
+/// The commit and the build in which a task passed last.
+struct Since<'a>(&'a str, BuildId);
+
+impl Display for Since<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        let Self(commit, build) = self;
+        write!(f, "since {} passed ({build})", commit.get(..7).unwrap_or(commit))
+    }
+}
+
+impl Display for ChangeReason {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Self::NoPass => f.write_str("it has not passed here before"),
+            Self::PathChanged { path, since, build } => write!(f, "{path} changed {}", Since(since, *build)),
+            Self::ManyChanged { since, build } => write!(f, "very many files changed {}", Since(since, *build)),
+            Self::DefinitionChanged { since, build } => {
+                write!(f, "the task itself changed {}", Since(since, *build))
+            }
+            Self::NotComparable { since, build } => {
+                write!(f, "what changed {} cannot be read any more", Since(since, *build))
+            }
             Self::Recorded(it) => f.write_str(&it.text),
         }
     }
@@ -158,6 +192,7 @@ impl Display for DecisionKind {
                 write!(f, "{failure}: queued again (retry {retry} of {retries})")
             }
             Self::GaveUp { reason } => reason.fmt(f),
+            Self::Chosen { reason } => write!(f, "chosen: {reason}"),
             Self::CancelAsked => f.write_str("cancelled by an operator"),
             Self::Cancelled { reason } => write!(f, "cancelled: {reason}"),
             Self::RerunAsked => f.write_str("run again by an operator"),
@@ -380,7 +415,7 @@ impl Display for Notice {
                 let branch = reference.short();
                 write!(f, "build {build} of {repo} {branch}: {} after {seconds} s", verdict.word())
             }
-            Self::RefGone { repo, reference } => write!(f, "{} of {repo} is gone", ref_words(reference)),
+            Self::BranchGone { repo, branch } => write!(f, "branch {branch} of {repo} is gone"),
             Self::AttemptLost { attempt, job, runner, reason } => {
                 write!(f, "attempt {attempt} lost on runner {runner}: {reason}; job {job} queued again")
             }

@@ -55,8 +55,7 @@ pub struct Ended {
 
 impl Ended {
     /// The end of a command that never ran.
-    #[must_use]
-    pub fn before_start(exit: Exit) -> Self {
+    pub(super) fn before_start(exit: Exit) -> Self {
         Self { exit, duration_ms: 0, leftovers: 0 }
     }
 }

@@ -39,7 +39,6 @@ mod temporary;
 mod tests;
 mod translate;
 mod upload;
-mod working_directory;
 mod workspace;
 
 use std::sync::Arc;
@@ -49,7 +48,6 @@ use crossbeam_channel::Receiver;
 pub use environment::{AttemptFacts, AttemptPlaces, attempt_environment, inherited};
 pub use error::RunnerError;
 pub use temporary::OwnTemporary;
-pub use working_directory::working_directory;
 
 use layout::Layout;
 

@@ -20,5 +20,5 @@ mod writer;
 mod tests;
 
 pub use error::{Cause, StoreError};
-pub use reader::{LateResult, Reader, Readers, Rule, Scope, Sequence, Surveyed};
+pub use reader::{LateResult, Lineage, PassScope, Reader, Readers, Rule, Scope, Sequence, Surveyed, TaskPass};
 pub use writer::Store;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::error::StoreError;
 use crate::model::{
-    Attempt, AttemptId, Build, BuildId, CommitId, Decision, Job, Outcome, RefName, RepoName, Runner, WallTime,
-    WholeBuild,
+    Attempt, AttemptId, Build, BuildId, CommitId, Decision, Job, Outcome, RefName, RepoName, Runner, TaskName,
+    TaskSpec, Trust, WallTime, WholeBuild,
 };
 
 /// Opens readers of one store. Cheap to clone: everybody who reads gets one.
@@ -91,6 +91,10 @@ pub trait Reader: Debug + Send {
     /// Returns the commits whose source may be needed at any moment: those of unfinished builds and of present heads.
     fn needed(&self) -> Result<Vec<(RepoName, CommitId)>, StoreError>;
 
+    /// Returns the newest pass of each of these tasks that is found in the scope. Looks at a bounded number of builds,
+    /// so a pass that is very old may not be found.
+    fn passes(&self, scope: &PassScope) -> Result<Vec<TaskPass>, StoreError>;
+
     /// Returns the highest number that a build ever had.
     fn last_build(&self) -> Result<BuildId, StoreError>;
 }
@@ -124,6 +128,34 @@ pub struct Scope {
     pub reference: Option<String>,
 }
 
+/// The builds among which the passes of tasks are looked for. Builds of uncommitted work are none of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PassScope {
+    pub repo: RepoName,
+    pub lineage: Lineage,
+    /// With [`Trust::Trusted`], only trusted builds.
+    pub trust: Trust,
+    pub tasks: Vec<TaskName>,
+}
+
+/// The past of a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lineage {
+    /// The builds of this ref. The newest pass counts.
+    Ref(RefName),
+    /// The builds of these commits, whatever the ref. The first commit with a pass counts.
+    Commits(Vec<CommitId>),
+}
+
+/// A pass of a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskPass {
+    pub build: BuildId,
+    pub commit: CommitId,
+    /// The task as it was then.
+    pub task: Arc<TaskSpec>,
+}
+
 /// The facts about a build on which its removal depends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Surveyed {
@@ -131,9 +163,9 @@ pub struct Surveyed {
     pub repo: RepoName,
     /// The ref that its trigger concerns.
     pub reference: RefName,
-    /// The ref is there: its head is known.
+    /// The ref is a branch whose head is known.
     pub lives: bool,
-    /// The build's commit is the ref's present head.
+    /// The build's commit is the branch's present head.
     pub is_head: bool,
     /// `None` for one that is unfinished.
     pub finished_at: Option<WallTime>,

@@ -2,6 +2,7 @@
 
 mod asking;
 mod clean_run;
+mod conditions;
 mod first_start;
 mod following;
 mod git_as_it_is;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use surveil::model::{
-    AttemptId, BuildId, CommitId, Incarnation, JobId, Outcome, Record, RefName, RepoName, RunnerName, SessionId,
+    AttemptId, BranchName, BuildId, CommitId, Incarnation, JobId, Outcome, Record, RepoName, RunnerName, SessionId,
 };
 use surveil::scheduler::{Effect, Event, RunnerCommand};
 
@@ -76,7 +76,7 @@ pub(crate) enum Fact {
     /// Somebody pushed, or deleted a branch.
     Pushed {
         repo: RepoName,
-        reference: RefName,
+        branch: BranchName,
         head: Option<CommitId>,
     },
     /// An observer sent this announcement, because it had found a branch at another head than the accepted one.
@@ -154,7 +154,7 @@ pub(crate) enum Fact {
     Calm,
     /// The world ends, with these heads in its repositories.
     Ended {
-        heads: Vec<(RepoName, RefName, CommitId)>,
+        heads: Vec<(RepoName, BranchName, CommitId)>,
     },
 }
 
@@ -169,7 +169,7 @@ impl Fact {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Announcement {
     pub(crate) repo: RepoName,
-    pub(crate) reference: RefName,
+    pub(crate) branch: BranchName,
     pub(crate) before: Option<CommitId>,
     pub(crate) after: CommitId,
 }
@@ -179,7 +179,7 @@ impl Announcement {
         let trigger = &source.trigger;
         Self {
             repo: source.repo.clone(),
-            reference: trigger.reference.clone(),
+            branch: BranchName::new(trigger.reference.short()),
             before: trigger.before(),
             after: source.commit,
         }

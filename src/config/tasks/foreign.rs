@@ -20,7 +20,6 @@ const ANSWERS: [(&[&str], &str); 20] = [
     (
         &[
             "if",
-            "when",
             "only",
             "except",
             "rules",
@@ -29,11 +28,13 @@ const ANSWERS: [(&[&str], &str); 20] = [
             "filters",
             "branches",
             "changes",
+            "paths",
             "on",
             "unless",
+            "events",
         ],
-        "there are no conditions yet: each task runs for each commit that is built; begin `run` with\n\
-         `[ \"$SURVEIL_BRANCH\" = main ] || exit 0`, and choose branches by `--branch` of the observer",
+        "write `when`, such as `when = { branches = [\"main\"], tags = [\"v*\"], changed = [\"src/**\"] }`; the observer\n\
+         chooses the branches that are built at all by `--branch`",
     ),
     (
         &["secrets", "secret", "credentials", "withcredentials", "idtokens", "permissions"],
@@ -77,13 +78,13 @@ const ANSWERS: [(&[&str], &str); 20] = [
         "there are no stages: `needs` says which tasks must have passed before, and the rest runs at the same time",
     ),
     (
-        &["uses", "with", "plugin", "plugins", "orb", "orbs", "include", "includes", "import"],
-        "there are no actions, plugins or files to include: `run` says what to do; put commands that tasks share\n\
-         into a script of the repository and call that, and keys into `[template.NAME]`, which tasks extend",
+        &["uses", "with", "plugin", "plugins", "orb", "orbs", "extends", "include", "includes", "template", "import"],
+        "there are no actions, plugins or templates: `run` says what to do; put what tasks share into a script of\n\
+         the repository and call that",
     ),
     (
-        &["anchors", "anchor", "common", "base", "global", "globals", "default", "shared"],
-        "keys of all tasks stand in `[defaults]`, those of some tasks in `[template.NAME]`, which tasks extend",
+        &["workingdirectory", "workdir", "dir", "cwd", "directory", "chdir", "root"],
+        "a task starts at the root of the repository: begin `run` with `cd DIRECTORY`",
     ),
     (
         &["name", "title", "description", "displayname", "id", "key"],
@@ -140,6 +141,7 @@ mod tests {
         for key in ["image", "matrix", "if", "services", "secrets", "artifacts", "cache", "before_script", "rules"] {
             assert!(answer(key).is_some(), "{key}");
         }
+        assert_eq!(answer("working-directory"), answer("dir"));
         assert!(answer("fetch-depth").unwrap().contains("without `.git`"));
         assert_eq!(answer("sunshine"), None);
     }

@@ -11,13 +11,6 @@ pub const MAX_TASK_FILE_BYTES: usize = 1 << 20;
 /// The most tasks of one commit. Each is a job that is stored, shown in tables and sent in reports. A thousand of them,
 /// with a few attempts each, still fit into one message of the protocol.
 pub(super) const MAX_TASKS: usize = 1000;
-/// The most templates of a file. Each may extend others, and a file has a handful.
-pub(super) const MAX_TEMPLATES: usize = 100;
-/// The most templates that one table names in `extends`.
-pub(super) const MAX_EXTENDS: usize = 16;
-/// The most bytes of all tasks of a file together, as [`MAX_TASK_BYTES`] counts them. Templates let a small file say
-/// much, and all of it is stored with each build.
-pub(super) const MAX_PLAN_BYTES: usize = 8 << 20;
 /// The most bytes of a task's script, environment and paths together. Linux starts no program with a longer argument
 /// (`MAX_ARG_STRLEN`, execve(2)), and a task of this size fits into one message of the protocol, even fully escaped.
 pub(super) const MAX_TASK_BYTES: usize = 128 * 1024 - 1;
@@ -30,6 +23,10 @@ pub(super) const MAX_RETRIES: u32 = 10;
 pub(super) const MAX_LABELS: usize = 64;
 /// Paths that one task keeps. Each is looked up again whenever a work tree is cleaned.
 pub(super) const MAX_KEEP: usize = 64;
+/// Globs in one list of `when`. Each is compared with each path that changed.
+pub(super) const MAX_GLOBS: usize = 100;
+/// The longest glob: as long as a path that a person would write.
+pub(super) const MAX_GLOB_BYTES: usize = 500;
 
 /// Mistakes of a file that the text of its build names. The text is stored, and sent in reports.
 pub(super) const MAX_PROBLEM_MISTAKES: usize = 5;

@@ -6,12 +6,12 @@ use std::collections::HashSet;
 use toml::de::DeTable;
 
 use super::context::PlanContext;
-use super::draft::PlacedTask;
-use super::file::FileDraft;
+use super::draft::{FileDraft, PlacedTask};
 use super::findings::Findings;
+use super::keys::nearest_key;
 use super::limits::EXAMPLE;
 use super::mistake::{Mistake, quote};
-use super::suggest::{nearest, nearest_key};
+use super::suggest::nearest;
 use super::task::{entries_of_table, table_help};
 use super::top_level::{self, TOP_KEYS};
 use super::value::{TableEntry, entries};

@@ -1,7 +1,5 @@
 //! Suggestions for misspelt names.
 
-use super::keys::KEYS;
-
 /// The longest text that is compared. No known name is longer, and the time of a comparison grows with the square.
 const MAX_COMPARED_CHARS: usize = 100;
 
@@ -20,15 +18,8 @@ pub(crate) fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>)
         .map(|(_, name)| name)
 }
 
-/// Returns the key of a task that other programs call `typed`, else the key nearest to it.
-pub(super) fn nearest_key(typed: &str) -> Option<&'static str> {
-    let word = plain(typed);
-    let other = KEYS.iter().find(|key| key.aliases.contains(&&*word));
-    other.map(|key| key.name).or_else(|| nearest(typed, KEYS.iter().map(|key| key.name)))
-}
-
 /// Removes the differences that people overlook: capitals, and `-` for `_`.
-fn plain(name: &str) -> String {
+pub(super) fn plain(name: &str) -> String {
     name.to_lowercase().replace('-', "_")
 }
 
@@ -51,14 +42,5 @@ mod tests {
             assert_eq!(nearest(typed, known), meant, "{typed}");
         }
         assert_eq!(nearest(&"b".repeat(1 << 20), known), None);
-    }
-
-    #[test]
-    fn words_of_other_programs_are_understood() {
-        assert_eq!(nearest_key("script"), Some("run"));
-        assert_eq!(nearest_key("depends-on"), Some("needs"));
-        assert_eq!(nearest_key("allow-failures"), Some("allow_failure"));
-        assert_eq!(nearest_key("cache"), Some("keep"));
-        assert_eq!(nearest_key("sunshine"), None);
     }
 }

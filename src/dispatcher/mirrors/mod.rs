@@ -11,5 +11,5 @@ mod upkeep;
 
 pub(crate) use intake::{ArrivingPack, Intake, Taken, TaskPlan};
 pub(crate) use missing_sources::MissingSources;
-pub(crate) use pool::Mirrors;
+pub(crate) use pool::{Mirror, Mirrors};
 pub(crate) use upkeep::Upkeep;

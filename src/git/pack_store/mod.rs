@@ -21,7 +21,7 @@ use super::objects::{Database, EntryKind, Objects, entries, format_of, incomplet
 use super::pack::{self, Sink};
 use super::receiver::{Landing, Receiver, recover};
 use super::watched::Watched;
-use super::{stored, tidy};
+use super::{stored, tidy, tree_changes};
 use crate::model::CommitId;
 use large_files::LargeFiles;
 
@@ -183,6 +183,12 @@ impl PackStore {
             names.sort_unstable();
             Ok(names)
         })
+    }
+
+    /// Returns the sorted paths in which two commits differ; `None` if there are more than
+    /// [`MAX_CHANGED_PATHS`](super::MAX_CHANGED_PATHS), or if the trees cannot be compared.
+    pub fn changed_paths(&self, old: CommitId, new: CommitId) -> Result<Option<Vec<String>>, GitError> {
+        self.read(new, |objects, odb| tree_changes::changed_paths(objects, odb, old, new))
     }
 
     /// Like [`Watched::pack`](super::Watched::pack), but for one commit.

@@ -2,3 +2,4 @@
 
 mod large;
 pub(crate) mod support;
+mod tree_changes;

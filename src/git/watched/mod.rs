@@ -14,8 +14,8 @@ use super::error::GitError;
 use super::objects::{Database, commit_id};
 use super::pack::{self, Sink};
 use super::refs::{self, HeadPointer, RefFiles, RefProgram, Refs};
-use super::{program, remote};
-use crate::model::{BranchName, CommitId, RefName};
+use super::{program, remote, tree_changes};
+use crate::model::{BranchName, CommitId};
 
 pub use absence::Absence;
 
@@ -36,20 +36,18 @@ impl BranchSelection {
     /// Whether a branch is selected by its name. Never true for [`Self::Main`]: only HEAD tells which branch is the
     /// main one.
     #[must_use]
-    pub fn matches(&self, reference: &RefName) -> bool {
+    pub fn matches(&self, branch: &BranchName) -> bool {
         match self {
             Self::Main => false,
-            Self::Matching(globs) => {
-                reference.branch().is_some_and(|branch| globs.iter().any(|glob| WildMatch::new(glob).matches(branch)))
-            }
+            Self::Matching(globs) => globs.iter().any(|glob| WildMatch::new(glob).matches(branch.as_str())),
         }
     }
 }
 
-/// A ref and the commit it is at.
+/// A branch and the commit it is at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
-    pub reference: RefName,
+    pub branch: BranchName,
     pub commit: CommitId,
 }
 
@@ -91,11 +89,6 @@ impl Watched {
         }
     }
 
-    /// Returns the commit of a ref; `None` if there is no such ref. A ref that is broken is an error.
-    pub fn find(&self, reference: &RefName) -> Result<Option<CommitId>, GitError> {
-        self.refs.find(reference.as_str())
-    }
-
     /// Returns the first-parent commits after `before` up to and including `head`, oldest first, at most the newest
     /// `limit` of them, and how many there are. Returns `head` alone and no number if `before` is absent, unknown here,
     /// or not a first-parent ancestor.
@@ -125,6 +118,11 @@ impl Watched {
             }
             Ok(head_alone(None))
         })
+    }
+
+    /// Like [`PackStore::changed_paths`](super::PackStore::changed_paths).
+    pub fn changed_paths(&self, old: CommitId, new: CommitId) -> Result<Option<Vec<String>>, GitError> {
+        self.database.with(|objects| tree_changes::changed_paths(objects, &objects.odb()?, old, new))
     }
 
     /// Whether the repository has this commit.
@@ -191,7 +189,7 @@ impl Watched {
                     Err(error) => return Err(error),
                 }
             }
-            found.sort_by(|a, b| a.reference.cmp(&b.reference));
+            found.sort_by(|a, b| a.branch.cmp(&b.branch));
             found.dedup();
             return Ok(found);
         }
@@ -208,7 +206,7 @@ impl Watched {
 }
 
 fn head_of(name: &str, commit: CommitId) -> Head {
-    Head { reference: RefName::new(name), commit }
+    Head { branch: BranchName::new(short_name(name)), commit }
 }
 
 fn short_name(name: &str) -> &str {

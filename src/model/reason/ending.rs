@@ -73,8 +73,8 @@ stored_reason! {
         NotOnRef { what: String } = "not_on_ref",
         /// The task does not run for this event.
         NotForEvent { event: String } = "not_for_event",
-        /// No path that the task depends on has changed since it passed at this commit.
-        NothingChanged { since: String } = "nothing_changed",
+        /// No path that these globs match has changed since the task passed at this commit, in this build.
+        NothingChanged { since: String, build: BuildId, globs: Vec<String> } = "nothing_changed",
         /// Whoever asked for the build chose other tasks.
         NotAsked = "not_asked",
         /// The task runs only after a failure, and nothing that it needs failed.

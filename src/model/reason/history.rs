@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CancelReason, ErrorReason, LeftOutReason, LossReason, PlacementReason, RecordedReason, SkipReason, StoredReason,
-    TaskFailure,
+    CancelReason, ChangeReason, ErrorReason, LeftOutReason, LossReason, PlacementReason, RecordedReason, SkipReason,
+    StoredReason, TaskFailure,
 };
 use crate::model::{BranchName, CommitId, Outcome, RefName, RunnerName, Verdict};
 
@@ -31,6 +31,8 @@ stored_reason! {
         Retried { failure: TaskFailure, next: u32, tries: u32 } = "retried",
         /// The job is errored.
         GaveUp { reason: ErrorReason } = "gave_up",
+        /// The task is in the build, because of what has changed since it passed.
+        Chosen { reason: ChangeReason } = "chosen",
         /// An operator cancelled the job.
         CancelAsked = "cancel_asked",
         /// The job was cancelled without an operator.
@@ -59,6 +61,7 @@ impl DecisionKind {
             Self::Lost { reason, .. } => reason.code(),
             Self::Retried { failure, .. } => Some(failure.code()),
             Self::GaveUp { reason } => reason.code(),
+            Self::Chosen { reason } => reason.code(),
             Self::Cancelled { reason } => reason.code(),
             Self::CancelAsked | Self::RerunAsked | Self::Recorded(_) => None,
         }

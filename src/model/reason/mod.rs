@@ -5,12 +5,14 @@
 //! Reasons that are stored are JSON there, tagged by their code. A field is only ever added with a default, and a
 //! variant is never renamed.
 
+mod choice;
 mod ending;
 mod history;
 mod loss;
 mod order;
 mod status;
 
+pub use choice::ChangeReason;
 pub use ending::{CancelReason, ErrorReason, LeftOutReason, LostWith, MissingFit, SkipReason, TaskFailure};
 pub use history::{DecisionKind, HistoryEntry, Quarantine};
 pub use loss::{LossReason, PlacementReason};

@@ -1,9 +1,9 @@
 //! Every reason with its code and its text, in tables. The store's tests take their samples from here.
 
 use super::super::reason::{
-    AttemptStatus, CancelReason, DecisionKind, ErrorReason, FirstInLine, HistoryEntry, JobStatus, LeftOutReason,
-    LossReason, LostWith, MissingFit, PlacementReason, Quarantine, RecordedReason, RefusalReason, SkipReason,
-    StoredReason, TaskFailure,
+    AttemptStatus, CancelReason, ChangeReason, DecisionKind, ErrorReason, FirstInLine, HistoryEntry, JobStatus,
+    LeftOutReason, LossReason, LostWith, MissingFit, PlacementReason, Quarantine, RecordedReason, RefusalReason,
+    SkipReason, StoredReason, TaskFailure,
 };
 use super::super::*;
 
@@ -67,11 +67,6 @@ fn fits() -> Table<MissingFit> {
             "all connected runners that fit are drained (w1, w1 and 3 more): `surveil resume w1` gives it jobs",
         ),
         (MissingFit::Labels { labels: labels(&["gpu"]) }, "labels", "no connected runner offers the label gpu"),
-        (
-            MissingFit::Labels { labels: vec![Ability::Dir.label()] },
-            "labels",
-            "no connected runner knows `dir`: their programs are too old",
-        ),
         (
             MissingFit::Labels { labels: labels(&["gpu", "os=linux"]) },
             "labels",
@@ -142,12 +137,43 @@ pub(crate) fn left_outs() -> Table<LeftOutReason> {
         (LeftOutReason::NotOnRef { what: said("branch topic") }, "not_on_ref", "it does not run for branch topic"),
         (LeftOutReason::NotForEvent { event: said("tag") }, "not_for_event", "it does not run for the event tag"),
         (
-            LeftOutReason::NothingChanged { since: said("4f2a91c04f2a91c0") },
+            LeftOutReason::NothingChanged {
+                since: said("4f2a91c04f2a91c0"),
+                build: BuildId(12),
+                globs: ["src/**", "a", "!**/*.md", "b", "c"].map(String::from).into(),
+            },
             "nothing_changed",
-            "nothing that it depends on has changed since it passed at 4f2a91c",
+            "no file matching src/**, a, b, … but not **/*.md changed since 4f2a91c passed (b12)",
         ),
         (LeftOutReason::NotAsked, "not_asked", "nobody asked for it"),
         (LeftOutReason::NothingFailed, "nothing_failed", "it runs after a failure, and nothing that it needs failed"),
+    ]
+}
+
+pub(crate) fn choices() -> Table<ChangeReason> {
+    let (since, build) = (said("4f2a91c04f2a91c0"), BuildId(12));
+    vec![
+        (ChangeReason::NoPass, "no_pass", "it has not passed here before"),
+        (
+            ChangeReason::PathChanged { path: said("src/a.rs"), since: since.clone(), build },
+            "path_changed",
+            "src/a.rs changed since 4f2a91c passed (b12)",
+        ),
+        (
+            ChangeReason::ManyChanged { since: since.clone(), build },
+            "many_changed",
+            "very many files changed since 4f2a91c passed (b12)",
+        ),
+        (
+            ChangeReason::DefinitionChanged { since: since.clone(), build },
+            "definition_changed",
+            "the task itself changed since 4f2a91c passed (b12)",
+        ),
+        (
+            ChangeReason::NotComparable { since, build },
+            "not_comparable",
+            "what changed since 4f2a91c passed (b12) cannot be read any more",
+        ),
     ]
 }
 
@@ -179,6 +205,7 @@ pub(crate) fn decisions() -> Table<DecisionKind> {
             "gave_up",
             "could not start: x",
         ),
+        (DecisionKind::Chosen { reason: ChangeReason::NoPass }, "chosen", "chosen: it has not passed here before"),
         (DecisionKind::CancelAsked, "cancel_asked", "cancelled by an operator"),
         (
             DecisionKind::Cancelled { reason: CancelReason::Superseded { by: BuildId(13) } },
@@ -371,6 +398,7 @@ fn every_stored_reason_has_a_code_and_a_text_and_reads_back() {
     stored(&skips());
     stored(&cancels());
     stored(&left_outs());
+    stored(&choices());
     stored(&decisions());
 }
 
@@ -407,7 +435,8 @@ fn every_code_is_in_the_protocol_document() {
         .chain(codes(errors()))
         .chain(codes(skips()))
         .chain(codes(cancels()))
-        .chain(codes(left_outs()));
+        .chain(codes(left_outs()))
+        .chain(codes(choices()));
     let told = codes(decisions()).chain(codes(history())).chain(codes(statuses())).chain(codes(fits()));
     for code in stored.chain(told).chain(codes(refusals())) {
         assert!(reasons.contains(&format!("`{code}`")), "`{code}` is missing");

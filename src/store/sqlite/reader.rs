@@ -7,12 +7,12 @@ use std::time::SystemTime;
 use rusqlite::Connection;
 
 use super::tables::specs::Tasks;
-use super::tables::{attempts, builds, decisions, forgotten, heads, jobs, late_results, meta, repos, runners};
+use super::tables::{attempts, builds, decisions, forgotten, heads, jobs, late_results, meta, passes, repos, runners};
 use super::{check, connection, failure, lock, schema, wal};
 use crate::model::{
     Attempt, AttemptId, Build, BuildId, CommitId, Decision, Job, RepoName, Runner, WallTime, WholeBuild,
 };
-use crate::store::{self, LateResult, Readers, Rule, Scope, Sequence, StoreError, Surveyed};
+use crate::store::{self, LateResult, PassScope, Readers, Rule, Scope, Sequence, StoreError, Surveyed, TaskPass};
 
 /// Opens readers of the store in the file at `path`.
 pub fn readers(path: &Path) -> Readers {
@@ -93,6 +93,7 @@ impl store::Reader for Reader {
         survey(each: &mut dyn FnMut(Surveyed)) -> () = builds::survey, "read builds from";
         forgotten(build: BuildId) -> Option<(Rule, WallTime)> = forgotten::read, "read removed builds from";
         commits(repo: &RepoName) -> Vec<CommitId> = builds::commits, "read commits from";
+        passes(scope: &PassScope) -> Vec<TaskPass> = passes::newest, "read passes from";
         needed() -> Vec<(RepoName, CommitId)> = builds::needed_commits, "read commits from";
     }
 

@@ -4,6 +4,7 @@
 //! as damaged files, lie with it.
 
 mod history;
+mod passes;
 mod records;
 mod retention;
 pub(super) mod values;
@@ -54,6 +55,11 @@ macro_rules! over {
                 late_results_and_decisions_are_kept_beside_the_record
                 a_repository_remembers_where_it_was_observed
                 reasons_beyond_those_kept_once_read_back_too;
+            passes:
+                the_newest_pass_of_a_task_is_found_on_its_ref
+                a_build_that_left_a_task_out_names_the_build_in_which_it_passed
+                a_new_ref_finds_passes_at_the_commits_that_it_comes_from
+                a_trusted_build_counts_no_pass_of_an_untrusted_one;
             retention:
                 forgotten_builds_leave_nothing_but_their_numbers_and_why_they_went
                 a_survey_tells_of_each_build_what_its_removal_depends_on;

@@ -2,7 +2,7 @@
 
 use super::MakePlace;
 use super::values::{added, commit_id, passed_build};
-use crate::model::{AttemptId, BuildId, Record, RefName, RepoName, WallTime};
+use crate::model::{AttemptId, BranchName, BuildId, Record, RepoName, WallTime};
 use crate::store::{Rule, Surveyed};
 
 const AT: WallTime = WallTime(1_700_000_009_000);
@@ -10,7 +10,7 @@ const AT: WallTime = WallTime(1_700_000_009_000);
 fn head(id: u64) -> Record {
     Record::HeadMoved {
         repo: RepoName::new("app").unwrap(),
-        reference: RefName::of_branch("main"),
+        branch: BranchName::new("main"),
         head: Some(commit_id(id)),
         number: id,
     }

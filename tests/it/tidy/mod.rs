@@ -58,7 +58,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("jiff", &["cli"]),
     ("signal_hook", &["shutdown", "process"]),
     ("encoding_rs", &["git"]),
-    ("wildmatch", &["git"]),
+    ("wildmatch", &["model", "git"]),
     ("strsim", &["config", "cli"]),
 ];
 

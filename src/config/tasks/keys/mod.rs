@@ -7,14 +7,14 @@
 
 mod execution;
 mod placement;
-
-use std::fmt;
+mod when;
 
 use super::command;
 use super::draft::Draft;
 use super::limits::MAX_RETRIES;
 use super::mistake::Mistake;
 use super::shell::read_shell;
+use super::suggest::{nearest, plain};
 use super::value::TableEntry;
 
 /// One key of a task.
@@ -28,36 +28,8 @@ pub(super) struct Key {
     pub(super) schema: &'static str,
     /// Words that other programs use for it, for people who come from there.
     pub(super) aliases: &'static [&'static str],
-    /// Whether the key may stand in `[defaults]`.
-    pub(super) is_common: bool,
-    /// Whether a task has the entries of its own table besides those of its templates and the defaults. The value of
-    /// any other key takes the place of theirs.
-    pub(super) is_merged: bool,
-    /// Keys that say the same in another way. One table has only one of them, and it takes the place of the others in
-    /// templates and defaults.
-    pub(super) instead_of: &'static [&'static str],
     /// Reads the value into the task.
     pub(super) read: fn(&TableEntry<'_, '_>, &mut Draft<'_>) -> Result<(), Mistake>,
-}
-
-impl Key {
-    /// A key as most are, to be completed.
-    const USUAL: Self = Self {
-        name: "",
-        row: "",
-        schema: "",
-        aliases: &[],
-        is_common: true,
-        is_merged: false,
-        instead_of: &[],
-        read: |_, _| Ok(()),
-    };
-}
-
-impl fmt::Debug for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)
-    }
 }
 
 /// All keys of a task, in the order of the documentation.
@@ -67,9 +39,7 @@ pub(super) static KEYS: &[Key] = &[
         row: "string, or list of strings | required | the script, or the program with its arguments",
         schema: r#"{"type": ["string", "array"], "minLength": 1, "items": {"type": "string"}, "minItems": 1}"#,
         aliases: &["command", "commands", "cmd", "script", "exec", "steps"],
-        is_common: false,
         read: command::read_run,
-        ..Key::USUAL
     },
     Key {
         name: "shell",
@@ -81,33 +51,32 @@ pub(super) static KEYS: &[Key] = &[
             draft.shell = shell.or_else(|| draft.shell.take());
             Ok(())
         },
-        ..Key::USUAL
-    },
-    Key {
-        name: "dir",
-        row: "path | the root of the work tree | the directory in which the task starts",
-        schema: r#"{"type": "string", "minLength": 1}"#,
-        aliases: &["working_directory", "workdir", "working_dir", "cwd", "directory", "chdir", "root"],
-        read: |entry, draft| execution::read_dir(entry).map(|dir| draft.recipe.dir = dir),
-        ..Key::USUAL
     },
     Key {
         name: "needs",
         row: "list of task names | `[]` | tasks that must have passed before",
         schema: r#"{"type": "array", "items": {"type": "string"}}"#,
         aliases: &["depends", "depends_on", "dependencies", "requires", "after", "need"],
-        is_common: false,
         read: placement::read_needs,
-        ..Key::USUAL
+    },
+    Key {
+        name: "when",
+        row: r#"table: `branches`, `tags`, `events`, `changed` | all builds | the builds in which the task runs"#,
+        schema: r#"{"type": "object", "additionalProperties": false, "minProperties": 1, "properties": {
+            "branches": {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 100},
+            "tags": {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 100},
+            "events": {"type": "array", "minItems": 1, "items": {"enum":
+                ["push", "tag", "pull", "ref", "schedule", "manual", "try"]}},
+            "changed": {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 100}}}"#,
+        aliases: &[],
+        read: when::read_when,
     },
     Key {
         name: "env",
         row: "table of strings | `{}` | variables that are added to the environment",
         schema: r#"{"type": "object", "additionalProperties": {"type": "string"}}"#,
         aliases: &["environment", "variables", "envs", "vars"],
-        is_merged: true,
         read: execution::read_env,
-        ..Key::USUAL
     },
     Key {
         name: "timeout",
@@ -115,7 +84,6 @@ pub(super) static KEYS: &[Key] = &[
         schema: r#"{"type": "string", "pattern": "^([0-9]+(d|h|m|s|ms))+$"}"#,
         aliases: &["timeout_minutes", "timeout_in_minutes", "time_limit"],
         read: |entry, draft| execution::read_timeout(entry).map(|ms| draft.recipe.timeout_ms = ms),
-        ..Key::USUAL
     },
     Key {
         name: "retries",
@@ -123,7 +91,6 @@ pub(super) static KEYS: &[Key] = &[
         schema: r#"{"type": "integer", "minimum": 0, "maximum": 10}"#,
         aliases: &["retry", "attempts"],
         read: |entry, draft| entry.count(MAX_RETRIES).map(|count| draft.placement.retries = count),
-        ..Key::USUAL
     },
     Key {
         name: "allow_failure",
@@ -131,7 +98,6 @@ pub(super) static KEYS: &[Key] = &[
         schema: r#"{"type": "boolean"}"#,
         aliases: &["continue_on_error", "soft_fail", "allow_failures"],
         read: |entry, draft| entry.flag().map(|flag| draft.placement.allow_failure = flag),
-        ..Key::USUAL
     },
     Key {
         name: "labels",
@@ -139,7 +105,6 @@ pub(super) static KEYS: &[Key] = &[
         schema: r#"{"type": "array", "items": {"type": "string"}, "maxItems": 64}"#,
         aliases: &["tags", "runs_on", "agents", "agent", "runner", "pool", "queue", "executor", "resource_class"],
         read: placement::read_labels,
-        ..Key::USUAL
     },
     Key {
         name: "keep",
@@ -147,7 +112,6 @@ pub(super) static KEYS: &[Key] = &[
         schema: r#"{"type": "array", "items": {"type": "string"}, "maxItems": 64}"#,
         aliases: &["cache"],
         read: execution::read_keep,
-        ..Key::USUAL
     },
     Key {
         name: "exclusive",
@@ -155,15 +119,26 @@ pub(super) static KEYS: &[Key] = &[
         schema: r#"{"type": "boolean"}"#,
         aliases: &["concurrency", "resource_group", "lock", "concurrency_group"],
         read: |entry, draft| entry.flag().map(|flag| draft.recipe.exclusive = flag),
-        ..Key::USUAL
-    },
-    Key {
-        name: "extends",
-        row: "list of template names | `[]` | templates that the task takes keys from",
-        schema: r#"{"type": "array", "items": {"type": "string"}, "maxItems": 16}"#,
-        aliases: &["extend", "inherit", "inherits", "template", "templates"],
-        is_common: false,
-        // The layers of a task are found before its values are read.
-        ..Key::USUAL
     },
 ];
+
+/// Returns the key of a task that other programs call `typed`, else the key nearest to it.
+pub(super) fn nearest_key(typed: &str) -> Option<&'static str> {
+    let word = plain(typed);
+    let other = KEYS.iter().find(|key| key.aliases.contains(&&*word));
+    other.map(|key| key.name).or_else(|| nearest(typed, KEYS.iter().map(|key| key.name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_other_programs_are_understood() {
+        assert_eq!(nearest_key("script"), Some("run"));
+        assert_eq!(nearest_key("depends-on"), Some("needs"));
+        assert_eq!(nearest_key("allow-failures"), Some("allow_failure"));
+        assert_eq!(nearest_key("cache"), Some("keep"));
+        assert_eq!(nearest_key("sunshine"), None);
+    }
+}

@@ -34,12 +34,13 @@ fn specs() -> impl Strategy<Value = Vec<TaskSpec>> {
             let needed = (0..at).filter(|other| needs >> other & 1 == 1);
             tasks.push(TaskSpec {
                 name: named(at),
-                recipe: Recipe { env, timeout_ms, keep, exclusive: flags[1], ..Recipe::new(script) }.into(),
+                recipe: Recipe { script, env, timeout_ms, keep, exclusive: flags[1] }.into(),
                 placement: Placement {
                     needs: needed.map(|other| Need::passed(named(other))).collect(),
                     retries,
                     allow_failure: flags[0],
                     labels: labels.iter().map(|label| Label::new(label).unwrap()).collect(),
+                    when: None,
                 },
             });
         }

@@ -6,14 +6,14 @@
 //! ([`carried_on`]), without reading the row first. A wrong old value stays visible in the sum.
 
 use std::fmt::Display;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use rusqlite::{CachedStatement, Connection, Row, params};
 
 use super::read_one;
 use super::specs::{self, Tasks};
-use crate::model::reason::StoredReason;
-use crate::model::{Attempt, AttemptId, BuildId, Ending, Job, JobId, JobState};
+use crate::model::reason::{LeftOutReason, StoredReason};
+use crate::model::{Attempt, AttemptId, BuildId, Ending, Job, JobId, JobState, TaskSpec};
 use crate::store::sqlite::checksum::{self, Checksum};
 use crate::store::sqlite::failure::{Fault, one_row};
 use crate::store::sqlite::values::{damaged, reason, reason_columns, signed};
@@ -274,6 +274,31 @@ pub(crate) fn of_build(conn: &Connection, build: BuildId, tasks: &mut Tasks) -> 
             failures: row.get(6)?,
             losses: row.get(7)?,
         });
+    }
+    Ok(jobs)
+}
+
+/// The jobs of a build that passed or were left out: the task, and the reason of one that was left out.
+pub(crate) fn passed_or_left_out(
+    conn: &Connection,
+    build: BuildId,
+    tasks: &mut Tasks,
+) -> rusqlite::Result<Vec<(Arc<TaskSpec>, Option<LeftOutReason>)>> {
+    let mut statement = conn.prepare_cached(select!(
+        "FROM builds b JOIN jobs j ON j.id BETWEEN b.first_job AND b.last_job WHERE b.id = ?1 AND j.state IN (3, 8)"
+    ))?;
+    let mut found = statement.query([build])?;
+    let mut jobs = Vec::new();
+    while let Some(row) = found.next()? {
+        let Columns { numbers: [_, of, spec, state, attempt, ..], detail, reason } = Columns::read(row)?;
+        if of != signed(build.0) {
+            continue;
+        }
+        match state_from(state, attempt, (detail, reason))? {
+            JobState::Finished(Ending::Passed) => jobs.push((tasks.get(conn, spec)?, None)),
+            JobState::Finished(Ending::LeftOut(why)) => jobs.push((tasks.get(conn, spec)?, Some(*why))),
+            JobState::Waiting | JobState::Held | JobState::Queued | JobState::Leased(_) | JobState::Finished(_) => {}
+        }
     }
     Ok(jobs)
 }

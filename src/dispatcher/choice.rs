@@ -1,0 +1,104 @@
+//! Chooses the tasks of a build by their conditions: by the trigger, and by the paths that have changed since each task
+//! passed. Called by the sessions that take commits in, before the core hears of the commit. Reads the store beside the
+//! core, and the trees of the mirror. A pass that is recorded meanwhile only lets a task run once more. Whatever cannot
+//! be read lets the task run: nothing is left out on a guess.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::mirrors::Mirror;
+use crate::error_chain::chain;
+use crate::model::reason::ChangeReason;
+use crate::model::{BuildSource, ChangeJudge, Changes, CommitId, Plan, TaskName, TriggerEvent, TriggerKind};
+use crate::store::{Lineage, PassScope, Readers, StoreError, TaskPass};
+
+/// Leaves tasks out of the plan of a build, and notes why others run. `ancestors` are commits before that of the build,
+/// the nearest first, as far as they are known: a new ref is compared with them.
+pub(crate) fn choose(
+    plan: &mut Plan,
+    source: &BuildSource,
+    ancestors: &[CommitId],
+    readers: &Readers,
+    mirror: &Mirror,
+) {
+    let trigger = &source.trigger;
+    if let TriggerKind::Schedule { .. } = trigger.kind {
+        // A schedule names its tasks.
+        return;
+    }
+    let to_judge = plan.leave_out_unmet(TriggerEvent::of(trigger), &trigger.reference);
+    if to_judge.is_empty() {
+        return;
+    }
+    let lineage = match trigger.kind {
+        TriggerKind::Push { before: None, .. } | TriggerKind::Ref { before: None, .. } => {
+            Lineage::Commits([&[source.commit], ancestors].concat())
+        }
+        TriggerKind::Push { .. }
+        | TriggerKind::Ref { .. }
+        | TriggerKind::Tag { .. }
+        | TriggerKind::Schedule { .. }
+        | TriggerKind::Manual { .. }
+        | TriggerKind::Try { .. } => Lineage::Ref(trigger.reference.clone()),
+    };
+    let tasks = to_judge.iter().map(|at| plan.tasks[*at].spec.name.clone()).collect();
+    let scope = PassScope { repo: source.repo.clone(), lineage, trust: trigger.trust, tasks };
+    let passes = passes(readers, &scope).unwrap_or_else(|error| {
+        let (repo, cause) = (&source.repo, chain(&error));
+        log::warn!("could not read when tasks of {repo} passed last: {cause}: all of them run");
+        HashMap::new()
+    });
+    let mut comparison = Comparison { mirror, commit: source.commit, compared: HashMap::new() };
+    let mut judge = ChangeJudge::default();
+    for at in to_judge {
+        let spec = &plan.tasks[at].spec;
+        let changes = match passes.get(&spec.name) {
+            None => Changes::Runs(ChangeReason::NoPass),
+            Some(TaskPass { build, commit, task }) if **task != *spec => {
+                Changes::Runs(ChangeReason::DefinitionChanged { since: commit.to_string(), build: *build })
+            }
+            Some(pass) => comparison.changes(pass),
+        };
+        plan.judge(at, &changes, &mut judge);
+    }
+}
+
+fn passes(readers: &Readers, scope: &PassScope) -> Result<HashMap<TaskName, TaskPass>, StoreError> {
+    let passes = readers.open()?.passes(scope)?;
+    Ok(passes.into_iter().map(|pass| (pass.task.name.clone(), pass)).collect())
+}
+
+/// The comparison of one commit with others, each made once.
+struct Comparison<'a> {
+    mirror: &'a Mirror,
+    commit: CommitId,
+    compared: HashMap<CommitId, Compared>,
+}
+
+#[derive(Clone)]
+enum Compared {
+    Paths(Arc<[String]>),
+    Many,
+    Impossible,
+}
+
+impl Comparison<'_> {
+    fn changes(&mut self, pass: &TaskPass) -> Changes {
+        let (mirror, commit) = (self.mirror, self.commit);
+        let compared =
+            self.compared.entry(pass.commit).or_insert_with(|| match mirror.changed_paths(pass.commit, commit) {
+                Ok(Some(paths)) => Compared::Paths(paths.into()),
+                Ok(None) => Compared::Many,
+                Err(error) => {
+                    log::debug!("cannot compare {commit} with {}: {}", pass.commit, chain(&error));
+                    Compared::Impossible
+                }
+            });
+        let (since, build) = (pass.commit, pass.build);
+        match compared {
+            Compared::Paths(paths) => Changes::Paths { since, build, paths: Arc::clone(paths) },
+            Compared::Many => Changes::Runs(ChangeReason::ManyChanged { since: since.to_string(), build }),
+            Compared::Impossible => Changes::Runs(ChangeReason::NotComparable { since: since.to_string(), build }),
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The conditions of tasks, `when`: what a build leaves out, and why the rest runs.
+
+use surveil::protocol::operator::BuildReport;
+
+use crate::harness::{World, job};
+
+/// The states of a build's jobs.
+fn states(build: &BuildReport) -> Vec<(&str, &str)> {
+    build.jobs.iter().map(|job| (job.task.as_str(), job.state.as_str())).collect()
+}
+
+fn detail(build: &BuildReport, task: &str) -> String {
+    job(build, task).detail.clone().unwrap_or_default()
+}
+
+/// `code` fails while the file `src/broken` is there. `docs` never fails. Both depend on what they are called after.
+const TWO_TASKS: &str = "[task.code]\nrun = 'test ! -e src/broken'\nwhen = { changed = ['src/**'] }\n\
+                         [task.docs]\nrun = 'true'\nwhen = { changed = ['docs', '!**/*.txt'] }\n";
+
+#[test]
+fn a_task_is_left_out_only_if_nothing_has_changed_since_it_passed() {
+    let world = World::new();
+    let repository = world.repository("app");
+    repository.write("src/a", "1");
+    repository.write("docs/index", "1");
+    let first = repository.commit_tasks(TWO_TASKS);
+    let roles = world.roles(&[&repository]);
+    assert_eq!(states(&world.expect(&first, "passed")), [("code", "passed"), ("docs", "passed")]);
+
+    repository.write("docs/index", "2");
+    let second = repository.commit("docs only");
+    let build = world.expect(&second, "passed");
+    assert_eq!(states(&build), [("code", "left_out"), ("docs", "passed")]);
+    let since = format!("no file matching src/** changed since {} passed (b1)", &first[..7]);
+    assert_eq!(detail(&build, "code"), since);
+
+    repository.write("src/broken", "");
+    let third = repository.commit("broken");
+    assert_eq!(states(&world.expect(&third, "failed")), [("code", "failed"), ("docs", "left_out")]);
+
+    // The failed task runs again, although this commit touches only other files.
+    repository.write("docs/index", "3");
+    let fourth = repository.commit("docs again");
+    assert_eq!(states(&world.expect(&fourth, "failed")), [("code", "failed"), ("docs", "passed")]);
+
+    // Back at what passed, which was never tried again.
+    repository.git(&["rm", "--quiet", "src/broken"]);
+    repository.write("docs/note.txt", "1");
+    let fifth = repository.commit("mended");
+    let build = world.expect(&fifth, "passed");
+    assert_eq!(states(&build), [("code", "left_out"), ("docs", "left_out")]);
+    let show = world.surveil(&["show", "--dispatch", &world.address().to_string(), "b5"]).ok();
+    assert!(show.contains("b5 passed (every task is left out) in "), "{show}");
+    assert!(show.contains(&since), "{show}");
+    let status = world.surveil(&["status", "--dispatch", &world.address().to_string()]).ok();
+    assert!(status.contains("2 left out"), "{status}");
+    let why = world.surveil(&["why", "--dispatch", &world.address().to_string(), "b4", "docs"]).ok();
+    let chosen = format!("chosen: docs/index changed since {} passed (b2)", &second[..7]);
+    assert!(why.contains(&chosen), "{why}");
+    let why = world.surveil(&["why", "--dispatch", &world.address().to_string(), "b5", "code"]).ok();
+    assert!(why.contains(&format!("left out: {since}")), "{why}");
+
+    // The task is another one now.
+    let sixth = repository.commit_tasks(&TWO_TASKS.replace("'true'", "'exit 0'"));
+    let build = world.expect(&sixth, "passed");
+    assert_eq!(states(&build), [("code", "left_out"), ("docs", "passed")]);
+    drop(roles);
+}
+
+#[test]
+fn a_task_runs_for_the_branches_of_its_condition_and_what_needs_it_runs_for_others_too() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let main = repository.commit_tasks(
+        "[task.package]\nrun = 'true'\nwhen = { branches = ['ma*'], events = ['push'] }\n\
+         [task.nightly]\nrun = 'exit 1'\nwhen = { events = ['schedule'] }\n\
+         [task.check]\nneeds = ['package', 'nightly']\nrun = 'true'\n",
+    );
+    let _dispatcher = world.dispatcher(&[]);
+    let _observer = world.observer(&[&repository], &["--branch", "*"]);
+    let _runner = world.runner("w1", &[]);
+    let build = world.expect(&main, "passed");
+    assert_eq!(states(&build), [("package", "passed"), ("nightly", "left_out"), ("check", "passed")]);
+    assert_eq!(detail(&build, "nightly"), "it does not run for the event push");
+
+    repository.git(&["checkout", "--quiet", "-b", "topic"]);
+    let topic = repository.commit("topic");
+    let build = world.expect(&topic, "passed");
+    assert_eq!(states(&build), [("package", "left_out"), ("nightly", "left_out"), ("check", "passed")]);
+    assert_eq!(detail(&build, "package"), "it does not run for branch topic");
+}
