@@ -8,7 +8,7 @@ use super::output::bold;
 use super::typed_place::tree_root;
 use super::{CliError, ExitCode, Output, human};
 use crate::config::{CheckedTasks, check_directory};
-use crate::model::{Recipe, TaskSpec};
+use crate::model::{Ability, Label, Recipe, TaskSpec};
 
 const EXAMPLES: &str = "\
 All mistakes are listed, each with its line and what to write instead. The exit code is 0 if there are none and 2 \
@@ -47,13 +47,21 @@ pub(crate) fn run(flags: &CheckFlags, out: &mut Output) -> Result<ExitCode, CliE
     Ok(ExitCode::Ok)
 }
 
+/// Whether a label stands for an ability of a runner's program.
+pub(crate) fn is_ability(label: &str) -> bool {
+    Ability::word_of(label).is_some()
+}
+
 /// Formats `  test  needs build; labels gpu; tried up to 3 times; may fail`.
 fn line(task: &TaskSpec) -> String {
     let (placement, timeout_ms) = (&task.placement, task.recipe.timeout_ms);
     let needs: Vec<&str> = placement.needs.iter().map(|need| &*need.task).collect();
+    // The task's author did not write the labels of abilities.
+    let labels: Vec<&str> = placement.labels.iter().map(Label::as_str).filter(|it| !is_ability(it)).collect();
     let facts = [
         (!needs.is_empty()).then(|| format!("needs {}", needs.join(", "))),
-        (!placement.labels.is_empty()).then(|| format!("on a runner with {}", placement.labels.join(", "))),
+        task.recipe.dir.as_ref().map(|dir| format!("in {dir}")),
+        (!labels.is_empty()).then(|| format!("on a runner with {}", labels.join(", "))),
         (timeout_ms != Recipe::DEFAULT_TIMEOUT_MS).then(|| format!("within {}", human::duration(timeout_ms))),
         (placement.retries > 0).then(|| format!("tried up to {} times", placement.retries + 1)),
         placement.allow_failure.then(|| "may fail".to_owned()),
@@ -74,6 +82,7 @@ mod tests {
         assert_eq!(anstream::adapter::strip_str(&line(&task)).to_string(), "  test");
         task.placement.needs = ["build", "lint"].map(|name| Need::passed(TaskName::new(name).unwrap())).into();
         task.placement.retries = 2;
+        task.placement.labels = vec![Ability::Dir.label()];
         assert_eq!(
             anstream::adapter::strip_str(&line(&task)).to_string(),
             "  test  needs build, lint; tried up to 3 times"

@@ -20,7 +20,7 @@ use crate::config::{default_runner_name, defaults, work_dir};
 use crate::model::reason::{ErrorReason, SkipReason};
 use crate::model::{Ending, EndingKind, JobState, Need, TaskName, TaskSpec, Verdict};
 use crate::process::{Command, Exit, ProgressCallbacks, Supervisor, detect_isolation};
-use crate::runner::{AttemptFacts, AttemptPlaces, OwnTemporary, attempt_environment, inherited};
+use crate::runner::{AttemptFacts, AttemptPlaces, OwnTemporary, attempt_environment, inherited, working_directory};
 use crate::threads::{self, Thread};
 
 /// Largest piece of a task's output that is copied at a time.
@@ -160,12 +160,16 @@ impl LocalRun {
     fn attempt(&mut self, task: &TaskSpec, number: u32) -> Result<Exit, CliError> {
         self.place.make_ready()?;
         let temporary = self.temporary.make().map_err(CliError::machine("make a temporary directory"))?;
+        let directory = match working_directory(self.place.directory(), task.recipe.dir.as_deref()) {
+            Ok(directory) => directory,
+            Err(why) => return Ok(Exit::CouldNotStart(why)),
+        };
         let (reader, writer) = io::pipe().map_err(CliError::machine("make a pipe"))?;
         let copy = pass_on(reader)?;
         let command = Command {
             script: task.recipe.script.clone(),
-            directory: self.place.directory().to_owned(),
-            env: self.environment(task, number, &temporary),
+            env: self.environment(task, number, (&directory, &temporary)),
+            directory,
             timeout_ms: task.recipe.timeout_ms,
             grace_ms: self.grace_ms,
         };
@@ -181,7 +185,12 @@ impl LocalRun {
     }
 
     /// Makes the environment of an attempt at `task`, as a runner would.
-    fn environment(&self, task: &TaskSpec, number: u32, temporary: &Path) -> Vec<(OsString, OsString)> {
+    fn environment(
+        &self,
+        task: &TaskSpec,
+        number: u32,
+        (directory, temporary): (&Path, &Path),
+    ) -> Vec<(OsString, OsString)> {
         let facts = AttemptFacts {
             // No dispatcher has numbered this build or attempt.
             build: 0,
@@ -199,8 +208,9 @@ impl LocalRun {
             slot: 0,
         };
         let inherited = inherited(std::env::vars_os());
-        let (directory, ceiling) = (self.place.directory(), self.place.ceiling());
-        attempt_environment(&inherited, &facts, &AttemptPlaces { directory, ceiling, temporary }, &task.recipe.env)
+        let (root, ceiling) = (self.place.directory(), self.place.ceiling());
+        let places = AttemptPlaces { root, directory, ceiling, temporary };
+        attempt_environment(&inherited, &facts, &places, &task.recipe.env)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::check::is_ability;
 use super::flags::{DispatchFlags, FormatFlags};
 use super::report::present;
 use super::table::{Column, Table, one_line};
@@ -68,10 +69,15 @@ fn row(runner: &RunnerReport) -> Vec<String> {
         if is_known { format!("{} of {}", runner.busy, runner.slots) } else { "-".to_owned() },
         running(runner),
         if is_known { format!("{} ago", human::duration(runner.silent_ms)) } else { "not connected".to_owned() },
-        runner.labels.join(" "),
+        labels(runner),
         // A newer runner may have an isolation that this program does not know, so the word is shown as it is.
         if is_known { runner.isolation.replace('_', " ") } else { String::new() },
     ]
+}
+
+/// The labels that tell one runner from another. All runners of one version have the same abilities.
+fn labels(runner: &RunnerReport) -> String {
+    runner.labels.iter().map(String::as_str).filter(|label| !is_ability(label)).collect::<Vec<_>>().join(" ")
 }
 
 /// Formats `3 min b12/test, 2 s b13/lint`. The time comes first, so that it is seen if there is little room.
@@ -104,7 +110,7 @@ mod tests {
                 reason_code: None,
                 slots: 4,
                 busy: 1,
-                labels: vec!["arch=x86_64".into(), "gpu".into()],
+                labels: vec!["arch=x86_64".into(), "can=dir".into(), "gpu".into()],
                 isolation: "pid_namespace".into(),
                 silent_ms: 1_200,
                 running: vec!["b12/test".into()],

@@ -1,14 +1,16 @@
 //! A runner's default name, and the labels that every runner has.
 
-use crate::model::{Label, RunnerName};
+use crate::model::{Ability, Label, RunnerName};
 
-/// Returns the labels that every runner has without a flag: `os=…`, `arch=…` and `hostname=…`.
+/// Returns the labels that every runner has without a flag: `os=…`, `arch=…`, `hostname=…`, and `can=…` for each
+/// ability of this program.
 #[must_use]
 pub fn own_facts() -> Vec<Label> {
     let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
     [format!("os={os}"), format!("arch={arch}"), format!("hostname={}", default_runner_name())]
         .iter()
         .map(|fact| Label::new(fact).expect("names of systems, processors and runners are made of a label's letters"))
+        .chain(Ability::ALL.map(Ability::label))
         .collect()
 }
 
@@ -26,6 +28,7 @@ mod tests {
     fn a_runners_own_facts_are_labels() {
         let facts = own_facts();
         let keys: Vec<&str> = facts.iter().filter_map(|fact| fact.split_once('=').map(|(key, _)| key)).collect();
-        assert_eq!(keys, ["os", "arch", "hostname"]);
+        assert_eq!(keys[..3], ["os", "arch", "hostname"]);
+        assert!(keys[3..].iter().all(|key| *key == "can"), "{keys:?}");
     }
 }

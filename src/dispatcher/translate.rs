@@ -6,8 +6,8 @@ use super::logs::TimedOffset;
 use crate::git::without_secrets;
 use crate::model::reason::{LossReason, RefusalReason};
 use crate::model::{
-    AttemptId, BranchName, BuildSource, CommitId, Incarnation, Isolation, Label, LogSummary, Outcome, RepoName,
-    RunnerName, SessionId, SpawnId, StreamId, StreamKind, StreamSummary, Trigger, WallTime,
+    AttemptId, BranchName, BuildSource, CommitId, Incarnation, Isolation, Label, LogSummary, Outcome, RefName,
+    RepoName, RunnerName, SessionId, SpawnId, StreamId, StreamKind, StreamSummary, Trigger, WallTime,
 };
 use crate::protocol::hello::{ErrorCode, Hello, Refusal};
 use crate::protocol::limits::{
@@ -20,6 +20,8 @@ use crate::scheduler::{Lease, RunnerCommand, RunnerJoined};
 
 /// The exit codes of a process that has failed, and the signals that can end one.
 const EXIT_CODES: std::ops::RangeInclusive<i32> = 1..=255;
+/// The kinds of trigger that an observer announces.
+const TRIGGERS: [&str; 3] = ["push", "tag", "ref"];
 const SIGNALS: std::ops::RangeInclusive<i32> = 1..=64;
 
 /// Returns the refusal of a field with an invalid value; it ends the session.
@@ -33,6 +35,24 @@ pub(crate) fn repo(text: &str) -> Result<RepoName, Refusal> {
 
 pub(crate) fn commit(text: &str) -> Result<CommitId, Refusal> {
     text.parse().map_err(malformed)
+}
+
+/// Returns the ref of an announcement: the branch, or the one with this full name.
+fn reference(head: &str, full: Option<&str>) -> Result<RefName, Refusal> {
+    let Some(full) = full else { return branch(head).map(RefName::of_branch) };
+    if let Some(head) = full.strip_prefix("refs/heads/") {
+        return branch(head).map(RefName::of_branch);
+    }
+    if full.starts_with("refs/") && full.len() <= MAX_BRANCH_BYTES && BranchName::is_allowed(full) {
+        return Ok(RefName::new(full));
+    }
+    let (name, count) = (Refusal::quote(full), full.len());
+    let text = if count > MAX_BRANCH_BYTES {
+        format!("the ref `{name}` has a name of {count} bytes: at most {MAX_BRANCH_BYTES} are allowed")
+    } else {
+        format!("`{name}` is no full name of a ref: git does not allow it, see git-check-ref-format(1)")
+    };
+    Err(Refusal::new(ErrorCode::Refused, text).because("ref_name"))
 }
 
 /// Returns the branch of an announcement. A name that git does not allow refuses this announcement only: an observer
@@ -63,6 +83,7 @@ pub(crate) fn build_source(message: FromObserver) -> Result<BuildSource, Refusal
     let FromObserver::Dispatch {
         repo: name,
         branch: head,
+        reference: full,
         before,
         commit: id,
         range,
@@ -75,9 +96,9 @@ pub(crate) fn build_source(message: FromObserver) -> Result<BuildSource, Refusal
     else {
         return Err(malformed("a commit is announced by `dispatch`"));
     };
-    if trigger != "push" {
+    if !TRIGGERS.contains(&trigger.as_str()) {
         let name = Refusal::quote(&trigger);
-        return Err(malformed(format!("this dispatcher knows no trigger `{name}`, only `push`")));
+        return Err(malformed(format!("a `dispatch` has no trigger `{name}`, only `push`, `tag` and `ref`")));
     }
     if range.len() > MAX_RANGE_COMMITS {
         let count = range.len();
@@ -90,10 +111,16 @@ pub(crate) fn build_source(message: FromObserver) -> Result<BuildSource, Refusal
         Some(number) => Some(number.max(range.len() as u64)),
         None => Some(range.len() as u64),
     };
+    let moved = Trigger::of_move(reference(&head, full.as_deref())?, before, range, commits);
+    let kind = moved.kind.word();
+    if kind != trigger {
+        let name = Refusal::quote(moved.reference.as_str());
+        return Err(malformed(format!("the trigger of `{name}` is `{kind}`, not `{trigger}`")));
+    }
     Ok(BuildSource {
         repo: repo(&name)?,
         commit: commit(&id)?,
-        trigger: Trigger::push_of(&branch(&head)?, before, range, commits),
+        trigger: moved,
         subject: cut(subject),
         author: cut(author),
     })

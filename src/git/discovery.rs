@@ -193,7 +193,6 @@ mod tests {
         }
     }
 
-    /// Sabotage tried: the variable is not read.
     #[test]
     fn git_dir_names_the_repository_of_the_current_directory() {
         let repo = Repo::new();

@@ -4,6 +4,7 @@
 #[macro_use]
 mod macros;
 
+mod ability;
 mod address;
 mod attempt;
 mod build;
@@ -30,6 +31,7 @@ mod visible;
 mod when;
 pub mod words;
 
+pub use ability::Ability;
 pub use address::{Address, AddressError};
 pub use attempt::{Attempt, LogSummary, Outcome};
 pub use build::{Build, BuildSource, BuildState, Verdict};

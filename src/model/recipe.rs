@@ -47,6 +47,9 @@ pub struct Recipe {
     /// The runner has to know, because it ends such an attempt by itself when the lease may have expired.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub exclusive: bool,
+    /// The directory in which the task starts, below the root of the work tree. A plain path without `.` and `..`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dir: Option<String>,
 }
 
 impl Recipe {
@@ -56,7 +59,8 @@ impl Recipe {
     /// A recipe with defaults for everything but the script.
     #[must_use]
     pub fn new(script: Script) -> Self {
-        Self { script, env: Vec::new(), timeout_ms: Self::DEFAULT_TIMEOUT_MS, keep: Vec::new(), exclusive: false }
+        let (env, keep) = (Vec::new(), Vec::new());
+        Self { script, env, timeout_ms: Self::DEFAULT_TIMEOUT_MS, keep, exclusive: false, dir: None }
     }
 }
 

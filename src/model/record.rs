@@ -3,8 +3,8 @@
 
 use super::reason::DecisionKind;
 use super::{
-    Attempt, AttemptId, BranchName, Build, BuildId, CommitId, Ending, Job, JobId, LogSummary, Outcome, RepoName,
-    Runner, RunnerId, Verdict, WallTime,
+    Attempt, AttemptId, Build, BuildId, CommitId, Ending, Job, JobId, LogSummary, Outcome, RefName, RepoName, Runner,
+    RunnerId, Verdict, WallTime,
 };
 
 /// One fact to make durable. Records of one batch are committed together, in order.
@@ -14,7 +14,7 @@ pub enum Record {
     BuildAdded { build: Box<Build>, jobs: Vec<Job> },
     /// A branch has moved to another head; `None` once the branch is gone. The moves of a repository are numbered from
     /// 1, over all of its branches.
-    HeadMoved { repo: RepoName, branch: BranchName, head: Option<CommitId>, number: u64 },
+    HeadMoved { repo: RepoName, reference: RefName, head: Option<CommitId>, number: u64 },
     /// A runner seen for the first time, or one that an operator drained or resumed.
     RunnerSaved(Runner),
     /// A lease, as its new attempt. The job becomes leased by this record.

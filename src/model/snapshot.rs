@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{Attempt, AttemptId, BranchName, Build, BuildId, CommitId, Job, RepoName, Runner, RunnerId, TaskName};
+use super::{Attempt, AttemptId, Build, BuildId, CommitId, Job, RefName, RepoName, Runner, RunnerId, TaskName};
 
-/// The head that was accepted last for a branch, and the move that brought it there.
+/// The head that was accepted last for a ref, and the move that brought it there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AcceptedHead {
     pub commit: CommitId,
@@ -30,9 +30,9 @@ pub struct WholeBuild {
 pub struct Snapshot {
     /// Unfinished builds with their unfinished attempts, oldest first.
     pub builds: Vec<WholeBuild>,
-    /// The accepted head of each branch.
-    pub heads: Vec<(RepoName, BranchName, AcceptedHead)>,
-    /// The number of the last move by which a branch of the repository ended, for repositories that have had one.
+    /// The accepted head of each ref.
+    pub heads: Vec<(RepoName, RefName, AcceptedHead)>,
+    /// The number of the last move by which a ref of the repository ended, for repositories that have had one.
     pub ends: Vec<(RepoName, u64)>,
     pub runners: Vec<Runner>,
     /// The exclusive tasks of which an attempt that was cancelled is among the newest [`Snapshot::RECORDED_MAX`]

@@ -27,7 +27,7 @@ impl RefName {
 
     /// The full name of a branch.
     #[must_use]
-    pub fn of_branch(branch: &BranchName) -> Self {
+    pub fn of_branch(branch: impl fmt::Display) -> Self {
         Self(format!("{BRANCHES}{branch}").into())
     }
 
@@ -53,6 +53,18 @@ impl RefName {
     #[must_use]
     pub fn is_pull(&self) -> bool {
         PULLS.iter().any(|namespace| self.0.starts_with(namespace))
+    }
+
+    /// Reads a name as messages have it: a branch without `refs/heads/`, or instead of it the full name.
+    #[must_use]
+    pub fn read(branch: &str, full: Option<&str>) -> Self {
+        full.map_or_else(|| Self::of_branch(branch), Self::new)
+    }
+
+    /// The name as messages have it: the short name, and the full name if the ref is no branch.
+    #[must_use]
+    pub fn written(&self) -> (String, Option<String>) {
+        (self.short().to_owned(), self.branch().is_none().then(|| self.to_string()))
     }
 
     /// The name as people know it: a branch without `refs/heads/`, any other ref in full.
@@ -145,8 +157,20 @@ impl Trigger {
     /// Like [`Trigger::push`], of this number of commits.
     #[must_use]
     pub fn push_of(branch: &BranchName, before: Option<CommitId>, range: Vec<CommitId>, commits: Option<u64>) -> Self {
-        let reference = RefName::of_branch(branch);
-        let kind = TriggerKind::Push { number: 0, before, range, commits };
+        Self::of_move(RefName::of_branch(branch), before, range, commits)
+    }
+
+    /// A move of a ref, with the trust that the ref has by default: a push of these commits if it is a branch. It has
+    /// no number yet.
+    #[must_use]
+    pub fn of_move(reference: RefName, before: Option<CommitId>, range: Vec<CommitId>, commits: Option<u64>) -> Self {
+        let kind = if reference.branch().is_some() {
+            TriggerKind::Push { number: 0, before, range, commits }
+        } else if reference.tag().is_some() {
+            TriggerKind::Tag { number: 0, before }
+        } else {
+            TriggerKind::Ref { number: 0, before }
+        };
         Self { kind, trust: Trust::by_default(&reference), reference }
     }
 
@@ -291,11 +315,40 @@ mod tests {
 
     #[test]
     fn a_branch_is_shown_without_its_namespace() {
-        let main = RefName::of_branch(&BranchName::new("main"));
+        let main = RefName::of_branch("main");
         assert_eq!((main.as_str(), main.short(), main.branch()), ("refs/heads/main", "main", Some("main")));
         assert_eq!(
             (RefName::new("refs/tags/v1").short(), RefName::new("refs/tags/v1").branch()),
             ("refs/tags/v1", None)
         );
+    }
+
+    /// A branch may be called like a tag's ref.
+    #[test]
+    fn a_ref_reads_back_from_a_message_as_the_one_that_was_written() {
+        for (name, branch, full) in [
+            ("refs/heads/main", "main", None),
+            ("refs/heads/refs/tags/v1", "refs/tags/v1", None),
+            ("refs/tags/v1", "refs/tags/v1", Some("refs/tags/v1")),
+            ("refs/pull/1/head", "refs/pull/1/head", Some("refs/pull/1/head")),
+        ] {
+            let written = RefName::new(name).written();
+            assert_eq!((written.0.as_str(), written.1.as_deref()), (branch, full));
+            assert_eq!(RefName::read(branch, full), RefName::new(name));
+        }
+    }
+
+    #[test]
+    fn the_kind_of_a_move_follows_from_the_namespace_of_its_ref() {
+        for (name, kind) in [
+            ("refs/heads/main", "push"),
+            ("refs/heads/refs/tags/v1", "push"),
+            ("refs/tags/v1", "tag"),
+            ("refs/pull/1/head", "ref"),
+            ("refs/notes/commits", "ref"),
+        ] {
+            let trigger = Trigger::of_move(RefName::new(name), Some(commit(1)), vec![commit(2)], Some(1));
+            assert_eq!((trigger.kind.word(), trigger.before()), (kind, Some(commit(1))), "{name}");
+        }
     }
 }

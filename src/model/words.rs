@@ -8,7 +8,7 @@ use super::reason::{
     HistoryEntry, JobStatus, LeftOutReason, LossReason, LostWith, MissingFit, Notice, OrderDone, PlacementReason,
     Quarantine, RefusalReason, SkipReason, TaskFailure,
 };
-use super::{BuildId, LogSummary, Outcome, RefName, RunnerName};
+use super::{Ability, BuildId, LogSummary, Outcome, RefName, RunnerName};
 
 impl Display for LossReason {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
@@ -84,7 +84,10 @@ impl Display for MissingFit {
                 runners.first().iter().try_for_each(|runner| write!(f, ": `surveil resume {runner}` gives it jobs"))
             }
             Self::Labels { labels } => match labels.as_slice() {
-                [one] => write!(f, "no connected runner offers the label {one}"),
+                [one] => match Ability::word_of(one) {
+                    Some(ability) => write!(f, "no connected runner knows `{ability}`: their programs are too old"),
+                    None => write!(f, "no connected runner offers the label {one}"),
+                },
                 many => write!(f, "no connected runner offers the labels {}", join(many, ", ")),
             },
             Self::Combination { labels } => {
@@ -415,7 +418,7 @@ impl Display for Notice {
                 let branch = reference.short();
                 write!(f, "build {build} of {repo} {branch}: {} after {seconds} s", verdict.word())
             }
-            Self::BranchGone { repo, branch } => write!(f, "branch {branch} of {repo} is gone"),
+            Self::RefGone { repo, reference } => write!(f, "{} of {repo} is gone", ref_words(reference)),
             Self::AttemptLost { attempt, job, runner, reason } => {
                 write!(f, "attempt {attempt} lost on runner {runner}: {reason}; job {job} queued again")
             }

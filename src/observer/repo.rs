@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, at, never, select_biased
 use crate::clock;
 use crate::error_chain::chain;
 use crate::git::{BranchSelection, GitError, Head, Watched};
-use crate::model::{BranchName, CommitId, RepoName};
+use crate::model::{CommitId, RefName, RepoName};
 
 use super::failures::Failures;
 use super::notify::Notifier;
@@ -237,10 +237,10 @@ impl Repo {
                 };
                 submit::announce_head(session, &self.orders.name, what, commit, Delivery { watched, haves })
             }
-            Change::Gone => match self.is_gone(&what.branch) {
+            Change::Gone => match self.is_gone(&what.reference) {
                 Ok(true) => submit::announce_gone(session, &self.orders.name, what).map_err(NoAnswer::from),
                 Ok(false) => {
-                    log::debug!("{} {} is not gone after all", self.orders.name, what.branch);
+                    log::debug!("{} {} is not gone after all", self.orders.name, what.reference.short());
                     self.watch.refused(what, clock::now());
                     self.watch.look_again();
                     return Ok(());
@@ -291,14 +291,14 @@ impl Repo {
         Ok(())
     }
 
-    /// Whether a branch that was missing is also missing for a fresh handle. A branch that is announced as gone by
-    /// mistake does more harm than a delay.
-    fn is_gone(&mut self, branch: &BranchName) -> Result<bool, GitError> {
+    /// Whether a ref that was missing is also missing for a fresh handle. A ref that is announced as gone by mistake
+    /// does more harm than a delay.
+    fn is_gone(&mut self, reference: &RefName) -> Result<bool, GitError> {
         let fresh = Watched::open(&self.orders.path)?;
-        let heads = fresh.heads(&BranchSelection::Matching(vec![branch.as_str().to_owned()]))?;
+        let found = fresh.find(reference)?;
         // The fresh handle read the repository last, so it serves the next look.
         self.watched = Some(fresh);
-        Ok(!heads.iter().any(|head| head.branch == *branch))
+        Ok(found.is_none())
     }
 
     fn answered(&mut self, what: &Announcement, answer: Answer) -> Result<(), Leave> {
@@ -407,8 +407,10 @@ impl Repo {
     /// Formats an announcement as `app main 4f2a91c`, or as `app topic gone`.
     fn show(&self, what: &Announcement) -> String {
         match what.change {
-            Change::Head { commit, .. } => format!("{} {} {}", self.orders.name, what.branch, commit.short()),
-            Change::Gone => format!("{} {} gone", self.orders.name, what.branch),
+            Change::Head { commit, .. } => {
+                format!("{} {} {}", self.orders.name, what.reference.short(), commit.short())
+            }
+            Change::Gone => format!("{} {} gone", self.orders.name, what.reference.short()),
         }
     }
 }

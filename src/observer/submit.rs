@@ -5,7 +5,7 @@
 //! never changes it. Decides nothing: [`super::watch`] does. Called by [`super::repo`].
 
 use crate::git::{CommitText, GitError, Range, Watched};
-use crate::model::{BranchName, BuildId, CommitId, RepoName};
+use crate::model::{BuildId, CommitId, RefName, RepoName};
 
 use super::session::{Session, SessionOver, SessionTurn};
 use super::translate::{self, MAX_RANGE_COMMITS, Refused, Reply};
@@ -46,7 +46,7 @@ impl From<GitError> for NoAnswer {
 }
 
 /// The heads that a dispatcher has accepted.
-pub(crate) type AcceptedHeads = Vec<(BranchName, CommitId)>;
+pub(crate) type AcceptedHeads = Vec<(RefName, CommitId)>;
 
 /// The dispatcher's answer to the question for heads.
 #[derive(Debug, PartialEq, Eq)]
@@ -75,7 +75,7 @@ pub(crate) struct Delivery<'a> {
     pub haves: Option<Vec<CommitId>>,
 }
 
-/// Announces a new head of a branch, after its source.
+/// Announces a new head of a ref, after its source.
 pub(crate) fn announce_head(
     session: &Session,
     repo: &RepoName,
@@ -95,7 +95,7 @@ pub(crate) fn announce_head(
     Ok(answer(&turn, repo, what)?)
 }
 
-/// Announces that a branch no longer exists.
+/// Announces that a ref no longer exists.
 pub(crate) fn announce_gone(session: &Session, repo: &RepoName, what: &Announcement) -> Result<Answer, SessionOver> {
     let turn = session.turn();
     let range = Range { commits: Vec::new(), count: None };
@@ -126,18 +126,18 @@ pub(crate) fn supply(
 
 fn answer(turn: &SessionTurn<'_>, repo: &RepoName, what: &Announcement) -> Result<Answer, SessionOver> {
     let announced = what.target();
-    let is_ours = |of: &str, branch: &BranchName| of == repo.as_str() && *branch == what.branch;
+    let is_ours = |of: &str, reference: &RefName| of == repo.as_str() && *reference == what.reference;
     turn.answer(|reply| match &reply {
         // A commit in the answer must be the announced one; a dispatcher may leave it out.
-        Reply::Accepted { repo, branch, commit, build, moves }
-            if is_ours(repo, branch) && (commit.is_none() || *commit == announced) =>
+        Reply::Accepted { repo, reference, commit, build, moves }
+            if is_ours(repo, reference) && (commit.is_none() || *commit == announced) =>
         {
             Ok(Answer::Accepted { build: *build, moves: *moves })
         }
-        Reply::Stale { repo, branch, head, moves } if is_ours(repo, branch) => {
+        Reply::Stale { repo, reference, head, moves } if is_ours(repo, reference) => {
             Ok(Answer::Stale { head: *head, moves: *moves })
         }
-        Reply::NeedSource { repo, branch, commit } if is_ours(repo, branch) && Some(*commit) == announced => {
+        Reply::NeedSource { repo, reference, commit } if is_ours(repo, reference) && Some(*commit) == announced => {
             Ok(Answer::NeedSource)
         }
         Reply::Refused(refused) => Ok(Answer::Refused(refused.clone())),

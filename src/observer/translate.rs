@@ -4,7 +4,7 @@
 //! Does no I/O except reading the next message from a given reader. Called by [`super::session`] and [`super::submit`].
 
 use crate::git::{CommitText, Range};
-use crate::model::{BranchName, BuildId, CommitId, CommitIdError, RepoName, SessionId};
+use crate::model::{BuildId, CommitId, CommitIdError, RefName, RepoName, SessionId};
 use crate::protocol::hello::{ErrorCode, Greeting, Hello, Opening, Refusal, Remedy, Role};
 use crate::protocol::limits::MAX_LINE_BYTES;
 use crate::protocol::observer::{FromObserver, ToObserver};
@@ -30,10 +30,10 @@ pub(crate) struct Agreed {
 /// The dispatcher's answer to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reply {
-    Heads { repo: String, heads: Vec<(BranchName, CommitId)>, more: bool, moves: Option<u64> },
-    Accepted { repo: String, branch: BranchName, commit: Option<CommitId>, build: Option<BuildId>, moves: Option<u64> },
-    Stale { repo: String, branch: BranchName, head: Option<CommitId>, moves: Option<u64> },
-    NeedSource { repo: String, branch: BranchName, commit: CommitId },
+    Heads { repo: String, heads: Vec<(RefName, CommitId)>, more: bool, moves: Option<u64> },
+    Accepted { repo: String, reference: RefName, commit: Option<CommitId>, build: Option<BuildId>, moves: Option<u64> },
+    Stale { repo: String, reference: RefName, head: Option<CommitId>, moves: Option<u64> },
+    NeedSource { repo: String, reference: RefName, commit: CommitId },
     Refused(Refused),
 }
 
@@ -105,26 +105,38 @@ pub(crate) fn piece(repo: &RepoName, last: bool, bytes: Vec<u8>) -> Frame {
     Frame::with_payload(&message, bytes)
 }
 
-/// Makes the message of an announcement. `range` and `text` describe a new head, and are empty if the branch is gone.
+/// Makes the message of an announcement. `range` and `text` describe a new head, and are empty if the ref is gone.
 pub(crate) fn announcement(repo: &RepoName, what: &Announcement, range: Range, text: CommitText) -> Frame {
-    let (repo, branch) = (repo.to_string(), what.branch.to_string());
+    let repo = repo.to_string();
+    let (branch, reference) = what.reference.written();
     let before = what.before.map(|commit| commit.to_string());
+    let is_push = what.reference.branch().is_some();
     Frame::new(&match what.change {
         Change::Head { commit, .. } => FromObserver::Dispatch {
             repo,
             branch,
+            reference,
             before,
             commit: commit.to_string(),
-            // A branch that is new follows nothing, and needs no number.
-            commits: (what.before.is_some() && range.count != Some(range.commits.len() as u64))
+            // A branch that is new follows nothing, and needs no number. Only a push has commits.
+            commits: (is_push && what.before.is_some() && range.count != Some(range.commits.len() as u64))
                 .then(|| range.count.unwrap_or(0)),
-            range: range.commits.iter().map(CommitId::to_string).collect(),
+            range: if is_push { range.commits.iter().map(CommitId::to_string).collect() } else { Vec::new() },
             subject: shorten(text.subject, MAX_SUBJECT_CHARS),
             author: shorten(text.author, MAX_AUTHOR_CHARS),
-            trigger: "push".to_owned(),
+            trigger: if is_push {
+                "push"
+            } else if what.reference.tag().is_some() {
+                "tag"
+            } else {
+                "ref"
+            }
+            .to_owned(),
             seen: what.seen,
         },
-        Change::Gone => FromObserver::Gone { repo, branch, before: before.unwrap_or_default(), seen: what.seen },
+        Change::Gone => {
+            FromObserver::Gone { repo, branch, reference, before: before.unwrap_or_default(), seen: what.seen }
+        }
     })
 }
 
@@ -173,22 +185,22 @@ fn heard(message: ToObserver) -> Result<Heard, CommitIdError> {
             more,
             heads: heads
                 .into_iter()
-                .map(|head| Ok((BranchName::new(&head.branch), head.commit.parse()?)))
+                .map(|head| Ok((RefName::read(&head.branch, head.reference.as_deref()), head.commit.parse()?)))
                 .collect::<Result<_, CommitIdError>>()?,
             moves,
         },
-        ToObserver::Ok { repo, branch, commit, build, moves } => Reply::Accepted {
+        ToObserver::Ok { repo, branch, reference, commit, build, moves } => Reply::Accepted {
             repo,
-            branch: BranchName::new(&branch),
+            reference: RefName::read(&branch, reference.as_deref()),
             commit: optional(commit)?,
             build: build.map(BuildId),
             moves,
         },
-        ToObserver::Stale { repo, branch, head, moves } => {
-            Reply::Stale { repo, branch: BranchName::new(&branch), head: optional(head)?, moves }
+        ToObserver::Stale { repo, branch, reference, head, moves } => {
+            Reply::Stale { repo, reference: RefName::read(&branch, reference.as_deref()), head: optional(head)?, moves }
         }
-        ToObserver::NeedSource { repo, branch, commit } => {
-            Reply::NeedSource { repo, branch: BranchName::new(&branch), commit: commit.parse()? }
+        ToObserver::NeedSource { repo, branch, reference, commit } => {
+            Reply::NeedSource { repo, reference: RefName::read(&branch, reference.as_deref()), commit: commit.parse()? }
         }
         ToObserver::Error(refusal) => Reply::Refused(refused(refusal)),
         ToObserver::LostSource { repo, commit } => return Ok(Heard::LostSource { repo, commit: commit.parse()? }),
@@ -235,7 +247,7 @@ mod tests {
     fn the_longest_announcement_fits_a_line() {
         let commit = CommitId::from_bytes(&[0xab; 32]).unwrap();
         let what = Announcement {
-            branch: BranchName::new(&"\u{1}".repeat(4096)),
+            reference: RefName::of_branch("\u{1}".repeat(4096)),
             before: Some(commit),
             seen: Some(u64::MAX),
             change: Change::Head { commit, everything: false },

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use crate::git::{BranchSelection, Head};
-use crate::model::{BranchName, CommitId, Moment};
+use crate::model::{CommitId, Moment, RefName};
 
 /// Number of commits that a pack is compared with. Each costs a walk of its tree, and the nearest few save the most.
 pub(super) const MAX_HAVES: usize = 16;
@@ -20,8 +20,8 @@ const MAX_DISPUTES: u32 = 4;
 const HOLD_FIRST_MS: u64 = 1_000;
 const HOLD_MAX_MS: u64 = 60_000;
 
-/// Heads by branch.
-type Heads = BTreeMap<BranchName, CommitId>;
+/// Heads by ref.
+type Heads = BTreeMap<RefName, CommitId>;
 
 /// The next action for the repository's thread.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,8 +39,8 @@ pub(crate) enum Step {
 /// One difference between the accepted heads and the present ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Announcement {
-    pub branch: BranchName,
-    /// The accepted head; `None` if the dispatcher does not know the branch.
+    pub reference: RefName,
+    /// The accepted head; `None` if the dispatcher does not know the ref.
     pub before: Option<CommitId>,
     /// The number of the last move that the dispatcher had accepted when it told `before`. `None` if it gives no
     /// numbers.
@@ -49,7 +49,7 @@ pub(crate) struct Announcement {
 }
 
 impl Announcement {
-    /// The announced commit; `None` if the branch is gone.
+    /// The announced commit; `None` if the ref is gone.
     pub(super) fn target(&self) -> Option<CommitId> {
         match self.change {
             Change::Head { commit, .. } => Some(commit),
@@ -58,16 +58,16 @@ impl Announcement {
     }
 }
 
-/// A branch's new state.
+/// A ref's new state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// The branch is at this commit now.
+    /// The ref is at this commit now.
     Head {
         commit: CommitId,
         /// Send all of the commit, because the dispatcher lacks objects that it should have.
         everything: bool,
     },
-    /// The branch no longer exists.
+    /// The ref no longer exists.
     Gone,
 }
 
@@ -77,18 +77,18 @@ pub(crate) struct Watch {
     selection: BranchSelection,
     /// The accepted heads as told in this session; `None` until the dispatcher has told them.
     accepted: Option<Heads>,
-    /// The number of the last move that those heads include, as the dispatcher told with them. Branches that it has
+    /// The number of the last move that those heads include, as the dispatcher told with them. Refs that it has
     /// spoken of since have a later one.
     moves: Option<u64>,
-    later_moves: BTreeMap<BranchName, u64>,
+    later_moves: BTreeMap<RefName, u64>,
     /// The heads as last read; `None` when it is time to look again.
     seen: Option<Heads>,
     /// A limited number of commits from `accepted`, without duplicates, the last accepted one at the end.
     delivered: Vec<CommitId>,
-    /// Branches whose announcement was answered with something other than `ok`.
-    trouble: BTreeMap<BranchName, Trouble>,
-    /// The branch announced last. The search for the next one starts after it, so that a busy branch holds up no other.
-    cursor: Option<BranchName>,
+    /// Refs whose announcement was answered with something other than `ok`.
+    trouble: BTreeMap<RefName, Trouble>,
+    /// The ref announced last. The search for the next one starts after it, so that a busy ref holds up no other.
+    cursor: Option<RefName>,
 }
 
 /// State of an announcement that was not accepted.
@@ -127,7 +127,7 @@ impl Watch {
     }
 
     /// Notes the heads that the dispatcher has accepted, and the number of the last move.
-    pub(crate) fn told(&mut self, heads: impl IntoIterator<Item = (BranchName, CommitId)>, moves: Option<u64>) {
+    pub(crate) fn told(&mut self, heads: impl IntoIterator<Item = (RefName, CommitId)>, moves: Option<u64>) {
         let heads: Heads = heads.into_iter().collect();
         self.moves = moves;
         self.later_moves.clear();
@@ -145,16 +145,16 @@ impl Watch {
 
     /// Notes the heads that were read from the repository.
     pub(crate) fn seen(&mut self, heads: impl IntoIterator<Item = Head>) {
-        self.seen = Some(heads.into_iter().map(|head| (head.branch, head.commit)).collect());
+        self.seen = Some(heads.into_iter().map(|head| (head.reference, head.commit)).collect());
     }
 
     /// Notes that the dispatcher accepted an announcement.
     pub(crate) fn accepted(&mut self, announcement: &Announcement, moves: Option<u64>) {
-        self.trouble.remove(&announcement.branch);
-        self.set_accepted(&announcement.branch, announcement.target(), moves);
+        self.trouble.remove(&announcement.reference);
+        self.set_accepted(&announcement.reference, announcement.target(), moves);
     }
 
-    /// Notes that the branch has moved at the dispatcher, to this head. Returns false if it has answered so repeatedly,
+    /// Notes that the ref has moved at the dispatcher, to this head. Returns false if it has answered so repeatedly,
     /// so that the announcement is now on hold.
     pub(crate) fn stale(
         &mut self,
@@ -163,9 +163,9 @@ impl Watch {
         moves: Option<u64>,
         now: Moment,
     ) -> bool {
-        self.set_accepted(&announcement.branch, head, moves);
+        self.set_accepted(&announcement.reference, head, moves);
         // Another observer may have read the repository later than this one. Announcing the older state would turn the
-        // branch back.
+        // ref back.
         self.seen = None;
         self.dispute(announcement, now)
     }
@@ -196,25 +196,27 @@ impl Watch {
     pub(crate) fn next(&self, now: Moment) -> Step {
         let Some(accepted) = &self.accepted else { return Step::Ask };
         let Some(seen) = &self.seen else { return Step::Look };
-        let moved = self.in_turn(seen).find_map(|(branch, commit)| {
-            let before = accepted.get(branch).copied();
-            (before != Some(*commit) && !self.is_held(branch, Some(*commit), now)).then(|| {
-                let everything = self.trouble.get(branch).is_some_and(|t| t.target == Some(*commit) && t.everything);
+        let moved = self.in_turn(seen).find_map(|(reference, commit)| {
+            let before = accepted.get(reference).copied();
+            (before != Some(*commit) && !self.is_held(reference, Some(*commit), now)).then(|| {
+                let everything = self.trouble.get(reference).is_some_and(|t| t.target == Some(*commit) && t.everything);
                 let change = Change::Head { commit: *commit, everything };
-                Announcement { branch: branch.clone(), before, seen: self.moves_of(branch), change }
+                Announcement { reference: reference.clone(), before, seen: self.moves_of(reference), change }
             })
         });
         let gone = || {
             accepted
                 .iter()
-                .find(|(branch, _)| {
+                .find(|(reference, _)| {
                     // A missing main branch means nothing: HEAD may simply name another branch now.
-                    !seen.contains_key(*branch) && self.selection.matches(branch) && !self.is_held(branch, None, now)
+                    !seen.contains_key(*reference)
+                        && self.selection.matches(reference)
+                        && !self.is_held(reference, None, now)
                 })
-                .map(|(branch, before)| Announcement {
-                    branch: branch.clone(),
+                .map(|(reference, before)| Announcement {
+                    reference: reference.clone(),
                     before: Some(*before),
-                    seen: self.moves_of(branch),
+                    seen: self.moves_of(reference),
                     change: Change::Gone,
                 })
         };
@@ -241,37 +243,37 @@ impl Watch {
     }
 
     /// Iterates over the heads, starting after the cursor and ending with it.
-    fn in_turn<'a>(&self, heads: &'a Heads) -> impl Iterator<Item = (&'a BranchName, &'a CommitId)> {
+    fn in_turn<'a>(&self, heads: &'a Heads) -> impl Iterator<Item = (&'a RefName, &'a CommitId)> {
         let (from, to) = match &self.cursor {
             Some(cursor) => (Bound::Excluded(cursor.clone()), Bound::Included(cursor.clone())),
-            None => (Bound::Unbounded, Bound::Excluded(BranchName::new(""))),
+            None => (Bound::Unbounded, Bound::Excluded(RefName::new(""))),
         };
         heads.range((from, Bound::Unbounded)).chain(heads.range((Bound::Unbounded, to)))
     }
 
-    fn is_held(&self, branch: &BranchName, target: Option<CommitId>, now: Moment) -> bool {
+    fn is_held(&self, reference: &RefName, target: Option<CommitId>, now: Moment) -> bool {
         self.trouble
-            .get(branch)
+            .get(reference)
             .is_some_and(|trouble| trouble.target == target && trouble.hold_until.is_some_and(|until| now < until))
     }
 
-    /// The number of the last move that was accepted when the dispatcher told the branch's head.
-    fn moves_of(&self, branch: &BranchName) -> Option<u64> {
-        self.later_moves.get(branch).copied().or(self.moves)
+    /// The number of the last move that was accepted when the dispatcher told the ref's head.
+    fn moves_of(&self, reference: &RefName) -> Option<u64> {
+        self.later_moves.get(reference).copied().or(self.moves)
     }
 
-    fn set_accepted(&mut self, branch: &BranchName, head: Option<CommitId>, moves: Option<u64>) {
-        self.cursor = Some(branch.clone());
+    fn set_accepted(&mut self, reference: &RefName, head: Option<CommitId>, moves: Option<u64>) {
+        self.cursor = Some(reference.clone());
         let Some(accepted) = &mut self.accepted else { return };
         if let Some(moves) = moves {
-            self.later_moves.insert(branch.clone(), moves);
+            self.later_moves.insert(reference.clone(), moves);
         }
         let former = match head {
-            Some(commit) => accepted.insert(branch.clone(), commit),
-            None => accepted.remove(branch),
+            Some(commit) => accepted.insert(reference.clone(), commit),
+            None => accepted.remove(reference),
         };
         if let Some(former) = former
-            // The commit may still be the head of another branch.
+            // The commit may still be the head of another ref.
             && !accepted.values().any(|commit| *commit == former)
         {
             self.delivered.retain(|known| *known != former);
@@ -300,12 +302,12 @@ impl Watch {
         again
     }
 
-    /// Returns the notes on this announcement; fresh ones if the branch's earlier trouble was about another commit.
+    /// Returns the notes on this announcement; fresh ones if the ref's earlier trouble was about another commit.
     fn trouble(&mut self, announcement: &Announcement) -> &mut Trouble {
         let target = announcement.target();
-        self.cursor = Some(announcement.branch.clone());
+        self.cursor = Some(announcement.reference.clone());
         let fresh = || Trouble { target, everything: false, disputes: 0, hold_until: None, delay_ms: HOLD_FIRST_MS };
-        let trouble = self.trouble.entry(announcement.branch.clone()).or_insert_with(fresh);
+        let trouble = self.trouble.entry(announcement.reference.clone()).or_insert_with(fresh);
         if trouble.target != target {
             *trouble = fresh();
         }
@@ -322,7 +324,7 @@ mod tests {
         let mut watch = Watch::new(BranchSelection::Main);
         let commit = |at: u8| CommitId::from_bytes(&[at; 20]).expect("20 bytes are an id");
         let announced = |at: u8| Announcement {
-            branch: BranchName::new("main"),
+            reference: RefName::of_branch("main"),
             before: None,
             seen: None,
             change: Change::Head { commit: commit(at), everything: false },

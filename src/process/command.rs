@@ -55,7 +55,8 @@ pub struct Ended {
 
 impl Ended {
     /// The end of a command that never ran.
-    pub(super) fn before_start(exit: Exit) -> Self {
+    #[must_use]
+    pub fn before_start(exit: Exit) -> Self {
         Self { exit, duration_ms: 0, leftovers: 0 }
     }
 }

@@ -52,6 +52,9 @@ pub struct Hello {
     /// Only with `listens_at`: the key that the dispatcher repeats in `dialled`, so that the runner recognises it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub callback_key: Option<String>,
+    /// Whether an observer knows of refs that are no branches. False by default.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub takes_refs: bool,
     /// Whether the peer takes an answer in several messages (see [`super::pieces`]). False by default.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub takes_pieces: bool,
@@ -70,6 +73,7 @@ impl Hello {
             program: concat!("surveil ", env!("CARGO_PKG_VERSION")).to_owned(),
             listens_at: None,
             callback_key: None,
+            takes_refs: role == Role::Observer,
             takes_pieces: role != Role::Runner,
         }
     }

@@ -19,12 +19,16 @@ pub enum FromObserver {
     /// Carries a piece of a pack: `bytes` raw bytes follow this line. Pieces arrive in order, of one pack at a time.
     /// The `dispatch` or `supply` that the pack belongs to follows the last piece. No answer of its own.
     Pack { repo: String, last: bool, bytes: u64 },
-    /// Announces a commit as the new head of the branch. The pack before has its source, or the dispatcher has it
+    /// Announces a commit as the new head of a ref. The pack before has its source, or the dispatcher has it
     /// already. Answer: `ok`, `stale`, `need_source` or `error`.
     Dispatch {
         repo: String,
         branch: String,
-        /// The head that `heads` or the last `ok` named; absent for a branch that the dispatcher does not know.
+        /// The full name of a ref that is no branch, such as `refs/tags/v1`. Absent for a branch, which `branch` names;
+        /// for another ref, `branch` means nothing.
+        #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
+        reference: Option<String>,
+        /// The head that `heads` or the last `ok` named; absent for a ref that the dispatcher does not know.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         before: Option<String>,
         commit: String,
@@ -35,25 +39,28 @@ pub enum FromObserver {
         /// all of them; 0 if `commit` does not follow `before`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         commits: Option<u64>,
-        /// The kind of the trigger, `push` by default. `push` is the only kind so far; any other is refused.
+        /// The kind of the trigger: `push`, the default, for a branch, `tag` for a tag, `ref` for any other ref.
         #[serde(default = "push", skip_serializing_if = "is_push")]
         trigger: String,
         #[serde(default)]
         subject: String,
         #[serde(default)]
         author: String,
-        /// The `moves` of the message that told this branch's head: the last `heads`, or an `ok` or `stale` about the
-        /// branch since. Absent from observers before it existed.
+        /// The `moves` of the message that told this ref's head: the last `heads`, or an `ok` or `stale` about the ref
+        /// since. Absent from observers before it existed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         seen: Option<u64>,
     },
     /// States that the pack before holds the whole commit, as `lost_source` asked. Changes no head. Answer: `ok`
     /// without a build, `need_source` or `error`.
     Supply { repo: String, commit: String },
-    /// States that the branch no longer exists. Answer: `ok` without a build, or `stale`.
+    /// States that the ref no longer exists. Answer: `ok` without a build, or `stale`.
     Gone {
         repo: String,
         branch: String,
+        /// As in `dispatch`.
+        #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
+        reference: Option<String>,
         before: String,
         /// As in `dispatch`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -74,7 +81,7 @@ pub enum ToObserver {
         /// Whether another `heads` continues this one. Absent if not.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         more: bool,
-        /// The number of moves that were accepted for the repository, over all branches.
+        /// The number of moves that were accepted for the repository, over all refs.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         moves: Option<u64>,
     },
@@ -82,6 +89,9 @@ pub enum ToObserver {
     Ok {
         repo: String,
         branch: String,
+        /// As in the announcement.
+        #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
+        reference: Option<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         commit: Option<String>,
         /// The number of the commit's build, made now or when the commit was announced first. Absent if there is none.
@@ -91,11 +101,14 @@ pub enum ToObserver {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         moves: Option<u64>,
     },
-    /// Refuses an announcement whose `before` is not the accepted head of the branch, or that was made before the
-    /// observer knew of the branch's last move. The observer compares anew with `head`.
+    /// Refuses an announcement whose `before` is not the accepted head of the ref, or that was made before the
+    /// observer knew of the ref's last move. The observer compares anew with `head`.
     Stale {
         repo: String,
         branch: String,
+        /// As in the announcement.
+        #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
+        reference: Option<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         head: Option<String>,
         /// As in `heads`.
@@ -103,7 +116,14 @@ pub enum ToObserver {
         moves: Option<u64>,
     },
     /// Asks for a pack of the whole commit, then the same `dispatch` again: the dispatcher lacks objects of it.
-    NeedSource { repo: String, branch: String, commit: String },
+    NeedSource {
+        repo: String,
+        branch: String,
+        /// As in the announcement.
+        #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
+        reference: Option<String>,
+        commit: String,
+    },
     /// Asks, at any time, for a pack of the whole commit, then `supply`: the source of this accepted commit is lost.
     /// The observer does nothing if it no longer has the commit.
     LostSource { repo: String, commit: String },
@@ -117,6 +137,9 @@ pub enum ToObserver {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
     pub branch: String,
+    /// As in `dispatch`.
+    #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
     pub commit: String,
 }
 

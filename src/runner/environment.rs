@@ -38,7 +38,9 @@ pub struct AttemptFacts<'a> {
 /// The directories of an attempt.
 #[derive(Debug, Clone, Copy)]
 pub struct AttemptPlaces<'a> {
-    /// The work tree.
+    /// The root of the work tree: `SURVEIL_ROOT`.
+    pub root: &'a Path,
+    /// The directory in which the task starts: `PWD`.
     pub directory: &'a Path,
     /// A directory above the work tree, at which git stops to look for a repository.
     pub ceiling: &'a Path,
@@ -91,6 +93,7 @@ pub fn attempt_environment(
         set(name, OsStr::new(&value));
     }
     set("GIT_CEILING_DIRECTORIES", places.ceiling.as_os_str());
+    set("SURVEIL_ROOT", places.root.as_os_str());
     set("PWD", places.directory.as_os_str());
     set("TMPDIR", places.temporary.as_os_str());
     for (name, value) in task {
@@ -144,8 +147,8 @@ mod tests {
             ("SOURCE_DATE_EPOCH", "7"),
         ];
         let inherited = inherited(own.map(|(name, value)| (name.into(), value.into())));
-        let [directory, ceiling, temporary] = ["/w/t", "/w", "/w/tmp/0"].map(Path::new);
-        attempt_environment(&inherited, facts, &AttemptPlaces { directory, ceiling, temporary }, task)
+        let [root, directory, ceiling, temporary] = ["/w/t", "/w/t/a", "/w", "/w/tmp/0"].map(Path::new);
+        attempt_environment(&inherited, facts, &AttemptPlaces { root, directory, ceiling, temporary }, task)
     }
 
     #[track_caller]
@@ -171,7 +174,8 @@ mod tests {
                 ("GIT_QUARANTINE_PATH", &[]),
                 ("GIT_AUTHOR", &["a"]),
                 ("GIT_CEILING_DIRECTORIES", &["/"]),
-                ("PWD", &["/w/t"]),
+                ("SURVEIL_ROOT", &["/w/t"]),
+                ("PWD", &["/w/t/a"]),
                 ("TMPDIR", &["/w/tmp/0"]),
                 ("TMP", &["/var/tmp"]),
             ],

@@ -39,6 +39,7 @@ mod temporary;
 mod tests;
 mod translate;
 mod upload;
+mod working_directory;
 mod workspace;
 
 use std::sync::Arc;
@@ -48,6 +49,7 @@ use crossbeam_channel::Receiver;
 pub use environment::{AttemptFacts, AttemptPlaces, attempt_environment, inherited};
 pub use error::RunnerError;
 pub use temporary::OwnTemporary;
+pub use working_directory::working_directory;
 
 use layout::Layout;
 

@@ -25,6 +25,7 @@ use super::shared_repos::SharedRepos;
 use super::spool::{Spool, SpoolWriter};
 use super::temporary::Temporary;
 use super::upload::Upload;
+use super::working_directory::working_directory;
 use super::workspace::Workspace;
 use crate::error_chain::chain;
 use crate::model::reason::LossReason;
@@ -202,13 +203,13 @@ impl Slotted {
             // If the core is gone, the pieces' sender is dropped, and the cancel that follows ends the attempt.
             drop(reports.send(SlotReport::SourceWanted { attempt, haves, pieces }));
         };
-        let directory = self.workspace.prepare(assignment, &ask, &work.cancelled)?;
+        let tree = self.workspace.prepare(assignment, &ask, &work.cancelled)?;
         let temporary = self.temporary.make().map_err(|error| {
             let is_full = error.kind() == io::ErrorKind::StorageFull;
             let other = || format!("could not make the attempt's temporary directory: {error}").into();
             Outcome::Lost(if is_full { LossReason::disk_full() } else { other() })
         })?;
-        let command = self.command(assignment, directory, &temporary);
+        let command = self.command(assignment, &tree, &temporary);
         let spool = Arc::new(Spool::new(self.common.layout.spool(&StreamId::log(attempt))));
         let writer = SpoolWriter::new(spool.clone(), self.common.log_limit);
         let no_output = |error| Outcome::Lost(format!("could not take the output: {error}").into());
@@ -220,7 +221,14 @@ impl Slotted {
         let pipe = output.start(attempt, writer, work.cancel.clone()).map_err(no_output)?;
         let progress =
             ProgressCallbacks { started: Some(self.started(assignment)), lasting: Some(&mut || output.follow()) };
-        let ended = (self.executor)(&command, File::from(OwnedFd::from(pipe)), &work.cancelled, progress);
+        let ended = match command {
+            Ok(command) => (self.executor)(&command, File::from(OwnedFd::from(pipe)), &work.cancelled, progress),
+            Err(why) => {
+                // The output ends with its last writer.
+                drop(pipe);
+                Ok(Ended::before_start(Exit::CouldNotStart(why)))
+            }
+        };
         let Some(taken) = output.finish() else {
             return Err(Outcome::Lost("the runner's output thread panicked".into()));
         };
@@ -301,7 +309,9 @@ impl Slotted {
         }))
     }
 
-    fn command(&self, assignment: &Assignment, directory: PathBuf, temporary: &Path) -> Command {
+    /// Makes the command of an attempt. An error is the reason why the task cannot be started.
+    fn command(&self, assignment: &Assignment, tree: &Path, temporary: &Path) -> Result<Command, String> {
+        let directory = working_directory(tree, assignment.recipe.dir.as_deref())?;
         let before = assignment.before.map(|commit| commit.to_string());
         let text = self.workspace.describe(assignment.commit);
         let facts = AttemptFacts {
@@ -318,15 +328,16 @@ impl Slotted {
             runner: &self.common.runner,
             slot: self.number,
         };
-        let places = AttemptPlaces { directory: &directory, ceiling: self.common.layout.root(), temporary };
+        let ceiling = self.common.layout.root();
+        let places = AttemptPlaces { root: tree, directory: &directory, ceiling, temporary };
         let env = attempt_environment(&self.common.inherited, &facts, &places, &assignment.recipe.env);
-        Command {
+        Ok(Command {
             script: assignment.recipe.script.clone(),
             directory,
             env,
             timeout_ms: assignment.recipe.timeout_ms,
             grace_ms: self.common.grace_ms,
-        }
+        })
     }
 }
 

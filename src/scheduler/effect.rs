@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::event::RequestId;
 use crate::model::reason::{CloseReason, Notice, OrderDone, RefusalReason};
 use crate::model::{
-    AttemptId, BranchName, BuildId, BuildSource, CommitId, JobId, PoolId, Record, RepoName, RunnerName, SessionId,
+    AttemptId, BuildId, BuildSource, CommitId, JobId, PoolId, Record, RefName, RepoName, RunnerName, SessionId,
     SpawnId, TaskSpec,
 };
 
@@ -65,10 +65,10 @@ pub struct Lease {
 /// The answer to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// The commit, or the end of the branch, is accepted. `moves` is the number of the repository's last move.
+    /// The commit, or the end of the ref, is accepted. `moves` is the number of the repository's last move.
     Accepted { build: Option<BuildId>, moves: u64 },
-    /// The branch has moved since the observer compared it. It has this head now.
-    Stale { repo: RepoName, branch: BranchName, head: Option<CommitId>, moves: u64 },
+    /// The ref has moved since the observer compared it. It has this head now.
+    Stale { repo: RepoName, reference: RefName, head: Option<CommitId>, moves: u64 },
     /// The operator's order is carried out.
     Done(OrderDone),
     /// The operator's order is not carried out.

@@ -1,8 +1,8 @@
 //! Events: the facts that the scheduler is told, in the past tense.
 
 use crate::model::{
-    AttemptId, BranchName, BuildId, BuildSource, CommitId, Incarnation, Isolation, JobId, Label, LogSummary, Outcome,
-    Plan, RepoName, RunnerId, RunnerName, SessionId, SpawnId, WholeBuild,
+    AttemptId, BuildId, BuildSource, CommitId, Incarnation, Isolation, JobId, Label, LogSummary, Outcome, Plan,
+    RefName, RepoName, RunnerId, RunnerName, SessionId, SpawnId, WholeBuild,
 };
 
 /// The number of a request. The dispatcher chooses it, and the scheduler puts it into the reply.
@@ -16,8 +16,8 @@ pub enum Event {
     /// An observer announced a commit whose source is in the mirror. `plan` is made of the commit's task file, or
     /// the mistake in it. `seen` is the number of the last move that the observer knew of when it compared the branch.
     CommitObserved { request: RequestId, source: Box<BuildSource>, plan: Result<Plan, String>, seen: Option<u64> },
-    /// An observer announced that a branch is gone. `seen` is as in `CommitObserved`.
-    BranchGone { request: RequestId, repo: RepoName, branch: BranchName, before: CommitId, seen: Option<u64> },
+    /// An observer announced that a ref is gone. `seen` is as in `CommitObserved`.
+    RefGone { request: RequestId, repo: RepoName, reference: RefName, before: CommitId, seen: Option<u64> },
     /// A runner registered on a session.
     RunnerJoined(RunnerJoined),
     /// A runner sent `ping`, which renews the leases of the attempts that it holds.

@@ -14,8 +14,8 @@ impl Scheduler {
             Event::CommitObserved { request, source, plan, seen } => {
                 self.observe_commit(&mut turn, request, *source, plan, seen);
             }
-            Event::BranchGone { request, repo, branch, before, seen } => {
-                self.drop_branch(&mut turn, request, (repo, branch), before, seen);
+            Event::RefGone { request, repo, reference, before, seen } => {
+                self.drop_ref(&mut turn, request, (repo, reference), before, seen);
             }
             Event::RunnerJoined(joined) => self.join_runner(&mut turn, joined),
             Event::RunnerPinged { session, holding } => self.renew(&mut turn, session, &holding),

@@ -1,4 +1,4 @@
-//! Requests of observers and operators: commits are accepted, branches dropped, builds cancelled and run again.
+//! Requests of observers and operators: commits are accepted, refs dropped, builds cancelled and run again.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -10,13 +10,13 @@ use super::turn::Turn;
 use super::{Reply, Scheduler};
 use crate::model::reason::{DecisionKind, Notice, OrderDone, RefusalReason};
 use crate::model::{
-    AcceptedHead, BranchName, Build, BuildId, BuildSource, CommitId, Ending, Job, JobId, JobState, Moment, Plan,
-    PlannedTask, Record, RepoName, TaskName, Verdict, WholeBuild,
+    AcceptedHead, Build, BuildId, BuildSource, CommitId, Ending, Job, JobId, JobState, Moment, Plan, PlannedTask,
+    Record, RefName, RepoName, TaskName, Verdict, WholeBuild,
 };
 
 impl Scheduler {
-    /// Accepts a commit if it follows the accepted head: the branch has moved, and each move makes a build. An
-    /// announcement of the commit at which the branch is already repeats the last move.
+    /// Accepts a commit if it follows the accepted head: the ref has moved, and each move makes a build. An
+    /// announcement of the commit at which the ref is already repeats the last move.
     pub(super) fn observe_commit(
         &mut self,
         turn: &mut Turn,
@@ -25,36 +25,36 @@ impl Scheduler {
         plan: Result<Plan, String>,
         seen: Option<u64>,
     ) {
-        let branch = BranchName::new(source.trigger.reference.short());
-        let key = (source.repo.clone(), branch.clone());
+        let reference = source.trigger.reference.clone();
+        let key = (source.repo.clone(), reference.clone());
         let head = self.heads.get(&key).copied();
         if let Some(head) = head.filter(|head| head.commit == source.commit) {
             return turn.reply(request, Reply::Accepted { build: head.build, moves: self.moves(&source.repo) });
         }
         if head.map(|head| head.commit) != source.trigger.before() || self.is_outdated(&source.repo, head, seen) {
-            return turn.reply(request, self.stale(source.repo, branch, head));
+            return turn.reply(request, self.stale(source.repo, reference, head));
         }
         let (repo, commit, number) = (source.repo.clone(), source.commit, self.next_move(&source.repo));
-        turn.persist(Record::HeadMoved { repo: repo.clone(), branch, head: Some(commit), number });
+        turn.persist(Record::HeadMoved { repo: repo.clone(), reference, head: Some(commit), number });
         let build =
             Some(self.add_build(turn, BuildSource { trigger: source.trigger.numbered(number), ..source }, plan));
         self.heads.insert(key, AcceptedHead { commit, number, build });
         turn.reply(request, Reply::Accepted { build, moves: number });
     }
 
-    /// Whether an announcement was made before its observer knew of the last move of the branch. The branch may have
+    /// Whether an announcement was made before its observer knew of the last move of the ref. The ref may have
     /// come back to the same head since, so that the heads alone do not show it. An observer of an earlier version says
     /// nothing about what it has seen, and then only the heads decide.
     fn is_outdated(&self, repo: &RepoName, head: Option<AcceptedHead>, seen: Option<u64>) -> bool {
-        // A branch without a head may have ended. The last end of any branch stands for it, so that ended branches need
+        // A ref without a head may have ended. The last end of any ref stands for it, so that ended refs need
         // not be remembered. At worst the observer asks once more.
         let ended = || self.moves.get(repo).map_or(0, |moves| moves.end);
         seen.is_some_and(|seen| seen < head.map_or_else(ended, |head| head.number))
     }
 
-    fn stale(&self, repo: RepoName, branch: BranchName, head: Option<AcceptedHead>) -> Reply {
+    fn stale(&self, repo: RepoName, reference: RefName, head: Option<AcceptedHead>) -> Reply {
         let moves = self.moves(&repo);
-        Reply::Stale { repo, branch, head: head.map(|head| head.commit), moves }
+        Reply::Stale { repo, reference, head: head.map(|head| head.commit), moves }
     }
 
     fn next_move(&mut self, repo: &RepoName) -> u64 {
@@ -139,28 +139,28 @@ impl Scheduler {
         }
     }
 
-    /// Forgets a branch's head, so that the branch can come back as a new one. Its builds go on.
-    pub(super) fn drop_branch(
+    /// Forgets a ref's head, so that the ref can come back as a new one.
+    pub(super) fn drop_ref(
         &mut self,
         turn: &mut Turn,
         request: RequestId,
-        (repo, branch): (RepoName, BranchName),
+        (repo, reference): (RepoName, RefName),
         before: CommitId,
         seen: Option<u64>,
     ) {
-        let key = (repo.clone(), branch.clone());
+        let key = (repo.clone(), reference.clone());
         match self.heads.get(&key).copied() {
-            // The branch has no head: most likely this announcement was accepted before and is repeated.
+            // The ref has no head: most likely this announcement was accepted before and is repeated.
             None => turn.reply(request, Reply::Accepted { build: None, moves: self.moves(&repo) }),
             Some(head) if head.commit == before && !self.is_outdated(&repo, Some(head), seen) => {
                 self.heads.remove(&key);
                 let number = self.next_move(&repo);
                 self.moves.entry(repo.clone()).or_default().end = number;
-                turn.note(Notice::BranchGone { repo: repo.clone(), branch: branch.clone() });
-                turn.persist(Record::HeadMoved { repo, branch, head: None, number });
+                turn.note(Notice::RefGone { repo: repo.clone(), reference: reference.clone() });
+                turn.persist(Record::HeadMoved { repo, reference, head: None, number });
                 turn.reply(request, Reply::Accepted { build: None, moves: number });
             }
-            head => turn.reply(request, self.stale(repo, branch, head)),
+            head => turn.reply(request, self.stale(repo, reference, head)),
         }
     }
 

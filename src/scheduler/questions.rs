@@ -4,7 +4,7 @@ use super::Scheduler;
 use super::effect::Lease;
 use crate::model::reason::Quarantine;
 use crate::model::{
-    AttemptId, BranchName, BuildId, CommitId, Isolation, JobId, Label, Moment, RepoName, Runner, RunnerId, RunnerName,
+    AttemptId, BuildId, CommitId, Isolation, JobId, Label, Moment, RefName, RepoName, Runner, RunnerId, RunnerName,
     RunnerState, TaskName,
 };
 
@@ -36,11 +36,11 @@ pub struct JobCounts {
 }
 
 impl Scheduler {
-    /// Returns the accepted heads of a repository, by branch.
+    /// Returns the accepted heads of a repository, by ref.
     #[must_use]
-    pub fn heads(&self, repo: &RepoName) -> Vec<(BranchName, CommitId)> {
+    pub fn heads(&self, repo: &RepoName) -> Vec<(RefName, CommitId)> {
         let of_repo = self.heads.iter().filter(|((name, _), _)| name == repo);
-        let mut heads: Vec<_> = of_repo.map(|((_, branch), head)| (branch.clone(), head.commit)).collect();
+        let mut heads: Vec<_> = of_repo.map(|((_, reference), head)| (reference.clone(), head.commit)).collect();
         heads.sort_unstable();
         heads
     }

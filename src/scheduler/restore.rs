@@ -19,11 +19,11 @@ impl Scheduler {
         for (repo, end) in restored.ends {
             scheduler.moves.insert(repo, Moves { last: end, end });
         }
-        for (repo, branch, head) in restored.heads {
+        for (repo, reference, head) in restored.heads {
             let moves = scheduler.moves.entry(repo.clone()).or_default();
-            // The last move of the repository has either ended a branch, or brought one to its present head.
+            // The last move of the repository has either ended a ref, or brought one to its present head.
             moves.last = moves.last.max(head.number);
-            scheduler.heads.insert((repo, branch), head);
+            scheduler.heads.insert((repo, reference), head);
         }
         scheduler.known_runners = restored.runners.into_iter().map(|runner| (runner.name.clone(), runner)).collect();
         restored.recorded.into_iter().for_each(|(attempt, runner)| scheduler.recent_results.insert(attempt, runner));

@@ -10,15 +10,15 @@ use super::policy::{self, Policy};
 use super::tables::{LaneKey, LineKey, LiveLease, Started, Tables};
 use crate::model::reason::LostWith;
 use crate::model::{
-    AcceptedHead, Attempt, AttemptId, BranchName, BuildId, BuildSource, Condition, Job, JobId, JobState, Moment,
-    PoolId, RepoName, Runner, RunnerId, RunnerName, SpawnId, TaskSpec, WallTime,
+    AcceptedHead, Attempt, AttemptId, BuildId, BuildSource, Condition, Job, JobId, JobState, Moment, PoolId, RefName,
+    RepoName, Runner, RunnerId, RunnerName, SpawnId, TaskSpec, WallTime,
 };
 
 /// The dispatcher's decisions. See the header of the room for how to drive it.
 #[derive(Debug)]
 pub struct Scheduler {
     pub(super) policy: Policy,
-    pub(super) heads: HashMap<(RepoName, BranchName), AcceptedHead>,
+    pub(super) heads: HashMap<(RepoName, RefName), AcceptedHead>,
     /// The moves of each repository that has had one.
     pub(super) moves: HashMap<RepoName, Moves>,
     /// Unfinished builds.
@@ -75,13 +75,13 @@ pub(super) struct Spawns {
     pub failures: BTreeMap<PoolId, u32>,
 }
 
-/// The numbers of a repository's accepted moves. They ascend over all of its branches, so that a branch that has no
+/// The numbers of a repository's accepted moves. They ascend over all of its refs, so that a ref that has no
 /// head needs no number of its own.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Moves {
     /// The last move.
     pub last: u64,
-    /// The last move by which a branch ended.
+    /// The last move by which a ref ended.
     pub end: u64,
 }
 

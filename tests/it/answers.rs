@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Process, Wire, World, hello, job};
+use crate::harness::{Process, Wire, World, hello, job, until};
 
 /// A runner that has registered with one slot.
 fn registered(world: &World, name: &str) -> Wire {
@@ -189,6 +189,74 @@ fn an_observer_is_refused_what_makes_no_sense_and_keeps_its_session() {
     let mut observer = Wire::greet(&world, "observer", "odd");
     observer.say(&status(&"x".repeat(8193)));
     observer.expect_refusal("malformed");
+}
+
+/// S2: a ref is known by its full name, and an observer of an earlier version knows of branches only.
+#[test]
+fn a_branch_that_is_called_like_a_tag_is_not_the_tag() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let commit = repository.commit_script("true");
+    let _dispatcher = world.dispatcher(&[]);
+    let observing = world.observer(&[&repository], &[]);
+    world.build_that("of main", |build| build.commit == commit);
+    drop(observing);
+    let status = json!({"type": "status", "repo": "app", "source": "here:/app"});
+    let mut new = hello(&world, "observer", "new");
+    new["takes_refs"] = json!(true);
+    let greet = || {
+        let mut observer = Wire::dial(&world);
+        assert_eq!(observer.ask(&new)["type"], "welcome");
+        observer
+    };
+    // Until the dispatcher has noticed that the first observer is gone, the name is taken.
+    until("the name is free", || greet().ask(&status)["type"] == "heads");
+    let mut observer = greet();
+    let heads = observer.ask(&status);
+    assert_eq!(heads["heads"], json!([{"branch": "main", "commit": commit}]));
+    let name = "refs/tags/v1";
+    let dispatch = |change: Value| {
+        let mut message = json!({"type": "dispatch", "repo": "app", "branch": name, "commit": commit});
+        message.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        message
+    };
+    let tag = observer.ask(&dispatch(json!({"ref": name, "trigger": "tag"})));
+    assert_eq!((&tag["type"], &tag["ref"], &tag["build"]), (&json!("ok"), &json!(name), &json!(2)), "{tag}");
+    let branch = observer.ask(&dispatch(json!({})));
+    assert_eq!((&branch["type"], branch.get("ref"), &branch["build"]), (&json!("ok"), None, &json!(3)), "{branch}");
+    let pull = observer.ask(&dispatch(json!({"ref": "refs/pull/1/head", "trigger": "ref"})));
+    assert_eq!(pull["build"], 4, "{pull}");
+    let again = observer.ask(&dispatch(json!({"ref": name, "trigger": "tag"})));
+    assert_eq!(again["build"], 2, "{again}");
+    for odd in ["v1", "refs/tags/a..b", "refs/tags/", &format!("refs/tags/{}", "x".repeat(4096))] {
+        let refused = observer.ask(&dispatch(json!({"ref": odd, "trigger": "tag"})));
+        assert_eq!(refused["reason_code"], "ref_name", "{refused}");
+    }
+    let reports: Vec<_> =
+        world.builds().into_iter().map(|build| (build.build, build.trigger, build.reference)).collect();
+    let of = |number, trigger: &str, reference: &str| (number, trigger.to_owned(), reference.to_owned());
+    assert_eq!(
+        reports,
+        [
+            of(1, "push", "refs/heads/main"),
+            of(2, "tag", name),
+            of(3, "push", "refs/heads/refs/tags/v1"),
+            of(4, "ref", "refs/pull/1/head"),
+        ]
+    );
+    let mut observer = Wire::greet(&world, "observer", "old");
+    let heads = observer.ask(&status);
+    let branches = heads["heads"].as_array().unwrap().iter().map(|head| head["branch"].as_str().unwrap());
+    assert_eq!(branches.collect::<Vec<_>>(), ["main", "refs/tags/v1"], "{heads}");
+    // The branch keeps its build when the tag is deleted.
+    let mut observer = greet();
+    assert_eq!(observer.ask(&status)["heads"].as_array().unwrap().len(), 4);
+    let gone = json!({"type": "gone", "repo": "app", "branch": name, "ref": name, "before": commit});
+    assert_eq!(observer.ask(&gone)["type"], "ok");
+    observer.say(&dispatch(json!({"ref": name})));
+    observer.expect_refusal("malformed");
+    let mut observer = greet();
+    assert_eq!(observer.ask(&status)["heads"].as_array().unwrap().len(), 3);
 }
 
 /// The rules of branch names are git's own.

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use surveil::model::{BranchName, CommitId, RepoName};
+use surveil::model::{CommitId, RefName, RepoName};
 
 use crate::harness::{World, hello};
 use crate::proxy::Frame;
@@ -20,12 +20,12 @@ pub(crate) fn say(world: &World, address: SocketAddr, source: &str, old: &Frame)
 }
 
 /// The heads that the dispatcher has accepted; none if it does not answer.
-pub(crate) fn heads(world: &World, repo: &RepoName, source: &str) -> Vec<(BranchName, CommitId)> {
+pub(crate) fn heads(world: &World, repo: &RepoName, source: &str) -> Vec<(RefName, CommitId)> {
     let status = json!({"type": "status", "repo": repo.as_str(), "source": source});
     let answer = converse(world, world.address().into(), "observer", &[status]).unwrap_or_default();
     let heads = answer["heads"].as_array().into_iter().flatten();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    heads.map(|head| (BranchName::new(&text(&head["branch"])), text(&head["commit"]).parse().unwrap())).collect()
+    heads.map(|head| (RefName::of_branch(text(&head["branch"])), text(&head["commit"]).parse().unwrap())).collect()
 }
 
 /// Asks as an operator; returns the answer, if it comes in time.

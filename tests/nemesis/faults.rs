@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use surveil::model::{BranchName, CommitId, RepoName};
+use surveil::model::{CommitId, RefName, RepoName};
 use surveil::scheduler::RequestId;
 
 use crate::cast::{Cast, TERMS};
@@ -184,15 +184,15 @@ impl<'a> Nemesis<'a> {
     }
 
     /// The repositories' heads.
-    pub(crate) fn heads(&self) -> Vec<(RepoName, BranchName, CommitId)> {
+    pub(crate) fn heads(&self) -> Vec<(RepoName, RefName, CommitId)> {
         let of = |(at, heads): (usize, &BTreeMap<String, CommitId>)| {
-            heads.iter().map(|(branch, head)| (repo(at), BranchName::new(branch), *head)).collect::<Vec<_>>()
+            heads.iter().map(|(branch, head)| (repo(at), RefName::of_branch(branch), *head)).collect::<Vec<_>>()
         };
         self.heads.iter().enumerate().flat_map(of).collect()
     }
 
     /// The heads that the dispatcher has accepted, as it tells an observer.
-    pub(crate) fn accepted(&self) -> Option<Vec<(RepoName, BranchName, CommitId)>> {
+    pub(crate) fn accepted(&self) -> Option<Vec<(RepoName, RefName, CommitId)>> {
         let mut accepted = Vec::new();
         for at in 0..2 {
             let heads = echo::heads(self.world, &repo(at), &self.witness.source(&repo(at))?);

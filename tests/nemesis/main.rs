@@ -82,8 +82,8 @@ fn no_promise_is_broken_whatever_happens_to_real_processes() {
     assert!(is_settled, "all promises hold, but it took too long");
 }
 
-fn head((repo, branch, head): (RepoName, surveil::model::BranchName, surveil::model::CommitId)) -> Record {
-    Record::HeadMoved { repo, branch, head: Some(head), number: 0 }
+fn head((repo, reference, head): (RepoName, surveil::model::RefName, surveil::model::CommitId)) -> Record {
+    Record::HeadMoved { repo, reference, head: Some(head), number: 0 }
 }
 
 /// Fails with every promise that is broken, and the story up to there.

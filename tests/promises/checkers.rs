@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use surveil::model::reason::OrderDone;
 use surveil::model::{
-    AttemptId, BranchName, BuildId, CommitId, JobId, Outcome, Record, RepoName, RunnerId, RunnerName, SessionId,
-    TaskName, TaskSpec,
+    AttemptId, BuildId, CommitId, JobId, Outcome, Record, RefName, RepoName, RunnerId, RunnerName, SessionId, TaskName,
+    TaskSpec,
 };
 use surveil::scheduler::{Effect, Event, Reply, RunnerCommand};
 
@@ -95,7 +95,7 @@ fn s1(story: &[Entry], _: &Terms) -> Result<(), String> {
             }
             Fact::Acknowledged { announcement, build } => {
                 // Another observer may have announced the same head from an earlier one.
-                let of = |it: &Announcement| (it.repo.clone(), it.branch.clone(), it.after);
+                let of = |it: &Announcement| (it.repo.clone(), it.reference.clone(), it.after);
                 let same = builds.get(build).map(of) == Some(of(announcement));
                 demand(same, || format!("{announcement:?} was acknowledged as {build}, which is another or lost"))?;
                 acknowledged.insert(*build);
@@ -114,14 +114,14 @@ fn s1(story: &[Entry], _: &Terms) -> Result<(), String> {
 /// the last move has announced the next one after it. (Where the announcements cannot be seen, the rest is checked.)
 fn s2(story: &[Entry], _: &Terms) -> Result<(), String> {
     let mut builds: BTreeMap<(RepoName, u64), BuildId> = BTreeMap::new();
-    let mut last: BTreeMap<(RepoName, BranchName), usize> = BTreeMap::new();
+    let mut last: BTreeMap<(RepoName, RefName), usize> = BTreeMap::new();
     let mut announced: BTreeMap<Announcement, usize> = BTreeMap::new();
     let (mut moved, mut unbuilt) = (None, None);
     for (at, fact) in facts(story).enumerate() {
         match fact {
             Fact::Announced(announcement) => drop(announced.insert(announcement.clone(), at)),
-            Fact::Decided(Effect::Persist(Record::HeadMoved { repo, branch, .. })) => {
-                moved = last.insert((repo.clone(), branch.clone()), at);
+            Fact::Decided(Effect::Persist(Record::HeadMoved { repo, reference, .. })) => {
+                moved = last.insert((repo.clone(), reference.clone()), at);
             }
             Fact::Decided(Effect::Persist(Record::BuildAdded { build, .. })) if !announced.is_empty() => {
                 let announced = announced.get(&Announcement::of(&build.source)).copied();
@@ -152,8 +152,8 @@ fn s3(story: &[Entry], _: &Terms) -> Result<(), String> {
     let mut built = BTreeSet::new();
     for fact in facts(story) {
         match fact {
-            Fact::Committed(Record::HeadMoved { repo, branch, head, .. }) => {
-                let key = (repo.clone(), branch.clone());
+            Fact::Committed(Record::HeadMoved { repo, reference, head, .. }) => {
+                let key = (repo.clone(), reference.clone());
                 match head {
                     Some(head) => accepted.insert(key, *head),
                     None => accepted.remove(&key),
@@ -161,7 +161,7 @@ fn s3(story: &[Entry], _: &Terms) -> Result<(), String> {
             }
             Fact::Committed(Record::BuildAdded { build, .. }) => {
                 let source = &build.source;
-                built.insert((source.repo.clone(), BranchName::new(source.trigger.reference.short()), source.commit));
+                built.insert((source.repo.clone(), source.trigger.reference.clone(), source.commit));
             }
             Fact::Ended { heads } => {
                 for head in heads {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use surveil::model::{
-    AttemptId, BranchName, BuildId, CommitId, Incarnation, JobId, Outcome, Record, RepoName, RunnerName, SessionId,
+    AttemptId, BuildId, CommitId, Incarnation, JobId, Outcome, Record, RefName, RepoName, RunnerName, SessionId,
 };
 use surveil::scheduler::{Effect, Event, RunnerCommand};
 
@@ -76,7 +76,7 @@ pub(crate) enum Fact {
     /// Somebody pushed, or deleted a branch.
     Pushed {
         repo: RepoName,
-        branch: BranchName,
+        reference: RefName,
         head: Option<CommitId>,
     },
     /// An observer sent this announcement, because it had found a branch at another head than the accepted one.
@@ -154,7 +154,7 @@ pub(crate) enum Fact {
     Calm,
     /// The world ends, with these heads in its repositories.
     Ended {
-        heads: Vec<(RepoName, BranchName, CommitId)>,
+        heads: Vec<(RepoName, RefName, CommitId)>,
     },
 }
 
@@ -169,7 +169,7 @@ impl Fact {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Announcement {
     pub(crate) repo: RepoName,
-    pub(crate) branch: BranchName,
+    pub(crate) reference: RefName,
     pub(crate) before: Option<CommitId>,
     pub(crate) after: CommitId,
 }
@@ -179,7 +179,7 @@ impl Announcement {
         let trigger = &source.trigger;
         Self {
             repo: source.repo.clone(),
-            branch: BranchName::new(trigger.reference.short()),
+            reference: trigger.reference.clone(),
             before: trigger.before(),
             after: source.commit,
         }

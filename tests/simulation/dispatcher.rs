@@ -5,8 +5,7 @@
 use std::collections::BTreeMap;
 
 use surveil::model::{
-    BranchName, BuildId, BuildSource, CommitId, JobId, Label, Moment, Plan, PoolId, Record, RepoName, SessionId,
-    SpawnId,
+    BuildId, BuildSource, CommitId, JobId, Label, Moment, Plan, PoolId, Record, RefName, RepoName, SessionId, SpawnId,
 };
 use surveil::scheduler::{Effect, Event, Policy, Pool, Reply, RequestId, RunnerJoined, Scheduler};
 
@@ -62,7 +61,7 @@ pub(crate) enum Input {
 #[derive(Debug, Clone)]
 pub(crate) enum Question {
     Commit(Box<BuildSource>, Result<Plan, String>, Option<u64>),
-    Gone(RepoName, BranchName, CommitId, Option<u64>),
+    Gone(RepoName, RefName, CommitId, Option<u64>),
     Cancel(BuildId, Option<JobId>),
     Rerun(BuildId, bool),
     Drain(String),
@@ -153,8 +152,8 @@ impl World {
             }
             Up::Status(repo) => Input::Look(repo, session),
             Up::Dispatch(source, plan, seen) => Input::Ask(Question::Commit(source, plan, seen), Some(session)),
-            Up::Gone(repo, branch, before, seen) => {
-                Input::Ask(Question::Gone(repo, branch, before, seen), Some(session))
+            Up::Gone(repo, reference, before, seen) => {
+                Input::Ask(Question::Gone(repo, reference, before, seen), Some(session))
             }
         };
         self.enqueue(input);
@@ -233,7 +232,7 @@ impl World {
         let request = RequestId(self.dispatcher.last_request);
         let event = match question {
             Question::Commit(source, plan, seen) => Event::CommitObserved { request, source, plan, seen },
-            Question::Gone(repo, branch, before, seen) => Event::BranchGone { request, repo, branch, before, seen },
+            Question::Gone(repo, reference, before, seen) => Event::RefGone { request, repo, reference, before, seen },
             Question::Cancel(build, job) => Event::CancelAsked { request, build, job },
             Question::Rerun(id, failed_only) => {
                 // The store must know all of the build before it is read from there.

@@ -1,7 +1,7 @@
 //! Faults, and what people do meanwhile. Each world picks a few kinds, so that some worlds see one kind often
 //! and some see many kinds together.
 
-use surveil::model::{AttemptId, BranchName, BuildId, CommitId, JobId, Outcome};
+use surveil::model::{AttemptId, BuildId, CommitId, JobId, Outcome, RefName};
 
 use crate::dispatcher::{Input, Question};
 use crate::history::Fact;
@@ -165,11 +165,11 @@ impl World {
     fn push(&mut self, kind: Fault) {
         let at = self.dice.below(self.repos.len());
         let (dice, repo) = (&mut self.dice, &mut self.repos[at]);
-        let branches: Vec<BranchName> = repo.heads.keys().cloned().collect();
+        let branches: Vec<RefName> = repo.heads.keys().cloned().collect();
         let existing = dice.pick(&branches);
-        let branch = match kind {
-            Fault::NewBranch => BranchName::new(["topic", "fix"][dice.below(2)]),
-            _ => existing.unwrap_or_else(|| BranchName::new("main")),
+        let reference = match kind {
+            Fault::NewBranch => RefName::of_branch(["topic", "fix"][dice.below(2)]),
+            _ => existing.unwrap_or_else(|| RefName::of_branch("main")),
         };
         let head: Option<CommitId> = match kind {
             Fault::DeleteBranch => None,
@@ -177,26 +177,26 @@ impl World {
             Fault::NewBranch if dice.percent(60) => dice.pick(&repo.commits),
             _ => Some(new_commit(dice, repo)),
         };
-        self.move_to(at, branch, head);
+        self.move_to(at, reference, head);
     }
 
     /// Undoes the last move of a repository, if faults are not over.
     fn move_back(&mut self) {
         let at = self.dice.below(self.repos.len());
-        if let Some((branch, head)) = self.repos[at].before.clone().filter(|_| !self.is_calm) {
-            self.move_to(at, branch, head);
+        if let Some((reference, head)) = self.repos[at].before.clone().filter(|_| !self.is_calm) {
+            self.move_to(at, reference, head);
         }
     }
 
-    fn move_to(&mut self, at: usize, branch: BranchName, head: Option<CommitId>) {
+    fn move_to(&mut self, at: usize, reference: RefName, head: Option<CommitId>) {
         let repo = &mut self.repos[at];
         let before = match head {
-            Some(head) => repo.heads.insert(branch.clone(), head),
-            None => repo.heads.remove(&branch),
+            Some(head) => repo.heads.insert(reference.clone(), head),
+            None => repo.heads.remove(&reference),
         };
-        repo.before = Some((branch.clone(), before));
+        repo.before = Some((reference.clone(), before));
         let repo = repo.name.clone();
-        self.history.note(self.now, Fact::Pushed { repo, branch, head });
+        self.history.note(self.now, Fact::Pushed { repo, reference, head });
     }
 
     fn operate(&mut self, kind: Fault) {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use surveil::model::reason::DecisionKind;
 use surveil::model::{
-    AcceptedHead, Attempt, AttemptId, BranchName, Build, BuildId, BuildSource, Ending, Job, JobId, JobState, Outcome,
-    Record, RepoName, Runner, RunnerId, RunnerName, Snapshot, WholeBuild,
+    AcceptedHead, Attempt, AttemptId, Build, BuildId, BuildSource, Ending, Job, JobId, JobState, Outcome, Record,
+    RefName, RepoName, Runner, RunnerId, RunnerName, Snapshot, WholeBuild,
 };
 
 #[derive(Debug, Default, Clone)]
@@ -14,7 +14,7 @@ pub(crate) struct Fold {
     pub(crate) builds: BTreeMap<BuildId, Build>,
     pub(crate) jobs: BTreeMap<JobId, Job>,
     pub(crate) attempts: BTreeMap<AttemptId, Attempt>,
-    pub(crate) heads: BTreeMap<(RepoName, BranchName), AcceptedHead>,
+    pub(crate) heads: BTreeMap<(RepoName, RefName), AcceptedHead>,
     ends: BTreeMap<RepoName, u64>,
     runners: BTreeMap<RunnerId, Runner>,
     /// The build of each move, by the number of the move.
@@ -26,8 +26,8 @@ impl Fold {
     pub(crate) fn apply(&mut self, record: &Record) -> Result<(), String> {
         match record {
             Record::BuildAdded { build, jobs } => return self.add_build(build, jobs),
-            Record::HeadMoved { repo, branch, head, number } => {
-                let key = (repo.clone(), branch.clone());
+            Record::HeadMoved { repo, reference, head, number } => {
+                let key = (repo.clone(), reference.clone());
                 match *head {
                     // Its build is recorded next.
                     Some(commit) => drop(self.heads.insert(key, AcceptedHead { commit, number: *number, build: None })),
@@ -88,8 +88,8 @@ impl Fold {
         if let Some(other) = self.moved.insert((repo.clone(), trigger.number()), build.id) {
             return Err(format!("{} and {other} are of one move", build.id));
         }
-        let branch = BranchName::new(trigger.reference.short());
-        if let Some(head) = self.heads.get_mut(&(repo.clone(), branch)) {
+        let reference = trigger.reference.clone();
+        if let Some(head) = self.heads.get_mut(&(repo.clone(), reference)) {
             head.build = Some(build.id);
         }
         self.builds.insert(build.id, build.clone());
@@ -147,7 +147,11 @@ impl Fold {
         };
         Snapshot {
             builds: self.builds.values().filter(|build| build.verdict.is_none()).map(of).collect(),
-            heads: self.heads.iter().map(|((repo, branch), head)| (repo.clone(), branch.clone(), *head)).collect(),
+            heads: self
+                .heads
+                .iter()
+                .map(|((repo, reference), head)| (repo.clone(), reference.clone(), *head))
+                .collect(),
             ends: self.ends.clone().into_iter().collect(),
             runners: self.runners.values().cloned().collect(),
             cancelled: self.attempts.values().filter_map(cancelled).collect(),

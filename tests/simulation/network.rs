@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use surveil::model::{AttemptId, BranchName, BuildSource, CommitId, Outcome, Plan, RepoName, SessionId};
+use surveil::model::{AttemptId, BuildSource, CommitId, Outcome, Plan, RefName, RepoName, SessionId};
 use surveil::scheduler::{Reply, RunnerCommand, RunnerJoined};
 
 use crate::observer::ObserverId;
@@ -20,14 +20,14 @@ pub(crate) enum Up {
     Results(AttemptId, Outcome),
     Status(RepoName),
     Dispatch(Box<BuildSource>, Result<Plan, String>, Option<u64>),
-    Gone(RepoName, BranchName, CommitId, Option<u64>),
+    Gone(RepoName, RefName, CommitId, Option<u64>),
 }
 
 /// A message from the dispatcher to a peer.
 #[derive(Debug, Clone)]
 pub(crate) enum Down {
     Runner(RunnerCommand),
-    Heads(Vec<(BranchName, CommitId)>, u64),
+    Heads(Vec<(RefName, CommitId)>, u64),
     Reply(Reply),
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use surveil::model::{BranchName, BuildSource, CommitId, Plan, RepoName, SessionId, Trigger};
+use surveil::model::{BuildSource, CommitId, Plan, RefName, RepoName, SessionId, Trigger};
 use surveil::scheduler::Reply;
 
 use crate::history::{Announcement, Fact};
@@ -24,9 +24,9 @@ pub(crate) struct Repo {
     pub(crate) name: RepoName,
     /// All of its tasks are exclusive.
     pub(crate) is_deploying: bool,
-    pub(crate) heads: BTreeMap<BranchName, CommitId>,
+    pub(crate) heads: BTreeMap<RefName, CommitId>,
     /// The branch that moved last, and its head before.
-    pub(crate) before: Option<(BranchName, Option<CommitId>)>,
+    pub(crate) before: Option<(RefName, Option<CommitId>)>,
     pub(crate) commits: Vec<CommitId>,
     pub(crate) plans: BTreeMap<CommitId, Result<Plan, String>>,
 }
@@ -38,10 +38,10 @@ pub(crate) struct Observer {
     pub(crate) repo: usize,
     session: Option<SessionId>,
     /// The dispatcher's heads, as far as this observer knows.
-    accepted: Option<BTreeMap<BranchName, CommitId>>,
+    accepted: Option<BTreeMap<RefName, CommitId>>,
     /// The last move that those heads include, and for branches of which it heard since, a later one.
     moves: u64,
-    later_moves: BTreeMap<BranchName, u64>,
+    later_moves: BTreeMap<RefName, u64>,
     /// The request that has no answer yet, and the time at which it was sent.
     asked: Option<(Question, u64)>,
 }
@@ -49,8 +49,8 @@ pub(crate) struct Observer {
 #[derive(Debug, Clone)]
 enum Question {
     Heads,
-    Head(BranchName, Option<CommitId>, CommitId),
-    Gone(BranchName),
+    Head(RefName, Option<CommitId>, CommitId),
+    Gone(RefName),
 }
 
 impl World {
@@ -110,21 +110,21 @@ impl World {
             let name = repo.name.clone();
             return self.send_up(session, Up::Status(name));
         };
-        let moved = repo.heads.iter().find(|(branch, head)| accepted.get(*branch) != Some(*head));
-        if let Some((branch, head)) = moved {
-            let before = accepted.get(branch).copied();
-            let seen = Some(*observer.later_moves.get(branch).unwrap_or(&observer.moves));
-            observer.asked = Some((Question::Head(branch.clone(), before, *head), now));
-            let source = source_of(repo, branch, before, *head);
+        let moved = repo.heads.iter().find(|(reference, head)| accepted.get(*reference) != Some(*head));
+        if let Some((reference, head)) = moved {
+            let before = accepted.get(reference).copied();
+            let seen = Some(*observer.later_moves.get(reference).unwrap_or(&observer.moves));
+            observer.asked = Some((Question::Head(reference.clone(), before, *head), now));
+            let source = source_of(repo, reference, before, *head);
             let plan = repo.plans[head].clone();
             self.history.note(now, Fact::Announced(Announcement::of(&source)));
             return self.send_up(session, Up::Dispatch(Box::new(source), plan, seen));
         }
-        let gone = accepted.iter().find(|(branch, _)| !repo.heads.contains_key(*branch));
-        if let Some((branch, before)) = gone {
-            observer.asked = Some((Question::Gone(branch.clone()), now));
-            let seen = Some(*observer.later_moves.get(branch).unwrap_or(&observer.moves));
-            let message = Up::Gone(repo.name.clone(), branch.clone(), *before, seen);
+        let gone = accepted.iter().find(|(reference, _)| !repo.heads.contains_key(*reference));
+        if let Some((reference, before)) = gone {
+            observer.asked = Some((Question::Gone(reference.clone()), now));
+            let seen = Some(*observer.later_moves.get(reference).unwrap_or(&observer.moves));
+            let message = Up::Gone(repo.name.clone(), reference.clone(), *before, seen);
             self.send_up(session, message);
         }
     }
@@ -142,29 +142,29 @@ impl World {
                 observer.moves = moves;
                 observer.later_moves.clear();
             }
-            (Down::Reply(Reply::Accepted { build, moves }), Question::Head(branch, before, after)) => {
-                observer.later_moves.insert(branch.clone(), moves);
+            (Down::Reply(Reply::Accepted { build, moves }), Question::Head(reference, before, after)) => {
+                observer.later_moves.insert(reference.clone(), moves);
                 if let Some(accepted) = accepted {
-                    accepted.insert(branch.clone(), after);
+                    accepted.insert(reference.clone(), after);
                 }
                 let repo = self.repos[observer.repo].name.clone();
                 if let Some(build) = build {
-                    let announcement = Announcement { repo, branch, before, after };
+                    let announcement = Announcement { repo, reference, before, after };
                     self.history.note(self.now, Fact::Acknowledged { announcement, build });
                 }
             }
-            (Down::Reply(Reply::Accepted { moves, .. }), Question::Gone(branch)) => {
-                observer.later_moves.insert(branch.clone(), moves);
+            (Down::Reply(Reply::Accepted { moves, .. }), Question::Gone(reference)) => {
+                observer.later_moves.insert(reference.clone(), moves);
                 if let Some(accepted) = accepted {
-                    accepted.remove(&branch);
+                    accepted.remove(&reference);
                 }
             }
-            (Down::Reply(Reply::Stale { branch, head, moves, .. }), _) => {
-                observer.later_moves.insert(branch.clone(), moves);
+            (Down::Reply(Reply::Stale { reference, head, moves, .. }), _) => {
+                observer.later_moves.insert(reference.clone(), moves);
                 if let Some(accepted) = accepted {
                     match head {
-                        Some(head) => accepted.insert(branch, head),
-                        None => accepted.remove(&branch),
+                        Some(head) => accepted.insert(reference, head),
+                        None => accepted.remove(&reference),
                     };
                 }
             }
@@ -186,11 +186,11 @@ impl World {
     }
 }
 
-fn source_of(repo: &Repo, branch: &BranchName, before: Option<CommitId>, commit: CommitId) -> BuildSource {
+fn source_of(repo: &Repo, reference: &RefName, before: Option<CommitId>, commit: CommitId) -> BuildSource {
     BuildSource {
         repo: repo.name.clone(),
         commit,
-        trigger: Trigger::push(branch, before, vec![commit]),
+        trigger: Trigger::of_move(reference.clone(), before, vec![commit], Some(1)),
         subject: String::new(),
         author: String::new(),
     }

@@ -248,7 +248,7 @@ impl World {
     pub(crate) fn trusted_heads(
         &self,
         repo: usize,
-    ) -> Option<std::collections::BTreeMap<surveil::model::BranchName, surveil::model::CommitId>> {
+    ) -> Option<std::collections::BTreeMap<surveil::model::RefName, surveil::model::CommitId>> {
         self.trusts_itself().then(|| self.repos[repo].heads.clone())
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use surveil::model::{
-    AttemptId, BranchName, BuildSource, CommitId, Incarnation, Isolation, LogSummary, Moment, Outcome, Plan, Record,
+    AttemptId, BuildSource, CommitId, Incarnation, Isolation, LogSummary, Moment, Outcome, Plan, Record, RefName,
     RepoName, RunnerName, Script, SessionId, TaskName, TaskSpec, Trigger, WallTime,
 };
 use surveil::scheduler::{Effect, Event, RequestId, RunnerJoined, Scheduler};
@@ -60,10 +60,11 @@ impl Shares {
     fn push(&mut self, repo: &str, tasks: usize) {
         self.commits += 1;
         let commit = CommitId::from_bytes(&[self.commits; 20]).expect("20 bytes");
-        let branch = BranchName::new(&format!("b{}", self.commits));
+        let reference = RefName::of_branch(format!("b{}", self.commits));
         let (subject, author) = (String::new(), String::new());
         let repo = RepoName::new(repo).expect("a plain word");
-        let source = BuildSource { repo, commit, trigger: Trigger::push(&branch, None, vec![]), subject, author };
+        let source =
+            BuildSource { repo, commit, trigger: Trigger::of_move(reference, None, vec![], Some(0)), subject, author };
         let task = |n| TaskSpec::new(TaskName::recorded(&format!("t{n}")), Script::Shell("true".into()));
         let (request, source) = (RequestId(0), Box::new(source));
         self.tell(Event::CommitObserved {

@@ -4,8 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use surveil::model::{
-    AttemptId, BranchName, CommitId, Label, Moment, Need, Plan, RepoName, Script, SessionId, TaskName, TaskSpec,
-    WallTime,
+    AttemptId, CommitId, Label, Moment, Need, Plan, RefName, RepoName, Script, SessionId, TaskName, TaskSpec, WallTime,
 };
 use surveil::scheduler::Event;
 
@@ -181,7 +180,7 @@ impl World {
         }
         let heads = |repo: &Repo| {
             let name = repo.name.clone();
-            repo.heads.iter().map(|(branch, head)| (name.clone(), branch.clone(), *head)).collect::<Vec<_>>()
+            repo.heads.iter().map(|(reference, head)| (name.clone(), reference.clone(), *head)).collect::<Vec<_>>()
         };
         if self.broken.is_empty() {
             let heads = self.repos.iter().flat_map(heads).collect();
@@ -296,7 +295,7 @@ impl World {
         let store = &self.dispatcher.store;
         let accepted = |repo: &Repo| {
             let of_repo = store.heads.iter().filter(|((name, _), _)| *name == repo.name);
-            of_repo.map(|((_, branch), head)| (branch, &head.commit)).eq(repo.heads.iter())
+            of_repo.map(|((_, reference), head)| (reference, &head.commit)).eq(repo.heads.iter())
         };
         store.builds.values().all(|build| build.verdict.is_some()) && self.repos.iter().all(accepted)
     }
@@ -323,7 +322,7 @@ fn repo(dice: &mut Dice, name: &str, is_deploying: bool) -> Repo {
     let (heads, commits, plans) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
     let mut repo = Repo { name, is_deploying, heads, before: None, commits, plans };
     let first = new_commit(dice, &mut repo);
-    repo.heads.insert(BranchName::new("main"), first);
+    repo.heads.insert(RefName::of_branch("main"), first);
     repo
 }
 

@@ -32,7 +32,7 @@ impl Goal {
     /// Asks for the build, in case it exists already.
     pub(crate) fn find(&mut self, session: &mut Session) -> Result<Option<BuildReport>, CliError> {
         // The same commit on another branch or in another repository has a build of its own.
-        let (repo, branch) = (Some(self.repo.clone()), Some(self.head.branch.to_string()));
+        let (repo, branch) = (Some(self.repo.clone()), Some(self.head.reference.short().to_owned()));
         match session.ask(&FromOperator::Show { build: self.head.commit.to_string(), repo, branch }) {
             Ok(ToOperator::Build(build)) => {
                 self.build = Some(build.build);
@@ -50,7 +50,7 @@ impl Goal {
             Some(number) => build.build == number,
             None => {
                 build.repo == self.repo
-                    && build.branch == self.head.branch.as_str()
+                    && build.branch == self.head.reference.short()
                     && build.commit == self.head.commit.to_string()
             }
         }

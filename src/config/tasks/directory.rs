@@ -37,7 +37,21 @@ pub fn check_directory(path: &Path) -> Result<CheckedTasks, ConfigError> {
     }
     let mut checked = read_directory(path)?;
     checked.warnings.extend(interpreters::with_carriage_returns(path, &checked.tasks));
+    checked.warnings.extend(without_directory(path, &checked.tasks));
     Ok(checked)
+}
+
+/// Returns a warning for each task that would start in a directory that is not there.
+fn without_directory(path: &Path, tasks: &[TaskSpec]) -> Vec<String> {
+    let warning = |task: &TaskSpec| {
+        let dir = task.recipe.dir.as_ref().filter(|dir| !path.join(dir).is_dir())?;
+        let (name, dir) = (&task.name, visible(dir));
+        Some(format!(
+            "task `{name}` starts in {dir}, and there is no such directory\n = help: `dir` is relative to the root of the \
+             repository; a directory is part of a commit only if a file is in it"
+        ))
+    };
+    tasks.iter().filter_map(warning).collect()
 }
 
 fn read_directory(path: &Path) -> Result<CheckedTasks, ConfigError> {

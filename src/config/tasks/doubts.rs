@@ -139,6 +139,10 @@ fn is_after_mkdir(task: &PlacedTask, directory: &str) -> bool {
 
 /// The words of a task's scripts, or its program with the arguments.
 fn words(task: &PlacedTask) -> Box<dyn Iterator<Item = &str> + '_> {
+    // Its paths do not start at the root, where those of other tasks do.
+    if task.spec.recipe.dir.is_some() {
+        return Box::new(std::iter::empty());
+    }
     match &task.spec.recipe.script {
         Script::Program(words) if task.texts.is_empty() => Box::new(words.iter().map(String::as_str)),
         Script::Program(_) | Script::Shell(_) => Box::new(task.texts.iter().flat_map(|text| text.split_whitespace())),

@@ -1,6 +1,5 @@
-//! A file and a task while their keys are read, and a task afterwards, with the places that later checks point at.
+//! A task while its keys are read, and afterwards with the places that later checks point at.
 
-use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -17,25 +16,6 @@ pub(super) enum Run {
     Text(String),
     /// A program with its arguments.
     List(Vec<String>),
-}
-
-/// A task file whose keys are being read.
-#[derive(Debug)]
-pub(super) struct FileDraft<'t> {
-    /// For keys whose meaning depends on the occasion.
-    pub(super) context: PlanContext<'t>,
-    pub(super) tasks: Vec<PlacedTask>,
-    /// Names that are in the file and give no task, because of another mistake. Needs of them are no mistake.
-    pub(super) broken: HashSet<&'t str>,
-    /// The number of tasks that the file names, those with mistakes included.
-    pub(super) count: usize,
-    pub(super) found: Findings,
-}
-
-impl<'t> FileDraft<'t> {
-    pub(super) fn new(context: PlanContext<'t>) -> Self {
-        Self { context, tasks: Vec::new(), broken: HashSet::new(), count: 0, found: Findings::default() }
-    }
 }
 
 /// A task whose keys are being read.

@@ -15,6 +15,8 @@ pub(super) struct Findings {
     /// Mistakes beyond those in the list.
     uncounted: usize,
     warnings: Vec<Mistake>,
+    /// Values whose findings are told: the place of the value, and whether it had a mistake.
+    told: HashSet<(usize, bool)>,
 }
 
 impl Findings {
@@ -44,6 +46,15 @@ impl Findings {
         part.mistakes.into_iter().for_each(|mistake| self.mistake(mistake));
         self.uncounted += part.uncounted;
         part.warnings.into_iter().for_each(|warning| self.warning(warning));
+    }
+
+    /// Adds the findings of a value that begins at this place of the file, unless they are told: several tasks may read
+    /// one value.
+    pub(super) fn append_once(&mut self, of_value: Self, place: usize) {
+        let is_mistaken = of_value.has_mistakes();
+        if (is_mistaken || !of_value.warnings.is_empty()) && self.told.insert((place, is_mistaken)) {
+            self.append(of_value);
+        }
     }
 
     /// Removes what was found on these lines of the text.

@@ -78,13 +78,13 @@ const ANSWERS: [(&[&str], &str); 20] = [
         "there are no stages: `needs` says which tasks must have passed before, and the rest runs at the same time",
     ),
     (
-        &["uses", "with", "plugin", "plugins", "orb", "orbs", "extends", "include", "includes", "template", "import"],
-        "there are no actions, plugins or templates: `run` says what to do; put what tasks share into a script of\n\
-         the repository and call that",
+        &["uses", "with", "plugin", "plugins", "orb", "orbs", "include", "includes", "import"],
+        "there are no actions, plugins or files to include: `run` says what to do; put commands that tasks share\n\
+         into a script of the repository and call that, and keys into `[template.NAME]`, which tasks extend",
     ),
     (
-        &["workingdirectory", "workdir", "dir", "cwd", "directory", "chdir", "root"],
-        "a task starts at the root of the repository: begin `run` with `cd DIRECTORY`",
+        &["anchors", "anchor", "common", "base", "global", "globals", "default", "shared"],
+        "keys of all tasks stand in `[defaults]`, those of some tasks in `[template.NAME]`, which tasks extend",
     ),
     (
         &["name", "title", "description", "displayname", "id", "key"],
@@ -141,7 +141,6 @@ mod tests {
         for key in ["image", "matrix", "if", "services", "secrets", "artifacts", "cache", "before_script", "rules"] {
             assert!(answer(key).is_some(), "{key}");
         }
-        assert_eq!(answer("working-directory"), answer("dir"));
         assert!(answer("fetch-depth").unwrap().contains("without `.git`"));
         assert_eq!(answer("sunshine"), None);
     }

@@ -15,15 +15,19 @@ const MAX_FILES: usize = 1000;
 
 /// Returns a warning for each such script below `directory` that a task names with a slash in its name.
 pub(super) fn with_carriage_returns(directory: &Path, tasks: &[TaskSpec]) -> Vec<String> {
-    let named: BTreeSet<&str> = tasks.iter().flat_map(|task| named_files(&task.recipe.script)).collect();
-    let warning = |name: &str| {
-        let interpreter = interpreter_with_return(&directory.join(name))?;
+    let of_task = |task: &'_ TaskSpec| -> Vec<String> {
+        let dir = task.recipe.dir.as_ref().map(|dir| format!("{dir}/")).unwrap_or_default();
+        named_files(&task.recipe.script).into_iter().map(|name| format!("{dir}{name}")).collect()
+    };
+    let named: BTreeSet<String> = tasks.iter().flat_map(of_task).collect();
+    let warning = |name: String| {
+        let interpreter = interpreter_with_return(&directory.join(&name))?;
         Some(format!(
             "{}: the first line ends with a carriage return (CRLF), so the system looks for an interpreter that is \
              called {}\n = help: save the file with LF line ends; `{} text eol=lf` in .gitattributes keeps them",
-            visible(name),
+            visible(&name),
             quote(&format!("{interpreter}\\r")),
-            visible(name),
+            visible(&name),
         ))
     };
     named.into_iter().take(MAX_FILES).filter_map(warning).collect()

@@ -11,6 +11,13 @@ pub const MAX_TASK_FILE_BYTES: usize = 1 << 20;
 /// The most tasks of one commit. Each is a job that is stored, shown in tables and sent in reports. A thousand of them,
 /// with a few attempts each, still fit into one message of the protocol.
 pub(super) const MAX_TASKS: usize = 1000;
+/// The most templates of a file. Each may extend others, and a file has a handful.
+pub(super) const MAX_TEMPLATES: usize = 100;
+/// The most templates that one table names in `extends`.
+pub(super) const MAX_EXTENDS: usize = 16;
+/// The most bytes of all tasks of a file together, as [`MAX_TASK_BYTES`] counts them. Templates let a small file say
+/// much, and all of it is stored with each build.
+pub(super) const MAX_PLAN_BYTES: usize = 8 << 20;
 /// The most bytes of a task's script, environment and paths together. Linux starts no program with a longer argument
 /// (`MAX_ARG_STRLEN`, execve(2)), and a task of this size fits into one message of the protocol, even fully escaped.
 pub(super) const MAX_TASK_BYTES: usize = 128 * 1024 - 1;

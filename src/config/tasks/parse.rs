@@ -6,7 +6,8 @@ use std::collections::HashSet;
 use toml::de::DeTable;
 
 use super::context::PlanContext;
-use super::draft::{FileDraft, PlacedTask};
+use super::draft::PlacedTask;
+use super::file::FileDraft;
 use super::findings::Findings;
 use super::keys::nearest_key;
 use super::limits::EXAMPLE;

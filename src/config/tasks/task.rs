@@ -1,17 +1,19 @@
 //! Reads the tables `[task.NAME]`: each is a task, or several mistakes.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::draft::{Draft, FileDraft, PlacedTask};
-use super::keys::{KEYS, nearest_key};
-use super::limits::{EXAMPLE, MAX_TASK_BYTES, MAX_TASKS, NAME_RULE};
+use super::command;
+use super::draft::{Draft, PlacedTask};
+use super::file::FileDraft;
+use super::layers::{self, Layer, Owner};
+use super::limits::{EXAMPLE, MAX_PLAN_BYTES, MAX_TASK_BYTES, MAX_TASKS, NAME_RULE};
 use super::mistake::{Mistake, quote};
 use super::value::{TableEntry, entries, kind};
-use super::{command, foreign};
-use crate::model::{Recipe, Script, TaskName, TaskSpec};
+use crate::model::{Ability, Recipe, Script, TaskName, TaskSpec};
 
 /// Reads the table of all tasks.
-pub(super) fn read_tasks<'t>(top: &TableEntry<'t, '_>, file: &mut FileDraft<'t>) {
+pub(super) fn read_tasks<'t, 'i>(top: &TableEntry<'t, 'i>, file: &mut FileDraft<'t, 'i>) {
     let help = format!("write each task as a table with its name, such as\n{EXAMPLE}");
     let Some(table) = file.found.unless_wrong(top.table(&help)) else { return };
     for entry in entries(table) {
@@ -25,12 +27,18 @@ pub(super) fn read_tasks<'t>(top: &TableEntry<'t, '_>, file: &mut FileDraft<'t>)
             Some(task) => file.tasks.push(task),
             None => drop(file.broken.insert(entry.key)),
         }
+        if file.bytes > MAX_PLAN_BYTES {
+            let message = format!("the tasks up to {} are longer than {} MiB", quote(entry.key), MAX_PLAN_BYTES >> 20);
+            let help = "put what they have in common into scripts and run those";
+            file.found.mistake(Mistake::new(entry.key_place, message, help));
+            break;
+        }
     }
 }
 
 /// Reads a task. Returns it also if its keys have mistakes, as long as its name can be needed by others.
-fn read_task(task: &TableEntry<'_, '_>, file: &mut FileDraft<'_>) -> Option<PlacedTask> {
-    let found = &mut file.found;
+fn read_task<'t, 'i>(task: &TableEntry<'t, 'i>, file: &mut FileDraft<'t, 'i>) -> Option<PlacedTask> {
+    let FileDraft { context, defaults, templates, found, bytes, .. } = file;
     let name = task.key;
     let wrong = |message: String, help: String| Mistake::new(task.key_place.clone(), message, help);
     let Some(table) = task.value.get_ref().as_table() else {
@@ -42,35 +50,50 @@ fn read_task(task: &TableEntry<'_, '_>, file: &mut FileDraft<'_>) -> Option<Plac
     if checked_name.is_none() {
         found.mistake(wrong(format!("{} cannot name a task", quote(name)), NAME_RULE.to_owned()));
     }
-    let mut draft = Draft::new(file.context);
-    // A misspelt `run` is called unknown, and not missing too.
-    let mut has_run = false;
-    for entry in entries(table) {
-        match KEYS.iter().find(|key| key.name == entry.key) {
-            Some(key) => {
-                has_run |= key.name == "run";
-                let read = (key.read)(&entry, &mut draft);
-                found.unless_wrong(read);
-            }
-            None => {
-                has_run |= nearest_key(entry.key) == Some("run");
-                found.mistake(unknown_key(&entry, name));
-            }
-        }
+    let own = Layer::read(table, Owner::Task(name), found);
+    let extended = match own.get("extends") {
+        Some(extends) => templates.layers(extends, found),
+        None => Some(Vec::new()),
+    };
+    let is_whole = extended.is_some();
+    let layers: Vec<&Layer> = [&*defaults].into_iter().chain(extended.unwrap_or_default()).chain([&own]).collect();
+    let keys = layers::overlaid(layers.iter().copied());
+    let mut draft = Draft::new(*context);
+    for set in &keys {
+        layers::read_value(set.key, &set.entry, &mut draft, found);
     }
-    command::finish(&mut draft, table.contains_key("shell"));
-    let Draft { recipe, placement, needs, texts, found: of_task, .. } = draft;
-    found.append(of_task);
+    let run = keys.iter().find(|set| set.key.name == "run");
+    let has_own_shell = own.get("shell").is_some() && own.get("run").is_some();
+    command::finish(&mut draft, has_own_shell);
+    let Draft { mut recipe, mut placement, needs, texts, found: of_run, .. } = draft;
+    if let Some(run) = run {
+        found.append_once(of_run, run.entry.value.span().start);
+    }
+    keep_last_of_each(&mut recipe.env);
+    // A misspelt `run` is called unknown, and not missing too. A template that is not there may have one.
+    let has_run = run.is_some() || layers.iter().any(|layer| layer.misspelt.contains(&"run")) || !is_whole;
     if !has_run {
         let help = "add a line that says what to do, such as `run = \"make test\"`";
         found.mistake(wrong(format!("task {} has no `run`", quote(name)), help.to_owned()));
     }
-    if task_bytes(&recipe) > MAX_TASK_BYTES {
+    let size = task_bytes(&recipe);
+    *bytes += size;
+    if size > MAX_TASK_BYTES {
         let message = format!("task {} is longer than {} KiB", quote(name), (MAX_TASK_BYTES + 1) / 1024);
         found.mistake(wrong(message, "put what it does into a script and run that".to_owned()));
     }
+    placement.labels.extend(Ability::needed_for(&recipe).map(Ability::label));
+    placement.labels.sort();
     let spec = TaskSpec { name: checked_name?, recipe: Arc::new(recipe), placement };
     Some(PlacedTask { spec, name_place: task.key_place.clone(), needs, texts })
+}
+
+/// Removes variables that a later one of the same name replaces: a task's own ones come last.
+fn keep_last_of_each(env: &mut Vec<(String, String)>) {
+    let mut last: HashSet<&str> = HashSet::new();
+    let is_last: Vec<bool> = env.iter().rev().map(|(name, _)| last.insert(name)).collect();
+    let mut is_last = is_last.into_iter().rev();
+    env.retain(|_| is_last.next().unwrap_or(true));
 }
 
 /// Returns the approximate size of a recipe in the message to a runner.
@@ -81,19 +104,6 @@ fn task_bytes(recipe: &Recipe) -> usize {
     };
     let env: usize = recipe.env.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
     script + env + recipe.keep.iter().map(|path| path.len() + 1).sum::<usize>()
-}
-
-fn unknown_key(entry: &TableEntry<'_, '_>, task: &str) -> Mistake {
-    let names: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
-    let all = format!("the keys of a task are {}", names.join(", "));
-    let help = match (foreign::answer(entry.key), nearest_key(entry.key)) {
-        (Some(answer), _) => answer.to_owned(),
-        (None, Some("run")) if entry.value.get_ref().is_array() => command::advice_for_list(entry),
-        (None, Some(key)) => format!("write `{key}`; {all}"),
-        (None, None) => all,
-    };
-    let message = format!("unknown key {} in task {}", quote(entry.key), quote(task));
-    Mistake::new(entry.key_place.clone(), message, help)
 }
 
 /// Returns the entries of a value that should not be there, if it is a table.

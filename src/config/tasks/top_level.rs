@@ -1,19 +1,23 @@
 //! The keys at the top of a task file: the only list of them. A new key is one entry of [`TOP_KEYS`], with its reader
 //! in a file of its own, and a field of [`FileDraft`] for its value.
 
-use super::draft::FileDraft;
-use super::task;
+use super::file::FileDraft;
 use super::value::TableEntry;
+use super::{inherited, task};
 
 /// One key at the top of the file.
 pub(super) struct TopKey {
     pub(super) name: &'static str,
     /// Reads the value. Mistakes go to the findings of the file.
-    pub(super) read: for<'t> fn(&TableEntry<'t, '_>, &mut FileDraft<'t>),
+    pub(super) read: for<'t, 'i> fn(&TableEntry<'t, 'i>, &mut FileDraft<'t, 'i>),
 }
 
 /// All keys at the top of the file, in the order in which they are read: a task depends on all others.
-pub(super) static TOP_KEYS: &[TopKey] = &[TopKey { name: "task", read: task::read_tasks }];
+pub(super) static TOP_KEYS: &[TopKey] = &[
+    TopKey { name: "defaults", read: inherited::read_defaults },
+    TopKey { name: "template", read: inherited::read_templates },
+    TopKey { name: "task", read: task::read_tasks },
+];
 
 /// Returns the names of all keys, as advice.
 pub(super) fn known() -> String {

@@ -12,6 +12,7 @@ use super::mistake::{Mistake, quote};
 const MAX_REPEATED_BYTES: usize = 60;
 
 /// A key of a table with its value, and the places of both.
+#[derive(Debug, Clone)]
 pub(super) struct TableEntry<'t, 'i> {
     pub(super) key: &'t str,
     pub(super) key_place: Range<usize>,

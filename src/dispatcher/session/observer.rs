@@ -14,7 +14,7 @@ use crate::dispatcher::core::{NewCommit, Seen, ToCore};
 use crate::dispatcher::mirrors::{ArrivingPack, Intake, Taken, Upkeep};
 use crate::dispatcher::translate;
 use crate::error_chain::chain;
-use crate::model::{BranchName, BuildSource, CommitId, RepoName, SessionId};
+use crate::model::{BuildSource, CommitId, RefName, RepoName, SessionId};
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::limits::{MAX_LINE_BYTES, PIECE_BYTES};
 use crate::protocol::observer::{FromObserver, Head, ToObserver};
@@ -27,10 +27,12 @@ use crate::transport::{Frame, Outbox};
 pub(super) fn serve(session: Session) -> Result<(), SessionError> {
     let pings = (FromObserver::Ping, Frame::new(&ToObserver::Ack));
     let payload = |message: &FromObserver| if let FromObserver::Pack { bytes, .. } = message { *bytes } else { 0 };
-    let takes_pieces = session.hello.takes_pieces;
+    let (takes_pieces, takes_refs) = (session.hello.takes_pieces, session.hello.takes_refs);
     worker::serve(session, &pings, payload, move |shared, id, outbox, inbox| {
         let (known, upkeep) = (BTreeSet::new(), Upkeep::default());
-        ObserverWorker { shared, id, outbox, takes_pieces, is_told: false, known, pack: None, upkeep }.run(inbox)
+        let worker =
+            ObserverWorker { shared, id, outbox, takes_pieces, takes_refs, is_told: false, known, pack: None, upkeep };
+        worker.run(inbox)
     })
 }
 
@@ -40,6 +42,8 @@ struct ObserverWorker<'a> {
     outbox: &'a Outbox,
     /// Whether the observer takes the heads of a repository in several messages.
     takes_pieces: bool,
+    /// Whether the observer knows of refs that are no branches.
+    takes_refs: bool,
     /// Whether the log says that this observer takes too little.
     is_told: bool,
     /// The repositories whose heads this observer has asked for.
@@ -84,21 +88,22 @@ impl ObserverWorker<'_> {
                     let text = format!("nobody asked for the source of {commit}: `supply` answers `lost_source`");
                     return Err(Refusal::new(ErrorCode::NotAllowed, text));
                 }
-                if self.take_in(&repo, "", commit, PlanContext::Unknown).is_some() {
+                if self.take_in(&repo, &RefName::of_branch(""), commit, PlanContext::Unknown).is_some() {
                     log::info!("the source of {} of {repo} is there again", commit.short());
                     let (repo, branch, commit) = (repo.to_string(), String::new(), Some(commit.to_string()));
-                    self.outbox.send(&Frame::new(&ToObserver::Ok { repo, branch, commit, build: None, moves: None }));
+                    let ok = ToObserver::Ok { repo, branch, reference: None, commit, build: None, moves: None };
+                    self.outbox.send(&Frame::new(&ok));
                 }
                 Ok(())
             }
-            FromObserver::Gone { repo, branch, before, seen } => {
+            FromObserver::Gone { repo, branch, reference, before, seen } => {
                 // Any name: an earlier version may have accepted a branch that git does not allow.
-                let (repo, branch) = (self.known(&repo)?, BranchName::new(&branch));
+                let (repo, reference) = (self.known(&repo)?, RefName::read(&branch, reference.as_deref()));
                 let before = translate::commit(&before)?;
-                let (of, gone) = (repo.clone(), branch.clone());
-                let event = move |request| Event::BranchGone { request, repo: of, branch: gone, before, seen };
+                let (of, gone) = (repo.clone(), reference.clone());
+                let event = move |request| Event::RefGone { request, repo: of, reference: gone, before, seen };
                 if let Some(reply) = self.shared.core.ask(event) {
-                    self.outbox.send(&Frame::new(&answer(&repo, branch.as_str(), None, reply)));
+                    self.outbox.send(&Frame::new(&answer(&repo, &reference, None, reply)));
                 }
                 Ok(())
             }
@@ -128,10 +133,13 @@ impl ObserverWorker<'_> {
     }
 
     /// Answers with the accepted heads, in as many messages as they take.
-    fn send_heads(&mut self, repo: &RepoName, heads: Vec<(BranchName, CommitId)>, moves: u64) {
-        let head =
-            |(branch, commit): (BranchName, CommitId)| Head { branch: branch.to_string(), commit: commit.to_string() };
-        let heads: Vec<_> = heads.into_iter().map(head).collect();
+    fn send_heads(&mut self, repo: &RepoName, heads: Vec<(RefName, CommitId)>, moves: u64) {
+        let head = |(reference, commit): (RefName, CommitId)| {
+            let (branch, reference) = reference.written();
+            Head { branch, reference, commit: commit.to_string() }
+        };
+        let told = heads.into_iter().filter(|(reference, _)| self.takes_refs || reference.branch().is_some());
+        let heads: Vec<_> = told.map(head).collect();
         let frame =
             |heads, more| Frame::new(&ToObserver::Heads { repo: repo.to_string(), heads, more, moves: Some(moves) });
         if !self.takes_pieces {
@@ -187,10 +195,10 @@ impl ObserverWorker<'_> {
     fn dispatch(&mut self, source: BuildSource, seen: Option<u64>) -> Result<(), Refusal> {
         self.known(source.repo.as_str())?;
         let (repo, commit) = (source.repo.clone(), source.commit);
-        let branch = source.trigger.reference.clone();
+        let reference = source.trigger.reference.clone();
         let shared = self.shared;
         let taken = shared.mirrors.arriving(&repo, || {
-            let mut taken = self.take_in(&repo, branch.short(), commit, PlanContext::Build(&source))?;
+            let mut taken = self.take_in(&repo, &reference, commit, PlanContext::Build(&source))?;
             if let Ok(plan) = &mut taken.plan {
                 choice::choose(plan, &source, &[], &shared.readers, &taken.mirror);
             }
@@ -198,7 +206,7 @@ impl ObserverWorker<'_> {
             // A core that ends without an answer has accepted nothing; the observer announces the commit to the next
             // one.
             if let Some(reply) = shared.core.answered(|answer| ToCore::Commit { commit: announced, answer }) {
-                self.outbox.send(&Frame::new(&answer(&repo, branch.short(), Some(commit.to_string()), reply)));
+                self.outbox.send(&Frame::new(&answer(&repo, &reference, Some(commit.to_string()), reply)));
             }
             Some(taken)
         });
@@ -212,14 +220,20 @@ impl ObserverWorker<'_> {
 
     /// Takes the source of a commit in, from the last pack if there is one. Returns `None` after telling the observer
     /// why it was not taken in.
-    fn take_in(&mut self, repo: &RepoName, branch: &str, commit: CommitId, context: PlanContext<'_>) -> Option<Taken> {
+    fn take_in(
+        &mut self,
+        repo: &RepoName,
+        reference: &RefName,
+        commit: CommitId,
+        context: PlanContext<'_>,
+    ) -> Option<Taken> {
         let pack = self.pack.take().filter(|pack| pack.is_whole_for(repo));
         match self.shared.mirrors.take_in(repo, commit, pack, context) {
             Intake::Taken(taken) => return Some(*taken),
             Intake::NeedSource => {
                 log::info!("the mirror of {repo} lacks objects of {}: its whole source is asked for", commit.short());
-                let (repo, branch, commit) = (repo.to_string(), branch.to_owned(), commit.to_string());
-                self.outbox.send(&Frame::new(&ToObserver::NeedSource { repo, branch, commit }));
+                let (repo, commit, (branch, reference)) = (repo.to_string(), commit.to_string(), reference.written());
+                self.outbox.send(&Frame::new(&ToObserver::NeedSource { repo, branch, reference, commit }));
             }
             Intake::Refused(error) => {
                 let cause = chain(&error);
@@ -233,14 +247,16 @@ impl ObserverWorker<'_> {
     }
 }
 
-fn answer(repo: &RepoName, branch: &str, commit: Option<String>, reply: Reply) -> ToObserver {
-    let (repo, branch) = (repo.to_string(), branch.to_owned());
+fn answer(repo: &RepoName, reference: &RefName, commit: Option<String>, reply: Reply) -> ToObserver {
+    let (repo, (branch, reference)) = (repo.to_string(), reference.written());
     match reply {
         Reply::Accepted { build, moves } => {
-            ToObserver::Ok { repo, branch, commit, build: build.map(|build| build.0), moves: Some(moves) }
+            let build = build.map(|build| build.0);
+            ToObserver::Ok { repo, branch, reference, commit, build, moves: Some(moves) }
         }
         Reply::Stale { head, moves, .. } => {
-            ToObserver::Stale { repo, branch, head: head.map(|head| head.to_string()), moves: Some(moves) }
+            let head = head.map(|head| head.to_string());
+            ToObserver::Stale { repo, branch, reference, head, moves: Some(moves) }
         }
         Reply::Refused(reason) => {
             ToObserver::Error(Refusal::new(ErrorCode::Refused, reason.to_string()).because(reason.code()))

@@ -95,7 +95,7 @@ fn a_mirror_follows_when_the_main_branch_gets_another_name() {
     let second = repo.write("file", "2").commit("second");
     fetch_mirror(&url_of(&repo), &mirror).unwrap();
     let heads = Watched::open(&mirror).unwrap().heads(&BranchSelection::Main).unwrap();
-    assert_eq!((heads[0].branch.as_str(), heads[0].commit), ("trunk", second));
+    assert_eq!((heads[0].reference.short(), heads[0].commit), ("trunk", second));
 }
 
 #[test]
@@ -285,7 +285,8 @@ fn a_mirror_follows_the_remotes_head_though_no_branch_moves() {
     repo.git(&["branch", "trunk"]);
     let mirror = repo.beside("mirror.git");
     fetch_mirror(&url_of(&repo), &mirror).unwrap();
-    let main = || Watched::open(&mirror).unwrap().heads(&BranchSelection::Main).unwrap()[0].branch.to_string();
+    let main =
+        || Watched::open(&mirror).unwrap().heads(&BranchSelection::Main).unwrap()[0].reference.short().to_owned();
     assert_eq!(main(), "main");
     repo.git(&["symbolic-ref", "HEAD", "refs/heads/trunk"]);
     fetch_mirror(&url_of(&repo), &mirror).unwrap();

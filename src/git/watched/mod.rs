@@ -15,7 +15,7 @@ use super::objects::{Database, commit_id};
 use super::pack::{self, Sink};
 use super::refs::{self, HeadPointer, RefFiles, RefProgram, Refs};
 use super::{program, remote, tree_changes};
-use crate::model::{BranchName, CommitId};
+use crate::model::{BranchName, CommitId, RefName};
 
 pub use absence::Absence;
 
@@ -36,18 +36,20 @@ impl BranchSelection {
     /// Whether a branch is selected by its name. Never true for [`Self::Main`]: only HEAD tells which branch is the
     /// main one.
     #[must_use]
-    pub fn matches(&self, branch: &BranchName) -> bool {
+    pub fn matches(&self, reference: &RefName) -> bool {
         match self {
             Self::Main => false,
-            Self::Matching(globs) => globs.iter().any(|glob| WildMatch::new(glob).matches(branch.as_str())),
+            Self::Matching(globs) => {
+                reference.branch().is_some_and(|branch| globs.iter().any(|glob| WildMatch::new(glob).matches(branch)))
+            }
         }
     }
 }
 
-/// A branch and the commit it is at.
+/// A ref and the commit it is at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
-    pub branch: BranchName,
+    pub reference: RefName,
     pub commit: CommitId,
 }
 
@@ -87,6 +89,11 @@ impl Watched {
             BranchSelection::Main => self.main_head(),
             BranchSelection::Matching(globs) => self.matching_heads(globs),
         }
+    }
+
+    /// Returns the commit of a ref; `None` if there is no such ref. A ref that is broken is an error.
+    pub fn find(&self, reference: &RefName) -> Result<Option<CommitId>, GitError> {
+        self.refs.find(reference.as_str())
     }
 
     /// Returns the first-parent commits after `before` up to and including `head`, oldest first, at most the newest
@@ -189,7 +196,7 @@ impl Watched {
                     Err(error) => return Err(error),
                 }
             }
-            found.sort_by(|a, b| a.branch.cmp(&b.branch));
+            found.sort_by(|a, b| a.reference.cmp(&b.reference));
             found.dedup();
             return Ok(found);
         }
@@ -206,7 +213,7 @@ impl Watched {
 }
 
 fn head_of(name: &str, commit: CommitId) -> Head {
-    Head { branch: BranchName::new(short_name(name)), commit }
+    Head { reference: RefName::new(name), commit }
 }
 
 fn short_name(name: &str) -> &str {

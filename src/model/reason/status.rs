@@ -2,8 +2,8 @@
 
 use super::{LossReason, MissingFit, Quarantine};
 use crate::model::{
-    AttemptId, BranchName, BuildId, CommitId, JobId, JobStateKind, Outcome, PoolId, RefName, RepoName, RunnerId,
-    RunnerName, TaskName, Verdict,
+    AttemptId, BuildId, CommitId, JobId, JobStateKind, Outcome, PoolId, RefName, RepoName, RunnerId, RunnerName,
+    TaskName, Verdict,
 };
 
 /// The state of an unfinished job: what it waits for, or how far it is.
@@ -90,8 +90,8 @@ pub enum Notice {
     BuildAdded { build: BuildId, repo: RepoName, reference: RefName, commit: CommitId, tasks: usize },
     /// A build has its verdict.
     BuildFinished { build: BuildId, repo: RepoName, reference: RefName, verdict: Verdict, seconds: i64 },
-    /// An observer said that a branch was deleted.
-    BranchGone { repo: RepoName, branch: BranchName },
+    /// An observer said that a ref was deleted.
+    RefGone { repo: RepoName, reference: RefName },
     /// An attempt was lost, and its job is queued again.
     AttemptLost { attempt: AttemptId, job: JobId, runner: RunnerName, reason: LossReason },
     /// A result came for a lease that was no longer held.

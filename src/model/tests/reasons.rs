@@ -68,6 +68,11 @@ fn fits() -> Table<MissingFit> {
         ),
         (MissingFit::Labels { labels: labels(&["gpu"]) }, "labels", "no connected runner offers the label gpu"),
         (
+            MissingFit::Labels { labels: vec![Ability::Dir.label()] },
+            "labels",
+            "no connected runner knows `dir`: their programs are too old",
+        ),
+        (
             MissingFit::Labels { labels: labels(&["gpu", "os=linux"]) },
             "labels",
             "no connected runner offers the labels gpu, os=linux",

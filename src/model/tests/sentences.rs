@@ -63,7 +63,7 @@ fn answers_and_log_lines_have_texts() {
             }),
             "build b12 of app main: passed after 5 s",
         ),
-        (Box::new(Notice::BranchGone { repo, branch }), "branch main of app is gone"),
+        (Box::new(Notice::RefGone { repo, reference: RefName::of_branch(branch) }), "branch main of app is gone"),
         (
             Box::new(Notice::AttemptLost {
                 attempt,

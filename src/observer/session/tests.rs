@@ -149,12 +149,12 @@ fn heads_that_come_in_pieces_are_one_answer() {
         let asking = scope.spawn(|| submit::ask_heads(&live.session, &app(), "s"));
         dispatcher.hear();
         for n in 0..100 {
-            let heads = vec![Head { branch: format!("b{n:02}"), commit: commit.into() }];
+            let heads = vec![Head { branch: format!("b{n:02}"), reference: None, commit: commit.into() }];
             dispatcher.say(&ToObserver::Heads { repo: "app".into(), heads, more: n < 99, moves: Some(7) });
             dispatcher.say(&ToObserver::Ack);
         }
         let Ok(HeadsAnswer::Heads(heads, Some(7))) = asking.join().unwrap() else { panic!("no heads") };
-        let names: Vec<_> = heads.iter().map(|(branch, _)| branch.as_str().to_owned()).collect();
+        let names: Vec<_> = heads.iter().map(|(reference, _)| reference.short().to_owned()).collect();
         assert_eq!(names, (0..100).map(|n| format!("b{n:02}")).collect::<Vec<_>>());
     });
 }
@@ -166,7 +166,7 @@ fn an_answer_that_is_too_long_is_a_refusal_and_the_session_goes_on() {
     scope(|scope| {
         let asking = scope.spawn(|| submit::ask_heads(&live.session, &app(), "s"));
         dispatcher.hear();
-        let heads = vec![Head { branch: "b".repeat(MAX_LINE_BYTES), commit: "0".repeat(40) }];
+        let heads = vec![Head { branch: "b".repeat(MAX_LINE_BYTES), reference: None, commit: "0".repeat(40) }];
         dispatcher.say(&ToObserver::Heads { repo: "app".into(), heads, more: false, moves: None });
         let Ok(HeadsAnswer::Refused(refused)) = asking.join().unwrap() else { panic!("not refused") };
         assert_eq!(refused.kind, RefusalKind::Request);

@@ -26,7 +26,7 @@ fn a_stale_announcement_follows_the_head_that_the_dispatcher_names() {
     let mut dispatcher = stage.session(&[]);
     dispatcher.announced();
     let (repo, branch) = ("app".into(), "main".into());
-    dispatcher.say(&ToObserver::Stale { repo, branch, head: Some(first.clone()), moves: None });
+    dispatcher.say(&ToObserver::Stale { repo, branch, reference: None, head: Some(first.clone()), moves: None });
     assert_eq!(dispatcher.announced().show(), format!("main {first}..{second}"));
 }
 
@@ -37,7 +37,12 @@ fn a_dispatcher_that_lost_its_mirror_gets_everything() {
     let stage = Stage::of(&repository);
     let mut dispatcher = stage.session(&[("main", &first)]);
     let difference = dispatcher.announced();
-    dispatcher.say(&ToObserver::NeedSource { repo: "app".into(), branch: "main".into(), commit: second.clone() });
+    dispatcher.say(&ToObserver::NeedSource {
+        repo: "app".into(),
+        branch: "main".into(),
+        reference: None,
+        commit: second.clone(),
+    });
     let whole = dispatcher.announced();
     assert_eq!(whole.show(), difference.show());
     assert!(whole.pack.len() > difference.pack.len());

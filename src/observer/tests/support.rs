@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::model::RefName;
 use crate::protocol::hello::{ErrorCode, Greeting, Hello, Opening, Refusal, Welcome};
 use crate::protocol::limits::MAX_LINE_BYTES;
 use crate::protocol::observer::{FromObserver, Head, ToObserver};
@@ -101,7 +102,11 @@ impl Scripted {
     /// Waits for the question about a repository's heads, and answers with these, given as `branch=commit`.
     pub(crate) fn tell_heads(&mut self, heads: &[(&str, &str)]) -> String {
         let FromObserver::Status { repo, .. } = self.hear() else { panic!("not a status") };
-        let head = |(branch, commit): &(&str, &str)| Head { branch: (*branch).into(), commit: (*commit).into() };
+        let head = |(branch, commit): &(&str, &str)| {
+            let name = if branch.starts_with("refs/") { RefName::new(branch) } else { RefName::of_branch(branch) };
+            let (branch, reference) = name.written();
+            Head { branch, reference, commit: (*commit).into() }
+        };
         self.say(&ToObserver::Heads {
             repo: repo.clone(),
             heads: heads.iter().map(head).collect(),
@@ -130,9 +135,11 @@ impl Scripted {
 
     /// Answers an announcement with `ok`.
     pub(crate) fn accept(&self, announced: &Announced, build: u64) {
-        let (repo, branch, commit, build) = match &announced.message {
-            FromObserver::Dispatch { repo, branch, commit, .. } => (repo, branch, Some(commit.clone()), Some(build)),
-            FromObserver::Gone { repo, branch, .. } => (repo, branch, None, None),
+        let (repo, branch, reference, commit, build) = match &announced.message {
+            FromObserver::Dispatch { repo, branch, reference, commit, .. } => {
+                (repo, branch, reference, Some(commit.clone()), Some(build))
+            }
+            FromObserver::Gone { repo, branch, reference, .. } => (repo, branch, reference, None, None),
             other @ (FromObserver::Status { .. }
             | FromObserver::Pack { .. }
             | FromObserver::Supply { .. }
@@ -140,7 +147,8 @@ impl Scripted {
                 panic!("not an announcement: {other:?}")
             }
         };
-        self.say(&ToObserver::Ok { repo: repo.clone(), branch: branch.clone(), commit, build, moves: None });
+        let (repo, branch, reference) = (repo.clone(), branch.clone(), reference.clone());
+        self.say(&ToObserver::Ok { repo, branch, reference, commit, build, moves: None });
     }
 }
 

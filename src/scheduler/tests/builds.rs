@@ -40,8 +40,8 @@ fn announce(story: &mut Story, before: Option<u8>, at: u8, seen: Option<u64>) ->
 }
 
 fn end_branch(story: &mut Story, before: u8, seen: Option<u64>) -> Vec<String> {
-    let (request, repo, branch) = (RequestId(9), RepoName::new("app").unwrap(), BranchName::new("main"));
-    story.tell(Event::BranchGone { request, repo, branch, before: commit(before), seen })
+    let (request, repo, reference) = (RequestId(9), RepoName::new("app").unwrap(), RefName::of_branch("main"));
+    story.tell(Event::RefGone { request, repo, reference, before: commit(before), seen })
 }
 
 fn made(build: u64) -> Vec<String> {
@@ -86,7 +86,7 @@ fn moves_are_numbered_on_after_a_restart() {
     announce(&mut story, Some(1), 2, Some(1));
     let app = RepoName::new("app").unwrap();
     let head = AcceptedHead { commit: commit(2), number: 2, build: Some(BuildId(2)) };
-    let heads = vec![(app.clone(), BranchName::new("main"), head)];
+    let heads = vec![(app.clone(), RefName::of_branch("main"), head)];
     let snapshot = Snapshot { heads, ends: vec![(app.clone(), 7)], last_build: 2, ..Snapshot::default() };
     story.scheduler = Scheduler::restore(policy(), story.now, snapshot);
     assert_eq!(story.scheduler.moves(&app), 7, "the end of some branch was the last move");

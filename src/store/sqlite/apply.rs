@@ -31,8 +31,8 @@ impl<'a> Batch<'a> {
     pub(super) fn apply(&mut self, record: &Record) -> Result<(), Fault> {
         match record {
             Record::BuildAdded { build, jobs } => self.add_build(build, jobs),
-            Record::HeadMoved { repo, branch, head, number } => {
-                Ok(heads::move_to(self.conn, &mut self.interned.repos, (repo, branch), head.as_ref(), *number)?)
+            Record::HeadMoved { repo, reference, head, number } => {
+                Ok(heads::move_to(self.conn, &mut self.interned.repos, (repo, reference), head.as_ref(), *number)?)
             }
             Record::RunnerSaved(runner) => Ok(runners::save(self.conn, runner)?),
             Record::AttemptLeased(attempt) => {
@@ -82,7 +82,7 @@ pub(super) fn describe(record: &Record) -> String {
             let BuildSource { repo, commit, trigger, .. } = &build.source;
             format!("{} for commit {} of {} in {repo}", build.id, commit.short(), trigger.reference.short())
         }
-        Record::HeadMoved { repo, branch, .. } => format!("the head of {branch} in {repo}"),
+        Record::HeadMoved { repo, reference, .. } => format!("the head of {} in {repo}", reference.short()),
         Record::RunnerSaved(runner) => format!("runner {}, {}", runner.name, runner.id),
         Record::AttemptLeased(attempt) => format!("the lease of {} for {}", attempt.id, attempt.job),
         Record::AttemptFinished { attempt, outcome, .. } => format!("the outcome {} of {attempt}", outcome.word()),

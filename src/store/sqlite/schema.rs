@@ -25,7 +25,7 @@ pub(super) const APPLICATION_ID: i32 = 0x5352_564c;
 /// The schema's version, which is the number of migrations.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
-const MIGRATIONS: &[&str] = &[FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH];
+const MIGRATIONS: &[&str] = &[FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH];
 
 const FIRST: &str = "
 -- Numbers that must outlive the rows they come from: the highest id ever given out, per kind.
@@ -153,6 +153,19 @@ const SIXTH: &str = "
 -- then, NULL if none was connected. NULL in both for all other runners.
 ALTER TABLE runners ADD COLUMN drained INTEGER;
 ALTER TABLE runners ADD COLUMN ending INTEGER;
+";
+
+const SEVENTH: &str = "
+-- Heads of all kinds of refs, under their full names. Copied, because a branch `refs/heads/x` beside a branch `x` would
+-- be in the way of a change in place.
+ALTER TABLE heads RENAME TO heads_of_branches;
+CREATE TABLE heads (
+    repo INTEGER NOT NULL, reference TEXT NOT NULL, head BLOB NOT NULL, number INTEGER NOT NULL, seal INTEGER NOT NULL,
+    PRIMARY KEY (repo, reference)
+) STRICT, WITHOUT ROWID;
+INSERT INTO heads (repo, reference, head, number, seal)
+    SELECT repo, 'refs/heads/' || branch, head, number, seal FROM heads_of_branches;
+DROP TABLE heads_of_branches;
 ";
 
 /// Brings the tables to [`VERSION`], in one transaction; refuses a later version.

@@ -5,9 +5,7 @@ use rusqlite::Row;
 use rusqlite::types::{FromSqlError, Type};
 
 use crate::model::reason::{RecordedReason, StoredReason};
-use crate::model::{
-    AttemptId, BranchName, BuildId, CommitId, JobId, RefName, RepoName, RunnerId, RunnerName, WallTime,
-};
+use crate::model::{AttemptId, BuildId, CommitId, JobId, RefName, RepoName, RunnerId, RunnerName, WallTime};
 
 /// Lets types stand in columns: `type: value => what SQLite gets, how SQLite's value is taken => value`.
 macro_rules! columns {
@@ -37,7 +35,6 @@ columns! {
     WallTime: at => at.0, raw.as_i64 => Ok(Self(raw));
     CommitId: commit => commit.as_bytes(), raw.as_blob => Self::from_bytes(raw).map_err(FromSqlError::other);
     RepoName: repo => repo.as_str(), raw.as_str => Self::new(raw).map_err(FromSqlError::other);
-    BranchName: branch => branch.as_str(), raw.as_str => Ok(Self::new(raw));
     RefName: reference => reference.as_str(), raw.as_str => Ok(Self::new(raw));
     RunnerName: runner => runner.as_str(), raw.as_str => Ok(Self::recorded(raw));
 }

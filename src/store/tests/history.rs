@@ -42,9 +42,9 @@ fn task() -> impl Strategy<Value = TaskSpec> {
     let texts = || vec(text(), 0..3);
     let names = || vec(text().prop_map(|text| TaskName::recorded(&text)), 0..3);
     let labels = || vec(text().prop_map(|text| Label::recorded(&text)), 0..3);
-    let flags = (any::<u64>(), any::<u32>(), any::<bool>(), any::<bool>());
+    let flags = (any::<u64>(), any::<u32>(), any::<bool>(), any::<bool>(), option::of(text()));
     ("[a-z]{1,3}", script, names(), vec((text(), text()), 0..3), labels(), texts(), flags).prop_map(
-        |(name, script, needs, env, labels, keep, (timeout_ms, retries, allow_failure, exclusive))| TaskSpec {
+        |(name, script, needs, env, labels, keep, (timeout_ms, retries, allow_failure, exclusive, dir))| TaskSpec {
             name: TaskName::new(&name).unwrap(),
             placement: Placement {
                 needs: needs.into_iter().map(Need::passed).collect(),
@@ -56,9 +56,16 @@ fn task() -> impl Strategy<Value = TaskSpec> {
                     Box::new(When { branches, tags: Vec::new(), events: TriggerEvent::ALL.to_vec(), changed })
                 }),
             },
-            recipe: Recipe { script, env, timeout_ms, keep, exclusive }.into(),
+            recipe: Recipe { env, timeout_ms, keep, exclusive, dir, ..Recipe::new(script) }.into(),
         },
     )
+}
+
+fn reference(wish: &Wish) -> RefName {
+    match wish.pick % 3 {
+        0 => RefName::new(&format!("refs/tags/{}", wish.text)),
+        _ => RefName::of_branch(&wish.text),
+    }
 }
 
 /// A trigger of any kind. The text may name any ref.
@@ -73,10 +80,7 @@ fn trigger(wish: &Wish) -> Trigger {
         4 => TriggerKind::Try { id },
         _ => Trigger::push(&BranchName::new(&wish.text), before, wish.commits[1..].to_vec()).numbered(number).kind,
     };
-    let reference = match wish.pick % 3 {
-        0 => RefName::new(&format!("refs/tags/{}", wish.text)),
-        _ => RefName::of_branch(&BranchName::new(&wish.text)),
-    };
+    let reference = reference(wish);
     let trust = if wish.number.is_multiple_of(2) { Trust::Trusted } else { Trust::Untrusted };
     Trigger { kind, reference, trust }
 }
@@ -143,7 +147,7 @@ struct World {
     jobs: BTreeMap<JobId, Job>,
     attempts: BTreeMap<AttemptId, Attempt>,
     runners: BTreeMap<RunnerId, Runner>,
-    heads: BTreeMap<(RepoName, BranchName), AcceptedHead>,
+    heads: BTreeMap<(RepoName, RefName), AcceptedHead>,
     ends: BTreeMap<RepoName, u64>,
     late: Vec<Late>,
     decisions: Vec<Decision>,
@@ -201,26 +205,29 @@ impl World {
     }
 
     fn move_head(&mut self, wish: Wish) -> Record {
-        let (repo, branch) = (repo(wish.number), BranchName::new(&wish.text));
+        let (repo, reference) = (repo(wish.number), reference(&wish));
         let head = wish.commits.get(1).copied();
         match head {
             Some(commit) => {
-                // The head's build is the newest of the commit on the branch.
-                let reference = RefName::of_branch(&branch);
+                // The head's build is the newest of the commit on the ref.
                 let of_head = |build: &&Build| {
                     let BuildSource { repo: of, commit: at, trigger, .. } = &build.source;
-                    (of, at, &trigger.reference) == (&repo, &commit, &reference)
+                    let is_move = matches!(
+                        trigger.kind,
+                        TriggerKind::Push { .. } | TriggerKind::Tag { .. } | TriggerKind::Ref { .. }
+                    );
+                    is_move && (of, at, &trigger.reference) == (&repo, &commit, &reference)
                 };
                 let build = self.builds.values().rev().find(of_head).map(|build| build.id);
                 let head = AcceptedHead { commit, number: wish.number >> 1, build };
-                self.heads.insert((repo.clone(), branch.clone()), head);
+                self.heads.insert((repo.clone(), reference.clone()), head);
             }
             None => {
-                self.heads.remove(&(repo.clone(), branch.clone()));
+                self.heads.remove(&(repo.clone(), reference.clone()));
                 self.ends.insert(repo.clone(), wish.number >> 1);
             }
         }
-        Record::HeadMoved { repo, branch, head, number: wish.number >> 1 }
+        Record::HeadMoved { repo, reference, head, number: wish.number >> 1 }
     }
 
     fn save_runner(&mut self, wish: &Wish) -> Record {
@@ -362,7 +369,7 @@ impl World {
             WholeBuild { build: build.clone(), jobs: self.jobs_of(build.id), attempts }
         });
         assert_eq!(unfinished.builds, open.collect::<Vec<_>>());
-        let heads = self.heads.iter().map(|((repo, branch), head)| (repo.clone(), branch.clone(), *head));
+        let heads = self.heads.iter().map(|((repo, reference), head)| (repo.clone(), reference.clone(), *head));
         assert_eq!(unfinished.heads, heads.collect::<Vec<_>>());
         assert_eq!(unfinished.ends, self.ends.clone().into_iter().collect::<Vec<_>>());
         assert_eq!(unfinished.last_job, self.jobs.len() as u64);

@@ -31,7 +31,7 @@ pub(super) fn unfinished_work_is_there_after_a_restart(make: MakePlace) {
     let drained = Runner { drain: Some(DrainOrder { ending: Some(Incarnation(u64::MAX)) }), ..runner.clone() };
     let head = Record::HeadMoved {
         repo: RepoName::new("app").unwrap(),
-        branch: BranchName::new("main"),
+        reference: RefName::of_branch("main"),
         head: Some(commit_id(2)),
         number: 7,
     };
@@ -55,7 +55,7 @@ pub(super) fn unfinished_work_is_there_after_a_restart(make: MakePlace) {
     );
     // A head has the number of its last move, and its build.
     let head = AcceptedHead { commit: commit_id(2), number: 7, build: Some(BuildId(2)) };
-    assert_eq!(unfinished.heads, [(RepoName::new("app").unwrap(), BranchName::new("main"), head)]);
+    assert_eq!(unfinished.heads, [(RepoName::new("app").unwrap(), RefName::of_branch("main"), head)]);
     assert_eq!(unfinished.ends, []);
     assert_eq!(unfinished.runners, [drained]);
     let last = (unfinished.last_build, unfinished.last_job, unfinished.last_attempt, unfinished.last_runner);

@@ -2,7 +2,7 @@
 
 use super::MakePlace;
 use super::values::{added, commit_id, passed_build};
-use crate::model::{AttemptId, BranchName, BuildId, Record, RepoName, WallTime};
+use crate::model::{AttemptId, BuildId, Record, RefName, RepoName, WallTime};
 use crate::store::{Rule, Surveyed};
 
 const AT: WallTime = WallTime(1_700_000_009_000);
@@ -10,7 +10,7 @@ const AT: WallTime = WallTime(1_700_000_009_000);
 fn head(id: u64) -> Record {
     Record::HeadMoved {
         repo: RepoName::new("app").unwrap(),
-        branch: BranchName::new("main"),
+        reference: RefName::of_branch("main"),
         head: Some(commit_id(id)),
         number: id,
     }

@@ -35,6 +35,7 @@ pub(crate) fn hello(role: Role, name: &str, token: String) -> Frame {
         program: String::new(),
         listens_at: None,
         callback_key: None,
+        takes_refs: false,
         takes_pieces: false,
     }))
 }
@@ -98,6 +99,7 @@ impl Submitter {
         let message = FromObserver::Dispatch {
             repo: "app".into(),
             branch: "main".into(),
+            reference: None,
             before: self.before.map(|id| id.to_string()),
             commit: id.to_string(),
             range: vec![],

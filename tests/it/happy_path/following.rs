@@ -96,8 +96,7 @@ fn a_follower_of_a_build_goes_on_after_a_restart_and_reads_without_a_dispatcher(
     assert_eq!(offline.ok().lines().count(), 40_002);
 }
 
-/// The line `two` is written while the dispatcher is away. Sabotage tried: the runner sends no ages; its time is that
-/// of the arrival then, and the test fails.
+/// The line `two` is written while the dispatcher is away, so the time of its arrival is not its time.
 #[test]
 fn a_line_has_the_time_at_which_it_was_written_whenever_it_arrived() {
     let world = World::new();

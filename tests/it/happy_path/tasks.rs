@@ -1,6 +1,8 @@
 //! The keys of a task file and their effect.
 
-use crate::harness::{World, job};
+use serde_json::json;
+
+use crate::harness::{Wire, World, job, until};
 
 #[test]
 fn tasks_run_in_the_order_of_their_needs() {
@@ -186,6 +188,64 @@ fn a_script_is_executed_by_the_shell_of_its_task_on_a_runner_and_by_hand() {
     let by_hand = world.surveil_in(&repository.path, &["run"]).with_code(1);
     assert!(by_hand.contains("pipe: failed") && by_hand.contains("loose: passed"), "{by_hand}");
     assert!(by_hand.contains("there is no program no-such-shell"), "{by_hand}");
+}
+
+#[test]
+fn a_task_starts_in_its_directory_and_in_no_other_on_a_runner_and_by_hand() {
+    let world = World::new();
+    let repository = world.repository("app");
+    repository
+        .write_executable("crates/core/say", "#!/bin/sh\npwd | sed 's,.*/crates,crates,'; cat \"$SURVEIL_ROOT/top\"\n");
+    repository.write("top", "of it all\n");
+    std::os::unix::fs::symlink("/", repository.path.join("away")).unwrap();
+    let commit = repository.commit_tasks(
+        "[task.core]\ndir = './crates/core'\nrun = './say'\n\
+         [task.list]\ndir = 'crates/core'\nrun = ['./say']\n\
+         [task.absent]\nallow_failure = true\ndir = 'crates/cor'\nrun = 'echo never'\n\
+         [task.outside]\nallow_failure = true\ndir = 'away/tmp'\nrun = 'echo never'\n",
+    );
+    let _roles = world.roles(&[&repository]);
+
+    let build = world.expect(&commit, "passed");
+    for task in ["core", "list"] {
+        assert_eq!(world.log_of(&build, task), "crates/core\nof it all\n", "{task}");
+    }
+    for (task, why) in [("absent", "there is no directory crates/cor in the work tree"), ("outside", "a symbolic link")]
+    {
+        let job = job(&build, task);
+        assert_eq!((job.state.as_str(), job.attempts[0].outcome.as_deref()), ("errored", Some("could_not_start")));
+        assert!(job.detail.as_deref().unwrap().contains(why), "{job:?}");
+    }
+    let by_hand = world.surveil_in(&repository.path.join("crates"), &["run"]);
+    let printed = by_hand.ok();
+    assert!(printed.contains("crates/core\nof it all\n") && !printed.contains("never"), "{printed}");
+    assert!(
+        printed.contains("absent: errored in") && printed.contains("there is no directory crates/cor"),
+        "{printed}"
+    );
+    let checked = world.surveil_in(&repository.path, &["check"]);
+    let warned = String::from_utf8_lossy(checked.stderr.as_bytes()).into_owned();
+    assert!(warned.contains("task `absent` starts in crates/cor, and there is no such directory"), "{warned}");
+}
+
+/// A runner of before would start the task at the root.
+#[test]
+fn a_task_with_a_key_that_no_runner_knows_waits_and_says_so() {
+    let world = World::new();
+    let repository = world.repository("app");
+    repository.write("a/b", "");
+    let commit = repository.commit_tasks("[task.core]\ndir = 'a'\nrun = 'true'\n");
+    let _dispatcher = world.dispatcher(&[]);
+    let _observer = world.observer(&[&repository], &[]);
+    let mut old = Wire::quiet(&world, "runner", "old");
+    old.say(&json!({"type": "register", "slots": 1, "labels": ["os=linux"], "isolation": "subreaper"}));
+    assert_eq!(old.hear()["type"], "registered");
+    until("it is told", || {
+        let why = String::from_utf8(world.surveil(&["why", "latest"]).stdout).unwrap();
+        why.contains("no connected runner knows `dir`: their programs are too old")
+    });
+    let _new = world.runner("new", &[]);
+    assert_eq!(job(&world.finished(&commit), "core").attempts[0].runner, "new");
 }
 
 #[test]

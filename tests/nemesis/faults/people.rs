@@ -54,7 +54,7 @@ impl Nemesis<'_> {
             Fault::DeleteBranch if branch != "main" => {
                 self.repositories[at].git(&["update-ref", "-d", &format!("refs/heads/{branch}")]);
                 self.heads[at].remove(&branch);
-                self.witness.note(Fact::Pushed { repo: repo(at), branch: BranchName::new(&branch), head: None });
+                self.witness.note(Fact::Pushed { repo: repo(at), reference: RefName::of_branch(&branch), head: None });
             }
             _ => self.push_to(at, &branch, None),
         }
@@ -65,7 +65,7 @@ impl Nemesis<'_> {
     pub(super) fn push_to(&mut self, at: usize, branch: &str, old: Option<CommitId>) {
         let head = old.unwrap_or_else(|| self.new_commit(at, branch));
         self.heads[at].insert(branch.to_owned(), head);
-        self.witness.note(Fact::Pushed { repo: repo(at), branch: BranchName::new(branch), head: Some(head) });
+        self.witness.note(Fact::Pushed { repo: repo(at), reference: RefName::of_branch(branch), head: Some(head) });
         self.repositories[at].git(&["update-ref", &format!("refs/heads/{branch}"), &head.to_string()]);
     }
 

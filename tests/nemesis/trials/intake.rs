@@ -67,7 +67,7 @@ impl Announcer {
         while !self.is_over.load(Ordering::Acquire) {
             let announcement = self.next();
             let message = json!({
-                "type": "dispatch", "repo": self.repo, "branch": announcement.branch.as_str(),
+                "type": "dispatch", "repo": self.repo, "branch": announcement.reference.short(),
                 "before": announcement.before.map(|id| id.to_string()), "commit": announcement.after.to_string(),
             });
             let mut answer = ask(&mut reader, &message, &[])?;
@@ -86,7 +86,7 @@ impl Announcer {
         let (round, at) = (self.accepted.len() / COMMITS, self.accepted.len() % COMMITS);
         Announcement {
             repo: RepoName::new(&self.repo).unwrap(),
-            branch: surveil::model::BranchName::new(&format!("branch-{round}")),
+            reference: surveil::model::RefName::of_branch(format!("branch-{round}")),
             before: at.checked_sub(1).map(|before| self.chain[before]),
             after: self.chain[at],
         }

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use surveil::model::reason::OrderDone;
 use surveil::model::{
-    Attempt, AttemptId, BranchName, BuildId, CommitId, Incarnation, JobId, LogSummary, Outcome, Plan, Record, RepoName,
+    Attempt, AttemptId, BuildId, CommitId, Incarnation, JobId, LogSummary, Outcome, Plan, Record, RefName, RepoName,
     RunnerId, RunnerName, SessionId, WallTime,
 };
 use surveil::scheduler::{Effect, Event, Reply, RequestId};
@@ -215,7 +215,7 @@ impl Witness {
 
     /// Ends the history: reads everything once more, checks that finished builds have not changed, and returns the
     /// history.
-    pub(crate) fn close(&self, heads: Vec<(RepoName, BranchName, CommitId)>, accepted: &[Record]) -> History {
+    pub(crate) fn close(&self, heads: Vec<(RepoName, RefName, CommitId)>, accepted: &[Record]) -> History {
         let mut inner = self.lock();
         assert!(inner.look(true), "the store can be read in the end");
         for record in accepted {

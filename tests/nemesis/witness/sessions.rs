@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde_json::Value;
 use surveil::model::reason::LossReason;
 use surveil::model::{
-    AttemptId, BranchName, Build, BuildId, BuildSource, Incarnation, Isolation, Job, JobId, LogSummary, Outcome,
-    RepoName, RunnerName, SessionId, Trigger,
+    AttemptId, Build, BuildId, BuildSource, Incarnation, Isolation, Job, JobId, LogSummary, Outcome, RefName, RepoName,
+    RunnerName, SessionId, Trigger,
 };
 use surveil::scheduler::{Effect, Event, Lease, Reply, RequestId, RunnerCommand, RunnerJoined};
 
@@ -174,7 +174,7 @@ impl Inner {
         let source = BuildSource {
             repo: RepoName::new(frame.text("repo").unwrap()).unwrap(),
             commit,
-            trigger: Trigger::push(&BranchName::new(frame.text("branch").unwrap()), None, Vec::new()),
+            trigger: Trigger::of_move(RefName::of_branch(frame.text("branch").unwrap()), None, Vec::new(), Some(0)),
             subject: String::new(),
             author: String::new(),
         };
@@ -228,7 +228,7 @@ fn joined(session: SessionId, name: RunnerName, incarnation: Incarnation, messag
 fn announcement(frame: &Frame) -> Announcement {
     Announcement {
         repo: RepoName::new(frame.text("repo").unwrap()).unwrap(),
-        branch: BranchName::new(frame.text("branch").unwrap()),
+        reference: RefName::of_branch(frame.text("branch").unwrap()),
         before: frame.text("before").map(|before| before.parse().unwrap()),
         after: frame.text("commit").unwrap().parse().unwrap(),
     }

@@ -3,16 +3,26 @@
 use super::super::draft::Draft;
 use super::super::limits::{MAX_KEEP, MAX_TIMEOUT_MS};
 use super::super::mistake::{Mistake, quote};
+use super::super::tree_path::{PathAdvice, parts_of_path};
 use super::super::value::{Placed, TableEntry, entries, kind, refuse_nul};
 use crate::config::quantity;
 
 /// Prefix of the variables that the runner sets. All of it is reserved, so that a later variable breaks nobody's file.
 const RESERVED_ENV: &str = "SURVEIL_";
-const KEEP_HELP: &str = "name a file or directory below the root of the repository, such as `keep = [\"target\"]`";
-/// For paths that people keep elsewhere, where nothing is cleaned anyway.
-const OUTSIDE_HELP: &str = "name a file or directory below the root of the repository, such as `keep = [\"target\"]`;\n\
-                            nothing outside the work tree is cleaned: a cache in the home directory stays by itself,\n\
-                            or let the tool put it into the tree, such as by `env = { CARGO_HOME = \".cargo\" }`";
+const KEEP: PathAdvice = PathAdvice {
+    key: "keep",
+    help: "name a file or directory below the root of the repository, such as `keep = [\"target\"]`",
+    // For paths that people keep elsewhere, where nothing is cleaned anyway.
+    outside: "name a file or directory below the root of the repository, such as `keep = [\"target\"]`;\n\
+              nothing outside the work tree is cleaned: a cache in the home directory stays by itself,\n\
+              or let the tool put it into the tree, such as by `env = { CARGO_HOME = \".cargo\" }`",
+};
+const DIR: PathAdvice = PathAdvice {
+    key: "dir",
+    help: "name a directory below the root of the repository, such as `dir = \"crates/core\"`",
+    outside: "name a directory below the root of the repository, such as `dir = \"crates/core\"`;\n\
+              a script reaches any other by `cd`",
+};
 
 pub(super) fn read_env(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> Result<(), Mistake> {
     for variable in entries(entry.table("write a table, such as `env = { LEVEL = \"2\" }`")?) {
@@ -59,7 +69,7 @@ pub(super) fn read_timeout(entry: &TableEntry<'_, '_>) -> Result<u64, Mistake> {
 }
 
 pub(super) fn read_keep(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> Result<(), Mistake> {
-    for path in entry.texts(KEEP_HELP, &mut draft.found)? {
+    for path in entry.texts(KEEP.help, &mut draft.found)? {
         let Some(plain) = draft.found.unless_wrong(kept_path(&path)) else { continue };
         let paths = &mut draft.recipe.keep;
         if paths.contains(&plain) {
@@ -76,28 +86,20 @@ pub(super) fn read_keep(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> Re
 
 /// Returns the path without what changes nothing, such as `./`, if it is a path below the root of the repository.
 fn kept_path(path: &Placed<&str>) -> Result<String, Mistake> {
-    let wrong = |why: &str, help: &str| Mistake::new(path.place.clone(), format!("{} {why}", quote(path.value)), help);
-    refuse_nul(path.place.clone(), path.value)?;
-    if path.value.starts_with(['/', '~']) || path.value.contains('$') {
-        let why = if path.value.contains('$') {
-            "is taken as it is, and nothing expands `$`"
-        } else {
-            "is not a path inside the work tree"
-        };
-        return Err(wrong(why, OUTSIDE_HELP));
-    }
-    if path.value.contains(['*', '?']) {
-        return Err(wrong("is a pattern, and `keep` takes plain paths", KEEP_HELP));
-    }
-    let parts: Vec<&str> = path.value.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-    if parts.contains(&"..") {
-        return Err(wrong("leads out of the work tree", KEEP_HELP));
-    }
-    if parts.iter().any(|part| part.eq_ignore_ascii_case(".git")) {
-        return Err(wrong("belongs to git and cannot be kept", KEEP_HELP));
-    }
+    let parts = parts_of_path(path, &KEEP)?;
     if parts.is_empty() {
-        return Err(wrong("names nothing inside the work tree", KEEP_HELP));
+        let message = format!("{} names nothing inside the work tree", quote(path.value));
+        return Err(Mistake::new(path.place.clone(), message, KEEP.help));
     }
     Ok(parts.join("/"))
+}
+
+/// Returns the value of `dir`; `None` for the root of the repository.
+pub(super) fn read_dir(entry: &TableEntry<'_, '_>) -> Result<Option<String>, Mistake> {
+    let value = entry.text(DIR.help)?;
+    let parts = parts_of_path(&Placed { place: entry.value.span(), value }, &DIR)?;
+    if value.is_empty() {
+        return Err(entry.wrong("`dir` is empty", DIR.help));
+    }
+    Ok(Some(parts.join("/")).filter(|path| !path.is_empty()))
 }

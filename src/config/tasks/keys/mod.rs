@@ -9,6 +9,8 @@ mod execution;
 mod placement;
 mod when;
 
+use std::fmt;
+
 use super::command;
 use super::draft::Draft;
 use super::limits::MAX_RETRIES;
@@ -28,8 +30,36 @@ pub(super) struct Key {
     pub(super) schema: &'static str,
     /// Words that other programs use for it, for people who come from there.
     pub(super) aliases: &'static [&'static str],
+    /// Whether the key may stand in `[defaults]`.
+    pub(super) is_common: bool,
+    /// Whether a task has the entries of its own table besides those of its templates and the defaults. The value of
+    /// any other key takes the place of theirs.
+    pub(super) is_merged: bool,
+    /// Keys that say the same in another way. One table has only one of them, and it takes the place of the others in
+    /// templates and defaults.
+    pub(super) instead_of: &'static [&'static str],
     /// Reads the value into the task.
     pub(super) read: fn(&TableEntry<'_, '_>, &mut Draft<'_>) -> Result<(), Mistake>,
+}
+
+impl Key {
+    /// A key as most are, to be completed.
+    const USUAL: Self = Self {
+        name: "",
+        row: "",
+        schema: "",
+        aliases: &[],
+        is_common: true,
+        is_merged: false,
+        instead_of: &[],
+        read: |_, _| Ok(()),
+    };
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
 }
 
 /// All keys of a task, in the order of the documentation.
@@ -39,7 +69,9 @@ pub(super) static KEYS: &[Key] = &[
         row: "string, or list of strings | required | the script, or the program with its arguments",
         schema: r#"{"type": ["string", "array"], "minLength": 1, "items": {"type": "string"}, "minItems": 1}"#,
         aliases: &["command", "commands", "cmd", "script", "exec", "steps"],
+        is_common: false,
         read: command::read_run,
+        ..Key::USUAL
     },
     Key {
         name: "shell",
@@ -51,13 +83,24 @@ pub(super) static KEYS: &[Key] = &[
             draft.shell = shell.or_else(|| draft.shell.take());
             Ok(())
         },
+        ..Key::USUAL
+    },
+    Key {
+        name: "dir",
+        row: "path | the root of the work tree | the directory in which the task starts",
+        schema: r#"{"type": "string", "minLength": 1}"#,
+        aliases: &["working_directory", "workdir", "working_dir", "cwd", "directory", "chdir", "root"],
+        read: |entry, draft| execution::read_dir(entry).map(|dir| draft.recipe.dir = dir),
+        ..Key::USUAL
     },
     Key {
         name: "needs",
         row: "list of task names | `[]` | tasks that must have passed before",
         schema: r#"{"type": "array", "items": {"type": "string"}}"#,
         aliases: &["depends", "depends_on", "dependencies", "requires", "after", "need"],
+        is_common: false,
         read: placement::read_needs,
+        ..Key::USUAL
     },
     Key {
         name: "when",
@@ -68,15 +111,17 @@ pub(super) static KEYS: &[Key] = &[
             "events": {"type": "array", "minItems": 1, "items": {"enum":
                 ["push", "tag", "pull", "ref", "schedule", "manual", "try"]}},
             "changed": {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 100}}}"#,
-        aliases: &[],
         read: when::read_when,
+        ..Key::USUAL
     },
     Key {
         name: "env",
         row: "table of strings | `{}` | variables that are added to the environment",
         schema: r#"{"type": "object", "additionalProperties": {"type": "string"}}"#,
         aliases: &["environment", "variables", "envs", "vars"],
+        is_merged: true,
         read: execution::read_env,
+        ..Key::USUAL
     },
     Key {
         name: "timeout",
@@ -84,6 +129,7 @@ pub(super) static KEYS: &[Key] = &[
         schema: r#"{"type": "string", "pattern": "^([0-9]+(d|h|m|s|ms))+$"}"#,
         aliases: &["timeout_minutes", "timeout_in_minutes", "time_limit"],
         read: |entry, draft| execution::read_timeout(entry).map(|ms| draft.recipe.timeout_ms = ms),
+        ..Key::USUAL
     },
     Key {
         name: "retries",
@@ -91,6 +137,7 @@ pub(super) static KEYS: &[Key] = &[
         schema: r#"{"type": "integer", "minimum": 0, "maximum": 10}"#,
         aliases: &["retry", "attempts"],
         read: |entry, draft| entry.count(MAX_RETRIES).map(|count| draft.placement.retries = count),
+        ..Key::USUAL
     },
     Key {
         name: "allow_failure",
@@ -98,6 +145,7 @@ pub(super) static KEYS: &[Key] = &[
         schema: r#"{"type": "boolean"}"#,
         aliases: &["continue_on_error", "soft_fail", "allow_failures"],
         read: |entry, draft| entry.flag().map(|flag| draft.placement.allow_failure = flag),
+        ..Key::USUAL
     },
     Key {
         name: "labels",
@@ -105,6 +153,7 @@ pub(super) static KEYS: &[Key] = &[
         schema: r#"{"type": "array", "items": {"type": "string"}, "maxItems": 64}"#,
         aliases: &["tags", "runs_on", "agents", "agent", "runner", "pool", "queue", "executor", "resource_class"],
         read: placement::read_labels,
+        ..Key::USUAL
     },
     Key {
         name: "keep",
@@ -112,6 +161,7 @@ pub(super) static KEYS: &[Key] = &[
         schema: r#"{"type": "array", "items": {"type": "string"}, "maxItems": 64}"#,
         aliases: &["cache"],
         read: execution::read_keep,
+        ..Key::USUAL
     },
     Key {
         name: "exclusive",
@@ -119,6 +169,16 @@ pub(super) static KEYS: &[Key] = &[
         schema: r#"{"type": "boolean"}"#,
         aliases: &["concurrency", "resource_group", "lock", "concurrency_group"],
         read: |entry, draft| entry.flag().map(|flag| draft.recipe.exclusive = flag),
+        ..Key::USUAL
+    },
+    Key {
+        name: "extends",
+        row: "list of template names | `[]` | templates that the task takes keys from",
+        schema: r#"{"type": "array", "items": {"type": "string"}, "maxItems": 16}"#,
+        aliases: &["extend", "inherit", "inherits", "template", "templates"],
+        is_common: false,
+        // The layers of a task are found before its values are read.
+        ..Key::USUAL
     },
 ];
 

@@ -156,8 +156,8 @@ fn kept_paths_stay_inside_the_work_tree() {
         ("${TMP}", "is taken as it is, and nothing expands `$`"),
         ("a?", "is a pattern, and `keep` takes plain paths"),
         ("*.o", "is a pattern, and `keep` takes plain paths"),
-        (".git", "belongs to git and cannot be kept"),
-        ("sub/.Git/x", "belongs to git and cannot be kept"),
+        (".git", "belongs to git and cannot be used for `keep`"),
+        ("sub/.Git/x", "belongs to git and cannot be used for `keep`"),
     ] {
         assert!(line_error(&format!("keep = ['{path}']")).starts_with(&format!("9: `{path}` {why}\n")), "{path}");
     }
@@ -180,4 +180,33 @@ fn the_schema_of_every_key_is_an_object_that_names_a_type() {
             serde_json::from_str(key.schema).unwrap_or_else(|e| panic!("{}: {e}", key.name));
         assert!(["type", "oneOf", "anyOf"].iter().any(|word| schema.get(word).is_some()), "{}: {schema}", key.name);
     }
+}
+
+#[test]
+fn a_task_starts_below_the_root_of_the_repository() {
+    assert_eq!(
+        line_error("dir = \"/srv/app\""),
+        "7: `/srv/app` is not a path inside the work tree
+2 | dir = \"/srv/app\"
+  |       ^^^^^^^^^^
+  = help: name a directory below the root of the repository, such as `dir = \"crates/core\"`;
+          a script reaches any other by `cd`"
+    );
+    for (typed, why) in [
+        ("''", "7: `dir` is empty\n"),
+        ("'a/../..'", "7: `a/../..` leads out of the work tree\n"),
+        ("'$HOME/x'", "7: `$HOME/x` is taken as it is, and nothing expands `$`\n"),
+        ("'crates/*'", "7: `crates/*` is a pattern, and `dir` takes plain paths\n"),
+        ("'.git/hooks'", "7: `.git/hooks` belongs to git and cannot be used for `dir`\n"),
+        ("['a']", "7: `dir` must be a string, this is a list\n"),
+    ] {
+        let text = line_error(&format!("dir = {typed}"));
+        assert!(text.starts_with(why), "{text}");
+    }
+    let task = |dir: &str| parse(&format!("[task.a]\nrun = 'x'\nlabels = ['zoo', 'a']\ndir = '{dir}'")).remove(0);
+    let core = task("./crates//core/");
+    assert_eq!(core.recipe.dir.as_deref(), Some("crates/core"));
+    let labels: Vec<&str> = core.placement.labels.iter().map(Label::as_str).collect();
+    assert_eq!(labels, ["a", "can=dir", "zoo"], "runners that would start it elsewhere do not get it");
+    assert_eq!((task(".").recipe.dir.as_deref(), task("./").placement.labels.len()), (None, 2));
 }

@@ -72,17 +72,17 @@ fn a_key_of_another_program_is_answered_with_what_there_is_for_it() {
         ("services = ['postgres']", "there are no services yet"),
         ("secrets = ['x']", "there are no secrets yet"),
         ("artifacts = ['x']", "there are no artifacts yet"),
-        ("interpreter = 'bash'", "write `shell`; the keys of a task are"),
+        ("interpreter = 'bash'", "write `shell`"),
         ("cache = ['x']", "write `keep`, a list of paths"),
         ("stage = 'x'", "there are no stages: `needs`"),
         ("uses = 'x'", "there are no actions"),
         ("before_script = ['x']", "write these commands into `run` itself"),
         ("script = ['make', 'make test']", "the key is `run`; write the commands as the lines of one string:"),
         ("steps = [{ run = 'x' }]", "the key is `run`: "),
-        ("script = 'make'", "write `run`; the keys of a task are"),
-        ("depends_on = ['x']", "write `needs`; the keys"),
-        ("runs-on = 'x'", "write `labels`; the keys"),
-        ("working-directory = 'x'", "a task starts at the root of the repository"),
+        ("script = 'make'", "write `run`"),
+        ("depends_on = ['x']", "write `needs`"),
+        ("runs-on = 'x'", "write `labels`"),
+        ("working-directory = 'x'", "write `dir`"),
     ] {
         let text = error(&format!("[task.a]\nrun = 'x'\n{line}\n"));
         assert!(text.contains(&format!("= help: {answer}")), "{line}: {text}");
@@ -90,7 +90,7 @@ fn a_key_of_another_program_is_answered_with_what_there_is_for_it() {
         assert!(text.starts_with(&format!("f:3:1: unknown key `{key}` in task `a`\n")), "{text}");
     }
     let top = error("stages = ['a']\n");
-    assert!(top.contains("= help: the only key here is `task`; there are no stages: `needs`"), "{top}");
+    assert!(top.contains("`task`; there are no stages: `needs`"), "{top}");
 }
 
 #[test]

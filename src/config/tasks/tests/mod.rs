@@ -11,6 +11,7 @@ mod lists;
 mod mistakes;
 mod properties;
 mod shell;
+mod templates;
 mod when;
 
 /// Reads a file without a build.
@@ -117,22 +118,24 @@ fn an_unknown_key_names_the_nearest_and_all() {
   |
 3 |   tiemout = \"20m\"
   |   ^^^^^^^
-  = help: write `timeout`; the keys of a task are run, shell, needs, when, env, timeout, retries, allow_failure, \
-         labels, keep, exclusive"
+  = help: write `timeout`"
     );
+    let all: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
     assert_eq!(
         line_error("flavour = 1"),
-        "1: unknown key `flavour` in task `a`
+        format!(
+            "1: unknown key `flavour` in task `a`
 2 | flavour = 1
   | ^^^^^^^
-  = help: the keys of a task are run, shell, needs, when, env, timeout, retries, allow_failure, \
-         labels, keep, exclusive"
+  = help: the keys of a task are {}",
+            all.join(", ")
+        )
     );
     for (typed, meant) in
         [("script", "run"), ("rum", "run"), ("depends_on", "needs"), ("allow-failure", "allow_failure")]
     {
         let text = line_error(&format!("{typed} = 'x'"));
-        assert!(text.contains(&format!("= help: write `{meant}`;")), "{text}");
+        assert!(text.ends_with(&format!("= help: write `{meant}`")), "{text}");
     }
 }
 
@@ -140,13 +143,16 @@ fn an_unknown_key_names_the_nearest_and_all() {
 fn an_unknown_table_says_how_a_task_is_written() {
     assert_eq!(
         error("[tasks.build]\nrun = \"make\"\n"),
-        "f:1:2: unknown key `tasks`
+        format!(
+            "f:1:2: unknown key `tasks`
   |
 1 | [tasks.build]
   |  ^^^^^
-  = help: the only key here is `task`; write each task as a table with its name, such as
+  = help: {}; write each task as a table with its name, such as
           [task.test]
-          run = \"make test\""
+          run = \"make test\"",
+            top_level::known()
+        )
     );
     assert_eq!(
         error("[build]\nrun = \"make\"\n"),
@@ -156,7 +162,9 @@ fn an_unknown_table_says_how_a_task_is_written() {
   |  ^^^^^
   = help: write it as a table, `[task.build]`, with its keys below"
     );
-    assert!(error("colour = 1").ends_with("\n  = help: the only key here is `task`"));
+    let known = error("colour = 1");
+    assert!(known.contains("\n  = help: the keys here are `defaults`, `template`, "), "{known}");
+    assert!(known.ends_with("`task`"), "{known}");
     assert!(error("run = 'x'").contains("such as\n          [task.test]\n"));
 }
 
@@ -439,6 +447,9 @@ fn the_document_of_tasks_has_every_key_and_true_errors() {
         assert!(text.contains(&row), "not in the table:{row}");
     }
     assert_eq!(text.matches("\n| [`").count(), KEYS.len(), "the table has other rows");
+    for key in top_level::TOP_KEYS {
+        assert!(text.contains(&format!("\n| `[{}", key.name)), "the table `{}` has no row", key.name);
+    }
     for file in [
         "[task.build]\nrun = \"make\"\ntiemout = \"20m\"",
         "[task.build]\nrun = \"make\"\n\n[task.test]\nrun = \"make test\"\nneeds = [\"biuld\"]",

@@ -34,7 +34,7 @@ fn specs() -> impl Strategy<Value = Vec<TaskSpec>> {
             let needed = (0..at).filter(|other| needs >> other & 1 == 1);
             tasks.push(TaskSpec {
                 name: named(at),
-                recipe: Recipe { script, env, timeout_ms, keep, exclusive: flags[1] }.into(),
+                recipe: Recipe { env, timeout_ms, keep, exclusive: flags[1], ..Recipe::new(script) }.into(),
                 placement: Placement {
                     needs: needed.map(|other| Need::passed(named(other))).collect(),
                     retries,

@@ -9,7 +9,7 @@ use super::*;
 use crate::git::tests::support::{Repo, git_in, objects_in, pack_of};
 
 fn names(heads: &[Head]) -> Vec<&str> {
-    heads.iter().map(|head| head.branch.as_str()).collect()
+    heads.iter().map(|head| head.reference.short()).collect()
 }
 
 fn main_of(watched: &Watched) -> Vec<Head> {
@@ -25,7 +25,7 @@ fn the_main_branch_is_what_head_names_and_moves_as_others_move_it() {
     let repo = Repo::new();
     let first = repo.write("file", "1").commit("first");
     let watched = repo.watched();
-    assert_eq!(main_of(&watched), [Head { branch: BranchName::new("main"), commit: first }]);
+    assert_eq!(main_of(&watched), [Head { reference: RefName::of_branch("main"), commit: first }]);
     let second = repo.write("file", "2").commit("second");
     assert_eq!(main_of(&watched)[0].commit, second);
     repo.git(&["pack-refs", "--all"]);
@@ -75,11 +75,12 @@ fn branches_are_selected_by_globs_in_which_a_star_matches_slashes_too() {
 
 #[test]
 fn a_name_is_selected_by_a_glob_and_never_as_the_main_branch() {
-    let (deep, topic) = (BranchName::new("release/2.0/fix"), BranchName::new("topic"));
+    let (deep, topic) = (RefName::of_branch("release/2.0/fix"), RefName::of_branch("topic"));
     let some = matching(&["main", "release/*"]);
     assert!(some.matches(&deep) && !some.matches(&topic));
     assert!(matching(&["*"]).matches(&topic) && !matching(&["top"]).matches(&topic));
-    assert!(!BranchSelection::Main.matches(&BranchName::new("main")));
+    assert!(!matching(&["*"]).matches(&RefName::new("refs/tags/topic")));
+    assert!(!BranchSelection::Main.matches(&RefName::of_branch("main")));
 }
 
 #[test]

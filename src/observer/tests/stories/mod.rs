@@ -3,7 +3,7 @@
 mod branches;
 
 use crate::git::{BranchSelection, Head};
-use crate::model::{BranchName, CommitId, Moment};
+use crate::model::{CommitId, Moment, RefName};
 use crate::observer::watch::*;
 
 /// The commit that a story calls by one letter.
@@ -15,14 +15,19 @@ fn letter(commit: CommitId) -> char {
     char::from(commit.as_bytes()[0])
 }
 
-fn heads(words: &str) -> Vec<(BranchName, CommitId)> {
+fn heads(words: &str) -> Vec<(RefName, CommitId)> {
     words
         .split_whitespace()
         .map(|word| {
-            let (branch, at) = word.split_once('=').unwrap();
-            (BranchName::new(branch), commit(at))
+            let (name, at) = word.split_once('=').unwrap();
+            (reference(name), commit(at))
         })
         .collect()
+}
+
+/// A ref by its full name, or a branch.
+fn reference(name: &str) -> RefName {
+    if name.starts_with("refs/") { RefName::new(name) } else { RefName::of_branch(name) }
 }
 
 fn show(step: &Step) -> String {
@@ -30,8 +35,8 @@ fn show(step: &Step) -> String {
         Step::Ask => "ask".into(),
         Step::Look => "look".into(),
         Step::Rest => "rest".into(),
-        Step::Announce(Announcement { branch, before, seen, change }) => {
-            let before = before.map_or('-', letter);
+        Step::Announce(Announcement { reference, before, seen, change }) => {
+            let (branch, before) = (reference.short(), before.map_or('-', letter));
             let seen = seen.map(|seen| format!(" @{seen}")).unwrap_or_default();
             match change {
                 Change::Head { commit, everything } => {
@@ -62,7 +67,7 @@ fn check(selection: BranchSelection, story: &str) {
             "session closes" => watch.session_closed(),
             "dispatcher has" => watch.told(heads(rest), moves),
             "repository has" => {
-                watch.seen(heads(rest).into_iter().map(|(branch, commit)| Head { branch, commit }));
+                watch.seen(heads(rest).into_iter().map(|(reference, commit)| Head { reference, commit }));
             }
             "something changed" => watch.look_again(),
             "ok" => watch.accepted(&announced(), moves),
@@ -347,9 +352,10 @@ fn a_refused_commit_goes_on_waiting_in_the_next_session() {
 #[test]
 fn what_a_pack_may_leave_out_is_bounded_and_starts_with_the_nearest() {
     let mut watch = Watch::new(globs(&["*"]));
-    watch.told((0..100u8).map(|n| (BranchName::new(&format!("b{n}")), CommitId::from_bytes(&[n; 20]).unwrap())), None);
+    watch
+        .told((0..100u8).map(|n| (RefName::of_branch(format!("b{n}")), CommitId::from_bytes(&[n; 20]).unwrap())), None);
     let announcement = Announcement {
-        branch: BranchName::new("b1"),
+        reference: RefName::of_branch("b1"),
         before: Some(commit("z")),
         seen: None,
         change: Change::Head { commit: commit("y"), everything: false },
@@ -358,6 +364,6 @@ fn what_a_pack_may_leave_out_is_bounded_and_starts_with_the_nearest() {
     assert_eq!(haves.len(), MAX_HAVES);
     assert_eq!(haves[0], commit("z"));
     watch.accepted(&announcement, None);
-    let next = Announcement { branch: BranchName::new("new"), before: None, ..announcement };
+    let next = Announcement { reference: RefName::of_branch("new"), before: None, ..announcement };
     assert_eq!(watch.haves(&next)[0], commit("y"));
 }

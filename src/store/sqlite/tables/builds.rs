@@ -142,12 +142,11 @@ pub(crate) fn end_seq(conn: &Connection, build: BuildId) -> rusqlite::Result<Opt
     Ok(read_one(conn, END, [build], |row| unsigned(row, 0))?.flatten())
 }
 
-/// Whether a build may be removed: it is finished, and its commit is no branch's present head.
+/// Whether a build may be removed: it is finished, and its commit is no ref's present head.
 pub(crate) fn may_be_removed(conn: &Connection, build: BuildId) -> rusqlite::Result<bool> {
     conn.prepare_cached(
         "SELECT 1 FROM builds b WHERE b.id = ?1 AND b.verdict IS NOT NULL AND NOT EXISTS (SELECT 1 FROM heads h
-         WHERE h.repo = b.repo AND b.reference LIKE 'refs/heads/%' AND h.branch = substr(b.reference, 12)
-           AND h.head = b.commit_id)",
+         WHERE h.repo = b.repo AND h.reference = b.reference AND h.head = b.commit_id)",
     )?
     .exists([build])
 }
@@ -286,8 +285,7 @@ pub(crate) fn survey(conn: &Connection, each: &mut dyn FnMut(Surveyed)) -> rusql
     let mut statement = conn.prepare_cached(
         "SELECT b.id, r.name, b.reference, h.head IS NOT NULL, h.head IS b.commit_id, b.verdict IS NULL, b.finished_at
          FROM builds b JOIN repos r ON r.id = b.repo
-         LEFT JOIN heads h ON h.repo = b.repo
-           AND b.reference LIKE 'refs/heads/%' AND h.branch = substr(b.reference, 12)
+         LEFT JOIN heads h ON h.repo = b.repo AND h.reference = b.reference
          ORDER BY b.id DESC",
     )?;
     let mut rows = statement.query([])?;

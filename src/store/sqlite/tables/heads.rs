@@ -1,53 +1,58 @@
-//! `heads`: the head last accepted of each branch.
+//! `heads`: the head last accepted of each ref.
 
 use rusqlite::{Connection, params};
 
 use super::{ends, execute, read_all, repos};
-use crate::model::{AcceptedHead, BranchName, CommitId, RepoName};
+use crate::model::{AcceptedHead, CommitId, RefName, RepoName};
 use crate::store::sqlite::checksum::Checksum;
 use crate::store::sqlite::values::{signed, unsigned};
 
-/// Covers the name of the repository too. A head from before moves were numbered has number 0 and the checksum of then.
-fn checksum(repo: &RepoName, branch: &BranchName, head: &CommitId, number: u64) -> Checksum {
-    let checksum =
-        Checksum::of("heads").bytes(repo.as_str().as_bytes()).bytes(branch.as_str().as_bytes()).bytes(head.as_bytes());
-    if number == 0 { checksum } else { checksum.number(signed(number)) }
+/// Covers the name of the repository too. Up to schema version 5 there were heads of branches only, under their short
+/// names. A head of a branch keeps the checksum of then, and so does one from before moves were numbered, whose number
+/// is 0.
+fn checksum(repo: &RepoName, reference: &RefName, head: &CommitId, number: u64) -> Checksum {
+    let checksum = Checksum::of("heads")
+        .bytes(repo.as_str().as_bytes())
+        .bytes(reference.short().as_bytes())
+        .bytes(head.as_bytes());
+    let checksum = if number == 0 { checksum } else { checksum.number(signed(number)) };
+    if reference.branch().is_some() { checksum } else { checksum.bytes(reference.as_str().as_bytes()) }
 }
 
-/// Moves the head of a branch, or removes it.
+/// Moves the head of a ref, or removes it.
 pub(crate) fn move_to(
     conn: &Connection,
     repos: &mut repos::Ids,
-    (repo, branch): (&RepoName, &BranchName),
+    (repo, reference): (&RepoName, &RefName),
     head: Option<&CommitId>,
     number: u64,
 ) -> rusqlite::Result<()> {
-    const MOVE: &str = "INSERT OR REPLACE INTO heads (repo, branch, head, number, seal) VALUES (?1, ?2, ?3, ?4, ?5)";
-    const REMOVE: &str = "DELETE FROM heads WHERE repo = ?1 AND branch = ?2";
+    const MOVE: &str = "INSERT OR REPLACE INTO heads (repo, reference, head, number, seal) VALUES (?1, ?2, ?3, ?4, ?5)";
+    const REMOVE: &str = "DELETE FROM heads WHERE repo = ?1 AND reference = ?2";
     let repo_id = repos.get(conn, repo)?;
     match head {
         Some(head) => {
-            let seal = checksum(repo, branch, head, number).value();
-            execute(conn, MOVE, params![repo_id, branch, head, signed(number), seal]).map(drop)
+            let seal = checksum(repo, reference, head, number).value();
+            execute(conn, MOVE, params![repo_id, reference, head, signed(number), seal]).map(drop)
         }
         None => {
-            execute(conn, REMOVE, params![repo_id, branch])?;
+            execute(conn, REMOVE, params![repo_id, reference])?;
             ends::set(conn, (repo_id, repo), number)
         }
     }
 }
 
-/// By repository, then branch. The build of a head is the newest of that commit on that branch, because each move makes
-/// a build.
-pub(crate) fn all(conn: &Connection) -> rusqlite::Result<Vec<(RepoName, BranchName, AcceptedHead)>> {
-    const ALL: &str = "SELECT r.name, h.branch, h.head, h.number, h.seal, (SELECT max(b.id) FROM builds b
-           WHERE b.commit_id = h.head AND b.repo = h.repo AND b.reference = 'refs/heads/' || h.branch)
-         FROM heads h LEFT JOIN repos r ON r.id = h.repo ORDER BY r.name, h.branch";
+/// By repository, then ref. The build of a head is the newest of that commit on that ref, because each move makes a
+/// build.
+pub(crate) fn all(conn: &Connection) -> rusqlite::Result<Vec<(RepoName, RefName, AcceptedHead)>> {
+    const ALL: &str = "SELECT r.name, h.reference, h.head, h.number, h.seal, (SELECT max(b.id) FROM builds b
+           WHERE b.commit_id = h.head AND b.repo = h.repo AND b.reference = h.reference AND b.trigger_kind < 3)
+         FROM heads h LEFT JOIN repos r ON r.id = h.repo ORDER BY r.name, h.reference";
     read_all(conn, ALL, [], |row| {
-        let (repo, branch, commit) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let (repo, reference, commit): (_, RefName, _) = (row.get(0)?, row.get(1)?, row.get(2)?);
         let number = unsigned(row, 3)?.unwrap_or(0);
-        let seal = checksum(&repo, &branch, &commit, number);
-        seal.check(row.get(4)?, || format!("the head of {branch} in {repo}"))?;
-        Ok((repo, branch, AcceptedHead { commit, number, build: row.get(5)? }))
+        let seal = checksum(&repo, &reference, &commit, number);
+        seal.check(row.get(4)?, || format!("the head of {} in {repo}", reference.short()))?;
+        Ok((repo, reference, AcceptedHead { commit, number, build: row.get(5)? }))
     })
 }

@@ -19,9 +19,11 @@ const ROUNDS: usize = 3;
 const SCHEMA_2: &str = include_str!("schema-2.sql");
 /// Makes of it a store of version 1.
 const BACK_TO_1: &str = "DROP TABLE forgotten; PRAGMA user_version = 1";
-/// Makes of a store of the next version, without drained runners, one of version 5.
+/// Makes of a store without drained runners one of version 5. A branch's name must not meet that of another on the way.
 const BACK_TO_5: &str = "ALTER TABLE runners DROP COLUMN drained; ALTER TABLE runners DROP COLUMN ending;
-    PRAGMA user_version = 5";
+ALTER TABLE heads RENAME COLUMN reference TO branch; UPDATE heads SET branch = '~' || branch;
+UPDATE heads SET branch = substr(branch, 13);
+PRAGMA user_version = 5";
 
 /// Makes a store as the program with that schema version left it.
 fn old_store(place: &Place, version: i64) {
@@ -40,8 +42,11 @@ fn is_whole(place: &Place) {
     let last = (snapshot.last_build, snapshot.last_job, snapshot.last_attempt, snapshot.last_runner);
     assert_eq!(last, (4, 12, 11, 2));
     // A head from before moves were numbered has the build that is the newest of its commit on the branch.
-    let heads = snapshot.heads.iter().map(|(_, branch, head)| (branch.as_str(), head.number, head.build));
-    assert_eq!(heads.collect::<Vec<_>>(), [("broken", 0, Some(BuildId(3))), ("main", 0, Some(BuildId(4)))]);
+    let heads = snapshot.heads.iter().map(|(_, reference, head)| (reference.as_str(), head.number, head.build));
+    assert_eq!(
+        heads.collect::<Vec<_>>(),
+        [("refs/heads/broken", 0, Some(BuildId(3))), ("refs/heads/main", 0, Some(BuildId(4)))]
+    );
     assert_eq!(snapshot.ends, []);
     assert_eq!(snapshot.runners.iter().map(|runner| runner.name.as_str()).collect::<Vec<_>>(), ["w1", "w2"]);
     let recorded: Vec<_> = snapshot.recorded.iter().map(|(attempt, _)| attempt.0).collect();
@@ -112,6 +117,26 @@ fn runners_of_a_store_from_before_drains_take_jobs_and_can_be_drained() {
     store.commit(&[Record::RunnerSaved(drained.clone())]).unwrap();
     drop(store);
     assert_eq!(place.store().snapshot().unwrap().runners, [drained]);
+}
+
+/// A branch may be called like the ref of another one.
+#[test]
+fn heads_of_branches_are_those_of_their_refs_and_keep_their_checksums() {
+    let place = Place::new();
+    let heads = ["refs/heads/x", "refs/heads/refs/heads/x", "refs/heads/y"].map(RefName::new);
+    let moved = |(reference, number): (&RefName, u64)| Record::HeadMoved {
+        repo: RepoName::new("app").unwrap(),
+        reference: reference.clone(),
+        head: Some(commit_id(number)),
+        number,
+    };
+    place.store().commit(&heads.iter().zip(0..).map(moved).collect::<Vec<_>>()).unwrap();
+    Connection::open(place.path()).unwrap().execute_batch(BACK_TO_5).unwrap();
+    let found = place.store().snapshot().unwrap().heads;
+    let found = found.iter().map(|(_, reference, head)| (reference.as_str(), head.number, head.commit));
+    let expected =
+        [(heads[1].as_str(), 1, commit_id(1)), ("refs/heads/x", 0, commit_id(0)), ("refs/heads/y", 2, commit_id(2))];
+    assert_eq!(found.collect::<Vec<_>>(), expected);
 }
 
 /// Finishes what was unfinished, in rows whose checksums are carried on from those that the older program computed.
