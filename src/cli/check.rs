@@ -63,6 +63,7 @@ fn line(task: &TaskSpec) -> String {
         task.recipe.dir.as_ref().map(|dir| format!("in {dir}")),
         (!labels.is_empty()).then(|| format!("on a runner with {}", labels.join(", "))),
         (timeout_ms != Recipe::DEFAULT_TIMEOUT_MS).then(|| format!("within {}", human::duration(timeout_ms))),
+        task.recipe.quiet_timeout_ms.map(|ms| format!("ended if quiet for {}", human::duration(ms))),
         (placement.retries > 0).then(|| format!("tried up to {} times", placement.retries + 1)),
         placement.allow_failure.then(|| "may fail".to_owned()),
         task.recipe.exclusive.then(|| "never twice at a time".to_owned()),

@@ -7,9 +7,11 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::output::{bold, painted};
 use super::plan::plan;
@@ -17,10 +19,13 @@ use super::run_place::{Origin, Prepared, RunPlace};
 use super::{CliError, ExitCode, Output, human, interrupt};
 use crate::clock;
 use crate::config::{default_runner_name, defaults, work_dir};
-use crate::model::reason::{ErrorReason, SkipReason};
-use crate::model::{Ending, EndingKind, JobState, Need, TaskName, TaskSpec, Verdict};
-use crate::process::{Command, Exit, ProgressCallbacks, Supervisor, detect_isolation};
-use crate::runner::{AttemptFacts, AttemptPlaces, OwnTemporary, attempt_environment, inherited, working_directory};
+use crate::model::reason::{ErrorReason, SkipReason, TimeoutReason};
+use crate::model::words::outcome_detail;
+use crate::model::{Ending, EndingKind, JobState, Need, Outcome, TaskName, TaskSpec, Verdict};
+use crate::process::{Command, ProgressCallbacks, Supervisor, detect_isolation};
+use crate::runner::{
+    AttemptFacts, AttemptPlaces, OwnTemporary, attempt_environment, inherited, outcome_of, working_directory,
+};
 use crate::threads::{self, Thread};
 
 /// Largest piece of a task's output that is copied at a time.
@@ -139,13 +144,13 @@ impl LocalRun {
             let again = if number > 1 { format!(", attempt {number}") } else { String::new() };
             out.line(bold(format_args!("==> {}{again}", task.name)))?;
             let begun = clock::now();
-            let exit = self.attempt(task, number)?;
+            let outcome = self.attempt(task, number)?;
             let took = human::duration(clock::now().0.saturating_sub(begun.0));
-            let (ending, word, mut how) = judged(&exit);
+            let (ending, word, mut how) = judged(&outcome);
             if number > 1 && ending == Ending::Passed {
                 how.push_str(&format!(" ({})", painted("flaky")));
             }
-            let preposition = if exit == Exit::TimedOut { "after" } else { "in" };
+            let preposition = if matches!(outcome, Outcome::TimedOut(_)) { "after" } else { "in" };
             out.line(format_args!("{}: {} {preposition} {took}{how}", bold(&task.name), painted(word)))?;
             // Only a failure is tried again, as in a build; a task that could not start would not start the second
             // time.
@@ -157,15 +162,17 @@ impl LocalRun {
     }
 
     /// Runs one attempt, and copies its output meanwhile.
-    fn attempt(&mut self, task: &TaskSpec, number: u32) -> Result<Exit, CliError> {
+    fn attempt(&mut self, task: &TaskSpec, number: u32) -> Result<Outcome, CliError> {
         self.place.make_ready()?;
         let temporary = self.temporary.make().map_err(CliError::machine("make a temporary directory"))?;
         let directory = match working_directory(self.place.directory(), task.recipe.dir.as_deref()) {
             Ok(directory) => directory,
-            Err(why) => return Ok(Exit::CouldNotStart(why)),
+            Err(why) => return Ok(Outcome::CouldNotStart(why)),
         };
         let (reader, writer) = io::pipe().map_err(CliError::machine("make a pipe"))?;
-        let copy = pass_on(reader)?;
+        let (end, quiet) = bounded(1);
+        let quiet_ms = task.recipe.quiet_timeout_ms;
+        let copy = pass_on(reader, quiet_ms.map(Duration::from_millis), end)?;
         let command = Command {
             script: task.recipe.script.clone(),
             env: self.environment(task, number, (&directory, &temporary)),
@@ -174,14 +181,15 @@ impl LocalRun {
             grace_ms: self.grace_ms,
         };
         let output = File::from(OwnedFd::from(writer));
-        let ended = self.supervisor.run(&command, output, &self.cancel, ProgressCallbacks::default())?;
+        let progress = ProgressCallbacks { also_cancel: Some(&quiet), ..ProgressCallbacks::default() };
+        let ended = self.supervisor.run(&command, output, &self.cancel, progress)?;
         self.temporary.clear();
         // All processes of the attempt have ended, so the pipe has no writer any more, and the copying ends.
-        copy.join().map_err(|_| CliError::Panicked("copying of output"))??;
+        let was_quiet = copy.join().map_err(|_| CliError::Panicked("copying of output"))??;
         if ended.leftovers > 0 {
             log::warn!("{}: {} processes that the task left running were ended", task.name, ended.leftovers);
         }
-        Ok(ended.exit)
+        Ok(outcome_of(ended.exit, quiet_ms.filter(|_| was_quiet).map(TimeoutReason::quiet)))
     }
 
     /// Makes the environment of an attempt at `task`, as a runner would.
@@ -214,15 +222,28 @@ impl LocalRun {
     }
 }
 
-/// Starts a thread that copies a pipe to standard output until all its writers are gone.
-fn pass_on(mut reader: io::PipeReader) -> Result<Thread<Result<(), CliError>>, CliError> {
+/// Starts a thread that copies a pipe to standard output until all its writers are gone. If nothing comes for the time
+/// `quiet`, the thread sends a message to `end`, once, and returns true in the end. The time in which nobody reads
+/// standard output does not count.
+fn pass_on(
+    mut reader: io::PipeReader,
+    quiet: Option<Duration>,
+    end: Sender<()>,
+) -> Result<Thread<Result<bool, CliError>>, CliError> {
     threads::spawn("output", move || {
         let mut out = Output::stdout();
         // A task does not notice that its output is read no more, as under a runner.
         out.outlive_reader();
         let mut chunk = vec![0; CHUNK_BYTES];
-        let mut is_line_open = false;
+        let (mut is_line_open, mut was_quiet) = (false, false);
         loop {
+            if let Some(quiet) = quiet.filter(|_| !was_quiet)
+                && is_quiet_for(&reader, quiet)
+            {
+                was_quiet = true;
+                // Without a receiver the command has ended.
+                let _ = end.send(());
+            }
             match reader.read(&mut chunk) {
                 Ok(0) => break,
                 Ok(len) => {
@@ -235,24 +256,38 @@ fn pass_on(mut reader: io::PipeReader) -> Result<Thread<Result<(), CliError>>, C
                 Err(error) => return Err(CliError::machine("read a task's output")(error)),
             }
         }
-        if is_line_open { out.bytes(b"\n") } else { Ok(()) }
+        if is_line_open {
+            out.bytes(b"\n")?;
+        }
+        Ok(was_quiet)
     })
     .map_err(CliError::machine("start a thread"))
 }
 
-/// Returns the ending that an exit means, the word that tells it best, and the words to print after that.
-fn judged(exit: &Exit) -> (Ending, &'static str, String) {
-    match exit {
-        Exit::Code(0) => (Ending::Passed, "passed", String::new()),
-        Exit::Code(code) => (Ending::Failed, "failed", format!(" (exit code {code})")),
-        Exit::Signal(signal) => (Ending::Failed, "killed", format!(" (signal {signal})")),
-        Exit::TimedOut => (Ending::Failed, "timed out", String::new()),
-        Exit::Cancelled => (Ending::Cancelled(None), "cancelled", String::new()),
-        Exit::CouldNotStart(why) => {
-            let reason = ErrorReason::CouldNotStart { text: why.clone() };
-            (Ending::Errored(Box::new(reason)), "errored", format!(" ({why})"))
+/// Whether nothing can be read for this long. A pipe that is closed can be read.
+fn is_quiet_for(reader: &io::PipeReader, quiet: Duration) -> bool {
+    let Ok(quiet) = Timespec::try_from(quiet) else { return false };
+    matches!(poll(&mut [PollFd::new(reader, PollFlags::IN)], Some(&quiet)), Ok(0))
+}
+
+/// Returns the ending that an outcome means, the word that tells it best, and the words to print after that.
+fn judged(outcome: &Outcome) -> (Ending, &'static str, String) {
+    let how = outcome_detail(outcome).map(|detail| format!(" ({detail})")).unwrap_or_default();
+    let (ending, word) = match outcome {
+        Outcome::Passed => (Ending::Passed, "passed"),
+        Outcome::Failed(_) => (Ending::Failed, "failed"),
+        Outcome::Killed(_) => (Ending::Failed, "killed"),
+        Outcome::TimedOut(_) => (Ending::Failed, "timed out"),
+        Outcome::Cancelled => (Ending::Cancelled(None), "cancelled"),
+        Outcome::CouldNotStart(why) => {
+            (Ending::Errored(Box::new(ErrorReason::CouldNotStart { text: why.clone() })), "errored")
         }
-    }
+        // Nothing here loses an attempt: an error of this machine ends the command.
+        Outcome::Lost(why) => {
+            (Ending::Errored(Box::new(ErrorReason::CouldNotStart { text: why.to_string() })), "errored")
+        }
+    };
+    (ending, word, how)
 }
 
 /// Prints the result of the run, and returns the verdict.

@@ -4,7 +4,7 @@
 use super::grants::StoredBytes;
 use super::logs::TimedOffset;
 use crate::git::without_secrets;
-use crate::model::reason::{LossReason, RefusalReason};
+use crate::model::reason::{LossReason, RefusalReason, TimeoutReason};
 use crate::model::{
     AttemptId, BranchName, BuildSource, CommitId, Incarnation, Isolation, Label, LogSummary, Outcome, RefName,
     RepoName, RunnerName, SessionId, SpawnId, StreamId, StreamKind, StreamSummary, Trigger, WallTime,
@@ -182,7 +182,8 @@ pub(crate) fn outcome(
     reason: Option<String>,
     reason_code: Option<&str>,
 ) -> Result<Outcome, Refusal> {
-    let reason = || match &reason {
+    let text = &reason;
+    let reason = || match text {
         Some(reason) if !reason.trim().is_empty() => Ok(cut(reason.clone())),
         _ => Err(malformed(format!("a result of `{word}` needs a `reason`"))),
     };
@@ -201,7 +202,7 @@ pub(crate) fn outcome(
         "passed" => Outcome::Passed,
         "failed" => Outcome::Failed(code_in(EXIT_CODES, "an exit code")?),
         "killed" => Outcome::Killed(code_in(SIGNALS, "a signal")?),
-        "timed_out" => Outcome::TimedOut,
+        "timed_out" => Outcome::TimedOut(TimeoutReason::reported(reason_code, text.clone().map(cut))),
         "cancelled" => Outcome::Cancelled,
         "could_not_start" => Outcome::CouldNotStart(reason()?),
         "lost" => Outcome::Lost(LossReason::reported(reason_code, reason()?)),

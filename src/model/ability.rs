@@ -15,16 +15,18 @@ worded! {
     pub enum Ability: word {
         /// The task starts in a directory below the root of the work tree.
         Dir = "dir",
+        /// The task is ended if it prints nothing for a while.
+        QuietTimeout = "quiet_timeout",
     }
 }
 
 impl Ability {
     /// The abilities of this program.
-    pub const ALL: [Self; 1] = [Self::Dir];
+    pub const ALL: [Self; 2] = [Self::Dir, Self::QuietTimeout];
 
     /// Returns the abilities that a runner needs to execute a recipe.
     pub fn needed_for(recipe: &Recipe) -> impl Iterator<Item = Self> {
-        let needs = [(Self::Dir, recipe.dir.is_some())];
+        let needs = [(Self::Dir, recipe.dir.is_some()), (Self::QuietTimeout, recipe.quiet_timeout_ms.is_some())];
         needs.into_iter().filter(|(_, is_needed)| *is_needed).map(|(ability, _)| ability)
     }
 
@@ -54,9 +56,9 @@ mod tests {
     fn a_recipe_asks_for_the_abilities_that_it_needs_and_for_no_others() {
         let plain = Recipe::new(Script::Shell("true".into()));
         assert_eq!(Ability::needed_for(&plain).count(), 0, "runners of the first version execute it");
-        let recipe = Recipe { dir: Some("a".into()), ..plain };
+        let recipe = Recipe { dir: Some("a".into()), quiet_timeout_ms: Some(1), ..plain };
         let labels: Vec<Label> = Ability::needed_for(&recipe).map(Ability::label).collect();
-        assert_eq!(labels.iter().map(Label::as_str).collect::<Vec<_>>(), ["can=dir"]);
+        assert_eq!(labels.iter().map(Label::as_str).collect::<Vec<_>>(), ["can=dir", "can=quiet_timeout"]);
         assert_eq!((Ability::word_of("can=dir"), Ability::word_of("gpu")), (Some("dir"), None));
         assert!(Ability::ALL.iter().all(|ability| Ability::word_of(&ability.label()) == Some(ability.word())));
     }

@@ -1,6 +1,6 @@
 //! One execution of a job by one runner, and how it ended.
 
-use super::reason::{LossReason, PlacementReason, StoredReason};
+use super::reason::{LossReason, PlacementReason, StoredReason, TimeoutReason};
 use super::{AttemptId, BuildId, JobId, RunnerId, WallTime};
 
 worded! {
@@ -12,7 +12,8 @@ worded! {
         Failed(i32) = "failed",
         /// This signal, which Surveil did not send, ended the task's process.
         Killed(i32) = "killed",
-        TimedOut = "timed_out",
+        /// It reached a limit of its time, and the runner ended it.
+        TimedOut(TimeoutReason) = "timed_out",
         Cancelled = "cancelled",
         /// The task could not be started, for a reason that is the task's own: no such program, not executable.
         CouldNotStart(String) = "could_not_start",
@@ -25,7 +26,13 @@ impl Outcome {
     /// The code of the reason, if the outcome has one.
     #[must_use]
     pub fn reason_code(&self) -> Option<&str> {
-        if let Self::Lost(reason) = self { reason.code() } else { None }
+        match self {
+            Self::Lost(reason) => reason.code(),
+            // The word says it.
+            Self::TimedOut(TimeoutReason::Whole) => None,
+            Self::TimedOut(reason) => reason.code(),
+            Self::Passed | Self::Failed(_) | Self::Killed(_) | Self::Cancelled | Self::CouldNotStart(_) => None,
+        }
     }
 }
 

@@ -47,6 +47,9 @@ pub struct Recipe {
     /// The runner has to know, because it ends such an attempt by itself when the lease may have expired.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub exclusive: bool,
+    /// An attempt that prints nothing for this long is ended as timed out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet_timeout_ms: Option<u64>,
     /// The directory in which the task starts, below the root of the work tree. A plain path without `.` and `..`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dir: Option<String>,
@@ -60,7 +63,15 @@ impl Recipe {
     #[must_use]
     pub fn new(script: Script) -> Self {
         let (env, keep) = (Vec::new(), Vec::new());
-        Self { script, env, timeout_ms: Self::DEFAULT_TIMEOUT_MS, keep, exclusive: false, dir: None }
+        Self {
+            script,
+            env,
+            timeout_ms: Self::DEFAULT_TIMEOUT_MS,
+            keep,
+            exclusive: false,
+            quiet_timeout_ms: None,
+            dir: None,
+        }
     }
 }
 

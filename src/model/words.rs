@@ -6,7 +6,7 @@ use std::fmt::{Display, Formatter, Result};
 use super::reason::{
     AttemptStatus, CancelReason, ChangeReason, CloseReason, Concern, DecisionKind, ErrorReason, FirstInLine,
     HistoryEntry, JobStatus, LeftOutReason, LossReason, LostWith, MissingFit, Notice, OrderDone, PlacementReason,
-    Quarantine, RefusalReason, SkipReason, TaskFailure,
+    Quarantine, RefusalReason, SkipReason, TaskFailure, TimeoutReason,
 };
 use super::{Ability, BuildId, LogSummary, Outcome, RefName, RunnerName};
 
@@ -24,6 +24,16 @@ impl Display for LossReason {
             | Self::CutOff { text }
             | Self::Interrupted { text }
             | Self::Reported { text } => f.write_str(text),
+            Self::Recorded(it) => f.write_str(&it.text),
+        }
+    }
+}
+
+impl Display for TimeoutReason {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Self::Whole => f.write_str("it reached its timeout"),
+            Self::Quiet { text } => f.write_str(text),
             Self::Recorded(it) => f.write_str(&it.text),
         }
     }
@@ -463,7 +473,8 @@ pub fn outcome_detail(outcome: &Outcome) -> Option<String> {
         Outcome::Killed(signal) => Some(format!("signal {signal}")),
         Outcome::CouldNotStart(why) => Some(why.clone()),
         Outcome::Lost(reason) => Some(reason.to_string()),
-        Outcome::Passed | Outcome::TimedOut | Outcome::Cancelled => None,
+        Outcome::TimedOut(reason) => reason.detail(),
+        Outcome::Passed | Outcome::Cancelled => None,
     }
 }
 

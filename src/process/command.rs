@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crossbeam_channel::Receiver;
+
 use crate::model::Script;
 
 /// A command to execute. Its environment is exactly `env`; stdin is empty; stdout and stderr are one stream.
@@ -25,6 +27,8 @@ pub struct ProgressCallbacks<'a> {
     pub started: Option<Box<dyn FnOnce() + Send>>,
     /// Called if the command has not ended after `LASTING`.
     pub lasting: Option<&'a mut dyn FnMut()>,
+    /// A message here ends the command as a message on its `cancel` does. A disconnection does not.
+    pub also_cancel: Option<&'a Receiver<()>>,
 }
 
 /// A command that takes longer counts as lasting. Many checks are shorter, and a person does not notice the delay.

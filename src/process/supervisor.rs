@@ -12,7 +12,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, after, bounded};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -252,6 +252,7 @@ impl Process {
         let mut is_last_wait = false;
         let never = crossbeam_channel::never();
         let mut cancel = cancel;
+        let mut also_cancel = progress.also_cancel.unwrap_or(&never);
         let mut lasts = progress.lasting.as_ref().map_or_else(crossbeam_channel::never, |_| after(LASTING));
         loop {
             let too_late = deadline.map_or_else(crossbeam_channel::never, crossbeam_channel::at);
@@ -262,11 +263,15 @@ impl Process {
                 },
                 // A message or a disconnection; both mean the same.
                 recv(cancel) -> _ => {
-                    messages::send(&self.socket, &Order::Cancel.encode()).map_err(ProcessError::Talk)?;
                     // A channel that is disconnected would be ready in every round.
                     cancel = &never;
-                    let sooner = clock::instant().checked_add(grace.saturating_add(CANCEL_PATIENCE));
-                    deadline = deadline.into_iter().chain(sooner).min();
+                    deadline = self.cancel(deadline, grace)?;
+                },
+                recv(also_cancel) -> message => {
+                    also_cancel = &never;
+                    if message.is_ok() {
+                        deadline = self.cancel(deadline, grace)?;
+                    }
                 },
                 recv(lasts) -> _ => {
                     lasts = crossbeam_channel::never();
@@ -284,6 +289,13 @@ impl Process {
                 },
             }
         }
+    }
+
+    /// Orders the end of the running command. Returns the time by which its end must be reported.
+    fn cancel(&self, deadline: Option<Instant>, grace: Duration) -> Result<Option<Instant>, ProcessError> {
+        messages::send(&self.socket, &Order::Cancel.encode()).map_err(ProcessError::Talk)?;
+        let sooner = clock::instant().checked_add(grace.saturating_add(CANCEL_PATIENCE));
+        Ok(deadline.into_iter().chain(sooner).min())
     }
 
     /// Ends the process after a failure. Returns the error that led here, or a worse one if some process could not be

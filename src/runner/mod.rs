@@ -48,6 +48,7 @@ use crossbeam_channel::Receiver;
 
 pub use environment::{AttemptFacts, AttemptPlaces, attempt_environment, inherited};
 pub use error::RunnerError;
+pub use slot::outcome_of;
 pub use temporary::OwnTemporary;
 pub use working_directory::working_directory;
 

@@ -7,9 +7,10 @@ use std::io::{self, PipeReader, PipeWriter, Read};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use super::limits::{OUTPUT_END, PIPE_BYTES, READ_BYTES};
 use super::spool::{Spool, SpoolWriter};
@@ -37,6 +38,8 @@ pub(super) struct OutputSummary {
     pub(super) failure: Option<io::Error>,
     /// A process still held the pipe open when the reader gave up.
     pub(super) is_cut: bool,
+    /// Nothing was printed for so long that the attempt was ended.
+    pub(super) was_quiet: bool,
 }
 
 impl SlotOutput {
@@ -55,14 +58,22 @@ impl SlotOutput {
         Ok(Self { unread: None, attempts, taken, wake, uploads, _thread: thread })
     }
 
-    /// Returns the pipe for an attempt's output. It is read once `follow` or `finish` is called. `full` gets a message
-    /// when the spool takes nothing more; further output is read and dropped.
-    pub(super) fn start(&mut self, attempt: AttemptId, spool: SpoolWriter, full: Sender<()>) -> io::Result<PipeWriter> {
+    /// Returns the pipe for an attempt's output. It is read once `follow` or `finish` is called. `end` gets a message
+    /// when the spool takes nothing more; further output is read and dropped. It gets one too when nothing is printed
+    /// for the time `quiet`.
+    pub(super) fn start(
+        &mut self,
+        attempt: AttemptId,
+        writer: SpoolWriter,
+        end: Sender<()>,
+        quiet: Option<Duration>,
+    ) -> io::Result<PipeWriter> {
         let (reader, pipe) = io::pipe()?;
         // The reading end must not block: the thread waits with poll, for the pipe and for the wake-up.
         rustix::io::ioctl_fionbio(&reader, true)?;
         let (woken, uploads) = (self.wake.clone(), self.uploads.clone());
-        self.unread = Some(OutputReader { attempt, reader, woken, writer: spool, uploads, full, failure: None });
+        let (failure, was_quiet) = (None, false);
+        self.unread = Some(OutputReader { attempt, reader, woken, writer, uploads, end, quiet, failure, was_quiet });
         Ok(pipe)
     }
 
@@ -112,8 +123,10 @@ struct OutputReader {
     woken: Arc<OwnedFd>,
     writer: SpoolWriter,
     uploads: Sender<Upload>,
-    full: Sender<()>,
+    end: Sender<()>,
+    quiet: Option<Duration>,
     failure: Option<io::Error>,
+    was_quiet: bool,
 }
 
 impl OutputReader {
@@ -162,13 +175,20 @@ impl OutputReader {
     }
 
     fn taken(self, is_cut: bool) -> OutputSummary {
-        OutputSummary { writer: self.writer, failure: self.failure, is_cut }
+        OutputSummary { writer: self.writer, failure: self.failure, is_cut, was_quiet: self.was_quiet }
     }
 
-    /// Waits for more output. Returns true if the reader is to stop after it.
-    fn wait(&self) -> bool {
+    /// Waits for more output. Returns true if the reader is to stop after it. Each wait has the whole quiet time, so
+    /// that the time which the spool takes to keep output does not count.
+    fn wait(&mut self) -> bool {
         let mut fds = [PollFd::new(&self.reader, PollFlags::IN), PollFd::new(&*self.woken, PollFlags::IN)];
-        match poll(&mut fds, None) {
+        let quiet = self.quiet.and_then(|quiet| Timespec::try_from(quiet).ok());
+        match poll(&mut fds, quiet.as_ref()) {
+            Ok(0) => {
+                (self.quiet, self.was_quiet) = (None, true);
+                self.end_attempt();
+                false
+            }
             Ok(_) => !fds[1].revents().is_empty(),
             Err(rustix::io::Errno::INTR) => false,
             Err(_) => true,
@@ -190,8 +210,12 @@ impl OutputReader {
     fn fail(&mut self, error: io::Error) {
         log::error!("attempt {}: could not keep its output: {error}", self.attempt);
         self.failure = Some(error);
+        self.end_attempt();
+    }
+
+    fn end_attempt(&self) {
         // A full channel means that the slot was told already.
-        let _ = self.full.try_send(());
+        let _ = self.end.try_send(());
     }
 }
 
@@ -218,11 +242,15 @@ mod tests {
 
     use super::*;
 
+    /// Longer than any pause of these tests' writers.
+    const QUIET: Duration = Duration::from_millis(200);
+
     struct Trial {
         output: SlotOutput,
         pipe: PipeWriter,
         spool: Arc<Spool>,
         notes: Receiver<Upload>,
+        ended: Receiver<()>,
         _directory: tempfile::TempDir,
     }
 
@@ -232,13 +260,14 @@ mod tests {
         let (uploads, notes) = bounded(100);
         let writer = SpoolWriter::new(spool.clone(), 1 << 30);
         let mut output = SlotOutput::new(0, uploads).unwrap();
-        let pipe = output.start(AttemptId(1), writer, bounded(1).0).unwrap();
-        Trial { output, pipe, spool, notes, _directory: directory }
+        let (end, ended) = bounded(1);
+        let pipe = output.start(AttemptId(1), writer, end, Some(QUIET)).unwrap();
+        Trial { output, pipe, spool, notes, ended, _directory: directory }
     }
 
     #[test]
     fn everything_printed_is_in_the_spool_when_the_pipe_closes() {
-        let Trial { mut output, mut pipe, spool, notes, _directory } = start();
+        let Trial { mut output, mut pipe, spool, notes, ended: _, _directory } = start();
         output.follow();
         let printed: Vec<u8> = (0..3_000_000u32).map(|n| (n % 251) as u8).collect();
         pipe.write_all(&printed).unwrap();
@@ -252,7 +281,7 @@ mod tests {
 
     #[test]
     fn what_an_attempt_that_is_soon_over_printed_is_read_afterwards() {
-        let Trial { mut output, mut pipe, spool, notes, _directory } = start();
+        let Trial { mut output, mut pipe, spool, notes, ended: _, _directory } = start();
         let printed = [b'x'; 10_000];
         pipe.write_all(&printed).unwrap();
         assert_eq!(spool.len(), 0, "nobody has read yet");
@@ -261,6 +290,33 @@ mod tests {
         assert!(!taken.is_cut && taken.failure.is_none());
         assert!(spool.read(0, u64::MAX).unwrap() == printed);
         assert!(matches!(notes.try_recv(), Ok(Upload::Opened { .. })));
+    }
+
+    #[test]
+    fn an_attempt_that_prints_nothing_for_its_quiet_time_is_ended_once() {
+        let Trial { mut output, mut pipe, ended, _directory, .. } = start();
+        output.follow();
+        pipe.write_all(b"first").unwrap();
+        ended.recv_timeout(Duration::from_secs(60)).unwrap();
+        // It is told once, and whatever the process still says is kept.
+        pipe.write_all(b" last").unwrap();
+        drop(pipe);
+        let summary = output.finish().unwrap();
+        assert!(summary.was_quiet && ended.try_recv().is_err());
+        assert_eq!(summary.writer.spool().read(0, 100).unwrap(), b"first last");
+    }
+
+    #[test]
+    fn an_attempt_that_goes_on_printing_is_not_quiet() {
+        let Trial { mut output, mut pipe, ended, _directory, .. } = start();
+        output.follow();
+        let spaced = crossbeam_channel::tick(QUIET / 8);
+        for _ in 0..24 {
+            spaced.recv().unwrap();
+            pipe.write_all(b".").unwrap();
+        }
+        drop(pipe);
+        assert!(!output.finish().unwrap().was_quiet && ended.try_recv().is_err());
     }
 
     #[test]
@@ -280,7 +336,7 @@ mod tests {
         assert!(taken.is_cut);
         assert_eq!(spool.read(0, 100).unwrap(), b"before");
         let next = Arc::new(Spool::new(_directory.path().join("a2.log")));
-        let mut again = output.start(AttemptId(2), SpoolWriter::new(next.clone(), 100), bounded(1).0).unwrap();
+        let mut again = output.start(AttemptId(2), SpoolWriter::new(next.clone(), 100), bounded(1).0, None).unwrap();
         again.write_all(b"after").unwrap();
         drop(again);
         assert!(!output.finish().unwrap().is_cut);

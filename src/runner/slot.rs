@@ -28,7 +28,7 @@ use super::upload::Upload;
 use super::working_directory::working_directory;
 use super::workspace::Workspace;
 use crate::error_chain::chain;
-use crate::model::reason::LossReason;
+use crate::model::reason::{LossReason, TimeoutReason};
 use crate::model::{AttemptId, CommitId, LogSummary, Moment, Outcome, RepoName, RunnerName, StreamId};
 use crate::process::{Command, Ended, Exit, ProcessError, ProgressCallbacks};
 use crate::threads::{self, Thread};
@@ -218,9 +218,12 @@ impl Slotted {
             Some(output) => output,
             None => SlotOutput::new(self.number, self.common.uploads.clone()).map_err(no_output)?,
         };
-        let pipe = output.start(attempt, writer, work.cancel.clone()).map_err(no_output)?;
-        let progress =
-            ProgressCallbacks { started: Some(self.started(assignment)), lasting: Some(&mut || output.follow()) };
+        let quiet_ms = assignment.recipe.quiet_timeout_ms;
+        let quiet = quiet_ms.map(Duration::from_millis);
+        let pipe = output.start(attempt, writer, work.cancel.clone(), quiet).map_err(no_output)?;
+        let mut lasting = || output.follow();
+        let started = Some(self.started(assignment));
+        let progress = ProgressCallbacks { started, lasting: Some(&mut lasting), also_cancel: None };
         let ended = match command {
             Ok(command) => (self.executor)(&command, File::from(OwnedFd::from(pipe)), &work.cancelled, progress),
             Err(why) => {
@@ -233,7 +236,8 @@ impl Slotted {
             return Err(Outcome::Lost("the runner's output thread panicked".into()));
         };
         self.output = Some(output);
-        Ok(self.report(attempt, ended, taken))
+        let quiet = quiet_ms.filter(|_| taken.was_quiet).map(TimeoutReason::quiet);
+        Ok(self.report(attempt, ended, taken, quiet))
     }
 
     /// Returns the function that tells the core that the attempt's process has started.
@@ -246,14 +250,21 @@ impl Slotted {
         })
     }
 
-    /// Completes the log and determines the outcome.
-    fn report(&self, attempt: AttemptId, ended: Result<Ended, ProcessError>, taken: OutputSummary) -> AttemptResult {
+    /// Completes the log and determines the outcome. `quiet` is there if the slot ended the attempt, because nothing
+    /// was printed.
+    fn report(
+        &self,
+        attempt: AttemptId,
+        ended: Result<Ended, ProcessError>,
+        taken: OutputSummary,
+        quiet: Option<TimeoutReason>,
+    ) -> AttemptResult {
         let mut writer = taken.writer;
         let spool = writer.spool().clone();
         let was_silent = spool.len() == 0;
         let mut failure = taken.failure;
         if failure.is_none() {
-            failure = notes(&ended, taken.is_cut).iter().find_map(|note| writer.write_line(note).err());
+            failure = notes(&ended, quiet.as_ref(), taken.is_cut).iter().find_map(|note| writer.write_line(note).err());
         }
         let (mut log, finished) = writer.finish();
         announce(attempt, &spool, &self.common.uploads, was_silent);
@@ -266,21 +277,15 @@ impl Slotted {
             (Some(error), _) if error.kind() == io::ErrorKind::StorageFull => Outcome::Lost(LossReason::disk_full()),
             (Some(error), _) => Outcome::Lost(format!("could not keep the output: {error}").into()),
             (None, Err(error)) => Outcome::Lost(chain(&error).into()),
-            (None, Ok(ended)) => self.outcome(ended.exit),
+            (None, Ok(ended)) => self.outcome(ended.exit, quiet),
         };
         AttemptResult::new(outcome, duration_ms, log)
     }
 
-    fn outcome(&self, exit: Exit) -> Outcome {
-        match exit {
-            Exit::Code(0) => Outcome::Passed,
-            Exit::Code(_) | Exit::Signal(_) if self.common.layout.is_full() => Outcome::Lost(LossReason::disk_full()),
-            Exit::Code(code) => Outcome::Failed(code),
-            Exit::Signal(signal) => Outcome::Killed(signal),
-            Exit::TimedOut => Outcome::TimedOut,
-            Exit::Cancelled => Outcome::Cancelled,
-            Exit::CouldNotStart(why) => Outcome::CouldNotStart(why),
-        }
+    fn outcome(&self, exit: Exit, quiet: Option<TimeoutReason>) -> Outcome {
+        let outcome = outcome_of(exit, quiet);
+        let is_failure = matches!(outcome, Outcome::Failed(_) | Outcome::Killed(_));
+        if is_failure && self.common.layout.is_full() { Outcome::Lost(LossReason::disk_full()) } else { outcome }
     }
 
     fn check_disk(&self) -> Result<(), Outcome> {
@@ -341,8 +346,20 @@ impl Slotted {
     }
 }
 
+/// Returns the outcome of a command's end. `quiet` is there if the command was cancelled because it printed nothing.
+pub fn outcome_of(exit: Exit, quiet: Option<TimeoutReason>) -> Outcome {
+    match exit {
+        Exit::Code(0) => Outcome::Passed,
+        Exit::Code(code) => Outcome::Failed(code),
+        Exit::Signal(signal) => Outcome::Killed(signal),
+        Exit::TimedOut => Outcome::TimedOut(TimeoutReason::Whole),
+        Exit::Cancelled => quiet.map_or(Outcome::Cancelled, Outcome::TimedOut),
+        Exit::CouldNotStart(why) => Outcome::CouldNotStart(why),
+    }
+}
+
 /// Returns the lines that Surveil itself adds at the end of a log.
-fn notes(ended: &Result<Ended, ProcessError>, is_cut: bool) -> Vec<String> {
+fn notes(ended: &Result<Ended, ProcessError>, quiet: Option<&TimeoutReason>, is_cut: bool) -> Vec<String> {
     let mut notes = Vec::new();
     match ended {
         // If a task is ended for another reason, its running processes are no leftovers.
@@ -354,6 +371,9 @@ fn notes(ended: &Result<Ended, ProcessError>, is_cut: bool) -> Vec<String> {
         }
         Ok(Ended { exit: Exit::TimedOut, duration_ms, .. }) => {
             notes.push(format!("surveil: the task reached its timeout and was ended after {duration_ms} ms"));
+        }
+        Ok(Ended { exit: Exit::Cancelled, .. }) => {
+            notes.extend(quiet.map(|reason| format!("surveil: the task was ended: {reason}")));
         }
         Ok(_) | Err(_) => {}
     }

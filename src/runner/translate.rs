@@ -3,7 +3,7 @@
 use super::assignment::{Assignment, AttemptResult, SourceAhead};
 use super::event::Event;
 use super::routes::Piece;
-use crate::model::reason::LossReason;
+use crate::model::reason::{LossReason, TimeoutReason};
 use crate::model::{
     AttemptId, BranchName, BuildId, CommitId, Label, LogSummary, Moment, Outcome, RepoName, SpawnId, StreamId,
     StreamKind, StreamSummary, TaskName,
@@ -188,7 +188,7 @@ pub(super) fn read_results(line: &[u8]) -> Option<(AttemptId, AttemptResult)> {
         ("passed", ..) => Outcome::Passed,
         ("failed", Some(code), _) => Outcome::Failed(code),
         ("killed", Some(signal), _) => Outcome::Killed(signal),
-        ("timed_out", ..) => Outcome::TimedOut,
+        ("timed_out", _, text) => Outcome::TimedOut(TimeoutReason::reported(reason_code.as_deref(), text)),
         ("cancelled", ..) => Outcome::Cancelled,
         ("could_not_start", _, Some(why)) => Outcome::CouldNotStart(why),
         ("lost", _, Some(why)) => Outcome::Lost(LossReason::reported(reason_code.as_deref(), why)),
@@ -208,7 +208,8 @@ fn wire_results(attempt: AttemptId, report: &AttemptResult) -> FromRunner {
         Outcome::Failed(code) | Outcome::Killed(code) => (Some(*code), None),
         Outcome::CouldNotStart(why) => (None, Some(why.clone())),
         Outcome::Lost(why) => (None, Some(why.to_string())),
-        Outcome::Passed | Outcome::TimedOut | Outcome::Cancelled => (None, None),
+        Outcome::TimedOut(reason) => (None, reason.detail()),
+        Outcome::Passed | Outcome::Cancelled => (None, None),
     };
     FromRunner::Results {
         attempt: attempt.0,
@@ -290,7 +291,8 @@ mod tests {
             Outcome::Passed,
             Outcome::Failed(2),
             Outcome::Killed(9),
-            Outcome::TimedOut,
+            Outcome::TimedOut(TimeoutReason::Whole),
+            Outcome::TimedOut(TimeoutReason::quiet(7)),
             Outcome::Cancelled,
             Outcome::CouldNotStart("no such program".into()),
             Outcome::Lost(LossReason::disk_full()),

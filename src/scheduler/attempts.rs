@@ -129,7 +129,7 @@ impl Scheduler {
             }
             Outcome::Failed(code) => TaskFailure::ExitCode { exit_code: *code },
             Outcome::Killed(signal) => TaskFailure::Signal { signal: *signal },
-            Outcome::TimedOut => TaskFailure::TimedOut,
+            Outcome::TimedOut(_) => TaskFailure::TimedOut,
             Outcome::Cancelled | Outcome::Lost(_) => unreachable!("these are not the task's doing and go elsewhere"),
         };
         let job = self.jobs.get_mut(&id).expect("a lease that is not cancelled has a live job");

@@ -103,7 +103,7 @@ in_both_tiers! {
             lasts += 1;
             drop(std::fs::File::create(&go).unwrap());
         };
-        let progress = ProgressCallbacks { started: None, lasting: Some(&mut lasting) };
+        let progress = ProgressCallbacks { lasting: Some(&mut lasting), ..ProgressCallbacks::default() };
         let (output, never) = (std::fs::File::open("/dev/null").unwrap(), crossbeam_channel::never());
         // Without the call it would reach its timeout.
         let command = slot.shell("while ! [ -e go ]; do sleep 0.01; done");
@@ -117,7 +117,8 @@ in_both_tiers! {
             let output = std::fs::File::options().write(true).open("/dev/null").unwrap();
             let never = crossbeam_channel::never();
             let started = Some(Box::new(move || call.send(()).unwrap()) as Box<dyn FnOnce() + Send>);
-            slot.supervisor.run(&command, output, &never, ProgressCallbacks { started, lasting: None }).unwrap();
+            let progress = ProgressCallbacks { started, ..ProgressCallbacks::default() };
+            slot.supervisor.run(&command, output, &never, progress).unwrap();
             assert_eq!(calls.iter().count(), expected);
         }
     }

@@ -51,7 +51,7 @@ in_both_tiers! {
         let (cancel, cancelled) = bounded(1);
         cancel.send(()).unwrap();
         let command = slot.shell("touch was-here");
-        let progress = ProgressCallbacks { started: Some(Box::new(|| panic!("started"))), lasting: None };
+        let progress = ProgressCallbacks { started: Some(Box::new(|| panic!("started"))), ..ProgressCallbacks::default() };
         let output = std::fs::File::options().write(true).open("/dev/null").unwrap();
         let ended = slot.supervisor.run(&command, output, &cancelled, progress).unwrap();
         assert_eq!((ended.exit, ended.duration_ms), (Exit::Cancelled, 0));
@@ -121,7 +121,7 @@ in_both_tiers! {
                     teller.send(()).unwrap();
                 }
             });
-            let progress = ProgressCallbacks { started: Some(started), lasting: None };
+            let progress = ProgressCallbacks { started: Some(started), ..ProgressCallbacks::default() };
             let ended = slot.supervisor.run(&command, output, &cancelled, progress);
             assert!(matches!(ended.unwrap().exit, Exit::Code(0) | Exit::Cancelled));
             let (ended, _) = slot.run(&slot.program(&["true"]));

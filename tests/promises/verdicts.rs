@@ -114,7 +114,7 @@ impl Page {
     fn bears_out(&self, ending: &Ending, terms: &Terms) -> bool {
         match (ending, &self.last) {
             (Ending::Passed, last) => *last == Some(Outcome::Passed),
-            (Ending::Failed, Some(Outcome::Failed(_) | Outcome::Killed(_) | Outcome::TimedOut)) => true,
+            (Ending::Failed, Some(Outcome::Failed(_) | Outcome::Killed(_) | Outcome::TimedOut(_))) => true,
             (Ending::Failed, _) => false,
             (Ending::Errored(reason), _) => match **reason {
                 ErrorReason::GivenUp { .. } | ErrorReason::NeverStarted { .. } => self.losses >= terms.max_losses,

@@ -1,6 +1,7 @@
 //! Faults, and what people do meanwhile. Each world picks a few kinds, so that some worlds see one kind often
 //! and some see many kinds together.
 
+use surveil::model::reason::TimeoutReason;
 use surveil::model::{AttemptId, BuildId, CommitId, JobId, Outcome, RefName};
 
 use crate::dispatcher::{Input, Question};
@@ -297,7 +298,7 @@ impl World {
             0..12 => Outcome::Passed,
             12..15 => Outcome::Failed(1),
             15 => Outcome::Killed(9),
-            16 => Outcome::TimedOut,
+            16 => Outcome::TimedOut(TimeoutReason::Whole),
             17 => Outcome::CouldNotStart("no such program".into()),
             _ if self.is_calm => Outcome::Passed,
             _ => Outcome::Lost("the disk was full".into()),

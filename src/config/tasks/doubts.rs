@@ -19,6 +19,19 @@ const OF_THE_MACHINE: [&str; 3] = ["os=", "arch=", "hostname="];
 pub(super) fn look_at(tasks: &[PlacedTask], found: &mut Findings) {
     look_at_kept(tasks, found);
     look_at_products(tasks, found);
+    look_at_times(tasks, found);
+}
+
+/// A limit that another one is always reached before has no effect.
+fn look_at_times(tasks: &[PlacedTask], found: &mut Findings) {
+    for task in tasks {
+        let recipe = &task.spec.recipe;
+        if recipe.quiet_timeout_ms.is_some_and(|quiet_ms| quiet_ms >= recipe.timeout_ms) {
+            let message = format!("`quiet_timeout` of `{}` has no effect: `timeout` is not longer", task.spec.name);
+            let help = "write a shorter `quiet_timeout`, or a longer `timeout` (without one it is one hour)";
+            found.warning(Mistake::new(task.name_place.clone(), message, help));
+        }
+    }
 }
 
 /// A kept path is removed by each task that takes a turn in the same work tree and does not keep it.

@@ -11,6 +11,7 @@ mod history;
 mod loss;
 mod order;
 mod status;
+mod timeout;
 
 pub use choice::ChangeReason;
 pub use ending::{CancelReason, ErrorReason, LeftOutReason, LostWith, MissingFit, SkipReason, TaskFailure};
@@ -18,6 +19,7 @@ pub use history::{DecisionKind, HistoryEntry, Quarantine};
 pub use loss::{LossReason, PlacementReason};
 pub use order::{CloseReason, OrderDone, RefusalReason};
 pub use status::{AttemptStatus, Concern, FirstInLine, JobStatus, Notice};
+pub use timeout::TimeoutReason;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

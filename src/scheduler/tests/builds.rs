@@ -1,6 +1,7 @@
 //! Stories of builds: announced, executed in the order of their needs, tried again, cancelled, run again.
 
 use super::*;
+use crate::model::reason::TimeoutReason;
 
 #[test]
 fn a_commit_goes_from_observed_to_passed() {
@@ -154,7 +155,7 @@ fn a_failed_attempt_is_tried_again_as_often_as_the_task_says() {
         vec![TaskSpec { placement: Placement { retries: 1, ..Placement::default() }, ..task("test") }],
     );
     assert_eq!(
-        story.finish(1, 1, Outcome::TimedOut),
+        story.finish(1, 1, Outcome::TimedOut(TimeoutReason::Whole)),
         ["a1 timed_out", "j1 queued", "> s1 recorded a1", "j1 leased to r1 as a2 (number 2)", "> s1 lease a2"]
     );
     assert_eq!(story.finish(1, 2, Outcome::Failed(1)), ["a2 failed", "j1 failed", "b1 failed", "> s1 recorded a2"]);

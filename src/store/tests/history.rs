@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::values::{attempt, commit_id};
 use super::{MakePlace, Place};
-use crate::model::reason::{DecisionKind, PlacementReason, RecordedReason};
+use crate::model::reason::{DecisionKind, PlacementReason, RecordedReason, TimeoutReason};
 use crate::model::tests::reasons as samples;
 use crate::model::*;
 use crate::store::Store;
@@ -100,7 +100,8 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         Just(Outcome::Passed),
         any::<i32>().prop_map(Outcome::Failed),
         any::<i32>().prop_map(Outcome::Killed),
-        Just(Outcome::TimedOut),
+        Just(Outcome::TimedOut(TimeoutReason::Whole)),
+        Just(Outcome::TimedOut(TimeoutReason::quiet(600_000))),
         Just(Outcome::Cancelled),
         text().prop_map(Outcome::CouldNotStart),
         reason(samples::losses()).prop_map(Outcome::Lost),

@@ -288,6 +288,35 @@ fn a_task_that_takes_too_long_is_ended_with_all_it_started() {
 }
 
 #[test]
+fn a_task_that_prints_nothing_for_its_quiet_time_is_ended_and_says_so_on_a_runner_and_by_hand() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let commit = repository.commit_tasks(
+        "[task.hangs]\nquiet_timeout = '400ms'\nrun = 'echo begun; sleep 1000'\n\
+         [task.talks]\nquiet_timeout = '30s'\nrun = 'echo done'\n",
+    );
+    let _roles = world.roles(&[&repository]);
+
+    let build = world.expect(&commit, "failed");
+    assert_eq!(job(&build, "talks").state, "passed");
+    let attempt = &job(&build, "hangs").attempts[0];
+    assert_eq!(
+        (attempt.outcome.as_deref(), attempt.reason_code.as_deref()),
+        (Some("timed_out"), Some("quiet_timeout"))
+    );
+    assert_eq!(attempt.detail.as_deref(), Some("it printed nothing for 400 ms"));
+    let log = world.log_of(&build, "hangs");
+    assert_eq!(log, "begun\nsurveil: the task was ended: it printed nothing for 400 ms\n");
+    let shown = world.surveil(&["show", "latest"]).ok();
+    assert!(shown.contains("timed out (it printed nothing for 400 ms)"), "{shown}");
+    let by_hand = world.surveil_in(&repository.path, &["run"]).with_code(1);
+    assert!(
+        by_hand.contains("hangs: timed out after") && by_hand.contains("(it printed nothing for 400 ms)"),
+        "{by_hand}"
+    );
+}
+
+#[test]
 fn without_a_task_file_each_executable_file_in_tasks_is_a_task() {
     let world = World::new();
     let repository = world.repository("app");

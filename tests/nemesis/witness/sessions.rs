@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use serde_json::Value;
-use surveil::model::reason::LossReason;
+use surveil::model::reason::{LossReason, TimeoutReason};
 use surveil::model::{
     AttemptId, Build, BuildId, BuildSource, Incarnation, Isolation, Job, JobId, LogSummary, Outcome, RefName, RepoName,
     RunnerName, SessionId, Trigger,
@@ -241,7 +241,7 @@ fn outcome(frame: &Frame) -> Outcome {
         "passed" => Outcome::Passed,
         "failed" => Outcome::Failed(code()),
         "killed" => Outcome::Killed(code()),
-        "timed_out" => Outcome::TimedOut,
+        "timed_out" => Outcome::TimedOut(TimeoutReason::Whole),
         "cancelled" => Outcome::Cancelled,
         "could_not_start" => Outcome::CouldNotStart(reason()),
         "lost" => Outcome::Lost(LossReason::reported(frame.text("reason_code"), reason())),

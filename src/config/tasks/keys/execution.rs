@@ -54,15 +54,16 @@ fn read_variable(variable: &TableEntry<'_, '_>) -> Result<(String, String), Mist
     Ok((name.to_owned(), text.to_owned()))
 }
 
-pub(super) fn read_timeout(entry: &TableEntry<'_, '_>) -> Result<u64, Mistake> {
-    let help = "write numbers with units (d, h, m, s, ms), such as `timeout = \"1h30m\"`";
+pub(super) fn read_timeout(entry: &TableEntry<'_, '_>, without: &str) -> Result<u64, Mistake> {
+    let key = entry.key;
+    let help = &format!("write numbers with units (d, h, m, s, ms), such as `{key} = \"1h30m\"`");
     let text = entry.text(help)?;
     match quantity::duration_ms(text) {
         None => Err(entry.wrong(format!("{} is not a duration", quote(text)), help)),
-        Some(0) => Err(entry.wrong("`timeout` must be more than 0", "leave it out for the default of one hour")),
+        Some(0) => Err(entry.wrong(format!("`{key}` must be more than 0"), format!("leave it out for {without}"))),
         Some(ms) if ms > MAX_TIMEOUT_MS => {
             let days = MAX_TIMEOUT_MS / (24 * 60 * 60 * 1000);
-            Err(entry.wrong(format!("`timeout` must be at most {days} days"), help))
+            Err(entry.wrong(format!("`{key}` must be at most {days} days"), help))
         }
         Some(ms) => Ok(ms),
     }

@@ -128,7 +128,19 @@ pub(super) static KEYS: &[Key] = &[
         row: r#"duration | `"1h"` | the longest that one attempt may take"#,
         schema: r#"{"type": "string", "pattern": "^([0-9]+(d|h|m|s|ms))+$"}"#,
         aliases: &["timeout_minutes", "timeout_in_minutes", "time_limit"],
-        read: |entry, draft| execution::read_timeout(entry).map(|ms| draft.recipe.timeout_ms = ms),
+        read: |entry, draft| {
+            execution::read_timeout(entry, "the default of one hour").map(|ms| draft.recipe.timeout_ms = ms)
+        },
+        ..Key::USUAL
+    },
+    Key {
+        name: "quiet_timeout",
+        row: "duration | none | the longest that one attempt may go on without printing anything",
+        schema: r#"{"type": "string", "pattern": "^([0-9]+(d|h|m|s|ms))+$"}"#,
+        aliases: &["no_output_timeout", "idle_timeout", "silence_timeout", "output_timeout"],
+        read: |entry, draft| {
+            execution::read_timeout(entry, "no such limit").map(|ms| draft.recipe.quiet_timeout_ms = Some(ms))
+        },
         ..Key::USUAL
     },
     Key {

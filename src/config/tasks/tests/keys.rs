@@ -210,3 +210,20 @@ fn a_task_starts_below_the_root_of_the_repository() {
     assert_eq!(labels, ["a", "can=dir", "zoo"], "runners that would start it elsewhere do not get it");
     assert_eq!((task(".").recipe.dir.as_deref(), task("./").placement.labels.len()), (None, 2));
 }
+
+#[test]
+fn a_quiet_time_is_a_duration_shorter_than_the_timeout() {
+    assert!(line_error("quiet_timeout = '0s'").starts_with("17: `quiet_timeout` must be more than 0\n"));
+    assert!(line_error("quiet_timeout = '0s'").ends_with("= help: leave it out for no such limit"));
+    assert!(line_error("quiet_timeout = '31d'").starts_with("17: `quiet_timeout` must be at most 30 days\n"));
+    assert!(line_error("quiet_timeout = 'x'").contains("such as `quiet_timeout = \"1h30m\"`"));
+    let task = &parse("[task.a]\nrun = 'x'\nquiet_timeout = '10m'")[0];
+    assert_eq!(task.recipe.quiet_timeout_ms, Some(600_000));
+    assert_eq!(task.placement.labels.iter().map(Label::as_str).collect::<Vec<_>>(), ["can=quiet_timeout"]);
+    let found = warnings("[task.a]\nrun = 'x'\nquiet_timeout = '1h'");
+    assert!(
+        found[0].starts_with("f:1:7: `quiet_timeout` of `a` has no effect: `timeout` is not longer\n"),
+        "{found:?}"
+    );
+    assert_eq!(warnings("[task.a]\nrun = 'x'\ntimeout = '2h'\nquiet_timeout = '1h'"), Vec::<String>::new());
+}

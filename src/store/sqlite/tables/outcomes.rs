@@ -7,6 +7,7 @@ use rusqlite::{CachedStatement, Connection, Row, params};
 
 use super::read_all;
 use super::specs::Tasks;
+use crate::model::reason::TimeoutReason;
 use crate::model::{AttemptId, LogSummary, Outcome, RepoName, RunnerId, Snapshot, TaskName, WallTime};
 use crate::store::sqlite::checksum::Checksum;
 use crate::store::sqlite::failure::{Fault, one_row};
@@ -34,7 +35,12 @@ impl Columns {
             Outcome::Passed => (PASSED, None, None),
             Outcome::Failed(code) => (FAILED, Some(*code), None),
             Outcome::Killed(signal) => (KILLED, Some(*signal), None),
-            Outcome::TimedOut => (TIMED_OUT, None, None),
+            // As it was written before there were others.
+            Outcome::TimedOut(TimeoutReason::Whole) => (TIMED_OUT, None, None),
+            Outcome::TimedOut(reason) => {
+                let (detail, reason) = reason_columns(reason);
+                return Self { number: TIMED_OUT, code: None, detail: Some(detail), reason };
+            }
             Outcome::Cancelled => (CANCELLED, None, None),
             Outcome::CouldNotStart(why) => (COULD_NOT_START, None, Some(why.clone())),
             Outcome::Lost(reason) => {
@@ -57,7 +63,10 @@ impl Columns {
             PASSED => Outcome::Passed,
             FAILED => Outcome::Failed(code()?),
             KILLED => Outcome::Killed(code()?),
-            TIMED_OUT => Outcome::TimedOut,
+            TIMED_OUT => Outcome::TimedOut(match &self.detail {
+                None => TimeoutReason::Whole,
+                Some(text) => reason(text.clone(), self.reason.as_deref()),
+            }),
             CANCELLED => Outcome::Cancelled,
             COULD_NOT_START => Outcome::CouldNotStart(why()?),
             LOST => Outcome::Lost(reason(why()?, self.reason.as_deref())),
