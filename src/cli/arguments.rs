@@ -7,7 +7,7 @@ use clap::{CommandFactory, Parser};
 use super::logging::Verbosity;
 use super::{
     backup, check, completions, control, dispatcher, execute, init, logs, manual, observer, runner, runners, show,
-    status, up, watch, why,
+    status, submit, up, watch, why,
 };
 
 const EXAMPLES: &str = "\
@@ -85,6 +85,7 @@ pub(crate) enum Subcommand {
     Watch(watch::WatchFlags),
     Logs(logs::LogsFlags),
     Why(why::WhyFlags),
+    Submit(submit::SubmitFlags),
     Cancel(control::CancelFlags),
     Rerun(control::RerunFlags),
     Runners(runners::RunnersFlags),

@@ -22,6 +22,7 @@ mod logs;
 mod runners;
 mod show;
 mod status;
+mod submit;
 mod watch;
 mod why;
 
@@ -48,6 +49,7 @@ mod report;
 mod run_place;
 mod session;
 mod stored;
+mod submission;
 mod table;
 mod typed_place;
 
@@ -128,6 +130,7 @@ fn perform(arguments: Arguments) -> Result<ExitCode, CliError> {
         Subcommand::Watch(flags) => watch::run(&flags, out),
         Subcommand::Logs(flags) => logs::run(flags, &mut out),
         Subcommand::Why(flags) => why::run(flags, &mut out),
+        Subcommand::Submit(flags) => submit::run(&flags, out),
         Subcommand::Cancel(flags) => control::cancel(&flags, &mut out),
         Subcommand::Rerun(flags) => control::rerun(&flags, &mut out),
         Subcommand::Runners(flags) => runners::run(&flags, &mut out),

@@ -115,6 +115,14 @@ impl Session {
         write_frame(&self.stream, &Frame::new(message)).map_err(disconnected)
     }
 
+    /// Sends a message with its payload. If the dispatcher has ended the session meanwhile, returns its reason.
+    pub(crate) fn send_frame(&mut self, frame: &Frame) -> Result<(), CliError> {
+        write_frame(&self.stream, frame).map_err(|error| match self.next_piece() {
+            Err(refused @ CliError::Refused(_)) => refused,
+            _ => disconnected(error),
+        })
+    }
+
     /// Returns the next message that does not answer a ping, with all of its pieces. A refusal is an error.
     pub(crate) fn next(&mut self) -> Result<ToOperator, CliError> {
         let mut whole = self.next_piece()?;

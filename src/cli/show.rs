@@ -50,9 +50,7 @@ pub(crate) fn run(flags: ShowFlags, out: &mut Output) -> Result<ExitCode, CliErr
     if flags.wait {
         // The exit code is the verdict, whether anybody reads the report or not.
         out.outlive_reader();
-        if report.finished_ms.is_none() {
-            report = flags.operator.persist(session, |session| finished(&flags.operator, session, &report))?;
-        }
+        report = until_finished(&flags.operator, report)?;
     }
     if let Some(task) = task {
         only(&mut report, &task)?;
@@ -113,6 +111,14 @@ fn only(report: &mut BuildReport, task: &str) -> Result<(), CliError> {
 pub(crate) fn build_named(session: &mut Session, typed: &str) -> Result<BuildReport, CliError> {
     let answer = session.ask(&FromOperator::Show { build: typed.to_owned(), repo: None, branch: None })?;
     if let ToOperator::Build(report) = answer { Ok(*report) } else { Err(CliError::Unexpected("`show`")) }
+}
+
+/// Waits until the build has its verdict, over all restarts of the dispatcher.
+pub(crate) fn until_finished(operator: &DispatchFlags, known: BuildReport) -> Result<BuildReport, CliError> {
+    if known.finished_ms.is_some() {
+        return Ok(known);
+    }
+    operator.persist(operator.connect()?, |session| finished(operator, session, &known))
 }
 
 /// Waits until the build has its verdict. `known` is an earlier report of it, maybe of before the dispatcher restarted.

@@ -38,15 +38,21 @@ pub(crate) fn tree_root(typed: &Path, what: &str) -> Result<PathBuf, CliError> {
     Ok(root.to_owned())
 }
 
+/// Returns the repository that a directory is in. A directory outside of any repository is an error.
+pub(crate) fn known_place(typed: &Path) -> Result<RepositoryPlace, CliError> {
+    place_of(typed).ok_or_else(|| {
+        let shown = typed.canonicalize().unwrap_or_else(|_| typed.to_owned());
+        let text =
+            format!("{} is no git repository, and in none: name one, or make one with `git init`", shown.display());
+        CliError::Usage(text)
+    })
+}
+
 /// Returns the path of the repository that a directory is in, to open it, and says so as `what` does of the repository
 /// if that is another directory. `None` if the path is the repository itself.
 pub(crate) fn holder(typed: &Path, what: &str, tell: impl FnOnce(&str)) -> Result<Option<PathBuf>, CliError> {
     let shown = typed.canonicalize().unwrap_or_else(|_| typed.to_owned());
-    let Some(place) = place_of(typed) else {
-        let text =
-            format!("{} is no git repository, and in none: name one, or make one with `git init`", shown.display());
-        return Err(CliError::Usage(text));
-    };
+    let place = known_place(typed)?;
     if shown == place.location() {
         return Ok(None);
     }

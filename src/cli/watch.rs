@@ -51,9 +51,29 @@ pub(crate) fn build(operator: &DispatchFlags, named: &BuildFlags, mut out: Outpu
     let mut session = operator.connect()?;
     let (NamedBuild { build, .. }, found) = named.resolve_quietly(&mut session)?;
     let known = found.map_or_else(|| build_named(&mut session, &build), Ok)?;
+    follow(operator, session, &known, Hints::of(operator), out)
+}
+
+/// Shows what happens to a known build until it is finished.
+pub(crate) fn until_finished(
+    operator: &DispatchFlags,
+    known: &BuildReport,
+    hints: Hints,
+    out: Output,
+) -> Result<ExitCode, CliError> {
+    follow(operator, operator.connect()?, known, hints, out)
+}
+
+fn follow(
+    operator: &DispatchFlags,
+    session: Session,
+    known: &BuildReport,
+    hints: Hints,
+    out: Output,
+) -> Result<ExitCode, CliError> {
     let mut watched = Watched { operator, progress: Progress::default(), display: Display::new(out) };
-    watched.display.hints(Hints::of(operator));
-    let finished = operator.persist(session, |session| watched.follow(session, &known));
+    watched.display.hints(hints);
+    let finished = operator.persist(session, |session| watched.follow(session, known));
     watched.display.clear();
     ExitCode::of_build(&finished?).ok_or(CliError::Unexpected("`watch`"))
 }

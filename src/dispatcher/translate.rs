@@ -38,7 +38,7 @@ pub(crate) fn commit(text: &str) -> Result<CommitId, Refusal> {
 }
 
 /// Returns the ref of an announcement: the branch, or the one with this full name.
-fn reference(head: &str, full: Option<&str>) -> Result<RefName, Refusal> {
+pub(crate) fn reference(head: &str, full: Option<&str>) -> Result<RefName, Refusal> {
     let Some(full) = full else { return branch(head).map(RefName::of_branch) };
     if let Some(head) = full.strip_prefix("refs/heads/") {
         return branch(head).map(RefName::of_branch);
@@ -126,7 +126,7 @@ pub(crate) fn build_source(message: FromObserver) -> Result<BuildSource, Refusal
     })
 }
 
-fn cut(mut text: String) -> String {
+pub(crate) fn cut(mut text: String) -> String {
     text.truncate(text.floor_char_boundary(MAX_SENTENCE_BYTES));
     text
 }

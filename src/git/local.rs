@@ -1,7 +1,7 @@
 //! The repository in which a person types a command: found from any directory in it, and only ever read. It tells what
 //! a name means there (`HEAD~1`, `main`), and how the work tree differs from its commit. Called by commands alone.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use git2::{ErrorCode, Repository, Status, StatusOptions};
 
@@ -9,7 +9,7 @@ use super::discovery::RepositoryPlace;
 use super::error::GitError;
 use super::objects::commit_id;
 use super::program;
-use crate::model::CommitId;
+use crate::model::{CommitId, RefName};
 
 /// A person's own repository.
 pub struct Local {
@@ -25,6 +25,14 @@ pub struct Difference {
     /// A directory without a tracked file counts as one.
     pub untracked: usize,
     pub ignored: usize,
+}
+
+/// A commit that a person has named, and the ref that the name stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedCommit {
+    pub commit: CommitId,
+    /// `None` for a name that is no ref, such as the beginning of an id or `HEAD~1`, and for a detached HEAD.
+    pub reference: Option<RefName>,
 }
 
 impl Local {
@@ -103,6 +111,24 @@ impl Local {
         self.resolve(revision)?.ok_or_else(none)
     }
 
+    /// Like [`Self::commit`], with the full name of the ref that is named. `HEAD` stands for its branch.
+    pub fn named(&self, revision: &str) -> Result<NamedCommit, GitError> {
+        let commit = self.commit(revision)?;
+        let name = match &self.repository {
+            Some(repository) => {
+                let found = repository.revparse_ext(revision).ok().and_then(|(_, reference)| reference);
+                found.and_then(|reference| reference.name().ok().map(str::to_owned))
+            }
+            None => {
+                let arguments = ["rev-parse", "--symbolic-full-name", "--end-of-options", revision];
+                let said = program::read(&self.git_dir(), &arguments)?.unwrap_or_default();
+                Some(String::from_utf8_lossy(&said).trim_end().to_owned())
+            }
+        };
+        let reference = name.filter(|name| name.starts_with("refs/")).map(|name| RefName::new(&name));
+        Ok(NamedCommit { commit, reference })
+    }
+
     /// Returns how the work tree differs from HEAD's commit; `None` if that cannot be told.
     #[must_use]
     pub fn difference(&self) -> Option<Difference> {
@@ -126,12 +152,16 @@ impl Local {
     }
 
     fn resolve_by_program(&self, revision: &str) -> Result<Option<CommitId>, GitError> {
+        let wanted = format!("{revision}^{{commit}}");
+        let arguments = ["rev-parse", "--verify", "--quiet", "--end-of-options", &wanted];
+        let said = program::read(&self.git_dir(), &arguments)?;
+        Ok(said.and_then(|id| String::from_utf8_lossy(&id).trim_end().parse().ok()))
+    }
+
+    fn git_dir(&self) -> PathBuf {
         let location = self.place.location();
         let inner = location.join(".git");
-        let git_dir = if inner.exists() { inner } else { location.to_owned() };
-        let wanted = format!("{revision}^{{commit}}");
-        let said = program::read(&git_dir, &["rev-parse", "--verify", "--quiet", "--end-of-options", &wanted])?;
-        Ok(said.and_then(|id| String::from_utf8_lossy(&id).trim_end().parse().ok()))
+        if inner.exists() { inner } else { location.to_owned() }
     }
 }
 
@@ -167,6 +197,36 @@ mod tests {
         }
         assert!(local.commit("nosuch").unwrap_err().to_string().contains("has no commit `nosuch`"));
         assert!(Local::discover(Path::new("/")).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_name_stands_for_the_ref_that_git_takes_it_for() {
+        let repo = Repo::new();
+        let first = repo.write("a", "1").commit("first");
+        let second = repo.write("a", "2").commit("second");
+        repo.git(&["tag", "-a", "v1", "-m", "x", &first.to_string()]);
+        repo.git(&["branch", "release/1", &first.to_string()]);
+        let local = Local::discover(repo.path()).unwrap().unwrap();
+        let named = |name: &str| {
+            let NamedCommit { commit, reference } = local.named(name).unwrap();
+            (commit, reference.map(|reference| reference.to_string()).unwrap_or_default())
+        };
+        let id = first.to_string();
+        for (name, commit, reference) in [
+            ("HEAD", second, "refs/heads/main"),
+            ("main", second, "refs/heads/main"),
+            ("refs/heads/main", second, "refs/heads/main"),
+            ("heads/release/1", first, "refs/heads/release/1"),
+            ("v1", first, "refs/tags/v1"),
+            ("HEAD~1", first, ""),
+            ("v1^{commit}", first, ""),
+            (&id[..8], first, ""),
+        ] {
+            assert_eq!(named(name), (commit, reference.to_owned()), "{name}");
+        }
+        repo.git(&["checkout", "--quiet", "--detach"]);
+        assert_eq!(named("HEAD"), (second, String::new()));
+        assert!(local.named("nosuch").is_err());
     }
 
     /// Sabotage tried: ignored files are left out.

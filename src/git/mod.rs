@@ -45,7 +45,7 @@ pub use commit_text::CommitText;
 pub use credentials::without_secrets;
 pub use discovery::RepositoryPlace;
 pub use error::GitError;
-pub use local::{Difference, Local};
+pub use local::{Difference, Local, NamedCommit};
 pub use local_env::is_local_variable;
 #[cfg(any(test, fuzzing))]
 pub(crate) use objects::{EntryKind, Objects, entries};

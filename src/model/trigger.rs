@@ -31,6 +31,12 @@ impl RefName {
         Self(format!("{BRANCHES}{branch}").into())
     }
 
+    /// The name that stands for a commit that no ref was named for: `HEAD`, as git calls a detached one.
+    #[must_use]
+    pub fn detached() -> Self {
+        Self::new("HEAD")
+    }
+
     /// The full name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

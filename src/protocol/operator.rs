@@ -65,6 +65,15 @@ pub enum FromOperator {
     Resume { runner: String },
     /// Asks for a `build` for every build that changes from now on, until the session ends.
     Watch,
+    /// Asks of which of these commits the dispatcher has the source, and how large a file of a commit may be. At most
+    /// [`super::limits::MAX_HAVES`] count. Answer: `haves`.
+    Haves { repo: String, commits: Vec<String> },
+    /// Carries a piece of a pack, for the `submit` that follows the last piece: `bytes` raw bytes follow this line. No
+    /// answer of its own.
+    Pack { repo: String, last: bool, bytes: u64 },
+    /// Asks for a build of a commit. The pack before has its source, or the dispatcher has it already. Answer:
+    /// `submitted` or `need_source`.
+    Submit(Box<SubmitOrder>),
     /// Shows that an operator that waits is alive, every `ping_interval_ms`. Answer: `ack`.
     Ping,
 }
@@ -100,6 +109,39 @@ impl LogQuestion {
             times: false,
         }
     }
+}
+
+/// The fields of `submit`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubmitOrder {
+    /// 32 hexadecimal digits, drawn at random. The same order with the same id makes no second build.
+    pub id: String,
+    /// The kind of the trigger, `manual` by default.
+    #[serde(default = "manual", skip_serializing_if = "is_manual")]
+    pub trigger: String,
+    pub repo: String,
+    /// The place of the repository, as an observer tells it. It is kept if no place of the repository is known.
+    pub source: String,
+    /// The full name of the ref that the build is for; absent for a commit that no ref stands for.
+    #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    pub commit: String,
+    /// The tasks to run, with those that they need. Empty, the default, stands for all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<String>,
+    #[serde(default)]
+    pub subject: String,
+    #[serde(default)]
+    pub author: String,
+}
+
+/// The trigger of an order that names none.
+fn manual() -> String {
+    "manual".to_owned()
+}
+
+fn is_manual(trigger: &String) -> bool {
+    trigger == "manual"
 }
 
 /// Dispatcher to operator.
@@ -139,6 +181,19 @@ pub enum ToOperator {
     },
     /// Confirms that the order is durable.
     Ok { text: String },
+    /// Answers `haves`: those of the commits that the dispatcher has.
+    Haves {
+        repo: String,
+        commits: Vec<String>,
+        /// The most bytes of a file in a commit that is built; absent for no limit.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        max_file: Option<u64>,
+    },
+    /// Answers `submit`: this build is durable, made now or when the order came first.
+    Submitted { build: u64 },
+    /// Answers `submit`: asks for a pack of the whole commit, then the same `submit` again. The dispatcher lacks
+    /// objects of it.
+    NeedSource { repo: String, commit: String },
     /// Answers `ping`.
     Ack,
     /// Refuses a message, or ends the session.

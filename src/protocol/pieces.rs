@@ -194,9 +194,14 @@ impl ToOperator {
             Self::Build(report) => all(*report, max, |piece| Self::Build(Box::new(piece))),
             Self::Why(report) => all(report, max, Self::Why),
             Self::Runners(report) => all(report, max, Self::Runners),
-            other @ (Self::Log { .. } | Self::LogEnd { .. } | Self::Ok { .. } | Self::Ack | Self::Error(_)) => {
-                vec![other]
-            }
+            other @ (Self::Log { .. }
+            | Self::LogEnd { .. }
+            | Self::Ok { .. }
+            | Self::Haves { .. }
+            | Self::Submitted { .. }
+            | Self::NeedSource { .. }
+            | Self::Ack
+            | Self::Error(_)) => vec![other],
         }
     }
 
@@ -220,7 +225,14 @@ impl ToOperator {
             Self::Build(report) => report.more,
             Self::Why(report) => report.more,
             Self::Runners(report) => report.more,
-            Self::Log { .. } | Self::LogEnd { .. } | Self::Ok { .. } | Self::Ack | Self::Error(_) => false,
+            Self::Log { .. }
+            | Self::LogEnd { .. }
+            | Self::Ok { .. }
+            | Self::Haves { .. }
+            | Self::Submitted { .. }
+            | Self::NeedSource { .. }
+            | Self::Ack
+            | Self::Error(_) => false,
         }
     }
 }

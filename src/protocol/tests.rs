@@ -95,6 +95,9 @@ vocabulary!(
     Self::Drain { .. } => "drain",
     Self::Resume { .. } => "resume",
     Self::Watch => "watch",
+    Self::Haves { .. } => "haves",
+    Self::Pack { .. } => "pack",
+    Self::Submit(_) => "submit",
     Self::Ping => "ping",
 );
 vocabulary!(
@@ -106,6 +109,9 @@ vocabulary!(
     Self::Log { .. } => "log",
     Self::LogEnd { .. } => "log_end",
     Self::Ok { .. } => "ok",
+    Self::Haves { .. } => "haves",
+    Self::Submitted { .. } => "submitted",
+    Self::NeedSource { .. } => "need_source",
     Self::Ack => "ack",
     Self::Error(_) => "error",
 );

@@ -18,6 +18,9 @@ pub enum Event {
     CommitObserved { request: RequestId, source: Box<BuildSource>, plan: Result<Plan, String>, seen: Option<u64> },
     /// An observer announced that a ref is gone. `seen` is as in `CommitObserved`.
     RefGone { request: RequestId, repo: RepoName, reference: RefName, before: CommitId, seen: Option<u64> },
+    /// An operator asked for a build of a commit whose source is in the mirror. `plan` is as in `CommitObserved`.
+    /// `earlier` is the build that the same request has made before, as the store knows it.
+    BuildAsked { request: RequestId, source: Box<BuildSource>, plan: Result<Plan, String>, earlier: Option<BuildId> },
     /// A runner registered on a session.
     RunnerJoined(RunnerJoined),
     /// A runner sent `ping`, which renews the leases of the attempts that it holds.

@@ -17,6 +17,9 @@ impl Scheduler {
             Event::RefGone { request, repo, reference, before, seen } => {
                 self.drop_ref(&mut turn, request, (repo, reference), before, seen);
             }
+            Event::BuildAsked { request, source, plan, earlier } => {
+                self.accept_request(&mut turn, request, *source, plan, earlier);
+            }
             Event::RunnerJoined(joined) => self.join_runner(&mut turn, joined),
             Event::RunnerPinged { session, holding } => self.renew(&mut turn, session, &holding),
             Event::RunnerHeard { session } => self.hear(now, session),

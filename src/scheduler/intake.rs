@@ -42,6 +42,20 @@ impl Scheduler {
         turn.reply(request, Reply::Accepted { build, moves: number });
     }
 
+    /// Makes the build that an operator asked for, unless the same request has made one before. Moves no head.
+    pub(super) fn accept_request(
+        &mut self,
+        turn: &mut Turn,
+        request: RequestId,
+        source: BuildSource,
+        plan: Result<Plan, String>,
+        earlier: Option<BuildId>,
+    ) {
+        let moves = self.moves(&source.repo);
+        let build = earlier.unwrap_or_else(|| self.add_build(turn, source, plan));
+        turn.reply(request, Reply::Accepted { build: Some(build), moves });
+    }
+
     /// Whether an announcement was made before its observer knew of the last move of the ref. The ref may have
     /// come back to the same head since, so that the heads alone do not show it. An observer of an earlier version says
     /// nothing about what it has seen, and then only the heads decide.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::error::StoreError;
 use crate::model::{
-    Attempt, AttemptId, Build, BuildId, CommitId, Decision, Job, Outcome, RefName, RepoName, Runner, TaskName,
-    TaskSpec, Trust, WallTime, WholeBuild,
+    Attempt, AttemptId, Build, BuildId, BuildSource, CommitId, Decision, Job, Outcome, RefName, RepoName, Runner,
+    TaskName, TaskSpec, Trust, WallTime, WholeBuild,
 };
 
 /// Opens readers of one store. Cheap to clone: everybody who reads gets one.
@@ -47,6 +47,9 @@ pub trait Reader: Debug + Send {
 
     /// Returns the newest finished builds of one repository or of all, newest first.
     fn finished_builds(&self, repo: Option<&str>, limit: u32) -> Result<Vec<Build>, StoreError>;
+
+    /// Returns the build that this trigger has made of this commit, if it has made one.
+    fn build_of(&self, source: &BuildSource) -> Result<Option<BuildId>, StoreError>;
 
     /// Returns one build, without its jobs.
     fn build(&self, id: BuildId) -> Result<Option<Build>, StoreError>;

@@ -14,6 +14,7 @@ mod runners;
 mod sources;
 mod stored;
 mod subdirectories;
+mod submitting;
 mod tasks;
 mod telling;
 mod three_shells;

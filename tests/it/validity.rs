@@ -84,12 +84,14 @@ impl State {
         match message {
             "hello" => self == Self::Opening,
             "register" => self == Self::Welcomed,
-            "pack" | "dispatch" | "gone" => self == Self::Informed,
+            "pack" => matches!(self, Self::Informed | Self::Operating),
+            "dispatch" | "gone" => self == Self::Informed,
             // Nothing was asked for in any of these states.
             "supply" => false,
             "ping" => !matches!(self, Self::Opening | Self::Welcomed),
             "source" | "started" | "log" | "results" | "draining" => self == Self::Registered,
-            "status" | "show" | "why" | "runners" | "logs" | "cancel" | "rerun" | "drain" | "resume" | "watch" => {
+            "status" | "show" | "why" | "runners" | "logs" | "cancel" | "rerun" | "drain" | "resume" | "watch"
+            | "haves" | "submit" => {
                 matches!(self, Self::Observing | Self::Informed | Self::Operating)
             }
             other => panic!("the table names `{other}`: say here when it is allowed"),
@@ -103,7 +105,9 @@ fn answer(role: &str, message: &str) -> Outcome {
         ("runner", "ping") | ("observer" | "operator", "ping") => Outcome::Taken(Some("ack")),
         ("runner", "register") => Outcome::Taken(Some("registered")),
         ("runner", "source" | "started" | "log" | "results") => Outcome::Taken(Some("stale")),
-        ("runner", "draining") | ("observer", "pack") => Outcome::Taken(None),
+        ("runner", "draining") | ("observer" | "operator", "pack") => Outcome::Taken(None),
+        ("operator", "haves") => Outcome::Taken(Some("haves")),
+        ("operator", "submit") => Outcome::Taken(Some("need_source")),
         ("observer", "status") => Outcome::Taken(Some("heads")),
         ("observer", "dispatch") => Outcome::Taken(Some("need_source")),
         ("observer", "gone") => Outcome::Taken(Some("ok")),

@@ -4,6 +4,7 @@
 //! checked together here, so that later code may trust a [`TaskSpec`]. Anybody who may commit writes the file: whatever
 //! it contains, reading it must end soon, must not panic, and must not exhaust a thread's stack.
 
+mod choice;
 mod command;
 mod context;
 mod directory;
@@ -36,6 +37,7 @@ use findings::Findings;
 use limits::{EXAMPLE, MAX_PROBLEM_MISTAKES, MAX_SHOWN_MISTAKES};
 use mistake::Mistake;
 
+pub use choice::{UnknownTask, choose_tasks};
 pub use context::PlanContext;
 pub use directory::{check_directory, fallback_plan};
 pub use limits::{MAX_TASK_FILE_BYTES, TASK_DIRECTORY, TASK_FILE};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::inbox::{NewCommit, Seen, ToCore};
+use super::inbox::{NewCommit, NewOrder, Seen, ToCore};
 use super::peers::{Arrival, Peers, Places};
 use super::watcher::Watcher;
 use crate::clock;
@@ -176,6 +176,7 @@ impl Core {
                 self.handle(make(request));
             }
             ToCore::Commit { commit, answer } => self.take_commit(*commit, answer),
+            ToCore::Submit { order, answer } => self.take_order(*order, answer)?,
             ToCore::Rerun { build, failed_only, only, answer } => self.rerun(build, (failed_only, only), answer)?,
             ToCore::Look(look) => {
                 // Nobody may see what is not durable yet.
@@ -225,6 +226,20 @@ impl Core {
         let request = self.number(answer);
         self.handle(Event::CommitObserved { request, source: Box::new(source), plan, seen });
         self.arrival = None;
+    }
+
+    fn take_order(&mut self, order: NewOrder, answer: Sender<Reply>) -> Result<(), StoreError> {
+        let NewOrder { source, plan, place } = order;
+        if self.pulse.excused(|| self.store.repo_source(&source.repo))?.is_none() {
+            self.save_source(&source.repo, &place)?;
+        }
+        // The same request may have come just before, over a connection that was lost.
+        self.flush()?;
+        let earlier = self.pulse.excused(|| self.reader.build_of(&source))?;
+        let plan = plan.map_err(|mistake| mistake.text);
+        let request = self.number(answer);
+        self.handle(Event::BuildAsked { request, source: Box::new(source), plan, earlier });
+        Ok(())
     }
 
     fn rerun(

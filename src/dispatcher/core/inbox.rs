@@ -38,6 +38,9 @@ pub(crate) enum ToCore {
     Ask { make: MakeEvent, answer: Sender<Reply> },
     /// An observer has announced a commit.
     Commit { commit: Box<NewCommit>, answer: Sender<Reply> },
+    /// An operator has asked for a build of a commit. The core looks in the store whether the same request has made one
+    /// before, so that no repetition comes in between.
+    Submit { order: Box<NewOrder>, answer: Sender<Reply> },
     /// An operator has ordered a rerun. The core reads the build itself, so that no other rerun comes in between.
     Rerun { build: BuildId, failed_only: bool, only: Option<JobId>, answer: Sender<Reply> },
     /// A look at the core's state, for reports.
@@ -50,6 +53,14 @@ pub(crate) enum ToCore {
     Watch(Watcher),
     /// Asks the core to finish the batch, then to end.
     Stop,
+}
+
+/// An operator's request for a build of a commit whose source is durable in the mirror.
+pub(crate) struct NewOrder {
+    pub(crate) source: BuildSource,
+    pub(crate) plan: TaskPlan,
+    /// The place of the repository, which is kept if none is known.
+    pub(crate) place: String,
 }
 
 /// A commit whose source is durable in the mirror.

@@ -91,6 +91,21 @@ impl Mirrors {
         Ok(Mirror { store, repo: repo.clone(), generation, mirrors: self.clone() })
     }
 
+    /// Returns those of the commits whose source is in the mirror. Makes no mirror if there is none.
+    pub(crate) fn held(&self, repo: &RepoName, commits: &[CommitId]) -> Vec<CommitId> {
+        let Some(like) = commits.first().filter(|_| self.data.mirror(repo).is_dir()) else { return Vec::new() };
+        // A mirror that cannot be opened holds nothing: the whole source is sent, and its arrival meets the error.
+        let Ok(mirror) = self.open(repo, *like) else { return Vec::new() };
+        let held = commits.iter().copied().filter(|commit| mirror.has(*commit)).collect();
+        mirror.return_to_pool();
+        held
+    }
+
+    /// The most bytes of a file in a commit that is built; `None` for no limit.
+    pub(crate) fn max_file(&self) -> Option<u64> {
+        self.max_file
+    }
+
     /// Returns the generation of the present mirror, for [`Mirrors::condemn`].
     pub(crate) fn generation(&self, repo: &RepoName) -> u64 {
         threads::lock(&self.state(repo).generation).number

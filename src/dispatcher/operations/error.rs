@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use crate::dispatcher::core::NoAnswer;
 use crate::dispatcher::retention;
+use crate::git::GitError;
 use crate::model::reason::RefusalReason;
-use crate::model::{Build, BuildId, RefName, RepoName, TaskName};
+use crate::model::{Build, BuildId, CommitId, RefName, RepoName, TaskName};
 use crate::store::{Rule, Scope, StoreError};
 
 /// The reason why an operation was not done.
@@ -51,6 +52,19 @@ pub(crate) enum OperationError {
         quoted(name), nearest.as_ref().map(|name| format!(" (did you mean {name}?)")).unwrap_or_default()
     )]
     NoRunner { name: String, nearest: Option<String> },
+    #[error(
+        "commit {} has no task `{}`{}; it has {}",
+        commit.short(),
+        quoted(task),
+        nearest.as_ref().map(|task| format!(" (did you mean {task}?)")).unwrap_or_default(),
+        list(tasks)
+    )]
+    UnknownTask { commit: CommitId, task: String, nearest: Option<TaskName>, tasks: Vec<TaskName> },
+    /// A pack is broken, or the mirror cannot be written or read.
+    #[error("the dispatcher could not receive the source of {}", commit.short())]
+    Source { commit: CommitId, source: Box<GitError> },
+    #[error("the dispatcher could not keep the pack")]
+    Spool(#[source] io::Error),
     /// The scheduler has refused.
     #[error("{0}")]
     Refused(RefusalReason),

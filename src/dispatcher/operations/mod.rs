@@ -11,6 +11,7 @@ mod history;
 mod logs;
 mod orders;
 mod questions;
+mod submit;
 mod views;
 mod watch;
 
@@ -18,5 +19,6 @@ pub(crate) use error::OperationError;
 pub(crate) use history::HistoryLine;
 pub(crate) use logs::AttemptOfLog;
 pub(crate) use questions::{Operations, Status, Why};
+pub(crate) use submit::{Submission, Submitted};
 pub(crate) use views::{AttemptView, BuildView, JobView};
 pub(crate) use watch::BuildWatch;

@@ -8,7 +8,7 @@ use crate::dispatcher::core::{CoreHandle, NoAnswer};
 use crate::dispatcher::data_dir::DataDir;
 use crate::dispatcher::logs::LogSender;
 use crate::dispatcher::metrics::Counters;
-use crate::dispatcher::mirrors::MissingSources;
+use crate::dispatcher::mirrors::Mirrors;
 use crate::dispatcher::warnings::{self, Warnings};
 use crate::model::reason::JobStatus;
 use crate::model::{AttemptId, BuildId, TaskName};
@@ -25,7 +25,7 @@ pub(crate) struct Operations {
     pub(crate) logs: LogSender,
     pub(crate) reader: Box<dyn Reader>,
     pub(crate) warnings: Warnings,
-    pub(crate) missing: MissingSources,
+    pub(crate) mirrors: Mirrors,
 }
 
 /// The present state.
@@ -79,7 +79,7 @@ impl Operations {
             Err(ending @ NoAnswer::Ending) => return Err(ending.into()),
         }
         status.warnings.extend(self.warnings.list());
-        status.warnings.extend(warnings::of_mirrors(&self.missing));
+        status.warnings.extend(warnings::of_mirrors(&self.mirrors.missing));
         status.warnings.extend(warnings::of_disks(&self.data));
         Ok(status)
     }

@@ -20,7 +20,7 @@ pub(super) fn send(
     outbox: &Outbox,
     wanted: &LogQuestion,
     inbox: &Receiver<Incoming<FromOperator>>,
-) -> (Result<(), OperationError>, Option<FromOperator>) {
+) -> (Result<(), OperationError>, Option<Incoming<FromOperator>>) {
     let mut next = None;
     let sent = follow(operations, outbox, wanted, inbox, &mut next);
     (sent, next)
@@ -31,7 +31,7 @@ fn follow(
     outbox: &Outbox,
     wanted: &LogQuestion,
     inbox: &Receiver<Incoming<FromOperator>>,
-    next: &mut Option<FromOperator>,
+    next: &mut Option<Incoming<FromOperator>>,
 ) -> Result<(), OperationError> {
     let LogQuestion { build, task, number, offset, follow, times } = wanted;
     let (build, job) = operations.job_for_log(build, task.as_deref())?;
@@ -41,8 +41,8 @@ fn follow(
             AttemptOfLog::NotYet(error) if !*follow => return Err(error),
             AttemptOfLog::NotYet(error) => crossbeam_channel::select! {
                 recv(inbox) -> request => {
-                    let Ok(Incoming { message, .. }) = request else { return Ok(()) };
-                    *next = Some(message);
+                    let Ok(request) = request else { return Ok(()) };
+                    *next = Some(request);
                     return Err(error);
                 },
                 default(LOOK_AGAIN / 10) => {}
@@ -67,8 +67,8 @@ fn follow(
         crossbeam_channel::select! {
             recv(log.woken) -> _ => {}
             recv(inbox) -> request => {
-                let Ok(Incoming { message, .. }) = request else { return Ok(()) };
-                *next = Some(message);
+                let Ok(request) = request else { return Ok(()) };
+                *next = Some(request);
                 break;
             },
             default(LOOK_AGAIN) => {}

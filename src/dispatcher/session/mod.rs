@@ -16,6 +16,7 @@ mod runner_outbox;
 mod serve;
 mod sessions;
 mod shared;
+mod submission;
 mod truncate;
 mod worker;
 

@@ -4,11 +4,14 @@ use crossbeam_channel::Receiver;
 
 use super::connection::{Session, SessionError};
 use super::worker::{self, Incoming};
-use super::{log_stream, report, truncate};
+use super::{log_stream, report, submission, truncate};
 use crate::dispatcher::core::NoAnswer;
-use crate::dispatcher::operations::{BuildWatch, OperationError, Operations};
+use crate::dispatcher::mirrors::{ArrivingPack, Upkeep};
+use crate::dispatcher::operations::{BuildWatch, OperationError, Operations, Submission, Submitted};
+use crate::dispatcher::translate;
 use crate::error_chain::chain;
 use crate::model::reason::OrderDone;
+use crate::model::{CommitId, RepoName};
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::limits::PIECE_BYTES;
 use crate::protocol::operator::{FromOperator, NOTHING_TO_CANCEL, ToOperator};
@@ -18,19 +21,18 @@ use crate::transport::{Frame, Outbox};
 #[inline(never)]
 pub(super) fn serve(session: Session) -> Result<(), SessionError> {
     let pings = (FromOperator::Ping, Frame::new(&ToOperator::Ack));
-    let payload = |_: &FromOperator| 0;
+    let payload = |message: &FromOperator| if let FromOperator::Pack { bytes, .. } = message { *bytes } else { 0 };
     let takes_pieces = session.hello.takes_pieces;
     worker::serve(session, &pings, payload, move |shared, _, outbox, inbox| {
         let operations = shared.operations().map_err(refusal)?;
-        OperatorWorker { operations, outbox, takes_pieces, watch: None, unanswered: None }.run(inbox).map_err(refusal)
+        OperatorWorker::new(operations, outbox, takes_pieces).run(inbox)
     })
 }
 
 /// Serves questions about stored records without a dispatcher, until the operator leaves.
 pub(super) fn serve_records(operations: Operations, outbox: &Outbox, inbox: &Receiver<Incoming<FromOperator>>) {
-    let worker = OperatorWorker { operations, outbox, takes_pieces: true, watch: None, unanswered: None };
-    if let Err(error) = worker.run(inbox) {
-        outbox.send(&Frame::new(&ToOperator::Error(refusal(error))));
+    if let Err(refusal) = OperatorWorker::new(operations, outbox, true).run(inbox) {
+        outbox.send(&Frame::new(&ToOperator::Error(refusal)));
     }
 }
 
@@ -42,50 +44,137 @@ struct OperatorWorker<'a> {
     /// Set once the operator has asked to watch.
     watch: Option<BuildWatch>,
     /// A question that ended the following of a log.
-    unanswered: Option<FromOperator>,
+    unanswered: Option<Incoming<FromOperator>>,
+    /// The pack that is arriving, until the commit to which it belongs is submitted.
+    pack: Option<ArrivingPack>,
+    /// The upkeep of mirrors that packs of this session have left to do.
+    upkeep: Upkeep,
 }
 
 /// The next thing to do.
 enum Next {
-    Answer(FromOperator),
+    Answer(Incoming<FromOperator>),
     /// Builds have changed.
     Report,
+    /// Nothing came for a while.
+    Upkeep,
 }
 
-impl OperatorWorker<'_> {
-    fn run(mut self, inbox: &Receiver<Incoming<FromOperator>>) -> Result<(), OperationError> {
+impl<'a> OperatorWorker<'a> {
+    fn new(operations: Operations, outbox: &'a Outbox, takes_pieces: bool) -> Self {
+        let (watch, unanswered, pack, upkeep) = (None, None, None, Upkeep::default());
+        Self { operations, outbox, takes_pieces, watch, unanswered, pack, upkeep }
+    }
+
+    fn run(mut self, inbox: &Receiver<Incoming<FromOperator>>) -> Result<(), Refusal> {
+        let end = self.serve(inbox);
+        self.upkeep.finish(&self.operations.mirrors);
+        end
+    }
+
+    fn serve(&mut self, inbox: &Receiver<Incoming<FromOperator>>) -> Result<(), Refusal> {
         while let Some(next) = self.next(inbox) {
             // Thousands of questions may have arrived before the peer stopped reading; they need no answers any more.
             if self.outbox.is_over() {
                 break;
             }
             match next {
-                Next::Answer(FromOperator::Watch) => self.begin_to_watch()?,
-                Next::Answer(FromOperator::Logs(wanted)) => {
-                    // The end of the log is the answer.
-                    let (sent, next) = log_stream::send(&self.operations, self.outbox, &wanted, inbox);
-                    self.unanswered = next;
-                    sent.unwrap_or_else(|error| self.send(ToOperator::Error(refusal(error))));
-                }
-                Next::Answer(message) => {
-                    self.send(self.answer(message).unwrap_or_else(|error| ToOperator::Error(refusal(error))));
-                }
-                Next::Report => self.report_changes()?,
+                Next::Answer(Incoming { message, payload }) => self.take(message, &payload, inbox)?,
+                Next::Report => self.report_changes().map_err(refusal)?,
+                Next::Upkeep => self.upkeep.step(&self.operations.mirrors),
             }
         }
         Ok(())
     }
 
+    fn take(
+        &mut self,
+        message: FromOperator,
+        payload: &[u8],
+        inbox: &Receiver<Incoming<FromOperator>>,
+    ) -> Result<(), Refusal> {
+        match message {
+            FromOperator::Watch => self.begin_to_watch().map_err(refusal)?,
+            FromOperator::Logs(wanted) => {
+                // The end of the log is the answer.
+                let (sent, next) = log_stream::send(&self.operations, self.outbox, &wanted, inbox);
+                self.unanswered = next;
+                sent.unwrap_or_else(|error| self.send(ToOperator::Error(refusal(error))));
+            }
+            FromOperator::Pack { repo, last, .. } => self.take_piece(&repo, last, payload)?,
+            FromOperator::Submit(order) => {
+                let answer = match submission::read(&order) {
+                    Ok((source, place)) => {
+                        self.submit(Submission { source, place, tasks: order.tasks }).map_err(refusal)
+                    }
+                    // This order only.
+                    Err(refusal) if refusal.code == ErrorCode::Refused => Err(refusal),
+                    Err(refusal) => return Err(refusal),
+                };
+                self.send(answer.unwrap_or_else(ToOperator::Error));
+            }
+            FromOperator::Haves { repo, commits } => {
+                let (repo, commits) = (translate::repo(&repo)?, submission::haves(&commits)?);
+                let answer = self.held(&repo, &commits);
+                self.send(answer.unwrap_or_else(|error| ToOperator::Error(refusal(error))));
+            }
+            message @ (FromOperator::Status { .. }
+            | FromOperator::Show { .. }
+            | FromOperator::Why { .. }
+            | FromOperator::Runners
+            | FromOperator::Cancel { .. }
+            | FromOperator::Rerun { .. }
+            | FromOperator::Drain { .. }
+            | FromOperator::Resume { .. }
+            | FromOperator::Ping) => {
+                self.send(self.answer(message).unwrap_or_else(|error| ToOperator::Error(refusal(error))));
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a piece to the pack that is arriving. A piece has no answer, so an error ends the session.
+    fn take_piece(&mut self, repo: &str, last: bool, piece: &[u8]) -> Result<(), Refusal> {
+        let repo = translate::repo(repo)?;
+        let pack = match self.pack.take() {
+            Some(pack) if pack.goes_on(&repo) => pack,
+            _ => self.operations.arriving_pack(repo),
+        };
+        self.pack.insert(pack).add(piece, last).map_err(|error| refusal(OperationError::Spool(error)))
+    }
+
+    fn submit(&mut self, submission: Submission) -> Result<ToOperator, OperationError> {
+        let (repo, commit) = (submission.source.repo.clone(), submission.source.commit);
+        Ok(match self.operations.submit(submission, self.pack.take())? {
+            Submitted::Build { build, is_new } => {
+                if is_new {
+                    self.upkeep.note_received(&self.operations.mirrors);
+                }
+                ToOperator::Submitted { build: build.0 }
+            }
+            Submitted::NeedSource => {
+                log::info!("the mirror of {repo} lacks objects of {}: its whole source is asked for", commit.short());
+                ToOperator::NeedSource { repo: repo.to_string(), commit: commit.to_string() }
+            }
+        })
+    }
+
+    fn held(&self, repo: &RepoName, commits: &[CommitId]) -> Result<ToOperator, OperationError> {
+        let commits = self.operations.held(repo, commits)?.iter().map(CommitId::to_string).collect();
+        Ok(ToOperator::Haves { repo: repo.to_string(), commits, max_file: self.operations.mirrors.max_file() })
+    }
+
     /// Waits for a question, or for a build that changes if the operator watches. Returns `None` when the operator has
     /// left.
     fn next(&mut self, inbox: &Receiver<Incoming<FromOperator>>) -> Option<Next> {
-        if let Some(message) = self.unanswered.take() {
-            return Some(Next::Answer(message));
+        if let Some(request) = self.unanswered.take() {
+            return Some(Next::Answer(request));
         }
         let nothing = crossbeam_channel::never();
         crossbeam_channel::select! {
             recv(self.watch.as_ref().map_or(&nothing, |watch| &watch.woken)) -> _ => Some(Next::Report),
-            recv(inbox) -> request => request.ok().map(|Incoming { message, .. }| Next::Answer(message)),
+            recv(inbox) -> request => request.ok().map(Next::Answer),
+            default(self.upkeep.patience()) => Some(Next::Upkeep),
         }
     }
 
@@ -136,7 +225,12 @@ impl OperatorWorker<'_> {
             FromOperator::Rerun { build, failed, task } => done(operations.rerun(&build, task.as_deref(), failed)?),
             FromOperator::Drain { runner } => done(operations.drain(&runner)?),
             FromOperator::Resume { runner } => done(operations.resume(&runner)?),
-            FromOperator::Watch | FromOperator::Logs(_) | FromOperator::Ping => unreachable!("answered elsewhere"),
+            FromOperator::Watch
+            | FromOperator::Logs(_)
+            | FromOperator::Haves { .. }
+            | FromOperator::Pack { .. }
+            | FromOperator::Submit(_)
+            | FromOperator::Ping => unreachable!("answered elsewhere"),
         })
     }
 
@@ -174,6 +268,9 @@ fn refusal(error: OperationError) -> Refusal {
         OperationError::NotAttempted { .. } => (ErrorCode::NotFound, "not_attempted"),
         OperationError::NoRepo { .. } => (ErrorCode::NotFound, "no_repo"),
         OperationError::NoRunner { .. } => (ErrorCode::NotFound, "no_runner"),
+        OperationError::UnknownTask { .. } => (ErrorCode::NotFound, "no_task"),
+        OperationError::Source { .. } => (ErrorCode::BrokenSource, "broken_source"),
+        OperationError::Spool(_) => (ErrorCode::Internal, "pack_not_kept"),
         OperationError::Refused(reason) => (ErrorCode::Refused, reason.code()),
         OperationError::NoAnswer(NoAnswer::Busy) => (ErrorCode::Busy, "busy"),
         OperationError::NoAnswer(NoAnswer::Absent) => (ErrorCode::Refused, "not_running"),
@@ -181,7 +278,7 @@ fn refusal(error: OperationError) -> Refusal {
         OperationError::Store(_) => (ErrorCode::Internal, "store_unreadable"),
         OperationError::Log { .. } => (ErrorCode::Internal, "log_unreadable"),
     };
-    if code == ErrorCode::Internal {
+    if matches!(code, ErrorCode::Internal | ErrorCode::BrokenSource) {
         log::error!("{}", chain(&error));
     }
     Refusal::new(code, chain(&error)).because(reason)

@@ -11,7 +11,7 @@ use super::worker::Incoming;
 use crate::dispatcher::core::CoreHandle;
 use crate::dispatcher::data_dir::DataDir;
 use crate::dispatcher::logs::LogSender;
-use crate::dispatcher::mirrors::MissingSources;
+use crate::dispatcher::mirrors::Mirrors;
 use crate::dispatcher::operations::Operations;
 use crate::dispatcher::warnings::Warnings;
 use crate::model::{SessionId, WallTime};
@@ -38,12 +38,12 @@ impl Records {
         }
         let (reader, written_at) = sqlite::read_unattended(&data.store())?;
         let operations = Operations {
+            mirrors: Mirrors::new(data.clone(), None),
             data,
             core: CoreHandle::absent(),
             logs: LogSender::new(bounded(1).0),
             reader,
             warnings: Warnings::default(),
-            missing: MissingSources::default(),
         };
         Ok(Some(Self { operations, written_at }))
     }

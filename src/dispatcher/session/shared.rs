@@ -77,7 +77,7 @@ impl Shared {
             logs: self.logs.clone(),
             reader: self.readers.open()?,
             warnings: self.warnings.clone(),
-            missing: self.mirrors.missing.clone(),
+            mirrors: self.mirrors.clone(),
         })
     }
 

@@ -20,6 +20,9 @@ pub(super) fn frame(answer: ToOperator) -> Frame {
         other @ (ToOperator::Log { .. }
         | ToOperator::LogEnd { .. }
         | ToOperator::Ok { .. }
+        | ToOperator::Haves { .. }
+        | ToOperator::Submitted { .. }
+        | ToOperator::NeedSource { .. }
         | ToOperator::Ack
         | ToOperator::Error(_)) => Frame::new(&other),
     }

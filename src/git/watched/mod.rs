@@ -23,6 +23,11 @@ pub use absence::Absence;
 /// alone.
 const FIRST_PARENTS_MAX: usize = 20_000;
 
+/// Number of the nearest ancestors that are each returned, and number of those that are looked at: a walk of some
+/// milliseconds.
+const ANCESTORS_NEAR: usize = 16;
+const ANCESTORS_WALKED: usize = 1_024;
+
 /// Which branches to watch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BranchSelection {
@@ -130,6 +135,25 @@ impl Watched {
     /// Like [`PackStore::changed_paths`](super::PackStore::changed_paths).
     pub fn changed_paths(&self, old: CommitId, new: CommitId) -> Result<Option<Vec<String>>, GitError> {
         self.database.with(|objects| tree_changes::changed_paths(objects, &objects.odb()?, old, new))
+    }
+
+    /// Returns first-parent ancestors of a commit, nearest first: each of the nearest, then fewer and fewer. Somebody
+    /// who has one of them lacks only what has changed since.
+    pub fn ancestors(&self, commit: CommitId) -> Result<Vec<CommitId>, GitError> {
+        self.database.with(|objects| {
+            let mut found = Vec::new();
+            let mut commit = objects.commit(commit)?;
+            for walked in 1..=ANCESTORS_WALKED {
+                // A root commit, or the end of a shallow clone.
+                let Some(parent) = commit.first_parent() else { break };
+                let Ok(next) = objects.commit(commit_id(parent)) else { break };
+                if walked <= ANCESTORS_NEAR || walked.is_power_of_two() {
+                    found.push(commit_id(parent));
+                }
+                commit = next;
+            }
+            Ok(found)
+        })
     }
 
     /// Whether the repository has this commit.

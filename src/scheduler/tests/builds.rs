@@ -34,6 +34,23 @@ fn an_announcement_that_is_repeated_makes_one_build() {
     assert_eq!(story.observe("app", None, 1, vec![task("lint")]), [format!("> stale, head is Some({:?})", commit(2))]);
 }
 
+#[test]
+fn a_request_that_comes_again_makes_no_second_build_and_moves_no_head() {
+    let mut story = Story::new();
+    story.observe("app", None, 1, vec![task("lint")]);
+    let mut ask = |earlier: Option<u64>| {
+        let kind = TriggerKind::Manual { id: TriggerId([7; 16]) };
+        let trigger = Trigger { kind, reference: RefName::new("refs/heads/main"), trust: Trust::Trusted };
+        let source = Box::new(BuildSource { trigger, ..source("app", None, 2) });
+        let (request, plan) = (RequestId(8), Ok(Plan::of(vec![task("lint")])));
+        story.tell(Event::BuildAsked { request, source, plan, earlier: earlier.map(BuildId) })
+    };
+    assert_eq!(ask(None), ["build b2 added with 1 jobs", "> accepted as b2"]);
+    assert_eq!(ask(Some(2)), ["> accepted as b2"]);
+    assert_eq!(story.scheduler.heads(&RepoName::new("app").unwrap())[0].1, commit(1));
+    assert_eq!(announce(&mut story, Some(1), 2, Some(1)), made(3), "the branch moves to the same commit");
+}
+
 /// Announces a commit of the main branch, as an observer that knows of this many moves.
 fn announce(story: &mut Story, before: Option<u8>, at: u8, seen: Option<u64>) -> Vec<String> {
     let source = Box::new(source("app", before, at));

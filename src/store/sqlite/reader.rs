@@ -10,7 +10,7 @@ use super::tables::specs::Tasks;
 use super::tables::{attempts, builds, decisions, forgotten, heads, jobs, late_results, meta, passes, repos, runners};
 use super::{check, connection, failure, lock, schema, wal};
 use crate::model::{
-    Attempt, AttemptId, Build, BuildId, CommitId, Decision, Job, RepoName, Runner, WallTime, WholeBuild,
+    Attempt, AttemptId, Build, BuildId, BuildSource, CommitId, Decision, Job, RepoName, Runner, WallTime, WholeBuild,
 };
 use crate::store::{self, LateResult, PassScope, Readers, Rule, Scope, Sequence, StoreError, Surveyed, TaskPass};
 
@@ -83,6 +83,7 @@ impl store::Reader for Reader {
         of_commit(digits: &str, scope: &Scope, limit: u32) -> Vec<BuildId> = builds::of_commit, "find a build in";
         unfinished_builds(repo: Option<&str>) -> Vec<Build> = builds::unfinished, "read builds from";
         finished_builds(repo: Option<&str>, limit: u32) -> Vec<Build> = builds::finished, "read builds from";
+        build_of(source: &BuildSource) -> Option<BuildId> = builds::of_trigger, "find a build in";
         build(id: BuildId) -> Option<Build> = builds::read, "read a build from";
         attempts(build: BuildId) -> Vec<Attempt> = attempts::of_build, "read attempts from";
         attempt(id: AttemptId) -> Option<Attempt> = attempts::read, "read an attempt from";

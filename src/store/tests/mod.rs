@@ -46,6 +46,7 @@ macro_rules! over {
                 a_reopened_build_is_unfinished_again_and_keeps_its_attempts
                 a_build_knows_when_it_was_run_again_last
                 the_same_submission_makes_one_build
+                a_build_is_found_by_its_trigger
                 an_attempt_has_one_outcome_and_a_number_of_its_own
                 a_batch_with_a_contradiction_leaves_nothing_behind
                 what_is_finished_stays_so_until_it_is_queued_or_reopened

@@ -114,6 +114,31 @@ pub(super) fn the_same_submission_makes_one_build(make: MakePlace) {
     refused(&mut *store, &[added(&Build { id: BuildId(4), ..moved_again })]);
 }
 
+pub(super) fn a_build_is_found_by_its_trigger(make: MakePlace) {
+    let place = make();
+    let mut store = place.open();
+    let asked = |id: u64, of: u8| {
+        let mut asked = build(id);
+        let kind = TriggerKind::Manual { id: TriggerId([of; 16]) };
+        asked.source.trigger = Trigger { kind, reference: RefName::detached(), trust: Trust::Untrusted };
+        asked.source.commit = commit_id(1);
+        asked
+    };
+    let added = |build: &Build| Record::BuildAdded { build: Box::new(build.clone()), jobs: vec![] };
+    store.commit(&[added(&build(1)), added(&asked(2, 7)), added(&asked(3, 8))]).unwrap();
+    let found = |build: &Build| place.reader().build_of(&build.source).unwrap();
+    for known in [build(1), asked(2, 7), asked(3, 8)] {
+        assert_eq!(found(&known), Some(known.id));
+    }
+    let mut others = [asked(4, 9), asked(4, 7), asked(4, 7), asked(4, 7)];
+    others[1].source.commit = commit_id(2);
+    others[2].source.repo = RepoName::new("other").unwrap();
+    others[3].source.trigger.kind = TriggerKind::Try { id: TriggerId([7; 16]) };
+    for unknown in others {
+        assert_eq!(found(&unknown), None, "{unknown:?}");
+    }
+}
+
 pub(super) fn an_attempt_has_one_outcome_and_a_number_of_its_own(make: MakePlace) {
     let place = make();
     let mut store = place.open();

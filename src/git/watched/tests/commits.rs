@@ -30,6 +30,16 @@ fn a_range_goes_back_along_first_parents_to_the_commit_before() {
 }
 
 #[test]
+fn ancestors_are_near_at_first_and_then_far_apart() {
+    let repo = Repo::new();
+    let commits: Vec<_> = (0..40).map(|n| repo.write("file", n.to_string()).commit(&n.to_string())).collect();
+    let found = repo.watched().ancestors(commits[39]).unwrap();
+    let near = (23..39).rev().chain([7]).map(|at| commits[at]);
+    assert_eq!(found, near.collect::<Vec<_>>());
+    assert_eq!(repo.watched().ancestors(commits[0]).unwrap(), []);
+}
+
+#[test]
 fn a_shallow_clone_ends_a_range() {
     let repo = Repo::new();
     for n in 0..4 {

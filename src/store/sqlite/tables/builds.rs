@@ -172,6 +172,15 @@ pub(crate) fn of_commit(conn: &Connection, digits: &str, scope: &Scope, limit: u
     read_all(conn, OF_COMMIT, params![low, high, scope.repo, scope.reference, limit], |row| row.get(0))
 }
 
+/// The build that this trigger has made of this commit.
+pub(crate) fn of_trigger(conn: &Connection, source: &BuildSource) -> rusqlite::Result<Option<BuildId>> {
+    const OF_TRIGGER: &str = "SELECT id FROM builds WHERE commit_id = ?1 AND reference = ?3 AND trigger_kind = ?4
+        AND trigger_key = ?5 AND repo = (SELECT id FROM repos WHERE name = ?2)";
+    let BuildSource { repo, commit, trigger, .. } = source;
+    let params = params![commit, repo, trigger.reference, kind_number(&trigger.kind), trigger.key()];
+    read_one(conn, OF_TRIGGER, params, |row| row.get(0))
+}
+
 /// The time at which the newest build was added, if there is one.
 pub(crate) fn newest_at(conn: &Connection) -> rusqlite::Result<Option<WallTime>> {
     read_one(conn, "SELECT created_at FROM builds ORDER BY id DESC LIMIT 1", [], |row| row.get(0))

@@ -1,0 +1,83 @@
+//! Reads an operator's request for a build.
+
+use crate::dispatcher::translate;
+use crate::model::{BuildSource, CommitId, RefName, Trigger, TriggerId, TriggerKind, Trust};
+use crate::protocol::hello::Refusal;
+use crate::protocol::limits::MAX_HAVES;
+use crate::protocol::operator::SubmitOrder;
+
+/// Returns the build that a `submit` asks for, and the place of its repository.
+pub(super) fn read(order: &SubmitOrder) -> Result<(BuildSource, String), Refusal> {
+    let SubmitOrder { id, trigger, repo: name, source: place, reference: full, commit: of, subject, author, .. } =
+        order;
+    let id = trigger_id(id).ok_or_else(|| translate::malformed("the `id` of an order has 32 hexadecimal digits"))?;
+    let reference = match full {
+        Some(text) => translate::reference("", Some(text))?,
+        None => RefName::detached(),
+    };
+    let (kind, trust) = match trigger.as_str() {
+        // Operators are trusted people: their order is worth as much as a push to the same ref.
+        "manual" => (TriggerKind::Manual { id }, Trust::by_default(&reference)),
+        "try" => (TriggerKind::Try { id }, Trust::Untrusted),
+        other => {
+            let name = Refusal::quote(other);
+            return Err(translate::malformed(format!("this dispatcher takes no order of the kind `{name}`")));
+        }
+    };
+    let build = BuildSource {
+        repo: translate::repo(name)?,
+        commit: translate::commit(of)?,
+        trigger: Trigger { kind, reference, trust },
+        subject: translate::cut(subject.clone()),
+        author: translate::cut(author.clone()),
+    };
+    Ok((build, translate::source(place)?))
+}
+
+fn trigger_id(digits: &str) -> Option<TriggerId> {
+    let digits = Some(digits).filter(|digits| digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_hexdigit()))?;
+    u128::from_str_radix(digits, 16).ok().map(|number| TriggerId(number.to_be_bytes()))
+}
+
+/// Returns the commits that a `haves` names; those beyond the limit do not count.
+pub(super) fn haves(commits: &[String]) -> Result<Vec<CommitId>, Refusal> {
+    commits.iter().take(MAX_HAVES).map(|id| translate::commit(id)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::hello::ErrorCode;
+
+    #[test]
+    fn an_order_for_a_build_is_trusted_as_its_ref_is_and_a_try_never() {
+        let order = |trigger: &str, reference: Option<&str>| SubmitOrder {
+            id: "0123456789abcdef0123456789ABCDEF".into(),
+            trigger: trigger.into(),
+            repo: "app".into(),
+            source: "https://me:secret@h/app".into(),
+            reference: reference.map(str::to_owned),
+            commit: "4f".repeat(20),
+            ..SubmitOrder::default()
+        };
+        let id = TriggerId(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef_u128.to_be_bytes());
+        for (trigger, reference, kind, trust) in [
+            ("manual", Some("refs/heads/main"), TriggerKind::Manual { id }, Trust::Trusted),
+            ("manual", Some("refs/tags/v1"), TriggerKind::Manual { id }, Trust::Untrusted),
+            ("manual", None, TriggerKind::Manual { id }, Trust::Untrusted),
+            ("try", Some("refs/heads/main"), TriggerKind::Try { id }, Trust::Untrusted),
+        ] {
+            let (source, place) = read(&order(trigger, reference)).unwrap();
+            let expected = Trigger { kind, reference: RefName::new(reference.unwrap_or("HEAD")), trust };
+            assert_eq!((source.trigger, &*place), (expected, "https://h/app"));
+        }
+        let refused = |order: &SubmitOrder| read(order).unwrap_err().code;
+        for reference in ["main", "refs/heads/a..b", "refs/", "", "HEAD"] {
+            assert_eq!(refused(&order("manual", Some(reference))), ErrorCode::Refused, "{reference}");
+        }
+        assert_eq!(refused(&order("push", None)), ErrorCode::Malformed);
+        for id in ["", "12", &"g".repeat(32), &"1".repeat(33), "+1234567890123456789012345678901"] {
+            assert_eq!(refused(&SubmitOrder { id: id.into(), ..order("manual", None) }), ErrorCode::Malformed, "{id}");
+        }
+    }
+}
