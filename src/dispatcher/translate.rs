@@ -289,6 +289,16 @@ pub(crate) fn to_runner(message: RunnerCommand, stored: &StoredBytes, url: Optio
     }
 }
 
+/// Changes the name of a cell in a lease to one of earlier versions: a runner that does not know cells refuses `@`.
+pub(crate) fn with_plain_name(mut message: wire::ToRunner) -> wire::ToRunner {
+    if let wire::ToRunner::Runtask(lease) = &mut message
+        && let Ok(task) = &mut lease.task
+    {
+        task.name = task.name.replace('@', ".").replace([',', '+', '=', ':'], "-");
+    }
+    message
+}
+
 fn numbers(attempts: Vec<AttemptId>) -> Vec<u64> {
     attempts.into_iter().map(|attempt| attempt.0).collect()
 }

@@ -117,7 +117,7 @@ impl Stage {
     fn say(&mut self, message: impl FnOnce(RunnerOutbox) -> ToLogs) {
         let (here, there) = Stream::pair();
         let (outbox, last_word) = Outbox::new(SessionId(1), here.clone());
-        self.logs.handle(message(RunnerOutbox::new(outbox)));
+        self.logs.handle(message(RunnerOutbox::new(outbox, true)));
         // As the thread does when nothing more waits.
         self.logs.acknowledge_all();
         drop(last_word);
@@ -155,7 +155,7 @@ mod tests {
         let mut stage = Stage::new(DataDir::open(place.path()).unwrap());
         let (here, there) = Stream::pair();
         let (answer, _last_word) = Outbox::new(SessionId(1), here.clone());
-        let answer = RunnerOutbox::new(answer);
+        let answer = RunnerOutbox::new(answer, true);
         let bytes = stage.output[..8].to_vec();
         let log = LogSummary { bytes: 8, crc32: crc32fast::hash(&bytes), missing: None };
         let (attempt, place) = (ATTEMPT, Stage::place());
@@ -185,7 +185,7 @@ mod tests {
         let report = StreamKind::new(&"report".into()).unwrap();
         let (here, there) = Stream::pair();
         let (answer, _last_word) = Outbox::new(SessionId(1), here.clone());
-        let answer = RunnerOutbox::new(answer);
+        let answer = RunnerOutbox::new(answer, true);
         let places = [Stage::place(), LogPlace { number: 2, ..Stage::place() }];
         let kinds = [StreamKind::Log, report.clone()];
         let streams = |bytes: &[&[u8]; 2]| {

@@ -40,7 +40,9 @@ pub use ending::EndingKind;
 pub use id::{AttemptId, BuildId, Incarnation, JobId, PoolId, RunnerId, SessionId, SpawnId};
 pub use job::{Ending, Job, JobState, JobStateKind};
 pub use moment::{Moment, WallTime};
-pub use name::{Label, LabelError, RepoName, RepoNameError, RunnerName, RunnerNameError, TaskName, TaskNameError};
+pub use name::{
+    Label, LabelError, RepoName, RepoNameError, RunnerName, RunnerNameError, TaskName, TaskNameError, is_of_cell,
+};
 pub use plan::{BuildSettings, Plan, PlannedTask, Supersede};
 pub use plan_choice::{ChangeJudge, Changes};
 pub use recipe::{Recipe, STOP_AT_FAILURE, Script};

@@ -66,9 +66,10 @@ names! {
     /// starting with a letter or digit.
     RepoName, RepoNameError, is_plain,
     "cannot name a repository: use 1 to 100 of A-Z a-z 0-9 . _ - and start with a letter or digit";
-    /// A task's name, unique within its commit. Safe as a file name: 1 to 100 of `A-Z a-z 0-9 . _ -`, starting with a
-    /// letter or digit.
-    TaskName, TaskNameError, is_plain,
+    /// A task's name, unique within its commit. Safe as a file name, and as a word of a shell: 1 to 100 of
+    /// `A-Z a-z 0-9 . _ -`, starting with a letter or digit; or `NAME@CELL`, at most 100 bytes, for a cell of a matrix,
+    /// whose values stand behind the `@` with commas between them.
+    TaskName, TaskNameError, is_task,
     "cannot name a task: use 1 to 100 of A-Z a-z 0-9 . _ - and start with a letter or digit";
     /// A runner's name, unique at a dispatcher. Safe as a file name: 1 to 100 of `A-Z a-z 0-9 . _ -`, starting with a
     /// letter or digit.
@@ -93,6 +94,25 @@ impl RunnerName {
     }
 }
 
+impl TaskName {
+    /// Makes the name of a task that is no cell of a matrix.
+    pub fn plain(text: &str) -> Result<Self, TaskNameError> {
+        if is_plain(text) { Self::new(text) } else { Err(TaskNameError(text.chars().take(120).collect())) }
+    }
+
+    /// The name that stands in the task file: for a cell, that of its matrix.
+    #[must_use]
+    pub fn written(&self) -> &str {
+        self.0.split('@').next().unwrap_or(&self.0)
+    }
+
+    /// The cell's part of the name, `stable,all` of `test@stable,all`. None for a task without a matrix.
+    #[must_use]
+    pub fn cell(&self) -> Option<&str> {
+        self.0.split_once('@').map(|(_, cell)| cell)
+    }
+}
+
 /// Makes the constructor for texts that come from the store.
 macro_rules! recorded {
     ($($name:ident)+) => {$(
@@ -111,6 +131,20 @@ recorded!(TaskName RunnerName Label);
 
 fn is_plain(text: &str) -> bool {
     text.len() <= MAX_NAME_BYTES && is_part(text, b"._-")
+}
+
+fn is_task(text: &str) -> bool {
+    let is_value = |value: &str| !value.is_empty() && value.chars().all(is_of_cell);
+    match text.split_once('@') {
+        None => is_plain(text),
+        Some((name, cell)) => text.len() <= MAX_NAME_BYTES && is_plain(name) && cell.split(',').all(is_value),
+    }
+}
+
+/// Whether a character of a matrix' value stands in the names of its cells as it is.
+#[must_use]
+pub fn is_of_cell(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "._-+=:".contains(c)
 }
 
 fn is_label(text: &str) -> bool {
@@ -148,6 +182,22 @@ mod tests {
             TaskName::new("a b").unwrap_err().to_string(),
             "`a b` cannot name a task: use 1 to 100 of A-Z a-z 0-9 . _ - and start with a letter or digit"
         );
+    }
+
+    #[test]
+    fn a_cell_of_a_matrix_has_the_name_of_its_task_and_its_values() {
+        for name in ["test@stable", "test@1.85,all", "t@a=b:c,_,--x", "t@+"] {
+            assert_eq!(TaskName::new(name).unwrap().written(), name.split('@').next().unwrap());
+            assert!(TaskName::plain(name).is_err() && RepoName::new(name).is_err() && RunnerName::new(name).is_err());
+        }
+        for name in
+            ["@a", "t@", "t@a,", "t@,a", "t@a@b", "t,a", "t@a b", "t@a/b", "t@é", &format!("t@{}", "a".repeat(99))]
+        {
+            assert!(TaskName::new(name).is_err(), "{name}");
+        }
+        let (cell, task) = (TaskName::new("test@1.85,all").unwrap(), TaskName::plain("test").unwrap());
+        assert_eq!((cell.written(), cell.cell()), ("test", Some("1.85,all")));
+        assert_eq!((task.written(), task.cell()), ("test", None));
     }
 
     #[test]

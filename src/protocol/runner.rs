@@ -42,6 +42,9 @@ pub enum FromRunner {
         /// Whether it takes `source_ahead`. False by default.
         #[serde(default)]
         takes_source: bool,
+        /// Whether it takes leases of cells of a matrix, whose names have `@` and `,`. False by default.
+        #[serde(default)]
+        takes_cells: bool,
     },
     /// Shows that the runner is alive, and renews the leases in `holding`. An attempt that the dispatcher counts as
     /// held and that is missing here for the length of a lease is lost. Answer: `ack`.

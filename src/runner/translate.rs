@@ -131,6 +131,7 @@ pub(super) fn register(offer: &Offer<'_>, holding: &[AttemptId]) -> Frame {
         spawn: offer.spawn.map(|spawn| spawn.0),
         draining: offer.draining,
         takes_source: true,
+        takes_cells: true,
     })
 }
 

@@ -72,7 +72,7 @@ fn read_directory(path: &Path) -> Result<CheckedTasks, ConfigError> {
 }
 
 fn file_task(name: &str) -> Result<TaskSpec, TaskFileError> {
-    let Ok(checked_name) = TaskName::new(name) else {
+    let Ok(checked_name) = TaskName::plain(name) else {
         let file = visible(name);
         let text = format!(
             "{TASK_DIRECTORY}/{file}: {} cannot name a task\n = help: rename the file ({NAME_RULE}), \
@@ -145,7 +145,7 @@ mod tests {
         }
         std::os::unix::fs::symlink("a", tasks.join("link")).unwrap();
         let names: Vec<_> = check_directory(tree.path()).unwrap().tasks.into_iter().map(|task| task.name).collect();
-        assert_eq!(names, [TaskName::new("a").unwrap(), TaskName::new("b").unwrap()]);
+        assert_eq!(names, [TaskName::plain("a").unwrap(), TaskName::plain("b").unwrap()]);
         write(&tasks.join("un fit"), 0o755);
         assert!(error(tree.path()).starts_with("tasks/un fit: `un fit` cannot name a task\n"));
     }

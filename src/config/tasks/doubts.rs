@@ -17,17 +17,21 @@ const OF_THE_MACHINE: [&str; 3] = ["os=", "arch=", "hostname="];
 
 /// Adds the warnings.
 pub(super) fn look_at(tasks: &[PlacedTask], found: &mut Findings) {
-    look_at_kept(tasks, found);
-    look_at_products(tasks, found);
-    look_at_times(tasks, found);
+    // The cells of a matrix are alike, so the first one stands for all.
+    let is_first = |at: &usize| *at == 0 || tasks[*at - 1].spec.name.written() != tasks[*at].spec.name.written();
+    let tasks: Vec<&PlacedTask> = (0..tasks.len()).filter(is_first).map(|at| &tasks[at]).collect();
+    look_at_kept(&tasks, found);
+    look_at_products(&tasks, found);
+    look_at_times(&tasks, found);
 }
 
 /// A limit that another one is always reached before has no effect.
-fn look_at_times(tasks: &[PlacedTask], found: &mut Findings) {
+fn look_at_times(tasks: &[&PlacedTask], found: &mut Findings) {
     for task in tasks {
         let recipe = &task.spec.recipe;
         if recipe.quiet_timeout_ms.is_some_and(|quiet_ms| quiet_ms >= recipe.timeout_ms) {
-            let message = format!("`quiet_timeout` of `{}` has no effect: `timeout` is not longer", task.spec.name);
+            let name = task.spec.name.written();
+            let message = format!("`quiet_timeout` of `{name}` has no effect: `timeout` is not longer");
             let help = "write a shorter `quiet_timeout`, or a longer `timeout` (without one it is one hour)";
             found.warning(Mistake::new(task.name_place.clone(), message, help));
         }
@@ -35,7 +39,7 @@ fn look_at_times(tasks: &[PlacedTask], found: &mut Findings) {
 }
 
 /// A kept path is removed by each task that takes a turn in the same work tree and does not keep it.
-fn look_at_kept(tasks: &[PlacedTask], found: &mut Findings) {
+fn look_at_kept(tasks: &[&PlacedTask], found: &mut Findings) {
     let mut kept: BTreeMap<&str, &PlacedTask> = BTreeMap::new();
     for (path, task) in tasks.iter().flat_map(|task| task.spec.recipe.keep.iter().map(move |path| (path, task))) {
         if kept.len() < MAX_KEPT {
@@ -45,15 +49,15 @@ fn look_at_kept(tasks: &[PlacedTask], found: &mut Findings) {
     // Paths that the same tasks remove make one warning.
     let mut removed: BTreeMap<Vec<usize>, Vec<&str>> = BTreeMap::new();
     for (path, keeper) in &kept {
-        let removes = |task: &PlacedTask| !is_covered(path, &task.spec.recipe.keep) && may_share_a_tree(task, keeper);
+        let removes = |task: &&PlacedTask| !is_covered(path, &task.spec.recipe.keep) && may_share_a_tree(task, keeper);
         let by: Vec<usize> = tasks.iter().enumerate().filter(|(_, task)| removes(task)).map(|(at, _)| at).collect();
         if !by.is_empty() {
             removed.entry(by).or_default().push(path);
         }
     }
     for (by, paths) in removed {
-        let keeper = &kept[paths[0]].spec.name;
-        let names: Vec<String> = by.iter().map(|at| format!("`{}`", tasks[*at].spec.name)).collect();
+        let keeper = kept[paths[0]].spec.name.written();
+        let names: Vec<String> = by.iter().map(|at| format!("`{}`", tasks[*at].spec.name.written())).collect();
         let (first, verb) = (tasks[by[0]].name_place.clone(), if names.len() == 1 { "removes" } else { "remove" });
         let shown: Vec<String> = paths.iter().take(MAX_NAMED).map(|path| format!("`{path}`")).collect();
         let message = format!("{} {verb} {}, which `{keeper}` keeps", listed(&names), listed(&shown));
@@ -80,8 +84,8 @@ fn may_share_a_tree(one: &PlacedTask, other: &PlacedTask) -> bool {
 }
 
 /// A task that uses a file of another task does not find it: each job starts from the files of the commit.
-fn look_at_products(tasks: &[PlacedTask], found: &mut Findings) {
-    let products: Vec<HashSet<String>> = tasks.iter().map(products).collect();
+fn look_at_products(tasks: &[&PlacedTask], found: &mut Findings) {
+    let products: Vec<HashSet<String>> = tasks.iter().map(|task| products(task)).collect();
     let mut makers: HashMap<&str, usize> = HashMap::new();
     for (at, made) in products.iter().enumerate() {
         for path in made {
@@ -101,10 +105,10 @@ fn look_at_products(tasks: &[PlacedTask], found: &mut Findings) {
             if *maker == at || own || !is_path || !warned.insert(maker) {
                 continue;
             }
-            let (name, other) = (&task.spec.name, &tasks[*maker].spec.name);
+            let (name, other) = (task.spec.name.written(), tasks[*maker].spec.name.written());
             let files = "each job starts from the files of the commit, maybe on another runner: make what a\n\
                          task uses in the task itself";
-            let (message, help) = if task.needs.iter().any(|need| *need.value == **other) {
+            let (message, help) = if task.needed.iter().any(|need| need.written() == other) {
                 (
                     format!("`{name}` uses `{path}`, which `{other}` makes, and `needs` hands on no files"),
                     files.to_owned(),

@@ -1,5 +1,6 @@
 //! A task while its keys are read, and afterwards with the places that later checks point at.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use super::PlanContext;
 use super::findings::Findings;
 use super::shell::Shell;
 use super::value::Placed;
-use crate::model::{Placement, Recipe, Script, TaskSpec};
+use crate::model::{Placement, Recipe, Script, TaskName, TaskSpec};
 
 /// The value of `run`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub(super) enum Run {
 }
 
 /// A task whose keys are being read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Draft<'a> {
     /// For keys whose meaning depends on the occasion.
     #[expect(dead_code, reason = "no key depends on it yet")]
@@ -59,6 +60,17 @@ pub(super) struct PlacedTask {
     pub(super) spec: TaskSpec,
     pub(super) name_place: Range<usize>,
     pub(super) needs: Vec<Placed<Arc<str>>>,
+    /// The tasks that these are: a need of a matrix is one of each of its cells. `graph` finds them.
+    pub(super) needed: Vec<TaskName>,
     /// [`Draft::texts`].
     pub(super) texts: Vec<String>,
+}
+
+/// The cells of a task's matrix.
+#[derive(Debug)]
+pub(super) struct CellsOf {
+    /// Their places among the tasks of the file.
+    pub(super) tasks: Range<usize>,
+    /// Names of combinations that `matrix_exclude` leaves out.
+    pub(super) excluded: HashSet<String>,
 }

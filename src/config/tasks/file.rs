@@ -1,9 +1,9 @@
 //! A task file while its tables are read.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::PlanContext;
-use super::draft::PlacedTask;
+use super::draft::{CellsOf, PlacedTask};
 use super::findings::Findings;
 use super::layers::Layer;
 use super::templates::Templates;
@@ -16,6 +16,8 @@ pub(super) struct FileDraft<'t, 'i> {
     pub(super) defaults: Layer<'t, 'i>,
     pub(super) templates: Templates<'t, 'i>,
     pub(super) tasks: Vec<PlacedTask>,
+    /// The matrices by the names of their tasks.
+    pub(super) matrices: HashMap<&'t str, CellsOf>,
     /// Names that are in the file and give no task, because of another mistake. Needs of them are no mistake.
     pub(super) broken: HashSet<&'t str>,
     /// The number of tasks that the file names, those with mistakes included.
@@ -32,6 +34,7 @@ impl<'t, 'i> FileDraft<'t, 'i> {
             defaults: Layer::default(),
             templates: Templates::default(),
             tasks: Vec::new(),
+            matrices: HashMap::new(),
             broken: HashSet::new(),
             count: 0,
             bytes: 0,

@@ -9,7 +9,7 @@ use super::mistake::{Mistake, TaskFileError};
 const MAX_REMEMBERED: usize = 200;
 
 /// The mistakes and warnings of a file, in the order in which they were found.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Findings {
     mistakes: Vec<Mistake>,
     /// Mistakes beyond those in the list.

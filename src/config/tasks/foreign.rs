@@ -14,8 +14,9 @@ const ANSWERS: [(&[&str], &str); 20] = [
          and `8000 + SURVEIL_SLOT` is a port that no other attempt on the runner uses",
     ),
     (
-        &["matrix", "strategy", "parallel", "parallelism", "axes", "axis"],
-        "there is no matrix yet: write a task for each combination, and let them call one script",
+        &["parallel", "parallelism"],
+        "write `matrix = { part = [1, 2, 3] }`: each part is a task of its own, and has its number in\n\
+         `$MATRIX_PART`",
     ),
     (
         &[
@@ -138,7 +139,7 @@ mod tests {
 
     #[test]
     fn what_people_bring_along_is_answered() {
-        for key in ["image", "matrix", "if", "services", "secrets", "artifacts", "cache", "before_script", "rules"] {
+        for key in ["image", "parallel", "if", "services", "secrets", "artifacts", "cache", "before_script", "rules"] {
             assert!(answer(key).is_some(), "{key}");
         }
         assert!(answer("fetch-depth").unwrap().contains("without `.git`"));

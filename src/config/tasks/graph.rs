@@ -1,52 +1,162 @@
-//! Checks how tasks depend on one another: every need names another task of the file, and there is no cycle.
+//! Finds the tasks that each task needs: every need names another task of the file, a whole matrix or a cell of one,
+//! and there is no circle.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
-use super::draft::PlacedTask;
+use super::draft::{CellsOf, PlacedTask};
 use super::findings::Findings;
+use super::limits::MAX_NEEDS;
+use super::matrix::part_of_name;
 use super::mistake::{Mistake, quote};
 use super::suggest::nearest;
 
-/// Tasks of a cycle that an error names.
+/// Tasks of a circle that an error names.
 const MAX_SHOWN_CYCLE: usize = 12;
-/// Cycles that are reported. Each further one mostly shares tasks with them.
+/// Circles that are reported. Each further one mostly shares tasks with them.
 const MAX_CYCLES: usize = 10;
 
-/// Checks the needs of all tasks. `broken` are the names of tasks that are in the file and could not be read.
-pub(super) fn check_needs(tasks: &[PlacedTask], broken: &HashSet<&str>, found: &mut Findings) {
-    let index: HashMap<&str, usize> = tasks.iter().enumerate().map(|(at, task)| (&*task.spec.name, at)).collect();
-    for task in tasks {
-        check_names(task, tasks, &|name| index.contains_key(name) || broken.contains(name), found);
+/// The names that a need may have.
+struct Names<'n> {
+    tasks: &'n [PlacedTask],
+    index: HashMap<&'n str, usize>,
+    matrices: &'n HashMap<&'n str, CellsOf>,
+    /// Names of tasks that are in the file and could not be read.
+    broken: &'n HashSet<&'n str>,
+}
+
+/// A task that another one needs: its index, and the need that names it.
+type Edge = (usize, usize);
+
+/// Finds the needs of all tasks. `broken` are the names of tasks that are in the file and could not be read.
+pub(super) fn find_needs(
+    tasks: &mut [PlacedTask],
+    matrices: &HashMap<&str, CellsOf>,
+    broken: &HashSet<&str>,
+    found: &mut Findings,
+) {
+    let index = tasks.iter().enumerate().map(|(at, task)| (&*task.spec.name, at)).collect();
+    let names = Names { tasks, index, matrices, broken };
+    let mut all = Vec::new();
+    let mut count = 0;
+    // The cells of a matrix have their needs from one place, whose mistakes are looked for once.
+    let mut mistaken = HashSet::new();
+    for (at, task) in tasks.iter().enumerate() {
+        let place = task.needs.first().map_or(0, |need| need.place.start);
+        if mistaken.contains(&place) {
+            all.push(Vec::new());
+            continue;
+        }
+        let mut of_task = Findings::default();
+        let edges = names.edges(at, &mut of_task);
+        if of_task.has_mistakes() {
+            mistaken.insert(place);
+        }
+        found.append(of_task);
+        count += edges.len();
+        if count > MAX_NEEDS {
+            let message = format!("the tasks of the file need one another more than {MAX_NEEDS} times");
+            let help = "a need of a matrix counts once for each of its cells: put a task between the two";
+            let place = task.needs.first().map_or(0..0, |need| need.place.clone());
+            found.mistake(Mistake::new(place, message, help));
+            return;
+        }
+        all.push(edges);
     }
-    for cycle in find_cycles(tasks, &index) {
-        found.mistake(cycle_mistake(tasks, &cycle));
+    let mut told = HashSet::new();
+    for cycle in find_cycles(&all) {
+        let mistake = cycle_mistake(tasks, &all, &cycle);
+        // Two matrices in a circle make many circles with one need.
+        if told.insert(mistake.place.start) {
+            found.mistake(mistake);
+        }
+    }
+    let needed: Vec<Vec<_>> =
+        all.iter().map(|edges| edges.iter().map(|(needed, _)| tasks[*needed].spec.name.clone()).collect()).collect();
+    for (task, needed) in tasks.iter_mut().zip(needed) {
+        task.needed = needed;
     }
 }
 
-fn check_names(task: &PlacedTask, tasks: &[PlacedTask], is_task: &dyn Fn(&str) -> bool, found: &mut Findings) {
-    let name = &task.spec.name;
-    let mut seen = HashSet::new();
-    for need in &task.needs {
-        let needed = &*need.value;
-        let mut wrong = |message: String, help: String| found.mistake(Mistake::new(need.place.clone(), message, help));
-        if needed == &**name {
-            wrong(format!("task `{name}` needs itself"), "name other tasks only".to_owned());
-        } else if !seen.insert(needed) {
-            wrong(format!("task `{name}` needs {} twice", quote(needed)), "name each task once".to_owned());
-        } else if !is_task(needed) {
-            let others = tasks.iter().map(|other| &*other.spec.name).filter(|other| *other != &**name);
-            let help = match nearest(needed, others) {
-                Some(near) => format!("write `{near}`, or add a task of that name"),
-                None => "name a task of this file, or add one of that name".to_owned(),
+impl Names<'_> {
+    /// Returns the tasks that a task needs, each once.
+    fn edges(&self, at: usize, found: &mut Findings) -> Vec<Edge> {
+        let task = &self.tasks[at];
+        let name = task.spec.name.written();
+        let mut edges: Vec<Edge> = Vec::new();
+        let mut seen = HashSet::new();
+        let mut written = HashSet::new();
+        for (number, need) in task.needs.iter().enumerate() {
+            let needed = &*need.value;
+            let mut wrong =
+                |message: String, help: String| found.mistake(Mistake::new(need.place.clone(), message, help));
+            if !written.insert(needed) {
+                wrong(format!("task `{name}` needs {} twice", quote(needed)), "name each task once".to_owned());
+                continue;
+            }
+            let Some(tasks) = self.tasks_of(needed) else {
+                if !self.broken.contains(needed.split('@').next().unwrap_or(needed)) {
+                    let (message, help) = self.unknown(name, needed);
+                    wrong(message, help);
+                }
+                continue;
             };
-            wrong(format!("task `{name}` needs {}, which is not a task", quote(needed)), help);
+            if tasks.contains(&at) {
+                wrong(format!("task `{name}` needs itself"), "name other tasks only".to_owned());
+                continue;
+            }
+            edges.extend(tasks.filter(|needed| seen.insert(*needed)).map(|needed| (needed, number)));
         }
+        edges
+    }
+
+    /// Returns the tasks of a need's name: a task, a cell, or all cells of a matrix.
+    fn tasks_of(&self, needed: &str) -> Option<Range<usize>> {
+        let one = |at: &usize| *at..*at + 1;
+        if let Some(cells) = self.matrices.get(needed) {
+            return Some(cells.tasks.clone());
+        }
+        self.index.get(needed).map(one).or_else(|| {
+            // Values may have been replaced in it, and a name has them in a safe form.
+            let (name, cell) = needed.split_once('@')?;
+            let safe: Vec<String> = cell.split(',').map(part_of_name).collect();
+            self.index.get(&*format!("{name}@{}", safe.join(","))).map(one)
+        })
+    }
+
+    /// Says why a name is that of no task, and what to write.
+    fn unknown(&self, task: &str, needed: &str) -> (String, String) {
+        let message = |why: &str| format!("task `{task}` needs {}, {why}", quote(needed));
+        if let Some((name, cell)) = needed.split_once('@') {
+            if let Some(cells) = self.matrices.get(name) {
+                let message = if cells.excluded.contains(cell) {
+                    message("which `matrix_exclude` leaves out")
+                } else {
+                    message(&format!("which is no cell of the matrix of {}", quote(name)))
+                };
+                let near = nearest(needed, self.tasks[cells.tasks.clone()].iter().map(|cell| &*cell.spec.name));
+                let help = match near {
+                    Some(near) => format!("write `{near}`, or `{name}` for all cells"),
+                    None => format!("`surveil check` lists the cells; `{name}` stands for all of them"),
+                };
+                return (message, help);
+            }
+            if self.index.contains_key(name) {
+                return (message("which has no matrix"), format!("write `{name}`"));
+            }
+        }
+        let others = self.tasks.iter().map(|other| other.spec.name.written()).filter(|other| *other != task);
+        let help = match nearest(needed, others) {
+            Some(near) => format!("write `{near}`, or add a task of that name"),
+            None => "name a task of this file, or add one of that name".to_owned(),
+        };
+        (message("which is not a task"), help)
     }
 }
 
 /// Finds tasks of which each needs the next, and the last needs the first, at most [`MAX_CYCLES`] times. Does not
 /// recurse, so that a long chain of needs cannot exhaust a thread's stack.
-fn find_cycles(tasks: &[PlacedTask], index: &HashMap<&str, usize>) -> Vec<Vec<usize>> {
+fn find_cycles(edges: &[Vec<Edge>]) -> Vec<Vec<usize>> {
     #[derive(Clone, Copy, PartialEq)]
     enum Visit {
         Never,
@@ -54,20 +164,18 @@ fn find_cycles(tasks: &[PlacedTask], index: &HashMap<&str, usize>) -> Vec<Vec<us
         Done,
     }
     let mut cycles = Vec::new();
-    let mut seen = vec![Visit::Never; tasks.len()];
-    for start in 0..tasks.len() {
+    let mut seen = vec![Visit::Never; edges.len()];
+    for start in 0..edges.len() {
         // The path from `start` to the present task. Each entry has the index of its next need.
         let mut path = if seen[start] == Visit::Never { vec![(start, 0)] } else { continue };
         seen[start] = Visit::OnPath;
         while let Some((at, next)) = path.last_mut() {
-            let Some(need) = tasks[*at].needs.get(*next) else {
+            let Some((needed, _)) = edges[*at].get(*next).copied() else {
                 seen[*at] = Visit::Done;
                 path.pop();
                 continue;
             };
             *next += 1;
-            // A need of itself, and of no task, is a mistake of its own.
-            let Some(&needed) = index.get(&*need.value).filter(|needed| **needed != *at) else { continue };
             match seen[needed] {
                 Visit::Done => {}
                 Visit::Never => {
@@ -75,7 +183,7 @@ fn find_cycles(tasks: &[PlacedTask], index: &HashMap<&str, usize>) -> Vec<Vec<us
                     path.push((needed, 0));
                 }
                 Visit::OnPath => {
-                    // The tasks before this one on the path only lead into the cycle.
+                    // The tasks before this one on the path only lead into the circle.
                     let tasks = path.iter().map(|(at, _)| *at);
                     cycles.push(tasks.skip_while(|at| *at != needed).collect());
                     if cycles.len() == MAX_CYCLES {
@@ -88,20 +196,25 @@ fn find_cycles(tasks: &[PlacedTask], index: &HashMap<&str, usize>) -> Vec<Vec<us
     cycles
 }
 
-/// Makes the mistake for a cycle. Its place is the need of the cycle's first task in the file.
-fn cycle_mistake(tasks: &[PlacedTask], cycle: &[usize]) -> Mistake {
+/// Makes the mistake for a circle. Its place is the need of the circle's first task in the file.
+fn cycle_mistake(tasks: &[PlacedTask], edges: &[Vec<Edge>], cycle: &[usize]) -> Mistake {
     let first = (0..cycle.len()).min_by_key(|at| tasks[cycle[*at]].name_place.start).unwrap_or(0);
     let in_order: Vec<usize> = cycle[first..].iter().chain(&cycle[..first]).copied().collect();
-    let name = |task: usize| tasks[task].spec.name.as_str();
+    // Cells are named only if a circle goes through several of one matrix.
+    let written: HashSet<&str> = cycle.iter().map(|at| tasks[*at].spec.name.written()).collect();
+    let is_plain = written.len() == cycle.len();
+    let name = |task: usize| {
+        let name = &tasks[task].spec.name;
+        if is_plain { name.written() } else { name.as_str() }
+    };
     let mut shown: Vec<&str> = in_order.iter().take(MAX_SHOWN_CYCLE).map(|task| name(*task)).collect();
     if in_order.len() > MAX_SHOWN_CYCLE {
         shown.push("…");
     }
     shown.push(name(in_order[0]));
-    let second = name(in_order[1 % in_order.len()]);
-    let task = &tasks[in_order[0]];
-    let place =
-        task.needs.iter().find(|need| *need.value == *second).map_or(task.name_place.clone(), |n| n.place.clone());
+    let (task, second) = (in_order[0], in_order[1 % in_order.len()]);
+    let need = edges[task].iter().find(|(needed, _)| *needed == second);
+    let place = need.map_or(tasks[task].name_place.clone(), |(_, number)| tasks[task].needs[*number].place.clone());
     let message = format!("tasks need one another in a circle: {}", shown.join(" -> "));
     Mistake::new(place, message, "remove one of these needs; `a -> b` says that a needs b")
 }

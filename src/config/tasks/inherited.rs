@@ -35,7 +35,7 @@ pub(super) fn read_templates<'t, 'i>(top: &TableEntry<'t, 'i>, file: &mut FileDr
             file.templates.add_broken(name);
             continue;
         };
-        if TaskName::new(name).is_err() {
+        if TaskName::plain(name).is_err() {
             file.found.mistake(Mistake::new(place, format!("{} cannot name a template", quote(name)), NAME_RULE));
         }
         let layer = Layer::read(table, Owner::Template(name), &mut file.found);

@@ -8,7 +8,7 @@ use super::findings::Findings;
 use super::keys::{KEYS, Key, nearest_key};
 use super::mistake::{Mistake, quote};
 use super::value::{TableEntry, entries};
-use super::{command, foreign};
+use super::{command, foreign, replace};
 
 /// The table that a layer was read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub(super) enum Owner<'t> {
     Defaults,
     Template(&'t str),
     Task(&'t str),
+    /// A table of `matrix_include`, which is about cells of the task.
+    Cell(&'t str),
 }
 
 /// A key that a table sets, with its value.
@@ -36,8 +38,13 @@ pub(super) struct Layer<'t, 'i> {
 impl<'t, 'i> Layer<'t, 'i> {
     /// Reads the keys of a table. Unknown keys, and keys that do not belong there, are mistakes.
     pub(super) fn read(table: &'t DeTable<'i>, owner: Owner<'_>, found: &mut Findings) -> Self {
+        Self::of(entries(table), owner, found)
+    }
+
+    /// Reads the keys among the entries of a table.
+    pub(super) fn of(entries: Vec<TableEntry<'t, 'i>>, owner: Owner<'_>, found: &mut Findings) -> Self {
         let mut layer = Self::default();
-        for entry in entries(table) {
+        for entry in entries {
             let Some(key) = KEYS.iter().find(|key| key.name == entry.key) else {
                 layer.misspelt.extend(nearest_key(entry.key));
                 found.mistake(unknown_key(&entry, owner));
@@ -48,6 +55,11 @@ impl<'t, 'i> Layer<'t, 'i> {
                 let help = "write it in each task, or in a template that the tasks extend";
                 let message = format!("`{name}` cannot stand in `[defaults]`");
                 found.mistake(Mistake::new(entry.key_place, message, help));
+                continue;
+            }
+            if matches!(owner, Owner::Cell(_)) && key.is_structure {
+                let message = format!("`{name}` cannot stand in `matrix_include`");
+                found.mistake(Mistake::new(entry.key_place, message, "write it in the task itself"));
                 continue;
             }
             if let Some(other) = layer.keys.iter().find(|other| key.instead_of.contains(&other.key.name)) {
@@ -66,6 +78,13 @@ impl<'t, 'i> Layer<'t, 'i> {
     }
 }
 
+impl SetKey<'_, '_> {
+    /// Whether the value differs between the cells of a matrix.
+    pub(super) fn is_replaced(&self) -> bool {
+        self.key.is_replaced && replace::is_in(self.entry.value.get_ref())
+    }
+}
+
 impl Owner<'_> {
     /// The table in the middle of a sentence.
     fn text(self) -> String {
@@ -73,17 +92,24 @@ impl Owner<'_> {
             Self::Defaults => "`[defaults]`".to_owned(),
             Self::Template(name) => format!("template {}", quote(name)),
             Self::Task(name) => format!("task {}", quote(name)),
+            Self::Cell(name) => format!("`matrix_include` of task {}", quote(name)),
         }
     }
 }
 
-/// Returns the keys of all layers together: a later layer wins over an earlier one. Keys that are merged are there once
-/// for each layer.
+/// Returns the keys of all layers together: a later layer wins over an earlier one.
 pub(super) fn overlaid<'l, 't: 'l, 'i: 'l>(
     layers: impl IntoIterator<Item = &'l Layer<'t, 'i>>,
 ) -> Vec<&'l SetKey<'t, 'i>> {
+    laid_over(layers.into_iter().flat_map(|layer| &layer.keys))
+}
+
+/// Returns the keys that count: a later one wins over an earlier one. Keys that are merged are all there.
+pub(super) fn laid_over<'l, 't: 'l, 'i: 'l>(
+    keys: impl IntoIterator<Item = &'l SetKey<'t, 'i>>,
+) -> Vec<&'l SetKey<'t, 'i>> {
     let mut all: Vec<&SetKey<'t, 'i>> = Vec::new();
-    for new in layers.into_iter().flat_map(|layer| &layer.keys) {
+    for new in keys {
         let gives_way =
             |old: &Key| old.name == new.key.name && !new.key.is_merged || new.key.instead_of.contains(&old.name);
         all.retain(|old| !gives_way(old.key));
@@ -94,7 +120,8 @@ pub(super) fn overlaid<'l, 't: 'l, 'i: 'l>(
 
 /// Reads the values of a layer that is no task, so that a mistake is told even if no task takes the key.
 pub(super) fn check_values(layer: &Layer<'_, '_>, mut draft: Draft<'_>, found: &mut Findings) {
-    for set in &layer.keys {
+    // Values that depend on a matrix are read for its cells.
+    for set in layer.keys.iter().filter(|set| !set.is_replaced()) {
         read_value(set.key, &set.entry, &mut draft, found);
     }
 }
@@ -104,6 +131,10 @@ pub(super) fn read_value(key: &Key, entry: &TableEntry<'_, '_>, draft: &mut Draf
     let read = (key.read)(entry, draft);
     let mut of_value = std::mem::take(&mut draft.found);
     of_value.unless_wrong(read);
+    if !key.is_replaced && !key.is_structure && replace::is_in(entry.value.get_ref()) {
+        let message = format!("nothing is replaced inside `{}`, so that no value becomes a command", key.name);
+        of_value.warning(entry.wrong(message, "each value of the matrix is a variable, such as `$MATRIX_VERSION`"));
+    }
     found.append_once(of_value, entry.value.span().start);
 }
 

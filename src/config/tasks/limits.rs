@@ -15,6 +15,11 @@ pub(super) const MAX_TASKS: usize = 1000;
 pub(super) const MAX_TEMPLATES: usize = 100;
 /// The most templates that one table names in `extends`.
 pub(super) const MAX_EXTENDS: usize = 16;
+/// The most characters of an axis' name. It becomes a part of a variable's name.
+pub(super) const MAX_AXIS_CHARS: usize = 40;
+/// The most needs of all tasks of a file together. A need of a matrix counts once for each of its cells, and the needs
+/// of a build are told in one message of the protocol.
+pub(super) const MAX_NEEDS: usize = 20_000;
 /// The most bytes of all tasks of a file together, as [`MAX_TASK_BYTES`] counts them. Templates let a small file say
 /// much, and all of it is stored with each build.
 pub(super) const MAX_PLAN_BYTES: usize = 8 << 20;

@@ -19,19 +19,22 @@ mod interpreters;
 mod keys;
 mod layers;
 mod limits;
+mod matrix;
 mod mistake;
 mod parse;
+mod replace;
 mod shell;
 mod suggest;
 mod task;
 mod templates;
 mod top_level;
 mod tree_path;
+mod unfold;
 mod value;
 
 use std::borrow::Cow;
 
-use crate::model::{BuildSettings, Need, Plan, PlannedTask, TaskName, TaskSpec, visible};
+use crate::model::{BuildSettings, Need, Plan, PlannedTask, TaskSpec, visible};
 use draft::PlacedTask;
 use findings::Findings;
 use limits::{EXAMPLE, MAX_PROBLEM_MISTAKES, MAX_SHOWN_MISTAKES};
@@ -104,12 +107,8 @@ fn with_newlines(text: &str) -> Cow<'_, str> {
 
 fn with_needs(task: PlacedTask) -> TaskSpec {
     let mut spec = task.spec;
-    spec.placement.needs = task.needs.iter().map(|need| need_of(&need.value)).collect();
+    spec.placement.needs = task.needed.into_iter().map(Need::passed).collect();
     spec
-}
-
-fn need_of(name: &str) -> Need {
-    Need::passed(TaskName::new(name).expect("a task of that name was found"))
 }
 
 /// Returns the advice for a commit that has no tasks.

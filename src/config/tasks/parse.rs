@@ -63,12 +63,12 @@ fn read_document(document: &DeTable<'_>, context: PlanContext<'_>, found: &mut F
         file.broken.extend(entries_of_table(top).map(|entry| entry.key));
         file.found.mistake(unknown_table(top));
     }
-    let FileDraft { tasks, broken, count, found: of_file, .. } = file;
+    let FileDraft { mut tasks, matrices, broken, count, found: of_file, .. } = file;
     found.append(of_file);
     if count == 0 && !found.has_mistakes() {
         found.mistake(Mistake::new(0..0, "the file has no tasks", format!("write one, such as\n{EXAMPLE}")));
     }
-    graph::check_needs(&tasks, &broken, found);
+    graph::find_needs(&mut tasks, &matrices, &broken, found);
     tasks
 }
 
@@ -111,7 +111,7 @@ fn syntax_mistake(error: &toml::de::Error, text: &str) -> Mistake {
 fn unknown_table(top: &TableEntry<'_, '_>) -> Mistake {
     let name = top.key;
     let looks_like_a_task = top.value.get_ref().as_table().is_some_and(|table| table.contains_key("run"));
-    let help = if looks_like_a_task && TaskName::new(name).is_ok() {
+    let help = if looks_like_a_task && TaskName::plain(name).is_ok() {
         table_help(name)
     } else if let Some(answer) = foreign::answer(name) {
         format!("{}; {answer}", top_level::known())

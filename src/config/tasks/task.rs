@@ -1,15 +1,16 @@
 //! Reads the tables `[task.NAME]`: each is a task, or several mistakes.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 
-use super::command;
-use super::draft::{Draft, PlacedTask};
+use super::draft::{CellsOf, Draft, PlacedTask};
 use super::file::FileDraft;
 use super::layers::{self, Layer, Owner};
 use super::limits::{EXAMPLE, MAX_PLAN_BYTES, MAX_TASK_BYTES, MAX_TASKS, NAME_RULE};
 use super::mistake::{Mistake, quote};
 use super::value::{TableEntry, entries, kind};
+use super::{matrix, unfold};
 use crate::model::{Ability, Recipe, Script, TaskName, TaskSpec};
 
 /// Reads the table of all tasks.
@@ -17,15 +18,16 @@ pub(super) fn read_tasks<'t, 'i>(top: &TableEntry<'t, 'i>, file: &mut FileDraft<
     let help = format!("write each task as a table with its name, such as\n{EXAMPLE}");
     let Some(table) = file.found.unless_wrong(top.table(&help)) else { return };
     for entry in entries(table) {
+        let before = file.tasks.len();
         file.count += 1;
+        if file.count <= MAX_TASKS && read_task(&entry, file).is_none() {
+            file.broken.insert(entry.key);
+        }
+        file.count += (file.tasks.len() - before).saturating_sub(1);
         if file.count > MAX_TASKS {
             let message = format!("a commit has at most {MAX_TASKS} tasks");
             file.found.mistake(Mistake::new(entry.key_place, message, "let one task run several of these"));
             break;
-        }
-        match read_task(&entry, file) {
-            Some(task) => file.tasks.push(task),
-            None => drop(file.broken.insert(entry.key)),
         }
         if file.bytes > MAX_PLAN_BYTES {
             let message = format!("the tasks up to {} are longer than {} MiB", quote(entry.key), MAX_PLAN_BYTES >> 20);
@@ -36,19 +38,20 @@ pub(super) fn read_tasks<'t, 'i>(top: &TableEntry<'t, 'i>, file: &mut FileDraft<
     }
 }
 
-/// Reads a task. Returns it also if its keys have mistakes, as long as its name can be needed by others.
-fn read_task<'t, 'i>(task: &TableEntry<'t, 'i>, file: &mut FileDraft<'t, 'i>) -> Option<PlacedTask> {
-    let FileDraft { context, defaults, templates, found, bytes, .. } = file;
+/// Reads a task, or the cells of its matrix. Adds it also if its keys have mistakes, as long as its name can be needed
+/// by others; returns `None` if not.
+fn read_task<'t, 'i>(task: &TableEntry<'t, 'i>, file: &mut FileDraft<'t, 'i>) -> Option<()> {
+    let FileDraft { context, defaults, templates, found, .. } = file;
     let name = task.key;
-    let wrong = |message: String, help: String| Mistake::new(task.key_place.clone(), message, help);
+    let wrong = |message: String, help: &str| Mistake::new(task.key_place.clone(), message, help);
     let Some(table) = task.value.get_ref().as_table() else {
         let message = format!("task {} must be a table, this is {}", quote(name), kind(task.value.get_ref()));
-        found.mistake(wrong(message, table_help(name)));
+        found.mistake(wrong(message, &table_help(name)));
         return None;
     };
-    let checked_name = TaskName::new(name).ok();
+    let checked_name = TaskName::plain(name).ok();
     if checked_name.is_none() {
-        found.mistake(wrong(format!("{} cannot name a task", quote(name)), NAME_RULE.to_owned()));
+        found.mistake(wrong(format!("{} cannot name a task", quote(name)), NAME_RULE));
     }
     let own = Layer::read(table, Owner::Task(name), found);
     let extended = match own.get("extends") {
@@ -58,34 +61,58 @@ fn read_task<'t, 'i>(task: &TableEntry<'t, 'i>, file: &mut FileDraft<'t, 'i>) ->
     let is_whole = extended.is_some();
     let layers: Vec<&Layer> = [&*defaults].into_iter().chain(extended.unwrap_or_default()).chain([&own]).collect();
     let keys = layers::overlaid(layers.iter().copied());
-    let mut draft = Draft::new(*context);
-    for set in &keys {
-        layers::read_value(set.key, &set.entry, &mut draft, found);
-    }
-    let run = keys.iter().find(|set| set.key.name == "run");
-    let has_own_shell = own.get("shell").is_some() && own.get("run").is_some();
-    command::finish(&mut draft, has_own_shell);
-    let Draft { mut recipe, mut placement, needs, texts, found: of_run, .. } = draft;
-    if let Some(run) = run {
-        found.append_once(of_run, run.entry.value.span().start);
-    }
-    keep_last_of_each(&mut recipe.env);
     // A misspelt `run` is called unknown, and not missing too. A template that is not there may have one.
-    let has_run = run.is_some() || layers.iter().any(|layer| layer.misspelt.contains(&"run")) || !is_whole;
+    let has_run = keys.iter().any(|set| set.key.name == "run")
+        || layers.iter().any(|layer| layer.misspelt.contains(&"run"))
+        || !is_whole;
     if !has_run {
         let help = "add a line that says what to do, such as `run = \"make test\"`";
-        found.mistake(wrong(format!("task {} has no `run`", quote(name)), help.to_owned()));
+        found.mistake(wrong(format!("task {} has no `run`", quote(name)), help));
     }
+    let has_own_shell = own.get("shell").is_some() && own.get("run").is_some();
+    let has_matrix = keys.iter().any(|set| set.key.is_structure && set.key.name.starts_with("matrix"));
+    if !has_matrix {
+        let draft = unfold::one(&keys, *context, has_own_shell, found);
+        add(checked_name?, task.key_place.clone(), draft, file);
+        return Some(());
+    }
+    let matrix = matrix::of(name, &keys, found)?;
+    let drafts = unfold::cells(&keys, &matrix, *context, has_own_shell, found);
+    let name_of_all = checked_name?;
+    let first = file.tasks.len();
+    for (cell, draft) in matrix.cells.iter().zip(drafts) {
+        let Ok(name) = TaskName::new(&format!("{name_of_all}@{}", cell.name)) else {
+            let message = format!("the name of a cell is too long: {}", quote(&format!("{name}@{}", cell.name)));
+            let help = "a name has at most 100 characters: shorten the task's name or the values of its matrix";
+            file.found.mistake(Mistake::new(task.key_place.clone(), message, help));
+            return None;
+        };
+        add(name, task.key_place.clone(), draft, file);
+        // The file is refused, so the other cells are not made.
+        if file.bytes > MAX_PLAN_BYTES {
+            break;
+        }
+    }
+    let cells = CellsOf { tasks: first..file.tasks.len(), excluded: matrix.excluded };
+    file.matrices.insert(name, cells);
+    Some(())
+}
+
+/// Adds a task whose keys are read.
+fn add(name: TaskName, name_place: Range<usize>, draft: Draft<'_>, file: &mut FileDraft<'_, '_>) {
+    let Draft { mut recipe, mut placement, needs, texts, .. } = draft;
+    keep_last_of_each(&mut recipe.env);
     let size = task_bytes(&recipe);
-    *bytes += size;
+    file.bytes += size;
     if size > MAX_TASK_BYTES {
-        let message = format!("task {} is longer than {} KiB", quote(name), (MAX_TASK_BYTES + 1) / 1024);
-        found.mistake(wrong(message, "put what it does into a script and run that".to_owned()));
+        let message = format!("task {} is longer than {} KiB", quote(&name), (MAX_TASK_BYTES + 1) / 1024);
+        let help = "put what it does into a script and run that";
+        file.found.mistake(Mistake::new(name_place.clone(), message, help));
     }
     placement.labels.extend(Ability::needed_for(&recipe).map(Ability::label));
     placement.labels.sort();
-    let spec = TaskSpec { name: checked_name?, recipe: Arc::new(recipe), placement };
-    Some(PlacedTask { spec, name_place: task.key_place.clone(), needs, texts })
+    let spec = TaskSpec { name, recipe: Arc::new(recipe), placement };
+    file.tasks.push(PlacedTask { spec, name_place, needs, needed: Vec::new(), texts });
 }
 
 /// Removes variables that a later one of the same name replaces: a task's own ones come last.
@@ -113,6 +140,6 @@ pub(super) fn entries_of_table<'t, 'i>(top: &TableEntry<'t, 'i>) -> impl Iterato
 
 /// Advises to write a task as a table.
 pub(super) fn table_help(name: &str) -> String {
-    let name = if TaskName::new(name).is_ok() && !name.contains('.') { name } else { "NAME" };
+    let name = if TaskName::plain(name).is_ok() && !name.contains('.') { name } else { "NAME" };
     format!("write it as a table, `[task.{name}]`, with its keys below")
 }

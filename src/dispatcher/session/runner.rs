@@ -45,11 +45,12 @@ pub(super) fn serve(session: Session) -> Result<(), SessionError> {
 fn join(mut session: Session, outbox: Outbox) -> Result<Option<Box<RunnerSession>>, SessionError> {
     let Some(first) = session.next(&outbox)? else { return Ok(None) };
     let takes_source = matches!(first, FromRunner::Register { takes_source: true, .. });
+    let takes_cells = matches!(first, FromRunner::Register { takes_cells: true, .. });
     let joined = translate::joined(session.id, &session.hello, first)?;
     let Some(stored) = stored_logs(&session, &joined.holding) else { return Ok(None) };
     let has = takes_source.then(|| joined.warm.iter().cloned().collect());
     let grants = Arc::new(Grants::default());
-    let to_runner = RunnerOutbox::new(outbox.clone());
+    let to_runner = RunnerOutbox::new(outbox.clone(), takes_cells);
     let peer = Peer { outbox: to_runner.clone(), grants: grants.clone(), stored, has };
     if !session.shared.core.send(ToCore::Join { peer, joined: Box::new(joined) }) {
         return Ok(None);

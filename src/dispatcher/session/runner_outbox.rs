@@ -11,69 +11,78 @@ use crate::transport::{Frame, Outbox, WeakOutbox};
 
 /// The outbox of one runner's session.
 #[derive(Clone)]
-pub(crate) struct RunnerOutbox(Outbox);
+pub(crate) struct RunnerOutbox {
+    outbox: Outbox,
+    /// Whether the runner takes the names of cells.
+    takes_cells: bool,
+}
 
 /// A [`RunnerOutbox`] that does not keep the session's outbox alive.
 #[derive(Clone)]
-pub(crate) struct WeakRunnerOutbox(WeakOutbox);
+pub(crate) struct WeakRunnerOutbox {
+    outbox: WeakOutbox,
+    takes_cells: bool,
+}
 
 impl RunnerOutbox {
-    pub(crate) fn new(outbox: Outbox) -> Self {
-        Self(outbox)
+    pub(crate) fn new(outbox: Outbox, takes_cells: bool) -> Self {
+        Self { outbox, takes_cells }
     }
 
     /// Gathers a command, which is sent at the next [`RunnerOutbox::flush`]. Returns true if it is the first since the
     /// last one. `stored` has the stored bytes of streams, for a runner that registers with attempts; `url` is the
     /// place of a lease's repository.
     pub(crate) fn gather(&self, command: RunnerCommand, stored: &StoredBytes, url: Option<&str>) -> bool {
-        self.0.gather(&Frame::new(&translate::to_runner(command, stored, url)))
+        let message = translate::to_runner(command, stored, url);
+        let message = if self.takes_cells { message } else { translate::with_plain_name(message) };
+        self.outbox.gather(&Frame::new(&message))
     }
 
     pub(crate) fn flush(&self) {
-        self.0.flush();
+        self.outbox.flush();
     }
 
     /// Answers a ping, and does nothing else.
     pub(crate) fn answer_ping(&self) {
-        self.0.send(&Frame::new(&ToRunner::Ack { gone: Vec::new() }));
+        self.outbox.send(&Frame::new(&ToRunner::Ack { gone: Vec::new() }));
     }
 
     /// Acknowledges a stream's bytes up to `offset`.
     pub(crate) fn acknowledge(&self, stream: &StreamId, offset: u64) {
         // If the session has ended, the runner asks for the offset with its next one.
-        self.0.send(&Frame::new(&translate::log_ack(stream, offset)));
+        self.outbox.send(&Frame::new(&translate::log_ack(stream, offset)));
     }
 
     /// Sends the source of a commit to a runner that is about to get a lease of it.
     pub(crate) fn send_ahead(&self, repo: &RepoName, commit: CommitId, pack: &[u8]) {
         let (repo, commit, bytes) = (repo.to_string(), commit.to_string(), pack.len() as u64);
-        self.0.send(&Frame::with_payload(&ToRunner::SourceAhead { repo, commit, bytes }, pack.to_vec()));
+        self.outbox.send(&Frame::with_payload(&ToRunner::SourceAhead { repo, commit, bytes }, pack.to_vec()));
     }
 
     /// Tells the runner that the dispatcher ends, so that it need not find out by itself.
     pub(crate) fn say_goodbye(&self) {
         let goodbye = Refusal::new(ErrorCode::ShuttingDown, "the dispatcher is shutting down");
-        self.0.send(&Frame::new(&ToRunner::Error(goodbye)));
+        self.outbox.send(&Frame::new(&ToRunner::Error(goodbye)));
     }
 
     /// Returns the number of bytes that are not written yet.
     pub(crate) fn waiting(&self) -> usize {
-        self.0.waiting()
+        self.outbox.waiting()
     }
 
     /// Ends the session once all messages are written.
     pub(crate) fn finish(&self) {
-        self.0.finish();
+        self.outbox.finish();
     }
 
     pub(crate) fn downgrade(&self) -> WeakRunnerOutbox {
-        WeakRunnerOutbox(self.0.downgrade())
+        WeakRunnerOutbox { outbox: self.outbox.downgrade(), takes_cells: self.takes_cells }
     }
 }
 
 impl WeakRunnerOutbox {
     /// Returns the outbox, as long as the session has it.
     pub(crate) fn upgrade(&self) -> Option<RunnerOutbox> {
-        self.0.upgrade().map(RunnerOutbox)
+        self.outbox.upgrade().map(|outbox| RunnerOutbox::new(outbox, self.takes_cells))
     }
 }

@@ -51,6 +51,7 @@ pub(crate) fn register(slots: u32) -> Frame {
         spawn: None,
         draining: false,
         takes_source: false,
+        takes_cells: true,
     })
 }
 

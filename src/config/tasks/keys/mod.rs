@@ -38,6 +38,11 @@ pub(super) struct Key {
     /// Keys that say the same in another way. One table has only one of them, and it takes the place of the others in
     /// templates and defaults.
     pub(super) instead_of: &'static [&'static str],
+    /// Whether the key says of which tables and cells a task is made. It is read before the others, and stands neither
+    /// in `[defaults]` nor in `matrix_include`.
+    pub(super) is_structure: bool,
+    /// Whether `${matrix.AXIS}` is replaced in the strings of the value. It never is in commands.
+    pub(super) is_replaced: bool,
     /// Reads the value into the task.
     pub(super) read: fn(&TableEntry<'_, '_>, &mut Draft<'_>) -> Result<(), Mistake>,
 }
@@ -52,8 +57,13 @@ impl Key {
         is_common: true,
         is_merged: false,
         instead_of: &[],
+        is_structure: false,
+        is_replaced: true,
         read: |_, _| Ok(()),
     };
+
+    /// A key that is read before the others, to be completed.
+    const STRUCTURE: Self = Self { is_common: false, is_structure: true, is_replaced: false, ..Self::USUAL };
 }
 
 impl fmt::Debug for Key {
@@ -70,6 +80,7 @@ pub(super) static KEYS: &[Key] = &[
         schema: r#"{"type": ["string", "array"], "minLength": 1, "items": {"type": "string"}, "minItems": 1}"#,
         aliases: &["command", "commands", "cmd", "script", "exec", "steps"],
         is_common: false,
+        is_replaced: false,
         read: command::read_run,
         ..Key::USUAL
     },
@@ -188,9 +199,36 @@ pub(super) static KEYS: &[Key] = &[
         row: "list of template names | `[]` | templates that the task takes keys from",
         schema: r#"{"type": "array", "items": {"type": "string"}, "maxItems": 16}"#,
         aliases: &["extend", "inherit", "inherits", "template", "templates"],
-        is_common: false,
-        // The layers of a task are found before its values are read.
-        ..Key::USUAL
+        ..Key::STRUCTURE
+    },
+    Key {
+        name: "matrix",
+        row: "table of lists | `{}` | values of which each combination is a task of its own",
+        schema: r#"{
+            "type": "object",
+            "additionalProperties": {
+                "type": "array",
+                "items": {"anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "boolean"}]},
+                "minItems": 1,
+                "uniqueItems": true
+            }
+        }"#,
+        aliases: &["strategy", "axes", "axis"],
+        ..Key::STRUCTURE
+    },
+    Key {
+        name: "matrix_exclude",
+        row: "list of tables | `[]` | combinations that are no tasks",
+        schema: r#"{"type": "array", "items": {"type": "object", "minProperties": 1}}"#,
+        aliases: &["exclude", "excludes"],
+        ..Key::STRUCTURE
+    },
+    Key {
+        name: "matrix_include",
+        row: "list of tables | `[]` | further combinations, and keys of single combinations",
+        schema: r#"{"type": "array", "items": {"type": "object", "minProperties": 1}}"#,
+        aliases: &[],
+        ..Key::STRUCTURE
     },
 ];
 

@@ -1,13 +1,17 @@
 //! Readers of the keys that say what a task waits for, and where it runs.
 
 use super::super::draft::Draft;
-use super::super::limits::MAX_LABELS;
+use super::super::limits::{MAX_LABELS, MAX_TASKS};
 use super::super::mistake::{Mistake, quote};
 use super::super::value::{Placed, TableEntry};
 use crate::model::Label;
 
 pub(super) fn read_needs(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> Result<(), Mistake> {
     let needs = entry.texts("list the names of tasks, such as `needs = [\"build\"]`", &mut draft.found)?;
+    if needs.len() > MAX_TASKS {
+        let message = format!("a task needs at most {MAX_TASKS} tasks");
+        return Err(entry.wrong(message, "name those that must have passed before"));
+    }
     draft.needs = needs.into_iter().map(|need| Placed { place: need.place, value: need.value.into() }).collect();
     Ok(())
 }

@@ -65,7 +65,8 @@ fn all_errors_of_the_toml_are_told_one_for_each_line() {
 fn a_key_of_another_program_is_answered_with_what_there_is_for_it() {
     for (line, answer) in [
         ("image = 'rust:1'", "there are no container images yet"),
-        ("matrix = { v = [1] }", "there is no matrix yet: write a task for each combination"),
+        ("strategy = { matrix = {} }", "write `matrix`"),
+        ("parallelism = 4", "write `matrix = { part = [1, 2, 3] }`"),
         ("if = 'x'", "write `when`, such as"),
         ("only = ['main']", "write `when`, such as"),
         ("rules = []", "write `when`, such as"),

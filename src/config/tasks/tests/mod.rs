@@ -8,6 +8,7 @@ use crate::model::{Label, Need, Recipe, Script, TaskName};
 mod doubts;
 mod keys;
 mod lists;
+mod matrix;
 mod mistakes;
 mod properties;
 mod shell;

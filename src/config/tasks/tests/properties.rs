@@ -9,11 +9,10 @@ use crate::model::{Label, Need, Placement, Recipe, STOP_AT_FAILURE, Script};
 /// Specs as a file could make them: tasks named `t0`, `t1` and so on, needing earlier ones.
 fn specs() -> impl Strategy<Value = Vec<TaskSpec>> {
     let text = "[^\0]{1,12}";
-    let word = "[a-z0-9][a-z0-9._-]{0,6}";
     let script = prop_oneof![
         text.prop_filter("has a command", |line| command::has_command(line))
             .prop_map(|line| Script::stopping_at_failure(&line)),
-        (word, prop::collection::vec("[^\0]{0,8}", 0..3))
+        ("p[a-z0-9._-]{0,6}", prop::collection::vec("[^\0]{0,8}", 0..3))
             .prop_map(|(program, arguments)| { Script::Program(std::iter::once(program).chain(arguments).collect()) }),
     ];
     let one = (
