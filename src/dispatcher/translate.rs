@@ -11,8 +11,8 @@ use crate::model::{
 };
 use crate::protocol::hello::{ErrorCode, Hello, Refusal};
 use crate::protocol::limits::{
-    MAX_AGES, MAX_BRANCH_BYTES, MAX_LABELS, MAX_RANGE_COMMITS, MAX_SENTENCE_BYTES, MAX_SLOTS, MAX_SOURCE_BYTES,
-    MAX_STREAMS,
+    MAX_AGES, MAX_ANCESTORS, MAX_BRANCH_BYTES, MAX_LABELS, MAX_RANGE_COMMITS, MAX_SENTENCE_BYTES, MAX_SLOTS,
+    MAX_SOURCE_BYTES, MAX_STREAMS,
 };
 use crate::protocol::observer::FromObserver;
 use crate::protocol::runner::{self as wire, FromRunner, LogOffset, Runtask, StreamEnd, StreamName, WireTask};
@@ -124,6 +124,15 @@ pub(crate) fn build_source(message: FromObserver) -> Result<BuildSource, Refusal
         subject: cut(subject),
         author: cut(author),
     })
+}
+
+/// Returns the ancestors that a `dispatch` names.
+pub(crate) fn ancestors(ids: &[String]) -> Result<Vec<CommitId>, Refusal> {
+    if ids.len() > MAX_ANCESTORS {
+        let count = ids.len();
+        return Err(malformed(format!("`ancestors` has {count} commits: at most {MAX_ANCESTORS} are allowed")));
+    }
+    ids.iter().map(|id| commit(id)).collect()
 }
 
 pub(crate) fn cut(mut text: String) -> String {

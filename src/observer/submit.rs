@@ -8,7 +8,7 @@ use crate::git::{CommitText, GitError, Range, Watched};
 use crate::model::{BuildId, CommitId, RefName, RepoName};
 
 use super::session::{Session, SessionOver, SessionTurn};
-use super::translate::{self, MAX_RANGE_COMMITS, Refused, Reply};
+use super::translate::{self, MAX_ANCESTORS, MAX_RANGE_COMMITS, Past, Refused, Reply};
 use super::watch::Announcement;
 
 /// Size of a piece of a pack. Large enough that the message line is negligible, small enough that a `ping` between two
@@ -87,19 +87,22 @@ pub(crate) fn announce_head(
     // Read before the turn is taken, so that a slow repository does not hold up the others.
     let range = watched.range(what.before, commit, MAX_RANGE_COMMITS)?;
     let text = watched.describe(commit)?;
+    // The history of a ref that the dispatcher knows is at the dispatcher, and a tag is compared with nothing.
+    let is_compared = what.before.is_none() && what.reference.tag().is_none();
+    let ancestors = if is_compared { watched.ancestors(commit, MAX_ANCESTORS)? } else { Vec::new() };
     let turn = match delivery.haves {
         Some(haves) => send_pack(session, repo, watched, &range.commits, &haves)?,
         None => session.turn(),
     };
-    turn.send(&translate::announcement(repo, what, range, text))?;
+    turn.send(&translate::announcement(repo, what, Past { range, ancestors }, text))?;
     Ok(answer(&turn, repo, what)?)
 }
 
 /// Announces that a ref no longer exists.
 pub(crate) fn announce_gone(session: &Session, repo: &RepoName, what: &Announcement) -> Result<Answer, SessionOver> {
     let turn = session.turn();
-    let range = Range { commits: Vec::new(), count: None };
-    turn.send(&translate::announcement(repo, what, range, CommitText::default()))?;
+    let past = Past { range: Range { commits: Vec::new(), count: None }, ancestors: Vec::new() };
+    turn.send(&translate::announcement(repo, what, past, CommitText::default()))?;
     answer(&turn, repo, what)
 }
 

@@ -12,7 +12,7 @@ use crate::transport::{Frame, FrameReader, TransportError};
 
 use super::watch::{Announcement, Change};
 
-pub(crate) use crate::protocol::limits::MAX_RANGE_COMMITS;
+pub(crate) use crate::protocol::limits::{MAX_ANCESTORS, MAX_RANGE_COMMITS};
 
 /// Lengths to which a subject and an author are cut. Long enough to recognise a commit, and short enough that a line
 /// with a full range stays far below its limit.
@@ -105,8 +105,16 @@ pub(crate) fn piece(repo: &RepoName, last: bool, bytes: Vec<u8>) -> Frame {
     Frame::with_payload(&message, bytes)
 }
 
-/// Makes the message of an announcement. `range` and `text` describe a new head, and are empty if the ref is gone.
-pub(crate) fn announcement(repo: &RepoName, what: &Announcement, range: Range, text: CommitText) -> Frame {
+/// The commits before an announced one, as far as a dispatcher wants to know them.
+pub(crate) struct Past {
+    pub range: Range,
+    /// The nearest first; none for a ref that the dispatcher knows.
+    pub ancestors: Vec<CommitId>,
+}
+
+/// Makes the message of an announcement. `past` and `text` describe a new head, and are empty if the ref is gone.
+pub(crate) fn announcement(repo: &RepoName, what: &Announcement, past: Past, text: CommitText) -> Frame {
+    let Past { range, ancestors } = past;
     let repo = repo.to_string();
     let (branch, reference) = what.reference.written();
     let before = what.before.map(|commit| commit.to_string());
@@ -122,6 +130,7 @@ pub(crate) fn announcement(repo: &RepoName, what: &Announcement, range: Range, t
             commits: (is_push && what.before.is_some() && range.count != Some(range.commits.len() as u64))
                 .then(|| range.count.unwrap_or(0)),
             range: if is_push { range.commits.iter().map(CommitId::to_string).collect() } else { Vec::new() },
+            ancestors: ancestors.iter().map(CommitId::to_string).collect(),
             subject: shorten(text.subject, MAX_SUBJECT_CHARS),
             author: shorten(text.author, MAX_AUTHOR_CHARS),
             trigger: if is_push {
@@ -260,7 +269,8 @@ mod tests {
         };
         let repo = RepoName::new(&"a".repeat(100)).unwrap();
         let range = Range { commits: vec![commit; MAX_RANGE_COMMITS], count: Some(u64::MAX) };
-        let frame = announcement(&repo, &what, range, text);
+        let ancestors = vec![commit; MAX_ANCESTORS];
+        let frame = announcement(&repo, &what, Past { range, ancestors }, text);
         assert!(frame.line.len() < MAX_LINE_BYTES / 4, "{} bytes", frame.line.len());
     }
 

@@ -9,6 +9,9 @@ pub const MAX_HELLO_BYTES: usize = 4096;
 pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
 /// The most commits in the `range` of one `dispatch`. The older commits of a longer range are left out.
 pub const MAX_RANGE_COMMITS: usize = 1000;
+/// Commits in the `ancestors` of a `dispatch`. Each is looked up for a pass of a task, so more of them would only make
+/// the rare case slower in which none of them was ever built.
+pub const MAX_ANCESTORS: usize = 200;
 /// The most attempts that a runner may name in one message, and so its most slots.
 pub const MAX_SLOTS: usize = 1024;
 /// The most labels of a runner or of a task.

@@ -39,6 +39,10 @@ pub enum FromObserver {
         /// all of them; 0 if `commit` does not follow `before`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         commits: Option<u64>,
+        /// Of a ref that the dispatcher does not know: the first-parent commits before `commit`, the nearest first.
+        /// Empty by default.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        ancestors: Vec<String>,
         /// The kind of the trigger: `push`, the default, for a branch, `tag` for a tag, `ref` for any other ref.
         #[serde(default = "push", skip_serializing_if = "is_push")]
         trigger: String,

@@ -267,9 +267,9 @@ fn the_transcripts_are_made_of_messages() {
 #[test]
 fn the_limits_in_the_document_are_those_of_the_program() {
     use super::limits::{
-        MAX_BRANCH_BYTES, MAX_HAVES, MAX_HELLO_BYTES, MAX_LABELS, MAX_LINE_BYTES, MAX_PAYLOAD_BYTES, MAX_RANGE_COMMITS,
-        MAX_REFUSAL_BYTES, MAX_REPORT_TEXT_BYTES, MAX_SENTENCE_BYTES, MAX_SLOTS, MAX_SOURCE_BYTES, MAX_STREAMS,
-        MAX_WARNINGS, PIECE_BYTES,
+        MAX_ANCESTORS, MAX_BRANCH_BYTES, MAX_HAVES, MAX_HELLO_BYTES, MAX_LABELS, MAX_LINE_BYTES, MAX_PAYLOAD_BYTES,
+        MAX_RANGE_COMMITS, MAX_REFUSAL_BYTES, MAX_REPORT_TEXT_BYTES, MAX_SENTENCE_BYTES, MAX_SLOTS, MAX_SOURCE_BYTES,
+        MAX_STREAMS, MAX_WARNINGS, PIECE_BYTES,
     };
     let rows = [
         ("a line, with its line feed", MAX_LINE_BYTES, " bytes"),
@@ -279,6 +279,7 @@ fn the_limits_in_the_document_are_those_of_the_program() {
         ("a runner's slots, attempts named in one message", MAX_SLOTS, ""),
         ("labels of a runner", MAX_LABELS, ""),
         ("commits in the `range` of a `dispatch`", MAX_RANGE_COMMITS, ""),
+        ("commits in the `ancestors` of a `dispatch`", MAX_ANCESTORS, ""),
         ("streams of a result beside its log", MAX_STREAMS, ""),
         ("the place of a repository, `source`", MAX_SOURCE_BYTES, " bytes"),
         ("the name of a branch", MAX_BRANCH_BYTES, " bytes"),

@@ -79,8 +79,9 @@ impl ObserverWorker<'_> {
         match message {
             FromObserver::Status { repo, source } => self.status(&repo, &source),
             FromObserver::Pack { repo, last, .. } => self.pack(&repo, last, &payload),
-            announcement @ FromObserver::Dispatch { seen, .. } => {
-                self.dispatch(translate::build_source(announcement)?, seen)
+            FromObserver::Dispatch { ref ancestors, seen, .. } => {
+                let ancestors = translate::ancestors(ancestors)?;
+                self.dispatch(translate::build_source(message)?, &ancestors, seen)
             }
             FromObserver::Supply { repo, commit } => {
                 let (repo, commit) = (self.known(&repo)?, translate::commit(&commit)?);
@@ -192,7 +193,7 @@ impl ObserverWorker<'_> {
 
     /// Handles an announcement: the source becomes durable in the mirror, then the announcement in the store, and only
     /// then it is answered.
-    fn dispatch(&mut self, source: BuildSource, seen: Option<u64>) -> Result<(), Refusal> {
+    fn dispatch(&mut self, source: BuildSource, ancestors: &[CommitId], seen: Option<u64>) -> Result<(), Refusal> {
         self.known(source.repo.as_str())?;
         let (repo, commit) = (source.repo.clone(), source.commit);
         let reference = source.trigger.reference.clone();
@@ -200,7 +201,7 @@ impl ObserverWorker<'_> {
         let taken = shared.mirrors.arriving(&repo, || {
             let mut taken = self.take_in(&repo, &reference, commit, PlanContext::Build(&source))?;
             if let Ok(plan) = &mut taken.plan {
-                choice::choose(plan, &source, &[], &shared.readers, &taken.mirror);
+                choice::choose(plan, &source, ancestors, &shared.readers, &taken.mirror);
             }
             let announced = Box::new(NewCommit { source, seen, plan: taken.plan.clone(), pack: taken.pack.take() });
             // A core that ends without an answer has accepted nothing; the observer announces the commit to the next

@@ -132,6 +132,20 @@ impl Watched {
         })
     }
 
+    /// Returns the first-parent commits before this one, the nearest first, at most `limit` of them.
+    pub fn ancestors(&self, of: CommitId, limit: usize) -> Result<Vec<CommitId>, GitError> {
+        self.database.with(|objects| {
+            let mut found = Vec::new();
+            let mut next = objects.commit(of)?.first_parent();
+            while let Some(parent) = next.filter(|_| found.len() < limit) {
+                found.push(commit_id(parent));
+                // The end of a shallow clone.
+                next = objects.commit(commit_id(parent)).ok().and_then(|commit| commit.first_parent());
+            }
+            Ok(found)
+        })
+    }
+
     /// Like [`PackStore::changed_paths`](super::PackStore::changed_paths).
     pub fn changed_paths(&self, old: CommitId, new: CommitId) -> Result<Option<Vec<String>>, GitError> {
         self.database.with(|objects| tree_changes::changed_paths(objects, &objects.odb()?, old, new))

@@ -105,6 +105,7 @@ impl Submitter {
             commit: id.to_string(),
             range: vec![],
             commits: None,
+            ancestors: vec![],
             subject: String::new(),
             author: String::new(),
             trigger: "push".into(),

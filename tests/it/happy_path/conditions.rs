@@ -13,6 +13,43 @@ fn detail(build: &BuildReport, task: &str) -> String {
     job(build, task).detail.clone().unwrap_or_default()
 }
 
+#[test]
+fn a_new_branch_is_compared_with_the_commit_that_it_comes_from() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let first = repository.commit_tasks(TWO_TASKS);
+    repository.write("src/broken", "");
+    repository.git(&["checkout", "--quiet", "-b", "topic"]);
+    let second = repository.commit("broken");
+    repository.write("docs/index", "1");
+    let third = repository.commit("documented");
+    repository.git(&["branch", "docs", "main"]);
+    let _dispatcher = world.dispatcher(&[]);
+    let _runner = world.runner("w1", &[]);
+    {
+        let _observer = world.observer(&[&repository], &["--branch", "main"]);
+        world.expect(&first, "passed");
+    }
+    let _observer = world.observer(&[&repository], &["--branch", "*"]);
+    // The pass of `main` counts, which is not the commit before.
+    let build = world.expect(&third, "failed");
+    assert_eq!(states(&build), [("code", "failed"), ("docs", "passed")]);
+    // The branch is at the commit of another build.
+    let docs = world.build_that("docs", |build| build.branch == "docs" && build.finished_ms.is_some());
+    assert_eq!((docs.state.as_str(), states(&docs)), ("passed", vec![("code", "left_out"), ("docs", "left_out")]));
+    let why = world.surveil(&["why", "--dispatch", &world.address().to_string(), &format!("b{}", build.build)]).ok();
+    assert!(why.contains(&format!("docs/index changed since {} passed (b1)", &first[..7])), "{why}");
+    assert!(!why.contains(&second[..7]), "{why}");
+
+    // What its first build left out is compared with the same pass in the second.
+    repository.git(&["checkout", "--quiet", "docs"]);
+    repository.write("other", "");
+    let fourth = repository.commit("other");
+    let build = world.expect(&fourth, "passed");
+    assert_eq!(states(&build), [("code", "left_out"), ("docs", "left_out")]);
+    assert!(detail(&build, "code").ends_with(&format!("since {} passed (b1)", &first[..7])), "{build:#?}");
+}
+
 /// `code` fails while the file `src/broken` is there. `docs` never fails. Both depend on what they are called after.
 const TWO_TASKS: &str = "[task.code]\nrun = 'test ! -e src/broken'\nwhen = { changed = ['src/**'] }\n\
                          [task.docs]\nrun = 'true'\nwhen = { changed = ['docs', '!**/*.txt'] }\n";

@@ -106,3 +106,18 @@ fn objects_are_found_after_a_repack_that_removed_what_was_known() {
     assert_eq!(objects_in(&pack_of(&watched, &[second], &[first])), 3);
     assert_eq!(watched.range(Some(first), second, 5).unwrap().commits, [second]);
 }
+
+#[test]
+fn ancestors_are_first_parents_from_the_nearest_on() {
+    let repo = Repo::new();
+    let first = repo.commit("first");
+    let second = repo.commit("second");
+    repo.git(&["checkout", "--quiet", "-b", "side", "HEAD~1"]);
+    repo.commit("side");
+    repo.git(&["checkout", "--quiet", "main"]);
+    repo.git(&["merge", "--quiet", "--no-ff", "-m", "merge", "side"]);
+    let (watched, merge) = (repo.watched(), repo.head());
+    assert_eq!(watched.ancestors(merge, 9).unwrap(), [second, first]);
+    assert_eq!(watched.ancestors(merge, 1).unwrap(), [second]);
+    assert_eq!(watched.ancestors(first, 9).unwrap(), []);
+}
