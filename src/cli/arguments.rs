@@ -6,8 +6,8 @@ use clap::{CommandFactory, Parser};
 
 use super::logging::Verbosity;
 use super::{
-    backup, check, completions, control, dispatcher, execute, init, logs, manual, observer, runner, runners, show,
-    status, submit, up, watch, why,
+    backup, check, completions, control, dispatcher, execute, init, logs, manual, observer, plan, runner, runners,
+    show, status, submit, up, watch, why,
 };
 
 const EXAMPLES: &str = "\
@@ -92,6 +92,7 @@ pub(crate) enum Subcommand {
     Drain(control::DrainFlags),
     Resume(control::ResumeFlags),
     Run(execute::ExecuteFlags),
+    Plan(plan::PlanFlags),
     Check(check::CheckFlags),
     Init(init::InitFlags),
     Backup(backup::BackupFlags),

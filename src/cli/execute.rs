@@ -14,8 +14,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::output::{bold, painted};
-use super::plan::plan;
 use super::run_place::{Origin, Prepared, RunPlace};
+use super::task_order::in_order;
 use super::{CliError, ExitCode, Output, human, interrupt};
 use crate::clock;
 use crate::config::{default_runner_name, defaults, work_dir};
@@ -78,7 +78,7 @@ pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, Cl
     } else {
         RunPlace::as_it_is(&flags.dir)?
     };
-    let planned = plan(&tasks, &flags.tasks)?;
+    let planned = in_order(&tasks, &flags.tasks)?;
     let program = std::env::current_exe().map_err(CliError::machine("find this program's own file"))?;
     let (cancel, signal) = interrupt::noted_and_answered_by(vec![()])?;
     // The exit code is the verdict, so the tasks run to their end also if nobody reads.

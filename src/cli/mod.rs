@@ -51,6 +51,7 @@ mod session;
 mod stored;
 mod submission;
 mod table;
+mod task_order;
 mod typed_place;
 
 use std::ffi::OsString;
@@ -137,6 +138,7 @@ fn perform(arguments: Arguments) -> Result<ExitCode, CliError> {
         Subcommand::Drain(flags) => control::drain(flags, &mut out),
         Subcommand::Resume(flags) => control::resume(flags, &mut out),
         Subcommand::Run(flags) => execute::run(&flags, &mut out),
+        Subcommand::Plan(flags) => plan::run(&flags, &mut out),
         Subcommand::Check(flags) => check::run(&flags, &mut out),
         Subcommand::Init(flags) => init::run(&flags, &mut out),
         Subcommand::Backup(flags) => backup::backup(flags, &mut out),

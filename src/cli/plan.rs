@@ -1,80 +1,346 @@
-//! Selects and orders the tasks of `surveil run`. Pure.
+//! `surveil plan`: prints which tasks a build would run, which not, and why. Nothing is built. The task file is that of
+//! the work tree; what has changed since a task passed is asked of the dispatcher, if one answers.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
-use super::CliError;
-use crate::model::{Need, TaskSpec};
+use clap::Args;
+use serde::Serialize;
 
-/// Returns the requested tasks, or all, together with the tasks that they need. Each comes after its needs, and
-/// otherwise in the order of the task file.
-pub(crate) fn plan<'a>(tasks: &'a [TaskSpec], wanted: &[String]) -> Result<Vec<&'a TaskSpec>, CliError> {
-    let mut roots = Vec::new();
-    for name in wanted {
-        roots.push(tasks.iter().find(|task| *task.name == **name).ok_or_else(|| no_such_task(name, tasks))?);
+use super::error::CliError;
+use super::flags::{DispatchFlags, FormatFlags};
+use super::report::{present, short};
+use super::session::Session;
+use super::table::{Column, Table};
+use super::task_order::in_order;
+use super::typed_place::{place_of, tree_root};
+use super::{ExitCode, Output, human};
+use crate::config::{CheckedTasks, check_directory, repo_name_from};
+use crate::error_chain::chain;
+use crate::git::{Local, Watched};
+use crate::model::glob::PathGlobs;
+use crate::model::reason::{ChangeReason, StoredReason};
+use crate::model::{
+    BuildId, ChangeJudge, Changes, CommitId, Plan, PlannedTask, RefName, TaskName, TaskSpec, TriggerEvent, visible,
+};
+use crate::protocol::hello::ErrorCode;
+use crate::protocol::limits::MAX_ANCESTORS;
+use crate::protocol::operator::{FromOperator, PassQuestion, PassReport, ToOperator};
+
+const EXAMPLES: &str = "\
+Without options: the plan of a build that a push of HEAD to the current branch would make. Tasks are in the order in \
+which they could run; those that do not need one another run at the same time. If a dispatcher answers, it tells in \
+which build each task passed last, and how long the tasks take; `changed` is judged by the paths in which HEAD differs \
+from that build's commit. Otherwise everything counts as changed, unless --changed names the paths.
+
+Examples:
+  surveil plan
+  surveil plan --tag v1.2
+  surveil plan --branch release/1 --changed src/lib.rs --changed Cargo.toml
+  surveil plan --event schedule --json";
+
+/// Print which tasks a build would run, which not, and why, without building anything
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct PlanFlags {
+    /// A directory of the repository, or one with a .surveil.toml
+    #[arg(default_value = ".")]
+    dir: PathBuf,
+    /// The build is of this branch [default: the current one]
+    #[arg(long, value_name = "BRANCH", conflicts_with = "tag")]
+    branch: Option<String>,
+    /// The build is of this tag
+    #[arg(long, value_name = "TAG")]
+    tag: Option<String>,
+    /// What asks for the build: push, tag, pull, ref, schedule, manual or try [default: push, or tag with --tag]
+    #[arg(long, value_name = "EVENT", value_parser = event)]
+    event: Option<TriggerEvent>,
+    /// A path that counts as changed since every task passed; may be repeated. All others count as not changed
+    #[arg(long = "changed", value_name = "PATH")]
+    changed: Vec<String>,
+    #[command(flatten)]
+    format: FormatFlags,
+    #[command(flatten)]
+    operator: DispatchFlags,
+}
+
+fn event(text: &str) -> Result<TriggerEvent, String> {
+    TriggerEvent::of_word(text)
+        .ok_or_else(|| format!("the events are {}", TriggerEvent::ALL.map(|event| event.word()).join(", ")))
+}
+
+/// The plan as `--format json` prints it.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct PlanReport {
+    event: &'static str,
+    #[serde(rename = "ref")]
+    reference: String,
+    /// HEAD, if there is one.
+    commit: Option<String>,
+    /// In the order in which they could run.
+    tasks: Vec<TaskReport>,
+    /// The expected time of the build with as many runners as it can use; absent if the time of a task is not known.
+    expected_ms: Option<u64>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct TaskReport {
+    task: String,
+    /// `runs`, `held` or `left_out`.
+    state: &'static str,
+    /// Why, if there is a reason.
+    detail: Option<String>,
+    reason_code: Option<String>,
+    needs: Vec<String>,
+    /// The median of the last passes.
+    median_ms: Option<u64>,
+}
+
+/// Prints the plan.
+pub(crate) fn run(flags: &PlanFlags, out: &mut Output) -> Result<ExitCode, CliError> {
+    let root = tree_root(&flags.dir, "tasks are read")?;
+    let CheckedTasks { tasks, warnings } = check_directory(&root)?;
+    let repository = Repository::of(&flags.dir)?;
+    let (event, reference) = occasion(flags, repository.as_ref())?;
+    if event == TriggerEvent::Schedule {
+        log::warn!("a schedule runs only the tasks that it names, and those that they need");
     }
-    if wanted.is_empty() {
-        roots.extend(tasks);
+    let order: Vec<TaskSpec> = in_order(&tasks, &[])?.into_iter().cloned().collect();
+    let mut plan = Plan::of(order);
+    let to_judge = plan.leave_out_unmet(event, &reference);
+    let past = past(flags, repository.as_ref(), &reference, &plan);
+    let mut given = HashMap::new();
+    if !flags.changed.is_empty() {
+        given = judge_given(&mut plan, &to_judge, &flags.changed);
+    } else if past.is_known {
+        judge(&mut plan, &to_judge, &past, repository.as_ref());
+    } else if !to_judge.is_empty() {
+        log::warn!(
+            "no dispatcher tells when tasks passed last: everything counts as changed (--changed PATH says what)"
+        );
     }
-    let (mut planned, mut seen) = (Vec::new(), HashSet::new());
-    // A stack of tasks, each with whether its needs are planned already. An explicit stack, so that a chain of a
-    // thousand tasks needs no deep recursion.
-    let mut open: Vec<(&TaskSpec, bool)> = roots.into_iter().rev().map(|task| (task, false)).collect();
-    while let Some((task, needs_are_planned)) = open.pop() {
-        if needs_are_planned {
-            planned.push(task);
-        } else if seen.insert(&*task.name) {
-            // The task comes back after its needs, which are pushed on top of it.
-            open.push((task, true));
-            let needed = |need: &Need| tasks.iter().find(|task| task.name == need.task);
-            open.extend(task.placement.needs.iter().rev().filter_map(needed).map(|task| (task, false)));
+    let tasks: Vec<TaskReport> =
+        plan.tasks.iter().map(|task| report(task, given.remove(&task.spec.name), &past)).collect();
+    let report = PlanReport {
+        event: event.word(),
+        reference: reference.to_string(),
+        commit: repository.and_then(|it| it.head).map(|commit| commit.to_string()),
+        expected_ms: expected_ms(&plan, &past),
+        tasks,
+    };
+    out.outlive_reader();
+    present(&report, flags.format.get(), out, print)?;
+    for warning in &warnings {
+        log::warn!("{warning}");
+    }
+    Ok(ExitCode::Ok)
+}
+
+/// The repository in which the command is typed.
+struct Repository {
+    watched: Watched,
+    /// Names by which a dispatcher may know it.
+    names: Vec<String>,
+    branch: Option<String>,
+    head: Option<CommitId>,
+}
+
+impl Repository {
+    fn of(typed: &Path) -> Result<Option<Self>, CliError> {
+        let Some(place) = place_of(typed) else { return Ok(None) };
+        let watched = Watched::open(place.location())?;
+        let names = Local::open(place)?.places().iter().map(|place| repo_name_from(place).to_string()).collect();
+        let (branch, head) = match watched.head_commit()? {
+            Some((branch, head)) => (branch.map(|branch| branch.to_string()), Some(head)),
+            None => (None, None),
+        };
+        Ok(Some(Self { watched, names, branch, head }))
+    }
+}
+
+/// The event and the ref of the build.
+fn occasion(flags: &PlanFlags, repository: Option<&Repository>) -> Result<(TriggerEvent, RefName), CliError> {
+    if let Some(tag) = &flags.tag {
+        let tag = tag.strip_prefix("refs/tags/").unwrap_or(tag);
+        return Ok((flags.event.unwrap_or(TriggerEvent::Tag), RefName::new(&format!("refs/tags/{tag}"))));
+    }
+    let event = flags.event.unwrap_or(TriggerEvent::Push);
+    let typed = flags.branch.as_deref().map(|branch| branch.strip_prefix("refs/heads/").unwrap_or(branch));
+    let reference = match event {
+        TriggerEvent::Tag => return Err(CliError::Usage("the event tag needs a tag: write --tag TAG".into())),
+        // The number of the pull request makes no difference.
+        TriggerEvent::Pull => "refs/pull/0/head".to_owned(),
+        TriggerEvent::Ref => "refs/other".to_owned(),
+        TriggerEvent::Push | TriggerEvent::Schedule | TriggerEvent::Manual | TriggerEvent::Try => {
+            let current = repository.and_then(|it| it.branch.as_deref());
+            let Some(branch) = typed.or(current) else {
+                return Err(CliError::Usage("there is no current branch here: name one with --branch".into()));
+            };
+            format!("refs/heads/{branch}")
+        }
+    };
+    Ok((event, RefName::new(&reference)))
+}
+
+/// What a dispatcher knows of the tasks.
+#[derive(Default)]
+struct Past {
+    tasks: HashMap<String, PassReport>,
+    /// Whether a dispatcher knows the repository.
+    is_known: bool,
+}
+
+/// Asks the dispatcher. Without one there is no past.
+fn past(flags: &PlanFlags, repository: Option<&Repository>, reference: &RefName, plan: &Plan) -> Past {
+    let Some(repository) = repository else { return Past::default() };
+    match ask(&flags.operator, repository, reference, plan) {
+        Ok(past) => past,
+        Err(CliError::Unreachable(_)) => Past::default(),
+        Err(error) => {
+            log::warn!("{}", visible(&chain(&error)));
+            Past::default()
         }
     }
-    Ok(planned)
 }
 
-/// Makes an error that names the nearest task, and all tasks.
-fn no_such_task(name: &str, tasks: &[TaskSpec]) -> CliError {
-    let nearest =
-        tasks.iter().max_by(|a, b| strsim::jaro_winkler(name, &a.name).total_cmp(&strsim::jaro_winkler(name, &b.name)));
-    let hint = match nearest {
-        Some(task) if strsim::jaro_winkler(name, &task.name) > 0.8 => format!("; did you mean `{}`?", task.name),
-        _ => String::new(),
+fn ask(operator: &DispatchFlags, repository: &Repository, reference: &RefName, plan: &Plan) -> Result<Past, CliError> {
+    let mut session: Session = operator.connect_or_read()?;
+    let mut commits = Vec::new();
+    if let Some(head) = repository.head {
+        commits.push(head.to_string());
+        commits.extend(repository.watched.first_parents(head, MAX_ANCESTORS)?.iter().map(CommitId::to_string));
+    }
+    for repo in &repository.names {
+        let (repo, reference, commits) = (repo.clone(), reference.to_string(), commits.clone());
+        let tasks = plan.tasks.iter().map(|task| task.spec.name.to_string()).collect();
+        match session.ask(&FromOperator::Passes(PassQuestion { repo, reference, commits, tasks })) {
+            Ok(ToOperator::Passes(report)) => {
+                let tasks = report.tasks.into_iter().map(|task| (task.task.clone(), task)).collect();
+                return Ok(Past { tasks, is_known: true });
+            }
+            Ok(_) => return Err(CliError::Unexpected("`passes`")),
+            Err(CliError::Refused(refusal)) if refusal.code == ErrorCode::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    log::warn!("the dispatcher does not know this repository");
+    Ok(Past::default())
+}
+
+/// Judges tasks by the past that the dispatcher told, as it would judge them itself.
+fn judge(plan: &mut Plan, to_judge: &[usize], past: &Past, repository: Option<&Repository>) {
+    let mut judge = ChangeJudge::default();
+    let mut compared: HashMap<CommitId, Option<Option<std::sync::Arc<[String]>>>> = HashMap::new();
+    for at in to_judge {
+        let spec = &plan.tasks[*at].spec;
+        let pass = past.tasks.get(&*spec.name);
+        let pass = pass.and_then(|it| Some((BuildId(it.build?), it.commit.as_ref()?, it.definition)));
+        let changes = match (pass, repository.and_then(|it| Some((it, it.head?)))) {
+            (None, _) | (_, None) => Changes::Runs(ChangeReason::NoPass),
+            (Some((build, since, definition)), _) if definition != Some(spec.definition()) => {
+                Changes::Runs(ChangeReason::DefinitionChanged { since: since.clone(), build })
+            }
+            (Some((build, since, _)), Some((repository, head))) => {
+                let paths = since.parse().ok().and_then(|since: CommitId| {
+                    let differing = || repository.watched.changed_paths(since, head).ok().map(|it| it.map(Into::into));
+                    compared.entry(since).or_insert_with(differing).clone().map(|paths| (since, paths))
+                });
+                let text = since.clone();
+                match paths {
+                    Some((since, Some(paths))) => Changes::Paths { since, build, paths },
+                    Some((_, None)) => Changes::Runs(ChangeReason::ManyChanged { since: text, build }),
+                    None => Changes::Runs(ChangeReason::NotComparable { since: text, build }),
+                }
+            }
+        };
+        plan.judge(*at, &changes, &mut judge);
+    }
+}
+
+/// Judges tasks by paths that the person named. Returns the reasons: there is no build to compare with.
+fn judge_given(plan: &mut Plan, to_judge: &[usize], paths: &[String]) -> HashMap<TaskName, Given> {
+    let plain = |path: &String| path.strip_prefix("./").unwrap_or(path).to_owned();
+    let paths: Vec<String> = paths.iter().map(plain).collect();
+    let mut reasons = HashMap::new();
+    for at in to_judge {
+        let task = &plan.tasks[*at];
+        let Some(when) = &task.spec.placement.when else { continue };
+        let globs = PathGlobs::new(&when.changed);
+        let given = match paths.iter().find(|path| globs.matches(path)) {
+            Some(path) => Given { runs: true, text: format!("{path} changed") },
+            None => Given { runs: false, text: format!("no given path matches {}", when.changed.join(", ")) },
+        };
+        reasons.insert(task.spec.name.clone(), given);
+    }
+    reasons
+}
+
+/// The judgement by paths that the person named.
+struct Given {
+    runs: bool,
+    text: String,
+}
+
+fn report(task: &PlannedTask, given: Option<Given>, past: &Past) -> TaskReport {
+    let PlannedTask { spec, left_out, because, held, .. } = task;
+    let (state, detail, code) = match (left_out, given) {
+        (Some(reason), _) => ("left_out", Some(reason.to_string()), reason.code()),
+        (None, Some(Given { runs: false, text })) => ("left_out", Some(text), Some("nothing_changed")),
+        (None, Some(Given { runs: true, text })) => ("runs", Some(text), Some("path_changed")),
+        (None, None) if *held => ("held", Some("until somebody starts it".to_owned()), None),
+        (None, None) => {
+            let code = because.as_ref().and_then(StoredReason::code);
+            ("runs", because.as_ref().map(ToString::to_string), code)
+        }
     };
-    let names: Vec<&str> = tasks.iter().map(|task| &*task.name).collect();
-    CliError::Usage(format!("there is no task `{name}`{hint} (tasks: {})", names.join(", ")))
+    TaskReport {
+        task: spec.name.to_string(),
+        state,
+        detail,
+        reason_code: code.map(str::to_owned),
+        needs: spec.placement.needs.iter().map(|need| need.task.to_string()).collect(),
+        median_ms: past.tasks.get(&*spec.name).and_then(|it| it.median_ms),
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{Script, TaskName};
-
-    fn tasks() -> Vec<TaskSpec> {
-        [("deploy", &["test", "lint"][..]), ("test", &["build"]), ("build", &[]), ("lint", &["build"]), ("docs", &[])]
-            .into_iter()
-            .map(|(name, needs)| {
-                let mut task = TaskSpec::new(TaskName::new(name).unwrap(), Script::Shell("true".into()));
-                task.placement.needs = needs.iter().map(|need| Need::passed(TaskName::new(need).unwrap())).collect();
-                task
-            })
-            .collect()
+/// The longest chain of tasks that need one another, by their usual times.
+fn expected_ms(plan: &Plan, past: &Past) -> Option<u64> {
+    let mut ends: HashMap<&str, u64> = HashMap::new();
+    // Each task comes behind those that it needs.
+    for task in plan.tasks.iter().filter(|task| task.left_out.is_none() && !task.held) {
+        let needs = task.spec.placement.needs.iter();
+        let begin = needs.filter_map(|need| ends.get(&*need.task)).max().copied().unwrap_or(0);
+        ends.insert(&task.spec.name, begin + past.tasks.get(&*task.spec.name)?.median_ms?);
     }
+    ends.into_values().max()
+}
 
-    fn names(wanted: &[&str]) -> Vec<String> {
-        let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
-        plan(&tasks(), &wanted).unwrap().iter().map(|task| task.name.to_string()).collect()
-    }
+const STATE: Column = Column::value("STATE", 0);
+const TASK: Column = Column::text("TASK", 0, (12, 40));
+const NEEDS: Column = Column::text("NEEDS", 2, (8, 30));
+const WHY: Column = Column::text("WHY", 0, (20, 80));
+const COLUMNS: &[Column] = &[STATE, TASK, NEEDS, WHY];
+const TIMED_COLUMNS: &[Column] = &[STATE, TASK, NEEDS, Column::value("USUALLY", 1), WHY];
 
-    #[test]
-    fn a_task_comes_after_what_it_needs_and_only_once() {
-        assert_eq!(names(&[]), ["build", "test", "lint", "deploy", "docs"]);
-        assert_eq!(names(&["test"]), ["build", "test"]);
-        assert_eq!(names(&["docs", "lint", "docs"]), ["docs", "build", "lint"]);
+fn print(report: &PlanReport, out: &mut Output) -> Result<(), CliError> {
+    let commit = report.commit.as_ref().map(|commit| format!(" at {}", short(commit))).unwrap_or_default();
+    let reference = RefName::new(&report.reference);
+    out.line(format_args!("{} of {}{commit}:", report.event, visible(reference.short())))?;
+    // Without a dispatcher no time is known, and the column says nothing.
+    let is_timed = report.tasks.iter().any(|task| task.median_ms.is_some());
+    let mut table = Table::new(if is_timed { TIMED_COLUMNS } else { COLUMNS });
+    for task in &report.tasks {
+        let time = task.median_ms.filter(|_| task.state != "left_out").map(human::duration);
+        let needs = task.needs.join(", ");
+        let detail = task.detail.clone().unwrap_or_default();
+        let mut cells = vec![human::words(task.state), task.task.clone(), needs];
+        cells.extend(is_timed.then(|| time.unwrap_or_default()));
+        cells.push(detail);
+        table.row(cells);
     }
-
-    #[test]
-    fn a_mistyped_task_is_told_its_nearest_name() {
-        let error = plan(&tasks(), &["tets".to_owned()]).unwrap_err().to_string();
-        assert_eq!(error, "there is no task `tets`; did you mean `test`? (tasks: deploy, test, build, lint, docs)");
-    }
+    table.print(out)?;
+    let running = report.tasks.iter().filter(|task| task.state == "runs").count();
+    let all = human::count(report.tasks.len() as u64, "task");
+    let time = report.expected_ms.map(|ms| format!(", usually within {} if runners are free", human::duration(ms)));
+    out.line(format_args!("{running} of {all} run{}", time.unwrap_or_default()))
 }

@@ -10,15 +10,15 @@ use super::mirrors::Mirror;
 use crate::error_chain::chain;
 use crate::model::reason::ChangeReason;
 use crate::model::{BuildSource, ChangeJudge, Changes, CommitId, Plan, TaskName, TriggerEvent, TriggerKind};
-use crate::store::{Lineage, PassScope, Readers, StoreError, TaskPass};
+use crate::store::{Lineage, PassScope, StoreError, TaskPass};
 
 /// Leaves tasks out of the plan of a build, and notes why others run. `ancestors` are commits before that of the build,
-/// the nearest first, as far as they are known: a new ref is compared with them.
+/// the nearest first, as far as they are known: a new ref is compared with them. `passes` asks the store.
 pub(crate) fn choose(
     plan: &mut Plan,
     source: &BuildSource,
     ancestors: &[CommitId],
-    readers: &Readers,
+    passes: impl FnOnce(&PassScope) -> Result<Vec<TaskPass>, StoreError>,
     mirror: &Mirror,
 ) {
     let trigger = &source.trigger;
@@ -43,11 +43,12 @@ pub(crate) fn choose(
     };
     let tasks = to_judge.iter().map(|at| plan.tasks[*at].spec.name.clone()).collect();
     let scope = PassScope { repo: source.repo.clone(), lineage, trust: trigger.trust, tasks };
-    let passes = passes(readers, &scope).unwrap_or_else(|error| {
+    let passes = passes(&scope).unwrap_or_else(|error| {
         let (repo, cause) = (&source.repo, chain(&error));
         log::warn!("could not read when tasks of {repo} passed last: {cause}: all of them run");
-        HashMap::new()
+        Vec::new()
     });
+    let passes: HashMap<TaskName, TaskPass> = passes.into_iter().map(|pass| (pass.task.name.clone(), pass)).collect();
     let mut comparison = Comparison { mirror, commit: source.commit, compared: HashMap::new() };
     let mut judge = ChangeJudge::default();
     for at in to_judge {
@@ -61,11 +62,6 @@ pub(crate) fn choose(
         };
         plan.judge(at, &changes, &mut judge);
     }
-}
-
-fn passes(readers: &Readers, scope: &PassScope) -> Result<HashMap<TaskName, TaskPass>, StoreError> {
-    let passes = readers.open()?.passes(scope)?;
-    Ok(passes.into_iter().map(|pass| (pass.task.name.clone(), pass)).collect())
 }
 
 /// The comparison of one commit with others, each made once.

@@ -108,6 +108,14 @@ impl TaskSpec {
         Self { name, recipe: Arc::new(Recipe::new(script)), placement: Placement::default() }
     }
 
+    /// A number that tells this task from nearly every other one of its name, for people: the same program gives equal
+    /// tasks the same number.
+    #[must_use]
+    pub fn definition(&self) -> u32 {
+        let text = serde_json::to_string(self).expect("a struct of texts and numbers is always JSON");
+        crc32fast::hash(text.as_bytes())
+    }
+
     /// The recipe, to be changed while the task is made.
     pub fn recipe_mut(&mut self) -> &mut Recipe {
         Arc::make_mut(&mut self.recipe)

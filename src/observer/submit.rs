@@ -89,7 +89,7 @@ pub(crate) fn announce_head(
     let text = watched.describe(commit)?;
     // The history of a ref that the dispatcher knows is at the dispatcher, and a tag is compared with nothing.
     let is_compared = what.before.is_none() && what.reference.tag().is_none();
-    let ancestors = if is_compared { watched.ancestors(commit, MAX_ANCESTORS)? } else { Vec::new() };
+    let ancestors = if is_compared { watched.first_parents(commit, MAX_ANCESTORS)? } else { Vec::new() };
     let turn = match delivery.haves {
         Some(haves) => send_pack(session, repo, watched, &range.commits, &haves)?,
         None => session.turn(),

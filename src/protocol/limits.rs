@@ -9,6 +9,8 @@ pub const MAX_HELLO_BYTES: usize = 4096;
 pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
 /// The most commits in the `range` of one `dispatch`. The older commits of a longer range are left out.
 pub const MAX_RANGE_COMMITS: usize = 1000;
+/// Tasks in one `passes`, as many as a commit has at most.
+pub const MAX_ASKED_TASKS: usize = 1000;
 /// Commits in the `ancestors` of a `dispatch`. Each is looked up for a pass of a task, so more of them would only make
 /// the rare case slower in which none of them was ever built.
 pub const MAX_ANCESTORS: usize = 200;

@@ -44,6 +44,9 @@ pub enum FromOperator {
     /// Asks for the log of a task's newest attempt, or of attempt `number`, from the byte at `offset` (default 0). With
     /// `follow`, the log is followed until the attempt is finished. Answer: `log` pieces, then `log_end`.
     Logs(LogQuestion),
+    /// Asks in which build each of these tasks passed last, as a build of a commit would be compared with, and how long
+    /// the tasks take. Answer: `passes`.
+    Passes(PassQuestion),
     /// Cancels the unfinished jobs of a build, or one of them. Answer: `ok`.
     Cancel {
         build: String,
@@ -144,6 +147,44 @@ fn is_manual(trigger: &String) -> bool {
     trigger == "manual"
 }
 
+/// The fields of `passes`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassQuestion {
+    pub repo: String,
+    /// The full name of the ref.
+    #[serde(rename = "ref")]
+    pub reference: String,
+    /// The commit, and before it its first parents, the nearest first: for a ref that has had no build.
+    #[serde(default)]
+    pub commits: Vec<String>,
+    pub tasks: Vec<String>,
+}
+
+/// The answer to `passes`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassesReport {
+    /// Tasks about which anything is known.
+    pub tasks: Vec<PassReport>,
+}
+
+/// The past of one task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassReport {
+    pub task: String,
+    /// The build in which it passed last; absent if none is found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<u64>,
+    /// The commit of that build.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// A number that tells the task of then from another. Two versions of the program may count differently.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definition: Option<u32>,
+    /// The median of what its last passes took, on whatever ref.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub median_ms: Option<u64>,
+}
+
 /// Dispatcher to operator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -156,6 +197,8 @@ pub enum ToOperator {
     Why(WhyReport),
     /// Answers `runners`.
     Runners(RunnersReport),
+    /// Answers `passes`.
+    Passes(PassesReport),
     /// Carries a piece of a log: `bytes` raw bytes follow, which belong at `offset`.
     Log {
         build: u64,

@@ -194,7 +194,8 @@ impl ToOperator {
             Self::Build(report) => all(*report, max, |piece| Self::Build(Box::new(piece))),
             Self::Why(report) => all(report, max, Self::Why),
             Self::Runners(report) => all(report, max, Self::Runners),
-            other @ (Self::Log { .. }
+            other @ (Self::Passes(_)
+            | Self::Log { .. }
             | Self::LogEnd { .. }
             | Self::Ok { .. }
             | Self::Haves { .. }
@@ -225,7 +226,8 @@ impl ToOperator {
             Self::Build(report) => report.more,
             Self::Why(report) => report.more,
             Self::Runners(report) => report.more,
-            Self::Log { .. }
+            Self::Passes(_)
+            | Self::Log { .. }
             | Self::LogEnd { .. }
             | Self::Ok { .. }
             | Self::Haves { .. }

@@ -4,6 +4,7 @@
 use super::error::OperationError;
 use super::questions::Operations;
 use crate::config::{PlanContext, UnknownTask, choose_tasks};
+use crate::dispatcher::choice;
 use crate::dispatcher::core::{NewOrder, NoAnswer, ToCore};
 use crate::dispatcher::mirrors::{ArrivingPack, Intake, Mirrors, Taken};
 use crate::model::{BuildId, BuildSource, CommitId, RepoName};
@@ -67,6 +68,11 @@ impl Operations {
             let Taken { plan, mirror, is_new, .. } = taken;
             // A mistake in the task file makes a build with a problem, as for a commit that was pushed.
             let plan = match plan {
+                Ok(mut plan) if tasks.is_empty() => {
+                    choice::choose(&mut plan, &source, &[], |scope| self.reader.passes(scope), &mirror);
+                    Ok(plan)
+                }
+                // Tasks that are named run whatever their conditions say.
                 Ok(plan) => Ok(choose_tasks(plan, &tasks).map_err(|error| unknown_task(commit, error))?),
                 mistake => mistake,
             };

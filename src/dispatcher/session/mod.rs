@@ -9,6 +9,7 @@ mod log_stream;
 mod observer;
 mod observers;
 mod operator;
+mod passes;
 mod records;
 mod report;
 mod runner;

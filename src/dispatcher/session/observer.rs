@@ -20,6 +20,7 @@ use crate::protocol::limits::{MAX_LINE_BYTES, PIECE_BYTES};
 use crate::protocol::observer::{FromObserver, Head, ToObserver};
 use crate::protocol::pieces::cut_heads;
 use crate::scheduler::{Event, Reply};
+use crate::store::PassScope;
 use crate::transport::{Frame, Outbox};
 
 /// Serves an observer until it leaves.
@@ -201,7 +202,8 @@ impl ObserverWorker<'_> {
         let taken = shared.mirrors.arriving(&repo, || {
             let mut taken = self.take_in(&repo, &reference, commit, PlanContext::Build(&source))?;
             if let Ok(plan) = &mut taken.plan {
-                choice::choose(plan, &source, ancestors, &shared.readers, &taken.mirror);
+                let passes = |scope: &PassScope| shared.readers.open()?.passes(scope);
+                choice::choose(plan, &source, ancestors, passes, &taken.mirror);
             }
             let announced = Box::new(NewCommit { source, seen, plan: taken.plan.clone(), pack: taken.pack.take() });
             // A core that ends without an answer has accepted nothing; the observer announces the commit to the next

@@ -4,7 +4,7 @@ use crossbeam_channel::Receiver;
 
 use super::connection::{Session, SessionError};
 use super::worker::{self, Incoming};
-use super::{log_stream, report, submission, truncate};
+use super::{log_stream, passes, report, submission, truncate};
 use crate::dispatcher::core::NoAnswer;
 use crate::dispatcher::mirrors::{ArrivingPack, Upkeep};
 use crate::dispatcher::operations::{BuildWatch, OperationError, Operations, Submission, Submitted};
@@ -122,6 +122,7 @@ impl<'a> OperatorWorker<'a> {
             | FromOperator::Show { .. }
             | FromOperator::Why { .. }
             | FromOperator::Runners
+            | FromOperator::Passes(_)
             | FromOperator::Cancel { .. }
             | FromOperator::Rerun { .. }
             | FromOperator::Drain { .. }
@@ -221,6 +222,13 @@ impl<'a> OperatorWorker<'a> {
             }
             FromOperator::Why { build, task } => ToOperator::Why(report::why(operations.why(&build, task.as_deref())?)),
             FromOperator::Runners => ToOperator::Runners(report::runners(operations.runners()?)),
+            FromOperator::Passes(wanted) => {
+                let wanted = match passes::wanted(&wanted) {
+                    Ok(wanted) => wanted,
+                    Err(refusal) => return Ok(ToOperator::Error(refusal)),
+                };
+                ToOperator::Passes(passes::report(operations.passes(wanted)?))
+            }
             FromOperator::Cancel { build, task } => done(operations.cancel(&build, task.as_deref())?),
             FromOperator::Rerun { build, failed, task } => done(operations.rerun(&build, task.as_deref(), failed)?),
             FromOperator::Drain { runner } => done(operations.drain(&runner)?),

@@ -16,8 +16,9 @@ pub(super) fn frame(answer: ToOperator) -> Frame {
         ToOperator::Build(report) => build(*report),
         ToOperator::Why(report) => why(report),
         ToOperator::Runners(report) => runners(report),
-        // No other answer grows.
-        other @ (ToOperator::Log { .. }
+        // No other answer grows beyond a line.
+        other @ (ToOperator::Passes(_)
+        | ToOperator::Log { .. }
         | ToOperator::LogEnd { .. }
         | ToOperator::Ok { .. }
         | ToOperator::Haves { .. }

@@ -132,8 +132,8 @@ impl Watched {
         })
     }
 
-    /// Returns the first-parent commits before this one, the nearest first, at most `limit` of them.
-    pub fn ancestors(&self, of: CommitId, limit: usize) -> Result<Vec<CommitId>, GitError> {
+    /// Returns the first-parent commits before this one, each of them, the nearest first, at most `limit`.
+    pub fn first_parents(&self, of: CommitId, limit: usize) -> Result<Vec<CommitId>, GitError> {
         self.database.with(|objects| {
             let mut found = Vec::new();
             let mut next = objects.commit(of)?.first_parent();

@@ -10,7 +10,8 @@ use super::tables::specs::Tasks;
 use super::tables::{attempts, builds, decisions, forgotten, heads, jobs, late_results, meta, passes, repos, runners};
 use super::{check, connection, failure, lock, schema, wal};
 use crate::model::{
-    Attempt, AttemptId, Build, BuildId, BuildSource, CommitId, Decision, Job, RepoName, Runner, WallTime, WholeBuild,
+    Attempt, AttemptId, Build, BuildId, BuildSource, CommitId, Decision, Job, RepoName, Runner, TaskName, WallTime,
+    WholeBuild,
 };
 use crate::store::{self, LateResult, PassScope, Readers, Rule, Scope, Sequence, StoreError, Surveyed, TaskPass};
 
@@ -95,6 +96,7 @@ impl store::Reader for Reader {
         forgotten(build: BuildId) -> Option<(Rule, WallTime)> = forgotten::read, "read removed builds from";
         commits(repo: &RepoName) -> Vec<CommitId> = builds::commits, "read commits from";
         passes(scope: &PassScope) -> Vec<TaskPass> = passes::newest, "read passes from";
+        pass_times(repo: &RepoName, tasks: &[TaskName]) -> Vec<(TaskName, u64)> = passes::times, "read times from";
         needed() -> Vec<(RepoName, CommitId)> = builds::needed_commits, "read commits from";
     }
 

@@ -126,3 +126,62 @@ fn a_task_runs_for_the_branches_of_its_condition_and_what_needs_it_runs_for_othe
     assert_eq!(states(&build), [("package", "left_out"), ("nightly", "left_out"), ("check", "passed")]);
     assert_eq!(detail(&build, "package"), "it does not run for branch topic");
 }
+
+#[test]
+fn a_plan_says_what_a_push_would_run_and_why() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let first = repository.commit_tasks(&format!(
+        "{TWO_TASKS}[task.package]\nneeds = ['code']\nrun = 'true'\nwhen = {{ tags = ['v*'] }}\n\
+         [task.check]\nneeds = ['package']\nrun = 'true'\n"
+    ));
+    let plan = |more: &[&str]| {
+        let address = world.known_address().map_or_else(|| "127.0.0.1:1".to_owned(), |address| address.to_string());
+        let words = [&["plan", "--dispatch", &address], more].concat();
+        world.surveil_in(&repository.path, &words).ok()
+    };
+    // Without a dispatcher, everything counts as changed.
+    let rows = |text: &str| -> Vec<Vec<String>> {
+        let words =
+            |line: &str| line.split("  ").map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned).collect();
+        text.lines().map(words).collect()
+    };
+    let row = |cells: &[&str]| cells.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>();
+    let alone = plan(&[]);
+    assert_eq!(rows(&alone)[0], row(&[&format!("push of main at {}:", &first[..7])]));
+    let left_out = row(&["left out", "package", "code", "it does not run for branch main"]);
+    let expected = [row(&["runs", "code"]), row(&["runs", "docs"]), left_out, row(&["runs", "check", "package"])];
+    assert_eq!(rows(&alone)[2..6], expected);
+    assert_eq!(rows(&alone)[6], row(&["3 of 4 tasks run"]));
+    let given = plan(&["--changed", "docs/x", "--branch", "topic"]);
+    assert_eq!(rows(&given)[2], row(&["left out", "code", "no given path matches src/**"]));
+    assert_eq!(rows(&given)[3], row(&["runs", "docs", "docs/x changed"]));
+    let tag = plan(&["--tag", "v1"]);
+    assert_eq!(rows(&tag)[4], row(&["runs", "package", "code"]));
+
+    let roles = world.roles(&[&repository]);
+    world.expect(&first, "passed");
+    drop(roles);
+    let _dispatcher = world.dispatcher(&[]);
+    repository.write("docs/index", "2");
+    let second = repository.commit("docs");
+    let report: serde_json::Value = serde_json::from_str(&plan(&["--json"])).unwrap();
+    assert_eq!(
+        (&report["event"], &report["ref"], &report["commit"]),
+        (&"push".into(), &"refs/heads/main".into(), &second.into())
+    );
+    let of = |at: usize, key: &str| report["tasks"][at][key].clone();
+    let since = format!("since {} passed (b1)", &first[..7]);
+    assert_eq!(
+        (of(0, "task"), of(0, "state"), of(0, "reason_code")),
+        ("code".into(), "left_out".into(), "nothing_changed".into())
+    );
+    assert_eq!(of(0, "detail"), format!("no file matching src/** changed {since}"));
+    assert_eq!((of(1, "state"), of(1, "detail")), ("runs".into(), format!("docs/index changed {since}").into()));
+    assert!(of(3, "median_ms").is_u64() && report["expected_ms"].is_u64(), "{report}");
+    // A new branch is compared with where it comes from.
+    let topic = plan(&["--branch", "topic"]);
+    assert_eq!(rows(&topic)[2][..2], row(&["left out", "code"]), "{topic}");
+    let wrong = world.surveil_in(&repository.path, &["plan", "--event", "tag"]).error(2);
+    assert!(wrong.contains("write --tag TAG"), "{wrong}");
+}

@@ -108,7 +108,7 @@ fn objects_are_found_after_a_repack_that_removed_what_was_known() {
 }
 
 #[test]
-fn ancestors_are_first_parents_from_the_nearest_on() {
+fn first_parents_begin_with_the_nearest() {
     let repo = Repo::new();
     let first = repo.commit("first");
     let second = repo.commit("second");
@@ -117,7 +117,7 @@ fn ancestors_are_first_parents_from_the_nearest_on() {
     repo.git(&["checkout", "--quiet", "main"]);
     repo.git(&["merge", "--quiet", "--no-ff", "-m", "merge", "side"]);
     let (watched, merge) = (repo.watched(), repo.head());
-    assert_eq!(watched.ancestors(merge, 9).unwrap(), [second, first]);
-    assert_eq!(watched.ancestors(merge, 1).unwrap(), [second]);
-    assert_eq!(watched.ancestors(first, 9).unwrap(), []);
+    assert_eq!(watched.first_parents(merge, 9).unwrap(), [second, first]);
+    assert_eq!(watched.first_parents(merge, 1).unwrap(), [second]);
+    assert_eq!(watched.first_parents(first, 9).unwrap(), []);
 }

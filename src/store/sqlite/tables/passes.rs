@@ -9,7 +9,7 @@ use rusqlite::{Connection, params};
 use super::specs::Tasks;
 use super::{builds, jobs, read_all};
 use crate::model::reason::LeftOutReason;
-use crate::model::{BuildId, CommitId, TaskName, TaskSpec, Trust};
+use crate::model::{BuildId, CommitId, RepoName, TaskName, TaskSpec, Trust};
 use crate::store::{Lineage, PassScope, TaskPass};
 
 /// The newest builds of a repository that are looked at, of whatever ref.
@@ -64,6 +64,43 @@ fn of_commit(conn: &Connection, scope: &PassScope, commit: CommitId) -> rusqlite
     const OF_COMMIT: &str = "SELECT id FROM builds WHERE commit_id = ?1 AND trust >= ?2 AND trigger_kind <> ?3
          AND repo = (SELECT id FROM repos WHERE name = ?4) ORDER BY id DESC LIMIT 20";
     read_all(conn, OF_COMMIT, params![commit, scope.trust, TRY, scope.repo], |row| row.get(0))
+}
+
+/// The newest builds of a repository in which passes are timed, and the passes of a task that are.
+const TIMED_BUILDS: u32 = 50;
+const TIMED_PASSES: usize = 9;
+
+/// The median of what the newest passes of each task took.
+pub(crate) fn times(conn: &Connection, repo: &RepoName, wanted: &[TaskName]) -> rusqlite::Result<Vec<(TaskName, u64)>> {
+    const BUILDS: &str = "SELECT first_job, last_job FROM builds INDEXED BY builds_by_repo
+         WHERE repo = (SELECT id FROM repos WHERE name = ?1) ORDER BY id DESC LIMIT ?2";
+    // For people, so the rows are not compared with their checksums.
+    const TIMES: &str = "SELECT j.spec, o.duration_ms FROM jobs j JOIN outcomes o ON o.attempt = j.attempt
+         WHERE j.id BETWEEN ?1 AND ?2 AND j.state = 3 AND o.duration_ms IS NOT NULL";
+    let wanted: HashSet<&TaskName> = wanted.iter().collect();
+    let (mut tasks, mut times, mut read) = (Tasks::default(), HashMap::<TaskName, Vec<u64>>::new(), 0);
+    let jobs: Vec<(i64, i64)> =
+        read_all(conn, BUILDS, params![repo, TIMED_BUILDS], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    for (first, last) in jobs {
+        if read > MAX_JOBS {
+            break;
+        }
+        for (spec, ms) in read_all(conn, TIMES, [first, last], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)))? {
+            read += 1;
+            let task = tasks.get(conn, spec)?;
+            if wanted.contains(&task.name) {
+                let of_task = times.entry(task.name.clone()).or_default();
+                if of_task.len() < TIMED_PASSES {
+                    of_task.push(ms.max(0).cast_unsigned());
+                }
+            }
+        }
+    }
+    let median = |mut times: Vec<u64>| {
+        times.sort_unstable();
+        times[times.len() / 2]
+    };
+    Ok(times.into_iter().map(|(task, times)| (task, median(times))).collect())
 }
 
 struct Search<'a> {

@@ -1,0 +1,80 @@
+//! Selects tasks, and puts each behind those that it needs: for `surveil run` and `surveil plan`. Pure.
+
+use std::collections::HashSet;
+
+use super::CliError;
+use crate::model::{Need, TaskSpec};
+
+/// Returns the requested tasks, or all, together with the tasks that they need. Each comes after its needs, and
+/// otherwise in the order of the task file.
+pub(crate) fn in_order<'a>(tasks: &'a [TaskSpec], wanted: &[String]) -> Result<Vec<&'a TaskSpec>, CliError> {
+    let mut roots = Vec::new();
+    for name in wanted {
+        roots.push(tasks.iter().find(|task| *task.name == **name).ok_or_else(|| no_such_task(name, tasks))?);
+    }
+    if wanted.is_empty() {
+        roots.extend(tasks);
+    }
+    let (mut planned, mut seen) = (Vec::new(), HashSet::new());
+    // A stack of tasks, each with whether its needs are planned already. An explicit stack, so that a chain of a
+    // thousand tasks needs no deep recursion.
+    let mut open: Vec<(&TaskSpec, bool)> = roots.into_iter().rev().map(|task| (task, false)).collect();
+    while let Some((task, needs_are_planned)) = open.pop() {
+        if needs_are_planned {
+            planned.push(task);
+        } else if seen.insert(&*task.name) {
+            // The task comes back after its needs, which are pushed on top of it.
+            open.push((task, true));
+            let needed = |need: &Need| tasks.iter().find(|task| task.name == need.task);
+            open.extend(task.placement.needs.iter().rev().filter_map(needed).map(|task| (task, false)));
+        }
+    }
+    Ok(planned)
+}
+
+/// Makes an error that names the nearest task, and all tasks.
+fn no_such_task(name: &str, tasks: &[TaskSpec]) -> CliError {
+    let nearest =
+        tasks.iter().max_by(|a, b| strsim::jaro_winkler(name, &a.name).total_cmp(&strsim::jaro_winkler(name, &b.name)));
+    let hint = match nearest {
+        Some(task) if strsim::jaro_winkler(name, &task.name) > 0.8 => format!("; did you mean `{}`?", task.name),
+        _ => String::new(),
+    };
+    let names: Vec<&str> = tasks.iter().map(|task| &*task.name).collect();
+    CliError::Usage(format!("there is no task `{name}`{hint} (tasks: {})", names.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Script, TaskName};
+
+    fn tasks() -> Vec<TaskSpec> {
+        [("deploy", &["test", "lint"][..]), ("test", &["build"]), ("build", &[]), ("lint", &["build"]), ("docs", &[])]
+            .into_iter()
+            .map(|(name, needs)| {
+                let mut task = TaskSpec::new(TaskName::new(name).unwrap(), Script::Shell("true".into()));
+                task.placement.needs = needs.iter().map(|need| Need::passed(TaskName::new(need).unwrap())).collect();
+                task
+            })
+            .collect()
+    }
+
+    fn names(wanted: &[&str]) -> Vec<String> {
+        let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
+        in_order(&tasks(), &wanted).unwrap().iter().map(|task| task.name.to_string()).collect()
+    }
+
+    #[test]
+    fn a_task_comes_after_what_it_needs_and_only_once() {
+        assert_eq!(names(&[]), ["build", "test", "lint", "deploy", "docs"]);
+        assert_eq!(names(&["test"]), ["build", "test"]);
+        assert_eq!(names(&["docs", "lint", "docs"]), ["docs", "build", "lint"]);
+    }
+
+    #[test]
+    fn a_mistyped_task_is_told_its_nearest_name() {
+        let error = in_order(&tasks(), &["tets".to_owned()]).unwrap_err().to_string();
+        assert_eq!(error, "there is no task `tets`; did you mean `test`? (tasks: deploy, test, build, lint, docs)");
+    }
+}
