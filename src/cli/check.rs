@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::output::bold;
 use super::typed_place::tree_root;
-use super::{CliError, ExitCode, Output, human};
+use super::{CliError, ExitCode, Output, fold, human};
 use crate::config::{CheckedTasks, check_directory};
 use crate::model::{Ability, Label, Recipe, TaskSpec};
 
@@ -59,7 +59,7 @@ fn line(task: &TaskSpec) -> String {
     // The task's author did not write the labels of abilities.
     let labels: Vec<&str> = placement.labels.iter().map(Label::as_str).filter(|it| !is_ability(it)).collect();
     let facts = [
-        (!needs.is_empty()).then(|| format!("needs {}", needs.join(", "))),
+        (!needs.is_empty()).then(|| format!("needs {}", fold::names(needs.iter().copied()))),
         task.recipe.dir.as_ref().map(|dir| format!("in {dir}")),
         (!labels.is_empty()).then(|| format!("on a runner with {}", labels.join(", "))),
         (timeout_ms != Recipe::DEFAULT_TIMEOUT_MS).then(|| format!("within {}", human::duration(timeout_ms))),

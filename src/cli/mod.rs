@@ -38,6 +38,7 @@ mod build_name;
 mod error;
 mod excerpt;
 mod exit_code;
+mod fold;
 mod hints;
 mod human;
 mod interrupt;

@@ -14,7 +14,7 @@ use super::session::Session;
 use super::table::{Column, Table};
 use super::task_order::in_order;
 use super::typed_place::{place_of, tree_root};
-use super::{ExitCode, Output, human};
+use super::{ExitCode, Output, fold, human};
 use crate::config::{CheckedTasks, check_directory, repo_name_from};
 use crate::error_chain::chain;
 use crate::git::{Local, Watched};
@@ -331,7 +331,7 @@ fn print(report: &PlanReport, out: &mut Output) -> Result<(), CliError> {
     let mut table = Table::new(if is_timed { TIMED_COLUMNS } else { COLUMNS });
     for task in &report.tasks {
         let time = task.median_ms.filter(|_| task.state != "left_out").map(human::duration);
-        let needs = task.needs.join(", ");
+        let needs = fold::names(task.needs.iter().map(String::as_str));
         let detail = task.detail.clone().unwrap_or_default();
         let mut cells = vec![human::words(task.state), task.task.clone(), needs];
         cells.extend(is_timed.then(|| time.unwrap_or_default()));

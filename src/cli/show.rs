@@ -5,6 +5,7 @@ use clap::Args;
 
 use super::build_name::{BuildFlags, NamedBuild};
 use super::flags::{DispatchFlags, Format, FormatFlags};
+use super::fold::{self, Row};
 use super::hints::Hints;
 use super::output::{bold, dim, painted};
 use super::report::{begun_ms, first_lease_ms, job_word, lasted, present, short, took, verdict_note};
@@ -52,12 +53,14 @@ pub(crate) fn run(flags: ShowFlags, out: &mut Output) -> Result<ExitCode, CliErr
         out.outlive_reader();
         report = until_finished(&flags.operator, report)?;
     }
-    if let Some(task) = task {
-        only(&mut report, &task)?;
+    if let Some(task) = &task {
+        only(&mut report, task)?;
     }
+    // Whoever names a matrix wants to see its cells.
+    let folding = if task.is_some() { Folding::None } else { Folding::Matrices };
     let hints = Hints::of(&flags.operator);
     let is_for_people = flags.format.get() == Format::Table;
-    present(&report, flags.format.get(), out, |report, out| print(report, clock::wall().0, &hints, out))?;
+    present(&report, flags.format.get(), out, |report, out| print(report, (folding, clock::wall().0), &hints, out))?;
     if is_for_people {
         excerpts(&flags.operator, &report, out)?;
     }
@@ -95,15 +98,18 @@ fn excerpts(operator: &DispatchFlags, build: &BuildReport, out: &mut Output) -> 
     Ok(())
 }
 
-/// Leaves out all jobs but that of one task.
+/// Leaves out all jobs but that of one task, or those of a matrix.
 fn only(report: &mut BuildReport, task: &str) -> Result<(), CliError> {
-    if report.jobs.iter().all(|job| job.task != task) {
-        let tasks: Vec<&str> = report.jobs.iter().map(|job| &*job.task).collect();
-        let text =
-            format!("build b{} has no task `{}`; it has {}", report.build, Refusal::quote(task), tasks.join(", "));
+    if !report.jobs.iter().any(|job| fold::is_meant(task, &job.task)) {
+        // The cells of a matrix are listed if it is the one that is meant.
+        let is_near = |job: &&JobReport| task.contains('@') && fold::written(task) == fold::written(&job.task);
+        let near: Vec<&str> = report.jobs.iter().filter(is_near).map(|job| &*job.task).collect();
+        let all = || fold::names(report.jobs.iter().map(|job| &*job.task));
+        let tasks = if near.is_empty() { all() } else { near.join(", ") };
+        let text = format!("build b{} has no task `{}`; it has {tasks}", report.build, Refusal::quote(task));
         return Err(CliError::Refused(Refusal::new(ErrorCode::NotFound, text)));
     }
-    report.jobs.retain(|job| job.task == task);
+    report.jobs.retain(|job| fold::is_meant(task, &job.task));
     Ok(())
 }
 
@@ -152,8 +158,22 @@ pub(crate) fn same_build(known: &BuildReport, now: &BuildReport) -> Result<(), C
     Err(CliError::Refused(Refusal::new(ErrorCode::NotFound, text)))
 }
 
+/// Whether the cells of a matrix are one line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Folding {
+    /// One line with counts, and a line for each cell that went wrong or runs.
+    Matrices,
+    /// A line for each cell.
+    None,
+}
+
 /// Prints one build for people.
-pub(crate) fn print(build: &BuildReport, now_ms: i64, hints: &Hints, out: &mut Output) -> Result<(), CliError> {
+pub(crate) fn print(
+    build: &BuildReport,
+    (folding, now_ms): (Folding, i64),
+    hints: &Hints,
+    out: &mut Output,
+) -> Result<(), CliError> {
     out.line(headline(build, now_ms))?;
     out.line(format_args!("  {}", one_line(&build.subject)))?;
     let (author, repo, branch) = (one_line(&build.author), one_line(&build.repo), one_line(&build.branch));
@@ -167,11 +187,33 @@ pub(crate) fn print(build: &BuildReport, now_ms: i64, hints: &Hints, out: &mut O
     if !build.jobs.is_empty() {
         out.line("")?;
     }
-    let widest = build.jobs.iter().map(|job| job.task.chars().count()).max().unwrap_or(0);
-    for job in &build.jobs {
-        print_job(build, job, (widest, now_ms), hints, out)?;
+    let rows = match folding {
+        Folding::Matrices => fold::rows(&build.jobs),
+        Folding::None => build.jobs.iter().map(Row::Job).collect(),
+    };
+    let width = |row: &Row<'_>| match row {
+        Row::Job(job) => job.task.chars().count(),
+        Row::Matrix(cells) => {
+            let told = cells.told().map(|job| job.task.chars().count());
+            told.chain([cells.name().chars().count()]).max().unwrap_or(0)
+        }
+    };
+    let widest = rows.iter().map(width).max().unwrap_or(0);
+    for row in &rows {
+        match row {
+            Row::Job(job) => print_job(build, job, (widest, now_ms), hints, out)?,
+            Row::Matrix(cells) => {
+                out.line(format_args!("  {}  {:widest$}  {}", state(&cells.word()), cells.name(), cells.counts()))?;
+                cells.told().try_for_each(|job| print_job(build, job, (widest, now_ms), hints, out))?;
+            }
+        }
     }
     Ok(())
+}
+
+/// Formats the word for a state, as wide as the widest of them.
+fn state(word: &str) -> String {
+    format!("{}{:pad$}", painted(word), "", pad = "cancelled".len().saturating_sub(word.len()))
 }
 
 /// Formats `b12 passed in 12 s, 3 min ago`.
@@ -197,8 +239,7 @@ fn print_job(
     hints: &Hints,
     out: &mut Output,
 ) -> Result<(), CliError> {
-    let word = job_word(job);
-    let state = format!("{}{:pad$}", painted(&word), "", pad = "cancelled".len().saturating_sub(word.len()));
+    let state = state(&job_word(job));
     let mut facts = Vec::new();
     // A waiting job is on no runner, even if earlier attempts were.
     let kind = JobStateKind::of_word(&job.state);
@@ -211,7 +252,7 @@ fn print_job(
         facts.push(format!("on {}", one_line(&last.runner)));
     }
     if kind == Some(JobStateKind::Waiting) && !job.needs.is_empty() {
-        facts.push(format!("needs {}", job.needs.join(", ")));
+        facts.push(format!("needs {}", fold::names(job.needs.iter().map(String::as_str))));
     }
     facts.extend(job.detail.as_deref().map(one_line));
     if job.flaky {
@@ -264,7 +305,7 @@ mod tests {
 
     fn shown(build: &BuildReport) -> String {
         let collected = Collected::default();
-        print(build, 1_192_000, &Hints::default(), &mut collected.output()).unwrap();
+        print(build, (Folding::Matrices, 1_192_000), &Hints::default(), &mut collected.output()).unwrap();
         collected.text()
     }
 
@@ -314,6 +355,37 @@ b12 passed in 12 s, 3 min ago
     reproduce, in a clone of app: surveil run --clean --commit 4f2a91c04f2a test
 "
         );
+    }
+
+    #[test]
+    fn a_matrix_is_one_line_with_counts_and_a_line_for_each_cell_that_failed() {
+        let failed = AttemptReport { outcome: Some("failed".into()), ..attempt(1) };
+        let of = |cell: &str, state: &str, last: AttemptReport| job(&format!("test@{cell}"), state, vec![last]);
+        let mut report = build(
+            12,
+            "failed",
+            vec![
+                of("1.85,all", "passed", attempt(1)),
+                of("stable,all", "failed", failed),
+                of("nightly,all", "passed", attempt(1)),
+                job("deploy", "waiting", vec![]),
+            ],
+        );
+        report.jobs[3].needs = ["test@1.85,all", "test@stable,all", "test@nightly,all"].map(str::to_owned).into();
+        let text = shown(&report);
+        let jobs: Vec<&str> = text.split("\n\n").nth(1).unwrap().lines().collect();
+        assert_eq!(
+            jobs[..2],
+            ["  failed     test@…           2 passed, 1 failed", "  failed     test@stable,all  3.2 s, on w1"]
+        );
+        assert!(jobs[2].starts_with("    attempt 1: failed"), "{text}");
+        assert_eq!(jobs.last(), Some(&"  waiting    deploy           needs test@…"));
+        only(&mut report, "test").unwrap();
+        assert_eq!(report.jobs.len(), 3);
+        let error = only(&mut report, "test@beta,all").unwrap_err().to_string();
+        assert!(error.ends_with("it has test@1.85,all, test@stable,all, test@nightly,all"), "{error}");
+        only(&mut report, "test@stable,all").unwrap();
+        assert_eq!(report.jobs.len(), 1);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::flags::{DispatchFlags, FormatFlags};
+use super::fold::{self, Row};
 use super::output::{bold, painted};
 use super::report::{begun_ms, first_lease_ms, job_word, present, short, took};
 use super::table::{Column, Table};
@@ -109,8 +110,15 @@ fn jobs(build: &BuildReport) -> String {
         return format!("{done} of {total} done");
     }
     let is_bad = |job: &&JobReport| state(job).is_some_and(JobStateKind::is_bad);
-    let bad: Vec<String> =
-        build.jobs.iter().filter(is_bad).map(|job| format!("{} {}", job.task, job_word(job))).collect();
+    let bad: Vec<JobReport> = build.jobs.iter().filter(is_bad).cloned().collect();
+    // The cells of one matrix are told together.
+    let bad: Vec<(usize, String)> = fold::rows(&bad)
+        .iter()
+        .map(|row| match row {
+            Row::Job(job) => (1, format!("{} {}", job.task, job_word(job))),
+            Row::Matrix(cells) => (cells.count(), format!("{} {}", cells.name(), cells.counts())),
+        })
+        .collect();
     let passed = number(JobStateKind::Finished(EndingKind::Passed));
     let aside = match (held, left_out) {
         (0, 0) => String::new(),
@@ -123,8 +131,8 @@ fn jobs(build: &BuildReport) -> String {
         [] if passed == total && !aside.is_empty() => format!("{passed} passed{flaky}, {aside}"),
         [] if passed == total => format!("{passed} passed{flaky}"),
         [] => format!("{passed} of {total} passed{flaky}"),
-        [one] => one.clone(),
-        [one, rest @ ..] => format!("{one}, {} more", rest.len()),
+        [(_, one)] => one.clone(),
+        [(_, one), rest @ ..] => format!("{one}, {} more", rest.iter().map(|(count, _)| count).sum::<usize>()),
     }
 }
 
@@ -215,6 +223,17 @@ warning: the disk is full
         assert_eq!(of(&["passed", "left_out", "held"]), words("1 of 1 done", "1 passed, 1 held"));
         assert_eq!(of(&["left_out", "left_out"]), words("0 of 0 done", "2 left out"));
         assert_eq!(of(&["failed", "left_out"]), words("1 of 1 done", "test failed"));
+    }
+
+    #[test]
+    fn the_cells_of_a_matrix_are_told_together() {
+        let cells = |states: &[(&str, &str)]| {
+            jobs(&build(1, "failed", states.iter().map(|(task, state)| job(task, state, vec![])).collect()))
+        };
+        assert_eq!(cells(&[("t@1", "passed"), ("t@2", "failed"), ("t@3", "failed")]), "t@… 2 failed");
+        let all = [("l", "failed"), ("t@1", "errored"), ("t@2", "failed"), ("t@3", "passed"), ("u@1", "failed")];
+        assert_eq!(cells(&all), "l failed, 3 more");
+        assert_eq!(cells(&[("t@1", "passed"), ("t@2", "failed")]), "t@2 failed");
     }
 
     /// Builds of three repositories with long names and wide characters, as a team has them.

@@ -8,7 +8,7 @@ use super::flags::{DispatchFlags, Format, FormatFlags};
 use super::hints::{Hints, absolute};
 use super::reconnect::note;
 use super::report::present;
-use super::show::{self, build_named};
+use super::show::{self, Folding, build_named};
 use super::submission::{Submission, as_observed, draw_id};
 use super::typed_place::known_place;
 use super::{CliError, ExitCode, Output, watch};
@@ -94,7 +94,9 @@ pub(crate) fn run(flags: &SubmitFlags, mut out: Output) -> Result<ExitCode, CliE
         return Ok(ExitCode::Ok);
     }
     let report = if flags.wait { show::until_finished(operator, report)? } else { report };
-    present(&report, flags.format.get(), &mut out, |report, out| show::print(report, clock::wall().0, &hints, out))?;
+    present(&report, flags.format.get(), &mut out, |report, out| {
+        show::print(report, (Folding::Matrices, clock::wall().0), &hints, out)
+    })?;
     let verdict = if flags.wait { ExitCode::of_build(&report) } else { None };
     Ok(verdict.unwrap_or(ExitCode::Ok))
 }

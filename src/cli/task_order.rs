@@ -1,20 +1,26 @@
 //! Selects tasks, and puts each behind those that it needs: for `surveil run` and `surveil plan`. Pure.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::CliError;
+use super::fold;
 use crate::model::{Need, TaskSpec};
 
-/// Returns the requested tasks, or all, together with the tasks that they need. Each comes after its needs, and
-/// otherwise in the order of the task file.
+/// Returns the requested tasks, all cells of a requested matrix, or all, together with the tasks that they need. Each
+/// comes after its needs, and otherwise in the order of the task file.
 pub(crate) fn in_order<'a>(tasks: &'a [TaskSpec], wanted: &[String]) -> Result<Vec<&'a TaskSpec>, CliError> {
     let mut roots = Vec::new();
     for name in wanted {
-        roots.push(tasks.iter().find(|task| *task.name == **name).ok_or_else(|| no_such_task(name, tasks))?);
+        let before = roots.len();
+        roots.extend(tasks.iter().filter(|task| task.name.is_meant_by(name)));
+        if roots.len() == before {
+            return Err(no_such_task(name, tasks));
+        }
     }
     if wanted.is_empty() {
         roots.extend(tasks);
     }
+    let index: HashMap<&str, &TaskSpec> = tasks.iter().map(|task| (&*task.name, task)).collect();
     let (mut planned, mut seen) = (Vec::new(), HashSet::new());
     // A stack of tasks, each with whether its needs are planned already. An explicit stack, so that a chain of a
     // thousand tasks needs no deep recursion.
@@ -25,7 +31,7 @@ pub(crate) fn in_order<'a>(tasks: &'a [TaskSpec], wanted: &[String]) -> Result<V
         } else if seen.insert(&*task.name) {
             // The task comes back after its needs, which are pushed on top of it.
             open.push((task, true));
-            let needed = |need: &Need| tasks.iter().find(|task| task.name == need.task);
+            let needed = |need: &Need| index.get(&*need.task).copied();
             open.extend(task.placement.needs.iter().rev().filter_map(needed).map(|task| (task, false)));
         }
     }
@@ -40,8 +46,11 @@ fn no_such_task(name: &str, tasks: &[TaskSpec]) -> CliError {
         Some(task) if strsim::jaro_winkler(name, &task.name) > 0.8 => format!("; did you mean `{}`?", task.name),
         _ => String::new(),
     };
-    let names: Vec<&str> = tasks.iter().map(|task| &*task.name).collect();
-    CliError::Usage(format!("there is no task `{name}`{hint} (tasks: {})", names.join(", ")))
+    // The cells are listed if their matrix is the one that is meant.
+    let is_near = |task: &&TaskSpec| name.contains('@') && task.name.written() == fold::written(name);
+    let near: Vec<&str> = tasks.iter().filter(is_near).map(|task| &*task.name).collect();
+    let names = if near.is_empty() { fold::names(tasks.iter().map(|task| &*task.name)) } else { near.join(", ") };
+    CliError::Usage(format!("there is no task `{name}`{hint} (tasks: {names})"))
 }
 
 #[cfg(test)]
@@ -76,5 +85,19 @@ mod tests {
     fn a_mistyped_task_is_told_its_nearest_name() {
         let error = in_order(&tasks(), &["tets".to_owned()]).unwrap_err().to_string();
         assert_eq!(error, "there is no task `tets`; did you mean `test`? (tasks: deploy, test, build, lint, docs)");
+    }
+
+    #[test]
+    fn the_name_of_a_matrix_means_all_its_cells() {
+        let task = |name: &str| TaskSpec::new(TaskName::new(name).unwrap(), Script::Shell("true".into()));
+        let tasks: Vec<TaskSpec> = ["build", "test@1", "test@2", "tests"].map(task).into();
+        let planned = |name: &str| {
+            let planned = in_order(&tasks, &[name.to_owned()]).map_err(|error| error.to_string());
+            planned.map(|planned| planned.iter().map(|task| task.name.to_string()).collect::<Vec<_>>())
+        };
+        assert_eq!(planned("test").unwrap(), ["test@1", "test@2"]);
+        assert_eq!(planned("test@2").unwrap(), ["test@2"]);
+        assert!(planned("test@3").unwrap_err().contains("(tasks: test@1, test@2)"));
+        assert!(planned("x").unwrap_err().contains("(tasks: build, test@…, tests)"));
     }
 }

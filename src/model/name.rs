@@ -106,6 +106,12 @@ impl TaskName {
         self.0.split('@').next().unwrap_or(&self.0)
     }
 
+    /// Whether a typed name means this task: its own name, or that of its matrix.
+    #[must_use]
+    pub fn is_meant_by(&self, typed: &str) -> bool {
+        &*self.0 == typed || self.written() == typed
+    }
+
     /// The cell's part of the name, `stable,all` of `test@stable,all`. None for a task without a matrix.
     #[must_use]
     pub fn cell(&self) -> Option<&str> {
@@ -196,6 +202,7 @@ mod tests {
             assert!(TaskName::new(name).is_err(), "{name}");
         }
         let (cell, task) = (TaskName::new("test@1.85,all").unwrap(), TaskName::plain("test").unwrap());
+        assert!(cell.is_meant_by("test") && cell.is_meant_by("test@1.85,all") && !cell.is_meant_by("test@1.85"));
         assert_eq!((cell.written(), cell.cell()), ("test", Some("1.85,all")));
         assert_eq!((task.written(), task.cell()), ("test", None));
     }

@@ -8,6 +8,7 @@ mod following;
 mod git_as_it_is;
 mod history;
 mod local;
+mod matrix;
 mod orders;
 mod repositories;
 mod runners;

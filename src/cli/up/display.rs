@@ -9,10 +9,12 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::progress::Happening;
 use super::tail::Tail;
+use crate::cli::fold::Cells;
 use crate::cli::hints::Hints;
 use crate::cli::output::{bold, dim, painted};
 use crate::cli::report::{job_word, lasted, short, verdict_note};
 use crate::cli::session::Session;
+use crate::cli::show::Folding;
 use crate::cli::table::one_line;
 use crate::cli::{CliError, Output, excerpt, human, show};
 use crate::clock;
@@ -67,13 +69,13 @@ impl Display {
     pub(crate) fn report(&mut self, build: &BuildReport) -> Result<(), CliError> {
         let out = &mut self.out;
         let hints = &self.hints;
-        self.bars.suspend(|| show::print(build, clock::wall().0, hints, out))
+        self.bars.suspend(|| show::print(build, (Folding::Matrices, clock::wall().0), hints, out))
     }
 
     /// Shows a happening.
     pub(crate) fn show(&mut self, build: &BuildReport, news: &Happening, connect: Connect<'_>) -> Result<(), CliError> {
         match news {
-            Happening::Seen | Happening::Finished => {}
+            Happening::Seen | Happening::MatrixEnded { .. } | Happening::Finished => {}
             Happening::Started { job, attempt } => self.spin(build, job, attempt, connect),
             Happening::Again { job, .. } | Happening::Ended { job } => self.stop_spinning(job.job),
         }
@@ -149,6 +151,13 @@ fn told(build: &BuildReport, happening: &Happening) -> Vec<String> {
             let (branch, subject) = (one_line(&build.branch), one_line(&build.subject));
             vec![format!("{name} {} {branch}: {subject}", short(&build.commit))]
         }
+        // The cells of a matrix are told together at its end, and before that only those that did not just pass.
+        Happening::Started { job, .. } if Cells::of(&build.jobs, job).is_some() => Vec::new(),
+        Happening::Ended { job } if is_quiet(job) && Cells::of(&build.jobs, job).is_some() => Vec::new(),
+        Happening::MatrixEnded { job } => {
+            let cells = Cells::of(&build.jobs, job).into_iter();
+            cells.map(|cells| format!("b{number} {}: {}", cells.name(), cells.counts())).collect()
+        }
         Happening::Started { job, attempt } => {
             vec![format!("b{number} {}: {} on {}", job.task, painted("running"), one_line(&attempt.runner))]
         }
@@ -168,6 +177,11 @@ fn told(build: &BuildReport, happening: &Happening) -> Vec<String> {
             problem.map(|line| one_line(&line)).chain([verdict]).collect()
         }
     }
+}
+
+/// Whether the end of a job needs no line of its own among those of its matrix.
+fn is_quiet(job: &JobReport) -> bool {
+    !job.flaky && !JobStateKind::of_word(&job.state).is_some_and(JobStateKind::is_bad)
 }
 
 /// Formats `passed in 3.2 s`, `failed (exit code 1) in 3.2 s`, `skipped (build did not pass)`.
@@ -239,6 +253,19 @@ mod tests {
                 "b1 passed in 12 s"
             ]
         );
+    }
+
+    #[test]
+    fn a_matrix_is_told_at_its_end_and_its_failures_at_once() {
+        let failed = job("t@2", "failed", vec![AttemptReport { outcome: Some("failed".into()), ..attempt(1) }]);
+        let passed = job("t@1", "passed", vec![attempt(1)]);
+        let build = build(1, "failed", vec![passed.clone(), failed.clone(), job("u@1", "passed", vec![attempt(1)])]);
+        let told = |happening: Happening| plain(&build, &happening);
+        assert!(told(Happening::Started { job: passed.clone(), attempt: attempt(1) }).is_empty());
+        assert!(told(Happening::Ended { job: passed.clone() }).is_empty());
+        assert_eq!(told(Happening::Ended { job: failed }), ["b1 t@2: failed in 3.2 s"]);
+        assert_eq!(told(Happening::MatrixEnded { job: passed }), ["b1 t@…: 1 passed, 1 failed"]);
+        assert_eq!(told(Happening::Ended { job: build.jobs[2].clone() }), ["b1 u@1: passed in 3.2 s"]);
     }
 
     #[test]

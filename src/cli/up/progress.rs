@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::cli::fold;
 use crate::model::JobStateKind;
 use crate::protocol::operator::{AttemptReport, BuildReport, JobReport};
 
@@ -16,6 +17,8 @@ pub(crate) enum Happening {
     Again { job: JobReport, attempt: AttemptReport },
     /// A job has ended.
     Ended { job: JobReport },
+    /// All cells of this job's matrix have ended.
+    MatrixEnded { job: JobReport },
     /// The build has its verdict.
     Finished,
 }
@@ -50,7 +53,9 @@ impl Progress {
         happenings.retain(|happening| match happening {
             Happening::Seen => build.finished_ms.is_none(),
             Happening::Started { attempt, .. } => attempt.outcome.is_none(),
-            Happening::Again { .. } | Happening::Ended { .. } | Happening::Finished => false,
+            Happening::Again { .. } | Happening::Ended { .. } | Happening::MatrixEnded { .. } | Happening::Finished => {
+                false
+            }
         });
         happenings
     }
@@ -62,8 +67,19 @@ impl Progress {
             happenings.push(Happening::Seen);
             Told::default()
         });
-        for job in &build.jobs {
-            told.jobs.entry(job.job).or_default().update(job, &mut happenings);
+        for cells in build.jobs.chunk_by(|one, next| fold::written(&one.task) == fold::written(&next.task)) {
+            let before = happenings.len();
+            for job in cells {
+                told.jobs.entry(job.job).or_default().update(job, &mut happenings);
+            }
+            let has_news = happenings[before..].iter().any(|news| matches!(news, Happening::Ended { .. }));
+            let is_over = cells.iter().all(|job| told.jobs.get(&job.job).is_some_and(|told| told.is_ended));
+            if let [_, .., last] = cells
+                && has_news
+                && is_over
+            {
+                happenings.push(Happening::MatrixEnded { job: last.clone() });
+            }
         }
         let is_finished = build.finished_ms.is_some();
         if is_finished && !told.is_finished {
@@ -123,6 +139,7 @@ mod tests {
                 Happening::Started { attempt, .. } => format!("started {}", attempt.number),
                 Happening::Again { attempt, .. } => format!("again after {}", attempt.number),
                 Happening::Ended { job } => format!("{} {}", job.task, job.state),
+                Happening::MatrixEnded { job } => format!("all of {}", fold::written(&job.task)),
                 Happening::Finished => "finished".into(),
             })
             .collect()
@@ -187,5 +204,17 @@ mod tests {
     fn a_job_that_never_started_is_told_too() {
         let finished = build(1, "errored", vec![job("gpu", "errored", vec![])]);
         assert_eq!(words(&Progress::default().update(&finished)), ["seen", "gpu errored", "finished"]);
+    }
+
+    #[test]
+    fn the_end_of_a_matrix_is_told_once_after_its_last_cell() {
+        let cell = |number: u64, state: &str| JobReport { job: number, ..job(&format!("t@{number}"), state, vec![]) };
+        let mut progress = Progress::default();
+        let mut news =
+            |states: [&str; 2]| words(&progress.update(&unfinished(vec![cell(1, states[0]), cell(2, states[1])])));
+        assert_eq!(news(["queued", "queued"]), ["seen"]);
+        assert_eq!(news(["passed", "queued"]), ["t@1 passed"]);
+        assert_eq!(news(["passed", "failed"]), ["t@2 failed", "all of t"]);
+        assert!(news(["passed", "failed"]).is_empty());
     }
 }

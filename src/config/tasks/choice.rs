@@ -1,10 +1,10 @@
 //! Chooses tasks of a commit by their names, with the tasks that they need. Pure.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::suggest::nearest;
 use crate::model::reason::LeftOutReason;
-use crate::model::{Plan, TaskName};
+use crate::model::{Plan, PlannedTask, TaskName};
 
 /// The error of a name that no task of the commit has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,22 +23,23 @@ pub fn choose_tasks(mut plan: Plan, names: &[String]) -> Result<Plan, UnknownTas
         return Ok(plan);
     }
     let known = || plan.tasks.iter().map(|task| &task.spec.name);
-    if let Some(name) = names.iter().find(|name| known().all(|known| **known != ***name)) {
+    if let Some(name) = names.iter().find(|name| !known().any(|known| known.is_meant_by(name))) {
         let like = nearest(name, known().map(TaskName::as_str));
         let nearest = known().find(|known| Some(known.as_str()) == like).cloned();
         return Err(UnknownTask { name: name.clone(), nearest, known: known().cloned().collect() });
     }
     let mut wanted: HashSet<TaskName> = HashSet::new();
-    let mut open: Vec<&TaskName> = known().filter(|known| names.iter().any(|name| ***known == **name)).collect();
+    let mut open: Vec<&TaskName> = known().filter(|known| names.iter().any(|name| known.is_meant_by(name))).collect();
+    let index: HashMap<&TaskName, &PlannedTask> = plan.tasks.iter().map(|task| (&task.spec.name, task)).collect();
     while let Some(name) = open.pop() {
-        if let Some(task) = plan.tasks.iter().find(|task| task.spec.name == *name)
+        if let Some(task) = index.get(name)
             && wanted.insert(name.clone())
         {
             open.extend(task.spec.placement.needs.iter().map(|need| &need.task));
         }
     }
     for task in &mut plan.tasks {
-        if names.iter().any(|name| *task.spec.name == **name) {
+        if names.iter().any(|name| task.spec.name.is_meant_by(name)) {
             (task.left_out, task.held) = (None, false);
         } else if !wanted.contains(&task.spec.name) {
             (task.left_out, task.held) = (Some(LeftOutReason::NotAsked), false);
@@ -72,6 +73,17 @@ mod tests {
         assert_eq!(chosen(&["build", "build"]).unwrap(), ["build"]);
         assert_eq!(chosen(&["lint", "test"]).unwrap(), ["test", "build", "lint"]);
         assert_eq!(chosen(&["deploy"]).unwrap(), ["deploy", "test", "build", "lint"], "nobody need start it");
+    }
+
+    #[test]
+    fn the_name_of_a_matrix_chooses_all_its_cells() {
+        let task = |name: &str| TaskSpec::new(TaskName::new(name).unwrap(), Script::Shell("true".into()));
+        let chosen = |name: &str| -> Vec<String> {
+            let plan = choose_tasks(Plan::of(["a@1", "a@2", "ab"].map(task).into()), &[name.to_owned()]).unwrap();
+            plan.tasks.iter().filter(|task| task.left_out.is_none()).map(|task| task.spec.name.to_string()).collect()
+        };
+        assert_eq!(chosen("a"), ["a@1", "a@2"]);
+        assert_eq!(chosen("a@2"), ["a@2"]);
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub(crate) enum OperationError {
          was restored from"
     )]
     RemovedLongAgo { build: BuildId },
-    #[error("build {build} has no task `{}`; it has {}", quoted(task), list(tasks))]
+    #[error("build {build} has no task `{}`{}", quoted(task), others(task, tasks))]
     NoTask { build: BuildId, task: String, tasks: Vec<TaskName> },
     #[error("build {build} has no tasks{}", problem.as_ref().map(|text| format!(": {text}")).unwrap_or_default())]
     NoTasks { build: BuildId, problem: Option<String> },
@@ -81,6 +81,17 @@ fn ago(days: i64) -> String {
         ..1 => "today".to_owned(),
         1 => "a day ago".to_owned(),
         days => format!("{days} days ago"),
+    }
+}
+
+/// Formats `; it has build, lint`, or that the name is that of a matrix, with its cells.
+fn others(task: &str, tasks: &[TaskName]) -> String {
+    let cells: Vec<TaskName> =
+        tasks.iter().filter(|name| name.cell().is_some() && name.written() == task).cloned().collect();
+    if cells.is_empty() {
+        format!("; it has {}", list(tasks))
+    } else {
+        format!(", it is a matrix: name one of {}", list(&cells))
     }
 }
 
