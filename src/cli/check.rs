@@ -8,7 +8,7 @@ use super::output::bold;
 use super::typed_place::tree_root;
 use super::{CliError, ExitCode, Output, fold, human};
 use crate::config::{CheckedTasks, check_directory};
-use crate::model::{Ability, Label, Recipe, TaskSpec};
+use crate::model::{Ability, Group, Label, Recipe, TaskSpec};
 
 const EXAMPLES: &str = "\
 All mistakes are listed, each with its line and what to write instead. The exit code is 0 if there are none and 2 \
@@ -66,10 +66,17 @@ fn line(task: &TaskSpec) -> String {
         task.recipe.quiet_timeout_ms.map(|ms| format!("ended if quiet for {}", human::duration(ms))),
         (placement.retries > 0).then(|| format!("tried up to {} times", placement.retries + 1)),
         placement.allow_failure.then(|| "may fail".to_owned()),
-        task.recipe.exclusive.then(|| "never twice at a time".to_owned()),
+        task.is_exclusive().then(|| "never twice at a time".to_owned()),
+        placement.group.as_ref().map(in_group),
     ];
     let facts: Vec<String> = facts.into_iter().flatten().collect();
     format!("  {}  {}", bold(&task.name), facts.join("; ")).trim_end().to_owned()
+}
+
+/// Formats `one at a time in group staging`.
+fn in_group(group: &Group) -> String {
+    let limit = if group.limit == 1 { "one".to_owned() } else { group.limit.to_string() };
+    format!("{limit} at a time in group {}", group.name)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod build;
 mod commit;
 mod ending;
 pub mod glob;
+mod group;
 mod id;
 mod job;
 mod moment;
@@ -37,11 +38,13 @@ pub use attempt::{Attempt, LogSummary, Outcome};
 pub use build::{Build, BuildSource, BuildState, Verdict};
 pub use commit::{BranchName, CommitId, CommitIdError};
 pub use ending::EndingKind;
+pub use group::{Group, Line};
 pub use id::{AttemptId, BuildId, Incarnation, JobId, PoolId, RunnerId, SessionId, SpawnId};
 pub use job::{Ending, Job, JobState, JobStateKind};
 pub use moment::{Moment, WallTime};
 pub use name::{
-    Label, LabelError, RepoName, RepoNameError, RunnerName, RunnerNameError, TaskName, TaskNameError, is_of_cell,
+    GroupName, GroupNameError, Label, LabelError, RepoName, RepoNameError, RunnerName, RunnerNameError, TaskName,
+    TaskNameError, is_of_cell,
 };
 pub use plan::{BuildSettings, Plan, PlannedTask, Supersede};
 pub use plan_choice::{ChangeJudge, Changes};

@@ -5,6 +5,8 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use super::visible;
+
 /// The longest name and the longest label: a table still shows them in one line.
 const MAX_NAME_BYTES: usize = 100;
 
@@ -79,6 +81,10 @@ names! {
     /// `. _ - + : @ /`, each part starting with a letter or digit; at most 100 bytes.
     Label, LabelError, is_label,
     "is not a label: write WORD or KEY=VALUE, with letters, digits and . _ - + : @ / only, such as gpu or os=linux";
+    /// The name of a group of tasks within a repository: 1 to 100 bytes of one line, without characters that a terminal
+    /// does not show, and without blanks at its ends.
+    GroupName, GroupNameError, is_line,
+    "cannot name a group: use 1 to 100 visible characters, without blanks at the ends";
 }
 
 impl RunnerName {
@@ -133,7 +139,7 @@ macro_rules! recorded {
     )+};
 }
 
-recorded!(TaskName RunnerName Label);
+recorded!(TaskName RunnerName Label GroupName);
 
 fn is_plain(text: &str) -> bool {
     text.len() <= MAX_NAME_BYTES && is_part(text, b"._-")
@@ -151,6 +157,10 @@ fn is_task(text: &str) -> bool {
 #[must_use]
 pub fn is_of_cell(c: char) -> bool {
     c.is_ascii_alphanumeric() || "._-+=:".contains(c)
+}
+
+fn is_line(text: &str) -> bool {
+    !text.is_empty() && text.len() <= MAX_NAME_BYTES && text.trim() == text && visible(text) == text
 }
 
 fn is_label(text: &str) -> bool {

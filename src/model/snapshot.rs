@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Attempt, AttemptId, Build, BuildId, CommitId, Job, RefName, RepoName, Runner, RunnerId, TaskName};
+use super::{Attempt, AttemptId, Build, BuildId, CommitId, Job, Line, RefName, RepoName, Runner, RunnerId};
 
 /// The head that was accepted last for a ref, and the move that brought it there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,9 +35,9 @@ pub struct Snapshot {
     /// The number of the last move by which a ref of the repository ended, for repositories that have had one.
     pub ends: Vec<(RepoName, u64)>,
     pub runners: Vec<Runner>,
-    /// The exclusive tasks of which an attempt that was cancelled is among the newest [`Snapshot::RECORDED_MAX`]
-    /// outcomes. It may not have ended.
-    pub cancelled: BTreeSet<(RepoName, TaskName)>,
+    /// The lines of which an attempt that was cancelled is among the newest [`Snapshot::RECORDED_MAX`] outcomes. It may
+    /// not have ended.
+    pub cancelled: BTreeSet<Line>,
     /// The highest numbers that were ever used, 0 for none.
     pub last_build: u64,
     pub last_job: u64,

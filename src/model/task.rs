@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::recipe::{self, Recipe, Script};
-use super::{EndingKind, Label, TaskName, When};
+use super::{EndingKind, Group, Label, Line, RepoName, TaskName, When};
 
 /// One task as the commit defines it: names are unique, `needs` name tasks of the same commit without a cycle.
 ///
@@ -38,6 +38,9 @@ pub struct Placement {
     /// The builds in which the task runs; `None` for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<Box<When>>,
+    /// The group whose jobs take turns with this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Group>,
 }
 
 /// Another task of the same commit that has to end before this one starts.
@@ -114,6 +117,36 @@ impl TaskSpec {
     pub fn definition(&self) -> u32 {
         let text = serde_json::to_string(self).expect("a struct of texts and numbers is always JSON");
         crc32fast::hash(text.as_bytes())
+    }
+
+    /// Puts the task into a group. Its runner ends each attempt in time, as it does for an exclusive task: nobody else
+    /// may take the place of an attempt that may still be executed (S35).
+    pub fn set_group(&mut self, mut group: Group) {
+        group.exclusive = self.is_exclusive();
+        self.recipe_mut().exclusive = true;
+        self.placement.group = Some(group);
+    }
+
+    /// Whether two jobs of this task may never be executed at the same time.
+    #[must_use]
+    pub fn is_exclusive(&self) -> bool {
+        self.placement.group.as_ref().map_or(self.recipe.exclusive, |group| group.exclusive)
+    }
+
+    /// Returns the lines in which the jobs of this task take turns, in a repository.
+    pub fn lines(&self, repo: &RepoName) -> impl Iterator<Item = Line> {
+        let group = self.placement.group.as_ref().map(|group| Line::Group(repo.clone(), group.name.clone()));
+        let own = self.is_exclusive().then(|| Line::Task(repo.clone(), self.name.clone()));
+        own.into_iter().chain(group)
+    }
+
+    /// Returns how many jobs of a line may be executed while one of this task is.
+    #[must_use]
+    pub fn limit_in(&self, line: &Line) -> usize {
+        match (line, &self.placement.group) {
+            (Line::Group(..), Some(group)) => group.limit as usize,
+            (Line::Group(..) | Line::Task(..), _) => 1,
+        }
     }
 
     /// The recipe, to be changed while the task is made.

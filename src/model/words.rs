@@ -359,6 +359,30 @@ impl Display for JobStatus {
             Self::WaitsForTurn { waited_ms, first } => {
                 write!(f, "queued for {} s: the task is exclusive, and {first}", waited_ms / 1000)
             }
+            Self::WaitsForGroup { waited_ms, group, limit, task, first, before } => {
+                write!(f, "queued for {} s: group {group}", waited_ms / 1000)?;
+                if *limit > 1 {
+                    write!(f, " ({limit} at a time)")?;
+                }
+                f.write_str(": ")?;
+                if let Some(task) = task {
+                    write!(f, "{task} of ")?;
+                }
+                match first {
+                    FirstInLine::Attempt { build, runner, is_cancelled: false, .. } => {
+                        write!(f, "build {build} runs on {runner}")?;
+                    }
+                    FirstInLine::Attempt { build, runner, is_cancelled: true, .. } => {
+                        write!(f, "build {build}, which was cancelled, is still being ended on {runner}")?;
+                    }
+                    FirstInLine::Job { .. } | FirstInLine::Doubt { .. } => write!(f, "{first}")?,
+                }
+                match *before as u64 {
+                    0 => Ok(()),
+                    before if before <= u64::from(*limit) => f.write_str("; next in the group"),
+                    before => write!(f, "; {} of the group come before it", count(before, "job")),
+                }
+            }
             Self::InQueue { waited_ms, before } => {
                 let place = match *before as u64 {
                     0 => "next in the queue".to_owned(),

@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 
 use super::state::LiveJob;
-use super::tables::{Obstacle, Started, Timer};
+use super::tables::{First, Obstacle, Started, Timer};
 use super::{Scheduler, policy};
 use crate::model::reason::{AttemptStatus, Concern, FirstInLine, JobStatus, MissingFit};
-use crate::model::{AttemptId, BuildId, JobId, JobState, Label, Moment, TaskName};
+use crate::model::{AttemptId, BuildId, JobId, JobState, Label, Line, Moment, TaskName};
 
 impl Scheduler {
     /// Returns for each unfinished job of a build, in the order of the task file, the reason why it waits, or the place
@@ -45,7 +45,7 @@ impl Scheduler {
     fn explain_queued(&self, now: Moment, id: JobId, job: &LiveJob) -> JobStatus {
         let (waited_ms, roster) = (self.queued_ms(now, id), self.tables.roster());
         if let Some(obstacle) = self.tables.lines().obstacle(id) {
-            return JobStatus::WaitsForTurn { waited_ms, first: self.first_in_line(now, obstacle) };
+            return self.explain_line(now, waited_ms, job, &obstacle);
         }
         let labels = &job.task.placement.labels;
         if !roster.any_fits(labels) {
@@ -64,18 +64,29 @@ impl Scheduler {
         JobStatus::InQueue { waited_ms, before: self.position(id, job) }
     }
 
-    fn first_in_line(&self, now: Moment, obstacle: Obstacle) -> FirstInLine {
-        match obstacle {
-            Obstacle::Attempt(attempt) => {
+    fn explain_line(&self, now: Moment, waited_ms: u64, job: &LiveJob, obstacle: &Obstacle) -> JobStatus {
+        let (first, task) = match obstacle.first {
+            First::Attempt(attempt) => {
                 let lease = self.tables.leases().get(attempt).expect("an attempt in a line has a lease");
                 let runner = self.known_name(lease.runner);
                 let (build, number, is_cancelled) = (lease.build, lease.number, lease.cancelled);
-                FirstInLine::Attempt { build, number, runner, is_cancelled }
+                (FirstInLine::Attempt { build, number, runner, is_cancelled }, Some(lease.task.name.clone()))
             }
-            Obstacle::Job(job) => FirstInLine::Job { build: self.jobs[&job].build },
-            Obstacle::Doubt => {
+            First::Job(job) => {
+                let job = &self.jobs[&job];
+                (FirstInLine::Job { build: job.build }, Some(job.task.name.clone()))
+            }
+            First::Doubt => {
                 let until = self.tables.deadlines().at(&Timer::OldExclusives).unwrap_or(now);
-                FirstInLine::Doubt { left_ms: until.since(now) }
+                (FirstInLine::Doubt { left_ms: until.since(now) }, None)
+            }
+        };
+        match &*obstacle.line {
+            Line::Task(..) => JobStatus::WaitsForTurn { waited_ms, first },
+            Line::Group(_, group) => {
+                let limit = job.task.placement.group.as_ref().map_or(1, |group| group.limit);
+                let (group, before) = (group.clone(), obstacle.before);
+                JobStatus::WaitsForGroup { waited_ms, group, limit, task, first, before }
             }
         }
     }

@@ -140,8 +140,8 @@ impl Scheduler {
             // A held job is in nobody's way: it joins the line of its task when it is started.
             let is_in_line = job.state.is_awaited();
             let job = LiveJob::new(job, source.clone(), needs);
-            if let Some(line) = job.line().filter(|_| is_in_line) {
-                self.tables.join_line(now, id, line);
+            if is_in_line {
+                self.tables.join_lines(now, (job.build, id), job.lines());
             }
             self.jobs.insert(id, job);
             if is_queued {

@@ -59,6 +59,9 @@ impl Scheduler {
         if held != self.tables.leases().len() {
             return Err(format!("{held} attempts are held, {} leased", self.tables.leases().len()));
         }
+        if let Some(line) = self.tables.lines().crowded() {
+            return Err(format!("more attempts of {line:?} run than one of them allows"));
+        }
         for (job, labels) in self.tables.queue().candidates() {
             if let Some(obstacle) = self.tables.lines().obstacle(job) {
                 return Err(format!("job {job} is a candidate beside {obstacle:?}"));

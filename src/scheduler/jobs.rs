@@ -92,7 +92,7 @@ impl Scheduler {
                 JobState::Waiting | JobState::Held | JobState::Leased(_) => {}
             }
             let needed_by = job.needed_by.clone();
-            self.tables.leave_line(turn.now, id);
+            self.tables.leave_lines(turn.now, id);
             turn.persist(Record::JobFinished { job: id, ending });
             let of = self.builds.get_mut(&build).expect("a live job has a live build");
             of.unfinished -= usize::from(before.is_awaited());

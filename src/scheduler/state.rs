@@ -7,11 +7,11 @@ use rustc_hash::FxHashMap;
 
 use super::health::Health;
 use super::policy::{self, Policy};
-use super::tables::{LaneKey, LineKey, LiveLease, Started, Tables};
+use super::tables::{LaneKey, LiveLease, Started, Tables};
 use crate::model::reason::LostWith;
 use crate::model::{
-    AcceptedHead, Attempt, AttemptId, BuildId, BuildSource, Condition, Job, JobId, JobState, Moment, PoolId, RefName,
-    RepoName, Runner, RunnerId, RunnerName, SpawnId, TaskSpec, WallTime,
+    AcceptedHead, Attempt, AttemptId, BuildId, BuildSource, Condition, Job, JobId, JobState, Line, Moment, PoolId,
+    RefName, RepoName, Runner, RunnerId, RunnerName, SpawnId, TaskSpec, WallTime,
 };
 
 /// The dispatcher's decisions. See the header of the room for how to drive it.
@@ -148,16 +148,19 @@ impl LiveJob {
             number: attempt.number,
             runner: attempt.runner,
             repo: self.source.repo.clone(),
-            line: self.line(),
+            task: Arc::clone(&self.task),
             given_to: None,
             started,
             cancelled: false,
         }
     }
 
-    /// Its line, if its task is exclusive.
-    pub(super) fn line(&self) -> Option<LineKey> {
-        self.task.recipe.exclusive.then(|| (self.source.repo.clone(), self.task.name.clone()))
+    /// Its lines, each with the number of places that it allows.
+    pub(super) fn lines(&self) -> impl Iterator<Item = (Line, usize)> {
+        self.task.lines(&self.source.repo).map(|line| {
+            let limit = self.task.limit_in(&line);
+            (line, limit)
+        })
     }
 
     /// Its lane of the queue: its repository, and the labels that it asks for.

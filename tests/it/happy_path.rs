@@ -6,6 +6,7 @@ mod conditions;
 mod first_start;
 mod following;
 mod git_as_it_is;
+mod groups;
 mod history;
 mod local;
 mod matrix;

@@ -1,76 +1,124 @@
-//! Whose turn it is: exclusive tasks one at a time, in the order of their builds (S35), and shares of repositories
-//! (S37).
+//! Whose turn it is: exclusive tasks and groups within their limits, in the order of their builds (S35), and shares of
+//! repositories (S37).
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use surveil::model::{AttemptId, BuildId, CommitId, JobId, Record, RepoName, RunnerName, TaskName, TaskSpec};
+use surveil::model::{
+    AttemptId, BuildId, CommitId, JobId, JobState, Line, Record, RepoName, RunnerName, TaskName, TaskSpec,
+};
 use surveil::scheduler::{Effect, Event};
 
 use super::checkers::{demand, facts};
 use super::history::{Entry, Fact};
 use super::terms::Terms;
 
-type Line = (RepoName, TaskName);
+/// The lines of one job, each with the number of places that its task allows.
+type Limits = Vec<(Line, usize)>;
 
-/// An exclusive task of a repository is not leased while an attempt of it really runs, nor before the task of an
-/// earlier build has ended. What the task files say counts, and not what the dispatcher made of them. A machine that
-/// stood still is excused, as in S9.
+/// Jobs, and the attempts that really run, as far as the lines of exclusive tasks and groups are concerned.
+#[derive(Default)]
+struct Turns {
+    lines: BTreeMap<JobId, (BuildId, Limits)>,
+    /// Unfinished jobs, and those of them that are queued.
+    open: BTreeSet<JobId>,
+    queued: BTreeSet<JobId>,
+    attempts: BTreeMap<AttemptId, JobId>,
+    running: BTreeMap<AttemptId, (JobId, RunnerName)>,
+}
+
+/// No more jobs of an exclusive task or a group really run than each of them allows, and the places go to the jobs of
+/// earlier builds first, then to those that the task file has first. What the task files say counts, and not what the
+/// dispatcher made of them. A machine that stood still is excused, as in S9.
 pub(super) fn s35(story: &[Entry], _: &Terms) -> Result<(), String> {
-    let mut exclusive: BTreeSet<(RepoName, CommitId, TaskName)> = BTreeSet::new();
-    let mut lines: BTreeMap<JobId, Line> = BTreeMap::new();
-    let mut open: BTreeSet<JobId> = BTreeSet::new();
-    let mut attempts: BTreeMap<AttemptId, JobId> = BTreeMap::new();
-    let mut running: BTreeMap<AttemptId, (JobId, RunnerName)> = BTreeMap::new();
+    let mut specs: BTreeMap<(RepoName, CommitId, TaskName), TaskSpec> = BTreeMap::new();
+    let mut turns = Turns::default();
     let mut thawed: BTreeMap<RunnerName, u64> = BTreeMap::new();
     for Entry { at, fact } in story {
         match fact {
             Fact::Arrived(Event::CommitObserved { source, plan: Ok(plan), .. }) => {
-                let of_commit = plan.tasks.iter().map(|task| &task.spec).filter(|task| task.recipe.exclusive);
-                exclusive.extend(of_commit.map(|task| (source.repo.clone(), source.commit, task.name.clone())));
+                let of_commit = plan.tasks.iter().map(|task| task.spec.clone());
+                specs.extend(of_commit.map(|task| ((source.repo.clone(), source.commit, task.name.clone()), task)));
             }
             Fact::Decided(Effect::Persist(Record::BuildAdded { build, jobs })) => {
-                let (repo, commit) = (&build.source.repo, build.source.commit);
-                let is = |task: &TaskSpec| exclusive.contains(&(repo.clone(), commit, task.name.clone()));
-                for job in jobs.iter().filter(|job| is(&job.task)) {
-                    lines.insert(job.id, (repo.clone(), job.task.name.clone()));
+                for job in jobs {
+                    let repo = &build.source.repo;
+                    let Some(task) = specs.get(&(repo.clone(), build.source.commit, job.task.name.clone())) else {
+                        continue;
+                    };
+                    let lines = task.lines(repo).map(|line| (line.clone(), task.limit_in(&line))).collect();
+                    turns.lines.insert(job.id, (build.id, lines));
                     if job.state.is_awaited() {
-                        open.insert(job.id);
+                        turns.open.insert(job.id);
+                    }
+                    if job.state == JobState::Queued {
+                        turns.queued.insert(job.id);
                     }
                 }
             }
-            Fact::Decided(Effect::Persist(Record::JobQueued { job, .. } | Record::JobWaiting { job }))
-                if lines.contains_key(job) =>
-            {
-                open.insert(*job);
+            Fact::Decided(Effect::Persist(Record::JobQueued { job, .. })) => {
+                turns.open.insert(*job);
+                turns.queued.insert(*job);
             }
-            Fact::Decided(Effect::Persist(Record::JobFinished { job, .. })) => drop(open.remove(job)),
+            Fact::Decided(Effect::Persist(Record::JobWaiting { job })) => drop(turns.open.insert(*job)),
+            Fact::Decided(Effect::Persist(Record::JobFinished { job, .. })) => turns.close(*job),
             Fact::Began { name, .. } if thawed.get(name).is_some_and(|thawed| *at <= thawed + 1_000) => {}
-            Fact::Began { attempt, job, name, .. } => drop(running.insert(*attempt, (*job, name.clone()))),
-            Fact::Over { attempt, .. } => drop(running.remove(attempt)),
+            Fact::Began { attempt, job, name, .. } => drop(turns.running.insert(*attempt, (*job, name.clone()))),
+            Fact::Over { attempt, .. } => drop(turns.running.remove(attempt)),
             Fact::Froze { name, until } => {
-                running.retain(|_, (_, on)| on != name);
+                turns.running.retain(|_, (_, on)| on != name);
                 thawed.insert(name.clone(), *until);
             }
             // Real records are read in the order of their tables, so that the end of a job is seen after a lease that
             // follows from it. The end of its attempt is seen before; a retry opens the job again.
             Fact::Decided(Effect::Persist(Record::AttemptFinished { attempt, .. })) => {
-                if let Some(job) = attempts.remove(attempt) {
-                    open.remove(&job);
+                if let Some(job) = turns.attempts.remove(attempt) {
+                    turns.close(job);
                 }
             }
-            Fact::Crashed(_) => open.clear(),
+            Fact::Crashed(_) => {
+                turns.open.clear();
+                turns.queued.clear();
+            }
             Fact::Decided(Effect::Persist(Record::AttemptLeased(attempt))) => {
-                let Some(line) = lines.get(&attempt.job) else { continue };
-                attempts.insert(attempt.id, attempt.job);
-                let beside = running.iter().find(|(_, (job, _))| lines.get(job) == Some(line));
-                demand(beside.is_none(), || format!("{} is leased beside {beside:?} of its task", attempt.job))?;
-                let earlier = open.range(..attempt.job).find(|job| lines.get(job) == Some(line));
-                demand(earlier.is_none(), || format!("{} is leased before {earlier:?} of its task", attempt.job))?;
+                turns.attempts.insert(attempt.id, attempt.job);
+                turns.queued.remove(&attempt.job);
+                turns.judge(attempt.job)?;
             }
             _ => {}
         }
     }
     Ok(())
+}
+
+impl Turns {
+    fn close(&mut self, job: JobId) {
+        self.open.remove(&job);
+        self.queued.remove(&job);
+    }
+
+    fn limit(&self, job: JobId, line: &Line) -> Option<usize> {
+        let (_, lines) = self.lines.get(&job)?;
+        lines.iter().find(|(of, _)| of == line).map(|(_, limit)| *limit)
+    }
+
+    /// Objects to the lease of a job that had no place in one of its lines.
+    fn judge(&self, job: JobId) -> Result<(), String> {
+        let Some((build, lines)) = self.lines.get(&job) else { return Ok(()) };
+        for (line, own) in lines {
+            let beside: Vec<(AttemptId, usize)> =
+                self.running.iter().filter_map(|(attempt, (of, _))| Some((*attempt, self.limit(*of, line)?))).collect();
+            let limit = beside.iter().map(|(_, limit)| *limit).min().unwrap_or(*own).min(*own);
+            demand(beside.len() < limit, || format!("{job} is leased beside {beside:?} of {line:?}"))?;
+            let comes_before = |other: &&JobId| {
+                let Some((of, _)) = self.lines.get(other) else { return false };
+                let is_before = of < build || of == build && **other < job && self.queued.contains(other);
+                is_before && self.limit(**other, line).is_some()
+            };
+            let before: Vec<JobId> = self.open.iter().filter(comes_before).copied().collect();
+            demand(before.len() < *own, || format!("{job} is leased before {before:?} of {line:?}"))?;
+        }
+        Ok(())
+    }
 }
 
 /// The leases that others may get for each waiting repository while one waits.

@@ -140,11 +140,8 @@ impl Fold {
             WholeBuild { build: build.clone(), jobs, attempts }
         };
         let told = |attempt: &&Attempt| attempt.outcome.as_ref().is_some_and(|o| !matches!(o, Outcome::Lost(_)));
-        let cancelled = |attempt: &Attempt| {
-            let task = &self.jobs[&attempt.job].task;
-            let is_line = task.recipe.exclusive && attempt.outcome == Some(Outcome::Cancelled);
-            is_line.then(|| (self.builds[&attempt.build].source.repo.clone(), task.name.clone()))
-        };
+        let is_cancelled = |attempt: &&Attempt| attempt.outcome == Some(Outcome::Cancelled);
+        let lines = |attempt: &Attempt| self.jobs[&attempt.job].task.lines(&self.builds[&attempt.build].source.repo);
         Snapshot {
             builds: self.builds.values().filter(|build| build.verdict.is_none()).map(of).collect(),
             heads: self
@@ -154,7 +151,7 @@ impl Fold {
                 .collect(),
             ends: self.ends.clone().into_iter().collect(),
             runners: self.runners.values().cloned().collect(),
-            cancelled: self.attempts.values().filter_map(cancelled).collect(),
+            cancelled: self.attempts.values().filter(is_cancelled).flat_map(lines).collect(),
             last_build: self.builds.keys().last().map_or(0, |id| id.0),
             last_job: self.jobs.keys().last().map_or(0, |id| id.0),
             last_attempt: self.attempts.keys().last().map_or(0, |id| id.0),

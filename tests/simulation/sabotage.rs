@@ -26,6 +26,10 @@ pub(crate) enum Sabotage {
     RestoresWithoutLeases,
     /// Exclusive tasks are taken for ordinary ones.
     ForgetsExclusive,
+    /// Groups are forgotten.
+    ForgetsGroups,
+    /// A group has one place more than its tasks allow.
+    RaisesGroupLimits,
     /// A runner that is cut off goes on with an exclusive task.
     IgnoresOwnDeadline,
     /// A build passes, whatever the endings of its jobs.
@@ -65,6 +69,8 @@ impl Sabotage {
         (Self::RestoresWithoutLeases, Promise::S8),
         (Self::ForgetsExclusive, Promise::S9),
         (Self::ForgetsExclusive, Promise::S35),
+        (Self::ForgetsGroups, Promise::S35),
+        (Self::RaisesGroupLimits, Promise::S35),
         (Self::IgnoresOwnDeadline, Promise::S9),
         (Self::AlwaysPasses, Promise::S10),
         (Self::NoGrace, Promise::S11),
@@ -119,6 +125,17 @@ impl World {
             Some(Sabotage::ForgetsExclusive) => {
                 if let Event::CommitObserved { plan: Ok(plan), .. } = &mut event {
                     plan.tasks.iter_mut().for_each(|task| task.spec.recipe_mut().exclusive = false);
+                }
+            }
+            Some(Sabotage::ForgetsGroups) => {
+                if let Event::CommitObserved { plan: Ok(plan), .. } = &mut event {
+                    plan.tasks.iter_mut().for_each(|task| task.spec.placement.group = None);
+                }
+            }
+            Some(Sabotage::RaisesGroupLimits) => {
+                if let Event::CommitObserved { plan: Ok(plan), .. } = &mut event {
+                    let groups = plan.tasks.iter_mut().filter_map(|task| task.spec.placement.group.as_mut());
+                    groups.for_each(|group| group.limit += 1);
                 }
             }
             Some(Sabotage::BelievesOldHoldings) => self.add_old_holdings(&mut event),

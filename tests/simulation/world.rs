@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use surveil::model::{
-    AttemptId, CommitId, Label, Moment, Need, Plan, RefName, RepoName, Script, SessionId, TaskName, TaskSpec, WallTime,
+    AttemptId, CommitId, Group, GroupName, Label, Moment, Need, Plan, RefName, RepoName, Script, SessionId, TaskName,
+    TaskSpec, WallTime,
 };
 use surveil::scheduler::Event;
 
@@ -362,6 +363,11 @@ fn plan(dice: &mut Dice, is_deploying: bool) -> Result<Plan, String> {
         task.placement.retries = if dice.percent(25) { 1 } else { 0 };
         task.placement.allow_failure = dice.percent(12);
         task.recipe_mut().exclusive = is_deploying || dice.percent(20);
+        if dice.percent(30) {
+            let name = GroupName::recorded(if dice.percent(60) { "staging" } else { "licences" });
+            let limit = if &*name == "staging" { 1 } else { 1 + dice.below(3) as u32 };
+            task.set_group(Group { limit, ..Group::new(name) });
+        }
         task
     };
     Ok(Plan::of((0..count).map(|at| task(at, dice)).collect()))

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::draft::PlacedTask;
 use super::findings::Findings;
-use super::mistake::Mistake;
+use super::mistake::{Mistake, quote};
 use crate::model::{Label, Script};
 
 /// Tasks that a warning names before it counts the rest.
@@ -23,6 +23,7 @@ pub(super) fn look_at(tasks: &[PlacedTask], found: &mut Findings) {
     look_at_kept(&tasks, found);
     look_at_products(&tasks, found);
     look_at_times(&tasks, found);
+    look_at_groups(&tasks, found);
 }
 
 /// A limit that another one is always reached before has no effect.
@@ -35,6 +36,25 @@ fn look_at_times(tasks: &[&PlacedTask], found: &mut Findings) {
             let help = "write a shorter `quiet_timeout`, or a longer `timeout` (without one it is one hour)";
             found.warning(Mistake::new(task.name_place.clone(), message, help));
         }
+    }
+}
+
+/// Tasks of one group that allow different numbers of jobs: the smallest number counts while its task runs.
+fn look_at_groups(tasks: &[&PlacedTask], found: &mut Findings) {
+    let mut first: HashMap<&str, (&PlacedTask, u32)> = HashMap::new();
+    let mut told = HashSet::new();
+    for task in tasks {
+        let Some(group) = &task.spec.placement.group else { continue };
+        let (other, limit) = *first.entry(&group.name).or_insert((task, group.limit));
+        if group.limit == limit || !told.insert(&*group.name) {
+            continue;
+        }
+        let (name, other) = (&task.spec.name, &other.spec.name);
+        let limits = format!("`{other}` with a limit of {limit} and `{name}` with {}", group.limit);
+        let message = format!("group {} has {limits}", quote(&group.name));
+        let help = "write the same `group_limit` in all tasks of a group: each task waits until no more jobs run than\n\
+                    it allows, and lets no later job pass meanwhile";
+        found.warning(Mistake::new(task.name_place.clone(), message, help));
     }
 }
 

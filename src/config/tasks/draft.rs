@@ -33,6 +33,8 @@ pub(super) struct Draft<'a> {
     pub(super) texts: Vec<String>,
     /// Without `needs`.
     pub(super) placement: Placement,
+    /// The value of `group_limit`.
+    pub(super) group_limit: Option<u32>,
     /// Texts with their places: only `graph` knows whether they name tasks.
     pub(super) needs: Vec<Placed<Arc<str>>>,
     /// The findings of readers that go on after one: in each item of a list, and all warnings.
@@ -48,6 +50,7 @@ impl<'a> Draft<'a> {
             shell: None,
             texts: Vec::new(),
             placement: Placement::default(),
+            group_limit: None,
             needs: Vec::new(),
             found: Findings::default(),
         }

@@ -31,6 +31,9 @@ pub(super) const MAX_TASK_BYTES: usize = 128 * 1024 - 1;
 pub(super) const MAX_TIMEOUT_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 /// The most retries of a failing task; more retries hide a defect.
 pub(super) const MAX_RETRIES: u32 = 10;
+/// The most jobs of a group that run at a time: more than any dispatcher has runners for in one repository. It also
+/// bounds the part of a line that is looked at whenever one of its jobs ends.
+pub(super) const MAX_GROUP_LIMIT: u32 = 1000;
 /// Labels of one task, as many as the protocol lets a runner offer.
 pub(super) const MAX_LABELS: usize = 64;
 /// Paths that one task keeps. Each is looked up again whenever a work tree is cleaned.

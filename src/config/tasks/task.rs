@@ -11,7 +11,7 @@ use super::limits::{EXAMPLE, MAX_PLAN_BYTES, MAX_TASK_BYTES, MAX_TASKS, NAME_RUL
 use super::mistake::{Mistake, quote};
 use super::value::{TableEntry, entries, kind};
 use super::{matrix, unfold};
-use crate::model::{Ability, Recipe, Script, TaskName, TaskSpec};
+use crate::model::{Ability, Group, Recipe, Script, TaskName, TaskSpec};
 
 /// Reads the table of all tasks.
 pub(super) fn read_tasks<'t, 'i>(top: &TableEntry<'t, 'i>, file: &mut FileDraft<'t, 'i>) {
@@ -61,6 +61,13 @@ fn read_task<'t, 'i>(task: &TableEntry<'t, 'i>, file: &mut FileDraft<'t, 'i>) ->
     let is_whole = extended.is_some();
     let layers: Vec<&Layer> = [&*defaults].into_iter().chain(extended.unwrap_or_default()).chain([&own]).collect();
     let keys = layers::overlaid(layers.iter().copied());
+    if !keys.iter().any(|set| set.key.name == "group")
+        && let Some(limit) = own.get("group_limit")
+    {
+        let help = "add the name of a group, such as `group = \"staging\"`, or leave `group_limit` out";
+        let message = format!("task {} has a `group_limit` and no `group`", quote(name));
+        found.mistake(Mistake::new(limit.entry.key_place.clone(), message, help));
+    }
     // A misspelt `run` is called unknown, and not missing too. A template that is not there may have one.
     let has_run = keys.iter().any(|set| set.key.name == "run")
         || layers.iter().any(|layer| layer.misspelt.contains(&"run"))
@@ -100,7 +107,7 @@ fn read_task<'t, 'i>(task: &TableEntry<'t, 'i>, file: &mut FileDraft<'t, 'i>) ->
 
 /// Adds a task whose keys are read.
 fn add(name: TaskName, name_place: Range<usize>, draft: Draft<'_>, file: &mut FileDraft<'_, '_>) {
-    let Draft { mut recipe, mut placement, needs, texts, .. } = draft;
+    let Draft { mut recipe, mut placement, group_limit, needs, texts, .. } = draft;
     keep_last_of_each(&mut recipe.env);
     let size = task_bytes(&recipe);
     file.bytes += size;
@@ -111,7 +118,11 @@ fn add(name: TaskName, name_place: Range<usize>, draft: Draft<'_>, file: &mut Fi
     }
     placement.labels.extend(Ability::needed_for(&recipe).map(Ability::label));
     placement.labels.sort();
-    let spec = TaskSpec { name, recipe: Arc::new(recipe), placement };
+    let group = placement.group.take();
+    let mut spec = TaskSpec { name, recipe: Arc::new(recipe), placement };
+    if let Some(group) = group {
+        spec.set_group(Group { limit: group_limit.unwrap_or(group.limit), ..group });
+    }
     file.tasks.push(PlacedTask { spec, name_place, needs, needed: Vec::new(), texts });
 }
 

@@ -1,6 +1,7 @@
 //! Reads single values of a task file as the type that a key wants, or as a mistake.
 
-use std::ops::Range;
+use std::fmt::Display;
+use std::ops::{Range, RangeInclusive};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -48,11 +49,20 @@ impl<'t, 'i> TableEntry<'t, 'i> {
 
     /// Returns the value if it is a whole number of at most `max`.
     pub(super) fn count(&self, max: u32) -> Result<u32, Mistake> {
-        let help = format!("write a number from 0 to {max}, such as `{} = 2`", self.key);
+        self.number(0..=max)
+    }
+
+    /// Returns the value if it is a whole number within these bounds.
+    pub(super) fn number<N: Copy + Display + TryFrom<i64> + PartialOrd>(
+        &self,
+        allowed: RangeInclusive<N>,
+    ) -> Result<N, Mistake> {
+        let (key, least, most) = (self.key, allowed.start(), allowed.end());
+        let help = format!("write a number from {least} to {most}, such as `{key} = 2`");
         let integer = self.value.get_ref().as_integer().ok_or_else(|| self.wrong_type("a whole number", &help))?;
-        match i64::from_str_radix(integer.as_str(), integer.radix()).map(u32::try_from) {
-            Ok(Ok(count)) if count <= max => Ok(count),
-            _ => Err(self.wrong(format!("`{}` must be from 0 to {max}", self.key), help)),
+        match i64::from_str_radix(integer.as_str(), integer.radix()).map(N::try_from) {
+            Ok(Ok(number)) if allowed.contains(&number) => Ok(number),
+            _ => Err(self.wrong(format!("`{key}` must be from {least} to {most}"), help)),
         }
     }
 

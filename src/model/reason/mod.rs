@@ -24,7 +24,7 @@ pub use timeout::TimeoutReason;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{BuildId, Label, RunnerName, TaskName};
+use super::{BuildId, GroupName, Label, RunnerName, TaskName};
 
 /// A reason of which only the text is known: a row from before there were codes, or a code of a newer program.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +56,7 @@ macro_rules! stored_as_text {
     )+};
 }
 
-stored_as_text!(TaskName RunnerName Label);
+stored_as_text!(TaskName RunnerName Label GroupName);
 
 /// A build stands in stored reasons as its number.
 impl Serialize for BuildId {

@@ -2,8 +2,8 @@
 
 use super::{LossReason, MissingFit, Quarantine};
 use crate::model::{
-    AttemptId, BuildId, CommitId, JobId, JobStateKind, Outcome, PoolId, RefName, RepoName, RunnerId, RunnerName,
-    TaskName, Verdict,
+    AttemptId, BuildId, CommitId, GroupName, JobId, JobStateKind, Outcome, PoolId, RefName, RepoName, RunnerId,
+    RunnerName, TaskName, Verdict,
 };
 
 /// The state of an unfinished job: what it waits for, or how far it is.
@@ -21,13 +21,22 @@ pub enum JobStatus {
     RunnersRest { waited_ms: u64, runners: Vec<(RunnerName, Option<Quarantine>)> },
     /// The task is exclusive, and another of its jobs comes first.
     WaitsForTurn { waited_ms: u64, first: FirstInLine },
+    /// As many jobs of the task's group as it allows are before this one: of this task the first.
+    WaitsForGroup {
+        waited_ms: u64,
+        group: GroupName,
+        limit: u32,
+        task: Option<TaskName>,
+        first: FirstInLine,
+        before: usize,
+    },
     /// No fitting runner has a free slot; this many jobs come first.
     InQueue { waited_ms: u64, before: usize },
     /// An attempt of the job is on a runner.
     Running { number: u32, runner: RunnerName, status: AttemptStatus },
 }
 
-/// The job or attempt of an exclusive task that comes first.
+/// The job or attempt of an exclusive task or a group that comes first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FirstInLine {
     /// This attempt may be executing.
@@ -60,6 +69,7 @@ impl JobStatus {
             Self::Paused { .. } => "paused",
             Self::RunnersRest { .. } => "runners_rest",
             Self::WaitsForTurn { .. } => "waits_for_turn",
+            Self::WaitsForGroup { .. } => "waits_for_group",
             Self::InQueue { .. } => "in_queue",
             Self::Running { status: AttemptStatus::FetchingSource, .. } => "fetching_source",
             Self::Running { status: AttemptStatus::Executing, .. } => "executing",

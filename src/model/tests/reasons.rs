@@ -364,6 +364,43 @@ fn statuses() -> Table<JobStatus> {
              may not have ended: 5 s more",
         ),
         (
+            JobStatus::WaitsForGroup {
+                waited_ms,
+                group: GroupName::new("staging").unwrap(),
+                limit: 1,
+                task: Some(task()),
+                first: FirstInLine::Attempt { build: BuildId(3), number: 2, runner: runner(), is_cancelled: false },
+                before: 2,
+            },
+            "waits_for_group",
+            "queued for 5 s: group staging: test of build b3 runs on w1; 2 jobs of the group come before it",
+        ),
+        (
+            JobStatus::WaitsForGroup {
+                waited_ms,
+                group: GroupName::new("staging").unwrap(),
+                limit: 3,
+                task: Some(task()),
+                first: FirstInLine::Job { build: BuildId(3) },
+                before: 3,
+            },
+            "waits_for_group",
+            "queued for 5 s: group staging (3 at a time): test of build b3 comes first; next in the group",
+        ),
+        (
+            JobStatus::WaitsForGroup {
+                waited_ms,
+                group: GroupName::new("staging").unwrap(),
+                limit: 1,
+                task: None,
+                first: FirstInLine::Doubt { left_ms: 4_001 },
+                before: 0,
+            },
+            "waits_for_group",
+            "queued for 5 s: group staging: an attempt that was cancelled before the dispatcher started may not have \
+             ended: 5 s more",
+        ),
+        (
             JobStatus::InQueue { waited_ms, before: 0 },
             "in_queue",
             "queued for 5 s: next in the queue, no fitting runner has a free slot",

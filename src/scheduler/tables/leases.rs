@@ -1,9 +1,9 @@
 //! The leases: which runner has which attempt. Only [`super::Tables`] adds and removes one.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::LineKey;
-use crate::model::{AttemptId, BuildId, Incarnation, JobId, RepoName, RunnerId};
+use crate::model::{AttemptId, BuildId, Incarnation, JobId, Line, RepoName, RunnerId, TaskSpec};
 
 /// An attempt that occupies a slot.
 #[derive(Debug)]
@@ -14,8 +14,7 @@ pub(crate) struct LiveLease {
     pub number: u32,
     pub runner: RunnerId,
     pub repo: RepoName,
-    /// The line of its task, if the task is exclusive.
-    pub line: Option<LineKey>,
+    pub task: Arc<TaskSpec>,
     /// The process that received it. Not known after a restart, until a process says that it holds the attempt.
     pub given_to: Option<Incarnation>,
     /// Whether the task's process has started. A loss before that is not the job's doing.
@@ -25,8 +24,14 @@ pub(crate) struct LiveLease {
 }
 
 impl LiveLease {
+    /// Whether nobody else may take its place while its runner may still execute it.
     pub(crate) fn is_exclusive(&self) -> bool {
-        self.line.is_some()
+        self.task.recipe.exclusive
+    }
+
+    /// Returns the lines in which it has a place.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = Line> {
+        self.task.lines(&self.repo)
     }
 }
 

@@ -1,7 +1,7 @@
-//! The tables: the queue of jobs, the lines of exclusive tasks, the runners, the leases, and all deadlines. They change
-//! together: a lease is also a slot of its runner, a share of its repository and a deadline. Their fields are therefore
-//! private to this folder. Every change is a function of [`Tables`], which changes the other tables with it.
-//! `pub(crate)` here means the scheduler, because this folder is private to it.
+//! The tables: the queue of jobs, the lines of exclusive tasks and groups, the runners, the leases, and all deadlines.
+//! They change together: a lease is also a slot of its runner, a share of its repository and a deadline. Their fields
+//! are therefore private to this folder. Every change is a function of [`Tables`], which changes the other tables with
+//! it. `pub(crate)` here means the scheduler, because this folder is private to it.
 //!
 //! The tables decide nothing and record nothing.
 
@@ -13,11 +13,13 @@ mod roster;
 
 pub(crate) use deadlines::{Deadlines, Timer};
 pub(crate) use leases::{Leases, LiveLease, Started};
-pub(crate) use lines::{LineKey, Lines, Obstacle};
+pub(crate) use lines::{First, Lines, Obstacle};
 pub(crate) use queue::{LaneKey, Queue};
 pub(crate) use roster::{Member, Roster};
 
-use crate::model::{AttemptId, CommitId, Incarnation, JobId, Moment, RunnerId, SessionId};
+use std::sync::Arc;
+
+use crate::model::{AttemptId, BuildId, CommitId, Incarnation, JobId, Line, Moment, RunnerId, SessionId};
 
 /// The tables.
 #[derive(Debug, Default)]
@@ -56,6 +58,9 @@ impl Tables {
     /// a runner that fits. The pause is no part of that, because no runner is sought for the job meanwhile.
     pub(crate) fn enqueue(&mut self, now: Moment, from: Moment, job: JobId, lane: LaneKey<'_>, patience_ms: u64) {
         self.deadlines.set(Timer::Fit(job), from, patience_ms);
+        // A job that pauses keeps its place in its lines.
+        self.lines.set_queued(job, true);
+        self.settle_lines(now, &self.lines.of_job(job));
         if from > now {
             self.queue.pause(job, lane);
             self.deadlines.set(Timer::Retry(job), now, from.since(now));
@@ -64,66 +69,69 @@ impl Tables {
         }
     }
 
-    /// Makes a job a candidate, or holds it until its turn if its task is exclusive.
+    /// Makes a job a candidate, or holds it until its turn if it has no place in one of its lines.
     fn line_up(&mut self, job: JobId, lane: LaneKey<'_>) {
-        if self.lines.obstacle(job).is_some() {
-            return self.queue.hold(job, lane);
+        if self.lines.may_run(job) {
+            self.queue.push(job, lane);
+        } else {
+            self.queue.hold(job, lane);
         }
-        if let Some(key) = self.lines.of_job(job).cloned() {
-            self.lines.set_candidate(&key, Some(job));
-        }
-        self.queue.push(job, lane);
     }
 
-    /// Adds an unfinished job of an exclusive task to the line of its task, before it is queued.
-    pub(crate) fn join_line(&mut self, now: Moment, job: JobId, key: LineKey) {
-        self.lines.add_job(job, key.clone());
-        self.settle_line(now, &key);
+    /// Adds an unfinished job to its lines, each with the number of places that it allows, before the job is queued.
+    pub(crate) fn join_lines(
+        &mut self,
+        now: Moment,
+        (build, job): (BuildId, JobId),
+        lines: impl Iterator<Item = (Line, usize)>,
+    ) {
+        self.lines.add_job(job, build, lines);
+        self.settle_lines(now, &self.lines.of_job(job));
     }
 
-    /// Removes a finished job from its line, if it is in one.
-    pub(crate) fn leave_line(&mut self, now: Moment, job: JobId) {
-        if let Some(key) = self.lines.remove_job(job) {
-            self.settle_line(now, &key);
-        }
+    /// Removes a finished job from its lines.
+    pub(crate) fn leave_lines(&mut self, now: Moment, job: JobId) {
+        let lines = self.lines.remove_job(job);
+        self.settle_lines(now, &lines);
     }
 
     /// Holds up lines whose cancelled attempts may be executing since before the dispatcher started.
-    pub(crate) fn doubt_lines(&mut self, keys: impl IntoIterator<Item = LineKey>) {
-        self.lines.doubt(keys);
+    pub(crate) fn doubt_lines(&mut self, lines: impl IntoIterator<Item = Line>) {
+        self.lines.doubt(lines);
     }
 
     pub(crate) fn end_doubts(&mut self, now: Moment) {
-        for key in self.lines.end_doubts() {
-            self.settle_line(now, &key);
+        for line in self.lines.end_doubts() {
+            self.settle_line(now, &line);
         }
     }
 
-    /// Makes the job of a line that may be executed a candidate, and no other.
-    fn settle_line(&mut self, now: Moment, key: &LineKey) {
-        let allowed = self.lines.allowed(key);
-        let before = self.lines.set_candidate(key, None);
-        if let Some(before) = before.filter(|before| Some(*before) != allowed) {
-            // A job of an earlier build is to run again, and comes first.
-            self.queue.hold_back(before, &key.0);
+    fn settle_lines(&mut self, now: Moment, lines: &[Option<Arc<Line>>]) {
+        for line in lines.iter().flatten() {
+            self.settle_line(now, line);
         }
-        let Some(job) = allowed else { return };
-        if self.queue.let_in(job) {
-            // While it waited for its turn, no runner was sought for it.
-            self.deadlines.renew(&Timer::Fit(job), now);
-            self.lines.set_candidate(key, Some(job));
-        } else if before == Some(job) {
-            self.lines.set_candidate(key, before);
+    }
+
+    /// Makes the queued jobs of a line that have a place candidates, and no other.
+    fn settle_line(&mut self, now: Moment, line: &Line) {
+        let (out, into) = self.lines.settle(line);
+        for job in out {
+            // A job of an earlier build is to run again, and comes first.
+            self.queue.hold_back(job, line.repo());
+        }
+        for job in into {
+            if self.lines.may_run(job) && self.queue.let_in(job) {
+                // While it waited for its turn, no runner was sought for it.
+                self.deadlines.renew(&Timer::Fit(job), now);
+            }
         }
     }
 
     /// Removes a job from the queue: it is leased now, or has ended.
     pub(crate) fn dequeue(&mut self, job: JobId, lane: LaneKey<'_>) {
         self.deadlines.clear(&Timer::Fit(job));
-        if let Some(key) = self.lines.of_job(job).cloned() {
-            let candidate = self.lines.set_candidate(&key, None);
-            self.lines.set_candidate(&key, candidate.filter(|candidate| *candidate != job));
-        }
+        // Its lines are settled when its lease begins, or when it leaves them.
+        self.lines.set_queued(job, false);
         if self.queue.remove(job, lane) {
             self.deadlines.clear(&Timer::Retry(job));
         }
@@ -176,9 +184,10 @@ impl Tables {
     pub(crate) fn insert_lease(&mut self, now: Moment, attempt: AttemptId, lease: LiveLease, lasts_ms: u64) {
         let runner = lease.runner;
         self.queue.add_leased(&lease.repo);
-        if let Some(key) = lease.line.clone() {
-            self.lines.add_attempt(attempt, &key);
-            self.settle_line(now, &key);
+        for line in lease.lines() {
+            let limit = lease.task.limit_in(&line);
+            self.lines.add_attempt(attempt, (lease.build, lease.job), line.clone(), limit);
+            self.settle_line(now, &line);
         }
         self.leases.by_attempt.insert(attempt, lease);
         self.deadlines.set(Timer::Lease(attempt), now, lasts_ms);
@@ -230,9 +239,9 @@ impl Tables {
         if let Some(member) = self.roster.members.get_mut(&lease.runner) {
             member.holds.remove(&attempt);
         }
-        if let Some(key) = &lease.line {
-            self.lines.remove_attempt(attempt, key);
-            self.settle_line(now, key);
+        for line in lease.lines() {
+            self.lines.remove_attempt(attempt, (lease.build, lease.job), &line);
+            self.settle_line(now, &line);
         }
         self.refresh(lease.runner, now);
         lease

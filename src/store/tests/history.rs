@@ -51,6 +51,7 @@ fn task() -> impl Strategy<Value = TaskSpec> {
                 retries,
                 allow_failure,
                 labels,
+                group: (retries % 2 == 0).then(|| Group { limit: retries, ..Group::new(GroupName::recorded(&name)) }),
                 when: (!keep.is_empty()).then(|| {
                     let (branches, changed) = (keep.clone(), keep.clone());
                     Box::new(When { branches, tags: Vec::new(), events: TriggerEvent::ALL.to_vec(), changed })

@@ -13,7 +13,7 @@ use std::fmt;
 
 use super::command;
 use super::draft::Draft;
-use super::limits::MAX_RETRIES;
+use super::limits::{MAX_GROUP_LIMIT, MAX_RETRIES};
 use super::mistake::Mistake;
 use super::shell::read_shell;
 use super::suggest::{nearest, plain};
@@ -190,8 +190,24 @@ pub(super) static KEYS: &[Key] = &[
         name: "exclusive",
         row: "`true` or `false` | `false` | whether attempts of this task must never overlap, over all builds of the repository",
         schema: r#"{"type": "boolean"}"#,
-        aliases: &["concurrency", "resource_group", "lock", "concurrency_group"],
+        aliases: &[],
         read: |entry, draft| entry.flag().map(|flag| draft.recipe.exclusive = flag),
+        ..Key::USUAL
+    },
+    Key {
+        name: "group",
+        row: "string | none | the group of the repository of which one job runs at a time, in the order of builds",
+        schema: r#"{"type": "string", "minLength": 1, "maxLength": 100}"#,
+        aliases: &[],
+        read: placement::read_group,
+        ..Key::USUAL
+    },
+    Key {
+        name: "group_limit",
+        row: "1 to 1000 | `1` | how many jobs of its `group` run at a time",
+        schema: r#"{"type": "integer", "minimum": 1, "maximum": 1000}"#,
+        aliases: &["max_parallel", "concurrency_limit"],
+        read: |entry, draft| entry.number(1..=MAX_GROUP_LIMIT).map(|limit| draft.group_limit = Some(limit)),
         ..Key::USUAL
     },
     Key {

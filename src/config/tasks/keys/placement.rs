@@ -4,7 +4,7 @@ use super::super::draft::Draft;
 use super::super::limits::{MAX_LABELS, MAX_TASKS};
 use super::super::mistake::{Mistake, quote};
 use super::super::value::{Placed, TableEntry};
-use crate::model::Label;
+use crate::model::{Group, GroupName, Label};
 
 pub(super) fn read_needs(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> Result<(), Mistake> {
     let needs = entry.texts("list the names of tasks, such as `needs = [\"build\"]`", &mut draft.found)?;
@@ -32,5 +32,13 @@ pub(super) fn read_labels(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> 
         return Err(entry.wrong(message, "name what a runner must offer, and no more"));
     }
     draft.placement.labels = labels;
+    Ok(())
+}
+
+pub(super) fn read_group(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> Result<(), Mistake> {
+    let help = "write a name of 1 to 100 visible characters, such as `group = \"staging\"`";
+    let text = entry.text(help)?;
+    let name = GroupName::new(text).map_err(|_| entry.wrong(format!("{} cannot name a group", quote(text)), help))?;
+    draft.placement.group = Some(Group::new(name));
     Ok(())
 }

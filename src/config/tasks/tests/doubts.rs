@@ -60,3 +60,12 @@ fn what_only_looks_like_a_file_of_another_task_is_left_alone() {
         assert_eq!(warnings(&file), Vec::<String>::new(), "{a} / {b}");
     }
 }
+
+#[test]
+fn different_limits_of_one_group_are_told_once() {
+    let task = |name: &str, more: &str| format!("[task.{name}]\nrun = 'x'\ngroup = 'g'\n{more}");
+    let found = warnings(&[task("a", "group_limit = 2\n"), task("b", ""), task("c", "")].concat());
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with("f:5:7: group `g` has `a` with a limit of 2 and `b` with 1\n"), "{found:?}");
+    assert_eq!(warnings(&[task("a", "group_limit = 2\n"), task("b", "group_limit = 2\n")].concat()).len(), 0);
+}

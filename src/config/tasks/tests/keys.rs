@@ -88,6 +88,36 @@ fn a_timeout_is_a_duration_within_limits() {
 }
 
 #[test]
+fn a_group_has_a_visible_name_and_its_limit_a_group() {
+    assert_eq!(
+        line_error("group = \" staging\""),
+        "9: ` staging` cannot name a group
+2 | group = \" staging\"
+  |         ^^^^^^^^^^
+  = help: write a name of 1 to 100 visible characters, such as `group = \"staging\"`"
+    );
+    assert!(line_error("group = \"\"").starts_with("9: ``"), "{}", line_error("group = \"\""));
+    assert!(line_error("group = true").starts_with("9: `group` must be a string, this is true or false\n"));
+    assert!(line_error(&format!("group = '{}'", "x".repeat(101))).contains("cannot name a group"));
+    assert_eq!(
+        line_error("group_limit = 2"),
+        "1: task `a` has a `group_limit` and no `group`
+2 | group_limit = 2
+  | ^^^^^^^^^^^
+  = help: add the name of a group, such as `group = \"staging\"`, or leave `group_limit` out"
+    );
+    for typed in ["0", "1001", "-1", "99999999999999999999"] {
+        let error = line_error(&format!("group_limit = {typed}\ngroup = 'g'"));
+        assert!(error.starts_with("15: `group_limit` must be from 1 to 1000\n"), "{error}");
+    }
+    let tasks =
+        parse("[defaults]\ngroup_limit = 2\n[task.a]\nrun = 'x'\n[task.b]\nrun = 'x'\ngroup = 'g'\nexclusive = true");
+    assert_eq!(tasks[0].placement.group, None, "a default alone makes no group");
+    let group = tasks[1].placement.group.clone().unwrap();
+    assert_eq!((group.limit, group.exclusive), (2, true));
+}
+
+#[test]
 fn retries_are_few() {
     assert_eq!(
         line_error("retries = 11"),

@@ -3,7 +3,7 @@
 use super::keys::{KEYS, Key};
 use super::limits::{MAX_TASK_BYTES, MAX_TASKS, MAX_TIMEOUT_MS};
 use super::*;
-use crate::model::{Label, Need, Recipe, Script, TaskName};
+use crate::model::{Group, GroupName, Label, Need, Recipe, Script, TaskName};
 
 mod doubts;
 mod keys;
@@ -68,9 +68,14 @@ fn a_file_becomes_tasks_in_its_order() {
         allow_failure = true
         labels = ["os=linux", "gpu", "gpu"]
         exclusive = true
+
+        [task.pear]
+        run = ["true"]
+        group = "staging / ${x}"
+        group_limit = 3
         "#,
     );
-    assert_eq!(tasks.len(), 2);
+    assert_eq!(tasks.len(), 3);
     let mut zebra = TaskSpec::new(TaskName::new("zebra").unwrap(), Script::stopping_at_failure("cargo build --locked"));
     zebra.recipe_mut().timeout_ms = 20 * 60 * 1000;
     zebra.recipe_mut().keep = vec!["target".into(), "a/b".into()];
@@ -83,6 +88,10 @@ fn a_file_becomes_tasks_in_its_order() {
     apple.placement.labels = ["gpu", "os=linux"].map(|label| Label::new(label).unwrap()).into();
     (apple.placement.retries, apple.placement.allow_failure) = (2, true);
     assert_eq!(tasks[1], apple);
+    let mut pear = TaskSpec::new(TaskName::new("pear").unwrap(), Script::Program(vec!["true".into()]));
+    pear.placement.group = Some(Group { limit: 3, ..Group::new(GroupName::new("staging / ${x}").unwrap()) });
+    pear.recipe_mut().exclusive = true;
+    assert_eq!(tasks[2], pear, "a runner ends an attempt of a group in time, as an exclusive one");
 }
 
 /// Without `set -e`, a failure in the middle of a script gives a green build.

@@ -39,7 +39,7 @@ fn specs() -> impl Strategy<Value = Vec<TaskSpec>> {
                     retries,
                     allow_failure: flags[0],
                     labels: labels.iter().map(|label| Label::new(label).unwrap()).collect(),
-                    when: None,
+                    ..Placement::default()
                 },
             });
         }

@@ -8,7 +8,7 @@ use rusqlite::{CachedStatement, Connection, Row, params};
 use super::read_all;
 use super::specs::Tasks;
 use crate::model::reason::TimeoutReason;
-use crate::model::{AttemptId, LogSummary, Outcome, RepoName, RunnerId, Snapshot, TaskName, WallTime};
+use crate::model::{AttemptId, Line, LogSummary, Outcome, RepoName, RunnerId, Snapshot, WallTime};
 use crate::store::sqlite::checksum::Checksum;
 use crate::store::sqlite::failure::{Fault, one_row};
 use crate::store::sqlite::values::{damaged, reason, reason_columns, signed};
@@ -144,20 +144,17 @@ pub(crate) fn recorded(conn: &Connection) -> rusqlite::Result<Vec<(AttemptId, Ru
     Ok(attempts)
 }
 
-/// The exclusive tasks that [`Snapshot::cancelled`] names.
-pub(crate) fn cancelled(conn: &Connection, tasks: &mut Tasks) -> rusqlite::Result<BTreeSet<(RepoName, TaskName)>> {
-    const EXCLUSIVE: &str = "SELECT DISTINCT r.name, j.spec FROM (SELECT o.attempt, o.outcome FROM outcomes o
+/// The lines that [`Snapshot::cancelled`] names.
+pub(crate) fn cancelled(conn: &Connection, tasks: &mut Tasks) -> rusqlite::Result<BTreeSet<Line>> {
+    const CANCELLED_TASKS: &str = "SELECT DISTINCT r.name, j.spec FROM (SELECT o.attempt, o.outcome FROM outcomes o
            WHERE o.outcome <> ?1 ORDER BY o.attempt DESC LIMIT ?2) n
          JOIN attempts a ON a.id = n.attempt JOIN jobs j ON j.id = a.job JOIN builds b ON b.id = j.build
          JOIN repos r ON r.id = b.repo WHERE n.outcome = ?3";
     let newest = [LOST, Snapshot::RECORDED_MAX as i64, CANCELLED];
-    let found = read_all(conn, EXCLUSIVE, newest, |row| Ok((row.get::<_, RepoName>(0)?, row.get::<_, i64>(1)?)))?;
+    let found = read_all(conn, CANCELLED_TASKS, newest, |row| Ok((row.get::<_, RepoName>(0)?, row.get::<_, i64>(1)?)))?;
     let mut lines = BTreeSet::new();
     for (repo, spec) in found {
-        let task = tasks.get(conn, spec)?;
-        if task.recipe.exclusive {
-            lines.insert((repo, task.name.clone()));
-        }
+        lines.extend(tasks.get(conn, spec)?.lines(&repo));
     }
     Ok(lines)
 }
