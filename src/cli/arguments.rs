@@ -7,7 +7,7 @@ use clap::{CommandFactory, Parser};
 use super::logging::Verbosity;
 use super::{
     backup, check, completions, control, dispatcher, execute, init, logs, manual, observer, plan, runner, runners,
-    show, status, submit, up, watch, why,
+    show, status, submit, try_work, up, watch, why,
 };
 
 const EXAMPLES: &str = "\
@@ -86,6 +86,7 @@ pub(crate) enum Subcommand {
     Logs(logs::LogsFlags),
     Why(why::WhyFlags),
     Submit(submit::SubmitFlags),
+    Try(try_work::TryFlags),
     Cancel(control::CancelFlags),
     Rerun(control::RerunFlags),
     Runners(runners::RunnersFlags),

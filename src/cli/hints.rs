@@ -41,7 +41,13 @@ impl Hints {
         let (connection, task) = (&self.connection, shell_word(&job.task));
         let commit = build.commit.get(..COMMIT_DIGITS).unwrap_or(&build.commit);
         let run = |more: &str| format!("surveil run --clean --commit {} {task}{more}", shell_word(commit));
+        let here = |more: &str| format!("reproduce: surveil run {task}{more}");
         let reproduce = match (&self.repository, &build.commit.parse()) {
+            // No repository has the commit of a try.
+            (Some(repository), _) if build.trigger == "try" => here(&format!(" --dir {}", shell_path(repository))),
+            (None, _) if build.trigger == "try" => {
+                format!("reproduce, where it was tried, as long as that work is there: surveil run {task}")
+            }
             // Also from any directory of that repository.
             (_, Ok(commit)) if has_commit(*commit) => format!("reproduce: {}", run("")),
             (Some(repository), _) => format!("reproduce: {}", run(&format!(" --dir {}", shell_path(repository)))),

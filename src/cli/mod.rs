@@ -23,6 +23,7 @@ mod runners;
 mod show;
 mod status;
 mod submit;
+mod try_work;
 mod watch;
 mod why;
 
@@ -49,6 +50,7 @@ mod reconnect;
 mod report;
 mod run_place;
 mod session;
+mod stop_switch;
 mod stored;
 mod submission;
 mod table;
@@ -133,6 +135,7 @@ fn perform(arguments: Arguments) -> Result<ExitCode, CliError> {
         Subcommand::Logs(flags) => logs::run(flags, &mut out),
         Subcommand::Why(flags) => why::run(flags, &mut out),
         Subcommand::Submit(flags) => submit::run(&flags, out),
+        Subcommand::Try(flags) => try_work::run(&flags, out),
         Subcommand::Cancel(flags) => control::cancel(&flags, &mut out),
         Subcommand::Rerun(flags) => control::rerun(&flags, &mut out),
         Subcommand::Runners(flags) => runners::run(&flags, &mut out),

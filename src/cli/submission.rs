@@ -1,5 +1,6 @@
 //! Brings a commit and a request for its build to the dispatcher, with the source that the dispatcher lacks. Called by
-//! `surveil submit`. A request that was interrupted is sent again over the next session, and makes no second build.
+//! `surveil submit` and `surveil try`. A request that was interrupted is sent again over the next session, and makes no
+//! second build.
 
 use std::path::Path;
 
@@ -23,23 +24,30 @@ pub(crate) type BuildPack<'a> = &'a dyn Fn(&[CommitId], Sink<'_>) -> Result<(), 
 /// A commit whose build is asked for.
 pub(crate) struct Submission<'a> {
     pub(crate) order: SubmitOrder,
-    /// Commits of which the dispatcher may have the source, the likeliest first.
-    pub(crate) bases: Vec<CommitId>,
     pub(crate) pack: BuildPack<'a>,
 }
 
+/// The source that the dispatcher has already.
+pub(crate) struct Held {
+    pub(crate) commits: Vec<CommitId>,
+    /// The most bytes that a file of a commit may have.
+    pub(crate) max_file: Option<u64>,
+}
+
+/// Asks of which of these commits the dispatcher has the source.
+pub(crate) fn held(session: &mut Session, repo: &str, commits: &[CommitId]) -> Result<Held, CliError> {
+    let commits = commits.iter().map(CommitId::to_string).collect();
+    let answer = session.ask(&FromOperator::Haves { repo: repo.to_owned(), commits })?;
+    let ToOperator::Haves { commits, max_file, .. } = answer else { return Err(CliError::Unexpected("`haves`")) };
+    Ok(Held { commits: commits.iter().filter_map(|id| id.parse().ok()).collect(), max_file })
+}
+
 impl Submission<'_> {
-    /// Sends the commit and its order, and returns the number of the build. Sends all of it again when it is called
-    /// again.
-    pub(crate) fn send(&self, session: &mut Session) -> Result<u64, CliError> {
-        let SubmitOrder { repo, commit, .. } = &self.order;
-        let bases = self.bases.iter().map(CommitId::to_string);
-        let commits = [commit.clone()].into_iter().chain(bases).collect();
-        let answer = session.ask(&FromOperator::Haves { repo: repo.clone(), commits })?;
-        let ToOperator::Haves { commits: held, .. } = answer else { return Err(CliError::Unexpected("`haves`")) };
-        if !held.contains(commit) {
-            let haves: Vec<CommitId> = held.iter().filter_map(|id| id.parse().ok()).collect();
-            self.send_pack(session, &haves)?;
+    /// Sends the commit to a dispatcher that has these commits, and its order. Returns the number of the build. Sends
+    /// all of it again when it is called again.
+    pub(crate) fn send(&self, session: &mut Session, held: &[CommitId]) -> Result<u64, CliError> {
+        if held.iter().all(|held| held.to_string() != self.order.commit) {
+            self.send_pack(session, held)?;
         }
         if let Some(build) = self.order(session)? {
             return Ok(build);

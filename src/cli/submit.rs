@@ -9,7 +9,7 @@ use super::hints::{Hints, absolute};
 use super::reconnect::note;
 use super::report::present;
 use super::show::{self, Folding, build_named};
-use super::submission::{Submission, as_observed, draw_id};
+use super::submission::{Submission, as_observed, draw_id, held};
 use super::typed_place::known_place;
 use super::{CliError, ExitCode, Output, watch};
 use crate::clock;
@@ -76,10 +76,12 @@ pub(crate) fn run(flags: &SubmitFlags, mut out: Output) -> Result<ExitCode, CliE
         author: text.author,
     };
     let pack = |haves: &[_], sink: &mut dyn FnMut(&[u8]) -> bool| watched.pack(&[named.commit], haves, sink);
-    let submission = Submission { order, bases: watched.ancestors(named.commit)?, pack: &pack };
+    let candidates = [vec![named.commit], watched.ancestors(named.commit)?].concat();
+    let submission = Submission { order, pack: &pack };
     let operator = &flags.operator;
     let report = operator.persist(operator.connect()?, |session| {
-        let build = submission.send(session)?;
+        let held = held(session, &submission.order.repo, &candidates)?;
+        let build = submission.send(session, &held.commits)?;
         build_named(session, &build.to_string())
     })?;
     // The build is durable, whether anybody reads that or not.

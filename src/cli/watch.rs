@@ -8,9 +8,11 @@ use super::flags::DispatchFlags;
 use super::hints::Hints;
 use super::session::Session;
 use super::show::{build_named, same_build};
+use super::stop_switch::StopSwitch;
 use super::up::{Display, Progress};
 use super::{CliError, ExitCode, Output};
-use crate::protocol::operator::{BuildReport, ToOperator};
+use crate::model::JobStateKind;
+use crate::protocol::operator::{BuildReport, JobReport, ToOperator};
 
 const EXAMPLES: &str = "\
 On a terminal each running job has a line with the newest line of its output. The exit code is the verdict: 0 passed, \
@@ -51,7 +53,7 @@ pub(crate) fn build(operator: &DispatchFlags, named: &BuildFlags, mut out: Outpu
     let mut session = operator.connect()?;
     let (NamedBuild { build, .. }, found) = named.resolve_quietly(&mut session)?;
     let known = found.map_or_else(|| build_named(&mut session, &build), Ok)?;
-    follow(operator, session, &known, Hints::of(operator), out)
+    verdict(follow(operator, session, &known, (Hints::of(operator), Until::default()), out)?)
 }
 
 /// Shows what happens to a known build until it is finished.
@@ -61,21 +63,43 @@ pub(crate) fn until_finished(
     hints: Hints,
     out: Output,
 ) -> Result<ExitCode, CliError> {
-    follow(operator, operator.connect()?, known, hints, out)
+    verdict(follow(operator, operator.connect()?, known, (hints, Until::default()), out)?)
 }
 
-fn follow(
+fn verdict(followed: Followed) -> Result<ExitCode, CliError> {
+    let Followed::Finished(report) = followed else { return Err(CliError::Unexpected("`watch`")) };
+    ExitCode::of_build(&report).ok_or(CliError::Unexpected("`watch`"))
+}
+
+/// What ends the following of a build before its verdict.
+#[derive(Default)]
+pub(crate) struct Until<'a> {
+    /// A task that fails and may not fail.
+    pub(crate) first_failure: bool,
+    /// A signal.
+    pub(crate) stop: Option<&'a StopSwitch>,
+}
+
+/// Why the following of a build ended.
+pub(crate) enum Followed {
+    Finished(BuildReport),
+    FirstFailure(BuildReport),
+    Stopped,
+}
+
+/// Shows what happens to a known build until something ends that.
+pub(crate) fn follow(
     operator: &DispatchFlags,
     session: Session,
     known: &BuildReport,
-    hints: Hints,
+    (hints, until): (Hints, Until<'_>),
     out: Output,
-) -> Result<ExitCode, CliError> {
-    let mut watched = Watched { operator, progress: Progress::default(), display: Display::new(out) };
+) -> Result<Followed, CliError> {
+    let mut watched = Watched { operator, progress: Progress::default(), display: Display::new(out), until };
     watched.display.hints(hints);
-    let finished = operator.persist(session, |session| watched.follow(session, known));
+    let followed = operator.persist(session, |session| watched.follow_or_stop(session, known));
     watched.display.clear();
-    ExitCode::of_build(&finished?).ok_or(CliError::Unexpected("`watch`"))
+    followed
 }
 
 /// The state of the display, which outlives the sessions.
@@ -83,12 +107,24 @@ struct Watched<'a> {
     operator: &'a DispatchFlags,
     progress: Progress,
     display: Display,
+    until: Until<'a>,
 }
 
 impl Watched<'_> {
+    fn follow_or_stop(&mut self, session: &mut Session, known: &BuildReport) -> Result<Followed, CliError> {
+        let Some(stop) = self.until.stop else { return self.follow(session, known) };
+        if stop.is_set() {
+            return Ok(Followed::Stopped);
+        }
+        Ok(stop.unless_set(|| self.follow(session, known))?.unwrap_or(Followed::Stopped))
+    }
+
     /// Shows what happens until the build is finished or the session ends.
-    fn follow(&mut self, session: &mut Session, known: &BuildReport) -> Result<BuildReport, CliError> {
+    fn follow(&mut self, session: &mut Session, known: &BuildReport) -> Result<Followed, CliError> {
         let mut watching = self.operator.connect()?.watch()?;
+        if let Some(stop) = self.until.stop {
+            stop.closes(watching.stream());
+        }
         // The watch does not report earlier changes, so the build is asked for again after it has begun.
         let mut now = build_named(session, &known.build.to_string())?;
         same_build(known, &now)?;
@@ -96,7 +132,10 @@ impl Watched<'_> {
         loop {
             self.show(&now)?;
             if now.finished_ms.is_some() {
-                return Ok(now);
+                return Ok(Followed::Finished(now));
+            }
+            if self.until.first_failure && now.jobs.iter().any(is_failure) {
+                return Ok(Followed::FirstFailure(now));
             }
             now = loop {
                 let ToOperator::Build(report) = watching.next()? else { return Err(CliError::Unexpected("`watch`")) };
@@ -113,4 +152,9 @@ impl Watched<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether a job is one that the build cannot pass with.
+fn is_failure(job: &JobReport) -> bool {
+    JobStateKind::of_word(&job.state).is_some_and(JobStateKind::is_bad) && !job.allow_failure
 }

@@ -66,6 +66,20 @@ pub enum GitError {
     /// Another object names this one as an object of a type that it is not of. A fault of the commit, not damage.
     #[error("object {id} in {} is not a {wanted}", path.display())]
     WrongType { wanted: &'static str, id: String, path: PathBuf },
+    #[error("{} has no work tree, so there is no uncommitted work", path.display())]
+    NoWorkTree { path: PathBuf },
+    /// The index cannot be read, or the state of the work tree cannot be told.
+    #[error("could not read the work tree of {}", path.display())]
+    WorkTree { path: PathBuf, source: git2::Error },
+    #[error("could not read {}", path.display())]
+    WorkFile { path: PathBuf, source: git2::Error },
+    /// A changed or new file is larger than a file of a build may be.
+    #[error(
+        "{path} has {}, and a file of a build may have at most {} (the dispatcher's --max-file): name it in .gitignore, \
+         or raise --max-file",
+        in_unit(*size, *limit), in_unit(*limit, *limit)
+    )]
+    LargeWork { path: String, size: u64, limit: u64 },
     #[error("could not build a pack from {}", path.display())]
     Build { path: PathBuf, source: git2::Error },
     #[error("the receiver of the pack stopped it")]
@@ -121,6 +135,10 @@ impl GitError {
             | Self::BrokenTree { .. }
             | Self::Content { .. }
             | Self::WrongType { .. }
+            | Self::NoWorkTree { .. }
+            | Self::WorkTree { .. }
+            | Self::WorkFile { .. }
+            | Self::LargeWork { .. }
             | Self::Build { .. }
             | Self::Stopped
             | Self::BrokenPack { .. }
@@ -147,6 +165,15 @@ impl GitError {
             cause = error.source();
         }
         false
+    }
+}
+
+/// Formats a size in the unit that suits the limit, so that the two can be compared.
+fn in_unit(size: u64, limit: u64) -> String {
+    const MIB: u64 = 1 << 20;
+    match limit {
+        ..MIB => format!("{size} bytes"),
+        _ => format!("{:.1} MiB", size as f64 / MIB as f64),
     }
 }
 

@@ -37,6 +37,7 @@ mod stored;
 pub(crate) mod tests;
 mod tidy;
 mod tree_changes;
+mod uncommitted;
 mod watched;
 mod worktree;
 
@@ -53,5 +54,6 @@ pub use pack_store::PackStore;
 pub use program::fetch_mirror;
 pub use receiver::Receiver;
 pub use tree_changes::MAX_CHANGED_PATHS;
+pub use uncommitted::UncommittedWork;
 pub use watched::{Absence, BranchSelection, Head, Range, Watched};
 pub use worktree::{WorkTree, remove_directory};

@@ -21,4 +21,5 @@ mod tasks;
 mod telling;
 mod three_shells;
 mod trees;
+mod trying;
 mod variables;

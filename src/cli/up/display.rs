@@ -19,6 +19,7 @@ use crate::cli::table::one_line;
 use crate::cli::{CliError, Output, excerpt, human, show};
 use crate::clock;
 use crate::error_chain::chain;
+use crate::model::reason::{LeftOutReason, StoredReason};
 use crate::model::{EndingKind, JobStateKind};
 use crate::protocol::operator::{AttemptReport, BuildReport, JobReport, LogQuestion};
 
@@ -169,6 +170,8 @@ fn told(build: &BuildReport, happening: &Happening) -> Vec<String> {
             let ended = show::ending(outcome, attempt, "in");
             vec![format!("b{number} {}: attempt {} {ended}{goes_on}", job.task, attempt.number)]
         }
+        // Whoever has chosen tasks does not want a line for each of the others.
+        Happening::Ended { job } if job.reason_code.as_deref() == LeftOutReason::NotAsked.code() => Vec::new(),
         Happening::Ended { job } => vec![format!("b{number} {}: {}", job.task, job_ending(job))],
         Happening::Finished => {
             let problem = build.problem.iter().flat_map(|problem| problem.lines()).map(|line| format!("  {line}"));
