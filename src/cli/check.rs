@@ -8,7 +8,7 @@ use super::output::bold;
 use super::typed_place::tree_root;
 use super::{CliError, ExitCode, Output, fold, human};
 use crate::config::{CheckedTasks, check_directory};
-use crate::model::{Ability, Group, Label, Recipe, TaskSpec};
+use crate::model::{Ability, Group, Label, Recipe, TaskSpec, When};
 
 const EXAMPLES: &str = "\
 All mistakes are listed, each with its line and what to write instead. The exit code is 0 if there are none and 2 \
@@ -62,6 +62,7 @@ fn line(task: &TaskSpec) -> String {
         (!needs.is_empty()).then(|| format!("needs {}", fold::names(needs.iter().copied()))),
         task.recipe.dir.as_ref().map(|dir| format!("in {dir}")),
         (!labels.is_empty()).then(|| format!("on a runner with {}", labels.join(", "))),
+        placement.when.as_deref().map(when_words),
         (timeout_ms != Recipe::DEFAULT_TIMEOUT_MS).then(|| format!("within {}", human::duration(timeout_ms))),
         task.recipe.quiet_timeout_ms.map(|ms| format!("ended if quiet for {}", human::duration(ms))),
         (placement.retries > 0).then(|| format!("tried up to {} times", placement.retries + 1)),
@@ -77,6 +78,21 @@ fn line(task: &TaskSpec) -> String {
 fn in_group(group: &Group) -> String {
     let limit = if group.limit == 1 { "one".to_owned() } else { group.limit.to_string() };
     format!("{limit} at a time in group {}", group.name)
+}
+
+/// Formats `only on branches main, on the events push, if src/** changed`.
+fn when_words(when: &When) -> String {
+    let events: Vec<String> = when.events.iter().map(|event| event.word().to_owned()).collect();
+    let lists = [
+        (&when.branches, "on branches ", ""),
+        (&when.tags, "on tags ", ""),
+        (&events, "on the events ", ""),
+        (&when.changed, "if ", " changed"),
+    ];
+    let lists = lists.into_iter().filter(|(list, ..)| !list.is_empty());
+    let lists: Vec<String> =
+        lists.map(|(list, before, behind)| format!("{before}{}{behind}", list.join(", "))).collect();
+    format!("only {}", lists.join(", "))
 }
 
 #[cfg(test)]
@@ -95,5 +111,11 @@ mod tests {
             anstream::adapter::strip_str(&line(&task)).to_string(),
             "  test  needs build, lint; tried up to 3 times"
         );
+        let mut task = TaskSpec::new(TaskName::new("test").unwrap(), Script::Shell("x".into()));
+        let list = |globs: &[&str]| globs.iter().map(|glob| (*glob).to_owned()).collect();
+        let changed = list(&["src/**", "!**/*.md"]);
+        task.placement.when = Some(Box::new(When { branches: list(&["main"]), changed, ..When::default() }));
+        let expected = "  test  only on branches main, if src/**, !**/*.md changed";
+        assert_eq!(anstream::adapter::strip_str(&line(&task)).to_string(), expected);
     }
 }

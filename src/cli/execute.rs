@@ -2,6 +2,7 @@
 //! and environment are those of an attempt, but there is no server and no log file. The tasks' output goes to standard
 //! output as they write it.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
@@ -15,7 +16,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::output::{bold, painted};
 use super::run_place::{Origin, Prepared, RunPlace};
-use super::task_order::in_order;
+use super::task_order::{in_order, left_out_of_push};
 use super::{CliError, ExitCode, Output, human, interrupt};
 use crate::clock;
 use crate::config::{default_runner_name, defaults, work_dir};
@@ -32,12 +33,14 @@ use crate::threads::{self, Thread};
 const CHUNK_BYTES: usize = 64 * 1024;
 
 const EXAMPLES: &str = "\
-Tasks run one after the other, each after the tasks that it needs. Labels are ignored. They run in the work tree as it \
-is, with everything that is in it: changes, untracked files, products of earlier tasks. As on a runner they run at \
-the root of the tree, whatever directory of the repository is the current one. With --clean, each runs in a \
-fresh tree of the commit alone, as on a runner: without .git, and without anything that another task has made. The \
-exit code is that of a build: 0 passed, 1 failed, 3 errored; 130 after Ctrl-C and 143 after SIGTERM, which end the \
-task with all its processes. The tasks run to their end also if nobody reads the output.
+Tasks run one after the other, each after the tasks that it needs. Without names, those run that a push to the \
+current branch would run if everything had changed; tasks that are named run whatever their `when` says. Labels are \
+ignored. They run in the work tree as it is, with everything that is in it: changes, untracked files, products of \
+earlier tasks. As on a runner they run at the root of the tree, whatever directory of the repository is the current \
+one. With --clean, each runs in a fresh tree of the commit alone, as on a runner: without .git, and without anything \
+that another task has made. The exit code is that of a build: 0 passed, 1 failed, 3 errored; 130 after Ctrl-C and \
+143 after SIGTERM, which end the task with all its processes. The tasks run to their end also if nobody reads the \
+output.
 
 Examples:
   surveil run
@@ -50,7 +53,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ExecuteFlags {
-    /// Tasks to run, with all tasks that they need [default: every task]
+    /// Tasks to run, with all tasks that they need [default: every task that a push to this branch would run]
     #[arg(value_name = "TASK")]
     tasks: Vec<String>,
     /// Run in a tree such as a runner makes: the commit's files and nothing else
@@ -79,6 +82,7 @@ pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, Cl
         RunPlace::as_it_is(&flags.dir)?
     };
     let planned = in_order(&tasks, &flags.tasks)?;
+    let left_out = if flags.tasks.is_empty() { left_out_of_push(&tasks, &origin.branch) } else { HashMap::new() };
     let program = std::env::current_exe().map_err(CliError::machine("find this program's own file"))?;
     let (cancel, signal) = interrupt::noted_and_answered_by(vec![()])?;
     // The exit code is the verdict, so the tasks run to their end also if nobody reads.
@@ -97,6 +101,9 @@ pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, Cl
     for task in planned {
         let missing = task.placement.needs.iter().find(|need| !is_satisfied(need, &done));
         let (ending, word) = match (missing, is_cancelled(&done)) {
+            _ if left_out.contains_key(&task.name) => {
+                (Ending::LeftOut(Box::new(left_out[&task.name].clone())), "left out")
+            }
             // After a Ctrl-C no further task starts.
             (_, true) => (Ending::Cancelled(None), "cancelled"),
             (Some(need), false) => (Ending::Skipped(Box::new(skipped(&need.task, &done))), "skipped"),

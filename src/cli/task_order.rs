@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use super::CliError;
 use super::fold;
-use crate::model::{Need, TaskSpec};
+use crate::model::reason::LeftOutReason;
+use crate::model::{Need, Plan, RefName, TaskName, TaskSpec, TriggerEvent};
 
 /// Returns the requested tasks, all cells of a requested matrix, or all, together with the tasks that they need. Each
 /// comes after its needs, and otherwise in the order of the task file.
@@ -38,6 +39,17 @@ pub(crate) fn in_order<'a>(tasks: &'a [TaskSpec], wanted: &[String]) -> Result<V
     Ok(planned)
 }
 
+/// Returns the tasks that a push to this branch would leave out whatever it changes, each with its reason. None if
+/// there is no branch.
+pub(crate) fn left_out_of_push(tasks: &[TaskSpec], branch: &str) -> HashMap<TaskName, LeftOutReason> {
+    if branch.is_empty() {
+        return HashMap::new();
+    }
+    let mut plan = Plan::of(tasks.to_vec());
+    plan.leave_out_unmet(TriggerEvent::Push, &RefName::of_branch(branch));
+    plan.tasks.into_iter().filter_map(|task| Some((task.spec.name, task.left_out?))).collect()
+}
+
 /// Makes an error that names the nearest task, and all tasks.
 fn no_such_task(name: &str, tasks: &[TaskSpec]) -> CliError {
     let nearest =
@@ -56,7 +68,7 @@ fn no_such_task(name: &str, tasks: &[TaskSpec]) -> CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Script, TaskName};
+    use crate::model::Script;
 
     fn tasks() -> Vec<TaskSpec> {
         [("deploy", &["test", "lint"][..]), ("test", &["build"]), ("build", &[]), ("lint", &["build"]), ("docs", &[])]

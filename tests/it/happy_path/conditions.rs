@@ -185,3 +185,21 @@ fn a_plan_says_what_a_push_would_run_and_why() {
     let wrong = world.surveil_in(&repository.path, &["plan", "--event", "tag"]).error(2);
     assert!(wrong.contains("write --tag TAG"), "{wrong}");
 }
+
+#[test]
+fn a_local_run_leaves_out_what_a_push_to_the_branch_would_and_runs_what_is_named() {
+    let world = World::new();
+    let repository = world.repository("app");
+    repository.commit_tasks(
+        "[task.test]\nneeds = ['release']\nrun = 'echo tested'\nwhen = { changed = ['nothing'] }\n\
+         [task.release]\nrun = 'echo released'\nwhen = { tags = ['v*'] }\n",
+    );
+    let all = world.surveil_in(&repository.path, &["run"]).ok();
+    assert!(all.contains("tested") && !all.contains("released"), "{all}");
+    assert!(all.contains("release: left out (it does not run for branch main)"), "{all}");
+    let named = world.surveil_in(&repository.path, &["run", "test"]).ok();
+    assert!(named.contains("tested") && named.contains("released"), "{named}");
+    repository.git(&["checkout", "--quiet", "--detach"]);
+    let detached = world.surveil_in(&repository.path, &["run"]).ok();
+    assert!(detached.contains("tested") && detached.contains("released"), "{detached}");
+}
