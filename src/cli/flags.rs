@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 
 use crate::config::{TokenSource, data_dir, defaults};
 use crate::model::Address;
+use crate::protocol::limits::MAX_PATTERN_BYTES;
 
 /// The dispatcher's address, and the token for it.
 #[derive(Debug, Clone, Args)]
@@ -63,20 +64,104 @@ impl FormatFlags {
     }
 }
 
+/// The refs to watch beside branches.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Watching")]
+pub(crate) struct RefFlags {
+    /// Tags to watch, as a glob such as `v*`; may be repeated [default: none]
+    #[arg(long = "tag", value_name = "GLOB", value_parser = tag_glob)]
+    tags: Vec<String>,
+    /// Other refs to watch, as a glob of full names such as `refs/pull/*/head`; may be repeated [default: none]
+    #[arg(long = "ref", value_name = "GLOB", value_parser = ref_glob)]
+    refs: Vec<String>,
+    /// Build the N newest of the tags and other refs that are there at the first look [default: 0, only later ones]
+    #[arg(long, value_name = "N")]
+    backlog: Option<u32>,
+}
+
+impl RefFlags {
+    /// The globs of full names of refs, each once.
+    pub(crate) fn patterns(&self) -> Vec<String> {
+        let mut patterns: Vec<String> = self.tags.iter().chain(&self.refs).cloned().collect();
+        patterns.sort_unstable();
+        patterns.dedup();
+        patterns
+    }
+
+    /// How many of the refs are built that are there at the first look.
+    pub(crate) fn backlog(&self) -> usize {
+        self.backlog.unwrap_or(0) as usize
+    }
+
+    /// The flags as they were typed, for a command that is printed.
+    pub(crate) fn typed(&self) -> Vec<(&'static str, &str)> {
+        let tags = self.tags.iter().map(|glob| ("--tag", glob.strip_prefix(TAGS).unwrap_or(glob)));
+        tags.chain(self.refs.iter().map(|glob| ("--ref", glob.as_str()))).collect()
+    }
+}
+
+const BRANCHES: &str = "refs/heads/";
+const TAGS: &str = "refs/tags/";
+
 /// Reads a glob for names of branches. The whole name of a ref means the branch.
 pub(crate) fn branch_glob(text: &str) -> Result<String, String> {
-    let glob = text.strip_prefix("refs/heads/").unwrap_or(text);
+    let glob = text.strip_prefix(BRANCHES).unwrap_or(text);
     if glob.is_empty() {
         return Err("give the name of a branch, or a glob such as `release/*`".into());
     }
-    if glob.starts_with("refs/") {
-        return Err("only branches are watched: give a name or a glob below refs/heads/".into());
+    if let Some(tag) = glob.strip_prefix(TAGS) {
+        return Err(format!("this is a tag: write --tag '{tag}'"));
     }
-    // Git allows no such character in the name of a branch, so a class of characters is meant.
+    if glob.starts_with("refs/") {
+        return Err(format!("this is no branch: write --ref '{glob}'"));
+    }
+    checked_glob(glob, "--branch")
+}
+
+/// Reads a glob for names of tags. Returns a glob of full names.
+fn tag_glob(text: &str) -> Result<String, String> {
+    let glob = text.strip_prefix(TAGS).unwrap_or(text);
+    if glob.is_empty() {
+        return Err("give the name of a tag, or a glob such as `v*`".into());
+    }
+    if let Some(branch) = glob.strip_prefix(BRANCHES) {
+        return Err(format!("this is a branch: write --branch '{branch}'"));
+    }
+    if glob.starts_with("refs/") {
+        return Err(format!("this is no tag: write --ref '{glob}'"));
+    }
+    checked_glob(&format!("{TAGS}{glob}"), "--tag")
+}
+
+/// Reads a glob for full names of refs that are neither branches nor tags.
+fn ref_glob(text: &str) -> Result<String, String> {
+    if let Some(branch) = text.strip_prefix(BRANCHES) {
+        return Err(format!("this is a branch: write --branch '{branch}'"));
+    }
+    if let Some(tag) = text.strip_prefix(TAGS) {
+        return Err(format!("this is a tag: write --tag '{tag}'"));
+    }
+    if !text.starts_with("refs/") || text.len() == "refs/".len() {
+        return Err(
+            "give the full name of a ref, or a glob such as `refs/pull/*/head`; a branch is watched by --branch, \
+                    a tag by --tag"
+                .into(),
+        );
+    }
+    checked_glob(text, "--ref")
+}
+
+/// Refuses a glob that git allows no ref for, or that is too long.
+fn checked_glob(glob: &str, flag: &str) -> Result<String, String> {
+    // Git allows no such character in the name of a ref, so a class of characters is meant.
     if glob.contains(['[', ']']) {
-        return Err("classes of characters are not known here: `?` is one character, `*` any number of them, and \
-                    --branch may be repeated"
-            .into());
+        return Err(format!(
+            "classes of characters are not known here: `?` is one character, `*` any number of them, and {flag} may be \
+             repeated"
+        ));
+    }
+    if glob.len() > MAX_PATTERN_BYTES {
+        return Err(format!("a glob has at most {MAX_PATTERN_BYTES} bytes"));
     }
     Ok(glob.to_owned())
 }
@@ -94,6 +179,30 @@ mod tests {
         }
         for text in ["", "refs/heads/", "release/[0-9]*", "a]", "refs/tags/v1"] {
             assert!(branch_glob(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_glob_of_another_kind_is_refused_with_the_flag_for_it() {
+        assert_eq!(tag_glob("v*").as_deref(), Ok("refs/tags/v*"));
+        assert_eq!(tag_glob("refs/tags/v1.0").as_deref(), Ok("refs/tags/v1.0"));
+        assert_eq!(ref_glob("refs/pull/*/head").as_deref(), Ok("refs/pull/*/head"));
+        for (refused, hint) in [
+            (branch_glob("refs/tags/v*"), "write --tag 'v*'"),
+            (branch_glob("refs/pull/*/head"), "write --ref 'refs/pull/*/head'"),
+            (tag_glob("refs/heads/main"), "write --branch 'main'"),
+            (tag_glob("refs/pull/*/head"), "write --ref 'refs/pull/*/head'"),
+            (ref_glob("refs/heads/main"), "write --branch 'main'"),
+            (ref_glob("refs/tags/v*"), "write --tag 'v*'"),
+            (ref_glob("pull/*/head"), "give the full name of a ref"),
+            (ref_glob("refs/"), "give the full name of a ref"),
+            (tag_glob("v[0-9]*"), "--tag may be repeated"),
+            (ref_glob("refs/x/[a]"), "--ref may be repeated"),
+            (tag_glob(""), "such as `v*`"),
+            (tag_glob(&"x".repeat(2000)), "at most 1024 bytes"),
+        ] {
+            let text = refused.unwrap_err();
+            assert!(text.contains(hint), "{text}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::flags::DispatchFlags;
-use super::flags::branch_glob;
+use super::flags::{RefFlags, branch_glob};
 use super::quantity::Millis;
 use super::typed_place::holder;
 use super::{CliError, ExitCode, implicit_observer, interrupt};
@@ -43,6 +43,8 @@ pub(crate) struct ObserverFlags {
     /// Branches to watch, as a glob; may be repeated [default: the branch that HEAD names]
     #[arg(long = "branch", value_name = "GLOB", value_parser = branch_glob, help_heading = "Watching")]
     pub(crate) branches: Vec<String>,
+    #[command(flatten)]
+    pub(crate) refs: RefFlags,
     /// Watch the remote of a local repository instead of the repository itself
     #[arg(long, help_heading = "Watching")]
     pub(crate) fetch: bool,
@@ -82,6 +84,8 @@ impl ObserverFlags {
             dispatch: self.dispatch.dispatch,
             repos,
             branches: self.branches,
+            refs: self.refs.patterns(),
+            backlog: self.refs.backlog(),
             interval_ms: self.interval.map_or(usual, |interval| interval.0),
         })
     }

@@ -109,6 +109,10 @@ pub struct ObserverSettings {
     pub repos: Vec<ObservedRepo>,
     /// Globs of branch names; empty for the main branch only.
     pub branches: Vec<String>,
+    /// Globs of full names of other refs to watch, such as `refs/tags/v*`.
+    pub refs: Vec<String>,
+    /// How many of the newest of those refs are built that are there at the first look.
+    pub backlog: usize,
     /// Interval of polls. Only a poll decides what changed; a notification starts the next poll early.
     pub interval_ms: u64,
 }

@@ -49,6 +49,7 @@ pub(crate) fn fold(counters: &mut Counters, record: &Record) {
         }
         Record::LateResult { outcome, .. } => count(&mut counters.late_results, outcome.word()),
         Record::HeadMoved { .. }
+        | Record::RefsNoted { .. }
         | Record::JobQueued { .. }
         | Record::JobWaiting { .. }
         | Record::RunnerSaved(_)

@@ -1,6 +1,8 @@
 //! Turns messages of the wire into values of the model, and back. Every field is checked here once; the code behind it
 //! may trust the values. In the dispatcher, only this file and `session/` see both.
 
+use std::sync::Arc;
+
 use super::grants::StoredBytes;
 use super::logs::TimedOffset;
 use crate::git::without_secrets;
@@ -11,10 +13,10 @@ use crate::model::{
 };
 use crate::protocol::hello::{ErrorCode, Hello, Refusal};
 use crate::protocol::limits::{
-    MAX_AGES, MAX_ANCESTORS, MAX_BRANCH_BYTES, MAX_LABELS, MAX_RANGE_COMMITS, MAX_SENTENCE_BYTES, MAX_SLOTS,
-    MAX_SOURCE_BYTES, MAX_STREAMS,
+    MAX_AGES, MAX_ANCESTORS, MAX_BRANCH_BYTES, MAX_LABELS, MAX_PATTERN_BYTES, MAX_PATTERNS, MAX_RANGE_COMMITS,
+    MAX_SENTENCE_BYTES, MAX_SLOTS, MAX_SOURCE_BYTES, MAX_STREAMS,
 };
-use crate::protocol::observer::FromObserver;
+use crate::protocol::observer::{FromObserver, Head};
 use crate::protocol::runner::{self as wire, FromRunner, LogOffset, Runtask, StreamEnd, StreamName, WireTask};
 use crate::scheduler::{Lease, RunnerCommand, RunnerJoined};
 
@@ -53,6 +55,38 @@ pub(crate) fn reference(head: &str, full: Option<&str>) -> Result<RefName, Refus
         format!("`{name}` is no full name of a ref: git does not allow it, see git-check-ref-format(1)")
     };
     Err(Refusal::new(ErrorCode::Refused, text).because("ref_name"))
+}
+
+/// Checks the patterns for refs that an observer watches.
+pub(crate) fn patterns(texts: Vec<String>) -> Result<Vec<Arc<str>>, Refusal> {
+    if texts.len() > MAX_PATTERNS {
+        let count = texts.len();
+        return Err(malformed(format!(
+            "a repository is watched by {count} patterns: at most {MAX_PATTERNS} are allowed"
+        )));
+    }
+    let is_pattern = |text: &String| text.starts_with("refs/") && text.len() <= MAX_PATTERN_BYTES;
+    if let Some(other) = texts.iter().find(|text| !is_pattern(text)) {
+        let text = format!(
+            "`{}` is no pattern: it is longer than {MAX_PATTERN_BYTES} bytes, or does not begin with refs/",
+            Refusal::quote(other)
+        );
+        return Err(malformed(text));
+    }
+    Ok(texts.into_iter().map(Arc::from).collect())
+}
+
+/// Returns the refs of a first look. Leaves out those that no announcement could name, and branches, which are built.
+pub(crate) fn existing(refs: Vec<Head>) -> Result<Vec<(RefName, CommitId)>, Refusal> {
+    let mut known = Vec::with_capacity(refs.len());
+    for head in refs {
+        if let Ok(reference) = reference(&head.branch, head.reference.as_deref())
+            && reference.branch().is_none()
+        {
+            known.push((reference, commit(&head.commit)?));
+        }
+    }
+    Ok(known)
 }
 
 /// Returns the branch of an announcement. A name that git does not allow refuses this announcement only: an observer

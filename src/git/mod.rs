@@ -55,5 +55,5 @@ pub use program::fetch_mirror;
 pub use receiver::Receiver;
 pub use tree_changes::MAX_CHANGED_PATHS;
 pub use uncommitted::UncommittedWork;
-pub use watched::{Absence, BranchSelection, Head, Range, Watched};
+pub use watched::{Absence, BranchSelection, Head, Range, RefGlob, Watched};
 pub use worktree::{WorkTree, remove_directory};

@@ -106,6 +106,27 @@ impl Objects {
         CommitObject::parse(id, self.read(&self.odb()?, id, ObjectType::Commit)?.data())
     }
 
+    /// Returns the commit that an object stands for: itself, or the one that an annotated tag leads to. `None` if it
+    /// leads to a tree or a blob.
+    pub(super) fn peel(&self, object: CommitId) -> Result<Option<Peeled>, GitError> {
+        let (odb, mut id) = (self.odb()?, self.id(object)?);
+        let mut tagged_s = None;
+        // A tag may tag a tag.
+        for _ in 0..TAGS_MAX {
+            match self.header(&odb, id)?.1 {
+                ObjectType::Commit => return Ok(Some(Peeled { commit: commit_id(id), tagged_s })),
+                ObjectType::Tag => {
+                    let tag = self.read(&odb, id, ObjectType::Tag)?;
+                    tagged_s = tagged_s.or_else(|| tagger_s(tag.data()));
+                    let Some(target) = tag_target(tag.data()) else { return Ok(None) };
+                    id = self.id(target)?;
+                }
+                ObjectType::Any | ObjectType::Tree | ObjectType::Blob => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
     /// The bytes of a tree, for [`entries`].
     pub(crate) fn tree<'odb>(&self, odb: &'odb Odb<'_>, id: Oid) -> Result<OdbObject<'odb>, GitError> {
         self.read(odb, id, ObjectType::Tree)
@@ -155,6 +176,31 @@ impl Objects {
     pub(super) fn unreadable(&self, kind: &'static str, id: Oid, source: git2::Error) -> GitError {
         GitError::Object { kind, id: id.to_string(), path: self.directory.clone(), source }
     }
+}
+
+/// The longest chain of tags of tags that is followed.
+const TAGS_MAX: usize = 10;
+
+/// The commit that a ref stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Peeled {
+    pub(super) commit: CommitId,
+    /// When the annotated tag was made, in seconds since 1970.
+    pub(super) tagged_s: Option<i64>,
+}
+
+/// Returns the object that a tag names in its first line.
+fn tag_target(tag: &[u8]) -> Option<CommitId> {
+    let line = tag.split(|byte| *byte == b'\n').next()?;
+    std::str::from_utf8(line.strip_prefix(b"object ")?).ok()?.parse().ok()
+}
+
+/// Returns the time of a tag. Old tags have none.
+fn tagger_s(tag: &[u8]) -> Option<i64> {
+    let header = tag.split(|byte| *byte == b'\n').take_while(|line| !line.is_empty());
+    let line = header.filter_map(|line| line.strip_prefix(b"tagger ")).next()?;
+    let date = &line[line.iter().rposition(|byte| *byte == b'>')? + 1..];
+    std::str::from_utf8(date).ok()?.split_whitespace().next()?.parse().ok()
 }
 
 /// An object database. It holds one libgit2 handle for each concurrent use, and keeps idle handles for the next use.

@@ -1,6 +1,8 @@
 //! The facts that the dispatcher stores. The scheduler asks for records, and the store keeps them. After a restart
 //! nothing else is known.
 
+use std::sync::Arc;
+
 use super::reason::DecisionKind;
 use super::{
     Attempt, AttemptId, Build, BuildId, CommitId, Ending, Job, JobId, LogSummary, Outcome, RefName, RepoName, Runner,
@@ -12,9 +14,12 @@ use super::{
 pub enum Record {
     /// A new build with its jobs, in their first states.
     BuildAdded { build: Box<Build>, jobs: Vec<Job> },
-    /// A branch has moved to another head; `None` once the branch is gone. The moves of a repository are numbered from
-    /// 1, over all of its branches.
+    /// A ref has moved to another head; `None` once the ref is gone. The moves of a repository are numbered from 1,
+    /// over all of its refs.
     HeadMoved { repo: RepoName, reference: RefName, head: Option<CommitId>, number: u64 },
+    /// The first look at the refs that match these patterns is over. The refs that were there have these heads, and no
+    /// builds. `number` is that of the repository's last move.
+    RefsNoted { repo: RepoName, refs: Vec<(RefName, CommitId)>, patterns: Vec<Arc<str>>, number: u64 },
     /// A runner seen for the first time, or one that an operator drained or resumed.
     RunnerSaved(Runner),
     /// A lease, as its new attempt. The job becomes leased by this record.

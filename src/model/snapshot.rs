@@ -2,6 +2,7 @@
 //! the scheduler takes it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::{Attempt, AttemptId, Build, BuildId, CommitId, Job, Line, RefName, RepoName, Runner, RunnerId};
 
@@ -13,6 +14,9 @@ pub struct AcceptedHead {
     pub number: u64,
     /// The build of the move.
     pub build: Option<BuildId>,
+    /// Whether the ref was there at the first look at it and has not moved since. Then it has no build, and the
+    /// dispatcher does not have the commit's source.
+    pub is_noted: bool,
 }
 
 /// A build with its jobs and with the attempts that the caller asked for.
@@ -32,6 +36,8 @@ pub struct Snapshot {
     pub builds: Vec<WholeBuild>,
     /// The accepted head of each ref.
     pub heads: Vec<(RepoName, RefName, AcceptedHead)>,
+    /// The patterns for refs whose first look is over, by repository.
+    pub patterns: Vec<(RepoName, Arc<str>)>,
     /// The number of the last move by which a ref of the repository ended, for repositories that have had one.
     pub ends: Vec<(RepoName, u64)>,
     pub runners: Vec<Runner>,

@@ -61,6 +61,16 @@ impl RefName {
         PULLS.iter().any(|namespace| self.0.starts_with(namespace))
     }
 
+    /// The ref as a sentence names it: `branch main`, `tag v1`, or the full name.
+    #[must_use]
+    pub fn described(&self) -> String {
+        match (self.branch(), self.tag()) {
+            (Some(branch), _) => format!("branch {branch}"),
+            (None, Some(tag)) => format!("tag {tag}"),
+            (None, None) => self.to_string(),
+        }
+    }
+
     /// Reads a name as messages have it: a branch without `refs/heads/`, or instead of it the full name.
     #[must_use]
     pub fn read(branch: &str, full: Option<&str>) -> Self {

@@ -8,7 +8,7 @@ use super::reason::{
     HistoryEntry, JobStatus, LeftOutReason, LossReason, LostWith, MissingFit, Notice, OrderDone, PlacementReason,
     Quarantine, RefusalReason, SkipReason, TaskFailure, TimeoutReason,
 };
-use super::{Ability, BuildId, LogSummary, Outcome, RefName, RunnerName};
+use super::{Ability, BuildId, LogSummary, Outcome, RunnerName};
 
 impl Display for LossReason {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
@@ -123,6 +123,7 @@ impl Display for CancelReason {
             Self::BuildTimedOut { timeout_ms } => {
                 write!(f, "the build took longer than its timeout of {} s", timeout_ms / 1000)
             }
+            Self::RefDeleted { what } => write!(f, "{what} was deleted"),
             Self::Superseded { by } => write!(f, "build {by} superseded this one"),
             Self::Recorded(it) => f.write_str(&it.text),
         }
@@ -234,10 +235,10 @@ impl Display for HistoryEntry {
                 commits.iter().try_for_each(|commits| write!(f, ", {}", count(*commits, "commit")))
             }
             Self::RefMoved { reference, from: None, to } => {
-                write!(f, "{} was the first commit seen of {}", to.short(), ref_words(reference))
+                write!(f, "{} was the first commit seen of {}", to.short(), reference.described())
             }
             Self::RefMoved { reference, from: Some(from), to } => {
-                write!(f, "{} moved from {} to {}", ref_words(reference), from.short(), to.short())
+                write!(f, "{} moved from {} to {}", reference.described(), from.short(), to.short())
             }
             Self::Scheduled { name } => write!(f, "schedule {name} came due"),
             Self::Submitted { commit } => write!(f, "an operator asked for a build of {}", commit.short()),
@@ -452,7 +453,11 @@ impl Display for Notice {
                 let branch = reference.short();
                 write!(f, "build {build} of {repo} {branch}: {} after {seconds} s", verdict.word())
             }
-            Self::RefGone { repo, reference } => write!(f, "{} of {repo} is gone", ref_words(reference)),
+            Self::RefsNoted { repo, refs, patterns } => {
+                write!(f, "first look at {} of {repo}: ", join(patterns, ", "))?;
+                write!(f, "{} there already, which {} not built", count(*refs as u64, "ref"), are(*refs))
+            }
+            Self::RefGone { repo, reference } => write!(f, "{} of {repo} is gone", reference.described()),
             Self::AttemptLost { attempt, job, runner, reason } => {
                 write!(f, "attempt {attempt} lost on runner {runner}: {reason}; job {job} queued again")
             }
@@ -529,13 +534,9 @@ pub fn outcome_words(outcome: &Outcome) -> String {
     outcome.word().replace('_', " ")
 }
 
-/// A ref as a sentence names it.
-fn ref_words(reference: &RefName) -> String {
-    match (reference.branch(), reference.tag()) {
-        (Some(branch), _) => format!("branch {branch}"),
-        (None, Some(tag)) => format!("tag {tag}"),
-        (None, None) => reference.to_string(),
-    }
+/// The verb for a number of things.
+fn are(number: usize) -> &'static str {
+    if number == 1 { "is" } else { "are" }
 }
 
 /// Formats a number of things: `1 job`, `3 jobs`.

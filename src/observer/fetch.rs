@@ -4,6 +4,8 @@
 //! Touches only that mirror. Announces nothing: it wakes the thread in [`super::repo`], which does.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
@@ -29,6 +31,8 @@ pub(crate) struct Fetcher {
     pub source: String,
     pub interval: Duration,
     pub wake: Sender<()>,
+    /// Set after the first fetch.
+    pub is_fetched: Arc<AtomicBool>,
 }
 
 impl Fetcher {
@@ -42,6 +46,7 @@ impl Fetcher {
                     if failures.resolve() {
                         log::info!("{} can be fetched again", self.repo);
                     }
+                    self.is_fetched.store(true, Ordering::Release);
                     // If a wake-up is waiting already, it is enough. If nobody receives it, the observer is ending.
                     self.wake.try_send(()).unwrap_or_default();
                     interval

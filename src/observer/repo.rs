@@ -8,13 +8,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, at, never, select_biased};
 
 use crate::clock;
 use crate::error_chain::chain;
-use crate::git::{BranchSelection, GitError, Head, Watched};
+use crate::git::{BranchSelection, GitError, Head, RefGlob, Watched};
 use crate::model::{CommitId, RefName, RepoName};
 
 use super::failures::Failures;
@@ -22,7 +23,7 @@ use super::notify::Notifier;
 use super::session::{Session, SessionOver};
 use super::submit::{self, Answer, Delivery, HeadsAnswer, NoAnswer};
 use super::translate::{RefusalKind, Refused};
-use super::watch::{Announcement, Change, Step, Watch};
+use super::watch::{Announcement, Change, FirstLook, Step, Watch};
 
 /// The first and the longest pause before a repository that could not be read is read again.
 const RETRY_FIRST: Duration = Duration::from_millis(500);
@@ -64,9 +65,15 @@ pub(crate) struct Orders {
     /// The repository's location, as the dispatcher is told.
     pub source: String,
     pub selection: BranchSelection,
+    /// The patterns for refs that are no branches.
+    pub globs: Vec<RefGlob>,
+    /// How many of the newest refs of a first look are built.
+    pub backlog: usize,
     pub interval: Duration,
     /// Whether the repository is a mirror, which does not exist before its first fetch.
     pub is_mirror: bool,
+    /// Whether the mirror was fetched since the start.
+    pub is_fetched: Arc<AtomicBool>,
     /// Brings each new session. Its end means that the observer ends.
     pub sessions: Receiver<Arc<Session>>,
     pub wakes: Receiver<()>,
@@ -85,6 +92,8 @@ pub(crate) struct Repo {
     is_mirror_awaited: bool,
     /// The last log line about an absence of heads, while that lasts.
     said_absence: Option<String>,
+    /// Whether the log says that the dispatcher takes branches only.
+    said_old: bool,
     /// When to look if no notification comes.
     due: Instant,
     session: Option<Arc<Session>>,
@@ -100,6 +109,7 @@ impl Repo {
             failures: Failures::new(RETRY_FIRST.min(orders.interval), RETRY_MAX.max(orders.interval)),
             is_mirror_awaited: orders.is_mirror,
             said_absence: None,
+            said_old: false,
             due: clock::instant(),
             session: None,
             orders,
@@ -173,6 +183,7 @@ impl Repo {
             match self.watch.next(clock::now()) {
                 Step::Ask => self.ask(&session)?,
                 Step::Look => self.look()?,
+                Step::Note(look) => self.note(&session, look)?,
                 Step::Announce(what) => self.announce(&session, &what)?,
                 Step::Rest => return Ok(()),
             }
@@ -180,9 +191,17 @@ impl Repo {
     }
 
     fn ask(&mut self, session: &Session) -> Result<(), Leave> {
-        match submit::ask_heads(session, &self.orders.name, &self.orders.source)? {
-            HeadsAnswer::Heads(heads, moves) => {
-                self.watch.told(heads, moves);
+        let globs = if session.takes_refs { &self.orders.globs[..] } else { &[] };
+        self.watch.watch_refs(globs);
+        if !session.takes_refs && !self.orders.globs.is_empty() && !std::mem::replace(&mut self.said_old, true) {
+            log::warn!(
+                "{}: the dispatcher knows of branches only: update it to have tags and other refs built",
+                self.orders.name
+            );
+        }
+        match submit::ask_heads(session, &self.orders.name, (&self.orders.source, globs))? {
+            HeadsAnswer::Heads(heads) => {
+                self.watch.told(heads);
                 Ok(())
             }
             HeadsAnswer::Refused(refused) => {
@@ -198,7 +217,7 @@ impl Repo {
                 if self.failures.resolve() {
                     log::info!("{} can be observed again", self.orders.name);
                 }
-                self.say_absence(heads.is_empty());
+                self.say_absence(!heads.iter().any(|head| head.reference.branch().is_some()));
                 self.watch.seen(heads);
                 Ok(())
             }
@@ -210,7 +229,37 @@ impl Repo {
         }
     }
 
+    /// Tells the dispatcher of the refs of a first look, except for the newest, which are built.
+    fn note(&mut self, session: &Session, mut look: FirstLook) -> Result<(), Leave> {
+        let Some(watched) = &self.watched else {
+            self.watch.look_again();
+            return Ok(());
+        };
+        let count = look.refs.len();
+        if self.orders.backlog > 0 {
+            match watched.newest(&look.refs, self.orders.backlog) {
+                Ok(newest) => look.refs.retain(|head| !newest.contains(&head.reference)),
+                Err(error) => {
+                    self.watched = None;
+                    self.watch.look_again();
+                    return Err(self.pause(&format!("could not be read: {}", chain(&error))));
+                }
+            }
+        }
+        if let Some(refused) = submit::note(session, &self.orders.name, &look)? {
+            self.leave_if_final(&refused)?;
+            return Err(self.pause(&format!("the dispatcher refuses the first look: {}", refused.text)));
+        }
+        let (name, old, patterns) = (&self.orders.name, look.refs.len(), look.patterns);
+        let patterns = patterns.iter().map(RefGlob::as_str).collect::<Vec<_>>().join(" ");
+        log::info!("{name}: first look at {patterns}: {old} of {count} refs are not built, because they are old");
+        self.watch.looked();
+        Ok(())
+    }
+
     fn read_heads(&mut self) -> Result<Vec<Head>, GitError> {
+        let is_fetched = !self.orders.is_mirror || self.orders.is_fetched.load(Ordering::Acquire);
+        self.watch.set_current(is_fetched);
         if self.watched.is_none() {
             self.watched = Some(Watched::open(&self.orders.path)?);
             self.is_mirror_awaited = false;
@@ -219,7 +268,9 @@ impl Repo {
             self.arm();
         }
         let watched = self.watched.as_ref().expect("opened above");
-        watched.heads(&self.orders.selection)
+        let mut heads = watched.heads(&self.orders.selection)?;
+        heads.extend(watched.matching(&self.orders.globs)?);
+        Ok(heads)
     }
 
     fn announce(&mut self, session: &Session, what: &Announcement) -> Result<(), Leave> {
@@ -366,13 +417,13 @@ impl Repo {
     /// Watches the directories in which a change shows. Called before a look, so that no change falls between the two.
     fn arm(&mut self) {
         let (Some(notifier), Some(watched)) = (&self.notifier, &self.watched) else { return };
-        let mut directories = watched.notify_paths();
+        let mut directories = watched.notify_paths(&self.orders.globs);
         for _ in 0..LISTINGS_MAX {
             if let Err(error) = notifier.watch(&directories) {
                 return self.say_notifier_refused(&error);
             }
             // A directory may have been made in another one before that was watched.
-            let again = watched.notify_paths();
+            let again = watched.notify_paths(&self.orders.globs);
             if again == directories {
                 return;
             }

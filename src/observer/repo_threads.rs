@@ -4,13 +4,14 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::clock;
 use crate::config::{ObservedRepo, ObserverSettings, RepoLocation};
-use crate::git::BranchSelection;
+use crate::git::{BranchSelection, RefGlob};
 use crate::model::RepoName;
 use crate::threads::{self, Thread};
 
@@ -129,6 +130,7 @@ impl RepoThread {
             RepoLocation::Path(path) => (path, None),
             RepoLocation::Url { url, mirror } => (mirror, Some(url)),
         };
+        let is_fetched = Arc::new(AtomicBool::new(false));
         let fetcher = url.map(|url| Fetcher {
             repo: repo.name.clone(),
             url: url.clone(),
@@ -136,6 +138,7 @@ impl RepoThread {
             source: repo.source.clone(),
             interval,
             wake: wake.clone(),
+            is_fetched: Arc::clone(&is_fetched),
         });
         let (offer, offered) = bounded(1);
         let orders = Orders {
@@ -144,8 +147,11 @@ impl RepoThread {
             path: path.clone(),
             source: repo.source.clone(),
             selection: selection(settings),
+            globs: settings.refs.iter().map(|pattern| RefGlob::new(pattern)).collect(),
+            backlog: settings.backlog,
             interval,
             is_mirror: url.is_some(),
+            is_fetched,
             sessions: offered.clone(),
             wakes,
             wake,

@@ -4,12 +4,12 @@
 //! A pack is sent in pieces while it is built, so that memory stays bounded for any size. Reads the repository and
 //! never changes it. Decides nothing: [`super::watch`] does. Called by [`super::repo`].
 
-use crate::git::{CommitText, GitError, Range, Watched};
+use crate::git::{CommitText, GitError, Range, RefGlob, Watched};
 use crate::model::{BuildId, CommitId, RefName, RepoName};
 
 use super::session::{Session, SessionOver, SessionTurn};
 use super::translate::{self, MAX_ANCESTORS, MAX_RANGE_COMMITS, Past, Refused, Reply};
-use super::watch::Announcement;
+use super::watch::{AcceptedHeads, Announcement, FirstLook};
 
 /// Size of a piece of a pack. Large enough that the message line is negligible, small enough that a `ping` between two
 /// pieces does not wait long on a slow line.
@@ -45,26 +45,43 @@ impl From<GitError> for NoAnswer {
     }
 }
 
-/// The heads that a dispatcher has accepted.
-pub(crate) type AcceptedHeads = Vec<(RefName, CommitId)>;
-
 /// The dispatcher's answer to the question for heads.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum HeadsAnswer {
-    /// The heads, and the number of the last move that they include.
-    Heads(AcceptedHeads, Option<u64>),
+    Heads(AcceptedHeads),
     Refused(Refused),
 }
 
 /// Asks which heads of the repository the dispatcher has accepted.
-pub(crate) fn ask_heads(session: &Session, repo: &RepoName, source: &str) -> Result<HeadsAnswer, SessionOver> {
+pub(crate) fn ask_heads(
+    session: &Session,
+    repo: &RepoName,
+    (source, globs): (&str, &[RefGlob]),
+) -> Result<HeadsAnswer, SessionOver> {
     let turn = session.turn();
-    turn.send(&translate::status(repo, source))?;
+    turn.send(&translate::status(repo, source, globs))?;
     turn.answer(|reply| match reply {
         Reply::Heads { repo: ref of, .. } if of != repo.as_str() => Err(reply),
-        Reply::Heads { heads, moves, .. } => Ok(HeadsAnswer::Heads(heads, moves)),
+        Reply::Heads { heads, .. } => Ok(HeadsAnswer::Heads(heads)),
         Reply::Refused(refused) => Ok(HeadsAnswer::Refused(refused)),
-        Reply::Accepted { .. } | Reply::Stale { .. } | Reply::NeedSource { .. } => Err(reply),
+        Reply::Noted { .. } | Reply::Accepted { .. } | Reply::Stale { .. } | Reply::NeedSource { .. } => Err(reply),
+    })
+}
+
+/// Tells the dispatcher of the refs of a first look. Returns its refusal, if it refuses them.
+pub(crate) fn note(session: &Session, repo: &RepoName, look: &FirstLook) -> Result<Option<Refused>, SessionOver> {
+    let turn = session.turn();
+    for piece in translate::existing(repo, look) {
+        turn.send(&piece)?;
+    }
+    turn.answer(|reply| match reply {
+        Reply::Noted { repo: ref of } if of == repo.as_str() => Ok(None),
+        Reply::Refused(refused) => Ok(Some(refused)),
+        Reply::Noted { .. }
+        | Reply::Heads { .. }
+        | Reply::Accepted { .. }
+        | Reply::Stale { .. }
+        | Reply::NeedSource { .. } => Err(reply),
     })
 }
 
@@ -85,7 +102,10 @@ pub(crate) fn announce_head(
 ) -> Result<Answer, NoAnswer> {
     let watched = delivery.watched;
     // Read before the turn is taken, so that a slow repository does not hold up the others.
-    let range = watched.range(what.before, commit, MAX_RANGE_COMMITS)?;
+    let range = match what.reference.branch() {
+        Some(_) => watched.range(what.before, commit, MAX_RANGE_COMMITS)?,
+        None => Range { commits: vec![commit], count: None },
+    };
     let text = watched.describe(commit)?;
     // The history of a ref that the dispatcher knows is at the dispatcher, and a tag is compared with nothing.
     let is_compared = what.before.is_none() && what.reference.tag().is_none();
@@ -123,7 +143,11 @@ pub(crate) fn supply(
             Ok(Answer::NeedSource)
         }
         Reply::Refused(refused) => Ok(Answer::Refused(refused.clone())),
-        Reply::Heads { .. } | Reply::Accepted { .. } | Reply::Stale { .. } | Reply::NeedSource { .. } => Err(reply),
+        Reply::Noted { .. }
+        | Reply::Heads { .. }
+        | Reply::Accepted { .. }
+        | Reply::Stale { .. }
+        | Reply::NeedSource { .. } => Err(reply),
     })?)
 }
 
@@ -144,7 +168,11 @@ fn answer(turn: &SessionTurn<'_>, repo: &RepoName, what: &Announcement) -> Resul
             Ok(Answer::NeedSource)
         }
         Reply::Refused(refused) => Ok(Answer::Refused(refused.clone())),
-        Reply::Heads { .. } | Reply::Accepted { .. } | Reply::Stale { .. } | Reply::NeedSource { .. } => Err(reply),
+        Reply::Noted { .. }
+        | Reply::Heads { .. }
+        | Reply::Accepted { .. }
+        | Reply::Stale { .. }
+        | Reply::NeedSource { .. } => Err(reply),
     })
 }
 
@@ -237,7 +265,7 @@ mod tests {
                 rest = later;
             }
             let turn = pieces.finish().unwrap();
-            turn.send(&translate::status(&name, "the end")).unwrap();
+            turn.send(&translate::status(&name, "the end", &[])).unwrap();
             let (arrived, content) = receiving.join().unwrap();
             assert!(content == whole, "the pack arrived changed");
             arrived

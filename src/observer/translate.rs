@@ -3,14 +3,15 @@
 //!
 //! Does no I/O except reading the next message from a given reader. Called by [`super::session`] and [`super::submit`].
 
-use crate::git::{CommitText, Range};
+use crate::git::{self, CommitText, Range, RefGlob};
 use crate::model::{BuildId, CommitId, CommitIdError, RefName, RepoName, SessionId};
 use crate::protocol::hello::{ErrorCode, Greeting, Hello, Opening, Refusal, Remedy, Role};
-use crate::protocol::limits::MAX_LINE_BYTES;
-use crate::protocol::observer::{FromObserver, ToObserver};
+use crate::protocol::limits::{MAX_LINE_BYTES, PIECE_BYTES};
+use crate::protocol::observer::{FromObserver, Head, ToObserver};
+use crate::protocol::pieces::cut_heads;
 use crate::transport::{Frame, FrameReader, TransportError};
 
-use super::watch::{Announcement, Change};
+use super::watch::{AcceptedHeads, Announcement, Change, FirstLook, KnownHead};
 
 pub(crate) use crate::protocol::limits::{MAX_ANCESTORS, MAX_RANGE_COMMITS};
 
@@ -25,12 +26,15 @@ pub(crate) struct Agreed {
     pub session: SessionId,
     pub ping_interval_ms: u64,
     pub timeout_ms: u64,
+    /// Whether the dispatcher takes refs that are no branches.
+    pub takes_refs: bool,
 }
 
 /// The dispatcher's answer to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reply {
-    Heads { repo: String, heads: Vec<(RefName, CommitId)>, more: bool, moves: Option<u64> },
+    Heads { repo: String, heads: AcceptedHeads, more: bool },
+    Noted { repo: String },
     Accepted { repo: String, reference: RefName, commit: Option<CommitId>, build: Option<BuildId>, moves: Option<u64> },
     Stale { repo: String, reference: RefName, head: Option<CommitId>, moves: Option<u64> },
     NeedSource { repo: String, reference: RefName, commit: CommitId },
@@ -96,13 +100,31 @@ pub(crate) fn hello(name: &str, incarnation: u64, token: String) -> Frame {
     Frame::new(&Opening::Hello(Hello::new(Role::Observer, name.to_owned(), incarnation, token)))
 }
 
-pub(crate) fn status(repo: &RepoName, source: &str) -> Frame {
-    Frame::new(&FromObserver::Status { repo: repo.to_string(), source: source.to_owned() })
+pub(crate) fn status(repo: &RepoName, source: &str, globs: &[RefGlob]) -> Frame {
+    let patterns = globs.iter().map(|glob| glob.as_str().to_owned()).collect();
+    Frame::new(&FromObserver::Status { repo: repo.to_string(), source: source.to_owned(), patterns })
 }
 
 pub(crate) fn piece(repo: &RepoName, last: bool, bytes: Vec<u8>) -> Frame {
     let message = FromObserver::Pack { repo: repo.to_string(), last, bytes: bytes.len() as u64 };
     Frame::with_payload(&message, bytes)
+}
+
+/// Makes the messages that name the refs of a first look.
+pub(crate) fn existing(repo: &RepoName, look: &FirstLook) -> Vec<Frame> {
+    let head = |found: &git::Head| {
+        let (branch, reference) = found.reference.written();
+        Head { branch, reference, commit: found.commit.to_string(), noted: false }
+    };
+    let pieces = cut_heads(look.refs.iter().map(head).collect(), PIECE_BYTES);
+    let last = pieces.len() - 1;
+    let patterns: Vec<_> = look.patterns.iter().map(|glob| glob.as_str().to_owned()).collect();
+    let message = |(at, refs)| {
+        let (repo, more) = (repo.to_string(), at < last);
+        let patterns = if more { Vec::new() } else { patterns.clone() };
+        Frame::new(&FromObserver::Existing { repo, refs, more, patterns })
+    };
+    pieces.into_iter().enumerate().map(message).collect()
 }
 
 /// The commits before an announced one, as far as a dispatcher wants to know them.
@@ -172,6 +194,7 @@ pub(crate) fn read_greeting(reader: &mut FrameReader) -> Result<HelloAnswer, Tra
             session: SessionId(welcome.session),
             ping_interval_ms: welcome.ping_interval_ms,
             timeout_ms: welcome.timeout_ms,
+            takes_refs: welcome.takes_refs,
         }),
         Some(Greeting::Error(refusal)) => HelloAnswer::Refused(refused(refusal)),
         None => HelloAnswer::Closed,
@@ -186,18 +209,20 @@ pub(crate) fn read_next(reader: &mut FrameReader) -> Result<Heard, TransportErro
     })
 }
 
+fn known_head(head: Head) -> Result<KnownHead, CommitIdError> {
+    let reference = RefName::read(&head.branch, head.reference.as_deref());
+    Ok(KnownHead { reference, commit: head.commit.parse()?, is_noted: head.noted })
+}
+
 fn heard(message: ToObserver) -> Result<Heard, CommitIdError> {
     let optional = |commit: Option<String>| commit.map(|text| text.parse()).transpose();
     Ok(Heard::Reply(match message {
-        ToObserver::Heads { repo, heads, more, moves } => Reply::Heads {
-            repo,
-            more,
-            heads: heads
-                .into_iter()
-                .map(|head| Ok((RefName::read(&head.branch, head.reference.as_deref()), head.commit.parse()?)))
-                .collect::<Result<_, CommitIdError>>()?,
-            moves,
-        },
+        ToObserver::Heads { repo, heads, more, moves, unseen } => {
+            let heads = heads.into_iter().map(known_head).collect::<Result<_, CommitIdError>>()?;
+            let unseen = unseen.iter().map(|pattern| RefGlob::new(pattern)).collect();
+            Reply::Heads { repo, more, heads: AcceptedHeads { heads, moves, unseen } }
+        }
+        ToObserver::Noted { repo } => Reply::Noted { repo },
         ToObserver::Ok { repo, branch, reference, commit, build, moves } => Reply::Accepted {
             repo,
             reference: RefName::read(&branch, reference.as_deref()),
@@ -227,11 +252,9 @@ pub(crate) fn unreadable(error: &TransportError) -> Refused {
 pub(crate) fn join(earlier: Option<Reply>, reply: Reply) -> (Reply, bool) {
     let has_more = matches!(reply, Reply::Heads { more: true, .. });
     match (earlier, reply) {
-        (Some(Reply::Heads { repo: of, heads: mut all, .. }), Reply::Heads { repo, heads, more, moves })
-            if of == repo =>
-        {
-            all.extend(heads);
-            (Reply::Heads { repo, heads: all, more, moves }, has_more)
+        (Some(Reply::Heads { repo: of, heads: mut all, .. }), Reply::Heads { repo, heads, more }) if of == repo => {
+            all.heads.extend(heads.heads);
+            (Reply::Heads { repo, heads: AcceptedHeads { heads: all.heads, ..heads }, more }, has_more)
         }
         (_, reply) => (reply, has_more),
     }

@@ -5,10 +5,10 @@
 //! that a repository that cannot be read never looks like one with deleted branches. Called by the repository's thread
 //! in [`super::repo`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use crate::git::{BranchSelection, Head};
+use crate::git::{BranchSelection, Head, RefGlob};
 use crate::model::{CommitId, Moment, RefName};
 
 /// Number of commits that a pack is compared with. Each costs a walk of its tree, and the nearest few save the most.
@@ -30,10 +30,38 @@ pub(crate) enum Step {
     Ask,
     /// Read the heads of the repository.
     Look,
+    /// Tell the dispatcher of refs that were there at the first look at some patterns.
+    Note(FirstLook),
     /// Announce a difference to the dispatcher.
     Announce(Announcement),
     /// Do nothing until something changes.
     Rest,
+}
+
+/// The heads that the dispatcher has accepted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct AcceptedHeads {
+    pub heads: Vec<KnownHead>,
+    /// The number of the last move that they include, if the dispatcher gives numbers.
+    pub moves: Option<u64>,
+    /// The patterns at whose refs no observer has looked yet.
+    pub unseen: Vec<RefGlob>,
+}
+
+/// A head that the dispatcher has accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KnownHead {
+    pub reference: RefName,
+    pub commit: CommitId,
+    /// Whether it was only noted at a first look, so that the dispatcher does not have its source.
+    pub is_noted: bool,
+}
+
+/// The refs that were there when some patterns were looked at for the first time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FirstLook {
+    pub refs: Vec<Head>,
+    pub patterns: Vec<RefGlob>,
 }
 
 /// One difference between the accepted heads and the present ones.
@@ -75,6 +103,13 @@ pub(crate) enum Change {
 #[derive(Debug)]
 pub(crate) struct Watch {
     selection: BranchSelection,
+    /// The patterns for refs that are no branches. None if the dispatcher takes branches only.
+    globs: Vec<RefGlob>,
+    /// Those of them at whose refs no observer has looked yet.
+    unseen: Vec<RefGlob>,
+    /// Whether the repository is what it was at this observer's start or newer. The mirror of a remote is not before it
+    /// was fetched, and a first look at it would take a new ref for an old one later.
+    is_current: bool,
     /// The accepted heads as told in this session; `None` until the dispatcher has told them.
     accepted: Option<Heads>,
     /// The number of the last move that those heads include, as the dispatcher told with them. Refs that it has
@@ -83,6 +118,8 @@ pub(crate) struct Watch {
     later_moves: BTreeMap<RefName, u64>,
     /// The heads as last read; `None` when it is time to look again.
     seen: Option<Heads>,
+    /// The accepted refs whose source the dispatcher does not have.
+    noted: BTreeSet<RefName>,
     /// A limited number of commits from `accepted`, without duplicates, the last accepted one at the end.
     delivered: Vec<CommitId>,
     /// Refs whose announcement was answered with something other than `ok`.
@@ -106,6 +143,10 @@ impl Watch {
     pub(crate) fn new(selection: BranchSelection) -> Self {
         Self {
             selection,
+            globs: Vec::new(),
+            unseen: Vec::new(),
+            is_current: true,
+            noted: BTreeSet::new(),
             accepted: None,
             moves: None,
             later_moves: BTreeMap::new(),
@@ -126,16 +167,31 @@ impl Watch {
         self.trouble.retain(|_, trouble| trouble.hold_until.is_some());
     }
 
-    /// Notes the heads that the dispatcher has accepted, and the number of the last move.
-    pub(crate) fn told(&mut self, heads: impl IntoIterator<Item = (RefName, CommitId)>, moves: Option<u64>) {
-        let heads: Heads = heads.into_iter().collect();
-        self.moves = moves;
+    /// Sets the patterns for refs that are no branches.
+    pub(crate) fn watch_refs(&mut self, globs: &[RefGlob]) {
+        globs.clone_into(&mut self.globs);
+    }
+
+    /// Notes whether the repository is as new as this observer's start.
+    pub(crate) fn set_current(&mut self, is_current: bool) {
+        self.is_current = is_current;
+    }
+
+    /// Notes the heads that the dispatcher has accepted.
+    pub(crate) fn told(&mut self, AcceptedHeads { heads, moves, unseen }: AcceptedHeads) {
+        (self.moves, self.unseen) = (moves, unseen);
         self.later_moves.clear();
         self.delivered.clear();
-        for commit in heads.values() {
-            self.note_delivered(*commit);
+        for head in heads.iter().filter(|head| !head.is_noted) {
+            self.note_delivered(head.commit);
         }
-        self.accepted = Some(heads);
+        self.noted = heads.iter().filter(|head| head.is_noted).map(|head| head.reference.clone()).collect();
+        self.accepted = Some(heads.into_iter().map(|head| (head.reference, head.commit)).collect());
+    }
+
+    /// Notes that a first look is over: the heads must be asked for again.
+    pub(crate) fn looked(&mut self) {
+        self.accepted = None;
     }
 
     /// Notes that the repository may have changed.
@@ -196,22 +252,24 @@ impl Watch {
     pub(crate) fn next(&self, now: Moment) -> Step {
         let Some(accepted) = &self.accepted else { return Step::Ask };
         let Some(seen) = &self.seen else { return Step::Look };
+        if !self.unseen.is_empty() && self.is_current {
+            return Step::Note(self.first_look(accepted, seen));
+        }
         let moved = self.in_turn(seen).find_map(|(reference, commit)| {
             let before = accepted.get(reference).copied();
-            (before != Some(*commit) && !self.is_held(reference, Some(*commit), now)).then(|| {
+            // A ref that only an unseen pattern matches may be an old one.
+            let is_known = before.is_some() || reference.branch().is_some() || self.is_seen(reference);
+            (is_known && before != Some(*commit) && !self.is_held(reference, Some(*commit), now)).then(|| {
                 let everything = self.trouble.get(reference).is_some_and(|t| t.target == Some(*commit) && t.everything);
                 let change = Change::Head { commit: *commit, everything };
                 Announcement { reference: reference.clone(), before, seen: self.moves_of(reference), change }
             })
         });
         let gone = || {
-            accepted
-                .iter()
+            self.in_turn(accepted)
                 .find(|(reference, _)| {
                     // A missing main branch means nothing: HEAD may simply name another branch now.
-                    !seen.contains_key(*reference)
-                        && self.selection.matches(reference)
-                        && !self.is_held(reference, None, now)
+                    !seen.contains_key(*reference) && self.is_watched(reference) && !self.is_held(reference, None, now)
                 })
                 .map(|(reference, before)| Announcement {
                     reference: reference.clone(),
@@ -225,7 +283,8 @@ impl Watch {
 
     /// Returns commits that the dispatcher has, the most useful first. A pack may leave out their content.
     pub(crate) fn haves(&self, announcement: &Announcement) -> Vec<CommitId> {
-        let mut haves: Vec<CommitId> = announcement.before.into_iter().collect();
+        let before = announcement.before.filter(|_| !self.noted.contains(&announcement.reference));
+        let mut haves: Vec<CommitId> = before.into_iter().collect();
         for commit in self.delivered.iter().rev() {
             if haves.len() == MAX_HAVES {
                 break;
@@ -240,6 +299,26 @@ impl Watch {
     /// Whether the dispatcher has accepted this commit as a head, so that it needs no pack.
     pub(crate) fn is_delivered(&self, commit: CommitId) -> bool {
         self.delivered.contains(&commit)
+    }
+
+    /// Whether the ref is watched by its name.
+    fn is_watched(&self, reference: &RefName) -> bool {
+        self.selection.matches(reference) || self.globs.iter().any(|glob| glob.matches(reference))
+    }
+
+    /// Whether a pattern selects the ref whose first look is over.
+    fn is_seen(&self, reference: &RefName) -> bool {
+        self.globs.iter().any(|glob| !self.unseen.contains(glob) && glob.matches(reference))
+    }
+
+    /// The refs that only unseen patterns match, and that the dispatcher does not know.
+    fn first_look(&self, accepted: &Heads, seen: &Heads) -> FirstLook {
+        let is_old = |reference: &RefName| {
+            reference.branch().is_none() && !accepted.contains_key(reference) && !self.is_seen(reference)
+        };
+        let refs = seen.iter().filter(|(reference, _)| is_old(reference));
+        let refs = refs.map(|(reference, commit)| Head { reference: reference.clone(), commit: *commit }).collect();
+        FirstLook { refs, patterns: self.unseen.clone() }
     }
 
     /// Iterates over the heads, starting after the cursor and ending with it.
@@ -264,6 +343,7 @@ impl Watch {
 
     fn set_accepted(&mut self, reference: &RefName, head: Option<CommitId>, moves: Option<u64>) {
         self.cursor = Some(reference.clone());
+        self.noted.remove(reference);
         let Some(accepted) = &mut self.accepted else { return };
         if let Some(moves) = moves {
             self.later_moves.insert(reference.clone(), moves);

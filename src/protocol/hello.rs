@@ -101,6 +101,10 @@ pub struct Welcome {
     pub ping_interval_ms: u64,
     /// The silence after which either side may give the other up, in milliseconds.
     pub timeout_ms: u64,
+    /// Whether the dispatcher takes refs that are no branches. False by default; only an observer that takes them is
+    /// told.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub takes_refs: bool,
 }
 
 /// The fields of `error`: the reason why a message or a session was refused.

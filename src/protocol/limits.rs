@@ -23,6 +23,12 @@ pub const MAX_LABELS: usize = 64;
 pub const PIECE_BYTES: usize = 256 * 1024;
 /// The longest name of a branch, in bytes: a file system allows no longer path.
 pub const MAX_BRANCH_BYTES: usize = 4096;
+/// The most refs that one first look may note: more than the largest repositories have.
+pub const MAX_NOTED_REFS: usize = 1_000_000;
+/// The most patterns for refs of one repository, so that they fit beside the heads.
+pub const MAX_PATTERNS: usize = 64;
+/// The longest pattern for refs, in bytes.
+pub const MAX_PATTERN_BYTES: usize = 1024;
 /// The longest place of an observed repository, in bytes: a host and a path.
 pub const MAX_SOURCE_BYTES: usize = 8192;
 /// The longest sentence of a peer, in bytes: a subject, an author, a reason. Longer ones are cut.

@@ -15,6 +15,22 @@ pub enum FromObserver {
         /// The place of the repository, `host:path` or a URL: for people, and to distinguish two repositories of one
         /// name.
         source: String,
+        /// The patterns for refs that are no branches, by which the observer watches the repository: globs of full
+        /// names, such as `refs/tags/v*`. None by default.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        patterns: Vec<String>,
+    },
+    /// Names refs that were there when the observer looked at `patterns` for the first time: they are not to be built
+    /// before they move. Several messages name the refs of one look; the last of them has the patterns. Answer to the
+    /// last one: `noted`.
+    Existing {
+        repo: String,
+        refs: Vec<Head>,
+        /// Whether another `existing` continues this one. Absent if not.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        more: bool,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        patterns: Vec<String>,
     },
     /// Carries a piece of a pack: `bytes` raw bytes follow this line. Pieces arrive in order, of one pack at a time.
     /// The `dispatch` or `supply` that the pack belongs to follows the last piece. No answer of its own.
@@ -88,7 +104,13 @@ pub enum ToObserver {
         /// The number of moves that were accepted for the repository, over all refs.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         moves: Option<u64>,
+        /// Those of the patterns in `status` at which no observer has looked yet. Absent if there are none.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        unseen: Vec<String>,
     },
+    /// Answers the last `existing` of a look: it is durable, or another observer has looked at one of the patterns
+    /// before. The observer sends `status` again.
+    Noted { repo: String },
     /// Confirms that the announcement is durable: the commit will be built, whatever happens.
     Ok {
         repo: String,
@@ -145,6 +167,9 @@ pub struct Head {
     #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
     pub commit: String,
+    /// Whether the ref was only noted by `existing`: the dispatcher does not have the commit's source. Absent if not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub noted: bool,
 }
 
 /// The trigger of an announcement that names none.

@@ -365,7 +365,7 @@ pub(crate) mod tests {
 
         #[test]
         fn heads_that_were_cut_are_all_there_in_order(names in prop::collection::vec(1..4_096_usize, 0..40)) {
-            let head = |length: &usize| Head { branch: "b".repeat(*length), reference: None, commit: "0".repeat(40) };
+            let head = |length: &usize| Head { branch: "b".repeat(*length), reference: None, noted: false, commit: "0".repeat(40) };
             let heads: Vec<_> = names.iter().map(head).collect();
             let pieces = cut_heads(heads.clone(), 5_000);
             prop_assert!(pieces.iter().all(|piece| length(piece) <= 5_000 + 5_000));

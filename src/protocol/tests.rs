@@ -43,6 +43,7 @@ vocabulary!(
     FromObserver,
     Self::Status { .. } => "status",
     Self::Pack { .. } => "pack",
+    Self::Existing { .. } => "existing",
     Self::Dispatch { .. } => "dispatch",
     Self::Supply { .. } => "supply",
     Self::Gone { .. } => "gone",
@@ -51,6 +52,7 @@ vocabulary!(
 vocabulary!(
     ToObserver,
     Self::Heads { .. } => "heads",
+    Self::Noted { .. } => "noted",
     Self::Ok { .. } => "ok",
     Self::Stale { .. } => "stale",
     Self::NeedSource { .. } => "need_source",

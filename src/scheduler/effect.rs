@@ -67,6 +67,8 @@ pub struct Lease {
 pub enum Reply {
     /// The commit, or the end of the ref, is accepted. `moves` is the number of the repository's last move.
     Accepted { build: Option<BuildId>, moves: u64 },
+    /// The first look at refs is over. The observer asks for the heads again.
+    Noted,
     /// The ref has moved since the observer compared it. It has this head now.
     Stale { repo: RepoName, reference: RefName, head: Option<CommitId>, moves: u64 },
     /// The operator's order is carried out.

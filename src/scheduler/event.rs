@@ -1,5 +1,7 @@
 //! Events: the facts that the scheduler is told, in the past tense.
 
+use std::sync::Arc;
+
 use crate::model::{
     AttemptId, BuildId, BuildSource, CommitId, Incarnation, Isolation, JobId, Label, LogSummary, Outcome, Plan,
     RefName, RepoName, RunnerId, RunnerName, SessionId, SpawnId, WholeBuild,
@@ -21,6 +23,8 @@ pub enum Event {
     /// An operator asked for a build of a commit whose source is in the mirror. `plan` is as in `CommitObserved`.
     /// `earlier` is the build that the same request has made before, as the store knows it.
     BuildAsked { request: RequestId, source: Box<BuildSource>, plan: Result<Plan, String>, earlier: Option<BuildId> },
+    /// An observer looked for the first time at the refs that match these patterns, and these refs were there.
+    RefsNoted { request: RequestId, repo: RepoName, refs: Vec<(RefName, CommitId)>, patterns: Vec<Arc<str>> },
     /// A runner registered on a session.
     RunnerJoined(RunnerJoined),
     /// A runner sent `ping`, which renews the leases of the attempts that it holds.

@@ -14,6 +14,9 @@ impl Scheduler {
             Event::CommitObserved { request, source, plan, seen } => {
                 self.observe_commit(&mut turn, request, *source, plan, seen);
             }
+            Event::RefsNoted { request, repo, refs, patterns } => {
+                self.note_refs(&mut turn, request, repo, (refs, patterns));
+            }
             Event::RefGone { request, repo, reference, before, seen } => {
                 self.drop_ref(&mut turn, request, (repo, reference), before, seen);
             }

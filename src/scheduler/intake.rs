@@ -10,8 +10,8 @@ use super::turn::Turn;
 use super::{Reply, Scheduler};
 use crate::model::reason::{DecisionKind, Notice, OrderDone, RefusalReason};
 use crate::model::{
-    AcceptedHead, Build, BuildId, BuildSource, CommitId, Ending, Job, JobId, JobState, Moment, Plan, PlannedTask,
-    Record, RefName, RepoName, TaskName, Verdict, WholeBuild,
+    AcceptedHead, Build, BuildId, BuildSource, Ending, Job, JobId, JobState, Moment, Plan, PlannedTask, Record,
+    RefName, RepoName, TaskName, Verdict, WholeBuild,
 };
 
 impl Scheduler {
@@ -38,7 +38,7 @@ impl Scheduler {
         turn.persist(Record::HeadMoved { repo: repo.clone(), reference, head: Some(commit), number });
         let build =
             Some(self.add_build(turn, BuildSource { trigger: source.trigger.numbered(number), ..source }, plan));
-        self.heads.insert(key, AcceptedHead { commit, number, build });
+        self.heads.insert(key, AcceptedHead { commit, number, build, is_noted: false });
         turn.reply(request, Reply::Accepted { build, moves: number });
     }
 
@@ -59,19 +59,19 @@ impl Scheduler {
     /// Whether an announcement was made before its observer knew of the last move of the ref. The ref may have
     /// come back to the same head since, so that the heads alone do not show it. An observer of an earlier version says
     /// nothing about what it has seen, and then only the heads decide.
-    fn is_outdated(&self, repo: &RepoName, head: Option<AcceptedHead>, seen: Option<u64>) -> bool {
+    pub(super) fn is_outdated(&self, repo: &RepoName, head: Option<AcceptedHead>, seen: Option<u64>) -> bool {
         // A ref without a head may have ended. The last end of any ref stands for it, so that ended refs need
         // not be remembered. At worst the observer asks once more.
         let ended = || self.moves.get(repo).map_or(0, |moves| moves.end);
         seen.is_some_and(|seen| seen < head.map_or_else(ended, |head| head.number))
     }
 
-    fn stale(&self, repo: RepoName, reference: RefName, head: Option<AcceptedHead>) -> Reply {
+    pub(super) fn stale(&self, repo: RepoName, reference: RefName, head: Option<AcceptedHead>) -> Reply {
         let moves = self.moves(&repo);
         Reply::Stale { repo, reference, head: head.map(|head| head.commit), moves }
     }
 
-    fn next_move(&mut self, repo: &RepoName) -> u64 {
+    pub(super) fn next_move(&mut self, repo: &RepoName) -> u64 {
         let moves = self.moves.entry(repo.clone()).or_default();
         moves.last += 1;
         moves.last
@@ -150,31 +150,6 @@ impl Scheduler {
         }
         for (needed, id) in links {
             self.jobs.get_mut(&needed).expect("a need is a job of the same build").needed_by.push(id);
-        }
-    }
-
-    /// Forgets a ref's head, so that the ref can come back as a new one.
-    pub(super) fn drop_ref(
-        &mut self,
-        turn: &mut Turn,
-        request: RequestId,
-        (repo, reference): (RepoName, RefName),
-        before: CommitId,
-        seen: Option<u64>,
-    ) {
-        let key = (repo.clone(), reference.clone());
-        match self.heads.get(&key).copied() {
-            // The ref has no head: most likely this announcement was accepted before and is repeated.
-            None => turn.reply(request, Reply::Accepted { build: None, moves: self.moves(&repo) }),
-            Some(head) if head.commit == before && !self.is_outdated(&repo, Some(head), seen) => {
-                self.heads.remove(&key);
-                let number = self.next_move(&repo);
-                self.moves.entry(repo.clone()).or_default().end = number;
-                turn.note(Notice::RefGone { repo: repo.clone(), reference: reference.clone() });
-                turn.persist(Record::HeadMoved { repo, reference, head: None, number });
-                turn.reply(request, Reply::Accepted { build: None, moves: number });
-            }
-            head => turn.reply(request, self.stale(repo, reference, head)),
         }
     }
 

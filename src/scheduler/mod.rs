@@ -40,6 +40,7 @@ mod jobs;
 mod members;
 mod policy;
 mod questions;
+mod refs;
 mod restore;
 mod spawns;
 mod state;

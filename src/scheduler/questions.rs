@@ -1,10 +1,12 @@
 //! Questions about the state: heads, runners, counts, and the holder of an attempt. They change nothing.
 
+use std::sync::Arc;
+
 use super::Scheduler;
 use super::effect::Lease;
 use crate::model::reason::Quarantine;
 use crate::model::{
-    AttemptId, BuildId, CommitId, Isolation, JobId, Label, Moment, RefName, RepoName, Runner, RunnerId, RunnerName,
+    AcceptedHead, AttemptId, BuildId, Isolation, JobId, Label, Moment, RefName, RepoName, Runner, RunnerId, RunnerName,
     RunnerState, TaskName,
 };
 
@@ -38,11 +40,18 @@ pub struct JobCounts {
 impl Scheduler {
     /// Returns the accepted heads of a repository, by ref.
     #[must_use]
-    pub fn heads(&self, repo: &RepoName) -> Vec<(RefName, CommitId)> {
+    pub fn heads(&self, repo: &RepoName) -> Vec<(RefName, AcceptedHead)> {
         let of_repo = self.heads.iter().filter(|((name, _), _)| name == repo);
-        let mut heads: Vec<_> = of_repo.map(|((_, reference), head)| (reference.clone(), head.commit)).collect();
-        heads.sort_unstable();
+        let mut heads: Vec<_> = of_repo.map(|((_, reference), head)| (reference.clone(), *head)).collect();
+        heads.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         heads
+    }
+
+    /// Returns those of these patterns at whose refs no observer has looked yet.
+    #[must_use]
+    pub fn unseen(&self, repo: &RepoName, mut patterns: Vec<Arc<str>>) -> Vec<Arc<str>> {
+        patterns.retain(|pattern| !self.patterns.contains(&(repo.clone(), pattern.clone())));
+        patterns
     }
 
     /// Returns the number of the last accepted move of a repository; 0 if there was none.

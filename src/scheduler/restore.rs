@@ -25,6 +25,7 @@ impl Scheduler {
             moves.last = moves.last.max(head.number);
             scheduler.heads.insert((repo, reference), head);
         }
+        scheduler.patterns = restored.patterns.into_iter().collect();
         scheduler.known_runners = restored.runners.into_iter().map(|runner| (runner.name.clone(), runner)).collect();
         restored.recorded.into_iter().for_each(|(attempt, runner)| scheduler.recent_results.insert(attempt, runner));
         scheduler.tables.doubt_lines(restored.cancelled);

@@ -1,6 +1,6 @@
 //! The state: accepted heads, unfinished builds and their jobs, and the tables of leases, runners and deadlines.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -19,6 +19,8 @@ use crate::model::{
 pub struct Scheduler {
     pub(super) policy: Policy,
     pub(super) heads: HashMap<(RepoName, RefName), AcceptedHead>,
+    /// The patterns for refs whose first look is over.
+    pub(super) patterns: HashSet<(RepoName, Arc<str>)>,
     /// The moves of each repository that has had one.
     pub(super) moves: HashMap<RepoName, Moves>,
     /// Unfinished builds.
@@ -47,6 +49,7 @@ impl Scheduler {
     pub fn new(policy: Policy) -> Self {
         Self {
             heads: HashMap::new(),
+            patterns: HashSet::new(),
             moves: HashMap::new(),
             builds: BTreeMap::new(),
             jobs: FxHashMap::default(),

@@ -169,9 +169,9 @@ pub struct Surveyed {
     pub repo: RepoName,
     /// The ref that its trigger concerns.
     pub reference: RefName,
-    /// The ref is there: its head is known.
+    /// The ref is a branch or a tag that is there: its head is known.
     pub lives: bool,
-    /// The build's commit is the ref's present head.
+    /// The build's commit is that ref's present head.
     pub is_head: bool,
     /// `None` for one that is unfinished.
     pub finished_at: Option<WallTime>,

@@ -14,6 +14,7 @@ mod happy_path;
 mod names;
 mod packaging;
 mod tidy;
+mod triggers;
 mod validity;
 mod versions;
 mod wire;

@@ -85,7 +85,7 @@ impl State {
             "hello" => self == Self::Opening,
             "register" => self == Self::Welcomed,
             "pack" => matches!(self, Self::Informed | Self::Operating),
-            "dispatch" | "gone" => self == Self::Informed,
+            "dispatch" | "existing" | "gone" => self == Self::Informed,
             // Nothing was asked for in any of these states.
             "supply" => false,
             "ping" => !matches!(self, Self::Opening | Self::Welcomed),
@@ -110,6 +110,7 @@ fn answer(role: &str, message: &str) -> Outcome {
         ("operator", "submit") => Outcome::Taken(Some("need_source")),
         ("observer", "status") => Outcome::Taken(Some("heads")),
         ("observer", "dispatch") => Outcome::Taken(Some("need_source")),
+        ("observer", "existing") => Outcome::Taken(Some("noted")),
         ("observer", "gone") => Outcome::Taken(Some("ok")),
         ("operator", "status") => Outcome::Taken(Some("status")),
         ("operator", "passes") => Outcome::Taken(Some("passes")),

@@ -95,7 +95,11 @@ impl Book {
                 let of = self.jobs.values_mut().filter(|page| page.build == *build);
                 of.for_each(|page| page.may_begin_anew = true);
             }
-            Record::HeadMoved { .. } | Record::RunnerSaved(_) | Record::LateResult { .. } | Record::Decided(_) => {}
+            Record::HeadMoved { .. }
+            | Record::RefsNoted { .. }
+            | Record::RunnerSaved(_)
+            | Record::LateResult { .. }
+            | Record::Decided(_) => {}
         }
         Ok(())
     }

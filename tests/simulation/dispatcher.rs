@@ -218,7 +218,10 @@ impl World {
                 if !self.flush() {
                     return false;
                 }
-                let heads = self.dispatcher.scheduler.as_ref().map(|s| (s.heads(&repo), s.moves(&repo)));
+                let heads = self.dispatcher.scheduler.as_ref().map(|s| {
+                    let heads = s.heads(&repo).into_iter().map(|(reference, head)| (reference, head.commit));
+                    (heads.collect(), s.moves(&repo))
+                });
                 let (heads, moves) = heads.unwrap_or_default();
                 self.send_down(session, Down::Heads(heads, moves));
             }

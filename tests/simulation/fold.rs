@@ -1,7 +1,8 @@
 //! The simplest possible store: records fold into the state that they describe. The folded state is durable; a
 //! dispatcher that crashes finds this and nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use surveil::model::reason::DecisionKind;
 use surveil::model::{
@@ -15,6 +16,8 @@ pub(crate) struct Fold {
     pub(crate) jobs: BTreeMap<JobId, Job>,
     pub(crate) attempts: BTreeMap<AttemptId, Attempt>,
     pub(crate) heads: BTreeMap<(RepoName, RefName), AcceptedHead>,
+    /// The patterns for refs whose first look is over.
+    patterns: BTreeSet<(RepoName, Arc<str>)>,
     ends: BTreeMap<RepoName, u64>,
     runners: BTreeMap<RunnerId, Runner>,
     /// The build of each move, by the number of the move.
@@ -30,12 +33,21 @@ impl Fold {
                 let key = (repo.clone(), reference.clone());
                 match *head {
                     // Its build is recorded next.
-                    Some(commit) => drop(self.heads.insert(key, AcceptedHead { commit, number: *number, build: None })),
+                    Some(commit) => drop(
+                        self.heads.insert(key, AcceptedHead { commit, number: *number, build: None, is_noted: false }),
+                    ),
                     None => {
                         self.heads.remove(&key);
                         self.ends.insert(repo.clone(), *number);
                     }
                 }
+            }
+            Record::RefsNoted { repo, refs, patterns, number } => {
+                for (reference, commit) in refs {
+                    let head = AcceptedHead { commit: *commit, number: *number, build: None, is_noted: true };
+                    self.heads.insert((repo.clone(), reference.clone()), head);
+                }
+                self.patterns.extend(patterns.iter().map(|pattern| (repo.clone(), pattern.clone())));
             }
             Record::RunnerSaved(runner) => drop(self.runners.insert(runner.id, runner.clone())),
             Record::AttemptLeased(attempt) => return self.lease(attempt),
@@ -149,6 +161,7 @@ impl Fold {
                 .iter()
                 .map(|((repo, reference), head)| (repo.clone(), reference.clone(), *head))
                 .collect(),
+            patterns: self.patterns.iter().cloned().collect(),
             ends: self.ends.clone().into_iter().collect(),
             runners: self.runners.values().cloned().collect(),
             cancelled: self.attempts.values().filter(is_cancelled).flat_map(lines).collect(),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::flags::branch_glob;
+use crate::cli::flags::{RefFlags, branch_glob};
 use crate::config::defaults;
 use crate::protocol::limits::MAX_SLOTS;
 
@@ -36,6 +36,8 @@ pub(crate) struct UpFlags {
     /// Branches to watch, as a glob; may be repeated [default: the branch that HEAD names]
     #[arg(long = "branch", value_name = "GLOB", value_parser = branch_glob)]
     pub(crate) branches: Vec<String>,
+    #[command(flatten)]
+    pub(crate) refs: RefFlags,
     /// The repository's name at the dispatcher [default: its last path component]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,

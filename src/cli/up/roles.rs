@@ -58,6 +58,8 @@ impl RoleSettings {
             token: TokenSource::of_role(&self.data, "observer"),
             repos: vec![self.repo.clone()],
             branches: self.flags.branches.clone(),
+            refs: self.flags.refs.patterns(),
+            backlog: self.flags.refs.backlog(),
             interval_ms: defaults::OBSERVER_INTERVAL_MS,
         }
     }
@@ -207,6 +209,9 @@ impl Roles {
         command.push_str(" --once --rerun");
         for branch in &flags.branches {
             command.push_str(&format!(" --branch {}", shell_word(branch)));
+        }
+        for (flag, glob) in flags.refs.typed() {
+            command.push_str(&format!(" {flag} {}", shell_word(glob)));
         }
         if flags.data.is_some() {
             command.push_str(&format!(" --data {}", shell_path(&absolute(&self.settings.data))));

@@ -421,6 +421,7 @@ fn changed_build(scheduler: &Scheduler, record: &Record) -> Option<BuildId> {
             scheduler.build_of(*job)
         }
         Record::HeadMoved { .. }
+        | Record::RefsNoted { .. }
         | Record::RunnerSaved(_)
         | Record::AttemptFinished { .. }
         | Record::LateResult { .. }

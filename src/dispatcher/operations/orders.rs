@@ -52,6 +52,6 @@ fn done(reply: Option<Reply>) -> Result<OrderDone, OperationError> {
     match reply.ok_or(NoAnswer::Ending)? {
         Reply::Done(done) => Ok(done),
         Reply::Refused(reason) => Err(OperationError::Refused(reason)),
-        Reply::Accepted { .. } | Reply::Stale { .. } => unreachable!("these answer observers"),
+        Reply::Accepted { .. } | Reply::Noted | Reply::Stale { .. } => unreachable!("these answer observers"),
     }
 }

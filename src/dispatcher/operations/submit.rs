@@ -81,7 +81,9 @@ impl Operations {
             let build = match reply {
                 Reply::Accepted { build: Some(build), .. } => build,
                 Reply::Refused(reason) => return Err(OperationError::Refused(reason)),
-                Reply::Accepted { .. } | Reply::Stale { .. } | Reply::Done(_) => unreachable!("it answers others"),
+                Reply::Accepted { .. } | Reply::Noted | Reply::Stale { .. } | Reply::Done(_) => {
+                    unreachable!("it answers others")
+                }
             };
             Ok(Some((build, mirror, is_new)))
         })?;

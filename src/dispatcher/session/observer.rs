@@ -2,6 +2,7 @@
 //! announced to the core.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
@@ -14,9 +15,9 @@ use crate::dispatcher::core::{NewCommit, Seen, ToCore};
 use crate::dispatcher::mirrors::{ArrivingPack, Intake, Taken, Upkeep};
 use crate::dispatcher::translate;
 use crate::error_chain::chain;
-use crate::model::{BuildSource, CommitId, RefName, RepoName, SessionId};
+use crate::model::{AcceptedHead, BuildSource, CommitId, RefName, RepoName, SessionId};
 use crate::protocol::hello::{ErrorCode, Refusal};
-use crate::protocol::limits::{MAX_LINE_BYTES, PIECE_BYTES};
+use crate::protocol::limits::{MAX_LINE_BYTES, MAX_NOTED_REFS, PIECE_BYTES};
 use crate::protocol::observer::{FromObserver, Head, ToObserver};
 use crate::protocol::pieces::cut_heads;
 use crate::scheduler::{Event, Reply};
@@ -31,8 +32,18 @@ pub(super) fn serve(session: Session) -> Result<(), SessionError> {
     let (takes_pieces, takes_refs) = (session.hello.takes_pieces, session.hello.takes_refs);
     worker::serve(session, &pings, payload, move |shared, id, outbox, inbox| {
         let (known, upkeep) = (BTreeSet::new(), Upkeep::default());
-        let worker =
-            ObserverWorker { shared, id, outbox, takes_pieces, takes_refs, is_told: false, known, pack: None, upkeep };
+        let worker = ObserverWorker {
+            shared,
+            id,
+            outbox,
+            takes_pieces,
+            takes_refs,
+            is_told: false,
+            known,
+            noted: None,
+            pack: None,
+            upkeep,
+        };
         worker.run(inbox)
     })
 }
@@ -49,6 +60,8 @@ struct ObserverWorker<'a> {
     is_told: bool,
     /// The repositories whose heads this observer has asked for.
     known: BTreeSet<RepoName>,
+    /// The refs of a first look that is being told.
+    noted: Option<(RepoName, Vec<(RefName, CommitId)>)>,
     /// The pack that is arriving, until the commit to which it belongs is announced.
     pack: Option<ArrivingPack>,
     upkeep: Upkeep,
@@ -78,7 +91,8 @@ impl ObserverWorker<'_> {
 
     fn take(&mut self, Incoming { message, payload }: Incoming<FromObserver>) -> Result<(), Refusal> {
         match message {
-            FromObserver::Status { repo, source } => self.status(&repo, &source),
+            FromObserver::Status { repo, source, patterns } => self.status(&repo, &source, patterns),
+            FromObserver::Existing { repo, refs, more, patterns } => self.existing(&repo, refs, more, patterns),
             FromObserver::Pack { repo, last, .. } => self.pack(&repo, last, &payload),
             FromObserver::Dispatch { ref ancestors, seen, .. } => {
                 let ancestors = translate::ancestors(ancestors)?;
@@ -113,8 +127,8 @@ impl ObserverWorker<'_> {
         }
     }
 
-    fn status(&mut self, repo: &str, source: &str) -> Result<(), Refusal> {
-        let repo = translate::repo(repo)?;
+    fn status(&mut self, repo: &str, source: &str, patterns: Vec<String>) -> Result<(), Refusal> {
+        let (repo, patterns) = (translate::repo(repo)?, translate::patterns(patterns)?);
         let source = translate::source(source)?;
         if let Err(text) = self.shared.observers.add(self.id, &repo, &source, self.outbox) {
             return Err(Refusal::new(ErrorCode::NameTaken, text));
@@ -123,11 +137,13 @@ impl ObserverWorker<'_> {
         self.shared.core.send(ToCore::SaveSource { repo: repo.clone(), source });
         let asked = repo.clone();
         let heads = self.shared.core.answered(|answer| {
-            let heads = move |seen: Seen<'_>| (seen.scheduler.heads(&asked), seen.scheduler.moves(&asked));
+            let heads = move |Seen { scheduler, .. }: Seen<'_>| {
+                (scheduler.heads(&asked), scheduler.moves(&asked), scheduler.unseen(&asked, patterns))
+            };
             ToCore::Look(Box::new(move |seen: Seen<'_>| drop(answer.send(heads(seen)))))
         });
-        let Some((heads, moves)) = heads else { return Ok(()) };
-        self.send_heads(&repo, heads, moves);
+        let Some((heads, moves, unseen)) = heads else { return Ok(()) };
+        self.send_heads(&repo, heads, moves, unseen);
         for commit in self.shared.mirrors.missing.of(&repo) {
             self.shared.observers.ask_for_source(&repo, commit);
         }
@@ -135,15 +151,18 @@ impl ObserverWorker<'_> {
     }
 
     /// Answers with the accepted heads, in as many messages as they take.
-    fn send_heads(&mut self, repo: &RepoName, heads: Vec<(RefName, CommitId)>, moves: u64) {
-        let head = |(reference, commit): (RefName, CommitId)| {
+    fn send_heads(&mut self, repo: &RepoName, heads: Vec<(RefName, AcceptedHead)>, moves: u64, unseen: Vec<Arc<str>>) {
+        let unseen: Vec<String> = unseen.iter().map(ToString::to_string).collect();
+        let head = |(reference, AcceptedHead { commit, is_noted, .. }): (RefName, AcceptedHead)| {
             let (branch, reference) = reference.written();
-            Head { branch, reference, commit: commit.to_string() }
+            Head { branch, reference, commit: commit.to_string(), noted: is_noted }
         };
         let told = heads.into_iter().filter(|(reference, _)| self.takes_refs || reference.branch().is_some());
         let heads: Vec<_> = told.map(head).collect();
-        let frame =
-            |heads, more| Frame::new(&ToObserver::Heads { repo: repo.to_string(), heads, more, moves: Some(moves) });
+        let frame = |heads, more| {
+            let (repo, moves, unseen) = (repo.to_string(), Some(moves), unseen.clone());
+            Frame::new(&ToObserver::Heads { repo, heads, more, moves, unseen })
+        };
         if !self.takes_pieces {
             let whole = frame(heads, false);
             if whole.line.len() <= MAX_LINE_BYTES {
@@ -167,6 +186,31 @@ impl ObserverWorker<'_> {
                 return;
             }
         }
+    }
+
+    /// Takes refs that were there at a first look. They are recorded together, with the patterns, when all have
+    /// arrived.
+    fn existing(&mut self, repo: &str, refs: Vec<Head>, more: bool, patterns: Vec<String>) -> Result<(), Refusal> {
+        let (repo, patterns) = (self.known(repo)?, translate::patterns(patterns)?);
+        let mut noted = match self.noted.take() {
+            Some((of, noted)) if of == repo => noted,
+            _ => Vec::new(),
+        };
+        noted.extend(translate::existing(refs)?);
+        if noted.len() > MAX_NOTED_REFS {
+            let text = format!("a first look at {repo} found more than {MAX_NOTED_REFS} refs: watch fewer of them");
+            return Err(Refusal::new(ErrorCode::Refused, text));
+        }
+        if more {
+            self.noted = Some((repo, noted));
+            return Ok(());
+        }
+        let of = repo.clone();
+        let event = move |request| Event::RefsNoted { request, repo: of, refs: noted, patterns };
+        if self.shared.core.ask(event).is_some() {
+            self.outbox.send(&Frame::new(&ToObserver::Noted { repo: repo.to_string() }));
+        }
+        Ok(())
     }
 
     /// Returns the repository if this observer may speak about it: it has asked for the heads, so that its
@@ -264,6 +308,8 @@ fn answer(repo: &RepoName, reference: &RefName, commit: Option<String>, reply: R
         Reply::Refused(reason) => {
             ToObserver::Error(Refusal::new(ErrorCode::Refused, reason.to_string()).because(reason.code()))
         }
+        // Only the first look gets this answer, and says it itself.
+        Reply::Noted => ToObserver::Noted { repo },
         Reply::Done(done) => ToObserver::Error(Refusal::new(ErrorCode::Refused, done.to_string())),
     }
 }

@@ -96,6 +96,7 @@ impl Shared {
             incarnation: self.incarnation,
             ping_interval_ms: self.ping_interval_ms,
             timeout_ms: self.timeout_ms,
+            takes_refs: hello.takes_refs,
         };
         write_frame(stream, &Frame::new(&Greeting::Welcome(welcome))).map_err(lost)?;
         if let Some((address, key)) = callback {

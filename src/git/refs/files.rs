@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use super::name::{BRANCHES, HeadPointer, is_ref_name};
+use super::name::{HeadPointer, is_ref_name};
 use super::packed::{PackedFile, parse_id};
 use crate::git::error::GitError;
 use crate::model::CommitId;
@@ -30,7 +30,7 @@ pub(in crate::git) struct RefFiles {
     git_dir: PathBuf,
     common_dir: PathBuf,
     packed: PackedFile,
-    /// Broken branches that the log has named.
+    /// Broken refs that the log has named.
     told: RefCell<BTreeSet<String>>,
 }
 
@@ -126,17 +126,17 @@ impl RefFiles {
         if is_of_work_tree(name) { self.git_dir.join(name) } else { self.common_dir.join(name) }
     }
 
-    pub(super) fn branches(&self) -> Result<Vec<(String, CommitId)>, GitError> {
+    pub(super) fn list(&self, namespace: &str) -> Result<Vec<(String, CommitId)>, GitError> {
         let mut found = Vec::new();
-        // Names of loose branches that are broken or dangle: they hide packed ones, as for git.
+        // Names of loose refs that are broken or dangle: they hide packed ones, as for git.
         let mut hidden = BTreeSet::new();
-        self.list_loose(BRANCHES.trim_end_matches('/').to_owned(), 0, &mut found, &mut hidden)?;
-        let packed = self.packed.branches()?;
+        self.list_loose(namespace.trim_end_matches('/').to_owned(), 0, &mut found, &mut hidden)?;
+        let packed = self.packed.list(namespace)?;
         found.extend(packed.into_iter().filter(|(name, _)| !hidden.contains(name)));
         // The sort is stable, so of two entries with one name the loose one comes first and survives.
         found.sort_by(|(left, _), (right, _)| left.cmp(right));
         found.dedup_by(|(later, _), (earlier, _)| later == earlier);
-        // An unmounted file system shows an empty directory, which must not look like deleted branches.
+        // An unmounted file system shows an empty directory, which must not look like deleted refs.
         if found.is_empty() {
             self.check_is_there()?;
         }
@@ -199,7 +199,7 @@ impl RefFiles {
                     }
                     Err(error @ GitError::Broken { .. }) => {
                         if self.told.borrow_mut().insert(full.clone()) {
-                            log::warn!("branch left out: {error}");
+                            log::warn!("ref left out: {error}");
                         }
                         hidden.insert(full);
                     }

@@ -1,4 +1,4 @@
-//! Reads a repository's branches: HEAD, loose refs and packed refs as files, or all of them from the `git` program if
+//! Reads a repository's refs: HEAD, loose refs and packed refs as files, or all of them from the `git` program if
 //! the ref storage is one that only git knows.
 //!
 //! The files are read here because a watcher must tell a branch that is gone from one that cannot be read just now, and
@@ -12,6 +12,7 @@ mod program;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -33,30 +34,41 @@ impl Refs {
     pub(super) fn head(&self) -> Result<HeadPointer, GitError> {
         match self {
             Self::Files(files) => files.head(),
-            Self::Program(program) => Ok(program.read()?.head),
+            Self::Program(program) => program.head(),
         }
     }
 
-    /// Returns the commit of a ref by its full name; `None` if there is no such ref.
+    /// Returns the object of a ref by its full name; `None` if there is no such ref. The object of an annotated tag is
+    /// the tag's own.
     pub(super) fn find(&self, name: &str) -> Result<Option<CommitId>, GitError> {
         match self {
             Self::Files(files) => files.find(name),
-            Self::Program(program) => Ok(program.read()?.branches.into_iter().find(|(n, _)| n == name).map(|(_, c)| c)),
+            Self::Program(program) => program.find(name),
         }
     }
 
-    /// Returns all branches by full name, sorted: those that `git for-each-ref` prints. Leaves out names that are not
-    /// UTF-8, names that git refuses, and branches that are broken.
+    /// Returns all branches, see [`Self::list`].
     pub(super) fn branches(&self) -> Result<Vec<(String, CommitId)>, GitError> {
+        self.list(name::BRANCHES)
+    }
+
+    /// Returns the refs below a namespace, such as `refs/tags/`, by full name, sorted: those that `git for-each-ref`
+    /// prints. Leaves out names that are not UTF-8, names that git refuses, and refs that are broken.
+    pub(super) fn list(&self, namespace: &str) -> Result<Vec<(String, CommitId)>, GitError> {
         match self {
-            Self::Files(files) => files.branches(),
-            Self::Program(program) => Ok(program.read()?.branches),
+            Self::Files(files) => files.list(namespace),
+            Self::Program(program) => program.list(namespace),
         }
     }
 }
 
-/// Returns the directories in which a change of a branch or of HEAD shows, with all directories below `refs/heads`.
-pub(super) fn notify_paths(git_dir: &Path, common_dir: &Path) -> Vec<PathBuf> {
+/// The most directories that are watched for notifications. A forge makes one for each pull request. Changes in others
+/// are found by the next look.
+const NOTIFY_PATHS_MAX: usize = 4_096;
+
+/// Returns the directories in which a change of a branch, of HEAD, or of a ref in one of these namespaces shows, with
+/// the directories below.
+pub(super) fn notify_paths(git_dir: &Path, common_dir: &Path, namespaces: &[&str]) -> Vec<PathBuf> {
     let mut paths = vec![common_dir.to_owned()];
     if git_dir != common_dir {
         paths.push(git_dir.to_owned());
@@ -67,8 +79,18 @@ pub(super) fn notify_paths(git_dir: &Path, common_dir: &Path) -> Vec<PathBuf> {
             paths.push(tables);
         }
     }
-    let mut pending = vec![common_dir.join("refs").join("heads")];
+    let mut pending: Vec<PathBuf> = namespaces.iter().map(|namespace| common_dir.join(namespace)).collect();
+    let mut seen = HashSet::new();
+    if !namespaces.is_empty() {
+        // Where a namespace begins.
+        paths.push(common_dir.join("refs"));
+    }
+    // The branches come first.
+    pending.push(common_dir.join("refs").join("heads"));
     while let Some(path) = pending.pop() {
+        if paths.len() >= NOTIFY_PATHS_MAX || !seen.insert(path.clone()) {
+            continue;
+        }
         let Ok(entries) = fs::read_dir(&path) else { continue };
         for entry in entries.flatten() {
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) && !entry.file_name().as_bytes().starts_with(b".") {

@@ -1,5 +1,5 @@
-//! `packed-refs`: the file with all refs that are not files of their own. Only branches are kept in memory, because
-//! other namespaces may hold a million refs; one of those is looked up in the file when a branch names it.
+//! `packed-refs`: the file with all refs that are not files of their own. Only the namespaces that somebody lists are
+//! kept in memory, because others may hold a million refs; one of those is looked up in the file when it is asked for.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -8,11 +8,11 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::name::{BRANCHES, is_ref_name};
+use super::name::is_ref_name;
 use crate::git::error::GitError;
 use crate::model::CommitId;
 
-/// The file, with its branches as last read.
+/// The file, with its refs as last read.
 pub(super) struct PackedFile {
     path: PathBuf,
     content: RefCell<Content>,
@@ -23,8 +23,8 @@ pub(super) struct PackedFile {
 struct Content {
     /// `None` for a file that does not exist.
     stamp: Option<Stamp>,
-    /// Sorted by name.
-    branches: Vec<(String, CommitId)>,
+    /// The refs of each namespace that was listed, sorted by name.
+    namespaces: BTreeMap<String, Vec<(String, CommitId)>>,
     /// Other refs that were looked up; `None` for those that are not there.
     others: BTreeMap<String, Option<CommitId>>,
 }
@@ -48,20 +48,27 @@ impl PackedFile {
         Self { path: common_dir.join("packed-refs"), content: RefCell::default() }
     }
 
-    /// Returns the branches by full name, sorted.
-    pub(super) fn branches(&self) -> Result<Vec<(String, CommitId)>, GitError> {
+    /// Returns the refs below a namespace by full name, sorted.
+    pub(super) fn list(&self, namespace: &str) -> Result<Vec<(String, CommitId)>, GitError> {
         self.refresh()?;
-        Ok(self.content.borrow().branches.clone())
+        if let Some(known) = self.content.borrow().namespaces.get(namespace) {
+            return Ok(known.clone());
+        }
+        let is_there = self.content.borrow().stamp.is_some();
+        let refs = if is_there { parse_packed(&self.path, &self.read()?, namespace)? } else { Vec::new() };
+        self.content.borrow_mut().namespaces.insert(namespace.to_owned(), refs.clone());
+        Ok(refs)
     }
 
     /// Returns the commit of a ref of any namespace.
     pub(super) fn find(&self, name: &str) -> Result<Option<CommitId>, GitError> {
         self.refresh()?;
         let mut content = self.content.borrow_mut();
-        if name.starts_with(BRANCHES) {
-            // A repository may have a million refs.
-            let found = content.branches.binary_search_by(|(known, _)| known.as_str().cmp(name));
-            return Ok(found.ok().map(|at| content.branches[at].1));
+        // A repository may have a million refs.
+        if let Some((_, known)) = content.namespaces.iter().find(|(namespace, _)| name.starts_with(namespace.as_str()))
+        {
+            let found = known.binary_search_by(|(known, _)| known.as_str().cmp(name));
+            return Ok(found.ok().map(|at| known[at].1));
         }
         if content.stamp.is_none() {
             return Ok(None);
@@ -90,13 +97,9 @@ impl PackedFile {
         if content.stamp == stamp {
             return Ok(());
         }
-        let branches = match stamp {
-            // If the file is replaced between these two calls, the old stamp goes with the new content, and the file is
-            // read again next time.
-            Some(_) => parse_packed(&self.path, &self.read()?)?,
-            None => Vec::new(),
-        };
-        *content = Content { stamp, branches, others: BTreeMap::new() };
+        // If the file is replaced before it is read, the old stamp goes with the new content, and the file is read
+        // again next time.
+        *content = Content { stamp, ..Content::default() };
         Ok(())
     }
 
@@ -105,20 +108,20 @@ impl PackedFile {
     }
 }
 
-/// Parses the branches among lines of `<id> <name>`, sorted by name. Leaves out names that git refuses.
-pub(super) fn parse_packed(path: &Path, text: &[u8]) -> Result<Vec<(String, CommitId)>, GitError> {
-    let mut branches = Vec::new();
+/// Parses the refs below a namespace among lines of `<id> <name>`, sorted by name. Leaves out names that git refuses.
+pub(super) fn parse_packed(path: &Path, text: &[u8], namespace: &str) -> Result<Vec<(String, CommitId)>, GitError> {
+    let mut refs = Vec::new();
     each_line(path, text, |id, name| {
-        if !name.starts_with(BRANCHES.as_bytes()) {
+        if !name.starts_with(namespace.as_bytes()) {
             return;
         }
         match std::str::from_utf8(name) {
-            Ok(name) if is_ref_name(name) => branches.extend(parse_id(id).map(|id| (name.to_owned(), id))),
+            Ok(name) if is_ref_name(name) => refs.extend(parse_id(id).map(|id| (name.to_owned(), id))),
             _ => log::debug!("a ref in {} is left out: git refuses its name", path.display()),
         }
     })?;
-    branches.sort_unstable();
-    Ok(branches)
+    refs.sort_unstable();
+    Ok(refs)
 }
 
 /// Calls `take` with the id and the name of each line. `#` starts a header line; `^` starts the peeled target of the

@@ -132,7 +132,13 @@ fn make(repo: &Repo, commits: &[CommitId; 2], refs: &[Made]) {
 }
 
 fn check(repo: &Repo, at: &Path) {
-    let listed = git_in(at, &["for-each-ref", "--format=%(objectname) %(refname)", "refs/heads"]);
+    check_namespace(repo, at, "refs/heads/");
+    check_namespace(repo, at, "refs/tags/");
+    check_namespace(repo, at, "refs/remotes/origin/");
+}
+
+fn check_namespace(repo: &Repo, at: &Path, namespace: &str) {
+    let listed = git_in(at, &["for-each-ref", "--format=%(objectname) %(refname)", namespace]);
     let mut expected: Vec<(String, CommitId)> = listed
         .lines()
         .map(|line| line.split_once(' ').unwrap())
@@ -141,7 +147,7 @@ fn check(repo: &Repo, at: &Path) {
     expected.sort();
     let git_dir = PathBuf::from(git_in(at, &["rev-parse", "--absolute-git-dir"]));
     let refs = Refs::Files(RefFiles::new(&git_dir, &repo.path().join(".git")));
-    assert_eq!(refs.branches().unwrap(), expected);
+    assert_eq!(refs.list(namespace).unwrap(), expected);
     for (name, id) in &expected {
         assert_eq!(refs.find(name).unwrap(), Some(*id), "{name}");
     }

@@ -2,7 +2,10 @@
 //! that its configuration names is executed. Called by the observer.
 
 mod absence;
+mod glob;
 
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -11,13 +14,14 @@ use wildmatch::WildMatch;
 
 use super::commit_text::CommitText;
 use super::error::GitError;
-use super::objects::{Database, commit_id};
+use super::objects::{Database, Peeled, commit_id};
 use super::pack::{self, Sink};
-use super::refs::{self, HeadPointer, RefFiles, RefProgram, Refs};
+use super::refs::{HeadPointer, RefFiles, RefProgram, Refs};
 use super::{program, remote, tree_changes};
 use crate::model::{BranchName, CommitId, RefName};
 
 pub use absence::Absence;
+pub use glob::RefGlob;
 
 /// Length of the first-parent walk that looks for the commit before. If a head is further on than this, it is built
 /// alone.
@@ -76,6 +80,10 @@ pub struct Watched {
     common_dir: PathBuf,
     refs: Refs,
     database: Database,
+    /// The commits that objects of refs stand for.
+    peeled: RefCell<HashMap<CommitId, Option<Peeled>>>,
+    /// Objects of refs that the log has named as unreadable.
+    unreadable: RefCell<HashSet<CommitId>>,
 }
 
 impl Watched {
@@ -84,7 +92,8 @@ impl Watched {
         let (refs, git_dir, common_dir, format) = locate(path)?;
         let objects = common_dir.join("objects");
         let database = Database::open(&objects, format, objects.join("pack"))?;
-        Ok(Self { path: path.to_owned(), git_dir, common_dir, refs, database })
+        let (peeled, unreadable) = Default::default();
+        Ok(Self { path: path.to_owned(), git_dir, common_dir, refs, database, peeled, unreadable })
     }
 
     /// Returns the selected branches; none for an unborn or a detached HEAD, which [`Self::absence`] tells apart. An
@@ -96,7 +105,7 @@ impl Watched {
         }
     }
 
-    /// Returns the commit of a ref; `None` if there is no such ref. A ref that is broken is an error.
+    /// Returns the object of a ref; `None` if there is no such ref. A ref that is broken is an error.
     pub fn find(&self, reference: &RefName) -> Result<Option<CommitId>, GitError> {
         self.refs.find(reference.as_str())
     }
@@ -186,9 +195,12 @@ impl Watched {
         pack::build(&self.database, None, commits, haves, sink)
     }
 
-    /// Returns the directories in which a change of refs shows, for file-system notification.
-    pub fn notify_paths(&self) -> Vec<PathBuf> {
-        refs::notify_paths(&self.git_dir, &self.common_dir)
+    /// Returns the branch that HEAD names, if it names one.
+    pub fn default_branch(&self) -> Result<Option<BranchName>, GitError> {
+        Ok(match self.refs.head()? {
+            HeadPointer::Names(name) => name.strip_prefix("refs/heads/").map(BranchName::new),
+            HeadPointer::Detached(_) => None,
+        })
     }
 
     /// Returns the URL of the remote `origin`, or else of the only remote, for [`fetch_mirror`](super::fetch_mirror). A

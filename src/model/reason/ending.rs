@@ -63,6 +63,8 @@ stored_reason! {
         BuildTimedOut { timeout_ms: u64 } = "build_timed_out",
         /// The ref moved on, and this is the build of the newer move.
         Superseded { by: BuildId } = "superseded",
+        /// The ref was deleted before a runner got the job: "branch topic", "tag v1".
+        RefDeleted { what: String } = "ref_deleted",
     }
 }
 

@@ -1,5 +1,7 @@
 //! How things stand: what an unfinished job waits for or does, what an operator should know, what the log tells.
 
+use std::sync::Arc;
+
 use super::{LossReason, MissingFit, Quarantine};
 use crate::model::{
     AttemptId, BuildId, CommitId, GroupName, JobId, JobStateKind, Outcome, PoolId, RefName, RepoName, RunnerId,
@@ -100,6 +102,8 @@ pub enum Notice {
     BuildAdded { build: BuildId, repo: RepoName, reference: RefName, commit: CommitId, tasks: usize },
     /// A build has its verdict.
     BuildFinished { build: BuildId, repo: RepoName, reference: RefName, verdict: Verdict, seconds: i64 },
+    /// An observer looked for the first time at the refs that match these patterns.
+    RefsNoted { repo: RepoName, refs: usize, patterns: Vec<Arc<str>> },
     /// An observer said that a ref was deleted.
     RefGone { repo: RepoName, reference: RefName },
     /// An attempt was lost, and its job is queued again.

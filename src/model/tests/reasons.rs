@@ -133,6 +133,7 @@ pub(crate) fn cancels() -> Table<CancelReason> {
             "build_timed_out",
             "the build took longer than its timeout of 7200 s",
         ),
+        (CancelReason::RefDeleted { what: "tag v1".into() }, "ref_deleted", "tag v1 was deleted"),
         (CancelReason::Superseded { by: BuildId(13) }, "superseded", "build b13 superseded this one"),
     ]
 }

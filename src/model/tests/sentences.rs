@@ -63,6 +63,10 @@ fn answers_and_log_lines_have_texts() {
             }),
             "build b12 of app main: passed after 5 s",
         ),
+        (
+            Box::new(Notice::RefsNoted { repo: repo.clone(), refs: 1, patterns: vec!["refs/tags/*".into()] }),
+            "first look at refs/tags/* of app: 1 ref there already, which is not built",
+        ),
         (Box::new(Notice::RefGone { repo, reference: RefName::of_branch(branch) }), "branch main of app is gone"),
         (
             Box::new(Notice::AttemptLost {

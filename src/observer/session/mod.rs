@@ -182,6 +182,8 @@ pub(crate) struct Session {
     vitals: Arc<Vitals>,
     /// Commits that the dispatcher asks to be sent again.
     pub(crate) resend: Arc<ResendRequests>,
+    /// Whether the dispatcher takes refs that are no branches.
+    pub(crate) takes_refs: bool,
 }
 
 /// State shared by the reading and the pinging thread.
@@ -312,6 +314,7 @@ impl Live {
             take_turn,
             vitals,
             resend,
+            takes_refs: agreed.takes_refs,
         });
         // Made before its threads: if one of them cannot start, dropping this value ends the other.
         let mut live =

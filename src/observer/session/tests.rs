@@ -3,9 +3,11 @@
 use std::thread::scope;
 
 use super::*;
+use crate::git::RefGlob;
 use crate::model::RepoName;
 use crate::observer::submit::{self, HeadsAnswer};
 use crate::observer::tests::support::{DEADLINE, Scripted};
+use crate::observer::watch::AcceptedHeads;
 use crate::protocol::hello::{ErrorCode, Role};
 use crate::protocol::limits::MAX_LINE_BYTES;
 use crate::protocol::observer::{FromObserver, Head, ToObserver};
@@ -39,7 +41,7 @@ fn app() -> RepoName {
 }
 
 fn heads_of(repo: &str) -> ToObserver {
-    ToObserver::Heads { repo: repo.into(), heads: Vec::new(), more: false, moves: None }
+    ToObserver::Heads { repo: repo.into(), heads: Vec::new(), more: false, moves: None, unseen: Vec::new() }
 }
 
 #[test]
@@ -77,13 +79,16 @@ fn pings_go_out_while_somebody_waits_for_an_answer() {
     let (live, mut dispatcher) = open(|d| d.welcome_with(10, 60_000));
     let live = live.unwrap();
     scope(|scope| {
-        let asking = scope.spawn(|| submit::ask_heads(&live.session, &app(), "here:/app"));
+        let asking = scope.spawn(|| submit::ask_heads(&live.session, &app(), ("here:/app", &[])));
         let mut pings = 0;
         while pings < 3 {
             match dispatcher.hear_any().unwrap() {
                 FromObserver::Ping => pings += 1,
-                FromObserver::Status { repo, source } => assert_eq!((repo.as_str(), &*source), ("app", "here:/app")),
+                FromObserver::Status { repo, source, .. } => {
+                    assert_eq!((repo.as_str(), &*source), ("app", "here:/app"))
+                }
                 other @ (FromObserver::Pack { .. }
+                | FromObserver::Existing { .. }
                 | FromObserver::Dispatch { .. }
                 | FromObserver::Supply { .. }
                 | FromObserver::Gone { .. }) => {
@@ -92,7 +97,7 @@ fn pings_go_out_while_somebody_waits_for_an_answer() {
             }
         }
         dispatcher.say(&heads_of("app"));
-        assert_eq!(asking.join().unwrap(), Ok(HeadsAnswer::Heads(Vec::new(), None)));
+        assert_eq!(asking.join().unwrap(), Ok(HeadsAnswer::Heads(AcceptedHeads::default())));
     });
 }
 
@@ -119,11 +124,11 @@ fn a_dispatcher_that_answers_pings_is_kept() {
 fn an_answer_about_something_else_is_passed_over() {
     let (live, mut dispatcher) = opened();
     scope(|scope| {
-        let asking = scope.spawn(|| submit::ask_heads(&live.session, &app(), "s"));
+        let asking = scope.spawn(|| submit::ask_heads(&live.session, &app(), ("s", &[])));
         dispatcher.hear();
         dispatcher.say(&heads_of("other"));
         dispatcher.say(&heads_of("app"));
-        assert_eq!(asking.join().unwrap(), Ok(HeadsAnswer::Heads(Vec::new(), None)));
+        assert_eq!(asking.join().unwrap(), Ok(HeadsAnswer::Heads(AcceptedHeads::default())));
     });
 }
 
@@ -131,12 +136,12 @@ fn an_answer_about_something_else_is_passed_over() {
 fn a_message_of_an_unknown_type_is_passed_over() {
     let (live, mut dispatcher) = opened();
     scope(|scope| {
-        let asking = scope.spawn(|| submit::ask_heads(&live.session, &app(), "s"));
+        let asking = scope.spawn(|| submit::ask_heads(&live.session, &app(), ("s", &[])));
         dispatcher.hear();
         let frame = Frame { line: b"{\"type\":\"weather\",\"is\":\"fine\"}\n".to_vec(), payload: Vec::new() };
         write_frame(&dispatcher.stream, &frame).unwrap();
         dispatcher.say(&heads_of("app"));
-        assert_eq!(asking.join().unwrap(), Ok(HeadsAnswer::Heads(Vec::new(), None)));
+        assert_eq!(asking.join().unwrap(), Ok(HeadsAnswer::Heads(AcceptedHeads::default())));
     });
 }
 
@@ -146,15 +151,17 @@ fn heads_that_come_in_pieces_are_one_answer() {
     let (live, mut dispatcher) = opened();
     let commit = "4f2a91c6b0d1e2f3a4b5c6d7e8f9010203040506";
     scope(|scope| {
-        let asking = scope.spawn(|| submit::ask_heads(&live.session, &app(), "s"));
+        let asking = scope.spawn(|| submit::ask_heads(&live.session, &app(), ("s", &[])));
         dispatcher.hear();
         for n in 0..100 {
-            let heads = vec![Head { branch: format!("b{n:02}"), reference: None, commit: commit.into() }];
-            dispatcher.say(&ToObserver::Heads { repo: "app".into(), heads, more: n < 99, moves: Some(7) });
+            let heads = vec![Head { branch: format!("b{n:02}"), reference: None, noted: false, commit: commit.into() }];
+            let (repo, more, moves, unseen) = ("app".into(), n < 99, Some(7), vec!["refs/tags/v*".into()]);
+            dispatcher.say(&ToObserver::Heads { repo, heads, more, moves, unseen });
             dispatcher.say(&ToObserver::Ack);
         }
-        let Ok(HeadsAnswer::Heads(heads, Some(7))) = asking.join().unwrap() else { panic!("no heads") };
-        let names: Vec<_> = heads.iter().map(|(reference, _)| reference.short().to_owned()).collect();
+        let Ok(HeadsAnswer::Heads(heads)) = asking.join().unwrap() else { panic!("no heads") };
+        assert_eq!((heads.moves, heads.unseen), (Some(7), vec![RefGlob::new("refs/tags/v*")]));
+        let names: Vec<_> = heads.heads.iter().map(|head| head.reference.short().to_owned()).collect();
         assert_eq!(names, (0..100).map(|n| format!("b{n:02}")).collect::<Vec<_>>());
     });
 }
@@ -164,16 +171,17 @@ fn heads_that_come_in_pieces_are_one_answer() {
 fn an_answer_that_is_too_long_is_a_refusal_and_the_session_goes_on() {
     let (live, mut dispatcher) = opened();
     scope(|scope| {
-        let asking = scope.spawn(|| submit::ask_heads(&live.session, &app(), "s"));
+        let asking = scope.spawn(|| submit::ask_heads(&live.session, &app(), ("s", &[])));
         dispatcher.hear();
-        let heads = vec![Head { branch: "b".repeat(MAX_LINE_BYTES), reference: None, commit: "0".repeat(40) }];
-        dispatcher.say(&ToObserver::Heads { repo: "app".into(), heads, more: false, moves: None });
+        let heads =
+            vec![Head { branch: "b".repeat(MAX_LINE_BYTES), reference: None, noted: false, commit: "0".repeat(40) }];
+        dispatcher.say(&ToObserver::Heads { repo: "app".into(), heads, more: false, moves: None, unseen: Vec::new() });
         let Ok(HeadsAnswer::Refused(refused)) = asking.join().unwrap() else { panic!("not refused") };
         assert_eq!(refused.kind, RefusalKind::Request);
         assert!(refused.text.contains("more than 1048576 bytes"), "{}", refused.text);
-        let asking = scope.spawn(|| submit::ask_heads(&live.session, &app(), "s"));
+        let asking = scope.spawn(|| submit::ask_heads(&live.session, &app(), ("s", &[])));
         dispatcher.tell_heads(&[]);
-        assert_eq!(asking.join().unwrap(), Ok(HeadsAnswer::Heads(Vec::new(), None)));
+        assert_eq!(asking.join().unwrap(), Ok(HeadsAnswer::Heads(AcceptedHeads::default())));
     });
 }
 
@@ -184,13 +192,13 @@ fn two_who_ask_at_once_are_answered_one_after_the_other() {
     scope(|scope| {
         let asking = names.each_ref().map(|name| {
             let session = &live.session;
-            scope.spawn(move || submit::ask_heads(session, name, "s"))
+            scope.spawn(move || submit::ask_heads(session, name, ("s", &[])))
         });
         let mut asked = [dispatcher.tell_heads(&[]), dispatcher.tell_heads(&[])];
         asked.sort();
         assert_eq!(asked, ["one", "two"]);
         for asking in asking {
-            assert_eq!(asking.join().unwrap(), Ok(HeadsAnswer::Heads(Vec::new(), None)));
+            assert_eq!(asking.join().unwrap(), Ok(HeadsAnswer::Heads(AcceptedHeads::default())));
         }
     });
 }
@@ -199,7 +207,7 @@ fn two_who_ask_at_once_are_answered_one_after_the_other() {
 fn a_refusal_that_ends_the_session_still_reaches_whoever_asked() {
     let (live, mut dispatcher) = opened();
     scope(|scope| {
-        let asking = scope.spawn(|| submit::ask_heads(&live.session, &app(), "s"));
+        let asking = scope.spawn(|| submit::ask_heads(&live.session, &app(), ("s", &[])));
         dispatcher.hear();
         dispatcher.refuse(ErrorCode::NameTaken, "app is another repository");
         let HeadsAnswer::Refused(refused) = asking.join().unwrap().unwrap() else { panic!("not refused") };
@@ -213,7 +221,7 @@ fn a_refusal_that_ends_the_session_still_reaches_whoever_asked() {
 fn whoever_asks_and_whoever_waits_to_ask_gets_an_end_when_the_dispatcher_hangs_up() {
     let (live, mut dispatcher) = opened();
     scope(|scope| {
-        let asking = [(); 3].map(|()| scope.spawn(|| submit::ask_heads(&live.session, &app(), "s")));
+        let asking = [(); 3].map(|()| scope.spawn(|| submit::ask_heads(&live.session, &app(), ("s", &[]))));
         dispatcher.hear();
         dispatcher.stream.close();
         let error = live.ended.recv_timeout(DEADLINE).unwrap();
@@ -236,14 +244,14 @@ fn a_session_ends_with_its_threads_although_a_repository_still_holds_it() {
     });
     ended.recv_timeout(DEADLINE).unwrap();
     drop(thread);
-    assert_eq!(submit::ask_heads(&held, &app(), "s"), Err(SessionOver));
+    assert_eq!(submit::ask_heads(&held, &app(), ("s", &[])), Err(SessionOver));
 }
 
 #[test]
 fn an_impossible_commit_id_ends_the_session() {
     let (live, mut dispatcher) = opened();
     scope(|scope| {
-        let asking = scope.spawn(|| submit::ask_heads(&live.session, &app(), "s"));
+        let asking = scope.spawn(|| submit::ask_heads(&live.session, &app(), ("s", &[])));
         dispatcher.tell_heads(&[("main", "not hexadecimal")]);
         assert_eq!(asking.join().unwrap(), Err(SessionOver));
     });

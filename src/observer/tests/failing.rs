@@ -109,7 +109,13 @@ fn a_broken_repository_does_not_hold_up_another() {
     let announced = loop {
         let announced = dispatcher.announced();
         let FromObserver::Status { repo, .. } = &announced.message else { break announced };
-        dispatcher.say(&ToObserver::Heads { repo: repo.clone(), heads: Vec::new(), more: false, moves: None });
+        dispatcher.say(&ToObserver::Heads {
+            repo: repo.clone(),
+            heads: Vec::new(),
+            more: false,
+            moves: None,
+            unseen: Vec::new(),
+        });
     };
     assert_eq!(announced.show(), format!("main -..{first}"));
     stage.stop();
@@ -152,7 +158,7 @@ fn one_repository_with_a_taken_name_does_not_end_the_others() {
             dispatcher.stream.close();
             continue;
         }
-        dispatcher.say(&ToObserver::Heads { repo, heads: Vec::new(), more: false, moves: None });
+        dispatcher.say(&ToObserver::Heads { repo, heads: Vec::new(), more: false, moves: None, unseen: Vec::new() });
         let announced = dispatcher.announced();
         if matches!(announced.message, FromObserver::Status { .. }) {
             dispatcher.refuse(ErrorCode::NameTaken, "taken is there:/other");

@@ -107,6 +107,8 @@ impl Stage {
             token: TokenSource::new(token),
             repos,
             branches: Vec::new(),
+            refs: Vec::new(),
+            backlog: 0,
             interval_ms: HARDLY_EVER_MS,
         };
         (Self { listener, stop: None, observer: None, data }, settings)

@@ -44,7 +44,8 @@ impl Scripted {
 
     pub(crate) fn welcome_with(&mut self, ping_interval_ms: u64, timeout_ms: u64) {
         self.hello();
-        let welcome = Welcome { version: 1, session: 7, incarnation: 1, ping_interval_ms, timeout_ms };
+        let welcome =
+            Welcome { version: 1, session: 7, incarnation: 1, ping_interval_ms, timeout_ms, takes_refs: true };
         write_frame(&self.stream, &Frame::new(&Greeting::Welcome(welcome))).unwrap();
     }
 
@@ -105,13 +106,14 @@ impl Scripted {
         let head = |(branch, commit): &(&str, &str)| {
             let name = if branch.starts_with("refs/") { RefName::new(branch) } else { RefName::of_branch(branch) };
             let (branch, reference) = name.written();
-            Head { branch, reference, commit: (*commit).into() }
+            Head { branch, reference, commit: (*commit).into(), noted: false }
         };
         self.say(&ToObserver::Heads {
             repo: repo.clone(),
             heads: heads.iter().map(head).collect(),
             more: false,
             moves: None,
+            unseen: Vec::new(),
         });
         repo
     }
@@ -141,6 +143,7 @@ impl Scripted {
             }
             FromObserver::Gone { repo, branch, reference, .. } => (repo, branch, reference, None, None),
             other @ (FromObserver::Status { .. }
+            | FromObserver::Existing { .. }
             | FromObserver::Pack { .. }
             | FromObserver::Supply { .. }
             | FromObserver::Ping) => {
@@ -160,6 +163,7 @@ impl Announced {
             FromObserver::Dispatch { branch, before: b, commit, .. } => format!("{branch} {}..{commit}", before(b)),
             FromObserver::Gone { branch, before, .. } => format!("{branch} {before} gone"),
             other @ (FromObserver::Status { .. }
+            | FromObserver::Existing { .. }
             | FromObserver::Pack { .. }
             | FromObserver::Supply { .. }
             | FromObserver::Ping) => {

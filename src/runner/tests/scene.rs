@@ -188,7 +188,14 @@ impl Peer {
     }
 
     pub(super) fn welcome(&self) {
-        let welcome = Welcome { version: 1, session: 1, incarnation: 5, ping_interval_ms: 20, timeout_ms: 10_000 };
+        let welcome = Welcome {
+            version: 1,
+            session: 1,
+            incarnation: 5,
+            ping_interval_ms: 20,
+            timeout_ms: 10_000,
+            takes_refs: false,
+        };
         write_frame(&self.stream, &Frame::new(&Greeting::Welcome(welcome))).unwrap();
     }
 

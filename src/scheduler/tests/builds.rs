@@ -47,7 +47,7 @@ fn a_request_that_comes_again_makes_no_second_build_and_moves_no_head() {
     };
     assert_eq!(ask(None), ["build b2 added with 1 jobs", "> accepted as b2"]);
     assert_eq!(ask(Some(2)), ["> accepted as b2"]);
-    assert_eq!(story.scheduler.heads(&RepoName::new("app").unwrap())[0].1, commit(1));
+    assert_eq!(story.scheduler.heads(&RepoName::new("app").unwrap())[0].1.commit, commit(1));
     assert_eq!(announce(&mut story, Some(1), 2, Some(1)), made(3), "the branch moves to the same commit");
 }
 
@@ -103,7 +103,7 @@ fn moves_are_numbered_on_after_a_restart() {
     announce(&mut story, None, 1, Some(0));
     announce(&mut story, Some(1), 2, Some(1));
     let app = RepoName::new("app").unwrap();
-    let head = AcceptedHead { commit: commit(2), number: 2, build: Some(BuildId(2)) };
+    let head = AcceptedHead { commit: commit(2), number: 2, build: Some(BuildId(2)), is_noted: false };
     let heads = vec![(app.clone(), RefName::of_branch("main"), head)];
     let snapshot = Snapshot { heads, ends: vec![(app.clone(), 7)], last_build: 2, ..Snapshot::default() };
     story.scheduler = Scheduler::restore(policy(), story.now, snapshot);

@@ -6,6 +6,7 @@ mod drains;
 mod lines;
 mod losses;
 mod plans;
+mod refs;
 mod runners;
 mod spawns;
 mod story;

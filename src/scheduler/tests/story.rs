@@ -282,6 +282,7 @@ fn line(effect: &Effect) -> Option<String> {
         Effect::Persist(record) => match record {
             Record::BuildAdded { build, jobs } => format!("build {} added with {} jobs", build.id, jobs.len()),
             Record::HeadMoved { head: None, .. } => "head dropped".into(),
+            Record::RefsNoted { refs, .. } => format!("{} refs noted", refs.len()),
             Record::AttemptLeased(attempt) => {
                 format!("{} leased to {} as {} (number {})", attempt.job, attempt.runner, attempt.id, attempt.number)
             }
@@ -320,6 +321,7 @@ fn line(effect: &Effect) -> Option<String> {
             Reply::Accepted { build: Some(build), .. } => format!("> accepted as {build}"),
             Reply::Accepted { build: None, .. } => "> accepted".into(),
             Reply::Stale { head, .. } => format!("> stale, head is {head:?}"),
+            Reply::Noted => "> noted".into(),
             Reply::Done(_) => "> done".into(),
             Reply::Refused(_) => "> refused".into(),
         },

@@ -8,7 +8,7 @@
 use rusqlite::{CachedStatement, Connection};
 
 use super::failure::{Fault, Kind};
-use super::tables::{Interned, attempts, builds, decisions, heads, jobs, late_results, outcomes, runners};
+use super::tables::{Interned, attempts, builds, decisions, heads, jobs, late_results, outcomes, patterns, runners};
 use super::values::signed;
 use crate::model::{Build, BuildSource, Job, Record};
 
@@ -33,6 +33,12 @@ impl<'a> Batch<'a> {
             Record::BuildAdded { build, jobs } => self.add_build(build, jobs),
             Record::HeadMoved { repo, reference, head, number } => {
                 Ok(heads::move_to(self.conn, &mut self.interned.repos, (repo, reference), head.as_ref(), *number)?)
+            }
+            Record::RefsNoted { repo, refs, patterns: looked_at, number } => {
+                let repo_id = self.interned.repos.get(self.conn, repo)?;
+                let place = (repo_id, repo);
+                refs.iter().try_for_each(|noted| heads::note(self.conn, place, noted, *number))?;
+                Ok(looked_at.iter().try_for_each(|pattern| patterns::insert(self.conn, place, pattern))?)
             }
             Record::RunnerSaved(runner) => Ok(runners::save(self.conn, runner)?),
             Record::AttemptLeased(attempt) => {
@@ -83,6 +89,7 @@ pub(super) fn describe(record: &Record) -> String {
             format!("{} for commit {} of {} in {repo}", build.id, commit.short(), trigger.reference.short())
         }
         Record::HeadMoved { repo, reference, .. } => format!("the head of {} in {repo}", reference.short()),
+        Record::RefsNoted { repo, refs, .. } => format!("{} refs of {repo} at the first look", refs.len()),
         Record::RunnerSaved(runner) => format!("runner {}, {}", runner.name, runner.id),
         Record::AttemptLeased(attempt) => format!("the lease of {} for {}", attempt.id, attempt.job),
         Record::AttemptFinished { attempt, outcome, .. } => format!("the outcome {} of {attempt}", outcome.word()),

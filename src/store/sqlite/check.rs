@@ -22,7 +22,7 @@ use crate::store::StoreError;
 const WHOLE_CHECK_BYTES_MAX: u64 = 64 << 20;
 
 /// Tables that stay small, however many builds there were.
-const SMALL_TABLES: &[&str] = &["meta", "repos", "heads", "runners", "specs", "reasons"];
+const SMALL_TABLES: &[&str] = &["meta", "repos", "heads", "patterns", "runners", "specs", "reasons"];
 
 /// Refuses to make a new store beside what is left of an older one.
 pub(super) fn refuse_remains(path: &Path) -> Result<(), StoreError> {

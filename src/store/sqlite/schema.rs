@@ -25,7 +25,7 @@ pub(super) const APPLICATION_ID: i32 = 0x5352_564c;
 /// The schema's version, which is the number of migrations.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
-const MIGRATIONS: &[&str] = &[FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH];
+const MIGRATIONS: &[&str] = &[FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH];
 
 const FIRST: &str = "
 -- Numbers that must outlive the rows they come from: the highest id ever given out, per kind.
@@ -166,6 +166,15 @@ CREATE TABLE heads (
 INSERT INTO heads (repo, reference, head, number, seal)
     SELECT repo, 'refs/heads/' || branch, head, number, seal FROM heads_of_branches;
 DROP TABLE heads_of_branches;
+";
+
+const EIGHTH: &str = "
+-- noted: 1 for a ref that was there at the first look at it and has not moved since; it has no build.
+ALTER TABLE heads ADD COLUMN noted INTEGER NOT NULL DEFAULT 0;
+-- The patterns for refs whose first look is over.
+CREATE TABLE patterns (
+    repo INTEGER NOT NULL, pattern TEXT NOT NULL, seal INTEGER NOT NULL, PRIMARY KEY (repo, pattern)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Brings the tables to [`VERSION`], in one transaction; refuses a later version.

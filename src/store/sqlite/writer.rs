@@ -11,7 +11,7 @@ use super::apply::{self, Batch};
 use super::failure::Fault;
 use super::lock::Lock;
 use super::tables::specs::Tasks;
-use super::tables::{Interned, attempts, builds, ends, heads, jobs, meta, outcomes, repos, runners};
+use super::tables::{Interned, attempts, builds, ends, heads, jobs, meta, outcomes, patterns, repos, runners};
 use super::{check, connection, failure, reader, retention, schema, wal};
 use crate::model::{BuildId, Record, RepoName, Snapshot, WallTime, WholeBuild};
 use crate::store::{Readers, Rule, Store, StoreError};
@@ -103,6 +103,7 @@ impl Writer {
         Ok(Snapshot {
             builds: found,
             heads: heads::all(conn)?,
+            patterns: patterns::all(conn)?,
             ends: ends::all(conn)?,
             runners: runners::all(conn)?,
             cancelled: outcomes::cancelled(conn, &mut tasks)?,

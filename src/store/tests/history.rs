@@ -221,7 +221,7 @@ impl World {
                     is_move && (of, at, &trigger.reference) == (&repo, &commit, &reference)
                 };
                 let build = self.builds.values().rev().find(of_head).map(|build| build.id);
-                let head = AcceptedHead { commit, number: wish.number >> 1, build };
+                let head = AcceptedHead { commit, number: wish.number >> 1, build, is_noted: false };
                 self.heads.insert((repo.clone(), reference.clone()), head);
             }
             None => {

@@ -54,6 +54,7 @@ macro_rules! over {
                 a_beginning_that_several_commits_have_gives_the_newest_build_of_each
                 finished_builds_come_newest_first_and_by_repository
                 late_results_and_decisions_are_kept_beside_the_record
+                refs_of_a_first_look_are_heads_without_source_or_build
                 a_repository_remembers_where_it_was_observed
                 reasons_beyond_those_kept_once_read_back_too;
             passes:

@@ -54,7 +54,7 @@ pub(super) fn unfinished_work_is_there_after_a_restart(make: MakePlace) {
         [WholeBuild { build: build(2), jobs: vec![job(5, 2), leased, job(9, 2)], attempts: vec![attempt(8, 6, 2, 1)] }]
     );
     // A head has the number of its last move, and its build.
-    let head = AcceptedHead { commit: commit_id(2), number: 7, build: Some(BuildId(2)) };
+    let head = AcceptedHead { commit: commit_id(2), number: 7, build: Some(BuildId(2)), is_noted: false };
     assert_eq!(unfinished.heads, [(RepoName::new("app").unwrap(), RefName::of_branch("main"), head)]);
     assert_eq!(unfinished.ends, []);
     assert_eq!(unfinished.runners, [drained]);
@@ -264,6 +264,33 @@ pub(super) fn late_results_and_decisions_are_kept_beside_the_record(make: MakePl
     assert_eq!(found, decision);
     assert!(late.seq.is_some() && late.seq < seq, "in the order in which they were written");
     assert_eq!(reader.attempt(AttemptId(1)).unwrap().unwrap().outcome, Some(Outcome::Passed));
+}
+
+pub(super) fn refs_of_a_first_look_are_heads_without_source_or_build(make: MakePlace) {
+    let place = make();
+    let app = RepoName::new("app").unwrap();
+    let tag = |name: &str| RefName::new(&format!("refs/tags/{name}"));
+    let noted = Record::RefsNoted {
+        repo: app.clone(),
+        refs: vec![(tag("v1"), commit_id(1)), (tag("v2"), commit_id(2))],
+        patterns: vec!["refs/tags/*".into(), "refs/pull/*/head".into()],
+        number: 4,
+    };
+    let moved =
+        |name, at| Record::HeadMoved { repo: app.clone(), reference: tag(name), head: Some(commit_id(at)), number: at };
+    place.open().commit(&[noted, moved("v2", 5)]).unwrap();
+    let store = place.open();
+    let snapshot = store.snapshot().unwrap();
+    let head = |at, number, is_noted| AcceptedHead { commit: commit_id(at), number, build: None, is_noted };
+    assert_eq!(
+        snapshot.heads,
+        [(app.clone(), tag("v1"), head(1, 4, true)), (app.clone(), tag("v2"), head(5, 5, false))]
+    );
+    let patterns: Vec<_> = snapshot.patterns.iter().map(|(_, pattern)| &**pattern).collect();
+    assert_eq!(patterns, ["refs/pull/*/head", "refs/tags/*"]);
+    // The mirror never had the commit of a noted ref.
+    assert_eq!(place.reader().commits(&app).unwrap(), [commit_id(5)]);
+    place.reader().check(&mut drop).unwrap();
 }
 
 pub(super) fn a_repository_remembers_where_it_was_observed(make: MakePlace) {

@@ -81,7 +81,7 @@ impl Submitter {
     pub(crate) fn connect(stage: &Stage) -> Self {
         let repo = Repo::new(&stage.path("submitted"));
         let (stream, mut reader) = open(stage, Role::Observer, "bench");
-        let status = FromObserver::Status { repo: "app".into(), source: "here:/app".into() };
+        let status = FromObserver::Status { repo: "app".into(), source: "here:/app".into(), patterns: Vec::new() };
         write_frame(&stream, &Frame::new(&status)).expect("a status");
         assert!(matches!(reader.read::<ToObserver>(1 << 20), Ok(Some(ToObserver::Heads { .. }))));
         Self { repo, stream, reader, before: None, count: 0 }

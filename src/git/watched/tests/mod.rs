@@ -1,6 +1,7 @@
 //! Tests of watched repositories, in every state that they may be in.
 
 mod commits;
+mod refs;
 mod trouble;
 
 use std::fs;
@@ -141,7 +142,7 @@ fn a_bare_repository_and_a_linked_worktree_are_watched_like_any() {
     let second = git_in(&linked, &["rev-parse", "HEAD"]).parse().unwrap();
     assert_eq!(main_of(&watched)[0].commit, second);
     assert_eq!(main_of(&repo.watched())[0].commit, first);
-    let paths = watched.notify_paths();
+    let paths = watched.notify_paths(&[]);
     assert!(paths.contains(&fs::canonicalize(repo.path().join(".git/worktrees/linked")).unwrap()), "{paths:?}");
 }
 
@@ -150,7 +151,7 @@ fn changes_show_in_the_directories_to_watch() {
     let repo = Repo::new();
     repo.write("file", "1").commit("first");
     repo.git(&["branch", "deep/er/name"]);
-    let paths = repo.watched().notify_paths();
+    let paths = repo.watched().notify_paths(&[]);
     let git = fs::canonicalize(repo.path().join(".git")).unwrap();
     for expected in ["", "refs/heads", "refs/heads/deep", "refs/heads/deep/er"] {
         let expected = git.join(expected);
@@ -186,7 +187,7 @@ fn a_reftable_repository_is_read_with_the_help_of_the_git_program() {
     assert_eq!(names(&watched.heads(&matching(&["*"])).unwrap()), ["main", "topic"]);
     assert_eq!(watched.range(Some(first), second, 10).unwrap().commits, [second]);
     assert_eq!(objects_in(&pack_of(&watched, &[second], &[first])), 3);
-    assert!(watched.notify_paths().iter().any(|path| path.ends_with("reftable")));
+    assert!(watched.notify_paths(&[]).iter().any(|path| path.ends_with("reftable")));
     repo.git(&["switch", "--quiet", "--detach"]);
     repo.git(&["branch", "--delete", "--force", "main"]);
     assert_eq!(main_of(&watched), []);

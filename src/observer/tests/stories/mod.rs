@@ -1,8 +1,9 @@
 //! Stories of one repository and a dispatcher: each line is a fact, each `>` line what the observer does next.
 
 mod branches;
+mod refs;
 
-use crate::git::{BranchSelection, Head};
+use crate::git::{BranchSelection, Head, RefGlob};
 use crate::model::{CommitId, Moment, RefName};
 use crate::observer::watch::*;
 
@@ -25,6 +26,15 @@ fn heads(words: &str) -> Vec<(RefName, CommitId)> {
         .collect()
 }
 
+/// Like [`heads`], where a head that is only noted ends with `!`.
+fn all_heads(words: &str) -> Vec<(RefName, CommitId, bool)> {
+    let of = |word: &str| {
+        let found = heads(word.trim_end_matches('!')).remove(0);
+        (found.0, found.1, word.ends_with('!'))
+    };
+    words.split_whitespace().map(of).collect()
+}
+
 /// A ref by its full name, or a branch.
 fn reference(name: &str) -> RefName {
     if name.starts_with("refs/") { RefName::new(name) } else { RefName::of_branch(name) }
@@ -35,6 +45,11 @@ fn show(step: &Step) -> String {
         Step::Ask => "ask".into(),
         Step::Look => "look".into(),
         Step::Rest => "rest".into(),
+        Step::Note(FirstLook { refs, patterns }) => {
+            let refs: Vec<_> = refs.iter().map(|head| format!("{}={}", head.reference, letter(head.commit))).collect();
+            let patterns: Vec<_> = patterns.iter().map(RefGlob::as_str).collect();
+            format!("note {} at {}", refs.join(" "), patterns.join(" "))
+        }
         Step::Announce(Announcement { reference, before, seen, change }) => {
             let (branch, before) = (reference.short(), before.map_or('-', letter));
             let seen = seen.map(|seen| format!(" @{seen}")).unwrap_or_default();
@@ -52,20 +67,38 @@ fn show(step: &Step) -> String {
 /// Plays the facts of a story and checks the steps against it.
 #[track_caller]
 fn check(selection: BranchSelection, story: &str) {
+    check_with(selection, &[], story);
+}
+
+/// The same, of an observer that watches other refs as well.
+#[track_caller]
+fn check_with(selection: BranchSelection, globs: &[&str], story: &str) {
     let mut watch = Watch::new(selection);
+    watch.watch_refs(&globs.iter().map(|glob| RefGlob::new(glob)).collect::<Vec<_>>());
     let mut now = Moment(0);
     let mut told = String::new();
     for line in story.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('>')) {
         let announced = || match watch.next(now) {
             Step::Announce(announcement) => announcement,
-            other @ (Step::Ask | Step::Look | Step::Rest) => panic!("`{line}` answers nothing: {other:?}"),
+            other @ (Step::Ask | Step::Look | Step::Note(_) | Step::Rest) => {
+                panic!("`{line}` answers nothing: {other:?}")
+            }
         };
         let (verb, rest) = line.split_once(": ").unwrap_or((line, ""));
         let (rest, moves) =
             rest.split_once('@').map_or((rest, None), |(rest, moves)| (rest.trim(), moves.parse().ok()));
         match verb {
             "session closes" => watch.session_closed(),
-            "dispatcher has" => watch.told(heads(rest), moves),
+            "dispatcher has" => {
+                let (known, unseen) = rest.split_once("unseen ").unwrap_or((rest, ""));
+                let noted = |(reference, commit, is_noted)| KnownHead { reference, commit, is_noted };
+                let heads = all_heads(known).into_iter().map(noted).collect();
+                let unseen = unseen.split_whitespace().map(RefGlob::new).collect();
+                watch.told(AcceptedHeads { heads, moves, unseen });
+            }
+            "noted" => watch.looked(),
+            "the mirror is old" => watch.set_current(false),
+            "the mirror is fetched" => watch.set_current(true),
             "repository has" => {
                 watch.seen(heads(rest).into_iter().map(|(reference, commit)| Head { reference, commit }));
             }
@@ -352,8 +385,12 @@ fn a_refused_commit_goes_on_waiting_in_the_next_session() {
 #[test]
 fn what_a_pack_may_leave_out_is_bounded_and_starts_with_the_nearest() {
     let mut watch = Watch::new(globs(&["*"]));
-    watch
-        .told((0..100u8).map(|n| (RefName::of_branch(format!("b{n}")), CommitId::from_bytes(&[n; 20]).unwrap())), None);
+    let head = |n: u8| KnownHead {
+        reference: RefName::of_branch(format!("b{n}")),
+        commit: CommitId::from_bytes(&[n; 20]).unwrap(),
+        is_noted: false,
+    };
+    watch.told(AcceptedHeads { heads: (0..100u8).map(head).collect(), moves: None, unseen: Vec::new() });
     let announcement = Announcement {
         reference: RefName::of_branch("b1"),
         before: Some(commit("z")),

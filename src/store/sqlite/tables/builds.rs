@@ -142,11 +142,13 @@ pub(crate) fn end_seq(conn: &Connection, build: BuildId) -> rusqlite::Result<Opt
     Ok(read_one(conn, END, [build], |row| unsigned(row, 0))?.flatten())
 }
 
-/// Whether a build may be removed: it is finished, and its commit is no ref's present head.
+/// Whether a build may be removed: it is finished, and its commit is no present head of a branch or
+/// a tag. A forge keeps the refs of pull requests for ever, so those keep no build.
 pub(crate) fn may_be_removed(conn: &Connection, build: BuildId) -> rusqlite::Result<bool> {
     conn.prepare_cached(
         "SELECT 1 FROM builds b WHERE b.id = ?1 AND b.verdict IS NOT NULL AND NOT EXISTS (SELECT 1 FROM heads h
-         WHERE h.repo = b.repo AND h.reference = b.reference AND h.head = b.commit_id)",
+         WHERE h.repo = b.repo AND h.reference = b.reference AND h.head = b.commit_id
+           AND (h.reference GLOB 'refs/heads/*' OR h.reference GLOB 'refs/tags/*'))",
     )?
     .exists([build])
 }
@@ -295,6 +297,7 @@ pub(crate) fn survey(conn: &Connection, each: &mut dyn FnMut(Surveyed)) -> rusql
         "SELECT b.id, r.name, b.reference, h.head IS NOT NULL, h.head IS b.commit_id, b.verdict IS NULL, b.finished_at
          FROM builds b JOIN repos r ON r.id = b.repo
          LEFT JOIN heads h ON h.repo = b.repo AND h.reference = b.reference
+           AND (h.reference GLOB 'refs/heads/*' OR h.reference GLOB 'refs/tags/*')
          ORDER BY b.id DESC",
     )?;
     let mut rows = statement.query([])?;
@@ -312,17 +315,18 @@ pub(crate) fn survey(conn: &Connection, each: &mut dyn FnMut(Surveyed)) -> rusql
     Ok(())
 }
 
-/// The commits of a repository that builds or heads name, without doubles.
+/// The commits of a repository that builds or heads name, without doubles. The source of a head that is only noted was
+/// never sent.
 pub(crate) fn commits(conn: &Connection, repo: &RepoName) -> rusqlite::Result<Vec<CommitId>> {
     const OF_REPO: &str = "SELECT b.commit_id FROM repos r JOIN builds b ON b.repo = r.id WHERE r.name = ?1
-         UNION SELECT h.head FROM repos r JOIN heads h ON h.repo = r.id WHERE r.name = ?1";
+         UNION SELECT h.head FROM repos r JOIN heads h ON h.repo = r.id WHERE r.name = ?1 AND h.noted = 0";
     read_all(conn, OF_REPO, [repo], |row| row.get(0))
 }
 
 /// The commits of unfinished builds and of present heads.
 pub(crate) fn needed_commits(conn: &Connection) -> rusqlite::Result<Vec<(RepoName, CommitId)>> {
     const NEEDED: &str = "SELECT r.name, b.commit_id FROM builds b JOIN repos r ON r.id = b.repo
-         WHERE b.verdict IS NULL UNION SELECT r.name, h.head FROM heads h JOIN repos r ON r.id = h.repo";
+         WHERE b.verdict IS NULL UNION SELECT r.name, h.head FROM heads h JOIN repos r ON r.id = h.repo WHERE h.noted = 0";
     read_all(conn, NEEDED, [], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 

@@ -17,6 +17,7 @@ pub(super) mod late_results;
 pub(super) mod meta;
 pub(super) mod outcomes;
 pub(super) mod passes;
+pub(super) mod patterns;
 pub(super) mod ranges;
 pub(super) mod reasons;
 pub(super) mod repos;
