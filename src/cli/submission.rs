@@ -143,3 +143,11 @@ pub(crate) fn as_observed(place: &RepositoryPlace, name: Option<&str>) -> Result
     let location: &Path = place.location();
     ObservedRepo::new(&location.to_string_lossy(), name, &work_dir(None))
 }
+
+/// Reads the value of an input as it is typed.
+pub(crate) fn named_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE, such as version=1.4.0".into()),
+    }
+}

@@ -9,7 +9,7 @@ use super::hints::{Hints, absolute};
 use super::reconnect::note;
 use super::report::present;
 use super::show::{self, Folding, build_named};
-use super::submission::{Submission, as_observed, draw_id, held};
+use super::submission::{Submission, as_observed, draw_id, held, named_value};
 use super::typed_place::known_place;
 use super::{CliError, ExitCode, Output, watch};
 use crate::clock;
@@ -30,7 +30,7 @@ Without --wait, it prints the build's number. With --wait, the exit code is the 
 Examples:
   surveil submit
   surveil submit release/1.2 --wait
-  surveil submit v1.4.0 --task publish --repo ~/src/app";
+  surveil submit v1.4.0 --task publish --set version=1.4.0 --repo ~/src/app";
 
 /// Build a commit of a local repository now
 #[derive(Debug, Args)]
@@ -48,6 +48,9 @@ pub(crate) struct SubmitFlags {
     /// Run only this task, with the tasks that it needs; may be repeated [default: every task]
     #[arg(long = "task", value_name = "TASK")]
     tasks: Vec<String>,
+    /// Give this value to an input of the tasks; may be repeated
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = named_value)]
+    inputs: Vec<(String, String)>,
     /// Show what happens until the build is finished, and exit with its verdict
     #[arg(long)]
     wait: bool,
@@ -72,6 +75,7 @@ pub(crate) fn run(flags: &SubmitFlags, mut out: Output) -> Result<ExitCode, CliE
         reference: named.reference.map(|reference| reference.to_string()),
         commit: named.commit.to_string(),
         tasks: flags.tasks.clone(),
+        inputs: flags.inputs.iter().cloned().collect(),
         subject: text.subject,
         author: text.author,
     };

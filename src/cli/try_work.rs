@@ -11,7 +11,7 @@ use super::report::present;
 use super::session::Session;
 use super::show::{self, Folding, build_named};
 use super::stop_switch::StopSwitch;
-use super::submission::{Submission, as_observed, draw_id, held};
+use super::submission::{Submission, as_observed, draw_id, held, named_value};
 use super::typed_place::known_place;
 use super::watch::{Followed, Until};
 use super::{CliError, ExitCode, Output, watch};
@@ -42,6 +42,9 @@ pub(crate) struct TryFlags {
     /// Run only this task, with the tasks that it needs; may be repeated [default: every task]
     #[arg(long = "task", value_name = "TASK")]
     tasks: Vec<String>,
+    /// Give this value to an input of the tasks; may be repeated
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = named_value)]
+    inputs: Vec<(String, String)>,
     /// End at the first task that fails, and cancel the rest
     #[arg(long, conflicts_with = "no_wait")]
     first_failure: bool,
@@ -149,6 +152,7 @@ impl Trial<'_> {
             reference: work.reference.as_ref().map(ToString::to_string),
             commit: work.commit.to_string(),
             tasks: self.flags.tasks.clone(),
+            inputs: self.flags.inputs.iter().cloned().collect(),
             subject: work.subject.clone(),
             author: work.author.clone(),
         })

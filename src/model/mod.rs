@@ -46,14 +46,14 @@ pub use name::{
     GroupName, GroupNameError, Label, LabelError, RepoName, RepoNameError, RunnerName, RunnerNameError, TaskName,
     TaskNameError, is_of_cell,
 };
-pub use plan::{BuildSettings, Plan, PlannedTask, Supersede};
+pub use plan::{BuildSettings, Plan, PlannedTask, Supersede, WrongInputs};
 pub use plan_choice::{ChangeJudge, Changes};
 pub use recipe::{Recipe, STOP_AT_FAILURE, Script};
 pub use record::{Decision, Record};
 pub use runner::{DrainOrder, Isolation, Runner, RunnerState};
 pub use snapshot::{AcceptedHead, Snapshot, WholeBuild};
 pub use stream::{StreamId, StreamKind, StreamNameError, StreamSummary};
-pub use task::{Condition, Need, Placement, TaskSpec};
+pub use task::{Condition, Input, Need, Placement, TaskSpec};
 pub use trigger::{RefName, Trigger, TriggerId, TriggerKind, Trust};
 pub use visible::{visible, visible_char, visible_lines};
 pub use when::{TriggerEvent, Unmet, When};

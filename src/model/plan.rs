@@ -1,7 +1,9 @@
 //! The plan of a build: what the dispatcher makes of a commit's task file for one trigger.
 
-use super::TaskSpec;
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::reason::{ChangeReason, LeftOutReason};
+use super::{TaskName, TaskSpec};
 
 /// The tasks of a build, and the settings of the build as a whole.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -53,10 +55,88 @@ impl Plan {
     }
 }
 
+/// Why inputs cannot be set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WrongInputs {
+    /// No task that runs has an input of this name. They have those.
+    Unknown { name: String, known: Vec<String> },
+    /// These inputs of a task that runs have no value and no default.
+    Missing { task: TaskName, names: Vec<String> },
+}
+
+impl Plan {
+    /// Sets the inputs of all tasks to the values that a person gave. Each value must be for a task that may run, and
+    /// a task that runs without a further order must have a value for each input.
+    pub fn set_inputs(&mut self, values: &BTreeMap<String, String>) -> Result<(), WrongInputs> {
+        let running = || self.tasks.iter().filter(|task| task.left_out.is_none());
+        let known: BTreeSet<&String> =
+            running().flat_map(|task| &task.spec.placement.inputs).map(|it| &it.name).collect();
+        if let Some(name) = values.keys().find(|name| !known.contains(name)) {
+            let known = known.into_iter().cloned().collect();
+            return Err(WrongInputs::Unknown { name: name.clone(), known });
+        }
+        for task in self.tasks.iter_mut().filter(|task| task.left_out.is_none()) {
+            let names = task.spec.set_inputs(values);
+            if !names.is_empty() && !task.held {
+                return Err(WrongInputs::Missing { task: task.spec.name.clone(), names });
+            }
+        }
+        Ok(())
+    }
+}
+
 impl PlannedTask {
     /// A task that runs in this build.
     #[must_use]
     pub fn of(spec: TaskSpec) -> Self {
         Self { spec, left_out: None, because: None, held: false }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Input, Script};
+    use super::*;
+
+    #[test]
+    fn inputs_get_the_values_that_were_given_else_their_defaults() {
+        let task = |name: &str, inputs: &[(&str, Option<&str>)]| {
+            let mut task = TaskSpec::new(TaskName::plain(name).unwrap(), Script::Shell("true".into()));
+            let input = |(name, default): &(&str, Option<&str>)| Input {
+                name: (*name).into(),
+                default: default.map(str::to_owned),
+                description: String::new(),
+            };
+            task.placement.inputs = inputs.iter().map(input).collect();
+            task.recipe_mut().env = vec![("a".into(), "of env".into()), ("z".into(), "1".into())];
+            task
+        };
+        let plan = Plan::of(vec![task("one", &[("a", None), ("b", Some("2"))]), task("two", &[("b", Some("3"))])]);
+        let set = |values: &[(&str, &str)], change: &dyn Fn(&mut Plan)| {
+            let mut plan = plan.clone();
+            change(&mut plan);
+            let values = values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            plan.set_inputs(&values).map(|()| {
+                let env = |task: &PlannedTask| {
+                    let env = task.spec.recipe.env.iter().map(|(name, value)| format!("{name}={value}"));
+                    env.collect::<Vec<_>>().join(" ")
+                };
+                plan.tasks.iter().map(env).collect::<Vec<_>>()
+            })
+        };
+        let one = || TaskName::plain("one").unwrap();
+        let missing = Err(WrongInputs::Missing { task: one(), names: vec!["a".into()] });
+        assert_eq!(set(&[], &|_| {}), missing);
+        assert_eq!(set(&[("a", "x")], &|_| {}).unwrap(), ["z=1 a=x b=2", "a=of env z=1 b=3"]);
+        assert_eq!(set(&[("a", "x"), ("b", "")], &|_| {}).unwrap(), ["z=1 a=x b=", "a=of env z=1 b="]);
+        let unknown = |known: &[&str]| {
+            let known = known.iter().map(|name| (*name).to_owned()).collect();
+            Err(WrongInputs::Unknown { name: "c".into(), known })
+        };
+        assert_eq!(set(&[("c", "x")], &|_| {}), unknown(&["a", "b"]));
+        let leave_out = |plan: &mut Plan| plan.tasks[0].left_out = Some(LeftOutReason::NotAsked);
+        assert_eq!(set(&[("c", "x")], &leave_out), unknown(&["b"]));
+        assert_eq!(set(&[], &leave_out).unwrap()[1], "a=of env z=1 b=3", "nobody needs a value for a task left out");
+        assert_eq!(set(&[], &|plan| plan.tasks[0].held = true).unwrap()[0], "a=of env z=1 b=2", "a start may give it");
     }
 }

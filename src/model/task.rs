@@ -1,5 +1,6 @@
 //! A task: one table of the commit's own configuration, checked. It has no state.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -38,9 +39,24 @@ pub struct Placement {
     /// The builds in which the task runs; `None` for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<Box<When>>,
+    /// The values that a person may give when asking for a build, in the order of the task file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<Input>,
     /// The group whose jobs take turns with this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<Group>,
+}
+
+/// A value that a person may give to a task, which has it in a variable of this name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Input {
+    pub name: String,
+    /// The value if nobody gives one. Without it, whoever asks for the task must give one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<String>,
+    /// What it is, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
 }
 
 /// Another task of the same commit that has to end before this one starts.
@@ -147,6 +163,22 @@ impl TaskSpec {
             (Line::Group(..), Some(group)) => group.limit as usize,
             (Line::Group(..) | Line::Task(..), _) => 1,
         }
+    }
+
+    /// Sets the task's inputs to these values, and those that are not among them to their defaults. An input without
+    /// either is not set. Returns the names of those.
+    pub fn set_inputs(&mut self, values: &BTreeMap<String, String>) -> Vec<String> {
+        let mut missing = Vec::new();
+        for Input { name, default, .. } in self.placement.inputs.clone() {
+            let Some(value) = values.get(&name).cloned().or(default) else {
+                missing.push(name);
+                continue;
+            };
+            let env = &mut self.recipe_mut().env;
+            env.retain(|(variable, _)| *variable != name);
+            env.push((name, value));
+        }
+        missing
     }
 
     /// The recipe, to be changed while the task is made.

@@ -40,6 +40,9 @@ pub const MAX_REPORT_TEXT_BYTES: usize = 32 * 1024;
 pub const MAX_WARNINGS: usize = 100;
 /// The most commits in the `haves` of a `source` that count: each costs a walk of its tree.
 pub const MAX_HAVES: usize = 64;
+/// The most values of inputs in a `submit`, and the longest of them in bytes: an environment takes no more.
+pub const MAX_INPUTS: usize = 1_000;
+pub const MAX_INPUT_BYTES: usize = 32 * 1024;
 /// The most streams that a result may name beside its log.
 pub const MAX_STREAMS: usize = 256;
 /// The longest text of an `error`, in bytes. The names of a thousand tasks of a usual length fit; longer texts are cut.

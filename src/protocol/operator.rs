@@ -132,6 +132,9 @@ pub struct SubmitOrder {
     /// The tasks to run, with those that they need. Empty, the default, stands for all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tasks: Vec<String>,
+    /// Values for inputs of the tasks, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<String, String>,
     #[serde(default)]
     pub subject: String,
     #[serde(default)]

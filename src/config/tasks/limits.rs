@@ -52,3 +52,5 @@ pub(super) const MAX_SHOWN_MISTAKES: usize = 50;
 pub(super) const NAME_RULE: &str = "use 1 to 100 of A-Z a-z 0-9 . _ - and start with a letter or digit";
 /// The example in errors about files without tasks.
 pub(super) const EXAMPLE: &str = "[task.test]\nrun = \"make test\"";
+/// Inputs of one task.
+pub(super) const MAX_INPUTS: usize = 64;

@@ -1,6 +1,6 @@
 //! Reads the tables `[task.NAME]`: each is a task, or several mistakes.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -120,6 +120,8 @@ fn add(name: TaskName, name_place: Range<usize>, draft: Draft<'_>, file: &mut Fi
     placement.labels.sort();
     let group = placement.group.take();
     let mut spec = TaskSpec { name, recipe: Arc::new(recipe), placement };
+    // Builds that nobody asked for have the defaults; what has none is not set in them.
+    drop(spec.set_inputs(&BTreeMap::new()));
     if let Some(group) = group {
         spec.set_group(Group { limit: group_limit.unwrap_or(group.limit), ..group });
     }

@@ -60,6 +60,17 @@ pub(crate) enum OperationError {
         list(tasks)
     )]
     UnknownTask { commit: CommitId, task: String, nearest: Option<TaskName>, tasks: Vec<TaskName> },
+    #[error(
+        "no task of this build has an input `{}`: {}",
+        quoted(name),
+        if known.is_empty() { "they have none".to_owned() } else { format!("they have {}", known.join(", ")) }
+    )]
+    UnknownInput { name: String, known: Vec<String> },
+    #[error(
+        "task {task} needs a value for {}: give it with --set {}=VALUE, or leave the task out with --task",
+        names.join(", "), names[0]
+    )]
+    MissingInputs { task: TaskName, names: Vec<String> },
     /// A pack is broken, or the mirror cannot be written or read.
     #[error("the dispatcher could not receive the source of {}", commit.short())]
     Source { commit: CommitId, source: Box<GitError> },

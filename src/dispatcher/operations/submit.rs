@@ -1,13 +1,15 @@
 //! Requests for builds of commits that the operator brings along. The source becomes durable in the mirror first, then
 //! the build in the store, and only then the operator hears of it.
 
+use std::collections::BTreeMap;
+
 use super::error::OperationError;
 use super::questions::Operations;
 use crate::config::{PlanContext, UnknownTask, choose_tasks};
 use crate::dispatcher::choice;
 use crate::dispatcher::core::{NewOrder, NoAnswer, ToCore};
 use crate::dispatcher::mirrors::{ArrivingPack, Intake, Mirrors, Taken};
-use crate::model::{BuildId, BuildSource, CommitId, RepoName};
+use crate::model::{BuildId, BuildSource, CommitId, RepoName, WrongInputs};
 use crate::scheduler::Reply;
 
 /// A request for a build.
@@ -17,6 +19,8 @@ pub(crate) struct Submission {
     pub(crate) place: String,
     /// The tasks to run, with those that they need; empty for all.
     pub(crate) tasks: Vec<String>,
+    /// Values for the inputs of the tasks.
+    pub(crate) inputs: BTreeMap<String, String>,
 }
 
 /// What became of a request for a build.
@@ -55,7 +59,7 @@ impl Operations {
         pack: Option<ArrivingPack>,
     ) -> Result<Submitted, OperationError> {
         let mirrors = self.mirrors()?;
-        let Submission { source, place, tasks } = submission;
+        let Submission { source, place, tasks, inputs } = submission;
         let (repo, commit) = (source.repo.clone(), source.commit);
         let pack = pack.filter(|pack| pack.is_whole_for(&repo));
         // Nothing is removed from the mirror before the build that needs it is recorded.
@@ -76,6 +80,13 @@ impl Operations {
                 Ok(plan) => Ok(choose_tasks(plan, &tasks).map_err(|error| unknown_task(commit, error))?),
                 mistake => mistake,
             };
+            let plan = match plan {
+                Ok(mut plan) => {
+                    plan.set_inputs(&inputs).map_err(wrong_inputs)?;
+                    Ok(plan)
+                }
+                mistake => mistake,
+            };
             let order = Box::new(NewOrder { source, plan, place });
             let reply = self.core.answered(|answer| ToCore::Submit { order, answer }).ok_or(NoAnswer::Ending)?;
             let build = match reply {
@@ -90,6 +101,13 @@ impl Operations {
         let Some((build, mirror, is_new)) = taken else { return Ok(Submitted::NeedSource) };
         mirror.return_to_pool();
         Ok(Submitted::Build { build, is_new })
+    }
+}
+
+fn wrong_inputs(wrong: WrongInputs) -> OperationError {
+    match wrong {
+        WrongInputs::Unknown { name, known } => OperationError::UnknownInput { name, known },
+        WrongInputs::Missing { task, names } => OperationError::MissingInputs { task, names },
     }
 }
 

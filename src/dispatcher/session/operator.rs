@@ -104,9 +104,9 @@ impl<'a> OperatorWorker<'a> {
             FromOperator::Pack { repo, last, .. } => self.take_piece(&repo, last, payload)?,
             FromOperator::Submit(order) => {
                 let answer = match submission::read(&order) {
-                    Ok((source, place)) => {
-                        self.submit(Submission { source, place, tasks: order.tasks }).map_err(refusal)
-                    }
+                    Ok((source, place)) => self
+                        .submit(Submission { source, place, tasks: order.tasks, inputs: order.inputs })
+                        .map_err(refusal),
                     // This order only.
                     Err(refusal) if refusal.code == ErrorCode::Refused => Err(refusal),
                     Err(refusal) => return Err(refusal),
@@ -277,6 +277,8 @@ fn refusal(error: OperationError) -> Refusal {
         OperationError::NoRepo { .. } => (ErrorCode::NotFound, "no_repo"),
         OperationError::NoRunner { .. } => (ErrorCode::NotFound, "no_runner"),
         OperationError::UnknownTask { .. } => (ErrorCode::NotFound, "no_task"),
+        OperationError::UnknownInput { .. } => (ErrorCode::NotFound, "unknown_input"),
+        OperationError::MissingInputs { .. } => (ErrorCode::Refused, "missing_input"),
         OperationError::Source { .. } => (ErrorCode::BrokenSource, "broken_source"),
         OperationError::Spool(_) => (ErrorCode::Internal, "pack_not_kept"),
         OperationError::Refused(reason) => (ErrorCode::Refused, reason.code()),

@@ -2,8 +2,8 @@
 
 use crate::dispatcher::translate;
 use crate::model::{BuildSource, CommitId, RefName, Trigger, TriggerId, TriggerKind, Trust};
-use crate::protocol::hello::Refusal;
-use crate::protocol::limits::MAX_HAVES;
+use crate::protocol::hello::{ErrorCode, Refusal};
+use crate::protocol::limits::{MAX_HAVES, MAX_INPUT_BYTES, MAX_INPUTS};
 use crate::protocol::operator::SubmitOrder;
 
 /// Returns the build that a `submit` asks for, and the place of its repository.
@@ -11,6 +11,7 @@ pub(super) fn read(order: &SubmitOrder) -> Result<(BuildSource, String), Refusal
     let SubmitOrder { id, trigger, repo: name, source: place, reference: full, commit: of, subject, author, .. } =
         order;
     let id = trigger_id(id).ok_or_else(|| translate::malformed("the `id` of an order has 32 hexadecimal digits"))?;
+    check_inputs(order)?;
     let reference = match full {
         Some(text) => translate::reference("", Some(text))?,
         None => RefName::detached(),
@@ -34,6 +35,19 @@ pub(super) fn read(order: &SubmitOrder) -> Result<(BuildSource, String), Refusal
     Ok((build, translate::source(place)?))
 }
 
+fn check_inputs(order: &SubmitOrder) -> Result<(), Refusal> {
+    let count = order.inputs.len();
+    if count > MAX_INPUTS {
+        return Err(translate::malformed(format!("an order has at most {MAX_INPUTS} inputs, not {count}")));
+    }
+    let is_bad = |value: &&String| value.len() > MAX_INPUT_BYTES || value.contains('\0');
+    if let Some(name) = order.inputs.iter().find(|(_, value)| is_bad(value)).map(|(name, _)| Refusal::quote(name)) {
+        let text = format!("the value of `{name}` has more than {MAX_INPUT_BYTES} bytes, or a NUL character");
+        return Err(Refusal::new(ErrorCode::Refused, text).because("input_value"));
+    }
+    Ok(())
+}
+
 fn trigger_id(digits: &str) -> Option<TriggerId> {
     let digits = Some(digits).filter(|digits| digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_hexdigit()))?;
     u128::from_str_radix(digits, 16).ok().map(|number| TriggerId(number.to_be_bytes()))
@@ -47,7 +61,6 @@ pub(super) fn haves(commits: &[String]) -> Result<Vec<CommitId>, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::hello::ErrorCode;
 
     #[test]
     fn an_order_for_a_build_is_trusted_as_its_ref_is_and_a_try_never() {

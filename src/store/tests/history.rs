@@ -37,6 +37,11 @@ fn any_commit() -> impl Strategy<Value = CommitId> {
     raw.prop_map(|raw| CommitId::from_bytes(&raw).unwrap())
 }
 
+fn input(name: &str, description: &str) -> Input {
+    let default = (!name.is_empty()).then(|| description.to_owned());
+    Input { name: name.to_owned(), default, description: description.to_owned() }
+}
+
 fn task() -> impl Strategy<Value = TaskSpec> {
     let script = prop_oneof![text().prop_map(Script::Shell), vec(text(), 1..4).prop_map(Script::Program)];
     let texts = || vec(text(), 0..3);
@@ -47,6 +52,7 @@ fn task() -> impl Strategy<Value = TaskSpec> {
         |(name, script, needs, env, labels, keep, (timeout_ms, retries, allow_failure, exclusive, dir))| TaskSpec {
             name: TaskName::new(&name).unwrap(),
             placement: Placement {
+                inputs: env.iter().map(|(name, value)| input(name, value)).collect(),
                 needs: needs.into_iter().map(Need::passed).collect(),
                 retries,
                 allow_failure,

@@ -165,3 +165,34 @@ fn a_commit_without_its_source_is_asked_for() {
     operator.say(&order);
     operator.expect_refusal("malformed");
 }
+
+#[test]
+fn values_of_inputs_arrive_in_the_environment_and_are_never_commands() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let commit = repository.commit_tasks(
+        "[task.publish]\nrun = 'echo \"$version\" \"$channel\"'\n\
+         inputs = { version = { description = 'what to publish' }, channel = { default = 'beta' } }\n\
+         [task.test]\nrun = 'echo ${version-none} ${channel-none}'\n",
+    );
+    let _dispatcher = world.dispatcher(&[]);
+    let _runner = world.runner("w1", &[]);
+    let submit = |more: &[&str]| world.surveil_in(&repository.path, &[&["submit", "--wait"], more].concat());
+    submit(&["--set", "version=1.0 $(touch x) '"]).ok();
+    let build = world.expect(&commit, "passed");
+    assert_eq!(world.log_of(&build, "publish"), "1.0 $(touch x) ' beta\n");
+    assert_eq!(world.log_of(&build, "test"), "none none\n", "it has no inputs");
+    submit(&["--task", "publish", "--set=version=", "--set", "channel=a=b"]).ok();
+    let build = world.build_that("is the second", |build| build.build == 2 && build.finished_ms.is_some());
+    assert_eq!(world.log_of(&build, "publish"), " a=b\n");
+
+    let error = submit(&[]).error(7);
+    assert!(error.contains("task publish needs a value for version: give it with --set version=VALUE"), "{error}");
+    let error = submit(&["--set", "verison=1"]).error(6);
+    assert!(error.contains("no task of this build has an input `verison`: they have channel, version"), "{error}");
+    let error = submit(&["--task", "test", "--set", "version=1"]).error(6);
+    assert!(error.contains("`version`: they have none"), "{error}");
+    submit(&["--set", "version"]).error(2);
+    submit(&["--task", "test"]).ok();
+    assert_eq!(world.builds().len(), 3);
+}

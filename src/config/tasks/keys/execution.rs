@@ -8,7 +8,7 @@ use super::super::value::{Placed, TableEntry, entries, kind, refuse_nul};
 use crate::config::quantity;
 
 /// Prefix of the variables that the runner sets. All of it is reserved, so that a later variable breaks nobody's file.
-const RESERVED_ENV: &str = "SURVEIL_";
+pub(super) const RESERVED_ENV: &str = "SURVEIL_";
 const KEEP: PathAdvice = PathAdvice {
     key: "keep",
     help: "name a file or directory below the root of the repository, such as `keep = [\"target\"]`",

@@ -6,6 +6,7 @@
 //! [`Placement`]: crate::model::Placement
 
 mod execution;
+mod inputs;
 mod placement;
 mod when;
 
@@ -132,6 +133,17 @@ pub(super) static KEYS: &[Key] = &[
         aliases: &["environment", "variables", "envs", "vars"],
         is_merged: true,
         read: execution::read_env,
+        ..Key::USUAL
+    },
+    Key {
+        name: "inputs",
+        row: "table of tables: `default`, `description` | `{}` | variables whose values a person may give when asking for a build",
+        schema: r#"{"type": "object", "maxProperties": 64, "additionalProperties": {"type": "object",
+            "additionalProperties": false,
+            "properties": {"default": {"type": "string"}, "description": {"type": "string"}}}}"#,
+        aliases: &["parameters", "params", "input", "arguments"],
+        is_merged: true,
+        read: inputs::read_inputs,
         ..Key::USUAL
     },
     Key {

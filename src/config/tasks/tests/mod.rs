@@ -6,6 +6,7 @@ use super::*;
 use crate::model::{Group, GroupName, Label, Need, Recipe, Script, TaskName};
 
 mod doubts;
+mod inputs;
 mod keys;
 mod lists;
 mod matrix;
