@@ -67,6 +67,7 @@ fn line(task: &TaskSpec) -> String {
         task.recipe.quiet_timeout_ms.map(|ms| format!("ended if quiet for {}", human::duration(ms))),
         (placement.retries > 0).then(|| format!("tried up to {} times", placement.retries + 1)),
         placement.allow_failure.then(|| "may fail".to_owned()),
+        (placement.priority != 0).then(|| format!("priority {}", placement.priority)),
         task.is_exclusive().then(|| "never twice at a time".to_owned()),
         placement.group.as_ref().map(in_group),
     ];

@@ -42,6 +42,9 @@ pub struct Placement {
     /// The values that a person may give when asking for a build, in the order of the task file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<Input>,
+    /// Orders the queued jobs of a repository, from -100 to 100: the higher one comes first. Waiting raises it.
+    #[serde(default, skip_serializing_if = "is_usual_priority")]
+    pub priority: i32,
     /// The group whose jobs take turns with this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<Group>,
@@ -57,6 +60,11 @@ pub struct Input {
     /// What it is, for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_usual_priority(priority: &i32) -> bool {
+    *priority == 0
 }
 
 /// Another task of the same commit that has to end before this one starts.

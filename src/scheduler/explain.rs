@@ -99,7 +99,7 @@ impl Scheduler {
         let running = self.tables.leases().live();
         let running = running.filter(|lease| fitting.iter().any(|it| it.id == lease.runner)).map(|lease| &lease.repo);
         let competes = |labels: &[Label]| fitting.iter().any(|it| it.fits(labels));
-        self.tables.queue().position(id, &job.source.repo, running, competes)
+        self.tables.queue().position(id, (&job.source.repo, job.standing), running, competes)
     }
 
     /// The time that a queued job has waited, without its pause.

@@ -139,7 +139,7 @@ impl Scheduler {
             links.extend(needs.iter().map(|need| (need.job, id)));
             // A held job is in nobody's way: it joins the line of its task when it is started.
             let is_in_line = job.state.is_awaited();
-            let job = LiveJob::new(job, source.clone(), needs);
+            let job = LiveJob::new(job, source.clone(), needs, now);
             if is_in_line {
                 self.tables.join_lines(now, (job.build, id), job.lines());
             }

@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 
 use super::health::Health;
 use super::policy::{self, Policy};
-use super::tables::{LaneKey, LiveLease, Started, Tables};
+use super::tables::{LaneKey, LiveLease, Standing, Started, Tables};
 use crate::model::reason::LostWith;
 use crate::model::{
     AcceptedHead, Attempt, AttemptId, BuildId, BuildSource, Condition, Job, JobId, JobState, Line, Moment, PoolId,
@@ -114,6 +114,8 @@ pub(super) struct LiveJob {
     pub lost_with: Vec<LostWith>,
     /// Runners on which an attempt of it was lost. Others are preferred.
     pub lost_on: Vec<RunnerId>,
+    /// Its place among the queued jobs of its repository.
+    pub standing: Standing,
     pub needs: Vec<LiveNeed>,
     pub needed_by: Vec<JobId>,
 }
@@ -126,8 +128,10 @@ pub(super) struct LiveNeed {
 }
 
 impl LiveJob {
-    pub(super) fn new(job: Job, source: Arc<BuildSource>, needs: Vec<LiveNeed>) -> Self {
+    /// Makes a job of a build that came, or was asked to run again, at this moment.
+    pub(super) fn new(job: Job, source: Arc<BuildSource>, needs: Vec<LiveNeed>, came: Moment) -> Self {
         Self {
+            standing: Standing::of(came, job.task.placement.priority),
             build: job.build,
             source,
             task: job.task,
@@ -166,9 +170,9 @@ impl LiveJob {
         })
     }
 
-    /// Its lane of the queue: its repository, and the labels that it asks for.
+    /// Its lane of the queue, with its standing there: its repository, and the labels that it asks for.
     pub(super) fn lane(&self) -> LaneKey<'_> {
-        (&self.source.repo, &self.task.placement.labels)
+        (&self.source.repo, &self.task.placement.labels, self.standing)
     }
 }
 

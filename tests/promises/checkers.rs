@@ -39,6 +39,7 @@ const CHECKERS: &[(Promise, Checker)] = &[
     (Promise::S27, s27),
     (Promise::S35, shares::s35),
     (Promise::S37, shares::s37),
+    (Promise::S37, shares::s37_priorities),
     (Promise::L1, l1),
     (Promise::Drain, orders::drain),
 ];

@@ -184,3 +184,76 @@ pub(super) fn s37(story: &[Entry], _: &Terms) -> Result<(), String> {
     }
     Ok(())
 }
+
+/// The time of waiting that raises a priority by one.
+const AGEING_MS: i64 = 60_000;
+/// Real records are seen a little later than the dispatcher made them.
+const SEEN_LATE_MS: i64 = 1_000;
+
+/// A queued job.
+struct Queued {
+    repo: RepoName,
+    build: BuildId,
+    priority: i32,
+    /// When its build came, or was asked to run again, or the dispatcher started, whichever was last.
+    came: u64,
+}
+
+impl Queued {
+    fn standing(&self) -> i64 {
+        self.came as i64 - i64::from(self.priority) * AGEING_MS
+    }
+}
+
+/// Priorities order the jobs of a repository, and a minute of waiting makes up for one: a job that any runner could
+/// take is never passed by one of its repository that came so much later. What the task files say counts.
+pub(super) fn s37_priorities(story: &[Entry], _: &Terms) -> Result<(), String> {
+    let mut priorities: BTreeMap<(RepoName, CommitId, TaskName), i32> = BTreeMap::new();
+    let mut jobs: BTreeMap<JobId, Queued> = BTreeMap::new();
+    let mut waiting: BTreeSet<JobId> = BTreeSet::new();
+    for Entry { at, fact } in story {
+        match fact {
+            Fact::Arrived(Event::CommitObserved { source, plan: Ok(plan), .. }) => {
+                let of = |task: &TaskSpec| {
+                    ((source.repo.clone(), source.commit, task.name.clone()), task.placement.priority)
+                };
+                priorities.extend(plan.tasks.iter().map(|task| of(&task.spec)));
+            }
+            Fact::Started => {
+                waiting.clear();
+                jobs.values_mut().for_each(|job| job.came = *at);
+            }
+            Fact::Decided(Effect::Persist(Record::BuildAdded { build, jobs: added })) => {
+                let (repo, commit) = (&build.source.repo, build.source.commit);
+                for job in added {
+                    let placement = &job.task.placement;
+                    let Some(priority) = priorities.get(&(repo.clone(), commit, job.task.name.clone())) else {
+                        continue;
+                    };
+                    let is_plain =
+                        job.state == JobState::Queued && placement.labels.is_empty() && !job.task.recipe.exclusive;
+                    if is_plain {
+                        waiting.insert(job.id);
+                    }
+                    let (repo, build, priority) = (repo.clone(), build.id, *priority);
+                    jobs.insert(job.id, Queued { repo, build, priority, came: *at });
+                }
+            }
+            Fact::Decided(Effect::Persist(Record::BuildReopened { build })) => {
+                jobs.values_mut().filter(|job| job.build == *build).for_each(|job| job.came = *at);
+            }
+            Fact::Decided(Effect::Persist(Record::JobFinished { job, .. })) => drop(waiting.remove(job)),
+            Fact::Decided(Effect::Persist(Record::AttemptLeased(attempt))) => {
+                waiting.remove(&attempt.job);
+                let Some(leased) = jobs.get(&attempt.job) else { continue };
+                let passed = waiting.iter().find(|job| {
+                    let of = &jobs[job];
+                    of.repo == leased.repo && of.standing() + SEEN_LATE_MS < leased.standing()
+                });
+                demand(passed.is_none(), || format!("{} is leased before {passed:?} of its repository", attempt.job))?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

@@ -28,6 +28,8 @@ pub(crate) enum Sabotage {
     ForgetsExclusive,
     /// Groups are forgotten.
     ForgetsGroups,
+    /// The lowest priority comes first.
+    TurnsPrioritiesRound,
     /// A group has one place more than its tasks allow.
     RaisesGroupLimits,
     /// A runner that is cut off goes on with an exclusive task.
@@ -71,6 +73,7 @@ impl Sabotage {
         (Self::ForgetsExclusive, Promise::S35),
         (Self::ForgetsGroups, Promise::S35),
         (Self::RaisesGroupLimits, Promise::S35),
+        (Self::TurnsPrioritiesRound, Promise::S37),
         (Self::IgnoresOwnDeadline, Promise::S9),
         (Self::AlwaysPasses, Promise::S10),
         (Self::NoGrace, Promise::S11),
@@ -130,6 +133,11 @@ impl World {
             Some(Sabotage::ForgetsGroups) => {
                 if let Event::CommitObserved { plan: Ok(plan), .. } = &mut event {
                     plan.tasks.iter_mut().for_each(|task| task.spec.placement.group = None);
+                }
+            }
+            Some(Sabotage::TurnsPrioritiesRound) => {
+                if let Event::CommitObserved { plan: Ok(plan), .. } = &mut event {
+                    plan.tasks.iter_mut().for_each(|task| task.spec.placement.priority *= -1);
                 }
             }
             Some(Sabotage::RaisesGroupLimits) => {

@@ -363,6 +363,7 @@ fn plan(dice: &mut Dice, is_deploying: bool) -> Result<Plan, String> {
         task.placement.retries = if dice.percent(25) { 1 } else { 0 };
         task.placement.allow_failure = dice.percent(12);
         task.recipe_mut().exclusive = is_deploying || dice.percent(20);
+        task.placement.priority = if dice.percent(30) { dice.below(5) as i32 - 2 } else { 0 };
         if dice.percent(30) {
             let name = GroupName::recorded(if dice.percent(60) { "staging" } else { "licences" });
             let limit = if &*name == "staging" { 1 } else { 1 + dice.below(3) as u32 };

@@ -2,7 +2,7 @@
 //! values Surveil takes as they are, under another name, are aliases in [`super::keys::KEYS`].
 
 /// Answers for keys of other programs, each with the keys that it is for. Keys are compared without case, `-` and `_`.
-const ANSWERS: [(&[&str], &str); 21] = [
+const ANSWERS: [(&[&str], &str); 20] = [
     (
         &["image", "container", "docker", "dockerfile", "entrypoint", "platform", "nix"],
         "there are no container images yet: a task is a process on its runner; install there what it needs and\n\
@@ -109,7 +109,6 @@ const ANSWERS: [(&[&str], &str); 21] = [
         "write `group = \"NAME\"`: one job of a group runs at a time, over all builds of the repository, in their order;\n\
          `group_limit = 2` lets two run, and `exclusive = true` is for a task that is alone in its group",
     ),
-    (&["priority", "weight"], "there are no priorities: repositories take turns, and the tasks of one run in order"),
     (
         &["resources", "cpu", "cpus", "memory", "mem", "limits"],
         "there are no limits of memory or processors yet: choose a runner by `labels`",

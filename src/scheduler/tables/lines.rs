@@ -39,7 +39,7 @@ struct InLine {
 #[derive(Debug, Default)]
 struct Places {
     /// The unfinished jobs, in their order.
-    jobs: BTreeMap<(BuildId, JobId), Standing>,
+    jobs: BTreeMap<(BuildId, JobId), LineJob>,
     /// The attempts that may be executing, each with the number of places that its task allows.
     attempts: BTreeMap<AttemptId, usize>,
     /// The jobs that may be leased now.
@@ -50,7 +50,7 @@ struct Places {
 
 /// An unfinished job in a line.
 #[derive(Debug, Clone, Copy)]
-struct Standing {
+struct LineJob {
     /// How many places its task allows.
     limit: usize,
     stage: Stage,
@@ -95,7 +95,7 @@ impl Lines {
         for (at, (line, limit)) in lines.take(2).enumerate() {
             let line = self.shared(line);
             let places = self.by_line.entry(Arc::clone(&line)).or_default();
-            places.jobs.insert((build, job), Standing { limit, stage: Stage::Waiting });
+            places.jobs.insert((build, job), LineJob { limit, stage: Stage::Waiting });
             places.most = places.most.max(limit);
             added.lines[at] = Some(line);
         }

@@ -14,7 +14,7 @@ mod roster;
 pub(crate) use deadlines::{Deadlines, Timer};
 pub(crate) use leases::{Leases, LiveLease, Started};
 pub(crate) use lines::{First, Lines, Obstacle};
-pub(crate) use queue::{LaneKey, Queue};
+pub(crate) use queue::{LaneKey, Queue, Standing};
 pub(crate) use roster::{Member, Roster};
 
 use std::sync::Arc;
@@ -142,8 +142,8 @@ impl Tables {
         let job = |timer: &Timer| if let Timer::Retry(job) = timer { Some(*job) } else { None };
         for job in self.deadlines.over(now, job) {
             self.deadlines.clear(&Timer::Retry(job));
-            if let Some((repo, labels)) = self.queue.resume(job) {
-                self.line_up(job, (&repo, &labels));
+            if let Some((repo, labels, turn)) = self.queue.resume(job) {
+                self.line_up(job, (&repo, &labels, turn));
             }
         }
         let runner = |timer: &Timer| if let Timer::Rest(id) = timer { Some(*id) } else { None };

@@ -57,6 +57,7 @@ fn task() -> impl Strategy<Value = TaskSpec> {
                 retries,
                 allow_failure,
                 labels,
+                priority: (timeout_ms % 201) as i32 - 100,
                 group: (retries % 2 == 0).then(|| Group { limit: retries, ..Group::new(GroupName::recorded(&name)) }),
                 when: (!keep.is_empty()).then(|| {
                     let (branches, changed) = (keep.clone(), keep.clone());

@@ -207,6 +207,14 @@ pub(super) static KEYS: &[Key] = &[
         ..Key::USUAL
     },
     Key {
+        name: "priority",
+        row: "-100 to 100 | `0` | jobs of a higher priority come first in the queue of the repository; waiting raises it",
+        schema: r#"{"type": "integer", "minimum": -100, "maximum": 100}"#,
+        aliases: &["weight"],
+        read: |entry, draft| entry.number(-100..=100).map(|priority| draft.placement.priority = priority),
+        ..Key::USUAL
+    },
+    Key {
         name: "group",
         row: "string | none | the group of the repository of which one job runs at a time, in the order of builds",
         schema: r#"{"type": "string", "minLength": 1, "maxLength": 100}"#,

@@ -118,6 +118,21 @@ fn a_group_has_a_visible_name_and_its_limit_a_group() {
 }
 
 #[test]
+fn a_priority_is_from_minus_100_to_100() {
+    assert_eq!(
+        line_error("priority = 101"),
+        "12: `priority` must be from -100 to 100
+2 | priority = 101
+  |            ^^^
+  = help: write a number from -100 to 100, such as `priority = 2`"
+    );
+    for typed in ["-101", "'high'", "1.5", "99999999999999999999"] {
+        assert!(line_error(&format!("priority = {typed}")).starts_with("12: `priority` must be "), "{typed}");
+    }
+    assert_eq!(parse("[task.a]\nrun = 'x'\npriority = -100")[0].placement.priority, -100);
+}
+
+#[test]
 fn retries_are_few() {
     assert_eq!(
         line_error("retries = 11"),
