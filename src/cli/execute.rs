@@ -21,11 +21,12 @@ use super::{CliError, ExitCode, Output, human, interrupt};
 use crate::clock;
 use crate::config::{default_runner_name, defaults, work_dir};
 use crate::model::reason::{ErrorReason, SkipReason, TimeoutReason};
-use crate::model::words::outcome_detail;
+use crate::model::words::{attempt_detail, outcome_detail};
 use crate::model::{Ending, EndingKind, JobState, Need, Outcome, TaskName, TaskSpec, Verdict};
 use crate::process::{Command, ProgressCallbacks, Supervisor, detect_isolation};
 use crate::runner::{
-    AttemptFacts, AttemptPlaces, OwnTemporary, attempt_environment, inherited, outcome_of, working_directory,
+    AttemptFacts, AttemptPlaces, NextCommand, OwnTemporary, StepEnv, StepRun, attempt_environment, inherited,
+    outcome_of, set_all, step_environment, working_directory,
 };
 use crate::threads::{self, Thread};
 
@@ -151,9 +152,9 @@ impl LocalRun {
             let again = if number > 1 { format!(", attempt {number}") } else { String::new() };
             out.line(bold(format_args!("==> {}{again}", task.name)))?;
             let begun = clock::now();
-            let outcome = self.attempt(task, number)?;
+            let (outcome, detail) = self.attempt(task, number, out)?;
             let took = human::duration(clock::now().0.saturating_sub(begun.0));
-            let (ending, word, mut how) = judged(&outcome);
+            let (ending, word, mut how) = judged(&outcome, detail);
             if number > 1 && ending == Ending::Passed {
                 how.push_str(&format!(" ({})", painted("flaky")));
             }
@@ -168,35 +169,94 @@ impl LocalRun {
         }
     }
 
-    /// Runs one attempt, and copies its output meanwhile.
-    fn attempt(&mut self, task: &TaskSpec, number: u32) -> Result<Outcome, CliError> {
+    /// Runs one attempt. Returns its outcome, and the exit code, signal or reason in words.
+    fn attempt(
+        &mut self,
+        task: &TaskSpec,
+        number: u32,
+        out: &mut Output,
+    ) -> Result<(Outcome, Option<String>), CliError> {
         self.place.make_ready()?;
         let temporary = self.temporary.make().map_err(CliError::machine("make a temporary directory"))?;
-        let directory = match working_directory(self.place.directory(), task.recipe.dir.as_deref()) {
+        let file = (!task.recipe.steps.is_empty()).then(|| StepEnv::beside(&temporary));
+        let mut run = StepRun::new(&task.recipe);
+        let (mut changes, mut begun) = (Vec::new(), None);
+        while let Some(command) = run.next(begun.map_or(0, |begun| clock::now().since(begun))) {
+            begun = begun.or_else(|| Some(clock::now()));
+            if let Some(heading) = run.heading() {
+                out.line(bold(format_args!("--> {heading}")))?;
+            }
+            let (mut outcome, duration_ms) =
+                self.command(task, number, &command, (&temporary, file.as_ref(), &changes))?;
+            match file.as_ref().map_or(Ok(Vec::new()), StepEnv::read) {
+                Ok(set) => set_all(&mut changes, set),
+                Err(why) => {
+                    log::warn!("{}: {why}", task.name);
+                    if outcome == Outcome::Passed {
+                        outcome = Outcome::Failed(1);
+                    }
+                }
+            }
+            if let Some(step) = command.step {
+                let (_, word, how) = judged(&outcome, outcome_detail(&outcome));
+                out.line(format_args!(
+                    "    {}: {} in {}{how}",
+                    step.name,
+                    painted(word),
+                    human::duration(duration_ms)
+                ))?;
+            }
+            run.ended(&command, outcome, duration_ms, 0..0);
+        }
+        self.temporary.clear();
+        let (outcome, steps) = run.finish();
+        for step in steps.iter().filter(|step| step.outcome.is_none()) {
+            out.line(format_args!("    {}: {}", step.name, painted("left out")))?;
+        }
+        let detail = attempt_detail(&outcome, &steps);
+        Ok((outcome, detail))
+    }
+
+    /// Runs one command of an attempt, and copies its output meanwhile. Returns how it ended, and the time it took.
+    fn command(
+        &mut self,
+        task: &TaskSpec,
+        number: u32,
+        command: &NextCommand<'_>,
+        (temporary, file, changes): (&Path, Option<&StepEnv>, &[(OsString, OsString)]),
+    ) -> Result<(Outcome, u64), CliError> {
+        let could_not_start = |why| Ok((Outcome::CouldNotStart(why), 0));
+        let directory = match working_directory(self.place.directory(), command.dir) {
             Ok(directory) => directory,
-            Err(why) => return Ok(Outcome::CouldNotStart(why)),
+            Err(why) => return could_not_start(why),
         };
+        let mut env = self.environment(task, number, (&directory, temporary));
+        if let (Some(step), Some(file)) = (command.step, file)
+            && let Err(why) = step_environment(&mut env, step, file, changes)
+        {
+            return could_not_start(why);
+        }
         let (reader, writer) = io::pipe().map_err(CliError::machine("make a pipe"))?;
         let (end, quiet) = bounded(1);
         let quiet_ms = task.recipe.quiet_timeout_ms;
         let copy = pass_on(reader, quiet_ms.map(Duration::from_millis), end)?;
-        let command = Command {
-            script: task.recipe.script.clone(),
-            env: self.environment(task, number, (&directory, &temporary)),
+        let process = Command {
+            script: command.script.clone(),
+            env,
             directory,
-            timeout_ms: task.recipe.timeout_ms,
+            timeout_ms: command.timeout_ms,
             grace_ms: self.grace_ms,
         };
         let output = File::from(OwnedFd::from(writer));
         let progress = ProgressCallbacks { also_cancel: Some(&quiet), ..ProgressCallbacks::default() };
-        let ended = self.supervisor.run(&command, output, &self.cancel, progress)?;
-        self.temporary.clear();
-        // All processes of the attempt have ended, so the pipe has no writer any more, and the copying ends.
+        let ended = self.supervisor.run(&process, output, &self.cancel, progress)?;
+        // All processes of the command have ended, so the pipe has no writer any more, and the copying ends.
         let was_quiet = copy.join().map_err(|_| CliError::Panicked("copying of output"))??;
         if ended.leftovers > 0 {
             log::warn!("{}: {} processes that the task left running were ended", task.name, ended.leftovers);
         }
-        Ok(outcome_of(ended.exit, quiet_ms.filter(|_| was_quiet).map(TimeoutReason::quiet)))
+        let quiet = quiet_ms.filter(|_| was_quiet).map(TimeoutReason::quiet);
+        Ok((outcome_of(ended.exit, quiet), ended.duration_ms))
     }
 
     /// Makes the environment of an attempt at `task`, as a runner would.
@@ -278,8 +338,8 @@ fn is_quiet_for(reader: &io::PipeReader, quiet: Duration) -> bool {
 }
 
 /// Returns the ending that an outcome means, the word that tells it best, and the words to print after that.
-fn judged(outcome: &Outcome) -> (Ending, &'static str, String) {
-    let how = outcome_detail(outcome).map(|detail| format!(" ({detail})")).unwrap_or_default();
+fn judged(outcome: &Outcome, detail: Option<String>) -> (Ending, &'static str, String) {
+    let how = detail.map(|detail| format!(" ({detail})")).unwrap_or_default();
     let (ending, word) = match outcome {
         Outcome::Passed => (Ending::Passed, "passed"),
         Outcome::Failed(_) => (Ending::Failed, "failed"),

@@ -16,7 +16,7 @@ use crate::clock;
 use crate::error_chain::chain;
 use crate::model::{EndingKind, JobStateKind};
 use crate::protocol::hello::{ErrorCode, Refusal};
-use crate::protocol::operator::{AttemptReport, BuildReport, FromOperator, JobReport, ToOperator};
+use crate::protocol::operator::{AttemptReport, BuildReport, FromOperator, JobReport, StepReport, ToOperator};
 
 const EXAMPLES: &str = "\
 With --wait, the exit code is the verdict: 0 passed, 1 failed, 3 errored, 4 cancelled. A dispatcher that restarts \
@@ -266,7 +266,10 @@ fn print_job(
     if job.attempts.len() > 1 || kind != Some(JobStateKind::Finished(EndingKind::Passed)) {
         for attempt in &job.attempts {
             out.line(format_args!("    {}", attempt_line(attempt)))?;
+            step_lines(attempt).iter().try_for_each(|line| out.line(format_args!("      {line}")))?;
         }
+    } else if let [only] = job.attempts.as_slice() {
+        step_lines(only).iter().try_for_each(|line| out.line(format_args!("    {line}")))?;
     }
     if kind.is_some_and(JobStateKind::is_bad) {
         for hint in hints.of_job(build, job) {
@@ -282,6 +285,19 @@ fn attempt_line(attempt: &AttemptReport) -> String {
     let (log, size) = (one_line(&attempt.log_path), human::bytes(attempt.log_bytes));
     let (ended, place) = (ending(outcome, attempt, "after"), dim(format_args!("{size} in {log}")));
     format!("attempt {}: {ended} on {}, {place}", attempt.number, one_line(&attempt.runner))
+}
+
+/// Formats a line for each step of an attempt: `passed     build  3.2 s`.
+pub(crate) fn step_lines(attempt: &AttemptReport) -> Vec<String> {
+    let widest = attempt.steps.iter().map(|step| step.name.chars().count()).max().unwrap_or(0);
+    let line = |step: &StepReport| {
+        let word = step.outcome.as_deref().map_or_else(|| "left out".to_owned(), human::words);
+        let state = format!("{}{:pad$}", painted(&word), "", pad = "timed out ".len().saturating_sub(word.len()));
+        let facts: Vec<String> =
+            step.duration_ms.map(human::duration).into_iter().chain(step.detail.as_deref().map(one_line)).collect();
+        format!("{state} {:widest$}  {}", one_line(&step.name), facts.join(", ")).trim_end().to_owned()
+    };
+    attempt.steps.iter().map(line).collect()
 }
 
 /// Formats the ending's word, its reason, and the duration behind `preposition`.

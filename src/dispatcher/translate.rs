@@ -9,15 +9,15 @@ use crate::git::without_secrets;
 use crate::model::reason::{LossReason, RefusalReason, TimeoutReason};
 use crate::model::{
     AttemptId, BranchName, BuildSource, CommitId, Incarnation, Isolation, Label, LogSummary, Outcome, RefName,
-    RepoName, RunnerName, SessionId, SpawnId, StreamId, StreamKind, StreamSummary, Trigger, WallTime,
+    RepoName, RunnerName, SessionId, SpawnId, StepRecord, StreamId, StreamKind, StreamSummary, Trigger, WallTime,
 };
 use crate::protocol::hello::{ErrorCode, Hello, Refusal};
 use crate::protocol::limits::{
     MAX_AGES, MAX_ANCESTORS, MAX_BRANCH_BYTES, MAX_LABELS, MAX_PATTERN_BYTES, MAX_PATTERNS, MAX_RANGE_COMMITS,
-    MAX_SENTENCE_BYTES, MAX_SLOTS, MAX_SOURCE_BYTES, MAX_STREAMS,
+    MAX_SENTENCE_BYTES, MAX_SLOTS, MAX_SOURCE_BYTES, MAX_STEP_NAME_BYTES, MAX_STEPS, MAX_STREAMS,
 };
 use crate::protocol::observer::{FromObserver, Head};
-use crate::protocol::runner::{self as wire, FromRunner, LogOffset, Runtask, StreamEnd, StreamName, WireTask};
+use crate::protocol::runner::{self as wire, FromRunner, LogOffset, Runtask, StepEnd, StreamEnd, StreamName, WireTask};
 use crate::scheduler::{Lease, RunnerCommand, RunnerJoined};
 
 /// The exit codes of a process that has failed, and the signals that can end one.
@@ -299,6 +299,33 @@ pub(crate) fn streams(log: LogSummary, others: Vec<StreamEnd>) -> Result<Vec<Str
         streams.push(StreamSummary { kind, summary: log_summary(bytes, crc32, missing)? });
     }
     Ok(streams)
+}
+
+/// Returns the steps that a result names. Their sections stand one behind the other in a log of `log_bytes`.
+pub(crate) fn steps(steps: Vec<StepEnd>, log_bytes: u64) -> Result<Vec<StepRecord>, Refusal> {
+    if steps.len() > MAX_STEPS {
+        return Err(malformed(format!("a result names at most {MAX_STEPS} steps, not {}", steps.len())));
+    }
+    let mut at = 0;
+    let read =
+        |StepEnd { name, outcome: word, code, reason, reason_code, duration_ms, log_start, log_end }: StepEnd| {
+            if name.is_empty() || name.len() > MAX_STEP_NAME_BYTES || name.contains(char::is_control) {
+                return Err(malformed(format!("`{}` cannot name a step", Refusal::quote(&name))));
+            }
+            if log_start < at || log_end < log_start || log_end > log_bytes {
+                let name = Refusal::quote(&name);
+                return Err(malformed(format!("step `{name}` has a section that is not behind the others in the log")));
+            }
+            at = log_end;
+            let read = |word: String| {
+                let outcome = outcome(&word, code, reason, reason_code.as_deref())?;
+                let is_lost = matches!(outcome, Outcome::Lost(_));
+                if is_lost { Err(malformed("a step is never `lost` alone")) } else { Ok(outcome) }
+            };
+            let outcome = word.map(read).transpose()?;
+            Ok(StepRecord { name, outcome, duration_ms, log: log_start..log_end })
+        };
+    steps.into_iter().map(read).collect()
 }
 
 pub(crate) fn log_summary(bytes: u64, crc32: u32, missing: Option<String>) -> Result<LogSummary, Refusal> {

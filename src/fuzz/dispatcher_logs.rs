@@ -95,7 +95,7 @@ impl Stage {
         self.say(|answer| {
             let (session, outcome, duration_ms) = (SessionId(1), Outcome::Passed, None);
             let streams = vec![Self::seal(log)];
-            ToLogs::Seal(Seal { session, attempt: ATTEMPT, streams, outcome, duration_ms, answer })
+            ToLogs::Seal(Seal { session, attempt: ATTEMPT, streams, outcome, duration_ms, steps: vec![], answer })
         });
         let is_passed_on = self.core.try_recv().is_ok();
         assert_eq!(is_passed_on, before == bytes && !is_damaged, "{bytes} bytes with {before} there");
@@ -169,6 +169,7 @@ mod tests {
             streams: vec![Stage::seal(log)],
             outcome,
             duration_ms,
+            steps: vec![],
             answer,
         }));
         assert!(stage.core.try_recv().is_ok());
@@ -199,7 +200,15 @@ mod tests {
         let seal = || {
             let (session, outcome, duration_ms) = (SessionId(1), Outcome::Passed, None);
             let streams = streams(&whole);
-            ToLogs::Seal(Seal { session, attempt: ATTEMPT, streams, outcome, duration_ms, answer: answer.clone() })
+            ToLogs::Seal(Seal {
+                session,
+                attempt: ATTEMPT,
+                streams,
+                outcome,
+                duration_ms,
+                steps: vec![],
+                answer: answer.clone(),
+            })
         };
         // Pieces of both come by turns, and the second stream lacks its end.
         for (at, offset, bytes) in [(0, 0, &b"pri"[..]), (1, 0, b"meas"), (0, 3, b"nted"), (1, 4, b"ur")] {

@@ -17,16 +17,22 @@ worded! {
         Dir = "dir",
         /// The task is ended if it prints nothing for a while.
         QuietTimeout = "quiet_timeout",
+        /// The task has several commands.
+        Steps = "steps",
     }
 }
 
 impl Ability {
     /// The abilities of this program.
-    pub const ALL: [Self; 2] = [Self::Dir, Self::QuietTimeout];
+    pub const ALL: [Self; 3] = [Self::Dir, Self::QuietTimeout, Self::Steps];
 
     /// Returns the abilities that a runner needs to execute a recipe.
     pub fn needed_for(recipe: &Recipe) -> impl Iterator<Item = Self> {
-        let needs = [(Self::Dir, recipe.dir.is_some()), (Self::QuietTimeout, recipe.quiet_timeout_ms.is_some())];
+        let needs = [
+            (Self::Dir, recipe.dir.is_some()),
+            (Self::QuietTimeout, recipe.quiet_timeout_ms.is_some()),
+            (Self::Steps, !recipe.steps.is_empty()),
+        ];
         needs.into_iter().filter(|(_, is_needed)| *is_needed).map(|(ability, _)| ability)
     }
 

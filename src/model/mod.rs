@@ -23,6 +23,7 @@ pub mod recipe;
 mod record;
 mod runner;
 mod snapshot;
+mod step;
 mod stream;
 mod task;
 #[cfg(test)]
@@ -48,10 +49,11 @@ pub use name::{
 };
 pub use plan::{BuildSettings, Plan, PlannedTask, Supersede, WrongInputs};
 pub use plan_choice::{ChangeJudge, Changes};
-pub use recipe::{Recipe, STOP_AT_FAILURE, Script};
+pub use recipe::{Recipe, STOP_AT_FAILURE, Script, Step};
 pub use record::{Decision, Record};
 pub use runner::{DrainOrder, Isolation, Runner, RunnerState};
 pub use snapshot::{AcceptedHead, Snapshot, WholeBuild};
+pub use step::StepRecord;
 pub use stream::{StreamId, StreamKind, StreamNameError, StreamSummary};
 pub use task::{Condition, Input, Need, Placement, TaskSpec};
 pub use trigger::{RefName, Trigger, TriggerId, TriggerKind, Trust};

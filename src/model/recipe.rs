@@ -28,6 +28,42 @@ impl Script {
     pub fn stopping_at_failure(text: &str) -> Self {
         Self::Shell(format!("{STOP_AT_FAILURE}{text}"))
     }
+
+    /// The script beside [`Recipe::steps`]: no program has this name, so a runner that knows no steps fails to start
+    /// it, and does nothing else.
+    #[must_use]
+    pub fn of_steps() -> Self {
+        Self::Program(vec!["(none: this task has steps, and its runner is too old for them)".to_owned()])
+    }
+}
+
+/// One of the commands of a task that has several. They are executed one after the other, in one attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Unique within the task.
+    pub name: String,
+    #[serde(flatten)]
+    pub script: Script,
+    /// Like [`Recipe::dir`], in place of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dir: Option<String>,
+    /// Variables that are added to the environment of this step alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<(String, String)>,
+    /// The step is ended if it takes longer; the timeout of the task holds over all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// Whether it is executed even after a step that did not pass.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub always: bool,
+}
+
+impl Step {
+    /// A step with defaults for everything but its name and its script.
+    #[must_use]
+    pub fn new(name: String, script: Script) -> Self {
+        Self { name, script, dir: None, env: Vec::new(), timeout_ms: None, always: false }
+    }
 }
 
 /// Everything that a runner needs to execute a task, except for the task's name.
@@ -53,6 +89,9 @@ pub struct Recipe {
     /// The directory in which the task starts, below the root of the work tree. A plain path without `.` and `..`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dir: Option<String>,
+    /// The commands of a task that has several; empty for a task with one script.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Step>,
 }
 
 impl Recipe {
@@ -71,6 +110,7 @@ impl Recipe {
             exclusive: false,
             quiet_timeout_ms: None,
             dir: None,
+            steps: Vec::new(),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::reason::DecisionKind;
 use super::{
     Attempt, AttemptId, Build, BuildId, CommitId, Ending, Job, JobId, LogSummary, Outcome, RefName, RepoName, Runner,
-    RunnerId, Verdict, WallTime,
+    RunnerId, StepRecord, Verdict, WallTime,
 };
 
 /// One fact to make durable. Records of one batch are committed together, in order.
@@ -26,6 +26,8 @@ pub enum Record {
     AttemptLeased(Attempt),
     /// The one outcome of an attempt.
     AttemptFinished { attempt: AttemptId, outcome: Outcome, log: LogSummary, duration_ms: Option<u64>, at: WallTime },
+    /// The steps of an attempt that has ended, in order.
+    StepsEnded { attempt: AttemptId, steps: Vec<StepRecord> },
     /// A result for a lease that is no longer held: evidence, which changes no verdict.
     LateResult { attempt: AttemptId, outcome: Outcome, at: WallTime },
     /// The job waits for a runner, perhaps again, with its present counters.

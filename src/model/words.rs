@@ -8,7 +8,7 @@ use super::reason::{
     HistoryEntry, JobStatus, LeftOutReason, LossReason, LostWith, MissingFit, Notice, OrderDone, PlacementReason,
     Quarantine, RefusalReason, SkipReason, TaskFailure, TimeoutReason,
 };
-use super::{Ability, BuildId, LogSummary, Outcome, RunnerName};
+use super::{Ability, BuildId, LogSummary, Outcome, RunnerName, StepRecord};
 
 impl Display for LossReason {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
@@ -33,7 +33,7 @@ impl Display for TimeoutReason {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match self {
             Self::Whole => f.write_str("it reached its timeout"),
-            Self::Quiet { text } => f.write_str(text),
+            Self::Quiet { text } | Self::Step { text } => f.write_str(text),
             Self::Recorded(it) => f.write_str(&it.text),
         }
     }
@@ -505,6 +505,16 @@ pub fn outcome_detail(outcome: &Outcome) -> Option<String> {
         Outcome::TimedOut(reason) => reason.detail(),
         Outcome::Passed | Outcome::Cancelled => None,
     }
+}
+
+/// Like [`outcome_detail`], of an attempt with these steps: names the step that decided.
+#[must_use]
+pub fn attempt_detail(outcome: &Outcome, steps: &[StepRecord]) -> Option<String> {
+    let detail = outcome_detail(outcome)?;
+    // The text of a step's own timeout names it.
+    let is_named = matches!(outcome, Outcome::TimedOut(TimeoutReason::Step { .. }));
+    let decided = steps.iter().find(|step| step.outcome.as_ref() == Some(outcome) && !is_named);
+    Some(decided.map_or_else(|| detail.clone(), |step| format!("{detail} in step `{}`", step.name)))
 }
 
 /// Why output of an attempt is missing: the runner or the dispatcher said so, or the attempt was lost and could not

@@ -45,6 +45,9 @@ pub const MAX_INPUTS: usize = 1_000;
 pub const MAX_INPUT_BYTES: usize = 32 * 1024;
 /// The most streams that a result may name beside its log.
 pub const MAX_STREAMS: usize = 256;
+/// The most steps of a task, and the longest name of one, in bytes.
+pub const MAX_STEPS: usize = 64;
+pub const MAX_STEP_NAME_BYTES: usize = 256;
 /// The longest text of an `error`, in bytes. The names of a thousand tasks of a usual length fit; longer texts are cut.
 pub const MAX_REFUSAL_BYTES: usize = 32 * 1024;
 /// The most pairs in the `ages` of a `log` that count.

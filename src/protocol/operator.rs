@@ -370,6 +370,27 @@ pub struct AttemptReport {
     pub log_bytes: u64,
     /// The path of the log's file at the dispatcher.
     pub log_path: String,
+    /// The steps of a task that has some, in order, once the attempt has ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepReport>,
+}
+
+/// One step of an attempt.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepReport {
+    pub name: String,
+    /// As that of an attempt; absent for a step that was left out.
+    pub outcome: Option<String>,
+    /// The exit code, the signal, or the reason, in words.
+    pub detail: Option<String>,
+    /// The code of that reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason_code: Option<String>,
+    /// The time for which its process ran, in milliseconds.
+    pub duration_ms: Option<u64>,
+    /// Where its section of the log begins and ends, in bytes.
+    pub log_start: u64,
+    pub log_end: u64,
 }
 
 /// The report of `surveil runners`.

@@ -259,6 +259,7 @@ pub(crate) mod tests {
             reason_code: None,
             log_bytes: 0,
             log_path: String::new(),
+            steps: Vec::new(),
         }
     }
 

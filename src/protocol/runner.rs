@@ -100,6 +100,9 @@ pub enum FromRunner {
         /// The streams beside the log that must be whole before the result counts.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         streams: Vec<StreamEnd>,
+        /// Those of a task with steps, in order.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        steps: Vec<StepEnd>,
     },
     /// States that the runner finishes the attempts that it holds and takes no new ones. No answer.
     Draining,
@@ -223,6 +226,29 @@ pub struct StreamEnd {
     /// The reason why bytes are missing from the stream, if any are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<String>,
+}
+
+/// What became of one step of a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepEnd {
+    pub name: String,
+    /// As the `outcome` of the whole. None if the step was left out, because of a step before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason_code: Option<String>,
+    /// The time for which its process ran, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<u64>,
+    /// Where its section of the log begins and ends.
+    #[serde(default)]
+    pub log_start: u64,
+    #[serde(default)]
+    pub log_end: u64,
 }
 
 /// The name of one of an attempt's streams. Messages leave out `log`, the only stream of the protocol's version 1, so

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::limits::{EXCLUSIVE_END_MS, EXCLUSIVE_START_MS};
 use crate::model::reason::LossReason;
 use crate::model::{
-    AttemptId, BranchName, BuildId, CommitId, LogSummary, Moment, Outcome, Recipe, RepoName, StreamKind, StreamSummary,
-    TaskName,
+    AttemptId, BranchName, BuildId, CommitId, LogSummary, Moment, Outcome, Recipe, RepoName, StepRecord, StreamKind,
+    StreamSummary, TaskName,
 };
 
 /// An attempt to execute.
@@ -61,12 +61,14 @@ pub(super) struct AttemptResult {
     pub(super) log: LogSummary,
     /// The streams beside the log that must be whole before the result counts.
     pub(super) streams: Vec<StreamSummary>,
+    /// Those of a task with steps.
+    pub(super) steps: Vec<StepRecord>,
 }
 
 impl AttemptResult {
     /// The result of an attempt with no stream but its log.
     pub(super) fn new(outcome: Outcome, duration_ms: Option<u64>, log: LogSummary) -> Self {
-        Self { outcome, duration_ms, log, streams: Vec::new() }
+        Self { outcome, duration_ms, log, streams: Vec::new(), steps: Vec::new() }
     }
 
     /// The result of an attempt whose process was never started.

@@ -395,7 +395,7 @@ impl Core<'_> {
         // One message is enough: the first one ends the attempt, and further ones find the channel full.
         let (cancel, cancelled) = bounded(1);
         self.cancels.insert(attempt, cancel.clone());
-        let work = SlotWork { assignment, cancelled, cancel };
+        let work = SlotWork { assignment, cancelled };
         if self.slots[number].as_ref().is_some_and(|slot| slot.execute(work)) {
             Ok(None)
         } else {

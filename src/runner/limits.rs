@@ -89,3 +89,5 @@ pub(super) const EXCLUSIVE_START_MS: u64 = 1_000;
 /// The interval at which exclusive attempts are checked against the last renewal. A timer would stand still while the
 /// machine sleeps; this check notices soon after the wake-up.
 pub(super) const EXCLUSIVE_CHECK_MS: u64 = 500;
+/// The longest file `SURVEIL_ENV` that is read. Linux starts no program with a longer variable than twice that.
+pub(super) const STEP_ENV_BYTES: u64 = 64 * 1024;

@@ -8,6 +8,7 @@
 //! The runner never reports a failure of its own as a failure of the task: such an attempt is lost.
 
 mod assignment;
+mod attempt_log;
 mod boottime;
 mod core;
 mod delivery;
@@ -33,6 +34,8 @@ mod session;
 mod shared_repos;
 mod slot;
 mod spool;
+mod step_env;
+mod steps;
 mod stream_delivery;
 mod temporary;
 #[cfg(test)]
@@ -48,7 +51,8 @@ use crossbeam_channel::Receiver;
 
 pub use environment::{AttemptFacts, AttemptPlaces, attempt_environment, inherited};
 pub use error::RunnerError;
-pub use slot::outcome_of;
+pub use step_env::{StepEnv, set_all, step_environment};
+pub use steps::{NextCommand, StepRun, outcome_of};
 pub use temporary::OwnTemporary;
 pub use working_directory::working_directory;
 

@@ -15,18 +15,22 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::assignment::{Assignment, AttemptResult, SourceAhead};
+use super::attempt_log::{AttemptLog, notes};
 use super::boottime;
 use super::environment::{AttemptFacts, AttemptPlaces, attempt_environment};
 use super::layout::Layout;
 use super::limits;
-use super::output::{OutputSummary, SlotOutput, announce};
+use super::output::SlotOutput;
 use super::routes::Piece;
 use super::shared_repos::SharedRepos;
 use super::spool::{Spool, SpoolWriter};
+use super::step_env::{StepEnv, set_all, step_environment};
+use super::steps::{NextCommand, StepRun, outcome_of};
 use super::temporary::Temporary;
 use super::upload::Upload;
 use super::working_directory::working_directory;
 use super::workspace::Workspace;
+use crate::clock;
 use crate::error_chain::chain;
 use crate::model::reason::{LossReason, TimeoutReason};
 use crate::model::{AttemptId, CommitId, LogSummary, Moment, Outcome, RepoName, RunnerName, StreamId};
@@ -63,14 +67,20 @@ pub(super) struct SlotWork {
     pub(super) assignment: Box<Assignment>,
     /// A message here ends the attempt.
     pub(super) cancelled: Receiver<()>,
-    /// The sender of `cancelled`, for the slot itself.
-    pub(super) cancel: Sender<()>,
 }
 
 /// The next thing that a slot does.
 enum Work {
     Attempt(SlotWork),
     Ahead(Box<SourceAhead>),
+}
+
+/// The places of a command of an attempt.
+struct CommandPlaces<'a> {
+    tree: &'a Path,
+    temporary: &'a Path,
+    /// `SURVEIL_ENV`, if the task has steps.
+    file: Option<&'a StepEnv>,
 }
 
 /// A report of a slot to the core.
@@ -209,35 +219,98 @@ impl Slotted {
             let other = || format!("could not make the attempt's temporary directory: {error}").into();
             Outcome::Lost(if is_full { LossReason::disk_full() } else { other() })
         })?;
-        let command = self.command(assignment, &tree, &temporary);
         let spool = Arc::new(Spool::new(self.common.layout.spool(&StreamId::log(attempt))));
-        let writer = SpoolWriter::new(spool.clone(), self.common.log_limit);
-        let no_output = |error| Outcome::Lost(format!("could not take the output: {error}").into());
+        let writer = SpoolWriter::new(spool, self.common.log_limit);
         self.check_exclusive(assignment, boottime::now())?;
+        self.execute(work, (&tree, &temporary), writer)
+    }
+
+    /// Executes the commands of an attempt one after the other.
+    fn execute(
+        &mut self,
+        work: &SlotWork,
+        (tree, temporary): (&Path, &Path),
+        writer: SpoolWriter,
+    ) -> Result<AttemptResult, Outcome> {
+        let assignment = &*work.assignment;
+        let recipe = &*assignment.recipe;
+        let file = (!recipe.steps.is_empty()).then(|| StepEnv::beside(temporary));
+        let mut run = StepRun::new(recipe);
+        let mut log = AttemptLog::new(assignment.attempt, writer, self.common.uploads.clone());
+        let (mut changes, mut begun, mut duration_ms, mut lost) = (Vec::new(), None, None, None);
+        while let Some(command) = run.next(begun.map_or(0, |begun| clock::now().since(begun))) {
+            if let Some(heading) = run.heading() {
+                log.line(&format!("surveil: {heading}"));
+            }
+            let begun = *begun.get_or_insert_with(clock::now);
+            let from = log.position();
+            let places = CommandPlaces { tree, temporary, file: file.as_ref() };
+            let (ended, was_quiet) = match self.command(assignment, &command, &places, &changes) {
+                Ok(process) => self.run_process(work, &process, &mut log)?,
+                Err(why) => (Ok(Ended::before_start(Exit::CouldNotStart(why))), false),
+            };
+            let section = from..log.position();
+            let quiet = recipe.quiet_timeout_ms.filter(|_| was_quiet).map(TimeoutReason::quiet);
+            let noun = if command.step.is_some() { "step" } else { "task" };
+            notes(noun, &ended, quiet.as_ref()).iter().for_each(|note| log.line(note));
+            let ended = match ended {
+                Ok(ended) => ended,
+                Err(error) => {
+                    (duration_ms, lost) = (None, Some(Outcome::Lost(chain(&error).into())));
+                    break;
+                }
+            };
+            // The time of steps is that from the first to the last.
+            let whole_ms = if command.step.is_some() { clock::now().since(begun) } else { ended.duration_ms };
+            duration_ms = Some(whole_ms);
+            let mut outcome = self.outcome(ended.exit, quiet);
+            if matches!(outcome, Outcome::Lost(_)) || log.failure.is_some() {
+                lost = Some(outcome);
+                break;
+            }
+            match file.as_ref().map_or(Ok(Vec::new()), StepEnv::read) {
+                Ok(set) => set_all(&mut changes, set),
+                Err(why) if outcome == Outcome::Passed => {
+                    log.line(&format!("surveil: {why}; so the step has failed"));
+                    outcome = Outcome::Failed(1);
+                }
+                Err(why) => log.line(&format!("surveil: {why}")),
+            }
+            run.ended(&command, outcome, ended.duration_ms, section);
+        }
+        let (outcome, steps) = run.finish();
+        Ok(log.report(lost.unwrap_or(outcome), duration_ms, steps))
+    }
+
+    /// Executes one command and takes its output. Returns how it ended, and whether it was ended because it printed
+    /// nothing.
+    fn run_process(
+        &mut self,
+        work: &SlotWork,
+        command: &Command,
+        log: &mut AttemptLog,
+    ) -> Result<(Result<Ended, ProcessError>, bool), Outcome> {
+        let assignment = &*work.assignment;
+        let no_output = |error| Outcome::Lost(format!("could not take the output: {error}").into());
         let mut output = match self.output.take() {
             Some(output) => output,
             None => SlotOutput::new(self.number, self.common.uploads.clone()).map_err(no_output)?,
         };
-        let quiet_ms = assignment.recipe.quiet_timeout_ms;
-        let quiet = quiet_ms.map(Duration::from_millis);
-        let pipe = output.start(attempt, writer, work.cancel.clone(), quiet).map_err(no_output)?;
+        let (end, ended_by_output) = bounded(1);
+        let quiet = assignment.recipe.quiet_timeout_ms.map(Duration::from_millis);
+        let pipe = output.start(assignment.attempt, log.take_writer(), end.clone(), quiet).map_err(no_output)?;
+        let started = (!log.has_started).then(|| self.started(assignment));
         let mut lasting = || output.follow();
-        let started = Some(self.started(assignment));
-        let progress = ProgressCallbacks { started, lasting: Some(&mut lasting), also_cancel: None };
-        let ended = match command {
-            Ok(command) => (self.executor)(&command, File::from(OwnedFd::from(pipe)), &work.cancelled, progress),
-            Err(why) => {
-                // The output ends with its last writer.
-                drop(pipe);
-                Ok(Ended::before_start(Exit::CouldNotStart(why)))
-            }
-        };
+        let progress = ProgressCallbacks { started, lasting: Some(&mut lasting), also_cancel: Some(&ended_by_output) };
+        let ended = (self.executor)(command, File::from(OwnedFd::from(pipe)), &work.cancelled, progress);
+        // Until here, so that the end of the output is not taken for a message.
+        drop(end);
+        log.has_started |= !matches!(&ended, Ok(Ended { exit: Exit::CouldNotStart(_), .. }));
         let Some(taken) = output.finish() else {
             return Err(Outcome::Lost("the runner's output thread panicked".into()));
         };
         self.output = Some(output);
-        let quiet = quiet_ms.filter(|_| taken.was_quiet).map(TimeoutReason::quiet);
-        Ok(self.report(attempt, ended, taken, quiet))
+        Ok((ended, log.take_output(taken)))
     }
 
     /// Returns the function that tells the core that the attempt's process has started.
@@ -248,38 +321,6 @@ impl Slotted {
             log::info!("attempt {attempt} of {build}/{task} started in slot {slot}");
             drop(reports.send(SlotReport::Started(attempt)));
         })
-    }
-
-    /// Completes the log and determines the outcome. `quiet` is there if the slot ended the attempt, because nothing
-    /// was printed.
-    fn report(
-        &self,
-        attempt: AttemptId,
-        ended: Result<Ended, ProcessError>,
-        taken: OutputSummary,
-        quiet: Option<TimeoutReason>,
-    ) -> AttemptResult {
-        let mut writer = taken.writer;
-        let spool = writer.spool().clone();
-        let was_silent = spool.len() == 0;
-        let mut failure = taken.failure;
-        if failure.is_none() {
-            failure = notes(&ended, quiet.as_ref(), taken.is_cut).iter().find_map(|note| writer.write_line(note).err());
-        }
-        let (mut log, finished) = writer.finish();
-        announce(attempt, &spool, &self.common.uploads, was_silent);
-        failure = failure.or(finished.err());
-        if let Some(error) = &failure {
-            log.missing = Some(format!("the runner could not keep it: {error}"));
-        }
-        let duration_ms = ended.as_ref().ok().map(|ended| ended.duration_ms);
-        let outcome = match (failure, ended) {
-            (Some(error), _) if error.kind() == io::ErrorKind::StorageFull => Outcome::Lost(LossReason::disk_full()),
-            (Some(error), _) => Outcome::Lost(format!("could not keep the output: {error}").into()),
-            (None, Err(error)) => Outcome::Lost(chain(&error).into()),
-            (None, Ok(ended)) => self.outcome(ended.exit, quiet),
-        };
-        AttemptResult::new(outcome, duration_ms, log)
     }
 
     fn outcome(&self, exit: Exit, quiet: Option<TimeoutReason>) -> Outcome {
@@ -315,8 +356,15 @@ impl Slotted {
     }
 
     /// Makes the command of an attempt. An error is the reason why the task cannot be started.
-    fn command(&self, assignment: &Assignment, tree: &Path, temporary: &Path) -> Result<Command, String> {
-        let directory = working_directory(tree, assignment.recipe.dir.as_deref())?;
+    fn command(
+        &self,
+        assignment: &Assignment,
+        command: &NextCommand<'_>,
+        places: &CommandPlaces<'_>,
+        changes: &[(OsString, OsString)],
+    ) -> Result<Command, String> {
+        let CommandPlaces { tree, temporary, file } = *places;
+        let directory = working_directory(tree, command.dir)?;
         let before = assignment.before.map(|commit| commit.to_string());
         let text = self.workspace.describe(assignment.commit);
         let facts = AttemptFacts {
@@ -335,50 +383,16 @@ impl Slotted {
         };
         let ceiling = self.common.layout.root();
         let places = AttemptPlaces { root: tree, directory: &directory, ceiling, temporary };
-        let env = attempt_environment(&self.common.inherited, &facts, &places, &assignment.recipe.env);
+        let mut env = attempt_environment(&self.common.inherited, &facts, &places, &assignment.recipe.env);
+        if let (Some(step), Some(file)) = (command.step, file) {
+            step_environment(&mut env, step, file, changes)?;
+        }
         Ok(Command {
-            script: assignment.recipe.script.clone(),
+            script: command.script.clone(),
             directory,
             env,
-            timeout_ms: assignment.recipe.timeout_ms,
+            timeout_ms: command.timeout_ms,
             grace_ms: self.common.grace_ms,
         })
     }
-}
-
-/// Returns the outcome of a command's end. `quiet` is there if the command was cancelled because it printed nothing.
-pub fn outcome_of(exit: Exit, quiet: Option<TimeoutReason>) -> Outcome {
-    match exit {
-        Exit::Code(0) => Outcome::Passed,
-        Exit::Code(code) => Outcome::Failed(code),
-        Exit::Signal(signal) => Outcome::Killed(signal),
-        Exit::TimedOut => Outcome::TimedOut(TimeoutReason::Whole),
-        Exit::Cancelled => quiet.map_or(Outcome::Cancelled, Outcome::TimedOut),
-        Exit::CouldNotStart(why) => Outcome::CouldNotStart(why),
-    }
-}
-
-/// Returns the lines that Surveil itself adds at the end of a log.
-fn notes(ended: &Result<Ended, ProcessError>, quiet: Option<&TimeoutReason>, is_cut: bool) -> Vec<String> {
-    let mut notes = Vec::new();
-    match ended {
-        // If a task is ended for another reason, its running processes are no leftovers.
-        Ok(Ended { exit: Exit::Code(_) | Exit::Signal(_), leftovers: 1, .. }) => {
-            notes.push("surveil: ended 1 process that the task left behind".into());
-        }
-        Ok(Ended { exit: Exit::Code(_) | Exit::Signal(_), leftovers, .. }) if *leftovers > 0 => {
-            notes.push(format!("surveil: ended {leftovers} processes that the task left behind"));
-        }
-        Ok(Ended { exit: Exit::TimedOut, duration_ms, .. }) => {
-            notes.push(format!("surveil: the task reached its timeout and was ended after {duration_ms} ms"));
-        }
-        Ok(Ended { exit: Exit::Cancelled, .. }) => {
-            notes.extend(quiet.map(|reason| format!("surveil: the task was ended: {reason}")));
-        }
-        Ok(_) | Err(_) => {}
-    }
-    if is_cut {
-        notes.push("surveil: something outside the task holds its output open; what comes of that is left out".into());
-    }
-    notes
 }

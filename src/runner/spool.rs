@@ -146,13 +146,48 @@ pub(super) struct SpoolWriter {
     tail: Option<SpoolTail>,
     /// The output so far ends with a whole line.
     is_line_over: bool,
+    /// Bytes that were ever written.
+    printed: u64,
+}
+
+/// The part of the output that the file has in the end.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Kept {
+    /// Bytes at the beginning.
+    head: u64,
+    /// Bytes behind those that were left out, and the length of the marker in their place.
+    left_out: u64,
+    marker: u64,
+}
+
+impl Kept {
+    /// Returns where in the file a position of the output is. All that was left out is where the marker begins.
+    pub(super) fn offset(&self, position: u64) -> u64 {
+        match position.checked_sub(self.head) {
+            Some(behind) if self.left_out > 0 && behind > 0 => match behind.checked_sub(self.left_out) {
+                Some(kept) => self.head + self.marker + kept,
+                None => self.head,
+            },
+            Some(_) | None => position,
+        }
+    }
 }
 
 impl SpoolWriter {
     /// A writer that keeps at most `limit` bytes: the first three quarters, and the last quarter from the end.
     pub(super) fn new(spool: Arc<Spool>, limit: u64) -> Self {
         let head_left = limit - limit / 4;
-        Self { spool, crc: Hasher::new(), limit, head_left, lacking: 0, beyond: 0, tail: None, is_line_over: true }
+        Self {
+            spool,
+            crc: Hasher::new(),
+            limit,
+            head_left,
+            lacking: 0,
+            beyond: 0,
+            tail: None,
+            is_line_over: true,
+            printed: 0,
+        }
     }
 
     /// Writes output. An error means that the file cannot take it, mostly because the disk is full.
@@ -160,6 +195,7 @@ impl SpoolWriter {
         if let Some(last) = bytes.last() {
             self.is_line_over = *last == b'\n';
         }
+        self.printed += bytes.len() as u64;
         let share = bytes.len().min(usize::try_from(self.head_left).unwrap_or(usize::MAX));
         self.lacking = lacking(self.lacking, &bytes[..share]);
         self.head_left -= share as u64;
@@ -194,10 +230,16 @@ impl SpoolWriter {
         self.write(line.as_bytes())
     }
 
-    /// Appends the tail to the head and returns the summary of the stream. With an error, the summary is that of the
-    /// file.
-    pub(super) fn finish(mut self) -> (LogSummary, io::Result<()>) {
+    /// The number of bytes that were ever written: a position of the output.
+    pub(super) fn position(&self) -> u64 {
+        self.printed
+    }
+
+    /// Appends the tail to the head and returns the summary of the stream, and what of the output is in it. With an
+    /// error, the summary is that of the file.
+    pub(super) fn finish(mut self) -> (LogSummary, Kept, io::Result<()>) {
         let mut missing = None;
+        let mut kept = Kept { head: self.spool.len(), ..Kept::default() };
         let mut result = Ok(());
         if let Some(tail) = self.tail.take() {
             let mut left_out = tail.left_out();
@@ -207,12 +249,13 @@ impl SpoolWriter {
                 let limit = self.limit;
                 missing = Some(format!("{left_out} bytes left out: the log limit is {limit} bytes"));
                 let marker = format!("\n[surveil: {left_out} bytes left out here: the log limit is {limit} bytes]\n");
+                (kept.left_out, kept.marker) = (left_out, marker.len() as u64);
                 result = self.append(marker.as_bytes());
             }
             result = result.and_then(|()| tail.read(left_out, &mut |piece| self.append(piece)));
         }
         let summary = LogSummary { bytes: self.spool.len(), crc32: self.crc.finalize(), missing };
-        (summary, result)
+        (summary, kept, result)
     }
 
     pub(super) fn spool(&self) -> &Arc<Spool> {
@@ -332,12 +375,45 @@ mod tests {
         for bytes in output.chunks(piece) {
             writer.write(bytes).unwrap();
         }
-        let (summary, result) = writer.finish();
+        let (summary, _, result) = writer.finish();
         result.unwrap();
         let bytes = spool.read(0, u64::MAX).unwrap();
         assert_eq!(summary.bytes, bytes.len() as u64);
         assert_eq!(summary.crc32, crc32fast::hash(&bytes));
         (bytes, summary)
+    }
+
+    #[test]
+    fn positions_of_the_output_are_found_in_the_file_whatever_was_left_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let positions = |limit: u64| {
+            let spool = Arc::new(Spool::new(directory.path().join("a1.log")));
+            let mut writer = SpoolWriter::new(spool.clone(), limit);
+            let sections: Vec<_> = (b'a'..=b'e')
+                .map(|letter| {
+                    writer.write(&[letter; 100]).unwrap();
+                    writer.position()
+                })
+                .collect();
+            let (_, kept, result) = writer.finish();
+            result.unwrap();
+            let bytes = spool.read(0, u64::MAX).unwrap();
+            let mut at = 0;
+            sections
+                .into_iter()
+                .map(move |end| {
+                    let from = std::mem::replace(&mut at, kept.offset(end));
+                    String::from_utf8(bytes[from as usize..at as usize].to_vec()).unwrap()
+                })
+                .collect::<Vec<_>>()
+        };
+        let whole = positions(500);
+        assert!(whole.iter().zip('a'..).all(|(section, letter)| *section == letter.to_string().repeat(100)));
+        // 150 bytes of the head and 50 of the tail are kept.
+        let cut = positions(200);
+        assert_eq!((cut[0].as_str(), cut[1].as_str()), ("a".repeat(100).as_str(), "b".repeat(50).as_str()));
+        assert_eq!((cut[2].as_str(), cut[3].as_str()), ("", ""));
+        assert!(cut[4].contains("300 bytes left out here") && cut[4].ends_with(&"e".repeat(50)), "{cut:?}");
     }
 
     #[test]
@@ -421,7 +497,7 @@ mod tests {
         writer.write(b"before").unwrap();
         fs::remove_dir_all(directory.path().join("spool")).unwrap();
         writer.write(b"after").unwrap();
-        let (summary, result) = writer.finish();
+        let (summary, _, result) = writer.finish();
         result.unwrap();
         let bytes = spool.read(0, u64::MAX).unwrap();
         assert!(bytes.starts_with(b"before\n[surveil: ") && bytes.ends_with(b"er"), "{}", bytes.escape_ascii());

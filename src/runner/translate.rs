@@ -5,13 +5,15 @@ use super::event::Event;
 use super::routes::Piece;
 use crate::model::reason::{LossReason, TimeoutReason};
 use crate::model::{
-    AttemptId, BranchName, BuildId, CommitId, Label, LogSummary, Moment, Outcome, RepoName, SpawnId, StreamId,
-    StreamKind, StreamSummary, TaskName,
+    AttemptId, BranchName, BuildId, CommitId, Label, LogSummary, Moment, Outcome, RepoName, SpawnId, StepRecord,
+    StreamId, StreamKind, StreamSummary, TaskName,
 };
 use crate::protocol::codec;
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::limits::{MAX_LINE_BYTES, MAX_SOURCE_BYTES};
-use crate::protocol::runner::{FromRunner, LogOffset, Runtask, StreamEnd, StreamName, ToRunner, WarmTree, WireTask};
+use crate::protocol::runner::{
+    FromRunner, LogOffset, Runtask, StepEnd, StreamEnd, StreamName, ToRunner, WarmTree, WireTask,
+};
 use crate::transport::{Frame, FrameReader, TransportError};
 
 /// A message of the dispatcher, by its recipient.
@@ -181,37 +183,46 @@ pub(super) fn read_results(line: &[u8]) -> Option<(AttemptId, AttemptResult)> {
         log_crc32: crc32,
         log_missing: missing,
         streams,
+        steps,
     } = message
     else {
         return None;
     };
-    let outcome = match (outcome.as_str(), code, reason) {
-        ("passed", ..) => Outcome::Passed,
-        ("failed", Some(code), _) => Outcome::Failed(code),
-        ("killed", Some(signal), _) => Outcome::Killed(signal),
-        ("timed_out", _, text) => Outcome::TimedOut(TimeoutReason::reported(reason_code.as_deref(), text)),
-        ("cancelled", ..) => Outcome::Cancelled,
-        ("could_not_start", _, Some(why)) => Outcome::CouldNotStart(why),
-        ("lost", _, Some(why)) => Outcome::Lost(LossReason::reported(reason_code.as_deref(), why)),
-        _ => return None,
+    let outcome = read_outcome(&outcome, code, reason, reason_code.as_deref())?;
+    let step = |StepEnd { name, outcome, code, reason, reason_code, duration_ms, log_start, log_end }| {
+        let read = |word: String| read_outcome(&word, code, reason, reason_code.as_deref());
+        let outcome = match outcome {
+            Some(word) => Some(read(word)?),
+            None => None,
+        };
+        Some(StepRecord { name, outcome, duration_ms, log: log_start..log_end })
     };
+    let steps = steps.into_iter().map(step).collect::<Option<_>>()?;
     let stream = |StreamEnd { stream: name, bytes, crc32, missing }| {
         let kind = stream(attempt, &name)?.kind;
         Some(StreamSummary { kind, summary: LogSummary { bytes, crc32, missing } })
     };
     let streams = streams.into_iter().map(stream).collect::<Option<_>>()?;
     let log = LogSummary { bytes, crc32, missing };
-    Some((AttemptId(attempt), AttemptResult { outcome, duration_ms, log, streams }))
+    Some((AttemptId(attempt), AttemptResult { outcome, duration_ms, log, streams, steps }))
+}
+
+/// Reads an outcome of results. Returns `None` if it is none.
+fn read_outcome(word: &str, code: Option<i32>, reason: Option<String>, reason_code: Option<&str>) -> Option<Outcome> {
+    Some(match (word, code, reason) {
+        ("passed", ..) => Outcome::Passed,
+        ("failed", Some(code), _) => Outcome::Failed(code),
+        ("killed", Some(signal), _) => Outcome::Killed(signal),
+        ("timed_out", _, text) => Outcome::TimedOut(TimeoutReason::reported(reason_code, text)),
+        ("cancelled", ..) => Outcome::Cancelled,
+        ("could_not_start", _, Some(why)) => Outcome::CouldNotStart(why),
+        ("lost", _, Some(why)) => Outcome::Lost(LossReason::reported(reason_code, why)),
+        _ => return None,
+    })
 }
 
 fn wire_results(attempt: AttemptId, report: &AttemptResult) -> FromRunner {
-    let (code, reason) = match &report.outcome {
-        Outcome::Failed(code) | Outcome::Killed(code) => (Some(*code), None),
-        Outcome::CouldNotStart(why) => (None, Some(why.clone())),
-        Outcome::Lost(why) => (None, Some(why.to_string())),
-        Outcome::TimedOut(reason) => (None, reason.detail()),
-        Outcome::Passed | Outcome::Cancelled => (None, None),
-    };
+    let (code, reason) = code_and_reason(&report.outcome);
     FromRunner::Results {
         attempt: attempt.0,
         outcome: report.outcome.word().to_owned(),
@@ -223,6 +234,31 @@ fn wire_results(attempt: AttemptId, report: &AttemptResult) -> FromRunner {
         log_crc32: report.log.crc32,
         log_missing: report.log.missing.clone(),
         streams: report.streams.iter().map(stream_end).collect(),
+        steps: report.steps.iter().map(step_end).collect(),
+    }
+}
+
+fn code_and_reason(outcome: &Outcome) -> (Option<i32>, Option<String>) {
+    match outcome {
+        Outcome::Failed(code) | Outcome::Killed(code) => (Some(*code), None),
+        Outcome::CouldNotStart(why) => (None, Some(why.clone())),
+        Outcome::Lost(why) => (None, Some(why.to_string())),
+        Outcome::TimedOut(reason) => (None, reason.detail()),
+        Outcome::Passed | Outcome::Cancelled => (None, None),
+    }
+}
+
+fn step_end(step: &StepRecord) -> StepEnd {
+    let (code, reason) = step.outcome.as_ref().map(code_and_reason).unwrap_or_default();
+    StepEnd {
+        name: step.name.clone(),
+        outcome: step.outcome.as_ref().map(|outcome| outcome.word().to_owned()),
+        code,
+        reason,
+        reason_code: step.outcome.as_ref().and_then(Outcome::reason_code).map(str::to_owned),
+        duration_ms: step.duration_ms,
+        log_start: step.log.start,
+        log_end: step.log.end,
     }
 }
 
@@ -302,7 +338,9 @@ mod tests {
             let log = LogSummary { bytes: 5, crc32: 6, missing: Some("cut".into()) };
             let kind = StreamKind::new(&"report".into()).unwrap();
             let streams = vec![StreamSummary { kind, summary: log.clone() }];
-            let report = AttemptResult { outcome, duration_ms: Some(3), log, streams };
+            let step = |outcome| StepRecord { name: "a".into(), outcome, duration_ms: Some(2), log: 1..3 };
+            let steps = vec![step(Some(outcome.clone())), step(None)];
+            let report = AttemptResult { outcome, duration_ms: Some(3), log, streams, steps };
             let mut line = Vec::new();
             results_line(AttemptId(7), &report, &mut line);
             assert_eq!(read_results(line.trim_ascii_end()), Some((AttemptId(7), report)));

@@ -4,7 +4,9 @@ use super::tables::{Member, Started, Timer};
 use super::turn::Turn;
 use super::{Lease, RunnerCommand, Scheduler, policy};
 use crate::model::reason::{DecisionKind, ErrorReason, LossReason, LostWith, Notice, PlacementReason, TaskFailure};
-use crate::model::{Attempt, AttemptId, Ending, JobId, JobState, LogSummary, Outcome, Record, RunnerId, SessionId};
+use crate::model::{
+    Attempt, AttemptId, Ending, JobId, JobState, LogSummary, Outcome, Record, RunnerId, SessionId, StepRecord,
+};
 
 /// A runner's report of an attempt that has ended.
 pub(super) struct Finished {
@@ -13,6 +15,7 @@ pub(super) struct Finished {
     pub(super) outcome: Outcome,
     pub(super) log: LogSummary,
     pub(super) duration_ms: Option<u64>,
+    pub(super) steps: Vec<StepRecord>,
 }
 
 impl Scheduler {
@@ -85,7 +88,7 @@ impl Scheduler {
     /// Records a result if the runner still holds the lease. Otherwise the result is recorded as late, and changes
     /// nothing.
     pub(super) fn finish_attempt(&mut self, turn: &mut Turn, finished: Finished) {
-        let Finished { session, attempt, outcome, log, duration_ms } = finished;
+        let Finished { session, attempt, outcome, log, duration_ms, steps } = finished;
         let runner = self.tables.roster().by_session(session);
         let held = runner.and_then(|runner| self.tables.leases().of_runner(attempt, runner));
         let Some(lease) = held else {
@@ -99,6 +102,10 @@ impl Scheduler {
             return;
         };
         let (runner, cancelled) = (lease.runner, lease.cancelled);
+        // Before the outcome, so that nobody who has seen that misses them. Those of a cancelled attempt come after it.
+        if !steps.is_empty() {
+            turn.persist(Record::StepsEnded { attempt, steps });
+        }
         if cancelled {
             // Its outcome was recorded when it was cancelled. The result only frees the slot.
             self.tables.release(turn.now, attempt);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::model::{
     AttemptId, BuildId, BuildSource, CommitId, Incarnation, Isolation, JobId, Label, LogSummary, Outcome, Plan,
-    RefName, RepoName, RunnerId, RunnerName, SessionId, SpawnId, WholeBuild,
+    RefName, RepoName, RunnerId, RunnerName, SessionId, SpawnId, StepRecord, WholeBuild,
 };
 
 /// The number of a request. The dispatcher chooses it, and the scheduler puts it into the reply.
@@ -42,6 +42,8 @@ pub enum Event {
         outcome: Outcome,
         log: LogSummary,
         duration_ms: Option<u64>,
+        /// Those of a task with steps.
+        steps: Vec<StepRecord>,
     },
     /// A session ended, for any reason.
     SessionClosed { session: SessionId },

@@ -28,9 +28,9 @@ impl Scheduler {
             Event::RunnerHeard { session } => self.hear(now, session),
             Event::RunnerDraining { session } => self.begin_drain(&mut turn, session),
             Event::AttemptStarted { session, attempt } => self.start_attempt(&mut turn, session, attempt),
-            Event::AttemptFinished { session, attempt, outcome, log, duration_ms } => {
+            Event::AttemptFinished { session, attempt, outcome, log, duration_ms, steps } => {
                 self.hear(now, session);
-                self.finish_attempt(&mut turn, Finished { session, attempt, outcome, log, duration_ms });
+                self.finish_attempt(&mut turn, Finished { session, attempt, outcome, log, duration_ms, steps });
             }
             Event::SessionClosed { session } => self.close_session(&mut turn, session),
             Event::SpawnFailed { spawn, why } => self.spawn_failed(&mut turn, spawn, &why),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::error::StoreError;
 use crate::model::{
     Attempt, AttemptId, Build, BuildId, BuildSource, CommitId, Decision, Job, Outcome, RefName, RepoName, Runner,
-    TaskName, TaskSpec, Trust, WallTime, WholeBuild,
+    StepRecord, TaskName, TaskSpec, Trust, WallTime, WholeBuild,
 };
 
 /// Opens readers of one store. Cheap to clone: everybody who reads gets one.
@@ -59,6 +59,9 @@ pub trait Reader: Debug + Send {
 
     /// Returns a build's attempts, oldest first.
     fn attempts(&self, build: BuildId) -> Result<Vec<Attempt>, StoreError>;
+
+    /// The steps of a build's attempts: attempt by attempt, each in order.
+    fn steps(&self, build: BuildId) -> Result<Vec<(AttemptId, StepRecord)>, StoreError>;
 
     /// Returns the order of what happened to a build.
     fn sequence(&self, build: BuildId) -> Result<Sequence, StoreError>;

@@ -14,6 +14,7 @@ mod orders;
 mod repositories;
 mod runners;
 mod sources;
+mod steps;
 mod stored;
 mod subdirectories;
 mod submitting;

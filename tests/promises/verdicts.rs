@@ -99,6 +99,7 @@ impl Book {
             | Record::RefsNoted { .. }
             | Record::RunnerSaved(_)
             | Record::LateResult { .. }
+            | Record::StepsEnded { .. }
             | Record::Decided(_) => {}
         }
         Ok(())

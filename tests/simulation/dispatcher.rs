@@ -148,7 +148,7 @@ impl World {
             Up::Draining => Input::Event(Event::RunnerDraining { session }),
             Up::Results(attempt, outcome) => {
                 let (log, duration_ms) = (Default::default(), Some(1));
-                Input::Event(Event::AttemptFinished { session, attempt, outcome, log, duration_ms })
+                Input::Event(Event::AttemptFinished { session, attempt, outcome, log, duration_ms, steps: vec![] })
             }
             Up::Status(repo) => Input::Look(repo, session),
             Up::Dispatch(source, plan, seen) => Input::Ask(Question::Commit(source, plan, seen), Some(session)),

@@ -78,7 +78,14 @@ impl Shares {
     fn finish_oldest(&mut self) {
         let Some(attempt) = self.running.pop_front() else { return };
         let (session, log, duration_ms) = (SessionId(self.session), LogSummary::default(), None);
-        self.tell(Event::AttemptFinished { session, attempt, outcome: Outcome::Passed, log, duration_ms });
+        self.tell(Event::AttemptFinished {
+            session,
+            attempt,
+            outcome: Outcome::Passed,
+            log,
+            duration_ms,
+            steps: vec![],
+        });
     }
 }
 

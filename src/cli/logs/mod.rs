@@ -3,6 +3,7 @@
 
 mod end_note;
 mod lines;
+mod section;
 mod waits;
 mod whole_build;
 
@@ -17,6 +18,7 @@ use super::{CliError, ExitCode, Output};
 use crate::protocol::operator::{BuildReport, FromOperator, LogQuestion, ToOperator};
 use end_note::end_note;
 use lines::{Content, Lines, Prefixes};
+use section::Section;
 use waits::Waits;
 use whole_build::BuildLogs;
 
@@ -35,6 +37,7 @@ Examples:
   surveil logs -f b12
   surveil logs -f b12 test
   surveil logs b12/test --attempt 1 | less -R
+  surveil logs b12 test --step build
   surveil logs b12 test --offset 1000000 > rest.log";
 
 /// Print the output of a task, or of all tasks of a build, even while they are running
@@ -49,6 +52,9 @@ pub(crate) struct LogsFlags {
     /// Number of the attempt, as `show` tells it [default: the newest]
     #[arg(long, value_name = "N")]
     attempt: Option<u32>,
+    /// Print only what this step printed, by its name or number; its attempt must have ended
+    #[arg(long, value_name = "STEP", conflicts_with_all = ["offset", "follow"])]
+    step: Option<String>,
     /// Skip this many bytes at the beginning
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     offset: u64,
@@ -63,6 +69,8 @@ pub(crate) struct LogsFlags {
 struct TaskLog<'a> {
     /// The part that is still missing.
     wanted: LogQuestion,
+    /// The byte before which it ends: the log of a step is a section of that of its attempt.
+    until: u64,
     waits: Option<Waits>,
     /// The lines, if each gets its time; else the bytes are printed as they come.
     lines: Option<(Prefixes, Lines)>,
@@ -74,6 +82,11 @@ pub(crate) fn run(flags: LogsFlags, out: &mut Output) -> Result<ExitCode, CliErr
     flags.named.check()?;
     let mut session = flags.operator.connect_or_read()?;
     let NamedBuild { build, task } = flags.named.resolve(&mut session)?;
+    if let Some(step) = &flags.step {
+        let report = build_named(&mut session, &build)?;
+        let section = section::of_step(&report, task.as_deref(), flags.attempt, step)?;
+        return print_section(&section, session, flags.timestamps, out);
+    }
     if task.is_none() && flags.attempt.is_none() && flags.offset == 0 {
         let report = build_named(&mut session, &build)?;
         // A build without tasks has a problem, which the answer for a single task names.
@@ -85,7 +98,7 @@ pub(crate) fn run(flags: LogsFlags, out: &mut Output) -> Result<ExitCode, CliErr
     let content = Content { names: false, times };
     let lines = times.then(|| (Prefixes::new(std::iter::empty(), false, content), Lines::new("", 0, 1)));
     let wanted = LogQuestion { build, task, number, offset, follow, times };
-    let mut log = TaskLog { wanted, waits: None, lines, out };
+    let mut log = TaskLog { wanted, until: u64::MAX, waits: None, lines, out };
     if follow {
         log.waits = Some(Waits::tell(&flags.operator, &log.wanted.build, log.wanted.task.as_deref())?);
         // The log continues where it stopped, so a follower does not notice a restart of the dispatcher.
@@ -93,6 +106,20 @@ pub(crate) fn run(flags: LogsFlags, out: &mut Output) -> Result<ExitCode, CliErr
     } else {
         log.pass_on(&mut session)?;
     }
+    Ok(ExitCode::Ok)
+}
+
+/// Prints the section of one step.
+fn print_section(section: &Section, mut session: Session, times: bool, out: &mut Output) -> Result<ExitCode, CliError> {
+    let Section { build, task, number, bytes } = section;
+    let wanted = LogQuestion { times, ..LogQuestion::of_attempt(*build, task, *number, bytes.start, false) };
+    if bytes.is_empty() {
+        return Ok(ExitCode::Ok);
+    }
+    let content = Content { names: false, times };
+    let lines = times.then(|| (Prefixes::new(std::iter::empty(), false, content), Lines::new("", 0, 1)));
+    let mut log = TaskLog { wanted, until: bytes.end, waits: None, lines, out };
+    log.pass_on(&mut session)?;
     Ok(ExitCode::Ok)
 }
 
@@ -124,6 +151,7 @@ impl TaskLog<'_> {
         let mut payload = Vec::new();
         while let ToOperator::Log { build, task, number, offset, bytes, at_ms } = message {
             session.payload(bytes, &mut payload)?;
+            payload.truncate(usize::try_from(self.until.saturating_sub(offset)).unwrap_or(usize::MAX));
             match &mut self.lines {
                 Some((prefixes, lines)) => {
                     let mut text = Vec::new();
@@ -136,19 +164,27 @@ impl TaskLog<'_> {
             let LogQuestion { follow, times, .. } = self.wanted;
             let rest = LogQuestion::of_attempt(build, &task, number, offset.saturating_add(bytes), follow);
             self.wanted = LogQuestion { times, ..rest };
+            if offset.saturating_add(bytes) >= self.until {
+                return self.end_lines();
+            }
             message = session.next()?;
         }
         let ToOperator::LogEnd { outcome, missing, .. } = message else { return Err(CliError::Unexpected("`logs`")) };
-        if let Some((prefixes, lines)) = &mut self.lines {
-            let mut text = Vec::new();
-            lines.end(prefixes, &mut text);
-            self.out.bytes(&text)?;
-            if let Some(text) = prefixes.note_of_missing_times() {
-                note(text);
-            }
-        }
+        self.end_lines()?;
         if let Some(text) = end_note(outcome.as_deref(), missing.as_deref()) {
             note(&text);
+        }
+        Ok(())
+    }
+
+    /// Prints what is held back of the last line.
+    fn end_lines(&mut self) -> Result<(), CliError> {
+        let Some((prefixes, lines)) = &mut self.lines else { return Ok(()) };
+        let mut text = Vec::new();
+        lines.end(prefixes, &mut text);
+        self.out.bytes(&text)?;
+        if let Some(text) = prefixes.note_of_missing_times() {
+            note(text);
         }
         Ok(())
     }

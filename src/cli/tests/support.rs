@@ -48,6 +48,7 @@ pub(crate) fn attempt(number: u32) -> AttemptReport {
         reason_code: None,
         log_bytes: 10,
         log_path: format!("/d/logs/b12/test.{number}.log"),
+        steps: Vec::new(),
     }
 }
 

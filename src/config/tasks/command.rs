@@ -2,12 +2,12 @@
 //! people who come from other programs, so a first item that cannot be a program is a mistake, and whatever else looks
 //! as if a shell were meant is a warning.
 
-use super::draft::{Draft, Run};
+use super::draft::{Draft, Run, StepDraft};
 use super::findings::Findings;
 use super::mistake::{Mistake, quote};
 use super::shell::Shell;
 use super::value::{Placed, TableEntry, kind, refuse_nul};
-use crate::model::{Script, visible_char};
+use crate::model::{Script, Step, visible_char};
 
 const HELP: &str = "write a line for the shell, such as `run = \"make test\"`,\n\
                     or a program with its arguments, such as `run = [\"make\", \"test\"]`";
@@ -28,8 +28,21 @@ const MAX_ADVICE_ITEMS: usize = 8;
 /// Characters of an item that advice repeats.
 const MAX_ADVICE_CHARS: usize = 80;
 
-/// Reads the value of `run`.
+/// Reads the value of `run` of a task.
 pub(super) fn read_run(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> Result<(), Mistake> {
+    let run = parse_run(entry, &mut draft.found)?;
+    draft.run = run.or_else(|| draft.run.take());
+    Ok(())
+}
+
+/// Stands for a command that is not read yet.
+pub(super) fn placeholder() -> Placed<Run> {
+    Placed { place: 0..0, value: Run::Text(String::new()) }
+}
+
+/// Reads a command: a script, or a program with its arguments. Returns `None` if a part of it is a mistake in `found`
+/// already.
+pub(super) fn parse_run(entry: &TableEntry<'_, '_>, found: &mut Findings) -> Result<Option<Placed<Run>>, Mistake> {
     let value = entry.value.get_ref();
     if let Some(text) = value.as_str() {
         refuse_nul(entry.value.span(), text)?;
@@ -37,17 +50,16 @@ pub(super) fn read_run(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> Res
             let message = if text.trim().is_empty() { "`run` is empty" } else { "`run` has comments and no command" };
             return Err(entry.wrong(message, HELP));
         }
-        draft.run = Some(Placed { place: entry.value.span(), value: Run::Text(text.to_owned()) });
-        return Ok(());
+        return Ok(Some(Placed { place: entry.value.span(), value: Run::Text(text.to_owned()) }));
     }
     let Some(list) = value.as_array() else {
         let message = format!("`run` must be a string or a list of strings, this is {}", kind(value));
         return Err(entry.wrong(message, HELP));
     };
-    let words = entry.texts(&format!("{HELP};\nseveral commands are the lines of one string"), &mut draft.found)?;
+    let words = entry.texts(&format!("{HELP};\nseveral commands are the lines of one string, or `steps`"), found)?;
     if words.len() != list.len() {
         // The items that are no text are mistakes already.
-        return Ok(());
+        return Ok(None);
     }
     for word in &words {
         refuse_nul(word.place.clone(), word.value)?;
@@ -60,39 +72,59 @@ pub(super) fn read_run(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> Res
         return Err(Mistake::new(program.place.clone(), message, help));
     }
     for (word, message, help) in doubts_of_list(&words) {
-        draft.found.warning(Mistake::new(word.place.clone(), message, help));
+        found.warning(Mistake::new(word.place.clone(), message, help));
     }
     let words = words.iter().map(|word| word.value.to_owned()).collect();
-    draft.run = Some(Placed { place: entry.value.span(), value: Run::List(words) });
-    Ok(())
+    Ok(Some(Placed { place: entry.value.span(), value: Run::List(words) }))
 }
 
-/// Makes the script of a task, once all of its keys are read: `shell` may stand before `run` or after it. A list does
-/// without a shell, so a task that asks for both is a mistake; `has_own_shell` is false if the shell comes from outside
-/// of the task's table.
+/// Makes the scripts of a task, once all of its keys are read: `shell` may stand before `run` or after it.
+/// `has_own_shell` is false if the shell comes from outside of the task's table.
 pub(super) fn finish(draft: &mut Draft<'_>, has_own_shell: bool) {
-    let Some(Placed { place, value: run }) = draft.run.take() else { return };
-    match (run, &draft.shell) {
-        (Run::Text(text), shell) => {
-            let shell = shell.as_ref().map(|shell| &shell.value);
+    let Draft { recipe, run, steps, shell, texts, found, .. } = draft;
+    if let Some(run) = run.take() {
+        recipe.script = script_of(run, shell.as_ref(), has_own_shell, (texts, found));
+    }
+    let Some(steps) = steps.take() else { return };
+    recipe.script = Script::of_steps();
+    for step in steps {
+        let StepDraft { name, run, shell: own, dir, env, timeout_ms, always } = step;
+        let name = name.map(|name| name.value).unwrap_or_default();
+        let script = script_of(run, own.as_ref().or(shell.as_ref()), own.is_some(), (texts, found));
+        recipe.steps.push(Step { name, script, dir, env, timeout_ms, always });
+    }
+}
+
+/// Makes a script of a command for a shell, or for `/bin/sh`. A list does without a shell, so a command that asks for
+/// both is a mistake.
+fn script_of(
+    Placed { place, value: run }: Placed<Run>,
+    shell: Option<&Placed<Shell>>,
+    has_own_shell: bool,
+    (texts, found): (&mut Vec<String>, &mut Findings),
+) -> Script {
+    match run {
+        Run::Text(text) => {
+            let shell = shell.map(|shell| &shell.value);
             for (message, help) in doubts_of_script(&text, shell) {
-                draft.found.warning(Mistake::new(place.clone(), message, help));
+                found.warning(Mistake::new(place.clone(), message, help));
             }
-            draft.recipe.script = match shell {
+            let script = match shell {
                 None => Script::stopping_at_failure(&text),
                 Some(shell) => Script::Program(shell.words_for(&text)),
             };
             if shell.is_none_or(Shell::is_like_sh) {
-                draft.texts.push(text);
+                texts.push(text);
             }
+            script
         }
-        (Run::List(words), shell) => {
-            if let Some(shell) = shell.as_ref().filter(|_| has_own_shell) {
+        Run::List(words) => {
+            if let Some(shell) = shell.filter(|_| has_own_shell) {
                 let message = "`run` is a list, which is started without a shell, so `shell` has no effect";
                 let help = "leave `shell` out, or write `run` as a string, which is a script for that shell";
-                draft.found.mistake(Mistake::new(shell.place.clone(), message, help));
+                found.mistake(Mistake::new(shell.place.clone(), message, help));
             }
-            draft.recipe.script = Script::Program(words);
+            Script::Program(words)
         }
     }
 }

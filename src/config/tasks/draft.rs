@@ -19,6 +19,25 @@ pub(super) enum Run {
     List(Vec<String>),
 }
 
+/// A step whose keys were read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct StepDraft {
+    /// There once all steps are read.
+    pub(super) name: Option<Placed<String>>,
+    pub(super) run: Placed<Run>,
+    pub(super) shell: Option<Placed<Shell>>,
+    pub(super) dir: Option<String>,
+    pub(super) env: Vec<(String, String)>,
+    pub(super) timeout_ms: Option<u64>,
+    pub(super) always: bool,
+}
+
+impl StepDraft {
+    pub(super) fn new(run: Placed<Run>) -> Self {
+        Self { name: None, run, shell: None, dir: None, env: Vec::new(), timeout_ms: None, always: false }
+    }
+}
+
 /// A task whose keys are being read.
 #[derive(Debug, Clone)]
 pub(super) struct Draft<'a> {
@@ -28,6 +47,8 @@ pub(super) struct Draft<'a> {
     /// With a placeholder for the script until all keys are read.
     pub(super) recipe: Recipe,
     pub(super) run: Option<Placed<Run>>,
+    /// In place of `run`.
+    pub(super) steps: Option<Vec<StepDraft>>,
     pub(super) shell: Option<Placed<Shell>>,
     /// The scripts of the task that are written for a shell such as `/bin/sh`, for the warnings about them.
     pub(super) texts: Vec<String>,
@@ -47,6 +68,7 @@ impl<'a> Draft<'a> {
             context,
             recipe: Recipe::new(Script::Shell(String::new())),
             run: None,
+            steps: None,
             shell: None,
             texts: Vec::new(),
             placement: Placement::default(),

@@ -71,8 +71,8 @@ const ANSWERS: [(&[&str], &str); 20] = [
             "postcommand",
             "beforetest",
         ],
-        "write these commands into `run` itself, in order: it ends at the first that fails;\n\
-         `trap 'COMMAND' EXIT` in it executes a command at its end, however it ends",
+        "write these commands as `steps`, in order: a task ends at the first that fails; a step with `always = true`\n\
+         is executed whatever happened before",
     ),
     (
         &["stage", "stages", "workflow", "workflows", "pipeline"],

@@ -17,7 +17,8 @@ const MAX_FILES: usize = 1000;
 pub(super) fn with_carriage_returns(directory: &Path, tasks: &[TaskSpec]) -> Vec<String> {
     let of_task = |task: &'_ TaskSpec| -> Vec<String> {
         let dir = task.recipe.dir.as_ref().map(|dir| format!("{dir}/")).unwrap_or_default();
-        named_files(&task.recipe.script).into_iter().map(|name| format!("{dir}{name}")).collect()
+        let scripts = std::iter::once(&task.recipe.script).chain(task.recipe.steps.iter().map(|step| &step.script));
+        scripts.flat_map(named_files).map(|name| format!("{dir}{name}")).collect()
     };
     let named: BTreeSet<String> = tasks.iter().flat_map(of_task).collect();
     let warning = |name: String| {

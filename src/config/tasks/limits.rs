@@ -23,6 +23,10 @@ pub(super) const MAX_NEEDS: usize = 20_000;
 /// The most bytes of all tasks of a file together, as [`MAX_TASK_BYTES`] counts them. Templates let a small file say
 /// much, and all of it is stored with each build.
 pub(super) const MAX_PLAN_BYTES: usize = 8 << 20;
+/// The most steps of a task. Each has a line in reports, and a row in the store for each attempt.
+pub(super) const MAX_STEPS: usize = 50;
+/// The most characters of a step's name. They fit into the bytes of a name on the wire if they are of a usual language.
+pub(super) const MAX_STEP_NAME_CHARS: usize = 60;
 /// The most bytes of a task's script, environment and paths together. Linux starts no program with a longer argument
 /// (`MAX_ARG_STRLEN`, execve(2)), and a task of this size fits into one message of the protocol, even fully escaped.
 pub(super) const MAX_TASK_BYTES: usize = 128 * 1024 - 1;

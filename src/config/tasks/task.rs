@@ -11,7 +11,7 @@ use super::limits::{EXAMPLE, MAX_PLAN_BYTES, MAX_TASK_BYTES, MAX_TASKS, NAME_RUL
 use super::mistake::{Mistake, quote};
 use super::value::{TableEntry, entries, kind};
 use super::{matrix, unfold};
-use crate::model::{Ability, Group, Recipe, Script, TaskName, TaskSpec};
+use crate::model::{Ability, Group, Recipe, Script, Step, TaskName, TaskSpec};
 
 /// Reads the table of all tasks.
 pub(super) fn read_tasks<'t, 'i>(top: &TableEntry<'t, 'i>, file: &mut FileDraft<'t, 'i>) {
@@ -69,8 +69,9 @@ fn read_task<'t, 'i>(task: &TableEntry<'t, 'i>, file: &mut FileDraft<'t, 'i>) ->
         found.mistake(Mistake::new(limit.entry.key_place.clone(), message, help));
     }
     // A misspelt `run` is called unknown, and not missing too. A template that is not there may have one.
-    let has_run = keys.iter().any(|set| set.key.name == "run")
-        || layers.iter().any(|layer| layer.misspelt.contains(&"run"))
+    let is_run = |name: &str| matches!(name, "run" | "steps");
+    let has_run = keys.iter().any(|set| is_run(set.key.name))
+        || layers.iter().any(|layer| layer.misspelt.iter().any(|name| is_run(name)))
         || !is_whole;
     if !has_run {
         let help = "add a line that says what to do, such as `run = \"make test\"`";
@@ -138,12 +139,18 @@ fn keep_last_of_each(env: &mut Vec<(String, String)>) {
 
 /// Returns the approximate size of a recipe in the message to a runner.
 fn task_bytes(recipe: &Recipe) -> usize {
-    let script = match &recipe.script {
-        Script::Shell(line) => line.len(),
-        Script::Program(words) => words.iter().map(|word| word.len() + 1).sum(),
+    let of_script = |script: &Script| -> usize {
+        match script {
+            Script::Shell(line) => line.len(),
+            Script::Program(words) => words.iter().map(|word| word.len() + 1).sum(),
+        }
     };
-    let env: usize = recipe.env.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
-    script + env + recipe.keep.iter().map(|path| path.len() + 1).sum::<usize>()
+    let of_env =
+        |env: &[(String, String)]| -> usize { env.iter().map(|(name, value)| name.len() + value.len() + 2).sum() };
+    let of_step = |step: &Step| step.name.len() + of_script(&step.script) + of_env(&step.env);
+    let steps: usize = recipe.steps.iter().map(of_step).sum();
+    let keep: usize = recipe.keep.iter().map(|path| path.len() + 1).sum();
+    of_script(&recipe.script) + of_env(&recipe.env) + keep + steps
 }
 
 /// Returns the entries of a value that should not be there, if it is a table.

@@ -84,7 +84,7 @@ fn read<'k, 't: 'k, 'i: 't>(
 
 /// Makes the script of a task. Its findings are told once for each value of `run`.
 fn finish(keys: &[&SetKey<'_, '_>], draft: &mut Draft<'_>, has_own_shell: bool, found: &mut Findings) {
-    let run = keys.iter().find(|set| set.key.name == "run");
+    let run = keys.iter().find(|set| matches!(set.key.name, "run" | "steps"));
     command::finish(draft, has_own_shell);
     let of_run = std::mem::take(&mut draft.found);
     if let Some(run) = run {

@@ -425,6 +425,7 @@ fn changed_build(scheduler: &Scheduler, record: &Record) -> Option<BuildId> {
         | Record::RunnerSaved(_)
         | Record::AttemptFinished { .. }
         | Record::LateResult { .. }
+        | Record::StepsEnded { .. }
         | Record::Decided(_) => None,
     }
 }

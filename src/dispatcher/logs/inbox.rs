@@ -5,7 +5,7 @@ use crossbeam_channel::Sender;
 use super::times::TimedOffset;
 use crate::dispatcher::data_dir::LogPlace;
 use crate::dispatcher::session::RunnerOutbox;
-use crate::model::{AttemptId, LogSummary, Outcome, SessionId, StreamId, StreamKind};
+use crate::model::{AttemptId, LogSummary, Outcome, SessionId, StepRecord, StreamId, StreamKind};
 
 /// A message to the logs thread.
 pub(crate) enum ToLogs {
@@ -36,6 +36,7 @@ pub(crate) struct Seal {
     pub(crate) streams: Vec<StreamSeal>,
     pub(crate) outcome: Outcome,
     pub(crate) duration_ms: Option<u64>,
+    pub(crate) steps: Vec<StepRecord>,
     pub(crate) answer: RunnerOutbox,
 }
 

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use crate::dispatcher::data_dir::{DataDir, LogPlace};
-use crate::model::{Attempt, Build, BuildState, Ending, Job, JobId, JobState, RunnerId, RunnerName};
+use crate::model::{
+    Attempt, AttemptId, Build, BuildState, Ending, Job, JobId, JobState, RunnerId, RunnerName, StepRecord,
+};
 use crate::store::{Reader, StoreError};
 
 /// A build with its jobs.
@@ -23,6 +25,8 @@ pub(crate) struct JobView {
 /// An attempt with what is known of its runner and its log.
 pub(crate) struct AttemptView {
     pub(crate) attempt: Attempt,
+    /// Those of a task with steps, once the attempt has ended.
+    pub(crate) steps: Vec<StepRecord>,
     /// The runner's name, or its number if the store does not know it.
     pub(crate) runner: RunnerName,
     pub(crate) log: PathBuf,
@@ -69,19 +73,31 @@ impl<'a> Views<'a> {
         for attempt in self.reader.attempts(build.id)? {
             attempts.entry(attempt.job).or_default().push(attempt);
         }
-        let jobs = self.reader.jobs(build.id)?.into_iter().map(|job| {
-            let attempts = attempts.remove(&job.id).unwrap_or_default();
-            let attempts = attempts.into_iter().map(|attempt| self.attempt(&build, &job, attempt)).collect();
+        let all = self.reader.jobs(build.id)?;
+        let mut steps: HashMap<AttemptId, Vec<StepRecord>> = HashMap::new();
+        // Read after the attempts, so that those of every attempt with an outcome are there.
+        if all.iter().any(|job| !job.task.recipe.steps.is_empty()) {
+            for (attempt, step) in self.reader.steps(build.id)? {
+                steps.entry(attempt).or_default().push(step);
+            }
+        }
+        let jobs = all.into_iter().map(|job| {
+            let attempts = attempts.remove(&job.id).unwrap_or_default().into_iter();
+            let view = |attempt: Attempt| {
+                let steps = steps.remove(&attempt.id).filter(|_| attempt.outcome.is_some());
+                self.attempt(&build, &job, (attempt, steps.unwrap_or_default()))
+            };
+            let attempts = attempts.map(view).collect();
             JobView { job, attempts }
         });
         Ok(BuildView { jobs: jobs.collect(), build })
     }
 
-    fn attempt(&self, build: &Build, job: &Job, attempt: Attempt) -> AttemptView {
+    fn attempt(&self, build: &Build, job: &Job, (attempt, steps): (Attempt, Vec<StepRecord>)) -> AttemptView {
         let log = self.data.log(&LogPlace::of(build, job, attempt.number));
         // A task that printed nothing has no file.
         let log_bytes = std::fs::metadata(&log).map_or(0, |meta| meta.len());
-        AttemptView { runner: self.runner(attempt.runner), attempt, log, log_bytes }
+        AttemptView { runner: self.runner(attempt.runner), attempt, steps, log, log_bytes }
     }
 
     /// Returns the name of a runner.

@@ -3,8 +3,8 @@
 use crate::dispatcher::metrics::Counters;
 use crate::dispatcher::operations::{AttemptView, BuildView, HistoryLine, JobView, Status, Why};
 use crate::model::reason::{JobStatus, StoredReason};
-use crate::model::words::{drained_words, outcome_detail};
-use crate::model::{Ending, JobState, Outcome, TaskName};
+use crate::model::words::{attempt_detail, drained_words, outcome_detail};
+use crate::model::{Ending, JobState, Outcome, StepRecord, TaskName};
 use crate::protocol::limits::{MAX_REPORT_TEXT_BYTES, MAX_SENTENCE_BYTES, MAX_WARNINGS};
 use crate::protocol::operator as wire;
 use crate::scheduler::RunnerView;
@@ -84,7 +84,7 @@ fn job(view: JobView) -> wire::JobReport {
 }
 
 fn attempt(view: AttemptView) -> wire::AttemptReport {
-    let AttemptView { attempt, runner, log, log_bytes } = view;
+    let AttemptView { attempt, steps, runner, log, log_bytes } = view;
     wire::AttemptReport {
         attempt: attempt.id.0,
         number: attempt.number,
@@ -93,10 +93,23 @@ fn attempt(view: AttemptView) -> wire::AttemptReport {
         finished_ms: attempt.finished_at.map(|at| at.0),
         duration_ms: attempt.duration_ms,
         outcome: attempt.outcome.as_ref().map(|outcome| outcome.word().to_owned()),
-        detail: attempt.outcome.as_ref().and_then(outcome_detail).map(bounded),
+        detail: attempt.outcome.as_ref().and_then(|outcome| attempt_detail(outcome, &steps)).map(bounded),
         reason_code: attempt.outcome.as_ref().and_then(Outcome::reason_code).map(str::to_owned),
         log_bytes,
         log_path: log.display().to_string(),
+        steps: steps.into_iter().map(step).collect(),
+    }
+}
+
+fn step(step: StepRecord) -> wire::StepReport {
+    wire::StepReport {
+        outcome: step.outcome.as_ref().map(|outcome| outcome.word().to_owned()),
+        detail: step.outcome.as_ref().and_then(outcome_detail).map(bounded),
+        reason_code: step.outcome.as_ref().and_then(Outcome::reason_code).map(str::to_owned),
+        name: step.name,
+        duration_ms: step.duration_ms,
+        log_start: step.log.start,
+        log_end: step.log.end,
     }
 }
 

@@ -151,6 +151,7 @@ impl RunnerSession {
             log_crc32,
             log_missing,
             streams,
+            steps,
         } = message
         else {
             return Ok(true);
@@ -159,6 +160,7 @@ impl RunnerSession {
         let outcome = translate::outcome(&outcome, code, reason, reason_code.as_deref())?;
         let log = translate::log_summary(log_bytes, log_crc32, log_missing)?;
         let streams = translate::streams(log.clone(), streams)?;
+        let steps = translate::steps(steps, log_bytes)?;
         let session = self.session.id;
         match self.grants.of(attempt) {
             Some(grant) if log_bytes > 0 || streams.len() > 1 => {
@@ -170,11 +172,11 @@ impl RunnerSession {
                     }
                 }
                 let answer = self.to_runner.clone();
-                let seal = Seal { session, attempt, streams: seals, outcome, duration_ms, answer };
+                let seal = Seal { session, attempt, streams: seals, outcome, duration_ms, steps, answer };
                 Ok(self.session.shared.logs.send(ToLogs::Seal(seal)))
             }
             _ => {
-                let event = Event::AttemptFinished { session, attempt, outcome, log, duration_ms };
+                let event = Event::AttemptFinished { session, attempt, outcome, log, duration_ms, steps };
                 Ok(self.session.shared.core.send(ToCore::Event(event)))
             }
         }

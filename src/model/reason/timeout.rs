@@ -11,6 +11,8 @@ stored_reason! {
         Whole = "timeout",
         /// The time that it may go on without printing anything.
         Quiet { text: String } = "quiet_timeout",
+        /// The time that one of its steps may take.
+        Step { text: String } = "step_timeout",
     }
 }
 
@@ -26,6 +28,12 @@ impl TimeoutReason {
         Self::Quiet { text: format!("it printed nothing for {span}") }
     }
 
+    /// The step of that name reached its own timeout.
+    #[must_use]
+    pub fn step(name: &str) -> Self {
+        Self::Step { text: format!("step `{name}` reached its timeout") }
+    }
+
     /// The timeout that a runner reports. One without a text is that of the whole attempt, as of runners that know no
     /// other; a code of a newer runner leaves the text.
     #[must_use]
@@ -33,6 +41,7 @@ impl TimeoutReason {
         match (code, text.filter(|text| !text.trim().is_empty())) {
             (_, None) => Self::Whole,
             (Some("quiet_timeout"), Some(text)) => Self::Quiet { text },
+            (Some("step_timeout"), Some(text)) => Self::Step { text },
             (code, Some(text)) => Self::Recorded(RecordedReason { code: code.map(str::to_owned), text }),
         }
     }
@@ -56,6 +65,8 @@ mod tests {
         let quiet = TimeoutReason::quiet(600_000);
         assert_eq!(quiet.to_string(), "it printed nothing for 10 min");
         assert_eq!(reported(quiet.code(), &quiet.to_string()), quiet);
+        let step = TimeoutReason::step("test");
+        assert_eq!(reported(step.code(), &step.to_string()), step);
         let newer = reported(Some("newer"), "it was odd");
         assert_eq!((newer.code(), newer.detail().as_deref()), (Some("newer"), Some("it was odd")));
         let spans = [(1500, "1500 ms"), (90_000, "90 s"), (3_600_000, "60 min")];

@@ -50,9 +50,15 @@ fn execute_plainly(
     let group = rustix::process::Pid::from_child(&child);
     let (over, is_over) = bounded(1);
     let waiting = threads::spawn("wait", move || over.send(child.wait().unwrap()).unwrap()).unwrap();
+    let never = crossbeam_channel::never();
+    let also = progress.also_cancel.unwrap_or(&never);
     let (status, was_cancelled) = select! {
         recv(is_over) -> status => (status.unwrap(), false),
         recv(cancel) -> _ => {
+            rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
+            (is_over.recv().unwrap(), true)
+        },
+        recv(also) -> _ => {
             rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
             (is_over.recv().unwrap(), true)
         }

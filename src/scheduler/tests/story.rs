@@ -235,7 +235,14 @@ impl Story {
 
     pub(super) fn finish(&mut self, session: u64, attempt: u64, outcome: Outcome) -> Vec<String> {
         let (session, attempt) = (SessionId(session), AttemptId(attempt));
-        self.tell(Event::AttemptFinished { session, attempt, outcome, log: LogSummary::default(), duration_ms: None })
+        self.tell(Event::AttemptFinished {
+            session,
+            attempt,
+            outcome,
+            log: LogSummary::default(),
+            duration_ms: None,
+            steps: vec![],
+        })
     }
 
     pub(super) fn ping(&mut self, session: u64, holding: &[u64]) -> Vec<String> {
@@ -300,7 +307,9 @@ fn line(effect: &Effect) -> Option<String> {
                 format!("{name} drained{ending}")
             }
             // Every new runner is saved, which no story is about.
-            Record::HeadMoved { .. } | Record::RunnerSaved(_) | Record::Decided(_) => return None,
+            Record::HeadMoved { .. } | Record::RunnerSaved(_) | Record::Decided(_) | Record::StepsEnded { .. } => {
+                return None;
+            }
         },
         Effect::Send { session, message } => match message {
             RunnerCommand::Registered { held, gone, drained } => {

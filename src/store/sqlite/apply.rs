@@ -8,7 +8,9 @@
 use rusqlite::{CachedStatement, Connection};
 
 use super::failure::{Fault, Kind};
-use super::tables::{Interned, attempts, builds, decisions, heads, jobs, late_results, outcomes, patterns, runners};
+use super::tables::{
+    Interned, attempts, builds, decisions, heads, jobs, late_results, outcomes, patterns, runners, steps,
+};
 use super::values::signed;
 use crate::model::{Build, BuildSource, Job, Record};
 
@@ -50,6 +52,7 @@ impl<'a> Batch<'a> {
                 let seq = self.interned.sequence.next(self.conn)?;
                 outcomes::insert(&mut self.outcomes, *attempt, outcome, (log, *duration_ms), (*at, seq))
             }
+            Record::StepsEnded { attempt, steps } => Ok(steps::insert(self.conn, *attempt, steps)?),
             Record::LateResult { attempt, outcome, at } => {
                 let seq = self.interned.sequence.next(self.conn)?;
                 Ok(late_results::insert(self.conn, *attempt, outcome, (*at, seq))?)
@@ -93,6 +96,7 @@ pub(super) fn describe(record: &Record) -> String {
         Record::RunnerSaved(runner) => format!("runner {}, {}", runner.name, runner.id),
         Record::AttemptLeased(attempt) => format!("the lease of {} for {}", attempt.id, attempt.job),
         Record::AttemptFinished { attempt, outcome, .. } => format!("the outcome {} of {attempt}", outcome.word()),
+        Record::StepsEnded { attempt, .. } => format!("the steps of {attempt}"),
         Record::LateResult { attempt, .. } => format!("a late result of {attempt}"),
         Record::JobQueued { job, .. } => format!("{job} queued"),
         Record::JobWaiting { job } => format!("{job} waiting"),

@@ -7,11 +7,13 @@ use std::time::SystemTime;
 use rusqlite::Connection;
 
 use super::tables::specs::Tasks;
-use super::tables::{attempts, builds, decisions, forgotten, heads, jobs, late_results, meta, passes, repos, runners};
+use super::tables::{
+    attempts, builds, decisions, forgotten, heads, jobs, late_results, meta, passes, repos, runners, steps,
+};
 use super::{check, connection, failure, lock, schema, wal};
 use crate::model::{
-    Attempt, AttemptId, Build, BuildId, BuildSource, CommitId, Decision, Job, RepoName, Runner, TaskName, WallTime,
-    WholeBuild,
+    Attempt, AttemptId, Build, BuildId, BuildSource, CommitId, Decision, Job, RepoName, Runner, StepRecord, TaskName,
+    WallTime, WholeBuild,
 };
 use crate::store::{self, LateResult, PassScope, Readers, Rule, Scope, Sequence, StoreError, Surveyed, TaskPass};
 
@@ -61,6 +63,7 @@ impl Reader {
         decisions::of_build(&self.conn, build.id)?;
         let jobs = jobs::of_build(&self.conn, build.id, tasks)?;
         let attempts = attempts::of_build(&self.conn, build.id)?;
+        steps::of_build(&self.conn, build.id)?;
         Ok(Some(WholeBuild { build, jobs, attempts }))
     }
 
@@ -87,6 +90,7 @@ impl store::Reader for Reader {
         build_of(source: &BuildSource) -> Option<BuildId> = builds::of_trigger, "find a build in";
         build(id: BuildId) -> Option<Build> = builds::read, "read a build from";
         attempts(build: BuildId) -> Vec<Attempt> = attempts::of_build, "read attempts from";
+        steps(build: BuildId) -> Vec<(AttemptId, StepRecord)> = steps::of_build, "read steps from";
         attempt(id: AttemptId) -> Option<Attempt> = attempts::read, "read an attempt from";
         decisions(build: BuildId) -> Vec<(Option<u64>, Decision)> = decisions::of_build, "read decisions from";
         late_results(build: BuildId) -> Vec<LateResult> = late_results::of_build, "read late results from";

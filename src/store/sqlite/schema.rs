@@ -25,7 +25,7 @@ pub(super) const APPLICATION_ID: i32 = 0x5352_564c;
 /// The schema's version, which is the number of migrations.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
-const MIGRATIONS: &[&str] = &[FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH];
+const MIGRATIONS: &[&str] = &[FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH, NINTH];
 
 const FIRST: &str = "
 -- Numbers that must outlive the rows they come from: the highest id ever given out, per kind.
@@ -174,6 +174,17 @@ ALTER TABLE heads ADD COLUMN noted INTEGER NOT NULL DEFAULT 0;
 -- The patterns for refs whose first look is over.
 CREATE TABLE patterns (
     repo INTEGER NOT NULL, pattern TEXT NOT NULL, seal INTEGER NOT NULL, PRIMARY KEY (repo, pattern)
+) STRICT, WITHOUT ROWID;
+";
+
+const NINTH: &str = "
+-- The steps of attempts at tasks with steps, numbered from 1. outcome, code, detail and reason: as in outcomes, and
+-- outcome -1 for a step that was left out. log_start, log_end: its section of the log, in bytes.
+CREATE TABLE steps (
+    attempt INTEGER NOT NULL, number INTEGER NOT NULL, name TEXT NOT NULL, outcome INTEGER NOT NULL, code INTEGER,
+    detail TEXT, reason TEXT, duration_ms INTEGER, log_start INTEGER NOT NULL, log_end INTEGER NOT NULL,
+    seal INTEGER NOT NULL,
+    PRIMARY KEY (attempt, number)
 ) STRICT, WITHOUT ROWID;
 ";
 

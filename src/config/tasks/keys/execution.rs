@@ -1,6 +1,7 @@
 //! Readers of the keys that say what is executed, and where it stands on the runner's disk: environment, limits, files.
 
 use super::super::draft::Draft;
+use super::super::findings::Findings;
 use super::super::limits::{MAX_KEEP, MAX_TIMEOUT_MS};
 use super::super::mistake::{Mistake, quote};
 use super::super::tree_path::{PathAdvice, parts_of_path};
@@ -25,11 +26,15 @@ const DIR: PathAdvice = PathAdvice {
 };
 
 pub(super) fn read_env(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> Result<(), Mistake> {
-    for variable in entries(entry.table("write a table, such as `env = { LEVEL = \"2\" }`")?) {
-        let read = read_variable(&variable);
-        draft.recipe.env.extend(draft.found.unless_wrong(read));
-    }
+    let variables = variables(entry, &mut draft.found)?;
+    draft.recipe.env.extend(variables);
     Ok(())
+}
+
+/// Returns the variables of a table. Those that are none are mistakes in `found`.
+pub(super) fn variables(entry: &TableEntry<'_, '_>, found: &mut Findings) -> Result<Vec<(String, String)>, Mistake> {
+    let table = entry.table("write a table, such as `env = { LEVEL = \"2\" }`")?;
+    Ok(entries(table).iter().filter_map(|variable| found.unless_wrong(read_variable(variable))).collect())
 }
 
 fn read_variable(variable: &TableEntry<'_, '_>) -> Result<(String, String), Mistake> {

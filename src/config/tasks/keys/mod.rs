@@ -8,6 +8,7 @@
 mod execution;
 mod inputs;
 mod placement;
+mod steps;
 mod when;
 
 use std::fmt;
@@ -77,12 +78,24 @@ impl fmt::Debug for Key {
 pub(super) static KEYS: &[Key] = &[
     Key {
         name: "run",
-        row: "string, or list of strings | required | the script, or the program with its arguments",
+        row: "string, or list of strings | required, unless there are `steps` | the script, or the program with its arguments",
         schema: r#"{"type": ["string", "array"], "minLength": 1, "items": {"type": "string"}, "minItems": 1}"#,
-        aliases: &["command", "commands", "cmd", "script", "exec", "steps"],
+        aliases: &["command", "commands", "cmd", "script", "exec"],
+        instead_of: &["steps"],
         is_common: false,
         is_replaced: false,
         read: command::read_run,
+        ..Key::USUAL
+    },
+    Key {
+        name: "steps",
+        row: "list of strings and tables | none | several commands in place of `run`, each with its time, exit code and section of the log",
+        schema: r#"{"type": "array", "minItems": 1, "maxItems": 50, "items": {"type": ["string", "object"], "minLength": 1, "required": ["run"], "additionalProperties": false, "properties": {"name": {"type": "string", "minLength": 1, "maxLength": 60}, "run": {"type": ["string", "array"], "minLength": 1, "items": {"type": "string"}, "minItems": 1}, "shell": {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 64}, "dir": {"type": "string", "minLength": 1}, "env": {"type": "object", "additionalProperties": {"type": "string"}}, "timeout": {"type": "string", "pattern": "^([0-9]+(d|h|m|s|ms))+$"}, "always": {"type": "boolean"}}}}"#,
+        aliases: &[],
+        is_common: false,
+        is_replaced: false,
+        instead_of: &["run"],
+        read: steps::read_steps,
         ..Key::USUAL
     },
     Key {

@@ -13,6 +13,7 @@ mod matrix;
 mod mistakes;
 mod properties;
 mod shell;
+mod steps;
 mod templates;
 mod when;
 

@@ -23,6 +23,7 @@ pub(super) mod reasons;
 pub(super) mod repos;
 pub(super) mod runners;
 pub(super) mod specs;
+pub(super) mod steps;
 
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 
