@@ -7,7 +7,7 @@ use clap::Args;
 use super::output::bold;
 use super::typed_place::tree_root;
 use super::{CliError, ExitCode, Output, fold, human};
-use crate::config::{CheckedTasks, check_directory};
+use crate::config::{CheckedTasks, check_directory, schema};
 use crate::model::{Ability, Group, Label, Recipe, TaskSpec, When};
 
 const EXAMPLES: &str = "\
@@ -17,7 +17,8 @@ repository stands for the root of its work tree, where a commit has its tasks.
 
 Examples:
   surveil check
-  surveil check ../app && git push";
+  surveil check ../app && git push
+  surveil check --schema > surveil.schema.json";
 
 /// Check a directory's tasks without running them
 #[derive(Debug, Args)]
@@ -27,10 +28,17 @@ pub(crate) struct CheckFlags {
     /// task file
     #[arg(default_value = ".")]
     path: PathBuf,
+    /// Print the JSON Schema of .surveil.toml instead, for editors
+    #[arg(long, conflicts_with = "path")]
+    schema: bool,
 }
 
 /// Prints the tasks.
 pub(crate) fn run(flags: &CheckFlags, out: &mut Output) -> Result<ExitCode, CliError> {
+    if flags.schema {
+        out.bytes(schema().as_bytes())?;
+        return Ok(ExitCode::Ok);
+    }
     // A file is checked as it is, wherever it lies.
     let path = if flags.path.is_dir() { tree_root(&flags.path, "tasks are read")? } else { flags.path.clone() };
     let CheckedTasks { tasks, warnings } = check_directory(&path)?;

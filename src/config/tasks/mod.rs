@@ -23,6 +23,7 @@ mod matrix;
 mod mistake;
 mod parse;
 mod replace;
+mod schema;
 mod shell;
 mod suggest;
 mod task;
@@ -45,6 +46,7 @@ pub use context::PlanContext;
 pub use directory::{check_directory, fallback_plan};
 pub use limits::{MAX_TASK_FILE_BYTES, TASK_DIRECTORY, TASK_FILE};
 pub use mistake::TaskFileError;
+pub use schema::schema;
 pub(crate) use suggest::nearest;
 
 /// The tasks of a work tree, and what in them is probably not meant.

@@ -8,15 +8,27 @@ use super::{inherited, task};
 /// One key at the top of the file.
 pub(super) struct TopKey {
     pub(super) name: &'static str,
+    /// The JSON Schema of the value, as JSON. `#/$defs/task`, `template` and `defaults` are tables of a task's keys.
+    pub(super) schema: &'static str,
     /// Reads the value. Mistakes go to the findings of the file.
     pub(super) read: for<'t, 'i> fn(&TableEntry<'t, 'i>, &mut FileDraft<'t, 'i>),
 }
 
 /// All keys at the top of the file, in the order in which they are read: a task depends on all others.
 pub(super) static TOP_KEYS: &[TopKey] = &[
-    TopKey { name: "defaults", read: inherited::read_defaults },
-    TopKey { name: "template", read: inherited::read_templates },
-    TopKey { name: "task", read: task::read_tasks },
+    TopKey { name: "defaults", schema: r##"{"$ref": "#/$defs/defaults"}"##, read: inherited::read_defaults },
+    TopKey {
+        name: "template",
+        schema: r##"{"type": "object", "additionalProperties": {"$ref": "#/$defs/template"},
+            "propertyNames": {"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"}}"##,
+        read: inherited::read_templates,
+    },
+    TopKey {
+        name: "task",
+        schema: r##"{"type": "object", "additionalProperties": {"$ref": "#/$defs/task"}, "minProperties": 1,
+            "propertyNames": {"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"}}"##,
+        read: task::read_tasks,
+    },
 ];
 
 /// Returns the names of all keys, as advice.

@@ -22,7 +22,6 @@ use super::suggest::{nearest, plain};
 use super::value::TableEntry;
 
 /// One key of a task.
-#[cfg_attr(not(test), expect(dead_code, reason = "`row` and `schema` are for tests only"))]
 pub(super) struct Key {
     pub(super) name: &'static str,
     /// The key's row in the table of `docs/tasks.md`, behind the name: the type of the value, the value of a task

@@ -12,6 +12,7 @@ mod lists;
 mod matrix;
 mod mistakes;
 mod properties;
+mod schema;
 mod shell;
 mod steps;
 mod templates;
