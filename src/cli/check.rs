@@ -7,8 +7,9 @@ use clap::Args;
 use super::output::bold;
 use super::typed_place::tree_root;
 use super::{CliError, ExitCode, Output, fold, human};
-use crate::config::{CheckedTasks, check_directory, schema};
-use crate::model::{Ability, Group, Label, Recipe, TaskSpec, When};
+use crate::clock;
+use crate::config::{CheckedSchedule, CheckedTasks, Timetable, check_directory, schema, zoned_time};
+use crate::model::{Ability, Group, Label, Recipe, TaskSpec, WallTime, When};
 
 const EXAMPLES: &str = "\
 All mistakes are listed, each with its line and what to write instead. The exit code is 0 if there are none and 2 \
@@ -41,12 +42,18 @@ pub(crate) fn run(flags: &CheckFlags, out: &mut Output) -> Result<ExitCode, CliE
     }
     // A file is checked as it is, wherever it lies.
     let path = if flags.path.is_dir() { tree_root(&flags.path, "tasks are read")? } else { flags.path.clone() };
-    let CheckedTasks { tasks, warnings } = check_directory(&path)?;
+    let CheckedTasks { tasks, schedules, warnings } = check_directory(&path)?;
     // The exit code is known, whether anybody reads the list or not.
     out.outlive_reader();
     out.line(format_args!("{}:", human::count(tasks.len() as u64, "task")))?;
     for task in &tasks {
         out.line(line(task))?;
+    }
+    if !schedules.is_empty() {
+        out.line(format_args!("{}:", human::count(schedules.len() as u64, "schedule")))?;
+    }
+    for schedule in &schedules {
+        out.line(schedule_line(schedule, clock::wall()))?;
     }
     for warning in &warnings {
         // Behind the tasks, which would push it out of sight, and apart from what a program reads.
@@ -81,6 +88,16 @@ fn line(task: &TaskSpec) -> String {
     ];
     let facts: Vec<String> = facts.into_iter().flatten().collect();
     format!("  {}  {}", bold(&task.name), facts.join("; ")).trim_end().to_owned()
+}
+
+/// Formats `  nightly  17 3 * * *, next 2026-11-29 03:17 Europe/Berlin; runs fuzz, audit; on main`.
+fn schedule_line(schedule: &CheckedSchedule, now: WallTime) -> String {
+    let CheckedSchedule { name, rule, branch, tasks } = schedule;
+    let next = Timetable::of(rule).and_then(|times| times.next_after(now));
+    let next = next.map(|next| format!(", next {}", zoned_time(next, &rule.timezone))).unwrap_or_default();
+    let tasks = tasks.as_ref().map_or("all tasks".to_owned(), |tasks| tasks.join(", "));
+    let branch = branch.as_deref().unwrap_or("the main branch");
+    format!("  {}  {}{next}; runs {tasks}; on {branch}", bold(name), rule.cron)
 }
 
 /// Formats `one at a time in group staging`.

@@ -99,7 +99,7 @@ struct TaskReport {
 /// Prints the plan.
 pub(crate) fn run(flags: &PlanFlags, out: &mut Output) -> Result<ExitCode, CliError> {
     let root = tree_root(&flags.dir, "tasks are read")?;
-    let CheckedTasks { tasks, warnings } = check_directory(&root)?;
+    let CheckedTasks { tasks, warnings, schedules: _ } = check_directory(&root)?;
     let repository = Repository::of(&flags.dir)?;
     let (event, reference) = occasion(flags, repository.as_ref())?;
     if event == TriggerEvent::Schedule {

@@ -9,8 +9,11 @@ use super::report::{begun_ms, first_lease_ms, job_word, present, short, took};
 use super::table::{Column, Table};
 use super::{CliError, ExitCode, Output, human};
 use crate::clock;
-use crate::model::{EndingKind, JobStateKind};
-use crate::protocol::operator::{BuildReport, FromOperator, JobReport, RunnerReport, StatusReport, ToOperator};
+use crate::config::zoned_time;
+use crate::model::{EndingKind, JobStateKind, WallTime};
+use crate::protocol::operator::{
+    BuildReport, FromOperator, JobReport, RunnerReport, ScheduleReport, StatusReport, ToOperator,
+};
 
 const EXAMPLES: &str = "\
 The JSON form has the fields of `status` in docs/protocol.md. New versions may add fields, but never remove one.
@@ -54,11 +57,39 @@ fn print(report: &StatusReport, now_ms: i64, out: &mut Output) -> Result<(), Cli
     }
     out.line("")?;
     out.line(summary(report))?;
+    for schedule in report.schedules.iter().take(SHOWN_SCHEDULES) {
+        out.line(schedule_line(schedule, now_ms))?;
+    }
+    if report.schedules.len() > SHOWN_SCHEDULES {
+        let more = (report.schedules.len() - SHOWN_SCHEDULES) as u64;
+        out.line(format_args!("{} more: `surveil status --json` lists all", human::count(more, "schedule")))?;
+    }
     for warning in &report.warnings {
         out.line(format_args!("{}: {warning}", painted("warning")))?;
     }
     Ok(())
 }
+
+/// Schedules that are listed: those that come first.
+const SHOWN_SCHEDULES: usize = 5;
+
+/// Formats `schedule nightly of app fires next 2026-11-29 03:17 Europe/Berlin, in 6 h`.
+fn schedule_line(schedule: &ScheduleReport, now_ms: i64) -> String {
+    let ScheduleReport { schedule: name, repo, branch, timezone, .. } = schedule;
+    let place = if MAIN_BRANCHES.contains(&&**branch) { repo.clone() } else { format!("{branch} in {repo}") };
+    let next = match schedule.next_ms {
+        Some(next) if next <= now_ms => "is due now".to_owned(),
+        Some(next) => {
+            let at = zoned_time(WallTime(next), timezone);
+            format!("fires next {at}, in {}", human::roughly(next.saturating_sub(now_ms)))
+        }
+        None => format!("cannot fire: the dispatcher does not know the time zone {timezone}"),
+    };
+    format!("schedule {name} of {place} {next}")
+}
+
+/// Branches that a line need not name.
+const MAIN_BRANCHES: [&str; 2] = ["main", "master"];
 
 const COLUMNS: &[Column] = &[
     Column::value("STATE", 0),
@@ -192,6 +223,7 @@ mod tests {
             runners: vec![runner("w1", "connected", 1), runner("w2", "away", 0)],
             queued_jobs: 3,
             running_jobs: 1,
+            schedules: vec![],
             warnings: vec!["the disk is full".into()],
             counters: None,
             more: false,
@@ -273,6 +305,7 @@ warning: the disk is full
                 runners,
                 queued_jobs: 1,
                 running_jobs: 0,
+                schedules: vec![],
                 warnings: vec![],
                 counters: None,
                 more: false,
@@ -289,8 +322,16 @@ warning: the disk is full
     #[test]
     fn an_empty_dispatcher_says_what_to_do() {
         let (builds, runners, warnings) = (vec![], vec![], vec![]);
-        let report =
-            StatusReport { builds, runners, queued_jobs: 0, running_jobs: 0, warnings, counters: None, more: false };
+        let report = StatusReport {
+            builds,
+            runners,
+            schedules: vec![],
+            queued_jobs: 0,
+            running_jobs: 0,
+            warnings,
+            counters: None,
+            more: false,
+        };
         let collected = Collected::default();
         print(&report, 0, &mut collected.output()).unwrap();
         assert!(collected.text().contains("surveil observer REPO"));

@@ -9,6 +9,7 @@ mod error;
 mod identity;
 mod location;
 mod quantity;
+mod schedule;
 mod settings;
 mod starter;
 mod tasks;
@@ -17,12 +18,13 @@ pub use error::ConfigError;
 pub use identity::{default_runner_name, own_facts};
 pub use location::{data_dir, is_url, repo_name_from, without_credentials, work_dir};
 pub use quantity::{parse_duration_ms, parse_size};
+pub use schedule::{Timetable, time_of_day, zoned_time};
 pub use settings::{
     DispatcherSettings, ObservedRepo, ObserverSettings, RepoLocation, Retention, RunnerSettings, TokenSource,
 };
 pub use starter::{MAKEFILES, Starter, starter};
 pub(crate) use tasks::nearest;
 pub use tasks::{
-    CheckedTasks, MAX_TASK_FILE_BYTES, PlanContext, TASK_DIRECTORY, TASK_FILE, TaskFileError, UnknownTask,
-    check_directory, choose_tasks, fallback_plan, no_tasks_text, parse_tasks, schema,
+    CheckedSchedule, CheckedTasks, MAX_TASK_FILE_BYTES, PlanContext, TASK_DIRECTORY, TASK_FILE, TaskFileError,
+    UnknownTask, check_directory, choose_tasks, fallback_plan, no_tasks_text, parse_tasks, schema,
 };

@@ -22,8 +22,9 @@ pub(crate) fn choose(
     mirror: &Mirror,
 ) {
     let trigger = &source.trigger;
-    if let TriggerKind::Schedule { .. } = trigger.kind {
-        // A schedule names its tasks.
+    if let TriggerKind::Schedule { name, .. } = &trigger.kind
+        && plan.schedules.iter().any(|schedule| schedule.name == *name && schedule.names_tasks)
+    {
         return;
     }
     let to_judge = plan.leave_out_unmet(TriggerEvent::of(trigger), &trigger.reference);

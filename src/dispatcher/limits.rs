@@ -50,6 +50,10 @@ pub(crate) const OTHER_DESCRIPTORS: usize = OPEN_LOGS + 128;
 pub(crate) const OTHER_THREADS: usize = 640;
 /// Interval of the redistribute thread, in milliseconds: half of the shortest window that it guards.
 pub(crate) const LEASE_CHECK_MS: u64 = 100;
+/// The interval between two looks at the wall clock for schedules. They fire at whole minutes.
+pub(crate) const SCHEDULE_CHECK_MS: u64 = 1_000;
+/// The time after which a schedule that came due is tried again, if its source is missing.
+pub(crate) const SCHEDULE_RETRY_MS: u64 = 10_000;
 /// Checks of the leases in a row without a commit after which the store gives memory back. The process gives its free
 /// memory back after a second without work, which must come later.
 pub(crate) const QUIET_CHECKS: u32 = 3;

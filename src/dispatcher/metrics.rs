@@ -54,6 +54,7 @@ pub(crate) fn fold(counters: &mut Counters, record: &Record) {
         | Record::JobWaiting { .. }
         | Record::RunnerSaved(_)
         | Record::StepsEnded { .. }
+        | Record::ScheduleSaved(_)
         | Record::Decided(_) => {}
     }
 }

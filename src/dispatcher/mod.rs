@@ -24,6 +24,7 @@ mod mirrors;
 mod operations;
 mod pools;
 mod retention;
+mod schedules;
 mod session;
 mod start;
 mod tokens;

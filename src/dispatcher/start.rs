@@ -13,6 +13,7 @@ use super::data_dir::DataDir;
 use super::logs::{LogSender, Logs};
 use super::pools::{self, Local, Pools, Provider};
 use super::retention::{self, Keeper};
+use super::schedules::Schedules;
 use super::session::Shared;
 use super::tokens::Tokens;
 use super::watchdog::{self, Pulse};
@@ -66,13 +67,13 @@ impl Dispatcher {
         let (said, ended) = bounded(1);
         let handle = CoreHandle::new(core.clone());
         let (place, reading, writing) = (data.clone(), readers.clone(), logs.clone());
-        let shared = Arc::new(Shared::new(&settings, capacity, place, tokens, reading, handle, writing)?);
+        let shared = Arc::new(Shared::new(&settings, capacity, place, tokens, reading, handle.clone(), writing)?);
         let (ticking, tick_stop) = bounded(0);
 
         let keeper = Keeper {
             limits: settings.retention,
             data: data.clone(),
-            readers,
+            readers: readers.clone(),
             core: core.clone(),
             mirrors: shared.mirrors.clone(),
             observers: shared.observers.clone(),
@@ -104,6 +105,8 @@ impl Dispatcher {
             })?);
         }
         threads.push(watchdog::start(pulses, tick_stop.clone())?);
+        let schedules = Schedules::new(handle, shared.mirrors.clone(), shared.observers.clone(), readers);
+        threads.push(schedules.start(tick_stop.clone())?);
         threads.push(retention::start(keeper, tick_stop)?);
         let accept = Some(start_accept(shared.clone(), listener.clone())?);
         log::info!("listening at {address}");

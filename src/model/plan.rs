@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::reason::{ChangeReason, LeftOutReason};
-use super::{TaskName, TaskSpec};
+use super::{PlannedSchedule, TaskName, TaskSpec};
 
 /// The tasks of a build, and the settings of the build as a whole.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub struct Plan {
     /// In the order of the task file.
     pub tasks: Vec<PlannedTask>,
     pub settings: BuildSettings,
+    /// The schedules of the branch that the build concerns, if its head is the commit.
+    pub schedules: Vec<PlannedSchedule>,
 }
 
 /// A task, and what becomes of it in this build.
@@ -51,7 +53,7 @@ impl Plan {
     /// The plan of tasks that all run, in a build without settings.
     #[must_use]
     pub fn of(tasks: Vec<TaskSpec>) -> Self {
-        Self { tasks: tasks.into_iter().map(PlannedTask::of).collect(), settings: BuildSettings::default() }
+        Self { tasks: tasks.into_iter().map(PlannedTask::of).collect(), ..Self::default() }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::reason::DecisionKind;
 use super::{
     Attempt, AttemptId, Build, BuildId, CommitId, Ending, Job, JobId, LogSummary, Outcome, RefName, RepoName, Runner,
-    RunnerId, StepRecord, Verdict, WallTime,
+    RunnerId, Schedule, StepRecord, Verdict, WallTime,
 };
 
 /// One fact to make durable. Records of one batch are committed together, in order.
@@ -22,6 +22,8 @@ pub enum Record {
     RefsNoted { repo: RepoName, refs: Vec<(RefName, CommitId)>, patterns: Vec<Arc<str>>, number: u64 },
     /// A runner seen for the first time, or one that an operator drained or resumed.
     RunnerSaved(Runner),
+    /// A schedule that is new or has changed, has ended, or has fired: then the build is in the same batch.
+    ScheduleSaved(Schedule),
     /// A lease, as its new attempt. The job becomes leased by this record.
     AttemptLeased(Attempt),
     /// The one outcome of an attempt.

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{Attempt, AttemptId, Build, BuildId, CommitId, Job, Line, RefName, RepoName, Runner, RunnerId};
+use super::{Attempt, AttemptId, Build, BuildId, CommitId, Job, Line, RefName, RepoName, Runner, RunnerId, Schedule};
 
 /// The head that was accepted last for a ref, and the move that brought it there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub struct Snapshot {
     pub patterns: Vec<(RepoName, Arc<str>)>,
     /// The number of the last move by which a ref of the repository ended, for repositories that have had one.
     pub ends: Vec<(RepoName, u64)>,
+    /// All schedules, those that have ended included.
+    pub schedules: Vec<Schedule>,
     pub runners: Vec<Runner>,
     /// The lines of which an attempt that was cancelled is among the newest [`Snapshot::RECORDED_MAX`] outcomes. It may
     /// not have ended.

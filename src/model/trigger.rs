@@ -138,8 +138,8 @@ worded! {
         /// Another watched ref was made or moved, such as the head of a pull request. `number` and `before` are as for
         /// a push.
         Ref { number: u64, before: Option<CommitId> } = "ref",
-        /// A schedule of the task file came due at this time.
-        Schedule { name: Arc<str>, due: WallTime } = "schedule",
+        /// A schedule of the task file came due at this time. The time zone is the one in which the schedule is read.
+        Schedule { name: Arc<str>, due: WallTime, timezone: Arc<str> } = "schedule",
         /// A person asked for a build of a commit. The asking program has made up the id, so that a request that is
         /// sent again makes no second build.
         Manual { id: TriggerId } = "manual",
@@ -234,7 +234,7 @@ impl Trigger {
 
     /// Distinguishes the trigger from others of its kind, ref and commit, so that one trigger makes one build. The key
     /// of a move is its number, in eight bytes, and the head before it. A move without a number has only the head. The
-    /// key of a schedule is the time at which it came due, in eight bytes, and its name.
+    /// key of a schedule is the time at which it came due, in eight bytes, its name, a zero byte, and the time zone.
     #[must_use]
     pub fn key(&self) -> Vec<u8> {
         match &self.kind {
@@ -245,7 +245,9 @@ impl Trigger {
                 key.extend_from_slice(before.as_ref().map_or(&[], CommitId::as_bytes));
                 key
             }
-            TriggerKind::Schedule { name, due } => [&due.0.to_be_bytes(), name.as_bytes()].concat(),
+            TriggerKind::Schedule { name, due, timezone } => {
+                [&due.0.to_be_bytes(), name.as_bytes(), b"\0", timezone.as_bytes()].concat()
+            }
             TriggerKind::Manual { id } | TriggerKind::Try { id } => id.0.to_vec(),
         }
     }
@@ -300,8 +302,9 @@ mod tests {
     #[test]
     fn the_key_of_a_schedule_is_its_time_and_its_name_and_that_of_a_request_its_id() {
         let trigger = |kind| Trigger { kind, reference: RefName::new("refs/heads/main"), trust: Trust::Trusted };
-        let nightly = trigger(TriggerKind::Schedule { name: "nightly".into(), due: WallTime(258) });
-        assert_eq!(nightly.key(), [&[0, 0, 0, 0, 0, 0, 1, 2], &b"nightly"[..]].concat());
+        let (name, timezone) = ("nightly".into(), "UTC".into());
+        let nightly = trigger(TriggerKind::Schedule { name, due: WallTime(258), timezone });
+        assert_eq!(nightly.key(), [&[0, 0, 0, 0, 0, 0, 1, 2], &b"nightly\0UTC"[..]].concat());
         assert_eq!(trigger(TriggerKind::Manual { id: TriggerId([7; 16]) }).key(), [7; 16]);
         assert_eq!((nightly.number(), nightly.before(), nightly.commits()), (0, None, Some(0)));
         assert_eq!(nightly.clone().numbered(5), nightly, "it moves no ref");

@@ -240,7 +240,7 @@ impl Display for HistoryEntry {
             Self::RefMoved { reference, from: Some(from), to } => {
                 write!(f, "{} moved from {} to {}", reference.described(), from.short(), to.short())
             }
-            Self::Scheduled { name } => write!(f, "schedule {name} came due"),
+            Self::Scheduled { name, due } => write!(f, "schedule {name} came due ({due})"),
             Self::Submitted { commit } => write!(f, "an operator asked for a build of {}", commit.short()),
             Self::Tried { commit } => write!(f, "an operator tried uncommitted work, which is {}", commit.short()),
             Self::Leased { number, runner, reason } => write!(f, "attempt {number} went to {runner}: {reason}"),

@@ -158,7 +158,7 @@ pub struct PassQuestion {
     #[serde(rename = "ref")]
     pub reference: String,
     /// The commit, and before it its first parents, the nearest first: for a ref that has had no build.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub commits: Vec<String>,
     pub tasks: Vec<String>,
 }
@@ -256,6 +256,9 @@ pub struct StatusReport {
     pub queued_jobs: u64,
     /// The number of jobs that are executing.
     pub running_jobs: u64,
+    /// The schedules, soonest first. Absent if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schedules: Vec<ScheduleReport>,
     /// The problems that the dispatcher has now, such as a full disk.
     #[serde(default)]
     pub warnings: Vec<String>,
@@ -265,6 +268,21 @@ pub struct StatusReport {
     /// Whether another message continues this answer. Absent if not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub more: bool,
+}
+
+/// A schedule of a branch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScheduleReport {
+    /// The name in the task file.
+    pub schedule: String,
+    pub repo: String,
+    pub branch: String,
+    pub cron: String,
+    pub timezone: String,
+    /// The next firing. A time that has passed fires as soon as the source is there. Absent if the dispatcher's machine
+    /// does not know the time zone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_ms: Option<i64>,
 }
 
 /// Counters of what has happened since the dispatcher started. Those with several kinds are objects; a kind that has

@@ -98,11 +98,15 @@ impl Pieces for BuildReport {
 impl Pieces for StatusReport {
     fn cut(mut self, max: usize) -> Vec<Self> {
         let (builds, runners) = (std::mem::take(&mut self.builds), std::mem::take(&mut self.runners));
+        let schedules = std::mem::take(&mut self.schedules);
         // Everything but the lists stands in the first piece.
         let later = Self { warnings: Vec::new(), counters: None, ..self.clone() };
         let mut pieces = Cutter::new(self, later, max);
         for runner in runners {
             pieces.add(&runner).runners.push(runner);
+        }
+        for schedule in schedules {
+            pieces.add(&schedule).schedules.push(schedule);
         }
         for build in builds {
             for mut part in build.cut(max) {
@@ -115,6 +119,7 @@ impl Pieces for StatusReport {
 
     fn join(&mut self, next: Self) {
         self.runners.extend(next.runners);
+        self.schedules.extend(next.schedules);
         for build in next.builds {
             match self.builds.last_mut() {
                 Some(last) if last.build == build.build => last.join(build),
@@ -243,7 +248,7 @@ impl ToOperator {
 pub(crate) mod tests {
     use proptest::prelude::*;
 
-    use super::super::operator::{AttemptReport, RunnerReport, WhyLine};
+    use super::super::operator::{AttemptReport, RunnerReport, ScheduleReport, WhyLine};
     use super::*;
 
     fn attempt(number: u32, text: usize) -> AttemptReport {
@@ -311,6 +316,11 @@ pub(crate) mod tests {
         }
     }
 
+    fn schedule(at: usize) -> ScheduleReport {
+        let (repo, branch, cron, timezone) = ("app".into(), "main".into(), "17 3 * * *".into(), "UTC".into());
+        ScheduleReport { schedule: format!("nightly{at}"), repo, branch, cron, timezone, next_ms: Some(1) }
+    }
+
     fn lines(texts: &[usize]) -> Vec<WhyLine> {
         let line = |(at, text): (usize, &usize)| WhyLine {
             seq: Some(at as u64),
@@ -359,7 +369,9 @@ pub(crate) mod tests {
             prop_assert_eq!(&there_and_back(&whole, max, entry), &whole);
             let warnings = vec!["the disk is nearly full".to_owned()];
             let (queued_jobs, running_jobs, counters, more) = (1, 2, Some(Default::default()), false);
-            let status = StatusReport { builds, runners, queued_jobs, running_jobs, warnings, counters, more };
+            let schedules = (0..max % 50).map(schedule).collect();
+            let status =
+                StatusReport { builds, runners, queued_jobs, running_jobs, schedules, warnings, counters, more };
             let whole = ToOperator::Status(status);
             prop_assert_eq!(&there_and_back(&whole, max, 2 * entry), &whole);
         }

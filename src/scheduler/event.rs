@@ -25,6 +25,9 @@ pub enum Event {
     BuildAsked { request: RequestId, source: Box<BuildSource>, plan: Result<Plan, String>, earlier: Option<BuildId> },
     /// An observer looked for the first time at the refs that match these patterns, and these refs were there.
     RefsNoted { request: RequestId, repo: RepoName, refs: Vec<(RefName, CommitId)>, patterns: Vec<Arc<str>> },
+    /// A schedule came due, and the source of its branch's head is in the mirror. The trigger names the schedule and
+    /// the time; `plan` is as in `CommitObserved`.
+    ScheduleDue { source: Box<BuildSource>, plan: Result<Plan, String> },
     /// A runner registered on a session.
     RunnerJoined(RunnerJoined),
     /// A runner sent `ping`, which renews the leases of the attempts that it holds.

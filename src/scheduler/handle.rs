@@ -23,6 +23,7 @@ impl Scheduler {
             Event::BuildAsked { request, source, plan, earlier } => {
                 self.accept_request(&mut turn, request, *source, plan, earlier);
             }
+            Event::ScheduleDue { source, plan } => self.fire_schedule(&mut turn, *source, plan),
             Event::RunnerJoined(joined) => self.join_runner(&mut turn, joined),
             Event::RunnerPinged { session, holding } => self.renew(&mut turn, session, &holding),
             Event::RunnerHeard { session } => self.hear(now, session),

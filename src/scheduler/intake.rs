@@ -22,7 +22,7 @@ impl Scheduler {
         turn: &mut Turn,
         request: RequestId,
         source: BuildSource,
-        plan: Result<Plan, String>,
+        mut plan: Result<Plan, String>,
         seen: Option<u64>,
     ) {
         let reference = source.trigger.reference.clone();
@@ -36,6 +36,9 @@ impl Scheduler {
         }
         let (repo, commit, number) = (source.repo.clone(), source.commit, self.next_move(&source.repo));
         turn.persist(Record::HeadMoved { repo: repo.clone(), reference, head: Some(commit), number });
+        // A task file with a mistake has no schedules.
+        let schedules = plan.as_mut().map(|plan| std::mem::take(&mut plan.schedules)).unwrap_or_default();
+        self.accept_schedules(turn, (&source.repo, &key.1), &schedules);
         let build =
             Some(self.add_build(turn, BuildSource { trigger: source.trigger.numbered(number), ..source }, plan));
         self.heads.insert(key, AcceptedHead { commit, number, build, is_noted: false });
@@ -77,10 +80,10 @@ impl Scheduler {
         moves.last
     }
 
-    fn add_build(&mut self, turn: &mut Turn, source: BuildSource, plan: Result<Plan, String>) -> BuildId {
+    pub(super) fn add_build(&mut self, turn: &mut Turn, source: BuildSource, plan: Result<Plan, String>) -> BuildId {
         self.last_build += 1;
         let id = BuildId(self.last_build);
-        let (Plan { tasks, settings: _ }, problem) = match plan {
+        let (Plan { tasks, settings: _, schedules: _ }, problem) = match plan {
             Ok(plan) => (plan, None),
             Err(problem) => (Plan::default(), Some(problem)),
         };

@@ -42,6 +42,7 @@ mod policy;
 mod questions;
 mod refs;
 mod restore;
+mod schedules;
 mod spawns;
 mod state;
 mod tables;

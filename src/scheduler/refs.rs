@@ -52,6 +52,7 @@ impl Scheduler {
                 let number = self.next_move(&repo);
                 self.moves.entry(repo.clone()).or_default().end = number;
                 turn.note(Notice::RefGone { repo: repo.clone(), reference: reference.clone() });
+                self.accept_schedules(turn, (&repo, &reference), &[]);
                 turn.persist(Record::HeadMoved {
                     repo: repo.clone(),
                     reference: reference.clone(),

@@ -26,6 +26,7 @@ impl Scheduler {
             scheduler.heads.insert((repo, reference), head);
         }
         scheduler.patterns = restored.patterns.into_iter().collect();
+        restored.schedules.into_iter().for_each(|schedule| scheduler.restore_schedule(schedule));
         scheduler.known_runners = restored.runners.into_iter().map(|runner| (runner.name.clone(), runner)).collect();
         restored.recorded.into_iter().for_each(|(attempt, runner)| scheduler.recent_results.insert(attempt, runner));
         scheduler.tables.doubt_lines(restored.cancelled);

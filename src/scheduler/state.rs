@@ -11,8 +11,16 @@ use super::tables::{LaneKey, LiveLease, Standing, Started, Tables};
 use crate::model::reason::LostWith;
 use crate::model::{
     AcceptedHead, Attempt, AttemptId, BuildId, BuildSource, Condition, Job, JobId, JobState, Line, Moment, PoolId,
-    RefName, RepoName, Runner, RunnerId, RunnerName, SpawnId, TaskSpec, WallTime,
+    RefName, RepoName, Runner, RunnerId, RunnerName, ScheduleRule, SpawnId, TaskSpec, WallTime,
 };
+
+/// A schedule of one branch, under its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LiveSchedule {
+    /// `None` if it has ended.
+    pub rule: Option<ScheduleRule>,
+    pub last_due: WallTime,
+}
 
 /// The dispatcher's decisions. See the header of the room for how to drive it.
 #[derive(Debug)]
@@ -23,6 +31,10 @@ pub struct Scheduler {
     pub(super) patterns: HashSet<(RepoName, Arc<str>)>,
     /// The moves of each repository that has had one.
     pub(super) moves: HashMap<RepoName, Moves>,
+    /// The schedules of each branch, by name, those that have ended included.
+    pub(super) schedules: BTreeMap<(RepoName, RefName), BTreeMap<Arc<str>, LiveSchedule>>,
+    /// The number of changes of them since the start.
+    pub(super) schedule_changes: u64,
     /// Unfinished builds.
     pub(super) builds: BTreeMap<BuildId, LiveBuild>,
     /// All jobs of unfinished builds.
@@ -51,6 +63,8 @@ impl Scheduler {
             heads: HashMap::new(),
             patterns: HashSet::new(),
             moves: HashMap::new(),
+            schedules: BTreeMap::new(),
+            schedule_changes: 0,
             builds: BTreeMap::new(),
             jobs: FxHashMap::default(),
             tables: Tables::default(),

@@ -13,6 +13,7 @@ mod matrix;
 mod orders;
 mod repositories;
 mod runners;
+mod schedules;
 mod sources;
 mod steps;
 mod stored;

@@ -14,7 +14,7 @@ use surveil::scheduler::{Effect, Event, Reply, RunnerCommand};
 use super::history::{Announcement, Broken, Entry, Fact, History, Promise};
 use super::orders::{self, Orders};
 use super::terms::Terms;
-use super::{losses, outside, shares, verdicts};
+use super::{losses, outside, schedules, shares, verdicts};
 
 type Checker = fn(&[Entry], &Terms) -> Result<(), String>;
 
@@ -37,6 +37,7 @@ const CHECKERS: &[(Promise, Checker)] = &[
     (Promise::S19, outside::s19),
     (Promise::S22, outside::s22),
     (Promise::S27, s27),
+    (Promise::S34, schedules::s34),
     (Promise::S35, shares::s35),
     (Promise::S37, shares::s37),
     (Promise::S37, shares::s37_priorities),
@@ -124,6 +125,10 @@ fn s2(story: &[Entry], _: &Terms) -> Result<(), String> {
             Fact::Decided(Effect::Persist(Record::HeadMoved { repo, reference, .. })) => {
                 moved = last.insert((repo.clone(), reference.clone()), at);
             }
+            // A build of a schedule follows no announcement, and is no move.
+            Fact::Decided(Effect::Persist(Record::BuildAdded { build, .. }))
+            | Fact::Committed(Record::BuildAdded { build, .. })
+                if schedules::is_of_schedule(build) => {}
             Fact::Decided(Effect::Persist(Record::BuildAdded { build, .. })) if !announced.is_empty() => {
                 let announced = announced.get(&Announcement::of(&build.source)).copied();
                 let is_new = announced.is_some_and(|announced| moved.is_none_or(|moved| moved < announced));

@@ -31,6 +31,7 @@ pub(crate) enum Promise {
     S27,
     S32,
     S33,
+    S34,
     S35,
     S37,
     L1,

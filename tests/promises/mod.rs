@@ -7,6 +7,7 @@ mod losses;
 mod orders;
 mod outside;
 mod presence;
+mod schedules;
 mod shares;
 pub(crate) mod terms;
 mod verdicts;

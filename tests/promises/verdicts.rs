@@ -98,6 +98,7 @@ impl Book {
             Record::HeadMoved { .. }
             | Record::RefsNoted { .. }
             | Record::RunnerSaved(_)
+            | Record::ScheduleSaved(_)
             | Record::LateResult { .. }
             | Record::StepsEnded { .. }
             | Record::Decided(_) => {}

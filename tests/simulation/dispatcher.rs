@@ -14,6 +14,7 @@ use crate::history::{Fact, Promise};
 use crate::network::{Cut, Down, Up};
 use crate::promises::terms::Terms;
 use crate::realstore::RealStore;
+use crate::schedules;
 use crate::world::{Happening, World};
 
 pub(crate) const HEARTBEAT_MS: u64 = 2_000;
@@ -113,6 +114,7 @@ impl World {
         let start = self.dispatcher.start;
         self.plan(self.now + HEARTBEAT_MS, Happening::Heartbeat(start));
         self.plan(self.now + LEASE_CHECK_MS, Happening::LeaseCheck(start));
+        self.plan(self.now + schedules::CHECK_MS, Happening::Schedules(start));
     }
 
     fn crash(&mut self, at: &'static str) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use surveil::model::reason::DecisionKind;
 use surveil::model::{
     AcceptedHead, Attempt, AttemptId, Build, BuildId, BuildSource, Ending, Job, JobId, JobState, Outcome, Record,
-    RefName, RepoName, Runner, RunnerId, RunnerName, Snapshot, WholeBuild,
+    RefName, RepoName, Runner, RunnerId, RunnerName, Schedule, Snapshot, TriggerKind, WholeBuild,
 };
 
 #[derive(Debug, Default, Clone)]
@@ -20,6 +20,7 @@ pub(crate) struct Fold {
     patterns: BTreeSet<(RepoName, Arc<str>)>,
     ends: BTreeMap<RepoName, u64>,
     runners: BTreeMap<RunnerId, Runner>,
+    schedules: BTreeMap<(RepoName, RefName, String), Schedule>,
     /// The build of each move, by the number of the move.
     moved: BTreeMap<(RepoName, u64), BuildId>,
 }
@@ -48,6 +49,10 @@ impl Fold {
                     self.heads.insert((repo.clone(), reference.clone()), head);
                 }
                 self.patterns.extend(patterns.iter().map(|pattern| (repo.clone(), pattern.clone())));
+            }
+            Record::ScheduleSaved(schedule) => {
+                let key = (schedule.repo.clone(), schedule.reference.clone(), schedule.name.to_string());
+                self.schedules.insert(key, schedule.clone());
             }
             Record::RunnerSaved(runner) => drop(self.runners.insert(runner.id, runner.clone())),
             Record::AttemptLeased(attempt) => return self.lease(attempt),
@@ -97,11 +102,19 @@ impl Fold {
         if self.builds.contains_key(&build.id) || jobs.iter().any(|job| self.jobs.contains_key(&job.id)) {
             return Err(format!("{} or one of its jobs has a number that was used before", build.id));
         }
-        if let Some(other) = self.moved.insert((repo.clone(), trigger.number()), build.id) {
+        if matches!(trigger.kind, TriggerKind::Schedule { .. }) {
+            let of =
+                |source: &BuildSource| (source.repo.clone(), source.trigger.reference.clone(), source.trigger.key());
+            if let Some(other) = self.builds.values().find(|other| of(&other.source) == of(&build.source)) {
+                return Err(format!("{} and {} are of one time of a schedule", build.id, other.id));
+            }
+        } else if let Some(other) = self.moved.insert((repo.clone(), trigger.number()), build.id) {
             return Err(format!("{} and {other} are of one move", build.id));
         }
         let reference = trigger.reference.clone();
-        if let Some(head) = self.heads.get_mut(&(repo.clone(), reference)) {
+        if trigger.number() > 0
+            && let Some(head) = self.heads.get_mut(&(repo.clone(), reference))
+        {
             head.build = Some(build.id);
         }
         self.builds.insert(build.id, build.clone());
@@ -163,6 +176,7 @@ impl Fold {
                 .collect(),
             patterns: self.patterns.iter().cloned().collect(),
             ends: self.ends.clone().into_iter().collect(),
+            schedules: self.schedules.values().cloned().collect(),
             runners: self.runners.values().cloned().collect(),
             cancelled: self.attempts.values().filter(is_cancelled).flat_map(lines).collect(),
             last_build: self.builds.keys().last().map_or(0, |id| id.0),

@@ -23,6 +23,7 @@ mod promises;
 mod realstore;
 mod runner;
 mod sabotage;
+mod schedules;
 mod shares;
 mod world;
 

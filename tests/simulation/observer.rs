@@ -24,6 +24,8 @@ pub(crate) struct Repo {
     pub(crate) name: RepoName,
     /// All of its tasks are exclusive.
     pub(crate) is_deploying: bool,
+    /// Its commits have schedules.
+    pub(crate) is_scheduled: bool,
     pub(crate) heads: BTreeMap<RefName, CommitId>,
     /// The branch that moved last, and its head before.
     pub(crate) before: Option<(RefName, Option<CommitId>)>,

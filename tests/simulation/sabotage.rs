@@ -50,6 +50,8 @@ pub(crate) enum Sabotage {
     BelievesAnyone,
     /// A restart forgets which runners are drained.
     ForgetsDrains,
+    /// A restart forgets which times of schedules have fired.
+    ForgetsFirings,
     /// Time is taken from the wall clock.
     ReadsTheWallClock,
     /// Time that the dispatcher slept through counts as silence.
@@ -84,6 +86,7 @@ impl Sabotage {
         (Self::DeafToTheBusy, Promise::S32),
         (Self::NeverForgives, Promise::S33),
         (Self::NeverForgivesALittle, Promise::S33),
+        (Self::ForgetsFirings, Promise::S34),
         (Self::NeverLooks, Promise::L1),
         (Self::ForgetsDrains, Promise::Drain),
     ];
@@ -102,6 +105,9 @@ impl World {
         }
         if self.is(Sabotage::ForgetsDrains) {
             restored.runners.iter_mut().for_each(|runner| runner.drain = None);
+        }
+        if self.is(Sabotage::ForgetsFirings) {
+            restored.schedules.iter_mut().for_each(|schedule| schedule.last_due = WallTime(0));
         }
         if self.is(Sabotage::RestoresWithoutLeases) {
             for build in &mut restored.builds {

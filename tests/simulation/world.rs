@@ -19,6 +19,7 @@ use crate::observer::{Observer, ObserverId, Repo};
 use crate::realstore::RealStore;
 use crate::runner::{Alarm, Host, Process, ProcessId};
 use crate::sabotage::Sabotage;
+use crate::schedules::{Calendar, add_schedules};
 
 /// Time within which every build must end after faults have stopped.
 const CALM_MS: u64 = 400_000;
@@ -37,6 +38,7 @@ pub(crate) enum Happening {
     Room(u64),
     Heartbeat(u64),
     LeaseCheck(u64),
+    Schedules(u64),
     /// The result of a start of a runner.
     SpawnEnded(u64, Event),
     Boot(usize),
@@ -64,6 +66,8 @@ pub(crate) struct World {
     pub(crate) now: u64,
     pub(crate) dice: Dice,
     wall: Dice,
+    /// The wall clock of a world with schedules.
+    pub(crate) calendar: Option<Calendar>,
     queue: BTreeMap<(u64, u64), Happening>,
     sequence: u64,
     pub(crate) history: History,
@@ -110,11 +114,15 @@ impl World {
         let hosts = hosts(&mut dice);
         let count = 1 + dice.below(2);
         let is_deploying = dice.percent(8);
-        let repos = ["app", "lib"].iter().take(count).map(|name| repo(&mut dice, name, is_deploying)).collect();
+        let calendar = Calendar::of(setting.seed);
+        let is_scheduled = calendar.is_some();
+        let repos =
+            ["app", "lib"].iter().take(count).map(|name| repo(&mut dice, name, (is_deploying, is_scheduled))).collect();
         let mut world = Self {
             now: 0,
             dice,
             wall: Dice::new(setting.wall ^ 0x57),
+            calendar,
             queue: BTreeMap::new(),
             sequence: 0,
             history: History::default(),
@@ -213,6 +221,7 @@ impl World {
             Happening::Room(start) => self.room_again(start),
             Happening::Heartbeat(start) => self.tick(start, Event::HeartbeatCheck),
             Happening::LeaseCheck(start) => self.tick(start, Event::LeaseCheck),
+            Happening::Schedules(start) => self.check_schedules(start),
             Happening::SpawnEnded(start, event) => self.spawn_ended(start, event),
             Happening::Boot(host) => self.boot(host, false),
             Happening::Runner(process, alarm) => self.runner_alarm(process, alarm),
@@ -234,6 +243,7 @@ impl World {
             | Happening::Room(_)
             | Happening::Heartbeat(_)
             | Happening::LeaseCheck(_)
+            | Happening::Schedules(_)
             | Happening::SpawnEnded(..) => Some(self.dispatcher.paused_until),
             Happening::ArriveDown(session) | Happening::EndDown(session) => match self.network.peer(*session)? {
                 Peer::Runner(process) => frozen(&process),
@@ -301,8 +311,11 @@ impl World {
         store.builds.values().all(|build| build.verdict.is_some()) && self.repos.iter().all(accepted)
     }
 
-    /// Lets the wall clocks jump: no decision may depend on them.
+    /// Lets the wall clocks jump: no decision may depend on them, except for schedules.
     pub(crate) fn wall(&mut self) -> WallTime {
+        if let Some(calendar) = &self.calendar {
+            return calendar.at(self.now);
+        }
         WallTime(1_700_000_000_000 + (self.wall.roll() >> 28) as i64)
     }
 }
@@ -318,10 +331,10 @@ fn hosts(dice: &mut Dice) -> Vec<Host> {
     hosts
 }
 
-fn repo(dice: &mut Dice, name: &str, is_deploying: bool) -> Repo {
+fn repo(dice: &mut Dice, name: &str, (is_deploying, is_scheduled): (bool, bool)) -> Repo {
     let name = RepoName::new(name).expect("a plain word");
     let (heads, commits, plans) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
-    let mut repo = Repo { name, is_deploying, heads, before: None, commits, plans };
+    let mut repo = Repo { name, is_deploying, is_scheduled, heads, before: None, commits, plans };
     let first = new_commit(dice, &mut repo);
     repo.heads.insert(RefName::of_branch("main"), first);
     repo
@@ -334,7 +347,10 @@ pub(crate) fn new_commit(dice: &mut Dice, repo: &mut Repo) -> CommitId {
     raw[1] = repo.name.as_str().len() as u8;
     raw[2..10].copy_from_slice(&dice.roll().to_be_bytes());
     let commit = CommitId::from_bytes(&raw).expect("20 bytes");
-    let plan = plan(dice, repo.is_deploying);
+    let mut plan = plan(dice, repo.is_deploying);
+    if let (true, Ok(plan)) = (repo.is_scheduled, &mut plan) {
+        add_schedules(plan, commit);
+    }
     repo.commits.push(commit);
     repo.plans.insert(commit, plan);
     commit

@@ -68,7 +68,7 @@ fn read_directory(path: &Path) -> Result<CheckedTasks, ConfigError> {
     }
     let directory = path.join(TASK_DIRECTORY);
     let names = executables(&directory).map_err(|source| ConfigError::Read { path: directory, source })?;
-    Ok(CheckedTasks { tasks: fallback_plan(&names)?, warnings: Vec::new() })
+    Ok(CheckedTasks { tasks: fallback_plan(&names)?, schedules: Vec::new(), warnings: Vec::new() })
 }
 
 fn file_task(name: &str) -> Result<TaskSpec, TaskFileError> {

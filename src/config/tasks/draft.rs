@@ -8,7 +8,7 @@ use super::PlanContext;
 use super::findings::Findings;
 use super::shell::Shell;
 use super::value::Placed;
-use crate::model::{Placement, Recipe, Script, TaskName, TaskSpec};
+use crate::model::{Placement, Recipe, ScheduleRule, Script, TaskName, TaskSpec};
 
 /// The value of `run`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,4 +98,14 @@ pub(super) struct CellsOf {
     pub(super) tasks: Range<usize>,
     /// Names of combinations that `matrix_exclude` leaves out.
     pub(super) excluded: HashSet<String>,
+}
+
+/// A schedule of a file.
+#[derive(Debug)]
+pub(super) struct PlacedSchedule<'t> {
+    pub(super) name: &'t str,
+    pub(super) rule: ScheduleRule,
+    pub(super) branch: Option<&'t str>,
+    /// `None` for all tasks.
+    pub(super) tasks: Option<Vec<Placed<&'t str>>>,
 }

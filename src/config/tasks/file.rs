@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::PlanContext;
-use super::draft::{CellsOf, PlacedTask};
+use super::draft::{CellsOf, PlacedSchedule, PlacedTask};
 use super::findings::Findings;
 use super::layers::Layer;
 use super::templates::Templates;
@@ -18,6 +18,7 @@ pub(super) struct FileDraft<'t, 'i> {
     pub(super) tasks: Vec<PlacedTask>,
     /// The matrices by the names of their tasks.
     pub(super) matrices: HashMap<&'t str, CellsOf>,
+    pub(super) schedules: Vec<PlacedSchedule<'t>>,
     /// Names that are in the file and give no task, because of another mistake. Needs of them are no mistake.
     pub(super) broken: HashSet<&'t str>,
     /// The number of tasks that the file names, those with mistakes included.
@@ -35,6 +36,7 @@ impl<'t, 'i> FileDraft<'t, 'i> {
             templates: Templates::default(),
             tasks: Vec::new(),
             matrices: HashMap::new(),
+            schedules: Vec::new(),
             broken: HashSet::new(),
             count: 0,
             bytes: 0,

@@ -93,8 +93,9 @@ const ANSWERS: [(&[&str], &str); 20] = [
     ),
     (&["user", "privileged", "isolation", "sudo"], "there is no such choice: a task runs as the user of its runner"),
     (
-        &["schedule", "schedules", "cron", "trigger", "triggers"],
-        "there are no schedules and no other triggers yet: a build is made for each push to an observed branch",
+        &["schedules", "cron", "trigger", "triggers"],
+        "a schedule stands at the top of the file, as `[schedule.NAME]` with `cron` and `tasks`; any other build is\n\
+         made for a push to an observed branch",
     ),
     (
         &["notify", "notifications", "notification", "email", "slack"],

@@ -13,6 +13,8 @@ pub const MAX_TASK_FILE_BYTES: usize = 1 << 20;
 pub(super) const MAX_TASKS: usize = 1000;
 /// The most templates of a file. Each may extend others, and a file has a handful.
 pub(super) const MAX_TEMPLATES: usize = 100;
+/// The most schedules of a file. A file has a handful, and each is looked at when any head moves.
+pub(super) const MAX_SCHEDULES: usize = 50;
 /// The most templates that one table names in `extends`.
 pub(super) const MAX_EXTENDS: usize = 16;
 /// The most characters of an axis' name. It becomes a part of a variable's name.

@@ -23,6 +23,7 @@ mod matrix;
 mod mistake;
 mod parse;
 mod replace;
+mod schedules;
 mod schema;
 mod shell;
 mod suggest;
@@ -35,17 +36,19 @@ mod value;
 
 use std::borrow::Cow;
 
-use crate::model::{BuildSettings, Need, Plan, PlannedTask, TaskSpec, visible};
+use crate::model::{Need, Plan, PlannedTask, TaskSpec, visible};
 use draft::PlacedTask;
 use findings::Findings;
 use limits::{EXAMPLE, MAX_PROBLEM_MISTAKES, MAX_SHOWN_MISTAKES};
 use mistake::Mistake;
+use parse::FileContents;
 
 pub use choice::{UnknownTask, choose_tasks};
 pub use context::PlanContext;
 pub use directory::{check_directory, fallback_plan};
 pub use limits::{MAX_TASK_FILE_BYTES, TASK_DIRECTORY, TASK_FILE};
 pub use mistake::TaskFileError;
+pub use schedules::CheckedSchedule;
 pub use schema::schema;
 pub(crate) use suggest::nearest;
 
@@ -53,6 +56,7 @@ pub(crate) use suggest::nearest;
 #[derive(Debug, PartialEq, Eq)]
 pub struct CheckedTasks {
     pub tasks: Vec<TaskSpec>,
+    pub schedules: Vec<CheckedSchedule>,
     /// Texts for people, each with its place in the file.
     pub warnings: Vec<String>,
 }
@@ -60,17 +64,18 @@ pub struct CheckedTasks {
 /// Reads a task file that is called `name` in errors. Returns the plan for this occasion, or the first
 /// [`MAX_PROBLEM_MISTAKES`] mistakes: the text is stored with a build.
 pub fn parse_tasks(name: &str, text: &[u8], context: PlanContext<'_>) -> Result<Plan, TaskFileError> {
-    let (tasks, _) = read_file(name, text, context, MAX_PROBLEM_MISTAKES)?;
+    let (FileContents { tasks, schedules }, _) = read_file(name, text, context, MAX_PROBLEM_MISTAKES)?;
     let tasks = tasks.into_iter().map(|task| PlannedTask::of(with_needs(task))).collect();
-    Ok(Plan { tasks, settings: BuildSettings::default() })
+    Ok(schedules::apply(schedules, context, Plan { tasks, ..Plan::default() }))
 }
 
 /// Reads a task file as [`parse_tasks`] does, and tells all mistakes, or the tasks with all warnings.
 fn check_tasks(name: &str, text: &[u8]) -> Result<CheckedTasks, TaskFileError> {
-    let (tasks, mut found) = read_file(name, text, PlanContext::Unknown, MAX_SHOWN_MISTAKES)?;
+    let (FileContents { tasks, schedules }, mut found) =
+        read_file(name, text, PlanContext::Unknown, MAX_SHOWN_MISTAKES)?;
     doubts::look_at(&tasks, &mut found);
     let warnings = found.warnings(name, &with_newlines(&String::from_utf8_lossy(text)));
-    Ok(CheckedTasks { tasks: tasks.into_iter().map(with_needs).collect(), warnings })
+    Ok(CheckedTasks { tasks: tasks.into_iter().map(with_needs).collect(), schedules, warnings })
 }
 
 /// Reads the tasks of a file. In an error, `shown` mistakes are shown.
@@ -79,7 +84,7 @@ fn read_file(
     text: &[u8],
     context: PlanContext<'_>,
     shown: usize,
-) -> Result<(Vec<PlacedTask>, Findings), TaskFileError> {
+) -> Result<(FileContents, Findings), TaskFileError> {
     if text.len() > MAX_TASK_FILE_BYTES {
         let name = visible(name);
         let text = format!(
@@ -96,8 +101,8 @@ fn read_file(
     })?;
     let text = &*with_newlines(text);
     let mut found = Findings::default();
-    let tasks = parse::read_tasks(text, context, &mut found);
-    if found.has_mistakes() { Err(found.error(name, text, shown)) } else { Ok((tasks, found)) }
+    let contents = parse::read_tasks(text, context, &mut found);
+    if found.has_mistakes() { Err(found.error(name, text, shown)) } else { Ok((contents, found)) }
 }
 
 /// Returns the text with `\n` at the end of each line. TOML leaves the line ends within a string of several lines open.

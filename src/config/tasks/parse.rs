@@ -12,6 +12,7 @@ use super::findings::Findings;
 use super::keys::nearest_key;
 use super::limits::EXAMPLE;
 use super::mistake::{Mistake, quote};
+use super::schedules::{self, CheckedSchedule, Schedules};
 use super::suggest::nearest;
 use super::task::{entries_of_table, table_help};
 use super::top_level::{self, TOP_KEYS};
@@ -25,14 +26,22 @@ const MAX_RECOVERED_BYTES: usize = 64 * 1024;
 /// Errors of the TOML that are looked at.
 const MAX_ERRORS: usize = 1000;
 
-/// Reads and checks the tasks of a file, in its order. They may be used only if no mistake was found.
-pub(super) fn read_tasks(text: &str, context: PlanContext<'_>, found: &mut Findings) -> Vec<PlacedTask> {
+/// The contents of a file.
+#[derive(Debug, Default)]
+pub(super) struct FileContents {
+    /// In the order of the file.
+    pub(super) tasks: Vec<PlacedTask>,
+    pub(super) schedules: Schedules,
+}
+
+/// Reads and checks the contents of a file. They may be used only if no mistake was found.
+pub(super) fn read_tasks(text: &str, context: PlanContext<'_>, found: &mut Findings) -> FileContents {
     match DeTable::parse(text) {
         Ok(document) => read_document(document.get_ref(), context, found),
         // Further errors are looked for only in a file of the usual size, because a hostile one has millions.
         Err(first) if text.len() > MAX_RECOVERED_BYTES => {
             found.mistake(syntax_mistake(&first, text));
-            Vec::new()
+            FileContents::default()
         }
         Err(_) => {
             let (document, errors) = DeTable::parse_recoverable(text);
@@ -44,12 +53,12 @@ pub(super) fn read_tasks(text: &str, context: PlanContext<'_>, found: &mut Findi
                 rest.forget_lines(text, &lines);
                 found.append(rest);
             }
-            Vec::new()
+            FileContents::default()
         }
     }
 }
 
-fn read_document(document: &DeTable<'_>, context: PlanContext<'_>, found: &mut Findings) -> Vec<PlacedTask> {
+fn read_document(document: &DeTable<'_>, context: PlanContext<'_>, found: &mut Findings) -> FileContents {
     let mut file = FileDraft::new(context);
     let tops = entries(document);
     // The keys are read in the order of their table: tasks depend on tables that may stand behind them.
@@ -63,13 +72,14 @@ fn read_document(document: &DeTable<'_>, context: PlanContext<'_>, found: &mut F
         file.broken.extend(entries_of_table(top).map(|entry| entry.key));
         file.found.mistake(unknown_table(top));
     }
-    let FileDraft { mut tasks, matrices, broken, count, found: of_file, .. } = file;
+    let FileDraft { mut tasks, matrices, schedules, broken, count, found: of_file, .. } = file;
     found.append(of_file);
     if count == 0 && !found.has_mistakes() {
         found.mistake(Mistake::new(0..0, "the file has no tasks", format!("write one, such as\n{EXAMPLE}")));
     }
     graph::find_needs(&mut tasks, &matrices, &broken, found);
-    tasks
+    schedules::check_tasks(&schedules, &tasks, &broken, found);
+    FileContents { tasks, schedules: schedules.into_iter().map(CheckedSchedule::from).collect() }
 }
 
 /// Adds the errors in the TOML itself, in the parser's words, and returns their lines. One error often causes others on
@@ -101,7 +111,7 @@ fn syntax_mistake(error: &toml::de::Error, text: &str) -> Mistake {
     let place = error.span().unwrap_or(text.len()..text.len());
     let message = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
     let help = if message.starts_with("duplicate key") {
-        "give each task, and each key of a task, only once"
+        "give each task and each schedule, and each key in them, only once"
     } else {
         "the file is TOML, see https://toml.io: a key, `=`, and a value; text stands in quotes"
     };

@@ -3,7 +3,7 @@
 
 use super::file::FileDraft;
 use super::value::TableEntry;
-use super::{inherited, task};
+use super::{inherited, schedules, task};
 
 /// One key at the top of the file.
 pub(super) struct TopKey {
@@ -28,6 +28,17 @@ pub(super) static TOP_KEYS: &[TopKey] = &[
         schema: r##"{"type": "object", "additionalProperties": {"$ref": "#/$defs/task"}, "minProperties": 1,
             "propertyNames": {"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"}}"##,
         read: task::read_tasks,
+    },
+    TopKey {
+        name: "schedule",
+        schema: r##"{"type": "object", "propertyNames": {"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"},
+            "additionalProperties": {"type": "object", "additionalProperties": false, "required": ["cron"],
+                "properties": {
+                    "cron": {"type": "string", "description": "five fields: minute, hour, day, month, day of the week"},
+                    "timezone": {"type": "string", "description": "such as Europe/Berlin; UTC by default"},
+                    "branch": {"type": "string", "minLength": 1},
+                    "tasks": {"type": "array", "items": {"type": "string"}, "minItems": 1}}}}"##,
+        read: schedules::read_schedules,
     },
 ];
 

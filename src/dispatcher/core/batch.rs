@@ -423,6 +423,7 @@ fn changed_build(scheduler: &Scheduler, record: &Record) -> Option<BuildId> {
         Record::HeadMoved { .. }
         | Record::RefsNoted { .. }
         | Record::RunnerSaved(_)
+        | Record::ScheduleSaved(_)
         | Record::AttemptFinished { .. }
         | Record::LateResult { .. }
         | Record::StepsEnded { .. }

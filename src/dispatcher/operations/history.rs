@@ -1,6 +1,7 @@
 //! The history of a build: its events and the decisions about it, a sentence each.
 
 use super::views::Views;
+use crate::config::time_of_day;
 use crate::model::reason::HistoryEntry;
 use crate::model::{Attempt, BranchName, Build, Ending, JobId, JobState, Outcome, TaskName, TriggerKind, WallTime};
 use crate::store::{LateResult, Sequence, StoreError};
@@ -92,7 +93,9 @@ fn announced(build: &Build) -> HistoryLine {
         TriggerKind::Tag { before, .. } | TriggerKind::Ref { before, .. } => {
             HistoryEntry::RefMoved { reference: source.trigger.reference.clone(), from: *before, to }
         }
-        TriggerKind::Schedule { name, .. } => HistoryEntry::Scheduled { name: name.clone() },
+        TriggerKind::Schedule { name, due, timezone } => {
+            HistoryEntry::Scheduled { name: name.clone(), due: time_of_day(*due, timezone) }
+        }
         TriggerKind::Manual { .. } => HistoryEntry::Submitted { commit: to },
         TriggerKind::Try { .. } => HistoryEntry::Tried { commit: to },
     };

@@ -4,6 +4,7 @@ use super::error::OperationError;
 use super::history::{self, HistoryLine};
 use super::views::{BuildView, Views};
 use crate::clock;
+use crate::config::Timetable;
 use crate::dispatcher::core::{CoreHandle, NoAnswer};
 use crate::dispatcher::data_dir::DataDir;
 use crate::dispatcher::logs::LogSender;
@@ -11,7 +12,7 @@ use crate::dispatcher::metrics::Counters;
 use crate::dispatcher::mirrors::Mirrors;
 use crate::dispatcher::warnings::{self, Warnings};
 use crate::model::reason::JobStatus;
-use crate::model::{AttemptId, BuildId, TaskName};
+use crate::model::{AttemptId, BuildId, Schedule, TaskName, WallTime};
 use crate::scheduler::{JobCounts, RunnerView};
 use crate::store::{Reader, Scope, StoreError};
 
@@ -37,6 +38,8 @@ pub(crate) struct Status {
     pub(crate) jobs: JobCounts,
     /// Counters since the dispatcher started; `None` while the core does not answer.
     pub(crate) counters: Option<Counters>,
+    /// The schedules, with the next firing of each, soonest first.
+    pub(crate) schedules: Vec<(Schedule, Option<WallTime>)>,
     /// Problems that the dispatcher has now, a sentence each.
     pub(crate) warnings: Vec<String>,
 }
@@ -65,11 +68,13 @@ impl Operations {
         let builds = builds.into_iter().map(|build| views.build(build)).collect::<Result<Vec<_>, StoreError>>()?;
         let live = self.core.look(|seen| {
             let (scheduler, now) = (seen.scheduler, seen.now);
-            (scheduler.runners(now), scheduler.counts(), scheduler.concerns(now), seen.counters.clone())
+            let (concerns, schedules) = (scheduler.concerns(now), scheduler.schedules());
+            (scheduler.runners(now), scheduler.counts(), concerns, schedules, seen.counters.clone())
         });
         let mut status = Status { builds, ..Status::default() };
         match live {
-            Ok((runners, jobs, concerns, counters)) => {
+            Ok((runners, jobs, concerns, schedules, counters)) => {
+                status.schedules = upcoming(schedules, repo);
                 (status.runners, status.jobs, status.counters) = (runners, jobs, Some(counters));
                 status.warnings.extend(concerns.iter().map(ToString::to_string));
             }
@@ -129,4 +134,14 @@ impl Operations {
         };
         views.into_iter().map(with_times).collect()
     }
+}
+
+/// Returns the schedules of one repository or of all, each with its next firing. A schedule whose time zone this
+/// machine does not know has none.
+fn upcoming(schedules: Vec<Schedule>, repo: Option<&str>) -> Vec<(Schedule, Option<WallTime>)> {
+    let wanted = schedules.into_iter().filter(|schedule| repo.is_none_or(|repo| schedule.repo.as_str() == repo));
+    let next = |schedule: &Schedule| Timetable::of(schedule.rule.as_ref()?)?.next_after(schedule.last_due);
+    let mut upcoming: Vec<_> = wanted.map(|schedule| (next(&schedule), schedule)).collect();
+    upcoming.sort_by_key(|(next, _)| next.map_or(i64::MAX, |next| next.0));
+    upcoming.into_iter().map(|(next, schedule)| (schedule, next)).collect()
 }

@@ -4,7 +4,7 @@ use crate::dispatcher::metrics::Counters;
 use crate::dispatcher::operations::{AttemptView, BuildView, HistoryLine, JobView, Status, Why};
 use crate::model::reason::{JobStatus, StoredReason};
 use crate::model::words::{attempt_detail, drained_words, outcome_detail};
-use crate::model::{Ending, JobState, Outcome, StepRecord, TaskName};
+use crate::model::{Ending, JobState, Outcome, Schedule, StepRecord, TaskName, WallTime};
 use crate::protocol::limits::{MAX_REPORT_TEXT_BYTES, MAX_SENTENCE_BYTES, MAX_WARNINGS};
 use crate::protocol::operator as wire;
 use crate::scheduler::RunnerView;
@@ -21,8 +21,22 @@ pub(super) fn status(mut status: Status) -> wire::StatusReport {
         queued_jobs: status.jobs.queued as u64,
         running_jobs: status.jobs.leased as u64,
         counters: status.counters.map(counters),
+        schedules: status.schedules.into_iter().map(schedule).collect(),
         warnings: status.warnings.into_iter().map(|text| cut(text, MAX_SENTENCE_BYTES)).collect(),
         more: false,
+    }
+}
+
+fn schedule((schedule, next): (Schedule, Option<WallTime>)) -> wire::ScheduleReport {
+    let (cron, timezone) =
+        schedule.rule.map(|rule| (rule.cron.to_string(), rule.timezone.to_string())).unwrap_or_default();
+    wire::ScheduleReport {
+        schedule: schedule.name.to_string(),
+        repo: schedule.repo.to_string(),
+        branch: schedule.reference.short().to_owned(),
+        next_ms: next.map(|next| next.0),
+        cron,
+        timezone,
     }
 }
 

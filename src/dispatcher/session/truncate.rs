@@ -5,6 +5,9 @@ use crate::protocol::limits::MAX_LINE_BYTES;
 use crate::protocol::operator::{BuildReport, RunnersReport, StatusReport, ToOperator, WhyLine, WhyReport};
 use crate::transport::Frame;
 
+/// The most schedules that a shortened status lists: those that come first.
+const SHOWN_SCHEDULES: usize = 20;
+
 /// Returns an answer as a frame of at most [`MAX_LINE_BYTES`].
 pub(super) fn frame(answer: ToOperator) -> Frame {
     let frame = Frame::new(&answer);
@@ -33,6 +36,7 @@ pub(super) fn frame(answer: ToOperator) -> Frame {
 fn status(mut report: StatusReport) -> Frame {
     let (all, all_runners) = (report.builds.len(), report.runners.len());
     report.builds.iter_mut().for_each(keep_newest_attempts);
+    report.schedules.truncate(SHOWN_SCHEDULES);
     report.more = true;
     report.warnings.push("too long for one answer: only each job's newest attempt is listed".into());
     loop {
@@ -127,6 +131,7 @@ mod tests {
             runners: vec![],
             queued_jobs: 0,
             running_jobs: 0,
+            schedules: vec![],
             warnings: vec![],
             counters: None,
             more: false,
@@ -162,6 +167,7 @@ mod tests {
             runners,
             queued_jobs: 0,
             running_jobs: 0,
+            schedules: vec![],
             warnings: vec![],
             counters: None,
             more: false,

@@ -78,8 +78,8 @@ pub enum HistoryEntry {
     BranchMoved { branch: BranchName, from: CommitId, to: CommitId, commits: Option<u64> },
     /// A tag or another ref was made, if it has no head before, or moved.
     RefMoved { reference: RefName, from: Option<CommitId>, to: CommitId },
-    /// A schedule came due.
-    Scheduled { name: Arc<str> },
+    /// A schedule came due, at this time in its zone: "03:17 Europe/Berlin".
+    Scheduled { name: Arc<str>, due: String },
     /// A person asked for a build of a commit.
     Submitted { commit: CommitId },
     /// A person asked for a build of uncommitted work, which became this commit.

@@ -245,7 +245,11 @@ fn history() -> Table<HistoryEntry> {
             "ref_moved",
             "refs/pull/1/head moved from abababa to abababa",
         ),
-        (HistoryEntry::Scheduled { name: "nightly".into() }, "scheduled", "schedule nightly came due"),
+        (
+            HistoryEntry::Scheduled { name: "nightly".into(), due: said("03:17 Europe/Berlin") },
+            "scheduled",
+            "schedule nightly came due (03:17 Europe/Berlin)",
+        ),
         (HistoryEntry::Submitted { commit: from }, "submitted", "an operator asked for a build of abababa"),
         (HistoryEntry::Tried { commit: from }, "tried", "an operator tried uncommitted work, which is abababa"),
         (

@@ -8,6 +8,7 @@ mod losses;
 mod plans;
 mod refs;
 mod runners;
+mod schedules;
 mod spawns;
 mod story;
 

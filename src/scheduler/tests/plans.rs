@@ -3,7 +3,7 @@
 use super::*;
 
 fn plan(tasks: Vec<PlannedTask>) -> Plan {
-    Plan { tasks, settings: BuildSettings::default() }
+    Plan { tasks, ..Plan::default() }
 }
 
 fn left_out(spec: TaskSpec) -> PlannedTask {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::model::reason::{DecisionKind, PlacementReason};
 use crate::model::{
     AttemptId, BranchName, BuildId, BuildSource, CommitId, Incarnation, Isolation, JobId, JobState, Label, LogSummary,
-    Moment, Need, Outcome, Placement, Plan, Record, RepoName, Runner, RunnerId, RunnerName, Script, SessionId,
-    Snapshot, TaskName, TaskSpec, Trigger, WallTime, WholeBuild,
+    Moment, Need, Outcome, Placement, Plan, Record, RepoName, Runner, RunnerId, RunnerName, Schedule, Script,
+    SessionId, Snapshot, TaskName, TaskSpec, Trigger, WallTime, WholeBuild,
 };
 use crate::scheduler::policy::SPAWN_AFTER_MS;
 use crate::scheduler::tables::Timer;
@@ -16,6 +16,8 @@ use crate::scheduler::{Effect, Event, Policy, Reply, RequestId, RunnerCommand, R
 pub(super) struct Story {
     pub scheduler: Scheduler,
     pub now: Moment,
+    /// The wall clock.
+    pub wall: i64,
     pub request: u64,
     /// The decisions so far, for `surveil why`.
     pub decided: Vec<DecisionKind>,
@@ -87,7 +89,7 @@ pub(super) fn joined(session: u64, name: &str, incarnation: u64) -> RunnerJoined
 
 impl Story {
     pub(super) fn new() -> Self {
-        Self { scheduler: Scheduler::new(policy()), now: Moment(0), request: 0, decided: Vec::new() }
+        Self { scheduler: Scheduler::new(policy()), now: Moment(0), wall: 0, request: 0, decided: Vec::new() }
     }
 
     /// As after a restart: build b1 has task `a`, leased to w1 as a1, and `b`, which needs it.
@@ -147,6 +149,7 @@ impl Story {
         Self {
             scheduler: Scheduler::restore(policy(), Moment(0), restored),
             now: Moment(0),
+            wall: 0,
             request: 0,
             decided: Vec::new(),
         }
@@ -155,7 +158,7 @@ impl Story {
     pub(super) fn tell(&mut self, event: Event) -> Vec<String> {
         let is_tick = matches!(event, Event::HeartbeatCheck | Event::LeaseCheck);
         let due = self.next_deadline().is_some_and(|next| next <= self.now);
-        let effects = self.scheduler.handle(self.now, WallTime(0), event);
+        let effects = self.scheduler.handle(self.now, WallTime(self.wall), event);
         assert!(due || !is_tick || effects.iter().all(|effect| line(effect).is_none()), "no deadline: {effects:#?}");
         if let Err(broken) = self.scheduler.check_invariants() {
             panic!("{broken}\nafter effects {effects:#?}");
@@ -288,6 +291,10 @@ fn line(effect: &Effect) -> Option<String> {
     Some(match effect {
         Effect::Persist(record) => match record {
             Record::BuildAdded { build, jobs } => format!("build {} added with {} jobs", build.id, jobs.len()),
+            Record::ScheduleSaved(Schedule { name, rule, last_due, .. }) => match rule {
+                Some(rule) => format!("schedule {name} {} after {}", rule.cron, last_due.0),
+                None => format!("schedule {name} ended"),
+            },
             Record::HeadMoved { head: None, .. } => "head dropped".into(),
             Record::RefsNoted { refs, .. } => format!("{} refs noted", refs.len()),
             Record::AttemptLeased(attempt) => {

@@ -9,7 +9,7 @@ use rusqlite::{CachedStatement, Connection};
 
 use super::failure::{Fault, Kind};
 use super::tables::{
-    Interned, attempts, builds, decisions, heads, jobs, late_results, outcomes, patterns, runners, steps,
+    Interned, attempts, builds, decisions, heads, jobs, late_results, outcomes, patterns, runners, schedules, steps,
 };
 use super::values::signed;
 use crate::model::{Build, BuildSource, Job, Record};
@@ -43,6 +43,7 @@ impl<'a> Batch<'a> {
                 Ok(looked_at.iter().try_for_each(|pattern| patterns::insert(self.conn, place, pattern))?)
             }
             Record::RunnerSaved(runner) => Ok(runners::save(self.conn, runner)?),
+            Record::ScheduleSaved(schedule) => Ok(schedules::save(self.conn, &mut self.interned.repos, schedule)?),
             Record::AttemptLeased(attempt) => {
                 let previous = self.jobs.lease(attempt)?;
                 let seq = self.interned.sequence.next(self.conn)?;
@@ -94,6 +95,7 @@ pub(super) fn describe(record: &Record) -> String {
         Record::HeadMoved { repo, reference, .. } => format!("the head of {} in {repo}", reference.short()),
         Record::RefsNoted { repo, refs, .. } => format!("{} refs of {repo} at the first look", refs.len()),
         Record::RunnerSaved(runner) => format!("runner {}, {}", runner.name, runner.id),
+        Record::ScheduleSaved(schedule) => format!("the schedule {} of {}", schedule.name, schedule.repo),
         Record::AttemptLeased(attempt) => format!("the lease of {} for {}", attempt.id, attempt.job),
         Record::AttemptFinished { attempt, outcome, .. } => format!("the outcome {} of {attempt}", outcome.word()),
         Record::StepsEnded { attempt, .. } => format!("the steps of {attempt}"),

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 
 use super::tables::specs::Tasks;
 use super::tables::{
-    attempts, builds, decisions, forgotten, heads, jobs, late_results, meta, passes, repos, runners, steps,
+    attempts, builds, decisions, forgotten, heads, jobs, late_results, meta, passes, repos, runners, schedules, steps,
 };
 use super::{check, connection, failure, lock, schema, wal};
 use crate::model::{
@@ -122,7 +122,8 @@ impl store::Reader for Reader {
             last = whole.build.id;
             each(whole);
         }
-        heads::all(&self.conn).and_then(|_| runners::all(&self.conn)).map_err(self.failed("check"))?;
+        let rest = heads::all(&self.conn).and_then(|_| runners::all(&self.conn));
+        rest.and_then(|_| schedules::all(&self.conn)).map_err(self.failed("check"))?;
         Ok(())
     }
 

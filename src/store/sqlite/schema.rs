@@ -25,7 +25,7 @@ pub(super) const APPLICATION_ID: i32 = 0x5352_564c;
 /// The schema's version, which is the number of migrations.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
-const MIGRATIONS: &[&str] = &[FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH, NINTH];
+const MIGRATIONS: &[&str] = &[FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH, NINTH, TENTH];
 
 const FIRST: &str = "
 -- Numbers that must outlive the rows they come from: the highest id ever given out, per kind.
@@ -185,6 +185,16 @@ CREATE TABLE steps (
     detail TEXT, reason TEXT, duration_ms INTEGER, log_start INTEGER NOT NULL, log_end INTEGER NOT NULL,
     seal INTEGER NOT NULL,
     PRIMARY KEY (attempt, number)
+) STRICT, WITHOUT ROWID;
+";
+
+const TENTH: &str = "
+-- The schedules of branches. cron, timezone: NULL in both once the branch has the schedule no longer. last_due: times
+-- up to this one are over, in milliseconds since 1970.
+CREATE TABLE schedules (
+    repo INTEGER NOT NULL, reference TEXT NOT NULL, name TEXT NOT NULL, cron TEXT, timezone TEXT,
+    last_due INTEGER NOT NULL, seal INTEGER NOT NULL,
+    PRIMARY KEY (repo, reference, name)
 ) STRICT, WITHOUT ROWID;
 ";
 

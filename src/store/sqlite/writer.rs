@@ -11,7 +11,9 @@ use super::apply::{self, Batch};
 use super::failure::Fault;
 use super::lock::Lock;
 use super::tables::specs::Tasks;
-use super::tables::{Interned, attempts, builds, ends, heads, jobs, meta, outcomes, patterns, repos, runners};
+use super::tables::{
+    Interned, attempts, builds, ends, heads, jobs, meta, outcomes, patterns, repos, runners, schedules,
+};
 use super::{check, connection, failure, reader, retention, schema, wal};
 use crate::model::{BuildId, Record, RepoName, Snapshot, WallTime, WholeBuild};
 use crate::store::{Readers, Rule, Store, StoreError};
@@ -105,6 +107,7 @@ impl Writer {
             heads: heads::all(conn)?,
             patterns: patterns::all(conn)?,
             ends: ends::all(conn)?,
+            schedules: schedules::all(conn)?,
             runners: runners::all(conn)?,
             cancelled: outcomes::cancelled(conn, &mut tasks)?,
             last_build: meta::last_id(conn, "builds")?,

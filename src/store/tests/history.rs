@@ -83,7 +83,10 @@ fn trigger(wish: &Wish) -> Trigger {
     let kind = match wish.number % 7 {
         0 => TriggerKind::Tag { number, before },
         1 => TriggerKind::Ref { number, before },
-        2 => TriggerKind::Schedule { name: wish.text.as_str().into(), due: WallTime(number.cast_signed()) },
+        2 => {
+            let name = wish.text.replace('\0', "").into();
+            TriggerKind::Schedule { name, due: WallTime(number.cast_signed()), timezone: wish.text.as_str().into() }
+        }
         3 => TriggerKind::Manual { id },
         4 => TriggerKind::Try { id },
         _ => Trigger::push(&BranchName::new(&wish.text), before, wish.commits[1..].to_vec()).numbered(number).kind,
@@ -156,6 +159,7 @@ struct World {
     jobs: BTreeMap<JobId, Job>,
     attempts: BTreeMap<AttemptId, Attempt>,
     runners: BTreeMap<RunnerId, Runner>,
+    schedules: BTreeMap<(RepoName, RefName, String), Schedule>,
     heads: BTreeMap<(RepoName, RefName), AcceptedHead>,
     ends: BTreeMap<RepoName, u64>,
     late: Vec<Late>,
@@ -164,7 +168,7 @@ struct World {
 
 impl World {
     fn apply(&mut self, wish: Wish) -> Option<Record> {
-        match wish.kind % 12 {
+        match wish.kind % 13 {
             0 | 1 => Some(self.add_build(wish)),
             2 => Some(self.move_head(wish)),
             3 => Some(self.save_runner(&wish)),
@@ -173,6 +177,7 @@ impl World {
             8 => self.change_job(wish),
             9 => self.change_build(&wish),
             10 => self.add_late_result(wish),
+            11 => Some(self.save_schedule(&wish)),
             _ => self.decide(wish),
         }
     }
@@ -253,6 +258,20 @@ impl World {
         };
         self.runners.insert(runner.id, runner.clone());
         Record::RunnerSaved(runner)
+    }
+
+    fn save_schedule(&mut self, wish: &Wish) -> Record {
+        let rule = ScheduleRule { cron: wish.text.as_str().into(), timezone: wish.text.as_str().into() };
+        let schedule = Schedule {
+            repo: repo(wish.number),
+            reference: reference(wish),
+            name: ["nightly", "weekly"][wish.pick % 2].into(),
+            rule: wish.pick.is_multiple_of(3).then_some(rule),
+            last_due: WallTime(wish.number.cast_signed()),
+        };
+        let key = (schedule.repo.clone(), schedule.reference.clone(), schedule.name.to_string());
+        self.schedules.insert(key, schedule.clone());
+        Record::ScheduleSaved(schedule)
     }
 
     fn lease(&mut self, wish: Wish) -> Option<Record> {
@@ -381,6 +400,7 @@ impl World {
         let heads = self.heads.iter().map(|((repo, reference), head)| (repo.clone(), reference.clone(), *head));
         assert_eq!(unfinished.heads, heads.collect::<Vec<_>>());
         assert_eq!(unfinished.ends, self.ends.clone().into_iter().collect::<Vec<_>>());
+        assert_eq!(unfinished.schedules, self.schedules.values().cloned().collect::<Vec<_>>());
         assert_eq!(unfinished.last_job, self.jobs.len() as u64);
         reader.check(&mut drop).unwrap();
     }

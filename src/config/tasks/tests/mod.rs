@@ -1,7 +1,7 @@
 //! The errors of task files, word for word, and files that are accepted.
 
 use super::keys::{KEYS, Key};
-use super::limits::{MAX_TASK_BYTES, MAX_TASKS, MAX_TIMEOUT_MS};
+use super::limits::{MAX_SCHEDULES, MAX_TASK_BYTES, MAX_TASKS, MAX_TIMEOUT_MS};
 use super::*;
 use crate::model::{Group, GroupName, Label, Need, Recipe, Script, TaskName};
 
@@ -12,6 +12,7 @@ mod lists;
 mod matrix;
 mod mistakes;
 mod properties;
+mod schedules;
 mod schema;
 mod shell;
 mod steps;
@@ -177,7 +178,7 @@ fn an_unknown_table_says_how_a_task_is_written() {
     );
     let known = error("colour = 1");
     assert!(known.contains("\n  = help: the keys here are `defaults`, `template`, "), "{known}");
-    assert!(known.ends_with("`task`"), "{known}");
+    assert!(known.ends_with("`task`, `schedule`"), "{known}");
     assert!(error("run = 'x'").contains("such as\n          [task.test]\n"));
 }
 
@@ -323,7 +324,7 @@ fn what_is_no_toml_is_shown_in_the_parsers_words() {
   |
 4 | [task.a]
   |       ^
-  = help: give each task, and each key of a task, only once"
+  = help: give each task and each schedule, and each key in them, only once"
     );
     assert!(error("[task.a]\nrun = 'x'\nrun = 'y'").starts_with("f:3:1: duplicate key\n"));
     assert!(error("[task.a\n").starts_with("f:1:8: "));

@@ -243,8 +243,10 @@ fn number_first<'a>((number, rest): (&[u8; 8], &'a [u8])) -> (u64, &'a [u8]) {
 
 /// Reads the key of a schedule, see [`Trigger::key`].
 fn schedule_key(key: &[u8]) -> Option<TriggerKind> {
-    let (due, name) = key.split_first_chunk()?;
-    Some(TriggerKind::Schedule { name: str::from_utf8(name).ok()?.into(), due: WallTime(i64::from_be_bytes(*due)) })
+    let (due, rest) = key.split_first_chunk()?;
+    let (name, timezone) = str::from_utf8(rest).ok()?.split_once('\0')?;
+    let (name, timezone) = (name.into(), timezone.into());
+    Some(TriggerKind::Schedule { name, due: WallTime(i64::from_be_bytes(*due)), timezone })
 }
 
 fn trigger_from(row: &Row<'_>) -> rusqlite::Result<Trigger> {

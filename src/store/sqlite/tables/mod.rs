@@ -22,6 +22,7 @@ pub(super) mod ranges;
 pub(super) mod reasons;
 pub(super) mod repos;
 pub(super) mod runners;
+pub(super) mod schedules;
 pub(super) mod specs;
 pub(super) mod steps;
 

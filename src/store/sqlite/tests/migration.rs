@@ -19,10 +19,10 @@ const ROUNDS: usize = 3;
 const SCHEMA_2: &str = include_str!("schema-2.sql");
 /// Makes of it a store of version 1.
 const BACK_TO_1: &str = "DROP TABLE forgotten; PRAGMA user_version = 1";
-/// Makes of a store without drained runners one of version 5. A branch's name must not meet that of another on the
-/// way.
+/// Makes of a store without drained runners and schedules one of version 5. A branch's name must not meet that of
+/// another on the way.
 const BACK_TO_5: &str = "ALTER TABLE runners DROP COLUMN drained; ALTER TABLE runners DROP COLUMN ending;
-DROP TABLE steps; DROP TABLE patterns; ALTER TABLE heads DROP COLUMN noted;
+DROP TABLE schedules; DROP TABLE steps; DROP TABLE patterns; ALTER TABLE heads DROP COLUMN noted;
 ALTER TABLE heads RENAME COLUMN reference TO branch; UPDATE heads SET branch = '~' || branch;
 UPDATE heads SET branch = substr(branch, 13);
 PRAGMA user_version = 5";

@@ -1,0 +1,218 @@
+//! Reads the tables `[schedule.NAME]`, and plans the builds of schedules.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use super::PlanContext;
+use super::choice::choose_tasks;
+use super::draft::{PlacedSchedule, PlacedTask};
+use super::file::FileDraft;
+use super::findings::Findings;
+use super::limits::{MAX_SCHEDULES, NAME_RULE};
+use super::mistake::{Mistake, quote};
+use super::suggest::nearest;
+use super::value::{Placed, TableEntry, entries, kind};
+use crate::config::schedule::{CronMistake, DEFAULT_TIMEZONE, is_timezone, read_cron, timezones};
+use crate::model::{BranchName, Plan, PlannedSchedule, ScheduleRule, TaskName, TriggerKind};
+
+/// The keys of a schedule, in the order of the documentation.
+pub(super) const SCHEDULE_KEYS: [&str; 4] = ["cron", "timezone", "branch", "tasks"];
+
+const EXAMPLE: &str =
+    "write each schedule as a table with its name, such as\n[schedule.nightly]\ncron = \"17 3 * * *\"";
+
+/// The branches of a schedule that names none.
+const DEFAULT_BRANCHES: [&str; 2] = ["main", "master"];
+
+/// A schedule of a file, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckedSchedule {
+    pub name: String,
+    pub rule: ScheduleRule,
+    /// `None` for the main branch.
+    pub branch: Option<String>,
+    /// The tasks that it names; `None` for all.
+    pub tasks: Option<Vec<String>>,
+}
+
+/// The schedules of a file, without references into it.
+pub(super) type Schedules = Vec<CheckedSchedule>;
+
+/// Reads all schedules.
+pub(super) fn read_schedules<'t, 'i>(top: &TableEntry<'t, 'i>, file: &mut FileDraft<'t, 'i>) {
+    let Some(table) = file.found.unless_wrong(top.table(EXAMPLE)) else { return };
+    for (at, entry) in entries(table).into_iter().enumerate() {
+        if at == MAX_SCHEDULES {
+            let message = format!("a file has at most {MAX_SCHEDULES} schedules");
+            let help = "let one schedule run several tasks";
+            file.found.mistake(Mistake::new(entry.key_place, message, help));
+            break;
+        }
+        let schedule = read_schedule(&entry, &mut file.found);
+        file.schedules.extend(schedule);
+    }
+}
+
+fn read_schedule<'t>(schedule: &TableEntry<'t, '_>, found: &mut Findings) -> Option<PlacedSchedule<'t>> {
+    let (name, place) = (schedule.key, schedule.key_place.clone());
+    let Some(table) = schedule.value.get_ref().as_table() else {
+        let message = format!("schedule {} must be a table, this is {}", quote(name), kind(schedule.value.get_ref()));
+        found.mistake(Mistake::new(place, message, EXAMPLE));
+        return None;
+    };
+    if !is_name(name) {
+        found.mistake(Mistake::new(place.clone(), format!("{} cannot name a schedule", quote(name)), NAME_RULE));
+    }
+    let (mut cron, mut timezone, mut branch, mut tasks) = (None, DEFAULT_TIMEZONE, None, None);
+    let mut has_cron = false;
+    for entry in entries(table) {
+        match entry.key {
+            "cron" => {
+                has_cron = true;
+                cron = found.unless_wrong(read_cron_line(&entry));
+            }
+            "timezone" => timezone = found.unless_wrong(read_timezone(&entry)).unwrap_or(timezone),
+            "branch" => branch = found.unless_wrong(read_branch(&entry)),
+            "tasks" => {
+                let read = entry.texts("write a list of tasks, such as `tasks = [\"fuzz\"]`", found);
+                tasks = found.unless_wrong(read.and_then(|tasks| not_empty(&entry, tasks)));
+            }
+            unknown => found.mistake(unknown_key(&entry, unknown)),
+        }
+    }
+    if !has_cron {
+        let help = "add a line that says when, such as `cron = \"17 3 * * *\"`";
+        found.mistake(Mistake::new(place, format!("schedule {} has no `cron`", quote(name)), help));
+    }
+    let rule = ScheduleRule { cron: cron?.into(), timezone: timezone.into() };
+    Some(PlacedSchedule { name, rule, branch, tasks })
+}
+
+/// Whether the text can name a schedule: the rule is that of tasks.
+fn is_name(text: &str) -> bool {
+    TaskName::plain(text).is_ok()
+}
+
+fn read_cron_line<'t>(entry: &TableEntry<'t, '_>) -> Result<&'t str, Mistake> {
+    let text = entry.text("write five fields, such as `cron = \"17 3 * * *\"`")?;
+    read_cron(text).map(|_| text).map_err(|CronMistake { what, help }| entry.wrong(what, help))
+}
+
+fn read_timezone<'t>(entry: &TableEntry<'t, '_>) -> Result<&'t str, Mistake> {
+    let text = entry.text("write the name of a time zone, such as `timezone = \"Europe/Berlin\"`")?;
+    if is_timezone(text) {
+        return Ok(text);
+    }
+    let known = timezones();
+    if known.is_empty() {
+        let what = "this machine has no database of time zones (/usr/share/zoneinfo)";
+        return Err(entry.wrong(what, "install the package `tzdata` on it, or leave `timezone` out for UTC"));
+    }
+    // People write the name of a place alone.
+    let is_place = |zone: &&String| zone.rsplit('/').next().is_some_and(|place| place.eq_ignore_ascii_case(text));
+    let near = known.iter().find(is_place).map(String::as_str);
+    let help = match near.or_else(|| nearest(text, known.iter().map(String::as_str))) {
+        Some(near) => format!("write `{near}`"),
+        None => "write a name of the time zone database, such as `Europe/Berlin`, or leave it out for UTC".to_owned(),
+    };
+    Err(entry.wrong(format!("there is no time zone {}", quote(text)), help))
+}
+
+fn read_branch<'t>(entry: &TableEntry<'t, '_>) -> Result<&'t str, Mistake> {
+    let help = "write the name of one branch, such as `branch = \"main\"`";
+    let text = entry.text(help)?;
+    let is_odd = |c: char| c.is_control() || " ~^:?*[\\".contains(c);
+    if text.is_empty() || text.starts_with("refs/") || text.contains("..") || text.contains(is_odd) {
+        return Err(entry.wrong(format!("{} cannot name a branch", quote(text)), help));
+    }
+    Ok(text)
+}
+
+fn not_empty<'t>(entry: &TableEntry<'t, '_>, tasks: Vec<Placed<&'t str>>) -> Result<Vec<Placed<&'t str>>, Mistake> {
+    if entry.value.get_ref().as_array().is_some_and(|list| list.is_empty()) {
+        return Err(entry.wrong("`tasks` is empty, so that nothing would run", "leave `tasks` out for all tasks"));
+    }
+    Ok(tasks)
+}
+
+fn unknown_key(entry: &TableEntry<'_, '_>, key: &str) -> Mistake {
+    let all = format!("the keys of a schedule are {}", SCHEDULE_KEYS.join(", "));
+    let help = match nearest(key, SCHEDULE_KEYS) {
+        Some(near) => format!("write `{near}`; {all}"),
+        None => all,
+    };
+    Mistake::new(entry.key_place.clone(), format!("unknown key {} of a schedule", quote(key)), help)
+}
+
+/// Checks that the tasks of all schedules are there. `broken` are the names of tasks that are in the file and could not
+/// be read.
+pub(super) fn check_tasks(
+    schedules: &[PlacedSchedule<'_>],
+    tasks: &[PlacedTask],
+    broken: &HashSet<&str>,
+    found: &mut Findings,
+) {
+    for PlacedSchedule { name, tasks: named, .. } in schedules {
+        for Placed { place, value } in named.iter().flatten() {
+            let is_there = tasks.iter().any(|task| is_meant(value, &task.spec.name)) || broken.contains(value);
+            if !is_there {
+                found.mistake(unknown_task(name, value, place.clone(), tasks));
+            }
+        }
+    }
+}
+
+fn unknown_task(schedule: &str, task: &str, place: Range<usize>, tasks: &[PlacedTask]) -> Mistake {
+    let message = format!("schedule `{schedule}` runs {}, which is not a task", quote(task));
+    let help = match nearest(task, tasks.iter().map(|task| &*task.spec.name)) {
+        Some(near) => format!("write `{near}`, or add a task of that name"),
+        None => "name a task of this file, or add one of that name".to_owned(),
+    };
+    Mistake::new(place, message, help)
+}
+
+/// Whether a schedule that names `named` means this task: it is the task itself or a cell of its matrix.
+fn is_meant(named: &str, task: &str) -> bool {
+    task.strip_prefix(named).is_some_and(|rest| rest.is_empty() || rest.starts_with('@'))
+}
+
+impl From<PlacedSchedule<'_>> for CheckedSchedule {
+    fn from(schedule: PlacedSchedule<'_>) -> Self {
+        let PlacedSchedule { name, rule, branch, tasks } = schedule;
+        let tasks = tasks.map(|tasks| tasks.into_iter().map(|task| task.value.to_owned()).collect());
+        Self { name: name.to_owned(), rule, branch: branch.map(str::to_owned), tasks }
+    }
+}
+
+impl CheckedSchedule {
+    /// Whether it is a schedule of this branch.
+    fn is_of(&self, branch: &BranchName) -> bool {
+        match &self.branch {
+            Some(name) => **name == *branch.as_str(),
+            None => DEFAULT_BRANCHES.contains(&branch.as_str()),
+        }
+    }
+}
+
+/// Puts the schedules of the branch into the plan of one of its commits. If the occasion is a schedule that came due
+/// and names tasks, leaves out all that it neither names nor needs.
+pub(super) fn apply(schedules: Schedules, context: PlanContext<'_>, mut plan: Plan) -> Plan {
+    let PlanContext::Build(source) = context else { return plan };
+    if let TriggerKind::Schedule { name, .. } = &source.trigger.kind
+        && let Some(CheckedSchedule { tasks: Some(named), .. }) = schedules.iter().find(|it| *it.name == **name)
+    {
+        let all = plan.tasks.iter().map(|task| &task.spec.name);
+        let meant = all.filter(|task| named.iter().any(|name| is_meant(name, task)));
+        let meant: Vec<String> = meant.map(ToString::to_string).collect();
+        plan = choose_tasks(plan, &meant).expect("these are names of its tasks");
+    }
+    let Some(branch) = source.trigger.reference.branch().map(BranchName::new) else { return plan };
+    let of_branch = schedules.into_iter().filter(|schedule| schedule.is_of(&branch));
+    let planned = |CheckedSchedule { name, rule, tasks, .. }: CheckedSchedule| PlannedSchedule {
+        name: name.into(),
+        rule,
+        names_tasks: tasks.is_some(),
+    };
+    plan.schedules = of_branch.map(planned).collect();
+    plan
+}
