@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use crate::harness::{Gate, Repository, World, job, text};
+use crate::harness::{Repository, World, job, text};
 
 const TASK: &str = "[task.test]\nrun = 'cat file'\n";
 
@@ -61,10 +61,11 @@ fn fifty_pushes_while_one_side_is_away_are_made_up_for() {
 /// S3, S28, L1: an accepted commit is built, although the branch has moved on or is gone, and the
 /// repository has forgotten the commit meanwhile. Sabotage tried: a tree that is there is not brought to the commit.
 #[test]
-fn a_commit_that_was_forced_away_or_whose_branch_is_gone_is_built_as_announced() {
+fn a_commit_that_was_forced_away_or_whose_branch_is_gone_while_it_runs_is_built_as_announced() {
     let world = World::new();
     // One gate for each: an open gate lets all waiting tasks through.
-    let gates: BTreeMap<_, _> = ["queued", "deleted", "running"].map(|name| (name, world.gate(name))).into();
+    let gates: BTreeMap<_, _> =
+        ["queued", "deleted", "orphaned", "running"].map(|name| (name, world.gate(name))).into();
     let begun = world.tally("begun");
     let repository = world.repository("app");
     let base = repository.commit_tasks("[task.test]\nrun = 'true'\n");
@@ -88,19 +89,27 @@ fn a_commit_that_was_forced_away_or_whose_branch_is_gone_is_built_as_announced()
     repository.git(&["switch", "--quiet", "main"]);
     repository.git(&["branch", "--quiet", "-D", "topic"]);
     observer.says("topic gone");
+    // What nobody has begun ends with its branch.
+    world.expect(&deleted, "cancelled");
+    repository.git(&["switch", "--quiet", "--create", "side", &base]);
+    let orphaned = accepted("orphaned");
+    repository.git(&["switch", "--quiet", "main"]);
     repository.git(&["reset", "--quiet", "--hard", &base]);
     let running = accepted("running");
     forget();
     let runner = world.runner("w1", &["--slots=3"]);
     begun.reaches(3);
-    // And this commit while it is running.
+    // And these commits while they are running.
+    repository.git(&["branch", "--quiet", "-D", "side"]);
+    observer.says("side gone");
     repository.git(&["reset", "--quiet", "--hard", &base]);
     repository.write("file", "last");
     let last = repository.commit_script("cat file");
     forget();
     observer.says(&format!("{} accepted", &last[..7]));
-    gates.values().for_each(Gate::open);
-    for (commit, name) in [(queued, "queued"), (deleted, "deleted"), (running, "running"), (last, "last")] {
+    // Nobody waits at the gate of the deleted branch.
+    gates.iter().filter(|(name, _)| **name != "deleted").for_each(|(_, gate)| gate.open());
+    for (commit, name) in [(queued, "queued"), (orphaned, "orphaned"), (running, "running"), (last, "last")] {
         let build = world.expect(&commit, "passed");
         assert_eq!(world.log_of(&build, "test"), name);
     }
