@@ -89,6 +89,7 @@ pub(crate) enum Subcommand {
     Try(try_work::TryFlags),
     Cancel(control::CancelFlags),
     Rerun(control::RerunFlags),
+    Start(control::StartFlags),
     Runners(runners::RunnersFlags),
     Drain(control::DrainFlags),
     Resume(control::ResumeFlags),

@@ -42,7 +42,7 @@ pub(crate) fn run(flags: &CheckFlags, out: &mut Output) -> Result<ExitCode, CliE
     }
     // A file is checked as it is, wherever it lies.
     let path = if flags.path.is_dir() { tree_root(&flags.path, "tasks are read")? } else { flags.path.clone() };
-    let CheckedTasks { tasks, schedules, warnings } = check_directory(&path)?;
+    let CheckedTasks { tasks, settings: _, schedules, warnings } = check_directory(&path)?;
     // The exit code is known, whether anybody reads the list or not.
     out.outlive_reader();
     out.line(format_args!("{}:", human::count(tasks.len() as u64, "task")))?;

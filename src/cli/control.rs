@@ -1,4 +1,5 @@
-//! `surveil cancel`, `rerun`, `drain` and `resume`: orders to the dispatcher. It answers when an order is durable.
+//! `surveil cancel`, `rerun`, `start`, `drain` and `resume`: orders to the dispatcher. It answers when an order is
+//! durable.
 
 use clap::Args;
 
@@ -7,6 +8,7 @@ use super::flags::DispatchFlags;
 use super::session::Session;
 use super::table::one_line;
 use super::{CliError, ExitCode, Output};
+use crate::config::default_runner_name;
 use crate::protocol::operator::FromOperator;
 
 const CANCEL_EXAMPLES: &str = "\
@@ -22,6 +24,14 @@ that need it and did not pass.
 Examples:
   surveil rerun b12/test
   surveil rerun latest --failed && surveil show latest --wait";
+
+const START_EXAMPLES: &str = "\
+A task with `manual = true` is held, together with the tasks that need it, until it is started. `surveil show` lists \
+what is held. Who started it is recorded. A build that has its verdict gets a new one.
+
+Examples:
+  surveil start b12 deploy
+  surveil start b12/deploy --force && surveil show b12 --wait";
 
 const DRAIN_EXAMPLES: &str = "\
 The runner's process finishes its attempts and ends, as after a first SIGTERM. The dispatcher remembers the drain: if \
@@ -60,6 +70,19 @@ pub(crate) struct RerunFlags {
     operator: DispatchFlags,
 }
 
+/// Start a held task of a build
+#[derive(Debug, Args)]
+#[command(after_help = START_EXAMPLES)]
+pub(crate) struct StartFlags {
+    #[command(flatten)]
+    named: BuildFlags,
+    /// Also if the build is not the newest of its branch
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    operator: DispatchFlags,
+}
+
 /// Let a runner finish its attempts, and give it no more until `resume`
 #[derive(Debug, Args)]
 #[command(after_help = DRAIN_EXAMPLES)]
@@ -94,6 +117,26 @@ pub(crate) fn rerun(flags: &RerunFlags, out: &mut Output) -> Result<ExitCode, Cl
     let mut session = flags.operator.connect()?;
     let NamedBuild { build, task } = flags.named.resolve(&mut session)?;
     order(&mut session, &FromOperator::Rerun { build, failed: flags.failed, task }, out)
+}
+
+/// Starts a held task, and prints the dispatcher's answer.
+pub(crate) fn start(flags: &StartFlags, out: &mut Output) -> Result<ExitCode, CliError> {
+    flags.named.check()?;
+    let mut session = flags.operator.connect()?;
+    let NamedBuild { build, task } = flags.named.resolve(&mut session)?;
+    let Some(task) = task else {
+        let text =
+            format!("name the task, such as `surveil start {build} deploy`: `surveil show {build}` lists what is held");
+        return Err(CliError::Usage(text));
+    };
+    order(&mut session, &FromOperator::Start { build, task, by: person(), force: flags.force }, out)
+}
+
+/// The person who types, as `USER@HOST`.
+fn person() -> String {
+    let user =
+        ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
+    format!("{}@{}", user.as_deref().unwrap_or("somebody"), default_runner_name())
 }
 
 /// Drains, and prints the dispatcher's answer.

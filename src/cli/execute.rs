@@ -16,14 +16,15 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::output::{bold, painted};
 use super::run_place::{Origin, Prepared, RunPlace};
-use super::task_order::{in_order, left_out_of_push};
+use super::task_order::{left_out_of_push, to_run};
 use super::{CliError, ExitCode, Output, human, interrupt};
 use crate::clock;
 use crate::config::{default_runner_name, defaults, work_dir};
-use crate::model::reason::{ErrorReason, SkipReason, TimeoutReason};
+use crate::model::reason::{CancelReason, ErrorReason, TaskFailure, TimeoutReason};
 use crate::model::words::{attempt_detail, outcome_detail};
-use crate::model::{Ending, EndingKind, JobState, Need, Outcome, TaskName, TaskSpec, Verdict};
+use crate::model::{Condition, Ending, EndingKind, JobState, Outcome, Readiness, TaskSpec, Verdict};
 use crate::process::{Command, ProgressCallbacks, Supervisor, detect_isolation};
+use crate::quoting::shell_word;
 use crate::runner::{
     AttemptFacts, AttemptPlaces, NextCommand, OwnTemporary, StepEnv, StepRun, attempt_environment, inherited,
     outcome_of, set_all, step_environment, working_directory,
@@ -76,13 +77,13 @@ pub(crate) struct ExecuteFlags {
 
 /// Runs the requested tasks.
 pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, CliError> {
-    let Prepared { place, tasks, origin } = if flags.clean {
+    let Prepared { place, tasks, settings, origin } = if flags.clean {
         let work = work_dir(flags.work.clone());
         RunPlace::clean(&flags.dir, flags.commit.as_deref().unwrap_or("HEAD"), &work)?
     } else {
         RunPlace::as_it_is(&flags.dir)?
     };
-    let planned = in_order(&tasks, &flags.tasks)?;
+    let planned = to_run(&tasks, &flags.tasks)?;
     let left_out = if flags.tasks.is_empty() { left_out_of_push(&tasks, &origin.branch) } else { HashMap::new() };
     let program = std::env::current_exe().map_err(CliError::machine("find this program's own file"))?;
     let (cancel, signal) = interrupt::noted_and_answered_by(vec![()])?;
@@ -100,37 +101,59 @@ pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, Cl
     let mut done: Vec<(&TaskSpec, Ending)> = Vec::with_capacity(planned.len());
     let mut words = Vec::with_capacity(planned.len());
     for task in planned {
-        let missing = task.placement.needs.iter().find(|need| !is_satisfied(need, &done));
-        let (ending, word) = match (missing, is_cancelled(&done)) {
+        let stopped = if settings.fail_fast { stopped_by(task, &done) } else { None };
+        let (ending, word) = match (readiness(task, &done), stopped, is_interrupted(&done)) {
             _ if left_out.contains_key(&task.name) => {
                 (Ending::LeftOut(Box::new(left_out[&task.name].clone())), "left out")
             }
             // After a Ctrl-C no further task starts.
-            (_, true) => (Ending::Cancelled(None), "cancelled"),
-            (Some(need), false) => (Ending::Skipped(Box::new(skipped(&need.task, &done))), "skipped"),
-            (None, false) => local.run(task, out)?,
+            (_, _, true) => (Ending::Cancelled(None), "cancelled"),
+            (Readiness::Never(ending), ..) => told(ending),
+            (_, Some(reason), _) => (Ending::Cancelled(Some(Box::new(reason))), "cancelled"),
+            (Readiness::Ready | Readiness::NotYet, None, false) => local.run(task, out)?,
         };
         words.push(word);
         done.push((task, ending));
     }
+    if flags.tasks.is_empty() {
+        for task in tasks.iter().filter(|task| task.placement.manual) {
+            let (name, word) = (&task.name, shell_word(&task.name));
+            out.line(format_args!("{}: held (to run it: surveil run {word})", bold(name)))?;
+        }
+    }
     let verdict = summarize(&done, &words, clock::now().0.saturating_sub(begun.0), out)?;
-    Ok(if is_cancelled(&done) { signal.exit_code() } else { verdict.into() })
+    Ok(if is_interrupted(&done) { signal.exit_code() } else { verdict.into() })
 }
 
-/// Whether a needed task has ended in a way that satisfies the need.
-fn is_satisfied(need: &Need, done: &[(&TaskSpec, Ending)]) -> bool {
-    done.iter().any(|(task, ending)| task.name == need.task && need.condition.is_met(ending.kind(), task))
+/// Whether a task may start. All tasks that it needs come before it.
+fn readiness(task: &TaskSpec, done: &[(&TaskSpec, Ending)]) -> Readiness {
+    let needs = task.placement.needs.iter().filter_map(|need| {
+        let (needed, ending) = done.iter().find(|(other, _)| other.name == need.task)?;
+        Some((need.condition, Some(ending.kind()), *needed))
+    });
+    Readiness::of(needs)
 }
 
-/// Why a task is skipped that needs this one.
-fn skipped(need: &TaskName, done: &[(&TaskSpec, Ending)]) -> SkipReason {
-    let ended = done.iter().find(|(task, _)| task.name == *need);
-    let how = ended.map_or(EndingKind::Skipped, |(_, ending)| ending.kind());
-    SkipReason::NeedNotPassed { task: need.clone(), how }
+/// Why a task is cancelled in a build that stops at its first failure, if it is. Tasks that run after the end of others
+/// clean up, and run.
+fn stopped_by(task: &TaskSpec, done: &[(&TaskSpec, Ending)]) -> Option<CancelReason> {
+    let comes_after = task.placement.needs.iter().any(|need| need.condition != Condition::Passed);
+    let is_failure = |(task, ending): &&(&TaskSpec, Ending)| {
+        matches!(ending, Ending::Failed | Ending::Errored(_)) && !task.placement.allow_failure
+    };
+    let (failed, _) = done.iter().find(is_failure).filter(|_| !comes_after)?;
+    Some(CancelReason::FailFast { task: failed.name.clone() })
 }
 
-fn is_cancelled(done: &[(&TaskSpec, Ending)]) -> bool {
-    done.iter().any(|(_, ending)| matches!(ending, Ending::Cancelled(_)))
+/// An ending with its word for people.
+fn told(ending: Ending) -> (Ending, &'static str) {
+    let word = if ending.kind() == EndingKind::LeftOut { "left out" } else { ending.word() };
+    (ending, word)
+}
+
+/// Whether a task was ended by Ctrl-C.
+fn is_interrupted(done: &[(&TaskSpec, Ending)]) -> bool {
+    done.iter().any(|(_, ending)| *ending == Ending::Cancelled(None))
 }
 
 /// The place and the supervisor for the tasks of one run.
@@ -162,7 +185,8 @@ impl LocalRun {
             out.line(format_args!("{}: {} {preposition} {took}{how}", bold(&task.name), painted(word)))?;
             // Only a failure is tried again, as in a build; a task that could not start would not start the second
             // time.
-            if ending != Ending::Failed || number > task.placement.retries {
+            let is_again = failure(&outcome).is_some_and(|failure| task.placement.retry.names(&failure));
+            if !is_again || number > task.placement.retries {
                 return Ok((ending, word));
             }
             number += 1;
@@ -355,6 +379,16 @@ fn judged(outcome: &Outcome, detail: Option<String>) -> (Ending, &'static str, S
         }
     };
     (ending, word, how)
+}
+
+/// The failure that may be tried again, if the outcome is one.
+fn failure(outcome: &Outcome) -> Option<TaskFailure> {
+    match outcome {
+        Outcome::Failed(code) => Some(TaskFailure::ExitCode { exit_code: *code }),
+        Outcome::Killed(signal) => Some(TaskFailure::Signal { signal: *signal }),
+        Outcome::TimedOut(_) => Some(TaskFailure::TimedOut),
+        Outcome::Passed | Outcome::Cancelled | Outcome::CouldNotStart(_) | Outcome::Lost(_) => None,
+    }
 }
 
 /// Prints the result of the run, and returns the verdict.

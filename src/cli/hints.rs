@@ -57,6 +57,13 @@ impl Hints {
     }
 }
 
+impl Hints {
+    /// The command that starts a held job.
+    pub(crate) fn of_held(&self, build: &BuildReport, job: &JobReport) -> String {
+        format!("to start it: surveil start{} b{} {}", self.connection, build.build, shell_word(&job.task))
+    }
+}
+
 /// Whether the repository of the current directory has the commit.
 fn has_commit(commit: CommitId) -> bool {
     let local = Local::here().ok().flatten();

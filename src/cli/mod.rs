@@ -138,6 +138,7 @@ fn perform(arguments: Arguments) -> Result<ExitCode, CliError> {
         Subcommand::Try(flags) => try_work::run(&flags, out),
         Subcommand::Cancel(flags) => control::cancel(&flags, &mut out),
         Subcommand::Rerun(flags) => control::rerun(&flags, &mut out),
+        Subcommand::Start(flags) => control::start(&flags, &mut out),
         Subcommand::Runners(flags) => runners::run(&flags, &mut out),
         Subcommand::Drain(flags) => control::drain(flags, &mut out),
         Subcommand::Resume(flags) => control::resume(flags, &mut out),

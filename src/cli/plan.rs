@@ -12,7 +12,7 @@ use super::flags::{DispatchFlags, FormatFlags};
 use super::report::{present, short};
 use super::session::Session;
 use super::table::{Column, Table};
-use super::task_order::in_order;
+use super::task_order::{held, in_order};
 use super::typed_place::{place_of, tree_root};
 use super::{ExitCode, Output, fold, human};
 use crate::config::{CheckedTasks, check_directory, repo_name_from};
@@ -99,7 +99,7 @@ struct TaskReport {
 /// Prints the plan.
 pub(crate) fn run(flags: &PlanFlags, out: &mut Output) -> Result<ExitCode, CliError> {
     let root = tree_root(&flags.dir, "tasks are read")?;
-    let CheckedTasks { tasks, warnings, schedules: _ } = check_directory(&root)?;
+    let CheckedTasks { tasks, settings: _, warnings, schedules: _ } = check_directory(&root)?;
     let repository = Repository::of(&flags.dir)?;
     let (event, reference) = occasion(flags, repository.as_ref())?;
     if event == TriggerEvent::Schedule {
@@ -107,6 +107,8 @@ pub(crate) fn run(flags: &PlanFlags, out: &mut Output) -> Result<ExitCode, CliEr
     }
     let order: Vec<TaskSpec> = in_order(&tasks, &[])?.into_iter().cloned().collect();
     let mut plan = Plan::of(order);
+    let held = held(&tasks);
+    plan.tasks.iter_mut().for_each(|task| task.held |= held.contains(&*task.spec.name));
     let to_judge = plan.leave_out_unmet(event, &reference);
     let past = past(flags, repository.as_ref(), &reference, &plan);
     let mut given = HashMap::new();

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use super::CliError;
 use super::report::short;
 use super::typed_place::{place_of, tree_root};
-use crate::config::{ObservedRepo, check_directory, repo_name_from};
+use crate::config::{CheckedTasks, ObservedRepo, check_directory, repo_name_from};
 use crate::git::{CleanTree, CommitText, Difference, Local, RepositoryPlace, Watched};
-use crate::model::TaskSpec;
+use crate::model::{BuildSettings, TaskSpec};
 
 /// The place of a local run.
 pub(crate) enum RunPlace {
@@ -30,6 +30,7 @@ pub(crate) struct Origin {
 pub(crate) struct Prepared {
     pub(crate) place: RunPlace,
     pub(crate) tasks: Vec<TaskSpec>,
+    pub(crate) settings: BuildSettings,
     pub(crate) origin: Origin,
 }
 
@@ -37,7 +38,7 @@ impl RunPlace {
     /// Takes the work tree of a directory as it is. Says so if it differs from the commit.
     pub(crate) fn as_it_is(typed: &Path) -> Result<Prepared, CliError> {
         let root = tree_root(typed, "the tasks run")?;
-        let tasks = check_directory(&root)?.tasks;
+        let CheckedTasks { tasks, settings, .. } = check_directory(&root)?;
         let directory = open(&root)?;
         let place = place_of(typed);
         let origin = Origin::of(&directory, place.as_ref());
@@ -46,7 +47,7 @@ impl RunPlace {
         {
             log::warn!("{words}");
         }
-        Ok(Prepared { place: Self::AsItIs(directory), tasks, origin })
+        Ok(Prepared { place: Self::AsItIs(directory), tasks, settings, origin })
     }
 
     /// Makes a tree of the commit that `revision` names in the directory's repository, below the directory `work`.
@@ -59,10 +60,10 @@ impl RunPlace {
         let source = Watched::open(local.place().location())?;
         let mut clean = CleanTree::new(&source, commit, &work.join("clean"))?;
         clean.bring()?;
-        let tasks = check_directory(clean.path())?.tasks;
+        let CheckedTasks { tasks, settings, .. } = check_directory(clean.path())?;
         let text = source.describe(commit).ok();
         let origin = Origin { commit: commit.to_string(), text, ..Origin::of(local.root(), Some(local.place())) };
-        Ok(Prepared { place: Self::Clean(Box::new(clean)), tasks, origin })
+        Ok(Prepared { place: Self::Clean(Box::new(clean)), tasks, settings, origin })
     }
 
     pub(crate) fn directory(&self) -> &Path {

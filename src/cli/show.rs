@@ -8,7 +8,7 @@ use super::flags::{DispatchFlags, Format, FormatFlags};
 use super::fold::{self, Row};
 use super::hints::Hints;
 use super::output::{bold, dim, painted};
-use super::report::{begun_ms, first_lease_ms, job_word, lasted, present, short, took, verdict_note};
+use super::report::{begun_ms, first_lease_ms, job_kind, job_word, lasted, present, short, took, verdict_note};
 use super::session::Session;
 use super::table::one_line;
 use super::{CliError, ExitCode, Output, excerpt, human};
@@ -251,6 +251,17 @@ fn print_job(
         }
         facts.push(format!("on {}", one_line(&last.runner)));
     }
+    let is_held = |job: &JobReport| job_kind(job) == Some(JobStateKind::Held);
+    // A job that is held because of another one is not what is to be started.
+    let held_needs: Vec<&str> = build
+        .jobs
+        .iter()
+        .filter(|other| is_held(other) && job.needs.contains(&other.task))
+        .map(|it| &*it.task)
+        .collect();
+    if is_held(job) && !held_needs.is_empty() {
+        facts.push(format!("needs {}", held_needs.join(", ")));
+    }
     if kind == Some(JobStateKind::Waiting) && !job.needs.is_empty() {
         facts.push(format!("needs {}", fold::names(job.needs.iter().map(String::as_str))));
     }
@@ -270,6 +281,9 @@ fn print_job(
         }
     } else if let [only] = job.attempts.as_slice() {
         step_lines(only).iter().try_for_each(|line| out.line(format_args!("    {line}")))?;
+    }
+    if is_held(job) && held_needs.is_empty() {
+        out.line(format_args!("    {}", hints.of_held(build, job)))?;
     }
     if kind.is_some_and(JobStateKind::is_bad) {
         for hint in hints.of_job(build, job) {
@@ -413,6 +427,29 @@ b12 passed in 12 s, 3 min ago
         assert!(text.contains("passed     test  3.2 s, on w1, flaky\n"), "{text}");
         assert!(text.contains("attempt 1: timed out after 3.2 s on w1"), "{text}");
         assert!(text.contains("attempt 2: passed"), "{text}");
+    }
+
+    #[test]
+    fn a_held_job_says_how_to_start_it_and_what_is_left_out_says_why() {
+        let mut verify = job("verify", "held", vec![]);
+        verify.needs = vec!["deploy".into(), "test".into()];
+        let mut docs = job("docs", "left_out", vec![]);
+        docs.detail = Some("it does not run for branch main".into());
+        let jobs = vec![job("test", "passed", vec![attempt(1)]), job("deploy", "held", vec![]), verify, docs];
+        let text = shown(&build(12, "passed", jobs));
+        assert_eq!(
+            text.split("\n\n").nth(1).unwrap(),
+            "  passed     test    3.2 s, on w1
+  held       deploy
+    to start it: surveil start b12 deploy
+  held       verify  needs deploy
+  left out   docs    it does not run for branch main
+"
+        );
+        let mut alone = job("docs", "left_out", vec![]);
+        alone.detail = Some("nobody asked for it".into());
+        let text = shown(&build(12, "passed", vec![alone]));
+        assert!(text.starts_with("b12 passed (every task is left out) in 12 s"), "{text}");
     }
 
     #[test]

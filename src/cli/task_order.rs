@@ -50,6 +50,36 @@ pub(crate) fn left_out_of_push(tasks: &[TaskSpec], branch: &str) -> HashMap<Task
     plan.tasks.into_iter().filter_map(|task| Some((task.spec.name, task.left_out?))).collect()
 }
 
+/// Returns the tasks for `surveil run`, in order: those that are requested, else all that are not held. A manual task
+/// runs only if it is requested itself.
+pub(crate) fn to_run<'a>(tasks: &'a [TaskSpec], wanted: &[String]) -> Result<Vec<&'a TaskSpec>, CliError> {
+    let mut planned = in_order(tasks, wanted)?;
+    if wanted.is_empty() {
+        let held = held(tasks);
+        planned.retain(|task| !held.contains(&*task.name));
+    }
+    let is_asked = |task: &TaskSpec| wanted.iter().any(|name| task.name.is_meant_by(name));
+    if let Some(manual) = planned.iter().find(|task| task.placement.manual && !is_asked(task)) {
+        let name = &manual.name;
+        return Err(CliError::Usage(format!("`{name}` is needed and is manual: name it too, so that it is meant")));
+    }
+    Ok(planned)
+}
+
+/// Returns the manual tasks, and the tasks that need them, directly or not.
+pub(crate) fn held(tasks: &[TaskSpec]) -> HashSet<&str> {
+    let mut held: HashSet<&str> = tasks.iter().filter(|task| task.placement.manual).map(|task| &*task.name).collect();
+    loop {
+        let needs_one = |task: &&TaskSpec| task.placement.needs.iter().any(|need| held.contains(&*need.task));
+        let more: Vec<&str> = tasks.iter().filter(needs_one).map(|task| &*task.name).collect();
+        let before = held.len();
+        held.extend(more);
+        if held.len() == before {
+            return held;
+        }
+    }
+}
+
 /// Makes an error that names the nearest task, and all tasks.
 fn no_such_task(name: &str, tasks: &[TaskSpec]) -> CliError {
     let nearest =
@@ -91,6 +121,21 @@ mod tests {
         assert_eq!(names(&[]), ["build", "test", "lint", "deploy", "docs"]);
         assert_eq!(names(&["test"]), ["build", "test"]);
         assert_eq!(names(&["docs", "lint", "docs"]), ["docs", "build", "lint"]);
+    }
+
+    #[test]
+    fn a_manual_task_runs_only_if_it_is_named() {
+        let mut tasks = tasks();
+        tasks[1].placement.manual = true;
+        let planned = |wanted: &[&str]| {
+            let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
+            to_run(&tasks, &wanted).map(|planned| planned.iter().map(|task| task.name.to_string()).collect::<Vec<_>>())
+        };
+        assert_eq!(planned(&[]).unwrap(), ["build", "lint", "docs"], "deploy needs it");
+        assert_eq!(planned(&["test"]).unwrap(), ["build", "test"]);
+        assert_eq!(planned(&["test", "deploy"]).unwrap(), ["build", "test", "lint", "deploy"]);
+        let error = planned(&["deploy"]).unwrap_err().to_string();
+        assert_eq!(error, "`test` is needed and is manual: name it too, so that it is meant");
     }
 
     #[test]

@@ -52,6 +52,7 @@ pub(crate) fn fold(counters: &mut Counters, record: &Record) {
         | Record::RefsNoted { .. }
         | Record::JobQueued { .. }
         | Record::JobWaiting { .. }
+        | Record::JobHeld { .. }
         | Record::RunnerSaved(_)
         | Record::StepsEnded { .. }
         | Record::ScheduleSaved(_)

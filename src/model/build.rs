@@ -1,7 +1,7 @@
 //! The build of a commit, which carries the verdict.
 
 use super::reason::CancelReason;
-use super::{BuildId, CommitId, Ending, JobState, RepoName, Trigger, WallTime};
+use super::{BuildId, BuildSettings, CommitId, Ending, JobState, RepoName, Trigger, WallTime};
 
 worded! {
     /// The result of a build: a pure function of the endings of its jobs.
@@ -104,6 +104,7 @@ pub struct Build {
     pub verdict: Option<Verdict>,
     /// The reason why the build has no jobs: a broken task file, or no tasks.
     pub problem: Option<String>,
+    pub settings: BuildSettings,
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use super::reason::{ChangeReason, LeftOutReason};
 use super::{PlannedSchedule, TaskName, TaskSpec};
 
@@ -27,18 +29,22 @@ pub struct PlannedTask {
     pub held: bool,
 }
 
-/// The settings of a build as a whole.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// The settings of a build as a whole. They are stored, so a key is only ever added, with a default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildSettings {
     /// The longest that the build may take, from its creation or its newest rerun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
     /// Whether the first failure cancels the rest of the build.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fail_fast: bool,
+    #[serde(default, skip_serializing_if = "Supersede::is_no")]
     pub supersede: Supersede,
 }
 
 /// What a newer move of the same ref does to a build.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Supersede {
     /// Nothing.
     #[default]
@@ -47,6 +53,13 @@ pub enum Supersede {
     Queued,
     /// The build is cancelled, unless an exclusive task of it has been given to a runner.
     Running,
+}
+
+impl Supersede {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_no(&self) -> bool {
+        *self == Self::No
+    }
 }
 
 impl Plan {
@@ -88,10 +101,10 @@ impl Plan {
 }
 
 impl PlannedTask {
-    /// A task that runs in this build.
+    /// A task that runs in this build, or is held if it is manual.
     #[must_use]
     pub fn of(spec: TaskSpec) -> Self {
-        Self { spec, left_out: None, because: None, held: false }
+        Self { held: spec.placement.manual, spec, left_out: None, because: None }
     }
 }
 

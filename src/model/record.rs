@@ -36,11 +36,13 @@ pub enum Record {
     JobQueued { job: JobId, failures: u32, losses: u32 },
     /// The job waits for other jobs again, after a rerun.
     JobWaiting { job: JobId },
+    /// The job waits for a person again, after a rerun.
+    JobHeld { job: JobId },
     /// The one ending of a job, until a rerun.
     JobFinished { job: JobId, ending: Ending },
     /// The verdict over a build, until a rerun.
     BuildFinished { build: BuildId, verdict: Verdict, at: WallTime },
-    /// A finished build has unfinished jobs again, after a rerun.
+    /// A finished build has unfinished jobs again, after a rerun or the start of a held one.
     BuildReopened { build: BuildId },
     /// A line for `surveil why`.
     Decided(Decision),

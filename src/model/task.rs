@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::recipe::{self, Recipe, Script};
-use super::{EndingKind, Group, Label, Line, RepoName, TaskName, When};
+use super::{EndingKind, Group, Label, Line, RepoName, RetryRule, TaskName, When};
 
 /// One task as the commit defines it: names are unique, `needs` name tasks of the same commit without a cycle.
 ///
@@ -30,6 +30,11 @@ pub struct Placement {
     /// The number of retries after failed attempts. A lost attempt is not counted here.
     #[serde(default)]
     pub retries: u32,
+    #[serde(default, skip_serializing_if = "RetryRule::is_default")]
+    pub retry: RetryRule,
+    /// Whether the task waits until a person starts it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub manual: bool,
     /// Whether a failure of this task fails neither the build nor the tasks that need it.
     #[serde(default)]
     pub allow_failure: bool,
@@ -75,20 +80,27 @@ pub struct Need {
     pub condition: Condition,
 }
 
-/// How a needed task has to end. A task whose need ends otherwise is skipped.
+/// How the tasks that a task needs have to end. All needs of a task have the same condition; [`super::Readiness`] has
+/// what follows from it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Condition {
     /// Passed, was left out, or failed and is allowed to fail.
     #[default]
     Passed,
+    /// At least one of them ended otherwise than `Passed` wants.
+    Failed,
+    /// Ended in any way.
+    Finished,
 }
 
 impl Condition {
-    /// Whether the ending of a needed task lets the task that needs it start.
+    /// Whether a needed task ended in this way.
     #[must_use]
     pub fn is_met(self, ending: EndingKind, needed: &TaskSpec) -> bool {
         match self {
+            Self::Finished => true,
+            Self::Failed => !Self::Passed.is_met(ending, needed),
             Self::Passed => match ending {
                 EndingKind::Passed | EndingKind::LeftOut => true,
                 EndingKind::Failed | EndingKind::Errored => needed.placement.allow_failure,

@@ -8,7 +8,7 @@ use super::reason::{
     HistoryEntry, JobStatus, LeftOutReason, LossReason, LostWith, MissingFit, Notice, OrderDone, PlacementReason,
     Quarantine, RefusalReason, SkipReason, TaskFailure, TimeoutReason,
 };
-use super::{Ability, BuildId, LogSummary, Outcome, RunnerName, StepRecord};
+use super::{Ability, BuildId, LogSummary, Outcome, RunnerName, StepRecord, visible};
 
 impl Display for LossReason {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
@@ -201,12 +201,20 @@ impl Display for DecisionKind {
                 loss_of.iter().try_for_each(|(losses, limit)| write!(f, " (loss {losses} of {limit})"))?;
                 quarantine.iter().try_for_each(|quarantine| write!(f, "; {runner} is {quarantine}"))
             }
-            Self::Retried { failure, next, tries } => {
+            Self::Retried { failure, next, tries, delay_ms } => {
                 let (retry, retries) = (next.saturating_sub(1), tries.saturating_sub(1));
-                write!(f, "{failure}: queued again (retry {retry} of {retries})")
+                let when = if *delay_ms == 0 { String::new() } else { format!(" in {} s", delay_ms.div_ceil(1000)) };
+                write!(f, "{failure}: queued again{when} (retry {retry} of {retries})")
+            }
+            Self::NotRetried { failure } => {
+                write!(f, "{failure}: not tried again, because `retry` of the task does not name this failure")
             }
             Self::GaveUp { reason } => reason.fmt(f),
             Self::Chosen { reason } => write!(f, "chosen: {reason}"),
+            Self::Started { by, newer, reopened: _ } => {
+                write!(f, "started by {}", visible(by))?;
+                newer.iter().try_for_each(|newer| write!(f, ", although build {newer} is newer"))
+            }
             Self::CancelAsked => f.write_str("cancelled by an operator"),
             Self::Cancelled { reason } => write!(f, "cancelled: {reason}"),
             Self::RerunAsked => f.write_str("run again by an operator"),
@@ -277,6 +285,25 @@ impl Display for RefusalReason {
                 write!(f, "build {build} is not finished: cancel it first, or wait for it")
             }
             Self::BrokenTasks { build } => write!(f, "build {build} has no jobs: mend its task file in a new commit"),
+            Self::NothingRan { build } => {
+                write!(f, "nothing of build {build} would run again: its jobs are held or left out")
+            }
+            Self::NotHeld { build, task, state } => {
+                let state = state.word().replace('_', " ");
+                write!(f, "{task} of build {build} is not held, so it cannot be started: its state is {state}")
+            }
+            Self::StillHeld { build, task } => {
+                write!(
+                    f,
+                    "{task} of build {build} is held and has not run: start it with `surveil start {build} {task}`"
+                )
+            }
+            Self::NeedsHeld { build, task, needs } => {
+                write!(f, "{task} of build {build} needs {needs}, which is held: start that first")
+            }
+            Self::NewerBuild { build, task, newer } => {
+                write!(f, "build {newer} of the same ref is newer than {build}: --force starts {task} all the same")
+            }
             Self::NoJobs { build } => write!(f, "build {build} has no jobs"),
             Self::AllPassed { build } => write!(f, "all jobs of build {build} passed: nothing to run again"),
             Self::StillEnding { build, task, number, runner } => {
@@ -299,6 +326,10 @@ impl Display for OrderDone {
                 write!(f, "build {build}: it is finished already, nothing was cancelled")
             }
             Self::Rerun { build, jobs } => write!(f, "build {build}: {} will run again", count(*jobs as u64, "job")),
+            Self::Started { build, task, waits: false } => write!(f, "build {build}: {task} is started"),
+            Self::Started { build, task, waits: true } => {
+                write!(f, "build {build}: {task} starts when what it needs has ended")
+            }
             Self::Draining { runner, attempts } => {
                 match *attempts as u64 {
                     0 => write!(f, "runner {runner} ends")?,
@@ -349,6 +380,7 @@ impl Display for JobStatus {
                 let (waited, again) = (waited_ms / 1000, again_ms.div_ceil(1000));
                 write!(f, "queued for {waited} s: it came to nothing repeatedly and is tried again in {again} s")
             }
+            Self::RetryDelayed { again_ms } => write!(f, "failed, and is tried again in {} s", again_ms.div_ceil(1000)),
             Self::RunnersRest { waited_ms, runners } => {
                 let rest = |(runner, quarantine): &(_, Option<Quarantine>)| match quarantine {
                     Some(quarantine) => format!("{runner} is {quarantine}"),
@@ -453,6 +485,7 @@ impl Display for Notice {
                 let branch = reference.short();
                 write!(f, "build {build} of {repo} {branch}: {} after {seconds} s", verdict.word())
             }
+            Self::BuildCancelled { build, reason } => write!(f, "build {build} is cancelled: {reason}"),
             Self::RefsNoted { repo, refs, patterns } => {
                 write!(f, "first look at {} of {repo}: ", join(patterns, ", "))?;
                 write!(f, "{} there already, which {} not built", count(*refs as u64, "ref"), are(*refs))

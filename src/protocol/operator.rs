@@ -61,6 +61,17 @@ pub enum FromOperator {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         task: Option<String>,
     },
+    /// Starts a held task of a build. Answer: `ok`.
+    Start {
+        build: String,
+        task: String,
+        /// Who asks for it, as `USER@HOST`. It is recorded as it is, and proves nothing.
+        #[serde(default)]
+        by: String,
+        /// Also if the build is not the newest of its ref.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        force: bool,
+    },
     /// Gives a runner no more jobs, over all restarts, until `resume`. Its present process finishes the attempts that
     /// it holds and then ends. Answer: `ok`.
     Drain { runner: String },

@@ -95,6 +95,7 @@ vocabulary!(
     Self::Logs { .. } => "logs",
     Self::Cancel { .. } => "cancel",
     Self::Rerun { .. } => "rerun",
+    Self::Start { .. } => "start",
     Self::Drain { .. } => "drain",
     Self::Resume { .. } => "resume",
     Self::Watch => "watch",

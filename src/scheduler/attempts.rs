@@ -141,12 +141,23 @@ impl Scheduler {
         };
         let job = self.jobs.get_mut(&id).expect("a lease that is not cancelled has a live job");
         job.failures += 1;
-        if job.failures > job.task.placement.retries {
+        let about = Some((attempt, lease.runner));
+        let (retries, rule) = (job.task.placement.retries, &job.task.placement.retry);
+        if job.failures > retries {
             return self.finish_job(turn, id, Ending::Failed);
         }
-        let kind = DecisionKind::Retried { failure, next: job.failures + 1, tries: job.task.placement.retries + 1 };
-        turn.decide(lease.build, id, Some((attempt, lease.runner)), kind);
-        self.requeue(turn, id, 0);
+        if !rule.names(&failure) {
+            turn.decide(lease.build, id, about, DecisionKind::NotRetried { failure });
+            return self.finish_job(turn, id, Ending::Failed);
+        }
+        if rule.elsewhere && !job.lost_on.contains(&lease.runner) {
+            job.lost_on.push(lease.runner);
+        }
+        let delay_ms = job.task.placement.retry.delay_ms;
+        job.is_retry = true;
+        let kind = DecisionKind::Retried { failure, next: job.failures + 1, tries: retries + 1, delay_ms };
+        turn.decide(lease.build, id, about, kind);
+        self.requeue(turn, id, delay_ms);
     }
 
     /// Loses an attempt whose runner is gone or could not execute it. The job is queued again, or given up.
@@ -173,6 +184,7 @@ impl Scheduler {
         } else {
             job.blameless_losses += 1;
         }
+        job.is_retry = false;
         if !job.lost_on.contains(&lease.runner) {
             job.lost_on.push(lease.runner);
         }

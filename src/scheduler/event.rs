@@ -59,6 +59,9 @@ pub enum Event {
     /// An operator asked to run a finished build again, or only what failed, or only one job of it. Its jobs are passed
     /// as the store has them.
     RerunAsked { request: RequestId, build: Box<WholeBuild>, failed_only: bool, only: Option<JobId> },
+    /// A person asked to start a held job. Its build is passed as the store has it. `by` is `USER@HOST`, as the command
+    /// said. With `force`, a newer build of the same ref does not matter.
+    StartAsked { request: RequestId, build: Box<WholeBuild>, job: JobId, by: String, force: bool },
     /// An operator drained a runner, connected or not.
     DrainAsked { request: RequestId, runner: RunnerId },
     /// An operator asked to let a drained runner take jobs again.

@@ -52,6 +52,9 @@ impl Scheduler {
             return JobStatus::NoRunnerFits { waited_ms, fit: self.missing_fit(id) };
         }
         if let Some(until) = self.tables.deadlines().at(&Timer::Retry(id)) {
+            if job.is_retry {
+                return JobStatus::RetryDelayed { again_ms: until.since(now) };
+            }
             return JobStatus::Paused { waited_ms, again_ms: until.since(now) };
         }
         if !roster.has_free() {

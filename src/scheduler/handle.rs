@@ -1,5 +1,6 @@
 //! Passes each event to the file that handles it.
 
+use super::again::Start;
 use super::attempts::Finished;
 use super::turn::Turn;
 use super::{Effect, Event, Scheduler};
@@ -40,6 +41,9 @@ impl Scheduler {
             Event::RerunAsked { request, build, failed_only, only } => {
                 self.rerun(&mut turn, request, *build, (failed_only, only));
             }
+            Event::StartAsked { request, build, job, by, force } => {
+                self.start_held(&mut turn, request, *build, Start { job, by, force });
+            }
             Event::DrainAsked { request, runner } => self.drain_runner(&mut turn, request, runner),
             Event::ResumeAsked { request, runner } => self.resume_runner(&mut turn, request, runner),
             Event::HeartbeatCheck => {
@@ -49,6 +53,7 @@ impl Scheduler {
             Event::LeaseCheck => {
                 self.forgive_gap(&mut turn);
                 self.check_leases(&mut turn);
+                self.end_late_builds(&mut turn);
                 self.check_queue(&mut turn);
             }
         }

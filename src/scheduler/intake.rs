@@ -1,17 +1,18 @@
-//! Requests of observers and operators: commits are accepted, refs dropped, builds cancelled and run again.
+//! Requests of observers and operators: commits are accepted, refs dropped, builds cancelled.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::event::RequestId;
+use super::jobs::hold_dependents;
 use super::state::{LiveBuild, LiveJob, LiveNeed};
 use super::tables::Timer;
 use super::turn::Turn;
 use super::{Reply, Scheduler};
-use crate::model::reason::{DecisionKind, Notice, OrderDone, RefusalReason};
+use crate::model::reason::{DecisionKind, Notice, OrderDone};
 use crate::model::{
     AcceptedHead, Build, BuildId, BuildSource, Ending, Job, JobId, JobState, Moment, Plan, PlannedTask, Record,
-    RefName, RepoName, TaskName, Verdict, WholeBuild,
+    RefName, RepoName, TaskName, Verdict,
 };
 
 impl Scheduler {
@@ -39,8 +40,10 @@ impl Scheduler {
         // A task file with a mistake has no schedules.
         let schedules = plan.as_mut().map(|plan| std::mem::take(&mut plan.schedules)).unwrap_or_default();
         self.accept_schedules(turn, (&source.repo, &key.1), &schedules);
-        let build =
-            Some(self.add_build(turn, BuildSource { trigger: source.trigger.numbered(number), ..source }, plan));
+        let source = BuildSource { trigger: source.trigger.numbered(number), ..source };
+        let build = self.add_build(turn, source.clone(), plan);
+        self.supersede(turn, build, &source);
+        let build = Some(build);
         self.heads.insert(key, AcceptedHead { commit, number, build, is_noted: false });
         turn.reply(request, Reply::Accepted { build, moves: number });
     }
@@ -83,7 +86,7 @@ impl Scheduler {
     pub(super) fn add_build(&mut self, turn: &mut Turn, source: BuildSource, plan: Result<Plan, String>) -> BuildId {
         self.last_build += 1;
         let id = BuildId(self.last_build);
-        let (Plan { tasks, settings: _, schedules: _ }, problem) = match plan {
+        let (Plan { tasks, settings, schedules: _ }, problem) = match plan {
             Ok(plan) => (plan, None),
             Err(problem) => (Plan::default(), Some(problem)),
         };
@@ -104,8 +107,16 @@ impl Scheduler {
         };
         let mut jobs: Vec<Job> = (first..).map(JobId).zip(tasks).map(fresh).collect();
         hold_dependents(&mut jobs);
-        let build =
-            Build { id, source, created_at: turn.at, rerun_at: None, finished_at: None, verdict: None, problem };
+        let build = Build {
+            id,
+            source,
+            created_at: turn.at,
+            rerun_at: None,
+            finished_at: None,
+            verdict: None,
+            problem,
+            settings,
+        };
         turn.persist(Record::BuildAdded { build: Box::new(build.clone()), jobs: jobs.clone() });
         for (job, reason) in chosen {
             turn.decide(id, job, None, DecisionKind::Chosen { reason });
@@ -127,9 +138,14 @@ impl Scheduler {
         let live = LiveBuild {
             source: source.clone(),
             begun_at: build.rerun_at.unwrap_or(build.created_at),
+            settings: build.settings.clone(),
             jobs: ids,
             unfinished,
         };
+        if let Some(timeout_ms) = live.settings.timeout_ms {
+            // After a restart the build has its whole time again: nobody knows how long the dispatcher was away.
+            self.tables.set_timer(Timer::Build(build.id), now, timeout_ms);
+        }
         self.builds.insert(build.id, live);
         let by_name: HashMap<TaskName, JobId> = jobs.iter().map(|job| (job.task.name.clone(), job.id)).collect();
         let mut links = Vec::new();
@@ -182,72 +198,6 @@ impl Scheduler {
         };
         turn.reply(request, Reply::Done(done));
     }
-
-    /// Runs the jobs of a finished build again: all, those that did not pass, or one of them with the jobs that did not
-    /// pass because of it. Attempts are added; the old ones stay.
-    pub(super) fn rerun(
-        &mut self,
-        turn: &mut Turn,
-        request: RequestId,
-        mut restored: WholeBuild,
-        (failed_only, only): (bool, Option<JobId>),
-    ) {
-        let id = restored.build.id;
-        if self.builds.contains_key(&id) {
-            return turn.reply(request, Reply::Refused(RefusalReason::BuildUnfinished { build: id }));
-        }
-        let wanted = only.map(|only| with_dependents(&restored.jobs, only));
-        let again = |job: &Job| {
-            let stays = matches!(job.state, JobState::Held | JobState::Finished(Ending::LeftOut(_)));
-            let is_wanted = wanted.as_ref().map_or(!stays, |wanted| wanted.contains(&job.id));
-            is_wanted && (!failed_only || job.state != JobState::Finished(Ending::Passed))
-        };
-        let count = restored.jobs.iter().filter(|job| again(job)).count();
-        if count == 0 {
-            let reason = match (&restored.build.problem, failed_only) {
-                (Some(_), _) => RefusalReason::BrokenTasks { build: id },
-                (None, true) => RefusalReason::AllPassed { build: id },
-                (None, false) => RefusalReason::NoJobs { build: id },
-            };
-            return turn.reply(request, Reply::Refused(reason));
-        }
-        let mut chosen = restored.jobs.iter().filter(|job| again(job));
-        if let Some(reason) = chosen.find_map(|job| self.not_over(turn.now, job)) {
-            return turn.reply(request, Reply::Refused(reason));
-        }
-        turn.persist(Record::BuildReopened { build: id });
-        let mut chosen = Vec::new();
-        for job in restored.jobs.iter_mut().filter(|job| again(job)) {
-            chosen.push(job.id);
-            // Whether it can be queued is known only when all jobs of the build are in the state.
-            job.state = JobState::Waiting;
-            (job.failures, job.losses) = (0, 0);
-            turn.decide(id, job.id, None, DecisionKind::RerunAsked);
-        }
-        restored.build.rerun_at = Some(turn.at);
-        self.admit(turn.now, &restored.build, restored.jobs);
-        for job in chosen {
-            self.queue_or_wait(turn, job);
-        }
-        self.settle_build(turn, id);
-        turn.reply(request, Reply::Done(OrderDone::Rerun { build: id, jobs: count }));
-    }
-
-    /// Returns the reason why an exclusive job that was cancelled cannot run again yet: its attempt may not have ended.
-    /// After a restart the scheduler does not know that attempt, so it waits until its runner has ended it in any case.
-    fn not_over(&self, now: Moment, job: &Job) -> Option<RefusalReason> {
-        let is_cancelled = matches!(job.state, JobState::Finished(Ending::Cancelled(_)));
-        if !job.task.recipe.exclusive || !is_cancelled || job.attempts == 0 {
-            return None;
-        }
-        let (build, task) = (job.build, job.task.name.clone());
-        if let Some((_, lease)) = self.tables.leases().iter().find(|(_, lease)| lease.job == job.id) {
-            let (number, runner) = (lease.number, self.known_name(lease.runner));
-            return Some(RefusalReason::StillEnding { build, task, number, runner });
-        }
-        let wait_ms = self.tables.deadlines().at(&Timer::OldExclusives)?.since(now);
-        (wait_ms > 0).then_some(RefusalReason::MayStillRun { build, task, wait_ms })
-    }
 }
 
 /// Returns the state in which the job of a task begins, as far as the task alone decides.
@@ -257,47 +207,5 @@ fn first_state(task: &PlannedTask) -> JobState {
         None if task.held => JobState::Held,
         None if task.spec.placement.needs.is_empty() => JobState::Queued,
         None => JobState::Waiting,
-    }
-}
-
-/// Holds the waiting jobs of a build that need a held one, directly or not.
-fn hold_dependents(jobs: &mut [Job]) {
-    let mut held: Vec<TaskName> =
-        jobs.iter().filter(|job| job.state == JobState::Held).map(|job| job.task.name.clone()).collect();
-    if held.is_empty() {
-        return;
-    }
-    let mut needed_by: HashMap<TaskName, Vec<usize>> = HashMap::new();
-    for (at, job) in jobs.iter().enumerate() {
-        for need in &job.task.placement.needs {
-            needed_by.entry(need.task.clone()).or_default().push(at);
-        }
-    }
-    while let Some(name) = held.pop() {
-        for at in needed_by.remove(&name).unwrap_or_default() {
-            if jobs[at].state == JobState::Waiting {
-                jobs[at].state = JobState::Held;
-                held.push(jobs[at].task.name.clone());
-            }
-        }
-    }
-}
-
-/// Returns a job, and the jobs that need it, directly or not, and did not pass.
-fn with_dependents(jobs: &[Job], only: JobId) -> HashSet<JobId> {
-    let mut wanted = HashSet::from([only]);
-    loop {
-        let names: HashSet<_> = jobs.iter().filter(|job| wanted.contains(&job.id)).map(|job| &job.task.name).collect();
-        let needs_one = |job: &&Job| job.task.placement.needs.iter().any(|need| names.contains(&need.task));
-        // A job that is held or left out did not come to nothing because of another.
-        let did_not_pass = jobs.iter().filter(|job| {
-            !matches!(job.state, JobState::Held | JobState::Finished(Ending::Passed | Ending::LeftOut(_)))
-        });
-        let more: Vec<JobId> = did_not_pass.filter(needs_one).map(|job| job.id).collect();
-        let before = wanted.len();
-        wanted.extend(more);
-        if wanted.len() == before {
-            return wanted;
-        }
     }
 }

@@ -112,6 +112,9 @@ impl Scheduler {
             if open == 0 || open != build.unfinished {
                 return Err(format!("build {id} has {open} unfinished jobs and counts {}", build.unfinished));
             }
+            if build.settings.timeout_ms.is_some() != self.tables.deadlines().is_set(&Timer::Build(*id)) {
+                return Err(format!("build {id} has {:?} and the wrong deadline", build.settings));
+            }
             jobs += build.jobs.len();
         }
         if jobs != self.jobs.len() {

@@ -1,17 +1,12 @@
 //! Jobs: waiting, queued, finished; and the consequences of a job's end for the jobs that need it and for its build.
 
-use super::Scheduler;
-use super::turn::Turn;
-use crate::model::reason::{Notice, SkipReason};
-use crate::model::{BuildId, Ending, JobId, JobState, Moment, Record, Verdict};
+use std::collections::HashMap;
 
-/// Whether a job may start, as far as the jobs that it needs are concerned.
-enum Readiness {
-    Ready,
-    NotYet,
-    /// This task did not end as it had to.
-    Never(SkipReason),
-}
+use super::Scheduler;
+use super::tables::Timer;
+use super::turn::Turn;
+use crate::model::reason::Notice;
+use crate::model::{BuildId, Ending, Job, JobId, JobState, Moment, Readiness, Record, TaskName, Verdict};
 
 impl Scheduler {
     /// Queues a job, which no runner gets before `from`. If this needs a record, the caller makes it.
@@ -33,26 +28,17 @@ impl Scheduler {
         match self.readiness(id) {
             Readiness::Ready => self.requeue(turn, id, 0),
             Readiness::NotYet => turn.persist(Record::JobWaiting { job: id }),
-            Readiness::Never(reason) => self.finish_job(turn, id, Ending::Skipped(Box::new(reason))),
+            Readiness::Never(ending) => self.finish_job(turn, id, ending),
         }
     }
 
     fn readiness(&self, id: JobId) -> Readiness {
-        let mut verdict = Readiness::Ready;
-        for need in &self.jobs[&id].needs {
+        let needs = self.jobs[&id].needs.iter().map(|need| {
             let needed = &self.jobs[&need.job];
-            match &needed.state {
-                JobState::Finished(ending) if need.condition.is_met(ending.kind(), &needed.task) => {}
-                JobState::Finished(ending) => {
-                    let (task, how) = (needed.task.name.clone(), ending.kind());
-                    return Readiness::Never(SkipReason::NeedNotPassed { task, how });
-                }
-                JobState::Waiting | JobState::Held | JobState::Queued | JobState::Leased(_) => {
-                    verdict = Readiness::NotYet;
-                }
-            }
-        }
-        verdict
+            let ending = if let JobState::Finished(ending) = &needed.state { Some(ending.kind()) } else { None };
+            (need.condition, ending, &*needed.task)
+        });
+        Readiness::of(needs)
     }
 
     /// Queues the waiting jobs of a build whose needs have all ended, and finishes the build if its verdict waits for
@@ -68,9 +54,7 @@ impl Scheduler {
                 self.queue_or_wait(turn, job);
             }
         }
-        if self.builds.contains_key(&id) {
-            self.finish_build_if_done(turn, id);
-        }
+        self.finish_build_if_done(turn, id);
     }
 
     /// Finishes a job: records it, queues or skips the jobs that need it, and finishes the build with its last job. The
@@ -79,6 +63,7 @@ impl Scheduler {
         // Skipping spreads along `needs`. A list replaces recursion, because a chain may be a thousand tasks long.
         let build = self.jobs[&id].build;
         let mut ended = vec![(id, ending)];
+        let mut failure = None;
         while let Some((id, ending)) = ended.pop() {
             let Some(job) = self.jobs.get_mut(&id) else { continue };
             let before = std::mem::replace(&mut job.state, JobState::Finished(ending.clone()));
@@ -92,6 +77,10 @@ impl Scheduler {
                 JobState::Waiting | JobState::Held | JobState::Leased(_) => {}
             }
             let needed_by = job.needed_by.clone();
+            let is_bad = matches!(job.state, JobState::Finished(Ending::Failed | Ending::Errored(_)));
+            if is_bad && !job.task.placement.allow_failure {
+                failure = failure.or(Some(id));
+            }
             self.tables.leave_lines(turn.now, id);
             turn.persist(Record::JobFinished { job: id, ending });
             let of = self.builds.get_mut(&build).expect("a live job has a live build");
@@ -106,18 +95,24 @@ impl Scheduler {
                     Readiness::Ready if !is_held => self.requeue(turn, next, 0),
                     Readiness::Ready | Readiness::NotYet => {}
                     // To start a held job would be of no use.
-                    Readiness::Never(reason) => ended.push((next, Ending::Skipped(Box::new(reason)))),
+                    Readiness::Never(ending) => ended.push((next, ending)),
                 }
             }
+        }
+        if let Some(failed) = failure {
+            self.stop_at_failure(turn, build, failed);
         }
         self.finish_build_if_done(turn, build);
     }
 
-    pub(super) fn finish_build_if_done(&mut self, turn: &mut Turn, id: BuildId) {
-        if self.builds[&id].unfinished > 0 {
+    /// Finishes a build if its verdict waits for none of its jobs.
+    fn finish_build_if_done(&mut self, turn: &mut Turn, id: BuildId) {
+        // The end of a job may have cancelled others, and the last of them has finished the build.
+        if self.builds.get(&id).is_none_or(|build| build.unfinished > 0) {
             return;
         }
         let build = self.builds.remove(&id).expect("looked at just now");
+        self.tables.clear_timer(&Timer::Build(id));
         let states = build.jobs.iter().map(|job| {
             let job = &self.jobs[job];
             (&job.state, job.task.placement.allow_failure)
@@ -129,6 +124,29 @@ impl Scheduler {
         turn.note(Notice::BuildFinished { build: id, repo, reference, verdict, seconds });
         for job in &build.jobs {
             self.jobs.remove(job);
+        }
+    }
+}
+
+/// Holds the waiting jobs of a build that need a held one, directly or not.
+pub(super) fn hold_dependents(jobs: &mut [Job]) {
+    let mut held: Vec<TaskName> =
+        jobs.iter().filter(|job| job.state == JobState::Held).map(|job| job.task.name.clone()).collect();
+    if held.is_empty() {
+        return;
+    }
+    let mut needed_by: HashMap<TaskName, Vec<usize>> = HashMap::new();
+    for (at, job) in jobs.iter().enumerate() {
+        for need in &job.task.placement.needs {
+            needed_by.entry(need.task.clone()).or_default().push(at);
+        }
+    }
+    while let Some(name) = held.pop() {
+        for at in needed_by.remove(&name).unwrap_or_default() {
+            if jobs[at].state == JobState::Waiting {
+                jobs[at].state = JobState::Held;
+                held.push(jobs[at].task.name.clone());
+            }
         }
     }
 }

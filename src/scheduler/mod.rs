@@ -21,12 +21,15 @@
 //! - **Questions.** The methods of `questions.rs` and `explain.rs` read the state. The caller commits before it shows
 //!   an answer, because the state may be ahead of the store.
 //!
-//! `handle.rs` passes each event to its file: `intake.rs` has what observers and operators ask for, `members.rs` the
-//! runners, `drains.rs` the drains of operators, `attempts.rs` the leases, `jobs.rs` the jobs and builds, `spawns.rs`
-//! the runners that are started on demand. `state.rs` has the state. Leases, runners, the queue and all deadlines are
-//! in `tables/`, which keeps them in step.
+//! `handle.rs` passes each event to its file: `intake.rs` has what observers and operators ask for, `again.rs` the
+//! orders by which finished builds go on, `cancels.rs` the builds that are cancelled without an operator, `members.rs`
+//! the runners, `drains.rs` the drains of operators, `attempts.rs` the leases, `jobs.rs` the jobs and builds,
+//! `spawns.rs` the runners that are started on demand. `state.rs` has the state. Leases, runners, the queue and all
+//! deadlines are in `tables/`, which keeps them in step.
 
+mod again;
 mod attempts;
+mod cancels;
 mod clock_gap;
 mod drains;
 mod effect;

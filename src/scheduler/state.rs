@@ -10,8 +10,8 @@ use super::policy::{self, Policy};
 use super::tables::{LaneKey, LiveLease, Standing, Started, Tables};
 use crate::model::reason::LostWith;
 use crate::model::{
-    AcceptedHead, Attempt, AttemptId, BuildId, BuildSource, Condition, Job, JobId, JobState, Line, Moment, PoolId,
-    RefName, RepoName, Runner, RunnerId, RunnerName, ScheduleRule, SpawnId, TaskSpec, WallTime,
+    AcceptedHead, Attempt, AttemptId, BuildId, BuildSettings, BuildSource, Condition, Job, JobId, JobState, Line,
+    Moment, PoolId, RefName, RepoName, Runner, RunnerId, RunnerName, ScheduleRule, SpawnId, TaskSpec, WallTime,
 };
 
 /// A schedule of one branch, under its name.
@@ -107,9 +107,10 @@ pub(super) struct LiveBuild {
     pub source: Arc<BuildSource>,
     /// The time of its announcement, or of the newest rerun.
     pub begun_at: WallTime,
+    pub settings: BuildSettings,
     /// In the order of the task file.
     pub jobs: Vec<JobId>,
-    /// The number of jobs that are not finished.
+    /// The number of jobs that the verdict waits for.
     pub unfinished: usize,
 }
 
@@ -126,7 +127,10 @@ pub(super) struct LiveJob {
     pub blameless_losses: u32,
     /// The runners that were lost with it and why, for whoever reads that it was given up.
     pub lost_with: Vec<LostWith>,
-    /// Runners on which an attempt of it was lost. Others are preferred.
+    /// Whether its last attempt failed, and the task is tried again.
+    pub is_retry: bool,
+    /// Runners on which an attempt of it was lost, or failed if the task is to be tried again elsewhere. Others are
+    /// preferred. A restart forgets them.
     pub lost_on: Vec<RunnerId>,
     /// Its place among the queued jobs of its repository.
     pub standing: Standing,
@@ -155,6 +159,7 @@ impl LiveJob {
             losses: job.losses,
             blameless_losses: 0,
             lost_with: Vec::new(),
+            is_retry: false,
             lost_on: Vec::new(),
             needs,
             needed_by: Vec::new(),

@@ -15,8 +15,9 @@ use surveil::clock;
 use surveil::config::defaults::RECONNECT_MS;
 use surveil::model::reason::PlacementReason;
 use surveil::model::{
-    Attempt, AttemptId, BranchName, Build, BuildId, BuildSource, CommitId, Ending, Job, JobId, JobState, LogSummary,
-    Outcome, Record, RepoName, Runner, RunnerId, RunnerName, Script, TaskName, TaskSpec, Trigger, Verdict, WallTime,
+    Attempt, AttemptId, BranchName, Build, BuildId, BuildSettings, BuildSource, CommitId, Ending, Job, JobId, JobState,
+    LogSummary, Outcome, Record, RepoName, Runner, RunnerId, RunnerName, Script, TaskName, TaskSpec, Trigger, Verdict,
+    WallTime,
 };
 use surveil::store::sqlite;
 
@@ -133,7 +134,9 @@ fn passed(build: u64) -> Vec<Record> {
         losses: 0,
     };
     let jobs = ids.iter().map(job).collect();
-    let build = Build { id, source, created_at: at, rerun_at: None, finished_at: None, verdict: None, problem: None };
+    let settings = BuildSettings::default();
+    let build =
+        Build { id, source, created_at: at, rerun_at: None, finished_at: None, verdict: None, problem: None, settings };
     let mut records = vec![Record::BuildAdded { build: Box::new(build), jobs }];
     for job in ids {
         let attempt = Attempt {

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use surveil::model::reason::PlacementReason;
 use surveil::model::{
-    Attempt, AttemptId, BranchName, Build, BuildId, BuildSource, CommitId, Ending, Job, JobId, JobState, LogSummary,
-    Outcome, Record, RepoName, RunnerId, Script, TaskName, TaskSpec, Trigger, Verdict, WallTime,
+    Attempt, AttemptId, BranchName, Build, BuildId, BuildSettings, BuildSource, CommitId, Ending, Job, JobId, JobState,
+    LogSummary, Outcome, Record, RepoName, RunnerId, Script, TaskName, TaskSpec, Trigger, Verdict, WallTime,
 };
 use surveil::store::{Store, sqlite};
 
@@ -163,6 +163,7 @@ fn added(id: u64) -> Record {
             finished_at: None,
             verdict: None,
             problem: None,
+            settings: BuildSettings::default(),
         }),
         jobs: (1..=JOBS_PER_BUILD).map(job).collect(),
     }

@@ -20,6 +20,7 @@ fn the_help_names_the_commands_and_the_exit_codes() {
         "why",
         "cancel",
         "rerun",
+        "start",
         "runners",
         "drain",
         "resume",
@@ -68,13 +69,14 @@ fn without_a_dispatcher_every_question_says_so() {
     let tokens = world.data().join("tokens");
     std::fs::create_dir_all(&tokens).unwrap();
     std::fs::write(tokens.join("operator"), "secret\n").unwrap();
-    let questions: [&[&str]; 9] = [
+    let questions: [&[&str]; 10] = [
         &["status"],
         &["show", "latest"],
         &["logs", "latest"],
         &["why", "1"],
         &["cancel", "1"],
         &["rerun", "1"],
+        &["start", "1", "deploy"],
         &["runners"],
         &["drain", "w1"],
         &["resume", "w1"],
@@ -92,7 +94,7 @@ fn what_is_not_there_is_told_so() {
     let commit = repository.commit_script("true");
     let _roles = world.roles(&[&repository]);
     world.expect(&commit, "passed");
-    let questions: [&[&str]; 8] = [
+    let questions: [&[&str]; 9] = [
         &["show", "7"],
         &["show", "beef"],
         &["logs", "99"],
@@ -100,6 +102,7 @@ fn what_is_not_there_is_told_so() {
         &["why", "latest/lint"],
         &["cancel", "5"],
         &["rerun", "b5"],
+        &["start", "b5", "deploy"],
         &["logs", "latest", "test", "--attempt=2"],
     ];
     for arguments in questions {

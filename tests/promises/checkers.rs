@@ -287,7 +287,9 @@ fn s7(story: &[Entry], _: &Terms) -> Result<(), String> {
             }
             Fact::Decided(Effect::Persist(Record::AttemptFinished { attempt, outcome, .. })) => {
                 let said = match (outcome, cause) {
-                    (Outcome::Lost(_), _) | (Outcome::Cancelled, Some(Event::CancelAsked { .. })) => continue,
+                    (Outcome::Lost(_), _) => continue,
+                    // Which cancels there may be is judged with the verdicts.
+                    (Outcome::Cancelled, _) if !is_about(cause, *attempt) => continue,
                     (_, Some(Event::AttemptFinished { session, attempt: of, outcome: said, .. })) => {
                         let holder = runners.get(attempt).and_then(|id| names.get(id));
                         of == attempt && said == outcome && sessions.get(session) == holder
@@ -302,6 +304,11 @@ fn s7(story: &[Entry], _: &Terms) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether an event is the end of this attempt.
+fn is_about(event: Option<&Event>, attempt: AttemptId) -> bool {
+    matches!(event, Some(Event::AttemptFinished { attempt: of, .. }) if *of == attempt)
 }
 
 /// A job has at most one unfinished attempt, and no attempt's number is used twice.
@@ -398,8 +405,12 @@ fn s27(story: &[Entry], _: &Terms) -> Result<(), String> {
             Fact::Decided(Effect::Persist(Record::AttemptLeased(attempt))) => {
                 runners.insert(attempt.id, attempt.runner);
             }
-            Fact::Decided(Effect::Persist(Record::AttemptFinished { attempt, .. })) => {
+            Fact::Decided(Effect::Persist(Record::AttemptFinished { attempt, outcome, .. })) => {
                 let Some(Event::AttemptFinished { session, .. }) = cause else { continue };
+                // The failure of one attempt may cancel the others of its build.
+                if *outcome == Outcome::Cancelled && !is_about(cause, *attempt) {
+                    continue;
+                }
                 let (said_by, holder) = (sessions.get(session), runners.get(attempt).and_then(|id| names.get(id)));
                 demand(said_by == holder, || format!("{attempt} of {holder:?} is ended by {said_by:?}"))?;
             }

@@ -60,8 +60,14 @@ impl Book {
                 let page = self.page(job)?;
                 demand(!page.is_finished() || page.may_begin_anew, || format!("{job} was finished and goes on"))?;
                 if std::mem::take(&mut page.may_begin_anew) {
-                    (page.state, page.losses, page.last) = (JobState::Waiting, 0, None);
+                    (page.losses, page.last) = (0, None);
                 }
+                page.state = JobState::Waiting;
+            }
+            Record::JobHeld { job } => {
+                let page = self.page(job)?;
+                demand(page.may_begin_anew, || format!("{job} is held anew, and nobody asked for a rerun"))?;
+                (page.state, page.losses, page.last, page.may_begin_anew) = (JobState::Held, 0, None, false);
             }
             Record::AttemptLeased(attempt) => {
                 self.attempts.insert(attempt.id, attempt.job);

@@ -72,6 +72,10 @@ impl Fold {
                 let job = self.jobs.get_mut(job).ok_or("an unknown job waits")?;
                 (job.state, job.failures, job.losses) = (JobState::Waiting, 0, 0);
             }
+            Record::JobHeld { job } => {
+                let job = self.jobs.get_mut(job).ok_or("an unknown job is held")?;
+                (job.state, job.failures, job.losses) = (JobState::Held, 0, 0);
+            }
             Record::JobFinished { job, ending } => return self.finish_job(*job, ending),
             Record::BuildFinished { build, verdict, at } => {
                 let build = self.builds.get_mut(build).ok_or("an unknown build is finished")?;
@@ -87,7 +91,7 @@ impl Fold {
                 }
                 (build.verdict, build.finished_at) = (None, None);
             }
-            Record::Decided(decision) if decision.kind == DecisionKind::RerunAsked => {
+            Record::Decided(decision) if reopens(&decision.kind) => {
                 let build = self.builds.get_mut(&decision.build).ok_or("an unknown build runs again")?;
                 build.rerun_at = build.rerun_at.max(Some(decision.at));
             }
@@ -186,4 +190,9 @@ impl Fold {
             recorded: self.attempts.values().filter(told).map(|attempt| (attempt.id, attempt.runner)).collect(),
         }
     }
+}
+
+/// Whether a build runs again from this decision on.
+fn reopens(kind: &DecisionKind) -> bool {
+    matches!(kind, DecisionKind::RerunAsked | DecisionKind::Started { reopened: true, .. })
 }

@@ -9,7 +9,7 @@ use super::limits::{MAX_TASK_FILE_BYTES, MAX_TASKS, NAME_RULE, TASK_DIRECTORY, T
 use super::mistake::{TaskFileError, quote};
 use super::{CheckedTasks, check_tasks, interpreters, no_tasks_text};
 use crate::config::ConfigError;
-use crate::model::{Script, TaskName, TaskSpec, visible};
+use crate::model::{BuildSettings, Script, TaskName, TaskSpec, visible};
 
 /// Makes a task of each executable file in [`TASK_DIRECTORY`], given the files' names. An empty list is an error.
 pub fn fallback_plan(executables: &[String]) -> Result<Vec<TaskSpec>, TaskFileError> {
@@ -68,7 +68,12 @@ fn read_directory(path: &Path) -> Result<CheckedTasks, ConfigError> {
     }
     let directory = path.join(TASK_DIRECTORY);
     let names = executables(&directory).map_err(|source| ConfigError::Read { path: directory, source })?;
-    Ok(CheckedTasks { tasks: fallback_plan(&names)?, schedules: Vec::new(), warnings: Vec::new() })
+    Ok(CheckedTasks {
+        tasks: fallback_plan(&names)?,
+        settings: BuildSettings::default(),
+        schedules: Vec::new(),
+        warnings: Vec::new(),
+    })
 }
 
 fn file_task(name: &str) -> Result<TaskSpec, TaskFileError> {

@@ -8,7 +8,7 @@ use super::PlanContext;
 use super::findings::Findings;
 use super::shell::Shell;
 use super::value::Placed;
-use crate::model::{Placement, Recipe, ScheduleRule, Script, TaskName, TaskSpec};
+use crate::model::{Condition, Placement, Recipe, ScheduleRule, Script, TaskName, TaskSpec};
 
 /// The value of `run`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +58,8 @@ pub(super) struct Draft<'a> {
     pub(super) group_limit: Option<u32>,
     /// Texts with their places: only `graph` knows whether they name tasks.
     pub(super) needs: Vec<Placed<Arc<str>>>,
+    /// How the needed tasks have to end.
+    pub(super) run_if: Condition,
     /// The findings of readers that go on after one: in each item of a list, and all warnings.
     pub(super) found: Findings,
 }
@@ -74,6 +76,7 @@ impl<'a> Draft<'a> {
             placement: Placement::default(),
             group_limit: None,
             needs: Vec::new(),
+            run_if: Condition::Passed,
             found: Findings::default(),
         }
     }
@@ -87,6 +90,8 @@ pub(super) struct PlacedTask {
     pub(super) needs: Vec<Placed<Arc<str>>>,
     /// The tasks that these are: a need of a matrix is one of each of its cells. `graph` finds them.
     pub(super) needed: Vec<TaskName>,
+    /// How they have to end.
+    pub(super) run_if: Condition,
     /// [`Draft::texts`].
     pub(super) texts: Vec<String>,
 }

@@ -7,6 +7,7 @@ use super::draft::{CellsOf, PlacedSchedule, PlacedTask};
 use super::findings::Findings;
 use super::layers::Layer;
 use super::templates::Templates;
+use crate::model::BuildSettings;
 
 /// A task file while its tables are read.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub(super) struct FileDraft<'t, 'i> {
     pub(super) context: PlanContext<'t>,
     pub(super) defaults: Layer<'t, 'i>,
     pub(super) templates: Templates<'t, 'i>,
+    /// The values of `[build]`.
+    pub(super) settings: BuildSettings,
     pub(super) tasks: Vec<PlacedTask>,
     /// The matrices by the names of their tasks.
     pub(super) matrices: HashMap<&'t str, CellsOf>,
@@ -34,6 +37,7 @@ impl<'t, 'i> FileDraft<'t, 'i> {
             context,
             defaults: Layer::default(),
             templates: Templates::default(),
+            settings: BuildSettings::default(),
             tasks: Vec::new(),
             matrices: HashMap::new(),
             schedules: Vec::new(),

@@ -40,6 +40,8 @@ pub(super) const MAX_RETRIES: u32 = 10;
 /// The most jobs of a group that run at a time: more than any dispatcher has runners for in one repository. It also
 /// bounds the part of a line that is looked at whenever one of its jobs ends.
 pub(super) const MAX_GROUP_LIMIT: u32 = 1000;
+/// The longest delay before a retry: the build waits for it.
+pub(super) const MAX_RETRY_DELAY_MS: u64 = 24 * 60 * 60 * 1000;
 /// Labels of one task, as many as the protocol lets a runner offer.
 pub(super) const MAX_LABELS: usize = 64;
 /// Paths that one task keeps. Each is looked up again whenever a work tree is cleaned.

@@ -4,6 +4,7 @@
 //! checked together here, so that later code may trust a [`TaskSpec`]. Anybody who may commit writes the file: whatever
 //! it contains, reading it must end soon, must not panic, and must not exhaust a thread's stack.
 
+mod build;
 mod choice;
 mod command;
 mod context;
@@ -36,7 +37,7 @@ mod value;
 
 use std::borrow::Cow;
 
-use crate::model::{Need, Plan, PlannedTask, TaskSpec, visible};
+use crate::model::{BuildSettings, Need, Plan, TaskSpec, visible};
 use draft::PlacedTask;
 use findings::Findings;
 use limits::{EXAMPLE, MAX_PROBLEM_MISTAKES, MAX_SHOWN_MISTAKES};
@@ -57,6 +58,8 @@ pub(crate) use suggest::nearest;
 pub struct CheckedTasks {
     pub tasks: Vec<TaskSpec>,
     pub schedules: Vec<CheckedSchedule>,
+    /// Of the build as a whole.
+    pub settings: BuildSettings,
     /// Texts for people, each with its place in the file.
     pub warnings: Vec<String>,
 }
@@ -64,18 +67,18 @@ pub struct CheckedTasks {
 /// Reads a task file that is called `name` in errors. Returns the plan for this occasion, or the first
 /// [`MAX_PROBLEM_MISTAKES`] mistakes: the text is stored with a build.
 pub fn parse_tasks(name: &str, text: &[u8], context: PlanContext<'_>) -> Result<Plan, TaskFileError> {
-    let (FileContents { tasks, schedules }, _) = read_file(name, text, context, MAX_PROBLEM_MISTAKES)?;
-    let tasks = tasks.into_iter().map(|task| PlannedTask::of(with_needs(task))).collect();
-    Ok(schedules::apply(schedules, context, Plan { tasks, ..Plan::default() }))
+    let (FileContents { tasks, settings, schedules }, _) = read_file(name, text, context, MAX_PROBLEM_MISTAKES)?;
+    let plan = Plan { settings, ..Plan::of(tasks.into_iter().map(with_needs).collect()) };
+    Ok(schedules::apply(schedules, context, plan))
 }
 
 /// Reads a task file as [`parse_tasks`] does, and tells all mistakes, or the tasks with all warnings.
 fn check_tasks(name: &str, text: &[u8]) -> Result<CheckedTasks, TaskFileError> {
-    let (FileContents { tasks, schedules }, mut found) =
+    let (FileContents { tasks, settings, schedules }, mut found) =
         read_file(name, text, PlanContext::Unknown, MAX_SHOWN_MISTAKES)?;
     doubts::look_at(&tasks, &mut found);
     let warnings = found.warnings(name, &with_newlines(&String::from_utf8_lossy(text)));
-    Ok(CheckedTasks { tasks: tasks.into_iter().map(with_needs).collect(), schedules, warnings })
+    Ok(CheckedTasks { tasks: tasks.into_iter().map(with_needs).collect(), settings, schedules, warnings })
 }
 
 /// Reads the tasks of a file. In an error, `shown` mistakes are shown.
@@ -114,7 +117,8 @@ fn with_newlines(text: &str) -> Cow<'_, str> {
 
 fn with_needs(task: PlacedTask) -> TaskSpec {
     let mut spec = task.spec;
-    spec.placement.needs = task.needed.into_iter().map(Need::passed).collect();
+    let condition = task.run_if;
+    spec.placement.needs = task.needed.into_iter().map(|task| Need { task, condition }).collect();
     spec
 }
 

@@ -18,7 +18,7 @@ use super::task::{entries_of_table, table_help};
 use super::top_level::{self, TOP_KEYS};
 use super::value::{TableEntry, entries};
 use super::{foreign, graph};
-use crate::model::TaskName;
+use crate::model::{BuildSettings, TaskName};
 
 /// The size of the largest file in which all errors of the TOML are looked for, and not only the first.
 const MAX_RECOVERED_BYTES: usize = 64 * 1024;
@@ -31,6 +31,8 @@ const MAX_ERRORS: usize = 1000;
 pub(super) struct FileContents {
     /// In the order of the file.
     pub(super) tasks: Vec<PlacedTask>,
+    /// Of the build as a whole.
+    pub(super) settings: BuildSettings,
     pub(super) schedules: Schedules,
 }
 
@@ -72,14 +74,14 @@ fn read_document(document: &DeTable<'_>, context: PlanContext<'_>, found: &mut F
         file.broken.extend(entries_of_table(top).map(|entry| entry.key));
         file.found.mistake(unknown_table(top));
     }
-    let FileDraft { mut tasks, matrices, schedules, broken, count, found: of_file, .. } = file;
+    let FileDraft { settings, mut tasks, matrices, schedules, broken, count, found: of_file, .. } = file;
     found.append(of_file);
     if count == 0 && !found.has_mistakes() {
         found.mistake(Mistake::new(0..0, "the file has no tasks", format!("write one, such as\n{EXAMPLE}")));
     }
     graph::find_needs(&mut tasks, &matrices, &broken, found);
     schedules::check_tasks(&schedules, &tasks, &broken, found);
-    FileContents { tasks, schedules: schedules.into_iter().map(CheckedSchedule::from).collect() }
+    FileContents { tasks, settings, schedules: schedules.into_iter().map(CheckedSchedule::from).collect() }
 }
 
 /// Adds the errors in the TOML itself, in the parser's words, and returns their lines. One error often causes others on

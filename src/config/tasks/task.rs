@@ -77,6 +77,14 @@ fn read_task<'t, 'i>(task: &TableEntry<'t, 'i>, file: &mut FileDraft<'t, 'i>) ->
         let help = "add a line that says what to do, such as `run = \"make test\"`";
         found.mistake(wrong(format!("task {} has no `run`", quote(name)), help));
     }
+    let has_needs = |set: &layers::SetKey<'_, '_>| {
+        set.key.name == "needs" && set.entry.value.get_ref().as_array().is_none_or(|needs| !needs.is_empty())
+    };
+    // In a template or the defaults `run_if` is for the tasks that need others.
+    if let Some(run_if) = own.get("run_if").filter(|_| !keys.iter().any(|set| has_needs(set))) {
+        let help = "add `needs`, or leave `run_if` out: it says how the tasks that this one needs have to end";
+        found.mistake(run_if.entry.wrong("`run_if` without `needs` has no meaning", help));
+    }
     let has_own_shell = own.get("shell").is_some() && own.get("run").is_some();
     let has_matrix = keys.iter().any(|set| set.key.is_structure && set.key.name.starts_with("matrix"));
     if !has_matrix {
@@ -108,7 +116,7 @@ fn read_task<'t, 'i>(task: &TableEntry<'t, 'i>, file: &mut FileDraft<'t, 'i>) ->
 
 /// Adds a task whose keys are read.
 fn add(name: TaskName, name_place: Range<usize>, draft: Draft<'_>, file: &mut FileDraft<'_, '_>) {
-    let Draft { mut recipe, mut placement, group_limit, needs, texts, .. } = draft;
+    let Draft { mut recipe, mut placement, group_limit, needs, run_if, texts, .. } = draft;
     keep_last_of_each(&mut recipe.env);
     let size = task_bytes(&recipe);
     file.bytes += size;
@@ -126,7 +134,7 @@ fn add(name: TaskName, name_place: Range<usize>, draft: Draft<'_>, file: &mut Fi
     if let Some(group) = group {
         spec.set_group(Group { limit: group_limit.unwrap_or(group.limit), ..group });
     }
-    file.tasks.push(PlacedTask { spec, name_place, needs, needed: Vec::new(), texts });
+    file.tasks.push(PlacedTask { spec, name_place, needs, needed: Vec::new(), run_if, texts });
 }
 
 /// Removes variables that a later one of the same name replaces: a task's own ones come last.

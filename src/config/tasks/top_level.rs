@@ -3,7 +3,7 @@
 
 use super::file::FileDraft;
 use super::value::TableEntry;
-use super::{inherited, schedules, task};
+use super::{build, inherited, schedules, task};
 
 /// One key at the top of the file.
 pub(super) struct TopKey {
@@ -22,6 +22,14 @@ pub(super) static TOP_KEYS: &[TopKey] = &[
         schema: r##"{"type": "object", "additionalProperties": {"$ref": "#/$defs/template"},
             "propertyNames": {"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"}}"##,
         read: inherited::read_templates,
+    },
+    TopKey {
+        name: "build",
+        schema: r#"{"type": "object", "additionalProperties": false, "properties": {
+            "timeout": {"type": "string", "pattern": "^([0-9]+(d|h|m|s|ms))+$"},
+            "fail_fast": {"type": "boolean"},
+            "supersede": {"type": "string", "enum": ["no", "queued", "running"]}}}"#,
+        read: build::read_build,
     },
     TopKey {
         name: "task",

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::inbox::{NewCommit, NewOrder, Seen, ToCore};
+use super::inbox::{NewCommit, NewOrder, Seen, StartOrder, ToCore};
 use super::peers::{Arrival, Peers, Places};
 use super::watcher::Watcher;
 use crate::clock;
@@ -17,7 +17,7 @@ use crate::dispatcher::logs::LogSender;
 use crate::dispatcher::metrics::{self, Counters};
 use crate::dispatcher::watchdog::Pulse;
 use crate::model::reason::RefusalReason;
-use crate::model::{BuildId, JobId, Moment, PoolId, Record, RepoName, SessionId, SpawnId, WholeBuild};
+use crate::model::{BuildId, Moment, PoolId, Record, RepoName, SessionId, SpawnId, WholeBuild};
 use crate::scheduler::{Effect, Event, Reply, RequestId, RunnerCommand, Scheduler};
 use crate::store::{Reader, Store, StoreError};
 
@@ -177,7 +177,13 @@ impl Core {
             }
             ToCore::Commit { commit, answer } => self.take_commit(*commit, answer),
             ToCore::Submit { order, answer } => self.take_order(*order, answer)?,
-            ToCore::Rerun { build, failed_only, only, answer } => self.rerun(build, (failed_only, only), answer)?,
+            ToCore::Rerun { build, failed_only, only, answer } => {
+                self.about(build, answer, |request, build| Event::RerunAsked { request, build, failed_only, only })?;
+            }
+            ToCore::Start { order, answer } => {
+                let StartOrder { build, job, by, force } = *order;
+                self.about(build, answer, |request, build| Event::StartAsked { request, build, job, by, force })?;
+            }
             ToCore::Look(look) => {
                 // Nobody may see what is not durable yet.
                 self.flush()?;
@@ -242,18 +248,19 @@ impl Core {
         Ok(())
     }
 
-    fn rerun(
+    /// Handles an order about a build, which the event takes as the store has it.
+    fn about(
         &mut self,
         id: BuildId,
-        (failed_only, only): (bool, Option<JobId>),
         answer: Sender<Reply>,
+        make: impl FnOnce(RequestId, Box<WholeBuild>) -> Event,
     ) -> Result<(), StoreError> {
         // The build is read from the store, so the store must know all of it.
         self.flush()?;
         match self.pulse.excused(|| self.restored(id))? {
             Some(build) => {
                 let request = self.number(answer);
-                self.handle(Event::RerunAsked { request, build: Box::new(build), failed_only, only });
+                self.handle(make(request, Box::new(build)));
             }
             None => reply_to(&answer, Reply::Refused(RefusalReason::UnknownBuild { build: id })),
         }
@@ -417,9 +424,10 @@ fn changed_build(scheduler: &Scheduler, record: &Record) -> Option<BuildId> {
         Record::BuildAdded { build, .. } => Some(build.id),
         Record::BuildFinished { build, .. } | Record::BuildReopened { build } => Some(*build),
         Record::AttemptLeased(attempt) => Some(attempt.build),
-        Record::JobQueued { job, .. } | Record::JobWaiting { job } | Record::JobFinished { job, .. } => {
-            scheduler.build_of(*job)
-        }
+        Record::JobQueued { job, .. }
+        | Record::JobWaiting { job }
+        | Record::JobHeld { job }
+        | Record::JobFinished { job, .. } => scheduler.build_of(*job),
         Record::HeadMoved { .. }
         | Record::RefsNoted { .. }
         | Record::RunnerSaved(_)

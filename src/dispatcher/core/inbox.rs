@@ -43,6 +43,8 @@ pub(crate) enum ToCore {
     Submit { order: Box<NewOrder>, answer: Sender<Reply> },
     /// An operator has ordered a rerun. The core reads the build itself, so that no other rerun comes in between.
     Rerun { build: BuildId, failed_only: bool, only: Option<JobId>, answer: Sender<Reply> },
+    /// A person has ordered the start of a held job. The core reads the build itself.
+    Start { order: Box<StartOrder>, answer: Sender<Reply> },
     /// A look at the core's state, for reports.
     Look(Look),
     /// An observer has said where the repository of that name is.
@@ -61,6 +63,14 @@ pub(crate) struct NewOrder {
     pub(crate) plan: TaskPlan,
     /// The place of the repository, which is kept if none is known.
     pub(crate) place: String,
+}
+
+/// The fields of [`Event::StartAsked`], with the number of the build.
+pub(crate) struct StartOrder {
+    pub(crate) build: BuildId,
+    pub(crate) job: JobId,
+    pub(crate) by: String,
+    pub(crate) force: bool,
 }
 
 /// A commit whose source is durable in the mirror.

@@ -3,10 +3,13 @@
 use super::error::OperationError;
 use super::questions::Operations;
 use crate::config::nearest;
-use crate::dispatcher::core::{NoAnswer, ToCore};
+use crate::dispatcher::core::{NoAnswer, StartOrder, ToCore};
 use crate::model::RunnerId;
 use crate::model::reason::OrderDone;
 use crate::scheduler::{Event, Reply};
+
+/// Characters of the name of a person that are recorded.
+const MAX_BY_CHARS: usize = 200;
 
 impl Operations {
     /// Cancels the unfinished jobs of a build, or one of them.
@@ -22,6 +25,15 @@ impl Operations {
         let build = self.find(name)?;
         let only = task.map(|task| self.job_of(&build, task)).transpose()?.map(|job| job.id);
         done(self.core.answered(|answer| ToCore::Rerun { build: build.id, failed_only, only, answer }))
+    }
+
+    /// Starts a held job. `by` is who asks for it, as the command said.
+    pub(crate) fn start(&self, name: &str, task: &str, by: String, force: bool) -> Result<OrderDone, OperationError> {
+        let build = self.find(name)?;
+        let job = self.job_of(&build, task)?.id;
+        let by = by.chars().take(MAX_BY_CHARS).collect();
+        let order = Box::new(StartOrder { build: build.id, job, by, force });
+        done(self.core.answered(|answer| ToCore::Start { order, answer }))
     }
 
     /// Keeps jobs from a runner until it is resumed. Its present process finishes the attempts that it holds, and ends.

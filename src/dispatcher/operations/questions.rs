@@ -12,7 +12,7 @@ use crate::dispatcher::metrics::Counters;
 use crate::dispatcher::mirrors::Mirrors;
 use crate::dispatcher::warnings::{self, Warnings};
 use crate::model::reason::JobStatus;
-use crate::model::{AttemptId, BuildId, Schedule, TaskName, WallTime};
+use crate::model::{AttemptId, BuildId, Job, JobState, Schedule, TaskName, WallTime};
 use crate::scheduler::{JobCounts, RunnerView};
 use crate::store::{Reader, Scope, StoreError};
 
@@ -113,6 +113,10 @@ impl Operations {
             waiting => waiting?,
         };
         let is_wanted = |(task, _): &(TaskName, _)| only.as_ref().is_none_or(|job| job.task.name == *task);
+        let mut waiting = waiting;
+        if build.verdict.is_some() {
+            waiting.extend(held(&self.reader.jobs(id)?));
+        }
         let now = waiting.into_iter().filter(is_wanted).collect();
         let views = Views::new(&*self.reader, &self.data)?;
         let history = history::of_build(&views, &build, only.map(|job| job.id))?;
@@ -144,4 +148,15 @@ fn upcoming(schedules: Vec<Schedule>, repo: Option<&str>) -> Vec<(Schedule, Opti
     let mut upcoming: Vec<_> = wanted.map(|schedule| (next(&schedule), schedule)).collect();
     upcoming.sort_by_key(|(next, _)| next.map_or(i64::MAX, |next| next.0));
     upcoming.into_iter().map(|(next, schedule)| (schedule, next)).collect()
+}
+
+/// Returns what the held jobs of a finished build wait for. Those of an unfinished one are in the scheduler.
+fn held(jobs: &[Job]) -> Vec<(TaskName, JobStatus)> {
+    let is_held = |job: &&Job| job.state == JobState::Held;
+    let status = |job: &Job| {
+        let needed = |other: &&Job| job.task.placement.needs.iter().any(|need| need.task == other.task.name);
+        let needs = jobs.iter().filter(is_held).filter(needed).map(|other| other.task.name.clone()).collect();
+        (job.task.name.clone(), JobStatus::Held { needs })
+    };
+    jobs.iter().filter(is_held).map(status).collect()
 }

@@ -125,6 +125,7 @@ impl<'a> OperatorWorker<'a> {
             | FromOperator::Passes(_)
             | FromOperator::Cancel { .. }
             | FromOperator::Rerun { .. }
+            | FromOperator::Start { .. }
             | FromOperator::Drain { .. }
             | FromOperator::Resume { .. }
             | FromOperator::Ping) => {
@@ -206,6 +207,7 @@ impl<'a> OperatorWorker<'a> {
             }
             OrderDone::Cancelled { .. }
             | OrderDone::Rerun { .. }
+            | OrderDone::Started { .. }
             | OrderDone::Draining { .. }
             | OrderDone::Drained { .. }
             | OrderDone::DrainedAlready { .. }
@@ -231,6 +233,7 @@ impl<'a> OperatorWorker<'a> {
             }
             FromOperator::Cancel { build, task } => done(operations.cancel(&build, task.as_deref())?),
             FromOperator::Rerun { build, failed, task } => done(operations.rerun(&build, task.as_deref(), failed)?),
+            FromOperator::Start { build, task, by, force } => done(operations.start(&build, &task, by, force)?),
             FromOperator::Drain { runner } => done(operations.drain(&runner)?),
             FromOperator::Resume { runner } => done(operations.resume(&runner)?),
             FromOperator::Watch

@@ -8,7 +8,7 @@ use super::{
     CancelReason, ChangeReason, ErrorReason, LeftOutReason, LossReason, PlacementReason, RecordedReason, SkipReason,
     StoredReason, TaskFailure,
 };
-use crate::model::{BranchName, CommitId, Outcome, RefName, RunnerName, Verdict};
+use crate::model::{BranchName, BuildId, CommitId, Outcome, RefName, RunnerName, Verdict};
 
 stored_reason! {
     /// A decision about a job that is stored for `surveil why`. Leases and ordinary outcomes are told by their
@@ -28,7 +28,16 @@ stored_reason! {
         } = "lost",
         /// A failed attempt is retried, because the task allows retries. `next` counts the failures and the attempt
         /// that follows, `tries` how many of them the task allows. Lost attempts are not counted.
-        Retried { failure: TaskFailure, next: u32, tries: u32 } = "retried",
+        Retried {
+            failure: TaskFailure,
+            next: u32,
+            tries: u32,
+            /// The time before the next attempt.
+            #[serde(default, skip_serializing_if = "is_zero")]
+            delay_ms: u64,
+        } = "retried",
+        /// A failed attempt is not tried again, because the task's rule for retries does not name the failure.
+        NotRetried { failure: TaskFailure } = "not_retried",
         /// The job is errored.
         GaveUp { reason: ErrorReason } = "gave_up",
         /// The task is in the build, because of what has changed since it passed.
@@ -37,9 +46,25 @@ stored_reason! {
         CancelAsked = "cancel_asked",
         /// The job was cancelled without an operator.
         Cancelled { reason: CancelReason } = "cancelled",
+        /// A person started the held job.
+        Started {
+            /// `USER@HOST`, as the command said.
+            by: String,
+            /// The build of a newer move of the same ref that was there already, if there was one.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            newer: Option<BuildId>,
+            /// Whether the build had its verdict already.
+            #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+            reopened: bool,
+        } = "started",
         /// An operator had the job run again.
         RerunAsked = "rerun_asked",
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(ms: &u64) -> bool {
+    *ms == 0
 }
 
 /// Why a runner gets no jobs, and for how long.
@@ -59,11 +84,11 @@ impl DecisionKind {
     pub fn reason_code(&self) -> Option<&str> {
         match self {
             Self::Lost { reason, .. } => reason.code(),
-            Self::Retried { failure, .. } => Some(failure.code()),
+            Self::Retried { failure, .. } | Self::NotRetried { failure } => Some(failure.code()),
             Self::GaveUp { reason } => reason.code(),
             Self::Chosen { reason } => reason.code(),
             Self::Cancelled { reason } => reason.code(),
-            Self::CancelAsked | Self::RerunAsked | Self::Recorded(_) => None,
+            Self::CancelAsked | Self::Started { .. } | Self::RerunAsked | Self::Recorded(_) => None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Answers to orders: why one was refused, what one that was carried out did, and why a session was closed.
 
 use super::Quarantine;
-use crate::model::{BuildId, RunnerName, TaskName};
+use crate::model::{BuildId, JobStateKind, RunnerName, TaskName};
 
 worded! {
     /// Why the dispatcher refused what an operator or a runner asked for.
@@ -15,6 +15,16 @@ worded! {
         BuildUnfinished { build: BuildId } = "build_unfinished",
         /// The build has no jobs, because its task file could not be read.
         BrokenTasks { build: BuildId } = "broken_tasks",
+        /// All jobs of the build are held or left out.
+        NothingRan { build: BuildId } = "nothing_ran",
+        /// The job is not held, so that it cannot be started.
+        NotHeld { build: BuildId, task: TaskName, state: JobStateKind } = "not_held",
+        /// The job is held, so that it cannot run again.
+        StillHeld { build: BuildId, task: TaskName } = "still_held",
+        /// The job that was to start needs this one, which is held.
+        NeedsHeld { build: BuildId, task: TaskName, needs: TaskName } = "needs_held",
+        /// The job that was to start is of a build that is not the newest of its ref.
+        NewerBuild { build: BuildId, task: TaskName, newer: BuildId } = "newer_build",
         /// The build has no jobs.
         NoJobs { build: BuildId } = "no_jobs",
         /// Only failed jobs were to run again, and all passed.
@@ -40,6 +50,13 @@ pub enum OrderDone {
     Rerun {
         build: BuildId,
         jobs: usize,
+    },
+    /// A held job begins.
+    Started {
+        build: BuildId,
+        task: TaskName,
+        /// Whether tasks that it needs have not ended yet.
+        waits: bool,
     },
     /// The runner gets no jobs from now on, and its process ends after these attempts.
     Draining {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{LossReason, MissingFit, Quarantine};
+use super::{CancelReason, LossReason, MissingFit, Quarantine};
 use crate::model::{
     AttemptId, BuildId, CommitId, GroupName, JobId, JobStateKind, Outcome, PoolId, RefName, RepoName, RunnerId,
     RunnerName, TaskName, Verdict,
@@ -19,6 +19,8 @@ pub enum JobStatus {
     NoRunnerFits { waited_ms: u64, fit: MissingFit },
     /// The job was lost repeatedly before its process started, and rests.
     Paused { waited_ms: u64, again_ms: u64 },
+    /// An attempt failed, and the next one comes after a delay that the task asks for.
+    RetryDelayed { again_ms: u64 },
     /// Runners fit, but get no jobs at the moment. A runner without a quarantine rests after a single failure.
     RunnersRest { waited_ms: u64, runners: Vec<(RunnerName, Option<Quarantine>)> },
     /// The task is exclusive, and another of its jobs comes first.
@@ -69,6 +71,7 @@ impl JobStatus {
             Self::Held { .. } => "held",
             Self::NoRunnerFits { .. } => "no_runner_fits",
             Self::Paused { .. } => "paused",
+            Self::RetryDelayed { .. } => "retry_delayed",
             Self::RunnersRest { .. } => "runners_rest",
             Self::WaitsForTurn { .. } => "waits_for_turn",
             Self::WaitsForGroup { .. } => "waits_for_group",
@@ -104,6 +107,8 @@ pub enum Notice {
     BuildFinished { build: BuildId, repo: RepoName, reference: RefName, verdict: Verdict, seconds: i64 },
     /// An observer looked for the first time at the refs that match these patterns.
     RefsNoted { repo: RepoName, refs: usize, patterns: Vec<Arc<str>> },
+    /// A build is cancelled without an operator.
+    BuildCancelled { build: BuildId, reason: CancelReason },
     /// An observer said that a ref was deleted.
     RefGone { repo: RepoName, reference: RefName },
     /// An attempt was lost, and its job is queued again.

@@ -13,7 +13,7 @@ pub(super) fn runner() -> RunnerName {
     RunnerName::recorded("w1")
 }
 
-fn task() -> TaskName {
+pub(super) fn task() -> TaskName {
     TaskName::recorded("test")
 }
 
@@ -190,7 +190,7 @@ pub(crate) fn decisions() -> Table<DecisionKind> {
         loss_of,
         quarantine,
     };
-    let retried = |failure| DecisionKind::Retried { failure, next: 2, tries: 3 };
+    let retried = |failure| DecisionKind::Retried { failure, next: 2, tries: 3, delay_ms: 0 };
     vec![
         (lost(None, None), "lost", "lost on w1: its runner restarted; queued again"),
         (
@@ -206,6 +206,22 @@ pub(crate) fn decisions() -> Table<DecisionKind> {
         ),
         (retried(TaskFailure::Signal { signal: 9 }), "retried", "killed by signal 9: queued again (retry 1 of 2)"),
         (retried(TaskFailure::TimedOut), "retried", "timed out: queued again (retry 1 of 2)"),
+        (
+            DecisionKind::Retried { failure: TaskFailure::TimedOut, next: 3, tries: 3, delay_ms: 29_001 },
+            "retried",
+            "timed out: queued again in 30 s (retry 2 of 2)",
+        ),
+        (
+            DecisionKind::NotRetried { failure: TaskFailure::ExitCode { exit_code: 4 } },
+            "not_retried",
+            "failed with exit code 4: not tried again, because `retry` of the task does not name this failure",
+        ),
+        (DecisionKind::Started { by: said("ann@box"), newer: None, reopened: false }, "started", "started by ann@box"),
+        (
+            DecisionKind::Started { by: said("\u{1b}[2J"), newer: Some(BuildId(14)), reopened: true },
+            "started",
+            "started by \u{fffd}[2J, although build b14 is newer",
+        ),
         (
             DecisionKind::GaveUp { reason: ErrorReason::CouldNotStart { text: said("x") } },
             "gave_up",
@@ -294,6 +310,31 @@ fn refusals() -> Table<RefusalReason> {
             "broken_tasks",
             "build b12 has no jobs: mend its task file in a new commit",
         ),
+        (
+            RefusalReason::NothingRan { build },
+            "nothing_ran",
+            "nothing of build b12 would run again: its jobs are held or left out",
+        ),
+        (
+            RefusalReason::NotHeld { build, task: task(), state: JobStateKind::Finished(EndingKind::LeftOut) },
+            "not_held",
+            "test of build b12 is not held, so it cannot be started: its state is left out",
+        ),
+        (
+            RefusalReason::StillHeld { build, task: task() },
+            "still_held",
+            "test of build b12 is held and has not run: start it with `surveil start b12 test`",
+        ),
+        (
+            RefusalReason::NeedsHeld { build, task: task(), needs: TaskName::recorded("approve") },
+            "needs_held",
+            "test of build b12 needs approve, which is held: start that first",
+        ),
+        (
+            RefusalReason::NewerBuild { build, task: task(), newer: BuildId(14) },
+            "newer_build",
+            "build b14 of the same ref is newer than b12: --force starts test all the same",
+        ),
         (RefusalReason::NoJobs { build }, "no_jobs", "build b12 has no jobs"),
         (RefusalReason::AllPassed { build }, "all_passed", "all jobs of build b12 passed: nothing to run again"),
         (
@@ -334,6 +375,7 @@ fn statuses() -> Table<JobStatus> {
             "paused",
             "queued for 5 s: it came to nothing repeatedly and is tried again in 15 s",
         ),
+        (JobStatus::RetryDelayed { again_ms: 29_001 }, "retry_delayed", "failed, and is tried again in 30 s"),
         (
             JobStatus::RunnersRest { waited_ms, runners: vec![(runner(), None), (runner(), Some(quarantine()))] },
             "runners_rest",

@@ -2,7 +2,7 @@
 
 use super::super::reason::*;
 use super::super::*;
-use super::reasons::{quarantine, runner};
+use super::reasons::{quarantine, runner, task};
 
 #[test]
 fn answers_and_log_lines_have_texts() {
@@ -13,6 +13,15 @@ fn answers_and_log_lines_have_texts() {
     let texts: Vec<(Box<dyn std::fmt::Display>, &str)> = vec![
         (Box::new(OrderDone::Cancelled { build, jobs: 1 }), "build b12: 1 job cancelled"),
         (Box::new(OrderDone::NothingToCancel { build }), "build b12: it is finished already, nothing was cancelled"),
+        (Box::new(OrderDone::Started { build, task: task(), waits: false }), "build b12: test is started"),
+        (
+            Box::new(OrderDone::Started { build, task: task(), waits: true }),
+            "build b12: test starts when what it needs has ended",
+        ),
+        (
+            Box::new(Notice::BuildCancelled { build, reason: CancelReason::Superseded { by: BuildId(13) } }),
+            "build b12 is cancelled: build b13 superseded this one",
+        ),
         (Box::new(OrderDone::Rerun { build, jobs: 2 }), "build b12: 2 jobs will run again"),
         (
             Box::new(OrderDone::Draining { runner: runner(), attempts: 2 }),

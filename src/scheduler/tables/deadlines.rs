@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::model::{AttemptId, JobId, Label, Moment, PoolId, RunnerId, SpawnId};
+use crate::model::{AttemptId, BuildId, JobId, Label, Moment, PoolId, RunnerId, SpawnId};
 
 /// One thing that the scheduler waits for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,13 +32,16 @@ pub(crate) enum Timer {
     Rest(RunnerId),
     /// A pool is asked for no runner after a start that came to nothing: the next would fail as well.
     Respawn(PoolId),
+    /// A build is cancelled unless it has its verdict: it may take no longer.
+    Build(BuildId),
     /// Exclusive attempts from before the restart have ended by then: nobody can say earlier that they have.
     OldExclusives,
 }
 
 impl Timer {
-    /// Whether a runner has until then to be heard or to join. The dispatcher hears no runner while it is held up, so
-    /// that time does not count. The other timers wait for time alone.
+    /// Whether a runner has until then to be heard or to join, or a build until its runners have reported. The
+    /// dispatcher hears no runner while it is held up, so that time does not count. The other timers wait for time
+    /// alone.
     fn waits_for_others(&self) -> bool {
         !matches!(self, Self::Retry(_) | Self::Rest(_) | Self::Respawn(_) | Self::OldExclusives)
     }
@@ -50,7 +53,7 @@ impl Timer {
 
     /// Whether it belongs to nothing in another table, so that it is set and cleared by itself.
     pub(super) fn stands_alone(&self) -> bool {
-        matches!(self, Self::LabelsFit(_) | Self::Spawn(_) | Self::Respawn(_) | Self::OldExclusives)
+        matches!(self, Self::LabelsFit(_) | Self::Spawn(_) | Self::Respawn(_) | Self::Build(_) | Self::OldExclusives)
     }
 }
 
@@ -243,7 +246,8 @@ mod tests {
             Timer::Spawn(_) => Some(Timer::Retry(JobId(1))),
             Timer::Retry(_) => Some(Timer::Rest(RunnerId(1))),
             Timer::Rest(_) => Some(Timer::Respawn(PoolId(1))),
-            Timer::Respawn(_) => Some(Timer::OldExclusives),
+            Timer::Respawn(_) => Some(Timer::Build(BuildId(1))),
+            Timer::Build(_) => Some(Timer::OldExclusives),
             Timer::OldExclusives => None,
         };
         std::iter::successors(Some(Timer::Lease(AttemptId(1))), next).collect()

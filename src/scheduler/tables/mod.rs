@@ -154,7 +154,9 @@ impl Tables {
 
     /// Clears timers that are over and have no consequence.
     pub(crate) fn forget_idle_deadlines(&mut self, now: Moment) {
-        let idle = |timer: &Timer| (timer.stands_alone() && !matches!(timer, Timer::Spawn(_))).then(|| timer.clone());
+        let idle = |timer: &Timer| {
+            (timer.stands_alone() && !matches!(timer, Timer::Spawn(_) | Timer::Build(_))).then(|| timer.clone())
+        };
         for timer in self.deadlines.over(now, idle) {
             self.deadlines.clear(&timer);
         }

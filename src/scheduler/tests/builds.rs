@@ -222,6 +222,7 @@ fn a_rerun_makes_new_attempts_beside_the_old_ones() {
         finished_at: Some(WallTime(0)),
         verdict: Some(crate::model::Verdict::Failed),
         problem: None,
+        settings: BuildSettings::default(),
     };
     let job = |id: u64, task: TaskSpec, ending: crate::model::Ending| crate::model::Job {
         id: JobId(id),

@@ -252,6 +252,7 @@ fn after_a_restart_the_jobs_of_a_group_have_their_places_again() {
         finished_at: None,
         verdict: None,
         problem: None,
+        settings: BuildSettings::default(),
     };
     let job = |id: u64, state: JobState| Job {
         id: JobId(id),

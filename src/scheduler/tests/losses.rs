@@ -429,6 +429,7 @@ fn cancelled_build(task: TaskSpec) -> WholeBuild {
         finished_at: Some(WallTime(0)),
         verdict: Some(crate::model::Verdict::Cancelled),
         problem: None,
+        settings: BuildSettings::default(),
     };
     let job = crate::model::Job {
         id: JobId(1),

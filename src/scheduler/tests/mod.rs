@@ -9,6 +9,7 @@ mod plans;
 mod refs;
 mod runners;
 mod schedules;
+mod settings;
 mod spawns;
 mod story;
 

@@ -10,8 +10,62 @@ fn left_out(spec: TaskSpec) -> PlannedTask {
     PlannedTask { left_out: Some(LeftOutReason::NotOnRef { what: "branch main".into() }), ..PlannedTask::of(spec) }
 }
 
-fn held(spec: TaskSpec) -> PlannedTask {
+fn held(mut spec: TaskSpec) -> PlannedTask {
+    spec.placement.manual = true;
     PlannedTask { held: true, ..PlannedTask::of(spec) }
+}
+
+fn after(name: &str, needs: &[&str], condition: Condition) -> TaskSpec {
+    let mut task = needing(name, needs);
+    task.placement.needs.iter_mut().for_each(|need| need.condition = condition);
+    task
+}
+
+impl Story {
+    /// Asks to start a job of a build, which has these jobs in the store.
+    fn start(&mut self, build: Build, jobs: Vec<Job>, job: u64, force: bool) -> Vec<String> {
+        let build = Box::new(WholeBuild { build, jobs, attempts: vec![] });
+        self.tell(Event::StartAsked { request: RequestId(0), build, job: JobId(job), by: "ann@box".into(), force })
+    }
+
+    fn rerun(&mut self, build: Build, jobs: Vec<Job>, failed_only: bool, only: Option<u64>) -> Vec<String> {
+        let (request, build) = (RequestId(0), Box::new(WholeBuild { build, jobs, attempts: vec![] }));
+        self.tell(Event::RerunAsked { request, build, failed_only, only: only.map(JobId) })
+    }
+}
+
+/// A finished build as the store has it, the move `number` of the main branch.
+fn stored(id: u64, number: u64) -> Build {
+    let source = source("app", None, id as u8);
+    Build {
+        id: BuildId(id),
+        source: BuildSource { trigger: source.trigger.clone().numbered(number), ..source },
+        created_at: WallTime(0),
+        rerun_at: None,
+        finished_at: Some(WallTime(0)),
+        verdict: Some(Verdict::Passed),
+        problem: None,
+        settings: BuildSettings::default(),
+    }
+}
+
+fn job(id: u64, build: u64, spec: TaskSpec, state: JobState) -> Job {
+    let attempts = u32::from(matches!(state, JobState::Finished(Ending::Passed | Ending::Failed)));
+    Job { id: JobId(id), build: BuildId(build), task: spec.into(), state, attempts, failures: 0, losses: 0 }
+}
+
+/// The jobs of a build whose deployment is held: `test` has passed.
+fn deployment() -> Vec<Job> {
+    vec![
+        job(1, 1, task("test"), JobState::Finished(Ending::Passed)),
+        job(2, 1, held(needing("deploy", &["test"])).spec, JobState::Held),
+        job(3, 1, needing("verify", &["deploy"]), JobState::Held),
+    ]
+}
+
+fn refused(story: &mut Story, lines: &[String], code: &str) {
+    assert_eq!(lines, ["> refused"], "{code}");
+    assert_eq!(story.refused.take().map(|reason| reason.code()), Some(code));
 }
 
 #[test]
@@ -112,4 +166,163 @@ fn a_held_exclusive_task_does_not_stand_in_the_line_of_its_task() {
         story.observe_plan(Some(1), 2, plan(vec![PlannedTask::of(exclusive("deploy"))])),
         ["build b2 added with 1 jobs", "> accepted as b2", "j3 leased to r1 as a2 (number 1)", "> s1 lease a2"]
     );
+}
+
+#[test]
+fn a_held_task_is_started_and_its_build_gets_a_new_verdict() {
+    let mut story = Story::new();
+    story.join(1, "w1", 2);
+    story.observe_plan(None, 1, plan(vec![PlannedTask::of(task("test")), held(needing("deploy", &["test"]))]));
+    story.finish(1, 1, Outcome::Passed);
+    assert_eq!(
+        story.start(stored(1, 1), deployment(), 2, false),
+        ["b1 reopened", "j2 queued", "j3 waiting", "> done", "j2 leased to r1 as a2 (number 1)", "> s1 lease a2"]
+    );
+    let started = DecisionKind::Started { by: "ann@box".into(), newer: None, reopened: true };
+    assert_eq!(story.decided, [started]);
+    let lines = ["a2 failed", "j2 failed", "j3 skipped (need_not_passed)", "b1 failed", "> s1 recorded a2"];
+    assert_eq!(story.finish(1, 2, Outcome::Failed(1)), lines);
+}
+
+#[test]
+fn a_held_task_of_an_unfinished_build_waits_for_what_it_needs() {
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    let tasks = vec![
+        PlannedTask::of(task("test")),
+        held(needing("deploy", &["test"])),
+        PlannedTask::of(needing("verify", &["deploy"])),
+    ];
+    story.observe_plan(None, 1, plan(tasks));
+    let lines = story.start(stored(1, 1), deployment(), 3, false);
+    refused(&mut story, &lines, "needs_held");
+    assert_eq!(story.start(stored(1, 1), deployment(), 2, false), ["j2 waiting", "j3 waiting", "> done"]);
+    let lines = story.start(stored(1, 1), deployment(), 2, false);
+    refused(&mut story, &lines, "not_held");
+    let lines = story.start(stored(1, 1), deployment(), 1, false);
+    refused(&mut story, &lines, "not_held");
+    assert_eq!(
+        story.finish(1, 1, Outcome::Passed),
+        [
+            "a1 passed",
+            "j1 passed",
+            "j2 queued",
+            "> s1 recorded a1",
+            "j2 leased to r1 as a2 (number 1)",
+            "> s1 lease a2"
+        ]
+    );
+}
+
+#[test]
+fn a_task_that_needs_two_held_ones_waits_for_both() {
+    let mut story = Story::new();
+    story.join(1, "w1", 3);
+    let tasks = vec![
+        held(task("east")),
+        held(task("west")),
+        PlannedTask::of(needing("announce", &["east", "west"])),
+        PlannedTask::of(task("test")),
+    ];
+    let jobs = |states: [JobState; 3]| {
+        let [east, west, announce] = states;
+        let both = needing("announce", &["east", "west"]);
+        vec![
+            job(1, 1, held(task("east")).spec, east),
+            job(2, 1, held(task("west")).spec, west),
+            job(3, 1, both, announce),
+        ]
+    };
+    let all = || jobs([JobState::Held, JobState::Held, JobState::Held]);
+    story.observe_plan(None, 1, plan(tasks));
+    assert_eq!(
+        story.start(stored(1, 1), all(), 1, false),
+        ["j1 queued", "> done", "j1 leased to r1 as a2 (number 1)", "> s1 lease a2"]
+    );
+    assert_eq!(
+        story.start(stored(1, 1), all(), 2, false),
+        ["j2 queued", "j3 waiting", "> done", "j2 leased to r1 as a3 (number 1)", "> s1 lease a3"]
+    );
+}
+
+#[test]
+fn a_held_task_of_an_outdated_build_is_started_only_by_force() {
+    let mut story = Story::new();
+    story.observe_plan(None, 1, plan(vec![held(task("test"))]));
+    story.observe_plan(Some(1), 2, plan(vec![held(task("test"))]));
+    let lines = story.start(stored(1, 1), deployment(), 2, false);
+    refused(&mut story, &lines, "newer_build");
+    assert_eq!(story.start(stored(1, 1), deployment(), 2, true), ["b1 reopened", "j2 queued", "j3 waiting", "> done"]);
+    let newer = Some(BuildId(2));
+    assert_eq!(story.decided, [DecisionKind::Started { by: "ann@box".into(), newer, reopened: true }]);
+}
+
+#[test]
+fn a_rerun_holds_again_what_is_manual_and_keeps_out_what_is_left_out() {
+    let mut story = Story::new();
+    let finished = |ending| JobState::Finished(ending);
+    let left_out = || finished(Ending::LeftOut(Box::new(LeftOutReason::NotAsked)));
+    let jobs = |deploy: JobState| {
+        vec![
+            job(1, 1, task("test"), finished(Ending::Passed)),
+            job(2, 1, held(task("deploy")).spec, deploy),
+            job(3, 1, task("docs"), left_out()),
+        ]
+    };
+    let lines = story.rerun(stored(1, 1), jobs(finished(Ending::Passed)), false, None);
+    assert_eq!(lines, ["b1 reopened", "j2 held", "j1 queued", "> done"]);
+    story.cancel(1);
+    let lines = story.rerun(stored(1, 1), jobs(finished(Ending::Failed)), true, None);
+    assert_eq!(lines, ["b1 reopened", "j2 queued", "> done"], "its failure is to be mended");
+    story.cancel(1);
+    let lines = story.rerun(stored(1, 1), jobs(JobState::Held), true, None);
+    refused(&mut story, &lines, "all_passed");
+    let lines = story.rerun(stored(1, 1), jobs(JobState::Held), false, Some(2));
+    refused(&mut story, &lines, "still_held");
+    let lines = story.rerun(stored(1, 1), jobs(JobState::Held), false, Some(3));
+    assert_eq!(lines, ["b1 reopened", "j3 queued", "> done"], "somebody asked for this very task");
+}
+
+#[test]
+fn a_task_that_cleans_up_runs_after_a_failure_alone() {
+    let tasks = || {
+        let clean = after("clean", &["deploy"], Condition::Failed);
+        let report = after("report", &["deploy", "clean"], Condition::Finished);
+        [task("deploy"), clean, report].map(PlannedTask::of).to_vec()
+    };
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    story.observe_plan(None, 1, plan(tasks()));
+    let lines = story.finish(1, 1, Outcome::Failed(1));
+    assert_eq!(lines[..3], ["a1 failed", "j1 failed", "j2 queued"]);
+    assert_eq!(story.finish(1, 2, Outcome::Passed)[..3], ["a2 passed", "j2 passed", "j3 queued"]);
+    assert_eq!(story.finish(1, 3, Outcome::Passed)[..3], ["a3 passed", "j3 passed", "b1 failed"]);
+    story.observe_plan(Some(1), 2, plan(tasks()));
+    let lines = story.finish(1, 4, Outcome::Passed);
+    assert_eq!(lines[..4], ["a4 passed", "j4 passed", "j5 left_out (nothing_failed)", "j6 queued"]);
+    assert_eq!(story.finish(1, 5, Outcome::Passed)[..3], ["a5 passed", "j6 passed", "b2 passed"]);
+}
+
+#[test]
+fn a_cancelled_build_runs_nothing_more_not_even_what_cleans_up() {
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    let clean = after("clean", &["deploy"], Condition::Finished);
+    story.observe_plan(None, 1, plan([task("deploy"), clean].map(PlannedTask::of).to_vec()));
+    assert_eq!(
+        story.cancel(1),
+        ["a1 cancelled", "> s1 cancel a1", "j1 cancelled", "j2 queued", "j2 cancelled", "b1 cancelled", "> done"]
+    );
+}
+
+/// What ran after the end of others runs again after they have run again.
+#[test]
+fn a_rerun_takes_along_what_follows_an_ending() {
+    let mut story = Story::new();
+    let jobs = vec![
+        job(1, 1, task("deploy"), JobState::Finished(Ending::Failed)),
+        job(2, 1, after("clean", &["deploy"], Condition::Failed), JobState::Finished(Ending::Passed)),
+        job(3, 1, task("lint"), JobState::Finished(Ending::Passed)),
+    ];
+    assert_eq!(story.rerun(stored(1, 1), jobs, true, None), ["b1 reopened", "j1 queued", "j2 waiting", "> done"]);
 }

@@ -105,6 +105,7 @@ fn a_deleted_ref_leaves_what_a_person_asked_for() {
         finished_at: None,
         verdict: None,
         problem: None,
+        settings: BuildSettings::default(),
     };
     let task = Arc::new(task("a"));
     let job =

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::model::reason::{DecisionKind, PlacementReason};
+use crate::model::reason::{DecisionKind, PlacementReason, RefusalReason};
 use crate::model::{
-    AttemptId, BranchName, BuildId, BuildSource, CommitId, Incarnation, Isolation, JobId, JobState, Label, LogSummary,
-    Moment, Need, Outcome, Placement, Plan, Record, RepoName, Runner, RunnerId, RunnerName, Schedule, Script,
-    SessionId, Snapshot, TaskName, TaskSpec, Trigger, WallTime, WholeBuild,
+    AttemptId, BranchName, BuildId, BuildSettings, BuildSource, CommitId, Incarnation, Isolation, JobId, JobState,
+    Label, LogSummary, Moment, Need, Outcome, Placement, Plan, Record, RepoName, Runner, RunnerId, RunnerName,
+    Schedule, Script, SessionId, Snapshot, TaskName, TaskSpec, Trigger, WallTime, WholeBuild,
 };
 use crate::scheduler::policy::SPAWN_AFTER_MS;
 use crate::scheduler::tables::Timer;
@@ -19,6 +19,8 @@ pub(super) struct Story {
     /// The wall clock.
     pub wall: i64,
     pub request: u64,
+    /// The reason of the last refusal.
+    pub refused: Option<RefusalReason>,
     /// The decisions so far, for `surveil why`.
     pub decided: Vec<DecisionKind>,
 }
@@ -89,7 +91,14 @@ pub(super) fn joined(session: u64, name: &str, incarnation: u64) -> RunnerJoined
 
 impl Story {
     pub(super) fn new() -> Self {
-        Self { scheduler: Scheduler::new(policy()), now: Moment(0), wall: 0, request: 0, decided: Vec::new() }
+        Self {
+            scheduler: Scheduler::new(policy()),
+            now: Moment(0),
+            wall: 0,
+            request: 0,
+            refused: None,
+            decided: Vec::new(),
+        }
     }
 
     /// As after a restart: build b1 has task `a`, leased to w1 as a1, and `b`, which needs it.
@@ -107,6 +116,7 @@ impl Story {
             finished_at: None,
             verdict: None,
             problem: None,
+            settings: BuildSettings::default(),
         };
         let job = |id: u64, task: TaskSpec, state: JobState| crate::model::Job {
             id: JobId(id),
@@ -151,6 +161,7 @@ impl Story {
             now: Moment(0),
             wall: 0,
             request: 0,
+            refused: None,
             decided: Vec::new(),
         }
     }
@@ -166,6 +177,9 @@ impl Story {
         for effect in &effects {
             if let Effect::Persist(Record::Decided(decision)) = effect {
                 self.decided.push(decision.kind.clone());
+            }
+            if let Effect::Reply { reply: Reply::Refused(reason), .. } = effect {
+                self.refused = Some(reason.clone());
             }
         }
         effects.iter().filter_map(line).collect()
@@ -306,6 +320,7 @@ fn line(effect: &Effect) -> Option<String> {
             Record::LateResult { attempt, .. } => format!("{attempt} late"),
             Record::JobQueued { job, .. } => format!("{job} queued"),
             Record::JobWaiting { job } => format!("{job} waiting"),
+            Record::JobHeld { job } => format!("{job} held"),
             Record::JobFinished { job, ending } => format!("{job} {}{}", ending.word(), why(ending.reason_code())),
             Record::BuildFinished { build, verdict, .. } => format!("{build} {}", verdict.word()),
             Record::BuildReopened { build } => format!("{build} reopened"),

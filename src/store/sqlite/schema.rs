@@ -25,7 +25,7 @@ pub(super) const APPLICATION_ID: i32 = 0x5352_564c;
 /// The schema's version, which is the number of migrations.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
-const MIGRATIONS: &[&str] = &[FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH, NINTH, TENTH];
+const MIGRATIONS: &[&str] = &[FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH, NINTH, TENTH, ELEVENTH];
 
 const FIRST: &str = "
 -- Numbers that must outlive the rows they come from: the highest id ever given out, per kind.
@@ -196,6 +196,12 @@ CREATE TABLE schedules (
     last_due INTEGER NOT NULL, seal INTEGER NOT NULL,
     PRIMARY KEY (repo, reference, name)
 ) STRICT, WITHOUT ROWID;
+";
+
+const ELEVENTH: &str = "
+-- settings: of the build as a whole, as JSON; NULL for the default. The state of a job may be 8 left out, or 9 held,
+-- which is no ending; a cancelled job may have a reason.
+ALTER TABLE builds ADD COLUMN settings TEXT;
 ";
 
 /// Brings the tables to [`VERSION`], in one transaction; refuses a later version.

@@ -47,26 +47,45 @@ fn task() -> impl Strategy<Value = TaskSpec> {
     let texts = || vec(text(), 0..3);
     let names = || vec(text().prop_map(|text| TaskName::recorded(&text)), 0..3);
     let labels = || vec(text().prop_map(|text| Label::recorded(&text)), 0..3);
-    let flags = (any::<u64>(), any::<u32>(), any::<bool>(), any::<bool>(), option::of(text()));
+    let flags = (any::<u64>(), any::<u32>(), any::<bool>(), any::<bool>(), any::<bool>(), option::of(text()));
     ("[a-z]{1,3}", script, names(), vec((text(), text()), 0..3), labels(), texts(), flags).prop_map(
-        |(name, script, needs, env, labels, keep, (timeout_ms, retries, allow_failure, exclusive, dir))| TaskSpec {
-            name: TaskName::new(&name).unwrap(),
-            placement: Placement {
-                inputs: env.iter().map(|(name, value)| input(name, value)).collect(),
-                needs: needs.into_iter().map(Need::passed).collect(),
-                retries,
-                allow_failure,
-                labels,
-                priority: (timeout_ms % 201) as i32 - 100,
-                group: (retries % 2 == 0).then(|| Group { limit: retries, ..Group::new(GroupName::recorded(&name)) }),
-                when: (!keep.is_empty()).then(|| {
-                    let (branches, changed) = (keep.clone(), keep.clone());
-                    Box::new(When { branches, tags: Vec::new(), events: TriggerEvent::ALL.to_vec(), changed })
-                }),
-            },
-            recipe: Recipe { env, timeout_ms, keep, exclusive, dir, ..Recipe::new(script) }.into(),
+        |(name, script, needs, env, labels, keep, (timeout_ms, retries, allow_failure, exclusive, manual, dir))| {
+            TaskSpec {
+                name: TaskName::new(&name).unwrap(),
+                placement: Placement {
+                    inputs: env.iter().map(|(name, value)| input(name, value)).collect(),
+                    needs: needs.into_iter().map(|task| Need { task, condition: condition(retries) }).collect(),
+                    retries,
+                    retry: RetryRule { on: causes(retries), delay_ms: timeout_ms / 2, elsewhere: manual },
+                    manual,
+                    allow_failure,
+                    labels,
+                    priority: (timeout_ms % 201) as i32 - 100,
+                    group: (retries % 2 == 0)
+                        .then(|| Group { limit: retries, ..Group::new(GroupName::recorded(&name)) }),
+                    when: (!keep.is_empty()).then(|| {
+                        let (branches, changed) = (keep.clone(), keep.clone());
+                        Box::new(When { branches, tags: Vec::new(), events: TriggerEvent::ALL.to_vec(), changed })
+                    }),
+                },
+                recipe: Recipe { env, timeout_ms, keep, exclusive, dir, ..Recipe::new(script) }.into(),
+            }
         },
     )
+}
+
+fn settings(number: u64) -> BuildSettings {
+    let supersede = [Supersede::No, Supersede::Queued, Supersede::Running][(number % 3) as usize];
+    BuildSettings { timeout_ms: Some(number).filter(|ms| ms.is_multiple_of(2)), fail_fast: number % 5 == 1, supersede }
+}
+
+fn condition(number: u32) -> Condition {
+    [Condition::Passed, Condition::Failed, Condition::Finished][number as usize % 3]
+}
+
+fn causes(number: u32) -> Vec<RetryCause> {
+    let all = [RetryCause::Exit(number.cast_signed()), RetryCause::Signal, RetryCause::Timeout, RetryCause::Failed];
+    all[number as usize % 4..].to_vec()
 }
 
 fn reference(wish: &Wish) -> RefName {
@@ -199,6 +218,7 @@ impl World {
             finished_at: wish.jobs.is_empty().then_some(WallTime(-1)),
             verdict: wish.jobs.is_empty().then_some(Verdict::Errored),
             problem: wish.jobs.is_empty().then_some(wish.text),
+            settings: settings(wish.number),
         };
         let first = self.jobs.len() as u64 + 1;
         let jobs: Vec<Job> = (first..)
@@ -322,6 +342,10 @@ impl World {
                 job.state = JobState::Queued;
                 Some(Record::JobQueued { job: id, failures: job.failures, losses: job.losses })
             }
+            (JobState::Finished(_), 1) => {
+                (job.failures, job.losses, job.state) = (0, 0, JobState::Held);
+                Some(Record::JobHeld { job: id })
+            }
             (JobState::Finished(_), _) => {
                 (job.failures, job.losses, job.state) = (0, 0, JobState::Waiting);
                 Some(Record::JobWaiting { job: id })
@@ -364,7 +388,7 @@ impl World {
             runner: (wish.kind > 180).then_some(RunnerId(wish.number)),
             kind: wish.decision,
         };
-        if decision.kind == DecisionKind::RerunAsked
+        if matches!(decision.kind, DecisionKind::RerunAsked | DecisionKind::Started { reopened: true, .. })
             && let Some(build) = self.builds.get_mut(&build)
         {
             build.rerun_at = build.rerun_at.max(Some(decision.at));

@@ -2,8 +2,8 @@
 
 use crate::model::reason::PlacementReason;
 use crate::model::{
-    Attempt, AttemptId, BranchName, Build, BuildId, BuildSource, CommitId, Ending, Job, JobId, JobState, LogSummary,
-    Outcome, Record, RepoName, RunnerId, Script, TaskName, TaskSpec, Trigger, Verdict, WallTime,
+    Attempt, AttemptId, BranchName, Build, BuildId, BuildSettings, BuildSource, CommitId, Ending, Job, JobId, JobState,
+    LogSummary, Outcome, Record, RepoName, RunnerId, Script, TaskName, TaskSpec, Trigger, Verdict, WallTime,
 };
 
 pub(in crate::store) fn commit_id(number: u64) -> CommitId {
@@ -29,6 +29,7 @@ pub(in crate::store) fn build(id: u64) -> Build {
         finished_at: None,
         verdict: None,
         problem: None,
+        settings: BuildSettings::default(),
     }
 }
 

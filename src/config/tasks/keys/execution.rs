@@ -60,15 +60,23 @@ fn read_variable(variable: &TableEntry<'_, '_>) -> Result<(String, String), Mist
 }
 
 pub(super) fn read_timeout(entry: &TableEntry<'_, '_>, without: &str) -> Result<u64, Mistake> {
-    let key = entry.key;
-    let help = &format!("write numbers with units (d, h, m, s, ms), such as `{key} = \"1h30m\"`");
-    let text = entry.text(help)?;
+    read_duration(entry, MAX_TIMEOUT_MS, without)
+}
+
+/// Reads a duration. Without the key there is `instead`.
+pub(crate) fn read_duration(entry: &TableEntry<'_, '_>, max_ms: u64, instead: &str) -> Result<u64, Mistake> {
+    let name = entry.key;
+    let help = format!("write numbers with units (d, h, m, s, ms), such as `{name} = \"1h30m\"`");
+    let text = entry.text(&help)?;
     match quantity::duration_ms(text) {
         None => Err(entry.wrong(format!("{} is not a duration", quote(text)), help)),
-        Some(0) => Err(entry.wrong(format!("`{key}` must be more than 0"), format!("leave it out for {without}"))),
-        Some(ms) if ms > MAX_TIMEOUT_MS => {
-            let days = MAX_TIMEOUT_MS / (24 * 60 * 60 * 1000);
-            Err(entry.wrong(format!("`{key}` must be at most {days} days"), help))
+        Some(0) => Err(entry.wrong(format!("`{name}` must be more than 0"), format!("leave it out for {instead}"))),
+        Some(ms) if ms > max_ms => {
+            let most = match max_ms / (24 * 60 * 60 * 1000) {
+                0 => format!("{} minutes", max_ms / 60_000),
+                days => format!("{days} days"),
+            };
+            Err(entry.wrong(format!("`{name}` must be at most {most}"), help))
         }
         Some(ms) => Ok(ms),
     }

@@ -5,6 +5,7 @@
 //! [`Recipe`]: crate::model::Recipe
 //! [`Placement`]: crate::model::Placement
 
+mod conditions;
 mod execution;
 mod inputs;
 mod placement;
@@ -20,6 +21,8 @@ use super::mistake::Mistake;
 use super::shell::read_shell;
 use super::suggest::{nearest, plain};
 use super::value::TableEntry;
+
+pub(super) use execution::read_duration;
 
 /// One key of a task.
 pub(super) struct Key {
@@ -139,6 +142,22 @@ pub(super) static KEYS: &[Key] = &[
         ..Key::USUAL
     },
     Key {
+        name: "run_if",
+        row: r#"`"passed"`, `"failed"` or `"finished"` | `"passed"` | how the tasks that it needs must have ended"#,
+        schema: r#"{"type": "string", "enum": ["passed", "failed", "finished"]}"#,
+        aliases: &["runs_if", "allow_dependency_failure", "runs_on_status"],
+        read: conditions::read_run_if,
+        ..Key::USUAL
+    },
+    Key {
+        name: "manual",
+        row: "`true` or `false` | `false` | whether it waits until somebody starts it with `surveil start`",
+        schema: r#"{"type": "boolean"}"#,
+        aliases: &["approval", "hold", "on_demand"],
+        read: |entry, draft| entry.flag().map(|flag| draft.placement.manual = flag),
+        ..Key::USUAL
+    },
+    Key {
         name: "env",
         row: "table of strings | `{}` | variables that are added to the environment",
         schema: r#"{"type": "object", "additionalProperties": {"type": "string"}}"#,
@@ -182,8 +201,18 @@ pub(super) static KEYS: &[Key] = &[
         name: "retries",
         row: "0 to 10 | `0` | how often a failed attempt is tried again",
         schema: r#"{"type": "integer", "minimum": 0, "maximum": 10}"#,
-        aliases: &["retry", "attempts"],
+        aliases: &["attempts"],
+        instead_of: &["retry"],
         read: |entry, draft| entry.count(MAX_RETRIES).map(|count| draft.placement.retries = count),
+        ..Key::USUAL
+    },
+    Key {
+        name: "retry",
+        row: "table | `{}` | after which failures it is tried again, when and where, in place of `retries`",
+        schema: conditions::RETRY_SCHEMA,
+        aliases: &["automatic_retry", "retry_policy"],
+        instead_of: &["retries"],
+        read: conditions::read_retry,
         ..Key::USUAL
     },
     Key {

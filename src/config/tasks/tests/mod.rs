@@ -5,6 +5,7 @@ use super::limits::{MAX_SCHEDULES, MAX_TASK_BYTES, MAX_TASKS, MAX_TIMEOUT_MS};
 use super::*;
 use crate::model::{Group, GroupName, Label, Need, Recipe, Script, TaskName};
 
+mod conditions;
 mod doubts;
 mod inputs;
 mod keys;
@@ -169,8 +170,16 @@ fn an_unknown_table_says_how_a_task_is_written() {
         )
     );
     assert_eq!(
+        error("[lint]\nrun = \"make\"\n"),
+        "f:1:2: unknown key `lint`
+  |
+1 | [lint]
+  |  ^^^^
+  = help: write it as a table, `[task.lint]`, with its keys below"
+    );
+    assert_eq!(
         error("[build]\nrun = \"make\"\n"),
-        "f:1:2: unknown key `build`
+        "f:1:2: `[build]` has the settings of the build as a whole, and no `run`
   |
 1 | [build]
   |  ^^^^^

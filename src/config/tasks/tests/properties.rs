@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::tasks::limits::{MAX_RETRIES, MAX_TIMEOUT_MS};
-use crate::model::{Label, Need, Placement, Recipe, STOP_AT_FAILURE, Script};
+use crate::model::{Label, Need, Placement, Recipe, RetryRule, STOP_AT_FAILURE, Script};
 
 /// Specs as a file could make them: tasks named `t0`, `t1` and so on, needing earlier ones.
 fn specs() -> impl Strategy<Value = Vec<TaskSpec>> {
@@ -37,6 +37,8 @@ fn specs() -> impl Strategy<Value = Vec<TaskSpec>> {
                 placement: Placement {
                     needs: needed.map(|other| Need::passed(named(other))).collect(),
                     retries,
+                    retry: RetryRule::default(),
+                    manual: flags[1],
                     allow_failure: flags[0],
                     labels: labels.iter().map(|label| Label::new(label).unwrap()).collect(),
                     ..Placement::default()
@@ -65,7 +67,7 @@ fn written(tasks: &[TaskSpec]) -> String {
             recipe.env.iter().map(|(name, value)| format!("{} = {}\n", string(name), string(value))).collect();
         file += &format!(
             "[task.{}]\nrun = {run}\nneeds = {}\ntimeout = \"{}ms\"\nretries = {}\nallow_failure = {}\nlabels = {}\n\
-             keep = {}\nexclusive = {}\n[task.{}.env]\n{env}",
+             keep = {}\nexclusive = {}\nmanual = {}\n[task.{}.env]\n{env}",
             task.name,
             list(placement.needs.iter().map(|need| &*need.task).collect()),
             recipe.timeout_ms,
@@ -74,6 +76,7 @@ fn written(tasks: &[TaskSpec]) -> String {
             list(placement.labels.iter().map(|label| &**label).collect()),
             list(recipe.keep.iter().map(String::as_str).collect()),
             recipe.exclusive,
+            placement.manual,
             task.name,
         );
     }

@@ -4,7 +4,8 @@ use rusqlite::{Connection, Row, params};
 
 use super::{execute, ranges, read_all, read_one, repos};
 use crate::model::{
-    Build, BuildId, BuildSource, CommitId, RepoName, Trigger, TriggerId, TriggerKind, Trust, Verdict, WallTime,
+    Build, BuildId, BuildSettings, BuildSource, CommitId, RepoName, Trigger, TriggerId, TriggerKind, Trust, Verdict,
+    WallTime,
 };
 use crate::store::sqlite::checksum::Checksum;
 use crate::store::sqlite::failure::{Fault, one_row};
@@ -32,8 +33,10 @@ macro_rules! select {
             "SELECT b.id, r.name, b.reference, b.commit_id, b.trigger_key, b.created_at, b.finished_at, b.verdict, b.problem, ",
             "b.subject, b.author, g.commits, b.first_job, b.last_job, b.seal, b.end_seal, ",
             "b.trigger_kind, b.trust, ",
-            // Every rerun is told as a decision about each of its jobs.
-            "(SELECT max(d.at) FROM decisions d WHERE d.build = b.id AND d.text = 'run again by an operator') ",
+            // Every rerun is told as a decision about each of its jobs, and so is the start of a held job. No text in
+            // the JSON of a reason can look like the end of the second pattern, because its quotes are escaped.
+            "(SELECT max(d.at) FROM decisions d WHERE d.build = b.id AND (d.text = 'run again by an operator' ",
+            "OR d.reason LIKE '{\"code\":\"started\"%,\"reopened\":true}')), b.settings ",
             "FROM builds b ",
             $hint,
             " LEFT JOIN repos r ON r.id = b.repo LEFT JOIN ranges g ON g.build = b.id ",
@@ -62,13 +65,24 @@ fn checksum(build: &Build, first_job: i64, last_job: i64) -> Checksum {
     // Up to schema version 2 each build was a push to a branch, and its trust followed from the branch. Such a build
     // keeps the checksum of then, so that old rows stay valid; any other trigger is added to it.
     let is_plain_push = matches!(trigger.kind, TriggerKind::Push { .. }) && trigger.reference.branch().is_some();
-    if is_plain_push && trigger.trust == Trust::by_default(&trigger.reference) {
-        return checksum;
+    let checksum = if is_plain_push && trigger.trust == Trust::by_default(&trigger.reference) {
+        checksum
+    } else {
+        checksum
+            .number(kind_number(&trigger.kind))
+            .bytes(trigger.reference.as_str().as_bytes())
+            .number(trigger.trust.number())
+    };
+    // Up to schema version 10 no build had settings.
+    match settings_column(&build.settings) {
+        Some(settings) => checksum.bytes(b"settings").bytes(settings.as_bytes()),
+        None => checksum,
     }
-    checksum
-        .number(kind_number(&trigger.kind))
-        .bytes(trigger.reference.as_str().as_bytes())
-        .number(trigger.trust.number())
+}
+
+/// The column `settings`.
+fn settings_column(settings: &BuildSettings) -> Option<String> {
+    if *settings == BuildSettings::default() { None } else { serde_json::to_string(settings).ok() }
 }
 
 /// Covers what changes.
@@ -91,8 +105,8 @@ pub(crate) fn insert(
     execute(
         conn,
         "INSERT INTO builds (id, repo, reference, commit_id, trigger_key, first_job, last_job, created_at, finished_at,
-           verdict, problem, subject, author, seal, end_seal, trigger_kind, trust)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+           verdict, problem, subject, author, seal, end_seal, trigger_kind, trust, settings)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
         params![
             build.id,
             repo,
@@ -110,7 +124,8 @@ pub(crate) fn insert(
             checksum(build, first_job, last_job).value(),
             end_checksum(build.id, build.verdict, build.finished_at).value(),
             kind_number(&trigger.kind),
-            trigger.trust
+            trigger.trust,
+            settings_column(&build.settings)
         ],
     )?;
     ranges::insert(conn, build.id, trigger)
@@ -270,6 +285,11 @@ fn trigger_from(row: &Row<'_>) -> rusqlite::Result<Trigger> {
     Ok(Trigger { kind, reference: row.get(2)?, trust: row.get(17)? })
 }
 
+fn settings_from(row: &Row<'_>) -> rusqlite::Result<BuildSettings> {
+    let Some(json) = row.get_ref(19)?.as_str_or_null()? else { return Ok(BuildSettings::default()) };
+    serde_json::from_str(json).map_err(|error| damaged(format!("the settings of a build cannot be read: {error}")))
+}
+
 fn from_row(row: &Row<'_>) -> rusqlite::Result<Build> {
     let repo: Option<RepoName> = row.get(1)?;
     let build = Build {
@@ -286,6 +306,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Build> {
         finished_at: row.get(6)?,
         verdict: row.get(7)?,
         problem: row.get(8)?,
+        settings: settings_from(row)?,
     };
     let name = || format!("build {}", build.id.0);
     checksum(&build, row.get(12)?, row.get(13)?).check(row.get(14)?, name)?;

@@ -231,9 +231,14 @@ impl<'a> Writes<'a> {
         self.begin_again(job, QUEUED, failures, losses)
     }
 
-    /// Lets a job wait for others again. Only a rerun does, and with it the counts begin anew.
+    /// Lets a job wait for others. A rerun and the start of a held job do, and with them the counts begin anew.
     pub(crate) fn wait(&mut self, job: JobId) -> Result<(), Fault> {
         self.begin_again(job, WAITING, 0, 0)
+    }
+
+    /// Lets a job wait for a person again, likewise.
+    pub(crate) fn hold(&mut self, job: JobId) -> Result<(), Fault> {
+        self.begin_again(job, HELD, 0, 0)
     }
 
     /// A detail may be taken away, so the row is read and its checksum made anew.

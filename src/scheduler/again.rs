@@ -1,0 +1,241 @@
+//! Finished builds go on: jobs run again, and held jobs are started. A held job of an unfinished build starts here,
+//! too.
+
+use std::collections::{HashMap, HashSet};
+
+use super::event::RequestId;
+use super::jobs::hold_dependents;
+use super::tables::Timer;
+use super::turn::Turn;
+use super::{Reply, Scheduler};
+use crate::model::reason::{DecisionKind, LeftOutReason, OrderDone, RefusalReason};
+use crate::model::{Build, BuildId, Condition, Ending, Job, JobId, JobState, Moment, Record, TaskName, WholeBuild};
+
+/// A person's order to start a held job.
+pub(super) struct Start {
+    pub(super) job: JobId,
+    /// `USER@HOST`, as the command said.
+    pub(super) by: String,
+    /// Whether it starts also if its build is not the newest of its ref.
+    pub(super) force: bool,
+}
+
+impl Scheduler {
+    /// Runs the jobs of a finished build again: all, those that did not pass, or one of them with the jobs that did not
+    /// pass because of it. Attempts are added; the old ones stay.
+    pub(super) fn rerun(
+        &mut self,
+        turn: &mut Turn,
+        request: RequestId,
+        mut restored: WholeBuild,
+        (failed_only, only): (bool, Option<JobId>),
+    ) {
+        let id = restored.build.id;
+        if self.builds.contains_key(&id) {
+            return turn.reply(request, Reply::Refused(RefusalReason::BuildUnfinished { build: id }));
+        }
+        let again = jobs_to_repeat(&restored.jobs, failed_only, only);
+        let mut chosen = restored.jobs.iter().filter(|job| again.contains(&job.id));
+        if let Some(reason) = chosen.find_map(|job| self.not_over(turn.now, job)) {
+            return turn.reply(request, Reply::Refused(reason));
+        }
+        for job in restored.jobs.iter_mut().filter(|job| again.contains(&job.id)) {
+            // A manual job that failed was started, and its failure is to be mended. Any other one is held anew.
+            let has_failed = matches!(job.state, JobState::Finished(Ending::Failed | Ending::Errored(_)));
+            let goes_on = only == Some(job.id) || failed_only && has_failed;
+            // Whether it can be queued is known only when all jobs of the build are in the state.
+            job.state = if job.task.placement.manual && !goes_on { JobState::Held } else { JobState::Waiting };
+            (job.failures, job.losses) = (0, 0);
+        }
+        hold_dependents(&mut restored.jobs);
+        let of = |state: &JobState| {
+            let jobs = restored.jobs.iter().filter(|job| again.contains(&job.id) && job.state == *state);
+            jobs.map(|job| job.id).collect::<Vec<JobId>>()
+        };
+        let (queued, held) = (of(&JobState::Waiting), of(&JobState::Held));
+        if queued.is_empty() {
+            let reason = nothing_to_repeat(&restored, failed_only, only);
+            return turn.reply(request, Reply::Refused(reason));
+        }
+        turn.persist(Record::BuildReopened { build: id });
+        for job in &queued {
+            turn.decide(id, *job, None, DecisionKind::RerunAsked);
+        }
+        for job in held {
+            turn.persist(Record::JobHeld { job });
+        }
+        restored.build.rerun_at = Some(turn.at);
+        self.admit(turn.now, &restored.build, restored.jobs);
+        for job in &queued {
+            // An earlier one may have skipped it.
+            if self.jobs.get(job).is_some_and(|job| job.state == JobState::Waiting) {
+                self.queue_or_wait(turn, *job);
+            }
+        }
+        turn.reply(request, Reply::Done(OrderDone::Rerun { build: id, jobs: queued.len() }));
+    }
+
+    /// Starts a held job, and with it the jobs that were held because of it. A finished build is reopened for that, and
+    /// its verdict is made anew.
+    pub(super) fn start_held(&mut self, turn: &mut Turn, request: RequestId, mut restored: WholeBuild, start: Start) {
+        let id = restored.build.id;
+        let is_live = self.builds.contains_key(&id);
+        let newer = self.newer_build(&restored.build);
+        let task = match (self.may_start(&restored, start.job), newer) {
+            (Ok(task), Some(newer)) if !start.force => {
+                let reason = RefusalReason::NewerBuild { build: id, task, newer };
+                return turn.reply(request, Reply::Refused(reason));
+            }
+            (Ok(task), _) => task,
+            (Err(reason), _) => return turn.reply(request, Reply::Refused(reason)),
+        };
+        if !is_live {
+            turn.persist(Record::BuildReopened { build: id });
+            restored.build.rerun_at = Some(turn.at);
+            self.admit(turn.now, &restored.build, restored.jobs);
+        }
+        turn.decide(id, start.job, None, DecisionKind::Started { by: start.by, newer, reopened: !is_live });
+        let released = self.release(turn.now, start.job);
+        for job in &released {
+            if self.jobs.get(job).is_some_and(|job| job.state == JobState::Waiting) {
+                self.queue_or_wait(turn, *job);
+            }
+        }
+        let waits = self.jobs.get(&start.job).is_some_and(|job| job.state == JobState::Waiting);
+        turn.reply(request, Reply::Done(OrderDone::Started { build: id, task, waits }));
+    }
+
+    /// Returns the task of a job that may be started, or the reason why it may not. The state has the jobs of an
+    /// unfinished build, the store those of a finished one.
+    fn may_start(&self, restored: &WholeBuild, wanted: JobId) -> Result<TaskName, RefusalReason> {
+        let build = restored.build.id;
+        let state = |job: &Job| self.jobs.get(&job.id).map_or(&job.state, |live| &live.state).clone();
+        let Some(job) = restored.jobs.iter().find(|job| job.id == wanted) else {
+            return Err(RefusalReason::UnknownBuild { build });
+        };
+        let (task, now) = (job.task.name.clone(), state(job));
+        if now != JobState::Held {
+            return Err(RefusalReason::NotHeld { build, task, state: now.kind() });
+        }
+        let is_needed = |other: &&Job| job.task.placement.needs.iter().any(|need| need.task == other.task.name);
+        let held = restored.jobs.iter().filter(is_needed).find(|other| state(other) == JobState::Held);
+        match held {
+            Some(held) => Err(RefusalReason::NeedsHeld { build, task, needs: held.task.name.clone() }),
+            None => Ok(task),
+        }
+    }
+
+    /// Returns the build of a later move of the same ref, if there is one.
+    fn newer_build(&self, build: &Build) -> Option<BuildId> {
+        let trigger = &build.source.trigger;
+        let key = (build.source.repo.clone(), trigger.reference.clone());
+        let head = self.heads.get(&key).filter(|_| trigger.number() > 0)?;
+        head.build.filter(|newest| *newest > build.id)
+    }
+
+    /// Makes a held job wait for its turn, and with it the jobs that were held because of it alone. Returns all of
+    /// them.
+    fn release(&mut self, now: Moment, id: JobId) -> Vec<JobId> {
+        let mut released = vec![id];
+        let mut at = 0;
+        while let Some(id) = released.get(at).copied() {
+            at += 1;
+            let job = self.jobs.get_mut(&id).expect("a held job of a live build");
+            job.state = JobState::Waiting;
+            let (build, lines, needed_by) = (job.build, job.lines(), job.needed_by.clone());
+            self.tables.join_lines(now, (build, id), lines);
+            self.builds.get_mut(&build).expect("a live job has a live build").unfinished += 1;
+            for next in needed_by {
+                let job = &self.jobs[&next];
+                let waits_for_another = job.needs.iter().any(|need| self.jobs[&need.job].state == JobState::Held);
+                if job.state == JobState::Held && !job.task.placement.manual && !waits_for_another {
+                    released.push(next);
+                }
+            }
+            released.dedup();
+        }
+        released
+    }
+
+    /// Returns the reason why an exclusive job that was cancelled cannot run again yet: its attempt may not have ended.
+    /// After a restart the scheduler does not know that attempt, so it waits until its runner has ended it in any case.
+    fn not_over(&self, now: Moment, job: &Job) -> Option<RefusalReason> {
+        let is_cancelled = matches!(job.state, JobState::Finished(Ending::Cancelled(_)));
+        if !job.task.recipe.exclusive || !is_cancelled || job.attempts == 0 {
+            return None;
+        }
+        let (build, task) = (job.build, job.task.name.clone());
+        if let Some((_, lease)) = self.tables.leases().iter().find(|(_, lease)| lease.job == job.id) {
+            let (number, runner) = (lease.number, self.known_name(lease.runner));
+            return Some(RefusalReason::StillEnding { build, task, number, runner });
+        }
+        let wait_ms = self.tables.deadlines().at(&Timer::OldExclusives)?.since(now);
+        (wait_ms > 0).then_some(RefusalReason::MayStillRun { build, task, wait_ms })
+    }
+}
+
+/// Returns the jobs of a finished build that begin anew.
+fn jobs_to_repeat(jobs: &[Job], failed_only: bool, only: Option<JobId>) -> HashSet<JobId> {
+    let is_planned_out = |job: &Job| match &job.state {
+        JobState::Finished(Ending::LeftOut(reason)) => **reason != LeftOutReason::NothingFailed,
+        JobState::Waiting | JobState::Held | JobState::Queued | JobState::Leased(_) | JobState::Finished(_) => false,
+    };
+    let mut again = match only {
+        Some(only) => with_dependents(jobs, only),
+        None => {
+            let is_wanted = |job: &&Job| match &job.state {
+                JobState::Held => false,
+                JobState::Finished(Ending::Passed) => !failed_only,
+                JobState::Finished(Ending::LeftOut(_)) => !failed_only && !is_planned_out(job),
+                JobState::Waiting | JobState::Queued | JobState::Leased(_) | JobState::Finished(_) => true,
+            };
+            jobs.iter().filter(is_wanted).map(|job| job.id).collect()
+        }
+    };
+    // A job that runs after the end of others, such as one that cleans up, runs again after they have run again.
+    let ids: HashMap<&TaskName, JobId> = jobs.iter().map(|job| (&job.task.name, job.id)).collect();
+    loop {
+        let follows = |job: &&Job| {
+            let needs = job.task.placement.needs.iter().filter(|need| need.condition != Condition::Passed);
+            let has_one = needs.filter_map(|need| ids.get(&need.task)).any(|needed| again.contains(needed));
+            has_one && job.state != JobState::Held && !is_planned_out(job) && !again.contains(&job.id)
+        };
+        let more: Vec<JobId> = jobs.iter().filter(follows).map(|job| job.id).collect();
+        if more.is_empty() {
+            return again;
+        }
+        again.extend(more);
+    }
+}
+
+/// Returns a job, and the jobs that need it, directly or not, and did not pass. A job that is held or left out did not
+/// come to nothing because of another.
+fn with_dependents(jobs: &[Job], only: JobId) -> HashSet<JobId> {
+    let did_not_pass =
+        |job: &&Job| !matches!(job.state, JobState::Held | JobState::Finished(Ending::Passed | Ending::LeftOut(_)));
+    let mut wanted: HashSet<JobId> =
+        jobs.iter().filter(|job| job.id == only && job.state != JobState::Held).map(|job| job.id).collect();
+    loop {
+        let names: HashSet<_> = jobs.iter().filter(|job| wanted.contains(&job.id)).map(|job| &job.task.name).collect();
+        let needs_one = |job: &&Job| job.task.placement.needs.iter().any(|need| names.contains(&need.task));
+        let more: Vec<JobId> = jobs.iter().filter(did_not_pass).filter(needs_one).map(|job| job.id).collect();
+        let before = wanted.len();
+        wanted.extend(more);
+        if wanted.len() == before {
+            return wanted;
+        }
+    }
+}
+
+/// Returns the reason why a rerun would run nothing.
+fn nothing_to_repeat(restored: &WholeBuild, failed_only: bool, only: Option<JobId>) -> RefusalReason {
+    let build = restored.build.id;
+    let held = restored.jobs.iter().find(|job| Some(job.id) == only && job.state == JobState::Held);
+    match (&restored.build.problem, held) {
+        (Some(_), _) => RefusalReason::BrokenTasks { build },
+        (None, Some(held)) => RefusalReason::StillHeld { build, task: held.task.name.clone() },
+        (None, None) if restored.jobs.is_empty() => RefusalReason::NoJobs { build },
+        (None, None) if failed_only => RefusalReason::AllPassed { build },
+        (None, None) => RefusalReason::NothingRan { build },
+    }
+}
