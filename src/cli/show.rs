@@ -51,7 +51,7 @@ pub(crate) fn run(flags: ShowFlags, out: &mut Output) -> Result<ExitCode, CliErr
     if flags.wait {
         // The exit code is the verdict, whether anybody reads the report or not.
         out.outlive_reader();
-        report = until_finished(&flags.operator, report)?;
+        report = until_finished(&flags.operator, session, report)?;
     }
     if let Some(task) = &task {
         only(&mut report, task)?;
@@ -119,12 +119,16 @@ pub(crate) fn build_named(session: &mut Session, typed: &str) -> Result<BuildRep
     if let ToOperator::Build(report) = answer { Ok(*report) } else { Err(CliError::Unexpected("`show`")) }
 }
 
-/// Waits until the build has its verdict, over all restarts of the dispatcher.
-pub(crate) fn until_finished(operator: &DispatchFlags, known: BuildReport) -> Result<BuildReport, CliError> {
+/// Waits until the build has its verdict, over all restarts of the dispatcher. The session is that of the report.
+pub(crate) fn until_finished(
+    operator: &DispatchFlags,
+    session: Session,
+    known: BuildReport,
+) -> Result<BuildReport, CliError> {
     if known.finished_ms.is_some() {
         return Ok(known);
     }
-    operator.persist(operator.connect()?, |session| finished(operator, session, &known))
+    operator.persist(session, |session| finished(operator, session, &known))
 }
 
 /// Waits until the build has its verdict. `known` is an earlier report of it, maybe of before the dispatcher restarted.

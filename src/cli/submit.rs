@@ -99,7 +99,7 @@ pub(crate) fn run(flags: &SubmitFlags, mut out: Output) -> Result<ExitCode, CliE
         note(&format!("to watch it: surveil watch{} b{}", hints.connection, report.build));
         return Ok(ExitCode::Ok);
     }
-    let report = if flags.wait { show::until_finished(operator, report)? } else { report };
+    let report = if flags.wait { show::until_finished(operator, operator.connect()?, report)? } else { report };
     present(&report, flags.format.get(), &mut out, |report, out| {
         show::print(report, (Folding::Matrices, clock::wall().0), &hints, out)
     })?;

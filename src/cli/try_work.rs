@@ -91,7 +91,7 @@ pub(crate) fn run(flags: &TryFlags, mut out: Output) -> Result<ExitCode, CliErro
         return Ok(ExitCode::Ok);
     }
     if flags.format.get() == Format::Json {
-        let report = if flags.no_wait { report } else { show::until_finished(operator, report)? };
+        let report = if flags.no_wait { report } else { show::until_finished(operator, operator.connect()?, report)? };
         present(&report, Format::Json, &mut out, |report, out| {
             show::print(report, (Folding::Matrices, clock::wall().0), &hints, out)
         })?;

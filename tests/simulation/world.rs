@@ -21,8 +21,9 @@ use crate::runner::{Alarm, Host, Process, ProcessId};
 use crate::sabotage::Sabotage;
 use crate::schedules::{Calendar, add_schedules};
 
-/// Time within which every build must end after faults have stopped.
-const CALM_MS: u64 = 400_000;
+/// Time within which every build must end after faults have stopped. Jobs of one group that no runner fits are given up
+/// one after the other, each when its patience of 30 s is over.
+const CALM_MS: u64 = 1_600_000;
 /// Delay until observers connect once more after faults have stopped.
 const RECONNECT_MS: u64 = 100_000;
 
