@@ -184,7 +184,7 @@ fn occasion(flags: &PlanFlags, repository: Option<&Repository>) -> Result<(Trigg
     Ok((event, RefName::new(&reference)))
 }
 
-/// What a dispatcher knows of the tasks.
+/// The facts that a dispatcher knows of the tasks.
 #[derive(Default)]
 struct Past {
     tasks: HashMap<String, PassReport>,

@@ -56,7 +56,7 @@ pub(crate) fn run(flags: ShowFlags, out: &mut Output) -> Result<ExitCode, CliErr
     if let Some(task) = &task {
         only(&mut report, task)?;
     }
-    // Whoever names a matrix wants to see its cells.
+    // A person who names a matrix wants to see its cells.
     let folding = if task.is_some() { Folding::None } else { Folding::Matrices };
     let hints = Hints::of(&flags.operator);
     let is_for_people = flags.format.get() == Format::Table;

@@ -1,4 +1,4 @@
-//! What is to be said of the end of a log that the log itself does not contain. Pure.
+//! The note at the end of a log, about facts that the log itself does not contain. Pure.
 
 use crate::cli::human;
 

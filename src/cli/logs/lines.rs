@@ -26,7 +26,7 @@ pub(super) struct Prefixes {
     was_told: bool,
 }
 
-/// What stands before a line.
+/// The text before a line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Content {
     pub(super) names: bool,

@@ -65,7 +65,7 @@ pub(crate) struct LogsFlags {
     operator: DispatchFlags,
 }
 
-/// What is printed of the log of one attempt.
+/// The part of an attempt's log that is printed.
 struct TaskLog<'a> {
     /// The part that is still missing.
     wanted: LogQuestion,

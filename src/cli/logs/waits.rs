@@ -1,4 +1,4 @@
-//! What a follower of logs waits for, told on standard error while nothing comes.
+//! Notes on standard error that say what a follower of logs waits for while nothing comes.
 
 use std::time::Duration;
 
