@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rustix::fs::{AtFlags, FileType, Stat};
+
 use super::error::RunnerError;
 use super::limits::DISK_FULL_BYTES;
 use super::temporary::{self, Temporary};
@@ -36,6 +38,29 @@ struct Locks {
     own: Locked,
     /// A file that is locked by this runner, and as long as a process supervises attempts of it.
     attempts: Arc<File>,
+    /// The work directory itself, which makes looking for its parts cheaper.
+    directory: File,
+}
+
+impl Locks {
+    fn take(root: &Path) -> Result<Self, RunnerError> {
+        let (own, attempts) = (lock_own(root)?, lock_attempts(root)?);
+        Ok(Self { own, attempts, directory: open_directory(root)? })
+    }
+
+    /// Whether nothing of the directory at `root` was removed or replaced, and its owner can work in all parts.
+    fn are_whole(&mut self, root: &Path) -> bool {
+        let directory = &self.directory;
+        let is_usable =
+            |stat: &Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory && stat.st_mode & 0o700 == 0o700;
+        let is_lock = |file: &File, name| is_same(file, rustix::fs::statat(directory, name, AtFlags::empty()));
+        rustix::fs::stat(root).is_ok_and(|stat| is_usable(&stat) && is_same(directory, Ok(stat)))
+            && PARTS
+                .iter()
+                .all(|part| rustix::fs::statat(directory, *part, AtFlags::empty()).is_ok_and(|stat| is_usable(&stat)))
+            && is_lock(self.own.file(), OWN_LOCK)
+            && is_lock(&self.attempts, ATTEMPTS_LOCK)
+    }
 }
 
 const OWN_LOCK: &str = "lock";
@@ -56,10 +81,9 @@ impl Layout {
         for part in PARTS {
             make_directory(&root.join(part)).map_err(unusable)?;
         }
-        let own = lock_own(&root)?;
-        let attempts = lock_attempts(&root)?;
+        let locks = Mutex::new(Locks::take(&root)?);
         let temporary = temporary::parent_of(&root, &std::env::temp_dir());
-        let layout = Self { root, temporary, locks: Mutex::new(Locks { own, attempts }) };
+        let layout = Self { root, temporary, locks };
         temporary::clear_leftovers(&layout.temporary, |what| layout.quarantine(what));
         Ok(layout)
     }
@@ -68,6 +92,10 @@ impl Layout {
     /// attempt. An error other than a full disk means that the directory cannot be used any more.
     pub(super) fn restore(&self) -> Result<(), RunnerError> {
         let unusable = |source| RunnerError::WorkDirectory { path: self.root.clone(), source };
+        let mut locks = threads::lock(&self.locks);
+        if locks.are_whole(&self.root) {
+            return Ok(());
+        }
         let mut made = Vec::new();
         if make_directory(&self.root).map_err(unusable)? {
             made.push("the directory itself");
@@ -77,7 +105,6 @@ impl Layout {
                 made.push(part);
             }
         }
-        let mut locks = threads::lock(&self.locks);
         if !is_at(locks.own.file(), &self.root.join(OWN_LOCK)) {
             locks.own = lock_own(&self.root)?;
             made.push(OWN_LOCK);
@@ -86,6 +113,7 @@ impl Layout {
             locks.attempts = lock_attempts(&self.root)?;
             made.push(ATTEMPTS_LOCK);
         }
+        locks.directory = open_directory(&self.root)?;
         if !made.is_empty() {
             log::warn!("something removed parts of {}, which were made anew: {}", self.root.display(), made.join(", "));
         }
@@ -186,9 +214,16 @@ pub(super) fn make_directory(path: &Path) -> io::Result<bool> {
 
 /// Whether the file is the one at that path.
 fn is_at(file: &File, path: &Path) -> bool {
-    let identity = |meta: fs::Metadata| (meta.dev(), meta.ino());
-    let (open, named) = (file.metadata().map(identity), fs::metadata(path).map(identity));
-    open.is_ok_and(|open| named.is_ok_and(|named| named == open))
+    is_same(file, rustix::fs::stat(path))
+}
+
+fn is_same(file: &File, found: rustix::io::Result<Stat>) -> bool {
+    let identity = |stat: Stat| (stat.st_dev, stat.st_ino);
+    found.is_ok_and(|found| rustix::fs::fstat(file).is_ok_and(|open| identity(open) == identity(found)))
+}
+
+fn open_directory(path: &Path) -> Result<File, RunnerError> {
+    File::open(path).map_err(|source| RunnerError::WorkDirectory { path: path.to_owned(), source })
 }
 
 fn open_lock(root: &Path, name: &str) -> Result<File, RunnerError> {

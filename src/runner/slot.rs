@@ -366,7 +366,6 @@ impl Slotted {
         let CommandPlaces { tree, temporary, file } = *places;
         let directory = working_directory(tree, command.dir)?;
         let before = assignment.before.map(|commit| commit.to_string());
-        let text = self.workspace.describe(assignment.commit);
         let facts = AttemptFacts {
             build: assignment.build.0,
             task: &assignment.task,
@@ -377,7 +376,7 @@ impl Slotted {
             branch: assignment.branch.as_str(),
             before: before.as_deref(),
             commit: &assignment.commit.to_string(),
-            text: text.as_ref(),
+            text: self.workspace.text(),
             runner: &self.common.runner,
             slot: self.number,
         };

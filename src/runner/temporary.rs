@@ -1,5 +1,5 @@
 //! The temporary directories of attempts. Each attempt gets an empty one of its own, which is removed with everything
-//! in it when the attempt has ended. Symbolic links are removed and never followed. A directory that cannot be removed
+//! in it when the attempt has ended, if the attempt left anything. Symbolic links are removed and never followed. A directory that cannot be removed
 //! stays, and the next attempt gets one of another name. The slots and `surveil run` call this.
 
 use std::ffi::OsString;
@@ -8,6 +8,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
 
 use crate::git::remove_directory;
 use crate::locked::Locked;
@@ -23,13 +25,35 @@ const NAMES_MAX: u32 = 100;
 const OWN: &str = "surveil-run-";
 const UNFINISHED: &str = "surveil-new-";
 
-/// The temporary directory of one attempt after the other.
+/// The temporary directory of one attempt after the other. A directory that an attempt did not use is kept for the next
+/// one: making and removing directories is slow on some file systems, and most attempts use none.
 #[derive(Debug)]
 pub(super) struct Temporary {
     parent: PathBuf,
     name: String,
-    /// The directory of the current attempt.
-    made: Option<PathBuf>,
+    /// The directory of the current attempt, or of the last one if that did not use it.
+    made: Option<Made>,
+}
+
+#[derive(Debug)]
+struct Made {
+    path: PathBuf,
+    /// Set when the attempt has ended and left nothing.
+    unused: Option<Identity>,
+}
+
+/// Identity and last change of a directory, to notice a process of another attempt that changed it in between.
+#[derive(Debug, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    changed: (i64, i64),
+}
+
+impl Identity {
+    fn of(meta: &fs::Metadata) -> Self {
+        Self { device: meta.dev(), inode: meta.ino(), changed: (meta.ctime(), meta.ctime_nsec()) }
+    }
 }
 
 impl Temporary {
@@ -38,20 +62,25 @@ impl Temporary {
         Self { parent, name, made: None }
     }
 
-    /// Makes the directory anew and returns its path.
+    /// Makes a new directory, or takes the unused one, and returns its path.
     pub(super) fn make(&mut self) -> io::Result<PathBuf> {
         self.make_with(&remove)
     }
 
     fn make_with(&mut self, remove: &dyn Fn(&Path) -> io::Result<()>) -> io::Result<PathBuf> {
-        self.clear();
         make_private(&self.parent)?;
+        if let Some(Made { path, unused: Some(unused) }) = &self.made
+            && fs::symlink_metadata(path).is_ok_and(|meta| Identity::of(&meta) == *unused)
+        {
+            return Ok(path.clone());
+        }
+        self.remove();
         let mut failure = io::Error::from(ErrorKind::AlreadyExists);
         for number in 0..NAMES_MAX {
             let name = if number > 0 { format!("{}.{number}", self.name) } else { self.name.clone() };
             let path = self.parent.join(name);
             match remove(&path).and_then(|()| DirBuilder::new().mode(0o700).create(&path)) {
-                Ok(()) => return Ok(self.made.insert(path).clone()),
+                Ok(()) => return Ok(self.made.insert(Made { path, unused: None }).path.clone()),
                 Err(error) if error.kind() == ErrorKind::StorageFull => return Err(error),
                 Err(error) => failure = error,
             }
@@ -59,9 +88,18 @@ impl Temporary {
         Err(failure)
     }
 
-    /// Removes the directory with everything in it.
+    /// Removes the directory with everything in it, unless it is as it was made.
     pub(super) fn clear(&mut self) {
-        let Some(path) = self.made.take() else { return };
+        match &mut self.made {
+            Some(Made { path, unused }) if is_as_made(path) => {
+                *unused = fs::symlink_metadata(path).ok().as_ref().map(Identity::of);
+            }
+            _ => self.remove(),
+        }
+    }
+
+    fn remove(&mut self) {
+        let Some(Made { path, .. }) = self.made.take() else { return };
         if let Err(error) = remove(&path) {
             log::warn!("the temporary directory {} of an attempt cannot be removed and stays: {error}", path.display());
         }
@@ -70,7 +108,7 @@ impl Temporary {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        self.clear();
+        self.remove();
     }
 }
 
@@ -182,11 +220,14 @@ fn remove_abandoned(system: &Path) {
 /// link in its place is removed: the place belongs to the runner.
 fn make_private(path: &Path) -> io::Result<()> {
     let make = || DirBuilder::new().mode(0o700).create(path);
-    match make() {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-        made => return made,
-    }
-    let meta = fs::symlink_metadata(path)?;
+    let meta = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => match make() {
+            // Another slot made it just now.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => fs::symlink_metadata(path)?,
+            made => return made,
+        },
+        found => found?,
+    };
     if !meta.is_dir() {
         fs::remove_file(path)?;
         return make();
@@ -195,6 +236,16 @@ fn make_private(path: &Path) -> io::Result<()> {
         return Err(ErrorKind::PermissionDenied.into());
     }
     if meta.mode() & 0o777 != 0o700 { fs::set_permissions(path, Permissions::from_mode(0o700)) } else { Ok(()) }
+}
+
+/// Whether this is an empty directory of this user that nobody else may enter. Extended attributes (which can be access
+/// control lists, xattr(7)) must not outlive an attempt either.
+fn is_as_made(path: &Path) -> bool {
+    let user = rustix::process::geteuid().as_raw();
+    let is_private = |meta: fs::Metadata| meta.is_dir() && meta.uid() == user && meta.mode() & 0o7777 == 0o700;
+    fs::symlink_metadata(path).is_ok_and(is_private)
+        && fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
+        && matches!(rustix::fs::llistxattr_query(path), Ok(0) | Err(Errno::OPNOTSUPP))
 }
 
 /// Removes whatever is at that path, if anything.
@@ -262,6 +313,38 @@ mod tests {
         assert_eq!(entries(&place.path().join("tmp")), 0);
     }
 
+    #[test]
+    fn a_directory_that_nobody_used_serves_the_next_attempt() {
+        let place = tempfile::tempdir().unwrap();
+        let mut temporary = Temporary::new(place.path().join("tmp"), "0".into());
+        let inode = |path: &Path| fs::metadata(path).unwrap().ino();
+        let path = temporary.make().unwrap();
+        let first = inode(&path);
+        temporary.clear();
+        // It would get the inode of a removed directory.
+        fs::create_dir(place.path().join("other")).unwrap();
+        assert_eq!(inode(&temporary.make().unwrap()), first);
+        let uses: [(&str, &dyn Fn()); 3] = [
+            ("file", &|| fs::write(path.join("file"), "").unwrap()),
+            ("mode", &|| fs::set_permissions(&path, Permissions::from_mode(0o1700)).unwrap()),
+            ("attribute", &|| {
+                let set = rustix::fs::lsetxattr(&path, "user.note", b"x", rustix::fs::XattrFlags::empty());
+                // Some file systems have no such attributes, and then nothing can be left in them.
+                if set.is_err() {
+                    fs::write(path.join("file"), "").unwrap();
+                }
+            }),
+        ];
+        for (name, used) in uses {
+            used();
+            temporary.clear();
+            assert!(!path.exists(), "{name}");
+            assert_eq!(fs::metadata(temporary.make().unwrap()).unwrap().mode() & 0o7777, 0o700, "{name}");
+        }
+        drop(temporary);
+        assert_eq!(entries(&place.path().join("tmp")), 0);
+    }
+
     /// A task may reach the directory above, too.
     #[test]
     fn the_directory_above_is_made_anew_and_private() {
@@ -293,8 +376,10 @@ mod tests {
         let fails = |path: &Path| if path == stays { Err(ErrorKind::PermissionDenied.into()) } else { remove(path) };
         let path = temporary.make_with(&fails).unwrap();
         assert_eq!(path, place.path().join("tmp/0.1"));
+        fs::write(path.join("file"), "").unwrap();
         temporary.clear();
         assert_eq!(temporary.make().unwrap(), stays, "it can be removed again");
+        fs::write(stays.join("file"), "").unwrap();
         temporary.clear();
         let failed = temporary.make_with(&|_| Err(ErrorKind::ResourceBusy.into()));
         assert_eq!(failed.unwrap_err().kind(), ErrorKind::ResourceBusy);

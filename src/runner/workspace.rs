@@ -41,6 +41,8 @@ struct OpenRepo {
     shared: Arc<SharedRepo>,
     store: PackStore,
     tree: WorkTree,
+    /// The text of the commit to which the tree was brought. The jobs of a build read it once.
+    text: Option<(CommitId, CommitText)>,
 }
 
 /// The outcome of an attempt whose tree could not be prepared.
@@ -82,13 +84,16 @@ impl Workspace {
         }
         // The repository is put back only after a success: after a failure the next attempt opens everything anew.
         self.bring(&mut open, assignment, cancel)?;
+        if open.text.as_ref().is_none_or(|(known, _)| *known != commit) {
+            open.text = open.store.describe(commit).ok().map(|text| (commit, text));
+        }
         self.open.push(open);
         Ok(self.layout.tree(repo, self.slot))
     }
 
     /// Returns the text of the commit to which the slot's tree was brought; `None` if it cannot be read.
-    pub(super) fn describe(&self, commit: CommitId) -> Option<CommitText> {
-        self.open.last()?.store.describe(commit).ok()
+    pub(super) fn text(&self) -> Option<&CommitText> {
+        self.open.last()?.text.as_ref().map(|(_, text)| text)
     }
 
     /// Takes in source that came ahead of its lease. If objects are still missing, the attempt asks for them.
@@ -143,7 +148,8 @@ impl Workspace {
             self.open.remove(0);
         }
         let store = PackStore::open(&path, like)?;
-        Ok(OpenRepo { repo: repo.clone(), shared: self.repos.repo(repo), store, tree: self.open_tree(repo)? })
+        let (shared, tree) = (self.repos.repo(repo), self.open_tree(repo)?);
+        Ok(OpenRepo { repo: repo.clone(), shared, store, tree, text: None })
     }
 
     fn open_tree(&self, repo: &RepoName) -> Result<WorkTree, GitError> {
