@@ -57,7 +57,7 @@ impl Scheduler {
         };
         let lease = job.lease(&record, Started::No);
         turn.persist(Record::AttemptLeased(record));
-        let lasts_ms = self.policy.lease_ms(lease.is_exclusive());
+        let lasts_ms = self.policy.lease_ms(lease.exclusive);
         let session = self.tables.grant(turn.now, attempt, lease, lasts_ms, job.source.commit);
         let message = RunnerCommand::Lease(Box::new(self.lease_message(attempt)));
         turn.send(session, message);
@@ -72,7 +72,7 @@ impl Scheduler {
             build: lease.build,
             job: lease.job,
             number: lease.number,
-            lease_ms: self.policy.lease_ms(lease.is_exclusive()),
+            lease_ms: self.policy.lease_ms(lease.exclusive),
             source: job.source.clone(),
             task: job.task.clone(),
         }

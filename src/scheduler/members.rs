@@ -87,7 +87,7 @@ impl Scheduler {
             let Some(lease) = self.tables.leases().get(attempt) else { continue };
             // An earlier process of this name may be out of reach and still execute it. An exclusive attempt then waits
             // for its own deadline.
-            if !holding.contains(&attempt) && (!lease.is_exclusive() || lease.given_to == incarnation) {
+            if !holding.contains(&attempt) && (!lease.exclusive || lease.given_to == incarnation) {
                 self.lose(turn, attempt, if restarted { LossReason::RunnerRestarted } else { LossReason::NotHeld });
             }
         }
@@ -188,7 +188,7 @@ impl Scheduler {
         let holds = self.tables.roster().member(id).map(|member| member.holds().clone()).unwrap_or_default();
         for attempt in holds {
             let Some(lease) = self.tables.leases().get(attempt) else { continue };
-            if lease.is_exclusive() && !self.tables.deadlines().is_over(&Timer::Lease(attempt), turn.now) {
+            if lease.exclusive && !self.tables.deadlines().is_over(&Timer::Lease(attempt), turn.now) {
                 continue;
             }
             self.lose(turn, attempt, reason.clone());

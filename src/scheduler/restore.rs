@@ -43,7 +43,7 @@ impl Scheduler {
         let job = self.jobs.get_mut(&attempt.job).expect("an unfinished attempt is of an unfinished build");
         job.state = JobState::Leased(attempt.id);
         let lease = job.lease(attempt, Started::Unknown);
-        let (id, lasts_ms) = (lease.runner, self.policy.lease_ms(lease.is_exclusive()));
+        let (id, lasts_ms) = (lease.runner, self.policy.lease_ms(lease.exclusive));
         if self.tables.roster().member(id).is_none() {
             let mut member = Member::new(id, self.known_name(id), None, now);
             member.drained = self.drain_of(&member.name).is_some();

@@ -175,6 +175,7 @@ impl LiveJob {
             runner: attempt.runner,
             repo: self.source.repo.clone(),
             task: Arc::clone(&self.task),
+            exclusive: self.task.recipe.exclusive,
             given_to: None,
             started,
             cancelled: false,

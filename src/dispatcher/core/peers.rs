@@ -1,7 +1,8 @@
 //! The runners as the core knows them: the way to each, its grants, and the commits that it has.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
 
 use crate::dispatcher::grants::{Grant, Grants, StoredBytes};
 use crate::dispatcher::limits;
@@ -17,7 +18,7 @@ pub(crate) struct Peer {
     /// The streams of the attempts that the runner held when it registered, with the bytes that were stored by then.
     pub(crate) stored: StoredBytes,
     /// The commit that the runner had last of each repository; `None` for a runner that takes no source ahead.
-    pub(crate) has: Option<HashMap<RepoName, CommitId>>,
+    pub(crate) has: Option<FxHashMap<RepoName, CommitId>>,
 }
 
 /// The source of a commit that has just arrived, small enough to be sent ahead of a lease. It is durable in the mirror
@@ -40,7 +41,7 @@ impl Arrival {
 /// The places from which observers read the repositories, as far as they were asked for. The store has all of them, so
 /// they are known after a restart, too.
 #[derive(Default)]
-pub(super) struct Places(HashMap<RepoName, Option<String>>);
+pub(super) struct Places(FxHashMap<RepoName, Option<String>>);
 
 impl Places {
     /// Returns the place of a repository, from the store if it was not asked for yet.
@@ -60,8 +61,8 @@ impl Places {
 /// The connected runners, and the session to which each lease was granted.
 #[derive(Default)]
 pub(super) struct Peers {
-    pub(super) by_session: HashMap<SessionId, Peer>,
-    granted: HashMap<AttemptId, SessionId>,
+    pub(super) by_session: FxHashMap<SessionId, Peer>,
+    granted: FxHashMap<AttemptId, SessionId>,
 }
 
 impl Peers {

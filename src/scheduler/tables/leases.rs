@@ -15,6 +15,9 @@ pub(crate) struct LiveLease {
     pub runner: RunnerId,
     pub repo: RepoName,
     pub task: Arc<TaskSpec>,
+    /// Whether nobody else may take its place while its runner may still execute it. Copied from the task, which is
+    /// seldom in the processor's cache.
+    pub exclusive: bool,
     /// The process that received it. Not known after a restart, until a process says that it holds the attempt.
     pub given_to: Option<Incarnation>,
     /// Whether the task's process has started. A loss before that is not the job's doing.
@@ -24,14 +27,9 @@ pub(crate) struct LiveLease {
 }
 
 impl LiveLease {
-    /// Whether nobody else may take its place while its runner may still execute it.
-    pub(crate) fn is_exclusive(&self) -> bool {
-        self.task.recipe.exclusive
-    }
-
-    /// Returns the lines in which it has a place.
+    /// Returns the lines in which it has a place. Only exclusive attempts have one.
     pub(crate) fn lines(&self) -> impl Iterator<Item = Line> {
-        self.task.lines(&self.repo)
+        self.exclusive.then(|| self.task.lines(&self.repo)).into_iter().flatten()
     }
 }
 

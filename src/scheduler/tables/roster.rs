@@ -1,7 +1,7 @@
 //! The roster: the runners that are there, what they offer, what they hold, and when they were last heard.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use rustc_hash::FxHashMap;
 
@@ -34,7 +34,7 @@ pub(crate) struct Member {
     /// An operator drained it, as `Runner::drain` says.
     pub(crate) drained: bool,
     /// The commit of each repository's work tree there.
-    pub(crate) warm: HashMap<RepoName, CommitId>,
+    pub(crate) warm: FxHashMap<RepoName, CommitId>,
     /// The pool in which the dispatcher started it, if it did.
     pub(crate) pool: Option<PoolId>,
     /// Its failures, and until when it gets no job because of them.
@@ -59,7 +59,7 @@ impl Member {
             holds: BTreeSet::new(),
             draining: false,
             drained: false,
-            warm: HashMap::new(),
+            warm: FxHashMap::default(),
             pool: None,
             health: Health::default(),
             rests: false,
