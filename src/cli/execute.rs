@@ -34,6 +34,9 @@ use crate::threads::{self, Thread};
 /// Largest piece of a task's output that is copied at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
 
+/// The event of which a local run's tasks are told.
+const TRY: &str = "try";
+
 const EXAMPLES: &str = "\
 Tasks run one after the other, each after the tasks that it needs. Without names, those run that a push to the \
 current branch would run if everything had changed; tasks that are named run whatever their `when` says. Labels are \
@@ -84,7 +87,10 @@ pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, Cl
         RunPlace::as_it_is(&flags.dir)?
     };
     let planned = to_run(&tasks, &flags.tasks)?;
-    let left_out = if flags.tasks.is_empty() { left_out_of_push(&tasks, &origin.branch) } else { HashMap::new() };
+    let left_out = match &origin.reference {
+        Some(reference) if flags.tasks.is_empty() => left_out_of_push(&tasks, reference),
+        _ => HashMap::new(),
+    };
     let program = std::env::current_exe().map_err(CliError::machine("find this program's own file"))?;
     let (cancel, signal) = interrupt::noted_and_answered_by(vec![()])?;
     // The exit code is the verdict, so the tasks run to their end also if nobody reads.
@@ -298,7 +304,10 @@ impl LocalRun {
             number,
             repo: &self.origin.repo,
             url: self.origin.url.as_deref(),
-            branch: &self.origin.branch,
+            reference: self.origin.reference.as_ref(),
+            // As of a `try`, which is the same on runners, so that no task publishes what nobody has pushed.
+            event: Some(TRY),
+            is_trusted: Some(false),
             // Nothing was pushed.
             before: None,
             commit: &self.origin.commit,

@@ -7,7 +7,7 @@ use super::report::short;
 use super::typed_place::{place_of, tree_root};
 use crate::config::{CheckedTasks, ObservedRepo, check_directory, repo_name_from};
 use crate::git::{CleanTree, CommitText, Difference, Local, RepositoryPlace, Watched};
-use crate::model::{BuildSettings, TaskSpec};
+use crate::model::{BuildSettings, RefName, TaskSpec};
 
 /// The place of a local run.
 pub(crate) enum RunPlace {
@@ -15,11 +15,12 @@ pub(crate) enum RunPlace {
     Clean(Box<CleanTree>),
 }
 
-/// The repository, branch and commit of an attempt's environment. Outside a repository there is only a name.
+/// The repository, ref and commit of an attempt's environment. Outside a repository there is only a name.
 #[derive(Debug, Default)]
 pub(crate) struct Origin {
     pub(crate) repo: String,
-    pub(crate) branch: String,
+    /// The branch that is checked out, if HEAD is not detached.
+    pub(crate) reference: Option<RefName>,
     pub(crate) commit: String,
     pub(crate) text: Option<CommitText>,
     /// The place that an observer of the work tree would tell.
@@ -100,9 +101,9 @@ impl Origin {
         // If HEAD is detached, there is a commit but no branch.
         match watched.head_commit() {
             Ok(Some((branch, commit))) => {
-                let branch = branch.map(|branch| branch.to_string()).unwrap_or_default();
+                let reference = branch.map(RefName::of_branch);
                 let text = watched.describe(commit).ok();
-                Self { repo, branch, commit: commit.to_string(), text, url }
+                Self { repo, reference, commit: commit.to_string(), text, url }
             }
             Ok(None) | Err(_) => Self { repo, url, ..Self::default() },
         }

@@ -39,14 +39,10 @@ pub(crate) fn in_order<'a>(tasks: &'a [TaskSpec], wanted: &[String]) -> Result<V
     Ok(planned)
 }
 
-/// Returns the tasks that a push to this branch would leave out whatever it changes, each with its reason. None if
-/// there is no branch.
-pub(crate) fn left_out_of_push(tasks: &[TaskSpec], branch: &str) -> HashMap<TaskName, LeftOutReason> {
-    if branch.is_empty() {
-        return HashMap::new();
-    }
+/// Returns the tasks that a push to this branch would leave out whatever it changes, each with its reason.
+pub(crate) fn left_out_of_push(tasks: &[TaskSpec], branch: &RefName) -> HashMap<TaskName, LeftOutReason> {
     let mut plan = Plan::of(tasks.to_vec());
-    plan.leave_out_unmet(TriggerEvent::Push, &RefName::of_branch(branch));
+    plan.leave_out_unmet(TriggerEvent::Push, branch);
     plan.tasks.into_iter().filter_map(|task| Some((task.spec.name, task.left_out?))).collect()
 }
 

@@ -9,7 +9,8 @@ use crate::git::without_secrets;
 use crate::model::reason::{LossReason, RefusalReason, TimeoutReason};
 use crate::model::{
     AttemptId, BranchName, BuildSource, CommitId, Incarnation, Isolation, Label, LogSummary, Outcome, RefName,
-    RepoName, RunnerName, SessionId, SpawnId, StepRecord, StreamId, StreamKind, StreamSummary, Trigger, WallTime,
+    RepoName, RunnerName, SessionId, SpawnId, StepRecord, StreamId, StreamKind, StreamSummary, Trigger, Trust,
+    WallTime,
 };
 use crate::protocol::hello::{ErrorCode, Hello, Refusal};
 use crate::protocol::limits::{
@@ -374,14 +375,19 @@ fn numbers(attempts: Vec<AttemptId>) -> Vec<u64> {
 }
 
 fn runtask(lease: &Lease, url: Option<&str>) -> Runtask {
+    let trigger = &lease.source.trigger;
+    let (branch, reference) = trigger.reference.written();
     Runtask {
         attempt: lease.attempt.0,
         lease_ms: lease.lease_ms,
         build: lease.build.0,
         number: lease.number,
         repo: lease.source.repo.to_string(),
-        branch: lease.source.trigger.reference.short().to_owned(),
-        before: lease.source.trigger.before().map(|commit| commit.to_string()),
+        branch,
+        reference,
+        event: Some(trigger.event().to_owned()),
+        trusted: Some(trigger.trust == Trust::Trusted),
+        before: trigger.before().map(|commit| commit.to_string()),
         commit: lease.source.commit.to_string(),
         // A store may have the credentials that an observer of another make once told.
         url: url.map(without_secrets),

@@ -169,6 +169,17 @@ pub struct Runtask {
     pub number: u32,
     pub repo: String,
     pub branch: String,
+    /// The full name of a ref that is no branch, as in `dispatch`; `HEAD` if the build concerns no ref. Absent for a
+    /// branch.
+    #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    /// The event that caused the build: `push`, `tag`, `ref`, `pull`, `schedule`, `manual` or `try`. Absent from
+    /// dispatchers before it existed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<String>,
+    /// Whether the build is trusted. Absent from dispatchers before it existed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trusted: Option<bool>,
     /// The commit that the branch was at before; none by default, as for a new branch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<String>,

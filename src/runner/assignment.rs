@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::limits::{EXCLUSIVE_END_MS, EXCLUSIVE_START_MS};
 use crate::model::reason::LossReason;
 use crate::model::{
-    AttemptId, BranchName, BuildId, CommitId, LogSummary, Moment, Outcome, Recipe, RepoName, StepRecord, StreamKind,
+    AttemptId, BuildId, CommitId, LogSummary, Moment, Outcome, Recipe, RefName, RepoName, StepRecord, StreamKind,
     StreamSummary, TaskName,
 };
 
@@ -20,7 +20,12 @@ pub(super) struct Assignment {
     /// Counted from 1 within the job.
     pub(super) number: u32,
     pub(super) repo: RepoName,
-    pub(super) branch: BranchName,
+    /// The ref that the build concerns; [`RefName::detached`] if none.
+    pub(super) reference: RefName,
+    /// The event that caused the build, if the dispatcher tells it.
+    pub(super) event: Option<String>,
+    /// Whether the build is trusted, if the dispatcher tells it.
+    pub(super) is_trusted: Option<bool>,
     /// The commit that the branch was at before; `None` for a new branch.
     pub(super) before: Option<CommitId>,
     pub(super) commit: CommitId,
@@ -106,7 +111,9 @@ mod tests {
             build: BuildId(1),
             number: 1,
             repo: RepoName::new("app").unwrap(),
-            branch: BranchName::new("main"),
+            reference: RefName::of_branch("main"),
+            event: None,
+            is_trusted: None,
             before: None,
             url: None,
             commit: CommitId::from_bytes(&[1; 20]).unwrap(),

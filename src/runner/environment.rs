@@ -4,9 +4,9 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::limits::SUBJECT_BYTES;
+use super::limits::TEXT_BYTES;
 use crate::git::{CommitText, is_local_variable, without_secrets};
-use crate::model::visible;
+use crate::model::{RefName, visible};
 
 /// The variable by which tools that make the same product each time learn the time of its source.
 const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
@@ -23,7 +23,13 @@ pub struct AttemptFacts<'a> {
     pub repo: &'a str,
     /// The place from which the repository is observed: `SURVEIL_URL`.
     pub url: Option<&'a str>,
-    pub branch: &'a str,
+    /// The ref that the build concerns: `SURVEIL_REF`, and `SURVEIL_BRANCH` or `SURVEIL_TAG`. [`RefName::detached`]
+    /// stands for none.
+    pub reference: Option<&'a RefName>,
+    /// The event that caused the build: `SURVEIL_EVENT`.
+    pub event: Option<&'a str>,
+    /// Whether the build is trusted: `SURVEIL_TRUSTED`.
+    pub is_trusted: Option<bool>,
     /// The full id of the commit that the branch was at before.
     pub before: Option<&'a str>,
     /// The full id.
@@ -70,6 +76,7 @@ pub fn attempt_environment(
         None => environment.push((name.into(), value.to_owned())),
     };
     let number = facts.number.to_string();
+    let reference = facts.reference.filter(|reference| **reference != RefName::detached());
     let own = [
         ("CI", Some("true".into())),
         ("SURVEIL", Some("true".into())),
@@ -81,10 +88,15 @@ pub fn attempt_environment(
         ("SURVEIL_ATTEMPT_ID", Some(facts.id.to_string())),
         ("SURVEIL_REPO", Some(facts.repo.into())),
         ("SURVEIL_URL", facts.url.and_then(told_url)),
-        ("SURVEIL_BRANCH", Some(facts.branch.into())),
+        ("SURVEIL_EVENT", facts.event.map(str::to_owned)),
+        ("SURVEIL_REF", reference.map(RefName::to_string)),
+        ("SURVEIL_BRANCH", reference.and_then(RefName::branch).map(str::to_owned)),
+        ("SURVEIL_TAG", reference.and_then(RefName::tag).map(str::to_owned)),
+        ("SURVEIL_TRUSTED", facts.is_trusted.map(|is_trusted| is_trusted.to_string())),
         ("SURVEIL_BEFORE", facts.before.map(str::to_owned)),
         ("SURVEIL_COMMIT", Some(facts.commit.into())),
-        ("SURVEIL_SUBJECT", facts.text.map(|text| told_subject(&text.subject))),
+        ("SURVEIL_SUBJECT", facts.text.map(|text| told_text(&text.subject))),
+        ("SURVEIL_AUTHOR", facts.text.map(|text| told_text(&text.author))),
         ("SURVEIL_RUNNER", Some(facts.runner.into())),
         ("SURVEIL_SLOT", Some(facts.slot.to_string())),
         (SOURCE_DATE_EPOCH, facts.text.and_then(|text| text.committed_s).map(|seconds| seconds.to_string())),
@@ -107,11 +119,11 @@ fn told_url(url: &str) -> Option<String> {
     Some(without_secrets(url)).filter(|url| !url.contains(char::is_control))
 }
 
-/// Returns a subject as tasks are told it: on one line, and no longer than a variable may be.
-fn told_subject(subject: &str) -> String {
-    let mut subject = visible(subject);
-    subject.truncate(subject.floor_char_boundary(SUBJECT_BYTES));
-    subject
+/// Returns a text of a commit as tasks are told it: on one line, and no longer than a variable may be.
+fn told_text(text: &str) -> String {
+    let mut text = visible(text);
+    text.truncate(text.floor_char_boundary(TEXT_BYTES));
+    text
 }
 
 #[cfg(test)]
@@ -125,7 +137,9 @@ mod tests {
         number: 2,
         repo: "app",
         url: None,
-        branch: "main",
+        reference: None,
+        event: None,
+        is_trusted: None,
         before: None,
         commit: "abcd",
         text: None,
@@ -193,7 +207,7 @@ mod tests {
     #[test]
     fn what_is_not_known_of_a_commit_is_not_set_and_not_inherited() {
         let environment = environment(&FACTS, &[]);
-        for name in ["SURVEIL_URL", "SURVEIL_BEFORE", "SURVEIL_SUBJECT", "SOURCE_DATE_EPOCH"] {
+        for name in ["SURVEIL_URL", "SURVEIL_BEFORE", "SURVEIL_SUBJECT", "SURVEIL_AUTHOR", "SOURCE_DATE_EPOCH"] {
             assert_values(&environment, &[(name, &[])]);
         }
     }
@@ -212,6 +226,57 @@ mod tests {
         let text = CommitText { subject: "\u{1f980}".repeat(1 << 18), ..CommitText::default() };
         let told = environment(&AttemptFacts { text: Some(&text), ..FACTS }, &[]);
         assert_values(&told, &[("SURVEIL_SUBJECT", &[&"\u{1f980}".repeat(256)]), ("SOURCE_DATE_EPOCH", &[])]);
+    }
+
+    /// A tag has no branch, and a commit that no ref was named for has neither.
+    #[test]
+    fn an_attempt_is_told_its_event_its_ref_and_its_trust() {
+        let told = |reference: &str, event, is_trusted| {
+            let reference = RefName::new(reference);
+            environment(&AttemptFacts { reference: Some(&reference), event, is_trusted, ..FACTS }, &[])
+        };
+        type Wanted<'a> = &'a [(&'a str, &'a [&'a str])];
+        let wanted: Wanted<'_> = &[
+            ("SURVEIL_EVENT", &["push"]),
+            ("SURVEIL_REF", &["refs/heads/release/1"]),
+            ("SURVEIL_BRANCH", &["release/1"]),
+            ("SURVEIL_TAG", &[]),
+            ("SURVEIL_TRUSTED", &["true"]),
+        ];
+        assert_values(&told("refs/heads/release/1", Some("push"), Some(true)), wanted);
+        let wanted: Wanted<'_> = &[
+            ("SURVEIL_EVENT", &["tag"]),
+            ("SURVEIL_REF", &["refs/tags/v1"]),
+            ("SURVEIL_BRANCH", &[]),
+            ("SURVEIL_TAG", &["v1"]),
+            ("SURVEIL_TRUSTED", &["false"]),
+        ];
+        assert_values(&told("refs/tags/v1", Some("tag"), Some(false)), wanted);
+        let wanted: Wanted<'_> =
+            &[("SURVEIL_REF", &["refs/pull/1/head"]), ("SURVEIL_BRANCH", &[]), ("SURVEIL_TAG", &[])];
+        assert_values(&told("refs/pull/1/head", Some("pull"), Some(false)), wanted);
+        let none: Wanted<'_> = &[
+            ("SURVEIL_EVENT", &[]),
+            ("SURVEIL_REF", &[]),
+            ("SURVEIL_BRANCH", &[]),
+            ("SURVEIL_TAG", &[]),
+            ("SURVEIL_TRUSTED", &[]),
+        ];
+        assert_values(&told("HEAD", None, None), none);
+        assert_values(&environment(&FACTS, &[]), none);
+    }
+
+    /// Whoever may commit chooses the author's name and mail.
+    #[test]
+    fn the_author_is_told_on_one_line_and_is_no_longer_than_a_variable_may_be() {
+        let told = |author: String| {
+            let text = CommitText { author, ..CommitText::default() };
+            environment(&AttemptFacts { text: Some(&text), ..FACTS }, &[])
+        };
+        let author = "Ada\n\u{1b}[2J\0 <ada@example.org>";
+        let wanted = "Ada \u{fffd}[2J\u{fffd} <ada@example.org>";
+        assert_values(&told(author.into()), &[("SURVEIL_AUTHOR", &[wanted])]);
+        assert_values(&told("x".repeat(1 << 18)), &[("SURVEIL_AUTHOR", &[&"x".repeat(1024)])]);
     }
 
     /// S47.

@@ -156,7 +156,7 @@ fn rewrite(path: &PathBuf, live: &BTreeMap<AttemptId, Lines>) -> io::Result<(Fil
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{BranchName, BuildId, LogSummary, Outcome, Recipe, RepoName, Script, TaskName};
+    use crate::model::{BuildId, LogSummary, Outcome, Recipe, RefName, RepoName, Script, TaskName};
 
     fn assignment(attempt: u64) -> Assignment {
         Assignment {
@@ -165,7 +165,9 @@ mod tests {
             build: BuildId(1),
             number: 1,
             repo: RepoName::new("app").unwrap(),
-            branch: BranchName::new("main"),
+            reference: RefName::of_branch("main"),
+            event: None,
+            is_trusted: None,
             before: None,
             url: None,
             commit: "ab".repeat(20).parse().unwrap(),

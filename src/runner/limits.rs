@@ -50,9 +50,9 @@ pub(super) const WARM_TREES: usize = 256;
 pub(super) const OPEN_REPOS: usize = 4;
 /// The idle time after which a slot repacks the store that it fetched into: it may be a while until it is wanted.
 pub(super) const QUIET: Duration = Duration::from_millis(25);
-/// The longest subject of a commit that a task is told, in bytes. A process cannot be started with a variable of more
-/// than 128 KiB, and a commit must not decide whether its tasks start.
-pub(super) const SUBJECT_BYTES: usize = 1024;
+/// The longest text of a commit that a task is told in one variable, in bytes. A process cannot be started with a
+/// variable of more than 128 KiB, and a commit must not decide whether its tasks start.
+pub(super) const TEXT_BYTES: usize = 1024;
 /// The fetches after which a slot repacks between two attempts, if it is never idle.
 pub(super) const UNTIDIED_FETCHES: u32 = 50;
 /// The length beyond which the journal is rewritten without the attempts that are over.

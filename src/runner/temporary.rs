@@ -1,6 +1,7 @@
 //! The temporary directories of attempts. Each attempt gets an empty one of its own, which is removed with everything
-//! in it when the attempt has ended, if the attempt left anything. Symbolic links are removed and never followed. A directory that cannot be removed
-//! stays, and the next attempt gets one of another name. The slots and `surveil run` call this.
+//! in it when the attempt has ended, if the attempt left anything. Symbolic links are removed and never followed. A
+//! directory that cannot be removed stays, and the next attempt gets one of another name. The slots and `surveil run`
+//! call this.
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, Permissions};

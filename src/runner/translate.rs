@@ -5,8 +5,8 @@ use super::event::Event;
 use super::routes::Piece;
 use crate::model::reason::{LossReason, TimeoutReason};
 use crate::model::{
-    AttemptId, BranchName, BuildId, CommitId, Label, LogSummary, Moment, Outcome, RepoName, SpawnId, StepRecord,
-    StreamId, StreamKind, StreamSummary, TaskName,
+    AttemptId, BuildId, CommitId, Label, LogSummary, Moment, Outcome, RefName, RepoName, SpawnId, StepRecord, StreamId,
+    StreamKind, StreamSummary, TaskName,
 };
 use crate::protocol::codec;
 use crate::protocol::hello::{ErrorCode, Refusal};
@@ -93,7 +93,9 @@ fn assignment(lease: Runtask) -> Result<Assignment, String> {
         build: BuildId(lease.build),
         number: lease.number,
         repo: RepoName::new(&lease.repo).map_err(|error| error.to_string())?,
-        branch: BranchName::new(&lease.branch),
+        reference: reference(&lease.branch, lease.reference.as_deref(), lease.event.is_some()),
+        event: lease.event,
+        is_trusted: lease.trusted,
         // These two are for the task's information only, so a value that makes no sense spoils no attempt.
         before: lease.before.and_then(|commit| commit.parse().ok()),
         url: lease.url.filter(|url| url.len() <= MAX_SOURCE_BYTES),
@@ -101,6 +103,16 @@ fn assignment(lease: Runtask) -> Result<Assignment, String> {
         task: TaskName::new(&name).map_err(|error| error.to_string())?,
         recipe,
     })
+}
+
+/// Returns the ref of a lease. A dispatcher that tells no event sends the full name of a ref that is no branch in place
+/// of a branch.
+fn reference(branch: &str, full: Option<&str>, tells_event: bool) -> RefName {
+    let is_full = |name: &str| name.starts_with("refs/") || name == RefName::detached().as_str();
+    if !tells_event && full.is_none() && is_full(branch) {
+        return RefName::new(branch);
+    }
+    RefName::read(branch, full)
 }
 
 fn ahead(repo: &str, commit: &str, pack: Vec<u8>) -> Option<SourceAhead> {
@@ -320,6 +332,24 @@ mod tests {
         assert!(assignment(torn).is_err());
         let outside = Runtask { repo: "../x".into(), ..lease(shell) };
         assert!(assignment(outside).unwrap_err().contains("cannot name a repository"));
+    }
+
+    /// A dispatcher of before tells no event, and the full name of a tag as the branch.
+    #[test]
+    fn the_ref_of_a_lease_is_known_from_old_dispatchers_too() {
+        for (branch, full, event, expected) in [
+            ("main", None, None, "refs/heads/main"),
+            ("main", None, Some("push"), "refs/heads/main"),
+            ("refs/tags/v1", None, None, "refs/tags/v1"),
+            ("refs/tags/v1", Some("refs/tags/v1"), Some("tag"), "refs/tags/v1"),
+            ("refs/tags/v1", None, Some("push"), "refs/heads/refs/tags/v1"),
+            ("HEAD", None, None, "HEAD"),
+            ("HEAD", Some("HEAD"), Some("manual"), "HEAD"),
+        ] {
+            let (reference, event) = (full.map(str::to_owned), event.map(str::to_owned));
+            let lease = Runtask { branch: branch.into(), reference, event, ..lease(r#""shell":"true","#) };
+            assert_eq!(assignment(lease).unwrap().reference, RefName::new(expected), "{branch} and {full:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The machine's decisions as stories: an event, and the actions that it must cause.
 
-use crate::model::{AttemptId, BranchName, BuildId, LogSummary, Moment, Outcome, Recipe, RepoName, Script, TaskName};
+use crate::model::{AttemptId, BuildId, LogSummary, Moment, Outcome, Recipe, RefName, RepoName, Script, TaskName};
 use crate::runner::assignment::{Assignment, AttemptResult, SourceAhead};
 use crate::runner::event::{Action, Event, Undelivered};
 use crate::runner::machine::{Machine, Times};
@@ -17,7 +17,9 @@ fn leased(attempt: u64, exclusive: bool) -> Event {
         build: BuildId(1),
         number: 1,
         repo: RepoName::new("app").unwrap(),
-        branch: BranchName::new("main"),
+        reference: RefName::of_branch("main"),
+        event: None,
+        is_trusted: None,
         before: None,
         url: None,
         commit: "ab".repeat(20).parse().unwrap(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Sender, bounded};
 
 use crate::git::Watched;
-use crate::model::{AttemptId, BranchName, BuildId, CommitId, Outcome, Recipe, RepoName, Script, TaskName};
+use crate::model::{AttemptId, BuildId, CommitId, Outcome, Recipe, RefName, RepoName, Script, TaskName};
 use crate::runner::assignment::Assignment;
 use crate::runner::layout::Layout;
 use crate::runner::routes::Piece;
@@ -57,7 +57,9 @@ impl Scene {
             build: BuildId(1),
             number: 1,
             repo: RepoName::new("app").unwrap(),
-            branch: BranchName::new("main"),
+            reference: RefName::of_branch("main"),
+            event: None,
+            is_trusted: None,
             before: None,
             url: None,
             commit: self.commit,

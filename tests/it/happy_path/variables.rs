@@ -55,6 +55,52 @@ fn an_attempt_is_told_where_its_commit_comes_from_on_a_runner_and_by_hand() {
     assert!(said.contains(&expected("unset", "unset", "unset", "unset")), "{said}");
 }
 
+/// A script that tells what caused the build.
+const CAUSE: &str = "for name in EVENT REF BRANCH TAG TRUSTED AUTHOR; do
+eval \"echo $name=\\${SURVEIL_$name-unset}\"
+done";
+
+fn cause(event: &str, reference: &str, branch: &str, tag: &str, trusted: &str) -> String {
+    let author = "Ada <ada@example.org>";
+    format!("EVENT={event}\nREF={reference}\nBRANCH={branch}\nTAG={tag}\nTRUSTED={trusted}\nAUTHOR={author}\n")
+}
+
+/// A tag's task has no branch, so that a script that deploys a branch does not take the tag's name for one.
+#[test]
+fn an_attempt_is_told_what_caused_its_build_and_which_ref_it_is_of() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let main = repository.commit_script(CAUSE);
+    let _dispatcher = world.dispatcher(&[]);
+    let _observer = world.observer(&[&repository], &["--branch=*", "--tag=v*", "--ref=refs/pull/*/head"]);
+    let _runner = world.runner("w1", &[]);
+    let told = |reference: &str| {
+        let build = world.build_that(reference, |build| build.reference == reference && build.finished_ms.is_some());
+        world.log_of(&build, "test")
+    };
+    assert_eq!(told("refs/heads/main"), cause("push", "refs/heads/main", "main", "unset", "true"));
+    for reference in ["refs/heads/topic/x", "refs/tags/v1.2", "refs/pull/12/head"] {
+        repository.git(&["update-ref", reference, &main]);
+    }
+    assert_eq!(told("refs/heads/topic/x"), cause("push", "refs/heads/topic/x", "topic/x", "unset", "false"));
+    assert_eq!(told("refs/tags/v1.2"), cause("tag", "refs/tags/v1.2", "unset", "v1.2", "false"));
+    assert_eq!(told("refs/pull/12/head"), cause("pull", "refs/pull/12/head", "unset", "unset", "false"));
+
+    // What a person asks for.
+    let asked = |arguments: &[&str]| {
+        let number = world.surveil_in(&repository.path, arguments).ok();
+        let build = world
+            .build_that(&number, |build| format!("b{}", build.build) == number.trim() && build.finished_ms.is_some());
+        world.log_of(&build, "test")
+    };
+    assert_eq!(asked(&["submit", "v1.2"]), cause("manual", "refs/tags/v1.2", "unset", "v1.2", "false"));
+    assert_eq!(asked(&["submit", &main]), cause("manual", "unset", "unset", "unset", "false"));
+    for arguments in [&["run"][..], &["run", "--clean"]] {
+        let said = world.surveil_in(&repository.path, arguments).ok();
+        assert!(said.contains(&cause("try", "refs/heads/main", "main", "unset", "false")), "{arguments:?}: {said}");
+    }
+}
+
 /// S47: an observer of another make may tell a URL with everything in it. The place is known after a restart, too.
 #[test]
 fn no_credentials_of_a_repository_reach_a_runner() {
