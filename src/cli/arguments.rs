@@ -93,6 +93,7 @@ pub(crate) enum Subcommand {
     Runners(runners::RunnersFlags),
     Drain(control::DrainFlags),
     Resume(control::ResumeFlags),
+    Wake(control::WakeFlags),
     Run(execute::ExecuteFlags),
     Plan(plan::PlanFlags),
     Check(check::CheckFlags),

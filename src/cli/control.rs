@@ -1,5 +1,7 @@
-//! `surveil cancel`, `rerun`, `start`, `drain` and `resume`: orders to the dispatcher. It answers when an order is
-//! durable.
+//! `surveil cancel`, `rerun`, `start`, `drain`, `resume` and `wake`: orders to the dispatcher. It answers when an
+//! order is durable.
+
+use std::path::Path;
 
 use clap::Args;
 
@@ -7,8 +9,10 @@ use super::build_name::{BuildFlags, NamedBuild};
 use super::flags::DispatchFlags;
 use super::session::Session;
 use super::table::one_line;
+use super::typed_place::known_place;
 use super::{CliError, ExitCode, Output};
-use crate::config::default_runner_name;
+use crate::config::{default_runner_name, repo_name_from};
+use crate::model::RepoName;
 use crate::protocol::operator::FromOperator;
 
 const CANCEL_EXAMPLES: &str = "\
@@ -46,6 +50,14 @@ A runner in quarantine needs no order: the quarantine ends by itself.
 
 Examples:
   surveil resume w1";
+
+const WAKE_EXAMPLES: &str = "\
+The observer looks at every interval in any case, so a wake that is lost costs no more than that time. A hook that \
+wakes it after each push is examples/hooks/post-receive in Surveil's source. A thousand wakes a second cost one look.
+
+Examples:
+  surveil wake app
+  surveil wake .";
 
 /// Cancel the unfinished jobs of a build, or one of them
 #[derive(Debug, Args)]
@@ -103,6 +115,16 @@ pub(crate) struct ResumeFlags {
     operator: DispatchFlags,
 }
 
+/// Have the observer of a repository look at it now
+#[derive(Debug, Args)]
+#[command(after_help = WAKE_EXAMPLES)]
+pub(crate) struct WakeFlags {
+    /// The repository: its name, or a directory of it, whose name it then has
+    repo: String,
+    #[command(flatten)]
+    operator: DispatchFlags,
+}
+
 /// Cancels, and prints the dispatcher's answer.
 pub(crate) fn cancel(flags: &CancelFlags, out: &mut Output) -> Result<ExitCode, CliError> {
     flags.named.check()?;
@@ -147,6 +169,19 @@ pub(crate) fn drain(flags: DrainFlags, out: &mut Output) -> Result<ExitCode, Cli
 /// Resumes, and prints the dispatcher's answer.
 pub(crate) fn resume(flags: ResumeFlags, out: &mut Output) -> Result<ExitCode, CliError> {
     order(&mut flags.operator.connect()?, &FromOperator::Resume { runner: flags.runner }, out)
+}
+
+/// Wakes the observers of a repository, and prints the dispatcher's answer.
+pub(crate) fn wake(flags: &WakeFlags, out: &mut Output) -> Result<ExitCode, CliError> {
+    let repo = match RepoName::new(&flags.repo) {
+        Ok(name) => name,
+        // No name, so it is a path.
+        Err(_) => {
+            let place = known_place(Path::new(&flags.repo))?;
+            repo_name_from(&place.location().to_string_lossy())
+        }
+    };
+    order(&mut flags.operator.connect()?, &FromOperator::Wake { repo: repo.to_string() }, out)
 }
 
 fn order(session: &mut Session, order: &FromOperator, out: &mut Output) -> Result<ExitCode, CliError> {

@@ -20,7 +20,7 @@ pub enum ExitCode {
     Cancelled = 4,
     /// No dispatcher answers, or it did not take the results of a runner that was told to end.
     Unreachable = 5,
-    /// The dispatcher knows no such build or task.
+    /// The dispatcher knows no such build, task, runner or repository.
     NotFound = 6,
     /// The token is wrong, the dispatcher refused, or a port or directory is in use.
     Refused = 7,

@@ -142,6 +142,7 @@ fn perform(arguments: Arguments) -> Result<ExitCode, CliError> {
         Subcommand::Runners(flags) => runners::run(&flags, &mut out),
         Subcommand::Drain(flags) => control::drain(flags, &mut out),
         Subcommand::Resume(flags) => control::resume(flags, &mut out),
+        Subcommand::Wake(flags) => control::wake(&flags, &mut out),
         Subcommand::Run(flags) => execute::run(&flags, &mut out),
         Subcommand::Plan(flags) => plan::run(&flags, &mut out),
         Subcommand::Check(flags) => check::run(&flags, &mut out),

@@ -345,6 +345,16 @@ impl Display for OrderDone {
             Self::Resumed { runner, ends: true } => {
                 write!(f, "runner {runner} takes jobs again once it is started again: its present process still ends")
             }
+            Self::Woken { repo, source, observers, old } => {
+                match observers {
+                    1 => write!(f, "the observer of {repo} looks at {source} now")?,
+                    many => write!(f, "{many} observers of {repo} look at {source} now")?,
+                }
+                match *old as u64 {
+                    0 => Ok(()),
+                    old => write!(f, "; {} of an older version cannot be woken", count(old, "observer")),
+                }
+            }
             Self::NotDrained { runner, quarantine: None } => write!(f, "runner {runner} was not drained"),
             Self::NotDrained { runner, quarantine: Some(quarantine) } => {
                 write!(f, "runner {runner} was not drained: it is {quarantine}; that ends by itself")

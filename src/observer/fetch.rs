@@ -8,13 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, Sender, at, select_biased};
 
+use crate::clock;
 use crate::error_chain::chain;
 use crate::git;
 use crate::model::RepoName;
 
 use super::failures::Failures;
+use super::wakes::WakePace;
 
 /// Shortest interval between two fetches, because somebody else's server answers them.
 const MIN_INTERVAL: Duration = Duration::from_secs(5);
@@ -31,16 +33,21 @@ pub(crate) struct Fetcher {
     pub source: String,
     pub interval: Duration,
     pub wake: Sender<()>,
+    /// Wakes.
+    pub asked: Receiver<()>,
     /// Set after the first fetch.
     pub is_fetched: Arc<AtomicBool>,
 }
 
 impl Fetcher {
-    /// Fetches at once, and then at every interval until the channel closes.
+    /// Fetches at once, and then at every interval and each wake, until the channel closes.
     pub(crate) fn run(&self, stop: &Receiver<()>) {
         let interval = self.interval.max(MIN_INTERVAL);
         let mut failures = Failures::new(interval, MAX_RETRY.max(interval));
+        let mut pace = WakePace::default();
         loop {
+            // Before the fetch: what is pushed while it goes on may need another one.
+            pace.looked(clock::instant());
             let pause = match git::fetch_mirror(&self.url, &self.mirror) {
                 Ok(()) => {
                     if failures.resolve() {
@@ -59,9 +66,19 @@ impl Fetcher {
                     pause
                 }
             };
-            // The channel never carries a message; its end stops the thread.
-            if stop.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
-                return;
+            let mut due = clock::instant() + pause;
+            loop {
+                select_biased! {
+                    // The channel never carries a message; its end stops the thread.
+                    recv(stop) -> _ => return,
+                    recv(at(due)) -> _ => break,
+                    recv(self.asked) -> wake => {
+                        if wake.is_err() {
+                            return;
+                        }
+                        due = due.min(pace.ask(clock::instant()));
+                    }
+                }
             }
         }
     }

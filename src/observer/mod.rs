@@ -22,6 +22,7 @@ mod submit;
 mod tests;
 mod translate;
 
+mod wakes;
 mod watch;
 
 pub use error::ObserverError;

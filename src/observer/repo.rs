@@ -1,10 +1,10 @@
 //! One observed repository. Its thread owns the handle and the [`Watch`], carries out the steps that the watch asks
 //! for, and reports the results to it.
 //!
-//! The thread reads the repository at every interval, which alone finds every change; at each notification, which finds
-//! most changes sooner; and in each new session. No error of the repository ends the thread; only a refusal that is
-//! final for the repository does. It never dials and never chooses what to announce. Started and given sessions by
-//! [`super::repo_threads`].
+//! The thread reads the repository at every interval, which alone finds every change; at each notification and each
+//! wake, which find most changes sooner; and in each new session. No error of the repository ends the thread; only a
+//! refusal that is final for the repository does. It never dials and never chooses what to announce. Started and given
+//! sessions by [`super::repo_threads`].
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,6 +23,7 @@ use super::notify::Notifier;
 use super::session::{Session, SessionOver};
 use super::submit::{self, Answer, Delivery, HeadsAnswer, NoAnswer};
 use super::translate::{RefusalKind, Refused};
+use super::wakes::WakePace;
 use super::watch::{Announcement, Change, FirstLook, Step, Watch};
 
 /// The first and the longest pause before a repository that could not be read is read again.
@@ -78,6 +79,10 @@ pub(crate) struct Orders {
     pub sessions: Receiver<Arc<Session>>,
     pub wakes: Receiver<()>,
     pub wake: Sender<()>,
+    /// The thread that wakes concern: this one, or the fetching one of a mirror.
+    pub ask: Sender<()>,
+    /// Wakes; none if they concern the fetching thread.
+    pub asked: Receiver<()>,
 }
 
 /// The body of a repository's thread.
@@ -96,6 +101,7 @@ pub(crate) struct Repo {
     said_old: bool,
     /// When to look if no notification comes.
     due: Instant,
+    pace: WakePace,
     session: Option<Arc<Session>>,
 }
 
@@ -111,6 +117,7 @@ impl Repo {
             said_absence: None,
             said_old: false,
             due: clock::instant(),
+            pace: WakePace::default(),
             session: None,
             orders,
         };
@@ -139,30 +146,40 @@ impl Repo {
 
     /// Waits for a reason to look. Returns false if the observer ends.
     fn wait(&mut self) -> bool {
-        // Without a session a notification changes nothing: the next session starts with a look.
-        let (wakes, due) = match &self.session {
-            Some(_) => (self.orders.wakes.clone(), at(self.due)),
-            None => (never(), never()),
-        };
-        // Biased, so that a new session, or the end of the observer, comes before notifications that never stop.
-        select_biased! {
-            recv(self.orders.sessions) -> session => {
-                let Ok(session) = session else { return false };
-                self.enter(session);
+        loop {
+            // Without a session a notification changes nothing: the next session starts with a look.
+            let (wakes, asked, due) = match &self.session {
+                Some(_) => (self.orders.wakes.clone(), self.orders.asked.clone(), at(self.due)),
+                None => (never(), never(), never()),
+            };
+            // Biased, so that a new session, or the end of the observer, comes before notifications that never stop.
+            select_biased! {
+                recv(self.orders.sessions) -> session => {
+                    let Ok(session) = session else { return false };
+                    self.enter(session);
+                }
+                recv(wakes) -> _ => {}
+                recv(asked) -> _ => {
+                    self.due = self.due.min(self.pace.ask(clock::instant()));
+                    continue;
+                }
+                recv(due) -> _ => {
+                    // A directory that was replaced through its parent sends no notification, so all are watched again.
+                    self.arm();
+                }
             }
-            recv(wakes) -> _ => {}
-            recv(due) -> _ => {
-                // A directory that was replaced through its parent sends no notification, so all are watched again.
-                self.arm();
-            }
+            break;
         }
         self.watch.look_again();
-        self.due = clock::instant() + self.orders.interval;
+        let now = clock::instant();
+        self.pace.looked(now);
+        self.due = now + self.orders.interval;
         true
     }
 
     fn enter(&mut self, session: Arc<Session>) {
         session.resend.register(self.orders.name.as_str(), self.orders.wake.clone());
+        session.wakes.register(self.orders.name.as_str(), self.orders.ask.clone());
         self.watch.session_closed();
         self.session = Some(session);
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, never};
 
 use crate::clock;
 use crate::config::{ObservedRepo, ObserverSettings, RepoLocation};
@@ -125,7 +125,7 @@ impl RepoThread {
         tell_end: Sender<ThreadEnd>,
     ) -> io::Result<Self> {
         let interval = Duration::from_millis(settings.interval_ms).clamp(MIN_INTERVAL, MAX_INTERVAL);
-        let (wake, wakes) = bounded(1);
+        let ((wake, wakes), (ask, asked)) = (bounded(1), bounded(1));
         let (path, url) = match &repo.location {
             RepoLocation::Path(path) => (path, None),
             RepoLocation::Url { url, mirror } => (mirror, Some(url)),
@@ -138,6 +138,7 @@ impl RepoThread {
             source: repo.source.clone(),
             interval,
             wake: wake.clone(),
+            asked: asked.clone(),
             is_fetched: Arc::clone(&is_fetched),
         });
         let (offer, offered) = bounded(1);
@@ -155,6 +156,8 @@ impl RepoThread {
             sessions: offered.clone(),
             wakes,
             wake,
+            ask,
+            asked: if url.is_some() { never() } else { asked },
         };
         // The cause stays if the thread panics.
         let farewell = Farewell { repo: repo.name.clone(), cause: EndCause::Panicked, tell_end };

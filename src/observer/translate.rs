@@ -58,6 +58,8 @@ pub(crate) enum Heard {
     /// The dispatcher has lost the source of an accepted commit and asks for it. It sends this by itself, not as a
     /// reply.
     LostSource { repo: String, commit: CommitId },
+    /// An operator asks for a look at the repository at once.
+    Wake { repo: String },
     /// The answer to a ping.
     Alive,
     /// A message with an impossible commit id.
@@ -238,6 +240,7 @@ fn heard(message: ToObserver) -> Result<Heard, CommitIdError> {
         }
         ToObserver::Error(refusal) => Reply::Refused(refused(refusal)),
         ToObserver::LostSource { repo, commit } => return Ok(Heard::LostSource { repo, commit: commit.parse()? }),
+        ToObserver::Wake { repo } => return Ok(Heard::Wake { repo }),
         ToObserver::Ack => return Ok(Heard::Alive),
     }))
 }

@@ -55,6 +55,9 @@ pub struct Hello {
     /// Whether an observer knows of refs that are no branches. False by default.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub takes_refs: bool,
+    /// Whether an observer understands `wake`. False by default.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub takes_wakes: bool,
     /// Whether the peer takes an answer in several messages (see [`super::pieces`]). False by default.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub takes_pieces: bool,
@@ -74,6 +77,7 @@ impl Hello {
             listens_at: None,
             callback_key: None,
             takes_refs: role == Role::Observer,
+            takes_wakes: role == Role::Observer,
             takes_pieces: role != Role::Runner,
         }
     }

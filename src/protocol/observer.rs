@@ -153,6 +153,9 @@ pub enum ToObserver {
     /// Asks, at any time, for a pack of the whole commit, then `supply`: the source of this accepted commit is lost.
     /// The observer does nothing if it no longer has the commit.
     LostSource { repo: String, commit: String },
+    /// Asks, at any time, for a look at the repository at once. Sent only to an observer that said `takes_wakes`. No
+    /// answer.
+    Wake { repo: String },
     /// Answers `ping`.
     Ack,
     /// Refuses a message, or ends the session.

@@ -77,6 +77,8 @@ pub enum FromOperator {
     Drain { runner: String },
     /// Lets a drained runner take jobs again. Answer: `ok`.
     Resume { runner: String },
+    /// Has the observers of a repository look at it at once. Answer: `ok` once they are told.
+    Wake { repo: String },
     /// Asks for a `build` for every build that changes from now on, until the session ends.
     Watch,
     /// Asks of which of these commits the dispatcher has the source, and how large a file of a commit may be. At most

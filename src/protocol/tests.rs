@@ -57,6 +57,7 @@ vocabulary!(
     Self::Stale { .. } => "stale",
     Self::NeedSource { .. } => "need_source",
     Self::LostSource { .. } => "lost_source",
+    Self::Wake { .. } => "wake",
     Self::Ack => "ack",
     Self::Error(_) => "error",
 );
@@ -98,6 +99,7 @@ vocabulary!(
     Self::Start { .. } => "start",
     Self::Drain { .. } => "drain",
     Self::Resume { .. } => "resume",
+    Self::Wake { .. } => "wake",
     Self::Watch => "watch",
     Self::Haves { .. } => "haves",
     Self::Pack { .. } => "pack",

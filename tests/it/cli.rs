@@ -24,6 +24,7 @@ fn the_help_names_the_commands_and_the_exit_codes() {
         "runners",
         "drain",
         "resume",
+        "wake",
         "run",
         "check",
         "init",
@@ -69,7 +70,7 @@ fn without_a_dispatcher_every_question_says_so() {
     let tokens = world.data().join("tokens");
     std::fs::create_dir_all(&tokens).unwrap();
     std::fs::write(tokens.join("operator"), "secret\n").unwrap();
-    let questions: [&[&str]; 10] = [
+    let questions: [&[&str]; 11] = [
         &["status"],
         &["show", "latest"],
         &["logs", "latest"],
@@ -80,6 +81,7 @@ fn without_a_dispatcher_every_question_says_so() {
         &["runners"],
         &["drain", "w1"],
         &["resume", "w1"],
+        &["wake", "app"],
     ];
     for arguments in questions {
         let error = world.surveil(arguments).error(5);

@@ -2,7 +2,9 @@
 
 use rustix::process::Signal;
 
-use crate::harness::{Process, Repository, World, job, text};
+use serde_json::json;
+
+use crate::harness::{Process, Repository, Wire, World, hello, job, text, until};
 
 /// The refs of all builds, in the order of the builds, each with the event.
 fn built(world: &World) -> Vec<(String, String)> {
@@ -201,4 +203,88 @@ fn a_glob_of_the_wrong_kind_is_refused_with_the_flag_for_it() {
     assert!(said("--tag=refs/pull/*/head").contains("write --ref 'refs/pull/*/head'"));
     assert!(said("--ref=refs/heads/main").contains("write --branch 'main'"));
     assert!(said("--ref=v1").contains("give the full name of a ref"));
+}
+
+/// The hook of examples/hooks, run by git: it wakes an observer that would look in an hour, and that has to fetch.
+#[test]
+fn a_push_wakes_an_observer_of_a_remote_through_the_hook_and_fails_for_nothing() {
+    let world = World::new();
+    let bare = world.path("app.git");
+    world.git().run(&["init", "--quiet", "--bare", "--initial-branch=main", text(&bare)]);
+    let desk = world.repository("desk");
+    let first = desk.commit_script("true");
+    desk.git(&["push", "--quiet", text(&bare), "main"]);
+    let hook = bare.join("hooks/post-receive");
+    std::fs::create_dir_all(bare.join("hooks")).unwrap();
+    std::fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/hooks/post-receive"), &hook).unwrap();
+
+    let mut dispatcher = world.dispatcher(&[]);
+    let token = world.data().join("tokens/operator");
+    let hosted = world.repository_at(bare.clone());
+    for (key, value) in [
+        ("surveil.program", env!("CARGO_BIN_EXE_surveil")),
+        ("surveil.dispatch", &world.address().to_string()),
+        ("surveil.tokenFile", text(&token)),
+    ] {
+        hosted.git(&["config", key, value]);
+    }
+    let said = world.surveil(&["wake", "app"]).error(6);
+    let nothing = "no observer watches a repository named app now: no repository is watched; `surveil observer REPO`";
+    assert!(said.contains(nothing), "{said}");
+
+    let _runner = world.runner("w1", &[]);
+    let (dispatch, url) = (format!("--dispatch={}", world.address()), format!("file://{}", text(&bare)));
+    let work = format!("--work={}", text(&world.path("mirrors")));
+    let observer = world.start("observer", &["observer", &url, &dispatch, &work, "--interval=24h"]);
+    world.expect(&first, "passed");
+
+    let second = desk.commit("Second");
+    desk.git(&["push", "--quiet", text(&bare), "main"]);
+    world.expect(&second, "passed");
+    let log = bare.join("surveil-wake.log");
+    let woken = format!("the observer of app looks at {url} now\n");
+    until("the hook's log", || std::fs::read_to_string(&log).is_ok_and(|said| said == woken));
+    assert_eq!(world.surveil(&["wake", "app"]).ok(), woken);
+    // A directory stands for the name that the observer gives it.
+    assert_eq!(world.surveil_in(&bare, &["wake", "."]).ok(), woken);
+    let said = world.surveil(&["wake", "ap"]).error(6);
+    let nearly = "no observer watches a repository named ap now (did you mean app?): watched is app";
+    assert!(said.contains(nearly), "{said}");
+
+    stop(observer);
+    until("the observer's leave", || {
+        let said = world.surveil(&["wake", "app"]).error(6);
+        said.contains("no observer watches app now: no repository is watched")
+    });
+    dispatcher.signal(Signal::TERM);
+    assert_eq!(dispatcher.exit_code(), 0);
+    desk.commit("Third");
+    desk.git(&["push", "--quiet", text(&bare), "main"]);
+    until("the hook's complaint", || {
+        std::fs::read_to_string(&log).is_ok_and(|said| said.contains("no dispatcher answers"))
+    });
+}
+
+/// An observer of a version that does not know `wake` is never sent one, and the person hears of that.
+#[test]
+fn an_observer_that_cannot_be_woken_is_told_apart() {
+    let world = World::new();
+    let _dispatcher = world.dispatcher(&[]);
+    let status = json!({"type": "status", "repo": "app", "source": "box:/srv/app"});
+    let mut old = Wire::greet(&world, "observer", "old");
+    old.ask(&status);
+    let said = world.surveil(&["wake", "app"]).error(7);
+    assert!(said.contains("the observer of app at box:/srv/app is of a version that cannot be woken"), "{said}");
+
+    let mut new = Wire::dial(&world);
+    let mut opening = hello(&world, "observer", "new");
+    opening["takes_wakes"] = json!(true);
+    new.ask(&opening);
+    new.ask(&status);
+    let said = world.surveil(&["wake", "app"]).ok();
+    let expected = "the observer of app looks at box:/srv/app now; 1 observer of an older version cannot be woken\n";
+    assert_eq!(said, expected);
+    assert_eq!(new.hear(), json!({"type": "wake", "repo": "app"}));
+    // The first thing that the old one hears is the answer to its next question.
+    assert_eq!(old.ask(&status)["type"], "heads");
 }

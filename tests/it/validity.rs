@@ -91,7 +91,7 @@ impl State {
             "ping" => !matches!(self, Self::Opening | Self::Welcomed),
             "source" | "started" | "log" | "results" | "draining" => self == Self::Registered,
             "status" | "show" | "why" | "runners" | "passes" | "logs" | "cancel" | "rerun" | "start" | "drain"
-            | "resume" | "watch" | "haves" | "submit" => {
+            | "resume" | "wake" | "watch" | "haves" | "submit" => {
                 matches!(self, Self::Observing | Self::Informed | Self::Operating)
             }
             other => panic!("the table names `{other}`: say here when it is allowed"),
@@ -116,7 +116,7 @@ fn answer(role: &str, message: &str) -> Outcome {
         ("operator", "passes") => Outcome::Taken(Some("passes")),
         ("operator", "runners") => Outcome::Taken(Some("runners")),
         ("operator", "watch") => Outcome::Taken(Some("ok")),
-        ("operator", "show" | "why" | "logs" | "cancel" | "rerun" | "start" | "drain" | "resume") => {
+        ("operator", "show" | "why" | "logs" | "cancel" | "rerun" | "start" | "drain" | "resume" | "wake") => {
             Outcome::Refused("not_found")
         }
         other => panic!("{other:?} is not in this table"),

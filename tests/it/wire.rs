@@ -84,6 +84,7 @@ fn names_that_nobody_has_are_answered_on_short_lines_however_long_they_are() {
         json!({"type": "logs", "build": "1", "task": name}),
         json!({"type": "drain", "runner": name}),
         json!({"type": "resume", "runner": name}),
+        json!({"type": "wake", "repo": name}),
         json!({"type": name}),
     ] {
         let answer = operator.ask(&question).to_string();

@@ -48,6 +48,19 @@ pub(crate) enum OperationError {
     #[error("no repository named {} is known: {}", quoted(name), known_repos(known))]
     NoRepo { name: String, known: Vec<RepoName> },
     #[error(
+        "no observer watches {} now{}: {}",
+        if *is_known { quoted(name) } else { format!("a repository named {}", quoted(name)) },
+        nearest.as_ref().map(|name| format!(" (did you mean {name}?)")).unwrap_or_default(),
+        watched_repos(watched)
+    )]
+    NotWatched { name: String, is_known: bool, nearest: Option<String>, watched: Vec<RepoName> },
+    #[error(
+        "the observer of {repo} at {} is of a version that cannot be woken: update it; until then it looks at every \
+         interval",
+        quoted(place)
+    )]
+    ObserverTooOld { repo: RepoName, place: String },
+    #[error(
         "no runner named {} was ever connected{}: `surveil runners` lists those that are",
         quoted(name), nearest.as_ref().map(|name| format!(" (did you mean {name}?)")).unwrap_or_default()
     )]
@@ -130,6 +143,17 @@ fn candidates(name: &str, named: &[Build], has_more: bool) -> String {
         text.push_str("\n  and more");
     }
     text
+}
+
+/// Names the repositories that are watched, as far as a person reads them.
+fn watched_repos(watched: &[RepoName]) -> String {
+    if watched.is_empty() {
+        return "no repository is watched; `surveil observer REPO` watches one".to_owned();
+    }
+    let named: Vec<&str> = watched.iter().take(NAMED_REPOS).map(RepoName::as_str).collect();
+    let more = watched.len() - named.len();
+    let and_more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("watched {} {}{and_more}", if watched.len() == 1 { "is" } else { "are" }, named.join(", "))
 }
 
 /// Names the repositories that there are, as far as a person reads them.

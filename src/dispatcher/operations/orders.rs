@@ -4,8 +4,9 @@ use super::error::OperationError;
 use super::questions::Operations;
 use crate::config::nearest;
 use crate::dispatcher::core::{NoAnswer, StartOrder, ToCore};
-use crate::model::RunnerId;
+use crate::dispatcher::session::Woken;
 use crate::model::reason::OrderDone;
+use crate::model::{RepoName, RunnerId};
 use crate::scheduler::{Event, Reply};
 
 /// Characters of the name of a person that are recorded.
@@ -46,6 +47,24 @@ impl Operations {
     pub(crate) fn resume(&self, name: &str) -> Result<OrderDone, OperationError> {
         let runner = self.runner_of(name)?;
         done(self.core.ask(move |request| Event::ResumeAsked { request, runner }))
+    }
+
+    /// Asks the observers of a repository to look at it now. Records nothing: a look at every interval finds the same.
+    pub(crate) fn wake(&self, name: &str) -> Result<OrderDone, OperationError> {
+        let repo = RepoName::new(name).ok();
+        let woken = repo.as_ref().and_then(|repo| self.observers.wake(repo));
+        match (repo, woken) {
+            (Some(repo), Some(Woken { source, told, old })) if told > 0 => {
+                Ok(OrderDone::Woken { repo, source: source.into(), observers: told, old })
+            }
+            (Some(repo), Some(Woken { source, .. })) => Err(OperationError::ObserverTooOld { repo, place: source }),
+            (_, None) | (None, _) => {
+                let watched = self.observers.watched();
+                let is_known = self.reader.repos()?.iter().any(|repo| repo.as_str() == name);
+                let nearest = nearest(name, watched.iter().map(RepoName::as_str)).map(str::to_owned);
+                Err(OperationError::NotWatched { name: name.to_owned(), is_known, nearest, watched })
+            }
+        }
     }
 
     /// Returns the runner of that name, connected or not. A name that was never seen is refused: it is a slip rather

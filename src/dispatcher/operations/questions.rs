@@ -10,6 +10,7 @@ use crate::dispatcher::data_dir::DataDir;
 use crate::dispatcher::logs::LogSender;
 use crate::dispatcher::metrics::Counters;
 use crate::dispatcher::mirrors::Mirrors;
+use crate::dispatcher::session::Observers;
 use crate::dispatcher::warnings::{self, Warnings};
 use crate::model::reason::JobStatus;
 use crate::model::{AttemptId, BuildId, Job, JobState, Schedule, TaskName, WallTime};
@@ -27,6 +28,7 @@ pub(crate) struct Operations {
     pub(crate) reader: Box<dyn Reader>,
     pub(crate) warnings: Warnings,
     pub(crate) mirrors: Mirrors,
+    pub(crate) observers: Observers,
 }
 
 /// The present state.

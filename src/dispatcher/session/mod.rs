@@ -21,7 +21,7 @@ mod submission;
 mod truncate;
 mod worker;
 
-pub(crate) use observers::Observers;
+pub(crate) use observers::{Observers, Woken};
 pub use records::Records;
 pub(crate) use runner_outbox::{RunnerOutbox, WeakRunnerOutbox};
 pub(crate) use shared::Shared;

@@ -30,6 +30,7 @@ pub(super) fn serve(session: Session) -> Result<(), SessionError> {
     let pings = (FromObserver::Ping, Frame::new(&ToObserver::Ack));
     let payload = |message: &FromObserver| if let FromObserver::Pack { bytes, .. } = message { *bytes } else { 0 };
     let (takes_pieces, takes_refs) = (session.hello.takes_pieces, session.hello.takes_refs);
+    let takes_wakes = session.hello.takes_wakes;
     worker::serve(session, &pings, payload, move |shared, id, outbox, inbox| {
         let (known, upkeep) = (BTreeSet::new(), Upkeep::default());
         let worker = ObserverWorker {
@@ -38,6 +39,7 @@ pub(super) fn serve(session: Session) -> Result<(), SessionError> {
             outbox,
             takes_pieces,
             takes_refs,
+            takes_wakes,
             is_told: false,
             known,
             noted: None,
@@ -56,6 +58,8 @@ struct ObserverWorker<'a> {
     takes_pieces: bool,
     /// Whether the observer knows of refs that are no branches.
     takes_refs: bool,
+    /// Whether the observer understands `wake`.
+    takes_wakes: bool,
     /// Whether the log says that this observer takes too little.
     is_told: bool,
     /// The repositories whose heads this observer has asked for.
@@ -130,7 +134,8 @@ impl ObserverWorker<'_> {
     fn status(&mut self, repo: &str, source: &str, patterns: Vec<String>) -> Result<(), Refusal> {
         let (repo, patterns) = (translate::repo(repo)?, translate::patterns(patterns)?);
         let source = translate::source(source)?;
-        if let Err(text) = self.shared.observers.add(self.id, &repo, &source, self.outbox) {
+        let session = (self.id, self.outbox);
+        if let Err(text) = self.shared.observers.add(session, &repo, &source, self.takes_wakes) {
             return Err(Refusal::new(ErrorCode::NameTaken, text));
         }
         self.known.insert(repo.clone());

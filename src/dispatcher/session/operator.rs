@@ -128,6 +128,7 @@ impl<'a> OperatorWorker<'a> {
             | FromOperator::Start { .. }
             | FromOperator::Drain { .. }
             | FromOperator::Resume { .. }
+            | FromOperator::Wake { .. }
             | FromOperator::Ping) => {
                 self.send(self.answer(message).unwrap_or_else(|error| ToOperator::Error(refusal(error))));
             }
@@ -212,6 +213,7 @@ impl<'a> OperatorWorker<'a> {
             | OrderDone::Drained { .. }
             | OrderDone::DrainedAlready { .. }
             | OrderDone::Resumed { .. }
+            | OrderDone::Woken { .. }
             | OrderDone::NotDrained { .. } => ToOperator::Ok { text: order.to_string() },
         };
         Ok(match message {
@@ -236,6 +238,7 @@ impl<'a> OperatorWorker<'a> {
             FromOperator::Start { build, task, by, force } => done(operations.start(&build, &task, by, force)?),
             FromOperator::Drain { runner } => done(operations.drain(&runner)?),
             FromOperator::Resume { runner } => done(operations.resume(&runner)?),
+            FromOperator::Wake { repo } => done(operations.wake(&repo)?),
             FromOperator::Watch
             | FromOperator::Logs(_)
             | FromOperator::Haves { .. }
@@ -278,6 +281,8 @@ fn refusal(error: OperationError) -> Refusal {
         OperationError::NoAttempt { .. } => (ErrorCode::NotFound, "no_attempt"),
         OperationError::NotAttempted { .. } => (ErrorCode::NotFound, "not_attempted"),
         OperationError::NoRepo { .. } => (ErrorCode::NotFound, "no_repo"),
+        OperationError::NotWatched { .. } => (ErrorCode::NotFound, "not_watched"),
+        OperationError::ObserverTooOld { .. } => (ErrorCode::Refused, "observer_too_old"),
         OperationError::NoRunner { .. } => (ErrorCode::NotFound, "no_runner"),
         OperationError::UnknownTask { .. } => (ErrorCode::NotFound, "no_task"),
         OperationError::UnknownInput { .. } => (ErrorCode::NotFound, "unknown_input"),

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crossbeam_channel::bounded;
 
+use super::observers::Observers;
 use super::operator;
 use super::worker::Incoming;
 use crate::dispatcher::core::CoreHandle;
@@ -44,6 +45,7 @@ impl Records {
             logs: LogSender::new(bounded(1).0),
             reader,
             warnings: Warnings::default(),
+            observers: Observers::none(),
         };
         Ok(Some(Self { operations, written_at }))
     }

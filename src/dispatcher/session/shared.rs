@@ -78,6 +78,7 @@ impl Shared {
             reader: self.readers.open()?,
             warnings: self.warnings.clone(),
             mirrors: self.mirrors.clone(),
+            observers: self.observers.clone(),
         })
     }
 

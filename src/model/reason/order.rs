@@ -1,7 +1,7 @@
 //! Answers to orders: why one was refused, what one that was carried out did, and why a session was closed.
 
 use super::Quarantine;
-use crate::model::{BuildId, JobStateKind, RunnerName, TaskName};
+use crate::model::{BuildId, JobStateKind, RepoName, RunnerName, TaskName};
 
 worded! {
     /// Why the dispatcher refused what an operator or a runner asked for.
@@ -75,6 +75,15 @@ pub enum OrderDone {
     Resumed {
         runner: RunnerName,
         ends: bool,
+    },
+    /// The observers of a repository were asked to look at it now.
+    Woken {
+        repo: RepoName,
+        /// The repository's path or URL.
+        source: Box<str>,
+        observers: usize,
+        /// The number of observers of versions that cannot be asked.
+        old: usize,
     },
     /// The runner was not drained, so nothing has changed. A quarantine ends by itself.
     NotDrained {

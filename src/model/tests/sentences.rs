@@ -40,6 +40,14 @@ fn answers_and_log_lines_have_texts() {
             Box::new(OrderDone::Resumed { runner: runner(), ends: true }),
             "runner w1 takes jobs again once it is started again: its present process still ends",
         ),
+        (
+            Box::new(OrderDone::Woken { repo: repo.clone(), source: "box:/srv/app".into(), observers: 1, old: 0 }),
+            "the observer of app looks at box:/srv/app now",
+        ),
+        (
+            Box::new(OrderDone::Woken { repo: repo.clone(), source: "box:/srv/app".into(), observers: 2, old: 1 }),
+            "2 observers of app look at box:/srv/app now; 1 observer of an older version cannot be woken",
+        ),
         (Box::new(OrderDone::NotDrained { runner: runner(), quarantine: None }), "runner w1 was not drained"),
         (
             Box::new(OrderDone::NotDrained { runner: runner(), quarantine: Some(quarantine()) }),

@@ -26,6 +26,7 @@ use crate::transport::{Frame, FrameReader, LastWord, Outbox, Stream, TransportEr
 
 use super::resend::ResendRequests;
 use super::translate::{self, Agreed, Heard, HelloAnswer, RefusalKind, Refused, Reply};
+use super::wakes::Wakes;
 
 /// Time limit for the connection, and again for the opening exchange.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -182,6 +183,8 @@ pub(crate) struct Session {
     vitals: Arc<Vitals>,
     /// Commits that the dispatcher asks to be sent again.
     pub(crate) resend: Arc<ResendRequests>,
+    /// Where wakes go.
+    pub(crate) wakes: Arc<Wakes>,
     /// Whether the dispatcher takes refs that are no branches.
     pub(crate) takes_refs: bool,
 }
@@ -301,9 +304,9 @@ impl Live {
         return_turn.try_send(()).expect("the channel has room for one");
         let vitals = Arc::new(Vitals::default());
 
-        let resend = Arc::<ResendRequests>::default();
+        let (resend, wakes) = (Arc::<ResendRequests>::default(), Arc::<Wakes>::default());
         let (shown, asks) = (Arc::clone(&vitals), Arc::clone(&resend));
-        let read = Reading { reader, inbox, vitals: shown, resend: asks, heads: None };
+        let read = Reading { reader, inbox, vitals: shown, resend: asks, wakes: Arc::clone(&wakes), heads: None };
         let ping = Pinging { stream: stream.clone(), outbox: outbox.clone(), vitals: Arc::clone(&vitals), agreed };
         let session = Arc::new(Session {
             number: agreed.session,
@@ -314,6 +317,7 @@ impl Live {
             take_turn,
             vitals,
             resend,
+            wakes,
             takes_refs: agreed.takes_refs,
         });
         // Made before its threads: if one of them cannot start, dropping this value ends the other.
@@ -338,6 +342,7 @@ struct Reading {
     inbox: Sender<Reply>,
     vitals: Arc<Vitals>,
     resend: Arc<ResendRequests>,
+    wakes: Arc<Wakes>,
     /// The heads of an answer that is not complete yet.
     heads: Option<Reply>,
 }
@@ -379,6 +384,10 @@ impl Reading {
                 Heard::Alive => continue,
                 Heard::LostSource { repo, commit } => {
                     self.resend.note(&repo, commit);
+                    continue;
+                }
+                Heard::Wake { repo } => {
+                    self.wakes.wake(&repo);
                     continue;
                 }
                 Heard::Malformed(error) => return SessionError::Nonsense(error),
