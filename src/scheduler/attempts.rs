@@ -1,5 +1,7 @@
 //! Attempts: leased, started, finished, cancelled, lost. `tables/` keeps the leases; this file decides about them.
 
+use rustc_hash::FxHashSet;
+
 use super::tables::{Member, Started, Timer};
 use super::turn::Turn;
 use super::{Lease, RunnerCommand, Scheduler, policy};
@@ -21,17 +23,23 @@ pub(super) struct Finished {
 impl Scheduler {
     /// Leases queued jobs until no free runner fits any of them.
     pub(super) fn assign(&mut self, turn: &mut Turn) {
-        'again: while self.tables.roster().has_free() && !self.tables.queue().is_empty() {
-            for (job, labels) in self.tables.queue().candidates() {
-                let live = &self.jobs[&job];
-                let source = &live.source;
-                let best = self.tables.roster().best_for(labels, &source.repo, source.commit, &live.lost_on);
-                if let Some((runner, reason)) = best {
-                    self.lease(turn, job, runner, reason);
-                    continue 'again;
-                }
-            }
-            return;
+        // Leases only make slots fewer, so a demand that no free runner fits is not asked about again.
+        let mut unfit = FxHashSet::default();
+        while self.tables.roster().has_free() {
+            let roster = self.tables.roster();
+            let first = self.tables.queue().first(|_, id, demand| {
+                !unfit.contains(&id)
+                    && (roster.any_free_for(demand) || {
+                        unfit.insert(id);
+                        false
+                    })
+            });
+            let Some(job) = first else { return };
+            let live = &self.jobs[&job];
+            let source = &live.source;
+            let best = roster.best_for(live.demand(), &source.repo, source.commit, &live.lost_on);
+            let (runner, reason) = best.expect("some free runner fits the job");
+            self.lease(turn, job, runner, reason);
         }
     }
 
@@ -268,9 +276,9 @@ impl Scheduler {
         self.give_up_spawns(turn);
         let (mut fitting, mut unfit) = (Vec::new(), Vec::new());
         let deadlines = self.tables.deadlines();
-        for (job, labels) in self.tables.queue().candidates() {
-            let fit_of_labels = Timer::LabelsFit(labels.into());
-            if self.tables.roster().any_fits(labels) {
+        for (job, demand) in self.tables.queue().candidates() {
+            let fit_of_labels = Timer::LabelsFit(demand.labels.into());
+            if self.tables.roster().any_fits(demand) {
                 fitting.push(fit_of_labels);
                 continue;
             }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::state::LiveJob;
-use super::tables::{First, Obstacle, Started, Timer};
+use super::tables::{Demand, First, Obstacle, Started, Timer};
 use super::{Scheduler, policy};
 use crate::model::reason::{AttemptStatus, Concern, FirstInLine, JobStatus, MissingFit};
 use crate::model::{AttemptId, BuildId, JobId, JobState, Label, Line, Moment, TaskName};
@@ -47,8 +47,8 @@ impl Scheduler {
         if let Some(obstacle) = self.tables.lines().obstacle(id) {
             return self.explain_line(now, waited_ms, job, &obstacle);
         }
-        let labels = &job.task.placement.labels;
-        if !roster.any_fits(labels) {
+        let demand = job.demand();
+        if !roster.any_fits(demand) {
             return JobStatus::NoRunnerFits { waited_ms, fit: self.missing_fit(id) };
         }
         if let Some(until) = self.tables.deadlines().at(&Timer::Retry(id)) {
@@ -58,7 +58,7 @@ impl Scheduler {
             return JobStatus::Paused { waited_ms, again_ms: until.since(now) };
         }
         if !roster.has_free() {
-            let resting = roster.members().filter(|it| it.health.rests_until() > now && it.fits(labels));
+            let resting = roster.members().filter(|it| it.health.rests_until() > now && it.fits(demand));
             let runners: Vec<_> = resting.map(|it| (it.name.clone(), it.health.quarantine(now))).collect();
             if !runners.is_empty() {
                 return JobStatus::RunnersRest { waited_ms, runners };
@@ -97,11 +97,11 @@ impl Scheduler {
     /// Returns how many jobs get a runner before this one.
     fn position(&self, id: JobId, job: &LiveJob) -> usize {
         let roster = self.tables.roster();
-        let labels = &job.task.placement.labels;
-        let fitting: Vec<_> = roster.members().filter(|it| it.session().is_some() && it.fits(labels)).collect();
+        let demand = job.demand();
+        let fitting: Vec<_> = roster.members().filter(|it| it.session().is_some() && it.fits(demand)).collect();
         let running = self.tables.leases().live();
         let running = running.filter(|lease| fitting.iter().any(|it| it.id == lease.runner)).map(|lease| &lease.repo);
-        let competes = |labels: &[Label]| fitting.iter().any(|it| it.fits(labels));
+        let competes = |demand: Demand<'_>| fitting.iter().any(|it| it.fits(demand));
         self.tables.queue().position(id, (&job.source.repo, job.standing), running, competes)
     }
 
@@ -128,10 +128,10 @@ impl Scheduler {
     #[must_use]
     pub fn concerns(&self, now: Moment) -> Vec<Concern> {
         let mut unfit = BTreeSet::new();
-        for (job, labels) in self.tables.queue().candidates() {
+        for (job, demand) in self.tables.queue().candidates() {
             // A runner may be starting for a job that was queued just now, so that one is no reason to warn yet.
             let waits = self.queued_ms(now, job) >= policy::SPAWN_PATIENCE_MS;
-            if waits && !self.tables.roster().any_fits(labels) {
+            if waits && !self.tables.roster().any_fits(demand) {
                 unfit.insert(self.missing_fit(job));
             }
         }
@@ -148,10 +148,10 @@ impl Scheduler {
 
     /// Returns the reason why no connected runner fits a job.
     pub(super) fn missing_fit(&self, id: JobId) -> MissingFit {
-        let labels = &self.jobs[&id].task.placement.labels;
+        let demand = self.jobs[&id].demand();
         let members = || self.tables.roster().members();
         let mut drained: Vec<_> =
-            members().filter(|it| it.drained && it.session().is_some() && it.fits(labels)).map(|it| &it.name).collect();
+            members().filter(|it| it.drained && it.session().is_some() && it.fits(demand)).map(|it| &it.name).collect();
         if !drained.is_empty() {
             drained.sort_unstable();
             let runners = drained.iter().take(policy::NAMED_RUNNERS).map(|name| (*name).clone()).collect();
@@ -161,13 +161,10 @@ impl Scheduler {
         if connected.is_empty() {
             return MissingFit::NoRunner;
         }
-        let missing: Vec<Label> = labels
-            .iter()
-            .filter(|label| !connected.iter().any(|member| member.fits(std::slice::from_ref(label))))
-            .cloned()
-            .collect();
+        let offers = |label: &Label| connected.iter().any(|it| it.labels.binary_search(label).is_ok());
+        let missing: Vec<Label> = demand.labels.iter().filter(|label| !offers(label)).cloned().collect();
         if missing.is_empty() {
-            MissingFit::Combination { labels: labels.clone() }
+            MissingFit::Combination { labels: demand.labels.to_vec() }
         } else {
             MissingFit::Labels { labels: missing }
         }

@@ -23,7 +23,7 @@ impl Scheduler {
         }
         for (id, job) in &self.jobs {
             let leases = leased.remove(id).unwrap_or(0);
-            let queued = self.tables.queue().contains(*id);
+            let queued = self.tables.queue().contains(*id, job.lane());
             let fine = match &job.state {
                 JobState::Leased(attempt) => {
                     leases == 1 && !queued && self.tables.leases().get(*attempt).is_some_and(|lease| lease.job == *id)
@@ -62,12 +62,12 @@ impl Scheduler {
         if let Some(line) = self.tables.lines().crowded() {
             return Err(format!("more attempts of {line:?} run than one of them allows"));
         }
-        for (job, labels) in self.tables.queue().candidates() {
+        for (job, demand) in self.tables.queue().candidates() {
             if let Some(obstacle) = self.tables.lines().obstacle(job) {
                 return Err(format!("job {job} is a candidate beside {obstacle:?}"));
             }
             let live = &self.jobs[&job];
-            if let Some((runner, _)) = self.tables.roster().best_for(labels, &live.source.repo, live.source.commit, &[])
+            if let Some((runner, _)) = self.tables.roster().best_for(demand, &live.source.repo, live.source.commit, &[])
             {
                 return Err(format!("job {job} waits beside a free slot of {runner}"));
             }
@@ -81,6 +81,10 @@ impl Scheduler {
         let is_set = |timer: Timer| deadlines.is_set(&timer);
         if !roster.is_in_step(|id| is_set(Timer::Rest(id))) {
             return Err("the set of free runners is not in step".into());
+        }
+        let queued = self.jobs.values().filter(|job| job.state == JobState::Queued).count();
+        if self.tables.queue().len() != queued {
+            return Err(format!("{queued} jobs are queued, and the queue counts {}", self.tables.queue().len()));
         }
         let mut leased: BTreeMap<&RepoName, usize> = BTreeMap::new();
         for lease in self.tables.leases().live() {

@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 
 use super::health::Health;
 use super::policy::{self, Policy};
-use super::tables::{LaneKey, LiveLease, Standing, Started, Tables};
+use super::tables::{Demand, LaneKey, LiveLease, Standing, Started, Tables};
 use crate::model::reason::LostWith;
 use crate::model::{
     AcceptedHead, Attempt, AttemptId, BuildId, BuildSettings, BuildSource, Condition, Job, JobId, JobState, Line,
@@ -190,9 +190,13 @@ impl LiveJob {
         })
     }
 
-    /// Its lane of the queue, with its standing there: its repository, and the labels that it asks for.
+    pub(super) fn demand(&self) -> Demand<'_> {
+        Demand { labels: &self.task.placement.labels }
+    }
+
+    /// Its lane of the queue, its repository and its demand, with its standing there.
     pub(super) fn lane(&self) -> LaneKey<'_> {
-        (&self.source.repo, &self.task.placement.labels, self.standing)
+        (&self.source.repo, self.demand(), self.standing)
     }
 }
 

@@ -173,6 +173,11 @@ impl Lines {
         changed
     }
 
+    /// Whether an unfinished job stands in any line.
+    pub(super) fn has_job(&self, job: JobId) -> bool {
+        self.of_job.contains_key(&job)
+    }
+
     /// Whether a queued job has a place in each of its lines.
     pub(super) fn may_run(&self, job: JobId) -> bool {
         let Some(InLine { lines, .. }) = self.of_job.get(&job) else { return true };

@@ -6,12 +6,16 @@
 //! The tables decide nothing and record nothing.
 
 mod deadlines;
+mod demands;
 mod leases;
 mod lines;
 mod queue;
 mod roster;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use deadlines::{Deadlines, Timer};
+pub(crate) use demands::Demand;
 pub(crate) use leases::{Leases, LiveLease, Started};
 pub(crate) use lines::{First, Lines, Obstacle};
 pub(crate) use queue::{LaneKey, Queue, Standing};
@@ -69,12 +73,15 @@ impl Tables {
         }
     }
 
-    /// Makes a job a candidate, or holds it until its turn if it has no place in one of its lines.
+    /// Makes a job that has no line a candidate, and one that has a place in each of its lines. Another job is held until
+    /// its turn.
     fn line_up(&mut self, job: JobId, lane: LaneKey<'_>) {
+        if !self.lines.has_job(job) {
+            return self.queue.push(job, lane);
+        }
+        self.queue.hold(job, lane);
         if self.lines.may_run(job) {
-            self.queue.push(job, lane);
-        } else {
-            self.queue.hold(job, lane);
+            self.queue.let_in(job);
         }
     }
 
@@ -117,7 +124,7 @@ impl Tables {
         let (out, into) = self.lines.settle(line);
         for job in out {
             // A job of an earlier build is to run again, and comes first.
-            self.queue.hold_back(job, line.repo());
+            self.queue.hold_back(job);
         }
         for job in into {
             if self.lines.may_run(job) && self.queue.let_in(job) {
@@ -142,8 +149,8 @@ impl Tables {
         let job = |timer: &Timer| if let Timer::Retry(job) = timer { Some(*job) } else { None };
         for job in self.deadlines.over(now, job) {
             self.deadlines.clear(&Timer::Retry(job));
-            if let Some((repo, labels, turn)) = self.queue.resume(job) {
-                self.line_up(job, (&repo, &labels, turn));
+            if self.queue.resume(job, self.lines.has_job(job)) && self.lines.may_run(job) {
+                self.queue.let_in(job);
             }
         }
         let runner = |timer: &Timer| if let Timer::Rest(id) = timer { Some(*id) } else { None };

@@ -12,12 +12,16 @@
 //! by one each [`AGEING_MS`]. That changes no order between two jobs that both wait, so it is a part of the standing of
 //! a job, which the job keeps.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
+
+use super::demands::{Demand, DemandId, Demands};
 use crate::model::{JobId, Label, Moment, RepoName};
 
-/// The name of a lane, a repository and the labels that its jobs ask for; and the turn of a job in it.
-pub(crate) type LaneKey<'a> = (&'a RepoName, &'a [Label], Standing);
+/// The name of a lane, a repository and the demand of its jobs; and the turn of a job in it.
+pub(crate) type LaneKey<'a> = (&'a RepoName, Demand<'a>, Standing);
 
 /// The place of a job among those of its repository: the smaller one comes first. It is the time at which its build
 /// came, in milliseconds, as if it had come earlier by as many minutes as its priority says.
@@ -34,23 +38,43 @@ impl Standing {
     }
 }
 
-/// Queued jobs. The jobs of one repository that ask for the same labels form a lane. Only the head of a lane is a
-/// candidate, so that the cost of choosing depends on the number of lanes and not on the number of jobs.
+/// Queued jobs. The jobs of one repository with the same demand form a lane. Only the head of a lane is a candidate, so
+/// that the cost of choosing depends on the number of lanes and not on the number of jobs.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     repos: BTreeMap<RepoName, Share>,
     /// The number of leases so far.
     given: u64,
     /// `Share::served` of repositories that have no share now.
-    past: HashMap<RepoName, u64>,
-    /// Jobs that pause. They are no candidates.
-    paused: BTreeMap<JobId, Apart>,
-    /// Jobs of exclusive tasks and groups that have no place yet, likewise.
-    held: BTreeMap<JobId, Apart>,
+    past: FxHashMap<RepoName, u64>,
+    /// The jobs that pause, are held, or may be held again. Other jobs are only in their lanes.
+    apart: BTreeMap<JobId, Apart>,
+    demands: Demands,
+    /// The number of all jobs, those that are no candidates included.
+    len: usize,
+    /// The number of repositories that have a candidate.
+    waiting: usize,
 }
 
-/// The repository, the labels and the turn of a job that is no candidate.
-pub(super) type Apart = (RepoName, Vec<Label>, Standing);
+/// The lane and the turn of a job that is not always a candidate.
+#[derive(Debug)]
+struct Apart {
+    repo: RepoName,
+    labels: Arc<[Label]>,
+    turn: Standing,
+    stage: Stage,
+}
+
+/// Whether a job that is apart is a candidate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// It pauses, and is no candidate.
+    Paused,
+    /// It belongs to an exclusive task or a group, and has no place yet: it is no candidate.
+    Held,
+    /// It has its place, and stands in its lane.
+    InLane,
+}
 
 /// The part of the queue that belongs to one repository.
 #[derive(Debug, Default)]
@@ -75,7 +99,7 @@ struct Rank {
 }
 
 /// The number of leases for each waiting repository after which one that got none of them is overdue.
-const OVERDUE_AFTER: u64 = 8;
+pub(super) const OVERDUE_AFTER: u64 = 8;
 /// The number of leases that [`Queue::position`] looks ahead. Beyond it counts only the jobs of the same repository.
 const POSITION_MAX: usize = 5_000;
 
@@ -86,6 +110,11 @@ impl Share {
         } else {
             Rank { class: 1, measure: self.leased as u64, served: self.served }
         }
+    }
+
+    /// Its first job, which decides between repositories of the same rank.
+    fn first(&self) -> Option<JobId> {
+        self.lanes.iter().map(Lane::head).min().map(|(_, job)| job)
     }
 }
 
@@ -99,97 +128,133 @@ struct Contender<'a> {
     left: usize,
 }
 
-/// Jobs of one repository that ask for the same labels.
+/// Jobs of one repository with the same demand. It is never empty.
 #[derive(Debug)]
 struct Lane {
-    labels: Vec<Label>,
+    demand: DemandId,
     jobs: BTreeSet<(Standing, JobId)>,
 }
 
+impl Lane {
+    fn head(&self) -> (Standing, JobId) {
+        *self.jobs.first().expect("a lane that has become empty is removed")
+    }
+}
+
+impl Apart {
+    fn key(&self) -> LaneKey<'_> {
+        (&self.repo, Demand { labels: &self.labels }, self.turn)
+    }
+}
+
 impl Queue {
-    pub(super) fn push(&mut self, job: JobId, (repo, labels, turn): LaneKey<'_>) {
-        let given = self.given;
-        let share = self.share(repo);
-        if share.lanes.is_empty() {
-            share.since = given;
-        }
-        match share.lanes.iter_mut().find(|lane| lane.labels == labels) {
-            Some(lane) => {
-                lane.jobs.insert((turn, job));
-            }
-            None => share.lanes.push(Lane { labels: labels.to_vec(), jobs: BTreeSet::from([(turn, job)]) }),
-        }
+    pub(super) fn push(&mut self, job: JobId, key: LaneKey<'_>) {
+        self.len += 1;
+        self.enter(job, key);
     }
 
     /// Like `push`, but the job is no candidate before `resume`.
-    pub(super) fn pause(&mut self, job: JobId, (repo, labels, turn): LaneKey<'_>) {
-        self.paused.insert(job, (repo.clone(), labels.to_vec(), turn));
+    pub(super) fn pause(&mut self, job: JobId, key: LaneKey<'_>) {
+        self.set_apart(job, key, Stage::Paused);
     }
 
-    /// Ends the pause of a job. Returns its lane: the caller queues the job again.
-    pub(super) fn resume(&mut self, job: JobId) -> Option<Apart> {
-        self.paused.remove(&job)
+    /// Ends the pause of a job: it is pushed if it has no line, else held until it is let in. Returns false if it does
+    /// not pause.
+    pub(super) fn resume(&mut self, job: JobId, has_line: bool) -> bool {
+        let Some(apart) = self.apart.get_mut(&job).filter(|apart| apart.stage == Stage::Paused) else { return false };
+        if has_line {
+            apart.stage = Stage::Held;
+        } else if let Some(apart) = self.apart.remove(&job) {
+            self.enter(job, apart.key());
+        }
+        true
     }
 
     /// Like `push`, but the job is no candidate before `let_in`.
-    pub(super) fn hold(&mut self, job: JobId, (repo, labels, turn): LaneKey<'_>) {
-        self.held.insert(job, (repo.clone(), labels.to_vec(), turn));
+    pub(super) fn hold(&mut self, job: JobId, key: LaneKey<'_>) {
+        self.set_apart(job, key, Stage::Held);
     }
 
     /// Makes a candidate a job that is held again.
-    pub(super) fn hold_back(&mut self, job: JobId, repo: &RepoName) {
-        let lanes = self.repos.get(repo).map(|share| share.lanes.as_slice()).unwrap_or_default();
-        let found = lanes.iter().find_map(|lane| Some((lane, lane.jobs.iter().find(|(_, id)| *id == job)?)));
-        let Some((lane, (turn, _))) = found else { return };
-        let (labels, turn) = (lane.labels.clone(), *turn);
-        self.remove(job, (repo, &labels, turn));
-        self.hold(job, (repo, &labels, turn));
+    pub(super) fn hold_back(&mut self, job: JobId) {
+        let Some(apart) = self.apart.get_mut(&job).filter(|apart| apart.stage == Stage::InLane) else { return };
+        apart.stage = Stage::Held;
+        let (repo, labels, turn) = (apart.repo.clone(), Arc::clone(&apart.labels), apart.turn);
+        self.leave(job, (&repo, Demand { labels: &labels }, turn));
     }
 
     /// Makes a job that is held a candidate. Returns whether it was held.
     pub(super) fn let_in(&mut self, job: JobId) -> bool {
-        let Some((repo, labels, turn)) = self.held.remove(&job) else { return false };
-        self.push(job, (&repo, &labels, turn));
+        let Some(apart) = self.apart.get_mut(&job).filter(|apart| apart.stage == Stage::Held) else { return false };
+        apart.stage = Stage::InLane;
+        let (repo, labels, turn) = (apart.repo.clone(), Arc::clone(&apart.labels), apart.turn);
+        self.enter(job, (&repo, Demand { labels: &labels }, turn));
         true
     }
 
     /// Removes a job. Returns whether it paused.
-    pub(super) fn remove(&mut self, job: JobId, (repo, labels, turn): LaneKey<'_>) -> bool {
-        if self.paused.remove(&job).is_some() {
-            return true;
+    pub(super) fn remove(&mut self, job: JobId, key: LaneKey<'_>) -> bool {
+        let stage = self.apart.remove(&job).map_or(Stage::InLane, |apart| apart.stage);
+        self.len -= usize::from(stage != Stage::InLane || self.leave(job, key));
+        stage == Stage::Paused
+    }
+
+    fn set_apart(&mut self, job: JobId, (repo, demand, turn): LaneKey<'_>, stage: Stage) {
+        self.len += 1;
+        let labels = self.demands.shared(demand);
+        self.apart.insert(job, Apart { repo: repo.clone(), labels, turn, stage });
+    }
+
+    /// Puts a job into its lane.
+    fn enter(&mut self, job: JobId, (repo, demand, turn): LaneKey<'_>) {
+        let given = self.given;
+        let (share, demands) = Self::share(&mut self.repos, &mut self.past, &mut self.demands, repo);
+        if share.lanes.is_empty() {
+            share.since = given;
+            self.waiting += 1;
         }
-        if self.held.remove(&job).is_some() {
-            return false;
-        }
-        let share = self.share(repo);
-        if let Some(at) = share.lanes.iter().position(|lane| lane.labels == labels) {
-            share.lanes[at].jobs.remove(&(turn, job));
-            if share.lanes[at].jobs.is_empty() {
-                share.lanes.swap_remove(at);
+        match share.lanes.iter_mut().find(|lane| demands.get(lane.demand) == demand) {
+            Some(lane) => {
+                lane.jobs.insert((turn, job));
             }
+            None => share.lanes.push(Lane { demand: demands.enter(demand), jobs: BTreeSet::from([(turn, job)]) }),
         }
-        self.forget_if_idle(repo);
-        false
+    }
+
+    /// Takes a job out of its lane. Returns whether it was there.
+    fn leave(&mut self, job: JobId, (repo, demand, turn): LaneKey<'_>) -> bool {
+        let Some(share) = self.repos.get_mut(repo) else { return false };
+        let demands = &mut self.demands;
+        let Some(at) = share.lanes.iter().position(|lane| demands.get(lane.demand) == demand) else { return false };
+        let was_there = share.lanes[at].jobs.remove(&(turn, job));
+        if share.lanes[at].jobs.is_empty() {
+            demands.leave(share.lanes.swap_remove(at).demand);
+            self.waiting -= usize::from(share.lanes.is_empty());
+            self.forget_if_idle(repo);
+        }
+        was_there
     }
 
     /// Counts one more leased job of a repository.
     pub(super) fn add_leased(&mut self, repo: &RepoName) {
-        self.share(repo).leased += 1;
+        self.share_of(repo).leased += 1;
     }
 
     /// Notes that a repository got a runner before all others.
     pub(super) fn serve(&mut self, repo: &RepoName) {
         self.given += 1;
         let given = self.given;
-        let share = self.share(repo);
+        let share = self.share_of(repo);
         (share.served, share.since) = (given, given);
     }
 
     /// Counts one leased job of a repository less.
     pub(super) fn remove_leased(&mut self, repo: &RepoName) {
-        let share = self.share(repo);
+        let Some(share) = self.repos.get_mut(repo) else { return };
         share.leased = share.leased.saturating_sub(1);
-        self.forget_if_idle(repo);
+        if share.leased == 0 {
+            self.forget_if_idle(repo);
+        }
     }
 
     /// Returns the number of leased jobs of each repository that has some.
@@ -197,43 +262,61 @@ impl Queue {
         self.repos.iter().map(|(repo, share)| (repo, share.leased)).filter(|(_, leased)| *leased > 0)
     }
 
-    /// Returns the heads of all lanes, each with its labels, in the order in which they are to get runners.
-    pub(crate) fn candidates(&self) -> Vec<(JobId, &[Label])> {
-        let waiting = self.repos.values().filter(|share| !share.lanes.is_empty()).count();
-        let rank = |share: &Share| share.rank(self.given, waiting);
-        let mut shares: Vec<(Rank, JobId, &Share)> = self
-            .repos
-            .values()
-            .filter_map(|share| {
-                let (_, first) = share.lanes.iter().filter_map(|lane| lane.jobs.first()).min()?;
-                Some((rank(share), *first, share))
-            })
-            .collect();
+    /// Returns the first of the candidates that `takes` accepts, in the order of [`Queue::candidates`]. It is asked for
+    /// every lease, so it makes no list: it looks once at each repository, and at the lanes of those that are before
+    /// the best one so far.
+    pub(crate) fn first(&self, mut takes: impl FnMut(JobId, DemandId, Demand<'_>) -> bool) -> Option<JobId> {
+        let mut best: Option<(Rank, &Share, JobId)> = None;
+        for share in self.repos.values().filter(|share| !share.lanes.is_empty()) {
+            let rank = share.rank(self.given, self.waiting);
+            if let Some((than, of, _)) = &best
+                && rank.cmp(than).then_with(|| share.first().cmp(&of.first())).is_gt()
+            {
+                continue;
+            }
+            let mut first: Option<(Standing, JobId)> = None;
+            for lane in &share.lanes {
+                let head = lane.head();
+                if first.is_none_or(|first| head < first) && takes(head.1, lane.demand, self.demands.get(lane.demand)) {
+                    first = Some(head);
+                }
+            }
+            if let Some((_, job)) = first {
+                best = Some((rank, share, job));
+            }
+        }
+        best.map(|(.., job)| job)
+    }
+
+    /// Returns the heads of all lanes, each with its demand, in the order in which they are to get runners.
+    pub(crate) fn candidates(&self) -> Vec<(JobId, Demand<'_>)> {
+        let waiting = self.repos.values().filter(|share| !share.lanes.is_empty());
+        let mut shares: Vec<(Rank, Option<JobId>, &Share)> =
+            waiting.map(|share| (share.rank(self.given, self.waiting), share.first(), share)).collect();
         shares.sort_unstable_by(|(a, job, _), (b, other, _)| (a, job).cmp(&(b, other)));
         let mut candidates = Vec::new();
         for (_, _, share) in shares {
-            let heads = share.lanes.iter().filter_map(|lane| Some((*lane.jobs.first()?, &*lane.labels)));
             let from = candidates.len();
-            candidates.extend(heads);
+            candidates.extend(share.lanes.iter().map(|lane| (lane.head(), self.demands.get(lane.demand))));
             candidates[from..].sort_unstable_by_key(|(head, _)| *head);
         }
-        candidates.into_iter().map(|((_, job), labels)| (job, labels)).collect()
+        candidates.into_iter().map(|((_, job), demand)| (job, demand)).collect()
     }
 
     /// Returns how many jobs get a runner before this one, if nothing more is queued and the jobs that run now and
     /// later end in the order in which they started. `running` has the repositories of those that run, oldest first.
-    /// `competes` says whether a job with these labels can take a runner that this job could have.
+    /// `competes` says whether a job with this demand can take a runner that this job could have.
     pub(crate) fn position<'a>(
         &'a self,
         job: JobId,
         (repo, turn): (&RepoName, Standing),
         running: impl Iterator<Item = &'a RepoName>,
-        competes: impl Fn(&[Label]) -> bool,
+        competes: impl Fn(Demand<'_>) -> bool,
     ) -> usize {
         let mut contenders = Vec::new();
         for (name, share) in &self.repos {
-            let lanes = || share.lanes.iter().filter(|lane| competes(&lane.labels));
-            let Some(head) = lanes().filter_map(|lane| lane.jobs.first().copied()).min() else { continue };
+            let lanes = || share.lanes.iter().filter(|lane| competes(self.demands.get(lane.demand)));
+            let Some(head) = lanes().map(Lane::head).min() else { continue };
             // Of its own repository only the jobs before it count.
             let own = (turn, job);
             let left = lanes().map(|lane| if name == repo { lane.jobs.range(..own).count() } else { lane.jobs.len() });
@@ -264,29 +347,35 @@ impl Queue {
         POSITION_MAX + own
     }
 
-    pub(crate) fn contains(&self, job: JobId) -> bool {
-        self.paused.contains_key(&job)
-            || self.held.contains_key(&job)
-            || self.repos.values().flat_map(|share| &share.lanes).any(|lane| lane.jobs.iter().any(|(_, id)| *id == job))
+    /// Whether this job, whose lane is given, is in the queue.
+    pub(crate) fn contains(&self, job: JobId, (repo, demand, turn): LaneKey<'_>) -> bool {
+        let lanes = self.repos.get(repo).map(|share| share.lanes.as_slice()).unwrap_or_default();
+        let in_lane = || lanes.iter().find(|lane| self.demands.get(lane.demand) == demand);
+        self.apart.get(&job).is_some_and(|apart| apart.stage != Stage::InLane)
+            || in_lane().is_some_and(|lane| lane.jobs.contains(&(turn, job)))
     }
 
+    /// Returns the number of queued jobs, those that are no candidates included.
     pub(crate) fn len(&self) -> usize {
-        self.paused.len()
-            + self.held.len()
-            + self.repos.values().flat_map(|share| &share.lanes).map(|lane| lane.jobs.len()).sum::<usize>()
+        self.len
     }
 
-    /// Whether there is no candidate. Jobs that pause do not count.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.repos.values().all(|share| share.lanes.is_empty())
+    fn share_of(&mut self, repo: &RepoName) -> &mut Share {
+        Self::share(&mut self.repos, &mut self.past, &mut self.demands, repo).0
     }
 
-    fn share(&mut self, repo: &RepoName) -> &mut Share {
-        if !self.repos.contains_key(repo) {
-            let served = self.past.remove(repo).unwrap_or(0);
-            self.repos.insert(repo.clone(), Share { served, ..Share::default() });
+    /// Returns the share of a repository, which is made if it is missing, beside the demands.
+    fn share<'a>(
+        repos: &'a mut BTreeMap<RepoName, Share>,
+        past: &mut FxHashMap<RepoName, u64>,
+        demands: &'a mut Demands,
+        repo: &RepoName,
+    ) -> (&'a mut Share, &'a mut Demands) {
+        if !repos.contains_key(repo) {
+            let served = past.remove(repo).unwrap_or(0);
+            repos.insert(repo.clone(), Share { served, ..Share::default() });
         }
-        self.repos.get_mut(repo).expect("it was put there just now if it was missing")
+        (repos.get_mut(repo).expect("it was put there just now if it was missing"), demands)
     }
 
     fn forget_if_idle(&mut self, repo: &RepoName) {
@@ -296,122 +385,5 @@ impl Queue {
         {
             self.past.insert(repo.clone(), share.served);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn order(queue: &Queue) -> Vec<u64> {
-        queue.candidates().into_iter().map(|(job, _)| job.0).collect()
-    }
-
-    #[test]
-    fn the_repository_with_fewer_leases_comes_first_then_the_older_job() {
-        let (a, b) = (RepoName::new("a").unwrap(), RepoName::new("b").unwrap());
-        let mut queue = Queue::default();
-        queue.push(JobId(1), (&a, &[], Standing::default()));
-        queue.push(JobId(2), (&a, &[], Standing::default()));
-        queue.push(JobId(3), (&b, &[], Standing::default()));
-        assert_eq!(order(&queue), [1, 3]);
-        queue.remove(JobId(1), (&a, &[], Standing::default()));
-        queue.add_leased(&a);
-        assert_eq!(order(&queue), [3, 2]);
-    }
-
-    /// Takes the first candidate, as a slot that becomes free does, and ends its lease.
-    fn serve(queue: &mut Queue, repos: &[(&RepoName, std::ops::Range<u64>)]) -> u64 {
-        let (job, _) = queue.candidates()[0];
-        let (repo, _) = repos.iter().find(|(_, jobs)| jobs.contains(&job.0)).unwrap();
-        queue.remove(job, (repo, &[], Standing::default()));
-        queue.add_leased(repo);
-        queue.serve(repo);
-        queue.remove_leased(repo);
-        job.0
-    }
-
-    #[test]
-    fn with_one_slot_repositories_take_turns_and_a_newcomer_is_next() {
-        let names = ["a", "b", "c"].map(|name| RepoName::new(name).unwrap());
-        let repos = [(&names[0], 0..20), (&names[1], 20..40), (&names[2], 40..60)];
-        let mut queue = Queue::default();
-        (0..10).for_each(|job| queue.push(JobId(job), (&names[0], &[], Standing::default())));
-        (20..30).for_each(|job| queue.push(JobId(job), (&names[1], &[], Standing::default())));
-        let order: Vec<u64> = (0..4).map(|_| serve(&mut queue, &repos)).collect();
-        assert_eq!(order, [0, 20, 1, 21]);
-        queue.push(JobId(40), (&names[2], &[], Standing::default()));
-        let place = |queue: &Queue, job, repo| {
-            queue.position(JobId(job), (repo, Standing::default()), std::iter::empty(), |_| true)
-        };
-        assert_eq!(
-            [place(&queue, 40, &names[2]), place(&queue, 2, &names[0]), place(&queue, 23, &names[1])],
-            [0, 1, 4]
-        );
-        assert_eq!(serve(&mut queue, &repos), 40);
-        // It saved up nothing while it was idle, and is not first again.
-        queue.push(JobId(41), (&names[2], &[], Standing::default()));
-        let order: Vec<u64> = (0..4).map(|_| serve(&mut queue, &repos)).collect();
-        assert_eq!(order, [2, 22, 41, 3]);
-    }
-
-    #[test]
-    fn a_repository_that_has_leases_elsewhere_is_overdue_in_the_end() {
-        let (a, b) = (RepoName::new("a").unwrap(), RepoName::new("b").unwrap());
-        let mut queue = Queue::default();
-        queue.add_leased(&a);
-        queue.push(JobId(1), (&a, &[], Standing::default()));
-        (100..200).for_each(|job| queue.push(JobId(job), (&b, &[], Standing::default())));
-        let passed = (0..50).take_while(|_| serve(&mut queue, &[(&a, 0..100), (&b, 100..200)]) != 1).count();
-        assert_eq!(passed as u64, OVERDUE_AFTER * 2, "two repositories wait");
-    }
-
-    #[test]
-    fn a_position_counts_the_jobs_that_really_come_first() {
-        let (a, b) = (RepoName::new("a").unwrap(), RepoName::new("b").unwrap());
-        let mut queue = Queue::default();
-        let gpu = [Label::new("gpu").unwrap()];
-        (1..=3).for_each(|job| queue.push(JobId(job), (&a, &[], Standing::default())));
-        (11..=13).for_each(|job| queue.push(JobId(job), (&b, &[], Standing::default())));
-        queue.push(JobId(10), (&b, &gpu, Standing::default()));
-        // Both slots are of a: the first two that become free go to b.
-        (0..2).for_each(|_| queue.add_leased(&a));
-        let place = |job, repo| {
-            queue.position(JobId(job), (repo, Standing::default()), [&a, &a].into_iter(), |labels| labels.is_empty())
-        };
-        assert_eq!([place(11, &b), place(12, &b), place(1, &a)], [0, 2, 1]);
-    }
-
-    #[test]
-    fn jobs_with_other_labels_do_not_hide_behind_each_other() {
-        let a = RepoName::new("a").unwrap();
-        let mut queue = Queue::default();
-        queue.push(JobId(1), (&a, &[Label::new("gpu").unwrap()], Standing::default()));
-        queue.push(JobId(2), (&a, &[], Standing::default()));
-        assert_eq!(order(&queue), [1, 2]);
-    }
-
-    #[test]
-    fn a_higher_priority_comes_first_within_its_repository_and_waiting_makes_up_for_a_lower_one() {
-        let (a, b) = (RepoName::new("a").unwrap(), RepoName::new("b").unwrap());
-        let mut queue = Queue::default();
-        let turn = |minutes: u64, priority| Standing::of(Moment(minutes * 60_000), priority);
-        queue.push(JobId(1), (&b, &[], turn(0, -100)));
-        queue.push(JobId(2), (&a, &[], turn(0, 0)));
-        queue.push(JobId(3), (&a, &[], turn(1, 10)));
-        queue.push(JobId(4), (&a, &[], turn(12, 10)));
-        queue.push(JobId(5), (&a, &[], turn(9, 10)));
-        queue.push(JobId(6), (&a, &[], turn(0, -1)));
-        queue.push(JobId(7), (&a, &[Label::new("gpu").unwrap()], turn(2, 100)));
-        assert_eq!(order(&queue), [1, 7, 3], "of other repositories the priority does not count");
-        let place = |job, turn| queue.position(JobId(job), (&a, turn), std::iter::empty(), |labels| labels.is_empty());
-        assert_eq!([place(3, turn(1, 10)), place(6, turn(0, -1))], [1, 4], "one of b is before it, too");
-        queue.remove(JobId(1), (&b, &[], turn(0, -100)));
-        let mut left = Vec::new();
-        for (job, at) in [(3, turn(1, 10)), (5, turn(9, 10)), (2, turn(0, 0)), (6, turn(0, -1)), (4, turn(12, 10))] {
-            left.push(order(&queue)[1]);
-            queue.remove(JobId(job), (&a, &[], at));
-        }
-        assert_eq!(left, [3, 5, 2, 6, 4], "waiting for twelve minutes makes up for eleven");
     }
 }

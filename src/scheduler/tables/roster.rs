@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rustc_hash::FxHashMap;
 
+use super::demands::Demand;
 use crate::model::reason::PlacementReason;
 use crate::model::{
     AttemptId, CommitId, Incarnation, Isolation, Label, Moment, PoolId, RepoName, RunnerId, RunnerName, SessionId,
@@ -78,8 +79,8 @@ impl Member {
         self.session
     }
 
-    pub(crate) fn fits(&self, labels: &[Label]) -> bool {
-        labels.iter().all(|label| self.labels.binary_search(label).is_ok())
+    pub(crate) fn fits(&self, demand: Demand<'_>) -> bool {
+        demand.labels.iter().all(|label| self.labels.binary_search(label).is_ok())
     }
 
     pub(crate) fn free_slots(&self) -> usize {
@@ -169,13 +170,12 @@ impl Roster {
     /// the most free slots.
     pub(crate) fn best_for(
         &self,
-        labels: &[Label],
+        demand: Demand<'_>,
         repo: &RepoName,
         commit: CommitId,
         lost_on: &[RunnerId],
     ) -> Option<(RunnerId, PlacementReason)> {
-        let fitting = self.free.iter().filter_map(|id| self.members.get(id)).filter(|member| member.fits(labels));
-        fitting
+        self.free_for(demand)
             .map(|member| {
                 let (warmth, reason) = match member.warm.get(repo) {
                     Some(at) if *at == commit => (2, PlacementReason::CommitWarm),
@@ -188,8 +188,18 @@ impl Roster {
             .map(|((.., Reverse(id)), reason)| (id, reason))
     }
 
-    /// Whether a connected runner that gets jobs, busy or not, fits a job with these labels.
-    pub(crate) fn any_fits(&self, labels: &[Label]) -> bool {
-        self.members.values().any(|member| member.takes_jobs() && member.fits(labels))
+    /// Returns the free runners that fit a job with this demand.
+    fn free_for(&self, demand: Demand<'_>) -> impl Iterator<Item = &Member> {
+        self.free.iter().filter_map(|id| self.members.get(id)).filter(move |member| member.fits(demand))
+    }
+
+    /// Whether a free runner fits a job with this demand.
+    pub(crate) fn any_free_for(&self, demand: Demand<'_>) -> bool {
+        self.free_for(demand).next().is_some()
+    }
+
+    /// Whether a connected runner that gets jobs, busy or not, fits a job with this demand.
+    pub(crate) fn any_fits(&self, demand: Demand<'_>) -> bool {
+        self.members.values().any(|member| member.takes_jobs() && member.fits(demand))
     }
 }

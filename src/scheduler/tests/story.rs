@@ -190,14 +190,14 @@ impl Story {
     fn next_deadline(&self) -> Option<Moment> {
         let tables = &self.scheduler.tables;
         let (deadlines, queue) = (tables.deadlines(), tables.queue());
-        let unfit = queue.candidates().into_iter().filter(|(_, labels)| !tables.roster().any_fits(labels));
-        let of_queue = unfit.filter_map(|(job, labels)| {
+        let unfit = queue.candidates().into_iter().filter(|(_, demand)| !tables.roster().any_fits(*demand));
+        let of_queue = unfit.filter_map(|(job, demand)| {
             // These two have consequences only for a job that no connected runner fits, so the table does not find
             // them.
             let of_job = Timer::Fit(job);
             let waited = deadlines.since(&of_job)?.after(SPAWN_AFTER_MS).max(self.now);
             let start_one = self.scheduler.pool_for(&self.scheduler.jobs[&job]).map(|_| waited);
-            let give_up = deadlines.at(&of_job).max(deadlines.at(&Timer::LabelsFit(labels.into())))?;
+            let give_up = deadlines.at(&of_job).max(deadlines.at(&Timer::LabelsFit(demand.labels.into())))?;
             Some(start_one.map_or(give_up, |start_one| start_one.min(give_up)))
         });
         deadlines.next().into_iter().chain(of_queue).min()

@@ -1,0 +1,3 @@
+//! Tests of single tables.
+
+mod queue;
