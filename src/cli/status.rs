@@ -132,12 +132,19 @@ fn table(builds: &[BuildReport], now_ms: i64) -> Table {
 /// passed. Jobs that are held or left out are no part of either number.
 fn jobs(build: &BuildReport) -> String {
     let state = |job: &JobReport| JobStateKind::of_word(&job.state);
-    let number = |kind| build.jobs.iter().filter(|job| state(job) == Some(kind)).count();
+    // Of a build whose jobs are not listed only the numbers are there.
+    let listed = build.jobs.iter().map(|job| (state(job), 1));
+    let counted = build.job_counts.iter().map(|(word, count)| (JobStateKind::of_word(word), *count));
+    let states: Vec<(Option<JobStateKind>, u64)> = listed.chain(counted).collect();
+    let sum = |is_wanted: &dyn Fn(JobStateKind) -> bool| -> u64 {
+        states.iter().filter(|(state, _)| state.is_some_and(is_wanted)).map(|(_, count)| count).sum()
+    };
+    let number = |kind| sum(&|state| state == kind);
     let (held, left_out) = (number(JobStateKind::Held), number(JobStateKind::Finished(EndingKind::LeftOut)));
-    let total = build.jobs.len() - held - left_out;
+    let all: u64 = states.iter().map(|(_, count)| count).sum();
+    let total = all - held - left_out;
     if build.finished_ms.is_none() {
-        let is_done = |job: &&JobReport| matches!(state(job), Some(JobStateKind::Finished(_)));
-        let done = build.jobs.iter().filter(is_done).count() - left_out;
+        let done = sum(&|state| matches!(state, JobStateKind::Finished(_))) - left_out;
         return format!("{done} of {total} done");
     }
     let is_bad = |job: &&JobReport| state(job).is_some_and(JobStateKind::is_bad);
@@ -158,7 +165,7 @@ fn jobs(build: &BuildReport) -> String {
     };
     let flaky = if build.flaky { ", flaky" } else { "" };
     match bad.as_slice() {
-        [] if total == 0 && !build.jobs.is_empty() => aside,
+        [] if total == 0 && all > 0 => aside,
         [] if passed == total && !aside.is_empty() => format!("{passed} passed{flaky}, {aside}"),
         [] if passed == total => format!("{passed} passed{flaky}"),
         [] => format!("{passed} of {total} passed{flaky}"),
@@ -255,6 +262,19 @@ warning: the disk is full
         assert_eq!(of(&["passed", "left_out", "held"]), words("1 of 1 done", "1 passed, 1 held"));
         assert_eq!(of(&["left_out", "left_out"]), words("0 of 0 done", "2 left out"));
         assert_eq!(of(&["failed", "left_out"]), words("1 of 1 done", "test failed"));
+    }
+
+    #[test]
+    fn a_build_whose_jobs_are_not_listed_is_told_by_its_numbers() {
+        let of = |counts: &[(&str, u64)]| {
+            let job_counts = counts.iter().map(|(state, count)| ((*state).to_owned(), *count)).collect();
+            let finished = BuildReport { job_counts, ..build(1, "passed", Vec::new()) };
+            [jobs(&BuildReport { finished_ms: None, ..finished.clone() }), jobs(&finished)]
+        };
+        assert_eq!(of(&[("queued", 988), ("passed", 10), ("left_out", 2)])[0], "10 of 998 done");
+        assert_eq!(of(&[("failed", 3), ("passed", 997)])[1], "997 of 1000 passed");
+        assert_eq!(of(&[("held", 3), ("passed", 997)])[1], "997 passed, 3 held");
+        assert_eq!(of(&[("left_out", 1000)])[1], "1000 left out");
     }
 
     #[test]

@@ -354,6 +354,9 @@ pub struct BuildReport {
     /// The reason why the build has no jobs, if it has none.
     pub problem: Option<String>,
     pub jobs: Vec<JobReport>,
+    /// The number of jobs by state, in place of `jobs`: a `status` lists the jobs of its first builds only.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub job_counts: BTreeMap<String, u64>,
     /// Whether another message continues this answer. Absent if not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub more: bool,

@@ -246,6 +246,8 @@ impl ToOperator {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
 
     use super::super::operator::{AttemptReport, RunnerReport, ScheduleReport, WhyLine};
@@ -294,6 +296,7 @@ pub(crate) mod tests {
             finished_ms: None,
             problem: None,
             jobs: jobs.iter().enumerate().map(job).collect(),
+            job_counts: BTreeMap::new(),
             more: false,
         }
     }

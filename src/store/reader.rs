@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::error::StoreError;
 use crate::model::{
-    Attempt, AttemptId, Build, BuildId, BuildSource, CommitId, Decision, Job, Outcome, RefName, RepoName, Runner,
-    StepRecord, TaskName, TaskSpec, Trust, WallTime, WholeBuild,
+    Attempt, AttemptId, Build, BuildId, BuildSource, CommitId, Decision, Job, JobStateKind, Outcome, RefName, RepoName,
+    Runner, StepRecord, TaskName, TaskSpec, Trust, WallTime, WholeBuild,
 };
 
 /// Opens readers of one store. Cheap to clone: everybody who reads gets one.
@@ -42,8 +42,8 @@ pub trait Reader: Debug + Send {
     /// `limit` of them. None for a text that is no such beginning, or has fewer than four digits.
     fn of_commit(&self, digits: &str, scope: &Scope, limit: u32) -> Result<Vec<BuildId>, StoreError>;
 
-    /// Returns unfinished builds of one repository or of all, oldest first.
-    fn unfinished_builds(&self, repo: Option<&str>) -> Result<Vec<Build>, StoreError>;
+    /// Returns the oldest unfinished builds of one repository or of all, oldest first.
+    fn unfinished_builds(&self, repo: Option<&str>, limit: u32) -> Result<Vec<Build>, StoreError>;
 
     /// Returns the newest finished builds of one repository or of all, newest first.
     fn finished_builds(&self, repo: Option<&str>, limit: u32) -> Result<Vec<Build>, StoreError>;
@@ -56,6 +56,9 @@ pub trait Reader: Debug + Send {
 
     /// Returns a build's jobs in the order of the task file.
     fn jobs(&self, build: BuildId) -> Result<Vec<Job>, StoreError>;
+
+    /// Returns the number of a build's jobs in each state, without reading the jobs. A state without jobs is left out.
+    fn job_counts(&self, build: BuildId) -> Result<Vec<(JobStateKind, u64)>, StoreError>;
 
     /// Returns a build's attempts, oldest first.
     fn attempts(&self, build: BuildId) -> Result<Vec<Attempt>, StoreError>;

@@ -66,7 +66,7 @@ fn after_work() {
     let stage = Stage::with_dispatcher(&["--heartbeat-timeout", "10m"]);
     let dispatcher = stage.pid(0);
     let tasks = idle_tasks(JOBS_EACH);
-    let mut submitter = Submitter::connect(&stage);
+    let mut submitter = Submitter::connect(&stage, "app");
     let mut crowd = Crowd::connect(&stage, "w", 2, 40);
     let mut asker = Asker::connect(&stage);
     for built in 1..=builds {

@@ -119,7 +119,7 @@ fn measure_reading(path: &Path) {
     let reader = timed("reader", || store.readers().open().expect("a reader opens"));
     let builds = timed("finished_builds(20)", || reader.finished_builds(None, 20).expect("it reads"));
     timed("finished_builds(20) of a repository", || reader.finished_builds(Some("app"), 20).expect("it reads"));
-    timed("unfinished_builds", || reader.unfinished_builds(None).expect("it reads"));
+    timed("unfinished_builds", || reader.unfinished_builds(None, u32::MAX).expect("it reads"));
     timed("jobs and attempts of 20 builds", || {
         for build in &builds {
             assert!(!reader.jobs(build.id).expect("it reads").is_empty());

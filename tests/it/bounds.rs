@@ -4,6 +4,7 @@
 mod crowd;
 mod flood;
 mod links;
+mod long_queue;
 mod pieces;
 mod shortage;
 mod unauthenticated;

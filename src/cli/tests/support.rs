@@ -1,5 +1,6 @@
 //! An output that tests can read, and reports to print.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
@@ -75,6 +76,7 @@ pub(crate) fn build(number: u64, state: &str, jobs: Vec<JobReport>) -> BuildRepo
         finished_ms: Some(1_012_000),
         problem: None,
         jobs,
+        job_counts: BTreeMap::new(),
         more: false,
     }
 }

@@ -17,7 +17,7 @@ use crate::model::{AttemptId, BuildId, Job, JobState, Schedule, TaskName, WallTi
 use crate::scheduler::{JobCounts, RunnerView};
 use crate::store::{Reader, Scope, StoreError};
 
-/// Most finished builds in one status: more do not fit a screen, and each costs a query.
+/// Most finished builds in one status, and most unfinished ones: more do not fit a screen, and each costs a query.
 const MAX_STATUS_BUILDS: u32 = 1000;
 
 /// Everything that an operator can ask or order.
@@ -65,9 +65,11 @@ impl Operations {
             }
         }
         let views = Views::new(&*self.reader, &self.data)?;
-        let mut builds = self.reader.unfinished_builds(repo)?;
-        builds.extend(self.reader.finished_builds(repo, limit.min(MAX_STATUS_BUILDS))?);
-        let builds = builds.into_iter().map(|build| views.build(build)).collect::<Result<Vec<_>, StoreError>>()?;
+        let mut unfinished = self.reader.unfinished_builds(repo, MAX_STATUS_BUILDS + 1)?;
+        let has_more = unfinished.len() > MAX_STATUS_BUILDS as usize;
+        unfinished.truncate(MAX_STATUS_BUILDS as usize);
+        let mut builds = views.builds(unfinished)?;
+        builds.extend(views.builds(self.reader.finished_builds(repo, limit.min(MAX_STATUS_BUILDS))?)?);
         let live = self.core.look(|seen| {
             let (scheduler, now) = (seen.scheduler, seen.now);
             let (concerns, schedules) = (scheduler.concerns(now), scheduler.schedules());
@@ -84,6 +86,9 @@ impl Operations {
             Err(busy @ NoAnswer::Busy) => status.warnings.push(busy.to_string()),
             Err(NoAnswer::Absent) => {}
             Err(ending @ NoAnswer::Ending) => return Err(ending.into()),
+        }
+        if has_more {
+            status.warnings.push(format!("more builds wait: only the {MAX_STATUS_BUILDS} oldest of them are listed"));
         }
         status.warnings.extend(self.warnings.list());
         status.warnings.extend(warnings::of_mirrors(&self.mirrors.missing));

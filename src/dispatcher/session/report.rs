@@ -56,7 +56,7 @@ fn counters(counters: Counters) -> wire::CountersReport {
 
 pub(super) fn build(view: BuildView) -> wire::BuildReport {
     let (state, flaky) = (view.state().word().to_owned(), view.jobs.iter().any(JobView::is_flaky));
-    let BuildView { build, jobs } = view;
+    let BuildView { build, jobs, counts } = view;
     let trigger = &build.source.trigger;
     wire::BuildReport {
         build: build.id.0,
@@ -76,6 +76,7 @@ pub(super) fn build(view: BuildView) -> wire::BuildReport {
         finished_ms: build.finished_at.map(|at| at.0),
         problem: build.problem.map(bounded),
         jobs: jobs.into_iter().map(job).collect(),
+        job_counts: counts.into_iter().map(|(kind, count)| (kind.word().to_owned(), count)).collect(),
         more: false,
     }
 }

@@ -73,8 +73,7 @@ impl Tables {
         }
     }
 
-    /// Makes a job that has no line a candidate, and one that has a place in each of its lines. Another job is held until
-    /// its turn.
+    /// Makes a job a candidate if it has no line, or a place in each of its lines. Another job is held until its turn.
     fn line_up(&mut self, job: JobId, lane: LaneKey<'_>) {
         if !self.lines.has_job(job) {
             return self.queue.push(job, lane);

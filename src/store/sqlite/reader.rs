@@ -12,8 +12,8 @@ use super::tables::{
 };
 use super::{check, connection, failure, lock, schema, wal};
 use crate::model::{
-    Attempt, AttemptId, Build, BuildId, BuildSource, CommitId, Decision, Job, RepoName, Runner, StepRecord, TaskName,
-    WallTime, WholeBuild,
+    Attempt, AttemptId, Build, BuildId, BuildSource, CommitId, Decision, Job, JobStateKind, RepoName, Runner,
+    StepRecord, TaskName, WallTime, WholeBuild,
 };
 use crate::store::{self, LateResult, PassScope, Readers, Rule, Scope, Sequence, StoreError, Surveyed, TaskPass};
 
@@ -85,11 +85,12 @@ impl store::Reader for Reader {
     answers! {
         newest(scope: &Scope) -> Option<BuildId> = builds::newest, "find a build in";
         of_commit(digits: &str, scope: &Scope, limit: u32) -> Vec<BuildId> = builds::of_commit, "find a build in";
-        unfinished_builds(repo: Option<&str>) -> Vec<Build> = builds::unfinished, "read builds from";
+        unfinished_builds(repo: Option<&str>, limit: u32) -> Vec<Build> = builds::unfinished, "read builds from";
         finished_builds(repo: Option<&str>, limit: u32) -> Vec<Build> = builds::finished, "read builds from";
         build_of(source: &BuildSource) -> Option<BuildId> = builds::of_trigger, "find a build in";
         build(id: BuildId) -> Option<Build> = builds::read, "read a build from";
         attempts(build: BuildId) -> Vec<Attempt> = attempts::of_build, "read attempts from";
+        job_counts(build: BuildId) -> Vec<(JobStateKind, u64)> = jobs::counts, "read jobs from";
         steps(build: BuildId) -> Vec<(AttemptId, StepRecord)> = steps::of_build, "read steps from";
         attempt(id: AttemptId) -> Option<Attempt> = attempts::read, "read an attempt from";
         decisions(build: BuildId) -> Vec<(Option<u64>, Decision)> = decisions::of_build, "read decisions from";

@@ -97,7 +97,7 @@ impl Writer {
         let conn = &self.conn;
         let mut tasks = Tasks::default();
         let mut found = Vec::new();
-        for build in builds::unfinished(conn, None)? {
+        for build in builds::unfinished(conn, None, u32::MAX)? {
             let jobs = jobs::of_build(conn, build.id, &mut tasks)?;
             let attempts = attempts::unfinished_of_build(conn, build.id)?;
             found.push(WholeBuild { build, jobs, attempts });

@@ -238,9 +238,14 @@ pub(super) fn finished_builds_come_newest_first_and_by_repository(make: MakePlac
     assert_eq!(ids(reader.finished_builds(None, 2).unwrap()), [6, 5]);
     assert_eq!(ids(reader.finished_builds(Some("app"), 3).unwrap()), [6, 5, 4]);
     assert_eq!(ids(reader.finished_builds(Some("nobody"), 3).unwrap()), [0u64; 0]);
-    assert_eq!(ids(reader.unfinished_builds(None).unwrap()), [7]);
-    assert_eq!(ids(reader.unfinished_builds(Some("app")).unwrap()), [7]);
-    assert_eq!(ids(reader.unfinished_builds(Some("nobody")).unwrap()), [0u64; 0]);
+    assert_eq!(ids(reader.unfinished_builds(None, 9).unwrap()), [7]);
+    assert_eq!(ids(reader.unfinished_builds(None, 0).unwrap()), [0u64; 0]);
+    let counts = |id| reader.job_counts(BuildId(id)).unwrap();
+    assert_eq!(counts(7), [(JobStateKind::Queued, 1)]);
+    assert_eq!(counts(6), [(JobStateKind::Finished(EndingKind::Passed), 1)]);
+    assert_eq!(counts(8), []);
+    assert_eq!(ids(reader.unfinished_builds(Some("app"), 9).unwrap()), [7]);
+    assert_eq!(ids(reader.unfinished_builds(Some("nobody"), 9).unwrap()), [0u64; 0]);
 }
 
 pub(super) fn late_results_and_decisions_are_kept_beside_the_record(make: MakePlace) {

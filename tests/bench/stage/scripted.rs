@@ -63,7 +63,7 @@ pub(crate) fn idle_tasks(count: usize) -> String {
 
 /// Announces this many commits with these tasks, each on the one before.
 pub(crate) fn submit(stage: &Stage, builds: usize, tasks: &str) {
-    let mut submitter = Submitter::connect(stage);
+    let mut submitter = Submitter::connect(stage, "app");
     for _ in 0..builds {
         submitter.submit(tasks);
     }
@@ -71,6 +71,7 @@ pub(crate) fn submit(stage: &Stage, builds: usize, tasks: &str) {
 
 /// An observer that announces one commit after the other.
 pub(crate) struct Submitter {
+    name: String,
     repo: Repo,
     stream: Stream,
     reader: FrameReader,
@@ -79,13 +80,15 @@ pub(crate) struct Submitter {
 }
 
 impl Submitter {
-    pub(crate) fn connect(stage: &Stage) -> Self {
-        let repo = Repo::new(&stage.path("submitted"));
-        let (stream, mut reader) = open(stage, Role::Observer, "bench");
-        let status = FromObserver::Status { repo: "app".into(), source: "here:/app".into(), patterns: Vec::new() };
+    /// Connects as the observer of a repository of this name.
+    pub(crate) fn connect(stage: &Stage, name: &str) -> Self {
+        let repo = Repo::new(&stage.path(&format!("submitted-{name}")));
+        let (stream, mut reader) = open(stage, Role::Observer, &format!("bench-{name}"));
+        let (name, source) = (name.to_owned(), format!("here:/{name}"));
+        let status = FromObserver::Status { repo: name.clone(), source, patterns: Vec::new() };
         write_frame(&stream, &Frame::new(&status)).expect("a status");
         assert!(matches!(reader.read::<ToObserver>(1 << 20), Ok(Some(ToObserver::Heads { .. }))));
-        Self { repo, stream, reader, before: None, count: 0 }
+        Self { name, repo, stream, reader, before: None, count: 0 }
     }
 
     /// Sends a commit with these tasks and waits until its build is recorded.
@@ -96,10 +99,10 @@ impl Submitter {
         pack.insert_commit(id).expect("an object");
         let mut bytes = git2::Buf::new();
         pack.write_buf(&mut bytes).expect("a pack");
-        let message = FromObserver::Pack { repo: "app".into(), last: true, bytes: bytes.len() as u64 };
+        let message = FromObserver::Pack { repo: self.name.clone(), last: true, bytes: bytes.len() as u64 };
         write_frame(&self.stream, &Frame::with_payload(&message, bytes.to_vec())).expect("a pack");
         let message = FromObserver::Dispatch {
-            repo: "app".into(),
+            repo: self.name.clone(),
             branch: "main".into(),
             reference: None,
             before: self.before.map(|id| id.to_string()),

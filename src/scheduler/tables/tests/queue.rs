@@ -176,8 +176,8 @@ proptest! {
         let (mut queue, mut plain, mut leased) = (Queue::default(), BTreeMap::<JobId, Plain>::new(), Vec::new());
         for (number, change) in changes.into_iter().enumerate() {
             let pick = |plain: &BTreeMap<JobId, Plain>, at: usize, stage: Option<u8>| {
-                let of: Vec<JobId> =
-                    plain.iter().filter(|(_, it)| stage.is_none_or(|stage| it.stage == stage)).map(|(id, _)| *id).collect();
+                let wanted = plain.iter().filter(|(_, it)| stage.is_none_or(|stage| it.stage == stage));
+                let of: Vec<JobId> = wanted.map(|(id, _)| *id).collect();
                 (!of.is_empty()).then(|| of[at % of.len()])
             };
             let remove = |queue: &mut Queue, plain: &mut BTreeMap<JobId, Plain>, id| {
@@ -190,7 +190,8 @@ proptest! {
                 Change::Push { repo, labels, priority, stage } => {
                     let id = JobId(number as u64 % 50 * 7 + number as u64);
                     let turn = Standing::of(Moment(number as u64 * 20_000), priority);
-                    let it = Plain { repo: names[repo].clone(), labels: sets[labels].clone(), turn, stage: stage.min(2) };
+                    let (repo, labels) = (names[repo].clone(), sets[labels].clone());
+                    let it = Plain { repo, labels, turn, stage: stage.min(2) };
                     let key = (&it.repo, Demand { labels: &it.labels }, turn);
                     if plain.contains_key(&id) {
                         continue;

@@ -213,17 +213,17 @@ pub(crate) fn read(conn: &Connection, id: BuildId) -> rusqlite::Result<Option<Bu
     read_one(conn, select!("", "WHERE b.id = ?1"), [id], from_row)
 }
 
-/// Unfinished builds of one repository or of all, oldest first. The index is named, because SQLite would rather walk
-/// all builds, which are in the order that is asked for.
-pub(crate) fn unfinished(conn: &Connection, repo: Option<&str>) -> rusqlite::Result<Vec<Build>> {
-    const OF_ALL: &str = select!("INDEXED BY builds_unfinished", "WHERE b.verdict IS NULL ORDER BY b.id");
+/// The oldest unfinished builds of one repository or of all, oldest first. The index is named, because SQLite would
+/// rather walk all builds, which are in the order that is asked for.
+pub(crate) fn unfinished(conn: &Connection, repo: Option<&str>, limit: u32) -> rusqlite::Result<Vec<Build>> {
+    const OF_ALL: &str = select!("INDEXED BY builds_unfinished", "WHERE b.verdict IS NULL ORDER BY b.id LIMIT ?1");
     const OF_ONE: &str = select!(
         "INDEXED BY builds_unfinished",
-        "WHERE b.verdict IS NULL AND b.repo = (SELECT id FROM repos WHERE name = ?1) ORDER BY b.id"
+        "WHERE b.verdict IS NULL AND b.repo = (SELECT id FROM repos WHERE name = ?2) ORDER BY b.id LIMIT ?1"
     );
     match repo {
-        Some(repo) => read_all(conn, OF_ONE, [repo], from_row),
-        None => read_all(conn, OF_ALL, [], from_row),
+        Some(repo) => read_all(conn, OF_ONE, params![limit, repo], from_row),
+        None => read_all(conn, OF_ALL, [limit], from_row),
     }
 }
 

@@ -13,7 +13,7 @@ use rusqlite::{CachedStatement, Connection, Row, params};
 use super::read_one;
 use super::specs::{self, Tasks};
 use crate::model::reason::{LeftOutReason, StoredReason};
-use crate::model::{Attempt, AttemptId, BuildId, Ending, Job, JobId, JobState, TaskSpec};
+use crate::model::{Attempt, AttemptId, BuildId, Ending, EndingKind, Job, JobId, JobState, JobStateKind, TaskSpec};
 use crate::store::sqlite::checksum::{self, Checksum};
 use crate::store::sqlite::failure::{Fault, one_row};
 use crate::store::sqlite::values::{damaged, reason, reason_columns, signed};
@@ -283,6 +283,32 @@ pub(crate) fn of_build(conn: &Connection, build: BuildId, tasks: &mut Tasks) -> 
     Ok(jobs)
 }
 
+/// The number of a build's jobs in each state. Rows are counted where they lie, so their checksums are not compared.
+pub(crate) fn counts(conn: &Connection, build: BuildId) -> rusqlite::Result<Vec<(JobStateKind, u64)>> {
+    const COUNT: &str = "SELECT j.state, COUNT(*) FROM builds b
+         JOIN jobs j ON j.id BETWEEN b.first_job AND b.last_job AND j.build = b.id WHERE b.id = ?1 GROUP BY j.state";
+    let count = |row: &Row<'_>| Ok((kind_from(row.get(0)?)?, row.get::<_, i64>(1)?.unsigned_abs()));
+    let mut statement = conn.prepare_cached(COUNT)?;
+    statement.query_map([build], count)?.collect()
+}
+
+fn kind_from(state: i64) -> rusqlite::Result<JobStateKind> {
+    use EndingKind::{Cancelled, Errored, Failed, LeftOut, Passed, Skipped};
+    Ok(match state {
+        WAITING => JobStateKind::Waiting,
+        QUEUED => JobStateKind::Queued,
+        LEASED => JobStateKind::Running,
+        PASSED => JobStateKind::Finished(Passed),
+        FAILED => JobStateKind::Finished(Failed),
+        ERRORED => JobStateKind::Finished(Errored),
+        CANCELLED => JobStateKind::Finished(Cancelled),
+        SKIPPED => JobStateKind::Finished(Skipped),
+        LEFT_OUT => JobStateKind::Finished(LeftOut),
+        HELD => JobStateKind::Held,
+        other => return Err(damaged(format!("there is no state {other} of a job"))),
+    })
+}
+
 /// The jobs of a build that passed or were left out: the task, and the reason of one that was left out.
 pub(crate) fn passed_or_left_out(
     conn: &Connection,
@@ -316,5 +342,6 @@ mod tests {
     fn a_number_that_stands_for_no_state_is_damage() {
         assert!(state_from(10, 0, (None, None)).is_err());
         assert!(state_from(ERRORED, 0, (None, None)).is_err());
+        assert!(kind_from(10).is_err());
     }
 }
