@@ -8,6 +8,7 @@ use clap::Args;
 use super::build_name::{BuildFlags, NamedBuild};
 use super::flags::DispatchFlags;
 use super::session::Session;
+use super::submission::named_value;
 use super::table::one_line;
 use super::typed_place::known_place;
 use super::{CliError, ExitCode, Output};
@@ -31,10 +32,12 @@ Examples:
 
 const START_EXAMPLES: &str = "\
 A task with `manual = true` is held, together with the tasks that need it, until it is started. `surveil show` lists \
-what is held. Who started it is recorded. A build that has its verdict gets a new one.
+what is held. Who started it is recorded, and with which values for its inputs; an input that has no default needs \
+one. A build that has its verdict gets a new one.
 
 Examples:
   surveil start b12 deploy
+  surveil start b12 deploy --set version=1.4.0
   surveil start b12/deploy --force && surveil show b12 --wait";
 
 const DRAIN_EXAMPLES: &str = "\
@@ -88,6 +91,9 @@ pub(crate) struct RerunFlags {
 pub(crate) struct StartFlags {
     #[command(flatten)]
     named: BuildFlags,
+    /// Give this value to an input of the task; may be repeated
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = named_value)]
+    inputs: Vec<(String, String)>,
     /// Also if the build is not the newest of its branch
     #[arg(long)]
     force: bool,
@@ -151,7 +157,8 @@ pub(crate) fn start(flags: &StartFlags, out: &mut Output) -> Result<ExitCode, Cl
             format!("name the task, such as `surveil start {build} deploy`: `surveil show {build}` lists what is held");
         return Err(CliError::Usage(text));
     };
-    order(&mut session, &FromOperator::Start { build, task, by: person(), force: flags.force }, out)
+    let inputs = flags.inputs.iter().cloned().collect();
+    order(&mut session, &FromOperator::Start { build, task, by: person(), force: flags.force, inputs }, out)
 }
 
 /// The person who types, as `USER@HOST`.

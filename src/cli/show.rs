@@ -277,6 +277,10 @@ fn print_job(
         facts.push("allowed to fail".into());
     }
     out.line(format!("  {state}  {:widest$}  {}", job.task, facts.join(", ")).trim_end())?;
+    if !job.inputs.is_empty() {
+        let given = job.inputs.iter().map(|(name, value)| format!("{}={}", one_line(name), one_line(value)));
+        out.line(format_args!("    with {}", given.collect::<Vec<_>>().join(", ")))?;
+    }
     // The only attempt of a job that passed has nothing to add.
     if job.attempts.len() > 1 || kind != Some(JobStateKind::Finished(EndingKind::Passed)) {
         for attempt in &job.attempts {

@@ -121,6 +121,7 @@ mod tests {
                 name: (*name).into(),
                 default: default.map(str::to_owned),
                 description: String::new(),
+                given: None,
             };
             task.placement.inputs = inputs.iter().map(input).collect();
             task.recipe_mut().env = vec![("a".into(), "of env".into()), ("z".into(), "1".into())];

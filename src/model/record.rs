@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::reason::DecisionKind;
 use super::{
     Attempt, AttemptId, Build, BuildId, CommitId, Ending, Job, JobId, LogSummary, Outcome, RefName, RepoName, Runner,
-    RunnerId, Schedule, StepRecord, Verdict, WallTime,
+    RunnerId, Schedule, StepRecord, TaskSpec, Verdict, WallTime,
 };
 
 /// One fact to make durable. Records of one batch are committed together, in order.
@@ -36,6 +36,8 @@ pub enum Record {
     JobQueued { job: JobId, failures: u32, losses: u32 },
     /// The job waits for other jobs again, after a rerun.
     JobWaiting { job: JobId },
+    /// The job has this task from now on: a person gave values to its inputs.
+    TaskGiven { job: JobId, task: Arc<TaskSpec> },
     /// The job waits for a person again, after a rerun.
     JobHeld { job: JobId },
     /// The one ending of a job, until a rerun.

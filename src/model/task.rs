@@ -65,6 +65,9 @@ pub struct Input {
     /// What it is, for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
+    /// The value that a person gave. A later one takes its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given: Option<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
@@ -185,20 +188,29 @@ impl TaskSpec {
         }
     }
 
-    /// Sets the task's inputs to these values, and those that are not among them to their defaults. An input without
-    /// either is not set. Returns the names of those.
+    /// Sets the task's inputs to these values. Those that are not among them keep the values that were given before, or
+    /// get their defaults. An input without any is not set. Returns the names of those.
     pub fn set_inputs(&mut self, values: &BTreeMap<String, String>) -> Vec<String> {
+        let Self { recipe, placement, .. } = self;
         let mut missing = Vec::new();
-        for Input { name, default, .. } in self.placement.inputs.clone() {
-            let Some(value) = values.get(&name).cloned().or(default) else {
-                missing.push(name);
+        for Input { name, default, given, .. } in &mut placement.inputs {
+            if let Some(value) = values.get(name) {
+                *given = Some(value.clone());
+            }
+            let Some(value) = given.as_ref().or(default.as_ref()) else {
+                missing.push(name.clone());
                 continue;
             };
-            let env = &mut self.recipe_mut().env;
-            env.retain(|(variable, _)| *variable != name);
-            env.push((name, value));
+            let env = &mut Arc::make_mut(recipe).env;
+            env.retain(|(variable, _)| variable != name);
+            env.push((name.clone(), value.clone()));
         }
         missing
+    }
+
+    /// Returns the values of the task's inputs that a person gave, by name.
+    pub fn given_inputs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.placement.inputs.iter().filter_map(|input| Some((&*input.name, input.given.as_deref()?)))
     }
 
     /// The recipe, to be changed while the task is made.

@@ -211,8 +211,12 @@ impl Display for DecisionKind {
             }
             Self::GaveUp { reason } => reason.fmt(f),
             Self::Chosen { reason } => write!(f, "chosen: {reason}"),
-            Self::Started { by, newer, reopened: _ } => {
+            Self::Started { by, inputs, newer, reopened: _ } => {
                 write!(f, "started by {}", visible(by))?;
+                for (at, (name, value)) in inputs.iter().enumerate() {
+                    let before = if at == 0 { " with" } else { "," };
+                    write!(f, "{before} {}={}", visible(name), visible(value))?;
+                }
                 newer.iter().try_for_each(|newer| write!(f, ", although build {newer} is newer"))
             }
             Self::CancelAsked => f.write_str("cancelled by an operator"),
@@ -300,6 +304,21 @@ impl Display for RefusalReason {
             }
             Self::NeedsHeld { build, task, needs } => {
                 write!(f, "{task} of build {build} needs {needs}, which is held: start that first")
+            }
+            Self::UnknownInput { build, task, name, known } => {
+                write!(
+                    f,
+                    "{task} of build {build} takes no input `{}`: ",
+                    visible(&name.chars().take(100).collect::<String>())
+                )?;
+                match known.as_slice() {
+                    [] => f.write_str("it takes none"),
+                    known => write!(f, "it takes {}", known.join(", ")),
+                }
+            }
+            Self::MissingInputs { build, task, names } => {
+                let (all, first) = (names.join(", "), names.first().map_or("NAME", String::as_str));
+                write!(f, "{task} of build {build} needs a value for {all}: give it with --set {first}=VALUE")
             }
             Self::NewerBuild { build, task, newer } => {
                 write!(f, "build {newer} of the same ref is newer than {build}: --force starts {task} all the same")

@@ -71,6 +71,9 @@ pub enum FromOperator {
         /// Also if the build is not the newest of its ref.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         force: bool,
+        /// Values for inputs of the tasks that start, by name.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        inputs: BTreeMap<String, String>,
     },
     /// Gives a runner no more jobs, over all restarts, until `resume`. Its present process finishes the attempts that
     /// it holds and then ends. Answer: `ok`.
@@ -378,6 +381,9 @@ pub struct JobReport {
     pub needs: Vec<String>,
     #[serde(default)]
     pub allow_failure: bool,
+    /// The values that people gave to its inputs, by name. Long values are cut and end with `…`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<String, String>,
     /// Whether it passed only after a failed attempt.
     #[serde(default)]
     pub flaky: bool,

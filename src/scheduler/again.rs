@@ -1,7 +1,8 @@
 //! Finished builds go on: jobs run again, and held jobs are started. A held job of an unfinished build starts here,
 //! too.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use super::event::RequestId;
 use super::jobs::hold_dependents;
@@ -9,7 +10,9 @@ use super::tables::Timer;
 use super::turn::Turn;
 use super::{Reply, Scheduler};
 use crate::model::reason::{DecisionKind, LeftOutReason, OrderDone, RefusalReason};
-use crate::model::{Build, BuildId, Condition, Ending, Job, JobId, JobState, Moment, Record, TaskName, WholeBuild};
+use crate::model::{
+    Build, BuildId, Condition, Ending, Job, JobId, JobState, Moment, Record, TaskName, TaskSpec, WholeBuild,
+};
 
 /// A person's order to start a held job.
 pub(super) struct Start {
@@ -18,6 +21,8 @@ pub(super) struct Start {
     pub(super) by: String,
     /// Whether it starts also if its build is not the newest of its ref.
     pub(super) force: bool,
+    /// Values for the inputs of the tasks that start, by name.
+    pub(super) inputs: BTreeMap<String, String>,
 }
 
 impl Scheduler {
@@ -89,13 +94,23 @@ impl Scheduler {
             (Ok(task), _) => task,
             (Err(reason), _) => return turn.reply(request, Reply::Refused(reason)),
         };
+        let is_held = |job: &Job| self.jobs.get(&job.id).map_or(&job.state, |live| &live.state) == &JobState::Held;
+        let released = released_with(&restored.jobs, start.job, is_held);
+        let given = match give(&restored.jobs, (&task, &released), &start.inputs) {
+            Ok(given) => given,
+            Err(reason) => return turn.reply(request, Reply::Refused(reason)),
+        };
         if !is_live {
             turn.persist(Record::BuildReopened { build: id });
             restored.build.rerun_at = Some(turn.at);
             self.admit(turn.now, &restored.build, restored.jobs);
         }
-        turn.decide(id, start.job, None, DecisionKind::Started { by: start.by, newer, reopened: !is_live });
-        let released = self.release(turn.now, start.job);
+        for (job, task) in given {
+            turn.persist(Record::TaskGiven { job, task: Arc::clone(&task) });
+            self.jobs.get_mut(&job).expect("a held job of a live build").task = task;
+        }
+        turn.decide(id, start.job, None, DecisionKind::started(start.by, start.inputs, newer, !is_live));
+        self.release(turn.now, &released);
         for job in &released {
             if self.jobs.get(job).is_some_and(|job| job.state == JobState::Waiting) {
                 self.queue_or_wait(turn, *job);
@@ -133,28 +148,15 @@ impl Scheduler {
         head.build.filter(|newest| *newest > build.id)
     }
 
-    /// Makes a held job wait for its turn, and with it the jobs that were held because of it alone. Returns all of
-    /// them.
-    fn release(&mut self, now: Moment, id: JobId) -> Vec<JobId> {
-        let mut released = vec![id];
-        let mut at = 0;
-        while let Some(id) = released.get(at).copied() {
-            at += 1;
-            let job = self.jobs.get_mut(&id).expect("a held job of a live build");
+    /// Makes held jobs wait for their turn.
+    fn release(&mut self, now: Moment, released: &[JobId]) {
+        for id in released {
+            let job = self.jobs.get_mut(id).expect("a held job of a live build");
             job.state = JobState::Waiting;
-            let (build, lines, needed_by) = (job.build, job.lines(), job.needed_by.clone());
-            self.tables.join_lines(now, (build, id), lines);
+            let (build, lines) = (job.build, job.lines());
+            self.tables.join_lines(now, (build, *id), lines);
             self.builds.get_mut(&build).expect("a live job has a live build").unfinished += 1;
-            for next in needed_by {
-                let job = &self.jobs[&next];
-                let waits_for_another = job.needs.iter().any(|need| self.jobs[&need.job].state == JobState::Held);
-                if job.state == JobState::Held && !job.task.placement.manual && !waits_for_another {
-                    released.push(next);
-                }
-            }
-            released.dedup();
         }
-        released
     }
 
     /// Returns the reason why an exclusive job that was cancelled cannot run again yet: its attempt may not have ended.
@@ -172,6 +174,64 @@ impl Scheduler {
         let wait_ms = self.tables.deadlines().at(&Timer::OldExclusives)?.since(now);
         (wait_ms > 0).then_some(RefusalReason::MayStillRun { build, task, wait_ms })
     }
+}
+
+/// Returns a held job, and the jobs that are held because of it alone, directly or not.
+fn released_with(jobs: &[Job], first: JobId, is_held: impl Fn(&Job) -> bool) -> Vec<JobId> {
+    let held: HashMap<&TaskName, &Job> =
+        jobs.iter().filter(|job| is_held(job)).map(|job| (&job.task.name, job)).collect();
+    // How many held jobs each of them waits for, and which ones wait for it.
+    let mut open: HashMap<JobId, usize> = HashMap::new();
+    let mut needed_by: HashMap<JobId, Vec<&Job>> = HashMap::new();
+    for job in held.values() {
+        for needed in job.task.placement.needs.iter().filter_map(|need| held.get(&need.task)) {
+            *open.entry(job.id).or_default() += 1;
+            needed_by.entry(needed.id).or_default().push(job);
+        }
+    }
+    let mut released = vec![first];
+    let mut at = 0;
+    while let Some(id) = released.get(at).copied() {
+        at += 1;
+        for next in needed_by.remove(&id).unwrap_or_default() {
+            let open = open.entry(next.id).or_default();
+            *open = open.saturating_sub(1);
+            if *open == 0 && !next.task.placement.manual {
+                released.push(next.id);
+            }
+        }
+    }
+    // In the order of the task file.
+    released[1..].sort_unstable();
+    released
+}
+
+/// Gives values to the inputs of the jobs that start with `task`. Returns the tasks that have changed by it. Each value
+/// must be for one of them, and each of their inputs needs a value.
+fn give(
+    jobs: &[Job],
+    (task, starting): (&TaskName, &[JobId]),
+    values: &BTreeMap<String, String>,
+) -> Result<Vec<(JobId, Arc<TaskSpec>)>, RefusalReason> {
+    let jobs: Vec<&Job> = starting.iter().filter_map(|id| jobs.iter().find(|job| job.id == *id)).collect();
+    let Some(build) = jobs.first().map(|job| job.build) else { return Ok(Vec::new()) };
+    let known: BTreeSet<&String> = jobs.iter().flat_map(|job| &job.task.placement.inputs).map(|it| &it.name).collect();
+    if let Some(name) = values.keys().find(|name| !known.contains(name)) {
+        let (name, known) = (name.clone(), known.into_iter().cloned().collect());
+        return Err(RefusalReason::UnknownInput { build, task: task.clone(), name, known });
+    }
+    let mut given = Vec::new();
+    for job in jobs {
+        let mut spec = (*job.task).clone();
+        let names = spec.set_inputs(values);
+        if !names.is_empty() {
+            return Err(RefusalReason::MissingInputs { build, task: job.task.name.clone(), names });
+        }
+        if spec != *job.task {
+            given.push((job.id, Arc::new(spec)));
+        }
+    }
+    Ok(given)
 }
 
 /// Returns the jobs of a finished build that begin anew.

@@ -1,5 +1,6 @@
 //! Events: the facts that the scheduler is told, in the past tense.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::model::{
@@ -60,8 +61,16 @@ pub enum Event {
     /// as the store has them.
     RerunAsked { request: RequestId, build: Box<WholeBuild>, failed_only: bool, only: Option<JobId> },
     /// A person asked to start a held job. Its build is passed as the store has it. `by` is `USER@HOST`, as the command
-    /// said. With `force`, a newer build of the same ref does not matter.
-    StartAsked { request: RequestId, build: Box<WholeBuild>, job: JobId, by: String, force: bool },
+    /// said. With `force`, a newer build of the same ref does not matter. `inputs` are values for the inputs of the
+    /// tasks that start.
+    StartAsked {
+        request: RequestId,
+        build: Box<WholeBuild>,
+        job: JobId,
+        by: String,
+        force: bool,
+        inputs: BTreeMap<String, String>,
+    },
     /// An operator drained a runner, connected or not.
     DrainAsked { request: RequestId, runner: RunnerId },
     /// An operator asked to let a drained runner take jobs again.

@@ -41,8 +41,8 @@ impl Scheduler {
             Event::RerunAsked { request, build, failed_only, only } => {
                 self.rerun(&mut turn, request, *build, (failed_only, only));
             }
-            Event::StartAsked { request, build, job, by, force } => {
-                self.start_held(&mut turn, request, *build, Start { job, by, force });
+            Event::StartAsked { request, build, job, by, force, inputs } => {
+                self.start_held(&mut turn, request, *build, Start { job, by, force, inputs });
             }
             Event::DrainAsked { request, runner } => self.drain_runner(&mut turn, request, runner),
             Event::ResumeAsked { request, runner } => self.resume_runner(&mut turn, request, runner),

@@ -69,6 +69,11 @@ impl Book {
                 demand(page.may_begin_anew, || format!("{job} is held anew, and nobody asked for a rerun"))?;
                 (page.state, page.losses, page.last, page.may_begin_anew) = (JobState::Held, 0, None, false);
             }
+            Record::TaskGiven { job, task } => {
+                let page = self.page(job)?;
+                let is_same = page.allow_failure == task.placement.allow_failure;
+                demand(page.state == JobState::Held && is_same, || format!("{job} gets values and is not held"))?;
+            }
             Record::AttemptLeased(attempt) => {
                 self.attempts.insert(attempt.id, attempt.job);
                 let page = self.page(&attempt.job)?;

@@ -76,6 +76,9 @@ impl Fold {
                 let job = self.jobs.get_mut(job).ok_or("an unknown job is held")?;
                 (job.state, job.failures, job.losses) = (JobState::Held, 0, 0);
             }
+            Record::TaskGiven { job, task } => {
+                self.jobs.get_mut(job).ok_or("an unknown job gets values")?.task = task.clone();
+            }
             Record::JobFinished { job, ending } => return self.finish_job(*job, ending),
             Record::BuildFinished { build, verdict, at } => {
                 let build = self.builds.get_mut(build).ok_or("an unknown build is finished")?;

@@ -181,8 +181,15 @@ impl Core {
                 self.about(build, answer, |request, build| Event::RerunAsked { request, build, failed_only, only })?;
             }
             ToCore::Start { order, answer } => {
-                let StartOrder { build, job, by, force } = *order;
-                self.about(build, answer, |request, build| Event::StartAsked { request, build, job, by, force })?;
+                let StartOrder { build, job, by, force, inputs } = *order;
+                self.about(build, answer, |request, build| Event::StartAsked {
+                    request,
+                    build,
+                    job,
+                    by,
+                    force,
+                    inputs,
+                })?;
             }
             ToCore::Look(look) => {
                 // Nobody may see what is not durable yet.
@@ -427,6 +434,7 @@ fn changed_build(scheduler: &Scheduler, record: &Record) -> Option<BuildId> {
         Record::JobQueued { job, .. }
         | Record::JobWaiting { job }
         | Record::JobHeld { job }
+        | Record::TaskGiven { job, .. }
         | Record::JobFinished { job, .. } => scheduler.build_of(*job),
         Record::HeadMoved { .. }
         | Record::RefsNoted { .. }

@@ -1,5 +1,7 @@
 //! The messages that the core takes, in the order in which they arrive.
 
+use std::collections::BTreeMap;
+
 use crossbeam_channel::Sender;
 
 use super::peers::Peer;
@@ -71,6 +73,7 @@ pub(crate) struct StartOrder {
     pub(crate) job: JobId,
     pub(crate) by: String,
     pub(crate) force: bool,
+    pub(crate) inputs: BTreeMap<String, String>,
 }
 
 /// A commit whose source is durable in the mirror.

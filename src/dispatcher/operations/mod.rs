@@ -19,6 +19,7 @@ mod watch;
 pub(crate) use error::OperationError;
 pub(crate) use history::HistoryLine;
 pub(crate) use logs::AttemptOfLog;
+pub(crate) use orders::StartAsk;
 pub(crate) use passes::{PassesWanted, TaskPast};
 pub(crate) use questions::{Operations, Status, Why};
 pub(crate) use submit::{Submission, Submitted};

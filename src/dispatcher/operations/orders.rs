@@ -1,5 +1,7 @@
 //! Orders. Each is durable when it returns, and returns a sentence about what was done.
 
+use std::collections::BTreeMap;
+
 use super::error::OperationError;
 use super::questions::Operations;
 use crate::config::nearest;
@@ -11,6 +13,16 @@ use crate::scheduler::{Event, Reply};
 
 /// Characters of the name of a person that are recorded.
 const MAX_BY_CHARS: usize = 200;
+
+/// How a held job is to start.
+pub(crate) struct StartAsk {
+    /// `USER@HOST`, as the command said.
+    pub(crate) by: String,
+    /// Whether it starts also if its build is not the newest of its ref.
+    pub(crate) force: bool,
+    /// Values for the inputs of the tasks that start, by name.
+    pub(crate) inputs: BTreeMap<String, String>,
+}
 
 impl Operations {
     /// Cancels the unfinished jobs of a build, or one of them.
@@ -29,11 +41,12 @@ impl Operations {
     }
 
     /// Starts a held job. `by` is who asks for it, as the command said.
-    pub(crate) fn start(&self, name: &str, task: &str, by: String, force: bool) -> Result<OrderDone, OperationError> {
+    pub(crate) fn start(&self, name: &str, task: &str, ask: StartAsk) -> Result<OrderDone, OperationError> {
         let build = self.find(name)?;
         let job = self.job_of(&build, task)?.id;
+        let StartAsk { by, force, inputs } = ask;
         let by = by.chars().take(MAX_BY_CHARS).collect();
-        let order = Box::new(StartOrder { build: build.id, job, by, force });
+        let order = Box::new(StartOrder { build: build.id, job, by, force, inputs });
         done(self.core.answered(|answer| ToCore::Start { order, answer }))
     }
 

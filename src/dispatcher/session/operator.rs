@@ -7,7 +7,7 @@ use super::worker::{self, Incoming};
 use super::{log_stream, passes, report, submission, truncate};
 use crate::dispatcher::core::NoAnswer;
 use crate::dispatcher::mirrors::{ArrivingPack, Upkeep};
-use crate::dispatcher::operations::{BuildWatch, OperationError, Operations, Submission, Submitted};
+use crate::dispatcher::operations::{BuildWatch, OperationError, Operations, StartAsk, Submission, Submitted};
 use crate::dispatcher::translate;
 use crate::error_chain::chain;
 use crate::model::reason::OrderDone;
@@ -235,7 +235,12 @@ impl<'a> OperatorWorker<'a> {
             }
             FromOperator::Cancel { build, task } => done(operations.cancel(&build, task.as_deref())?),
             FromOperator::Rerun { build, failed, task } => done(operations.rerun(&build, task.as_deref(), failed)?),
-            FromOperator::Start { build, task, by, force } => done(operations.start(&build, &task, by, force)?),
+            FromOperator::Start { build, task, by, force, inputs } => {
+                if let Err(refusal) = submission::check_inputs(&inputs) {
+                    return Ok(ToOperator::Error(refusal));
+                }
+                done(operations.start(&build, &task, StartAsk { by, force, inputs })?)
+            }
             FromOperator::Drain { runner } => done(operations.drain(&runner)?),
             FromOperator::Resume { runner } => done(operations.resume(&runner)?),
             FromOperator::Wake { repo } => done(operations.wake(&repo)?),

@@ -9,6 +9,9 @@ use crate::protocol::limits::{MAX_REPORT_TEXT_BYTES, MAX_SENTENCE_BYTES, MAX_WAR
 use crate::protocol::operator as wire;
 use crate::scheduler::RunnerView;
 
+/// The most bytes of an input's value in a report. A task has up to 64 of them.
+const MAX_SHOWN_VALUE_BYTES: usize = 200;
+
 pub(super) fn status(mut status: Status) -> wire::StatusReport {
     let left_out = status.warnings.len().saturating_sub(MAX_WARNINGS);
     if left_out > 0 {
@@ -93,6 +96,11 @@ fn job(view: JobView) -> wire::JobReport {
         reason_code: ending.and_then(Ending::reason_code).map(str::to_owned),
         needs: job.task.placement.needs.iter().map(|need| need.task.to_string()).collect(),
         allow_failure: job.task.placement.allow_failure,
+        inputs: job
+            .task
+            .given_inputs()
+            .map(|(name, value)| (name.to_owned(), cut(value.to_owned(), MAX_SHOWN_VALUE_BYTES)))
+            .collect(),
         flaky,
         attempts: attempts.into_iter().map(attempt).collect(),
     }

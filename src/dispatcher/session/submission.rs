@@ -1,5 +1,7 @@
 //! Reads an operator's request for a build.
 
+use std::collections::BTreeMap;
+
 use crate::dispatcher::translate;
 use crate::model::{BuildSource, CommitId, RefName, Trigger, TriggerId, TriggerKind, Trust};
 use crate::protocol::hello::{ErrorCode, Refusal};
@@ -11,7 +13,7 @@ pub(super) fn read(order: &SubmitOrder) -> Result<(BuildSource, String), Refusal
     let SubmitOrder { id, trigger, repo: name, source: place, reference: full, commit: of, subject, author, .. } =
         order;
     let id = trigger_id(id).ok_or_else(|| translate::malformed("the `id` of an order has 32 hexadecimal digits"))?;
-    check_inputs(order)?;
+    check_inputs(&order.inputs)?;
     let reference = match full {
         Some(text) => translate::reference("", Some(text))?,
         None => RefName::detached(),
@@ -35,13 +37,14 @@ pub(super) fn read(order: &SubmitOrder) -> Result<(BuildSource, String), Refusal
     Ok((build, translate::source(place)?))
 }
 
-fn check_inputs(order: &SubmitOrder) -> Result<(), Refusal> {
-    let count = order.inputs.len();
+/// Checks the values that an order gives to inputs.
+pub(super) fn check_inputs(inputs: &BTreeMap<String, String>) -> Result<(), Refusal> {
+    let count = inputs.len();
     if count > MAX_INPUTS {
         return Err(translate::malformed(format!("an order has at most {MAX_INPUTS} inputs, not {count}")));
     }
     let is_bad = |value: &&String| value.len() > MAX_INPUT_BYTES || value.contains('\0');
-    if let Some(name) = order.inputs.iter().find(|(_, value)| is_bad(value)).map(|(name, _)| Refusal::quote(name)) {
+    if let Some(name) = inputs.iter().find(|(_, value)| is_bad(value)).map(|(name, _)| Refusal::quote(name)) {
         let text = format!("the value of `{name}` has more than {MAX_INPUT_BYTES} bytes, or a NUL character");
         return Err(Refusal::new(ErrorCode::Refused, text).because("input_value"));
     }

@@ -1,5 +1,6 @@
 //! The lines of `surveil why`: stored decisions, and lines that follow from other records.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -50,6 +51,9 @@ stored_reason! {
         Started {
             /// `USER@HOST`, as the command said.
             by: String,
+            /// The values that they gave to inputs, by name. Long values are cut.
+            #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+            inputs: BTreeMap<String, String>,
             /// The build of a newer move of the same ref that was there already, if there was one.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             newer: Option<BuildId>,
@@ -78,7 +82,22 @@ pub struct Quarantine {
     pub last: LossReason,
 }
 
+/// Characters of a value that a decision tells. The task itself has the whole value.
+const TOLD_CHARS: usize = 200;
+
 impl DecisionKind {
+    /// A person started a held job with these values.
+    #[must_use]
+    pub fn started(by: String, mut inputs: BTreeMap<String, String>, newer: Option<BuildId>, reopened: bool) -> Self {
+        for value in inputs.values_mut() {
+            if let Some((end, _)) = value.char_indices().nth(TOLD_CHARS) {
+                value.truncate(end);
+                value.push('…');
+            }
+        }
+        Self::Started { by, inputs, newer, reopened }
+    }
+
     /// The code of the reason for the decision, if it has one.
     #[must_use]
     pub fn reason_code(&self) -> Option<&str> {

@@ -23,6 +23,10 @@ worded! {
         StillHeld { build: BuildId, task: TaskName } = "still_held",
         /// The job that was to start needs this one, which is held.
         NeedsHeld { build: BuildId, task: TaskName, needs: TaskName } = "needs_held",
+        /// None of the tasks that were to start has an input of this name. They have those.
+        UnknownInput { build: BuildId, task: TaskName, name: String, known: Vec<String> } = "unknown_input",
+        /// Inputs of a task that was to start have no value and no default.
+        MissingInputs { build: BuildId, task: TaskName, names: Vec<String> } = "missing_input",
         /// The job that was to start is of a build that is not the newest of its ref.
         NewerBuild { build: BuildId, task: TaskName, newer: BuildId } = "newer_build",
         /// The build has no jobs.

@@ -1,5 +1,7 @@
 //! Every reason with its code and its text, in tables. The store's tests take their samples from here.
 
+use std::collections::BTreeMap;
+
 use super::super::reason::{
     AttemptStatus, CancelReason, ChangeReason, DecisionKind, ErrorReason, FirstInLine, HistoryEntry, JobStatus,
     LeftOutReason, LossReason, LostWith, MissingFit, PlacementReason, Quarantine, RecordedReason, RefusalReason,
@@ -216,11 +218,20 @@ pub(crate) fn decisions() -> Table<DecisionKind> {
             "not_retried",
             "failed with exit code 4: not tried again, because `retry` of the task does not name this failure",
         ),
-        (DecisionKind::Started { by: said("ann@box"), newer: None, reopened: false }, "started", "started by ann@box"),
         (
-            DecisionKind::Started { by: said("\u{1b}[2J"), newer: Some(BuildId(14)), reopened: true },
+            DecisionKind::Started { by: said("ann@box"), inputs: BTreeMap::new(), newer: None, reopened: false },
             "started",
-            "started by \u{fffd}[2J, although build b14 is newer",
+            "started by ann@box",
+        ),
+        (
+            DecisionKind::Started {
+                by: said("\u{1b}[2J"),
+                inputs: [("version".to_owned(), "1\n2".to_owned()), ("x".to_owned(), String::new())].into(),
+                newer: Some(BuildId(14)),
+                reopened: true,
+            },
+            "started",
+            "started by \u{fffd}[2J with version=1 2, x=, although build b14 is newer",
         ),
         (
             DecisionKind::GaveUp { reason: ErrorReason::CouldNotStart { text: said("x") } },
@@ -324,6 +335,26 @@ fn refusals() -> Table<RefusalReason> {
             RefusalReason::StillHeld { build, task: task() },
             "still_held",
             "test of build b12 is held and has not run: start it with `surveil start b12 test`",
+        ),
+        (
+            RefusalReason::UnknownInput {
+                build,
+                task: task(),
+                name: said("verson"),
+                known: vec![said("a"), said("b")],
+            },
+            "unknown_input",
+            "test of build b12 takes no input `verson`: it takes a, b",
+        ),
+        (
+            RefusalReason::UnknownInput { build, task: task(), name: said("x\ny"), known: vec![] },
+            "unknown_input",
+            "test of build b12 takes no input `x y`: it takes none",
+        ),
+        (
+            RefusalReason::MissingInputs { build, task: task(), names: vec![said("version"), said("where")] },
+            "missing_input",
+            "test of build b12 needs a value for version, where: give it with --set version=VALUE",
         ),
         (
             RefusalReason::NeedsHeld { build, task: task(), needs: TaskName::recorded("approve") },

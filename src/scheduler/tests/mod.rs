@@ -13,6 +13,7 @@ mod settings;
 mod spawns;
 mod story;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::*;

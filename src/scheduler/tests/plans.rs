@@ -24,8 +24,21 @@ fn after(name: &str, needs: &[&str], condition: Condition) -> TaskSpec {
 impl Story {
     /// Asks to start a job of a build, which has these jobs in the store.
     fn start(&mut self, build: Build, jobs: Vec<Job>, job: u64, force: bool) -> Vec<String> {
+        self.start_with(build, jobs, (job, &[]), force)
+    }
+
+    /// Asks likewise, with values for inputs.
+    fn start_with(
+        &mut self,
+        build: Build,
+        jobs: Vec<Job>,
+        (job, inputs): (u64, &[(&str, &str)]),
+        force: bool,
+    ) -> Vec<String> {
+        let (request, job, by) = (RequestId(0), JobId(job), "ann@box".into());
         let build = Box::new(WholeBuild { build, jobs, attempts: vec![] });
-        self.tell(Event::StartAsked { request: RequestId(0), build, job: JobId(job), by: "ann@box".into(), force })
+        let inputs = inputs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        self.tell(Event::StartAsked { request, build, job, by, force, inputs })
     }
 
     fn rerun(&mut self, build: Build, jobs: Vec<Job>, failed_only: bool, only: Option<u64>) -> Vec<String> {
@@ -178,7 +191,7 @@ fn a_held_task_is_started_and_its_build_gets_a_new_verdict() {
         story.start(stored(1, 1), deployment(), 2, false),
         ["b1 reopened", "j2 queued", "j3 waiting", "> done", "j2 leased to r1 as a2 (number 1)", "> s1 lease a2"]
     );
-    let started = DecisionKind::Started { by: "ann@box".into(), newer: None, reopened: true };
+    let started = DecisionKind::Started { by: "ann@box".into(), inputs: BTreeMap::new(), newer: None, reopened: true };
     assert_eq!(story.decided, [started]);
     let lines = ["a2 failed", "j2 failed", "j3 skipped (need_not_passed)", "b1 failed", "> s1 recorded a2"];
     assert_eq!(story.finish(1, 2, Outcome::Failed(1)), lines);
@@ -254,7 +267,56 @@ fn a_held_task_of_an_outdated_build_is_started_only_by_force() {
     refused(&mut story, &lines, "newer_build");
     assert_eq!(story.start(stored(1, 1), deployment(), 2, true), ["b1 reopened", "j2 queued", "j3 waiting", "> done"]);
     let newer = Some(BuildId(2));
-    assert_eq!(story.decided, [DecisionKind::Started { by: "ann@box".into(), newer, reopened: true }]);
+    assert_eq!(
+        story.decided,
+        [DecisionKind::Started { by: "ann@box".into(), inputs: BTreeMap::new(), newer, reopened: true }]
+    );
+}
+
+#[test]
+fn a_start_gives_values_to_the_inputs_of_all_tasks_that_start_with_it() {
+    let input = |name: &str, default: Option<&str>| Input {
+        name: name.into(),
+        default: default.map(str::to_owned),
+        description: String::new(),
+        given: None,
+    };
+    let mut deploy = held(task("deploy")).spec;
+    deploy.placement.inputs = vec![input("version", None), input("where", Some("staging"))];
+    let mut verify = needing("verify", &["deploy"]);
+    verify.placement.inputs = vec![input("version", None)];
+    let jobs = || vec![job(1, 1, deploy.clone(), JobState::Held), job(2, 1, verify.clone(), JobState::Held)];
+    let mut story = Story::new();
+    story.observe_plan(None, 1, plan(vec![held(deploy.clone()), PlannedTask::of(verify.clone())]));
+
+    let lines = story.start(stored(1, 1), jobs(), 1, false);
+    refused(&mut story, &lines, "missing_input");
+    let lines = story.start_with(stored(1, 1), jobs(), (1, &[("verson", "1")]), false);
+    refused(&mut story, &lines, "unknown_input");
+    assert!(story.decided.is_empty(), "nothing has started");
+
+    let lines = story.start_with(stored(1, 1), jobs(), (1, &[("version", "1.4")]), false);
+    assert_eq!(
+        lines,
+        ["b1 reopened", "j1 has version=1.4 where=staging", "j2 has version=1.4", "j1 queued", "j2 waiting", "> done"]
+    );
+    let inputs = [("version".to_owned(), "1.4".to_owned())].into();
+    assert_eq!(story.decided, [DecisionKind::Started { by: "ann@box".into(), inputs, newer: None, reopened: true }]);
+}
+
+#[test]
+fn a_value_that_was_given_stays_until_another_is_given() {
+    let input = Input { name: "version".into(), default: None, description: String::new(), given: Some("1".into()) };
+    let mut deploy = held(task("deploy")).spec;
+    deploy.placement.inputs = vec![input];
+    drop(deploy.set_inputs(&BTreeMap::new()));
+    let mut story = Story::new();
+    story.observe_plan(None, 1, plan(vec![held(deploy.clone())]));
+    let jobs = vec![job(1, 1, deploy, JobState::Held)];
+    assert_eq!(story.start(stored(1, 1), jobs.clone(), 1, false), ["b1 reopened", "j1 queued", "> done"]);
+    story.cancel(1);
+    let lines = story.start_with(stored(1, 1), jobs, (1, &[("version", "2")]), false);
+    assert_eq!(lines, ["b1 reopened", "j1 has version=2", "j1 queued", "> done"]);
 }
 
 #[test]

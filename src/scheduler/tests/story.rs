@@ -321,6 +321,10 @@ fn line(effect: &Effect) -> Option<String> {
             Record::JobQueued { job, .. } => format!("{job} queued"),
             Record::JobWaiting { job } => format!("{job} waiting"),
             Record::JobHeld { job } => format!("{job} held"),
+            Record::TaskGiven { job, task } => {
+                let env = task.recipe.env.iter().map(|(name, value)| format!("{name}={value}"));
+                format!("{job} has {}", env.collect::<Vec<_>>().join(" "))
+            }
             Record::JobFinished { job, ending } => format!("{job} {}{}", ending.word(), why(ending.reason_code())),
             Record::BuildFinished { build, verdict, .. } => format!("{build} {}", verdict.word()),
             Record::BuildReopened { build } => format!("{build} reopened"),

@@ -61,6 +61,7 @@ impl<'a> Batch<'a> {
             Record::JobQueued { job, failures, losses } => self.jobs.queue(*job, *failures, *losses),
             Record::JobWaiting { job } => self.jobs.wait(*job),
             Record::JobHeld { job } => self.jobs.hold(*job),
+            Record::TaskGiven { job, task } => self.jobs.give(&mut self.interned.specs, *job, task),
             Record::JobFinished { job, ending } => self.jobs.finish(*job, ending),
             Record::BuildFinished { build, verdict, at } => {
                 let seq = self.interned.sequence.next(self.conn)?;
@@ -104,6 +105,7 @@ pub(super) fn describe(record: &Record) -> String {
         Record::JobQueued { job, .. } => format!("{job} queued"),
         Record::JobWaiting { job } => format!("{job} waiting"),
         Record::JobHeld { job } => format!("{job} held"),
+        Record::TaskGiven { job, .. } => format!("the inputs of {job}"),
         Record::JobFinished { job, ending } => format!("{job} {}", ending.word()),
         Record::BuildFinished { build, verdict, .. } => format!("{build} {}", verdict.word()),
         Record::BuildReopened { build } => format!("{build} reopened"),

@@ -39,7 +39,7 @@ fn any_commit() -> impl Strategy<Value = CommitId> {
 
 fn input(name: &str, description: &str) -> Input {
     let default = (!name.is_empty()).then(|| description.to_owned());
-    Input { name: name.to_owned(), default, description: description.to_owned() }
+    Input { name: name.to_owned(), default, description: description.to_owned(), given: None }
 }
 
 fn task() -> impl Strategy<Value = TaskSpec> {

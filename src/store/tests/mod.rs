@@ -44,6 +44,7 @@ macro_rules! over {
                 a_new_store_knows_of_nothing
                 unfinished_work_is_there_after_a_restart
                 a_reopened_build_is_unfinished_again_and_keeps_its_attempts
+                a_job_has_the_task_with_the_values_that_it_got_last
                 a_build_knows_when_it_was_run_again_last
                 the_same_submission_makes_one_build
                 a_build_is_found_by_its_trigger

@@ -1,5 +1,8 @@
 //! Records that read back, and batches that contradict the store and are refused whole.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use super::MakePlace;
 use super::values::*;
 use crate::model::reason::{DecisionKind, PlacementReason, RecordedReason};
@@ -79,6 +82,27 @@ pub(super) fn a_reopened_build_is_unfinished_again_and_keeps_its_attempts(make: 
     assert_eq!(unfinished.builds[0].attempts, [attempt(2, 1, 1, 2)]);
     let numbers: Vec<_> = place.reader().attempts(BuildId(1)).unwrap().iter().map(|a| (a.id.0, a.number)).collect();
     assert_eq!(numbers, [(1, 1), (2, 2)]);
+}
+
+pub(super) fn a_job_has_the_task_with_the_values_that_it_got_last(make: MakePlace) {
+    let place = make();
+    let mut store = place.open();
+    let held = Job { state: JobState::Held, ..job(1, 1) };
+    store.commit(&[Record::BuildAdded { build: Box::new(build(1)), jobs: vec![held.clone(), job(2, 1)] }]).unwrap();
+    let mut task = (*held.task).clone();
+    let given = Some("1.4".to_owned());
+    task.placement.inputs = vec![Input { name: "v".into(), default: None, description: String::new(), given }];
+    assert!(task.set_inputs(&BTreeMap::new()).is_empty());
+    let task = Arc::new(task);
+    let gets = |job| Record::TaskGiven { job: JobId(job), task: task.clone() };
+    let queued = Record::JobQueued { job: JobId(1), failures: 0, losses: 0 };
+    store.commit(&[gets(1), queued, Record::AttemptLeased(attempt(1, 1, 1, 1))]).unwrap();
+    refused(&mut *store, &[gets(9)]);
+    drop(store);
+    let leased = Job { state: JobState::Leased(AttemptId(1)), attempts: 1, task, ..held };
+    let restored = place.open().snapshot().unwrap();
+    assert_eq!(restored.builds[0].jobs, [leased.clone(), job(2, 1)], "its checksum is right, too");
+    assert_eq!(leased.task.given_inputs().collect::<Vec<_>>(), [("v", "1.4")]);
 }
 
 pub(super) fn a_build_knows_when_it_was_run_again_last(make: MakePlace) {

@@ -196,3 +196,43 @@ fn values_of_inputs_arrive_in_the_environment_and_are_never_commands() {
     submit(&["--task", "test"]).ok();
     assert_eq!(world.builds().len(), 3);
 }
+
+#[test]
+fn a_held_task_starts_with_the_values_that_a_person_gives_over_all_restarts() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let commit = repository.commit_tasks(
+        "[task.deploy]\nmanual = true\nrun = 'echo \"$version\" \"$place\"'\n\
+         inputs = { version = { description = 'what to deploy' }, place = { default = 'staging' } }\n\
+         [task.verify]\nneeds = ['deploy']\nrun = 'echo verified \"$version\"'\ninputs = { version = {} }\n",
+    );
+    let [dispatcher, _observer, _runner] = world.roles(&[&repository]);
+    world.expect(&commit, "passed");
+    let start = |more: &[&str]| world.surveil(&[&["start", "b1", "deploy"], more].concat());
+    let error = start(&[]).error(7);
+    assert!(
+        error.contains("deploy of build b1 needs a value for version: give it with --set version=VALUE"),
+        "{error}"
+    );
+    let error = start(&["--set", "verison=1"]).error(7);
+    assert!(error.contains("deploy of build b1 takes no input `verison`: it takes place, version"), "{error}");
+    let error = start(&["--set", &format!("version={}", "1".repeat(32 * 1024 + 1))]).error(7);
+    assert!(error.contains("the value of `version` has more than 32768 bytes, or a NUL character"), "{error}");
+    start(&["--set", "version"]).error(2);
+    assert!(world.surveil(&["show", "b1"]).ok().contains("held"), "nothing has started");
+
+    // The runner that held the slot is gone, so that the values are read from the store.
+    drop(_runner);
+    assert_eq!(start(&["--set", "version=1.4 $(touch x) '"]).ok(), "build b1: deploy is started\n");
+    dispatcher.kill();
+    let _dispatcher = world.dispatcher(&[]);
+    let _runner = world.runner("w2", &[]);
+    let build = world.build_that("has deployed", |build| job(build, "verify").state == "passed");
+    assert_eq!(world.log_of(&build, "deploy"), "1.4 $(touch x) ' staging\n");
+    assert_eq!(world.log_of(&build, "verify"), "verified 1.4 $(touch x) '\n", "a value is for all tasks that start");
+    assert_eq!(job(&build, "deploy").inputs["version"], "1.4 $(touch x) '");
+    let shown = world.surveil(&["show", "b1"]).ok();
+    assert!(shown.contains("    with version=1.4 $(touch x) '\n"), "{shown}");
+    let why = world.surveil(&["why", "b1", "deploy"]).ok();
+    assert!(why.contains(" with version=1.4 $(touch x) '"), "{why}");
+}

@@ -38,7 +38,7 @@ fn read_input(input: &TableEntry<'_, '_>) -> Result<Input, Mistake> {
         let message = format!("{} is reserved: the runner sets variables of that prefix", quote(name));
         return Err(Mistake::new(place, message, "use another name"));
     }
-    let mut read = Input { name: name.to_owned(), default: None, description: String::new() };
+    let mut read = Input { name: name.to_owned(), default: None, description: String::new(), given: None };
     for part in entries(input.table(HELP)?) {
         let text = || part.text(HELP);
         match part.key {

@@ -159,6 +159,11 @@ static FINISH: LazyLock<String> = LazyLock::new(|| {
     format!("UPDATE jobs SET state = ?2, detail = ?3, reason = ?4, seal = {seal} WHERE id = ?1 AND {IS_OPEN}")
 });
 
+static GIVE: LazyLock<String> = LazyLock::new(|| {
+    let seal = carried_on(&[("spec", &"?2")], &0);
+    format!("UPDATE jobs SET spec = ?2, seal = {seal} WHERE id = ?1 AND {IS_OPEN}")
+});
+
 /// The statements that change jobs, prepared once for a batch.
 pub(crate) struct Writes<'a> {
     conn: &'a Connection,
@@ -239,6 +244,13 @@ impl<'a> Writes<'a> {
     /// Lets a job wait for a person again, likewise.
     pub(crate) fn hold(&mut self, job: JobId) -> Result<(), Fault> {
         self.begin_again(job, HELD, 0, 0)
+    }
+
+    /// Gives another task to a job that has not begun.
+    pub(crate) fn give(&mut self, specs: &mut specs::Ids, job: JobId, task: &TaskSpec) -> Result<(), Fault> {
+        let spec = specs.get(self.conn, task)?;
+        let changed = self.conn.prepare_cached(&GIVE)?.execute(params![job, spec])?;
+        one_row(changed, || format!("{job} is unknown or finished"))
     }
 
     /// A detail may be taken away, so the row is read and its checksum made anew.
