@@ -1,16 +1,15 @@
 //! Reads the table `[build]`: the settings of the build as a whole.
 
 use super::file::FileDraft;
-use super::keys::read_duration;
+use super::foreign::Level;
+use super::keys::{BUILD_KEYS, read_duration};
 use super::limits::MAX_TIMEOUT_MS;
+use super::misplaced;
 use super::mistake::{Mistake, quote};
 use super::suggest::nearest;
 use super::task::table_help;
 use super::value::{TableEntry, entries};
 use crate::model::Supersede;
-
-/// The keys of the table, in the order of the documentation.
-pub(super) const BUILD_KEYS: [&str; 3] = ["timeout", "fail_fast", "supersede"];
 
 const EXAMPLE: &str = "write a table, such as\n[build]\ntimeout = \"2h\"";
 
@@ -51,9 +50,10 @@ fn read_supersede(entry: &TableEntry<'_, '_>) -> Result<Supersede, Mistake> {
 
 fn unknown_key(entry: &TableEntry<'_, '_>, key: &str) -> Mistake {
     let all = format!("the keys of `[build]` are {}", BUILD_KEYS.join(", "));
-    let help = match nearest(key, BUILD_KEYS) {
-        Some(near) => format!("write `{near}`; {all}"),
-        None => all,
+    let help = match (nearest(key, BUILD_KEYS), misplaced::answer(Level::Build, key)) {
+        (Some(near), _) => format!("write `{near}`; {all}"),
+        (None, Some(answer)) => answer,
+        (None, None) => all,
     };
     Mistake::new(entry.key_place.clone(), format!("unknown key {} in `[build]`", quote(key)), help)
 }

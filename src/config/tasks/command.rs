@@ -12,6 +12,8 @@ use crate::model::{Script, Step, visible_char};
 const HELP: &str = "write a line for the shell, such as `run = \"make test\"`,\n\
                     or a program with its arguments, such as `run = [\"make\", \"test\"]`";
 
+/// Words that other programs use for `run`.
+pub(super) const OTHER_WORDS: [&str; 5] = ["command", "commands", "cmd", "script", "exec"];
 /// Words that only a shell understands. They stand for no program, or for one that has no effect beyond itself.
 const WORDS_OF_THE_SHELL: [&str; 24] = [
     ".", "!", "{", "[[", "alias", "case", "cd", "eval", "exec", "exit", "export", "for", "function", "if", "set",

@@ -5,10 +5,11 @@ use toml::de::DeTable;
 
 use super::draft::Draft;
 use super::findings::Findings;
-use super::keys::{KEYS, Key, nearest_key};
+use super::foreign::Level;
+use super::keys::{KEYS, Key, advice_for, nearest_key};
 use super::mistake::{Mistake, quote};
 use super::value::{TableEntry, entries};
-use super::{command, foreign, replace};
+use super::{command, misplaced, replace};
 
 /// The table that a layer was read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,10 +142,10 @@ pub(super) fn read_value(key: &Key, entry: &TableEntry<'_, '_>, draft: &mut Draf
 fn unknown_key(entry: &TableEntry<'_, '_>, owner: Owner<'_>) -> Mistake {
     let names: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
     let all = format!("the keys of a task are {}", names.join(", "));
-    let help = match (foreign::answer(entry.key), nearest_key(entry.key)) {
-        (Some(answer), _) => answer.to_owned(),
+    let help = match (misplaced::answer(Level::Task, entry.key), nearest_key(entry.key)) {
+        (Some(answer), _) => answer,
         (None, Some("run")) if entry.value.get_ref().is_array() => command::advice_for_list(entry),
-        (None, Some(key)) => format!("write `{key}`"),
+        (None, Some(key)) => advice_for(key, entry.key),
         (None, None) => all,
     };
     let message = format!("unknown key {} in {}", quote(entry.key), owner.text());

@@ -198,13 +198,34 @@ fn tables<'t, 'i>(entry: &TableEntry<'t, 'i>, help: &str) -> Result<Vec<Listed<'
     list.iter().map(table).collect()
 }
 
+/// Returns the key for an entry that other programs write into the matrix itself.
+fn key_beside(axis: &TableEntry<'_, '_>) -> Option<&'static str> {
+    let list = axis.value.get_ref().as_array()?;
+    list.iter().find(|item| item.get_ref().is_table())?;
+    match axis.key {
+        "include" | "adjustments" => Some("matrix_include"),
+        "exclude" => Some("matrix_exclude"),
+        _ => None,
+    }
+}
+
 /// Reads the axes of a matrix with their values. The product of their numbers is checked first.
 fn read_axes<'t>(entry: &TableEntry<'t, '_>) -> Result<Vec<Axis<'t>>, Mistake> {
+    // GitLab and others list the combinations.
+    if entry.value.get_ref().is_array() {
+        let help = "write the axes as a table, such as `matrix = { version = [\"1.85\", \"stable\"] }`; combinations that are\n\
+                    listed one by one are `matrix_include = [{ version = \"1.85\" }, { version = \"stable\" }]`";
+        return Err(entry.wrong("`matrix` must be a table, this is a list", help));
+    }
     let table = entry.table(MATRIX_HELP)?;
     let mut lists = Vec::new();
     let mut count: usize = 1;
     for axis in entries(table) {
         let value = axis.value.get_ref();
+        if let Some(key) = key_beside(&axis) {
+            let message = format!("{} in `matrix` has tables, so it is no axis", quote(axis.key));
+            return Err(Mistake::new(axis.key_place, message, format!("write `{key} = [{{ … }}]` beside `matrix`")));
+        }
         let Some(list) = value.as_array() else {
             let message = format!("axis {} must be a list of values, this is {}", quote(axis.key), kind(value));
             return Err(axis.wrong(message, MATRIX_HELP));

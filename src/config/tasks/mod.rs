@@ -21,6 +21,7 @@ mod keys;
 mod layers;
 mod limits;
 mod matrix;
+mod misplaced;
 mod mistake;
 mod parse;
 mod replace;

@@ -9,6 +9,7 @@ use super::context::PlanContext;
 use super::draft::PlacedTask;
 use super::file::FileDraft;
 use super::findings::Findings;
+use super::foreign::Level;
 use super::keys::nearest_key;
 use super::limits::EXAMPLE;
 use super::mistake::{Mistake, quote};
@@ -17,7 +18,7 @@ use super::suggest::nearest;
 use super::task::{entries_of_table, table_help};
 use super::top_level::{self, TOP_KEYS};
 use super::value::{TableEntry, entries};
-use super::{foreign, graph};
+use super::{graph, misplaced};
 use crate::model::{BuildSettings, TaskName};
 
 /// The size of the largest file in which all errors of the TOML are looked for, and not only the first.
@@ -122,11 +123,12 @@ fn syntax_mistake(error: &toml::de::Error, text: &str) -> Mistake {
 
 fn unknown_table(top: &TableEntry<'_, '_>) -> Mistake {
     let name = top.key;
-    let looks_like_a_task = top.value.get_ref().as_table().is_some_and(|table| table.contains_key("run"));
+    let is_command = |key: &str| nearest_key(key).is_some_and(|key| matches!(key, "run" | "steps"));
+    let looks_like_a_task = entries_of_table(top).any(|entry| is_command(entry.key));
     let help = if looks_like_a_task && TaskName::plain(name).is_ok() {
         table_help(name)
-    } else if let Some(answer) = foreign::answer(name) {
-        format!("{}; {answer}", top_level::known())
+    } else if let Some(answer) = misplaced::answer(Level::File, name) {
+        answer
     } else if nearest(name, TOP_KEYS.iter().map(|key| key.name)).is_some()
         || nearest_key(name).is_some()
         || top.value.get_ref().is_table()

@@ -8,15 +8,14 @@ use super::choice::choose_tasks;
 use super::draft::{PlacedSchedule, PlacedTask};
 use super::file::FileDraft;
 use super::findings::Findings;
+use super::foreign::{self, Level};
+use super::keys::SCHEDULE_KEYS;
 use super::limits::{MAX_SCHEDULES, NAME_RULE};
 use super::mistake::{Mistake, quote};
 use super::suggest::nearest;
 use super::value::{Placed, TableEntry, entries, kind};
 use crate::config::schedule::{CronMistake, DEFAULT_TIMEZONE, is_timezone, read_cron, timezones};
 use crate::model::{BranchName, Plan, PlannedSchedule, ScheduleRule, TaskName, TriggerKind};
-
-/// The keys of a schedule, in the order of the documentation.
-pub(super) const SCHEDULE_KEYS: [&str; 4] = ["cron", "timezone", "branch", "tasks"];
 
 const EXAMPLE: &str =
     "write each schedule as a table with its name, such as\n[schedule.nightly]\ncron = \"17 3 * * *\"";
@@ -137,9 +136,10 @@ fn not_empty<'t>(entry: &TableEntry<'t, '_>, tasks: Vec<Placed<&'t str>>) -> Res
 
 fn unknown_key(entry: &TableEntry<'_, '_>, key: &str) -> Mistake {
     let all = format!("the keys of a schedule are {}", SCHEDULE_KEYS.join(", "));
-    let help = match nearest(key, SCHEDULE_KEYS) {
-        Some(near) => format!("write `{near}`; {all}"),
-        None => all,
+    let help = match (nearest(key, SCHEDULE_KEYS), foreign::answer(Level::Schedule, key)) {
+        (Some(near), _) => format!("write `{near}`; {all}"),
+        (None, Some(answer)) => answer.to_owned(),
+        (None, None) => all,
     };
     Mistake::new(entry.key_place.clone(), format!("unknown key {} of a schedule", quote(key)), help)
 }

@@ -23,6 +23,11 @@ pub(super) fn plain(name: &str) -> String {
     name.to_lowercase().replace('-', "_")
 }
 
+/// Removes the differences between the ways in which programs write a word of several parts.
+pub(super) fn without_signs(word: &str) -> String {
+    word.to_lowercase().replace(['-', '_'], "")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

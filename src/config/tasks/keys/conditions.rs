@@ -1,9 +1,10 @@
 //! Readers of the keys that say when a task starts, and when it is tried again.
 
 use super::super::draft::Draft;
+use super::super::foreign::{self, Level};
 use super::super::limits::{MAX_RETRIES, MAX_RETRY_DELAY_MS};
 use super::super::mistake::{Mistake, quote};
-use super::super::value::{TableEntry, entries};
+use super::super::value::{TableEntry, entries, kind};
 use super::execution::read_duration;
 use crate::model::{Condition, RetryCause};
 
@@ -44,6 +45,13 @@ pub(super) fn read_run_if(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> 
 }
 
 pub(super) fn read_retry(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> Result<(), Mistake> {
+    let value = entry.value.get_ref();
+    if let Some(times) = value.as_integer() {
+        let help = format!(
+            "write `retries = {times}`, or a table, such as `retry = {{ times = {times}, on = [\"timeout\"] }}`"
+        );
+        return Err(entry.wrong(format!("`retry` must be a table, this is {}", kind(value)), help));
+    }
     let table = entry.table(RETRY_EXAMPLE)?;
     // A table without a number means one retry.
     draft.placement.retries = 1;
@@ -58,6 +66,19 @@ pub(super) fn read_retry(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> R
         };
         draft.found.unless_wrong(read);
     }
+    Ok(())
+}
+
+pub(super) fn read_allow_failure(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> Result<(), Mistake> {
+    let value = entry.value.get_ref();
+    // Other programs allow some exit codes only.
+    if value.is_table() || value.is_array() {
+        let message = format!("`allow_failure` must be true or false, this is {}", kind(value));
+        let help = "write `allow_failure = true`; if only one exit code is allowed, let the script end with 0 for it,\n\
+                    such as by `make test || [ $? = 77 ]`";
+        return Err(entry.wrong(message, help));
+    }
+    draft.placement.allow_failure = entry.flag()?;
     Ok(())
 }
 
@@ -88,6 +109,7 @@ fn cause_of(text: &str) -> Option<RetryCause> {
 }
 
 fn unknown_key(entry: &TableEntry<'_, '_>, key: &str) -> Mistake {
-    let help = format!("the keys of `retry` are {}", RETRY_KEYS.join(", "));
+    let all = || format!("the keys of `retry` are {}", RETRY_KEYS.join(", "));
+    let help = foreign::answer(Level::Retry, key).map_or_else(all, str::to_owned);
     Mistake::new(entry.key_place.clone(), format!("unknown key {} in `retry`", quote(key)), help)
 }

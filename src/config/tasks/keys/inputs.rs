@@ -1,6 +1,7 @@
 //! Reader of `inputs`: the variables whose values a person may give when asking for a build.
 
 use super::super::draft::Draft;
+use super::super::foreign::{self, Level};
 use super::super::limits::MAX_INPUTS;
 use super::super::mistake::{Mistake, quote};
 use super::super::value::{TableEntry, entries, refuse_nul};
@@ -46,7 +47,9 @@ fn read_input(input: &TableEntry<'_, '_>) -> Result<Input, Mistake> {
             "description" => text()?.clone_into(&mut read.description),
             other => {
                 let message = format!("unknown key {} of an input", quote(other));
-                return Err(Mistake::new(part.key_place, message, "an input has `default` and `description`"));
+                let help = foreign::answer(Level::Input, other);
+                let help = help.unwrap_or("an input has `default` and `description`");
+                return Err(Mistake::new(part.key_place, message, help));
             }
         }
         refuse_nul(part.value.span(), text()?)?;

@@ -19,7 +19,7 @@ use super::draft::Draft;
 use super::limits::{MAX_GROUP_LIMIT, MAX_RETRIES};
 use super::mistake::Mistake;
 use super::shell::read_shell;
-use super::suggest::{nearest, plain};
+use super::suggest::{nearest, without_signs};
 use super::value::TableEntry;
 
 pub(super) use execution::read_duration;
@@ -27,6 +27,8 @@ pub(super) use execution::read_duration;
 /// One key of a task.
 pub(super) struct Key {
     pub(super) name: &'static str,
+    /// A line with the key, for advice.
+    pub(super) example: &'static str,
     /// The key's row in the table of `docs/tasks.md`, behind the name: the type of the value, the value of a task
     /// without this key, and the meaning in a few words.
     pub(super) row: &'static str,
@@ -55,6 +57,7 @@ impl Key {
     /// A key as most are, to be completed.
     const USUAL: Self = Self {
         name: "",
+        example: "",
         row: "",
         schema: "",
         aliases: &[],
@@ -68,6 +71,12 @@ impl Key {
 
     /// A key that is read before the others, to be completed.
     const STRUCTURE: Self = Self { is_common: false, is_structure: true, is_replaced: false, ..Self::USUAL };
+
+    /// Whether another program calls the key so. Programs write words with `-`, `_` or capitals between their parts.
+    pub(super) fn has_alias(&self, typed: &str) -> bool {
+        let word = without_signs(typed);
+        self.aliases.iter().any(|alias| without_signs(alias) == word)
+    }
 }
 
 impl fmt::Debug for Key {
@@ -76,13 +85,20 @@ impl fmt::Debug for Key {
     }
 }
 
+/// The keys of `[build]`, in the order of the documentation. `build` reads them.
+pub(super) const BUILD_KEYS: [&str; 3] = ["timeout", "fail_fast", "supersede"];
+
+/// The keys of a schedule, in the order of the documentation. `schedules` reads them.
+pub(super) const SCHEDULE_KEYS: [&str; 4] = ["cron", "timezone", "branch", "tasks"];
+
 /// All keys of a task, in the order of the documentation.
 pub(super) static KEYS: &[Key] = &[
     Key {
         name: "run",
+        example: r#"run = "make test""#,
         row: "string, or list of strings | required, unless there are `steps` | the script, or the program with its arguments",
         schema: r#"{"type": ["string", "array"], "minLength": 1, "items": {"type": "string"}, "minItems": 1}"#,
-        aliases: &["command", "commands", "cmd", "script", "exec"],
+        aliases: &command::OTHER_WORDS,
         instead_of: &["steps"],
         is_common: false,
         is_replaced: false,
@@ -91,6 +107,7 @@ pub(super) static KEYS: &[Key] = &[
     },
     Key {
         name: "steps",
+        example: r#"steps = ["make", { name = "test", run = "make test", timeout = "5m" }]"#,
         row: "list of strings and tables | none | several commands in place of `run`, each with its time, exit code and section of the log",
         schema: r#"{"type": "array", "minItems": 1, "maxItems": 50, "items": {"type": ["string", "object"], "minLength": 1, "required": ["run"], "additionalProperties": false, "properties": {"name": {"type": "string", "minLength": 1, "maxLength": 60}, "run": {"type": ["string", "array"], "minLength": 1, "items": {"type": "string"}, "minItems": 1}, "shell": {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 64}, "dir": {"type": "string", "minLength": 1}, "env": {"type": "object", "additionalProperties": {"type": "string"}}, "timeout": {"type": "string", "pattern": "^([0-9]+(d|h|m|s|ms))+$"}, "always": {"type": "boolean"}}}}"#,
         aliases: &[],
@@ -102,9 +119,10 @@ pub(super) static KEYS: &[Key] = &[
     },
     Key {
         name: "shell",
+        example: r#"shell = ["bash", "-euo", "pipefail"]"#,
         row: "list of strings | `/bin/sh`, with `set -e` | the program with its options that executes the script",
         schema: r#"{"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 64}"#,
-        aliases: &["interpreter", "language"],
+        aliases: &["interpreter"],
         read: |entry, draft| {
             let shell = read_shell(entry, &mut draft.found)?;
             draft.shell = shell.or_else(|| draft.shell.take());
@@ -114,6 +132,7 @@ pub(super) static KEYS: &[Key] = &[
     },
     Key {
         name: "dir",
+        example: r#"dir = "crates/core""#,
         row: "path | the root of the work tree | the directory in which the task starts",
         schema: r#"{"type": "string", "minLength": 1}"#,
         aliases: &["working_directory", "workdir", "working_dir", "cwd", "directory", "chdir", "root"],
@@ -122,6 +141,7 @@ pub(super) static KEYS: &[Key] = &[
     },
     Key {
         name: "needs",
+        example: r#"needs = ["build"]"#,
         row: "list of task names | `[]` | tasks that must have passed before",
         schema: r#"{"type": "array", "items": {"type": "string"}}"#,
         aliases: &["depends", "depends_on", "dependencies", "requires", "after", "need"],
@@ -131,6 +151,7 @@ pub(super) static KEYS: &[Key] = &[
     },
     Key {
         name: "when",
+        example: r#"when = { branches = ["main"], tags = ["v*"], changed = ["src/**"] }"#,
         row: r#"table: `branches`, `tags`, `events`, `changed` | all builds | the builds in which the task runs"#,
         schema: r#"{"type": "object", "additionalProperties": false, "minProperties": 1, "properties": {
             "branches": {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 100},
@@ -143,6 +164,7 @@ pub(super) static KEYS: &[Key] = &[
     },
     Key {
         name: "run_if",
+        example: r#"run_if = "finished""#,
         row: r#"`"passed"`, `"failed"` or `"finished"` | `"passed"` | how the tasks that it needs must have ended"#,
         schema: r#"{"type": "string", "enum": ["passed", "failed", "finished"]}"#,
         aliases: &["runs_if", "allow_dependency_failure", "runs_on_status"],
@@ -151,6 +173,7 @@ pub(super) static KEYS: &[Key] = &[
     },
     Key {
         name: "manual",
+        example: "manual = true",
         row: "`true` or `false` | `false` | whether it waits until somebody starts it with `surveil start`",
         schema: r#"{"type": "boolean"}"#,
         aliases: &["approval", "hold", "on_demand"],
@@ -159,15 +182,17 @@ pub(super) static KEYS: &[Key] = &[
     },
     Key {
         name: "env",
+        example: r#"env = { LEVEL = "2" }"#,
         row: "table of strings | `{}` | variables that are added to the environment",
         schema: r#"{"type": "object", "additionalProperties": {"type": "string"}}"#,
-        aliases: &["environment", "variables", "envs", "vars"],
+        aliases: &["variables", "envs", "vars"],
         is_merged: true,
         read: execution::read_env,
         ..Key::USUAL
     },
     Key {
         name: "inputs",
+        example: r#"inputs = { version = { description = "version to publish" } }"#,
         row: "table of tables: `default`, `description` | `{}` | variables whose values a person may give when asking for a build",
         schema: r#"{"type": "object", "maxProperties": 64, "additionalProperties": {"type": "object",
             "additionalProperties": false,
@@ -179,9 +204,10 @@ pub(super) static KEYS: &[Key] = &[
     },
     Key {
         name: "timeout",
+        example: r#"timeout = "30m""#,
         row: r#"duration | `"1h"` | the longest that one attempt may take"#,
         schema: r#"{"type": "string", "pattern": "^([0-9]+(d|h|m|s|ms))+$"}"#,
-        aliases: &["timeout_minutes", "timeout_in_minutes", "time_limit"],
+        aliases: &[],
         read: |entry, draft| {
             execution::read_timeout(entry, "the default of one hour").map(|ms| draft.recipe.timeout_ms = ms)
         },
@@ -189,6 +215,7 @@ pub(super) static KEYS: &[Key] = &[
     },
     Key {
         name: "quiet_timeout",
+        example: r#"quiet_timeout = "10m""#,
         row: "duration | none | the longest that one attempt may go on without printing anything",
         schema: r#"{"type": "string", "pattern": "^([0-9]+(d|h|m|s|ms))+$"}"#,
         aliases: &["no_output_timeout", "idle_timeout", "silence_timeout", "output_timeout"],
@@ -199,6 +226,7 @@ pub(super) static KEYS: &[Key] = &[
     },
     Key {
         name: "retries",
+        example: "retries = 2",
         row: "0 to 10 | `0` | how often a failed attempt is tried again",
         schema: r#"{"type": "integer", "minimum": 0, "maximum": 10}"#,
         aliases: &["attempts"],
@@ -208,6 +236,7 @@ pub(super) static KEYS: &[Key] = &[
     },
     Key {
         name: "retry",
+        example: r#"retry = { times = 2, on = ["timeout"], delay = "30s" }"#,
         row: "table | `{}` | after which failures it is tried again, when and where, in place of `retries`",
         schema: conditions::RETRY_SCHEMA,
         aliases: &["automatic_retry", "retry_policy"],
@@ -217,14 +246,16 @@ pub(super) static KEYS: &[Key] = &[
     },
     Key {
         name: "allow_failure",
+        example: "allow_failure = true",
         row: "`true` or `false` | `false` | whether the build passes even if this task fails",
         schema: r#"{"type": "boolean"}"#,
         aliases: &["continue_on_error", "soft_fail", "allow_failures"],
-        read: |entry, draft| entry.flag().map(|flag| draft.placement.allow_failure = flag),
+        read: conditions::read_allow_failure,
         ..Key::USUAL
     },
     Key {
         name: "labels",
+        example: r#"labels = ["gpu", "arch=x86_64"]"#,
         row: "list of labels | `[]` | labels that a runner must have",
         schema: r#"{"type": "array", "items": {"type": "string"}, "maxItems": 64}"#,
         aliases: &["tags", "runs_on", "agents", "agent", "runner", "pool", "queue", "executor", "resource_class"],
@@ -233,14 +264,16 @@ pub(super) static KEYS: &[Key] = &[
     },
     Key {
         name: "keep",
+        example: r#"keep = ["target"]"#,
         row: "list of paths | `[]` | paths that stay in the work tree for the next attempt there",
         schema: r#"{"type": "array", "items": {"type": "string"}, "maxItems": 64}"#,
-        aliases: &["cache"],
+        aliases: &[],
         read: execution::read_keep,
         ..Key::USUAL
     },
     Key {
         name: "exclusive",
+        example: "exclusive = true",
         row: "`true` or `false` | `false` | whether attempts of this task must never overlap, over all builds of the repository",
         schema: r#"{"type": "boolean"}"#,
         aliases: &[],
@@ -249,6 +282,7 @@ pub(super) static KEYS: &[Key] = &[
     },
     Key {
         name: "priority",
+        example: "priority = 10",
         row: "-100 to 100 | `0` | jobs of a higher priority come first in the queue of the repository; waiting raises it",
         schema: r#"{"type": "integer", "minimum": -100, "maximum": 100}"#,
         aliases: &["weight"],
@@ -257,6 +291,7 @@ pub(super) static KEYS: &[Key] = &[
     },
     Key {
         name: "group",
+        example: r#"group = "staging""#,
         row: "string | none | the group of the repository of which one job runs at a time, in the order of builds",
         schema: r#"{"type": "string", "minLength": 1, "maxLength": 100}"#,
         aliases: &[],
@@ -265,14 +300,16 @@ pub(super) static KEYS: &[Key] = &[
     },
     Key {
         name: "group_limit",
+        example: "group_limit = 2",
         row: "1 to 1000 | `1` | how many jobs of its `group` run at a time",
         schema: r#"{"type": "integer", "minimum": 1, "maximum": 1000}"#,
-        aliases: &["max_parallel", "concurrency_limit"],
+        aliases: &[],
         read: |entry, draft| entry.number(1..=MAX_GROUP_LIMIT).map(|limit| draft.group_limit = Some(limit)),
         ..Key::USUAL
     },
     Key {
         name: "extends",
+        example: r#"extends = ["rust"]"#,
         row: "list of template names | `[]` | templates that the task takes keys from",
         schema: r#"{"type": "array", "items": {"type": "string"}, "maxItems": 16}"#,
         aliases: &["extend", "inherit", "inherits", "template", "templates"],
@@ -280,6 +317,7 @@ pub(super) static KEYS: &[Key] = &[
     },
     Key {
         name: "matrix",
+        example: r#"matrix = { version = ["1.85", "stable"] }"#,
         row: "table of lists | `{}` | values of which each combination is a task of its own",
         schema: r#"{
             "type": "object",
@@ -295,6 +333,7 @@ pub(super) static KEYS: &[Key] = &[
     },
     Key {
         name: "matrix_exclude",
+        example: r#"matrix_exclude = [{ version = "1.85" }]"#,
         row: "list of tables | `[]` | combinations that are no tasks",
         schema: r#"{"type": "array", "items": {"type": "object", "minProperties": 1}}"#,
         aliases: &["exclude", "excludes"],
@@ -302,6 +341,7 @@ pub(super) static KEYS: &[Key] = &[
     },
     Key {
         name: "matrix_include",
+        example: r#"matrix_include = [{ version = "nightly", allow_failure = true }]"#,
         row: "list of tables | `[]` | further combinations, and keys of single combinations",
         schema: r#"{"type": "array", "items": {"type": "object", "minProperties": 1}}"#,
         aliases: &[],
@@ -311,9 +351,16 @@ pub(super) static KEYS: &[Key] = &[
 
 /// Returns the key of a task that other programs call `typed`, else the key nearest to it.
 pub(super) fn nearest_key(typed: &str) -> Option<&'static str> {
-    let word = plain(typed);
-    let other = KEYS.iter().find(|key| key.aliases.contains(&&*word));
+    let other = KEYS.iter().find(|key| key.has_alias(typed));
     other.map(|key| key.name).or_else(|| nearest(typed, KEYS.iter().map(|key| key.name)))
+}
+
+/// Returns the advice to write a key in place of `typed`. A person who brought the word along has not seen the key.
+pub(super) fn advice_for(name: &str, typed: &str) -> String {
+    match KEYS.iter().find(|key| key.name == name && key.has_alias(typed)) {
+        Some(key) => format!("write `{name}`, such as `{}`", key.example),
+        None => format!("write `{name}`"),
+    }
 }
 
 #[cfg(test)]
@@ -324,8 +371,8 @@ mod tests {
     fn words_of_other_programs_are_understood() {
         assert_eq!(nearest_key("script"), Some("run"));
         assert_eq!(nearest_key("depends-on"), Some("needs"));
+        assert_eq!(nearest_key("dependsOn"), Some("needs"));
         assert_eq!(nearest_key("allow-failures"), Some("allow_failure"));
-        assert_eq!(nearest_key("cache"), Some("keep"));
         assert_eq!(nearest_key("sunshine"), None);
     }
 }

@@ -3,7 +3,7 @@
 use super::super::draft::Draft;
 use super::super::limits::{MAX_LABELS, MAX_TASKS};
 use super::super::mistake::{Mistake, quote};
-use super::super::value::{Placed, TableEntry};
+use super::super::value::{Placed, TableEntry, entries};
 use crate::model::{Group, GroupName, Label};
 
 pub(super) fn read_needs(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> Result<(), Mistake> {
@@ -19,6 +19,15 @@ pub(super) fn read_needs(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> R
 pub(super) fn read_labels(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> Result<(), Mistake> {
     let help = "a label is WORD or KEY=VALUE, with letters, digits and . _ - + : @ / only,\n\
                 such as `labels = [\"gpu\", \"os=linux\"]`";
+    // Agents of Buildkite and labels of Woodpecker are tables of texts.
+    if let Some(table) = entry.value.get_ref().as_table() {
+        let text = |label: &TableEntry<'_, '_>| Some(format!("{}={}", label.key, label.value.get_ref().as_str()?));
+        let labels: Vec<String> = entries(table).iter().filter_map(text).collect();
+        let are_right = !labels.is_empty() && labels.iter().all(|label| Label::new(label).is_ok());
+        let written = format!("write `labels = [\"{}\"]`", labels.join("\", \""));
+        let help = if are_right && labels.len() <= 8 { &written } else { help };
+        return Err(entry.wrong("`labels` must be a list of strings, this is a table", help));
+    }
     let mut labels = Vec::new();
     for label in entry.texts(help, &mut draft.found)? {
         let message = || format!("{} is not a label", quote(label.value));

@@ -7,10 +7,11 @@ use toml::de::DeValue;
 
 use super::super::draft::{Draft, Run, StepDraft};
 use super::super::findings::Findings;
+use super::super::foreign::Level;
 use super::super::limits::{MAX_STEP_NAME_CHARS, MAX_STEPS};
 use super::super::mistake::{Mistake, quote};
 use super::super::shell::read_shell;
-use super::super::suggest::nearest;
+use super::super::suggest::{nearest, without_signs};
 use super::super::value::{TableEntry, entries, kind};
 use super::super::{command, foreign};
 use super::execution;
@@ -72,7 +73,11 @@ fn read_step(item: &Spanned<DeValue<'_>>, found: &mut Findings) -> Result<Option
             "env" => execution::variables(&entry, found).map(|env| step.env = env),
             "timeout" => execution::read_timeout(&entry, "that of the task alone").map(|ms| step.timeout_ms = Some(ms)),
             "always" => entry.flag().map(|always| step.always = always),
-            _ => Err(unknown_key(&entry)),
+            _ => {
+                // A misspelt `run` is called unknown, and not missing too.
+                has_run |= is_command(entry.key) || nearest(entry.key, STEP_KEYS) == Some("run");
+                Err(unknown_key(&entry))
+            }
         };
         found.unless_wrong(read);
     }
@@ -91,16 +96,22 @@ fn read_name(entry: &TableEntry<'_, '_>) -> Result<super::super::value::Placed<S
     Ok(super::super::value::Placed { place: entry.value.span(), value: name.trim().to_owned() })
 }
 
+/// Whether other programs call the command of a step so.
+fn is_command(key: &str) -> bool {
+    command::OTHER_WORDS.contains(&&*without_signs(key))
+}
+
 fn unknown_key(entry: &TableEntry<'_, '_>) -> Mistake {
     let help = match entry.key {
         "if" | "when" | "condition" => {
             "`always = true` lets a step run whatever happened before; it asks for anything else in its script"
                 .to_owned()
         }
-        key => match (foreign::answer(key), nearest(key, STEP_KEYS)) {
-            (_, Some(known)) => format!("write `{known}`"),
-            (Some(answer), None) => answer.to_owned(),
-            (None, None) => format!("the keys of a step are {}", STEP_KEYS.join(", ")),
+        key => match (is_command(key), foreign::answer(Level::Step, key), nearest(key, STEP_KEYS)) {
+            (true, ..) => "write `run`, such as `run = \"make test\"`".to_owned(),
+            (false, Some(answer), _) => answer.to_owned(),
+            (false, None, Some(near)) => format!("write `{near}`"),
+            (false, None, None) => format!("the keys of a step are {}", STEP_KEYS.join(", ")),
         },
     };
     Mistake::new(entry.key_place.clone(), format!("unknown key {} in a step", quote(entry.key)), help)

@@ -1,6 +1,7 @@
 //! Reader of the key `when`: the builds in which a task runs.
 
 use super::super::draft::Draft;
+use super::super::foreign::{self, Level};
 use super::super::limits::{MAX_GLOB_BYTES, MAX_GLOBS};
 use super::super::mistake::{Mistake, quote};
 use super::super::suggest::nearest;
@@ -13,6 +14,9 @@ const EXAMPLE: &str = "such as `when = { branches = [\"main\"], changed = [\"src
 const PATHS_HELP: &str = "a glob begins at the root of the repository, such as `changed = [\"src/**\", \"!**/*.md\"]`";
 
 pub(super) fn read_when(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> Result<(), Mistake> {
+    if let Some(word) = entry.value.get_ref().as_str() {
+        return Err(entry.wrong("`when` must be a table, this is a string", advice_for_word(word)));
+    }
     let table = entry.table(&format!("write a table, {EXAMPLE}"))?;
     let mut when = When::default();
     for list in entries(table) {
@@ -35,23 +39,29 @@ pub(super) fn read_when(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> Re
     Ok(())
 }
 
+/// Returns the advice for a word in place of the table, as GitLab has it.
+fn advice_for_word(word: &str) -> String {
+    match word {
+        "manual" => "write `manual = true`: the task is held until `surveil start BUILD TASK`".to_owned(),
+        "always" => "write `run_if = \"finished\"`: the task runs however those that it needs have ended".to_owned(),
+        "on_failure" => "write `run_if = \"failed\"`: the task runs if one that it needs has not passed".to_owned(),
+        "on_success" => "leave it out: a task runs if those that it needs have passed".to_owned(),
+        "never" => "put `#` before the lines of the task".to_owned(),
+        "delayed" => "there is no delay; `manual = true` lets a person start the task".to_owned(),
+        other => match TriggerEvent::of_word(other) {
+            Some(event) => format!("write `when = {{ events = [\"{}\"] }}`", event.word()),
+            None => format!("write a table, {EXAMPLE}"),
+        },
+    }
+}
+
 /// Answers a key that `when` does not have, also those that other systems have in its place.
 fn unknown(list: &TableEntry<'_, '_>) -> Mistake {
-    let plain: String = list.key.chars().filter(|c| !matches!(c, '-' | '_')).collect::<String>().to_lowercase();
-    let help = match plain.as_str() {
-        "paths" | "path" | "changes" | "files" => "write `changed`, a list of globs".to_owned(),
-        "pathsignore" => {
-            "write `changed = [\"**\", \"!docs/**\"]`: a glob after `!` takes back what globs before it match"
-                .to_owned()
-        }
-        "branchesignore" | "tagsignore" => "name what is built: globs of refs have no `!`".to_owned(),
-        "branch" | "ref" | "refs" => "write `branches`, a list of globs".to_owned(),
-        "tag" => "write `tags`, a list of globs".to_owned(),
-        "event" => "write `events`, a list".to_owned(),
-        _ => match nearest(list.key, NAMES) {
-            Some(near) => format!("write `{near}`; the keys here are {}", NAMES.join(", ")),
-            None => format!("the keys here are {}", NAMES.join(", ")),
-        },
+    let all = format!("the keys here are {}", NAMES.join(", "));
+    let help = match (foreign::answer(Level::When, list.key), nearest(list.key, NAMES)) {
+        (Some(answer), _) => answer.to_owned(),
+        (None, Some(near)) => format!("write `{near}`; {all}"),
+        (None, None) => all,
     };
     Mistake::new(list.key_place.clone(), format!("unknown key {} in `when`", quote(list.key)), help)
 }

@@ -90,7 +90,7 @@ fn a_key_of_another_program_is_answered_with_what_there_is_for_it() {
         assert!(text.starts_with(&format!("f:3:1: unknown key `{key}` in task `a`\n")), "{text}");
     }
     let top = error("stages = ['a']\n");
-    assert!(top.contains("`schedule`; there are no stages: `needs`"), "{top}");
+    assert!(top.contains("= help: there are no stages: `needs`"), "{top}");
 }
 
 #[test]

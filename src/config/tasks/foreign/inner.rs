@@ -1,0 +1,144 @@
+//! Answers for keys of the tables within a task and of a schedule.
+
+use super::answer::{Answer, Level, at};
+
+/// The answers.
+pub(super) const ANSWERS: &[Answer] = &[
+    at(
+        &[Level::Step],
+        &[
+            "labels",
+            "agents",
+            "runson",
+            "tags",
+            "matrix",
+            "strategy",
+            "keep",
+            "cache",
+            "group",
+            "grouplimit",
+            "priority",
+            "manual",
+            "inputs",
+            "exclusive",
+            "extends",
+            "runif",
+            "quiettimeout",
+            "matrixinclude",
+            "matrixexclude",
+            "steps",
+            "slots",
+            "expand",
+        ],
+        "it is for a whole task: write it beside `steps`",
+    ),
+    at(
+        &[Level::Step],
+        &["workingdirectory", "workdir", "workingdir", "cwd", "directory", "chdir"],
+        "write `dir`, such as `dir = \"crates/core\"`",
+    ),
+    at(&[Level::Step], &["environment", "variables", "envs", "vars"], "write `env`, such as `env = { LEVEL = \"2\" }`"),
+    at(
+        &[Level::When],
+        &["paths", "path", "changes", "files"],
+        "write `changed`, a list of globs, such as `changed = [\"src/**\"]`",
+    ),
+    at(
+        &[Level::When],
+        &["pathsignore"],
+        "write `changed = [\"**\", \"!docs/**\"]`: a glob after `!` takes back what globs before it match",
+    ),
+    at(
+        &[Level::When],
+        &["branchesignore", "tagsignore", "except", "exclude"],
+        "name what is built: globs of refs have no `!`",
+    ),
+    at(
+        &[Level::When],
+        &["branch", "ref", "refs", "only"],
+        "write `branches`, a list of globs, such as `branches = [\"main\"]`",
+    ),
+    at(&[Level::When], &["tag"], "write `tags`, a list of globs, such as `tags = [\"v*\"]`"),
+    at(
+        &[Level::When],
+        &["event", "on", "trigger", "source"],
+        "write `events`, a list, such as `events = [\"push\", \"tag\"]`",
+    ),
+    at(
+        &[Level::When],
+        &["status", "failure", "success", "onfailure", "onsuccess", "always"],
+        "write `run_if = \"failed\"` or `\"finished\"` beside `when`: it says how the tasks that this one needs have to end",
+    ),
+    at(
+        &[Level::When],
+        &["cron", "schedule", "schedules"],
+        "a schedule names its tasks, at the top of the file:\n[schedule.nightly]\ncron = \"17 3 * * *\"\ntasks = [\"fuzz\"]",
+    ),
+    at(&[Level::When], &["manual", "approval"], "write `manual = true` beside `when`"),
+    at(
+        &[Level::When],
+        &[
+            "if",
+            "evaluate",
+            "expression",
+            "environment",
+            "variables",
+            "instance",
+            "repo",
+            "author",
+            "message",
+            "matrix",
+            "platform",
+        ],
+        "there are no expressions: `when` knows `branches`, `tags`, `events` and `changed`; a script asks for anything\n\
+         else, such as by `[ \"$SURVEIL_BRANCH\" = main ] || exit 0`",
+    ),
+    at(
+        &[Level::Retry],
+        &["max", "limit", "count", "attempts", "maxattempts", "retries"],
+        "write `times`, such as `times = 2`",
+    ),
+    at(
+        &[Level::Retry],
+        &["when", "exitcodes", "exitcode", "exitstatus", "signal", "signalreason", "conditions"],
+        "write `on`, such as `on = [\"exit:75\", \"signal\", \"timeout\"]`",
+    ),
+    at(&[Level::Retry], &["backoff", "wait", "interval", "sleep"], "write `delay`, such as `delay = \"30s\"`"),
+    at(
+        &[Level::Retry],
+        &["automatic"],
+        "write its keys without it, such as `retry = { times = 2, on = [\"exit:75\"] }`",
+    ),
+    at(&[Level::Retry], &["manual"], "leave it out: `surveil rerun --failed BUILD` tries again what has not passed"),
+    at(
+        &[Level::Schedule],
+        &["at", "time", "every", "interval", "when", "crontab", "on"],
+        "write `cron`, such as `cron = \"17 3 * * *\"`",
+    ),
+    at(&[Level::Schedule], &["tz", "zone", "crontimezone"], "write `timezone`, such as `timezone = \"Europe/Berlin\"`"),
+    at(
+        &[Level::Schedule],
+        &["ref", "commit"],
+        "write `branch`, such as `branch = \"main\"`: a schedule builds one branch",
+    ),
+    at(&[Level::Schedule], &["jobs", "job", "run", "needs"], "write `tasks`, such as `tasks = [\"fuzz\"]`"),
+    at(
+        &[Level::Schedule],
+        &["env", "variables", "inputs", "vars"],
+        "a schedule names tasks and gives them no values: let it run a task of its own, with `env` and\n\
+         `when = { events = [\"schedule\"] }`",
+    ),
+    at(&[Level::Schedule], &["enabled", "active", "disabled"], "put `#` before the lines of the schedule"),
+    at(&[Level::Input], &["required"], "leave it out: an input without `default` has to be given"),
+    at(
+        &[Level::Input],
+        &["type", "options", "choices", "select", "enum", "regex", "pattern", "multiple", "format"],
+        "each value is text: let the script check it, and `description` say what is allowed",
+    ),
+    at(&[Level::Input], &["value", "initial", "prefill"], "write `default`, such as `default = \"beta\"`"),
+    at(
+        &[Level::Input],
+        &["prompt", "hint", "help", "title", "name", "text", "label"],
+        "write `description`, such as `description = \"version to publish\"`",
+    ),
+];
