@@ -11,19 +11,17 @@ mod stage;
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use git2::Oid;
 use stage::figures::{Sample, say};
+use stage::project::{BYTES, git, history, path};
 use stage::repo::Repo;
 use stage::{Stage, finished, is_measuring, ms_since, pause, setting};
 use surveil::clock;
 use surveil::git::{PackStore, Watched, WorkTree};
 use surveil::model::CommitId;
 
-const BYTES: usize = 12_000;
 const CHANGED: usize = 50;
 
 fn main() {
@@ -34,7 +32,8 @@ fn main() {
     rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a fifo");
     let mut signals = File::options().read(true).write(true).open(&fifo).expect("the fifo");
     let repo = Repo::new(&stage.path("app"));
-    let commits = history(&repo, files, rounds + 2, &format!("[task.test]\nrun = \"echo > {}\"\n", fifo.display()));
+    let commits =
+        history(&repo, (files, CHANGED), rounds + 2, &format!("[task.test]\nrun = \"echo > {}\"\n", fifo.display()));
     git(&repo.path, &["repack", "-adq"]);
     stage.start_runner("r1", &["--slots", "1"]);
     stage.start_observer(&repo.path);
@@ -74,51 +73,6 @@ fn main() {
     theirs.print("  git fetch, git checkout", "ms");
     say(&format!("  lease -> task, to what git takes: {:.2}", ours.median() / theirs.median()));
     parts.print();
-}
-
-/// Commits, each with some new files.
-fn history(repo: &Repo, files: usize, count: usize, tasks: &str) -> Vec<Oid> {
-    let directories = 50;
-    let mut blobs: Vec<Oid> = (0..files).map(|n| repo.git.blob(&content(n as u64, BYTES)).expect("a blob")).collect();
-    let mut commits: Vec<Oid> = Vec::new();
-    for n in 0..count {
-        for changed in 0..if n == 0 { 0 } else { CHANGED.min(files) } {
-            let at = (changed * 97 + n) % files;
-            blobs[at] = repo.git.blob(&content((n * 1_000_000 + at) as u64, BYTES)).expect("a blob");
-        }
-        let trees: Vec<(String, Oid)> =
-            (0..directories).map(|directory| tree(repo, &blobs, directory, directories)).collect();
-        let entries: Vec<(&str, Oid, i32)> = trees.iter().map(|(name, id)| (name.as_str(), *id, 0o040_000)).collect();
-        commits.push(repo.commit(commits.last().copied(), &format!("commit {n}"), tasks, &entries));
-    }
-    commits
-}
-
-/// One directory, with its share of the files.
-fn tree(repo: &Repo, blobs: &[Oid], directory: usize, directories: usize) -> (String, Oid) {
-    let mut tree = repo.git.treebuilder(None).expect("a tree");
-    for at in (directory..blobs.len()).step_by(directories) {
-        tree.insert(format!("file{at}.c"), blobs[at], 0o100_644).expect("an entry");
-    }
-    (format!("d{directory}"), tree.write().expect("a tree"))
-}
-
-/// Text that compresses about as source code does.
-fn content(seed: u64, bytes: usize) -> Vec<u8> {
-    let words =
-        ["fn ", "let ", "return ", "if ", "self.", "value", "index", "(", ")", ";\n", " = ", "{\n", "}\n", "&mut "];
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut text = Vec::with_capacity(bytes + 16);
-    while text.len() < bytes {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        text.extend_from_slice(words[(state % words.len() as u64) as usize].as_bytes());
-        if state >> 60 == 0 {
-            text.extend_from_slice(format!("{:x}", state as u32).as_bytes());
-        }
-    }
-    text
 }
 
 /// The git room's functions, called one after the other.
@@ -190,15 +144,4 @@ impl Parts {
 
 fn id(oid: Oid) -> CommitId {
     oid.to_string().parse().expect("an id of a commit")
-}
-
-fn path(path: &Path) -> &str {
-    path.to_str().expect("a path of plain letters")
-}
-
-fn git(directory: &Path, arguments: &[&str]) {
-    let mut command = Command::new("git");
-    command.arg("-C").arg(directory).args(["-c", "safe.directory=*", "-c", "gc.auto=0"]).args(arguments);
-    command.env_remove("GIT_DIR").stdin(Stdio::null());
-    assert!(command.status().expect("git is there").success(), "git {arguments:?}");
 }

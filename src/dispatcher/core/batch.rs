@@ -399,8 +399,8 @@ impl Core {
         let Some(peer) = self.peers.by_session.get(&session) else { return Ok(()) };
         let mut url = None;
         if let RunnerCommand::Lease(lease) = &message {
-            let (places, store, repo) = (&mut self.places, &*self.store, &lease.source.repo);
-            url = self.pulse.excused(|| places.of(repo, store))?;
+            let (pulse, store, repo) = (&self.pulse, &self.store, &lease.source.repo);
+            url = self.places.of(repo, || pulse.excused(|| store.repo_source(repo)))?;
         }
         if peer.outbox.gather(message, &peer.stored, url) {
             self.addressed.push(session);

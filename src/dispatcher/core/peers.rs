@@ -1,5 +1,6 @@
 //! The runners as the core knows them: the way to each, its grants, and the commits that it has.
 
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -9,7 +10,7 @@ use crate::dispatcher::limits;
 use crate::dispatcher::session::RunnerOutbox;
 use crate::model::{AttemptId, BuildSource, CommitId, Outcome, RepoName, SessionId};
 use crate::scheduler::{Lease, RunnerCommand};
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
 
 /// A runner's session, as the core reaches it.
 pub(crate) struct Peer {
@@ -44,12 +45,17 @@ impl Arrival {
 pub(super) struct Places(FxHashMap<RepoName, Option<String>>);
 
 impl Places {
-    /// Returns the place of a repository, from the store if it was not asked for yet.
-    pub(super) fn of(&mut self, repo: &RepoName, store: &dyn Store) -> Result<Option<&str>, StoreError> {
-        if !self.0.contains_key(repo) {
-            self.0.insert(repo.clone(), store.repo_source(repo)?);
-        }
-        Ok(self.0.get(repo).and_then(|place| place.as_deref()))
+    /// Returns the place of a repository. `read` gets it from the store if it was not asked for yet.
+    pub(super) fn of(
+        &mut self,
+        repo: &RepoName,
+        read: impl FnOnce() -> Result<Option<String>, StoreError>,
+    ) -> Result<Option<&str>, StoreError> {
+        let place = match self.0.entry(repo.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => unknown.insert(read()?),
+        };
+        Ok(place.as_deref())
     }
 
     /// Notes the place that the store has now.
@@ -103,7 +109,10 @@ impl Peers {
         let attempt = lease.attempt;
         let Some(peer) = self.by_session.get_mut(&session) else { return };
         if let Some(has) = &mut peer.has {
-            has.insert(lease.source.repo.clone(), lease.source.commit);
+            match has.get_mut(&lease.source.repo) {
+                Some(at) => *at = lease.source.commit,
+                None => drop(has.insert(lease.source.repo.clone(), lease.source.commit)),
+            }
         }
         peer.grants.insert(attempt, Grant::of(lease));
         if let Some(before) = self.granted.insert(attempt, session).filter(|before| *before != session)

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each bench is a program of its own and uses a part of this")]
 
 pub(crate) mod figures;
+pub(crate) mod project;
 pub(crate) mod repo;
 pub(crate) mod scripted;
 
